@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The only contract between the hypervisor, dom0's module corbel.ko and the tools. Self-contained; usable from
+ * kernel and user space.
+ *
+ * Hypercalls: VMMCALL (svm) or VMCALL (vmx) from dom0's ring 0. RAX = number, RDI RSI RDX RCX R8 = arguments,
+ * result in RAX (>= 0, or a negated errno). All other registers are preserved. "buf" arguments are the dom0-physical
+ * address of a buffer that lies within one 4 KiB page of dom0's memory.
+ */
+#ifndef CORBEL_ABI_H
+#define CORBEL_ABI_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#include <linux/ioctl.h>
+#define CORBEL_ASSERT(c) _Static_assert(c, #c)
+#else
+#include <stdint.h>
+typedef uint8_t __cb_u8;
+#define CORBEL_ASSERT(c) _Static_assert(c, #c)
+#endif
+
+#define CORBEL_ABI_VERSION 1u
+
+/* CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the highest such leaf. */
+#define CORBEL_CPUID_BASE      0x40000100u
+#define CORBEL_CPUID_SIG_EBX   0x62726f43u /* "Corb" */
+#define CORBEL_CPUID_SIG_ECX   0x79486c65u /* "elHy" */
+#define CORBEL_CPUID_SIG_EDX   0x20726570u /* "per " */
+#define CORBEL_CPUID_ABI       0x40000101u /* EAX = CORBEL_ABI_VERSION, EBX = backend, ECX = 1 if the caller is dom0 */
+
+#define CORBEL_BACKEND_SVM 1u
+#define CORBEL_BACKEND_VMX 2u
+
+#define CORBEL_MAX_VCPUS     1024u
+#define CORBEL_MAX_DOORBELLS 4096u
+
+/* ---- hypercall numbers ---- */
+#define CORBEL_HC_BASE		0x43520000u
+#define CORBEL_HC_VERSION	(CORBEL_HC_BASE + 0)  /* () -> CORBEL_ABI_VERSION */
+#define CORBEL_HC_STAT		(CORBEL_HC_BASE + 1)  /* (what, index, buf, len) -> bytes written; -ENOENT past the end */
+#define CORBEL_HC_LOG_READ	(CORBEL_HC_BASE + 2)  /* (seq, buf, len): struct corbel_log; -> bytes of text */
+#define CORBEL_HC_EVENT_BIND	(CORBEL_HC_BASE + 3)  /* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
+#define CORBEL_HC_VM_CREATE	(CORBEL_HC_BASE + 4)  /* (buf: struct corbel_vm_create) -> VM id (> 0) */
+#define CORBEL_HC_VM_DESTROY	(CORBEL_HC_BASE + 5)  /* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
+#define CORBEL_HC_VCPU_CREATE	(CORBEL_HC_BASE + 6)  /* (vm, apic id) -> vCPU id, global */
+#define CORBEL_HC_VCPU_DESTROY	(CORBEL_HC_BASE + 7)  /* (vcpu): -EBUSY unless stopped */
+#define CORBEL_HC_VCPU_PAGE	(CORBEL_HC_BASE + 8)  /* (vcpu) -> host-physical address of its two shared pages */
+#define CORBEL_HC_VCPU_RESUME	(CORBEL_HC_BASE + 9)  /* (vcpu): stopped -> runnable. May run it before returning */
+#define CORBEL_HC_VCPU_PAUSE	(CORBEL_HC_BASE + 10) /* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
+#define CORBEL_HC_VCPU_GET	(CORBEL_HC_BASE + 11) /* (vcpu, CORBEL_STATE_x) -> bytes in the data page; -EBUSY unless stopped */
+#define CORBEL_HC_VCPU_SET	(CORBEL_HC_BASE + 12) /* (vcpu, CORBEL_STATE_x, bytes in the data page) */
+#define CORBEL_HC_MAP		(CORBEL_HC_BASE + 13) /* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
+#define CORBEL_HC_UNMAP		(CORBEL_HC_BASE + 14) /* (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again */
+#define CORBEL_HC_DIRTY		(CORBEL_HC_BASE + 15) /* (vm, gfn, count, buf: bitmap, flags): write-protect / read and clear */
+#define CORBEL_HC_MSI		(CORBEL_HC_BASE + 16) /* (vm, address, data) -> 1 delivered, 0 no such target */
+#define CORBEL_HC_NMI		(CORBEL_HC_BASE + 17) /* (vcpu) */
+#define CORBEL_HC_EXTINT	(CORBEL_HC_BASE + 18) /* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
+#define CORBEL_HC_EOI_MASK	(CORBEL_HC_BASE + 19) /* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
+#define CORBEL_HC_DOORBELL	(CORBEL_HC_BASE + 20) /* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
+#define CORBEL_HC_SCHED		(CORBEL_HC_BASE + 21) /* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
+#define CORBEL_HC_SUPPORTED	(CORBEL_HC_BASE + 22) /* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
+#define CORBEL_HC_CLOCK		(CORBEL_HC_BASE + 23) /* (vm, set?, ns): kvmclock of the VM; get returns ns */
+#define CORBEL_HC_BOOT_CPU	(CORBEL_HC_BASE + 24) /* (vm, apic id): which vCPU is the BSP; before the first vCPU */
+#define CORBEL_HC_DEBUG		(CORBEL_HC_BASE + 25) /* (key): as the debug key on the console: state into the log */
+
+/* HC_STAT what */
+#define CORBEL_STAT_INFO 0u /* struct corbel_info, index ignored */
+#define CORBEL_STAT_VM	 1u /* struct corbel_vm_stat of the index-th VM in use (0 is dom0) */
+#define CORBEL_STAT_VCPU 2u /* struct corbel_vcpu_stat of the index-th vCPU in use */
+#define CORBEL_STAT_CPU	 3u /* struct corbel_cpu_stat */
+
+struct corbel_info {
+	uint32_t abi_version, backend;
+	uint32_t cpus, vms, vcpus, doorbells;
+	uint64_t memory_total_bytes, pool_total_bytes, pool_free_bytes;
+	uint64_t tsc_khz, uptime_ns;
+	uint64_t events_hpa; /* struct corbel_events, shared with dom0 */
+	char version[32];
+	char scheduler[16];
+	uint64_t reserved[4];
+};
+CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
+
+struct corbel_vm_create {
+	char name[32];
+	uint32_t pid;	/* of the VMM, for listings */
+	uint32_t flags; /* CORBEL_VM_x */
+};
+#define CORBEL_VM_LAPIC 1u /* LAPICs in the hypervisor; without it HLT exits and interrupts come by STATE_INTERRUPT */
+
+struct corbel_vm_stat {
+	uint32_t id, vcpus, pid, flags;
+	uint64_t mapped_bytes; /* of dom0's memory now mapped into this VM */
+	uint64_t pool_bytes;   /* hypervisor memory spent on this VM */
+	uint64_t runtime_ns;
+	char name[32];
+};
+CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 72);
+
+/* vCPU run states as shown to dom0 */
+#define CORBEL_VCPU_STOPPED  0u /* waits for VCPU_RESUME */
+#define CORBEL_VCPU_RUNNABLE 1u
+#define CORBEL_VCPU_RUNNING  2u
+#define CORBEL_VCPU_BLOCKED  3u /* HLT or wait-for-SIPI inside the hypervisor */
+
+#define CORBEL_EXIT_STATS 40u
+struct corbel_vcpu_stat {
+	uint32_t id, vm, index, apic_id;
+	uint32_t state, cpu, weight, cap;
+	uint64_t affinity;
+	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
+	uint64_t exits_total, exits[CORBEL_EXIT_STATS]; /* by hv exit reason, names in corbel_exit_names */
+};
+struct corbel_cpu_stat {
+	uint32_t cpu, apic_id;
+	uint64_t idle_ns, busy_ns, interrupts, switches;
+};
+
+struct corbel_log {
+	uint64_t seq; /* in: first byte wanted; out: first byte given (later when the ring has moved on) */
+	uint64_t next; /* out: ask for this next */
+	uint32_t len, pad;
+	char text[];
+};
+
+/* ---- events: one page shared by the hypervisor and dom0, bits set by the hypervisor, cleared by dom0, atomically ---- */
+struct corbel_events {
+	uint64_t vcpu_summary;		/* bit i: vcpu[i] has bits set */
+	uint64_t doorbell_summary;	/* bit i: doorbell[i] has bits set */
+	uint64_t reserved[6];
+	uint64_t vcpu[CORBEL_MAX_VCPUS / 64];	      /* vCPU id has stopped */
+	uint64_t doorbell[CORBEL_MAX_DOORBELLS / 64]; /* doorbell id has rung */
+};
+CORBEL_ASSERT(sizeof(struct corbel_events) <= 4096);
+
+/* ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O data) ---- */
+enum corbel_exit_reason {
+	CORBEL_EXIT_NONE = 0,
+	CORBEL_EXIT_PAUSED,	/* VCPU_PAUSE */
+	CORBEL_EXIT_IO,		/* io; IN data is taken from the data page at resume */
+	CORBEL_EXIT_MMIO,	/* mmio; read data is taken from mmio.data at resume */
+	CORBEL_EXIT_MEM_FAULT,	/* fault: map memory there, or mark it CORBEL_MAP_MMIO, and resume */
+	CORBEL_EXIT_HLT,	/* only without CORBEL_VM_LAPIC */
+	CORBEL_EXIT_SHUTDOWN,	/* triple fault */
+	CORBEL_EXIT_INTA,	/* INTR line taken: put the vector into inta.vector (or 0: none) and resume */
+	CORBEL_EXIT_EOI,	/* eoi.vector, asked for by EOI_MASK */
+	CORBEL_EXIT_IRQ_WINDOW, /* only without CORBEL_VM_LAPIC or with request_irq_window */
+	CORBEL_EXIT_SET_TPR,	/* only without CORBEL_VM_LAPIC: CR8 lowered */
+	CORBEL_EXIT_INTERNAL,	/* internal: the hypervisor cannot go on with this vCPU; reason is in the log too */
+	CORBEL_EXIT_FAIL_ENTRY, /* internal.code = hardware's reason */
+	CORBEL_EXIT_DEBUG,	/* debug */
+	CORBEL_EXIT_SYSTEM_RESET,
+};
+
+#define CORBEL_FAULT_WRITE BIT_U32(0)
+#define CORBEL_FAULT_EXEC  BIT_U32(1)
+#define BIT_U32(n)	   (1u << (n))
+
+struct corbel_vcpu_page {
+	uint32_t state;	      /* CORBEL_VCPU_x; written last by the hypervisor when it stops the vCPU */
+	uint32_t exit_reason; /* enum corbel_exit_reason */
+	union {
+		struct {
+			uint16_t port;
+			uint8_t size, is_in; /* size 1, 2, 4 */
+			uint32_t count;	     /* elements in the data page; > 1 only for string I/O */
+		} io;
+		struct {
+			uint64_t gpa;
+			uint8_t data[8];
+			uint32_t len;
+			uint32_t is_write;
+		} mmio;
+		struct {
+			uint64_t gpa;
+			uint32_t flags; /* CORBEL_FAULT_x */
+		} fault;
+		struct {
+			uint32_t vector;
+		} eoi, inta;
+		struct {
+			uint64_t code;
+			uint32_t insn_len;
+			uint8_t insn[15];
+		} internal;
+		struct {
+			uint64_t rip, dr6, dr7;
+			uint32_t vector;
+		} debug;
+		uint8_t raw[64];
+	};
+	/* General registers. Valid while stopped; written back at resume if regs_dirty. Order as in KVM's kvm_regs. */
+	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t rip, rflags;
+	uint8_t regs_dirty;	     /* module -> hypervisor */
+	uint8_t request_irq_window;  /* module -> hypervisor */
+	uint8_t if_flag;	     /* hypervisor -> module, all below too */
+	uint8_t ready_for_irq;	     /* KVM_INTERRUPT would be taken at once */
+	uint8_t in_smm, pad[3];
+	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
+	uint64_t reserved;
+	uint64_t runtime_ns;
+};
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
+
+/* ---- state blobs in the data page ---- */
+#define CORBEL_STATE_SREGS	0u /* struct corbel_sregs (layout of kvm_sregs) */
+#define CORBEL_STATE_XSAVE	1u /* 4096 bytes, standard format (layout of kvm_xsave) */
+#define CORBEL_STATE_XCR0	2u /* uint64_t */
+#define CORBEL_STATE_MSRS	3u /* struct corbel_msr[n]; GET takes n in (bytes); returns the number done, stops at the first bad one */
+#define CORBEL_STATE_CPUID	4u /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
+#define CORBEL_STATE_LAPIC	5u /* 1024 bytes (layout of kvm_lapic_state) */
+#define CORBEL_STATE_EVENTS	6u /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
+#define CORBEL_STATE_DEBUGREGS	7u /* struct corbel_debugregs (layout of kvm_debugregs) */
+#define CORBEL_STATE_MP		8u /* uint32_t, KVM_MP_STATE_x */
+#define CORBEL_STATE_TSC_KHZ	9u /* uint64_t */
+#define CORBEL_STATE_INTERRUPT	10u /* SET only: uint32_t vector, for VMs without LAPICs */
+#define CORBEL_STATE_RESET	11u /* SET only: architectural reset */
+#define CORBEL_STATE_GUEST_DEBUG 12u /* SET only: uint32_t control (KVM_GUESTDBG_x) */
+#define CORBEL_STATE_TRANSLATE	13u /* GET: data page holds uint64_t gva; out: struct corbel_translation */
+#define CORBEL_STATE_NR		14u
+
+struct corbel_segment {
+	uint64_t base;
+	uint32_t limit;
+	uint16_t selector;
+	uint8_t type, present, dpl, db, s, l, g, avl, unusable, pad;
+};
+struct corbel_dtable {
+	uint64_t base;
+	uint16_t limit, pad[3];
+};
+struct corbel_sregs {
+	struct corbel_segment cs, ds, es, fs, gs, ss, tr, ldt;
+	struct corbel_dtable gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base;
+	uint64_t interrupt_bitmap[4];
+};
+CORBEL_ASSERT(sizeof(struct corbel_sregs) == 312);
+struct corbel_msr {
+	uint32_t index, pad;
+	uint64_t data;
+};
+struct corbel_cpuid {
+	uint32_t function, index, flags; /* flags bit 0: index is significant */
+	uint32_t eax, ebx, ecx, edx;
+	uint32_t pad[3];
+};
+CORBEL_ASSERT(sizeof(struct corbel_cpuid) == 40);
+struct corbel_vcpu_events {
+	struct {
+		uint8_t injected, nr, has_error_code, pending;
+		uint32_t error_code;
+	} exception;
+	struct {
+		uint8_t injected, nr, soft, shadow;
+	} interrupt;
+	struct {
+		uint8_t injected, pending, masked, pad;
+	} nmi;
+	uint32_t sipi_vector, flags;
+	struct {
+		uint8_t smm, pending, smm_inside_nmi, latched_init;
+	} smi;
+	uint8_t reserved[27];
+	uint8_t exception_has_payload;
+	uint64_t exception_payload;
+};
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_events) == 64);
+struct corbel_debugregs {
+	uint64_t db[4], dr6, dr7, flags, reserved[9];
+};
+struct corbel_translation {
+	uint64_t gpa;
+	uint8_t valid, writeable, usermode, pad[5];
+};
+
+/* HC_SUPPORTED: what a guest vCPU can have */
+#define CORBEL_SUPPORTED_CPUID 0u /* struct corbel_cpuid[] */
+#define CORBEL_SUPPORTED_MSRS  1u /* uint32_t[]: MSRs to save and restore */
+#define CORBEL_SUPPORTED_XCR0  2u /* uint64_t */
+
+/* HC_MAP: entries are done in order. The result is the number done; if 0, the errno of the first. */
+struct corbel_map {
+	uint64_t gfn;	/* aligned to order */
+	uint64_t pfn;	/* of dom0; ignored for CORBEL_MAP_MMIO */
+	uint32_t order; /* 0 or 9: 2^order frames */
+	uint32_t flags; /* CORBEL_MAP_x */
+};
+#define CORBEL_MAP_WRITE BIT_U32(0)
+#define CORBEL_MAP_EXEC	 BIT_U32(1)
+#define CORBEL_MAP_MMIO	 BIT_U32(2) /* no memory here: accesses are decoded and exit as CORBEL_EXIT_MMIO */
+#define CORBEL_MAP_ROM	 BIT_U32(3) /* readable; writes exit as CORBEL_EXIT_MMIO (KVM_MEM_READONLY) */
+
+struct corbel_doorbell {
+	uint64_t addr;	/* port or gpa */
+	uint64_t data;	/* if CORBEL_DOORBELL_MATCH */
+	uint32_t len;	/* 0 (any), 1, 2, 4, 8 */
+	uint32_t flags; /* CORBEL_DOORBELL_x */
+	uint32_t id;	/* for removal */
+	uint32_t pad;
+};
+#define CORBEL_DOORBELL_PIO    BIT_U32(0)
+#define CORBEL_DOORBELL_MATCH  BIT_U32(1)
+#define CORBEL_DOORBELL_REMOVE BIT_U32(2)
+
+/* HC_DIRTY flags */
+#define CORBEL_DIRTY_START BIT_U32(0) /* write-protect the range, no bitmap */
+#define CORBEL_DIRTY_CLEAR BIT_U32(1) /* write-protect again what is reported */
+#define CORBEL_DIRTY_STOP  BIT_U32(2)
+
+/* ---- /dev/corbel, for the tools ---- */
+struct corbel_query { /* STAT and LOG_READ */
+	uint32_t what;	/* CORBEL_STAT_x, or CORBEL_QUERY_LOG */
+	uint32_t index;
+	uint64_t seq;	/* LOG */
+	uint64_t buf;	/* user address */
+	uint32_t len;	/* in: size; out: bytes */
+	uint32_t pad;
+};
+#define CORBEL_QUERY_LOG 0x100u
+struct corbel_sched_set {
+	uint32_t vcpu, weight;
+	uint64_t affinity;
+	uint32_t cap, pad;
+};
+#define CORBEL_IOC_QUERY _IOWR('C', 0x01, struct corbel_query)
+#define CORBEL_IOC_SCHED _IOW('C', 0x02, struct corbel_sched_set)
+#define CORBEL_IOC_DEBUG _IO('C', 0x03)
+
+/* Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons (hv/hvm.h). */
+#define CORBEL_EXIT_NAMES                                                                                              \
+	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init") X(EXCEPTION, "exception")                \
+	X(IRQ_WINDOW, "irq-window") X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt") X(PAUSE, "pause")      \
+	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read") X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") \
+	X(CR_ACCESS, "cr-access") X(DR_ACCESS, "dr-access") X(INVLPG, "invlpg") X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") \
+	X(RDTSC, "rdtsc") X(RDPMC, "rdpmc") X(MWAIT, "mwait") X(VMX_SVM_INSN, "virt-insn") X(DTR_ACCESS, "dtr-access") \
+	X(TASK_SWITCH, "task-switch") X(PREEMPT_TIMER, "preempt-timer") X(APIC_ACCESS, "apic-access")                  \
+	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(ENTRY_FAIL, "entry-fail") X(PML_FULL, "pml-full") X(OTHER, "other")
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Consoles (16550 serial, EGA text or framebuffer), the log ring, and dom0's virtual 16550. */
+#ifndef HV_CONSOLE_H
+#define HV_CONSOLE_H
+
+#include "types.h"
+
+void console_early_init(void); /* serial COM1 with defaults, before options are known */
+void console_init(void);       /* by boot_info.opt */
+/* Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte given. */
+u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
+
+/* Does the hypervisor own this port (its UART)? Then dom0's access goes to the virtual 16550. */
+bool vuart_owns(u16 port);
+u8 vuart_in(u16 port);
+void vuart_out(u16 port, u8 val);
+/* A debug key, from the console (Ctrl-A three times switches input) or CORBEL_HC_DEBUG. */
+void debug_key(char key);
+
+/* Power: per options reboot=, noreboot. */
+void machine_restart(void) __noreturn;
+void machine_halt(void) __noreturn;
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Instruction decoder and the small emulator for instructions that touch MMIO or do string I/O. Pure: everything outside
+ * comes through struct emul_env, so the same file is tested on the host against a disassembler.
+ */
+#ifndef HV_EMUL_H
+#define HV_EMUL_H
+
+#include "types.h"
+
+enum emul_mode { EMUL_16, EMUL_32, EMUL_64 }; /* from CS.L, CS.D */
+
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+
+struct insn {
+	u8 len;
+	u8 map;		/* 0 = one byte, 1 = 0F, 2 = 0F38, 3 = 0F3A */
+	u8 opcode;
+	u8 modrm, sib;
+	bool has_modrm, has_mem, rip_relative;
+	u8 rex;
+	u8 op_size;	/* 2, 4, 8: effective operand size (1 for byte opcodes) */
+	u8 addr_size;	/* 2, 4, 8 */
+	u8 rep;		/* 0, 0xf2, 0xf3 */
+	bool lock;
+	u8 seg;		/* effective segment of the memory operand */
+	u8 reg, rm;	/* with REX bits */
+	s8 base, index; /* -1 = none */
+	u8 scale;
+	s64 disp;
+	u64 imm;
+	u8 imm_size;
+};
+
+/* Decode one instruction from n bytes. Length and operands for all general-purpose instructions, length for the others.
+ * -EINVAL: not an instruction; -E2BIG: needs more bytes than given. */
+int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode);
+
+struct emul_env;
+struct emul_ops {
+	/* Linear address, after segmentation, CPL checks as for data. 0, or -EFAULT with env->fault filled, or -EAGAIN: p2m
+	 * miss, the vCPU must exit for it and retry the instruction. MMIO in the way: -EOPNOTSUPP and *mmio = its gpa. */
+	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
+	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
+};
+struct emul_env {
+	const struct emul_ops *ops;
+	void *ctx;
+	u64 *gpr;		/* 16, order RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
+	u64 *rip, *rflags;
+	u64 seg_base[6];
+	u32 seg_limit[6];
+	enum emul_mode mode;
+	struct {
+		u8 vector;
+		u32 error;
+		u64 cr2;
+	} fault;
+};
+
+enum emul_result {
+	EMUL_DONE,	  /* instruction finished, RIP advanced, flags set (a REP may leave RIP there to be run again) */
+	EMUL_MMIO_READ,	  /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
+	EMUL_MMIO_WRITE,  /* write st->mmio_data there, call emul_continue */
+	EMUL_FAULT,	  /* env->fault is to be injected, RIP unchanged */
+	EMUL_RETRY,	  /* p2m miss in RAM operand: handle, run the guest again */
+	EMUL_UNSUPPORTED, /* the VM is to be told (CORBEL_EXIT_INTERNAL), RIP unchanged */
+};
+struct emul_state { /* lives across exits to the VMM */
+	bool active;
+	u32 phase;
+	struct insn insn;
+	u64 mmio_gpa;
+	u32 mmio_len;
+	u64 mmio_data;
+	u64 tmp[4];
+};
+/*
+ * Run the instruction at RIP (bytes given) which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
+ * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a call), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
+ * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand, SSE/AVX moves of 8 and 16 bytes are EMUL_UNSUPPORTED.
+ */
+enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n);
+enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
+
+/* ---- guest page walk: linear -> guest-physical, all paging modes; pure ---- */
+struct walk_env {
+	u64 cr0, cr3, cr4, efer, rflags;
+	u32 cpl;
+	u32 maxphyaddr;
+	u32 pkru;
+	void *ctx;
+	int (*read)(void *ctx, u64 gpa, void *buf, u32 len);			/* 0 or -EAGAIN (p2m miss at gpa) */
+	int (*cmpxchg)(void *ctx, u64 gpa, u64 old, u64 new, u32 size); /* sets A/D; NULL: leave them */
+};
+#define WALK_WRITE BIT(0)
+#define WALK_FETCH BIT(1)
+#define WALK_SYSTEM BIT(2) /* implicit supervisor access */
+/* 0 and *gpa (and bytes to the end of that page's mapping irrelevant: treat as 4 KiB); -EFAULT and the #PF error code; -EAGAIN and
+ * *gpa where the p2m missed. */
+int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 *error);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The contract of a hardware back end (hv/svm, hv/vmx): one const table of semantic functions. run() enters the guest and
+ * decodes what came out into a neutral struct vm_exit; hv/exit.c handles it once for both vendors.
+ */
+#ifndef HV_HVM_H
+#define HV_HVM_H
+
+#include "abi.h"
+#include "types.h"
+
+struct vcpu;
+struct vm;
+struct cpu;
+struct pt_format;
+
+enum vmexit_reason {
+#define X(id, name) VMEXIT_##id,
+	CORBEL_EXIT_NAMES
+#undef X
+	VMEXIT_NR
+};
+_Static_assert(VMEXIT_NR <= CORBEL_EXIT_STATS, "exit statistics fit the ABI");
+
+struct vm_exit {
+	u32 reason;	 /* enum vmexit_reason */
+	u32 insn_len;	 /* 0 = not known: fixed table or decoder */
+	u64 raw;	 /* hardware's code, for the log */
+	union {
+		struct {
+			u16 port;
+			u8 size;
+			bool in, string, rep;
+			u8 addr_size, seg; /* seg 0xff = not known */
+		} io;
+		struct {
+			u64 gpa;
+			bool write, exec, user, during_walk;
+			bool present;
+		} p2m;
+		struct {
+			u8 cr;
+			bool write;
+			u8 gpr;	   /* 0xff = not known: decode */
+		} cr;
+		struct {
+			u8 dr;
+			bool write;
+			u8 gpr;
+		} dr;
+		struct {
+			u8 vector;
+			bool has_error;
+			u32 error;
+			u64 cr2;
+		} exc;
+		struct {
+			u8 vector; /* INTR: 0 = still pending in the APIC (svm) */
+		} intr;
+	};
+};
+
+enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR };
+
+/* What guests' code wants to know or set often, without moving the whole register file */
+enum hvm_reg { HVM_CR0, HVM_CR2, HVM_CR3, HVM_CR4, HVM_EFER, HVM_CPL, HVM_MODE /* enum emul_mode */, HVM_SHADOW /* interrupt shadow */ };
+
+enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT };
+
+#define HVM_CAP_NRIPS	 BIT(0)
+#define HVM_CAP_DECODE	 BIT(1)
+#define HVM_CAP_FLUSHASID BIT(2)
+#define HVM_CAP_CLEAN	 BIT(3)
+#define HVM_CAP_1G	 BIT(4)
+#define HVM_CAP_TSC_SCALE BIT(5)
+#define HVM_CAP_VGIF	 BIT(6)
+
+struct hvm_ops {
+	const char *name;
+	u32 backend; /* CORBEL_BACKEND_x */
+	u64 caps;    /* filled by probe */
+	struct pt_format *p2m_format;
+
+	/* Is this CPU able? NULL, or the line for boot_fail(): cause and cure. Runs once on the boot CPU; pure CPUID/MSR reads. */
+	const char *(*probe)(void);
+	int (*cpu_enable)(struct cpu *c);
+	void (*cpu_disable)(struct cpu *c); /* before reboot and in panic */
+
+	int (*vm_init)(struct vm *vm);
+	void (*vm_destroy)(struct vm *vm);
+	int (*vcpu_init)(struct vcpu *v);
+	void (*vcpu_destroy)(struct vcpu *v);
+	void (*vcpu_reset)(struct vcpu *v, bool init);
+
+	void (*load)(struct vcpu *v); /* becomes current on this CPU (may have been elsewhere before) */
+	void (*put)(struct vcpu *v);
+	void (*run)(struct vcpu *v, struct vm_exit *x); /* IF=0 in and out; physical interrupts stay pending */
+
+	u64 (*get)(struct vcpu *v, enum hvm_reg r);
+	void (*set)(struct vcpu *v, enum hvm_reg r, u64 val); /* value already validated */
+	void (*get_seg)(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
+	void (*set_seg)(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
+	void (*get_dt)(struct vcpu *v, bool idt, struct corbel_dtable *out);
+	void (*set_dt)(struct vcpu *v, bool idt, const struct corbel_dtable *in);
+	/* MSRs that live in the back end's structure (EFER excluded). -ENOENT: not one of them. */
+	int (*msr_get)(struct vcpu *v, u32 msr, u64 *val);
+	int (*msr_set)(struct vcpu *v, u32 msr, u64 val);
+
+	bool (*can_inject)(struct vcpu *v, enum hvm_event_kind k); /* IF, shadow, NMI blocking, nothing injected yet */
+	void (*inject)(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
+	void (*want_window)(struct vcpu *v, enum hvm_event_kind k, bool on);
+	void (*dump)(struct vcpu *v); /* into the log, manual order */
+};
+
+extern struct hvm_ops svm_ops, vmx_ops;
+extern const struct hvm_ops *hvm; /* the one chosen at boot */
+
+/* Choose by CPUID, probe; boot_fail() when there is none. */
+void hvm_select(void);
+
+/* hv/exit.c: handle one exit of the running vCPU. */
+void exit_handle(struct vcpu *v, struct vm_exit *x);
+
+#endif

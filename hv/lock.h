@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Ticket spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no
+ * irqsave variant; interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md.
+ * Debug check: a CPU may only take a lock whose level is higher than every lock it holds (lock_check in percpu).
+ */
+#ifndef HV_LOCK_H
+#define HV_LOCK_H
+
+#include "types.h"
+
+enum lock_level {
+	LOCK_VMS = 1,	/* table of VMs and vCPUs */
+	LOCK_VM,	/* one VM's set-up */
+	LOCK_P2M,	/* one p2m: structure and hv access to guest memory */
+	LOCK_LAPIC,
+	LOCK_TIMER,	/* one CPU's timer heap */
+	LOCK_SCHED,	/* one CPU's inbox */
+	LOCK_POOL,
+	LOCK_HOSTMAP,
+	LOCK_CONSOLE,	/* leaf */
+};
+
+struct lock {
+	u32 next, owner;
+	u32 level;
+};
+
+#define LOCK_INIT(l)                                                                                                   \
+	{                                                                                                              \
+		0, 0, (l)                                                                                              \
+	}
+
+static inline void cpu_relax(void)
+{
+	__builtin_ia32_pause();
+}
+
+static inline void lock_acquire(struct lock *l)
+{
+	u32 t = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+
+	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != t)
+		cpu_relax();
+}
+
+static inline void lock_release(struct lock *l)
+{
+	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+}
+
+static inline bool lock_is_held(const struct lock *l)
+{
+	return READ_ONCE(l->next) != READ_ONCE(l->owner);
+}
+
+#endif

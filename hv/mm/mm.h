@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Frames, the hypervisor's pool, and its own address space.
+ *
+ * Virtual layout (4-level paging, higher half):
+ *   HV_DIRECT + hpa	the pool and the image only, 4 KiB or 2 MiB pages, RW NX
+ *   HV_MMIO		device registers mapped by mm_map_mmio(), UC
+ *   HV_TEMP		per-CPU slots for single foreign pages, RW NX
+ *   HV_STACKS		per-CPU stacks with unmapped guard pages
+ *   HV_IMAGE		the image: text RX, rodata R, data RW
+ */
+#ifndef HV_MM_MM_H
+#define HV_MM_MM_H
+
+#include "../types.h"
+
+#define HV_DIRECT 0xffff800000000000ull
+#define HV_MMIO	  0xffffc00000000000ull
+#define HV_TEMP	  0xffffd00000000000ull
+#define HV_STACKS 0xffffe00000000000ull
+#define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + its physical address */
+
+struct mem_map;
+
+/* ---- frames: one record per physical frame of RAM ---- */
+enum frame_kind {
+	FRAME_NONE = 0, /* not RAM: MMIO, reserved, firmware */
+	FRAME_DOM0,	/* dom0's memory */
+	FRAME_HV,	/* image, pool, page tables: never mapped into any domain */
+	FRAME_SHARED,	/* pool page lent to dom0's map (vCPU pages, events page) */
+};
+struct frame {
+	u32 maps; /* how many times mapped into guests */
+	u8 kind;
+	u8 pad[3];
+};
+_Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
+
+/* Build the frame table (allocated from the pool) from the map; pool and image become FRAME_HV. 0 or -ENOMEM. */
+int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start, u64 pool_end);
+/* Record of a frame, NULL if pfn is beyond RAM. */
+struct frame *frame_of(u64 pfn);
+/* Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing is taken. */
+int frame_get(u64 pfn, u64 count);
+void frame_put(u64 pfn, u64 count);
+void frame_set_kind(u64 pfn, enum frame_kind kind);
+
+/* ---- pool: page allocator over the hypervisor's memory (buddy, order 0..10) ---- */
+struct account {
+	u64 pages, limit; /* limit 0 = none; limit reached: allocation fails */
+};
+void pool_init(u64 start, u64 end); /* physical */
+/* 2^order zeroed pages, charged to acct (may be NULL). NULL when full. Any context. */
+void *pool_alloc(u32 order, struct account *acct);
+void pool_free(void *p, u32 order, struct account *acct);
+u64 pool_total_bytes(void);
+u64 pool_free_bytes(void);
+
+/* ---- the hypervisor's address space ---- */
+/* Build the final page tables (W^X, guard pages) and switch to them on the boot CPU; APs call mm_load_cpu(). */
+void mm_init(void);
+void mm_load_cpu(void);
+static inline void *hpa_to_virt(hpa_t a) /* pool and image only */
+{
+	return (void *)(HV_DIRECT + a.v);
+}
+static inline hpa_t virt_to_hpa(const void *p)
+{
+	u64 v = (u64)p;
+
+	return hpa(v >= HV_IMAGE ? v - HV_IMAGE : v - HV_DIRECT);
+}
+/* Map device registers, uncached, for ever. NULL when out of space or memory. */
+void *mm_map_mmio(u64 addr, u64 size);
+/*
+ * Map one foreign page for the moment; slots 0..3 are per CPU, so up to four at a time. The mapping is local to this
+ * CPU and ends with mm_unmap_temp() or the next use of the slot. Type: write-back.
+ */
+void *mm_map_temp(u32 slot, hpa_t page);
+void mm_unmap_temp(u32 slot);
+/* Boot only: map any physical range read-write for the moment (modules, ACPI tables). NULL if it does not fit. */
+void *mm_map_boot(u64 addr, u64 size);
+/* A per-CPU stack with guard page below; size 16 KiB. Returns the top. */
+void *mm_alloc_stack(u32 cpu, u32 which);
+
+#endif

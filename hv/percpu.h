@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Per-CPU data. GS points at it while the hypervisor runs. */
+#ifndef HV_PERCPU_H
+#define HV_PERCPU_H
+
+#include "types.h"
+
+struct vcpu;
+struct vm;
+
+struct cpu {
+	struct cpu *self; /* %gs:0 */
+	u32 index, apic_id;
+	u64 stack_top;	  /* %gs:16, of the run loop's stack */
+
+	/* The run loop (hv/vcpu.c). Written by this CPU only, read by others. */
+	struct vcpu *current;	/* vCPU picked to run, or NULL */
+	struct vcpu *loaded;	/* vCPU whose FPU and other lazily switched state is in the hardware */
+	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
+	u64 exit_seq;		/* incremented after each exit */
+	bool resched;		/* leave the vCPU's run loop and ask the scheduler */
+	bool online;
+
+	/* statistics */
+	u64 idle_tsc, busy_tsc, interrupts, switches, last_tsc;
+
+	void *svm;   /* back ends' per-CPU data */
+	void *vmx;
+	void *sched; /* hv/sched */
+	void *timer; /* hv/timer.c */
+	void *arch;  /* hv/cpu.c: GDT, TSS, IST stacks */
+};
+
+extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count */
+extern u32 cpu_count;		   /* CPUs online */
+
+#ifdef HV_HOST_TEST
+struct cpu *this_cpu(void);
+#else
+static inline struct cpu *this_cpu(void)
+{
+	struct cpu *c;
+
+	__asm__("mov %%gs:0, %0" : "=r"(c));
+	return c;
+}
+#endif
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Paravirtual services in KVM's dress: kvmclock, wall clock, steal time, PV EOI, PV unhalt, PV IPI. */
+#ifndef HV_PV_H
+#define HV_PV_H
+
+#include "types.h"
+
+struct vcpu;
+struct vm;
+
+struct pv_state { /* in struct vcpu */
+	u64 system_time; /* MSR_KVM_SYSTEM_TIME(_NEW) */
+	u64 wall_clock;
+	u64 steal;	 /* MSR_KVM_STEAL_TIME */
+	u64 poll_control;
+	bool clock_dirty, steal_dirty; /* write before the next entry */
+	u32 clock_version;
+	u64 steal_last;	 /* ticks accounted so far */
+	bool unhalted;	 /* PV kick came */
+};
+
+/* CPUID leaf 0x40000001 EAX: the features offered. */
+u32 pv_features(const struct vcpu *v);
+int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
+int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
+bool pv_is_msr(u32 msr);
+/* KVM hypercalls from a guest (RAX RBX RCX RDX RSI); result for RAX. */
+s64 pv_hypercall(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3);
+/* Before an entry, when *_dirty: update the guest's structures. */
+void pv_update(struct vcpu *v);
+void pv_reset(struct vcpu *v);
+/* kvmclock of a VM in ns (struct vm: clock_offset_ns). */
+u64 pv_clock_get(struct vm *vm);
+void pv_clock_set(struct vm *vm, u64 ns);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* TSC time. Everything inside counts TSC ticks; nanoseconds at the borders. */
+#ifndef HV_TIME_H
+#define HV_TIME_H
+
+#include "types.h"
+
+extern u64 tsc_khz;	   /* calibrated at boot (CPUID 0x15/0x16, KVM leaf, HPET, PM timer or PIT, in this order) */
+extern u64 boot_tsc;	   /* TSC when the hypervisor started */
+extern u64 wallclock_boot_ns; /* RTC at boot_tsc, ns since 1970 UTC */
+
+void time_init(void);
+
+static inline u64 rdtsc(void)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (u64)hi << 32 | lo;
+}
+
+u64 tsc_to_ns(u64 ticks);
+u64 ns_to_tsc(u64 ns);
+/* pvclock scaling: ns = ((ticks << shift or >> -shift) * mul) >> 32 */
+void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift);
+
+/* Busy-wait, for boot code. */
+void udelay(u64 us);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A virtual CPU and the per-CPU run loop. */
+#ifndef HV_VCPU_H
+#define HV_VCPU_H
+
+#include "emul.h"
+#include "hvm.h"
+#include "lapic.h"
+#include "percpu.h"
+#include "pv.h"
+#include "sched/sched.h"
+#include "vm.h"
+
+/* Order as in ModRM: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15 */
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+
+/* KVM_MP_STATE_x */
+enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_HALTED = 3, MP_SIPI_RECEIVED = 4 };
+
+/* Atomic request bits, set from any CPU, handled by the CPU that has the vCPU before its next entry. */
+#define REQ_PAUSE	BIT(0) /* stop and tell dom0 */
+#define REQ_NMI		BIT(1)
+#define REQ_INIT	BIT(2)
+#define REQ_SIPI	BIT(3) /* sipi_vector */
+#define REQ_CLOCK	BIT(4) /* rewrite kvmclock */
+#define REQ_KILL	BIT(5)
+
+#define VCPU_MAX_CPUID 96
+#define XSAVE_BYTES    4096
+
+struct vcpu {
+	u64 gpr[16];
+	u64 rip, rflags;
+
+	struct vm *vm;
+	u32 id;	   /* global */
+	u32 index; /* in its VM */
+	struct cpu *last_cpu;
+	u64 requests;
+	u32 stopped;	/* 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch it */
+	u32 mp_state;	/* enum mp_state */
+	u8 sipi_vector;
+	struct sched_unit sched;
+	struct lapic lapic;
+	struct pv_state pv;
+	void *arch;	/* back end */
+
+	/* Events to deliver at the next entry */
+	struct {
+		bool pending, has_error;
+		u8 vector;
+		u32 error;
+		u64 cr2;
+	} exception;
+	bool nmi_pending, nmi_masked, nmi_injected;
+	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
+	u8 irq_vector;
+	bool irq_soft;
+	u8 soft_len;
+	s32 user_irq;	   /* KVM_INTERRUPT, -1 = none */
+
+	/* Lazily switched state; in the hardware while cpu->loaded == this */
+	u8 *xsave;	/* XSAVE_BYTES, 64-byte aligned, pool page */
+	u64 xcr0;
+	u64 dr[4], dr6, dr7;
+
+	/* MSRs outside the back end's structure */
+	u64 tsc_offset;	/* guest TSC = host TSC + this */
+	u64 tsc_aux, misc_enable, pat, mtrr_def_type, spec_ctrl;
+	u64 mtrr_fixed[11], mtrr_var[16];
+	u64 mcg_status;
+
+	u32 cpuid_count;
+	struct corbel_cpuid *cpuid; /* pool page */
+
+	/* Exit in progress towards the VMM */
+	struct emul_state emul;
+	bool io_in_pending;	/* IN data are to be taken over at resume */
+	struct corbel_vcpu_page *page; /* NULL for dom0's vCPUs */
+	u8 *data;		/* data page */
+	struct vcpu *resumer;	/* dom0 vCPU that resumed us and has not run since: it needs no event interrupt */
+
+	/* dom0's vCPUs */
+	u8 event_vector;
+
+	u64 exits_total, exits[VMEXIT_NR];
+	u32 guest_debug;
+};
+
+/* All vCPUs by global id. */
+struct vcpu *vcpu_by_id(u64 id);
+int vcpu_create(struct vm *vm, u32 apic_id); /* -> id, or error */
+int vcpu_destroy(struct vcpu *v);	      /* -EBUSY unless stopped */
+/* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */
+void vcpu_reset(struct vcpu *v, bool init);
+/* Set request bits and make the vCPU notice: wake if blocked, kick if running. Any CPU. */
+void vcpu_request(struct vcpu *v, u64 req);
+/* An interrupt became pending (lapic): wake or kick. Any CPU. */
+void vcpu_notify(struct vcpu *v);
+/* Guest TSC now. */
+u64 vcpu_tsc(const struct vcpu *v);
+/* Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 - Double Fault". */
+void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
+void vcpu_inject_pf(struct vcpu *v, u64 cr2, u32 error);
+void vcpu_inject_gp(struct vcpu *v);
+/* Stop the running vCPU of this CPU and hand it to dom0 with this exit reason. page->... is filled by the caller. */
+void vcpu_exit_to_dom0(struct vcpu *v, u32 reason);
+/* Called by lapic.c on EOI of a level-triggered vector: dom0 -> hardware EOI; guest -> CORBEL_EXIT_EOI if asked for. */
+void vcpu_level_eoi(struct vcpu *v, u8 vector);
+
+/* Linear guest memory of the current vCPU, data access at its CPL (or system). -EFAULT: #PF queued in *fault. -EAGAIN: p2m miss at *gpa. */
+struct guest_fault {
+	u8 vector;
+	u32 error;
+	u64 cr2;
+	u64 gpa;
+};
+int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f);
+int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f);
+
+/* The run loop: schedules and runs vCPUs on this CPU for ever. */
+void cpu_main(void) __noreturn;
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A VM (domain): its p2m, vCPUs, doorbells, accounting. Id 0 is dom0. */
+#ifndef HV_VM_H
+#define HV_VM_H
+
+#include "abi.h"
+#include "lock.h"
+#include "mm/p2m.h"
+
+struct vcpu;
+
+struct vm {
+	u32 id;
+	bool is_dom0, dying;
+	bool has_lapic;		/* LAPICs in the hypervisor */
+	u32 flags, pid;
+	char name[32];
+	struct lock lock;	/* LOCK_VM: vcpu list, doorbells */
+	struct account acct;	/* pool pages charged to this VM */
+	struct p2m p2m;
+	u32 vcpu_count;
+	u32 bsp_apic_id;
+	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
+	u8 apic_to_index[256];	/* APIC id -> index, 0xff = none; larger ids are searched */
+	u64 eoi_mask[4];	/* vectors whose EOI goes to the module */
+	s64 clock_offset_ns;	/* kvmclock = host ns + this */
+	struct doorbell *doorbells; /* hv/doorbell.c */
+	u64 tsc_offset_base;
+	void *arch;		/* back end: MSR and I/O bitmaps */
+};
+
+extern struct vm *dom0;
+
+/* vCPU of a VM by APIC id, NULL if none. */
+struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
+
+/* By id under a reference-free rule: VMs and vCPUs are freed only by hypercalls, which the module serialises per VM; lookup
+ * checks the id and returns NULL on nonsense. */
+struct vm *vm_by_id(u64 id);
+int vm_create(const struct corbel_vm_create *c);
+int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
+/* Kill a guest VM for what a guest did: logs why once; its vCPUs stop with CORBEL_EXIT_INTERNAL. */
+void vm_kill(struct vcpu *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The i-th VM in use, for listings. */
+struct vm *vm_nth(u32 i);
+u32 vm_count(void);
+
+#endif
