@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What every host test needs in place of the machine: check counting, log and panic. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../hv/log.h"
+#include "test.h"
+
+jmp_buf test_panic_jmp;
+bool test_panic_expected;
+char test_panic_text[256];
+static int checks, failures;
+
+bool test_check(bool cond, const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	checks++;
+	if (!cond)
+		failures++;
+	printf("%sok - ", cond ? "" : "not ");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	if (!cond)
+		printf(" (%s:%d)", file, line);
+	printf("\n");
+	return cond;
+}
+
+int test_end(void)
+{
+	return failures || !checks;
+}
+
+void hv_log(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!getenv("TEST_LOG"))
+		return;
+	printf("# log %d: ", level);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+}
+
+static void __noreturn stop(const char *fmt, va_list ap)
+{
+	vsnprintf(test_panic_text, sizeof(test_panic_text), fmt, ap);
+	if (test_panic_expected)
+		longjmp(test_panic_jmp, 1);
+	printf("not ok - unexpected panic: %s\n", test_panic_text);
+	exit(1);
+}
+
+void panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	stop(fmt, ap);
+}
+
+void boot_fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	stop(fmt, ap);
+}
