@@ -11,7 +11,8 @@ typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 /*
  * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local APIC), FADT (PM timer, reset
  * register), HPET. Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero;
- * -EINVAL: no usable RSDP or root table (then out->cpu_count is 0).
+ * The boot CPU is always there.
+ * -EINVAL: no usable RSDP or root table.
  */
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, struct acpi_info *out);
 /*

@@ -22,13 +22,16 @@ struct mem_map {
 
 struct boot_module {
 	u64 start, end; /* physical bytes */
-	char cmdline[2048];
+	char cmdline[2048]; /* without the file's name, see mb2_parse() */
 };
 
 struct boot_framebuffer {
 	bool present, text; /* text: EGA text mode at addr */
 	u64 addr;
 	u32 pitch, width, height, bpp;
+	struct {
+		u8 pos, size; /* bits; 0 in text mode */
+	} red, green, blue;
 };
 
 enum console_kind { CONSOLE_SERIAL, CONSOLE_VGA };

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "memmap.h"
+#include "../hv/log.h"
+#include "../hv/string.h"
+
+/* How restricted a kind is: where firmware contradicts itself the higher rank is believed. */
+static u32 rank(u32 kind)
+{
+	switch (kind) {
+	case MEM_RAM:
+		return 0;
+	case MEM_ACPI:
+		return 1;
+	case MEM_NVS:
+		return 2;
+	case MEM_BAD:
+		return 4;
+	default:
+		return 3;
+	}
+}
+
+static int insert(struct mem_map *m, u32 at, u64 start, u64 end, u32 kind)
+{
+	if (m->count == BOOT_MAX_REGIONS)
+		return -ENOSPC;
+	memmove(&m->r[at + 1], &m->r[at], (m->count - at) * sizeof(m->r[0]));
+	m->r[at] = (struct mem_region){start, end, kind};
+	m->count++;
+	return 0;
+}
+
+/* Give [start, end), which lies within region i, another kind; the rest of the region stays on either side. */
+static int recolour(struct mem_map *m, u32 i, u64 start, u64 end, u32 kind)
+{
+	struct mem_region old = m->r[i];
+
+	if (m->count + (old.start < start) + (old.end > end) > BOOT_MAX_REGIONS)
+		return -ENOSPC;
+	m->r[i] = (struct mem_region){start, end, kind};
+	if (old.end > end)
+		insert(m, i + 1, end, old.end, old.kind);
+	if (old.start < start)
+		insert(m, i, old.start, start, old.kind);
+	return 0;
+}
+
+static void merge(struct mem_map *m)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < m->count; i++) {
+		if (n && m->r[n - 1].end == m->r[i].start && m->r[n - 1].kind == m->r[i].kind)
+			m->r[n - 1].end = m->r[i].end;
+		else
+			m->r[n++] = m->r[i];
+	}
+	m->count = n;
+}
+
+static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
+{
+	int err = 0;
+	u32 i = 0;
+
+	/* Piece by piece: each lies either in a gap or in one region. */
+	while (start < end && !err) {
+		u64 stop = end;
+
+		while (i < m->count && m->r[i].end <= start)
+			i++;
+		if (i == m->count || m->r[i].start > start) {
+			if (i < m->count)
+				stop = MIN(end, m->r[i].start);
+			err = insert(m, i, start, stop, kind);
+		} else {
+			stop = MIN(end, m->r[i].end);
+			if (force || rank(kind) > rank(m->r[i].kind))
+				err = recolour(m, i, start, stop, kind);
+		}
+		start = stop;
+	}
+	merge(m);
+	return err;
+}
+
+int memmap_add(struct mem_map *m, u64 start, u64 end, u32 kind)
+{
+	return overlay(m, start, end, kind, false);
+}
+
+int memmap_set(struct mem_map *m, u64 start, u64 end, u32 kind)
+{
+	return overlay(m, start, end, kind, true);
+}
+
+bool memmap_is(const struct mem_map *m, u64 start, u64 end, u32 kind)
+{
+	for (u32 i = 0; i < m->count; i++)
+		if (m->r[i].start <= start && end <= m->r[i].end)
+			return m->r[i].kind == kind;
+	return false;
+}
+
+u64 memmap_bytes(const struct mem_map *m, u32 kind)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < m->count; i++)
+		if (m->r[i].kind == kind)
+			sum += m->r[i].end - m->r[i].start;
+	return sum;
+}
+
+u64 memmap_max_ram_end(const struct mem_map *m)
+{
+	for (u32 i = m->count; i-- > 0;)
+		if (m->r[i].kind == MEM_RAM)
+			return m->r[i].end;
+	return 0;
+}
+
+static const struct mem_range *first_overlap(u64 start, u64 end, const struct mem_range *avoid, u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		if (avoid[i].start < end && start < avoid[i].end)
+			return &avoid[i];
+	return NULL;
+}
+
+/* The part of region i that may be used: RAM, inside [lo, hi), without page 0. False if nothing of at least size is left. */
+static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
+{
+	out->start = MAX(MAX(r->start, lo), PAGE_SIZE);
+	out->end = MIN(r->end, hi);
+	return r->kind == MEM_RAM && out->start < out->end && out->end - out->start >= size;
+}
+
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+{
+	const struct mem_range *hit;
+	struct mem_range in;
+
+	for (u32 i = 0; i < m->count; i++) {
+		if (!usable(&m->r[i], size, lo, hi, &in))
+			continue;
+		for (u64 at = ALIGN_UP(in.start, align); at >= in.start && at <= in.end && in.end - at >= size;
+		     at = ALIGN_UP(hit->end, align)) {
+			hit = first_overlap(at, at + size, avoid, avoid_count);
+			if (!hit)
+				return at;
+		}
+	}
+	return 0;
+}
+
+u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+{
+	const struct mem_range *hit;
+	struct mem_range in;
+
+	for (u32 i = m->count; i-- > 0;) {
+		if (!usable(&m->r[i], size, lo, hi, &in))
+			continue;
+		for (u64 top = in.end; top >= size; top = hit->start) {
+			u64 at = ALIGN_DOWN(top - size, align);
+
+			if (at < in.start)
+				break;
+			hit = first_overlap(at, at + size, avoid, avoid_count);
+			if (!hit)
+				return at;
+		}
+	}
+	return 0;
+}
+
+/* ---- the hypervisor's own memory ---- */
+
+#define MIB	    BIT(20)
+#define POOL_ALIGN  (2 * MIB) /* so that dom0's large pages end where the pool begins */
+#define POOL_BASE   (32 * MIB)
+#define POOL_SPARE  (8 * MIB) /* the least beside the frame table */
+#define POOL_EXTRA  (1024 * MIB) /* at most this much of the share that grows with memory */
+#define DOM0_LEAST  (64 * MIB)
+#define BELOW_4G    BIT(32)
+#define BELOW_640K  0xa0000ull
+
+/* Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from there. */
+static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_range *avoid, u32 n)
+{
+	static const u64 lowest[] = {256 * MIB, 64 * MIB, MIB};
+	u64 at = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(lowest) && !at; i++)
+		at = memmap_find_high(&bi->map, size, POOL_ALIGN, lowest[i], BELOW_4G, avoid, n);
+	return at ? at : memmap_find_low(&bi->map, size, POOL_ALIGN, BELOW_4G, ~0ull, avoid, n);
+}
+
+static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n, const char **why)
+{
+	u64 ram = memmap_bytes(&bi->map, MEM_RAM);
+	u64 frames = bi->max_ram_end / PAGE_SIZE * 8; /* struct frame for each */
+	u64 least = ALIGN_UP(frames + POOL_SPARE, POOL_ALIGN);
+	u64 size = ALIGN_UP(POOL_BASE + frames + MIN(ram / 128, POOL_EXTRA), POOL_ALIGN);
+
+	if (bi->opt.hvmem) {
+		size = ALIGN_UP(bi->opt.hvmem, POOL_ALIGN);
+		if (size < least) {
+			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB", (u32)(size / MIB), (u32)(least / MIB));
+			size = least;
+		}
+	}
+	if (ram < size + DOM0_LEAST) {
+		*why = bi->opt.hvmem ? "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it" :
+				       "not enough memory for the hypervisor and dom0; give the machine at least 128 MiB";
+		return -ENOMEM;
+	}
+	bi->pool_start = find_pool(bi, size, avoid, n);
+	while (!bi->pool_start && !bi->opt.hvmem && size > least) {
+		size = ALIGN_UP(least + (size - least) / 2, POOL_ALIGN);
+		size = MIN(size, ALIGN_DOWN(size - 1, POOL_ALIGN));
+		bi->pool_start = find_pool(bi, size, avoid, n);
+	}
+	if (!bi->pool_start) {
+		*why = bi->opt.hvmem ? "no contiguous memory of the size hvmem= asks for; make it smaller or drop it" :
+				       "no contiguous memory for the hypervisor's pool; load smaller modules or set a smaller hvmem=";
+		return -ENOMEM;
+	}
+	bi->pool_end = bi->pool_start + size;
+	return 0;
+}
+
+int boot_plan(struct boot_info *bi, const char **why)
+{
+	struct mem_range avoid[2 + ARRAY_SIZE(bi->module)];
+	u32 n = 0;
+
+	avoid[n++] = (struct mem_range){bi->image_start, bi->image_end};
+	for (u32 i = 0; i < bi->module_count; i++)
+		avoid[n++] = (struct mem_range){bi->module[i].start, bi->module[i].end};
+	bi->max_ram_end = memmap_max_ram_end(&bi->map);
+
+	/* Low, since Linux's own real-mode code wants the top of that memory; the first pages are the firmware's playground. */
+	bi->low_page = memmap_find_low(&bi->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
+	if (!bi->low_page)
+		bi->low_page = memmap_find_high(&bi->map, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 0x8000, avoid, n);
+	if (!bi->low_page) {
+		*why = "no free page below 640 KiB to start the other CPUs from; check the firmware's memory map";
+		return -ENOMEM;
+	}
+	return plan_pool(bi, avoid, n, why);
+}
