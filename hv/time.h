@@ -8,9 +8,13 @@
 extern u64 tsc_khz;	   /* calibrated at boot (CPUID 0x15/0x16, KVM leaf, HPET, PM timer or PIT, in this order) */
 extern u64 boot_tsc;	   /* TSC when the hypervisor started */
 extern u64 wallclock_boot_ns; /* RTC at boot_tsc, ns since 1970 UTC */
+extern bool tsc_stable;	   /* all CPUs' TSCs are one clock of constant rate (hv/timer.c) */
 
 void time_init(void);
 
+#ifdef HV_HOST_TEST
+u64 rdtsc(void); /* tests/unit/stubs.c has a weak one that runs; a test may have its own */
+#else
 static inline u64 rdtsc(void)
 {
 	u32 lo, hi;
@@ -18,6 +22,7 @@ static inline u64 rdtsc(void)
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (u64)hi << 32 | lo;
 }
+#endif
 
 u64 tsc_to_ns(u64 ticks);
 u64 ns_to_tsc(u64 ns);

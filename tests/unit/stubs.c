@@ -6,12 +6,18 @@
 #include <string.h>
 
 #include "../../hv/log.h"
+#include "../../hv/time.h"
 #include "test.h"
 
 jmp_buf test_panic_jmp;
 bool test_panic_expected;
 char test_panic_text[256];
 static int checks, failures;
+
+__attribute__((weak)) u64 rdtsc(void)
+{
+	return __builtin_ia32_rdtsc();
+}
 
 bool test_check(bool cond, const char *file, int line, const char *fmt, ...)
 {
