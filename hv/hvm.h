@@ -88,6 +88,8 @@ struct hvm_ops {
 
 	int (*vm_init)(struct vm *vm);
 	void (*vm_destroy)(struct vm *vm);
+	void (*allow_port)(struct vm *vm, u16 first, u32 count, bool allow); /* false: accesses exit (the default) */
+	void (*allow_msr)(struct vm *vm, u32 msr);			     /* the guest uses the hardware's register */
 	int (*vcpu_init)(struct vcpu *v);
 	void (*vcpu_destroy)(struct vcpu *v);
 	void (*vcpu_reset)(struct vcpu *v, bool init);

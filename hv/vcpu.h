@@ -10,12 +10,16 @@
 #include "pv.h"
 #include "sched/sched.h"
 #include "vm.h"
+#include "x86.h"
 
 /* Order as in ModRM: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15 */
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
 /* KVM_MP_STATE_x */
 enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_HALTED = 3, MP_SIPI_RECEIVED = 4 };
+
+/* What is still to be done at resume for an exit that dom0 answered */
+enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_IN, COMPLETE_INS, COMPLETE_INTA };
 
 /* Atomic request bits, set from any CPU, handled by the CPU that has the vCPU before its next entry. */
 #define REQ_PAUSE	BIT(0) /* stop and tell dom0 */
@@ -24,6 +28,15 @@ enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_
 #define REQ_SIPI	BIT(3) /* sipi_vector */
 #define REQ_CLOCK	BIT(4) /* rewrite kvmclock */
 #define REQ_KILL	BIT(5)
+
+/* Why an access to guest memory failed: an exception to inject, or the gpa where the p2m has nothing. */
+struct guest_fault {
+	u8 vector;
+	u32 error;
+	u64 cr2;
+	u64 gpa;
+	bool write;
+};
 
 #define VCPU_MAX_CPUID 96
 #define XSAVE_BYTES    4096
@@ -70,15 +83,28 @@ struct vcpu {
 	u64 mtrr_fixed[11], mtrr_var[16];
 	u64 mcg_status;
 
-	u32 cpuid_count;
+	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
+	u8 cpuid_first[3][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
 	struct corbel_cpuid *cpuid; /* pool page */
 
 	/* Exit in progress towards the VMM */
 	struct emul_state emul;
-	bool io_in_pending;	/* IN data are to be taken over at resume */
+	u8 insn_bytes[15];
+	u32 insn_count; /* of the instruction being emulated */
+	struct guest_fault emul_miss; /* where the emulator found no memory */
+	struct vcpu_io {
+		u64 linear, mask;
+		u32 count, size, insn_len;
+		bool rep, down;
+	} io; /* string I/O in progress */
+	enum completion completion; /* what to do with dom0's answer at the next run */
+	u32 stop_reason;	/* CORBEL_EXIT_x: stop before the next entry */
 	struct corbel_vcpu_page *page; /* NULL for dom0's vCPUs */
 	u8 *data;		/* data page */
-	struct vcpu *resumer;	/* dom0 vCPU that resumed us and has not run since: it needs no event interrupt */
+	struct vcpu *resumer;	/* dom0 vCPU that resumed us: if it has not run since, it needs no event interrupt */
+	u64 resumer_exits;	/* its exits_total then */
+	bool want_irq_window;	/* the VMM asked for CORBEL_EXIT_IRQ_WINDOW */
+	bool window, window_on; /* interrupt window wanted for this entry; asked of the back end */
 
 	/* dom0's vCPUs */
 	u8 event_vector;
@@ -105,16 +131,34 @@ void vcpu_inject_pf(struct vcpu *v, u64 cr2, u32 error);
 void vcpu_inject_gp(struct vcpu *v);
 /* Stop the running vCPU of this CPU and hand it to dom0 with this exit reason. page->... is filled by the caller. */
 void vcpu_exit_to_dom0(struct vcpu *v, u32 reason);
+/* dom0's answer to a stopped vCPU's exit is in its pages: run on. by: the dom0 vCPU that asks. -EBUSY if not stopped. */
+int vcpu_resume(struct vcpu *v, struct vcpu *by);
+/* The running vCPU has triple-faulted. */
+void vcpu_shutdown(struct vcpu *v);
+/* Save the lazily switched state if this CPU holds it. */
+void vcpu_put(struct vcpu *v);
+/* Called by the scheduler before it hands a unit of this CPU to another one. */
+void vcpu_moving(struct sched_unit *u);
+u32 vcpu_total(void);
+/* A physical interrupt below VEC_HV_FIRST arrived on this CPU: dom0's. Interrupts off. */
+void dom0_irq(u8 vector);
+/* Set the event bit and interrupt dom0. */
+void event_vcpu_stopped(u32 id);
+void event_doorbell(u32 id);
+/* Create dom0 and make it runnable on this CPU (the boot CPU). */
+void dom0_create(void);
+/* hv/exit.c: finish an instruction whose data dom0 has delivered. */
+void exit_complete(struct vcpu *v);
+/* For the panic screen. */
+void vcpu_dump_last(void);
 /* Called by lapic.c on EOI of a level-triggered vector: dom0 -> hardware EOI; guest -> CORBEL_EXIT_EOI if asked for. */
 void vcpu_level_eoi(struct vcpu *v, u8 vector);
 
 /* Linear guest memory of the current vCPU, data access at its CPL (or system). -EFAULT: #PF queued in *fault. -EAGAIN: p2m miss at *gpa. */
-struct guest_fault {
-	u8 vector;
-	u32 error;
-	u64 cr2;
-	u64 gpa;
-};
+/* Linear to guest-physical with the rights of `access` (WALK_x). Errors as below. */
+int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *gpa, struct guest_fault *f);
+/* Up to 15 instruction bytes at CS:RIP. */
+int vcpu_fetch(struct vcpu *v, u8 *bytes, u32 *n, struct guest_fault *f);
 int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f);
 int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f);
 

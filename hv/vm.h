@@ -25,6 +25,7 @@ struct vm {
 	u64 eoi_mask[4];	/* vectors whose EOI goes to the module */
 	s64 clock_offset_ns;	/* kvmclock = host ns + this */
 	struct doorbell *doorbells; /* hv/doorbell.c */
+	u32 doorbell_count;
 	u64 tsc_offset_base;
 	void *arch;		/* back end: MSR and I/O bitmaps */
 };

@@ -14,6 +14,7 @@
 #define PT_DIRTY BIT(5)
 #define PT_ACC	 BIT(6)
 #define PT_GLOBAL BIT(7)
+#define PT_ROM	 BIT(8) /* guests: readable memory whose writes are MMIO (software bit) */
 
 struct pt_format {
 	const char *name;

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Raw SVM exits to the neutral struct vm_exit: a pure function of the VMCB. */
+#include "vmcb.h"
+#include "../hvm.h"
+
+static const struct {
+	u16 reason;
+	u8 len;	    /* of the plain instruction; used where the CPU gives no next RIP */
+} plain[0x90] = {
+	[SVM_EXIT_INTR] = {VMEXIT_INTR},
+	[SVM_EXIT_NMI] = {VMEXIT_NMI},
+	[SVM_EXIT_INIT] = {VMEXIT_INIT},
+	[SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW},
+	[SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW},
+	[SVM_EXIT_RDTSC] = {VMEXIT_RDTSC, 2},
+	[SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2},
+	[SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2},
+	[SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2},
+	[SVM_EXIT_PAUSE] = {VMEXIT_PAUSE, 2},
+	[SVM_EXIT_HLT] = {VMEXIT_HLT, 1},
+	[SVM_EXIT_INVLPG] = {VMEXIT_INVLPG},
+	[SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_TASK] = {VMEXIT_TASK_SWITCH},
+	[SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN},
+	[SVM_EXIT_VMRUN] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_VMMCALL] = {VMEXIT_HYPERCALL, 3},
+	[SVM_EXIT_VMLOAD] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_VMSAVE] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_STGI] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_CLGI] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_SKINIT] = {VMEXIT_VMX_SVM_INSN, 3},
+	[SVM_EXIT_RDTSCP] = {VMEXIT_RDTSC, 3},
+	[SVM_EXIT_WBINVD] = {VMEXIT_WBINVD, 2},
+	[SVM_EXIT_MONITOR] = {VMEXIT_MWAIT, 3},
+	[SVM_EXIT_MWAIT] = {VMEXIT_MWAIT, 3},
+	[SVM_EXIT_MWAIT_ARMED] = {VMEXIT_MWAIT, 3},
+	[SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3},
+};
+
+static void decode_io(const struct vmcb *vmcb, struct vm_exit *x)
+{
+	u64 i = vmcb->exitinfo1;
+
+	x->reason = VMEXIT_IO;
+	x->insn_len = vmcb->exitinfo2 - vmcb->rip;
+	x->io.port = FIELD_GET(SVM_IO_PORT, i);
+	x->io.size = FIELD_GET(SVM_IO_SIZE, i);
+	x->io.in = i & SVM_IO_IN;
+	x->io.string = i & SVM_IO_STR;
+	x->io.rep = i & SVM_IO_REP;
+	x->io.addr_size = FIELD_GET(SVM_IO_ASIZE, i) * 2;
+	x->io.seg = 0xff; /* given only with decode assists: the instruction is decoded for string I/O */
+}
+
+static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
+{
+	x->reason = VMEXIT_EXCEPTION;
+	x->exc.vector = code - SVM_EXIT_EXCEPTION;
+	x->exc.error = vmcb->exitinfo1;
+	x->exc.has_error = BIT(x->exc.vector) & (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21));
+	x->exc.cr2 = vmcb->exitinfo2;
+}
+
+void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_exit *x)
+{
+	u32 code = vmcb->exitcode;
+
+	x->raw = vmcb->exitcode;
+	x->insn_len = 0;
+	if (code == SVM_EXIT_NPF) {
+		u64 i = vmcb->exitinfo1;
+
+		x->reason = VMEXIT_P2M_FAULT;
+		x->p2m.gpa = vmcb->exitinfo2;
+		x->p2m.write = i & SVM_NPF_W;
+		x->p2m.exec = i & SVM_NPF_ID;
+		x->p2m.user = i & SVM_NPF_U;
+		x->p2m.during_walk = i & SVM_NPF_TABLE;
+		x->p2m.present = i & SVM_NPF_P;
+	} else if (code == SVM_EXIT_IOIO) {
+		decode_io(vmcb, x);
+	} else if (code == SVM_EXIT_MSR) {
+		x->reason = vmcb->exitinfo1 & 1 ? VMEXIT_MSR_WRITE : VMEXIT_MSR_READ;
+		x->insn_len = 2;
+	} else if (code < SVM_EXIT_DR_READ) {
+		x->reason = VMEXIT_CR_ACCESS;
+		x->cr.cr = code & 15;
+		x->cr.write = code >= SVM_EXIT_CR_WRITE;
+		x->cr.gpr = 0xff;
+	} else if (code < SVM_EXIT_EXCEPTION) {
+		x->reason = VMEXIT_DR_ACCESS;
+		x->dr.dr = code & 15;
+		x->dr.write = code >= SVM_EXIT_DR_WRITE;
+		x->dr.gpr = 0xff;
+	} else if (code < SVM_EXIT_INTR) {
+		decode_exception(vmcb, code, x);
+	} else if (code == SVM_EXIT_INVALID) {
+		x->reason = VMEXIT_ENTRY_FAIL;
+	} else if (code < ARRAY_SIZE(plain) && (plain[code].reason || code == SVM_EXIT_INTR)) {
+		x->reason = plain[code].reason;
+		x->insn_len = plain[code].len;
+		x->intr.vector = 0;
+	} else {
+		x->reason = VMEXIT_OTHER;
+	}
+	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip && vmcb->next_rip - vmcb->rip <= 15)
+		x->insn_len = vmcb->next_rip - vmcb->rip;
+}

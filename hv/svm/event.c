@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Event injection and windows on AMD-V; APM "Event Injection", "Virtual Interrupts". */
+#include "svm.h"
+
+#define RFLAGS_IF BIT(9)
+
+bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
+{
+	struct vmcb *m = svm_vmcb(v);
+
+	if (m->eventinj & SVM_EVT_VALID)
+		return false;
+	if (k == HVM_INJ_NMI)
+		return !v->nmi_masked && !(m->int_state & SVM_INT_SHADOW);
+	if (k == HVM_INJ_IRQ)
+		return (v->rflags & RFLAGS_IF) && !(m->int_state & SVM_INT_SHADOW);
+	return true;
+}
+
+void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len)
+{
+	static const u8 type[] = {
+		[HVM_INJ_IRQ] = SVM_EVT_INTR,
+		[HVM_INJ_NMI] = SVM_EVT_NMI,
+		[HVM_INJ_EXCEPTION] = SVM_EVT_EXC,
+		[HVM_INJ_SOFT] = SVM_EVT_SOFT,
+	};
+	struct vmcb *m = svm_vmcb(v);
+
+	m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, type[k]) | SVM_EVT_VALID;
+	if (has_error)
+		m->eventinj |= SVM_EVT_HAS_ERR | FIELD_PREP(SVM_EVT_ERROR, error);
+	if (k == HVM_INJ_NMI) {
+		/* EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the handler. */
+		v->nmi_masked = true;
+		m->int3 |= SVM_INT3_IRET;
+	}
+}
+
+/* The interrupt window is a virtual interrupt of the highest priority that is intercepted the moment it would be taken. */
+void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
+{
+	struct vmcb *m = svm_vmcb(v);
+
+	if (k == HVM_INJ_NMI)
+		return; /* the IRET intercept is on while NMIs are masked */
+	if (on) {
+		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
+		m->int3 |= SVM_INT3_VINTR;
+	} else {
+		m->vintr &= ~(SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO);
+		m->int3 &= ~SVM_INT3_VINTR;
+	}
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure Virtual Machine". */
+#include "svm.h"
+#include "../cpu.h"
+#include "../log.h"
+#include "../string.h"
+#include "../../boot/boot.h"
+
+#define MSR_VM_CR	0xc0010114
+#define VM_CR_SVMDIS	BIT(4)
+#define VM_CR_LOCK	BIT(3)
+#define MSR_VM_HSAVE_PA 0xc0010117
+#define EFER_SVME	BIT(12)
+
+#define CPUID_SVM_NP	 BIT(0)
+#define CPUID_SVM_NRIPS	 BIT(3)
+#define CPUID_SVM_FLUSHASID BIT(6)
+
+/* Per-CPU: ASIDs are handed out in order; when they run out a new generation begins and the TLB is flushed. */
+struct svm_cpu {
+	void *hsave;	/* the CPU's own host save area */
+	void *host_vmcb; /* our FS, GS, TR, LDTR, system-call MSRs by VMSAVE */
+	u64 asid_gen;
+	u32 next_asid, max_asid;
+};
+
+static u32 asid_count;
+
+static const char *svm_probe(void)
+{
+	u32 a, b, c, d;
+	u64 vm_cr;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x8000000a)
+		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU";
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	if (!(c & BIT(2)) || cap_masked("svm"))
+		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU";
+	if (rdmsr_safe(MSR_VM_CR, &vm_cr) == 0 && (vm_cr & VM_CR_SVMDIS))
+		return vm_cr & VM_CR_LOCK ? "AMD-V (SVM) is switched off and locked; enable SVM in the firmware set-up" :
+					    "AMD-V (SVM) is switched off; enable SVM in the firmware set-up";
+	cpuid(0x8000000a, 0, &a, &b, &c, &d);
+	if (!(d & CPUID_SVM_NP) || cap_masked("npt"))
+		return "this CPU has AMD-V without nested paging (NPT); use a newer CPU, or -cpu max in QEMU";
+	if (b < 2)
+		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
+	asid_count = b;
+	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
+		svm_ops.caps |= HVM_CAP_NRIPS;
+	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
+		svm_ops.caps |= HVM_CAP_FLUSHASID;
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	pt_npt.max_leaf = (d & BIT(26)) && !cap_masked("1g") ? 2 : 1;
+	return NULL;
+}
+
+static int svm_cpu_enable(struct cpu *c)
+{
+	struct svm_cpu *s = c->svm;
+
+	if (!s) {
+		s = pool_alloc(0, NULL);
+		if (!s)
+			return -ENOMEM;
+		c->svm = s;
+		s->hsave = pool_alloc(0, NULL);
+		s->host_vmcb = pool_alloc(0, NULL);
+		if (!s->hsave || !s->host_vmcb)
+			return -ENOMEM;
+		s->max_asid = MIN(asid_count - 1, 0xffffu);
+		s->asid_gen = 1;
+		s->next_asid = 1;
+	}
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	wrmsr(MSR_VM_HSAVE_PA, virt_to_hpa(s->hsave).v);
+	/* Our own FS, GS, TR, LDTR never change after this point. */
+	__asm__ volatile("vmsave %%rax" ::"a"(virt_to_hpa(s->host_vmcb).v) : "memory");
+	return 0;
+}
+
+static void svm_cpu_disable(struct cpu *c)
+{
+	__asm__ volatile("stgi");
+	wrmsr(MSR_VM_HSAVE_PA, 0);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
+}
+
+/* MSRs of the VMCB that a guest may use without an exit: VMLOAD and VMSAVE switch them. */
+static const u32 direct_msrs[] = {
+	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
+	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
+	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
+};
+
+#define MSRPM_ORDER 1 /* 8 KiB */
+#define IOPM_ORDER  2 /* 12 KiB needed */
+
+/* Two bits an MSR, three ranges of 8192; APM "MSR Intercepts". Everything not cleared here exits. */
+static void msrpm_allow(u8 *pm, u32 msr)
+{
+	u32 at;
+
+	if (msr < 0x2000)
+		at = msr;
+	else if (msr >= 0xc0000000 && msr < 0xc0002000)
+		at = msr - 0xc0000000 + 0x2000;
+	else
+		at = msr - 0xc0010000 + 0x4000;
+	pm[at / 4] &= ~(3 << (at % 4 * 2));
+}
+
+static int svm_vm_init(struct vm *vm)
+{
+	struct svm_vm *s = pool_alloc(0, &vm->acct);
+
+	if (!s)
+		return -ENOMEM;
+	vm->arch = s;
+	s->msrpm = pool_alloc(MSRPM_ORDER, &vm->acct);
+	s->iopm = pool_alloc(IOPM_ORDER, &vm->acct);
+	if (!s->msrpm || !s->iopm) {
+		svm_ops.vm_destroy(vm);
+		return -ENOMEM;
+	}
+	memset(s->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
+	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		msrpm_allow(s->msrpm, direct_msrs[i]);
+	memset(s->iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
+	return 0;
+}
+
+static void svm_vm_destroy(struct vm *vm)
+{
+	struct svm_vm *s = vm->arch;
+
+	if (!s)
+		return;
+	if (s->msrpm)
+		pool_free(s->msrpm, MSRPM_ORDER, &vm->acct);
+	if (s->iopm)
+		pool_free(s->iopm, IOPM_ORDER, &vm->acct);
+	pool_free(s, 0, &vm->acct);
+	vm->arch = NULL;
+}
+
+static void svm_allow_port(struct vm *vm, u16 first, u32 count, bool allow)
+{
+	struct svm_vm *s = vm->arch;
+
+	for (u32 p = first; p < first + count && p < 0x10000; p++) {
+		if (allow)
+			s->iopm[p / 8] &= ~(1 << p % 8);
+		else
+			s->iopm[p / 8] |= 1 << p % 8;
+	}
+}
+
+static int svm_vcpu_init(struct vcpu *v)
+{
+	struct svm_vcpu *s = pool_alloc(0, &v->vm->acct);
+	struct vmcb *m = pool_alloc(0, &v->vm->acct);
+
+	if (!s || !m) {
+		if (s)
+			pool_free(s, 0, &v->vm->acct);
+		if (m)
+			pool_free(m, 0, &v->vm->acct);
+		return -ENOMEM;
+	}
+	s->vmcb = m;
+	v->arch = s;
+	return 0;
+}
+
+static void svm_vcpu_destroy(struct vcpu *v)
+{
+	struct svm_vcpu *s = v->arch;
+
+	if (!s)
+		return;
+	pool_free(s->vmcb, 0, &v->vm->acct);
+	pool_free(s, 0, &v->vm->acct);
+	v->arch = NULL;
+}
+
+static void vmcb_init_controls(struct vcpu *v)
+{
+	struct svm_vm *vm = v->vm->arch;
+	struct vmcb *m = svm_vmcb(v);
+
+	m->cr_write = 1 << 4; /* CR4: its reserved bits are checked here, not by the CPU */
+	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
+	m->exceptions = BIT(1) | BIT(17) | BIT(18);
+	m->int3 = SVM_INT3_INTR | SVM_INT3_NMI | SVM_INT3_INIT | SVM_INT3_RDPMC | SVM_INT3_CPUID | SVM_INT3_INVD |
+		  SVM_INT3_HLT | SVM_INT3_INVLPGA | SVM_INT3_IOIO | SVM_INT3_MSR | SVM_INT3_FERR | SVM_INT3_SHUTDOWN;
+	m->int4 = SVM_INT4_VMRUN | SVM_INT4_VMMCALL | SVM_INT4_VMLOAD | SVM_INT4_VMSAVE | SVM_INT4_STGI |
+		  SVM_INT4_CLGI | SVM_INT4_SKINIT | SVM_INT4_MONITOR | SVM_INT4_MWAIT | SVM_INT4_MWAIT_ARMED |
+		  SVM_INT4_XSETBV;
+	if (!v->vm->is_dom0)
+		m->int4 |= SVM_INT4_WBINVD;
+	m->iopm = virt_to_hpa(vm->iopm).v;
+	m->msrpm = virt_to_hpa(vm->msrpm).v;
+	m->vintr = SVM_V_INTR_MASKING;
+	m->np_control = SVM_NP_ENABLE;
+	m->ncr3 = v->vm->p2m.pt.root.v;
+}
+
+static void seg_init(struct vmcb_seg *s, u16 sel, u16 attrib, u64 base)
+{
+	*s = (struct vmcb_seg){.selector = sel, .attrib = attrib, .limit = 0xffff, .base = base};
+}
+
+/* SDM "Processor State After Reset"; the same on AMD. */
+static void svm_vcpu_reset(struct vcpu *v, bool init)
+{
+	struct vmcb *m = svm_vmcb(v);
+	u64 old_cr0 = m->cr0;
+
+	memset(m, 0, sizeof(*m));
+	vmcb_init_controls(v);
+	seg_init(&m->cs, 0xf000, VMCB_ATTR_P | VMCB_ATTR_S | 0xb, 0xffff0000);
+	seg_init(&m->ds, 0, VMCB_ATTR_P | VMCB_ATTR_S | 0x3, 0);
+	m->es = m->fs = m->gs = m->ss = m->ds;
+	seg_init(&m->ldtr, 0, VMCB_ATTR_P | 0x2, 0);
+	seg_init(&m->tr, 0, VMCB_ATTR_P | 0xb, 0);
+	seg_init(&m->gdtr, 0, 0, 0);
+	seg_init(&m->idtr, 0, 0, 0);
+	m->cr0 = CR0_ET | (init ? old_cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
+	m->dr6 = 0xffff0ff0;
+	m->dr7 = 0x400;
+	m->efer = EFER_SVME;
+	m->g_pat = v->pat;
+	svm_flush_asid(v);
+}
+
+void svm_flush_asid(struct vcpu *v)
+{
+	struct svm_vcpu *s = v->arch;
+
+	s->asid_gen = 0;
+}
+
+/* Give the vCPU an ASID of this CPU if it has none, and see to owed flushes. Returns the TLB_CONTROL for this entry. */
+static u8 asid_prepare(struct vcpu *v, struct cpu *c)
+{
+	struct svm_vcpu *s = v->arch;
+	struct svm_cpu *sc = c->svm;
+	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+	u8 control = SVM_TLB_NONE;
+
+	if (s->asid_cpu != c || s->asid_gen != sc->asid_gen) {
+		if (sc->next_asid > sc->max_asid) {
+			sc->asid_gen++;
+			sc->next_asid = 1;
+			control = SVM_TLB_FLUSH_ALL;
+		}
+		s->asid_cpu = c;
+		s->asid_gen = sc->asid_gen;
+		svm_vmcb(v)->asid = sc->next_asid++;
+		if (svm_vmcb(v)->asid == 1)
+			control = SVM_TLB_FLUSH_ALL;
+	} else if (s->tlb_gen != gen) {
+		control = svm_ops.caps & HVM_CAP_FLUSHASID ? SVM_TLB_FLUSH_ASID : SVM_TLB_FLUSH_ALL;
+	}
+	s->tlb_gen = gen;
+	return control;
+}
+
+static void svm_load(struct vcpu *v)
+{
+}
+
+static void svm_put(struct vcpu *v)
+{
+}
+
+/* An event whose delivery was broken off by the exit goes back to be delivered again; APM "EXITINTINFO". */
+static void take_back_event(struct vcpu *v, struct vmcb *m)
+{
+	u64 e = m->exitintinfo;
+	u8 vector = e & SVM_EVT_VECTOR;
+	u32 type = FIELD_GET(SVM_EVT_TYPE, e);
+
+	/* Some emulators call an interrupt an exception: exceptions have vectors below 32, and not the NMI's. */
+	if (type == SVM_EVT_EXC && (vector >= 32 || vector == 2))
+		type = vector == 2 ? SVM_EVT_NMI : SVM_EVT_INTR;
+	if (type == SVM_EVT_INTR) {
+		v->irq_injected = true;
+		v->irq_vector = vector;
+	} else if (type == SVM_EVT_NMI) {
+		v->nmi_injected = true;
+	} else if (type == SVM_EVT_EXC && vector != 3 && vector != 4) {
+		v->exception.pending = true;
+		v->exception.vector = vector;
+		v->exception.has_error = e & SVM_EVT_HAS_ERR;
+		v->exception.error = FIELD_GET(SVM_EVT_ERROR, e);
+		v->exception.cr2 = m->cr2;
+	} /* software interrupts, INT3, INTO: RIP is at the instruction, it runs again */
+}
+
+static void svm_run(struct vcpu *v, struct vm_exit *x)
+{
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
+	struct cpu *c = this_cpu();
+
+	m->rax = v->gpr[RAX];
+	m->rsp = v->gpr[RSP];
+	m->rip = v->rip;
+	m->rflags = v->rflags;
+	m->tsc_offset = v->tsc_offset;
+	m->vintr = (m->vintr & ~SVM_V_TPR) | v->lapic.tpr >> 4;
+	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
+	m->tlb_control = asid_prepare(v, c);
+	BUG_ON(s->asid_cpu != c || !m->asid);
+	svm_enter(v, virt_to_hpa(m).v, virt_to_hpa(((struct svm_cpu *)c->svm)->host_vmcb).v);
+	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
+	v->gpr[RAX] = m->rax;
+	v->gpr[RSP] = m->rsp;
+	v->rip = m->rip;
+	v->rflags = m->rflags;
+	if ((m->vintr & 15) != v->lapic.tpr >> 4) /* the guest wrote CR8 */
+		v->lapic.tpr = (m->vintr & 15) << 4;
+	m->eventinj = 0;
+	if (m->exitintinfo & SVM_EVT_VALID)
+		take_back_event(v, m);
+	if (s->nmi_iret_rip && v->rip != s->nmi_iret_rip) {
+		v->nmi_masked = false;
+		s->nmi_iret_rip = 0;
+	}
+	svm_decode_exit(m, svm_ops.caps, x);
+	if (x->reason == VMEXIT_NMI_WINDOW) {
+		m->int3 &= ~SVM_INT3_IRET;
+		s->nmi_iret_rip = v->rip;
+	}
+}
+
+static void svm_allow_msr(struct vm *vm, u32 msr)
+{
+	msrpm_allow(((struct svm_vm *)vm->arch)->msrpm, msr);
+}
+
+struct hvm_ops svm_ops = {
+	.name = "svm",
+	.backend = CORBEL_BACKEND_SVM,
+	.p2m_format = &pt_npt,
+	.probe = svm_probe,
+	.cpu_enable = svm_cpu_enable,
+	.cpu_disable = svm_cpu_disable,
+	.vm_init = svm_vm_init,
+	.vm_destroy = svm_vm_destroy,
+	.allow_port = svm_allow_port,
+	.allow_msr = svm_allow_msr,
+	.vcpu_init = svm_vcpu_init,
+	.vcpu_destroy = svm_vcpu_destroy,
+	.vcpu_reset = svm_vcpu_reset,
+	.load = svm_load,
+	.put = svm_put,
+	.run = svm_run,
+	.get = svm_get,
+	.set = svm_set,
+	.get_seg = svm_get_seg,
+	.set_seg = svm_set_seg,
+	.get_dt = svm_get_dt,
+	.set_dt = svm_set_dt,
+	.msr_get = svm_msr_get,
+	.msr_set = svm_msr_set,
+	.can_inject = svm_can_inject,
+	.inject = svm_inject,
+	.want_window = svm_want_window,
+	.dump = svm_dump,
+};

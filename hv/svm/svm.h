@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside the AMD-V back end. */
+#ifndef HV_SVM_SVM_H
+#define HV_SVM_SVM_H
+
+#include "vmcb.h"
+#include "../vcpu.h"
+
+struct svm_vm {
+	u8 *msrpm, *iopm; /* permission maps: a set bit exits */
+};
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	struct cpu *asid_cpu; /* the CPU whose ASID the VMCB holds */
+	u64 asid_gen;	      /* and its generation; 0: none */
+	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
+	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
+};
+
+static inline struct vmcb *svm_vmcb(struct vcpu *v)
+{
+	return ((struct svm_vcpu *)v->arch)->vmcb;
+}
+
+/* entry.asm */
+void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb);
+
+/* The next entry takes a fresh ASID: the guest's own translations are gone. */
+void svm_flush_asid(struct vcpu *v);
+
+/* state.c */
+u64 svm_get(struct vcpu *v, enum hvm_reg r);
+void svm_set(struct vcpu *v, enum hvm_reg r, u64 val);
+void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
+void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
+void svm_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);
+void svm_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in);
+int svm_msr_get(struct vcpu *v, u32 msr, u64 *val);
+int svm_msr_set(struct vcpu *v, u32 msr, u64 val);
+void svm_dump(struct vcpu *v);
+
+/* event.c */
+bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k);
+void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
+void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on);
+
+#endif
