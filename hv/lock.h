@@ -16,8 +16,8 @@ enum lock_level {
 	LOCK_LAPIC,
 	LOCK_TIMER,	/* one CPU's timer heap */
 	LOCK_SCHED,	/* one CPU's inbox */
+	LOCK_HOSTMAP,	/* the hypervisor's own address space; its tables come from the pool */
 	LOCK_POOL,
-	LOCK_HOSTMAP,
 	LOCK_CONSOLE,	/* leaf */
 };
 

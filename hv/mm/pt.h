@@ -14,7 +14,9 @@
 #define PT_DIRTY BIT(5)
 #define PT_ACC	 BIT(6)
 #define PT_GLOBAL BIT(7)
-#define PT_ROM	 BIT(8) /* guests: readable memory whose writes are MMIO (software bit) */
+/* Software bits of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the write */
+#define PT_LOG	 BIT(8) /* writable, protected for dirty logging only */
+#define PT_ROM	 BIT(9) /* writes are to be emulated as MMIO */
 
 struct pt_format {
 	const char *name;
@@ -23,45 +25,67 @@ struct pt_format {
 	u64 present;	 /* entry is present if (e & present) != 0 */
 	u64 table;	 /* bits of an entry that points to a table */
 	u64 leaf_large;	 /* bit that marks a leaf above level 0 */
-	u64 addr_mask;
+	u64 addr_mask;	 /* trimmed at boot to the CPU's physical address width */
+	u64 leaf;	 /* bits of every leaf */
 	/* neutral -> raw */
 	u64 r, w, x, nx, user, global, accessed, dirty;
 	u64 type_wb, type_uc, type_mask;
+	u64 log, rom;	 /* software bits */
 	u64 mmio;	 /* raw value of a not-present entry that marks MMIO: software bits only */
 };
-extern struct pt_format pt_host, pt_npt, pt_ept; /* max_leaf and nx are trimmed at boot */
+extern struct pt_format pt_host, pt_npt, pt_ept; /* max_leaf, nx and addr_mask are trimmed at boot */
 
 struct pt {
 	const struct pt_format *fmt;
 	hpa_t root;
 	struct account *acct;
+	u64 cut; /* tables cut off by pt_unmap(), waiting for the flush: list through their first words, 0 ends */
 };
 
 int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct);
-void pt_destroy(struct pt *t); /* frees all tables; does not look at leaves */
+void pt_destroy(struct pt *t); /* frees all tables; does not look at leaves; no hardware may use them any more */
 
 enum pt_kind { PT_NONE, PT_LEAF, PT_MMIO };
 struct pt_leaf {
 	enum pt_kind kind;
 	u64 pfn;   /* of the page asked for, not of the large page's start */
-	u32 order; /* 0, 9, 18: size of the entry found (also for PT_NONE: of the hole) */
+	u32 order; /* 0, 9, 18: size of the entry found (for PT_NONE of the hole, up to 27) */
 	u64 attr;  /* PT_x */
 };
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
 
 /*
- * Map 2^order frames. Splits a larger leaf in the way (fills the new table, then publishes it), never replaces a present
- * leaf: -EEXIST. -ENOMEM changes nothing visible. Returns 1 if a flush is owed (a split), else 0.
+ * Map 2^order frames; order 0, 9, or 18. A MMIO mark in the way of a 4 KiB page is replaced, memory or a table never:
+ * -EEXIST. -EINVAL: misaligned, too large for the format, or beyond the address width. -ENOMEM: nothing has changed.
+ * No flush is owed: only not-present entries change.
  */
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);
 /* Mark one page (4 KiB) as MMIO; -EEXIST if memory is mapped there. */
 int pt_set_mmio(struct pt *t, u64 fn);
+
 /*
- * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed; MMIO marks go too. Splits at the borders.
- * Stops after budget entries. Returns frames done (< count: call again) or -ENOMEM; *flush is set if a flush is owed.
+ * The range operations split larger leaves at the borders, do at most budget units of work (one per entry looked at, more
+ * for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first entry could
+ * not be split. *flush is set, never cleared, when a TLB may hold what has been changed.
  */
-s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, void (*put)(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr), void *ctx);
-/* Change attributes of present leaves in the range (clear then set); splits at the borders. 0, -ENOMEM; *flush as above. */
-int pt_protect(struct pt *t, u64 fn, u64 count, u64 clear, u64 set, bool *flush);
+typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
+/*
+ * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget times; MMIO marks go too.
+ * Tables that end up empty are cut off; pt_reap() frees them.
+ */
+s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx);
+/* After the flush owed by pt_unmap(). */
+void pt_reap(struct pt *t);
+
+/* Leaves that have all attributes of match lose those in clear and get those in set. */
+struct pt_change {
+	u64 match, clear, set;
+};
+s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush);
+
+/* Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a large leaf. */
+u64 *pt_entry(struct pt *t, u64 fn);
+/* The raw entry of a leaf. */
+u64 pt_leaf_raw(const struct pt_format *fmt, u64 pfn, u32 level, u64 attr);
 
 #endif

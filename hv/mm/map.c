@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The hypervisor's own address space; the picture is in mm.h. One set of tables for all CPUs. */
+#include "mm.h"
+#include "pt.h"
+#include "../lock.h"
+#include "../log.h"
+#include "../percpu.h"
+#include "../../boot/boot.h"
+
+#define WINDOW_MAX   BIT(44) /* each of HV_MMIO and HV_BOOT has at least this many bytes */
+#define STACK_SLOTS  8u
+#define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
+#define DATA	     (PT_R | PT_W | PT_ACC | PT_DIRTY)
+
+#define MSR_EFER  0xc0000080u
+#define EFER_NXE  BIT(11)
+#define CR0_WP	  BIT(16)
+
+#define CPUID_EXT_MAX	   0x80000000u
+#define CPUID_EXT_FEATURES 0x80000001u
+#define CPUID_EXT_EDX_NX   BIT(20)
+#define CPUID_ADDR_SIZES   0x80000008u
+
+/* Borders of the image's sections (linker.ld), page-aligned. */
+extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[], __bss_end[];
+
+static struct pt host;
+static struct lock host_lock = LOCK_INIT(LOCK_HOSTMAP);
+static u64 mmio_next = HV_MMIO;
+static u64 *temp_entries; /* the table of the slots at HV_TEMP */
+static bool mm_ready;
+
+static u64 fn_of(u64 va)
+{
+	return (va & GENMASK(47, 0)) >> PAGE_SHIFT;
+}
+
+static void cpuid(u32 leaf, u32 r[4])
+{
+	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "0"(leaf), "2"(0));
+}
+
+static void invlpg(const void *va)
+{
+	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
+}
+
+static void load_cr3(void)
+{
+	__asm__ volatile("mov %0, %%cr3" ::"r"(host.root.v) : "memory");
+}
+
+static void trim_formats(void)
+{
+	u32 r[4], width = 36;
+	u64 mask;
+
+	cpuid(CPUID_EXT_MAX, r);
+	if (r[0] >= CPUID_ADDR_SIZES) {
+		cpuid(CPUID_ADDR_SIZES, r);
+		width = MIN(MAX(r[0] & 0xff, 32u), 52u);
+	}
+	mask = GENMASK(width - 1, PAGE_SHIFT);
+	pt_host.addr_mask = pt_npt.addr_mask = pt_ept.addr_mask = mask;
+	cpuid(CPUID_EXT_FEATURES, r);
+	if (!(r[3] & CPUID_EXT_EDX_NX))
+		pt_host.nx = pt_npt.nx = 0;
+}
+
+/* Map a byte range with the largest pages that fit; what is mapped already stays as it is. */
+static int map_range(u64 va, u64 pa, u64 size, u64 attr)
+{
+	u64 end = ALIGN_UP(pa + size, PAGE_SIZE);
+
+	va = ALIGN_DOWN(va, PAGE_SIZE);
+	pa = ALIGN_DOWN(pa, PAGE_SIZE);
+	while (pa < end) {
+		u32 order = IS_ALIGNED(va | pa, PAGE_SIZE << 9) && end - pa >= PAGE_SIZE << 9 ? 9 : 0;
+		int err = pt_map(&host, fn_of(va), pa >> PAGE_SHIFT, order, attr);
+
+		if (err == -EEXIST && order) {
+			order = 0;
+			err = pt_map(&host, fn_of(va), pa >> PAGE_SHIFT, 0, attr);
+		}
+		if (err && err != -EEXIST)
+			return err;
+		va += PAGE_SIZE << order;
+		pa += PAGE_SIZE << order;
+	}
+	return 0;
+}
+
+/* A section at its linked address, and in the direct map so that no writable alias of text or rodata exists. */
+static int map_section(const char *start, const char *end, u64 attr)
+{
+	u64 pa = (u64)start - HV_IMAGE, size = (u64)(end - start);
+	int err = map_range((u64)start, pa, size, attr | PT_ACC | PT_DIRTY);
+
+	return err ? err : map_range(HV_DIRECT + pa, pa, size, (attr & ~PT_X) | PT_ACC | PT_DIRTY);
+}
+
+static int map_all(void)
+{
+	const struct boot_info *b = &boot_info;
+	int err = pt_init(&host, &pt_host, NULL);
+
+	if (!err)
+		err = map_section(__text_start, __text_end, PT_R | PT_X);
+	if (!err)
+		err = map_section(__rodata_start, __rodata_end, PT_R);
+	if (!err)
+		err = map_section(__data_start, __bss_end, PT_R | PT_W);
+	if (!err)
+		err = map_range(HV_DIRECT + b->pool_start, b->pool_start, b->pool_end - b->pool_start, DATA);
+	temp_entries = err ? NULL : pt_entry(&host, fn_of(HV_TEMP));
+	return temp_entries ? 0 : -ENOMEM;
+}
+
+void mm_init(void)
+{
+	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64), "one table holds all temp slots");
+	trim_formats();
+	if (map_all())
+		boot_fail("not enough memory for the hypervisor's page tables; give more with option hvmem=");
+	mm_load_cpu();
+	mm_ready = true;
+}
+
+void mm_load_cpu(void)
+{
+	u32 lo, hi;
+	u64 cr0;
+
+	if (pt_host.nx) {
+		__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(MSR_EFER));
+		__asm__ volatile("wrmsr" ::"a"(lo | (u32)EFER_NXE), "d"(hi), "c"(MSR_EFER) : "memory");
+	}
+	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+	__asm__ volatile("mov %0, %%cr0" ::"r"(cr0 | CR0_WP) : "memory");
+	load_cr3();
+}
+
+void *mm_map_mmio(u64 addr, u64 size)
+{
+	u64 offset = addr % PAGE_SIZE, bytes = ALIGN_UP(offset + size, PAGE_SIZE), va;
+	int err = -EINVAL;
+
+	if (!size || size > WINDOW_MAX || addr > pt_host.addr_mask)
+		return NULL;
+	lock_acquire(&host_lock);
+	va = mmio_next;
+	if (va + bytes <= HV_MMIO + WINDOW_MAX) {
+		err = map_range(va, addr, size, DATA | PT_UC);
+		mmio_next += bytes; /* also after a failure: part of it may be mapped */
+	}
+	lock_release(&host_lock);
+	return err ? NULL : (void *)(va + offset);
+}
+
+static u32 temp_index(u32 slot)
+{
+	BUG_ON(slot >= MM_TEMP_SLOTS);
+	return this_cpu()->index * MM_TEMP_SLOTS + slot;
+}
+
+void *mm_map_temp(u32 slot, hpa_t page)
+{
+	u32 i = temp_index(slot);
+	void *va = (void *)(HV_TEMP + i * PAGE_SIZE);
+	bool used = temp_entries[i];
+
+	WRITE_ONCE(temp_entries[i], pt_leaf_raw(&pt_host, page.v >> PAGE_SHIFT, 0, DATA));
+	if (used)
+		invlpg(va);
+	return va;
+}
+
+void mm_unmap_temp(u32 slot)
+{
+	u32 i = temp_index(slot);
+
+	WRITE_ONCE(temp_entries[i], 0);
+	invlpg((void *)(HV_TEMP + i * PAGE_SIZE));
+}
+
+void *mm_map_boot(u64 addr, u64 size)
+{
+	int err;
+
+	if (!size || size > WINDOW_MAX || addr > WINDOW_MAX - size)
+		return NULL;
+	if (!mm_ready)
+		return addr + size <= BIT(32) ? (void *)(HV_DIRECT + addr) : NULL;
+	lock_acquire(&host_lock);
+	err = map_range(HV_BOOT + addr, addr, size, DATA);
+	lock_release(&host_lock);
+	return err ? NULL : (void *)(HV_BOOT + addr);
+}
+
+static void put_nothing(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr)
+{
+}
+
+/*
+ * Only this CPU has used the window, so only its TLB is flushed. Other CPUs that have loaded the tables may still have
+ * walked ahead into them: the few tables cut off stay unused for ever.
+ */
+void mm_boot_done(void)
+{
+	u64 fn = fn_of(HV_BOOT), left = WINDOW_MAX >> PAGE_SHIFT;
+	bool flush = false;
+
+	lock_acquire(&host_lock);
+	while (left) {
+		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, put_nothing, NULL);
+
+		BUG_ON(done <= 0);
+		fn += (u64)done;
+		left -= (u64)done;
+	}
+	host.cut = 0;
+	load_cr3();
+	lock_release(&host_lock);
+}
+
+void *mm_alloc_stack(u32 cpu, u32 which)
+{
+	u64 va = HV_STACKS + (cpu * STACK_SLOTS + which) * STACK_STRIDE + STACK_STRIDE - MM_STACK_SIZE;
+	void *pages = pool_alloc(2, NULL);
+	int err = -ENOMEM;
+
+	BUG_ON(cpu >= MAX_CPUS || which >= STACK_SLOTS);
+	_Static_assert(MM_STACK_SIZE == PAGE_SIZE << 2, "order of a stack");
+	if (pages) {
+		lock_acquire(&host_lock);
+		err = map_range(va, virt_to_hpa(pages).v, MM_STACK_SIZE, DATA);
+		lock_release(&host_lock);
+	}
+	return err ? NULL : (void *)(va + MM_STACK_SIZE);
+}
