@@ -186,7 +186,10 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 #define BELOW_4G    BIT(32)
 #define BELOW_640K  0xa0000ull
 
-/* Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from there. */
+/*
+ * Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from there. Never above
+ * 4 GiB, which the early page tables do not reach.
+ */
 static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_range *avoid, u32 n)
 {
 	static const u64 lowest[] = {256 * MIB, 64 * MIB, MIB};
@@ -194,7 +197,7 @@ static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_rang
 
 	for (u32 i = 0; i < ARRAY_SIZE(lowest) && !at; i++)
 		at = memmap_find_high(&bi->map, size, POOL_ALIGN, lowest[i], BELOW_4G, avoid, n);
-	return at ? at : memmap_find_low(&bi->map, size, POOL_ALIGN, BELOW_4G, ~0ull, avoid, n);
+	return at;
 }
 
 static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n, const char **why)
@@ -223,8 +226,8 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 		bi->pool_start = find_pool(bi, size, avoid, n);
 	}
 	if (!bi->pool_start) {
-		*why = bi->opt.hvmem ? "no contiguous memory of the size hvmem= asks for; make it smaller or drop it" :
-				       "no contiguous memory for the hypervisor's pool; load smaller modules or set a smaller hvmem=";
+		*why = bi->opt.hvmem ? "no contiguous memory below 4 GiB of the size hvmem= asks for; make it smaller or drop it" :
+				       "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
 		return -ENOMEM;
 	}
 	bi->pool_end = bi->pool_start + size;

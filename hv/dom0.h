@@ -11,7 +11,10 @@ struct dom0_entry { /* 64-bit boot protocol, Linux Documentation/x86/boot.rst "6
 	u64 gdt;	/* GDT with __BOOT_CS 0x10 (64-bit) and __BOOT_DS 0x18 */
 	u32 gdt_limit;
 };
-/* Load module 1 (bzImage or ELF) and 2 (initrd) of boot_info into dom0's memory. Ends in boot_fail() with cause and cure. */
+/*
+ * Load module 1 (bzImage or ELF) and 2 (initrd) of boot_info into dom0's memory. Ends in boot_fail() with cause and cure.
+ * After smp_init(), since the MADT is cut down to CPUs online and dom0_max_vcpus=; before mm_boot_done().
+ */
 void dom0_load(struct dom0_entry *out);
 
 #endif
