@@ -18,7 +18,7 @@ struct cpu {
 	struct vcpu *loaded;	/* vCPU whose FPU and other lazily switched state is in the hardware */
 	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
 	u64 exit_seq;		/* incremented after each exit */
-	bool resched;		/* leave the vCPU's run loop and ask the scheduler */
+	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
 	bool online;
 
 	/* statistics */

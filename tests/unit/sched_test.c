@@ -1,0 +1,725 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: hv/sched/core.c hv/sched/fair.c hv/sched/rr.c -lpthread */
+/*
+ * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for the races.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../hv/percpu.h"
+#include "../../hv/sched/sched.h"
+#include "../../hv/smp.h"
+#include "../../hv/time.h"
+#include "test.h"
+
+#define US	1000ull
+#define MS	1000000ull
+#define SEC	1000000000ull
+#define STEP	(20 * US)
+#define MAX_UNITS 64
+
+/* ---- what the scheduler asks of the machine ---- */
+struct cpu *cpus[MAX_CPUS];
+u32 cpu_count;
+static struct cpu cpu_mem[MAX_CPUS];
+static __thread struct cpu *me;
+static u64 now;
+static bool threaded;
+
+struct cpu *this_cpu(void)
+{
+	return me;
+}
+
+void smp_kick(struct cpu *c)
+{
+	__atomic_store_n(&c->resched, true, __ATOMIC_SEQ_CST);
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
+}
+
+u64 sched_test_clock(void);
+u64 sched_test_clock(void)
+{
+	return threaded ? rdtsc() : now;
+}
+
+/* ---- simulated units: hogs (burst 0), or run `burst`, sleep `sleep`, again ---- */
+struct sim_unit {
+	struct sched_unit s; /* first */
+	u64 burst, sleep, left, wake_at, woken_at;
+	u64 max_latency, runs, left_cpu;
+	u64 ran_on; /* mask of CPUs */
+	struct sim_unit *gives_to; /* hand-off when the burst ends */
+};
+static struct sim_unit unit[MAX_UNITS];
+static u32 units;
+static struct sched_unit *running[MAX_CPUS];
+static u64 slice_end[MAX_CPUS];
+static u32 leaves;
+
+void sched_leave(struct sched_unit *u)
+{
+	struct sim_unit *s = (struct sim_unit *)u;
+
+	__atomic_fetch_add(&leaves, 1, __ATOMIC_RELAXED);
+	CHECK_QUIET(u->cpu == me->index, "leaves the CPU it ran on");
+	s->left_cpu++;
+}
+
+static void machine(u32 count, const char *policy)
+{
+	u32 i;
+
+	memset(cpu_mem, 0, sizeof(cpu_mem));
+	memset(unit, 0, sizeof(unit));
+	memset(running, 0, sizeof(running));
+	memset(slice_end, 0, sizeof(slice_end));
+	now = 5 * SEC;
+	units = 0;
+	cpu_count = count;
+	me = &cpu_mem[0];
+	sched_init(policy);
+	for (i = 0; i < count; i++) {
+		cpus[i] = me = &cpu_mem[i];
+		me->index = i;
+		sched_init_cpu();
+	}
+	me = &cpu_mem[0];
+}
+
+static struct sim_unit *add(u32 weight, u32 cpu, bool pinned, u64 burst, u64 sleep)
+{
+	struct sim_unit *s = &unit[units++];
+
+	sched_unit_init(&s->s, weight, ~0ull, cpu, pinned);
+	s->burst = s->left = burst;
+	s->sleep = sleep;
+	s->woken_at = now;
+	sched_wake(&s->s);
+	return s;
+}
+
+static struct sim_unit *hog(u32 weight)
+{
+	return add(weight, 0, false, 0, 0);
+}
+
+static void ask(struct cpu *c, bool blocked)
+{
+	u32 i;
+	struct sim_unit *s;
+
+	running[c->index] = sched_next(blocked ? NULL : running[c->index], now, &slice_end[c->index]);
+	s = (struct sim_unit *)running[c->index];
+	for (i = 0; s && i < cpu_count; i++)
+		CHECK_QUIET(i == c->index || running[i] != &s->s, "a unit runs on one CPU at a time");
+	if (!s)
+		return;
+	s->ran_on |= BIT(c->index);
+	s->runs++;
+	CHECK_QUIET(slice_end[c->index] > now, "a slice is not empty");
+	if (s->woken_at)
+		s->max_latency = MAX(s->max_latency, now - s->woken_at);
+	s->woken_at = 0;
+}
+
+static void burst_ends(struct cpu *c, struct sim_unit *s)
+{
+	s->left = s->burst;
+	if (s->gives_to) {
+		sched_yield_to(&s->s, &s->gives_to->s);
+		return;
+	}
+	if (!sched_block(&s->s))
+		return;
+	s->wake_at = s->sleep ? now + s->sleep : 0;
+	ask(c, true);
+}
+
+static void step_cpu(struct cpu *c)
+{
+	struct sim_unit *s = (struct sim_unit *)running[c->index];
+
+	me = c;
+	if (c->resched || now >= slice_end[c->index])
+		ask(c, false);
+	s = (struct sim_unit *)running[c->index];
+	if (!s || !s->burst)
+		return;
+	s->left -= MIN(s->left, STEP);
+	if (!s->left)
+		burst_ends(c, s);
+}
+
+static void wake_due(void)
+{
+	u32 i;
+
+	for (i = 0; i < units; i++)
+		if (unit[i].wake_at && now >= unit[i].wake_at) {
+			unit[i].wake_at = 0;
+			unit[i].woken_at = now;
+			me = &cpu_mem[now / STEP % cpu_count];
+			sched_wake(&unit[i].s);
+		}
+}
+
+static void run(u64 ns)
+{
+	u64 end = now + ns;
+	u32 i;
+
+	for (; now < end; now += STEP) {
+		wake_due();
+		for (i = 0; i < cpu_count; i++)
+			step_cpu(&cpu_mem[i]);
+	}
+	me = &cpu_mem[0];
+}
+
+static double share(const struct sim_unit *s, u64 ns)
+{
+	return (double)sched_runtime(&s->s, now) / ns;
+}
+
+static bool near(double got, double want, double tolerance)
+{
+	return got >= want * (1 - tolerance) && got <= want * (1 + tolerance);
+}
+
+/* ---- fairness ---- */
+
+static void test_equal(const char *policy)
+{
+	struct sim_unit *a, *b;
+
+	machine(1, policy);
+	a = hog(1024);
+	b = hog(1024);
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05),
+	      "%s: two equal hogs share one CPU within 5 %%: %.3f %.3f", sched_policy_name(), share(a, 10 * SEC),
+	      share(b, 10 * SEC));
+}
+
+static void test_weights(void)
+{
+	struct sim_unit *a, *b;
+
+	machine(1, "fair");
+	a = hog(1024);
+	b = hog(3072);
+	run(10 * SEC);
+	CHECK(near(share(b, SEC) / share(a, SEC), 3, .1), "weights 1:3 give 1:3 within 10 %%: %.2f",
+	      share(b, SEC) / share(a, SEC));
+	sched_set(&b->s, 1024, 0, 0);
+	a->s.runtime = b->s.runtime = 0;
+	run(10 * SEC);
+	CHECK(near(share(b, SEC) / share(a, SEC), 1, .05), "a changed weight takes effect: %.2f",
+	      share(b, SEC) / share(a, SEC));
+}
+
+static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
+{
+	double want = (double)cpus_used / count, low = 1, high = 0;
+	u32 i;
+
+	machine(cpus_used, policy);
+	for (i = 0; i < count; i++)
+		hog(1024);
+	run(10 * SEC);
+	for (i = 0; i < count; i++) {
+		low = MIN(low, share(&unit[i], 10 * SEC));
+		high = MAX(high, share(&unit[i], 10 * SEC));
+	}
+	CHECK(near(low, want, tolerance) && near(high, want, tolerance),
+	      "%s: %u hogs on %u CPUs get %.3f each within %.0f %%: %.3f..%.3f", sched_policy_name(), count, cpus_used, want,
+	      tolerance * 100, low, high);
+}
+
+static void test_starvation(void)
+{
+	struct sim_unit *h;
+	u32 i;
+
+	machine(1, "fair");
+	h = hog(1024);
+	for (i = 0; i < 4; i++)
+		add(1024, 0, false, 500 * US, 100 * US);
+	run(10 * SEC);
+	CHECK(share(h, 10 * SEC) > .2 * .9, "four restless sleepers do not starve a hog: %.3f of 0.2", share(h, 10 * SEC));
+}
+
+/* ---- latency ---- */
+
+static void test_latency(u32 cpus_used, u32 hogs)
+{
+	struct sim_unit *inter;
+	u32 i;
+
+	machine(cpus_used, "fair");
+	for (i = 0; i < hogs; i++)
+		hog(1024);
+	run(SEC);
+	inter = add(1024, 0, false, 200 * US, 10 * MS);
+	run(100 * MS); /* as a newcomer it waits for its turn */
+	inter->max_latency = 0;
+	run(10 * SEC);
+	CHECK(inter->max_latency <= 1 * MS && inter->runs > 900,
+	      "an interactive unit among %u hogs on %u CPUs waits at most 1 ms: %llu us in %llu runs", hogs, cpus_used,
+	      (unsigned long long)inter->max_latency / 1000, (unsigned long long)inter->runs);
+}
+
+/* A unit preempted in mid-burst gets an event: it comes soon, also when the wake comes from another CPU. */
+static void test_queued_event(void)
+{
+	struct sim_unit *d, *h;
+	u64 t0;
+
+	machine(2, "fair");
+	h = add(1024, 0, true, 0, 0);
+	add(1024, 1, true, 0, 0);
+	d = add(8192, 0, true, 0, 0);
+	run(SEC + 10 * MS);
+	do {
+		while (running[0] == &h->s)
+			run(STEP);
+		while (running[0] != &h->s)
+			run(STEP);
+		run(2 * MS); /* the hog's slice is used in part, unless the balancer cut it; d is behind by its weight */
+	} while (running[0] != &h->s && now < 7 * SEC);
+	CHECK(running[0] == &h->s && d->s.state == SCHED_QUEUED, "a queued unit waits without an event");
+	t0 = now;
+	me = &cpu_mem[1];
+	sched_wake(&d->s);
+	while (running[0] != &d->s && now < t0 + 20 * MS)
+		run(STEP);
+	CHECK(now - t0 <= 100 * US, "an event from another CPU brings a queued unit ahead of its turn: %llu us",
+	      (unsigned long long)(now - t0) / 1000);
+}
+
+/* ---- placing ---- */
+
+static void test_pinned(void)
+{
+	struct sim_unit *p[2];
+	u32 i;
+
+	machine(4, "fair");
+	p[0] = add(1024, 1, true, 0, 0);
+	p[1] = add(1024, 1, true, 300 * US, 2 * MS);
+	for (i = 0; i < 6; i++)
+		hog(1024);
+	run(5 * SEC);
+	CHECK(p[0]->ran_on == BIT(1) && p[1]->ran_on == BIT(1), "pinned units run on their CPU only");
+	CHECK(!p[0]->left_cpu || p[0]->s.cpu == 1, "pinned units stay");
+	CHECK(sched_set(&p[0]->s, 0, BIT(2), 0) == -EPERM, "the affinity of a pinned unit cannot be changed");
+}
+
+static void test_affinity(void)
+{
+	struct sim_unit *a, *b;
+
+	machine(4, "fair");
+	a = hog(1024);
+	b = hog(1024);
+	sched_set(&a->s, 0, BIT(2), 0);
+	sched_set(&b->s, 0, BIT(2), 0);
+	run(10 * MS);
+	a->ran_on = b->ran_on = 0;
+	run(SEC);
+	CHECK(a->ran_on == BIT(2) && b->ran_on == BIT(2), "a changed affinity moves running and waiting units");
+	sched_set(&b->s, 0, BIT(0) | BIT(3), 0);
+	run(10 * MS);
+	b->ran_on = 0;
+	run(SEC);
+	CHECK(b->ran_on && !(b->ran_on & ~(BIT(0) | BIT(3))), "and moves them again: %llx", (unsigned long long)b->ran_on);
+	a->s.runtime = b->s.runtime = 0;
+	run(SEC);
+	CHECK(share(a, SEC) > .99 && share(b, SEC) > .99, "each has its CPU then");
+	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL && sched_set(&a->s, 65537, 0, 0) == -EINVAL &&
+		      sched_set(&a->s, 0, 0, 101) == -EINVAL,
+	      "nonsense is refused: CPUs that are not online, weight over 65536, cap over 100");
+}
+
+static void test_idle_pull(void)
+{
+	u32 i;
+
+	machine(2, "fair");
+	sched_set(&hog(1024)->s, 0, BIT(0), 0);
+	sched_set(&hog(1024)->s, 0, BIT(0), 0);
+	run(100 * MS);
+	CHECK(!running[1], "a CPU idles when nobody may run there");
+	sched_set(&unit[1].s, 0, 3, 0);
+	run(60 * MS);
+	CHECK(running[1] == &unit[1].s || running[1] == &unit[0].s, "an idle CPU gets a waiting unit as soon as one may move");
+	machine(4, "fair");
+	for (i = 0; i < 4; i++)
+		add(1024, i, true, 100 * US, 3 * MS);
+	for (i = 0; i < 4; i++)
+		hog(1024);
+	run(5 * SEC);
+	for (i = 4; i < 8; i++)
+		CHECK(share(&unit[i], 5 * SEC) > .90, "four hogs beside four busy dom0 vCPUs fill four CPUs: %.3f",
+		      share(&unit[i], 5 * SEC));
+	CHECK(unit[4].left_cpu < 3000, "without moving all the time: %llu", (unsigned long long)unit[4].left_cpu);
+}
+
+/* ---- caps and accounting ---- */
+
+static void test_caps(void)
+{
+	struct sim_unit *a, *b;
+
+	machine(1, "fair");
+	a = hog(1024);
+	sched_set(&a->s, 0, 0, 25);
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .25, .05), "a cap of 25 %% holds on an idle CPU: %.3f", share(a, 10 * SEC));
+	CHECK(near((double)sched_steal(&a->s, now) / SEC, 7.5, .05), "parked time counts as stolen");
+	b = hog(1024);
+	sched_set(&a->s, 0, 0, 80);
+	a->s.runtime = 0;
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05), "a cap above the fair share does nothing");
+	sched_set(&a->s, 0, 0, 10);
+	a->s.runtime = b->s.runtime = 0;
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .1, .1) && near(share(b, 10 * SEC), .9, .05), "the rest goes to others: %.3f %.3f",
+	      share(a, 10 * SEC), share(b, 10 * SEC));
+	sched_set(&a->s, 0, 0, 100);
+	a->s.runtime = 0;
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .5, .05), "cap 100 lifts the cap: %.3f", share(a, 10 * SEC));
+}
+
+static void test_cap_sleeper(void)
+{
+	struct sim_unit *a;
+
+	machine(2, "fair");
+	a = add(1024, 0, false, 5 * MS, 1 * MS);
+	sched_set(&a->s, 0, 0, 20);
+	run(10 * SEC);
+	CHECK(near(share(a, 10 * SEC), .2, .05), "a cap holds for a unit that sleeps and wakes: %.3f", share(a, 10 * SEC));
+}
+
+static void test_steal(void)
+{
+	struct sim_unit *a, *b;
+	u64 t0;
+
+	machine(1, "fair");
+	t0 = now;
+	a = hog(1024);
+	run(SEC);
+	CHECK(!sched_steal(&a->s, now) && sched_runtime(&a->s, now) == now - t0, "alone, nothing is stolen");
+	t0 = now;
+	b = hog(1024);
+	run(SEC + 333 * US);
+	CHECK(sched_runtime(&b->s, now) + sched_steal(&b->s, now) == now - t0, "run and stolen time add up to the time passed");
+	CHECK(near((double)sched_steal(&b->s, now) / SEC, .5, .05), "half is stolen by an equal hog: %.3f", (double)sched_steal(&b->s, now) / SEC);
+	machine(1, "fair");
+	a = add(1024, 0, false, 1 * MS, 9 * MS);
+	run(SEC);
+	CHECK(sched_steal(&a->s, now) <= 2 * MS && near(share(a, SEC), .1, .05), "sleep is not stolen time: %llu us",
+	      (unsigned long long)sched_steal(&a->s, now) / 1000);
+}
+
+/* ---- hand-off ---- */
+
+static void test_yield(void)
+{
+	struct sim_unit *from, *to, *h;
+	u64 runs;
+
+	machine(1, "fair");
+	from = add(1024, 0, true, 100 * US, 0);
+	to = add(1024, 0, false, 100 * US, 0);
+	run(MS);
+	CHECK(from->s.state == SCHED_BLOCKED && to->s.state == SCHED_BLOCKED, "both sleep at first");
+	from->gives_to = to;
+	sched_wake(&from->s);
+	runs = to->runs;
+	run(100 * MS);
+	CHECK(to->runs - runs >= 400, "two units hand the CPU to and fro: %llu times in 100 ms",
+	      (unsigned long long)(to->runs - runs));
+	h = hog(1024);
+	run(10 * SEC);
+	CHECK(share(h, 10 * SEC) > .33 * .9 && share(h, 10 * SEC) < .5 && share(to, 10 * SEC) > .2,
+	      "a hog beside them gets its third: hog %.3f from %.3f to %.3f", share(h, 10 * SEC), share(from, 10 * SEC),
+	      share(to, 10 * SEC));
+}
+
+static void test_yield_event(void)
+{
+	struct sim_unit *from, *to;
+	u64 slice;
+
+	machine(2, "fair");
+	from = add(1024, 0, true, 0, 0);
+	to = add(1024, 0, false, 100 * US, 0);
+	add(1024, 0, false, 0, 0);
+	run(10 * MS);
+	to->burst = to->left = 0; /* a hog from now on */
+	while (running[0] != &from->s)
+		run(STEP);
+	sched_yield_to(&from->s, &to->s);
+	run(2 * STEP);
+	CHECK(running[0] == &to->s && from->s.state == SCHED_QUEUED, "the unit yielded to runs next, though another waits");
+	me = &cpu_mem[1];
+	sched_wake(&from->s);
+	run(2 * STEP);
+	CHECK(running[0] == &from->s, "an event for the giver brings it back at once");
+	me = &cpu_mem[0];
+	slice = now;
+	machine(1, "fair");
+	from = add(1024, 0, true, 0, 0);
+	run(MS);
+	to = &unit[units++];
+	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_yield_to(&from->s, &to->s);
+	run(2 * STEP);
+	slice = now;
+	while (running[0] == &to->s && now < slice + SEC)
+		run(STEP);
+	CHECK(running[0] == &from->s && now - slice < 13 * MS, "the giver comes back when the slice ends: %llu us",
+	      (unsigned long long)(now - slice) / 1000);
+	machine(2, "fair");
+	from = add(1024, 0, true, 0, 0);
+	run(MS);
+	to = &unit[units++];
+	sched_unit_init(&to->s, 1024, BIT(1), 0, false);
+	sched_yield_to(&from->s, &to->s);
+	run(2 * STEP);
+	CHECK(running[0] == &from->s && running[1] == &to->s, "who may not run here is woken elsewhere");
+}
+
+/* ---- wake-ups ---- */
+
+static void test_wakes(void)
+{
+	struct sim_unit *a;
+
+	machine(2, "fair");
+	a = add(1024, 0, false, 0, 0);
+	run(MS);
+	sched_wake(&a->s);
+	CHECK(!sched_block(&a->s) && a->s.state == SCHED_RUNNING, "a wake that came while it ran makes sched_block() fail");
+	CHECK(!sched_is_off(&a->s), "a running unit is not off");
+	CHECK(sched_block(&a->s), "the next one succeeds");
+	CHECK(!sched_is_off(&a->s), "a blocked unit is not off while its registers are in the CPU");
+	me = &cpu_mem[1];
+	sched_wake(&a->s);
+	sched_wake(&a->s);
+	CHECK(a->s.state == SCHED_QUEUED && a->s.cpu == 0, "and stays on its CPU when woken then");
+	me = &cpu_mem[0];
+	running[0] = NULL;
+	run(MS);
+	CHECK(running[0] == &a->s, "where it runs again");
+	sched_block(&a->s);
+	ask(me, true);
+	CHECK(!running[0] && sched_is_off(&a->s), "a unit is off once the CPU has asked for the next");
+}
+
+static void test_init(void)
+{
+	machine(1, "nonsense");
+	CHECK(!strcmp(sched_policy_name(), "fair"), "an unknown policy is replaced by the default");
+	machine(1, "");
+	CHECK(!strcmp(sched_policy_name(), "fair"), "fair is the default");
+	machine(1, "rr");
+	CHECK(!strcmp(sched_policy_name(), "rr"), "rr can be chosen");
+}
+
+/* ---- random simulation ---- */
+
+static void test_random(u32 seed)
+{
+	u32 i, r;
+	u64 stuck = 0, limit;
+
+	srand(seed);
+	machine(1 + seed % 4, seed % 3 ? "fair" : "rr");
+	for (i = 0; i < 12; i++)
+		add(1 + rand() % 4096, rand() % cpu_count, rand() % 4 == 0, rand() % 3 * 400 * US, rand() % 5 * MS + STEP);
+	for (i = 0; i < 20000; i++) {
+		r = rand() % units;
+		me = &cpu_mem[rand() % cpu_count];
+		switch (rand() % 12) {
+		case 0:
+			sched_set(&unit[r].s, 1 + rand() % 4096, 0, 0);
+			break;
+		case 1:
+			sched_set(&unit[r].s, 0, rand() & (BIT(cpu_count) - 1), 0);
+			break;
+		case 2:
+			sched_set(&unit[r].s, 0, 0, rand() % 101);
+			break;
+		case 3:
+		case 4:
+			sched_wake(&unit[r].s);
+			break;
+		case 5:
+			if (running[me->index] && running[me->index] != &unit[r].s)
+				sched_yield_to(running[me->index], &unit[r].s);
+			break;
+		}
+		run(STEP * (rand() % 4));
+	}
+	/* Now without interference all runnable units must come on. */
+	for (i = 0; i < units; i++)
+		sched_set(&unit[i].s, 1024, 0, 100);
+	run(SEC);
+	for (i = 0; i < units; i++)
+		unit[i].s.runtime = 0;
+	run(2 * SEC);
+	limit = 2 * SEC / 2000;
+	for (i = 0; i < units; i++)
+		stuck += !sched_runtime(&unit[i].s, now) || (!unit[i].burst && unit[i].s.runtime < limit);
+	CHECK(!stuck, "random run %u (%s, %u CPUs): nobody is stuck", seed, sched_policy_name(), cpu_count);
+}
+
+/* ---- real threads: no unit on two CPUs at once, no wake lost ---- */
+
+#define T_CPUS	4
+#define T_UNITS 10
+static struct {
+	struct sched_unit s; /* first */
+	u64 pad[16];	     /* sched_leave() above counts here */
+	u32 owner;	     /* CPU + 1 that runs it */
+	u32 events, handled;
+} tu[T_UNITS];
+static u32 stop_posting, stop_all;
+
+static void post(u32 to, struct sched_unit *giver)
+{
+	if (__atomic_load_n(&stop_posting, __ATOMIC_SEQ_CST))
+		return;
+	__atomic_fetch_add(&tu[to].events, 1, __ATOMIC_SEQ_CST);
+	if (giver)
+		sched_yield_to(giver, &tu[to].s);
+	else
+		sched_wake(&tu[to].s);
+}
+
+static void thread_burst(u32 i, u32 *seed)
+{
+	u32 none = 0, n, events;
+
+	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
+			 "unit %u is on one CPU at a time", i))
+		abort();
+	events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&tu[i].handled, events, __ATOMIC_SEQ_CST);
+	for (n = rand_r(seed) % 3; n; n--)
+		post(rand_r(seed) % T_UNITS, rand_r(seed) % 3 ? NULL : &tu[i].s);
+	if (rand_r(seed) % 50 == 0)
+		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16, 0);
+	__atomic_store_n(&tu[i].owner, 0, __ATOMIC_SEQ_CST);
+}
+
+static void *thread_main(void *arg)
+{
+	struct sched_unit *u = NULL;
+	u64 end;
+	u32 i, seed = 1 + (u32)(u64)arg;
+
+	me = &cpu_mem[(u64)arg];
+	while (!__atomic_load_n(&stop_all, __ATOMIC_SEQ_CST)) {
+		u = sched_next(u, rdtsc(), &end);
+		if (!u) {
+			/* as a device's interrupt would */
+			post(rand_r(&seed) % T_UNITS, NULL);
+			for (i = 0; i < 20 && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end; i++)
+				sched_yield();
+			continue;
+		}
+		do {
+			i = (u32)((char *)u - (char *)tu) / sizeof(tu[0]);
+			thread_burst(i, &seed);
+			/* Like HLT: sleep when there is nothing to handle; a wake meanwhile makes this fail. */
+			if (tu[i].events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
+				u = NULL;
+		} while (u && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end);
+	}
+	return NULL;
+}
+
+static u64 unhandled(void)
+{
+	u64 n = 0;
+	u32 i;
+
+	for (i = 0; i < T_UNITS; i++)
+		n += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST) != __atomic_load_n(&tu[i].handled, __ATOMIC_SEQ_CST);
+	return n;
+}
+
+static void test_threads(void)
+{
+	struct timespec ms10 = {0, 10 * MS};
+	pthread_t t[T_CPUS];
+	u64 i, posted = 0;
+
+	machine(T_CPUS, "fair");
+	threaded = true;
+	for (i = 0; i < T_UNITS; i++) {
+		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
+		tu[i].events = 1;
+		sched_wake(&tu[i].s);
+	}
+	for (i = 0; i < T_CPUS; i++)
+		pthread_create(&t[i], NULL, thread_main, (void *)i);
+	for (i = 0; i < 100; i++)
+		nanosleep(&ms10, NULL);
+	__atomic_store_n(&stop_posting, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 1000 && unhandled(); i++)
+		nanosleep(&ms10, NULL);
+	for (i = 0; i < T_UNITS; i++)
+		posted += tu[i].events;
+	CHECK(!unhandled(), "threads: of %llu wake-ups none is lost", (unsigned long long)posted);
+	__atomic_store_n(&stop_all, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < T_CPUS; i++)
+		pthread_join(t[i], NULL);
+	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
+	threaded = false;
+}
+
+int main(void)
+{
+	u32 i;
+
+	test_init();
+	test_equal("fair");
+	test_equal("rr");
+	test_weights();
+	test_many("fair", 8, 2, .05);
+	test_many("fair", 3, 2, .15);
+	test_many("fair", 5, 4, .15);
+	test_many("rr", 8, 2, .05);
+	test_starvation();
+	test_latency(1, 4);
+	test_latency(2, 8);
+	test_queued_event();
+	test_pinned();
+	test_affinity();
+	test_idle_pull();
+	test_caps();
+	test_cap_sleeper();
+	test_steal();
+	test_yield();
+	test_yield_event();
+	test_wakes();
+	for (i = 1; i <= 8; i++)
+		test_random(i);
+	test_threads();
+	return test_end();
+}
