@@ -53,7 +53,10 @@ struct emul_env {
 	u64 seg_base[6];
 	u32 seg_limit[6];
 	enum emul_mode mode;
-	struct {
+	bool stack32;	/* SS.B, outside 64-bit mode */
+	u8 linear_bits; /* width of a canonical address: 57 with CR4.LA57, else 48 (or 0) */
+	bool rmw;	/* set while ->read fetches an operand that will be written: permissions and error code of a write */
+	struct {	/* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
 		u8 vector;
 		u32 error;
 		u64 cr2;
@@ -65,7 +68,8 @@ enum emul_result {
 	EMUL_MMIO_READ,	  /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
 	EMUL_MMIO_WRITE,  /* write st->mmio_data there, call emul_continue */
 	EMUL_FAULT,	  /* env->fault is to be injected, RIP unchanged */
-	EMUL_RETRY,	  /* p2m miss in RAM operand: handle, run the guest again */
+	EMUL_RETRY,	  /* p2m miss in RAM operand: handle, then emul_continue, which repeats no MMIO already done;
+			   * where that cannot matter the guest may as well run again */
 	EMUL_UNSUPPORTED, /* the VM is to be told (CORBEL_EXIT_INTERNAL), RIP unchanged */
 };
 struct emul_state { /* lives across exits to the VMM */
@@ -78,9 +82,13 @@ struct emul_state { /* lives across exits to the VMM */
 	u64 tmp[4];
 };
 /*
+ * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete; in between the state holds
+ * what was read. An access that crosses a page is split there, so mmio_len may then be any number from 1 to 7. RF is
+ * cleared at the end; a trap for TF is the caller's.
+ *
  * Run the instruction at RIP (bytes given) which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
  * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a call), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
- * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand, SSE/AVX moves of 8 and 16 bytes are EMUL_UNSUPPORTED.
+ * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Instruction decoder: one attribute word per opcode (SDM "Opcode Map"), then prefixes, ModRM and immediates by rule. */
+/* Instruction decoder: one attribute word per opcode (SDM "Opcode Map"); prefixes, ModRM, immediates by rule. */
 #include "emul.h"
 #include "string.h"
 
@@ -37,8 +37,8 @@ static const u16 one_byte[256] = {
 	[0x80] = M | B | I8, [0x81] = M | IZ, [0x82] = M | B | I8 | N64, [0x83] = M | I8,
 	[0x84] = M | B, [0x85] = M, [0x86] = M | B, [0x87] = M, [0x88] = M | B, [0x89] = M, [0x8a] = M | B,
 	[0x8b ... 0x8e] = M, [0x8f] = M | D64, [0x9a] = FP | N64, [0x9c ... 0x9d] = D64,
-	[0xa0] = MO | B, [0xa1] = MO, [0xa2] = MO | B, [0xa3] = MO, [0xa4] = B, [0xa6] = B, [0xa8] = I8 | B, [0xa9] = IZ,
-	[0xaa] = B, [0xac] = B, [0xae] = B, [0xb0 ... 0xb7] = I8 | B, [0xb8 ... 0xbf] = IV,
+	[0xa0] = MO | B, [0xa1] = MO, [0xa2] = MO | B, [0xa3] = MO, [0xa4] = B, [0xa6] = B,
+	[0xa8] = I8 | B, [0xa9] = IZ, [0xaa] = B, [0xac] = B, [0xae] = B, [0xb0 ... 0xb7] = I8 | B, [0xb8 ... 0xbf] = IV,
 	[0xc0] = M | B | I8, [0xc1] = M | I8, [0xc2] = I16 | F64, [0xc3] = F64, [0xc4 ... 0xc5] = M | N64,
 	[0xc6] = M | B | I8, [0xc7] = M | IZ, [0xc8] = I16 | I8 | D64, [0xc9] = D64, [0xca] = I16, [0xcd] = I8,
 	[0xce] = N64, [0xd0] = M | B, [0xd1] = M, [0xd2] = M | B, [0xd3] = M, [0xd4 ... 0xd5] = I8 | N64, [0xd6] = N64,

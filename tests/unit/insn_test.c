@@ -156,7 +156,8 @@ out:
 /* Prefixes, escape, opcode, ModRM, the rest random. */
 static u32 structured(u8 *b)
 {
-	static const u8 prefix[] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x48, 0x41, 0x4f, 0x42};
+	static const u8 prefix[] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e,
+				    0x26, 0x64, 0x65, 0x48, 0x41, 0x4f, 0x42};
 	u32 n = 0, k = rnd() % 4;
 
 	while (k--)
@@ -229,14 +230,16 @@ static void test_intercepted(void)
 
 	for (u32 k = 0; k < ARRAY_SIZE(list); k++) {
 		u32 n = list[k].len;
-		bool ok = expect_len(list[k].bytes, n, EMUL_64) == (int)n && expect_len(list[k].bytes, n, EMUL_16) == (int)n;
+		bool ok =
+		    expect_len(list[k].bytes, n, EMUL_64) == (int)n && expect_len(list[k].bytes, n, EMUL_16) == (int)n;
 
 		if (n > 1)
 			ok = ok && expect_len(list[k].bytes, n - 1, EMUL_32) == -E2BIG;
 		CHECK(ok, "length of %s", list[k].name);
 	}
-	CHECK(insn_decode(&i, (const u8 *)"\x45\x0f\x20\x04", 4, EMUL_64) == 0 && i.len == 4 && i.reg == 8 && i.rm == 12 &&
-	      !i.has_mem && i.op_size == 8, "MOV from CR ignores ModRM.mod: CR8 to R12");
+	CHECK(insn_decode(&i, (const u8 *)"\x45\x0f\x20\x04", 4, EMUL_64) == 0 && i.len == 4 && i.reg == 8 &&
+		  i.rm == 12 && !i.has_mem && i.op_size == 8,
+	      "MOV from CR ignores ModRM.mod: CR8 to R12");
 }
 
 static void test_bounds(void)
@@ -250,7 +253,8 @@ static void test_bounds(void)
 	CHECK(insn_decode(&i, prefixes, 0, EMUL_64) == -E2BIG, "no bytes at all want more");
 	prefixes[14] = 0x90;
 	CHECK(insn_decode(&i, prefixes, 20, EMUL_32) == 0 && i.len == 15, "an instruction may have 15 bytes");
-	CHECK(insn_decode(&i, (const u8 *)"\x27", 1, EMUL_64) == -EINVAL && insn_decode(&i, (const u8 *)"\x27", 1, EMUL_32) == 0,
+	CHECK(insn_decode(&i, (const u8 *)"\x27", 1, EMUL_64) == -EINVAL &&
+		  insn_decode(&i, (const u8 *)"\x27", 1, EMUL_32) == 0,
 	      "DAA is none in 64-bit mode");
 }
 

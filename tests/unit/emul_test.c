@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: hv/emul.c hv/insn.c */
+/*
+ * The emulator against the processor it runs on: each instruction is generated with random operands, run natively
+ * against memory, and emulated with the same memory as MMIO, as RAM or as a mixture by pages. Then everything must be
+ * equal.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../../hv/emul.h"
+#include "test.h"
+
+#define SEED 0x853c49e6748fea9bull
+#define ROUNDS 400 /* per opcode, operand size and lock or not */
+
+/* Inside loops; failed counts for the summary line of the loop. */
+static u32 failed;
+#define EXPECT(cond, ...) (CHECK_QUIET(cond, __VA_ARGS__) ? (void)0 : (void)failed++)
+
+#define CF 1u
+#define PF 4u
+#define AF 0x10u
+#define ZF 0x40u
+#define SF 0x80u
+#define DF 0x400u
+#define OF 0x800u
+#define ARITH (CF | PF | AF | ZF | SF | OF)
+
+#define DATA_PAGES 4u
+#define DATA_SIZE (DATA_PAGES * 4096u)
+#define MMIO_GPA 0xfeb00000ull
+
+static u64 rng = SEED;
+
+static u64 rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng * 0x2545f4914f6cdd1dull;
+}
+
+/* Random, with a liking for the edges. */
+static u64 rnd_value(void)
+{
+	static const u64 edge[] = {0,
+				   1,
+				   0x7f,
+				   0x80,
+				   0xff,
+				   0x7fff,
+				   0x8000,
+				   0xffff,
+				   0x7fffffff,
+				   0x80000000,
+				   0xffffffff,
+				   0x7fffffffffffffff,
+				   0x8000000000000000,
+				   ~0ull,
+				   0xf,
+				   0x10};
+
+	return rnd() % 3 ? rnd() : edge[rnd() % ARRAY_SIZE(edge)] + (rnd() % 4 == 0);
+}
+
+/* ---- the native side: everything below 4 GiB, so that absolute addresses fit disp32 ---- */
+
+struct native {
+	u64 in[16], out[16], flags_in, flags_out, host_rsp;
+	u64 stack[8];
+	u8 data[DATA_SIZE] __aligned(4096);
+	u8 code[4096];
+};
+static struct native *nat;
+static u8 *emit;
+
+static u32 low(const volatile void *p)
+{
+	return (u32)(uintptr_t)p;
+}
+
+static void put(const void *bytes, u32 n)
+{
+	memcpy(emit, bytes, n);
+	emit += n;
+}
+
+/* op r64, [abs] or op [abs], r64 */
+static void put_abs(u8 op, u8 reg, const volatile void *where)
+{
+	u32 disp = low(where);
+
+	put((u8[]){0x48 | (reg & 8) >> 1, op, 0x04 | (reg & 7) << 3, 0x25}, 4);
+	put(&disp, 4);
+}
+
+/* Where the instruction under test will lie. */
+static u8 *native_prologue(void)
+{
+	emit = nat->code;
+	put((u8[]){0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57, 0x9c},
+	    11); /* push rbx rbp r12-15, pushf */
+	put_abs(0x89, 4, &nat->host_rsp);
+	put_abs(0xff, 6, &nat->flags_in); /* push [] */
+	put((u8[]){0x9d}, 1);
+	for (u32 k = 0; k < 16; k++)
+		put_abs(0x8b, k, &nat->in[k]);
+	return emit;
+}
+
+static void native_run(const u8 *insn, u32 len)
+{
+	native_prologue();
+	put(insn, len);
+	for (u32 k = 0; k < 16; k++)
+		put_abs(0x89, k, &nat->out[k]);
+	put((u8[]){0x48, 0xc7, 0xc4}, 3); /* mov rsp, imm32 */
+	put(&(u32){low(&nat->stack[8])}, 4);
+	put((u8[]){0x9c}, 1);
+	put_abs(0x8f, 0, &nat->flags_out); /* pop [] */
+	put_abs(0x8b, 4, &nat->host_rsp);
+	put((u8[]){0x9d, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3}, 12);
+	((void (*)(void))(uintptr_t)nat->code)();
+}
+
+/* ---- the emulated side ---- */
+
+static struct {
+	u8 data[DATA_SIZE];
+	u32 mmio_pages;	   /* bit per page */
+	u32 retry;	   /* one access in this many misses the p2m; 0 = none */
+	u32 read, written; /* bytes that MMIO really saw */
+	bool bad;	   /* access outside the data, or rmw wrong */
+	u32 fault_page;	   /* page + 1 that faults on writes */
+} dev;
+
+static int dev_access(struct emul_env *e, u64 linear, u8 *to, const u8 *from, u32 len, u64 *gpa)
+{
+	u64 off = linear - low(nat->data);
+
+	if (off >= DATA_SIZE || len > DATA_SIZE - off || (off & 4095) + len > 4096) {
+		dev.bad = true;
+		e->fault.vector = 14;
+		return -EFAULT;
+	}
+	if (dev.fault_page == off / 4096 + 1 && (from || e->rmw)) {
+		e->fault.vector = 14;
+		e->fault.error = 3;
+		e->fault.cr2 = linear;
+		return -EFAULT;
+	}
+	if (dev.retry && rnd() % dev.retry == 0)
+		return -EAGAIN;
+	if (dev.mmio_pages >> (off / 4096) & 1) {
+		*gpa = MMIO_GPA + off;
+		return -EOPNOTSUPP;
+	}
+	if (from)
+		memcpy(dev.data + off, from, len);
+	else
+		memcpy(to, dev.data + off, len);
+	return 0;
+}
+
+static int dev_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *gpa)
+{
+	return dev_access(e, linear, buf, NULL, len, gpa);
+}
+
+static int dev_write(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *gpa)
+{
+	return dev_access(e, linear, NULL, buf, len, gpa);
+}
+
+static const struct emul_ops dev_ops = {dev_read, dev_write};
+
+static struct cpu_state {
+	u64 gpr[16], rip, rflags;
+} cpu;
+
+static struct emul_env env_for(enum emul_mode mode)
+{
+	struct emul_env e = {
+	    .ops = &dev_ops, .gpr = cpu.gpr, .rip = &cpu.rip, .rflags = &cpu.rflags, .mode = mode, .stack32 = true};
+
+	for (u32 k = 0; k < 6; k++)
+		e.seg_limit[k] = 0xffffffff;
+	return e;
+}
+
+/* Serve MMIO until the instruction is done or something else happens. */
+static enum emul_result emulate(struct emul_env *e, const u8 *insn, u32 len)
+{
+	struct emul_state st;
+	enum emul_result res = emul_start(&st, e, insn, len);
+
+	while (res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) {
+		u64 off = st.mmio_gpa - MMIO_GPA;
+
+		if (res == EMUL_MMIO_READ) {
+			st.mmio_data = rnd(); /* what is above mmio_len must not matter */
+			memcpy(&st.mmio_data, dev.data + off, st.mmio_len);
+			dev.read += st.mmio_len;
+		} else if (res == EMUL_MMIO_WRITE) {
+			memcpy(dev.data + off, &st.mmio_data, st.mmio_len);
+			dev.written += st.mmio_len;
+		}
+		res = emul_continue(&st, e);
+	}
+	return res;
+}
+
+/* ---- instructions ---- */
+
+struct template
+{
+	const char *name;
+	u8 map;	   /* 0, 1 = 0F, 2 = 0F38 */
+	u8 opcode; /* of the wide form */
+	s8 ext;	   /* ModRM.reg, or -1: a register */
+	u8 imm;	   /* 0 none, 1 imm8, 4 imm16/32 */
+	u8 sizes;  /* bits 1, 2, 4, 8: allowed operand sizes; 1 takes opcode - 1 */
+	u8 lock;
+	u32 flags;	/* that are defined afterwards */
+	u8 read, write; /* does it read, write the operand; memory size is the operand size unless given in mem */
+	u8 mem;
+};
+
+/* clang-format off */
+#define W  14
+#define BW 15
+#define LOGIC (ARITH & ~AF)
+#define ALU(n, op, fl, wr)                                                                                             \
+	{n " m,r", 0, (op) + 1, -1, 0, BW, wr, fl, 1, wr, 0}, {n " r,m", 0, (op) + 3, -1, 0, BW, 0, fl, 1, 0, 0},      \
+		{n " m,imm", 0, 0x81, (op) >> 3, 4, BW, wr, fl, 1, wr, 0},                                             \
+		{n " m,imm8", 0, 0x83, (op) >> 3, 1, W, wr, fl, 1, wr, 0}
+
+static const struct template templates[] = {
+	ALU("add", 0x00, ARITH, 1), ALU("or", 0x08, LOGIC, 1), ALU("adc", 0x10, ARITH, 1), ALU("sbb", 0x18, ARITH, 1),
+	ALU("and", 0x20, LOGIC, 1), ALU("sub", 0x28, ARITH, 1), ALU("xor", 0x30, LOGIC, 1), ALU("cmp", 0x38, ARITH, 0),
+	{"test m,r", 0, 0x85, -1, 0, BW, 0, LOGIC, 1, 0, 0}, {"test m,imm", 0, 0xf7, 0, 4, BW, 0, LOGIC, 1, 0, 0},
+	{"test m,imm (/1)", 0, 0xf7, 1, 4, BW, 0, LOGIC, 1, 0, 0},
+	{"mov m,r", 0, 0x89, -1, 0, BW, 0, ARITH, 0, 1, 0}, {"mov r,m", 0, 0x8b, -1, 0, BW, 0, ARITH, 1, 0, 0},
+	{"mov m,imm", 0, 0xc7, 0, 4, BW, 0, ARITH, 0, 1, 0},
+	{"movzx r,m8", 1, 0xb6, -1, 0, W, 0, ARITH, 1, 0, 1}, {"movzx r,m16", 1, 0xb7, -1, 0, W, 0, ARITH, 1, 0, 2},
+	{"movsx r,m8", 1, 0xbe, -1, 0, W, 0, ARITH, 1, 0, 1}, {"movsx r,m16", 1, 0xbf, -1, 0, W, 0, ARITH, 1, 0, 2},
+	{"movsxd r,m32", 0, 0x63, -1, 0, 12, 0, ARITH, 1, 0, 4},
+	{"movbe r,m", 2, 0xf0, -1, 0, W, 0, ARITH, 1, 0, 0}, {"movbe m,r", 2, 0xf1, -1, 0, W, 0, ARITH, 0, 1, 0},
+	{"movnti m,r", 1, 0xc3, -1, 0, 12, 0, ARITH, 0, 1, 0},
+	{"xchg m,r", 0, 0x87, -1, 0, BW, 1, ARITH, 1, 1, 0}, {"xadd m,r", 1, 0xc1, -1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"cmpxchg m,r", 1, 0xb1, -1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"inc m", 0, 0xff, 0, 0, BW, 1, ARITH, 1, 1, 0}, {"dec m", 0, 0xff, 1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"not m", 0, 0xf7, 2, 0, BW, 1, ARITH, 1, 1, 0}, {"neg m", 0, 0xf7, 3, 0, BW, 1, ARITH, 1, 1, 0},
+	{"bt m,r", 1, 0xa3, -1, 0, W, 0, CF | ZF, 1, 0, 0}, {"bts m,r", 1, 0xab, -1, 0, W, 1, CF | ZF, 1, 1, 0},
+	{"btr m,r", 1, 0xb3, -1, 0, W, 1, CF | ZF, 1, 1, 0}, {"btc m,r", 1, 0xbb, -1, 0, W, 1, CF | ZF, 1, 1, 0},
+	{"bt m,imm8", 1, 0xba, 4, 1, W, 0, CF | ZF, 1, 0, 0}, {"bts m,imm8", 1, 0xba, 5, 1, W, 1, CF | ZF, 1, 1, 0},
+	{"btr m,imm8", 1, 0xba, 6, 1, W, 1, CF | ZF, 1, 1, 0}, {"btc m,imm8", 1, 0xba, 7, 1, W, 1, CF | ZF, 1, 1, 0},
+	{"push m", 0, 0xff, 6, 0, 10, 0, ARITH, 1, 1, 0}, {"pop m", 0, 0x8f, 0, 0, 10, 0, ARITH, 1, 1, 0},
+};
+/* clang-format on */
+
+static bool is_stack(const struct template *t)
+{
+	return t->name[0] == 'p';
+}
+
+static bool is_bit_string(const struct template *t)
+{
+	return t->name[0] == 'b' && t->ext < 0;
+}
+
+/*
+ * One random encoding of a template in 64-bit mode, with nat->in set so that the operand lies in the data.
+ * Forms: 0 [base+disp8], 1 [base+disp32], 2 [base+index*scale+disp32], 3 [rip+disp32], 4 [disp32], each perhaps
+ * with 67.
+ */
+static u32 generate(const struct template *t, u32 size, bool lock, u8 *b)
+{
+	static const u32 disp_size[] = {1, 4, 4, 4, 4};
+	u32 n = 0, form = rnd() % 5, imm = t->imm == 4 ? MIN(size, 4) : t->imm, margin = is_stack(t) ? 512 : 256;
+	u32 off = rnd() % 3 ? margin + rnd() % (DATA_SIZE - 2 * margin) : 4096 * (1 + rnd() % 3) - rnd() % 8;
+	u8 base, index, scale = rnd() % 4, reg, rex;
+	bool wide = size == 8 && !is_stack(t), addr32 = rnd() % 4 == 0, use_rex = rnd() % 2;
+	u64 target;
+	s32 disp = form == 0 ? (s8)rnd() : (s32)rnd() >> 1;
+
+	do {
+		base = rnd() % 16;
+		index = rnd() % 16;
+		reg = t->ext < 0 ? rnd() % 16 : (u8)t->ext;
+	} while (index == 4 || index == base || (is_bit_string(t) && (reg == base || reg == index)));
+	if (lock || t->opcode == 0x87)
+		off &= ~7u; /* no split locks */
+	target = low(nat->data) + off;
+	for (u32 k = 0; k < 16; k++)
+		nat->in[k] = rnd_value();
+	nat->flags_in = 0x202 | (rnd() & (ARITH | DF));
+	nat->in[4] = low(nat->data) + (rnd() % 2 ? 4096 - rnd() % 8 : 1024u); /* stack operations write there */
+	if (is_bit_string(t)) {
+		s64 bit = (s64)(rnd() % 1600) - 800;
+
+		nat->in[reg] = size == 8 ? (u64)bit
+					 : (nat->in[reg] & ~(size == 4 ? 0xffffffffull : 0xffffull)) |
+					       ((u64)bit & (size == 4 ? 0xffffffffull : 0xffffull));
+	}
+	if (form == 2)
+		nat->in[base] = target - (u64)(s64)disp - (nat->in[index] << scale);
+	else if (form < 2)
+		nat->in[base] = target - (u64)(s64)disp;
+	if (base == 4 && is_stack(t) && form <= 2) { /* RSP has to be both stack and base */
+		nat->in[4] = low(nat->data) + 2048;
+		disp = form == 0 ? 0x40 : 0x400;
+		if (form == 2)
+			nat->in[index] = rnd() % 64;
+		addr32 = false;
+	}
+	if (addr32 && form <= 2 && base != 4)
+		nat->in[base] = (nat->in[base] & 0xffffffff) | rnd() << 32;
+
+	if (size == 2)
+		b[n++] = 0x66;
+	if (addr32)
+		b[n++] = 0x67;
+	if (lock)
+		b[n++] = 0xf0;
+	rex = 0x40 | wide << 3 | (reg & 8) >> 1 | (form == 2 ? (index & 8) >> 2 : 0) | (form <= 2 ? base >> 3 : 0);
+	if (rex != 0x40 || use_rex)
+		b[n++] = rex;
+	if (t->map)
+		b[n++] = 0x0f;
+	if (t->map == 2)
+		b[n++] = 0x38;
+	b[n++] = t->opcode - (size == 1);
+	reg &= 7;
+	if (form == 2) {
+		b[n++] = 0x84 | reg << 3;
+		b[n++] = scale << 6 | (index & 7) << 3 | (base & 7);
+	} else if (form == 3) {
+		b[n++] = 0x05 | reg << 3;
+	} else if (form == 4) {
+		b[n++] = 0x04 | reg << 3;
+		b[n++] = 0x25;
+		disp = (s32)target;
+	} else {
+		b[n++] = (form ? 0x80 : 0x40) | reg << 3 | (base & 7);
+		if ((base & 7) == 4)
+			b[n++] = 0x24;
+	}
+	if (form == 3)
+		disp = (s32)(target - (low(native_prologue()) + n + 4 + imm));
+	memcpy(b + n, &disp, disp_size[form]);
+	n += disp_size[form];
+	for (u32 k = 0; k < imm; k++)
+		b[n++] = rnd();
+	if (t->name[0] == 'c' && t->opcode == 0xb1 && rnd() % 2 && off + 8 <= DATA_SIZE) /* CMPXCHG that succeeds */
+		memcpy(nat->data + off, &nat->in[0], 8);
+	return n;
+}
+
+/* Run both ways and compare. */
+static void compare(const char *what, const u8 *b, u32 n, u32 flags, bool string)
+{
+	struct emul_env e = env_for(EMUL_64);
+	u64 rip = low(native_prologue());
+	enum emul_result res;
+	char hex[64] = "";
+	u32 calls = 0, bad = 16;
+
+	for (u32 k = 0; k < n; k++)
+		sprintf(hex + 3 * k, "%02x ", b[k]);
+	memcpy(cpu.gpr, nat->in, sizeof(cpu.gpr));
+	memcpy(dev.data, nat->data, DATA_SIZE);
+	cpu.rip = rip;
+	cpu.rflags = nat->flags_in | 0x10000;
+	dev.bad = false;
+	dev.read = dev.written = 0;
+
+	native_run(b, n);
+	do
+		res = emulate(&e, b, n);
+	while (string && res == EMUL_DONE && cpu.rip == rip && calls++ < 100);
+
+	for (u32 k = 0; k < 16; k++)
+		if (cpu.gpr[k] != nat->out[k])
+			bad = k;
+	EXPECT(res == EMUL_DONE && !dev.bad, "%s (%s): emulated (%d)", what, hex, res);
+	EXPECT(cpu.rip == rip + n, "%s (%s): RIP advanced", what, hex);
+	EXPECT(bad == 16, "%s (%s): register %u is %llx, should be %llx, was %llx", what, hex, bad & 15,
+	       (unsigned long long)cpu.gpr[bad & 15], (unsigned long long)nat->out[bad & 15],
+	       (unsigned long long)nat->in[bad & 15]);
+	EXPECT(((cpu.rflags ^ nat->flags_out) & (flags | DF)) == 0 && !(cpu.rflags & 0x10000),
+	       "%s (%s): flags %llx, should be %llx", what, hex, (unsigned long long)cpu.rflags,
+	       (unsigned long long)nat->flags_out);
+	EXPECT(memcmp(dev.data, nat->data, DATA_SIZE) == 0, "%s (%s): memory", what, hex);
+}
+
+/* Some page of the data or another is MMIO, RAM, or misses at times. */
+static void random_memory(void)
+{
+	for (u32 k = 0; k < DATA_SIZE; k += 8)
+		*(u64 *)(nat->data + k) = rnd_value();
+	dev.mmio_pages = rnd() % 2 ? 15 : rnd() % 16;
+	dev.retry = rnd() % 2 ? 0 : 3;
+}
+
+static void test_template(const struct template *t)
+{
+	u32 before = failed;
+
+	for (u32 size = 1; size <= 8; size <<= 1) {
+		u32 mem = t->mem ?: size;
+
+		for (u32 r = 0; r < ROUNDS * (1u + t->lock) && failed < before + 4 && t->sizes & size; r++) {
+			u8 b[16];
+			u32 n;
+
+			if (r % 16 == 0)
+				random_memory();
+			n = generate(t, size, t->lock && r % 2, b);
+			compare(t->name, b, n, t->flags, false);
+			if (dev.mmio_pages == 15)
+				EXPECT(dev.read == (t->read ? mem : 0) && dev.written == (t->write ? mem : 0),
+				       "%s: MMIO read %u and written %u bytes", t->name, dev.read, dev.written);
+		}
+	}
+	CHECK(failed == before, "%s as the processor does", t->name);
+}
+
+static void test_moffs(void)
+{
+	u32 before = failed;
+
+	for (u32 r = 0; r < 2000; r++) {
+		u8 b[16], n = 0, op = 0xa0 + rnd() % 4, kind = rnd() % 3, width = rnd() % 2 ? 4 : 8;
+		u64 at = low(nat->data) + 4096 - rnd() % 8;
+
+		random_memory();
+		for (u32 k = 0; k < 16; k++)
+			nat->in[k] = rnd_value();
+		if (kind == 1)
+			b[n++] = 0x66;
+		if (width == 4)
+			b[n++] = 0x67;
+		if (kind == 2)
+			b[n++] = 0x48;
+		b[n++] = op;
+		memcpy(b + n, &at, width);
+		compare("mov moffs", b, n + width, ARITH, false);
+	}
+	CHECK(failed == before, "MOV moffs as the processor does");
+}
+
+static void test_strings(void)
+{
+	static const u8 ops[] = {0xa4, 0xa6, 0xaa, 0xac, 0xae}, reps[] = {0, 0xf2, 0xf3};
+	static const char *const names[] = {"MOVS", "CMPS", "STOS", "LODS", "SCAS"};
+
+	for (u32 o = 0; o < 5; o++) {
+		u32 before = failed;
+
+		for (u32 r = 0; r < 3000 && failed < before + 4; r++) {
+			u8 b[8], n = 0, kind = rnd() % 4, rep = reps[rnd() % 3];
+			bool addr32 = rnd() % 4 == 0;
+
+			random_memory();
+			if (rnd() % 2) /* something for CMPS and SCAS to go on with */
+				memset(nat->data, 0x55, DATA_SIZE);
+			for (u32 k = 0; k < 16; k++)
+				nat->in[k] = rnd_value();
+			if (rnd() % 2)
+				nat->in[0] = 0x5555555555555555;
+			nat->flags_in = 0x202 | (rnd() & (ARITH | DF));
+			nat->in[1] = rnd() % 4 ? rnd() % 300 : rnd() % 3; /* times 8 stays in the data both ways */
+			nat->in[6] = low(nat->data) + DATA_SIZE / 2 + rnd() % 2048 - 1024;
+			nat->in[7] = low(nat->data) + DATA_SIZE / 2 + rnd() % 2048 - 1024;
+			if (rnd() % 4 == 0)
+				nat->in[1] += 480;
+			if (addr32 &&
+			    nat->in[1]) { /* with a count of 0 processors differ in what they do to upper halves */
+				nat->in[1] |= rnd() << 32;
+				nat->in[6] |= rnd() << 32;
+				nat->in[7] |= rnd() << 32;
+			}
+			if (addr32)
+				b[n++] = 0x67;
+			if (kind == 2)
+				b[n++] = 0x66;
+			if (rep)
+				b[n++] = rep;
+			if (kind == 3)
+				b[n++] = 0x48;
+			b[n++] = ops[o] + (kind != 0);
+			compare(names[o], b, n, ARITH, true);
+		}
+		CHECK(failed == before, "%s with and without REP as the processor does", names[o]);
+	}
+}
+
+/* ---- what cannot be had natively ---- */
+
+static enum emul_result once(struct emul_env *e, const char *bytes, u32 n)
+{
+	dev.retry = 0;
+	dev.bad = false;
+	return emulate(e, (const u8 *)bytes, n);
+}
+
+static void reset_cpu(void)
+{
+	memset(&cpu, 0, sizeof(cpu));
+	cpu.rip = 0x1000;
+	cpu.rflags = 2;
+	dev.mmio_pages = 15;
+}
+
+static bool faults(struct emul_env *e, const char *bytes, u32 n, u8 vector)
+{
+	struct cpu_state before = cpu;
+	enum emul_result res = once(e, bytes, n);
+
+	return res == EMUL_FAULT && e->fault.vector == vector && memcmp(&before, &cpu, sizeof(cpu)) == 0;
+}
+
+static void test_faults(void)
+{
+	struct emul_env e = env_for(EMUL_64);
+
+	reset_cpu();
+	cpu.gpr[0] = cpu.gpr[5] = 0x800000000000;
+	CHECK(faults(&e, "\x8b\x00", 2, 13), "non-canonical address: #GP");
+	CHECK(faults(&e, "\x8b\x45\x00", 3, 12), "non-canonical address through RBP: #SS");
+	cpu.gpr[0] = 0x7fffffffffff;
+	CHECK(faults(&e, "\x8b\x00", 2, 13), "access across the canonical boundary: #GP");
+	e.linear_bits = 57;
+	CHECK(once(&e, "\x8b\x00", 2) == EMUL_FAULT && e.fault.vector != 13, "57-bit addresses: canonical");
+	cpu.gpr[0] = low(nat->data);
+	CHECK(faults(&e, "\xf0\x8b\x00", 3, 6), "LOCK MOV: #UD");
+	CHECK(faults(&e, "\xf0\x39\x00", 3, 6), "LOCK CMP: #UD");
+	CHECK(faults(&e, "\xf0\xa4", 2, 6), "LOCK MOVS: #UD");
+	CHECK(once(&e, "\x0f\x28\x00", 3) == EMUL_UNSUPPORTED && cpu.rip == 0x1000, "MOVAPS is not supported");
+	CHECK(once(&e, "\xc5\xf8\x28\x00", 4) == EMUL_UNSUPPORTED, "VMOVAPS is not supported");
+	CHECK(once(&e, "\xc4\xe2\x78\xf2\x00", 5) == EMUL_UNSUPPORTED, "ANDN is not supported");
+	CHECK(once(&e, "\x8b\xc0", 2) == EMUL_UNSUPPORTED, "no memory operand: not supported");
+	CHECK(once(&e, "\x8b", 1) == EMUL_UNSUPPORTED, "half an instruction is not supported");
+
+	cpu.gpr[1] = 10; /* REP MOVS downwards into a page that may not be written, in the 4th iteration */
+	cpu.gpr[6] = low(nat->data) + 8192;
+	cpu.gpr[7] = low(nat->data) + 4096 + 8;
+	cpu.rflags = 0x402;
+	dev.fault_page = 1;
+	dev.mmio_pages = 2;
+	CHECK(once(&e, "\xf3\xa5", 2) == EMUL_FAULT && e.fault.vector == 14 && cpu.gpr[1] == 7 &&
+		  cpu.gpr[7] == low(nat->data) + 4092 && cpu.rip == 0x1000,
+	      "a fault in a REP MOVS leaves the iterations done and RIP there");
+	cpu.gpr[0] = low(nat->data);
+	CHECK(faults(&e, "\x01\x00", 2, 14), "read-modify-write of a read-only page faults as a write");
+	dev.fault_page = 0;
+}
+
+static void test_legacy_modes(void)
+{
+	struct emul_env e = env_for(EMUL_32);
+	u32 data = low(nat->data), val = 0x11223344;
+
+	reset_cpu();
+	memcpy(dev.data + 0x100, &val, 4);
+	e.seg_base[SEG_DS] = data - 0x10000;
+	cpu.gpr[3] = 0x10100;
+	cpu.rip = 0xfffffffe;
+	CHECK(once(&e, "\x8b\x03", 2) == EMUL_DONE && (u32)cpu.gpr[0] == val && cpu.rip == 0,
+	      "32-bit mode: segment base, EIP wraps");
+	cpu.gpr[3] = 0x100 - (u32)0x80;
+	e.seg_base[SEG_DS] = data + 0x80;
+	CHECK(once(&e, "\x0f\xb6\x03", 3) == EMUL_DONE && cpu.gpr[0] == 0x44, "32-bit mode: MOVZX");
+	e.seg_base[SEG_DS] = (u32)(data + 0x80 + 0x1000);
+	cpu.gpr[3] = 0xfffff080;
+	CHECK(once(&e, "\x8b\x03", 2) == EMUL_DONE && (u32)cpu.gpr[0] == val,
+	      "32-bit mode: linear addresses wrap at 4 GiB");
+	e.seg_limit[SEG_DS] = 0xffff;
+	cpu.gpr[3] = 0xfffd;
+	CHECK(faults(&e, "\x8b\x03", 2, 13), "access across the segment limit: #GP");
+	e.seg_limit[SEG_SS] = 0xffff;
+	cpu.gpr[5] = 0xfffd;
+	CHECK(faults(&e, "\x8b\x45\x00", 3, 12), "access across the stack limit: #SS");
+	e.seg_base[SEG_SS] = data + 0x100 - 0xfffc;
+	CHECK(once(&e, "\x8b\x45\xff", 3) == EMUL_DONE && (u32)cpu.gpr[0] == val, "access up to the segment limit");
+
+	e.mode = EMUL_16;
+	e.stack32 = false;
+	e.seg_base[SEG_DS] = data;
+	e.seg_base[SEG_ES] = data + 0x1000;
+	cpu.gpr[3] = 0xffff00f0;
+	cpu.gpr[6] = 0xffff0010;
+	cpu.rip = 0x7c00;
+	CHECK(once(&e, "\x8b\x00", 2) == EMUL_DONE && (u16)cpu.gpr[0] == 0x3344 && cpu.rip == 0x7c02,
+	      "16-bit mode: [BX+SI]");
+	cpu.gpr[3] = 0xfff0;
+	cpu.gpr[6] = 0x110;
+	CHECK(once(&e, "\x66\x8b\x00", 3) == EMUL_DONE && (u32)cpu.gpr[0] == val,
+	      "16-bit mode: [BX+SI] wraps, 66 widens");
+	cpu.gpr[6] = 0xffffffff;
+	e.seg_base[SEG_DS] = data - 0xffff + 0x100;
+	CHECK(once(&e, "\xac", 1) == EMUL_DONE && (u8)cpu.gpr[0] == 0x44 && cpu.gpr[6] == 0xffff0000,
+	      "16-bit mode: SI wraps, the upper half stays");
+	cpu.gpr[4] = 0xabcd0000;
+	e.seg_base[SEG_SS] = data - 0xfffe + 0x200;
+	cpu.gpr[3] = 0x100;
+	e.seg_base[SEG_DS] = data;
+	CHECK(once(&e, "\xff\x37", 2) == EMUL_DONE && cpu.gpr[4] == 0xabcdfffe &&
+		  memcmp(dev.data + 0x200, &val, 2) == 0,
+	      "16-bit stack: SP wraps");
+}
+
+static void test_bounds(void)
+{
+	struct emul_env e = env_for(EMUL_64);
+	struct emul_state st;
+
+	reset_cpu();
+	dev.mmio_pages = 0;
+	cpu.gpr[1] = 1000;
+	cpu.gpr[7] = low(nat->data);
+	CHECK(once(&e, "\xf3\xaa", 2) == EMUL_DONE && cpu.rip == 0x1000 && cpu.gpr[1] == 744 &&
+		  cpu.gpr[7] == low(nat->data) + 256,
+	      "a long REP stops after 256 iterations, to be run again");
+	memset(&st, 0, sizeof(st));
+	CHECK(emul_continue(&st, &e) == EMUL_UNSUPPORTED, "nothing to continue");
+}
+
+/* Any bytes, any registers: no undefined behaviour, an end in bounded time, memory only through the callbacks. */
+static void test_hostile(void)
+{
+	u32 done = 0;
+
+	for (u32 r = 0; r < 400000; r++) {
+		u8 b[15], *heap;
+		u32 n = 1 + rnd() % 15, loops = 0;
+		enum emul_mode mode = rnd() % 3;
+		struct emul_env e = env_for(mode);
+		struct emul_state st;
+		enum emul_result res;
+
+		for (u32 k = 0; k < 15; k++)
+			b[k] = rnd();
+		if (rnd() % 2)
+			b[rnd() % 2] = "\x0f\xf0\xf3\x66\xa4\xa7\xff\x8f"[rnd() % 8];
+		for (u32 k = 0; k < 16; k++)
+			cpu.gpr[k] = rnd() % 2 ? low(nat->data) + rnd() % DATA_SIZE : rnd_value();
+		for (u32 k = 0; k < 6; k++) {
+			e.seg_base[k] = rnd() % 2 ? 0 : rnd_value();
+			e.seg_limit[k] = rnd() % 2 ? 0xffffffff : (u32)rnd_value();
+		}
+		cpu.rip = rnd_value();
+		cpu.rflags = rnd();
+		dev.mmio_pages = rnd();
+		dev.retry = 4;
+		heap = malloc(n);
+		memcpy(heap, b, n);
+		res = emul_start(&st, &e, heap, n);
+		free(heap);
+		while ((res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) && loops++ < 20000) {
+			if (rnd() % 16 == 0) /* the VMM may set registers in between */
+				cpu.gpr[rnd() % 16] = rnd_value();
+			st.mmio_data = rnd();
+			res = emul_continue(&st, &e);
+		}
+		done += res == EMUL_DONE;
+		EXPECT(loops < 20000, "hostile input ends");
+	}
+	CHECK(failed == 0 && done > 1000, "random instructions with random state: %u completed, nothing broke", done);
+}
+
+int main(void)
+{
+	printf("# seed %#llx\n", (unsigned long long)SEED);
+	nat = mmap(NULL, sizeof(*nat), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1,
+		   0);
+	if (!CHECK(nat != MAP_FAILED, "executable memory below 2 GiB"))
+		return test_end();
+	for (u32 k = 0; k < ARRAY_SIZE(templates); k++)
+		test_template(&templates[k]);
+	test_moffs();
+	test_strings();
+	test_faults();
+	test_legacy_modes();
+	test_bounds();
+	test_hostile();
+	return test_end();
+}
