@@ -379,9 +379,11 @@ static int protect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 		return range_split(r, e, level);
 	do {
 		attr = attr_of(f, v);
-		new = pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, (attr & ~c->clear) | c->set);
-	} while (!__atomic_compare_exchange_n(e, &v, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	*r->flush = true;
+		new = (attr & ~c->clear) | c->set;
+	} while (!__atomic_compare_exchange_n(e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new), false,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
+		*r->flush = true;
 	return 0;
 }
 

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The flush discipline of everything that takes something away: change the tables, bump tlb_gen, wait until no CPU is in
+ * the guest with an older generation, and only then drop references and free tables. The lock is held all the while.
+ */
+#include "p2m.h"
+#include "../log.h"
+#include "../smp.h"
+#include "../string.h"
+#include "../vm.h"
+
+#define P2M_RUN_SHIFT	20u
+#define UNMAP_BUDGET	(u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
+#define UNMAP_BATCHES	4u			       /* per call; the lock is free between two */
+#define DIRTY_BUDGET	8192u
+#define LAPIC_DEFAULT_GFN 0xfee00ull
+#define PT_RIGHTS	(PT_R | PT_W | PT_X)
+#define PT_USED		(PT_ACC | PT_DIRTY) /* preset, so that hardware need not write them */
+
+static u64 gfn_limit(const struct p2m *p)
+{
+	return BIT(9 * p->pt.fmt->levels);
+}
+
+static bool range_ok(const struct p2m *p, u64 gfn, u64 count)
+{
+	return count && gfn < gfn_limit(p) && count <= gfn_limit(p) - gfn;
+}
+
+/* Caller holds the lock. */
+static void flush_locked(struct p2m *p)
+{
+	__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
+	smp_flush_wait(p->vm);
+}
+
+int p2m_init(struct p2m *p, struct vm *vm, const struct pt_format *fmt, struct account *acct)
+{
+	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = vm->is_dom0};
+	p->runs = pool_alloc(0, acct);
+	if (p->runs && !pt_init(&p->pt, fmt, acct))
+		return 0;
+	pool_free(p->runs, 0, acct);
+	return -ENOMEM;
+}
+
+static void put_later(void *ctx, u64 gfn, u64 pfn, u64 count, u64 attr)
+{
+	struct p2m *p = ctx;
+
+	BUG_ON(p->runs_nr >= UNMAP_BUDGET);
+	p->runs[p->runs_nr++] = pfn << P2M_RUN_SHIFT | count;
+}
+
+/* Flush, then let go of what put_later() collected and of the tables cut off. */
+static void settle_locked(struct p2m *p, bool flush)
+{
+	if (flush)
+		flush_locked(p);
+	for (u32 i = 0; i < p->runs_nr; i++) {
+		u64 count = p->runs[i] & (BIT(P2M_RUN_SHIFT) - 1);
+
+		p->mapped -= p->is_dom0 ? 0 : count;
+		if (!p->is_dom0)
+			frame_put(p->runs[i] >> P2M_RUN_SHIFT, count);
+	}
+	p->runs_nr = 0;
+	pt_reap(&p->pt);
+}
+
+/* One batch of an unmap; returns gfns done. */
+static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
+{
+	bool flush = false;
+	s64 done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put_later, p);
+
+	if (done == -ENOMEM) {
+		struct pt_leaf leaf;
+		u64 span, first;
+
+		pt_lookup(&p->pt, gfn, &leaf);
+		span = BIT(leaf.order);
+		first = ALIGN_DOWN(gfn, span);
+		done = pt_unmap(&p->pt, first, span, UNMAP_BUDGET, &flush, put_later, p);
+		BUG_ON(done != (s64)span);
+		done = (s64)MIN(count, first + span - gfn);
+	}
+	BUG_ON(done <= 0);
+	settle_locked(p, flush);
+	return (u64)done;
+}
+
+static u64 unmap_batches(struct p2m *p, u64 gfn, u64 count)
+{
+	u64 done = 0;
+
+	for (u32 i = 0; i < UNMAP_BATCHES && done < count; i++) {
+		lock_acquire(&p->lock);
+		done += unmap_locked(p, gfn + done, count - done);
+		lock_release(&p->lock);
+	}
+	return done;
+}
+
+s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
+{
+	if (p->is_dom0)
+		return -EPERM;
+	if (!range_ok(p, gfn, count))
+		return -EINVAL;
+	return (s64)unmap_batches(p, gfn, count);
+}
+
+int p2m_destroy(struct p2m *p)
+{
+	p->destroyed += unmap_batches(p, p->destroyed, gfn_limit(p) - p->destroyed);
+	if (p->destroyed < gfn_limit(p))
+		return -EAGAIN;
+	BUG_ON(p->mapped);
+	pool_free(p->runs, 0, p->pt.acct);
+	pt_destroy(&p->pt);
+	return 0;
+}
+
+static const struct pt_change log_protect = {.match = PT_W, .clear = PT_W, .set = PT_LOG};
+static const struct pt_change log_release = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W};
+
+/* Change leaves; a large one that cannot be split is released as a whole: its other pages then count as dirty. */
+static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u32 budget)
+{
+	bool flush = false;
+	s64 done = pt_protect(&p->pt, gfn, count, c, budget, &flush);
+
+	if (done == -ENOMEM && c == &log_release) {
+		struct pt_leaf leaf;
+		u64 span, first;
+
+		pt_lookup(&p->pt, gfn, &leaf);
+		span = BIT(leaf.order);
+		first = ALIGN_DOWN(gfn, span);
+		pt_protect(&p->pt, first, span, c, budget, &flush);
+		done = (s64)MIN(count, first + span - gfn);
+	}
+	if (flush)
+		flush_locked(p);
+	return done;
+}
+
+/* Memory is there already: fine if it is the same; rights only get wider. */
+static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr, const struct pt_leaf *leaf)
+{
+	struct pt_change c = {.set = attr & (PT_RIGHTS | PT_ROM) & ~leaf->attr};
+	s64 done;
+
+	if (leaf->pfn != pfn || leaf->order < order || ((attr & PT_ROM) && (leaf->attr & (PT_W | PT_LOG))))
+		return -EEXIST;
+	if (!c.set)
+		return 0;
+	if (c.set & PT_W)
+		c.clear = PT_LOG | PT_ROM;
+	done = protect_locked(p, gfn, BIT(order), &c, UNMAP_BUDGET);
+	return done < 0 ? (int)done : 0;
+}
+
+static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
+{
+	struct pt_leaf leaf;
+	int err;
+
+	pt_lookup(&p->pt, gfn, &leaf);
+	if (leaf.kind == PT_LEAF)
+		return widen_locked(p, gfn, pfn, order, attr, &leaf);
+	err = frame_get(pfn, BIT(order));
+	if (err)
+		return err;
+	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_USED);
+	if (err)
+		frame_put(pfn, BIT(order));
+	else
+		p->mapped += BIT(order);
+	return err;
+}
+
+int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
+{
+	int err;
+
+	if (p->is_dom0)
+		return -EPERM;
+	if ((order != 0 && order != 9) || !IS_ALIGNED(gfn | pfn, BIT(order)) || !range_ok(p, gfn, BIT(order)) ||
+	    (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) || (attr & (PT_W | PT_ROM)) == (PT_W | PT_ROM))
+		return -EINVAL;
+	lock_acquire(&p->lock);
+	err = map_locked(p, gfn, pfn, order, attr);
+	lock_release(&p->lock);
+	return err;
+}
+
+int p2m_set_mmio(struct p2m *p, u64 gfn)
+{
+	int err;
+
+	lock_acquire(&p->lock);
+	err = pt_set_mmio(&p->pt, gfn);
+	lock_release(&p->lock);
+	return err;
+}
+
+/* ---- dirty logging ---- */
+
+static s64 protect(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c)
+{
+	s64 done;
+
+	if (p->is_dom0)
+		return -EPERM;
+	if (!range_ok(p, gfn, count))
+		return -EINVAL;
+	lock_acquire(&p->lock);
+	done = protect_locked(p, gfn, count, c, DIRTY_BUDGET);
+	lock_release(&p->lock);
+	return done;
+}
+
+s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count)
+{
+	return protect(p, gfn, count, &log_protect);
+}
+
+s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
+{
+	return protect(p, gfn, count, &log_release);
+}
+
+static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
+{
+	bool flush = false;
+	s64 err = 0;
+	u64 i = 0;
+
+	for (u32 seen = 0; i < count && !(seen >= DIRTY_BUDGET && i % 64 == 0); seen++) {
+		struct pt_leaf leaf;
+		u64 stop;
+
+		pt_lookup(&p->pt, gfn + i, &leaf);
+		stop = MIN(count, ((gfn + i) | (BIT(leaf.order) - 1)) + 1 - gfn);
+		if (leaf.kind == PT_LEAF && (leaf.attr & PT_W)) {
+			err = clear ? pt_protect(&p->pt, gfn + i, stop - i, &log_protect, UNMAP_BUDGET, &flush) : 0;
+			if (err < 0)
+				break;
+			for (u64 b = i; b < stop; b++)
+				bitmap[b / 64] |= BIT(b % 64);
+		}
+		i = stop;
+	}
+	if (flush)
+		flush_locked(p);
+	if (err < 0)
+		i = ALIGN_DOWN(i, 64);
+	return i ? (s64)i : err;
+}
+
+s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
+{
+	s64 done;
+
+	if (p->is_dom0)
+		return -EPERM;
+	if (!range_ok(p, gfn, count))
+		return -EINVAL;
+	lock_acquire(&p->lock);
+	done = dirty_read_locked(p, gfn, count, bitmap, clear);
+	lock_release(&p->lock);
+	return done;
+}
+
+/* leaf is updated. */
+static bool fix_write_locked(struct p2m *p, u64 gfn, struct pt_leaf *leaf)
+{
+	if (leaf->kind != PT_LEAF)
+		return false;
+	if (leaf->attr & PT_LOG) {
+		protect_locked(p, gfn, 1, &log_release, UNMAP_BUDGET);
+		pt_lookup(&p->pt, gfn, leaf);
+	}
+	return leaf->attr & PT_W;
+}
+
+bool p2m_fix_write(struct p2m *p, u64 gfn)
+{
+	struct pt_leaf leaf;
+	bool fixed;
+
+	lock_acquire(&p->lock);
+	pt_lookup(&p->pt, gfn, &leaf);
+	fixed = fix_write_locked(p, gfn, &leaf);
+	lock_release(&p->lock);
+	return fixed;
+}
+
+/* ---- dom0 ---- */
+
+/* EPT alone decides the memory type there; with NPT the MTRRs and dom0's PAT do, as on the bare machine. */
+static u64 dom0_attr(const struct p2m *p, bool ram)
+{
+	return PT_RIGHTS | PT_USED | (!ram && p->pt.fmt == &pt_ept ? PT_UC : 0);
+}
+
+static bool is_dom0_ram(u64 pfn)
+{
+	struct frame *f = frame_of(pfn);
+
+	return f && f->kind == FRAME_DOM0;
+}
+
+/* Identity-map [pfn, end) with the largest pages that fit. */
+static int dom0_map_run(struct p2m *p, u64 pfn, u64 end)
+{
+	u32 top = 9 * p->pt.fmt->max_leaf;
+
+	while (pfn < end) {
+		u32 order = top;
+		int err;
+
+		while (order && (!IS_ALIGNED(pfn, BIT(order)) || end - pfn < BIT(order)))
+			order -= 9;
+		err = pt_map(&p->pt, pfn, pfn, order, dom0_attr(p, true));
+		if (err)
+			return err;
+		pfn += BIT(order);
+	}
+	return 0;
+}
+
+int p2m_dom0_init(struct p2m *p, u64 limit)
+{
+	u64 end = MIN(limit >> PAGE_SHIFT, frame_count()), run;
+	int err;
+
+	lock_acquire(&p->lock);
+	err = pt_set_mmio(&p->pt, LAPIC_DEFAULT_GFN);
+	for (u64 pfn = 0; !err && pfn < end; pfn = run + 1) {
+		for (run = pfn; run < end && is_dom0_ram(run); run++)
+			;
+		err = dom0_map_run(p, pfn, run);
+	}
+	lock_release(&p->lock);
+	return err;
+}
+
+static bool block_has_ram(u64 pfn, u64 count)
+{
+	for (u64 i = pfn; i < pfn + count && i < frame_count(); i++)
+		if (frame_of(i)->kind != FRAME_NONE)
+			return true;
+	return false;
+}
+
+static bool dom0_fault_locked(struct p2m *p, u64 gfn)
+{
+	struct frame *f = frame_of(gfn);
+	struct pt_leaf leaf;
+	u32 order;
+
+	pt_lookup(&p->pt, gfn, &leaf);
+	if (leaf.kind == PT_LEAF) /* another CPU was faster; but a shared page has no PT_X */
+		return leaf.attr & PT_X;
+	if (leaf.kind == PT_MMIO || gfn >= gfn_limit(p) || (f && f->kind != FRAME_NONE))
+		return false;
+	order = MIN(leaf.order, 9 * p->pt.fmt->max_leaf);
+	while (order && block_has_ram(ALIGN_DOWN(gfn, BIT(order)), BIT(order)))
+		order -= 9;
+	gfn = ALIGN_DOWN(gfn, BIT(order));
+	return !pt_map(&p->pt, gfn, gfn, order, dom0_attr(p, false));
+}
+
+bool p2m_dom0_fault(struct p2m *p, gpa_t addr)
+{
+	bool mapped;
+
+	lock_acquire(&p->lock);
+	mapped = dom0_fault_locked(p, addr.v >> PAGE_SHIFT);
+	lock_release(&p->lock);
+	return mapped;
+}
+
+int p2m_dom0_share(struct p2m *p, hpa_t page)
+{
+	u64 pfn = page.v >> PAGE_SHIFT;
+	int err;
+
+	BUG_ON(!p->is_dom0 || !frame_of(pfn) || frame_of(pfn)->kind != FRAME_HV);
+	lock_acquire(&p->lock);
+	err = pt_map(&p->pt, pfn, pfn, 0, PT_R | PT_W | PT_USED);
+	if (!err)
+		frame_set_kind(pfn, FRAME_SHARED);
+	lock_release(&p->lock);
+	return err;
+}
+
+void p2m_dom0_unshare(struct p2m *p, hpa_t page)
+{
+	u64 pfn = page.v >> PAGE_SHIFT;
+
+	BUG_ON(!frame_of(pfn) || frame_of(pfn)->kind != FRAME_SHARED);
+	lock_acquire(&p->lock);
+	unmap_locked(p, pfn, 1);
+	frame_set_kind(pfn, FRAME_HV);
+	lock_release(&p->lock);
+}
+
+/* ---- access by the hypervisor ---- */
+
+void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
+{
+	lock_acquire(&p->lock);
+	pt_lookup(&p->pt, gfn, out);
+	lock_release(&p->lock);
+}
+
+/* Map the page at `at`; NULL if it cannot be read (or written). Ends with mm_unmap_temp(MM_TEMP_P2M) under the same lock. */
+static void *map_page_locked(struct p2m *p, u64 at, bool write)
+{
+	struct pt_leaf leaf;
+	u8 *page;
+
+	pt_lookup(&p->pt, at >> PAGE_SHIFT, &leaf);
+	if (leaf.kind != PT_LEAF || (write && !fix_write_locked(p, at >> PAGE_SHIFT, &leaf)))
+		return NULL;
+	page = mm_map_temp(MM_TEMP_P2M, hpa(leaf.pfn << PAGE_SHIFT));
+	return page + at % PAGE_SIZE;
+}
+
+static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t *fault)
+{
+	while (len) {
+		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
+		void *page;
+
+		lock_acquire(&p->lock);
+		page = map_page_locked(p, at, write);
+		if (page) {
+			memcpy(write ? page : buf, write ? buf : page, n);
+			mm_unmap_temp(MM_TEMP_P2M);
+		}
+		lock_release(&p->lock);
+		if (!page) {
+			if (fault)
+				*fault = gpa(at);
+			return -EFAULT;
+		}
+		at += n;
+		buf = (u8 *)buf + n;
+		len -= n;
+	}
+	return 0;
+}
+
+int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)
+{
+	return copy(p, from.v, to, len, false, fault);
+}
+
+int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault)
+{
+	return copy(p, to.v, (void *)from, len, true, fault);
+}
+
+static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
+{
+	u32 old32 = (u32)old;
+
+	if (size == sizeof(u32))
+		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32)new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
+{
+	int err = -EFAULT;
+	void *page;
+
+	if ((size != sizeof(u32) && size != sizeof(u64)) || !IS_ALIGNED(at.v, size))
+		return -EINVAL;
+	lock_acquire(&p->lock);
+	page = map_page_locked(p, at.v, true);
+	if (page) {
+		err = cmpxchg(page, old, new, size) ? 0 : -EAGAIN;
+		mm_unmap_temp(MM_TEMP_P2M);
+	}
+	lock_release(&p->lock);
+	return err;
+}
