@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A small machine for the tests of the virtual APIC and PV services: one CPU, a clock set by hand, flat guest memory. */
+#ifndef TESTS_UNIT_FAKE_MACHINE_H
+#define TESTS_UNIT_FAKE_MACHINE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../hv/apic.h"
+#include "../../hv/mm/mm.h"
+#include "../../hv/time.h"
+#include "../../hv/vcpu.h"
+#include "test.h"
+
+#define FAKE_KHZ      2000000 /* 2 ticks a ns */
+#define FAKE_MEMORY   0x10000
+#define FAKE_VCPUS    8
+
+struct cpu *cpus[MAX_CPUS];
+u64 tsc_khz = FAKE_KHZ, boot_tsc = 1000000, wallclock_boot_ns = 1700000000123456789ull;
+static struct cpu fake_cpu;
+static u64 fake_tsc = 5000000, hw_deadline;
+static struct vm fake_vm;
+static struct vcpu fake_vcpu[FAKE_VCPUS];
+static struct corbel_cpuid fake_cpuid[2];
+static u64 fake_requests[FAKE_VCPUS];
+static u32 fake_notified[FAKE_VCPUS];
+static int level_eoi = -1;
+static u32 level_eois, mirrored_ldr, mirrored_dfr;
+static u8 fake_memory[FAKE_MEMORY];
+static bool fake_unmapped;
+
+struct cpu *this_cpu(void)
+{
+	return &fake_cpu;
+}
+
+u64 rdtsc(void)
+{
+	return fake_tsc;
+}
+
+u64 tsc_to_ns(u64 ticks)
+{
+	return ticks / 2;
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns * 2;
+}
+
+void apic_timer_arm(u64 tsc)
+{
+	hw_deadline = tsc;
+}
+
+void apic_set_logical(u32 ldr, u32 dfr)
+{
+	mirrored_ldr = ldr;
+	mirrored_dfr = dfr;
+}
+
+void *pool_alloc(u32 order, struct account *acct)
+{
+	static char page[4 * PAGE_SIZE] __aligned(16);
+
+	return page;
+}
+
+void vcpu_notify(struct vcpu *v)
+{
+	fake_notified[v->index]++;
+}
+
+void vcpu_request(struct vcpu *v, u64 req)
+{
+	fake_requests[v->index] |= req;
+}
+
+void vcpu_level_eoi(struct vcpu *v, u8 vector)
+{
+	level_eoi = vector;
+	level_eois++;
+}
+
+struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
+{
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(vm->vcpu); i++)
+		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)
+			return vm->vcpu[i];
+	return NULL;
+}
+
+static inline u8 *fake_at(gpa_t at, size_t len)
+{
+	return fake_unmapped || at.v >= FAKE_MEMORY || len > FAKE_MEMORY - at.v ? NULL : fake_memory + at.v;
+}
+
+int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)
+{
+	u8 *m = fake_at(from, len);
+
+	if (!m)
+		return -EFAULT;
+	memcpy(to, m, len);
+	return 0;
+}
+
+int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault)
+{
+	u8 *m = fake_at(to, len);
+
+	if (!m)
+		return -EFAULT;
+	memcpy(m, from, len);
+	return 0;
+}
+
+int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
+{
+	u8 *m = fake_at(at, size);
+	u64 now = 0;
+
+	if (!m || at.v % size)
+		return -EFAULT;
+	memcpy(&now, m, size);
+	if (now != old)
+		return -EAGAIN;
+	memcpy(m, &new, size);
+	return 0;
+}
+
+/* A VM of FAKE_VCPUS vCPUs with APIC ids 0.. and all features; ids may be given. */
+static inline void fake_reset(const u32 *ids)
+{
+	u32 i;
+
+	cpus[0] = &fake_cpu;
+	timer_init_cpu();
+	memset(pool_alloc(0, NULL), 0, 4 * PAGE_SIZE);
+	memset(&fake_vm, 0, sizeof(fake_vm));
+	memset(fake_vcpu, 0, sizeof(fake_vcpu));
+	memset(fake_requests, 0, sizeof(fake_requests));
+	memset(fake_notified, 0, sizeof(fake_notified));
+	memset(fake_memory, 0, sizeof(fake_memory));
+	fake_unmapped = false;
+	fake_cpuid[0] = (struct corbel_cpuid){.function = 1, .ecx = BIT(21) | BIT(24)};
+	fake_cpuid[1] = (struct corbel_cpuid){.function = 0x80000008, .eax = 40};
+	fake_vm.id = 1;
+	fake_vm.has_lapic = true;
+	fake_vm.vcpu_count = FAKE_VCPUS;
+	fake_vm.bsp_apic_id = ids ? ids[0] : 0;
+	for (i = 0; i < FAKE_VCPUS; i++) {
+		struct vcpu *v = fake_vm.vcpu[i] = &fake_vcpu[i];
+
+		v->vm = &fake_vm;
+		v->index = i;
+		v->rflags = BIT(9);
+		v->cpuid = fake_cpuid;
+		v->cpuid_count = 2;
+		lapic_init(v, ids ? ids[i] : i, true);
+	}
+}
+
+#endif

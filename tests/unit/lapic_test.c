@@ -1,0 +1,646 @@
+/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c */
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "fake_machine.h"
+
+#define TPR	  0x80
+#define PPR	  0xa0
+#define EOI	  0xb0
+#define LDR	  0xd0
+#define DFR	  0xe0
+#define SVR	  0xf0
+#define ISR	  0x100
+#define IRR	  0x200
+#define ESR	  0x280
+#define ICR	  0x300
+#define ICR2	  0x310
+#define LVT_T	  0x320
+#define LINT0	  0x350
+#define LVT_E	  0x370
+#define TMICT	  0x380
+#define TMCCT	  0x390
+#define TDCR	  0x3e0
+#define MSR_BASE  0x1b
+#define MSR_X2(o) (0x800 + ((o) >> 4))
+#define MSR_TSCD  0x6e0
+
+static struct vcpu *const v0 = &fake_vcpu[0];
+
+static void wr(struct vcpu *v, u32 offset, u32 val)
+{
+	lapic_write(v, offset, val, false);
+}
+
+static u32 rd(struct vcpu *v, u32 offset)
+{
+	u64 val = 0;
+
+	lapic_read(v, offset, &val, false);
+	return val;
+}
+
+static u64 rdmsr(struct vcpu *v, u32 msr)
+{
+	u64 val = 0;
+
+	return lapic_msr_read(v, msr, &val) ? 0xbad : val;
+}
+
+static void enable_all(bool x2apic)
+{
+	u32 i;
+
+	for (i = 0; i < FAKE_VCPUS; i++) {
+		wr(&fake_vcpu[i], SVR, 0x1ff);
+		if (x2apic)
+			lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | APIC_BASE_X2APIC);
+	}
+}
+
+static void advance(u64 ns)
+{
+	fake_tsc += ns * 2;
+	if (hw_deadline && hw_deadline <= fake_tsc) {
+		hw_deadline = 0;
+		timer_run(fake_tsc);
+	}
+}
+
+/* Take the pending vector and end it: the vector, or -1 */
+static int take(struct vcpu *v)
+{
+	int vector = lapic_pending(v);
+
+	if (vector < 0)
+		return -1;
+	lapic_accept(v, vector);
+	if (lapic_is_x2apic(&v->lapic))
+		lapic_msr_write(v, MSR_X2(EOI), 0);
+	else
+		wr(v, EOI, 0);
+	return vector;
+}
+
+static void test_priorities(void)
+{
+	fake_reset(NULL);
+	CHECK(!lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) < 0, "a software-disabled APIC takes no fixed interrupt");
+	enable_all(false);
+	CHECK(lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) == 0x40 && fake_notified[0] == 1, "an enabled one does, and notifies");
+	lapic_set_irq(v0, 0x91, false);
+	lapic_set_irq(v0, 0x35, true);
+	CHECK(lapic_pending(v0) == 0x91, "the highest vector comes first");
+	wr(v0, TPR, 0x90);
+	CHECK(lapic_pending(v0) < 0 && lapic_get_cr8(v0) == 9, "TPR holds back its class");
+	CHECK(!lapic_has_work(v0), "and such an interrupt does not end HLT");
+	lapic_set_cr8(v0, 8);
+	CHECK(lapic_pending(v0) == 0x91 && rd(v0, TPR) == 0x80 && rd(v0, PPR) == 0x80, "CR8 is TPR[7:4]");
+	CHECK(lapic_has_work(v0), "a deliverable interrupt ends HLT");
+	v0->rflags = 0;
+	CHECK(!lapic_has_work(v0), "not with IF clear");
+	v0->rflags = BIT(9);
+	lapic_accept(v0, 0x91);
+	lapic_set_cr8(v0, 0);
+	CHECK(rd(v0, PPR) == 0x90 && lapic_pending(v0) < 0, "the vector in service holds back lower ones");
+	lapic_set_irq(v0, 0x9f, false);
+	CHECK(lapic_pending(v0) < 0, "and its own class");
+	lapic_set_irq(v0, 0xa0, false);
+	CHECK(lapic_pending(v0) == 0xa0, "a higher class nests");
+	lapic_accept(v0, 0xa0);
+	wr(v0, EOI, 0);
+	CHECK(rd(v0, ISR + 0x40) == 1u << 17 && lapic_pending(v0) < 0, "EOI ends the highest in service only");
+	wr(v0, EOI, 0);
+	CHECK(take(v0) == 0x9f && take(v0) == 0x40 && level_eoi == -1, "then the others follow in order");
+	CHECK(take(v0) == 0x35 && level_eoi == 0x35, "EOI of a level vector is reported");
+	CHECK(take(v0) == -1 && !v0->lapic.irr_pending, "in the end nothing is pending and the hint is gone");
+	wr(v0, EOI, 0);
+	CHECK(rd(v0, PPR) == 0, "EOI with nothing in service does nothing");
+	lapic_set_irq(v0, 0x35, false);
+	level_eoi = -1;
+	CHECK(take(v0) == 0x35 && level_eoi == -1, "a vector that comes as edge later is edge");
+	v0->lapic.extint = true;
+	CHECK(lapic_extint_pending(v0), "after reset the boot CPU takes the PIC's line through LINT0");
+	fake_vcpu[1].lapic.extint = true;
+	CHECK(!lapic_extint_pending(&fake_vcpu[1]), "others do not");
+	wr(v0, LINT0, 0x10700);
+	CHECK(!lapic_extint_pending(v0), "nor with LINT0 masked");
+	lapic_msr_write(v0, MSR_BASE, 0xfee00100);
+	CHECK(lapic_extint_pending(v0), "a disabled APIC lets it through");
+}
+
+static void test_registers(void)
+{
+	u32 i;
+
+	fake_reset(NULL);
+	CHECK(rd(v0, 0x30) == 0x50014 && rd(&fake_vcpu[3], 0x20) == 3u << 24 && rd(v0, DFR) == ~0u && rd(v0, SVR) == 0xff, "reset values");
+	wr(v0, LVT_T, 0x300f0);
+	wr(v0, LVT_T, 0x200f0);
+	CHECK(rd(v0, LVT_T) == 0x300f0, "LVTs stay masked while software-disabled");
+	wr(v0, SVR, 0x1ff);
+	wr(v0, LVT_T, 0xffffffff);
+	CHECK(rd(v0, LVT_T) == 0x700ff, "an LVT takes its own bits only");
+	wr(v0, LVT_E, 0xfe);
+	wr(v0, SVR, 0xff);
+	CHECK(rd(v0, LVT_E) == 0x100fe, "disabling masks LVTs");
+	wr(v0, SVR, 0x1ff);
+	wr(v0, LVT_E, 0xfe);
+	wr(v0, 0x3f0, 1);
+	CHECK(rd(v0, ESR) == 0 && lapic_pending(v0) == 0xfe, "an illegal register raises LVT error");
+	wr(v0, ESR, 0);
+	CHECK(rd(v0, ESR) == 0x80, "ESR shows errors after a write");
+	wr(v0, ESR, 0);
+	CHECK(rd(v0, ESR) == 0, "and they are gone with the next");
+	wr(v0, ICR, 0x4000 | 5);
+	lapic_set_irq(v0, 3, false);
+	wr(v0, ESR, 0);
+	CHECK(rd(v0, ESR) == 0x60, "illegal vectors are noted when sent and when received");
+	wr(v0, ICR2, 0x5a123456);
+	CHECK(rd(v0, ICR2) == 0x5a000000, "ICR2 keeps the destination");
+	wr(v0, TPR, 0x57);
+	CHECK(rd(v0, TPR + 1) == 0 && rd(v0, TPR + 4) == 0, "odd offsets within a register");
+	wr(v0, TPR + 4, 0x99);
+	CHECK(rd(v0, TPR) == 0x57, "writes beside a register are ignored");
+	CHECK(lapic_msr_write(v0, MSR_X2(TPR), 0) == -EINVAL, "x2APIC MSRs fault in xAPIC mode");
+	for (i = 0; i < FAKE_VCPUS; i++)
+		CHECK_QUIET(lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | 0xc00) == 0, "x2APIC on");
+	CHECK(rd(v0, TPR) == ~0u, "MMIO reads ones in x2APIC mode");
+	CHECK(rdmsr(v0, MSR_X2(TPR)) == 0x57, "TPR survives the change of mode");
+	CHECK(lapic_msr_write(v0, MSR_X2(EOI), 1) == -EINVAL && lapic_msr_write(v0, MSR_X2(ESR), 1) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_X2(TPR), 0x100) == -EINVAL && lapic_msr_write(v0, MSR_X2(SVR), BIT(32)) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_X2(ICR), BIT(20)) == -EINVAL && lapic_msr_write(v0, MSR_X2(0x20), 0) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_X2(DFR), 0) == -EINVAL && lapic_msr_write(v0, MSR_X2(ICR2), 0) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_X2(PPR), 0) == -EINVAL && lapic_msr_write(v0, MSR_X2(ISR), 0) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_X2(TMCCT), 0) == -EINVAL && lapic_msr_write(v0, 0x8ff, 0) == -EINVAL,
+	      "x2APIC: reserved bits, read-only and missing registers fault on write");
+	CHECK(rdmsr(v0, MSR_X2(EOI)) == 0xbad && rdmsr(v0, 0x83f) == 0xbad && rdmsr(v0, MSR_X2(DFR)) == 0xbad &&
+		      rdmsr(v0, MSR_X2(ICR2)) == 0xbad && rdmsr(v0, 0x8c0) == 0xbad,
+	      "and on read");
+	CHECK(rdmsr(&fake_vcpu[5], MSR_X2(0x20)) == 5 && rdmsr(&fake_vcpu[5], MSR_X2(LDR)) == 0x20, "x2APIC id and logical id");
+}
+
+static void test_modes(void)
+{
+	const u64 base = 0xfee00900;
+
+	fake_reset(NULL);
+	CHECK(rdmsr(v0, MSR_BASE) == base && rdmsr(&fake_vcpu[1], MSR_BASE) == 0xfee00800, "base after reset; only the boot CPU is BSP");
+	CHECK(lapic_msr_write(v0, MSR_BASE, base | 1) == -EINVAL && lapic_msr_write(v0, MSR_BASE, base | BIT(9)) == -EINVAL &&
+		      lapic_msr_write(v0, MSR_BASE, base | BIT(40)) == -EINVAL, "reserved bits of APIC_BASE fault");
+	CHECK(lapic_msr_write(v0, MSR_BASE, 0xfee00500) == -EINVAL, "EXTD without EN faults");
+	CHECK(!lapic_msr_write(v0, MSR_BASE, base | 0x400), "xAPIC to x2APIC");
+	CHECK(lapic_msr_write(v0, MSR_BASE, base) == -EINVAL, "x2APIC to xAPIC faults");
+	CHECK(!lapic_set_base(v0, base, true), "but not for the host");
+	CHECK(!lapic_set_base(v0, base | 0x400, true), "nor back");
+	lapic_msr_write(v0, MSR_X2(SVR), 0x1ff);
+	lapic_set_irq(v0, 0x50, false);
+	CHECK(!lapic_msr_write(v0, MSR_BASE, 0xfee00100) && lapic_pending(v0) < 0, "x2APIC to disabled");
+	CHECK(rd(v0, SVR) == ~0u && !lapic_set_irq(v0, 0x50, false), "a disabled APIC answers nothing and takes nothing");
+	CHECK(lapic_msr_write(v0, MSR_BASE, base | 0x400) == -EINVAL, "disabled to x2APIC faults");
+	CHECK(!lapic_msr_write(v0, MSR_BASE, base) && rd(v0, SVR) == 0xff, "disabled to xAPIC, registers as after reset");
+	lapic_msr_write(v0, MSR_BASE, base | 0x400);
+	lapic_reset(v0, true);
+	CHECK(rdmsr(v0, MSR_BASE) == (base | 0x400), "INIT keeps the mode");
+	lapic_reset(v0, false);
+	CHECK(rdmsr(v0, MSR_BASE) == base, "RESET does not");
+	fake_cpuid[0].ecx = 0;
+	CHECK(lapic_msr_write(v0, MSR_BASE, base | 0x400) == -EINVAL, "x2APIC needs the CPUID bit");
+	wr(v0, SVR, 0x1ff);
+	wr(v0, LVT_T, 0x400e0);
+	CHECK(rd(v0, LVT_T) == 0xe0, "TSC-deadline mode too");
+	fake_vm.is_dom0 = true;
+	level_eois = 0;
+	lapic_set_irq(v0, 0x60, true);
+	lapic_accept(v0, lapic_pending(v0));
+	lapic_set_irq(v0, 0x70, true);
+	lapic_reset(v0, true);
+	CHECK(level_eois == 2, "reset of a dom0 vCPU gives up its level interrupts");
+	wr(v0, LDR, 0x02345678);
+	wr(v0, DFR, 0x0);
+	CHECK(mirrored_ldr == 0x02000000 && mirrored_dfr == 0x0fffffff, "dom0's logical id goes to the hardware");
+}
+
+/* Which vCPUs have vector 0x77 pending, which is then taken */
+static u32 got(void)
+{
+	u32 i, mask = 0;
+
+	for (i = 0; i < FAKE_VCPUS; i++)
+		while (take(&fake_vcpu[i]) >= 0)
+			mask |= 1u << i;
+	return mask;
+}
+
+static u32 ipi(u32 icr, u32 dest)
+{
+	wr(v0, ICR2, dest << 24);
+	wr(v0, ICR, icr);
+	return got();
+}
+
+static u32 ipi_x2(u32 icr, u32 dest)
+{
+	CHECK_QUIET(!lapic_msr_write(v0, MSR_X2(ICR), (u64)dest << 32 | icr), "x2APIC ICR write");
+	return got();
+}
+
+static void test_ipi(void)
+{
+	static const u32 ids[FAKE_VCPUS] = {0, 1, 2, 3, 0x10, 0x11, 0x12, 300};
+	struct apic_msg m = {.vector = 0x77, .mode = 1, .logical = true, .dest = 0x0f};
+	u32 i, all = 0xff, first, second;
+
+	fake_reset(NULL);
+	enable_all(false);
+	CHECK(ipi(0x4077, 3) == 8, "physical destination");
+	CHECK(ipi(0x4077, 77) == 0, "nobody there");
+	CHECK(ipi(0x4077, 0xff) == all, "physical broadcast");
+	CHECK(ipi(0x44077, 0) == 1 && ipi(0x84077, 0) == all && ipi(0xc4077, 0) == (all & ~1u), "shorthands self, all, others");
+	for (i = 0; i < FAKE_VCPUS; i++)
+		wr(&fake_vcpu[i], LDR, 1u << (24 + i));
+	CHECK(ipi(0x4877, 0x81) == 0x81 && ipi(0x4877, 0xff) == all, "logical, flat");
+	for (i = 0; i < FAKE_VCPUS; i++) {
+		wr(&fake_vcpu[i], DFR, 0x0fffffff);
+		wr(&fake_vcpu[i], LDR, (i / 4) << 28 | 1u << (24 + i % 4));
+	}
+	CHECK(ipi(0x4877, 0x15) == 0x50 && ipi(0x4877, 0x03) == 3 && ipi(0x4877, 0xff) == all && ipi(0x4877, 0x21) == 0, "logical, cluster");
+	CHECK(lapic_send(&fake_vm, &m, NULL) == 1, "lowest priority goes to one");
+	first = got();
+	m.vector = 0x78;
+	lapic_send(&fake_vm, &m, NULL);
+	second = got();
+	CHECK(first != second && (first & 0xf) == first && !(first & (first - 1)), "of the targets, another for another vector");
+	wr(&fake_vcpu[1], SVR, 0xff);
+	for (m.vector = 0x70, i = 0; m.vector < 0x78; m.vector++) {
+		lapic_send(&fake_vm, &m, NULL);
+		i |= got();
+	}
+	CHECK(i == 0xd, "never to a disabled one");
+	wr(v0, ICR2, 2 << 24);
+	wr(v0, ICR, 0x4400);
+	wr(v0, ICR2, 3 << 24);
+	wr(v0, ICR, 0xc500);
+	wr(v0, ICR2, 4 << 24);
+	wr(v0, ICR, 0x8500);
+	wr(v0, ICR2, 5 << 24);
+	wr(v0, ICR, 0x469a);
+	CHECK(fake_requests[2] == REQ_NMI && fake_requests[3] == REQ_INIT && fake_requests[4] == 0 && fake_requests[5] == REQ_SIPI &&
+		      fake_vcpu[5].sipi_vector == 0x9a, "NMI, INIT, INIT de-assert (nothing), SIPI");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077) == 1 && got() == 0x40, "MSI, physical");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1, "MSI, logical with redirection hint");
+	got();
+	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77) == 0, "MSI to nobody");
+
+	fake_reset(ids);
+	enable_all(true);
+	CHECK(ipi_x2(0x4077, 300) == 0x80 && ipi_x2(0x4077, 0xff) == 0 && ipi_x2(0x4077, ~0u) == all, "x2APIC physical and broadcast");
+	CHECK(ipi_x2(0x4877, 0x10005) == 0x50 && ipi_x2(0x4877, 0x00009) == 9, "x2APIC logical");
+	CHECK(ipi_x2(0x4877, 0x121000) == 0x80, "also in a high cluster");
+	CHECK(ipi_x2(0xc4077, 0) == (all & ~1u), "x2APIC shorthand");
+	CHECK(!lapic_msr_write(v0, 0x83f, 0x77) && got() == 1, "self-IPI register");
+	CHECK(lapic_msr_write(v0, 0x83f, 0x177) == -EINVAL, "whose reserved bits fault");
+	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80, "MSI with extended destination");
+	CHECK(rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
+	fake_vm.vcpu[2] = NULL;
+	fake_vm.vcpu_count--;
+	CHECK(ipi_x2(0x84077, 0) == (all & ~4u), "a vCPU that is gone leaves a hole");
+}
+
+static void test_timer(void)
+{
+	u32 i, n;
+
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v0, LVT_T, 0xec);
+	wr(v0, TDCR, 0xb);
+	wr(v0, TMICT, 1000);
+	advance(400);
+	CHECK(rd(v0, TMCCT) == 600 && take(v0) == -1, "one-shot counts ns at divide 1");
+	advance(600);
+	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 0 && rd(v0, TMICT) == 1000, "and fires at 0");
+	advance(5000);
+	CHECK(take(v0) == -1, "once");
+	wr(v0, TDCR, 0);
+	advance(100);
+	CHECK(take(v0) == -1 && rd(v0, TMCCT) == 0, "changing the divisor does not start it again");
+	wr(v0, TMICT, 1000);
+	advance(1000);
+	CHECK(rd(v0, TMCCT) == 500, "divide by 2");
+	wr(v0, TDCR, 0xa);
+	CHECK(rd(v0, TMCCT) == 500, "a change of divisor keeps the count");
+	advance(499 * 128);
+	CHECK(rd(v0, TMCCT) == 1 && take(v0) == -1, "and goes on at the new rate");
+	advance(128);
+	CHECK(take(v0) == 0xec, "to the end");
+	wr(v0, TMICT, 10);
+	wr(v0, TMICT, 0);
+	advance(100000);
+	CHECK(take(v0) == -1, "count 0 stops it");
+	wr(v0, LVT_T, 0x100ec);
+	wr(v0, TMICT, 10);
+	advance(100000);
+	CHECK(take(v0) == -1, "masked: nothing");
+
+	wr(v0, TDCR, 0xb);
+	wr(v0, LVT_T, 0x200ec);
+	wr(v0, TMICT, 1000000);
+	for (n = i = 0; i < 100; i++) {
+		advance(100000);
+		n += take(v0) == 0xec;
+	}
+	CHECK(n == 10 && rd(v0, TMCCT) == 1000000, "periodic");
+	advance(50000000);
+	advance(1000000);
+	advance(1000000);
+	CHECK(v0->lapic.timer_wait && !v0->lapic.timer_on, "a guest that takes no ticks costs no timer interrupts");
+	CHECK(take(v0) == 0xec && take(v0) == -1, "missed ticks are not made up for");
+	advance(999000);
+	CHECK(take(v0) == -1, "the next is not early");
+	advance(1000);
+	CHECK(take(v0) == 0xec, "and on the old grid");
+	wr(v0, TMICT, 10);
+	for (n = i = 0; i < 1000; i++) {
+		advance(1000);
+		n += take(v0) == 0xec;
+	}
+	CHECK(n == 10, "a period below 100 us is stretched to that");
+	wr(v0, LVT_T, 0x300ec);
+	advance(100000);
+	advance(100000);
+	CHECK(v0->lapic.timer_wait, "a masked periodic timer rests");
+	wr(v0, LVT_T, 0x200ec);
+	advance(100000);
+	CHECK(take(v0) == 0xec, "and goes on when unmasked");
+	wr(v0, LVT_T, 0x400ec);
+	advance(1000000);
+	CHECK(take(v0) == -1 && rd(v0, TMICT) == 0, "change to TSC-deadline stops it");
+
+	v0->tsc_offset = -4000000ull;
+	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
+	wr(v0, TMICT, 10);
+	advance(999);
+	CHECK(take(v0) == -1 && rdmsr(v0, MSR_TSCD), "the deadline is in guest time");
+	advance(1);
+	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "it fires and reads 0 then");
+	lapic_msr_write(v0, MSR_TSCD, 1);
+	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "a deadline in the past fires at once");
+	lapic_msr_write(v0, MSR_TSCD, ~0ull);
+	advance(10000000000);
+	CHECK(take(v0) == -1, "the furthest deadline does not fire");
+	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
+	v0->tsc_offset += 1000;
+	lapic_tsc_changed(v0);
+	advance(500);
+	CHECK(take(v0) == 0xec, "a change of the guest's TSC moves the deadline");
+	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
+	lapic_msr_write(v0, MSR_TSCD, 0);
+	advance(5000);
+	CHECK(take(v0) == -1, "0 disarms");
+	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
+	wr(v0, LVT_T, 0xec);
+	CHECK(rdmsr(v0, MSR_TSCD) == 0, "leaving TSC-deadline mode disarms");
+	wr(v0, TMICT, 100);
+	lapic_reset(v0, true);
+	wr(v0, SVR, 0x1ff);
+	advance(1000);
+	CHECK(take(v0) == -1, "INIT stops the timer");
+	lapic_destroy(v0);
+}
+
+static void test_state(void)
+{
+	static u8 a[1024], b[1024];
+	struct vcpu *v1 = &fake_vcpu[1];
+	u32 id;
+
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v0, LVT_T, 0xec);
+	wr(v0, TDCR, 0xb);
+	wr(v0, TMICT, 100000);
+	wr(v0, TPR, 0x20);
+	wr(v0, LDR, 0x40000000);
+	wr(v0, ICR2, 0x33000000);
+	lapic_set_irq(v0, 0x90, true);
+	lapic_set_irq(v0, 0x40, false);
+	lapic_accept(v0, 0x90);
+	advance(40000);
+	lapic_get_state(v0, a);
+	lapic_reset(v0, false);
+	CHECK(!lapic_set_state(v0, a), "saved state is accepted");
+	lapic_get_state(v0, b);
+	CHECK(!memcmp(a, b, 1024), "and reads back the same");
+	CHECK(lapic_pending(v0) == -1, "what was in service is so again");
+	level_eoi = -1;
+	wr(v0, EOI, 0);
+	CHECK(level_eoi == 0x90 && take(v0) == 0x40, "with its trigger mode, and what was pending");
+	advance(59999);
+	CHECK(take(v0) == -1, "the timer goes on from the current count");
+	advance(1);
+	CHECK(take(v0) == 0xec, "to its end");
+	lapic_get_state(v0, a);
+	lapic_set_state(v0, a);
+	advance(1000000);
+	CHECK(take(v0) == -1, "one that has run out is not started");
+	CHECK(!memcmp(a + 0x20, "\0\0\0\0", 4) && a[0x30] == 0x14, "id and version lie where KVM has them");
+
+	lapic_msr_write(v1, MSR_BASE, v1->lapic.base | APIC_BASE_X2APIC);
+	lapic_msr_write(v1, MSR_X2(ICR), 0x1234500004077);
+	lapic_get_state(v1, a);
+	memcpy(&id, a + 0x20, 4);
+	CHECK(id == 1 && !lapic_set_state(v1, a), "x2APIC id is the whole word");
+	CHECK(rdmsr(v1, MSR_X2(ICR)) == 0x1234500004077, "ICR keeps 64 bits");
+	id = 1 << 24;
+	memcpy(a + 0x20, &id, 4);
+	CHECK(!lapic_set_state(v1, a), "the xAPIC form of the id is understood");
+	id = 2;
+	memcpy(a + 0x20, &id, 4);
+	CHECK(lapic_set_state(v1, a) == -EINVAL, "another vCPU's id is refused");
+	v1->lapic.present = false;
+	CHECK(lapic_set_state(v1, b) == -EINVAL && !lapic_set_irq(v1, 0x40, false), "no LAPIC: nothing to set, takes nothing");
+}
+
+static void test_pv_eoi(void)
+{
+	u32 *word = (u32 *)&fake_memory[0x100];
+
+	fake_reset(NULL);
+	enable_all(false);
+	CHECK(lapic_set_pv_eoi(v0, 0x103) == -EINVAL && lapic_set_pv_eoi(v0, 1ull << 60) == -EINVAL, "a bad address faults");
+	CHECK(!lapic_set_pv_eoi(v0, 0x101), "a good one does not");
+	lapic_set_irq(v0, 0x50, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(*word == 1, "a lone vector needs no EOI");
+	*word = 0;
+	CHECK(rd(v0, PPR) == 0, "the guest's clearing the bit is an EOI");
+	lapic_set_irq(v0, 0x50, false);
+	lapic_set_irq(v0, 0x51, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(*word == 0, "not offered when another waits");
+	wr(v0, EOI, 0);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(*word == 1, "but for the last");
+	lapic_set_irq(v0, 0x40, false);
+	CHECK(lapic_pending(v0) == -1 && *word == 0, "taken back when one comes");
+	wr(v0, EOI, 0);
+	CHECK(lapic_pending(v0) == 0x40, "which then follows the real EOI");
+	lapic_accept(v0, 0x40);
+	lapic_set_irq(v0, 0x80, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(*word == 1, "offered for the nested one");
+	*word = 0;
+	wr(v0, EOI, 0);
+	CHECK(rd(v0, PPR) == 0, "a skipped EOI and then a real one end both");
+	lapic_set_irq(v0, 0x50, true);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(*word == 0, "not offered for level vectors");
+	wr(v0, EOI, 0);
+	lapic_set_irq(v0, 0x50, false);
+	lapic_accept(v0, lapic_pending(v0));
+	fake_unmapped = true;
+	lapic_set_irq(v0, 0x45, false);
+	CHECK(lapic_pending(v0) == 0x45, "a word that went away counts as an EOI");
+	lapic_accept(v0, 0x45);
+	fake_unmapped = false;
+	CHECK(*word == 1, "(the guest's first EOI will be of the word)");
+	*word = 0;
+	wr(v0, EOI, 0);
+	CHECK(rd(v0, PPR) == 0, "and EOIs and vectors still match");
+}
+
+static u64 rnd(void)
+{
+	static u64 s = 88172645463325252ull;
+
+	s ^= s << 13;
+	s ^= s >> 7;
+	return s ^= s << 17;
+}
+
+static void check_sane(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	int i, top = -1;
+
+	for (i = 0; i < 256; i++)
+		if (l->isr[i / 32] >> i % 32 & 1)
+			top = i;
+	CHECK_QUIET(top == l->isr_top, "isr_top is the highest bit of ISR");
+	for (i = 0; i < 8; i++)
+		CHECK_QUIET(!l->irr[i] || l->irr_pending, "IRR bits imply the hint");
+	CHECK_QUIET(!(l->irr[0] & 0xffff) && !(l->isr[0] & 0xffff), "no vector below 16");
+	CHECK_QUIET(!l->timer_on || l->timer.cpu == 0, "an armed timer is queued");
+	CHECK_QUIET(l->timer_on || l->timer.cpu == -1, "and only then");
+}
+
+static u64 rnd_value(void)
+{
+	static const u64 interesting[] = {0, 1, ~0ull, 0x1ff, 0xff, 0x200ec, 0x400ec, 0x101, 0xb, 0xfee00900, 0xfee00d00, 0xfee00100};
+
+	switch (rnd() % 4) {
+	case 0:
+		return interesting[rnd() % ARRAY_SIZE(interesting)];
+	case 1:
+		return (u32)rnd();
+	case 2:
+		return rnd() & 0xfffff;
+	}
+	return rnd();
+}
+
+static void fuzz_step(struct vcpu *v)
+{
+	u8 state[1024];
+	u64 val;
+	u32 i;
+	int vector;
+
+	switch (rnd() % 12) {
+	case 0:
+		lapic_msr_write(v, MSR_BASE, rnd_value());
+		break;
+	case 1:
+		lapic_msr_write(v, MSR_BASE, 0xfee00000 | (rnd() & 0xd00));
+		wr(v, SVR, 0x1ff);
+		wr(v, LVT_T, rnd() & 0x600ff);
+		wr(v, TMICT, rnd() % 100000);
+		break;
+	case 2:
+		lapic_msr_write(v, rnd() & 1 ? MSR_TSCD : rnd(), rnd_value());
+		break;
+	case 3:
+		lapic_msr_write(v, 0x800 + rnd() % 0x100, rnd_value());
+		lapic_msr_read(v, 0x800 + rnd() % 0x100, &val);
+		break;
+	case 4:
+	case 5:
+		lapic_write(v, rnd() % 0x400 & ~(rnd() & 1 ? 15ull : 0), rnd_value(), rnd() & 1);
+		lapic_read(v, rnd() % (rnd() & 1 ? 0x400 : ~0u), &val, rnd() & 1);
+		break;
+	case 6:
+		lapic_set_irq(v, rnd(), rnd() & 1);
+		break;
+	case 7:
+		lapic_send_msi(&fake_vm, rnd(), rnd());
+		break;
+	case 8:
+		vector = lapic_pending(v);
+		if (vector >= 0)
+			lapic_accept(v, vector);
+		lapic_has_work(v);
+		break;
+	case 9:
+		lapic_set_pv_eoi(v, rnd() & 1 ? 0x101 : rnd());
+		fake_memory[0x100] = rnd() & 1;
+		fake_unmapped = rnd() & 1;
+		break;
+	case 10:
+		if (rnd() % 8)
+			break;
+		for (i = 0; i < sizeof(state); i++)
+			state[i] = rnd();
+		if (rnd() & 1)
+			lapic_get_state(v, state);
+		lapic_set_state(v, state);
+		break;
+	case 11:
+		v->tsc_offset = rnd() % 100 ? v->tsc_offset : rnd();
+		lapic_tsc_changed(v);
+		if (!(rnd() % 100))
+			lapic_reset(v, rnd() & 1);
+		break;
+	}
+}
+
+static void test_fuzz(void)
+{
+	u32 i, runs = 0;
+
+	fake_reset(NULL);
+	for (i = 0; i < 400000; i++) {
+		struct vcpu *v = &fake_vcpu[rnd() % FAKE_VCPUS];
+
+		fuzz_step(v);
+		fake_tsc += rnd() % 200000;
+		if (hw_deadline && hw_deadline <= fake_tsc) {
+			hw_deadline = 0;
+			timer_run(fake_tsc);
+			runs++;
+		}
+		check_sane(v);
+	}
+	CHECK(runs > 100, "random register writes, messages and states break nothing (timers ran %u times)", runs);
+}
+
+int main(void)
+{
+	test_priorities();
+	test_registers();
+	test_modes();
+	test_ipi();
+	test_timer();
+	test_state();
+	test_pv_eoi();
+	test_fuzz();
+	return test_end();
+}
