@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: boot/memmap.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../boot/memmap.h"
+#include "test.h"
+
+#define MIB BIT(20)
+#define GIB BIT(30)
+#define CELLS 300u
+
+/* The map again, one byte for each page: 0 = nothing, else the kind. */
+static u8 naive[CELLS];
+
+static u32 naive_rank(u32 kind)
+{
+	static const u8 rank[] = {0, 1, 4, 2, 3, 5};
+
+	return rank[kind];
+}
+
+static bool same(const struct mem_map *m)
+{
+	u32 i = 0;
+
+	for (u32 c = 0; c < CELLS; c++) {
+		u64 at = c * PAGE_SIZE;
+
+		while (i < m->count && m->r[i].end <= at)
+			i++;
+		if (naive[c] != (i < m->count && m->r[i].start <= at ? m->r[i].kind : 0))
+			return false;
+	}
+	for (i = 0; i < m->count; i++)
+		if (m->r[i].start >= m->r[i].end ||
+		    (i && (m->r[i - 1].end > m->r[i].start || (m->r[i - 1].end == m->r[i].start && m->r[i - 1].kind == m->r[i].kind))))
+			return false;
+	return true;
+}
+
+static void test_random_overlays(void)
+{
+	static struct mem_map m;
+	bool good = true;
+
+	srand(1);
+	for (u32 round = 0; round < 2000 && good; round++) {
+		m.count = 0;
+		memset(naive, 0, sizeof(naive));
+		for (u32 op = 0; op < 30; op++) {
+			u32 a = (u32)rand() % CELLS, b = (u32)rand() % CELLS, kind = 1 + (u32)rand() % 5;
+			bool force = rand() % 4 == 0;
+
+			good &= (force ? memmap_set : memmap_add)(&m, a * PAGE_SIZE, b * PAGE_SIZE, kind) == 0;
+			for (u32 c = a; c < b; c++)
+				if (force || naive_rank(kind) > naive_rank(naive[c]))
+					naive[c] = (u8)kind;
+			good &= same(&m);
+		}
+	}
+	CHECK(good, "the map equals a naive one under random overlays; it stays sorted, disjoint and merged");
+}
+
+/* The answer by trying every place. */
+static u64 naive_find(const struct mem_map *m, bool high, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 n)
+{
+	u64 found = 0;
+
+	for (u64 at = ALIGN_UP(MAX(lo, PAGE_SIZE), align); at + size <= MIN(hi, CELLS * PAGE_SIZE); at += align) {
+		bool ok = memmap_is(m, at, at + size, MEM_RAM);
+
+		for (u32 i = 0; i < n; i++)
+			ok &= !(avoid[i].start < at + size && at < avoid[i].end);
+		if (!ok)
+			continue;
+		found = at;
+		if (!high)
+			break;
+	}
+	return found;
+}
+
+static void test_random_finds(void)
+{
+	static struct mem_map m;
+	struct mem_range avoid[4];
+	bool good = true;
+	u32 hits = 0;
+
+	srand(2);
+	for (u32 round = 0; round < 5000 && good; round++) {
+		u64 size = (1 + (u64)rand() % 20) * PAGE_SIZE, align = PAGE_SIZE << rand() % 5;
+		u64 lo = (u64)rand() % CELLS * PAGE_SIZE, hi = rand() % 2 ? ~0ull : (u64)rand() % CELLS * PAGE_SIZE, at;
+
+		m.count = 0;
+		for (u32 i = 0; i < 6; i++)
+			memmap_add(&m, (u64)rand() % CELLS * PAGE_SIZE, (u64)rand() % CELLS * PAGE_SIZE, rand() % 4 ? MEM_RAM : MEM_NVS);
+		for (u32 i = 0; i < 4; i++) {
+			avoid[i].start = (u64)rand() % (CELLS * PAGE_SIZE);
+			avoid[i].end = avoid[i].start + (u64)rand() % (20 * PAGE_SIZE);
+		}
+		at = memmap_find_low(&m, size, align, lo, hi, avoid, 4);
+		good &= at == naive_find(&m, false, size, align, lo, hi, avoid, 4);
+		hits += at != 0;
+		good &= memmap_find_high(&m, size, align, lo, hi, avoid, 4) == naive_find(&m, true, size, align, lo, hi, avoid, 4);
+	}
+	CHECK(good && hits > 500, "low and high places are those a search of all places finds (%u found)", hits);
+}
+
+static void test_edges(void)
+{
+	static struct mem_map m;
+
+	CHECK(memmap_add(&m, 0x5000, 0x5000, MEM_RAM) == 0 && !m.count, "an empty range is nothing");
+	CHECK(memmap_add(&m, 0x5000, 0x1000, MEM_RAM) == 0 && !m.count, "a negative range is nothing");
+	CHECK(!memmap_max_ram_end(&m) && !memmap_find_low(&m, 1, 1, 0, ~0ull, NULL, 0), "an empty map has no RAM");
+	memmap_add(&m, 0, ~0ull, MEM_RAM);
+	CHECK(memmap_find_low(&m, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE, "page 0 is never given");
+	CHECK(memmap_find_high(&m, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1, "the end of the address space does not wrap");
+	CHECK(!memmap_find_low(&m, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0), "too large a size is not found");
+	memmap_set(&m, 0, ~0ull, MEM_RESERVED);
+	for (u32 i = 0; i < BOOT_MAX_REGIONS / 2; i++)
+		memmap_set(&m, GIB + i * 2 * MIB, GIB + i * 2 * MIB + MIB, MEM_RAM);
+	CHECK(m.count == BOOT_MAX_REGIONS - 1 + 1 || m.count == BOOT_MAX_REGIONS - 1, "the map is nearly full");
+	while (m.count < BOOT_MAX_REGIONS && !memmap_set(&m, 4 * GIB, 4 * GIB + MIB, MEM_NVS))
+		memmap_set(&m, 5 * GIB, 5 * GIB + MIB, MEM_NVS);
+	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC && m.count <= BOOT_MAX_REGIONS, "a full map says so");
+}
+
+static struct boot_info bi;
+static const char *why;
+
+static void machine(u64 ram, u64 image_end)
+{
+	memset(&bi, 0, sizeof(bi));
+	memmap_add(&bi.map, 0, 0x9fc00, MEM_RAM);
+	memmap_add(&bi.map, 0x9fc00, 0xa0000, MEM_RESERVED);
+	memmap_add(&bi.map, 0xf0000, MIB, MEM_RESERVED);
+	memmap_add(&bi.map, MIB, MIN(ram, 2 * GIB) - 128 * 1024, MEM_RAM);
+	memmap_add(&bi.map, MIN(ram, 2 * GIB) - 128 * 1024, MIN(ram, 2 * GIB), MEM_ACPI);
+	if (ram > 2 * GIB)
+		memmap_add(&bi.map, 4 * GIB, 4 * GIB + ram - 2 * GIB, MEM_RAM);
+	bi.image_start = MIB;
+	bi.image_end = image_end;
+	bi.module_count = 2;
+	bi.module[0].start = 0x242000;
+	bi.module[0].end = bi.module[1].start = 0xfca000;
+	bi.module[1].end = bi.module[1].start + 20 * MIB;
+}
+
+static bool pool_is_good(void)
+{
+	struct mem_range taken[] = {{bi.image_start, bi.image_end},
+				    {bi.module[0].start, bi.module[0].end},
+				    {bi.module[1].start, bi.module[1].end},
+				    {bi.low_page, bi.low_page + PAGE_SIZE}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(taken); i++)
+		if (bi.pool_start < taken[i].end && taken[i].start < bi.pool_end)
+			return false;
+	return memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM) && IS_ALIGNED(bi.pool_start, 2 * MIB) &&
+	       bi.pool_end <= 4 * GIB && IS_ALIGNED(bi.pool_end, PAGE_SIZE) && memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) &&
+	       bi.low_page >= 0x1000 && bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
+}
+
+static void test_plan(void)
+{
+	static const u64 sizes[] = {192 * MIB, 512 * MIB, GIB, 16 * GIB, 256 * GIB};
+
+	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
+		u64 size;
+
+		machine(sizes[i], 2 * MIB);
+		CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(), "a machine with %u MiB has room for pool and low page", (u32)(sizes[i] / MIB));
+		size = bi.pool_end - bi.pool_start;
+		CHECK(size >= bi.max_ram_end / 512 + 16 * MIB && size <= sizes[i] / 4, "its pool of %u MiB is sensible", (u32)(size / MIB));
+		CHECK(sizes[i] < 512 * MIB || bi.pool_start >= 256 * MIB, "and clear of where kernels are linked");
+	}
+	machine(GIB, 2 * MIB);
+	bi.opt.hvmem = 100 * MIB;
+	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start == 100 * MIB, "hvmem= is the pool's size");
+	bi.opt.hvmem = MIB;
+	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start >= 8 * MIB, "too small a hvmem= is raised");
+	bi.opt.hvmem = GIB;
+	why = "";
+	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why && strstr(why, "hvmem"), "hvmem= that leaves dom0 nothing is refused and told");
+
+	machine(64 * MIB, 2 * MIB);
+	why = "";
+	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why, "a machine of 64 MiB is refused and told");
+
+	machine(GIB, 2 * MIB);
+	bi.module[1].start = 300 * MIB;
+	bi.module[1].end = GIB - 128 * 1024;
+	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good() && bi.pool_end <= 300 * MIB, "modules at the top push the pool down");
+	machine(GIB, 2 * MIB);
+	memmap_set(&bi.map, 0x8000, 0xa0000, MEM_RESERVED);
+	CHECK(boot_plan(&bi, &why) == 0 && bi.low_page == 0x7000, "the low page may lie below 32 KiB");
+	memmap_set(&bi.map, 0, 0xa0000, MEM_RESERVED);
+	why = "";
+	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why, "no low page is refused and told");
+
+	machine(GIB, 2 * MIB);
+	for (u64 at = 20 * MIB; at < GIB; at += 20 * MIB)
+		memmap_set(&bi.map, at, at + PAGE_SIZE, MEM_RESERVED);
+	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(), "in scattered memory the default pool shrinks");
+	bi.opt.hvmem = 32 * MIB;
+	CHECK(boot_plan(&bi, &why) == -ENOMEM, "but hvmem= is taken at its word");
+}
+
+int main(void)
+{
+	test_random_overlays();
+	test_random_finds();
+	test_edges();
+	test_plan();
+	return test_end();
+}
