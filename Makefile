@@ -66,6 +66,15 @@ $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 unit: $(UNIT:%=$(BUILD)/unit/%)
 	@fail=0; for t in $(UNIT); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
 
+# ---- fuzz targets, under libFuzzer for FUZZ_SECONDS; the unit tests drive the same ones with repeatable mutations ----
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	@mkdir -p $(BUILD)/fuzz
+	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/mb2 \
+		tests/fuzz/mb2_fuzz.c tests/unit/stubs.c boot/mb2.c boot/memmap.c
+	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
+
 .PHONY: clean FORCE
 clean:
 	rm -rf $(BUILD)
