@@ -24,6 +24,7 @@ struct vm {
 	u8 apic_to_index[256];	/* APIC id -> index, 0xff = none; larger ids are searched */
 	u64 eoi_mask[4];	/* vectors whose EOI goes to the module */
 	s64 clock_offset_ns;	/* kvmclock = host ns + this */
+	u64 clock_anchor_tsc;	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/pv.c) */
 	struct doorbell *doorbells; /* hv/doorbell.c */
 	u32 doorbell_count;
 	u64 tsc_offset_base;

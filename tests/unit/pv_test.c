@@ -1,0 +1,275 @@
+/* links: hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c */
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "fake_machine.h"
+
+#define WALL	    0x4b564d00
+#define SYSTEM_TIME 0x4b564d01
+#define STEAL	    0x4b564d03
+#define PV_EOI	    0x4b564d04
+#define POLL	    0x4b564d05
+
+static struct vcpu *const v0 = &fake_vcpu[0], *const v1 = &fake_vcpu[1];
+static u64 mode = EMUL_64, steal_ticks;
+static u32 wakes;
+
+static u64 fake_get(struct vcpu *v, enum hvm_reg r)
+{
+	return r == HVM_MODE ? mode : 0;
+}
+
+static const struct hvm_ops fake_ops = {.get = fake_get};
+const struct hvm_ops *hvm = &fake_ops;
+
+u64 sched_steal(const struct sched_unit *u, u64 now)
+{
+	return steal_ticks;
+}
+
+void sched_wake(struct sched_unit *u)
+{
+	wakes++;
+}
+
+/* Any pair will do: the guest's arithmetic below and the hypervisor's must agree for all. */
+static u32 scale_mul = 0x80000000;
+static s8 scale_shift;
+
+void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift)
+{
+	*mul = scale_mul;
+	*shift = scale_shift;
+}
+
+struct guest_clock {
+	u32 version, pad;
+	u64 tsc, system_time;
+	u32 mul;
+	s8 shift;
+	u8 flags, pad2[2];
+};
+
+/* What a guest computes from its structure */
+static u64 guest_clock(struct vcpu *v, u64 at)
+{
+	struct guest_clock c;
+	u64 delta;
+
+	memcpy(&c, fake_memory + at, sizeof(c));
+	CHECK_QUIET(!(c.version & 1) && c.version, "version is even");
+	delta = fake_tsc + v->tsc_offset - c.tsc;
+	delta = c.shift < 0 ? delta >> -c.shift : delta << c.shift;
+	return c.system_time + (u64)((unsigned __int128)delta * c.mul >> 32);
+}
+
+static void test_clock(void)
+{
+	u64 last, now, i;
+	bool monotonic = true, same = true;
+
+	fake_reset(NULL);
+	tsc_stable = true;
+	fake_vm.clock_offset_ns = -(s64)((fake_tsc - boot_tsc) / 2);
+	v0->tsc_offset = -fake_tsc;
+	v1->tsc_offset = 12345;
+	fake_tsc += 2000;
+	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x1001) && v0->pv.clock_dirty, "enabling kvmclock asks for an update");
+	pv_update(v0);
+	CHECK(guest_clock(v0, 0x1000) == 1000, "the clock began when the VM did");
+	CHECK(fake_memory[0x1000 + 29] == 1, "marked stable");
+	fake_tsc += 5000;
+	CHECK(guest_clock(v0, 0x1000) == 3500, "runs");
+	pv_msr_write(v1, 0x12, 0x2001);
+	pv_update(v1);
+	CHECK(guest_clock(v1, 0x2000) == 3500 && pv_clock_get(&fake_vm) == 3500, "is the same on all vCPUs and in the hypervisor");
+
+	scale_mul = 0xb33daa51;
+	scale_shift = -1;
+	v0->pv.clock_dirty = v1->pv.clock_dirty = true;
+	pv_update(v0);
+	pv_update(v1);
+	for (last = guest_clock(v0, 0x1000), i = 0; i < 20000; i++) {
+		struct vcpu *v = i % 3 ? v0 : v1;
+
+		fake_tsc += i % 7 * 1000000007 % 90000000;
+		if (i % 50 == 0) {
+			v->pv.clock_dirty = true;
+			pv_update(v);
+		}
+		now = guest_clock(v, v == v0 ? 0x1000 : 0x2000);
+		monotonic &= now >= last;
+		last = now;
+		same &= now == pv_clock_get(&fake_vm);
+	}
+	CHECK(monotonic, "monotonic across vCPUs and updates");
+	CHECK(same, "and exactly what the hypervisor says");
+	pv_clock_set(&fake_vm, 77000000000);
+	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == REQ_CLOCK && fake_requests[7] == REQ_CLOCK, "set, and all vCPUs are told");
+	v0->pv.clock_dirty = true;
+	pv_update(v0);
+	CHECK(guest_clock(v0, 0x1000) == 77000000000, "guests see it");
+	fake_unmapped = true;
+	v0->pv.clock_dirty = true;
+	pv_update(v0);
+	CHECK(v0->pv.clock_dirty, "an unmapped structure is written later");
+	fake_unmapped = false;
+	pv_update(v0);
+	CHECK(!v0->pv.clock_dirty, "when it is mapped");
+	pv_msr_write(v0, SYSTEM_TIME, ~0ull);
+	pv_update(v0);
+	pv_msr_write(v0, SYSTEM_TIME, FAKE_MEMORY - 7);
+	pv_update(v0);
+	pv_msr_write(v0, SYSTEM_TIME, 0);
+	pv_update(v0);
+	CHECK(!v0->pv.clock_dirty, "addresses beyond memory do no harm");
+	tsc_stable = false;
+	CHECK(!(pv_features(v0) & BIT(24)), "without one clock on all CPUs the stable bit is not offered");
+	tsc_stable = true;
+}
+
+static void test_wall_clock(void)
+{
+	u32 w[3];
+	u64 want, at;
+
+	fake_reset(NULL);
+	scale_mul = 0x80000000;
+	scale_shift = 0;
+	fake_vm.clock_offset_ns = -(s64)((fake_tsc - boot_tsc) / 2);
+	want = wallclock_boot_ns + (fake_tsc - boot_tsc) / 2;
+	fake_tsc += 4000000000;
+	fake_unmapped = true;
+	pv_msr_write(v0, WALL, 0x3004);
+	pv_update(v0);
+	fake_unmapped = false;
+	pv_update(v0);
+	memcpy(w, fake_memory + 0x3004, 12);
+	at = w[1] * 1000000000ull + w[2];
+	CHECK(at == want && w[0] == 2 && w[2] < 1000000000, "wall clock: when kvmclock was 0");
+	CHECK(!v0->pv.clock_dirty && !v0->pv.wall_dirty, "written once");
+	pv_msr_write(v0, WALL, 0);
+	CHECK(!v0->pv.clock_dirty, "0 takes it away");
+}
+
+static u64 steal_ns(void)
+{
+	u64 ns;
+
+	memcpy(&ns, fake_memory + 0x4000, 8);
+	return ns;
+}
+
+static void test_steal(void)
+{
+	fake_reset(NULL);
+	steal_ticks = 1000000;
+	CHECK(pv_msr_write(v0, STEAL, 0x4003) == -EINVAL && pv_msr_write(v0, STEAL, 0x4021) == -EINVAL, "reserved bits fault");
+	CHECK(!pv_msr_write(v0, STEAL, 0x4001), "a good address does not");
+	pv_update(v0);
+	CHECK(steal_ns() == 0, "only what is stolen from now on counts");
+	steal_ticks += 500;
+	v0->pv.steal_dirty = true;
+	pv_update(v0);
+	CHECK(steal_ns() == 250 && fake_memory[0x4008] == 2 && !v0->pv.steal_dirty, "steal time in ns, version even");
+	pv_preempted(v0);
+	CHECK(fake_memory[0x4010] == 1, "a preempted vCPU is marked");
+	pv_update(v0);
+	CHECK(fake_memory[0x4010] == 0 && steal_ns() == 250, "until it runs");
+	fake_unmapped = true;
+	steal_ticks += 500;
+	v0->pv.steal_dirty = true;
+	pv_update(v0);
+	fake_unmapped = false;
+	v0->pv.steal_dirty = true;
+	pv_update(v0);
+	CHECK(steal_ns() == 500, "nothing is lost while it cannot be written");
+	pv_msr_write(v0, STEAL, 0);
+	steal_ticks += 500;
+	v0->pv.steal_dirty = true;
+	pv_update(v0);
+	pv_preempted(v0);
+	CHECK(steal_ns() == 500 && fake_memory[0x4010] == 0, "off is off");
+}
+
+static u32 got(void)
+{
+	u32 i, mask = 0;
+
+	for (i = 0; i < FAKE_VCPUS; i++) {
+		mask |= (fake_vcpu[i].lapic.irr[0xfb / 32] >> 0xfb % 32 & 1) << i;
+		memset(fake_vcpu[i].lapic.irr, 0, sizeof(fake_vcpu[i].lapic.irr));
+	}
+	return mask;
+}
+
+static void test_hypercalls(void)
+{
+	static const u32 ids[FAKE_VCPUS] = {0, 1, 2, 31, 32, 63, 64, 127};
+	u32 i;
+
+	fake_reset(ids);
+	for (i = 0; i < FAKE_VCPUS; i++)
+		lapic_write(&fake_vcpu[i], 0xf0, 0x1ff, false);
+	CHECK(pv_hypercall(v0, 10, 0x8000000180000006, 0x8000000000000001, 0, 0xfb) == 7 && got() == 0xfe, "PV IPI to two words of ids");
+	CHECK(pv_hypercall(v0, 10, 1, 1, 63, 0xfb) == 2 && got() == 0xa0, "which begin at the lowest id");
+	CHECK(pv_hypercall(v0, 10, ~0ull, ~0ull, ~0ull - 3, 0xfb) == 0 && pv_hypercall(v0, 10, ~0ull, ~0ull, 0xffff, 0xfb) == 0, "far ids are nobody");
+	mode = EMUL_32;
+	CHECK(pv_hypercall(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18, "32-bit callers have 32-bit words");
+	CHECK(pv_hypercall(v0, 99, 0, 0, 0, 0) == 0xfffffc18, "and results");
+	mode = EMUL_64;
+	CHECK(pv_hypercall(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == REQ_NMI && fake_requests[2] == REQ_NMI, "NMI too");
+	CHECK(pv_hypercall(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && pv_hypercall(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL, "no logical ids, no shorthands");
+	fake_notified[3] = 0;
+	CHECK(pv_hypercall(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1, "kick wakes");
+	CHECK(pv_hypercall(v0, 5, 0, 30, 0, 0) == 0, "kick of nobody");
+	fake_vcpu[3].sched.state = SCHED_QUEUED;
+	CHECK(pv_hypercall(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched, "yield to a queued vCPU boosts it");
+	fake_vcpu[3].sched.state = SCHED_RUNNING;
+	fake_cpu.resched = false;
+	pv_hypercall(v0, 11, 31, 0, 0, 0);
+	pv_hypercall(v0, 11, ~0ull, 0, 0, 0);
+	CHECK(wakes == 1 && !fake_cpu.resched, "not to a running one or nobody");
+	CHECK(pv_hypercall(v0, 9, 0, 0, 0, 0) == -1000 && pv_hypercall(v0, 12, 0, 0, 0, 0) == -1000, "what is not offered is ENOSYS");
+}
+
+static void test_msrs(void)
+{
+	u64 val, i;
+
+	fake_reset(NULL);
+	pv_reset(v0);
+	CHECK(pv_features(v0) == 0x010038eb && pv_features(NULL) == pv_features(v0), "features offered");
+	v0->lapic.present = false;
+	CHECK(!(pv_features(v0) & (BIT(6) | BIT(7) | BIT(11) | BIT(13))), "without a LAPIC none that need it");
+	v0->lapic.present = true;
+	CHECK(pv_is_msr(0x11) && pv_is_msr(0x12) && pv_is_msr(WALL) && pv_is_msr(POLL) && !pv_is_msr(0x10) && !pv_is_msr(0x4b564d02) &&
+		      !pv_is_msr(0x4b564d06), "MSRs are those of the features");
+	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x5001) && !pv_msr_read(v0, 0x12, &val) && val == 0x5001, "old and new MSR are one");
+	CHECK(!pv_msr_read(v0, POLL, &val) && val == 1 && !pv_msr_write(v0, POLL, 0) && pv_msr_write(v0, POLL, 2) == -EINVAL, "poll control");
+	CHECK(!pv_msr_write(v0, PV_EOI, 0x6001) && !pv_msr_read(v0, PV_EOI, &val) && val == 0x6001 && pv_msr_write(v0, PV_EOI, 0x6003) == -EINVAL, "PV EOI");
+	CHECK(pv_msr_read(v0, 0x4b564d02, &val) == -EINVAL && pv_msr_write(v0, 0x4b564d02, 0) == -EINVAL, "others fault");
+	pv_reset(v0);
+	CHECK(!pv_msr_read(v0, SYSTEM_TIME, &val) && val == 0, "reset switches all off");
+	for (i = 0; i < 200000; i++) {
+		static u64 s = 1;
+
+		s = s * 6364136223846793005ull + 1442695040888963407ull;
+		pv_msr_write(&fake_vcpu[s >> 61], WALL + (s >> 40) % 6, s & (i & 1 ? 0x1ffff : ~0ull));
+		fake_vcpu[s >> 61].pv.steal_dirty = fake_vcpu[s >> 61].pv.clock_dirty = true;
+		pv_update(&fake_vcpu[s >> 61]);
+		pv_preempted(&fake_vcpu[s >> 61]);
+		mode = s >> 30 & 1 ? EMUL_32 : EMUL_64;
+		pv_hypercall(&fake_vcpu[s >> 61], (s >> 20) % 13, s, s << 7, i & 1 ? s >> 50 : s, s >> 3);
+		fake_unmapped = !(i % 5);
+	}
+	CHECK(true, "random MSR writes and hypercalls break nothing");
+}
+
+int main(void)
+{
+	test_clock();
+	test_wall_clock();
+	test_steal();
+	test_hypercalls();
+	test_msrs();
+	return test_end();
+}
