@@ -19,6 +19,8 @@ bool apic_is_x2apic(void);
 void apic_eoi(void);
 /* Is the vector in service marked level-triggered (TMR)? APM/SDM "Trigger Mode Register". */
 bool apic_is_level(u8 vector);
+/* Is the vector in service in this CPU's APIC? Not for interrupts that came from the 8259 (ExtINT). */
+bool apic_in_service(u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_init(u32 apic_id);
 void apic_send_sipi(u32 apic_id, u8 page);

@@ -104,6 +104,8 @@ struct hvm_ops {
 	void (*set_seg)(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
 	void (*get_dt)(struct vcpu *v, bool idt, struct corbel_dtable *out);
 	void (*set_dt)(struct vcpu *v, bool idt, const struct corbel_dtable *in);
+	void (*get_dr67)(struct vcpu *v, u64 *dr6, u64 *dr7);
+	void (*set_dr67)(struct vcpu *v, u64 dr6, u64 dr7);
 	/* MSRs that live in the back end's structure (EFER excluded). -ENOENT: not one of them. */
 	int (*msr_get)(struct vcpu *v, u32 msr, u64 *val);
 	int (*msr_set)(struct vcpu *v, u32 msr, u64 val);

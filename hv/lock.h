@@ -49,6 +49,40 @@ static inline void lock_release(struct lock *l)
 	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
 }
 
+/* Many readers or one writer; the writer waits for the readers to drain and keeps new ones out. */
+struct rwlock {
+	u32 state; /* readers, and bit 31: a writer holds or wants it */
+};
+
+static inline void read_acquire(struct rwlock *l)
+{
+	for (;;) {
+		if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & BIT(31)))
+			return;
+		__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELAXED);
+		while (__atomic_load_n(&l->state, __ATOMIC_RELAXED) & BIT(31))
+			cpu_relax();
+	}
+}
+
+static inline void read_release(struct rwlock *l)
+{
+	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
+}
+
+static inline void write_acquire(struct rwlock *l)
+{
+	while (__atomic_fetch_or(&l->state, (u32)BIT(31), __ATOMIC_ACQUIRE) & BIT(31))
+		cpu_relax();
+	while (__atomic_load_n(&l->state, __ATOMIC_ACQUIRE) & ~(u32)BIT(31))
+		cpu_relax();
+}
+
+static inline void write_release(struct rwlock *l)
+{
+	__atomic_fetch_and(&l->state, ~(u32)BIT(31), __ATOMIC_RELEASE);
+}
+
 static inline bool lock_is_held(const struct lock *l)
 {
 	return READ_ONCE(l->next) != READ_ONCE(l->owner);

@@ -20,9 +20,10 @@ struct cpu {
 	u64 exit_seq;		/* incremented after each exit */
 	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
 	bool online;
+	u64 tsc_aux; /* now in MSR TSC_AUX */
 
 	/* statistics */
-	u64 idle_tsc, busy_tsc, interrupts, switches, last_tsc;
+	u64 start_tsc, idle_tsc, interrupts, switches;
 
 	void *svm;   /* back ends' per-CPU data */
 	void *vmx;

@@ -19,7 +19,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_HALTED = 3, MP_SIPI_RECEIVED = 4 };
 
 /* What is still to be done at resume for an exit that dom0 answered */
-enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_IN, COMPLETE_INS, COMPLETE_INTA };
+enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_RETRY, COMPLETE_IN, COMPLETE_INS, COMPLETE_INTA };
 
 /* Atomic request bits, set from any CPU, handled by the CPU that has the vCPU before its next entry. */
 #define REQ_PAUSE	BIT(0) /* stop and tell dom0 */
@@ -27,7 +27,6 @@ enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_IN, COMPLETE_INS, C
 #define REQ_INIT	BIT(2)
 #define REQ_SIPI	BIT(3) /* sipi_vector */
 #define REQ_CLOCK	BIT(4) /* rewrite kvmclock */
-#define REQ_KILL	BIT(5)
 
 /* Why an access to guest memory failed: an exception to inject, or the gpa where the p2m has nothing. */
 struct guest_fault {
@@ -75,11 +74,12 @@ struct vcpu {
 	/* Lazily switched state; in the hardware while cpu->loaded == this */
 	u8 *xsave;	/* XSAVE_BYTES, 64-byte aligned, pool page */
 	u64 xcr0;
-	u64 dr[4], dr6, dr7;
+	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end */
 
 	/* MSRs outside the back end's structure */
 	u64 tsc_offset;	/* guest TSC = host TSC + this */
 	u64 tsc_aux, misc_enable, pat, mtrr_def_type, spec_ctrl;
+	bool ffxsr; /* CPUID shows EFER.FFXSR */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	u64 mcg_status;
 
@@ -116,7 +116,7 @@ struct vcpu {
 /* All vCPUs by global id. */
 struct vcpu *vcpu_by_id(u64 id);
 int vcpu_create(struct vm *vm, u32 apic_id); /* -> id, or error */
-int vcpu_destroy(struct vcpu *v);	      /* -EBUSY unless stopped */
+int vcpu_destroy(struct vcpu *v);	   /* -EBUSY unless all vCPUs of its VM are stopped */
 /* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */
 void vcpu_reset(struct vcpu *v, bool init);
 /* Set request bits and make the vCPU notice: wake if blocked, kick if running. Any CPU. */
@@ -137,8 +137,6 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by);
 void vcpu_shutdown(struct vcpu *v);
 /* Save the lazily switched state if this CPU holds it. */
 void vcpu_put(struct vcpu *v);
-/* Called by the scheduler before it hands a unit of this CPU to another one. */
-void vcpu_moving(struct sched_unit *u);
 u32 vcpu_total(void);
 /* A physical interrupt below VEC_HV_FIRST arrived on this CPU: dom0's. Interrupts off. */
 void dom0_irq(u8 vector);

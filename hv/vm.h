@@ -27,7 +27,8 @@ struct vm {
 	u64 clock_anchor_tsc;	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/pv.c) */
 	struct doorbell *doorbells; /* hv/doorbell.c */
 	u32 doorbell_count;
-	u64 tsc_offset_base;
+	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs */
+	bool tsc_offset_set;
 	void *arch;		/* back end: MSR and I/O bitmaps */
 };
 
@@ -36,13 +37,13 @@ extern struct vm *dom0;
 /* vCPU of a VM by APIC id, NULL if none. */
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
 
-/* By id under a reference-free rule: VMs and vCPUs are freed only by hypercalls, which the module serialises per VM; lookup
- * checks the id and returns NULL on nonsense. */
+/*
+ * By id; NULL on nonsense. VMs and vCPUs are freed only by hypercalls that hold the hypercall lock for writing, and vCPUs only
+ * when no vCPU of their VM runs: hypercalls (readers) and running vCPUs may use what they find.
+ */
 struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
-/* Kill a guest VM for what a guest did: logs why once; its vCPUs stop with CORBEL_EXIT_INTERNAL. */
-void vm_kill(struct vcpu *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);

@@ -137,6 +137,18 @@ void svm_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in)
 	t->limit = in->limit;
 }
 
+void svm_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7)
+{
+	*dr6 = svm_vmcb(v)->dr6;
+	*dr7 = svm_vmcb(v)->dr7;
+}
+
+void svm_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
+{
+	svm_vmcb(v)->dr6 = dr6 | 0xffff0ff0;
+	svm_vmcb(v)->dr7 = dr7 | 0x400;
+}
+
 static u64 *msr_slot(struct vmcb *m, u32 msr)
 {
 	switch (msr) {

@@ -36,6 +36,8 @@ void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
 void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
 void svm_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);
 void svm_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in);
+void svm_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7);
+void svm_set_dr67(struct vcpu *v, u64 dr6, u64 dr7);
 int svm_msr_get(struct vcpu *v, u32 msr, u64 *val);
 int svm_msr_set(struct vcpu *v, u32 msr, u64 val);
 void svm_dump(struct vcpu *v);

@@ -154,7 +154,7 @@ struct vmcb {
 	u8 reserved_648[0x668 - 0x648];
 	u64 g_pat, dbgctl, br_from, br_to, exc_from, exc_to;
 	u8 reserved_698[0x1000 - 0x698];
-} __packed;
+};
 
 _Static_assert(sizeof(struct vmcb) == 4096, "VMCB is one page");
 _Static_assert(offsetof(struct vmcb, iopm) == 0x40, "IOPM_BASE_PA");

@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exits, handled once for both vendors. */
+#include "vcpu.h"
+#include "console.h"
+#include "cpu.h"
+#include "doorbell.h"
+#include "hypercall.h"
+#include "log.h"
+#include "policy.h"
+#include "string.h"
+
+/* Step over the instruction that exited. A single-stepping guest gets its #DB. */
+static void skip(struct vcpu *v, u32 len)
+{
+	v->rip += len;
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		v->rip = (u32)v->rip;
+	v->rflags &= ~RFLAGS_RF;
+	if (hvm->get(v, HVM_SHADOW))
+		hvm->set(v, HVM_SHADOW, 0);
+	if (unlikely(v->rflags & RFLAGS_TF)) {
+		u64 dr6, dr7;
+
+		hvm->get_dr67(v, &dr6, &dr7);
+		hvm->set_dr67(v, dr6 | BIT(14), dr7);
+		vcpu_inject_exception(v, 1, false, 0);
+	}
+}
+
+void vcpu_shutdown(struct vcpu *v)
+{
+	if (v->vm->is_dom0) {
+		hvm->dump(v);
+		log_err("corbel: dom0 has triple-faulted (rip %llx); see its last console lines for the cause",
+			(unsigned long long)v->rip);
+		machine_restart();
+	}
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_SHUTDOWN);
+}
+
+/* The vCPU cannot go on: tell the VMM, with the instruction where there is one. */
+static void internal_error(struct vcpu *v, u64 code, const u8 *insn, u32 n)
+{
+	if (v->vm->is_dom0) {
+		hvm->dump(v);
+		log_err("corbel: dom0's vCPU %u cannot go on (code %llx); please send this log", v->index,
+			(unsigned long long)code);
+		machine_restart();
+	}
+	v->page->internal.code = code;
+	v->page->internal.insn_len = n;
+	memcpy(v->page->internal.insn, insn, n);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
+}
+
+static void inject_fault(struct vcpu *v, const struct guest_fault *f)
+{
+	if (f->vector == 14)
+		vcpu_inject_pf(v, f->cr2, f->error);
+	else
+		vcpu_inject_exception(v, f->vector, true, f->error);
+}
+
+/* Memory is missing at gpa: dom0 maps it and the instruction runs again. */
+static void memory_fault(struct vcpu *v, u64 at, bool write, bool exec)
+{
+	if (v->vm->is_dom0) {
+		if (!p2m_dom0_fault(&v->vm->p2m, gpa(at))) {
+			log_warn("dom0 vCPU %u touched hypervisor memory at %llx (rip %llx)", v->index,
+				 (unsigned long long)at, (unsigned long long)v->rip);
+			vcpu_inject_gp(v);
+		}
+		return;
+	}
+	v->page->fault.gpa = at;
+	v->page->fault.flags = (write ? CORBEL_FAULT_WRITE : 0) | (exec ? CORBEL_FAULT_EXEC : 0);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+}
+
+static void handle_guest_error(struct vcpu *v, int err, const struct guest_fault *f)
+{
+	if (err == -EAGAIN)
+		memory_fault(v, f->gpa, f->write, false);
+	else
+		inject_fault(v, f);
+}
+
+/* ---- MMIO ---- */
+
+static bool is_lapic_page(struct vcpu *v, u64 at)
+{
+	return v->lapic.present && (at & PAGE_MASK) == (v->lapic.base & GENMASK(51, 12)) &&
+	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
+}
+
+static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio, u64 access, bool write)
+{
+	struct vcpu *v = e->ctx;
+	struct guest_fault f = {0};
+	struct pt_leaf leaf;
+	u64 at = 0;
+	int ret = vcpu_translate(v, linear, access, &at, &f);
+
+	if (ret == -EFAULT) {
+		e->fault.vector = f.vector;
+		e->fault.error = f.error;
+		e->fault.cr2 = f.cr2;
+		return ret;
+	}
+	if (!ret) {
+		p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+		if (is_lapic_page(v, at) || leaf.kind == PT_MMIO || (write && (leaf.attr & PT_ROM))) {
+			*mmio = at;
+			return -EOPNOTSUPP;
+		}
+		ret = write ? p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL) :
+			      p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
+		if (!ret)
+			return 0;
+		f.gpa = at;
+		f.write = write;
+	}
+	v->emul_miss = f;
+	return -EAGAIN;
+}
+
+static int emul_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio)
+{
+	/* The read half of a read-modify-write needs the right to write. */
+	return emul_access(e, linear, buf, len, mmio, e->rmw ? WALK_WRITE : 0, false);
+}
+
+static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio)
+{
+	return emul_access(e, linear, (void *)buf, len, mmio, WALK_WRITE, true);
+}
+
+static const struct emul_ops emul_ops = {emul_read, emul_write};
+
+static void fill_env(struct vcpu *v, struct emul_env *e)
+{
+	static const enum hvm_seg map[6] = {HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS};
+
+	*e = (struct emul_env){.ops = &emul_ops,
+			       .ctx = v,
+			       .gpr = v->gpr,
+			       .rip = &v->rip,
+			       .rflags = &v->rflags,
+			       .mode = hvm->get(v, HVM_MODE)};
+	e->linear_bits = 48;
+	for (u32 i = 0; i < 6; i++) {
+		struct corbel_segment s;
+
+		hvm->get_seg(v, map[i], &s);
+		if (i == SEG_SS)
+			e->stack32 = s.db;
+		e->seg_base[i] = s.base;
+		e->seg_limit[i] = s.limit;
+	}
+}
+
+/* MMIO that the hypervisor answers itself: the LAPIC and doorbells. True if done. */
+static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
+{
+	if (is_lapic_page(v, st->mmio_gpa)) {
+		u32 offset = st->mmio_gpa & 0xff0;
+		u64 val = st->mmio_data;
+
+		if (!write) {
+			val = 0;
+			lapic_read(v, offset, &val, false);
+			st->mmio_data = val >> (st->mmio_gpa & 15 & 3) * 8;
+		} else if (!(st->mmio_gpa & 15)) {
+			lapic_write(v, offset, (u32)val, false);
+		}
+		return true;
+	}
+	return write && v->vm->doorbell_count && doorbell_ring(v->vm, false, st->mmio_gpa, st->mmio_len, st->mmio_data);
+}
+
+static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
+{
+	struct emul_state *st = &v->emul;
+
+	while (r == EMUL_MMIO_READ || r == EMUL_MMIO_WRITE) {
+		bool write = r == EMUL_MMIO_WRITE;
+
+		if (!mmio_here(v, st, write)) {
+			if (v->vm->is_dom0) { /* nothing is emulated for dom0 but its LAPIC */
+				st->mmio_data = ~0ull;
+			} else {
+				v->page->mmio.gpa = st->mmio_gpa;
+				v->page->mmio.len = st->mmio_len;
+				v->page->mmio.is_write = write;
+				memcpy(v->page->mmio.data, &st->mmio_data, 8);
+				v->completion = COMPLETE_EMUL;
+				vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
+				return;
+			}
+		}
+		r = emul_continue(st, e);
+	}
+	switch (r) {
+	case EMUL_DONE:
+		if (hvm->get(v, HVM_SHADOW))
+			hvm->set(v, HVM_SHADOW, 0);
+		break;
+	case EMUL_FAULT:
+		inject_fault(v, &(struct guest_fault){.vector = e->fault.vector, .error = e->fault.error, .cr2 = e->fault.cr2});
+		break;
+	case EMUL_RETRY: /* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
+		if (!v->vm->is_dom0)
+			v->completion = COMPLETE_RETRY;
+		memory_fault(v, v->emul_miss.gpa, v->emul_miss.write, false);
+		break;
+	default:
+		log_warn("vm %u vcpu %u: cannot emulate instruction at %llx for address %llx", v->vm->id, v->index,
+			 (unsigned long long)v->rip, (unsigned long long)st->mmio_gpa);
+		internal_error(v, 1, v->insn_bytes, v->insn_count);
+	}
+}
+
+static void emulate(struct vcpu *v)
+{
+	struct guest_fault f = {0};
+	struct emul_env e;
+	int ret;
+
+	ret = vcpu_fetch(v, v->insn_bytes, &v->insn_count, &f);
+	if (ret) {
+		handle_guest_error(v, ret, &f);
+		return;
+	}
+	fill_env(v, &e);
+	emul_finish(v, &e, emul_start(&v->emul, &e, v->insn_bytes, v->insn_count));
+}
+
+static void handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
+{
+	struct pt_leaf leaf;
+
+	if (is_lapic_page(v, x->p2m.gpa)) {
+		emulate(v);
+		return;
+	}
+	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
+	if (leaf.kind == PT_MMIO || (x->p2m.write && (leaf.attr & PT_ROM)))
+		emulate(v);
+	else if (x->p2m.write && leaf.kind == PT_LEAF && p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
+		return;
+	else
+		memory_fault(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
+}
+
+/* ---- port I/O ---- */
+
+static void write_reg(struct vcpu *v, u32 reg, u64 val, u32 size)
+{
+	if (size == 4)
+		v->gpr[reg] = (u32)val;
+	else
+		v->gpr[reg] = (v->gpr[reg] & ~GENMASK(size * 8 - 1, 0)) | (val & GENMASK(size * 8 - 1, 0));
+}
+
+/* The addresses of a string I/O instruction, and how many elements can be moved at once. */
+struct string_io {
+	u64 linear, mask;
+	u32 count;
+	bool rep, down;
+	u32 reg;
+};
+
+static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_io *s, struct guest_fault *f)
+{
+	struct corbel_segment seg;
+	struct insn i;
+	u8 bytes[15];
+	u32 n;
+	int ret = vcpu_fetch(v, bytes, &n, f);
+	static const enum hvm_seg map[6] = {HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS};
+	enum emul_mode mode = hvm->get(v, HVM_MODE);
+	u32 which = SEG_ES;
+
+	if (ret)
+		return ret;
+	if (insn_decode(&i, bytes, n, mode) || i.vex)
+		return -EINVAL;
+	s->mask = i.addr_size == 8 ? ~0ull : GENMASK(i.addr_size * 8 - 1, 0);
+	s->reg = x->io.in ? RDI : RSI;
+	if (!x->io.in)
+		which = i.seg < 6 ? i.seg : SEG_DS;
+	hvm->get_seg(v, map[which], &seg);
+	s->linear = v->gpr[s->reg] & s->mask;
+	if (mode != EMUL_64)
+		s->linear = (u32)(s->linear + seg.base);
+	else if (which >= SEG_FS)
+		s->linear += seg.base;
+	s->rep = x->io.rep;
+	s->down = v->rflags & RFLAGS_DF;
+	s->count = 1;
+	if (s->rep) {
+		u64 left = v->gpr[RCX] & s->mask;
+		u64 fit = s->down ? 1 : (PAGE_SIZE - (s->linear & ~PAGE_MASK)) / x->io.size;
+
+		s->count = MIN(left, MAX(fit, 1ul));
+	}
+	return 0;
+}
+
+/* Elements have been moved: registers, and RIP once all are. */
+static void string_advance(struct vcpu *v, u64 mask, u32 reg, bool rep, bool down, u32 count, u32 size, u32 len)
+{
+	u64 step = (u64)count * size;
+	u64 to = down ? v->gpr[reg] - step : v->gpr[reg] + step;
+
+	v->gpr[reg] = mask == ~0ull ? to : (mask == 0xffffffff ? (u32)to : (v->gpr[reg] & ~mask) | (to & mask));
+	if (rep) {
+		to = v->gpr[RCX] - count;
+		v->gpr[RCX] = mask == ~0ull ? to : (mask == 0xffffffff ? (u32)to : (v->gpr[RCX] & ~mask) | (to & mask));
+		if (v->gpr[RCX] & mask)
+			return; /* the instruction runs again for the rest */
+	}
+	skip(v, len);
+}
+
+static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
+{
+	struct guest_fault f = {0};
+	struct string_io s;
+	u64 at;
+	int ret = string_setup(v, x, &s, &f);
+
+	if (ret == -EINVAL) {
+		internal_error(v, 1, NULL, 0);
+		return;
+	}
+	if (!ret && !s.count) {
+		skip(v, x->insn_len);
+		return;
+	}
+	if (!ret && x->io.in)
+		ret = vcpu_translate(v, s.linear, WALK_WRITE, &at, &f);
+	else if (!ret)
+		ret = vcpu_read_linear(v, s.linear, v->data, s.count * x->io.size, 0, &f);
+	if (ret) {
+		handle_guest_error(v, ret, &f);
+		return;
+	}
+	v->page->io.port = x->io.port;
+	v->page->io.size = x->io.size;
+	v->page->io.is_in = x->io.in;
+	v->page->io.count = s.count;
+	v->io = (struct vcpu_io){.linear = s.linear, .mask = s.mask, .count = s.count, .size = x->io.size,
+				 .rep = s.rep, .down = s.down, .insn_len = x->insn_len};
+	if (x->io.in)
+		v->completion = COMPLETE_INS;
+	else
+		string_advance(v, s.mask, RSI, s.rep, s.down, s.count, x->io.size, x->insn_len);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
+}
+
+static void dom0_io(struct vcpu *v, const struct vm_exit *x)
+{
+	if (x->io.string) {
+		vcpu_inject_gp(v); /* no driver does string I/O on a UART */
+		return;
+	}
+	for (u32 i = 0; i < x->io.size; i++) {
+		u16 port = x->io.port + i;
+
+		if (!x->io.in) {
+			vuart_out(port, v->gpr[RAX] >> i * 8);
+		} else {
+			u64 val = (v->gpr[RAX] & ~(0xffull << i * 8)) | (u64)vuart_in(port) << i * 8;
+
+			write_reg(v, RAX, val, x->io.size);
+		}
+	}
+	skip(v, x->insn_len);
+}
+
+static void handle_io(struct vcpu *v, const struct vm_exit *x)
+{
+	if (v->vm->is_dom0) {
+		dom0_io(v, x);
+		return;
+	}
+	if (x->io.string) {
+		handle_string_io(v, x);
+		return;
+	}
+	skip(v, x->insn_len);
+	if (!x->io.in) {
+		u32 val = v->gpr[RAX] & GENMASK(x->io.size * 8 - 1, 0);
+
+		if (v->vm->doorbell_count && doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
+			return;
+		memcpy(v->data, &val, 4);
+	} else {
+		v->completion = COMPLETE_IN;
+		v->io.size = x->io.size;
+	}
+	v->page->io.port = x->io.port;
+	v->page->io.size = x->io.size;
+	v->page->io.is_in = x->io.in;
+	v->page->io.count = 1;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
+}
+
+static void complete_ins(struct vcpu *v)
+{
+	struct vcpu_io *io = &v->io;
+	struct guest_fault f = {0};
+	int ret = vcpu_write_linear(v, io->linear, v->data, io->count * io->size, 0, &f);
+
+	if (ret == -EAGAIN) {
+		v->completion = COMPLETE_INS; /* the data stay in the data page until there is memory */
+		memory_fault(v, f.gpa, true, false);
+		return;
+	}
+	if (ret)
+		inject_fault(v, &f);
+	else
+		string_advance(v, io->mask, RDI, io->rep, io->down, io->count, io->size, io->insn_len);
+}
+
+void exit_complete(struct vcpu *v)
+{
+	enum completion what = v->completion;
+	struct emul_env e;
+
+	v->completion = COMPLETE_NONE;
+	switch (what) {
+	case COMPLETE_IN:
+		write_reg(v, RAX, *(u32 *)v->data, v->io.size);
+		break;
+	case COMPLETE_INS:
+		complete_ins(v);
+		break;
+	case COMPLETE_EMUL:
+		memcpy(&v->emul.mmio_data, v->page->mmio.data, 8);
+		fill_env(v, &e);
+		emul_finish(v, &e, emul_continue(&v->emul, &e));
+		break;
+	case COMPLETE_RETRY:
+		fill_env(v, &e);
+		emul_finish(v, &e, emul_continue(&v->emul, &e));
+		break;
+	case COMPLETE_INTA:
+		if (v->page->inta.vector && v->page->inta.vector < 256)
+			v->user_irq = v->page->inta.vector;
+		break;
+	case COMPLETE_NONE:
+		break;
+	}
+}
+
+/* ---- control registers, XCR0 ---- */
+
+static void handle_cr(struct vcpu *v, const struct vm_exit *x)
+{
+	struct guest_fault f = {0};
+	struct insn i;
+	u8 bytes[15];
+	u64 val, old = hvm->get(v, HVM_CR4);
+	u32 n;
+	int ret = vcpu_fetch(v, bytes, &n, &f);
+
+	if (ret) {
+		handle_guest_error(v, ret, &f);
+		return;
+	}
+	if (insn_decode(&i, bytes, n, hvm->get(v, HVM_MODE)) || i.vex || i.map != 1 || i.opcode != 0x22 || x->cr.cr != 4 || !x->cr.write) {
+		internal_error(v, 2, bytes, n);
+		return;
+	}
+	val = v->gpr[i.rm];
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		val = (u32)val;
+	if (hvm->get(v, HVM_CPL) || (val & ~policy_cr4_mask()) ||
+	    ((hvm->get(v, HVM_EFER) & EFER_LMA) && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))) ||
+	    ((val & ~old & CR4_PCIDE) && (!(hvm->get(v, HVM_EFER) & EFER_LMA) || (hvm->get(v, HVM_CR3) & 0xfff)))) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	hvm->set(v, HVM_CR4, val);
+	skip(v, i.len);
+}
+
+static void handle_xsetbv(struct vcpu *v)
+{
+	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+
+	if (hvm->get(v, HVM_CPL) || (u32)v->gpr[RCX] || !policy_xcr0_valid(val)) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	xsetbv(0, val);
+	v->xcr0 = val;
+	skip(v, 3);
+}
+
+static void handle_msr(struct vcpu *v, const struct vm_exit *x)
+{
+	u32 msr = v->gpr[RCX];
+	u64 val;
+
+	if (x->reason == VMEXIT_MSR_READ) {
+		if (msr_read(v, msr, &val)) {
+			vcpu_inject_gp(v);
+			return;
+		}
+		v->gpr[RAX] = (u32)val;
+		v->gpr[RDX] = val >> 32;
+	} else {
+		val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+		if (msr_write(v, msr, val)) {
+			vcpu_inject_gp(v);
+			return;
+		}
+	}
+	skip(v, x->insn_len);
+}
+
+static void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
+{
+	u64 nr = v->gpr[RAX];
+
+	/* Skipped first: a hypercall may stop the caller or hand its CPU on. */
+	skip(v, x->insn_len);
+	if (hvm->get(v, HVM_CPL)) {
+		v->gpr[RAX] = -1000; /* -KVM_ENOSYS: not for user mode */
+		return;
+	}
+	if (v->vm->is_dom0 && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + 0x10000)
+		v->gpr[RAX] = hypercall(v, nr);
+	else
+		v->gpr[RAX] = pv_hypercall(v, nr, v->gpr[RBX], v->gpr[RCX], v->gpr[RDX], v->gpr[RSI]);
+}
+
+static void handle_hlt(struct vcpu *v, const struct vm_exit *x)
+{
+	skip(v, x->insn_len);
+	if (v->lapic.present)
+		v->mp_state = MP_HALTED;
+	else
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_HLT);
+}
+
+static void handle_exception(struct vcpu *v, const struct vm_exit *x)
+{
+	if (x->exc.vector == 18)
+		panic("machine check while vm %u ran", v->vm->id);
+	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
+}
+
+void exit_handle(struct vcpu *v, struct vm_exit *x)
+{
+	switch (x->reason) {
+	case VMEXIT_INTR:
+	case VMEXIT_NMI:
+	case VMEXIT_INIT:
+		irq_window();
+		break;
+	case VMEXIT_IRQ_WINDOW:
+	case VMEXIT_NMI_WINDOW:
+		break; /* the next entry delivers */
+	case VMEXIT_CPUID:
+		cpuid_emulate(v);
+		skip(v, x->insn_len);
+		break;
+	case VMEXIT_MSR_READ:
+	case VMEXIT_MSR_WRITE:
+		handle_msr(v, x);
+		break;
+	case VMEXIT_HYPERCALL:
+		handle_hypercall(v, x);
+		break;
+	case VMEXIT_HLT:
+		handle_hlt(v, x);
+		break;
+	case VMEXIT_P2M_FAULT:
+		handle_p2m_fault(v, x);
+		break;
+	case VMEXIT_IO:
+		handle_io(v, x);
+		break;
+	case VMEXIT_EXCEPTION:
+		handle_exception(v, x);
+		break;
+	case VMEXIT_CR_ACCESS:
+		handle_cr(v, x);
+		break;
+	case VMEXIT_XSETBV:
+		handle_xsetbv(v);
+		break;
+	case VMEXIT_WBINVD:
+	case VMEXIT_PAUSE:
+		skip(v, x->insn_len);
+		break;
+	case VMEXIT_RDPMC:
+		vcpu_inject_gp(v);
+		break;
+	case VMEXIT_MWAIT:
+	case VMEXIT_VMX_SVM_INSN:
+		vcpu_inject_exception(v, 6, false, 0);
+		break;
+	case VMEXIT_SHUTDOWN:
+		vcpu_shutdown(v);
+		break;
+	default:
+		hvm->dump(v);
+		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
+		if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
+			v->page->internal.code = x->raw;
+			vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
+		} else {
+			internal_error(v, x->raw, NULL, 0);
+		}
+	}
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What vCPUs see of the CPU: CPUID and MSRs, one table for both vendors. Default deny. */
+#ifndef HV_POLICY_H
+#define HV_POLICY_H
+
+#include "vcpu.h"
+
+/* ---- cpuid.c ---- */
+/* Boot CPU, before the first vCPU. */
+void policy_init(void);
+extern bool has_rdtscp; /* the CPU has MSR TSC_AUX */
+/* Execute CPUID for the running vCPU: RAX, RBX, RCX, RDX. */
+void cpuid_emulate(struct vcpu *v);
+/* A VMM's table. -E2BIG, -EINVAL. */
+int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n);
+/* dom0's table: this machine's CPU by the allow list. */
+void cpuid_set_default(struct vcpu *v);
+/* All that may be offered to a guest; returns entries written. */
+u32 cpuid_supported(struct corbel_cpuid *out, u32 max);
+/* CR4 bits and XCR0 values that a guest may have. */
+u64 policy_cr4_mask(void);
+bool policy_xcr0_valid(u64 xcr0);
+u64 policy_xcr0_all(void);
+
+/* ---- msr.c ---- */
+/* 0 or -EINVAL (#GP). The running vCPU's own access. */
+int msr_read(struct vcpu *v, u32 msr, u64 *val);
+int msr_write(struct vcpu *v, u32 msr, u64 val);
+/* The VMM's access to a stopped vCPU: may also set what the guest cannot. */
+int msr_read_host(struct vcpu *v, u32 msr, u64 *val);
+int msr_write_host(struct vcpu *v, u32 msr, u64 val);
+/* MSRs worth saving; returns how many there are, copies at most max from the first-th on. */
+u32 msr_list(u32 *out, u32 first, u32 max);
+
+#endif
