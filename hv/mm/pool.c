@@ -4,7 +4,7 @@
  *
  *   [ taken in front ][ state bytes ][ managed pages ........ ]
  *
- * Free blocks carry their list links and a poison pattern in their first bytes: a stray write there is found when the
+ * Free blocks carry a poison pattern and their list links in their first bytes: a stray write there is found when the
  * block is handed out again, a double or mis-sized free by the state byte.
  */
 #include "mm.h"
@@ -18,8 +18,8 @@
 enum { STATE_INSIDE = 0, STATE_USED = 0x40, STATE_FREE = 0x80 }; /* USED and FREE: block head, | order */
 
 struct free_block {
+	u64 poison[6]; /* first, where stray writes are likeliest */
 	struct free_block *next, **pprev;
-	u64 poison[6];
 };
 
 static struct {

@@ -77,6 +77,11 @@ static bool is_leaf(const struct pt_format *f, u64 e, u32 level)
 	return !level || (e & f->leaf_large);
 }
 
+static bool is_table(const struct pt_format *f, u64 e, u32 level)
+{
+	return (e & f->present) && !is_leaf(f, e, level);
+}
+
 u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 level, u64 attr)
 {
 	return (pfn << PAGE_SHIFT) | f->leaf | (level ? f->leaf_large : 0) | (attr & PT_R ? f->r : 0) |
@@ -111,7 +116,7 @@ static u64 *descend(const struct pt *t, u64 fn, u32 *at)
 	for (u32 level = f->levels - 1;; level--) {
 		u64 *e = &table[index_of(fn, level)], v = READ_ONCE(*e);
 
-		if (level == *at || !(v & f->present) || is_leaf(f, v, level)) {
+		if (level == *at || !is_table(f, v, level)) {
 			*at = level;
 			return e;
 		}
@@ -176,7 +181,7 @@ int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct)
 static void free_tables(struct pt *t, u64 *table, u32 level)
 {
 	for (u32 i = 0; level && i < ENTRIES; i++)
-		if ((table[i] & t->fmt->present) && !is_leaf(t->fmt, table[i], level))
+		if (is_table(t->fmt, table[i], level))
 			free_tables(t, table_of(t->fmt, table[i]), level - 1);
 	pool_free(table, 0, t->acct);
 }
@@ -302,22 +307,21 @@ static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
 		u64 *e = &table[index_of(r->fn, level)], v = READ_ONCE(*e), *child;
 		int err = 0;
 
-		if (r->budget <= 0)
-			return -EAGAIN;
-		r->budget--;
-		if (!(v & f->present)) {
-			if (v && r->put)
-				WRITE_ONCE(*e, 0);
-			r->fn = MIN(r->end, next_of(r->fn, level));
-		} else if (is_leaf(f, v, level)) {
-			err = leaf(r, e, v, level);
-			if (!err)
-				r->fn = MIN(r->end, next_of(r->fn, level));
-		} else {
+		if (is_table(f, v, level)) {
 			child = table_of(f, v);
 			err = range_walk(r, child, level - 1, leaf);
 			if (r->put && is_empty(child))
 				cut_off(r, e, child);
+		} else if (r->budget <= 0) {
+			err = -EAGAIN;
+		} else if (v & f->present) {
+			err = leaf(r, e, v, level);
+		} else if (v && r->put) {
+			WRITE_ONCE(*e, 0);
+		}
+		if (!err && !is_table(f, v, level)) {
+			r->fn = MIN(r->end, next_of(r->fn, level));
+			r->budget--;
 		}
 		if (err < 0)
 			return err;

@@ -64,9 +64,9 @@ int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);
 int pt_set_mmio(struct pt *t, u64 fn);
 
 /*
- * The range operations split larger leaves at the borders, do at most budget units of work (one per entry looked at, more
- * for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first entry could
- * not be split. *flush is set, never cleared, when a TLB may hold what has been taken away or split; wider rights owe no flush.
+ * The range operations split larger leaves at the borders, do at most budget (> 0) units of work (one per leaf or hole,
+ * more for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first entry
+ * could not be split. *flush is set, never cleared, when a TLB may hold what has been taken away or split; wider rights owe no flush.
  */
 typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
 /*

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* "Physical" memory for host tests: a lazily filled mapping that starts at hpa 0; and a way to see a panic from outside. */
+#ifndef TESTS_UNIT_ARENA_H
+#define TESTS_UNIT_ARENA_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../hv/mm/mm.h"
+#include "test.h"
+
+u64 test_direct_base;
+
+static inline void arena_init(u64 bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		exit(1);
+	test_direct_base = (u64)p;
+}
+
+/* In a child, since a panic leaves locks held. */
+#define DIES(stmt)                                                                                                     \
+	({                                                                                                             \
+		int status_ = 0;                                                                                       \
+		fflush(stdout);                                                                                        \
+		pid_t child_ = fork();                                                                                 \
+		if (!child_)                                                                                           \
+			_exit(PANICS(stmt) ? 42 : 0);                                                                  \
+		waitpid(child_, &status_, 0);                                                                          \
+		WIFEXITED(status_) && WEXITSTATUS(status_) == 42;                                                      \
+	})
+
+/* A repeatable random number below n. */
+static inline u64 rnd(u64 n)
+{
+	static u64 x = 0x2545f4914f6cdd1dull;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (x >> 11) % n;
+}
+
+#endif

@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
+/* Guest maps: references, flushes, dirty logging, access; dom0's map: hypervisor frames are left out whatever the layout. */
+#include <string.h>
+
+#include "../../boot/boot.h"
+#include "../../hv/smp.h"
+#include "../../hv/vm.h"
+#include "arena.h"
+
+#define MB	   0x100000ull
+#define POOL_START (64 * MB)
+#define POOL_END   (96 * MB)
+#define RIGHTS	   (PT_R | PT_W | PT_X)
+
+static struct vm guest, dom0_vm;
+
+/* ---- what p2m.c asks of the rest ---- */
+
+static u32 flushes;
+static u64 last_gen;
+static bool gen_bumped = true, lock_held = true;
+static void (*at_flush)(void); /* what must hold at the moment of the flush */
+
+void smp_flush_wait(struct vm *vm)
+{
+	flushes++;
+	gen_bumped &= vm->p2m.tlb_gen > last_gen || vm->is_dom0;
+	lock_held &= lock_is_held(&vm->p2m.lock);
+	last_gen = vm->is_dom0 ? last_gen : vm->p2m.tlb_gen;
+	if (at_flush)
+		at_flush();
+}
+
+static u32 temp_mapped;
+
+void *mm_map_temp(u32 slot, hpa_t page)
+{
+	temp_mapped++;
+	return hpa_to_virt(page);
+}
+
+void mm_unmap_temp(u32 slot)
+{
+	temp_mapped--;
+}
+
+/* ---- guests ---- */
+
+static struct mem_map ram = {.count = 1, .r = {{0, 256 * MB, MEM_RAM}}};
+
+static void start_guest(struct pt_format *fmt)
+{
+	pool_init(POOL_START, POOL_END);
+	frame_init(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
+	memset(&guest, 0, sizeof(guest));
+	guest.id = 1;
+	last_gen = 0;
+	p2m_init(&guest.p2m, &guest, fmt, &guest.acct);
+}
+
+static u64 maps_total(void)
+{
+	u64 n = 0;
+
+	for (u64 pfn = 0; pfn < frame_count(); pfn++)
+		n += frame_of(pfn)->maps;
+	return n;
+}
+
+static bool destroy_guest(void)
+{
+	int err;
+
+	while ((err = p2m_destroy(&guest.p2m)) == -EAGAIN)
+		;
+	return !err && !maps_total() && !guest.acct.pages;
+}
+
+#define GFNS 4096ull
+static u64 shadow[GFNS]; /* pfn + 1, or 0 */
+static u8 shadow_order[GFNS];
+static u32 refs[0x10000]; /* of each frame */
+static bool refs_kept = true;
+
+static int want_map(u64 gfn, u64 pfn, u32 order, u64 attr)
+{
+	for (u64 i = 0; i < 1ull << order; i++)
+		if (shadow[gfn + i])
+			return shadow[gfn] == pfn + 1 && shadow_order[gfn] >= order ? 0 : -EEXIST;
+	for (u64 i = 0; i < 1ull << order; i++)
+		if (pfn + i >= frame_count() || frame_of(pfn + i)->kind != FRAME_DOM0)
+			return -EPERM;
+	return 0;
+}
+
+static bool random_map(void)
+{
+	u32 order = rnd(3) ? 0 : 9;
+	u64 gfn = rnd(GFNS) >> order << order, pfn = rnd(0x11000) >> order << order, attr = PT_R | (rnd(2) ? PT_W | PT_X : 0);
+	int want, err;
+
+	if (rnd(4) == 0 && shadow[gfn])
+		pfn = (shadow[gfn] - 1) >> order << order;
+	want = want_map(gfn, pfn, order, attr);
+	err = p2m_map(&guest.p2m, gfn, pfn, order, attr);
+	for (u64 i = 0; !err && i < 1ull << order; i++) {
+		if (shadow[gfn + i])
+			continue;
+		shadow[gfn + i] = pfn + i + 1;
+		shadow_order[gfn + i] = order;
+		refs[pfn + i]++;
+	}
+	/* widening the rights of a part of a large page splits it */
+	for (u64 i = 0; !err && order == 0 && shadow_order[gfn] == 9 && i < 512; i++) {
+		struct pt_leaf l;
+
+		p2m_lookup(&guest.p2m, gfn, &l);
+		shadow_order[(gfn & ~511ull) + i] = l.order;
+	}
+	return want ? err == want || err == -EPERM : !err;
+}
+
+static bool random_unmap(void)
+{
+	u64 gfn = rnd(GFNS), count = 1 + rnd(rnd(2) ? 8 : GFNS - gfn);
+
+	if (gfn + count > GFNS)
+		count = GFNS - gfn;
+	while (count) {
+		u32 before = flushes;
+		bool owed = false;
+		s64 done = p2m_unmap(&guest.p2m, gfn, count);
+
+		if (done <= 0 || (u64)done > count)
+			return false;
+		for (s64 i = 0; i < done; i++) {
+			if (!shadow[gfn + i])
+				continue;
+			owed = true;
+			refs[shadow[gfn + i] - 1]--;
+			shadow[gfn + i] = 0;
+		}
+		/* a large page cut at the border is small pages now */
+		for (u64 i = 0; i < GFNS; i++) {
+			struct pt_leaf l;
+
+			if (!shadow[i] || shadow_order[i] != 9)
+				continue;
+			p2m_lookup(&guest.p2m, i, &l);
+			shadow_order[i] = l.order;
+		}
+		if (owed && flushes == before)
+			return false;
+		gfn += done;
+		count -= done;
+	}
+	return true;
+}
+
+static void test_guest(struct pt_format *fmt)
+{
+	bool maps_right = true, unmaps_right = true, refs_right = true, lookups_right = true;
+
+	start_guest(fmt);
+	memset(shadow, 0, sizeof(shadow));
+	memset(refs, 0, sizeof(refs));
+	for (u32 round = 0; round < 4000; round++) {
+		if (rnd(10) < 8) {
+			maps_right &= random_map();
+		} else {
+			unmaps_right &= random_unmap();
+		}
+		if (round % 50)
+			continue;
+		for (u64 pfn = 0; pfn < frame_count(); pfn++)
+			refs_right &= frame_of(pfn)->maps == refs[pfn];
+		refs_right &= guest.p2m.mapped == maps_total();
+		for (u64 i = 0; i < GFNS; i++) {
+			struct pt_leaf l;
+
+			p2m_lookup(&guest.p2m, i, &l);
+			lookups_right &= l.kind == (shadow[i] ? PT_LEAF : PT_NONE) && (!shadow[i] || l.pfn == shadow[i] - 1);
+		}
+	}
+	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error", fmt->name);
+	CHECK(unmaps_right, "%s: unmapping makes progress and flushes when memory went", fmt->name);
+	CHECK(refs_right, "%s: each frame has as many references as mappings", fmt->name);
+	CHECK(lookups_right, "%s: lookups agree with the shadow", fmt->name);
+	CHECK(gen_bumped && lock_held, "%s: the TLB generation rises before each wait, under the lock", fmt->name);
+	CHECK(destroy_guest(), "%s: destroying puts all frames and pages back", fmt->name);
+}
+
+static u64 watched;
+
+static void watch_refs(void)
+{
+	refs_kept &= frame_of(watched)->maps == 1;
+}
+
+static void test_guest_order(void)
+{
+	u32 before;
+
+	start_guest(&pt_npt);
+	watched = 0x6005;
+	p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS);
+	before = flushes;
+	at_flush = watch_refs;
+	CHECK(p2m_unmap(&guest.p2m, 0x205, 1) == 1 && flushes == before + 1, "unmapping a page of a large one flushes once");
+	at_flush = NULL;
+	CHECK(refs_kept && !frame_of(watched)->maps, "its reference is dropped after the flush");
+	CHECK(frame_of(0x6004)->maps == 1 && guest.p2m.mapped == 511, "the others stay mapped");
+	CHECK(p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS) == -EEXIST, "no large page over small ones");
+	p2m_unmap(&guest.p2m, 0x200, 512);
+	CHECK(!p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS), "it fits again once they have gone");
+	before = flushes;
+	CHECK(p2m_unmap(&guest.p2m, 0x100000, 1000000) == 1000000 && flushes == before, "unmapping a hole flushes nothing");
+	CHECK(p2m_map(&guest.p2m, 0x400, 0x3f00, 0, RIGHTS) == 0 &&
+		      p2m_map(&guest.p2m, 0x600, 0x3e00, 9, RIGHTS) == 0 && p2m_map(&guest.p2m, 0x800, 0x4000, 0, PT_R) == -EPERM &&
+		      p2m_map(&guest.p2m, 0x800, 0x100, 0, PT_R) == -EPERM && p2m_map(&guest.p2m, 0x800, 0, 9, PT_R) == -EPERM,
+	      "frames of pool and image are refused, alone and inside a large page");
+	CHECK(p2m_map(&guest.p2m, 0x800, 0x10000, 0, PT_R) == -EPERM, "what is not RAM is refused");
+	CHECK(p2m_map(&guest.p2m, BIT(36), 0x6000, 0, PT_R) == -EINVAL && p2m_map(&guest.p2m, 0x801, 0x6000, 9, PT_R) == -EINVAL &&
+		      p2m_map(&guest.p2m, 0x800, 0x6000, 18, PT_R) == -EINVAL && p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_W) == -EINVAL &&
+		      p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_R | PT_LOG) == -EINVAL &&
+		      p2m_unmap(&guest.p2m, 0, 0) == -EINVAL && p2m_unmap(&guest.p2m, 1, ~0ull) == -EINVAL,
+	      "nonsense is refused");
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+static void test_rights(void)
+{
+	struct pt_leaf l;
+	u32 before;
+
+	start_guest(&pt_npt);
+	p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R);
+	before = flushes;
+	p2m_map(&guest.p2m, 5, 0x6005, 0, RIGHTS);
+	p2m_lookup(&guest.p2m, 5, &l);
+	CHECK((l.attr & RIGHTS) == RIGHTS && frame_of(0x6005)->maps == 1 && flushes == before,
+	      "the same page with more rights gets them, without a reference or flush");
+	p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R);
+	p2m_lookup(&guest.p2m, 5, &l);
+	CHECK((l.attr & RIGHTS) == RIGHTS, "with fewer rights it keeps them");
+	CHECK(p2m_map(&guest.p2m, 5, 0x6006, 0, RIGHTS) == -EEXIST && !frame_of(0x6006)->maps, "another page there is refused");
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, PT_R);
+	CHECK(!p2m_map(&guest.p2m, 0x207, 0x6207, 0, RIGHTS) && flushes == before + 1, "a part of a large page can get more rights");
+	p2m_lookup(&guest.p2m, 0x208, &l);
+	CHECK(l.kind == PT_LEAF && !(l.attr & PT_W), "the other parts do not");
+	CHECK(!p2m_set_mmio(&guest.p2m, 9) && p2m_set_mmio(&guest.p2m, 5) == -EEXIST, "a MMIO mark does not replace memory");
+	p2m_lookup(&guest.p2m, 9, &l);
+	CHECK(l.kind == PT_MMIO && !p2m_map(&guest.p2m, 9, 0x6009, 0, RIGHTS), "memory replaces a MMIO mark");
+	p2m_map(&guest.p2m, 10, 0x600a, 0, PT_R | PT_X | PT_ROM);
+	p2m_lookup(&guest.p2m, 10, &l);
+	CHECK(l.attr & PT_ROM && !(l.attr & PT_W) && !p2m_fix_write(&guest.p2m, 10), "ROM is marked, and writes stay refused");
+	p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R);
+	CHECK(!p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R | PT_ROM), "read-only memory can become ROM");
+	p2m_lookup(&guest.p2m, 11, &l);
+	CHECK(l.attr & PT_ROM && p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R | PT_ROM) == -EEXIST, "writable memory cannot");
+	CHECK(!p2m_fix_write(&guest.p2m, 77), "a write fault where nothing is mapped is not fixed");
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+/* Unmapping never fails, even without memory to split a large page. */
+static void test_unmap_full(void)
+{
+	struct pt_leaf l;
+
+	start_guest(&pt_ept);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	p2m_map(&guest.p2m, 0x400, 0x6400, 9, RIGHTS);
+	guest.acct.limit = guest.acct.pages;
+	CHECK(p2m_unmap(&guest.p2m, 0x3ff, 1) == 1 && guest.p2m.mapped == 512, "a large page goes as a whole if it must");
+	p2m_lookup(&guest.p2m, 0x200, &l);
+	CHECK(l.kind == PT_NONE && !frame_of(0x6200)->maps && frame_of(0x6400)->maps, "with its references, and no other");
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	CHECK(p2m_unmap(&guest.p2m, 0x300, 0x180) == 0x180 && !guest.p2m.mapped && !maps_total(), "also at both ends of a range");
+	guest.acct.limit = 0;
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+/* ---- dirty logging ---- */
+
+static bool bit(const u64 *map, u64 i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+
+static s64 dirty_all(u64 gfn, u64 count, s64 (*op)(struct p2m *, u64, u64))
+{
+	u64 done = 0;
+
+	while (done < count) {
+		s64 n = op(&guest.p2m, gfn + done, count - done);
+
+		if (n <= 0)
+			return n;
+		done += n;
+	}
+	return done;
+}
+
+static void test_dirty_basic(void)
+{
+	static u64 map[64];
+	struct pt_leaf l;
+	u32 before;
+
+	start_guest(&pt_npt);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	p2m_map(&guest.p2m, 0x400, 0x6400, 0, RIGHTS);
+	p2m_map(&guest.p2m, 0x401, 0x6401, 0, PT_R);
+	before = flushes;
+	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1, "starting protects and flushes");
+	p2m_lookup(&guest.p2m, 0x3ff, &l);
+	CHECK(!(l.attr & PT_W) && l.order == 9, "a large page stays one until it is written");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[0] && !map[7] && !map[8], "nothing is dirty yet");
+	CHECK(p2m_fix_write(&guest.p2m, 0x245) && p2m_fix_write(&guest.p2m, 0x400), "the first write is let through");
+	CHECK(p2m_fix_write(&guest.p2m, 0x245), "and again for a CPU that came second");
+	CHECK(!p2m_fix_write(&guest.p2m, 0x401), "read-only memory stays so");
+	p2m_lookup(&guest.p2m, 0x246, &l);
+	CHECK(!(l.attr & PT_W) && l.order == 0, "the neighbours stay protected");
+	before = flushes;
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) && map[8] == 1 && flushes == before,
+	      "the pages written are told");
+	memset(map, 0, sizeof(map));
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) && map[8] == 1 && flushes == before + 1,
+	      "reading and clearing tells the same and flushes");
+	memset(map, 0, sizeof(map));
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8], "afterwards they are clean");
+	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4, NULL), "the hypervisor writes across a page border");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == (BIT(7) | BIT(8)), "which is dirty then");
+	dirty_all(0x200, 0x400, p2m_dirty_stop);
+	p2m_lookup(&guest.p2m, 0x333, &l);
+	CHECK((l.attr & PT_W) && !(l.attr & PT_LOG), "stopping gives the rights back");
+	p2m_lookup(&guest.p2m, 0x401, &l);
+	CHECK(!(l.attr & PT_W), "but no more than there were");
+	p2m_unmap(&guest.p2m, 0x200, 512);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	guest.acct.limit = guest.acct.pages;
+	CHECK(dirty_all(0x210, 16, p2m_dirty_start) == -ENOMEM, "starting inside a large page without memory is an error");
+	dirty_all(0x200, 512, p2m_dirty_start);
+	memset(map, 0, sizeof(map));
+	CHECK(p2m_fix_write(&guest.p2m, 0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 && map[0] == ~0ull &&
+		      map[7] == ~0ull,
+	      "a write without memory to split makes the whole large page dirty");
+	guest.acct.limit = 0;
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+/* Random writes by guest and hypervisor, rounds of reading: each page written since the last round is told. */
+static void test_dirty_random(void)
+{
+	static bool written[GFNS];
+	static u64 map[GFNS / 64];
+	bool missed = false, extra = false;
+
+	start_guest(&pt_ept);
+	for (u64 g = 0; g < GFNS; g += 512) {
+		if (rnd(2)) {
+			p2m_map(&guest.p2m, g, 0x8000 + g, 9, RIGHTS);
+			continue;
+		}
+		for (u64 i = g; i < g + 512; i++)
+			if (rnd(8))
+				p2m_map(&guest.p2m, i, 0x8000 + i, 0, rnd(8) ? RIGHTS : PT_R);
+	}
+	dirty_all(0, GFNS, p2m_dirty_start);
+	for (u32 round = 0; round < 50; round++) {
+		u64 from = rnd(GFNS / 64) * 64, count = 1 + rnd(GFNS - from);
+
+		for (u32 w = rnd(300); w; w--) {
+			u64 g = rnd(GFNS);
+
+			if (rnd(2) ? p2m_fix_write(&guest.p2m, g) : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
+				written[g] = true;
+		}
+		memset(map, 0, sizeof(map));
+		for (u64 done = 0; done < count;) {
+			s64 n = p2m_dirty_read(&guest.p2m, from + done, count - done, map + done / 64, true);
+
+			if (n <= 0)
+				break;
+			done += n;
+		}
+		for (u64 i = 0; i < count; i++) {
+			missed |= written[from + i] && !bit(map, i);
+			extra |= !written[from + i] && bit(map, i);
+			written[from + i] = false;
+		}
+	}
+	CHECK(!missed, "no dirty page is missed in rounds of random writes");
+	CHECK(!extra, "no clean page is told dirty");
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+static void test_access(void)
+{
+	static u8 in[3 * 4096], out[3 * 4096];
+	gpa_t fault = gpa(0);
+	u64 word;
+
+	start_guest(&pt_npt);
+	p2m_map(&guest.p2m, 1, 0x9001, 0, RIGHTS);
+	p2m_map(&guest.p2m, 2, 0x9000, 0, RIGHTS);
+	p2m_map(&guest.p2m, 3, 0x9003, 0, PT_R | PT_ROM);
+	p2m_set_mmio(&guest.p2m, 4);
+	for (u32 i = 0; i < sizeof(in); i++)
+		in[i] = (u8)(i * 7 + i / 256);
+	CHECK(!p2m_write(&guest.p2m, gpa(0x1123), in, 5000, NULL) && !p2m_read(&guest.p2m, gpa(0x1123), out, 5000, NULL) &&
+		      !memcmp(in, out, 5000),
+	      "what is written across pages is read again");
+	CHECK(!memcmp(hpa_to_virt(hpa(0x9000000)), in + 0x1000 - 0x123, 1000), "and lies in the frames mapped");
+	CHECK(p2m_write(&guest.p2m, gpa(0x2ffc), in, 8, &fault) == -EFAULT && fault.v == 0x3000, "a write stops at ROM and says where");
+	CHECK(!memcmp(hpa_to_virt(hpa(0x9000ffc)), in, 4), "what came before is done");
+	CHECK(!p2m_read(&guest.p2m, gpa(0x3000), out, 4096, NULL) && p2m_read(&guest.p2m, gpa(0x3fff), out, 2, &fault) == -EFAULT &&
+		      fault.v == 0x4000,
+	      "ROM can be read, MMIO cannot");
+	CHECK(p2m_read(&guest.p2m, gpa(~0ull), out, 4, &fault) == -EFAULT && fault.v == ~0ull, "an address beyond the map is a fault");
+	word = 5;
+	p2m_write(&guest.p2m, gpa(0x1008), &word, 8, NULL);
+	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 0x100000006, 8) && p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 7, 8) == -EAGAIN,
+	      "compare-and-exchange works, and tells when it did not");
+	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 6, 9, 4) && *(u64 *)hpa_to_virt(hpa(0x9001008)) == 0x100000009, "on 4 bytes too");
+	CHECK(p2m_cmpxchg(&guest.p2m, gpa(0x3000), 0, 1, 4) == -EFAULT && p2m_cmpxchg(&guest.p2m, gpa(0x4000), 0, 1, 4) == -EFAULT &&
+		      p2m_cmpxchg(&guest.p2m, gpa(0x1ffc), 0, 1, 8) == -EINVAL && p2m_cmpxchg(&guest.p2m, gpa(0x1000), 0, 1, 2) == -EINVAL,
+	      "not on ROM, MMIO, across pages or in other sizes");
+	CHECK(!temp_mapped, "no temporary mapping is left");
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+/* ---- dom0 ---- */
+
+static void add_region(struct mem_map *m, u64 start, u64 end, u32 kind)
+{
+	m->r[m->count++] = (struct mem_region){start, end, kind};
+}
+
+static bool block_is(u64 pfn, u64 count, enum frame_kind kind)
+{
+	for (u64 i = pfn; i < pfn + count; i++)
+		if (!frame_of(i) || frame_of(i)->kind != kind)
+			return false;
+	return true;
+}
+
+struct dom0_result {
+	bool ram_mapped, hv_hidden, holes_on_demand, large, types, faults;
+};
+
+/* The map right after init. */
+static void check_dom0(struct p2m *p, struct dom0_result *r)
+{
+	for (u64 pfn = 0; pfn < frame_count(); pfn++) {
+		enum frame_kind kind = frame_of(pfn)->kind;
+		struct pt_leaf l;
+
+		p2m_lookup(p, pfn, &l);
+		if (kind == FRAME_DOM0) {
+			r->ram_mapped &= l.kind == PT_LEAF && l.pfn == pfn && (l.attr & RIGHTS) == RIGHTS;
+			r->types &= !(l.attr & PT_UC);
+		} else if (kind == FRAME_HV) {
+			r->hv_hidden &= l.kind == PT_NONE;
+		} else {
+			r->holes_on_demand &= l.kind != PT_LEAF;
+		}
+		if (pfn % 512 == 0 && block_is(pfn, 512, FRAME_DOM0))
+			r->large &= l.order >= 9;
+		if (pfn % BIT(18) == 0 && p->pt.fmt->max_leaf == 2 && block_is(pfn, BIT(18), FRAME_DOM0))
+			r->large &= l.order == 18;
+	}
+}
+
+/* Fault everywhere, in random order and from both ends; then nothing of the hypervisor may be mapped, and all the rest. */
+static void fault_dom0(struct p2m *p, struct dom0_result *r)
+{
+	for (u32 i = 0; i < 20000; i++) {
+		u64 pfn = rnd(frame_count() + 4096), before;
+		struct frame *f = frame_of(pfn);
+		struct pt_leaf l;
+		bool want = pfn != 0xfee00 && (!f || f->kind != FRAME_HV);
+
+		before = p->tlb_gen;
+		r->faults &= p2m_dom0_fault(p, gpa((pfn << PAGE_SHIFT) + rnd(4096))) == want && p->tlb_gen == before;
+		p2m_lookup(p, pfn, &l);
+		r->faults &= (l.kind == PT_LEAF) == want && (!want || l.pfn == pfn);
+		if (want)
+			r->types &= !!(l.attr & PT_UC) == (p->pt.fmt == &pt_ept && !(f && f->kind == FRAME_DOM0));
+	}
+	for (u64 pfn = 0; pfn < frame_count(); pfn++) {
+		struct pt_leaf l;
+
+		p2m_lookup(p, pfn, &l);
+		if (frame_of(pfn)->kind == FRAME_HV)
+			r->hv_hidden &= l.kind == PT_NONE;
+		else if (frame_of(pfn)->kind == FRAME_DOM0)
+			r->ram_mapped &= l.kind == PT_LEAF && l.pfn == pfn;
+	}
+}
+
+static void test_dom0_layouts(struct pt_format *fmt)
+{
+	struct dom0_result r = {true, true, true, true, true, true};
+	static const u64 nudge[] = {0, 0x1000, 0x1ff000, 0x200000, 0x3ff000, 0x123000};
+
+	for (u32 n = 0; n < 24; n++) {
+		struct mem_map m = {0};
+		u64 image = 1 * MB + nudge[n % 6], pool = POOL_START + nudge[(n / 2) % 6], pool_end = POOL_END - nudge[rnd(6)];
+		u64 low = (n % 3 == 2 ? 2100 * MB : 200 * MB) + nudge[(n + 1) % 6];
+
+		add_region(&m, 0, 0x9f000, MEM_RAM);
+		if (n % 5 > 2) { /* blocks with nothing but the pool's end and a hole */
+			add_region(&m, 0x100000, pool_end, MEM_RAM);
+			add_region(&m, pool_end + 5 * MB, 130 * MB + 0x6000, MEM_RAM);
+		} else {
+			add_region(&m, 0x100000, 130 * MB + 0x6000, MEM_RAM);
+		}
+		add_region(&m, 130 * MB + 0x6000, 130 * MB + 0x9000, MEM_ACPI);
+		add_region(&m, 130 * MB + 0x9000, low, MEM_RAM);
+		add_region(&m, low, low + 64 * MB, MEM_RESERVED);
+		if (n % 4 == 3)
+			add_region(&m, 4096 * MB, 4200 * MB + nudge[rnd(6)], MEM_RAM);
+		pool_init(pool, pool_end);
+		if (!CHECK_QUIET(!frame_init(&m, image, image + 0x54321, pool, pool_end), "the frame table fits"))
+			return;
+		memset(&dom0_vm, 0, sizeof(dom0_vm));
+		dom0_vm.is_dom0 = true;
+		p2m_init(&dom0_vm.p2m, &dom0_vm, fmt, NULL);
+		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT), "dom0's map can be built");
+		check_dom0(&dom0_vm.p2m, &r);
+		fault_dom0(&dom0_vm.p2m, &r);
+	}
+	CHECK(r.ram_mapped, "%s: all of dom0's RAM is mapped at its own address", fmt->name);
+	CHECK(r.hv_hidden, "%s: no frame of the hypervisor is, in any layout and after any faults", fmt->name);
+	CHECK(r.holes_on_demand, "%s: what is not RAM is not mapped before it is touched", fmt->name);
+	CHECK(r.large, "%s: pages are as large as alignment allows", fmt->name);
+	CHECK(r.types, "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back", fmt->name);
+	CHECK(r.faults, "%s: faults map everything but the hypervisor's memory and the local APIC", fmt->name);
+}
+
+static gpa_t gpa_of(const void *p)
+{
+	return gpa(virt_to_hpa(p).v);
+}
+
+static void test_dom0_share(void)
+{
+	struct p2m *p = &dom0_vm.p2m;
+	struct pt_leaf l;
+	u8 *page, buf[4];
+	u32 before;
+
+	page = pool_alloc(0, NULL);
+	CHECK(!p2m_dom0_share(p, virt_to_hpa(page)), "a pool page can be lent to dom0");
+	p2m_lookup(p, virt_to_hpa(page).v >> PAGE_SHIFT, &l);
+	CHECK(l.kind == PT_LEAF && l.attr & PT_W && !(l.attr & PT_X), "which may read and write it");
+	memcpy(page, "corb", 4);
+	CHECK(!p2m_read(p, gpa_of(page), buf, 4, NULL) && !memcmp(buf, "corb", 4), "and it is the page itself");
+	CHECK(frame_get(virt_to_hpa(page).v >> PAGE_SHIFT, 1) == -EPERM, "but not map it into a guest");
+	CHECK(!p2m_dom0_fault(p, gpa_of(page)), "nor execute it");
+	CHECK(!p2m_dom0_fault(p, gpa_of(page + PAGE_SIZE)), "its neighbour stays the hypervisor's");
+	before = flushes;
+	p2m_dom0_unshare(p, virt_to_hpa(page));
+	p2m_lookup(p, virt_to_hpa(page).v >> PAGE_SHIFT, &l);
+	CHECK(l.kind == PT_NONE && flushes == before + 1, "taken back it is gone, and flushed");
+	CHECK(p2m_read(p, gpa_of(page), buf, 4, NULL) == -EFAULT, "dom0 cannot name hypervisor memory in a hypercall");
+	CHECK(p2m_map(p, 0, 0, 0, PT_R) == -EPERM && p2m_unmap(p, 0, 1) == -EPERM && p2m_dirty_start(p, 0, 1) == -EPERM,
+	      "a guest's calls are refused on dom0's map");
+	CHECK(!p2m_dom0_fault(p, gpa(BIT(48))) && !p2m_dom0_fault(p, gpa(~0ull)), "addresses beyond the map are refused");
+	pool_free(page, 0, NULL);
+}
+
+int main(void)
+{
+	arena_init(256 * MB);
+	pt_npt.max_leaf = pt_ept.max_leaf = 2;
+	at_flush = NULL;
+	test_guest(&pt_npt);
+	test_guest(&pt_ept);
+	test_guest_order();
+	test_rights();
+	test_unmap_full();
+	test_dirty_basic();
+	test_dirty_random();
+	test_access();
+	test_dom0_layouts(&pt_npt);
+	pt_ept.max_leaf = 1;
+	test_dom0_layouts(&pt_ept);
+	test_dom0_share();
+	return test_end();
+}
