@@ -1,0 +1,29 @@
+; SPDX-License-Identifier: GPL-2.0-only
+; Multiboot2 header; "Multiboot2 Specification version 2.0", section "OS image format". boot/multiboot2.h has the constants for C.
+
+MB2_MAGIC	equ 0xe85250d6
+MB2_I386	equ 0
+TAG_END		equ 0
+TAG_CONSOLE	equ 4
+TAG_FRAMEBUFFER	equ 5
+TAG_ALIGN	equ 6
+OPTIONAL	equ 1
+CONSOLE_EGA	equ 2		; EGA text mode is welcome, no console is required
+
+section .multiboot2 progbits alloc noexec nowrite align=8
+header:
+	dd MB2_MAGIC, MB2_I386, header_end - header
+	dd -(MB2_MAGIC + MB2_I386 + (header_end - header)) & 0xffffffff
+
+	align 8
+	dw TAG_CONSOLE, OPTIONAL
+	dd 12, CONSOLE_EGA
+
+	align 8				; modules at page borders
+	dw TAG_ALIGN, OPTIONAL
+	dd 8
+
+	align 8
+	dw TAG_END, 0
+	dd 8
+header_end:

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Compiled to assembly only: the Makefile turns its "->NAME value" lines into %define lines for NASM. */
+#include "cpu.h"
+#include "vcpu.h"
+
+#define DEFINE(name, value) __asm__ volatile("->" #name " %c0" : : "i"(value))
+
+void offsets(void);
+
+void offsets(void)
+{
+	DEFINE(REGS_VECTOR, offsetof(struct regs, vector));
+	DEFINE(VCPU_GPR, offsetof(struct vcpu, gpr));
+}
