@@ -1,0 +1,79 @@
+; SPDX-License-Identifier: GPL-2.0-only
+; Exceptions and interrupts while the hypervisor runs. GS always points at this CPU's struct cpu.
+
+%include "offsets.inc"
+
+VECTORS		equ 256
+EXCEPTIONS	equ 32
+; Exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX
+HAS_ERROR	equ (1 << 8) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 14) | (1 << 17) | (1 << 21) | (1 << 29) | (1 << 30)
+STUB_SIZE	equ 16
+
+section .text
+bits 64
+
+; One stub for each vector, STUB_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
+align STUB_SIZE
+global cpu_stubs
+cpu_stubs:
+%assign v 0
+%rep VECTORS
+	align STUB_SIZE
+%if v >= EXCEPTIONS || ((HAS_ERROR >> v) & 1) == 0
+	push 0
+%endif
+	push strict dword v
+	jmp save_all
+%assign v v + 1
+%endrep
+
+; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything is restored.
+save_all:
+	cld
+	push rax
+	push rcx
+	push rdx
+	push rbx
+	push rbp
+	push rsi
+	push rdi
+	push r8
+	push r9
+	push r10
+	push r11
+	push r12
+	push r13
+	push r14
+	push r15
+	mov rdi, rsp
+	xor ebp, ebp			; backtraces go on from struct regs
+	mov rbx, rsp
+	and rsp, -16
+	cmp dword [rdi + REGS_VECTOR], EXCEPTIONS
+	jae .interrupt
+	extern exception_handle
+	call exception_handle		; (struct regs *)
+	jmp .out
+.interrupt:
+	mov edi, [rdi + REGS_VECTOR]
+	extern irq_handle
+	call irq_handle			; (u8 vector)
+.out:
+	mov rsp, rbx
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop r11
+	pop r10
+	pop r9
+	pop r8
+	pop rdi
+	pop rsi
+	pop rbp
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	add rsp, 16			; vector, error
+	iretq
