@@ -13,13 +13,14 @@
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff
 
+/* On each CPU; the boot CPU (first) also measures the timer. */
 void apic_init_cpu(void);
 u32 apic_id_self(void);
 bool apic_is_x2apic(void);
 void apic_eoi(void);
 /* Is the vector in service marked level-triggered (TMR)? APM/SDM "Trigger Mode Register". */
 bool apic_is_level(u8 vector);
-/* Is the vector in service in this CPU's APIC? Not for interrupts that came from the 8259 (ExtINT). */
+/* Is the vector in service? No: it came from the 8259 through LINT0 (ExtINT) or was spurious, and no EOI is due. */
 bool apic_in_service(u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_init(u32 apic_id);
@@ -28,5 +29,9 @@ void apic_send_sipi(u32 apic_id, u8 page);
 void apic_timer_arm(u64 tsc);
 /* Mirror dom0's logical destination into the hardware (xAPIC mode only). */
 void apic_set_logical(u32 ldr, u32 dfr);
+/* Panic: stop all other CPUs by NMI, whatever they do; nothing before apic_init_cpu(). */
+void apic_stop_others(void);
+/* Handler of VEC_ERROR: into the log, not more often than makes sense. */
+void apic_log_error(void);
 
 #endif
