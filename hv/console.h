@@ -6,7 +6,17 @@
 #include "types.h"
 
 void console_early_init(void); /* serial COM1 with defaults, before options are known */
-void console_init(void);       /* by boot_info.opt */
+void console_init(void);       /* by boot_info.opt; what has been logged so far appears now, on serial */
+/* After mm_init(): the screen too, if the options want it. */
+void console_start_screen(void);
+/* On the boot CPU, when timers run: look for input now and then, whatever dom0 does. */
+void console_start_polling(void);
+/* From here on the screen is dom0's; panic() and boot_fail() still write there. */
+void console_leave_screen(void);
+/* Panic: the only running CPU no longer waits for the console's lock, and what has not been shown yet is. */
+void console_panic(void);
+/* A line without prefix and time on all consoles, and into the log. */
+void console_plain(const char *prefix, const char *text);
 /* Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte given. */
 u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A font of 5 x 7 dots for the framebuffer: failure lines must be readable, no more. */
+#ifndef HV_FONT_H
+#define HV_FONT_H
+
+#include "types.h"
+
+#define FONT_WIDTH  6 /* with the space between characters */
+#define FONT_HEIGHT 8
+
+/* Dot (col, row) of a character; unknown ones show as a box. */
+bool font_dot(char c, u32 col, u32 row);
+
+#endif
