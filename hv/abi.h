@@ -52,7 +52,7 @@ typedef uint8_t __cb_u8;
 #define CORBEL_HC_VCPU_SET	(CORBEL_HC_BASE + 12) /* (vcpu, CORBEL_STATE_x, bytes in the data page) */
 #define CORBEL_HC_MAP		(CORBEL_HC_BASE + 13) /* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
 #define CORBEL_HC_UNMAP		(CORBEL_HC_BASE + 14) /* (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again */
-#define CORBEL_HC_DIRTY		(CORBEL_HC_BASE + 15) /* (vm, gfn, count, buf: bitmap, flags): write-protect / read and clear */
+#define CORBEL_HC_DIRTY		(CORBEL_HC_BASE + 15) /* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
 #define CORBEL_HC_MSI		(CORBEL_HC_BASE + 16) /* (vm, address, data) -> 1 delivered, 0 no such target */
 #define CORBEL_HC_NMI		(CORBEL_HC_BASE + 17) /* (vcpu) */
 #define CORBEL_HC_EXTINT	(CORBEL_HC_BASE + 18) /* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */

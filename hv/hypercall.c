@@ -361,22 +361,47 @@ static s64 hc_unmap(struct vcpu *caller, const struct args *x)
 	return vm ? p2m_unmap(&vm->p2m, x->b, x->c) : -ENOENT;
 }
 
+static s64 dirty_switch(struct vm *vm, u64 gfn, u64 count, s64 (*change)(struct p2m *p, u64 gfn, u64 count))
+{
+	for (u64 done = 0; done < count;) {
+		s64 n = change(&vm->p2m, gfn + done, count - done);
+
+		if (n < 0)
+			return n;
+		done += (u64)n;
+	}
+	return 0;
+}
+
+static s64 dirty_read(struct vm *vm, const struct args *x)
+{
+	u64 *bitmap = (void *)bounce_buf();
+	u64 bytes = (x->c + 63) / 64 * 8;
+
+	memset(bitmap, 0, bytes);
+	for (u64 done = 0; done < x->c;) {
+		s64 n = p2m_dirty_read(&vm->p2m, x->b + done, x->c - done, bitmap + done / 64, x->e & CORBEL_DIRTY_CLEAR);
+
+		if (n < 0)
+			return n;
+		done += (u64)n;
+	}
+	return copy_out(x->d, bitmap, bytes);
+}
+
 static s64 hc_dirty(struct vcpu *caller, const struct args *x)
 {
 	struct vm *vm = guest_by_id(x->a);
-	u64 *bitmap = (void *)bounce_buf();
-	u64 bytes = (x->c + 63) / 64 * 8;
-	int ret;
 
 	if (!vm)
 		return -ENOENT;
 	if (!x->c || x->c > PAGE_SIZE * 8)
 		return -EINVAL;
 	if (x->e & CORBEL_DIRTY_START)
-		return p2m_dirty_start(&vm->p2m, x->b, x->c);
-	memset(bitmap, 0, bytes);
-	ret = p2m_dirty_read(&vm->p2m, x->b, x->c, bitmap, x->e & CORBEL_DIRTY_CLEAR);
-	return ret ? ret : copy_out(x->d, bitmap, bytes);
+		return dirty_switch(vm, x->b, x->c, p2m_dirty_start);
+	if (x->e & CORBEL_DIRTY_STOP)
+		return dirty_switch(vm, x->b, x->c, p2m_dirty_stop);
+	return dirty_read(vm, x);
 }
 
 /* ---- interrupts ---- */
