@@ -259,12 +259,35 @@ static void init_lvts(void)
 		apic_write(APIC_LVT_CMCI, LVT_MASKED);
 }
 
+/*
+ * Firmware leaves the 8259s at vectors 8 and 0x70, where their interrupts look like exceptions, and with the timer on.
+ * Move them out of the way, masked; dom0 sets them up for itself. 8259A datasheet, "Initialization Command Words".
+ */
+static void quiesce_pics(void)
+{
+	static const struct {
+		u16 port;
+		u8 val;
+	} words[] = {
+		{0x20, 0x11}, {0xa0, 0x11}, /* ICW1: cascade, ICW4 follows */
+		{0x21, 0x20}, {0xa1, 0x28}, /* ICW2: vectors */
+		{0x21, 0x04}, {0xa1, 0x02}, /* ICW3: the slave is on line 2 */
+		{0x21, 0x01}, {0xa1, 0x01}, /* ICW4: 8086 mode */
+		{0x21, 0xff}, {0xa1, 0xff}, /* OCW1: all masked */
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(words); i++)
+		outb(words[i].port, words[i].val);
+}
+
 void apic_init_cpu(void)
 {
 	bool first = !ready;
 
-	if (first)
+	if (first) {
+		quiesce_pics();
 		find_apic();
+	}
 	enable();
 	ready = true;
 	this_cpu()->apic_id = apic_id_self();

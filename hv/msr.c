@@ -91,7 +91,7 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 	u64 *slot;
 
 	if ((msr >= 0x800 && msr < 0x900) || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
-		return v->lapic.present ? lapic_msr_read(v, msr, val) : -EINVAL;
+		return lapic_msr_read(v, msr, val);
 	if (pv_is_msr(msr))
 		return pv_msr_read(v, msr, val);
 	switch (msr) {
@@ -121,6 +121,13 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 		return 0;
 	log_debug("vm %u: read of MSR %x refused", v->vm->id, msr);
 	return -EINVAL;
+}
+
+static void set_tsc_offset(struct vcpu *v, u64 offset)
+{
+	v->tsc_offset = offset;
+	v->pv.clock_dirty = true;
+	lapic_tsc_changed(v);
 }
 
 static int write_efer(struct vcpu *v, u64 val)
@@ -153,14 +160,13 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 	u64 *slot, dummy;
 
 	if ((msr >= 0x800 && msr < 0x900) || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
-		return v->lapic.present ? lapic_msr_write(v, msr, val) : -EINVAL;
+		return lapic_msr_write(v, msr, val);
 	if (pv_is_msr(msr))
 		return pv_msr_write(v, msr, val);
 	switch (msr) {
 	case MSR_TSC:
 		if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
-			v->tsc_offset = val - rdtsc();
-		v->pv.clock_dirty = true;
+			set_tsc_offset(v, val - rdtsc());
 		return 0;
 	case MSR_EFER:
 		return write_efer(v, val);
@@ -213,8 +219,7 @@ static void write_tsc_host(struct vcpu *v, u64 val)
 		v->vm->tsc_offset_base = offset;
 		v->vm->tsc_offset_set = true;
 	}
-	v->tsc_offset = v->vm->tsc_offset_base;
-	v->pv.clock_dirty = true;
+	set_tsc_offset(v, v->vm->tsc_offset_base);
 }
 
 int msr_write_host(struct vcpu *v, u32 msr, u64 val)

@@ -62,7 +62,7 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	hvm->set(v, HVM_CR4, s->cr4);
 	hvm->set(v, HVM_CR3, s->cr3);
 	hvm->set(v, HVM_CR0, s->cr0);
-	if (v->lapic.present && s->apic_base != v->lapic.base && lapic_msr_write(v, MSR_APIC_BASE, s->apic_base))
+	if (v->lapic.present && s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))
 		return -EINVAL;
 	lapic_set_cr8(v, s->cr8 & 15);
 	for (u32 i = 0; i < 256; i++)

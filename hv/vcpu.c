@@ -509,7 +509,11 @@ void vcpu_put(struct vcpu *v)
 
 void sched_leave(struct sched_unit *u)
 {
-	vcpu_put(container_of(u, struct vcpu, sched));
+	struct vcpu *v = container_of(u, struct vcpu, sched);
+
+	vcpu_put(v);
+	if (u->state == SCHED_QUEUED)
+		pv_preempted(v);
 }
 
 /* ---- the run loop ---- */

@@ -246,7 +246,8 @@ void dom0_irq(u8 vector)
 	if (apic_is_level(vector)) {
 		level[c->index].owed[vector / 64] |= BIT(vector % 64);
 		level[c->index].done[vector / 64] &= ~BIT(vector % 64);
-		lapic_set_irq(v, vector, true);
+		if (!lapic_set_irq(v, vector, true))
+			vcpu_level_eoi(v, vector); /* dom0's APIC is off: nobody will */
 	} else {
 		apic_eoi();
 		lapic_set_irq(v, vector, false);
