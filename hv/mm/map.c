@@ -12,9 +12,9 @@
 #define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
 #define DATA	     (PT_R | PT_W | PT_ACC | PT_DIRTY)
 
-#define MSR_EFER  0xc0000080u
-#define EFER_NXE  BIT(11)
-#define CR0_WP	  BIT(16)
+#define MSR_EFER 0xc0000080u
+#define EFER_NXE BIT(11)
+#define CR0_WP	 BIT(16)
 
 #define CPUID_EXT_MAX	   0x80000000u
 #define CPUID_EXT_FEATURES 0x80000001u
@@ -28,7 +28,7 @@ static struct pt host;
 static struct lock host_lock = LOCK_INIT(LOCK_HOSTMAP);
 static u64 mmio_next = HV_MMIO;
 static u64 *temp_entries; /* the table of the slots at HV_TEMP */
-static bool mm_ready;
+static enum { MM_EARLY, MM_BOOT, MM_DONE } phase;
 
 static u64 fn_of(u64 va)
 {
@@ -123,7 +123,7 @@ void mm_init(void)
 	if (map_all())
 		boot_fail("not enough memory for the hypervisor's page tables; give more with option hvmem=");
 	mm_load_cpu();
-	mm_ready = true;
+	phase = MM_BOOT;
 }
 
 void mm_load_cpu(void)
@@ -187,9 +187,9 @@ void *mm_map_boot(u64 addr, u64 size)
 {
 	int err;
 
-	if (!size || size > WINDOW_MAX || addr > WINDOW_MAX - size)
+	if (!size || size > WINDOW_MAX || addr > WINDOW_MAX - size || phase == MM_DONE)
 		return NULL;
-	if (!mm_ready)
+	if (phase == MM_EARLY)
 		return addr + size <= BIT(32) ? (void *)(HV_DIRECT + addr) : NULL;
 	lock_acquire(&host_lock);
 	err = map_range(HV_BOOT + addr, addr, size, DATA);
@@ -210,6 +210,7 @@ void mm_boot_done(void)
 	u64 fn = fn_of(HV_BOOT), left = WINDOW_MAX >> PAGE_SHIFT;
 	bool flush = false;
 
+	phase = MM_DONE;
 	lock_acquire(&host_lock);
 	while (left) {
 		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, put_nothing, NULL);

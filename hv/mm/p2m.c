@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The flush discipline of everything that takes something away: change the tables, bump tlb_gen, wait until no CPU is in
- * the guest with an older generation, and only then drop references and free tables. The lock is held all the while.
+ * The flush discipline of everything that takes something away: change the tables, bump tlb_gen, wait until no CPU is
+ * in the guest with an older generation, and only then drop references and free tables. The lock is held all the while.
  */
 #include "p2m.h"
 #include "../log.h"
@@ -9,13 +9,13 @@
 #include "../string.h"
 #include "../vm.h"
 
-#define P2M_RUN_SHIFT	20u
-#define UNMAP_BUDGET	(u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
-#define UNMAP_BATCHES	4u			       /* per call; the lock is free between two */
-#define DIRTY_BUDGET	8192u
+#define P2M_RUN_SHIFT	  20u
+#define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
+#define UNMAP_BATCHES	  4u				 /* per call; the lock is free between two */
+#define DIRTY_BUDGET	  8192u
 #define LAPIC_DEFAULT_GFN 0xfee00ull
-#define PT_RIGHTS	(PT_R | PT_W | PT_X)
-#define PT_USED		(PT_ACC | PT_DIRTY) /* preset, so that hardware need not write them */
+#define PT_RIGHTS	  (PT_R | PT_W | PT_X)
+#define PT_USED		  (PT_ACC | PT_DIRTY) /* preset, so that hardware need not write them */
 
 static u64 gfn_limit(const struct p2m *p)
 {
@@ -27,9 +27,9 @@ static bool range_ok(const struct p2m *p, u64 gfn, u64 count)
 	return count && gfn < gfn_limit(p) && count <= gfn_limit(p) - gfn;
 }
 
-/* Caller holds the lock. */
 static void flush_locked(struct p2m *p)
 {
+	BUG_ON(!lock_is_held(&p->lock));
 	__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
 	smp_flush_wait(p->vm);
 }
@@ -418,12 +418,13 @@ void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 	lock_release(&p->lock);
 }
 
-/* Map the page at `at`; NULL if it cannot be read (or written). Ends with mm_unmap_temp(MM_TEMP_P2M) under the same lock. */
+/* Map the page at `at`, NULL if it cannot be read (or written); to be unmapped under the same lock. */
 static void *map_page_locked(struct p2m *p, u64 at, bool write)
 {
 	struct pt_leaf leaf;
 	u8 *page;
 
+	BUG_ON(!lock_is_held(&p->lock));
 	pt_lookup(&p->pt, at >> PAGE_SHIFT, &leaf);
 	if (leaf.kind != PT_LEAF || (write && !fix_write_locked(p, at >> PAGE_SHIFT, &leaf)))
 		return NULL;
@@ -471,7 +472,8 @@ static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
 	u32 old32 = (u32)old;
 
 	if (size == sizeof(u32))
-		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32)new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false, __ATOMIC_SEQ_CST,
+						   __ATOMIC_RELAXED);
 	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 

@@ -9,32 +9,34 @@
 struct p2m {
 	struct lock lock; /* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */
 	struct pt pt;
-	bool is_dom0;	  /* identity map: leaves hold no frame references */
-	u64 mapped;	  /* guests: frames mapped */
-	u64 tlb_gen;	  /* bumped when a flush is owed; back ends compare before each entry */
+	bool is_dom0; /* identity map: leaves hold no frame references */
+	u64 mapped;   /* guests: frames mapped */
+	u64 tlb_gen;  /* bumped when a flush is owed; back ends compare before each entry */
 	struct vm *vm;
-	u64 *runs;	  /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
+	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
 	u32 runs_nr;
-	u64 destroyed;	  /* gfns p2m_destroy() has done */
+	u64 destroyed; /* gfns p2m_destroy() has done */
 };
 
 /*
- * Every call takes the lock itself and does bounded work. Calls that return s64 return the gfns done, at least one unless
- * it is an error: less than count means call again with the rest. All TLBs are clean of what was taken away on return.
+ * Every call takes the lock itself and does bounded work. Calls that return s64 return the gfns done, at least one
+ * unless it is an error: less than count means call again with the rest. All TLBs are clean of what was taken away on
+ * return.
  */
 
-/* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()). vm->is_dom0 decides which kind of map it is. */
+/* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()); vm->is_dom0 decides the kind of map. */
 int p2m_init(struct p2m *p, struct vm *vm, const struct pt_format *fmt, struct account *acct);
-/* Restartable: -EAGAIN after a bounded amount of work; drops the frame references. Caller makes sure no vCPU can run. */
+/* Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU can run. */
 int p2m_destroy(struct p2m *p);
 
 /*
- * Guests: map 2^order (0 or 9) dom0 frames, taking a reference each. attr: PT_R, with PT_W, PT_X, PT_ROM (not with PT_W).
- * The same frames again: 0, and rights only get wider. -EPERM not dom0's frame, -EEXIST other memory or smaller pages are
- * there (unmap first), -ENOMEM, -EINVAL misaligned or beyond the address width. MMIO marks are replaced.
+ * Guests: map 2^order (0 or 9) dom0 frames, taking a reference each. attr: PT_R, with PT_W, PT_X, PT_ROM (not with
+ * PT_W). The same frames again: 0, and rights only get wider. -EPERM not dom0's frame, -EEXIST other memory or smaller
+ * pages are there (unmap first), -ENOMEM, -EINVAL misaligned or beyond the address width. MMIO marks are replaced.
  */
 int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr);
-/* Accesses to gfn are to be emulated. Also for pages of dom0 which the hypervisor keeps for itself. -EEXIST memory is there. */
+/* Accesses to gfn are to be emulated; in dom0's map: the hypervisor keeps the page for itself. -EEXIST memory is there.
+ */
 int p2m_set_mmio(struct p2m *p, u64 gfn);
 /*
  * Memory and MMIO marks go. References are dropped after the flush. Never fails for want of memory: a large page that
@@ -43,25 +45,25 @@ int p2m_set_mmio(struct p2m *p, u64 gfn);
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
 
 /*
- * Dirty logging by write protection: pages that may be written are protected and marked PT_LOG; the first write makes them
- * writable again, so "writable" means dirty. Large pages are split at the first write. What p2m_unmap() removes, the caller
- * has to count as dirty itself. -ENOMEM: no memory to split a large page at the border of the range.
+ * Dirty logging by write protection: pages that may be written are protected and marked PT_LOG; the first write makes
+ * them writable again, so "writable" means dirty. Large pages are split at the first write. What p2m_unmap() removes,
+ * the caller has to count as dirty itself. -ENOMEM: no memory to split a large page at the border of the range.
  */
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count);
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count);
-/* Set bit i for a dirty page gfn + i (no bit is cleared); clear: protect these again. A short count is a multiple of 64. */
+/* Set bit i for a dirty page gfn + i, clear none; if clear, protect these again. A short count is a multiple of 64. */
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
-/* A write fault: true if the page may be written now (it was only protected for dirty logging, or another CPU was faster). */
+/* A write fault: true if the page may be written now (was only protected for logging, or another CPU was faster). */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
 
 /*
- * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's page is marked MMIO.
- * Boot only: unbounded. 0 or -ENOMEM.
+ * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's page is marked
+ * MMIO. Boot only: unbounded. 0 or -ENOMEM.
  */
 int p2m_dom0_init(struct p2m *p, u64 limit);
 /*
- * A dom0 fault: map an identity block, as large as aligned and free of RAM, around an address that is not RAM: true, run
- * again. False on hypervisor memory, MMIO marks, beyond the address width and out of memory (log and #GP).
+ * A dom0 fault: map an identity block, as large as aligned and free of RAM, around an address that is not RAM: true,
+ * run again. False on hypervisor memory, MMIO marks, beyond the address width and out of memory (log and #GP).
  */
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr);
 /* Lend a pool page to dom0 at its own address / take it back. 0 or -ENOMEM. */
@@ -70,8 +72,8 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page);
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);
 /*
- * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing mapped, MMIO, or not
- * writable; then bytes before the fault are done). *fault (may be NULL) is where. Writes are seen by dirty logging.
+ * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing mapped, MMIO, or
+ * not writable; then bytes before the fault are done). *fault (may be NULL) is where. Writes are seen by dirty logging.
  */
 int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault);
 int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault);

@@ -12,9 +12,10 @@
  *                     '--> 1 GiB page (leaf_large)
  *
  * Hardware walks the tables while they change: a new table is filled before one store or compare-exchange links it, and
- * a table that is cut off keeps its memory until pt_reap(), after the caller's flush. Except for a list link in the first
- * entry of a cut-off table, which is page-aligned and so not present in any format, nothing is written to tables that
- * hardware may still see. Empty tables do not exist (but for those of pt_entry()), so a large page fits where all small ones have gone.
+ * a table that is cut off keeps its memory until pt_reap(), after the caller's flush. Except for a list link in the
+ * first entry of a cut-off table, which is page-aligned and so not present in any format, nothing is written to tables
+ * that hardware may still see. Empty tables do not exist (but for those of pt_entry()), so a large page fits where all
+ * small ones have gone.
  */
 #include "pt.h"
 #include "../log.h"
@@ -24,6 +25,7 @@
 #define SW_LOG	BIT(53)
 #define SW_ROM	BIT(54)
 
+/* clang-format off */
 /* SDM "4-Level Paging", APM "Long-Mode Page Translation". PCD|PWT selects entry 3 of the reset-default PAT: UC. */
 struct pt_format pt_host = {
 	.name = "host", .levels = 4, .max_leaf = 1,
@@ -50,6 +52,7 @@ struct pt_format pt_ept = {
 	.type_wb = FIELD_PREP(GENMASK(5, 3), 6), .type_mask = GENMASK(5, 3),
 	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
 };
+/* clang-format on */
 
 static u32 index_of(u64 fn, u32 level)
 {
@@ -125,8 +128,8 @@ static u64 *descend(const struct pt *t, u64 fn, u32 *at)
 }
 
 /*
- * Put raw at level `level` below the hole e of level `hole`: the tables between are built bottom-up around it and linked
- * last, so that -ENOMEM leaves no trace.
+ * Put raw at level `level` below the hole e of level `hole`: the tables between are built bottom-up around it and
+ * linked last, so that -ENOMEM leaves no trace.
  */
 static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 level, u64 raw)
 {
@@ -384,8 +387,8 @@ static int protect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 	do {
 		attr = attr_of(f, v);
 		new = (attr & ~c->clear) | c->set;
-	} while (!__atomic_compare_exchange_n(e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new), false,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new),
+					      false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
 		*r->flush = true;
 	return 0;

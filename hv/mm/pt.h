@@ -6,32 +6,32 @@
 #include "mm.h"
 
 /* Neutral permissions and attributes of a leaf */
-#define PT_R	 BIT(0)
-#define PT_W	 BIT(1)
-#define PT_X	 BIT(2)
-#define PT_USER	 BIT(3) /* host format only; NPT leaves always carry U as the APM demands */
-#define PT_UC	 BIT(4) /* memory type uncached; else write-back */
-#define PT_DIRTY BIT(5)
-#define PT_ACC	 BIT(6)
+#define PT_R	  BIT(0)
+#define PT_W	  BIT(1)
+#define PT_X	  BIT(2)
+#define PT_USER	  BIT(3) /* host format only; NPT leaves always carry U as the APM demands */
+#define PT_UC	  BIT(4) /* memory type uncached; else write-back */
+#define PT_DIRTY  BIT(5)
+#define PT_ACC	  BIT(6)
 #define PT_GLOBAL BIT(7)
 /* Software bits of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the write */
-#define PT_LOG	 BIT(8) /* writable, protected for dirty logging only */
-#define PT_ROM	 BIT(9) /* writes are to be emulated as MMIO */
+#define PT_LOG BIT(8) /* writable, protected for dirty logging only */
+#define PT_ROM BIT(9) /* writes are to be emulated as MMIO */
 
 struct pt_format {
 	const char *name;
-	u32 levels;	 /* 4: root is level 3, leaves at 0 (4 KiB), 1 (2 MiB), 2 (1 GiB) */
-	u32 max_leaf;	 /* highest level a leaf may have, by CPU capability */
-	u64 present;	 /* entry is present if (e & present) != 0 */
-	u64 table;	 /* bits of an entry that points to a table */
-	u64 leaf_large;	 /* bit that marks a leaf above level 0 */
-	u64 addr_mask;	 /* trimmed at boot to the CPU's physical address width */
-	u64 leaf;	 /* bits of every leaf */
+	u32 levels;	/* 4: root is level 3, leaves at 0 (4 KiB), 1 (2 MiB), 2 (1 GiB) */
+	u32 max_leaf;	/* highest level a leaf may have, by CPU capability */
+	u64 present;	/* entry is present if (e & present) != 0 */
+	u64 table;	/* bits of an entry that points to a table */
+	u64 leaf_large; /* bit that marks a leaf above level 0 */
+	u64 addr_mask;	/* trimmed at boot to the CPU's physical address width */
+	u64 leaf;	/* bits of every leaf */
 	/* neutral -> raw */
 	u64 r, w, x, nx, user, global, accessed, dirty;
 	u64 type_wb, type_uc, type_mask;
-	u64 log, rom;	 /* software bits */
-	u64 mmio;	 /* raw value of a not-present entry that marks MMIO: software bits only */
+	u64 log, rom; /* software bits */
+	u64 mmio;     /* raw value of a not-present entry that marks MMIO: software bits only */
 };
 extern struct pt_format pt_host, pt_npt, pt_ept; /* max_leaf, nx and addr_mask are trimmed at boot */
 
@@ -65,8 +65,9 @@ int pt_set_mmio(struct pt *t, u64 fn);
 
 /*
  * The range operations split larger leaves at the borders, do at most budget (> 0) units of work (one per leaf or hole,
- * more for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first entry
- * could not be split. *flush is set, never cleared, when a TLB may hold what has been taken away or split; wider rights owe no flush.
+ * more for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first
+ * entry could not be split. *flush is set, never cleared, when a TLB may hold what has been taken away or split; wider
+ * rights owe no flush.
  */
 typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
 /*

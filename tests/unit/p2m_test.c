@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
-/* Guest maps: references, flushes, dirty logging, access; dom0's map: hypervisor frames are left out whatever the layout. */
+/* Guest maps: references, flushes, dirty logging, access; dom0's map: hypervisor frames are left out whatever the
+ * layout. */
 #include <string.h>
 
 #include "../../boot/boot.h"
@@ -97,7 +98,8 @@ static int want_map(u64 gfn, u64 pfn, u32 order, u64 attr)
 static bool random_map(void)
 {
 	u32 order = rnd(3) ? 0 : 9;
-	u64 gfn = rnd(GFNS) >> order << order, pfn = rnd(0x11000) >> order << order, attr = PT_R | (rnd(2) ? PT_W | PT_X : 0);
+	u64 gfn = rnd(GFNS) >> order << order, pfn = rnd(0x11000) >> order << order,
+	    attr = PT_R | (rnd(2) ? PT_W | PT_X : 0);
 	int want, err;
 
 	if (rnd(4) == 0 && shadow[gfn])
@@ -180,7 +182,8 @@ static void test_guest(struct pt_format *fmt)
 			struct pt_leaf l;
 
 			p2m_lookup(&guest.p2m, i, &l);
-			lookups_right &= l.kind == (shadow[i] ? PT_LEAF : PT_NONE) && (!shadow[i] || l.pfn == shadow[i] - 1);
+			lookups_right &=
+			    l.kind == (shadow[i] ? PT_LEAF : PT_NONE) && (!shadow[i] || l.pfn == shadow[i] - 1);
 		}
 	}
 	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error", fmt->name);
@@ -207,7 +210,8 @@ static void test_guest_order(void)
 	p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS);
 	before = flushes;
 	at_flush = watch_refs;
-	CHECK(p2m_unmap(&guest.p2m, 0x205, 1) == 1 && flushes == before + 1, "unmapping a page of a large one flushes once");
+	CHECK(p2m_unmap(&guest.p2m, 0x205, 1) == 1 && flushes == before + 1,
+	      "unmapping a page of a large one flushes once");
 	at_flush = NULL;
 	CHECK(refs_kept && !frame_of(watched)->maps, "its reference is dropped after the flush");
 	CHECK(frame_of(0x6004)->maps == 1 && guest.p2m.mapped == 511, "the others stay mapped");
@@ -215,16 +219,21 @@ static void test_guest_order(void)
 	p2m_unmap(&guest.p2m, 0x200, 512);
 	CHECK(!p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS), "it fits again once they have gone");
 	before = flushes;
-	CHECK(p2m_unmap(&guest.p2m, 0x100000, 1000000) == 1000000 && flushes == before, "unmapping a hole flushes nothing");
+	CHECK(p2m_unmap(&guest.p2m, 0x100000, 1000000) == 1000000 && flushes == before,
+	      "unmapping a hole flushes nothing");
 	CHECK(p2m_map(&guest.p2m, 0x400, 0x3f00, 0, RIGHTS) == 0 &&
-		      p2m_map(&guest.p2m, 0x600, 0x3e00, 9, RIGHTS) == 0 && p2m_map(&guest.p2m, 0x800, 0x4000, 0, PT_R) == -EPERM &&
-		      p2m_map(&guest.p2m, 0x800, 0x100, 0, PT_R) == -EPERM && p2m_map(&guest.p2m, 0x800, 0, 9, PT_R) == -EPERM,
+		  p2m_map(&guest.p2m, 0x600, 0x3e00, 9, RIGHTS) == 0 &&
+		  p2m_map(&guest.p2m, 0x800, 0x4000, 0, PT_R) == -EPERM &&
+		  p2m_map(&guest.p2m, 0x800, 0x100, 0, PT_R) == -EPERM &&
+		  p2m_map(&guest.p2m, 0x800, 0, 9, PT_R) == -EPERM,
 	      "frames of pool and image are refused, alone and inside a large page");
 	CHECK(p2m_map(&guest.p2m, 0x800, 0x10000, 0, PT_R) == -EPERM, "what is not RAM is refused");
-	CHECK(p2m_map(&guest.p2m, BIT(36), 0x6000, 0, PT_R) == -EINVAL && p2m_map(&guest.p2m, 0x801, 0x6000, 9, PT_R) == -EINVAL &&
-		      p2m_map(&guest.p2m, 0x800, 0x6000, 18, PT_R) == -EINVAL && p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_W) == -EINVAL &&
-		      p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_R | PT_LOG) == -EINVAL &&
-		      p2m_unmap(&guest.p2m, 0, 0) == -EINVAL && p2m_unmap(&guest.p2m, 1, ~0ull) == -EINVAL,
+	CHECK(p2m_map(&guest.p2m, BIT(36), 0x6000, 0, PT_R) == -EINVAL &&
+		  p2m_map(&guest.p2m, 0x801, 0x6000, 9, PT_R) == -EINVAL &&
+		  p2m_map(&guest.p2m, 0x800, 0x6000, 18, PT_R) == -EINVAL &&
+		  p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_W) == -EINVAL &&
+		  p2m_map(&guest.p2m, 0x800, 0x6000, 0, PT_R | PT_LOG) == -EINVAL &&
+		  p2m_unmap(&guest.p2m, 0, 0) == -EINVAL && p2m_unmap(&guest.p2m, 1, ~0ull) == -EINVAL,
 	      "nonsense is refused");
 	CHECK(destroy_guest(), "nothing is left behind");
 }
@@ -244,17 +253,21 @@ static void test_rights(void)
 	p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R);
 	p2m_lookup(&guest.p2m, 5, &l);
 	CHECK((l.attr & RIGHTS) == RIGHTS, "with fewer rights it keeps them");
-	CHECK(p2m_map(&guest.p2m, 5, 0x6006, 0, RIGHTS) == -EEXIST && !frame_of(0x6006)->maps, "another page there is refused");
+	CHECK(p2m_map(&guest.p2m, 5, 0x6006, 0, RIGHTS) == -EEXIST && !frame_of(0x6006)->maps,
+	      "another page there is refused");
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, PT_R);
-	CHECK(!p2m_map(&guest.p2m, 0x207, 0x6207, 0, RIGHTS) && flushes == before + 1, "a part of a large page can get more rights");
+	CHECK(!p2m_map(&guest.p2m, 0x207, 0x6207, 0, RIGHTS) && flushes == before + 1,
+	      "a part of a large page can get more rights");
 	p2m_lookup(&guest.p2m, 0x208, &l);
 	CHECK(l.kind == PT_LEAF && !(l.attr & PT_W), "the other parts do not");
-	CHECK(!p2m_set_mmio(&guest.p2m, 9) && p2m_set_mmio(&guest.p2m, 5) == -EEXIST, "a MMIO mark does not replace memory");
+	CHECK(!p2m_set_mmio(&guest.p2m, 9) && p2m_set_mmio(&guest.p2m, 5) == -EEXIST,
+	      "a MMIO mark does not replace memory");
 	p2m_lookup(&guest.p2m, 9, &l);
 	CHECK(l.kind == PT_MMIO && !p2m_map(&guest.p2m, 9, 0x6009, 0, RIGHTS), "memory replaces a MMIO mark");
 	p2m_map(&guest.p2m, 10, 0x600a, 0, PT_R | PT_X | PT_ROM);
 	p2m_lookup(&guest.p2m, 10, &l);
-	CHECK(l.attr & PT_ROM && !(l.attr & PT_W) && !p2m_fix_write(&guest.p2m, 10), "ROM is marked, and writes stay refused");
+	CHECK(l.attr & PT_ROM && !(l.attr & PT_W) && !p2m_fix_write(&guest.p2m, 10),
+	      "ROM is marked, and writes stay refused");
 	p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R);
 	CHECK(!p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R | PT_ROM), "read-only memory can become ROM");
 	p2m_lookup(&guest.p2m, 11, &l);
@@ -272,11 +285,14 @@ static void test_unmap_full(void)
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
 	p2m_map(&guest.p2m, 0x400, 0x6400, 9, RIGHTS);
 	guest.acct.limit = guest.acct.pages;
-	CHECK(p2m_unmap(&guest.p2m, 0x3ff, 1) == 1 && guest.p2m.mapped == 512, "a large page goes as a whole if it must");
+	CHECK(p2m_unmap(&guest.p2m, 0x3ff, 1) == 1 && guest.p2m.mapped == 512,
+	      "a large page goes as a whole if it must");
 	p2m_lookup(&guest.p2m, 0x200, &l);
-	CHECK(l.kind == PT_NONE && !frame_of(0x6200)->maps && frame_of(0x6400)->maps, "with its references, and no other");
+	CHECK(l.kind == PT_NONE && !frame_of(0x6200)->maps && frame_of(0x6400)->maps,
+	      "with its references, and no other");
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
-	CHECK(p2m_unmap(&guest.p2m, 0x300, 0x180) == 0x180 && !guest.p2m.mapped && !maps_total(), "also at both ends of a range");
+	CHECK(p2m_unmap(&guest.p2m, 0x300, 0x180) == 0x180 && !guest.p2m.mapped && !maps_total(),
+	      "also at both ends of a range");
 	guest.acct.limit = 0;
 	CHECK(destroy_guest(), "nothing is left behind");
 }
@@ -313,25 +329,31 @@ static void test_dirty_basic(void)
 	p2m_map(&guest.p2m, 0x400, 0x6400, 0, RIGHTS);
 	p2m_map(&guest.p2m, 0x401, 0x6401, 0, PT_R);
 	before = flushes;
-	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1, "starting protects and flushes");
+	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1,
+	      "starting protects and flushes");
 	p2m_lookup(&guest.p2m, 0x3ff, &l);
 	CHECK(!(l.attr & PT_W) && l.order == 9, "a large page stays one until it is written");
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[0] && !map[7] && !map[8], "nothing is dirty yet");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[0] && !map[7] && !map[8],
+	      "nothing is dirty yet");
 	CHECK(p2m_fix_write(&guest.p2m, 0x245) && p2m_fix_write(&guest.p2m, 0x400), "the first write is let through");
 	CHECK(p2m_fix_write(&guest.p2m, 0x245), "and again for a CPU that came second");
 	CHECK(!p2m_fix_write(&guest.p2m, 0x401), "read-only memory stays so");
 	p2m_lookup(&guest.p2m, 0x246, &l);
 	CHECK(!(l.attr & PT_W) && l.order == 0, "the neighbours stay protected");
 	before = flushes;
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) && map[8] == 1 && flushes == before,
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) && map[8] == 1 &&
+		  flushes == before,
 	      "the pages written are told");
 	memset(map, 0, sizeof(map));
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) && map[8] == 1 && flushes == before + 1,
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) && map[8] == 1 &&
+		  flushes == before + 1,
 	      "reading and clearing tells the same and flushes");
 	memset(map, 0, sizeof(map));
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8], "afterwards they are clean");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8],
+	      "afterwards they are clean");
 	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4, NULL), "the hypervisor writes across a page border");
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == (BIT(7) | BIT(8)), "which is dirty then");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == (BIT(7) | BIT(8)),
+	      "which is dirty then");
 	dirty_all(0x200, 0x400, p2m_dirty_stop);
 	p2m_lookup(&guest.p2m, 0x333, &l);
 	CHECK((l.attr & PT_W) && !(l.attr & PT_LOG), "stopping gives the rights back");
@@ -340,11 +362,12 @@ static void test_dirty_basic(void)
 	p2m_unmap(&guest.p2m, 0x200, 512);
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
 	guest.acct.limit = guest.acct.pages;
-	CHECK(dirty_all(0x210, 16, p2m_dirty_start) == -ENOMEM, "starting inside a large page without memory is an error");
+	CHECK(dirty_all(0x210, 16, p2m_dirty_start) == -ENOMEM,
+	      "starting inside a large page without memory is an error");
 	dirty_all(0x200, 512, p2m_dirty_start);
 	memset(map, 0, sizeof(map));
-	CHECK(p2m_fix_write(&guest.p2m, 0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 && map[0] == ~0ull &&
-		      map[7] == ~0ull,
+	CHECK(p2m_fix_write(&guest.p2m, 0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 &&
+		  map[0] == ~0ull && map[7] == ~0ull,
 	      "a write without memory to split makes the whole large page dirty");
 	guest.acct.limit = 0;
 	CHECK(destroy_guest(), "nothing is left behind");
@@ -374,7 +397,8 @@ static void test_dirty_random(void)
 		for (u32 w = rnd(300); w; w--) {
 			u64 g = rnd(GFNS);
 
-			if (rnd(2) ? p2m_fix_write(&guest.p2m, g) : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
+			if (rnd(2) ? p2m_fix_write(&guest.p2m, g)
+				   : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
 				written[g] = true;
 		}
 		memset(map, 0, sizeof(map));
@@ -409,23 +433,29 @@ static void test_access(void)
 	p2m_set_mmio(&guest.p2m, 4);
 	for (u32 i = 0; i < sizeof(in); i++)
 		in[i] = (u8)(i * 7 + i / 256);
-	CHECK(!p2m_write(&guest.p2m, gpa(0x1123), in, 5000, NULL) && !p2m_read(&guest.p2m, gpa(0x1123), out, 5000, NULL) &&
-		      !memcmp(in, out, 5000),
+	CHECK(!p2m_write(&guest.p2m, gpa(0x1123), in, 5000, NULL) &&
+		  !p2m_read(&guest.p2m, gpa(0x1123), out, 5000, NULL) && !memcmp(in, out, 5000),
 	      "what is written across pages is read again");
 	CHECK(!memcmp(hpa_to_virt(hpa(0x9000000)), in + 0x1000 - 0x123, 1000), "and lies in the frames mapped");
-	CHECK(p2m_write(&guest.p2m, gpa(0x2ffc), in, 8, &fault) == -EFAULT && fault.v == 0x3000, "a write stops at ROM and says where");
+	CHECK(p2m_write(&guest.p2m, gpa(0x2ffc), in, 8, &fault) == -EFAULT && fault.v == 0x3000,
+	      "a write stops at ROM and says where");
 	CHECK(!memcmp(hpa_to_virt(hpa(0x9000ffc)), in, 4), "what came before is done");
-	CHECK(!p2m_read(&guest.p2m, gpa(0x3000), out, 4096, NULL) && p2m_read(&guest.p2m, gpa(0x3fff), out, 2, &fault) == -EFAULT &&
-		      fault.v == 0x4000,
+	CHECK(!p2m_read(&guest.p2m, gpa(0x3000), out, 4096, NULL) &&
+		  p2m_read(&guest.p2m, gpa(0x3fff), out, 2, &fault) == -EFAULT && fault.v == 0x4000,
 	      "ROM can be read, MMIO cannot");
-	CHECK(p2m_read(&guest.p2m, gpa(~0ull), out, 4, &fault) == -EFAULT && fault.v == ~0ull, "an address beyond the map is a fault");
+	CHECK(p2m_read(&guest.p2m, gpa(~0ull), out, 4, &fault) == -EFAULT && fault.v == ~0ull,
+	      "an address beyond the map is a fault");
 	word = 5;
 	p2m_write(&guest.p2m, gpa(0x1008), &word, 8, NULL);
-	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 0x100000006, 8) && p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 7, 8) == -EAGAIN,
+	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 0x100000006, 8) &&
+		  p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 7, 8) == -EAGAIN,
 	      "compare-and-exchange works, and tells when it did not");
-	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 6, 9, 4) && *(u64 *)hpa_to_virt(hpa(0x9001008)) == 0x100000009, "on 4 bytes too");
-	CHECK(p2m_cmpxchg(&guest.p2m, gpa(0x3000), 0, 1, 4) == -EFAULT && p2m_cmpxchg(&guest.p2m, gpa(0x4000), 0, 1, 4) == -EFAULT &&
-		      p2m_cmpxchg(&guest.p2m, gpa(0x1ffc), 0, 1, 8) == -EINVAL && p2m_cmpxchg(&guest.p2m, gpa(0x1000), 0, 1, 2) == -EINVAL,
+	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 6, 9, 4) && *(u64 *)hpa_to_virt(hpa(0x9001008)) == 0x100000009,
+	      "on 4 bytes too");
+	CHECK(p2m_cmpxchg(&guest.p2m, gpa(0x3000), 0, 1, 4) == -EFAULT &&
+		  p2m_cmpxchg(&guest.p2m, gpa(0x4000), 0, 1, 4) == -EFAULT &&
+		  p2m_cmpxchg(&guest.p2m, gpa(0x1ffc), 0, 1, 8) == -EINVAL &&
+		  p2m_cmpxchg(&guest.p2m, gpa(0x1000), 0, 1, 2) == -EINVAL,
 	      "not on ROM, MMIO, across pages or in other sizes");
 	CHECK(!temp_mapped, "no temporary mapping is left");
 	CHECK(destroy_guest(), "nothing is left behind");
@@ -473,7 +503,8 @@ static void check_dom0(struct p2m *p, struct dom0_result *r)
 	}
 }
 
-/* Fault everywhere, in random order and from both ends; then nothing of the hypervisor may be mapped, and all the rest. */
+/* Fault everywhere, in random order and from both ends; then nothing of the hypervisor may be mapped, and all the rest.
+ */
 static void fault_dom0(struct p2m *p, struct dom0_result *r)
 {
 	for (u32 i = 0; i < 20000; i++) {
@@ -507,7 +538,8 @@ static void test_dom0_layouts(struct pt_format *fmt)
 
 	for (u32 n = 0; n < 24; n++) {
 		struct mem_map m = {0};
-		u64 image = 1 * MB + nudge[n % 6], pool = POOL_START + nudge[(n / 2) % 6], pool_end = POOL_END - nudge[rnd(6)];
+		u64 image = 1 * MB + nudge[n % 6], pool = POOL_START + nudge[(n / 2) % 6],
+		    pool_end = POOL_END - nudge[rnd(6)];
 		u64 low = (n % 3 == 2 ? 2100 * MB : 200 * MB) + nudge[(n + 1) % 6];
 
 		add_region(&m, 0, 0x9f000, MEM_RAM);
@@ -536,7 +568,8 @@ static void test_dom0_layouts(struct pt_format *fmt)
 	CHECK(r.hv_hidden, "%s: no frame of the hypervisor is, in any layout and after any faults", fmt->name);
 	CHECK(r.holes_on_demand, "%s: what is not RAM is not mapped before it is touched", fmt->name);
 	CHECK(r.large, "%s: pages are as large as alignment allows", fmt->name);
-	CHECK(r.types, "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back", fmt->name);
+	CHECK(r.types, "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back",
+	      fmt->name);
 	CHECK(r.faults, "%s: faults map everything but the hypervisor's memory and the local APIC", fmt->name);
 }
 
@@ -568,7 +601,8 @@ static void test_dom0_share(void)
 	CHECK(p2m_read(p, gpa_of(page), buf, 4, NULL) == -EFAULT, "dom0 cannot name hypervisor memory in a hypercall");
 	CHECK(p2m_map(p, 0, 0, 0, PT_R) == -EPERM && p2m_unmap(p, 0, 1) == -EPERM && p2m_dirty_start(p, 0, 1) == -EPERM,
 	      "a guest's calls are refused on dom0's map");
-	CHECK(!p2m_dom0_fault(p, gpa(BIT(48))) && !p2m_dom0_fault(p, gpa(~0ull)), "addresses beyond the map are refused");
+	CHECK(!p2m_dom0_fault(p, gpa(BIT(48))) && !p2m_dom0_fault(p, gpa(~0ull)),
+	      "addresses beyond the map are refused");
 	pool_free(page, 0, NULL);
 }
 

@@ -40,7 +40,8 @@ static void test_random(void)
 
 	pool_init(START, END);
 	total = pool_total_bytes();
-	CHECK(total > END - START - 0x10000 && pool_free_bytes() == total, "all of the pool but its state bytes is free");
+	CHECK(total > END - START - 0x10000 && pool_free_bytes() == total,
+	      "all of the pool but its state bytes is free");
 	for (u32 round = 0; round < 20000; round++) {
 		u32 i = rnd(LIVE);
 		struct block *b = &live[i];
@@ -139,20 +140,29 @@ static void test_abuse(void)
 	CHECK(DIES(pool_free(q + 8, 1, NULL)), "a misaligned free is found");
 	CHECK(DIES(pool_free(hpa_to_virt(hpa(START)), 0, NULL)), "a free of the pool's own state is found");
 	CHECK(DIES(pool_free(hpa_to_virt(hpa(END)), 0, NULL)), "a free beyond the pool is found");
-	CHECK(DIES({ pool_free(p, 0, NULL); pool_free(p, 0, NULL); }), "a double free is found");
-	CHECK(DIES({ pool_free(p, 0, NULL); p[40] = 1; pool_alloc(0, NULL); }), "a write to a free page is found");
+	CHECK(DIES({
+		      pool_free(p, 0, NULL);
+		      pool_free(p, 0, NULL);
+	      }),
+	      "a double free is found");
+	CHECK(DIES({
+		      pool_free(p, 0, NULL);
+		      p[40] = 1;
+		      pool_alloc(0, NULL);
+	      }),
+	      "a write to a free page is found");
 	CHECK(DIES(pool_take_front(PAGE_SIZE)), "nothing is taken in front once pages are out");
 }
 
 /* ---- frames ---- */
 
 static const struct mem_map map = {
-	.count = 5,
-	.r = {{0, 0x9fc00, MEM_RAM},
-	      {0x9fc00, 0xa0000, MEM_RESERVED},
-	      {0x100800, 0x8000000, MEM_RAM},
-	      {0x8000000, 0x8010000, MEM_ACPI},
-	      {0x10000000, 0x10004000, MEM_RAM}},
+    .count = 5,
+    .r = {{0, 0x9fc00, MEM_RAM},
+	  {0x9fc00, 0xa0000, MEM_RESERVED},
+	  {0x100800, 0x8000000, MEM_RAM},
+	  {0x8000000, 0x8010000, MEM_ACPI},
+	  {0x10000000, 0x10004000, MEM_RAM}},
 };
 
 static enum frame_kind kind_at(u64 addr)
@@ -165,14 +175,15 @@ static void test_frames(void)
 	pool_init(0x2000000, 0x2400000);
 	CHECK(!frame_init(&map, 0x200123, 0x234567, 0x2000000, 0x2400000), "the frame table fits");
 	CHECK(frame_count() == 0x10004 && !frame_of(0x10004) && frame_of(0x10003), "it ends with RAM");
-	CHECK(kind_at(0x9e000) == FRAME_DOM0 && kind_at(0x9f000) == FRAME_NONE, "a page that is RAM in part is not dom0's");
+	CHECK(kind_at(0x9e000) == FRAME_DOM0 && kind_at(0x9f000) == FRAME_NONE,
+	      "a page that is RAM in part is not dom0's");
 	CHECK(kind_at(0x100000) == FRAME_NONE && kind_at(0x101000) == FRAME_DOM0, "also at the start of a region");
 	CHECK(kind_at(0x8000000) == FRAME_NONE && kind_at(0xa0000) == FRAME_NONE, "ACPI tables and holes are not RAM");
 	CHECK(kind_at(0x1ff000) == FRAME_DOM0 && kind_at(0x200000) == FRAME_HV && kind_at(0x234000) == FRAME_HV &&
-		      kind_at(0x235000) == FRAME_DOM0,
+		  kind_at(0x235000) == FRAME_DOM0,
 	      "each page the image touches is the hypervisor's");
 	CHECK(kind_at(0x1fff000) == FRAME_DOM0 && kind_at(0x2000000) == FRAME_HV && kind_at(0x23ff000) == FRAME_HV &&
-		      kind_at(0x2400000) == FRAME_DOM0,
+		  kind_at(0x2400000) == FRAME_DOM0,
 	      "the pool is the hypervisor's, with the table in it");
 	CHECK(!frame_get(0x101, 0xff) && frame_of(0x101)->maps == 1, "dom0's frames can be taken");
 	CHECK(frame_get(0x101, 0x100) == -EPERM && frame_of(0x101)->maps == 1 && frame_of(0x1ff)->maps == 1,
