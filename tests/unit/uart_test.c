@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: hv/uart.c */
+/* The shared 16550 against a model of the chip. */
+#include <stdio.h>
+#include <string.h>
+
+#include "../../hv/io.h"
+#include "../../hv/uart.h"
+#include "test.h"
+
+#define PORT 0x3f8
+
+/* ---- a 16550: FIFOs of 16, a transmitter that needs a few polls for each character ---- */
+static struct {
+	bool absent;
+	u8 ier, lcr, mcr, dll, dlm, scr, fcr;
+	u8 rx[16];
+	u32 rx_n;
+	u32 tx_n, tx_delay;
+	bool thre_pending;
+	char out[512];
+	u32 out_n;
+	u32 overruns; /* characters written into a full transmitter */
+} chip;
+
+static void tx_step(void)
+{
+	if (chip.tx_n && ++chip.tx_delay >= 3) {
+		chip.tx_delay = 0;
+		if (!--chip.tx_n)
+			chip.thre_pending = true;
+	}
+}
+
+static u8 chip_iir(void)
+{
+	u8 fifos = chip.fcr & 1 ? IIR_FIFOS : 0;
+
+	if (chip.ier & IER_RX && chip.rx_n)
+		return IIR_RX | fifos;
+	if (chip.ier & IER_THRE && chip.thre_pending)
+		return 0x02 | fifos;
+	return IIR_NONE | fifos;
+}
+
+/* The interrupt line, which goes to dom0. */
+static bool line(void)
+{
+	return !(chip_iir() & IIR_NONE);
+}
+
+u8 inb(u16 port)
+{
+	u8 v;
+
+	if (chip.absent)
+		return 0xff;
+	tx_step();
+	switch (port - PORT) {
+	case UART_RBR:
+		if (chip.lcr & LCR_DLAB)
+			return chip.dll;
+		if (!chip.rx_n)
+			return 0;
+		v = chip.rx[0];
+		memmove(chip.rx, chip.rx + 1, --chip.rx_n);
+		return v;
+	case UART_IER:
+		return chip.lcr & LCR_DLAB ? chip.dlm : chip.ier;
+	case UART_IIR:
+		v = chip_iir();
+		if ((v & 0x0f) == 0x02)
+			chip.thre_pending = false;
+		return v;
+	case UART_LCR:
+		return chip.lcr;
+	case UART_MCR:
+		return chip.mcr;
+	case UART_LSR:
+		return (chip.rx_n ? LSR_DR : 0) | (chip.tx_n ? 0 : LSR_THRE | LSR_TEMT);
+	case UART_MSR:
+		return 0xb0;
+	default:
+		return chip.scr;
+	}
+}
+
+void outb(u16 port, u8 v)
+{
+	switch (port - PORT) {
+	case UART_THR:
+		if (chip.lcr & LCR_DLAB) {
+			chip.dll = v;
+		} else if (chip.mcr & MCR_LOOP) {
+			if (chip.rx_n < 16)
+				chip.rx[chip.rx_n++] = v;
+		} else {
+			if (chip.tx_n == 16)
+				chip.overruns++;
+			else
+				chip.tx_n++;
+			chip.thre_pending = false;
+			if (chip.out_n < sizeof(chip.out) - 1)
+				chip.out[chip.out_n++] = (char)v;
+		}
+		break;
+	case UART_IER:
+		if (chip.lcr & LCR_DLAB) {
+			chip.dlm = v;
+			break;
+		}
+		if (v & ~chip.ier & IER_THRE && !chip.tx_n)
+			chip.thre_pending = true;
+		chip.ier = v;
+		break;
+	case UART_FCR:
+		chip.fcr = v;
+		if (v & FCR_CLEAR_RX)
+			chip.rx_n = 0;
+		break;
+	case UART_LCR:
+		chip.lcr = v;
+		break;
+	case UART_MCR:
+		chip.mcr = v;
+		break;
+	case UART_SCR:
+		chip.scr = v;
+		break;
+	}
+}
+
+/* ---- dom0's side ---- */
+static struct uart u;
+static char keys[16];
+static u32 key_count;
+
+static u8 in(u8 reg)
+{
+	return uart_dom0_in(&u, reg, keys, sizeof(keys), &key_count);
+}
+
+static void out(u8 reg, u8 v)
+{
+	uart_dom0_out(&u, reg, v);
+}
+
+static void type(const char *s, u32 n)
+{
+	while (n--)
+		chip.rx[chip.rx_n++] = (u8)*s++;
+}
+
+static void reset(void)
+{
+	memset(&chip, 0, sizeof(chip));
+	key_count = 0;
+	uart_init(&u, PORT, 115200);
+}
+
+/* What a driver's interrupt handler reads; the line must be low afterwards. */
+static u32 interrupt(char *buf)
+{
+	u32 n = 0;
+
+	while (!(in(UART_IIR) & IIR_NONE))
+		while (in(UART_LSR) & LSR_DR)
+			buf[n++] = (char)in(UART_RBR);
+	buf[n] = 0;
+	return n;
+}
+
+static void test_settings(void)
+{
+	reset();
+	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1 && chip.fcr & FCR_ENABLE, "the chip is set to 115200 8N1");
+	out(UART_LCR, LCR_DLAB | 0x1a);
+	out(UART_DLL, 12);
+	out(UART_DLM, 3);
+	CHECK(in(UART_LCR) == (LCR_DLAB | 0x1a) && in(UART_DLL) == 12 && in(UART_DLM) == 3, "dom0 reads back its own line settings");
+	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1, "the chip keeps the hypervisor's");
+	out(UART_LCR, LCR_8N1);
+	out(UART_IER, IER_RX);
+	CHECK(chip.ier == IER_RX && in(UART_IER) == IER_RX, "the interrupt enables reach the chip once DLAB is off");
+	out(UART_SCR, 0xa5);
+	CHECK(in(UART_SCR) == 0xa5 && in(UART_MSR) == 0xb0, "scratch and modem status are the chip's");
+	chip.absent = true;
+	CHECK(!uart_init(&u, PORT, 115200), "a port without a chip is not used");
+}
+
+static void test_output(void)
+{
+	reset();
+	for (const char *s = "dom0 half"; *s; s++)
+		out(UART_THR, (u8)*s);
+	uart_write(&u, "(hv) x\n", 7);
+	CHECK(!strcmp(chip.out, "dom0 half\r\n(hv) x\r\n"), "a hypervisor line breaks a half line of dom0");
+	CHECK(in(UART_LSR) == (LSR_THRE | LSR_TEMT) && !chip.tx_n, "the transmitter is empty afterwards");
+	for (u32 i = 0; i < 16; i++)
+		out(UART_THR, 'a');
+	CHECK(!chip.overruns, "so dom0 can fill the FIFO it believes empty");
+	reset();
+	out(UART_THR, 'a');
+	out(UART_THR, '\n');
+	uart_write(&u, "b\n", 2);
+	CHECK(!strcmp(chip.out, "a\nb\r\n"), "nothing is broken when dom0's line is whole");
+	reset();
+	out(UART_MCR, MCR_LOOP | 0x0a);
+	uart_write(&u, "c\n", 2);
+	CHECK(!strcmp(chip.out, "c\r\n") && !chip.rx_n, "a line goes out while dom0's driver probes in loopback");
+	CHECK(chip.mcr == (MCR_LOOP | 0x0a) && in(UART_MCR) == (MCR_LOOP | 0x0a), "and loopback goes on");
+}
+
+static void test_fifo_probe(void)
+{
+	u32 n = 0;
+
+	reset();
+	out(UART_FCR, FCR_ENABLE | FCR_CLEAR_RX);
+	out(UART_MCR, MCR_LOOP);
+	for (u32 i = 0; i < 256; i++)
+		out(UART_THR, (u8)i);
+	while (in(UART_LSR) & LSR_DR && n < 256)
+		if (in(UART_RBR) != n++)
+			break;
+	CHECK(n == 16, "a driver that measures the FIFO in loopback finds 16");
+	CHECK(!u.line_open, "looped characters do not open a line");
+}
+
+static void test_input(void)
+{
+	char got[64];
+
+	reset();
+	out(UART_IER, IER_RX);
+	type("hello", 5);
+	CHECK(line(), "input raises the line");
+	CHECK(interrupt(got) == 5 && !strcmp(got, "hello") && !line(), "the handler reads it and the line falls");
+	type("x", 1);
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	CHECK(!chip.rx_n && line(), "input taken in by the hypervisor still holds the line up");
+	CHECK((in(UART_IIR) & 0x0f) == IIR_RX && in(UART_IER) == IER_RX, "and looks like input");
+	CHECK(interrupt(got) == 1 && got[0] == 'x' && !line() && chip.ier == IER_RX, "until dom0 has it");
+	out(UART_IER, 0);
+	type("y", 1);
+	CHECK(in(UART_LSR) & LSR_DR && !line() && in(UART_IIR) & IIR_NONE, "without IER input is there but does not interrupt");
+	out(UART_IER, IER_RX);
+	CHECK(line() && interrupt(got) == 1 && got[0] == 'y', "it does as soon as dom0 enables it");
+	type("z", 1);
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	out(UART_FCR, FCR_ENABLE | FCR_CLEAR_RX);
+	CHECK(!(in(UART_LSR) & LSR_DR) && !line(), "clearing the receiver clears what is held, too");
+	out(UART_IER, IER_RX | IER_THRE);
+	type("w", 1);
+	CHECK((in(UART_IIR) & 0x0f) == IIR_RX && in(UART_RBR) == 'w' && (in(UART_IIR) & 0x0f) == 0x02,
+	      "a transmitter interrupt waits behind input and is not lost");
+}
+
+static void test_overflow(void)
+{
+	bool in_order = true;
+	u32 n = 0;
+
+	reset();
+	out(UART_IER, IER_RX);
+	for (u32 k = 0; k < 8; k++) {
+		for (u32 i = 0; i < 16 && chip.rx_n < 16; i++)
+			chip.rx[chip.rx_n++] = (u8)(2 + k * 16 + i);
+		uart_poll(&u, keys, sizeof(keys), &key_count);
+	}
+	CHECK(chip.rx_n == 16 && line(), "a full ring leaves the rest to the chip's FIFO");
+	while (in(UART_LSR) & LSR_DR) {
+		in_order = in_order && in(UART_RBR) == 2 + n;
+		n++;
+	}
+	CHECK(in_order && n == UART_RX_RING + 16 && !line(), "all of it is read in order");
+}
+
+static void test_escape(void)
+{
+	char got[64];
+
+	reset();
+	out(UART_IER, IER_RX);
+	type("a\x01\x01z", 4);
+	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !key_count, "two Ctrl-A are dom0's");
+	type("\x01\x01\x01q", 4);
+	CHECK(interrupt(got) == 2 && key_count == 2 && keys[0] == 'h' && keys[1] == 'q', "three switch to the debug keys");
+	CHECK(!line() && !(in(UART_LSR) & LSR_DR) && in(UART_IIR) & IIR_NONE, "dom0 sees nothing of a key for the hypervisor");
+	type("m", 1);
+	CHECK(in(UART_RBR) == 0 && keys[2] == 'm', "even if it reads blindly");
+	type("\x01\x01\x01x", 4);
+	CHECK(interrupt(got) == 1 && got[0] == 'x' && key_count == 4 && keys[3] == 0, "three more switch back");
+	for (u32 i = 0; i < 3; i++)
+		type("\x01\x01\x01qqqqq", 8), uart_poll(&u, keys, sizeof(keys), &key_count);
+	CHECK(key_count <= sizeof(keys), "keys beyond the buffer are dropped");
+}
+
+int main(void)
+{
+	test_settings();
+	test_output();
+	test_fifo_probe();
+	test_input();
+	test_overflow();
+	test_escape();
+	return test_end();
+}
