@@ -75,6 +75,8 @@ fuzz:
 		tests/fuzz/mb2_fuzz.c tests/unit/stubs.c boot/mb2.c boot/memmap.c
 	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
 
+-include dom0/kmod/kmod.mk
+
 .PHONY: clean FORCE
 clean:
 	rm -rf $(BUILD)

@@ -198,7 +198,9 @@ struct corbel_vcpu_page {
 	uint8_t request_irq_window;  /* module -> hypervisor */
 	uint8_t if_flag;	     /* hypervisor -> module, all below too */
 	uint8_t ready_for_irq;	     /* KVM_INTERRUPT would be taken at once */
-	uint8_t in_smm, pad[3];
+	uint8_t in_smm;
+	uint8_t stop_at_once; /* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
+	uint8_t pad[2];
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
 	uint64_t reserved;
 	uint64_t runtime_ns;
@@ -209,7 +211,7 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 #define CORBEL_STATE_SREGS	0u /* struct corbel_sregs (layout of kvm_sregs) */
 #define CORBEL_STATE_XSAVE	1u /* 4096 bytes, standard format (layout of kvm_xsave) */
 #define CORBEL_STATE_XCR0	2u /* uint64_t */
-#define CORBEL_STATE_MSRS	3u /* struct corbel_msr[n]; GET takes n in (bytes); returns the number done, stops at the first bad one */
+#define CORBEL_STATE_MSRS	3u /* struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the first bad one */
 #define CORBEL_STATE_CPUID	4u /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
 #define CORBEL_STATE_LAPIC	5u /* 1024 bytes (layout of kvm_lapic_state) */
 #define CORBEL_STATE_EVENTS	6u /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */

@@ -426,6 +426,8 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 		v->page->regs_dirty = 0;
 	}
 	v->want_irq_window = v->page->request_irq_window;
+	if (v->page->stop_at_once)
+		__atomic_fetch_or(&v->requests, REQ_PAUSE, __ATOMIC_SEQ_CST);
 	if (!v->vm->has_lapic)
 		lapic_set_cr8(v, v->page->cr8 & 15);
 	v->resumer = by;
@@ -594,10 +596,11 @@ static enum prep vcpu_prepare(struct vcpu *v)
 {
 	if (unlikely(READ_ONCE(v->stopped)))
 		return block(v);
-	if (unlikely(READ_ONCE(v->requests)))
-		do_requests(v);
+	/* First what dom0 served: a pause is to find the registers as the access leaves them. */
 	if (unlikely(v->completion) && !v->stop_reason)
 		exit_complete(v);
+	if (unlikely(READ_ONCE(v->requests)))
+		do_requests(v);
 	if (unlikely(v->lapic.extint || v->want_irq_window) && !v->stop_reason)
 		ask_dom0_for_irq(v);
 	if (unlikely(v->stop_reason)) {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* /dev/corbel: statistics, log and scheduling parameters for the tools. */
+#include "kmod.h"
+
+#include <linux/capability.h>
+#include <linux/miscdevice.h>
+
+static long query_into(const struct corbel_query *q, void *buf)
+{
+	struct corbel_log *log = buf;
+	u32 len = min_t(u32, q->len, PAGE_SIZE);
+	long r;
+
+	if (q->what != CORBEL_QUERY_LOG)
+		return HC4(STAT, q->what, q->index, cb_phys(buf), len);
+	if (len < sizeof(*log))
+		return -EINVAL;
+	r = HC3(LOG_READ, q->seq, cb_phys(buf), len);
+	return r < 0 ? r : r + (long)sizeof(*log);
+}
+
+static long query(struct corbel_query __user *arg)
+{
+	struct corbel_query q;
+	void *buf;
+	long r;
+
+	if (copy_from_user(&q, arg, sizeof(q)))
+		return -EFAULT;
+	buf = (void *)get_zeroed_page(GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	r = query_into(&q, buf);
+	if (r >= 0) {
+		u32 n = min3((u32)r, q.len, (u32)PAGE_SIZE);
+
+		r = copy_to_user(u64_to_user_ptr(q.buf), buf, n) || put_user(n, &arg->len) ? -EFAULT : 0;
+	}
+	free_page((unsigned long)buf);
+	return r;
+}
+
+static long sched(const struct corbel_sched_set __user *arg)
+{
+	struct corbel_sched_set s;
+	long r;
+
+	if (copy_from_user(&s, arg, sizeof(s)))
+		return -EFAULT;
+	r = HC4(SCHED, s.vcpu, s.weight, s.affinity, s.cap);
+	return r < 0 ? r : 0;
+}
+
+static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	long r;
+
+	if (cmd == CORBEL_IOC_QUERY)
+		return query((void __user *)arg);
+	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_DEBUG)
+		return -ENOTTY;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (cmd == CORBEL_IOC_SCHED)
+		return sched((void __user *)arg);
+	r = HC1(DEBUG, arg);
+	return r < 0 ? r : 0;
+}
+
+static const struct file_operations corbel_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = corbel_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice corbel_dev = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "corbel",
+	.mode = 0600,
+	.fops = &corbel_fops,
+};
+
+int cb_devctl_init(void)
+{
+	return misc_register(&corbel_dev);
+}
+
+void cb_devctl_exit(void)
+{
+	misc_deregister(&corbel_dev);
+}

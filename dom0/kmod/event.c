@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The event interrupt. Each dom0 CPU has one Linux interrupt with a vector from the x86 vector domain, which the hypervisor
+ * raises after it has set bits in struct corbel_events.
+ */
+#include "kmod.h"
+
+#include <linux/cpuhotplug.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqdomain.h>
+#include <linux/msi.h>
+#include <asm/irqdomain.h>
+#include <asm/smp.h>
+
+static struct corbel_events *events;
+static struct fwnode_handle *fwnode;
+static struct irq_domain *domain;
+static DEFINE_PER_CPU(int, event_irq);
+static int hotplug_state;
+
+static struct cb_vcpu __rcu *vcpus[CORBEL_MAX_VCPUS];
+static struct eventfd_ctx __rcu *doorbells[CORBEL_MAX_DOORBELLS];
+/* Doorbells that rang between their registration and cb_event_add_doorbell(). */
+static DECLARE_BITMAP(early_rings, CORBEL_MAX_DOORBELLS);
+
+static void wake_vcpu(u32 id)
+{
+	struct cb_vcpu *v = rcu_dereference(vcpus[id]);
+
+	if (v)
+		wake_up(&v->wait);
+}
+
+static void ring(u32 id)
+{
+	struct eventfd_ctx *ctx = rcu_dereference(doorbells[id]);
+
+	if (ctx)
+		cb_eventfd_signal(ctx);
+	else
+		set_bit(id, early_rings);
+}
+
+/* The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or announced again. */
+static void scan(uint64_t *summary, uint64_t *words, void (*found)(u32))
+{
+	unsigned long s = xchg(summary, 0), w;
+
+	while (s) {
+		u32 i = __ffs(s);
+
+		s &= s - 1;
+		for (w = xchg(&words[i], 0); w; w &= w - 1)
+			found(i * 64 + __ffs(w));
+	}
+}
+
+static irqreturn_t event_interrupt(int irq, void *unused)
+{
+	rcu_read_lock();
+	scan(&events->vcpu_summary, events->vcpu, wake_vcpu);
+	scan(&events->doorbell_summary, events->doorbell, ring);
+	rcu_read_unlock();
+	return IRQ_HANDLED;
+}
+
+void cb_event_add_vcpu(struct cb_vcpu *v)
+{
+	rcu_assign_pointer(vcpus[v->id], v);
+}
+
+void cb_event_del_vcpu(struct cb_vcpu *v)
+{
+	RCU_INIT_POINTER(vcpus[v->id], NULL);
+}
+
+void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx)
+{
+	rcu_assign_pointer(doorbells[id], ctx);
+	smp_mb__after_atomic();
+	if (test_and_clear_bit(id, early_rings))
+		cb_eventfd_signal(ctx);
+}
+
+void cb_event_del_doorbell(u32 id)
+{
+	RCU_INIT_POINTER(doorbells[id], NULL);
+	synchronize_rcu();
+	clear_bit(id, early_rings);
+}
+
+static struct irq_chip event_chip = {
+	.name = "corbel",
+	.irq_ack = irq_chip_ack_parent,
+	.irq_set_affinity = irq_chip_set_affinity_parent,
+};
+
+static int event_domain_alloc(struct irq_domain *d, unsigned int virq, unsigned int nr, void *arg)
+{
+	struct irq_alloc_info *info = arg;
+	int r = irq_domain_alloc_irqs_parent(d, virq, nr, arg);
+
+	if (r)
+		return r;
+	irq_domain_set_info(d, virq, info->hwirq, &event_chip, NULL, handle_edge_irq, NULL, "edge");
+	return 0;
+}
+
+static const struct irq_domain_ops event_domain_ops = {
+	.alloc = event_domain_alloc,
+	.free = irq_domain_free_irqs_common,
+};
+
+/* Runs on the CPU that comes online. */
+static int event_cpu_up(unsigned int cpu)
+{
+	struct irq_alloc_info info = {.hwirq = cpu, .mask = cpumask_of(cpu)};
+	u32 apic_id = per_cpu(x86_cpu_to_apicid, cpu);
+	struct irq_data *parent;
+	struct msi_msg msg;
+	int irq, r;
+
+	irq = irq_domain_alloc_irqs(domain, 1, cpu_to_node(cpu), &info);
+	if (irq < 0)
+		return irq;
+	/* Neither irqbalance nor users may move it: the hypervisor knows it by CPU and vector. */
+	r = request_irq(irq, event_interrupt, IRQF_NOBALANCING | IRQF_NO_THREAD, "corbel", &event_irq);
+	if (r)
+		goto free_irq;
+	parent = irq_get_irq_data(irq)->parent_data;
+	parent->chip->irq_compose_msi_msg(parent, &msg);
+	r = HC2(EVENT_BIND, apic_id, msg.arch_data.vector);
+	if (r < 0) {
+		pr_err("event interrupt of CPU %u refused (%d)\n", cpu, r);
+		goto free_action;
+	}
+	per_cpu(event_irq, cpu) = irq;
+	return 0;
+
+free_action:
+	free_irq(irq, &event_irq);
+free_irq:
+	irq_dispose_mapping(irq);
+	return r;
+}
+
+static int event_cpu_down(unsigned int cpu)
+{
+	int irq = per_cpu(event_irq, cpu);
+
+	HC2(EVENT_BIND, per_cpu(x86_cpu_to_apicid, cpu), 0);
+	per_cpu(event_irq, cpu) = 0;
+	free_irq(irq, &event_irq);
+	irq_dispose_mapping(irq);
+	return 0;
+}
+
+static int map_events(void)
+{
+	struct corbel_info *info = (void *)get_zeroed_page(GFP_KERNEL);
+	long r;
+
+	if (!info)
+		return -ENOMEM;
+	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
+	if (r >= 0)
+		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);
+	free_page((unsigned long)info);
+	if (!events) {
+		pr_err("cannot map the hypervisor's event page (%ld)\n", r);
+		return r < 0 ? r : -ENOMEM;
+	}
+	return 0;
+}
+
+int cb_event_init(void)
+{
+	int r = map_events();
+
+	if (r)
+		return r;
+	r = -ENOMEM;
+	fwnode = irq_domain_alloc_named_fwnode("corbel");
+	if (!fwnode)
+		goto out_unmap;
+	domain = irq_domain_create_hierarchy(x86_vector_domain, 0, 0, fwnode, &event_domain_ops, NULL);
+	if (!domain)
+		goto out_fwnode;
+	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corbel:online", event_cpu_up, event_cpu_down);
+	if (hotplug_state < 0) {
+		r = hotplug_state;
+		pr_err("no event interrupt (%d)\n", r);
+		goto out_domain;
+	}
+	return 0;
+
+out_domain:
+	irq_domain_remove(domain);
+out_fwnode:
+	irq_domain_free_fwnode(fwnode);
+out_unmap:
+	memunmap(events);
+	return r;
+}
+
+void cb_event_exit(void)
+{
+	cpuhp_remove_state(hotplug_state);
+	irq_domain_remove(domain);
+	irq_domain_free_fwnode(fwnode);
+	memunmap(events);
+}

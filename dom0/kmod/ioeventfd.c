@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* ioeventfd: a guest's write signals an eventfd. The hypervisor matches the write (a doorbell) and lets the guest go on. */
+#include "kmod.h"
+
+#define NO_DOORBELL (~0u)
+#define FLAGS (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
+
+struct ioeventfd {
+	struct list_head list; /* vm->ioeventfds */
+	struct eventfd_ctx *ctx;
+	u64 addr, data;
+	u32 len;
+	u32 flags; /* KVM_IOEVENTFD_FLAG_DATAMATCH, _PIO */
+	u32 doorbell;
+};
+
+static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags)
+{
+	struct corbel_doorbell *d = (void *)get_zeroed_page(GFP_KERNEL);
+	long r;
+
+	if (!d)
+		return -ENOMEM;
+	d->addr = e->addr;
+	d->data = e->data;
+	d->len = e->len;
+	d->id = e->doorbell;
+	d->flags = flags;
+	if (e->flags & KVM_IOEVENTFD_FLAG_PIO)
+		d->flags |= CORBEL_DOORBELL_PIO;
+	if (e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)
+		d->flags |= CORBEL_DOORBELL_MATCH;
+	r = HC2(DOORBELL, vm->id, cb_phys(d));
+	free_page((unsigned long)d);
+	return r;
+}
+
+static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
+{
+	long id;
+
+	if (!vm->id)
+		return 0; /* cb_ioeventfd_realize() */
+	id = doorbell_call(vm, e, 0);
+	if (id < 0)
+		return id;
+	if (id >= CORBEL_MAX_DOORBELLS)
+		return -EIO;
+	e->doorbell = id;
+	cb_event_add_doorbell(id, e->ctx);
+	return 0;
+}
+
+static void free_ioeventfd(struct cb_vm *vm, struct ioeventfd *e)
+{
+	if (e->doorbell != NO_DOORBELL) {
+		doorbell_call(vm, e, CORBEL_DOORBELL_REMOVE);
+		cb_event_del_doorbell(e->doorbell);
+	}
+	eventfd_ctx_put(e->ctx);
+	kfree(e);
+}
+
+int cb_ioeventfd_realize(struct cb_vm *vm)
+{
+	struct ioeventfd *e;
+	int r = 0;
+
+	list_for_each_entry(e, &vm->ioeventfds, list) {
+		r = add_doorbell(vm, e);
+		if (r)
+			break;
+	}
+	return r;
+}
+
+/* Would both answer to one write? */
+static bool collide(const struct ioeventfd *a, const struct ioeventfd *b)
+{
+	if (a->addr != b->addr || ((a->flags ^ b->flags) & KVM_IOEVENTFD_FLAG_PIO))
+		return false;
+	if (a->len && b->len && a->len != b->len)
+		return false;
+	return !(a->flags & b->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) || a->data == b->data;
+}
+
+static int assign(struct cb_vm *vm, struct ioeventfd *new)
+{
+	struct ioeventfd *e;
+	int r;
+
+	list_for_each_entry(e, &vm->ioeventfds, list)
+		if (collide(e, new))
+			return -EEXIST;
+	r = add_doorbell(vm, new);
+	if (!r)
+		list_add_tail(&new->list, &vm->ioeventfds);
+	return r;
+}
+
+static int deassign(struct cb_vm *vm, const struct ioeventfd *like)
+{
+	struct ioeventfd *e;
+
+	list_for_each_entry(e, &vm->ioeventfds, list) {
+		if (e->ctx != like->ctx || e->addr != like->addr || e->len != like->len || e->flags != like->flags)
+			continue;
+		if ((e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) && e->data != like->data)
+			continue;
+		list_del(&e->list);
+		free_ioeventfd(vm, e);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int check(const struct kvm_ioeventfd *args)
+{
+	bool match = args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
+
+	if (args->flags & ~FLAGS)
+		return -EINVAL;
+	if (args->len && (args->len > 8 || !is_power_of_2(args->len)))
+		return -EINVAL;
+	if (!args->len && match)
+		return -EINVAL;
+	if (args->addr + args->len < args->addr)
+		return -EINVAL;
+	if ((args->flags & KVM_IOEVENTFD_FLAG_PIO) && args->addr > 0xffff)
+		return -EINVAL;
+	return 0;
+}
+
+int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
+{
+	bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
+	struct ioeventfd *e;
+	int r = check(args);
+
+	if (r)
+		return r;
+	e = kzalloc(sizeof(*e), GFP_KERNEL_ACCOUNT);
+	if (!e)
+		return -ENOMEM;
+	e->ctx = eventfd_ctx_fdget(args->fd);
+	if (IS_ERR(e->ctx)) {
+		r = PTR_ERR(e->ctx);
+		kfree(e);
+		return r;
+	}
+	e->addr = args->addr;
+	e->data = args->datamatch;
+	e->len = args->len;
+	e->flags = args->flags & ~KVM_IOEVENTFD_FLAG_DEASSIGN;
+	e->doorbell = NO_DOORBELL;
+	mutex_lock(&vm->lock);
+	r = remove ? deassign(vm, e) : assign(vm, e);
+	if (r || remove)
+		free_ioeventfd(vm, e);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+void cb_ioeventfd_release(struct cb_vm *vm)
+{
+	struct ioeventfd *e, *next;
+
+	list_for_each_entry_safe(e, next, &vm->ioeventfds, list)
+		free_ioeventfd(vm, e);
+}

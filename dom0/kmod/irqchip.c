@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Interrupt routing of a VM: from a GSI, or a device's access, to IOAPIC, PIC and messages. What reaches a CPU leaves as
+ * HC_MSI or HC_EXTINT; nothing here sleeps.
+ */
+#include "kmod.h"
+
+#define CHIP_MSI     KVM_NR_IRQCHIPS
+#define NO_GSI	     (-1)
+#define PIC_PINS     8u
+#define MSI_LEVEL    BIT(15)
+#define MSI_VECTOR   0xffu
+
+struct cb_route {
+	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI */
+	u32 data;
+	u64 address;
+};
+
+struct cb_routing { /* immutable once published */
+	struct rcu_head rcu;
+	s16 gsi_of[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
+	u16 start[CB_MAX_ROUTES + 1]; /* routes of gsi: start[gsi] up to start[gsi + 1] */
+	struct cb_route route[];
+};
+
+int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data)
+{
+	u32 id = READ_ONCE(vm->id);
+
+	return id ? HC3(MSI, id, address, data) : 0;
+}
+
+static int deliver(struct ioapic *io, u64 address, u32 data)
+{
+	return cb_irq_msi(container_of(io, struct cb_vm, ioapic), address, data);
+}
+
+/* ---- acknowledgements ---- */
+
+/* A GSI's interrupt has been serviced: who waits for that may lower or pulse its line. Without irq_lock. */
+static void acked(struct cb_vm *vm, u32 chip, u32 pin)
+{
+	const struct cb_routing *rt;
+	int gsi = NO_GSI;
+
+	rcu_read_lock();
+	rt = rcu_dereference(vm->routing);
+	if (rt)
+		gsi = rt->gsi_of[chip][pin];
+	rcu_read_unlock();
+	if (gsi == NO_GSI)
+		return;
+	if (gsi == 0 && smp_load_acquire(&vm->pit))
+		cb_pit_acked(vm->pit);
+	cb_irqfd_acked(vm, gsi);
+}
+
+static void pic_acked(struct cb_vm *vm, u16 ended)
+{
+	for (; ended; ended &= ended - 1) {
+		u32 line = __ffs(ended);
+
+		acked(vm, line / PIC_PINS, line % PIC_PINS);
+	}
+}
+
+/* Pins of GSIs whose acknowledgement someone waits for, though they are edge-triggered. */
+static u32 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
+{
+	u32 pins = 0, i;
+
+	for (i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
+		int gsi = rt->gsi_of[KVM_IRQCHIP_IOAPIC][i];
+
+		if (gsi == NO_GSI)
+			continue;
+		if ((gsi == 0 && vm->pit && cb_pit_wants_ack(vm->pit)) || cb_irqfd_wants_ack(vm, gsi))
+			pins |= BIT(i);
+	}
+	return pins;
+}
+
+/* With a split irqchip user space has the IOAPIC; its pins are MSI routes, and level is marked in their data. */
+static void split_eoi_vectors(struct cb_vm *vm, const struct cb_routing *rt, u64 mask[4])
+{
+	u32 i, pins = min(vm->split_pins, CB_MAX_ROUTES);
+
+	memset(mask, 0, 4 * sizeof(mask[0]));
+	for (i = 0; i < rt->start[pins]; i++) {
+		u32 vector = rt->route[i].data & MSI_VECTOR;
+
+		if (rt->route[i].chip == CHIP_MSI && (rt->route[i].data & MSI_LEVEL))
+			mask[vector / 64] |= BIT_ULL(vector % 64);
+	}
+}
+
+static void update_eoi_locked(struct cb_vm *vm)
+{
+	const struct cb_routing *rt = rcu_dereference_check(vm->routing, lockdep_is_held(&vm->irq_lock));
+	u32 id = READ_ONCE(vm->id), i;
+	u64 mask[4];
+
+	if (!id || !rt)
+		return;
+	if (vm->irqchip == CB_IRQCHIP_FULL)
+		ioapic_eoi_vectors(&vm->ioapic, pins_to_report(vm, rt), mask);
+	else
+		split_eoi_vectors(vm, rt, mask);
+	for (i = 0; i < 4; i++) {
+		if (mask[i] == vm->eoi_mask[i])
+			continue;
+		vm->eoi_mask[i] = mask[i];
+		HC3(EOI_MASK, id, i, mask[i]);
+	}
+}
+
+void cb_irq_update_eoi(struct cb_vm *vm)
+{
+	unsigned long flags;
+
+	rcu_read_lock();
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	update_eoi_locked(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	rcu_read_unlock();
+}
+
+void cb_irq_eoi(struct cb_vm *vm, u8 vector)
+{
+	unsigned long flags;
+	u32 pins, p;
+
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	pins = ioapic_pins_of_vector(&vm->ioapic, vector);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	/* Listeners first: a line they lower must not be sent again. */
+	for (p = pins; p; p &= p - 1)
+		acked(vm, KVM_IRQCHIP_IOAPIC, __ffs(p));
+	rcu_read_lock();
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	ioapic_eoi(&vm->ioapic, pins);
+	update_eoi_locked(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	rcu_read_unlock();
+}
+
+/* ---- lines ---- */
+
+static struct cb_vcpu *boot_vcpu(struct cb_vm *vm)
+{
+	u32 n = smp_load_acquire(&vm->vcpus), i;
+
+	for (i = 0; i < n; i++)
+		if (vm->vcpu[i]->apic_id == vm->boot_apic_id)
+			return vm->vcpu[i];
+	return NULL;
+}
+
+static void sync_pic_locked(struct cb_vm *vm)
+{
+	bool level = pic_output(&vm->pic);
+	struct cb_vcpu *v;
+
+	if (level == vm->extint)
+		return;
+	v = boot_vcpu(vm);
+	if (!v)
+		return; /* cb_irqchip_realize() comes back to it */
+	vm->extint = level;
+	HC2(EXTINT, v->id, level);
+}
+
+static bool merge(u8 *sources, enum cb_irq_source src, bool level)
+{
+	if (level)
+		*sources |= BIT(src);
+	else
+		*sources &= ~BIT(src);
+	return *sources;
+}
+
+static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct cb_route *r, bool level)
+{
+	unsigned long flags;
+	u32 line;
+	int ret;
+
+	if (r->chip == CHIP_MSI)
+		return level ? cb_irq_msi(vm, r->address, r->data) : -1;
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (r->chip == KVM_IRQCHIP_IOAPIC) {
+		ret = ioapic_set_irq(&vm->ioapic, r->pin, merge(&vm->ioapic_sources[r->pin], src, level));
+	} else {
+		line = r->chip * PIC_PINS + r->pin;
+		ret = pic_set_irq(&vm->pic, line, merge(&vm->pic_sources[line], src, level));
+		sync_pic_locked(vm);
+	}
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	return ret;
+}
+
+int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level)
+{
+	const struct cb_routing *rt;
+	int ret = -1, r;
+	u32 i;
+
+	rcu_read_lock();
+	rt = rcu_dereference(vm->routing);
+	if (rt && gsi < CB_MAX_ROUTES) {
+		for (i = rt->start[gsi]; i < rt->start[gsi + 1]; i++) {
+			r = set_pin(vm, src, &rt->route[i], level);
+			if (r >= 0)
+				ret = max(ret, 0) + r;
+		}
+	}
+	rcu_read_unlock();
+	return ret;
+}
+
+u32 cb_irq_inta(struct cb_vm *vm)
+{
+	unsigned long flags;
+	u32 vector = 0;
+	u16 ended = 0;
+
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (pic_output(&vm->pic))
+		vector = pic_ack(&vm->pic, &ended);
+	sync_pic_locked(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	pic_acked(vm, ended);
+	return vector;
+}
+
+/* ---- accesses of the guest ---- */
+
+static bool pic_unmasked(struct cb_vm *vm, u8 before)
+{
+	return (before & 1) && !(vm->pic.chip[0].imr & 1);
+}
+
+static void pic_access(struct cb_vm *vm, u16 port, bool is_in, u8 *data)
+{
+	u8 imr = vm->pic.chip[0].imr;
+	unsigned long flags;
+	bool timer_unmasked;
+	u16 ended = 0;
+
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (is_in)
+		*data = pic_read(&vm->pic, port, &ended);
+	else
+		pic_write(&vm->pic, port, *data, &ended);
+	timer_unmasked = pic_unmasked(vm, imr);
+	sync_pic_locked(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	if (timer_unmasked && smp_load_acquire(&vm->pit))
+		cb_pit_unmasked(vm->pit);
+	pic_acked(vm, ended);
+}
+
+bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data)
+{
+	if (vm->irqchip == CB_IRQCHIP_FULL && pic_has_port(port)) {
+		if (size == 1)
+			pic_access(vm, port, is_in, data);
+		else if (is_in)
+			memset(data, 0xff, size);
+		return true;
+	}
+	return size == 1 && smp_load_acquire(&vm->pit) && cb_pit_pio(vm->pit, port, is_in, data);
+}
+
+static void ioapic_access(struct cb_vm *vm, u32 offset, u32 len, bool is_write, void *data)
+{
+	const struct cb_routing *rt;
+	unsigned long flags;
+	u32 val = 0, unmasked = 0, i;
+	bool timer_unmasked = false;
+
+	if (is_write)
+		memcpy(&val, data, min_t(u32, len, sizeof(val)));
+	rcu_read_lock();
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (is_write) {
+		unmasked = ioapic_write(&vm->ioapic, offset, val);
+		update_eoi_locked(vm);
+	} else {
+		val = ioapic_read(&vm->ioapic, offset);
+	}
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	rt = rcu_dereference(vm->routing);
+	for (i = 0; rt && i < KVM_IOAPIC_NUM_PINS; i++)
+		if ((unmasked & BIT(i)) && rt->gsi_of[KVM_IRQCHIP_IOAPIC][i] == 0)
+			timer_unmasked = true;
+	rcu_read_unlock();
+	if (timer_unmasked && smp_load_acquire(&vm->pit))
+		cb_pit_unmasked(vm->pit);
+	if (!is_write) {
+		memset(data, 0, len);
+		memcpy(data, &val, min_t(u32, len, sizeof(val)));
+	}
+}
+
+bool cb_irqchip_mmio(struct cb_vm *vm, u64 gpa, u32 len, bool is_write, void *data)
+{
+	u64 base = READ_ONCE(vm->ioapic.s.base_address);
+
+	if (vm->irqchip != CB_IRQCHIP_FULL || gpa < base || gpa - base >= IOAPIC_SIZE)
+		return false;
+	ioapic_access(vm, gpa - base, len, is_write, data);
+	return true;
+}
+
+/* ---- routing table ---- */
+
+static int check_entry(const struct cb_vm *vm, const struct kvm_irq_routing_entry *e)
+{
+	if (e->gsi >= CB_MAX_ROUTES || e->flags)
+		return -EINVAL;
+	switch (e->type) {
+	case KVM_IRQ_ROUTING_MSI:
+		return 0;
+	case KVM_IRQ_ROUTING_IRQCHIP:
+		if (vm->irqchip != CB_IRQCHIP_FULL || e->u.irqchip.irqchip >= KVM_NR_IRQCHIPS)
+			return -EINVAL;
+		if (e->u.irqchip.pin >= (e->u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC ? KVM_IOAPIC_NUM_PINS : PIC_PINS))
+			return -EINVAL;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int add_entry(struct cb_routing *rt, u16 *used, const struct kvm_irq_routing_entry *e)
+{
+	u32 first = rt->start[e->gsi], i;
+	struct cb_route r = {.chip = CHIP_MSI};
+
+	if (e->type == KVM_IRQ_ROUTING_MSI) {
+		r.address = (u64)e->u.msi.address_hi << 32 | e->u.msi.address_lo;
+		r.data = e->u.msi.data;
+	} else {
+		r.chip = e->u.irqchip.irqchip;
+		r.pin = e->u.irqchip.pin;
+		rt->gsi_of[r.chip][r.pin] = e->gsi;
+	}
+	/* A GSI is one message, or one pin of each of several chips. */
+	for (i = first; i < first + used[e->gsi]; i++)
+		if (rt->route[i].chip == r.chip || rt->route[i].chip == CHIP_MSI || r.chip == CHIP_MSI)
+			return -EINVAL;
+	rt->route[first + used[e->gsi]++] = r;
+	return 0;
+}
+
+static struct cb_routing *build_routing(const struct kvm_irq_routing_entry *e, u32 n)
+{
+	struct cb_routing *rt = kvzalloc(struct_size(rt, route, n), GFP_KERNEL_ACCOUNT);
+	u16 *used = kvcalloc(CB_MAX_ROUTES, sizeof(*used), GFP_KERNEL);
+	int r = -ENOMEM;
+	u32 i;
+
+	if (!rt || !used)
+		goto out;
+	memset(rt->gsi_of, 0xff, sizeof(rt->gsi_of)); /* NO_GSI */
+	for (i = 0; i < n; i++)
+		rt->start[e[i].gsi + 1]++;
+	for (i = 0; i < CB_MAX_ROUTES; i++)
+		rt->start[i + 1] += rt->start[i];
+	for (i = 0, r = 0; !r && i < n; i++)
+		r = add_entry(rt, used, &e[i]);
+out:
+	kvfree(used);
+	if (!r)
+		return rt;
+	kvfree(rt);
+	return ERR_PTR(r);
+}
+
+int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n)
+{
+	struct cb_routing *rt, *old;
+	u32 i;
+	int r;
+
+	for (i = 0; i < n; i++) {
+		r = check_entry(vm, &e[i]);
+		if (r)
+			return r;
+	}
+	rt = build_routing(e, n);
+	if (IS_ERR(rt))
+		return PTR_ERR(rt);
+	mutex_lock(&vm->routing_lock);
+	old = rcu_replace_pointer(vm->routing, rt, lockdep_is_held(&vm->routing_lock));
+	mutex_unlock(&vm->routing_lock);
+	if (old)
+		kvfree_rcu(old, rcu);
+	cb_irq_update_eoi(vm);
+	return 0;
+}
+
+/* GSI n is pin n of the IOAPIC, and line n of the PICs where they have one. */
+static int default_routing(struct cb_vm *vm)
+{
+	struct kvm_irq_routing_entry *e = kcalloc(KVM_IOAPIC_NUM_PINS + 2 * PIC_PINS, sizeof(*e), GFP_KERNEL);
+	u32 gsi, n = 0;
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	for (gsi = 0; gsi < KVM_IOAPIC_NUM_PINS; gsi++) {
+		e[n].gsi = gsi;
+		e[n].type = KVM_IRQ_ROUTING_IRQCHIP;
+		e[n].u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+		e[n++].u.irqchip.pin = gsi;
+		if (gsi >= 2 * PIC_PINS)
+			continue;
+		e[n].gsi = gsi;
+		e[n].type = KVM_IRQ_ROUTING_IRQCHIP;
+		e[n].u.irqchip.irqchip = gsi / PIC_PINS;
+		e[n++].u.irqchip.pin = gsi % PIC_PINS;
+	}
+	r = cb_irq_set_routing(vm, e, n);
+	kfree(e);
+	return r;
+}
+
+/* ---- life time, state ---- */
+
+void cb_irqchip_init(struct cb_vm *vm)
+{
+	mutex_init(&vm->routing_lock);
+	spin_lock_init(&vm->irq_lock);
+	spin_lock_init(&vm->irqfds_lock);
+	INIT_LIST_HEAD(&vm->irqfds);
+	INIT_LIST_HEAD(&vm->resamplers);
+	pic_reset(&vm->pic);
+	ioapic_reset(&vm->ioapic);
+	vm->ioapic.deliver = deliver;
+}
+
+int cb_irqchip_create(struct cb_vm *vm, enum cb_irqchip_kind kind, u32 split_pins)
+{
+	int r = -EEXIST;
+
+	mutex_lock(&vm->lock);
+	if (vm->irqchip != CB_IRQCHIP_NONE)
+		goto out;
+	r = -EINVAL;
+	if (vm->id)
+		goto out;
+	vm->irqchip = kind;
+	vm->split_pins = split_pins;
+	r = kind == CB_IRQCHIP_FULL ? default_routing(vm) : cb_irq_set_routing(vm, NULL, 0);
+	if (r)
+		vm->irqchip = CB_IRQCHIP_NONE;
+out:
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+void cb_irqchip_realize(struct cb_vm *vm)
+{
+	unsigned long flags;
+
+	if (vm->irqchip == CB_IRQCHIP_NONE)
+		return;
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	sync_pic_locked(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	cb_irq_update_eoi(vm);
+}
+
+void cb_irqchip_exit(struct cb_vm *vm)
+{
+	cb_pit_destroy(vm);
+	kvfree(rcu_dereference_protected(vm->routing, true));
+}
+
+int cb_irqchip_get(struct cb_vm *vm, struct kvm_irqchip *c)
+{
+	unsigned long flags;
+	int r = 0;
+
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (c->chip_id == KVM_IRQCHIP_IOAPIC)
+		c->chip.ioapic = vm->ioapic.s;
+	else if (c->chip_id <= KVM_IRQCHIP_PIC_SLAVE)
+		c->chip.pic = vm->pic.chip[c->chip_id];
+	else
+		r = -EINVAL;
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	return r;
+}
+
+int cb_irqchip_set(struct cb_vm *vm, const struct kvm_irqchip *c)
+{
+	unsigned long flags;
+	int r = 0;
+
+	rcu_read_lock();
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	if (c->chip_id == KVM_IRQCHIP_IOAPIC) {
+		vm->ioapic.s = c->chip.ioapic;
+		update_eoi_locked(vm);
+		ioapic_resend(&vm->ioapic);
+	} else if (c->chip_id <= KVM_IRQCHIP_PIC_SLAVE) {
+		vm->pic.chip[c->chip_id] = c->chip.pic;
+		sync_pic_locked(vm);
+	} else {
+		r = -EINVAL;
+	}
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	rcu_read_unlock();
+	return r;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * corbel.ko: the KVM API on top of the Corbel hypervisor.
+ *
+ *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
+ *   guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
+ *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c; ioeventfd.c
+ *   event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang"
+ *
+ * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
+ * eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made under any of them.
+ *
+ * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds vcpu->mutex elsewhere may
+ * read and change its state.
+ */
+#ifndef KMOD_H
+#define KMOD_H
+
+#define pr_fmt(fmt) "corbel: " fmt
+
+#include <linux/eventfd.h>
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
+#include <linux/wait.h>
+
+#include "hypercall.h"
+#include "pure.h"
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define cb_eventfd_signal(ctx) eventfd_signal(ctx)
+#else
+#define cb_eventfd_signal(ctx) eventfd_signal(ctx, 1)
+#endif
+
+#define CB_MAX_SLOTS	  509u
+#define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
+#define CB_MAX_VCPUS	  64u /* of one VM */
+#define CB_MAX_VCPU_ID	  255u
+#define CB_MAX_ROUTES	  4096u
+#define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
+
+enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
+
+/* Who asserts a line; a line is high while any of them does. */
+enum cb_irq_source { CB_SRC_USER, CB_SRC_IRQFD, CB_SRC_RESAMPLE, CB_SRC_PIT };
+
+struct cb_pit;
+
+struct cb_vcpu {
+	struct cb_vm *vm;
+	u32 id;	     /* the hypervisor's, global */
+	u32 apic_id; /* KVM's vCPU id */
+	struct mutex mutex;
+	wait_queue_head_t wait;		/* for page->state */
+	struct corbel_vcpu_page *page;	/* shared with the hypervisor, as is data */
+	u8 *data;			/* one page */
+	struct kvm_run *run;		/* mapped by user space: read once, never trust */
+	u8 *pio;			/* the page after it */
+	struct corbel_map *maps;	/* one page: argument of HC_MAP */
+	u32 user_exit;			/* KVM_EXIT_IO or _MMIO whose result user space is to supply, or 0 */
+	bool unfinished;		/* the next resume completes an instruction or injection */
+	bool lost;			/* did not stop when told to */
+	int extint;			/* vector from KVM_INTERRUPT with a split irqchip, or -1 */
+	bool sigmask_set;
+	sigset_t sigmask;
+	u32 weight;			/* as last told to the hypervisor */
+	u64 affinity;
+	struct rcu_head rcu;
+};
+
+struct cb_vm {
+	refcount_t users; /* VM fd, vCPU fds */
+	struct mm_struct *mm;
+	struct mutex lock;	/* creation of vCPUs, irqchip, PIT; doorbells */
+	u32 id;			/* the hypervisor's; 0 until the first vCPU is created */
+	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
+	u32 vcpus;
+	u32 boot_apic_id;
+	s64 clock_ns;		/* until there is an id: kvmclock = boot time + this */
+
+	/* mem.c, fault.c */
+	struct mutex slots_lock;
+	struct cb_slots __rcu *slots; /* replaced under slots_lock and mmu_lock */
+	spinlock_t mmu_lock;
+	unsigned long inv_seq;	/* changes when something mapped may have become invalid */
+	u32 inv_count;		/* invalidations in progress ... */
+	unsigned long inv_start, inv_end; /* ... somewhere in this range */
+	struct mmu_notifier notifier;
+
+	/* irqchip.c */
+	enum cb_irqchip_kind irqchip;
+	u32 split_pins;		/* GSIs whose EOI user space wants */
+	struct cb_routing __rcu *routing;
+	struct mutex routing_lock;
+	spinlock_t irq_lock;	/* pic, ioapic, what follows */
+	struct pic_pair pic;
+	struct ioapic ioapic;
+	u8 pic_sources[16], ioapic_sources[KVM_IOAPIC_NUM_PINS]; /* bit: enum cb_irq_source */
+	bool extint;		/* level last told to the hypervisor */
+	u64 eoi_mask[4];	/* as last told to the hypervisor */
+	struct cb_pit *pit;
+
+	spinlock_t irqfds_lock;
+	struct list_head irqfds;
+	struct list_head resamplers; /* RCU; changed under irqfds_lock */
+	struct list_head ioeventfds; /* under lock */
+};
+
+/* main.c */
+extern struct workqueue_struct *cb_wq;
+long cb_check_extension(const struct cb_vm *vm, long cap);
+
+/* event.c: returns with one interrupt bound for each dom0 CPU */
+int cb_event_init(void);
+void cb_event_exit(void);
+void cb_event_add_vcpu(struct cb_vcpu *v);
+void cb_event_del_vcpu(struct cb_vcpu *v);
+/* After del, once RCU readers are through, the doorbell's eventfd is not touched any more. */
+void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx);
+void cb_event_del_doorbell(u32 id);
+
+/* vm.c */
+int cb_vm_create(unsigned long type);
+void cb_vm_put(struct cb_vm *vm);
+/* Make the hypervisor's VM, unless it is there. Under vm->lock. */
+int cb_vm_realize(struct cb_vm *vm);
+
+/* vcpu.c */
+int cb_vcpu_create(struct cb_vm *vm, u32 apic_id);
+/* With the VM's last reference. False: the hypervisor would not let go of it. */
+bool cb_vcpu_destroy(struct cb_vcpu *v);
+
+/* run.c */
+int cb_vcpu_run(struct cb_vcpu *v);
+/* Pause and wait, uninterruptible but bounded. 0 once stopped, else -EIO and v->lost. */
+int cb_vcpu_stop(struct cb_vcpu *v);
+static inline bool cb_vcpu_stopped(const struct cb_vcpu *v)
+{
+	return smp_load_acquire(&v->page->state) == CORBEL_VCPU_STOPPED;
+}
+
+/* state.c: register and state ioctls; -ENOTTY: not one of them. Under vcpu->mutex. */
+long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg);
+/* Of /dev/kvm: what HC_SUPPORTED lists. */
+long cb_supported_cpuid(struct kvm_cpuid2 __user *arg);
+long cb_msr_index_list(struct kvm_msr_list __user *arg);
+
+/* mem.c */
+int cb_mem_init(struct cb_vm *vm);
+void cb_mem_exit(struct cb_vm *vm);
+int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
+int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+
+/* fault.c: 0 done, run the guest again; < 0 for user space. */
+int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);
+
+/* irqchip.c */
+void cb_irqchip_init(struct cb_vm *vm);
+int cb_irqchip_create(struct cb_vm *vm, enum cb_irqchip_kind kind, u32 split_pins);
+void cb_irqchip_exit(struct cb_vm *vm);
+/* Tell the hypervisor what could not be told before it had the VM, or the boot vCPU. */
+void cb_irqchip_realize(struct cb_vm *vm);
+/* Drive GSI gsi through its routes. > 0 delivered, 0 coalesced, < 0 masked or no route. Any context. */
+int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level);
+int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data);
+int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n);
+/* INTA cycle: vector, or 0. */
+u32 cb_irq_inta(struct cb_vm *vm);
+void cb_irq_eoi(struct cb_vm *vm, u8 vector);
+/* Something changed that decides which EOIs are wanted. */
+void cb_irq_update_eoi(struct cb_vm *vm);
+/* Devices of the module. False: not theirs. */
+bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data);
+bool cb_irqchip_mmio(struct cb_vm *vm, u64 gpa, u32 len, bool is_write, void *data);
+int cb_irqchip_get(struct cb_vm *vm, struct kvm_irqchip *chip);
+int cb_irqchip_set(struct cb_vm *vm, const struct kvm_irqchip *chip);
+
+/* pit.c */
+int cb_pit_create(struct cb_vm *vm, u32 flags);
+void cb_pit_destroy(struct cb_vm *vm);
+bool cb_pit_pio(struct cb_pit *pit, u16 port, bool is_in, u8 *data);
+void cb_pit_acked(struct cb_pit *pit);
+void cb_pit_unmasked(struct cb_pit *pit);
+bool cb_pit_wants_ack(const struct cb_pit *pit);
+void cb_pit_reinject(struct cb_pit *pit, bool on);
+void cb_pit_get(struct cb_pit *pit, struct kvm_pit_state2 *s);
+int cb_pit_set(struct cb_pit *pit, const struct kvm_pit_state2 *s);
+
+/* irqfd.c */
+int cb_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args);
+void cb_irqfd_release(struct cb_vm *vm);
+/* The guest has acknowledged this GSI. */
+void cb_irqfd_acked(struct cb_vm *vm, u32 gsi);
+bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
+
+/* ioeventfd.c */
+int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args);
+int cb_ioeventfd_realize(struct cb_vm *vm);
+void cb_ioeventfd_release(struct cb_vm *vm);
+
+/* devctl.c: /dev/corbel */
+int cb_devctl_init(void);
+void cb_devctl_exit(void);
+
+#endif

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Finding the hypervisor, /dev/kvm, loading and unloading. */
+#include "kmod.h"
+
+#include <linux/miscdevice.h>
+#include <linux/workqueue.h>
+#include <asm/processor.h>
+
+bool cb_backend_vmx __ro_after_init;
+struct workqueue_struct *cb_wq;
+
+/* Capabilities that are simply there; what is in neither this list nor the switch below is missing. */
+static const u16 caps_present[] = {
+	KVM_CAP_IRQCHIP, KVM_CAP_HLT, KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID, KVM_CAP_CLOCKSOURCE,
+	KVM_CAP_PIT, KVM_CAP_NOP_IO_DELAY, KVM_CAP_MP_STATE, KVM_CAP_SYNC_MMU, KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+	KVM_CAP_USER_NMI, KVM_CAP_REINJECT_CONTROL, KVM_CAP_IRQ_INJECT_STATUS,
+	KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, KVM_CAP_IRQFD, KVM_CAP_PIT2, KVM_CAP_SET_BOOT_CPU_ID, KVM_CAP_PIT_STATE2,
+	KVM_CAP_IOEVENTFD, KVM_CAP_SET_IDENTITY_MAP_ADDR, KVM_CAP_INTERNAL_ERROR_DATA, KVM_CAP_VCPU_EVENTS,
+	KVM_CAP_INTR_SHADOW, KVM_CAP_DEBUGREGS, KVM_CAP_XSAVE, KVM_CAP_XCRS, KVM_CAP_GET_TSC_KHZ,
+	KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_SIGNAL_MSI, KVM_CAP_READONLY_MEM, KVM_CAP_IRQFD_RESAMPLE,
+	KVM_CAP_IOAPIC_POLARITY_IGNORED, KVM_CAP_ENABLE_CAP_VM, KVM_CAP_IOEVENTFD_NO_LENGTH, KVM_CAP_CHECK_EXTENSION_VM,
+	KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_IOEVENTFD_ANY_LENGTH, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_STEAL_TIME,
+};
+
+long cb_check_extension(const struct cb_vm *vm, long cap)
+{
+	size_t i;
+
+	switch (cap) {
+	case KVM_CAP_NR_VCPUS:
+		return min(num_online_cpus(), CB_MAX_VCPUS);
+	case KVM_CAP_MAX_VCPUS:
+		return CB_MAX_VCPUS;
+	case KVM_CAP_MAX_VCPU_ID:
+		return CB_MAX_VCPU_ID;
+	case KVM_CAP_NR_MEMSLOTS:
+		return CB_MAX_SLOTS;
+	case KVM_CAP_IRQ_ROUTING:
+		return CB_MAX_ROUTES;
+	case KVM_CAP_ADJUST_CLOCK:
+		return KVM_CLOCK_TSC_STABLE;
+	case KVM_CAP_MULTI_ADDRESS_SPACE:
+		return 1;
+	}
+	for (i = 0; i < ARRAY_SIZE(caps_present); i++)
+		if (caps_present[i] == cap)
+			return 1;
+	return 0;
+}
+
+/* Nothing is emulated beyond what KVM_GET_SUPPORTED_CPUID lists. */
+static long emulated_cpuid(struct kvm_cpuid2 __user *arg)
+{
+	return put_user(0, &arg->nent) ? -EFAULT : 0;
+}
+
+static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+
+	switch (cmd) {
+	case KVM_GET_API_VERSION:
+		return arg ? -EINVAL : KVM_API_VERSION;
+	case KVM_CREATE_VM:
+		return cb_vm_create(arg);
+	case KVM_CHECK_EXTENSION:
+		return cb_check_extension(NULL, arg);
+	case KVM_GET_VCPU_MMAP_SIZE:
+		return arg ? -EINVAL : 2 * PAGE_SIZE;
+	case KVM_GET_SUPPORTED_CPUID:
+		return cb_supported_cpuid(argp);
+	case KVM_GET_EMULATED_CPUID:
+		return emulated_cpuid(argp);
+	case KVM_GET_MSR_INDEX_LIST:
+		return cb_msr_index_list(argp);
+	}
+	return -ENOTTY;
+}
+
+static const struct file_operations kvm_dev_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = kvm_dev_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice kvm_dev = {
+	.minor = KVM_MINOR,
+	.name = "kvm",
+	.mode = 0660,
+	.fops = &kvm_dev_fops,
+};
+
+/* Leaves from 0x40000000 mean something only under a hypervisor. */
+static int find_hypervisor(void)
+{
+	u32 eax, ebx, ecx, edx;
+	long version;
+
+	cpuid(1, &eax, &ebx, &ecx, &edx);
+	if (!(ecx & BIT(31)))
+		goto none;
+	cpuid(CORBEL_CPUID_BASE, &eax, &ebx, &ecx, &edx);
+	if (ebx != CORBEL_CPUID_SIG_EBX || ecx != CORBEL_CPUID_SIG_ECX || edx != CORBEL_CPUID_SIG_EDX ||
+	    eax < CORBEL_CPUID_ABI)
+		goto none;
+	cpuid(CORBEL_CPUID_ABI, &eax, &ebx, &ecx, &edx);
+	if (!(ecx & 1)) {
+		pr_err("this is a guest of Corbel, not its dom0: /dev/kvm can only be had there\n");
+		return -ENODEV;
+	}
+	if (eax != CORBEL_ABI_VERSION || (ebx != CORBEL_BACKEND_SVM && ebx != CORBEL_BACKEND_VMX)) {
+		pr_err("the hypervisor speaks ABI version %u, this module %u: boot the Corbel this module came with\n", eax,
+		       CORBEL_ABI_VERSION);
+		return -ENODEV;
+	}
+	cb_backend_vmx = ebx == CORBEL_BACKEND_VMX;
+	version = HC0(VERSION);
+	if (version != CORBEL_ABI_VERSION) {
+		pr_err("the hypervisor does not answer hypercalls (%ld)\n", version);
+		return -ENODEV;
+	}
+	return 0;
+none:
+	pr_err("no Corbel hypervisor under this kernel: boot Corbel from GRUB, then load this module\n");
+	return -ENODEV;
+}
+
+static int __init corbel_init(void)
+{
+	int r = find_hypervisor();
+
+	if (r)
+		return r;
+	cb_wq = alloc_workqueue("corbel", 0, 0);
+	if (!cb_wq)
+		return -ENOMEM;
+	r = cb_event_init();
+	if (r)
+		goto out_wq;
+	r = cb_devctl_init();
+	if (r)
+		goto out_event;
+	r = misc_register(&kvm_dev);
+	if (r) {
+		pr_err("/dev/kvm is taken (%d): unload kvm.ko first\n", r);
+		goto out_devctl;
+	}
+	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION, cb_backend_vmx ? "vmx" : "svm");
+	return 0;
+
+out_devctl:
+	cb_devctl_exit();
+out_event:
+	cb_event_exit();
+out_wq:
+	destroy_workqueue(cb_wq);
+	return r;
+}
+
+static void __exit corbel_exit(void)
+{
+	misc_deregister(&kvm_dev);
+	cb_devctl_exit();
+	cb_event_exit();
+	destroy_workqueue(cb_wq);
+	rcu_barrier();
+}
+
+module_init(corbel_init);
+module_exit(corbel_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("KVM API on the Corbel hypervisor");

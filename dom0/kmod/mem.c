@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory slots, MMU notifier, dirty log.
+ *
+ * A guest may have mapped only what the VMM's page tables hold. So each invalidation of those is announced (inv_count), then
+ * unmapped from the guest, then ended (inv_seq moves). A fault notes inv_seq, looks the page up, and maps it under mmu_lock
+ * only if there is neither an invalidation in progress nor was one since.
+ */
+#include "kmod.h"
+
+#define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
+
+/* Long ones are done in steps by the hypervisor; on return no TLB holds the pages. */
+static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
+{
+	u32 id = READ_ONCE(vm->id);
+
+	while (id && pages) {
+		long done = HC3(UNMAP, id, gfn, pages);
+
+		if (done == -EAGAIN)
+			continue;
+		if (done <= 0) {
+			pr_err_ratelimited("unmapping from VM %u failed (%ld)\n", id, done);
+			return;
+		}
+		done = min_t(u64, done, pages);
+		gfn += done;
+		pages -= done;
+	}
+}
+
+static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long end)
+{
+	const struct cb_slots *slots;
+	u32 i;
+
+	rcu_read_lock();
+	slots = rcu_dereference(vm->slots);
+	for (i = 0; i < slots->n; i++) {
+		const struct cb_slot *s = &slots->slot[i];
+		u64 from = max_t(u64, start, s->hva), to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
+
+		if (from < to)
+			unmap(vm, s->gfn + ((from - s->hva) >> PAGE_SHIFT),
+			      (PAGE_ALIGN(to) - (from & PAGE_MASK)) >> PAGE_SHIFT);
+	}
+	rcu_read_unlock();
+}
+
+static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
+
+	spin_lock(&vm->mmu_lock);
+	if (vm->inv_count++ == 0) {
+		vm->inv_start = range->start;
+		vm->inv_end = range->end;
+	} else {
+		vm->inv_start = min(vm->inv_start, range->start);
+		vm->inv_end = max(vm->inv_end, range->end);
+	}
+	spin_unlock(&vm->mmu_lock);
+	unmap_hva_range(vm, range->start, range->end);
+	return 0;
+}
+
+static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
+
+	spin_lock(&vm->mmu_lock);
+	vm->inv_seq++;
+	vm->inv_count--;
+	spin_unlock(&vm->mmu_lock);
+}
+
+/* The address space goes away: its threads are gone, no vCPU runs any more. */
+static void mm_release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
+
+	unmap_hva_range(vm, 0, ULONG_MAX & PAGE_MASK);
+}
+
+static const struct mmu_notifier_ops notifier_ops = {
+	.invalidate_range_start = invalidate_start,
+	.invalidate_range_end = invalidate_end,
+	.release = mm_release,
+};
+
+int cb_mem_init(struct cb_vm *vm)
+{
+	struct cb_slots *none = kvzalloc(sizeof(*none), GFP_KERNEL_ACCOUNT);
+	int r;
+
+	if (!none)
+		return -ENOMEM;
+	mutex_init(&vm->slots_lock);
+	spin_lock_init(&vm->mmu_lock);
+	RCU_INIT_POINTER(vm->slots, none);
+	vm->notifier.ops = &notifier_ops;
+	r = mmu_notifier_register(&vm->notifier, vm->mm);
+	if (r)
+		kvfree(none);
+	return r;
+}
+
+void cb_mem_exit(struct cb_vm *vm)
+{
+	mmu_notifier_unregister(&vm->notifier, vm->mm);
+}
+
+/* Put a new table in place. Faults under way that looked into the old one start again. */
+static void publish(struct cb_vm *vm, struct cb_slots *slots)
+{
+	struct cb_slots *old = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+
+	spin_lock(&vm->mmu_lock);
+	rcu_assign_pointer(vm->slots, slots);
+	vm->inv_seq++;
+	spin_unlock(&vm->mmu_lock);
+	kvfree_rcu(old, rcu);
+}
+
+/* Publish the table with this change. */
+static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
+{
+	struct cb_slots *old = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), *new;
+	int r;
+
+	new = kvzalloc(struct_size(new, slot, old->n + 1), GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return -ENOMEM;
+	r = slots_change(old, change, new);
+	if (!r && new->n > CB_MAX_SLOTS)
+		r = -EINVAL;
+	if (r)
+		kvfree(new);
+	else
+		publish(vm, new);
+	return r;
+}
+
+static int dirty_range(struct cb_vm *vm, u64 gfn, u64 pages, u32 flags)
+{
+	u32 id = READ_ONCE(vm->id);
+
+	while (id && pages) {
+		u64 n = min_t(u64, pages, CB_BITMAP_PAGES);
+		long r = HC5(DIRTY, id, gfn, n, 0, flags);
+
+		if (r < 0)
+			return r;
+		gfn += n;
+		pages -= n;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Remove or move: no new mappings first, then none at all, then no slot; notifiers see the slot until it is unmapped. */
+static int retire_slot(struct cb_vm *vm, const struct cb_slot *old)
+{
+	struct cb_slot s = *old;
+	int r;
+
+	s.flags |= CB_SLOT_DEAD;
+	r = change_slot(vm, &s);
+	if (!r)
+		unmap(vm, s.gfn, s.pages);
+	return r;
+}
+
+static int change_logging(struct cb_vm *vm, const struct cb_slot *s, u32 old_flags)
+{
+	bool log = s->flags & KVM_MEM_LOG_DIRTY_PAGES, logged = old_flags & KVM_MEM_LOG_DIRTY_PAGES;
+
+	if (log == logged)
+		return 0;
+	return dirty_range(vm, s->gfn, s->pages, log ? CORBEL_DIRTY_START : CORBEL_DIRTY_STOP);
+}
+
+static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
+{
+	const struct cb_slot *found = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
+	struct cb_slot old = {};
+	int r;
+
+	if (found)
+		old = *found;
+	if (!new->pages) {
+		if (!old.pages)
+			return -EINVAL;
+		r = retire_slot(vm, &old);
+		return r ? r : change_slot(vm, new);
+	}
+	if (old.pages) {
+		if (old.hva != new->hva || old.pages != new->pages || ((old.flags ^ new->flags) & KVM_MEM_READONLY))
+			return -EINVAL;
+		if (old.gfn == new->gfn) {
+			r = change_slot(vm, new);
+			return r ? r : change_logging(vm, new, old.flags);
+		}
+		r = retire_slot(vm, &old);
+		if (r)
+			return r;
+	}
+	r = change_slot(vm, new);
+	if (r) { /* it overlaps another one: back to what was */
+		if (old.pages)
+			change_slot(vm, &old);
+		return r;
+	}
+	unmap(vm, new->gfn, new->pages); /* clears the marks of frames without memory */
+	return 0;
+}
+
+int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *m)
+{
+	struct cb_slot s = {
+		.gfn = m->guest_phys_addr >> PAGE_SHIFT,
+		.pages = m->memory_size >> PAGE_SHIFT,
+		.hva = m->userspace_addr,
+		.id = m->slot,
+		.flags = m->flags,
+	};
+	int r;
+
+	if (m->slot >= CB_MAX_SLOTS || (m->flags & ~VALID_FLAGS))
+		return -EINVAL;
+	if ((m->memory_size | m->guest_phys_addr | m->userspace_addr) & ~PAGE_MASK)
+		return -EINVAL;
+	if (s.pages > CB_MAX_SLOT_PAGES || s.gfn + s.pages > BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT))
+		return -EINVAL;
+	if (m->userspace_addr != untagged_addr(m->userspace_addr) ||
+	    !access_ok((void __user *)(unsigned long)m->userspace_addr, m->memory_size))
+		return -EINVAL;
+	mutex_lock(&vm->slots_lock);
+	r = set_region_locked(vm, &s);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
+/* One bit a page, as many at a time as fit a page. */
+static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
+{
+	u8 *bitmap = (u8 *)__get_free_page(GFP_KERNEL);
+	u64 done = 0;
+	long r = 0;
+
+	if (!bitmap)
+		return -ENOMEM;
+	while (done < s->pages) {
+		u64 n = min_t(u64, s->pages - done, CB_BITMAP_PAGES);
+
+		clear_page(bitmap);
+		if (vm->id)
+			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap), CORBEL_DIRTY_CLEAR);
+		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
+			r = -EFAULT;
+		if (r < 0)
+			break;
+		done += n;
+		cond_resched();
+	}
+	free_page((unsigned long)bitmap);
+	return r < 0 ? r : 0;
+}
+
+int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
+{
+	const struct cb_slot *s;
+	int r;
+
+	if (log->slot >= CB_MAX_SLOTS)
+		return -EINVAL;
+	mutex_lock(&vm->slots_lock);
+	s = slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), log->slot);
+	r = s && (s->flags & KVM_MEM_LOG_DIRTY_PAGES) ? copy_dirty(vm, s, log->dirty_bitmap) : -ENOENT;
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The parts of the module that are only logic: memory-slot table, 8259, 8254, IOAPIC. They call nothing, take no lock
+ * (the caller holds one) and get the time as a parameter, so the same files are linked by tests/unit.
+ */
+#ifndef KMOD_PURE_H
+#define KMOD_PURE_H
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/string.h>
+#include <linux/types.h>
+#else
+#include "hv/types.h"
+#include <string.h>
+#endif
+#include <linux/kvm.h>
+
+/* ---- slots.c: guest frames -> user addresses ---- */
+struct cb_slot {
+	u64 gfn, pages;
+	u64 hva;
+	u32 id;
+	u32 flags; /* KVM_MEM_x, CB_SLOT_DEAD */
+};
+#define CB_SLOT_DEAD 0x80000000u /* is being removed: no new mappings, but notifiers still unmap it */
+
+struct cb_slots { /* immutable once published; sorted by gfn */
+#ifdef __KERNEL__
+	struct rcu_head rcu;
+#endif
+	u32 n;
+	u32 hint; /* index of the last hit; any value is right */
+	struct cb_slot slot[];
+};
+/* The slot that holds gfn, or NULL. O(log n). */
+const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn);
+const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
+/*
+ * Fill out (room for old->n + 1) with old, in which the slot with change->id is replaced by *change (added; removed if
+ * change->pages is 0). -EEXIST: overlaps another slot.
+ */
+int slots_change(const struct cb_slots *old, const struct cb_slot *change, struct cb_slots *out);
+
+/* ---- pic.c: a pair of 8259A, state as KVM_GET_IRQCHIP has it ---- */
+struct pic_pair {
+	struct kvm_pic_state chip[2]; /* master, slave */
+};
+void pic_reset(struct pic_pair *p);
+/* Line 0..15. > 0 made pending, 0 was pending already, < 0 masked. */
+int pic_set_irq(struct pic_pair *p, u32 line, bool level);
+/* INTR towards the CPU. */
+bool pic_output(struct pic_pair *p);
+/* INTA cycle: the vector; lines whose service ended at once (automatic EOI) are added to *ended. */
+u8 pic_ack(struct pic_pair *p, u16 *ended);
+bool pic_has_port(u16 port);
+u8 pic_read(struct pic_pair *p, u16 port, u16 *ended);
+/* Lines whose service ended by an EOI command are added to *ended. */
+void pic_write(struct pic_pair *p, u16 port, u8 val, u16 *ended);
+
+/* ---- ioapic.c: 82093AA, state as KVM_GET_IRQCHIP has it ---- */
+struct ioapic {
+	struct kvm_ioapic_state s; /* s.irr: lines now asserted */
+	/* Send the message; > 0: some CPU took it. */
+	int (*deliver)(struct ioapic *io, u64 address, u32 data);
+};
+#define IOAPIC_BASE 0xfec00000ull
+#define IOAPIC_SIZE 0x100u
+void ioapic_reset(struct ioapic *io);
+/* > 0 delivered, 0 coalesced, < 0 masked. */
+int ioapic_set_irq(struct ioapic *io, u32 pin, bool level);
+u32 ioapic_read(struct ioapic *io, u32 offset);
+/* Returns a bit mask of pins that this write unmasked. */
+u32 ioapic_write(struct ioapic *io, u32 offset, u32 val);
+/* Pins whose interrupt the EOI of this vector ends; then, when listeners were told, ioapic_eoi() for them. */
+u32 ioapic_pins_of_vector(const struct ioapic *io, u8 vector);
+void ioapic_eoi(struct ioapic *io, u32 pins);
+/* Vectors whose EOI is needed here: of level-triggered pins, and of the edge-triggered ones in also_edge. */
+void ioapic_eoi_vectors(const struct ioapic *io, u32 also_edge, u64 mask[4]);
+/* Re-send what is asserted, after KVM_SET_IRQCHIP. */
+void ioapic_resend(struct ioapic *io);
+
+/* ---- i8254.c: channels 0 to 2 and port 0x61; now_ns is any monotonic clock ---- */
+#define I8254_HZ 1193182u
+struct i8254 {
+	struct kvm_pit_channel_state ch[3]; /* count_load_time in ns of that clock */
+	u32 flags;			    /* KVM_PIT_FLAGS_x */
+};
+void i8254_reset(struct i8254 *p, s64 now_ns);
+u8 i8254_read(struct i8254 *p, u32 reg, s64 now_ns);
+/* True if channel 0 was loaded with a new count: its timer is to be started anew. */
+bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now_ns);
+u8 i8254_port61_read(struct i8254 *p, s64 now_ns);
+void i8254_port61_write(struct i8254 *p, u8 val, s64 now_ns);
+bool i8254_out(const struct i8254 *p, u32 channel, s64 now_ns);
+/* Channel 0: ns from loading to its interrupt, 0 = it makes none; *periodic tells whether it repeats. */
+u64 i8254_period_ns(const struct i8254 *p, bool *periodic);
+
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* KVM_RUN: hand the vCPU to the hypervisor, sleep until it has stopped, deal with why. */
+#include "kmod.h"
+
+#include <linux/sched/rt.h>
+#include <linux/sched/signal.h>
+
+#define STOP_TIMEOUT_S 30
+
+/* Weight of each nice level from -20 to 19: a step is a quarter more or less, as in Linux' own scheduler. */
+static const u32 nice_weight[40] = {
+	88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904,
+	3906,  3121,  2501,  1991,  1586,  1277,  1024,	 820,	655,   526,   423,  335,  272,	215,
+	172,   137,   110,   87,    70,	   56,	  45,	 36,	29,    23,    18,   15,
+};
+
+/* What taskset and nice did to the thread is to hold for its vCPU. */
+static void sync_scheduling(struct cb_vcpu *v)
+{
+	u32 weight = rt_task(current) ? nice_weight[0] : nice_weight[task_nice(current) + 20];
+	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
+
+	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
+		affinity = ~0ull;
+	if (weight == v->weight && affinity == v->affinity)
+		return;
+	v->weight = weight;
+	v->affinity = affinity;
+	HC4(SCHED, v->id, weight, affinity, 0);
+}
+
+int cb_vcpu_stop(struct cb_vcpu *v)
+{
+	int i;
+
+	if (cb_vcpu_stopped(v))
+		return 0;
+	HC1(VCPU_PAUSE, v->id);
+	for (i = 0; i < STOP_TIMEOUT_S; i++)
+		if (wait_event_timeout(v->wait, cb_vcpu_stopped(v), HZ))
+			return 0;
+	pr_err("vCPU %u does not stop\n", v->id);
+	v->lost = true;
+	return -EIO;
+}
+
+/* stop: let it only finish the instruction it is at. Returns with the vCPU stopped, or -EIO. */
+static int resume_and_wait(struct cb_vcpu *v, bool stop)
+{
+	long r;
+
+	v->page->stop_at_once = stop;
+	v->page->request_irq_window = v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
+	r = HC1(VCPU_RESUME, v->id);
+	if (r < 0)
+		return r;
+	v->unfinished = false;
+	if (stop)
+		return cb_vcpu_stop(v);
+	/* Often it has run to its next exit already and there will be no event. */
+	while (!cb_vcpu_stopped(v)) {
+		/* Changes of nice and affinity are noticed by looking now and then. */
+		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v), HZ / 4);
+		if (r < 0)
+			return cb_vcpu_stop(v);
+		if (r == 0)
+			sync_scheduling(v);
+	}
+	return 0;
+}
+
+/* ---- what the vCPU stopped for; each returns 1: go on, 0: back to user space, < 0: error ---- */
+
+static int exit_io(struct cb_vcpu *v)
+{
+	const struct corbel_vcpu_page *p = v->page;
+	struct kvm_run *run = v->run;
+	u32 size = p->io.size, count = p->io.count, i;
+	u16 port = p->io.port;
+	bool in = p->io.is_in;
+
+	v->unfinished = true;
+	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
+		return -EIO;
+	for (i = 0; i < count; i++)
+		if (!cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
+			break;
+	if (i)
+		return 1;
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = size;
+	run->io.port = port;
+	run->io.count = count;
+	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	if (in)
+		v->user_exit = KVM_EXIT_IO;
+	else
+		memcpy(v->pio, v->data, size * count);
+	return 0;
+}
+
+static int exit_mmio(struct cb_vcpu *v)
+{
+	struct corbel_vcpu_page *p = v->page;
+	struct kvm_run *run = v->run;
+
+	v->unfinished = true;
+	if (!p->mmio.len || p->mmio.len > sizeof(p->mmio.data))
+		return -EIO;
+	if (cb_irqchip_mmio(v->vm, p->mmio.gpa, p->mmio.len, p->mmio.is_write, p->mmio.data))
+		return 1;
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = p->mmio.gpa;
+	run->mmio.len = p->mmio.len;
+	run->mmio.is_write = !!p->mmio.is_write;
+	if (p->mmio.is_write)
+		memcpy(run->mmio.data, p->mmio.data, sizeof(run->mmio.data));
+	else
+		v->user_exit = KVM_EXIT_MMIO;
+	return 0;
+}
+
+static int exit_inta(struct cb_vcpu *v)
+{
+	v->unfinished = true;
+	if (v->vm->irqchip == CB_IRQCHIP_FULL) {
+		v->page->inta.vector = cb_irq_inta(v->vm);
+		return 1;
+	}
+	v->page->inta.vector = v->extint >= 0 ? v->extint : 0;
+	v->extint = -1;
+	HC2(EXTINT, v->id, 0);
+	return 1;
+}
+
+static int exit_eoi(struct cb_vcpu *v)
+{
+	u8 vector = v->page->eoi.vector;
+
+	if (v->vm->irqchip == CB_IRQCHIP_FULL) {
+		cb_irq_eoi(v->vm, vector);
+		return 1;
+	}
+	v->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+	v->run->eoi.vector = vector;
+	return 0;
+}
+
+static int exit_internal(struct cb_vcpu *v)
+{
+	const struct corbel_vcpu_page *p = v->page;
+	struct kvm_run *run = v->run;
+	u32 len = min_t(u32, p->internal.insn_len, sizeof(p->internal.insn));
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	if (!len) {
+		run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
+		run->internal.ndata = 1;
+		run->internal.data[0] = p->internal.code;
+		return 0;
+	}
+	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->emulation_failure.ndata = 3; /* flags, and two words of instruction */
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.insn_size = len;
+	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
+	memcpy(run->emulation_failure.insn_bytes, p->internal.insn, len);
+	return 0;
+}
+
+static int exit_debug(struct cb_vcpu *v)
+{
+	struct kvm_debug_exit_arch *d = &v->run->debug.arch;
+
+	v->run->exit_reason = KVM_EXIT_DEBUG;
+	d->exception = v->page->debug.vector;
+	d->pc = v->page->debug.rip;
+	d->dr6 = v->page->debug.dr6;
+	d->dr7 = v->page->debug.dr7;
+	return 0;
+}
+
+static int handle_exit(struct cb_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	int r;
+
+	switch (v->page->exit_reason) {
+	case CORBEL_EXIT_PAUSED: /* whoever asked for it looks at the loop's condition */
+	case CORBEL_EXIT_NONE:
+		return 1;
+	case CORBEL_EXIT_IO:
+		return exit_io(v);
+	case CORBEL_EXIT_MMIO:
+		return exit_mmio(v);
+	case CORBEL_EXIT_MEM_FAULT:
+		r = cb_fault(v, v->page->fault.gpa, v->page->fault.flags);
+		return r ? r : 1;
+	case CORBEL_EXIT_INTA:
+		return exit_inta(v);
+	case CORBEL_EXIT_EOI:
+		return exit_eoi(v);
+	case CORBEL_EXIT_HLT:
+		run->exit_reason = KVM_EXIT_HLT;
+		return 0;
+	case CORBEL_EXIT_SHUTDOWN:
+		run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return 0;
+	case CORBEL_EXIT_IRQ_WINDOW:
+		run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+		return 0;
+	case CORBEL_EXIT_SET_TPR:
+		run->exit_reason = KVM_EXIT_SET_TPR;
+		return 0;
+	case CORBEL_EXIT_INTERNAL:
+		return exit_internal(v);
+	case CORBEL_EXIT_FAIL_ENTRY:
+		run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+		run->fail_entry.hardware_entry_failure_reason = v->page->internal.code;
+		run->fail_entry.cpu = raw_smp_processor_id();
+		return 0;
+	case CORBEL_EXIT_DEBUG:
+		return exit_debug(v);
+	case CORBEL_EXIT_SYSTEM_RESET:
+		run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
+		run->system_event.type = KVM_SYSTEM_EVENT_RESET;
+		run->system_event.ndata = 0;
+		return 0;
+	}
+	run->exit_reason = KVM_EXIT_UNKNOWN;
+	run->hw.hardware_exit_reason = v->page->exit_reason;
+	return 0;
+}
+
+/* What user space was asked for by the last exit. */
+static void take_result(struct cb_vcpu *v)
+{
+	struct corbel_vcpu_page *p = v->page;
+
+	if (v->user_exit == KVM_EXIT_IO)
+		memcpy(v->data, v->pio, min_t(u32, p->io.size * p->io.count, PAGE_SIZE));
+	else if (v->user_exit == KVM_EXIT_MMIO)
+		memcpy(p->mmio.data, v->run->mmio.data, sizeof(p->mmio.data));
+	v->user_exit = 0;
+}
+
+static int run_loop(struct cb_vcpu *v, bool immediate)
+{
+	int r;
+
+	do {
+		bool stop = immediate || signal_pending(current);
+
+		/* An access user space has served is completed before it sees -EINTR: registers are to be consistent. */
+		if (stop && !v->unfinished) {
+			v->run->exit_reason = KVM_EXIT_INTR;
+			return -EINTR;
+		}
+		sync_scheduling(v);
+		r = resume_and_wait(v, stop);
+		if (r)
+			return r;
+		r = handle_exit(v);
+		cond_resched();
+	} while (r == 1);
+	return r;
+}
+
+static void publish_state(struct cb_vcpu *v)
+{
+	const struct corbel_vcpu_page *p = v->page;
+	struct kvm_run *run = v->run;
+
+	run->if_flag = p->if_flag;
+	run->cr8 = p->cr8;
+	run->apic_base = p->apic_base;
+	run->flags = 0;
+	run->ready_for_interrupt_injection =
+		v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0);
+}
+
+int cb_vcpu_run(struct cb_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	sigset_t saved;
+	int r;
+
+	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
+		return -EINVAL; /* KVM_CAP_SYNC_REGS is not offered */
+	if (v->vm->irqchip == CB_IRQCHIP_NONE) {
+		u64 cr8 = READ_ONCE(run->cr8);
+
+		if (cr8 > 15)
+			return -EINVAL;
+		v->page->cr8 = cr8;
+	}
+	take_result(v);
+	if (v->sigmask_set)
+		sigprocmask(SIG_SETMASK, &v->sigmask, &saved);
+	r = run_loop(v, READ_ONCE(run->immediate_exit));
+	if (v->sigmask_set)
+		sigprocmask(SIG_SETMASK, &saved, NULL);
+	publish_state(v);
+	return r;
+}

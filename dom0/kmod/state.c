@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Register and state ioctls. The general registers stand in the vCPU page; all else is moved through the vCPU's data page in
+ * the layout of KVM's own structures.
+ */
+#include "kmod.h"
+
+#define MAX_CPUID (PAGE_SIZE / sizeof(struct corbel_cpuid))
+#define MAX_MSRS  (PAGE_SIZE / sizeof(struct corbel_msr))
+#define XSAVE_HEADER 512 /* offset of XSTATE_BV in the standard format */
+
+static_assert(sizeof(struct kvm_sregs) == sizeof(struct corbel_sregs));
+static_assert(sizeof(struct kvm_vcpu_events) == sizeof(struct corbel_vcpu_events));
+static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
+static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
+static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
+static_assert(sizeof(struct kvm_regs) ==
+	      offsetofend(struct corbel_vcpu_page, rflags) - offsetof(struct corbel_vcpu_page, rax));
+
+static long state_get(struct cb_vcpu *v, u32 what, size_t len)
+{
+	long r = HC3(VCPU_GET, v->id, what, len);
+
+	return r < 0 ? r : 0;
+}
+
+static long state_set(struct cb_vcpu *v, u32 what, size_t len)
+{
+	long r = HC3(VCPU_SET, v->id, what, len);
+
+	return r < 0 ? r : 0;
+}
+
+/* A blob that KVM and the hypervisor lay out alike. */
+static long blob_get(struct cb_vcpu *v, u32 what, void __user *to, size_t len)
+{
+	long r = state_get(v, what, len);
+
+	if (r)
+		return r;
+	return copy_to_user(to, v->data, len) ? -EFAULT : 0;
+}
+
+static long blob_set(struct cb_vcpu *v, u32 what, const void __user *from, size_t len)
+{
+	if (copy_from_user(v->data, from, len))
+		return -EFAULT;
+	return state_set(v, what, len);
+}
+
+/* The page has the registers in the order of struct kvm_regs. */
+static struct kvm_regs *regs_of(struct cb_vcpu *v)
+{
+	return (void *)((u8 *)v->page + offsetof(struct corbel_vcpu_page, rax));
+}
+
+static long get_regs(struct cb_vcpu *v, void __user *to)
+{
+	return copy_to_user(to, regs_of(v), sizeof(struct kvm_regs)) ? -EFAULT : 0;
+}
+
+static long set_regs(struct cb_vcpu *v, const void __user *from)
+{
+	struct kvm_regs regs;
+
+	if (copy_from_user(&regs, from, sizeof(regs)))
+		return -EFAULT;
+	regs.rflags |= 2; /* always one */
+	*regs_of(v) = regs;
+	v->page->regs_dirty = 1;
+	return 0;
+}
+
+/* The x87 and SSE part of the XSAVE area in the layout of FXSAVE. */
+struct fxsave {
+	u16 fcw, fsw;
+	u8 ftw, pad;
+	u16 fop;
+	u64 fip, fdp;
+	u32 mxcsr, mxcsr_mask;
+	u8 st[8][16], xmm[16][16];
+} __packed;
+
+static long get_fpu(struct cb_vcpu *v, struct kvm_fpu __user *to)
+{
+	const struct fxsave *fx = (void *)v->data;
+	struct kvm_fpu fpu = {};
+	long r = state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+
+	if (r)
+		return r;
+	memcpy(fpu.fpr, fx->st, sizeof(fpu.fpr));
+	memcpy(fpu.xmm, fx->xmm, sizeof(fpu.xmm));
+	fpu.fcw = fx->fcw;
+	fpu.fsw = fx->fsw;
+	fpu.ftwx = fx->ftw;
+	fpu.last_opcode = fx->fop;
+	fpu.last_ip = fx->fip;
+	fpu.last_dp = fx->fdp;
+	fpu.mxcsr = fx->mxcsr;
+	return copy_to_user(to, &fpu, sizeof(fpu)) ? -EFAULT : 0;
+}
+
+static long set_fpu(struct cb_vcpu *v, const struct kvm_fpu __user *from)
+{
+	struct fxsave *fx = (void *)v->data;
+	struct kvm_fpu fpu;
+	long r;
+
+	if (copy_from_user(&fpu, from, sizeof(fpu)))
+		return -EFAULT;
+	r = state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+	if (r)
+		return r;
+	memcpy(fx->st, fpu.fpr, sizeof(fpu.fpr));
+	memcpy(fx->xmm, fpu.xmm, sizeof(fpu.xmm));
+	fx->fcw = fpu.fcw;
+	fx->fsw = fpu.fsw;
+	fx->ftw = fpu.ftwx;
+	fx->fop = fpu.last_opcode;
+	fx->fip = fpu.last_ip;
+	fx->fdp = fpu.last_dp;
+	fx->mxcsr = fpu.mxcsr;
+	*(u64 *)(v->data + XSAVE_HEADER) |= 3; /* x87 and SSE are not in their initial state any more */
+	return state_set(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+}
+
+static long get_xcrs(struct cb_vcpu *v, struct kvm_xcrs __user *to)
+{
+	struct kvm_xcrs *x;
+	long r = state_get(v, CORBEL_STATE_XCR0, sizeof(u64));
+
+	if (r)
+		return r;
+	x = kzalloc(sizeof(*x), GFP_KERNEL);
+	if (!x)
+		return -ENOMEM;
+	x->nr_xcrs = 1;
+	x->xcrs[0].value = *(u64 *)v->data;
+	r = copy_to_user(to, x, sizeof(*x)) ? -EFAULT : 0;
+	kfree(x);
+	return r;
+}
+
+static long set_xcrs(struct cb_vcpu *v, const struct kvm_xcrs __user *from)
+{
+	struct kvm_xcrs *x = memdup_user(from, sizeof(*x));
+	long r = 0;
+	u32 i;
+
+	if (IS_ERR(x))
+		return PTR_ERR(x);
+	if (x->nr_xcrs > KVM_MAX_XCRS || x->flags)
+		r = -EINVAL;
+	for (i = 0; !r && i < x->nr_xcrs; i++) {
+		if (x->xcrs[i].xcr != 0)
+			continue;
+		*(u64 *)v->data = x->xcrs[i].value;
+		r = state_set(v, CORBEL_STATE_XCR0, sizeof(u64));
+		break;
+	}
+	kfree(x);
+	return r;
+}
+
+/* Returns the number of MSRs done, as KVM does. */
+static long msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
+{
+	size_t len;
+	long done;
+	u32 n;
+
+	if (get_user(n, &arg->nmsrs))
+		return -EFAULT;
+	if (n > MAX_MSRS)
+		return -E2BIG;
+	len = n * sizeof(struct corbel_msr);
+	if (copy_from_user(v->data, arg->entries, len))
+		return -EFAULT;
+	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n) : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
+	if (done < 0)
+		return done;
+	done = min_t(long, done, n);
+	if (!set && copy_to_user(arg->entries, v->data, done * sizeof(struct corbel_msr)))
+		return -EFAULT;
+	return done;
+}
+
+static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
+{
+	long bytes;
+	u32 room, n;
+
+	if (get_user(room, &arg->nent))
+		return -EFAULT;
+	bytes = HC3(VCPU_GET, v->id, CORBEL_STATE_CPUID, PAGE_SIZE);
+	if (bytes < 0)
+		return bytes;
+	n = min_t(size_t, bytes / sizeof(struct corbel_cpuid), MAX_CPUID);
+	if (room < n)
+		return -E2BIG;
+	if (copy_to_user(arg->entries, v->data, n * sizeof(struct corbel_cpuid)) || put_user(n, &arg->nent))
+		return -EFAULT;
+	return 0;
+}
+
+static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
+{
+	u32 n;
+
+	if (get_user(n, &arg->nent))
+		return -EFAULT;
+	if (n > MAX_CPUID)
+		return -E2BIG;
+	return blob_set(v, CORBEL_STATE_CPUID, arg->entries, n * sizeof(struct corbel_cpuid));
+}
+
+static long get_tsc_khz(struct cb_vcpu *v)
+{
+	long r = state_get(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+
+	return r ? r : *(u64 *)v->data;
+}
+
+static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
+{
+	if (!khz)
+		return 0; /* the host's own */
+	*(u64 *)v->data = khz;
+	return state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+}
+
+static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
+{
+	if (copy_from_user(v->data, arg, sizeof(u32)))
+		return -EFAULT;
+	if (v->vm->irqchip == CB_IRQCHIP_NONE && *(u32 *)v->data != KVM_MP_STATE_RUNNABLE)
+		return -EINVAL;
+	return state_set(v, CORBEL_STATE_MP, sizeof(u32));
+}
+
+/* Some of the events are taken over only where a flag says so. */
+#define EVENT_FLAGS (KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW)
+
+static long set_events(struct cb_vcpu *v, const void __user *arg)
+{
+	const struct kvm_vcpu_events *now = (void *)v->data;
+	struct kvm_vcpu_events e;
+	long r;
+
+	if (copy_from_user(&e, arg, sizeof(e)))
+		return -EFAULT;
+	if (e.flags & ~EVENT_FLAGS)
+		return -EINVAL;
+	r = state_get(v, CORBEL_STATE_EVENTS, sizeof(e));
+	if (r)
+		return r;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_NMI_PENDING))
+		e.nmi.pending = now->nmi.pending;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR))
+		e.sipi_vector = now->sipi_vector;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_SHADOW))
+		e.interrupt.shadow = now->interrupt.shadow;
+	memcpy(v->data, &e, sizeof(e));
+	return state_set(v, CORBEL_STATE_EVENTS, sizeof(e));
+}
+
+static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
+{
+	const struct corbel_translation *found = (void *)v->data;
+	struct kvm_translation t;
+	long r;
+
+	if (copy_from_user(&t, arg, sizeof(t)))
+		return -EFAULT;
+	*(u64 *)v->data = t.linear_address;
+	r = state_get(v, CORBEL_STATE_TRANSLATE, sizeof(u64));
+	if (r)
+		return r;
+	t.physical_address = found->valid ? found->gpa : ~0ull;
+	t.valid = found->valid;
+	t.writeable = found->writeable;
+	t.usermode = found->usermode;
+	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
+}
+
+static long lapic(struct cb_vcpu *v, void __user *arg, bool set)
+{
+	if (v->vm->irqchip == CB_IRQCHIP_NONE)
+		return -EINVAL;
+	return set ? blob_set(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE) :
+		     blob_get(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE);
+}
+
+long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
+{
+	switch (cmd) {
+	case KVM_GET_REGS:
+		return get_regs(v, arg);
+	case KVM_SET_REGS:
+		return set_regs(v, arg);
+	case KVM_GET_SREGS:
+		return blob_get(v, CORBEL_STATE_SREGS, arg, sizeof(struct kvm_sregs));
+	case KVM_SET_SREGS:
+		return blob_set(v, CORBEL_STATE_SREGS, arg, sizeof(struct kvm_sregs));
+	case KVM_GET_FPU:
+		return get_fpu(v, arg);
+	case KVM_SET_FPU:
+		return set_fpu(v, arg);
+	case KVM_GET_XSAVE:
+		return blob_get(v, CORBEL_STATE_XSAVE, arg, sizeof(struct kvm_xsave));
+	case KVM_SET_XSAVE:
+		return blob_set(v, CORBEL_STATE_XSAVE, arg, sizeof(struct kvm_xsave));
+	case KVM_GET_XCRS:
+		return get_xcrs(v, arg);
+	case KVM_SET_XCRS:
+		return set_xcrs(v, arg);
+	case KVM_GET_MSRS:
+		return msrs(v, arg, false);
+	case KVM_SET_MSRS:
+		return msrs(v, arg, true);
+	case KVM_GET_CPUID2:
+		return get_cpuid(v, arg);
+	case KVM_SET_CPUID2:
+		return set_cpuid(v, arg);
+	case KVM_GET_LAPIC:
+		return lapic(v, arg, false);
+	case KVM_SET_LAPIC:
+		return lapic(v, arg, true);
+	case KVM_GET_VCPU_EVENTS:
+		return blob_get(v, CORBEL_STATE_EVENTS, arg, sizeof(struct kvm_vcpu_events));
+	case KVM_SET_VCPU_EVENTS:
+		return set_events(v, arg);
+	case KVM_GET_DEBUGREGS:
+		return blob_get(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
+	case KVM_SET_DEBUGREGS:
+		return blob_set(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
+	case KVM_GET_MP_STATE:
+		return blob_get(v, CORBEL_STATE_MP, arg, sizeof(u32));
+	case KVM_SET_MP_STATE:
+		return set_mp_state(v, arg);
+	case KVM_GET_TSC_KHZ:
+		return get_tsc_khz(v);
+	case KVM_SET_TSC_KHZ:
+		return set_tsc_khz(v, (unsigned long)arg);
+	case KVM_TRANSLATE:
+		return translate(v, arg);
+	}
+	return -ENOTTY;
+}
+
+/* ---- lists of /dev/kvm, fetched page by page ---- */
+
+#define LIST_MAX 1024u
+
+/* All entries of an HC_SUPPORTED list into *out (kvfree it). Returns their number. */
+static long fetch_list(u32 what, size_t size, void **out)
+{
+	void *page = (void *)__get_free_page(GFP_KERNEL), *all;
+	u32 per_page = PAGE_SIZE / size, n = 0;
+	long r = -ENOMEM;
+
+	all = kvmalloc_array(LIST_MAX, size, GFP_KERNEL);
+	if (!page || !all)
+		goto out;
+	do {
+		r = HC4(SUPPORTED, what, n, cb_phys(page), per_page * size);
+		if (r < 0)
+			goto out;
+		r = min3((u32)r, per_page, LIST_MAX - n);
+		memcpy(all + n * size, page, r * size);
+		n += r;
+	} while (r && n < LIST_MAX);
+	r = n;
+out:
+	free_page((unsigned long)page);
+	if (r < 0) {
+		kvfree(all);
+		all = NULL;
+	}
+	*out = all;
+	return r;
+}
+
+long cb_supported_cpuid(struct kvm_cpuid2 __user *arg)
+{
+	void *list;
+	long n;
+	u32 room;
+
+	if (get_user(room, &arg->nent))
+		return -EFAULT;
+	n = fetch_list(CORBEL_SUPPORTED_CPUID, sizeof(struct kvm_cpuid_entry2), &list);
+	if (n < 0)
+		return n;
+	if (room < n)
+		n = -E2BIG;
+	else if (copy_to_user(arg->entries, list, n * sizeof(struct kvm_cpuid_entry2)) || put_user(n, &arg->nent))
+		n = -EFAULT;
+	kvfree(list);
+	return n < 0 ? n : 0;
+}
+
+long cb_msr_index_list(struct kvm_msr_list __user *arg)
+{
+	void *list;
+	long n, r = 0;
+	u32 room;
+
+	if (get_user(room, &arg->nmsrs))
+		return -EFAULT;
+	n = fetch_list(CORBEL_SUPPORTED_MSRS, sizeof(u32), &list);
+	if (n < 0)
+		return n;
+	/* The number is told even if there is no room. */
+	if (put_user(n, &arg->nmsrs))
+		r = -EFAULT;
+	else if (room < n)
+		r = -E2BIG;
+	else if (copy_to_user(arg->indices, list, n * sizeof(u32)))
+		r = -EFAULT;
+	kvfree(list);
+	return r;
+}

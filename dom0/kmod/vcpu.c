@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vCPU file descriptors: life time, mmap, ioctls. */
+#include "kmod.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+
+static vm_fault_t vcpu_fault(struct vm_fault *vmf)
+{
+	struct cb_vcpu *v = vmf->vma->vm_file->private_data;
+	struct page *page;
+
+	if (vmf->pgoff == 0)
+		page = virt_to_page(v->run);
+	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
+		page = virt_to_page(v->pio);
+	else
+		return VM_FAULT_SIGBUS;
+	get_page(page);
+	vmf->page = page;
+	return 0;
+}
+
+static const struct vm_operations_struct vcpu_vm_ops = {.fault = vcpu_fault};
+
+static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &vcpu_vm_ops;
+	return 0;
+}
+
+static int vcpu_release(struct inode *inode, struct file *file)
+{
+	struct cb_vcpu *v = file->private_data;
+
+	cb_vm_put(v->vm);
+	return 0;
+}
+
+static int set_signal_mask(struct cb_vcpu *v, const struct kvm_signal_mask __user *arg)
+{
+	struct kvm_signal_mask head;
+
+	v->sigmask_set = false;
+	if (!arg)
+		return 0;
+	if (copy_from_user(&head, arg, sizeof(head)))
+		return -EFAULT;
+	if (head.len != sizeof(v->sigmask))
+		return -EINVAL;
+	if (copy_from_user(&v->sigmask, arg->sigset, sizeof(v->sigmask)))
+		return -EFAULT;
+	sigdelsetmask(&v->sigmask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	v->sigmask_set = true;
+	return 0;
+}
+
+static long interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
+{
+	struct kvm_interrupt irq;
+	long r;
+
+	if (copy_from_user(&irq, arg, sizeof(irq)))
+		return -EFAULT;
+	if (irq.irq > 255)
+		return -EINVAL;
+	switch (v->vm->irqchip) {
+	case CB_IRQCHIP_FULL:
+		return -ENXIO;
+	case CB_IRQCHIP_SPLIT: /* user space is the PIC: the vector is fetched by CORBEL_EXIT_INTA */
+		if (v->extint >= 0)
+			return -EEXIST;
+		r = HC2(EXTINT, v->id, 1);
+		if (r >= 0)
+			v->extint = irq.irq;
+		break;
+	default:
+		*(u32 *)v->data = irq.irq;
+		r = HC3(VCPU_SET, v->id, CORBEL_STATE_INTERRUPT, sizeof(u32));
+	}
+	return r < 0 ? r : 0;
+}
+
+static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
+{
+	long r;
+
+	if (v->lost)
+		return -EIO;
+	switch (cmd) {
+	case KVM_RUN:
+		return arg ? -EINVAL : cb_vcpu_run(v);
+	case KVM_INTERRUPT:
+		return interrupt(v, (void __user *)arg);
+	case KVM_NMI:
+		r = HC1(NMI, v->id);
+		return r < 0 ? r : 0;
+	case KVM_SET_SIGNAL_MASK:
+		return set_signal_mask(v, (void __user *)arg);
+	}
+	return cb_state_ioctl(v, cmd, (void __user *)arg);
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct cb_vcpu *v = file->private_data;
+	long r;
+
+	if (v->vm->mm != current->mm)
+		return -EIO;
+	if (_IOC_TYPE(cmd) != KVMIO)
+		return -ENOTTY;
+	if (mutex_lock_killable(&v->mutex))
+		return -EINTR;
+	r = vcpu_ioctl_locked(v, cmd, arg);
+	mutex_unlock(&v->mutex);
+	return r;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.release = vcpu_release,
+	.unlocked_ioctl = vcpu_ioctl,
+	.mmap = vcpu_mmap,
+	.llseek = noop_llseek,
+};
+
+static void vcpu_free(struct cb_vcpu *v)
+{
+	if (v->page)
+		memunmap(v->page);
+	free_page((unsigned long)v->run);
+	free_page((unsigned long)v->pio);
+	free_page((unsigned long)v->maps);
+	kfree_rcu(v, rcu);
+}
+
+bool cb_vcpu_destroy(struct cb_vcpu *v)
+{
+	long r = -EIO;
+
+	if (!cb_vcpu_stop(v))
+		r = HC1(VCPU_DESTROY, v->id);
+	cb_event_del_vcpu(v);
+	if (r < 0)
+		pr_err("vCPU %u could not be destroyed (%ld)\n", v->id, r);
+	vcpu_free(v);
+	return r >= 0;
+}
+
+static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
+{
+	struct cb_vcpu *v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+
+	if (!v)
+		return NULL;
+	v->vm = vm;
+	v->apic_id = apic_id;
+	v->extint = -1;
+	mutex_init(&v->mutex);
+	init_waitqueue_head(&v->wait);
+	v->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->pio = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->maps = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v->run || !v->pio || !v->maps) {
+		vcpu_free(v);
+		return NULL;
+	}
+	return v;
+}
+
+/* The hypervisor's half. */
+static int vcpu_realize(struct cb_vcpu *v)
+{
+	long id, pa;
+	int r;
+
+	r = cb_vm_realize(v->vm);
+	if (r)
+		return r;
+	id = HC2(VCPU_CREATE, v->vm->id, v->apic_id);
+	if (id < 0)
+		return id;
+	if (id >= CORBEL_MAX_VCPUS)
+		return -EIO;
+	pa = HC1(VCPU_PAGE, id);
+	if (pa > 0)
+		v->page = memremap(pa, 2 * PAGE_SIZE, MEMREMAP_WB);
+	if (!v->page) {
+		HC1(VCPU_DESTROY, id);
+		return pa < 0 ? pa : -ENOMEM;
+	}
+	v->data = (u8 *)v->page + PAGE_SIZE;
+	v->id = id;
+	cb_event_add_vcpu(v);
+	return 0;
+}
+
+static int vcpu_check_new(const struct cb_vm *vm, u32 apic_id)
+{
+	u32 i;
+
+	if (vm->vcpus == CB_MAX_VCPUS)
+		return -EINVAL;
+	for (i = 0; i < vm->vcpus; i++)
+		if (vm->vcpu[i]->apic_id == apic_id)
+			return -EEXIST;
+	return 0;
+}
+
+int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
+{
+	struct cb_vcpu *v;
+	char name[24];
+	int fd, r;
+
+	if (apic_id >= CB_MAX_VCPU_ID)
+		return -EINVAL;
+	v = vcpu_alloc(vm, apic_id);
+	if (!v)
+		return -ENOMEM;
+	mutex_lock(&vm->lock);
+	r = vcpu_check_new(vm, apic_id);
+	if (!r)
+		r = vcpu_realize(v);
+	if (r) {
+		mutex_unlock(&vm->lock);
+		vcpu_free(v);
+		return r;
+	}
+	/* From here on it belongs to the VM and goes with it, even if there is no fd left for it. */
+	vm->vcpu[vm->vcpus] = v;
+	smp_store_release(&vm->vcpus, vm->vcpus + 1);
+	cb_irqchip_realize(vm);
+	mutex_unlock(&vm->lock);
+
+	refcount_inc(&vm->users);
+	snprintf(name, sizeof(name), "kvm-vcpu:%u", apic_id);
+	fd = anon_inode_getfd(name, &vcpu_fops, v, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		cb_vm_put(vm);
+	return fd;
+}

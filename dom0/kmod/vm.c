@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* VM file descriptors: life time and ioctls. */
+#include "kmod.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/ktime.h>
+#include <linux/sched/mm.h>
+
+/*
+ * KVM lets user space decide after KVM_CREATE_VM whether there are LAPICs, the hypervisor wants to know at creation: so its
+ * VM is made with the first vCPU, and what was asked for before is handed on then.
+ */
+int cb_vm_realize(struct cb_vm *vm)
+{
+	struct corbel_vm_create *c;
+	char comm[TASK_COMM_LEN];
+	long id;
+	int r;
+
+	if (vm->id)
+		return 0;
+	c = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!c)
+		return -ENOMEM;
+	get_task_comm(comm, current->group_leader);
+	strscpy(c->name, comm, sizeof(c->name));
+	c->pid = task_tgid_nr(current);
+	c->flags = vm->irqchip == CB_IRQCHIP_NONE ? 0 : CORBEL_VM_LAPIC;
+	id = HC1(VM_CREATE, cb_phys(c));
+	free_page((unsigned long)c);
+	if (id <= 0)
+		return id < 0 ? id : -EIO;
+	r = HC2(BOOT_CPU, id, vm->boot_apic_id);
+	if (r >= 0)
+		r = HC3(CLOCK, id, 1, ktime_get_boottime_ns() + vm->clock_ns);
+	if (r < 0) {
+		while (HC1(VM_DESTROY, id) == -EAGAIN)
+			cond_resched();
+		return r;
+	}
+	WRITE_ONCE(vm->id, id);
+	return cb_ioeventfd_realize(vm);
+}
+
+static void vm_destroy(struct cb_vm *vm)
+{
+	bool gone = true;
+	long r = 0;
+	u32 i;
+
+	cb_irqchip_exit(vm);
+	cb_ioeventfd_release(vm);
+	cb_mem_exit(vm);
+	for (i = 0; i < vm->vcpus; i++)
+		gone &= cb_vcpu_destroy(vm->vcpu[i]);
+	if (vm->id && gone)
+		while ((r = HC1(VM_DESTROY, vm->id)) == -EAGAIN)
+			cond_resched();
+	if (!gone || r < 0)
+		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n", vm->id, r);
+	mmdrop(vm->mm);
+	kvfree(rcu_dereference_protected(vm->slots, true));
+	kvfree(vm);
+}
+
+void cb_vm_put(struct cb_vm *vm)
+{
+	if (refcount_dec_and_test(&vm->users))
+		vm_destroy(vm);
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	struct cb_vm *vm = file->private_data;
+
+	cb_irqfd_release(vm);
+	cb_vm_put(vm);
+	return 0;
+}
+
+static int get_clock(struct cb_vm *vm, struct kvm_clock_data __user *arg)
+{
+	struct kvm_clock_data c = {.flags = KVM_CLOCK_TSC_STABLE};
+	s64 ns;
+
+	mutex_lock(&vm->lock);
+	ns = vm->id ? HC3(CLOCK, vm->id, 0, 0) : ktime_get_boottime_ns() + vm->clock_ns;
+	mutex_unlock(&vm->lock);
+	if (ns < 0)
+		return ns;
+	c.clock = ns;
+	return copy_to_user(arg, &c, sizeof(c)) ? -EFAULT : 0;
+}
+
+static int set_clock(struct cb_vm *vm, const struct kvm_clock_data __user *arg)
+{
+	struct kvm_clock_data c;
+	int r = 0;
+
+	if (copy_from_user(&c, arg, sizeof(c)))
+		return -EFAULT;
+	if ((c.flags & ~KVM_CLOCK_TSC_STABLE) || (s64)c.clock < 0)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (vm->id)
+		r = HC3(CLOCK, vm->id, 1, c.clock);
+	else
+		vm->clock_ns = c.clock - ktime_get_boottime_ns();
+	mutex_unlock(&vm->lock);
+	return r < 0 ? r : 0;
+}
+
+static int set_boot_cpu(struct cb_vm *vm, unsigned long apic_id)
+{
+	int r = -EBUSY;
+
+	if (apic_id >= CB_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!vm->id) {
+		vm->boot_apic_id = apic_id;
+		r = 0;
+	}
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, arg, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags || cap.cap != KVM_CAP_SPLIT_IRQCHIP)
+		return -EINVAL;
+	if (cap.args[0] > CB_MAX_ROUTES)
+		return -EINVAL;
+	return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+}
+
+static int irq_line(struct cb_vm *vm, struct kvm_irq_level __user *arg, bool status)
+{
+	struct kvm_irq_level l;
+
+	if (copy_from_user(&l, arg, sizeof(l)))
+		return -EFAULT;
+	if (vm->irqchip == CB_IRQCHIP_NONE)
+		return -ENXIO;
+	l.status = cb_irq_set(vm, CB_SRC_USER, l.irq, l.level);
+	if (status && copy_to_user(arg, &l, sizeof(l)))
+		return -EFAULT;
+	return 0;
+}
+
+static int set_routing(struct cb_vm *vm, const struct kvm_irq_routing __user *arg)
+{
+	struct kvm_irq_routing_entry *e = NULL;
+	struct kvm_irq_routing head;
+	int r;
+
+	if (copy_from_user(&head, arg, sizeof(head)))
+		return -EFAULT;
+	if (vm->irqchip == CB_IRQCHIP_NONE || head.flags || head.nr > CB_MAX_ROUTES)
+		return -EINVAL;
+	if (head.nr) {
+		e = vmemdup_user(arg->entries, array_size(sizeof(*e), head.nr));
+		if (IS_ERR(e))
+			return PTR_ERR(e);
+	}
+	r = cb_irq_set_routing(vm, e, head.nr);
+	kvfree(e);
+	return r;
+}
+
+static int signal_msi(struct cb_vm *vm, const struct kvm_msi __user *arg)
+{
+	struct kvm_msi m;
+
+	if (copy_from_user(&m, arg, sizeof(m)))
+		return -EFAULT;
+	if (vm->irqchip == CB_IRQCHIP_NONE || m.flags)
+		return -EINVAL;
+	return cb_irq_msi(vm, (u64)m.address_hi << 32 | m.address_lo, m.data);
+}
+
+/* 512 bytes of chip state do not belong on the stack. */
+static int irqchip_state(struct cb_vm *vm, struct kvm_irqchip __user *arg, bool set)
+{
+	struct kvm_irqchip *chip = memdup_user(arg, sizeof(*chip));
+	int r = -ENXIO;
+
+	if (IS_ERR(chip))
+		return PTR_ERR(chip);
+	if (vm->irqchip == CB_IRQCHIP_FULL)
+		r = set ? cb_irqchip_set(vm, chip) : cb_irqchip_get(vm, chip);
+	if (!r && !set && copy_to_user(arg, chip, sizeof(*chip)))
+		r = -EFAULT;
+	kfree(chip);
+	return r;
+}
+
+/* KVM_{GET,SET}_PIT know no flags, KVM_{GET,SET}_PIT2 do; the channels come first in both. */
+static int pit_state(struct cb_vm *vm, void __user *arg, bool set, size_t len)
+{
+	struct kvm_pit_state2 s = {};
+
+	if (set && copy_from_user(&s, arg, len))
+		return -EFAULT;
+	if (!smp_load_acquire(&vm->pit))
+		return -ENXIO;
+	if (set)
+		return cb_pit_set(vm->pit, &s);
+	cb_pit_get(vm->pit, &s);
+	return copy_to_user(arg, &s, len) ? -EFAULT : 0;
+}
+
+static int create_pit(struct cb_vm *vm, const struct kvm_pit_config __user *arg)
+{
+	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
+
+	if (arg && copy_from_user(&c, arg, sizeof(c)))
+		return -EFAULT;
+	return cb_pit_create(vm, c.flags);
+}
+
+static int reinject_control(struct cb_vm *vm, const struct kvm_reinject_control __user *arg)
+{
+	struct kvm_reinject_control c;
+
+	if (copy_from_user(&c, arg, sizeof(c)))
+		return -EFAULT;
+	if (!smp_load_acquire(&vm->pit))
+		return -ENXIO;
+	cb_pit_reinject(vm->pit, c.pit_reinject);
+	return 0;
+}
+
+static long vm_irq_ioctl(struct cb_vm *vm, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+	struct kvm_irqfd irqfd;
+	struct kvm_ioeventfd ioeventfd;
+
+	switch (cmd) {
+	case KVM_CREATE_IRQCHIP:
+		return cb_irqchip_create(vm, CB_IRQCHIP_FULL, 0);
+	case KVM_GET_IRQCHIP:
+		return irqchip_state(vm, argp, false);
+	case KVM_SET_IRQCHIP:
+		return irqchip_state(vm, argp, true);
+	case KVM_IRQ_LINE:
+		return irq_line(vm, argp, false);
+	case KVM_IRQ_LINE_STATUS:
+		return irq_line(vm, argp, true);
+	case KVM_SET_GSI_ROUTING:
+		return set_routing(vm, argp);
+	case KVM_SIGNAL_MSI:
+		return signal_msi(vm, argp);
+	case KVM_IRQFD:
+		return copy_from_user(&irqfd, argp, sizeof(irqfd)) ? -EFAULT : cb_irqfd(vm, &irqfd);
+	case KVM_IOEVENTFD:
+		return copy_from_user(&ioeventfd, argp, sizeof(ioeventfd)) ? -EFAULT : cb_ioeventfd(vm, &ioeventfd);
+	case KVM_CREATE_PIT:
+		return create_pit(vm, NULL);
+	case KVM_CREATE_PIT2:
+		return create_pit(vm, argp);
+	case KVM_GET_PIT:
+		return pit_state(vm, argp, false, sizeof(struct kvm_pit_state));
+	case KVM_SET_PIT:
+		return pit_state(vm, argp, true, sizeof(struct kvm_pit_state));
+	case KVM_GET_PIT2:
+		return pit_state(vm, argp, false, sizeof(struct kvm_pit_state2));
+	case KVM_SET_PIT2:
+		return pit_state(vm, argp, true, sizeof(struct kvm_pit_state2));
+	case KVM_REINJECT_CONTROL:
+		return reinject_control(vm, argp);
+	}
+	return -ENOTTY;
+}
+
+static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct cb_vm *vm = file->private_data;
+	void __user *argp = (void __user *)arg;
+	struct kvm_userspace_memory_region region;
+	struct kvm_dirty_log log;
+	u64 addr;
+
+	if (vm->mm != current->mm)
+		return -EIO;
+	switch (cmd) {
+	case KVM_CHECK_EXTENSION:
+		return cb_check_extension(vm, arg);
+	case KVM_CREATE_VCPU:
+		return cb_vcpu_create(vm, arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return copy_from_user(&region, argp, sizeof(region)) ? -EFAULT : cb_mem_set_region(vm, &region);
+	case KVM_GET_DIRTY_LOG:
+		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT : cb_mem_dirty_log(vm, &log);
+	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
+		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return copy_from_user(&addr, argp, sizeof(addr)) ? -EFAULT : vm->vcpus ? -EINVAL : 0;
+	case KVM_SET_BOOT_CPU_ID:
+		return set_boot_cpu(vm, arg);
+	case KVM_GET_CLOCK:
+		return get_clock(vm, argp);
+	case KVM_SET_CLOCK:
+		return set_clock(vm, argp);
+	case KVM_ENABLE_CAP:
+		return enable_cap(vm, argp);
+	case KVM_GET_NR_MMU_PAGES: /* no shadow page tables */
+		return 0;
+	}
+	return vm_irq_ioctl(vm, cmd, arg);
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.unlocked_ioctl = vm_ioctl,
+	.llseek = noop_llseek,
+};
+
+int cb_vm_create(unsigned long type)
+{
+	struct cb_vm *vm;
+	int r;
+
+	if (type)
+		return -EINVAL;
+	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return -ENOMEM;
+	refcount_set(&vm->users, 1);
+	mutex_init(&vm->lock);
+	vm->clock_ns = -(s64)ktime_get_boottime_ns();
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	INIT_LIST_HEAD(&vm->ioeventfds);
+	cb_irqchip_init(vm);
+	r = cb_mem_init(vm);
+	if (r) {
+		mmdrop(vm->mm);
+		kvfree(vm);
+		return r;
+	}
+	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (r < 0)
+		cb_vm_put(vm);
+	return r;
+}
