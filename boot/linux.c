@@ -287,10 +287,10 @@ const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
 				    "the second module is not an initrd (cpio or a compressed one) or is damaged; install it again";
 		if (n < sizeof(h) || !get_hex(h + CPIO_SIZE, &data) || !get_hex(h + CPIO_NAME, &name))
 			return "the initrd is damaged; install it again and check the boot medium";
-		at = ALIGN_UP(at + CPIO_HEADER + name, 4);
-		if (at > size || data > size - at)
+		at += CPIO_HEADER + name;
+		if (at > size || (data && data > size - MIN(ALIGN_UP(at, 4), size)))
 			return "the initrd is cut off; install it again and check the boot medium";
-		at = ALIGN_UP(at + data, 4);
+		at = ALIGN_UP(ALIGN_UP(at, 4) + data, 4);
 	}
 	return NULL;
 }
@@ -335,9 +335,10 @@ static const char *place_kernel(const struct boot_info *bi, const struct linux_k
 	if (!k->relocatable)
 		return k->elf ? "the place an ELF kernel is linked at is not free; use the distribution's vmlinuz, which can be moved" :
 				"the place the dom0 kernel must be loaded at is not free; use a relocatable kernel";
-	p->load = memmap_find_low(&p->map, k->size, k->align, 16 * MIB, BELOW_4G, modules, bi->module_count);
+	/* Not lower: a kernel loaded below the address it prefers unpacks itself there all the same. */
+	p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, modules, bi->module_count);
 	if (!p->load)
-		p->load = memmap_find_low(&p->map, k->size, k->align, MIB, BELOW_4G, NULL, 0);
+		p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, NULL, 0);
 	return p->load ? NULL : "not enough memory below 4 GiB to load the dom0 kernel; give the machine or dom0_mem= more";
 }
 
