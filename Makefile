@@ -51,6 +51,8 @@ hv: $(BUILD)/corbel.elf
 
 -include $(HV_OBJ:.o=.d) $(BUILD)/offsets.d
 
+-include tools/tools.mk
+
 # ---- unit tests: each tests/unit/NAME_test.c names what it links in a comment "links: ..." ----
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
