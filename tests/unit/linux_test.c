@@ -31,13 +31,17 @@ static void bz(void)
 static void test_bzimage(void)
 {
 	bz();
-	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && !k.elf && k.load == 16 * MIB && k.size == 40 * MIB && k.relocatable &&
-		      k.align == 2 * MIB && k.entry == 0x200 && k.initrd_end == 2 * GIB && k.cmdline_max == 2047,
+	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && !k.elf && k.load == 16 * MIB && k.size == 40 * MIB &&
+		  k.relocatable && k.align == 2 * MIB && k.entry == 0x200 && k.initrd_end == 2 * GIB &&
+		  k.cmdline_max == 2047,
 	      "a bzImage's header is read");
-	CHECK(k.segment_count == 1 && k.segment[0].offset == BZ_SETUP_BYTES && k.segment[0].file_size == 8 * MIB - BZ_SETUP_BYTES, "its body follows the setup code");
+	CHECK(k.segment_count == 1 && k.segment[0].offset == BZ_SETUP_BYTES &&
+		  k.segment[0].file_size == 8 * MIB - BZ_SETUP_BYTES,
+	      "its body follows the setup code");
 	head[0x1f1] = 0;
 	le(head + 0x1f4, 1000, 4);
-	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && k.segment[0].offset == 5 * 512, "0 setup sectors mean 4");
+	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && k.segment[0].offset == 5 * 512,
+	      "0 setup sectors mean 4");
 	bz();
 	le(head + 0x206, 0x20b, 2);
 	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "64-bit"), "protocol 2.11 is refused");
@@ -55,18 +59,19 @@ static void test_bzimage(void)
 	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"), "a header that is too short is refused");
 	bz();
 	le(head + 0x230, 0x300000, 4);
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"), "an alignment that is no power of two is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"),
+	      "an alignment that is no power of two is refused");
 	memset(head, 'A', sizeof(head));
 	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "not a Linux kernel"), "text is refused");
 	CHECK(linux_parse(head, 0, 0, &k), "nothing is refused");
 }
 
 static const struct elf_part parts[] = {
-	{0x200000, 0xffffffff81000000, 16 * MIB, 5 * MIB, 5 * MIB},
-	{0x800000, 0xffffffff82000000, 32 * MIB, MIB, MIB},
-	{0, 0, 0, 0, 0}, /* a note */
-	{0xa00000, 0, 33 * MIB, 0x1000, 0x2000},
-	{0xb00000, 0xffffffff82200000, 34 * MIB, MIB, 6 * MIB},
+    {0x200000, 0xffffffff81000000, 16 * MIB, 5 * MIB, 5 * MIB},
+    {0x800000, 0xffffffff82000000, 32 * MIB, MIB, MIB},
+    {0, 0, 0, 0, 0}, /* a note */
+    {0xa00000, 0, 33 * MIB, 0x1000, 0x2000},
+    {0xb00000, 0xffffffff82200000, 34 * MIB, MIB, 6 * MIB},
 };
 
 static void test_elf(void)
@@ -74,11 +79,13 @@ static void test_elf(void)
 	struct elf_part bad[5];
 
 	make_elf(head, 16 * MIB + 0x80, parts, 5);
-	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.elf && k.load == 16 * MIB && k.size == 24 * MIB && !k.relocatable &&
-		      k.entry == 0x80 && k.segment_count == 4,
+	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.elf && k.load == 16 * MIB && k.size == 24 * MIB &&
+		  !k.relocatable && k.entry == 0x80 && k.segment_count == 4,
 	      "an ELF kernel's segments are read");
-	CHECK(k.segment[3].dest == 18 * MIB && k.segment[3].mem_size == 6 * MIB && k.segment[3].file_size == MIB, "their places are relative to the first");
-	CHECK(!memcmp(k.setup + 0x202, "HdrS", 4) && k.setup[0x1ff] == 0xaa && k.setup[0x207] == 2, "a setup header is made up");
+	CHECK(k.segment[3].dest == 18 * MIB && k.segment[3].mem_size == 6 * MIB && k.segment[3].file_size == MIB,
+	      "their places are relative to the first");
+	CHECK(!memcmp(k.setup + 0x202, "HdrS", 4) && k.setup[0x1ff] == 0xaa && k.setup[0x207] == 2,
+	      "a setup header is made up");
 	make_elf(head, 0xffffffff81000080, parts, 5);
 	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.entry == 0x80, "a virtual entry point is converted");
 	make_elf(head, 0xffffffff91000080, parts, 5);
@@ -91,7 +98,8 @@ static void test_elf(void)
 	CHECK(linux_parse(head, sizeof(head), 0xc00000, &k), "one without segments is refused");
 	make_elf(head, 16 * MIB, parts, 5);
 	le(head + 56, 0xffff, 2);
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"), "program headers beyond the file's start are refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"),
+	      "program headers beyond the file's start are refused");
 	le(head + 56, 5, 2);
 	le(head + 32, ~0ull - 8, 8);
 	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"), "a wild header offset is refused");
@@ -106,7 +114,8 @@ static void test_elf(void)
 	memcpy(bad, parts, sizeof(bad));
 	bad[1].file_size = 2 * MIB;
 	make_elf(head, 16 * MIB, bad, 5);
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"), "more bytes in the file than in memory are refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"),
+	      "more bytes in the file than in memory are refused");
 }
 
 static void test_random_heads(void)
@@ -123,7 +132,8 @@ static void test_random_heads(void)
 		else
 			make_elf(head, 16 * MIB, parts, 5);
 		for (u32 flips = 1 + (u32)rand() % 4; flips; flips--)
-			head[i % 2 ? 0x1f0 + rand() % 0xa0 : rand() % 400] = (u8)(rand() % 2 ? rand() : 0xff * (rand() % 2));
+			head[i % 2 ? 0x1f0 + rand() % 0xa0 : rand() % 400] =
+			    (u8)(rand() % 2 ? rand() : 0xff * (rand() % 2));
 		if (rand() % 8 == 0)
 			size = (u64)rand() % 5000;
 		copy = malloc(MIN(size, sizeof(head)) + 1);
@@ -133,10 +143,14 @@ static void test_random_heads(void)
 			for (u32 s = 0; s < k.segment_count; s++) {
 				const struct linux_segment *g = &k.segment[s];
 
-				CHECK_QUIET(g->offset <= size && g->file_size <= size - g->offset, "segments lie in the file");
-				CHECK_QUIET(g->file_size <= g->mem_size && g->dest <= k.size && g->mem_size <= k.size - g->dest, "and in the memory asked for");
+				CHECK_QUIET(g->offset <= size && g->file_size <= size - g->offset,
+					    "segments lie in the file");
+				CHECK_QUIET(g->file_size <= g->mem_size && g->dest <= k.size &&
+						g->mem_size <= k.size - g->dest,
+					    "and in the memory asked for");
 			}
-			CHECK_QUIET(k.load < BIT(32) && k.size <= BIT(32) && k.entry <= k.size, "what is accepted is sane");
+			CHECK_QUIET(k.load < BIT(32) && k.size <= BIT(32) && k.entry <= k.size,
+				    "what is accepted is sane");
 		}
 		free(copy);
 	}
@@ -162,8 +176,8 @@ static u32 add_file(u32 at, const char *name, u32 size)
 {
 	char h[200];
 
-	snprintf(h, sizeof(h), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, 0100644, 0, 0, 1, 0, size, 0, 0, 0, 0,
-		 (u32)strlen(name) + 1, 0);
+	snprintf(h, sizeof(h), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, 0100644, 0, 0, 1, 0,
+		 size, 0, 0, 0, 0, (u32)strlen(name) + 1, 0);
 	memcpy(initrd + at, h, 110);
 	strcpy((char *)initrd + at + 110, name);
 	at = ALIGN_UP(at + 110 + (u32)strlen(name) + 1, 4u);
@@ -173,7 +187,8 @@ static u32 add_file(u32 at, const char *name, u32 size)
 
 static void test_initrd(void)
 {
-	static const char *const magics[] = {"\037\213\010", "BZh9", "\3757zXZ", "\211LZO", "\002!L\030", "\050\265\057\375", "\135"};
+	static const char *const magics[] = {"\037\213\010",	 "BZh9", "\3757zXZ", "\211LZO", "\002!L\030",
+					     "\050\265\057\375", "\135"};
 	u32 end, body, second;
 
 	for (u32 i = 0; i < ARRAY_SIZE(magics); i++) {
@@ -193,7 +208,8 @@ static void test_initrd(void)
 	CHECK(!check(end) && !check(1024), "a cpio archive is fine, with padding too");
 	/* Where one file ends and the next begins nothing is missing that could be seen. */
 	for (u32 size = 1; size < end; size++)
-		CHECK_QUIET(!check(size) == (size == body || (size > second - 4 && size <= second) || size > end - 4), "an archive cut to %u bytes", size);
+		CHECK_QUIET(!check(size) == (size == body || (size > second - 4 && size <= second) || size > end - 4),
+			    "an archive cut to %u bytes", size);
 	CHECK(says(check(body + 20), "damaged") && says(check(body - 50), "cut off"), "an archive cut off is refused");
 	memcpy(initrd + 1024, "\037\213\010", 3);
 	CHECK(!check(2048), "microcode in front of a compressed archive is fine");
@@ -231,11 +247,16 @@ static void machine(u64 ram)
 static void test_plan(void)
 {
 	machine(512 * MIB);
-	CHECK(!linux_plan(&bi, &k, &plan) && plan.load == 16 * MIB && plan.kernel_from == 0x242000, "the kernel goes where it prefers");
-	CHECK(plan.initrd >= 56 * MIB && plan.initrd + plan.initrd_size <= bi.pool_start && plan.initrd_size == 0x2000800 - 0xb00000, "the initrd makes room");
-	CHECK(plan.block >= 0x10000 && plan.block + LINUX_BLOCK_SIZE <= 0x80000 && plan.rsdp == 0x9000, "boot data lies in low memory");
-	CHECK(memmap_is(&plan.map, MIB, 2 * MIB, MEM_RESERVED) && memmap_is(&plan.map, bi.pool_start, bi.pool_end, MEM_RESERVED) &&
-		      memmap_is(&plan.map, 0x8000, 0xa000, MEM_RESERVED),
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load == 16 * MIB && plan.kernel_from == 0x242000,
+	      "the kernel goes where it prefers");
+	CHECK(plan.initrd >= 56 * MIB && plan.initrd + plan.initrd_size <= bi.pool_start &&
+		  plan.initrd_size == 0x2000800 - 0xb00000,
+	      "the initrd makes room");
+	CHECK(plan.block >= 0x10000 && plan.block + LINUX_BLOCK_SIZE <= 0x80000 && plan.rsdp == 0x9000,
+	      "boot data lies in low memory");
+	CHECK(memmap_is(&plan.map, MIB, 2 * MIB, MEM_RESERVED) &&
+		  memmap_is(&plan.map, bi.pool_start, bi.pool_end, MEM_RESERVED) &&
+		  memmap_is(&plan.map, 0x8000, 0xa000, MEM_RESERVED),
 	      "dom0's map has image, pool, low page and RSDP reserved");
 	machine(512 * MIB);
 	bi.module[1].start = 100 * MIB;
@@ -248,7 +269,8 @@ static void test_plan(void)
 
 	machine(512 * MIB);
 	memmap_set(&bi.map, 20 * MIB, 21 * MIB, MEM_NVS);
-	CHECK(!linux_plan(&bi, &k, &plan) && plan.load >= 21 * MIB && IS_ALIGNED(plan.load, 2 * MIB), "a relocatable kernel gives way");
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load >= 21 * MIB && IS_ALIGNED(plan.load, 2 * MIB),
+	      "a relocatable kernel gives way");
 	k.relocatable = false;
 	CHECK(says(linux_plan(&bi, &k, &plan), "not free"), "one that is not relocatable is refused");
 	k.elf = true;
@@ -256,8 +278,11 @@ static void test_plan(void)
 
 	machine(512 * MIB);
 	bi.opt.dom0_mem = 128 * MIB;
-	CHECK(!linux_plan(&bi, &k, &plan) && memmap_bytes(&plan.map, MEM_RAM) <= 128 * MIB && memmap_bytes(&plan.map, MEM_RAM) > 127 * MIB, "dom0_mem= limits its RAM");
-	CHECK(memmap_is(&plan.map, 200 * MIB, 300 * MIB, MEM_RESERVED) && plan.initrd + plan.initrd_size <= 130 * MIB, "the rest is reserved and not used");
+	CHECK(!linux_plan(&bi, &k, &plan) && memmap_bytes(&plan.map, MEM_RAM) <= 128 * MIB &&
+		  memmap_bytes(&plan.map, MEM_RAM) > 127 * MIB,
+	      "dom0_mem= limits its RAM");
+	CHECK(memmap_is(&plan.map, 200 * MIB, 300 * MIB, MEM_RESERVED) && plan.initrd + plan.initrd_size <= 130 * MIB,
+	      "the rest is reserved and not used");
 	bi.opt.dom0_mem = 40 * MIB;
 	CHECK(says(linux_plan(&bi, &k, &plan), "dom0_mem="), "too small a dom0_mem= is refused");
 	machine(512 * MIB);
@@ -307,27 +332,44 @@ static void test_block(void)
 	strcpy(bi.module[0].cmdline, "root=/dev/vda1 quiet");
 	linux_plan(&bi, &k, &plan);
 	linux_build(&bi, &k, &plan, block);
-	CHECK(word(0x202, 4) == 0x53726448 && block[0x210] == 0xff && block[0x211] == 1 && word(0x250, 8) == 0 && word(0x258, 8) == 16 * MIB && !block[0x1ef],
+	CHECK(word(0x202, 4) == 0x53726448 && block[0x210] == 0xff && block[0x211] == 1 && word(0x250, 8) == 0 &&
+		  word(0x258, 8) == 16 * MIB && !block[0x1ef],
 	      "the setup header is copied, loader's fields are set");
-	CHECK(word(0x218, 4) == plan.initrd && word(0x21c, 4) == plan.initrd_size && word(0x70, 8) == plan.rsdp && word(0x214, 4) == plan.load, "initrd, RSDP, load address");
-	CHECK(word(0x228, 4) == plan.block + LINUX_BLOCK_CMDLINE && !strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root=/dev/vda1 quiet"), "command line");
+	CHECK(word(0x218, 4) == plan.initrd && word(0x21c, 4) == plan.initrd_size && word(0x70, 8) == plan.rsdp &&
+		  word(0x214, 4) == plan.load,
+	      "initrd, RSDP, load address");
+	CHECK(word(0x228, 4) == plan.block + LINUX_BLOCK_CMDLINE &&
+		  !strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root=/dev/vda1 quiet"),
+	      "command line");
 	CHECK(block[0x1e8] == plan.map.count, "e820 has all ranges");
 	for (u32 i = 0; i < block[0x1e8]; i++)
 		if (word(0x2d0 + i * 20 + 16, 4) == MEM_RAM)
 			sum += word(0x2d0 + i * 20 + 8, 8);
 	CHECK(sum == memmap_bytes(&plan.map, MEM_RAM), "with their kinds and sizes");
-	CHECK(walk(0) == 0 && walk(16 * MIB + 5) == 16 * MIB + 5 && walk(0xffffffff) == 0xffffffff && walk(BIT(32)) == ~0ull, "the tables map the first 4 GiB to themselves");
-	CHECK(word(LINUX_BLOCK_GDT + 0x10, 8) == 0x00af9b000000ffff && word(LINUX_BLOCK_GDT + 0x18, 8) == 0x00cf93000000ffff, "GDT");
-	CHECK(block[0x0f] == 1 && block[0x06] == 3 && block[0x07] == 80 && block[0x0e] == 25, "without a framebuffer: VGA text");
+	CHECK(walk(0) == 0 && walk(16 * MIB + 5) == 16 * MIB + 5 && walk(0xffffffff) == 0xffffffff &&
+		  walk(BIT(32)) == ~0ull,
+	      "the tables map the first 4 GiB to themselves");
+	CHECK(word(LINUX_BLOCK_GDT + 0x10, 8) == 0x00af9b000000ffff &&
+		  word(LINUX_BLOCK_GDT + 0x18, 8) == 0x00cf93000000ffff,
+	      "GDT");
+	CHECK(block[0x0f] == 1 && block[0x06] == 3 && block[0x07] == 80 && block[0x0e] == 25,
+	      "without a framebuffer: VGA text");
 
 	k.cmdline_max = 4;
 	linux_build(&bi, &k, &plan, block);
 	CHECK(!strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root"), "a command line too long for the kernel is cut");
-	bi.fb = (struct boot_framebuffer){.present = true, .addr = 0x1c0000000, .pitch = 4096, .width = 1024, .height = 768, .bpp = 32, .red = {16, 8}};
+	bi.fb = (struct boot_framebuffer){.present = true,
+					  .addr = 0x1c0000000,
+					  .pitch = 4096,
+					  .width = 1024,
+					  .height = 768,
+					  .bpp = 32,
+					  .red = {16, 8}};
 	bi.efi = true;
 	linux_build(&bi, &k, &plan, block);
-	CHECK(block[0x0f] == 0x70 && word(0x18, 4) == 0xc0000000 && word(0x3a, 4) == 1 && word(0x36, 4) == 2 && word(0x1c, 4) == 4096 * 768 && word(0x24, 2) == 4096 &&
-		      word(0x12, 2) == 1024 && block[0x26] == 8 && block[0x27] == 16,
+	CHECK(block[0x0f] == 0x70 && word(0x18, 4) == 0xc0000000 && word(0x3a, 4) == 1 && word(0x36, 4) == 2 &&
+		  word(0x1c, 4) == 4096 * 768 && word(0x24, 2) == 4096 && word(0x12, 2) == 1024 && block[0x26] == 8 &&
+		  block[0x27] == 16,
 	      "an EFI framebuffer, beyond 4 GiB");
 	bi.efi = false;
 	linux_build(&bi, &k, &plan, block);
@@ -344,10 +386,11 @@ static void test_many_ranges(void)
 	CHECK(!linux_plan(&bi, &k, &plan) && plan.map.count > 200, "a long map");
 	linux_build(&bi, &k, &plan, block);
 	next = word(0x250, 8) - plan.block;
-	CHECK(block[0x1e8] == 128 && next == LINUX_BLOCK_E820 && word((u32)next, 8) == 0 && word((u32)next + 8, 4) == 1 &&
-		      word((u32)next + 12, 4) == (plan.map.count - 128) * 20,
+	CHECK(block[0x1e8] == 128 && next == LINUX_BLOCK_E820 && word((u32)next, 8) == 0 &&
+		  word((u32)next + 8, 4) == 1 && word((u32)next + 12, 4) == (plan.map.count - 128) * 20,
 	      "what does not fit boot_params goes into a setup_data node");
-	CHECK(word((u32)next + 16, 8) == plan.map.r[128].start && word((u32)next + 16 + 20 * (plan.map.count - 129) + 16, 4) == plan.map.r[plan.map.count - 1].kind,
+	CHECK(word((u32)next + 16, 8) == plan.map.r[128].start &&
+		  word((u32)next + 16 + 20 * (plan.map.count - 129) + 16, 4) == plan.map.r[plan.map.count - 1].kind,
 	      "without a gap");
 }
 
