@@ -4,10 +4,23 @@
 BUILD   := build
 CC      ?= gcc
 NASM    := nasm
-PYTHON  := python3
+PYTHON  := /usr/bin/python3
 VERSION := 0.1
 
 .DEFAULT_GOAL := all
+
+# ---- packages: what is missing of dom0/packages is installed before anything else is built. deps.mk also tells the kernel
+# versions (KVER_*, KPKG_*); the check costs half a second and is repeated when packages were installed or removed.
+ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/deps.mk
+endif
+$(BUILD)/deps.mk: dom0/packages dom0/deps $(wildcard /var/lib/dpkg/status)
+	@dom0/deps dom0/packages $@
+
+.PHONY: all deps
+all: hv hv-clang kmod tool image
+deps: $(BUILD)/deps.mk
+	@echo "deps: everything in dom0/packages is installed"
 
 # ---- the hypervisor ----
 HV_C   := $(sort $(wildcard boot/*.c hv/*.c hv/*/*.c))
@@ -49,9 +62,17 @@ $(BUILD)/corbel.elf: $(HV_OBJ) linker.ld tools/symtab.py
 .PHONY: hv
 hv: $(BUILD)/corbel.elf
 
--include $(HV_OBJ:.o=.d) $(BUILD)/offsets.d
+# The same sources by the other compiler, for its warnings.
+CLANG_OBJ := $(HV_C:%.c=$(BUILD)/clang/%.o)
 
--include tools/tools.mk
+$(BUILD)/clang/%.o: %.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	clang $(HV_CFLAGS) -MMD -MP -c -o $@ $<
+
+.PHONY: hv-clang
+hv-clang: $(CLANG_OBJ)
+
+-include $(HV_OBJ:.o=.d) $(BUILD)/offsets.d $(CLANG_OBJ:.o=.d)
 
 # ---- unit tests: each tests/unit/NAME_test.c names what it links in a comment "links: ..." ----
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
@@ -78,6 +99,94 @@ fuzz:
 	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
 
 -include dom0/kmod/kmod.mk
+-include tools/tools.mk
+ifndef TOOL_C
+.PHONY: tool
+tool:
+endif
+
+# ---- Debian's kernels, unpacked from their packages ----
+define kernel_rule
+VMLINUX_$(1) := $(BUILD)/kernel/$(KVER_$(1))/vmlinux
+VMLINUZ_$(1) := $(BUILD)/kernel/$(KVER_$(1))/vmlinuz
+$$(VMLINUX_$(1)): dom0/kernel
+	@mkdir -p $(BUILD)/kernel
+	dom0/kernel $(KVER_$(1)) $(KPKG_$(1)) $$(@D)
+$$(VMLINUZ_$(1)): $$(VMLINUX_$(1)) ;
+endef
+$(foreach f,cloud amd64,$(eval $(call kernel_rule,$(f))))
+
+.PHONY: kernel
+kernel: $(VMLINUX_cloud) $(VMLINUX_amd64)
+
+# ---- images: the demo guest, dom0 with it inside, and what only tests need ----
+MKIMAGE     := dom0/mkimage
+MKIMAGE_SRC := dom0/mkimage dom0/modules
+BASE_DIRS   := --dir /proc --dir /sys --dir /dev --dir /run --dir /tmp --dir /root --dir /mnt --dir /var/lib/misc
+QEMU_DATA   := /usr/share/qemu
+IMG         := $(BUILD)/dom0
+
+$(IMG)/demo.img: $(MKIMAGE_SRC) $(shell find dom0/demo -type f) $(VMLINUX_cloud)
+	@mkdir -p $(@D)
+	$(MKIMAGE) --files dom0/demo --busybox $(BASE_DIRS) --modules $(dir $(VMLINUX_cloud)) $(KVER_cloud) dom0/modules demo \
+		--compress lz4 -o $@
+
+$(IMG)/demo-disk.img:
+	@mkdir -p $(@D)
+	mke2fs -q -F -t ext2 -L demo $@ 4M
+
+DOM0_FILES = --files dom0/image --busybox $(BASE_DIRS) \
+	--program /usr/bin/qemu-system-x86_64-microvm --add $(QEMU_DATA)/bios-microvm.bin=$(QEMU_DATA)/bios-microvm.bin \
+	--add $(QEMU_DATA)/linuxboot_dma.bin=$(QEMU_DATA)/linuxboot_dma.bin --add $(QEMU_DATA)/pvh.bin=$(QEMU_DATA)/pvh.bin \
+	--add /usr/share/corbel/demo/vmlinux=$(VMLINUX_cloud) --add /usr/share/corbel/demo/initrd=$(IMG)/demo.img \
+	--add /usr/share/corbel/demo/disk.img=$(IMG)/demo-disk.img $(if $(TOOL_C),--program /usr/bin/corbel=$(BUILD)/corbel)
+
+define initrd_rule
+$(IMG)/initrd-$(1).img: $(MKIMAGE_SRC) $(shell find dom0/image -type f) $(VMLINUX_$(1)) $(VMLINUX_cloud) $(IMG)/demo.img $(IMG)/demo-disk.img \
+		$(if $(TOOL_C),$(BUILD)/corbel) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko
+	$(MKIMAGE) $$(DOM0_FILES) --modules $$(dir $$(VMLINUX_$(1))) $(KVER_$(1)) dom0/modules $(1) \
+		--module $(KVER_$(1)) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko --compress lz4 -o $$@
+endef
+$(foreach f,cloud amd64,$(eval $(call initrd_rule,$(f))))
+
+.PHONY: image
+image: $(IMG)/initrd-cloud.img $(IMG)/initrd-amd64.img
+
+# ---- the ISO ----
+$(BUILD)/corbel.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(VMLINUX_amd64) $(IMG)/initrd-cloud.img $(IMG)/initrd-amd64.img
+	dom0/mkiso $@ $(BUILD)/corbel.elf cloud:$(VMLINUX_cloud):$(VMLINUZ_cloud):$(IMG)/initrd-cloud.img \
+		amd64::$(VMLINUZ_amd64):$(IMG)/initrd-amd64.img
+
+.PHONY: iso run
+iso: $(BUILD)/corbel.iso
+run: $(BUILD)/corbel.iso
+	@BUILD=$(BUILD) CPUS='$(CPUS)' MEM='$(MEM)' ACCEL='$(ACCEL)' FIRMWARE='$(FIRMWARE)' APPEND='$(APPEND)' DOM0='$(DOM0)' \
+		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
+
+# ---- tests: see tests/README.md ----
+.PHONY: test
+test: all $(BUILD)/corbel.iso
+	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
+
+.PHONY: bench-boot size
+bench-boot: $(BUILD)/corbel.iso
+	$(PYTHON) tests/bench/boot.py $(BUILD)
+
+size: $(BUILD)/corbel.iso
+	@tests/bench/size $(BUILD)
+
+.PHONY: help
+help:
+	@echo 'make             hypervisor (gcc and clang), module, tool, dom0 image'
+	@echo 'make deps        install missing packages; the other targets do so by themselves'
+	@echo 'make iso         build/corbel.iso, boots by BIOS and UEFI'
+	@echo 'make run         boot it in QEMU; Ctrl-A x leaves. Variables: CPUS=2 MEM=2G ACCEL=kvm|tcg FIRMWARE=bios|uefi'
+	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
+	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
+	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
+	@echo 'make bench-boot  time to the dom0 prompt, with Corbel and without'
+	@echo 'make size        lines of code, sizes of the images'
+	@echo 'make hv kmod tool kernel image clean'
 
 .PHONY: clean FORCE
 clean:
