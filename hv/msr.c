@@ -57,6 +57,7 @@ static const struct {
 	{0x8b, 0x8b, true, 0},		       /* microcode level */
 	{MSR_MTRR_CAP, MSR_MTRR_CAP, true, 0x508}, /* 8 variable, fixed, WC */
 	{0x179, 0x17b, false, 0},	       /* machine check: no banks */
+	{0x400, 0x47f, false, 0},	       /* QEMU sets banks even so */
 	{0x1d9, 0x1d9, false, 0},	       /* debug control: LBR, BTF not offered */
 	{0x1db, 0x1de, false, 0},	       /* last branch, last exception */
 	{0xc0010000, 0xc0010007, false, 0},    /* AMD performance counters: none */
