@@ -82,6 +82,18 @@ static long interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
 	return r < 0 ? r : 0;
 }
 
+/* TPR accesses are not reported, so there is no page to keep the TPR in; QEMU says so with address 0 at each reset. */
+static long set_vapic_addr(struct cb_vcpu *v, const struct kvm_vapic_addr __user *arg)
+{
+	struct kvm_vapic_addr a;
+
+	if (v->vm->irqchip == CB_IRQCHIP_NONE)
+		return -EINVAL;
+	if (copy_from_user(&a, arg, sizeof(a)))
+		return -EFAULT;
+	return a.vapic_addr ? -EINVAL : 0;
+}
+
 static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
 {
 	long r;
@@ -96,6 +108,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_NMI:
 		r = HC1(NMI, v->id);
 		return r < 0 ? r : 0;
+	case KVM_SET_VAPIC_ADDR:
+		return set_vapic_addr(v, (void __user *)arg);
 	case KVM_SET_SIGNAL_MASK:
 		return set_signal_mask(v, (void __user *)arg);
 	}
