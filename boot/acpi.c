@@ -4,28 +4,28 @@
 #include "../hv/string.h"
 
 /* ACPI specification "Root System Description Pointer", "System Description Table Header" */
-#define RSDP_V1_SIZE	20u
-#define RSDP_V2_SIZE	36u
-#define RSDP_REVISION	15u
-#define RSDP_RSDT	16u
-#define RSDP_XSDT	24u
-#define SDT_LENGTH	4u
-#define SDT_CHECKSUM	9u
-#define SDT_SIZE	36u
-#define SDT_MAX		BIT(20) /* larger than any sane table */
+#define RSDP_V1_SIZE  20u
+#define RSDP_V2_SIZE  36u
+#define RSDP_REVISION 15u
+#define RSDP_RSDT     16u
+#define RSDP_XSDT     24u
+#define SDT_LENGTH    4u
+#define SDT_CHECKSUM  9u
+#define SDT_SIZE      36u
+#define SDT_MAX	      BIT(20) /* larger than any sane table */
 
 /* "Generic Address Structure" */
-#define GAS_SPACE	0u
-#define GAS_ADDRESS	4u
-#define GAS_SPACE_MEM	0u
-#define GAS_SPACE_IO	1u
+#define GAS_SPACE     0u
+#define GAS_ADDRESS   4u
+#define GAS_SPACE_MEM 0u
+#define GAS_SPACE_IO  1u
 
 /* "Fixed ACPI Description Table" */
-#define FADT_PM_TMR_BLK	  76u
-#define FADT_FLAGS	  112u
-#define FADT_RESET_REG	  116u
-#define FADT_RESET_VALUE  128u
-#define FADT_X_PM_TMR_BLK 208u
+#define FADT_PM_TMR_BLK	     76u
+#define FADT_FLAGS	     112u
+#define FADT_RESET_REG	     116u
+#define FADT_RESET_VALUE     128u
+#define FADT_X_PM_TMR_BLK    208u
 #define FADT_RESET_SUPPORTED BIT(10)
 
 /* "IA-PC High Precision Event Timer Table" */
@@ -33,11 +33,11 @@
 #define HPET_SIZE    56u
 
 /* "Multiple APIC Description Table" */
-#define MADT_ENTRIES	44u /* the local APIC's address lies before, at the end of the header */
-#define MADT_LAPIC	0u
-#define MADT_OVERRIDE	5u
-#define MADT_X2APIC	9u
-#define MADT_ENABLED	BIT(0)
+#define MADT_ENTRIES	    44u /* the local APIC's address lies before, at the end of the header */
+#define MADT_LAPIC	    0u
+#define MADT_OVERRIDE	    5u
+#define MADT_X2APIC	    9u
+#define MADT_ENABLED	    BIT(0)
 #define MADT_ONLINE_CAPABLE BIT(1)
 
 static u32 get32(const u8 *p)
@@ -169,7 +169,7 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 		return -EINVAL;
 	for (at = MADT_ENTRIES; madt_next(t, len, &at, &e, &raw, &ok);)
 		if (e.flags && !contains(keep, keep_count, e.apic_id))
-			e.flags[0] &= (u8)~(MADT_ENABLED | MADT_ONLINE_CAPABLE);
+			e.flags[0] = (u8)(e.flags[0] & ~(MADT_ENABLED | MADT_ONLINE_CAPABLE));
 	t[SDT_CHECKSUM] -= sum(t, len);
 	return 0;
 }

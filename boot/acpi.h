@@ -9,15 +9,15 @@
 typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 
 /*
- * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local APIC), FADT (PM timer, reset
- * register), HPET. Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero;
+ * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local APIC), FADT (PM timer,
+ * reset register), HPET. Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero;
  * The boot CPU is always there.
  * -EINVAL: no usable RSDP or root table.
  */
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, struct acpi_info *out);
 /*
- * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[] are enabled or can ever
- * be; the checksum stays right. 0, or -EINVAL and nothing is changed.
+ * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[] are enabled or can
+ * ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
  */
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 

@@ -43,33 +43,31 @@
 #define ENTRY_64	0x200u /* of a bzImage, from the load address */
 
 /* boot_params; zero-page.rst */
-#define BP_ACPI_RSDP	 0x070u
-#define BP_E820_ENTRIES	 0x1e8u
-#define BP_E820_TABLE	 0x2d0u
-#define BP_E820_MAX	 128u
-#define SETUP_E820_EXT	 1u
+#define BP_ACPI_RSDP	0x070u
+#define BP_E820_ENTRIES 0x1e8u
+#define BP_E820_TABLE	0x2d0u
+#define BP_E820_MAX	128u
+#define SETUP_E820_EXT	1u
 
 /* struct screen_info, at 0 of boot_params */
-#define SI_ORIG_X	   0x00u
-#define SI_ORIG_Y	   0x01u
-#define SI_VIDEO_MODE	   0x06u
-#define SI_VIDEO_COLS	   0x07u
-#define SI_VIDEO_LINES	   0x0eu
-#define SI_IS_VGA	   0x0fu
-#define SI_VIDEO_POINTS	   0x10u
-#define SI_LFB_WIDTH	   0x12u
-#define SI_LFB_HEIGHT	   0x14u
-#define SI_LFB_DEPTH	   0x16u
-#define SI_LFB_BASE	   0x18u
-#define SI_LFB_SIZE	   0x1cu
-#define SI_LFB_LINELENGTH  0x24u
-#define SI_COLOURS	   0x26u /* size and position of red, green, blue, reserved */
-#define SI_CAPABILITIES	   0x36u
-#define SI_EXT_LFB_BASE	   0x3au
-#define VIDEO_TYPE_VGAC	   0x22u
-#define VIDEO_TYPE_VLFB	   0x23u
-#define VIDEO_TYPE_EFI	   0x70u
-#define VIDEO_64BIT_BASE   BIT(1)
+#define SI_ORIG_Y	  0x01u
+#define SI_VIDEO_MODE	  0x06u
+#define SI_VIDEO_COLS	  0x07u
+#define SI_VIDEO_LINES	  0x0eu
+#define SI_IS_VGA	  0x0fu
+#define SI_VIDEO_POINTS	  0x10u
+#define SI_LFB_WIDTH	  0x12u
+#define SI_LFB_HEIGHT	  0x14u
+#define SI_LFB_DEPTH	  0x16u
+#define SI_LFB_BASE	  0x18u
+#define SI_LFB_SIZE	  0x1cu
+#define SI_LFB_LINELENGTH 0x24u
+#define SI_COLOURS	  0x26u /* size and position of red, green, blue, reserved */
+#define SI_CAPABILITIES	  0x36u
+#define SI_EXT_LFB_BASE	  0x3au
+#define VIDEO_TYPE_VLFB	  0x23u
+#define VIDEO_TYPE_EFI	  0x70u
+#define VIDEO_64BIT_BASE  BIT(1)
 
 static u64 get(const u8 *p, u32 bytes)
 {
@@ -216,9 +214,11 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 	head_len = MIN(head_len, LINUX_HEAD_SIZE);
 	if (head_len >= sizeof(struct elf64_header) && !memcmp(head, "\177ELF", 4))
 		return parse_elf(head, head_len, file_size, out);
-	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG && get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
+	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG &&
+	    get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
 		return parse_bzimage(head, file_size, out);
-	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, the initrd comes second";
+	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, the initrd comes "
+	       "second";
 }
 
 /* ---- the initrd ---- */
@@ -239,7 +239,8 @@ static bool is_compressed(const u8 *p, u64 len)
 		u8 len;
 		const char *magic;
 	} formats[] = {
-		{3, "\037\213\010"}, {3, "BZh"}, {3, "\135\000\000"}, {6, "\3757zXZ"}, {4, "\211LZO"}, {4, "\002!L\030"}, {4, "\050\265\057\375"},
+	    {3, "\037\213\010"}, {3, "BZh"},	    {3, "\135\000\000"},     {6, "\3757zXZ"},
+	    {4, "\211LZO"},	 {4, "\002!L\030"}, {4, "\050\265\057\375"},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(formats); i++)
@@ -283,14 +284,15 @@ const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
 		if (is_compressed(h, n))
 			return NULL;
 		if (!is_cpio(h, n))
-			return at ? "the initrd is damaged; install it again and check the boot medium" :
-				    "the second module is not an initrd (cpio or a compressed one) or is damaged; install it again";
+			return at ? "the initrd is damaged; install it again and check the boot medium"
+				  : "the second module is not an initrd (cpio or a compressed one) or is damaged; "
+				    "install it again";
 		if (n < sizeof(h) || !get_hex(h + CPIO_SIZE, &data) || !get_hex(h + CPIO_NAME, &name))
 			return "the initrd is damaged; install it again and check the boot medium";
-		at = ALIGN_UP(at + CPIO_HEADER + name, 4);
-		if (at > size || data > size - at)
+		at += CPIO_HEADER + name;
+		if (at > size || (data && data > size - MIN(ALIGN_UP(at, 4), size)))
 			return "the initrd is cut off; install it again and check the boot medium";
-		at = ALIGN_UP(at + data, 4);
+		at = ALIGN_UP(ALIGN_UP(at, 4) + data, 4);
 	}
 	return NULL;
 }
@@ -326,19 +328,23 @@ static int dom0_map(const struct boot_info *bi, struct mem_map *m)
 	return err;
 }
 
-static const char *place_kernel(const struct boot_info *bi, const struct linux_kernel *k, const struct mem_range *modules, struct linux_plan *p)
+static const char *place_kernel(const struct boot_info *bi, const struct linux_kernel *k,
+				const struct mem_range *modules, struct linux_plan *p)
 {
 	if (memmap_is(&p->map, k->load, k->load + k->size, MEM_RAM)) {
 		p->load = k->load;
 		return NULL;
 	}
 	if (!k->relocatable)
-		return k->elf ? "the place an ELF kernel is linked at is not free; use the distribution's vmlinuz, which can be moved" :
-				"the place the dom0 kernel must be loaded at is not free; use a relocatable kernel";
-	p->load = memmap_find_low(&p->map, k->size, k->align, 16 * MIB, BELOW_4G, modules, bi->module_count);
+		return k->elf ? "the place an ELF kernel is linked at is not free; use the distribution's vmlinuz, "
+				"which can be moved"
+			      : "the place the dom0 kernel must be loaded at is not free; use a relocatable kernel";
+	/* Not lower: a kernel loaded below the address it prefers unpacks itself there all the same. */
+	p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, modules, bi->module_count);
 	if (!p->load)
-		p->load = memmap_find_low(&p->map, k->size, k->align, MIB, BELOW_4G, NULL, 0);
-	return p->load ? NULL : "not enough memory below 4 GiB to load the dom0 kernel; give the machine or dom0_mem= more";
+		p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, NULL, 0);
+	return p->load ? NULL
+		       : "not enough memory below 4 GiB to load the dom0 kernel; give the machine or dom0_mem= more";
 }
 
 static const char *place_initrd(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *p)
@@ -352,10 +358,13 @@ static const char *place_initrd(const struct boot_info *bi, const struct linux_k
 		return NULL;
 	p->initrd = initrd->start;
 	if (IS_ALIGNED(initrd->start, PAGE_SIZE) && initrd->end <= k->initrd_end &&
-	    memmap_is(&p->map, initrd->start, initrd->end, MEM_RAM) && !overlaps(p->load, k->size, p->initrd, p->initrd_size))
+	    memmap_is(&p->map, initrd->start, initrd->end, MEM_RAM) &&
+	    !overlaps(p->load, k->size, p->initrd, p->initrd_size))
 		return NULL;
 	p->initrd = memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid, ARRAY_SIZE(avoid));
-	return p->initrd ? NULL : "not enough memory for the initrd; give the machine or dom0_mem= more, or use a smaller initrd";
+	return p->initrd
+		   ? NULL
+		   : "not enough memory for the initrd; give the machine or dom0_mem= more, or use a smaller initrd";
 }
 
 const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *p)
@@ -389,7 +398,7 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	if (!p->kernel_from)
 		return no_room;
 	used[2] = (struct mem_range){p->kernel_from, p->kernel_from + kernel_size};
-	/* Low in low memory: the kernel's decompressor wipes the two pages at its top while our page tables are still in use. */
+	/* At the bottom: the decompressor wipes the top two pages of low memory while it still uses our tables. */
 	p->block = memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, 0x10000, 0x80000, used, 3);
 	if (!p->block)
 		p->block = memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G, used, 3);
@@ -468,7 +477,8 @@ static void build_page_tables(u64 at, u8 *tables)
 
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const struct linux_plan *p, u8 *block)
 {
-	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff}; /* 0x10 code, 64-bit; 0x18 data, flat */
+	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff,
+				  0x00cf93000000ffff}; /* 0x10 code, 64-bit; 0x18 data, flat */
 	const char *cmdline = bi->module[0].cmdline;
 	u32 len = (u32)strlen(cmdline);
 
@@ -484,7 +494,8 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 	put(block + HDR_CMDLINE, p->block + LINUX_BLOCK_CMDLINE, 4);
 	put(block + BP_ACPI_RSDP, p->rsdp, 8);
 	if (len > k->cmdline_max) {
-		log_warn("dom0's command line is longer than its kernel's %u characters, the rest is dropped", k->cmdline_max);
+		log_warn("dom0's command line is longer than its kernel's %u characters, the rest is dropped",
+			 k->cmdline_max);
 		len = k->cmdline_max;
 	}
 	memcpy(block + LINUX_BLOCK_CMDLINE, cmdline, len);
@@ -495,4 +506,5 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 }
 _Static_assert(LINUX_GDT_LIMIT == 4 * 8 - 1, "GDT");
 _Static_assert(LINUX_BLOCK_PML4 + 6 * PAGE_SIZE == LINUX_BLOCK_SIZE, "the page tables end the block");
-_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE, "the command line fits");
+_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
+	       "the command line fits");

@@ -18,17 +18,17 @@
 
 struct linux_kernel {
 	bool elf;
-	u64 load;	   /* preferred load address; the only one unless relocatable */
-	u64 size;	   /* memory needed from there on */
-	u64 align;	   /* of other load addresses */
+	u64 load;  /* preferred load address; the only one unless relocatable */
+	u64 size;  /* memory needed from there on */
+	u64 align; /* of other load addresses */
 	bool relocatable;
-	u64 entry;	   /* relative to the load address */
-	u64 initrd_end;	   /* the initrd must lie below */
-	u32 cmdline_max;   /* characters */
+	u64 entry;	 /* relative to the load address */
+	u64 initrd_end;	 /* the initrd must lie below */
+	u32 cmdline_max; /* characters */
 	u32 segment_count;
 	struct linux_segment {
-		u64 offset, file_size;	/* in the image */
-		u64 dest, mem_size;	/* relative to the load address; what file_size does not cover is zeroed */
+		u64 offset, file_size; /* in the image */
+		u64 dest, mem_size;    /* relative to the load address; what file_size does not cover is zeroed */
 	} segment[LINUX_MAX_SEGMENTS];
 	u8 setup[LINUX_SETUP_END]; /* as in boot_params: zeros, and from LINUX_SETUP_START on the setup header */
 };
@@ -38,20 +38,21 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 
 /* Copy bytes of physical memory. */
 typedef void (*linux_read_fn)(u64 addr, void *buf, u32 len);
-/* Look for damage in an initrd: unknown format, or a cpio archive that is cut off. Compressed parts are not looked into. */
+/* Look for damage in an initrd: unknown format, a cpio archive cut off. Compressed parts are not looked into. */
 const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read);
 
 struct linux_plan {
-	struct mem_map map;    /* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
-	u64 load;	       /* the kernel goes here ... */
-	u64 kernel_from;       /* ... from here: the module itself, or where it is to be moved before anything is loaded */
+	struct mem_map map; /* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
+	u64 load;	    /* the kernel goes here ... */
+	u64 kernel_from;    /* ... from here: the module itself, or where it is to be moved before anything is loaded */
 	u64 initrd, initrd_size; /* final place; to be moved there first of all if it is not the module's */
-	u64 block;	       /* LINUX_BLOCK_SIZE bytes for linux_build() */
-	u64 rsdp;	       /* a reserved page for the copy of the RSDP; 0 = there is none */
+	u64 block;		 /* LINUX_BLOCK_SIZE bytes for linux_build() */
+	u64 rsdp;		 /* a reserved page for the copy of the RSDP; 0 = there is none */
 };
 /*
- * Place everything, by bi's map, modules, image, low page and pool. Nothing overlaps at the time it is written: first the
- * initrd is moved (its old and new place may overlap), then the kernel's module, then the kernel is loaded, then the block built.
+ * Place everything, by bi's map, modules, image, low page and pool. Nothing overlaps at the time it is written: first
+ * the initrd is moved (its old and new place may overlap), then the kernel's module, then the kernel is loaded, then
+ * the block built.
  */
 const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *out);
 

@@ -20,8 +20,8 @@ static int malformed(const struct mb2_tag *t, const char *what)
 }
 
 /*
- * Loaders and configuration files differ in whether the file's name, or the word "placeholder" that Xen's stanzas have, comes
- * before the arguments. Neither can be an argument of a kernel's or of ours.
+ * Loaders and configuration files differ in whether the file's name, or the word "placeholder" that Xen's stanzas have,
+ * comes before the arguments. Neither can be an argument of a kernel's or of ours.
  */
 static const char *skip_name(const char *s, u32 len, u32 *left)
 {
@@ -83,7 +83,7 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 	if (t->tag.size < MB2_FB_COMMON_SIZE)
 		return malformed(&t->tag, "framebuffer tag too short");
 	*fb = (struct boot_framebuffer){
-		.addr = t->addr, .pitch = t->pitch, .width = t->width, .height = t->height, .bpp = t->bpp};
+	    .addr = t->addr, .pitch = t->pitch, .width = t->width, .height = t->height, .bpp = t->bpp};
 	if (!t->addr || !t->width || !t->height || !t->pitch || t->width > 16384 || t->height > 16384) {
 		log_warn("the screen is unusable: %ux%u, pitch %u", t->width, t->height, t->pitch);
 		return 0;
@@ -99,10 +99,12 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 		fb->green.size = t->green_size;
 		fb->blue.pos = t->blue_pos;
 		fb->blue.size = t->blue_size;
-		fb->present = (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) && fb->pitch >= fb->width * (fb->bpp / 8);
+		fb->present =
+		    (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) && fb->pitch >= fb->width * (fb->bpp / 8);
 	}
 	if (!fb->present)
-		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type, t->width, t->height, t->bpp);
+		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type, t->width, t->height,
+			 t->bpp);
 	return 0;
 }
 
@@ -179,8 +181,8 @@ static u32 kind_of_efi(u32 type)
 {
 	/* UEFI "Memory Type Usage after ExitBootServices()" */
 	static const u8 kind[] = {
-		[1] = MEM_RAM, [2] = MEM_RAM,  [3] = MEM_RAM,  [4] = MEM_RAM,
-		[7] = MEM_RAM, [8] = MEM_BAD,  [9] = MEM_ACPI, [10] = MEM_NVS,
+	    [1] = MEM_RAM, [2] = MEM_RAM, [3] = MEM_RAM,  [4] = MEM_RAM,
+	    [7] = MEM_RAM, [8] = MEM_BAD, [9] = MEM_ACPI, [10] = MEM_NVS,
 	};
 
 	return type < ARRAY_SIZE(kind) && kind[type] ? kind[type] : MEM_RESERVED;
@@ -201,7 +203,8 @@ static int add_mmap(const struct mb2_tag_mmap *t, bool efi, struct mem_map *m)
 				err = add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
 		} else {
 			memcpy(&e, t->entries + at, sizeof(e));
-			err = add_range(m, e.addr, e.len, e.type >= MEM_RAM && e.type <= MEM_BAD ? e.type : MEM_RESERVED);
+			err =
+			    add_range(m, e.addr, e.len, e.type >= MEM_RAM && e.type <= MEM_BAD ? e.type : MEM_RESERVED);
 		}
 	}
 	return err;
@@ -248,14 +251,16 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 	u64 at = sizeof(*head);
 	int err;
 
-	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) || head->total_size > size_limit) {
+	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) ||
+	    head->total_size > size_limit) {
 		log_err("the Multiboot2 information is misplaced or larger than %u bytes", size_limit);
 		return -EINVAL;
 	}
 	out->module_count = 0;
 	for (;; at = ALIGN_UP(at + t->size, MB2_TAG_ALIGN)) {
 		if (at > head->total_size || head->total_size - at < sizeof(*t)) {
-			log_err("the Multiboot2 information ends without its end tag at %lu of %u bytes", at, head->total_size);
+			log_err("the Multiboot2 information ends without its end tag at %lu of %u bytes", at,
+				head->total_size);
 			return -EINVAL;
 		}
 		t = (const void *)((const u8 *)info + at);

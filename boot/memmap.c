@@ -128,7 +128,7 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
 	return NULL;
 }
 
-/* The part of region i that may be used: RAM, inside [lo, hi), without page 0. False if nothing of at least size is left. */
+/* The part of a region that may be used: RAM, inside [lo, hi), without page 0. False if it has less than size. */
 static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
 {
 	out->start = MAX(MAX(r->start, lo), PAGE_SIZE);
@@ -136,7 +136,8 @@ static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct 
 	return r->kind == MEM_RAM && out->start < out->end && out->end - out->start >= size;
 }
 
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
+		    u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;
@@ -154,7 +155,8 @@ u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi
 	return 0;
 }
 
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
+		     u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;
@@ -177,14 +179,14 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 
 /* ---- the hypervisor's own memory ---- */
 
-#define MIB	    BIT(20)
-#define POOL_ALIGN  (2 * MIB) /* so that dom0's large pages end where the pool begins */
-#define POOL_BASE   (32 * MIB)
-#define POOL_SPARE  (8 * MIB) /* the least beside the frame table */
-#define POOL_EXTRA  (1024 * MIB) /* at most this much of the share that grows with memory */
-#define DOM0_LEAST  (64 * MIB)
-#define BELOW_4G    BIT(32)
-#define BELOW_640K  0xa0000ull
+#define MIB	   BIT(20)
+#define POOL_ALIGN (2 * MIB) /* so that dom0's large pages end where the pool begins */
+#define POOL_BASE  (32 * MIB)
+#define POOL_SPARE (8 * MIB)	/* the least beside the frame table */
+#define POOL_EXTRA (1024 * MIB) /* at most this much of the share that grows with memory */
+#define DOM0_LEAST (64 * MIB)
+#define BELOW_4G   BIT(32)
+#define BELOW_640K 0xa0000ull
 
 /*
  * Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from there. Never above
@@ -210,13 +212,15 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 	if (bi->opt.hvmem) {
 		size = ALIGN_UP(bi->opt.hvmem, POOL_ALIGN);
 		if (size < least) {
-			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB", (u32)(size / MIB), (u32)(least / MIB));
+			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB", (u32)(size / MIB),
+				 (u32)(least / MIB));
 			size = least;
 		}
 	}
 	if (ram < size + DOM0_LEAST) {
-		*why = bi->opt.hvmem ? "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it" :
-				       "not enough memory for the hypervisor and dom0; give the machine at least 128 MiB";
+		*why = bi->opt.hvmem
+			   ? "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it"
+			   : "not enough memory for the hypervisor and dom0; give the machine at least 128 MiB";
 		return -ENOMEM;
 	}
 	bi->pool_start = find_pool(bi, size, avoid, n);
@@ -226,8 +230,9 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 		bi->pool_start = find_pool(bi, size, avoid, n);
 	}
 	if (!bi->pool_start) {
-		*why = bi->opt.hvmem ? "no contiguous memory below 4 GiB of the size hvmem= asks for; make it smaller or drop it" :
-				       "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
+		*why = bi->opt.hvmem
+			   ? "no contiguous memory below 4 GiB of the size hvmem= asks for; make it smaller or drop it"
+			   : "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
 		return -ENOMEM;
 	}
 	bi->pool_end = bi->pool_start + size;
@@ -244,7 +249,7 @@ int boot_plan(struct boot_info *bi, const char **why)
 		avoid[n++] = (struct mem_range){bi->module[i].start, bi->module[i].end};
 	bi->max_ram_end = memmap_max_ram_end(&bi->map);
 
-	/* Low, since Linux's own real-mode code wants the top of that memory; the first pages are the firmware's playground. */
+	/* Low, since Linux's own real-mode code wants the top; the first pages are the firmware's playground. */
 	bi->low_page = memmap_find_low(&bi->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
 	if (!bi->low_page)
 		bi->low_page = memmap_find_high(&bi->map, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 0x8000, avoid, n);

@@ -97,7 +97,8 @@ static bool read_word(struct text t, char *out, u32 size, bool list)
 	for (u32 i = 0; i < t.len; i++) {
 		char c = t.s[i];
 
-		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' && c != '.' && !(list && c == ','))
+		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' && c != '.' &&
+		    !(list && c == ','))
 			return false;
 	}
 	memcpy(out, t.s, t.len);
@@ -136,7 +137,8 @@ static bool opt_console(struct text v, struct boot_options *o, bool first)
 
 static bool opt_loglvl(struct text v, struct boot_options *o)
 {
-	static const char *const names[] = {[LOG_ERR] = "err", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+	static const char *const names[] = {
+	    [LOG_ERR] = "err", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
 	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
 		if (!text_is(v, names[i]))
@@ -196,8 +198,8 @@ static bool apply(struct text opt, struct boot_options *o, u32 *consoles)
 
 static bool is_known(struct text opt)
 {
-	static const char *const keys[] = {"console", "loglvl",	 "dom0_max_vcpus", "dom0_mem", "hvmem",
-					   "maxcpus", "sched",	 "mask",	   "noreboot", "reboot"};
+	static const char *const keys[] = {"console", "loglvl", "dom0_max_vcpus", "dom0_mem", "hvmem",
+					   "maxcpus", "sched",	"mask",		  "noreboot", "reboot"};
 	struct text v, key = text_cut(opt, '=', &v);
 
 	for (u32 i = 0; i < ARRAY_SIZE(keys); i++)

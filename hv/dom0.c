@@ -15,7 +15,8 @@ static void *phys(u64 addr, u64 size)
 	void *p = mm_map_boot(addr, size);
 
 	if (!p)
-		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=", size, addr);
+		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=",
+			  size, addr);
 	return p;
 }
 
@@ -44,7 +45,8 @@ static void parse_modules(const struct boot_info *bi)
 	if (why)
 		boot_fail("%s", why);
 	if (bi->module_count < 2) {
-		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 /boot/initrd...\" to the boot menu's entry");
+		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 /boot/initrd...\" to the "
+			 "boot menu's entry");
 		return;
 	}
 	why = linux_check_initrd(m[1].start, m[1].end - m[1].start, read_phys);
@@ -102,6 +104,7 @@ void dom0_load(struct dom0_entry *out)
 	out->cr3 = plan.block + LINUX_BLOCK_PML4;
 	out->gdt = plan.block + LINUX_BLOCK_GDT;
 	out->gdt_limit = LINUX_GDT_LIMIT;
-	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory", kernel.elf ? "ELF" : "bzImage", plan.load,
-		 plan.load + kernel.size, plan.initrd, plan.initrd + plan.initrd_size, (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
+	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory", kernel.elf ? "ELF" : "bzImage",
+		 plan.load, plan.load + kernel.size, plan.initrd, plan.initrd + plan.initrd_size,
+		 (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
 }

@@ -123,8 +123,9 @@ static void make(struct machine *m, u32 revision)
 
 static bool all_found(void)
 {
-	return info.cpu_count == 3 && info.madt && info.lapic_addr == 0x1fee00000 && info.pm_timer_port == 0x608 && info.has_reset &&
-	       info.reset_port_or_addr_space == 1 && info.reset_addr == 0xcf9 && info.reset_value == 0xf && info.hpet_addr == 0xfed00000;
+	return info.cpu_count == 3 && info.madt && info.lapic_addr == 0x1fee00000 && info.pm_timer_port == 0x608 &&
+	       info.has_reset && info.reset_port_or_addr_space == 1 && info.reset_addr == 0xcf9 &&
+	       info.reset_value == 0xf && info.hpet_addr == 0xfed00000;
 }
 
 static void test_roots(void)
@@ -132,22 +133,28 @@ static void test_roots(void)
 	struct machine m;
 
 	make(&m, 2);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.is_xsdt && info.root == m.xsdt && all_found(), "tables are found from the XSDT");
-	CHECK(info.apic_id[0] == 0 && info.apic_id[1] == 1 && info.apic_id[2] == 0x1ff, "enabled CPUs of both kinds, each once");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.is_xsdt && info.root == m.xsdt && all_found(),
+	      "tables are found from the XSDT");
+	CHECK(info.apic_id[0] == 0 && info.apic_id[1] == 1 && info.apic_id[2] == 0x1ff,
+	      "enabled CPUs of both kinds, each once");
 	acpi_parse(m.rsdp, 36, 1, map, &info);
 	CHECK(info.cpu_count == 3 && info.apic_id[0] == 1 && info.apic_id[1] == 0, "the boot CPU comes first");
-	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && !info.is_xsdt && all_found(), "a short RSDP leads to the RSDT");
+	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && !info.is_xsdt && all_found(),
+	      "a short RSDP leads to the RSDT");
 	mem[m.xsdt - BASE + 40] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt && info.root == m.rsdt && all_found(), "a damaged XSDT too");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt && info.root == m.rsdt && all_found(),
+	      "a damaged XSDT too");
 	mem[m.rsdt - BASE + 40] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 && info.apic_id[0] == 5 && !info.root,
+	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 && info.apic_id[0] == 5 &&
+		  !info.root,
 	      "without a root table there is the boot CPU");
 	make(&m, 0);
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt, "revision 0 has no XSDT");
 	CHECK(info.pm_timer_port == 0x608 && info.has_reset, "a FADT may be short");
 	make(&m, 2);
 	m.rsdp[30] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt, "an RSDP with a bad extended checksum leads to the RSDT");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt,
+	      "an RSDP with a bad extended checksum leads to the RSDT");
 	m.rsdp[0] = 'X';
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == -EINVAL, "no signature, no ACPI");
 	CHECK(acpi_parse(m.rsdp, 0, 0, map, &info) == -EINVAL && info.cpu_count == 1, "no RSDP at all");
@@ -160,7 +167,8 @@ static void test_damage(void)
 
 	make(&m, 2);
 	mem[m.madt - BASE + 50] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 3, map, &info) == 0 && !info.madt && info.cpu_count == 1 && info.apic_id[0] == 3 && info.hpet_addr,
+	CHECK(acpi_parse(m.rsdp, 36, 3, map, &info) == 0 && !info.madt && info.cpu_count == 1 && info.apic_id[0] == 3 &&
+		  info.hpet_addr,
 	      "a MADT with a bad checksum is skipped, the others are read");
 	make(&m, 2);
 	t = mem + (m.madt - BASE);
@@ -198,19 +206,23 @@ static void test_limit(void)
 	u8 *t;
 
 	make(&m, 2);
-	CHECK(acpi_limit_madt(m.madt, map, keep, 2) == 0 && madt_sum_ok(&m), "the MADT is cut down, its checksum is right");
+	CHECK(acpi_limit_madt(m.madt, map, keep, 2) == 0 && madt_sum_ok(&m),
+	      "the MADT is cut down, its checksum is right");
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(info.cpu_count == 2 && info.apic_id[1] == 1, "only the CPUs kept are enabled");
 	t = mem + (m.madt - BASE) + 44;
-	CHECK(t[4] == 1 && t[8 + 4] == 0 && t[24 + 12 + 8] == 0 && t[24 + 12 + 32 + 4] == 0, "none of the others can come online");
+	CHECK(t[4] == 1 && t[8 + 4] == 0 && t[24 + 12 + 8] == 0 && t[24 + 12 + 32 + 4] == 0,
+	      "none of the others can come online");
 
 	make(&m, 2);
 	t = mem + (m.madt - BASE);
 	t[44 + 8 + 1] = 255;
 	fix(t, *(u32 *)(void *)(t + 4), 9);
 	memcpy(before, mem, SIZE);
-	CHECK(acpi_limit_madt(m.madt, map, keep, 1) == -EINVAL && !memcmp(before, mem, SIZE), "a broken MADT is left as it is");
-	CHECK(acpi_limit_madt(m.hpet, map, keep, 1) == -EINVAL && !memcmp(before, mem, SIZE), "another table is left as it is");
+	CHECK(acpi_limit_madt(m.madt, map, keep, 1) == -EINVAL && !memcmp(before, mem, SIZE),
+	      "a broken MADT is left as it is");
+	CHECK(acpi_limit_madt(m.hpet, map, keep, 1) == -EINVAL && !memcmp(before, mem, SIZE),
+	      "another table is left as it is");
 	CHECK(acpi_limit_madt(0x1000, map, keep, 1) == -EINVAL, "a table out of reach is an error");
 }
 
@@ -228,7 +240,8 @@ static void test_many_cpus(void)
 	entry = add_table("APIC", madt, n);
 	put(m.rsdp + 24, add_table("XSDT", &entry, 8), 8);
 	fix(m.rsdp, 36, 32);
-	CHECK(acpi_parse(m.rsdp, 36, 299, map, &info) == 0 && info.cpu_count == MAX_CPUS && info.apic_id[0] == 299 && info.apic_id[1] == 0,
+	CHECK(acpi_parse(m.rsdp, 36, 299, map, &info) == 0 && info.cpu_count == MAX_CPUS && info.apic_id[0] == 299 &&
+		  info.apic_id[1] == 0,
 	      "more CPUs than supported: the first ones and the boot CPU are used");
 }
 

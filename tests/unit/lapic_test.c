@@ -1,5 +1,8 @@
-/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c */
+/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c -lpthread */
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <pthread.h>
+#include <sched.h>
+
 #include "fake_machine.h"
 
 #define TPR	  0x80
@@ -632,6 +635,53 @@ static void test_fuzz(void)
 	CHECK(runs > 100, "random register writes, messages and states break nothing (timers ran %u times)", runs);
 }
 
+#define ROUNDS 20000
+static u32 taken[256], senders_left = 2;
+
+/* Each vector again only when the last one was taken, so that none may be merged */
+static void *sender(void *arg)
+{
+	u32 i, base = *(u32 *)arg;
+
+	for (i = 0; i < ROUNDS; i++) {
+		u8 vector = base + i % 2 * 0x50;
+		u32 before = __atomic_load_n(&taken[vector], __ATOMIC_SEQ_CST);
+
+		lapic_set_irq(v0, vector, i % 3 == 0);
+		while (__atomic_load_n(&taken[vector], __ATOMIC_SEQ_CST) == before)
+			sched_yield();
+	}
+	__atomic_fetch_sub(&senders_left, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void test_threads(void)
+{
+	static u32 base[2] = {0x41, 0x62};
+	pthread_t t[2];
+	u32 idle = 0, total = 0, i;
+	int vector;
+
+	fake_reset(NULL);
+	enable_all(false);
+	for (i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, sender, &base[i]);
+	while (__atomic_load_n(&senders_left, __ATOMIC_SEQ_CST) && idle < 10000000) {
+		vector = take(v0);
+		if (vector < 0) {
+			idle++;
+			sched_yield();
+			continue;
+		}
+		idle = 0;
+		total++;
+		__atomic_fetch_add(&taken[vector], 1, __ATOMIC_SEQ_CST);
+	}
+	CHECK(total == 2 * ROUNDS, "interrupts from other CPUs are neither lost nor doubled (%u)", total);
+	for (i = 0; i < 2 && total == 2 * ROUNDS; i++)
+		pthread_join(t[i], NULL);
+}
+
 int main(void)
 {
 	test_priorities();
@@ -642,5 +692,6 @@ int main(void)
 	test_state();
 	test_pv_eoi();
 	test_fuzz();
+	test_threads();
 	return test_end();
 }

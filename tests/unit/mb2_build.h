@@ -54,8 +54,8 @@ static inline void *mb2_mmap(struct mb2_build *b, u32 entry_size, const struct m
 static inline void *mb2_default_mmap(struct mb2_build *b)
 {
 	static const struct mb2_mmap_entry map[] = {
-		{0, 0x9fc00, 1, 0},	    {0x9fc00, 0x400, 2, 0},	{0xf0000, 0x10000, 2, 0},
-		{0x100000, 0x3fee0000, 1, 0}, {0x3ffe0000, 0x20000, 3, 0}, {0xfffc0000, 0x40000, 2, 0},
+	    {0, 0x9fc00, 1, 0},		  {0x9fc00, 0x400, 2, 0},      {0xf0000, 0x10000, 2, 0},
+	    {0x100000, 0x3fee0000, 1, 0}, {0x3ffe0000, 0x20000, 3, 0}, {0xfffc0000, 0x40000, 2, 0},
 	};
 
 	return mb2_mmap(b, 24, map, ARRAY_SIZE(map));

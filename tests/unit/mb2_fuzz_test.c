@@ -21,7 +21,8 @@ static u64 rnd(u64 below)
 static void make_list(struct mb2_build *b)
 {
 	static const u32 efi[26] = {40, 1, 7, 0, 0x100000, 0, 0, 0, 0x40000, 0, 0xf};
-	static const u64 interesting[] = {0, 1, 0x1000, 0xfffff, 0x100000, 0x40000000, 0xffffffff, BIT(32), BIT(40), ~0ull, ~0xfffull};
+	static const u64 interesting[] = {0,	      1,       0x1000,	0xfffff, 0x100000, 0x40000000,
+					  0xffffffff, BIT(32), BIT(40), ~0ull,	 ~0xfffull};
 	struct mb2_mmap_entry map[300];
 	u32 n = (u32)rnd(4) ? (u32)rnd(12) : (u32)rnd(ARRAY_SIZE(map));
 

@@ -36,7 +36,8 @@ static int finish(void)
 
 static void test_good_list(void)
 {
-	static const u8 rgb[] = {0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 32, 1, 0, 0, 16, 8, 8, 8, 0, 8};
+	static const u8 rgb[] = {0, 0, 0, 0xfd, 0, 0,  0, 0, 0, 0x10, 0, 0, 0, 4, 0,
+				 0, 0, 3, 0,	0, 32, 1, 0, 0, 16,   8, 8, 8, 0, 8};
 	u8 rsdp1[20] = "RSD PTR one", rsdp2[36] = "RSD PTR two";
 	u64 systab = 0x7f5ec018;
 
@@ -51,17 +52,19 @@ static void test_good_list(void)
 	mb2_tag(&b, MB2_TAG_EFI64, &systab, 8);
 	mb2_tag(&b, 9999, "unknown", 7);
 	CHECK(finish() == 0, "a list as GRUB makes it is accepted");
-	CHECK(!strcmp(bi.cmdline, "console=com1 loglvl=debug") && !strcmp(bi.loader, "GRUB 2.06"), "command line and loader are copied");
+	CHECK(!strcmp(bi.cmdline, "console=com1 loglvl=debug") && !strcmp(bi.loader, "GRUB 2.06"),
+	      "command line and loader are copied");
 	CHECK(bi.module_count == 2 && bi.module[0].start == 0x242000 && bi.module[1].end == 0x2000000 &&
-		      !strcmp(bi.module[0].cmdline, "root=/dev/vda1 quiet") && !bi.module[1].cmdline[0],
+		  !strcmp(bi.module[0].cmdline, "root=/dev/vda1 quiet") && !bi.module[1].cmdline[0],
 	      "modules with their command lines");
 	CHECK(bi.rsdp_len == 36 && !memcmp(bi.rsdp_copy, rsdp2, 36), "the new RSDP is preferred wherever it stands");
 	CHECK(bi.efi && bi.efi_systab == systab, "EFI system table");
 	CHECK(bi.fb.present && !bi.fb.text && bi.fb.addr == 0xfd000000 && bi.fb.pitch == 4096 && bi.fb.width == 1024 &&
-		      bi.fb.height == 768 && bi.fb.bpp == 32 && bi.fb.red.pos == 16 && bi.fb.green.pos == 8 && bi.fb.blue.size == 8,
+		  bi.fb.height == 768 && bi.fb.bpp == 32 && bi.fb.red.pos == 16 && bi.fb.green.pos == 8 &&
+		  bi.fb.blue.size == 8,
 	      "framebuffer with its colours");
 	CHECK(bi.map.count == 6 && memmap_bytes(&bi.map, MEM_RAM) == 0x9fc00 + 0x3fee0000 &&
-		      memmap_is(&bi.map, 0x3ffe0000, 0x40000000, MEM_ACPI),
+		  memmap_is(&bi.map, 0x3ffe0000, 0x40000000, MEM_ACPI),
 	      "memory map");
 }
 
@@ -74,7 +77,7 @@ static void test_names(void)
 	mb2_module(&b, 0x1000000, 0x1001000, "(hd0,1)/boot/initrd");
 	mb2_module(&b, 0x1000000, 0x1001000, "placeholders ro");
 	CHECK(finish() == 0 && !strcmp(bi.cmdline, "loglvl=err") && !strcmp(bi.module[0].cmdline, "ro quiet") &&
-		      !strcmp(bi.module[1].cmdline, "root=/dev/sda") && !bi.module[2].cmdline[0],
+		  !strcmp(bi.module[1].cmdline, "root=/dev/sda") && !bi.module[2].cmdline[0],
 	      "file names and Xen's placeholder before the arguments are dropped");
 	CHECK(!strcmp(bi.module[3].cmdline, "placeholders ro"), "other first words are kept");
 }
@@ -88,7 +91,8 @@ static void test_limits(void)
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, text, sizeof(text));
 	mb2_module(&b, 0x1000000, 0x1001000, text);
-	CHECK(finish() == 0 && strlen(bi.cmdline) == 2047 && strlen(bi.module[0].cmdline) == 2047, "long strings are cut, not refused");
+	CHECK(finish() == 0 && strlen(bi.cmdline) == 2047 && strlen(bi.module[0].cmdline) == 2047,
+	      "long strings are cut, not refused");
 
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, "abcd", 4);
@@ -100,7 +104,8 @@ static void test_limits(void)
 	begin();
 	for (u32 i = 0; i < 6; i++)
 		mb2_module(&b, 0x1000000 + i, 0x1001000, "m");
-	CHECK(finish() == 0 && bi.module_count == 4 && bi.module[3].start == 0x1000003, "modules after the fourth are ignored");
+	CHECK(finish() == 0 && bi.module_count == 4 && bi.module[3].start == 0x1000003,
+	      "modules after the fourth are ignored");
 }
 
 static void test_malformed(void)
@@ -173,8 +178,8 @@ static void test_screens(void)
 static void test_maps(void)
 {
 	static const struct mb2_mmap_entry odd[] = {
-		{0x100000, 0x10000000, 1, 0}, {0x1000000, 0x1000, 20, 0},     {0x2000000, 0x1000, 0, 0},
-		{0x3000000, 0x1000, 4, 0},    {0xfffffffffffff000, 0x2000, 1, 0}, {0xffffffffffff0000, 0x20000, 2, 0},
+	    {0x100000, 0x10000000, 1, 0}, {0x1000000, 0x1000, 20, 0},	      {0x2000000, 0x1000, 0, 0},
+	    {0x3000000, 0x1000, 4, 0},	  {0xfffffffffffff000, 0x2000, 1, 0}, {0xffffffffffff0000, 0x20000, 2, 0},
 	};
 	struct mb2_mmap_entry many[600];
 	u32 kib[2] = {640, 0xfffc00};
@@ -182,15 +187,17 @@ static void test_maps(void)
 		u32 size, version;
 		u8 d[3][48];
 	} efi = {48, 1, {{0}}};
-	struct mb2_efi_desc d[3] = {{7, 0, 0x100000, 0, 0x10000, 0xf}, {9, 0, 0x8000000, 0, 16, 0xf}, {6, 0, 0x8100000, 0, 1, 0xf}};
+	struct mb2_efi_desc d[3] = {
+	    {7, 0, 0x100000, 0, 0x10000, 0xf}, {9, 0, 0x8000000, 0, 16, 0xf}, {6, 0, 0x8100000, 0, 1, 0xf}};
 	struct mb2_tag_mmap *t;
 
 	mb2_begin(&b);
 	mb2_mmap(&b, 32, odd, ARRAY_SIZE(odd));
-	CHECK(finish() == 0 && memmap_is(&bi.map, 0x1000000, 0x1001000, MEM_RESERVED) && memmap_is(&bi.map, 0x2000000, 0x2001000, MEM_RESERVED),
+	CHECK(finish() == 0 && memmap_is(&bi.map, 0x1000000, 0x1001000, MEM_RESERVED) &&
+		  memmap_is(&bi.map, 0x2000000, 0x2001000, MEM_RESERVED),
 	      "unknown kinds are reserved; entries may be longer than known");
 	CHECK(memmap_is(&bi.map, 0x3000000, 0x3001000, MEM_NVS) && memmap_max_ram_end(&bi.map) == 0x10100000 &&
-		      memmap_is(&bi.map, 0xffffffffffff0000, ~0ull, MEM_RESERVED),
+		  memmap_is(&bi.map, 0xffffffffffff0000, ~0ull, MEM_RESERVED),
 	      "RAM that wraps around is dropped, a reserved range is clipped");
 
 	mb2_begin(&b);
@@ -211,14 +218,15 @@ static void test_maps(void)
 		many[i].addr = (ARRAY_SIZE(many) - 1 - i) * 0x1000ull;
 	mb2_begin(&b);
 	mb2_mmap(&b, 24, many, ARRAY_SIZE(many));
-	CHECK(finish() == 0 && bi.map.count == 1 && bi.map.r[0].end == ARRAY_SIZE(many) * 0x1000, "many ranges that join are one");
+	CHECK(finish() == 0 && bi.map.count == 1 && bi.map.r[0].end == ARRAY_SIZE(many) * 0x1000,
+	      "many ranges that join are one");
 
 	for (u32 i = 0; i < 3; i++)
 		memcpy(efi.d[i], &d[i], sizeof(d[i]));
 	mb2_begin(&b);
 	mb2_tag(&b, MB2_TAG_EFI_MMAP, &efi, sizeof(efi));
 	CHECK(finish() == 0 && bi.map.count == 5 && memmap_is(&bi.map, 0x8000000, 0x8010000, MEM_ACPI) &&
-		      memmap_is(&bi.map, 0x8100000, 0x8101000, MEM_RESERVED),
+		  memmap_is(&bi.map, 0x8100000, 0x8101000, MEM_RESERVED),
 	      "an EFI map alone is taken, with the tag's descriptor size");
 	mb2_default_mmap(&b);
 	CHECK(finish() == 0, "(two end tags)");
@@ -228,7 +236,8 @@ static void test_maps(void)
 
 	mb2_begin(&b);
 	mb2_tag(&b, MB2_TAG_BASIC_MEM, kib, 8);
-	CHECK(finish() == 0 && bi.map.count == 2 && bi.map.r[0].end == 0xa0000 && bi.map.r[1].end == 0x400000000, "basic memory is the last resort");
+	CHECK(finish() == 0 && bi.map.count == 2 && bi.map.r[0].end == 0xa0000 && bi.map.r[1].end == 0x400000000,
+	      "basic memory is the last resort");
 	mb2_begin(&b);
 	CHECK(finish() == -ENOENT, "no map at all is refused");
 }

@@ -6,8 +6,8 @@
 #include "../../boot/memmap.h"
 #include "test.h"
 
-#define MIB BIT(20)
-#define GIB BIT(30)
+#define MIB   BIT(20)
+#define GIB   BIT(30)
 #define CELLS 300u
 
 /* The map again, one byte for each page: 0 = nothing, else the kind. */
@@ -34,7 +34,8 @@ static bool same(const struct mem_map *m)
 	}
 	for (i = 0; i < m->count; i++)
 		if (m->r[i].start >= m->r[i].end ||
-		    (i && (m->r[i - 1].end > m->r[i].start || (m->r[i - 1].end == m->r[i].start && m->r[i - 1].kind == m->r[i].kind))))
+		    (i && (m->r[i - 1].end > m->r[i].start ||
+			   (m->r[i - 1].end == m->r[i].start && m->r[i - 1].kind == m->r[i].kind))))
 			return false;
 	return true;
 }
@@ -63,7 +64,8 @@ static void test_random_overlays(void)
 }
 
 /* The answer by trying every place. */
-static u64 naive_find(const struct mem_map *m, bool high, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 n)
+static u64 naive_find(const struct mem_map *m, bool high, u64 size, u64 align, u64 lo, u64 hi,
+		      const struct mem_range *avoid, u32 n)
 {
 	u64 found = 0;
 
@@ -95,7 +97,8 @@ static void test_random_finds(void)
 
 		m.count = 0;
 		for (u32 i = 0; i < 6; i++)
-			memmap_add(&m, (u64)rand() % CELLS * PAGE_SIZE, (u64)rand() % CELLS * PAGE_SIZE, rand() % 4 ? MEM_RAM : MEM_NVS);
+			memmap_add(&m, (u64)rand() % CELLS * PAGE_SIZE, (u64)rand() % CELLS * PAGE_SIZE,
+				   rand() % 4 ? MEM_RAM : MEM_NVS);
 		for (u32 i = 0; i < 4; i++) {
 			avoid[i].start = (u64)rand() % (CELLS * PAGE_SIZE);
 			avoid[i].end = avoid[i].start + (u64)rand() % (20 * PAGE_SIZE);
@@ -103,7 +106,8 @@ static void test_random_finds(void)
 		at = memmap_find_low(&m, size, align, lo, hi, avoid, 4);
 		good &= at == naive_find(&m, false, size, align, lo, hi, avoid, 4);
 		hits += at != 0;
-		good &= memmap_find_high(&m, size, align, lo, hi, avoid, 4) == naive_find(&m, true, size, align, lo, hi, avoid, 4);
+		good &= memmap_find_high(&m, size, align, lo, hi, avoid, 4) ==
+			naive_find(&m, true, size, align, lo, hi, avoid, 4);
 	}
 	CHECK(good && hits > 500, "low and high places are those a search of all places finds (%u found)", hits);
 }
@@ -117,7 +121,8 @@ static void test_edges(void)
 	CHECK(!memmap_max_ram_end(&m) && !memmap_find_low(&m, 1, 1, 0, ~0ull, NULL, 0), "an empty map has no RAM");
 	memmap_add(&m, 0, ~0ull, MEM_RAM);
 	CHECK(memmap_find_low(&m, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE, "page 0 is never given");
-	CHECK(memmap_find_high(&m, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1, "the end of the address space does not wrap");
+	CHECK(memmap_find_high(&m, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1,
+	      "the end of the address space does not wrap");
 	CHECK(!memmap_find_low(&m, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0), "too large a size is not found");
 	memmap_set(&m, 0, ~0ull, MEM_RESERVED);
 	for (u32 i = 0; i < BOOT_MAX_REGIONS / 2; i++)
@@ -125,7 +130,8 @@ static void test_edges(void)
 	CHECK(m.count == BOOT_MAX_REGIONS - 1 + 1 || m.count == BOOT_MAX_REGIONS - 1, "the map is nearly full");
 	while (m.count < BOOT_MAX_REGIONS && !memmap_set(&m, 4 * GIB, 4 * GIB + MIB, MEM_NVS))
 		memmap_set(&m, 5 * GIB, 5 * GIB + MIB, MEM_NVS);
-	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC && m.count <= BOOT_MAX_REGIONS, "a full map says so");
+	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC && m.count <= BOOT_MAX_REGIONS,
+	      "a full map says so");
 }
 
 static struct boot_info bi;
@@ -160,8 +166,9 @@ static bool pool_is_good(void)
 		if (bi.pool_start < taken[i].end && taken[i].start < bi.pool_end)
 			return false;
 	return memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM) && IS_ALIGNED(bi.pool_start, 2 * MIB) &&
-	       bi.pool_end <= 4 * GIB && IS_ALIGNED(bi.pool_end, PAGE_SIZE) && memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) &&
-	       bi.low_page >= 0x1000 && bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
+	       bi.pool_end <= 4 * GIB && IS_ALIGNED(bi.pool_end, PAGE_SIZE) &&
+	       memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) && bi.low_page >= 0x1000 &&
+	       bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
 }
 
 static void test_plan(void)
@@ -172,9 +179,11 @@ static void test_plan(void)
 		u64 size;
 
 		machine(sizes[i], 2 * MIB);
-		CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(), "a machine with %u MiB has room for pool and low page", (u32)(sizes[i] / MIB));
+		CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(),
+		      "a machine with %u MiB has room for pool and low page", (u32)(sizes[i] / MIB));
 		size = bi.pool_end - bi.pool_start;
-		CHECK(size >= bi.max_ram_end / 512 + 16 * MIB && size <= sizes[i] / 4, "its pool of %u MiB is sensible", (u32)(size / MIB));
+		CHECK(size >= bi.max_ram_end / 512 + 16 * MIB && size <= sizes[i] / 4, "its pool of %u MiB is sensible",
+		      (u32)(size / MIB));
 		CHECK(sizes[i] < 512 * MIB || bi.pool_start >= 256 * MIB, "and clear of where kernels are linked");
 	}
 	machine(GIB, 2 * MIB);
@@ -184,7 +193,8 @@ static void test_plan(void)
 	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start >= 8 * MIB, "too small a hvmem= is raised");
 	bi.opt.hvmem = GIB;
 	why = "";
-	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why && strstr(why, "hvmem"), "hvmem= that leaves dom0 nothing is refused and told");
+	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why && strstr(why, "hvmem"),
+	      "hvmem= that leaves dom0 nothing is refused and told");
 
 	machine(64 * MIB, 2 * MIB);
 	why = "";
@@ -193,7 +203,8 @@ static void test_plan(void)
 	machine(GIB, 2 * MIB);
 	bi.module[1].start = 300 * MIB;
 	bi.module[1].end = GIB - 128 * 1024;
-	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good() && bi.pool_end <= 300 * MIB, "modules at the top push the pool down");
+	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good() && bi.pool_end <= 300 * MIB,
+	      "modules at the top push the pool down");
 	machine(GIB, 2 * MIB);
 	memmap_set(&bi.map, 0x8000, 0xa0000, MEM_RESERVED);
 	CHECK(boot_plan(&bi, &why) == 0 && bi.low_page == 0x7000, "the low page may lie below 32 KiB");

@@ -20,25 +20,31 @@ static bool is_default(void)
 
 static void test_defaults(void)
 {
-	CHECK(options_parse("", &o) == 0 && o.console_count == 2 && o.console[0].kind == CONSOLE_SERIAL && o.console[0].port == 0x3f8 &&
-		      o.console[0].baud == 115200 && o.console[1].kind == CONSOLE_VGA && o.loglvl == LOG_INFO && !o.hvmem && !o.dom0_mem,
+	CHECK(options_parse("", &o) == 0 && o.console_count == 2 && o.console[0].kind == CONSOLE_SERIAL &&
+		  o.console[0].port == 0x3f8 && o.console[0].baud == 115200 && o.console[1].kind == CONSOLE_VGA &&
+		  o.loglvl == LOG_INFO && !o.hvmem && !o.dom0_mem,
 	      "defaults: COM1 at 115200 and the screen");
 }
 
 static void test_good(void)
 {
-	u32 n = options_parse("  console=com2,9600 console=vga  console=0x3e8 loglvl=debug dom0_max_vcpus=4 dom0_mem=512M hvmem=1g "
-			      "maxcpus=2 sched=rr mask=npt,vgif noreboot reboot=kbd mask=1g ",
-			      &o);
+	u32 n = options_parse(
+	    "  console=com2,9600 console=vga  console=0x3e8 loglvl=debug dom0_max_vcpus=4 dom0_mem=512M hvmem=1g "
+	    "maxcpus=2 sched=rr mask=npt,vgif noreboot reboot=kbd mask=1g ",
+	    &o);
 
 	CHECK(n == 0, "all options are known");
-	CHECK(o.console_count == 3 && o.console[0].port == 0x2f8 && o.console[0].baud == 9600 && o.console[1].kind == CONSOLE_VGA &&
-		      o.console[2].port == 0x3e8 && o.console[2].baud == 115200,
+	CHECK(o.console_count == 3 && o.console[0].port == 0x2f8 && o.console[0].baud == 9600 &&
+		  o.console[1].kind == CONSOLE_VGA && o.console[2].port == 0x3e8 && o.console[2].baud == 115200,
 	      "consoles named replace the default ones");
-	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB && o.hvmem == BIT(30) && o.maxcpus == 2, "numbers and sizes");
-	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot && !strcmp(o.reboot, "kbd"), "words; masks add up");
+	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB && o.hvmem == BIT(30) &&
+		  o.maxcpus == 2,
+	      "numbers and sizes");
+	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot && !strcmp(o.reboot, "kbd"),
+	      "words; masks add up");
 	CHECK(options_parse("console=none", &o) == 0 && o.console_count == 0, "console=none");
-	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 && o.loglvl == LOG_ERR && o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
+	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 && o.loglvl == LOG_ERR &&
+		  o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
 	      "sizes in K, and in bytes");
 	boot_info.opt = o;
 	strcpy(boot_info.opt.mask, "npt,tsc-deadline,1g");
@@ -49,12 +55,49 @@ static void test_good(void)
 static void test_bad(void)
 {
 	static const char *const bad[] = {
-		"bogus", "bogus=1", "console=", "console=com3", "console=com1,", "console=com1,115201", "console=com1,x", "console=vga,9600",
-		"console=0x", "console=0xfffff", "console=1016", "console", "loglvl=4", "loglvl=", "loglvl=loud", "dom0_max_vcpus=0",
-		"dom0_max_vcpus=65", "dom0_max_vcpus=two", "dom0_max_vcpus=4x", "dom0_mem=512", "dom0_mem=", "dom0_mem=M", "dom0_mem=12T",
-		"dom0_mem=-1", "dom0_mem=1MM", "hvmem=99999999999999999999", "hvmem=0xffffffffffffffff", "hvmem=17179869184G", "maxcpus=",
-		"maxcpus=0", "maxcpus=99999999999", "sched=", "sched=averyveryverylongname", "sched=a/b", "mask=", "mask=NPT!", "noreboot=1",
-		"noreboots", "reboot=", "reboot=now", "=", "=x", "reboot",
+	    "bogus",
+	    "bogus=1",
+	    "console=",
+	    "console=com3",
+	    "console=com1,",
+	    "console=com1,115201",
+	    "console=com1,x",
+	    "console=vga,9600",
+	    "console=0x",
+	    "console=0xfffff",
+	    "console=1016",
+	    "console",
+	    "loglvl=4",
+	    "loglvl=",
+	    "loglvl=loud",
+	    "dom0_max_vcpus=0",
+	    "dom0_max_vcpus=65",
+	    "dom0_max_vcpus=two",
+	    "dom0_max_vcpus=4x",
+	    "dom0_mem=512",
+	    "dom0_mem=",
+	    "dom0_mem=M",
+	    "dom0_mem=12T",
+	    "dom0_mem=-1",
+	    "dom0_mem=1MM",
+	    "hvmem=99999999999999999999",
+	    "hvmem=0xffffffffffffffff",
+	    "hvmem=17179869184G",
+	    "maxcpus=",
+	    "maxcpus=0",
+	    "maxcpus=99999999999",
+	    "sched=",
+	    "sched=averyveryverylongname",
+	    "sched=a/b",
+	    "mask=",
+	    "mask=NPT!",
+	    "noreboot=1",
+	    "noreboots",
+	    "reboot=",
+	    "reboot=now",
+	    "=",
+	    "=x",
+	    "reboot",
 	};
 	char many[4000] = "";
 
@@ -63,8 +106,11 @@ static void test_bad(void)
 		CHECK_QUIET(is_default(), "\"%s\" changes nothing", bad[i]);
 	}
 	CHECK(true, "%u bad options were tried", (u32)ARRAY_SIZE(bad));
-	CHECK(options_parse("bogus hvmem=64M what=ever", &o) == 2 && o.hvmem == 64 * MIB, "what is good beside them is taken");
-	CHECK(options_parse("console=com1 console=com2 console=vga console=0x3e8 console=0x2e8", &o) == 1 && o.console_count == 4, "a fifth console is too much");
+	CHECK(options_parse("bogus hvmem=64M what=ever", &o) == 2 && o.hvmem == 64 * MIB,
+	      "what is good beside them is taken");
+	CHECK(options_parse("console=com1 console=com2 console=vga console=0x3e8 console=0x2e8", &o) == 1 &&
+		  o.console_count == 4,
+	      "a fifth console is too much");
 	for (u32 i = 0; i < 300; i++)
 		strcat(many, "mask=abc ");
 	CHECK(options_parse(many, &o) > 0 && strlen(o.mask) < sizeof(o.mask), "too many masks do not overflow");

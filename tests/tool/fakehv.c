@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is $FAKEHV_RECORD. What is set by
+ * CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../../hv/abi.h"
+
+static int device = -1;
+static const char log_text[] = "(hv) first line\n(hv) second line\n";
+
+static int record_pid(void)
+{
+	const char *path = getenv("FAKEHV_RECORD");
+	FILE *f = path ? fopen(path, "r") : NULL;
+	char line[256];
+	int pid = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "\"pid\":"))
+			pid = atoi(strstr(line, "\"pid\":") + 6);
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+static int answer(struct corbel_query *q, const void *data, size_t size)
+{
+	if (q->len < size) {
+		errno = EINVAL;
+		return -1;
+	}
+	memcpy((void *)(uintptr_t)q->buf, data, size);
+	q->len = getenv("FAKEHV_SHORT") ? size - 4 : size;
+	return 0;
+}
+
+static int query_vm(struct corbel_query *q)
+{
+	struct corbel_vm_stat vm[2] = {
+		{.id = 0, .vcpus = 2, .mapped_bytes = 1 << 30, .runtime_ns = 5000000000, .name = "dom0"},
+		{.id = 3, .vcpus = 2, .pid = record_pid(), .mapped_bytes = 1 << 20, .pool_bytes = 4096, .runtime_ns = 7000000000,
+		 .name = "qemu"},
+	};
+
+	if (q->index < 2 && (q->index == 0 || vm[1].pid))
+		return answer(q, &vm[q->index], sizeof(vm[0]));
+	errno = ENOENT;
+	return -1;
+}
+
+static int query(struct corbel_query *q)
+{
+	struct corbel_info info = {.abi_version = getenv("FAKEHV_ABI") ? 99 : CORBEL_ABI_VERSION, .backend = CORBEL_BACKEND_SVM, .cpus = 2,
+				   .vms = 2, .vcpus = 4, .memory_total_bytes = 1ull << 30, .pool_total_bytes = 1 << 24,
+				   .pool_free_bytes = 1 << 23, .version = "0.1", .scheduler = "fair", .tsc_khz = 2000000};
+	struct corbel_vcpu_stat vcpu = {.id = 10 + q->index, .vm = q->index < 2 ? 0 : 3, .index = q->index % 2, .state = q->index,
+					.weight = 1024, .affinity = q->index < 2 ? 1ull << q->index : ~0ull, .runtime_ns = 1000000000,
+					.exits_total = 12, .exits = {2, [8] = 10}};
+	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
+	struct corbel_log *log = (void *)(uintptr_t)q->buf;
+
+	switch (q->what) {
+	case CORBEL_STAT_INFO:
+		return answer(q, &info, sizeof(info));
+	case CORBEL_STAT_VM:
+		return query_vm(q);
+	case CORBEL_STAT_VCPU:
+		if (q->index < 4)
+			return answer(q, &vcpu, sizeof(vcpu));
+		break;
+	case CORBEL_STAT_CPU:
+		if (q->index < 2)
+			return answer(q, &cpu, sizeof(cpu));
+		break;
+	case CORBEL_QUERY_LOG: /* ten bytes at a time */
+		log->seq = q->seq;
+		log->len = q->seq < strlen(log_text) ? strlen(log_text) - q->seq : 0;
+		log->len = log->len > 10 ? 10 : log->len;
+		log->next = q->seq + log->len;
+		memcpy(log->text, log_text + q->seq, log->len);
+		q->len = log->len;
+		return 0;
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+static int set_sched(const struct corbel_sched_set *s)
+{
+	FILE *f;
+
+	if (s->vcpu < 12 && s->affinity) {
+		errno = EPERM;
+		return -1;
+	}
+	f = fopen(getenv("FAKEHV_SCHED"), "a");
+	if (f) {
+		fprintf(f, "%u %u %llx %u\n", s->vcpu, s->weight, (unsigned long long)s->affinity, s->cap);
+		fclose(f);
+	}
+	return 0;
+}
+
+int open(const char *path, int flags, ...)
+{
+	static int (*real)(const char *, int, ...);
+	va_list ap;
+	int mode;
+
+	va_start(ap, flags);
+	mode = va_arg(ap, int);
+	va_end(ap);
+	if (!real)
+		real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+	if (strcmp(path, "/dev/corbel"))
+		return real(path, flags, mode);
+	return device = real("/dev/null", flags, 0);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	static int (*real)(int, unsigned long, ...);
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (!real)
+		real = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+	if (device < 0 || fd != device)
+		return real(fd, request, arg);
+	if (request == CORBEL_IOC_QUERY)
+		return query(arg);
+	if (request == CORBEL_IOC_SCHED)
+		return set_sched(arg);
+	errno = ENOTTY;
+	return -1;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A guest's file in xl.cfg syntax: `key = value`, one a line or parted by `;`, where a value is a number, a "string" or
+ * 'string', or a list of these in [ ]; `#` begins a comment. Pure: reads text, touches no files.
+ */
+#ifndef TOOLS_CORBEL_CFG_H
+#define TOOLS_CORBEL_CFG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CFG_NAME_MAX  31 /* as in struct corbel_vm_create */
+#define CFG_MAX_VCPUS 64
+#define CFG_MAX_DISKS 16
+#define CFG_MAX_VIFS  8
+#define CFG_MAX_ARGS  64
+#define CFG_BRIDGE    "corbr0"
+
+struct cfg_disk {
+	char *path;
+	bool qcow2, readonly;
+	int line;
+};
+
+struct cfg_vif {
+	char *bridge;
+	uint8_t mac[6];
+	bool has_mac;
+	int line;
+};
+
+enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_NONE };
+
+struct cfg {
+	char *name, *kernel, *ramdisk;
+	char *cmdline; /* `cmdline`, or `root` and `extra` joined */
+	char *vmm;     /* device_model_override */
+	char *args[CFG_MAX_ARGS]; /* device_model_args */
+	int nargs;
+	uint64_t memory_mib;
+	unsigned int vcpus;
+	enum cfg_firmware firmware;
+	struct cfg_disk disk[CFG_MAX_DISKS];
+	int ndisks;
+	struct cfg_vif vif[CFG_MAX_VIFS];
+	int nvifs;
+	unsigned int weight;	       /* 0 = default */
+	unsigned int cap;	       /* percent of one CPU for each vCPU, 0 = none */
+	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
+
+	char error[256];   /* "FILE:LINE: what is wrong; what would be right" when parsing failed */
+	char *warnings[16];
+	int nwarnings;
+};
+
+/* Fill *c from text; file is its name in messages. 0, or -1 with c->error set. cfg_free() in both cases. */
+int cfg_parse(struct cfg *c, const char *file, const char *text);
+void cfg_free(struct cfg *c);
+
+/* NULL, or why this cannot be a guest's name. */
+const char *cfg_bad_name(const char *name);
+
+/*
+ * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *mask (not 0), or -1 and what is wrong in err.
+ * cpulist_format() writes the shortest such list; buf of 256 bytes is always enough.
+ */
+int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size);
+char *cpulist_format(uint64_t mask, char *buf, unsigned int size);
+
+/* xx:xx:xx:xx:xx:xx, a unicast address. */
+int mac_parse(const char *s, uint8_t mac[6]);
+
+#endif

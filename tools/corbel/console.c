@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A guest's serial console on this terminal. */
+#include "corbel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define DETACH	 0x1d /* Ctrl-] */
+#define LOG_TAIL 2048
+
+static struct termios saved;
+static bool raw;
+
+static void restore(void)
+{
+	if (raw)
+		tcsetattr(0, TCSANOW, &saved);
+	raw = false;
+}
+
+static void on_signal(int sig)
+{
+	restore();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void make_raw(void)
+{
+	struct termios t;
+
+	if (!isatty(0) || tcgetattr(0, &saved))
+		return;
+	t = saved;
+	cfmakeraw(&t);
+	signal(SIGTERM, on_signal);
+	signal(SIGHUP, on_signal);
+	signal(SIGINT, on_signal);
+	raw = !tcsetattr(0, TCSANOW, &t);
+}
+
+static bool write_all(int fd, const char *buf, size_t n)
+{
+	ssize_t done;
+
+	while (n) {
+		done = write(fd, buf, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return false;
+		buf += done;
+		n -= done;
+	}
+	return true;
+}
+
+/* What the guest wrote last, from a line's begin on. */
+static void show_tail(const char *name)
+{
+	char path[PATH_MAX], buf[LOG_TAIL], *from = buf;
+	int fd = open(guest_path(name, "console.log", path), O_RDONLY | O_CLOEXEC);
+	off_t size;
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	size = lseek(fd, 0, SEEK_END);
+	n = pread(fd, buf, sizeof(buf), size > LOG_TAIL ? size - LOG_TAIL : 0);
+	close(fd);
+	if (size > LOG_TAIL && n > 0 && memchr(buf, '\n', n))
+		from = (char *)memchr(buf, '\n', n) + 1;
+	if (n > 0)
+		write_all(1, from, buf + n - from);
+}
+
+static int open_socket(const char *name)
+{
+	int s = guest_connect(name, "console");
+
+	if (s < 0)
+		fail("%s: cannot open its console: %s; look into %s/%s/vmm.log", name, strerror(errno), run_dir(), name);
+	return s;
+}
+
+enum end { DETACHED, GUEST_ENDED, SILENT, OUTPUT_GONE };
+
+/* Input to the guest. False: detach. */
+static bool take_input(int s, struct pollfd *in)
+{
+	char buf[4096];
+	ssize_t n = read(0, buf, sizeof(buf));
+	char *detach = raw && n > 0 ? memchr(buf, DETACH, n) : NULL;
+
+	if (n <= 0)
+		in->fd = -1; /* a script's input ended: go on with output */
+	else
+		write_all(s, buf, detach ? detach - buf : n);
+	return !detach;
+}
+
+static enum end copy(int s, long timeout)
+{
+	struct pollfd p[2] = {{.fd = s, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
+	char buf[4096];
+	ssize_t n;
+
+	for (;;) {
+		n = poll(p, 2, timeout ? timeout * 1000 : -1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0)
+			return SILENT;
+		if (p[0].revents) {
+			n = read(s, buf, sizeof(buf));
+			if (n <= 0)
+				return GUEST_ENDED;
+			if (!write_all(1, buf, n))
+				return OUTPUT_GONE;
+		}
+		if (p[1].revents && !take_input(s, &p[1]))
+			return DETACHED;
+	}
+}
+
+int console_attach(const char *name, long timeout)
+{
+	char path[PATH_MAX];
+	int lock = open(guest_path(name, "console.lock", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), s;
+	enum end end;
+
+	if (lock < 0)
+		return fail("%s: %s", path, strerror(errno));
+	if (flock(lock, LOCK_EX | LOCK_NB)) {
+		close(lock);
+		return fail("somebody is attached to the console of %s; Ctrl-] there detaches", name);
+	}
+	s = open_socket(name);
+	if (s < 0) {
+		close(lock);
+		return 1;
+	}
+	make_raw(); /* before anything is shown: who sees it may type */
+	if (isatty(0)) {
+		fprintf(stderr, "Console of %s, Ctrl-] detaches\r\n", name);
+		show_tail(name);
+	}
+	end = copy(s, timeout);
+	restore();
+	close(s);
+	close(lock);
+	if (isatty(0))
+		fprintf(stderr, "\r\n%s %s\n", end == GUEST_ENDED ? "The guest has ended:" : "Detached from", name);
+	return end == OUTPUT_GONE ? fail("cannot write the output") : 0;
+}

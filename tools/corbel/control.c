@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Commands that change guests. */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CONFIG_MAX   (1 << 20)
+#define QUIT_MS	     3000
+#define KILL_MS	     10000
+#define SHUTDOWN_SEC 60
+
+/* ---- start ---- */
+
+static char *read_file(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *text = f ? malloc(CONFIG_MAX + 1) : NULL;
+	size_t n = 0;
+
+	if (text) {
+		n = fread(text, 1, CONFIG_MAX + 1, f);
+		text[n <= CONFIG_MAX ? n : 0] = 0;
+	}
+	if (!text || ferror(f)) {
+		fail("cannot read %s: %s", path, strerror(errno));
+	} else if (n > CONFIG_MAX || strlen(text) != n) {
+		fail("%s is not a guest's file: %s", path, n > CONFIG_MAX ? "it is longer than 1 MiB" : "it holds zero bytes");
+	} else {
+		fclose(f);
+		return text;
+	}
+	if (f)
+		fclose(f);
+	free(text);
+	return NULL;
+}
+
+static int start_file(const char *path, const char *want_name, struct opts *o)
+{
+	char full[PATH_MAX], name[CFG_NAME_MAX + 1];
+	char *text = read_file(path);
+	struct cfg c;
+	int i, err;
+
+	if (!text)
+		return 1;
+	err = cfg_parse(&c, path, text);
+	free(text);
+	for (i = 0; i < c.nwarnings; i++)
+		warning("%s", c.warnings[i]);
+	if (err)
+		fail("%s", c.error);
+	else if (want_name && strcmp(want_name, c.name))
+		err = fail("%s: its name is \"%s\", not \"%s\"; rename the file or the guest", path, c.name, want_name);
+	else
+		err = vmm_start(&c, realpath(path, full) ? full : path, o->accel);
+	snprintf(name, sizeof(name), "%s", c.name ? c.name : "");
+	cfg_free(&c);
+	if (err)
+		return 1;
+	fflush(stdout);
+	return o->attach ? console_attach(name, 0) : 0;
+}
+
+int cmd_create(struct opts *o)
+{
+	return start_file(o->args[0], NULL, o);
+}
+
+int cmd_start(struct opts *o)
+{
+	const char *why = cfg_bad_name(o->args[0]);
+	char path[PATH_MAX];
+
+	if (why)
+		return fail("\"%s\" is not a guest's name: %s", o->args[0], why);
+	snprintf(path, sizeof(path), "%s/%s.cfg", etc_dir(), o->args[0]);
+	if (access(path, F_OK))
+		return fail("%s: %s; write that file, or use `corbel create FILE'", path, strerror(errno));
+	return start_file(path, o->args[0], o);
+}
+
+/* ---- console, pause and the like ---- */
+
+int cmd_console(struct opts *o)
+{
+	struct guest g;
+
+	if (guest_get(o->args[0], true, &g))
+		return 1;
+	guest_unlock(&g);
+	return console_attach(g.name, o->timeout);
+}
+
+static int simple(const char *name, const char *command)
+{
+	struct guest g;
+	int err;
+
+	if (guest_get(name, true, &g))
+		return 1;
+	err = qmp_do(name, command);
+	guest_unlock(&g);
+	return err ? 1 : 0;
+}
+
+int cmd_pause(struct opts *o)
+{
+	return simple(o->args[0], "stop");
+}
+
+int cmd_unpause(struct opts *o)
+{
+	return simple(o->args[0], "cont");
+}
+
+int cmd_reboot(struct opts *o)
+{
+	return simple(o->args[0], "system_reset");
+}
+
+int cmd_shutdown(struct opts *o)
+{
+	long seconds = o->timeout ? o->timeout : SHUTDOWN_SEC;
+	struct guest g;
+	int err;
+
+	if (guest_get(o->args[0], true, &g))
+		return 1;
+	err = qmp_do(g.name, "system_powerdown");
+	guest_unlock(&g);
+	if (err || !o->wait)
+		return err ? 1 : 0;
+	if (!guest_wait_end(&g, seconds * 1000))
+		return fail("%s was told to shut down, but runs on after %ld s; it may not listen to its power button: shut it down from "
+			    "within, or use `corbel destroy %s'", g.name, seconds, g.name);
+	guest_remove(g.name, true);
+	return 0;
+}
+
+/* ---- destroy ---- */
+
+/* Kill by pidfd, so that a pid used again meanwhile is never hit. */
+static int kill_vmm(const struct guest *g)
+{
+	int fd = syscall(SYS_pidfd_open, g->pid, 0), err = 0;
+
+	if (fd < 0)
+		return errno == ESRCH ? 0 : -errno;
+	if (process_alive(g->pid, g->start_time) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) && errno != ESRCH)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int end_vmm(const struct guest *g)
+{
+	static struct qmp q;
+	char err[128];
+	bool asked;
+	int ret;
+
+	if (!g->alive)
+		return 0;
+	asked = !qmp_open(&q, g->name, 1000);
+	if (asked) {
+		qmp_command(&q, "quit", NULL, err);
+		qmp_close(&q);
+	}
+	if (guest_wait_end(g, asked ? QUIT_MS : 0))
+		return 0;
+	ret = kill_vmm(g);
+	if (ret)
+		return fail("%s: cannot kill its VMM (pid %d): %s%s", g->name, g->pid, strerror(-ret), ret == -EPERM ? "; run as root" : "");
+	if (guest_wait_end(g, KILL_MS))
+		return 0;
+	return fail("%s: its VMM (pid %d) was killed but does not end; it may hang in the kernel: look into dmesg", g->name, g->pid);
+}
+
+int cmd_destroy(struct opts *o)
+{
+	struct guest g;
+	int err;
+
+	if (guest_get(o->args[0], false, &g))
+		return 1;
+	err = end_vmm(&g);
+	if (!err)
+		guest_remove(g.name, false);
+	guest_unlock(&g);
+	return err;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The corbel tool: what its files share. Failures are told on stderr where they are noticed: what, why, what to do. */
+#ifndef TOOLS_CORBEL_CORBEL_H
+#define TOOLS_CORBEL_CORBEL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+
+#include "../../hv/abi.h"
+#include "cfg.h"
+
+struct json_object;
+
+/* ---- main.c ---- */
+struct opts {
+	const char *accel;
+	bool json, all, attach, follow, wait, batch;
+	long iterations, timeout, vcpu; /* vcpu -1 = all */
+	double delay;
+	unsigned int weight, cap; /* 0 = leave */
+	uint64_t cpus;		  /* 0 = leave */
+	char **args;
+	int nargs;
+};
+const char *run_dir(void); /* /run/corbel */
+const char *etc_dir(void); /* /etc/corbel */
+/* "corbel: ..." on stderr; fail() returns 1, the exit code of a failed command. */
+int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void print_json(struct json_object *o); /* takes it over */
+
+/* ---- hvctl.c: /dev/corbel ---- */
+bool hv_present(void);
+/* 0, or -1 told. All of these open the device when first used. */
+int hv_need(void);
+int hv_info(struct corbel_info *info);
+/* All entries of CORBEL_STAT_what, each of size bytes, in *out (malloc). Count, or -1 told. */
+int hv_all(uint32_t what, size_t size, void *out);
+/* Bytes of text from *seq on into buf, and *seq moves on. 0 at the end, -1 told. */
+int hv_log(uint64_t *seq, char *buf, size_t size);
+int hv_sched(const struct corbel_sched_set *s);
+
+/* ---- state.c: guests under run_dir() ---- */
+struct guest {
+	char name[CFG_NAME_MAX + 1];
+	char config[PATH_MAX];
+	pid_t pid;
+	uint64_t start_time; /* of the VMM, clock ticks since boot: tells pids that were used again apart */
+	unsigned int vcpus;
+	uint64_t memory_mib;
+	bool alive;
+	int lock; /* fd, -1 = not locked */
+};
+/* Path of a guest's file; buf of PATH_MAX. */
+const char *guest_path(const char *name, const char *file, char *buf);
+/* Connect to a socket of the guest's VMM. fd, or -1 (errno). */
+int guest_connect(const char *name, const char *socket_name);
+/* 0, or -1 (errno; not told) when there is no record of a VMM. */
+int guest_load(const char *name, struct guest *g);
+/* Lock, making the directory if asked. 0, or -1 told. */
+int guest_lock(const char *name, bool create, struct guest *g);
+void guest_unlock(struct guest *g);
+/* Load and lock a guest that must be alive, or may be dead. 0, or -1 told. */
+int guest_get(const char *name, bool must_live, struct guest *g);
+/* The calling process is about to become the VMM: record it. 0 or -1. */
+int guest_record(const struct guest *g);
+/* Remove what lies under run_dir(); keeps the log if asked. */
+void guest_remove(const char *name, bool keep_log);
+/* All guests with a record, by name. Count, or -1 told. */
+int guest_all(struct guest **out);
+bool process_alive(pid_t pid, uint64_t start_time);
+uint64_t process_start(pid_t pid);	/* 0 = no such process */
+uint64_t process_cpu_ns(pid_t pid);
+/* Wait until the VMM has ended. */
+bool guest_wait_end(const struct guest *g, long ms);
+/* Last lines of a guest's VMM log on stderr. */
+void guest_show_log(const char *name);
+int mkdir_run(void);
+
+/* ---- qmp.c ---- */
+struct qmp {
+	int fd;
+	size_t used;
+	char buf[65536];
+};
+int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) */
+void qmp_close(struct qmp *q);
+/* Run a command; *ret (may be NULL) takes the return value. 0, or -1 with why in err[128]. */
+int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err);
+/* One command to a guest. 0, or -1 told. */
+int qmp_do(const char *name, const char *command);
+/* "running", "paused" ... or "unresponsive". */
+void qmp_status(const char *name, char *buf, size_t size);
+
+/* ---- net.c ---- */
+/* Create a tap device and put it on the bridge. fd, or -1 told. It ends with its last fd. */
+int tap_open(const char *bridge, char ifname[16]);
+
+/* ---- vmm.c ---- */
+int vmm_start(struct cfg *c, const char *config, const char *accel);
+
+/* ---- commands ---- */
+int console_attach(const char *name, long timeout); /* console.c */
+int cmd_create(struct opts *o);			    /* control.c */
+int cmd_start(struct opts *o);
+int cmd_console(struct opts *o);
+int cmd_pause(struct opts *o);
+int cmd_unpause(struct opts *o);
+int cmd_shutdown(struct opts *o);
+int cmd_reboot(struct opts *o);
+int cmd_destroy(struct opts *o);
+int cmd_info(struct opts *o); /* show.c */
+int cmd_list(struct opts *o);
+int cmd_vcpu_list(struct opts *o);
+int cmd_sched(struct opts *o);
+int cmd_stat(struct opts *o);
+int cmd_dmesg(struct opts *o);
+int cmd_top(struct opts *o); /* top.c */
+
+/* ---- show.c: what list and top are made of ---- */
+struct row {
+	char name[40], state[24];
+	int64_t id; /* -1 = not in the hypervisor */
+	pid_t pid;
+	unsigned int vcpus;
+	uint64_t memory_bytes, cpu_ns, pool_bytes;
+	bool managed; /* started by this tool */
+};
+/* dom0, the hypervisor's VMs and guests of run_dir(). Count, or -1 told. */
+int rows_get(struct row **out, bool ended);
+/* VM of a name: a guest's, "dom0", or one known to the hypervisor only. 0, or -1 told. */
+int vm_of_name(const char *name, struct corbel_vm_stat *vm);
+/* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
+int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
+int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap, long only_vcpu);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The hypervisor as seen through /dev/corbel. */
+#include "corbel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEVICE "/dev/corbel"
+
+static int device = -1;
+
+static int open_device(void)
+{
+	if (device < 0)
+		device = open(DEVICE, O_RDWR | O_CLOEXEC);
+	return device < 0 ? -errno : 0;
+}
+
+bool hv_present(void)
+{
+	return !open_device();
+}
+
+int hv_need(void)
+{
+	int err = open_device();
+
+	if (!err)
+		return 0;
+	if (err == -ENOENT || err == -ENODEV || err == -ENXIO)
+		fail(DEVICE " is not there: corbel.ko is not loaded, or this machine was booted without Corbel; try `modprobe corbel' "
+		     "and look into dmesg");
+	else if (err == -EACCES || err == -EPERM)
+		fail(DEVICE ": %s; run as root", strerror(-err));
+	else
+		fail(DEVICE ": %s", strerror(-err));
+	return -1;
+}
+
+/* Bytes, or a negative errno. */
+static int query(struct corbel_query *q)
+{
+	return ioctl(device, CORBEL_IOC_QUERY, q) < 0 ? -errno : (int)q->len;
+}
+
+static int query_failed(const char *what, int err, size_t want)
+{
+	if (err >= 0)
+		fail("asking for %s: got %d bytes instead of %zu; corbel and corbel.ko are of different versions: install both from one "
+		     "build", what, err, want);
+	else
+		fail("asking for %s: %s%s", what, strerror(-err),
+		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install both from one build" : "");
+	return -1;
+}
+
+int hv_info(struct corbel_info *info)
+{
+	struct corbel_query q = {.what = CORBEL_STAT_INFO, .buf = (uintptr_t)info, .len = sizeof(*info)};
+	int n;
+
+	if (hv_need())
+		return -1;
+	n = query(&q);
+	if (n != (int)sizeof(*info))
+		return query_failed("the hypervisor's state", n, sizeof(*info));
+	if (info->abi_version != CORBEL_ABI_VERSION) {
+		fail("the hypervisor speaks ABI %u, this tool %u; install tool and hypervisor from one build", info->abi_version,
+		     CORBEL_ABI_VERSION);
+		return -1;
+	}
+	info->version[sizeof(info->version) - 1] = 0;
+	info->scheduler[sizeof(info->scheduler) - 1] = 0;
+	return 0;
+}
+
+int hv_all(uint32_t what, size_t size, void *out)
+{
+	struct corbel_query q;
+	char *all = NULL, *more;
+	int n = 0, got, space = 0;
+
+	*(void **)out = NULL;
+	if (hv_need())
+		return -1;
+	for (;; n++) {
+		if (n == space) {
+			space += 64;
+			more = realloc(all, space * size);
+			if (!more) {
+				free(all);
+				fail("out of memory");
+				return -1;
+			}
+			all = more;
+		}
+		q = (struct corbel_query){.what = what, .index = n, .buf = (uintptr_t)(all + n * size), .len = size};
+		got = query(&q);
+		if (got == -ENOENT)
+			break;
+		if (got != (int)size) {
+			free(all);
+			return query_failed("statistics", got, size);
+		}
+	}
+	*(void **)out = all;
+	return n;
+}
+
+int hv_log(uint64_t *seq, char *buf, size_t size)
+{
+	union {
+		struct corbel_log log;
+		char space[4096];
+	} u;
+	struct corbel_query q = {.what = CORBEL_QUERY_LOG, .seq = *seq, .buf = (uintptr_t)&u, .len = sizeof(u)};
+	int n;
+
+	if (hv_need())
+		return -1;
+	memset(&u, 0, sizeof(u));
+	u.log.seq = *seq;
+	n = query(&q);
+	if (n < 0)
+		return query_failed("the log", n, 0);
+	if (u.log.len > sizeof(u) - sizeof(u.log) || u.log.len > size)
+		return query_failed("the log", u.log.len, sizeof(u) - sizeof(u.log));
+	memcpy(buf, u.log.text, u.log.len);
+	*seq = u.log.next;
+	return u.log.len;
+}
+
+int hv_sched(const struct corbel_sched_set *s)
+{
+	if (hv_need())
+		return -1;
+	if (!ioctl(device, CORBEL_IOC_SCHED, s))
+		return 0;
+	if (errno == EINVAL)
+		fail("scheduling of vCPU %u: refused; weight goes from 1 to 65536, cap from 1 to 100, and one of the CPUs must exist "
+		     "(see `corbel info')", s->vcpu);
+	else if (errno == EPERM)
+		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and only root may set this", s->vcpu);
+	else
+		fail("scheduling of vCPU %u: %s", s->vcpu, strerror(errno));
+	return -1;
+}

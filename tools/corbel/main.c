@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Command line of the corbel tool. */
+#include "corbel.h"
+
+#include <argp.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef CORBEL_VERSION
+#define CORBEL_VERSION "unknown"
+#endif
+
+const char *argp_program_version = "corbel " CORBEL_VERSION;
+
+enum { OPT_JSON = 'j', OPT_ALL = 'a', OPT_ACCEL = 256, OPT_ATTACH = 'c', OPT_FOLLOW = 'f', OPT_WAIT = 'w', OPT_TIMEOUT = 't',
+       OPT_DELAY = 'd', OPT_ITERATIONS = 'n', OPT_BATCH = 'b', OPT_WEIGHT = 257, OPT_CPUS, OPT_CAP, OPT_VCPU };
+
+#define O_JSON	   {"json", OPT_JSON, 0, 0, "Write JSON", 0}
+#define O_TIMEOUT(d) {"timeout", OPT_TIMEOUT, "SECONDS", 0, d, 0}
+static const struct argp_option
+	json_only[] = {O_JSON, {0}},
+	list_options[] = {O_JSON, {"all", OPT_ALL, 0, 0, "Show guests that have ended, too", 0}, {0}},
+	create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg", 0},
+			    {"console", OPT_ATTACH, 0, 0, "Attach to the console", 0}, {0}},
+	console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
+	wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
+			  O_TIMEOUT("Wait at most so long (60)"), {0}},
+	top_options[] = {O_JSON, {"delay", OPT_DELAY, "SECONDS", 0, "Time between two pictures (2)", 0},
+			 {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
+			 {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0}, {0}},
+	dmesg_options[] = {O_JSON, {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0}, {0}},
+	sched_options[] = {O_JSON, {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..65536; 1024 is usual", 0},
+			   {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
+			   {"cap", OPT_CAP, "PERCENT", 0, "At most so much of one CPU for each vCPU; 100 lifts it", 0},
+			   {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0}, {0}},
+	no_options[] = {{0}};
+
+static const struct command {
+	const char *name, *args, *doc;
+	const struct argp_option *options;
+	int min, max;
+	int (*run)(struct opts *o);
+} commands[] = {
+	{"info", "", "Show the hypervisor: version, back end, CPUs, memory", json_only, 0, 0, cmd_info},
+	{"list", "", "List dom0 and guests: state, vCPUs, memory, CPU time", list_options, 0, 0, cmd_list},
+	{"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1, cmd_create},
+	{"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
+	{"console", "NAME", "Attach to a guest's serial console; Ctrl-] detaches", console_options, 1, 1, cmd_console},
+	{"pause", "NAME", "Stop a guest's vCPUs", no_options, 1, 1, cmd_pause},
+	{"unpause", "NAME", "Let them run again", no_options, 1, 1, cmd_unpause},
+	{"shutdown", "NAME", "Press the guest's power button", wait_options, 1, 1, cmd_shutdown},
+	{"reboot", "NAME", "Reset the guest", no_options, 1, 1, cmd_reboot},
+	{"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
+	{"top", "", "Show CPU use, refreshed; q ends", top_options, 0, 0, cmd_top},
+	{"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
+	{"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1, cmd_vcpu_list},
+	{"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1, cmd_sched},
+	{"stat", "[NAME]", "Count exits by reason", json_only, 0, 1, cmd_stat},
+};
+#define NCOMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
+
+/* ---- messages ---- */
+
+int fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "corbel: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+	return 1;
+}
+
+void warning(const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "corbel: warning: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+}
+
+void print_json(struct json_object *o)
+{
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+static const char *dir(const char *env, const char *usual)
+{
+	const char *d = getenv(env);
+
+	return d && *d ? d : usual;
+}
+
+const char *run_dir(void)
+{
+	return dir("CORBEL_RUN", "/run/corbel");
+}
+
+const char *etc_dir(void)
+{
+	return dir("CORBEL_ETC", "/etc/corbel");
+}
+
+/* ---- arguments ---- */
+
+static long number(struct argp_state *state, const char *what, const char *arg, long min, long max)
+{
+	char *end;
+	long n = strtol(arg, &end, 0);
+
+	if (end == arg || *end || n < min || n > max)
+		argp_error(state, "%s wants a number from %ld to %ld, not \"%s\"", what, min, max, arg);
+	return n;
+}
+
+static int parse_command_opt(int key, char *arg, struct argp_state *state)
+{
+	struct opts *o = state->input;
+	char err[160];
+
+	switch (key) {
+	case OPT_JSON:
+		o->json = true;
+		break;
+	case OPT_ALL:
+		o->all = true;
+		break;
+	case OPT_ACCEL:
+		o->accel = arg;
+		break;
+	case OPT_ATTACH:
+		o->attach = true;
+		break;
+	case OPT_FOLLOW:
+		o->follow = true;
+		break;
+	case OPT_WAIT:
+		o->wait = true;
+		break;
+	case OPT_BATCH:
+		o->batch = true;
+		break;
+	case OPT_TIMEOUT:
+		o->timeout = number(state, "--timeout", arg, 1, 1000000);
+		break;
+	case OPT_ITERATIONS:
+		o->iterations = number(state, "--iterations", arg, 1, 1000000);
+		break;
+	case OPT_DELAY:
+		o->delay = atof(arg);
+		if (!(o->delay >= 0.1 && o->delay <= 3600))
+			argp_error(state, "--delay wants seconds from 0.1 to 3600, not \"%s\"", arg);
+		break;
+	case OPT_WEIGHT:
+		o->weight = number(state, "--weight", arg, 1, 65536);
+		break;
+	case OPT_CAP:
+		o->cap = number(state, "--cap", arg, 1, 100);
+		break;
+	case OPT_VCPU:
+		o->vcpu = number(state, "--vcpu", arg, 0, CFG_MAX_VCPUS - 1);
+		break;
+	case OPT_CPUS:
+		if (cpulist_parse(arg, &o->cpus, err, sizeof(err)))
+			argp_error(state, "--cpus: %s", err);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static error_t parse_command(int key, char *arg, struct argp_state *state)
+{
+	struct opts *o = state->input;
+
+	if (key != ARGP_KEY_ARGS)
+		return parse_command_opt(key, arg, state);
+	o->args = state->argv + state->next;
+	o->nargs = state->argc - state->next;
+	return 0;
+}
+
+static error_t parse_global(int key, char *arg, struct argp_state *state)
+{
+	if (key == ARGP_KEY_NO_ARGS)
+		argp_usage(state);
+	if (key != ARGP_KEY_ARG)
+		return ARGP_ERR_UNKNOWN;
+	*(int *)state->input = state->next - 1;
+	state->next = state->argc; /* the rest is the command's */
+	return 0;
+}
+
+static char *help_filter(int key, const char *text, void *input)
+{
+	size_t size;
+	char *out = NULL;
+	FILE *f;
+	int i;
+
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	f = open_memstream(&out, &size);
+	if (!f)
+		return (char *)text;
+	fprintf(f, "Commands:\n");
+	for (i = 0; i < NCOMMANDS; i++)
+		fprintf(f, "  %-9s %-6s  %s\n", commands[i].name, commands[i].args, commands[i].doc);
+	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN (/run/corbel), their files in\n"
+		   "$CORBEL_ETC (/etc/corbel); $CORBEL_ACCEL is QEMU's accelerator (kvm).");
+	fclose(f);
+	return out;
+}
+
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	struct argp argp = {.options = c->options, .parser = parse_command, .args_doc = c->args, .doc = c->doc};
+	struct opts o = {.vcpu = -1, .accel = dir("CORBEL_ACCEL", "kvm")};
+	char name[64];
+	int err;
+
+	snprintf(name, sizeof(name), "corbel %s", c->name);
+	argv[0] = name;
+	err = argp_parse(&argp, argc, argv, 0, NULL, &o);
+	if (err)
+		return fail("%s: %s", c->name, strerror(err));
+	if (o.nargs < c->min || o.nargs > c->max) {
+		fail("%s: %s; right is: corbel %s %s", c->name, o.nargs < c->min ? "an argument is missing" : "too many arguments",
+		     c->name, c->args);
+		return 2;
+	}
+	err = c->run(&o);
+	if (fflush(stdout) || ferror(stdout))
+		return fail("cannot write the output: the disk is full or the reader is gone");
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	struct argp argp = {.parser = parse_global, .args_doc = "COMMAND [ARGUMENTS]", .help_filter = help_filter,
+			    .doc = "Manage the Corbel hypervisor and its guests.\v "};
+	int i, at = 0;
+
+	argp_err_exit_status = 2;
+	signal(SIGPIPE, SIG_IGN);
+	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &at))
+		return 2;
+	for (i = 0; i < NCOMMANDS; i++)
+		if (!strcmp(argv[at], commands[i].name))
+			return run_command(&commands[i], argc - at, argv + at);
+	fail("there is no command \"%s\"; `corbel --help' lists them", argv[at]);
+	return 2;
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Commands that show and tune: info, list, vcpu-list, sched, stat, dmesg. */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const exit_names[] = {
+#define X(id, name) name,
+	CORBEL_EXIT_NAMES
+#undef X
+};
+#define NEXITS (sizeof(exit_names) / sizeof(exit_names[0]))
+
+static const char *const vcpu_states[] = {"stopped", "runnable", "running", "blocked"};
+
+static void add_str(struct json_object *o, const char *key, const char *val)
+{
+	json_object_object_add(o, key, val ? json_object_new_string(val) : NULL);
+}
+
+static void add_u64(struct json_object *o, const char *key, uint64_t val)
+{
+	json_object_object_add(o, key, json_object_new_uint64(val));
+}
+
+static const char *backend_name(uint32_t b)
+{
+	return b == CORBEL_BACKEND_SVM ? "svm" : b == CORBEL_BACKEND_VMX ? "vmx" : "unknown";
+}
+
+static uint64_t mib(uint64_t bytes)
+{
+	return bytes >> 20;
+}
+
+/* ---- info ---- */
+
+static struct json_object *info_json(const struct corbel_info *i)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_str(o, "version", i->version);
+	add_str(o, "backend", backend_name(i->backend));
+	add_u64(o, "abi_version", i->abi_version);
+	add_str(o, "scheduler", i->scheduler);
+	add_u64(o, "cpus", i->cpus);
+	add_u64(o, "memory_total_bytes", i->memory_total_bytes);
+	add_u64(o, "pool_total_bytes", i->pool_total_bytes);
+	add_u64(o, "pool_free_bytes", i->pool_free_bytes);
+	add_u64(o, "vms", i->vms);
+	add_u64(o, "vcpus", i->vcpus);
+	add_u64(o, "doorbells", i->doorbells);
+	add_u64(o, "tsc_khz", i->tsc_khz);
+	add_u64(o, "uptime_ns", i->uptime_ns);
+	return o;
+}
+
+int cmd_info(struct opts *o)
+{
+	struct corbel_info i;
+
+	if (hv_info(&i))
+		return 1;
+	if (o->json) {
+		print_json(info_json(&i));
+		return 0;
+	}
+	printf("version     %s (ABI %u)\n", i.version, i.abi_version);
+	printf("back end    %s\n", backend_name(i.backend));
+	printf("scheduler   %s\n", i.scheduler);
+	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus, (unsigned long long)i.tsc_khz / 1000,
+	       (unsigned long long)i.tsc_khz % 1000);
+	printf("memory      %llu MiB\n", (unsigned long long)mib(i.memory_total_bytes));
+	printf("pool        %llu KiB, %llu KiB free\n", (unsigned long long)i.pool_total_bytes >> 10,
+	       (unsigned long long)i.pool_free_bytes >> 10);
+	printf("VMs         %u (dom0 included)\n", i.vms);
+	printf("vCPUs       %u\n", i.vcpus);
+	printf("doorbells   %u\n", i.doorbells);
+	printf("uptime      %llu s\n", (unsigned long long)(i.uptime_ns / 1000000000));
+	return 0;
+}
+
+/* ---- list ---- */
+
+static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
+{
+	*r = (struct row){.id = vm->id, .pid = vm->pid, .vcpus = vm->vcpus, .memory_bytes = vm->mapped_bytes,
+			  .pool_bytes = vm->pool_bytes, .cpu_ns = vm->runtime_ns};
+	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
+	snprintf(r->state, sizeof(r->state), "running");
+}
+
+static void row_of_guest(struct row *r, const struct guest *g)
+{
+	snprintf(r->name, sizeof(r->name), "%s", g->name);
+	r->managed = true;
+	r->pid = g->pid;
+	r->vcpus = g->vcpus;
+	r->memory_bytes = g->memory_mib << 20;
+	if (!g->alive)
+		snprintf(r->state, sizeof(r->state), "ended");
+	else
+		qmp_status(g->name, r->state, sizeof(r->state));
+	if (r->id < 0 && g->alive)
+		r->cpu_ns = process_cpu_ns(g->pid);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	if (x->id != y->id) /* without an id: last */
+		return (uint64_t)x->id < (uint64_t)y->id ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+int rows_get(struct row **out, bool ended)
+{
+	struct corbel_vm_stat *vm = NULL;
+	struct guest *guest = NULL;
+	int vms = 0, guests, n = 0, i, j;
+	struct row *rows;
+
+	if (hv_present())
+		vms = hv_all(CORBEL_STAT_VM, sizeof(*vm), &vm);
+	guests = vms < 0 ? -1 : guest_all(&guest);
+	rows = guests < 0 ? NULL : calloc(vms + guests + 1, sizeof(*rows));
+	for (i = 0; rows && i < vms; i++)
+		row_of_vm(&rows[n++], &vm[i]);
+	for (i = 0; rows && i < guests; i++) {
+		if (!guest[i].alive && !ended)
+			continue;
+		for (j = 0; j < vms && !(guest[i].alive && rows[j].pid == guest[i].pid); j++)
+			;
+		if (j == vms) {
+			j = n++;
+			rows[j].id = -1;
+		}
+		row_of_guest(&rows[j], &guest[i]);
+	}
+	free(vm);
+	free(guest);
+	*out = rows;
+	if (!rows)
+		return -1;
+	qsort(rows, n, sizeof(*rows), by_id);
+	return n;
+}
+
+static void list_json(const struct row *r, int n)
+{
+	struct json_object *all = json_object_new_array(), *o;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		o = json_object_new_object();
+		add_str(o, "name", r[i].name);
+		json_object_object_add(o, "id", r[i].id < 0 ? NULL : json_object_new_int64(r[i].id));
+		add_str(o, "state", r[i].state);
+		add_u64(o, "vcpus", r[i].vcpus);
+		add_u64(o, "memory_bytes", r[i].memory_bytes);
+		add_u64(o, "cpu_time_ns", r[i].cpu_ns);
+		add_u64(o, "pool_bytes", r[i].pool_bytes);
+		add_u64(o, "pid", r[i].pid);
+		json_object_object_add(o, "managed", json_object_new_boolean(r[i].managed));
+		json_object_array_add(all, o);
+	}
+	print_json(all);
+}
+
+int cmd_list(struct opts *o)
+{
+	struct row *r;
+	char id[24];
+	int i, n = rows_get(&r, o->all);
+
+	if (n < 0)
+		return 1;
+	if (!hv_present())
+		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, dom0 is not");
+	if (o->json) {
+		list_json(r, n);
+	} else {
+		printf("%-24s %4s  %-12s %5s %9s %10s\n", "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)", "TIME(s)");
+		for (i = 0; i < n; i++) {
+			snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
+			printf("%-24s %4s  %-12s %5u %9llu %10.1f\n", r[i].name, id, r[i].state, r[i].vcpus,
+			       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
+		}
+	}
+	free(r);
+	return 0;
+}
+
+/* ---- vCPUs ---- */
+
+/* All VMs; those of guests under run_dir() have the guest's name. Count, or -1 told. */
+static int vms_get(struct corbel_vm_stat **out)
+{
+	struct guest *g;
+	int i, j, guests, n = hv_all(CORBEL_STAT_VM, sizeof(**out), out);
+
+	guests = n < 0 ? -1 : guest_all(&g);
+	if (guests < 0)
+		return -1;
+	for (i = 0; i < n; i++) {
+		(*out)[i].name[sizeof((*out)[i].name) - 1] = 0;
+		for (j = 0; j < guests; j++)
+			if (g[j].alive && (uint32_t)g[j].pid == (*out)[i].pid)
+				snprintf((*out)[i].name, sizeof((*out)[i].name), "%s", g[j].name);
+	}
+	free(g);
+	return n;
+}
+
+int vm_of_name(const char *name, struct corbel_vm_stat *found)
+{
+	struct corbel_vm_stat *vm;
+	struct guest g;
+	int i, n = vms_get(&vm);
+
+	if (n < 0)
+		return -1;
+	for (i = 0; i < n && strcmp(vm[i].name, name); i++)
+		;
+	if (i < n)
+		*found = vm[i];
+	free(vm);
+	if (i < n)
+		return 0;
+	if (!cfg_bad_name(name) && !guest_load(name, &g) && g.alive)
+		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)", name);
+	else
+		fail("there is no VM %s; `corbel list' shows those that run", name);
+	return -1;
+}
+
+int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out)
+{
+	int i, kept = 0, n = hv_all(CORBEL_STAT_VCPU, sizeof(**out), out);
+
+	for (i = 0; i < n; i++)
+		if (vm < 0 || (*out)[i].vm == vm)
+			(*out)[kept++] = (*out)[i];
+	return n < 0 ? -1 : kept;
+}
+
+/* vCPUs of the VM named in args, or of all; and all VMs, for their names. Count of vCPUs, or -1. */
+static int select_vcpus(struct opts *o, struct corbel_vcpu_stat **v, struct corbel_vm_stat **vms, int *nvms)
+{
+	struct corbel_vm_stat vm = {0};
+
+	if (o->nargs && vm_of_name(o->args[0], &vm))
+		return -1;
+	*nvms = vms_get(vms);
+	return *nvms < 0 ? -1 : vcpus_of(o->nargs ? (int64_t)vm.id : -1, v);
+}
+
+static const char *vm_name(uint32_t id, const struct corbel_vm_stat *vms, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (vms[i].id == id)
+			return vms[i].name;
+	return "?";
+}
+
+static const char *state_name(uint32_t state)
+{
+	return state < sizeof(vcpu_states) / sizeof(vcpu_states[0]) ? vcpu_states[state] : "unknown";
+}
+
+static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v, const char *name)
+{
+	struct json_object *o = json_object_new_object();
+	char cpus[256];
+
+	add_str(o, "vm", name);
+	add_u64(o, "vm_id", v->vm);
+	add_u64(o, "vcpu", v->index);
+	add_u64(o, "id", v->id);
+	add_u64(o, "apic_id", v->apic_id);
+	add_u64(o, "cpu", v->cpu);
+	add_str(o, "state", state_name(v->state));
+	add_u64(o, "runtime_ns", v->runtime_ns);
+	add_u64(o, "steal_ns", v->steal_ns);
+	add_u64(o, "weight", v->weight);
+	add_u64(o, "cap", v->cap);
+	add_str(o, "cpus", cpulist_format(v->affinity, cpus, sizeof(cpus)));
+	add_u64(o, "affinity_mask", v->affinity);
+	add_u64(o, "exits", v->exits_total);
+	return o;
+}
+
+static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name)
+{
+	char cpus[256], cap[16];
+
+	snprintf(cap, sizeof(cap), v->cap ? "%u%%" : "-", v->cap);
+	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %s\n", name, v->vm, v->index, v->cpu, state_name(v->state),
+	       v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap, cpulist_format(v->affinity, cpus, sizeof(cpus)));
+}
+
+int cmd_vcpu_list(struct opts *o)
+{
+	struct json_object *all = json_object_new_array();
+	struct corbel_vcpu_stat *v = NULL;
+	struct corbel_vm_stat *vms = NULL;
+	int nvms, i, n = select_vcpus(o, &v, &vms, &nvms);
+
+	if (n >= 0 && !o->json)
+		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU", "CPU", "STATE", "TIME(s)", "STOLEN(s)",
+		       "WEIGHT", "CAP", "CPUS");
+	for (i = 0; i < n; i++)
+		if (o->json)
+			json_object_array_add(all, vcpu_json(&v[i], vm_name(v[i].vm, vms, nvms)));
+		else
+			vcpu_text(&v[i], vm_name(v[i].vm, vms, nvms));
+	if (n >= 0 && o->json)
+		print_json(json_object_get(all));
+	json_object_put(all);
+	free(v);
+	free(vms);
+	return n < 0;
+}
+
+/* ---- sched ---- */
+
+int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap, long only)
+{
+	struct corbel_vcpu_stat *v = NULL;
+	struct corbel_sched_set s;
+	struct corbel_vm_stat vm;
+	int i, n, done = 0, err = 0;
+
+	if (vm_of_name(name, &vm))
+		return -1;
+	n = vcpus_of(vm.id, &v);
+	for (i = 0; i < n && !err; i++) {
+		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
+			continue;
+		s = (struct corbel_sched_set){.vcpu = v[i].id, .weight = weight, .affinity = affinity[v[i].index], .cap = cap};
+		err = s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
+		done++;
+	}
+	free(v);
+	if (n < 0 || err)
+		return -1;
+	if (!done) {
+		fail("%s has no vCPU %ld; it has %d", name, only, n);
+		return -1;
+	}
+	return 0;
+}
+
+int cmd_sched(struct opts *o)
+{
+	uint64_t affinity[CFG_MAX_VCPUS];
+	struct corbel_info info;
+	int i;
+
+	for (i = 0; i < CFG_MAX_VCPUS; i++)
+		affinity[i] = o->cpus;
+	if (o->weight || o->cpus || o->cap) {
+		if (!o->nargs)
+			return fail("sched: whose? name a guest: corbel sched --weight=512 NAME");
+		return apply_sched(o->args[0], o->weight, affinity, o->cap, o->vcpu) ? 1 : 0;
+	}
+	if (!o->json) {
+		if (hv_info(&info))
+			return 1;
+		printf("scheduler %s\n", info.scheduler);
+	}
+	return cmd_vcpu_list(o);
+}
+
+/* ---- stat ---- */
+
+static struct json_object *exits_json(const uint64_t *exits)
+{
+	struct json_object *o = json_object_new_object();
+	size_t i;
+
+	for (i = 0; i < NEXITS; i++)
+		if (exits[i])
+			add_u64(o, exit_names[i], exits[i]);
+	return o;
+}
+
+static void exits_text(const uint64_t *exits)
+{
+	size_t i;
+
+	for (i = 0; i < NEXITS; i++)
+		if (exits[i])
+			printf("  %-16s %14llu\n", exit_names[i], (unsigned long long)exits[i]);
+}
+
+/* One VM's exits, summed over its vCPUs. */
+static void stat_vm(struct opts *o, struct json_object *all, const char *name, uint32_t id, const struct corbel_vcpu_stat *v, int n)
+{
+	uint64_t sum[CORBEL_EXIT_STATS] = {0}, total = 0;
+	struct json_object *obj;
+	size_t e;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		if (v[i].vm != id)
+			continue;
+		total += v[i].exits_total;
+		for (e = 0; e < NEXITS; e++)
+			sum[e] += v[i].exits[e];
+	}
+	if (!o->json) {
+		printf("%s: %llu exits\n", name, (unsigned long long)total);
+		exits_text(sum);
+		return;
+	}
+	obj = json_object_new_object();
+	add_str(obj, "vm", name);
+	add_u64(obj, "vm_id", id);
+	add_u64(obj, "exits_total", total);
+	json_object_object_add(obj, "exits", exits_json(sum));
+	json_object_array_add(all, obj);
+}
+
+int cmd_stat(struct opts *o)
+{
+	struct json_object *all = json_object_new_array();
+	struct corbel_vcpu_stat *v = NULL;
+	struct corbel_vm_stat *vms = NULL, one = {0};
+	int nvms = 0, i, n = select_vcpus(o, &v, &vms, &nvms);
+
+	if (n >= 0 && o->nargs && vm_of_name(o->args[0], &one))
+		n = -1;
+	for (i = 0; n >= 0 && i < nvms; i++)
+		if (!o->nargs || vms[i].id == one.id)
+			stat_vm(o, all, vm_name(vms[i].id, vms, nvms), vms[i].id, v, n);
+	if (n >= 0 && o->json)
+		print_json(json_object_get(all));
+	json_object_put(all);
+	free(v);
+	free(vms);
+	return n < 0;
+}
+
+/* ---- dmesg ---- */
+
+static int dmesg_json(void)
+{
+	struct json_object *o = json_object_new_object(), *lines = json_object_new_array();
+	char buf[4096], *text = NULL, *line, *rest;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+	uint64_t seq = 0;
+	int n;
+
+	while (f && (n = hv_log(&seq, buf, sizeof(buf))) > 0)
+		fwrite(buf, 1, n, f);
+	if (!f || fclose(f) || n < 0) {
+		json_object_put(o);
+		json_object_put(lines);
+		free(text);
+		return 1;
+	}
+	for (rest = text; (line = strsep(&rest, "\n"));)
+		if (*line || rest)
+			json_object_array_add(lines, json_object_new_string(line));
+	json_object_object_add(o, "lines", lines);
+	add_u64(o, "next", seq);
+	free(text);
+	print_json(o);
+	return 0;
+}
+
+int cmd_dmesg(struct opts *o)
+{
+	struct timespec pause = {0, 500000000};
+	uint64_t seq = 0;
+	char buf[4096];
+	int n;
+
+	if (o->json)
+		return dmesg_json();
+	for (;;) {
+		while ((n = hv_log(&seq, buf, sizeof(buf))) > 0)
+			fwrite(buf, 1, n, stdout);
+		if (n < 0 || fflush(stdout) || !o->follow)
+			return n < 0;
+		nanosleep(&pause, NULL);
+	}
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* corbel top: CPU use of CPUs and VMs between two looks. */
+#include "corbel.h"
+
+#include <json-c/json.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+struct look {
+	double at; /* seconds */
+	struct corbel_info info;
+	struct corbel_cpu_stat *cpu;
+	struct corbel_vcpu_stat *vcpu;
+	struct row *row;
+	int cpus, vcpus, rows;
+};
+
+static struct termios saved;
+static bool tty;
+
+static void restore(void)
+{
+	if (tty)
+		tcsetattr(0, TCSANOW, &saved);
+	tty = false;
+}
+
+static void on_signal(int sig)
+{
+	restore();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void single_keys(void)
+{
+	struct termios t;
+
+	if (!isatty(0) || tcgetattr(0, &saved))
+		return;
+	t = saved;
+	t.c_lflag &= ~(ICANON | ECHO);
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	tty = !tcsetattr(0, TCSANOW, &t);
+}
+
+static int look(struct look *l)
+{
+	struct timespec t;
+
+	memset(l, 0, sizeof(*l));
+	if (hv_info(&l->info))
+		return -1;
+	l->cpus = hv_all(CORBEL_STAT_CPU, sizeof(*l->cpu), &l->cpu);
+	l->vcpus = l->cpus < 0 ? -1 : hv_all(CORBEL_STAT_VCPU, sizeof(*l->vcpu), &l->vcpu);
+	l->rows = l->vcpus < 0 ? -1 : rows_get(&l->row, false);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	l->at = t.tv_sec + t.tv_nsec / 1e9;
+	return l->rows < 0 ? -1 : 0;
+}
+
+static void forget(struct look *l)
+{
+	free(l->cpu);
+	free(l->vcpu);
+	free(l->row);
+	memset(l, 0, sizeof(*l));
+}
+
+/* Sums over a VM's vCPUs. */
+static void vm_sums(const struct look *l, int64_t vm, uint64_t *exits, uint64_t *steal)
+{
+	int i;
+
+	*exits = *steal = 0;
+	for (i = 0; i < l->vcpus; i++)
+		if (l->vcpu[i].vm == vm) {
+			*exits += l->vcpu[i].exits_total;
+			*steal += l->vcpu[i].steal_ns;
+		}
+}
+
+struct rates {
+	double cpu, stolen, exits; /* percent of one CPU, percent, 1/s */
+};
+
+static struct rates vm_rates(const struct look *a, const struct look *b, const struct row *r)
+{
+	uint64_t e0, e1, s0, s1;
+	double t = b->at - a->at;
+	struct rates x = {0};
+	int i;
+
+	for (i = 0; i < a->rows; i++)
+		if (a->row[i].id == r->id && a->row[i].pid == r->pid)
+			break;
+	if (i == a->rows || t <= 0)
+		return x;
+	vm_sums(a, r->id, &e0, &s0);
+	vm_sums(b, r->id, &e1, &s1);
+	x.cpu = (double)(int64_t)(r->cpu_ns - a->row[i].cpu_ns) / t / 1e7;
+	x.stolen = (double)(int64_t)(s1 - s0) / t / 1e7;
+	x.exits = (double)(int64_t)(e1 - e0) / t;
+	return x;
+}
+
+static double busy(const struct look *a, const struct look *b, int cpu)
+{
+	double busy, idle;
+
+	if (cpu >= a->cpus)
+		return 0;
+	busy = (double)(int64_t)(b->cpu[cpu].busy_ns - a->cpu[cpu].busy_ns);
+	idle = (double)(int64_t)(b->cpu[cpu].idle_ns - a->cpu[cpu].idle_ns);
+	return busy + idle > 0 ? 100 * busy / (busy + idle) : 0;
+}
+
+static void show_text(const struct look *a, const struct look *b, bool clear)
+{
+	const char *eol = clear ? "\033[K\n" : "\n";
+	struct rates x;
+	int i;
+
+	printf("%sCorbel %s (%s), up %llu s, %u CPUs, pool %llu of %llu KiB free%s", clear ? "\033[H" : "", b->info.version,
+	       b->info.backend == CORBEL_BACKEND_SVM ? "svm" : "vmx", (unsigned long long)(b->info.uptime_ns / 1000000000),
+	       b->info.cpus, (unsigned long long)b->info.pool_free_bytes >> 10,
+	       (unsigned long long)b->info.pool_total_bytes >> 10, eol);
+	printf("CPU %%");
+	for (i = 0; i < b->cpus; i++)
+		printf(" %u:%.0f", b->cpu[i].cpu, busy(a, b, i));
+	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s%s", eol, eol, "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%",
+	       "STOLEN%", "EXITS/s", eol);
+	for (i = 0; i < b->rows; i++) {
+		x = vm_rates(a, b, &b->row[i]);
+		printf("%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f%s", b->row[i].name, (long long)b->row[i].id,
+		       b->row[i].state, b->row[i].vcpus, (unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
+		       x.cpu, x.stolen, x.exits, eol);
+	}
+	printf("%s", clear ? "\033[J" : "\n");
+	fflush(stdout);
+}
+
+static void show_json(const struct look *a, const struct look *b)
+{
+	struct json_object *o = json_object_new_object(), *cpus = json_object_new_array(), *vms = json_object_new_array(), *v;
+	struct rates x;
+	int i;
+
+	for (i = 0; i < b->cpus; i++)
+		json_object_array_add(cpus, json_object_new_double(busy(a, b, i)));
+	for (i = 0; i < b->rows; i++) {
+		x = vm_rates(a, b, &b->row[i]);
+		v = json_object_new_object();
+		json_object_object_add(v, "name", json_object_new_string(b->row[i].name));
+		json_object_object_add(v, "id", json_object_new_int64(b->row[i].id));
+		json_object_object_add(v, "cpu_percent", json_object_new_double(x.cpu));
+		json_object_object_add(v, "stolen_percent", json_object_new_double(x.stolen));
+		json_object_object_add(v, "exits_per_second", json_object_new_double(x.exits));
+		json_object_array_add(vms, v);
+	}
+	json_object_object_add(o, "seconds", json_object_new_double(b->at - a->at));
+	json_object_object_add(o, "cpu_busy_percent", cpus);
+	json_object_object_add(o, "vms", vms);
+	print_json(o);
+	fflush(stdout);
+}
+
+/* Wait for the next picture. False: a q was typed. */
+static bool pause_for(double seconds)
+{
+	struct pollfd p = {.fd = tty ? 0 : -1, .events = POLLIN};
+	char c;
+
+	return poll(&p, 1, seconds * 1000) <= 0 || read(0, &c, 1) != 1 || (c != 'q' && c != 'Q');
+}
+
+int cmd_top(struct opts *o)
+{
+	bool plain = o->json || o->batch || !isatty(1);
+	double delay = o->delay ? o->delay : 2;
+	struct look a, b;
+	long n;
+	int err = look(&a);
+
+	if (!err && !plain) {
+		single_keys();
+		printf("\033[2J");
+	}
+	for (n = 0; !err && (!o->iterations || n < o->iterations); n++) {
+		/* A short first interval, so that something is shown at once. */
+		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5))
+			break;
+		err = look(&b);
+		if (!err && o->json)
+			show_json(&a, &b);
+		else if (!err)
+			show_text(&a, &b, !plain);
+		forget(&a);
+		a = b;
+	}
+	forget(&a);
+	restore();
+	return err ? 1 : 0;
+}

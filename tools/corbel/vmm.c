@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Starting the VMM of a guest: its command line, its process. */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START_MS 30000
+#define MAX_ARGV 256
+
+struct start {
+	struct cfg *c;
+	const char *accel;
+	struct guest g;
+	char vmm[PATH_MAX]; /* the program */
+	char *argv[MAX_ARGV + 1];
+	int argc;
+	int tap[CFG_MAX_VIFS];
+	char tap_name[CFG_MAX_VIFS][16];
+};
+
+/* ---- the command line ---- */
+
+static void __attribute__((format(printf, 2, 3))) arg(struct start *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->argc == MAX_ARGV)
+		return;
+	va_start(ap, fmt);
+	if (vasprintf(&s->argv[s->argc], fmt, ap) >= 0)
+		s->argc++;
+	va_end(ap);
+}
+
+/* A path inside a QEMU option: commas are doubled. */
+static const char *escaped(const char *path, char *buf)
+{
+	char *to = buf;
+
+	for (; *path && to < buf + PATH_MAX - 2; path++) {
+		*to++ = *path;
+		if (*path == ',')
+			*to++ = ',';
+	}
+	*to = 0;
+	return buf;
+}
+
+static bool is_q35(const struct start *s)
+{
+	return s->c->firmware == FIRMWARE_BIOS;
+}
+
+static bool is_tcg(const struct start *s)
+{
+	return !strncmp(s->accel, "tcg", 3);
+}
+
+static void socket_args(struct start *s)
+{
+	char path[PATH_MAX], esc[PATH_MAX];
+
+	arg(s, "-chardev");
+	arg(s, "socket,id=qmp,path=%s,server=on,wait=off", escaped(guest_path(s->g.name, "qmp", path), esc));
+	arg(s, "-mon");
+	arg(s, "chardev=qmp,mode=control");
+	arg(s, "-chardev");
+	escaped(guest_path(s->g.name, "console", path), esc);
+	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc, esc);
+	arg(s, "-serial");
+	arg(s, "chardev:console");
+}
+
+static void machine_args(struct start *s)
+{
+	struct cfg *c = s->c;
+
+	arg(s, "%s", s->vmm);
+	arg(s, "-name");
+	arg(s, "guest=%s,debug-threads=on", c->name);
+	arg(s, "-M");
+	arg(s, "%s", is_q35(s) ? "q35" : "microvm,acpi=on,rtc=on");
+	arg(s, "-accel");
+	arg(s, "%s", s->accel);
+	arg(s, "-cpu");
+	arg(s, "%s", is_tcg(s) ? "max" : "host");
+	arg(s, "-smp");
+	arg(s, "%u", c->vcpus);
+	arg(s, "-m");
+	arg(s, "%lluM", (unsigned long long)c->memory_mib);
+	arg(s, "-nodefaults");
+	arg(s, "-no-user-config");
+	arg(s, "-display");
+	arg(s, "none");
+	if (c->firmware == FIRMWARE_NONE) {
+		arg(s, "-bios"); /* only loads the kernel */
+		arg(s, "qboot.rom");
+	}
+}
+
+static void boot_args(struct start *s)
+{
+	struct cfg *c = s->c;
+
+	if (!c->kernel)
+		return;
+	arg(s, "-kernel");
+	arg(s, "%s", c->kernel);
+	if (c->ramdisk) {
+		arg(s, "-initrd");
+		arg(s, "%s", c->ramdisk);
+	}
+	if (c->cmdline) {
+		arg(s, "-append");
+		arg(s, "%s", c->cmdline);
+	}
+}
+
+static void disk_args(struct start *s)
+{
+	struct cfg *c = s->c;
+	char esc[PATH_MAX];
+	int i;
+
+	for (i = 0; i < c->ndisks; i++) {
+		arg(s, "-drive");
+		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i, c->disk[i].qcow2 ? "qcow2" : "raw",
+		    c->disk[i].readonly ? "on" : "off", escaped(c->disk[i].path, esc));
+		arg(s, "-device");
+		if (is_q35(s))
+			arg(s, "virtio-blk-pci,drive=disk%d", i);
+		else
+			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i, i);
+	}
+}
+
+/* Stable for a name, in the range for locally made addresses that QEMU and KVM guests use. */
+static void make_mac(const char *name, int i, uint8_t mac[6])
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	h = (h ^ (uint32_t)i) * 16777619u;
+	memcpy(mac, (uint8_t[6]){0x52, 0x54, 0x00, h >> 16, h >> 8, h}, 6);
+}
+
+static void vif_args(struct start *s)
+{
+	struct cfg *c = s->c;
+	char bus[32];
+	uint8_t *m;
+	int i;
+
+	for (i = 0; i < c->nvifs; i++) {
+		m = c->vif[i].mac;
+		if (!c->vif[i].has_mac)
+			make_mac(c->name, i, m);
+		arg(s, "-netdev");
+		arg(s, "tap,id=net%d,fd=%d,vhost=off", i, s->tap[i]);
+		arg(s, "-device");
+		bus[0] = 0;
+		if (!is_q35(s))
+			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d", c->ndisks + i);
+		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", is_q35(s) ? "pci" : "device", i, m[0], m[1],
+		    m[2], m[3], m[4], m[5], bus);
+	}
+}
+
+/* ---- checks that QEMU would fail late or obscurely ---- */
+
+static int check_file(const char *what, char **path, bool write)
+{
+	char *full;
+
+	if (!*path)
+		return 0;
+	full = realpath(*path, NULL);
+	if (!full || access(full, write ? R_OK | W_OK : R_OK)) {
+		fail("%s %s: %s%s", what, *path, strerror(errno),
+		     errno == ENOENT ? "; give the path of a file that exists" : errno == EACCES || errno == EROFS ? "; check its permissions" : "");
+		free(full);
+		return -1;
+	}
+	free(*path);
+	*path = full;
+	return 0;
+}
+
+static int check_files(struct cfg *c)
+{
+	int i;
+
+	if (check_file("kernel", &c->kernel, false) || check_file("ramdisk", &c->ramdisk, false))
+		return -1;
+	for (i = 0; i < c->ndisks; i++)
+		if (check_file("disk", &c->disk[i].path, !c->disk[i].readonly))
+			return -1;
+	return 0;
+}
+
+static int find_vmm(struct start *s)
+{
+	/* Debian's microvm build has no accelerator but kvm. */
+	bool full = is_q35(s) || is_tcg(s);
+	const char *name = s->c->vmm ? s->c->vmm : full ? "qemu-system-x86_64" : "qemu-system-x86_64-microvm";
+	const char *path = getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin", *end;
+
+	if (strchr(name, '/')) {
+		snprintf(s->vmm, sizeof(s->vmm), "%s", name);
+		if (!access(name, X_OK))
+			return 0;
+		fail("%s: %s; set device_model_override to a VMM that can be run", name, strerror(errno));
+		return -1;
+	}
+	for (; *path; path = *end ? end + 1 : end) {
+		end = strchrnul(path, ':');
+		snprintf(s->vmm, sizeof(s->vmm), "%.*s/%s", (int)(end - path), path, name);
+		if (!access(s->vmm, X_OK))
+			return 0;
+	}
+	fail("%s is not in PATH; install QEMU (package qemu-system-x86), or name another VMM with device_model_override", name);
+	return -1;
+}
+
+static int check_host(struct start *s)
+{
+	struct sockaddr_un a;
+	char path[PATH_MAX];
+
+	if (strlen(guest_path(s->g.name, "console", path)) >= sizeof(a.sun_path)) {
+		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN to a shorter directory", path,
+		     sizeof(a.sun_path) - 1);
+		return -1;
+	}
+	if (!strncmp(s->accel, "kvm", 3) && access("/dev/kvm", R_OK | W_OK)) {
+		fail("/dev/kvm: %s; %s", strerror(errno),
+		     errno == EACCES ? "run as root" : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
+		return -1;
+	}
+	if (check_files(s->c) || find_vmm(s))
+		return -1;
+	return 0;
+}
+
+static int open_taps(struct start *s)
+{
+	int i;
+
+	for (i = 0; i < s->c->nvifs; i++) {
+		s->tap[i] = tap_open(s->c->vif[i].bridge, s->tap_name[i]);
+		if (s->tap[i] < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the process ---- */
+
+/* In the child: become the VMM. Why it failed goes into the log. */
+static void __attribute__((noreturn)) become_vmm(struct start *s)
+{
+	char path[PATH_MAX];
+	int i, log = open(guest_path(s->g.name, "vmm.log", path), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int null = open("/dev/null", O_RDONLY);
+
+	setsid();
+	dup2(null, 0);
+	dup2(log, 1);
+	dup2(log, 2);
+	if (null > 2)
+		close(null);
+	if (log > 2)
+		close(log);
+	for (i = 0; i < s->c->nvifs; i++)
+		fcntl(s->tap[i], F_SETFD, 0);
+	signal(SIGPIPE, SIG_DFL);
+	if (guest_record(&s->g)) {
+		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path), strerror(errno));
+		_exit(127);
+	}
+	execv(s->vmm, s->argv);
+	fprintf(stderr, "cannot run %s: %s\n", s->vmm, strerror(errno));
+	_exit(127);
+}
+
+static int start_failed(struct start *s, const char *why)
+{
+	fail("%s did not start: %s %s", s->g.name, s->vmm, why);
+	guest_show_log(s->g.name);
+	guest_remove(s->g.name, true);
+	return -1;
+}
+
+/* Wait until the VMM answers on its control socket: the machine is built then, with all vCPUs. */
+static int wait_for_vmm(struct start *s, pid_t pid)
+{
+	struct timespec step = {0, 20000000};
+	static struct qmp q;
+	char why[64];
+	int status, ms;
+
+	for (ms = 0; ms < START_MS; ms += 20) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			if (WIFSIGNALED(status))
+				snprintf(why, sizeof(why), "was killed by signal %d", WTERMSIG(status));
+			else
+				snprintf(why, sizeof(why), "ended with exit code %d", WEXITSTATUS(status));
+			return start_failed(s, why);
+		}
+		if (!qmp_open(&q, s->g.name, 1000)) {
+			qmp_close(&q);
+			return 0;
+		}
+		nanosleep(&step, NULL);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return start_failed(s, "did not open its control socket in 30 s and was killed");
+}
+
+static int run_vmm(struct start *s)
+{
+	pid_t pid = fork();
+
+	if (pid < 0) {
+		fail("cannot fork: %s", strerror(errno));
+		return -1;
+	}
+	if (!pid)
+		become_vmm(s);
+	if (wait_for_vmm(s, pid))
+		return -1;
+	return guest_load(s->c->name, &s->g);
+}
+
+static int prepare(struct start *s, const char *config)
+{
+	struct guest old;
+
+	if (mkdir_run() || guest_lock(s->c->name, true, &s->g))
+		return -1;
+	if (!guest_load(s->c->name, &old) && old.alive) {
+		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid, s->c->name);
+		return -1;
+	}
+	snprintf(s->g.name, sizeof(s->g.name), "%s", s->c->name);
+	snprintf(s->g.config, sizeof(s->g.config), "%s", config);
+	s->g.vcpus = s->c->vcpus;
+	s->g.memory_mib = s->c->memory_mib;
+	if (check_host(s))
+		return -1;
+	guest_remove(s->g.name, true);
+	return open_taps(s);
+}
+
+static int tune(struct start *s)
+{
+	struct cfg *c = s->c;
+	bool wanted = c->weight || c->cap;
+	unsigned int i;
+
+	for (i = 0; i < c->vcpus; i++)
+		wanted |= c->affinity[i] != 0;
+	if (!wanted)
+		return 0;
+	if (!hv_present()) {
+		warning("cpu_weight, cpus and cap need the hypervisor (/dev/corbel); they are ignored");
+		return 0;
+	}
+	return apply_sched(c->name, c->weight, c->affinity, c->cap, -1);
+}
+
+int vmm_start(struct cfg *c, const char *config, const char *accel)
+{
+	struct start s = {.c = c, .accel = accel, .g.lock = -1};
+	int i, lock, err;
+
+	memset(s.tap, -1, sizeof(s.tap));
+	err = prepare(&s, config);
+	lock = s.g.lock;
+	if (!err) {
+		machine_args(&s);
+		socket_args(&s);
+		boot_args(&s);
+		disk_args(&s);
+		vif_args(&s);
+		for (i = 0; i < c->nargs; i++)
+			arg(&s, "%s", c->args[i]);
+		err = run_vmm(&s);
+	}
+	if (!err)
+		printf("%s: started, pid %d\n", c->name, s.g.pid);
+	if (!err && tune(&s)) {
+		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched %s' sets it", c->name, c->name);
+		err = -1;
+	}
+	for (i = 0; i < c->nvifs; i++)
+		if (s.tap[i] >= 0)
+			close(s.tap[i]);
+	while (s.argc)
+		free(s.argv[--s.argc]);
+	if (lock >= 0)
+		close(lock);
+	return err ? 1 : 0;
+}

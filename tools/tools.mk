@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The corbel tool. Needs json-c (Debian: libjson-c-dev).
+
+TOOL_C      := $(sort $(wildcard tools/corbel/*.c))
+TOOL_OBJ    := $(TOOL_C:%.c=$(BUILD)/%.o)
+TOOL_CFLAGS := -std=gnu11 -O2 -g $(WARN) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -DCORBEL_VERSION='"$(VERSION)"'
+
+$(BUILD)/tools/corbel/%.o: tools/corbel/%.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/corbel: $(TOOL_OBJ)
+	$(CC) -o $@ $(TOOL_OBJ) -ljson-c
+
+.PHONY: tool
+tool: $(BUILD)/corbel
+
+-include $(TOOL_OBJ:.o=.d)
+
+# ---- its tests: tests/tool, with a sanitized build; real VMMs under TCG ----
+TT := $(BUILD)/tool-test
+
+$(TT)/corbel: $(TOOL_C) tools/corbel/corbel.h tools/corbel/cfg.h hv/abi.h
+	@mkdir -p $(TT)
+	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(TOOL_CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(TOOL_C) -ljson-c
+
+$(TT)/fakehv.so: tests/tool/fakehv.c hv/abi.h
+	@mkdir -p $(TT)
+	$(CC) -std=gnu11 -O1 -fPIC -shared -Wall -Wextra -Werror -o $@ $< -ldl
+
+$(TT)/guest: tests/tool/guest.asm
+	@mkdir -p $(TT)
+	$(NASM) -f bin -o $@ $<
+
+.PHONY: tool-test
+tool-test: $(TT)/corbel $(TT)/fakehv.so $(TT)/guest
+	timeout 300 $(PYTHON) tests/tool/tool_test.py $(TT)/corbel $(TT)/guest $(TT)/fakehv.so
