@@ -169,7 +169,8 @@ static u32 least_loaded(u64 allowed)
 	return best;
 }
 
-/* Where a unit goes that is on no CPU's hardware: where it was if idle, another idle CPU, where it was, the least busy. */
+/* Where a unit goes that is on no CPU's hardware: where it was if idle, another idle CPU, where it was, the least busy.
+ */
 static u32 choose_cpu(struct sched_unit *u)
 {
 	u64 allowed = READ_ONCE(u->affinity) & load_mask(&online_mask), idle;
@@ -370,8 +371,6 @@ static bool give_one(struct sched_cpu *sc, u32 cpu, u64 now)
 	if (!u)
 		return false;
 	u->on_rq = false;
-	if (sc->next_up == u)
-		sc->next_up = NULL;
 	if (sc->loaded == u)
 		unload(sc);
 	send(u, cpu);
@@ -386,18 +385,18 @@ static u64 idle_takers(struct sched_cpu *sc, u64 now)
 	return load_mask(&idle_mask) & ~BIT(index_of(sc));
 }
 
-/* Pass waiting units on to CPUs that asked, and to idle ones. Whoever was to run here is on the queue too. */
-static void give_away(struct sched_cpu *sc, u64 now)
+/* Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue, or kept by the caller. */
+static void give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
 	u64 asked = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST), idle = idle_takers(sc, now);
 	u32 cpu;
 
-	for (; asked && ops->load(rq_of(sc)) > 1; asked &= asked - 1) {
+	for (; asked && ops->load(rq_of(sc)) + kept > 1; asked &= asked - 1) {
 		cpu = __builtin_ctzll(asked);
-		if (READ_ONCE(sched_cpus[cpu].load) < ops->load(rq_of(sc)) && give_one(sc, cpu, now))
+		if (READ_ONCE(sched_cpus[cpu].load) < ops->load(rq_of(sc)) + kept && give_one(sc, cpu, now))
 			claim_idle(cpu);
 	}
-	for (; idle && ops->load(rq_of(sc)) > 1; idle &= idle - 1) {
+	for (; idle && ops->load(rq_of(sc)) + kept > 1; idle &= idle - 1) {
 		cpu = __builtin_ctzll(idle);
 		if (claim_idle(cpu) && !give_one(sc, cpu, now))
 			__atomic_fetch_or(&idle_mask, BIT(cpu), __ATOMIC_SEQ_CST);
@@ -435,7 +434,7 @@ static bool stays(struct sched_cpu *sc, struct sched_unit *ran, u64 now)
 	return now < sc->slice_end && !deserves_cpu(sc, now);
 }
 
-/* A unit to be picked out of turn: the one yielded to, or the giver when that one has done with the CPU. */
+/* Take off the queue who is to run out of turn: the unit yielded to, or the giver when that one has done with the CPU. */
 static struct sched_unit *out_of_turn(struct sched_cpu *sc, bool blocked, u64 now)
 {
 	struct sched_unit *u = sc->next_up;
@@ -445,17 +444,28 @@ static struct sched_unit *out_of_turn(struct sched_cpu *sc, bool blocked, u64 no
 		u = sc->giver;
 	if (!u || !u->on_rq || u->cpu != index_of(sc) || !fits(sc, u, now))
 		return NULL;
-	return now < sc->slice_end || ops->load(rq_of(sc)) <= 2 ? u : NULL;
+	if (now >= sc->slice_end && ops->load(rq_of(sc)) > 2)
+		return NULL;
+	ops->dequeue(rq_of(sc), u, now);
+	return u;
 }
 
-static struct sched_unit *choose(struct sched_cpu *sc, bool blocked, u64 now)
+/*
+ * A pinned giver may have more to do than to wait for u: if u could run on an idle CPU, this one is asked again soon,
+ * and give_away() then sends u there.
+ */
+static void shorten_for_giver(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	struct sched_unit *u = out_of_turn(sc, blocked, now);
+	if (sc->giver && u != sc->giver && (load_mask(&idle_mask) & READ_ONCE(u->affinity) & ~BIT(index_of(sc))))
+		sc->slice_end = MIN(sc->slice_end, now + ms);
+}
+
+/* u: who runs out of turn, if anyone. */
+static struct sched_unit *choose(struct sched_cpu *sc, struct sched_unit *u, u64 now)
+{
 	bool inherits = u && now < sc->slice_end;
 
-	if (u)
-		ops->dequeue(rq_of(sc), u, now);
-	if (!u || u == sc->giver)
+	if (!u)
 		sc->giver = NULL;
 	while (!u && (u = ops->pick(rq_of(sc), now)))
 		if (!fits(sc, u, now)) {
@@ -466,10 +476,12 @@ static struct sched_unit *choose(struct sched_cpu *sc, bool blocked, u64 now)
 	if (!u)
 		return NULL;
 	u->on_rq = false;
-	if (!inherits) {
-		sc->started = now;
+	sc->started = now;
+	if (!inherits)
 		sc->slice_end = now + ops->slice(rq_of(sc), u);
-	}
+	shorten_for_giver(sc, u, now);
+	if (u == sc->giver)
+		sc->giver = NULL;
 	return u;
 }
 
@@ -524,8 +536,9 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	if (!ran || !stays(sc, ran, now)) {
 		if (ran)
 			requeue(sc, ran, now);
-		give_away(sc, now);
-		u = choose(sc, !ran, now);
+		u = out_of_turn(sc, !ran, now);
+		give_away(sc, u, now);
+		u = choose(sc, u, now);
 		if (u)
 			start(sc, u, now);
 		else if (sc->loaded && !sc->loaded->pinned)

@@ -2,9 +2,10 @@
 /*
  * The default policy: weighted fair by virtual runtime.
  *
- * A unit's virtual runtime grows by ran * 1024 / weight; the unit with the least runs next. The queue's floor `min` follows
- * the least virtual runtime of all units here and never falls. A unit that slept is placed not further than CREDIT before
- * the floor: enough to preempt whoever runs, too little to starve him. Between CPUs only the distance to the floor counts.
+ * A unit's virtual runtime grows by ran * 1024 / weight; the unit with the least runs next. The queue's floor `min`
+ * follows the least virtual runtime of all units here and never falls. A unit that slept is placed not further than
+ * CREDIT before the floor: enough to preempt whoever runs, too little to starve him. Between CPUs only the distance to
+ * the floor counts.
  */
 #include "queue.h"
 #include "../time.h"
@@ -112,7 +113,8 @@ static bool fair_preempts(struct sched_rq *rq, struct sched_unit *woken, struct 
 {
 	u64 uncharged = now > running->since ? now - running->since : 0;
 
-	return ahead(running->vruntime + virtual_ticks(running, uncharged), woken->vruntime) > (s64)virtual_ticks(woken, rq->preempt);
+	return ahead(running->vruntime + virtual_ticks(running, uncharged), woken->vruntime) >
+	       (s64)virtual_ticks(woken, rq->preempt);
 }
 
 static u32 fair_load(struct sched_rq *rq)

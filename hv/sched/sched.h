@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The vCPU scheduler: core (states, placing, wake-ups, caps) and policies (const ops tables, pure, time is a parameter).
+ * The vCPU scheduler: core (states, placing, wake-ups, caps) and policies (const ops tables, pure, time is a
+ * parameter).
  *
- * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) + smp_kick(). (2) A unit is
- * on at most one queue or inbox. (3) A wake is never lost: one that comes between sched_next() and sched_block() makes
- * sched_block() fail. (4) A unit that ran on c goes to another CPU only after c has called sched_leave() for it.
+ * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) + smp_kick(). (2) A unit
+ * is on at most one queue or inbox. (3) A wake is never lost: one that comes between sched_next() and sched_block()
+ * makes sched_block() fail. (4) A unit that ran on c goes to another CPU only after c has called sched_leave() for it.
  *
- * BLOCKED -> QUEUED is a compare-exchange of the one waker that wins, who owns the unit until it is on a queue or inbox;
- * all other changes are made by the CPU the unit is on.
+ * BLOCKED -> QUEUED is a compare-exchange of the one waker that wins, who owns the unit until it is on a queue or
+ * inbox; all other changes are made by the CPU the unit is on.
  */
 #ifndef HV_SCHED_SCHED_H
 #define HV_SCHED_SCHED_H
@@ -71,29 +72,31 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
  * On a running unit only `wake` is set: whoever raised the event kicks the CPU if the unit must see it in mid-run. */
 void sched_wake(struct sched_unit *u);
 /*
- * `from`, a dom0 unit running here, has made `to` runnable and expects to wait for it: as sched_wake(to), but if `to` may run
- * here it is picked next. `from` stays runnable and gets the CPU back when `to` blocks, its slice ends, or `from` is woken.
- * The pair shares one slice while others wait, so handing to and fro starves nobody. Not for a `from` with events pending.
+ * `from`, a dom0 unit running here, has made `to` runnable and expects to wait for it: as sched_wake(to), but if `to`
+ * may run here it is picked next. `from` stays runnable and gets the CPU back when `to` blocks, its slice ends, or
+ * `from` is woken. The pair shares one slice while others wait, so handing to and fro starves nobody. Not for a `from`
+ * with events pending.
  */
 void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
 /* The running unit of this CPU has nothing to do. False if a wake came since it was picked: it goes on running. */
 bool sched_block(struct sched_unit *u);
 /*
- * Ask on this CPU whom to run: puts back the unit that ran (NULL if none or it blocked), charges it, takes in the inbox,
- * picks. Clears cpu->resched. *slice_end is the TSC at which to ask again (the caller arms a timer for it that sets
- * cpu->resched), also when idle. NULL: idle until an interrupt or cpu->resched.
+ * Ask on this CPU whom to run: puts back the unit that ran (NULL if none or it blocked), charges it, takes in the
+ * inbox, picks. Clears cpu->resched. *slice_end is the TSC at which to ask again (the caller arms a timer for it that
+ * sets cpu->resched), also when idle. NULL: idle until an interrupt or cpu->resched.
  */
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
 /*
- * Implemented by the run loop (hv/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU, or
- * another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit idles.
+ * Implemented by the run loop (hv/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU,
+ * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
+ * idles.
  */
 void sched_leave(struct sched_unit *u);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*
- * Change parameters, 0 = leave as it is; cap 100 lifts the cap. A running or queued unit that may no longer be on its CPU
- * moves by itself soon. -EINVAL: out of range, or no CPU online is in affinity. -EPERM: affinity of a pinned unit.
+ * Change parameters, 0 = leave as it is; cap 100 lifts the cap. A running or queued unit that may no longer be on its
+ * CPU moves by itself soon. -EINVAL: out of range, or no CPU online is in affinity. -EPERM: affinity of a pinned unit.
  */
 int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
 /* Ticks run, and waited, until now, also while running or waiting. Any CPU. */

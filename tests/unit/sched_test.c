@@ -239,8 +239,8 @@ static void test_many(const char *policy, u32 count, u32 cpus_used, double toler
 		high = MAX(high, share(&unit[i], 10 * SEC));
 	}
 	CHECK(near(low, want, tolerance) && near(high, want, tolerance),
-	      "%s: %u hogs on %u CPUs get %.3f each within %.0f %%: %.3f..%.3f", sched_policy_name(), count, cpus_used, want,
-	      tolerance * 100, low, high);
+	      "%s: %u hogs on %u CPUs get %.3f each within %.0f %%: %.3f..%.3f", sched_policy_name(), count, cpus_used,
+	      want, tolerance * 100, low, high);
 }
 
 static void test_starvation(void)
@@ -253,7 +253,8 @@ static void test_starvation(void)
 	for (i = 0; i < 4; i++)
 		add(1024, 0, false, 500 * US, 100 * US);
 	run(10 * SEC);
-	CHECK(share(h, 10 * SEC) > .2 * .9, "four restless sleepers do not starve a hog: %.3f of 0.2", share(h, 10 * SEC));
+	CHECK(share(h, 10 * SEC) > .2 * .9, "four restless sleepers do not starve a hog: %.3f of 0.2",
+	      share(h, 10 * SEC));
 }
 
 /* ---- latency ---- */
@@ -292,7 +293,8 @@ static void test_queued_event(void)
 			run(STEP);
 		while (running[0] != &h->s)
 			run(STEP);
-		run(2 * MS); /* the hog's slice is used in part, unless the balancer cut it; d is behind by its weight */
+		run(2 *
+		    MS); /* the hog's slice is used in part, unless the balancer cut it; d is behind by its weight */
 	} while (running[0] != &h->s && now < 7 * SEC);
 	CHECK(running[0] == &h->s && d->s.state == SCHED_QUEUED, "a queued unit waits without an event");
 	t0 = now;
@@ -339,7 +341,8 @@ static void test_affinity(void)
 	run(10 * MS);
 	b->ran_on = 0;
 	run(SEC);
-	CHECK(b->ran_on && !(b->ran_on & ~(BIT(0) | BIT(3))), "and moves them again: %llx", (unsigned long long)b->ran_on);
+	CHECK(b->ran_on && !(b->ran_on & ~(BIT(0) | BIT(3))), "and moves them again: %llx",
+	      (unsigned long long)b->ran_on);
 	a->s.runtime = b->s.runtime = 0;
 	run(SEC);
 	CHECK(share(a, SEC) > .99 && share(b, SEC) > .99, "each has its CPU then");
@@ -359,7 +362,8 @@ static void test_idle_pull(void)
 	CHECK(!running[1], "a CPU idles when nobody may run there");
 	sched_set(&unit[1].s, 0, 3, 0);
 	run(60 * MS);
-	CHECK(running[1] == &unit[1].s || running[1] == &unit[0].s, "an idle CPU gets a waiting unit as soon as one may move");
+	CHECK(running[1] == &unit[1].s || running[1] == &unit[0].s,
+	      "an idle CPU gets a waiting unit as soon as one may move");
 	machine(4, "fair");
 	for (i = 0; i < 4; i++)
 		add(1024, i, true, 100 * US, 3 * MS);
@@ -388,12 +392,13 @@ static void test_caps(void)
 	sched_set(&a->s, 0, 0, 80);
 	a->s.runtime = 0;
 	run(10 * SEC);
-	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05), "a cap above the fair share does nothing");
+	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05),
+	      "a cap above the fair share does nothing");
 	sched_set(&a->s, 0, 0, 10);
 	a->s.runtime = b->s.runtime = 0;
 	run(10 * SEC);
-	CHECK(near(share(a, 10 * SEC), .1, .1) && near(share(b, 10 * SEC), .9, .05), "the rest goes to others: %.3f %.3f",
-	      share(a, 10 * SEC), share(b, 10 * SEC));
+	CHECK(near(share(a, 10 * SEC), .1, .1) && near(share(b, 10 * SEC), .9, .05),
+	      "the rest goes to others: %.3f %.3f", share(a, 10 * SEC), share(b, 10 * SEC));
 	sched_set(&a->s, 0, 0, 100);
 	a->s.runtime = 0;
 	run(10 * SEC);
@@ -408,7 +413,8 @@ static void test_cap_sleeper(void)
 	a = add(1024, 0, false, 5 * MS, 1 * MS);
 	sched_set(&a->s, 0, 0, 20);
 	run(10 * SEC);
-	CHECK(near(share(a, 10 * SEC), .2, .05), "a cap holds for a unit that sleeps and wakes: %.3f", share(a, 10 * SEC));
+	CHECK(near(share(a, 10 * SEC), .2, .05), "a cap holds for a unit that sleeps and wakes: %.3f",
+	      share(a, 10 * SEC));
 }
 
 static void test_steal(void)
@@ -424,8 +430,10 @@ static void test_steal(void)
 	t0 = now;
 	b = hog(1024);
 	run(SEC + 333 * US);
-	CHECK(sched_runtime(&b->s, now) + sched_steal(&b->s, now) == now - t0, "run and stolen time add up to the time passed");
-	CHECK(near((double)sched_steal(&b->s, now) / SEC, .5, .05), "half is stolen by an equal hog: %.3f", (double)sched_steal(&b->s, now) / SEC);
+	CHECK(sched_runtime(&b->s, now) + sched_steal(&b->s, now) == now - t0,
+	      "run and stolen time add up to the time passed");
+	CHECK(near((double)sched_steal(&b->s, now) / SEC, .5, .05), "half is stolen by an equal hog: %.3f",
+	      (double)sched_steal(&b->s, now) / SEC);
 	machine(1, "fair");
 	a = add(1024, 0, false, 1 * MS, 9 * MS);
 	run(SEC);
@@ -473,7 +481,8 @@ static void test_yield_event(void)
 		run(STEP);
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
-	CHECK(running[0] == &to->s && from->s.state == SCHED_QUEUED, "the unit yielded to runs next, though another waits");
+	CHECK(running[0] == &to->s && from->s.state == SCHED_QUEUED,
+	      "the unit yielded to runs next, though another waits");
 	me = &cpu_mem[1];
 	sched_wake(&from->s);
 	run(2 * STEP);
@@ -500,6 +509,16 @@ static void test_yield_event(void)
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
 	CHECK(running[0] == &from->s && running[1] == &to->s, "who may not run here is woken elsewhere");
+	machine(2, "fair");
+	from = add(1024, 0, true, 0, 0);
+	run(10 * MS);
+	to = &unit[units++];
+	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_yield_to(&from->s, &to->s);
+	run(2 * STEP);
+	CHECK(running[0] == &to->s, "it runs here, though another CPU idles");
+	run(1100 * US);
+	CHECK(running[0] == &from->s && running[1] == &to->s, "but goes to the idle CPU when it runs on for 1 ms");
 }
 
 /* ---- wake-ups ---- */
@@ -512,7 +531,8 @@ static void test_wakes(void)
 	a = add(1024, 0, false, 0, 0);
 	run(MS);
 	sched_wake(&a->s);
-	CHECK(!sched_block(&a->s) && a->s.state == SCHED_RUNNING, "a wake that came while it ran makes sched_block() fail");
+	CHECK(!sched_block(&a->s) && a->s.state == SCHED_RUNNING,
+	      "a wake that came while it ran makes sched_block() fail");
 	CHECK(!sched_is_off(&a->s), "a running unit is not off");
 	CHECK(sched_block(&a->s), "the next one succeeds");
 	CHECK(!sched_is_off(&a->s), "a blocked unit is not off while its registers are in the CPU");
@@ -549,7 +569,8 @@ static void test_random(u32 seed)
 	srand(seed);
 	machine(1 + seed % 4, seed % 3 ? "fair" : "rr");
 	for (i = 0; i < 12; i++)
-		add(1 + rand() % 4096, rand() % cpu_count, rand() % 4 == 0, rand() % 3 * 400 * US, rand() % 5 * MS + STEP);
+		add(1 + rand() % 4096, rand() % cpu_count, rand() % 4 == 0, rand() % 3 * 400 * US,
+		    rand() % 5 * MS + STEP);
 	for (i = 0; i < 20000; i++) {
 		r = rand() % units;
 		me = &cpu_mem[rand() % cpu_count];
@@ -614,7 +635,8 @@ static void thread_burst(u32 i, u32 *seed)
 {
 	u32 none = 0, n, events;
 
-	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
+	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false, __ATOMIC_SEQ_CST,
+						     __ATOMIC_SEQ_CST),
 			 "unit %u is on one CPU at a time", i))
 		abort();
 	events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
@@ -659,7 +681,8 @@ static u64 unhandled(void)
 	u32 i;
 
 	for (i = 0; i < T_UNITS; i++)
-		n += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST) != __atomic_load_n(&tu[i].handled, __ATOMIC_SEQ_CST);
+		n += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST) !=
+		     __atomic_load_n(&tu[i].handled, __ATOMIC_SEQ_CST);
 	return n;
 }
 
