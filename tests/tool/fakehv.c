@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is $FAKEHV_RECORD. What is set by
- * CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
+ * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is $FAKEHV_RECORD. What is set
+ * by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -49,7 +49,12 @@ static int query_vm(struct corbel_query *q)
 {
 	struct corbel_vm_stat vm[2] = {
 		{.id = 0, .vcpus = 2, .mapped_bytes = 1 << 30, .runtime_ns = 5000000000, .name = "dom0"},
-		{.id = 3, .vcpus = 2, .pid = record_pid(), .mapped_bytes = 1 << 20, .pool_bytes = 4096, .runtime_ns = 7000000000,
+		{.id = 3,
+		 .vcpus = 2,
+		 .pid = record_pid(),
+		 .mapped_bytes = 1 << 20,
+		 .pool_bytes = 4096,
+		 .runtime_ns = 7000000000,
 		 .name = "qemu"},
 	};
 
@@ -61,12 +66,26 @@ static int query_vm(struct corbel_query *q)
 
 static int query(struct corbel_query *q)
 {
-	struct corbel_info info = {.abi_version = getenv("FAKEHV_ABI") ? 99 : CORBEL_ABI_VERSION, .backend = CORBEL_BACKEND_SVM, .cpus = 2,
-				   .vms = 2, .vcpus = 4, .memory_total_bytes = 1ull << 30, .pool_total_bytes = 1 << 24,
-				   .pool_free_bytes = 1 << 23, .version = "0.1", .scheduler = "fair", .tsc_khz = 2000000};
-	struct corbel_vcpu_stat vcpu = {.id = 10 + q->index, .vm = q->index < 2 ? 0 : 3, .index = q->index % 2, .state = q->index,
-					.weight = 1024, .affinity = q->index < 2 ? 1ull << q->index : ~0ull, .runtime_ns = 1000000000,
-					.exits_total = 12, .exits = {2, [8] = 10}};
+	struct corbel_info info = {.abi_version = getenv("FAKEHV_ABI") ? 99 : CORBEL_ABI_VERSION,
+				   .backend = CORBEL_BACKEND_SVM,
+				   .cpus = 2,
+				   .vms = 2,
+				   .vcpus = 4,
+				   .memory_total_bytes = 1ull << 30,
+				   .pool_total_bytes = 1 << 24,
+				   .pool_free_bytes = 1 << 23,
+				   .version = "0.1",
+				   .scheduler = "fair",
+				   .tsc_khz = 2000000};
+	struct corbel_vcpu_stat vcpu = {.id = 10 + q->index,
+					.vm = q->index < 2 ? 0 : 3,
+					.index = q->index % 2,
+					.state = q->index,
+					.weight = 1024,
+					.affinity = q->index < 2 ? 1ull << q->index : ~0ull,
+					.runtime_ns = 1000000000,
+					.exits_total = 12,
+					.exits = {2, [8] = 10}};
 	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 

@@ -11,33 +11,35 @@ static void good(void)
 {
 	struct cfg c;
 
-	CHECK(!cfg_parse(&c, "demo.cfg",
-			 "# a comment\n"
-			 "name = \"demo\"   # another\n"
-			 "kernel='/boot/vmlinuz'; ramdisk = '/boot/initrd'\n"
-			 "extra = \"console=ttyS0 # no comment\"\n"
-			 "root = '/dev/vda1'\n"
-			 "memory = 0x200\n"
-			 "vcpus = \"2\"\n"
-			 "disk = [ '/a b/img,raw,xvda,w',\n"
-			 "         'file:/b,xvdb,r', # of a list's item\n"
-			 "         '/c.qcow2,qcow2,vdc,rw', 'format=qcow2, vdev=xvdd, access=ro, target=/d=1', '/e', ]\n"
-			 "vif = [ '', 'mac=52:54:00:aa:bb:cc , bridge=br1' ]\n"
-			 "firmware = \"bios\"\n"
-			 "cpu_weight = 512\n"
-			 "cap = 50\n"
-			 "cpus = \"0-3,^1\"\n"
-			 "device_model_args = [ '-device', \"x,y=\\\"z\\\"\" ]\r\n"),
+	CHECK(!cfg_parse(
+		      &c, "demo.cfg",
+		      "# a comment\n"
+		      "name = \"demo\"   # another\n"
+		      "kernel='/boot/vmlinuz'; ramdisk = '/boot/initrd'\n"
+		      "extra = \"console=ttyS0 # no comment\"\n"
+		      "root = '/dev/vda1'\n"
+		      "memory = 0x200\n"
+		      "vcpus = \"2\"\n"
+		      "disk = [ '/a b/img,raw,xvda,w',\n"
+		      "         'file:/b,xvdb,r', # of a list's item\n"
+		      "         '/c.qcow2,qcow2,vdc,rw', 'format=qcow2, vdev=xvdd, access=ro, target=/d=1', '/e', ]\n"
+		      "vif = [ '', 'mac=52:54:00:aa:bb:cc , bridge=br1' ]\n"
+		      "firmware = \"bios\"\n"
+		      "cpu_weight = 512\n"
+		      "cap = 50\n"
+		      "cpus = \"0-3,^1\"\n"
+		      "device_model_args = [ '-device', \"x,y=\\\"z\\\"\" ]\r\n"),
 	      "a file with everything is read: %s", c.error);
 	CHECK(!strcmp(c.name, "demo") && !strcmp(c.kernel, "/boot/vmlinuz") && !strcmp(c.ramdisk, "/boot/initrd"),
 	      "strings in both quotes, comments, semicolons");
-	CHECK(!strcmp(c.cmdline, "root=/dev/vda1 console=ttyS0 # no comment"), "root and extra make the command line: %s",
-	      c.cmdline);
+	CHECK(!strcmp(c.cmdline, "root=/dev/vda1 console=ttyS0 # no comment"),
+	      "root and extra make the command line: %s", c.cmdline);
 	CHECK(c.memory_mib == 512 && c.vcpus == 2, "numbers: hexadecimal, in quotes");
 	CHECK(c.ndisks == 5 && !strcmp(c.disk[0].path, "/a b/img") && !c.disk[0].qcow2 && !c.disk[0].readonly &&
 		      c.disk[0].line == 8,
 	      "disk: path,format,vdev,access");
-	CHECK(!strcmp(c.disk[1].path, "/b") && c.disk[1].readonly && c.disk[1].line == 9, "disk: file:path,vdev,access");
+	CHECK(!strcmp(c.disk[1].path, "/b") && c.disk[1].readonly && c.disk[1].line == 9,
+	      "disk: file:path,vdev,access");
 	CHECK(c.disk[2].qcow2 && !c.disk[2].readonly, "disk: qcow2, rw");
 	CHECK(!strcmp(c.disk[3].path, "/d=1") && c.disk[3].qcow2 && c.disk[3].readonly, "disk: by keywords");
 	CHECK(!strcmp(c.disk[4].path, "/e") && !c.disk[4].qcow2 && !c.disk[4].readonly, "disk: defaults");
@@ -61,7 +63,8 @@ static void warns(void)
 {
 	struct cfg c;
 
-	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nvga = 'std'\nvif = ['model=e1000']\n"), "unknown keys do not stop");
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nvga = 'std'\nvif = ['model=e1000']\n"),
+	      "unknown keys do not stop");
 	CHECK(c.nwarnings == 2 && !strcmp(c.warnings[0], "f:4: unknown key \"vga\" is ignored") &&
 		      strstr(c.warnings[1], "f:5: unknown vif option \"model\""),
 	      "but are named in warnings");
@@ -83,7 +86,8 @@ static const struct {
 	{"name='../x'", "1: name = \"../x\": a name begins with a letter"},
 	{"name='a b'", "1: name = \"a b\": a name begins"},
 	{"name='dom0'", "1: name = \"dom0\": dom0 is"},
-	{"name='a2345678901234567890123456789012'", "1: name = \"a2345678901234567890123456789012\": a name has 1 to 31"},
+	{"name='a2345678901234567890123456789012'",
+	 "1: name = \"a2345678901234567890123456789012\": a name has 1 to 31"},
 	{"name=a", "1: a value is"},
 	{"name=", "1: a value is"},
 	{"name=5", "1: name wants a string"},
@@ -145,8 +149,9 @@ static void bad(void)
 /* Whatever the bytes, the parser ends and stays within its bounds (the sanitizers watch). */
 static void noise(void)
 {
-	static const char *const pieces[] = {"name", "disk", "vif", "cpus", "=", "[", "]", "'", "\"", ",", "\n", "\\", "#", ";", "0x",
-					     "99", "-", "^", "all", "raw", "/a", "file:", "mac=", " ", "\t", "\xff", "memory", "x"};
+	static const char *const pieces[] = {"name", "disk",  "vif",  "cpus", "=",  "[",    "]",      "'", "\"",  ",",
+					     "\n",   "\\",    "#",    ";",    "0x", "99",   "-",      "^", "all", "raw",
+					     "/a",   "file:", "mac=", " ",    "\t", "\xff", "memory", "x"};
 	char text[400];
 	struct cfg c;
 	int i, n;
@@ -174,8 +179,8 @@ static void cpulists(void)
 		{"all", ~0ull, "all"},	   {"^1", ~2ull, "0,2-63"},    {"all,^0-61", 3ull << 62, "62-63"},
 		{"63", 1ull << 63, "63"}, {"0-63", ~0ull, "all"}, {" 2 ", 4, "2"},
 	};
-	static const char *const wrong_lists[] = {"", "a", "1-", "-1", "1,,2", "1,", "64", "5-2", "0,^0", "^all", "1 2", "99999999999",
-						  "allx"};
+	static const char *const wrong_lists[] = {"",	 "a",	 "1-",	 "-1",	"1,,2",	       "1,",  "64",
+						  "5-2", "0,^0", "^all", "1 2", "99999999999", "allx"};
 	char buf[256];
 	uint64_t mask;
 	unsigned int i;

@@ -109,7 +109,8 @@ static int read_string(struct parser *p, char **out)
 		if (c == '\\') {
 			c = unescape(*++p->at);
 			if (c < 0)
-				return bad(p, p->line, "unknown escape in a string; only \\n \\t \\\\ \\' \\\" are known");
+				return bad(p, p->line,
+					   "unknown escape in a string; only \\n \\t \\\\ \\' \\\" are known");
 		}
 		*to++ = c;
 	}
@@ -200,7 +201,8 @@ static int get_string(struct parser *p, const char *key, const struct value *v, 
 	return *out ? 0 : bad(p, v->line, "out of memory");
 }
 
-static int get_number(struct parser *p, const char *key, const struct value *v, long long min, long long max, long long *out)
+static int get_number(struct parser *p, const char *key, const struct value *v, long long min, long long max,
+		      long long *out)
 {
 	char *end = v->text;
 
@@ -258,7 +260,10 @@ static int set_path(struct parser *p, const char *key, const struct value *v)
 
 static int set_cmdline(struct parser *p, const char *key, const struct value *v)
 {
-	return get_string(p, key, v, !strcmp(key, "cmdline") ? &p->c->cmdline : !strcmp(key, "root") ? &p->root : &p->extra);
+	return get_string(p, key, v,
+			  !strcmp(key, "cmdline") ? &p->c->cmdline
+			  : !strcmp(key, "root")  ? &p->root
+						  : &p->extra);
 }
 
 /* As in xl: cmdline if given, else root= and extra. */
@@ -298,7 +303,8 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 
 static int set_firmware(struct parser *p, const char *key, const struct value *v)
 {
-	static const char *const names[] = {[FIRMWARE_MICROVM] = "microvm", [FIRMWARE_BIOS] = "bios", [FIRMWARE_NONE] = "none"};
+	static const char *const names[] = {
+		[FIRMWARE_MICROVM] = "microvm", [FIRMWARE_BIOS] = "bios", [FIRMWARE_NONE] = "none"};
 	int i;
 
 	for (i = 0; v->kind == V_STRING && i < 3; i++)
@@ -406,7 +412,8 @@ int mac_parse(const char *s, uint8_t mac[6])
 {
 	int i, n = 0;
 
-	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &n) != 6 ||
+	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5],
+		   &n) != 6 ||
 	    s[n] || n != 17 || (mac[0] & 1))
 		return -1;
 	for (i = 0; i < 6; i++)
@@ -424,7 +431,8 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 			continue;
 		val = strchr(f, '=');
 		if (!val)
-			return bad(p, vif->line, "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f, CFG_BRIDGE);
+			return bad(p, vif->line, "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f,
+				   CFG_BRIDGE);
 		*val++ = 0;
 		if (!strcmp(f, "bridge") && *val && strlen(val) < 16) {
 			free(vif->bridge);
@@ -433,7 +441,8 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 			return bad(p, vif->line, "\"%s\" is not a bridge's name; it has 1 to 15 characters", val);
 		} else if (!strcmp(f, "mac")) {
 			if (mac_parse(val, vif->mac))
-				return bad(p, vif->line, "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56", val);
+				return bad(p, vif->line, "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
+					   val);
 			vif->has_mac = true;
 		} else {
 			warn(p, vif->line, "unknown vif option \"%s\" is ignored; bridge and mac are known", f);
@@ -548,7 +557,8 @@ static int check(struct parser *p)
 	if (!c->kernel && !c->ndisks)
 		return bad(p, p->line, "nothing to boot; add kernel = \"/path/vmlinuz\" or a disk");
 	if (!c->kernel && (c->ramdisk || c->cmdline))
-		return bad(p, p->line, "%s without a kernel; add kernel = \"/path/vmlinuz\"", c->ramdisk ? "ramdisk" : "a command line");
+		return bad(p, p->line, "%s without a kernel; add kernel = \"/path/vmlinuz\"",
+			   c->ramdisk ? "ramdisk" : "a command line");
 	if (!c->kernel && c->firmware == FIRMWARE_NONE)
 		return bad(p, p->line, "firmware = \"none\" boots a kernel only; add kernel = \"/path/vmlinuz\"");
 	return 0;
@@ -643,7 +653,8 @@ int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size
 				return cpulist_bad(err, size, list);
 		}
 		if (to > 63 || from > to) {
-			snprintf(err, size, "%s in \"%.40s\"", to > 63 ? "CPUs go from 0 to 63" : "a range goes upwards", list);
+			snprintf(err, size, "%s in \"%.40s\"",
+				 to > 63 ? "CPUs go from 0 to 63" : "a range goes upwards", list);
 			return -1;
 		}
 		range = (~0ull >> (63 - to)) & (~0ull << from);

@@ -86,7 +86,8 @@ static int open_socket(const char *name)
 	int s = guest_connect(name, "console");
 
 	if (s < 0)
-		fail("%s: cannot open its console: %s; look into %s/%s/vmm.log", name, strerror(errno), run_dir(), name);
+		fail("%s: cannot open its console: %s; look into %s/%s/vmm.log", name, strerror(errno), run_dir(),
+		     name);
 	return s;
 }
 

@@ -32,7 +32,8 @@ static char *read_file(const char *path)
 	if (!text || ferror(f)) {
 		fail("cannot read %s: %s", path, strerror(errno));
 	} else if (n > CONFIG_MAX || strlen(text) != n) {
-		fail("%s is not a guest's file: %s", path, n > CONFIG_MAX ? "it is longer than 1 MiB" : "it holds zero bytes");
+		fail("%s is not a guest's file: %s", path,
+		     n > CONFIG_MAX ? "it is longer than 1 MiB" : "it holds zero bytes");
 	} else {
 		fclose(f);
 		return text;
@@ -140,8 +141,10 @@ int cmd_shutdown(struct opts *o)
 	if (err || !o->wait)
 		return err ? 1 : 0;
 	if (!guest_wait_end(&g, seconds * 1000))
-		return fail("%s was told to shut down, but runs on after %ld s; it may not listen to its power button: shut it down from "
-			    "within, or use `corbel destroy %s'", g.name, seconds, g.name);
+		return fail("%s was told to shut down, but runs on after %ld s; it may not listen to its power button: "
+			    "shut it down from "
+			    "within, or use `corbel destroy %s'",
+			    g.name, seconds, g.name);
 	guest_remove(g.name, true);
 	return 0;
 }
@@ -155,7 +158,8 @@ static int kill_vmm(const struct guest *g)
 
 	if (fd < 0)
 		return errno == ESRCH ? 0 : -errno;
-	if (process_alive(g->pid, g->start_time) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) && errno != ESRCH)
+	if (process_alive(g->pid, g->start_time) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) &&
+	    errno != ESRCH)
 		err = -errno;
 	close(fd);
 	return err;
@@ -179,10 +183,12 @@ static int end_vmm(const struct guest *g)
 		return 0;
 	ret = kill_vmm(g);
 	if (ret)
-		return fail("%s: cannot kill its VMM (pid %d): %s%s", g->name, g->pid, strerror(-ret), ret == -EPERM ? "; run as root" : "");
+		return fail("%s: cannot kill its VMM (pid %d): %s%s", g->name, g->pid, strerror(-ret),
+			    ret == -EPERM ? "; run as root" : "");
 	if (guest_wait_end(g, KILL_MS))
 		return 0;
-	return fail("%s: its VMM (pid %d) was killed but does not end; it may hang in the kernel: look into dmesg", g->name, g->pid);
+	return fail("%s: its VMM (pid %d) was killed but does not end; it may hang in the kernel: look into dmesg",
+		    g->name, g->pid);
 }
 
 int cmd_destroy(struct opts *o)

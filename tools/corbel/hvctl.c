@@ -31,8 +31,9 @@ int hv_need(void)
 	if (!err)
 		return 0;
 	if (err == -ENOENT || err == -ENODEV || err == -ENXIO)
-		fail(DEVICE " is not there: corbel.ko is not loaded, or this machine was booted without Corbel; try `modprobe corbel' "
-		     "and look into dmesg");
+		fail(DEVICE " is not there: corbel.ko is not loaded, or this machine was booted without Corbel; try "
+			    "`modprobe corbel' "
+			    "and look into dmesg");
 	else if (err == -EACCES || err == -EPERM)
 		fail(DEVICE ": %s; run as root", strerror(-err));
 	else
@@ -49,11 +50,14 @@ static int query(struct corbel_query *q)
 static int query_failed(const char *what, int err, size_t want)
 {
 	if (err >= 0)
-		fail("asking for %s: got %d bytes instead of %zu; corbel and corbel.ko are of different versions: install both from one "
-		     "build", what, err, want);
+		fail("asking for %s: got %d bytes instead of %zu; corbel and corbel.ko are of different versions: "
+		     "install both from one "
+		     "build",
+		     what, err, want);
 	else
 		fail("asking for %s: %s%s", what, strerror(-err),
-		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install both from one build" : "");
+		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install both from one build"
+				    : "");
 	return -1;
 }
 
@@ -68,8 +72,8 @@ int hv_info(struct corbel_info *info)
 	if (n != (int)sizeof(*info))
 		return query_failed("the hypervisor's state", n, sizeof(*info));
 	if (info->abi_version != CORBEL_ABI_VERSION) {
-		fail("the hypervisor speaks ABI %u, this tool %u; install tool and hypervisor from one build", info->abi_version,
-		     CORBEL_ABI_VERSION);
+		fail("the hypervisor speaks ABI %u, this tool %u; install tool and hypervisor from one build",
+		     info->abi_version, CORBEL_ABI_VERSION);
 		return -1;
 	}
 	info->version[sizeof(info->version) - 1] = 0;
@@ -140,10 +144,14 @@ int hv_sched(const struct corbel_sched_set *s)
 	if (!ioctl(device, CORBEL_IOC_SCHED, s))
 		return 0;
 	if (errno == EINVAL)
-		fail("scheduling of vCPU %u: refused; weight goes from 1 to 65536, cap from 1 to 100, and one of the CPUs must exist "
-		     "(see `corbel info')", s->vcpu);
+		fail("scheduling of vCPU %u: refused; weight goes from 1 to 65536, cap from 1 to 100, and one of the "
+		     "CPUs must exist "
+		     "(see `corbel info')",
+		     s->vcpu);
 	else if (errno == EPERM)
-		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and only root may set this", s->vcpu);
+		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and only root may set "
+		     "this",
+		     s->vcpu);
 	else
 		fail("scheduling of vCPU %u: %s", s->vcpu, strerror(errno));
 	return -1;

@@ -16,8 +16,22 @@
 
 const char *argp_program_version = "corbel " CORBEL_VERSION;
 
-enum { OPT_JSON = 'j', OPT_ALL = 'a', OPT_ACCEL = 256, OPT_ATTACH = 'c', OPT_FOLLOW = 'f', OPT_WAIT = 'w', OPT_TIMEOUT = 't',
-       OPT_DELAY = 'd', OPT_ITERATIONS = 'n', OPT_BATCH = 'b', OPT_WEIGHT = 257, OPT_CPUS, OPT_CAP, OPT_VCPU };
+enum {
+	OPT_JSON = 'j',
+	OPT_ALL = 'a',
+	OPT_ACCEL = 256,
+	OPT_ATTACH = 'c',
+	OPT_FOLLOW = 'f',
+	OPT_WAIT = 'w',
+	OPT_TIMEOUT = 't',
+	OPT_DELAY = 'd',
+	OPT_ITERATIONS = 'n',
+	OPT_BATCH = 'b',
+	OPT_WEIGHT = 257,
+	OPT_CPUS,
+	OPT_CAP,
+	OPT_VCPU
+};
 
 #define O_JSON	   {"json", OPT_JSON, 0, 0, "Write JSON", 0}
 #define O_TIMEOUT(d) {"timeout", OPT_TIMEOUT, "SECONDS", 0, d, 0}
@@ -218,7 +232,8 @@ static char *help_filter(int key, const char *text, void *input)
 	fprintf(f, "Commands:\n");
 	for (i = 0; i < NCOMMANDS; i++)
 		fprintf(f, "  %-9s %-6s  %s\n", commands[i].name, commands[i].args, commands[i].doc);
-	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN (/run/corbel), their files in\n"
+	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN (/run/corbel), their files "
+		   "in\n"
 		   "$CORBEL_ETC (/etc/corbel); $CORBEL_ACCEL is QEMU's accelerator (kvm).");
 	fclose(f);
 	return out;
@@ -237,8 +252,8 @@ static int run_command(const struct command *c, int argc, char **argv)
 	if (err)
 		return fail("%s: %s", c->name, strerror(err));
 	if (o.nargs < c->min || o.nargs > c->max) {
-		fail("%s: %s; right is: corbel %s %s", c->name, o.nargs < c->min ? "an argument is missing" : "too many arguments",
-		     c->name, c->args);
+		fail("%s: %s; right is: corbel %s %s", c->name,
+		     o.nargs < c->min ? "an argument is missing" : "too many arguments", c->name, c->args);
 		return 2;
 	}
 	err = c->run(&o);

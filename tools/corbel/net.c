@@ -39,13 +39,16 @@ int tap_open(const char *bridge, char ifname[16])
 	int fd, err;
 
 	if (!if_nametoindex(bridge)) {
-		fail("vif: there is no bridge %s; make it with `ip link add %s type bridge; ip link set %s up', or name another one with "
-		     "vif = [ 'bridge=...' ]", bridge, bridge, bridge);
+		fail("vif: there is no bridge %s; make it with `ip link add %s type bridge; ip link set %s up', or "
+		     "name another one with "
+		     "vif = [ 'bridge=...' ]",
+		     bridge, bridge, bridge);
 		return -1;
 	}
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		fail("vif: /dev/net/tun: %s; %s", strerror(errno), errno == EACCES ? "run as root" : "try `modprobe tun'");
+		fail("vif: /dev/net/tun: %s; %s", strerror(errno),
+		     errno == EACCES ? "run as root" : "try `modprobe tun'");
 		return -1;
 	}
 	if (ioctl(fd, TUNSETIFF, &r)) {

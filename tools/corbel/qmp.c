@@ -121,7 +121,8 @@ int qmp_do(const char *name, const char *command)
 	int ret;
 
 	if (qmp_open(&q, name, TIMEOUT_MS)) {
-		fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' ends it", name, strerror(errno), name);
+		fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' ends it", name,
+		     strerror(errno), name);
 		return -1;
 	}
 	ret = qmp_command(&q, command, NULL, err);

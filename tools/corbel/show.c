@@ -303,8 +303,9 @@ static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name)
 	char cpus[256], cap[16];
 
 	snprintf(cap, sizeof(cap), v->cap ? "%u%%" : "-", v->cap);
-	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %s\n", name, v->vm, v->index, v->cpu, state_name(v->state),
-	       v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap, cpulist_format(v->affinity, cpus, sizeof(cpus)));
+	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %s\n", name, v->vm, v->index, v->cpu,
+	       state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
+	       cpulist_format(v->affinity, cpus, sizeof(cpus)));
 }
 
 int cmd_vcpu_list(struct opts *o)
@@ -315,8 +316,8 @@ int cmd_vcpu_list(struct opts *o)
 	int nvms, i, n = select_vcpus(o, &v, &vms, &nvms);
 
 	if (n >= 0 && !o->json)
-		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU", "CPU", "STATE", "TIME(s)", "STOLEN(s)",
-		       "WEIGHT", "CAP", "CPUS");
+		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU", "CPU", "STATE",
+		       "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "CPUS");
 	for (i = 0; i < n; i++)
 		if (o->json)
 			json_object_array_add(all, vcpu_json(&v[i], vm_name(v[i].vm, vms, nvms)));
@@ -345,7 +346,8 @@ int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity,
 	for (i = 0; i < n && !err; i++) {
 		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
 			continue;
-		s = (struct corbel_sched_set){.vcpu = v[i].id, .weight = weight, .affinity = affinity[v[i].index], .cap = cap};
+		s = (struct corbel_sched_set){
+			.vcpu = v[i].id, .weight = weight, .affinity = affinity[v[i].index], .cap = cap};
 		err = s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
 		done++;
 	}
@@ -403,7 +405,8 @@ static void exits_text(const uint64_t *exits)
 }
 
 /* One VM's exits, summed over its vCPUs. */
-static void stat_vm(struct opts *o, struct json_object *all, const char *name, uint32_t id, const struct corbel_vcpu_stat *v, int n)
+static void stat_vm(struct opts *o, struct json_object *all, const char *name, uint32_t id,
+		    const struct corbel_vcpu_stat *v, int n)
 {
 	uint64_t sum[CORBEL_EXIT_STATS] = {0}, total = 0;
 	struct json_object *obj;

@@ -173,8 +173,8 @@ static void vif_args(struct start *s)
 		bus[0] = 0;
 		if (!is_q35(s))
 			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d", c->ndisks + i);
-		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", is_q35(s) ? "pci" : "device", i, m[0], m[1],
-		    m[2], m[3], m[4], m[5], bus);
+		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", is_q35(s) ? "pci" : "device",
+		    i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}
 }
 
@@ -189,7 +189,9 @@ static int check_file(const char *what, char **path, bool write)
 	full = realpath(*path, NULL);
 	if (!full || access(full, write ? R_OK | W_OK : R_OK)) {
 		fail("%s %s: %s%s", what, *path, strerror(errno),
-		     errno == ENOENT ? "; give the path of a file that exists" : errno == EACCES || errno == EROFS ? "; check its permissions" : "");
+		     errno == ENOENT			 ? "; give the path of a file that exists"
+		     : errno == EACCES || errno == EROFS ? "; check its permissions"
+							 : "");
 		free(full);
 		return -1;
 	}
@@ -230,7 +232,9 @@ static int find_vmm(struct start *s)
 		if (!access(s->vmm, X_OK))
 			return 0;
 	}
-	fail("%s is not in PATH; install QEMU (package qemu-system-x86), or name another VMM with device_model_override", name);
+	fail("%s is not in PATH; install QEMU (package qemu-system-x86), or name another VMM with "
+	     "device_model_override",
+	     name);
 	return -1;
 }
 
@@ -240,13 +244,15 @@ static int check_host(struct start *s)
 	char path[PATH_MAX];
 
 	if (strlen(guest_path(s->g.name, "console", path)) >= sizeof(a.sun_path)) {
-		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN to a shorter directory", path,
-		     sizeof(a.sun_path) - 1);
+		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN to a shorter "
+		     "directory",
+		     path, sizeof(a.sun_path) - 1);
 		return -1;
 	}
 	if (!strncmp(s->accel, "kvm", 3) && access("/dev/kvm", R_OK | W_OK)) {
 		fail("/dev/kvm: %s; %s", strerror(errno),
-		     errno == EACCES ? "run as root" : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
+		     errno == EACCES ? "run as root"
+				     : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
 		return -1;
 	}
 	if (check_files(s->c) || find_vmm(s))
@@ -403,7 +409,8 @@ int vmm_start(struct cfg *c, const char *config, const char *accel)
 	if (!err)
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
 	if (!err && tune(&s)) {
-		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched %s' sets it", c->name, c->name);
+		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched %s' sets it", c->name,
+		     c->name);
 		err = -1;
 	}
 	for (i = 0; i < c->nvifs; i++)
