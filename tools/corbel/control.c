@@ -174,7 +174,7 @@ static int end_vmm(const struct guest *g)
 
 	if (!g->alive)
 		return 0;
-	asked = !qmp_open(&q, g->name, 1000);
+	asked = !qmp_open(&q, g->name, QUIT_MS);
 	if (asked) {
 		qmp_command(&q, "quit", NULL, err);
 		qmp_close(&q);

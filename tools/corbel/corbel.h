@@ -86,6 +86,7 @@ struct qmp {
 	size_t used;
 	char buf[65536];
 };
+long now_ms(void); /* monotonic */
 int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) */
 void qmp_close(struct qmp *q);
 /* Run a command; *ret (may be NULL) takes the return value. 0, or -1 with why in err[128]. */

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #define TIMEOUT_MS 5000
+#define STATUS_MS  3000
 
-static long now_ms(void)
+long now_ms(void)
 {
 	struct timespec t;
 
@@ -139,7 +140,7 @@ void qmp_status(const char *name, char *buf, size_t size)
 	char err[128];
 
 	snprintf(buf, size, "unresponsive");
-	if (qmp_open(&q, name, 1000))
+	if (qmp_open(&q, name, STATUS_MS))
 		return;
 	if (!qmp_command(&q, "query-status", &o, err) && json_object_object_get_ex(o, "status", &v))
 		snprintf(buf, size, "%s", json_object_get_string(v));

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_MS 30000
+#define START_MS 60000 /* patient: emulated machines are slow */
 #define MAX_ARGV 256
 
 struct start {
@@ -313,11 +313,12 @@ static int start_failed(struct start *s, const char *why)
 static int wait_for_vmm(struct start *s, pid_t pid)
 {
 	struct timespec step = {0, 20000000};
+	long deadline = now_ms() + START_MS;
 	static struct qmp q;
 	char why[64];
-	int status, ms;
+	int status;
 
-	for (ms = 0; ms < START_MS; ms += 20) {
+	while (now_ms() < deadline) {
 		if (waitpid(pid, &status, WNOHANG) == pid) {
 			if (WIFSIGNALED(status))
 				snprintf(why, sizeof(why), "was killed by signal %d", WTERMSIG(status));
@@ -325,7 +326,7 @@ static int wait_for_vmm(struct start *s, pid_t pid)
 				snprintf(why, sizeof(why), "ended with exit code %d", WEXITSTATUS(status));
 			return start_failed(s, why);
 		}
-		if (!qmp_open(&q, s->g.name, 1000)) {
+		if (!qmp_open(&q, s->g.name, START_MS / 2)) {
 			qmp_close(&q);
 			return 0;
 		}
@@ -333,7 +334,7 @@ static int wait_for_vmm(struct start *s, pid_t pid)
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
-	return start_failed(s, "did not open its control socket in 30 s and was killed");
+	return start_failed(s, "did not open its control socket in 60 s and was killed");
 }
 
 static int run_vmm(struct start *s)
