@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: dom0/kmod/slots.c */
+/* The module's slot table against a naive list, under random changes. */
+#include "dom0/kmod/pure.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+#define IDS    12
+#define FRAMES 200
+
+static struct cb_slots *table_new(u32 n)
+{
+	return calloc(1, sizeof(struct cb_slots) + n * sizeof(struct cb_slot));
+}
+
+static u32 owner[FRAMES]; /* slot id + 1 of each frame */
+
+static bool is_free(const struct cb_slot *s)
+{
+	for (u64 f = s->gfn; f < s->gfn + s->pages; f++)
+		if (owner[f] && owner[f] != s->id + 1)
+			return false;
+	return true;
+}
+
+static void take(const struct cb_slot *s)
+{
+	for (u32 f = 0; f < FRAMES; f++)
+		if (owner[f] == s->id + 1)
+			owner[f] = 0;
+	for (u64 f = s->gfn; f < s->gfn + s->pages; f++)
+		owner[f] = s->id + 1;
+}
+
+static bool agrees(struct cb_slots *t)
+{
+	for (u32 f = 0; f < FRAMES; f++) {
+		const struct cb_slot *s = slots_find(t, f);
+
+		if ((s ? s->id + 1 : 0) != owner[f])
+			return false;
+	}
+	for (u32 i = 1; i < t->n; i++)
+		if (t->slot[i - 1].gfn + t->slot[i - 1].pages > t->slot[i].gfn)
+			return false;
+	return !slots_find(t, ~0ull) && !slots_find(t, FRAMES + 5);
+}
+
+int main(void)
+{
+	struct cb_slots *t = table_new(0);
+	u32 refused = 0, bad = 0;
+
+	CHECK(!slots_find(t, 0), "an empty table has no slot");
+	srand(1);
+	for (u32 round = 0; round < 20000; round++) {
+		struct cb_slot s = {.gfn = rand() % (FRAMES - 20), .pages = rand() % 4 ? rand() % 20 : 0, .id = rand() % IDS};
+		struct cb_slots *next = table_new(t->n + 1);
+		int r = slots_change(t, &s, next);
+
+		if ((r == 0) != is_free(&s))
+			bad++;
+		if (r) {
+			refused++;
+			free(next);
+			continue;
+		}
+		take(&s);
+		free(t);
+		t = next;
+		bad += !agrees(t);
+		bad += s.pages ? slots_by_id(t, s.id) == NULL : slots_by_id(t, s.id) != NULL;
+	}
+	CHECK(!bad, "lookups and changes agree with a plain list");
+	CHECK(refused > 1000, "overlapping slots are refused");
+	free(t);
+	return test_end();
+}
