@@ -200,7 +200,7 @@ void console_panic(void)
 static void run_keys(const char *keys, u32 n)
 {
 	for (u32 i = 0; i < n; i++)
-		debug_key(keys[i]);
+		debug_key_console(keys[i]);
 }
 
 static void poll(struct timer *t)

@@ -24,8 +24,10 @@ u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
 bool vuart_owns(u16 port);
 u8 vuart_in(u16 port);
 void vuart_out(u16 port, u8 val);
-/* A debug key, from the console (Ctrl-A three times switches input) or CORBEL_HC_DEBUG. */
+/* A debug key: state into the log. From CORBEL_HC_DEBUG, so nothing that harms. */
 void debug_key(char key);
+/* A key typed at the console after three Ctrl-A: the same, and what ends the machine. */
+void debug_key_console(char key);
 
 /* Power: per options reboot=, noreboot. */
 void machine_restart(void) __noreturn;

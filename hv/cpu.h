@@ -17,6 +17,7 @@
 #define SEL_TSS	 0x18
 
 #define VEC_NMI 2
+#define VEC_BP	3
 #define VEC_DF	8
 #define VEC_MC	18
 

@@ -5,6 +5,7 @@
 #include "log.h"
 #include "mm/mm.h"
 #include "time.h"
+#include "uart.h"
 #include "vcpu.h"
 
 #define MIB 0x100000ul
@@ -35,11 +36,10 @@ static void show_memory(void)
 {
 	struct vm *vm;
 
-	log_info("pool: %lu of %lu MiB free", (pool_free_bytes() / MIB),
-		 (pool_total_bytes() / MIB));
+	log_info("pool: %lu of %lu KiB free", pool_free_bytes() / 1024, pool_total_bytes() / 1024);
 	for (u32 i = 0; (vm = vm_nth(i)); i++)
 		log_info("VM %u %s: %lu pool pages, %lu MiB mapped", vm->id, vm->name, vm->acct.pages,
-			 (vm->p2m.mapped * PAGE_SIZE / MIB));
+			 vm->p2m.mapped * PAGE_SIZE / MIB);
 }
 
 static void show_interrupts(void)
@@ -52,11 +52,8 @@ static void show_interrupts(void)
 void debug_key(char key)
 {
 	switch (key) {
-	case 0:
-		log_info("input goes to dom0 again");
-		break;
 	case 'h':
-		log_info("input goes to the hypervisor: h help, q vCPUs, m memory, i interrupts, R reboot; 3 x Ctrl-A: back to dom0");
+		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, P panic, 3 x Ctrl-A back to dom0");
 		break;
 	case 'q':
 		show_vcpus();
@@ -67,10 +64,21 @@ void debug_key(char key)
 	case 'i':
 		show_interrupts();
 		break;
-	case 'R':
-		log_info("restart by debug key");
-		machine_restart();
 	default:
 		break;
 	}
+}
+
+void debug_key_console(char key)
+{
+	if (key == 'R') {
+		log_info("restart by debug key");
+		machine_restart();
+	}
+	if (key == 'P')
+		panic("asked for by debug key");
+	if (key == UART_KEY_LEAVE)
+		log_info("input goes to dom0 again");
+	else
+		debug_key(key);
 }

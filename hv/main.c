@@ -54,8 +54,8 @@ static void print_banner(void)
 	const struct boot_info *b = &boot_info;
 
 	log_info("Corbel " CORBEL_VERSION ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s", hvm->name,
-		 cpu_count, (memmap_bytes(&b->map, MEM_RAM) / MIB),
-		 (pool_total_bytes() / MIB), b->pool_start,
+		 cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB,
+		 pool_total_bytes() / MIB, b->pool_start,
 		 *b->loader ? b->loader : "an unnamed loader");
 }
 

@@ -20,6 +20,7 @@ extern const struct symtab symtab_start;
 extern const char symtab_end[];
 
 static u32 panic_owner = UINT32_MAX; /* index of the CPU in panic() */
+static char panic_text[256];	     /* set once by panic() */
 
 bool panic_elsewhere(void)
 {
@@ -79,7 +80,7 @@ static void print_regs(const struct regs *r)
 	for (u32 i = 0; i < ARRAY_SIZE(list); i += 4) {
 		for (u32 k = 0; k < 4; k++)
 			v[k] = *(const u64 *)((const u8 *)r + list[i + k].at);
-		log_err("%s %016lx %s %016lx %s %016lx %s %016lx", list[i].name, v[0],
+		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0],
 			list[i + 1].name, v[1], list[i + 2].name, v[2],
 			list[i + 3].name, v[3]);
 	}
@@ -112,24 +113,16 @@ static void begin(void)
 	console_panic();
 }
 
-static void __noreturn finish(u64 rip, u64 rbp)
-{
-	backtrace(rip, rbp);
-	vcpu_dump_last();
-	machine_restart();
-}
-
 void panic(const char *fmt, ...)
 {
-	char text[256];
 	va_list ap;
 
 	begin();
 	va_start(ap, fmt);
-	hv_vsnprintf(text, sizeof(text), fmt, ap);
+	hv_vsnprintf(panic_text, sizeof(panic_text), fmt, ap);
 	va_end(ap);
-	log_err("panic on CPU %u: %s", this_cpu()->index, text);
-	finish(0, (u64)__builtin_frame_address(0));
+	for (;;)
+		__asm__ volatile("int3"); /* to panic_regs(), with the registers */
 }
 
 static const char *exception_name(u64 vector)
@@ -146,10 +139,16 @@ static const char *exception_name(u64 vector)
 
 void panic_regs(const struct regs *r)
 {
-	begin();
-	log_err("panic on CPU %u: %s in the hypervisor", this_cpu()->index, exception_name(r->vector));
+	bool asked = panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index;
+
+	if (!asked)
+		begin();
+	log_err("panic on CPU %u: %s%s", this_cpu()->index, asked ? panic_text : exception_name(r->vector),
+		asked ? "" : " in the hypervisor");
 	print_regs(r);
-	finish(r->rip, r->rbp);
+	backtrace(r->rip, r->rbp);
+	vcpu_dump_last();
+	machine_restart();
 }
 
 void boot_fail(const char *fmt, ...)

@@ -7,7 +7,7 @@
 #include "scale.h"
 #include "../boot/boot.h"
 
-#define CALIBRATE_US 50000ul
+#define CALIBRATE_US 40000ul /* less than a turn of the PIT */
 
 /* Intel 8254 datasheet; channel 2 is gated and read through port 0x61 */
 #define PIT_HZ	      1193182ul
@@ -16,8 +16,8 @@
 #define PIT_GATE      0x61
 #define PIT_GATE_ON   BIT(0)
 #define PIT_SPEAKER   BIT(1)
-#define PIT_OUT2      BIT(5)
-#define PIT_CH2_MODE0 0xb0 /* channel 2, both bytes, interrupt on terminal count */
+#define PIT_CH2_MODE2 0xb4 /* channel 2, both bytes, rate generator */
+#define PIT_CH2_LATCH 0x80
 
 /* ACPI "Power Management Timer": at least 24 bits */
 #define PM_TIMER_HZ   3579545ul
@@ -78,6 +78,15 @@ static u32 read_pm_timer(void)
 	return inl(boot_info.acpi.pm_timer_port);
 }
 
+static u32 read_pit(void)
+{
+	u8 low;
+
+	outb(PIT_MODE, PIT_CH2_LATCH);
+	low = inb(PIT_CH2);
+	return 0u - (low | (u32)inb(PIT_CH2) << 8);
+}
+
 static bool is_running(const struct reference *r)
 {
 	u32 first = r->read() & r->mask;
@@ -112,6 +121,16 @@ static bool use_pm_timer(struct reference *r)
 	return boot_info.acpi.pm_timer_port && !cap_masked("pm-timer") && is_running(r);
 }
 
+static bool use_pit(struct reference *r)
+{
+	outb(PIT_GATE, (u8)((inb(PIT_GATE) & ~PIT_SPEAKER) | PIT_GATE_ON));
+	outb(PIT_MODE, PIT_CH2_MODE2);
+	outb(PIT_CH2, 0); /* 65536 */
+	outb(PIT_CH2, 0);
+	*r = (struct reference){"PIT", PIT_HZ, 0xffff, read_pit};
+	return is_running(r);
+}
+
 /* Read the reference and the TSC together: of a few tries the one least disturbed. */
 static u32 read_pair(const struct reference *r, u64 *tsc)
 {
@@ -141,25 +160,6 @@ static u64 measure(const struct reference *r)
 		__builtin_ia32_pause();
 	last = read_pair(r, &end);
 	return (end - start) * r->hz / ((last - first) & r->mask) / 1000;
-}
-
-/* The PIT counts down once from a known value; OUT2 tells when it is through. */
-static u64 measure_pit(void)
-{
-	u32 count = PIT_HZ * CALIBRATE_US / 1000000, spins = 0;
-	u8 gate = inb(PIT_GATE);
-	u64 start, end;
-
-	outb(PIT_GATE, (u8)((gate & ~PIT_SPEAKER) | PIT_GATE_ON));
-	outb(PIT_MODE, PIT_CH2_MODE0);
-	outb(PIT_CH2, (u8)count);
-	outb(PIT_CH2, (u8)(count >> 8));
-	start = rdtsc();
-	while (!(inb(PIT_GATE) & PIT_OUT2) && ++spins < 100000000)
-		;
-	end = rdtsc();
-	outb(PIT_GATE, gate);
-	return spins < 2 || spins == 100000000 ? 0 : (end - start) * PIT_HZ / count / 1000;
 }
 
 /* SDM "CPUID: Time Stamp Counter and Nominal Core Crystal Clock"; only where the crystal is stated. */
@@ -195,13 +195,9 @@ static u64 calibrate(const char **source)
 	khz = khz_from_cpuid();
 	if (!khz)
 		khz = khz_from_host();
-	if (!khz && (use_hpet(&r) || use_pm_timer(&r))) {
+	if (!khz && (use_hpet(&r) || use_pm_timer(&r) || use_pit(&r))) {
 		*source = r.name;
 		khz = measure(&r);
-	}
-	if (!khz) {
-		*source = "PIT";
-		khz = measure_pit();
 	}
 	return khz;
 }

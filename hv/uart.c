@@ -87,7 +87,7 @@ static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 		u->escapes = 0;
 		u->to_hv = !u->to_hv;
 		if (*n < max)
-			keys[(*n)++] = u->to_hv ? 'h' : 0;
+			keys[(*n)++] = u->to_hv ? 'h' : UART_KEY_LEAVE;
 	} else if (!u->to_hv) {
 		rx_put(u, c, err);
 	} else if (c != ESCAPE_CHAR && *n < max) {

@@ -61,9 +61,10 @@ bool uart_init(struct uart *u, u16 port, u32 baud);
 /* A hypervisor's text, breaking a line of dom0's. The transmitter is empty afterwards, as dom0's driver believes. */
 void uart_write(struct uart *u, const char *s, u32 len);
 
+#define UART_KEY_LEAVE 0 /* in keys[]: input goes to dom0 again */
 /*
  * dom0's register accesses and the input path; pure but for the chip. Keys for the hypervisor are appended to keys[]
- * (at most max), *n counts them.
+ * (at most max), *n counts them; 'h' stands for the escape itself.
  */
 u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);
