@@ -467,6 +467,8 @@ static s64 hc_sched(struct vcpu *caller, const struct args *x)
 {
 	struct vcpu *v = guest_vcpu(x->a);
 
+	if (x->b >> 32 || x->d >> 32)
+		return -EINVAL;
 	return v ? sched_set(&v->sched, x->b, x->c, x->d) : -ENOENT;
 }
 
