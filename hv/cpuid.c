@@ -34,10 +34,17 @@ static const struct {
 static void apply_masks(struct corbel_cpuid *e)
 {
 	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
+	bool leaf7 = e->function == 7 && !e->index;
 
 	for (u32 i = 0; i < ARRAY_SIZE(masks); i++)
 		if (masks[i].leaf == e->function && masks[i].sub == e->index)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
+	if (leaf7 && (hvm->caps & HVM_CAP_NO_INVPCID))
+		e->ebx &= ~(u32)BIT(10);
+	if (leaf7 && (hvm->caps & HVM_CAP_NO_RDTSCP))
+		e->ecx &= ~(u32)BIT(22);
+	if (e->function == 0x80000001 && (hvm->caps & HVM_CAP_NO_RDTSCP))
+		e->edx &= ~(u32)BIT(27);
 }
 
 u64 policy_cr4_mask(void)
@@ -64,7 +71,7 @@ void policy_init(void)
 	u32 a, b, c, d;
 
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	has_rdtscp = d & BIT(27);
+	has_rdtscp = (d & BIT(27)) && !(hvm->caps & HVM_CAP_NO_RDTSCP);
 }
 
 u64 policy_xcr0_all(void)

@@ -74,6 +74,8 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT 
 #define HVM_CAP_1G	 BIT(4)
 #define HVM_CAP_TSC_SCALE BIT(5)
 #define HVM_CAP_VGIF	 BIT(6)
+#define HVM_CAP_NO_RDTSCP BIT(7) /* guests cannot execute these, whatever the CPU has */
+#define HVM_CAP_NO_INVPCID BIT(8)
 
 struct hvm_ops {
 	const char *name;
