@@ -457,34 +457,81 @@ void exit_complete(struct vcpu *v)
 
 /* ---- control registers, XCR0 ---- */
 
+/* MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from Control Registers". */
+static bool cr0_valid(struct vcpu *v, u64 val)
+{
+	u64 old = hvm->get(v, HVM_CR0);
+	struct corbel_segment cs;
+
+	if (val >> 32 || ((val & CR0_PG) && !(val & CR0_PE)) || ((val & CR0_NW) && !(val & CR0_CD)))
+		return false;
+	if (!((old ^ val) & CR0_PG) || !(hvm->get(v, HVM_EFER) & EFER_LME))
+		return true;
+	hvm->get_seg(v, HVM_CS, &cs);
+	if (cs.l)
+		return false;
+	return val & CR0_PG ? hvm->get(v, HVM_CR4) & CR4_PAE : !(hvm->get(v, HVM_CR4) & CR4_PCIDE);
+}
+
+static bool cr4_valid(struct vcpu *v, u64 val)
+{
+	u64 old = hvm->get(v, HVM_CR4);
+	bool lma = hvm->get(v, HVM_EFER) & EFER_LMA;
+
+	if ((val & ~policy_cr4_mask()) || (lma && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))))
+		return false;
+	return !(val & ~old & CR4_PCIDE) || (lma && !(hvm->get(v, HVM_CR3) & 0xfff));
+}
+
+static bool write_cr(struct vcpu *v, u8 cr, u64 val)
+{
+	if (cr == 0 && cr0_valid(v, val))
+		hvm->set(v, HVM_CR0, val & CR0_ALL);
+	else if (cr == 4 && cr4_valid(v, val))
+		hvm->set(v, HVM_CR4, val);
+	else if (cr == 8 && val < 16)
+		lapic_set_cr8(v, val);
+	else
+		return false;
+	return true;
+}
+
+/* Which general register a MOV to or from a control register names. 0, or as vcpu_fetch(); -EINVAL: another instruction. */
+static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
+{
+	struct insn i;
+	u8 bytes[15];
+	u32 n;
+	int ret = vcpu_fetch(v, bytes, &n, f);
+
+	if (ret)
+		return ret;
+	if (insn_decode(&i, bytes, n, hvm->get(v, HVM_MODE)) || i.vex || i.map != 1 || i.opcode != (x->cr.write ? 0x22 : 0x20))
+		return -EINVAL;
+	*gpr = i.rm;
+	*len = i.len;
+	return 0;
+}
+
 static void handle_cr(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
-	struct insn i;
-	u8 bytes[15];
-	u64 val, old = hvm->get(v, HVM_CR4);
-	u32 n;
-	int ret = vcpu_fetch(v, bytes, &n, &f);
+	u64 mask = hvm->get(v, HVM_MODE) == EMUL_64 ? ~0ull : GENMASK(31, 0);
+	u32 len = x->insn_len;
+	u8 gpr = x->cr.gpr;
+	int ret = gpr < 16 ? 0 : decode_cr_gpr(v, x, &gpr, &len, &f);
 
-	if (ret) {
+	if (ret == -EINVAL || (!x->cr.write && x->cr.cr != 8)) {
+		internal_error(v, 2, NULL, 0);
+	} else if (ret) {
 		handle_guest_error(v, ret, &f);
-		return;
-	}
-	if (insn_decode(&i, bytes, n, hvm->get(v, HVM_MODE)) || i.vex || i.map != 1 || i.opcode != 0x22 || x->cr.cr != 4 || !x->cr.write) {
-		internal_error(v, 2, bytes, n);
-		return;
-	}
-	val = v->gpr[i.rm];
-	if (hvm->get(v, HVM_MODE) != EMUL_64)
-		val = (u32)val;
-	if (hvm->get(v, HVM_CPL) || (val & ~policy_cr4_mask()) ||
-	    ((hvm->get(v, HVM_EFER) & EFER_LMA) && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))) ||
-	    ((val & ~old & CR4_PCIDE) && (!(hvm->get(v, HVM_EFER) & EFER_LMA) || (hvm->get(v, HVM_CR3) & 0xfff)))) {
+	} else if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr] & mask))) {
 		vcpu_inject_gp(v);
-		return;
+	} else {
+		if (!x->cr.write)
+			v->gpr[gpr] = lapic_get_cr8(v);
+		skip(v, len);
 	}
-	hvm->set(v, HVM_CR4, val);
-	skip(v, i.len);
 }
 
 static void handle_xsetbv(struct vcpu *v)
@@ -560,6 +607,7 @@ void exit_handle(struct vcpu *v, struct vm_exit *x)
 	case VMEXIT_INTR:
 	case VMEXIT_NMI:
 	case VMEXIT_INIT:
+	case VMEXIT_PREEMPT_TIMER:
 		irq_window();
 		break;
 	case VMEXIT_IRQ_WINDOW:
