@@ -212,6 +212,17 @@ void lapic_set_cr8(struct vcpu *v, u64 cr8)
 	v->lapic.tpr = (cr8 & 15) << 4;
 }
 
+u32 lapic_tpr_threshold(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	int class, tpr = l->tpr >> 4;
+
+	if (likely(!READ_ONCE(l->irr_pending) || !tpr) || !lapic_is_on(l))
+		return 0;
+	class = irr_highest(l) >> 4; /* -1: none */
+	return class > (l->isr_top < 0 ? 0 : l->isr_top >> 4) && class <= tpr ? class : 0;
+}
+
 /* ---- life ---- */
 
 /* Registers as after RESET, SDM "Local APIC State After Power-Up or Reset". */

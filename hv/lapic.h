@@ -94,6 +94,8 @@ int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int lapic_msr_write(struct vcpu *v, u32 msr, u64 val);
 u64 lapic_get_cr8(const struct vcpu *v);
 void lapic_set_cr8(struct vcpu *v, u64 cr8);
+/* The class of a pending interrupt that only TPR holds back: it can be delivered once CR8 is below this. 0: there is none. */
+u32 lapic_tpr_threshold(struct vcpu *v);
 
 /*
  * KVM's kvm_lapic_state, 1024 bytes. The ID register holds id << 24 in xAPIC mode, all 32 bits of the id in x2APIC mode (set

@@ -311,6 +311,7 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 	m->rflags = v->rflags;
 	m->tsc_offset = v->tsc_offset;
 	m->vintr = (m->vintr & ~SVM_V_TPR) | v->lapic.tpr >> 4;
+	m->cr_write = lapic_tpr_threshold(v) ? BIT(4) | BIT(8) : BIT(4); /* CR8: an interrupt waits for it to be lowered */
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	m->tlb_control = asid_prepare(v, c);
 	BUG_ON(s->asid_cpu != c || !m->asid);
