@@ -597,8 +597,10 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	if (unlikely(READ_ONCE(v->stopped)))
 		return block(v);
 	/* First what dom0 served: a pause is to find the registers as the access leaves them. */
-	if (unlikely(v->completion) && !v->stop_reason)
+	if (unlikely(v->completion) && !v->stop_reason) {
+		vcpu_load(v); /* it will run, and is cheaper to work on */
 		exit_complete(v);
+	}
 	if (unlikely(READ_ONCE(v->requests)))
 		do_requests(v);
 	if (unlikely(v->lapic.extint || v->want_irq_window) && !v->stop_reason)
