@@ -11,10 +11,11 @@ void hvm_select(void)
 	u32 a, b, c, d;
 
 	cpuid(0, 0, &a, &b, &c, &d);
-	if (b == 0x756e6547) /* "Genu"ineIntel */
-		boot_fail("this CPU has Intel VT-x, for which there is no back end yet; use an AMD CPU, or -cpu max in QEMU");
-	why = svm_ops.probe();
+	hvm = b == 0x756e6547 ? &vmx_ops : &svm_ops; /* "Genu"ineIntel */
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (c & BIT(5)) /* another vendor's CPU with VT-x */
+		hvm = &vmx_ops;
+	why = hvm->probe();
 	if (why)
 		boot_fail("%s", why);
-	hvm = &svm_ops;
 }

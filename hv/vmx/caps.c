@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The choice of VM-execution, exit and entry controls; SDM "Algorithms for Determining VMX Capabilities". */
+#include "vmx.h"
+
+struct vmx_controls vmx_ctl;
+
+enum { W_PIN, W_PROC, W_PROC2, W_EXIT, W_ENTRY, W_NR };
+
+/* EPT_VPID_CAP */
+#define EPT_WALK_4	BIT(6)
+#define EPT_WB		BIT(14)
+#define EPT_2M		BIT(16)
+#define EPT_1G		BIT(17)
+#define EPT_INVEPT	BIT(20)
+#define EPT_INVEPT_ONE	BIT(25)
+#define EPT_INVEPT_ALL	BIT(26)
+#define EPT_INVVPID	BIT(32)
+#define EPT_INVVPID_ONE BIT(41)
+#define EPT_INVVPID_ALL BIT(42)
+
+#define MISC_TIMER_SHIFT GENMASK(4, 0)
+
+#define NO_EPT "this CPU has VT-x without usable extended page tables (EPT); use a newer CPU"
+#define TOO_OLD "this CPU's VT-x lacks a control that every CPU with EPT has; if it is virtual, update its hypervisor"
+
+/* Without a missing line the control is optional. All bits of an entry are had together or not at all. */
+static const struct wanted {
+	u8 word;
+	u32 bits;
+	const char *name; /* for mask= */
+	const char *missing;
+} wanted[] = {
+	{W_PROC, PROC_SECONDARY, NULL, NO_EPT},
+	{W_PROC2, PROC2_EPT, "ept", NO_EPT},
+	{W_PROC2, PROC2_UNRESTRICTED, "unrestricted",
+	 "this CPU has VT-x without unrestricted guests (real mode); use a newer CPU, or enable it in the outer hypervisor"},
+	{W_PIN, PIN_EXT_INTR | PIN_NMI, NULL, TOO_OLD},
+	{W_PROC, PROC_INTR_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
+	{W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
+	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
+	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
+	{W_PIN, PIN_VNMI, "virtual-nmi", NULL},
+	{W_PROC, PROC_NMI_WINDOW, "virtual-nmi", NULL},
+	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
+	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
+	{W_PROC2, PROC2_VPID, "vpid", NULL},
+	{W_PROC2, PROC2_RDTSCP, "rdtscp", NULL},
+	{W_PROC2, PROC2_INVPCID, "invpcid", NULL},
+	{W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
+	{W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
+	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
+	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
+	{W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
+	{W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
+};
+
+/* Controls that make no sense one without the other: both or none. */
+static void pair(u32 *a, u32 a_bits, u32 *b, u32 b_bits)
+{
+	if ((*a & a_bits) == a_bits && (*b & b_bits) == b_bits)
+		return;
+	*a &= ~a_bits;
+	*b &= ~b_bits;
+}
+
+static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
+{
+	c->invept_single = m->ept_vpid & EPT_INVEPT_ONE;
+	c->invept_all = m->ept_vpid & EPT_INVEPT_ALL;
+	if (m->ept_vpid & EPT_INVVPID)
+		c->invvpid = m->ept_vpid & EPT_INVVPID_ONE ? 1 : m->ept_vpid & EPT_INVVPID_ALL ? 2 : 0;
+	if (!c->invvpid)
+		c->proc2 &= ~PROC2_VPID;
+	if (!(c->proc2 & PROC2_VPID))
+		c->invvpid = 0;
+}
+
+const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *c)
+{
+	const u64 cap[W_NR] = {m->pin, m->proc, m->proc2, m->exit, m->entry};
+	u32 *const word[W_NR] = {&c->pin, &c->proc, &c->proc2, &c->exit, &c->entry};
+
+	*c = (struct vmx_controls){.timer_shift = FIELD_GET(MISC_TIMER_SHIFT, m->misc)};
+	for (u32 i = 0; i < ARRAY_SIZE(wanted); i++) {
+		const struct wanted *w = &wanted[i];
+		bool offered = ((cap[w->word] >> 32) & w->bits) == w->bits && !(w->name && masked(w->name));
+
+		if (offered)
+			*word[w->word] |= w->bits;
+		else if (w->missing)
+			return w->missing;
+	}
+	if ((m->ept_vpid & (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT)) != (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT) ||
+	    !(m->ept_vpid & (EPT_INVEPT_ONE | EPT_INVEPT_ALL)))
+		return NO_EPT;
+	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
+	choose_flushes(m, c);
+	pair(&c->pin, PIN_VNMI, &c->proc, PROC_NMI_WINDOW);
+	pair(&c->exit, EXIT_LOAD_PAT, &c->entry, ENTRY_LOAD_PAT);
+	pair(&c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER, &c->entry, ENTRY_LOAD_EFER);
+	if (!(c->proc & PROC_TPR_SHADOW))
+		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
+	for (u32 i = 0; i < W_NR; i++) {
+		*word[i] |= (u32)cap[i]; /* must be one */
+		if (*word[i] & ~(cap[i] >> 32))
+			return TOO_OLD;
+	}
+	/* Nothing handles exits that come with these; every CPU with EPT can do without them. */
+	if (c->proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG))
+		return TOO_OLD;
+	/* Windows are opened when something waits, 64-bit mode follows the guest, and the timer is the watchdog's. */
+	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW);
+	c->entry &= ~ENTRY_GUEST_64;
+	return NULL;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Raw VMX exits to the neutral struct vm_exit: a pure function of the read-only fields. */
+#include "vmcs.h"
+#include "../hvm.h"
+
+/* VMEXIT_INTR is 0 as what is not listed */
+static const u8 plain[EXIT_ENCLS + 1] = {
+	[EXIT_EXT_INTR] = VMEXIT_INTR,
+	[EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
+	[EXIT_INIT] = VMEXIT_INIT,
+	[EXIT_INTR_WINDOW] = VMEXIT_IRQ_WINDOW,
+	[EXIT_NMI_WINDOW] = VMEXIT_NMI_WINDOW,
+	[EXIT_TASK_SWITCH] = VMEXIT_TASK_SWITCH,
+	[EXIT_CPUID] = VMEXIT_CPUID,
+	[EXIT_GETSEC] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_HLT] = VMEXIT_HLT,
+	[EXIT_INVD] = VMEXIT_WBINVD,
+	[EXIT_INVLPG] = VMEXIT_INVLPG,
+	[EXIT_RDPMC] = VMEXIT_RDPMC,
+	[EXIT_RDTSC] = VMEXIT_RDTSC,
+	[EXIT_VMCALL] = VMEXIT_HYPERCALL,
+	[EXIT_VMCLEAR ... EXIT_VMXON] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_RDMSR] = VMEXIT_MSR_READ,
+	[EXIT_WRMSR] = VMEXIT_MSR_WRITE,
+	[EXIT_BAD_STATE] = VMEXIT_ENTRY_FAIL,
+	[EXIT_BAD_MSRS] = VMEXIT_ENTRY_FAIL,
+	[EXIT_MWAIT] = VMEXIT_MWAIT,
+	[EXIT_MONITOR] = VMEXIT_MWAIT,
+	[EXIT_PAUSE] = VMEXIT_PAUSE,
+	[EXIT_TPR] = VMEXIT_IRQ_WINDOW,
+	[EXIT_INVEPT] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_RDTSCP] = VMEXIT_RDTSC,
+	[EXIT_TIMER] = VMEXIT_PREEMPT_TIMER,
+	[EXIT_INVVPID] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_WBINVD] = VMEXIT_WBINVD,
+	[EXIT_XSETBV] = VMEXIT_XSETBV,
+	[EXIT_VMFUNC] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
+};
+
+static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)
+{
+	if (FIELD_GET(INTR_TYPE, r->intr_info) == INTR_TYPE_NMI) {
+		x->reason = VMEXIT_NMI;
+		return;
+	}
+	x->reason = VMEXIT_EXCEPTION;
+	x->exc.vector = r->intr_info & INTR_VECTOR;
+	x->exc.has_error = r->intr_info & INTR_HAS_ERROR;
+	x->exc.error = x->exc.has_error ? r->intr_error : 0;
+	x->exc.cr2 = r->qual;
+}
+
+static void decode_io(const struct vmx_raw *r, struct vm_exit *x)
+{
+	x->reason = VMEXIT_IO;
+	x->io.port = FIELD_GET(QUAL_IO_PORT, r->qual);
+	x->io.size = FIELD_GET(QUAL_IO_SIZE, r->qual) + 1;
+	x->io.in = r->qual & QUAL_IO_IN;
+	x->io.string = r->qual & QUAL_IO_STRING;
+	x->io.rep = r->qual & QUAL_IO_REP;
+	x->io.addr_size = 0;
+	x->io.seg = 0xff; /* the instruction is decoded for string I/O */
+}
+
+static void decode_cr(const struct vmx_raw *r, struct vm_exit *x)
+{
+	u32 type = FIELD_GET(QUAL_CR_TYPE, r->qual);
+
+	/* CLTS and LMSW exit only for bits of CR0 that are never the hypervisor's. */
+	x->reason = type < 2 ? VMEXIT_CR_ACCESS : VMEXIT_OTHER;
+	x->cr.cr = FIELD_GET(QUAL_CR_NR, r->qual);
+	x->cr.write = !type;
+	x->cr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
+}
+
+static void decode_ept(const struct vmx_raw *r, struct vm_exit *x)
+{
+	x->reason = VMEXIT_P2M_FAULT;
+	x->insn_len = 0;
+	x->p2m.gpa = r->gpa;
+	x->p2m.write = r->qual & QUAL_EPT_WRITE;
+	x->p2m.exec = r->qual & QUAL_EPT_EXEC;
+	x->p2m.user = false;
+	x->p2m.present = r->qual & QUAL_EPT_RIGHTS;
+	x->p2m.during_walk = (r->qual & QUAL_EPT_LINEAR) && !(r->qual & QUAL_EPT_FINAL);
+}
+
+void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
+{
+	u32 basic = (u16)r->reason;
+
+	x->raw = r->reason;
+	x->insn_len = r->insn_len;
+	if (basic == EXIT_ENTRY_MC) {
+		x->reason = VMEXIT_EXCEPTION;
+		x->exc.vector = 18;
+	} else if (r->reason & EXIT_ENTRY_FAILED) {
+		x->reason = VMEXIT_ENTRY_FAIL;
+	} else if (basic == EXIT_EXCEPTION_NMI) {
+		decode_exception(r, x);
+	} else if (basic == EXIT_IO) {
+		decode_io(r, x);
+	} else if (basic == EXIT_CR) {
+		decode_cr(r, x);
+	} else if (basic == EXIT_EPT_VIOLATION) {
+		decode_ept(r, x);
+	} else if (basic == EXIT_DR) {
+		x->reason = VMEXIT_DR_ACCESS;
+		x->dr.dr = FIELD_GET(QUAL_DR_NR, r->qual);
+		x->dr.write = !(r->qual & QUAL_DR_READ);
+		x->dr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
+	} else {
+		x->reason = basic < ARRAY_SIZE(plain) && (plain[basic] || basic == EXIT_EXT_INTR) ? plain[basic] : VMEXIT_OTHER;
+		x->intr.vector = 0;
+	}
+}

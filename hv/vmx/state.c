@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Guest state in the VMCS, and around it: registers, segments, MSRs. */
+#include "vmx.h"
+#include "../cpu.h"
+#include "../policy.h"
+
+/*
+ * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4: VMXE must be one, MCE is
+ * ours since a machine check would shut the machine down, and what no guest may set exits to be refused.
+ */
+u64 vmx_cr0_mask(void)
+{
+	return CR0_NE | CR0_NW | CR0_CD;
+}
+
+u64 vmx_cr4_mask(void)
+{
+	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE;
+}
+
+static u64 get_cr0(void)
+{
+	u64 mask = vmx_cr0_mask();
+
+	return (vmcs_readn(VMCS_GUEST_CR0) & ~mask) | (vmcs_readn(VMCS_CR0_SHADOW) & mask);
+}
+
+static u64 get_cr4(void)
+{
+	u64 mask = vmx_cr4_mask();
+
+	return (vmcs_readn(VMCS_GUEST_CR4) & ~mask) | (vmcs_readn(VMCS_CR4_SHADOW) & mask);
+}
+
+static bool is_long_mode(void)
+{
+	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64;
+}
+
+/* EFER as the guest has it now; with a new LMA it goes to where the next entry takes it from. */
+static void set_efer(struct vmx_vcpu *s, u64 efer)
+{
+	u32 entry = vmcs_read32(VMCS_ENTRY_CONTROLS) & ~(u32)ENTRY_GUEST_64;
+
+	s->efer = efer & ~EFER_LMA;
+	vmcs_write32(VMCS_ENTRY_CONTROLS, entry | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
+	if (vmx_ctl.entry & ENTRY_LOAD_EFER)
+		vmcs_write64(VMCS_GUEST_EFER, efer);
+	s->entry_area[AREA_EFER].value = s->efer; /* LMA is not for WRMSR to change */
+}
+
+static void set_cr0(struct vmx_vcpu *s, u64 val)
+{
+	vmcs_writen(VMCS_CR0_SHADOW, val);
+	vmcs_writen(VMCS_GUEST_CR0, (val & ~(CR0_NW | CR0_CD)) | CR0_NE | CR0_ET);
+	set_efer(s, s->efer | ((s->efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
+}
+
+static enum emul_mode mode(void)
+{
+	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
+
+	if ((ar & AR_L) && is_long_mode())
+		return EMUL_64;
+	return (ar & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
+}
+
+u64 vmx_get(struct vcpu *v, enum hvm_reg r)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u64 val = 0;
+
+	if (r == HVM_SHADOW)
+		return s->shadow;
+	if (r == HVM_CR2)
+		return vmx_is_loaded(v) ? read_cr2() : s->cr2;
+	if (!vmcs_begin(v))
+		return 0;
+	if (r == HVM_CR0)
+		val = get_cr0();
+	else if (r == HVM_CR3)
+		val = vmcs_readn(VMCS_GUEST_CR3);
+	else if (r == HVM_CR4)
+		val = get_cr4();
+	else if (r == HVM_EFER)
+		val = s->efer | (is_long_mode() ? EFER_LMA : 0);
+	else if (r == HVM_CPL)
+		val = FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
+	else if (r == HVM_MODE)
+		val = mode();
+	vmcs_end(v);
+	return val;
+}
+
+void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+
+	if (r == HVM_SHADOW)
+		s->shadow = val ? SHADOW_STI : 0;
+	else if (r == HVM_CR2 && vmx_is_loaded(v))
+		write_cr2(val);
+	else if (r == HVM_CR2)
+		s->cr2 = val;
+	if (!vmcs_begin(v))
+		return;
+	if (r == HVM_CR0) {
+		set_cr0(s, val);
+	} else if (r == HVM_CR3) {
+		vmcs_writen(VMCS_GUEST_CR3, val);
+	} else if (r == HVM_CR4) {
+		vmcs_writen(VMCS_CR4_SHADOW, val);
+		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);
+	} else if (r == HVM_EFER) {
+		set_efer(s, val);
+	}
+	vmcs_end(v);
+	if (r == HVM_CR0 || r == HVM_CR3 || r == HVM_CR4)
+		s->flush_vpid = s->pdptes_stale = true;
+}
+
+/* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
+void vmx_load_pdptes(struct vcpu *v)
+{
+	u64 e[4] = {0}, cr3 = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
+
+	vmx_of(v)->pdptes_stale = false;
+	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
+		return;
+	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
+	for (u32 i = 0; i < 4; i++) {
+		if (!(e[i] & 1) || (e[i] & (GENMASK(2, 1) | GENMASK(8, 5))) || (e[i] & PAGE_MASK & ~pt_ept.addr_mask))
+			e[i] = 0;
+		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
+	}
+}
+
+/* ---- segments ---- */
+
+void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
+{
+	u32 ar;
+
+	*out = (struct corbel_segment){.unusable = 1};
+	if (!vmcs_begin(v))
+		return;
+	ar = vmcs_read(VMCS_SEG_AR(s));
+	*out = (struct corbel_segment){
+		.base = vmcs_read(VMCS_SEG_BASE(s)),
+		.limit = vmcs_read(VMCS_SEG_LIMIT(s)),
+		.selector = vmcs_read(VMCS_SEG_SEL(s)),
+		.type = ar & AR_TYPE,
+		.s = !!(ar & AR_S),
+		.dpl = FIELD_GET(AR_DPL, ar),
+		.present = (ar & AR_P) && !(ar & AR_UNUSABLE),
+		.avl = !!(ar & AR_AVL),
+		.l = !!(ar & AR_L),
+		.db = !!(ar & AR_DB),
+		.g = !!(ar & AR_G),
+		.unusable = !!(ar & AR_UNUSABLE),
+	};
+	vmcs_end(v);
+}
+
+/* SDM "Checks on Guest Segment Registers": what other CPUs' states and VMMs' habits leave open is settled here. */
+static u32 access_rights(enum hvm_seg s, const struct corbel_segment *in)
+{
+	u32 type = in->type & 15, ar;
+
+	if (s == HVM_TR)
+		type |= 2; /* busy */
+	else if (s != HVM_LDTR)
+		type |= 1; /* accessed */
+	ar = type | (in->s ? AR_S : 0) | (u32)FIELD_PREP(AR_DPL, in->dpl & 3) | (in->avl ? AR_AVL : 0) | (in->l ? AR_L : 0) |
+	     (in->db ? AR_DB : 0) | (in->g ? AR_G : 0);
+	if ((in->limit & 0xfff) != 0xfff)
+		ar &= ~(u32)AR_G;
+	else if (in->limit >> 20)
+		ar |= AR_G;
+	if (s == HVM_TR || s == HVM_CS)
+		return ar | AR_P;
+	return ar | (in->present && !in->unusable ? AR_P : AR_UNUSABLE);
+}
+
+void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
+{
+	if (!vmcs_begin(v))
+		return;
+	vmcs_write(VMCS_SEG_BASE(s), in->base);
+	vmcs_write(VMCS_SEG_LIMIT(s), in->limit);
+	vmcs_write(VMCS_SEG_SEL(s), in->selector);
+	vmcs_write(VMCS_SEG_AR(s), access_rights(s, in));
+	vmcs_end(v);
+}
+
+void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out)
+{
+	*out = (struct corbel_dtable){0};
+	if (!vmcs_begin(v))
+		return;
+	out->base = vmcs_read(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE);
+	out->limit = vmcs_read(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT);
+	vmcs_end(v);
+}
+
+void vmx_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in)
+{
+	if (!vmcs_begin(v))
+		return;
+	vmcs_write(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE, in->base);
+	vmcs_write(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT, in->limit);
+	vmcs_end(v);
+}
+
+/* ---- debug registers and MSRs ---- */
+
+static u64 read_dr6(void)
+{
+	u64 val;
+
+	__asm__ volatile("mov %%dr6, %0" : "=r"(val));
+	return val;
+}
+
+static void write_dr6(u64 val)
+{
+	__asm__ volatile("mov %0, %%dr6" ::"r"(val));
+}
+
+void vmx_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7)
+{
+	*dr6 = vmx_is_loaded(v) ? read_dr6() : vmx_of(v)->dr6;
+	*dr7 = 0x400;
+	if (!vmcs_begin(v))
+		return;
+	*dr7 = vmcs_readn(VMCS_GUEST_DR7);
+	vmcs_end(v);
+}
+
+void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
+{
+	dr6 = (dr6 & GENMASK(31, 0)) | 0xffff0ff0;
+	if (vmx_is_loaded(v))
+		write_dr6(dr6);
+	else
+		vmx_of(v)->dr6 = dr6;
+	if (!vmcs_begin(v))
+		return;
+	vmcs_writen(VMCS_GUEST_DR7, (dr7 & GENMASK(31, 0)) | 0x400);
+	vmcs_end(v);
+}
+
+static const u32 hw_msrs[HW_MSRS] = {
+	[HW_STAR] = 0xc0000081,	  [HW_LSTAR] = 0xc0000082,     [HW_CSTAR] = 0xc0000083,
+	[HW_SFMASK] = 0xc0000084, [HW_KERNEL_GS] = 0xc0000102,
+};
+
+void vmx_hw_load(struct vmx_vcpu *s)
+{
+	for (u32 i = 0; i < HW_MSRS; i++)
+		wrmsr(hw_msrs[i], s->hw_msr[i]);
+	write_cr2(s->cr2);
+	write_dr6(s->dr6);
+}
+
+void vmx_hw_save(struct vmx_vcpu *s)
+{
+	for (u32 i = 0; i < HW_MSRS; i++)
+		s->hw_msr[i] = rdmsr(hw_msrs[i]);
+	s->cr2 = read_cr2();
+	s->dr6 = read_dr6();
+}
+
+static int hw_index(u32 msr)
+{
+	for (u32 i = 0; i < HW_MSRS; i++)
+		if (hw_msrs[i] == msr)
+			return i;
+	return -1;
+}
+
+static u32 msr_field(u32 msr)
+{
+	switch (msr) {
+	case 0x174:
+		return VMCS_GUEST_SYSENTER_CS;
+	case 0x175:
+		return VMCS_GUEST_SYSENTER_ESP;
+	case 0x176:
+		return VMCS_GUEST_SYSENTER_EIP;
+	case 0x1d9:
+		return VMCS_GUEST_DEBUGCTL;
+	case 0xc0000100:
+		return VMCS_GUEST_FS_BASE;
+	case 0xc0000101:
+		return VMCS_GUEST_GS_BASE;
+	}
+	return 0;
+}
+
+int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
+{
+	int hw = hw_index(msr);
+	u32 field = msr_field(msr);
+
+	if (hw >= 0) {
+		*val = vmx_is_loaded(v) ? rdmsr(msr) : vmx_of(v)->hw_msr[hw];
+		return 0;
+	}
+	if (!field || !vmcs_begin(v))
+		return -ENOENT;
+	*val = vmcs_read(field);
+	vmcs_end(v);
+	return 0;
+}
+
+int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	int hw = hw_index(msr);
+	u32 field = msr_field(msr);
+
+	if (hw >= 0) {
+		if (vmx_is_loaded(v))
+			return wrmsr_safe(msr, val) ? -EINVAL : 0;
+		s->hw_msr[hw] = val;
+		return 0;
+	}
+	if (msr == MSR_PAT) {
+		s->entry_area[AREA_PAT].value = val;
+		if (!(vmx_ctl.entry & ENTRY_LOAD_PAT))
+			return 0;
+		field = VMCS_GUEST_PAT;
+	}
+	if (!field || !vmcs_begin(v))
+		return -ENOENT;
+	vmcs_write(field, msr == 0x174 ? (u32)val : val);
+	vmcs_end(v);
+	return 0;
+}

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Intel VT-x back end: capability check, per-CPU and per-vCPU set-up, entry. SDM volume 3, "Virtual Machine Extensions". */
+#include "vmx.h"
+#include "../cpu.h"
+#include "../log.h"
+#include "../string.h"
+#include "../time.h"
+#include "../../boot/boot.h"
+
+#define CPUID_VMX	     BIT(5)
+#define CPUID_HYPERVISOR     BIT(31)
+#define MSR_FEATURE_CONTROL  0x3a
+#define FEATURE_LOCK	     BIT(0)
+#define FEATURE_VMX	     BIT(2)
+#define MSR_VMX_BASIC	     0x480
+#define MSR_VMX_PIN	     0x481
+#define MSR_VMX_PROC	     0x482
+#define MSR_VMX_EXIT	     0x483
+#define MSR_VMX_ENTRY	     0x484
+#define MSR_VMX_MISC	     0x485
+#define MSR_VMX_CR0_FIXED0   0x486
+#define MSR_VMX_CR4_FIXED0   0x488
+#define MSR_VMX_PROC2	     0x48b
+#define MSR_VMX_EPT_VPID     0x48c
+#define VMX_TRUE	     12 /* the TRUE MSR of 481..484 lies this much higher */
+#define BASIC_TRUE	     BIT(55)
+#define EPTP_WB_WALK_4	     (6 | 3 << 3)
+
+static struct vmx_msrs msrs;
+
+/*
+ * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has not changed IF since. There
+ * the preemption timer ends such a guest's turn, so that the CPU can look. No other machine needs it.
+ */
+static bool irq_watchdog;
+#define WATCHDOG_US 1000
+
+static void read_msrs(struct vmx_msrs *m)
+{
+	u32 t;
+
+	rdmsr_safe(MSR_VMX_BASIC, &m->basic);
+	t = m->basic & BASIC_TRUE ? VMX_TRUE : 0;
+	rdmsr_safe(MSR_VMX_PIN + t, &m->pin);
+	rdmsr_safe(MSR_VMX_PROC + t, &m->proc);
+	rdmsr_safe(MSR_VMX_EXIT + t, &m->exit);
+	rdmsr_safe(MSR_VMX_ENTRY + t, &m->entry);
+	rdmsr_safe(MSR_VMX_MISC, &m->misc);
+	rdmsr_safe(MSR_VMX_CR0_FIXED0, &m->cr0_fixed0);
+	rdmsr_safe(MSR_VMX_CR4_FIXED0, &m->cr4_fixed0);
+	rdmsr_safe(MSR_VMX_PROC2, &m->proc2);
+	rdmsr_safe(MSR_VMX_EPT_VPID, &m->ept_vpid);
+}
+
+static bool is_bochs(u32 cpuid1_ecx)
+{
+	return !(cpuid1_ecx & CPUID_HYPERVISOR) && boot_info.rsdp_len >= 20 && !memcmp(boot_info.rsdp_copy + 9, "BOCHS ", 6);
+}
+
+static const char *vmx_probe(void)
+{
+	const char *why;
+	u32 a, b, c, d;
+	u64 feature;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (!(c & CPUID_VMX) || cap_masked("vmx"))
+		return "this CPU has no VT-x (VMX) or hides it; enable it in the firmware set-up, or use -cpu host with nested KVM";
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && (feature & FEATURE_LOCK) && !(feature & FEATURE_VMX))
+		return "VT-x is switched off and locked; enable Intel Virtualization Technology in the firmware set-up";
+	read_msrs(&msrs);
+	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
+	if (why)
+		return why;
+	pt_ept.max_leaf = vmx_ctl.ept_1g ? 2 : 1;
+	irq_watchdog = is_bochs(c) && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
+	if (!irq_watchdog)
+		vmx_ctl.pin &= ~PIN_TIMER;
+	if (!(vmx_ctl.proc2 & PROC2_RDTSCP))
+		vmx_ops.caps |= HVM_CAP_NO_RDTSCP;
+	if (!(vmx_ctl.proc2 & PROC2_INVPCID))
+		vmx_ops.caps |= HVM_CAP_NO_INVPCID;
+	log_info("vmx: controls pin %x proc %x %x exit %x entry %x%s", vmx_ctl.pin, vmx_ctl.proc, vmx_ctl.proc2, vmx_ctl.exit,
+		 vmx_ctl.entry, irq_watchdog ? ", interrupt watchdog for Bochs" : "");
+	return NULL;
+}
+
+static int vmx_cpu_enable(struct cpu *c)
+{
+	struct vmx_cpu *p = c->vmx;
+	u64 feature;
+
+	if (!p) {
+		p = pool_alloc(0, NULL);
+		if (!p)
+			return -ENOMEM;
+		c->vmx = p;
+		p->vmxon = pool_alloc(0, NULL);
+		if (!p->vmxon)
+			return -ENOMEM;
+		*(u32 *)p->vmxon = msrs.basic & GENMASK(30, 0);
+	}
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && !(feature & FEATURE_LOCK))
+		wrmsr_safe(MSR_FEATURE_CONTROL, feature | FEATURE_LOCK | FEATURE_VMX);
+	write_cr4(read_cr4() | CR4_VMXE);
+	if ((read_cr0() & msrs.cr0_fixed0) != msrs.cr0_fixed0 || (read_cr4() & msrs.cr4_fixed0) != msrs.cr4_fixed0)
+		return -ENODEV;
+	if (vmx_on(virt_to_hpa(p->vmxon)))
+		return -EIO;
+	p->on = true;
+	/* What translations the CPU may have kept from before is nobody's now. */
+	if (vmx_ctl.invept_all)
+		vmx_invept(2, 0);
+	return 0;
+}
+
+static void vmx_cpu_disable(struct cpu *c)
+{
+	struct vmx_cpu *p = c->vmx;
+
+	if (!p || !p->on)
+		return;
+	p->on = false;
+	__asm__ volatile("vmxoff" ::: "memory", "cc");
+	write_cr4(read_cr4() & ~CR4_VMXE);
+}
+
+/* ---- VMs ---- */
+
+/* MSRs that a guest may use without an exit: the VMCS holds them, or vmx_hw_load() and vmx_hw_save() switch them. */
+static const u32 direct_msrs[] = {
+	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
+	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
+	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
+};
+
+#define IO_ORDER 1 /* bitmaps A and B */
+
+/* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each. */
+static void vmx_allow_msr(struct vm *vm, u32 msr)
+{
+	u8 *map = ((struct vmx_vm *)vm->arch)->msr_bitmap;
+	u32 at = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 0x400 : 0);
+
+	map[at] &= ~(1 << msr % 8);
+	map[at + 0x800] &= ~(1 << msr % 8);
+}
+
+static int vmx_vm_init(struct vm *vm)
+{
+	struct vmx_vm *s = pool_alloc(0, &vm->acct);
+
+	if (!s)
+		return -ENOMEM;
+	vm->arch = s;
+	s->msr_bitmap = pool_alloc(0, &vm->acct);
+	s->io_bitmap = pool_alloc(IO_ORDER, &vm->acct);
+	if (!s->msr_bitmap || !s->io_bitmap) {
+		vmx_ops.vm_destroy(vm);
+		return -ENOMEM;
+	}
+	memset(s->msr_bitmap, 0xff, PAGE_SIZE);
+	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		vmx_allow_msr(vm, direct_msrs[i]);
+	memset(s->io_bitmap, 0xff, PAGE_SIZE << IO_ORDER);
+	return 0;
+}
+
+static void vmx_vm_destroy(struct vm *vm)
+{
+	struct vmx_vm *s = vm->arch;
+
+	if (!s)
+		return;
+	pool_free(s->msr_bitmap, 0, &vm->acct);
+	pool_free(s->io_bitmap, IO_ORDER, &vm->acct);
+	pool_free(s, 0, &vm->acct);
+	vm->arch = NULL;
+}
+
+static void vmx_allow_port(struct vm *vm, u16 first, u32 count, bool allow)
+{
+	u8 *map = ((struct vmx_vm *)vm->arch)->io_bitmap;
+
+	for (u32 p = first; p < first + count && p < 0x10000; p++) {
+		if (allow)
+			map[p / 8] &= ~(1 << p % 8);
+		else
+			map[p / 8] |= 1 << p % 8;
+	}
+}
+
+/* ---- vCPUs ---- */
+
+static void vmx_vcpu_destroy(struct vcpu *v)
+{
+	struct vmx_vcpu *s = v->arch;
+
+	if (!s)
+		return;
+	vmcs_free(v);
+	pool_free(s->virtual_apic, 0, &v->vm->acct);
+	pool_free(s, 0, &v->vm->acct);
+	v->arch = NULL;
+}
+
+static int vmx_vcpu_init(struct vcpu *v)
+{
+	struct vmx_vcpu *s = pool_alloc(0, &v->vm->acct);
+
+	_Static_assert(sizeof(*s) <= PAGE_SIZE, "one page");
+	if (!s)
+		return -ENOMEM;
+	v->arch = s;
+	if (vmx_ctl.proc & PROC_TPR_SHADOW)
+		s->virtual_apic = pool_alloc(0, &v->vm->acct);
+	if (vmcs_alloc(v, msrs.basic) || ((vmx_ctl.proc & PROC_TPR_SHADOW) && !s->virtual_apic)) {
+		vmx_vcpu_destroy(v);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* EFER and PAT by the MSR-load areas where the CPU has no controls for them. */
+static void init_msr_areas(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	/* The areas end with what is needed, and PAT is last. */
+	u32 first = vmx_ctl.entry & ENTRY_LOAD_EFER ? AREA_PAT : AREA_EFER;
+	u32 n = (vmx_ctl.entry & ENTRY_LOAD_PAT ? AREA_PAT : AREA_NR);
+
+	n = n > first ? n - first : 0;
+	s->entry_area[AREA_EFER].index = s->exit_area[AREA_EFER].index = MSR_EFER;
+	s->entry_area[AREA_PAT].index = s->exit_area[AREA_PAT].index = MSR_PAT;
+	s->exit_area[AREA_EFER].value = rdmsr(MSR_EFER);
+	s->exit_area[AREA_PAT].value = rdmsr(MSR_PAT);
+	vmcs_write64(VMCS_ENTRY_MSR_LOAD, virt_to_hpa(&s->entry_area[first]).v);
+	vmcs_write64(VMCS_EXIT_MSR_LOAD, virt_to_hpa(&s->exit_area[first]).v);
+	vmcs_write32(VMCS_ENTRY_MSR_LOADS, n);
+	vmcs_write32(VMCS_EXIT_MSR_LOADS, n);
+	vmcs_write32(VMCS_EXIT_MSR_STORES, 0);
+	if (vmx_ctl.exit & EXIT_LOAD_EFER)
+		vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	if (vmx_ctl.exit & EXIT_LOAD_PAT)
+		vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+}
+
+static void init_controls(struct vcpu *v)
+{
+	struct vmx_vm *vm = v->vm->arch;
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)PROC2_WBINVD : ~0u);
+
+	s->proc = s->proc_hw = vmx_ctl.proc;
+	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin);
+	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
+	vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
+	vmcs_write32(VMCS_EXIT_CONTROLS, vmx_ctl.exit);
+	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry);
+	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
+	vmcs_write32(VMCS_EXCEPTIONS, BIT(1) | BIT(17) | BIT(18));
+	vmcs_write32(VMCS_CR3_TARGETS, 0);
+	vmcs_writen(VMCS_CR0_MASK, vmx_cr0_mask());
+	vmcs_writen(VMCS_CR4_MASK, vmx_cr4_mask());
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(vm->msr_bitmap).v);
+	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(vm->io_bitmap).v);
+	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(vm->io_bitmap + PAGE_SIZE).v);
+	vmcs_write64(VMCS_EPTP, v->vm->p2m.pt.root.v | EPTP_WB_WALK_4);
+	if (s->virtual_apic)
+		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
+	if (proc2 & PROC2_VPID)
+		vmcs_write16(VMCS_VPID, v->id + 1);
+	if (proc2 & PROC2_ENCLS)
+		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
+	vmcs_write64(VMCS_LINK_POINTER, ~0ull);
+	vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw);
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	init_msr_areas(v);
+}
+
+static void seg_init(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, bool code_or_data, u64 base)
+{
+	struct corbel_segment seg = {
+		.base = base, .limit = 0xffff, .selector = sel, .type = type, .s = code_or_data, .present = 1,
+	};
+
+	vmx_set_seg(v, s, &seg);
+}
+
+static void zero_guest_state(struct vcpu *v)
+{
+	static const struct corbel_dtable none = {.limit = 0xffff};
+
+	vmx_set_dt(v, false, &none);
+	vmx_set_dt(v, true, &none);
+	vmcs_write64(VMCS_GUEST_DEBUGCTL, 0);
+	vmcs_write32(VMCS_GUEST_SYSENTER_CS, 0);
+	vmcs_writen(VMCS_GUEST_SYSENTER_ESP, 0);
+	vmcs_writen(VMCS_GUEST_SYSENTER_EIP, 0);
+	vmcs_writen(VMCS_PENDING_DEBUG, 0);
+	vmcs_write32(VMCS_ACTIVITY, 0);
+	vmcs_write32(VMCS_INTERRUPTIBILITY, 0);
+}
+
+/* SDM "Processor State After Reset" */
+static void vmx_vcpu_reset(struct vcpu *v, bool init)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u64 old_cr0 = init ? vmx_get(v, HVM_CR0) : 0;
+
+	if (!vmcs_begin(v))
+		return;
+	init_controls(v);
+	zero_guest_state(v);
+	seg_init(v, HVM_CS, 0xf000, 0xb, true, 0xffff0000);
+	for (enum hvm_seg i = HVM_ES; i <= HVM_GS; i++)
+		if (i != HVM_CS)
+			seg_init(v, i, 0, 0x3, true, 0);
+	seg_init(v, HVM_LDTR, 0, 0x2, false, 0);
+	seg_init(v, HVM_TR, 0, 0xb, false, 0);
+	vmx_set(v, HVM_EFER, 0);
+	vmx_set(v, HVM_CR0, CR0_ET | (init ? old_cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW));
+	vmx_set(v, HVM_CR3, 0);
+	vmx_set(v, HVM_CR4, 0);
+	vmx_set(v, HVM_CR2, 0);
+	vmx_set_dr67(v, 0, 0);
+	vmx_msr_set(v, MSR_PAT, v->pat);
+	if (!init)
+		memset(s->hw_msr, 0, sizeof(s->hw_msr));
+	s->intr_info = s->shadow = s->intr_state_hw = 0;
+	vmcs_end(v);
+}
+
+/* ---- running ---- */
+
+static u64 table_base(bool idt)
+{
+	struct {
+		u16 limit;
+		u64 base;
+	} __packed t;
+
+	if (idt)
+		__asm__ volatile("sidt %0" : "=m"(t));
+	else
+		__asm__ volatile("sgdt %0" : "=m"(t));
+	return t.base;
+}
+
+/* What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or vector here reaches. */
+static void write_host_state(struct vmx_vcpu *s)
+{
+	s->host_cpu = this_cpu();
+	s->host_rsp = 0;
+	vmcs_writen(VMCS_HOST_CR0, read_cr0());
+	vmcs_writen(VMCS_HOST_CR3, read_cr3());
+	vmcs_writen(VMCS_HOST_CR4, read_cr4());
+	vmcs_write16(VMCS_HOST_CS_SEL, SEL_CODE);
+	vmcs_write16(VMCS_HOST_SS_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_DS_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_ES_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_FS_SEL, 0);
+	vmcs_write16(VMCS_HOST_GS_SEL, 0);
+	vmcs_write16(VMCS_HOST_TR_SEL, SEL_TSS);
+	vmcs_writen(VMCS_HOST_FS_BASE, 0);
+	vmcs_writen(VMCS_HOST_GS_BASE, (u64)this_cpu());
+	vmcs_writen(VMCS_HOST_TR_BASE, cpu_tss_base());
+	vmcs_writen(VMCS_HOST_GDTR_BASE, table_base(false));
+	vmcs_writen(VMCS_HOST_IDTR_BASE, table_base(true));
+	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
+	vmcs_writen(VMCS_HOST_RIP, (u64)vmx_exit);
+}
+
+static void vmx_load(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+
+	vmcs_load(v);
+	if (s->host_cpu != this_cpu())
+		write_host_state(s);
+	vmx_hw_load(s);
+}
+
+static void vmx_put(struct vcpu *v)
+{
+	vmx_hw_save(vmx_of(v));
+	vmcs_put(v);
+}
+
+/* See to owed flushes. A CPU where this vCPU was not last may hold old translations of it. */
+static void flush_prepare(struct vcpu *v, struct cpu *c)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+
+	if (s->tlb_cpu != c || s->tlb_gen != gen) {
+		vmx_invept(vmx_ctl.invept_single ? 1 : 2, v->vm->p2m.pt.root.v | EPTP_WB_WALK_4);
+		s->tlb_cpu = c;
+		s->tlb_gen = gen;
+	}
+	if (s->flush_vpid && vmx_ctl.invvpid)
+		vmx_invvpid(vmx_ctl.invvpid, v->id + 1);
+	s->flush_vpid = false;
+}
+
+static void write_event(struct vmx_vcpu *s)
+{
+	if (s->intr_info & INTR_HAS_ERROR)
+		vmcs_write32(VMCS_ENTRY_ERROR, s->intr_error);
+	if (s->intr_len)
+		vmcs_write32(VMCS_ENTRY_INSN_LEN, s->intr_len);
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, s->intr_info);
+	s->intr_info = 0;
+}
+
+/* Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
+static void write_interruptibility(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 state = s->shadow;
+
+	if (state && !(v->rflags & RFLAGS_IF))
+		state = SHADOW_MOV_SS;
+	if (state)
+		vmcs_writen(VMCS_PENDING_DEBUG, v->rflags & RFLAGS_TF ? BIT(14) : 0);
+	if (v->nmi_masked && (vmx_ctl.pin & PIN_VNMI))
+		state |= BLOCKED_NMI;
+	if (state != s->intr_state_hw)
+		vmcs_write32(VMCS_INTERRUPTIBILITY, s->intr_state_hw = state);
+}
+
+static void write_entry_state(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+
+	vmcs_writen(VMCS_GUEST_RSP, v->gpr[RSP]);
+	vmcs_writen(VMCS_GUEST_RIP, v->rip);
+	vmcs_writen(VMCS_GUEST_RFLAGS, v->rflags);
+	if (s->tsc_offset_hw != v->tsc_offset)
+		vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw = v->tsc_offset);
+	if (s->proc != s->proc_hw)
+		vmcs_write32(VMCS_PROC_CONTROLS, s->proc_hw = s->proc);
+	if (s->virtual_apic) {
+		u32 threshold = lapic_tpr_threshold(v);
+
+		*(u32 *)(s->virtual_apic + 0x80) = v->lapic.tpr;
+		if (threshold != s->threshold_hw)
+			vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
+	}
+	if (unlikely(s->pdptes_stale))
+		vmx_load_pdptes(v);
+	if (s->intr_info & INTR_VALID)
+		write_event(s);
+	write_interruptibility(v);
+	if (irq_watchdog)
+		vmcs_write32(VMCS_PREEMPTION_TIMER,
+			     v->rflags & RFLAGS_IF ? ~0u : (u32)(tsc_khz * WATCHDOG_US / 1000) >> vmx_ctl.timer_shift);
+}
+
+static void read_exit_state(struct vcpu *v, struct vmx_raw *r)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 idt, state;
+
+	v->gpr[RSP] = vmcs_readn(VMCS_GUEST_RSP);
+	v->rip = vmcs_readn(VMCS_GUEST_RIP);
+	v->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
+	if (s->virtual_apic)
+		v->lapic.tpr = s->virtual_apic[0x80];
+	*r = (struct vmx_raw){.reason = vmcs_read32(VMCS_EXIT_REASON), .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN)};
+	r->qual = vmcs_readn(VMCS_QUALIFICATION);
+	if ((u16)r->reason == EXIT_EXCEPTION_NMI) {
+		r->intr_info = vmcs_read32(VMCS_EXIT_INTR_INFO);
+		r->intr_error = vmcs_read32(VMCS_EXIT_INTR_ERROR);
+	} else if ((u16)r->reason == EXIT_EPT_VIOLATION) {
+		r->gpa = vmcs_read64(VMCS_GUEST_PHYSICAL);
+	}
+	state = s->intr_state_hw = vmcs_read32(VMCS_INTERRUPTIBILITY);
+	s->shadow = state & (SHADOW_STI | SHADOW_MOV_SS);
+	if (vmx_ctl.pin & PIN_VNMI)
+		v->nmi_masked = state & BLOCKED_NMI;
+	idt = vmcs_read32(VMCS_IDT_INFO);
+	if (unlikely(idt & INTR_VALID))
+		vmx_take_back_event(v, idt);
+	else if ((((u16)r->reason == EXIT_EPT_VIOLATION ? r->qual : r->intr_info) & INTR_NMI_UNBLOCK) &&
+		 (r->intr_info & INTR_VECTOR) != 8)
+		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
+}
+
+/* What an exit wants done before anything else. */
+static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_exit *x)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+
+	if (x->reason == VMEXIT_NMI) {
+		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
+	} else if (x->reason == VMEXIT_NMI_WINDOW) {
+		s->proc &= ~(u32)PROC_NMI_WINDOW;
+	} else if (x->reason == VMEXIT_IRQ_WINDOW && !(vmx_ctl.pin & PIN_VNMI)) {
+		v->nmi_masked = false; /* the nearest to an IRET that this CPU can tell of */
+		if (!v->window_on)
+			s->proc &= ~(u32)PROC_INTR_WINDOW;
+	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
+		u64 dr6, dr7;
+
+		vmx_get_dr67(v, &dr6, &dr7);
+		vmx_set_dr67(v, (dr6 & ~GENMASK(3, 0)) | (r->qual & QUAL_DB_DR6), dr7);
+	}
+}
+
+static void vmx_run(struct vcpu *v, struct vm_exit *x)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	struct cpu *c = this_cpu();
+	struct vmx_raw raw;
+	u32 refused;
+
+	BUG_ON(s->vmcs.cpu != c || !vmx_is_loaded(v) || s->host_cpu != c);
+	write_entry_state(v);
+	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
+	flush_prepare(v, c);
+	refused = vmx_enter(v, &s->host_rsp, s->vmcs.launched);
+	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
+	if (unlikely(refused != VMX_ENTERED)) {
+		vmcs_log_refusal(s->vmcs.launched ? "VMRESUME" : "VMLAUNCH", refused == VMX_FAIL_VALID);
+		*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
+		return;
+	}
+	read_exit_state(v, &raw);
+	if (likely(!(raw.reason & EXIT_ENTRY_FAILED)))
+		s->vmcs.launched = true;
+	else
+		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	vmx_decode_exit(&raw, x);
+	after_exit(v, &raw, x);
+}
+
+struct hvm_ops vmx_ops = {
+	.name = "vmx",
+	.backend = CORBEL_BACKEND_VMX,
+	.p2m_format = &pt_ept,
+	.probe = vmx_probe,
+	.cpu_enable = vmx_cpu_enable,
+	.cpu_disable = vmx_cpu_disable,
+	.vm_init = vmx_vm_init,
+	.vm_destroy = vmx_vm_destroy,
+	.allow_port = vmx_allow_port,
+	.allow_msr = vmx_allow_msr,
+	.vcpu_init = vmx_vcpu_init,
+	.vcpu_destroy = vmx_vcpu_destroy,
+	.vcpu_reset = vmx_vcpu_reset,
+	.load = vmx_load,
+	.put = vmx_put,
+	.run = vmx_run,
+	.get = vmx_get,
+	.set = vmx_set,
+	.get_seg = vmx_get_seg,
+	.set_seg = vmx_set_seg,
+	.get_dt = vmx_get_dt,
+	.set_dt = vmx_set_dt,
+	.get_dr67 = vmx_get_dr67,
+	.set_dr67 = vmx_set_dr67,
+	.msr_get = vmx_msr_get,
+	.msr_set = vmx_msr_set,
+	.can_inject = vmx_can_inject,
+	.inject = vmx_inject,
+	.want_window = vmx_want_window,
+	.dump = vmx_dump,
+};

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside the Intel VT-x back end. */
+#ifndef HV_VMX_VMX_H
+#define HV_VMX_VMX_H
+
+#include "../lock.h"
+#include "../vcpu.h"
+#include "vmcs.h"
+
+/* ---- caps.c: which controls are used, a pure function of the capability MSRs ---- */
+
+/* SDM "VMX Capability Reporting Facility". pin..entry are the TRUE ones where the CPU has them. */
+struct vmx_msrs {
+	u64 basic, pin, proc, proc2, exit, entry, ept_vpid, misc;
+	u64 cr0_fixed0, cr4_fixed0;
+};
+
+struct vmx_controls {
+	u32 pin, proc, proc2, exit, entry;
+	bool invept_single, invept_all; /* at least one */
+	u8 invvpid;	    /* INVVPID type for one VPID, or for all; 0: no VPIDs */
+	bool ept_1g;
+	u8 timer_shift; /* the preemption timer counts once in 2^this TSC ticks */
+};
+
+/* NULL, or the line for boot_fail(). masked(name): the option mask= hides this control. */
+const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *out);
+
+extern struct vmx_controls vmx_ctl; /* chosen at boot */
+
+/* ---- vmcs.c: VMCS life, borrowing, errors ---- */
+
+/*
+ *             vmptrld                     vmlaunch
+ *   CLEAR ---------------> CURRENT on c -----------> CURRENT, launched
+ *     ^                        |                          |
+ *     '------------------------+-------- vmclear ---------'
+ *
+ * A VMCS is current only between vmcs_load() and vmcs_put(), and for the moment of an access to a vCPU that is not loaded;
+ * it is always cleared before another CPU can want it, so no CPU ever has to ask another to let go.
+ */
+struct vmcs_state {
+	struct lock lock; /* the transitions; leaf */
+	void *region;
+	struct cpu *cpu; /* where it is current, NULL: clear */
+	bool launched;
+};
+
+struct vmx_msr_entry { /* of the MSR-load areas */
+	u32 index, reserved;
+	u64 value;
+};
+enum { AREA_EFER, AREA_PAT, AREA_NR };
+
+/* Guest state that no VMCS holds; in the hardware while the vCPU is loaded. */
+enum { HW_STAR, HW_LSTAR, HW_CSTAR, HW_SFMASK, HW_KERNEL_GS, HW_MSRS };
+
+struct vmx_vcpu {
+	struct vmcs_state vmcs;
+	u8 *virtual_apic; /* a page: only TPR is used; NULL without TPR shadow */
+	u64 hw_msr[HW_MSRS], cr2, dr6;
+	u64 efer;	  /* but LMA, which the CPU keeps in the entry controls */
+	u64 host_rsp;	  /* in the VMCS */
+	struct cpu *host_cpu; /* whose host state is in the VMCS */
+	struct cpu *tlb_cpu;  /* where the last entry was */
+	u64 tlb_gen;	  /* p2m.tlb_gen seen then */
+	bool flush_vpid;  /* the guest's own translations are void */
+	bool pdptes_stale;
+	u32 proc, proc_hw; /* primary controls as wanted and as in the VMCS */
+	u32 shadow;	  /* SHADOW_x */
+	u32 intr_state_hw; /* INTERRUPTIBILITY in the VMCS */
+	u64 tsc_offset_hw;
+	u32 threshold_hw;
+	u32 intr_info, intr_error, intr_len; /* event of the next entry */
+	struct vmx_msr_entry entry_area[AREA_NR] __aligned(16), exit_area[AREA_NR];
+};
+
+struct vmx_vm {
+	u8 *msr_bitmap, *io_bitmap; /* a set bit exits */
+};
+
+struct vmx_cpu {
+	void *vmxon; /* region */
+	bool on;
+	struct vcpu *loaded;
+	struct vcpu *borrowed; /* between vmcs_begin() and vmcs_end(), which nest for one vCPU */
+	u32 depth;
+};
+
+static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
+{
+	return v->arch;
+}
+
+/* Is the vCPU loaded here, so that its hardware-held state is in the hardware? */
+static inline bool vmx_is_loaded(struct vcpu *v)
+{
+	return ((struct vmx_cpu *)this_cpu()->vmx)->loaded == v;
+}
+
+int vmcs_alloc(struct vcpu *v, u64 basic);
+void vmcs_free(struct vcpu *v);
+void vmcs_load(struct vcpu *v);
+void vmcs_put(struct vcpu *v);
+/* Make the VMCS accessible on this CPU: nothing to do for a loaded one. False if another CPU has it: then no access, no end. */
+bool vmcs_begin(struct vcpu *v);
+void vmcs_end(struct vcpu *v);
+int vmx_on(hpa_t region);
+/* type: 1 this context, 2 all */
+void vmx_invept(u64 type, u64 eptp);
+void vmx_invvpid(u64 type, u16 vpid);
+/* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
+void vmcs_log_refusal(const char *insn, bool valid);
+void vmx_dump(struct vcpu *v);
+
+/* ---- entry.asm ---- */
+enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };
+u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
+extern u8 vmx_exit[];
+
+/* ---- state.c ---- */
+u64 vmx_get(struct vcpu *v, enum hvm_reg r);
+void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val);
+void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
+void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
+void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);
+void vmx_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in);
+void vmx_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7);
+void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7);
+int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val);
+int vmx_msr_set(struct vcpu *v, u32 msr, u64 val);
+/* The state no VMCS holds: into and out of the hardware. */
+void vmx_hw_load(struct vmx_vcpu *s);
+void vmx_hw_save(struct vmx_vcpu *s);
+/* Before an entry: PAE paging takes its four top entries from the VMCS. */
+void vmx_load_pdptes(struct vcpu *v);
+/* Bits of CR0 and CR4 that are not the guest's. */
+u64 vmx_cr0_mask(void);
+u64 vmx_cr4_mask(void);
+
+/* ---- event.c ---- */
+bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k);
+void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
+void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on);
+/* An event whose delivery was broken off by the exit is to be delivered again. */
+void vmx_take_back_event(struct vcpu *v, u32 info);
+
+#endif
