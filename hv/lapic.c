@@ -155,8 +155,10 @@ void lapic_sync_pv_eoi(struct vcpu *v)
 
 int lapic_set_pv_eoi(struct vcpu *v, u64 val)
 {
-	if (val & BIT(1) || val >> 52 || !v->lapic.present)
+	if (val & BIT(1) || val >> 52)
 		return -EINVAL;
+	if (!v->lapic.present) /* VMMs restore it as it was: off */
+		return val ? -EINVAL : 0;
 	pv_eoi_take(v);
 	v->lapic.pv_eoi = val;
 	return 0;
@@ -605,6 +607,7 @@ void lapic_get_state(struct vcpu *v, u8 *regs)
 	pv_eoi_take(v);
 	for (offset = 0; offset < 0x400; offset += 16)
 		put32(regs, offset, register_value(v, offset));
+	put32(regs, R_ID, v->lapic.id << 24); /* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
 }
 
 int lapic_set_state(struct vcpu *v, const u8 *regs)

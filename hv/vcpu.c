@@ -167,7 +167,8 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 			is_dom0 ? BIT(v->index) : (cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull),
 			is_dom0 ? v->index : this_cpu()->index, is_dom0);
 	vcpu_reset(v, false);
-	v->mp_state = apic_id == vm->bsp_apic_id ? MP_RUNNABLE : MP_UNINITIALIZED;
+	/* Without LAPICs the VMM starts the others itself. */
+	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;
 	return v->id;
 
 fail_id:
