@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: hv/vmx/caps.c hv/vmx/decode.c */
+#include <string.h>
+
+#include "../../hv/vmx/vmx.h"
+#include "test.h"
+
+/* Capability MSRs; the TRUE ones for 481..484. */
+struct model {
+	const char *name;
+	struct vmx_msrs m;
+	bool has_1g, has_invpcid, has_rdtscp;
+};
+
+#define BOCHS_COMMON                                                                                                   \
+	.pin = 0x7f00000016, .proc = 0xf7f9fffe04006172, .exit = 0x7fffff00036dfb, .entry = 0xffff000011fb,            \
+	.cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000
+
+static const struct model models[] = {
+	{"Bochs sandy bridge",
+	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0xff00000000, .ept_vpid = 0xf0106114141, .misc = 0x401e0},
+	 .has_rdtscp = true},
+	{"Bochs haswell",
+	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x57fff00000000, .ept_vpid = 0xf0106334141, .misc = 0x200401e0},
+	 true, true, true},
+	{"Bochs skylake-x",
+	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x2177fff00000000, .ept_vpid = 0xf0106334141, .misc = 0x600401e0},
+	 true, true, true},
+	{"Bochs tigerlake",
+	 {.basic = 0x01d8100000000004, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2977fff00000000,
+	  .exit = 0x107fffff00036dfb, .entry = 0x10ffff000011fb, .ept_vpid = 0xf0106b34141, .misc = 0x600401e0,
+	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 true, true, true},
+	/* What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted interrupts */
+	{"nested KVM",
+	 {.basic = 0x00d8100011e57ed0, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2137bff00000000,
+	  .exit = 0xffffff00036dfb, .entry = 0x1f3ff000011fb, .ept_vpid = 0xf01063341c1, .misc = 0x20000065,
+	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 true, true, true},
+};
+
+static const char *hidden;
+
+static bool masked(const char *name)
+{
+	return hidden && !strcmp(name, hidden);
+}
+
+/* SDM: a control may be one if its bit in the upper half is set, and must be if the one in the lower half is. */
+static bool allowed(u64 cap, u32 word)
+{
+	return !(~word & (u32)cap) && !(word & ~(u32)(cap >> 32));
+}
+
+static bool all_allowed(const struct vmx_msrs *m, const struct vmx_controls *c)
+{
+	return allowed(m->pin, c->pin) && allowed(m->proc, c->proc) && allowed(m->proc2, c->proc2) && allowed(m->exit, c->exit) &&
+	       allowed(m->entry, c->entry);
+}
+
+static void test_models(void)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		const struct model *m = &models[i];
+		struct vmx_controls c;
+		const char *why = vmx_choose_controls(&m->m, masked, &c);
+
+		CHECK(!why && all_allowed(&m->m, &c), "%s: controls are found, all allowed", m->name);
+		CHECK((c.proc2 & (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED)) == (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED) &&
+			      (c.proc & PROC_TPR_SHADOW) && (c.pin & PIN_VNMI) && (c.entry & ENTRY_LOAD_EFER) && (c.entry & ENTRY_LOAD_PAT),
+		      "%s: and what is offered is used", m->name);
+		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid && !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
+		      "%s: what is not is left out", m->name);
+		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
+			      !(c.entry & ENTRY_GUEST_64),
+		      "%s: nothing exits for no reason", m->name);
+	}
+}
+
+static struct vmx_controls choose_without(const char *name)
+{
+	struct vmx_controls c;
+
+	hidden = name;
+	CHECK(!vmx_choose_controls(&models[2].m, masked, &c) && all_allowed(&models[2].m, &c), "mask=%s falls back", name);
+	hidden = NULL;
+	return c;
+}
+
+static void test_fallbacks(void)
+{
+	struct vmx_controls c = choose_without("tpr-shadow");
+
+	CHECK((c.proc & PROC_CR8_LOAD) && (c.proc & PROC_CR8_STORE) && !(c.proc & PROC_TPR_SHADOW), "without TPR shadow CR8 exits");
+	c = choose_without("vpid");
+	CHECK(!(c.proc2 & PROC2_VPID) && !c.invvpid, "without VPIDs none is flushed");
+	c = choose_without("efer");
+	CHECK(!(c.entry & ENTRY_LOAD_EFER) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "EFER has all three controls or none");
+	c = choose_without("pat");
+	CHECK(!(c.entry & ENTRY_LOAD_PAT) && !(c.exit & EXIT_LOAD_PAT), "PAT has both controls or none");
+	c = choose_without("virtual-nmi");
+	CHECK(!(c.pin & PIN_VNMI), "without virtual NMIs");
+	c = choose_without("rdtscp");
+	CHECK(!(c.proc2 & PROC2_RDTSCP), "without RDTSCP");
+	c = choose_without("1g");
+	CHECK(!c.ept_1g, "without 1 GiB pages");
+	c = choose_without("preemption-timer");
+	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
+}
+
+/* Half of a pair is as good as nothing: the CPU would load a value it never saved, or the other way round. */
+static void test_pairs(void)
+{
+	struct vmx_msrs m = models[2].m;
+	struct vmx_controls c;
+
+	m.entry &= ~(ENTRY_LOAD_EFER << 32);
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "no EFER at exit without EFER at entry");
+	m = models[2].m;
+	m.ept_vpid &= ~(BIT(41) | BIT(42));
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_VPID), "no VPIDs that cannot be flushed");
+	m = models[2].m;
+	m.ept_vpid &= ~BIT(41);
+	CHECK(!vmx_choose_controls(&m, masked, &c) && c.invvpid == 2, "INVVPID of all where single is missing");
+	m = models[2].m;
+	m.ept_vpid &= ~BIT(25);
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !c.invept_single && c.invept_all, "INVEPT of all where single is missing");
+}
+
+static void refused(struct vmx_msrs m, const char *word, const char *what)
+{
+	struct vmx_controls c;
+	const char *why = vmx_choose_controls(&m, masked, &c);
+
+	CHECK(why && strstr(why, word) && strstr(why, ";"), "%s: refused, with cause and cure", what);
+}
+
+static void test_refusals(void)
+{
+	struct vmx_msrs m = models[2].m;
+
+	m.proc &= ~(PROC_SECONDARY << 32);
+	refused(m, "EPT", "no secondary controls");
+	m = models[2].m;
+	m.proc2 &= ~(PROC2_EPT << 32);
+	refused(m, "EPT", "no EPT");
+	m = models[2].m;
+	m.proc2 &= ~(PROC2_UNRESTRICTED << 32);
+	refused(m, "unrestricted", "no unrestricted guest");
+	m = models[2].m;
+	m.ept_vpid &= ~BIT(14);
+	refused(m, "EPT", "no write-back EPT");
+	m = models[2].m;
+	m.ept_vpid &= ~(BIT(25) | BIT(26));
+	refused(m, "EPT", "no INVEPT");
+	m = models[2].m;
+	m.proc |= PROC_CR3_LOAD;
+	refused(m, "lacks", "CR3 exits that cannot be switched off");
+	m = models[2].m;
+	m.proc &= ~(PROC_MSR_BITMAP << 32);
+	refused(m, "lacks", "no MSR bitmaps");
+	memset(&m, 0, sizeof(m));
+	refused(m, "EPT", "all capability MSRs zero");
+}
+
+static struct vm_exit decode(struct vmx_raw r)
+{
+	struct vm_exit x;
+
+	memset(&x, 0xaa, sizeof(x));
+	vmx_decode_exit(&r, &x);
+	return x;
+}
+
+static void test_decode_memory(void)
+{
+	struct vm_exit x = decode((struct vmx_raw){.reason = 48, .qual = 0x181, .gpa = 0xfee00020, .insn_len = 7});
+
+	CHECK(x.reason == VMEXIT_P2M_FAULT && x.p2m.gpa == 0xfee00020 && !x.p2m.write && !x.p2m.exec && !x.p2m.present &&
+		      !x.p2m.during_walk && !x.insn_len,
+	      "EPT violation: a read of nothing");
+	x = decode((struct vmx_raw){.reason = 48, .qual = 0x18a});
+	CHECK(x.p2m.write && x.p2m.present && !x.p2m.exec, "EPT violation: a write to what may be read");
+	x = decode((struct vmx_raw){.reason = 48, .qual = 0x84});
+	CHECK(x.p2m.exec && x.p2m.during_walk, "EPT violation: of the guest's page walk");
+	x = decode((struct vmx_raw){.reason = 49});
+	CHECK(x.reason == VMEXIT_OTHER && x.raw == 49, "EPT misconfiguration is nobody's");
+}
+
+static void test_decode_io(void)
+{
+	struct vm_exit x = decode((struct vmx_raw){.reason = 30, .qual = 0x3f80008, .insn_len = 1});
+
+	CHECK(x.reason == VMEXIT_IO && x.io.port == 0x3f8 && x.io.size == 1 && x.io.in && !x.io.string && !x.io.rep && x.insn_len == 1, "IN AL, DX");
+	x = decode((struct vmx_raw){.reason = 30, .qual = 0xcf80033, .insn_len = 2});
+	CHECK(x.io.port == 0xcf8 && x.io.size == 4 && !x.io.in && x.io.string && x.io.rep, "REP OUTSD");
+}
+
+static void test_decode_cr(void)
+{
+	struct vm_exit x = decode((struct vmx_raw){.reason = 28, .qual = 0xf00, .insn_len = 4});
+
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && x.cr.write && x.cr.gpr == 15 && x.insn_len == 4, "MOV CR0, R15");
+	x = decode((struct vmx_raw){.reason = 28, .qual = 0x318});
+	CHECK(x.cr.cr == 8 && !x.cr.write && x.cr.gpr == 3, "MOV RBX, CR8");
+	x = decode((struct vmx_raw){.reason = 28, .qual = 0x30});
+	CHECK(x.reason == VMEXIT_OTHER, "LMSW never exits");
+}
+
+static void test_decode_events(void)
+{
+	struct vm_exit x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000202});
+
+	CHECK(x.reason == VMEXIT_NMI, "NMI");
+	x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000b11, .intr_error = 0});
+	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 17 && x.exc.has_error && !x.exc.error, "#AC with its error code");
+	x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000301, .qual = 0x4000, .intr_error = 5});
+	CHECK(x.exc.vector == 1 && !x.exc.has_error && !x.exc.error, "#DB without");
+	x = decode((struct vmx_raw){.reason = 1});
+	CHECK(x.reason == VMEXIT_INTR && !x.intr.vector, "interrupts stay in the APIC");
+	x = decode((struct vmx_raw){.reason = 0x80000021});
+	CHECK(x.reason == VMEXIT_ENTRY_FAIL && x.raw == 0x80000021, "entry with a bad guest state");
+	x = decode((struct vmx_raw){.reason = 0x80000029});
+	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 18, "a machine check during entry is one");
+}
+
+static void test_decode_plain(void)
+{
+	static const struct {
+		u32 raw, reason;
+	} t[] = {
+		{2, VMEXIT_SHUTDOWN}, {7, VMEXIT_IRQ_WINDOW}, {8, VMEXIT_NMI_WINDOW}, {10, VMEXIT_CPUID}, {12, VMEXIT_HLT},
+		{18, VMEXIT_HYPERCALL}, {19, VMEXIT_VMX_SVM_INSN}, {23, VMEXIT_VMX_SVM_INSN}, {27, VMEXIT_VMX_SVM_INSN},
+		{31, VMEXIT_MSR_READ}, {32, VMEXIT_MSR_WRITE}, {43, VMEXIT_IRQ_WINDOW}, {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
+		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {59, VMEXIT_VMX_SVM_INSN},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
+		struct vm_exit x = decode((struct vmx_raw){.reason = t[i].raw, .insn_len = 3});
+
+		CHECK_QUIET(x.reason == t[i].reason && x.insn_len == 3, "exit %u", t[i].raw);
+	}
+	for (u32 raw = 60; raw < 0x10000; raw++) {
+		struct vm_exit x = decode((struct vmx_raw){.reason = raw});
+
+		CHECK_QUIET(raw == 60 || x.reason == VMEXIT_OTHER, "exit %u", raw);
+	}
+	CHECK(decode((struct vmx_raw){.reason = 5}).reason == VMEXIT_OTHER, "reasons this back end does not ask for are unknown");
+}
+
+int main(void)
+{
+	test_models();
+	test_fallbacks();
+	test_pairs();
+	test_refusals();
+	test_decode_memory();
+	test_decode_io();
+	test_decode_cr();
+	test_decode_events();
+	test_decode_plain();
+	return test_end();
+}
