@@ -168,6 +168,8 @@ run: $(BUILD)/corbel.iso
 test: all $(BUILD)/corbel.iso
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 
+-include tests/bochs.mk
+
 .PHONY: bench-boot size
 bench-boot: $(BUILD)/corbel.iso
 	$(PYTHON) tests/bench/boot.py $(BUILD)
