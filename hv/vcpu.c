@@ -231,6 +231,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	v->exception.pending = v->nmi_pending = v->nmi_masked = v->nmi_injected = v->irq_injected = false;
 	v->emul.active = false;
 	v->completion = COMPLETE_NONE;
+	v->window_on = false; /* the back end forgets it */
 	if (!init) {
 		fpu_reset(v);
 		pv_reset(v);

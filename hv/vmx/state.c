@@ -102,7 +102,7 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		write_cr2(val);
 	else if (r == HVM_CR2)
 		s->cr2 = val;
-	if (!vmcs_begin(v))
+	if (r == HVM_SHADOW || r == HVM_CR2 || !vmcs_begin(v))
 		return;
 	if (r == HVM_CR0) {
 		set_cr0(s, val);
@@ -321,8 +321,10 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 	u32 field = msr_field(msr);
 
 	if (hw >= 0) {
+		if (hw == HW_SFMASK && val >> 32)
+			return -EINVAL;
 		if (vmx_is_loaded(v))
-			return wrmsr_safe(msr, val) ? -EINVAL : 0;
+			wrmsr(msr, val); /* addresses have been found canonical */
 		s->hw_msr[hw] = val;
 		return 0;
 	}

@@ -102,6 +102,8 @@ static int vmx_cpu_enable(struct cpu *c)
 	}
 	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && !(feature & FEATURE_LOCK))
 		wrmsr_safe(MSR_FEATURE_CONTROL, feature | FEATURE_LOCK | FEATURE_VMX);
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && (feature & (FEATURE_LOCK | FEATURE_VMX)) != (FEATURE_LOCK | FEATURE_VMX))
+		return -ENODEV;
 	write_cr4(read_cr4() | CR4_VMXE);
 	if ((read_cr0() & msrs.cr0_fixed0) != msrs.cr0_fixed0 || (read_cr4() & msrs.cr4_fixed0) != msrs.cr4_fixed0)
 		return -ENODEV;
