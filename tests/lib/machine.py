@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine under QEMU whose serial console a test talks to.
+
+    with Machine('two CPUs', cpus=2) as m:
+        m.prompt()
+        status, out = m.sh('nproc')
+
+It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry. The transcript goes to
+build/logs and is kept if a check failed while the machine ran.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pexpect
+
+from . import report
+from .report import Stop, ok, need
+
+BUILD = os.environ.get('BUILD', 'build')
+LOGS = os.path.join(BUILD, 'logs')
+OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
+# Machines get this many seconds for what takes one second on an idle host with two CPUs.
+PATIENCE = float(os.environ.get('PATIENCE', '4'))
+
+_number = 0
+
+
+def grub_quote(text):
+    return re.sub(r'([\\"$])', r'\\\1', text).replace(',', ',,')
+
+
+def clean(text):
+    """Console text without escape sequences and carriage returns."""
+    return re.sub(r'\x1b(\[[0-9;?]*[A-Za-z]|[c=>78])|\r|\0', '', text)
+
+
+class Machine:
+    def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
+                 args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
+                 grub=None, life=600):
+        global _number
+        _number += 1
+        os.makedirs(LOGS, exist_ok=True)
+        test = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+        self.label = label
+        self.base = os.path.join(LOGS, f'{test}-{_number}')
+        self.log = self.base + '.log'
+        self.files = []
+        entry = ('bare-' if bare else '') + dom0
+        oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
+            (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
+        cmd = ['qemu-system-x86_64', '-M', machine, '-accel', 'tcg', '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+               '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
+               '-cdrom', os.path.join(BUILD, 'corbel.iso'), '-smbios', f'type=11,value=corbel:{oem}']
+        cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
+        if not reboot:
+            cmd += ['-no-reboot']
+        if firmware == 'uefi':
+            shutil.copyfile(OVMF % 'VARS', self.file('vars'))
+            cmd += ['-drive', 'if=pflash,format=raw,readonly=on,file=' + OVMF % 'CODE',
+                    '-drive', 'if=pflash,format=raw,file=' + self.base + '.vars']
+        if script:
+            with open(self.file('sh'), 'w') as f:
+                f.write(script)
+            cmd += ['-fw_cfg', f'name=opt/corbel/run,file={self.base}.sh']
+        cmd += extra
+        self.command = cmd
+        # `timeout` ends the emulator even if this test is killed.
+        self.life = life
+        self.failures = report.failures
+
+    def file(self, suffix):
+        """Name of a file that goes when the machine does."""
+        self.files.append(f'{self.base}.{suffix}')
+        return self.files[-1]
+
+    def __enter__(self):
+        self.out = open(self.log, 'w', newline='')
+        self.out.write('# ' + ' '.join(self.command) + '\n')
+        self.started = time.monotonic()
+        self.child = pexpect.spawn('timeout', ['-k', '5', str(self.life)] + self.command, encoding='utf-8',
+                                   codec_errors='replace', echo=False, dimensions=(25, 200))
+        self.child.delaybeforesend = None
+        self.child.logfile_read = self.out
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if self.child.isalive():
+            self.child.terminate()
+            try:
+                self.child.expect(pexpect.EOF, timeout=10)
+            except pexpect.TIMEOUT:
+                pass
+        self.child.close(force=True)
+        self.out.close()
+        for f in self.files:
+            if os.path.exists(f):
+                os.remove(f)
+        if report.failures > self.failures or (kind and kind is not Stop):
+            report.note(f'the end of {self.log} ({self.label}):')
+            for line in self.transcript().splitlines()[-25:]:
+                report.note('  | ' + line)
+        else:
+            os.remove(self.log)
+
+    def transcript(self):
+        self.out.flush() if not self.out.closed else None
+        with open(self.log, newline='') as f:
+            return clean(f.read())
+
+    def age(self):
+        return time.monotonic() - self.started
+
+    # ---- the console ----
+
+    def wait(self, pattern, seconds):
+        """Wait for a pattern (or list of them) on the console; its index, or -1 when time is up or QEMU has ended."""
+        patterns = pattern if isinstance(pattern, list) else [pattern]
+        try:
+            return self.child.expect(patterns, timeout=seconds * PATIENCE)
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            return -1
+
+    def expect(self, pattern, behaviour, seconds=15):
+        """A behaviour that shows as text on the console; ends the test when it does not come."""
+        need(self.wait(pattern, seconds) >= 0, behaviour, f'waited {seconds * PATIENCE:.0f} s for {pattern!r}')
+        return self.child.match
+
+    def send(self, text):
+        self.child.send(text)
+
+    def prompt(self, behaviour=None, seconds=30):
+        """Dom0's prompt after boot."""
+        stop = r'\(hv\) \[[^\]]*\] (?:FATAL|PANIC|panic)[^\n]*|Kernel panic[^\n]*'
+        got = self.wait([r'dom0# ', stop], seconds)
+        why = self.child.match.group(0) if got == 1 else f'no prompt after {self.age():.0f} s'
+        need(got == 0, behaviour or f'{self.label}: dom0 comes to its prompt', why)
+
+    def sh(self, command, seconds=10, prompt='dom0# '):
+        """Run a command at the prompt. (exit status, output), or ends the test when it does not return."""
+        self.send(f"echo BE''G; {command}; echo EN''D $?\r")
+        if self.wait(r'BEG\r+\n(.*?)END (\d+)\r+\n', seconds) < 0:
+            ok(False, f'{self.label}: `{command}` returns', clean(self.child.before)[-2000:])
+            raise Stop
+        status, out = int(self.child.match.group(2)), clean(self.child.match.group(1))
+        self.wait(prompt, 5)
+        return status, out
+
+    def out_of(self, command, seconds=10, prompt='dom0# '):
+        """Output of a command that must succeed."""
+        status, out = self.sh(command, seconds, prompt)
+        if status:
+            ok(False, f'{self.label}: `{command}` succeeds', f'exit status {status}\n{out}')
+            raise Stop
+        return out.strip()
+
+    def json(self, command, seconds=10):
+        out = self.out_of(command, seconds)
+        try:
+            return json.loads(out[min(i for i in (out.find('{'), out.find('[')) if i >= 0):])
+        except ValueError as e:
+            ok(False, f'{self.label}: `{command}` prints JSON', f'{e}\n{out}')
+            raise Stop
+
+    def ends(self, behaviour, seconds=20):
+        """QEMU ends by itself."""
+        try:
+            self.child.expect(pexpect.EOF, timeout=seconds * PATIENCE)
+            ended = True
+        except pexpect.TIMEOUT:
+            ended = False
+        return ok(ended, behaviour, 'QEMU still runs')
+
+
+def build_file(name):
+    return os.path.join(BUILD, name)
+
+
+def have(program):
+    return subprocess.run(['sh', '-c', f'command -v {program}'], capture_output=True).returncode == 0
