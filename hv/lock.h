@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Ticket spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no
- * irqsave variant; interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md.
- * Debug check: a CPU may only take a lock whose level is higher than every lock it holds (lock_check in percpu).
+ * Spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no irqsave variant;
+ * interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md. They are not fair:
+ * where the CPUs themselves are scheduled (an emulator, a hypervisor below ours), a queue of waiters would move on only as
+ * fast as the next in line gets to run. Debug check: a CPU may only take a lock whose level is higher than every lock it
+ * holds (lock_check in percpu).
  */
 #ifndef HV_LOCK_H
 #define HV_LOCK_H
@@ -22,13 +24,13 @@ enum lock_level {
 };
 
 struct lock {
-	u32 next, owner;
+	u32 held;
 	u32 level;
 };
 
 #define LOCK_INIT(l)                                                                                                   \
 	{                                                                                                              \
-		0, 0, (l)                                                                                              \
+		0, (l)                                                                                                 \
 	}
 
 static inline void cpu_relax(void)
@@ -38,15 +40,14 @@ static inline void cpu_relax(void)
 
 static inline void lock_acquire(struct lock *l)
 {
-	u32 t = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-
-	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != t)
-		cpu_relax();
+	while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+			cpu_relax();
 }
 
 static inline void lock_release(struct lock *l)
 {
-	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
 }
 
 /* Many readers or one writer; the writer waits for the readers to drain and keeps new ones out. */
@@ -85,7 +86,7 @@ static inline void write_release(struct rwlock *l)
 
 static inline bool lock_is_held(const struct lock *l)
 {
-	return READ_ONCE(l->next) != READ_ONCE(l->owner);
+	return READ_ONCE(l->held);
 }
 
 #endif

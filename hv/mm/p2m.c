@@ -432,24 +432,48 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
 	return page + at % PAGE_SIZE;
 }
 
+/* dom0's own frames stay in its map for ever: they may be touched without the lock, which all its CPUs would fight for. */
+static bool is_fixed(const struct p2m *p, u64 at)
+{
+	const struct frame *f = p->is_dom0 ? frame_of(at >> PAGE_SHIFT) : NULL;
+
+	return f && f->kind == FRAME_DOM0;
+}
+
+/* Map the page at `at` and hold what keeps it mapped; NULL if it cannot be read (or written). */
+static void *get_page(struct p2m *p, u64 at, bool write)
+{
+	void *page;
+
+	if (is_fixed(p, at))
+		return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
+	lock_acquire(&p->lock);
+	page = map_page_locked(p, at, write);
+	if (!page)
+		lock_release(&p->lock);
+	return page;
+}
+
+static void put_page(struct p2m *p, u64 at)
+{
+	mm_unmap_temp(MM_TEMP_P2M);
+	if (!is_fixed(p, at))
+		lock_release(&p->lock);
+}
+
 static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t *fault)
 {
 	while (len) {
 		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
-		void *page;
+		void *page = get_page(p, at, write);
 
-		lock_acquire(&p->lock);
-		page = map_page_locked(p, at, write);
-		if (page) {
-			memcpy(write ? page : buf, write ? buf : page, n);
-			mm_unmap_temp(MM_TEMP_P2M);
-		}
-		lock_release(&p->lock);
 		if (!page) {
 			if (fault)
 				*fault = gpa(at);
 			return -EFAULT;
 		}
+		memcpy(write ? page : buf, write ? buf : page, n);
+		put_page(p, at);
 		at += n;
 		buf = (u8 *)buf + n;
 		len -= n;
@@ -479,17 +503,15 @@ static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
 
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
-	int err = -EFAULT;
 	void *page;
+	bool same;
 
 	if ((size != sizeof(u32) && size != sizeof(u64)) || !IS_ALIGNED(at.v, size))
 		return -EINVAL;
-	lock_acquire(&p->lock);
-	page = map_page_locked(p, at.v, true);
-	if (page) {
-		err = cmpxchg(page, old, new, size) ? 0 : -EAGAIN;
-		mm_unmap_temp(MM_TEMP_P2M);
-	}
-	lock_release(&p->lock);
-	return err;
+	page = get_page(p, at.v, true);
+	if (!page)
+		return -EFAULT;
+	same = cmpxchg(page, old, new, size);
+	put_page(p, at.v);
+	return same ? 0 : -EAGAIN;
 }
