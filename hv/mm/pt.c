@@ -199,13 +199,16 @@ void pt_destroy(struct pt *t)
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out)
 {
 	const struct pt_format *f = t->fmt;
-	u32 level = 0;
+	u32 level;
 	u64 v;
 
 	*out = (struct pt_leaf){.kind = PT_NONE, .order = 9 * (f->levels - 1)};
 	if (fn >= span_of(f->levels))
 		return;
-	v = READ_ONCE(*descend(t, fn, &level));
+	do { /* again if the large leaf found has been split meanwhile */
+		level = 0;
+		v = READ_ONCE(*descend(t, fn, &level));
+	} while (level && (v & f->present) && !(v & f->leaf_large));
 	out->order = 9 * level;
 	if (v & f->present) {
 		out->kind = PT_LEAF;
