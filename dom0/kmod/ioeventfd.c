@@ -67,7 +67,8 @@ int cb_ioeventfd_realize(struct cb_vm *vm)
 	int r = 0;
 
 	list_for_each_entry(e, &vm->ioeventfds, list) {
-		r = add_doorbell(vm, e);
+		if (e->doorbell == NO_DOORBELL)
+			r = add_doorbell(vm, e);
 		if (r)
 			break;
 	}

@@ -38,7 +38,8 @@ static void shutdown(struct work_struct *work)
 	eventfd_ctx_remove_wait_queue(f->eventfd, &f->wait, &count);
 	if (f->resamplefd) {
 		synchronize_rcu(); /* cb_irqfd_acked() */
-		cb_irq_set(f->vm, CB_SRC_RESAMPLE, f->gsi, false);
+		if (!cb_irqfd_wants_ack(f->vm, f->gsi)) /* none is left that would lower it */
+			cb_irq_set(f->vm, CB_SRC_RESAMPLE, f->gsi, false);
 		eventfd_ctx_put(f->resamplefd);
 	}
 	eventfd_ctx_put(f->eventfd);

@@ -10,16 +10,13 @@
  * KVM lets user space decide after KVM_CREATE_VM whether there are LAPICs, the hypervisor wants to know at creation: so its
  * VM is made with the first vCPU, and what was asked for before is handed on then.
  */
-int cb_vm_realize(struct cb_vm *vm)
+static int create_in_hypervisor(struct cb_vm *vm)
 {
-	struct corbel_vm_create *c;
+	struct corbel_vm_create *c = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	char comm[TASK_COMM_LEN];
 	long id;
 	int r;
 
-	if (vm->id)
-		return 0;
-	c = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!c)
 		return -ENOMEM;
 	get_task_comm(comm, current->group_leader);
@@ -39,7 +36,14 @@ int cb_vm_realize(struct cb_vm *vm)
 		return r;
 	}
 	WRITE_ONCE(vm->id, id);
-	return cb_ioeventfd_realize(vm);
+	return 0;
+}
+
+int cb_vm_realize(struct cb_vm *vm)
+{
+	int r = vm->id ? 0 : create_in_hypervisor(vm);
+
+	return r ? r : cb_ioeventfd_realize(vm);
 }
 
 static void vm_destroy(struct cb_vm *vm)
