@@ -164,8 +164,14 @@ run: $(BUILD)/corbel.iso
 		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
 
 # ---- tests: see tests/README.md ----
+# Debian's full QEMU with its firmware, for dom0 to unpack: too big for the image itself.
+$(IMG)/full.cpio: $(MKIMAGE_SRC) $(VMLINUX_cloud)
+	@mkdir -p $(@D)
+	$(MKIMAGE) --program /usr/bin/qemu-system-x86_64 $(foreach f,seabios/bios-256k.bin qemu/kvmvapic.bin qemu/linuxboot_dma.bin, \
+		--add /usr/share/$(f)=/usr/share/$(f)) --add /boot/vmlinuz=$(VMLINUZ_cloud) --compress none -o $@
+
 .PHONY: test
-test: all $(BUILD)/corbel.iso
+test: all $(BUILD)/corbel.iso $(IMG)/full.cpio
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 
 -include tests/bochs.mk

@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests beyond the demo: Debian's full QEMU as q35 and pc, four guests at once, and Linux' scheduling calls on vCPUs."""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+
+
+def full_qemu():
+    """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
+    disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
+    with Machine('full QEMU', mem='3G', extra=['-drive', disk]) as m:
+        m.prompt()
+        m.out_of('cd / && cpio -idm < /dev/vda && cd', 30)
+        for machine in 'q35', 'pc':
+            # The guest's init says nothing but its name and its CPUs; "ready" therefore comes from a whole boot.
+            m.send(f'qemu-system-x86_64 -M {machine} -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none '
+                   '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
+                   '-no-reboot -serial stdio -monitor none\r')
+            m.expect(r'demo: ready, 2 CPUs', f'{machine}: Debian\'s kernel boots through SeaBIOS with 2 CPUs', 60)
+            m.expect('demo# ', f'{machine}: the guest gives its shell', 20)
+            ok(m.out_of('cat /sys/hypervisor/type 2>/dev/null; dmesg | grep -c "Hypervisor detected: KVM"', 10, 'demo# ') == '1',
+               f'{machine}: the guest has found KVM')
+            status, out = m.sh('dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"', 10, 'demo# ')
+            ok(status == 1, f'{machine}: the guest\'s kernel log has no lockup, stall or warning', out)
+            m.send('poweroff -f\r')
+            m.expect('dom0# ', f'{machine}: the guest\'s poweroff ends QEMU', 20)
+        vms = m.json('corbel info --json')['vms']
+        ok(vms == 1, 'full QEMU: both VMs are gone from the hypervisor', f'{vms} VMs')
+
+
+def make_guests(m, count):
+    """Guests g1.. with two vCPUs each from the demo's kernel and initramfs, their shells ready."""
+    for i in range(1, count + 1):
+        m.out_of(f'sed -e "s/\\"demo\\"/\\"g{i}\\"/" -e "/^disk/d" -e "/^vif/d" -e "s/^memory.*/memory = 96/" '
+                 f'/etc/corbel/demo.cfg > /run/g{i}.cfg')
+        m.out_of(f'corbel create /run/g{i}.cfg', 60)
+    for i in range(1, count + 1):
+        status, out = m.sh(f'n=0; until grep -q "demo: ready" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 300 ] || break; '
+                           f' sleep 1; done; grep "demo: ready" /run/corbel/g{i}/console.log', 300)
+        need('demo: ready, 2 CPUs' in out, f'{m.label}: guest g{i} is up with 2 CPUs', out)
+
+
+def in_guest(m, name, command):
+    """Type a command at a guest's shell."""
+    m.send(f'corbel console {name}\r')
+    m.expect('detaches', f'{name}: its console attaches')
+    m.send('\r')
+    m.expect('demo# ', f'{name}: its shell answers', 20)
+    m.send(command + '\r')
+    m.expect('demo# ', f'{name}: takes a command', 20)
+    m.send('\x1d')
+    m.expect('dom0# ', f'{name}: its console detaches')
+
+
+BUSY = 'i=0; while [ $i -lt %d ]; do i=$((i+1)); done'
+
+
+def four_guests():
+    with Machine('four guests', mem='3G') as m:
+        m.prompt()
+        make_guests(m, 4)
+        for i in range(1, 5):
+            in_guest(m, f'g{i}', f'(({BUSY % 60000}) & {BUSY % 60000}; wait; echo lo""ad done) &')
+        status, out = m.sh('corbel list', 15)
+        ok(status == 0 and len(re.findall(r'^g\d ', out, re.M)) == 4, 'four guests: dom0 answers while all four work', out)
+        for i in range(1, 5):
+            status, out = m.sh(f'n=0; until grep -q "load done" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 200 ] || break; '
+                               f'sleep 1; done; grep -c "load done" /run/corbel/g{i}/console.log', 200)
+            ok(out.strip() == '1', f'four guests: g{i} finishes its load', out)
+        status, out = m.sh('for i in 1 2 3 4; do grep -iE "lockup|stall" /run/corbel/g$i/console.log; done; '
+                           'dmesg | grep -iE "lockup|rcu.*stall|blocked for"')
+        ok(not out.strip(), 'four guests: no lockups or stalls, in them or in dom0', out)
+        for i in range(1, 5):
+            m.out_of(f'corbel destroy g{i}', 20)
+        info = m.json('corbel info --json')
+        ok(info['vms'] == 1 and info['vcpus'] == 2, 'four guests: all gone after destroy', info)
+
+
+def vcpus(m, name):
+    return [v for v in m.json('corbel vcpu-list --json') if v['vm'] == name]
+
+
+def linux_calls():
+    """nice, taskset and kill -STOP on the VMM's threads act on its vCPUs."""
+    with Machine('Linux calls', mem='2G') as m:
+        m.prompt()
+        make_guests(m, 1)
+        in_guest(m, 'g1', 'while :; do :; done &')
+        pid = m.json('corbel list --json')
+        pid = [g for g in pid if g['name'] == 'g1'][0]['pid']
+        threads = 'for t in /proc/%d/task/*; do' % pid
+        before = vcpus(m, 'g1')
+        ok(all(v['weight'] == 1024 for v in before), 'nice 0: the vCPUs have the default weight', before)
+
+        m.out_of(f'{threads} renice 10 ${{t##*/}} >/dev/null; done; sleep 2')
+        after = vcpus(m, 'g1')
+        ok(any(v['weight'] == 110 for v in after), 'renice 10: a busy vCPU has the weight of nice 10', after)
+
+        m.out_of(f'{threads} taskset -p 2 ${{t##*/}} >/dev/null; done; sleep 2')
+        after = vcpus(m, 'g1')
+        busy = max(after, key=lambda v: v['runtime_ns'])
+        ok(busy['cpus'] == '1', 'taskset 2: the busy vCPU may run on CPU 1 only', after)
+        ok(busy['cpu'] == 1, 'taskset 2: the busy vCPU is on CPU 1', after)
+
+        m.out_of(f'kill -STOP {pid}; sleep 1')
+        first = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
+        m.out_of('sleep 2')
+        second = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
+        ok(first == second, 'kill -STOP: the vCPUs stand still', f'{first} ns, then {second} ns')
+        m.out_of(f'kill -CONT {pid}; sleep 2')
+        third = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
+        ok(third > second, 'kill -CONT: the vCPUs run on', f'{second} ns, then {third} ns')
+        m.out_of('corbel destroy g1', 20)
+
+
+main(full_qemu, four_guests, linux_calls)
