@@ -175,6 +175,7 @@ test: all $(BUILD)/corbel.iso $(IMG)/full.cpio
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 
 -include tests/bochs.mk
+-include tests/dom0/dom0.mk
 
 .PHONY: bench-boot size
 bench-boot: $(BUILD)/corbel.iso

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What VMMs rely on in the KVM API, seen from dom0's user space: small real-mode guests at 0x1000, one per behaviour. Prints
+ * one line per check as the other tests do.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint64_t u64;
+
+#define RAM_BYTES (4ul << 20)
+#define CODE	  0x1000
+#define HANDLER	  0x1800
+#define STACK	  0x8000
+#define CPUIDS	  100
+
+/* A piece of 16-bit code, position-independent. */
+#define GUEST(name, text)                                                                                              \
+	extern const u8 name[], name##_end[];                                                                          \
+	__asm__(".pushsection .rodata\n.code16\n" #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
+#define LOAD(vm, name) memcpy(ram + CODE, name, name##_end - name)
+#define HANDLE(vector, name) set_handler(vector, name, name##_end - name)
+
+enum chip { NO_CHIP, FULL_CHIP, SPLIT_CHIP };
+
+struct vm {
+	int fd, vcpu;
+	struct kvm_run *run;
+};
+
+static int kvm, failures;
+static u8 *ram;
+
+static bool check(bool cond, const char *fmt, ...)
+{
+	va_list ap;
+
+	failures += !cond;
+	printf("%sok - ", cond ? "" : "not ");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	return cond;
+}
+
+static void set_handler(u8 vector, const u8 *code, size_t len)
+{
+	u16 entry[2] = {HANDLER, 0};
+
+	memcpy(ram + vector * 4, entry, sizeof(entry));
+	memcpy(ram + HANDLER, code, len);
+}
+
+static void set_slot(int vm, uint32_t slot, uint32_t flags, u64 gpa, u64 bytes, const u8 *at)
+{
+	struct kvm_userspace_memory_region r = {slot, flags, gpa, bytes, (uintptr_t)at};
+
+	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r))
+		check(false, "slot %u can be set: %s", slot, strerror(errno));
+}
+
+static void set_registers(struct vm *v)
+{
+	struct kvm_regs regs = {.rip = CODE, .rflags = 2, .rsp = STACK};
+	struct kvm_sregs sregs;
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[CPUIDS];
+	} cpuid = {.head.nent = CPUIDS};
+
+	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
+	ioctl(v->vcpu, KVM_SET_CPUID2, &cpuid);
+	ioctl(v->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.selector = sregs.cs.base = 0;
+	ioctl(v->vcpu, KVM_SET_SREGS, &sregs);
+	ioctl(v->vcpu, KVM_SET_REGS, &regs);
+}
+
+static struct vm start(enum chip chip)
+{
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+	struct vm v = {.fd = ioctl(kvm, KVM_CREATE_VM, 0)};
+
+	memset(ram, 0, STACK);
+	memset(ram + CODE, 0xf4, 256); /* HLT */
+	if (chip == FULL_CHIP)
+		ioctl(v.fd, KVM_CREATE_IRQCHIP, 0);
+	else if (chip == SPLIT_CHIP)
+		ioctl(v.fd, KVM_ENABLE_CAP, &split);
+	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
+	v.vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 0);
+	v.run = mmap(NULL, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, v.vcpu, 0);
+	if (v.fd < 0 || v.vcpu < 0 || v.run == MAP_FAILED) {
+		check(false, "a VM can be made: %s", strerror(errno));
+		exit(1);
+	}
+	set_registers(&v);
+	return v;
+}
+
+static void end(struct vm *v)
+{
+	munmap(v->run, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
+	close(v->vcpu);
+	close(v->fd);
+}
+
+/* The exit reason, or -errno. */
+static int run(struct vm *v)
+{
+	return ioctl(v->vcpu, KVM_RUN, 0) ? -errno : (int)v->run->exit_reason;
+}
+
+static bool at_port(struct vm *v, u16 port)
+{
+	return v->run->exit_reason == KVM_EXIT_IO && v->run->io.port == port;
+}
+
+static u8 *io_data(struct vm *v)
+{
+	return (u8 *)v->run + v->run->io.data_offset;
+}
+
+static struct kvm_regs regs(struct vm *v)
+{
+	struct kvm_regs r;
+
+	ioctl(v->vcpu, KVM_GET_REGS, &r);
+	return r;
+}
+
+static u64 count(int eventfd)
+{
+	u64 n = 0;
+
+	return read(eventfd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+/* KVM_RUN with a signal after a while; again and again, because the first may come before the guest runs. */
+static int run_interrupted(struct vm *v, long us)
+{
+	struct itimerval t = {.it_value = {0, us}, .it_interval = {0, 100000}}, off = {};
+	int r;
+
+	setitimer(ITIMER_REAL, &t, NULL);
+	r = run(v);
+	setitimer(ITIMER_REAL, &off, NULL);
+	return r;
+}
+
+static void on_alarm(int sig)
+{
+}
+
+/* ---- running and stopping ---- */
+
+GUEST(in_port, "mov $0x3f8, %dx; in %dx, %al; nop; hlt");
+GUEST(spin, "jmp .");
+GUEST(halt, "1: hlt; jmp 1b");
+GUEST(undefined, "ud2");
+
+static void test_immediate_exit(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	LOAD(v, in_port);
+	check(run(&v) == KVM_EXIT_IO && !v.run->io.direction && v.run->io.port == 0x3f8, "IN exits");
+	*io_data(&v) = 0x5a;
+	v.run->immediate_exit = 1;
+	check(run(&v) == -EINTR, "immediate_exit: KVM_RUN says EINTR");
+	check((regs(&v).rax & 0xff) == 0x5a && regs(&v).rip == CODE + 4, "immediate_exit: the access is completed first");
+	check(run(&v) == -EINTR && regs(&v).rip == CODE + 4, "immediate_exit: without one the guest does not run");
+	v.run->immediate_exit = 0;
+	check(run(&v) == KVM_EXIT_HLT, "it goes on afterwards");
+	end(&v);
+}
+
+static void test_signals(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_mp_state mp = {~0u};
+	int bad = 0;
+
+	LOAD(v, spin);
+	for (int i = 0; i < 50; i++)
+		bad += run_interrupted(&v, 1000 + i * 137) != -EINTR || v.run->exit_reason != KVM_EXIT_INTR || regs(&v).rip != CODE;
+	check(!bad, "a signal ends KVM_RUN of a spinning guest, 50 times");
+	end(&v);
+
+	v = start(FULL_CHIP);
+	LOAD(v, halt);
+	check(run_interrupted(&v, 50000) == -EINTR, "a signal ends KVM_RUN of a halted guest");
+	ioctl(v.vcpu, KVM_GET_MP_STATE, &mp);
+	check(mp.mp_state == KVM_MP_STATE_HALTED, "which stays halted");
+	end(&v);
+}
+
+static void test_shutdown(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_sregs s;
+
+	LOAD(v, undefined);
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	s.idt.limit = 0;
+	ioctl(v.vcpu, KVM_SET_SREGS, &s);
+	check(run(&v) == KVM_EXIT_SHUTDOWN, "a triple fault is KVM_EXIT_SHUTDOWN");
+	end(&v);
+}
+
+/* ---- port and memory accesses ---- */
+
+#define STRING_BYTES "5000"
+GUEST(outs, "mov $0x2000, %si; mov $0x99, %dx; mov $" STRING_BYTES ", %cx; rep outsb; hlt");
+GUEST(ins, "mov $0x2000, %di; mov $0x99, %dx; mov $" STRING_BYTES ", %cx; rep insb; hlt");
+GUEST(mmio, "mov $0xb800, %ax; mov %ax, %ds; mov 0x1234, %ax; mov %ax, 0x1236\n"
+	    "mov $0xf000, %ax; mov %ax, %ds; mov 0x10, %ax; incw 0x10; hlt");
+
+static void test_string_io(void)
+{
+	struct vm v = start(NO_CHIP);
+	int n = 0, exits = 0, bad = 0, bytes = atoi(STRING_BYTES);
+
+	LOAD(v, outs);
+	for (int i = 0; i < bytes; i++)
+		ram[0x2000 + i] = i * 7;
+	for (; run(&v) == KVM_EXIT_IO; exits++)
+		for (uint32_t i = 0; i < v.run->io.count; i++, n++)
+			bad += io_data(&v)[i] != (u8)(n * 7);
+	check(n == bytes && !bad && v.run->exit_reason == KVM_EXIT_HLT, "REP OUTS hands out every byte");
+	check(exits < 10, "many at a time (%d exits)", exits);
+	end(&v);
+
+	v = start(NO_CHIP);
+	LOAD(v, ins);
+	for (n = 0; run(&v) == KVM_EXIT_IO;)
+		for (uint32_t i = 0; i < v.run->io.count; i++, n++)
+			io_data(&v)[i] = n * 3;
+	for (int i = 0; i < bytes; i++)
+		bad += ram[0x2000 + i] != (u8)(i * 3);
+	check(n == bytes && !bad, "REP INS takes in every byte");
+	end(&v);
+}
+
+static void test_mmio(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_run *r = v.run;
+
+	set_slot(v.fd, 0, 0, 0, 0, NULL);
+	set_slot(v.fd, 0, 0, 0, 0xa0000, ram);
+	set_slot(v.fd, 1, KVM_MEM_READONLY, 0xf0000, 0x10000, ram + 0xf0000);
+	*(u16 *)(ram + 0xf0010) = 0x4241;
+	LOAD(v, mmio);
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9234 && r->mmio.len == 2 && !r->mmio.is_write,
+	      "a read where there is no slot is KVM_EXIT_MMIO");
+	*(u16 *)r->mmio.data = 0x7788;
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9236 && r->mmio.is_write && *(u16 *)r->mmio.data == 0x7788,
+	      "so is a write, of what was read");
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xf0010 && r->mmio.is_write && *(u16 *)r->mmio.data == 0x4242,
+	      "a read-only slot can be read, writes exit");
+	check(run(&v) == KVM_EXIT_HLT && *(u16 *)(ram + 0xf0010) == 0x4241, "and change nothing");
+	end(&v);
+}
+
+GUEST(bells, "mov $0x123, %dx; mov $7, %ax; out %ax, %dx; mov $8, %al; out %ax, %dx; hlt");
+
+static void test_ioeventfd(void)
+{
+	struct vm v = start(NO_CHIP);
+	int e = eventfd(0, EFD_NONBLOCK);
+	struct kvm_ioeventfd io = {
+		.addr = 0x123, .len = 2, .fd = e, .datamatch = 7, .flags = KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DATAMATCH};
+
+	LOAD(v, bells);
+	check(!ioctl(v.fd, KVM_IOEVENTFD, &io), "an ioeventfd can be assigned");
+	check(ioctl(v.fd, KVM_IOEVENTFD, &io) && errno == EEXIST, "not twice");
+	check(run(&v) == KVM_EXIT_IO && *(u16 *)io_data(&v) == 8 && count(e) == 1, "a match signals it, a mismatch exits");
+	io.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	check(!ioctl(v.fd, KVM_IOEVENTFD, &io), "it can be deassigned");
+	check(ioctl(v.fd, KVM_IOEVENTFD, &io) && errno == ENOENT, "not twice either");
+	close(e);
+	end(&v);
+}
+
+/* ---- guest memory follows the VMM's ---- */
+
+GUEST(look, "1: mov 0x2000, %al; out %al, %dx; jmp 1b");
+GUEST(dirty, "mov %al, 0x2000; out %al, %dx; mov %al, 0x3000; out %al, %dx; mov %al, 0x2000; hlt");
+
+static bool sees(struct vm *v, u8 val)
+{
+	return run(v) == KVM_EXIT_IO && *io_data(v) == val;
+}
+
+static void test_notifier(void)
+{
+	struct vm v = start(NO_CHIP);
+	int status;
+	pid_t child;
+
+	LOAD(v, look);
+	ram[0x2000] = 0x11;
+	check(sees(&v, 0x11), "the guest sees the VMM's memory");
+	madvise(ram + 0x2000, 4096, MADV_DONTNEED);
+	check(sees(&v, 0), "after MADV_DONTNEED it sees zeroes");
+	ram[0x2000] = 0x22;
+	check(sees(&v, 0x22), "and what is written then");
+	child = fork();
+	if (!child) {
+		usleep(300000);
+		_exit(ram[0x2000]);
+	}
+	ram[0x2000] = 0x33;
+	check(sees(&v, 0x33), "after fork it sees the parent's copy");
+	waitpid(child, &status, 0);
+	check(WEXITSTATUS(status) == 0x22, "and the child keeps its own");
+	munmap(ram + 0x2000, 4096);
+	check(run(&v) == -EFAULT, "memory that is unmapped is EFAULT");
+	mmap(ram + 0x2000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	check(sees(&v, 0), "once mapped again the guest goes on");
+	end(&v);
+}
+
+static void test_dirty_log(void)
+{
+	struct vm v = start(NO_CHIP);
+	u64 bits[RAM_BYTES / 4096 / 64], rest = 0;
+	struct kvm_dirty_log d = {.dirty_bitmap = bits};
+
+	LOAD(v, dirty);
+	run(&v);
+	check(ioctl(v.fd, KVM_GET_DIRTY_LOG, &d) && errno == ENOENT, "no dirty log without the flag");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	run(&v);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	for (size_t i = 1; i < sizeof(bits) / sizeof(bits[0]); i++)
+		rest |= bits[i];
+	check(bits[0] == 1 << 3 && !rest, "the page written is dirty, no other");
+	run(&v);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	check(bits[0] == 1 << 2, "then the next one");
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	check(!bits[0], "reading clears");
+	end(&v);
+}
+
+/* ---- interrupts ---- */
+
+#define PIC_INIT(mask)                                                                                                 \
+	"mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21; mov $4, %al; out %al, $0x21\n"                \
+	"mov $1, %al; out %al, $0x21; mov $" #mask ", %al; out %al, $0x21\n"
+GUEST(pic_wait, PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; hlt; mov $0x79, %dx; out %al, %dx; hlt");
+GUEST(level_wait, PIC_INIT(0xdf) "mov $0x4d0, %dx; mov $0x20, %al; out %al, %dx; mov $0x78, %dx; out %al, %dx; sti; hlt");
+GUEST(pit_wait, "xor %cx, %cx\n" PIC_INIT(0xfe) "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40\n"
+						"mov $0x2e, %al; out %al, $0x40; sti; 1: hlt; jmp 1b");
+GUEST(sti_spin, "nop; nop; sti; nop; jmp .");
+GUEST(sti_halt, "mov $0x78, %dx; out %al, %dx; sti; hlt");
+GUEST(on_irq, "mov $0x77, %dx; out %al, %dx; iret");
+GUEST(on_irq_eoi, "mov $0x20, %al; out %al, $0x20; mov $0x77, %dx; out %al, %dx; iret");
+GUEST(on_tick, "inc %cx; cmp $50, %cx; mov $0x20, %al; out %al, $0x20; jne 1f; mov $0x77, %dx; out %al, %dx; 1: iret");
+
+static struct kvm_pic_state pic(struct vm *v)
+{
+	struct kvm_irqchip c = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+	ioctl(v->fd, KVM_GET_IRQCHIP, &c);
+	return c.chip.pic;
+}
+
+static void test_pic(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_irq_level l = {.irq = 4, .level = 1};
+
+	LOAD(v, pic_wait);
+	HANDLE(0x24, on_irq);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "the PIC is programmed without exits");
+	check(!ioctl(v.fd, KVM_IRQ_LINE_STATUS, &l) && l.status > 0, "KVM_IRQ_LINE_STATUS says delivered");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler of its vector runs");
+	check(pic(&v).isr == 0x10 && pic(&v).irq_base == 0x20, "KVM_GET_IRQCHIP shows it in service");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x79), "and returns behind HLT");
+	end(&v);
+}
+
+static void test_resample(void)
+{
+	struct vm v = start(FULL_CHIP);
+	int e = eventfd(0, EFD_NONBLOCK), again = eventfd(0, EFD_NONBLOCK);
+	struct kvm_irqfd f = {.fd = e, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = again};
+
+	LOAD(v, level_wait);
+	HANDLE(0x25, on_irq_eoi);
+	check(!ioctl(v.fd, KVM_IRQFD, &f), "an irqfd with resampling can be assigned");
+	run(&v);
+	eventfd_write(e, 1);
+	check(pic(&v).irr == 0x20, "writing it raises the line");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler runs");
+	check(count(again) == 1 && pic(&v).irr == 0, "its EOI signals the resample eventfd and lowers the line");
+	f.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	check(!ioctl(v.fd, KVM_IRQFD, &f), "it can be deassigned");
+	eventfd_write(e, 1);
+	check(pic(&v).irr == 0, "and then raises nothing");
+	close(e);
+	close(again);
+	end(&v);
+}
+
+static void test_pit(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	struct timespec a, b;
+	double s;
+
+	LOAD(v, pit_wait);
+	HANDLE(0x20, on_tick);
+	check(!ioctl(v.fd, KVM_CREATE_PIT2, &c), "a PIT can be made");
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "50 ticks come");
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	s = b.tv_sec - a.tv_sec + (b.tv_nsec - a.tv_nsec) / 1e9;
+	check(s > 0.45 && s < 2, "at 100 Hz (%.2f s)", s);
+	end(&v);
+}
+
+static void test_user_interrupts(void)
+{
+	struct kvm_interrupt irq = {0x40};
+	struct vm v = start(NO_CHIP);
+
+	LOAD(v, sti_spin);
+	HANDLE(0x40, on_irq);
+	v.run->request_interrupt_window = 1;
+	check(run(&v) == KVM_EXIT_IRQ_WINDOW_OPEN && v.run->ready_for_interrupt_injection && v.run->if_flag,
+	      "no irqchip: the interrupt window is told");
+	v.run->request_interrupt_window = 0;
+	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "no irqchip: KVM_INTERRUPT is taken");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "no irqchip: the handler runs");
+	end(&v);
+
+	v = start(SPLIT_CHIP);
+	LOAD(v, sti_halt);
+	HANDLE(0x40, on_irq);
+	run(&v);
+	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "split irqchip: KVM_INTERRUPT is taken");
+	check(ioctl(v.vcpu, KVM_INTERRUPT, &irq) && errno == EEXIST, "split irqchip: one at a time");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "split irqchip: the handler runs");
+	end(&v);
+}
+
+/* ---- what is missing says so ---- */
+
+static void test_missing(void)
+{
+	struct vm v = start(NO_CHIP);
+	static const int none[] = {KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV,	  KVM_CAP_X86_SMM, KVM_CAP_SYNC_REGS, KVM_CAP_XSAVE2,
+				   KVM_CAP_SREGS2,	 KVM_CAP_COALESCED_MMIO, KVM_CAP_MCE,	  KVM_CAP_VAPIC};
+
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0, "capability %d is not claimed", none[i]);
+	check(ioctl(v.vcpu, KVM_SMI) && errno == ENOTTY, "KVM_SMI is ENOTTY");
+	check(ioctl(v.fd, KVM_GET_TSC_KHZ) && errno == ENOTTY, "a vCPU's ioctl on the VM is ENOTTY");
+	end(&v);
+}
+
+int main(void)
+{
+	struct sigaction sa = {.sa_handler = on_alarm};
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	sigaction(SIGALRM, &sa, NULL);
+	kvm = open("/dev/kvm", O_RDWR);
+	ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!check(kvm >= 0 && ioctl(kvm, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "/dev/kvm speaks version 12"))
+		return 1;
+	test_immediate_exit();
+	test_signals();
+	test_shutdown();
+	test_string_io();
+	test_mmio();
+	test_ioeventfd();
+	test_notifier();
+	test_dirty_log();
+	test_pic();
+	test_resample();
+	test_pit();
+	test_user_interrupts();
+	test_missing();
+	return failures != 0;
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""The KVM API as VMMs use it: tests/dom0/api.c, run in dom0. Afterwards nothing of it is left in the hypervisor."""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, ok
+
+
+def api():
+    disk = f'file={build_file("dom0-tests.cpio")},format=raw,if=virtio,readonly=on'
+    with Machine('KVM API', mem='1G', extra=['-drive', disk]) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cd', 20)
+        before = m.json('corbel info --json')
+        status, out = m.sh('/run/t/api', 60)
+        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+            ok(kind == 'ok', what)
+        ok(status == 0, 'the program says that all is well', out)
+        after = m.json('corbel info --json')
+        for key in 'vms', 'vcpus', 'pool_free_bytes':
+            ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')
+        bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
+        ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)
+
+
+main(api)
