@@ -9,19 +9,19 @@
 #include "time.h"
 #include "../boot/boot.h"
 
-#define APIC_ID	      0x20
-#define APIC_VERSION  0x30
-#define APIC_TPR      0x80
-#define APIC_EOI      0xb0
-#define APIC_LDR      0xd0
-#define APIC_DFR      0xe0
-#define APIC_SVR      0xf0
-#define APIC_ISR      0x100
-#define APIC_TMR      0x180
-#define APIC_ESR      0x280
-#define APIC_LVT_CMCI 0x2f0
-#define APIC_ICR      0x300
-#define APIC_ICR_HIGH 0x310
+#define APIC_ID		 0x20
+#define APIC_VERSION	 0x30
+#define APIC_TPR	 0x80
+#define APIC_EOI	 0xb0
+#define APIC_LDR	 0xd0
+#define APIC_DFR	 0xe0
+#define APIC_SVR	 0xf0
+#define APIC_ISR	 0x100
+#define APIC_TMR	 0x180
+#define APIC_ESR	 0x280
+#define APIC_LVT_CMCI	 0x2f0
+#define APIC_ICR	 0x300
+#define APIC_ICR_HIGH	 0x310
 #define APIC_LVT_TIMER	 0x320
 #define APIC_LVT_THERMAL 0x330
 #define APIC_LVT_PERF	 0x340
@@ -32,20 +32,20 @@
 #define APIC_TIMER_COUNT 0x390
 #define APIC_TIMER_DIV	 0x3e0
 
-#define SVR_ENABLE	BIT(8)
-#define LVT_MASKED	BIT(16)
-#define LVT_DEADLINE	BIT(18)
-#define LVT_MODE	GENMASK(10, 8)
-#define LVT_MODE_NMI	0x400
-#define LVT_MODE_EXTINT 0x700
-#define ICR_INIT	0x500
-#define ICR_STARTUP	0x600
-#define ICR_NMI		0x400
-#define ICR_PENDING	BIT(12)
-#define ICR_ASSERT	BIT(14)
+#define SVR_ENABLE	 BIT(8)
+#define LVT_MASKED	 BIT(16)
+#define LVT_DEADLINE	 BIT(18)
+#define LVT_MODE	 GENMASK(10, 8)
+#define LVT_MODE_NMI	 0x400
+#define LVT_MODE_EXTINT	 0x700
+#define ICR_INIT	 0x500
+#define ICR_STARTUP	 0x600
+#define ICR_NMI		 0x400
+#define ICR_PENDING	 BIT(12)
+#define ICR_ASSERT	 BIT(14)
 #define ICR_ALL_BUT_SELF GENMASK(19, 18)
-#define TIMER_DIV_1	0xb
-#define X2APIC_MSR	0x800u
+#define TIMER_DIV_1	 0xb
+#define X2APIC_MSR	 0x800u
 
 #define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
 #define CPUID_DEADLINE BIT(24)
@@ -110,7 +110,7 @@ bool apic_in_service(u8 vector)
 static void send(u32 apic_id, u32 icr)
 {
 	if (x2apic) {
-		/* Unlike a store to the APIC's page, WRMSR does not wait for earlier stores. SDM "MSR Access in x2APIC Mode". */
+		/* Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM "x2APIC Register Access". */
 		__asm__ volatile("mfence; lfence" : : : "memory");
 		wrmsr(X2APIC_MSR + APIC_ICR / 16, (u64)apic_id << 32 | icr);
 		return;
@@ -269,11 +269,11 @@ static void quiesce_pics(void)
 		u16 port;
 		u8 val;
 	} words[] = {
-		{0x20, 0x11}, {0xa0, 0x11}, /* ICW1: cascade, ICW4 follows */
-		{0x21, 0x20}, {0xa1, 0x28}, /* ICW2: vectors */
-		{0x21, 0x04}, {0xa1, 0x02}, /* ICW3: the slave is on line 2 */
-		{0x21, 0x01}, {0xa1, 0x01}, /* ICW4: 8086 mode */
-		{0x21, 0xff}, {0xa1, 0xff}, /* OCW1: all masked */
+	    {0x20, 0x11}, {0xa0, 0x11}, /* ICW1: cascade, ICW4 follows */
+	    {0x21, 0x20}, {0xa1, 0x28}, /* ICW2: vectors */
+	    {0x21, 0x04}, {0xa1, 0x02}, /* ICW3: the slave is on line 2 */
+	    {0x21, 0x01}, {0xa1, 0x01}, /* ICW4: 8086 mode */
+	    {0x21, 0xff}, {0xa1, 0xff}, /* OCW1: all masked */
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(words); i++)

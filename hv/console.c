@@ -9,20 +9,20 @@
 #include "uart.h"
 #include "../boot/boot.h"
 
-#define RING_SIZE  BIT(16)
-#define LINE_MAX   400
-#define EARLY_MAX  64 /* lines logged before the options are known whose level is kept */
-#define POLL_NS	   200000000ull
-#define COM1	   0x3f8
-#define KEYS_MAX   8
-#define PREFIX	   "(hv) "
+#define RING_SIZE BIT(16)
+#define LINE_MAX  400
+#define EARLY_MAX 64 /* lines logged before the options are known whose level is kept */
+#define POLL_NS	  200000000ull
+#define COM1	  0x3f8
+#define KEYS_MAX  8
+#define PREFIX	  "(hv) "
 
 static struct lock lock = LOCK_INIT(LOCK_CONSOLE);
 static struct uart uarts[BOOT_MAX_CONSOLES];
 static u32 uart_count;
-static bool screen_on;	/* the option says so, and it is not dom0's yet */
+static bool screen_on; /* the option says so, and it is not dom0's yet */
 static bool screen_wanted;
-static bool started;	/* console_init() is through; before it lines only go to the ring */
+static bool started; /* console_init() is through; before it lines only go to the ring */
 static bool panicking;
 static u8 early_level[EARLY_MAX];
 static u32 early_count;
@@ -96,8 +96,7 @@ void hv_log(enum log_level level, const char *fmt, ...)
 	u32 len, at = prefix;
 	va_list ap;
 
-	at += (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", (us / 1000000),
-			       (us % 1000000));
+	at += (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
 	va_start(ap, fmt);
 	len = end_line(line, at, hv_vsnprintf(line + at, LINE_MAX - 1 - at, fmt, ap));
 	va_end(ap);

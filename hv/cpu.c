@@ -79,7 +79,8 @@ static void set_tss(struct cpu_arch *a)
 	u64 base = (u64)&a->tss;
 
 	memcpy(a->gdt, early_gdt, 3 * sizeof(u64));
-	a->gdt[3] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 | (base >> 24 & 0xff) << 56;
+	a->gdt[3] =
+	    (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 | (base >> 24 & 0xff) << 56;
 	a->gdt[4] = base >> 32;
 	a->tss.iomap = sizeof(struct tss);
 }
@@ -90,11 +91,9 @@ void cpu_load(struct cpu *c)
 	struct table_reg gdtr = {sizeof(a->gdt) - 1, (u64)a->gdt}, idtr = {sizeof(idt) - 1, (u64)idt};
 
 	a->gdt[3] &= ~BIT(41); /* LTR wants it not busy */
-	__asm__ volatile("lgdt %0; lidt %1; ltr %w2; lldt %w3"
-			 :
-			 : "m"(gdtr), "m"(idtr), "r"(SEL_TSS), "r"(0)
-			 : "memory");
+	__asm__ volatile("lgdt %0; ltr %w1; lldt %w2" : : "m"(gdtr), "r"(SEL_TSS), "r"(0) : "memory");
 	wrmsr(MSR_GS_BASE, (u64)c);
+	__asm__ volatile("lidt %0" : : "m"(idtr)); /* last: an exception needs all of it */
 }
 
 static void init_struct(struct cpu *c, struct cpu_arch *a, u32 index, u32 apic_id)
@@ -163,7 +162,7 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id)
 
 u64 cpu_tss_base(void)
 {
-	return (u64)&((struct cpu_arch *)this_cpu()->arch)->tss;
+	return (u64) & ((struct cpu_arch *)this_cpu()->arch)->tss;
 }
 
 void cpu_init_features(void)

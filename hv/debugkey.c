@@ -2,6 +2,8 @@
 /* Debug keys: what a person at the console, or CORBEL_HC_DEBUG, can ask of the hypervisor at any time. */
 #include "console.h"
 #include "cpu.h"
+#include "hypercall.h"
+#include "lock.h"
 #include "log.h"
 #include "mm/mm.h"
 #include "time.h"
@@ -17,17 +19,16 @@ static void show_vcpus(void)
 	for (u32 i = 0; i < cpu_count; i++) {
 		const struct vcpu *v = READ_ONCE(cpus[i]->current);
 
-		log_info("CPU %u (APIC id %u): %s%d, %lu switches", i, cpus[i]->apic_id, v ? "vCPU " : "idle ", v ? (int)v->id : -1,
-			 cpus[i]->switches);
+		log_info("CPU %u (APIC id %u): %s%d, %lu switches", i, cpus[i]->apic_id, v ? "vCPU " : "idle ",
+			 v ? (int)v->id : -1, cpus[i]->switches);
 	}
 	for (u32 id = 0; id < MAX_VCPUS; id++) {
 		const struct vcpu *v = vcpu_by_id(id);
 
 		if (v)
-			log_info("vCPU %u: VM %u index %u, CPU %u, %s, sched %u, mp %u, rip %lx, ran %lu ms, %lu exits", id,
-				 v->vm->id, v->index, v->sched.cpu, v->stopped ? "stopped" : "live", v->sched.state, v->mp_state,
-				 v->rip,
-				 (tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000),
+			log_info("vCPU %u: VM %u index %u, CPU %u, %s, sched %u, mp %u, rip %lx, ran %lu ms, %lu exits",
+				 id, v->vm->id, v->index, v->sched.cpu, v->stopped ? "stopped" : "live", v->sched.state,
+				 v->mp_state, v->rip, (tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000),
 				 v->exits_total);
 	}
 }
@@ -53,7 +54,8 @@ void debug_key(char key)
 {
 	switch (key) {
 	case 'h':
-		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, P panic, 3 x Ctrl-A back to dom0");
+		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, P panic, 3 x Ctrl-A "
+			 "back to dom0");
 		break;
 	case 'q':
 		show_vcpus();
@@ -77,8 +79,12 @@ void debug_key_console(char key)
 	}
 	if (key == 'P')
 		panic("asked for by debug key");
-	if (key == UART_KEY_LEAVE)
+	if (key == UART_KEY_LEAVE) {
 		log_info("input goes to dom0 again");
-	else
+	} else if (read_try(&objects)) {
 		debug_key(key);
+		read_release(&objects);
+	} else {
+		log_info("VMs are being made or freed, try again");
+	}
 }

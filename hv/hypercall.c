@@ -555,8 +555,7 @@ static s64 (*const calls[])(struct vcpu *, const struct args *) = {
 #undef HC
 };
 
-/* Readers use VMs and vCPUs; writers make and free them. */
-static struct rwlock objects;
+struct rwlock objects;
 
 static bool frees_objects(u64 nr)
 {

@@ -16,4 +16,7 @@ hpa_t event_page(void);
 s64 state_get(struct vcpu *v, u32 what, u32 bytes);
 s64 state_set(struct vcpu *v, u32 what, u32 bytes);
 
+/* Readers use VMs and vCPUs; writers make and free them. */
+extern struct rwlock objects;
+
 #endif

@@ -55,15 +55,20 @@ struct rwlock {
 	u32 state; /* readers, and bit 31: a writer holds or wants it */
 };
 
+/* False if there is a writer. */
+static inline bool read_try(struct rwlock *l)
+{
+	if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & BIT(31)))
+		return true;
+	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
 static inline void read_acquire(struct rwlock *l)
 {
-	for (;;) {
-		if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & BIT(31)))
-			return;
-		__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELAXED);
+	while (!read_try(l))
 		while (__atomic_load_n(&l->state, __ATOMIC_RELAXED) & BIT(31))
 			cpu_relax();
-	}
 }
 
 static inline void read_release(struct rwlock *l)

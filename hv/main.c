@@ -28,7 +28,8 @@ static void read_boot_info(u32 magic, u64 info)
 	u32 *size = mm_map_boot(info, PAGE_SIZE);
 
 	if (magic != MB2_BOOTLOADER_MAGIC)
-		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command multiboot2, not multiboot", magic);
+		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command multiboot2, not multiboot",
+			  magic);
 	if (mb2_parse(size, *size, &boot_info))
 		boot_fail("the loader's boot information is damaged, see the lines before; use GRUB 2.06 or newer");
 	options_parse(boot_info.cmdline, &boot_info.opt);
@@ -53,9 +54,8 @@ static void print_banner(void)
 {
 	const struct boot_info *b = &boot_info;
 
-	log_info("Corbel " CORBEL_VERSION ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s", hvm->name,
-		 cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB,
-		 pool_total_bytes() / MIB, b->pool_start,
+	log_info("Corbel " CORBEL_VERSION ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s",
+		 hvm->name, cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB, pool_total_bytes() / MIB, b->pool_start,
 		 *b->loader ? b->loader : "an unnamed loader");
 }
 
@@ -71,7 +71,9 @@ static void __noreturn main_rest(void)
 	hvm_select();
 	apic_init_cpu();
 	if (hvm->cpu_enable(me))
-		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=", hvm->name);
+		boot_fail(
+		    "%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=",
+		    hvm->name);
 	sched_init(b->opt.sched);
 	timer_init_cpu();
 	sched_init_cpu();

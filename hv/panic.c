@@ -46,7 +46,8 @@ static void print_frame(u64 rip)
 	log_err("  %016lx %s+%#x", rip, name ? name : "?", off);
 }
 
-/* Frame pointers lead from frame to frame; each must lie above the last, on the same stack, and return into our text. */
+/* Frame pointers lead from frame to frame; each must lie above the last, on the same stack, and return into our text.
+ */
 static void backtrace(u64 rip, u64 rbp)
 {
 	log_err("Backtrace:");
@@ -71,8 +72,8 @@ static void print_regs(const struct regs *r)
 		u32 at;
 	} list[] = {
 #define R(n) {#n, offsetof(struct regs, n)}
-		R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rbp), R(rsp),
-		R(r8),	R(r9),	R(r10), R(r11), R(r12), R(r13), R(r14), R(r15),
+	    R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rbp), R(rsp),
+	    R(r8),  R(r9),  R(r10), R(r11), R(r12), R(r13), R(r14), R(r15),
 #undef R
 	};
 	u64 v[4];
@@ -80,15 +81,11 @@ static void print_regs(const struct regs *r)
 	for (u32 i = 0; i < ARRAY_SIZE(list); i += 4) {
 		for (u32 k = 0; k < 4; k++)
 			v[k] = *(const u64 *)((const u8 *)r + list[i + k].at);
-		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0],
-			list[i + 1].name, v[1], list[i + 2].name, v[2],
-			list[i + 3].name, v[3]);
+		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0], list[i + 1].name, v[1],
+			list[i + 2].name, v[2], list[i + 3].name, v[3]);
 	}
-	log_err("rip %016lx cs %lx rflags %lx vector %lu error %lx", r->rip,
-		r->cs, r->rflags, r->vector,
-		r->error);
-	log_err("cr0 %lx cr2 %lx cr3 %lx cr4 %lx", read_cr0(), read_cr2(),
-		read_cr3(), read_cr4());
+	log_err("rip %016lx cs %lx rflags %lx vector %lu error %lx", r->rip, r->cs, r->rflags, r->vector, r->error);
+	log_err("cr0 %lx cr2 %lx cr3 %lx cr4 %lx", read_cr0(), read_cr2(), read_cr3(), read_cr4());
 }
 
 /* The first CPU to come here goes on alone; others stop. False if it has been here before. */
@@ -128,10 +125,26 @@ void panic(const char *fmt, ...)
 static const char *exception_name(u64 vector)
 {
 	static const char *const names[] = {
-		"divide error",	       "debug",		"NMI",	     "breakpoint",	    "overflow",	   "bound range",
-		"invalid opcode",      "no FPU",	"double fault", "coprocessor overrun", "invalid TSS", "segment not present",
-		"stack fault",	       "general protection", "page fault", "reserved",	    "x87 error",   "alignment check",
-		"machine check",       "SIMD error",
+	    "divide error",
+	    "debug",
+	    "NMI",
+	    "breakpoint",
+	    "overflow",
+	    "bound range",
+	    "invalid opcode",
+	    "no FPU",
+	    "double fault",
+	    "coprocessor overrun",
+	    "invalid TSS",
+	    "segment not present",
+	    "stack fault",
+	    "general protection",
+	    "page fault",
+	    "reserved",
+	    "x87 error",
+	    "alignment check",
+	    "machine check",
+	    "SIMD error",
 	};
 
 	return vector < ARRAY_SIZE(names) ? names[vector] : "exception";

@@ -13,7 +13,8 @@ struct tsc_scale {
 void scale_init(struct tsc_scale *s, u64 khz);
 u64 scale_to_ns(const struct tsc_scale *s, u64 ticks);
 u64 scale_to_ticks(const struct tsc_scale *s, u64 ns);
-/* Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours; years 1970..2069. */
+/* Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours; years 1970..2069.
+ */
 u64 rtc_seconds(const u8 reg[6], u8 status_b);
 
 #endif

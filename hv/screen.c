@@ -6,7 +6,7 @@
 #include "../boot/boot.h"
 
 #define TEXT_ATTR 0x0700 /* light grey on black */
-#define ZOOM	  2 /* every dot is this many pixels wide and high */
+#define ZOOM	  2	 /* every dot is this many pixels wide and high */
 #define CELL_W	  (FONT_WIDTH * ZOOM)
 #define CELL_H	  (FONT_HEIGHT * ZOOM)
 

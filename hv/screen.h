@@ -5,7 +5,8 @@
 
 #include "types.h"
 
-/* By boot_info.fb: map it, clear it. early: before mm_init(), for last words only. False if there is none to write on. */
+/* By boot_info.fb: map it, clear it. early: before mm_init(), for last words only. False if there is none to write on.
+ */
 bool screen_init(bool early);
 void screen_write(const char *s, u32 len);
 

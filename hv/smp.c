@@ -16,7 +16,7 @@
 /* SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few CPUs among many. */
 #define INIT_WAIT_US  10000ul
 #define SIPI_WAIT_US  300ul
-#define START_WAIT_US 2000000ul
+#define START_WAIT_US 4000000ul
 #define READY_WAIT_US 5000000ul
 
 /* The end of the page in boot/trampoline.asm */
@@ -134,12 +134,14 @@ void smp_init(void)
 		if (acpi->apic_id[i] == this_cpu()->apic_id)
 			continue;
 		if (acpi->apic_id[i] > 0xfe && !apic_is_x2apic()) {
-			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in the firmware set-up", acpi->apic_id[i]);
+			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in the firmware set-up",
+				 acpi->apic_id[i]);
 			continue;
 		}
 		c = cpu_alloc(cpu_count, acpi->apic_id[i]);
 		if (!c) {
-			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=", cpu_count);
+			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=",
+				 cpu_count);
 			break;
 		}
 		cpus[cpu_count] = c;

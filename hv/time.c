@@ -24,10 +24,10 @@
 #define PM_TIMER_MASK 0xffffffu
 
 /* IA-PC HPET specification "Register Overview" */
-#define HPET_PERIOD  0x04 /* femtoseconds, upper half of the capabilities */
-#define HPET_CONFIG  0x10
-#define HPET_COUNTER 0xf0
-#define HPET_ENABLE  BIT(0)
+#define HPET_PERIOD	0x04 /* femtoseconds, upper half of the capabilities */
+#define HPET_CONFIG	0x10
+#define HPET_COUNTER	0xf0
+#define HPET_ENABLE	BIT(0)
 #define HPET_PERIOD_MAX 100000000u
 
 u64 tsc_khz;
@@ -238,7 +238,8 @@ void time_init(void)
 
 	tsc_khz = calibrate(&source);
 	if (tsc_khz < 1000)
-		boot_fail("no working clock to measure the CPU's TSC by (HPET, PM timer, PIT); enable one in the firmware set-up");
+		boot_fail("no working clock to measure the CPU's TSC by (HPET, PM timer, PIT); enable one in the "
+			  "firmware set-up");
 	scale_init(&scale, tsc_khz);
 	wallclock_boot_ns = read_rtc() * 1000000000ull - tsc_to_ns(rdtsc() - boot_tsc);
 	log_info("TSC %lu.%03lu MHz by %s", (tsc_khz / 1000), (tsc_khz % 1000), source);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the chip through its accesses,
- * with settings of its own that change nothing. The chip's interrupt line goes to dom0 directly.
+ * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the chip through its
+ * accesses, with settings of its own that change nothing. The chip's interrupt line goes to dom0 directly.
  */
 #include "uart.h"
 #include "io.h"
@@ -77,8 +77,8 @@ static void rx_put(struct uart *u, u8 c, u8 err)
 }
 
 /*
- * Three Ctrl-A in a row turn input over to the hypervisor and back. Two of them have reached dom0 when the third comes: so
- * that a terminal program there that uses Ctrl-A goes on working, nothing is held back.
+ * Three Ctrl-A in a row turn input over to the hypervisor and back. Two of them have reached dom0 when the third comes:
+ * so that a terminal program there that uses Ctrl-A goes on working, nothing is held back.
  */
 static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 {
@@ -96,8 +96,8 @@ static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 }
 
 /*
- * Input held here is invisible to the chip, so its line would stay low: while dom0 has characters to fetch and wants to be
- * interrupted for them, the transmitter's interrupt keeps the line up in place of the receiver's.
+ * Input held here is invisible to the chip, so its line would stay low: while dom0 has characters to fetch and wants to
+ * be interrupted for them, the transmitter's interrupt keeps the line up in place of the receiver's.
  */
 static void sync_ier(struct uart *u)
 {
@@ -138,7 +138,7 @@ static u8 read_rbr(struct uart *u)
 
 static u8 read_lsr(struct uart *u)
 {
-	u8 lsr = inb(u->port + UART_LSR) & (u8)~(LSR_DR | LSR_ERRORS);
+	u8 lsr = inb(u->port + UART_LSR) & (u8) ~(LSR_DR | LSR_ERRORS);
 
 	if (rx_count(u)) {
 		lsr |= LSR_DR | u->rx_err[u->rx_tail % UART_RX_RING];

@@ -6,43 +6,43 @@
 #include "types.h"
 
 /* PC16550D datasheet, "Registers" */
-#define UART_RBR 0 /* read */
-#define UART_THR 0 /* write */
-#define UART_DLL 0 /* with LCR_DLAB */
-#define UART_IER 1
-#define UART_DLM 1 /* with LCR_DLAB */
-#define UART_IIR 2 /* read */
-#define UART_FCR 2 /* write */
-#define UART_LCR 3
-#define UART_MCR 4
-#define UART_LSR 5
-#define UART_MSR 6
-#define UART_SCR 7
+#define UART_RBR   0 /* read */
+#define UART_THR   0 /* write */
+#define UART_DLL   0 /* with LCR_DLAB */
+#define UART_IER   1
+#define UART_DLM   1 /* with LCR_DLAB */
+#define UART_IIR   2 /* read */
+#define UART_FCR   2 /* write */
+#define UART_LCR   3
+#define UART_MCR   4
+#define UART_LSR   5
+#define UART_MSR   6
+#define UART_SCR   7
 #define UART_PORTS 8
 
-#define IER_RX	 BIT(0)
-#define IER_THRE BIT(1)
-#define IIR_NONE    0x01
-#define IIR_RX	    0x04
-#define IIR_TIMEOUT 0x0c
-#define IIR_FIFOS   0xc0
+#define IER_RX	     BIT(0)
+#define IER_THRE     BIT(1)
+#define IIR_NONE     0x01
+#define IIR_RX	     0x04
+#define IIR_TIMEOUT  0x0c
+#define IIR_FIFOS    0xc0
 #define FCR_ENABLE   BIT(0)
 #define FCR_CLEAR_RX BIT(1)
 #define FCR_CLEAR_TX BIT(2)
-#define LCR_8N1	 0x03
-#define LCR_DLAB BIT(7)
-#define MCR_DTR_RTS 0x03
-#define MCR_OUT2    BIT(3)
-#define MCR_LOOP    BIT(4)
-#define LSR_DR	 BIT(0)
-#define LSR_ERRORS (BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* of the character to be read next, and overrun */
-#define LSR_THRE BIT(5)
-#define LSR_TEMT BIT(6)
+#define LCR_8N1	     0x03
+#define LCR_DLAB     BIT(7)
+#define MCR_DTR_RTS  0x03
+#define MCR_OUT2     BIT(3)
+#define MCR_LOOP     BIT(4)
+#define LSR_DR	     BIT(0)
+#define LSR_ERRORS   (BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* of the character to be read next, and overrun */
+#define LSR_THRE     BIT(5)
+#define LSR_TEMT     BIT(6)
 
 #define UART_RX_RING 64 /* power of two */
 
 struct uart {
-	u16 port; /* 0: not in use */
+	u16 port;	/* 0: not in use */
 	bool line_open; /* dom0's last character did not end a line */
 
 	/* dom0's view */
@@ -52,8 +52,8 @@ struct uart {
 	/* Input taken from the chip, waiting for dom0. Errors go with the character. */
 	u8 rx[UART_RX_RING], rx_err[UART_RX_RING];
 	u32 rx_head, rx_tail;
-	bool to_hv;    /* Ctrl-A three times: keys are the hypervisor's */
-	u8 escapes;    /* Ctrl-A in a row so far */
+	bool to_hv; /* Ctrl-A three times: keys are the hypervisor's */
+	u8 escapes; /* Ctrl-A in a row so far */
 };
 
 /* Set up the chip: 8 bits, no parity, FIFOs, no interrupts. False if there is none. */

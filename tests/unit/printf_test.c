@@ -57,12 +57,15 @@ static void test_edges(void)
 	char b[8];
 
 	memset(b, 'x', sizeof(b));
-	CHECK(hv_snprintf(b, 4, "%s", "abcdef") == 6 && !strcmp(b, "abc") && b[4] == 'x', "cut text ends in NUL inside the buffer");
+	CHECK(hv_snprintf(b, 4, "%s", "abcdef") == 6 && !strcmp(b, "abc") && b[4] == 'x',
+	      "cut text ends in NUL inside the buffer");
 	memset(b, 'x', sizeof(b));
 	CHECK(hv_snprintf(b, 0, "%d", 12345) == 5 && b[0] == 'x', "size 0 writes nothing and still tells the length");
 	CHECK(hv_snprintf(b, 1, "a") == 1 && b[0] == 0, "size 1 holds only the NUL");
-	CHECK(wrong_format(b, sizeof(b), "%s", (char *)NULL) == 6 && !strcmp(b, "(null)"), "a NULL string is shown, not followed");
-	CHECK(wrong_format(b, sizeof(b), "a%y") == 3 && !strcmp(b, "a%y"), "an unknown conversion is shown as it stands");
+	CHECK(wrong_format(b, sizeof(b), "%s", (char *)NULL) == 6 && !strcmp(b, "(null)"),
+	      "a NULL string is shown, not followed");
+	CHECK(wrong_format(b, sizeof(b), "a%y") == 3 && !strcmp(b, "a%y"),
+	      "an unknown conversion is shown as it stands");
 	CHECK(wrong_format(b, sizeof(b), "a%") == 1 && !strcmp(b, "a"), "a lone percent sign at the end is harmless");
 	CHECK(wrong_format(b, sizeof(b), "%99999999999d", 1) > 0, "an absurd width is bounded");
 }

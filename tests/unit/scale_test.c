@@ -9,7 +9,7 @@
 #include "../../hv/time.h"
 #include "test.h"
 
-static const u64 rates[] = {1000, 1001, 33333, 999999, 1000000, 1000001, 1999999, 2000000, 2000001,
+static const u64 rates[] = {1000,    1001,    33333,   999999,	1000000, 1000001, 1999999, 2000000,  2000001,
 			    2400000, 2699999, 3000000, 3999999, 4000001, 5123456, 7999999, 10000000, 16000000};
 
 static u64 distance(u64 a, u64 b)
@@ -75,7 +75,8 @@ static void test_dates(void)
 		y = (u32)tm.tm_year % 100;
 		h12 = tm.tm_hour % 12 ? (u32)tm.tm_hour % 12 : 12;
 		u8 pm = tm.tm_hour >= 12 ? 0x80 : 0;
-		u8 b24[6] = {bcd(tm.tm_sec), bcd(tm.tm_min), bcd(tm.tm_hour), bcd(tm.tm_mday), bcd(tm.tm_mon + 1), bcd(y)};
+		u8 b24[6] = {bcd(tm.tm_sec),  bcd(tm.tm_min),	  bcd(tm.tm_hour),
+			     bcd(tm.tm_mday), bcd(tm.tm_mon + 1), bcd(y)};
 		u8 n24[6] = {tm.tm_sec, tm.tm_min, tm.tm_hour, tm.tm_mday, tm.tm_mon + 1, y};
 		u8 b12[6] = {b24[0], b24[1], bcd(h12) | pm, b24[3], b24[4], b24[5]};
 		u8 n12[6] = {n24[0], n24[1], h12 | pm, n24[3], n24[4], n24[5]};
@@ -87,7 +88,8 @@ static void test_dates(void)
 	}
 	CHECK(bcd24 && bin24, "RTC dates of a century, 24 hours, BCD and binary");
 	CHECK(bcd12 && bin12, "RTC dates of a century, 12 hours with midnight and noon");
-	CHECK(rtc_seconds((u8[6]){0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0xff) > 0, "a dead RTC reads as some date, not as a crash");
+	CHECK(rtc_seconds((u8[6]){0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0xff) > 0,
+	      "a dead RTC reads as some date, not as a crash");
 	CHECK(rtc_seconds((u8[6]){0, 0, 0, 0, 0, 0}, 0) < 4294967296ull * 2, "an empty RTC too");
 }
 

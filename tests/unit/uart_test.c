@@ -163,8 +163,8 @@ static u32 interrupt(char *buf)
 {
 	u32 n = 0;
 
-	while (!(in(UART_IIR) & IIR_NONE))
-		while (in(UART_LSR) & LSR_DR)
+	while (!(in(UART_IIR)&IIR_NONE))
+		while (in(UART_LSR)&LSR_DR)
 			buf[n++] = (char)in(UART_RBR);
 	buf[n] = 0;
 	return n;
@@ -173,11 +173,13 @@ static u32 interrupt(char *buf)
 static void test_settings(void)
 {
 	reset();
-	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1 && chip.fcr & FCR_ENABLE, "the chip is set to 115200 8N1");
+	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1 && chip.fcr & FCR_ENABLE,
+	      "the chip is set to 115200 8N1");
 	out(UART_LCR, LCR_DLAB | 0x1a);
 	out(UART_DLL, 12);
 	out(UART_DLM, 3);
-	CHECK(in(UART_LCR) == (LCR_DLAB | 0x1a) && in(UART_DLL) == 12 && in(UART_DLM) == 3, "dom0 reads back its own line settings");
+	CHECK(in(UART_LCR) == (LCR_DLAB | 0x1a) && in(UART_DLL) == 12 && in(UART_DLM) == 3,
+	      "dom0 reads back its own line settings");
 	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1, "the chip keeps the hypervisor's");
 	out(UART_LCR, LCR_8N1);
 	out(UART_IER, IER_RX);
@@ -220,7 +222,7 @@ static void test_fifo_probe(void)
 	out(UART_MCR, MCR_LOOP);
 	for (u32 i = 0; i < 256; i++)
 		out(UART_THR, (u8)i);
-	while (in(UART_LSR) & LSR_DR && n < 256)
+	while (in(UART_LSR)&LSR_DR && n < 256)
 		if (in(UART_RBR) != n++)
 			break;
 	CHECK(n == 16, "a driver that measures the FIFO in loopback finds 16");
@@ -239,20 +241,21 @@ static void test_input(void)
 	type("x", 1);
 	uart_poll(&u, keys, sizeof(keys), &key_count);
 	CHECK(!chip.rx_n && line(), "input taken in by the hypervisor still holds the line up");
-	CHECK((in(UART_IIR) & 0x0f) == IIR_RX && in(UART_IER) == IER_RX, "and looks like input");
+	CHECK((in(UART_IIR)&0x0f) == IIR_RX && in(UART_IER) == IER_RX, "and looks like input");
 	CHECK(interrupt(got) == 1 && got[0] == 'x' && !line() && chip.ier == IER_RX, "until dom0 has it");
 	out(UART_IER, 0);
 	type("y", 1);
-	CHECK(in(UART_LSR) & LSR_DR && !line() && in(UART_IIR) & IIR_NONE, "without IER input is there but does not interrupt");
+	CHECK(in(UART_LSR)&LSR_DR && !line() && in(UART_IIR)&IIR_NONE,
+	      "without IER input is there but does not interrupt");
 	out(UART_IER, IER_RX);
 	CHECK(line() && interrupt(got) == 1 && got[0] == 'y', "it does as soon as dom0 enables it");
 	type("z", 1);
 	uart_poll(&u, keys, sizeof(keys), &key_count);
 	out(UART_FCR, FCR_ENABLE | FCR_CLEAR_RX);
-	CHECK(!(in(UART_LSR) & LSR_DR) && !line(), "clearing the receiver clears what is held, too");
+	CHECK(!(in(UART_LSR)&LSR_DR) && !line(), "clearing the receiver clears what is held, too");
 	out(UART_IER, IER_RX | IER_THRE);
 	type("w", 1);
-	CHECK((in(UART_IIR) & 0x0f) == IIR_RX && in(UART_RBR) == 'w' && (in(UART_IIR) & 0x0f) == 0x02,
+	CHECK((in(UART_IIR)&0x0f) == IIR_RX && in(UART_RBR) == 'w' && (in(UART_IIR)&0x0f) == 0x02,
 	      "a transmitter interrupt waits behind input and is not lost");
 }
 
@@ -269,7 +272,7 @@ static void test_overflow(void)
 		uart_poll(&u, keys, sizeof(keys), &key_count);
 	}
 	CHECK(chip.rx_n == 16 && line(), "a full ring leaves the rest to the chip's FIFO");
-	while (in(UART_LSR) & LSR_DR) {
+	while (in(UART_LSR)&LSR_DR) {
 		in_order = in_order && in(UART_RBR) == 2 + n;
 		n++;
 	}
@@ -285,8 +288,10 @@ static void test_escape(void)
 	type("a\x01\x01z", 4);
 	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !key_count, "two Ctrl-A are dom0's");
 	type("\x01\x01\x01q", 4);
-	CHECK(interrupt(got) == 2 && key_count == 2 && keys[0] == 'h' && keys[1] == 'q', "three switch to the debug keys");
-	CHECK(!line() && !(in(UART_LSR) & LSR_DR) && in(UART_IIR) & IIR_NONE, "dom0 sees nothing of a key for the hypervisor");
+	CHECK(interrupt(got) == 2 && key_count == 2 && keys[0] == 'h' && keys[1] == 'q',
+	      "three switch to the debug keys");
+	CHECK(!line() && !(in(UART_LSR)&LSR_DR) && in(UART_IIR)&IIR_NONE,
+	      "dom0 sees nothing of a key for the hypervisor");
 	type("m", 1);
 	CHECK(in(UART_RBR) == 0 && keys[2] == 'm', "even if it reads blindly");
 	type("\x01\x01\x01x", 4);
