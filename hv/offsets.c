@@ -3,7 +3,7 @@
 #include "cpu.h"
 #include "vcpu.h"
 
-#define DEFINE(name, value) __asm__ volatile("->" #name " %c0" : : "i"(value))
+#define DEFINE(name, value) __asm__ volatile(".ascii \"->" #name " %c0\"" : : "i"(value))
 
 void offsets(void);
 
