@@ -37,7 +37,6 @@
 #define LVT_DEADLINE	 BIT(18)
 #define LVT_MODE	 GENMASK(10, 8)
 #define LVT_MODE_NMI	 0x400
-#define LVT_MODE_EXTINT	 0x700
 #define ICR_INIT	 0x500
 #define ICR_STARTUP	 0x600
 #define ICR_NMI		 0x400
@@ -242,13 +241,16 @@ static void drain(void)
 	}
 }
 
-/* Mask what is not ours. A virtual wire (8259 as ExtINT on LINT0) stays: dom0 takes its PIC's interrupts that way. */
+/*
+ * Mask what is not ours. That includes the 8259s' virtual wire (ExtINT on LINT0): they are acknowledged the moment the CPU
+ * takes the interrupt, whatever dom0's IF says, and while dom0 sets them up their vectors are those of exceptions. dom0
+ * has the IOAPIC.
+ */
 static void init_lvts(void)
 {
 	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1;
 
-	if ((apic_read(APIC_LVT_LINT0) & LVT_MODE) != LVT_MODE_EXTINT)
-		apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
 	apic_write(APIC_LVT_ERROR, VEC_ERROR);
 	if (count > 4)

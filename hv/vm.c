@@ -232,13 +232,8 @@ void dom0_irq(u8 vector)
 	struct vcpu *v = dom0 ? dom0->vcpu[c->index] : NULL;
 
 	c->interrupts++;
-	if (!apic_in_service(vector)) { /* ExtINT from the 8259: no EOI is due */
-		if (v && v->user_irq < 0)
-			v->user_irq = vector;
-		if (v)
-			vcpu_notify(v);
+	if (!apic_in_service(vector)) /* spurious: no EOI is due */
 		return;
-	}
 	if (!v) { /* a CPU without a dom0 vCPU: nobody asked for interrupts here */
 		apic_eoi();
 		return;
