@@ -9,12 +9,9 @@
 #include "policy.h"
 #include "string.h"
 
-/* Step over the instruction that exited. A single-stepping guest gets its #DB. */
-static void skip(struct vcpu *v, u32 len)
+/* An instruction is done: the interrupt shadow before it ends, and a single-stepping guest gets its #DB. */
+static void retire(struct vcpu *v)
 {
-	v->rip += len;
-	if (hvm->get(v, HVM_MODE) != EMUL_64)
-		v->rip = (u32)v->rip;
 	v->rflags &= ~RFLAGS_RF;
 	if (hvm->get(v, HVM_SHADOW))
 		hvm->set(v, HVM_SHADOW, 0);
@@ -22,9 +19,18 @@ static void skip(struct vcpu *v, u32 len)
 		u64 dr6, dr7;
 
 		hvm->get_dr67(v, &dr6, &dr7);
-		hvm->set_dr67(v, dr6 | BIT(14), dr7);
+		hvm->set_dr67(v, dr6 | DR6_BS, dr7);
 		vcpu_inject_exception(v, 1, false, 0);
 	}
+}
+
+/* Step over the instruction that exited. */
+static void skip(struct vcpu *v, u32 len)
+{
+	v->rip += len;
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		v->rip = (u32)v->rip;
+	retire(v);
 }
 
 void vcpu_shutdown(struct vcpu *v)
@@ -202,8 +208,7 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	}
 	switch (r) {
 	case EMUL_DONE:
-		if (hvm->get(v, HVM_SHADOW))
-			hvm->set(v, HVM_SHADOW, 0);
+		retire(v);
 		break;
 	case EMUL_FAULT:
 		inject_fault(v, &(struct guest_fault){.vector = e->fault.vector, .error = e->fault.error, .cr2 = e->fault.cr2});

@@ -53,6 +53,8 @@
 #define RFLAGS_VM	BIT(17)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
+#define DR6_BS BIT(14)
+
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
 #define MSR_MTRR_CAP	    0xfe
