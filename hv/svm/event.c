@@ -42,8 +42,12 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
 	struct vmcb *m = svm_vmcb(v);
 
-	if (k == HVM_INJ_NMI)
-		return; /* the IRET intercept is on while NMIs are masked */
+	if (k == HVM_INJ_NMI) { /* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
+		struct svm_vcpu *s = v->arch;
+
+		s->nmi_step = s->nmi_iret_rip && !(m->eventinj & SVM_EVT_VALID);
+		return;
+	}
 	if (on) {
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;

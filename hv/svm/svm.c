@@ -299,16 +299,33 @@ static void take_back_event(struct vcpu *v, struct vmcb *m)
 	} /* software interrupts, INT3, INTO: RIP is at the instruction, it runs again */
 }
 
+/* After a single-stepped entry: nobody is to see the step. before: RFLAGS without it. */
+static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
+{
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
+
+	if (s->nmi_iret_rip) { /* IRET has not run: it will load them */
+		v->rflags = (v->rflags & ~RFLAGS_TF) | (before & RFLAGS_TF);
+	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1 && !(before & RFLAGS_TF)) {
+		m->dr6 &= ~DR6_BS;
+		x->reason = VMEXIT_NMI_WINDOW;
+	}
+}
+
 static void svm_run(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
 	struct cpu *c = this_cpu();
+	bool step = s->nmi_step;
+	u64 rflags = v->rflags;
 
+	s->nmi_step = false;
 	m->rax = v->gpr[RAX];
 	m->rsp = v->gpr[RSP];
 	m->rip = v->rip;
-	m->rflags = v->rflags;
+	m->rflags = rflags | (step ? RFLAGS_TF : 0);
 	m->tsc_offset = v->tsc_offset;
 	m->vintr = (m->vintr & ~SVM_V_TPR) | v->lapic.tpr >> 4;
 	m->cr_write = lapic_tpr_threshold(v) ? BIT(4) | BIT(8) : BIT(4); /* CR8: an interrupt waits for it to be lowered */
@@ -332,7 +349,9 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 		s->nmi_iret_rip = 0;
 	}
 	svm_decode_exit(m, svm_ops.caps, x);
-	if (x->reason == VMEXIT_NMI_WINDOW) {
+	if (unlikely(step)) {
+		end_nmi_step(v, rflags, x);
+	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		m->int3 &= ~SVM_INT3_IRET;
 		s->nmi_iret_rip = v->rip;
 	}

@@ -16,6 +16,7 @@ struct svm_vcpu {
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
+	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
 };
 
 static inline struct vmcb *svm_vmcb(struct vcpu *v)
