@@ -98,8 +98,10 @@ static bool deliver(struct vcpu *v, const struct apic_msg *m)
 		vcpu_request(v, REQ_NMI);
 		return true;
 	case DM_INIT: /* level de-assert only synchronised arbitration ids on CPUs long gone */
-		if (!m->level || m->assert)
-			vcpu_request(v, REQ_INIT);
+		if (m->level && !m->assert)
+			return true;
+		__atomic_fetch_and(&v->requests, ~REQ_SIPI, __ATOMIC_SEQ_CST); /* one that came before counted for nothing */
+		vcpu_request(v, REQ_INIT);
 		return true;
 	case DM_STARTUP:
 		WRITE_ONCE(v->sipi_vector, m->vector);
