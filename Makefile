@@ -100,6 +100,7 @@ fuzz:
 
 -include dom0/kmod/kmod.mk
 -include tools/tools.mk
+-include tests/target/target.mk
 ifndef TOOL_C
 .PHONY: tool
 tool:

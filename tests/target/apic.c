@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The virtual local APIC in both modes: registers, self-IPI, priorities, EOI, errors; the timer. */
+#include "lib.h"
+
+#define V1 0x41
+#define V2 0x52
+#define V3 0x63
+
+static void send_self(u8 vector)
+{
+	if (me()->x2apic)
+		wrmsr(0x83f, vector);
+	else
+		apic_icr(0, ICR_SELF | ICR_ASSERT | vector);
+}
+
+static void clear_counts(void)
+{
+	memset((void *)me()->count, 0, sizeof(me()->count));
+	me()->taken = 0;
+}
+
+/* Let in what waits. */
+static void window(void)
+{
+	sti();
+	nop();
+	nop();
+	cli();
+}
+
+static void check_delivery(void)
+{
+	clear_counts();
+	send_self(V1);
+	report(!me()->count[V1] && apic_bit(APIC_IRR, V1), "a self-IPI waits in IRR while interrupts are off");
+	window();
+	report(me()->count[V1] == 1 && !apic_bit(APIC_IRR, V1) && !apic_bit(APIC_ISR, V1), "it is taken once, and EOI clears ISR");
+	apic_icr(me()->apic_id, ICR_ASSERT | V2);
+	window();
+	report(me()->count[V2] == 1, "an IPI to the own id arrives");
+	apic_icr(0, ICR_ALL | ICR_ASSERT | V3);
+	window();
+	report(me()->count[V3] == 1, "an IPI to all, self included, arrives");
+	send_self(V1);
+	send_self(V1);
+	window();
+	window();
+	report(me()->count[V1] == 2, "two IPIs of one vector before it is taken are one");
+	__asm__ volatile("sti; nop; nop");
+	send_self(V2);
+	nop();
+	cli();
+	report(me()->count[V2] == 2, "a self-IPI with interrupts on is taken at once");
+}
+
+static void check_priorities(void)
+{
+	clear_counts();
+	send_self(V1);
+	send_self(V3);
+	send_self(V2);
+	window();
+	report(me()->taken == 3 && me()->order[0] == V3 && me()->order[1] == V2 && me()->order[2] == V1,
+	       "vectors that wait together are taken from the highest on");
+	clear_counts();
+	apic_write(APIC_TPR, V2 & 0xf0);
+	send_self(V1);
+	send_self(V2);
+	send_self(V3);
+	window();
+	report(me()->taken == 1 && me()->count[V3] == 1, "TPR holds back its own class and those below");
+	report(apic_read(APIC_PPR) == (V2 & 0xf0), "PPR shows TPR");
+	apic_write(APIC_TPR, 0);
+	window();
+	report(me()->taken == 3 && me()->order[1] == V2, "what TPR held back comes when it is lowered");
+	clear_counts();
+	WRITE_CR(8, 6);
+	send_self(V3);
+	window();
+	report(!me()->taken, "CR8 holds back as TPR does");
+	sti();
+	WRITE_CR(8, 5);
+	nop();
+	cli();
+	report(me()->count[V3] == 1, "lowering CR8 lets a waiting vector in");
+	WRITE_CR(8, 0);
+}
+
+static void check_in_service(void)
+{
+	clear_counts();
+	me()->keep_in_service = true;
+	send_self(V2);
+	window();
+	report(me()->count[V2] == 1 && apic_bit(APIC_ISR, V2) && apic_read(APIC_PPR) == (V2 & 0xf0),
+	       "without EOI the vector stays in service, PPR shows it");
+	send_self(V1);
+	window();
+	report(!me()->count[V1], "a lower vector waits for the EOI");
+	send_self(V3);
+	window();
+	report(me()->count[V3] == 1 && apic_bit(APIC_ISR, V3), "a higher one interrupts the handler");
+	apic_write(APIC_EOI, 0);
+	report(!apic_bit(APIC_ISR, V3) && apic_bit(APIC_ISR, V2), "EOI ends the highest vector in service");
+	me()->keep_in_service = false;
+	apic_write(APIC_EOI, 0);
+	window();
+	report(me()->count[V1] == 1 && !apic_bit(APIC_ISR, V2), "the lower one comes after the last EOI");
+}
+
+static void check_errors(void)
+{
+	apic_write(APIC_ESR, 0);
+	apic_write(APIC_ESR, 0);
+	report(!apic_read(APIC_ESR), "ESR is clear at first");
+	send_self(5);
+	apic_write(APIC_ESR, 0);
+	report(apic_read(APIC_ESR) & 0x20, "sending a vector below 16 is an error in ESR (%x)", apic_read(APIC_ESR));
+	apic_write(APIC_ESR, 0);
+	clear_counts();
+	apic_write(APIC_LVTERR, V1);
+	send_self(5);
+	window();
+	report(me()->count[V1] == 1, "an error raises the error LVT's vector");
+	apic_write(APIC_LVTERR, LVT_MASKED);
+	apic_write(APIC_ESR, 0);
+}
+
+static void check_off(void)
+{
+	clear_counts();
+	apic_write(APIC_SVR, 0xff);
+	report(apic_read(APIC_LVTT) & LVT_MASKED, "switching off by SVR masks the LVTs");
+	apic_write(APIC_LVTT, V1);
+	report(apic_read(APIC_LVTT) & LVT_MASKED, "and they stay masked");
+	send_self(V2);
+	window();
+	report(!me()->count[V2], "a switched-off APIC takes no interrupts");
+	apic_write(APIC_SVR, 0x1ff);
+	window();
+	report(!me()->taken, "nor does it remember them");
+}
+
+static void nmi_self(void)
+{
+	clear_counts();
+	apic_icr(me()->apic_id, ICR_ASSERT | ICR_NMI);
+	for (u32 i = 0; i < 100 && !me()->count[2]; i++)
+		nop();
+	report(me()->count[2] == 1, "an NMI to the own id comes even with interrupts off");
+}
+
+static volatile u32 nmi_depth, nmi_max, nmi_runs;
+
+static void nmi_nested(struct frame *f)
+{
+	nmi_depth++;
+	nmi_runs++;
+	if (nmi_depth > nmi_max)
+		nmi_max = nmi_depth;
+	if (nmi_runs == 1)
+		apic_icr(me()->apic_id, ICR_ASSERT | ICR_NMI);
+	for (u32 i = 0; i < 100; i++)
+		nop();
+	nmi_depth--;
+}
+
+static void check_nmi(void)
+{
+	nmi_self();
+	nmi_depth = nmi_max = nmi_runs = 0;
+	handler[2] = nmi_nested;
+	apic_icr(me()->apic_id, ICR_ASSERT | ICR_NMI);
+	for (u32 i = 0; i < 100 && nmi_runs < 2; i++)
+		nop();
+	handler[2] = NULL;
+	report(nmi_runs == 2 && nmi_max == 1, "an NMI in an NMI handler waits for its IRET (%u, depth %u)", nmi_runs, nmi_max);
+}
+
+static void common(void)
+{
+	check_delivery();
+	check_priorities();
+	check_in_service();
+	check_errors();
+	check_off();
+	check_nmi();
+}
+
+void test_xapic(void)
+{
+	u64 val;
+
+	report(apic_read(APIC_ID) >> 24 == 0 && (apic_read(APIC_VERSION) & 0xff) == 0x14 && (rdmsr(MSR_APIC_BASE) & 0xfffff900) == 0xfee00900,
+	       "id, version, base, boot CPU (%x, %lx)", apic_read(APIC_VERSION), rdmsr(MSR_APIC_BASE));
+	common();
+	apic_write(APIC_LDR, 0x01000000);
+	apic_write(APIC_DFR, 0xffffffff);
+	clear_counts();
+	apic_icr(1, ICR_LOGICAL | ICR_ASSERT | V1);
+	window();
+	apic_icr(2, ICR_LOGICAL | ICR_ASSERT | V2);
+	window();
+	report(me()->count[V1] == 1 && !me()->count[V2], "logical destinations, flat model");
+	apic_write(APIC_DFR, 0x0fffffff);
+	apic_write(APIC_LDR, 0x21000000);
+	apic_icr(0x21, ICR_LOGICAL | ICR_ASSERT | V1);
+	apic_icr(0x11, ICR_LOGICAL | ICR_ASSERT | V2);
+	window();
+	report(me()->count[V1] == 2 && !me()->count[V2], "logical destinations, cluster model");
+	apic_write(APIC_DFR, 0xffffffff);
+	apic_write(APIC_ESR, 0);
+	(void)apic_read(0x40);
+	apic_write(APIC_ESR, 0);
+	report(apic_read(APIC_ESR) & 0x80, "a reserved register is an error in ESR");
+	apic_write(0x7c0, 1);
+	report(rdmsr_try(0x802, &val) == GP && wrmsr_try(0x80b, 0) == GP, "x2APIC MSRs are refused in xAPIC mode");
+	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(11));
+	report(XAPIC[APIC_ID / 4] == ~0u, "a disabled APIC's page reads as all ones");
+	apic_setup(false);
+	report(apic_read(APIC_SVR) == 0x1ff, "and it comes back");
+}
+
+void test_x2apic(void)
+{
+	static const u32 no_read[] = {0x80b, 0x83f, 0x800, 0x801, 0x804, 0x80e, 0x831, 0x840, 0x8ff};
+	static const u32 no_write[] = {0x802, 0x803, 0x80a, 0x80d, 0x810, 0x820, 0x831, 0x839, 0x80e, 0x840, 0x8ff};
+	u32 bad = 0;
+	u64 val;
+
+	apic_setup(true);
+	report(rdmsr(0x802) == me()->apic_id && (rdmsr(0x803) & 0xff) == 0x14 && rdmsr(0x80d) == 1, "id, version, logical id");
+	common();
+	clear_counts();
+	apic_icr(1, ICR_LOGICAL | ICR_ASSERT | V1);
+	apic_icr(0x10001, ICR_LOGICAL | ICR_ASSERT | V2);
+	window();
+	report(me()->count[V1] == 1 && !me()->count[V2], "logical destinations");
+	for (u32 i = 0; i < ARRAY_SIZE(no_read); i++)
+		if (rdmsr_try(no_read[i], &val) != GP && ++bad)
+			note("MSR %x can be read", no_read[i]);
+	for (u32 i = 0; i < ARRAY_SIZE(no_write); i++)
+		if (wrmsr_try(no_write[i], 0) != GP && ++bad)
+			note("MSR %x can be written", no_write[i]);
+	report(!bad, "registers that are not there, or only to be read or written, are refused");
+	report(wrmsr_try(0x80b, 1) == GP && wrmsr_try(0x828, 1) == GP && wrmsr_try(0x808, 0x100) == GP && wrmsr_try(0x80f, BIT(32)) == GP &&
+		       wrmsr_try(0x830, BIT(13)) == GP && wrmsr_try(0x830, BIT(20)) == GP && wrmsr_try(0x83f, 0x100) == GP,
+	       "reserved bits are refused");
+	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(10)) == GP, "there is no way back to xAPIC but through off");
+	report(XAPIC[APIC_ID / 4] == ~0u, "the xAPIC page is not there in x2APIC mode");
+	wrmsr(0x838, 0);
+	report(wrmsr_try(0x832, V1) == -1 && rdmsr(0x832) == V1, "LVT timer can be written");
+	apic_setup(false);
+	report(XAPIC[APIC_SVR / 4] == 0x1ff, "off and on again, it is an xAPIC");
+}
+
+/* ---- timer ---- */
+
+static void check_one_shot(u32 vector)
+{
+	u32 count;
+	u64 t;
+
+	clear_counts();
+	apic_write(APIC_LVTT, vector);
+	apic_write(APIC_TDCR, 0xb);
+	t = rdtsc();
+	apic_write(APIC_TICR, 20000000); /* of 1 GHz: 20 ms */
+	count = apic_read(APIC_TCCR);
+	report(count <= 20000000, "the count begins at the initial count (%u)", count);
+	delay_us(1000);
+	report(apic_read(APIC_TCCR) < count, "it goes down");
+	WAIT(me()->count[vector], 3000);
+	t = (rdtsc() - t) * 1000 / tsc_khz;
+	report(me()->count[vector] == 1 && t >= 19900, "one-shot: comes after 20 ms, not before (%lu us)", t);
+	report(!apic_read(APIC_TCCR), "the count stays 0");
+	WAIT(false, 30);
+	report(me()->count[vector] == 1, "and comes once");
+	apic_write(APIC_TDCR, 0x0); /* by 2 */
+	t = rdtsc();
+	apic_write(APIC_TICR, 10000000);
+	WAIT(me()->count[vector] == 2, 3000);
+	t = (rdtsc() - t) * 1000 / tsc_khz;
+	report(me()->count[vector] == 2 && t >= 19900, "the divider counts (%lu us)", t);
+	apic_write(APIC_TICR, 10000000);
+	apic_write(APIC_TICR, 0);
+	WAIT(false, 40);
+	report(me()->count[vector] == 2, "initial count 0 stops it");
+	apic_write(APIC_LVTT, LVT_MASKED | vector);
+	apic_write(APIC_TICR, 1000);
+	WAIT(false, 5);
+	report(me()->count[vector] == 2, "masked it is silent");
+}
+
+static void check_periodic(u32 vector)
+{
+	u32 n;
+	u64 t;
+
+	clear_counts();
+	apic_write(APIC_TDCR, 0xb);
+	apic_write(APIC_LVTT, LVT_PERIODIC | vector);
+	t = rdtsc();
+	apic_write(APIC_TICR, 5000000);
+	WAIT(me()->count[vector] >= 10, 5000);
+	t = (rdtsc() - t) * 1000 / tsc_khz;
+	report(me()->count[vector] >= 10 && t >= 49500, "periodic: ten ticks of 5 ms take 50 ms or more (%lu us)", t);
+	apic_write(APIC_LVTT, LVT_MASKED | LVT_PERIODIC | vector);
+	WAIT(false, 6);
+	n = me()->count[vector];
+	WAIT(false, 20);
+	report(me()->count[vector] == n, "masked, the ticks end");
+	apic_write(APIC_LVTT, LVT_PERIODIC | vector);
+	WAIT(me()->count[vector] > n, 1000);
+	report(me()->count[vector] > n, "unmasked, they go on");
+	/* Ticks that could not be taken are one, not a burst. */
+	delay_us(40000);
+	n = me()->count[vector];
+	window();
+	report(me()->count[vector] - n <= 2, "missed ticks do not come in a burst (%u)", me()->count[vector] - n);
+	WAIT(me()->count[vector] > n + 3, 1000);
+	report(me()->count[vector] > n + 3, "after a pause without interrupts the ticks go on");
+	apic_write(APIC_TICR, 0);
+	apic_write(APIC_LVTT, LVT_MASKED);
+}
+
+static void check_deadline(u32 vector)
+{
+	u64 t, late;
+
+	clear_counts();
+	apic_write(APIC_LVTT, LVT_DEADLINE | vector);
+	report(apic_read(APIC_LVTT) == (LVT_DEADLINE | vector), "deadline mode can be set");
+	t = rdtsc() + ms_to_tsc(10);
+	wrmsr(0x6e0, t);
+	report(rdmsr(0x6e0) == t, "the deadline reads back");
+	WAIT(me()->count[vector], 3000);
+	late = rdtsc() - t;
+	report(me()->count[vector] == 1 && (s64)late >= 0, "deadline: comes when the TSC is there, not before (%lu us late)",
+	       late * 1000 / tsc_khz);
+	report(!rdmsr(0x6e0), "the deadline reads 0 afterwards");
+	wrmsr(0x6e0, rdtsc() - 1000);
+	WAIT(me()->count[vector] == 2, 100);
+	report(me()->count[vector] == 2, "a deadline in the past comes at once");
+	wrmsr(0x6e0, rdtsc() + ms_to_tsc(10));
+	wrmsr(0x6e0, 0);
+	WAIT(false, 20);
+	report(me()->count[vector] == 2, "deadline 0 disarms");
+	apic_write(APIC_TICR, 1000);
+	report(!apic_read(APIC_TCCR) && !apic_read(APIC_TICR), "the initial count is dead in deadline mode");
+	wrmsr(0x6e0, rdtsc() + ms_to_tsc(10));
+	apic_write(APIC_LVTT, vector);
+	WAIT(false, 20);
+	report(me()->count[vector] == 2 && !rdmsr(0x6e0), "leaving deadline mode disarms");
+	wrmsr(0x6e0, 1);
+	WAIT(false, 2);
+	report(!rdmsr(0x6e0) && me()->count[vector] == 2, "the deadline MSR is dead in other modes");
+	apic_write(APIC_LVTT, LVT_MASKED);
+}
+
+static void check_hlt(u32 vector)
+{
+	u64 t = rdtsc();
+	u32 n;
+
+	clear_counts();
+	apic_write(APIC_LVTT, LVT_DEADLINE | vector);
+	wrmsr(0x6e0, t + ms_to_tsc(20));
+	sti_hlt();
+	cli();
+	t = (rdtsc() - t) * 1000 / tsc_khz;
+	report(me()->count[vector] == 1 && t >= 20000, "HLT sleeps until the timer comes (%lu us)", t);
+	send_self(V2);
+	sti_hlt(); /* STI's shadow: the interrupt must not be lost before HLT */
+	cli();
+	report(me()->count[V2] == 1, "an interrupt that waits already ends HLT at once");
+	apic_icr(me()->apic_id, ICR_ASSERT | ICR_NMI);
+	for (n = 0; n < 100 && !me()->count[2]; n++)
+		nop();
+	wrmsr(0x6e0, rdtsc() + ms_to_tsc(1));
+	delay_us(3000);
+	sti_hlt();
+	cli();
+	report(me()->count[vector] == 2, "one that came while interrupts were off, too");
+	apic_write(APIC_LVTT, LVT_MASKED);
+}
+
+void test_timer(void)
+{
+	check_one_shot(0x71);
+	check_periodic(0x72);
+	check_deadline(0x73);
+	check_hlt(0x74);
+	apic_setup(true);
+	check_one_shot(0x75);
+	check_deadline(0x76);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Control registers: what the policy does not offer is refused before hardware sees it. */
+#include "lib.h"
+
+static u64 allowed_cr4(void)
+{
+	u32 r1[4], r7[4];
+
+	cpuid(1, 0, r1);
+	cpuid(7, 0, r7);
+	return 0x7ff | (r1[2] & BIT(17) ? BIT(17) : 0) | (r1[2] & BIT(26) ? BIT(18) : 0) | (r7[1] & BIT(0) ? BIT(16) : 0) |
+	       (r7[1] & BIT(7) ? BIT(20) : 0) | (r7[1] & BIT(20) ? BIT(21) : 0) | (r7[2] & BIT(2) ? BIT(11) : 0) |
+	       (r7[2] & BIT(3) ? BIT(22) : 0);
+}
+
+static void check_cr4(void)
+{
+	u64 cr4 = READ_CR(4), may = allowed_cr4();
+	u32 bad = 0;
+
+	for (u32 i = 0; i < 64; i++) {
+		if (may & BIT(i))
+			continue;
+		if (WRITE_CR(4, cr4 | BIT(i)) != GP && ++bad)
+			note("CR4 bit %u can be set", i);
+	}
+	report(!bad && READ_CR(4) == cr4, "CR4: bits that CPUID does not offer, VMXE and reserved ones are refused");
+	bad = 0;
+	for (u32 i = 0; i < 23; i++) {
+		if (!(may & BIT(i)) || i == 5 || i == 17 || i == 20 || i == 21) /* PAE; PCIDE, SMEP, SMAP have rules of their own */
+			continue;
+		if ((WRITE_CR(4, cr4 | BIT(i)) != -1 || READ_CR(4) != (cr4 | BIT(i))) && ++bad)
+			note("CR4 bit %u cannot be set", i);
+		WRITE_CR(4, cr4);
+	}
+	report(!bad, "CR4: bits that CPUID offers can be set");
+	report(WRITE_CR(4, cr4 & ~BIT(5)) == GP, "CR4: PAE cannot go in long mode");
+	if (may & BIT(20))
+		report(WRITE_CR(4, cr4 | BIT(20)) == -1 && READ_CR(4) & BIT(20), "CR4: SMEP can be set");
+	WRITE_CR(4, cr4);
+}
+
+static void check_cr8(void)
+{
+	u64 cr0 = READ_CR(0);
+
+	for (u64 i = 0; i < 16; i += 5)
+		report(WRITE_CR(8, i) == -1 && READ_CR(8) == i && apic_read(APIC_TPR) == i << 4, "CR8: %lu reads back, TPR follows", i);
+	apic_write(APIC_TPR, 0x7f);
+	report(READ_CR(8) == 7, "CR8 follows TPR");
+	WRITE_CR(8, 0);
+	WRITE_CR(0, cr0 | BIT(3));
+	report(READ_CR(0) & BIT(3), "CR0.TS can be set");
+	WRITE_CR(0, cr0);
+}
+
+static int xsetbv(u32 index, u64 val)
+{
+	int v;
+
+	__asm__ volatile(CATCH("xsetbv") : CAUGHT(v) : "c"(index), "a"((u32)val), "d"((u32)(val >> 32)) : "memory");
+	return v;
+}
+
+static void check_xcr0(void)
+{
+	u64 cr4 = READ_CR(4);
+	u32 r[4], lo, hi;
+
+	cpuid(1, 0, r);
+	if (!(r[2] & BIT(26))) {
+		note("this CPU has no XSAVE");
+		return;
+	}
+	report(xsetbv(0, 1) == UD, "XSETBV is undefined without CR4.OSXSAVE");
+	WRITE_CR(4, cr4 | BIT(18));
+	report(xsetbv(0, 0) == GP && xsetbv(0, 6) == GP, "XCR0: x87 cannot be off");
+	report(xsetbv(0, 5) == GP, "XCR0: AVX needs SSE");
+	report(xsetbv(1, 1) == GP && xsetbv(0x80000000, 1) == GP, "XSETBV: other registers do not exist");
+	report(xsetbv(0, 3 | BIT(63)) == GP && xsetbv(0, 3 | BIT(62)) == GP && xsetbv(0, 3 | BIT(20)) == GP,
+	       "XCR0: reserved bits are refused");
+	report(xsetbv(0, 3) == -1, "XCR0: x87 and SSE can be on");
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	report(lo == 3 && !hi, "XGETBV reads it back");
+	/* Exits in between do not change it: the hypervisor runs with another one. */
+	for (u32 i = 0; i < 10; i++)
+		cpuid(0, 0, r);
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	report(lo == 3, "XCR0 survives exits");
+	xsetbv(0, 1);
+	WRITE_CR(4, cr4);
+}
+
+/* MOV to and from debug registers: kept over exits and over the other vCPUs. */
+static void check_debug_registers(void)
+{
+	u64 a = 0x123456789a, b;
+	u32 r[4];
+
+	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr3" ::"r"(a));
+	cpuid(1, 0, r);
+	delay_us(2000);
+	__asm__ volatile("mov %%dr0, %0" : "=r"(b));
+	report(a == b, "DR0 survives exits");
+	__asm__ volatile("mov %%dr3, %0" : "=r"(b));
+	report(a == b, "DR3 survives exits");
+	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr3" ::"r"(0ull));
+	__asm__ volatile("mov %%dr7, %0" : "=r"(b));
+	report((b & ~0x400ull) == 0, "DR7 is as after reset (%lx)", b);
+}
+
+void test_cr(void)
+{
+	check_cr4();
+	check_cr8();
+	check_xcr0();
+	check_debug_registers();
+}

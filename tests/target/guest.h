@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Hand-made guests: one vCPU, 64 KiB of payload memory, a real-mode program of guestcode.asm. */
+#ifndef TARGET_GUEST_H
+#define TARGET_GUEST_H
+
+#include "lib.h"
+
+struct guest {
+	s64 vm, vcpu;
+	volatile struct corbel_vcpu_page *page;
+	u8 *data, *mem; /* mem: what the guest has at 0..0xffff; the VCPU's data page */
+};
+
+#define VEC_EVENT 0x40
+#define PAGES	  16
+
+#define PROGRAM(p)                                                                                                     \
+	extern const u8 p[], p##_end[]
+
+/* Nth guest (0..7): VM, vCPU and pages 0..7 mapped; mmio: page 8 marked, too. False if anything fails. */
+bool guest_make(struct guest *g, u32 n, u32 flags, const u8 *code, const u8 *end);
+s64 guest_map(struct guest *g, u64 gfn, u32 flags);
+/* All gone; the VM's and vCPU's ids are free again. */
+bool guest_free(struct guest *g);
+/* Resume and wait until it stops; the exit's reason, or CORBEL_EXIT_NONE when ms are over. */
+u32 guest_run(struct guest *g, u32 ms);
+bool guest_wait(struct guest *g, u32 ms);
+s64 guest_resume(struct guest *g);
+#define EXIT_IO(g, p, in) ((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) && (g)->page->io.is_in == (in))
+#define WORD(g, at)	  (*(volatile u16 *)((g)->mem + (at)))
+#define LONG(g, at)	  (*(volatile u32 *)((g)->mem + (at)))
+
+struct corbel_vcpu_stat *vcpu_stat(u32 id);
+
+#endif

@@ -1,0 +1,171 @@
+; SPDX-License-Identifier: GPL-2.0-only
+; Real-mode programs for hand-made guests. Each is copied to 0x1000 of a guest's memory and entered there, all segments 0,
+; ES at the LAPIC's page. Word 0x500 and on are results.
+section .rodata
+bits 16
+
+%macro program 1
+	align 16
+	global %1, %1_end
+%1:
+%endmacro
+
+program g_pio
+	mov al, 0x5a
+	out 0x10, al
+	in al, 0x11
+	mov [0x500], al
+	mov dx, 0x1234
+	mov eax, 0xdeadbeef
+	out dx, eax
+	mov eax, 0x11223344
+	in ax, dx
+	mov [0x504], eax
+	out 0x20, al
+	hlt
+g_pio_end:
+
+program g_string
+	cld
+	mov si, 0x600
+	mov cx, 5
+	mov dx, 0x77
+	rep outsb
+	mov di, 0x700
+	push es
+	push ds
+	pop es
+	mov cx, 3
+	rep insw
+	pop es
+	mov [0x500], cx
+	mov [0x502], di
+	out 0x20, al
+	hlt
+g_string_end:
+
+program g_mmio			; 0x8000 is MMIO
+	mov eax, [0x8010]
+	inc eax
+	mov [0x8020], eax
+	or byte [0x8031], 1
+	movzx ecx, word [0x8042]
+	mov [0x500], ecx
+	mov eax, [0x8ffe]	; on into 0x9000, MMIO too
+	mov [0x504], eax
+	out 0x20, al
+	hlt
+g_mmio_end:
+
+program g_fault			; nothing at 0x9000 and 0xa000; 0xb000 is ROM
+	mov eax, [0x9000]
+	inc eax
+	mov [0xa000], eax
+	mov eax, [0xb000]
+	mov [0x500], eax
+	mov [0xb004], eax
+	mov eax, [0xb004]
+	mov [0x504], eax
+	out 0x20, al
+	hlt
+g_fault_end:
+
+program g_triple
+	lidt [0x7f0]
+	int3
+g_triple_end:
+
+program g_garbage
+	mov esp, 0xffffffff
+	db 0x0f, 0xff, 0xff, 0xff
+g_garbage_end:
+
+program g_spin
+	jmp g_spin
+g_spin_end:
+
+program g_count
+	inc dword [0x9000]
+	jmp g_count
+g_count_end:
+
+program g_doorbell
+	mov dx, 0x300
+	mov eax, 1
+	out dx, eax		; rings
+	mov al, 2
+	out dx, al		; another width: exits
+	mov dx, 0x310
+	mov eax, 7
+	out dx, eax		; matches 7
+	inc eax
+	out dx, eax		; does not
+	mov [0x8100], eax	; rings
+	mov [0x8104], eax	; exits
+	out 0x20, al
+	hlt
+g_doorbell_end:
+
+program g_irq
+	sti
+.sleep:
+	hlt
+	inc word [0x502]
+	jmp .sleep
+g_irq_end:
+
+program g_handler		; of every interrupt, at 0x3000
+	inc word [0x500]
+	mov dword [es:0xb0], 0
+	iret
+g_handler_end:
+
+program g_nmi			; at 0x3100
+	inc word [0x504]
+	iret
+g_nmi_end:
+
+program g_hlt
+	mov word [0x500], 1
+	hlt
+	mov word [0x500], 2
+	out 0x20, al
+	hlt
+g_hlt_end:
+
+program g_hypercall		; dom0's are not for guests
+	mov eax, 0x43520000
+	vmmcall
+	mov [0x500], eax
+	mov eax, 0x43520004
+	mov edi, 0x1000
+	vmmcall
+	mov [0x504], eax
+	out 0x20, al
+	hlt
+g_hypercall_end:
+
+program g_cpuid
+	mov eax, 0x40000100
+	cpuid
+	mov [0x500], ebx
+	mov eax, 1
+	cpuid
+	mov [0x504], ecx
+	mov eax, 0x80000001
+	cpuid
+	mov [0x508], ecx
+	out 0x20, al
+	hlt
+g_cpuid_end:
+
+program g_wbuart		; dom0's port space is not a guest's
+	mov dx, 0x3f8
+	mov al, '!'
+	out dx, al
+	mov dx, 0xf4
+	out dx, al
+	out 0x20, al
+	hlt
+g_wbuart_end:
+section .note.GNU-stack noalloc noexec nowrite progbits

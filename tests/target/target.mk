@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Target tests: a payload that runs in dom0's place, on an ISO of its own. See tests/README.md.
+TARGET     := $(BUILD)/target
+TARGET_OBJ := $(patsubst tests/target/%.c,$(TARGET)/%.o,$(sort $(wildcard tests/target/*.c))) \
+	$(patsubst tests/target/%.asm,$(TARGET)/%.asm.o,$(sort $(wildcard tests/target/*.asm)))
+TARGET_CFLAGS := -std=gnu11 -Os -g $(WARN) -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
+	-fno-strict-aliasing -fcf-protection=none -fno-asynchronous-unwind-tables -I.
+
+$(TARGET)/%.o: tests/target/%.c tests/target/target.mk
+	@mkdir -p $(@D)
+	$(CC) $(TARGET_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(TARGET)/%.asm.o: tests/target/%.asm tests/target/target.mk
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -o $@ $<
+
+$(TARGET)/payload.elf: $(TARGET_OBJ) tests/target/link.ld
+	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/target/link.ld -o $@.tmp $(TARGET_OBJ)
+	objcopy --strip-all $@.tmp $@
+
+$(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/grub.cfg
+	@rm -rf $(TARGET)/iso && mkdir -p $(TARGET)/iso/boot/grub
+	cp $(BUILD)/corbel.elf $(TARGET)/payload.elf $(TARGET)/iso/boot/
+	cp tests/target/grub.cfg $(TARGET)/iso/boot/grub/
+	grub-mkrescue -o $@.tmp $(TARGET)/iso >$(TARGET)/iso.log 2>&1 || { cat $(TARGET)/iso.log >&2; exit 1; }
+	mv $@.tmp $@
+	rm -rf $(TARGET)/iso
+
+-include $(wildcard $(TARGET)/*.d)
+
+.PHONY: target-test
+target-test: $(TARGET)/target.iso
+	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
