@@ -127,6 +127,9 @@ static void boot_args(struct start *s)
 	}
 }
 
+/* Not bus 0: QEMU takes pin 0 of the second IOAPIC for the timer's ISA interrupt and moves it to pin 2. */
+#define FIRST_BUS 1
+
 static void disk_args(struct start *s)
 {
 	struct cfg *c = s->c;
@@ -141,7 +144,7 @@ static void disk_args(struct start *s)
 		if (is_q35(s))
 			arg(s, "virtio-blk-pci,drive=disk%d", i);
 		else
-			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i, i);
+			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i, FIRST_BUS + i);
 	}
 }
 
@@ -159,7 +162,7 @@ static void make_mac(const char *name, int i, uint8_t mac[6])
 static void vif_args(struct start *s)
 {
 	struct cfg *c = s->c;
-	char bus[32];
+	char bus[48];
 	uint8_t *m;
 	int i;
 
@@ -172,7 +175,7 @@ static void vif_args(struct start *s)
 		arg(s, "-device");
 		bus[0] = 0;
 		if (!is_q35(s))
-			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d", c->ndisks + i);
+			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d", FIRST_BUS + c->ndisks + i);
 		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", is_q35(s) ? "pci" : "device",
 		    i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}

@@ -1,0 +1,48 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""The README's first five minutes: dom0's prompt, `corbel list` shows demo running, its console, disk, network, kernel log."""
+import os
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine
+from lib.report import main, ok
+
+
+def demo():
+    with Machine('demo', args='quiet') as m:
+        m.prompt()
+        out = m.out_of('n=0; until grep -q "demo: ready" /run/corbel/demo/console.log || [ $n -ge 60 ]; do n=$((n+1)); sleep 1; done; '
+                       'corbel list', 120)
+        ok([l for l in out.splitlines() if l.startswith('demo ') and 'running' in l], 'corbel list shows demo running', out)
+        rows = {r['name']: r for r in m.json('corbel list --json')}
+        ok(rows['demo']['vcpus'] == 2 and rows['demo']['cpu_time_ns'] > 0, 'corbel list --json has vCPUs and CPU time', rows)
+        m.send('corbel console demo\r')
+        m.expect('detaches', 'corbel console attaches')
+        m.send('\r')
+        m.expect('demo# ', 'corbel console demo gives the guest\'s shell', 20)
+
+        def guest(command):
+            return m.sh(command, 15, 'demo# ')[1].strip()
+        ok(guest('nproc') == '2', 'demo: two vCPUs are online')
+        ok('/mnt' in guest('grep /dev/vda /proc/mounts') and guest('grep -c boot /mnt/boots') != '0',
+           'demo: its virtio disk is mounted and written')
+        ok(' 0% packet loss' in guest('ping -c 3 -q 172.31.0.1'), 'demo: ping to dom0 is answered')
+        ok(guest('dmesg | grep -c "Hypervisor detected: KVM"') == '1', 'demo: the guest has found KVM')
+        out = guest('dmesg | grep -iE "lockup|stall|BUG:|Call Trace"')
+        ok(not out, 'demo: no lockup or stall in the guest\'s kernel log', out)
+        m.send('\x1d')
+        m.expect('dom0# ', 'Ctrl-] detaches from the console')
+        for verb, state in ('pause', 'paused'), ('unpause', 'running'):
+            m.out_of(f'corbel {verb} demo', 20)
+            now = {r['name']: r for r in m.json('corbel list --json')}['demo']['state']
+            ok(now == state, f'corbel {verb}: the guest is {state}', now)
+        exits = m.json('corbel stat demo --json')
+        ok(exits, 'corbel stat shows exits by reason', exits)
+        m.out_of('corbel destroy demo', 20)
+        info = m.json('corbel info --json')
+        ok(info['vms'] == 1 and info['vcpus'] == 2, 'corbel destroy: the hypervisor has only dom0 left', info)
+        status, out = m.sh('corbel console demo')
+        ok(status != 0 and 'demo' in out, 'corbel console of a guest that does not run fails and says so', out)
+
+
+main(demo)
