@@ -37,9 +37,7 @@ void vcpu_shutdown(struct vcpu *v)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
-		log_err("corbel: dom0 has triple-faulted (rip %llx); see its last console lines for the cause",
-			(unsigned long long)v->rip);
-		machine_restart();
+		boot_fail("dom0 has triple-faulted (rip %lx); see its last console lines for the cause", v->rip);
 	}
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_SHUTDOWN);
 }
@@ -49,9 +47,7 @@ static void internal_error(struct vcpu *v, u64 code, const u8 *insn, u32 n)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
-		log_err("corbel: dom0's vCPU %u cannot go on (code %llx); please send this log", v->index,
-			(unsigned long long)code);
-		machine_restart();
+		boot_fail("dom0's vCPU %u cannot go on (code %lx, rip %lx); please report it with this log", v->index, code, v->rip);
 	}
 	v->page->internal.code = code;
 	v->page->internal.insn_len = n;

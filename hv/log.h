@@ -22,7 +22,7 @@ void hv_log(enum log_level level, const char *fmt, ...) __printf(2, 3);
 /* Our own bug: print registers, symbolised backtrace, CPU and last exits, then halt or reboot (options noreboot, reboot=). */
 void panic(const char *fmt, ...) __printf(1, 2) __noreturn;
 
-/* Missing hardware or bad boot input: one line "corbel: <cause>; <cure>" on serial and screen, then halt or reboot. */
+/* Missing hardware, bad boot input, or the end of dom0: one line "corbel: <cause>; <cure>" on serial and screen, then halt or reboot. */
 void boot_fail(const char *fmt, ...) __printf(1, 2) __noreturn;
 
 #define BUG_ON(cond)                                                           \
