@@ -46,9 +46,11 @@ save_all:
 	push r14
 	push r15
 	mov rdi, rsp
-	xor ebp, ebp			; backtraces go on from struct regs
 	mov rbx, rsp
 	and rsp, -16
+	push qword [rdi + REGS_RIP]	; backtraces go on with what was interrupted
+	push rbp
+	mov rbp, rsp
 	cmp dword [rdi + REGS_VECTOR], EXCEPTIONS
 	jae .interrupt
 	extern exception_handle

@@ -9,6 +9,7 @@ void offsets(void);
 
 void offsets(void)
 {
+	DEFINE(REGS_RIP, offsetof(struct regs, rip));
 	DEFINE(REGS_VECTOR, offsetof(struct regs, vector));
 	DEFINE(VCPU_GPR, offsetof(struct vcpu, gpr));
 }

@@ -153,14 +153,19 @@ static const char *exception_name(u64 vector)
 void panic_regs(const struct regs *r)
 {
 	bool asked = panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index;
+	char text[sizeof(panic_text) + 80];
 
 	if (!asked)
 		begin();
-	log_err("panic on CPU %u: %s%s", this_cpu()->index, asked ? panic_text : exception_name(r->vector),
-		asked ? "" : " in the hypervisor");
+	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s%s", this_cpu()->index, asked ? panic_text : exception_name(r->vector),
+		    asked ? "" : " in the hypervisor");
+	log_err("%s", text);
 	print_regs(r);
 	backtrace(r->rip, r->rbp);
 	vcpu_dump_last();
+	/* Once more: a screen holds but the end of all this. */
+	hv_snprintf(text + strlen(text), sizeof(text) - strlen(text), "; please report it with the lines before this one");
+	console_plain("corbel: ", text);
 	machine_restart();
 }
 

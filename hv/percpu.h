@@ -8,6 +8,8 @@
 struct vcpu;
 struct vm;
 
+#define EXIT_TRACE 8
+
 struct cpu {
 	struct cpu *self; /* %gs:0 */
 	u32 index, apic_id;
@@ -21,6 +23,12 @@ struct cpu {
 	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
 	bool online;
 	u64 tsc_aux; /* now in MSR TSC_AUX */
+
+	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
+	struct {
+		u64 rip;
+		u16 vm, vcpu, reason;
+	} exit_trace[EXIT_TRACE];
 
 	/* statistics */
 	u64 start_tsc, idle_tsc, interrupts, switches;

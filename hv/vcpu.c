@@ -624,6 +624,16 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	return PREP_RUN;
 }
 
+static void trace_exit(struct cpu *c, const struct vcpu *v, u32 reason)
+{
+	u32 at = c->exit_seq % EXIT_TRACE;
+
+	c->exit_trace[at].rip = v->rip;
+	c->exit_trace[at].vm = v->vm->id;
+	c->exit_trace[at].vcpu = v->index;
+	c->exit_trace[at].reason = reason;
+}
+
 /* Returns whether the unit is still runnable (not blocked). */
 static bool vcpu_run(struct vcpu *v)
 {
@@ -640,6 +650,7 @@ static bool vcpu_run(struct vcpu *v)
 		hvm->run(v, &x);
 		v->exits_total++;
 		v->exits[x.reason]++;
+		trace_exit(c, v, x.reason);
 		exit_handle(v, &x);
 	}
 	return true;
@@ -697,10 +708,21 @@ void cpu_main(void)
 /* For the panic screen: what this CPU ran last. */
 void vcpu_dump_last(void)
 {
-	struct vcpu *v = this_cpu()->current;
+	static const char *const names[] = {
+#define X(id, name) name,
+		CORBEL_EXIT_NAMES
+#undef X
+	};
+	const struct cpu *c = this_cpu();
+	const struct vcpu *v = c->current;
 
-	if (!v)
-		return;
-	log_err("last vCPU: vm %u (%s) vcpu %u rip %llx, %llu exits", v->vm->id, v->vm->name, v->index,
-		(unsigned long long)v->rip, (unsigned long long)v->exits_total);
+	if (v)
+		log_err("runs: vm %u (%s) vcpu %u rip %lx, %lu exits", v->vm->id, v->vm->name, v->index, v->rip, v->exits_total);
+	log_err("Last exits:");
+	for (u64 n = c->exit_seq, i = 0; i < EXIT_TRACE && i < n; i++) {
+		u32 at = (n - i) % EXIT_TRACE;
+
+		log_err("  vm %u vcpu %u rip %lx %s", c->exit_trace[at].vm, c->exit_trace[at].vcpu, c->exit_trace[at].rip,
+			names[c->exit_trace[at].reason]);
+	}
 }
