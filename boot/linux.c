@@ -328,6 +328,8 @@ static int dom0_map(const struct boot_info *bi, struct mem_map *m)
 	return err;
 }
 
+static const char no_room[] = "not enough memory to load dom0; give the machine or dom0_mem= more";
+
 static const char *place_kernel(const struct boot_info *bi, const struct linux_kernel *k,
 				const struct mem_range *modules, struct linux_plan *p)
 {
@@ -335,6 +337,8 @@ static const char *place_kernel(const struct boot_info *bi, const struct linux_k
 		p->load = k->load;
 		return NULL;
 	}
+	if (!k->relocatable && bi->opt.dom0_mem && memmap_is(&bi->map, k->load, k->load + k->size, MEM_RAM))
+		return no_room;
 	if (!k->relocatable)
 		return k->elf ? "the place an ELF kernel is linked at is not free; use the distribution's vmlinuz, "
 				"which can be moved"
@@ -369,7 +373,6 @@ static const char *place_initrd(const struct boot_info *bi, const struct linux_k
 
 const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *p)
 {
-	static const char no_room[] = "not enough memory to load dom0; give the machine or dom0_mem= more";
 	u64 kernel_size = bi->module[0].end - bi->module[0].start;
 	struct mem_range modules[ARRAY_SIZE(bi->module)], used[3];
 	const char *why;
