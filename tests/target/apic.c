@@ -35,7 +35,8 @@ static void check_delivery(void)
 	send_self(V1);
 	report(!me()->count[V1] && apic_bit(APIC_IRR, V1), "a self-IPI waits in IRR while interrupts are off");
 	window();
-	report(me()->count[V1] == 1 && !apic_bit(APIC_IRR, V1) && !apic_bit(APIC_ISR, V1), "it is taken once, and EOI clears ISR");
+	report(me()->count[V1] == 1 && !apic_bit(APIC_IRR, V1) && !apic_bit(APIC_ISR, V1),
+	       "it is taken once, and EOI clears ISR");
 	apic_icr(me()->apic_id, ICR_ASSERT | V2);
 	window();
 	report(me()->count[V2] == 1, "an IPI to the own id arrives");
@@ -175,7 +176,8 @@ static void check_nmi(void)
 	for (u32 i = 0; i < 100 && nmi_runs < 2; i++)
 		nop();
 	handler[2] = NULL;
-	report(nmi_runs == 2 && nmi_max == 1, "an NMI in an NMI handler waits for its IRET (%u, depth %u)", nmi_runs, nmi_max);
+	report(nmi_runs == 2 && nmi_max == 1, "an NMI in an NMI handler waits for its IRET (%u, depth %u)", nmi_runs,
+	       nmi_max);
 }
 
 static void common(void)
@@ -192,7 +194,8 @@ void test_xapic(void)
 {
 	u64 val;
 
-	report(apic_read(APIC_ID) >> 24 == 0 && (apic_read(APIC_VERSION) & 0xff) == 0x14 && (rdmsr(MSR_APIC_BASE) & 0xfffff900) == 0xfee00900,
+	report(apic_read(APIC_ID) >> 24 == 0 && (apic_read(APIC_VERSION) & 0xff) == 0x14 &&
+		   (rdmsr(MSR_APIC_BASE) & 0xfffff900) == 0xfee00900,
 	       "id, version, base, boot CPU (%x, %lx)", apic_read(APIC_VERSION), rdmsr(MSR_APIC_BASE));
 	common();
 	apic_write(APIC_LDR, 0x01000000);
@@ -230,7 +233,8 @@ void test_x2apic(void)
 	u64 val;
 
 	apic_setup(true);
-	report(rdmsr(0x802) == me()->apic_id && (rdmsr(0x803) & 0xff) == 0x14 && rdmsr(0x80d) == 1, "id, version, logical id");
+	report(rdmsr(0x802) == me()->apic_id && (rdmsr(0x803) & 0xff) == 0x14 && rdmsr(0x80d) == 1,
+	       "id, version, logical id");
 	common();
 	clear_counts();
 	apic_icr(1, ICR_LOGICAL | ICR_ASSERT | V1);
@@ -244,10 +248,12 @@ void test_x2apic(void)
 		if (wrmsr_try(no_write[i], 0) != GP && ++bad)
 			note("MSR %x can be written", no_write[i]);
 	report(!bad, "registers that are not there, or only to be read or written, are refused");
-	report(wrmsr_try(0x80b, 1) == GP && wrmsr_try(0x828, 1) == GP && wrmsr_try(0x808, 0x100) == GP && wrmsr_try(0x80f, BIT(32)) == GP &&
-		       wrmsr_try(0x830, BIT(13)) == GP && wrmsr_try(0x830, BIT(20)) == GP && wrmsr_try(0x83f, 0x100) == GP,
+	report(wrmsr_try(0x80b, 1) == GP && wrmsr_try(0x828, 1) == GP && wrmsr_try(0x808, 0x100) == GP &&
+		   wrmsr_try(0x80f, BIT(32)) == GP && wrmsr_try(0x830, BIT(13)) == GP &&
+		   wrmsr_try(0x830, BIT(20)) == GP && wrmsr_try(0x83f, 0x100) == GP,
 	       "reserved bits are refused");
-	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(10)) == GP, "there is no way back to xAPIC but through off");
+	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(10)) == GP,
+	       "there is no way back to xAPIC but through off");
 	report(XAPIC[APIC_ID / 4] == ~0u, "the xAPIC page is not there in x2APIC mode");
 	wrmsr(0x838, 0);
 	report(wrmsr_try(0x832, V1) == -1 && rdmsr(0x832) == V1, "LVT timer can be written");
@@ -337,8 +343,8 @@ static void check_deadline(u32 vector)
 	report(rdmsr(0x6e0) == t, "the deadline reads back");
 	WAIT(me()->count[vector], 3000);
 	late = rdtsc() - t;
-	report(me()->count[vector] == 1 && (s64)late >= 0, "deadline: comes when the TSC is there, not before (%lu us late)",
-	       late * 1000 / tsc_khz);
+	report(me()->count[vector] == 1 && (s64)late >= 0,
+	       "deadline: comes when the TSC is there, not before (%lu us late)", late * 1000 / tsc_khz);
 	report(!rdmsr(0x6e0), "the deadline reads 0 afterwards");
 	wrmsr(0x6e0, rdtsc() - 1000);
 	WAIT(me()->count[vector] == 2, 100);

@@ -75,7 +75,7 @@ class Boot:
         while True:
             data = os.read(self.child.stdout.fileno(), 65536)
             with self.changed:
-                self.text += re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\x1bc|\r|\0', '', data.decode(errors='replace'))
+                self.text += re.sub(r'\x1b\[[0-9;=?]*[A-Za-z]|\x1bc|\r|\0', '', data.decode(errors='replace'))
                 self.ended = not data
                 self.changed.notify_all()
             if not data:
@@ -95,7 +95,7 @@ class Boot:
         end = time.monotonic() + seconds * PATIENCE
         with self.changed:
             while True:
-                m = re.search(pattern, self.text)
+                m = re.search(pattern, self.text, re.M)
                 if m or self.ended or time.monotonic() > end:
                     return m
                 self.changed.wait(max(end - time.monotonic(), 0.01))

@@ -9,24 +9,27 @@ static const struct {
 	u32 leaf, sub, reg, may, must;
 	const char *what;
 } words[] = {
-	{1, 0, ECX, 0xff7a3203 | BIT(23), BIT(31) | BIT(24) | BIT(21), "leaf 1 ECX: hypervisor, x2APIC, TSC deadline; no VMX, SMX, MONITOR, PDCM"},
-	{1, 0, EDX, 0x178bfbff, BIT(4) | BIT(5) | BIT(6) | BIT(9), "leaf 1 EDX: no debug store, ACPI clock, thermal monitor"},
-	{6, 0, EAX, BIT(2), BIT(2), "leaf 6: ARAT only"},
-	{7, 0, EBX, 0xf1bf07a9, 0, "leaf 7 EBX: no SGX, RTM, HLE, MPX, PT, resource monitoring"},
-	{7, 0, ECX, 0x00405fce, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
-	{7, 0, EDX, BIT(4) | BIT(10), 0, "leaf 7 EDX: nothing but FSRM and MD_CLEAR"},
-	{0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
-	{0xd, 1, EAX, BIT(0) | BIT(2), 0, "leaf 0xd.1: no XSAVEC, XSAVES"},
-	{0x80000001, 0, ECX, 0x002109f3, 0, "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
-	{0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
-	{0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
-	{0x80000008, 0, EBX, BIT(0) | BIT(9), 0, "leaf 0x80000008 EBX: nothing but CLZERO, WBNOINVD"},
+    {1, 0, ECX, 0xff7a3203 | BIT(23), BIT(31) | BIT(24) | BIT(21),
+     "leaf 1 ECX: hypervisor, x2APIC, TSC deadline; no VMX, SMX, MONITOR, PDCM"},
+    {1, 0, EDX, 0x178bfbff, BIT(4) | BIT(5) | BIT(6) | BIT(9),
+     "leaf 1 EDX: no debug store, ACPI clock, thermal monitor"},
+    {6, 0, EAX, BIT(2), BIT(2), "leaf 6: ARAT only"},
+    {7, 0, EBX, 0xf1bf07a9, 0, "leaf 7 EBX: no SGX, RTM, HLE, MPX, PT, resource monitoring"},
+    {7, 0, ECX, 0x00405fce, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
+    {7, 0, EDX, BIT(4) | BIT(10), 0, "leaf 7 EDX: nothing but FSRM and MD_CLEAR"},
+    {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
+    {0xd, 1, EAX, BIT(0) | BIT(2), 0, "leaf 0xd.1: no XSAVEC, XSAVES"},
+    {0x80000001, 0, ECX, 0x002109f3, 0, "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
+    {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
+    {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
+    {0x80000008, 0, EBX, BIT(0) | BIT(9), 0, "leaf 0x80000008 EBX: nothing but CLZERO, WBNOINVD"},
 };
 
 /* Leaves that tell of what is not offered, and leaves that do not exist: all zero. */
 static const u32 empty[] = {
-	5, 0xa, 0xf, 0x10, 0x12, 0x14, 0x19, 0x1c, 0x20, 0x1234, 0x7fffffff, 0x40000002, 0x40000010, 0x40000102, 0x4fffffff,
-	0x80000009, 0x8000000a, 0x8000001d, 0x8000001f, 0x80000021, 0x8fffffff, 0xc0000000, 0xffffffff,
+    5,		0xa,	    0xf,	0x10,	    0x12,	0x14,	    0x19,	0x1c,
+    0x20,	0x1234,	    0x7fffffff, 0x40000002, 0x40000010, 0x40000102, 0x4fffffff, 0x80000009,
+    0x8000000a, 0x8000001d, 0x8000001f, 0x80000021, 0x8fffffff, 0xc0000000, 0xffffffff,
 };
 
 static void check_words(void)
@@ -65,13 +68,15 @@ static void check_hypervisor(void)
 	report(r[EBX] == 0x4b4d564b && r[ECX] == 0x564b4d56 && r[EDX] == 0x4d && r[EAX] == 0x40000001,
 	       "leaf 0x40000000 is KVM's");
 	cpuid(0x40000001, 0, r);
-	report((r[EAX] & 9) == 9 && !(r[EAX] & ~0x10038eb), "leaf 0x40000001: kvmclock, and only services there are (%x)", r[EAX]);
+	report((r[EAX] & 9) == 9 && !(r[EAX] & ~0x10038eb),
+	       "leaf 0x40000001: kvmclock, and only services there are (%x)", r[EAX]);
 	cpuid(CORBEL_CPUID_BASE, 0, r);
 	report(r[EBX] == CORBEL_CPUID_SIG_EBX && r[ECX] == CORBEL_CPUID_SIG_ECX && r[EDX] == CORBEL_CPUID_SIG_EDX &&
-		       r[EAX] == CORBEL_CPUID_ABI,
+		   r[EAX] == CORBEL_CPUID_ABI,
 	       "leaf 0x40000100 is Corbel's");
 	cpuid(CORBEL_CPUID_ABI, 0, r);
-	report(r[EAX] == CORBEL_ABI_VERSION && (r[EBX] == CORBEL_BACKEND_SVM || r[EBX] == CORBEL_BACKEND_VMX) && r[ECX] == 1,
+	report(r[EAX] == CORBEL_ABI_VERSION && (r[EBX] == CORBEL_BACKEND_SVM || r[EBX] == CORBEL_BACKEND_VMX) &&
+		   r[ECX] == 1,
 	       "leaf 0x40000101: ABI version, back end, dom0");
 }
 
@@ -93,7 +98,8 @@ static void check_dynamic(void)
 		all = r[EAX];
 		__asm__ volatile("xsetbv" ::"c"(0), "a"(all), "d"(0));
 		cpuid(0xd, 0, r);
-		report(small == 576 && r[EBX] == r[ECX] && r[EBX] >= small, "leaf 0xd EBX follows XCR0 (%u, %u)", small, r[EBX]);
+		report(small == 576 && r[EBX] == r[ECX] && r[EBX] >= small, "leaf 0xd EBX follows XCR0 (%u, %u)", small,
+		       r[EBX]);
 		__asm__ volatile("xsetbv" ::"c"(0), "a"(1), "d"(0));
 		WRITE_CR(4, cr4);
 	}
@@ -102,15 +108,18 @@ static void check_dynamic(void)
 	report(!(r[EDX] & BIT(9)), "the APIC bit is clear while the APIC is off");
 	apic_setup(false);
 	cpuid(1, 0, r);
-	report(r[EDX] & BIT(9) && r[EBX] >> 24 == me()->apic_id, "the APIC bit is set, and leaf 1 has this vCPU's APIC id");
+	report(r[EDX] & BIT(9) && r[EBX] >> 24 == me()->apic_id,
+	       "the APIC bit is set, and leaf 1 has this vCPU's APIC id");
 }
 
 static void check_registers(void)
 {
 	u64 a = 0xdeadbeef00000000ull, c = 0xdeadbeef00000000ull, b, d, rsi = 0x1111, rdi = 0x2222;
 
-	__asm__ volatile("mov $-1, %%rbx; mov $-1, %%rdx; cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d), "+S"(rsi), "+D"(rdi));
-	report(!((a | b | c | d) >> 32) && rsi == 0x1111 && rdi == 0x2222, "the upper halves of the results are 0, other registers stay");
+	__asm__ volatile("mov $-1, %%rbx; mov $-1, %%rdx; cpuid"
+			 : "+a"(a), "=b"(b), "+c"(c), "=d"(d), "+S"(rsi), "+D"(rdi));
+	report(!((a | b | c | d) >> 32) && rsi == 0x1111 && rdi == 0x2222,
+	       "the upper halves of the results are 0, other registers stay");
 }
 
 void test_cpuid(void)

@@ -8,9 +8,9 @@ static u64 allowed_cr4(void)
 
 	cpuid(1, 0, r1);
 	cpuid(7, 0, r7);
-	return 0x7ff | (r1[2] & BIT(17) ? BIT(17) : 0) | (r1[2] & BIT(26) ? BIT(18) : 0) | (r7[1] & BIT(0) ? BIT(16) : 0) |
-	       (r7[1] & BIT(7) ? BIT(20) : 0) | (r7[1] & BIT(20) ? BIT(21) : 0) | (r7[2] & BIT(2) ? BIT(11) : 0) |
-	       (r7[2] & BIT(3) ? BIT(22) : 0);
+	return 0x7ff | (r1[2] & BIT(17) ? BIT(17) : 0) | (r1[2] & BIT(26) ? BIT(18) : 0) |
+	       (r7[1] & BIT(0) ? BIT(16) : 0) | (r7[1] & BIT(7) ? BIT(20) : 0) | (r7[1] & BIT(20) ? BIT(21) : 0) |
+	       (r7[2] & BIT(2) ? BIT(11) : 0) | (r7[2] & BIT(3) ? BIT(22) : 0);
 }
 
 static void check_cr4(void)
@@ -27,7 +27,8 @@ static void check_cr4(void)
 	report(!bad && READ_CR(4) == cr4, "CR4: bits that CPUID does not offer, VMXE and reserved ones are refused");
 	bad = 0;
 	for (u32 i = 0; i < 23; i++) {
-		if (!(may & BIT(i)) || i == 5 || i == 17 || i == 20 || i == 21) /* PAE; PCIDE, SMEP, SMAP have rules of their own */
+		if (!(may & BIT(i)) || i == 5 || i == 17 || i == 20 ||
+		    i == 21) /* PAE; PCIDE, SMEP, SMAP have rules of their own */
 			continue;
 		if ((WRITE_CR(4, cr4 | BIT(i)) != -1 || READ_CR(4) != (cr4 | BIT(i))) && ++bad)
 			note("CR4 bit %u cannot be set", i);
@@ -45,7 +46,8 @@ static void check_cr8(void)
 	u64 cr0 = READ_CR(0);
 
 	for (u64 i = 0; i < 16; i += 5)
-		report(WRITE_CR(8, i) == -1 && READ_CR(8) == i && apic_read(APIC_TPR) == i << 4, "CR8: %lu reads back, TPR follows", i);
+		report(WRITE_CR(8, i) == -1 && READ_CR(8) == i && apic_read(APIC_TPR) == i << 4,
+		       "CR8: %lu reads back, TPR follows", i);
 	apic_write(APIC_TPR, 0x7f);
 	report(READ_CR(8) == 7, "CR8 follows TPR");
 	WRITE_CR(8, 0);

@@ -22,8 +22,8 @@ PROGRAM(g_wbuart);
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
 #define MAKE(g, flags, program)                                                                                        \
-	if (!report(guest_make(g, 0, flags, program, program##_end), "a guest for " #program " is made"))                  \
-		return
+	if (!report(guest_make(g, 0, flags, program, program##_end), "a guest for " #program " is made"))              \
+	return
 #define FREE(g) report(guest_free(g), "it goes")
 
 static void check_pio(void)
@@ -31,35 +31,45 @@ static void check_pio(void)
 	struct guest g;
 
 	MAKE(&g, 0, g_pio);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0) && g.page->io.size == 1 && g.data[0] == 0x5a && g.page->io.count == 1,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0) && g.page->io.size == 1 &&
+		   g.data[0] == 0x5a && g.page->io.count == 1,
 	       "OUT of a byte exits with port and value");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x11, 1), "IN exits");
 	*(u32 *)g.data = 0x12345678;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x1234, 0) && g.page->io.size == 4 && *(u32 *)g.data == 0xdeadbeef && g.mem[0x500] == 0x78,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x1234, 0) && g.page->io.size == 4 &&
+		   *(u32 *)g.data == 0xdeadbeef && g.mem[0x500] == 0x78,
 	       "IN got its byte, OUT of 32 bits exits");
 	guest_run(&g, 2000);
 	*(u32 *)g.data = 0x9999aaaa;
 	guest_run(&g, 2000);
 	report(LONG(&g, 0x504) == 0x1122aaaa && EXIT_IO(&g, 0x20, 0), "IN of 16 bits keeps the upper half");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->rip == 0x1000u + (u32)(g_pio_end - g_pio), "HLT exits, RIP is behind it");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->rip == 0x1000u + (u32)(g_pio_end - g_pio),
+	       "HLT exits, RIP is behind it");
 	FREE(&g);
 	MAKE(&g, 0, g_string);
 	memcpy(g.mem + 0x600, "hello", 5);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 0) && g.page->io.count == 5 && !memcmp(g.data, "hello", 5), "REP OUTSB is one exit");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 1) && g.page->io.count == 3 && g.page->io.size == 2, "REP INSW is one exit");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 0) && g.page->io.count == 5 &&
+		   !memcmp(g.data, "hello", 5),
+	       "REP OUTSB is one exit");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 1) && g.page->io.count == 3 &&
+		   g.page->io.size == 2,
+	       "REP INSW is one exit");
 	memcpy(g.data, "abcdef", 6);
 	guest_run(&g, 2000);
-	report(!memcmp(g.mem + 0x700, "abcdef", 6) && !WORD(&g, 0x500) && WORD(&g, 0x502) == 0x706, "its data and registers are right");
+	report(!memcmp(g.mem + 0x700, "abcdef", 6) && !WORD(&g, 0x500) && WORD(&g, 0x502) == 0x706,
+	       "its data and registers are right");
 	FREE(&g);
 	MAKE(&g, 0, g_wbuart);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x3f8, 0) && guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0xf4, 0),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x3f8, 0) &&
+		   guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0xf4, 0),
 	       "the machine's own ports are not a guest's");
 	FREE(&g);
 }
 
 static bool is_mmio(struct guest *g, u64 at, u32 len, u32 write)
 {
-	return g->page->exit_reason == CORBEL_EXIT_MMIO && g->page->mmio.gpa == at && g->page->mmio.len == len && g->page->mmio.is_write == write;
+	return g->page->exit_reason == CORBEL_EXIT_MMIO && g->page->mmio.gpa == at && g->page->mmio.len == len &&
+	       g->page->mmio.is_write == write;
 }
 
 static void answer(struct guest *g, u32 val)
@@ -78,7 +88,8 @@ static void check_memory_exits(void)
 	report(is_mmio(&g, 0x8010, 4, 0), "a read of MMIO exits");
 	answer(&g, 41);
 	guest_run(&g, 2000);
-	report(is_mmio(&g, 0x8020, 4, 1) && *(volatile u32 *)g.page->mmio.data == 42, "a write exits with what was read plus 1");
+	report(is_mmio(&g, 0x8020, 4, 1) && *(volatile u32 *)g.page->mmio.data == 42,
+	       "a write exits with what was read plus 1");
 	guest_run(&g, 2000);
 	report(is_mmio(&g, 0x8031, 1, 0), "a read-modify-write exits for the read");
 	answer(&g, 0x40);
@@ -87,7 +98,8 @@ static void check_memory_exits(void)
 	guest_run(&g, 2000);
 	answer(&g, 0xffff8001);
 	guest_run(&g, 2000);
-	report(LONG(&g, 0x500) == 0x8001 && is_mmio(&g, 0x8ffe, 2, 0), "MOVZX, and the first half of an access over two pages");
+	report(LONG(&g, 0x500) == 0x8001 && is_mmio(&g, 0x8ffe, 2, 0),
+	       "MOVZX, and the first half of an access over two pages");
 	answer(&g, 0x1111);
 	guest_run(&g, 2000);
 	report(is_mmio(&g, 0x9000, 2, 0), "its second half");
@@ -99,17 +111,24 @@ static void check_memory_exits(void)
 	MAKE(&g, 0, g_fault);
 	LONG(&g, 0x9000) = 0x100;
 	LONG(&g, 0xb000) = 0x200;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000 && !g.page->fault.flags, "a read of nothing is a memory fault");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000, "resumed without a map, it faults again");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000 &&
+		   !g.page->fault.flags,
+	       "a read of nothing is a memory fault");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000,
+	       "resumed without a map, it faults again");
 	guest_map(&g, 9, 0);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000 && g.page->fault.flags == CORBEL_FAULT_WRITE, "mapped, it goes on; a write faults");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000 &&
+		   g.page->fault.flags == CORBEL_FAULT_WRITE,
+	       "mapped, it goes on; a write faults");
 	guest_map(&g, 10, 0);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000, "read-only is not enough for a write");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000,
+	       "read-only is not enough for a write");
 	report(guest_map(&g, 10, CORBEL_MAP_WRITE) == 1, "rights can be widened");
 	guest_run(&g, 2000);
 	guest_map(&g, 11, CORBEL_MAP_ROM);
 	guest_run(&g, 2000);
-	report(LONG(&g, 0xa000) == 0x101 && LONG(&g, 0x500) == 0x200 && is_mmio(&g, 0xb004, 4, 1), "ROM is read as memory, a write exits as MMIO");
+	report(LONG(&g, 0xa000) == 0x101 && LONG(&g, 0x500) == 0x200 && is_mmio(&g, 0xb004, 4, 1),
+	       "ROM is read as memory, a write exits as MMIO");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && !LONG(&g, 0xb004), "and does not change it");
 	FREE(&g);
 }
@@ -124,13 +143,18 @@ static void check_ends(void)
 	FREE(&g);
 	MAKE(&g, 0, g_garbage);
 	u32 r = guest_run(&g, 2000);
-	report(r == CORBEL_EXIT_SHUTDOWN || r == CORBEL_EXIT_MEM_FAULT || r == CORBEL_EXIT_INTERNAL, "a guest that runs garbage stops (exit %u)", r);
+	report(r == CORBEL_EXIT_SHUTDOWN || r == CORBEL_EXIT_MEM_FAULT || r == CORBEL_EXIT_INTERNAL,
+	       "a guest that runs garbage stops (exit %u)", r);
 	FREE(&g);
 	MAKE(&g, CORBEL_VM_LAPIC, g_spin);
 	report(!guest_resume(&g) && guest_resume(&g) == -EBUSY, "a running vCPU cannot be resumed");
-	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY && hc(CORBEL_HC_VM_DESTROY, g.vm) == -EBUSY, "nor destroyed, nor its VM");
-	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0) == -EBUSY && hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_RESET, 0) == -EBUSY, "nor looked into");
-	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) && g.page->exit_reason == CORBEL_EXIT_PAUSED, "PAUSE stops it");
+	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY && hc(CORBEL_HC_VM_DESTROY, g.vm) == -EBUSY,
+	       "nor destroyed, nor its VM");
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0) == -EBUSY &&
+		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_RESET, 0) == -EBUSY,
+	       "nor looked into");
+	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) && g.page->exit_reason == CORBEL_EXIT_PAUSED,
+	       "PAUSE stops it");
 	g.page->stop_at_once = 1;
 	report(guest_run(&g, 2000) == CORBEL_EXIT_PAUSED, "stop_at_once stops it at once");
 	FREE(&g);
@@ -140,11 +164,14 @@ static void check_ends(void)
 			if (p[0] == 0x0f && p[1] == 1 && p[2] == 0xd9)
 				p[2] = 0xc1;
 	guest_run(&g, 2000);
-	report(LONG(&g, 0x500) == (u32)-1000 && LONG(&g, 0x504) == (u32)-1000, "dom0's hypercalls are not for guests (%x, %x)", LONG(&g, 0x500), LONG(&g, 0x504));
+	report(LONG(&g, 0x500) == (u32)-1000 && LONG(&g, 0x504) == (u32)-1000,
+	       "dom0's hypercalls are not for guests (%x, %x)", LONG(&g, 0x500), LONG(&g, 0x504));
 	FREE(&g);
 	MAKE(&g, 0, g_cpuid);
 	guest_run(&g, 2000);
-	report(!LONG(&g, 0x500) && LONG(&g, 0x504) & BIT(31) && !(LONG(&g, 0x504) & BIT(5)) && !(LONG(&g, 0x508) & BIT(2)), "a guest's CPUID: hypervisor, no SVM and VMX, no Corbel leaf");
+	report(!LONG(&g, 0x500) && LONG(&g, 0x504) & BIT(31) && !(LONG(&g, 0x504) & BIT(5)) &&
+		   !(LONG(&g, 0x508) & BIT(2)),
+	       "a guest's CPUID: hypervisor, no SVM and VMX, no Corbel leaf");
 	FREE(&g);
 }
 
@@ -186,7 +213,8 @@ static void check_interrupts(void)
 	guest_resume(&g);
 	report(WAIT(WORD(&g, 0x500) == 4, 1000), "resumed, it takes what came meanwhile");
 	hc(CORBEL_HC_EXTINT, g.vcpu, 1);
-	report(guest_wait(&g, 1000) && (g.page->exit_reason == CORBEL_EXIT_INTA), "the PIC's line is asked for its vector");
+	report(guest_wait(&g, 1000) && (g.page->exit_reason == CORBEL_EXIT_INTA),
+	       "the PIC's line is asked for its vector");
 	g.page->inta.vector = 0x21;
 	hc(CORBEL_HC_EXTINT, g.vcpu, 0);
 	guest_resume(&g);
@@ -196,9 +224,11 @@ static void check_interrupts(void)
 	MAKE(&g, 0, g_irq);
 	set_ivt(&g);
 	LONG(&g, 0x33 * 4) = 0x3100;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->if_flag && g.page->ready_for_irq, "without LAPIC, HLT exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->if_flag && g.page->ready_for_irq,
+	       "without LAPIC, HLT exits");
 	*(u32 *)g.data = 0x33;
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == 0 && hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == -EEXIST,
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == 0 &&
+		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == -EEXIST,
 	       "an interrupt can be queued, one");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && WORD(&g, 0x504) == 1 && WORD(&g, 0x502) == 1, "it is taken");
 	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50) == -ENOENT, "MSIs need LAPICs");
@@ -218,26 +248,32 @@ static void check_state(void)
 	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL, "SREGS: VMXE is refused");
 	s->cr4 = 0;
 	s->efer = BIT(1);
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL, "SREGS: reserved EFER bits are refused");
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL,
+	       "SREGS: reserved EFER bits are refused");
 	s->efer = 0;
 	s->cr0 = BIT(31);
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL, "SREGS: paging without protection is refused");
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL,
+	       "SREGS: paging without protection is refused");
 	s->cr0 = 0x10;
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, 8) == -EINVAL && hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, 4097) < 0 &&
-		       hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_NR, 8) == -EINVAL && hc(CORBEL_HC_VCPU_GET, g.vcpu, ~0ull, 0) == -EINVAL,
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, 8) == -EINVAL &&
+		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, 4097) < 0 &&
+		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_NR, 8) == -EINVAL &&
+		   hc(CORBEL_HC_VCPU_GET, g.vcpu, ~0ull, 0) == -EINVAL,
 	       "wrong sizes and kinds are refused");
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
 		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128, 4, 8, 4, 0, 4, 0};
 
-		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET || what == CORBEL_STATE_MSRS || what == CORBEL_STATE_LAPIC)
+		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET || what == CORBEL_STATE_MSRS ||
+		    what == CORBEL_STATE_LAPIC)
 			continue;
 		if (hc(CORBEL_HC_VCPU_SET, g.vcpu, what, size[what]) == 0 && ++bad)
 			note("state %u takes all ones", what);
 	}
 	report(!bad, "all ones are no state");
 	report(guest_run(&g, 200) != CORBEL_EXIT_FAIL_ENTRY, "what was refused did no harm");
-	report(hc(CORBEL_HC_VCPU_CREATE, g.vm, 0) == -EEXIST && hc(CORBEL_HC_BOOT_CPU, g.vm, 1) == -EBUSY && hc(CORBEL_HC_VCPU_CREATE, g.vm, ~0ull) == -EINVAL,
+	report(hc(CORBEL_HC_VCPU_CREATE, g.vm, 0) == -EEXIST && hc(CORBEL_HC_BOOT_CPU, g.vm, 1) == -EBUSY &&
+		   hc(CORBEL_HC_VCPU_CREATE, g.vm, ~0ull) == -EINVAL,
 	       "an APIC id is given once, and the boot CPU before the first");
 	FREE(&g);
 }
@@ -257,17 +293,24 @@ static void check_maps(void)
 
 	MAKE(&g, 0, g_hlt);
 	info(&i);
-	report(map_raw(&g, 100, 0x200, 0, 1) < 0 && map_raw(&g, 100, i.events_hpa / PAGE, 0, 1) < 0 && map_raw(&g, 100, (u64)g.page / PAGE, 0, 1) < 0 &&
-		       map_raw(&g, 100, 0x201, 0, 0) < 0,
+	report(map_raw(&g, 100, 0x200, 0, 1) < 0 && map_raw(&g, 100, i.events_hpa / PAGE, 0, 1) < 0 &&
+		   map_raw(&g, 100, (u64)g.page / PAGE, 0, 1) < 0 && map_raw(&g, 100, 0x201, 0, 0) < 0,
 	       "the hypervisor's frames, also those lent to dom0, cannot be mapped");
-	report(map_raw(&g, 100, 0xfee00, 0, 1) < 0 && map_raw(&g, 100, BIT(40), 0, 1) < 0 && map_raw(&g, 100, ~0ull, 0, 1) < 0, "nor what is no RAM");
-	report(map_raw(&g, BIT(52), (u64)g.mem / PAGE, 0, 1) < 0 && map_raw(&g, ~0ull, (u64)g.mem / PAGE, 0, 1) < 0, "nor anything beyond the address width");
-	report(map_raw(&g, 1, 0x1200, 9, 1) < 0 && map_raw(&g, 512, 0x1201, 9, 1) < 0 && map_raw(&g, 512, 0x1200, 3, 1) < 0, "large pages are aligned, other orders are not known");
+	report(map_raw(&g, 100, 0xfee00, 0, 1) < 0 && map_raw(&g, 100, BIT(40), 0, 1) < 0 &&
+		   map_raw(&g, 100, ~0ull, 0, 1) < 0,
+	       "nor what is no RAM");
+	report(map_raw(&g, BIT(52), (u64)g.mem / PAGE, 0, 1) < 0 && map_raw(&g, ~0ull, (u64)g.mem / PAGE, 0, 1) < 0,
+	       "nor anything beyond the address width");
+	report(map_raw(&g, 1, 0x1200, 9, 1) < 0 && map_raw(&g, 512, 0x1201, 9, 1) < 0 &&
+		   map_raw(&g, 512, 0x1200, 3, 1) < 0,
+	       "large pages are aligned, other orders are not known");
 	report(map_raw(&g, 1, (u64)g.mem / PAGE + 2, 0, 1) == -EEXIST, "other memory cannot go over what is there");
 	report(map_raw(&g, 1, (u64)g.mem / PAGE + 1, 0, 1) == 1, "the same can be mapped again");
-	report(hc(CORBEL_HC_MAP, g.vm, buf, 0) == -EINVAL && hc(CORBEL_HC_MAP, g.vm, buf, 1000) == -EINVAL && hc(CORBEL_HC_MAP, g.vm, buf + 4090, 1) < 0,
+	report(hc(CORBEL_HC_MAP, g.vm, buf, 0) == -EINVAL && hc(CORBEL_HC_MAP, g.vm, buf, 1000) == -EINVAL &&
+		   hc(CORBEL_HC_MAP, g.vm, buf + 4090, 1) < 0,
 	       "the list lies in one page and is not empty");
-	report(hc(CORBEL_HC_UNMAP, g.vm, 0, 0) == -EINVAL && hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == -EINVAL && hc(CORBEL_HC_UNMAP, g.vm, 5, ~0ull) == -EINVAL,
+	report(hc(CORBEL_HC_UNMAP, g.vm, 0, 0) == -EINVAL && hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == -EINVAL &&
+		   hc(CORBEL_HC_UNMAP, g.vm, 5, ~0ull) == -EINVAL,
 	       "empty and endless ranges are not unmapped");
 	FREE(&g);
 }
@@ -289,8 +332,10 @@ static void check_accounting(void)
 	}
 	info(&after);
 	report(good, "40 guests are made, run and destroyed");
-	report(before.pool_free_bytes == after.pool_free_bytes && before.vms == after.vms && before.vcpus == after.vcpus && after.vms == 1,
-	       "the pool, VMs and vCPUs are as before (%ld bytes)", (s64)(before.pool_free_bytes - after.pool_free_bytes));
+	report(before.pool_free_bytes == after.pool_free_bytes && before.vms == after.vms &&
+		   before.vcpus == after.vcpus && after.vms == 1,
+	       "the pool, VMs and vCPUs are as before (%ld bytes)",
+	       (s64)(before.pool_free_bytes - after.pool_free_bytes));
 }
 
 void test_guest(void)
@@ -352,7 +397,8 @@ static void check_dirty(void)
 	guest_resume(&g);
 	WAIT(LONG(&g, 0x9000) > 1000, 2000);
 	*(u64 *)buf = 0;
-	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) == 0 && *(u64 *)buf == BIT(9), "the page it writes is dirty, no other (%lx)", *(u64 *)buf);
+	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) == 0 && *(u64 *)buf == BIT(9),
+	       "the page it writes is dirty, no other (%lx)", *(u64 *)buf);
 	delay_us(5000);
 	hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR);
 	report(*(u64 *)buf == BIT(9), "and again while it runs on");
@@ -397,18 +443,24 @@ static void check_doorbells(void)
 	match = doorbell(&g, 0x310, 7, 4, CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_MATCH);
 	mmio = doorbell(&g, 0x8100, 0, 0, 0);
 	report(pio >= 0 && match >= 0 && mmio >= 0, "doorbells can be added");
-	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO) == -EEXIST && doorbell(&g, 0x300, 0, 3, CORBEL_DOORBELL_PIO) == -EINVAL &&
-		       doorbell(&g, 0x999, 0, 4, CORBEL_DOORBELL_REMOVE) == -ENOENT,
+	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO) == -EEXIST &&
+		   doorbell(&g, 0x300, 0, 3, CORBEL_DOORBELL_PIO) == -EINVAL &&
+		   doorbell(&g, 0x999, 0, 4, CORBEL_DOORBELL_REMOVE) == -ENOENT,
 	       "not twice, not of odd length; what is not there cannot be removed");
 	n = me()->count[VEC_EVENT];
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 1 && rang(pio), "the first write rings, one of another width exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 1 && rang(pio),
+	       "the first write rings, one of another width exits");
 	report(WAIT(me()->count[VEC_EVENT] > n, 100), "dom0 has had its event interrupt");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x310, 0) && *(u32 *)g.data == 8 && rang(match), "7 rings, 8 exits");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MMIO && g.page->mmio.gpa == 0x8104 && rang(mmio), "MMIO rings, its neighbour exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x310, 0) && *(u32 *)g.data == 8 && rang(match),
+	       "7 rings, 8 exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MMIO && g.page->mmio.gpa == 0x8104 && rang(mmio),
+	       "MMIO rings, its neighbour exits");
 	g.page->rip = 0x1000;
 	g.page->regs_dirty = 1;
-	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_REMOVE) == 0, "a doorbell can be removed");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 4 && !rang(pio), "then the write exits");
+	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_REMOVE) == 0,
+	       "a doorbell can be removed");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 4 && !rang(pio),
+	       "then the write exits");
 	FREE(&g);
 }
 
@@ -420,12 +472,15 @@ static void check_remote(void)
 	pin(&g, 2);
 	guest_resume(&g);
 	WAIT(false, 20);
-	report(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat((u32)g.vcpu)->cpu == 1, "a pinned guest runs on its CPU");
+	report(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat((u32)g.vcpu)->cpu == 1,
+	       "a pinned guest runs on its CPU");
 	pin(&g, 1);
 	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 0, 1000), "pinned elsewhere it moves while it runs");
 	pin(&g, 2);
 	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 1, 1000), "and back");
-	report(hc(CORBEL_HC_SCHED, g.vcpu, 0, BIT(40), 0) == -EINVAL && hc(CORBEL_HC_SCHED, g.vcpu, 1 << 20, 0, 0) == -EINVAL && hc(CORBEL_HC_SCHED, g.vcpu, 0, 0, 1000000) == -EINVAL,
+	report(hc(CORBEL_HC_SCHED, g.vcpu, 0, BIT(40), 0) == -EINVAL &&
+		   hc(CORBEL_HC_SCHED, g.vcpu, 1 << 20, 0, 0) == -EINVAL &&
+		   hc(CORBEL_HC_SCHED, g.vcpu, 0, 0, 1000000) == -EINVAL,
 	       "no CPU, too large a weight, too large a cap are refused");
 	for (u32 i = 0; i < 50; i++) {
 		hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);

@@ -14,8 +14,7 @@ struct guest {
 #define VEC_EVENT 0x40
 #define PAGES	  16
 
-#define PROGRAM(p)                                                                                                     \
-	extern const u8 p[], p##_end[]
+#define PROGRAM(p) extern const u8 p[], p##_end[]
 
 /* Nth guest (0..7): VM, vCPU and pages 0..7 mapped; mmio: page 8 marked, too. False if anything fails. */
 bool guest_make(struct guest *g, u32 n, u32 flags, const u8 *code, const u8 *end);
@@ -26,9 +25,10 @@ bool guest_free(struct guest *g);
 u32 guest_run(struct guest *g, u32 ms);
 bool guest_wait(struct guest *g, u32 ms);
 s64 guest_resume(struct guest *g);
-#define EXIT_IO(g, p, in) ((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) && (g)->page->io.is_in == (in))
-#define WORD(g, at)	  (*(volatile u16 *)((g)->mem + (at)))
-#define LONG(g, at)	  (*(volatile u32 *)((g)->mem + (at)))
+#define EXIT_IO(g, p, in)                                                                                              \
+	((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) && (g)->page->io.is_in == (in))
+#define WORD(g, at) (*(volatile u16 *)((g)->mem + (at)))
+#define LONG(g, at) (*(volatile u32 *)((g)->mem + (at)))
 
 struct corbel_vcpu_stat *vcpu_stat(u32 id);
 

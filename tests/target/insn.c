@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Instructions against emulated MMIO: the initial-count register of the masked LAPIC timer holds any 32 bits. Each form runs
- * on the register and on memory; result, flags and registers must be the same.
+ * Instructions against emulated MMIO: the initial-count register of the masked LAPIC timer holds any 32 bits. Each form
+ * runs on the register and on memory; result, flags and registers must be the same.
  */
 #include "lib.h"
 
@@ -18,21 +18,26 @@ struct state {
 
 static void compare(const char *text, const struct state *m, const struct state *r, u64 mask)
 {
-	bool same = m->a == r->a && m->c == r->c && m->d == r->d && m->mem == r->mem && !((m->flags ^ r->flags) & mask) &&
-		    m->si - (u64)memory == r->si - (u64)REG && m->di - (u64)memory == r->di - (u64)REG;
+	bool same = m->a == r->a && m->c == r->c && m->d == r->d && m->mem == r->mem &&
+		    !((m->flags ^ r->flags) & mask) && m->si - (u64)memory == r->si - (u64)REG &&
+		    m->di - (u64)memory == r->di - (u64)REG;
 
 	if (!report(same, "%s", text))
-		note("memory: a %lx c %lx d %lx flags %lx mem %x; MMIO: a %lx c %lx d %lx flags %lx mem %x", m->a, m->c, m->d,
-		     m->flags & mask, m->mem, r->a, r->c, r->d, r->flags & mask, r->mem);
+		note("memory: a %lx c %lx d %lx flags %lx mem %x; MMIO: a %lx c %lx d %lx flags %lx mem %x", m->a, m->c,
+		     m->d, m->flags & mask, m->mem, r->a, r->c, r->d, r->flags & mask, r->mem);
 }
 
 /* RDI and RSI have the address, other registers values to work with; all flags but PF and ZF are clear at first. */
 #define RUN(text, where)                                                                                               \
 	({                                                                                                             \
-		struct state s_ = {.a = 0x1122334455667788, .c = 0x80000003, .d = 0xffffffff00000001, .si = (u64)(where),      \
+		struct state s_ = {.a = 0x1122334455667788,                                                            \
+				   .c = 0x80000003,                                                                    \
+				   .d = 0xffffffff00000001,                                                            \
+				   .si = (u64)(where),                                                                 \
 				   .di = (u64)(where)};                                                                \
 		*(volatile u32 *)(where) = START;                                                                      \
-		__asm__ volatile("xor %%r8d, %%r8d; mov $1, %%r9d; mov %%rdi, %%r15; push $0x46; popf; " text "; pushf; pop %5"        \
+		__asm__ volatile("xor %%r8d, %%r8d; mov $1, %%r9d; mov %%rdi, %%r15; push $0x46; popf; " text          \
+				 "; pushf; pop %5"                                                                     \
 				 : "+a"(s_.a), "+c"(s_.c), "+d"(s_.d), "+S"(s_.si), "+D"(s_.di), "=&r"(s_.flags)       \
 				 :                                                                                     \
 				 : "memory", "cc", "r8", "r9", "r15");                                                 \
@@ -131,7 +136,8 @@ static void check_strings(void)
 	n = 0;
 	__asm__ volatile("rep stosl" : "+D"(di), "+c"(n) : "a"(7) : "memory");
 	report(*REG == 0x01020304 && di == (u32 *)REG, "rep stosl of nothing does nothing");
-	si = (u32 *)(XAPIC + APIC_IRR / 4); /* eight registers, 16 bytes apart: read as words, in between is undefined */
+	si =
+	    (u32 *)(XAPIC + APIC_IRR / 4); /* eight registers, 16 bytes apart: read as words, in between is undefined */
 	di = buf;
 	n = 4;
 	__asm__ volatile("rep movsl" : "+S"(si), "+D"(di), "+c"(n)::"memory");
@@ -158,7 +164,8 @@ static void check_encodings(void)
 	static const u8 moffs_to[] = {0xb8, 4, 3, 2, 1, 0xa3, 0x80, 0x03, 0xe0, 0xfe, 0, 0, 0, 0};
 	static const u8 plain[] = {0x8b, 0x04, 0x25, 0x80, 0x03, 0xe0, 0xfe}; /* disp32 is sign-extended: not ours */
 	static const u8 disp32[] = {0x67, 0x8b, 0x04, 0x25, 0x80, 0x03, 0xe0, 0xfe};
-	static const u8 prefixes[] = {0xb9, 0x80, 0x03, 0xe0, 0xfe, 0x2e, 0x3e, 0x64, 0x36, 0x26, 0x2e, 0x3e, 0x36, 0x26, 0x40, 0x8b, 0x01};
+	static const u8 prefixes[] = {0xb9, 0x80, 0x03, 0xe0, 0xfe, 0x2e, 0x3e, 0x64, 0x36,
+				      0x26, 0x2e, 0x3e, 0x36, 0x26, 0x40, 0x8b, 0x01};
 	u8 rip[] = {0x67, 0x8b, 0x05, 0, 0, 0, 0};
 	u32 disp = 0xfee00380 - ((u32)(u64)code + sizeof(rip)), bad = 0;
 

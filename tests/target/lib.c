@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "lib.h"
 
-#define COM1 0x3f8
+#define COM1	 0x3f8
 #define SEL_CODE 0x10
 #define SEL_TSS	 0x30
 
@@ -267,7 +267,8 @@ void trap(struct frame *f)
 		f->rflags &= ~BIT(8);
 		return;
 	}
-	report(false, "exception %lu (error %lx) at %lx on CPU %u is not expected", f->vector, f->error, f->rip, p->index);
+	report(false, "exception %lu (error %lx) at %lx on CPU %u is not expected", f->vector, f->error, f->rip,
+	       p->index);
 	finish();
 }
 

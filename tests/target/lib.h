@@ -53,12 +53,12 @@ struct frame {
 	u64 vector, error, rip, cs, rflags, rsp, ss;
 };
 
-struct percpu { /* GS base; the offsets of the first four are known to assembly */
-	u64 catch_rip;	/* 0x00: where to go on after an exception; 0 = exceptions are not expected */
-	s32 caught;	/* 0x08: vector; -1 = none */
-	u32 error;	/* 0x0c */
+struct percpu {		   /* GS base; the offsets of the first four are known to assembly */
+	u64 catch_rip;	   /* 0x00: where to go on after an exception; 0 = exceptions are not expected */
+	s32 caught;	   /* 0x08: vector; -1 = none */
+	u32 error;	   /* 0x0c */
 	u64 cr2, user_rsp; /* 0x10, 0x20 is aligned below */
-	u64 saved_rsp;	/* 0x20 */
+	u64 saved_rsp;	   /* 0x20 */
 	u64 fault_rip;
 	struct percpu *self;
 	u32 index, apic_id;
@@ -86,7 +86,7 @@ static inline struct percpu *cpu_of(u32 i)
 }
 
 extern void (*volatile handler[256])(struct frame *f); /* instead of what trap() does by itself */
-extern u32 cpu_count;	/* that came up */
+extern u32 cpu_count;				       /* that came up */
 extern u64 tsc_khz;
 extern u32 backend;
 extern const u8 *boot_params;
@@ -102,9 +102,8 @@ void user_return(u64 val) __attribute__((noreturn));
  * An instruction that may fault: its vector is caught, execution goes on behind it. %0 is the vector, -1 for none; so
  *	asm volatile(CATCH("rdmsr") : CAUGHT(vector), "=a"(lo), "=d"(hi) : "c"(msr))
  */
-#define CATCH(insn)                                                                                                    \
-	"movl $-1, %%gs:8\n\tmovq $77f, %%gs:0\n\t" insn "\n77:\tmovq $0, %%gs:0\n\tmovl %%gs:8, %k0"
-#define CAUGHT(v) "=&r"(v)
+#define CATCH(insn) "movl $-1, %%gs:8\n\tmovq $77f, %%gs:0\n\t" insn "\n77:\tmovq $0, %%gs:0\n\tmovl %%gs:8, %k0"
+#define CAUGHT(v)   "=&r"(v)
 
 static inline int rdmsr_try(u32 msr, u64 *val)
 {
@@ -155,11 +154,11 @@ static inline u8 inb(u16 port)
 	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
 }
-#define sti()	 __asm__ volatile("sti" ::: "memory")
-#define cli()	 __asm__ volatile("cli" ::: "memory")
-#define pause()	 __asm__ volatile("pause" ::: "memory")
+#define sti()	  __asm__ volatile("sti" ::: "memory")
+#define cli()	  __asm__ volatile("cli" ::: "memory")
+#define pause()	  __asm__ volatile("pause" ::: "memory")
 #define sti_hlt() __asm__ volatile("sti; hlt" ::: "memory")
-#define nop()	 __asm__ volatile("nop")
+#define nop()	  __asm__ volatile("nop")
 #define READ_CR(n)                                                                                                     \
 	({                                                                                                             \
 		u64 val_;                                                                                              \
@@ -182,8 +181,8 @@ static inline u8 inb(u16 port)
 u64 ms_to_tsc(u64 ms);
 void delay_us(u64 us);
 /*
- * Let interrupts in until the condition holds or ms have passed; its value then. A machine under emulation may stand still for
- * seconds: a step of more than 1 ms counts as 1 ms.
+ * Let interrupts in until the condition holds or ms have passed; its value then. A machine under emulation may stand
+ * still for seconds: a step of more than 1 ms counts as 1 ms.
  */
 #define WAIT(cond, ms)                                                                                                 \
 	({                                                                                                             \
@@ -201,12 +200,29 @@ void sleep_ms(u32 ms);
 
 /* ---- the local APIC, in the mode it is in ---- */
 enum {
-	APIC_ID = 0x20, APIC_VERSION = 0x30, APIC_TPR = 0x80, APIC_PPR = 0xa0, APIC_EOI = 0xb0, APIC_LDR = 0xd0,
-	APIC_DFR = 0xe0, APIC_SVR = 0xf0, APIC_ISR = 0x100, APIC_TMR = 0x180, APIC_IRR = 0x200, APIC_ESR = 0x280,
-	APIC_ICR = 0x300, APIC_ICR2 = 0x310, APIC_LVTT = 0x320, APIC_LVT0 = 0x350, APIC_LVT1 = 0x360, APIC_LVTERR = 0x370,
-	APIC_TICR = 0x380, APIC_TCCR = 0x390, APIC_TDCR = 0x3e0,
+	APIC_ID = 0x20,
+	APIC_VERSION = 0x30,
+	APIC_TPR = 0x80,
+	APIC_PPR = 0xa0,
+	APIC_EOI = 0xb0,
+	APIC_LDR = 0xd0,
+	APIC_DFR = 0xe0,
+	APIC_SVR = 0xf0,
+	APIC_ISR = 0x100,
+	APIC_TMR = 0x180,
+	APIC_IRR = 0x200,
+	APIC_ESR = 0x280,
+	APIC_ICR = 0x300,
+	APIC_ICR2 = 0x310,
+	APIC_LVTT = 0x320,
+	APIC_LVT0 = 0x350,
+	APIC_LVT1 = 0x360,
+	APIC_LVTERR = 0x370,
+	APIC_TICR = 0x380,
+	APIC_TCCR = 0x390,
+	APIC_TDCR = 0x3e0,
 };
-#define XAPIC ((volatile u32 *)0xfee00000)
+#define XAPIC	      ((volatile u32 *)0xfee00000)
 #define MSR_APIC_BASE 0x1b
 #define MSR_X2APIC    0x800
 #define ICR_NMI	      0x400
@@ -259,8 +275,9 @@ void test_guest(void);
 void test_guest_smp(void);
 void test_sched(void);
 void test_vuart(void);
-void test_none(void);
+void test_facts(void);
+void test_wait(void);
 void test_triple(void);
-void test_panic(void);
+void test_bad_stack(void);
 
 #endif

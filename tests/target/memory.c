@@ -54,11 +54,13 @@ static void scan(void)
 			first_hole = last_hole - piece * PAGE;
 		}
 	}
-	report(hidden >= pool - 64 && hidden < pool + 2048, "the hole has the pool's pages and the image's (%lu, pool %lu)", hidden, pool);
+	report(hidden >= pool - 64 && hidden < pool + 2048,
+	       "the hole has the pool's pages and the image's (%lu, pool %lu)", hidden, pool);
 	report(!wrong, "a read of the hole is #GP");
 	report(!leaks, "nothing that the memory map calls RAM lies in the hole");
 	report(last_hole - first_hole >= 1024 * PAGE, "the pool is one piece (%lx-%lx)", first_hole, last_hole);
-	report(read_try(0x200000, &val) == GP && read_try(0x200000 + 4092, &val) == GP, "the hypervisor's image at 2 MiB is in the hole");
+	report(read_try(0x200000, &val) == GP && read_try(0x200000 + 4092, &val) == GP,
+	       "the hypervisor's image at 2 MiB is in the hole");
 }
 
 static void check_kinds(void)
@@ -103,7 +105,8 @@ static void check_tables(void)
 	table[0] = first_hole | 3;
 	pdpt[5] = (u64)dir | 3;
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
-	report(read_try(window, &val) == GP && write_try(window, 1) == GP, "a mapping of the hole elsewhere does not help");
+	report(read_try(window, &val) == GP && write_try(window, 1) == GP,
+	       "a mapping of the hole elsewhere does not help");
 	report(read_try(window + 0x200000, &val) == GP, "page tables in the hole are not walked");
 	pdpt[5] = 0;
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
@@ -115,10 +118,12 @@ static void check_by_hypervisor(void)
 	struct corbel_info i;
 	u32 val;
 
-	report(hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, first_hole, 4096) < 0 && hc(CORBEL_HC_LOG_READ, 0, first_hole, 4096) < 0 &&
-		       hc(CORBEL_HC_SUPPORTED, CORBEL_SUPPORTED_MSRS, 0, 0x200000, 4096) < 0,
+	report(hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, first_hole, 4096) < 0 &&
+		   hc(CORBEL_HC_LOG_READ, 0, first_hole, 4096) < 0 &&
+		   hc(CORBEL_HC_SUPPORTED, CORBEL_SUPPORTED_MSRS, 0, 0x200000, 4096) < 0,
 	       "hypercalls write no results into the hole");
-	report(hc(CORBEL_HC_VM_CREATE, first_hole) < 0 && hc(CORBEL_HC_VM_CREATE, 0x200000) < 0, "and take no arguments from it");
+	report(hc(CORBEL_HC_VM_CREATE, first_hole) < 0 && hc(CORBEL_HC_VM_CREATE, 0x200000) < 0,
+	       "and take no arguments from it");
 	for (u32 n = 0; n < 64; n++) {
 		wrmsr(0x4b564d01, (first_hole + n * 4160) | 1);
 		wrmsr(0x4b564d00, 0x200000 + n * 4);
@@ -132,7 +137,8 @@ static void check_by_hypervisor(void)
 	info(&i);
 	report(i.abi_version == CORBEL_ABI_VERSION, "nor do clocks, steal time and PV EOI go there");
 	report(read_try(i.events_hpa, &val) == -1, "the event page is lent to dom0");
-	report(write_try(i.events_hpa + PAGE, 1) == GP || write_try(i.events_hpa - PAGE, 1) == GP, "its neighbours are not");
+	report(write_try(i.events_hpa + PAGE, 1) == GP || write_try(i.events_hpa - PAGE, 1) == GP,
+	       "its neighbours are not");
 	/* Far beyond RAM there is nothing, or devices: that is dom0's. */
 	report(read_try(0xfffff000, &val) == -1, "the firmware below 4 GiB can be read");
 }

@@ -8,12 +8,39 @@
 static const struct {
 	u32 first, last;
 } readable[] = {
-	{0x10, 0x12}, {0x17, 0x17}, {0x1b, 0x1b}, {0x3a, 0x3a}, {0x8b, 0x8b}, {0xfe, 0xfe}, {0x174, 0x176}, {0x179, 0x17b},
-	{0x1a0, 0x1a0}, {0x1d9, 0x1d9}, {0x1db, 0x1de}, {0x200, 0x20f}, {0x250, 0x250}, {0x258, 0x259}, {0x268, 0x26f},
-	{0x277, 0x277}, {0x2ff, 0x2ff}, {0x400, 0x47f}, {0x6e0, 0x6e0}, {0xc0000080, 0xc0000084}, {0xc0000100, 0xc0000103},
-	{0xc0010000, 0xc0010007}, {0xc0010010, 0xc0010010}, {0xc0010015, 0xc0010015}, {0xc001001a, 0xc001001a},
-	{0xc001001d, 0xc001001d}, {0xc001001f, 0xc001001f}, {0xc0010055, 0xc0010055}, {0xc0010058, 0xc0010058},
-	{0xc0010112, 0xc0010114}, {0xc0010140, 0xc0010141}, {0xc0011020, 0xc0011029}, {0x4b564d00, 0x4b564d05},
+    {0x10, 0x12},
+    {0x17, 0x17},
+    {0x1b, 0x1b},
+    {0x3a, 0x3a},
+    {0x8b, 0x8b},
+    {0xfe, 0xfe},
+    {0x174, 0x176},
+    {0x179, 0x17b},
+    {0x1a0, 0x1a0},
+    {0x1d9, 0x1d9},
+    {0x1db, 0x1de},
+    {0x200, 0x20f},
+    {0x250, 0x250},
+    {0x258, 0x259},
+    {0x268, 0x26f},
+    {0x277, 0x277},
+    {0x2ff, 0x2ff},
+    {0x400, 0x47f},
+    {0x6e0, 0x6e0},
+    {0xc0000080, 0xc0000084},
+    {0xc0000100, 0xc0000103},
+    {0xc0010000, 0xc0010007},
+    {0xc0010010, 0xc0010010},
+    {0xc0010015, 0xc0010015},
+    {0xc001001a, 0xc001001a},
+    {0xc001001d, 0xc001001d},
+    {0xc001001f, 0xc001001f},
+    {0xc0010055, 0xc0010055},
+    {0xc0010058, 0xc0010058},
+    {0xc0010112, 0xc0010114},
+    {0xc0010140, 0xc0010141},
+    {0xc0011020, 0xc0011029},
+    {0x4b564d00, 0x4b564d05},
 };
 
 static bool is_readable(u32 msr)
@@ -43,8 +70,9 @@ static void scan(u32 first, u32 last, const char *what)
 
 static void check_listed(void)
 {
-	static const u32 must[] = {0x10, 0x1b, 0x3a, 0x174, 0x175, 0x176, 0x17a, 0x1a0, 0x1d9, 0x277, 0xc0000080, 0xc0000081,
-				   0xc0000082, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0x4b564d00, 0x4b564d01, 0x4b564d03};
+	static const u32 must[] = {0x10,       0x1b,	   0x3a,       0x174,	   0x175,      0x176,	   0x17a,
+				   0x1a0,      0x1d9,	   0x277,      0xc0000080, 0xc0000081, 0xc0000082, 0xc0000084,
+				   0xc0000100, 0xc0000101, 0xc0000102, 0x4b564d00, 0x4b564d01, 0x4b564d03};
 	static const u32 store[] = {0x175, 0x176, 0xc0000082, 0xc0000083, 0xc0000102};
 	const u64 pattern = 0xffff8123456789a0ull;
 	u32 bad = 0;
@@ -84,14 +112,19 @@ static void check_values(void)
 	}
 	report(!bad && rdmsr(MSR_EFER) == efer, "EFER: reserved bits and SVME are refused");
 	report(wrmsr_try(MSR_EFER, efer ^ BIT(8)) == GP, "EFER: LME cannot change while paging is on");
-	report(wrmsr_try(MSR_EFER, efer ^ BIT(0)) == -1 && rdmsr(MSR_EFER) == (efer ^ BIT(0)), "EFER: SCE can be switched");
+	report(wrmsr_try(MSR_EFER, efer ^ BIT(0)) == -1 && rdmsr(MSR_EFER) == (efer ^ BIT(0)),
+	       "EFER: SCE can be switched");
 	wrmsr(MSR_EFER, efer);
-	report(wrmsr_try(0x277, 0x0007040600070402ull) == GP && wrmsr_try(0x277, BIT(3)) == GP, "PAT: reserved types are refused");
-	report(wrmsr_try(0x277, 0x0007010600070106ull) == -1 && rdmsr(0x277) == 0x0007010600070106ull, "PAT can be written");
+	report(wrmsr_try(0x277, 0x0007040600070402ull) == GP && wrmsr_try(0x277, BIT(3)) == GP,
+	       "PAT: reserved types are refused");
+	report(wrmsr_try(0x277, 0x0007010600070106ull) == -1 && rdmsr(0x277) == 0x0007010600070106ull,
+	       "PAT can be written");
 	wrmsr(0x277, pat);
-	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 1) == GP && wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | BIT(52)) == GP,
+	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 1) == GP &&
+		   wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | BIT(52)) == GP,
 	       "APIC base: reserved bits are refused");
-	report(wrmsr_try(MSR_APIC_BASE, (rdmsr(MSR_APIC_BASE) & ~BIT(11)) | BIT(10)) == GP, "APIC base: x2APIC needs the APIC on");
+	report(wrmsr_try(MSR_APIC_BASE, (rdmsr(MSR_APIC_BASE) & ~BIT(11)) | BIT(10)) == GP,
+	       "APIC base: x2APIC needs the APIC on");
 	report(wrmsr_try(0x4b564d03, 2) == GP && wrmsr_try(0x4b564d05, 2) == GP && wrmsr_try(0x4b564d04, 2) == GP,
 	       "KVM MSRs: reserved bits are refused");
 }
@@ -108,7 +141,8 @@ static void check_instructions(void)
 	u64 mem = 0;
 	int v;
 
-	report(INSN("vmrun") == UD && INSN("vmload") == UD && INSN("vmsave") == UD, "VMRUN, VMLOAD, VMSAVE are undefined");
+	report(INSN("vmrun") == UD && INSN("vmload") == UD && INSN("vmsave") == UD,
+	       "VMRUN, VMLOAD, VMSAVE are undefined");
 	report(INSN("stgi") == UD && INSN("clgi") == UD && INSN("invlpga") == UD && INSN("skinit") == UD,
 	       "STGI, CLGI, INVLPGA, SKINIT are undefined");
 	__asm__ volatile(CATCH("vmxon %1") : CAUGHT(v) : "m"(mem) : "cc");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The scheduler by its own account: hogs that share a CPU, equal and 1:3; affinity, steal time, a cap; dom0 stays awake. */
+/* The scheduler by its own account: hogs that share a CPU, equal and 1:3; affinity, steal time, a cap; dom0 stays
+ * awake. */
 #include "guest.h"
 
 PROGRAM(g_spin);
@@ -49,8 +50,8 @@ void test_sched(void)
 		at_start[i] = runtime_ms(i);
 	t = rdtsc();
 	/*
-	 * When the emulator's host holds it up, who runs just then is charged with it, and the other one gets that time later.
-	 * So if the shares are not right after ten seconds, they may become so in the next ten.
+	 * When the emulator's host holds it up, who runs just then is charged with it, and the other one gets that time
+	 * later. So if the shares are not right after ten seconds, they may become so in the next ten.
 	 */
 	for (n = 0; n < SECONDS * 10 || (n < 2 * SECONDS * 10 && !(is_equal(run) && is_one_to_three(run))); n++) {
 		u64 due = rdtsc() + ms_to_tsc(100), by;
@@ -65,7 +66,8 @@ void test_sched(void)
 	report(run[0] + run[1] > t * 9 / 10 && run[2] + run[3] > t * 9 / 10, "the hogs have their CPUs to themselves");
 	report(is_equal(run), "two equal hogs get the same within 5 %% (%lu and %lu ms)", run[0], run[1]);
 	report(is_one_to_three(run), "weights 1:3 are 1:3 within 10 %% (%lu and %lu ms)", run[2], run[3]);
-	report(vcpu_stat((u32)g[0].vcpu)->cpu == 1 && vcpu_stat((u32)g[1].vcpu)->cpu == 1 && vcpu_stat((u32)g[2].vcpu)->cpu == 2 && vcpu_stat((u32)g[3].vcpu)->cpu == 2,
+	report(vcpu_stat((u32)g[0].vcpu)->cpu == 1 && vcpu_stat((u32)g[1].vcpu)->cpu == 1 &&
+		   vcpu_stat((u32)g[2].vcpu)->cpu == 2 && vcpu_stat((u32)g[3].vcpu)->cpu == 2,
 	       "affinity is kept");
 	report(late < n / 2, "dom0 wakes in time beside them (%u of %u times more than 10 ms late)", late, n);
 

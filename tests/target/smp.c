@@ -178,11 +178,13 @@ static void check_pv(void)
 	struct percpu *p = cpu_of(1);
 	u32 n = p->count[V];
 
-	report(kvm_call(10, BIT(p->apic_id), 0, 0, V) == 1 && WAIT(p->count[V] == n + 1, 1000), "the PV IPI hypercall delivers");
+	report(kvm_call(10, BIT(p->apic_id), 0, 0, V) == 1 && WAIT(p->count[V] == n + 1, 1000),
+	       "the PV IPI hypercall delivers");
 	report(kvm_call(10, BIT(63), 0, 0, V) == 0 && kvm_call(10, 1, 1, ~0ull, V) == 0, "to nobody it returns 0");
 	report(kvm_call(10, 1, 0, 0, ICR_LOGICAL | V) < 0, "other kinds of destination are refused");
 	report(kvm_call(99, 1, 2, 3, 4) == -1000, "an unknown KVM hypercall is -ENOSYS");
-	report(kvm_call(5, 0, 0x1234567, 0, 0) == 0 && kvm_call(11, ~0ull, 0, 0, 0) == 0, "kicking and yielding to nobody do no harm");
+	report(kvm_call(5, 0, 0x1234567, 0, 0) == 0 && kvm_call(11, ~0ull, 0, 0, 0) == 0,
+	       "kicking and yielding to nobody do no harm");
 }
 
 extern volatile u32 trampoline_next;
@@ -216,8 +218,8 @@ static void check_init_again(void)
 	u32 r[4];
 
 	cpuid(1, 0, r);
-	report(*(u32 *)(0x60000 + (trampoline_end - trampoline) - 4) == r[0], "after INIT, EDX holds the CPU's signature (%x)",
-	       *(u32 *)(0x60000 + (trampoline_end - trampoline) - 4));
+	report(*(u32 *)(0x60000 + (trampoline_end - trampoline) - 4) == r[0],
+	       "after INIT, EDX holds the CPU's signature (%x)", *(u32 *)(0x60000 + (trampoline_end - trampoline) - 4));
 }
 
 void test_smp(void)

@@ -18,16 +18,19 @@ $(TARGET)/payload.elf: $(TARGET_OBJ) tests/target/link.ld
 	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/target/link.ld -o $@.tmp $(TARGET_OBJ)
 	objcopy --strip-all $@.tmp $@
 
-$(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/grub.cfg
+$(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/grub.cfg tests/target/damage.py
 	@rm -rf $(TARGET)/iso && mkdir -p $(TARGET)/iso/boot/grub
 	cp $(BUILD)/corbel.elf $(TARGET)/payload.elf $(TARGET)/iso/boot/
 	cp tests/target/grub.cfg $(TARGET)/iso/boot/grub/
+	$(PYTHON) tests/target/damage.py $(TARGET)/payload.elf $(TARGET)/iso/boot
 	grub-mkrescue -o $@.tmp $(TARGET)/iso >$(TARGET)/iso.log 2>&1 || { cat $(TARGET)/iso.log >&2; exit 1; }
 	mv $@.tmp $@
 	rm -rf $(TARGET)/iso
 
 -include $(wildcard $(TARGET)/*.d)
 
-.PHONY: target-test
+.PHONY: target-test messages-test
 target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
+messages-test: $(TARGET)/target.iso
+	@BUILD=$(BUILD) $(PYTHON) tests/target/messages $(MESSAGES)

@@ -75,7 +75,8 @@ static void check_clock(void)
 	u32 before;
 
 	wrmsr(MSR_CLOCK, (u64)&clocks[0] | 1);
-	report(clocks[0].version && !(clocks[0].version & 1) && clocks[0].mul, "kvmclock is filled in when it is switched on");
+	report(clocks[0].version && !(clocks[0].version & 1) && clocks[0].mul,
+	       "kvmclock is filled in when it is switched on");
 	for (u32 i = 0; i < 5; i++) { /* more than once: the emulator may be held up in between */
 		t0 = rdtsc();
 		c0 = clock_ns(&clocks[0]);
@@ -86,7 +87,8 @@ static void check_clock(void)
 		if (hz > tsc_khz - tsc_khz / 1000 && hz < tsc_khz + tsc_khz / 1000)
 			break;
 	}
-	report(hz > tsc_khz - tsc_khz / 1000 && hz < tsc_khz + tsc_khz / 1000, "it runs at the TSC's rate (%lu of %lu kHz)", hz, tsc_khz);
+	report(hz > tsc_khz - tsc_khz / 1000 && hz < tsc_khz + tsc_khz / 1000,
+	       "it runs at the TSC's rate (%lu of %lu kHz)", hz, tsc_khz);
 	before = clocks[0].version;
 	wrmsr(MSR_CLOCK, 0);
 	delay_us(1000);
@@ -95,10 +97,11 @@ static void check_clock(void)
 	report(clocks[0].version == before, "switched off, or with an address that is none, it does no harm");
 	wrmsr(MSR_CLOCK, (u64)&clocks[0] | 1);
 	wrmsr(MSR_WALL, (u64)&wall);
-	report(wall.sec > 1500000000 && wall.sec < 4000000000u && wall.nsec < 1000000000 && !(wall.version & 1), "the wall clock is of this century (%u)",
-	       wall.sec);
+	report(wall.sec > 1500000000 && wall.sec < 4000000000u && wall.nsec < 1000000000 && !(wall.version & 1),
+	       "the wall clock is of this century (%u)", wall.sec);
 	wrmsr(MSR_STEAL, (u64)&steals[0] | 1);
-	report(!(steals[0].version & 1) && steals[0].steal < 1000000000, "steal time begins small (%lu)", steals[0].steal);
+	report(!(steals[0].version & 1) && steals[0].steal < 1000000000, "steal time begins small (%lu)",
+	       steals[0].steal);
 }
 
 static void check_monotonic(void)
@@ -124,7 +127,8 @@ static void check_monotonic(void)
 	stop = 1;
 	for (u32 i = 1; i < cpu_count; i++)
 		wait_for(i, 2000);
-	report(!backwards && reads > 1000, "kvmclock never goes back over %u vCPUs (%lu reads, %lu back)", cpu_count, reads, backwards);
+	report(!backwards && reads > 1000, "kvmclock never goes back over %u vCPUs (%lu reads, %lu back)", cpu_count,
+	       reads, backwards);
 }
 
 /* The hardware's own clock beside ours: ACPI's timer would need its tables, the PIT is always there. */
