@@ -46,6 +46,7 @@ struct cpu_arch {
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count;
 u64 xcr0_host;
+u32 phys_bits = 36;
 u64 nmi_count;
 
 static struct gate idt[256];
@@ -172,6 +173,10 @@ void cpu_init_features(void)
 
 	if (cpuid_max(0) >= 7)
 		cpuid(7, 0, &a, &b7, &c7, &d);
+	if (cpuid_max(0x80000000) >= 0x80000008) {
+		cpuid(0x80000008, 0, &a, &b, &c, &d);
+		phys_bits = a & 0xff;
+	}
 	cpuid(1, 0, &a, &b, &c, &d);
 	if (b7 & BIT(7))
 		cr4 |= CR4_SMEP;

@@ -47,6 +47,7 @@ u64 cpu_tss_base(void);
 
 /* XCR0 while the hypervisor runs: the components of XCR0_SWITCHED the CPU has. 0: no XSAVE. */
 extern u64 xcr0_host;
+extern u32 phys_bits; /* width of physical addresses */
 extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
 
 /* ---- interrupts ---- */

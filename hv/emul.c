@@ -19,7 +19,7 @@
 #define FL_RF BIT(16)
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
-#define REP_MAX 256 /* iterations in one call, so that interrupts get their turn */
+#define REP_MAX 256 /* iterations of one run, over all its calls, so that interrupts get their turn */
 
 enum { RAX = 0, RCX = 1, RSP = 4, RSI = 6, RDI = 7 };
 enum { VEC_UD = 6, VEC_SS = 12, VEC_GP = 13 };
@@ -571,7 +571,7 @@ static enum emul_result run_string(struct run *r, u32 kind)
 	u64 count_mask = size_mask(i->addr_size);
 	enum emul_result res;
 
-	for (u32 n = 0; n < REP_MAX; n++) {
+	for (; r->st->iterations < REP_MAX; r->st->iterations++) {
 		if (i->rep && !(r->e->gpr[RCX] & count_mask))
 			return finish(r);
 		res = string_step(r, kind);

@@ -75,6 +75,7 @@ enum emul_result {
 struct emul_state { /* lives across exits to the VMM */
 	bool active;
 	u32 phase;
+	u32 iterations; /* of a REP */
 	struct insn insn;
 	u64 mmio_gpa;
 	u32 mmio_len;
@@ -87,7 +88,7 @@ struct emul_state { /* lives across exits to the VMM */
  * cleared at the end; a trap for TF is the caller's.
  *
  * Run the instruction at RIP (bytes given) which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
- * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a call), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
+ * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
  * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n);

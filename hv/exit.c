@@ -79,10 +79,30 @@ static void memory_fault(struct vcpu *v, u64 at, bool write, bool exec)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 
+/*
+ * An access of ours to guest memory has failed: code, page tables or string I/O. Where dom0 has said that there is no memory,
+ * mapping it would go on for ever: such guests are not for us.
+ */
+static void access_missed(struct vcpu *v, const struct guest_fault *f)
+{
+	struct pt_leaf leaf;
+
+	p2m_lookup(&v->vm->p2m, f->gpa >> PAGE_SHIFT, &leaf);
+	if (v->vm->is_dom0 || (leaf.kind != PT_MMIO && !(f->write && (leaf.attr & PT_ROM)))) {
+		memory_fault(v, f->gpa, f->write, false);
+		return;
+	}
+	if (vm_may_log(v->vm))
+		log_warn("vm %u vcpu %u: instruction at %llx needs memory at %llx, where there is a device", v->vm->id, v->index,
+			 (unsigned long long)v->rip, (unsigned long long)f->gpa);
+	v->completion = COMPLETE_NONE;
+	internal_error(v, 1, NULL, 0);
+}
+
 static void handle_guest_error(struct vcpu *v, int err, const struct guest_fault *f)
 {
 	if (err == -EAGAIN)
-		memory_fault(v, f->gpa, f->write, false);
+		access_missed(v, f);
 	else
 		inject_fault(v, f);
 }
@@ -212,11 +232,12 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	case EMUL_RETRY: /* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
 		if (!v->vm->is_dom0)
 			v->completion = COMPLETE_RETRY;
-		memory_fault(v, v->emul_miss.gpa, v->emul_miss.write, false);
+		access_missed(v, &v->emul_miss);
 		break;
 	default:
-		log_warn("vm %u vcpu %u: cannot emulate instruction at %llx for address %llx", v->vm->id, v->index,
-			 (unsigned long long)v->rip, (unsigned long long)st->mmio_gpa);
+		if (vm_may_log(v->vm))
+			log_warn("vm %u vcpu %u: cannot emulate instruction at %llx for address %llx", v->vm->id, v->index,
+				 (unsigned long long)v->rip, (unsigned long long)st->mmio_gpa);
 		internal_error(v, 1, v->insn_bytes, v->insn_count);
 	}
 }
@@ -414,13 +435,10 @@ static void complete_ins(struct vcpu *v)
 	struct guest_fault f = {0};
 	int ret = vcpu_write_linear(v, io->linear, v->data, io->count * io->size, 0, &f);
 
-	if (ret == -EAGAIN) {
+	if (ret == -EAGAIN)
 		v->completion = COMPLETE_INS; /* the data stay in the data page until there is memory */
-		memory_fault(v, f.gpa, true, false);
-		return;
-	}
 	if (ret)
-		inject_fault(v, &f);
+		handle_guest_error(v, ret, &f);
 	else
 		string_advance(v, io->mask, RDI, io->rep, io->down, io->count, io->size, io->insn_len);
 }
@@ -658,8 +676,10 @@ void exit_handle(struct vcpu *v, struct vm_exit *x)
 		vcpu_shutdown(v);
 		break;
 	default:
-		hvm->dump(v);
-		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
+		if (vm_may_log(v->vm)) {
+			hvm->dump(v);
+			log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
+		}
 		if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 			v->page->internal.code = x->raw;
 			vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);

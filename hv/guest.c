@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Linear guest memory as the running vCPU sees it. */
 #include "vcpu.h"
+#include "cpu.h"
 #include "string.h"
 #include "x86.h"
 
@@ -27,7 +28,7 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 		.efer = hvm->get(v, HVM_EFER),
 		.rflags = v->rflags,
 		.cpl = hvm->get(v, HVM_CPL),
-		.maxphyaddr = 52,
+		.maxphyaddr = phys_bits,
 		.ctx = v,
 		.read = walk_read,
 		.cmpxchg = walk_cmpxchg,

@@ -120,7 +120,8 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 		return 0;
 	if (!constant(v, msr, val))
 		return 0;
-	log_debug("vm %u: read of MSR %x refused", v->vm->id, msr);
+	if (vm_may_log(v->vm))
+		log_debug("vm %u: read of MSR %x refused", v->vm->id, msr);
 	return -EINVAL;
 }
 
@@ -198,7 +199,8 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 		return 0;
 	if (!constant(v, msr, &dummy))
 		return 0;
-	log_debug("vm %u: write of MSR %x refused", v->vm->id, msr);
+	if (vm_may_log(v->vm))
+		log_debug("vm %u: write of MSR %x refused", v->vm->id, msr);
 	return -EINVAL;
 }
 

@@ -144,6 +144,34 @@ int vm_destroy(struct vm *vm)
 	return 0;
 }
 
+#define LOG_WINDOW_NS 10000000000ull
+#define LOG_VM	      20
+#define LOG_ALL	      60
+
+static bool count_in_window(u64 *since, u32 *count, u32 max, u64 now)
+{
+	if (now - READ_ONCE(*since) > ns_to_tsc(LOG_WINDOW_NS)) {
+		WRITE_ONCE(*since, now);
+		WRITE_ONCE(*count, 0);
+	}
+	return __atomic_fetch_add(count, 1, __ATOMIC_RELAXED) < max;
+}
+
+bool vm_may_log(struct vm *vm)
+{
+	static u64 since;
+	static u32 count;
+	u64 now = rdtsc();
+
+	if (vm->is_dom0)
+		return true;
+	if (!count_in_window(&vm->log_since, &vm->log_count, LOG_VM, now) || !count_in_window(&since, &count, LOG_ALL, now))
+		return false;
+	if (vm->log_count == LOG_VM)
+		log_warn("vm %u (%s): too many messages, the next ones are left out", vm->id, vm->name);
+	return true;
+}
+
 /* ---- dom0 ---- */
 
 static void set_boot_segment(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, bool code)

@@ -30,6 +30,8 @@ struct vm {
 	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs */
 	bool tsc_offset_set;
 	void *arch;		/* back end: MSR and I/O bitmaps */
+	u64 log_since;		/* vm_may_log() */
+	u32 log_count;
 };
 
 extern struct vm *dom0;
@@ -44,6 +46,11 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
 struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
+/*
+ * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM and for all, lest they fill
+ * the log and hold CPUs at the serial line.
+ */
+bool vm_may_log(struct vm *vm);
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);

@@ -619,6 +619,8 @@ static void test_bounds(void)
 {
 	struct emul_env e = env_for(EMUL_64);
 	struct emul_state st;
+	enum emul_result res;
+	u32 calls = 0;
 
 	reset_cpu();
 	dev.mmio_pages = 0;
@@ -627,6 +629,15 @@ static void test_bounds(void)
 	CHECK(once(&e, "\xf3\xaa", 2) == EMUL_DONE && cpu.rip == 0x1000 && cpu.gpr[1] == 744 &&
 		  cpu.gpr[7] == low(nat->data) + 256,
 	      "a long REP stops after 256 iterations, to be run again");
+
+	reset_cpu();
+	dev.mmio_pages = ~0u;
+	cpu.gpr[1] = 1000;
+	cpu.gpr[7] = low(nat->data);
+	for (res = emul_start(&st, &e, (const u8 *)"\xf3\xaa", 2); res == EMUL_MMIO_WRITE; res = emul_continue(&st, &e))
+		calls++;
+	CHECK(res == EMUL_DONE && calls == 256 && cpu.gpr[1] == 744,
+	      "so does one whose every access is answered at once");
 	memset(&st, 0, sizeof(st));
 	CHECK(emul_continue(&st, &e) == EMUL_UNSUPPORTED, "nothing to continue");
 }
