@@ -9,7 +9,7 @@
 #define VEC_HV_FIRST 0xf0
 #define VEC_TIMER    0xf0 /* local APIC timer: runs timer_run() */
 #define VEC_KICK     0xf1 /* only makes a guest exit / wakes an idle CPU; sets cpu->resched */
-#define VEC_CALL     0xf2 /* smp_call() */
+#define VEC_NOP	     0xf2 /* only makes a guest exit */
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure Virtual Machine". */
 #include "svm.h"
+#include "../apic.h"
 #include "../cpu.h"
 #include "../log.h"
 #include "../string.h"
@@ -26,6 +27,22 @@ struct svm_cpu {
 
 static u32 asid_count;
 
+/*
+ * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: a kick from another CPU's
+ * thread before the next exit then delivers it once more, as an exception, whatever the guest does by then (IF off, half way
+ * through SWAPGS). An interrupt of our own that is pending at VMRUN makes the guest exit before its first instruction, which
+ * clears that. mask=event-sweep switches the workaround off.
+ */
+static bool sweep_events;
+
+static bool is_tcg(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x40000000, 0, &a, &b, &c, &d);
+	return b == 0x54474354 && c == 0x43544743 && d == 0x47435447; /* "TCGTCGTCGTCG" */
+}
+
 static const char *svm_probe(void)
 {
 	u32 a, b, c, d;
@@ -46,6 +63,7 @@ static const char *svm_probe(void)
 	if (b < 2)
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
 	asid_count = b;
+	sweep_events = is_tcg() && !cap_masked("event-sweep");
 	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
 		svm_ops.caps |= HVM_CAP_NRIPS;
 	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
@@ -332,6 +350,8 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	m->tlb_control = asid_prepare(v, c);
 	BUG_ON(s->asid_cpu != c || !m->asid);
+	if (sweep_events && cpu_count > 1 && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID)
+		apic_send_ipi(c->apic_id, VEC_NOP);
 	svm_enter(v, virt_to_hpa(m).v, virt_to_hpa(((struct svm_cpu *)c->svm)->host_vmcb).v);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
