@@ -38,9 +38,18 @@ def demo():
             ok(now == state, f'corbel {verb}: the guest is {state}', now)
         exits = m.json('corbel stat demo --json')
         ok(exits, 'corbel stat shows exits by reason', exits)
-        m.out_of('corbel destroy demo', 20)
+        before, after = [sum(v['runtime_ns'] for v in m.json('sleep 4; corbel vcpu-list --json') if v['vm'] == 'demo')
+                         for _ in range(2)]
+        ok(after > before > 0, 'demo: unpaused, it uses CPU time again', (before, after))
+        m.out_of('corbel shutdown demo', 60)
+        out = m.out_of('n=0; while corbel list | grep -q "^demo .*running" && [ $n -lt 60 ]; do n=$((n+1)); sleep 1; done; corbel list', 70)
+        ok('running' not in ''.join(l for l in out.splitlines() if l.startswith('demo ')), 'corbel shutdown: the guest ends', out)
+        log = m.out_of('tail -n 4 /run/corbel/demo/console.log; true')
+        ok('Power down' in log, 'corbel shutdown: it powers itself off in order', log)
         info = m.json('corbel info --json')
-        ok(info['vms'] == 1 and info['vcpus'] == 2, 'corbel destroy: the hypervisor has only dom0 left', info)
+        ok(info['vms'] == 1 and info['vcpus'] == 2, 'corbel shutdown: the hypervisor has only dom0 left', info)
+        bad = m.sh('dmesg | grep -E "lockup|stall|BUG:|WARNING:|Call Trace"')[1]
+        ok(not bad.strip(), 'no lockup or warning in dom0\'s kernel log', bad)
         status, out = m.sh('corbel console demo')
         ok(status != 0 and 'demo' in out, 'corbel console of a guest that does not run fails and says so', out)
 
