@@ -1,0 +1,167 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Dom0 drives the machine's devices: disks, networks, USB and clock, by level interrupts, MSI and MSI-X. Its kernel log says
+nothing that it would not say without Corbel."""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+
+# serial number -> how QEMU attaches the disk
+DISKS = {
+    'q35': {
+        'virtio': ['-device', 'virtio-blk-pci,drive=virtio,serial=virtio'],
+        'ahci': ['-device', 'ide-hd,bus=ide.1,drive=ahci,serial=ahci'],
+        'nvme': ['-device', 'nvme,drive=nvme,serial=nvme'],
+        'vscsi': ['-device', 'virtio-scsi-pci', '-device', 'scsi-hd,drive=vscsi,serial=vscsi'],
+        'usb': ['-device', 'qemu-xhci', '-device', 'usb-storage,drive=usb,serial=usb'],
+    },
+    'pc': {
+        'virtio': ['-device', 'virtio-blk-pci,drive=virtio,serial=virtio'],
+        'ide': ['-device', 'ide-hd,bus=ide.0,drive=ide,serial=ide'],
+        'nvme': ['-device', 'nvme,drive=nvme,serial=nvme'],
+        'usb': ['-device', 'ich9-usb-ehci1,id=ehci', '-device', 'usb-storage,bus=ehci.0,drive=usb,serial=usb'],
+    },
+}
+NICS = {'q35': ('virtio-net-pci', 'e1000e'), 'pc': ('virtio-net-pci', 'e1000')}
+# Finds the disk with a serial number, reads it all, writes a pattern and reads it back past the cache.
+DISK_SCRIPT = r'''
+for s in $1; do
+	d=
+	for f in /sys/block/*; do
+		n=${f##*/}
+		[ "$(cat $f/serial $f/device/serial 2>/dev/null | tr -d ' ')" = $s ] && d=$n
+		[ -e $f/device/vpd_pg80 ] && [ "$(tail -c +5 $f/device/vpd_pg80 | tr -d ' \0')" = $s ] && d=$n
+		case $f in */sd*) [ $s = usb ] && readlink $f | grep -q usb && d=$n ;; esac
+	done
+	[ "$d" ] || { echo "$s: absent"; continue; }
+	sum=$(md5sum < /dev/$d)
+	dd if=/dev/zero of=/dev/$d bs=64k count=16 seek=8 conv=fsync 2>/dev/null
+	echo 3 > /proc/sys/vm/drop_caches
+	echo "$s: ${sum%% *} $(md5sum < /dev/$d | cut -d ' ' -f 1)"
+done
+'''
+
+
+def disk_content(number):
+    """2 MiB that differ from disk to disk."""
+    return bytes((i * 7 + number * 13 + (i >> 8)) & 0xff for i in range(4096)) * 512
+
+
+def md5(data):
+    import hashlib
+    return hashlib.md5(data).hexdigest()
+
+
+def devices(machine):
+    def part():
+        extra, want = [], {}
+        os.makedirs(build_file('logs'), exist_ok=True)
+        for i, (serial, how) in enumerate(DISKS[machine].items()):
+            name = build_file(f'logs/devices-{machine}-{serial}.disk')
+            data = disk_content(i)
+            with open(name, 'wb') as f:
+                f.write(data)
+            extra += ['-drive', f'if=none,id={serial},file={name},format=raw', *how]
+            want[serial] = (name, md5(data), md5(data[:8 * 65536] + bytes(16 * 65536) + data[24 * 65536:]))
+        for i, nic in enumerate(NICS[machine]):
+            extra += ['-netdev', f'user,id=n{i},net=10.0.{i + 1}.0/24', '-device', f'{nic},netdev=n{i},romfile=']
+        if machine == 'q35':
+            extra += ['-device', 'usb-tablet']
+        with Machine(f'devices of {machine}', machine=machine, dom0='amd64', nic=None, extra=extra, script=f"cat > /run/disks <<'EOF'{DISK_SCRIPT}EOF\n",
+                     args='quiet dom0.demo=0') as m:
+            m.prompt()
+            disks(m, want)
+            networks(m, machine)
+            clocks(m)
+            interrupts(m, machine)
+        for name, _, _ in want.values():
+            os.remove(name)
+    part.__name__ = machine
+    return part
+
+
+def disks(m, want):
+    out = m.out_of(f'sh /run/disks "{" ".join(want)}"', 60)
+    for serial, (name, before, after) in want.items():
+        got = re.search(rf'^{serial}: (\S+)(?: (\S+))?', out, re.M)
+        ok(got and got.group(1) == before, f'{m.label}: disk {serial} is read right', out)
+        ok(got and got.group(2) == after, f'{m.label}: disk {serial} gives back what was written', out)
+        with open(name, 'rb') as f:
+            ok(md5(f.read()) == after, f'{m.label}: disk {serial} has it on the host')
+
+
+def networks(m, machine):
+    m.sh('n=0; until [ $(ip -4 -o addr | grep -c "10\\.0\\.[12]\\.") = 2 ] || [ $n -ge 20 ]; do n=$((n+1)); sleep 1; done', 30)
+    addresses = m.out_of('ip -4 -o addr')
+    for i, nic in enumerate(NICS[machine]):
+        have = re.search(rf'(\S+)\s+inet 10\.0\.{i + 1}\.\d+', addresses)
+        ok(have, f'{m.label}: {nic} has an address by DHCP', addresses)
+        if have:
+            ping = m.sh(f'ping -c 3 -q -I {have.group(1)} 10.0.{i + 1}.2', 15)[1]
+            ok(' 0% packet loss' in ping, f'{m.label}: {nic} is answered', ping)
+
+
+def clocks(m):
+    a = int(m.out_of('date +%s')), int(m.out_of('hwclock -u >/dev/null; cat /sys/class/rtc/rtc0/since_epoch'))
+    ok(abs(a[0] - a[1]) < 5, f'{m.label}: the RTC agrees with the system clock', a)
+    host = m.age()
+    one = float(m.out_of('cut -d " " -f 1 /proc/uptime'))
+    m.out_of('sleep 5')
+    two = float(m.out_of('cut -d " " -f 1 /proc/uptime'))
+    ok(abs((two - one) - (m.age() - host)) < 2.5, f'{m.label}: dom0\'s time runs as the host\'s', (two - one, m.age() - host))
+
+
+def interrupts(m, machine):
+    table = m.out_of('cat /proc/interrupts')
+
+    def count(pattern):
+        return sum(int(n) for line in table.splitlines() if re.search(pattern, line) for n in re.findall(r'\s(\d+)(?=\s)', line))
+    ok(count(r'PCI-MSI.*virtio') > 0, f'{m.label}: MSI-X interrupts arrive (virtio)', table)
+    ok(count(r'PCI-MSI.*nvme') > 0, f'{m.label}: MSI-X interrupts arrive (nvme)', table)
+    if machine == 'q35':
+        ok(count(r'PCI-MSI.*(ahci|xhci)') > 0, f'{m.label}: MSI interrupts arrive (ahci)', table)
+    else:
+        ok(count(r'IO-APIC.*fasteoi.*(ehci|eth)') > 0, f'{m.label}: level interrupts arrive (ehci, e1000)', table)
+        ok(count(r'IO-APIC.*edge.*ata_piix') > 0, f'{m.label}: edge interrupts arrive (ata_piix)', table)
+    spurious = m.sh('dmesg | grep -iE "nobody cared|spurious"')[1]
+    ok(not spurious.strip(), f'{m.label}: no interrupt that nobody wanted', spurious)
+
+
+# ---- dom0's kernel log against bare Linux' ----
+
+def log_lines(m):
+    """Warnings and errors (priority 4 or lower), without times and addresses."""
+    out = m.out_of("dmesg -r | grep -E '^<[0-4]>' | head -c 20000; true", 15)
+    lines = [re.sub(r'^<\d>\[[^\]]*\] ', '', l) for l in out.splitlines() if l.startswith('<')]
+    return {re.sub(r'0x[0-9a-f]+|[0-9a-f]{8,}|\d+', 'N', l) for l in lines}
+
+
+def same_log():
+    for dom0 in 'cloud', 'amd64':
+        logs = {}
+        for bare in True, False:
+            with Machine(f'log of {dom0}, {"bare" if bare else "Corbel"}', dom0=dom0, bare=bare) as m:
+                m.prompt()
+                if bare:
+                    m.sh('modprobe corbel')
+                logs[bare] = log_lines(m)
+        need(logs[True], f'{dom0}: bare Linux has lines to compare with')
+        extra = {l for l in logs[False] - logs[True] if not l.startswith('corbel: /dev/kvm on')}
+        ok(not extra, f'{dom0}: dom0\'s kernel log has no warning or error that bare Linux\' lacks', '\n'.join(sorted(extra)))
+
+
+def module_without_corbel():
+    with Machine('module on bare Linux', bare=True) as m:
+        m.prompt()
+        status, out = m.sh('dmesg -c > /dev/null; modprobe corbel')
+        # Busybox tries the two system calls there are for loading, so the same line may come twice.
+        lines = {l.split('] ', 1)[-1] for l in m.sh('dmesg | grep corbel:')[1].strip().splitlines()}
+        ok(status != 0, 'corbel.ko without Corbel: does not load', out)
+        ok(len(lines) == 1 and 'no Corbel' in min(lines), 'corbel.ko without Corbel: says why in one line', lines)
+        ok(m.sh('test -e /dev/corbel')[0] != 0, 'corbel.ko without Corbel: leaves no device')
+
+
+main(devices('q35'), devices('pc'), same_log, module_without_corbel)
