@@ -63,15 +63,25 @@ static void inject_fault(struct vcpu *v, const struct guest_fault *f)
 		vcpu_inject_exception(v, f->vector, true, f->error);
 }
 
+/* dom0 has all memory but the hypervisor's, and devices where there is none. */
+static void dom0_memory_fault(struct vcpu *v, u64 at)
+{
+	static u32 times;
+	u32 n;
+
+	if (p2m_dom0_fault(&v->vm->p2m, gpa(at)))
+		return;
+	n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+	if (!(n & (n - 1))) /* more and more seldom: it may do so in a loop */
+		log_warn("dom0 vCPU %u touched hypervisor memory at %lx (rip %lx), %u times by now", v->index, at, v->rip, n);
+	vcpu_inject_gp(v);
+}
+
 /* Memory is missing at gpa: dom0 maps it and the instruction runs again. */
 static void memory_fault(struct vcpu *v, u64 at, bool write, bool exec)
 {
 	if (v->vm->is_dom0) {
-		if (!p2m_dom0_fault(&v->vm->p2m, gpa(at))) {
-			log_warn("dom0 vCPU %u touched hypervisor memory at %llx (rip %llx)", v->index,
-				 (unsigned long long)at, (unsigned long long)v->rip);
-			vcpu_inject_gp(v);
-		}
+		dom0_memory_fault(v, at);
 		return;
 	}
 	v->page->fault.gpa = at;
