@@ -27,6 +27,7 @@ void test_vuart(void)
 	outb(COM1 + 2, 0xc7);
 	iir = inb(COM1 + 2);
 	report((iir & 0xc0) == 0xc0, "the FIFO is there (%x)", iir);
+	WAIT(inb(COM1 + 5) & 0x20, 1000);
 	lsr = inb(COM1 + 5);
 	report(!(lsr & 1) && lsr & 0x20, "nothing received, ready to send (%x)", lsr);
 	while (!(inb(COM1 + 5) & 0x40))
