@@ -177,6 +177,7 @@ test: all $(BUILD)/corbel.iso $(IMG)/full.cpio
 
 -include tests/bochs.mk
 -include tests/dom0/dom0.mk
+-include tests/bench/bench.mk
 
 .PHONY: bench-boot size
 bench-boot: $(BUILD)/corbel.iso
@@ -194,6 +195,7 @@ help:
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
+	@echo 'make bench       instructions per exit: native, Debian KVM, Corbel; bench-check: none worse than the committed table'
 	@echo 'make bench-boot  time to the dom0 prompt, with Corbel and without'
 	@echo 'make size        lines of code, sizes of the images'
 	@echo 'make hv kmod tool kernel image clean'
