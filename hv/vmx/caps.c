@@ -34,13 +34,11 @@ static const struct wanted {
 	{W_PROC2, PROC2_EPT, "ept", NO_EPT},
 	{W_PROC2, PROC2_UNRESTRICTED, "unrestricted",
 	 "this CPU has VT-x without unrestricted guests (real mode); use a newer CPU, or enable it in the outer hypervisor"},
-	{W_PIN, PIN_EXT_INTR | PIN_NMI, NULL, TOO_OLD},
-	{W_PROC, PROC_INTR_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
+	{W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
+	{W_PROC, PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
 	{W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
 	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
 	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
-	{W_PIN, PIN_VNMI, "virtual-nmi", NULL},
-	{W_PROC, PROC_NMI_WINDOW, "virtual-nmi", NULL},
 	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
 	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
 	{W_PROC2, PROC2_VPID, "vpid", NULL},
@@ -95,7 +93,6 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 		return NO_EPT;
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
 	choose_flushes(m, c);
-	pair(&c->pin, PIN_VNMI, &c->proc, PROC_NMI_WINDOW);
 	pair(&c->exit, EXIT_LOAD_PAT, &c->entry, ENTRY_LOAD_PAT);
 	pair(&c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER, &c->entry, ENTRY_LOAD_EFER);
 	if (!(c->proc & PROC_TPR_SHADOW))

@@ -30,13 +30,13 @@ void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	s->intr_len = insn_len;
 	s->shadow = 0; /* the handler's first instruction is under no shadow */
 	if (k == HVM_INJ_NMI)
-		v->nmi_masked = !(vmx_ctl.pin & PIN_VNMI); /* else the entry itself blocks NMIs, and wants to find them open */
+		v->nmi_masked = false; /* the entry itself blocks NMIs, and wants to find them open */
 }
 
 void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u32 bit = k == HVM_INJ_NMI && (vmx_ctl.pin & PIN_VNMI) ? PROC_NMI_WINDOW : PROC_INTR_WINDOW;
+	u32 bit = k == HVM_INJ_NMI ? PROC_NMI_WINDOW : PROC_INTR_WINDOW;
 
 	if (on)
 		s->proc |= bit;

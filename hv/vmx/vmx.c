@@ -427,7 +427,7 @@ static void write_interruptibility(struct vcpu *v)
 		state = SHADOW_MOV_SS;
 	if (state)
 		vmcs_writen(VMCS_PENDING_DEBUG, v->rflags & RFLAGS_TF ? BIT(14) : 0);
-	if (v->nmi_masked && (vmx_ctl.pin & PIN_VNMI))
+	if (v->nmi_masked)
 		state |= BLOCKED_NMI;
 	if (state != s->intr_state_hw)
 		vmcs_write32(VMCS_INTERRUPTIBILITY, s->intr_state_hw = state);
@@ -481,8 +481,7 @@ static void read_exit_state(struct vcpu *v, struct vmx_raw *r)
 	}
 	state = s->intr_state_hw = vmcs_read32(VMCS_INTERRUPTIBILITY);
 	s->shadow = state & (SHADOW_STI | SHADOW_MOV_SS);
-	if (vmx_ctl.pin & PIN_VNMI)
-		v->nmi_masked = state & BLOCKED_NMI;
+	v->nmi_masked = state & BLOCKED_NMI;
 	idt = vmcs_read32(VMCS_IDT_INFO);
 	if (unlikely(idt & INTR_VALID))
 		vmx_take_back_event(v, idt);
@@ -500,10 +499,6 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		s->proc &= ~(u32)PROC_NMI_WINDOW;
-	} else if (x->reason == VMEXIT_IRQ_WINDOW && !(vmx_ctl.pin & PIN_VNMI)) {
-		v->nmi_masked = false; /* the nearest to an IRET that this CPU can tell of */
-		if (!v->window_on)
-			s->proc &= ~(u32)PROC_INTR_WINDOW;
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
 		u64 dr6, dr7;
 

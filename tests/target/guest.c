@@ -342,11 +342,44 @@ void test_guest(void)
 {
 	check_pio();
 	check_memory_exits();
-	check_ends();
 	check_interrupts();
 	check_state();
 	check_maps();
+}
+
+/* What an emulator must be good at interrupts and faults for. */
+void test_guest_ends(void)
+{
+	check_ends();
 	check_accounting();
+}
+
+/* A state that VM entry refuses on both vendors' CPUs: a code segment of 64 and of 32 bits. */
+void test_bad_entry(void)
+{
+	struct corbel_sregs good, *s;
+	struct guest g, other;
+
+	MAKE(&g, 0, g_pio);
+	s = (void *)g.data;
+	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0);
+	good = *s;
+	s->cr0 |= BIT(31) | BIT(0);
+	s->cr4 = BIT(5);
+	s->efer = BIT(10) | BIT(8);
+	s->cs.l = s->cs.db = 1;
+	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)), "a state that no CPU has can be set");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_FAIL_ENTRY && g.page->internal.code, "VM entry fails (reason %lx)", g.page->internal.code);
+	if (!report(guest_make(&other, 1, 0, g_hlt, g_hlt_end), "another guest is made"))
+		return;
+	report(guest_run(&other, 2000) == CORBEL_EXIT_HLT, "it is none the worse");
+	FREE(&other);
+	*s = good;
+	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s));
+	g.page->rip = 0x1000;
+	g.page->regs_dirty = 1;
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0), "the first runs when its state is put right");
+	FREE(&g);
 }
 
 /* ---- with another CPU to run on ---- */

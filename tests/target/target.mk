@@ -32,16 +32,16 @@ $(TARGET)/bochs-%.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf FORCE
 	@rm -rf $(TARGET)/bochs-$* && mkdir -p $(TARGET)/bochs-$*/boot/grub
 	objcopy --strip-debug $(BUILD)/corbel.elf $(TARGET)/bochs-$*/boot/corbel.elf
 	cp $(TARGET)/payload.elf $(TARGET)/bochs-$*/boot/
-	printf 'multiboot2 /boot/corbel.elf loglvl=err\nmodule2 /boot/payload.elf x %s\nboot\n' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
+	printf 'multiboot2 /boot/corbel.elf loglvl=err %s\nmodule2 /boot/payload.elf x %s\nboot\n' '$(BOCHS_HV)' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
 	grub-mkrescue -o $@ $(TARGET)/bochs-$* >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
 	rm -rf $(TARGET)/bochs-$* $@.log
 
 -include $(wildcard $(TARGET)/*.d)
 
-.PHONY: target-test target-bochs messages-test
+.PHONY: target-test bochs-target-test messages-test
 target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
-target-bochs: $(TARGET)/target.iso
+bochs-target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run --bochs $(TARGETS)
 messages-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/messages $(MESSAGES)

@@ -98,8 +98,6 @@ static void test_fallbacks(void)
 	CHECK(!(c.entry & ENTRY_LOAD_EFER) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "EFER has all three controls or none");
 	c = choose_without("pat");
 	CHECK(!(c.entry & ENTRY_LOAD_PAT) && !(c.exit & EXIT_LOAD_PAT), "PAT has both controls or none");
-	c = choose_without("virtual-nmi");
-	CHECK(!(c.pin & PIN_VNMI), "without virtual NMIs");
 	c = choose_without("rdtscp");
 	CHECK(!(c.proc2 & PROC2_RDTSCP), "without RDTSCP");
 	c = choose_without("1g");
@@ -159,6 +157,9 @@ static void test_refusals(void)
 	m = models[2].m;
 	m.proc &= ~(PROC_MSR_BITMAP << 32);
 	refused(m, "lacks", "no MSR bitmaps");
+	m = models[2].m;
+	m.pin &= ~(PIN_VNMI << 32);
+	refused(m, "lacks", "no virtual NMIs");
 	memset(&m, 0, sizeof(m));
 	refused(m, "EPT", "all capability MSRs zero");
 }
