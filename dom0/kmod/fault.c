@@ -11,6 +11,7 @@
 
 #define ORDER_2M     (PMD_SHIFT - PAGE_SHIFT)
 #define AROUND_PAGES 64u /* aligned block looked at around a fault */
+#define MAX_MMIO     256u /* marks of a VM: each may cost the hypervisor a table or two */
 
 static_assert(AROUND_PAGES * sizeof(struct corbel_map) <= PAGE_SIZE);
 
@@ -214,14 +215,22 @@ static int map_page(struct cb_vcpu *v, struct fault *f)
 static int map_mmio(struct cb_vcpu *v, const struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
+	bool full = false;
 	int r = -EAGAIN;
 
 	spin_lock(&vm->mmu_lock);
-	if (vm->inv_seq == f->seq) {
+	if (vm->mmio_marks >= MAX_MMIO) {
+		full = true;
+		vm->mmio_marks = 0;
+	} else if (vm->inv_seq == f->seq) {
 		v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
 		r = map_batch(v, 1);
+		vm->mmio_marks++;
 	}
 	spin_unlock(&vm->mmu_lock);
+	/* A guest that looks everywhere for devices must not take the hypervisor's memory for it. */
+	if (full)
+		cb_mem_forget_mmio(vm);
 	return r;
 }
 

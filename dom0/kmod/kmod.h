@@ -99,6 +99,7 @@ struct cb_vm {
 	unsigned long inv_seq;	/* changes when something mapped may have become invalid */
 	u32 inv_count;		/* invalidations in progress ... */
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
+	u32 mmio_marks;		/* made since they were last forgotten */
 	struct mmu_notifier notifier;
 
 	/* irqchip.c */
@@ -164,6 +165,8 @@ int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+/* Take all marks of frames without memory away; they come again when used. */
+void cb_mem_forget_mmio(struct cb_vm *vm);
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);

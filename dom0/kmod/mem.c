@@ -9,6 +9,7 @@
 #include "kmod.h"
 
 #define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
+#define GFN_END	    BIT(36) /* the hypervisor's tables have four levels */
 
 /* Long ones are done in steps by the hypervisor; on return no TLB holds the pages. */
 static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
@@ -240,6 +241,25 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	r = set_region_locked(vm, &s);
 	mutex_unlock(&vm->slots_lock);
 	return r;
+}
+
+void cb_mem_forget_mmio(struct cb_vm *vm)
+{
+	const struct cb_slots *slots;
+	u64 next = 0;
+	u32 i;
+
+	mutex_lock(&vm->slots_lock);
+	slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+	for (i = 0; i <= slots->n; i++) {
+		u64 end = i < slots->n ? slots->slot[i].gfn : GFN_END;
+
+		if (next < end)
+			unmap(vm, next, end - next);
+		if (i < slots->n)
+			next = end + slots->slot[i].pages;
+	}
+	mutex_unlock(&vm->slots_lock);
 }
 
 /* One bit a page, as many at a time as fit a page. */
