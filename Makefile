@@ -178,6 +178,7 @@ test: all $(BUILD)/corbel.iso $(IMG)/full.cpio
 -include tests/bochs.mk
 -include tests/dom0/dom0.mk
 -include tests/bench/bench.mk
+-include tests/kvm/kvm.mk
 
 .PHONY: bench-boot size
 bench-boot: $(BUILD)/corbel.iso

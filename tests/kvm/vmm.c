@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#define _GNU_SOURCE
+#include "vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int kvm = -1, failures;
+const char *const end_names[] = {"done", "hlt", "shutdown", "internal error", "entry failed", "time is up", "errno", "other"};
+
+/* ---- report ---- */
+
+static void say(const char *prefix, const char *fmt, va_list ap)
+{
+	char line[400];
+	int n = snprintf(line, sizeof(line), "%s", prefix);
+
+	n += vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	if (n > (int)sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	if (write(1, line, n) < 0)
+		_exit(3);
+}
+
+void ok(bool cond, const char *fmt, ...)
+{
+	va_list ap;
+
+	__atomic_add_fetch(&failures, !cond, __ATOMIC_RELAXED);
+	va_start(ap, fmt);
+	say(cond ? "ok - " : "not ok - ", fmt, ap);
+	va_end(ap);
+}
+
+void note(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say("# ", fmt, ap);
+	va_end(ap);
+}
+
+void fatal(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say("not ok - the test itself works: ", fmt, ap);
+	va_end(ap);
+	_exit(2);
+}
+
+/* ---- odds and ends ---- */
+
+u64 now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+static __thread u64 seed = 0x9e3779b97f4a7c15ull;
+
+void rnd_seed(u64 s)
+{
+	seed = s * 0x9e3779b97f4a7c15ull | 1;
+}
+
+u64 rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed * 0x2545f4914f6cdd1dull;
+}
+
+/* ---- VM ---- */
+
+int vm_ioctl(struct vm *vm, unsigned long what, void *arg)
+{
+	int r = ioctl(vm->fd, what, arg);
+
+	return r < 0 ? -errno : r;
+}
+
+int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg)
+{
+	int r = ioctl(vm->cpu_fd[cpu], what, arg);
+
+	return r < 0 ? -errno : r;
+}
+
+static void add_cpu(struct vm *vm, u32 i)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[128];
+	} c = {.head.nent = 128};
+	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	vm->cpu_fd[i] = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)i);
+	if (vm->cpu_fd[i] < 0 || size <= 0)
+		fatal("KVM_CREATE_VCPU %u: errno %d", i, errno);
+	vm->run[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd[i], 0);
+	if (vm->run[i] == MAP_FAILED)
+		fatal("mmap of vCPU %u: errno %d", i, errno);
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c) < 0 || ioctl(vm->cpu_fd[i], KVM_SET_CPUID2, &c) < 0)
+		fatal("KVM_SET_CPUID2: errno %d", errno);
+}
+
+void vm_init(struct vm *vm, u32 vcpus, u32 flags)
+{
+	struct kvm_userspace_memory_region ram = {.memory_size = RAM_SIZE};
+	struct kvm_pit_config pit = {0};
+
+	memset(vm, 0, sizeof(*vm));
+	vm->fd = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm->fd < 0)
+		fatal("KVM_CREATE_VM: errno %d", errno);
+	vm->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ram.userspace_addr = (u64)vm->ram;
+	if (vm->ram == MAP_FAILED || vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &ram))
+		fatal("memory of a VM: errno %d", errno);
+	vm_ioctl(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
+	if ((flags & VM_IRQCHIP) && vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL))
+		fatal("KVM_CREATE_IRQCHIP: errno %d", errno);
+	if ((flags & VM_PIT) && vm_ioctl(vm, KVM_CREATE_PIT2, &pit))
+		fatal("KVM_CREATE_PIT2: errno %d", errno);
+	for (u32 i = 0; i < vcpus; i++)
+		add_cpu(vm, i);
+	vm->vcpus = vcpus;
+	vm_load(vm);
+}
+
+void vm_free(struct vm *vm)
+{
+	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	for (u32 i = 0; i < vm->vcpus; i++) {
+		munmap(vm->run[i], size);
+		close(vm->cpu_fd[i]);
+	}
+	close(vm->fd);
+	munmap(vm->ram, RAM_SIZE);
+}
+
+u64 payload_addr(const void *label)
+{
+	return CODE + ((const u8 *)label - payload_start);
+}
+
+static u64 *ram64(struct vm *vm, u64 gpa)
+{
+	return (u64 *)(vm->ram + gpa);
+}
+
+static void set_gate(struct vm *vm, u32 vector, u64 handler)
+{
+	u64 *gate = ram64(vm, IDT + vector * 16);
+
+	gate[0] = (handler & 0xffff) | 0x08 << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
+	gate[1] = handler >> 32;
+}
+
+void vm_load(struct vm *vm)
+{
+	const u32 with_error = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
+
+	memset(vm->ram, 0, DATA);
+	memcpy(vm->ram + CODE, payload_start, payload_end - payload_start);
+	*ram64(vm, GDT + 8) = 0x00af9b000000ffffull;  /* 08: 64-bit code */
+	*ram64(vm, GDT + 16) = 0x00cf93000000ffffull; /* 10: data */
+	*ram64(vm, GDT + 24) = 0x00cf9b000000ffffull; /* 18: 32-bit code */
+	*ram64(vm, PML4) = (PML4 + 0x1000) | 7;
+	for (u32 i = 0; i < 4; i++)
+		*ram64(vm, PML4 + 0x1000 + i * 8) = (PML4 + 0x2000 + i * 0x1000) | 7;
+	for (u32 i = 0; i < 2048; i++)
+		*ram64(vm, PML4 + 0x2000 + i * 8) = (u64)i << 21 | 0x87;
+	for (u32 i = 0; i < 256; i++)
+		set_gate(vm, i, payload_addr(i >= 32 ? on_interrupt : with_error >> i & 1 ? on_error : on_fault));
+	set_gate(vm, 2, payload_addr(on_nmi));
+	vm->free_table = FREE_TABLES;
+}
+
+void vm_map_page(struct vm *vm, u64 linear, u64 gpa, u64 flags)
+{
+	u64 table = PML4;
+
+	for (u32 shift = 39; shift > 12; shift -= 9) {
+		u64 *e = ram64(vm, table + (linear >> shift & 511) * 8);
+
+		if (!*e) {
+			if (vm->free_table + 0x1000 > RAM_SIZE)
+				fatal("no room for guest page tables");
+			memset(vm->ram + vm->free_table, 0, 0x1000);
+			*e = vm->free_table | 7;
+			vm->free_table += 0x1000;
+		}
+		table = *e & 0xffffffffff000ull;
+	}
+	*ram64(vm, table + (linear >> 12 & 511) * 8) = gpa | flags;
+}
+
+/* ---- vCPU ---- */
+
+static struct kvm_segment segment(u16 selector, u8 type, bool l, bool db)
+{
+	return (struct kvm_segment){
+		.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1, .g = 1, .l = l, .db = db,
+	};
+}
+
+static void set_protected(struct kvm_sregs *s, enum mode mode)
+{
+	s->cs = segment(mode == MODE_LONG ? 0x08 : 0x18, 0xb, mode == MODE_LONG, mode == MODE_PROT32);
+	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x10, 3, false, true);
+	s->cr0 = 0x31; /* PE, ET, NE */
+	if (mode != MODE_LONG)
+		return;
+	s->cr3 = PML4;
+	s->cr4 = 0x620; /* PAE, OSFXSR, OSXMMEXCPT */
+	s->efer = 0x500;
+	s->cr0 = 0x80010031ul;
+}
+
+void cpu_setup(struct vm *vm, u32 cpu, enum mode mode, const void *entry, u64 arg0, u64 arg1)
+{
+	struct kvm_regs r = {
+		.rip = payload_addr(entry), .rflags = 2, .rsp = STACK_TOP(cpu), .rdi = arg0, .rsi = arg1,
+		.r15 = payload_addr(unexpected),
+	};
+	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
+	struct kvm_sregs s;
+
+	if (cpu_ioctl(vm, cpu, KVM_GET_SREGS, &s))
+		fatal("KVM_GET_SREGS");
+	if (mode == MODE_REAL) {
+		r.rip &= 0xffff;
+		r.rsp = 0xfff0;
+		s.cs.base = CODE & ~0xfffful;
+		s.cs.selector = s.cs.base >> 4;
+		s.cr0 |= 0x20;
+	} else {
+		set_protected(&s, mode);
+		s.gdt.base = GDT;
+		s.gdt.limit = 31;
+		s.idt.base = IDT;
+		s.idt.limit = 256 * 16 - 1;
+	}
+	if (cpu_ioctl(vm, cpu, KVM_SET_SREGS, &s) || cpu_ioctl(vm, cpu, KVM_SET_REGS, &r))
+		fatal("registers of vCPU %u cannot be set", cpu);
+	cpu_ioctl(vm, cpu, KVM_SET_MP_STATE, &runnable); /* there is none without an irqchip */
+}
+
+void cpu_get_regs(struct vm *vm, u32 cpu, struct kvm_regs *r)
+{
+	if (cpu_ioctl(vm, cpu, KVM_GET_REGS, r))
+		fatal("KVM_GET_REGS");
+}
+
+void cpu_set_regs(struct vm *vm, u32 cpu, const struct kvm_regs *r)
+{
+	if (cpu_ioctl(vm, cpu, KVM_SET_REGS, (void *)r))
+		fatal("KVM_SET_REGS");
+}
+
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry e;
+};
+
+int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val)
+{
+	struct one_msr m = {.head.nmsrs = 1, .e = {.index = index, .data = val}};
+
+	return cpu_ioctl(vm, cpu, KVM_SET_MSRS, &m);
+}
+
+/* ---- running ---- */
+
+static void on_alarm(int sig)
+{
+}
+
+/* A signal to this thread after ms milliseconds, and again every 20 ms in case it comes just before KVM_RUN. */
+static __thread timer_t timer;
+static __thread bool timer_there;
+
+static void arm(u32 ms)
+{
+	struct sigevent how = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+	struct itimerspec t = {.it_interval = {.tv_nsec = ms ? 20000000 : 0}, .it_value = {ms / 1000, ms % 1000 * 1000000l}};
+	struct sigaction act = {.sa_handler = on_alarm};
+
+	if (!timer_there) {
+		how._sigev_un._tid = syscall(SYS_gettid);
+		sigaction(SIGUSR1, &act, NULL);
+		if (timer_create(CLOCK_MONOTONIC, &how, &timer))
+			fatal("timer_create: errno %d", errno);
+		timer_there = true;
+	}
+	timer_settime(timer, 0, &t, NULL);
+}
+
+/* Returns false at the guest's end. */
+static bool serve_io(struct vm *vm, struct kvm_run *run)
+{
+	u8 *data = (u8 *)run + run->io.data_offset;
+	u32 value = 0;
+
+	__atomic_add_fetch(&vm->io_exits, 1, __ATOMIC_RELAXED);
+	if (run->io.direction == KVM_EXIT_IO_IN) {
+		memset(data, 0xff, run->io.size * run->io.count);
+		return true;
+	}
+	memcpy(&value, data, run->io.size);
+	if (run->io.port == PORT_VALUE && run->io.size == 4) {
+		u32 i = __atomic_fetch_add(&vm->value_count, 1, __ATOMIC_RELAXED);
+
+		if (i < MAX_VALUES)
+			vm->values[i] = value;
+	}
+	return run->io.port != PORT_DONE;
+}
+
+static void serve_mmio(struct vm *vm, struct kvm_run *run)
+{
+	__atomic_add_fetch(&vm->mmio_exits, 1, __ATOMIC_RELAXED);
+	if (!run->mmio.is_write)
+		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+}
+
+enum end vm_run(struct vm *vm, u32 cpu, u32 ms)
+{
+	struct kvm_run *run = vm->run[cpu];
+	u64 until = now_ms() + ms;
+	enum end end = END_TIME;
+
+	arm(ms);
+	while (now_ms() < until) {
+		int r = ioctl(vm->cpu_fd[cpu], KVM_RUN, 0) < 0 ? errno : 0;
+
+		if (r == EINTR || r == EAGAIN)
+			continue;
+		if (r) {
+			vm->values[0] = r;
+			end = END_ERROR;
+			break;
+		}
+		if (run->exit_reason == KVM_EXIT_IO && serve_io(vm, run))
+			continue;
+		if (run->exit_reason == KVM_EXIT_MMIO) {
+			serve_mmio(vm, run);
+			continue;
+		}
+		end = run->exit_reason == KVM_EXIT_IO		  ? END_DONE :
+		      run->exit_reason == KVM_EXIT_HLT		  ? END_HLT :
+		      run->exit_reason == KVM_EXIT_SHUTDOWN	  ? END_SHUTDOWN :
+		      run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? END_INTERNAL :
+		      run->exit_reason == KVM_EXIT_FAIL_ENTRY	  ? END_FAIL_ENTRY :
+								    END_OTHER;
+		break;
+	}
+	arm(0);
+	return end;
+}
