@@ -23,6 +23,7 @@ TABLE = os.path.join(HERE, 'table.json')
 README = os.path.join(HERE, '../../README.md')
 # One nanosecond of virtual time is one instruction, and the TSC counts nanoseconds; the guest checks that.
 ICOUNT = ['-icount', 'shift=0,sleep=off']
+SECONDS, TRIES = 25, 3  # an idle host needs 15 seconds; see in_dom0()
 SETTING = 'QEMU TCG, -icount shift=0,sleep=off -smp 1 -cpu max; Debian kernel with mitigations=off, transparent huge pages always'
 
 
@@ -86,13 +87,25 @@ def native():
 
 
 def in_dom0(bare):
+    """The rows that dom0 measures, or bare Linux with KVM. Where the emulator loses it, again; see tests/README.md."""
     label = 'Debian\'s KVM' if bare else 'Corbel'
+    for _ in range(TRIES):
+        rows = attempt(label, bare)
+        if rows:
+            break
+    need(rows, f'{label}: the bench guest runs to its end in one of {TRIES} attempts')
+    return rows
+
+
+def attempt(label, bare):
     with open(os.path.join(HERE, 'in-dom0')) as f:
         script = f.read()
     disk = f'file={build_file("bench/bench.cpio")},format=raw,if=virtio,readonly=on'
     with Machine(label, cpus=1, mem='1G', bare=bare, args='quiet mitigations=off dom0.demo=0', script=script,
                  extra=['-drive', disk, *ICOUNT]) as m:
-        m.expect('bench: end\r', f'{label}: the bench guest runs to its end', 100)
+        if m.wait('bench: end\r', SECONDS) < 0:
+            note(f'{label}: stands still; its last line is: {m.transcript().splitlines()[-1]}')
+            return None
         return parse(m.transcript())
 
 
