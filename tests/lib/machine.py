@@ -24,6 +24,8 @@ from .report import Stop, ok, need
 BUILD = os.environ.get('BUILD', 'build')
 LOGS = os.path.join(BUILD, 'logs')
 OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
+# With a thread for each CPU QEMU 7.2 loses writes to CPU 0's flags, and with them its guest's registers: see tests/README.md.
+ACCEL = os.environ.get('ACCEL', 'tcg,thread=single')
 # Machines get this many seconds for what takes one second on an idle host with two CPUs.
 PATIENCE = float(os.environ.get('PATIENCE', '4'))
 
@@ -54,7 +56,7 @@ class Machine:
         entry = ('bare-' if bare else '') + dom0
         oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
-        cmd = ['qemu-system-x86_64', '-M', machine, '-accel', 'tcg', '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+        cmd = ['qemu-system-x86_64', '-M', machine, '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
                '-cdrom', os.path.join(BUILD, 'corbel.iso'), '-smbios', f'type=11,value=corbel:{oem}']
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
@@ -87,18 +89,9 @@ class Machine:
                                    codec_errors='replace', echo=False, dimensions=(25, 200))
         self.child.delaybeforesend = None
         self.child.logfile_read = self.out
-        report.emulator_fault = self.emulator_fault
         return self
 
-    def emulator_fault(self):
-        """Did QEMU save the host's registers as dom0's? All the marks must be there; tests/README.md."""
-        text = self.transcript()
-        return self.command[self.command.index('-accel') + 1] == 'tcg' and \
-            'corbel: dom0 has triple-faulted (rip ffffffff80' in text and ' vintr 0 int_state' in text and \
-            re.search(r'gdt sel \w+ attr \w+ limit \w+ base ffffffff80', text) is not None
-
     def __exit__(self, kind, error, trace):
-        report.emulator_fault = None
         if self.child.isalive():
             self.child.terminate()
             try:

@@ -5,11 +5,6 @@ import sys
 import traceback
 
 checks = failures = 0
-emulator_fault = None  # set by a machine that runs: has the emulator broken it? See tests/README.md
-
-
-class EmulatorFault(Exception):
-    """The machine died of a known fault of the emulator; nothing has been reported for it."""
 
 
 class Stop(Exception):
@@ -19,8 +14,6 @@ class Stop(Exception):
 def ok(cond, behaviour, detail=''):
     """Report one behaviour; returns cond. The detail is shown only on failure."""
     global checks, failures
-    if not cond and emulator_fault and emulator_fault():
-        raise EmulatorFault(behaviour)
     checks += 1
     if cond:
         print(f'ok - {behaviour}', flush=True)
@@ -55,13 +48,7 @@ def main(*parts):
     signal.signal(signal.SIGTERM, terminated)
     for part in parts:
         try:
-            try:
-                part()
-            except EmulatorFault as e:
-                note(f'{part.__name__}: the emulator lost dom0\'s state (tests/README.md) at "{e}"; once more')
-                part()
-        except EmulatorFault as e:
-            ok(False, f'{e} (the emulator lost dom0\'s state twice)')
+            part()
         except Stop:
             pass
         except Exception:  # a fault of the test itself is a failure like any other
