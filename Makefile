@@ -172,7 +172,7 @@ $(IMG)/full.cpio: $(MKIMAGE_SRC) $(VMLINUX_cloud)
 		--add /usr/share/$(f)=/usr/share/$(f)) --add /boot/vmlinuz=$(VMLINUZ_cloud) --compress none -o $@
 
 .PHONY: test
-test: all $(BUILD)/corbel.iso $(IMG)/full.cpio
+test: all $(BUILD)/corbel.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 
 -include tests/bochs.mk
@@ -194,6 +194,7 @@ help:
 	@echo 'make iso         build/corbel.iso, boots by BIOS and UEFI'
 	@echo 'make run         boot it in QEMU; Ctrl-A x leaves. Variables: CPUS=2 MEM=2G ACCEL=kvm|tcg FIRMWARE=bios|uefi'
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
+	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
 	@echo 'make bench       instructions per exit: native, Debian KVM, Corbel; bench-check: none worse than the committed table'

@@ -79,9 +79,8 @@ static int constant(struct vcpu *v, u32 msr, u64 *val)
 	for (u32 i = 0; i < ARRAY_SIZE(constants); i++) {
 		if (msr < constants[i].first || msr > constants[i].last)
 			continue;
-		*val = constants[i].value;
-		if (v->vm->is_dom0 && constants[i].dom0_reads && rdmsr_safe(msr, val))
-			return -EINVAL;
+		if (!v->vm->is_dom0 || !constants[i].dom0_reads || rdmsr_safe(msr, val))
+			*val = constants[i].value;
 		return 0;
 	}
 	return -EINVAL;
