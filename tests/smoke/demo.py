@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The README's first five minutes: dom0's prompt, `corbel list` shows demo running, its console, disk, network, kernel log."""
 import os
+import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine
@@ -41,6 +42,9 @@ def demo():
         before, after = [sum(v['runtime_ns'] for v in m.json('sleep 4; corbel vcpu-list --json') if v['vm'] == 'demo')
                          for _ in range(2)]
         ok(after > before > 0, 'demo: unpaused, it uses CPU time again', (before, after))
+        out = m.out_of('corbel debug-dump')
+        ok(all(re.search(x, out, re.M) for x in ('^== /proc/cpuinfo', '^== corbel dmesg', '^demo .* running', 'pool: .* free', 'vCPU 0: VM 0')),
+           'corbel debug-dump has the machine, the guest, the log, the hypervisor\'s memory and vCPUs', out[-3000:])
         m.out_of('corbel shutdown demo', 60)
         out = m.out_of('n=0; while corbel list | grep -q "^demo .*running" && [ $n -lt 60 ]; do n=$((n+1)); sleep 1; done; corbel list', 70)
         ok('running' not in ''.join(l for l in out.splitlines() if l.startswith('demo ')), 'corbel shutdown: the guest ends', out)

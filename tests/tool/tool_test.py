@@ -323,6 +323,9 @@ def test_hypervisor():
     check("dom0: 24 exits" in corbel("stat", env=env).stdout, "stat of all")
     check(corbel("dmesg", env=env).stdout == "(hv) first line\n(hv) second line\n", "dmesg")
     check(json.loads(corbel("dmesg", "--json", env=env).stdout)["lines"] == ["(hv) first line", "(hv) second line"], "dmesg --json")
+    p = corbel("debug-dump", env=env)
+    check(p.returncode == 0 and all(x in p.stdout for x in ("== corbel info", "model name", "dom0: 24 exits", "(hv) second line")) and sched() == "key q\nkey m\nkey i\n",
+          "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2, "top --json", t)
     check("hyp" in corbel("top", "-b", "-n1", env=env).stdout, "top in batch mode")

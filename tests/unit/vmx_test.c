@@ -12,6 +12,7 @@ struct model {
 	bool has_1g, has_invpcid, has_rdtscp;
 };
 
+#define SKYLAKE 2 /* Bochs' */
 #define BOCHS_COMMON                                                                                                   \
 	.pin = 0x7f00000016, .proc = 0xf7f9fffe04006172, .exit = 0x7fffff00036dfb, .entry = 0xffff000011fb,            \
 	.cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000
@@ -30,6 +31,22 @@ static const struct model models[] = {
 	 {.basic = 0x01d8100000000004, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2977fff00000000,
 	  .exit = 0x107fffff00036dfb, .entry = 0x10ffff000011fb, .ept_vpid = 0xf0106b34141, .misc = 0x600401e0,
 	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 true, true, true},
+	{"Sandy Bridge",
+	 {.basic = 0x00da04000000000f, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0xff00000000, .exit = 0x7fffff00036dfb,
+	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106114141, .misc = 0x401e7, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 .has_rdtscp = true},
+	{"Xeon E5 of 2012",
+	 {.basic = 0x00da040000000010, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x4ff00000000, .exit = 0x7fffff00036dfb,
+	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106134141, .misc = 0x401e5, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 true, false, true},
+	{"Silvermont",
+	 {.basic = 0x00da040000000002, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x28ef00000000, .exit = 0x7fffff00036dfb,
+	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106114141, .misc = 0x481e6, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 .has_rdtscp = true},
+	{"Broadwell",
+	 {.basic = 0x00da040000000012, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x57cff00000000, .exit = 0x7fffff00036dfb,
+	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106334141, .misc = 0x300481e5, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
 	 true, true, true},
 	/* What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted interrupts */
 	{"nested KVM",
@@ -82,7 +99,7 @@ static struct vmx_controls choose_without(const char *name)
 	struct vmx_controls c;
 
 	hidden = name;
-	CHECK(!vmx_choose_controls(&models[2].m, masked, &c) && all_allowed(&models[2].m, &c), "mask=%s falls back", name);
+	CHECK(!vmx_choose_controls(&models[SKYLAKE].m, masked, &c) && all_allowed(&models[SKYLAKE].m, &c), "mask=%s falls back", name);
 	hidden = NULL;
 	return c;
 }
@@ -109,20 +126,36 @@ static void test_fallbacks(void)
 /* Half of a pair is as good as nothing: the CPU would load a value it never saved, or the other way round. */
 static void test_pairs(void)
 {
-	struct vmx_msrs m = models[2].m;
+	struct vmx_msrs m = models[SKYLAKE].m;
 	struct vmx_controls c;
 
 	m.entry &= ~(ENTRY_LOAD_EFER << 32);
 	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "no EFER at exit without EFER at entry");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~(BIT(41) | BIT(42));
 	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_VPID), "no VPIDs that cannot be flushed");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~BIT(41);
 	CHECK(!vmx_choose_controls(&m, masked, &c) && c.invvpid == 2, "INVVPID of all where single is missing");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~BIT(25);
 	CHECK(!vmx_choose_controls(&m, masked, &c) && !c.invept_single && c.invept_all, "INVEPT of all where single is missing");
+}
+
+/* An outer hypervisor that offers only what cannot be done without. */
+static void test_least(void)
+{
+	struct vmx_msrs m = models[ARRAY_SIZE(models) - 1].m;
+	struct vmx_controls c;
+
+	m.pin &= ~(PIN_TIMER << 32);
+	m.proc &= ~(PROC_TPR_SHADOW << 32);
+	m.proc2 = (PROC2_EPT | PROC2_UNRESTRICTED) << 32;
+	m.exit &= ~((EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER) << 32);
+	m.entry &= ~((ENTRY_LOAD_PAT | ENTRY_LOAD_EFER) << 32);
+	m.ept_vpid = 0x6114040; /* four levels, WB, 2 MiB, INVEPT */
+	CHECK(!vmx_choose_controls(&m, masked, &c) && all_allowed(&m, &c), "the least that is enough is enough");
+	CHECK((c.proc & PROC_CR8_LOAD) && !c.invvpid && !c.ept_1g && c.invept_single, "and nothing is used that is not there");
 }
 
 static void refused(struct vmx_msrs m, const char *word, const char *what)
@@ -135,29 +168,29 @@ static void refused(struct vmx_msrs m, const char *word, const char *what)
 
 static void test_refusals(void)
 {
-	struct vmx_msrs m = models[2].m;
+	struct vmx_msrs m = models[SKYLAKE].m;
 
 	m.proc &= ~(PROC_SECONDARY << 32);
 	refused(m, "EPT", "no secondary controls");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.proc2 &= ~(PROC2_EPT << 32);
 	refused(m, "EPT", "no EPT");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.proc2 &= ~(PROC2_UNRESTRICTED << 32);
 	refused(m, "unrestricted", "no unrestricted guest");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~BIT(14);
 	refused(m, "EPT", "no write-back EPT");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~(BIT(25) | BIT(26));
 	refused(m, "EPT", "no INVEPT");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.proc |= PROC_CR3_LOAD;
 	refused(m, "lacks", "CR3 exits that cannot be switched off");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.proc &= ~(PROC_MSR_BITMAP << 32);
 	refused(m, "lacks", "no MSR bitmaps");
-	m = models[2].m;
+	m = models[SKYLAKE].m;
 	m.pin &= ~(PIN_VNMI << 32);
 	refused(m, "lacks", "no virtual NMIs");
 	memset(&m, 0, sizeof(m));
@@ -254,6 +287,7 @@ int main(void)
 	test_models();
 	test_fallbacks();
 	test_pairs();
+	test_least();
 	test_refusals();
 	test_decode_memory();
 	test_decode_io();

@@ -42,6 +42,8 @@ int hv_all(uint32_t what, size_t size, void *out);
 /* Bytes of text from *seq on into buf, and *seq moves on. 0 at the end, -1 told. */
 int hv_log(uint64_t *seq, char *buf, size_t size);
 int hv_sched(const struct corbel_sched_set *s);
+/* Debug keys, each of which makes the hypervisor log some of its state. 0, or not 0, told. */
+int hv_debug(const char *keys);
 
 /* ---- state.c: guests under run_dir() ---- */
 struct guest {
@@ -119,6 +121,7 @@ int cmd_vcpu_list(struct opts *o);
 int cmd_sched(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);
+int cmd_debug_dump(struct opts *o);
 int cmd_top(struct opts *o); /* top.c */
 
 /* ---- show.c: what list and top are made of ---- */

@@ -156,3 +156,13 @@ int hv_sched(const struct corbel_sched_set *s)
 		fail("scheduling of vCPU %u: %s", s->vcpu, strerror(errno));
 	return -1;
 }
+
+int hv_debug(const char *keys)
+{
+	if (hv_need())
+		return -1;
+	for (; *keys; keys++)
+		if (ioctl(device, CORBEL_IOC_DEBUG, (unsigned long)*keys) < 0)
+			return fail("debug key %c: %s", *keys, strerror(errno));
+	return 0;
+}

@@ -71,6 +71,7 @@ static const struct command {
 	{"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
 	{"top", "", "Show CPU use, refreshed; q ends", top_options, 0, 0, cmd_top},
 	{"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
+	{"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options, 0, 0, cmd_debug_dump},
 	{"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1, cmd_vcpu_list},
 	{"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1, cmd_sched},
 	{"stat", "[NAME]", "Count exits by reason", json_only, 0, 1, cmd_stat},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Commands that show and tune: info, list, vcpu-list, sched, stat, dmesg. */
+/* Commands that show and tune: info, list, vcpu-list, sched, stat, dmesg, debug-dump. */
 #define _GNU_SOURCE
 #include "corbel.h"
 
@@ -498,4 +498,38 @@ int cmd_dmesg(struct opts *o)
 			return n < 0;
 		nanosleep(&pause, NULL);
 	}
+}
+
+/* ---- debug-dump ---- */
+
+/* A file of dom0's, up to its first empty line: of /proc/cpuinfo that is one CPU. */
+static void show_file(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char line[4096];
+
+	printf("== %s\n", path);
+	while (f && fgets(line, sizeof(line), f) && *line != '\n')
+		fputs(line, stdout);
+	if (f)
+		fclose(f);
+}
+
+int cmd_debug_dump(struct opts *o)
+{
+	static const struct {
+		const char *name;
+		int (*run)(struct opts *o);
+	} parts[] = {{"info", cmd_info}, {"list", cmd_list}, {"vcpu-list", cmd_vcpu_list}, {"stat", cmd_stat}, {"dmesg", cmd_dmesg}};
+	int ret = hv_debug("qmi"); /* its answers stand at the end of the log */
+	size_t i;
+
+	show_file("/proc/version");
+	show_file("/proc/cmdline");
+	show_file("/proc/cpuinfo");
+	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		printf("== corbel %s\n", parts[i].name);
+		ret |= parts[i].run(o);
+	}
+	return !!ret;
 }
