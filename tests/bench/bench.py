@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,15 +24,19 @@ TABLE = os.path.join(HERE, 'table.json')
 README = os.path.join(HERE, '../../README.md')
 # One nanosecond of virtual time is one instruction, and the TSC counts nanoseconds; the guest checks that.
 ICOUNT = ['-icount', 'shift=0,sleep=off']
-SECONDS, TRIES = 25, 3  # an idle host needs 15 seconds; see in_dom0()
+SECONDS, TRIES = 40, 3  # an idle host needs 25 seconds; see in_dom0()
 SETTING = 'QEMU TCG, -icount shift=0,sleep=off -smp 1 -cpu max; Debian kernel with mitigations=off, transparent huge pages always'
 
 
 def times(factor):
-    return lambda kvm: round(factor * kvm) if kvm else None
+    return lambda kvm, native: round(factor * kvm) if kvm else None
 
 
-# Name, what it is, and the most that Corbel may take: a number, or a function of KVM's.
+def beyond_native(factor):
+    return lambda kvm, native: round(factor * native) if native else None
+
+
+# Name, what it is, and the most that Corbel may take: a number, or a function of KVM's and the native cost.
 ROWS = [
     ('cpuid', 'CPUID, leaf 0', 250),
     ('cpuid-1', 'CPUID, leaf 1', 250),
@@ -62,10 +67,26 @@ ROWS = [
     ('cr0-write', 'CR0 write (WP)', times(1)),
     ('cr4-write', 'CR4 write (PGE)', times(1)),
     ('cr3-write', 'CR3 write', times(1)),
+    ('cpu-loop', 'ten million instructions in a Linux guest', beyond_native(1.005)),
+    ('fork-exec', 'fork, exec, exit, wait in a Linux guest', beyond_native(1.1)),
+    ('ctx-switch', 'two switches of process in a Linux guest', times(1)),
+    ('virtio-blk-4k', '4 KiB read through QEMU, O_DIRECT', times(1)),
+    ('virtio-blk-1m', '1 MiB read through QEMU, O_DIRECT', times(1)),
+    ('net-rtt', 'echo from dom0 through QEMU', times(1)),
+    ('guest-boot', 'QEMU\'s start to a Linux guest\'s init', times(1)),
+    ('guest-boot-exits', 'exits until then', 6000),
+    ('guest-boot-faults', 'of these, NPT faults', times(1)),
+    ('dom0-boot', 'first instruction to dom0\'s prompt', beyond_native(1.03)),
+    ('dom0-boot-exits', 'exits until then', None),
     ('vm-create', 'KVM_CREATE_VM', None),
     ('vcpu-create', 'KVM_CREATE_VCPU', None),
     ('vm-destroy', 'closing a VM of one vCPU', None),
+    ('hv-memory', 'the hypervisor\'s pool, of 1 GiB', None),
+    ('hv-memory-used', 'of this in use, with this guest', None),
+    ('guest-memory', 'of this for a guest of 128 MiB and one vCPU', None),
 ]
+UNITS = {'guest-boot-exits': 'exits', 'guest-boot-faults': 'exits', 'dom0-boot-exits': 'exits', 'hv-memory': 'KiB', 'hv-memory-used': 'KiB',
+         'guest-memory': 'KiB'}
 
 
 def parse(text):
@@ -79,47 +100,117 @@ def parse(text):
     return rows
 
 
+def counters(text):
+    """What the counters say, as rows, and exits by reason: of the hypervisor, or of KVM."""
+    rows, exits = {}, {}
+    def put(name, value): rows[name] = (value, value)
+    j = {what: json.loads(''.join(re.findall(rf'^json {what} (.*?)\r*$', text, re.M)))
+         for what in set(re.findall(r'^json (\S+) ', text, re.M))}
+    if not j:
+        for name, key in ('guest-boot-exits', 'exits'), ('guest-boot-faults', 'pf_taken'):
+            put(name, int(re.search(rf'/{key}:(\d+)', text).group(1)))
+        return rows, exits
+    dom0 = next(vm for vm in j['stat-boot'] if vm['vm_id'] == 0)
+    guest = next(vm for vm in j['stat-guest'] if vm['vm_id'])
+    exits = {'dom0-boot': dom0['exits'], 'guest-boot': guest['exits']}
+    put('dom0-boot-exits', dom0['exits_total'])
+    put('guest-boot-exits', guest['exits_total'])
+    put('guest-boot-faults', guest['exits'].get('p2m-fault', 0))
+    info = j['info-guest']
+    put('hv-memory', info['pool_total_bytes'] // 1024)
+    put('hv-memory-used', (info['pool_total_bytes'] - info['pool_free_bytes']) // 1024)
+    put('guest-memory', next(vm['pool_bytes'] for vm in j['list-guest'] if vm['name'] == guest['vm']) // 1024)
+    return rows, exits
+
+
+class Instructions:
+    """How many instructions the machine has executed, by its QMP socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.lines = self.socket.makefile()
+        self.ask('qmp_capabilities')
+
+    def ask(self, command):
+        self.socket.sendall(json.dumps({'execute': command}).encode())
+        while True:
+            reply = json.loads(self.lines.readline())
+            if 'return' in reply:
+                return reply['return']
+
+    def now(self):
+        return self.ask('query-replay')['icount']
+
+
 def native():
-    command = ['timeout', '60', 'qemu-system-x86_64', '-M', 'microvm', '-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '1G', *ICOUNT,
-               '-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot',
-               '-kernel', build_file('bench/guest.elf'), '-append', 'native']
-    return parse(subprocess.run(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL).stdout)
+    def qemu(*args):
+        command = ['timeout', '100', build_file('bench/launch'), 'true', 'qemu-system-x86_64', '-M', 'microvm,acpi=on,rtc=on', '-accel', 'tcg', '-cpu', 'max', '-smp', '1',
+                   *ICOUNT, '-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot', *args]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+    with open(build_file('bench/disk'), 'wb') as f:
+        f.truncate(8 << 20)
+    micro = qemu('-m', '1G', '-kernel', build_file('bench/guest.elf'), '-append', 'native')
+    linux = qemu('-m', '128M', '-kernel', build_file('bench/vmlinux'), '-initrd', build_file('bench/linux.img'),
+                 '-append', 'console=ttyS0 quiet reboot=t mitigations=off', '-drive',
+                 f'if=none,id=disk,format=raw,file={build_file("bench/disk")}', '-device', 'virtio-blk-device,drive=disk')
+    rows = parse(micro + linux)
+    rows.pop('guest-boot', None)  # in ticks of this very machine
+    return rows
 
 
 def in_dom0(bare):
-    """The rows that dom0 measures, or bare Linux with KVM. Where the emulator loses it, again; see tests/README.md."""
+    """Rows and exits that dom0 measures, or bare Linux with KVM. Where the emulator loses it, again; see tests/README.md."""
     label = 'Debian\'s KVM' if bare else 'Corbel'
     for _ in range(TRIES):
-        rows = attempt(label, bare)
-        if rows:
+        got = attempt(label, bare)
+        if got:
             break
-    need(rows, f'{label}: the bench guest runs to its end in one of {TRIES} attempts')
-    return rows
+    need(got, f'{label}: the bench runs to its end in one of {TRIES} attempts')
+    return got
 
 
 def attempt(label, bare):
     with open(os.path.join(HERE, 'in-dom0')) as f:
         script = f.read()
     disk = f'file={build_file("bench/bench.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine(label, cpus=1, mem='1G', bare=bare, args='quiet mitigations=off dom0.demo=0', script=script,
-                 extra=['-drive', disk, *ICOUNT]) as m:
-        if m.wait('bench: end\r', SECONDS) < 0:
+    qmp = build_file('bench/qmp')
+    # The same unpacked kernel in both: bare Linux is counted from its first line on, which comes after the decompressor.
+    with Machine(label, cpus=1, mem='1G', bare=bare, dom0='cloud' if bare else 'cloud-elf', script=script,
+                 args='earlycon=uart8250,io,0x3f8 loglevel=6 mitigations=off dom0.demo=0',
+                 extra=['-drive', disk, '-qmp', f'unix:{qmp},server=on,wait=off', *ICOUNT]) as m:
+        begun = m.wait(r'Linux version' if bare else r'\(hv\) \[ *(\d+\.\d+)\]', SECONDS) >= 0
+        if begun:
+            instructions = Instructions(qmp)
+            start = instructions.now() - (0 if bare else round(float(m.child.match.group(1)) * 1e9))
+            begun = m.wait('bench: begin\r', SECONDS) >= 0
+        if begun:
+            boot = instructions.now() - start
+            begun = m.wait('bench: end\r', SECONDS) >= 0
+        if not begun:
             note(f'{label}: stands still; its last line is: {m.transcript().splitlines()[-1]}')
             return None
-        return parse(m.transcript())
+        rows, exits = counters(m.transcript())
+        rows.update(parse(m.transcript()), **{'dom0-boot': (boot, boot)})
+        return rows, exits
 
 
 def measure():
-    got = {'native': native(), 'kvm': in_dom0(True), 'corbel': in_dom0(False)}
+    (kvm, _), (corbel, exits) = in_dom0(True), in_dom0(False)
+    got = {'native': native(), 'kvm': kvm, 'corbel': corbel}
+    # Bare Linux runs natively, whether KVM is loaded later or not.
+    got['native']['dom0-boot'] = kvm.pop('dom0-boot')
     rows = []
     for name, what, target in ROWS:
-        row = {'name': name, 'emulator': 'qemu-svm', 'unit': 'instructions', 'what': what, 'min': {}}
+        row = {'name': name, 'emulator': 'qemu-svm', 'unit': UNITS.get(name, 'instructions'), 'what': what, 'min': {}}
         for way, r in got.items():
             row[way] = r[name][1] if name in r else None
             row['min'][way] = r[name][0] if name in r else None
-        row['target'] = target(row['kvm']) if callable(target) else target
+        row['target'] = target(row['kvm'], row['native']) if callable(target) else target
         rows.append(row)
-    return {'date': datetime.date.today().isoformat(), 'command': 'make bench', 'setting': SETTING, 'rows': rows}
+    size = subprocess.run([os.path.join(HERE, 'size'), build_file('')], stdout=subprocess.PIPE, text=True).stdout
+    return {'date': datetime.date.today().isoformat(), 'command': 'make bench', 'setting': SETTING, 'rows': rows, 'exits': exits,
+            'size': [' '.join(line.split()) for line in size.splitlines() if line]}
 
 
 # ---- output ----
@@ -196,7 +287,7 @@ def bench():
 def check():
     with open(TABLE) as f:
         committed = {r['name']: r['corbel'] for r in json.load(f)['rows'] if r['emulator'] == 'qemu-svm'}
-    now = in_dom0(False)
+    now, _ = in_dom0(False)
     for name, was in committed.items():
         if was is None:
             continue
