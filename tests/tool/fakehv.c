@@ -84,8 +84,8 @@ static int query(struct corbel_query *q)
 					.weight = 1024,
 					.affinity = q->index < 2 ? 1ull << q->index : ~0ull,
 					.runtime_ns = 1000000000,
-					.exits_total = 12,
-					.exits = {2, [8] = 10}};
+					.exits_total = 12 + q->index % 2,
+					.exits = {2, [8] = 10 + q->index % 2}};
 	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 

@@ -319,12 +319,14 @@ def test_hypervisor():
     check(fails(corbel("sched", "nobody", env=env), "there is no VM nobody"), "sched of nobody")
     check("scheduler fair" in corbel("sched", "hyp", env=env).stdout, "sched shows")
     s = json.loads(corbel("stat", "--json", "hyp", env=env).stdout)
-    check(s == [{"vm": "hyp", "vm_id": 3, "exits_total": 24, "exits": {"intr": 4, "hlt": 20}}], "stat", s)
-    check("dom0: 24 exits" in corbel("stat", env=env).stdout, "stat of all")
+    vcpus = [{"vcpu": i, "exits_total": 12 + i, "exits": {"intr": 2, "hlt": 10 + i}} for i in (0, 1)]
+    check(s == [{"vm": "hyp", "vm_id": 3, "exits_total": 25, "exits": {"intr": 4, "hlt": 21}, "vcpus": vcpus}], "stat, of all and each vCPU", s)
+    out = corbel("stat", env=env).stdout
+    check("dom0: 25 exits\n" in out and ["hlt", "21", "10", "11"] in [line.split() for line in out.splitlines()], "stat of all", out)
     check(corbel("dmesg", env=env).stdout == "(hv) first line\n(hv) second line\n", "dmesg")
     check(json.loads(corbel("dmesg", "--json", env=env).stdout)["lines"] == ["(hv) first line", "(hv) second line"], "dmesg --json")
     p = corbel("debug-dump", env=env)
-    check(p.returncode == 0 and all(x in p.stdout for x in ("== corbel info", "model name", "dom0: 24 exits", "(hv) second line")) and sched() == "key q\nkey m\nkey i\n",
+    check(p.returncode == 0 and all(x in p.stdout for x in ("== corbel info", "model name", "dom0: 25 exits", "(hv) second line")) and sched() == "key q\nkey m\nkey i\n",
           "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2, "top --json", t)

@@ -74,7 +74,7 @@ static const struct command {
 	{"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options, 0, 0, cmd_debug_dump},
 	{"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1, cmd_vcpu_list},
 	{"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1, cmd_sched},
-	{"stat", "[NAME]", "Count exits by reason", json_only, 0, 1, cmd_stat},
+	{"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
 };
 #define NCOMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 

@@ -395,42 +395,69 @@ static struct json_object *exits_json(const uint64_t *exits)
 	return o;
 }
 
-static void exits_text(const uint64_t *exits)
+static void add_exits(struct json_object *o, const uint64_t *exits, uint64_t total)
 {
-	size_t i;
-
-	for (i = 0; i < NEXITS; i++)
-		if (exits[i])
-			printf("  %-16s %14llu\n", exit_names[i], (unsigned long long)exits[i]);
+	add_u64(o, "exits_total", total);
+	json_object_object_add(o, "exits", exits_json(exits));
 }
 
-/* One VM's exits, summed over its vCPUs. */
-static void stat_vm(struct opts *o, struct json_object *all, const char *name, uint32_t id,
-		    const struct corbel_vcpu_stat *v, int n)
+/* A row a reason, a column a vCPU; v are the n vCPUs of one VM. */
+static void exits_text(const uint64_t *sum, const struct corbel_vcpu_stat **v, int n)
 {
-	uint64_t sum[CORBEL_EXIT_STATS] = {0}, total = 0;
-	struct json_object *obj;
 	size_t e;
 	int i;
 
-	for (i = 0; i < n; i++) {
+	printf("  %-16s %14s", "", "all");
+	for (i = 0; i < n; i++)
+		printf("   vCPU %6u", v[i]->index);
+	for (e = 0; e < NEXITS; e++) {
+		if (!sum[e])
+			continue;
+		printf("\n  %-16s %14llu", exit_names[e], (unsigned long long)sum[e]);
+		for (i = 0; i < n; i++)
+			printf(" %13llu", (unsigned long long)v[i]->exits[e]);
+	}
+	putchar('\n');
+}
+
+/* One VM's exits: of all its vCPUs, and of each. */
+static void stat_vm(struct opts *o, struct json_object *all, const char *name, uint32_t id,
+		    const struct corbel_vcpu_stat *v, int n)
+{
+	const struct corbel_vcpu_stat **mine = calloc(n + 1, sizeof(*mine));
+	uint64_t sum[CORBEL_EXIT_STATS] = {0}, total = 0;
+	struct json_object *obj, *vcpus, *one;
+	int i, count = 0;
+	size_t e;
+
+	for (i = 0; mine && i < n; i++) {
 		if (v[i].vm != id)
 			continue;
+		mine[count++] = &v[i];
 		total += v[i].exits_total;
 		for (e = 0; e < NEXITS; e++)
 			sum[e] += v[i].exits[e];
 	}
 	if (!o->json) {
 		printf("%s: %llu exits\n", name, (unsigned long long)total);
-		exits_text(sum);
+		exits_text(sum, mine, count);
+		free(mine);
 		return;
 	}
 	obj = json_object_new_object();
 	add_str(obj, "vm", name);
 	add_u64(obj, "vm_id", id);
-	add_u64(obj, "exits_total", total);
-	json_object_object_add(obj, "exits", exits_json(sum));
+	add_exits(obj, sum, total);
+	vcpus = json_object_new_array();
+	for (i = 0; i < count; i++) {
+		one = json_object_new_object();
+		add_u64(one, "vcpu", mine[i]->index);
+		add_exits(one, mine[i]->exits, mine[i]->exits_total);
+		json_object_array_add(vcpus, one);
+	}
+	json_object_object_add(obj, "vcpus", vcpus);
 	json_object_array_add(all, obj);
+	free(mine);
 }
 
 int cmd_stat(struct opts *o)
