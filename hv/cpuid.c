@@ -233,22 +233,26 @@ u32 cpuid_supported(struct corbel_cpuid *out, u32 max)
 	return b.n;
 }
 
-/* Class of a leaf for the lookup table: basic, hypervisor, extended; -1: other, searched. */
-static int leaf_class(u32 leaf)
+/* The lookup table has the first 32 leaves of each quarter: basic, hypervisor, extended. Others are searched. */
+static bool in_table(u32 leaf)
 {
-	u32 top = leaf & ~31u;
-
-	return top == 0 ? 0 : top == LEAF_KVM ? 1 : top == 0x80000000 ? 2 : -1;
+	return !(leaf & 0x3fffffe0);
 }
+
+#define CPUID_INDEXED BIT(0) /* the entry is for one subleaf, KVM_CPUID_FLAG_SIGNIFCANT_INDEX */
+#define CPUID_DYNAMIC BIT(31) /* ours: part of it depends on the vCPU's state */
 
 static void index_table(struct vcpu *v)
 {
 	memset(v->cpuid_first, 0xff, sizeof(v->cpuid_first));
 	for (u32 i = v->cpuid_count; i--;) {
-		int class = leaf_class(v->cpuid[i].function);
+		u32 leaf = v->cpuid[i].function;
 
-		if (class >= 0)
-			v->cpuid_first[class][v->cpuid[i].function & 31] = i;
+		if (in_table(leaf))
+			v->cpuid_first[leaf >> 30][leaf & 31] = i;
+		v->cpuid[i].flags &= CPUID_INDEXED;
+		if (v->cpuid[i].function == 1 || v->cpuid[i].function == 7 || v->cpuid[i].function == 0xd)
+			v->cpuid[i].flags |= CPUID_DYNAMIC;
 		if (v->cpuid[i].function == 1)
 			v->cpuid_sig = v->cpuid[i].eax;
 		if (v->cpuid[i].function == 0x80000001)
@@ -277,15 +281,12 @@ void cpuid_set_default(struct vcpu *v)
 	index_table(v);
 }
 
-static const struct corbel_cpuid *find(const struct vcpu *v, u32 leaf, u32 sub)
+static __noinline const struct corbel_cpuid *find(const struct vcpu *v, u32 leaf, u32 sub)
 {
-	int class = leaf_class(leaf);
-	u32 i = class < 0 ? 0 : v->cpuid_first[class][leaf & 31];
-
-	for (; i < v->cpuid_count; i++) {
+	for (u32 i = in_table(leaf) ? v->cpuid_first[leaf >> 30][leaf & 31] : 0; i < v->cpuid_count; i++) {
 		const struct corbel_cpuid *e = &v->cpuid[i];
 
-		if (e->function == leaf && (!(e->flags & 1) || e->index == sub))
+		if (e->function == leaf && (!(e->flags & CPUID_INDEXED) || e->index == sub))
 			return e;
 	}
 	return NULL;
@@ -305,9 +306,9 @@ static u32 xsave_size(const struct vcpu *v)
 	return size;
 }
 
-void cpuid_emulate(struct vcpu *v)
+/* Leaves with subleaves, with parts that depend on the vCPU's state, or not in the table. */
+static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 {
-	u32 leaf = v->gpr[RAX], sub = v->gpr[RCX];
 	const struct corbel_cpuid *e = find(v, leaf, sub);
 	struct corbel_cpuid r = e ? *e : (struct corbel_cpuid){0};
 
@@ -331,4 +332,19 @@ void cpuid_emulate(struct vcpu *v)
 	v->gpr[RBX] = r.ebx;
 	v->gpr[RCX] = r.ecx;
 	v->gpr[RDX] = r.edx;
+}
+
+void cpuid_emulate(struct vcpu *v)
+{
+	u32 leaf = v->gpr[RAX], i = v->cpuid_first[leaf >> 30][leaf & 31];
+	const struct corbel_cpuid *e = &v->cpuid[i];
+
+	if (unlikely(i >= v->cpuid_count || e->function != leaf || e->flags)) {
+		emulate_other(v, leaf, v->gpr[RCX]);
+		return;
+	}
+	v->gpr[RAX] = e->eax;
+	v->gpr[RBX] = e->ebx;
+	v->gpr[RCX] = e->ecx;
+	v->gpr[RDX] = e->edx;
 }

@@ -33,6 +33,18 @@ static void skip(struct vcpu *v, u32 len)
 	retire(v);
 }
 
+/* The same; true: nothing but RIP has changed by it. */
+static inline bool step_over(struct vcpu *v, const struct vm_exit *x)
+{
+	if (unlikely(!x->plain)) {
+		skip(v, x->insn_len);
+		return false;
+	}
+	v->rip += x->insn_len;
+	v->rflags &= ~RFLAGS_RF;
+	return true;
+}
+
 void vcpu_shutdown(struct vcpu *v)
 {
 	if (v->vm->is_dom0) {
@@ -267,7 +279,7 @@ static void emulate(struct vcpu *v)
 	emul_finish(v, &e, emul_start(&v->emul, &e, v->insn_bytes, v->insn_count));
 }
 
-static void handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	struct pt_leaf leaf;
 
@@ -411,7 +423,7 @@ static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 	skip(v, x->insn_len);
 }
 
-static void handle_io(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_io(struct vcpu *v, const struct vm_exit *x)
 {
 	if (v->vm->is_dom0) {
 		dom0_io(v, x);
@@ -542,7 +554,7 @@ static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *
 	return 0;
 }
 
-static void handle_cr(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_cr(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
 	u64 mask = hvm->get(v, HVM_MODE) == EMUL_64 ? ~0ull : GENMASK(31, 0);
@@ -563,7 +575,7 @@ static void handle_cr(struct vcpu *v, const struct vm_exit *x)
 	}
 }
 
-static void handle_xsetbv(struct vcpu *v)
+static __noinline void handle_xsetbv(struct vcpu *v)
 {
 	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 
@@ -576,45 +588,52 @@ static void handle_xsetbv(struct vcpu *v)
 	skip(v, 3);
 }
 
-static void handle_msr(struct vcpu *v, const struct vm_exit *x)
+static bool handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
-	u32 msr = v->gpr[RCX];
 	u64 val;
 
-	if (x->reason == VMEXIT_MSR_READ) {
-		if (msr_read(v, msr, &val)) {
-			vcpu_inject_gp(v);
-			return;
-		}
-		v->gpr[RAX] = (u32)val;
-		v->gpr[RDX] = val >> 32;
-	} else {
-		val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
-		if (msr_write(v, msr, val)) {
-			vcpu_inject_gp(v);
-			return;
-		}
+	if (msr_read(v, v->gpr[RCX], &val)) {
+		vcpu_inject_gp(v);
+		return false;
 	}
-	skip(v, x->insn_len);
+	v->gpr[RAX] = (u32)val;
+	v->gpr[RDX] = val >> 32;
+	return step_over(v, x);
 }
 
-static void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
+static bool handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
+	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+
+	if ((u32)v->gpr[RCX] == MSR_X2APIC_EOI && !val && lapic_plain_eoi(v))
+		return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending);
+	if (msr_write(v, v->gpr[RCX], val)) {
+		vcpu_inject_gp(v);
+		return false;
+	}
+	return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending) && !READ_ONCE(v->lapic.extint) && !v->pv.clock_dirty &&
+	       !v->pv.steal_dirty && !v->stop_reason;
+}
+
+static bool handle_hypercall(struct vcpu *v, const struct vm_exit *x)
+{
+	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
+	bool plain = step_over(v, x);
 	u64 nr = v->gpr[RAX];
 
-	/* Skipped first: a hypercall may stop the caller or hand its CPU on. */
-	skip(v, x->insn_len);
 	if (hvm->get(v, HVM_CPL)) {
 		v->gpr[RAX] = -1000; /* -KVM_ENOSYS: not for user mode */
-		return;
+		return plain;
 	}
-	if (v->vm->is_dom0 && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + 0x10000)
+	if (v->vm->is_dom0 && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + 0x10000) {
 		v->gpr[RAX] = hypercall(v, nr);
-	else
-		v->gpr[RAX] = pv_hypercall(v, nr, v->gpr[RBX], v->gpr[RCX], v->gpr[RDX], v->gpr[RSI]);
+		return false;
+	}
+	v->gpr[RAX] = pv_hypercall(v, plain || hvm->get(v, HVM_MODE) == EMUL_64);
+	return plain && !READ_ONCE(v->lapic.irr_pending);
 }
 
-static void handle_hlt(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
 {
 	skip(v, x->insn_len);
 	if (v->lapic.present)
@@ -623,14 +642,43 @@ static void handle_hlt(struct vcpu *v, const struct vm_exit *x)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_HLT);
 }
 
-static void handle_exception(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exc.vector == 18)
 		panic("machine check while vm %u ran", v->vm->id);
 	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
 }
 
-void exit_handle(struct vcpu *v, struct vm_exit *x)
+static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
+{
+	if (vm_may_log(v->vm)) {
+		hvm->dump(v);
+		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
+	}
+	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
+		v->page->internal.code = x->raw;
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
+	} else {
+		internal_error(v, x->raw, NULL, 0);
+	}
+}
+
+static inline void note_exit(struct cpu *c, struct vcpu *v, u32 reason)
+{
+	u32 at = c->exit_seq % EXIT_TRACE;
+
+	c->trace.rip[at] = v->rip;
+	c->trace.vcpu[at] = v->id;
+	c->trace.reason[at] = reason;
+	v->exits_total++;
+	v->exits[reason]++;
+}
+
+/*
+ * True: nothing has changed that would have to be looked at before the next entry, but for what other CPUs announce by v->requests
+ * and c->resched.
+ */
+static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 {
 	switch (x->reason) {
 	case VMEXIT_INTR:
@@ -644,15 +692,13 @@ void exit_handle(struct vcpu *v, struct vm_exit *x)
 		break; /* the next entry delivers */
 	case VMEXIT_CPUID:
 		cpuid_emulate(v);
-		skip(v, x->insn_len);
-		break;
+		return step_over(v, x);
 	case VMEXIT_MSR_READ:
+		return handle_rdmsr(v, x);
 	case VMEXIT_MSR_WRITE:
-		handle_msr(v, x);
-		break;
+		return handle_wrmsr(v, x);
 	case VMEXIT_HYPERCALL:
-		handle_hypercall(v, x);
-		break;
+		return handle_hypercall(v, x);
 	case VMEXIT_HLT:
 		handle_hlt(v, x);
 		break;
@@ -686,15 +732,17 @@ void exit_handle(struct vcpu *v, struct vm_exit *x)
 		vcpu_shutdown(v);
 		break;
 	default:
-		if (vm_may_log(v->vm)) {
-			hvm->dump(v);
-			log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
-		}
-		if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
-			v->page->internal.code = x->raw;
-			vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
-		} else {
-			internal_error(v, x->raw, NULL, 0);
-		}
+		not_handled(v, x);
 	}
+	return false;
+}
+
+void exit_loop(struct vcpu *v, struct cpu *c)
+{
+	struct vm_exit x;
+
+	do {
+		hvm->run(v, &x);
+		note_exit(c, v, x.reason);
+	} while (handle(v, &x) && !READ_ONCE(c->resched) && !READ_ONCE(v->requests));
 }

@@ -25,6 +25,7 @@ _Static_assert(VMEXIT_NR <= CORBEL_EXIT_STATS, "exit statistics fit the ABI");
 struct vm_exit {
 	u32 reason;	 /* enum vmexit_reason */
 	u32 insn_len;	 /* 0 = not known: fixed table or decoder */
+	bool plain;	 /* 64-bit mode, no interrupt shadow, no single-stepping: to step over the instruction is to add its length */
 	u64 raw;	 /* hardware's code, for the log */
 	union {
 		struct {
@@ -54,9 +55,6 @@ struct vm_exit {
 			u32 error;
 			u64 cr2;
 		} exc;
-		struct {
-			u8 vector; /* INTR: 0 = still pending in the APIC (svm) */
-		} intr;
 	};
 };
 
@@ -124,7 +122,7 @@ extern const struct hvm_ops *hvm; /* the one chosen at boot */
 /* Choose by CPUID, probe; boot_fail() when there is none. */
 void hvm_select(void);
 
-/* hv/exit.c: handle one exit of the running vCPU. */
-void exit_handle(struct vcpu *v, struct vm_exit *x);
+/* hv/exit.c: run the vCPU and handle its exits until one after which there is something to do before the next entry. */
+void exit_loop(struct vcpu *v, struct cpu *c);
 
 #endif

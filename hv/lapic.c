@@ -71,15 +71,18 @@ bool lapic_has_tsc_deadline(const struct vcpu *v)
 
 /* ---- priorities ---- */
 
-static int highest(const u32 *words)
+static inline int highest(const u32 *words)
 {
+	const volatile u64 *w = (const volatile u64 *)words;
 	int i;
 
-	for (i = 7; i >= 0; i--) {
-		u32 w = READ_ONCE(words[i]);
+	if (likely(!(w[0] | w[1] | w[2] | w[3])))
+		return -1;
+	for (i = 3; i >= 0; i--) {
+		u64 bits = w[i];
 
-		if (w)
-			return i * 32 + 31 - __builtin_clz(w);
+		if (bits)
+			return i * 64 + 63 - __builtin_clzl(bits);
 	}
 	return -1;
 }
@@ -117,6 +120,18 @@ static void end_of_interrupt(struct vcpu *v)
 	l->isr_top = highest(l->isr);
 	if (unlikely(READ_ONCE(l->tmr[vector / 32]) & 1u << vector % 32))
 		vcpu_level_eoi(v, vector);
+}
+
+bool lapic_plain_eoi(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	u32 vector = l->isr_top, word = vector / 32, bit = 1u << vector % 32;
+
+	if (l->isr_top < 0 || l->pv_eoi_pending || READ_ONCE(l->tmr[word]) & bit || !(l->base & APIC_BASE_X2APIC))
+		return false;
+	l->isr[word] &= ~bit;
+	l->isr_top = highest(l->isr);
+	return true;
 }
 
 /*

@@ -16,6 +16,7 @@ struct vm;
 #define APIC_BASE_BSP	 BIT(8)
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)
+#define MSR_X2APIC_EOI	 0x80b
 
 /* LVT entries in register order; there is no CMCI */
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR };
@@ -26,7 +27,7 @@ struct lapic {
 	s16 isr_top;	 /* highest vector in service, -1 = none */
 	u32 id;		 /* initial APIC id; the ID register cannot be changed */
 	u64 base;	 /* APIC_BASE MSR */
-	u32 irr[8], isr[8], tmr[8]; /* irr, tmr: atomic */
+	u32 irr[8] __attribute__((aligned(8))), isr[8], tmr[8]; /* irr, tmr: atomic */
 	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
 	u64 icr;
 	u32 lvt[LVT_NR];
@@ -79,6 +80,9 @@ bool lapic_extint_pending(struct vcpu *v);
 bool lapic_has_work(struct vcpu *v);
 /* Before an entry and on EOI-relevant exits: take in the guest's PV EOI word. */
 void lapic_sync_pv_eoi(struct vcpu *v);
+
+/* What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it needs lapic_write(). */
+bool lapic_plain_eoi(struct vcpu *v);
 
 /* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
 int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);

@@ -21,13 +21,8 @@ static int fixed_mtrr(u32 msr)
 
 static bool pat_valid(u64 pat)
 {
-	for (u32 i = 0; i < 8; i++) {
-		u8 t = pat >> i * 8;
-
-		if (t > 7 || t == 2 || t == 3)
-			return false;
-	}
-	return true;
+	/* Eight bytes of 0, 1, 4, 5, 6 or 7: bit 1 only with bit 2. */
+	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
 }
 
 /* Stored for the guest, without effect; NULL if it is none of these. */
@@ -162,8 +157,6 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 
 	if ((msr >= 0x800 && msr < 0x900) || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
 		return lapic_msr_write(v, msr, val);
-	if (pv_is_msr(msr))
-		return pv_msr_write(v, msr, val);
 	switch (msr) {
 	case MSR_TSC:
 		if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
@@ -187,6 +180,8 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 	case 0x79: /* microcode update: not through us */
 		return 0;
 	}
+	if (pv_is_msr(msr))
+		return pv_msr_write(v, msr, val);
 	slot = stored(v, msr);
 	if (slot) {
 		*slot = val;

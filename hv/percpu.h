@@ -26,9 +26,9 @@ struct cpu {
 
 	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
 	struct {
-		u64 rip;
-		u16 vm, vcpu, reason;
-	} exit_trace[EXIT_TRACE];
+		u64 rip[EXIT_TRACE];
+		u32 vcpu[EXIT_TRACE], reason[EXIT_TRACE]; /* id of the vCPU */
+	} trace;
 
 	/* statistics */
 	u64 start_tsc, idle_tsc, interrupts, switches;

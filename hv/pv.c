@@ -331,18 +331,11 @@ static void yield_to(struct vcpu *v, u64 apic_id)
 	this_cpu()->resched = true;
 }
 
-s64 pv_hypercall(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
+u64 pv_hypercall(struct vcpu *v, bool is64)
 {
-	bool is64 = hvm->get(v, HVM_MODE) == EMUL_64;
+	u64 mask = is64 ? ~0ull : GENMASK(31, 0), nr = v->gpr[RAX] & mask, a0 = v->gpr[RBX] & mask, a1 = v->gpr[RCX] & mask;
 	s64 ret = 0;
 
-	if (!is64) {
-		nr = (u32)nr;
-		a0 = (u32)a0;
-		a1 = (u32)a1;
-		a2 = (u32)a2;
-		a3 = (u32)a3;
-	}
 	switch (nr) {
 	case HC_VAPIC_POLL_IRQ:
 		break;
@@ -350,7 +343,7 @@ s64 pv_hypercall(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 		kick(v, a1);
 		break;
 	case HC_SEND_IPI:
-		ret = send_ipi(v, a0, a1, a2, a3, is64 ? 64 : 32);
+		ret = send_ipi(v, a0, a1, v->gpr[RDX] & mask, v->gpr[RSI] & mask, is64 ? 64 : 32);
 		break;
 	case HC_SCHED_YIELD:
 		yield_to(v, a0);
@@ -358,5 +351,5 @@ s64 pv_hypercall(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 	default:
 		ret = -KVM_ENOSYS;
 	}
-	return is64 ? ret : (u32)ret;
+	return ret & mask;
 }

@@ -24,8 +24,8 @@ u32 pv_features(const struct vcpu *v);
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
 bool pv_is_msr(u32 msr);
-/* KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI); result for RAX. */
-s64 pv_hypercall(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3);
+/* KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result for RAX. */
+u64 pv_hypercall(struct vcpu *v, bool is64);
 /*
  * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written before a later entry: the guest
  * cannot read it without an exit that maps it.

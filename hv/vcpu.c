@@ -624,21 +624,10 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	return PREP_RUN;
 }
 
-static void trace_exit(struct cpu *c, const struct vcpu *v, u32 reason)
-{
-	u32 at = c->exit_seq % EXIT_TRACE;
-
-	c->exit_trace[at].rip = v->rip;
-	c->exit_trace[at].vm = v->vm->id;
-	c->exit_trace[at].vcpu = v->index;
-	c->exit_trace[at].reason = reason;
-}
-
 /* Returns whether the unit is still runnable (not blocked). */
 static bool vcpu_run(struct vcpu *v)
 {
 	struct cpu *c = this_cpu();
-	struct vm_exit x;
 
 	while (!READ_ONCE(c->resched)) {
 		enum prep p = vcpu_prepare(v);
@@ -647,11 +636,7 @@ static bool vcpu_run(struct vcpu *v)
 			return false;
 		if (p == PREP_AGAIN)
 			continue;
-		hvm->run(v, &x);
-		v->exits_total++;
-		v->exits[x.reason]++;
-		trace_exit(c, v, x.reason);
-		exit_handle(v, &x);
+		exit_loop(v, c);
 	}
 	return true;
 }
@@ -722,7 +707,6 @@ void vcpu_dump_last(void)
 	for (u64 n = c->exit_seq, i = 0; i < EXIT_TRACE && i < n; i++) {
 		u32 at = (n - i) % EXIT_TRACE;
 
-		log_err("  vm %u vcpu %u rip %lx %s", c->exit_trace[at].vm, c->exit_trace[at].vcpu, c->exit_trace[at].rip,
-			names[c->exit_trace[at].reason]);
+		log_err("  vCPU %u rip %lx %s", c->trace.vcpu[at], c->trace.rip[at], names[c->trace.reason[at]]);
 	}
 }

@@ -84,7 +84,7 @@ struct vcpu {
 	u64 mcg_status;
 
 	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
-	u8 cpuid_first[3][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
+	u8 cpuid_first[4][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
 	struct corbel_cpuid *cpuid; /* pool page */
 
 	/* Exit in progress towards the VMM */

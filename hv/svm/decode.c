@@ -1,40 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw SVM exits to the neutral struct vm_exit: a pure function of the VMCB. */
 #include "vmcb.h"
-#include "../hvm.h"
 
-static const struct {
-	u16 reason;
-	u8 len;	    /* of the plain instruction; used where the CPU gives no next RIP */
-} plain[0x90] = {
-	[SVM_EXIT_INTR] = {VMEXIT_INTR},
-	[SVM_EXIT_NMI] = {VMEXIT_NMI},
-	[SVM_EXIT_INIT] = {VMEXIT_INIT},
-	[SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW},
-	[SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW},
-	[SVM_EXIT_RDTSC] = {VMEXIT_RDTSC, 2},
-	[SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2},
-	[SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2},
-	[SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2},
-	[SVM_EXIT_PAUSE] = {VMEXIT_PAUSE, 2},
-	[SVM_EXIT_HLT] = {VMEXIT_HLT, 1},
-	[SVM_EXIT_INVLPG] = {VMEXIT_INVLPG},
-	[SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_TASK] = {VMEXIT_TASK_SWITCH},
-	[SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN},
-	[SVM_EXIT_VMRUN] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_VMMCALL] = {VMEXIT_HYPERCALL, 3},
-	[SVM_EXIT_VMLOAD] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_VMSAVE] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_STGI] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_CLGI] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_SKINIT] = {VMEXIT_VMX_SVM_INSN, 3},
-	[SVM_EXIT_RDTSCP] = {VMEXIT_RDTSC, 3},
-	[SVM_EXIT_WBINVD] = {VMEXIT_WBINVD, 2},
-	[SVM_EXIT_MONITOR] = {VMEXIT_MWAIT, 3},
-	[SVM_EXIT_MWAIT] = {VMEXIT_MWAIT, 3},
-	[SVM_EXIT_MWAIT_ARMED] = {VMEXIT_MWAIT, 3},
-	[SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3},
+const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
+	[SVM_EXIT_INTR] = {VMEXIT_INTR, 0, true},
+	[SVM_EXIT_NMI] = {VMEXIT_NMI, 0, true},
+	[SVM_EXIT_INIT] = {VMEXIT_INIT, 0, true},
+	[SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW, 0, true},
+	[SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW, 0, true},
+	[SVM_EXIT_RDTSC] = {VMEXIT_RDTSC, 2, true},
+	[SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2, true},
+	[SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2, true},
+	[SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2, true},
+	[SVM_EXIT_PAUSE] = {VMEXIT_PAUSE, 2, true},
+	[SVM_EXIT_HLT] = {VMEXIT_HLT, 1, true},
+	[SVM_EXIT_INVLPG] = {VMEXIT_INVLPG, 0, true},
+	[SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_TASK] = {VMEXIT_TASK_SWITCH, 0, true},
+	[SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN, 0, true},
+	[SVM_EXIT_VMRUN] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_VMMCALL] = {VMEXIT_HYPERCALL, 3, true},
+	[SVM_EXIT_VMLOAD] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_VMSAVE] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_STGI] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_CLGI] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_SKINIT] = {VMEXIT_VMX_SVM_INSN, 3, true},
+	[SVM_EXIT_RDTSCP] = {VMEXIT_RDTSC, 3, true},
+	[SVM_EXIT_WBINVD] = {VMEXIT_WBINVD, 2, true},
+	[SVM_EXIT_MONITOR] = {VMEXIT_MWAIT, 3, true},
+	[SVM_EXIT_MWAIT] = {VMEXIT_MWAIT, 3, true},
+	[SVM_EXIT_MWAIT_ARMED] = {VMEXIT_MWAIT, 3, true},
+	[SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3, true},
 };
 
 static void decode_io(const struct vmcb *vmcb, struct vm_exit *x)
@@ -61,15 +57,12 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->exc.cr2 = vmcb->exitinfo2;
 }
 
-void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_exit *x)
+void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 {
-	u32 code = vmcb->exitcode;
+	u64 i = vmcb->exitinfo1;
 
-	x->raw = vmcb->exitcode;
 	x->insn_len = 0;
 	if (code == SVM_EXIT_NPF) {
-		u64 i = vmcb->exitinfo1;
-
 		x->reason = VMEXIT_P2M_FAULT;
 		x->p2m.gpa = vmcb->exitinfo2;
 		x->p2m.write = i & SVM_NPF_W;
@@ -79,9 +72,6 @@ void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_exit *x)
 		x->p2m.present = i & SVM_NPF_P;
 	} else if (code == SVM_EXIT_IOIO) {
 		decode_io(vmcb, x);
-	} else if (code == SVM_EXIT_MSR) {
-		x->reason = vmcb->exitinfo1 & 1 ? VMEXIT_MSR_WRITE : VMEXIT_MSR_READ;
-		x->insn_len = 2;
 	} else if (code < SVM_EXIT_DR_READ) {
 		x->reason = VMEXIT_CR_ACCESS;
 		x->cr.cr = code & 15;
@@ -96,13 +86,7 @@ void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_exit *x)
 		decode_exception(vmcb, code, x);
 	} else if (code == SVM_EXIT_INVALID) {
 		x->reason = VMEXIT_ENTRY_FAIL;
-	} else if (code < ARRAY_SIZE(plain) && (plain[code].reason || code == SVM_EXIT_INTR)) {
-		x->reason = plain[code].reason;
-		x->insn_len = plain[code].len;
-		x->intr.vector = 0;
 	} else {
 		x->reason = VMEXIT_OTHER;
 	}
-	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip && vmcb->next_rip - vmcb->rip <= 15)
-		x->insn_len = vmcb->next_rip - vmcb->rip;
 }

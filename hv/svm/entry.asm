@@ -10,8 +10,8 @@ section .text
 ;        CPU's page for VMSAVE of the host's own FS, GS, TR, LDTR and system-call MSRs. IF = 0, GIF = 1.
 ;   out: guest general registers stored; RAX and RSP of the guest are in the VMCB. IF = 0, GIF = 1.
 ;   Physical interrupts are open only while the guest runs: IF is set under GIF = 0, and the NOP keeps the shadow of STI
-;   away from VMRUN. Everything is clobbered but the callee-saved registers; the others are zeroed so that no guest
-;   value is left in them.
+;   away from VMRUN. Everything is clobbered but the callee-saved registers; those that the caller does not load at once are
+;   zeroed so that no guest value is left in them.
 global svm_enter
 svm_enter:
 	push rbp
@@ -64,9 +64,6 @@ svm_enter:
 	cli
 	stgi
 	xor ecx, ecx
-	xor edx, edx
-	xor esi, esi
-	xor edi, edi
 	xor r8d, r8d
 	xor r9d, r9d
 	xor r10d, r10d

@@ -34,6 +34,7 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 		/* EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the handler. */
 		v->nmi_masked = true;
 		m->int3 |= SVM_INT3_IRET;
+		((struct svm_vcpu *)v->arch)->nmi_watch = true;
 	}
 }
 

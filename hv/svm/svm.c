@@ -21,6 +21,7 @@
 struct svm_cpu {
 	void *hsave;	/* the CPU's own host save area */
 	void *host_vmcb; /* our FS, GS, TR, LDTR, system-call MSRs by VMSAVE */
+	u64 host_pa;
 	u64 asid_gen;
 	u32 next_asid, max_asid;
 };
@@ -86,6 +87,7 @@ static int svm_cpu_enable(struct cpu *c)
 		s->host_vmcb = pool_alloc(0, NULL);
 		if (!s->hsave || !s->host_vmcb)
 			return -ENOMEM;
+		s->host_pa = virt_to_hpa(s->host_vmcb).v;
 		s->max_asid = MIN(asid_count - 1, 0xffffu);
 		s->asid_gen = 1;
 		s->next_asid = 1;
@@ -93,7 +95,7 @@ static int svm_cpu_enable(struct cpu *c)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, virt_to_hpa(s->hsave).v);
 	/* Our own FS, GS, TR, LDTR never change after this point. */
-	__asm__ volatile("vmsave %%rax" ::"a"(virt_to_hpa(s->host_vmcb).v) : "memory");
+	__asm__ volatile("vmsave %%rax" ::"a"(s->host_pa) : "memory");
 	return 0;
 }
 
@@ -187,6 +189,7 @@ static int svm_vcpu_init(struct vcpu *v)
 		return -ENOMEM;
 	}
 	s->vmcb = m;
+	s->vmcb_pa = virt_to_hpa(m).v;
 	v->arch = s;
 	return 0;
 }
@@ -249,6 +252,7 @@ static void svm_vcpu_reset(struct vcpu *v, bool init)
 	m->dr7 = 0x400;
 	m->efer = EFER_SVME;
 	m->g_pat = v->pat;
+	((struct svm_vcpu *)v->arch)->cr8_exits = false;
 	svm_flush_asid(v);
 }
 
@@ -260,14 +264,13 @@ void svm_flush_asid(struct vcpu *v)
 }
 
 /* Give the vCPU an ASID of this CPU if it has none, and see to owed flushes. Returns the TLB_CONTROL for this entry. */
-static u8 asid_prepare(struct vcpu *v, struct cpu *c)
+static __noinline u8 asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 {
 	struct svm_vcpu *s = v->arch;
 	struct svm_cpu *sc = c->svm;
-	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
 	u8 control = SVM_TLB_NONE;
 
-	if (s->asid_cpu != c || s->asid_gen != sc->asid_gen) {
+	if (s->asid_gen != sc->asid_gen) { /* svm_load() has seen to another CPU's */
 		if (sc->next_asid > sc->max_asid) {
 			sc->asid_gen++;
 			sc->next_asid = 1;
@@ -282,11 +285,34 @@ static u8 asid_prepare(struct vcpu *v, struct cpu *c)
 		control = svm_ops.caps & HVM_CAP_FLUSHASID ? SVM_TLB_FLUSH_ASID : SVM_TLB_FLUSH_ALL;
 	}
 	s->tlb_gen = gen;
+	BUG_ON(!svm_vmcb(v)->asid || s->asid_cpu != c);
 	return control;
+}
+
+static inline u8 asid_prepare(struct vcpu *v, struct cpu *c)
+{
+	struct svm_vcpu *s = v->arch;
+	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+
+	if (likely(s->asid_gen == ((struct svm_cpu *)c->svm)->asid_gen && s->tlb_gen == gen))
+		return SVM_TLB_NONE;
+	return asid_renew(v, c, gen);
+}
+
+static __noinline void watch_cr8(struct vcpu *v)
+{
+	struct svm_vcpu *s = v->arch;
+
+	s->cr8_exits = lapic_tpr_threshold(v);
+	s->vmcb->cr_write = s->cr8_exits ? BIT(4) | BIT(8) : BIT(4);
 }
 
 static void svm_load(struct vcpu *v)
 {
+	struct svm_vcpu *s = v->arch;
+
+	if (s->asid_cpu != this_cpu())
+		svm_flush_asid(v);
 }
 
 static void svm_put(struct vcpu *v)
@@ -331,50 +357,69 @@ static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 	}
 }
 
-static void svm_run(struct vcpu *v, struct vm_exit *x)
+static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
 	struct cpu *c = this_cpu();
-	bool step = s->nmi_step;
-	u64 rflags = v->rflags;
 
-	s->nmi_step = false;
 	m->rax = v->gpr[RAX];
 	m->rsp = v->gpr[RSP];
 	m->rip = v->rip;
-	m->rflags = rflags | (step ? RFLAGS_TF : 0);
+	m->rflags = v->rflags;
 	m->tsc_offset = v->tsc_offset;
-	m->vintr = (m->vintr & ~SVM_V_TPR) | v->lapic.tpr >> 4;
-	m->cr_write = lapic_tpr_threshold(v) ? BIT(4) | BIT(8) : BIT(4); /* CR8: an interrupt waits for it to be lowered */
+	*(u8 *)&m->vintr = v->lapic.tpr >> 4; /* SVM_V_TPR */
+	if (unlikely(READ_ONCE(v->lapic.irr_pending) || s->cr8_exits))
+		watch_cr8(v);
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	m->tlb_control = asid_prepare(v, c);
-	BUG_ON(s->asid_cpu != c || !m->asid);
-	if (sweep_events && cpu_count > 1 && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID)
+	if (unlikely(m->eventinj & SVM_EVT_VALID) && sweep_events && cpu_count > 1 && !(m->eventinj & SVM_EVT_TYPE))
 		apic_send_ipi(c->apic_id, VEC_NOP);
-	svm_enter(v, virt_to_hpa(m).v, virt_to_hpa(((struct svm_cpu *)c->svm)->host_vmcb).v);
+	svm_enter(v, s->vmcb_pa, ((struct svm_cpu *)c->svm)->host_pa);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
 	v->gpr[RAX] = m->rax;
 	v->gpr[RSP] = m->rsp;
 	v->rip = m->rip;
 	v->rflags = m->rflags;
-	if ((m->vintr & 15) != v->lapic.tpr >> 4) /* the guest wrote CR8 */
+	if (unlikely((*(u8 *)&m->vintr & 15) != v->lapic.tpr >> 4)) /* the guest wrote CR8 */
 		v->lapic.tpr = (m->vintr & 15) << 4;
 	m->eventinj = 0;
-	if (m->exitintinfo & SVM_EVT_VALID)
+	if (unlikely(m->exitintinfo & SVM_EVT_VALID))
 		take_back_event(v, m);
+	svm_decode_exit(m, svm_ops.caps, x);
+}
+
+/* While an NMI's handler runs: NMIs are open again when its IRET has been executed. */
+static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
+{
+	struct svm_vcpu *s = v->arch;
+	bool step = s->nmi_step;
+	u64 before = v->rflags;
+
+	s->nmi_step = false;
+	if (step)
+		v->rflags |= RFLAGS_TF;
+	run(v, x);
 	if (s->nmi_iret_rip && v->rip != s->nmi_iret_rip) {
 		v->nmi_masked = false;
 		s->nmi_iret_rip = 0;
 	}
-	svm_decode_exit(m, svm_ops.caps, x);
-	if (unlikely(step)) {
-		end_nmi_step(v, rflags, x);
+	if (step) {
+		end_nmi_step(v, before, x);
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
-		m->int3 &= ~SVM_INT3_IRET;
+		s->vmcb->int3 &= ~SVM_INT3_IRET;
 		s->nmi_iret_rip = v->rip;
 	}
+	s->nmi_watch = s->nmi_iret_rip || s->vmcb->int3 & SVM_INT3_IRET;
+}
+
+static void svm_run(struct vcpu *v, struct vm_exit *x)
+{
+	if (unlikely(((struct svm_vcpu *)v->arch)->nmi_watch))
+		run_watched(v, x);
+	else
+		run(v, x);
 }
 
 static void svm_allow_msr(struct vm *vm, u32 msr)

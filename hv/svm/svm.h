@@ -12,10 +12,13 @@ struct svm_vm {
 
 struct svm_vcpu {
 	struct vmcb *vmcb;
+	u64 vmcb_pa;
 	struct cpu *asid_cpu; /* the CPU whose ASID the VMCB holds */
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
+	bool cr8_exits;	      /* writes of CR8 exit: an interrupt waits for it to be lowered */
+	bool nmi_watch;	      /* IRET is intercepted, or nmi_iret_rip set */
 	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
 };
 

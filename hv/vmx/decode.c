@@ -112,6 +112,5 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		x->dr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 	} else {
 		x->reason = basic < ARRAY_SIZE(plain) && (plain[basic] || basic == EXIT_EXT_INTR) ? plain[basic] : VMEXIT_OTHER;
-		x->intr.vector = 0;
 	}
 }

@@ -532,6 +532,7 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	else
 		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	vmx_decode_exit(&raw, x);
+	x->plain = !s->shadow && !(v->rflags & RFLAGS_TF) && vmx_get(v, HVM_MODE) == EMUL_64;
 	after_exit(v, &raw, x);
 }
 

@@ -201,6 +201,12 @@ static u32 got(void)
 	return mask;
 }
 
+static s64 call(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+	v->gpr[RAX] = nr, v->gpr[RBX] = a0, v->gpr[RCX] = a1, v->gpr[RDX] = a2, v->gpr[RSI] = a3;
+	return pv_hypercall(v, hvm->get(v, HVM_MODE) == EMUL_64);
+}
+
 static void test_hypercalls(void)
 {
 	static const u32 ids[FAKE_VCPUS] = {0, 1, 2, 31, 32, 63, 64, 127};
@@ -209,26 +215,26 @@ static void test_hypercalls(void)
 	fake_reset(ids);
 	for (i = 0; i < FAKE_VCPUS; i++)
 		lapic_write(&fake_vcpu[i], 0xf0, 0x1ff, false);
-	CHECK(pv_hypercall(v0, 10, 0x8000000180000006, 0x8000000000000001, 0, 0xfb) == 7 && got() == 0xfe, "PV IPI to two words of ids");
-	CHECK(pv_hypercall(v0, 10, 1, 1, 63, 0xfb) == 2 && got() == 0xa0, "which begin at the lowest id");
-	CHECK(pv_hypercall(v0, 10, ~0ull, ~0ull, ~0ull - 3, 0xfb) == 0 && pv_hypercall(v0, 10, ~0ull, ~0ull, 0xffff, 0xfb) == 0, "far ids are nobody");
+	CHECK(call(v0, 10, 0x8000000180000006, 0x8000000000000001, 0, 0xfb) == 7 && got() == 0xfe, "PV IPI to two words of ids");
+	CHECK(call(v0, 10, 1, 1, 63, 0xfb) == 2 && got() == 0xa0, "which begin at the lowest id");
+	CHECK(call(v0, 10, ~0ull, ~0ull, ~0ull - 3, 0xfb) == 0 && call(v0, 10, ~0ull, ~0ull, 0xffff, 0xfb) == 0, "far ids are nobody");
 	mode = EMUL_32;
-	CHECK(pv_hypercall(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18, "32-bit callers have 32-bit words");
-	CHECK(pv_hypercall(v0, 99, 0, 0, 0, 0) == 0xfffffc18, "and results");
+	CHECK(call(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18, "32-bit callers have 32-bit words");
+	CHECK(call(v0, 99, 0, 0, 0, 0) == 0xfffffc18, "and results");
 	mode = EMUL_64;
-	CHECK(pv_hypercall(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == REQ_NMI && fake_requests[2] == REQ_NMI, "NMI too");
-	CHECK(pv_hypercall(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && pv_hypercall(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL, "no logical ids, no shorthands");
+	CHECK(call(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == REQ_NMI && fake_requests[2] == REQ_NMI, "NMI too");
+	CHECK(call(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && call(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL, "no logical ids, no shorthands");
 	fake_notified[3] = 0;
-	CHECK(pv_hypercall(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1, "kick wakes");
-	CHECK(pv_hypercall(v0, 5, 0, 30, 0, 0) == 0, "kick of nobody");
+	CHECK(call(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1, "kick wakes");
+	CHECK(call(v0, 5, 0, 30, 0, 0) == 0, "kick of nobody");
 	fake_vcpu[3].sched.state = SCHED_QUEUED;
-	CHECK(pv_hypercall(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched, "yield to a queued vCPU boosts it");
+	CHECK(call(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched, "yield to a queued vCPU boosts it");
 	fake_vcpu[3].sched.state = SCHED_RUNNING;
 	fake_cpu.resched = false;
-	pv_hypercall(v0, 11, 31, 0, 0, 0);
-	pv_hypercall(v0, 11, ~0ull, 0, 0, 0);
+	call(v0, 11, 31, 0, 0, 0);
+	call(v0, 11, ~0ull, 0, 0, 0);
 	CHECK(wakes == 1 && !fake_cpu.resched, "not to a running one or nobody");
-	CHECK(pv_hypercall(v0, 9, 0, 0, 0, 0) == -1000 && pv_hypercall(v0, 12, 0, 0, 0, 0) == -1000, "what is not offered is ENOSYS");
+	CHECK(call(v0, 9, 0, 0, 0, 0) == -1000 && call(v0, 12, 0, 0, 0, 0) == -1000, "what is not offered is ENOSYS");
 }
 
 static void test_msrs(void)
@@ -258,7 +264,7 @@ static void test_msrs(void)
 		pv_update(&fake_vcpu[s >> 61]);
 		pv_preempted(&fake_vcpu[s >> 61]);
 		mode = s >> 30 & 1 ? EMUL_32 : EMUL_64;
-		pv_hypercall(&fake_vcpu[s >> 61], (s >> 20) % 13, s, s << 7, i & 1 ? s >> 50 : s, s >> 3);
+		call(&fake_vcpu[s >> 61], (s >> 20) % 13, s, s << 7, i & 1 ? s >> 50 : s, s >> 3);
 		fake_unmapped = !(i % 5);
 	}
 	CHECK(true, "random MSR writes and hypercalls break nothing");
