@@ -187,7 +187,7 @@ static void measure_timer(void)
 	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
 	apic_write(APIC_TIMER_INIT, UINT32_MAX);
 	start = rdtsc();
-	udelay(20000);
+	udelay(4000);
 	left = apic_read(APIC_TIMER_COUNT);
 	span = rdtsc() - start;
 	apic_write(APIC_TIMER_INIT, 0);

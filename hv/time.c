@@ -7,7 +7,7 @@
 #include "scale.h"
 #include "../boot/boot.h"
 
-#define CALIBRATE_US 40000ul /* less than a turn of the PIT */
+#define CALIBRATE_US 20000ul /* less than a turn of the PIT */
 
 /* Intel 8254 datasheet; channel 2 is gated and read through port 0x61 */
 #define PIT_HZ	      1193182ul
