@@ -161,9 +161,11 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id)
 	return NULL;
 }
 
-u64 cpu_tss_base(void)
+struct cpu_tables cpu_tables(void)
 {
-	return (u64) & ((struct cpu_arch *)this_cpu()->arch)->tss;
+	struct cpu_arch *a = this_cpu()->arch;
+
+	return (struct cpu_tables){.gdt = (u64)a->gdt, .idt = (u64)idt, .tss = (u64)&a->tss};
 }
 
 void cpu_init_features(void)

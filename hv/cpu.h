@@ -42,8 +42,19 @@ void cpu_load(struct cpu *c);
 void cpu_init_features(void);
 /* Leave the present stack for good. fn does not return. */
 void cpu_call_on_stack(void (*fn)(void), void *top) __noreturn;
-/* Address of this CPU's TSS, for back ends that must tell the hardware. */
-u64 cpu_tss_base(void);
+/* Addresses of this CPU's tables, for back ends that must tell the hardware. */
+struct cpu_tables {
+	u64 gdt, idt, tss;
+};
+struct cpu_tables cpu_tables(void);
+
+#define READ_DR(n)                                                                                                     \
+	({                                                                                                             \
+		u64 val_;                                                                                              \
+		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(val_));                                                   \
+		val_;                                                                                                  \
+	})
+#define WRITE_DR(n, val) __asm__ volatile("mov %0, %%dr" #n ::"r"((u64)(val)))
 
 /* XCR0 while the hypervisor runs: the components of XCR0_SWITCHED the CPU has. 0: no XSAVE. */
 extern u64 xcr0_host;

@@ -86,18 +86,20 @@ struct hvm_ops {
 	int (*cpu_enable)(struct cpu *c);
 	void (*cpu_disable)(struct cpu *c); /* before reboot and in panic */
 
-	int (*vm_init)(struct vm *vm);
-	void (*vm_destroy)(struct vm *vm);
-	void (*allow_port)(struct vm *vm, u16 first, u32 count, bool allow); /* false: accesses exit (the default) */
-	void (*allow_msr)(struct vm *vm, u32 msr);			     /* the guest uses the hardware's register */
+	u8 msr_map_order, io_map_order; /* sizes; see struct vm */
+	void (*allow_msr)(struct vm *vm, u32 msr); /* reads and writes use the hardware's register, which is switched */
 	int (*vcpu_init)(struct vcpu *v);
 	void (*vcpu_destroy)(struct vcpu *v);
-	void (*vcpu_reset)(struct vcpu *v, bool init);
+	void (*vcpu_reset)(struct vcpu *v, bool init); /* controls and MSRs; registers are set by get() and set() */
 
 	void (*load)(struct vcpu *v); /* becomes current on this CPU (may have been elsewhere before) */
 	void (*put)(struct vcpu *v);
+	/* Access to a vCPU that is not loaded, while another may be. False: it is loaded, here or elsewhere. Takes a lock. */
+	bool (*borrow)(struct vcpu *v);
+	void (*give_back)(struct vcpu *v);
 	void (*run)(struct vcpu *v, struct vm_exit *x); /* IF=0 in and out; physical interrupts stay pending */
 
+	/* From here on: of a vCPU that is loaded here or borrowed. */
 	u64 (*get)(struct vcpu *v, enum hvm_reg r);
 	void (*set)(struct vcpu *v, enum hvm_reg r, u64 val); /* value already validated */
 	void (*get_seg)(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);

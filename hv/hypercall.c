@@ -294,14 +294,17 @@ static s64 hc_vcpu_pause(struct vcpu *caller, const struct args *x)
 static s64 hc_vcpu_state(struct vcpu *caller, const struct args *x, bool set)
 {
 	struct vcpu *v = guest_vcpu(x->a);
+	s64 ret;
 
 	if (!v)
 		return -ENOENT;
-	if (!is_stopped(v))
-		return -EBUSY;
 	if (x->b >= CORBEL_STATE_NR || x->c > PAGE_SIZE)
 		return -EINVAL;
-	return set ? state_set(v, x->b, x->c) : state_get(v, x->b, x->c);
+	if (!is_stopped(v) || !hvm->borrow(v))
+		return -EBUSY;
+	ret = set ? state_set(v, x->b, x->c) : state_get(v, x->b, x->c);
+	hvm->give_back(v);
+	return ret;
 }
 
 static s64 hc_vcpu_get(struct vcpu *caller, const struct args *x)

@@ -166,7 +166,9 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	sched_unit_init(&v->sched, is_dom0 ? 2 * SCHED_WEIGHT_DEFAULT : SCHED_WEIGHT_DEFAULT,
 			is_dom0 ? BIT(v->index) : (cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull),
 			is_dom0 ? v->index : this_cpu()->index, is_dom0);
+	BUG_ON(!hvm->borrow(v));
 	vcpu_reset(v, false);
+	hvm->give_back(v);
 	/* Without LAPICs the VMM starts the others itself. */
 	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;
 	return v->id;
@@ -221,8 +223,37 @@ static void fpu_reset(struct vcpu *v)
 	v->xcr0 = 1;
 }
 
+/* SDM "Processor State After Reset"; the same on AMD. */
+static void reset_registers(struct vcpu *v, u64 cr0)
+{
+	static const struct corbel_dtable none = {.limit = 0xffff};
+	struct corbel_segment seg = {.limit = 0xffff, .type = 0x3, .s = 1, .present = 1};
+
+	for (enum hvm_seg s = HVM_ES; s <= HVM_GS; s++)
+		hvm->set_seg(v, s, &seg);
+	seg.type = 0xb;
+	seg.selector = 0xf000;
+	seg.base = 0xffff0000;
+	hvm->set_seg(v, HVM_CS, &seg);
+	seg = (struct corbel_segment){.limit = 0xffff, .type = 0xb, .present = 1};
+	hvm->set_seg(v, HVM_TR, &seg);
+	seg.type = 0x2;
+	hvm->set_seg(v, HVM_LDTR, &seg);
+	hvm->set_dt(v, false, &none);
+	hvm->set_dt(v, true, &none);
+	hvm->set(v, HVM_EFER, 0);
+	hvm->set(v, HVM_CR0, cr0);
+	hvm->set(v, HVM_CR2, 0);
+	hvm->set(v, HVM_CR3, 0);
+	hvm->set(v, HVM_CR4, 0);
+	hvm->set_dr67(v, 0, 0);
+	hvm->msr_set(v, MSR_PAT, v->pat);
+}
+
 void vcpu_reset(struct vcpu *v, bool init)
 {
+	u64 cr0 = CR0_ET | (init ? hvm->get(v, HVM_CR0) & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
+
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[RDX] = v->cpuid_count ? v->cpuid_sig : 0x600;
 	v->rip = 0xfff0;
@@ -239,6 +270,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->misc_enable = 1;
 	}
 	hvm->vcpu_reset(v, init);
+	reset_registers(v, cr0);
 	lapic_reset(v, init);
 }
 
@@ -458,20 +490,19 @@ static void fpu_restore(struct vcpu *v)
 		__asm__ volatile("fxrstor64 (%0)" ::"r"(v->xsave) : "memory");
 }
 
-#define DR_ACCESS(n)                                                                                                   \
-	do {                                                                                                           \
-		if (save)                                                                                              \
-			__asm__ volatile("mov %%dr" #n ", %0" : "=r"(v->dr[n]));                                       \
-		else                                                                                                   \
-			__asm__ volatile("mov %0, %%dr" #n ::"r"(v->dr[n]));                                           \
-	} while (0)
-
 static void switch_debug_registers(struct vcpu *v, bool save)
 {
-	DR_ACCESS(0);
-	DR_ACCESS(1);
-	DR_ACCESS(2);
-	DR_ACCESS(3);
+	if (save) {
+		v->dr[0] = READ_DR(0);
+		v->dr[1] = READ_DR(1);
+		v->dr[2] = READ_DR(2);
+		v->dr[3] = READ_DR(3);
+	} else {
+		WRITE_DR(0, v->dr[0]);
+		WRITE_DR(1, v->dr[1]);
+		WRITE_DR(2, v->dr[2]);
+		WRITE_DR(3, v->dr[3]);
+	}
 }
 
 static void vcpu_load(struct vcpu *v)
@@ -524,6 +555,8 @@ void sched_leave(struct sched_unit *u)
 
 static void do_init_sipi(struct vcpu *v, u64 req)
 {
+	vcpu_put(v); /* what is in the hardware is reset as well */
+	BUG_ON(!hvm->borrow(v));
 	if (req & REQ_INIT) {
 		vcpu_reset(v, true);
 		v->mp_state = v->lapic.id == v->vm->bsp_apic_id ? MP_RUNNABLE : MP_INIT_RECEIVED;
@@ -538,6 +571,7 @@ static void do_init_sipi(struct vcpu *v, u64 req)
 		v->rip = 0;
 		v->mp_state = MP_RUNNABLE;
 	}
+	hvm->give_back(v);
 }
 
 static void do_requests(struct vcpu *v)

@@ -87,6 +87,35 @@ static struct vm *vm_alloc(const char *name, u32 pid, u32 flags)
 	return vm;
 }
 
+static void free_maps(struct vm *vm)
+{
+	pool_free(vm->msr_map, hvm->msr_map_order, &vm->acct);
+	pool_free(vm->io_map, hvm->io_map_order, &vm->acct);
+}
+
+/* MSRs that a guest may use without an exit: both vendors' back ends switch them. */
+static const u32 direct_msrs[] = {
+	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
+	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
+	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
+};
+
+/* All other MSRs, and all ports, exit. */
+static int alloc_maps(struct vm *vm)
+{
+	vm->msr_map = pool_alloc(hvm->msr_map_order, &vm->acct);
+	vm->io_map = pool_alloc(hvm->io_map_order, &vm->acct);
+	if (!vm->msr_map || !vm->io_map) {
+		free_maps(vm);
+		return -ENOMEM;
+	}
+	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm->msr_map_order);
+	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
+	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		hvm->allow_msr(vm, direct_msrs[i]);
+	return 0;
+}
+
 int vm_create(const struct corbel_vm_create *c)
 {
 	char name[sizeof(c->name)];
@@ -103,18 +132,18 @@ int vm_create(const struct corbel_vm_create *c)
 	vm = vm_alloc(name, c->pid, c->flags);
 	if (!vm)
 		return -ENOMEM;
-	ret = hvm->vm_init(vm);
+	ret = alloc_maps(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, hvm->p2m_format, &vm->acct);
 	if (ret)
-		goto fail_hvm;
+		goto fail_maps;
 	ret = take_slot(vm);
 	if (ret >= 0)
 		return ret;
 	p2m_destroy(&vm->p2m);
-fail_hvm:
-	hvm->vm_destroy(vm);
+fail_maps:
+	free_maps(vm);
 fail:
 	pool_free(vm, VM_ORDER, NULL);
 	return ret;
@@ -133,7 +162,7 @@ int vm_destroy(struct vm *vm)
 	if (ret)
 		return ret;
 	doorbell_destroy(vm);
-	hvm->vm_destroy(vm);
+	free_maps(vm);
 	if (vm->acct.pages != 1)
 		log_warn("vm %u (%s) leaves %llu pool pages", vm->id, vm->name, (unsigned long long)vm->acct.pages - 1);
 	lock_acquire(&vms_lock);
@@ -218,7 +247,7 @@ void dom0_create(void)
 	dom0 = vm_alloc("dom0", 0, CORBEL_VM_LAPIC);
 	if (dom0)
 		dom0->is_dom0 = true;
-	if (!dom0 || hvm->vm_init(dom0) || p2m_init(&dom0->p2m, dom0, hvm->p2m_format, NULL) ||
+	if (!dom0 || alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, hvm->p2m_format, NULL) ||
 	    p2m_dom0_init(&dom0->p2m, boot_info.max_ram_end))
 		boot_fail("not enough hypervisor memory for dom0; give more with hvmem=");
 	dom0->clock_offset_ns = 0;
@@ -227,10 +256,9 @@ void dom0_create(void)
 	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
 		boot_fail("the local APIC lies in RAM at %llx; the firmware's tables are wrong",
 			  (unsigned long long)boot_info.acpi.lapic_addr);
-	hvm->allow_port(dom0, 0, 0x10000, true);
 	for (u32 p = 0; p < 0x10000; p++)
-		if (vuart_owns(p))
-			hvm->allow_port(dom0, p, 1, false);
+		if (!vuart_owns(p))
+			dom0->io_map[p / 8] &= ~(1 << p % 8);
 	dom0->bsp_apic_id = cpus[0]->apic_id;
 	event_init();
 	for (u32 i = 0; i < n; i++) {
@@ -240,8 +268,11 @@ void dom0_create(void)
 		if (id < 0)
 			boot_fail("cannot create dom0's vCPU %u (error %d); give more memory with hvmem=", i, id);
 		cpuid_set_default(v);
-		if (i == 0)
+		if (i == 0) {
+			BUG_ON(!hvm->borrow(v));
 			set_boot_state(v, &entry);
+			hvm->give_back(v);
+		}
 	}
 	log_info("dom0: %u vCPUs, entry %llx", n, (unsigned long long)entry.rip);
 	for (u32 i = 0; i < n; i++)

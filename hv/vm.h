@@ -29,7 +29,7 @@ struct vm {
 	u32 doorbell_count;
 	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs */
 	bool tsc_offset_set;
-	void *arch;		/* back end: MSR and I/O bitmaps */
+	u8 *msr_map, *io_map;	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
 	u64 log_since;		/* vm_may_log() */
 	u32 log_count;
 };

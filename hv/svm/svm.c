@@ -106,18 +106,11 @@ static void svm_cpu_disable(struct cpu *c)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
 }
 
-/* MSRs of the VMCB that a guest may use without an exit: VMLOAD and VMSAVE switch them. */
-static const u32 direct_msrs[] = {
-	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
-	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
-	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
-};
-
 #define MSRPM_ORDER 1 /* 8 KiB */
 #define IOPM_ORDER  2 /* 12 KiB needed */
 
 /* Two bits an MSR, three ranges of 8192; APM "MSR Intercepts". Everything not cleared here exits. */
-static void msrpm_allow(u8 *pm, u32 msr)
+static void svm_allow_msr(struct vm *vm, u32 msr)
 {
 	u32 at;
 
@@ -127,53 +120,7 @@ static void msrpm_allow(u8 *pm, u32 msr)
 		at = msr - 0xc0000000 + 0x2000;
 	else
 		at = msr - 0xc0010000 + 0x4000;
-	pm[at / 4] &= ~(3 << (at % 4 * 2));
-}
-
-static int svm_vm_init(struct vm *vm)
-{
-	struct svm_vm *s = pool_alloc(0, &vm->acct);
-
-	if (!s)
-		return -ENOMEM;
-	vm->arch = s;
-	s->msrpm = pool_alloc(MSRPM_ORDER, &vm->acct);
-	s->iopm = pool_alloc(IOPM_ORDER, &vm->acct);
-	if (!s->msrpm || !s->iopm) {
-		svm_ops.vm_destroy(vm);
-		return -ENOMEM;
-	}
-	memset(s->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		msrpm_allow(s->msrpm, direct_msrs[i]);
-	memset(s->iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
-	return 0;
-}
-
-static void svm_vm_destroy(struct vm *vm)
-{
-	struct svm_vm *s = vm->arch;
-
-	if (!s)
-		return;
-	if (s->msrpm)
-		pool_free(s->msrpm, MSRPM_ORDER, &vm->acct);
-	if (s->iopm)
-		pool_free(s->iopm, IOPM_ORDER, &vm->acct);
-	pool_free(s, 0, &vm->acct);
-	vm->arch = NULL;
-}
-
-static void svm_allow_port(struct vm *vm, u16 first, u32 count, bool allow)
-{
-	struct svm_vm *s = vm->arch;
-
-	for (u32 p = first; p < first + count && p < 0x10000; p++) {
-		if (allow)
-			s->iopm[p / 8] &= ~(1 << p % 8);
-		else
-			s->iopm[p / 8] |= 1 << p % 8;
-	}
+	vm->msr_map[at / 4] &= ~(3 << (at % 4 * 2));
 }
 
 static int svm_vcpu_init(struct vcpu *v)
@@ -207,7 +154,6 @@ static void svm_vcpu_destroy(struct vcpu *v)
 
 static void vmcb_init_controls(struct vcpu *v)
 {
-	struct svm_vm *vm = v->vm->arch;
 	struct vmcb *m = svm_vmcb(v);
 
 	m->cr_write = 1 << 4; /* CR4: its reserved bits are checked here, not by the CPU */
@@ -220,38 +166,17 @@ static void vmcb_init_controls(struct vcpu *v)
 		  SVM_INT4_XSETBV;
 	if (!v->vm->is_dom0)
 		m->int4 |= SVM_INT4_WBINVD;
-	m->iopm = virt_to_hpa(vm->iopm).v;
-	m->msrpm = virt_to_hpa(vm->msrpm).v;
+	m->iopm = virt_to_hpa(v->vm->io_map).v;
+	m->msrpm = virt_to_hpa(v->vm->msr_map).v;
 	m->vintr = SVM_V_INTR_MASKING;
 	m->np_control = SVM_NP_ENABLE;
 	m->ncr3 = v->vm->p2m.pt.root.v;
 }
 
-static void seg_init(struct vmcb_seg *s, u16 sel, u16 attrib, u64 base)
-{
-	*s = (struct vmcb_seg){.selector = sel, .attrib = attrib, .limit = 0xffff, .base = base};
-}
-
-/* SDM "Processor State After Reset"; the same on AMD. */
 static void svm_vcpu_reset(struct vcpu *v, bool init)
 {
-	struct vmcb *m = svm_vmcb(v);
-	u64 old_cr0 = m->cr0;
-
-	memset(m, 0, sizeof(*m));
+	memset(svm_vmcb(v), 0, sizeof(struct vmcb));
 	vmcb_init_controls(v);
-	seg_init(&m->cs, 0xf000, VMCB_ATTR_P | VMCB_ATTR_S | 0xb, 0xffff0000);
-	seg_init(&m->ds, 0, VMCB_ATTR_P | VMCB_ATTR_S | 0x3, 0);
-	m->es = m->fs = m->gs = m->ss = m->ds;
-	seg_init(&m->ldtr, 0, VMCB_ATTR_P | 0x2, 0);
-	seg_init(&m->tr, 0, VMCB_ATTR_P | 0xb, 0);
-	seg_init(&m->gdtr, 0, 0, 0);
-	seg_init(&m->idtr, 0, 0, 0);
-	m->cr0 = CR0_ET | (init ? old_cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
-	m->dr6 = 0xffff0ff0;
-	m->dr7 = 0x400;
-	m->efer = EFER_SVME;
-	m->g_pat = v->pat;
 	((struct svm_vcpu *)v->arch)->cr8_exits = false;
 	svm_flush_asid(v);
 }
@@ -317,6 +242,11 @@ static void svm_load(struct vcpu *v)
 
 static void svm_put(struct vcpu *v)
 {
+}
+
+static bool svm_borrow(struct vcpu *v)
+{
+	return true;
 }
 
 /* An event whose delivery was broken off by the exit goes back to be delivered again; APM "EXITINTINFO". */
@@ -422,11 +352,6 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 		run(v, x);
 }
 
-static void svm_allow_msr(struct vm *vm, u32 msr)
-{
-	msrpm_allow(((struct svm_vm *)vm->arch)->msrpm, msr);
-}
-
 struct hvm_ops svm_ops = {
 	.name = "svm",
 	.backend = CORBEL_BACKEND_SVM,
@@ -434,15 +359,16 @@ struct hvm_ops svm_ops = {
 	.probe = svm_probe,
 	.cpu_enable = svm_cpu_enable,
 	.cpu_disable = svm_cpu_disable,
-	.vm_init = svm_vm_init,
-	.vm_destroy = svm_vm_destroy,
-	.allow_port = svm_allow_port,
+	.msr_map_order = MSRPM_ORDER,
+	.io_map_order = IOPM_ORDER,
 	.allow_msr = svm_allow_msr,
 	.vcpu_init = svm_vcpu_init,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.vcpu_reset = svm_vcpu_reset,
 	.load = svm_load,
 	.put = svm_put,
+	.borrow = svm_borrow,
+	.give_back = svm_put,
 	.run = svm_run,
 	.get = svm_get,
 	.set = svm_set,

@@ -6,10 +6,6 @@
 #include "vmcb.h"
 #include "../vcpu.h"
 
-struct svm_vm {
-	u8 *msrpm, *iopm; /* permission maps: a set bit exits */
-};
-
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_pa;

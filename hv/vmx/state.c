@@ -67,15 +67,13 @@ static enum emul_mode mode(void)
 
 u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 {
-	struct vmx_vcpu *s = vmx_of(v);
+	struct vmx_vcpu *s = vmx_current(v);
 	u64 val = 0;
 
 	if (r == HVM_SHADOW)
 		return s->shadow;
 	if (r == HVM_CR2)
 		return vmx_is_loaded(v) ? read_cr2() : s->cr2;
-	if (!vmcs_begin(v))
-		return 0;
 	if (r == HVM_CR0)
 		val = get_cr0();
 	else if (r == HVM_CR3)
@@ -88,13 +86,12 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 		val = FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
 	else if (r == HVM_MODE)
 		val = mode();
-	vmcs_end(v);
 	return val;
 }
 
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
-	struct vmx_vcpu *s = vmx_of(v);
+	struct vmx_vcpu *s = vmx_current(v);
 
 	if (r == HVM_SHADOW)
 		s->shadow = val ? SHADOW_STI : 0;
@@ -102,19 +99,16 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		write_cr2(val);
 	else if (r == HVM_CR2)
 		s->cr2 = val;
-	if (r == HVM_SHADOW || r == HVM_CR2 || !vmcs_begin(v))
-		return;
-	if (r == HVM_CR0) {
+	else if (r == HVM_CR0)
 		set_cr0(s, val);
-	} else if (r == HVM_CR3) {
+	else if (r == HVM_CR3)
 		vmcs_writen(VMCS_GUEST_CR3, val);
-	} else if (r == HVM_CR4) {
+	else if (r == HVM_EFER)
+		set_efer(s, val);
+	if (r == HVM_CR4) {
 		vmcs_writen(VMCS_CR4_SHADOW, val);
 		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);
-	} else if (r == HVM_EFER) {
-		set_efer(s, val);
 	}
-	vmcs_end(v);
 	if (r == HVM_CR0 || r == HVM_CR3 || r == HVM_CR4)
 		s->flush_vpid = s->pdptes_stale = true;
 }
@@ -139,12 +133,9 @@ void vmx_load_pdptes(struct vcpu *v)
 
 void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 {
-	u32 ar;
+	u32 ar = vmcs_read(VMCS_SEG_AR(s));
 
-	*out = (struct corbel_segment){.unusable = 1};
-	if (!vmcs_begin(v))
-		return;
-	ar = vmcs_read(VMCS_SEG_AR(s));
+	vmx_current(v);
 	*out = (struct corbel_segment){
 		.base = vmcs_read(VMCS_SEG_BASE(s)),
 		.limit = vmcs_read(VMCS_SEG_LIMIT(s)),
@@ -159,7 +150,6 @@ void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 		.g = !!(ar & AR_G),
 		.unusable = !!(ar & AR_UNUSABLE),
 	};
-	vmcs_end(v);
 }
 
 /* SDM "Checks on Guest Segment Registers": what other CPUs' states and VMMs' habits leave open is settled here. */
@@ -184,70 +174,45 @@ static u32 access_rights(enum hvm_seg s, const struct corbel_segment *in)
 
 void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
 {
-	if (!vmcs_begin(v))
-		return;
+	vmx_current(v);
 	vmcs_write(VMCS_SEG_BASE(s), in->base);
 	vmcs_write(VMCS_SEG_LIMIT(s), in->limit);
 	vmcs_write(VMCS_SEG_SEL(s), in->selector);
 	vmcs_write(VMCS_SEG_AR(s), access_rights(s, in));
-	vmcs_end(v);
 }
 
 void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out)
 {
-	*out = (struct corbel_dtable){0};
-	if (!vmcs_begin(v))
-		return;
+	vmx_current(v);
 	out->base = vmcs_read(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE);
 	out->limit = vmcs_read(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT);
-	vmcs_end(v);
 }
 
 void vmx_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in)
 {
-	if (!vmcs_begin(v))
-		return;
+	vmx_current(v);
 	vmcs_write(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE, in->base);
 	vmcs_write(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT, in->limit);
-	vmcs_end(v);
 }
 
 /* ---- debug registers and MSRs ---- */
 
-static u64 read_dr6(void)
-{
-	u64 val;
-
-	__asm__ volatile("mov %%dr6, %0" : "=r"(val));
-	return val;
-}
-
-static void write_dr6(u64 val)
-{
-	__asm__ volatile("mov %0, %%dr6" ::"r"(val));
-}
-
 void vmx_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7)
 {
-	*dr6 = vmx_is_loaded(v) ? read_dr6() : vmx_of(v)->dr6;
-	*dr7 = 0x400;
-	if (!vmcs_begin(v))
-		return;
+	*dr6 = vmx_is_loaded(v) ? READ_DR(6) : vmx_of(v)->dr6;
+	vmx_current(v);
 	*dr7 = vmcs_readn(VMCS_GUEST_DR7);
-	vmcs_end(v);
 }
 
 void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
 {
 	dr6 = (dr6 & GENMASK(31, 0)) | 0xffff0ff0;
 	if (vmx_is_loaded(v))
-		write_dr6(dr6);
+		WRITE_DR(6, dr6);
 	else
 		vmx_of(v)->dr6 = dr6;
-	if (!vmcs_begin(v))
-		return;
+	vmx_current(v);
 	vmcs_writen(VMCS_GUEST_DR7, (dr7 & GENMASK(31, 0)) | 0x400);
-	vmcs_end(v);
 }
 
 static const u32 hw_msrs[HW_MSRS] = {
@@ -260,7 +225,7 @@ void vmx_hw_load(struct vmx_vcpu *s)
 	for (u32 i = 0; i < HW_MSRS; i++)
 		wrmsr(hw_msrs[i], s->hw_msr[i]);
 	write_cr2(s->cr2);
-	write_dr6(s->dr6);
+	WRITE_DR(6, s->dr6);
 }
 
 void vmx_hw_save(struct vmx_vcpu *s)
@@ -268,7 +233,7 @@ void vmx_hw_save(struct vmx_vcpu *s)
 	for (u32 i = 0; i < HW_MSRS; i++)
 		s->hw_msr[i] = rdmsr(hw_msrs[i]);
 	s->cr2 = read_cr2();
-	s->dr6 = read_dr6();
+	s->dr6 = READ_DR(6);
 }
 
 static int hw_index(u32 msr)
@@ -307,10 +272,10 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 		*val = vmx_is_loaded(v) ? rdmsr(msr) : vmx_of(v)->hw_msr[hw];
 		return 0;
 	}
-	if (!field || !vmcs_begin(v))
+	if (!field)
 		return -ENOENT;
+	vmx_current(v);
 	*val = vmcs_read(field);
-	vmcs_end(v);
 	return 0;
 }
 
@@ -334,9 +299,9 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 			return 0;
 		field = VMCS_GUEST_PAT;
 	}
-	if (!field || !vmcs_begin(v))
+	if (!field)
 		return -ENOENT;
+	vmx_current(v);
 	vmcs_write(field, msr == 0x174 ? (u32)val : val);
-	vmcs_end(v);
 	return 0;
 }

@@ -154,7 +154,7 @@ int vmcs_alloc(struct vcpu *v, u64 basic)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	m->lock.level = LOCK_CONSOLE;
+	m->lock.level = LOCK_VMCS;
 	m->region = pool_alloc(0, &v->vm->acct);
 	if (!m->region)
 		return -ENOMEM;
@@ -208,19 +208,13 @@ void vmcs_put(struct vcpu *v)
 	lock_release(&m->lock);
 }
 
-bool vmcs_begin(struct vcpu *v)
+bool vmcs_borrow(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	if (likely(here()->loaded == v))
-		return true;
-	if (here()->borrowed == v) {
-		here()->depth++;
-		return true;
-	}
 	BUG_ON(here()->borrowed);
 	lock_acquire(&m->lock);
-	if (m->cpu) { /* loaded elsewhere: who asks races with that CPU, and a wrong answer is all it gets */
+	if (m->cpu) {
 		lock_release(&m->lock);
 		return false;
 	}
@@ -229,16 +223,11 @@ bool vmcs_begin(struct vcpu *v)
 	return true;
 }
 
-void vmcs_end(struct vcpu *v)
+void vmcs_give_back(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	if (likely(here()->loaded == v))
-		return;
-	if (here()->depth) {
-		here()->depth--;
-		return;
-	}
+	BUG_ON(here()->borrowed != v);
 	here()->borrowed = NULL;
 	make_clear(m);
 	if (here()->loaded)
@@ -252,8 +241,7 @@ void vmx_dump(struct vcpu *v)
 	u32 n = 0;
 	u64 val;
 
-	if (!vmcs_begin(v))
-		return;
+	vmx_current(v);
 	log_err("VMCS of vm %u vcpu %u:", v->vm->id, v->index);
 	for (u32 i = 0; i < ARRAY_SIZE(fields); i++) {
 		if (!read_field(fields[i].encoding, &val))
@@ -263,5 +251,4 @@ void vmx_dump(struct vcpu *v)
 			n = 0;
 		}
 	}
-	vmcs_end(v);
 }

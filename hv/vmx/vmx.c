@@ -129,67 +129,14 @@ static void vmx_cpu_disable(struct cpu *c)
 
 /* ---- VMs ---- */
 
-/* MSRs that a guest may use without an exit: the VMCS holds them, or vmx_hw_load() and vmx_hw_save() switch them. */
-static const u32 direct_msrs[] = {
-	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
-	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
-	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
-};
-
-#define IO_ORDER 1 /* bitmaps A and B */
-
 /* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each. */
 static void vmx_allow_msr(struct vm *vm, u32 msr)
 {
-	u8 *map = ((struct vmx_vm *)vm->arch)->msr_bitmap;
+	u8 *map = vm->msr_map;
 	u32 at = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 0x400 : 0);
 
 	map[at] &= ~(1 << msr % 8);
 	map[at + 0x800] &= ~(1 << msr % 8);
-}
-
-static int vmx_vm_init(struct vm *vm)
-{
-	struct vmx_vm *s = pool_alloc(0, &vm->acct);
-
-	if (!s)
-		return -ENOMEM;
-	vm->arch = s;
-	s->msr_bitmap = pool_alloc(0, &vm->acct);
-	s->io_bitmap = pool_alloc(IO_ORDER, &vm->acct);
-	if (!s->msr_bitmap || !s->io_bitmap) {
-		vmx_ops.vm_destroy(vm);
-		return -ENOMEM;
-	}
-	memset(s->msr_bitmap, 0xff, PAGE_SIZE);
-	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		vmx_allow_msr(vm, direct_msrs[i]);
-	memset(s->io_bitmap, 0xff, PAGE_SIZE << IO_ORDER);
-	return 0;
-}
-
-static void vmx_vm_destroy(struct vm *vm)
-{
-	struct vmx_vm *s = vm->arch;
-
-	if (!s)
-		return;
-	pool_free(s->msr_bitmap, 0, &vm->acct);
-	pool_free(s->io_bitmap, IO_ORDER, &vm->acct);
-	pool_free(s, 0, &vm->acct);
-	vm->arch = NULL;
-}
-
-static void vmx_allow_port(struct vm *vm, u16 first, u32 count, bool allow)
-{
-	u8 *map = ((struct vmx_vm *)vm->arch)->io_bitmap;
-
-	for (u32 p = first; p < first + count && p < 0x10000; p++) {
-		if (allow)
-			map[p / 8] &= ~(1 << p % 8);
-		else
-			map[p / 8] |= 1 << p % 8;
-	}
 }
 
 /* ---- vCPUs ---- */
@@ -249,7 +196,6 @@ static void init_msr_areas(struct vcpu *v)
 
 static void init_controls(struct vcpu *v)
 {
-	struct vmx_vm *vm = v->vm->arch;
 	struct vmx_vcpu *s = vmx_of(v);
 	u32 proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)PROC2_WBINVD : ~0u);
 
@@ -264,9 +210,9 @@ static void init_controls(struct vcpu *v)
 	vmcs_write32(VMCS_CR3_TARGETS, 0);
 	vmcs_writen(VMCS_CR0_MASK, vmx_cr0_mask());
 	vmcs_writen(VMCS_CR4_MASK, vmx_cr4_mask());
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(vm->msr_bitmap).v);
-	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(vm->io_bitmap).v);
-	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(vm->io_bitmap + PAGE_SIZE).v);
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v);
+	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(v->vm->io_map).v);
+	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(v->vm->io_map + PAGE_SIZE).v);
 	vmcs_write64(VMCS_EPTP, v->vm->p2m.pt.root.v | EPTP_WB_WALK_4);
 	if (s->virtual_apic)
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
@@ -280,21 +226,11 @@ static void init_controls(struct vcpu *v)
 	init_msr_areas(v);
 }
 
-static void seg_init(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, bool code_or_data, u64 base)
+static void vmx_vcpu_reset(struct vcpu *v, bool init)
 {
-	struct corbel_segment seg = {
-		.base = base, .limit = 0xffff, .selector = sel, .type = type, .s = code_or_data, .present = 1,
-	};
+	struct vmx_vcpu *s = vmx_of(v);
 
-	vmx_set_seg(v, s, &seg);
-}
-
-static void zero_guest_state(struct vcpu *v)
-{
-	static const struct corbel_dtable none = {.limit = 0xffff};
-
-	vmx_set_dt(v, false, &none);
-	vmx_set_dt(v, true, &none);
+	init_controls(v);
 	vmcs_write64(VMCS_GUEST_DEBUGCTL, 0);
 	vmcs_write32(VMCS_GUEST_SYSENTER_CS, 0);
 	vmcs_writen(VMCS_GUEST_SYSENTER_ESP, 0);
@@ -302,56 +238,18 @@ static void zero_guest_state(struct vcpu *v)
 	vmcs_writen(VMCS_PENDING_DEBUG, 0);
 	vmcs_write32(VMCS_ACTIVITY, 0);
 	vmcs_write32(VMCS_INTERRUPTIBILITY, 0);
-}
-
-/* SDM "Processor State After Reset" */
-static void vmx_vcpu_reset(struct vcpu *v, bool init)
-{
-	struct vmx_vcpu *s = vmx_of(v);
-	u64 old_cr0 = init ? vmx_get(v, HVM_CR0) : 0;
-
-	if (!vmcs_begin(v))
-		return;
-	init_controls(v);
-	zero_guest_state(v);
-	seg_init(v, HVM_CS, 0xf000, 0xb, true, 0xffff0000);
-	for (enum hvm_seg i = HVM_ES; i <= HVM_GS; i++)
-		if (i != HVM_CS)
-			seg_init(v, i, 0, 0x3, true, 0);
-	seg_init(v, HVM_LDTR, 0, 0x2, false, 0);
-	seg_init(v, HVM_TR, 0, 0xb, false, 0);
-	vmx_set(v, HVM_EFER, 0);
-	vmx_set(v, HVM_CR0, CR0_ET | (init ? old_cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW));
-	vmx_set(v, HVM_CR3, 0);
-	vmx_set(v, HVM_CR4, 0);
-	vmx_set(v, HVM_CR2, 0);
-	vmx_set_dr67(v, 0, 0);
-	vmx_msr_set(v, MSR_PAT, v->pat);
 	if (!init)
 		memset(s->hw_msr, 0, sizeof(s->hw_msr));
 	s->intr_info = s->shadow = s->intr_state_hw = 0;
-	vmcs_end(v);
 }
 
 /* ---- running ---- */
 
-static u64 table_base(bool idt)
-{
-	struct {
-		u16 limit;
-		u64 base;
-	} __packed t;
-
-	if (idt)
-		__asm__ volatile("sidt %0" : "=m"(t));
-	else
-		__asm__ volatile("sgdt %0" : "=m"(t));
-	return t.base;
-}
-
 /* What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or vector here reaches. */
 static void write_host_state(struct vmx_vcpu *s)
 {
+	struct cpu_tables t = cpu_tables();
+
 	s->host_cpu = this_cpu();
 	s->host_rsp = 0;
 	vmcs_writen(VMCS_HOST_CR0, read_cr0());
@@ -366,9 +264,9 @@ static void write_host_state(struct vmx_vcpu *s)
 	vmcs_write16(VMCS_HOST_TR_SEL, SEL_TSS);
 	vmcs_writen(VMCS_HOST_FS_BASE, 0);
 	vmcs_writen(VMCS_HOST_GS_BASE, (u64)this_cpu());
-	vmcs_writen(VMCS_HOST_TR_BASE, cpu_tss_base());
-	vmcs_writen(VMCS_HOST_GDTR_BASE, table_base(false));
-	vmcs_writen(VMCS_HOST_IDTR_BASE, table_base(true));
+	vmcs_writen(VMCS_HOST_TR_BASE, t.tss);
+	vmcs_writen(VMCS_HOST_GDTR_BASE, t.gdt);
+	vmcs_writen(VMCS_HOST_IDTR_BASE, t.idt);
 	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
 	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
 	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
@@ -543,15 +441,15 @@ struct hvm_ops vmx_ops = {
 	.probe = vmx_probe,
 	.cpu_enable = vmx_cpu_enable,
 	.cpu_disable = vmx_cpu_disable,
-	.vm_init = vmx_vm_init,
-	.vm_destroy = vmx_vm_destroy,
-	.allow_port = vmx_allow_port,
+	.io_map_order = 1, /* bitmaps A and B */
 	.allow_msr = vmx_allow_msr,
 	.vcpu_init = vmx_vcpu_init,
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.vcpu_reset = vmx_vcpu_reset,
 	.load = vmx_load,
 	.put = vmx_put,
+	.borrow = vmcs_borrow,
+	.give_back = vmcs_give_back,
 	.run = vmx_run,
 	.get = vmx_get,
 	.set = vmx_set,

@@ -4,6 +4,7 @@
 #define HV_VMX_VMX_H
 
 #include "../lock.h"
+#include "../log.h"
 #include "../vcpu.h"
 #include "vmcs.h"
 
@@ -36,11 +37,11 @@ extern struct vmx_controls vmx_ctl; /* chosen at boot */
  *     ^                        |                          |
  *     '------------------------+-------- vmclear ---------'
  *
- * A VMCS is current only between vmcs_load() and vmcs_put(), and for the moment of an access to a vCPU that is not loaded;
- * it is always cleared before another CPU can want it, so no CPU ever has to ask another to let go.
+ * A VMCS is current only between vmcs_load() and vmcs_put(), or vmcs_borrow() and vmcs_give_back(); it is always cleared
+ * before another CPU can want it, so no CPU ever has to ask another to let go.
  */
 struct vmcs_state {
-	struct lock lock; /* the transitions; leaf */
+	struct lock lock; /* LOCK_VMCS: the transitions, and while it is borrowed */
 	void *region;
 	struct cpu *cpu; /* where it is current, NULL: clear */
 	bool launched;
@@ -75,20 +76,23 @@ struct vmx_vcpu {
 	struct vmx_msr_entry entry_area[AREA_NR] __aligned(16), exit_area[AREA_NR];
 };
 
-struct vmx_vm {
-	u8 *msr_bitmap, *io_bitmap; /* a set bit exits */
-};
-
 struct vmx_cpu {
 	void *vmxon; /* region */
 	bool on;
-	struct vcpu *loaded;
-	struct vcpu *borrowed; /* between vmcs_begin() and vmcs_end(), which nest for one vCPU */
-	u32 depth;
+	struct vcpu *loaded, *borrowed;
 };
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 {
+	return v->arch;
+}
+
+/* The same, of the vCPU whose VMCS is current. */
+static inline struct vmx_vcpu *vmx_current(struct vcpu *v)
+{
+	const struct vmx_cpu *c = this_cpu()->vmx;
+
+	BUG_ON((c->borrowed ? c->borrowed : c->loaded) != v);
 	return v->arch;
 }
 
@@ -102,9 +106,8 @@ int vmcs_alloc(struct vcpu *v, u64 basic);
 void vmcs_free(struct vcpu *v);
 void vmcs_load(struct vcpu *v);
 void vmcs_put(struct vcpu *v);
-/* Make the VMCS accessible on this CPU: nothing to do for a loaded one. False if another CPU has it: then no access, no end. */
-bool vmcs_begin(struct vcpu *v);
-void vmcs_end(struct vcpu *v);
+bool vmcs_borrow(struct vcpu *v);
+void vmcs_give_back(struct vcpu *v);
 int vmx_on(hpa_t region);
 /* type: 1 this context, 2 all */
 void vmx_invept(u64 type, u64 eptp);

@@ -18,6 +18,7 @@ PROGRAM(g_hlt);
 PROGRAM(g_hypercall);
 PROGRAM(g_cpuid);
 PROGRAM(g_wbuart);
+PROGRAM(g_state);
 
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
@@ -25,6 +26,11 @@ static u8 buf[PAGE] __attribute__((aligned(4096)));
 	if (!report(guest_make(g, 0, flags, program, program##_end), "a guest for " #program " is made"))              \
 	return
 #define FREE(g) report(guest_free(g), "it goes")
+
+static void pin(struct guest *g, u64 mask)
+{
+	hc(CORBEL_HC_SCHED, g->vcpu, 0, mask, 0);
+}
 
 static void check_pio(void)
 {
@@ -347,10 +353,37 @@ void test_guest(void)
 	check_maps();
 }
 
+/* Guests that take turns on one CPU find their registers as they left them. */
+static void check_switches(void)
+{
+	struct guest g[3];
+	u32 before[3], lost = 0;
+	bool on = true;
+
+	for (u32 n = 0; n < 3; n++) {
+		on &= guest_make(&g[n], n, 0, g_state, g_state_end);
+		LONG(&g[n], 0x600) = 0x12340000 + n;
+		pin(&g[n], 1);
+		guest_resume(&g[n]);
+	}
+	for (u32 round = 0; round < 5; round++) {
+		for (u32 n = 0; n < 3; n++)
+			before[n] = LONG(&g[n], 0x500);
+		on &= WAIT(LONG(&g[0], 0x500) != before[0] && LONG(&g[1], 0x500) != before[1] && LONG(&g[2], 0x500) != before[2], 2000);
+	}
+	for (u32 n = 0; n < 3; n++) {
+		hc(CORBEL_HC_VCPU_PAUSE, g[n].vcpu);
+		lost += !guest_wait(&g[n], 2000) || g[n].page->exit_reason != CORBEL_EXIT_PAUSED;
+		guest_free(&g[n]);
+	}
+	report(on && !lost, "three guests on one CPU keep XMM, debug and MSR registers and CR2 (%u lost)", lost);
+}
+
 /* What an emulator must be good at interrupts and faults for. */
 void test_guest_ends(void)
 {
 	check_ends();
+	check_switches();
 	check_accounting();
 }
 
@@ -383,11 +416,6 @@ void test_bad_entry(void)
 }
 
 /* ---- with another CPU to run on ---- */
-
-static void pin(struct guest *g, u64 mask)
-{
-	hc(CORBEL_HC_SCHED, g->vcpu, 0, mask, 0);
-}
 
 static void check_unmap(void)
 {
@@ -503,8 +531,7 @@ static void check_remote(void)
 	MAKE(&g, 0, g_spin);
 	pin(&g, 2);
 	guest_resume(&g);
-	WAIT(false, 20);
-	report(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat((u32)g.vcpu)->cpu == 1,
+	report(WAIT(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat((u32)g.vcpu)->cpu == 1, 1000),
 	       "a pinned guest runs on its CPU");
 	pin(&g, 1);
 	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 0, 1000), "pinned elsewhere it moves while it runs");

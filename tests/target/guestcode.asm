@@ -159,6 +159,38 @@ program g_cpuid
 	hlt
 g_cpuid_end:
 
+program g_state			; what is not switched at each exit; the seed is at 0x600
+	mov eax, cr4
+	or ax, 0x200		; OSFXSR
+	mov cr4, eax
+	mov ebx, [0x600]
+	movd xmm7, ebx
+	mov dr3, ebx
+	mov cr2, ebx
+	mov ecx, 0xc0000082	; LSTAR
+	mov eax, ebx
+	xor edx, edx
+	wrmsr
+.again:
+	movd eax, xmm7
+	cmp eax, ebx
+	jne .lost
+	mov eax, dr3
+	cmp eax, ebx
+	jne .lost
+	mov eax, cr2
+	cmp eax, ebx
+	jne .lost
+	rdmsr
+	cmp eax, ebx
+	jne .lost
+	inc dword [0x500]
+	jmp .again
+.lost:
+	out 0x99, al
+	hlt
+g_state_end:
+
 program g_wbuart		; dom0's port space is not a guest's
 	mov dx, 0x3f8
 	mov al, '!'
