@@ -4,11 +4,12 @@ BENCH	     := $(BUILD)/bench
 BENCH_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -I.
 
-$(BENCH)/guest.elf: tests/bench/guest.c tests/bench/guest.h tests/bench/start.asm tests/bench/guest.ld
+# multiboot.elf is what GRUB can load; QEMU takes no 64-bit ELF with such a header.
+$(BENCH)/guest.elf $(BENCH)/multiboot.elf: $(BENCH)/%.elf: tests/bench/guest.c tests/bench/guest.h tests/bench/start.asm tests/bench/guest.ld
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -c -o $(BENCH)/guest.o tests/bench/guest.c
-	$(NASM) -f elf64 -o $(BENCH)/start.o tests/bench/start.asm
-	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/bench/guest.ld -o $@ $(BENCH)/start.o $(BENCH)/guest.o
+	$(CC) $(BENCH_CFLAGS) -c -o $(BENCH)/$*.c.o tests/bench/guest.c
+	$(NASM) -f elf64 -D FOR_$* -o $(BENCH)/$*.asm.o tests/bench/start.asm
+	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/bench/guest.ld -o $@ $(BENCH)/$*.asm.o $(BENCH)/$*.c.o
 
 $(BENCH)/vmm $(BENCH)/linux $(BENCH)/launch: $(BENCH)/%: tests/bench/%.c tests/bench/guest.h
 	@mkdir -p $(@D)
@@ -21,21 +22,38 @@ $(BENCH)/linux.img: $(BENCH)/linux $(MKIMAGE_SRC) $(VMLINUX_cloud) tests/bench/b
 		echo --add /modules/$$n=$(dir $(VMLINUX_cloud))lib/modules/$(KVER_cloud)/kernel/drivers/$$m.ko; n=$$((n + 1)); done) -o $@
 
 BENCH_FILES := guest.elf vmm launch linux.img
-$(BENCH)/bench.cpio: $(BENCH_FILES:%=$(BENCH)/%) $(MKIMAGE_SRC) $(VMLINUX_cloud)
-	$(MKIMAGE) $(foreach f,$(BENCH_FILES),--add /bin/$(f)=$(BENCH)/$(f)) \
+$(BENCH)/bench.cpio: $(BENCH_FILES:%=$(BENCH)/%) tests/bench/in-dom0 $(MKIMAGE_SRC) $(VMLINUX_cloud)
+	$(MKIMAGE) --add /bin/in-dom0=tests/bench/in-dom0 $(foreach f,$(BENCH_FILES),--add /bin/$(f)=$(BENCH)/$(f)) \
 		--modules $(dir $(VMLINUX_cloud)) $(KVER_cloud) dom0/modules stock-kvm -o $@
 
 $(BENCH)/vmlinux: $(VMLINUX_cloud)
 	@mkdir -p $(@D)
 	ln -sf $(abspath $<) $@
 
-BENCH_RUN := $(PYTHON) tests/bench/bench.py $(BUILD)
-.PHONY: bench bench-svm bench-update bench-check bench-test
-bench: bench-svm
-bench-svm bench-update bench-check bench-test: $(BUILD)/corbel.iso $(BENCH)/bench.cpio $(BENCH)/vmlinux
-bench-svm:
+# For Bochs an ISO each way, which boots by itself.
+$(BENCH)/initrd.img: $(BENCH)/bench.cpio $(IMG)/initrd-cloud.img
+	cat $^ > $@
+
+$(BENCH)/bochs-native.iso: $(BENCH)/multiboot.elf
+	rm -rf $(BENCH)/iso && mkdir -p $(BENCH)/iso/boot/grub
+	strip -o $(BENCH)/iso/boot/guest.elf $<
+	printf 'multiboot /boot/guest.elf native\nboot\n' > $(BENCH)/iso/boot/grub/grub.cfg
+	grub-mkrescue -o $@ $(BENCH)/iso >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
+
+$(BENCH)/bochs-corbel.iso $(BENCH)/bochs-kvm.iso: $(BENCH)/bochs-%.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BENCH)/initrd.img
+	GRUB_SET='set timeout=0; set dom0="console=ttyS0 quiet mitigations=off dom0.demo=0"; set default=$(if $(filter kvm,$*),bare-)cloud' \
+		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(BENCH)/initrd.img
+BENCH_BOCHS := $(foreach w,native kvm corbel,$(BENCH)/bochs-$(w).iso)
+
+BENCH_RUN := $(PYTHON) tests/bench/bench.py $(BUILD) $(if $(UPDATE),--update)
+.PHONY: bench bench-svm bench-vmx bench-check bench-test
+bench bench-svm bench-check bench-test: $(BUILD)/corbel.iso $(BENCH)/bench.cpio $(BENCH)/vmlinux
+bench bench-vmx: $(BENCH_BOCHS)
+bench:
 	@$(BENCH_RUN)
-bench-update:
-	@$(BENCH_RUN) --update
+bench-svm:
+	@$(BENCH_RUN) qemu-svm
+bench-vmx:
+	@$(BENCH_RUN) bochs-vmx
 bench-check bench-test:
-	@$(BENCH_RUN) --check
+	@$(PYTHON) tests/bench/bench.py $(BUILD) --check

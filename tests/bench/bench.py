@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What operations of a guest cost, in instructions, natively, under Debian's KVM and under Corbel in the same emulator.
 
-usage: bench.py BUILD           measure all, write BUILD/bench.json and BUILD/bench.svg, print the table
-       bench.py BUILD --update  the same, and make it the committed table (tests/bench/table.json, README.md)
-       bench.py BUILD --check   measure under Corbel only; a row 10 % worse than the committed table is a failure
+usage: bench.py BUILD [--update] [EMULATOR...]
+                               measure, write BUILD/bench.json and BUILD/bench-EMULATOR.svg, print the tables; --update
+                               makes them the committed ones (tests/bench/table.json, README.md)
+       bench.py BUILD --check  measure under Corbel in QEMU only; a row 10 % worse than the committed table is a failure
+EMULATOR: qemu-svm, bochs-vmx; all if none is named
 """
 import datetime
 import json
@@ -20,12 +22,17 @@ if len(sys.argv) > 1:
 from lib.machine import Machine, build_file
 from lib.report import main, need, note, ok
 
+PYTHON = '/usr/bin/python3'
 TABLE = os.path.join(HERE, 'table.json')
 README = os.path.join(HERE, '../../README.md')
 # One nanosecond of virtual time is one instruction, and the TSC counts nanoseconds; the guest checks that.
 ICOUNT = ['-icount', 'shift=0,sleep=off']
 SECONDS, TRIES = 40, 3  # an idle host needs 25 seconds; see in_dom0()
-SETTING = 'QEMU TCG, -icount shift=0,sleep=off -smp 1 -cpu max; Debian kernel with mitigations=off, transparent huge pages always'
+LINUX = 'mitigations=off, transparent huge pages always'
+EMULATORS = {
+    'qemu-svm': f'QEMU TCG, -icount shift=0,sleep=off -smp 1 -cpu max; Debian kernel with {LINUX}',
+    'bochs-vmx': f'Bochs, corei7_skylake_x, ips=1000000000; Debian kernel with {LINUX}',
+}
 
 
 def times(factor):
@@ -143,10 +150,10 @@ class Instructions:
         return self.ask('query-replay')['icount']
 
 
-def native():
+def svm_native():
     def qemu(*args):
-        command = ['timeout', '100', build_file('bench/launch'), 'true', 'qemu-system-x86_64', '-M', 'microvm,acpi=on,rtc=on', '-accel', 'tcg', '-cpu', 'max', '-smp', '1',
-                   *ICOUNT, '-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot', *args]
+        command = ['timeout', '100', build_file('bench/launch'), 'true', 'qemu-system-x86_64', '-M', 'microvm,acpi=on,rtc=on',
+                   '-accel', 'tcg', '-cpu', 'max', '-smp', '1', *ICOUNT, '-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot', *args]
         return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
     with open(build_file('bench/disk'), 'wb') as f:
         f.truncate(8 << 20)
@@ -195,22 +202,45 @@ def attempt(label, bare):
         return rows, exits
 
 
-def measure():
+def svm():
     (kvm, _), (corbel, exits) = in_dom0(True), in_dom0(False)
-    got = {'native': native(), 'kvm': kvm, 'corbel': corbel}
+    got = {'native': svm_native(), 'kvm': kvm, 'corbel': corbel}
     # Bare Linux runs natively, whether KVM is loaded later or not.
     got['native']['dom0-boot'] = kvm.pop('dom0-boot')
-    rows = []
+    return got, exits
+
+
+def vmx():
+    got = {}
+    for way in 'native', 'kvm', 'corbel':
+        script = build_file('bench/bochs.script')
+        write(script, 'end\t\n' if way == 'native' else 'dom0# \tsh /bin/in-dom0\nbench: end\t\n')
+        out = subprocess.run([PYTHON, os.path.join(HERE, '../bochs'), build_file(f'bench/bochs-{way}.iso'), '--mem', '1024',
+                              '--ips', '1000000000', '--ignore-bad-msrs', '1', '--timeout', '1500', '--script', script], stdout=subprocess.PIPE, text=True)
+        need(out.returncode == 0, f'bochs, {way}: the bench runs to its end', out.stdout[-3000:])
+        rows, exits = ({}, {}) if way == 'native' else counters(out.stdout)
+        got[way] = {**parse(out.stdout), **rows}
+    return got, exits
+
+
+def rows_of(emulator, got):
     for name, what, target in ROWS:
-        row = {'name': name, 'emulator': 'qemu-svm', 'unit': UNITS.get(name, 'instructions'), 'what': what, 'min': {}}
+        row = {'name': name, 'emulator': emulator, 'unit': UNITS.get(name, 'instructions'), 'what': what, 'min': {}}
         for way, r in got.items():
             row[way] = r[name][1] if name in r else None
             row['min'][way] = r[name][0] if name in r else None
         row['target'] = target(row['kvm'], row['native']) if callable(target) else target
-        rows.append(row)
+        yield row
+
+
+def measure(b, emulator):
+    """Measure on one emulator, and put that into b in the place of what was there of it."""
+    got, exits = svm() if emulator == 'qemu-svm' else vmx()
+    b['rows'] = [r for r in b['rows'] if r['emulator'] != emulator] + list(rows_of(emulator, got))
+    b['runs'][emulator] = {'date': datetime.date.today().isoformat(), 'command': f'make bench-{emulator[-3:]}',
+                           'setting': EMULATORS[emulator], 'exits': exits}
     size = subprocess.run([os.path.join(HERE, 'size'), build_file('')], stdout=subprocess.PIPE, text=True).stdout
-    return {'date': datetime.date.today().isoformat(), 'command': 'make bench', 'setting': SETTING, 'rows': rows, 'exits': exits,
-            'size': [' '.join(line.split()) for line in size.splitlines() if line]}
+    b['size'] = [' '.join(line.split()) for line in size.splitlines() if line]
 
 
 # ---- output ----
@@ -223,9 +253,9 @@ def ratio(row):
     return f'{row["corbel"] / row["kvm"]:.2f}' if row['kvm'] and row['corbel'] is not None else '-'
 
 
-def table(b):
+def table(rows):
     lines = [['row', 'what', 'native', 'KVM', 'Corbel', 'ratio', 'target', '']]
-    for r in b['rows']:
+    for r in rows:
         met = r['target'] is not None and r['corbel'] is not None and r['corbel'] <= r['target']
         lines.append([r['name'], r['what'], *map(cell, (r['native'], r['kvm'], r['corbel'])), ratio(r), cell(r['target']),
                       'met' if met else ''])
@@ -235,15 +265,15 @@ def table(b):
                      for l in lines)
 
 
-def chart(b):
+def chart(rows, date):
     """Bars on a logarithmic scale: KVM, Corbel, and the target as a line."""
     from math import log10
-    rows = [r for r in b['rows'] if r['kvm'] is not None and r['corbel'] is not None]
+    rows = [r for r in rows if r['kvm'] is not None and r['corbel'] is not None]
     def x(n): return 170 + 95 * log10(max(n, 1))
     top = max(max(r['kvm'], r['corbel']) for r in rows)
     width, height = x(top) + 90, 46 + 26 * len(rows)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" font-family="sans-serif" font-size="11">',
-           f'<rect width="100%" height="100%" fill="white"/><text x="8" y="16">Instructions per operation, {b["date"]}: '
+           f'<rect width="100%" height="100%" fill="white"/><text x="8" y="16">Instructions per operation, {date}: '
            '<tspan fill="#999">KVM</tspan>, <tspan fill="#06c">Corbel</tspan>, <tspan fill="#c00">target</tspan></text>']
     for e in range(int(log10(top)) + 1):
         out.append(f'<line x1="{x(10 ** e):.0f}" x2="{x(10 ** e):.0f}" y1="36" y2="{height}" stroke="#eee"/>'
@@ -271,17 +301,27 @@ def write(path, text):
 
 
 def bench():
-    b = measure()
+    update = '--update' in sys.argv
+    file = TABLE if update else build_file('bench.json')
+    b = {'runs': {}, 'rows': []}
+    if os.path.exists(file):
+        with open(file) as f:
+            b = json.load(f)
+    text = ''
+    for emulator in [a for a in sys.argv[2:] if a in EMULATORS] or EMULATORS:
+        measure(b, emulator)
+    for emulator, run in b['runs'].items():
+        rows = [r for r in b['rows'] if r['emulator'] == emulator]
+        write(build_file(f'bench-{emulator}.svg'), chart(rows, run['date']))
+        text += f'`{run["command"]}`, {run["date"]}; instructions. {run["setting"]}.\n\n{table(rows)}\n\n'
     write(build_file('bench.json'), dump(b))
-    write(build_file('bench.svg'), chart(b))
-    print(table(b))
-    if '--update' in sys.argv:
+    print(text)
+    if update:
         write(TABLE, dump(b))
         with open(README) as f:
             readme = f.read()
         mark = r'(<!-- bench -->\n).*(<!-- /bench -->\n)'
-        head = f'`{b["command"]}`, {b["date"]}; instructions, {b["setting"]}.\n\n'
-        write(README, re.sub(mark, lambda m: m.group(1) + head + table(b) + '\n' + m.group(2), readme, flags=re.S))
+        write(README, re.sub(mark, lambda m: m.group(1) + text + m.group(2), readme, flags=re.S))
 
 
 def check():
@@ -296,7 +336,7 @@ def check():
         ok(value is not None and value <= max(1.1 * was, was + 10), f'{name} costs {value}, no more than it did ({was})',
            f'see {os.path.relpath(TABLE)}')
         if value is not None and value < 0.9 * was:
-            note(f'{name}: {value} instructions, {was} in the table; `make bench-update` would keep that')
+            note(f'{name}: {value} instructions, {was} in the table; `make bench-svm UPDATE=y` would keep that')
 
 
 main(check if '--check' in sys.argv else bench)

@@ -20,11 +20,6 @@ typedef uint64_t u64;
 
 enum { VEC_SELF = 0x40, VEC_TIMER = 0x41, VEC_PING = 0x42 };
 
-struct start_info { /* struct hvm_start_info of the PVH boot ABI */
-	u32 magic, version, flags, nr_modules;
-	u64 modlist, cmdline;
-};
-
 static u64 sample[4096];
 static u64 overhead;
 static bool x2apic, deadline, amd, has_hypervisor;
@@ -111,8 +106,11 @@ void *memcpy(void *to, const void *from, size_t n)
 
 static void put(const char *s)
 {
-	while (*s)
-		out8(PORT_CONSOLE, *s++);
+	for (; *s; s++) {
+		out8(PORT_CONSOLE, *s);
+		while (~in8(PORT_LSR) & LSR_EMPTY)
+			asm volatile("pause");
+	}
 }
 
 static void put_number(u64 n)
@@ -433,14 +431,16 @@ static void ping_rows(void)
 	result("ipi-pingpong", ROUNDS / 2);
 }
 
-void guest_main(struct start_info *si);
-void guest_main(struct start_info *si)
+void guest_main(const char *args);
+void guest_main(const char *args)
 {
-	const char *args = (const char *)si->cmdline;
 	u64 t;
 	u32 r[4];
 	int i;
 
+	out8(PORT_LCR, LCR_8N1);
+	out8(0x21, 0xff); /* no interrupts by the 8259s */
+	out8(0xa1, 0xff);
 	cpuid(0, r);
 	amd = r[2] == 0x444d4163; /* "cAMD" */
 	cpuid(1, r);

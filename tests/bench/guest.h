@@ -3,6 +3,10 @@
 #pragma once
 
 #define PORT_CONSOLE	0x3f8
+#define PORT_LCR	0x3fb
+#define LCR_8N1		3
+#define PORT_LSR	0x3fd
+#define LSR_EMPTY	0x60 /* both the holding and the shift register */
 #define PORT_SCRATCH	0x3ff /* of the UART: a device model's cheapest read */
 #define PORT_IRQFD	0x510 /* OUT: the VMM signals the irqfd before it resumes the vCPU */
 #define PORT_DOORBELL	0x520 /* ioeventfd that nobody waits for */

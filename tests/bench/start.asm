@@ -1,11 +1,20 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Entry of the bench guest by PVH (32-bit, flat, EBX = hvm_start_info), and of its second CPU by SIPI.
-%define TRAMPOLINE 0x8000	; guest.c
+; Entry of the bench guest by PVH or Multiboot (32-bit, flat, EBX = hvm_start_info or multiboot_info), and of its second
+; CPU by SIPI.
+%define MULTIBOOT_MAGIC 0x1badb002
+%define PVH_MAGIC 0x336ec578	; which hvm_start_info begins with
+%define PVH_CMDLINE 24
+%define MULTIBOOT_CMDLINE 16
 
 section .note.pvh note align=4
 	dd 4, 4, 18		; XEN_ELFNOTE_PHYS32_ENTRY
 	db "Xen", 0
 	dd start32
+
+%ifdef FOR_multiboot
+section .multiboot align=4
+	dd MULTIBOOT_MAGIC, 0, -MULTIBOOT_MAGIC
+%endif
 
 section .text
 extern guest_main, ap_main
@@ -33,6 +42,11 @@ ap32:	mov esp, stacks.ap
 start32:
 	mov esp, stacks.bsp
 	mov edi, guest_main
+	cmp dword [ebx], PVH_MAGIC
+	je .pvh
+	mov ebx, [ebx + MULTIBOOT_CMDLINE]
+	jmp to_long
+.pvh:	mov ebx, [ebx + PVH_CMDLINE]
 
 ; EDI = function to call on stack ESP with argument EBX.
 to_long:

@@ -168,7 +168,7 @@ static void run(struct kvm_run *run)
 		switch (run->exit_reason) {
 		case KVM_EXIT_IO:
 			if (run->io.direction == KVM_EXIT_IO_IN)
-				*data = 0;
+				*data = run->io.port == PORT_LSR ? LSR_EMPTY : 0;
 			else if (run->io.port == PORT_CONSOLE)
 				putchar(*data);
 			else if (run->io.port == PORT_IRQFD)
