@@ -605,7 +605,7 @@ static bool handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 
-	if ((u32)v->gpr[RCX] == MSR_X2APIC_EOI && !val && lapic_plain_eoi(v))
+	if ((u32)v->gpr[RCX] == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic))
 		return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending);
 	if (msr_write(v, v->gpr[RCX], val)) {
 		vcpu_inject_gp(v);

@@ -71,22 +71,6 @@ bool lapic_has_tsc_deadline(const struct vcpu *v)
 
 /* ---- priorities ---- */
 
-static inline int highest(const u32 *words)
-{
-	const volatile u64 *w = (const volatile u64 *)words;
-	int i;
-
-	if (likely(!(w[0] | w[1] | w[2] | w[3])))
-		return -1;
-	for (i = 3; i >= 0; i--) {
-		u64 bits = w[i];
-
-		if (bits)
-			return i * 64 + 63 - __builtin_clzl(bits);
-	}
-	return -1;
-}
-
 /* SDM "Task and Processor Priorities" */
 static u8 ppr(const struct lapic *l)
 {
@@ -98,11 +82,11 @@ static u8 ppr(const struct lapic *l)
 /* Highest requested vector. When there is none the hint goes, then IRR is read again: a bit set in between is not lost. */
 static int irr_highest(struct lapic *l)
 {
-	int vector = highest(l->irr);
+	int vector = lapic_highest(l->irr);
 
 	if (vector < 0) {
 		__atomic_store_n(&l->irr_pending, false, __ATOMIC_SEQ_CST);
-		vector = highest(l->irr);
+		vector = lapic_highest(l->irr);
 		if (vector >= 0)
 			WRITE_ONCE(l->irr_pending, true);
 	}
@@ -117,21 +101,9 @@ static void end_of_interrupt(struct vcpu *v)
 	if (l->isr_top < 0)
 		return;
 	l->isr[vector / 32] &= ~(1u << vector % 32);
-	l->isr_top = highest(l->isr);
+	l->isr_top = lapic_highest(l->isr);
 	if (unlikely(READ_ONCE(l->tmr[vector / 32]) & 1u << vector % 32))
 		vcpu_level_eoi(v, vector);
-}
-
-bool lapic_plain_eoi(struct vcpu *v)
-{
-	struct lapic *l = &v->lapic;
-	u32 vector = l->isr_top, word = vector / 32, bit = 1u << vector % 32;
-
-	if (l->isr_top < 0 || l->pv_eoi_pending || READ_ONCE(l->tmr[word]) & bit || !(l->base & APIC_BASE_X2APIC))
-		return false;
-	l->isr[word] &= ~bit;
-	l->isr_top = highest(l->isr);
-	return true;
 }
 
 /*
@@ -642,7 +614,7 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 		WRITE_ONCE(l->tmr[i], get32(regs, R_TMR + i * 16));
 		__atomic_store_n(&l->irr[i], get32(regs, R_IRR + i * 16) & legal, __ATOMIC_SEQ_CST);
 	}
-	l->isr_top = highest(l->isr);
+	l->isr_top = lapic_highest(l->isr);
 	WRITE_ONCE(l->irr_pending, true);
 	l->tpr = get32(regs, R_TPR) & 0xff;
 	l->ldr = get32(regs, R_LDR) & 0xff000000;

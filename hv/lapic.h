@@ -81,9 +81,6 @@ bool lapic_has_work(struct vcpu *v);
 /* Before an entry and on EOI-relevant exits: take in the guest's PV EOI word. */
 void lapic_sync_pv_eoi(struct vcpu *v);
 
-/* What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it needs lapic_write(). */
-bool lapic_plain_eoi(struct vcpu *v);
-
 /* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
 int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
 int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
@@ -128,6 +125,39 @@ static inline bool lapic_is_x2apic(const struct lapic *l)
 static inline u32 lapic_x2apic_ldr(const struct lapic *l)
 {
 	return (l->id >> 4) << 16 | 1u << (l->id & 15);
+}
+
+/* Highest set bit of IRR or ISR, -1: none. */
+static inline int lapic_highest(const u32 *words)
+{
+	const volatile u64 *w = (const volatile u64 *)words;
+	int i;
+
+	if (likely(!(w[0] | w[1] | w[2] | w[3])))
+		return -1;
+	for (i = 3; i >= 0; i--) {
+		u64 bits = w[i];
+
+		if (bits)
+			return i * 64 + 63 - __builtin_clzl(bits);
+	}
+	return -1;
+}
+
+/* What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it needs lapic_write(). */
+static inline bool lapic_plain_eoi(struct lapic *l)
+{
+	s64 vector = l->isr_top;
+	bool level;
+
+	if (vector < 0 || l->pv_eoi_pending || !(l->base & APIC_BASE_X2APIC))
+		return false;
+	__asm__ volatile("bt %2, %1" : "=@ccc"(level) : "m"(l->tmr), "r"(vector));
+	if (level)
+		return false;
+	__asm__ volatile("btr %1, %0" : "+m"(l->isr) : "r"(vector) : "cc");
+	l->isr_top = lapic_highest(l->isr);
+	return true;
 }
 
 /* Note an error and raise LVT error. Any CPU. */

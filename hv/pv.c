@@ -333,20 +333,20 @@ static void yield_to(struct vcpu *v, u64 apic_id)
 
 u64 pv_hypercall(struct vcpu *v, bool is64)
 {
-	u64 mask = is64 ? ~0ull : GENMASK(31, 0), nr = v->gpr[RAX] & mask, a0 = v->gpr[RBX] & mask, a1 = v->gpr[RCX] & mask;
+	u64 mask = is64 ? ~0ull : GENMASK(31, 0);
 	s64 ret = 0;
 
-	switch (nr) {
+	switch (v->gpr[RAX] & mask) {
 	case HC_VAPIC_POLL_IRQ:
 		break;
 	case HC_KICK_CPU:
-		kick(v, a1);
+		kick(v, v->gpr[RCX] & mask);
 		break;
 	case HC_SEND_IPI:
-		ret = send_ipi(v, a0, a1, v->gpr[RDX] & mask, v->gpr[RSI] & mask, is64 ? 64 : 32);
+		ret = send_ipi(v, v->gpr[RBX] & mask, v->gpr[RCX] & mask, v->gpr[RDX] & mask, v->gpr[RSI] & mask, is64 ? 64 : 32);
 		break;
 	case HC_SCHED_YIELD:
-		yield_to(v, a0);
+		yield_to(v, v->gpr[RBX] & mask);
 		break;
 	default:
 		ret = -KVM_ENOSYS;

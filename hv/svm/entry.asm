@@ -9,8 +9,8 @@ section .text
 ;   in:  RDI = vCPU (general registers at VCPU_GPR), RSI = physical address of its VMCB, RDX = physical address of this
 ;        CPU's page for VMSAVE of the host's own FS, GS, TR, LDTR and system-call MSRs. IF = 0, GIF = 1.
 ;   out: guest general registers stored; RAX and RSP of the guest are in the VMCB. IF = 0, GIF = 1.
-;   Physical interrupts are open only while the guest runs: IF is set under GIF = 0, and the NOP keeps the shadow of STI
-;   away from VMRUN. Everything is clobbered but the callee-saved registers; those that the caller does not load at once are
+;   Physical interrupts are open only while the guest runs: IF is set under GIF = 0, and the shadow of STI has passed
+;   long before VMRUN. Everything is clobbered but the callee-saved registers; those that the caller does not load at once are
 ;   zeroed so that no guest value is left in them.
 global svm_enter
 svm_enter:
@@ -24,7 +24,6 @@ svm_enter:
 	push rdi
 	clgi
 	sti
-	nop
 	mov rax, rsi
 	mov rcx, [rdi + VCPU_GPR + 8 * 1]
 	mov rdx, [rdi + VCPU_GPR + 8 * 2]

@@ -28,13 +28,14 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	struct vmcb *m = svm_vmcb(v);
 
 	m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, type[k]) | SVM_EVT_VALID;
+	((struct svm_vcpu *)v->arch)->watch |= WATCH_INJECT;
 	if (has_error)
 		m->eventinj |= SVM_EVT_HAS_ERR | FIELD_PREP(SVM_EVT_ERROR, error);
 	if (k == HVM_INJ_NMI) {
 		/* EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the handler. */
 		v->nmi_masked = true;
 		m->int3 |= SVM_INT3_IRET;
-		((struct svm_vcpu *)v->arch)->nmi_watch = true;
+		((struct svm_vcpu *)v->arch)->watch |= WATCH_NMI;
 	}
 }
 

@@ -177,7 +177,7 @@ static void svm_vcpu_reset(struct vcpu *v, bool init)
 {
 	memset(svm_vmcb(v), 0, sizeof(struct vmcb));
 	vmcb_init_controls(v);
-	((struct svm_vcpu *)v->arch)->cr8_exits = false;
+	((struct svm_vcpu *)v->arch)->watch = 0;
 	svm_flush_asid(v);
 }
 
@@ -214,22 +214,17 @@ static __noinline u8 asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 	return control;
 }
 
-static inline u8 asid_prepare(struct vcpu *v, struct cpu *c)
-{
-	struct svm_vcpu *s = v->arch;
-	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
-
-	if (likely(s->asid_gen == ((struct svm_cpu *)c->svm)->asid_gen && s->tlb_gen == gen))
-		return SVM_TLB_NONE;
-	return asid_renew(v, c, gen);
-}
-
 static __noinline void watch_cr8(struct vcpu *v)
 {
 	struct svm_vcpu *s = v->arch;
 
-	s->cr8_exits = lapic_tpr_threshold(v);
-	s->vmcb->cr_write = s->cr8_exits ? BIT(4) | BIT(8) : BIT(4);
+	if (lapic_tpr_threshold(v)) {
+		s->watch |= WATCH_CR8;
+		s->vmcb->cr_write |= BIT(8);
+	} else {
+		s->watch &= ~WATCH_CR8;
+		s->vmcb->cr_write &= ~BIT(8);
+	}
 }
 
 static void svm_load(struct vcpu *v)
@@ -238,6 +233,7 @@ static void svm_load(struct vcpu *v)
 
 	if (s->asid_cpu != this_cpu())
 		svm_flush_asid(v);
+	s->vmcb->tsc_offset = v->tsc_offset;
 }
 
 static void svm_put(struct vcpu *v)
@@ -287,25 +283,28 @@ static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 	}
 }
 
-static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_exit *x)
+static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_exit *x, bool sweep)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
 	struct cpu *c = this_cpu();
+	struct svm_cpu *sc = c->svm;
+	u8 tlb_control = SVM_TLB_NONE;
+	u64 gen;
 
 	m->rax = v->gpr[RAX];
 	m->rsp = v->gpr[RSP];
 	m->rip = v->rip;
 	m->rflags = v->rflags;
-	m->tsc_offset = v->tsc_offset;
 	*(u8 *)&m->vintr = v->lapic.tpr >> 4; /* SVM_V_TPR */
-	if (unlikely(READ_ONCE(v->lapic.irr_pending) || s->cr8_exits))
-		watch_cr8(v);
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
-	m->tlb_control = asid_prepare(v, c);
-	if (unlikely(m->eventinj & SVM_EVT_VALID) && sweep_events && cpu_count > 1 && !(m->eventinj & SVM_EVT_TYPE))
+	gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+	if (unlikely(s->asid_gen != sc->asid_gen || s->tlb_gen != gen))
+		tlb_control = asid_renew(v, c, gen);
+	m->tlb_control = tlb_control;
+	if (sweep)
 		apic_send_ipi(c->apic_id, VEC_NOP);
-	svm_enter(v, s->vmcb_pa, ((struct svm_cpu *)c->svm)->host_pa);
+	svm_enter(v, s->vmcb_pa, sc->host_pa);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
 	v->gpr[RAX] = m->rax;
@@ -314,14 +313,13 @@ static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_
 	v->rflags = m->rflags;
 	if (unlikely((*(u8 *)&m->vintr & 15) != v->lapic.tpr >> 4)) /* the guest wrote CR8 */
 		v->lapic.tpr = (m->vintr & 15) << 4;
-	m->eventinj = 0;
 	if (unlikely(m->exitintinfo & SVM_EVT_VALID))
 		take_back_event(v, m);
 	svm_decode_exit(m, svm_ops.caps, x);
 }
 
 /* While an NMI's handler runs: NMIs are open again when its IRET has been executed. */
-static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
+static void run_with_nmi(struct vcpu *v, struct vm_exit *x, bool sweep)
 {
 	struct svm_vcpu *s = v->arch;
 	bool step = s->nmi_step;
@@ -330,7 +328,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	s->nmi_step = false;
 	if (step)
 		v->rflags |= RFLAGS_TF;
-	run(v, x);
+	run(v, x, sweep);
 	if (s->nmi_iret_rip && v->rip != s->nmi_iret_rip) {
 		v->nmi_masked = false;
 		s->nmi_iret_rip = 0;
@@ -341,15 +339,31 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 		s->vmcb->int3 &= ~SVM_INT3_IRET;
 		s->nmi_iret_rip = v->rip;
 	}
-	s->nmi_watch = s->nmi_iret_rip || s->vmcb->int3 & SVM_INT3_IRET;
+	if (!s->nmi_iret_rip && !(s->vmcb->int3 & SVM_INT3_IRET))
+		s->watch &= ~WATCH_NMI;
+}
+
+static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
+{
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
+	bool sweep = sweep_events && cpu_count > 1 && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
+
+	watch_cr8(v);
+	if (s->watch & WATCH_NMI)
+		run_with_nmi(v, x, sweep);
+	else
+		run(v, x, sweep);
+	m->eventinj = 0;
+	s->watch &= ~WATCH_INJECT;
 }
 
 static void svm_run(struct vcpu *v, struct vm_exit *x)
 {
-	if (unlikely(((struct svm_vcpu *)v->arch)->nmi_watch))
+	if (unlikely(((struct svm_vcpu *)v->arch)->watch | READ_ONCE(v->lapic.irr_pending)))
 		run_watched(v, x);
 	else
-		run(v, x);
+		run(v, x, false);
 }
 
 struct hvm_ops svm_ops = {

@@ -13,10 +13,13 @@ struct svm_vcpu {
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
-	bool cr8_exits;	      /* writes of CR8 exit: an interrupt waits for it to be lowered */
-	bool nmi_watch;	      /* IRET is intercepted, or nmi_iret_rip set */
+	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
 };
+
+#define WATCH_INJECT BIT(0) /* EVENTINJ is set */
+#define WATCH_NMI    BIT(1) /* IRET is intercepted, or nmi_iret_rip set */
+#define WATCH_CR8    BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered */
 
 static inline struct vmcb *svm_vmcb(struct vcpu *v)
 {
