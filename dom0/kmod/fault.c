@@ -23,6 +23,7 @@ struct fault {
 	bool write;	 /* the guest wants to write */
 	bool may_write;	 /* map it writable if the VMM's page table says so */
 	bool writable;	 /* and it does */
+	bool fresh;	 /* the VMM had no such page yet, and hence hardly the next ones */
 	struct page *page;
 };
 
@@ -54,7 +55,7 @@ static int get_page_of(struct fault *f)
 	f->writable = true;
 	if (f->may_write && get_user_page_fast_only(f->hva, FOLL_WRITE, &f->page))
 		return 0;
-	f->writable = f->write && f->may_write;
+	f->fresh = f->writable = f->write && f->may_write;
 	r = get_user_pages_unlocked(f->hva, 1, &f->page, f->writable ? FOLL_WRITE : 0);
 	if (r == 1)
 		return 0;
@@ -67,39 +68,47 @@ struct host_leaf {
 	bool writable, dirty;
 };
 
-/* The entry that maps addr; false if there is none that may be used without a reference to the page. Interrupts are off. */
-static bool host_leaf(struct mm_struct *mm, unsigned long addr, struct host_leaf *l)
+/*
+ * What maps addr: its entry in a table of small pages, or NULL and the large page in *l, whose order is 0 if there is none
+ * either. Interrupts are off.
+ */
+static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_leaf *l)
 {
 	pgd_t pgd = READ_ONCE(*pgd_offset(mm, addr));
 	p4d_t p4d;
 	pud_t pud;
 	pmd_t pmd;
-	pte_t pte;
 
+	l->order = 0;
 	if (pgd_none(pgd))
-		return false;
+		return NULL;
 	p4d = READ_ONCE(*p4d_offset(&pgd, addr));
 	if (p4d_none(p4d) || !p4d_present(p4d))
-		return false;
+		return NULL;
 	pud = READ_ONCE(*pud_offset(&p4d, addr));
 	if (pud_none(pud) || !pud_present(pud))
-		return false;
+		return NULL;
 	if (pud_leaf(pud)) {
 		*l = (struct host_leaf){PUD_SHIFT - PAGE_SHIFT, pud_pfn(pud), pud_write(pud), pud_dirty(pud)};
-		return true;
+		return NULL;
 	}
 	pmd = READ_ONCE(*pmd_offset(&pud, addr));
 	if (pmd_none(pmd) || !pmd_present(pmd))
-		return false;
+		return NULL;
 	if (pmd_leaf(pmd)) {
 		*l = (struct host_leaf){PMD_SHIFT - PAGE_SHIFT, pmd_pfn(pmd), pmd_write(pmd), pmd_dirty(pmd)};
-		return true;
+		return NULL;
 	}
-	pte = READ_ONCE(*pte_offset_kernel(&pmd, addr));
-	if (!pte_present(pte) || pte_special(pte))
-		return false;
+	return pte_offset_kernel(&pmd, addr);
+}
+
+/* A small page that may be used without a reference to it. */
+static bool host_page(const pte_t *at, struct host_leaf *l)
+{
+	pte_t pte = READ_ONCE(*at);
+
 	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte), pte_dirty(pte)};
-	return true;
+	return pte_present(pte) && !pte_special(pte);
 }
 
 static u32 map_flags(const struct fault *f, bool writable)
@@ -121,15 +130,18 @@ static bool fits_2m(const struct fault *f)
 /* The neighbours, which nobody can take away while mmu_lock is held and no invalidation is in progress. */
 static u32 add_neighbours(struct cb_vm *vm, const struct fault *f, struct corbel_map *maps, u32 n)
 {
-	u64 first = max_t(u64, ALIGN_DOWN(f->gfn, AROUND_PAGES), f->slot.gfn);
-	u64 end = min_t(u64, ALIGN_DOWN(f->gfn, AROUND_PAGES) + AROUND_PAGES, f->slot.gfn + f->slot.pages), gfn;
+	u64 block = ALIGN_DOWN(f->gfn, AROUND_PAGES);
+	u64 first = max_t(u64, block, f->slot.gfn);
+	u64 end = min_t(u64, block + AROUND_PAGES, f->slot.gfn + f->slot.pages), gfn;
 	bool may_write = !(f->slot.flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES));
 	struct host_leaf l;
+	pte_t *pte = NULL;
 
 	for (gfn = first; gfn < end; gfn++) {
 		unsigned long hva = f->slot.hva + ((gfn - f->slot.gfn) << PAGE_SHIFT);
 
-		if (gfn == f->gfn || !host_leaf(vm->mm, hva, &l))
+		pte = pte && hva & ~PMD_MASK ? pte + 1 : host_entry(vm->mm, hva, &l);
+		if (gfn == f->gfn || !(pte ? host_page(pte, &l) : l.order))
 			continue;
 		/* Writable only if dirty already: there is no reference by which the page could be marked. */
 		maps[n++] = (struct corbel_map){gfn, l.pfn + (hva >> PAGE_SHIFT & (BIT(l.order) - 1)), 0,
@@ -150,11 +162,11 @@ static u32 build_maps(struct cb_vcpu *v, const struct fault *f)
 	maps[0] = (struct corbel_map){f->gfn, pfn, 0, map_flags(f, writable)};
 	/* With interrupts off, page tables cannot be freed under us: that takes an IPI or an RCU grace period. */
 	local_irq_save(flags);
-	if (host_leaf(v->vm->mm, f->hva, &l) && l.order >= ORDER_2M && fits_2m(f) && (l.writable || !writable)) {
+	if (!host_entry(v->vm->mm, f->hva, &l) && l.order >= ORDER_2M && fits_2m(f) && (l.writable || !writable)) {
 		maps[0].gfn = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 		maps[0].pfn = ALIGN_DOWN(pfn, BIT(ORDER_2M));
 		maps[0].order = ORDER_2M;
-	} else if (!READ_ONCE(v->vm->inv_count)) {
+	} else if (!f->fresh && !READ_ONCE(v->vm->inv_count)) {
 		n = add_neighbours(v->vm, f, maps, n);
 	}
 	local_irq_restore(flags);

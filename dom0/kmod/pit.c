@@ -105,11 +105,12 @@ static void restart_timer(struct cb_pit *p)
 
 bool cb_pit_pio(struct cb_pit *p, u16 port, bool is_in, u8 *data)
 {
-	s64 now = ktime_get_ns();
 	u32 reg = port - PORT_PIT;
+	s64 now;
 
 	if (reg > 3 && !(port == PORT_SPEAKER && p->has_speaker))
 		return false;
+	now = ktime_get_ns();
 	mutex_lock(&p->mutex);
 	if (port == PORT_SPEAKER) {
 		if (is_in)
