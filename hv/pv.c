@@ -33,6 +33,7 @@
 #define HC_SCHED_YIELD	  11
 #define ICR_LOGICAL	  BIT(11)
 #define ICR_SHORTHAND	  GENMASK(19, 18)
+#define STEAL_GRAIN_NS	  10000  /* less than this waits for more */
 #define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
 
 struct pv_clock { /* struct pvclock_vcpu_time_info */
@@ -193,6 +194,12 @@ void pv_update(struct vcpu *v)
 	if (p->wall_dirty)
 		p->wall_dirty = !write_wall_clock(v);
 	p->clock_dirty = (p->system_time & MSR_ENABLED && !write_clock(v)) || p->wall_dirty;
+}
+
+void pv_scheduled(struct vcpu *v, u64 now)
+{
+	if (sched_steal(&v->sched, now) - v->pv.steal_last >= ns_to_tsc(STEAL_GRAIN_NS))
+		v->pv.steal_dirty = true;
 }
 
 void pv_preempted(struct vcpu *v)

@@ -542,12 +542,12 @@ void vcpu_put(struct vcpu *v)
 	c->loaded = NULL;
 }
 
-void sched_leave(struct sched_unit *u)
+void sched_leave(struct sched_unit *u, bool preempted)
 {
 	struct vcpu *v = container_of(u, struct vcpu, sched);
 
 	vcpu_put(v);
-	if (u->state == SCHED_QUEUED)
+	if (preempted)
 		pv_preempted(v);
 }
 
@@ -676,10 +676,23 @@ static bool vcpu_run(struct vcpu *v)
 }
 
 static struct timer slice_timers[MAX_CPUS];
+static u64 slice_armed[MAX_CPUS]; /* 0: not armed */
 
 static void slice_end_fn(struct timer *t)
 {
+	slice_armed[this_cpu()->index] = 0;
 	this_cpu()->resched = true;
+}
+
+/* A timer that comes too early is cheaper than arming it again whenever slices follow each other. */
+static void arm_slice(struct cpu *c, u64 slice_end)
+{
+	u64 *armed = &slice_armed[c->index];
+
+	if (slice_end == ~0ull || (*armed && *armed <= slice_end))
+		return;
+	*armed = slice_end;
+	timer_arm(&slice_timers[c->index], slice_end);
 }
 
 static void idle(struct cpu *c, u64 slice_end)
@@ -687,8 +700,7 @@ static void idle(struct cpu *c, u64 slice_end)
 	u64 before = rdtsc();
 
 	c->current = NULL;
-	if (slice_end != ~0ull)
-		timer_arm(&slice_timers[c->index], slice_end);
+	arm_slice(c, slice_end);
 	if (!READ_ONCE(c->resched))
 		cpu_idle();
 	c->idle_tsc += rdtsc() - before;
@@ -715,11 +727,10 @@ void cpu_main(void)
 			idle(c, slice_end);
 			continue;
 		}
-		if (slice_end != ~0ull)
-			timer_arm(&slice_timers[c->index], slice_end);
+		arm_slice(c, slice_end);
 		c->current = container_of(u, struct vcpu, sched);
 		if (c->current->pv.steal)
-			c->current->pv.steal_dirty = true;
+			pv_scheduled(c->current, now);
 		ran = vcpu_run(c->current) ? u : NULL;
 	}
 }

@@ -23,6 +23,7 @@ struct sched_cpu {
 	struct sched_unit *curr;   /* picked, and not blocked since */
 	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
 	struct sched_unit *next_up; /* to be picked next out of turn */
+	struct sched_unit *hand;   /* yielded to, on no queue: takes over when sched_next() is asked */
 	struct sched_unit *giver;  /* gave the CPU to curr by sched_yield_to(); pinned */
 	struct sched_queue parked; /* used up their cap */
 	u64 started, slice_end;
@@ -117,11 +118,12 @@ static void charge(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 /* Ticks the cap lets it run in the window around now. What was run too much is taken off the next windows. */
 static u64 cap_left(struct sched_unit *u, u64 now)
 {
-	u64 cap = READ_ONCE(u->cap), budget = cap * ms * CAP_WINDOW_MS / 100;
-	u64 passed = now > u->cap_start ? (now - u->cap_start) / (ms * CAP_WINDOW_MS) : 0;
+	u64 cap = READ_ONCE(u->cap), budget, passed;
 
-	if (!cap)
+	if (likely(!cap))
 		return SCHED_NEVER;
+	budget = cap * ms * CAP_WINDOW_MS / 100;
+	passed = now > u->cap_start ? (now - u->cap_start) / (ms * CAP_WINDOW_MS) : 0;
 	if (passed) {
 		u->cap_used = u->cap_used / budget >= passed ? u->cap_used - passed * budget : 0;
 		u->cap_start += passed * ms * CAP_WINDOW_MS;
@@ -153,7 +155,7 @@ static void unload(struct sched_cpu *sc)
 	struct sched_unit *u = sc->loaded;
 
 	sc->loaded = NULL;
-	sched_leave(u);
+	sched_leave(u, u->state == SCHED_QUEUED && u != sc->giver);
 	__atomic_store_n(&u->on_cpu, 0, __ATOMIC_RELEASE);
 }
 
@@ -250,6 +252,13 @@ static void boost(struct sched_unit *u)
 	}
 }
 
+static void begin_waiting(struct sched_unit *u, u64 now)
+{
+	seq_begin(u);
+	u->since = now;
+	seq_end(u);
+}
+
 /* The caller has won the unit: BLOCKED -> QUEUED. */
 static void place(struct sched_unit *u, bool here)
 {
@@ -257,9 +266,7 @@ static void place(struct sched_unit *u, bool here)
 	u64 now = clock();
 	u32 cpu;
 
-	seq_begin(u);
-	u->since = now;
-	seq_end(u);
+	begin_waiting(u, now);
 	WRITE_ONCE(u->boost, true);
 	if (__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE))
 		cpu = u->cpu;
@@ -306,11 +313,15 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	BUG_ON(sc->curr != from);
 	if (!win(to))
 		return;
-	place(to, true);
-	if (sc->next_up == to && from->pinned) {
-		from->boost = false;
-		sc->giver = from;
+	if (from->pinned && !sc->hand && may_run_on(to, index_of(sc)) && !__atomic_load_n(&to->on_cpu, __ATOMIC_ACQUIRE)) {
+		begin_waiting(to, clock());
+		WRITE_ONCE(to->cpu, index_of(sc));
+		sc->hand = to;
+		(void)__atomic_exchange_n(&from->wake, 0, __ATOMIC_SEQ_CST); /* what comes from now on keeps `from` here */
+		this_cpu()->resched = true;
+		return;
 	}
+	place(to, true);
 }
 
 bool sched_block(struct sched_unit *u)
@@ -505,6 +516,48 @@ static void start(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	__atomic_store_n(&u->on_cpu, 1, __ATOMIC_SEQ_CST);
 }
 
+/* No third unit and no other CPU has a say in who runs here next. */
+static bool is_between_two(struct sched_cpu *sc, const struct sched_unit *to, u64 now)
+{
+	return now < sc->slice_end && !sc->next_up && !sc->parked.count && !READ_ONCE(sc->inbox.head) && !READ_ONCE(sc->pull) &&
+	       !READ_ONCE(to->cap) && may_run_on(to, index_of(sc)) && !idle_takers(sc, now);
+}
+
+/*
+ * What happens most: a dom0 unit gives its CPU to a guest's, or gets it back when that one blocks. Within their slice this
+ * takes no choice. NULL: choose.
+ */
+static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit *ran, u64 now)
+{
+	struct sched_unit *to = sc->hand ?: ran ? NULL : sc->giver;
+	bool simple = to && is_between_two(sc, to, now);
+
+	if (sc->hand) {
+		sc->hand = NULL;
+		if (!simple || !ran || READ_ONCE(ran->wake)) {
+			if (enqueue(sc, to, now) && ran && !READ_ONCE(ran->wake)) {
+				sc->next_up = to;
+				sc->giver = ran;
+			}
+			return NULL;
+		}
+		requeue(sc, ran, now);
+		sc->giver = ran;
+		sc->slice_end = MIN(sc->slice_end, now + ops->slice(rq_of(sc), to));
+		shorten_for_giver(sc, to, now);
+	} else if (simple && to->on_rq && to->cpu == index_of(sc)) {
+		ops->dequeue(rq_of(sc), to, now);
+		to->on_rq = false;
+		sc->giver = NULL;
+	} else {
+		return NULL;
+	}
+	sc->started = now;
+	start(sc, to, now);
+	publish_load(sc);
+	return to;
+}
+
 /* When sched_next() must be called again at the latest. */
 static u64 ask_again_at(struct sched_cpu *sc, u64 now)
 {
@@ -520,7 +573,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct cpu *c = this_cpu();
 	struct sched_cpu *sc = c->sched;
-	struct sched_unit *u = ran;
+	struct sched_unit *u;
 
 	BUG_ON(ran != sc->curr);
 	/* Before the inbox is looked at: whoever fills it later sets this again. */
@@ -529,6 +582,12 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		now = MAX(now, ran->since);
 		charge(sc, ran, now);
 	}
+	u = hand_over(sc, ran, now);
+	if (u) {
+		*slice_end = sc->slice_end;
+		return u;
+	}
+	u = ran;
 	unpark(sc, now);
 	take_inbox(sc, now);
 	if (ran) /* more may wait now than when the slice began */

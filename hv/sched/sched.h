@@ -89,9 +89,9 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
 /*
  * Implemented by the run loop (hv/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU,
  * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
- * idles.
+ * idles. preempted: it would go on running, and has not given its CPU away.
  */
-void sched_leave(struct sched_unit *u);
+void sched_leave(struct sched_unit *u, bool preempted);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*

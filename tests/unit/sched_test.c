@@ -63,7 +63,7 @@ static struct sched_unit *running[MAX_CPUS];
 static u64 slice_end[MAX_CPUS];
 static u32 leaves;
 
-void sched_leave(struct sched_unit *u)
+void sched_leave(struct sched_unit *u, bool preempted)
 {
 	struct sim_unit *s = (struct sim_unit *)u;
 
