@@ -32,6 +32,7 @@ struct run {
 	const struct insn *i;
 	u32 passed;	 /* bytes of memory accesses this pass has gone through; <= st->phase */
 	u32 accesses;
+	bool one_operand; /* in memory */
 	bool answered;	 /* the MMIO request of the last call is answered but not yet in the log */
 };
 
@@ -114,16 +115,33 @@ static bool is_canonical(const struct emul_env *e, u64 linear)
 	return (u64)((s64)(linear << unused) >> unused) == linear;
 }
 
+static void load_segment(struct emul_env *e, u8 seg)
+{
+	if (e->ops->segment)
+		e->ops->segment(e, seg);
+}
+
 static enum emul_result to_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *linear)
 {
 	u8 vector = seg == SEG_SS ? VEC_SS : VEC_GP;
 
+	if (e->mode != EMUL_64 || seg >= SEG_FS)
+		load_segment(e, seg);
 	if (e->mode == EMUL_64) {
 		*linear = ea + (seg >= SEG_FS ? e->seg_base[seg] : 0);
 		return is_canonical(e, *linear) && is_canonical(e, *linear + size - 1) ? EMUL_DONE : fault(e, vector);
 	}
 	*linear = (u32)(e->seg_base[seg] + ea);
 	return ea + size - 1 <= e->seg_limit[seg] ? EMUL_DONE : fault(e, vector);
+}
+
+/* The processor has translated this very address, for an access that needed as much. */
+static bool is_stopped_access(const struct run *r, enum access type, u64 linear)
+{
+	const struct emul_env *e = r->e;
+
+	return e->stopped != EMUL_STOPPED_NOT && r->one_operand && !((linear ^ e->stopped_gpa) & ~PAGE_MASK) &&
+	       (type == READ || e->stopped == EMUL_STOPPED_WRITE);
 }
 
 /* One piece of an access, within a page. For MMIO the request is left in the state. */
@@ -134,10 +152,15 @@ static enum emul_result piece_access(struct run *r, enum access type, u64 linear
 	int ret;
 
 	st->mmio_len = 0;
-	e->rmw = type == READ_FOR_WRITE;
-	ret = type == WRITE ? e->ops->write(e, linear, bytes, len, &st->mmio_gpa) :
-			      e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
-	e->rmw = false;
+	if (is_stopped_access(r, type, linear)) {
+		st->mmio_gpa = e->stopped_gpa;
+		ret = -EOPNOTSUPP;
+	} else {
+		e->rmw = type == READ_FOR_WRITE;
+		ret = type == WRITE ? e->ops->write(e, linear, bytes, len, &st->mmio_gpa) :
+				      e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
+		e->rmw = false;
+	}
 	switch (ret) {
 	case 0:
 		return EMUL_DONE;
@@ -464,6 +487,7 @@ static enum emul_result run_operand(struct run *r, const struct op *o)
 	bool reg_changes, writes = op_writes(o);
 	enum emul_result res;
 
+	r->one_operand = true;
 	reg = reg_read(r, o->reg, i->op_size);
 	src = o->imm ? i->imm & size_mask(i->op_size) : reg;
 	if (o->kind == K_BT && !o->imm)
@@ -488,10 +512,14 @@ static enum emul_result run_operand(struct run *r, const struct op *o)
 static enum emul_result run_stack(struct run *r, bool push)
 {
 	const struct insn *i = r->i;
-	u32 size = i->op_size, width = r->e->mode == EMUL_64 ? 8 : r->e->stack32 ? 4 : 2;
+	u32 size = i->op_size, width = 8;
 	u64 ea = effective_address(r), sp = r->e->gpr[RSP], val;
 	enum emul_result res;
 
+	if (r->e->mode != EMUL_64) {
+		load_segment(r->e, SEG_SS);
+		width = r->e->stack32 ? 4 : 2;
+	}
 	if (push) {
 		res = mem_access(r, READ, i->seg, ea, size, &val);
 		if (res == EMUL_DONE)
@@ -606,13 +634,15 @@ static enum emul_result run(struct emul_state *st, struct emul_env *e, bool answ
 		res = run_stack(&r, o.kind == K_PUSH);
 	else
 		res = run_operand(&r, &o);
+	e->stopped = EMUL_STOPPED_NOT; /* what comes later is another access */
 	st->active = res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY;
 	return res;
 }
 
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n)
 {
-	memset(st, 0, sizeof(*st));
+	st->phase = st->iterations = st->mmio_len = 0;
+	st->active = false;
 	if (insn_decode(&st->insn, bytes, n, e->mode) != 0)
 		return EMUL_UNSUPPORTED;
 	return run(st, e, false);

@@ -44,6 +44,8 @@ struct emul_ops {
 	 * miss, the vCPU must exit for it and retry the instruction. MMIO in the way: -EOPNOTSUPP and *mmio = its gpa. */
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
+	/* Fill seg_base, seg_limit, and stack32 for SS, which are about to be used. NULL: they are filled. */
+	void (*segment)(struct emul_env *e, u8 seg);
 };
 struct emul_env {
 	const struct emul_ops *ops;
@@ -55,6 +57,12 @@ struct emul_env {
 	enum emul_mode mode;
 	bool stack32;	/* SS.B, outside 64-bit mode */
 	u8 linear_bits; /* width of a canonical address: 57 with CR4.LA57, else 48 (or 0) */
+	/*
+	 * The instruction has been stopped by an access to MMIO at gpa: where its only memory operand may be that, the address is
+	 * not translated again. The rights hold for a read, or for read and write if that access was a write.
+	 */
+	enum { EMUL_STOPPED_NOT, EMUL_STOPPED_READ, EMUL_STOPPED_WRITE } stopped;
+	u64 stopped_gpa;
 	bool rmw;	/* set while ->read fetches an operand that will be written: permissions and error code of a write */
 	struct {	/* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
 		u8 vector;

@@ -179,12 +179,23 @@ static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, 
 	return emul_access(e, linear, (void *)buf, len, mmio, WALK_WRITE, true);
 }
 
-static const struct emul_ops emul_ops = {emul_read, emul_write};
+static const enum hvm_seg segment_of[6] = {HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS};
+
+static void emul_segment(struct emul_env *e, u8 seg)
+{
+	struct corbel_segment s;
+
+	hvm->get_seg(e->ctx, segment_of[seg], &s);
+	e->seg_base[seg] = s.base;
+	e->seg_limit[seg] = s.limit;
+	if (seg == SEG_SS)
+		e->stack32 = s.db;
+}
+
+static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment};
 
 static void fill_env(struct vcpu *v, struct emul_env *e)
 {
-	static const enum hvm_seg map[6] = {HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS};
-
 	*e = (struct emul_env){.ops = &emul_ops,
 			       .ctx = v,
 			       .gpr = v->gpr,
@@ -192,15 +203,6 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 			       .rflags = &v->rflags,
 			       .mode = hvm->get(v, HVM_MODE)};
 	e->linear_bits = 48;
-	for (u32 i = 0; i < 6; i++) {
-		struct corbel_segment s;
-
-		hvm->get_seg(v, map[i], &s);
-		if (i == SEG_SS)
-			e->stack32 = s.db;
-		e->seg_base[i] = s.base;
-		e->seg_limit[i] = s.limit;
-	}
 }
 
 /* MMIO that the hypervisor answers itself: the LAPIC and doorbells. True if done. */
@@ -264,7 +266,8 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	}
 }
 
-static void emulate(struct vcpu *v)
+/* x: the access that the instruction was stopped by. known: to MMIO, be it read or written. */
+static void emulate(struct vcpu *v, const struct vm_exit *x, bool known)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
@@ -276,6 +279,10 @@ static void emulate(struct vcpu *v)
 		return;
 	}
 	fill_env(v, &e);
+	if (known && !x->p2m.during_walk) {
+		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
+		e.stopped_gpa = x->p2m.gpa;
+	}
 	emul_finish(v, &e, emul_start(&v->emul, &e, v->insn_bytes, v->insn_count));
 }
 
@@ -284,12 +291,12 @@ static __noinline void handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 	struct pt_leaf leaf;
 
 	if (is_lapic_page(v, x->p2m.gpa)) {
-		emulate(v);
+		emulate(v, x, true);
 		return;
 	}
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (leaf.kind == PT_MMIO || (x->p2m.write && (leaf.attr & PT_ROM)))
-		emulate(v);
+		emulate(v, x, leaf.kind == PT_MMIO);
 	else if (x->p2m.write && leaf.kind == PT_LEAF && p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		return;
 	else
@@ -321,7 +328,6 @@ static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_i
 	u8 bytes[15];
 	u32 n;
 	int ret = vcpu_fetch(v, bytes, &n, f);
-	static const enum hvm_seg map[6] = {HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS};
 	enum emul_mode mode = hvm->get(v, HVM_MODE);
 	u32 which = SEG_ES;
 
@@ -333,7 +339,7 @@ static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_i
 	s->reg = x->io.in ? RDI : RSI;
 	if (!x->io.in)
 		which = i.seg < 6 ? i.seg : SEG_DS;
-	hvm->get_seg(v, map[which], &seg);
+	hvm->get_seg(v, segment_of[which], &seg);
 	s->linear = v->gpr[s->reg] & s->mask;
 	if (mode != EMUL_64)
 		s->linear = (u32)(s->linear + seg.base);

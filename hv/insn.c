@@ -74,8 +74,8 @@ static u64 take(struct cursor *c, u32 n)
 		c->over = true;
 		return 0;
 	}
-	memcpy(&v, c->bytes + c->pos, n);
-	c->pos += n;
+	for (u32 i = 0; i < n; i++)
+		v |= (u64)c->bytes[c->pos++] << 8 * i;
 	return v;
 }
 

@@ -4,14 +4,15 @@
 
 /* The string instructions: short, and fast on large blocks. By words, because not every machine has CPUID's "enhanced REP MOVSB". */
 
-void *memcpy(void *to, const void *from, size_t n)
+void *(memcpy)(void *to, const void *from, size_t n)
 {
 	size_t words = n / 8;
 	void *d = to;
 
 	__asm__ volatile("rep movsq" : "+D"(d), "+S"(from), "+c"(words) : : "memory");
 	n &= 7;
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(n) : : "memory");
+	if (n)
+		__asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(n) : : "memory");
 	return to;
 }
 
@@ -33,14 +34,15 @@ void *memmove(void *to, const void *from, size_t n)
 	return to;
 }
 
-void *memset(void *to, int c, size_t n)
+void *(memset)(void *to, int c, size_t n)
 {
 	size_t words = n / 8;
 	void *d = to;
 
 	__asm__ volatile("rep stosq" : "+D"(d), "+c"(words) : "a"((u8)c * 0x0101010101010101ull) : "memory");
 	n &= 7;
-	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+	if (n)
+		__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
 	return to;
 }
 

@@ -12,4 +12,10 @@ int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
 
+#ifndef HV_HOST_TEST
+/* Small constant sizes become moves; -ffreestanding leaves that to us. */
+#define memcpy(to, from, n) __builtin_memcpy(to, from, n)
+#define memset(to, c, n)    __builtin_memset(to, c, n)
+#endif
+
 #endif

@@ -29,6 +29,7 @@ struct paging {
 	u32 size;	  /* of an entry */
 	bool pae;	  /* 32-bit linear addresses with 64-bit entries */
 	u64 root;
+	u64 reserved;	  /* bits that have to be 0 in each 64-bit entry */
 };
 
 struct path {
@@ -39,11 +40,15 @@ struct path {
 
 static struct paging paging_of(const struct walk_env *w)
 {
+	u32 width = MIN(w->maxphyaddr, 52);
+	u64 reserved = GENMASK(51, width) | (w->efer & EFER_NXE ? 0 : PTE_NX);
+
 	if (w->efer & EFER_LMA)
 		return (struct paging){.levels = w->cr4 & CR4_LA57 ? 5 : 4, .bits = 9, .size = 8,
-				       .root = w->cr3 & GENMASK(51, 12)};
+				       .root = w->cr3 & GENMASK(51, 12), .reserved = reserved};
 	if (w->cr4 & CR4_PAE)
-		return (struct paging){.levels = 3, .bits = 9, .size = 8, .pae = true, .root = w->cr3 & GENMASK(31, 5)};
+		return (struct paging){.levels = 3, .bits = 9, .size = 8, .pae = true, .root = w->cr3 & GENMASK(31, 5),
+				       .reserved = reserved | GENMASK(62, 52)};
 	return (struct paging){.levels = 2, .bits = 10, .size = 4, .root = w->cr3 & GENMASK(31, 12)};
 }
 
@@ -64,23 +69,16 @@ static bool is_leaf(const struct walk_env *w, const struct paging *p, u32 level,
 /* Bits of a present entry that have to be 0. */
 static u64 reserved_bits(const struct walk_env *w, const struct paging *p, u32 level, bool leaf)
 {
-	u32 width = MIN(w->maxphyaddr, 52), pse_width = MAX(MIN(width, 40), 32);
-	u64 bits;
+	if (p->size == 4) {
+		u32 pse_width = MAX(MIN(w->maxphyaddr, 40), 32);
 
-	if (p->size == 4)
 		return leaf && level == 2 ? GENMASK(21, pse_width - 19) : 0;
-	bits = GENMASK(51, width);
-	if (!(w->efer & EFER_NXE) || (p->pae && level == 3))
-		bits |= PTE_NX;
-	if (p->pae)
-		bits |= GENMASK(62, 52);
+	}
 	if (p->pae && level == 3)
-		bits |= GENMASK(2, 1) | GENMASK(8, 5);
-	else if (level > 3)
-		bits |= PTE_PS;
-	else if (leaf && level > 1)
-		bits |= GENMASK(shift_of(p, level) - 1, 13); /* 12 is PAT */
-	return bits;
+		return p->reserved | PTE_NX | GENMASK(2, 1) | GENMASK(8, 5);
+	if (level > 3)
+		return p->reserved | PTE_PS;
+	return leaf && level > 1 ? p->reserved | GENMASK(shift_of(p, level) - 1, 13) : p->reserved; /* 12 is PAT */
 }
 
 static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear)

@@ -28,6 +28,7 @@ static struct pt host;
 static struct lock host_lock = LOCK_INIT(LOCK_HOSTMAP);
 static u64 mmio_next = HV_MMIO;
 static u64 *temp_entries; /* the table of the slots at HV_TEMP */
+static u64 temp_bits;	  /* of an entry, beside the address */
 static enum { MM_EARLY, MM_BOOT, MM_DONE } phase;
 
 static u64 fn_of(u64 va)
@@ -112,6 +113,7 @@ static int map_all(void)
 		err = map_section(__data_start, __bss_end, PT_R | PT_W);
 	if (!err)
 		err = map_range(HV_DIRECT + b->pool_start, b->pool_start, b->pool_end - b->pool_start, DATA);
+	temp_bits = pt_leaf_raw(&pt_host, 0, 0, DATA);
 	temp_entries = err ? NULL : pt_entry(&host, fn_of(HV_TEMP));
 	return temp_entries ? 0 : -ENOMEM;
 }
@@ -169,7 +171,7 @@ void *mm_map_temp(u32 slot, hpa_t page)
 	void *va = (void *)(HV_TEMP + i * PAGE_SIZE);
 	bool used = temp_entries[i];
 
-	WRITE_ONCE(temp_entries[i], pt_leaf_raw(&pt_host, page.v >> PAGE_SHIFT, 0, DATA));
+	WRITE_ONCE(temp_entries[i], page.v | temp_bits);
 	if (used)
 		invlpg(va);
 	return va;

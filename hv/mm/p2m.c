@@ -421,15 +421,18 @@ void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 /* Map the page at `at`, NULL if it cannot be read (or written); to be unmapped under the same lock. */
 static void *map_page_locked(struct p2m *p, u64 at, bool write)
 {
-	struct pt_leaf leaf;
-	u8 *page;
+	u64 pfn;
 
 	BUG_ON(!lock_is_held(&p->lock));
-	pt_lookup(&p->pt, at >> PAGE_SHIFT, &leaf);
-	if (leaf.kind != PT_LEAF || (write && !fix_write_locked(p, at >> PAGE_SHIFT, &leaf)))
-		return NULL;
-	page = mm_map_temp(MM_TEMP_P2M, hpa(leaf.pfn << PAGE_SHIFT));
-	return page + at % PAGE_SIZE;
+	if (unlikely(!pt_frame(&p->pt, at >> PAGE_SHIFT, write, &pfn))) {
+		struct pt_leaf leaf;
+
+		pt_lookup(&p->pt, at >> PAGE_SHIFT, &leaf);
+		if (!write || !fix_write_locked(p, at >> PAGE_SHIFT, &leaf))
+			return NULL;
+		pfn = leaf.pfn;
+	}
+	return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(pfn << PAGE_SHIFT)) + at % PAGE_SIZE;
 }
 
 /* dom0's own frames stay in its map for ever: they may be touched without the lock, which all its CPUs would fight for. */

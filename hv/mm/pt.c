@@ -104,10 +104,10 @@ static u64 attr_of(const struct pt_format *f, u64 e)
 	       (e & f->rom ? PT_ROM : 0);
 }
 
-/* pfn of the frame fn in the leaf e of this level. */
-static u64 leaf_pfn(const struct pt_format *f, u64 e, u32 level, u64 fn)
+/* pfn of the frame fn in the leaf e of this order. */
+static u64 leaf_pfn(const struct pt_format *f, u64 e, u32 order, u64 fn)
 {
-	return ((e & f->addr_mask) >> PAGE_SHIFT) + (fn & (span_of(level) - 1));
+	return ((e & f->addr_mask) >> PAGE_SHIFT) + (fn & (BIT(order) - 1));
 }
 
 /* Walk down to the entry for fn at level *at, or to the leaf or hole above it; *at is then its level. */
@@ -196,27 +196,45 @@ void pt_destroy(struct pt *t)
 	t->root = hpa(0);
 }
 
+/* The leaf that maps fn, or what is in its place, and its order. Each entry is read once: it may be split meanwhile. */
+static u64 find(const struct pt *t, u64 fn, u32 *order)
+{
+	const struct pt_format *f = t->fmt;
+	const u64 *table = hpa_to_virt(t->root);
+	u32 shift = 9 * (f->levels - 1);
+	u64 v = 0;
+
+	if (fn >> shift < ENTRIES) {
+		while (is_table(f, v = READ_ONCE(table[(fn >> shift) % ENTRIES]), shift)) {
+			table = table_of(f, v);
+			shift -= 9;
+		}
+	}
+	*order = shift;
+	return v;
+}
+
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out)
 {
 	const struct pt_format *f = t->fmt;
-	u32 level;
-	u64 v;
+	u64 v = find(t, fn, &out->order);
 
-	*out = (struct pt_leaf){.kind = PT_NONE, .order = 9 * (f->levels - 1)};
-	if (fn >= span_of(f->levels))
-		return;
-	do { /* again if the large leaf found has been split meanwhile */
-		level = 0;
-		v = READ_ONCE(*descend(t, fn, &level));
-	} while (level && (v & f->present) && !(v & f->leaf_large));
-	out->order = 9 * level;
-	if (v & f->present) {
-		out->kind = PT_LEAF;
-		out->pfn = leaf_pfn(f, v, level, fn);
+	out->kind = v & f->present ? PT_LEAF : v ? PT_MMIO : PT_NONE;
+	out->pfn = out->attr = 0;
+	if (out->kind == PT_LEAF) {
+		out->pfn = leaf_pfn(f, v, out->order, fn);
 		out->attr = attr_of(f, v);
-	} else if (v) {
-		out->kind = PT_MMIO;
 	}
+}
+
+bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn)
+{
+	const struct pt_format *f = t->fmt;
+	u32 order;
+	u64 v = find(t, fn, &order);
+
+	*pfn = leaf_pfn(f, v, order, fn);
+	return v & f->present && (!write || v & f->w);
 }
 
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
@@ -356,7 +374,7 @@ static int unmap_leaf(struct range *r, u64 *e, u64 v, u32 level)
 	v = __atomic_exchange_n(e, 0, __ATOMIC_ACQ_REL);
 	*r->flush = true;
 	r->budget -= span_of(level) / 16;
-	r->put(r->ctx, r->fn, leaf_pfn(f, v, level, r->fn), span_of(level), attr_of(f, v));
+	r->put(r->ctx, r->fn, leaf_pfn(f, v, 9 * level, r->fn), span_of(level), attr_of(f, v));
 	return 0;
 }
 

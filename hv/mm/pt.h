@@ -53,6 +53,8 @@ struct pt_leaf {
 	u64 attr;  /* PT_x */
 };
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
+/* The frame mapped at fn. False: none, or none that may be written now. */
+bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
 
 /*
  * Map 2^order frames; order 0, 9, or 18. A MMIO mark in the way of a 4 KiB page is replaced, memory or a table never:

@@ -561,6 +561,30 @@ static void test_faults(void)
 	dev.fault_page = 0;
 }
 
+/* Accesses that the processor has translated already: dev_access() with its faults is not asked. */
+static void test_stopped(void)
+{
+	struct emul_env e = env_for(EMUL_64);
+	struct emul_state st;
+
+#define RUN(how, off, insn)                                                                                            \
+	(e.stopped = (how), e.stopped_gpa = 0xd0000000 + (off), emul_start(&st, &e, (const u8 *)(insn), sizeof(insn) - 1))
+	reset_cpu();
+	cpu.gpr[0] = cpu.gpr[7] = low(nat->data) + 0x10;
+	cpu.gpr[6] = low(nat->data) + 4096 + 0x10;
+	dev.mmio_pages = dev.retry = 0;
+	dev.fault_page = 1;
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\x89\x08") == EMUL_MMIO_WRITE && st.mmio_gpa == 0xd0000010, "a stopped write is not translated again");
+	CHECK(emul_continue(&st, &e) == EMUL_DONE && cpu.rip == 0x1002, "it is done once it is answered");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x89\x08") == EMUL_FAULT, "a write needs more rights than a stopped read had");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x01\x08") == EMUL_FAULT, "so does the read of a read-modify-write");
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x14, "\x89\x08") == EMUL_FAULT, "another offset in the page is another access");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x8b\x08") == EMUL_MMIO_READ, "a stopped read is not translated again");
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\xa4") == EMUL_FAULT && !st.mmio_len, "of two operands either may be meant");
+#undef RUN
+	dev.fault_page = 0;
+}
+
 static void test_legacy_modes(void)
 {
 	struct emul_env e = env_for(EMUL_32);
@@ -697,6 +721,7 @@ int main(void)
 	test_moffs();
 	test_strings();
 	test_faults();
+	test_stopped();
 	test_legacy_modes();
 	test_bounds();
 	test_hostile();
