@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Events for dom0: bits in a shared page, and an interrupt on the CPU where the event arose. */
+/*
+ * Events for dom0: bits in a shared page, and an interrupt. For a vCPU that has stopped it comes on the CPU where it ran. The
+ * guest that rings a doorbell runs on: another CPU's dom0 vCPU is told if it idles, else this CPU's when the scheduler is asked
+ * next, DOORBELL_DELAY_NS later at most.
+ */
 #include "hypercall.h"
 #include "log.h"
+#include "time.h"
+#include "timer.h"
+
+#define DOORBELL_DELAY_NS 50000
 
 static struct corbel_events *events;
+static struct timer delay_timers[MAX_CPUS];
+
+static void delay_fn(struct timer *t)
+{
+	if (this_cpu()->event_owed)
+		this_cpu()->resched = true;
+}
 
 void event_init(void)
 {
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		timer_setup(&delay_timers[i], delay_fn);
 	events = pool_alloc(0, NULL);
 	if (!events || p2m_dom0_share(&dom0->p2m, virt_to_hpa(events)))
 		boot_fail("not enough hypervisor memory for dom0's event page; give more with hvmem=");
@@ -28,20 +45,52 @@ static void interrupt_dom0(void)
 		lapic_set_irq(v, v->event_vector, false);
 }
 
-static void set_bit(u64 *word, u64 *summary, u32 id)
+void event_tell(void)
+{
+	this_cpu()->event_owed = false;
+	interrupt_dom0();
+}
+
+/* Of the CPUs that idle, one whose dom0 vCPU takes events. */
+static struct vcpu *idle_dom0_vcpu(void)
+{
+	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1) {
+		struct vcpu *v = dom0->vcpu[__builtin_ctzll(idle)];
+
+		if (v && v->event_vector)
+			return v;
+	}
+	return NULL;
+}
+
+/* False: dom0 has not looked yet since the bit was last set. */
+static bool set_bit(u64 *word, u64 *summary, u32 id)
 {
 	if (__atomic_fetch_or(&word[id / 64], BIT(id % 64), __ATOMIC_SEQ_CST) & BIT(id % 64))
-		return; /* dom0 has not looked yet */
+		return false;
 	__atomic_fetch_or(summary, BIT(id / 64), __ATOMIC_SEQ_CST);
-	interrupt_dom0();
+	return true;
 }
 
 void event_vcpu_stopped(u32 id)
 {
-	set_bit(events->vcpu, &events->vcpu_summary, id);
+	if (set_bit(events->vcpu, &events->vcpu_summary, id))
+		interrupt_dom0();
 }
 
 void event_doorbell(u32 id)
 {
-	set_bit(events->doorbell, &events->doorbell_summary, id);
+	struct cpu *c = this_cpu();
+	struct vcpu *v;
+
+	if (!set_bit(events->doorbell, &events->doorbell_summary, id) || c->event_owed)
+		return;
+	v = idle_dom0_vcpu();
+	if (v) {
+		lapic_set_irq(v, v->event_vector, false);
+		return;
+	}
+	c->event_owed = true;
+	if (delay_timers[c->index].cpu < 0)
+		timer_arm(&delay_timers[c->index], rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));
 }

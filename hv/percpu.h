@@ -21,6 +21,7 @@ struct cpu {
 	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
 	u64 exit_seq;		/* incremented after each exit */
 	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
+	bool event_owed;	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
 	bool online;
 	u64 tsc_aux; /* now in MSR TSC_AUX */
 

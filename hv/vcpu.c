@@ -719,6 +719,8 @@ void cpu_main(void)
 		u64 now;
 
 		irq_window();
+		if (unlikely(c->event_owed))
+			event_tell();
 		now = rdtsc();
 		slice_end = ~0ull;
 		u = sched_next(ran, now, &slice_end);

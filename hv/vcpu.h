@@ -140,9 +140,10 @@ void vcpu_put(struct vcpu *v);
 u32 vcpu_total(void);
 /* A physical interrupt below VEC_HV_FIRST arrived on this CPU: dom0's. Interrupts off. */
 void dom0_irq(u8 vector);
-/* Set the event bit and interrupt dom0. */
+/* Set the event bit and interrupt dom0; for a doorbell not at the cost of the vCPU that runs here. */
 void event_vcpu_stopped(u32 id);
 void event_doorbell(u32 id);
+void event_tell(void);
 /* Create dom0 and make it runnable on this CPU (the boot CPU). */
 void dom0_create(void);
 /* hv/exit.c: finish an instruction whose data dom0 has delivered. */

@@ -23,6 +23,7 @@ static struct cb_vcpu __rcu *vcpus[CORBEL_MAX_VCPUS];
 static struct eventfd_ctx __rcu *doorbells[CORBEL_MAX_DOORBELLS];
 /* Doorbells that rang between their registration and cb_event_add_doorbell(). */
 static DECLARE_BITMAP(early_rings, CORBEL_MAX_DOORBELLS);
+static DEFINE_SPINLOCK(doorbells_lock); /* held from taking bits to signalling them */
 
 static void wake_vcpu(u32 id)
 {
@@ -56,12 +57,30 @@ static void scan(uint64_t *summary, uint64_t *words, void (*found)(u32))
 	}
 }
 
+static void scan_doorbells(void)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&doorbells_lock, flags);
+	rcu_read_lock();
+	scan(&events->doorbell_summary, events->doorbell, ring);
+	rcu_read_unlock();
+	spin_unlock_irqrestore(&doorbells_lock, flags);
+}
+
+/* The interrupt for a doorbell may be on its way to another CPU, or under way there. */
+void cb_event_sync_doorbells(void)
+{
+	if (unlikely(smp_load_acquire(&events->doorbell_summary) || spin_is_locked(&doorbells_lock)))
+		scan_doorbells();
+}
+
 static irqreturn_t event_interrupt(int irq, void *unused)
 {
 	rcu_read_lock();
 	scan(&events->vcpu_summary, events->vcpu, wake_vcpu);
-	scan(&events->doorbell_summary, events->doorbell, ring);
 	rcu_read_unlock();
+	scan_doorbells();
 	return IRQ_HANDLED;
 }
 

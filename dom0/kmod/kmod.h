@@ -8,7 +8,8 @@
  *   event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang"
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
- * eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made under any of them.
+ * event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made
+ * under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds vcpu->mutex elsewhere may
  * read and change its state.
@@ -133,6 +134,9 @@ void cb_event_del_vcpu(struct cb_vcpu *v);
 /* After del, once RCU readers are through, the doorbell's eventfd is not touched any more. */
 void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx);
 void cb_event_del_doorbell(u32 id);
+
+/* On return what vCPUs that have stopped by now rang before has been signalled, as VMMs may take for granted. */
+void cb_event_sync_doorbells(void);
 
 /* vm.c */
 int cb_vm_create(unsigned long type);

@@ -259,6 +259,7 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		}
 		sync_scheduling(v);
 		r = resume_and_wait(v, stop);
+		cb_event_sync_doorbells();
 		if (r)
 			return r;
 		r = handle_exit(v);

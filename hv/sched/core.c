@@ -647,6 +647,11 @@ void sched_init_cpu(void)
 	__atomic_fetch_or(&online_mask, BIT(c->index), __ATOMIC_SEQ_CST);
 }
 
+u64 sched_idle_cpus(void)
+{
+	return load_mask(&idle_mask);
+}
+
 const char *sched_policy_name(void)
 {
 	return ops->name;

@@ -66,6 +66,8 @@ extern const struct sched_ops sched_rr;
 void sched_init(const char *policy);
 void sched_init_cpu(void);
 const char *sched_policy_name(void);
+/* Mask of the CPUs that have nothing to run now. */
+u64 sched_idle_cpus(void);
 
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned);
 /* Make a blocked unit runnable. Any CPU, any time, idempotent. On a queued unit: boost it (it has an event to handle).
