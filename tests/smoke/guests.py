@@ -39,8 +39,8 @@ def make_guests(m, count):
                  f'/etc/corbel/demo.cfg > /run/g{i}.cfg')
         m.out_of(f'corbel create /run/g{i}.cfg', 60)
     for i in range(1, count + 1):
-        status, out = m.sh(f'n=0; until grep -q "demo: ready" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 300 ] || break; '
-                           f' sleep 1; done; grep "demo: ready" /run/corbel/g{i}/console.log', 300)
+        status, out = m.sh(f'n=0; until grep -q "demo: ready" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 200 ] || break; '
+                           f' sleep 1; done; grep "demo: ready" /run/corbel/g{i}/console.log', 60)
         need('demo: ready, 2 CPUs' in out, f'{m.label}: guest g{i} is up with 2 CPUs', out)
 
 
@@ -62,7 +62,7 @@ BUSY = 'i=0; while [ $i -lt %d ]; do i=$((i+1)); done'
 
 
 def four_guests():
-    with Machine('four guests', mem='3G') as m:
+    with Machine('four guests', mem='3G', life=800) as m:
         m.prompt()
         make_guests(m, 4)
         for i in range(1, 5):
@@ -71,7 +71,7 @@ def four_guests():
         ok(status == 0 and len(re.findall(r'^g\d ', out, re.M)) == 4, 'four guests: dom0 answers while all four work', out)
         for i in range(1, 5):
             status, out = m.sh(f'n=0; until grep -q "load done" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 200 ] || break; '
-                               f'sleep 1; done; grep -c "load done" /run/corbel/g{i}/console.log', 200)
+                               f'sleep 1; done; grep -c "load done" /run/corbel/g{i}/console.log', 60)
             ok(out.strip() == '1', f'four guests: g{i} finishes its load', out)
         status, out = m.sh('for i in 1 2 3 4; do grep -iE "lockup|stall" /run/corbel/g$i/console.log; done; '
                            'dmesg | grep -iE "lockup|rcu.*stall|blocked for"')
