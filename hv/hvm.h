@@ -61,7 +61,8 @@ struct vm_exit {
 enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR };
 
 /* What guests' code wants to know or set often, without moving the whole register file */
-enum hvm_reg { HVM_CR0, HVM_CR2, HVM_CR3, HVM_CR4, HVM_EFER, HVM_CPL, HVM_MODE /* enum emul_mode */, HVM_SHADOW /* interrupt shadow */ };
+enum hvm_reg { HVM_CR0, HVM_CR2, HVM_CR3, HVM_CR4, HVM_EFER, HVM_CPL, HVM_MODE /* enum emul_mode */, HVM_SHADOW /* interrupt shadow */,
+	       HVM_TSC_OFFSET /* set only: v->tsc_offset has changed */ };
 
 enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT };
 

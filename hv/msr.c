@@ -121,8 +121,8 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 
 static void set_tsc_offset(struct vcpu *v, u64 offset)
 {
-	vcpu_put(v); /* the back end takes it when it is loaded */
 	v->tsc_offset = offset;
+	hvm->set(v, HVM_TSC_OFFSET, offset);
 	v->pv.clock_dirty = true;
 	lapic_tsc_changed(v);
 }

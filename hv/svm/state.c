@@ -37,6 +37,8 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 		return mode(m);
 	case HVM_SHADOW:
 		return m->int_state & SVM_INT_SHADOW;
+	case HVM_TSC_OFFSET:
+		return m->tsc_offset;
 	}
 	return 0;
 }
@@ -67,6 +69,9 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		break;
 	case HVM_SHADOW:
 		m->int_state = val ? SVM_INT_SHADOW : 0;
+		break;
+	case HVM_TSC_OFFSET:
+		m->tsc_offset = val;
 		break;
 	case HVM_CPL:
 	case HVM_MODE:

@@ -169,6 +169,7 @@ static void vmcb_init_controls(struct vcpu *v)
 	m->iopm = virt_to_hpa(v->vm->io_map).v;
 	m->msrpm = virt_to_hpa(v->vm->msr_map).v;
 	m->vintr = SVM_V_INTR_MASKING;
+	m->tsc_offset = v->tsc_offset;
 	m->np_control = SVM_NP_ENABLE;
 	m->ncr3 = v->vm->p2m.pt.root.v;
 }
@@ -233,7 +234,6 @@ static void svm_load(struct vcpu *v)
 
 	if (s->asid_cpu != this_cpu())
 		svm_flush_asid(v);
-	s->vmcb->tsc_offset = v->tsc_offset;
 }
 
 static void svm_put(struct vcpu *v)
