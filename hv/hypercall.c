@@ -342,7 +342,7 @@ static s64 hc_map(struct vcpu *caller, const struct args *x)
 	struct corbel_map *m = (void *)bounce_buf();
 	int ret;
 
-	if (!vm)
+	if (!vm || vm->dying) /* what is torn down already must stay so */
 		return -ENOENT;
 	if (!x->c || x->c > PAGE_SIZE / sizeof(*m))
 		return -EINVAL;
