@@ -44,7 +44,7 @@ typedef uint8_t __cb_u8;
 #define CORBEL_HC_VM_CREATE	(CORBEL_HC_BASE + 4)  /* (buf: struct corbel_vm_create) -> VM id (> 0) */
 #define CORBEL_HC_VM_DESTROY	(CORBEL_HC_BASE + 5)  /* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
 #define CORBEL_HC_VCPU_CREATE	(CORBEL_HC_BASE + 6)  /* (vm, apic id) -> vCPU id, global */
-#define CORBEL_HC_VCPU_DESTROY	(CORBEL_HC_BASE + 7)  /* (vcpu): -EBUSY unless stopped */
+#define CORBEL_HC_VCPU_DESTROY	(CORBEL_HC_BASE + 7)  /* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
 #define CORBEL_HC_VCPU_PAGE	(CORBEL_HC_BASE + 8)  /* (vcpu) -> host-physical address of its two shared pages */
 #define CORBEL_HC_VCPU_RESUME	(CORBEL_HC_BASE + 9)  /* (vcpu): stopped -> runnable. May run it before returning */
 #define CORBEL_HC_VCPU_PAUSE	(CORBEL_HC_BASE + 10) /* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */

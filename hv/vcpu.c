@@ -184,17 +184,15 @@ fail_free:
 	return ret;
 }
 
-/* Stopped, and let go by the CPU it ran on, which happens in that CPU's next pass through the scheduler. */
-static bool is_off(struct vcpu *v)
+/*
+ * Stopped, and let go by the CPU it ran on, which happens in that CPU's next pass through the scheduler: 0. That CPU may be
+ * waiting for the hypercall that asks, so this must not wait for it: -EAGAIN. -EBUSY: not stopped.
+ */
+static int check_off(struct vcpu *v)
 {
 	if (!__atomic_load_n(&v->stopped, __ATOMIC_ACQUIRE))
-		return false;
-	for (u32 spins = 0; !sched_is_off(&v->sched); spins++) {
-		if (spins > 10000000)
-			return false;
-		cpu_relax();
-	}
-	return true;
+		return -EBUSY;
+	return sched_is_off(&v->sched) ? 0 : -EAGAIN;
 }
 
 int vcpu_destroy(struct vcpu *v)
@@ -202,9 +200,12 @@ int vcpu_destroy(struct vcpu *v)
 	if (v->vm->is_dom0)
 		return -EPERM;
 	/* Running siblings may be sending it an interrupt. */
-	for (u32 i = 0; i < MAX_CPUS; i++)
-		if (v->vm->vcpu[i] && !is_off(v->vm->vcpu[i]))
-			return -EBUSY;
+	for (u32 i = 0; i < MAX_CPUS; i++) {
+		int ret = v->vm->vcpu[i] ? check_off(v->vm->vcpu[i]) : 0;
+
+		if (ret)
+			return ret;
+	}
 	detach(v->vm, v);
 	give_id(v);
 	lapic_destroy(v);

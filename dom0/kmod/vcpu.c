@@ -3,8 +3,11 @@
 #include "kmod.h"
 
 #include <linux/anon_inodes.h>
+#include <linux/delay.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
+
+#define DESTROY_TRIES 5000 /* half a millisecond each */
 
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
@@ -150,12 +153,23 @@ static void vcpu_free(struct cb_vcpu *v)
 	kfree_rcu(v, rcu);
 }
 
+/* The CPU it ran on may have to be seen first to let go of it. */
+static long destroy(u32 id)
+{
+	long r;
+	int i;
+
+	for (i = 0; (r = HC1(VCPU_DESTROY, id)) == -EAGAIN && i < DESTROY_TRIES; i++)
+		usleep_range(50, 1000);
+	return r;
+}
+
 bool cb_vcpu_destroy(struct cb_vcpu *v)
 {
 	long r = -EIO;
 
 	if (!cb_vcpu_stop(v))
-		r = HC1(VCPU_DESTROY, v->id);
+		r = destroy(v->id);
 	cb_event_del_vcpu(v);
 	if (r < 0)
 		pr_err("vCPU %u could not be destroyed (%ld)\n", v->id, r);
@@ -202,7 +216,7 @@ static int vcpu_realize(struct cb_vcpu *v)
 	if (pa > 0)
 		v->page = memremap(pa, 2 * PAGE_SIZE, MEMREMAP_WB);
 	if (!v->page) {
-		HC1(VCPU_DESTROY, id);
+		destroy(id);
 		return pa < 0 ? pa : -ENOMEM;
 	}
 	v->data = (u8 *)v->page + PAGE_SIZE;

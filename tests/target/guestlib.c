@@ -80,10 +80,12 @@ bool guest_free(struct guest *g)
 	if (g->vcpu > 0) {
 		hc(CORBEL_HC_VCPU_PAUSE, g->vcpu);
 		guest_wait(g, 2000);
-		if (hc(CORBEL_HC_VCPU_DESTROY, g->vcpu))
+		while ((ret = hc(CORBEL_HC_VCPU_DESTROY, g->vcpu)) == -EAGAIN)
+			;
+		if (ret)
 			return false;
 	}
-	while ((ret = hc(CORBEL_HC_VM_DESTROY, g->vm)) == -11)
+	while ((ret = hc(CORBEL_HC_VM_DESTROY, g->vm)) == -EAGAIN)
 		;
 	return !ret;
 }

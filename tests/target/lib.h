@@ -22,6 +22,7 @@ typedef int64_t s64;
 
 #define EINVAL 22
 #define ENOSYS 38
+#define EAGAIN 11
 #define EBUSY  16
 #define ENOENT 2
 #define EPERM  1
