@@ -15,6 +15,7 @@ const struct group groups[] = {
     {"guest", test_guest, 1},
     {"guest-ends", test_guest_ends, 1},
     {"bad-entry", test_bad_entry, 1},
+    {"spoilt", test_spoilt, 1},
     {"guest-smp", test_guest_smp, 1},
     {"sched", test_sched, 1},
     {"facts", test_facts, 1},

@@ -19,6 +19,9 @@ PROGRAM(g_hypercall);
 PROGRAM(g_cpuid);
 PROGRAM(g_wbuart);
 PROGRAM(g_state);
+PROGRAM(g_boss);
+PROGRAM(g_worker);
+PROGRAM(g_work);
 
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
@@ -284,6 +287,96 @@ static void check_state(void)
 	FREE(&g);
 }
 
+static u64 seed = 88172645463325252ull;
+
+static u64 rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	return seed ^= seed << 17;
+}
+
+/* Some bits of a state turned over, now and then a whole word. */
+static void spoil(u8 *state, u32 size)
+{
+	for (u32 n = rnd() % 6 + 1; n; n--) {
+		if (rnd() % 4)
+			state[rnd() % size] ^= (u8)BIT(rnd() % 8);
+		else
+			*(u64 *)(state + rnd() % (size / 8) * 8) = rnd() % 2 ? rnd() : ~0ull;
+	}
+}
+
+/* Whatever registers a VMM sets: the guest runs, stops for a reason, or the state is refused. */
+void test_spoilt(void)
+{
+	static const struct {
+		u16 what, size;
+	} kinds[] = {{CORBEL_STATE_SREGS, 312},	    {CORBEL_STATE_SREGS, 312},	{CORBEL_STATE_EVENTS, 64},
+		     {CORBEL_STATE_DEBUGREGS, 128}, {CORBEL_STATE_LAPIC, 1024}, {CORBEL_STATE_XSAVE, 4096}};
+	u32 set = 0, stopped = 0, entry = 0;
+	struct guest g;
+
+	for (u32 round = 0; round < 150; round++) {
+		if (!guest_make(&g, 0, CORBEL_VM_LAPIC, g_count, g_count_end)) {
+			report(false, "a guest is made, round %u", round);
+			return;
+		}
+		for (u32 n = 0; n < 2; n++) {
+			u32 k = rnd() % ARRAY_SIZE(kinds);
+
+			hc(CORBEL_HC_VCPU_GET, g.vcpu, kinds[k].what, 0);
+			spoil(g.data, kinds[k].size);
+			set += !hc(CORBEL_HC_VCPU_SET, g.vcpu, kinds[k].what, kinds[k].size);
+		}
+		g.page->rflags = rnd();
+		g.page->rip = rnd() % 2 ? 0x1000 : rnd();
+		g.page->regs_dirty = 1;
+		for (u32 n = 0; n < 3; n++) {
+			u32 why = guest_run(&g, 5);
+
+			if (why == CORBEL_EXIT_NONE)
+				break;
+			stopped++;
+			entry += why == CORBEL_EXIT_FAIL_ENTRY;
+		}
+		if (!guest_free(&g)) {
+			report(false, "the guest goes, round %u", round);
+			return;
+		}
+	}
+	report(set && stopped && entry, "150 guests with spoilt registers run, stop or are refused (%u set, %u stops, %u entries failed)",
+	       set, stopped, entry);
+	if (!guest_make(&g, 0, 0, g_hlt, g_hlt_end))
+		return;
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT, "a sound one runs afterwards");
+	FREE(&g);
+}
+
+static void check_msrs(void)
+{
+	struct corbel_msr *m;
+	struct guest g;
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_hlt);
+	m = (void *)g.data;
+	memset(m, 0, PAGE);
+	m[0].index = 0xc0000082;
+	m[0].data = 0xffff800000001000;
+	m[1].index = 0xc0000082;
+	m[1].data = BIT(63);
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 2) == 1, "MSRS: stops at an address that is none");
+	m[0].index = 0xc0000080;
+	m[0].data = BIT(12);
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0, "MSRS: SVME is refused");
+	m[0].index = 0x12345678;
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0 && hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0,
+	       "MSRS: unknown ones are refused");
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 257) < 0 && hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, ~0ull) < 0,
+	       "MSRS: more than fit are refused");
+	FREE(&g);
+}
+
 static s64 map_raw(struct guest *g, u64 gfn, u64 pfn, u32 order, u32 flags)
 {
 	struct corbel_map *m = (void *)buf;
@@ -350,6 +443,7 @@ void test_guest(void)
 	check_memory_exits();
 	check_interrupts();
 	check_state();
+	check_msrs();
 	check_maps();
 }
 
@@ -557,6 +651,41 @@ static void check_remote(void)
 	FREE(&g);
 }
 
+/* A guest that starts its second vCPU itself; both in real mode, the second one with a big data segment. */
+static void check_two_vcpus(u64 mask0, u64 mask1)
+{
+	static const u64 gdt[] = {0, 0x00cf93000000ffff};
+	struct guest g, h;
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_boss);
+	set_ivt(&g);
+	memcpy(g.mem + 0x3200, g_work, (size_t)(g_work_end - g_work));
+	memcpy(g.mem + 0x4000, g_worker, (size_t)(g_worker_end - g_worker));
+	memcpy(g.mem + 0x7d0, gdt, sizeof(gdt));
+	LONG(&g, 0x60 * 4) = 0x3200;
+	WORD(&g, 0x7e0) = sizeof(gdt) - 1;
+	LONG(&g, 0x7e2) = 0x7d0;
+	h = g;
+	h.vcpu = hc(CORBEL_HC_VCPU_CREATE, g.vm, 1);
+	h.page = (void *)hc(CORBEL_HC_VCPU_PAGE, h.vcpu);
+	if (!report(h.vcpu > 0, "a second vCPU"))
+		return;
+	pin(&g, mask0);
+	pin(&h, mask1);
+	guest_resume(&h);
+	WAIT(false, 10);
+	report(h.page->state != CORBEL_VCPU_STOPPED && !WORD(&g, 0x510), "it waits for its start-up IPI");
+	report(guest_run(&g, 5000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0), "the first one starts it and comes to its end");
+	report(WORD(&g, 0x512) == 100 && WORD(&g, 0x500) == 100 && WORD(&g, 0x504) == 1, "100 IPIs to and fro, and an NMI (%u, %u, %u)",
+	       WORD(&g, 0x512), WORD(&g, 0x500), WORD(&g, 0x504));
+	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY, "a vCPU stays while its sibling runs");
+	hc(CORBEL_HC_VCPU_PAUSE, h.vcpu);
+	report(guest_wait(&h, 2000), "paused, the second one stops");
+	while (hc(CORBEL_HC_VCPU_DESTROY, h.vcpu) == -EAGAIN)
+		;
+	FREE(&g);
+}
+
 void test_guest_smp(void)
 {
 	struct corbel_info before, after;
@@ -566,6 +695,8 @@ void test_guest_smp(void)
 	check_unmap();
 	check_dirty();
 	check_doorbells();
+	check_two_vcpus(1, 2);
+	check_two_vcpus(2, 2);
 	check_accounting();
 	info(&after);
 	report(before.pool_free_bytes == after.pool_free_bytes && !after.doorbells, "the pool is as before (%ld bytes)",

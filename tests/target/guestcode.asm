@@ -200,4 +200,66 @@ program g_wbuart		; dom0's port space is not a guest's
 	out 0x20, al
 	hlt
 g_wbuart_end:
+program g_boss			; starts vCPU 1 at 0x4000, then plays ping-pong with it
+	mov dword [es:0xf0], 0x1ff
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4500
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4604
+.up:
+	pause
+	cmp word [0x510], 1
+	jne .up
+	mov cx, 100
+.ping:
+	mov bx, [0x500]
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4060
+.wait:
+	sti
+	hlt
+	cli
+	cmp bx, [0x500]
+	je .wait
+	loop .ping
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4400	; an NMI ends the other one's sleep
+.nmi:
+	pause
+	cmp word [0x504], 1
+	jne .nmi
+	out 0x20, al
+	hlt
+g_boss_end:
+
+program g_worker		; at 0x4000: CS is 0x400
+	xor ax, ax
+	mov ds, ax
+	mov ss, ax
+	mov sp, 0x6000
+	lgdt [0x7e0]		; for the LAPIC's page ES must reach 4 GiB far
+	mov eax, cr0
+	or al, 1
+	mov cr0, eax
+	mov bx, 8
+	mov es, bx
+	and al, 0xfe
+	mov cr0, eax
+	mov dword [dword es:0xfee000f0], 0x1ff
+	inc word [0x510]
+.sleep:
+	sti
+	hlt
+	cli
+	jmp .sleep
+g_worker_end:
+
+program g_work			; vCPU 1's handler of vector 0x60, at 0x3200: sends 0x61 back
+	inc word [0x512]
+	mov dword [dword es:0xfee000b0], 0
+	mov dword [dword es:0xfee00310], 0
+	mov dword [dword es:0xfee00300], 0x4061
+	iret
+g_work_end:
+
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -275,6 +275,7 @@ void test_hypercall(void);
 void test_guest(void);
 void test_guest_ends(void);
 void test_bad_entry(void);
+void test_spoilt(void);
 void test_guest_smp(void);
 void test_sched(void);
 void test_vuart(void);

@@ -222,6 +222,38 @@ static void check_init_again(void)
 	       "after INIT, EDX holds the CPU's signature (%x)", *(u32 *)(0x60000 + (trampoline_end - trampoline) - 4));
 }
 
+static void set_mode(void *arg)
+{
+	apic_setup(arg);
+}
+
+/* The same between CPUs in x2APIC mode, and between the modes. */
+static void check_modes(void)
+{
+	struct percpu *p = cpu_of(1);
+	u32 n;
+
+	run_on(1, set_mode, (void *)1);
+	wait_for(1, 1000);
+	n = p->count[V];
+	apic_icr(p->apic_id, ICR_ASSERT | V);
+	report(p->x2apic && WAIT(p->count[V] == n + 1, 1000), "an IPI from an xAPIC to an x2APIC");
+	check_ping_pong();
+	apic_setup(true);
+	check_ping_pong();
+	n = p->count[V];
+	apic_icr(1u << (p->apic_id & 15), ICR_LOGICAL | ICR_ASSERT | V);
+	report(WAIT(p->count[V] == n + 1, 1000), "an IPI to the other's logical x2APIC id");
+	apic_icr(~0u, ICR_ASSERT | V);
+	report(WAIT(p->count[V] == n + 2 && me()->count[V], 1000), "a broadcast by destination");
+	n = p->count[2];
+	apic_icr(p->apic_id, ICR_ASSERT | ICR_NMI);
+	report(WAIT(p->count[2] == n + 1, 1000), "an NMI between x2APICs");
+	run_on(1, set_mode, NULL);
+	wait_for(1, 1000);
+	apic_setup(false);
+}
+
 void test_smp(void)
 {
 	check_start();
@@ -229,5 +261,6 @@ void test_smp(void)
 	check_ping_pong();
 	check_broadcast();
 	check_pv();
+	check_modes();
 	check_init_again();
 }
