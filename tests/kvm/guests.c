@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hostile guests. Each may be killed or go on as it likes, but nobody else may notice: beside them runs a witness, a guest that
- * computes all the time, and a thread that wakes up often. After each hostile guest both must be well.
+ * Hostile guests. Each may be killed or go on as it likes, but nobody else may notice: beside them runs a witness, a
+ * guest that computes all the time, and a thread that wakes up often. After each hostile guest both must be well.
  *
- * What the machine underneath cannot take is left out, since these tests also run in QEMU's TCG, which crashes by guests of its
- * own KVM as well: data breakpoints (it mixes them up with those on instructions when guests take turns; one that is hit
- * while an interrupt is delivered is an assertion) and x87 faults with CR0.NE clear.
+ * What the machine underneath cannot take is left out, since these tests also run in QEMU's TCG, which crashes by
+ * guests of its own KVM as well: data breakpoints (it mixes them up with those on instructions when guests take turns;
+ * one that is hit while an interrupt is delivered is an assertion) and x87 faults with CR0.NE clear.
  *
  * usage: guests [NAME...]
  */
@@ -187,8 +187,9 @@ static bool garbage(void)
 		ends[vm_run(&vm, 0, 50)]++;
 		vm_free(&vm);
 	}
-	note("garbage: %u shutdowns, %u halts, %u internal errors, %u failed entries, %u went on, %u errnos", ends[END_SHUTDOWN],
-	     ends[END_HLT], ends[END_INTERNAL], ends[END_FAIL_ENTRY], ends[END_TIME], ends[END_ERROR]);
+	note("garbage: %u shutdowns, %u halts, %u internal errors, %u failed entries, %u went on, %u errnos",
+	     ends[END_SHUTDOWN], ends[END_HLT], ends[END_INTERNAL], ends[END_FAIL_ENTRY], ends[END_TIME],
+	     ends[END_ERROR]);
 	return ends[END_SHUTDOWN] && !ends[END_ERROR] && !ends[END_OTHER];
 }
 
@@ -208,13 +209,14 @@ static bool port_flood(void)
 
 static bool msr_sweep(void)
 {
-	static const u32 ranges[] = { /* first, count */
-		0x00000000, 0x140, 0x00000174, 0x10,	0x00000186, 0x60,  0x00000200, 0x100, 0x00000309, 0x20,
-		0x00000345, 8,	   0x00000380, 0x20,	0x000003f0, 0x20,  0x00000400, 0x80,  0x00000480, 0x20,
-		0x000004c1, 8,	   0x00000560, 0x20,	0x00000600, 0x100, 0x000006e0, 1,     0x00000770, 0x10,
-		0x00000c80, 0x20,  0x00000d90, 8,	0x00000da0, 1,	   0x40000000, 0x120, 0x4b564d00, 0x10,
-		0xc0000080, 8,	   0xc0000100, 4,	0xc0000100, 8,	   0xc0010000, 0x140, 0xc0011000, 0x60,
-		0x00000010, 2,	   0x00000800, 0x100,	0x0000001b, 1,	   0, 0,
+	static const u32 ranges[] = {
+	    /* first, count */
+	    0x00000000, 0x140, 0x00000174, 0x10,  0x00000186, 0x60,  0x00000200, 0x100, 0x00000309, 0x20,
+	    0x00000345, 8,     0x00000380, 0x20,  0x000003f0, 0x20,  0x00000400, 0x80,	0x00000480, 0x20,
+	    0x000004c1, 8,     0x00000560, 0x20,  0x00000600, 0x100, 0x000006e0, 1,	0x00000770, 0x10,
+	    0x00000c80, 0x20,  0x00000d90, 8,	  0x00000da0, 1,     0x40000000, 0x120, 0x4b564d00, 0x10,
+	    0xc0000080, 8,     0xc0000100, 4,	  0xc0000100, 8,     0xc0010000, 0x140, 0xc0011000, 0x60,
+	    0x00000010, 2,     0x00000800, 0x100, 0x0000001b, 1,     0,		 0,
 	};
 	bool good = true;
 	struct vm vm;
@@ -263,25 +265,38 @@ static bool registers(void)
 		ends[vm_run(&vm, 0, 200)]++;
 		vm_free(&vm);
 	}
-	note("registers: %u came to the end, %u went on, %u shutdowns, %u failed entries", ends[END_DONE], ends[END_TIME],
-	     ends[END_SHUTDOWN], ends[END_FAIL_ENTRY]);
+	note("registers: %u came to the end, %u went on, %u shutdowns, %u failed entries", ends[END_DONE],
+	     ends[END_TIME], ends[END_SHUTDOWN], ends[END_FAIL_ENTRY]);
 	return !ends[END_ERROR] && !ends[END_OTHER];
 }
 
 /* Each transfer in a run of its own, since what needs memory and meets a device is the guest's end. */
 static bool string_io(void)
 {
-	const u64 far = 0x8000000000ul, at[][2] = {
-		{0x111ff9, 1300}, {0x111003, 0x18}, {0x8000000000000000ul, 3}, {0x7ffffffffffeul, 3}, {~0ul, 3}, {0x120000, 0},
-		{RAM_SIZE - 0x10, 40}, {LAPIC - 8, 20},
-		/* across the ends of these pages: none, read-only, none, device, LAPIC, a reserved bit */
-		{far - 3, 5}, {far + 0xffd, 5}, {far + 0x1ffd, 5}, {far + 0x2ffd, 5}, {far + 0x3ffd, 5}, {far + 0x4ffd, 5}, {far + 0x5ffd, 5},
-	};
+	const u64 far = 0x8000000000ul,
+		  at[][2] = {
+		      {0x111ff9, 1300},
+		      {0x111003, 0x18},
+		      {0x8000000000000000ul, 3},
+		      {0x7ffffffffffeul, 3},
+		      {~0ul, 3},
+		      {0x120000, 0},
+		      {RAM_SIZE - 0x10, 40},
+		      {LAPIC - 8, 20},
+		      /* across the ends of these pages: none, read-only, none, device, LAPIC, a reserved bit */
+		      {far - 3, 5},
+		      {far + 0xffd, 5},
+		      {far + 0x1ffd, 5},
+		      {far + 0x2ffd, 5},
+		      {far + 0x3ffd, 5},
+		      {far + 0x4ffd, 5},
+		      {far + 0x5ffd, 5},
+		  };
 	u32 ends[END_OTHER + 1] = {0};
 	struct {
 		u64 addr, count;
 		u32 kind, down;
-	} *e;
+	} * e;
 	struct vm vm;
 
 	vm_init(&vm, 1, VM_IRQCHIP);
@@ -301,7 +316,8 @@ static bool string_io(void)
 			cpu_setup(&vm, 0, MODE_LONG, pl_string_table, 0x200000, 0x1000);
 			ends[vm_run(&vm, 0, 1000)]++;
 		}
-	note("string-io: %u came to the end, %u internal errors, %u went on", ends[END_DONE], ends[END_INTERNAL], ends[END_TIME]);
+	note("string-io: %u came to the end, %u internal errors, %u went on", ends[END_DONE], ends[END_INTERNAL],
+	     ends[END_TIME]);
 	vm_free(&vm);
 	return ends[END_DONE] && !ends[END_ERROR] && !ends[END_OTHER];
 }
@@ -370,8 +386,8 @@ static bool debug_registers(void)
 {
 	/* where hypervisors and kernels live */
 	static const u64 addr[][4] = {
-		{0xffffffff80000000, 0xffffffff80100000, 0xffffffff80101000, 0xffffffff80200000},
-		{0xffffffff81000000, 0xffff800000000000, 0xffff888000000000, 0x100000},
+	    {0xffffffff80000000, 0xffffffff80100000, 0xffffffff80101000, 0xffffffff80200000},
+	    {0xffffffff81000000, 0xffff800000000000, 0xffff888000000000, 0x100000},
 	};
 	static const u64 dr7[] = {0x7ff, 0x755, 0x7aa, 0x401};
 	bool good = true;
@@ -424,12 +440,14 @@ static bool hypercalls(void)
 	return good;
 }
 
-/* Addresses of the paravirtual structures: across page ends, over holes, MMIO, the LAPIC, read-only memory, the stack. */
+/* Addresses of the paravirtual structures: across page ends, over holes, MMIO, the LAPIC, read-only memory, the stack.
+ */
 static bool pv_addresses(void)
 {
 	static const u32 msrs[] = {0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d07};
-	static const u64 at[] = {0xfff, 0xffc, 0x110ffc, RAM_SIZE - 4, RAM_SIZE, MMIO_BASE, MMIO_BASE + 0xffe, LAPIC, 0x7f000,
-				 1ul << 39, (1ul << 51) + 0x40, 0xffffffffff000, ~0ul, 0x400000000000};
+	static const u64 at[] = {
+	    0xfff, 0xffc,   0x110ffc,  RAM_SIZE - 4,	   RAM_SIZE,	    MMIO_BASE, MMIO_BASE + 0xffe,
+	    LAPIC, 0x7f000, 1ul << 39, (1ul << 51) + 0x40, 0xffffffffff000, ~0ul,      0x400000000000};
 	bool good = true;
 	u32 refused = 0;
 	struct vm vm;
@@ -477,7 +495,8 @@ static bool stride(void)
 	while (end == END_TIME && vm.mmio_exits < wanted && now_ms() < until)
 		end = vm_run(&vm, 0, 100);
 	spent = before - pool_free();
-	note("stride: %llu places, %llu KiB of the hypervisor's memory", (unsigned long long)vm.mmio_exits, (unsigned long long)spent >> 10);
+	note("stride: %llu places, %llu KiB of the hypervisor's memory", (unsigned long long)vm.mmio_exits,
+	     (unsigned long long)spent >> 10);
 	vm_free(&vm);
 	return vm.mmio_exits >= wanted && spent < wanted << 10;
 }
@@ -501,22 +520,22 @@ static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
 } tests[] = {
-	{"triple-fault", "a triple fault in real, protected and long mode ends as KVM_EXIT_SHUTDOWN", triple_fault},
-	{"garbage", "a guest that jumps to random bytes goes on or is killed, in all modes", garbage},
-	{"port-flood", "a guest that floods ports nobody handles goes on", port_flood},
-	{"msr-sweep", "a guest reads all MSRs and writes what it likes to them", msr_sweep},
-	{"lapic", "a guest programs its LAPIC at random, by MMIO and by MSRs", lapic},
-	{"registers", "a guest writes CR0, CR3, CR4, CR8, EFER, XCR0 and debug registers at random", registers},
-	{"string-io", "string I/O across page ends, over holes, devices and the LAPIC", string_io},
-	{"page-tables", "page tables change under string I/O and accesses to devices", page_tables},
-	{"ipi-storm", "four vCPUs bury each other in IPIs of all kinds", ipi_storm},
-	{"lapic-stos", "one string instruction stays in the LAPIC's page without end", lapic_stos},
-	{"debug-registers", "breakpoints on addresses of hypervisor and kernel", debug_registers},
-	{"instructions", "instructions of virtualization fault, INT n comes to the guest's own handlers", instructions},
-	{"hypercalls", "a guest has none of dom0's hypercalls", hypercalls},
-	{"pv-addresses", "paravirtual structures at odd addresses", pv_addresses},
-	{"stride", "a guest that looks for devices everywhere costs the hypervisor little memory", stride},
-	{"timer-flood", "timers with the shortest periods", timer_flood},
+    {"triple-fault", "a triple fault in real, protected and long mode ends as KVM_EXIT_SHUTDOWN", triple_fault},
+    {"garbage", "a guest that jumps to random bytes goes on or is killed, in all modes", garbage},
+    {"port-flood", "a guest that floods ports nobody handles goes on", port_flood},
+    {"msr-sweep", "a guest reads all MSRs and writes what it likes to them", msr_sweep},
+    {"lapic", "a guest programs its LAPIC at random, by MMIO and by MSRs", lapic},
+    {"registers", "a guest writes CR0, CR3, CR4, CR8, EFER, XCR0 and debug registers at random", registers},
+    {"string-io", "string I/O across page ends, over holes, devices and the LAPIC", string_io},
+    {"page-tables", "page tables change under string I/O and accesses to devices", page_tables},
+    {"ipi-storm", "four vCPUs bury each other in IPIs of all kinds", ipi_storm},
+    {"lapic-stos", "one string instruction stays in the LAPIC's page without end", lapic_stos},
+    {"debug-registers", "breakpoints on addresses of hypervisor and kernel", debug_registers},
+    {"instructions", "instructions of virtualization fault, INT n comes to the guest's own handlers", instructions},
+    {"hypercalls", "a guest has none of dom0's hypercalls", hypercalls},
+    {"pv-addresses", "paravirtual structures at odd addresses", pv_addresses},
+    {"stride", "a guest that looks for devices everywhere costs the hypervisor little memory", stride},
+    {"timer-flood", "timers with the shortest periods", timer_flood},
 };
 
 static bool wanted(const char *name, int argc, char **argv)

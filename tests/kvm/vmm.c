@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 int kvm = -1, failures;
-const char *const end_names[] = {"done", "hlt", "shutdown", "internal error", "entry failed", "time is up", "errno", "other"};
+const char *const end_names[] = {"done",	 "hlt",	       "shutdown", "internal error",
+				 "entry failed", "time is up", "errno",	   "other"};
 
 /* ---- report ---- */
 
@@ -219,7 +220,14 @@ void vm_map_page(struct vm *vm, u64 linear, u64 gpa, u64 flags)
 static struct kvm_segment segment(u16 selector, u8 type, bool l, bool db)
 {
 	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .s = 1, .g = 1, .l = l, .db = db,
+	    .limit = 0xffffffff,
+	    .selector = selector,
+	    .type = type,
+	    .present = 1,
+	    .s = 1,
+	    .g = 1,
+	    .l = l,
+	    .db = db,
 	};
 }
 
@@ -239,8 +247,12 @@ static void set_protected(struct kvm_sregs *s, enum mode mode)
 void cpu_setup(struct vm *vm, u32 cpu, enum mode mode, const void *entry, u64 arg0, u64 arg1)
 {
 	struct kvm_regs r = {
-		.rip = payload_addr(entry), .rflags = 2, .rsp = STACK_TOP(cpu), .rdi = arg0, .rsi = arg1,
-		.r15 = payload_addr(unexpected),
+	    .rip = payload_addr(entry),
+	    .rflags = 2,
+	    .rsp = STACK_TOP(cpu),
+	    .rdi = arg0,
+	    .rsi = arg1,
+	    .r15 = payload_addr(unexpected),
 	};
 	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
 	struct kvm_sregs s;
@@ -302,7 +314,8 @@ static __thread bool timer_there;
 static void arm(u32 ms)
 {
 	struct sigevent how = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
-	struct itimerspec t = {.it_interval = {.tv_nsec = ms ? 20000000 : 0}, .it_value = {ms / 1000, ms % 1000 * 1000000l}};
+	struct itimerspec t = {.it_interval = {.tv_nsec = ms ? 20000000 : 0},
+			       .it_value = {ms / 1000, ms % 1000 * 1000000l}};
 	struct sigaction act = {.sa_handler = on_alarm};
 
 	if (!timer_there) {
@@ -366,12 +379,12 @@ enum end vm_run(struct vm *vm, u32 cpu, u32 ms)
 			serve_mmio(vm, run);
 			continue;
 		}
-		end = run->exit_reason == KVM_EXIT_IO		  ? END_DONE :
-		      run->exit_reason == KVM_EXIT_HLT		  ? END_HLT :
-		      run->exit_reason == KVM_EXIT_SHUTDOWN	  ? END_SHUTDOWN :
-		      run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? END_INTERNAL :
-		      run->exit_reason == KVM_EXIT_FAIL_ENTRY	  ? END_FAIL_ENTRY :
-								    END_OTHER;
+		end = run->exit_reason == KVM_EXIT_IO		    ? END_DONE
+		      : run->exit_reason == KVM_EXIT_HLT	    ? END_HLT
+		      : run->exit_reason == KVM_EXIT_SHUTDOWN	    ? END_SHUTDOWN
+		      : run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? END_INTERNAL
+		      : run->exit_reason == KVM_EXIT_FAIL_ENTRY	    ? END_FAIL_ENTRY
+								    : END_OTHER;
 		break;
 	}
 	arm(0);

@@ -25,7 +25,7 @@ typedef uint64_t u64;
 #define IDT	     0x8000ul
 #define SCRATCH	     0xa000ul
 #define CODE	     0x10000ul
-#define STACK_TOP(i) (0x80000ul + (i) * 0x4000)
+#define STACK_TOP(i) (0x80000ul + (i)*0x4000)
 #define DATA	     0x100000ul
 #define FREE_TABLES  0x300000ul /* vm_map_page() takes tables from here on */
 #define MMIO_BASE    0xd0000000ul
@@ -53,9 +53,9 @@ enum end { END_DONE, END_HLT, END_SHUTDOWN, END_INTERNAL, END_FAIL_ENTRY, END_TI
 /* payload.asm */
 typedef const unsigned char payload[];
 extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interrupt, unexpected;
-extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out, pl_flood_in, pl_exits,
-	pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table, pl_pte_writer, pl_pte_user, pl_ipi_storm,
-	pl_irq_storm, pl_stos, pl_debug_regs, pl_stride, pl_instructions, pl_int_n, pl_hypercalls;
+extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out, pl_flood_in,
+    pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table, pl_pte_writer, pl_pte_user,
+    pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride, pl_instructions, pl_int_n, pl_hypercalls;
 
 extern int kvm;
 extern const char *const end_names[];
