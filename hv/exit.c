@@ -663,6 +663,8 @@ static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 		v->page->internal.code = x->raw;
+		/* QEMU's TCG leaves the hypervisor's registers in place of those it refuses: entered with them, it keeps the CPU. */
+		vcpu_request(v, REQ_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {
 		internal_error(v, x->raw, NULL, 0);
