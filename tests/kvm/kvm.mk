@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Hostile guests, run in dom0; build/kvm-tests.cpio is attached to the machine as a disk.
+# Hostile guests and fuzzers that run in dom0; build/kvm-tests.cpio is attached to the machine as a disk.
 KT := $(BUILD)/kvm-tests
 KT_FLAGS := -std=gnu11 -O1 -g $(WARN) -static -pthread -I.
 
@@ -10,7 +10,20 @@ $(KT)/payload.o: tests/kvm/payload.asm
 $(KT)/guests: tests/kvm/guests.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
-$(BUILD)/kvm-tests.cpio: $(KT)/guests
-	cd $(KT) && strip -s guests && echo guests | cpio -o -H newc --quiet > ../kvm-tests.cpio
+$(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
+	@mkdir -p $(@D)
+	$(CC) $(KT_FLAGS) -o $@ $<
+
+# Built as dom0/kmod is, for the kernel of the tests.
+HCFUZZ_SRC := tests/kvm/hcfuzz/hcfuzz.c tests/kvm/hcfuzz/Kbuild dom0/kmod/hypercall.h hv/abi.h
+$(KT)/hcfuzz/hcfuzz.ko: $(HCFUZZ_SRC)
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $(HCFUZZ_SRC)) $(@D)/
+	$(MAKE) -C $(call kmod_headers,$(KVER_cloud)) M=$(abspath $(@D)) modules
+	@touch $@
+
+$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
+	@cp $(KT)/hcfuzz/hcfuzz.ko $(KT)/hcfuzz.ko && strip --strip-debug $(KT)/hcfuzz.ko
+	cd $(KT) && strip -s guests fuzz_ioctl && printf '%s\n' guests fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 test: $(BUILD)/kvm-tests.cpio

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Random hypercalls from dom0's kernel, for `seconds`: one thread a CPU and one that scribbles over the vCPU pages, all
+ * on the same few VMs and vCPUs. Buffers handed to the hypervisor for writing, and frames mapped into guests, are this
+ * module's own pages, since everything else would be damage to dom0 asked for by dom0. At the end all is taken down
+ * again, and what the hypervisor has must be what it had. Loading takes that long; the kernel log has the result.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/io.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "hypercall.h"
+
+static unsigned int seconds = 10;
+module_param(seconds, uint, 0);
+static ulong seed = 1;
+module_param(seed, ulong, 0);
+
+bool cb_backend_vmx;
+
+#define PAGES 64 /* own pages */
+#define VMS   4
+#define VCPUS 8
+#define CALLS (CORBEL_HC_DEBUG - CORBEL_HC_BASE + 1)
+
+static u8 *pages[PAGES];
+static long vms[VMS], vcpus[VCPUS]; /* ids, or 0 and -1 */
+static u8 *shared[VCPUS];	    /* two pages each, mapped for good once known */
+static long shared_at[VCPUS];
+static DEFINE_MUTEX(table_lock);
+static atomic64_t calls, answered;
+static atomic_t running = ATOMIC_INIT(0);
+static unsigned long end;
+static DECLARE_COMPLETION(all_done);
+
+struct rng {
+	u64 s;
+};
+
+static u64 rnd(struct rng *r)
+{
+	r->s ^= r->s << 13;
+	r->s ^= r->s >> 7;
+	r->s ^= r->s << 17;
+	return r->s * 0x2545f4914f6cdd1dull;
+}
+
+static u32 below(struct rng *r, u32 n)
+{
+	return (u32)(rnd(r) >> 32) % n;
+}
+
+static u64 number(struct rng *r)
+{
+	static const u64 some[] = {0,	       1,	   2,	       4,	   8,	       0x1f,
+				   0x20,       0x3f,	   0x40,       0xff,	   0x100,      0x1ff,
+				   0x200,      0xfff,	   0x1000,     0x8000,	   0xffff,     0x10000,
+				   0x7fffffff, 0x80000000, 0xffffffff, 1ull << 32, 1ull << 36, 1ull << 40,
+				   1ull << 48, 1ull << 52, 1ull << 63, ~0ull,	   0xfee00,    0xfee00000};
+
+	switch (below(r, 4)) {
+	case 0:
+		return rnd(r);
+	case 1:
+		return below(r, 32);
+	default:
+		return some[below(r, ARRAY_SIZE(some))] + below(r, 3) - 1;
+	}
+}
+
+static u8 *own_page(struct rng *r)
+{
+	return pages[below(r, PAGES)];
+}
+
+/* An address the hypervisor may write to: ours, or one where there is no memory of dom0. */
+static u64 buffer(struct rng *r, u32 in_page)
+{
+	switch (below(r, 12)) {
+	case 0:
+		return ~0ull - below(r, 5000);
+	case 1:
+		return 1ull << (44 + below(r, 20));
+	case 2:
+		return cb_phys(own_page(r)) + below(r, 4096);
+	case 3: /* a page lent by the hypervisor */
+		return READ_ONCE(shared_at[below(r, VCPUS)]) ?: ~0ull;
+	default:
+		return cb_phys(own_page(r)) + in_page;
+	}
+}
+
+static long any_vm(struct rng *r)
+{
+	return below(r, 16) ? READ_ONCE(vms[below(r, VMS)]) : number(r);
+}
+
+static long any_vcpu(struct rng *r)
+{
+	return below(r, 16) ? READ_ONCE(vcpus[below(r, VCPUS)]) : (long)number(r);
+}
+
+static u64 gfn(struct rng *r)
+{
+	return below(r, 4) ? below(r, 8) * 512 + below(r, 16) : number(r);
+}
+
+/* Guests run this: no x87 instructions, nor moves to debug registers, for the sake of the emulators below us
+ * (guests.c). */
+static void random_page(struct rng *r, u8 *page)
+{
+	u64 *words = (u64 *)page;
+	u32 i, how = below(r, 3);
+
+	for (i = 0; i < PAGE_SIZE / 8; i++)
+		words[i] = how == 0 ? 0 : how == 1 ? number(r) : rnd(r) & 0x2d2d2d2d2d2d2d2dull;
+}
+
+/* Entries that map our pages, or nothing. */
+static void map_page(struct rng *r, u8 *page)
+{
+	struct corbel_map *m = (void *)page;
+	u32 i;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*m); i++) {
+		m[i] = (struct corbel_map){gfn(r), cb_phys(own_page(r)) >> PAGE_SHIFT, 0, below(r, 16)};
+		if (below(r, 16) == 0)
+			m[i].pfn = (1ull << 28) + number(r); /* beyond memory */
+		if (below(r, 16) == 0)
+			m[i].order = number(r) ?: 1;
+		if (m[i].order == 9) /* 2 MiB would reach beyond our page */
+			m[i].order = 8;
+		if (below(r, 64) == 0)
+			m[i].flags = number(r);
+	}
+}
+
+static long call(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e)
+{
+	long ret = cb_hypercall(nr, a, b, c, d, e);
+
+	atomic64_inc(&calls);
+	if (ret >= 0)
+		atomic64_inc(&answered);
+	return ret;
+}
+
+/* ---- objects ---- */
+
+static void make_vm(struct rng *r)
+{
+	struct corbel_vm_create *c;
+	u32 i = below(r, VMS);
+	u8 *page = (void *)get_zeroed_page(GFP_KERNEL);
+	long id;
+
+	if (!page)
+		return;
+	c = (void *)page;
+	strscpy(c->name, "hcfuzz", sizeof(c->name));
+	c->flags = below(r, 4) ? CORBEL_VM_LAPIC : below(r, 2) ? 0 : number(r);
+	mutex_lock(&table_lock);
+	if (!vms[i]) {
+		id = call(CORBEL_HC_VM_CREATE, cb_phys(page), 0, 0, 0, 0);
+		if (id > 0)
+			WRITE_ONCE(vms[i], id);
+	}
+	mutex_unlock(&table_lock);
+	free_page((unsigned long)page);
+}
+
+static void make_vcpu(struct rng *r)
+{
+	u32 i = below(r, VCPUS);
+	long id, at;
+
+	mutex_lock(&table_lock);
+	if (vcpus[i] < 0) {
+		id = call(CORBEL_HC_VCPU_CREATE, any_vm(r), below(r, 4) ? below(r, 6) : number(r), 0, 0, 0);
+		at = id >= 0 ? call(CORBEL_HC_VCPU_PAGE, id, 0, 0, 0, 0) : -1;
+		if (at > 0) {
+			shared[i] = memremap(at, 2 * PAGE_SIZE, MEMREMAP_WB);
+			WRITE_ONCE(shared_at[i], at);
+		}
+		if (id >= 0)
+			WRITE_ONCE(vcpus[i], id);
+	}
+	mutex_unlock(&table_lock);
+}
+
+static long destroy_vcpu_locked(u32 i)
+{
+	long ret = call(CORBEL_HC_VCPU_DESTROY, vcpus[i], 0, 0, 0, 0);
+
+	if (ret < 0)
+		return ret;
+	WRITE_ONCE(shared_at[i], 0);
+	if (shared[i])
+		memunmap(shared[i]);
+	shared[i] = NULL;
+	WRITE_ONCE(vcpus[i], -1);
+	return 0;
+}
+
+static long destroy_vm_locked(u32 i)
+{
+	long ret;
+	u32 tries = 0;
+
+	do
+		ret = call(CORBEL_HC_VM_DESTROY, vms[i], 0, 0, 0, 0);
+	while (ret == -EAGAIN && tries++ < 3);
+	if (!ret)
+		WRITE_ONCE(vms[i], 0);
+	return ret;
+}
+
+static void destroy(struct rng *r)
+{
+	u32 i;
+
+	mutex_lock(&table_lock);
+	if (below(r, 3)) {
+		i = below(r, VCPUS);
+		if (vcpus[i] >= 0) {
+			call(CORBEL_HC_VCPU_PAUSE, vcpus[i], 0, 0, 0, 0);
+			destroy_vcpu_locked(i);
+		}
+	} else {
+		i = below(r, VMS);
+		if (vms[i])
+			destroy_vm_locked(i);
+	}
+	mutex_unlock(&table_lock);
+}
+
+/* ---- one call ---- */
+
+static void one(struct rng *r, u8 *page)
+{
+	u64 nr = CORBEL_HC_BASE + (below(r, 64) ? below(r, CALLS) : number(r)),
+	    len = below(r, 8) ? 1 + below(r, 4096) : number(r);
+
+	switch (nr) {
+	case CORBEL_HC_STAT:
+		call(nr, below(r, 8) ? below(r, 5) : number(r), below(r, 4) ? below(r, 12) : number(r), buffer(r, 0),
+		     len, 0);
+		break;
+	case CORBEL_HC_LOG_READ:
+		call(nr, number(r), buffer(r, 0), len, 0, 0);
+		break;
+	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
+		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
+		break;
+	case CORBEL_HC_VM_CREATE:
+		make_vm(r);
+		break;
+	case CORBEL_HC_VM_DESTROY:
+	case CORBEL_HC_VCPU_DESTROY:
+		if (below(r, 4) == 0)
+			destroy(r);
+		break;
+	case CORBEL_HC_VCPU_CREATE:
+		make_vcpu(r);
+		break;
+	case CORBEL_HC_VCPU_RESUME:
+		call(nr, any_vcpu(r), 0, 0, 0, 0);
+		if (below(r, 2))
+			call(CORBEL_HC_VCPU_PAUSE, any_vcpu(r), 0, 0, 0, 0);
+		break;
+	case CORBEL_HC_VCPU_GET:
+	case CORBEL_HC_VCPU_SET:
+		call(nr, any_vcpu(r), below(r, 8) ? below(r, CORBEL_STATE_NR) : number(r),
+		     below(r, 2) ? number(r) : (u64[]){4, 8, 64, 128, 312, 1024, 4096, 40 * below(r, 100)}[below(r, 8)],
+		     0, 0);
+		break;
+	case CORBEL_HC_MAP:
+		map_page(r, page);
+		call(nr, any_vm(r), below(r, 16) ? cb_phys(page) : buffer(r, 0),
+		     below(r, 8) ? 1 + below(r, 170) : number(r), 0, 0);
+		break;
+	case CORBEL_HC_UNMAP:
+		call(nr, any_vm(r), gfn(r), below(r, 4) ? 1 + below(r, 2048) : number(r), 0, 0);
+		break;
+	case CORBEL_HC_DIRTY:
+		call(nr, any_vm(r), gfn(r), below(r, 8) ? 1 + below(r, 32768) : number(r), buffer(r, 0),
+		     below(r, 8) ? below(r, 8) : number(r));
+		break;
+	case CORBEL_HC_DOORBELL:
+		random_page(r, page);
+		((struct corbel_doorbell *)page)->flags = below(r, 8);
+		((struct corbel_doorbell *)page)->len = 1u << below(r, 5);
+		((struct corbel_doorbell *)page)->addr = below(r, 32);
+		call(nr, any_vm(r), below(r, 16) ? cb_phys(page) : buffer(r, 0), 0, 0, 0);
+		break;
+	case CORBEL_HC_SUPPORTED:
+		call(nr, below(r, 4), below(r, 4), buffer(r, 0), len, 0);
+		break;
+	case CORBEL_HC_DEBUG: /* fills the log */
+		if (below(r, 2000) == 0)
+			call(nr, number(r), 0, 0, 0, 0);
+		break;
+	case CORBEL_HC_VCPU_PAUSE:
+	case CORBEL_HC_NMI:
+	case CORBEL_HC_EXTINT:
+		call(nr, any_vcpu(r), number(r), number(r), number(r), number(r));
+		break;
+	case CORBEL_HC_SCHED: /* not of dom0's vCPUs, which may be throttled */
+		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r), number(r), number(r), number(r));
+		break;
+	case CORBEL_HC_VCPU_PAGE:
+		call(nr, number(r), 0, 0, 0, 0);
+		break;
+	default: /* by VM, and numbers that do not exist */
+		call(nr, any_vm(r), number(r), number(r), ~0ull - number(r) % 4096, number(r));
+	}
+}
+
+static int fuzz(void *arg)
+{
+	struct rng r = {seed * 1000003 + (unsigned long)arg * 7919 + 1};
+	u8 *page = (void *)get_zeroed_page(GFP_KERNEL);
+	u32 n = 0;
+
+	while (page && time_before(jiffies, end)) {
+		one(&r, page);
+		if (++n % 16 == 0)
+			cond_resched();
+	}
+	free_page((unsigned long)page);
+	if (atomic_dec_and_test(&running))
+		complete(&all_done);
+	return 0;
+}
+
+/* vCPU and data pages are ours to write at any time, also while a hypercall reads them. */
+static int scribble(void *arg)
+{
+	struct rng r = {seed * 77777 + 5};
+
+	while (time_before(jiffies, end)) {
+		u32 i = below(&r, VCPUS), n;
+
+		mutex_lock(&table_lock);
+		for (n = 0; shared[i] && n < 64; n++) {
+			u32 at = below(&r, 2) ? below(&r, 256) : below(&r, 2 * PAGE_SIZE);
+
+			WRITE_ONCE(shared[i][at], number(&r));
+		}
+		/* Mostly the registers are to be taken, and to be sane. */
+		if (shared[i]) {
+			struct corbel_vcpu_page *p = (void *)shared[i];
+
+			p->regs_dirty = below(&r, 2);
+			p->rip = below(&r, 2) ? below(&r, 0x10000) : number(&r);
+		}
+		mutex_unlock(&table_lock);
+		if (below(&r, 8) == 0)
+			usleep_range(50, 500);
+		cond_resched();
+	}
+	if (atomic_dec_and_test(&running))
+		complete(&all_done);
+	return 0;
+}
+
+static int spawn(int (*fn)(void *), unsigned long arg)
+{
+	struct task_struct *t = kthread_run(fn, (void *)arg, "hcfuzz/%lu", arg);
+
+	if (!IS_ERR(t))
+		return 0;
+	if (atomic_dec_and_test(&running))
+		complete(&all_done);
+	return PTR_ERR(t);
+}
+
+static int info(struct corbel_info *i)
+{
+	void *page = (void *)get_zeroed_page(GFP_KERNEL);
+	long ret = -ENOMEM;
+
+	if (page)
+		ret = cb_hypercall(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, cb_phys(page), sizeof(*i), 0);
+	if (ret >= 0)
+		memcpy(i, page, sizeof(*i));
+	free_page((unsigned long)page);
+	return ret < 0 ? ret : 0;
+}
+
+/* False: something does not go away. */
+static bool take_down(void)
+{
+	u32 i, tries, left = 1;
+
+	for (tries = 0; left && tries < 500; tries++) {
+		left = 0;
+		for (i = 0; i < VCPUS; i++) {
+			if (vcpus[i] < 0)
+				continue;
+			call(CORBEL_HC_VCPU_PAUSE, vcpus[i], 0, 0, 0, 0);
+			left += destroy_vcpu_locked(i) != 0;
+		}
+		for (i = 0; i < VMS; i++)
+			if (vms[i])
+				left += destroy_vm_locked(i) != 0;
+		msleep(10);
+	}
+	return !left;
+}
+
+static void run(unsigned int threads)
+{
+	unsigned int i;
+
+	end = jiffies + seconds * HZ;
+	atomic_set(&running, threads + 1);
+	for (i = 0; i < threads; i++)
+		spawn(fuzz, i);
+	spawn(scribble, threads);
+	wait_for_completion(&all_done);
+}
+
+static int __init hcfuzz_init(void)
+{
+	struct corbel_info before, after;
+	bool gone;
+	u32 i;
+
+	if (cpuid_ebx(CORBEL_CPUID_BASE) != CORBEL_CPUID_SIG_EBX)
+		return -ENODEV;
+	cb_backend_vmx = cpuid_ebx(CORBEL_CPUID_ABI) == CORBEL_BACKEND_VMX;
+	if (info(&before))
+		return -EIO;
+	for (i = 0; i < VCPUS; i++)
+		vcpus[i] = -1;
+	for (i = 0; i < PAGES; i++) {
+		pages[i] = (void *)get_zeroed_page(GFP_KERNEL);
+		if (!pages[i])
+			return -ENOMEM;
+	}
+	run(num_online_cpus());
+	gone = take_down();
+	if (info(&after))
+		return -EIO;
+	pr_info("hcfuzz: %lld calls, %lld answered\n", atomic64_read(&calls), atomic64_read(&answered));
+	pr_info("hcfuzz: %sok - all VMs and vCPUs can be taken down\n", gone ? "" : "not ");
+	gone = before.vms == after.vms && before.vcpus == after.vcpus && before.doorbells == after.doorbells &&
+	       before.pool_free_bytes == after.pool_free_bytes;
+	pr_info("hcfuzz: %sok - random hypercalls for %u s: the hypervisor has what it had\n", gone ? "" : "not ",
+		seconds);
+	if (!gone)
+		pr_info("hcfuzz: VMs %u %u, vCPUs %u %u, doorbells %u %u, free bytes %llu %llu\n", before.vms,
+			after.vms, before.vcpus, after.vcpus, before.doorbells, after.doorbells, before.pool_free_bytes,
+			after.pool_free_bytes);
+	/* A guest may still have pages that could not be taken back: then they are lost. */
+	for (i = 0; gone && i < PAGES; i++)
+		free_page((unsigned long)pages[i]);
+	return 0;
+}
+
+static void __exit hcfuzz_exit(void)
+{
+}
+
+module_init(hcfuzz_init);
+module_exit(hcfuzz_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Random hypercalls");
