@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Random ioctls on /dev/kvm and /dev/corbel by root, then random hypercalls by a module of dom0's kernel: all else survives."""
 import os
-import random
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
@@ -21,7 +20,7 @@ def results(out):
 
 
 def fuzz():
-    seed = int(os.environ.get('SEED', random.randrange(1, 1 << 31)))
+    seed = int(os.environ.get('SEED', '7'))  # always the same one, so that a failure is news of the code
     note(f'seed {seed}; SEED={seed} in the environment repeats the same calls, if not their timing')
     disk = f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'
     with Machine(f'seed {seed}', extra=['-drive', disk], life=840) as m:
