@@ -33,7 +33,7 @@
 #define HC_SCHED_YIELD	  11
 #define ICR_LOGICAL	  BIT(11)
 #define ICR_SHORTHAND	  GENMASK(19, 18)
-#define STEAL_GRAIN_NS	  10000  /* less than this waits for more */
+#define STEAL_GRAIN	  100	 /* less steal time than this part of a millisecond waits for more */
 #define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
 
 struct pv_clock { /* struct pvclock_vcpu_time_info */
@@ -198,7 +198,7 @@ void pv_update(struct vcpu *v)
 
 void pv_scheduled(struct vcpu *v, u64 now)
 {
-	if (sched_steal(&v->sched, now) - v->pv.steal_last >= ns_to_tsc(STEAL_GRAIN_NS))
+	if (sched_steal(&v->sched, now) - v->pv.steal_last >= tsc_khz / STEAL_GRAIN)
 		v->pv.steal_dirty = true;
 }
 

@@ -35,7 +35,7 @@ struct paging {
 struct path {
 	u64 at[5], entry[5]; /* by level - 1 */
 	u32 leaf;	     /* level of the entry that maps the page */
-	u64 rights;	     /* PTE_W and PTE_U that all entries grant, PTE_NX if any has it */
+	u64 rights;	     /* PTE_W and PTE_U that all entries grant, PTE_A that all have, PTE_NX if any has it */
 };
 
 static struct paging paging_of(const struct walk_env *w)
@@ -100,7 +100,7 @@ static int read_path(const struct walk_env *w, const struct paging *p, u64 linea
 {
 	u64 table = p->root;
 
-	t->rights = PTE_W | PTE_U;
+	t->rights = PTE_W | PTE_U | PTE_A;
 	for (u32 level = p->levels;; level--) { /* level 1 is always a leaf */
 		u64 entry = 0, at = table + ((linear >> shift_of(p, level)) & (BIT(p->bits) - 1)) * p->size;
 		bool leaf;
@@ -161,6 +161,8 @@ static int set_accessed(const struct walk_env *w, const struct paging *p, const 
 {
 	u32 top = p->pae ? 2 : p->levels;
 
+	if (likely(t->rights & PTE_A && (!write || t->entry[t->leaf - 1] & PTE_D)))
+		return 0;
 	for (u32 level = top; level >= t->leaf; level--) {
 		u64 old = t->entry[level - 1], new = old | PTE_A | (write && level == t->leaf ? PTE_D : 0);
 		int ret;

@@ -197,17 +197,19 @@ void pt_destroy(struct pt *t)
 }
 
 /* The leaf that maps fn, or what is in its place, and its order. Each entry is read once: it may be split meanwhile. */
-static u64 find(const struct pt *t, u64 fn, u32 *order)
+static inline __attribute__((always_inline)) u64 find(const struct pt *t, u64 fn, u32 *order)
 {
 	const struct pt_format *f = t->fmt;
-	const u64 *table = hpa_to_virt(t->root);
+	const u64 present = f->present, large = f->leaf_large, mask = f->addr_mask, *table = hpa_to_virt(t->root);
 	u32 shift = 9 * (f->levels - 1);
 	u64 v = 0;
 
 	if (fn >> shift < ENTRIES) {
-		while (is_table(f, v = READ_ONCE(table[(fn >> shift) % ENTRIES]), shift)) {
-			table = table_of(f, v);
-			shift -= 9;
+		for (;; shift -= 9) {
+			v = READ_ONCE(table[(fn >> shift) % ENTRIES]);
+			if (!(v & present) || !shift || v & large)
+				break;
+			table = hpa_to_virt(hpa(v & mask));
 		}
 	}
 	*order = shift;
