@@ -21,10 +21,10 @@ def look(m, cpus, mem_gib):
        f'{m.label}: dom0 has the paravirtual clock')
 
 
-def combination(label, cpus=2, mem=2, **options):
+def combination(label, cpus=2, mem=2, seconds=30, **options):
     def part():
         with Machine(label, cpus=cpus, mem=f'{mem}G', **options) as m:
-            m.prompt()
+            m.prompt(seconds=seconds)
             look(m, cpus, mem)
             m.send('poweroff\r')
             m.ends(f'{label}: poweroff in dom0 ends the machine')
@@ -44,6 +44,7 @@ main(
     combination('BIOS, 1 CPU, 1 GiB', cpus=1, mem=1),
     combination('UEFI, 4 CPUs, 16 GiB, EPYC', cpus=4, mem=16, cpu='EPYC', firmware='uefi'),
     combination('BIOS, 8 CPUs', cpus=8),
+    combination('BIOS, 64 CPUs', cpus=64, mem=8, seconds=110),
     combination('-M pc', machine='pc'),
     combination('EPYC, BIOS', cpu='EPYC'),
     combination('ELF kernel', dom0='cloud-elf'),
