@@ -4,6 +4,7 @@
 import os
 import re
 import sys
+import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine
 from lib.report import main, ok
@@ -58,4 +59,33 @@ def demo():
         ok(status != 0 and 'demo' in out, 'corbel console of a guest that does not run fails and says so', out)
 
 
-main(demo)
+def clocks():
+    """dom0's clock and a guest's keep with the host's over minutes."""
+    def look(prompt):
+        before = time.monotonic()
+        up = float(m.out_of("cut -d' ' -f1 /proc/uptime", 10, prompt))
+        return up, (before + time.monotonic()) / 2
+
+    def compare(who, first, last, source):
+        here, there = last[1] - first[1], last[0] - first[0]
+        ok(here > 120 and abs(there - here) < 0.005 * here, f'{who}\'s clock keeps with the host\'s for two minutes',
+           f'{there:.2f} s there, {here:.2f} s here')
+        ok(source[0] == source[1], f'{who} keeps its clock source {source[0]}', source)
+    with Machine('clocks', args='quiet') as m:
+        m.prompt()
+        source = 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource'
+        m.out_of('n=0; until grep -q "demo: ready" /run/corbel/demo/console.log || [ $n -ge 60 ]; do n=$((n+1)); sleep 1; done', 120)
+        dom0, dom0_source = look('dom0# '), m.out_of(source)
+        m.send('corbel console demo\r')
+        m.expect('detaches', 'clocks: the guest\'s console attaches')
+        m.send('\r')
+        m.expect('demo# ', 'clocks: its shell answers', 20)
+        guest, guest_source = look('demo# '), m.out_of(source, 10, 'demo# ')
+        time.sleep(121)
+        compare('the guest', guest, look('demo# '), (guest_source, m.out_of(source, 10, 'demo# ')))
+        m.send('\x1d')
+        m.expect('dom0# ', 'clocks: its console detaches')
+        compare('dom0', dom0, look('dom0# '), (dom0_source, m.out_of(source)))
+
+
+main(demo, clocks)
