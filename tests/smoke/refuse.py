@@ -82,7 +82,7 @@ def dom0_triple_fault():
     with Machine('triple fault', args='quiet dom0.demo=0 reboot=t,f', hv='noreboot') as m:
         m.prompt()
         m.send('reboot -f\r')
-        m.expect(r'corbel: [^\r\n]*dom0[^\r\n]*', 'dom0\'s triple fault: told in one line', 20)
+        m.expect(r'corbel: [^\r\n]*dom0[^\r\n]*[\r\n]', 'dom0\'s triple fault: told in one line', 20)
         ok('triple-faulted' in m.child.match.group(0), 'dom0\'s triple fault: the line names it', m.child.match.group(0))
 
 
