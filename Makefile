@@ -42,7 +42,7 @@ $(BUILD)/offsets.inc: hv/offsets.c $(BUILD)/.flags
 	$(CC) $(HV_CFLAGS) -MMD -MP -MT $@ -MF $(BUILD)/offsets.d -S -o $(BUILD)/offsets.s $<
 	sed -n 's/^.*->\([A-Z0-9_]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $(BUILD)/offsets.s > $@
 
-$(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc
+$(BUILD)/%.asm.o: %.asm hv/guest_regs.inc $(BUILD)/offsets.inc
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -g -F dwarf -I $(BUILD)/ -o $@ $<
 
@@ -79,9 +79,9 @@ UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
 
 define unit_rule
-$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/stubs.c tests/unit/test.h $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c | tr ' ' '\n' | grep '\.c$$')
+$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c tests/unit/test.h $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c | tr ' ' '\n' | grep '\.c$$')
 	@mkdir -p $(BUILD)/unit
-	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/stubs.c $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c)
+	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c)
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 
@@ -95,7 +95,7 @@ FUZZ_SECONDS ?= 60
 fuzz:
 	@mkdir -p $(BUILD)/fuzz
 	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/mb2 \
-		tests/fuzz/mb2_fuzz.c tests/unit/stubs.c boot/mb2.c boot/memmap.c
+		tests/fuzz/mb2_fuzz.c tests/unit/host.c boot/mb2.c boot/memmap.c
 	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
 
 -include dom0/kmod/kmod.mk

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Log, assertions and panic. Usable from any context of the hypervisor; host tests link tests/unit/stubs.c instead. */
+/* Log, assertions and panic. Usable from any context of the hypervisor; host tests link tests/unit/host.c instead. */
 #ifndef HV_LOG_H
 #define HV_LOG_H
 

@@ -13,7 +13,7 @@ extern bool tsc_stable;	   /* all CPUs' TSCs are one clock of constant rate (hv/
 void time_init(void);
 
 #ifdef HV_HOST_TEST
-u64 rdtsc(void); /* tests/unit/stubs.c has a weak one that runs; a test may have its own */
+u64 rdtsc(void); /* tests/unit/host.c has a weak one that runs; a test may have its own */
 #else
 static inline u64 rdtsc(void)
 {

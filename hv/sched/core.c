@@ -695,33 +695,28 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 	return 0;
 }
 
-u64 sched_runtime(const struct sched_unit *u, u64 now)
+/* One of a unit's counters, which grows while the unit is in a state: a snapshot without its CPU's lock. */
+static u64 counter(const struct sched_unit *u, const u64 *total, u32 growing, u64 now)
 {
-	u64 runtime, since;
+	u64 value, since;
 	u32 seq, state;
 
 	do {
 		seq = __atomic_load_n(&u->seq, __ATOMIC_ACQUIRE);
-		runtime = READ_ONCE(u->runtime);
+		value = READ_ONCE(*total);
 		since = READ_ONCE(u->since);
 		state = READ_ONCE(u->state);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	} while ((seq & 1) || seq != READ_ONCE(u->seq));
-	return state == SCHED_RUNNING && now > since ? runtime + (now - since) : runtime;
+	return state == growing && now > since ? value + (now - since) : value;
+}
+
+u64 sched_runtime(const struct sched_unit *u, u64 now)
+{
+	return counter(u, &u->runtime, SCHED_RUNNING, now);
 }
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {
-	u64 steal, since;
-	u32 seq, state;
-
-	do {
-		seq = __atomic_load_n(&u->seq, __ATOMIC_ACQUIRE);
-		steal = READ_ONCE(u->steal);
-		since = READ_ONCE(u->since);
-		state = READ_ONCE(u->state);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while ((seq & 1) || seq != READ_ONCE(u->seq));
-	return state == SCHED_QUEUED && now > since ? steal + (now - since) : steal;
+	return counter(u, &u->steal, SCHED_QUEUED, now);
 }
-

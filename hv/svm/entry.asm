@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; Entering an SVM guest.
 BITS 64
-%include "offsets.inc"
+%include "hv/guest_regs.inc"
 
 section .text
 
@@ -14,50 +14,18 @@ section .text
 ;   zeroed so that no guest value is left in them.
 global svm_enter
 svm_enter:
-	push rbp
-	push rbx
-	push r12
-	push r13
-	push r14
-	push r15
+	PUSH_CALLEE_SAVED
 	push rdx
 	push rdi
 	clgi
 	sti
 	mov rax, rsi
-	mov rcx, [rdi + VCPU_GPR + 8 * 1]
-	mov rdx, [rdi + VCPU_GPR + 8 * 2]
-	mov rbx, [rdi + VCPU_GPR + 8 * 3]
-	mov rbp, [rdi + VCPU_GPR + 8 * 5]
-	mov rsi, [rdi + VCPU_GPR + 8 * 6]
-	mov r8,  [rdi + VCPU_GPR + 8 * 8]
-	mov r9,  [rdi + VCPU_GPR + 8 * 9]
-	mov r10, [rdi + VCPU_GPR + 8 * 10]
-	mov r11, [rdi + VCPU_GPR + 8 * 11]
-	mov r12, [rdi + VCPU_GPR + 8 * 12]
-	mov r13, [rdi + VCPU_GPR + 8 * 13]
-	mov r14, [rdi + VCPU_GPR + 8 * 14]
-	mov r15, [rdi + VCPU_GPR + 8 * 15]
-	mov rdi, [rdi + VCPU_GPR + 8 * 7]
+	LOAD_GUEST
 	vmload
 	vmrun
 	vmsave
 	xchg rdi, [rsp]			; vCPU pointer; guest RDI to the stack
-	mov [rdi + VCPU_GPR + 8 * 1], rcx
-	mov [rdi + VCPU_GPR + 8 * 2], rdx
-	mov [rdi + VCPU_GPR + 8 * 3], rbx
-	mov [rdi + VCPU_GPR + 8 * 5], rbp
-	mov [rdi + VCPU_GPR + 8 * 6], rsi
-	mov [rdi + VCPU_GPR + 8 * 8], r8
-	mov [rdi + VCPU_GPR + 8 * 9], r9
-	mov [rdi + VCPU_GPR + 8 * 10], r10
-	mov [rdi + VCPU_GPR + 8 * 11], r11
-	mov [rdi + VCPU_GPR + 8 * 12], r12
-	mov [rdi + VCPU_GPR + 8 * 13], r13
-	mov [rdi + VCPU_GPR + 8 * 14], r14
-	mov [rdi + VCPU_GPR + 8 * 15], r15
-	pop rcx
-	mov [rdi + VCPU_GPR + 8 * 7], rcx
+	STORE_GUEST
 	pop rax				; host's page
 	vmload
 	cli
@@ -67,10 +35,5 @@ svm_enter:
 	xor r9d, r9d
 	xor r10d, r10d
 	xor r11d, r11d
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop rbx
-	pop rbp
+	POP_CALLEE_SAVED
 	ret

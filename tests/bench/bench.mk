@@ -11,7 +11,7 @@ $(BENCH)/guest.elf $(BENCH)/multiboot.elf: $(BENCH)/%.elf: tests/bench/guest.c t
 	$(NASM) -f elf64 -D FOR_$* -o $(BENCH)/$*.asm.o tests/bench/start.asm
 	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/bench/guest.ld -o $@ $(BENCH)/$*.asm.o $(BENCH)/$*.c.o
 
-$(BENCH)/vmm $(BENCH)/linux $(BENCH)/launch: $(BENCH)/%: tests/bench/%.c tests/bench/guest.h
+$(BENCH)/vmm $(BENCH)/linux $(BENCH)/launch: $(BENCH)/%: tests/bench/%.c tests/bench/guest.h tests/bench/row.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -static -s -pthread -I. -o $@ $<
 

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "tests/bench/row.h"
 
 #define ADDRESS "172.31.0.77"
 #define PEER	"172.31.0.1" /* dom0's bridge */
@@ -30,25 +31,6 @@ static uint64_t sample[MAX];
 static uint64_t tsc(void)
 {
 	return __builtin_ia32_rdtsc();
-}
-
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void row(const char *name, int n)
-{
-	uint64_t sum = 0;
-	int i;
-
-	for (i = 0; i < n; i++)
-		sum += sample[i];
-	qsort(sample, n, sizeof(*sample), compare);
-	printf("row %s %llu %llu %llu\n", name, (unsigned long long)sample[0], (unsigned long long)sample[n / 2],
-	       (unsigned long long)sum / n);
 }
 
 static void cpu_loop(void)
@@ -62,7 +44,7 @@ static void cpu_loop(void)
 		asm volatile("1: dec %0; jnz 1b" : "+r"(count));
 		sample[i] = tsc() - t;
 	}
-	row("cpu-loop", i);
+	row("cpu-loop", sample, i);
 }
 
 static void fork_exec(void)
@@ -82,7 +64,7 @@ static void fork_exec(void)
 		waitpid(pid, NULL, 0);
 		sample[i] = tsc() - t;
 	}
-	row("fork-exec", i);
+	row("fork-exec", sample, i);
 }
 
 /* There and back through two pipes: two switches. */
@@ -107,7 +89,7 @@ static void ctx_switch(void)
 			return;
 		sample[i] = tsc() - t;
 	}
-	row("ctx-switch", i);
+	row("ctx-switch", sample, i);
 	c = 1;
 	if (write(to[1], &c, 1) == 1)
 		waitpid(pid, NULL, 0);
@@ -128,7 +110,7 @@ static void disk_read(const char *name, size_t bytes, int n)
 			return perror("/dev/vda");
 		sample[i] = tsc() - t;
 	}
-	row(name, i);
+	row(name, sample, i);
 	close(fd);
 	free(buf);
 }
@@ -172,7 +154,7 @@ static void net_rtt(void)
 			return perror("echo");
 		sample[i] = tsc() - t;
 	}
-	row("net-rtt", i);
+	row("net-rtt", sample, i);
 }
 
 static void load_modules(void)

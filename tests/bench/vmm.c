@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "tests/bench/guest.h"
+#include "tests/bench/row.h"
 
 #define RAM	   (64ul << 20)
 #define START_INFO 0x6000 /* and the command line behind it */
@@ -185,25 +186,6 @@ static void run(struct kvm_run *run)
 	}
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void row(const char *name, uint64_t *sample)
-{
-	uint64_t sum = 0;
-	int i;
-
-	for (i = 0; i < TIMES; i++)
-		sum += sample[i];
-	qsort(sample, TIMES, sizeof(*sample), compare);
-	printf("row %s %llu %llu %llu\n", name, (unsigned long long)sample[0], (unsigned long long)sample[TIMES / 2],
-	       (unsigned long long)sum / TIMES);
-}
-
 /* An empty VM, and one vCPU in a VM. */
 static void create_rows(void)
 {
@@ -223,9 +205,9 @@ static void create_rows(void)
 		close(vm);
 		at[2][i] = tsc() - t;
 	}
-	row("vm-create", at[0]);
-	row("vcpu-create", at[1]);
-	row("vm-destroy", at[2]);
+	row("vm-create", at[0], TIMES);
+	row("vcpu-create", at[1], TIMES);
+	row("vm-destroy", at[2], TIMES);
 }
 
 int main(int argc, char **argv)

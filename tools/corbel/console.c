@@ -18,7 +18,7 @@
 static struct termios saved;
 static bool raw;
 
-static void restore(void)
+void terminal_restore(void)
 {
 	if (raw)
 		tcsetattr(0, TCSANOW, &saved);
@@ -27,23 +27,26 @@ static void restore(void)
 
 static void on_signal(int sig)
 {
-	restore();
+	terminal_restore();
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
 
-static void make_raw(void)
+bool terminal_keys(bool all)
 {
 	struct termios t;
 
 	if (!isatty(0) || tcgetattr(0, &saved))
-		return;
+		return false;
 	t = saved;
-	cfmakeraw(&t);
+	if (all)
+		cfmakeraw(&t);
+	else
+		t.c_lflag &= ~(ICANON | ECHO);
 	signal(SIGTERM, on_signal);
 	signal(SIGHUP, on_signal);
 	signal(SIGINT, on_signal);
-	raw = !tcsetattr(0, TCSANOW, &t);
+	return raw = !tcsetattr(0, TCSANOW, &t);
 }
 
 static bool write_all(int fd, const char *buf, size_t n)
@@ -148,13 +151,13 @@ int console_attach(const char *name, long timeout)
 		close(lock);
 		return 1;
 	}
-	make_raw(); /* before anything is shown: who sees it may type */
+	terminal_keys(true); /* before anything is shown: who sees it may type */
 	if (isatty(0)) {
 		fprintf(stderr, "Console of %s, Ctrl-] detaches\r\n", name);
 		show_tail(name);
 	}
 	end = copy(s, timeout);
-	restore();
+	terminal_restore();
 	close(s);
 	close(lock);
 	if (isatty(0))

@@ -107,6 +107,9 @@ int vmm_start(struct cfg *c, const char *config, const char *accel);
 
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
+/* Keys one by one and without echo; all: also those that are signals. False: standard input is no terminal. Signals restore it. */
+bool terminal_keys(bool all);
+void terminal_restore(void);
 int cmd_create(struct opts *o);			    /* control.c */
 int cmd_start(struct opts *o);
 int cmd_console(struct opts *o);

@@ -4,11 +4,9 @@
 
 #include <json-c/json.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,36 +18,6 @@ struct look {
 	struct row *row;
 	int cpus, vcpus, rows;
 };
-
-static struct termios saved;
-static bool tty;
-
-static void restore(void)
-{
-	if (tty)
-		tcsetattr(0, TCSANOW, &saved);
-	tty = false;
-}
-
-static void on_signal(int sig)
-{
-	restore();
-	signal(sig, SIG_DFL);
-	raise(sig);
-}
-
-static void single_keys(void)
-{
-	struct termios t;
-
-	if (!isatty(0) || tcgetattr(0, &saved))
-		return;
-	t = saved;
-	t.c_lflag &= ~(ICANON | ECHO);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
-	tty = !tcsetattr(0, TCSANOW, &t);
-}
 
 static int look(struct look *l)
 {
@@ -176,7 +144,7 @@ static void show_json(const struct look *a, const struct look *b)
 }
 
 /* Wait for the next picture. False: a q was typed. */
-static bool pause_for(double seconds)
+static bool pause_for(double seconds, bool tty)
 {
 	struct pollfd p = {.fd = tty ? 0 : -1, .events = POLLIN};
 	char c;
@@ -186,19 +154,19 @@ static bool pause_for(double seconds)
 
 int cmd_top(struct opts *o)
 {
-	bool plain = o->json || o->batch || !isatty(1);
+	bool plain = o->json || o->batch || !isatty(1), tty = false;
 	double delay = o->delay ? o->delay : 2;
 	struct look a, b;
 	long n;
 	int err = look(&a);
 
 	if (!err && !plain) {
-		single_keys();
+		tty = terminal_keys(false);
 		printf("\033[2J");
 	}
 	for (n = 0; !err && (!o->iterations || n < o->iterations); n++) {
 		/* A short first interval, so that something is shown at once. */
-		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5))
+		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5, tty))
 			break;
 		err = look(&b);
 		if (!err && o->json)
@@ -209,6 +177,6 @@ int cmd_top(struct opts *o)
 		a = b;
 	}
 	forget(&a);
-	restore();
+	terminal_restore();
 	return err ? 1 : 0;
 }
