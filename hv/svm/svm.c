@@ -29,10 +29,10 @@ struct svm_cpu {
 static u32 asid_count;
 
 /*
- * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: a kick from another CPU's
- * thread before the next exit then delivers it once more, as an exception, whatever the guest does by then (IF off, half way
- * through SWAPGS). An interrupt of our own that is pending at VMRUN makes the guest exit before its first instruction, which
- * clears that. mask=event-sweep switches the workaround off.
+ * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: a kick for the sake of another
+ * CPU, be it one that we do not use, before the next exit then delivers it once more, as an exception, whatever the guest does
+ * by then (IF off, half way through SWAPGS). An interrupt of our own that is pending at VMRUN makes the guest exit before its
+ * first instruction, which clears that. mask=event-sweep switches the workaround off.
  */
 static bool sweep_events;
 
@@ -64,7 +64,7 @@ static const char *svm_probe(void)
 	if (b < 2)
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
 	asid_count = b;
-	sweep_events = is_tcg() && !cap_masked("event-sweep");
+	sweep_events = is_tcg() && boot_info.acpi.cpu_count > 1 && !cap_masked("event-sweep");
 	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
 		svm_ops.caps |= HVM_CAP_NRIPS;
 	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
@@ -347,7 +347,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
-	bool sweep = sweep_events && cpu_count > 1 && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
+	bool sweep = sweep_events && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
 
 	watch_cr8(v);
 	if (s->watch & WATCH_NMI)

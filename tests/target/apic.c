@@ -392,8 +392,35 @@ static void check_hlt(u32 vector)
 	apic_write(APIC_LVTT, LVT_MASKED);
 }
 
+static void slow_handler(struct frame *f)
+{
+	u64 end = rdtsc() + ms_to_tsc(10);
+
+	me()->count[f->vector]++;
+	while (rdtsc() < end) /* without an exit */
+		;
+	apic_write(APIC_EOI, 0);
+}
+
+/* Emulators that forget that an event has been delivered show it when the handler takes its time. */
+static void check_delivered_once(u8 vector)
+{
+	u32 n;
+
+	clear_counts();
+	handler[vector] = slow_handler;
+	for (n = 0; n < 50; n++) {
+		send_self(vector);
+		window();
+	}
+	handler[vector] = NULL;
+	report(me()->count[vector] == n, "%u interrupts are taken %u times, however long their handler takes", n,
+	       me()->count[vector]);
+}
+
 void test_timer(void)
 {
+	check_delivered_once(0x75);
 	check_one_shot(0x71);
 	check_periodic(0x72);
 	check_deadline(0x73);
