@@ -697,7 +697,8 @@ static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 		break;
 	case VMEXIT_IRQ_WINDOW:
 	case VMEXIT_NMI_WINDOW:
-		break; /* the next entry delivers */
+	case VMEXIT_PML_FULL:
+		break; /* the next entry delivers; the log is empty again */
 	case VMEXIT_CPUID:
 		cpuid_emulate(v);
 		return step_over(v, x);

@@ -122,8 +122,36 @@ int p2m_destroy(struct p2m *p)
 	return 0;
 }
 
-static const struct pt_change log_protect = {.match = PT_W, .clear = PT_W, .set = PT_LOG};
-static const struct pt_change log_release = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W};
+/* By protection; of large pages always. */
+static const struct pt_change log_protect = {.match = PT_W, .clear = PT_W | PT_DIRTY, .set = PT_LOG};
+static const struct pt_change log_release = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W | PT_DIRTY};
+/* By dirty flags: clean, and what is left of a large page when one of its pages is written. */
+static const struct pt_change log_clean = {.match = PT_W | PT_DIRTY, .clear = PT_DIRTY, .large = &log_protect};
+static const struct pt_change log_let = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W, .large = &log_release};
+static const struct pt_change log_mark = {.match = PT_W, .set = PT_DIRTY};
+
+static const struct pt_change *log_start(const struct p2m *p)
+{
+	return p->pt.fmt->dirty ? &log_clean : &log_protect;
+}
+
+static bool is_dirty(const struct p2m *p, const struct pt_leaf *leaf)
+{
+	const u64 dirty = p->pt.fmt->dirty ? PT_W | PT_DIRTY : PT_W;
+
+	return leaf->kind == PT_LEAF && (leaf->attr & dirty) == dirty;
+}
+
+static void warm_locked(struct p2m *p, u64 gfn)
+{
+	if (p->cold)
+		pt_warm(&p->pt, gfn);
+}
+
+void p2m_note_dirty(struct p2m *p, u64 gfn)
+{
+	pt_warm(&p->pt, gfn);
+}
 
 /* Change leaves; a large one that cannot be split is released as a whole: its other pages then count as dirty. */
 static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u32 budget)
@@ -156,8 +184,11 @@ static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr, co
 		return -EEXIST;
 	if (!c.set)
 		return 0;
-	if (c.set & PT_W)
+	if (c.set & PT_W) {
 		c.clear = PT_LOG | PT_ROM;
+		c.set |= PT_DIRTY;
+		warm_locked(p, gfn);
+	}
 	done = protect_locked(p, gfn, BIT(order), &c, UNMAP_BUDGET);
 	return done < 0 ? (int)done : 0;
 }
@@ -178,6 +209,7 @@ static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 		frame_put(pfn, BIT(order));
 	else
 		p->mapped += BIT(order);
+	warm_locked(p, gfn);
 	return err;
 }
 
@@ -224,12 +256,19 @@ static s64 protect(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c)
 
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count)
 {
-	return protect(p, gfn, count, &log_protect);
+	return protect(p, gfn, count, log_start(p));
 }
 
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 {
 	return protect(p, gfn, count, &log_release);
+}
+
+/* Nothing has been written in the table of 4 KiB leaves at gfn; it is assumed to stay so from now on. */
+static bool is_cold(struct p2m *p, u64 gfn)
+{
+	p->cold = true;
+	return pt_cool(&p->pt, gfn);
 }
 
 static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
@@ -242,10 +281,16 @@ static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, boo
 		struct pt_leaf leaf;
 		u64 stop;
 
+		/* A whole table, which this call will come to the end of: it is cold before its flags are looked at. */
+		if (clear && p->pt.fmt->reports_dirty && IS_ALIGNED(gfn + i, 512) && count - i >= 512 && seen + 512 <= DIRTY_BUDGET &&
+		    is_cold(p, gfn + i)) {
+			i += 512;
+			continue;
+		}
 		pt_lookup(&p->pt, gfn + i, &leaf);
 		stop = MIN(count, ((gfn + i) | (BIT(leaf.order) - 1)) + 1 - gfn);
-		if (leaf.kind == PT_LEAF && (leaf.attr & PT_W)) {
-			err = clear ? pt_protect(&p->pt, gfn + i, stop - i, &log_protect, UNMAP_BUDGET, &flush) : 0;
+		if (is_dirty(p, &leaf)) {
+			err = clear ? pt_protect(&p->pt, gfn + i, stop - i, log_start(p), UNMAP_BUDGET, &flush) : 0;
 			if (err < 0)
 				break;
 			for (u64 b = i; b < stop; b++)
@@ -268,6 +313,8 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 		return -EPERM;
 	if (!range_ok(p, gfn, count))
 		return -EINVAL;
+	if (p->pt.fmt->reports_dirty) /* what is in the CPUs' buffers */
+		smp_flush_wait(p->vm);
 	lock_acquire(&p->lock);
 	done = dirty_read_locked(p, gfn, count, bitmap, clear);
 	lock_release(&p->lock);
@@ -281,8 +328,13 @@ static bool fix_write_locked(struct p2m *p, u64 gfn, struct pt_leaf *leaf)
 		return false;
 	if (leaf->attr & PT_LOG) {
 		protect_locked(p, gfn, 1, &log_release, UNMAP_BUDGET);
+		if (p->pt.fmt->dirty) /* the rest of a large page, now small ones */
+			protect_locked(p, ALIGN_DOWN(gfn, 512), 512, &log_let, UNMAP_BUDGET);
 		pt_lookup(&p->pt, gfn, leaf);
+	} else if ((leaf->attr & PT_W) && !is_dirty(p, leaf)) {
+		protect_locked(p, gfn, 1, &log_mark, UNMAP_BUDGET);
 	}
+	warm_locked(p, gfn);
 	return leaf->attr & PT_W;
 }
 

@@ -11,6 +11,7 @@ struct p2m {
 	struct pt pt;
 	bool is_dom0; /* identity map: leaves hold no frame references */
 	u64 mapped;   /* guests: frames mapped */
+	bool cold;    /* pt_cool() has been used */
 	u64 tlb_gen;  /* bumped when a flush is owed; back ends compare before each entry */
 	struct vm *vm;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
@@ -45,16 +46,23 @@ int p2m_set_mmio(struct p2m *p, u64 gfn);
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
 
 /*
- * Dirty logging by write protection: pages that may be written are protected and marked PT_LOG; the first write makes
- * them writable again, so "writable" means dirty. Large pages are split at the first write. What p2m_unmap() removes,
- * the caller has to count as dirty itself. -ENOMEM: no memory to split a large page at the border of the range.
+ * Dirty logging. Where the format has dirty flags, a page that may be written is dirty if its flag is set: so it is when the
+ * page is mapped, clearing it is what starts the log, and the CPU sets it again. Otherwise such pages are protected and marked
+ * PT_LOG, the first write makes them writable again, and "writable" means dirty. Large pages are protected in either case and
+ * split at the first write. What p2m_unmap() removes, the caller has to count as dirty itself. -ENOMEM: no memory to split a
+ * large page at the border of the range.
  */
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count);
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count);
-/* Set bit i for a dirty page gfn + i, clear none; if clear, protect these again. A short count is a multiple of 64. */
+/* Set bit i for a dirty page gfn + i, clear none; if clear, they are clean again. A short count is a multiple of 64. */
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
 /* A write fault: true if the page may be written now (was only protected for logging, or another CPU was faster). */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
+/*
+ * A CPU with a buffer of pages that it has set dirty flags for (format.reports_dirty) tells of each before it counts as out of the
+ * guest for smp_flush_wait(). No lock.
+ */
+void p2m_note_dirty(struct p2m *p, u64 gfn);
 
 /*
  * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's page is marked

@@ -21,9 +21,10 @@
 #include "../log.h"
 
 #define ENTRIES 512u
-#define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 and 54 */
+#define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */
 #define SW_LOG	BIT(53)
 #define SW_ROM	BIT(54)
+#define SW_COLD BIT(55) /* of an entry that points to a table of 4 KiB leaves */
 
 /* clang-format off */
 /* SDM "4-Level Paging", APM "Long-Mode Page Translation". PCD|PWT selects entry 3 of the reset-default PAT: UC. */
@@ -44,7 +45,7 @@ struct pt_format pt_npt = {
 	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
 };
 
-/* SDM "The Extended Page Table Mechanism (EPT)", without accessed and dirty flags. Memory types: 0 UC, 6 WB. */
+/* SDM "The Extended Page Table Mechanism (EPT)"; accessed and dirty flags are added where the CPU has them. Memory types: 0 UC, 6 WB. */
 struct pt_format pt_ept = {
 	.name = "ept", .levels = 4, .max_leaf = 1,
 	.present = BIT(0) | BIT(1) | BIT(2), .table = BIT(0) | BIT(1) | BIT(2), .leaf_large = BIT(7),
@@ -236,7 +237,7 @@ bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn)
 	u64 v = find(t, fn, &order);
 
 	*pfn = leaf_pfn(f, v, order, fn);
-	return v & f->present && (!write || v & f->w);
+	return v & f->present && (!write || (v & (f->w | f->dirty)) == (f->w | f->dirty));
 }
 
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
@@ -265,6 +266,23 @@ int pt_set_mmio(struct pt *t, u64 fn)
 	if (*e & t->fmt->present)
 		return -EEXIST;
 	return fill_hole(t, e, at, fn, 0, t->fmt->mmio);
+}
+
+bool pt_cool(struct pt *t, u64 fn)
+{
+	u32 at = 1;
+	u64 *e = descend(t, fn, &at);
+
+	return at == 1 && is_table(t->fmt, READ_ONCE(*e), 1) && (__atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD);
+}
+
+void pt_warm(struct pt *t, u64 fn)
+{
+	u32 at = 1;
+	u64 *e = descend(t, fn, &at);
+
+	if (at == 1 && (READ_ONCE(*e) & SW_COLD))
+		__atomic_fetch_and(e, ~SW_COLD, __ATOMIC_SEQ_CST);
 }
 
 u64 *pt_entry(struct pt *t, u64 fn)
@@ -400,7 +418,7 @@ void pt_reap(struct pt *t)
 static int protect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 {
 	const struct pt_format *f = r->t->fmt;
-	const struct pt_change *c = r->change;
+	const struct pt_change *c = level && r->change->large ? r->change->large : r->change;
 	u64 attr = attr_of(f, v), new;
 
 	if ((attr & c->match) != c->match || ((attr & ~c->clear) | c->set) == attr)

@@ -32,8 +32,9 @@ struct pt_format {
 	u64 type_wb, type_uc, type_mask;
 	u64 log, rom; /* software bits */
 	u64 mmio;     /* raw value of a not-present entry that marks MMIO: software bits only */
+	bool reports_dirty; /* CPUs tell which pages they set dirty flags for, see pt_warm() */
 };
-extern struct pt_format pt_host, pt_npt, pt_ept; /* max_leaf, nx and addr_mask are trimmed at boot */
+extern struct pt_format pt_host, pt_npt, pt_ept; /* what the CPU has of all that is settled at boot */
 
 struct pt {
 	const struct pt_format *fmt;
@@ -53,7 +54,7 @@ struct pt_leaf {
 	u64 attr;  /* PT_x */
 };
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
-/* The frame mapped at fn. False: none, or none that may be written now. */
+/* The frame mapped at fn. False: none, or none that may be written now without its dirty flag being set. */
 bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
 
 /*
@@ -80,11 +81,19 @@ s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn
 /* After the flush owed by pt_unmap(). */
 void pt_reap(struct pt *t);
 
-/* Leaves that have all attributes of match lose those in clear and get those in set. */
+/* Leaves that have all attributes of match lose those in clear and get those in set. Large ones are changed by `large`, if any. */
 struct pt_change {
 	u64 match, clear, set;
+	const struct pt_change *large;
 };
 s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush);
+
+/*
+ * A table of 4 KiB leaves is cold while none of them has become dirty. pt_cool() makes the one around fn so, and returns true if
+ * it has been so before; pt_warm() undoes it. That one may run without a lock while the table cannot be freed.
+ */
+bool pt_cool(struct pt *t, u64 fn);
+void pt_warm(struct pt *t, u64 fn);
 
 /* Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a large leaf. */
 u64 *pt_entry(struct pt *t, u64 fn);

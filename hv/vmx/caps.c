@@ -12,6 +12,7 @@ enum { W_PIN, W_PROC, W_PROC2, W_EXIT, W_ENTRY, W_NR };
 #define EPT_2M		BIT(16)
 #define EPT_1G		BIT(17)
 #define EPT_INVEPT	BIT(20)
+#define EPT_AD		BIT(21)
 #define EPT_INVEPT_ONE	BIT(25)
 #define EPT_INVEPT_ALL	BIT(26)
 #define EPT_INVVPID	BIT(32)
@@ -46,6 +47,7 @@ static const struct wanted {
 	{W_PROC2, PROC2_INVPCID, "invpcid", NULL},
 	{W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
 	{W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
+	{W_PROC2, PROC2_PML, "pml", NULL},
 	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
 	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
 	{W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
@@ -92,6 +94,9 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	    !(m->ept_vpid & (EPT_INVEPT_ONE | EPT_INVEPT_ALL)))
 		return NO_EPT;
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
+	c->ept_ad = (m->ept_vpid & EPT_AD) && !masked("ept-ad");
+	if (!c->ept_ad)
+		c->proc2 &= ~PROC2_PML;
 	choose_flushes(m, c);
 	pair(&c->exit, EXIT_LOAD_PAT, &c->entry, ENTRY_LOAD_PAT);
 	pair(&c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER, &c->entry, ENTRY_LOAD_EFER);

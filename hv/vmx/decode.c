@@ -4,7 +4,7 @@
 #include "../hvm.h"
 
 /* VMEXIT_INTR is 0 as what is not listed */
-static const u8 plain[EXIT_ENCLS + 1] = {
+static const u8 plain[EXIT_PML_FULL + 1] = {
 	[EXIT_EXT_INTR] = VMEXIT_INTR,
 	[EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
 	[EXIT_INIT] = VMEXIT_INIT,
@@ -36,6 +36,7 @@ static const u8 plain[EXIT_ENCLS + 1] = {
 	[EXIT_XSETBV] = VMEXIT_XSETBV,
 	[EXIT_VMFUNC] = VMEXIT_VMX_SVM_INSN,
 	[EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
+	[EXIT_PML_FULL] = VMEXIT_PML_FULL,
 };
 
 static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)

@@ -10,10 +10,11 @@
 	X(VPID, 0x0000)                                                                                                \
 	X(GUEST_ES_SEL, 0x0800) X(GUEST_CS_SEL, 0x0802) X(GUEST_SS_SEL, 0x0804) X(GUEST_DS_SEL, 0x0806)                \
 	X(GUEST_FS_SEL, 0x0808) X(GUEST_GS_SEL, 0x080a) X(GUEST_LDTR_SEL, 0x080c) X(GUEST_TR_SEL, 0x080e)              \
+	X(PML_INDEX, 0x0812)                                                                                           \
 	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06)                    \
 	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
 	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
-	X(ENTRY_MSR_LOAD, 0x200a) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012) X(EPTP, 0x201a)                        \
+	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012) X(EPTP, 0x201a) \
 	X(ENCLS_BITMAP, 0x202e) X(GUEST_PHYSICAL, 0x2400)                                                              \
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
 	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
@@ -106,6 +107,7 @@ void vmcs_write(u32 field, u64 val);
 #define PROC2_UNRESTRICTED BIT(7)
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_ENCLS	   BIT(15)
+#define PROC2_PML	   BIT(17)
 
 /* VM-exit and VM-entry controls */
 #define EXIT_SAVE_DEBUG	 BIT(2)
@@ -152,6 +154,7 @@ enum {
 	EXIT_MWAIT = 36, EXIT_MONITOR = 39, EXIT_PAUSE = 40, EXIT_ENTRY_MC = 41, EXIT_TPR = 43, EXIT_EPT_VIOLATION = 48,
 	EXIT_EPT_MISCONFIG = 49, EXIT_INVEPT = 50, EXIT_RDTSCP = 51, EXIT_TIMER = 52, EXIT_INVVPID = 53, EXIT_WBINVD = 54,
 	EXIT_XSETBV = 55, EXIT_INVPCID = 58, EXIT_VMFUNC = 59, EXIT_ENCLS = 60,
+	EXIT_PML_FULL = 62,
 };
 
 /* Exit qualification of CR and DR accesses, I/O, EPT violations */

@@ -25,6 +25,7 @@
 #define VMX_TRUE	     12 /* the TRUE MSR of 481..484 lies this much higher */
 #define BASIC_TRUE	     BIT(55)
 #define EPTP_WB_WALK_4	     (6 | 3 << 3)
+#define EPTP_AD		     BIT(6)
 
 static struct vmx_msrs msrs;
 
@@ -73,6 +74,12 @@ static const char *vmx_probe(void)
 	if (why)
 		return why;
 	pt_ept.max_leaf = vmx_ctl.ept_1g ? 2 : 1;
+	if (vmx_ctl.ept_ad) {
+		pt_ept.accessed = BIT(8);
+		pt_ept.dirty = BIT(9);
+		pt_ept.table |= pt_ept.accessed;
+		pt_ept.reports_dirty = vmx_ctl.proc2 & PROC2_PML;
+	}
 	irq_watchdog = is_bochs(c) && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
@@ -149,6 +156,7 @@ static void vmx_vcpu_destroy(struct vcpu *v)
 		return;
 	vmcs_free(v);
 	pool_free(s->virtual_apic, 0, &v->vm->acct);
+	pool_free(s->pml, 0, &v->vm->acct);
 	pool_free(s, 0, &v->vm->acct);
 	v->arch = NULL;
 }
@@ -156,6 +164,7 @@ static void vmx_vcpu_destroy(struct vcpu *v)
 static int vmx_vcpu_init(struct vcpu *v)
 {
 	struct vmx_vcpu *s = pool_alloc(0, &v->vm->acct);
+	bool pml = (vmx_ctl.proc2 & PROC2_PML) && !v->vm->is_dom0;
 
 	_Static_assert(sizeof(*s) <= PAGE_SIZE, "one page");
 	if (!s)
@@ -163,11 +172,37 @@ static int vmx_vcpu_init(struct vcpu *v)
 	v->arch = s;
 	if (vmx_ctl.proc & PROC_TPR_SHADOW)
 		s->virtual_apic = pool_alloc(0, &v->vm->acct);
-	if (vmcs_alloc(v, msrs.basic) || ((vmx_ctl.proc & PROC_TPR_SHADOW) && !s->virtual_apic)) {
+	if (pml)
+		s->pml = pool_alloc(0, &v->vm->acct);
+	if (vmcs_alloc(v, msrs.basic) || ((vmx_ctl.proc & PROC_TPR_SHADOW) && !s->virtual_apic) || (pml && !s->pml)) {
 		vmx_vcpu_destroy(v);
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+static u64 eptp(const struct vm *vm)
+{
+	return vm->p2m.pt.root.v | EPTP_WB_WALK_4 | (vmx_ctl.ept_ad ? EPTP_AD : 0);
+}
+
+/* SDM "Page-Modification Logging": the CPU logs at the index and counts it down; below 0 it exits first. */
+#define PML_LAST  (PAGE_SIZE / sizeof(u64) - 1)
+#define PML_EMPTY 1ull /* not the address of a page */
+
+static void pml_reset(struct vmx_vcpu *s)
+{
+	s->pml[PML_LAST] = PML_EMPTY;
+	vmcs_write16(VMCS_PML_INDEX, PML_LAST);
+}
+
+static __noinline void pml_drain(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+
+	for (u32 i = (u16)(vmcs_read16(VMCS_PML_INDEX) + 1); i <= PML_LAST; i++)
+		p2m_note_dirty(&v->vm->p2m, s->pml[i] >> PAGE_SHIFT);
+	pml_reset(s);
 }
 
 /* EFER and PAT by the MSR-load areas where the CPU has no controls for them. */
@@ -197,7 +232,7 @@ static void init_msr_areas(struct vcpu *v)
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u32 proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)PROC2_WBINVD : ~0u);
+	u32 proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)(PROC2_WBINVD | PROC2_PML) : ~0u);
 
 	s->proc = s->proc_hw = vmx_ctl.proc;
 	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin);
@@ -213,7 +248,11 @@ static void init_controls(struct vcpu *v)
 	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(v->vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(v->vm->io_map + PAGE_SIZE).v);
-	vmcs_write64(VMCS_EPTP, v->vm->p2m.pt.root.v | EPTP_WB_WALK_4);
+	vmcs_write64(VMCS_EPTP, eptp(v->vm));
+	if (s->pml) {
+		vmcs_write64(VMCS_PML_ADDRESS, virt_to_hpa(s->pml).v);
+		pml_reset(s);
+	}
 	if (s->virtual_apic)
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
 	if (proc2 & PROC2_VPID)
@@ -296,7 +335,7 @@ static void flush_prepare(struct vcpu *v, struct cpu *c)
 	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
 
 	if (s->tlb_cpu != c || s->tlb_gen != gen) {
-		vmx_invept(vmx_ctl.invept_single ? 1 : 2, v->vm->p2m.pt.root.v | EPTP_WB_WALK_4);
+		vmx_invept(vmx_ctl.invept_single ? 1 : 2, eptp(v->vm));
 		s->tlb_cpu = c;
 		s->tlb_gen = gen;
 	}
@@ -383,7 +422,7 @@ static void read_exit_state(struct vcpu *v, struct vmx_raw *r)
 	idt = vmcs_read32(VMCS_IDT_INFO);
 	if (unlikely(idt & INTR_VALID))
 		vmx_take_back_event(v, idt);
-	else if ((((u16)r->reason == EXIT_EPT_VIOLATION ? r->qual : r->intr_info) & INTR_NMI_UNBLOCK) &&
+	else if ((((u16)r->reason == EXIT_EPT_VIOLATION || (u16)r->reason == EXIT_PML_FULL ? r->qual : r->intr_info) & INTR_NMI_UNBLOCK) &&
 		 (r->intr_info & INTR_VECTOR) != 8)
 		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
 }
@@ -417,6 +456,8 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	flush_prepare(v, c);
 	refused = vmx_enter(v, &s->host_rsp, s->vmcs.launched);
+	if (s->pml && unlikely(READ_ONCE(s->pml[PML_LAST]) != PML_EMPTY))
+		pml_drain(v);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
 	if (unlikely(refused != VMX_ENTERED)) {

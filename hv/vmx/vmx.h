@@ -20,7 +20,7 @@ struct vmx_controls {
 	u32 pin, proc, proc2, exit, entry;
 	bool invept_single, invept_all; /* at least one */
 	u8 invvpid;	    /* INVVPID type for one VPID, or for all; 0: no VPIDs */
-	bool ept_1g;
+	bool ept_1g, ept_ad; /* large pages of 1 GiB, accessed and dirty flags */
 	u8 timer_shift; /* the preemption timer counts once in 2^this TSC ticks */
 };
 
@@ -59,6 +59,7 @@ enum { HW_STAR, HW_LSTAR, HW_CSTAR, HW_SFMASK, HW_KERNEL_GS, HW_MSRS };
 struct vmx_vcpu {
 	struct vmcs_state vmcs;
 	u8 *virtual_apic; /* a page: only TPR is used; NULL without TPR shadow */
+	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
 	u64 hw_msr[HW_MSRS], cr2, dr6;
 	u64 efer;	  /* but LMA, which the CPU keeps in the entry controls */
 	u64 host_rsp;	  /* in the VMCS */

@@ -13,6 +13,7 @@ const struct group groups[] = {
     {"hypercall", test_hypercall, 1},
     {"vuart", test_vuart, 1},
     {"guest", test_guest, 1},
+    {"dirty", test_dirty, 1},
     {"guest-ends", test_guest_ends, 1},
     {"bad-entry", test_bad_entry, 1},
     {"spoilt", test_spoilt, 1},

@@ -89,6 +89,18 @@ program g_count
 	jmp g_count
 g_count_end:
 
+program g_sweep			; writes ECX pages from EDI on, then has a byte put into the next one
+	mov dx, 0x77
+.next:
+	inc dword [edi]
+	add edi, 0x1000
+	dec ecx
+	jnz .next
+	a32 insb
+	out 0x20, al
+	hlt
+g_sweep_end:
+
 program g_doorbell
 	mov dx, 0x300
 	mov eax, 1

@@ -9,7 +9,7 @@
 struct model {
 	const char *name;
 	struct vmx_msrs m;
-	bool has_1g, has_invpcid, has_rdtscp;
+	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml;
 };
 
 #define SKYLAKE 2 /* Bochs' */
@@ -23,15 +23,15 @@ static const struct model models[] = {
 	 .has_rdtscp = true},
 	{"Bochs haswell",
 	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x57fff00000000, .ept_vpid = 0xf0106334141, .misc = 0x200401e0},
-	 true, true, true},
+	 true, true, true, true},
 	{"Bochs skylake-x",
 	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x2177fff00000000, .ept_vpid = 0xf0106334141, .misc = 0x600401e0},
-	 true, true, true},
+	 true, true, true, true, true},
 	{"Bochs tigerlake",
 	 {.basic = 0x01d8100000000004, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2977fff00000000,
 	  .exit = 0x107fffff00036dfb, .entry = 0x10ffff000011fb, .ept_vpid = 0xf0106b34141, .misc = 0x600401e0,
 	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true},
+	 true, true, true, true, true},
 	{"Sandy Bridge",
 	 {.basic = 0x00da04000000000f, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0xff00000000, .exit = 0x7fffff00036dfb,
 	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106114141, .misc = 0x401e7, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
@@ -47,13 +47,13 @@ static const struct model models[] = {
 	{"Broadwell",
 	 {.basic = 0x00da040000000012, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x57cff00000000, .exit = 0x7fffff00036dfb,
 	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106334141, .misc = 0x300481e5, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true},
+	 true, true, true, true},
 	/* What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted interrupts */
 	{"nested KVM",
 	 {.basic = 0x00d8100011e57ed0, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2137bff00000000,
 	  .exit = 0xffffff00036dfb, .entry = 0x1f3ff000011fb, .ept_vpid = 0xf01063341c1, .misc = 0x20000065,
 	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true},
+	 true, true, true, true, true},
 };
 
 static const char *hidden;
@@ -88,6 +88,7 @@ static void test_models(void)
 		      "%s: and what is offered is used", m->name);
 		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid && !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
 		      "%s: what is not is left out", m->name);
+		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml, "%s: dirty flags and their log", m->name);
 		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
 			      !(c.entry & ENTRY_GUEST_64),
 		      "%s: nothing exits for no reason", m->name);
@@ -121,6 +122,10 @@ static void test_fallbacks(void)
 	CHECK(!c.ept_1g, "without 1 GiB pages");
 	c = choose_without("preemption-timer");
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
+	c = choose_without("pml");
+	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad, "without page-modification logs dirty flags are left");
+	c = choose_without("ept-ad");
+	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
 }
 
 /* Half of a pair is as good as nothing: the CPU would load a value it never saved, or the other way round. */
@@ -266,7 +271,7 @@ static void test_decode_plain(void)
 		{2, VMEXIT_SHUTDOWN}, {7, VMEXIT_IRQ_WINDOW}, {8, VMEXIT_NMI_WINDOW}, {10, VMEXIT_CPUID}, {12, VMEXIT_HLT},
 		{18, VMEXIT_HYPERCALL}, {19, VMEXIT_VMX_SVM_INSN}, {23, VMEXIT_VMX_SVM_INSN}, {27, VMEXIT_VMX_SVM_INSN},
 		{31, VMEXIT_MSR_READ}, {32, VMEXIT_MSR_WRITE}, {43, VMEXIT_IRQ_WINDOW}, {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
-		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {59, VMEXIT_VMX_SVM_INSN},
+		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
@@ -274,10 +279,10 @@ static void test_decode_plain(void)
 
 		CHECK_QUIET(x.reason == t[i].reason && x.insn_len == 3, "exit %u", t[i].raw);
 	}
-	for (u32 raw = 60; raw < 0x10000; raw++) {
+	for (u32 raw = 61; raw < 0x10000; raw++) {
 		struct vm_exit x = decode((struct vmx_raw){.reason = raw});
 
-		CHECK_QUIET(raw == 60 || x.reason == VMEXIT_OTHER, "exit %u", raw);
+		CHECK_QUIET(raw == 62 || x.reason == VMEXIT_OTHER, "exit %u", raw);
 	}
 	CHECK(decode((struct vmx_raw){.reason = 5}).reason == VMEXIT_OTHER, "reasons this back end does not ask for are unknown");
 }
