@@ -54,7 +54,7 @@ u32 doorbell_total(void)
 
 static u32 hash(bool pio, u64 addr)
 {
-	return (u32)((addr ^ (pio ? 0x9e3779b9u : 0)) * 0x9e3779b97f4a7c15ull >> 40) % SLOTS;
+	return (((addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 40) * SLOTS) >> 24;
 }
 
 static bool same(const struct doorbell *s, const struct corbel_doorbell *d)

@@ -639,16 +639,23 @@ static enum emul_result run(struct emul_state *st, struct emul_env *e, bool answ
 	return res;
 }
 
-enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n)
+enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i)
 {
 	st->phase = st->iterations = st->mmio_len = 0;
 	st->active = false;
-	if (insn_decode(&st->insn, bytes, n, e->mode) != 0)
-		return EMUL_UNSUPPORTED;
+	st->insn = *i;
 	return run(st, e, false);
 }
 
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e)
 {
 	return st->active ? run(st, e, st->mmio_len != 0) : EMUL_UNSUPPORTED;
+}
+
+bool emul_is_plain_store(const struct insn *i, enum emul_mode mode)
+{
+	struct op o;
+
+	classify(i, mode, &o);
+	return o.kind == K_STORE && !o.swap && mode == EMUL_64 && i->seg < SEG_FS && !i->lock && (i->op_size > 1 || i->rex || o.reg < 4);
 }

@@ -95,12 +95,29 @@ struct emul_state { /* lives across exits to the VMM */
  * what was read. An access that crosses a page is split there, so mmio_len may then be any number from 1 to 7. RF is
  * cleared at the end; a trap for TF is the caller's.
  *
- * Run the instruction at RIP (bytes given) which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
+ * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
  * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
  * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
  */
-enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n);
+enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
+
+/*
+ * What most MMIO is, without all that: an instruction of 64-bit mode that only stores a general register or a constant, no segment
+ * base added. emul_stored(): the write at gpa was its; true and what was to be written, op_size bytes within a page.
+ */
+bool emul_is_plain_store(const struct insn *i, enum emul_mode mode);
+static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u64 gpa, u64 *val)
+{
+	u64 ea = (u64)i->disp + (i->rip_relative ? rip + i->len : 0);
+
+	if (i->base >= 0)
+		ea += gpr[i->base];
+	if (i->index >= 0)
+		ea += gpr[i->index] * i->scale;
+	*val = (i->imm_size ? i->imm : gpr[i->reg]) & ~0ull >> (64 - 8 * i->op_size);
+	return !((ea ^ gpa) % PAGE_SIZE) && gpa % PAGE_SIZE + i->op_size <= PAGE_SIZE;
+}
 
 /* ---- guest page walk: linear -> guest-physical, all paging modes; pure ---- */
 struct walk_env {

@@ -66,7 +66,9 @@ static struct vcpu *idle_dom0_vcpu(void)
 /* False: dom0 has not looked yet since the bit was last set. */
 static bool set_bit(u64 *word, u64 *summary, u32 id)
 {
-	if (__atomic_fetch_or(&word[id / 64], BIT(id % 64), __ATOMIC_SEQ_CST) & BIT(id % 64))
+	const u64 bit = BIT(id % 64);
+
+	if (__atomic_fetch_or(&word[id / 64], bit, __ATOMIC_SEQ_CST) & bit)
 		return false;
 	__atomic_fetch_or(summary, BIT(id / 64), __ATOMIC_SEQ_CST);
 	return true;
@@ -78,14 +80,10 @@ void event_vcpu_stopped(u32 id)
 		interrupt_dom0();
 }
 
-void event_doorbell(u32 id)
+static __noinline void doorbell_is_new(struct cpu *c)
 {
-	struct cpu *c = this_cpu();
-	struct vcpu *v;
+	struct vcpu *v = idle_dom0_vcpu();
 
-	if (!set_bit(events->doorbell, &events->doorbell_summary, id) || c->event_owed)
-		return;
-	v = idle_dom0_vcpu();
 	if (v) {
 		lapic_set_irq(v, v->event_vector, false);
 		return;
@@ -93,4 +91,10 @@ void event_doorbell(u32 id)
 	c->event_owed = true;
 	if (delay_timers[c->index].cpu < 0)
 		timer_arm(&delay_timers[c->index], rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));
+}
+
+void event_doorbell(u32 id)
+{
+	if (set_bit(events->doorbell, &events->doorbell_summary, id) && !this_cpu()->event_owed)
+		doorbell_is_new(this_cpu());
 }

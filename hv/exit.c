@@ -34,15 +34,20 @@ static void skip(struct vcpu *v, u32 len)
 }
 
 /* The same; true: nothing but RIP has changed by it. */
-static inline bool step_over(struct vcpu *v, const struct vm_exit *x)
+static inline bool step(struct vcpu *v, const struct vm_exit *x, u32 len)
 {
 	if (unlikely(!x->plain)) {
-		skip(v, x->insn_len);
+		skip(v, len);
 		return false;
 	}
-	v->rip += x->insn_len;
+	v->rip += len;
 	v->rflags &= ~RFLAGS_RF;
 	return true;
+}
+
+static inline bool step_over(struct vcpu *v, const struct vm_exit *x)
+{
+	return step(v, x, x->insn_len);
 }
 
 void vcpu_shutdown(struct vcpu *v)
@@ -262,45 +267,71 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		if (vm_may_log(v->vm))
 			log_warn("vm %u vcpu %u: cannot emulate instruction at %llx for address %llx", v->vm->id, v->index,
 				 (unsigned long long)v->rip, (unsigned long long)st->mmio_gpa);
-		internal_error(v, 1, v->insn_bytes, v->insn_count);
+		internal_error(v, 1, v->insn->bytes, v->insn->n);
 	}
 }
 
-/* x: the access that the instruction was stopped by. known: to MMIO, be it read or written. */
-static void emulate(struct vcpu *v, const struct vm_exit *x, bool known)
+/* Doorbells are worth a short way: nearly all are rung by plain stores. in: the instruction, which is one. True: rung. */
+static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fetched *in)
+{
+	u64 val;
+
+	return !x->p2m.during_walk && emul_stored(&in->insn, v->gpr, v->rip, x->p2m.gpa, &val) &&
+	       doorbell_ring(v->vm, false, x->p2m.gpa, in->insn.op_size, val);
+}
+
+enum target { TARGET_LAPIC, TARGET_MMIO, TARGET_ROM };
+
+/*
+ * x: the access, to this target, that the instruction was stopped by. gen: of the p2m since before the target was looked up.
+ * Returns as handle().
+ */
+static bool emulate(struct vcpu *v, const struct vm_exit *x, enum target target, u64 gen)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
-	int ret;
+	int ret = vcpu_fetch(v, &f);
 
-	ret = vcpu_fetch(v, v->insn_bytes, &v->insn_count, &f);
-	if (ret) {
+	if (ret && ret != -EINVAL) {
 		handle_guest_error(v, ret, &f);
-		return;
+		return false;
+	}
+	if (!ret && target == TARGET_MMIO && v->vm->doorbell_count && v->insn->plain_store && ring(v, x, v->insn)) {
+		if (v->insn->words.gen == gen)
+			v->insn->bell = (x->p2m.gpa >> PAGE_SHIFT) + 1;
+		return step(v, x, v->insn->insn.len);
 	}
 	fill_env(v, &e);
-	if (known && !x->p2m.during_walk) {
+	if (target != TARGET_ROM && !x->p2m.during_walk) { /* MMIO, be it read or written */
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
 		e.stopped_gpa = x->p2m.gpa;
 	}
-	emul_finish(v, &e, emul_start(&v->emul, &e, v->insn_bytes, v->insn_count));
+	emul_finish(v, &e, ret ? EMUL_UNSUPPORTED : emul_start(&v->emul, &e, &v->insn->insn));
+	return false;
 }
 
-static __noinline void handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
+static __noinline bool handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
+	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
 	struct pt_leaf leaf;
 
-	if (is_lapic_page(v, x->p2m.gpa)) {
-		emulate(v, x, true);
-		return;
-	}
+	if (is_lapic_page(v, x->p2m.gpa))
+		return emulate(v, x, TARGET_LAPIC, gen);
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (leaf.kind == PT_MMIO || (x->p2m.write && (leaf.attr & PT_ROM)))
-		emulate(v, x, leaf.kind == PT_MMIO);
-	else if (x->p2m.write && leaf.kind == PT_LEAF && p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
-		return;
-	else
+		return emulate(v, x, leaf.kind == PT_MMIO ? TARGET_MMIO : TARGET_ROM, gen);
+	if (!x->p2m.write || leaf.kind != PT_LEAF || !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		memory_fault(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
+	return false;
+}
+
+static __noinline bool handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
+{
+	struct fetched *in = vcpu_fetched(v, v->rip);
+
+	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip && vcpu_is_fetched(v, in) && ring(v, x, in))
+		return step(v, x, in->insn.len);
+	return handle_other_p2m_fault(v, x);
 }
 
 /* ---- port I/O ---- */
@@ -324,21 +355,19 @@ struct string_io {
 static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_io *s, struct guest_fault *f)
 {
 	struct corbel_segment seg;
-	struct insn i;
-	u8 bytes[15];
-	u32 n;
-	int ret = vcpu_fetch(v, bytes, &n, f);
-	enum emul_mode mode = hvm->get(v, HVM_MODE);
+	int ret = vcpu_fetch(v, f);
+	const struct insn *i = &v->insn->insn;
+	enum emul_mode mode = v->insn->paging.mode;
 	u32 which = SEG_ES;
 
 	if (ret)
 		return ret;
-	if (insn_decode(&i, bytes, n, mode) || i.vex)
+	if (i->vex)
 		return -EINVAL;
-	s->mask = i.addr_size == 8 ? ~0ull : GENMASK(i.addr_size * 8 - 1, 0);
+	s->mask = i->addr_size == 8 ? ~0ull : GENMASK(i->addr_size * 8 - 1, 0);
 	s->reg = x->io.in ? RDI : RSI;
 	if (!x->io.in)
-		which = i.seg < 6 ? i.seg : SEG_DS;
+		which = i->seg < 6 ? i->seg : SEG_DS;
 	hvm->get_seg(v, segment_of[which], &seg);
 	s->linear = v->gpr[s->reg] & s->mask;
 	if (mode != EMUL_64)
@@ -429,22 +458,24 @@ static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 	skip(v, x->insn_len);
 }
 
-static __noinline void handle_io(struct vcpu *v, const struct vm_exit *x)
+static __noinline bool handle_io(struct vcpu *v, const struct vm_exit *x)
 {
+	bool plain;
+
 	if (v->vm->is_dom0) {
 		dom0_io(v, x);
-		return;
+		return false;
 	}
 	if (x->io.string) {
 		handle_string_io(v, x);
-		return;
+		return false;
 	}
-	skip(v, x->insn_len);
+	plain = step_over(v, x);
 	if (!x->io.in) {
 		u32 val = v->gpr[RAX] & GENMASK(x->io.size * 8 - 1, 0);
 
 		if (v->vm->doorbell_count && doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
-			return;
+			return plain;
 		memcpy(v->data, &val, 4);
 	} else {
 		v->completion = COMPLETE_IN;
@@ -455,6 +486,7 @@ static __noinline void handle_io(struct vcpu *v, const struct vm_exit *x)
 	v->page->io.is_in = x->io.in;
 	v->page->io.count = 1;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
+	return false;
 }
 
 static void complete_ins(struct vcpu *v)
@@ -546,17 +578,15 @@ static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 /* Which general register a MOV to or from a control register names. 0, or as vcpu_fetch(); -EINVAL: another instruction. */
 static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
 {
-	struct insn i;
-	u8 bytes[15];
-	u32 n;
-	int ret = vcpu_fetch(v, bytes, &n, f);
+	int ret = vcpu_fetch(v, f);
+	const struct insn *i = &v->insn->insn;
 
 	if (ret)
 		return ret;
-	if (insn_decode(&i, bytes, n, hvm->get(v, HVM_MODE)) || i.vex || i.map != 1 || i.opcode != (x->cr.write ? 0x22 : 0x20))
+	if (i->vex || i->map != 1 || i->opcode != (x->cr.write ? 0x22 : 0x20))
 		return -EINVAL;
-	*gpr = i.rm;
-	*len = i.len;
+	*gpr = i->rm;
+	*len = i->len;
 	return 0;
 }
 
@@ -712,11 +742,9 @@ static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 		handle_hlt(v, x);
 		break;
 	case VMEXIT_P2M_FAULT:
-		handle_p2m_fault(v, x);
-		break;
+		return handle_p2m_fault(v, x);
 	case VMEXIT_IO:
-		handle_io(v, x);
-		break;
+		return handle_io(v, x);
 	case VMEXIT_EXCEPTION:
 		handle_exception(v, x);
 		break;

@@ -36,8 +36,7 @@ struct vm_exit {
 		} io;
 		struct {
 			u64 gpa;
-			bool write, exec, user, during_walk;
-			bool present;
+			bool write, exec, during_walk;
 		} p2m;
 		struct {
 			u8 cr;
@@ -63,6 +62,14 @@ enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR 
 /* What guests' code wants to know or set often, without moving the whole register file */
 enum hvm_reg { HVM_CR0, HVM_CR2, HVM_CR3, HVM_CR4, HVM_EFER, HVM_CPL, HVM_MODE /* enum emul_mode */, HVM_SHADOW /* interrupt shadow */,
 	       HVM_TSC_OFFSET /* set only: v->tsc_offset has changed */ };
+
+/* What linear addresses mean now, and which instruction comes next */
+struct hvm_paging {
+	u64 cr0, cr3, cr4, efer;
+	u64 next; /* CS:RIP as a linear address */
+	u32 cpl, mode; /* enum emul_mode */
+};
+#define HVM_FETCH_CR4 (CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP) /* what of CR4 matters to the fetch of an instruction */
 
 enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT };
 
@@ -103,6 +110,9 @@ struct hvm_ops {
 	/* From here on: of a vCPU that is loaded here or borrowed. */
 	u64 (*get)(struct vcpu *v, enum hvm_reg r);
 	void (*set)(struct vcpu *v, enum hvm_reg r, u64 val); /* value already validated */
+	void (*get_paging)(struct vcpu *v, struct hvm_paging *out);
+	/* Would an instruction be fetched from p->next in the same way? */
+	bool (*is_paging)(struct vcpu *v, const struct hvm_paging *p);
 	void (*get_seg)(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
 	void (*set_seg)(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
 	void (*get_dt)(struct vcpu *v, bool idt, struct corbel_dtable *out);

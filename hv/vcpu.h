@@ -40,6 +40,21 @@ struct guest_fault {
 #define VCPU_MAX_CPUID 96
 #define XSAVE_BYTES    4096
 
+/*
+ * An instruction that has exited, decoded. When it exits again it need not be fetched and decoded if the fetch would find the same:
+ * in the same mode, with the same words in the page tables on the way and in the code.
+ */
+struct fetched {
+	struct hvm_paging paging;
+	struct p2m_words words;
+	u8 bytes[16];
+	u32 n; /* of them to be had, 15 at most */
+	bool plain_store;
+	u64 bell; /* it is a plain store that has rung a doorbell in the frame before this one, in MMIO while words.gen holds; or 0 */
+	struct insn insn;
+};
+#define FETCHED 16 /* of a vCPU */
+
 struct vcpu {
 	u64 gpr[16];
 	u64 rip, rflags;
@@ -89,8 +104,7 @@ struct vcpu {
 
 	/* Exit in progress towards the VMM */
 	struct emul_state emul;
-	u8 insn_bytes[15];
-	u32 insn_count; /* of the instruction being emulated */
+	struct fetched *insn; /* the instruction being emulated, in fetched[] */
 	struct guest_fault emul_miss; /* where the emulator found no memory */
 	struct vcpu_io {
 		u64 linear, mask;
@@ -111,6 +125,7 @@ struct vcpu {
 
 	u64 exits_total, exits[VMEXIT_NR];
 	u32 guest_debug;
+	struct fetched fetched[FETCHED];
 };
 
 /* All vCPUs by global id. */
@@ -156,8 +171,17 @@ void vcpu_level_eoi(struct vcpu *v, u8 vector);
 /* Linear guest memory of the current vCPU, data access at its CPL (or system). -EFAULT: #PF queued in *fault. -EAGAIN: p2m miss at *gpa. */
 /* Linear to guest-physical with the rights of `access` (WALK_x). Errors as below. */
 int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *gpa, struct guest_fault *f);
-/* Up to 15 instruction bytes at CS:RIP. */
-int vcpu_fetch(struct vcpu *v, u8 *bytes, u32 *n, struct guest_fault *f);
+/* Fetch and decode the instruction at CS:RIP: v->insn. -EINVAL: it cannot be decoded; v->insn has the bytes. */
+int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
+/* Where it is kept if it is known already, and whether fetching it, if it comes next, would find the same. */
+static inline struct fetched *vcpu_fetched(struct vcpu *v, u64 linear)
+{
+	return &v->fetched[(linear ^ linear >> 4) % FETCHED];
+}
+static inline bool vcpu_is_fetched(struct vcpu *v, const struct fetched *in)
+{
+	return hvm->is_paging(v, &in->paging) && p2m_unchanged(&v->vm->p2m, &in->words);
+}
 int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f);
 int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f);
 

@@ -185,6 +185,23 @@ void mm_unmap_temp(u32 slot)
 	invlpg((void *)(HV_TEMP + i * PAGE_SIZE));
 }
 
+bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
+{
+	u32 i = temp_index(slot);
+	u64 *entry = &temp_entries[i], bits = temp_bits;
+	u8 *va = (u8 *)(HV_TEMP + i * PAGE_SIZE);
+	u64 differ = 0;
+
+	for (; n; n--, w++) {
+		WRITE_ONCE(*entry, (w->at.v & PAGE_MASK) | bits);
+		invlpg(va);
+		differ |= READ_ONCE(*(u64 *)(va + w->at.v % PAGE_SIZE)) ^ w->val;
+	}
+	WRITE_ONCE(*entry, 0);
+	invlpg(va);
+	return !differ;
+}
+
 void *mm_map_boot(u64 addr, u64 size)
 {
 	int err;

@@ -101,6 +101,13 @@ void *mm_map_mmio(u64 addr, u64 size);
 enum mm_temp_slot { MM_TEMP_P2M, MM_TEMP_1, MM_TEMP_2, MM_TEMP_3, MM_TEMP_SLOTS }; /* the first belongs to p2m.c */
 void *mm_map_temp(u32 slot, hpa_t page);
 void mm_unmap_temp(u32 slot);
+/* 8 bytes of foreign memory, within a page */
+struct mm_word {
+	hpa_t at;
+	u64 val;
+};
+/* Has each of them still its value? Uses the slot, and looks at them in their order. */
+bool mm_compare(u32 slot, const struct mm_word *w, u32 n);
 /*
  * Boot CPU, boot only: map any physical range read-write (modules, ACPI tables, dom0's memory while it is loaded).
  * Ranges stay mapped until mm_boot_done(), may overlap and cost nothing when asked for again. NULL if out of memory.

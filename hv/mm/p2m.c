@@ -205,12 +205,15 @@ static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	if (err)
 		return err;
 	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_USED);
-	if (err)
+	if (err) {
 		frame_put(pfn, BIT(order));
-	else
-		p->mapped += BIT(order);
+		return err;
+	}
+	p->mapped += BIT(order);
+	if (leaf.kind == PT_MMIO)
+		__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
 	warm_locked(p, gfn);
-	return err;
+	return 0;
 }
 
 int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
@@ -569,4 +572,14 @@ int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 	same = cmpxchg(page, old, new, size);
 	put_page(p, at.v);
 	return same ? 0 : -EAGAIN;
+}
+
+bool p2m_unchanged(struct p2m *p, const struct p2m_words *w)
+{
+	bool same;
+
+	lock_acquire(&p->lock);
+	same = w->n && w->gen == p->tlb_gen && mm_compare(MM_TEMP_P2M, w->w, w->n);
+	lock_release(&p->lock);
+	return same;
 }

@@ -362,6 +362,7 @@ static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
 			err = leaf(r, e, v, level);
 		} else if (v && r->put) {
 			WRITE_ONCE(*e, 0);
+			*r->flush = true;
 		}
 		if (!err && !is_table(f, v, level)) {
 			r->fn = MIN(r->end, next_of(r->fn, level));

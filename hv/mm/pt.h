@@ -74,7 +74,8 @@ int pt_set_mmio(struct pt *t, u64 fn);
  */
 typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
 /*
- * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget times; MMIO marks go too.
+ * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget times; MMIO marks go too, and set
+ * *flush as if TLBs held them.
  * Tables that end up empty are cut off; pt_reap() frees them.
  */
 s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx);

@@ -67,9 +67,7 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->p2m.gpa = vmcb->exitinfo2;
 		x->p2m.write = i & SVM_NPF_W;
 		x->p2m.exec = i & SVM_NPF_ID;
-		x->p2m.user = i & SVM_NPF_U;
 		x->p2m.during_walk = i & SVM_NPF_TABLE;
-		x->p2m.present = i & SVM_NPF_P;
 	} else if (code == SVM_EXIT_IOIO) {
 		decode_io(vmcb, x);
 	} else if (code < SVM_EXIT_DR_READ) {

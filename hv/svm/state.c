@@ -79,6 +79,23 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 	}
 }
 
+void svm_get_paging(struct vcpu *v, struct hvm_paging *out)
+{
+	const struct vmcb *m = svm_vmcb(v);
+
+	*out = (struct hvm_paging){m->cr0, m->cr3, m->cr4, m->efer & ~EFER_SVME, v->rip, cpl(m), mode(m)};
+	if (out->mode != EMUL_64)
+		out->next = (u32)(v->rip + m->cs.base);
+}
+
+bool svm_is_paging(struct vcpu *v, const struct hvm_paging *p)
+{
+	const struct vmcb *m = svm_vmcb(v);
+
+	return !((m->cr3 ^ p->cr3) | (m->cr0 ^ p->cr0) | ((m->cr4 ^ p->cr4) & HVM_FETCH_CR4) | ((m->efer ^ p->efer) & ~EFER_SVME) |
+		 (cpl(m) ^ p->cpl) | (mode(m) ^ p->mode));
+}
+
 static struct vmcb_seg *seg(struct vmcb *m, enum hvm_seg s)
 {
 	struct vmcb_seg *const at[] = {

@@ -35,6 +35,8 @@ void svm_flush_asid(struct vcpu *v);
 /* state.c */
 u64 svm_get(struct vcpu *v, enum hvm_reg r);
 void svm_set(struct vcpu *v, enum hvm_reg r, u64 val);
+void svm_get_paging(struct vcpu *v, struct hvm_paging *out);
+bool svm_is_paging(struct vcpu *v, const struct hvm_paging *p);
 void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
 void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
 void svm_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);

@@ -82,8 +82,6 @@ static void decode_ept(const struct vmx_raw *r, struct vm_exit *x)
 	x->p2m.gpa = r->gpa;
 	x->p2m.write = r->qual & QUAL_EPT_WRITE;
 	x->p2m.exec = r->qual & QUAL_EPT_EXEC;
-	x->p2m.user = false;
-	x->p2m.present = r->qual & QUAL_EPT_RIGHTS;
 	x->p2m.during_walk = ~r->qual & (QUAL_EPT_LINEAR | QUAL_EPT_FINAL);
 }
 

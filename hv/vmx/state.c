@@ -113,6 +113,23 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		s->flush_vpid = s->pdptes_stale = true;
 }
 
+void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
+{
+	*out = (struct hvm_paging){vmx_get(v, HVM_CR0), vmx_get(v, HVM_CR3), vmx_get(v, HVM_CR4), vmx_get(v, HVM_EFER), v->rip,
+				   vmx_get(v, HVM_CPL), mode()};
+	if (out->mode != EMUL_64)
+		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
+}
+
+bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
+{
+	struct hvm_paging now;
+
+	vmx_get_paging(v, &now);
+	return now.cr3 == p->cr3 && now.cr0 == p->cr0 && !((now.cr4 ^ p->cr4) & HVM_FETCH_CR4) && now.efer == p->efer &&
+	       now.cpl == p->cpl && now.mode == p->mode;
+}
+
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
 void vmx_load_pdptes(struct vcpu *v)
 {

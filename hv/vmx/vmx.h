@@ -125,6 +125,8 @@ extern u8 vmx_exit[];
 /* ---- state.c ---- */
 u64 vmx_get(struct vcpu *v, enum hvm_reg r);
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val);
+void vmx_get_paging(struct vcpu *v, struct hvm_paging *out);
+bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p);
 void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
 void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
 void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);

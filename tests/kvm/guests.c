@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -343,6 +344,134 @@ static bool page_tables(void)
 	return good;
 }
 
+/* mov dword [rsi], n; ret */
+static void put_store(u8 *at, u32 n)
+{
+	memcpy(at, (u8[]){0xc7, 0x06, n, 0, 0, 0, 0xc3}, 7);
+}
+
+#define STALE_LINEAR 0x8000000000ul
+#define STALE_CODE   0x240000ul /* pages of code; the last one is a slot's of its own */
+#define STALE_MMIO   (MMIO_BASE + 0x5000)
+
+/* The store at STALE_LINEAR runs three times: n each time, by the doorbell for n or as an exit? */
+static bool stores(struct vm *vm, const int *bell, u64 cr3, u32 n)
+{
+	struct kvm_sregs s;
+	u64 count;
+
+	for (u32 i = 0; i < 3; i++) {
+		vm->mmio_value = 0;
+		cpu_setup(vm, 0, MODE_LONG, pl_call, STALE_LINEAR, STALE_MMIO);
+		cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
+		s.cr3 = cr3;
+		cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
+		if (vm_run(vm, 0, 5000) != END_DONE)
+			return false;
+		if (bell && (read(bell[n], &count, sizeof(count)) != sizeof(count) || count != 1 || vm->mmio_value))
+			return false;
+		if (!bell && vm->mmio_value != n)
+			return false;
+	}
+	return true;
+}
+
+static void set_slot(struct vm *vm, u64 gpa, void *at)
+{
+	struct kvm_userspace_memory_region r = {
+	    .slot = 7, .guest_phys_addr = gpa, .memory_size = at ? 0x1000 : 0, .userspace_addr = (u64)at};
+
+	if (vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("KVM_SET_USER_MEMORY_REGION");
+}
+
+/* Whatever leads from RIP to a store has changed since it was last run, and what is at its address. */
+static bool stale_run(struct vm *vm, const int *bell)
+{
+	const u64 far = 1ul << 32;
+	u64 *pml4 = (u64 *)(vm->ram + PML4), tables;
+	u8 *page = mmap(NULL, 0x2000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u8 *code = vm->ram + STALE_CODE;
+	u32 failed = 0;
+
+#define STORES(n, what)                                                                                                \
+	do {                                                                                                           \
+		if (!stores(vm, bell, cr3, n)) {                                                                       \
+			note("stale-code: %s: %s", bell ? "doorbell" : "exit", what);                                  \
+			failed++;                                                                                      \
+		}                                                                                                      \
+	} while (0)
+	u64 cr3 = PML4;
+
+	for (u32 i = 0; i < 4; i++)
+		put_store(code + i * 0x1000, 1 + i);
+	vm_map_page(vm, STALE_LINEAR, STALE_CODE, 3);
+	tables = vm->free_table - 0x3000; /* its own three tables */
+	cpu_setup(vm, 0, MODE_LONG, pl_call, STALE_LINEAR, STALE_MMIO + 0x1000); /* a neighbour */
+	failed += vm_run(vm, 0, 5000) != END_DONE;
+	STORES(1, "first");
+	put_store(code, 5);
+	STORES(5, "other code");
+	vm_map_page(vm, STALE_LINEAR, STALE_CODE + 0x1000, 3);
+	STORES(2, "another page");
+	vm_map_page(vm, STALE_LINEAR + (1ul << 21), STALE_CODE + 0x2000, 3);
+	*(u64 *)(vm->ram + tables + 0x1000) = *(u64 *)(vm->ram + tables + 0x1008);
+	STORES(3, "another table");
+	vm_map_page(vm, STALE_LINEAR + (1ul << 39), STALE_CODE + 0x3000, 3);
+	memcpy(vm->ram + 0x280000, pml4, 0x1000);
+	*(u64 *)(vm->ram + 0x280008) = pml4[2];
+	cr3 = 0x280000;
+	STORES(4, "another root");
+	cr3 = PML4;
+	STORES(3, "the first root");
+	if (mmap(code + 0x2000, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		fatal("mmap");
+	put_store(code + 0x2000, 6);
+	STORES(6, "other memory in the VMM");
+	put_store(page, 7);
+	put_store(page + 0x1000, 1);
+	set_slot(vm, far, page);
+	*(u64 *)(vm->ram + tables + 0x2000) = 3 | far;
+	*(u64 *)(vm->ram + tables + 0x1000) = 7 | (tables + 0x2000);
+	STORES(7, "a new slot");
+	set_slot(vm, 0, NULL);
+	set_slot(vm, far, page + 0x1000);
+	STORES(1, "the slot elsewhere");
+	set_slot(vm, 0, NULL);
+	*(u64 *)(vm->ram + tables + 0x2000) = 3 | STALE_CODE;
+	STORES(5, "back again");
+	set_slot(vm, STALE_MMIO, page);
+	failed += stores(vm, bell, cr3, 5) || *(u32 *)page != 5;
+	set_slot(vm, 0, NULL);
+	STORES(5, "a device again");
+#undef STORES
+	munmap(page, 0x2000);
+	return !failed;
+}
+
+static bool stale_code(void)
+{
+	bool good = true;
+	int bell[8];
+	struct vm vm;
+
+	for (u32 bells = 0; bells < 2; bells++) {
+		vm_init(&vm, 1, VM_IRQCHIP);
+		for (u32 i = 0; i < 8 * bells; i++) {
+			struct kvm_ioeventfd d = {.datamatch = i, .addr = STALE_MMIO, .len = 4,
+						  .flags = KVM_IOEVENTFD_FLAG_DATAMATCH, .fd = bell[i] = eventfd(0, EFD_NONBLOCK)};
+
+			if (vm_ioctl(&vm, KVM_IOEVENTFD, &d))
+				fatal("KVM_IOEVENTFD");
+		}
+		good &= stale_run(&vm, bells ? bell : NULL);
+		vm_free(&vm);
+		for (u32 i = 0; i < 8 * bells; i++)
+			close(bell[i]);
+	}
+	return good;
+}
+
 static bool ipi_storm(void)
 {
 	/* bits that vary: vector; + shorthand, destination mode; + delivery mode, which includes NMI, INIT and SIPI */
@@ -528,6 +657,7 @@ static const struct {
     {"registers", "a guest writes CR0, CR3, CR4, CR8, EFER, XCR0 and debug registers at random", registers},
     {"string-io", "string I/O across page ends, over holes, devices and the LAPIC", string_io},
     {"page-tables", "page tables change under string I/O and accesses to devices", page_tables},
+    {"stale-code", "a store to a device is the one the guest's memory has now, whatever has changed", stale_code},
     {"ipi-storm", "four vCPUs bury each other in IPIs of all kinds", ipi_storm},
     {"lapic-stos", "one string instruction stays in the LAPIC's page without end", lapic_stos},
     {"debug-registers", "breakpoints on addresses of hypervisor and kernel", debug_registers},

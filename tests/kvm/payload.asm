@@ -523,5 +523,9 @@ entry pl_hypercalls
 	value r14d
 	done
 
+entry pl_call			; RDI, RSI is its argument
+	call rdi
+	done
+
 payload_end:
 	section .note.GNU-stack noalloc noexec nowrite progbits

@@ -352,7 +352,9 @@ static bool serve_io(struct vm *vm, struct kvm_run *run)
 static void serve_mmio(struct vm *vm, struct kvm_run *run)
 {
 	__atomic_add_fetch(&vm->mmio_exits, 1, __ATOMIC_RELAXED);
-	if (!run->mmio.is_write)
+	if (run->mmio.is_write)
+		memcpy(&vm->mmio_value, run->mmio.data, sizeof(vm->mmio_value));
+	else
 		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 }
 

@@ -42,6 +42,7 @@ struct vm {
 	u64 free_table;
 	u32 values[MAX_VALUES], value_count;
 	u64 io_exits, mmio_exits;
+	u32 mmio_value; /* last written */
 };
 
 enum { VM_IRQCHIP = 1, VM_PIT = 2 };
@@ -55,7 +56,8 @@ typedef const unsigned char payload[];
 extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interrupt, unexpected;
 extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out, pl_flood_in,
     pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table, pl_pte_writer, pl_pte_user,
-    pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride, pl_instructions, pl_int_n, pl_hypercalls;
+    pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride, pl_instructions, pl_int_n, pl_hypercalls,
+    pl_call;
 
 extern int kvm;
 extern const char *const end_names[];

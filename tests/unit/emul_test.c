@@ -192,11 +192,19 @@ static struct emul_env env_for(enum emul_mode mode)
 	return e;
 }
 
+static enum emul_result start(struct emul_state *st, struct emul_env *e, const u8 *bytes, u32 n)
+{
+	struct insn i;
+
+	st->active = false;
+	return insn_decode(&i, bytes, n, e->mode) ? EMUL_UNSUPPORTED : emul_start(st, e, &i);
+}
+
 /* Serve MMIO until the instruction is done or something else happens. */
 static enum emul_result emulate(struct emul_env *e, const u8 *insn, u32 len)
 {
 	struct emul_state st;
-	enum emul_result res = emul_start(&st, e, insn, len);
+	enum emul_result res = start(&st, e, insn, len);
 
 	while (res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) {
 		u64 off = st.mmio_gpa - MMIO_GPA;
@@ -568,7 +576,7 @@ static void test_stopped(void)
 	struct emul_state st;
 
 #define RUN(how, off, insn)                                                                                            \
-	(e.stopped = (how), e.stopped_gpa = 0xd0000000 + (off), emul_start(&st, &e, (const u8 *)(insn), sizeof(insn) - 1))
+	(e.stopped = (how), e.stopped_gpa = 0xd0000000 + (off), start(&st, &e, (const u8 *)(insn), sizeof(insn) - 1))
 	reset_cpu();
 	cpu.gpr[0] = cpu.gpr[7] = low(nat->data) + 0x10;
 	cpu.gpr[6] = low(nat->data) + 4096 + 0x10;
@@ -658,12 +666,33 @@ static void test_bounds(void)
 	dev.mmio_pages = ~0u;
 	cpu.gpr[1] = 1000;
 	cpu.gpr[7] = low(nat->data);
-	for (res = emul_start(&st, &e, (const u8 *)"\xf3\xaa", 2); res == EMUL_MMIO_WRITE; res = emul_continue(&st, &e))
+	for (res = start(&st, &e, (const u8 *)"\xf3\xaa", 2); res == EMUL_MMIO_WRITE; res = emul_continue(&st, &e))
 		calls++;
 	CHECK(res == EMUL_DONE && calls == 256 && cpu.gpr[1] == 744,
 	      "so does one whose every access is answered at once");
 	memset(&st, 0, sizeof(st));
 	CHECK(emul_continue(&st, &e) == EMUL_UNSUPPORTED, "nothing to continue");
+}
+
+static u32 plain_stores;
+
+/* What is told of a plain store without emulating it is what the emulator has found. */
+static void check_short_way(const struct emul_state *st, enum emul_result res, const u8 *bytes, u32 n, enum emul_mode mode)
+{
+	struct insn i;
+	u64 val;
+
+	if (res == EMUL_UNSUPPORTED || insn_decode(&i, bytes, n, mode) || !emul_is_plain_store(&i, mode))
+		return;
+	plain_stores++;
+	EXPECT(res != EMUL_MMIO_READ, "a plain store reads");
+	if (res != EMUL_MMIO_WRITE)
+		return;
+	EXPECT(emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa, &val) == (st->mmio_len == i.op_size),
+	       "a plain store is one that does not cross a page");
+	EXPECT(st->mmio_len != i.op_size || val == st->mmio_data, "a plain store of %llx, not of %llx",
+	       (unsigned long long)st->mmio_data, (unsigned long long)val);
+	EXPECT(!emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa + 4, &val), "another address is another's");
 }
 
 /* Any bytes, any registers: no undefined behaviour, an end in bounded time, memory only through the callbacks. */
@@ -695,7 +724,8 @@ static void test_hostile(void)
 		dev.retry = 4;
 		heap = malloc(n);
 		memcpy(heap, b, n);
-		res = emul_start(&st, &e, heap, n);
+		res = start(&st, &e, heap, n);
+		check_short_way(&st, res, heap, n, mode);
 		free(heap);
 		while ((res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) && loops++ < 20000) {
 			if (rnd() % 16 == 0) /* the VMM may set registers in between */
@@ -706,6 +736,7 @@ static void test_hostile(void)
 		done += res == EMUL_DONE;
 		EXPECT(loops < 20000, "hostile input ends");
 	}
+	CHECK(plain_stores > 500, "%u of them only store", plain_stores);
 	CHECK(failed == 0 && done > 1000, "random instructions with random state: %u completed, nothing broke", done);
 }
 

@@ -46,6 +46,14 @@ void mm_unmap_temp(u32 slot)
 	temp_mapped--;
 }
 
+bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
+{
+	for (; n; n--, w++)
+		if (*(u64 *)hpa_to_virt(w->at) != w->val)
+			return false;
+	return true;
+}
+
 /* ---- guests ---- */
 
 static struct mem_map ram = {.count = 1, .r = {{0, 256 * MB, MEM_RAM}}};
@@ -578,6 +586,41 @@ static void test_access(void)
 	CHECK(destroy_guest(), "nothing is left behind");
 }
 
+static void test_words(void)
+{
+	struct p2m_words w = {.n = 2, .w = {{hpa(0x9001008), 5}, {hpa(0x9000010), 6}}};
+	u64 word = 5;
+
+	start_guest(&pt_npt);
+	p2m_map(&guest.p2m, 1, 0x9001, 0, RIGHTS);
+	p2m_map(&guest.p2m, 2, 0x9000, 0, RIGHTS);
+	p2m_set_mmio(&guest.p2m, 4);
+	p2m_set_mmio(&guest.p2m, 5);
+	p2m_write(&guest.p2m, gpa(0x1008), &word, 8, NULL);
+	word = 6;
+	p2m_write(&guest.p2m, gpa(0x2010), &word, 8, NULL);
+	w.gen = guest.p2m.tlb_gen;
+	CHECK(p2m_unchanged(&guest.p2m, &w), "words in guest memory are unchanged");
+	word = 7;
+	p2m_write(&guest.p2m, gpa(0x2010), &word, 8, NULL);
+	CHECK(!p2m_unchanged(&guest.p2m, &w), "one has another value");
+	w.w[1].val = 7;
+	p2m_map(&guest.p2m, 3, 0x9003, 0, RIGHTS);
+	CHECK(p2m_unchanged(&guest.p2m, &w), "more memory moves none");
+	p2m_unmap(&guest.p2m, 2, 1);
+	CHECK(!p2m_unchanged(&guest.p2m, &w), "none is sure where memory was taken away");
+	w.gen = guest.p2m.tlb_gen;
+	p2m_unmap(&guest.p2m, 5, 1);
+	CHECK(w.gen != guest.p2m.tlb_gen, "nor where an MMIO mark was");
+	w.gen = guest.p2m.tlb_gen;
+	p2m_map(&guest.p2m, 4, 0x9004, 0, RIGHTS);
+	CHECK(w.gen != guest.p2m.tlb_gen, "or has become memory");
+	w.gen = guest.p2m.tlb_gen;
+	w.n = 0;
+	CHECK(!p2m_unchanged(&guest.p2m, &w), "no words say nothing");
+	CHECK(destroy_guest(), "nothing is left behind");
+}
+
 /* ---- dom0 ---- */
 
 static void add_region(struct mem_map *m, u64 start, u64 end, u32 kind)
@@ -741,6 +784,7 @@ int main(void)
 		test_dirty_random(log_formats[i]);
 	}
 	test_access();
+	test_words();
 	test_dom0_layouts(&pt_npt);
 	pt_ept.max_leaf = 1;
 	test_dom0_layouts(&pt_ept);

@@ -167,8 +167,10 @@ static void op_range(bool unmap)
 			struct page *p = &naive[i + n];
 			u64 new = (p->attr & ~c.clear) | c.set;
 
-			if (unmap)
+			if (unmap) {
+				owed |= p->kind == PT_MMIO;
 				p->kind = PT_NONE;
+			}
 			else if (p->kind == PT_LEAF && (visible(p->attr) & c.match) == visible(c.match) &&
 				 c.match == visible(c.match)) {
 				owed |= visible(p->attr) & ~new &(RIGHTS | PT_DIRTY);
@@ -210,7 +212,7 @@ static void test_random(const struct pt_format *f)
 	CHECK(map_right, "%s: mapping succeeds where the naive map is free and only there", f->name);
 	CHECK(leaves_nothing, "%s: a mapping that fails for want of memory keeps none", f->name);
 	CHECK(put_right, "%s: each frame removed is told", f->name);
-	CHECK(flush_right, "%s: a flush is owed exactly when rights went, pages were split or tables cut off", f->name);
+	CHECK(flush_right, "%s: a flush is owed exactly when rights or marks went, pages were split or tables cut off", f->name);
 	CHECK(budget_kept, "%s: not more leaves are removed than the budget allows", f->name);
 	pages_acct.limit = 0;
 	CHECK(pt_unmap(&pt, 0, 1ull << 36, UINT32_MAX, &flush, put, NULL) == 1ll << 36, "%s: the whole range unmaps",
