@@ -78,9 +78,11 @@ struct corbel_info {
 	uint64_t events_hpa; /* struct corbel_events, shared with dom0 */
 	char version[32];
 	char scheduler[16];
-	uint64_t reserved[4];
+	uint64_t features; /* CORBEL_FEATURE_x */
+	uint64_t reserved[3];
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
+#define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes other frequencies than this machine's */
 
 struct corbel_vm_create {
 	char name[32];
@@ -217,7 +219,7 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 #define CORBEL_STATE_EVENTS	6u /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
 #define CORBEL_STATE_DEBUGREGS	7u /* struct corbel_debugregs (layout of kvm_debugregs) */
 #define CORBEL_STATE_MP		8u /* uint32_t, KVM_MP_STATE_x */
-#define CORBEL_STATE_TSC_KHZ	9u /* uint64_t */
+#define CORBEL_STATE_TSC_KHZ	9u /* uint64_t; SET 0: this machine's */
 #define CORBEL_STATE_INTERRUPT	10u /* SET only: uint32_t vector, for VMs without LAPICs */
 #define CORBEL_STATE_RESET	11u /* SET only: architectural reset */
 #define CORBEL_STATE_GUEST_DEBUG 12u /* SET only: uint32_t control (KVM_GUESTDBG_x) */

@@ -61,7 +61,7 @@ enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR 
 
 /* What guests' code wants to know or set often, without moving the whole register file */
 enum hvm_reg { HVM_CR0, HVM_CR2, HVM_CR3, HVM_CR4, HVM_EFER, HVM_CPL, HVM_MODE /* enum emul_mode */, HVM_SHADOW /* interrupt shadow */,
-	       HVM_TSC_OFFSET /* set only: v->tsc_offset has changed */ };
+	       HVM_TSC_OFFSET /* set only: v->tsc_offset has changed, or v->tsc_mul, of a vCPU that is not loaded */ };
 
 /* What linear addresses mean now, and which instruction comes next */
 struct hvm_paging {
@@ -78,7 +78,6 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT 
 #define HVM_CAP_FLUSHASID BIT(2)
 #define HVM_CAP_CLEAN	 BIT(3)
 #define HVM_CAP_1G	 BIT(4)
-#define HVM_CAP_TSC_SCALE BIT(5)
 #define HVM_CAP_VGIF	 BIT(6)
 #define HVM_CAP_NO_RDTSCP BIT(7) /* guests cannot execute these, whatever the CPU has */
 #define HVM_CAP_NO_INVPCID BIT(8)
@@ -87,6 +86,7 @@ struct hvm_ops {
 	const char *name;
 	u32 backend; /* CORBEL_BACKEND_x */
 	u64 caps;    /* filled by probe */
+	u8 tsc_frac; /* fraction bits of the TSC multiplier, 0: there is none */
 	struct pt_format *p2m_format;
 
 	/* Is this CPU able? NULL, or the line for boot_fail(): cause and cure. Runs once on the boot CPU; pure CPUID/MSR reads. */

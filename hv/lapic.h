@@ -86,7 +86,7 @@ int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
 int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
 /* Any valid APIC_BASE; guests are held to the transitions of SDM "x2APIC State Transitions", host (KVM_SET_SREGS) is not. */
 int lapic_set_base(struct vcpu *v, u64 val, bool host);
-/* v->tsc_offset has changed: a TSC deadline is due at another time. */
+/* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
 void lapic_tsc_changed(struct vcpu *v);
 /* MSR_KVM_PV_EOI_EN; -EINVAL: #GP */
 int lapic_set_pv_eoi(struct vcpu *v, u64 val);

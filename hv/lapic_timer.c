@@ -63,7 +63,7 @@ static u64 next_tick(struct vcpu *v, u64 now)
 static bool program(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
-	u64 guest_now = now + v->tsc_offset, at;
+	u64 guest_now = vcpu_tsc(v, now), at;
 
 	l->timer_wait = false;
 	switch (timer_mode(l)) {
@@ -71,7 +71,7 @@ static bool program(struct vcpu *v, u64 now)
 		if (!l->tsc_deadline)
 			break;
 		if (l->tsc_deadline > guest_now)
-			return arm(l, now + MIN(l->tsc_deadline - guest_now, BIT(62)));
+			return arm(l, now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul), BIT(62)));
 		disarm(l);
 		return true;
 	case MODE_ONE_SHOT:

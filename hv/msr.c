@@ -91,7 +91,7 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 		return pv_msr_read(v, msr, val);
 	switch (msr) {
 	case MSR_TSC:
-		*val = vcpu_tsc(v);
+		*val = vcpu_tsc(v, rdtsc());
 		return 0;
 	case MSR_EFER:
 		*val = hvm->get(v, HVM_EFER);
@@ -161,7 +161,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 	switch (msr) {
 	case MSR_TSC:
 		if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
-			set_tsc_offset(v, val - rdtsc());
+			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));
 		return 0;
 	case MSR_EFER:
 		return write_efer(v, val);
@@ -210,14 +210,33 @@ int msr_read_host(struct vcpu *v, u32 msr, u64 *val)
  */
 static void write_tsc_host(struct vcpu *v, u64 val)
 {
-	u64 offset = val - rdtsc();
-	s64 apart = offset - v->vm->tsc_offset_base;
+	u64 offset = val - scale_tsc(rdtsc(), v->tsc_mul);
+	s64 apart = offset - v->vm->tsc_offset_base, second = v->tsc_khz * 1000ll;
 
-	if (!v->vm->tsc_offset_set || apart > (s64)(tsc_khz * 1000) || apart < -(s64)(tsc_khz * 1000)) {
+	if (!v->vm->tsc_offset_set || v->vm->tsc_mul_base != v->tsc_mul || apart > second || apart < -second) {
 		v->vm->tsc_offset_base = offset;
+		v->vm->tsc_mul_base = v->tsc_mul;
 		v->vm->tsc_offset_set = true;
 	}
 	set_tsc_offset(v, v->vm->tsc_offset_base);
+}
+
+int msr_set_tsc_khz(struct vcpu *v, u64 khz)
+{
+	u64 now = vcpu_tsc(v, rdtsc()), mul = 0, slack = tsc_khz / 4000;
+
+	if (!khz)
+		khz = tsc_khz;
+	if (khz != tsc_khz)
+		mul = scale_tsc_mul(khz, tsc_khz, hvm->tsc_frac);
+	if (!mul && (khz <= tsc_khz - slack || khz >= tsc_khz + slack))
+		return -EINVAL;
+	if (mul == v->tsc_mul)
+		return 0;
+	v->tsc_mul = mul;
+	v->tsc_khz = mul ? khz : tsc_khz;
+	write_tsc_host(v, now);
+	return 0;
 }
 
 int msr_write_host(struct vcpu *v, u32 msr, u64 val)

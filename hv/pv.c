@@ -148,12 +148,12 @@ static bool write_clock(struct vcpu *v)
 {
 	u64 anchor = anchor_tsc(v->vm);
 	struct pv_clock c = {
-		.tsc_timestamp = anchor + v->tsc_offset,
+		.tsc_timestamp = vcpu_tsc(v, anchor),
 		.system_time = clock_at(v->vm, anchor),
 		.flags = tsc_stable ? CLOCK_TSC_STABLE : 0,
 	};
 
-	tsc_pvclock_scale(tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
+	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
 	return put_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c), offsetof(struct pv_clock, version));
 }
 

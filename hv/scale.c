@@ -30,6 +30,42 @@ u64 scale_to_ticks(const struct tsc_scale *s, u64 ns)
 	return mul_shift(ns, s->tick_mul, TICK_SHIFT);
 }
 
+/* (v << 48) / by and the remainder; v >> 16 < by */
+static u64 div_shifted(u64 v, u64 by, u64 *rest)
+{
+	u64 lo = v << 48;
+
+	*rest = v >> 16;
+	__asm__("divq %2" : "+a"(lo), "+d"(*rest) : "r"(by) : "cc");
+	return lo;
+}
+
+#define GUEST_KHZ_MIN 1000ull
+#define GUEST_KHZ_MAX 16000000ull
+#define GUEST_RATIO   8 /* integer bits that all hardware has */
+
+u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac)
+{
+	u64 mul, rest;
+
+	if (guest_khz < GUEST_KHZ_MIN || guest_khz > GUEST_KHZ_MAX || !frac)
+		return 0;
+	mul = div_shifted(guest_khz, khz, &rest) & ~(BIT(48 - frac) - 1);
+	return mul >> (48 + GUEST_RATIO) ? 0 : mul;
+}
+
+u64 scale_tsc_back(u64 guest_ticks, u64 mul)
+{
+	u64 rest, ticks;
+
+	if (!mul)
+		return guest_ticks;
+	if (guest_ticks >> 16 >= mul)
+		return ~0ull;
+	ticks = div_shifted(guest_ticks, mul, &rest);
+	return ticks + (rest && ticks != ~0ull);
+}
+
 /* Bring the frequency into (1, 2] GHz by shifting, so that mul has all its 32 bits. */
 void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift)
 {

@@ -207,7 +207,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		*(u32 *)v->data = v->mp_state;
 		return 4;
 	case CORBEL_STATE_TSC_KHZ:
-		*(u64 *)v->data = tsc_khz;
+		*(u64 *)v->data = v->tsc_khz;
 		return 8;
 	case CORBEL_STATE_TRANSLATE:
 		return get_translation(v);
@@ -231,8 +231,7 @@ static s64 set_small(struct vcpu *v, u32 what, u32 n, u64 val)
 			v->requests |= REQ_SIPI;
 		return 0;
 	case CORBEL_STATE_TSC_KHZ:
-		/* Without TSC scaling only this machine's own frequency can be had. */
-		return n == 8 && val > tsc_khz - tsc_khz / 4000 && val < tsc_khz + tsc_khz / 4000 ? 0 : -EINVAL;
+		return n == 8 ? msr_set_tsc_khz(v, val) : -EINVAL;
 	case CORBEL_STATE_INTERRUPT:
 		if (n != 4 || (u32)val > 255 || v->lapic.present)
 			return -EINVAL;

@@ -151,6 +151,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 		return ret;
 	v->user_irq = -1;
 	v->pat = 0x0007040600070406ull;
+	v->tsc_khz = tsc_khz;
 	v->stopped = !is_dom0;
 	if (!is_dom0 && (ret = share_pages(v)))
 		goto fail_free;
@@ -294,11 +295,6 @@ void vcpu_request(struct vcpu *v, u64 req)
 {
 	__atomic_fetch_or(&v->requests, req, __ATOMIC_SEQ_CST);
 	vcpu_notify(v);
-}
-
-u64 vcpu_tsc(const struct vcpu *v)
-{
-	return rdtsc() + v->tsc_offset;
 }
 
 /* ---- events ---- */

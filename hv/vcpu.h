@@ -8,6 +8,7 @@
 #include "lapic.h"
 #include "percpu.h"
 #include "pv.h"
+#include "scale.h"
 #include "sched/sched.h"
 #include "vm.h"
 #include "x86.h"
@@ -92,7 +93,8 @@ struct vcpu {
 	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end */
 
 	/* MSRs outside the back end's structure */
-	u64 tsc_offset;	/* guest TSC = host TSC + this */
+	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
+	u32 tsc_khz;	/* its frequency */
 	u64 tsc_aux, misc_enable, pat, mtrr_def_type, spec_ctrl;
 	bool ffxsr; /* CPUID shows EFER.FFXSR */
 	u64 mtrr_fixed[11], mtrr_var[16];
@@ -138,8 +140,11 @@ void vcpu_reset(struct vcpu *v, bool init);
 void vcpu_request(struct vcpu *v, u64 req);
 /* An interrupt became pending (lapic): wake or kick. Any CPU. */
 void vcpu_notify(struct vcpu *v);
-/* Guest TSC now. */
-u64 vcpu_tsc(const struct vcpu *v);
+/* Guest TSC when the machine's is at tsc. */
+static inline u64 vcpu_tsc(const struct vcpu *v, u64 tsc)
+{
+	return scale_tsc(tsc, v->tsc_mul) + v->tsc_offset;
+}
 /* Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 - Double Fault". */
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
 void vcpu_inject_pf(struct vcpu *v, u64 cr2, u32 error);

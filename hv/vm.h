@@ -27,7 +27,8 @@ struct vm {
 	u64 clock_anchor_tsc;	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/pv.c) */
 	struct doorbell *doorbells; /* hv/doorbell.c */
 	u32 doorbell_count;
-	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs */
+	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs, and at which rate */
+	u64 tsc_mul_base;
 	bool tsc_offset_set;
 	u8 *msr_map, *io_map;	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
 	u64 log_since;		/* vm_may_log() */

@@ -13,6 +13,7 @@
 #include <asm/irqdomain.h>
 #include <asm/smp.h>
 
+u64 cb_features;
 static struct corbel_events *events;
 static struct fwnode_handle *fwnode;
 static struct irq_domain *domain;
@@ -183,8 +184,10 @@ static int map_events(void)
 	if (!info)
 		return -ENOMEM;
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
-	if (r >= 0)
+	if (r >= 0) {
+		cb_features = info->features;
 		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);
+	}
 	free_page((unsigned long)info);
 	if (!events) {
 		pr_err("cannot map the hypervisor's event page (%ld)\n", r);

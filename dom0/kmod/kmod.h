@@ -126,6 +126,7 @@ struct cb_vm {
 extern struct workqueue_struct *cb_wq;
 long cb_check_extension(const struct cb_vm *vm, long cap);
 
+extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);

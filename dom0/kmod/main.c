@@ -41,6 +41,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return KVM_CLOCK_TSC_STABLE;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return 1;
+	case KVM_CAP_TSC_CONTROL:
+		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);
 	}
 	for (i = 0; i < ARRAY_SIZE(caps_present); i++)
 		if (caps_present[i] == cap)

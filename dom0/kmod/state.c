@@ -224,8 +224,6 @@ static long get_tsc_khz(struct cb_vcpu *v)
 
 static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
 {
-	if (!khz)
-		return 0; /* the host's own */
 	*(u64 *)v->data = khz;
 	return state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
 }

@@ -15,7 +15,10 @@
 
 #define CPUID_SVM_NP	 BIT(0)
 #define CPUID_SVM_NRIPS	 BIT(3)
+#define CPUID_SVM_TSC_RATE  BIT(4)
 #define CPUID_SVM_FLUSHASID BIT(6)
+
+#define MSR_TSC_RATIO 0xc0000104 /* of guests; 8 integer and 32 fraction bits */
 
 /* Per-CPU: ASIDs are handed out in order; when they run out a new generation begins and the TLB is flushed. */
 struct svm_cpu {
@@ -24,6 +27,7 @@ struct svm_cpu {
 	u64 host_pa;
 	u64 asid_gen;
 	u32 next_asid, max_asid;
+	u64 tsc_mul; /* in MSR_TSC_RATIO */
 };
 
 static u32 asid_count;
@@ -69,6 +73,8 @@ static const char *svm_probe(void)
 		svm_ops.caps |= HVM_CAP_NRIPS;
 	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
 		svm_ops.caps |= HVM_CAP_FLUSHASID;
+	if ((d & CPUID_SVM_TSC_RATE) && !cap_masked("tsc-scale"))
+		svm_ops.tsc_frac = 32;
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
 	pt_npt.max_leaf = (d & BIT(26)) && !cap_masked("1g") ? 2 : 1;
 	return NULL;
@@ -94,6 +100,8 @@ static int svm_cpu_enable(struct cpu *c)
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, virt_to_hpa(s->hsave).v);
+	if (svm_ops.tsc_frac)
+		wrmsr(MSR_TSC_RATIO, BIT(32));
 	/* Our own FS, GS, TR, LDTR never change after this point. */
 	__asm__ volatile("vmsave %%rax" ::"a"(s->host_pa) : "memory");
 	return 0;
@@ -230,10 +238,15 @@ static __noinline void watch_cr8(struct vcpu *v)
 
 static void svm_load(struct vcpu *v)
 {
+	struct svm_cpu *c = this_cpu()->svm;
 	struct svm_vcpu *s = v->arch;
 
 	if (s->asid_cpu != this_cpu())
 		svm_flush_asid(v);
+	if (unlikely(c->tsc_mul != v->tsc_mul)) {
+		c->tsc_mul = v->tsc_mul;
+		wrmsr(MSR_TSC_RATIO, (c->tsc_mul ? c->tsc_mul : BIT(48)) >> 16);
+	}
 }
 
 static void svm_put(struct vcpu *v)

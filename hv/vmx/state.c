@@ -89,6 +89,12 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 	return val;
 }
 
+void vmx_scale_tsc(struct vcpu *v)
+{
+	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
+		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(48));
+}
+
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
@@ -105,6 +111,8 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		vmcs_writen(VMCS_GUEST_CR3, val);
 	else if (r == HVM_EFER)
 		set_efer(s, val);
+	else if (r == HVM_TSC_OFFSET)
+		vmx_scale_tsc(v); /* the offset goes there at the next entry */
 	if (r == HVM_CR4) {
 		vmcs_writen(VMCS_CR4_SHADOW, val);
 		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);

@@ -15,7 +15,7 @@
 	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
 	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
 	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012) X(EPTP, 0x201a) \
-	X(ENCLS_BITMAP, 0x202e) X(GUEST_PHYSICAL, 0x2400)                                                              \
+	X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)                                    \
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
 	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
 	X(HOST_PAT, 0x2c00) X(HOST_EFER, 0x2c02)                                                                       \
@@ -108,6 +108,7 @@ void vmcs_write(u32 field, u64 val);
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_ENCLS	   BIT(15)
 #define PROC2_PML	   BIT(17)
+#define PROC2_TSC_SCALE	   BIT(25)
 
 /* VM-exit and VM-entry controls */
 #define EXIT_SAVE_DEBUG	 BIT(2)

@@ -83,6 +83,7 @@ static const char *vmx_probe(void)
 	irq_watchdog = is_bochs(c) && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
+	vmx_ops.tsc_frac = vmx_ctl.proc2 & PROC2_TSC_SCALE ? 48 : 0;
 	if (!(vmx_ctl.proc2 & PROC2_RDTSCP))
 		vmx_ops.caps |= HVM_CAP_NO_RDTSCP;
 	if (!(vmx_ctl.proc2 & PROC2_INVPCID))
@@ -261,6 +262,7 @@ static void init_controls(struct vcpu *v)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
 	vmcs_write64(VMCS_LINK_POINTER, ~0ull);
 	vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw);
+	vmx_scale_tsc(v);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	init_msr_areas(v);
 }

@@ -138,6 +138,8 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val);
 /* The state no VMCS holds: into and out of the hardware. */
 void vmx_hw_load(struct vmx_vcpu *s);
 void vmx_hw_save(struct vmx_vcpu *s);
+/* The TSC multiplier into the VMCS. */
+void vmx_scale_tsc(struct vcpu *v);
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */
 void vmx_load_pdptes(struct vcpu *v);
 /* Bits of CR0 and CR4 that are not the guest's. */

@@ -469,6 +469,21 @@ static void test_user_interrupts(void)
 	end(&v);
 }
 
+static void test_tsc_khz(void)
+{
+	struct vm v = start(NO_CHIP);
+	long own = ioctl(v.vcpu, KVM_GET_TSC_KHZ), scales = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL);
+
+	check(own > 1000 && !ioctl(v.vcpu, KVM_SET_TSC_KHZ, own) && !ioctl(v.vcpu, KVM_SET_TSC_KHZ, 0), "a vCPU's TSC has a frequency (%ld kHz)", own);
+	if (scales)
+		check(!ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) && ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own / 2, "it can have another");
+	else
+		check(ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) && errno == EINVAL && ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own,
+		      "without TSC scaling it can have no other");
+	check(ioctl(v.vcpu, KVM_SET_TSC_KHZ, 7) && errno == EINVAL, "7 kHz are refused");
+	end(&v);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -506,6 +521,7 @@ int main(void)
 	test_resample();
 	test_pit();
 	test_user_interrupts();
+	test_tsc_khz();
 	test_missing();
 	return failures != 0;
 }

@@ -101,6 +101,54 @@ program g_sweep			; writes ECX pages from EDI on, then has a byte put into the n
 	hlt
 g_sweep_end:
 
+program g_tsc			; the TSC by RDMSR, RDTSC, RDMSR; kvmclock at 0x600; dword 0x620: the TSC is to be set first
+	mov ecx, 0x4b564d01
+	mov eax, 0x601
+	xor edx, edx
+	wrmsr
+.again:
+	mov ecx, 0x10
+	cmp dword [0x620], 0
+	je .look
+	mov eax, 1000
+	xor edx, edx
+	mov [0x620], edx
+	wrmsr
+.look:
+	rdmsr
+	mov [0x500], eax
+	mov [0x504], edx
+	rdtsc
+	mov [0x508], eax
+	mov [0x50c], edx
+	rdmsr
+	mov [0x510], eax
+	mov [0x514], edx
+	out 0x20, al
+	jmp .again
+g_tsc_end:
+
+program g_deadline		; the TSC before and after a deadline as far off as dword 0x600 says
+	mov dword [es:0xf0], 0x1ff
+	mov dword [es:0x320], 0x40060
+.again:
+	rdtsc
+	mov [0x508], eax
+	mov [0x50c], edx
+	add eax, [0x600]
+	adc edx, 0
+	mov ecx, 0x6e0
+	wrmsr
+	sti
+	hlt
+	cli
+	rdtsc
+	mov [0x510], eax
+	mov [0x514], edx
+	out 0x20, al
+	jmp .again
+g_deadline_end:
+
 program g_doorbell
 	mov dx, 0x300
 	mov eax, 1

@@ -273,6 +273,7 @@ void test_time(void);
 void test_memory(void);
 void test_hypercall(void);
 void test_guest(void);
+void test_tsc_scale(void);
 void test_dirty(void);
 void test_guest_ends(void);
 void test_bad_entry(void);

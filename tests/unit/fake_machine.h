@@ -159,6 +159,7 @@ static inline void fake_reset(const u32 *ids)
 		v->vm = &fake_vm;
 		v->index = i;
 		v->rflags = BIT(9);
+		v->tsc_khz = tsc_khz;
 		v->cpuid = fake_cpuid;
 		v->cpuid_count = 2;
 		lapic_init(v, ids ? ids[i] : i, true);

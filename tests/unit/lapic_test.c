@@ -1,4 +1,4 @@
-/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c -lpthread */
+/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -lpthread */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <pthread.h>
 #include <sched.h>
@@ -385,6 +385,16 @@ static void test_timer(void)
 	CHECK(take(v0) == -1 && rdmsr(v0, MSR_TSCD), "the deadline is in guest time");
 	advance(1);
 	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "it fires and reads 0 then");
+	v0->tsc_mul = 3ull << 46; /* three quarters */
+	lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, fake_tsc) + 1500);
+	advance(999);
+	CHECK(take(v0) == -1, "and in its scale");
+	advance(1);
+	CHECK(take(v0) == 0xec, "neither late nor early");
+	lapic_msr_write(v0, MSR_TSCD, ~0ull);
+	advance(1000000);
+	CHECK(take(v0) == -1, "a deadline that does not fit is far away");
+	v0->tsc_mul = 0;
 	lapic_msr_write(v0, MSR_TSCD, 1);
 	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "a deadline in the past fires at once");
 	lapic_msr_write(v0, MSR_TSCD, ~0ull);

@@ -1,4 +1,4 @@
-/* links: hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c */
+/* links: hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "fake_machine.h"
 
@@ -30,14 +30,10 @@ void sched_wake(struct sched_unit *u)
 	wakes++;
 }
 
-/* Any pair will do: the guest's arithmetic below and the hypervisor's must agree for all. */
-static u32 scale_mul = 0x80000000;
-static s8 scale_shift;
-
-void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift)
+/* The guest's arithmetic below and the hypervisor's must agree for all rates. */
+static void set_rate(u64 khz)
 {
-	*mul = scale_mul;
-	*shift = scale_shift;
+	tsc_khz = v0->tsc_khz = v1->tsc_khz = khz;
 }
 
 struct guest_clock {
@@ -56,7 +52,7 @@ static u64 guest_clock(struct vcpu *v, u64 at)
 
 	memcpy(&c, fake_memory + at, sizeof(c));
 	CHECK_QUIET(!(c.version & 1) && c.version, "version is even");
-	delta = fake_tsc + v->tsc_offset - c.tsc;
+	delta = vcpu_tsc(v, fake_tsc) - c.tsc;
 	delta = c.shift < 0 ? delta >> -c.shift : delta << c.shift;
 	return c.system_time + (u64)((unsigned __int128)delta * c.mul >> 32);
 }
@@ -82,8 +78,7 @@ static void test_clock(void)
 	pv_update(v1);
 	CHECK(guest_clock(v1, 0x2000) == 3500 && pv_clock_get(&fake_vm) == 3500, "is the same on all vCPUs and in the hypervisor");
 
-	scale_mul = 0xb33daa51;
-	scale_shift = -1;
+	set_rate(2857143);
 	v0->pv.clock_dirty = v1->pv.clock_dirty = true;
 	pv_update(v0);
 	pv_update(v1);
@@ -102,6 +97,20 @@ static void test_clock(void)
 	}
 	CHECK(monotonic, "monotonic across vCPUs and updates");
 	CHECK(same, "and exactly what the hypervisor says");
+	/* A guest whose TSC is slower, or faster than the machine's */
+	for (i = 0; i < 2; i++) {
+		v0->tsc_khz = i ? 4100000 : 1000001;
+		v0->tsc_mul = scale_tsc_mul(v0->tsc_khz, tsc_khz, 48);
+		v0->pv.clock_dirty = true;
+		pv_update(v0);
+		last = guest_clock(v0, 0x1000);
+		fake_tsc += 2857143000ull * 60;
+		now = guest_clock(v0, 0x1000);
+		CHECK(now - last > 60000000000 - 100 && now - last < 60000000000 + 100, "%u kHz: the clock keeps time", v0->tsc_khz);
+		CHECK(now - pv_clock_get(&fake_vm) + 200 < 400, "the hypervisor's");
+	}
+	v0->tsc_mul = 0;
+	v0->tsc_khz = tsc_khz;
 	pv_clock_set(&fake_vm, 77000000000);
 	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == REQ_CLOCK && fake_requests[7] == REQ_CLOCK, "set, and all vCPUs are told");
 	v0->pv.clock_dirty = true;
@@ -132,8 +141,7 @@ static void test_wall_clock(void)
 	u64 want, at;
 
 	fake_reset(NULL);
-	scale_mul = 0x80000000;
-	scale_shift = 0;
+	set_rate(FAKE_KHZ);
 	fake_vm.clock_offset_ns = -(s64)((fake_tsc - boot_tsc) / 2);
 	want = wallclock_boot_ns + (fake_tsc - boot_tsc) / 2;
 	fake_tsc += 4000000000;

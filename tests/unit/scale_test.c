@@ -57,6 +57,48 @@ static void test_pvclock(u64 khz)
 	      "%lu kHz: kvmclock's scale is off by less than 10 us in an hour", (unsigned long)khz);
 }
 
+/* A guest's TSC against long arithmetic, for hardware with frac fraction bits. */
+static void test_guest_rate(u64 khz, u32 frac)
+{
+	static const u64 ticks[] = {0, 1, 2, 999, 0x12345678, 0xfffffffffull, 0x7654321012345ull, BIT(62)};
+	bool rate = true, back = true, monotonic = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(rates); i++) {
+		u64 mul = scale_tsc_mul(rates[i], khz, frac);
+		unsigned __int128 step = BIT(48 - frac), exact = ((unsigned __int128)rates[i] << 48) / khz;
+
+		if (rates[i] / khz >= 256) {
+			rate = rate && !mul;
+			continue;
+		}
+		rate = rate && mul <= exact && exact - mul < step && !(mul % (u64)step);
+		for (u32 k = 0; k < ARRAY_SIZE(ticks); k++) {
+			u64 t = ticks[k], host = scale_tsc_back(t, mul);
+
+			rate = rate && scale_tsc(t, mul) == (u64)((unsigned __int128)t * mul >> 48);
+			if (host == ~0ull)
+				back = back && (unsigned __int128)t << 48 > (unsigned __int128)mul * (~0ull - 1);
+			else /* enough, and one tick less is not */
+				back = back && (unsigned __int128)host * mul >> 48 >= t && (!t || (unsigned __int128)(host - 1) * mul >> 48 < t);
+			monotonic = monotonic && scale_tsc(t + 1, mul) >= scale_tsc(t, mul);
+		}
+	}
+	CHECK(rate && back && monotonic, "%lu kHz: guests' TSCs at all rates, %u fraction bits", (unsigned long)khz, frac);
+}
+
+static void test_guest_rate_limits(void)
+{
+	CHECK(scale_tsc_mul(2000000, 1000000, 48) == BIT(49) && scale_tsc_mul(500000, 1000000, 32) == BIT(47) &&
+		      scale_tsc_mul(1000000, 1000000, 48) == BIT(48),
+	      "twice, half and the same rate");
+	CHECK(!scale_tsc_mul(999, 1000000, 48) && !scale_tsc_mul(16000001, 1000000, 48) && !scale_tsc_mul(~0ull, 1000000, 48) &&
+		      !scale_tsc_mul(0, 1000000, 48),
+	      "rates that no machine has are refused");
+	CHECK(!scale_tsc_mul(2000000, 1000000, 0), "as are all without the hardware");
+	CHECK(scale_tsc(123456789, 0) == 123456789 && scale_tsc_back(123456789, 0) == 123456789, "not scaled is not scaled");
+	CHECK(scale_tsc_back(~0ull, BIT(40)) == ~0ull, "what does not fit takes for ever");
+}
+
 static u8 bcd(u32 v)
 {
 	return (u8)(v / 10 << 4 | v % 10);
@@ -98,7 +140,10 @@ int main(void)
 	for (u32 i = 0; i < ARRAY_SIZE(rates); i++) {
 		test_scale(rates[i]);
 		test_pvclock(rates[i]);
+		test_guest_rate(rates[i], 48);
+		test_guest_rate(rates[i], 32);
 	}
+	test_guest_rate_limits();
 	test_dates();
 	return test_end();
 }

@@ -9,7 +9,7 @@
 struct model {
 	const char *name;
 	struct vmx_msrs m;
-	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml;
+	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml /* and TSC scaling */;
 };
 
 #define SKYLAKE 2 /* Bochs' */
@@ -88,7 +88,8 @@ static void test_models(void)
 		      "%s: and what is offered is used", m->name);
 		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid && !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
 		      "%s: what is not is left out", m->name);
-		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml, "%s: dirty flags and their log", m->name);
+		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml && !(c.proc2 & PROC2_TSC_SCALE) == !m->has_pml,
+		      "%s: dirty flags, their log, and TSC scaling", m->name);
 		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
 			      !(c.entry & ENTRY_GUEST_64),
 		      "%s: nothing exits for no reason", m->name);
@@ -124,6 +125,8 @@ static void test_fallbacks(void)
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
 	c = choose_without("pml");
 	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad, "without page-modification logs dirty flags are left");
+	c = choose_without("tsc-scale");
+	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("ept-ad");
 	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
 }
