@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -57,7 +58,7 @@ class Machine:
         oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
         cmd = ['qemu-system-x86_64', '-M', machine, '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
-               '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
+               '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-cdrom', os.path.join(BUILD, 'corbel.iso'), '-smbios', f'type=11,value=corbel:{oem}']
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
         if not reboot:
@@ -91,8 +92,27 @@ class Machine:
         self.child.logfile_read = self.out
         return self
 
+    def post_mortem(self):
+        """Into the log: what the hypervisor's debug keys say, and where QEMU says the CPUs are."""
+        self.send('\x01\x01\x01qim')
+        self.wait([pexpect.EOF, r'\(hv\) [^\n]* VM \d+ [^\n]*mapped'], 2)
+        try:
+            with socket.socket(socket.AF_UNIX) as monitor:
+                monitor.settimeout(10)
+                monitor.connect(self.base + '.mon')
+                monitor.sendall(b'info registers -a\ninfo version\n')
+                text = ''
+                while not re.search(r'^\d+\.\d+\.\d+', text, re.M):
+                    text += monitor.recv(65536).decode()
+            for line in re.findall(r'^(?:CPU#|RAX=|RIP=|CR0=|R8 =|RSI=).*', text, re.M):
+                self.out.write('QEMU: ' + line.strip() + '\n')
+        except OSError as e:
+            self.out.write(f'QEMU: {e}\n')
+
     def __exit__(self, kind, error, trace):
         if self.child.isalive():
+            if report.failures > self.failures:
+                self.post_mortem()
             self.child.terminate()
             try:
                 self.child.expect(pexpect.EOF, timeout=10)
@@ -105,7 +125,7 @@ class Machine:
                 os.remove(f)
         if report.failures > self.failures or (kind and kind is not Stop):
             report.note(f'the end of {self.log} ({self.label}):')
-            for line in self.transcript().splitlines()[-25:]:
+            for line in self.transcript().splitlines()[-50:]:
                 report.note('  | ' + line)
         else:
             os.remove(self.log)
