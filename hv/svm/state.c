@@ -16,6 +16,25 @@ static enum emul_mode mode(const struct vmcb *m)
 	return (m->cr0 & CR0_PE) && (m->cs.attrib & VMCB_ATTR_DB) ? EMUL_32 : EMUL_16;
 }
 
+bool svm_hides_lme;
+
+static u64 get_efer(struct vcpu *v)
+{
+	const struct svm_vcpu *s = v->arch;
+
+	return (s->vmcb->efer & ~EFER_SVME) | (s->lme_hidden ? EFER_LME : 0);
+}
+
+/* After CR0 and CR4. */
+static void set_efer(struct vcpu *v, u64 efer)
+{
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
+
+	s->lme_hidden = svm_hides_lme && (efer & EFER_LME) && !(m->cr0 & CR0_PG) && !(m->cr4 & CR4_PAE);
+	m->efer = (s->lme_hidden ? efer & ~EFER_LME : efer) | EFER_SVME;
+}
+
 u64 svm_get(struct vcpu *v, enum hvm_reg r)
 {
 	struct vmcb *m = svm_vmcb(v);
@@ -30,7 +49,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_CR4:
 		return m->cr4;
 	case HVM_EFER:
-		return m->efer & ~EFER_SVME;
+		return get_efer(v);
 	case HVM_CPL:
 		return cpl(m);
 	case HVM_MODE:
@@ -50,6 +69,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 	switch (r) {
 	case HVM_CR0:
 		m->cr0 = val | CR0_ET;
+		set_efer(v, get_efer(v));
 		svm_flush_asid(v);
 		break;
 	case HVM_CR2:
@@ -63,9 +83,10 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		if ((m->cr4 ^ val) & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE))
 			svm_flush_asid(v);
 		m->cr4 = val;
+		set_efer(v, get_efer(v));
 		break;
 	case HVM_EFER:
-		m->efer = val | EFER_SVME;
+		set_efer(v, val);
 		break;
 	case HVM_SHADOW:
 		m->int_state = val ? SVM_INT_SHADOW : 0;

@@ -68,6 +68,7 @@ static const char *svm_probe(void)
 	if (b < 2)
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
 	asid_count = b;
+	svm_hides_lme = is_tcg() && !cap_masked("lme-hiding");
 	sweep_events = is_tcg() && boot_info.acpi.cpu_count > 1 && !cap_masked("event-sweep");
 	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
 		svm_ops.caps |= HVM_CAP_NRIPS;

@@ -15,6 +15,7 @@ struct svm_vcpu {
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
 	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
+	bool lme_hidden;      /* EFER.LME is set but not in the VMCB */
 };
 
 #define WATCH_INJECT BIT(0) /* EVENTINJ is set */
@@ -33,6 +34,11 @@ void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb);
 void svm_flush_asid(struct vcpu *v);
 
 /* state.c */
+/*
+ * QEMU's TCG does not load the host's CR0 when a guest exits that has EFER.LME but neither CR4.PAE nor paging: LME, which does
+ * nothing then, is kept out of the VMCB. mask=lme-hiding switches the workaround off.
+ */
+extern bool svm_hides_lme;
 u64 svm_get(struct vcpu *v, enum hvm_reg r);
 void svm_set(struct vcpu *v, enum hvm_reg r, u64 val);
 void svm_get_paging(struct vcpu *v, struct hvm_paging *out);

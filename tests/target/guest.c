@@ -18,6 +18,7 @@ PROGRAM(g_hlt);
 PROGRAM(g_hypercall);
 PROGRAM(g_cpuid);
 PROGRAM(g_wbuart);
+PROGRAM(g_lme);
 PROGRAM(g_state);
 PROGRAM(g_boss);
 PROGRAM(g_worker);
@@ -181,6 +182,12 @@ static void check_ends(void)
 	report(!LONG(&g, 0x500) && LONG(&g, 0x504) & BIT(31) && !(LONG(&g, 0x504) & BIT(5)) &&
 		   !(LONG(&g, 0x508) & BIT(2)),
 	       "a guest's CPUID: hypervisor, no SVM and VMX, no Corbel leaf");
+	FREE(&g);
+	MAKE(&g, 0, g_lme);
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0), "a guest with EFER.LME but without CR4.PAE exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x11, 0) && LONG(&g, 0x500) == BIT(8), "it reads LME, and sets PAE");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x12, 0) && LONG(&g, 0x504) == BIT(8), "and clears PAE again");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) && LONG(&g, 0x508) == BIT(8), "LME is still there");
 	FREE(&g);
 }
 

@@ -185,6 +185,30 @@ program g_nmi			; at 0x3100
 	iret
 g_nmi_end:
 
+program g_lme			; long mode enabled without PAE, then with it, then without
+	mov ecx, 0xc0000080
+	rdmsr
+	or ah, 1
+	wrmsr
+	out 0x10, al
+	rdmsr
+	mov [0x500], eax
+	mov eax, cr4
+	or al, 0x20
+	mov cr4, eax
+	out 0x11, al
+	rdmsr
+	mov [0x504], eax
+	mov eax, cr4
+	and al, ~0x20
+	mov cr4, eax
+	out 0x12, al
+	rdmsr
+	mov [0x508], eax
+	out 0x20, al
+	hlt
+g_lme_end:
+
 program g_hlt
 	mov word [0x500], 1
 	hlt
