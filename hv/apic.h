@@ -10,6 +10,7 @@
 #define VEC_TIMER    0xf0 /* local APIC timer: runs timer_run() */
 #define VEC_KICK     0xf1 /* only makes a guest exit / wakes an idle CPU; sets cpu->resched */
 #define VEC_NOP	     0xf2 /* only makes a guest exit */
+#define VEC_POSTED   0xf3 /* tells a CPU inside a guest to take in posted interrupts; elsewhere it means nothing */
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff
 

@@ -765,6 +765,12 @@ static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 	case VMEXIT_VMX_SVM_INSN:
 		vcpu_inject_exception(v, 6, false, 0);
 		break;
+	case VMEXIT_EOI:
+		lapic_ended(v, x->apic);
+		break;
+	case VMEXIT_APIC_WRITE: /* the WRMSR is done, but only on paper */
+		lapic_write(v, x->apic, (u32)v->gpr[RAX], true);
+		break;
 	case VMEXIT_SHUTDOWN:
 		vcpu_shutdown(v);
 		break;

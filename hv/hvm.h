@@ -54,6 +54,7 @@ struct vm_exit {
 			u32 error;
 			u64 cr2;
 		} exc;
+		u16 apic; /* EOI: the vector; APIC_WRITE: offset of a register that has been written by WRMSR */
 	};
 };
 
@@ -81,6 +82,8 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT 
 #define HVM_CAP_VGIF	 BIT(6)
 #define HVM_CAP_NO_RDTSCP BIT(7) /* guests cannot execute these, whatever the CPU has */
 #define HVM_CAP_NO_INVPCID BIT(8)
+#define HVM_CAP_VID	 BIT(9) /* hardware delivers interrupts by itself while lapic_is_direct() */
+#define HVM_CAP_POST	 BIT(10) /* and takes in what other CPUs put into IRR when VEC_POSTED comes */
 
 struct hvm_ops {
 	const char *name;

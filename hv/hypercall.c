@@ -437,7 +437,7 @@ static s64 hc_extint(struct vcpu *caller, const struct args *x)
 		return -ENOENT;
 	WRITE_ONCE(v->lapic.extint, x->b != 0);
 	if (x->b)
-		vcpu_notify(v);
+		vcpu_notify(v, true);
 	return 0;
 }
 

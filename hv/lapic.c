@@ -93,6 +93,12 @@ static int irr_highest(struct lapic *l)
 	return vector;
 }
 
+void lapic_ended(struct vcpu *v, u8 vector)
+{
+	if (unlikely(READ_ONCE(v->lapic.tmr[vector / 32]) & 1u << vector % 32))
+		vcpu_level_eoi(v, vector);
+}
+
 static void end_of_interrupt(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
@@ -102,8 +108,7 @@ static void end_of_interrupt(struct vcpu *v)
 		return;
 	l->isr[vector / 32] &= ~(1u << vector % 32);
 	l->isr_top = lapic_highest(l->isr);
-	if (unlikely(READ_ONCE(l->tmr[vector / 32]) & 1u << vector % 32))
-		vcpu_level_eoi(v, vector);
+	lapic_ended(v, vector);
 }
 
 /*
@@ -210,6 +215,48 @@ u32 lapic_tpr_threshold(struct vcpu *v)
 		return 0;
 	class = irr_highest(l) >> 4; /* -1: none */
 	return class > (l->isr_top < 0 ? 0 : l->isr_top >> 4) && class <= tpr ? class : 0;
+}
+
+/* ---- hardware that delivers ---- */
+
+u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
+{
+	struct lapic *l = &v->lapic;
+	u32 top = 0;
+
+	pv_eoi_take(v);
+	__atomic_store_n(&l->irr_pending, false, __ATOMIC_SEQ_CST);
+	memset(eoi_exits, 0, 4 * sizeof(*eoi_exits));
+	for (u32 i = 0; i < 8; i++) {
+		u32 irr = READ_ONCE(l->irr[i]) ? __atomic_exchange_n(&l->irr[i], 0, __ATOMIC_SEQ_CST) : 0;
+		u32 tmr = READ_ONCE(l->tmr[i]); /* after the request that it belongs to */
+
+		if (irr)
+			top = i * 32 + 31 - __builtin_clz(irr);
+		page[R_IRR / 4 + i * 4] = irr;
+		page[R_ISR / 4 + i * 4] = l->isr[i];
+		page[R_TMR / 4 + i * 4] = tmr;
+		eoi_exits[i / 2] |= (u64)tmr << i % 2 * 32;
+	}
+	if (READ_ONCE(l->timer_wait))
+		eoi_exits[(l->lvt[LVT_TIMER] & 0xff) / 64] |= BIT(l->lvt[LVT_TIMER] % 64);
+	return top | (l->isr_top < 0 ? 0 : l->isr_top << 8);
+}
+
+void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status)
+{
+	struct lapic *l = &v->lapic;
+	u32 lvt = READ_ONCE(l->lvt[LVT_TIMER]);
+
+	for (u32 i = 0; i < 8; i++)
+		l->isr[i] = page[R_ISR / 4 + i * 4];
+	l->isr_top = status >> 8 ? status >> 8 : -1;
+	for (u32 i = 0; i < 8 && (status & 0xff); i++)
+		__atomic_fetch_or(&l->irr[i], page[R_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
+	if (status & 0xff)
+		WRITE_ONCE(l->irr_pending, true);
+	if (unlikely(READ_ONCE(l->timer_wait)) && !(lvt & LVT_MASKED) && !(READ_ONCE(l->irr[(lvt & 0xff) / 32]) & 1u << lvt % 32))
+		lapic_timer_taken(v);
 }
 
 /* ---- life ---- */

@@ -27,7 +27,8 @@ struct lapic {
 	s16 isr_top;	 /* highest vector in service, -1 = none */
 	u32 id;		 /* initial APIC id; the ID register cannot be changed */
 	u64 base;	 /* APIC_BASE MSR */
-	u32 irr[8] __attribute__((aligned(8))), isr[8], tmr[8]; /* irr, tmr: atomic */
+	u32 irr[8] __aligned(64), posted_control[8]; /* atomic; together VT-x' posted-interrupt descriptor */
+	u32 isr[8], tmr[8]; /* tmr: atomic */
 	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
 	u64 icr;
 	u32 lvt[LVT_NR];
@@ -74,6 +75,16 @@ u32 lapic_send_msi(struct vm *vm, u64 address, u32 data);
 int lapic_pending(struct vcpu *v);
 /* It was injected: IRR -> ISR, and sets up PV EOI. */
 void lapic_accept(struct vcpu *v, u8 vector);
+/*
+ * Hardware that delivers interrupts and takes EOIs by itself has IRR and ISR in a page of the xAPIC's layout while the guest runs;
+ * all other time they are in struct lapic, and other CPUs set IRR bits only there. to_hw: before an entry; moves IRR out, copies ISR
+ * and TMR, and says which vectors' EOIs are to exit. Returns the highest bits of IRR and, times 256, ISR; 0: none.
+ * from_hw: after the exit, with what the hardware says of the highest bits then.
+ */
+u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4]);
+void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status);
+/* An EOI has ended the vector: tell whom it concerns if it was level-triggered. */
+void lapic_ended(struct vcpu *v, u8 vector);
 /* PPR-relevant: is the ExtINT line up and would LINT0/virtual wire take it? */
 bool lapic_extint_pending(struct vcpu *v);
 /* An interrupt that would end HLT (so only with RFLAGS.IF). */
@@ -120,6 +131,11 @@ static inline bool lapic_is_on(const struct lapic *l)
 static inline bool lapic_is_x2apic(const struct lapic *l)
 {
 	return lapic_is_on(l) && (READ_ONCE(l->base) & APIC_BASE_X2APIC);
+}
+/* In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR refuses interrupts. */
+static inline bool lapic_is_direct(const struct lapic *l)
+{
+	return lapic_is_x2apic(l) && l->svr & SVR_ENABLE;
 }
 /* Logical id in x2APIC mode, SDM "Deriving Logical x2APIC ID from the Local x2APIC ID". */
 static inline u32 lapic_x2apic_ldr(const struct lapic *l)

@@ -32,7 +32,7 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 	/* The hint follows the bit; lapic_pending() takes the hint away before it looks a last time. */
 	__atomic_fetch_or(&l->irr[vector / 32], bit, __ATOMIC_SEQ_CST);
 	WRITE_ONCE(l->irr_pending, true);
-	vcpu_notify(v);
+	vcpu_notify(v, level || READ_ONCE(l->timer_wait)); /* which EOIs exit is decided at entries */
 	return true;
 }
 

@@ -324,7 +324,7 @@ static void kick(struct vcpu *v, u64 apic_id)
 	if (!to)
 		return;
 	__atomic_store_n(&to->pv.unhalted, true, __ATOMIC_SEQ_CST);
-	vcpu_notify(to);
+	vcpu_notify(to, true);
 }
 
 /* The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the scheduler. */

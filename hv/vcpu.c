@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* vCPUs: life, events, and the per-CPU run loop. States are pictured in hv/README.md. */
 #include "vcpu.h"
+#include "apic.h"
 #include "cpu.h"
 #include "hypercall.h"
 #include "log.h"
@@ -278,7 +279,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 
 /* ---- requests from other CPUs ---- */
 
-void vcpu_notify(struct vcpu *v)
+void vcpu_notify(struct vcpu *v, bool exit)
 {
 	/* A stopped vCPU looks at everything pending when it is resumed. */
 	if (!READ_ONCE(v->stopped))
@@ -286,7 +287,11 @@ void vcpu_notify(struct vcpu *v)
 	if (READ_ONCE(v->sched.state) == SCHED_RUNNING) {
 		struct cpu *c = cpus[READ_ONCE(v->sched.cpu)];
 
-		if (c != this_cpu() && READ_ONCE(c->current) == v)
+		if (c == this_cpu() || READ_ONCE(c->current) != v)
+			return;
+		if (!exit && hvm->caps & HVM_CAP_POST && READ_ONCE(c->in_guest) == v->vm && lapic_is_direct(&v->lapic))
+			apic_send_ipi(c->apic_id, VEC_POSTED);
+		else
 			smp_kick(c);
 	}
 }
@@ -294,7 +299,7 @@ void vcpu_notify(struct vcpu *v)
 void vcpu_request(struct vcpu *v, u64 req)
 {
 	__atomic_fetch_or(&v->requests, req, __ATOMIC_SEQ_CST);
-	vcpu_notify(v);
+	vcpu_notify(v, true);
 }
 
 /* ---- events ---- */
@@ -371,7 +376,7 @@ static void deliver_events(struct vcpu *v)
 		}
 	}
 	vector = lapic_pending(v);
-	if (vector >= 0) {
+	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic))) {
 		if (v->user_irq < 0 && hvm->can_inject(v, HVM_INJ_IRQ)) {
 			lapic_accept(v, vector);
 			hvm->inject(v, HVM_INJ_IRQ, vector, false, 0, 0);

@@ -138,8 +138,8 @@ int vcpu_destroy(struct vcpu *v);	   /* -EBUSY unless all vCPUs of its VM are st
 void vcpu_reset(struct vcpu *v, bool init);
 /* Set request bits and make the vCPU notice: wake if blocked, kick if running. Any CPU. */
 void vcpu_request(struct vcpu *v, u64 req);
-/* An interrupt became pending (lapic): wake or kick. Any CPU. */
-void vcpu_notify(struct vcpu *v);
+/* An interrupt became pending: wake, kick, or post where that is enough. exit: it is not. Any CPU. */
+void vcpu_notify(struct vcpu *v, bool exit);
 /* Guest TSC when the machine's is at tsc. */
 static inline u64 vcpu_tsc(const struct vcpu *v, u64 tsc)
 {

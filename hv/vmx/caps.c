@@ -42,6 +42,11 @@ static const struct wanted {
 	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
 	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
 	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
+	{W_PROC2, PROC2_X2APIC, "x2apic", NULL},
+	{W_PROC2, PROC2_VID, "vid", NULL},
+	{W_PROC2, PROC2_APIC_REGS, "apic-regs", NULL},
+	{W_EXIT, EXIT_ACK_INTR, "ack-intr", NULL},
+	{W_PIN, PIN_POSTED, "posted-intr", NULL},
 	{W_PROC2, PROC2_VPID, "vpid", NULL},
 	{W_PROC2, PROC2_RDTSCP, "rdtscp", NULL},
 	{W_PROC2, PROC2_INVPCID, "invpcid", NULL},
@@ -76,6 +81,19 @@ static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 		c->invvpid = 0;
 }
 
+/* Each of these is of use, or allowed, only with the one before it. */
+static void choose_apic(struct vmx_controls *c)
+{
+	if (!(c->proc & PROC_TPR_SHADOW))
+		c->proc2 &= ~PROC2_X2APIC;
+	if (!(c->proc2 & PROC2_X2APIC))
+		c->proc2 &= ~PROC2_VID;
+	if (!(c->proc2 & PROC2_VID))
+		c->proc2 &= ~PROC2_APIC_REGS;
+	if (!(c->proc2 & PROC2_VID) || !(c->exit & EXIT_ACK_INTR))
+		c->pin &= ~PIN_POSTED;
+}
+
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *c)
 {
 	const u64 cap[W_NR] = {m->pin, m->proc, m->proc2, m->exit, m->entry};
@@ -101,6 +119,7 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	choose_flushes(m, c);
 	pair(&c->exit, EXIT_LOAD_PAT, &c->entry, ENTRY_LOAD_PAT);
 	pair(&c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER, &c->entry, ENTRY_LOAD_EFER);
+	choose_apic(c);
 	if (!(c->proc & PROC_TPR_SHADOW))
 		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
 	for (u32 i = 0; i < W_NR; i++) {

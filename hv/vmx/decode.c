@@ -28,12 +28,14 @@ static const u8 plain[EXIT_PML_FULL + 1] = {
 	[EXIT_MONITOR] = VMEXIT_MWAIT,
 	[EXIT_PAUSE] = VMEXIT_PAUSE,
 	[EXIT_TPR] = VMEXIT_IRQ_WINDOW,
+	[EXIT_EOI] = VMEXIT_EOI,
 	[EXIT_INVEPT] = VMEXIT_VMX_SVM_INSN,
 	[EXIT_RDTSCP] = VMEXIT_RDTSC,
 	[EXIT_TIMER] = VMEXIT_PREEMPT_TIMER,
 	[EXIT_INVVPID] = VMEXIT_VMX_SVM_INSN,
 	[EXIT_WBINVD] = VMEXIT_WBINVD,
 	[EXIT_XSETBV] = VMEXIT_XSETBV,
+	[EXIT_APIC_WRITE] = VMEXIT_APIC_WRITE,
 	[EXIT_VMFUNC] = VMEXIT_VMX_SVM_INSN,
 	[EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
 	[EXIT_PML_FULL] = VMEXIT_PML_FULL,
@@ -110,6 +112,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		x->dr.write = !(r->qual & QUAL_DR_READ);
 		x->dr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 	} else {
+		x->apic = r->qual;
 		x->reason = basic < ARRAY_SIZE(plain) && (plain[basic] || basic == EXIT_EXT_INTR) ? plain[basic] : VMEXIT_OTHER;
 	}
 }

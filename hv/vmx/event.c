@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Event injection and windows on VT-x; SDM "Event Injection", "Virtual NMIs". */
+/* Event injection, windows and the virtualized APIC on VT-x; SDM "Event Injection", "Virtual NMIs", "APIC Virtualization". */
 #include "vmx.h"
 
 bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
@@ -46,8 +46,12 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 
 void vmx_take_back_event(struct vcpu *v, u32 info)
 {
-	u8 vector = info & INTR_VECTOR;
+	u8 vector;
 
+	/* Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is off in their handlers. */
+	if (vmx_on_bochs && vmx_of(v)->direct && vmx_ctl.proc2 & PROC2_VID && v->rflags & RFLAGS_IF && v->lapic.isr_top >= 0)
+		info = INTR_VALID | v->lapic.isr_top;
+	vector = info & INTR_VECTOR;
 	switch (FIELD_GET(INTR_TYPE, info)) {
 	case INTR_TYPE_EXT:
 		v->irq_injected = true;
@@ -66,4 +70,88 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 	default: /* software interrupts, INT3, INTO, INT1: RIP is at the instruction, it runs again */
 		break;
 	}
+}
+
+/* ---- the local APIC ---- */
+
+/* xAPIC offsets; MSRs are 0x800 + offset / 16 */
+enum { R_ID = 0x20, R_VERSION = 0x30, R_TPR = 0x80, R_PPR = 0xa0, R_EOI = 0xb0, R_LDR = 0xd0, R_ISR = 0x100, R_ESR = 0x280, R_SELF_IPI = 0x3f0 };
+
+void vmx_direct_msrs(struct vm *vm)
+{
+	static const u16 read_only[] = {R_ID, R_VERSION, R_PPR, R_LDR};
+	u8 *reads = vm->msr_map + PAGE_SIZE + 0x800 / 8, *writes = reads + 0x800;
+
+	reads[R_TPR / 128] &= ~BIT(R_TPR / 16 % 8);
+	writes[R_TPR / 128] &= ~BIT(R_TPR / 16 % 8);
+	if (vmx_ctl.proc2 & PROC2_VID) {
+		writes[R_EOI / 128] &= ~BIT(R_EOI / 16 % 8);
+		writes[R_SELF_IPI / 128] &= ~BIT(R_SELF_IPI / 16 % 8);
+	}
+	if (!(vmx_ctl.proc2 & PROC2_APIC_REGS))
+		return;
+	for (u32 i = 0; i < ARRAY_SIZE(read_only); i++)
+		reads[read_only[i] / 128] &= ~BIT(read_only[i] / 16 % 8);
+	for (u32 r = R_ISR; r < R_ESR; r += 128) /* ISR, TMR, IRR */
+		reads[r / 128] = 0;
+}
+
+/* The guest has switched x2APIC mode on or off, or the APIC. Without it everything exits, or is injected from here. */
+static void switch_direct(struct vcpu *v, bool on)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u64 val;
+
+	s->direct = on;
+	vmcs_write32(VMCS_PIN_CONTROLS, on ? vmx_ctl.pin : vmx_ctl.pin & ~(u32)PIN_POSTED);
+	vmcs_write32(VMCS_PROC2_CONTROLS, on ? s->proc2 : s->proc2 & ~(u32)PROC2_DIRECT);
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v + (on ? PAGE_SIZE : 0));
+	for (u32 r = R_ID; r <= R_LDR; r += 16)
+		if ((r == R_ID || r == R_VERSION || r == R_LDR) && on && !lapic_read(v, r, &val, true))
+			s->virtual_apic[r / 4] = val;
+	s->intr_status = ~0; /* not in step */
+}
+
+static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
+{
+	u16 status = v->lapic.isr_top < 0 ? 0 : v->lapic.isr_top << 8;
+	u64 exits[4];
+
+	if (!READ_ONCE(v->lapic.irr_pending) && status == s->intr_status)
+		return;
+	status = lapic_to_hw(v, s->virtual_apic, exits);
+	for (u32 i = 0; i < 4; i++)
+		if (exits[i] != s->eoi_exits[i])
+			vmcs_write(VMCS_EOI_EXIT0 + 2 * i, s->eoi_exits[i] = exits[i]);
+	if (status != s->intr_status)
+		vmcs_write16(VMCS_GUEST_INTR_STATUS, s->intr_status = status);
+}
+
+void vmx_apic_to_hw(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 threshold;
+
+	s->virtual_apic[R_TPR / 4] = v->lapic.tpr;
+	if (vmx_ctl.proc2 & PROC2_X2APIC && unlikely(lapic_is_direct(&v->lapic) != s->direct))
+		switch_direct(v, !s->direct);
+	if (s->direct && s->proc2 & PROC2_VID) {
+		deliver_by_hw(v, s);
+	} else if ((threshold = lapic_tpr_threshold(v)) != s->threshold_hw) {
+		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
+	}
+}
+
+void vmx_apic_from_hw(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u16 status;
+
+	v->lapic.tpr = s->virtual_apic[R_TPR / 4];
+	if (!s->direct || !(s->proc2 & PROC2_VID))
+		return;
+	status = vmcs_read16(VMCS_GUEST_INTR_STATUS);
+	if (status | s->intr_status)
+		lapic_from_hw(v, s->virtual_apic, status);
+	s->intr_status = status;
 }

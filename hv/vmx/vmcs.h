@@ -7,14 +7,16 @@
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
 #define VMCS_FIELDS(X)                                                                                                 \
-	X(VPID, 0x0000)                                                                                                \
+	X(VPID, 0x0000) X(POSTED_VECTOR, 0x0002)                                                                       \
 	X(GUEST_ES_SEL, 0x0800) X(GUEST_CS_SEL, 0x0802) X(GUEST_SS_SEL, 0x0804) X(GUEST_DS_SEL, 0x0806)                \
 	X(GUEST_FS_SEL, 0x0808) X(GUEST_GS_SEL, 0x080a) X(GUEST_LDTR_SEL, 0x080c) X(GUEST_TR_SEL, 0x080e)              \
-	X(PML_INDEX, 0x0812)                                                                                           \
+	X(GUEST_INTR_STATUS, 0x0810) X(PML_INDEX, 0x0812)                                                              \
 	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06)                    \
 	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
 	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
-	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012) X(EPTP, 0x201a) \
+	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
+	X(POSTED_DESCRIPTOR, 0x2016)                                                                                   \
+	X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)            \
 	X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)                                    \
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
 	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
@@ -80,6 +82,7 @@ void vmcs_write(u32 field, u64 val);
 #define PIN_NMI	      BIT(3)
 #define PIN_VNMI      BIT(5)
 #define PIN_TIMER     BIT(6)
+#define PIN_POSTED    BIT(7)
 
 /* Primary processor-based controls */
 #define PROC_INTR_WINDOW BIT(2)
@@ -102,9 +105,13 @@ void vmcs_write(u32 field, u64 val);
 /* Secondary processor-based controls */
 #define PROC2_EPT	   BIT(1)
 #define PROC2_RDTSCP	   BIT(3)
+#define PROC2_X2APIC	   BIT(4) /* virtualize x2APIC mode */
 #define PROC2_VPID	   BIT(5)
 #define PROC2_WBINVD	   BIT(6)
 #define PROC2_UNRESTRICTED BIT(7)
+#define PROC2_APIC_REGS	   BIT(8) /* APIC-register virtualization */
+#define PROC2_VID	   BIT(9) /* virtual-interrupt delivery */
+#define PROC2_DIRECT	   (PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID) /* on while the guest is in x2APIC mode */
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_ENCLS	   BIT(15)
 #define PROC2_PML	   BIT(17)
@@ -113,6 +120,7 @@ void vmcs_write(u32 field, u64 val);
 /* VM-exit and VM-entry controls */
 #define EXIT_SAVE_DEBUG	 BIT(2)
 #define EXIT_HOST_64	 BIT(9)
+#define EXIT_ACK_INTR	 BIT(15)
 #define EXIT_LOAD_PAT	 BIT(19)
 #define EXIT_SAVE_EFER	 BIT(20)
 #define EXIT_LOAD_EFER	 BIT(21)
@@ -152,9 +160,9 @@ enum {
 	EXIT_NMI_WINDOW = 8, EXIT_TASK_SWITCH = 9, EXIT_CPUID = 10, EXIT_GETSEC = 11, EXIT_HLT = 12, EXIT_INVD = 13,
 	EXIT_INVLPG = 14, EXIT_RDPMC = 15, EXIT_RDTSC = 16, EXIT_VMCALL = 18, EXIT_VMCLEAR = 19, EXIT_VMXON = 27,
 	EXIT_CR = 28, EXIT_DR = 29, EXIT_IO = 30, EXIT_RDMSR = 31, EXIT_WRMSR = 32, EXIT_BAD_STATE = 33, EXIT_BAD_MSRS = 34,
-	EXIT_MWAIT = 36, EXIT_MONITOR = 39, EXIT_PAUSE = 40, EXIT_ENTRY_MC = 41, EXIT_TPR = 43, EXIT_EPT_VIOLATION = 48,
+	EXIT_MWAIT = 36, EXIT_MONITOR = 39, EXIT_PAUSE = 40, EXIT_ENTRY_MC = 41, EXIT_TPR = 43, EXIT_EOI = 45, EXIT_EPT_VIOLATION = 48,
 	EXIT_EPT_MISCONFIG = 49, EXIT_INVEPT = 50, EXIT_RDTSCP = 51, EXIT_TIMER = 52, EXIT_INVVPID = 53, EXIT_WBINVD = 54,
-	EXIT_XSETBV = 55, EXIT_INVPCID = 58, EXIT_VMFUNC = 59, EXIT_ENCLS = 60,
+	EXIT_XSETBV = 55, EXIT_APIC_WRITE = 56, EXIT_INVPCID = 58, EXIT_VMFUNC = 59, EXIT_ENCLS = 60,
 	EXIT_PML_FULL = 62,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Intel VT-x back end: capability check, per-CPU and per-vCPU set-up, entry. SDM volume 3, "Virtual Machine Extensions". */
 #include "vmx.h"
+#include "../apic.h"
 #include "../cpu.h"
 #include "../log.h"
 #include "../string.h"
@@ -34,6 +35,7 @@ static struct vmx_msrs msrs;
  * the preemption timer ends such a guest's turn, so that the CPU can look. No other machine needs it.
  */
 static bool irq_watchdog;
+bool vmx_on_bochs;
 #define WATCHDOG_US 1000
 
 static void read_msrs(struct vmx_msrs *m)
@@ -80,10 +82,17 @@ static const char *vmx_probe(void)
 		pt_ept.table |= pt_ept.accessed;
 		pt_ept.reports_dirty = vmx_ctl.proc2 & PROC2_PML;
 	}
-	irq_watchdog = is_bochs(c) && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
+	vmx_on_bochs = is_bochs(c);
+	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
 	vmx_ops.tsc_frac = vmx_ctl.proc2 & PROC2_TSC_SCALE ? 48 : 0;
+	if (vmx_ctl.proc2 & PROC2_X2APIC)
+		vmx_ops.msr_map_order = 1; /* another for vCPUs that are direct */
+	if (vmx_ctl.proc2 & PROC2_VID)
+		vmx_ops.caps |= HVM_CAP_VID;
+	if (vmx_ctl.pin & PIN_POSTED)
+		vmx_ops.caps |= HVM_CAP_POST;
 	if (!(vmx_ctl.proc2 & PROC2_RDTSCP))
 		vmx_ops.caps |= HVM_CAP_NO_RDTSCP;
 	if (!(vmx_ctl.proc2 & PROC2_INVPCID))
@@ -140,11 +149,12 @@ static void vmx_cpu_disable(struct cpu *c)
 /* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each. */
 static void vmx_allow_msr(struct vm *vm, u32 msr)
 {
-	u8 *map = vm->msr_map;
 	u32 at = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 0x400 : 0);
 
-	map[at] &= ~(1 << msr % 8);
-	map[at + 0x800] &= ~(1 << msr % 8);
+	for (u8 *map = vm->msr_map; map < vm->msr_map + (PAGE_SIZE << vmx_ops.msr_map_order); map += PAGE_SIZE) {
+		map[at] &= ~(1 << msr % 8);
+		map[at + 0x800] &= ~(1 << msr % 8);
+	}
 }
 
 /* ---- vCPUs ---- */
@@ -179,6 +189,8 @@ static int vmx_vcpu_init(struct vcpu *v)
 		vmx_vcpu_destroy(v);
 		return -ENOMEM;
 	}
+	if (vmx_ctl.proc2 & PROC2_X2APIC)
+		vmx_direct_msrs(v->vm);
 	return 0;
 }
 
@@ -233,12 +245,13 @@ static void init_msr_areas(struct vcpu *v)
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u32 proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)(PROC2_WBINVD | PROC2_PML) : ~0u);
 
 	s->proc = s->proc_hw = vmx_ctl.proc;
-	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin);
+	s->proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)(PROC2_WBINVD | PROC2_PML) : ~0u);
+	s->direct = false;
+	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin & ~(u32)PIN_POSTED);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
-	vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
+	vmcs_write32(VMCS_PROC2_CONTROLS, s->proc2 & ~(u32)PROC2_DIRECT);
 	vmcs_write32(VMCS_EXIT_CONTROLS, vmx_ctl.exit);
 	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry);
 	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
@@ -254,11 +267,19 @@ static void init_controls(struct vcpu *v)
 		vmcs_write64(VMCS_PML_ADDRESS, virt_to_hpa(s->pml).v);
 		pml_reset(s);
 	}
-	if (s->virtual_apic)
+	if (s->virtual_apic) {
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
-	if (proc2 & PROC2_VPID)
+		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = 0);
+	}
+	for (u32 i = 0; i < 4 && vmx_ctl.proc2 & PROC2_VID; i++)
+		vmcs_write(VMCS_EOI_EXIT0 + 2 * i, s->eoi_exits[i] = 0);
+	if (vmx_ctl.pin & PIN_POSTED) {
+		vmcs_write16(VMCS_POSTED_VECTOR, VEC_POSTED);
+		vmcs_write64(VMCS_POSTED_DESCRIPTOR, virt_to_hpa(v->lapic.irr).v);
+	}
+	if (s->proc2 & PROC2_VPID)
 		vmcs_write16(VMCS_VPID, v->id + 1);
-	if (proc2 & PROC2_ENCLS)
+	if (s->proc2 & PROC2_ENCLS)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
 	vmcs_write64(VMCS_LINK_POINTER, ~0ull);
 	vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw);
@@ -383,13 +404,8 @@ static void write_entry_state(struct vcpu *v)
 		vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw = v->tsc_offset);
 	if (s->proc != s->proc_hw)
 		vmcs_write32(VMCS_PROC_CONTROLS, s->proc_hw = s->proc);
-	if (s->virtual_apic) {
-		u32 threshold = lapic_tpr_threshold(v);
-
-		*(u32 *)(s->virtual_apic + 0x80) = v->lapic.tpr;
-		if (threshold != s->threshold_hw)
-			vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
-	}
+	if (s->virtual_apic)
+		vmx_apic_to_hw(v);
 	if (unlikely(s->pdptes_stale))
 		vmx_load_pdptes(v);
 	if (s->intr_info & INTR_VALID)
@@ -409,7 +425,7 @@ static void read_exit_state(struct vcpu *v, struct vmx_raw *r)
 	v->rip = vmcs_readn(VMCS_GUEST_RIP);
 	v->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
 	if (s->virtual_apic)
-		v->lapic.tpr = s->virtual_apic[0x80];
+		vmx_apic_from_hw(v);
 	*r = (struct vmx_raw){.reason = vmcs_read32(VMCS_EXIT_REASON), .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN)};
 	r->qual = vmcs_readn(VMCS_QUALIFICATION);
 	if ((u16)r->reason == EXIT_EXCEPTION_NMI) {
@@ -434,7 +450,9 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	if (x->reason == VMEXIT_NMI) {
+	if (x->reason == VMEXIT_INTR && vmx_ctl.exit & EXIT_ACK_INTR) {
+		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR); /* the exit has acknowledged it */
+	} else if (x->reason == VMEXIT_NMI) {
 		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		s->proc &= ~(u32)PROC_NMI_WINDOW;

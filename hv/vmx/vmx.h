@@ -28,6 +28,7 @@ struct vmx_controls {
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *out);
 
 extern struct vmx_controls vmx_ctl; /* chosen at boot */
+extern bool vmx_on_bochs;	    /* whose faults are allowed for */
 
 /* ---- vmcs.c: VMCS life, borrowing, errors ---- */
 
@@ -58,7 +59,10 @@ enum { HW_STAR, HW_LSTAR, HW_CSTAR, HW_SFMASK, HW_KERNEL_GS, HW_MSRS };
 
 struct vmx_vcpu {
 	struct vmcs_state vmcs;
-	u8 *virtual_apic; /* a page: only TPR is used; NULL without TPR shadow */
+	u32 *virtual_apic; /* a page: TPR, and with direct more; NULL without TPR shadow */
+	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
+	u16 intr_status;  /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
+	u64 eoi_exits[4]; /* in the VMCS */
 	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
 	u64 hw_msr[HW_MSRS], cr2, dr6;
 	u64 efer;	  /* but LMA, which the CPU keeps in the entry controls */
@@ -69,6 +73,7 @@ struct vmx_vcpu {
 	bool flush_vpid;  /* the guest's own translations are void */
 	bool pdptes_stale;
 	u32 proc, proc_hw; /* primary controls as wanted and as in the VMCS */
+	u32 proc2;	  /* secondary ones while direct */
 	u32 shadow;	  /* SHADOW_x */
 	u32 intr_state_hw; /* INTERRUPTIBILITY in the VMCS */
 	u64 tsc_offset_hw;
@@ -150,6 +155,11 @@ u64 vmx_cr4_mask(void);
 bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k);
 void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
 void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on);
+/* Around an entry: the registers of the local APIC that the CPU keeps while the guest runs. */
+void vmx_apic_to_hw(struct vcpu *v);
+void vmx_apic_from_hw(struct vcpu *v);
+/* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */
+void vmx_direct_msrs(struct vm *vm);
 /* An event whose delivery was broken off by the exit is to be delivered again. */
 void vmx_take_back_event(struct vcpu *v, u32 info);
 

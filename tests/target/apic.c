@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The virtual local APIC in both modes: registers, self-IPI, priorities, EOI, errors; the timer. */
-#include "lib.h"
+/* The virtual local APIC in both modes: registers, self-IPI, priorities, EOI, errors; the timer; what the CPU does by itself. */
+#include "guest.h"
 
 #define V1 0x41
 #define V2 0x52
 #define V3 0x63
 
+static bool exit_often; /* VM exits in between change nothing */
+
+static void any_exit(void)
+{
+	u32 r[4];
+
+	if (exit_often)
+		cpuid(0, 0, r);
+}
+
 static void send_self(u8 vector)
 {
+	any_exit();
 	if (me()->x2apic)
 		wrmsr(0x83f, vector);
 	else
 		apic_icr(0, ICR_SELF | ICR_ASSERT | vector);
+	any_exit();
 }
 
 static void clear_counts(void)
@@ -180,6 +192,56 @@ static void check_nmi(void)
 	       nmi_max);
 }
 
+/* ---- a level-triggered interrupt of a device: the HPET's timer 0, through the I/O APIC ---- */
+
+#define HPET	   ((volatile u64 *)0xfed00000)
+#define IOAPIC	   ((volatile u32 *)0xfec00000)
+#define VEC_DEVICE 0x58
+enum { HPET_CONFIG = 0x10 / 8, HPET_STATUS = 0x20 / 8, HPET_COUNTER = 0xf0 / 8, HPET_TIMER0 = 0x100 / 8 };
+
+static volatile u32 device_count, device_isr;
+
+static void device_handler(struct frame *f)
+{
+	device_count++;
+	device_isr += apic_bit(APIC_ISR, VEC_DEVICE) && apic_bit(APIC_TMR, VEC_DEVICE);
+	HPET[HPET_STATUS] = 1; /* takes its line back */
+	apic_write(APIC_EOI, 0);
+}
+
+static void route(u32 pin, u32 low)
+{
+	IOAPIC[0] = 0x11 + 2 * pin;
+	IOAPIC[4] = me()->apic_id << 24;
+	IOAPIC[0] = 0x10 + 2 * pin;
+	IOAPIC[4] = low;
+}
+
+/* The I/O APIC sends the next only when it has heard of the EOI: one EOI lost, and there are no more. */
+static void check_level(void)
+{
+	u32 pin = 31 - (u32)__builtin_clz((u32)(HPET[HPET_TIMER0] >> 32)); /* the lowest may be the PIT's, too */
+	u64 step = 1000000000000ull / (HPET[0] >> 32); /* 1 ms */
+
+	device_count = device_isr = 0;
+	handler[VEC_DEVICE] = device_handler;
+	route(pin, BIT(15) | VEC_DEVICE);
+	HPET[HPET_TIMER0] = pin << 9 | BIT(2) | BIT(1);
+	HPET[HPET_CONFIG] = HPET[HPET_CONFIG] | 1;
+	for (u32 i = 1; i <= 20; i++) {
+		HPET[HPET_TIMER0 + 1] = HPET[HPET_COUNTER] + step;
+		if (!WAIT(device_count == i, 100))
+			break;
+		cli();
+	}
+	cli();
+	report(device_count == 20 && device_isr == 20, "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
+	       device_isr);
+	HPET[HPET_TIMER0] = 0;
+	route(pin, LVT_MASKED);
+	handler[VEC_DEVICE] = NULL;
+}
+
 static void common(void)
 {
 	check_delivery();
@@ -188,6 +250,7 @@ static void common(void)
 	check_errors();
 	check_off();
 	check_nmi();
+	check_level();
 }
 
 void test_xapic(void)
@@ -236,6 +299,9 @@ void test_x2apic(void)
 	report(rdmsr(0x802) == me()->apic_id && (rdmsr(0x803) & 0xff) == 0x14 && rdmsr(0x80d) == 1,
 	       "id, version, logical id");
 	common();
+	exit_often = true;
+	common();
+	exit_often = false;
 	clear_counts();
 	apic_icr(1, ICR_LOGICAL | ICR_ASSERT | V1);
 	apic_icr(0x10001, ICR_LOGICAL | ICR_ASSERT | V2);
@@ -428,4 +494,71 @@ void test_timer(void)
 	apic_setup(true);
 	check_one_shot(0x75);
 	check_deadline(0x76);
+	check_periodic(0x77);
+	check_hlt(0x78);
+}
+
+/* ---- APIC virtualization, where the CPU has all of it: what it serves itself does not exit ---- */
+
+enum {
+#define X(id, name) EXIT_##id,
+	CORBEL_EXIT_NAMES
+#undef X
+};
+
+static u64 exits_before[CORBEL_EXIT_STATS];
+
+static u64 exits_since(u32 reason)
+{
+	return vcpu_stat(0)->exits[reason] - exits_before[reason];
+}
+
+static u64 apic_exits(void)
+{
+	return exits_since(EXIT_MSR_READ) + exits_since(EXIT_MSR_WRITE) + exits_since(EXIT_EOI) + exits_since(EXIT_APIC_WRITE) +
+	       exits_since(EXIT_CR_ACCESS) + exits_since(EXIT_IRQ_WINDOW);
+}
+
+static void begin_count(void)
+{
+	clear_counts();
+	memcpy(exits_before, vcpu_stat(0)->exits, sizeof(exits_before));
+}
+
+void test_vid(void)
+{
+	u32 n, right = 0;
+
+	apic_setup(true);
+	begin_count();
+	sti();
+	for (n = 0; n < 1000; n++) {
+		send_self(V1);
+		right += me()->count[V1] == n + 1;
+	}
+	cli();
+	report(right == 1000 && !apic_exits(), "1000 self-IPIs are taken at once, and neither they nor their EOIs exit (%lu)", apic_exits());
+	begin_count();
+	for (n = 0; n < 100; n++) {
+		send_self(V1);
+		send_self(V3);
+		apic_write(APIC_TPR, V2 & 0xf0);
+		send_self(V2);
+		window();
+		right += me()->taken == 3 * n + 1 && apic_bit(APIC_IRR, V2) && apic_read(APIC_PPR) == (V2 & 0xf0);
+		WRITE_CR(8, 0);
+		window();
+		right += me()->taken == 3 * n + 3 && !apic_read(APIC_PPR);
+	}
+	report(right == 1200 && !apic_exits(), "nor does waiting for interrupts to be let in, for TPR and CR8, nor looking at it (%lu)",
+	       apic_exits());
+	begin_count();
+	check_level();
+	report(exits_since(EXIT_EOI) == 20, "the EOIs of 20 level interrupts do (%lu)", exits_since(EXIT_EOI));
+	begin_count();
+	apic_write(APIC_LVTERR, V2);
+	send_self(5);
+	window();
+	report(exits_since(EXIT_APIC_WRITE) == 1 && me()->count[V2] == 1, "a self-IPI that is none does, and is an error");
+	apic_write(APIC_LVTERR, LVT_MASKED);
 }

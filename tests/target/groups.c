@@ -27,5 +27,6 @@ const struct group groups[] = {
     {"xapic", test_xapic, 1},
     {"x2apic", test_x2apic, 1},
     {"timer", test_timer, 1},
+    {"vid", test_vid, 1},
 };
 const u32 group_count = ARRAY_SIZE(groups);

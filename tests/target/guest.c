@@ -13,6 +13,8 @@ PROGRAM(g_count);
 PROGRAM(g_doorbell);
 PROGRAM(g_irq);
 PROGRAM(g_handler);
+PROGRAM(g_x2apic);
+PROGRAM(g_x2apic_handler);
 PROGRAM(g_nmi);
 PROGRAM(g_hlt);
 PROGRAM(g_hypercall);
@@ -251,6 +253,59 @@ static void check_interrupts(void)
 	FREE(&g);
 }
 
+/* A guest in x2APIC mode: dom0 hears of the EOIs it asked for, and of no others. */
+static void check_guest_eois(void)
+{
+	struct guest g;
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_x2apic);
+	set_ivt(&g);
+	memcpy(g.mem + 0x3000, g_x2apic_handler, (size_t)(g_x2apic_handler_end - g_x2apic_handler));
+	hc(CORBEL_HC_EOI_MASK, g.vm, 1, BIT(0x61 - 64) | BIT(0x71 - 64));
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE, "it sleeps");
+	for (u32 i = 1; i <= 10; i++) {
+		WORD(&g, 0x500) = 0;
+		hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
+		guest_wait(&g, 1000);
+		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x52);
+		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc061);
+		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc062);
+		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x71);
+		if (guest_run(&g, 1000) != CORBEL_EXIT_EOI || g.page->eoi.vector != 0x61 || WORD(&g, 0x500) != 3) {
+			report(false, "round %u: EOI of %x after %u interrupts", i, g.page->eoi.vector, WORD(&g, 0x500));
+			break;
+		}
+		guest_resume(&g);
+		WAIT(WORD(&g, 0x500) == 4, 1000);
+	}
+	report(WORD(&g, 0x500) == 4, "ten times: of four interrupts the EOI of the level-triggered one is told that was asked for");
+	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
+	guest_wait(&g, 1000);
+	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc061);
+	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_LAPIC, 0);
+	report(LONG_DATA(&g, 0x200 + 0x30) == 2 && LONG_DATA(&g, 0x180 + 0x30) == 6 && !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_LAPIC, 1024),
+	       "stopped, its LAPIC shows what waits, and can be set to that");
+	report(guest_run(&g, 1000) == CORBEL_EXIT_EOI && g.page->eoi.vector == 0x61, "which then comes");
+	FREE(&g);
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_x2apic);
+	set_ivt(&g);
+	memcpy(g.mem + 0x3000, g_x2apic_handler, (size_t)(g_x2apic_handler_end - g_x2apic_handler));
+	for (u32 v = 0; v < 256; v++)
+		LONG(&g, v * 4) = v == 0x41 || v == 0x52 ? 0x3000 : 0x3100; /* which counts elsewhere */
+	g.page->rsp = 0xa000; /* where nothing is */
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE, "a guest without a stack sleeps");
+	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x52);
+	report(guest_wait(&g, 1000) && g.page->exit_reason == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000,
+	       "an interrupt is broken off by a memory fault");
+	guest_map(&g, 9, CORBEL_MAP_WRITE);
+	guest_resume(&g);
+	report(WAIT(WORD(&g, 0x500) == 1, 1000), "and delivered when there is memory");
+	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x41);
+	report(WAIT(WORD(&g, 0x500) == 2, 1000) && !WAIT(WORD(&g, 0x500) != 2, 10), "once, and its EOI lets the next one in");
+	FREE(&g);
+}
+
 static void check_state(void)
 {
 	struct guest g;
@@ -449,6 +504,7 @@ void test_guest(void)
 	check_pio();
 	check_memory_exits();
 	check_interrupts();
+	check_guest_eois();
 	check_state();
 	check_msrs();
 	check_maps();

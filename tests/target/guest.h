@@ -28,6 +28,7 @@ s64 guest_resume(struct guest *g);
 #define EXIT_IO(g, p, in)                                                                                              \
 	((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) && (g)->page->io.is_in == (in))
 #define WORD(g, at) (*(volatile u16 *)((g)->mem + (at)))
+#define LONG_DATA(g, at) (*(volatile u32 *)((g)->data + (at)))
 #define LONG(g, at) (*(volatile u32 *)((g)->mem + (at)))
 
 struct corbel_vcpu_stat *vcpu_stat(u32 id);

@@ -180,6 +180,30 @@ program g_handler		; of every interrupt, at 0x3000
 	iret
 g_handler_end:
 
+program g_x2apic
+	mov ecx, 0x1b
+	rdmsr
+	or ah, 0x0c
+	wrmsr
+	mov ecx, 0x80f
+	mov eax, 0x1ff
+	xor edx, edx
+	wrmsr
+	sti
+.sleep:
+	hlt
+	jmp .sleep
+g_x2apic_end:
+
+program g_x2apic_handler
+	inc word [0x500]
+	mov ecx, 0x80b
+	xor eax, eax
+	xor edx, edx
+	wrmsr
+	iret
+g_x2apic_handler_end:
+
 program g_nmi			; at 0x3100
 	inc word [0x504]
 	iret

@@ -241,6 +241,7 @@ static void check_modes(void)
 	check_ping_pong();
 	apic_setup(true);
 	check_ping_pong();
+	check_ipi();
 	n = p->count[V];
 	apic_icr(1u << (p->apic_id & 15), ICR_LOGICAL | ICR_ASSERT | V);
 	report(WAIT(p->count[V] == n + 1, 1000), "an IPI to the other's logical x2APIC id");

@@ -68,7 +68,7 @@ void *pool_alloc(u32 order, struct account *acct)
 	return page;
 }
 
-void vcpu_notify(struct vcpu *v)
+void vcpu_notify(struct vcpu *v, bool exit)
 {
 	fake_notified[v->index]++;
 }

@@ -530,6 +530,171 @@ static u64 rnd(void)
 	return s ^= s << 17;
 }
 
+/* ---- hardware that delivers by itself; SDM "Virtual-Interrupt Delivery", "EOI Virtualization" ---- */
+
+static struct {
+	u32 page[1024];
+	u64 exits[4];
+	u8 rvi, svi;
+} hw;
+
+static void hw_enter(struct vcpu *v)
+{
+	u16 status = lapic_to_hw(v, hw.page, hw.exits);
+
+	hw.rvi = status;
+	hw.svi = status >> 8;
+}
+
+static void hw_exit(struct vcpu *v)
+{
+	lapic_from_hw(v, hw.page, hw.svi << 8 | hw.rvi);
+	memset(hw.page, 0xee, sizeof(hw.page));
+}
+
+/* Set or clear one bit of ISR or IRR; the highest that is set then. */
+static u8 hw_bit(u32 reg, u8 vector, bool on)
+{
+	u32 *word = &hw.page[reg / 4 + vector / 32 * 4];
+	u8 i;
+
+	*word = on ? *word | 1u << vector % 32 : *word & ~(1u << vector % 32);
+	for (i = 255; i && !(hw.page[reg / 4 + i / 32 * 4] >> i % 32 & 1); i--)
+		;
+	return i;
+}
+
+static int hw_take(struct vcpu *v)
+{
+	u8 vector = hw.rvi;
+
+	if (vector >> 4 <= hw.svi >> 4 || vector >> 4 <= (int)lapic_get_cr8(v))
+		return -1;
+	hw.svi = hw_bit(ISR, vector, true);
+	hw.rvi = hw_bit(IRR, vector, false);
+	return vector;
+}
+
+static void hw_eoi(struct vcpu *v)
+{
+	u8 vector = hw.svi;
+
+	hw.svi = hw_bit(ISR, vector, false);
+	if (hw.exits[vector / 64] >> vector % 64 & 1) {
+		hw_exit(v);
+		lapic_ended(v, vector);
+		hw_enter(v);
+	}
+}
+
+static bool same_state(struct vcpu *a, struct vcpu *b)
+{
+	u8 sa[1024], sb[1024];
+
+	lapic_get_state(a, sa);
+	lapic_get_state(b, sb);
+	return !memcmp(sa + TPR, sb + TPR, LDR - TPR) && !memcmp(sa + ISR, sb + ISR, ESR - ISR);
+}
+
+static int soft_take(struct vcpu *v)
+{
+	int vector = lapic_pending(v);
+
+	if (vector >= 0)
+		lapic_accept(v, vector);
+	return vector;
+}
+
+static int soft_eoi(struct vcpu *v)
+{
+	level_eoi = -1;
+	lapic_msr_write(v, MSR_X2(EOI), 0);
+	return level_eoi;
+}
+
+/* One vCPU served by software, another by hardware: both see the same. */
+static void test_hw(void)
+{
+	struct vcpu *s = &fake_vcpu[2], *h = &fake_vcpu[3];
+	u32 i, count = 0, levels = 0;
+
+	fake_reset(NULL);
+	enable_all(true);
+	CHECK(lapic_is_direct(&h->lapic) && !lapic_set_pv_eoi(h, 0x101), "in x2APIC mode hardware may serve");
+	lapic_set_irq(h, 0x50, false);
+	soft_take(h);
+	fake_memory[0x100] = 0;
+	hw_enter(h);
+	CHECK(!hw.svi && !hw.rvi, "a PV EOI done before is taken in");
+	lapic_set_pv_eoi(h, 0);
+	for (i = 0; i < 300000; i++) {
+		u8 vector = 16 + rnd() % 240;
+		bool level = rnd() & 1;
+		int a, b;
+
+		switch (rnd() % 6) {
+		case 0:
+			lapic_set_irq(s, vector, level);
+			lapic_set_irq(h, vector, level);
+			hw_exit(h); /* kicked */
+			hw_enter(h);
+			break;
+		case 1:
+			a = soft_take(s);
+			b = hw_take(h);
+			count += a >= 0;
+			CHECK_QUIET(a == b, "vector %x by software, %x by hardware", a, b);
+			break;
+		case 2:
+			a = soft_eoi(s);
+			level_eoi = -1;
+			hw_eoi(h);
+			levels += a >= 0;
+			CHECK_QUIET(a == level_eoi, "EOI of level vector %x by software, %x by hardware", a, level_eoi);
+			break;
+		case 3:
+			lapic_set_cr8(s, rnd() % 16 & rnd());
+			lapic_set_cr8(h, lapic_get_cr8(s));
+			break;
+		default:
+			hw_exit(h);
+			CHECK_QUIET(same_state(s, h) && lapic_has_work(s) == lapic_has_work(h), "outside the guest both have the same registers");
+			hw_enter(h);
+		}
+	}
+	CHECK(count > 10000 && levels > 2000, "hardware and software take the same %u interrupts, and tell of the same %u EOIs", count, levels);
+}
+
+static void test_hw_timer(void)
+{
+	u32 i, n = 0;
+
+	fake_reset(NULL);
+	enable_all(true);
+	lapic_msr_write(v0, MSR_X2(LVT_T), 0x200ec);
+	lapic_msr_write(v0, MSR_X2(TDCR), 0xb);
+	lapic_msr_write(v0, MSR_X2(TMICT), 1000000);
+	hw_enter(v0);
+	CHECK(!hw.exits[3], "while the timer waits for nobody its EOIs do not exit");
+	for (i = 0; i < 3; i++) { /* interrupts off for three ticks */
+		hw_exit(v0);
+		advance(1000000);
+		hw_enter(v0);
+	}
+	CHECK(v0->lapic.timer_wait && hw.exits[3] == BIT(0xec - 192), "a tick that is not taken stops it, and makes its EOI exit");
+	n += hw_take(v0) == 0xec;
+	hw_eoi(v0);
+	CHECK(n == 1 && !v0->lapic.timer_wait && v0->lapic.timer_on, "which starts it again");
+	for (i = 0; i < 10; i++) {
+		advance(1000000);
+		hw_exit(v0);
+		hw_enter(v0);
+		n += hw_take(v0) == 0xec;
+		hw_eoi(v0);
+	}
+	CHECK(n == 11, "and the ticks go on (%u)", n);
+}
+
 static void check_sane(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
@@ -701,6 +866,8 @@ int main(void)
 	test_timer();
 	test_state();
 	test_pv_eoi();
+	test_hw();
+	test_hw_timer();
 	test_fuzz();
 	test_threads();
 	return test_end();

@@ -9,7 +9,7 @@
 struct model {
 	const char *name;
 	struct vmx_msrs m;
-	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml /* and TSC scaling */;
+	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml /* and TSC scaling */, has_posting;
 };
 
 #define SKYLAKE 2 /* Bochs' */
@@ -48,6 +48,11 @@ static const struct model models[] = {
 	 {.basic = 0x00da040000000012, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x57cff00000000, .exit = 0x7fffff00036dfb,
 	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106334141, .misc = 0x300481e5, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
 	 true, true, true, true},
+	/* Servers' CPUs of 2013 on have it all */
+	{"Xeon E5 v2",
+	 {.basic = 0x00da040000000010, .pin = 0xff00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x7ff00000000, .exit = 0x7fffff00036dfb,
+	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106134141, .misc = 0x401e5, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
+	 .has_1g = true, .has_rdtscp = true, .has_posting = true},
 	/* What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted interrupts */
 	{"nested KVM",
 	 {.basic = 0x00d8100011e57ed0, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2137bff00000000,
@@ -90,6 +95,9 @@ static void test_models(void)
 		      "%s: what is not is left out", m->name);
 		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml && !(c.proc2 & PROC2_TSC_SCALE) == !m->has_pml,
 		      "%s: dirty flags, their log, and TSC scaling", m->name);
+		CHECK(!(c.proc2 & PROC2_X2APIC) == !(m->m.proc2 >> 32 & PROC2_X2APIC) && !(c.proc2 & PROC2_VID) == !(m->m.proc2 >> 32 & PROC2_VID) &&
+			      !(c.proc2 & PROC2_APIC_REGS) == !(m->m.proc2 >> 32 & PROC2_APIC_REGS) && !(c.pin & PIN_POSTED) == !m->has_posting,
+		      "%s: so much of the APIC is virtualized as can be", m->name);
 		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
 			      !(c.entry & ENTRY_GUEST_64),
 		      "%s: nothing exits for no reason", m->name);
@@ -106,11 +114,34 @@ static struct vmx_controls choose_without(const char *name)
 	return c;
 }
 
+static void test_posting(void)
+{
+	static const char *const needed[] = {"posted-intr", "ack-intr", "vid", "x2apic", "tpr-shadow"};
+	struct vmx_controls c;
+
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		for (u32 n = 0; models[i].has_posting && n < ARRAY_SIZE(needed); n++) {
+			hidden = needed[n];
+			CHECK(!vmx_choose_controls(&models[i].m, masked, &c) && !(c.pin & PIN_POSTED), "%s: nothing is posted without %s", models[i].name, hidden);
+		}
+	}
+	hidden = NULL;
+}
+
 static void test_fallbacks(void)
 {
 	struct vmx_controls c = choose_without("tpr-shadow");
 
 	CHECK((c.proc & PROC_CR8_LOAD) && (c.proc & PROC_CR8_STORE) && !(c.proc & PROC_TPR_SHADOW), "without TPR shadow CR8 exits");
+	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)), "and nothing of the APIC is virtualized");
+	c = choose_without("x2apic");
+	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)), "interrupts are not left to the CPU without x2APIC mode");
+	c = choose_without("vid");
+	CHECK((c.proc2 & PROC2_X2APIC) && !(c.proc2 & (PROC2_VID | PROC2_APIC_REGS)), "IRR and ISR are not in the page where they are not the CPU's");
+	c = choose_without("apic-regs");
+	CHECK((c.proc2 & PROC2_VID) && !(c.proc2 & PROC2_APIC_REGS), "without reads of APIC registers");
+	c = choose_without("ack-intr");
+	CHECK(!(c.exit & EXIT_ACK_INTR), "without interrupts being acknowledged by exits");
 	c = choose_without("vpid");
 	CHECK(!(c.proc2 & PROC2_VPID) && !c.invvpid, "without VPIDs none is flushed");
 	c = choose_without("efer");
@@ -273,8 +304,8 @@ static void test_decode_plain(void)
 	} t[] = {
 		{2, VMEXIT_SHUTDOWN}, {7, VMEXIT_IRQ_WINDOW}, {8, VMEXIT_NMI_WINDOW}, {10, VMEXIT_CPUID}, {12, VMEXIT_HLT},
 		{18, VMEXIT_HYPERCALL}, {19, VMEXIT_VMX_SVM_INSN}, {23, VMEXIT_VMX_SVM_INSN}, {27, VMEXIT_VMX_SVM_INSN},
-		{31, VMEXIT_MSR_READ}, {32, VMEXIT_MSR_WRITE}, {43, VMEXIT_IRQ_WINDOW}, {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
-		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
+		{31, VMEXIT_MSR_READ}, {32, VMEXIT_MSR_WRITE}, {43, VMEXIT_IRQ_WINDOW}, {45, VMEXIT_EOI}, {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
+		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {56, VMEXIT_APIC_WRITE}, {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
@@ -287,6 +318,8 @@ static void test_decode_plain(void)
 
 		CHECK_QUIET(raw == 62 || x.reason == VMEXIT_OTHER, "exit %u", raw);
 	}
+	CHECK(decode((struct vmx_raw){.reason = 45, .qual = 0x61}).apic == 0x61 && decode((struct vmx_raw){.reason = 56, .qual = 0x3f0}).apic == 0x3f0,
+	      "the vector of an EOI, the register of an APIC write");
 	CHECK(decode((struct vmx_raw){.reason = 5}).reason == VMEXIT_OTHER, "reasons this back end does not ask for are unknown");
 }
 
@@ -294,6 +327,7 @@ int main(void)
 {
 	test_models();
 	test_fallbacks();
+	test_posting();
 	test_pairs();
 	test_least();
 	test_refusals();
