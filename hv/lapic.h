@@ -135,7 +135,7 @@ static inline bool lapic_is_x2apic(const struct lapic *l)
 /* In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR refuses interrupts. */
 static inline bool lapic_is_direct(const struct lapic *l)
 {
-	return lapic_is_x2apic(l) && l->svr & SVR_ENABLE;
+	return lapic_is_x2apic(l) && READ_ONCE(l->svr) & SVR_ENABLE;
 }
 /* Logical id in x2APIC mode, SDM "Deriving Logical x2APIC ID from the Local x2APIC ID". */
 static inline u32 lapic_x2apic_ldr(const struct lapic *l)
