@@ -663,7 +663,7 @@ static bool handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (v->vm->is_dom0 && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + 0x10000) {
 		v->gpr[RAX] = hypercall(v, nr);
-		return false;
+		return plain && !READ_ONCE(v->lapic.irr_pending);
 	}
 	v->gpr[RAX] = pv_hypercall(v, plain || hvm->get(v, HVM_MODE) == EMUL_64);
 	return plain && !READ_ONCE(v->lapic.irr_pending);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A guest frame that is not mapped: look the page up in the VMM's address space and map it, as 2 MiB if it is so there, else
- * with those of its neighbours that are present anyway, since each exit costs far more than an entry of HC_MAP.
+ * A guest frame that is not mapped: look the page up in the VMM's page tables, have it faulted in if it is not there, and map it,
+ * as 2 MiB if it is so there, else with those of its neighbours that are present anyway, since each exit costs far more than an
+ * entry of HC_MAP.
  */
 #include "kmod.h"
 
@@ -19,58 +20,23 @@ struct fault {
 	u64 gfn;
 	unsigned long hva;
 	struct cb_slot slot;
-	unsigned long seq;
-	bool write;	 /* the guest wants to write */
-	bool may_write;	 /* map it writable if the VMM's page table says so */
-	bool writable;	 /* and it does */
-	bool fresh;	 /* the VMM had no such page yet, and hence hardly the next ones */
-	struct page *page;
+	bool write; /* the page must be writable */
+	bool fresh; /* the VMM had no such page yet, and hence hardly the next ones */
 };
 
-enum { FOUND, NO_SLOT, RETRY };
-
-static int find_slot(struct cb_vm *vm, struct fault *f)
-{
-	const struct cb_slot *s;
-	int r = NO_SLOT;
-
-	spin_lock(&vm->mmu_lock);
-	f->seq = vm->inv_seq;
-	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)), f->gfn);
-	if (s) {
-		f->slot = *s;
-		r = s->flags & CB_SLOT_DEAD ? RETRY : FOUND;
-	}
-	spin_unlock(&vm->mmu_lock);
-	return r;
-}
-
-/* A reference to the page, which is faulted in if need be. */
-static int get_page_of(struct fault *f)
-{
-	long r;
-
-	/* While the dirty log runs, only pages that are written are to be mapped writable. */
-	f->may_write = !(f->slot.flags & KVM_MEM_READONLY) && (f->write || !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES));
-	f->writable = true;
-	if (f->may_write && get_user_page_fast_only(f->hva, FOLL_WRITE, &f->page))
-		return 0;
-	f->fresh = f->writable = f->write && f->may_write;
-	r = get_user_pages_unlocked(f->hva, 1, &f->page, f->writable ? FOLL_WRITE : 0);
-	if (r == 1)
-		return 0;
-	return r == -EINTR || r == -EAGAIN ? -EAGAIN : -EFAULT;
-}
-
+/*
+ * Pages are used without a reference, as long as no notifier takes them away. So nobody would note that a guest has written:
+ * writable is only what is dirty already.
+ */
 struct host_leaf {
 	u32 order;
 	u64 pfn; /* of the first page of the leaf */
-	bool writable, dirty;
+	bool writable;
 };
 
 /*
  * What maps addr: its entry in a table of small pages, or NULL and the large page in *l, whose order is 0 if there is none
- * either. Interrupts are off.
+ * either. Interrupts are off: so page tables cannot be freed under us, which takes an IPI or an RCU grace period.
  */
 static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_leaf *l)
 {
@@ -86,29 +52,55 @@ static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_l
 	if (p4d_none(p4d) || !p4d_present(p4d))
 		return NULL;
 	pud = READ_ONCE(*pud_offset(&p4d, addr));
-	if (pud_none(pud) || !pud_present(pud))
+	if (!(pud_flags(pud) & _PAGE_PRESENT))
 		return NULL;
 	if (pud_leaf(pud)) {
-		*l = (struct host_leaf){PUD_SHIFT - PAGE_SHIFT, pud_pfn(pud), pud_write(pud), pud_dirty(pud)};
+		*l = (struct host_leaf){PUD_SHIFT - PAGE_SHIFT, pud_pfn(pud), pud_write(pud) && pud_dirty(pud)};
 		return NULL;
 	}
 	pmd = READ_ONCE(*pmd_offset(&pud, addr));
-	if (pmd_none(pmd) || !pmd_present(pmd))
+	if (!(pmd_flags(pmd) & _PAGE_PRESENT)) /* pmd_present() is also true of one that is being split */
 		return NULL;
 	if (pmd_leaf(pmd)) {
-		*l = (struct host_leaf){PMD_SHIFT - PAGE_SHIFT, pmd_pfn(pmd), pmd_write(pmd), pmd_dirty(pmd)};
+		*l = (struct host_leaf){PMD_SHIFT - PAGE_SHIFT, pmd_pfn(pmd), pmd_write(pmd) && pmd_dirty(pmd)};
 		return NULL;
 	}
 	return pte_offset_kernel(&pmd, addr);
 }
 
-/* A small page that may be used without a reference to it. */
-static bool host_page(const pte_t *at, struct host_leaf *l)
+enum { USABLE, ABSENT, UNFIT };
+
+/* A small page. Not pte_present(), which is also true of what nobody may access. */
+static int host_page(const pte_t *at, struct host_leaf *l)
 {
 	pte_t pte = READ_ONCE(*at);
 
-	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte), pte_dirty(pte)};
-	return pte_present(pte) && !pte_special(pte);
+	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte) && pte_dirty(pte)};
+	if (!(pte_flags(pte) & _PAGE_PRESENT))
+		return ABSENT;
+	return pte_special(pte) && !is_zero_pfn(l->pfn) ? UNFIT : USABLE;
+}
+
+/* The page of the fault. Interrupts are off. */
+static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *l)
+{
+	pte_t *pte = host_entry(vm->mm, f->hva, l);
+	int r = pte ? host_page(pte, l) : l->order ? USABLE : ABSENT;
+
+	return r == USABLE && f->write && !l->writable ? ABSENT : r;
+}
+
+/* As if the VMM had touched it. */
+static int fault_in(struct cb_vm *vm, struct fault *f)
+{
+	bool unlocked;
+	int r;
+
+	mmap_read_lock(vm->mm);
+	r = fixup_user_fault(vm->mm, f->hva, f->write ? FAULT_FLAG_WRITE : 0, &unlocked);
+	mmap_read_unlock(vm->mm);
+	f->fresh = f->write;
+	return r == -EINTR || !r ? -EAGAIN : -EFAULT;
 }
 
 static u32 map_flags(const struct fault *f, bool writable)
@@ -127,13 +119,13 @@ static bool fits_2m(const struct fault *f)
 	       first + BIT(ORDER_2M) <= f->slot.gfn + f->slot.pages && !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES);
 }
 
-/* The neighbours, which nobody can take away while mmu_lock is held and no invalidation is in progress. */
+/* While the dirty log runs, only pages that are written are to be mapped writable. */
 static u32 add_neighbours(struct cb_vm *vm, const struct fault *f, struct corbel_map *maps, u32 n)
 {
 	u64 block = ALIGN_DOWN(f->gfn, AROUND_PAGES);
 	u64 first = max_t(u64, block, f->slot.gfn);
 	u64 end = min_t(u64, block + AROUND_PAGES, f->slot.gfn + f->slot.pages), gfn;
-	bool may_write = !(f->slot.flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES));
+	bool may_write = !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES);
 	struct host_leaf l;
 	pte_t *pte = NULL;
 
@@ -141,36 +133,28 @@ static u32 add_neighbours(struct cb_vm *vm, const struct fault *f, struct corbel
 		unsigned long hva = f->slot.hva + ((gfn - f->slot.gfn) << PAGE_SHIFT);
 
 		pte = pte && hva & ~PMD_MASK ? pte + 1 : host_entry(vm->mm, hva, &l);
-		if (gfn == f->gfn || !(pte ? host_page(pte, &l) : l.order))
+		if (gfn == f->gfn || !(pte ? host_page(pte, &l) == USABLE : l.order))
 			continue;
-		/* Writable only if dirty already: there is no reference by which the page could be marked. */
 		maps[n++] = (struct corbel_map){gfn, l.pfn + (hva >> PAGE_SHIFT & (BIT(l.order) - 1)), 0,
-						map_flags(f, may_write && l.writable && l.dirty)};
+						map_flags(f, may_write && l.writable)};
 	}
 	return n;
 }
 
-static u32 build_maps(struct cb_vcpu *v, const struct fault *f)
+static u32 build_maps(struct cb_vcpu *v, const struct fault *f, const struct host_leaf *l)
 {
 	struct corbel_map *maps = v->maps;
-	u64 pfn = page_to_pfn(f->page);
-	bool writable = f->may_write && f->writable;
-	struct host_leaf l;
-	unsigned long flags;
-	u32 n = 1;
+	bool writable = l->writable && (f->write || !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES));
 
-	maps[0] = (struct corbel_map){f->gfn, pfn, 0, map_flags(f, writable)};
-	/* With interrupts off, page tables cannot be freed under us: that takes an IPI or an RCU grace period. */
-	local_irq_save(flags);
-	if (!host_entry(v->vm->mm, f->hva, &l) && l.order >= ORDER_2M && fits_2m(f) && (l.writable || !writable)) {
+	maps[0] = (struct corbel_map){f->gfn, l->pfn + (f->hva >> PAGE_SHIFT & (BIT(l->order) - 1)), 0, map_flags(f, writable)};
+	if (l->order >= ORDER_2M && fits_2m(f)) {
 		maps[0].gfn = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
-		maps[0].pfn = ALIGN_DOWN(pfn, BIT(ORDER_2M));
+		maps[0].pfn = ALIGN_DOWN(maps[0].pfn, BIT(ORDER_2M));
 		maps[0].order = ORDER_2M;
 	} else if (!f->fresh && !READ_ONCE(v->vm->inv_count)) {
-		n = add_neighbours(v->vm, f, maps, n);
+		return add_neighbours(v->vm, f, maps, 1);
 	}
-	local_irq_restore(flags);
-	return n;
+	return 1;
 }
 
 /* Only the first entry must succeed; the others are a gift. */
@@ -200,71 +184,79 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 	return 0;
 }
 
-static bool may_map_locked(const struct cb_vm *vm, const struct fault *f)
-{
-	if (vm->inv_seq != f->seq)
-		return false;
-	return !vm->inv_count || f->hva < vm->inv_start || f->hva >= vm->inv_end;
-}
+/* What there is to do without the lock, beside trying again */
+enum { FAULT_IN = 1, TOO_MANY };
 
-static int map_page(struct cb_vcpu *v, struct fault *f)
+/* What the VMM's page tables say stays true while mmu_lock is held and no invalidation of it is in progress. */
+static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
-	int r = -EAGAIN;
+	struct host_leaf l;
+	unsigned long flags;
+	u32 n = 0;
+	int r;
 
-	spin_lock(&vm->mmu_lock);
-	if (may_map_locked(vm, f)) {
-		r = map_batch(v, build_maps(v, f));
-		if (!r && f->may_write && f->writable)
-			set_page_dirty(f->page);
-	}
-	spin_unlock(&vm->mmu_lock);
-	mark_page_accessed(f->page);
-	put_page(f->page);
-	return r;
-}
-
-static int map_mmio(struct cb_vcpu *v, const struct fault *f)
-{
-	struct cb_vm *vm = v->vm;
-	bool full = false;
-	int r = -EAGAIN;
-
-	spin_lock(&vm->mmu_lock);
-	if (vm->mmio_marks >= MAX_MMIO) {
-		full = true;
-		vm->mmio_marks = 0;
-	} else if (vm->inv_seq == f->seq) {
-		v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
-		r = map_batch(v, 1);
-		vm->mmio_marks++;
-	}
-	spin_unlock(&vm->mmu_lock);
-	/* A guest that looks everywhere for devices must not take the hypervisor's memory for it. */
-	if (full)
-		cb_mem_forget_mmio(vm);
-	return r;
-}
-
-static int try_fault(struct cb_vcpu *v, struct fault *f)
-{
-	int r = find_slot(v->vm, f);
-
-	if (r == RETRY)
+	if (vm->inv_count && f->hva >= vm->inv_start && f->hva < vm->inv_end)
 		return -EAGAIN;
-	if (r == NO_SLOT)
-		return map_mmio(v, f);
-	f->hva = f->slot.hva + ((f->gfn - f->slot.gfn) << PAGE_SHIFT);
-	r = get_page_of(f);
-	return r ? r : map_page(v, f);
+	local_irq_save(flags);
+	r = find_page(vm, f, &l);
+	if (r == USABLE)
+		n = build_maps(v, f, &l);
+	local_irq_restore(flags);
+	if (r != USABLE)
+		return r == ABSENT ? FAULT_IN : -EFAULT;
+	if (!f->fresh)
+		mark_page_accessed(pfn_to_page(v->maps[0].pfn));
+	return map_batch(v, n);
+}
+
+static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
+{
+	struct cb_vm *vm = v->vm;
+
+	if (vm->mmio_marks >= MAX_MMIO) {
+		vm->mmio_marks = 0;
+		return TOO_MANY;
+	}
+	v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
+	vm->mmio_marks++;
+	return map_batch(v, 1);
+}
+
+static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
+{
+	struct cb_vm *vm = v->vm;
+	const struct cb_slot *s;
+	int r;
+
+	spin_lock(&vm->mmu_lock);
+	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)), f->gfn);
+	if (!s) {
+		r = map_mmio_locked(v, f);
+	} else if (s->flags & CB_SLOT_DEAD) {
+		r = -EAGAIN;
+	} else {
+		f->slot = *s;
+		f->hva = s->hva + ((f->gfn - s->gfn) << PAGE_SHIFT);
+		f->write = write && !(s->flags & KVM_MEM_READONLY);
+		r = map_page_locked(v, f);
+	}
+	spin_unlock(&vm->mmu_lock);
+	if (r == FAULT_IN)
+		return fault_in(vm, f);
+	if (r == TOO_MANY) { /* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
+		cb_mem_forget_mmio(vm);
+		return -EAGAIN;
+	}
+	return r;
 }
 
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 {
-	struct fault f = {.gfn = gpa >> PAGE_SHIFT, .write = flags & CORBEL_FAULT_WRITE};
+	struct fault f = {.gfn = gpa >> PAGE_SHIFT};
 	int r, tries = 0;
 
-	while ((r = try_fault(v, &f)) == -EAGAIN) {
+	while ((r = try_fault(v, &f, flags & CORBEL_FAULT_WRITE)) == -EAGAIN) {
 		if (signal_pending(current))
 			return 0; /* the access is simply tried again */
 		if (++tries > 100)

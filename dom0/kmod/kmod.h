@@ -97,7 +97,6 @@ struct cb_vm {
 	struct mutex slots_lock;
 	struct cb_slots __rcu *slots; /* replaced under slots_lock and mmu_lock */
 	spinlock_t mmu_lock;
-	unsigned long inv_seq;	/* changes when something mapped may have become invalid */
 	u32 inv_count;		/* invalidations in progress ... */
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
 	u32 mmio_marks;		/* made since they were last forgotten */

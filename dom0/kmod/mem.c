@@ -3,8 +3,8 @@
  * Memory slots, MMU notifier, dirty log.
  *
  * A guest may have mapped only what the VMM's page tables hold. So each invalidation of those is announced (inv_count), then
- * unmapped from the guest, then ended (inv_seq moves). A fault notes inv_seq, looks the page up, and maps it under mmu_lock
- * only if there is neither an invalidation in progress nor was one since.
+ * unmapped from the guest, then ended. A fault looks into those tables and maps what it finds under mmu_lock, and only while no
+ * invalidation of it is in progress.
  */
 #include "kmod.h"
 
@@ -71,7 +71,6 @@ static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
 
 	spin_lock(&vm->mmu_lock);
-	vm->inv_seq++;
 	vm->inv_count--;
 	spin_unlock(&vm->mmu_lock);
 }
@@ -119,7 +118,6 @@ static void publish(struct cb_vm *vm, struct cb_slots *slots)
 
 	spin_lock(&vm->mmu_lock);
 	rcu_assign_pointer(vm->slots, slots);
-	vm->inv_seq++;
 	spin_unlock(&vm->mmu_lock);
 	kvfree_rcu(old, rcu);
 }

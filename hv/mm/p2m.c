@@ -196,21 +196,18 @@ static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr, co
 static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
 	struct pt_leaf leaf;
-	int err;
+	int err = frame_get(pfn, BIT(order));
 
-	pt_lookup(&p->pt, gfn, &leaf);
-	if (leaf.kind == PT_LEAF)
-		return widen_locked(p, gfn, pfn, order, attr, &leaf);
-	err = frame_get(pfn, BIT(order));
 	if (err)
 		return err;
 	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_USED);
-	if (err) {
+	if (err < 0) {
 		frame_put(pfn, BIT(order));
-		return err;
+		pt_lookup(&p->pt, gfn, &leaf);
+		return err == -EEXIST && leaf.kind == PT_LEAF ? widen_locked(p, gfn, pfn, order, attr, &leaf) : err;
 	}
 	p->mapped += BIT(order);
-	if (leaf.kind == PT_MMIO)
+	if (err) /* an MMIO mark has gone */
 		__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
 	warm_locked(p, gfn);
 	return 0;

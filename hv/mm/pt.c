@@ -244,6 +244,7 @@ int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
 {
 	const struct pt_format *f = t->fmt;
 	u32 level = order / 9, at = level;
+	bool mark;
 	u64 *e;
 
 	if (order % 9 || level > f->max_leaf || !(attr & PT_R) || !IS_ALIGNED(fn | pfn, BIT(order)) ||
@@ -252,7 +253,8 @@ int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
 	e = descend(t, fn, &at);
 	if (*e & f->present)
 		return -EEXIST;
-	return fill_hole(t, e, at, fn, level, pt_leaf_raw(f, pfn, level, attr));
+	mark = *e;
+	return fill_hole(t, e, at, fn, level, pt_leaf_raw(f, pfn, level, attr)) ?: mark;
 }
 
 int pt_set_mmio(struct pt *t, u64 fn)

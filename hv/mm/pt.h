@@ -58,8 +58,8 @@ void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
 bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
 
 /*
- * Map 2^order frames; order 0, 9, or 18. A MMIO mark in the way of a 4 KiB page is replaced, memory or a table never:
- * -EEXIST. -EINVAL: misaligned, too large for the format, or beyond the address width. -ENOMEM: nothing has changed.
+ * Map 2^order frames; order 0, 9, or 18. 0, or 1 if a MMIO mark, which was in the way of a 4 KiB page, has been replaced. Memory
+ * or a table never is: -EEXIST. -EINVAL: misaligned, too large for the format, or beyond the address width. -ENOMEM: nothing has changed.
  * No flush is owed: only not-present entries change.
  */
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);

@@ -334,6 +334,11 @@ static void test_notifier(void)
 	check(sees(&v, 0x33), "after fork it sees the parent's copy");
 	waitpid(child, &status, 0);
 	check(WEXITSTATUS(status) == 0x22, "and the child keeps its own");
+	mprotect(ram + 0x2000, 4096, PROT_NONE);
+	mprotect(ram + 0x1000, 4096, PROT_READ); /* the guest's code is looked up again, and with it its neighbours */
+	check(run(&v) == -EFAULT, "memory that the VMM may not access is EFAULT");
+	mprotect(ram + 0x1000, 8192, PROT_READ | PROT_WRITE);
+	check(sees(&v, 0x33), "once it may the guest goes on");
 	munmap(ram + 0x2000, 4096);
 	check(run(&v) == -EFAULT, "memory that is unmapped is EFAULT");
 	mmap(ram + 0x2000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
