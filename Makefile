@@ -30,7 +30,7 @@ HV_OBJ := $(HV_ASM:%.asm=$(BUILD)/%.asm.o) $(HV_C:%.c=$(BUILD)/%.o)
 WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter -Wno-missing-field-initializers
 HV_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-strict-aliasing -fcf-protection=none -fno-asynchronous-unwind-tables \
-	-DCORBEL_VERSION='"$(VERSION)"' -I.
+	-DCORBEL_VERSION='"$(VERSION)"' $(CHECKS) -I.
 
 $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
@@ -171,8 +171,17 @@ $(IMG)/full.cpio: $(MKIMAGE_SRC) $(VMLINUX_cloud)
 	$(MKIMAGE) --program /usr/bin/qemu-system-x86_64 $(foreach f,seabios/bios-256k.bin qemu/kvmvapic.bin qemu/linuxboot_dma.bin, \
 		--add /usr/share/$(f)=/usr/share/$(f)) --add /boot/vmlinuz=$(VMLINUZ_cloud) --compress none -o $@
 
+# The hypervisor with its lock order checked.
+$(BUILD)/checked/corbel.elf: FORCE
+	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS hv
+$(BUILD)/checked.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/checked/corbel.elf $(VMLINUX_cloud) $(IMG)/initrd-cloud.img
+	dom0/mkiso $@ $(BUILD)/checked/corbel.elf cloud::$(VMLINUZ_cloud):$(IMG)/initrd-cloud.img
+.PHONY: locks-test
+locks-test:
+	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS target-test TARGETS="$(or $(TARGETS),smp sched guest guest-ends guest-smp hypercall)"
+
 .PHONY: test
-test: all $(BUILD)/corbel.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
+test: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 
 -include tests/bochs.mk
@@ -196,6 +205,7 @@ help:
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
+	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
 	@echo 'make bench-check no row is worse than in the committed table'

@@ -170,8 +170,10 @@ void console_init(void)
 
 void console_start_screen(void)
 {
+	bool on = screen_wanted && screen_init(false);
+
 	console_lock();
-	screen_on = screen_wanted && screen_init(false);
+	screen_on = on;
 	console_unlock();
 }
 

@@ -2,6 +2,7 @@
 #include "cpu.h"
 #include "apic.h"
 #include "console.h"
+#include "lock.h"
 #include "log.h"
 #include "mm/mm.h"
 #include "panic.h"
@@ -229,6 +230,7 @@ void irq_handle(u8 vector)
 {
 	struct cpu *c = this_cpu();
 
+	lock_none_held();
 	c->interrupts++;
 	if (vector < VEC_HV_FIRST) {
 		dom0_irq(vector);

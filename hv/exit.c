@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "doorbell.h"
 #include "hypercall.h"
+#include "lock.h"
 #include "log.h"
 #include "policy.h"
 #include "string.h"
@@ -785,6 +786,7 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 	struct vm_exit x;
 
 	do {
+		lock_none_held();
 		hvm->run(v, &x);
 		note_exit(c, v, x.reason);
 	} while (handle(v, &x) && !READ_ONCE(c->resched) && !READ_ONCE(v->requests));

@@ -3,8 +3,8 @@
  * Spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no irqsave variant;
  * interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md. They are not fair:
  * where the CPUs themselves are scheduled (an emulator, a hypervisor below ours), a queue of waiters would move on only as
- * fast as the next in line gets to run. Debug check: a CPU may only take a lock whose level is higher than every lock it
- * holds (lock_check in percpu).
+ * fast as the next in line gets to run. Built with -DCHECK_LOCKS (`make CHECKS=-DCHECK_LOCKS`, test `locks`), a CPU that takes a
+ * lock whose level is not higher than those of all the locks it holds panics, or takes an interrupt or enters a guest with one.
  */
 #ifndef HV_LOCK_H
 #define HV_LOCK_H
@@ -39,8 +39,27 @@ static inline void cpu_relax(void)
 	__builtin_ia32_pause();
 }
 
+#ifdef CHECK_LOCKS
+void lock_taken(u32 level);
+void lock_given(u32 level);
+/* Where interrupts are open or a guest is entered. */
+void lock_none_held(void);
+#else
+static inline void lock_taken(u32 level)
+{
+}
+static inline void lock_given(u32 level)
+{
+}
+static inline void lock_none_held(void)
+{
+}
+#endif
+extern bool lock_unchecked; /* the order matters no more: panic */
+
 static inline void lock_acquire(struct lock *l)
 {
+	lock_taken(l->level);
 	while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
 		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
 			cpu_relax();
@@ -48,6 +67,7 @@ static inline void lock_acquire(struct lock *l)
 
 static inline void lock_release(struct lock *l)
 {
+	lock_given(l->level);
 	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
 }
 

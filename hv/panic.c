@@ -4,6 +4,7 @@
 #include "console.h"
 #include "hvm.h"
 #include "io.h"
+#include "lock.h"
 #include "log.h"
 #include "mm/mm.h"
 #include "string.h"
@@ -95,6 +96,7 @@ static bool take_over(void)
 
 	__asm__ volatile("cli");
 	if (__atomic_compare_exchange_n(&panic_owner, &owner, me, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		lock_unchecked = true;
 		apic_stop_others();
 		return true;
 	}

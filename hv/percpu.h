@@ -24,6 +24,7 @@ struct cpu {
 	bool event_owed;	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
 	bool online;
 	u64 tsc_aux; /* now in MSR TSC_AUX */
+	u32 locks; /* levels of the locks held, where that is checked */
 
 	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
 	struct {

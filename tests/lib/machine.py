@@ -5,7 +5,8 @@
         m.prompt()
         status, out = m.sh('nproc')
 
-It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry. The transcript goes to
+It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
+iso='checked.iso' has a hypervisor that checks its locks. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
 import json
@@ -45,7 +46,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600):
+                 grub=None, life=600, iso='corbel.iso'):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -59,7 +60,7 @@ class Machine:
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
         cmd = ['qemu-system-x86_64', '-M', machine, '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
-               '-cdrom', os.path.join(BUILD, 'corbel.iso'), '-smbios', f'type=11,value=corbel:{oem}']
+               '-cdrom', os.path.join(BUILD, iso), '-smbios', f'type=11,value=corbel:{oem}']
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
         if not reboot:
             cmd += ['-no-reboot']

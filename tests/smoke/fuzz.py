@@ -23,7 +23,7 @@ def fuzz():
     seed = int(os.environ.get('SEED', '7'))  # always the same one, so that a failure is news of the code
     note(f'seed {seed}; SEED={seed} in the environment repeats the same calls, if not their timing')
     disk = f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine(f'seed {seed}', extra=['-drive', disk], life=840) as m:
+    with Machine(f'seed {seed}', extra=['-drive', disk], life=840, iso='checked.iso') as m:
         m.prompt()
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cd', 20)
         before = m.json('corbel info --json')
