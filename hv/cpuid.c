@@ -241,6 +241,7 @@ static bool in_table(u32 leaf)
 
 #define CPUID_INDEXED BIT(0) /* the entry is for one subleaf, KVM_CPUID_FLAG_SIGNIFCANT_INDEX */
 #define CPUID_DYNAMIC BIT(31) /* ours: part of it depends on the vCPU's state */
+#define CPUID_LEAF_1  BIT(30) /* ours: see leaf_1() */
 
 static void index_table(struct vcpu *v)
 {
@@ -251,10 +252,13 @@ static void index_table(struct vcpu *v)
 		if (in_table(leaf))
 			v->cpuid_first[leaf >> 30][leaf & 31] = i;
 		v->cpuid[i].flags &= CPUID_INDEXED;
-		if (v->cpuid[i].function == 1 || v->cpuid[i].function == 7 || v->cpuid[i].function == 0xd)
+		if (v->cpuid[i].function == 7 || v->cpuid[i].function == 0xd)
 			v->cpuid[i].flags |= CPUID_DYNAMIC;
-		if (v->cpuid[i].function == 1)
+		if (v->cpuid[i].function == 1) {
+			v->cpuid[i].flags |= CPUID_LEAF_1;
+			v->cpuid[i].ecx &= ~(u32)BIT(27);
 			v->cpuid_sig = v->cpuid[i].eax;
+		}
 		if (v->cpuid[i].function == 0x80000001)
 			v->ffxsr = v->cpuid[i].edx & BIT(25);
 	}
@@ -306,19 +310,21 @@ static u32 xsave_size(const struct vcpu *v)
 	return size;
 }
 
+/* What depends on the vCPU's state in the leaf that is asked for most; the table has no OSXSAVE. */
+static inline void leaf_1(struct vcpu *v)
+{
+	v->gpr[RCX] |= v->osxsave ? BIT(27) : 0;
+	if (unlikely(!(v->lapic.base & APIC_BASE_ENABLE)) && v->lapic.present)
+		v->gpr[RDX] &= ~BIT(9);
+}
+
 /* Leaves with subleaves, with parts that depend on the vCPU's state, or not in the table. */
 static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 {
 	const struct corbel_cpuid *e = find(v, leaf, sub);
 	struct corbel_cpuid r = e ? *e : (struct corbel_cpuid){0};
 
-	if (leaf == 1) {
-		u64 cr4 = hvm->get(v, HVM_CR4);
-
-		r.ecx = cr4 & CR4_OSXSAVE ? r.ecx | BIT(27) : r.ecx & ~(u32)BIT(27);
-		if (v->lapic.present && !(v->lapic.base & APIC_BASE_ENABLE))
-			r.edx &= ~(u32)BIT(9);
-	} else if (leaf == 7 && sub == 0) {
+	if (leaf == 7 && sub == 0) {
 		r.ecx = hvm->get(v, HVM_CR4) & CR4_PKE ? r.ecx | BIT(4) : r.ecx & ~(u32)BIT(4);
 	} else if (leaf == 0xd && sub == 0 && e) {
 		v->xcr0 = xgetbv(0);
@@ -332,6 +338,8 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 	v->gpr[RBX] = r.ebx;
 	v->gpr[RCX] = r.ecx;
 	v->gpr[RDX] = r.edx;
+	if (leaf == 1)
+		leaf_1(v);
 }
 
 void cpuid_emulate(struct vcpu *v)
@@ -339,7 +347,7 @@ void cpuid_emulate(struct vcpu *v)
 	u32 leaf = v->gpr[RAX], i = v->cpuid_first[leaf >> 30][leaf & 31];
 	const struct corbel_cpuid *e = &v->cpuid[i];
 
-	if (unlikely(i >= v->cpuid_count || e->function != leaf || e->flags)) {
+	if (unlikely(i >= v->cpuid_count || e->function != leaf || e->flags & ~CPUID_LEAF_1)) {
 		emulate_other(v, leaf, v->gpr[RCX]);
 		return;
 	}
@@ -347,4 +355,6 @@ void cpuid_emulate(struct vcpu *v)
 	v->gpr[RBX] = e->ebx;
 	v->gpr[RCX] = e->ecx;
 	v->gpr[RDX] = e->edx;
+	if (e->flags)
+		leaf_1(v);
 }

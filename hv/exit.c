@@ -568,7 +568,7 @@ static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 	if (cr == 0 && cr0_valid(v, val))
 		hvm->set(v, HVM_CR0, val & CR0_ALL);
 	else if (cr == 4 && cr4_valid(v, val))
-		hvm->set(v, HVM_CR4, val);
+		vcpu_set_cr4(v, val);
 	else if (cr == 8 && val < 16)
 		lapic_set_cr8(v, val);
 	else
@@ -656,12 +656,13 @@ static bool handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
 	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
 	bool plain = step_over(v, x);
-	u64 nr = v->gpr[RAX];
+	u64 nr;
 
 	if (hvm->get(v, HVM_CPL)) {
 		v->gpr[RAX] = -1000; /* -KVM_ENOSYS: not for user mode */
 		return plain;
 	}
+	nr = v->gpr[RAX];
 	if (v->vm->is_dom0 && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + 0x10000) {
 		v->gpr[RAX] = hypercall(v, nr);
 		return plain && !READ_ONCE(v->lapic.irr_pending);

@@ -297,7 +297,7 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 /* ---- hypercalls ---- */
 
 /* To the vCPUs whose APIC ids are first + the set bits of two words of 64 (in other modes 32) bits. */
-static s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
+static __noinline s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
 {
 	struct apic_msg m = {.vector = icr, .mode = FIELD_GET(GENMASK(10, 8), icr), .assert = true, .x2apic_dest = true};
 	s64 n = 0;

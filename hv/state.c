@@ -59,7 +59,7 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	hvm->set_dt(v, true, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
 	hvm->set(v, HVM_EFER, s->efer & ~EFER_SVME);
-	hvm->set(v, HVM_CR4, s->cr4);
+	vcpu_set_cr4(v, s->cr4);
 	hvm->set(v, HVM_CR3, s->cr3);
 	hvm->set(v, HVM_CR0, s->cr0);
 	if (v->lapic.present && s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))

@@ -248,7 +248,7 @@ static void reset_registers(struct vcpu *v, u64 cr0)
 	hvm->set(v, HVM_CR0, cr0);
 	hvm->set(v, HVM_CR2, 0);
 	hvm->set(v, HVM_CR3, 0);
-	hvm->set(v, HVM_CR4, 0);
+	vcpu_set_cr4(v, 0);
 	hvm->set_dr67(v, 0, 0);
 	hvm->msr_set(v, MSR_PAT, v->pat);
 }

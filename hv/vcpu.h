@@ -97,6 +97,7 @@ struct vcpu {
 	u32 tsc_khz;	/* its frequency */
 	u64 tsc_aux, misc_enable, pat, mtrr_def_type, spec_ctrl;
 	bool ffxsr; /* CPUID shows EFER.FFXSR */
+	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	u64 mcg_status;
 
@@ -144,6 +145,12 @@ void vcpu_notify(struct vcpu *v, bool exit);
 static inline u64 vcpu_tsc(const struct vcpu *v, u64 tsc)
 {
 	return scale_tsc(tsc, v->tsc_mul) + v->tsc_offset;
+}
+/* CR4, already validated, of a vCPU that is loaded or borrowed. */
+static inline void vcpu_set_cr4(struct vcpu *v, u64 val)
+{
+	v->osxsave = val & CR4_OSXSAVE;
+	hvm->set(v, HVM_CR4, val);
 }
 /* Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 - Double Fault". */
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);

@@ -6,7 +6,7 @@
 
 /*
  * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4: VMXE must be one, MCE is
- * ours since a machine check would shut the machine down, and what no guest may set exits to be refused.
+ * ours since a machine check would shut the machine down, OSXSAVE shows in CPUID, and what no guest may set exits to be refused.
  */
 u64 vmx_cr0_mask(void)
 {
@@ -15,7 +15,7 @@ u64 vmx_cr0_mask(void)
 
 u64 vmx_cr4_mask(void)
 {
-	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE;
+	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE | CR4_OSXSAVE;
 }
 
 static u64 get_cr0(void)
