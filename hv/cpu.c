@@ -197,6 +197,9 @@ void cpu_init_features(void)
 	if (this_cpu() == &boot_cpu)
 		xcr0_host = a & XCR0_SWITCHED;
 	xsetbv(0, xcr0_host);
+	cpuid(0xd, 1, &a, &b, &c, &d);
+	if (a & BIT(3))
+		wrmsr(MSR_XSS, 0); /* guests' too */
 }
 
 /* ---- exceptions and interrupts ---- */

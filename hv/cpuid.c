@@ -7,6 +7,10 @@
 
 #define LEAF_KVM 0x40000000u
 
+/* Leaf 0xd.1 EAX */
+#define XSAVEC BIT(1)
+#define XSAVES BIT(3)
+
 /* Bits of feature words that may be shown when the CPU has them. Names: SDM/APM "CPUID". */
 static const struct {
 	u32 leaf, sub, reg; /* reg: 0 EAX .. 3 EDX */
@@ -22,7 +26,7 @@ static const struct {
 	/* VBMI UMIP PKU VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID; not LA57 */
 	{7, 0, 2, 0x00405fce & ~BIT(5), 0},
 	{7, 0, 3, BIT(4) | BIT(10), 0}, /* FSRM, MD_CLEAR */
-	{0xd, 1, 0, BIT(0) | BIT(2), 0}, /* XSAVEOPT, XGETBV with ECX=1 */
+	{0xd, 1, 0, BIT(0) | XSAVEC | BIT(2) | XSAVES, 0}, /* XSAVEOPT, XGETBV with ECX=1 */
 	/* LAHF CMPLEGACY CR8 ABM SSE4A MISALIGN PREFETCH XOP FMA4 TBM; not SVM, TOPOEXT, PERFCTR */
 	{0x80000001, 0, 2, 0x002109f3 & ~BIT(9), 0},
 	/* SYSCALL NX MMXEXT MMX FXSR FFXSR 1G RDTSCP LM and the copies of leaf 1 */
@@ -45,6 +49,8 @@ static void apply_masks(struct corbel_cpuid *e)
 		e->ecx &= ~(u32)BIT(22);
 	if (e->function == 0x80000001 && (hvm->caps & HVM_CAP_NO_RDTSCP))
 		e->edx &= ~(u32)BIT(27);
+	if (e->function == 0xd && e->index == 1 && (hvm->caps & HVM_CAP_NO_XSAVES))
+		e->eax &= ~(u32)(XSAVEC | XSAVES);
 }
 
 u64 policy_cr4_mask(void)
@@ -64,7 +70,7 @@ u64 policy_cr4_mask(void)
 	return mask;
 }
 
-bool has_rdtscp;
+bool has_rdtscp, has_xsaves;
 
 void policy_init(void)
 {
@@ -72,6 +78,10 @@ void policy_init(void)
 
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
 	has_rdtscp = (d & BIT(27)) && !(hvm->caps & HVM_CAP_NO_RDTSCP);
+	if (xcr0_host) {
+		cpuid(0xd, 1, &a, &b, &c, &d);
+		has_xsaves = (a & XSAVES) && !(hvm->caps & HVM_CAP_NO_XSAVES);
+	}
 }
 
 u64 policy_xcr0_all(void)
@@ -110,16 +120,20 @@ static struct corbel_cpuid *add(struct builder *b, u32 leaf, u32 sub, bool index
 	return e;
 }
 
+#define XSAVE_LEGACY  576u   /* x87, SSE and the header */
+#define XSAVE_ALIGNED BIT(1) /* ECX of a component's leaf: in the compacted format it begins at 64 bytes */
+
 static void add_xsave(struct builder *b)
 {
 	struct corbel_cpuid *e = add(b, 0xd, 0, true);
 	u64 all = policy_xcr0_all();
+	u32 compact = XSAVE_LEGACY;
 
 	if (!e)
 		return;
 	e->eax = (u32)all;
 	e->edx = all >> 32;
-	e->ecx = 576;
+	e->ecx = XSAVE_LEGACY;
 	for (u32 i = 2; i < 64; i++) {
 		u32 a, base, c, d;
 
@@ -127,11 +141,14 @@ static void add_xsave(struct builder *b)
 			continue;
 		cpuid(0xd, i, &a, &base, &c, &d);
 		e->ecx = MAX(e->ecx, base + a);
+		compact = (c & XSAVE_ALIGNED ? ALIGN_UP(compact, 64u) : compact) + a;
 	}
 	e->ebx = e->ecx;
 	e = add(b, 0xd, 1, true);
-	if (e)
-		e->ebx = e->ecx = e->edx = 0;
+	if (e) {
+		e->ebx = e->eax & (XSAVEC | XSAVES) ? compact : 0;
+		e->ecx = e->edx = 0; /* no supervisor states */
+	}
 	for (u32 i = 2; i < 10; i++)
 		if (all & BIT(i))
 			add(b, 0xd, i, true);
@@ -296,15 +313,17 @@ static __noinline const struct corbel_cpuid *find(const struct vcpu *v, u32 leaf
 	return NULL;
 }
 
-/* XSAVE area size for the components enabled in XCR0, standard format. */
-static u32 xsave_size(const struct vcpu *v)
+/* XSAVE area size for the components enabled in XCR0. */
+static u32 xsave_size(const struct vcpu *v, bool compacted)
 {
-	u32 size = 576;
+	u32 size = XSAVE_LEGACY;
 
 	for (u32 i = 2; i < 10; i++) {
 		const struct corbel_cpuid *e = v->xcr0 & BIT(i) ? find(v, 0xd, i) : NULL;
 
-		if (e)
+		if (e && compacted)
+			size = (e->ecx & XSAVE_ALIGNED ? ALIGN_UP(size, 64u) : size) + e->eax;
+		else if (e)
 			size = MAX(size, e->ebx + e->eax);
 	}
 	return size;
@@ -326,9 +345,9 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 
 	if (leaf == 7 && sub == 0) {
 		r.ecx = hvm->get(v, HVM_CR4) & CR4_PKE ? r.ecx | BIT(4) : r.ecx & ~(u32)BIT(4);
-	} else if (leaf == 0xd && sub == 0 && e) {
+	} else if (leaf == 0xd && e && (!sub || (sub == 1 && (r.eax & (XSAVEC | XSAVES))))) {
 		v->xcr0 = xgetbv(0);
-		r.ebx = xsave_size(v);
+		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {
 		r.ecx = sub & 0xff;
 		e = find(v, 0xb, 0);

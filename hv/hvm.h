@@ -82,6 +82,7 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT 
 #define HVM_CAP_VGIF	 BIT(6)
 #define HVM_CAP_NO_RDTSCP BIT(7) /* guests cannot execute these, whatever the CPU has */
 #define HVM_CAP_NO_INVPCID BIT(8)
+#define HVM_CAP_NO_XSAVES BIT(5) /* nor XSAVEC */
 #define HVM_CAP_VID	 BIT(9) /* hardware delivers interrupts by itself while lapic_is_direct() */
 #define HVM_CAP_POST	 BIT(10) /* and takes in what other CPUs put into IRR when VEC_POSTED comes */
 

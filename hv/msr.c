@@ -102,6 +102,9 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 	case MSR_TSC_AUX:
 		*val = v->tsc_aux;
 		return has_rdtscp ? 0 : -EINVAL;
+	case MSR_XSS:
+		*val = 0;
+		return has_xsaves ? 0 : -EINVAL;
 	}
 	slot = stored(v, msr);
 	if (slot) {
@@ -178,6 +181,8 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 		if (this_cpu()->loaded == v)
 			wrmsr(MSR_TSC_AUX, this_cpu()->tsc_aux = val);
 		return 0;
+	case MSR_XSS:
+		return has_xsaves && !val ? 0 : -EINVAL;
 	case 0x79: /* microcode update: not through us */
 		return 0;
 	}
@@ -249,7 +254,7 @@ int msr_write_host(struct vcpu *v, u32 msr, u64 val)
 }
 
 static const u32 saved_msrs[] = {
-	MSR_TSC,    0x174,	0x175,	    0x176,	MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX, 0xc0000081,
+	MSR_TSC,    0x174,	0x175,	    0x176,	MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX, MSR_XSS, 0xc0000081,
 	0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, MSR_TSC_DEADLINE, 0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04, 0x4b564d05,
 };
 
@@ -258,7 +263,7 @@ u32 msr_list(u32 *out, u32 first, u32 max)
 	u32 n = 0;
 
 	for (u32 i = first; i < ARRAY_SIZE(saved_msrs) && n < max; i++)
-		if (saved_msrs[i] != MSR_TSC_AUX || has_rdtscp)
+		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) && (saved_msrs[i] != MSR_XSS || has_xsaves))
 			out[n++] = saved_msrs[i];
 	return n;
 }

@@ -9,6 +9,7 @@
 /* Boot CPU, before the first vCPU. */
 void policy_init(void);
 extern bool has_rdtscp; /* the CPU has MSR TSC_AUX */
+extern bool has_xsaves; /* and IA32_XSS, of which nothing may be set */
 /* Execute CPUID for the running vCPU: RAX, RBX, RCX, RDX. */
 void cpuid_emulate(struct vcpu *v);
 /* A VMM's table. -E2BIG, -EINVAL. */

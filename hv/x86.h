@@ -66,6 +66,7 @@
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080
 #define MSR_TSC_AUX	    0xc0000103
+#define MSR_XSS		    0xda0
 
 /* x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched with the vCPU */
 #define XCR0_SWITCHED 0x2e7ull

@@ -53,6 +53,7 @@ static const struct wanted {
 	{W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
 	{W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
 	{W_PROC2, PROC2_PML, "pml", NULL},
+	{W_PROC2, PROC2_XSAVES, "xsaves", NULL},
 	{W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
 	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
 	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},

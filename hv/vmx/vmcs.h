@@ -17,7 +17,7 @@
 	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
 	X(POSTED_DESCRIPTOR, 0x2016)                                                                                   \
 	X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)            \
-	X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)                                    \
+	X(XSS_BITMAP, 0x202c) X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)              \
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
 	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
 	X(HOST_PAT, 0x2c00) X(HOST_EFER, 0x2c02)                                                                       \
@@ -115,6 +115,7 @@ void vmcs_write(u32 field, u64 val);
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_ENCLS	   BIT(15)
 #define PROC2_PML	   BIT(17)
+#define PROC2_XSAVES	   BIT(20)
 #define PROC2_TSC_SCALE	   BIT(25)
 
 /* VM-exit and VM-entry controls */

@@ -95,6 +95,10 @@ static const char *vmx_probe(void)
 		vmx_ops.caps |= HVM_CAP_POST;
 	if (!(vmx_ctl.proc2 & PROC2_RDTSCP))
 		vmx_ops.caps |= HVM_CAP_NO_RDTSCP;
+	if (vmx_on_bochs && !cap_masked("bochs-xsaves")) /* its XSAVEC puts AVX state where its XRSTOR does not look for it */
+		vmx_ctl.proc2 &= ~PROC2_XSAVES;
+	if (!(vmx_ctl.proc2 & PROC2_XSAVES))
+		vmx_ops.caps |= HVM_CAP_NO_XSAVES;
 	if (!(vmx_ctl.proc2 & PROC2_INVPCID))
 		vmx_ops.caps |= HVM_CAP_NO_INVPCID;
 	log_info("vmx: controls pin %x proc %x %x exit %x entry %x%s", vmx_ctl.pin, vmx_ctl.proc, vmx_ctl.proc2, vmx_ctl.exit,
@@ -281,6 +285,8 @@ static void init_controls(struct vcpu *v)
 		vmcs_write16(VMCS_VPID, v->id + 1);
 	if (s->proc2 & PROC2_ENCLS)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
+	if (s->proc2 & PROC2_XSAVES)
+		vmcs_write64(VMCS_XSS_BITMAP, 0);
 	vmcs_write64(VMCS_LINK_POINTER, ~0ull);
 	vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw);
 	vmx_scale_tsc(v);

@@ -18,7 +18,8 @@ static const struct {
     {7, 0, ECX, 0x00405fce, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
     {7, 0, EDX, BIT(4) | BIT(10), 0, "leaf 7 EDX: nothing but FSRM and MD_CLEAR"},
     {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
-    {0xd, 1, EAX, BIT(0) | BIT(2), 0, "leaf 0xd.1: no XSAVEC, XSAVES"},
+    {0xd, 1, EAX, 0xf, 0, "leaf 0xd.1: no XFD"},
+    {0xd, 1, ECX, 0, 0, "leaf 0xd.1: no supervisor states"},
     {0x80000001, 0, ECX, 0x002109f3, 0, "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
     {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
     {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
@@ -80,11 +81,25 @@ static void check_hypervisor(void)
 	       "leaf 0x40000101: ABI version, back end, dom0");
 }
 
+/* The area of XSAVEC by the components' own leaves */
+static u32 compacted(u32 components)
+{
+	u32 size = 576, r[4];
+
+	for (u32 i = 2; i < 32; i++) {
+		if (!(components >> i & 1))
+			continue;
+		cpuid(0xd, i, r);
+		size = (r[ECX] & 2 ? (size + 63) & ~63u : size) + r[EAX];
+	}
+	return size;
+}
+
 /* Bits that follow the vCPU's state. */
 static void check_dynamic(void)
 {
 	u64 cr4 = READ_CR(4), base = rdmsr(MSR_APIC_BASE);
-	u32 r[4], small, all;
+	u32 r[4], small, all, packed;
 
 	cpuid(1, 0, r);
 	report(!(r[ECX] & BIT(27)), "OSXSAVE is clear while CR4.OSXSAVE is");
@@ -96,7 +111,12 @@ static void check_dynamic(void)
 		cpuid(0xd, 0, r);
 		small = r[EBX];
 		all = r[EAX];
+		cpuid(0xd, 1, r);
+		packed = r[EBX];
 		__asm__ volatile("xsetbv" ::"c"(0), "a"(all), "d"(0));
+		cpuid(0xd, 1, r);
+		report(r[EAX] & (BIT(1) | BIT(3)) ? packed == 576 && r[EBX] == compacted(all) : !packed && !r[EBX],
+		       "leaf 0xd.1 EBX does so with XSAVEC or XSAVES (%u, %u)", packed, r[EBX]);
 		cpuid(0xd, 0, r);
 		report(small == 576 && r[EBX] == r[ECX] && r[EBX] >= small, "leaf 0xd EBX follows XCR0 (%u, %u)", small,
 		       r[EBX]);

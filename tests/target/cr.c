@@ -2,6 +2,8 @@
 /* Control registers: what the policy does not offer is refused before hardware sees it. */
 #include "lib.h"
 
+#define MSR_XSS 0xda0
+
 static u64 allowed_cr4(void)
 {
 	u32 r1[4], r7[4];
@@ -64,6 +66,28 @@ static int xsetbv(u32 index, u64 val)
 	return v;
 }
 
+/* With CR4.OSXSAVE on and XCR0 = 3. */
+static void check_xsaves(void)
+{
+	static u8 area[832] __attribute__((aligned(64)));
+	u64 val = 1;
+	u32 r[4];
+	int v;
+
+	cpuid(0xd, 1, r);
+	note("XSAVES: %s", r[0] & BIT(3) ? "yes" : "no");
+	__asm__ volatile(CATCH("xsaves (%1)") : CAUGHT(v) : "r"(area), "a"(3), "d"(0) : "memory");
+	if (!(r[0] & BIT(3))) {
+		report(v == UD && rdmsr_try(MSR_XSS, &val) == GP && wrmsr_try(MSR_XSS, 0) == GP, "without XSAVES it is undefined, and there is no IA32_XSS");
+		return;
+	}
+	report(v == -1 && *(u64 *)(area + 520) == (BIT(63) | 3), "XSAVES writes the compacted format");
+	__asm__ volatile(CATCH("xrstors (%1)") : CAUGHT(v) : "r"(area), "a"(3), "d"(0) : "memory");
+	report(v == -1, "XRSTORS reads it");
+	report(rdmsr_try(MSR_XSS, &val) == -1 && !val && wrmsr_try(MSR_XSS, 0) == -1, "IA32_XSS is 0 and may be so");
+	report(wrmsr_try(MSR_XSS, 1) == GP && wrmsr_try(MSR_XSS, BIT(8)) == GP && wrmsr_try(MSR_XSS, BIT(11)) == GP, "nothing can be set in it");
+}
+
 static void check_xcr0(void)
 {
 	u64 cr4 = READ_CR(4);
@@ -89,6 +113,7 @@ static void check_xcr0(void)
 		cpuid(0, 0, r);
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	report(lo == 3, "XCR0 survives exits");
+	check_xsaves();
 	xsetbv(0, 1);
 	WRITE_CR(4, cr4);
 }

@@ -158,6 +158,8 @@ static void test_fallbacks(void)
 	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad, "without page-modification logs dirty flags are left");
 	c = choose_without("tsc-scale");
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
+	c = choose_without("xsaves");
+	CHECK(!(c.proc2 & PROC2_XSAVES), "without XSAVES");
 	c = choose_without("ept-ad");
 	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
 }
