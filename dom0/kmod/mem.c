@@ -5,6 +5,9 @@
  * A guest may have mapped only what the VMM's page tables hold. So each invalidation of those is announced (inv_count), then
  * unmapped from the guest, then ended. A fault looks into those tables and maps what it finds under mmu_lock, and only while no
  * invalidation of it is in progress.
+ *
+ * The hypervisor's dirty log is in the guest's page tables: of what is unmapped it knows nothing any more. Such pages count as dirty
+ * when the invalidation ends, and while it is in progress.
  */
 #include "kmod.h"
 
@@ -31,6 +34,15 @@ static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 	}
 }
 
+/* The part of a slot at these addresses: how many pages, and its first one. */
+static u64 overlap(const struct cb_slot *s, unsigned long start, unsigned long end, u64 *first)
+{
+	u64 from = max_t(u64, start, s->hva), to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
+
+	*first = (from - s->hva) >> PAGE_SHIFT;
+	return from < to ? (PAGE_ALIGN(to) - (from & PAGE_MASK)) >> PAGE_SHIFT : 0;
+}
+
 static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long end)
 {
 	const struct cb_slots *slots;
@@ -39,14 +51,27 @@ static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long
 	rcu_read_lock();
 	slots = rcu_dereference(vm->slots);
 	for (i = 0; i < slots->n; i++) {
-		const struct cb_slot *s = &slots->slot[i];
-		u64 from = max_t(u64, start, s->hva), to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
+		u64 first, pages = overlap(&slots->slot[i], start, end, &first);
 
-		if (from < to)
-			unmap(vm, s->gfn + ((from - s->hva) >> PAGE_SHIFT),
-			      (PAGE_ALIGN(to) - (from & PAGE_MASK)) >> PAGE_SHIFT);
+		if (pages)
+			unmap(vm, slots->slot[i].gfn + first, pages);
 	}
 	rcu_read_unlock();
+}
+
+/* Under mmu_lock. */
+static void mark_lost(struct cb_vm *vm, unsigned long start, unsigned long end)
+{
+	const struct cb_slots *slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock));
+	u32 i;
+
+	for (i = 0; i < slots->n; i++) {
+		const struct cb_slot *s = &slots->slot[i];
+		u64 first, pages = overlap(s, start, end, &first);
+
+		if (pages && s->lost)
+			bitmap_set(s->lost, first, pages);
+	}
 }
 
 static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
@@ -71,6 +96,7 @@ static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
 
 	spin_lock(&vm->mmu_lock);
+	mark_lost(vm, range->start, range->end);
 	vm->inv_count--;
 	spin_unlock(&vm->mmu_lock);
 }
@@ -108,7 +134,13 @@ int cb_mem_init(struct cb_vm *vm)
 
 void cb_mem_exit(struct cb_vm *vm)
 {
+	const struct cb_slots *slots;
+	u32 i;
+
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	slots = rcu_dereference_protected(vm->slots, true);
+	for (i = 0; i < slots->n; i++)
+		kvfree(slots->slot[i].lost);
 }
 
 /* Put a new table in place. Faults under way that looked into the old one start again. */
@@ -215,6 +247,28 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 	return 0;
 }
 
+/* The same; the bitmap of what is lost comes and goes with the log. */
+static int set_region(struct cb_vm *vm, struct cb_slot *new)
+{
+	const struct cb_slot *s = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
+	unsigned long *old = s ? s->lost : NULL, *now;
+	int r;
+
+	if (new->pages && (new->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+		new->lost = old && s->pages == new->pages ? old : kvcalloc(BITS_TO_LONGS(new->pages), sizeof(long), GFP_KERNEL_ACCOUNT);
+		if (!new->lost)
+			return -ENOMEM;
+	}
+	r = set_region_locked(vm, new);
+	s = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
+	now = s ? s->lost : NULL;
+	if (old != now)
+		kvfree(old);
+	if (new->lost != now && new->lost != old)
+		kvfree(new->lost);
+	return r;
+}
+
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *m)
 {
 	struct cb_slot s = {
@@ -236,7 +290,7 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	    !access_ok((void __user *)(unsigned long)m->userspace_addr, m->memory_size))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
-	r = set_region_locked(vm, &s);
+	r = set_region(vm, &s);
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
@@ -260,6 +314,22 @@ void cb_mem_forget_mmio(struct cb_vm *vm)
 	mutex_unlock(&vm->slots_lock);
 }
 
+/* Take the bits of what was lost, [first, first + n), and what is being lost now. */
+static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n, unsigned long *bitmap)
+{
+	unsigned long *lost = s->lost + first / BITS_PER_LONG;
+	u64 i;
+
+	spin_lock(&vm->mmu_lock);
+	if (vm->inv_count)
+		mark_lost(vm, vm->inv_start, vm->inv_end);
+	for (i = 0; i < BITS_TO_LONGS(n); i++) {
+		bitmap[i] |= lost[i];
+		lost[i] = 0;
+	}
+	spin_unlock(&vm->mmu_lock);
+}
+
 /* One bit a page, as many at a time as fit a page. */
 static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 {
@@ -275,6 +345,8 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 		clear_page(bitmap);
 		if (vm->id)
 			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap), CORBEL_DIRTY_CLEAR);
+		if (r >= 0)
+			take_lost(vm, s, done, n, (unsigned long *)bitmap);
 		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
 			r = -EFAULT;
 		if (r < 0)

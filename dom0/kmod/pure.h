@@ -22,6 +22,7 @@ struct cb_slot {
 	u64 hva;
 	u32 id;
 	u32 flags; /* KVM_MEM_x, CB_SLOT_DEAD */
+	unsigned long *lost; /* a bit a page: unmapped since the dirty log was read; NULL: there is none */
 };
 #define CB_SLOT_DEAD 0x80000000u /* is being removed: no new mappings, but notifiers still unmap it */
 

@@ -305,7 +305,7 @@ static void test_ioeventfd(void)
 /* ---- guest memory follows the VMM's ---- */
 
 GUEST(look, "1: mov 0x2000, %al; out %al, %dx; jmp 1b");
-GUEST(dirty, "mov %al, 0x2000; out %al, %dx; mov %al, 0x3000; out %al, %dx; mov %al, 0x2000; hlt");
+GUEST(dirty, "mov %al, 0x2000; out %al, %dx; mov %al, 0x3000; out %al, %dx; mov %al, 0x2000; out %al, %dx; mov %al, 0x4000; hlt");
 
 static bool sees(struct vm *v, u8 val)
 {
@@ -367,6 +367,19 @@ static void test_dirty_log(void)
 	check(bits[0] == 1 << 2, "then the next one");
 	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
 	check(!bits[0], "reading clears");
+	run(&v);
+	mprotect(ram + 0x4000, 4096, PROT_READ);
+	mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	check(bits[0] == 1 << 4, "a page that has been written and unmapped since is dirty");
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	check(!bits[0], "once");
+	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
+	mprotect(ram + 0x4000, 4096, PROT_READ);
+	mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE);
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
+	check(!bits[0], "a new log knows nothing of the old one");
 	end(&v);
 }
 
