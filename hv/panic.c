@@ -127,26 +127,9 @@ void panic(const char *fmt, ...)
 static const char *exception_name(u64 vector)
 {
 	static const char *const names[] = {
-	    "divide error",
-	    "debug",
-	    "NMI",
-	    "breakpoint",
-	    "overflow",
-	    "bound range",
-	    "invalid opcode",
-	    "no FPU",
-	    "double fault",
-	    "coprocessor overrun",
-	    "invalid TSS",
-	    "segment not present",
-	    "stack fault",
-	    "general protection",
-	    "page fault",
-	    "reserved",
-	    "x87 error",
-	    "alignment check",
-	    "machine check",
-	    "SIMD error",
+		"divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode", "no FPU",
+		"double fault", "coprocessor overrun", "invalid TSS", "segment not present", "stack fault", "general protection",
+		"page fault", "reserved", "x87 error", "alignment check", "machine check", "SIMD error"
 	};
 
 	return vector < ARRAY_SIZE(names) ? names[vector] : "exception";
