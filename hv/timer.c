@@ -65,17 +65,21 @@ static void heap_insert(struct heap *h, struct timer *t)
 	heap_up(h, h->n++, t);
 }
 
+/* t, wherever it belongs, comes in the place of the one at pos. */
+static void heap_replace(struct heap *h, u32 pos, struct timer *t)
+{
+	if (pos && h->at[(pos - 1) / 2]->deadline > t->deadline)
+		heap_up(h, pos, t);
+	else
+		heap_down(h, pos, t);
+}
+
 static void heap_remove(struct heap *h, struct timer *t)
 {
-	u32 pos = t->pos;
 	struct timer *last = h->at[--h->n];
 
-	if (last == t)
-		return;
-	if (pos && h->at[(pos - 1) / 2]->deadline > last->deadline)
-		heap_up(h, pos, last);
-	else
-		heap_down(h, pos, last);
+	if (last != t)
+		heap_replace(h, t->pos, last);
 }
 
 /*
@@ -164,11 +168,16 @@ void timer_arm(struct timer *t, u64 deadline)
 	struct cpu *c = this_cpu();
 	struct heap *h = c->timer;
 
-	timer_cancel(t);
+	if (READ_ONCE(t->cpu) != (s32)c->index)
+		timer_cancel(t);
 	lock_acquire(&h->lock);
 	t->deadline = deadline;
-	WRITE_ONCE(t->cpu, c->index);
-	heap_insert(h, t);
+	if (t->cpu == (s32)c->index) {
+		heap_replace(h, t->pos, t);
+	} else {
+		WRITE_ONCE(t->cpu, c->index);
+		heap_insert(h, t);
+	}
 	if (h->at[0] == t && (!h->armed || deadline < h->armed)) {
 		h->armed = MAX(deadline, 1);
 		apic_timer_arm(h->armed);
