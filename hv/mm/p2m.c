@@ -495,12 +495,13 @@ static bool is_fixed(const struct p2m *p, u64 at)
 	return f && f->kind == FRAME_DOM0;
 }
 
-/* Map the page at `at` and hold what keeps it mapped; NULL if it cannot be read (or written). */
-static void *get_page(struct p2m *p, u64 at, bool write)
+/* Map the page at `at` and hold what keeps it mapped: the lock, unless *fixed. NULL if it cannot be read (or written). */
+static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
 {
 	void *page;
 
-	if (is_fixed(p, at))
+	*fixed = is_fixed(p, at);
+	if (*fixed)
 		return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
 	lock_acquire(&p->lock);
 	page = map_page_locked(p, at, write);
@@ -509,10 +510,10 @@ static void *get_page(struct p2m *p, u64 at, bool write)
 	return page;
 }
 
-static void put_page(struct p2m *p, u64 at)
+static void put_page(struct p2m *p, bool fixed)
 {
 	mm_unmap_temp(MM_TEMP_P2M);
-	if (!is_fixed(p, at))
+	if (!fixed)
 		lock_release(&p->lock);
 }
 
@@ -520,7 +521,8 @@ static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t 
 {
 	while (len) {
 		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
-		void *page = get_page(p, at, write);
+		bool fixed;
+		void *page = get_page(p, at, write, &fixed);
 
 		if (!page) {
 			if (fault)
@@ -528,7 +530,7 @@ static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t 
 			return -EFAULT;
 		}
 		memcpy(write ? page : buf, write ? buf : page, n);
-		put_page(p, at);
+		put_page(p, fixed);
 		at += n;
 		buf = (u8 *)buf + n;
 		len -= n;
@@ -559,15 +561,15 @@ static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
 	void *page;
-	bool same;
+	bool same, fixed;
 
 	if ((size != sizeof(u32) && size != sizeof(u64)) || !IS_ALIGNED(at.v, size))
 		return -EINVAL;
-	page = get_page(p, at.v, true);
+	page = get_page(p, at.v, true, &fixed);
 	if (!page)
 		return -EFAULT;
 	same = cmpxchg(page, old, new, size);
-	put_page(p, at.v);
+	put_page(p, fixed);
 	return same ? 0 : -EAGAIN;
 }
 
