@@ -99,6 +99,20 @@ static inline u32 cpuid_max(u32 base)
 	return a;
 }
 
+/* Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf 0x40000000. */
+static inline bool cpu_runs_in(u32 name, u32 name2)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (!(c & BIT(31)))
+		return false;
+	cpuid(0x40000000, 0, &a, &b, &c, &d);
+	return b == name && c == name2;
+}
+#define IN_TCG 0x54474354, 0x43544743 /* "TCGTCGTC" */
+#define IN_KVM 0x4b4d564b, 0x564b4d56 /* "KVMKVMKV" */
+
 static inline u64 rdmsr(u32 msr)
 {
 	u32 lo, hi;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Software timers: a binary heap per CPU, its earliest deadline in the local APIC timer. */
 #include "apic.h"
+#include "cpu.h"
 #include "lock.h"
 #include "log.h"
 #include "mm/mm.h"
@@ -82,30 +83,31 @@ static void heap_remove(struct heap *h, struct timer *t)
 		heap_replace(h, t->pos, last);
 }
 
-/*
- * Is it one clock on all CPUs? By promise of the CPU, or because an emulator derives all TSCs from its own clock; and no
- * CPU's clock may be seen behind that of a CPU that came up before it.
- */
+static bool tsc_is_stable(void)
+{
+	u32 a, b, c, d;
+
+	if (cpuid_max(0x80000000) >= 0x80000007) {
+		cpuid(0x80000007, 0, &a, &b, &c, &d);
+		if (d & BIT(8)) /* invariant TSC */
+			return true;
+	}
+	if (!cpu_runs_in(IN_KVM))
+		return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
+	cpuid(0x40000001, 0, &a, &b, &c, &d);
+	return a & BIT(24); /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
+}
+
+/* Is it one clock on all CPUs? By promise, and no CPU's clock may be seen behind that of a CPU that came up before it. */
 static void check_tsc(void)
 {
 	static u64 seen;
 	static bool known;
 	u64 now = rdtsc();
-	u32 a = 1, b, c = 0, d;
 
 	if (!known) {
 		known = true;
-		__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-		tsc_stable = c & BIT(31);
-		a = 0x80000000;
-		c = 0;
-		__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-		if (a >= 0x80000007) {
-			a = 0x80000007;
-			c = 0;
-			__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-			tsc_stable |= !!(d & BIT(8));
-		}
+		tsc_stable = tsc_is_stable();
 	}
 	if (now < __atomic_load_n(&seen, __ATOMIC_SEQ_CST)) {
 		if (tsc_stable)

@@ -40,14 +40,6 @@ static u32 asid_count;
  */
 static bool sweep_events;
 
-static bool is_tcg(void)
-{
-	u32 a, b, c, d;
-
-	cpuid(0x40000000, 0, &a, &b, &c, &d);
-	return b == 0x54474354 && c == 0x43544743 && d == 0x47435447; /* "TCGTCGTCGTCG" */
-}
-
 static const char *svm_probe(void)
 {
 	u32 a, b, c, d;
@@ -68,8 +60,8 @@ static const char *svm_probe(void)
 	if (b < 2)
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
 	asid_count = b;
-	svm_hides_lme = is_tcg() && !cap_masked("lme-hiding");
-	sweep_events = is_tcg() && boot_info.acpi.cpu_count > 1 && !cap_masked("event-sweep");
+	svm_hides_lme = cpu_runs_in(IN_TCG) && !cap_masked("lme-hiding");
+	sweep_events = cpu_runs_in(IN_TCG) && boot_info.acpi.cpu_count > 1 && !cap_masked("event-sweep");
 	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
 		svm_ops.caps |= HVM_CAP_NRIPS;
 	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
