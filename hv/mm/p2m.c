@@ -128,6 +128,7 @@ static const struct pt_change log_release = {.match = PT_LOG, .clear = PT_LOG, .
 /* By dirty flags: clean, and what is left of a large page when one of its pages is written. */
 static const struct pt_change log_clean = {.match = PT_W | PT_DIRTY, .clear = PT_DIRTY, .large = &log_protect};
 static const struct pt_change log_let = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W, .large = &log_release};
+static const struct pt_change log_look = {.match = PT_W | PT_DIRTY};
 static const struct pt_change log_mark = {.match = PT_W, .set = PT_DIRTY};
 
 static const struct pt_change *log_start(const struct p2m *p)
@@ -264,45 +265,18 @@ s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 	return protect(p, gfn, count, &log_release);
 }
 
-/* Nothing has been written in the table of 4 KiB leaves at gfn; it is assumed to stay so from now on. */
-static bool is_cold(struct p2m *p, u64 gfn)
-{
-	p->cold = true;
-	return pt_cool(&p->pt, gfn);
-}
-
 static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
-	bool flush = false;
-	s64 err = 0;
-	u64 i = 0;
+	bool flush = false, cool = clear && p->pt.fmt->reports_dirty;
+	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, cool, DIRTY_BUDGET, &flush, bitmap);
 
-	for (u32 seen = 0; i < count && !(seen >= DIRTY_BUDGET && i % 64 == 0); seen++) {
-		struct pt_leaf leaf;
-		u64 stop;
-
-		/* A whole table, which this call will come to the end of: it is cold before its flags are looked at. */
-		if (clear && p->pt.fmt->reports_dirty && IS_ALIGNED(gfn + i, 512) && count - i >= 512 && seen + 512 <= DIRTY_BUDGET &&
-		    is_cold(p, gfn + i)) {
-			i += 512;
-			continue;
-		}
-		pt_lookup(&p->pt, gfn + i, &leaf);
-		stop = MIN(count, ((gfn + i) | (BIT(leaf.order) - 1)) + 1 - gfn);
-		if (is_dirty(p, &leaf)) {
-			err = clear ? pt_protect(&p->pt, gfn + i, stop - i, log_start(p), UNMAP_BUDGET, &flush) : 0;
-			if (err < 0)
-				break;
-			for (u64 b = i; b < stop; b++)
-				bitmap[b / 64] |= BIT(b % 64);
-		}
-		i = stop;
-	}
+	p->cold |= cool;
 	if (flush)
 		flush_locked(p);
-	if (err < 0)
-		i = ALIGN_DOWN(i, 64);
-	return i ? (s64)i : err;
+	/* What comes after the last whole word of the bitmap is looked at again; nothing in it is cleared by that. */
+	if (done > 0 && (u64)done < count && !(done = ALIGN_DOWN(done, 64)))
+		return -ENOMEM;
+	return done;
 }
 
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)

@@ -11,7 +11,7 @@ struct p2m {
 	struct pt pt;
 	bool is_dom0; /* identity map: leaves hold no frame references */
 	u64 mapped;   /* guests: frames mapped */
-	bool cold;    /* pt_cool() has been used */
+	bool cold;    /* some tables may be cold, see pt_collect() */
 	u64 tlb_gen;  /* bumped when a flush is owed, and when an MMIO mark has gone; back ends compare before each entry */
 	struct vm *vm;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */

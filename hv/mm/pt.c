@@ -270,14 +270,6 @@ int pt_set_mmio(struct pt *t, u64 fn)
 	return fill_hole(t, e, at, fn, 0, t->fmt->mmio);
 }
 
-bool pt_cool(struct pt *t, u64 fn)
-{
-	u32 at = 1;
-	u64 *e = descend(t, fn, &at);
-
-	return at == 1 && is_table(t->fmt, READ_ONCE(*e), 1) && (__atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD);
-}
-
 void pt_warm(struct pt *t, u64 fn)
 {
 	u32 at = 1;
@@ -307,6 +299,8 @@ struct range {
 	pt_put_fn *put;
 	void *ctx;
 	const struct pt_change *change;
+	u64 first, *bitmap;
+	bool cool;
 };
 
 /* Handles the present leaf *e, the range's next: 0 done, 1 split (look again), or -ENOMEM. */
@@ -354,6 +348,13 @@ static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
 		int err = 0;
 
 		if (is_table(f, v, level)) {
+			/* Cold before its leaves are looked at, which will be all of them. */
+			if (r->cool && level == 1 && range_covers(r, 1) && r->budget >= (s64)ENTRIES &&
+			    __atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD) {
+				r->fn = next_of(r->fn, 1);
+				r->budget--;
+				continue;
+			}
 			child = table_of(f, v);
 			err = range_walk(r, child, level - 1, leaf);
 			if (r->put && is_empty(child))
@@ -443,4 +444,27 @@ s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 b
 	struct range r = {.t = t, .fn = fn, .budget = budget, .flush = flush, .change = c};
 
 	return range_run(&r, count, protect_leaf);
+}
+
+static int collect_leaf(struct range *r, u64 *e, u64 v, u32 level)
+{
+	const struct pt_format *f = r->t->fmt;
+	u64 want = (r->change->match & PT_W ? f->w : 0) | (r->change->match & PT_DIRTY ? f->dirty : 0);
+	u64 stop = MIN(r->end, next_of(r->fn, level)) - r->first;
+	int err;
+
+	if ((v & want) != want)
+		return 0;
+	err = protect_leaf(r, e, v, level);
+	for (u64 i = r->fn - r->first; !err && i < stop; i++)
+		r->bitmap[i / 64] |= BIT(i % 64);
+	return err;
+}
+
+s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget, bool *flush, u64 *bitmap)
+{
+	struct range r = {
+		.t = t, .fn = fn, .budget = budget, .flush = flush, .change = c, .first = fn, .bitmap = bitmap, .cool = cool};
+
+	return range_run(&r, count, collect_leaf);
 }

@@ -217,8 +217,14 @@ static __noinline void pml_drain(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	for (u32 i = (u16)(vmcs_read16(VMCS_PML_INDEX) + 1); i <= PML_LAST; i++)
-		p2m_note_dirty(&v->vm->p2m, s->pml[i] >> PAGE_SHIFT);
+	u64 last = 0;
+
+	/* From the end, as they were written; many lie beside each other, and p2m_note_dirty() is about tables. */
+	for (u32 i = PML_LAST, end = (u16)(vmcs_read16(VMCS_PML_INDEX) + 1); i + 1 > end; i--) {
+		if (i == PML_LAST || (s->pml[i] ^ last) >> 21)
+			p2m_note_dirty(&v->vm->p2m, s->pml[i] >> PAGE_SHIFT);
+		last = s->pml[i];
+	}
 	pml_reset(s);
 }
 

@@ -492,6 +492,33 @@ static void test_dirty_late(struct pt_format *fmt)
 	at_flush = NULL;
 }
 
+/* A read that comes to the end of its budget a little into a table begins with that table again, and has to look into it. */
+static void test_dirty_budget(struct pt_format *fmt)
+{
+	enum { LARGE = 460, SMALL = 17, FIRST = 0x100000 };
+	static u64 map[(LARGE + SMALL) * 512 / 64];
+	u64 small = FIRST + LARGE * 512, written = small + 15 * 512 + 100;
+	bool only = true;
+	s64 done;
+
+	start_logged_guest(fmt);
+	for (u64 i = 0; i < LARGE; i++)
+		p2m_map(&guest.p2m, FIRST + i * 512, 0x8000, 9, RIGHTS);
+	for (u64 i = 0; i < SMALL * 512; i++)
+		p2m_map(&guest.p2m, small + i, 0x8000 + i % 512, 0, RIGHTS);
+	dirty_all(FIRST, (LARGE + SMALL) * 512, p2m_dirty_start);
+	cpu_write(written);
+	memset(map, 0, sizeof(map));
+	done = p2m_dirty_read(&guest.p2m, FIRST, (LARGE + SMALL) * 512, map, true);
+	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", fmt->name);
+	done = p2m_dirty_read(&guest.p2m, FIRST + done, (LARGE + SMALL) * 512 - done, map + done / 64, true);
+	for (u64 i = 0; i < (LARGE + SMALL) * 512; i++)
+		only &= bit(map, i) == (FIRST + i == written);
+	CHECK(done == 2 * 512 && only, "what is dirty in it is told");
+	CHECK(destroy_guest(), "nothing is left behind");
+	at_flush = NULL;
+}
+
 /* Random writes by guest and hypervisor, rounds of reading: each page written since the last round is told. */
 static void test_dirty_random(struct pt_format *fmt)
 {
@@ -777,6 +804,7 @@ int main(void)
 	test_rights();
 	test_unmap_full();
 	make_log_formats();
+	test_dirty_budget(&ept_buffer);
 	for (u32 i = 0; i < ARRAY_SIZE(log_formats); i++) {
 		test_dirty_basic(log_formats[i]);
 		if (log_formats[i]->dirty)
