@@ -75,11 +75,7 @@ struct hvm_paging {
 enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT };
 
 #define HVM_CAP_NRIPS	 BIT(0)
-#define HVM_CAP_DECODE	 BIT(1)
 #define HVM_CAP_FLUSHASID BIT(2)
-#define HVM_CAP_CLEAN	 BIT(3)
-#define HVM_CAP_1G	 BIT(4)
-#define HVM_CAP_VGIF	 BIT(6)
 #define HVM_CAP_NO_RDTSCP BIT(7) /* guests cannot execute these, whatever the CPU has */
 #define HVM_CAP_NO_INVPCID BIT(8)
 #define HVM_CAP_NO_XSAVES BIT(5) /* nor XSAVEC */

@@ -139,12 +139,6 @@ static void pv_eoi_take(struct vcpu *v)
 		end_of_interrupt(v);
 }
 
-void lapic_sync_pv_eoi(struct vcpu *v)
-{
-	if (READ_ONCE(v->lapic.irr_pending))
-		pv_eoi_take(v);
-}
-
 int lapic_set_pv_eoi(struct vcpu *v, u64 val)
 {
 	if (val & BIT(1) || val >> 52)

@@ -89,8 +89,6 @@ void lapic_ended(struct vcpu *v, u8 vector);
 bool lapic_extint_pending(struct vcpu *v);
 /* An interrupt that would end HLT (so only with RFLAGS.IF). */
 bool lapic_has_work(struct vcpu *v);
-/* Before an entry and on EOI-relevant exits: take in the guest's PV EOI word. */
-void lapic_sync_pv_eoi(struct vcpu *v);
 
 /* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
 int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);

@@ -5,7 +5,6 @@
 #include "log.h"
 #include "time.h"
 
-#define FIXED_MTRRS 11
 
 /* 0x250, 0x258, 0x259, 0x268..0x26f */
 static int fixed_mtrr(u32 msr)

@@ -76,7 +76,6 @@ static inline gpa_t gpa(u64 v)
 #define ENODEV	19
 #define EINVAL	22
 #define ENOSPC	28
-#define ERANGE	34
 #define ENOSYS	38
 #define EOPNOTSUPP 95
 

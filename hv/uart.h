@@ -24,7 +24,6 @@
 #define IER_THRE     BIT(1)
 #define IIR_NONE     0x01
 #define IIR_RX	     0x04
-#define IIR_TIMEOUT  0x0c
 #define IIR_FIFOS    0xc0
 #define FCR_ENABLE   BIT(0)
 #define FCR_CLEAR_RX BIT(1)
@@ -32,7 +31,6 @@
 #define LCR_8N1	     0x03
 #define LCR_DLAB     BIT(7)
 #define MCR_DTR_RTS  0x03
-#define MCR_OUT2     BIT(3)
 #define MCR_LOOP     BIT(4)
 #define LSR_DR	     BIT(0)
 #define LSR_ERRORS   (BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* of the character to be read next, and overrun */

@@ -7,8 +7,6 @@
 
 #define CR0_PE BIT(0)
 #define CR0_MP BIT(1)
-#define CR0_EM BIT(2)
-#define CR0_TS BIT(3)
 #define CR0_ET BIT(4)
 #define CR0_NE BIT(5)
 #define CR0_WP BIT(16)
@@ -50,7 +48,6 @@
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
 #define RFLAGS_RF	BIT(16)
-#define RFLAGS_VM	BIT(17)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
 #define DR6_BS BIT(14)

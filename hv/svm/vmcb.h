@@ -19,7 +19,6 @@
 #define SVM_INT3_INVLPGA  BIT(26)
 #define SVM_INT3_IOIO	  BIT(27)
 #define SVM_INT3_MSR	  BIT(28)
-#define SVM_INT3_TASK	  BIT(29)
 #define SVM_INT3_FERR	  BIT(30)
 #define SVM_INT3_SHUTDOWN BIT(31)
 
@@ -61,14 +60,12 @@ enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
 #define SVM_NP_ENABLE  BIT(0)
 
 /* Exit codes; compared in their low 32 bits (some emulators write only those) */
-#define SVM_EXIT_CR_READ   0x000
 #define SVM_EXIT_CR_WRITE  0x010
 #define SVM_EXIT_DR_READ   0x020
 #define SVM_EXIT_DR_WRITE  0x030
 #define SVM_EXIT_EXCEPTION 0x040
 #define SVM_EXIT_INTR	   0x060
 #define SVM_EXIT_NMI	   0x061
-#define SVM_EXIT_SMI	   0x062
 #define SVM_EXIT_INIT	   0x063
 #define SVM_EXIT_VINTR	   0x064
 #define SVM_EXIT_RDTSC	   0x06e
@@ -83,7 +80,6 @@ enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
 #define SVM_EXIT_IOIO	   0x07b
 #define SVM_EXIT_MSR	   0x07c
 #define SVM_EXIT_TASK	   0x07d
-#define SVM_EXIT_FERR	   0x07e
 #define SVM_EXIT_SHUTDOWN  0x07f
 #define SVM_EXIT_VMRUN	   0x080
 #define SVM_EXIT_VMMCALL   0x081
@@ -107,15 +103,11 @@ enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
 #define SVM_IO_REP    BIT(3)
 #define SVM_IO_SIZE   GENMASK(6, 4)
 #define SVM_IO_ASIZE  GENMASK(9, 7)
-#define SVM_IO_SEG    GENMASK(12, 10)
 #define SVM_IO_PORT   GENMASK(31, 16)
 
 /* EXITINFO1 of NPF */
-#define SVM_NPF_P      BIT(0)
 #define SVM_NPF_W      BIT(1)
-#define SVM_NPF_U      BIT(2)
 #define SVM_NPF_ID     BIT(4)
-#define SVM_NPF_FINAL  BIT(32)
 #define SVM_NPF_TABLE  BIT(33)
 
 struct vmcb_seg {

@@ -180,7 +180,6 @@ enum {
 #define QUAL_DR_READ	BIT(4)
 #define QUAL_EPT_WRITE	BIT(1)
 #define QUAL_EPT_EXEC	BIT(2)
-#define QUAL_EPT_RIGHTS GENMASK(5, 3)
 #define QUAL_EPT_LINEAR BIT(7)
 #define QUAL_EPT_FINAL	BIT(8)
 #define QUAL_DB_DR6	(GENMASK(3, 0) | GENMASK(14, 13))
