@@ -32,7 +32,6 @@ struct vm_exit {
 			u16 port;
 			u8 size;
 			bool in, string, rep;
-			u8 addr_size, seg; /* seg 0xff = not known */
 		} io;
 		struct {
 			u64 gpa;
@@ -72,7 +71,7 @@ struct hvm_paging {
 };
 #define HVM_FETCH_CR4 (CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP) /* what of CR4 matters to the fetch of an instruction */
 
-enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION, HVM_INJ_SOFT };
+enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION };
 
 #define HVM_CAP_NRIPS	 BIT(0)
 #define HVM_CAP_FLUSHASID BIT(2)

@@ -83,8 +83,6 @@ struct vcpu {
 	bool nmi_pending, nmi_masked, nmi_injected;
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
 	u8 irq_vector;
-	bool irq_soft;
-	u8 soft_len;
 	s32 user_irq;	   /* KVM_INTERRUPT, -1 = none */
 
 	/* Lazily switched state; in the hardware while cpu->loaded == this */
@@ -95,11 +93,10 @@ struct vcpu {
 	/* MSRs outside the back end's structure */
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
 	u32 tsc_khz;	/* its frequency */
-	u64 tsc_aux, misc_enable, pat, mtrr_def_type, spec_ctrl;
+	u64 tsc_aux, misc_enable, pat, mtrr_def_type;
 	bool ffxsr; /* CPUID shows EFER.FFXSR */
 	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
-	u64 mcg_status;
 
 	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
 	u8 cpuid_first[4][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
@@ -127,7 +124,6 @@ struct vcpu {
 	u8 event_vector;
 
 	u64 exits_total, exits[VMEXIT_NR];
-	u32 guest_debug;
 	struct fetched fetched[FETCHED];
 };
 

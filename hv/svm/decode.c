@@ -44,8 +44,6 @@ static void decode_io(const struct vmcb *vmcb, struct vm_exit *x)
 	x->io.in = i & SVM_IO_IN;
 	x->io.string = i & SVM_IO_STR;
 	x->io.rep = i & SVM_IO_REP;
-	x->io.addr_size = FIELD_GET(SVM_IO_ASIZE, i) * 2;
-	x->io.seg = 0xff; /* given only with decode assists: the instruction is decoded for string I/O */
 }
 
 static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *x)

@@ -23,7 +23,6 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 		[HVM_INJ_IRQ] = SVM_EVT_INTR,
 		[HVM_INJ_NMI] = SVM_EVT_NMI,
 		[HVM_INJ_EXCEPTION] = SVM_EVT_EXC,
-		[HVM_INJ_SOFT] = SVM_EVT_SOFT,
 	};
 	struct vmcb *m = svm_vmcb(v);
 

@@ -102,7 +102,6 @@ enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
 #define SVM_IO_STR    BIT(2)
 #define SVM_IO_REP    BIT(3)
 #define SVM_IO_SIZE   GENMASK(6, 4)
-#define SVM_IO_ASIZE  GENMASK(9, 7)
 #define SVM_IO_PORT   GENMASK(31, 16)
 
 /* EXITINFO1 of NPF */

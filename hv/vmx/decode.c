@@ -62,8 +62,6 @@ static void decode_io(const struct vmx_raw *r, struct vm_exit *x)
 	x->io.in = r->qual & QUAL_IO_IN;
 	x->io.string = r->qual & QUAL_IO_STRING;
 	x->io.rep = r->qual & QUAL_IO_REP;
-	x->io.addr_size = 0;
-	x->io.seg = 0xff; /* the instruction is decoded for string I/O */
 }
 
 static void decode_cr(const struct vmx_raw *r, struct vm_exit *x)

@@ -21,7 +21,6 @@ void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 		[HVM_INJ_IRQ] = INTR_TYPE_EXT,
 		[HVM_INJ_NMI] = INTR_TYPE_NMI,
 		[HVM_INJ_EXCEPTION] = INTR_TYPE_EXC,
-		[HVM_INJ_SOFT] = INTR_TYPE_SOFT,
 	};
 	struct vmx_vcpu *s = vmx_of(v);
 
