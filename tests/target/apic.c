@@ -122,6 +122,34 @@ static void check_in_service(void)
 	report(me()->count[V1] == 1 && !apic_bit(APIC_ISR, V2), "the lower one comes after the last EOI");
 }
 
+/* What waits and what is in service stays when the APIC is switched off by SVR, and on again. */
+static void check_off_and_on(void)
+{
+	clear_counts();
+	me()->keep_in_service = true;
+	send_self(V2);
+	apic_write(APIC_SVR, 0xff);
+	window();
+	apic_write(APIC_SVR, 0x1ff);
+	send_self(V1);
+	window();
+	report(me()->count[V2] == 1 && !me()->count[V1], "a vector taken while the APIC is off is in service when it is on");
+	me()->keep_in_service = false;
+	apic_write(APIC_EOI, 0);
+	window();
+	report(me()->count[V1] == 1, "till its EOI");
+	me()->keep_in_service = true;
+	send_self(V2);
+	window();
+	apic_write(APIC_SVR, 0xff);
+	apic_write(APIC_EOI, 0);
+	apic_write(APIC_SVR, 0x1ff);
+	me()->keep_in_service = false;
+	send_self(V1);
+	window();
+	report(me()->count[V2] == 2 && me()->count[V1] == 2, "and one that has its EOI while the APIC is off is not");
+}
+
 static void check_errors(void)
 {
 	apic_write(APIC_ESR, 0);
@@ -247,6 +275,7 @@ static void common(void)
 	check_delivery();
 	check_priorities();
 	check_in_service();
+	check_off_and_on();
 	check_errors();
 	check_off();
 	check_nmi();
