@@ -21,7 +21,8 @@
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
 	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
 	X(HOST_PAT, 0x2c00) X(HOST_EFER, 0x2c02)                                                                       \
-	X(PIN_CONTROLS, 0x4000) X(PROC_CONTROLS, 0x4002) X(EXCEPTIONS, 0x4004) X(CR3_TARGETS, 0x400a)                  \
+	X(PIN_CONTROLS, 0x4000) X(PROC_CONTROLS, 0x4002) X(EXCEPTIONS, 0x4004) X(PF_ERROR_MASK, 0x4006)                \
+	X(PF_ERROR_MATCH, 0x4008) X(CR3_TARGETS, 0x400a)                                                               \
 	X(EXIT_CONTROLS, 0x400c) X(EXIT_MSR_STORES, 0x400e) X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012)        \
 	X(ENTRY_MSR_LOADS, 0x4014) X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018) X(ENTRY_INSN_LEN, 0x401a)         \
 	X(TPR_THRESHOLD, 0x401c) X(PROC2_CONTROLS, 0x401e)                                                             \

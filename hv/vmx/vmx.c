@@ -266,6 +266,8 @@ static void init_controls(struct vcpu *v)
 	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry);
 	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
 	vmcs_write32(VMCS_EXCEPTIONS, BIT(1) | BIT(17) | BIT(18));
+	vmcs_write32(VMCS_PF_ERROR_MASK, 0); /* all error codes match: #PF follows its bit, which is 0 */
+	vmcs_write32(VMCS_PF_ERROR_MATCH, 0);
 	vmcs_write32(VMCS_CR3_TARGETS, 0);
 	vmcs_writen(VMCS_CR0_MASK, vmx_cr0_mask());
 	vmcs_writen(VMCS_CR4_MASK, vmx_cr4_mask());
