@@ -32,7 +32,8 @@ static struct vmx_msrs msrs;
 
 /*
  * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has not changed IF since. There
- * the preemption timer ends such a guest's turn, so that the CPU can look. No other machine needs it.
+ * the preemption timer ends such a guest's turn, so that the CPU can look, as it does at each of its exits, which may come before
+ * the timer for ever. No other machine needs it.
  */
 static bool irq_watchdog;
 bool vmx_on_bochs;
@@ -507,6 +508,8 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	vmx_decode_exit(&raw, x);
 	x->plain = !s->shadow && !(v->rflags & RFLAGS_TF) && vmx_get(v, HVM_MODE) == EMUL_64;
 	after_exit(v, &raw, x);
+	if (irq_watchdog)
+		irq_window();
 }
 
 struct hvm_ops vmx_ops = {

@@ -9,6 +9,7 @@ PROGRAM(g_fault);
 PROGRAM(g_triple);
 PROGRAM(g_garbage);
 PROGRAM(g_spin);
+PROGRAM(g_exits);
 PROGRAM(g_count);
 PROGRAM(g_doorbell);
 PROGRAM(g_irq);
@@ -169,6 +170,11 @@ static void check_ends(void)
 	       "PAUSE stops it");
 	g.page->stop_at_once = 1;
 	report(guest_run(&g, 2000) == CORBEL_EXIT_PAUSED, "stop_at_once stops it at once");
+	FREE(&g);
+	MAKE(&g, 0, g_exits);
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) &&
+		       g.page->exit_reason == CORBEL_EXIT_PAUSED,
+	       "a guest that exits all the time with interrupts off does not keep the CPU");
 	FREE(&g);
 	MAKE(&g, 0, g_hypercall);
 	if (backend == CORBEL_BACKEND_VMX) /* to VMCALL */

@@ -84,6 +84,11 @@ program g_spin
 	jmp g_spin
 g_spin_end:
 
+program g_exits			; nothing but exits, interrupts off
+	cpuid
+	jmp g_exits
+g_exits_end:
+
 program g_count
 	inc dword [0x9000]
 	jmp g_count
