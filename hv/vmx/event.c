@@ -76,9 +76,10 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 /* xAPIC offsets; MSRs are 0x800 + offset / 16 */
 enum { R_ID = 0x20, R_VERSION = 0x30, R_TPR = 0x80, R_PPR = 0xa0, R_EOI = 0xb0, R_LDR = 0xd0, R_ISR = 0x100, R_ESR = 0x280, R_SELF_IPI = 0x3f0 };
 
+static const u16 read_only[] = {R_ID, R_VERSION, R_PPR, R_LDR}; /* beside ISR, TMR and IRR */
+
 void vmx_direct_msrs(struct vm *vm)
 {
-	static const u16 read_only[] = {R_ID, R_VERSION, R_PPR, R_LDR};
 	u8 *reads = vm->msr_map + PAGE_SIZE + 0x800 / 8, *writes = reads + 0x800;
 
 	reads[R_TPR / 128] &= ~BIT(R_TPR / 16 % 8);
@@ -91,7 +92,7 @@ void vmx_direct_msrs(struct vm *vm)
 		return;
 	for (u32 i = 0; i < ARRAY_SIZE(read_only); i++)
 		reads[read_only[i] / 128] &= ~BIT(read_only[i] / 16 % 8);
-	for (u32 r = R_ISR; r < R_ESR; r += 128) /* ISR, TMR, IRR */
+	for (u32 r = R_ISR; r < R_ESR; r += 128)
 		reads[r / 128] = 0;
 }
 
@@ -105,9 +106,10 @@ static void switch_direct(struct vcpu *v, bool on)
 	vmcs_write32(VMCS_PIN_CONTROLS, on ? vmx_ctl.pin : vmx_ctl.pin & ~(u32)PIN_POSTED);
 	vmcs_write32(VMCS_PROC2_CONTROLS, on ? s->proc2 : s->proc2 & ~(u32)PROC2_DIRECT);
 	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v + (on ? PAGE_SIZE : 0));
-	for (u32 r = R_ID; r <= R_LDR; r += 16)
-		if ((r == R_ID || r == R_VERSION || r == R_LDR) && on && !lapic_read(v, r, &val, true))
-			s->virtual_apic[r / 4] = val;
+	for (u32 i = 0; i < ARRAY_SIZE(read_only) && on; i++) {
+		lapic_read(v, read_only[i], &val, true);
+		s->virtual_apic[read_only[i] / 4] = val;
+	}
 	s->intr_status = ~0; /* not in step */
 }
 
