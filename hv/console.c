@@ -2,7 +2,6 @@
 #include "console.h"
 #include "lock.h"
 #include "log.h"
-#include "screen.h"
 #include "string.h"
 #include "time.h"
 #include "timer.h"

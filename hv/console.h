@@ -20,6 +20,10 @@ void console_plain(const char *prefix, const char *text);
 /* Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte given. */
 u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
 
+/* hv/screen.c: by boot_info.fb, map and clear it. early: before mm_init(), for last words only. False: none to write on. */
+bool screen_init(bool early);
+void screen_write(const char *s, u32 len);
+
 /* Does the hypervisor own this port (its UART)? Then dom0's access goes to the virtual 16550. */
 bool vuart_owns(u16 port);
 u8 vuart_in(u16 port);

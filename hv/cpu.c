@@ -5,7 +5,6 @@
 #include "lock.h"
 #include "log.h"
 #include "mm/mm.h"
-#include "panic.h"
 #include "string.h"
 #include "time.h"
 #include "timer.h"

@@ -77,6 +77,10 @@ static inline void cpu_idle(void)
 /* From hv/entry.asm */
 void irq_handle(u8 vector);
 void exception_handle(struct regs *r);
+/* hv/panic.c: an exception in the hypervisor that no fix-up covers. */
+void panic_regs(const struct regs *r) __noreturn;
+/* Is another CPU in panic()? Then this one has to stop. */
+bool panic_elsewhere(void);
 
 static inline void __noreturn cpu_halt(void)
 {

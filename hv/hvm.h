@@ -81,6 +81,29 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION };
 #define HVM_CAP_VID	 BIT(9) /* hardware delivers interrupts by itself while lapic_is_direct() */
 #define HVM_CAP_POST	 BIT(10) /* and takes in what other CPUs put into IRR when VEC_POSTED comes */
 
+/*
+ * Of a vCPU that is loaded here or borrowed. Values to be set have been validated. is_paging: would an instruction be fetched from
+ * p->next in the same way? msr_x: MSRs that live in the back end's structure, EFER excluded; -ENOENT: not one of them. can_inject: IF,
+ * shadow, NMI blocking, nothing injected yet. dump: into the log, in the manual's order.
+ */
+#define HVM_STATE_OPS(X)                                                                                               \
+	X(u64, get, struct vcpu *v, enum hvm_reg r)                                                                    \
+	X(void, set, struct vcpu *v, enum hvm_reg r, u64 val)                                                          \
+	X(void, get_paging, struct vcpu *v, struct hvm_paging *out)                                                    \
+	X(bool, is_paging, struct vcpu *v, const struct hvm_paging *p)                                                 \
+	X(void, get_seg, struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)                                   \
+	X(void, set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)                              \
+	X(void, get_dt, struct vcpu *v, bool idt, struct corbel_dtable *out)                                           \
+	X(void, set_dt, struct vcpu *v, bool idt, const struct corbel_dtable *in)                                      \
+	X(void, get_dr67, struct vcpu *v, u64 *dr6, u64 *dr7)                                                          \
+	X(void, set_dr67, struct vcpu *v, u64 dr6, u64 dr7)                                                            \
+	X(int, msr_get, struct vcpu *v, u32 msr, u64 *val)                                                             \
+	X(int, msr_set, struct vcpu *v, u32 msr, u64 val)                                                              \
+	X(bool, can_inject, struct vcpu *v, enum hvm_event_kind k)                                                     \
+	X(void, inject, struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len)      \
+	X(void, want_window, struct vcpu *v, enum hvm_event_kind k, bool on)                                           \
+	X(void, dump, struct vcpu *v)
+
 struct hvm_ops {
 	const char *name;
 	u32 backend; /* CORBEL_BACKEND_x */
@@ -106,26 +129,9 @@ struct hvm_ops {
 	void (*give_back)(struct vcpu *v);
 	void (*run)(struct vcpu *v, struct vm_exit *x); /* IF=0 in and out; physical interrupts stay pending */
 
-	/* From here on: of a vCPU that is loaded here or borrowed. */
-	u64 (*get)(struct vcpu *v, enum hvm_reg r);
-	void (*set)(struct vcpu *v, enum hvm_reg r, u64 val); /* value already validated */
-	void (*get_paging)(struct vcpu *v, struct hvm_paging *out);
-	/* Would an instruction be fetched from p->next in the same way? */
-	bool (*is_paging)(struct vcpu *v, const struct hvm_paging *p);
-	void (*get_seg)(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
-	void (*set_seg)(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
-	void (*get_dt)(struct vcpu *v, bool idt, struct corbel_dtable *out);
-	void (*set_dt)(struct vcpu *v, bool idt, const struct corbel_dtable *in);
-	void (*get_dr67)(struct vcpu *v, u64 *dr6, u64 *dr7);
-	void (*set_dr67)(struct vcpu *v, u64 dr6, u64 dr7);
-	/* MSRs that live in the back end's structure (EFER excluded). -ENOENT: not one of them. */
-	int (*msr_get)(struct vcpu *v, u32 msr, u64 *val);
-	int (*msr_set)(struct vcpu *v, u32 msr, u64 val);
-
-	bool (*can_inject)(struct vcpu *v, enum hvm_event_kind k); /* IF, shadow, NMI blocking, nothing injected yet */
-	void (*inject)(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
-	void (*want_window)(struct vcpu *v, enum hvm_event_kind k, bool on);
-	void (*dump)(struct vcpu *v); /* into the log, manual order */
+#define X(type, name, ...) type (*name)(__VA_ARGS__);
+	HVM_STATE_OPS(X)
+#undef X
 };
 
 extern struct hvm_ops svm_ops, vmx_ops;

@@ -5,7 +5,6 @@
 #include "cpu.h"
 #include "hvm.h"
 #include "log.h"
-#include "main.h"
 #include "mm/mm.h"
 #include "sched/sched.h"
 #include "smp.h"
@@ -87,6 +86,8 @@ static void __noreturn main_rest(void)
 	cpu_main();
 }
 
+/* From boot/entry.asm, on the early stack and tables: EAX and EBX as the loader set them. */
+void hv_main(u32 magic, u64 info) __noreturn;
 void hv_main(u32 magic, u64 info)
 {
 	boot_tsc = rdtsc();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "panic.h"
 #include "apic.h"
 #include "console.h"
+#include "cpu.h"
 #include "hvm.h"
 #include "io.h"
 #include "lock.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "screen.h"
+#include "console.h"
 #include "font.h"
 #include "mm/mm.h"
 #include "string.h"

@@ -85,7 +85,7 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *l)
 {
 	pte_t *pte = host_entry(vm->mm, f->hva, l);
-	int r = pte ? host_page(pte, l) : l->order ? USABLE : ABSENT;
+	int r = pte ? host_page(pte, l) : !l->order ? ABSENT : pfn_valid(l->pfn) ? USABLE : UNFIT; /* devices' memory is no struct page's */
 
 	return r == USABLE && f->write && !l->writable ? ABSENT : r;
 }

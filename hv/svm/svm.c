@@ -391,20 +391,7 @@ struct hvm_ops svm_ops = {
 	.borrow = svm_borrow,
 	.give_back = svm_put,
 	.run = svm_run,
-	.get = svm_get,
-	.set = svm_set,
-	.get_paging = svm_get_paging,
-	.is_paging = svm_is_paging,
-	.get_seg = svm_get_seg,
-	.set_seg = svm_set_seg,
-	.get_dt = svm_get_dt,
-	.set_dt = svm_set_dt,
-	.get_dr67 = svm_get_dr67,
-	.set_dr67 = svm_set_dr67,
-	.msr_get = svm_msr_get,
-	.msr_set = svm_msr_set,
-	.can_inject = svm_can_inject,
-	.inject = svm_inject,
-	.want_window = svm_want_window,
-	.dump = svm_dump,
+#define X(type, name, ...) .name = svm_##name,
+	HVM_STATE_OPS(X)
+#undef X
 };

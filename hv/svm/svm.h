@@ -33,29 +33,14 @@ void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb);
 /* The next entry takes a fresh ASID: the guest's own translations are gone. */
 void svm_flush_asid(struct vcpu *v);
 
-/* state.c */
+/* state.c, event.c */
+#define X(type, name, ...) type svm_##name(__VA_ARGS__);
+HVM_STATE_OPS(X)
+#undef X
 /*
  * QEMU's TCG does not load the host's CR0 when a guest exits that has EFER.LME but neither CR4.PAE nor paging: LME, which does
  * nothing then, is kept out of the VMCB. mask=lme-hiding switches the workaround off.
  */
 extern bool svm_hides_lme;
-u64 svm_get(struct vcpu *v, enum hvm_reg r);
-void svm_set(struct vcpu *v, enum hvm_reg r, u64 val);
-void svm_get_paging(struct vcpu *v, struct hvm_paging *out);
-bool svm_is_paging(struct vcpu *v, const struct hvm_paging *p);
-void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
-void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
-void svm_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);
-void svm_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in);
-void svm_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7);
-void svm_set_dr67(struct vcpu *v, u64 dr6, u64 dr7);
-int svm_msr_get(struct vcpu *v, u32 msr, u64 *val);
-int svm_msr_set(struct vcpu *v, u32 msr, u64 val);
-void svm_dump(struct vcpu *v);
-
-/* event.c */
-bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k);
-void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
-void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on);
 
 #endif

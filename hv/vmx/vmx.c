@@ -529,20 +529,7 @@ struct hvm_ops vmx_ops = {
 	.borrow = vmcs_borrow,
 	.give_back = vmcs_give_back,
 	.run = vmx_run,
-	.get = vmx_get,
-	.set = vmx_set,
-	.get_paging = vmx_get_paging,
-	.is_paging = vmx_is_paging,
-	.get_seg = vmx_get_seg,
-	.set_seg = vmx_set_seg,
-	.get_dt = vmx_get_dt,
-	.set_dt = vmx_set_dt,
-	.get_dr67 = vmx_get_dr67,
-	.set_dr67 = vmx_set_dr67,
-	.msr_get = vmx_msr_get,
-	.msr_set = vmx_msr_set,
-	.can_inject = vmx_can_inject,
-	.inject = vmx_inject,
-	.want_window = vmx_want_window,
-	.dump = vmx_dump,
+#define X(type, name, ...) .name = vmx_##name,
+	HVM_STATE_OPS(X)
+#undef X
 };

@@ -120,26 +120,16 @@ void vmx_invept(u64 type, u64 eptp);
 void vmx_invvpid(u64 type, u16 vpid);
 /* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
 void vmcs_log_refusal(const char *insn, bool valid);
-void vmx_dump(struct vcpu *v);
 
 /* ---- entry.asm ---- */
 enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };
 u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
 extern u8 vmx_exit[];
 
-/* ---- state.c ---- */
-u64 vmx_get(struct vcpu *v, enum hvm_reg r);
-void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val);
-void vmx_get_paging(struct vcpu *v, struct hvm_paging *out);
-bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p);
-void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out);
-void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in);
-void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out);
-void vmx_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in);
-void vmx_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7);
-void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7);
-int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val);
-int vmx_msr_set(struct vcpu *v, u32 msr, u64 val);
+/* ---- state.c, event.c ---- */
+#define X(type, name, ...) type vmx_##name(__VA_ARGS__);
+HVM_STATE_OPS(X)
+#undef X
 /* The state no VMCS holds: into and out of the hardware. */
 void vmx_hw_load(struct vmx_vcpu *s);
 void vmx_hw_save(struct vmx_vcpu *s);
@@ -150,11 +140,6 @@ void vmx_load_pdptes(struct vcpu *v);
 /* Bits of CR0 and CR4 that are not the guest's. */
 u64 vmx_cr0_mask(void);
 u64 vmx_cr4_mask(void);
-
-/* ---- event.c ---- */
-bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k);
-void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len);
-void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on);
 /* Around an entry: the registers of the local APIC that the CPU keeps while the guest runs. */
 void vmx_apic_to_hw(struct vcpu *v);
 void vmx_apic_from_hw(struct vcpu *v);
