@@ -4,11 +4,13 @@
 
 #define RFLAGS_IF BIT(9)
 
+bool svm_uses_virq;
+
 bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	struct vmcb *m = svm_vmcb(v);
 
-	if (m->eventinj & SVM_EVT_VALID)
+	if (m->eventinj & SVM_EVT_VALID || ((struct svm_vcpu *)v->arch)->virq)
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !v->nmi_masked && !(m->int_state & SVM_INT_SHADOW);
@@ -24,18 +26,34 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 		[HVM_INJ_NMI] = SVM_EVT_NMI,
 		[HVM_INJ_EXCEPTION] = SVM_EVT_EXC,
 	};
-	struct vmcb *m = svm_vmcb(v);
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
 
+	s->watch |= WATCH_INJECT;
+	if (k == HVM_INJ_IRQ && svm_uses_virq && !(m->int3 & SVM_INT3_VINTR)) {
+		s->virq = vector;
+		m->vintr = (m->vintr & ~SVM_V_VECTOR) | SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO | FIELD_PREP(SVM_V_VECTOR, vector);
+		return;
+	}
 	m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, type[k]) | SVM_EVT_VALID;
-	((struct svm_vcpu *)v->arch)->watch |= WATCH_INJECT;
 	if (has_error)
 		m->eventinj |= SVM_EVT_HAS_ERR | FIELD_PREP(SVM_EVT_ERROR, error);
 	if (k == HVM_INJ_NMI) {
 		/* EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the handler. */
 		v->nmi_masked = true;
 		m->int3 |= SVM_INT3_IRET;
-		((struct svm_vcpu *)v->arch)->watch |= WATCH_NMI;
+		s->watch |= WATCH_NMI;
 	}
+}
+
+bool svm_virq_done(struct vcpu *v)
+{
+	struct svm_vcpu *s = v->arch;
+	bool delivered = !(s->vmcb->vintr & SVM_V_IRQ);
+
+	s->virq = 0;
+	s->vmcb->vintr &= ~(SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO);
+	return delivered;
 }
 
 /* The interrupt window is a virtual interrupt of the highest priority that is intercepted the moment it would be taken. */
@@ -50,9 +68,15 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 		return;
 	}
 	if (on) {
+		u8 vector = ((struct svm_vcpu *)v->arch)->virq;
+
+		if (vector) { /* the window needs the virtual interrupt for itself */
+			svm_virq_done(v);
+			m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
+		}
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;
-	} else {
+	} else if (m->int3 & SVM_INT3_VINTR) {
 		m->vintr &= ~(SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO);
 		m->int3 &= ~SVM_INT3_VINTR;
 	}

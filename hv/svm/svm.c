@@ -32,14 +32,6 @@ struct svm_cpu {
 
 static u32 asid_count;
 
-/*
- * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: a kick for the sake of another
- * CPU, be it one that we do not use, before the next exit then delivers it once more, as an exception, whatever the guest does
- * by then (IF off, half way through SWAPGS). An interrupt of our own that is pending at VMRUN makes the guest exit before its
- * first instruction, which clears that. mask=event-sweep switches the workaround off.
- */
-static bool sweep_events;
-
 static const char *svm_probe(void)
 {
 	u32 a, b, c, d;
@@ -61,7 +53,7 @@ static const char *svm_probe(void)
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
 	asid_count = b;
 	svm_hides_lme = cpu_runs_in(IN_TCG) && !cap_masked("lme-hiding");
-	sweep_events = cpu_runs_in(IN_TCG) && boot_info.acpi.cpu_count > 1 && !cap_masked("event-sweep");
+	svm_uses_virq = cpu_runs_in(IN_TCG) && !cap_masked("virq");
 	if ((d & CPUID_SVM_NRIPS) && !cap_masked("nrips"))
 		svm_ops.caps |= HVM_CAP_NRIPS;
 	if ((d & CPUID_SVM_FLUSHASID) && !cap_masked("flushbyasid"))
@@ -354,7 +346,9 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
-	bool sweep = sweep_events && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
+	/* An interrupt with a window behind it: one of our own that is pending has the exit come before the harm is done. */
+	bool sweep = svm_uses_virq && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
+	u8 virq = s->virq;
 
 	watch_cr8(v);
 	if (s->watch & WATCH_NMI)
@@ -362,6 +356,11 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	else
 		run(v, x, sweep);
 	m->eventinj = 0;
+	if (virq && !svm_virq_done(v)) {
+		v->irq_injected = true;
+		v->irq_vector = virq;
+		v->exception.pending = false; /* so TCG may call it */
+	}
 	s->watch &= ~WATCH_INJECT;
 }
 

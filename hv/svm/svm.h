@@ -15,6 +15,7 @@ struct svm_vcpu {
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
 	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
+	u8 virq;	      /* injected as a virtual interrupt; 0: none */
 	bool lme_hidden;      /* EFER.LME is set but not in the VMCB */
 };
 
@@ -42,5 +43,14 @@ HVM_STATE_OPS(X)
  * nothing then, is kept out of the VMCB. mask=lme-hiding switches the workaround off.
  */
 extern bool svm_hides_lme;
+/*
+ * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: when its loop is left before the
+ * next exit, for the sake of another CPU, be it one that we do not use, or since the instructions of -icount are used up, the vector
+ * is delivered once more, as an exception, whatever the guest does by then (IF off, half way through SWAPGS). So interrupts are
+ * injected as virtual ones there. mask=virq switches the workaround off.
+ */
+extern bool svm_uses_virq;
+/* After the exit: no virtual interrupt is injected any more. False: it has not been delivered. */
+bool svm_virq_done(struct vcpu *v);
 
 #endif
