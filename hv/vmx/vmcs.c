@@ -57,30 +57,12 @@ static const char *error_text(u64 *number)
 	return *number < ARRAY_SIZE(errors) && errors[*number] ? errors[*number] : "no current VMCS";
 }
 
-static void __noreturn refuse(const char *insn, u32 field)
+void vmcs_refuse(const char *insn, u32 field)
 {
 	u64 number;
 	const char *text = error_text(&number);
 
 	panic("%s refused for field %x %s: error %u, %s", insn, field, field_name(field), (u32)number, text);
-}
-
-u64 vmcs_read(u32 field)
-{
-	u64 val;
-
-	if (unlikely(read_field(field, &val)))
-		refuse("VMREAD", field);
-	return val;
-}
-
-void vmcs_write(u32 field, u64 val)
-{
-	bool refused;
-
-	__asm__ volatile("vmwrite %2, %1" : "=@ccbe"(refused) : "r"((u64)field), "rm"(val) : "memory");
-	if (unlikely(refused))
-		refuse("VMWRITE", field);
 }
 
 void vmcs_log_refusal(const char *insn, bool valid)
@@ -98,7 +80,7 @@ static void vmptrld(void *region)
 
 	__asm__ volatile("vmptrld %1" : "=@ccbe"(refused) : "m"(pa) : "memory");
 	if (unlikely(refused))
-		refuse("VMPTRLD", 0);
+		vmcs_refuse("VMPTRLD", 0);
 }
 
 static void vmclear(void *region)
@@ -108,7 +90,7 @@ static void vmclear(void *region)
 
 	__asm__ volatile("vmclear %1" : "=@ccbe"(refused) : "m"(pa) : "memory");
 	if (unlikely(refused))
-		refuse("VMCLEAR", 0);
+		vmcs_refuse("VMCLEAR", 0);
 }
 
 int vmx_on(hpa_t region)
@@ -130,7 +112,7 @@ void vmx_invept(u64 type, u64 eptp)
 
 	__asm__ volatile("invept %1, %2" : "=@ccbe"(refused) : "m"(op), "r"(type) : "memory");
 	if (unlikely(refused))
-		refuse("INVEPT", 0);
+		vmcs_refuse("INVEPT", 0);
 }
 
 void vmx_invvpid(u64 type, u16 vpid)
@@ -140,7 +122,7 @@ void vmx_invvpid(u64 type, u16 vpid)
 
 	__asm__ volatile("invvpid %1, %2" : "=@ccbe"(refused) : "m"(op), "r"(type) : "memory");
 	if (unlikely(refused))
-		refuse("INVVPID", 0);
+		vmcs_refuse("INVVPID", 0);
 }
 
 /* ---- states ---- */

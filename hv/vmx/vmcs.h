@@ -57,9 +57,27 @@ enum vmcs_field {
 enum vmcs_width { VMCS_W16, VMCS_W64, VMCS_W32, VMCS_NATURAL };
 #define VMCS_WIDTH(f) ((f) >> 13 & 3)
 
-/* vmcs.c: raw access to the current VMCS. A field the CPU refuses is our own bug and ends in panic(). */
-u64 vmcs_read(u32 field);
-void vmcs_write(u32 field, u64 val);
+/* vmcs.c: panic with what the CPU says of it */
+void __noreturn vmcs_refuse(const char *insn, u32 field);
+
+/* Raw access to the current VMCS. A field the CPU refuses is our own bug. */
+static inline u64 vmcs_read(u64 field)
+{
+	u64 val;
+
+	__asm__ goto("vmread %1, %0; jbe %l[refused]" : "=r"(val) : "r"(field) : "cc" : refused);
+	return val;
+refused:
+	vmcs_refuse("VMREAD", field);
+}
+
+static inline void vmcs_write(u64 field, u64 val)
+{
+	__asm__ goto("vmwrite %1, %0; jbe %l[refused]" : : "r"(field), "rm"(val) : "cc" : refused);
+	return;
+refused:
+	vmcs_refuse("VMWRITE", field);
+}
 
 #define VMCS_READ(f, w)	    ({ _Static_assert(VMCS_WIDTH(f) == (w), "width of " #f); vmcs_read(f); })
 #define VMCS_WRITE(f, w, v) ({ _Static_assert(VMCS_WIDTH(f) == (w), "width of " #f); vmcs_write(f, v); })
