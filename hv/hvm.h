@@ -100,7 +100,7 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION };
 	X(int, msr_get, struct vcpu *v, u32 msr, u64 *val)                                                             \
 	X(int, msr_set, struct vcpu *v, u32 msr, u64 val)                                                              \
 	X(bool, can_inject, struct vcpu *v, enum hvm_event_kind k)                                                     \
-	X(void, inject, struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len)      \
+	X(void, inject, struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)                   \
 	X(void, want_window, struct vcpu *v, enum hvm_event_kind k, bool on)                                           \
 	X(void, dump, struct vcpu *v)
 

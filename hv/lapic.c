@@ -108,6 +108,7 @@ static void end_of_interrupt(struct vcpu *v)
 		return;
 	l->isr[vector / 32] &= ~(1u << vector % 32);
 	l->isr_top = lapic_highest(l->isr);
+	l->hw_stale = true;
 	lapic_ended(v, vector);
 }
 
@@ -272,6 +273,7 @@ static void reset_registers(struct vcpu *v)
 		l->isr[i] = 0;
 	}
 	l->isr_top = -1;
+	l->hw_stale = true;
 	l->tpr = l->ldr = l->esr = l->esr_latch = 0;
 	l->dfr = ~0u;
 	l->svr = 0xff;
@@ -329,6 +331,7 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 		      (!(old & APIC_BASE_ENABLE) && val & APIC_BASE_X2APIC)))
 		return -EINVAL;
 	WRITE_ONCE(l->base, val);
+	l->hw_stale = true;
 	if (!host && (old & ~val) & APIC_BASE_ENABLE)
 		reset_registers(v);
 	if ((val & ~old) & APIC_BASE_X2APIC)
@@ -444,6 +447,7 @@ static void write_svr(struct vcpu *v, u32 val)
 	u32 i;
 
 	WRITE_ONCE(l->svr, val & 0x3ff);
+	l->hw_stale = true;
 	if (val & SVR_ENABLE)
 		return;
 	for (i = LVT_TIMER + 1; i < LVT_NR; i++)
@@ -656,6 +660,7 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 		__atomic_store_n(&l->irr[i], get32(regs, R_IRR + i * 16) & legal, __ATOMIC_SEQ_CST);
 	}
 	l->isr_top = lapic_highest(l->isr);
+	l->hw_stale = true;
 	WRITE_ONCE(l->irr_pending, true);
 	l->tpr = get32(regs, R_TPR) & 0xff;
 	l->ldr = get32(regs, R_LDR) & 0xff000000;

@@ -24,6 +24,7 @@ enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR
 struct lapic {
 	bool present;	 /* CORBEL_VM_LAPIC, or dom0 */
 	bool irr_pending; /* hint: IRR may hold bits; cleared only by the CPU that has the vCPU */
+	bool hw_stale;	 /* base, SVR or ISR have changed: the hardware that delivers is to be told */
 	s16 isr_top;	 /* highest vector in service, -1 = none */
 	u32 id;		 /* initial APIC id; the ID register cannot be changed */
 	u64 base;	 /* APIC_BASE MSR */

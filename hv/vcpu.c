@@ -353,23 +353,23 @@ static void deliver_events(struct vcpu *v)
 
 	if (v->irq_injected) {
 		v->irq_injected = false;
-		hvm->inject(v, HVM_INJ_IRQ, v->irq_vector, false, 0, 0);
+		hvm->inject(v, HVM_INJ_IRQ, v->irq_vector, false, 0);
 	} else if (v->nmi_injected) {
 		v->nmi_injected = false;
-		hvm->inject(v, HVM_INJ_NMI, 2, false, 0, 0);
+		hvm->inject(v, HVM_INJ_NMI, 2, false, 0);
 	} else if (v->exception.pending) {
 		v->exception.pending = false;
-		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error, v->exception.error, 0);
+		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error, v->exception.error);
 	}
 	if (v->nmi_pending && hvm->can_inject(v, HVM_INJ_NMI)) {
 		v->nmi_pending = false;
-		hvm->inject(v, HVM_INJ_NMI, 2, false, 0, 0);
+		hvm->inject(v, HVM_INJ_NMI, 2, false, 0);
 	} else if (v->nmi_pending) {
 		hvm->want_window(v, HVM_INJ_NMI, true);
 	}
 	if (v->user_irq >= 0) {
 		if (hvm->can_inject(v, HVM_INJ_IRQ)) {
-			hvm->inject(v, HVM_INJ_IRQ, v->user_irq, false, 0, 0);
+			hvm->inject(v, HVM_INJ_IRQ, v->user_irq, false, 0);
 			v->user_irq = -1;
 		} else {
 			v->window = true;
@@ -379,7 +379,7 @@ static void deliver_events(struct vcpu *v)
 	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic))) {
 		if (v->user_irq < 0 && hvm->can_inject(v, HVM_INJ_IRQ)) {
 			lapic_accept(v, vector);
-			hvm->inject(v, HVM_INJ_IRQ, vector, false, 0, 0);
+			hvm->inject(v, HVM_INJ_IRQ, vector, false, 0);
 			v->window = lapic_pending(v) >= 0;
 		} else {
 			v->window = true;

@@ -19,7 +19,7 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 	return true;
 }
 
-void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len)
+void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	static const u8 type[] = {
 		[HVM_INJ_IRQ] = SVM_EVT_INTR,

@@ -38,8 +38,8 @@ static const struct wanted {
 	{W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
 	{W_PROC, PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
 	{W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
-	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
-	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
+	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER, NULL, TOO_OLD},
+	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, NULL, TOO_OLD},
 	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
 	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
 	{W_PROC2, PROC2_X2APIC, "x2apic", NULL},
@@ -55,20 +55,7 @@ static const struct wanted {
 	{W_PROC2, PROC2_PML, "pml", NULL},
 	{W_PROC2, PROC2_XSAVES, "xsaves", NULL},
 	{W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
-	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
-	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
-	{W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
-	{W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
 };
-
-/* Controls that make no sense one without the other: both or none. */
-static void pair(u32 *a, u32 a_bits, u32 *b, u32 b_bits)
-{
-	if ((*a & a_bits) == a_bits && (*b & b_bits) == b_bits)
-		return;
-	*a &= ~a_bits;
-	*b &= ~b_bits;
-}
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 {
@@ -118,8 +105,6 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	if (!c->ept_ad)
 		c->proc2 &= ~PROC2_PML;
 	choose_flushes(m, c);
-	pair(&c->exit, EXIT_LOAD_PAT, &c->entry, ENTRY_LOAD_PAT);
-	pair(&c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER, &c->entry, ENTRY_LOAD_EFER);
 	choose_apic(c);
 	if (!(c->proc & PROC_TPR_SHADOW))
 		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;

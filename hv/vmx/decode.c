@@ -4,7 +4,7 @@
 #include "../hvm.h"
 
 /* VMEXIT_INTR is 0 as what is not listed */
-static const u8 plain[EXIT_PML_FULL + 1] = {
+const u8 vmx_plain_exits[EXIT_PML_FULL + 1] = {
 	[EXIT_EXT_INTR] = VMEXIT_INTR,
 	[EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
 	[EXIT_INIT] = VMEXIT_INIT,
@@ -111,6 +111,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		x->dr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 	} else {
 		x->apic = r->qual;
-		x->reason = basic < ARRAY_SIZE(plain) && (plain[basic] || basic == EXIT_EXT_INTR) ? plain[basic] : VMEXIT_OTHER;
+		x->reason = basic < ARRAY_SIZE(vmx_plain_exits) && (vmx_plain_exits[basic] || basic == EXIT_EXT_INTR) ?
+				    vmx_plain_exits[basic] : VMEXIT_OTHER;
 	}
 }

@@ -6,7 +6,7 @@ bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	if (s->intr_info & INTR_VALID)
+	if (s->watch & WATCH_INJECT)
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !v->nmi_masked && !s->shadow;
@@ -15,7 +15,7 @@ bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 	return true;
 }
 
-void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error, u8 insn_len)
+void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	static const u8 type[] = {
 		[HVM_INJ_IRQ] = INTR_TYPE_EXT,
@@ -24,9 +24,10 @@ void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	};
 	struct vmx_vcpu *s = vmx_of(v);
 
-	s->intr_info = vector | FIELD_PREP(INTR_TYPE, type[k]) | (has_error ? INTR_HAS_ERROR : 0) | INTR_VALID;
-	s->intr_error = error;
-	s->intr_len = insn_len;
+	if (has_error)
+		vmcs_write32(VMCS_ENTRY_ERROR, error);
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, vector | FIELD_PREP(INTR_TYPE, type[k]) | (has_error ? INTR_HAS_ERROR : 0) | INTR_VALID);
+	s->watch |= WATCH_INJECT | WATCH_BLOCK;
 	s->shadow = 0; /* the handler's first instruction is under no shadow */
 	if (k == HVM_INJ_NMI)
 		v->nmi_masked = false; /* the entry itself blocks NMIs, and wants to find them open */
@@ -37,10 +38,25 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	struct vmx_vcpu *s = vmx_of(v);
 	u32 bit = k == HVM_INJ_NMI ? PROC_NMI_WINDOW : PROC_INTR_WINDOW;
 
-	if (on)
-		s->proc |= bit;
-	else
-		s->proc &= ~bit;
+	if (!(s->proc & bit) == on)
+		vmcs_write32(VMCS_PROC_CONTROLS, s->proc ^= bit);
+}
+
+void vmx_write_blocking(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 state = s->shadow;
+
+	if (state && !(v->rflags & RFLAGS_IF))
+		state = SHADOW_MOV_SS;
+	if (state)
+		vmcs_writen(VMCS_PENDING_DEBUG, v->rflags & RFLAGS_TF ? BIT(14) : 0);
+	if (v->nmi_masked)
+		state |= BLOCKED_NMI;
+	if (state != s->intr_state_hw)
+		vmcs_write32(VMCS_INTERRUPTIBILITY, s->intr_state_hw = state);
+	if (!state)
+		s->watch &= ~WATCH_BLOCK;
 }
 
 void vmx_take_back_event(struct vcpu *v, u32 info)
@@ -103,6 +119,7 @@ static void switch_direct(struct vcpu *v, bool on)
 	u64 val;
 
 	s->direct = on;
+	s->vid = on && s->proc2 & PROC2_VID;
 	vmcs_write32(VMCS_PIN_CONTROLS, on ? vmx_ctl.pin : vmx_ctl.pin & ~(u32)PIN_POSTED);
 	vmcs_write32(VMCS_PROC2_CONTROLS, on ? s->proc2 : s->proc2 & ~(u32)PROC2_DIRECT);
 	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v + (on ? PAGE_SIZE : 0));
@@ -118,6 +135,7 @@ static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 	u16 status = v->lapic.isr_top < 0 ? 0 : v->lapic.isr_top << 8;
 	u64 exits[4];
 
+	s->watch &= ~WATCH_APIC;
 	if (!READ_ONCE(v->lapic.irr_pending) && status == s->intr_status)
 		return;
 	status = lapic_to_hw(v, s->virtual_apic, exits);
@@ -133,26 +151,25 @@ void vmx_apic_to_hw(struct vcpu *v)
 	struct vmx_vcpu *s = vmx_of(v);
 	u32 threshold;
 
-	s->virtual_apic[R_TPR / 4] = v->lapic.tpr;
+	v->lapic.hw_stale = false;
 	if (vmx_ctl.proc2 & PROC2_X2APIC && unlikely(lapic_is_direct(&v->lapic) != s->direct))
 		switch_direct(v, !s->direct);
-	if (s->direct && s->proc2 & PROC2_VID) {
+	if (s->vid) {
 		deliver_by_hw(v, s);
-	} else if ((threshold = lapic_tpr_threshold(v)) != s->threshold_hw) {
-		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
+	} else if (s->proc & PROC_TPR_SHADOW) {
+		threshold = lapic_tpr_threshold(v);
+		if (threshold != s->threshold_hw)
+			vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
+		s->watch = threshold ? s->watch | WATCH_APIC : s->watch & ~WATCH_APIC;
 	}
 }
 
-void vmx_apic_from_hw(struct vcpu *v)
+void vmx_apic_from_hw(struct vcpu *v, u16 status)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u16 status;
 
-	v->lapic.tpr = s->virtual_apic[R_TPR / 4];
-	if (!s->direct || !(s->proc2 & PROC2_VID))
-		return;
-	status = vmcs_read16(VMCS_GUEST_INTR_STATUS);
-	if (status | s->intr_status)
-		lapic_from_hw(v, s->virtual_apic, status);
+	lapic_from_hw(v, s->virtual_apic, status);
+	if (status & 0xff)
+		s->watch |= WATCH_APIC;
 	s->intr_status = status;
 }

@@ -32,65 +32,58 @@ static u64 get_cr4(void)
 	return (vmcs_readn(VMCS_GUEST_CR4) & ~mask) | (vmcs_readn(VMCS_CR4_SHADOW) & mask);
 }
 
-static bool is_long_mode(void)
-{
-	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64;
-}
-
-/* EFER as the guest has it now; with a new LMA it goes to where the next entry takes it from. */
-static void set_efer(struct vmx_vcpu *s, u64 efer)
-{
-	u32 entry = vmcs_read32(VMCS_ENTRY_CONTROLS) & ~(u32)ENTRY_GUEST_64;
-
-	s->efer = efer & ~EFER_LMA;
-	vmcs_write32(VMCS_ENTRY_CONTROLS, entry | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
-	if (vmx_ctl.entry & ENTRY_LOAD_EFER)
-		vmcs_write64(VMCS_GUEST_EFER, efer);
-	s->entry_area[AREA_EFER].value = s->efer; /* LMA is not for WRMSR to change */
-}
-
-static void set_cr0(struct vmx_vcpu *s, u64 val)
-{
-	vmcs_writen(VMCS_CR0_SHADOW, val);
-	vmcs_writen(VMCS_GUEST_CR0, (val & ~(CR0_NW | CR0_CD)) | CR0_NE | CR0_ET);
-	set_efer(s, s->efer | ((s->efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
-}
-
 static enum emul_mode mode(void)
 {
-	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
-
-	if ((ar & AR_L) && is_long_mode())
+	if (vmx_is_64())
 		return EMUL_64;
-	return (ar & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
+	return (vmcs_read32(VMCS_GUEST_CS_AR) & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
+}
+
+static void set_efer(u64 efer)
+{
+	vmcs_write64(VMCS_GUEST_EFER, efer);
+	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
+}
+
+static void set_cr0(u64 val)
+{
+	u64 efer = vmcs_read64(VMCS_GUEST_EFER) & ~EFER_LMA;
+
+	vmcs_writen(VMCS_CR0_SHADOW, val);
+	vmcs_writen(VMCS_GUEST_CR0, (val & ~(CR0_NW | CR0_CD)) | CR0_NE | CR0_ET);
+	set_efer(efer | ((efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
 }
 
 u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 {
 	struct vmx_vcpu *s = vmx_current(v);
-	u64 val = 0;
 
-	if (r == HVM_SHADOW)
-		return s->shadow;
-	if (r == HVM_CR2)
+	switch (r) {
+	case HVM_CR0:
+		return get_cr0();
+	case HVM_CR2:
 		return vmx_is_loaded(v) ? read_cr2() : s->cr2;
-	if (r == HVM_CR0)
-		val = get_cr0();
-	else if (r == HVM_CR3)
-		val = vmcs_readn(VMCS_GUEST_CR3);
-	else if (r == HVM_CR4)
-		val = get_cr4();
-	else if (r == HVM_EFER)
-		val = s->efer | (is_long_mode() ? EFER_LMA : 0);
-	else if (r == HVM_CPL)
-		val = FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
-	else if (r == HVM_MODE)
-		val = mode();
-	return val;
+	case HVM_CR3:
+		return vmcs_readn(VMCS_GUEST_CR3);
+	case HVM_CR4:
+		return get_cr4();
+	case HVM_EFER:
+		return vmcs_read64(VMCS_GUEST_EFER);
+	case HVM_CPL:
+		return FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
+	case HVM_MODE:
+		return mode();
+	case HVM_SHADOW:
+		return s->shadow;
+	case HVM_TSC_OFFSET:
+		return v->tsc_offset;
+	}
+	return 0;
 }
 
-void vmx_scale_tsc(struct vcpu *v)
+void vmx_write_tsc(struct vcpu *v)
 {
+	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset);
 	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
 		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(48));
 }
@@ -99,26 +92,27 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
 
-	if (r == HVM_SHADOW)
+	if (r == HVM_SHADOW) {
 		s->shadow = val ? SHADOW_STI : 0;
-	else if (r == HVM_CR2 && vmx_is_loaded(v))
+		s->watch |= WATCH_BLOCK;
+	} else if (r == HVM_CR2 && vmx_is_loaded(v)) {
 		write_cr2(val);
-	else if (r == HVM_CR2)
+	} else if (r == HVM_CR2) {
 		s->cr2 = val;
-	else if (r == HVM_CR0)
-		set_cr0(s, val);
-	else if (r == HVM_CR3)
+	} else if (r == HVM_CR0) {
+		set_cr0(val);
+	} else if (r == HVM_CR3) {
 		vmcs_writen(VMCS_GUEST_CR3, val);
-	else if (r == HVM_EFER)
-		set_efer(s, val);
-	else if (r == HVM_TSC_OFFSET)
-		vmx_scale_tsc(v); /* the offset goes there at the next entry */
-	if (r == HVM_CR4) {
+	} else if (r == HVM_CR4) {
 		vmcs_writen(VMCS_CR4_SHADOW, val);
 		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);
+	} else if (r == HVM_EFER) {
+		set_efer(val);
+	} else if (r == HVM_TSC_OFFSET) {
+		vmx_write_tsc(v);
 	}
 	if (r == HVM_CR0 || r == HVM_CR3 || r == HVM_CR4)
-		s->flush_vpid = s->pdptes_stale = true;
+		s->watch |= WATCH_VPID | WATCH_PDPTES;
 }
 
 void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
@@ -143,8 +137,8 @@ void vmx_load_pdptes(struct vcpu *v)
 {
 	u64 e[4] = {0}, cr3 = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
 
-	vmx_of(v)->pdptes_stale = false;
-	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
+	vmx_of(v)->watch &= ~WATCH_PDPTES;
+	if (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
 		return;
 	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
 	for (u32 i = 0; i < 4; i++) {
@@ -261,14 +255,6 @@ void vmx_hw_save(struct vmx_vcpu *s)
 	s->dr6 = READ_DR(6);
 }
 
-static int hw_index(u32 msr)
-{
-	for (u32 i = 0; i < HW_MSRS; i++)
-		if (hw_msrs[i] == msr)
-			return i;
-	return -1;
-}
-
 static u32 msr_field(u32 msr)
 {
 	switch (msr) {
@@ -280,6 +266,8 @@ static u32 msr_field(u32 msr)
 		return VMCS_GUEST_SYSENTER_EIP;
 	case 0x1d9:
 		return VMCS_GUEST_DEBUGCTL;
+	case MSR_PAT:
+		return VMCS_GUEST_PAT;
 	case 0xc0000100:
 		return VMCS_GUEST_FS_BASE;
 	case 0xc0000101:
@@ -288,45 +276,42 @@ static u32 msr_field(u32 msr)
 	return 0;
 }
 
+static u64 *hw_slot(struct vmx_vcpu *s, u32 msr)
+{
+	for (u32 i = 0; i < HW_MSRS; i++)
+		if (hw_msrs[i] == msr)
+			return &s->hw_msr[i];
+	return NULL;
+}
+
 int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
-	int hw = hw_index(msr);
+	struct vmx_vcpu *s = vmx_current(v);
 	u32 field = msr_field(msr);
+	const u64 *slot = field ? NULL : hw_slot(s, msr);
 
-	if (hw >= 0) {
-		*val = vmx_is_loaded(v) ? rdmsr(msr) : vmx_of(v)->hw_msr[hw];
-		return 0;
-	}
-	if (!field)
+	if (!field && !slot)
 		return -ENOENT;
-	vmx_current(v);
-	*val = vmcs_read(field);
+	*val = field ? vmcs_read(field) : vmx_is_loaded(v) ? rdmsr(msr) : *slot;
 	return 0;
 }
 
 int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
-	struct vmx_vcpu *s = vmx_of(v);
-	int hw = hw_index(msr);
+	struct vmx_vcpu *s = vmx_current(v);
 	u32 field = msr_field(msr);
+	u64 *slot = field ? NULL : hw_slot(s, msr);
 
-	if (hw >= 0) {
-		if (hw == HW_SFMASK && val >> 32)
-			return -EINVAL;
-		if (vmx_is_loaded(v))
-			wrmsr(msr, val); /* addresses have been found canonical */
-		s->hw_msr[hw] = val;
+	if (field) {
+		vmcs_write(field, val);
 		return 0;
 	}
-	if (msr == MSR_PAT) {
-		s->entry_area[AREA_PAT].value = val;
-		if (!(vmx_ctl.entry & ENTRY_LOAD_PAT))
-			return 0;
-		field = VMCS_GUEST_PAT;
-	}
-	if (!field)
+	if (!slot)
 		return -ENOENT;
-	vmx_current(v);
-	vmcs_write(field, msr == 0x174 ? (u32)val : val);
+	if (msr == 0xc0000084 && val >> 32)
+		return -EINVAL;
+	if (vmx_is_loaded(v))
+		wrmsr(msr, val); /* addresses have been found canonical */
+	*slot = val;
 	return 0;
 }

@@ -13,8 +13,8 @@
 	X(GUEST_INTR_STATUS, 0x0810) X(PML_INDEX, 0x0812)                                                              \
 	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06)                    \
 	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
-	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
-	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
+	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004)                                            \
+	 X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
 	X(POSTED_DESCRIPTOR, 0x2016)                                                                                   \
 	X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)            \
 	X(XSS_BITMAP, 0x202c) X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)              \
@@ -24,7 +24,7 @@
 	X(PIN_CONTROLS, 0x4000) X(PROC_CONTROLS, 0x4002) X(EXCEPTIONS, 0x4004) X(PF_ERROR_MASK, 0x4006)                \
 	X(PF_ERROR_MATCH, 0x4008) X(CR3_TARGETS, 0x400a)                                                               \
 	X(EXIT_CONTROLS, 0x400c) X(EXIT_MSR_STORES, 0x400e) X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012)        \
-	X(ENTRY_MSR_LOADS, 0x4014) X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018) X(ENTRY_INSN_LEN, 0x401a)         \
+	X(ENTRY_MSR_LOADS, 0x4014) X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018)         \
 	X(TPR_THRESHOLD, 0x401c) X(PROC2_CONTROLS, 0x401e)                                                             \
 	X(INSN_ERROR, 0x4400) X(EXIT_REASON, 0x4402) X(EXIT_INTR_INFO, 0x4404) X(EXIT_INTR_ERROR, 0x4406)              \
 	X(IDT_INFO, 0x4408) X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c)                                              \
@@ -211,7 +211,12 @@ struct vmx_raw {
 };
 
 struct vm_exit;
-/* decode.c: a raw exit into the neutral form. Pure. */
+/* decode.c */
+/* The neutral reasons of those that need no decoding */
+extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];
+/* Of those, instructions: their length is all there is to know, and no event can have been under delivery as they came to execution. */
+#define INSN_EXITS (BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
+/* A raw exit into the neutral form. Pure. */
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x);
 
 #endif

@@ -186,11 +186,10 @@ static int vmx_vcpu_init(struct vcpu *v)
 	if (!s)
 		return -ENOMEM;
 	v->arch = s;
-	if (vmx_ctl.proc & PROC_TPR_SHADOW)
-		s->virtual_apic = pool_alloc(0, &v->vm->acct);
+	s->virtual_apic = pool_alloc(0, &v->vm->acct);
 	if (pml)
 		s->pml = pool_alloc(0, &v->vm->acct);
-	if (vmcs_alloc(v, msrs.basic) || ((vmx_ctl.proc & PROC_TPR_SHADOW) && !s->virtual_apic) || (pml && !s->pml)) {
+	if (vmcs_alloc(v, msrs.basic) || !s->virtual_apic || (pml && !s->pml)) {
 		vmx_vcpu_destroy(v);
 		return -ENOMEM;
 	}
@@ -229,37 +228,13 @@ static __noinline void pml_drain(struct vcpu *v)
 	pml_reset(s);
 }
 
-/* EFER and PAT by the MSR-load areas where the CPU has no controls for them. */
-static void init_msr_areas(struct vcpu *v)
-{
-	struct vmx_vcpu *s = vmx_of(v);
-	/* The areas end with what is needed, and PAT is last. */
-	u32 first = vmx_ctl.entry & ENTRY_LOAD_EFER ? AREA_PAT : AREA_EFER;
-	u32 n = (vmx_ctl.entry & ENTRY_LOAD_PAT ? AREA_PAT : AREA_NR);
-
-	n = n > first ? n - first : 0;
-	s->entry_area[AREA_EFER].index = s->exit_area[AREA_EFER].index = MSR_EFER;
-	s->entry_area[AREA_PAT].index = s->exit_area[AREA_PAT].index = MSR_PAT;
-	s->exit_area[AREA_EFER].value = rdmsr(MSR_EFER);
-	s->exit_area[AREA_PAT].value = rdmsr(MSR_PAT);
-	vmcs_write64(VMCS_ENTRY_MSR_LOAD, virt_to_hpa(&s->entry_area[first]).v);
-	vmcs_write64(VMCS_EXIT_MSR_LOAD, virt_to_hpa(&s->exit_area[first]).v);
-	vmcs_write32(VMCS_ENTRY_MSR_LOADS, n);
-	vmcs_write32(VMCS_EXIT_MSR_LOADS, n);
-	vmcs_write32(VMCS_EXIT_MSR_STORES, 0);
-	if (vmx_ctl.exit & EXIT_LOAD_EFER)
-		vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
-	if (vmx_ctl.exit & EXIT_LOAD_PAT)
-		vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
-}
-
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	s->proc = s->proc_hw = vmx_ctl.proc;
+	s->proc = vmx_ctl.proc;
 	s->proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)(PROC2_WBINVD | PROC2_PML) : ~0u);
-	s->direct = false;
+	s->direct = s->vid = false;
 	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin & ~(u32)PIN_POSTED);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
 	vmcs_write32(VMCS_PROC2_CONTROLS, s->proc2 & ~(u32)PROC2_DIRECT);
@@ -280,7 +255,7 @@ static void init_controls(struct vcpu *v)
 		vmcs_write64(VMCS_PML_ADDRESS, virt_to_hpa(s->pml).v);
 		pml_reset(s);
 	}
-	if (s->virtual_apic) {
+	if (s->proc & PROC_TPR_SHADOW) {
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
 		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = 0);
 	}
@@ -297,10 +272,17 @@ static void init_controls(struct vcpu *v)
 	if (s->proc2 & PROC2_XSAVES)
 		vmcs_write64(VMCS_XSS_BITMAP, 0);
 	vmcs_write64(VMCS_LINK_POINTER, ~0ull);
-	vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw);
-	vmx_scale_tsc(v);
+	vmx_write_tsc(v);
+	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
+	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = 2);
+	if (irq_watchdog)
+		vmcs_write32(VMCS_PREEMPTION_TIMER, (u32)(tsc_khz * WATCHDOG_US / 1000) >> vmx_ctl.timer_shift);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
-	init_msr_areas(v);
+	vmcs_write32(VMCS_ENTRY_MSR_LOADS, 0);
+	vmcs_write32(VMCS_EXIT_MSR_LOADS, 0);
+	vmcs_write32(VMCS_EXIT_MSR_STORES, 0);
+	vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
 }
 
 static void vmx_vcpu_reset(struct vcpu *v, bool init)
@@ -317,7 +299,7 @@ static void vmx_vcpu_reset(struct vcpu *v, bool init)
 	vmcs_write32(VMCS_INTERRUPTIBILITY, 0);
 	if (!init)
 		memset(s->hw_msr, 0, sizeof(s->hw_msr));
-	s->intr_info = s->shadow = s->intr_state_hw = 0;
+	s->watch = s->shadow = s->intr_state_hw = s->intr_status = 0;
 }
 
 /* ---- running ---- */
@@ -329,6 +311,7 @@ static void write_host_state(struct vmx_vcpu *s)
 
 	s->host_cpu = this_cpu();
 	s->host_rsp = 0;
+	s->tlb_gen = NO_GEN; /* the CPU may hold old translations of this vCPU */
 	vmcs_writen(VMCS_HOST_CR0, read_cr0());
 	vmcs_writen(VMCS_HOST_CR3, read_cr3());
 	vmcs_writen(VMCS_HOST_CR4, read_cr4());
@@ -366,111 +349,52 @@ static void vmx_put(struct vcpu *v)
 	vmcs_put(v);
 }
 
-/* See to owed flushes. A CPU where this vCPU was not last may hold old translations of it. */
-static void flush_prepare(struct vcpu *v, struct cpu *c)
+static __noinline void flush(struct vcpu *v, u64 gen)
 {
-	struct vmx_vcpu *s = vmx_of(v);
-	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
-
-	if (s->tlb_cpu != c || s->tlb_gen != gen) {
-		vmx_invept(vmx_ctl.invept_single ? 1 : 2, eptp(v->vm));
-		s->tlb_cpu = c;
-		s->tlb_gen = gen;
-	}
-	if (s->flush_vpid && vmx_ctl.invvpid)
-		vmx_invvpid(vmx_ctl.invvpid, v->id + 1);
-	s->flush_vpid = false;
+	vmx_invept(vmx_ctl.invept_single ? 1 : 2, eptp(v->vm));
+	vmx_of(v)->tlb_gen = gen;
 }
 
-static void write_event(struct vmx_vcpu *s)
+/* Is there more to an entry than RIP, RSP, RFLAGS and TPR? */
+static inline bool is_watched(const struct vcpu *v, const struct vmx_vcpu *s)
 {
-	if (s->intr_info & INTR_HAS_ERROR)
-		vmcs_write32(VMCS_ENTRY_ERROR, s->intr_error);
-	if (s->intr_len)
-		vmcs_write32(VMCS_ENTRY_INSN_LEN, s->intr_len);
-	vmcs_write32(VMCS_ENTRY_INTR_INFO, s->intr_info);
-	s->intr_info = 0;
+	const struct lapic *l = &v->lapic;
+
+	return s->watch | v->nmi_masked | READ_ONCE(l->irr_pending) | l->hw_stale;
 }
 
-/* Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
-static void write_interruptibility(struct vcpu *v)
-{
-	struct vmx_vcpu *s = vmx_of(v);
-	u32 state = s->shadow;
-
-	if (state && !(v->rflags & RFLAGS_IF))
-		state = SHADOW_MOV_SS;
-	if (state)
-		vmcs_writen(VMCS_PENDING_DEBUG, v->rflags & RFLAGS_TF ? BIT(14) : 0);
-	if (v->nmi_masked)
-		state |= BLOCKED_NMI;
-	if (state != s->intr_state_hw)
-		vmcs_write32(VMCS_INTERRUPTIBILITY, s->intr_state_hw = state);
-}
-
-static void write_entry_state(struct vcpu *v)
+static __noinline void prepare_watched(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	vmcs_writen(VMCS_GUEST_RSP, v->gpr[RSP]);
-	vmcs_writen(VMCS_GUEST_RIP, v->rip);
-	vmcs_writen(VMCS_GUEST_RFLAGS, v->rflags);
-	if (s->tsc_offset_hw != v->tsc_offset)
-		vmcs_write64(VMCS_TSC_OFFSET, s->tsc_offset_hw = v->tsc_offset);
-	if (s->proc != s->proc_hw)
-		vmcs_write32(VMCS_PROC_CONTROLS, s->proc_hw = s->proc);
-	if (s->virtual_apic)
-		vmx_apic_to_hw(v);
-	if (unlikely(s->pdptes_stale))
+	vmx_apic_to_hw(v);
+	if (s->watch & WATCH_PDPTES)
 		vmx_load_pdptes(v);
-	if (s->intr_info & INTR_VALID)
-		write_event(s);
-	write_interruptibility(v);
-	if (irq_watchdog)
-		vmcs_write32(VMCS_PREEMPTION_TIMER,
-			     v->rflags & RFLAGS_IF ? ~0u : (u32)(tsc_khz * WATCHDOG_US / 1000) >> vmx_ctl.timer_shift);
+	vmx_write_blocking(v);
+	if (s->watch & WATCH_VPID && vmx_ctl.invvpid)
+		vmx_invvpid(vmx_ctl.invvpid, v->id + 1);
+	s->watch &= ~(WATCH_INJECT | WATCH_VPID);
 }
 
-static void read_exit_state(struct vcpu *v, struct vmx_raw *r)
+static __noinline void note_blocking(struct vcpu *v, u32 state)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u32 idt, state;
 
-	v->gpr[RSP] = vmcs_readn(VMCS_GUEST_RSP);
-	v->rip = vmcs_readn(VMCS_GUEST_RIP);
-	v->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
-	if (s->virtual_apic)
-		vmx_apic_from_hw(v);
-	*r = (struct vmx_raw){.reason = vmcs_read32(VMCS_EXIT_REASON), .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN)};
-	r->qual = vmcs_readn(VMCS_QUALIFICATION);
-	if ((u16)r->reason == EXIT_EXCEPTION_NMI) {
-		r->intr_info = vmcs_read32(VMCS_EXIT_INTR_INFO);
-		r->intr_error = vmcs_read32(VMCS_EXIT_INTR_ERROR);
-	} else if ((u16)r->reason == EXIT_EPT_VIOLATION) {
-		r->gpa = vmcs_read64(VMCS_GUEST_PHYSICAL);
-	}
-	state = s->intr_state_hw = vmcs_read32(VMCS_INTERRUPTIBILITY);
+	s->intr_state_hw = state;
 	s->shadow = state & (SHADOW_STI | SHADOW_MOV_SS);
 	v->nmi_masked = state & BLOCKED_NMI;
-	idt = vmcs_read32(VMCS_IDT_INFO);
-	if (unlikely(idt & INTR_VALID))
-		vmx_take_back_event(v, idt);
-	else if ((((u16)r->reason == EXIT_EPT_VIOLATION || (u16)r->reason == EXIT_PML_FULL ? r->qual : r->intr_info) & INTR_NMI_UNBLOCK) &&
-		 (r->intr_info & INTR_VECTOR) != 8)
-		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
+	s->watch |= WATCH_BLOCK;
 }
 
 /* What an exit wants done before anything else. */
 static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_exit *x)
 {
-	struct vmx_vcpu *s = vmx_of(v);
-
 	if (x->reason == VMEXIT_INTR && vmx_ctl.exit & EXIT_ACK_INTR) {
 		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR); /* the exit has acknowledged it */
 	} else if (x->reason == VMEXIT_NMI) {
 		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
-		s->proc &= ~(u32)PROC_NMI_WINDOW;
+		vmx_want_window(v, HVM_INJ_NMI, false);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
 		u64 dr6, dr7;
 
@@ -479,35 +403,85 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 	}
 }
 
+/* Exits other than by the commonest instructions. */
+static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
+{
+	struct vmx_raw r = {.reason = reason, .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN), .qual = vmcs_readn(VMCS_QUALIFICATION)};
+	u32 idt = vmcs_read32(VMCS_IDT_INFO);
+
+	if (reason & EXIT_ENTRY_FAILED)
+		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	else
+		vmx_of(v)->vmcs.launched = true;
+	if ((u16)reason == EXIT_EXCEPTION_NMI) {
+		r.intr_info = vmcs_read32(VMCS_EXIT_INTR_INFO);
+		r.intr_error = vmcs_read32(VMCS_EXIT_INTR_ERROR);
+	} else if ((u16)reason == EXIT_EPT_VIOLATION) {
+		r.gpa = vmcs_read64(VMCS_GUEST_PHYSICAL);
+	}
+	if (unlikely(idt & INTR_VALID))
+		vmx_take_back_event(v, idt);
+	else if ((((u16)reason == EXIT_EPT_VIOLATION || (u16)reason == EXIT_PML_FULL ? r.qual : r.intr_info) & INTR_NMI_UNBLOCK) &&
+		 (r.intr_info & INTR_VECTOR) != 8)
+		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
+	vmx_decode_exit(&r, x);
+	after_exit(v, &r, x);
+}
+
 static void vmx_run(struct vcpu *v, struct vm_exit *x)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 	struct cpu *c = this_cpu();
-	struct vmx_raw raw;
-	u32 refused;
+	u32 refused, reason, state;
+	u64 gen;
 
 	BUG_ON(s->vmcs.cpu != c || !vmx_is_loaded(v) || s->host_cpu != c);
-	write_entry_state(v);
+	vmcs_writen(VMCS_GUEST_RIP, v->rip);
+	if (v->gpr[RSP] != s->rsp)
+		vmcs_writen(VMCS_GUEST_RSP, s->rsp = v->gpr[RSP]);
+	if (v->rflags != s->rflags)
+		vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = v->rflags);
+	s->virtual_apic[VAPIC_TPR] = v->lapic.tpr;
+	if (unlikely(is_watched(v, s)))
+		prepare_watched(v);
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
-	flush_prepare(v, c);
+	gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+	if (unlikely(s->tlb_gen != gen))
+		flush(v, gen);
 	refused = vmx_enter(v, &s->host_rsp, s->vmcs.launched);
 	if (s->pml && unlikely(READ_ONCE(s->pml[PML_LAST]) != PML_EMPTY))
 		pml_drain(v);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
-	__atomic_store_n(&c->exit_seq, c->exit_seq + 1, __ATOMIC_RELEASE);
+	c->exit_seq++; /* in one instruction: nobody else writes it, and reads do not tear */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (unlikely(refused != VMX_ENTERED)) {
 		vmcs_log_refusal(s->vmcs.launched ? "VMRESUME" : "VMLAUNCH", refused == VMX_FAIL_VALID);
 		*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
 		return;
 	}
-	read_exit_state(v, &raw);
-	if (likely(!(raw.reason & EXIT_ENTRY_FAILED)))
+	v->rip = vmcs_readn(VMCS_GUEST_RIP);
+	v->gpr[RSP] = s->rsp = vmcs_readn(VMCS_GUEST_RSP);
+	v->rflags = s->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
+	v->lapic.tpr = s->virtual_apic[VAPIC_TPR];
+	if (s->vid) {
+		u16 status = vmcs_read16(VMCS_GUEST_INTR_STATUS);
+
+		if (unlikely(status | s->intr_status))
+			vmx_apic_from_hw(v, status);
+	}
+	state = vmcs_read32(VMCS_INTERRUPTIBILITY);
+	if (unlikely(state != s->intr_state_hw))
+		note_blocking(v, state);
+	reason = vmcs_read32(VMCS_EXIT_REASON);
+	if (likely(reason < 64 && INSN_EXITS & BIT(reason))) {
 		s->vmcs.launched = true;
-	else
-		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
-	vmx_decode_exit(&raw, x);
-	x->plain = !s->shadow && !(v->rflags & RFLAGS_TF) && vmx_get(v, HVM_MODE) == EMUL_64;
-	after_exit(v, &raw, x);
+		x->reason = vmx_plain_exits[reason];
+		x->insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
+	} else {
+		other_exit(v, reason, x);
+	}
+	/* Of the address much is known: nothing else than 64-bit mode has any beyond 4 GiB. */
+	x->plain = !s->shadow && !(v->rflags & RFLAGS_TF) && (v->rip >> 32 || vmx_is_64());
 	if (irq_watchdog)
 		irq_window();
 }

@@ -48,39 +48,36 @@ struct vmcs_state {
 	bool launched;
 };
 
-struct vmx_msr_entry { /* of the MSR-load areas */
-	u32 index, reserved;
-	u64 value;
-};
-enum { AREA_EFER, AREA_PAT, AREA_NR };
-
 /* Guest state that no VMCS holds; in the hardware while the vCPU is loaded. */
+#define VAPIC_TPR (0x80 / 4) /* in virtual_apic[] */
+
 enum { HW_STAR, HW_LSTAR, HW_CSTAR, HW_SFMASK, HW_KERNEL_GS, HW_MSRS };
 
 struct vmx_vcpu {
 	struct vmcs_state vmcs;
-	u32 *virtual_apic; /* a page: TPR, and with direct more; NULL without TPR shadow */
+	u32 *virtual_apic; /* a page: TPR, and with direct more */
 	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
+	bool vid;	  /* and it delivers interrupts */
 	u16 intr_status;  /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
 	u64 eoi_exits[4]; /* in the VMCS */
 	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
 	u64 hw_msr[HW_MSRS], cr2, dr6;
-	u64 efer;	  /* but LMA, which the CPU keeps in the entry controls */
-	u64 host_rsp;	  /* in the VMCS */
-	struct cpu *host_cpu; /* whose host state is in the VMCS */
-	struct cpu *tlb_cpu;  /* where the last entry was */
-	u64 tlb_gen;	  /* p2m.tlb_gen seen then */
-	bool flush_vpid;  /* the guest's own translations are void */
-	bool pdptes_stale;
-	u32 proc, proc_hw; /* primary controls as wanted and as in the VMCS */
-	u32 proc2;	  /* secondary ones while direct */
+	u64 host_rsp, rsp, rflags; /* in the VMCS */
+	struct cpu *host_cpu; /* whose host state is in the VMCS, and where the last entry was */
+	u64 tlb_gen;	  /* p2m.tlb_gen seen then, or NO_GEN */
+	u32 watch;	  /* WATCH_x: entries that need more than the usual */
+	u32 proc, proc2;  /* primary controls, and secondary ones while direct */
 	u32 shadow;	  /* SHADOW_x */
 	u32 intr_state_hw; /* INTERRUPTIBILITY in the VMCS */
-	u64 tsc_offset_hw;
 	u32 threshold_hw;
-	u32 intr_info, intr_error, intr_len; /* event of the next entry */
-	struct vmx_msr_entry entry_area[AREA_NR] __aligned(16), exit_area[AREA_NR];
 };
+
+#define WATCH_INJECT BIT(0) /* an event is in the VMCS */
+#define WATCH_BLOCK  BIT(1) /* INTERRUPTIBILITY is not 0, or not to stay so */
+#define WATCH_APIC   BIT(2) /* the TPR threshold is not 0, or RVI */
+#define WATCH_PDPTES BIT(3) /* PAE's top entries are stale */
+#define WATCH_VPID   BIT(4) /* the guest's own translations are void */
+#define NO_GEN	     ~0ull
 
 struct vmx_cpu {
 	void *vmxon; /* region */
@@ -133,16 +130,23 @@ HVM_STATE_OPS(X)
 /* The state no VMCS holds: into and out of the hardware. */
 void vmx_hw_load(struct vmx_vcpu *s);
 void vmx_hw_save(struct vmx_vcpu *s);
-/* The TSC multiplier into the VMCS. */
-void vmx_scale_tsc(struct vcpu *v);
+/* TSC offset and multiplier into the VMCS. */
+void vmx_write_tsc(struct vcpu *v);
+/* Is the guest of the current VMCS in 64-bit mode? */
+static inline bool vmx_is_64(void)
+{
+	return vmcs_read32(VMCS_GUEST_CS_AR) & AR_L && vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA;
+}
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */
 void vmx_load_pdptes(struct vcpu *v);
 /* Bits of CR0 and CR4 that are not the guest's. */
 u64 vmx_cr0_mask(void);
 u64 vmx_cr4_mask(void);
-/* Around an entry: the registers of the local APIC that the CPU keeps while the guest runs. */
+/* Before an entry: Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
+void vmx_write_blocking(struct vcpu *v);
+/* The same for what the CPU keeps of the local APIC while the guest runs, but for TPR; and after an exit with this GUEST_INTR_STATUS. */
 void vmx_apic_to_hw(struct vcpu *v);
-void vmx_apic_from_hw(struct vcpu *v);
+void vmx_apic_from_hw(struct vcpu *v, u16 status);
 /* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */
 void vmx_direct_msrs(struct vm *vm);
 /* An event whose delivery was broken off by the exit is to be delivered again. */

@@ -144,10 +144,6 @@ static void test_fallbacks(void)
 	CHECK(!(c.exit & EXIT_ACK_INTR), "without interrupts being acknowledged by exits");
 	c = choose_without("vpid");
 	CHECK(!(c.proc2 & PROC2_VPID) && !c.invvpid, "without VPIDs none is flushed");
-	c = choose_without("efer");
-	CHECK(!(c.entry & ENTRY_LOAD_EFER) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "EFER has all three controls or none");
-	c = choose_without("pat");
-	CHECK(!(c.entry & ENTRY_LOAD_PAT) && !(c.exit & EXIT_LOAD_PAT), "PAT has both controls or none");
 	c = choose_without("rdtscp");
 	CHECK(!(c.proc2 & PROC2_RDTSCP), "without RDTSCP");
 	c = choose_without("1g");
@@ -164,15 +160,12 @@ static void test_fallbacks(void)
 	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
 }
 
-/* Half of a pair is as good as nothing: the CPU would load a value it never saved, or the other way round. */
-static void test_pairs(void)
+/* Translations must be flushed by what there is. */
+static void test_flushes(void)
 {
 	struct vmx_msrs m = models[SKYLAKE].m;
 	struct vmx_controls c;
 
-	m.entry &= ~(ENTRY_LOAD_EFER << 32);
-	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & (EXIT_LOAD_EFER | EXIT_SAVE_EFER)), "no EFER at exit without EFER at entry");
-	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~(BIT(41) | BIT(42));
 	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_VPID), "no VPIDs that cannot be flushed");
 	m = models[SKYLAKE].m;
@@ -192,8 +185,6 @@ static void test_least(void)
 	m.pin &= ~(PIN_TIMER << 32);
 	m.proc &= ~(PROC_TPR_SHADOW << 32);
 	m.proc2 = (PROC2_EPT | PROC2_UNRESTRICTED) << 32;
-	m.exit &= ~((EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER) << 32);
-	m.entry &= ~((ENTRY_LOAD_PAT | ENTRY_LOAD_EFER) << 32);
 	m.ept_vpid = 0x6114040; /* four levels, WB, 2 MiB, INVEPT */
 	CHECK(!vmx_choose_controls(&m, masked, &c) && all_allowed(&m, &c), "the least that is enough is enough");
 	CHECK((c.proc & PROC_CR8_LOAD) && !c.invvpid && !c.ept_1g && c.invept_single, "and nothing is used that is not there");
@@ -330,7 +321,7 @@ int main(void)
 	test_models();
 	test_fallbacks();
 	test_posting();
-	test_pairs();
+	test_flushes();
 	test_least();
 	test_refusals();
 	test_decode_memory();
