@@ -26,4 +26,10 @@ $(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
 	@cp $(KT)/hcfuzz/hcfuzz.ko $(KT)/hcfuzz.ko && strip --strip-debug $(KT)/hcfuzz.ko
 	cd $(KT) && strip -s guests fuzz_ioctl && printf '%s\n' guests fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
-test: $(BUILD)/kvm-tests.cpio
+# For Bochs they are in dom0's image.
+$(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img
+	cat $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img > $(KT)/initrd.img
+	GRUB_SET='set timeout=0; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud' \
+		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(KT)/initrd.img
+
+test: $(BUILD)/kvm-tests.cpio $(BUILD)/bochs-hostile.iso

@@ -502,6 +502,12 @@ entry pl_int_n
 
 ; Hypercalls RDI and the RSI - 1 after it, by both instructions; how many do not say that there is no such thing
 entry pl_hypercalls
+	mov r11, rsi
+	xor eax, eax
+	cpuid
+	cmp ebx, 'Genu'		; ineIntel
+	sete r13b
+	mov rsi, r11
 	xor r8d, r8d
 	mov rbp, rdi
 	add rsi, rbp
@@ -512,8 +518,12 @@ entry pl_hypercalls
 	mov edx, 0x1000
 	mov esi, 0x1000
 	mov edi, 1
+	test r13b, r13b
+	jnz .intel
 	guarded vmmcall
-	cmp rax, -1000
+	jmp .back
+.intel:	guarded vmcall
+.back:	cmp rax, -1000
 	je .no
 	inc r8d
 .no:	inc rbp
