@@ -34,14 +34,16 @@ static void skip(struct vcpu *v, u32 len)
 	retire(v);
 }
 
-/* The same; true: nothing but RIP has changed by it. */
+/* The same; true: nothing but RIP has changed by it. The mode matters only where RIP leaves its 4 GiB. */
 static inline bool step(struct vcpu *v, const struct vm_exit *x, u32 len)
 {
-	if (unlikely(!x->plain)) {
+	u64 next = v->rip + len;
+
+	if (unlikely(!x->plain || (next ^ v->rip) >> 32)) {
 		skip(v, len);
 		return false;
 	}
-	v->rip += len;
+	v->rip = next;
 	v->rflags &= ~RFLAGS_RF;
 	return true;
 }
@@ -667,7 +669,7 @@ static bool handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 		v->gpr[RAX] = hypercall(v, nr);
 		return plain && !READ_ONCE(v->lapic.irr_pending);
 	}
-	v->gpr[RAX] = pv_hypercall(v, plain || hvm->get(v, HVM_MODE) == EMUL_64);
+	v->gpr[RAX] = pv_hypercall(v);
 	return plain && !READ_ONCE(v->lapic.irr_pending);
 }
 

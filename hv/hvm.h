@@ -25,7 +25,7 @@ _Static_assert(VMEXIT_NR <= CORBEL_EXIT_STATS, "exit statistics fit the ABI");
 struct vm_exit {
 	u32 reason;	 /* enum vmexit_reason */
 	u32 insn_len;	 /* 0 = not known: fixed table or decoder */
-	bool plain;	 /* 64-bit mode, no interrupt shadow, no single-stepping: to step over the instruction is to add its length */
+	bool plain;	 /* no interrupt shadow, no single-stepping: to step over the instruction is to add its length */
 	u64 raw;	 /* hardware's code, for the log */
 	union {
 		struct {

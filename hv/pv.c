@@ -338,11 +338,16 @@ static void yield_to(struct vcpu *v, u64 apic_id)
 	this_cpu()->resched = true;
 }
 
-u64 pv_hypercall(struct vcpu *v, bool is64)
+u64 pv_hypercall(struct vcpu *v)
 {
-	u64 mask = is64 ? ~0ull : GENMASK(31, 0);
+	bool is64;
+	u64 mask;
 	s64 ret = 0;
 
+	if (v->gpr[RAX] == HC_VAPIC_POLL_IRQ)
+		return 0;
+	is64 = v->rip >> 32 || hvm->get(v, HVM_MODE) == EMUL_64; /* other modes have no such addresses */
+	mask = is64 ? ~0ull : GENMASK(31, 0);
 	switch (v->gpr[RAX] & mask) {
 	case HC_VAPIC_POLL_IRQ:
 		break;

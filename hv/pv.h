@@ -25,7 +25,7 @@ int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
 bool pv_is_msr(u32 msr);
 /* KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result for RAX. */
-u64 pv_hypercall(struct vcpu *v, bool is64);
+u64 pv_hypercall(struct vcpu *v);
 /*
  * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written before a later entry: the guest
  * cannot read it without an exit that maps it.

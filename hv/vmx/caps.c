@@ -19,8 +19,6 @@ enum { W_PIN, W_PROC, W_PROC2, W_EXIT, W_ENTRY, W_NR };
 #define EPT_INVVPID_ONE BIT(41)
 #define EPT_INVVPID_ALL BIT(42)
 
-#define MISC_TIMER_SHIFT GENMASK(4, 0)
-
 #define NO_EPT "this CPU has VT-x without usable extended page tables (EPT); use a newer CPU"
 #define TOO_OLD "this CPU's VT-x lacks a control that every CPU with EPT has; if it is virtual, update its hypervisor"
 
@@ -41,6 +39,7 @@ static const struct wanted {
 	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER, NULL, TOO_OLD},
 	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, NULL, TOO_OLD},
 	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
+	{W_EXIT, EXIT_SAVE_TIMER, "preemption-timer", NULL},
 	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
 	{W_PROC2, PROC2_X2APIC, "x2apic", NULL},
 	{W_PROC2, PROC2_VID, "vid", NULL},
@@ -87,7 +86,7 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	const u64 cap[W_NR] = {m->pin, m->proc, m->proc2, m->exit, m->entry};
 	u32 *const word[W_NR] = {&c->pin, &c->proc, &c->proc2, &c->exit, &c->entry};
 
-	*c = (struct vmx_controls){.timer_shift = FIELD_GET(MISC_TIMER_SHIFT, m->misc)};
+	*c = (struct vmx_controls){0};
 	for (u32 i = 0; i < ARRAY_SIZE(wanted); i++) {
 		const struct wanted *w = &wanted[i];
 		bool offered = ((cap[w->word] >> 32) & w->bits) == w->bits && !(w->name && masked(w->name));

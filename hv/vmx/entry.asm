@@ -12,7 +12,7 @@ section .text
 ;        is remembered; DL = VMRESUME rather than VMLAUNCH. IF = 0.
 ;   out: EAX = 0: entered and exited, guest general registers stored but for RSP, which is in the VMCS. 1: refused without
 ;        an error number (CF), 2: refused with one (ZF); the guest has not run. IF = 0, which VM exits see to.
-;   Everything is clobbered but the callee-saved registers; the others are zeroed so that no guest value is left in them.
+;   Everything is clobbered but the callee-saved registers; the others but RDI are zeroed so that no guest value is left in them.
 global vmx_enter, vmx_exit
 vmx_enter:
 	PUSH_CALLEE_SAVED
@@ -48,7 +48,6 @@ leave_enter:
 	xor ecx, ecx
 	xor edx, edx
 	xor esi, esi
-	xor edi, edi
 	xor r8d, r8d
 	xor r9d, r9d
 	xor r10d, r10d

@@ -64,7 +64,7 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 	u8 vector;
 
 	/* Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is off in their handlers. */
-	if (vmx_on_bochs && vmx_of(v)->direct && vmx_ctl.proc2 & PROC2_VID && v->rflags & RFLAGS_IF && v->lapic.isr_top >= 0)
+	if (vmx_on_bochs && vmx_of(v)->vid && v->rflags & RFLAGS_IF && v->lapic.isr_top >= 0)
 		info = INTR_VALID | v->lapic.isr_top;
 	vector = info & INTR_VECTOR;
 	switch (FIELD_GET(INTR_TYPE, info)) {

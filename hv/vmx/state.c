@@ -34,9 +34,11 @@ static u64 get_cr4(void)
 
 static enum emul_mode mode(void)
 {
-	if (vmx_is_64())
+	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
+
+	if (ar & AR_L && vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA)
 		return EMUL_64;
-	return (vmcs_read32(VMCS_GUEST_CS_AR) & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
+	return (ar & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
 }
 
 static void set_efer(u64 efer)
@@ -234,10 +236,7 @@ void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
 	vmcs_writen(VMCS_GUEST_DR7, (dr7 & GENMASK(31, 0)) | 0x400);
 }
 
-static const u32 hw_msrs[HW_MSRS] = {
-	[HW_STAR] = 0xc0000081,	  [HW_LSTAR] = 0xc0000082,     [HW_CSTAR] = 0xc0000083,
-	[HW_SFMASK] = 0xc0000084, [HW_KERNEL_GS] = 0xc0000102,
-};
+static const u32 hw_msrs[HW_MSRS] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102};
 
 void vmx_hw_load(struct vmx_vcpu *s)
 {
@@ -257,6 +256,8 @@ void vmx_hw_save(struct vmx_vcpu *s)
 
 static u32 msr_field(u32 msr)
 {
+	if (msr == MSR_PAT)
+		return VMCS_GUEST_PAT;
 	switch (msr) {
 	case 0x174:
 		return VMCS_GUEST_SYSENTER_CS;
@@ -266,8 +267,6 @@ static u32 msr_field(u32 msr)
 		return VMCS_GUEST_SYSENTER_EIP;
 	case 0x1d9:
 		return VMCS_GUEST_DEBUGCTL;
-	case MSR_PAT:
-		return VMCS_GUEST_PAT;
 	case 0xc0000100:
 		return VMCS_GUEST_FS_BASE;
 	case 0xc0000101:

@@ -172,10 +172,10 @@ void vmcs_load(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(here()->loaded);
+	BUG_ON(here()->current);
 	lock_acquire(&m->lock);
 	make_current(m);
-	here()->loaded = v;
+	here()->loaded = here()->current = v;
 	lock_release(&m->lock);
 }
 
@@ -183,9 +183,9 @@ void vmcs_put(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(here()->loaded != v);
+	BUG_ON(here()->loaded != v || here()->current != v);
 	lock_acquire(&m->lock);
-	here()->loaded = NULL;
+	here()->loaded = here()->current = NULL;
 	make_clear(m);
 	lock_release(&m->lock);
 }
@@ -194,14 +194,14 @@ bool vmcs_borrow(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(here()->borrowed);
+	BUG_ON(here()->current != here()->loaded);
 	lock_acquire(&m->lock);
 	if (m->cpu) {
 		lock_release(&m->lock);
 		return false;
 	}
 	make_current(m);
-	here()->borrowed = v;
+	here()->current = v;
 	return true;
 }
 
@@ -209,8 +209,8 @@ void vmcs_give_back(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(here()->borrowed != v);
-	here()->borrowed = NULL;
+	BUG_ON(here()->current != v || here()->loaded == v);
+	here()->current = here()->loaded;
 	make_clear(m);
 	if (here()->loaded)
 		vmptrld(vmx_of(here()->loaded)->vmcs.region);

@@ -144,6 +144,7 @@ refused:
 #define EXIT_LOAD_PAT	 BIT(19)
 #define EXIT_SAVE_EFER	 BIT(20)
 #define EXIT_LOAD_EFER	 BIT(21)
+#define EXIT_SAVE_TIMER	 BIT(22)
 #define ENTRY_LOAD_DEBUG BIT(2)
 #define ENTRY_GUEST_64	 BIT(9)
 #define ENTRY_LOAD_PAT	 BIT(14)
@@ -214,7 +215,7 @@ struct vm_exit;
 /* decode.c */
 /* The neutral reasons of those that need no decoding */
 extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];
-/* Of those, instructions: their length is all there is to know, and no event can have been under delivery as they came to execution. */
+/* Of those, instructions: their length is all there is to know, and no event can have been under delivery when they exit. */
 #define INSN_EXITS (BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
 /* A raw exit into the neutral form. Pure. */
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x);

@@ -18,7 +18,6 @@
 #define MSR_VMX_PROC	     0x482
 #define MSR_VMX_EXIT	     0x483
 #define MSR_VMX_ENTRY	     0x484
-#define MSR_VMX_MISC	     0x485
 #define MSR_VMX_CR0_FIXED0   0x486
 #define MSR_VMX_CR4_FIXED0   0x488
 #define MSR_VMX_PROC2	     0x48b
@@ -32,8 +31,8 @@ static struct vmx_msrs msrs;
 
 /*
  * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has not changed IF since. There
- * the preemption timer ends such a guest's turn, so that the CPU can look, as it does at each of its exits, which may come before
- * the timer for ever. No other machine needs it.
+ * the preemption timer ends such a guest's turn, so that the CPU can look, however many exits there are before. No other machine
+ * needs it.
  */
 static bool irq_watchdog;
 bool vmx_on_bochs;
@@ -49,7 +48,6 @@ static void read_msrs(struct vmx_msrs *m)
 	rdmsr_safe(MSR_VMX_PROC + t, &m->proc);
 	rdmsr_safe(MSR_VMX_EXIT + t, &m->exit);
 	rdmsr_safe(MSR_VMX_ENTRY + t, &m->entry);
-	rdmsr_safe(MSR_VMX_MISC, &m->misc);
 	rdmsr_safe(MSR_VMX_CR0_FIXED0, &m->cr0_fixed0);
 	rdmsr_safe(MSR_VMX_CR4_FIXED0, &m->cr4_fixed0);
 	rdmsr_safe(MSR_VMX_PROC2, &m->proc2);
@@ -84,9 +82,11 @@ static const char *vmx_probe(void)
 		pt_ept.reports_dirty = vmx_ctl.proc2 & PROC2_PML;
 	}
 	vmx_on_bochs = is_bochs(c);
-	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
-	if (!irq_watchdog)
+	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && (vmx_ctl.exit & EXIT_SAVE_TIMER) && !cap_masked("irq-watchdog");
+	if (!irq_watchdog) {
 		vmx_ctl.pin &= ~PIN_TIMER;
+		vmx_ctl.exit &= ~EXIT_SAVE_TIMER;
+	}
 	vmx_ops.tsc_frac = vmx_ctl.proc2 & PROC2_TSC_SCALE ? 48 : 0;
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_ops.msr_map_order = 1; /* another for vCPUs that are direct */
@@ -206,10 +206,11 @@ static u64 eptp(const struct vm *vm)
 /* SDM "Page-Modification Logging": the CPU logs at the index and counts it down; below 0 it exits first. */
 #define PML_LAST  (PAGE_SIZE / sizeof(u64) - 1)
 #define PML_EMPTY 1ull /* not the address of a page */
+static u64 no_pml = PML_EMPTY;
 
 static void pml_reset(struct vmx_vcpu *s)
 {
-	s->pml[PML_LAST] = PML_EMPTY;
+	*s->pml_first = PML_EMPTY;
 	vmcs_write16(VMCS_PML_INDEX, PML_LAST);
 }
 
@@ -226,6 +227,12 @@ static __noinline void pml_drain(struct vcpu *v)
 		last = s->pml[i];
 	}
 	pml_reset(s);
+}
+
+static void wind_watchdog(void)
+{
+	if (irq_watchdog)
+		vmcs_write32(VMCS_PREEMPTION_TIMER, tsc_khz * WATCHDOG_US / 1000);
 }
 
 static void init_controls(struct vcpu *v)
@@ -251,6 +258,7 @@ static void init_controls(struct vcpu *v)
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(v->vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(v->vm->io_map + PAGE_SIZE).v);
 	vmcs_write64(VMCS_EPTP, eptp(v->vm));
+	s->pml_first = s->pml ? &s->pml[PML_LAST] : &no_pml;
 	if (s->pml) {
 		vmcs_write64(VMCS_PML_ADDRESS, virt_to_hpa(s->pml).v);
 		pml_reset(s);
@@ -275,8 +283,7 @@ static void init_controls(struct vcpu *v)
 	vmx_write_tsc(v);
 	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
 	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = 2);
-	if (irq_watchdog)
-		vmcs_write32(VMCS_PREEMPTION_TIMER, (u32)(tsc_khz * WATCHDOG_US / 1000) >> vmx_ctl.timer_shift);
+	wind_watchdog();
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	vmcs_write32(VMCS_ENTRY_MSR_LOADS, 0);
 	vmcs_write32(VMCS_EXIT_MSR_LOADS, 0);
@@ -393,6 +400,8 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR); /* the exit has acknowledged it */
 	} else if (x->reason == VMEXIT_NMI) {
 		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
+	} else if (x->reason == VMEXIT_PREEMPT_TIMER) {
+		wind_watchdog();
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		vmx_want_window(v, HVM_INJ_NMI, false);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
@@ -428,14 +437,28 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	after_exit(v, &r, x);
 }
 
+static inline void left_guest(struct cpu *c)
+{
+	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
+	c->exit_seq++; /* in one instruction: nobody else writes it, and reads do not tear */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static __noinline void entry_refused(struct vcpu *v, bool valid, struct vm_exit *x)
+{
+	left_guest(this_cpu());
+	vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH", valid);
+	*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
+}
+
 static void vmx_run(struct vcpu *v, struct vm_exit *x)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 	struct cpu *c = this_cpu();
-	u32 refused, reason, state;
-	u64 gen;
+	u64 gen, reason;
+	u32 refused, state;
 
-	BUG_ON(s->vmcs.cpu != c || !vmx_is_loaded(v) || s->host_cpu != c);
+	BUG_ON(!vmx_is_loaded(v)); /* so its VMCS is current, with this CPU's host state */
 	vmcs_writen(VMCS_GUEST_RIP, v->rip);
 	if (v->gpr[RSP] != s->rsp)
 		vmcs_writen(VMCS_GUEST_RSP, s->rsp = v->gpr[RSP]);
@@ -449,16 +472,13 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	if (unlikely(s->tlb_gen != gen))
 		flush(v, gen);
 	refused = vmx_enter(v, &s->host_rsp, s->vmcs.launched);
-	if (s->pml && unlikely(READ_ONCE(s->pml[PML_LAST]) != PML_EMPTY))
-		pml_drain(v);
-	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
-	c->exit_seq++; /* in one instruction: nobody else writes it, and reads do not tear */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (unlikely(refused != VMX_ENTERED)) {
-		vmcs_log_refusal(s->vmcs.launched ? "VMRESUME" : "VMLAUNCH", refused == VMX_FAIL_VALID);
-		*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
+		entry_refused(v, refused == VMX_FAIL_VALID, x);
 		return;
 	}
+	if (unlikely(*s->pml_first != PML_EMPTY))
+		pml_drain(v);
+	left_guest(c);
 	v->rip = vmcs_readn(VMCS_GUEST_RIP);
 	v->gpr[RSP] = s->rsp = vmcs_readn(VMCS_GUEST_RSP);
 	v->rflags = s->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
@@ -470,9 +490,10 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 			vmx_apic_from_hw(v, status);
 	}
 	state = vmcs_read32(VMCS_INTERRUPTIBILITY);
+	x->plain = !((state & (SHADOW_STI | SHADOW_MOV_SS)) | (v->rflags & RFLAGS_TF));
 	if (unlikely(state != s->intr_state_hw))
 		note_blocking(v, state);
-	reason = vmcs_read32(VMCS_EXIT_REASON);
+	reason = vmcs_read(VMCS_EXIT_REASON);
 	if (likely(reason < 64 && INSN_EXITS & BIT(reason))) {
 		s->vmcs.launched = true;
 		x->reason = vmx_plain_exits[reason];
@@ -480,10 +501,6 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	} else {
 		other_exit(v, reason, x);
 	}
-	/* Of the address much is known: nothing else than 64-bit mode has any beyond 4 GiB. */
-	x->plain = !s->shadow && !(v->rflags & RFLAGS_TF) && (v->rip >> 32 || vmx_is_64());
-	if (irq_watchdog)
-		irq_window();
 }
 
 struct hvm_ops vmx_ops = {

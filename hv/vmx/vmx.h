@@ -12,7 +12,7 @@
 
 /* SDM "VMX Capability Reporting Facility". pin..entry are the TRUE ones where the CPU has them. */
 struct vmx_msrs {
-	u64 basic, pin, proc, proc2, exit, entry, ept_vpid, misc;
+	u64 basic, pin, proc, proc2, exit, entry, ept_vpid;
 	u64 cr0_fixed0, cr4_fixed0;
 };
 
@@ -21,7 +21,6 @@ struct vmx_controls {
 	bool invept_single, invept_all; /* at least one */
 	u8 invvpid;	    /* INVVPID type for one VPID, or for all; 0: no VPIDs */
 	bool ept_1g, ept_ad; /* large pages of 1 GiB, accessed and dirty flags */
-	u8 timer_shift; /* the preemption timer counts once in 2^this TSC ticks */
 };
 
 /* NULL, or the line for boot_fail(). masked(name): the option mask= hides this control. */
@@ -48,10 +47,8 @@ struct vmcs_state {
 	bool launched;
 };
 
-/* Guest state that no VMCS holds; in the hardware while the vCPU is loaded. */
 #define VAPIC_TPR (0x80 / 4) /* in virtual_apic[] */
-
-enum { HW_STAR, HW_LSTAR, HW_CSTAR, HW_SFMASK, HW_KERNEL_GS, HW_MSRS };
+#define HW_MSRS	  5 /* STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE: no VMCS holds them */
 
 struct vmx_vcpu {
 	struct vmcs_state vmcs;
@@ -61,7 +58,8 @@ struct vmx_vcpu {
 	u16 intr_status;  /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
 	u64 eoi_exits[4]; /* in the VMCS */
 	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
-	u64 hw_msr[HW_MSRS], cr2, dr6;
+	u64 *pml_first; /* where the CPU logs first */
+	u64 hw_msr[HW_MSRS], cr2, dr6; /* in the hardware while the vCPU is loaded */
 	u64 host_rsp, rsp, rflags; /* in the VMCS */
 	struct cpu *host_cpu; /* whose host state is in the VMCS, and where the last entry was */
 	u64 tlb_gen;	  /* p2m.tlb_gen seen then, or NO_GEN */
@@ -82,7 +80,7 @@ struct vmx_vcpu {
 struct vmx_cpu {
 	void *vmxon; /* region */
 	bool on;
-	struct vcpu *loaded, *borrowed;
+	struct vcpu *loaded, *current; /* different while one is borrowed */
 };
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
@@ -93,9 +91,7 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 /* The same, of the vCPU whose VMCS is current. */
 static inline struct vmx_vcpu *vmx_current(struct vcpu *v)
 {
-	const struct vmx_cpu *c = this_cpu()->vmx;
-
-	BUG_ON((c->borrowed ? c->borrowed : c->loaded) != v);
+	BUG_ON(((struct vmx_cpu *)this_cpu()->vmx)->current != v);
 	return v->arch;
 }
 
@@ -132,19 +128,14 @@ void vmx_hw_load(struct vmx_vcpu *s);
 void vmx_hw_save(struct vmx_vcpu *s);
 /* TSC offset and multiplier into the VMCS. */
 void vmx_write_tsc(struct vcpu *v);
-/* Is the guest of the current VMCS in 64-bit mode? */
-static inline bool vmx_is_64(void)
-{
-	return vmcs_read32(VMCS_GUEST_CS_AR) & AR_L && vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA;
-}
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */
 void vmx_load_pdptes(struct vcpu *v);
 /* Bits of CR0 and CR4 that are not the guest's. */
 u64 vmx_cr0_mask(void);
 u64 vmx_cr4_mask(void);
-/* Before an entry: Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
+/* Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
 void vmx_write_blocking(struct vcpu *v);
-/* The same for what the CPU keeps of the local APIC while the guest runs, but for TPR; and after an exit with this GUEST_INTR_STATUS. */
+/* What the CPU keeps of the local APIC while the guest runs, but for TPR; status: GUEST_INTR_STATUS after the exit. */
 void vmx_apic_to_hw(struct vcpu *v);
 void vmx_apic_from_hw(struct vcpu *v, u16 status);
 /* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */

@@ -505,9 +505,33 @@ static void check_accounting(void)
 	       (s64)(before.pool_free_bytes - after.pool_free_bytes));
 }
 
+/* CPUID at the end of a 32-bit segment: what comes next is at its beginning. */
+static void check_wrap(void)
+{
+	static const u8 code[] = {0x0f, 0xa2, 0xe6, 0x20}; /* CPUID; OUT 0x20, AL */
+	struct corbel_sregs *s;
+	struct guest g;
+
+	MAKE(&g, 0, g_hlt);
+	memcpy(g.mem + 0x3000, code, sizeof(code));
+	s = (void *)g.data;
+	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0);
+	s->cr0 |= 1; /* PE */
+	s->cs.base = 0x3002;
+	s->cs.limit = ~0u;
+	s->cs.g = s->cs.db = 1;
+	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s));
+	g.page->rip = 0xfffffffe;
+	g.page->regs_dirty = 1;
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) && g.page->rip == 2,
+	       "an instruction that exits at the end of 4 GiB goes on at 0");
+	FREE(&g);
+}
+
 void test_guest(void)
 {
 	check_pio();
+	check_wrap();
 	check_memory_exits();
 	check_interrupts();
 	check_guest_eois();

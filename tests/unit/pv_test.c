@@ -212,7 +212,7 @@ static u32 got(void)
 static s64 call(struct vcpu *v, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {
 	v->gpr[RAX] = nr, v->gpr[RBX] = a0, v->gpr[RCX] = a1, v->gpr[RDX] = a2, v->gpr[RSI] = a3;
-	return pv_hypercall(v, hvm->get(v, HVM_MODE) == EMUL_64);
+	return pv_hypercall(v);
 }
 
 static void test_hypercalls(void)
