@@ -46,16 +46,6 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	}
 }
 
-bool svm_virq_done(struct vcpu *v)
-{
-	struct svm_vcpu *s = v->arch;
-	bool delivered = !(s->vmcb->vintr & SVM_V_IRQ);
-
-	s->virq = 0;
-	s->vmcb->vintr &= ~(SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO);
-	return delivered;
-}
-
 /* The interrupt window is a virtual interrupt of the highest priority that is intercepted the moment it would be taken. */
 void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
@@ -68,12 +58,11 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 		return;
 	}
 	if (on) {
-		u8 vector = ((struct svm_vcpu *)v->arch)->virq;
+		struct svm_vcpu *s = v->arch;
 
-		if (vector) { /* the window needs the virtual interrupt for itself */
-			svm_virq_done(v);
-			m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
-		}
+		if (s->virq) /* the window needs the virtual interrupt for itself */
+			m->eventinj = s->virq | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
+		s->virq = 0;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;
 	} else if (m->int3 & SVM_INT3_VINTR) {

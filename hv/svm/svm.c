@@ -348,7 +348,6 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	struct vmcb *m = s->vmcb;
 	/* An interrupt with a window behind it: one of our own that is pending has the exit come before the harm is done. */
 	bool sweep = svm_uses_virq && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
-	u8 virq = s->virq;
 
 	watch_cr8(v);
 	if (s->watch & WATCH_NMI)
@@ -356,11 +355,13 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	else
 		run(v, x, sweep);
 	m->eventinj = 0;
-	if (virq && !svm_virq_done(v)) {
+	if (unlikely(s->virq && m->vintr & SVM_V_IRQ)) { /* not delivered */
+		m->vintr &= ~SVM_V_IRQ;
 		v->irq_injected = true;
-		v->irq_vector = virq;
+		v->irq_vector = s->virq;
 		v->exception.pending = false; /* so TCG may call it */
 	}
+	s->virq = 0;
 	s->watch &= ~WATCH_INJECT;
 }
 

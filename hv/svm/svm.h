@@ -50,7 +50,5 @@ extern bool svm_hides_lme;
  * injected as virtual ones there. mask=virq switches the workaround off.
  */
 extern bool svm_uses_virq;
-/* After the exit: no virtual interrupt is injected any more. False: it has not been delivered. */
-bool svm_virq_done(struct vcpu *v);
 
 #endif
