@@ -31,8 +31,8 @@ static struct vmx_msrs msrs;
 
 /*
  * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has not changed IF since. There
- * the preemption timer ends such a guest's turn, so that the CPU can look, however many exits there are before. No other machine
- * needs it.
+ * the preemption timer ends such a guest's turn, so that the CPU can look, as it does at each of its exits, which may come before
+ * the timer for ever; saving the timer at exits is no help where no instruction ends. No other machine needs it.
  */
 static bool irq_watchdog;
 bool vmx_on_bochs;
@@ -82,11 +82,9 @@ static const char *vmx_probe(void)
 		pt_ept.reports_dirty = vmx_ctl.proc2 & PROC2_PML;
 	}
 	vmx_on_bochs = is_bochs(c);
-	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && (vmx_ctl.exit & EXIT_SAVE_TIMER) && !cap_masked("irq-watchdog");
-	if (!irq_watchdog) {
+	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
+	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
-		vmx_ctl.exit &= ~EXIT_SAVE_TIMER;
-	}
 	vmx_ops.tsc_frac = vmx_ctl.proc2 & PROC2_TSC_SCALE ? 48 : 0;
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_ops.msr_map_order = 1; /* another for vCPUs that are direct */
@@ -229,12 +227,6 @@ static __noinline void pml_drain(struct vcpu *v)
 	pml_reset(s);
 }
 
-static void wind_watchdog(void)
-{
-	if (irq_watchdog)
-		vmcs_write32(VMCS_PREEMPTION_TIMER, tsc_khz * WATCHDOG_US / 1000);
-}
-
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
@@ -283,7 +275,8 @@ static void init_controls(struct vcpu *v)
 	vmx_write_tsc(v);
 	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
 	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = 2);
-	wind_watchdog();
+	if (irq_watchdog)
+		vmcs_write32(VMCS_PREEMPTION_TIMER, tsc_khz * WATCHDOG_US / 1000);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	vmcs_write32(VMCS_ENTRY_MSR_LOADS, 0);
 	vmcs_write32(VMCS_EXIT_MSR_LOADS, 0);
@@ -400,8 +393,6 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR); /* the exit has acknowledged it */
 	} else if (x->reason == VMEXIT_NMI) {
 		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
-	} else if (x->reason == VMEXIT_PREEMPT_TIMER) {
-		wind_watchdog();
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		vmx_want_window(v, HVM_INJ_NMI, false);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
@@ -501,6 +492,8 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 	} else {
 		other_exit(v, reason, x);
 	}
+	if (unlikely(irq_watchdog))
+		irq_window();
 }
 
 struct hvm_ops vmx_ops = {
