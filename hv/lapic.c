@@ -38,6 +38,8 @@ enum {
 #define TIMER_DEADLINE	  BIT(18)
 #define ICR_X2APIC_RESERVED (GENMASK(31, 20) | GENMASK(17, 16) | BIT(13))
 #define ICR_STATUS	  BIT(12)
+#define CPUID_X2APIC	  BIT(21) /* leaf 1 ECX */
+#define CPUID_DEADLINE	  BIT(24)
 
 /* What can be written of each LVT entry */
 static const u32 lvt_bits[LVT_NR] = {
@@ -62,11 +64,6 @@ static bool has_feature(const struct vcpu *v, u64 leaf1_ecx)
 	const struct corbel_cpuid *c = v->vm->is_dom0 ? NULL : cpuid_leaf(v, 1);
 
 	return v->vm->is_dom0 || (c && c->ecx & leaf1_ecx);
-}
-
-bool lapic_has_tsc_deadline(const struct vcpu *v)
-{
-	return has_feature(v, BIT(24));
 }
 
 /* ---- priorities ---- */
@@ -325,7 +322,7 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 
 	if (val & (GENMASK(7, 0) | BIT(9)) || (phys_bits < 52 ? val >> phys_bits : val >> 52))
 		return -EINVAL;
-	if (val & APIC_BASE_X2APIC && (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, BIT(21))))
+	if (val & APIC_BASE_X2APIC && (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, CPUID_X2APIC)))
 		return -EINVAL;
 	if (!host && (((old & mode) == mode && (val & mode) == APIC_BASE_ENABLE) ||
 		      (!(old & APIC_BASE_ENABLE) && val & APIC_BASE_X2APIC)))
@@ -465,7 +462,7 @@ static void write_lvt(struct vcpu *v, u32 index, u32 val)
 	if (index != LVT_TIMER)
 		WRITE_ONCE(l->lvt[index], val);
 	else
-		lapic_timer_set_lvt(v, val & TIMER_DEADLINE && !lapic_has_tsc_deadline(v) ? val & ~TIMER_DEADLINE : val);
+		lapic_timer_set_lvt(v, val & TIMER_DEADLINE && !has_feature(v, CPUID_DEADLINE) ? val & ~TIMER_DEADLINE : val);
 }
 
 static void write_icr(struct vcpu *v, u64 icr, bool x2apic)
@@ -671,7 +668,7 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 	l->icr = (get32(regs, R_ICR) & ~ICR_STATUS) | (u64)get32(regs, R_ICR2) << 32;
 	for (i = 0; i < LVT_NR; i++)
 		l->lvt[i] = get32(regs, R_LVT + i * 16) & lvt_bits[i];
-	if (!lapic_has_tsc_deadline(v))
+	if (!has_feature(v, CPUID_DEADLINE))
 		l->lvt[LVT_TIMER] &= ~TIMER_DEADLINE;
 	l->timer_icr = get32(regs, R_TIMER_ICR);
 	l->timer_dcr = get32(regs, R_TIMER_DCR) & 0xb;

@@ -177,7 +177,6 @@ static inline bool lapic_plain_eoi(struct lapic *l)
 
 /* Note an error and raise LVT error. Any CPU. */
 void lapic_error(struct vcpu *v, u32 bit);
-bool lapic_has_tsc_deadline(const struct vcpu *v);
 
 void lapic_timer_fn(struct timer *t);
 void lapic_timer_stop(struct vcpu *v);
