@@ -85,6 +85,10 @@ static const char *vmx_probe(void)
 	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
+	if (vmx_on_bochs && !cap_masked("bochs-vid")) { /* a physical interrupt may have it deliver a virtual one whatever IF says */
+		vmx_ctl.proc2 &= ~(u32)(PROC2_VID | PROC2_APIC_REGS);
+		vmx_ctl.pin &= ~(u32)PIN_POSTED;
+	}
 	vmx_ops.tsc_frac = vmx_ctl.proc2 & PROC2_TSC_SCALE ? 48 : 0;
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_ops.msr_map_order = 1; /* another for vCPUs that are direct */
