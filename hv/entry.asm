@@ -12,7 +12,7 @@ STUB_SIZE	equ 16
 section .text
 bits 64
 
-; One stub for each vector, STUB_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
+; One entry for each vector, STUB_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
 align STUB_SIZE
 global cpu_stubs
 cpu_stubs:

@@ -49,17 +49,14 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 /* The interrupt window is a virtual interrupt of the highest priority that is intercepted the moment it would be taken. */
 void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
-	struct vmcb *m = svm_vmcb(v);
+	struct svm_vcpu *s = v->arch;
+	struct vmcb *m = s->vmcb;
 
 	if (k == HVM_INJ_NMI) { /* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
-		struct svm_vcpu *s = v->arch;
-
-		s->nmi_step = s->nmi_iret_rip && !(m->eventinj & SVM_EVT_VALID);
+		s->nmi_step = s->nmi_iret_rip && !(m->eventinj & SVM_EVT_VALID) && !s->virq;
 		return;
 	}
 	if (on) {
-		struct svm_vcpu *s = v->arch;
-
 		if (s->virq) /* the window needs the virtual interrupt for itself */
 			m->eventinj = s->virq | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
 		s->virq = 0;

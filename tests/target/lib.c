@@ -198,7 +198,7 @@ struct table {
 	u64 base;
 } __attribute__((packed));
 
-extern u8 stubs[];
+extern u8 trap_entries[];
 static struct gate idt[256];
 static u64 gdt[MAX_CPU][8];
 static struct tss tss[MAX_CPU];
@@ -231,7 +231,7 @@ static void load_tables(u32 i)
 static void init_idt(void)
 {
 	for (u32 v = 0; v < 256; v++) {
-		u64 at = (u64)stubs + v * 16;
+		u64 at = (u64)trap_entries + v * 16;
 
 		idt[v] = (struct gate){.offset0 = (u16)at,
 				       .selector = SEL_CODE,

@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Entry of the payload, exception stubs, the other CPUs' way from real mode, the way to ring 3 and back.
+; Entry of the payload, exception entries, the other CPUs' way from real mode, the way to ring 3 and back.
 %define PERCPU_SIZE 16384	; lib.h
 %define STACK_TOP   16384	; the stack is the upper part of a CPU's block
 %define GS_BASE	    0xc0000101
@@ -7,7 +7,7 @@
 bits 64
 section .text
 extern main, trap, ap_main, percpu_block
-global _start, stubs, trampoline, trampoline_end, trampoline_cr3, trampoline_next, user_call, user_return
+global _start, trap_entries, trampoline, trampoline_end, trampoline_cr3, trampoline_next, user_call, user_return
 
 ; As Linux is entered: 64-bit mode, identity-mapped, RSI = boot_params, interrupts off.
 _start:
@@ -18,9 +18,9 @@ _start:
 	call main
 	ud2
 
-; One stub a vector, 16 bytes each. The frame is struct frame of lib.h.
+; One entry a vector, 16 bytes each. The frame is struct frame of lib.h.
 align 16
-stubs:
+trap_entries:
 %assign v 0
 %rep 256
 	align 16

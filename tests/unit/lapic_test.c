@@ -377,7 +377,15 @@ static void test_timer(void)
 	wr(v0, LVT_T, 0x400ec);
 	advance(1000000);
 	CHECK(take(v0) == -1 && rd(v0, TMICT) == 0, "change to TSC-deadline stops it");
+	lapic_destroy(v0);
+}
 
+static void test_deadline(void)
+{
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v0, TDCR, 0xb);
+	wr(v0, LVT_T, 0x400ec);
 	v0->tsc_offset = -4000000ull;
 	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
 	wr(v0, TMICT, 10);
@@ -864,6 +872,7 @@ int main(void)
 	test_modes();
 	test_ipi();
 	test_timer();
+	test_deadline();
 	test_state();
 	test_pv_eoi();
 	test_hw();
