@@ -62,6 +62,9 @@
 #define MSR_MTRR_DEF_TYPE   0x2ff
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080
+#define MSR_STAR	    0xc0000081
+#define MSR_SFMASK	    0xc0000084
+#define MSR_KERNEL_GS_BASE  0xc0000102
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0
 

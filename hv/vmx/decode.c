@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw VMX exits to the neutral struct vm_exit: a pure function of the read-only fields. */
 #include "vmcs.h"
-#include "../hvm.h"
 
 /* VMEXIT_INTR is 0 as what is not listed */
 const u8 vmx_plain_exits[EXIT_PML_FULL + 1] = {
@@ -75,16 +74,6 @@ static void decode_cr(const struct vmx_raw *r, struct vm_exit *x)
 	x->cr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 }
 
-static void decode_ept(const struct vmx_raw *r, struct vm_exit *x)
-{
-	x->reason = VMEXIT_P2M_FAULT;
-	x->insn_len = 0;
-	x->p2m.gpa = r->gpa;
-	x->p2m.write = r->qual & QUAL_EPT_WRITE;
-	x->p2m.exec = r->qual & QUAL_EPT_EXEC;
-	x->p2m.during_walk = ~r->qual & (QUAL_EPT_LINEAR | QUAL_EPT_FINAL);
-}
-
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 {
 	u32 basic = (u16)r->reason;
@@ -103,7 +92,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 	} else if (basic == EXIT_CR) {
 		decode_cr(r, x);
 	} else if (basic == EXIT_EPT_VIOLATION) {
-		decode_ept(r, x);
+		vmx_decode_ept(r->qual, r->gpa, x);
 	} else if (basic == EXIT_DR) {
 		x->reason = VMEXIT_DR_ACCESS;
 		x->dr.dr = FIELD_GET(QUAL_DR_NR, r->qual);

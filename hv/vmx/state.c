@@ -32,6 +32,11 @@ static u64 get_cr4(void)
 	return (vmcs_readn(VMCS_GUEST_CR4) & ~mask) | (vmcs_readn(VMCS_CR4_SHADOW) & mask);
 }
 
+static u32 cpl(void)
+{
+	return FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
+}
+
 static enum emul_mode mode(void)
 {
 	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
@@ -60,6 +65,8 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 {
 	struct vmx_vcpu *s = vmx_current(v);
 
+	if (r == HVM_CPL) /* every hypercall asks */
+		return cpl();
 	switch (r) {
 	case HVM_CR0:
 		return get_cr0();
@@ -71,16 +78,15 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 		return get_cr4();
 	case HVM_EFER:
 		return vmcs_read64(VMCS_GUEST_EFER);
-	case HVM_CPL:
-		return FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
 	case HVM_MODE:
 		return mode();
 	case HVM_SHADOW:
 		return s->shadow;
 	case HVM_TSC_OFFSET:
 		return v->tsc_offset;
+	default:
+		return 0;
 	}
-	return 0;
 }
 
 void vmx_write_tsc(struct vcpu *v)
@@ -119,19 +125,20 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
-	*out = (struct hvm_paging){vmx_get(v, HVM_CR0), vmx_get(v, HVM_CR3), vmx_get(v, HVM_CR4), vmx_get(v, HVM_EFER), v->rip,
-				   vmx_get(v, HVM_CPL), mode()};
+	vmx_current(v);
+	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), vmcs_read64(VMCS_GUEST_EFER), v->rip, cpl(), mode()};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
 }
 
+/* The bits of CR0 and CR4 that differ in the shadows do not matter to a fetch. The mode last: with the same EFER, L tells 64-bit mode. */
 bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 {
-	struct hvm_paging now;
-
-	vmx_get_paging(v, &now);
-	return now.cr3 == p->cr3 && now.cr0 == p->cr0 && !((now.cr4 ^ p->cr4) & HVM_FETCH_CR4) && now.efer == p->efer &&
-	       now.cpl == p->cpl && now.mode == p->mode;
+	vmx_current(v);
+	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) | ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~vmx_cr0_mask()) |
+	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) | (vmcs_read64(VMCS_GUEST_EFER) ^ p->efer) | (cpl() ^ p->cpl))
+		return false;
+	return p->mode == EMUL_64 ? vmcs_read32(VMCS_GUEST_CS_AR) & AR_L : mode() == p->mode;
 }
 
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
@@ -236,24 +243,6 @@ void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
 	vmcs_writen(VMCS_GUEST_DR7, (dr7 & GENMASK(31, 0)) | 0x400);
 }
 
-static const u32 hw_msrs[HW_MSRS] = {0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102};
-
-void vmx_hw_load(struct vmx_vcpu *s)
-{
-	for (u32 i = 0; i < HW_MSRS; i++)
-		wrmsr(hw_msrs[i], s->hw_msr[i]);
-	write_cr2(s->cr2);
-	WRITE_DR(6, s->dr6);
-}
-
-void vmx_hw_save(struct vmx_vcpu *s)
-{
-	for (u32 i = 0; i < HW_MSRS; i++)
-		s->hw_msr[i] = rdmsr(hw_msrs[i]);
-	s->cr2 = read_cr2();
-	s->dr6 = READ_DR(6);
-}
-
 static u32 msr_field(u32 msr)
 {
 	if (msr == MSR_PAT)
@@ -277,10 +266,7 @@ static u32 msr_field(u32 msr)
 
 static u64 *hw_slot(struct vmx_vcpu *s, u32 msr)
 {
-	for (u32 i = 0; i < HW_MSRS; i++)
-		if (hw_msrs[i] == msr)
-			return &s->hw_msr[i];
-	return NULL;
+	return vmx_is_syscall_msr(msr) ? &s->syscall_msr[msr - MSR_STAR] : msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base : NULL;
 }
 
 int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
@@ -307,10 +293,13 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 	}
 	if (!slot)
 		return -ENOENT;
-	if (msr == 0xc0000084 && val >> 32)
+	if (msr == MSR_SFMASK && val >> 32)
 		return -EINVAL;
-	if (vmx_is_loaded(v))
-		wrmsr(msr, val); /* addresses have been found canonical */
-	*slot = val;
+	*slot = val; /* addresses have been found canonical */
+	if (vmx_is_loaded(v)) {
+		if (msr != MSR_KERNEL_GS_BASE)
+			vmx_here()->syscall_msr[msr - MSR_STAR] = val;
+		wrmsr(msr, val);
+	}
 	return 0;
 }

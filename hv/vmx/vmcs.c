@@ -73,22 +73,20 @@ void vmcs_log_refusal(const char *insn, bool valid)
 	log_err("corbel: %s refused: error %u, %s", insn, (u32)number, text);
 }
 
-static void vmptrld(void *region)
+static void vmptrld(const struct vmcs_state *m)
 {
-	u64 pa = virt_to_hpa(region).v;
 	bool refused;
 
-	__asm__ volatile("vmptrld %1" : "=@ccbe"(refused) : "m"(pa) : "memory");
+	__asm__ volatile("vmptrld %1" : "=@ccbe"(refused) : "m"(m->at.v) : "memory");
 	if (unlikely(refused))
 		vmcs_refuse("VMPTRLD", 0);
 }
 
-static void vmclear(void *region)
+static void vmclear(const struct vmcs_state *m)
 {
-	u64 pa = virt_to_hpa(region).v;
 	bool refused;
 
-	__asm__ volatile("vmclear %1" : "=@ccbe"(refused) : "m"(pa) : "memory");
+	__asm__ volatile("vmclear %1" : "=@ccbe"(refused) : "m"(m->at.v) : "memory");
 	if (unlikely(refused))
 		vmcs_refuse("VMCLEAR", 0);
 }
@@ -127,11 +125,6 @@ void vmx_invvpid(u64 type, u16 vpid)
 
 /* ---- states ---- */
 
-static struct vmx_cpu *here(void)
-{
-	return this_cpu()->vmx;
-}
-
 int vmcs_alloc(struct vcpu *v, u64 basic)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
@@ -141,7 +134,8 @@ int vmcs_alloc(struct vcpu *v, u64 basic)
 	if (!m->region)
 		return -ENOMEM;
 	*(u32 *)m->region = basic & GENMASK(30, 0); /* revision */
-	vmclear(m->region);
+	m->at = virt_to_hpa(m->region);
+	vmclear(m);
 	return 0;
 }
 
@@ -153,67 +147,134 @@ void vmcs_free(struct vcpu *v)
 	pool_free(m->region, 0, &v->vm->acct);
 }
 
-static void make_current(struct vmcs_state *m)
+static inline void make_current(struct vmcs_state *m, struct cpu *c)
 {
 	BUG_ON(m->cpu || m->launched);
-	vmptrld(m->region);
-	m->cpu = this_cpu();
+	vmptrld(m);
+	m->cpu = c;
 }
 
-static void make_clear(struct vmcs_state *m)
+static inline void make_clear(struct vmcs_state *m, struct cpu *c)
 {
-	BUG_ON(m->cpu != this_cpu());
-	vmclear(m->region);
+	BUG_ON(m->cpu != c);
+	vmclear(m);
 	m->launched = false;
 	m->cpu = NULL;
-}
-
-void vmcs_load(struct vcpu *v)
-{
-	struct vmcs_state *m = &vmx_of(v)->vmcs;
-
-	BUG_ON(here()->current);
-	lock_acquire(&m->lock);
-	make_current(m);
-	here()->loaded = here()->current = v;
-	lock_release(&m->lock);
-}
-
-void vmcs_put(struct vcpu *v)
-{
-	struct vmcs_state *m = &vmx_of(v)->vmcs;
-
-	BUG_ON(here()->loaded != v || here()->current != v);
-	lock_acquire(&m->lock);
-	here()->loaded = here()->current = NULL;
-	make_clear(m);
-	lock_release(&m->lock);
 }
 
 bool vmcs_borrow(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(here()->current != here()->loaded);
+	BUG_ON(vmx_here()->current != vmx_here()->loaded);
 	lock_acquire(&m->lock);
 	if (m->cpu) {
 		lock_release(&m->lock);
 		return false;
 	}
-	make_current(m);
-	here()->current = v;
+	make_current(m, this_cpu());
+	vmx_here()->current = v;
 	return true;
 }
 
 void vmcs_give_back(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
+	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(here()->current != v || here()->loaded == v);
-	here()->current = here()->loaded;
-	make_clear(m);
-	if (here()->loaded)
-		vmptrld(vmx_of(here()->loaded)->vmcs.region);
+	BUG_ON(p->current != v || p->loaded == v);
+	p->current = p->loaded;
+	make_clear(m, this_cpu());
+	if (p->loaded)
+		vmptrld(&vmx_of(p->loaded)->vmcs);
+	lock_release(&m->lock);
+}
+
+/* ---- loading ---- */
+
+/* What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or vector here reaches. */
+static __noinline void write_host_state(struct vmx_vcpu *s)
+{
+	struct cpu_tables t = cpu_tables();
+
+	s->host_cpu = this_cpu();
+	s->host_rsp = 0;
+	s->tlb_gen = NO_GEN; /* the CPU may hold old translations of this vCPU */
+	vmcs_writen(VMCS_HOST_CR0, read_cr0());
+	vmcs_writen(VMCS_HOST_CR3, read_cr3());
+	vmcs_writen(VMCS_HOST_CR4, read_cr4());
+	vmcs_write16(VMCS_HOST_CS_SEL, SEL_CODE);
+	vmcs_write16(VMCS_HOST_SS_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_DS_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_ES_SEL, SEL_DATA);
+	vmcs_write16(VMCS_HOST_FS_SEL, 0);
+	vmcs_write16(VMCS_HOST_GS_SEL, 0);
+	vmcs_write16(VMCS_HOST_TR_SEL, SEL_TSS);
+	vmcs_writen(VMCS_HOST_FS_BASE, 0);
+	vmcs_writen(VMCS_HOST_GS_BASE, (u64)this_cpu());
+	vmcs_writen(VMCS_HOST_TR_BASE, t.tss);
+	vmcs_writen(VMCS_HOST_GDTR_BASE, t.gdt);
+	vmcs_writen(VMCS_HOST_IDTR_BASE, t.idt);
+	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
+	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
+	vmcs_writen(VMCS_HOST_RIP, (u64)vmx_exit);
+}
+
+/* The state no VMCS holds. */
+static inline void load_syscall_msr(u64 *hw, const struct vmx_vcpu *s, u32 i)
+{
+	if (hw[i] != s->syscall_msr[i])
+		wrmsr(MSR_STAR + i, hw[i] = s->syscall_msr[i]);
+}
+
+static inline void load_hw(u64 *hw, const struct vmx_vcpu *s)
+{
+	load_syscall_msr(hw, s, 0);
+	load_syscall_msr(hw, s, 1);
+	load_syscall_msr(hw, s, 2);
+	load_syscall_msr(hw, s, 3);
+	wrmsr(MSR_KERNEL_GS_BASE, s->kernel_gs_base);
+	write_cr2(s->cr2);
+	WRITE_DR(6, s->dr6);
+}
+
+static inline void save_hw(struct vmx_vcpu *s)
+{
+	s->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE); /* SWAPGS changes it */
+	s->cr2 = read_cr2();
+	s->dr6 = READ_DR(6);
+}
+
+void vmx_load(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	struct vmcs_state *m = &s->vmcs;
+	struct cpu *c = this_cpu();
+	struct vmx_cpu *p = c->vmx;
+
+	BUG_ON(p->current);
+	lock_acquire(&m->lock);
+	make_current(m, c);
+	p->loaded = p->current = v;
+	lock_release(&m->lock);
+	load_hw(p->syscall_msr, s);
+	if (unlikely(s->host_cpu != c))
+		write_host_state(s);
+}
+
+void vmx_put(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	struct vmcs_state *m = &s->vmcs;
+	struct cpu *c = this_cpu();
+	struct vmx_cpu *p = c->vmx;
+
+	BUG_ON(p->loaded != v || p->current != v);
+	save_hw(s);
+	lock_acquire(&m->lock);
+	p->loaded = p->current = NULL;
+	make_clear(m, c);
 	lock_release(&m->lock);
 }
 

@@ -3,7 +3,7 @@
 #ifndef HV_VMX_VMCS_H
 #define HV_VMX_VMCS_H
 
-#include "../types.h"
+#include "../hvm.h"
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
 #define VMCS_FIELDS(X)                                                                                                 \
@@ -210,7 +210,17 @@ struct vmx_raw {
 	u64 qual, gpa;
 };
 
-struct vm_exit;
+/* SDM "Exit Qualification for EPT Violations" */
+static inline void vmx_decode_ept(u64 qual, u64 gpa, struct vm_exit *x)
+{
+	x->reason = VMEXIT_P2M_FAULT;
+	x->insn_len = 0;
+	x->p2m.gpa = gpa;
+	x->p2m.write = qual & QUAL_EPT_WRITE;
+	x->p2m.exec = qual & QUAL_EPT_EXEC;
+	x->p2m.during_walk = ~qual & (QUAL_EPT_LINEAR | QUAL_EPT_FINAL);
+}
+
 /* decode.c */
 /* The neutral reasons of those that need no decoding */
 extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];

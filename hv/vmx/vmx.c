@@ -134,6 +134,8 @@ static int vmx_cpu_enable(struct cpu *c)
 	if (vmx_on(virt_to_hpa(p->vmxon)))
 		return -EIO;
 	p->on = true;
+	for (u32 i = 0; i < SYSCALL_MSRS; i++)
+		p->syscall_msr[i] = rdmsr(MSR_STAR + i);
 	/* What translations the CPU may have kept from before is nobody's now. */
 	if (vmx_ctl.invept_all)
 		vmx_invept(2, 0);
@@ -153,14 +155,15 @@ static void vmx_cpu_disable(struct cpu *c)
 
 /* ---- VMs ---- */
 
-/* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each. */
+/* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each; see SYSCALL_MSRS. */
 static void vmx_allow_msr(struct vm *vm, u32 msr)
 {
 	u32 at = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 0x400 : 0);
 
 	for (u8 *map = vm->msr_map; map < vm->msr_map + (PAGE_SIZE << vmx_ops.msr_map_order); map += PAGE_SIZE) {
 		map[at] &= ~(1 << msr % 8);
-		map[at + 0x800] &= ~(1 << msr % 8);
+		if (!vmx_is_syscall_msr(msr))
+			map[at + 0x800] &= ~(1 << msr % 8);
 	}
 }
 
@@ -302,56 +305,12 @@ static void vmx_vcpu_reset(struct vcpu *v, bool init)
 	vmcs_write32(VMCS_ACTIVITY, 0);
 	vmcs_write32(VMCS_INTERRUPTIBILITY, 0);
 	if (!init)
-		memset(s->hw_msr, 0, sizeof(s->hw_msr));
+		memset(s->syscall_msr, 0, sizeof(s->syscall_msr));
+	s->kernel_gs_base = init ? s->kernel_gs_base : 0;
 	s->watch = s->shadow = s->intr_state_hw = s->intr_status = 0;
 }
 
 /* ---- running ---- */
-
-/* What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or vector here reaches. */
-static void write_host_state(struct vmx_vcpu *s)
-{
-	struct cpu_tables t = cpu_tables();
-
-	s->host_cpu = this_cpu();
-	s->host_rsp = 0;
-	s->tlb_gen = NO_GEN; /* the CPU may hold old translations of this vCPU */
-	vmcs_writen(VMCS_HOST_CR0, read_cr0());
-	vmcs_writen(VMCS_HOST_CR3, read_cr3());
-	vmcs_writen(VMCS_HOST_CR4, read_cr4());
-	vmcs_write16(VMCS_HOST_CS_SEL, SEL_CODE);
-	vmcs_write16(VMCS_HOST_SS_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_DS_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_ES_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_FS_SEL, 0);
-	vmcs_write16(VMCS_HOST_GS_SEL, 0);
-	vmcs_write16(VMCS_HOST_TR_SEL, SEL_TSS);
-	vmcs_writen(VMCS_HOST_FS_BASE, 0);
-	vmcs_writen(VMCS_HOST_GS_BASE, (u64)this_cpu());
-	vmcs_writen(VMCS_HOST_TR_BASE, t.tss);
-	vmcs_writen(VMCS_HOST_GDTR_BASE, t.gdt);
-	vmcs_writen(VMCS_HOST_IDTR_BASE, t.idt);
-	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
-	vmcs_writen(VMCS_HOST_RIP, (u64)vmx_exit);
-}
-
-static void vmx_load(struct vcpu *v)
-{
-	struct vmx_vcpu *s = vmx_of(v);
-
-	vmcs_load(v);
-	if (s->host_cpu != this_cpu())
-		write_host_state(s);
-	vmx_hw_load(s);
-}
-
-static void vmx_put(struct vcpu *v)
-{
-	vmx_hw_save(vmx_of(v));
-	vmcs_put(v);
-}
 
 static __noinline void flush(struct vcpu *v, u64 gen)
 {
@@ -432,6 +391,18 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	after_exit(v, &r, x);
 }
 
+/* The shorter way where nothing is left over from the guest. False: other_exit() is to see to it. */
+static inline bool ept_violation(struct vmx_vcpu *s, struct vm_exit *x)
+{
+	u64 qual = vmcs_readn(VMCS_QUALIFICATION);
+
+	if (unlikely((vmcs_read32(VMCS_IDT_INFO) & INTR_VALID) || (qual & INTR_NMI_UNBLOCK)))
+		return false;
+	s->vmcs.launched = true;
+	vmx_decode_ept(qual, vmcs_read64(VMCS_GUEST_PHYSICAL), x);
+	return true;
+}
+
 static inline void left_guest(struct cpu *c)
 {
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
@@ -493,7 +464,7 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 		s->vmcs.launched = true;
 		x->reason = vmx_plain_exits[reason];
 		x->insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
-	} else {
+	} else if (reason != EXIT_EPT_VIOLATION || !ept_violation(s, x)) {
 		other_exit(v, reason, x);
 	}
 	if (unlikely(irq_watchdog))

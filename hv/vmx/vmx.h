@@ -37,18 +37,23 @@ extern bool vmx_on_bochs;	    /* whose faults are allowed for */
  *     ^                        |                          |
  *     '------------------------+-------- vmclear ---------'
  *
- * A VMCS is current only between vmcs_load() and vmcs_put(), or vmcs_borrow() and vmcs_give_back(); it is always cleared
+ * A VMCS is current only between vmx_load() and vmx_put(), or vmcs_borrow() and vmcs_give_back(); it is always cleared
  * before another CPU can want it, so no CPU ever has to ask another to let go.
  */
 struct vmcs_state {
 	struct lock lock; /* LOCK_VMCS: the transitions, and while it is borrowed */
 	void *region;
+	hpa_t at;
 	struct cpu *cpu; /* where it is current, NULL: clear */
 	bool launched;
 };
 
 #define VAPIC_TPR (0x80 / 4) /* in virtual_apic[] */
-#define HW_MSRS	  5 /* STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE: no VMCS holds them */
+#define SYSCALL_MSRS 4 /* STAR, LSTAR, CSTAR, SFMASK: no VMCS holds them, and writes to them exit, so that none needs saving */
+static inline bool vmx_is_syscall_msr(u32 msr)
+{
+	return msr - MSR_STAR < SYSCALL_MSRS;
+}
 
 struct vmx_vcpu {
 	struct vmcs_state vmcs;
@@ -59,7 +64,8 @@ struct vmx_vcpu {
 	u64 eoi_exits[4]; /* in the VMCS */
 	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
 	u64 *pml_first; /* where the CPU logs first */
-	u64 hw_msr[HW_MSRS], cr2, dr6; /* in the hardware while the vCPU is loaded */
+	u64 syscall_msr[SYSCALL_MSRS];
+	u64 kernel_gs_base, cr2, dr6; /* in the hardware while the vCPU is loaded */
 	u64 host_rsp, rsp, rflags; /* in the VMCS */
 	struct cpu *host_cpu; /* whose host state is in the VMCS, and where the last entry was */
 	u64 tlb_gen;	  /* p2m.tlb_gen seen then, or NO_GEN */
@@ -81,7 +87,13 @@ struct vmx_cpu {
 	void *vmxon; /* region */
 	bool on;
 	struct vcpu *loaded, *current; /* different while one is borrowed */
+	u64 syscall_msr[SYSCALL_MSRS]; /* in the hardware */
 };
+
+static inline struct vmx_cpu *vmx_here(void)
+{
+	return this_cpu()->vmx;
+}
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 {
@@ -91,20 +103,20 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 /* The same, of the vCPU whose VMCS is current. */
 static inline struct vmx_vcpu *vmx_current(struct vcpu *v)
 {
-	BUG_ON(((struct vmx_cpu *)this_cpu()->vmx)->current != v);
+	BUG_ON(vmx_here()->current != v);
 	return v->arch;
 }
 
 /* Is the vCPU loaded here, so that its hardware-held state is in the hardware? */
 static inline bool vmx_is_loaded(struct vcpu *v)
 {
-	return ((struct vmx_cpu *)this_cpu()->vmx)->loaded == v;
+	return vmx_here()->loaded == v;
 }
 
 int vmcs_alloc(struct vcpu *v, u64 basic);
 void vmcs_free(struct vcpu *v);
-void vmcs_load(struct vcpu *v);
-void vmcs_put(struct vcpu *v);
+void vmx_load(struct vcpu *v);
+void vmx_put(struct vcpu *v);
 bool vmcs_borrow(struct vcpu *v);
 void vmcs_give_back(struct vcpu *v);
 int vmx_on(hpa_t region);
@@ -123,9 +135,6 @@ extern u8 vmx_exit[];
 #define X(type, name, ...) type vmx_##name(__VA_ARGS__);
 HVM_STATE_OPS(X)
 #undef X
-/* The state no VMCS holds: into and out of the hardware. */
-void vmx_hw_load(struct vmx_vcpu *s);
-void vmx_hw_save(struct vmx_vcpu *s);
 /* TSC offset and multiplier into the VMCS. */
 void vmx_write_tsc(struct vcpu *v);
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */

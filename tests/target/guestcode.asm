@@ -280,9 +280,15 @@ program g_state			; what is not switched at each exit; the seed is at 0x600
 	movd xmm7, ebx
 	mov dr3, ebx
 	mov cr2, ebx
-	mov ecx, 0xc0000082	; LSTAR
+	mov ecx, 0xc0000081	; STAR, LSTAR, CSTAR, SFMASK
 	mov eax, ebx
 	xor edx, edx
+.write:
+	wrmsr
+	inc ecx
+	cmp cl, 0x85
+	jne .write
+	mov cx, 0x102		; KERNEL_GS_BASE
 	wrmsr
 .again:
 	movd eax, xmm7
@@ -294,6 +300,15 @@ program g_state			; what is not switched at each exit; the seed is at 0x600
 	mov eax, cr2
 	cmp eax, ebx
 	jne .lost
+	mov ecx, 0xc0000081
+.read:
+	rdmsr
+	cmp eax, ebx
+	jne .lost
+	inc ecx
+	cmp cl, 0x85
+	jne .read
+	mov cx, 0x102
 	rdmsr
 	cmp eax, ebx
 	jne .lost
