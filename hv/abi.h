@@ -63,6 +63,8 @@ typedef uint8_t __cb_u8;
 #define CORBEL_HC_CLOCK		(CORBEL_HC_BASE + 23) /* (vm, set?, ns): kvmclock of the VM; get returns ns */
 #define CORBEL_HC_BOOT_CPU	(CORBEL_HC_BASE + 24) /* (vm, apic id): which vCPU is the BSP; before the first vCPU */
 #define CORBEL_HC_DEBUG		(CORBEL_HC_BASE + 25) /* (key): as the debug key on the console: state into the log */
+#define CORBEL_HC_MAP_ONE	(CORBEL_HC_BASE + 26) /* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
+#define CORBEL_HC_NR		27
 
 /* HC_STAT what */
 #define CORBEL_STAT_INFO 0u /* struct corbel_info, index ignored */

@@ -358,6 +358,20 @@ static s64 hc_map(struct vcpu *caller, const struct args *x)
 	return x->c;
 }
 
+static s64 hc_map_one(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+	const struct corbel_map m = {.gfn = x->b, .pfn = x->c, .order = x->d, .flags = x->e};
+	int ret;
+
+	if (!vm || vm->dying)
+		return -ENOENT;
+	if ((x->d | x->e) >> 32)
+		return -EINVAL;
+	ret = map_one(vm, &m);
+	return ret ?: 1;
+}
+
 static s64 hc_unmap(struct vcpu *caller, const struct args *x)
 {
 	struct vm *vm = guest_by_id(x->a);
@@ -556,8 +570,10 @@ static s64 (*const calls[])(struct vcpu *, const struct args *) = {
 	HC(CORBEL_HC_CLOCK, hc_clock),
 	HC(CORBEL_HC_BOOT_CPU, hc_boot_cpu),
 	HC(CORBEL_HC_DEBUG, hc_debug),
+	HC(CORBEL_HC_MAP_ONE, hc_map_one),
 #undef HC
 };
+_Static_assert(ARRAY_SIZE(calls) == CORBEL_HC_NR, "all are numbered");
 
 struct rwlock objects;
 

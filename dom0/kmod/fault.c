@@ -165,7 +165,9 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 	bool replaced = false;
 
 	while (done < n) {
-		long r = HC3(MAP, v->vm->id, cb_phys(maps + done), n - done);
+		const struct corbel_map *m = maps + done;
+		long r = n - done == 1 ? HC5(MAP_ONE, v->vm->id, m->gfn, m->pfn, m->order, m->flags) :
+					 HC3(MAP, v->vm->id, cb_phys(m), n - done);
 
 		if (r > 0) {
 			done += r;

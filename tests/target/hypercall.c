@@ -67,7 +67,7 @@ static void check_refused(void)
 	struct corbel_vm_create *create = (void *)page;
 	u64 lapic = 0xfee00000;
 
-	report(hc(CORBEL_HC_BASE + 26) == -ENOSYS && hc(CORBEL_HC_BASE + 0xffff) == -ENOSYS,
+	report(hc(CORBEL_HC_BASE + CORBEL_HC_NR) == -ENOSYS && hc(CORBEL_HC_BASE + 0xffff) == -ENOSYS,
 	       "unknown numbers are -ENOSYS");
 	report(hc(CORBEL_HC_BASE + 0x10000) == -1000 && hc(~0ull) == -1000 && hc(BIT(63) | CORBEL_HC_VERSION) == -1000,
 	       "numbers outside the range are KVM's -ENOSYS");
@@ -150,7 +150,7 @@ static void check_random(void)
 
 	info(&before);
 	for (u32 i = 0; i < 6000; i++) {
-		u64 nr = CORBEL_HC_BASE + rnd() % 28;
+		u64 nr = CORBEL_HC_BASE + rnd() % (CORBEL_HC_NR + 2);
 		s64 ret;
 
 		if (nr == CORBEL_HC_DEBUG) /* prints */

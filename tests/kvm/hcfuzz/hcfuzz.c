@@ -24,7 +24,6 @@ bool cb_backend_vmx;
 #define PAGES 64 /* own pages */
 #define VMS   4
 #define VCPUS 8
-#define CALLS (CORBEL_HC_DEBUG - CORBEL_HC_BASE + 1)
 
 static u8 *pages[PAGES];
 static long vms[VMS], vcpus[VCPUS]; /* ids, or 0 and -1 */
@@ -241,8 +240,9 @@ static void destroy(struct rng *r)
 
 static void one(struct rng *r, u8 *page)
 {
-	u64 nr = CORBEL_HC_BASE + (below(r, 64) ? below(r, CALLS) : number(r)),
+	u64 nr = CORBEL_HC_BASE + (below(r, 64) ? below(r, CORBEL_HC_NR) : number(r)),
 	    len = below(r, 8) ? 1 + below(r, 4096) : number(r);
+	const struct corbel_map *m = (void *)page;
 
 	switch (nr) {
 	case CORBEL_HC_STAT:
@@ -281,6 +281,10 @@ static void one(struct rng *r, u8 *page)
 		map_page(r, page);
 		call(nr, any_vm(r), below(r, 16) ? cb_phys(page) : buffer(r, 0),
 		     below(r, 8) ? 1 + below(r, 170) : number(r), 0, 0);
+		break;
+	case CORBEL_HC_MAP_ONE:
+		map_page(r, page);
+		call(nr, any_vm(r), m->gfn, m->pfn, m->order | (below(r, 16) ? 0 : number(r) << 32), below(r, 16) ? m->flags : number(r));
 		break;
 	case CORBEL_HC_UNMAP:
 		call(nr, any_vm(r), gfn(r), below(r, 4) ? 1 + below(r, 2048) : number(r), 0, 0);
