@@ -54,7 +54,8 @@ u32 doorbell_total(void)
 
 static u32 hash(bool pio, u64 addr)
 {
-	return (((addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 40) * SLOTS) >> 24;
+	_Static_assert(SLOTS >= 256, "eight bits are taken");
+	return (addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 56;
 }
 
 static bool same(const struct doorbell *s, const struct corbel_doorbell *d)
@@ -134,21 +135,22 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *d)
 
 bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 {
-	u32 at = hash(pio, addr);
+	const struct doorbell *first = vm->doorbells, *s = first + hash(pio, addr);
+	u32 left = SLOTS;
 
-	for (u32 i = 0; i < SLOTS; i++, at = (at + 1) % SLOTS) {
-		const struct doorbell *s = &vm->doorbells[at];
+	for (;;) {
 		u8 state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
-		if (state == SLOT_FREE)
+		if (likely(state == SLOT_USED && s->addr == addr && s->pio == pio && (!s->len || s->len == len) &&
+			   (!s->match || s->data == (val & ~0ull >> (64 - 8 * len)))))
+			break;
+		if (state == SLOT_FREE || !--left)
 			return false;
-		if (state == SLOT_USED && s->addr == addr && s->pio == pio && (!s->len || s->len == len) &&
-		    (!s->match || s->data == val)) {
-			event_doorbell(s->id);
-			return true;
-		}
+		if (++s == first + SLOTS)
+			s = first;
 	}
-	return false;
+	event_doorbell(s->id);
+	return true;
 }
 
 void doorbell_destroy(struct vm *vm)

@@ -104,7 +104,7 @@ enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
 
 /*
  * What most MMIO is, without all that: an instruction of 64-bit mode that only stores a general register or a constant, no segment
- * base added. emul_stored(): the write at gpa was its; true and what was to be written, op_size bytes within a page.
+ * base added. emul_stored(): the write at gpa was its; true and what was to be written, in the low op_size bytes, within a page.
  */
 bool emul_is_plain_store(const struct insn *i, enum emul_mode mode);
 static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u64 gpa, u64 *val)
@@ -115,7 +115,7 @@ static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u6
 		ea += gpr[i->base];
 	if (i->index >= 0)
 		ea += gpr[i->index] * i->scale;
-	*val = (i->imm_size ? i->imm : gpr[i->reg]) & ~0ull >> (64 - 8 * i->op_size);
+	*val = i->imm_size ? i->imm : gpr[i->reg];
 	return !((ea ^ gpa) % PAGE_SIZE) && gpa % PAGE_SIZE + i->op_size <= PAGE_SIZE;
 }
 

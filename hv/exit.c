@@ -332,6 +332,7 @@ static __noinline bool handle_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	struct fetched *in = vcpu_fetched(v, v->rip);
 
+	__asm__("" : "+r"(in)); /* else it is computed anew for each use */
 	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip && vcpu_is_fetched(v, in) && ring(v, x, in))
 		return step(v, x, in->insn.len);
 	return handle_other_p2m_fault(v, x);

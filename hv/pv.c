@@ -33,7 +33,6 @@
 #define HC_SCHED_YIELD	  11
 #define ICR_LOGICAL	  BIT(11)
 #define ICR_SHORTHAND	  GENMASK(19, 18)
-#define STEAL_GRAIN	  100	 /* less steal time than this part of a millisecond waits for more */
 #define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
 
 struct pv_clock { /* struct pvclock_vcpu_time_info */
@@ -194,12 +193,6 @@ void pv_update(struct vcpu *v)
 	if (p->wall_dirty)
 		p->wall_dirty = !write_wall_clock(v);
 	p->clock_dirty = (p->system_time & MSR_ENABLED && !write_clock(v)) || p->wall_dirty;
-}
-
-void pv_scheduled(struct vcpu *v, u64 now)
-{
-	if (sched_steal(&v->sched, now) - v->pv.steal_last >= tsc_khz / STEAL_GRAIN)
-		v->pv.steal_dirty = true;
 }
 
 void pv_preempted(struct vcpu *v)

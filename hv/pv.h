@@ -31,8 +31,6 @@ u64 pv_hypercall(struct vcpu *v);
  * cannot read it without an exit that maps it.
  */
 void pv_update(struct vcpu *v);
-/* It gets a CPU: is there steal time to tell it? */
-void pv_scheduled(struct vcpu *v, u64 now);
 /* A runnable vCPU has lost its CPU: tell the other vCPUs of its VM (kvm_steal_time.preempted). */
 void pv_preempted(struct vcpu *v);
 void pv_reset(struct vcpu *v);

@@ -507,6 +507,27 @@ static void switch_debug_registers(struct vcpu *v, bool save)
 	}
 }
 
+static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
+{
+	hvm->put(v);
+	switch_debug_registers(v, true);
+	if (xcr0_host) {
+		v->xcr0 = xgetbv(0); /* the guest may have changed it without an exit where XSETBV is not intercepted */
+		if (v->xcr0 != xcr0_host)
+			xsetbv(0, xcr0_host);
+	}
+	fpu_save(v);
+	c->loaded = NULL;
+}
+
+void vcpu_put(struct vcpu *v)
+{
+	struct cpu *c = this_cpu();
+
+	if (c->loaded == v)
+		put_loaded(v, c);
+}
+
 static void vcpu_load(struct vcpu *v)
 {
 	struct cpu *c = this_cpu();
@@ -514,7 +535,7 @@ static void vcpu_load(struct vcpu *v)
 	if (c->loaded == v)
 		return;
 	if (c->loaded)
-		vcpu_put(c->loaded);
+		put_loaded(c->loaded, c);
 	fpu_restore(v);
 	if (xcr0_host && v->xcr0 != xcr0_host)
 		xsetbv(0, v->xcr0);
@@ -525,23 +546,6 @@ static void vcpu_load(struct vcpu *v)
 	c->loaded = v;
 	v->last_cpu = c;
 	c->switches++;
-}
-
-void vcpu_put(struct vcpu *v)
-{
-	struct cpu *c = this_cpu();
-
-	if (c->loaded != v)
-		return;
-	hvm->put(v);
-	switch_debug_registers(v, true);
-	if (xcr0_host) {
-		v->xcr0 = xgetbv(0); /* the guest may have changed it without an exit where XSETBV is not intercepted */
-		if (v->xcr0 != xcr0_host)
-			xsetbv(0, xcr0_host);
-	}
-	fpu_save(v);
-	c->loaded = NULL;
 }
 
 void sched_leave(struct sched_unit *u, bool preempted)
@@ -677,6 +681,13 @@ static bool vcpu_run(struct vcpu *v)
 	return true;
 }
 
+/* It gets the CPU: what it has waited for is written into its memory, but not for a hundredth of a millisecond. */
+static inline void note_steal(struct vcpu *v)
+{
+	if (v->pv.steal && v->sched.steal - v->pv.steal_last >= tsc_khz / 100)
+		v->pv.steal_dirty = true;
+}
+
 static struct timer slice_timers[MAX_CPUS];
 static u64 slice_armed[MAX_CPUS]; /* 0: not armed */
 
@@ -733,8 +744,7 @@ void cpu_main(void)
 		}
 		arm_slice(c, slice_end);
 		c->current = container_of(u, struct vcpu, sched);
-		if (c->current->pv.steal)
-			pv_scheduled(c->current, now);
+		note_steal(c->current);
 		ran = vcpu_run(c->current) ? u : NULL;
 	}
 }

@@ -190,13 +190,14 @@ bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
 	u32 i = temp_index(slot);
 	u64 *entry = &temp_entries[i], bits = temp_bits;
 	u8 *va = (u8 *)(HV_TEMP + i * PAGE_SIZE);
+	const struct mm_word *end = w + n;
 	u64 differ = 0;
 
-	for (; n; n--, w++) {
+	do {
 		WRITE_ONCE(*entry, (w->at.v & PAGE_MASK) | bits);
 		invlpg(va);
 		differ |= READ_ONCE(*(u64 *)(va + w->at.v % PAGE_SIZE)) ^ w->val;
-	}
+	} while (++w < end);
 	WRITE_ONCE(*entry, 0);
 	invlpg(va);
 	return !differ;

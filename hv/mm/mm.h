@@ -106,7 +106,7 @@ struct mm_word {
 	hpa_t at;
 	u64 val;
 };
-/* Has each of them still its value? Uses the slot, and looks at them in their order. */
+/* Has each of them, one at least, still its value? Uses the slot, and looks at them in their order. */
 bool mm_compare(u32 slot, const struct mm_word *w, u32 n);
 /*
  * Boot CPU, boot only: map any physical range read-write (modules, ACPI tables, dom0's memory while it is loaded).

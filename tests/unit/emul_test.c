@@ -690,6 +690,7 @@ static void check_short_way(const struct emul_state *st, enum emul_result res, c
 		return;
 	EXPECT(emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa, &val) == (st->mmio_len == i.op_size),
 	       "a plain store is one that does not cross a page");
+	val &= ~0ull >> (64 - 8 * i.op_size);
 	EXPECT(st->mmio_len != i.op_size || val == st->mmio_data, "a plain store of %llx, not of %llx",
 	       (unsigned long long)st->mmio_data, (unsigned long long)val);
 	EXPECT(!emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa + 4, &val), "another address is another's");
