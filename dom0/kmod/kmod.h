@@ -80,6 +80,7 @@ struct cb_vcpu {
 	sigset_t sigmask;
 	u32 weight;			/* as last told to the hypervisor */
 	u64 affinity;
+	unsigned long synced_at;	/* jiffies then */
 	struct rcu_head rcu;
 };
 
@@ -190,6 +191,11 @@ u32 cb_irq_inta(struct cb_vm *vm);
 void cb_irq_eoi(struct cb_vm *vm, u8 vector);
 /* Something changed that decides which EOIs are wanted. */
 void cb_irq_update_eoi(struct cb_vm *vm);
+/* PIC, its ELCRs, PIT and port B: most accesses are to other ports. */
+static inline bool cb_irqchip_may_have_port(u16 port)
+{
+	return port < 0x100 || (port & ~1) == 0x4d0;
+}
 /* Devices of the module. False: not theirs. */
 bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data);
 bool cb_irqchip_mmio(struct cb_vm *vm, u64 gpa, u32 len, bool is_write, void *data);

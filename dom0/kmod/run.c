@@ -14,12 +14,13 @@ static const u32 nice_weight[40] = {
 	172,   137,   110,   87,    70,	   56,	  45,	 36,	29,    23,    18,   15,
 };
 
-/* What taskset and nice did to the thread is to hold for its vCPU. */
+/* What taskset and nice did to the thread is to hold for its vCPU. Once a tick is soon enough. */
 static void sync_scheduling(struct cb_vcpu *v)
 {
 	u32 weight = rt_task(current) ? nice_weight[0] : nice_weight[task_nice(current) + 20];
 	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
 
+	v->synced_at = jiffies;
 	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
 		affinity = ~0ull;
 	if (weight == v->weight && affinity == v->affinity)
@@ -83,7 +84,7 @@ static int exit_io(struct cb_vcpu *v)
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
 		return -EIO;
 	for (i = 0; i < count; i++)
-		if (!cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
+		if (!cb_irqchip_may_have_port(port) || !cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
 			break;
 	if (i)
 		return 1;
@@ -257,7 +258,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 			v->run->exit_reason = KVM_EXIT_INTR;
 			return -EINTR;
 		}
-		sync_scheduling(v);
+		if (v->synced_at != jiffies)
+			sync_scheduling(v);
 		r = resume_and_wait(v, stop);
 		cb_event_sync_doorbells();
 		if (r)
