@@ -302,7 +302,7 @@ static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_
 	m->tlb_control = tlb_control;
 	if (sweep)
 		apic_send_ipi(c->apic_id, VEC_NOP);
-	svm_enter(v, s->vmcb_pa, sc->host_pa);
+	svm_enter(v, s->vmcb_pa, sc->host_pa, m->int_state);
 	__atomic_store_n(&c->in_guest, NULL, __ATOMIC_RELEASE);
 	c->exit_seq++; /* in one instruction: nobody else writes it, and reads do not tear */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

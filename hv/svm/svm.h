@@ -29,7 +29,7 @@ static inline struct vmcb *svm_vmcb(struct vcpu *v)
 }
 
 /* entry.asm */
-void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb);
+void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state);
 
 /* The next entry takes a fresh ASID: the guest's own translations are gone. */
 void svm_flush_asid(struct vcpu *v);

@@ -13,6 +13,7 @@ PROGRAM(g_exits);
 PROGRAM(g_count);
 PROGRAM(g_doorbell);
 PROGRAM(g_irq);
+PROGRAM(g_shadow);
 PROGRAM(g_handler);
 PROGRAM(g_x2apic);
 PROGRAM(g_x2apic_handler);
@@ -256,6 +257,22 @@ static void check_interrupts(void)
 	       "an interrupt can be queued, one");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && WORD(&g, 0x504) == 1 && WORD(&g, 0x502) == 1, "it is taken");
 	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50) == -ENOENT, "MSIs need LAPICs");
+	FREE(&g);
+}
+
+/* STI; HLT, as kernels sleep: an exit between the two must not let in what then would not end the sleep. */
+static void check_shadow(void)
+{
+	struct guest g;
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_shadow);
+	set_ivt(&g);
+	memcpy(g.mem + 0x7fff, "\xfb\xf4\xe6\x20", 4); /* STI, HLT, OUT 0x20 */
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && g.page->rip == 0x8000 && !WORD(&g, 0x500),
+	       "a guest stops between STI and HLT");
+	guest_map(&g, 8, CORBEL_MAP_WRITE | CORBEL_MAP_EXEC);
+	report(guest_run(&g, 1000) == CORBEL_EXIT_IO && WORD(&g, 0x500) == 1,
+	       "the interrupt that waited comes behind HLT, and ends it");
 	FREE(&g);
 }
 
@@ -541,6 +558,7 @@ void test_guest(void)
 	check_wrap();
 	check_memory_exits();
 	check_interrupts();
+	check_shadow();
 	check_guest_eois();
 	check_state();
 	check_msrs();

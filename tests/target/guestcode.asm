@@ -179,6 +179,13 @@ program g_irq
 	jmp .sleep
 g_irq_end:
 
+program g_shadow		; an interrupt waits when STI is executed, the last byte of a page
+	mov dword [es:0xf0], 0x1ff
+	mov dword [es:0x300], 0x44060
+	mov ax, 0x7fff
+	jmp ax
+g_shadow_end:
+
 program g_handler		; of every interrupt, at 0x3000
 	inc word [0x500]
 	mov dword [es:0xb0], 0
