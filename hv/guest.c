@@ -125,11 +125,11 @@ static void remember(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 
 		p2m_lookup(p, s->w[i].at.v >> PAGE_SHIFT, &leaf);
 		if (leaf.kind != PT_LEAF)
-			s->n = 0;
+			s->gen = 0;
 		s->w[i].at = hpa(leaf.pfn << PAGE_SHIFT | s->w[i].at.v % PAGE_SIZE);
 	}
 	if (!p2m_unchanged(p, s))
-		s->n = 0;
+		s->gen = 0;
 }
 
 /* As many bytes as can be had, up to 15; the first page must be readable. */
@@ -141,7 +141,7 @@ static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 	u32 first = MIN(sizeof(in->bytes), PAGE_SIZE - linear % PAGE_SIZE);
 	int ret;
 
-	in->words.n = in->bell = 0;
+	in->words.n = in->words.gen = in->bell = 0;
 	ret = translate(&c, &in->paging, linear, WALK_FETCH, &at, f);
 	if (!ret && p2m_read(&v->vm->p2m, gpa(at), in->bytes, first, NULL)) {
 		f->gpa = at;
@@ -156,9 +156,7 @@ static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 		in->plain_store = !ret && emul_is_plain_store(&in->insn, in->paging.mode);
 	}
 	/* dom0 touches its memory without the lock that words are looked at under; it has little to emulate. */
-	if (ret || c.changed || first < sizeof(in->bytes) || v->vm->is_dom0)
-		in->words.n = 0;
-	else
+	if (!ret && !c.changed && first == sizeof(in->bytes) && !v->vm->is_dom0)
 		remember(v, in, at, gen);
 	return ret;
 }

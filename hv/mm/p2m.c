@@ -36,7 +36,7 @@ static void flush_locked(struct p2m *p)
 
 int p2m_init(struct p2m *p, struct vm *vm, const struct pt_format *fmt, struct account *acct)
 {
-	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = vm->is_dom0};
+	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = vm->is_dom0, .tlb_gen = 1};
 	p->runs = pool_alloc(0, acct);
 	if (p->runs && !pt_init(&p->pt, fmt, acct))
 		return 0;
@@ -552,7 +552,7 @@ bool p2m_unchanged(struct p2m *p, const struct p2m_words *w)
 	bool same;
 
 	lock_acquire(&p->lock);
-	same = w->n && w->gen == p->tlb_gen && mm_compare(MM_TEMP_P2M, w->w, w->n);
+	same = w->gen == p->tlb_gen && mm_compare(MM_TEMP_P2M, w->w, w->n);
 	lock_release(&p->lock);
 	return same;
 }

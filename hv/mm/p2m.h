@@ -12,7 +12,7 @@ struct p2m {
 	bool is_dom0; /* identity map: leaves hold no frame references */
 	u64 mapped;   /* guests: frames mapped */
 	bool cold;    /* some tables may be cold, see pt_collect() */
-	u64 tlb_gen;  /* bumped when a flush is owed, and when an MMIO mark has gone; back ends compare before each entry */
+	u64 tlb_gen;  /* bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare before each entry */
 	struct vm *vm;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
 	u32 runs_nr;
@@ -93,7 +93,7 @@ int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size);
 
 /*
  * Words of guest memory where they lie in the host's, found while tlb_gen was gen. Until that changes they lie there. True if they
- * do and have the same values. n = 0: no words, false.
+ * do and have the same values. gen = 0: there are none, false.
  */
 #define P2M_WORDS 7
 struct p2m_words {

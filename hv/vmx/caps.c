@@ -36,8 +36,12 @@ static const struct wanted {
 	{W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
 	{W_PROC, PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
 	{W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
-	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER, NULL, TOO_OLD},
-	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, NULL, TOO_OLD},
+	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
+	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
+	{W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
+	{W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
+	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
+	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
 	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
 	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
 	{W_PROC2, PROC2_X2APIC, "x2apic", NULL},
@@ -65,6 +69,15 @@ static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 		c->proc2 &= ~PROC2_VPID;
 	if (!(c->proc2 & PROC2_VPID))
 		c->invvpid = 0;
+}
+
+/* Switched at entry and exit, or by none of these. */
+static void pair(struct vmx_controls *c, u32 exit, u32 entry)
+{
+	if ((c->exit & exit) == exit && (c->entry & entry))
+		return;
+	c->exit &= ~exit;
+	c->entry &= ~entry;
 }
 
 /* Each of these is of use, or allowed, only with the one before it. */
@@ -104,6 +117,8 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 		c->proc2 &= ~PROC2_PML;
 	choose_flushes(m, c);
 	choose_apic(c);
+	pair(c, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER);
+	pair(c, EXIT_LOAD_PAT, ENTRY_LOAD_PAT);
 	if (!(c->proc & PROC_TPR_SHADOW))
 		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
 	for (u32 i = 0; i < W_NR; i++) {

@@ -37,28 +37,40 @@ static u32 cpl(void)
 	return FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
 }
 
+static bool is_long_mode(void)
+{
+	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64; /* which the CPU writes when an unrestricted guest switches */
+}
+
+static u64 get_efer(const struct vmx_vcpu *s)
+{
+	return s->guest[AREA_EFER].value | (vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64) * (EFER_LMA / ENTRY_GUEST_64);
+}
+
 static enum emul_mode mode(void)
 {
 	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
 
-	if (ar & AR_L && vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA)
+	if (ar & AR_L && is_long_mode())
 		return EMUL_64;
 	return (ar & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
 }
 
-static void set_efer(u64 efer)
+static void set_efer(struct vmx_vcpu *s, u64 efer)
 {
-	vmcs_write64(VMCS_GUEST_EFER, efer);
+	s->guest[AREA_EFER].value = efer & ~EFER_LMA;
+	if (vmx_ctl.entry & ENTRY_LOAD_EFER)
+		vmcs_write64(VMCS_GUEST_EFER, efer);
 	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
 }
 
-static void set_cr0(u64 val)
+static void set_cr0(struct vmx_vcpu *s, u64 val)
 {
-	u64 efer = vmcs_read64(VMCS_GUEST_EFER) & ~EFER_LMA;
+	u64 efer = s->guest[AREA_EFER].value;
 
 	vmcs_writen(VMCS_CR0_SHADOW, val);
 	vmcs_writen(VMCS_GUEST_CR0, (val & ~(CR0_NW | CR0_CD)) | CR0_NE | CR0_ET);
-	set_efer(efer | ((efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
+	set_efer(s, efer | ((efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
 }
 
 u64 vmx_get(struct vcpu *v, enum hvm_reg r)
@@ -77,7 +89,7 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_CR4:
 		return get_cr4();
 	case HVM_EFER:
-		return vmcs_read64(VMCS_GUEST_EFER);
+		return get_efer(s);
 	case HVM_MODE:
 		return mode();
 	case HVM_SHADOW:
@@ -108,14 +120,14 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 	} else if (r == HVM_CR2) {
 		s->cr2 = val;
 	} else if (r == HVM_CR0) {
-		set_cr0(val);
+		set_cr0(s, val);
 	} else if (r == HVM_CR3) {
 		vmcs_writen(VMCS_GUEST_CR3, val);
 	} else if (r == HVM_CR4) {
 		vmcs_writen(VMCS_CR4_SHADOW, val);
 		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);
 	} else if (r == HVM_EFER) {
-		set_efer(val);
+		set_efer(s, val);
 	} else if (r == HVM_TSC_OFFSET) {
 		vmx_write_tsc(v);
 	}
@@ -125,8 +137,7 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
-	vmx_current(v);
-	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), vmcs_read64(VMCS_GUEST_EFER), v->rip, cpl(), mode()};
+	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), get_efer(vmx_current(v)), v->rip, cpl(), mode()};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
 }
@@ -134,9 +145,8 @@ void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 /* The bits of CR0 and CR4 that differ in the shadows do not matter to a fetch. The mode last: with the same EFER, L tells 64-bit mode. */
 bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 {
-	vmx_current(v);
 	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) | ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~vmx_cr0_mask()) |
-	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) | (vmcs_read64(VMCS_GUEST_EFER) ^ p->efer) | (cpl() ^ p->cpl))
+	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) | (get_efer(vmx_of(v)) ^ p->efer) | (cpl() ^ p->cpl))
 		return false;
 	return p->mode == EMUL_64 ? vmcs_read32(VMCS_GUEST_CS_AR) & AR_L : mode() == p->mode;
 }
@@ -147,7 +157,7 @@ void vmx_load_pdptes(struct vcpu *v)
 	u64 e[4] = {0}, cr3 = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
 
 	vmx_of(v)->watch &= ~WATCH_PDPTES;
-	if (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
+	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
 		return;
 	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
 	for (u32 i = 0; i < 4; i++) {
@@ -245,8 +255,6 @@ void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
 
 static u32 msr_field(u32 msr)
 {
-	if (msr == MSR_PAT)
-		return VMCS_GUEST_PAT;
 	switch (msr) {
 	case 0x174:
 		return VMCS_GUEST_SYSENTER_CS;
@@ -287,6 +295,12 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 	u32 field = msr_field(msr);
 	u64 *slot = field ? NULL : hw_slot(s, msr);
 
+	if (msr == MSR_PAT) {
+		s->guest[AREA_PAT].value = val;
+		if (!(vmx_ctl.entry & ENTRY_LOAD_PAT))
+			return 0;
+		field = VMCS_GUEST_PAT;
+	}
 	if (field) {
 		vmcs_write(field, val);
 		return 0;

@@ -13,8 +13,8 @@
 	X(GUEST_INTR_STATUS, 0x0810) X(PML_INDEX, 0x0812)                                                              \
 	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06)                    \
 	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
-	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004)                                            \
-	 X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
+	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
+	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
 	X(POSTED_DESCRIPTOR, 0x2016)                                                                                   \
 	X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)            \
 	X(XSS_BITMAP, 0x202c) X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)              \

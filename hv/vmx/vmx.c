@@ -234,6 +234,26 @@ static __noinline void pml_drain(struct vcpu *v)
 	pml_reset(s);
 }
 
+/* EFER and PAT: by controls, or both by the areas. */
+static void init_areas(struct vmx_vcpu *s)
+{
+	bool efer = vmx_ctl.entry & ENTRY_LOAD_EFER, pat = vmx_ctl.entry & ENTRY_LOAD_PAT;
+	u32 n = efer && pat ? 0 : AREA_NR;
+
+	s->guest[AREA_EFER].index = s->host[AREA_EFER].index = MSR_EFER;
+	s->guest[AREA_PAT].index = s->host[AREA_PAT].index = MSR_PAT;
+	s->host[AREA_EFER].value = rdmsr(MSR_EFER);
+	s->host[AREA_PAT].value = rdmsr(MSR_PAT);
+	vmcs_write64(VMCS_ENTRY_MSR_LOAD, virt_to_hpa(s->guest).v);
+	vmcs_write64(VMCS_EXIT_MSR_LOAD, virt_to_hpa(s->host).v);
+	vmcs_write32(VMCS_ENTRY_MSR_LOADS, n);
+	vmcs_write32(VMCS_EXIT_MSR_LOADS, n);
+	if (efer)
+		vmcs_write64(VMCS_HOST_EFER, s->host[AREA_EFER].value);
+	if (pat)
+		vmcs_write64(VMCS_HOST_PAT, s->host[AREA_PAT].value);
+}
+
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
@@ -285,11 +305,8 @@ static void init_controls(struct vcpu *v)
 	if (irq_watchdog)
 		vmcs_write32(VMCS_PREEMPTION_TIMER, tsc_khz * WATCHDOG_US / 1000);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
-	vmcs_write32(VMCS_ENTRY_MSR_LOADS, 0);
-	vmcs_write32(VMCS_EXIT_MSR_LOADS, 0);
 	vmcs_write32(VMCS_EXIT_MSR_STORES, 0);
-	vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
-	vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+	init_areas(s);
 }
 
 static void vmx_vcpu_reset(struct vcpu *v, bool init)

@@ -55,7 +55,15 @@ static inline bool vmx_is_syscall_msr(u32 msr)
 	return msr - MSR_STAR < SYSCALL_MSRS;
 }
 
+/* EFER, without LMA, and PAT: for the CPU to load where it has no controls for them; SDM "VM-Entry Controls for MSRs". */
+enum { AREA_EFER, AREA_PAT, AREA_NR };
+struct vmx_area {
+	u32 index, reserved;
+	u64 value;
+} __aligned(16);
+
 struct vmx_vcpu {
+	struct vmx_area guest[AREA_NR], host[AREA_NR];
 	struct vmcs_state vmcs;
 	u32 *virtual_apic; /* a page: TPR, and with direct more */
 	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */

@@ -130,7 +130,9 @@ static void test_posting(void)
 
 static void test_fallbacks(void)
 {
+	static const u32 exits[] = {EXIT_SAVE_EFER | EXIT_LOAD_EFER, EXIT_LOAD_PAT}, entries[] = {ENTRY_LOAD_EFER, ENTRY_LOAD_PAT};
 	struct vmx_controls c = choose_without("tpr-shadow");
+	struct vmx_msrs m;
 
 	CHECK((c.proc & PROC_CR8_LOAD) && (c.proc & PROC_CR8_STORE) && !(c.proc & PROC_TPR_SHADOW), "without TPR shadow CR8 exits");
 	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)), "and nothing of the APIC is virtualized");
@@ -156,6 +158,13 @@ static void test_fallbacks(void)
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");
 	CHECK(!(c.proc2 & PROC2_XSAVES), "without XSAVES");
+	for (u32 i = 0; i < 2; i++) {
+		c = choose_without(i ? "pat" : "efer");
+		CHECK(!(c.exit & exits[i]) && !(c.entry & entries[i]) && (c.entry & entries[!i]), "neither exit nor entry switches what is masked");
+		m = models[SKYLAKE].m;
+		m.entry &= ~((u64)entries[i] << 32);
+		CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & exits[i]), "an exit does not switch what no entry does");
+	}
 	c = choose_without("ept-ad");
 	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
 }
