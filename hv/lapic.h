@@ -39,6 +39,9 @@ struct lapic {
 	u32 timer_icr, timer_dcr;
 	u64 timer_start; /* TSC when the initial count was written */
 	u64 tsc_deadline; /* guest TSC */
+	u64 timer_at;	 /* TSC when it runs out */
+	u64 timer_due;	 /* its interrupt, sent early, is not to be taken before; 0: none */
+	u32 timer_lead;	 /* how early, in ticks */
 	bool timer_on;	 /* armed */
 	bool timer_wait; /* periodic, but the guest has not taken the last tick: armed again when it does */
 	struct timer timer;
@@ -184,6 +187,8 @@ void lapic_timer_set_lvt(struct vcpu *v, u32 lvt);
 void lapic_timer_set_count(struct vcpu *v, u32 count);
 void lapic_timer_set_divide(struct vcpu *v, u32 dcr);
 void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc);
+/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
+u64 lapic_timer_due(struct vcpu *v);
 u64 lapic_timer_deadline(struct vcpu *v);
 u32 lapic_timer_count(struct vcpu *v);
 /* LVT, divide and initial count are those of the saved state; run on from this current count. */

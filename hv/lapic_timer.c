@@ -7,6 +7,8 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE };
 
 /* Guests cannot make us take interrupts more often than this. */
 #define MIN_PERIOD_NS 100000
+/* An interrupt, a switch of vCPUs, an entry: so long before its time the timer is to fire at most for the guest to have it in time. */
+#define MAX_LEAD_NS 5000
 
 static u32 timer_mode(const struct lapic *l)
 {
@@ -39,7 +41,8 @@ static u32 current_count(const struct lapic *l, u64 now)
 static bool arm(struct lapic *l, u64 at)
 {
 	l->timer_on = true;
-	timer_arm(&l->timer, at);
+	l->timer_at = at;
+	timer_arm(&l->timer, at - l->timer_lead);
 	return false;
 }
 
@@ -128,9 +131,24 @@ void lapic_timer_fn(struct timer *t)
 	lock_acquire(&l->lock);
 	now = rdtsc();
 	/* Between its removal from the heap and the lock, the vCPU's CPU may have stopped it or set another time. */
-	if (l->timer_on && READ_ONCE(t->cpu) < 0 && t->deadline <= now)
-		expire(v, now);
+	if (l->timer_on && READ_ONCE(t->cpu) < 0 && t->deadline <= now) {
+		WRITE_ONCE(l->timer_due, l->timer_at);
+		expire(v, MAX(now, l->timer_at));
+	}
 	lock_release(&l->lock);
+}
+
+/* What the vCPU comes too late or too early, it comes next time by a quarter less; not if it had other reasons to be late. */
+u64 lapic_timer_due(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	u64 due = l->timer_due;
+	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS);
+
+	l->timer_due = 0;
+	if (late < 2 * max)
+		l->timer_lead = MIN(MAX(l->timer_lead + late / 4, 0), max);
+	return due;
 }
 
 void lapic_timer_stop(struct vcpu *v)

@@ -661,6 +661,12 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty))
 		pv_update(v);
 	deliver_events(v);
+	if (unlikely(v->lapic.timer_due)) {
+		u64 due = lapic_timer_due(v);
+
+		while ((s64)(due - rdtsc()) > 0)
+			cpu_relax();
+	}
 	return PREP_RUN;
 }
 

@@ -100,6 +100,7 @@ def parse(text):
     """{name: (minimum, value)}; the value is the median, of touches the mean. The first of several rows of a name counts."""
     scale = [int(n) for n in re.findall(r'ticks-per-1000-instructions (\d+)', text)]
     need(scale and all(s == 1000 for s in scale), 'a tick of the TSC is an instruction', text[-3000:])
+    need(set(re.findall(r'early-timers (\d+)', text)) <= {'0'}, 'no timer comes before its time', text[-3000:])
     rows = {}
     for name, low, median, mean in re.findall(r'^row (\S+) (\d+) (\d+) (\d+)\r*$', text, re.M):
         rows.setdefault(name, (int(low), int(mean if name.startswith('touch') else median)))

@@ -380,6 +380,55 @@ static void test_timer(void)
 	lapic_destroy(v0);
 }
 
+/* As vCPUs come late by 1000 ticks, the timer fires earlier, and they wait for the rest. */
+static void test_lead(void)
+{
+	u64 due, next, lead = 0, ticks = 0;
+
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v0, TDCR, 0xb);
+	wr(v0, LVT_T, 0x400ec);
+	for (u32 i = 0; i < 50; i++) {
+		due = fake_tsc + 20000;
+		lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
+		CHECK(hw_deadline == due - lead, "round %u: the hardware is told %llu ticks before", i, (unsigned long long)lead);
+		advance((20000 - lead) / 2 + 1);
+		CHECK(take(v0) == 0xec && v0->lapic.timer_due == due, "the tick is there, with its time");
+		fake_tsc += 1000;
+		CHECK(lapic_timer_due(v0) == due && !v0->lapic.timer_due, "which is to be waited for");
+		CHECK(v0->lapic.timer_lead >= lead && v0->lapic.timer_lead <= 1002, "ever earlier, but not too early");
+		lead = v0->lapic.timer_lead;
+	}
+	CHECK(lead > 990, "the vCPU is there in time (%llu)", (unsigned long long)lead);
+	due = fake_tsc + 20000;
+	lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
+	advance(100000);
+	CHECK(take(v0) == 0xec && lapic_timer_due(v0) == due && v0->lapic.timer_lead == lead, "who is away for long teaches nothing");
+	for (u32 i = 0; i < 50; i++) {
+		due = fake_tsc + 20000;
+		lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
+		advance((20000 - v0->lapic.timer_lead) / 2 + 1);
+		lapic_timer_due(v0);
+		take(v0);
+	}
+	CHECK(v0->lapic.timer_lead < 10, "who comes at once needs no lead (%u)", v0->lapic.timer_lead);
+	v0->lapic.timer_lead = 5000;
+	wr(v0, LVT_T, 0x200ed);
+	wr(v0, TMICT, 200000);
+	due = fake_tsc + 400000;
+	for (next = fake_tsc + 4000000; fake_tsc < next; advance(500)) {
+		if (take(v0) != 0xed)
+			continue;
+		ticks++;
+		CHECK(v0->lapic.timer_due == due, "a periodic tick has its own time");
+		v0->lapic.timer_due = 0;
+		due += 400000;
+	}
+	CHECK(ticks == 10, "none comes twice (%llu)", (unsigned long long)ticks);
+	lapic_destroy(v0);
+}
+
 static void test_deadline(void)
 {
 	fake_reset(NULL);
@@ -872,6 +921,7 @@ int main(void)
 	test_modes();
 	test_ipi();
 	test_timer();
+	test_lead();
 	test_deadline();
 	test_state();
 	test_pv_eoi();
