@@ -149,7 +149,7 @@ void vmcs_free(struct vcpu *v)
 
 static inline void make_current(struct vmcs_state *m, struct cpu *c)
 {
-	BUG_ON(m->cpu || m->launched);
+	BUG_ON(m->cpu ? m->cpu != c : m->launched);
 	vmptrld(m);
 	m->cpu = c;
 }
@@ -168,7 +168,7 @@ bool vmcs_borrow(struct vcpu *v)
 
 	BUG_ON(vmx_here()->current != vmx_here()->loaded);
 	lock_acquire(&m->lock);
-	if (m->cpu) {
+	if (m->cpu && (m->cpu != this_cpu() || vmx_here()->loaded == v)) {
 		lock_release(&m->lock);
 		return false;
 	}
@@ -274,7 +274,8 @@ void vmx_put(struct vcpu *v)
 	save_hw(s);
 	lock_acquire(&m->lock);
 	p->loaded = p->current = NULL;
-	make_clear(m, c);
+	if (!v->sched.pinned)
+		make_clear(m, c);
 	lock_release(&m->lock);
 }
 

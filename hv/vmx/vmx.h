@@ -34,8 +34,9 @@ extern bool vmx_on_bochs;	    /* whose faults are allowed for */
 /*
  *             vmptrld                     vmlaunch
  *   CLEAR ---------------> CURRENT on c -----------> CURRENT, launched
- *     ^                        |                          |
- *     '------------------------+-------- vmclear ---------'
+ *     ^                        |                      |  |      ^
+ *     '------------------------+-------- vmclear -----'  |      | vmptrld
+ *                                    put, if pinned to c '-> ACTIVE on c, launched
  *
  * A VMCS is current only between vmx_load() and vmx_put(), or vmcs_borrow() and vmcs_give_back(); it is always cleared
  * before another CPU can want it, so no CPU ever has to ask another to let go.
@@ -44,7 +45,7 @@ struct vmcs_state {
 	struct lock lock; /* LOCK_VMCS: the transitions, and while it is borrowed */
 	void *region;
 	hpa_t at;
-	struct cpu *cpu; /* where it is current, NULL: clear */
+	struct cpu *cpu; /* where it is current or active, NULL: clear */
 	bool launched;
 };
 
