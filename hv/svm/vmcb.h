@@ -190,7 +190,7 @@ static inline void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_
 	u32 code = vmcb->exitcode;
 
 	x->raw = vmcb->exitcode;
-	x->plain = !(vmcb->rflags & RFLAGS_TF) && !(vmcb->int_state & SVM_INT_SHADOW);
+	x->plain = ~(vmcb->rflags / RFLAGS_TF | vmcb->int_state / SVM_INT_SHADOW) & 1;
 	if (likely(code < SVM_SIMPLE_EXITS && svm_simple_exits[code].known)) {
 		x->reason = svm_simple_exits[code].reason;
 		x->insn_len = svm_simple_exits[code].len;
