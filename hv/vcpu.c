@@ -749,7 +749,8 @@ void cpu_main(void)
 			continue;
 		}
 		arm_slice(c, slice_end);
-		c->current = container_of(u, struct vcpu, sched);
+		/* Seen by vcpu_notify() before we look for events: it kicks only the CPU whose current vCPU this is. */
+		__atomic_store_n(&c->current, container_of(u, struct vcpu, sched), __ATOMIC_SEQ_CST);
 		note_steal(c->current);
 		ran = vcpu_run(c->current) ? u : NULL;
 	}
