@@ -182,8 +182,8 @@ void svm_flush_asid(struct vcpu *v)
 	s->asid_gen = 0;
 }
 
-/* Give the vCPU an ASID of this CPU if it has none, and see to owed flushes. Returns the TLB_CONTROL for this entry. */
-static __noinline u8 asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
+/* Give the vCPU an ASID of this CPU if it has none, and see to owed flushes, for this entry. */
+static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 {
 	struct svm_vcpu *s = v->arch;
 	struct svm_cpu *sc = c->svm;
@@ -204,8 +204,9 @@ static __noinline u8 asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 		control = svm_ops.caps & HVM_CAP_FLUSHASID ? SVM_TLB_FLUSH_ASID : SVM_TLB_FLUSH_ALL;
 	}
 	s->tlb_gen = gen;
+	svm_vmcb(v)->tlb_control = control;
+	s->watch |= WATCH_TLB;
 	BUG_ON(!svm_vmcb(v)->asid || s->asid_cpu != c);
-	return control;
 }
 
 static __noinline void watch_cr8(struct vcpu *v)
@@ -287,7 +288,6 @@ static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_
 	struct vmcb *m = s->vmcb;
 	struct cpu *c = this_cpu();
 	struct svm_cpu *sc = c->svm;
-	u8 tlb_control = SVM_TLB_NONE;
 	u64 gen;
 
 	m->rax = v->gpr[RAX];
@@ -298,8 +298,7 @@ static inline __attribute__((always_inline)) void run(struct vcpu *v, struct vm_
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
 	if (unlikely(s->asid_gen != sc->asid_gen || s->tlb_gen != gen))
-		tlb_control = asid_renew(v, c, gen);
-	m->tlb_control = tlb_control;
+		asid_renew(v, c, gen);
 	if (sweep)
 		apic_send_ipi(c->apic_id, VEC_NOP);
 	svm_enter(v, s->vmcb_pa, sc->host_pa, m->int_state);
@@ -349,6 +348,8 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	/* An interrupt with a window behind it: one of our own that is pending has the exit come before the harm is done. */
 	bool sweep = svm_uses_virq && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
 
+	m->tlb_control = SVM_TLB_NONE;
+	s->watch &= ~WATCH_TLB;
 	watch_cr8(v);
 	if (s->watch & WATCH_NMI)
 		run_with_nmi(v, x, sweep);

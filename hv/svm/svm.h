@@ -22,6 +22,7 @@ struct svm_vcpu {
 #define WATCH_INJECT BIT(0) /* EVENTINJ is set */
 #define WATCH_NMI    BIT(1) /* IRET is intercepted, or nmi_iret_rip set */
 #define WATCH_CR8    BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered */
+#define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
 
 static inline struct vmcb *svm_vmcb(struct vcpu *v)
 {
