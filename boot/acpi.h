@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The few facts needed from ACPI's static tables. Pure: memory is reached through a callback. */
-#ifndef BOOT_ACPI_H
-#define BOOT_ACPI_H
+#pragma once
 
 #include "boot.h"
 
@@ -20,5 +19,3 @@ int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, 
  * ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
  */
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
-
-#endif

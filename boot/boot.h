@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the boot code hands to the rest: the Multiboot2 tags and the command line, checked once into typed structs. */
-#ifndef BOOT_BOOT_H
-#define BOOT_BOOT_H
+#pragma once
 
 #include "../hv/types.h"
 
@@ -93,5 +92,3 @@ extern struct boot_info boot_info;
 
 /* True if option mask= names this capability ("npt", "vgif", "x2apic", "tsc-deadline", "1g", ...). */
 bool cap_masked(const char *name);
-
-#endif

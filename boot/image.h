@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Borders of the image's parts, set by linker.ld; all page-aligned. Text RX, read-only data R, data and bss RW. */
-#ifndef BOOT_IMAGE_H
-#define BOOT_IMAGE_H
+#pragma once
 
 extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[], __bss_end[];
-
-#endif

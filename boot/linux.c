@@ -214,8 +214,7 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 	head_len = MIN(head_len, LINUX_HEAD_SIZE);
 	if (head_len >= sizeof(struct elf64_header) && !memcmp(head, "\177ELF", 4))
 		return parse_elf(head, head_len, file_size, out);
-	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG &&
-	    get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
+	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG && get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
 		return parse_bzimage(head, file_size, out);
 	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, the initrd comes "
 	       "second";
@@ -497,8 +496,7 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 	put(block + HDR_CMDLINE, p->block + LINUX_BLOCK_CMDLINE, 4);
 	put(block + BP_ACPI_RSDP, p->rsdp, 8);
 	if (len > k->cmdline_max) {
-		log_warn("dom0's command line is longer than its kernel's %u characters, the rest is dropped",
-			 k->cmdline_max);
+		log_warn("dom0's command line is longer than its kernel's %u characters, the rest is dropped", k->cmdline_max);
 		len = k->cmdline_max;
 	}
 	memcpy(block + LINUX_BLOCK_CMDLINE, cmdline, len);
@@ -509,5 +507,4 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 }
 _Static_assert(LINUX_GDT_LIMIT == 4 * 8 - 1, "GDT");
 _Static_assert(LINUX_BLOCK_PML4 + 6 * PAGE_SIZE == LINUX_BLOCK_SIZE, "the page tables end the block");
-_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
-	       "the command line fits");
+_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE, "the command line fits");

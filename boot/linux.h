@@ -5,8 +5,7 @@
  *
  * Functions that can fail return NULL, or a text "cause; cure" for boot_fail().
  */
-#ifndef BOOT_LINUX_H
-#define BOOT_LINUX_H
+#pragma once
 
 #include "boot.h"
 #include "memmap.h"
@@ -65,5 +64,3 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 #define LINUX_GDT_LIMIT	    31u
 /* Fill the block, which is to lie at plan->block. */
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const struct linux_plan *plan, u8 *block);
-
-#endif

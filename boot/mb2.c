@@ -103,8 +103,7 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 		    (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) && fb->pitch >= fb->width * (fb->bpp / 8);
 	}
 	if (!fb->present)
-		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type, t->width, t->height,
-			 t->bpp);
+		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type, t->width, t->height, t->bpp);
 	return 0;
 }
 
@@ -251,16 +250,14 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 	u64 at = sizeof(*head);
 	int err;
 
-	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) ||
-	    head->total_size > size_limit) {
+	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) || head->total_size > size_limit) {
 		log_err("the Multiboot2 information is misplaced or larger than %u bytes", size_limit);
 		return -EINVAL;
 	}
 	out->module_count = 0;
 	for (;; at = ALIGN_UP(at + t->size, MB2_TAG_ALIGN)) {
 		if (at > head->total_size || head->total_size - at < sizeof(*t)) {
-			log_err("the Multiboot2 information ends without its end tag at %lu of %u bytes", at,
-				head->total_size);
+			log_err("the Multiboot2 information ends without its end tag at %lu of %u bytes", at, head->total_size);
 			return -EINVAL;
 		}
 		t = (const void *)((const u8 *)info + at);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Parser of the Multiboot2 boot information. Pure: touches nothing but its arguments. */
-#ifndef BOOT_MB2_H
-#define BOOT_MB2_H
+#pragma once
 
 #include "boot.h"
 
@@ -12,5 +11,3 @@
  * logged. After 0 nothing of info is needed any more.
  */
 int mb2_parse(const void *info, u32 size_limit, struct boot_info *out);
-
-#endif

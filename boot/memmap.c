@@ -136,8 +136,7 @@ static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct 
 	return r->kind == MEM_RAM && out->start < out->end && out->end - out->start >= size;
 }
 
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
-		    u32 avoid_count)
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;
@@ -155,8 +154,7 @@ u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi
 	return 0;
 }
 
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
-		     u32 avoid_count)
+u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;

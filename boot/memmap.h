@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The map of physical memory: sorted, disjoint regions of one kind; and the choice of the hypervisor's own. Pure. */
-#ifndef BOOT_MEMMAP_H
-#define BOOT_MEMMAP_H
+#pragma once
 
 #include "boot.h"
 
@@ -25,8 +24,7 @@ u64 memmap_max_ram_end(const struct mem_map *m);
  * Find size bytes of RAM inside [lo, hi) at a multiple of align (a power of two) that touch none of the ranges to
  * avoid: the lowest such place, or the highest. 0 if there is none (page 0 is never given).
  */
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
-		    u32 avoid_count);
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count);
 u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
 		     u32 avoid_count);
 
@@ -35,5 +33,3 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
  * (which the caller has filled in). 0, or -ENOMEM with *why set to a line for boot_fail().
  */
 int boot_plan(struct boot_info *bi, const char **why);
-
-#endif

@@ -3,8 +3,7 @@
  * Multiboot2 as the loader and the image agree on it: "Multiboot2 Specification version 2.0", sections "Header magic
  * fields", "Boot information format". All tags start at multiples of 8 bytes; sizes are without that padding.
  */
-#ifndef BOOT_MULTIBOOT2_H
-#define BOOT_MULTIBOOT2_H
+#pragma once
 
 #include "../hv/types.h"
 
@@ -93,5 +92,3 @@ struct mb2_tag_rsdp {
 	struct mb2_tag tag;
 	u8 rsdp[];
 };
-
-#endif

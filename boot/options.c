@@ -97,8 +97,7 @@ static bool read_word(struct text t, char *out, u32 size, bool list)
 	for (u32 i = 0; i < t.len; i++) {
 		char c = t.s[i];
 
-		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' && c != '.' &&
-		    !(list && c == ','))
+		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' && c != '.' && !(list && c == ','))
 			return false;
 	}
 	memcpy(out, t.s, t.len);

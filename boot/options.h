@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The hypervisor's command line. Also the home of boot_info. Pure. */
-#ifndef BOOT_OPTIONS_H
-#define BOOT_OPTIONS_H
+#pragma once
 
 #include "boot.h"
 
@@ -10,5 +9,3 @@
  * cmdline. What is unknown or malformed is named in a warning and changes nothing. Returns the number of such warnings.
  */
 u32 options_parse(const char *cmdline, struct boot_options *out);
-
-#endif

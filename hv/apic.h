@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The physical local APIC (xAPIC or x2APIC, as found), IPIs, and the interrupt vectors of the hypervisor. */
-#ifndef HV_APIC_H
-#define HV_APIC_H
+#pragma once
 
 #include "types.h"
 
@@ -34,5 +33,3 @@ void apic_set_logical(u32 ldr, u32 dfr);
 void apic_stop_others(void);
 /* Handler of VEC_ERROR: into the log, not more often than makes sense. */
 void apic_log_error(void);
-
-#endif

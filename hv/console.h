@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Consoles (16550 serial, EGA text or framebuffer), the log ring, and dom0's virtual 16550. */
-#ifndef HV_CONSOLE_H
-#define HV_CONSOLE_H
+#pragma once
 
 #include "types.h"
 
@@ -36,5 +35,3 @@ void debug_key_console(char key);
 /* Power: per options reboot=, noreboot. */
 void machine_restart(void) __noreturn;
 void machine_halt(void) __noreturn;
-
-#endif

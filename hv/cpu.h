@@ -4,8 +4,7 @@
  *
  * Interrupts are off but in irq_window() and cpu_idle(). What arrives there goes to irq_handle() with no lock held.
  */
-#ifndef HV_CPU_H
-#define HV_CPU_H
+#pragma once
 
 #include "percpu.h"
 #include "types.h"
@@ -148,9 +147,7 @@ static inline int wrmsr_safe(u32 msr, u64 val)
 {
 	int err = -EIO;
 
-	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
-			 : "+r"(err)
-			 : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
+	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:" : "+r"(err) : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
 			 : "memory");
 	return err;
 }
@@ -185,5 +182,3 @@ CR_ACCESS(2)
 CR_ACCESS(3)
 CR_ACCESS(4)
 #undef CR_ACCESS
-
-#endif

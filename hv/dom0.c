@@ -15,8 +15,7 @@ static void *phys(u64 addr, u64 size)
 	void *p = mm_map_boot(addr, size);
 
 	if (!p)
-		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=",
-			  size, addr);
+		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=", size, addr);
 	return p;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Loading dom0: placing kernel and initrd, boot_params, e820, entry state. */
-#ifndef HV_DOM0_H
-#define HV_DOM0_H
+#pragma once
 
 #include "types.h"
 
@@ -16,5 +15,3 @@ struct dom0_entry {   /* 64-bit boot protocol, Linux Documentation/x86/boot.rst 
  * cure. After smp_init(), since the MADT is cut down to CPUs online and dom0_max_vcpus=; before mm_boot_done().
  */
 void dom0_load(struct dom0_entry *out);
-
-#endif

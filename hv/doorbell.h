@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Doorbells: guest writes that only tell dom0 something (ioeventfd). Matched by hash on the exit; the vCPU runs on. */
-#ifndef HV_DOORBELL_H
-#define HV_DOORBELL_H
+#pragma once
 
 #include "vm.h"
 
@@ -11,5 +10,3 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *d);
 bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val);
 void doorbell_destroy(struct vm *vm);
 u32 doorbell_total(void);
-
-#endif

@@ -3,8 +3,7 @@
  * Instruction decoder and the small emulator for instructions that touch MMIO or do string I/O. Pure: everything outside
  * comes through struct emul_env, so the same file is tested on the host against a disassembler.
  */
-#ifndef HV_EMUL_H
-#define HV_EMUL_H
+#pragma once
 
 #include "types.h"
 
@@ -139,5 +138,3 @@ struct walk_env {
  * supported, so is PSE-36. Bits of linear that the paging mode does not use are ignored.
  */
 int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 *error);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A font of 5 x 7 dots for the framebuffer: failure lines must be readable, no more. */
-#ifndef HV_FONT_H
-#define HV_FONT_H
+#pragma once
 
 #include "types.h"
 
@@ -10,5 +9,3 @@
 
 /* Dot (col, row) of a character; unknown ones show as a box. */
 bool font_dot(char c, u32 col, u32 row);
-
-#endif

@@ -3,8 +3,7 @@
  * The contract of a hardware back end (hv/svm, hv/vmx): one const table of semantic functions. run() enters the guest and
  * decodes what came out into a neutral struct vm_exit; hv/exit.c handles it once for both vendors.
  */
-#ifndef HV_HVM_H
-#define HV_HVM_H
+#pragma once
 
 #include "abi.h"
 #include "types.h"
@@ -142,5 +141,3 @@ void hvm_select(void);
 
 /* hv/exit.c: run the vCPU and handle its exits until one after which there is something to do before the next entry. */
 void exit_loop(struct vcpu *v, struct cpu *c);
-
-#endif

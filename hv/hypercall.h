@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* dom0's hypercalls (hv/abi.h) and the events that go the other way. */
-#ifndef HV_HYPERCALL_H
-#define HV_HYPERCALL_H
+#pragma once
 
 #include "vcpu.h"
 
@@ -18,5 +17,3 @@ s64 state_set(struct vcpu *v, u32 what, u32 bytes);
 
 /* Readers use VMs and vCPUs; writers make and free them. */
 extern struct rwlock objects;
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Port I/O and device registers. Host tests bring their own machine. */
-#ifndef HV_IO_H
-#define HV_IO_H
+#pragma once
 
 #include "types.h"
 
@@ -58,5 +57,3 @@ static inline void mmio_write32(volatile void *p, u32 val)
 {
 	*(volatile u32 *)p = val;
 }
-
-#endif

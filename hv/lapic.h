@@ -4,8 +4,7 @@
  * IRR and TMR take bits from any CPU (atomic), the timer has a lock; everything else is touched only by the CPU that has the
  * vCPU, or while it is stopped.
  */
-#ifndef HV_LAPIC_H
-#define HV_LAPIC_H
+#pragma once
 
 #include "lock.h"
 #include "timer.h"
@@ -195,5 +194,3 @@ u32 lapic_timer_count(struct vcpu *v);
 void lapic_timer_restore(struct vcpu *v, u32 count);
 /* The guest has taken the timer's vector: go on if that was waited for. */
 void lapic_timer_taken(struct vcpu *v);
-
-#endif

@@ -6,8 +6,7 @@
  * fast as the next in line gets to run. Built with -DCHECK_LOCKS (`make CHECKS=-DCHECK_LOCKS`, test `locks`), a CPU that takes a
  * lock whose level is not higher than those of all the locks it holds panics, or takes an interrupt or enters a guest with one.
  */
-#ifndef HV_LOCK_H
-#define HV_LOCK_H
+#pragma once
 
 #include "types.h"
 
@@ -114,5 +113,3 @@ static inline bool lock_is_held(const struct lock *l)
 {
 	return READ_ONCE(l->held);
 }
-
-#endif

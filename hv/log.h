@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Log, assertions and panic. Usable from any context of the hypervisor; host tests link tests/unit/host.c instead. */
-#ifndef HV_LOG_H
-#define HV_LOG_H
+#pragma once
 
 #include <stdarg.h>
 #include "types.h"
@@ -34,5 +33,3 @@ void boot_fail(const char *fmt, ...) __printf(1, 2) __noreturn;
 /* vsnprintf subset, returns the length that would have been written. Pure. */
 int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
 int hv_snprintf(char *buf, size_t size, const char *fmt, ...) __printf(3, 4);
-
-#endif

@@ -27,8 +27,7 @@ static void read_boot_info(u32 magic, u64 info)
 	u32 *size = mm_map_boot(info, PAGE_SIZE);
 
 	if (magic != MB2_BOOTLOADER_MAGIC)
-		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command multiboot2, not multiboot",
-			  magic);
+		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command multiboot2, not multiboot", magic);
 	if (mb2_parse(size, *size, &boot_info))
 		boot_fail("the loader's boot information is damaged, see the lines before; use GRUB 2.06 or newer");
 	options_parse(boot_info.cmdline, &boot_info.opt);
@@ -70,8 +69,7 @@ static void __noreturn main_rest(void)
 	hvm_select();
 	apic_init_cpu();
 	if (hvm->cpu_enable(me))
-		boot_fail(
-		    "%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=",
+		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=",
 		    hvm->name);
 	sched_init(b->opt.sched);
 	timer_init_cpu();

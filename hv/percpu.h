@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Per-CPU data. GS points at it while the hypervisor runs. */
-#ifndef HV_PERCPU_H
-#define HV_PERCPU_H
+#pragma once
 
 #include "types.h"
 
@@ -55,6 +54,4 @@ static inline struct cpu *this_cpu(void)
 	__asm__("mov %%gs:0, %0" : "=r"(c));
 	return c;
 }
-#endif
-
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What vCPUs see of the CPU: CPUID and MSRs, one table for both vendors. Default deny. */
-#ifndef HV_POLICY_H
-#define HV_POLICY_H
+#pragma once
 
 #include "vcpu.h"
 
@@ -34,5 +33,3 @@ int msr_write_host(struct vcpu *v, u32 msr, u64 val);
 int msr_set_tsc_khz(struct vcpu *v, u64 khz);
 /* MSRs worth saving; returns how many there are, copies at most max from the first-th on. */
 u32 msr_list(u32 *out, u32 first, u32 max);
-
-#endif

@@ -130,8 +130,7 @@ int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 			break;
 		case 'x':
 		case 'X':
-			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 16, *fmt == 'X',
-				   s.alt ? "0x" : "");
+			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 16, *fmt == 'X', s.alt ? "0x" : "");
 			break;
 		case 'p':
 			put_number(&o, &s, (u64)va_arg(ap, void *), 16, false, "0x");

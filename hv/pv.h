@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Paravirtual services in KVM's dress: kvmclock, wall clock, steal time, PV EOI, PV unhalt, PV IPI. */
-#ifndef HV_PV_H
-#define HV_PV_H
+#pragma once
 
 #include "types.h"
 
@@ -37,5 +36,3 @@ void pv_reset(struct vcpu *v);
 /* kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew. */
 u64 pv_clock_get(struct vm *vm);
 void pv_clock_set(struct vm *vm, u64 ns);
-
-#endif

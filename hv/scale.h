@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Arithmetic of clocks. Pure. */
-#ifndef HV_SCALE_H
-#define HV_SCALE_H
+#pragma once
 
 #include "types.h"
 
@@ -27,5 +26,3 @@ u64 scale_tsc_back(u64 guest_ticks, u64 mul);
 /* Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours; years 1970..2069.
  */
 u64 rtc_seconds(const u8 reg[6], u8 status_b);
-
-#endif

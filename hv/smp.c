@@ -140,8 +140,7 @@ void smp_init(void)
 		}
 		c = cpu_alloc(cpu_count, acpi->apic_id[i]);
 		if (!c) {
-			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=",
-				 cpu_count);
+			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=", cpu_count);
 			break;
 		}
 		cpus[cpu_count] = c;

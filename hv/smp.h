@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#ifndef HV_SMP_H
-#define HV_SMP_H
+#pragma once
 
 #include "percpu.h"
 
@@ -15,5 +14,3 @@ void smp_kick(struct cpu *c);
  * exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M lock held: CPUs in the hypervisor count as out.
  */
 void smp_flush_wait(struct vm *vm);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The few functions of the C library that exist in the hypervisor (hv/string.c); semantics as in C11. */
-#ifndef HV_STRING_H
-#define HV_STRING_H
+#pragma once
 
 #include <stddef.h>
 
@@ -16,6 +15,4 @@ int strcmp(const char *a, const char *b);
 /* Small constant sizes become moves; -ffreestanding leaves that to us. */
 #define memcpy(to, from, n) __builtin_memcpy(to, from, n)
 #define memset(to, c, n)    __builtin_memset(to, c, n)
-#endif
-
 #endif

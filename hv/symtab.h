@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Names of the hypervisor's functions, for backtraces. */
-#ifndef HV_SYMTAB_H
-#define HV_SYMTAB_H
+#pragma once
 
 #include "types.h"
 
@@ -16,5 +15,3 @@ struct symtab {
 
 /* Name of the last symbol at or below addr and the distance from it; NULL if there is none. Pure. */
 const char *symtab_find(const struct symtab *t, u32 addr, u32 *distance);
-
-#endif

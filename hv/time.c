@@ -179,8 +179,7 @@ static u64 khz_from_host(void)
 	u32 a, b, c, d;
 
 	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(c & BIT(31)) || cpuid_max(0x40000000) < 0x40000010 || cpuid_max(0x40000000) > 0x400000ff ||
-	    cap_masked("cpuid-tsc"))
+	if (!(c & BIT(31)) || cpuid_max(0x40000000) < 0x40000010 || cpuid_max(0x40000000) > 0x400000ff || cap_masked("cpuid-tsc"))
 		return 0;
 	cpuid(0x40000010, 0, &a, &b, &c, &d);
 	return a;

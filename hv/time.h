@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* TSC time. Everything inside counts TSC ticks; nanoseconds at the borders. */
-#ifndef HV_TIME_H
-#define HV_TIME_H
+#pragma once
 
 #include "types.h"
 
@@ -31,5 +30,3 @@ void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift);
 
 /* Busy-wait, for boot code. */
 void udelay(u64 us);
-
-#endif

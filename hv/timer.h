@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Software timers: a heap per CPU behind the physical APIC timer. */
-#ifndef HV_TIMER_H
-#define HV_TIMER_H
+#pragma once
 
 #include "types.h"
 
@@ -23,5 +22,3 @@ void timer_cancel(struct timer *t);
 void timer_cancel_wait(struct timer *t);
 /* From the timer interrupt and before idling: run what is due and program the hardware for the next. */
 void timer_run(u64 now);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Basic types and helpers shared by every file of the hypervisor and its host tests. Leaf header. */
-#ifndef HV_TYPES_H
-#define HV_TYPES_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -82,5 +81,3 @@ static inline gpa_t gpa(u64 v)
 #define MAX_CPUS  64
 #define MAX_VCPUS 1024 /* of all VMs together; vCPU ids are below this */
 #define MAX_VMS	  256
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* 16550 UARTs as the hypervisor and dom0 share them (hv/uart.c). */
-#ifndef HV_UART_H
-#define HV_UART_H
+#pragma once
 
 #include "types.h"
 
@@ -68,5 +67,3 @@ u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);
 /* Take in what the chip has received. */
 void uart_poll(struct uart *u, char *keys, u32 max, u32 *n);
-
-#endif

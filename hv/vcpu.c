@@ -318,8 +318,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 			vcpu_shutdown(v);
 			return;
 		}
-		if ((contributory(first) && contributory(vector)) ||
-		    (first == 14 && (contributory(vector) || vector == 14))) {
+		if ((contributory(first) && contributory(vector)) || (first == 14 && (contributory(vector) || vector == 14))) {
 			vector = 8;
 			has_error = true;
 			error = 0;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A virtual CPU and the per-CPU run loop. */
-#ifndef HV_VCPU_H
-#define HV_VCPU_H
+#pragma once
 
 #include "emul.h"
 #include "hvm.h"
@@ -195,5 +194,3 @@ int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 
 
 /* The run loop: schedules and runs vCPUs on this CPU for ever. */
 void cpu_main(void) __noreturn;
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A VM (domain): its p2m, vCPUs, doorbells, accounting. Id 0 is dom0. */
-#ifndef HV_VM_H
-#define HV_VM_H
+#pragma once
 
 #include "abi.h"
 #include "lock.h"
@@ -55,5 +54,3 @@ bool vm_may_log(struct vm *vm);
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);
-
-#endif

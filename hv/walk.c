@@ -156,8 +156,7 @@ static u32 denied(const struct walk_env *w, u64 access, bool user, const struct 
 	return error;
 }
 
-static int set_accessed(const struct walk_env *w, const struct paging *p, const struct path *t, bool write, u64 *gpa,
-			u32 *error)
+static int set_accessed(const struct walk_env *w, const struct paging *p, const struct path *t, bool write, u64 *gpa, u32 *error)
 {
 	u32 top = p->pae ? 2 : p->levels;
 

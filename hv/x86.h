@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Architectural bits and MSR numbers that guests' state is made of. */
-#ifndef HV_X86_H
-#define HV_X86_H
+#pragma once
 
 #include "types.h"
 
@@ -70,5 +69,3 @@
 
 /* x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched with the vCPU */
 #define XCR0_SWITCHED 0x2e7ull
-
-#endif

@@ -10,8 +10,7 @@
  *   HV_STACKS		per-CPU stacks with unmapped guard pages
  *   HV_IMAGE		the image: text RX, rodata R, data RW
  */
-#ifndef HV_MM_MM_H
-#define HV_MM_MM_H
+#pragma once
 
 #include "../types.h"
 
@@ -119,5 +118,3 @@ void mm_boot_done(void);
 #define MM_STACK_SIZE 0x4000ul
 /* Per-CPU stack number which (0..7), MM_STACK_SIZE bytes, guard pages below. Returns the top, NULL if out of memory. */
 void *mm_alloc_stack(u32 cpu, u32 which);
-
-#endif

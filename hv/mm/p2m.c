@@ -527,8 +527,7 @@ static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
 	u32 old32 = (u32)old;
 
 	if (size == sizeof(u32))
-		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false, __ATOMIC_SEQ_CST,
-						   __ATOMIC_RELAXED);
+		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The guest-physical map of one domain: a pt in the back end's format, its lock, and frame references. */
-#ifndef HV_MM_P2M_H
-#define HV_MM_P2M_H
+#pragma once
 
 #include "../lock.h"
 #include "pt.h"
@@ -102,5 +101,3 @@ struct p2m_words {
 	struct mm_word w[P2M_WORDS];
 };
 bool p2m_unchanged(struct p2m *p, const struct p2m_words *w);
-
-#endif

@@ -167,8 +167,7 @@ static int split(struct pt *t, u64 *e, u32 level)
 
 		for (u32 i = 0; i < ENTRIES; i++)
 			table[i] = first + ((span_of(level - 1) * i) << PAGE_SHIFT);
-	} while (!__atomic_compare_exchange_n(e, &v, virt_to_hpa(table).v | f->table, false, __ATOMIC_ACQ_REL,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(e, &v, virt_to_hpa(table).v | f->table, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return 0;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* One page-table walker. A format (host, NPT, EPT) is data. */
-#ifndef HV_MM_PT_H
-#define HV_MM_PT_H
+#pragma once
 
 #include "mm.h"
 
@@ -101,5 +100,3 @@ void pt_warm(struct pt *t, u64 fn);
 u64 *pt_entry(struct pt *t, u64 fn);
 /* The raw entry of a leaf. */
 u64 pt_leaf_raw(const struct pt_format *fmt, u64 pfn, u32 level, u64 attr);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Doubly linked lists of scheduling units, for inboxes and policies. */
-#ifndef HV_SCHED_QUEUE_H
-#define HV_SCHED_QUEUE_H
+#pragma once
 
 #include "sched.h"
 
@@ -47,5 +46,3 @@ static inline struct sched_unit *queue_movable(const struct sched_queue *q, u32 
 			best = u;
 	return best;
 }
-
-#endif

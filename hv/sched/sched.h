@@ -10,8 +10,7 @@
  * BLOCKED -> QUEUED is a compare-exchange of the one waker that wins, who owns the unit until it is on a queue or
  * inbox; all other changes are made by the CPU the unit is on.
  */
-#ifndef HV_SCHED_SCHED_H
-#define HV_SCHED_SCHED_H
+#pragma once
 
 #include "../types.h"
 
@@ -104,5 +103,3 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
 /* Ticks run, and waited, until now, also while running or waiting. Any CPU. */
 u64 sched_runtime(const struct sched_unit *u, u64 now);
 u64 sched_steal(const struct sched_unit *u, u64 now);
-
-#endif

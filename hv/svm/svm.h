@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Inside the AMD-V back end. */
-#ifndef HV_SVM_SVM_H
-#define HV_SVM_SVM_H
+#pragma once
 
 #include "vmcb.h"
 #include "../vcpu.h"
@@ -51,5 +50,3 @@ extern bool svm_hides_lme;
  * injected as virtual ones there. mask=virq switches the workaround off.
  */
 extern bool svm_uses_virq;
-
-#endif

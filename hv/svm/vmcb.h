@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The Virtual Machine Control Block in manual order; APM volume 2, appendix "Layout of VMCB". */
-#ifndef HV_SVM_VMCB_H
-#define HV_SVM_VMCB_H
+#pragma once
 
 #include "../hvm.h"
 #include "../x86.h"
@@ -203,5 +202,3 @@ static inline void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_
 	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip && vmcb->next_rip - vmcb->rip <= 15)
 		x->insn_len = vmcb->next_rip - vmcb->rip;
 }
-
-#endif

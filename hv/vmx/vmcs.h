@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The Virtual-Machine Control Structure; SDM volume 3, "Field Encoding in VMCS", in manual order. */
-#ifndef HV_VMX_VMCS_H
-#define HV_VMX_VMCS_H
+#pragma once
 
 #include "../hvm.h"
 
@@ -228,5 +227,3 @@ extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];
 #define INSN_EXITS (BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
 /* A raw exit into the neutral form. Pure. */
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Inside the Intel VT-x back end. */
-#ifndef HV_VMX_VMX_H
-#define HV_VMX_VMX_H
+#pragma once
 
 #include "../lock.h"
 #include "../log.h"
@@ -160,5 +159,3 @@ void vmx_apic_from_hw(struct vcpu *v, u16 status);
 void vmx_direct_msrs(struct vm *vm);
 /* An event whose delivery was broken off by the exit is to be delivered again. */
 void vmx_take_back_event(struct vcpu *v, u32 info);
-
-#endif
