@@ -31,6 +31,20 @@ s64 guest_resume(struct guest *g);
 #define LONG_DATA(g, at) (*(volatile u32 *)((g)->data + (at)))
 #define LONG(g, at) (*(volatile u32 *)((g)->mem + (at)))
 
+/* The CPUs it may run on. */
+void guest_pin(struct guest *g, u64 mask);
+/* All vectors count interrupts at 0x500, but for the NMI, at 0x504. */
+void guest_set_ivt(struct guest *g);
+
+/* Guests come and go on all CPUs, and nothing is left of them. */
+void guest_check_accounting(void);
+
+/* In a test that ends if there is no guest to be had. */
+#define MAKE(g, flags, program)                                                                                        \
+	if (!report(guest_make(g, 0, flags, program, program##_end), "a guest for " #program " is made"))              \
+	return
+#define FREE(g) report(guest_free(g), "it goes")
+
 struct corbel_vcpu_stat *vcpu_stat(u32 id);
 
 #endif

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "guest.h"
 
+PROGRAM(g_handler);
+PROGRAM(g_nmi);
+
 static u8 memory[8][PAGES * PAGE] __attribute__((aligned(4096)));
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
@@ -136,4 +139,17 @@ struct corbel_vcpu_stat *vcpu_stat(u32 id)
 		if (s.id == id)
 			return &s;
 	return NULL;
+}
+
+void guest_pin(struct guest *g, u64 mask)
+{
+	hc(CORBEL_HC_SCHED, g->vcpu, 0, mask, 0);
+}
+
+void guest_set_ivt(struct guest *g)
+{
+	memcpy(g->mem + 0x3000, g_handler, (size_t)(g_handler_end - g_handler));
+	memcpy(g->mem + 0x3100, g_nmi, (size_t)(g_nmi_end - g_nmi));
+	for (u32 v = 0; v < 256; v++)
+		LONG(g, v * 4) = v == 2 ? 0x3100 : 0x3000;
 }
