@@ -79,7 +79,7 @@ UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
 
 define unit_rule
-$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c tests/unit/test.h $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c | tr ' ' '\n' | grep '\.c$$')
+$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/unit/*.h) $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c | tr ' ' '\n' | grep '\.c$$')
 	@mkdir -p $(BUILD)/unit
 	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c)
 endef
