@@ -76,6 +76,8 @@ int guest_all(struct guest **out);
 bool process_alive(pid_t pid, uint64_t start_time);
 uint64_t process_start(pid_t pid);	/* 0 = no such process */
 uint64_t process_cpu_ns(pid_t pid);
+/* It is being killed, or exits: it will not run again, but holds its memory and files yet. */
+bool process_is_ending(pid_t pid);
 /* Wait until the VMM has ended. */
 bool guest_wait_end(const struct guest *g, long ms);
 /* Last lines of a guest's VMM log on stderr. */

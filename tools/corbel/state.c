@@ -113,6 +113,16 @@ bool process_alive(pid_t pid, uint64_t start_time)
 	return pid > 0 && start_time && process_start(pid) == start_time;
 }
 
+#define PF_EXITING 4 /* Linux' include/linux/sched.h */
+
+bool process_is_ending(pid_t pid)
+{
+	char buf[1024];
+	const char *s = read_stat(pid, buf, sizeof(buf));
+
+	return s && stat_field(s, 9) & PF_EXITING;
+}
+
 uint64_t process_cpu_ns(pid_t pid)
 {
 	char buf[1024];

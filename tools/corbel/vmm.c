@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define START_MS 60000 /* patient: emulated machines are slow */
+#define ENDING_MS 10000 /* a killed VMM has a VM and memory to give back */
 #define MAX_ARGV 256
 
 struct start {
@@ -361,7 +362,7 @@ static int prepare(struct start *s, const char *config)
 
 	if (mkdir_run() || guest_lock(s->c->name, true, &s->g))
 		return -1;
-	if (!guest_load(s->c->name, &old) && old.alive) {
+	if (!guest_load(s->c->name, &old) && old.alive && !(process_is_ending(old.pid) && guest_wait_end(&old, ENDING_MS))) {
 		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid, s->c->name);
 		return -1;
 	}
