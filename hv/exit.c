@@ -644,10 +644,11 @@ static bool handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 static bool handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+	u32 msr = v->gpr[RCX];
 
-	if ((u32)v->gpr[RCX] == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic))
+	if (msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic))
 		return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending);
-	if (msr_write(v, v->gpr[RCX], val)) {
+	if (msr - 0x800 < 0x100 || msr == MSR_TSC_DEADLINE ? lapic_msr_write(v, msr, val) : msr_write(v, msr, val)) {
 		vcpu_inject_gp(v);
 		return false;
 	}

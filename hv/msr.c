@@ -158,9 +158,12 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 {
 	u64 *slot, dummy;
 
-	if ((msr >= 0x800 && msr < 0x900) || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
+	if (msr >= 0x800 && msr < 0x900)
 		return lapic_msr_write(v, msr, val);
 	switch (msr) {
+	case MSR_APIC_BASE:
+	case MSR_TSC_DEADLINE:
+		return lapic_msr_write(v, msr, val);
 	case MSR_TSC:
 		if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
 			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));

@@ -292,19 +292,21 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
-	u32 field = msr_field(msr);
-	u64 *slot = field ? NULL : hw_slot(s, msr);
+	u32 field;
+	u64 *slot;
 
 	if (msr == MSR_PAT) {
 		s->guest[AREA_PAT].value = val;
-		if (!(vmx_ctl.entry & ENTRY_LOAD_PAT))
-			return 0;
-		field = VMCS_GUEST_PAT;
+		if (vmx_ctl.entry & ENTRY_LOAD_PAT)
+			vmcs_write64(VMCS_GUEST_PAT, val);
+		return 0;
 	}
+	field = msr_field(msr);
 	if (field) {
 		vmcs_write(field, val);
 		return 0;
 	}
+	slot = hw_slot(s, msr);
 	if (!slot)
 		return -ENOENT;
 	if (msr == MSR_SFMASK && val >> 32)
