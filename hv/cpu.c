@@ -54,7 +54,7 @@ static struct cpu boot_cpu;
 static struct cpu_arch boot_arch;
 static u8 early_ist[PAGE_SIZE] __aligned(16); /* until mm_init() */
 
-extern u8 cpu_stubs[];	/* hv/entry.asm: 16 bytes each */
+extern u8 cpu_gates[];	/* hv/entry.asm: 16 bytes each */
 extern u64 early_gdt[]; /* boot/entry.asm */
 
 /* Places where an exception is expected: hv/cpu.h, FIXUP_ENTRY */
@@ -65,7 +65,7 @@ extern const struct fixup fixup_start[], fixup_end[];
 
 static void set_gate(u32 vector, u8 ist)
 {
-	u64 at = (u64)cpu_stubs + vector * 16;
+	u64 at = (u64)cpu_gates + vector * 16;
 
 	idt[vector] = (struct gate){.offset0 = (u16)at,
 				    .selector = SEL_CODE,

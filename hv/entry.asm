@@ -7,18 +7,18 @@ VECTORS		equ 256
 EXCEPTIONS	equ 32
 ; Exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX
 HAS_ERROR	equ (1 << 8) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 14) | (1 << 17) | (1 << 21) | (1 << 29) | (1 << 30)
-STUB_SIZE	equ 16
+GATE_SIZE	equ 16
 
 section .text
 bits 64
 
-; One entry for each vector, STUB_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
-align STUB_SIZE
-global cpu_stubs
-cpu_stubs:
+; One entry for each vector, GATE_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
+align GATE_SIZE
+global cpu_gates
+cpu_gates:
 %assign v 0
 %rep VECTORS
-	align STUB_SIZE
+	align GATE_SIZE
 %if v >= EXCEPTIONS || ((HAS_ERROR >> v) & 1) == 0
 	push 0
 %endif
