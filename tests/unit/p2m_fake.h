@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A guest's p2m in the arena, and what it asks of the rest of the hypervisor. */
+#pragma once
+
+#include <string.h>
+
+#include "../../boot/boot.h"
+#include "../../hv/smp.h"
+#include "../../hv/vm.h"
+#include "arena.h"
+
+#define MB	   0x100000ull
+#define POOL_START (64 * MB)
+#define POOL_END   (96 * MB)
+#define RIGHTS	   (PT_R | PT_W | PT_X)
+
+static struct vm guest;
+
+/* ---- what p2m.c asks of the rest ---- */
+
+static u32 flushes;
+static u64 last_gen;
+static bool gen_bumped = true, lock_held = true;
+static void (*at_flush)(void); /* what must hold at the moment of the flush */
+
+void smp_flush_wait(struct vm *vm)
+{
+	flushes++;
+	gen_bumped &= vm->p2m.tlb_gen > last_gen || vm->is_dom0;
+	lock_held &= lock_is_held(&vm->p2m.lock);
+	last_gen = vm->is_dom0 ? last_gen : vm->p2m.tlb_gen;
+	if (at_flush)
+		at_flush();
+}
+
+static u32 temp_mapped;
+
+void *mm_map_temp(u32 slot, hpa_t page)
+{
+	temp_mapped++;
+	return hpa_to_virt(page);
+}
+
+void mm_unmap_temp(u32 slot)
+{
+	temp_mapped--;
+}
+
+bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
+{
+	for (; n; n--, w++)
+		if (*(u64 *)hpa_to_virt(w->at) != w->val)
+			return false;
+	return true;
+}
+
+/* ---- guests ---- */
+
+static struct mem_map ram = {.count = 1, .r = {{0, 256 * MB, MEM_RAM}}};
+
+static inline void start_guest(struct pt_format *fmt)
+{
+	pool_init(POOL_START, POOL_END);
+	frame_init(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
+	memset(&guest, 0, sizeof(guest));
+	guest.id = 1;
+	last_gen = 0;
+	p2m_init(&guest.p2m, &guest, fmt, &guest.acct);
+}
+
+static inline u64 maps_total(void)
+{
+	u64 n = 0;
+
+	for (u64 pfn = 0; pfn < frame_count(); pfn++)
+		n += frame_of(pfn)->maps;
+	return n;
+}
+
+static inline bool destroy_guest(void)
+{
+	int err;
+
+	while ((err = p2m_destroy(&guest.p2m)) == -EAGAIN)
+		;
+	return !err && !maps_total() && !guest.acct.pages;
+}
+
+#define GFNS 4096ull /* of a guest, in random tests */
