@@ -9,6 +9,7 @@
 #include "../time.h"
 
 #define CAP_WINDOW_MS	100
+#define CAP_DEBT	5  /* windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged for */
 #define BALANCE_MS	50 /* how often a busy CPU looks for one with more waiting units */
 #define IDLE_ASK_MS	2  /* how often an idle one does */
 #define RECENT_SHIFT	27 /* ticks of an epoch of sched_unit.recent, as a power of two: some 50 ms */
@@ -98,11 +99,17 @@ static void seq_end(struct sched_unit *u)
 	__atomic_store_n(&u->seq, u->seq + 1, __ATOMIC_RELEASE);
 }
 
+/* Ticks of a window. */
+static u64 cap_budget(u64 cap)
+{
+	return cap * ms * CAP_WINDOW_MS / 100;
+}
+
 /* Charge the running unit up to now. */
 static void charge(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	u64 ran = now > u->since ? now - u->since : 0;
-	u64 epochs = (now >> RECENT_SHIFT) - u->recent_epoch;
+	u64 epochs = (now >> RECENT_SHIFT) - u->recent_epoch, cap = READ_ONCE(u->cap);
 
 	seq_begin(u);
 	u->runtime += ran;
@@ -110,8 +117,8 @@ static void charge(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	seq_end(u);
 	u->recent = (epochs < 64 ? u->recent >> epochs : 0) + ran;
 	u->recent_epoch = now >> RECENT_SHIFT;
-	if (READ_ONCE(u->cap))
-		u->cap_used += ran;
+	if (cap)
+		u->cap_used = MIN(u->cap_used + ran, CAP_DEBT * cap_budget(cap));
 	ops->charge(rq_of(sc), u, ran);
 }
 
@@ -122,7 +129,7 @@ static u64 cap_left(struct sched_unit *u, u64 now)
 
 	if (likely(!cap))
 		return SCHED_NEVER;
-	budget = cap * ms * CAP_WINDOW_MS / 100;
+	budget = cap_budget(cap);
 	passed = now > u->cap_start ? (now - u->cap_start) / (ms * CAP_WINDOW_MS) : 0;
 	if (passed) {
 		u->cap_used = u->cap_used / budget >= passed ? u->cap_used - passed * budget : 0;

@@ -405,6 +405,24 @@ static void test_caps(void)
 	CHECK(near(share(a, 10 * SEC), .5, .05), "cap 100 lifts the cap: %.3f", share(a, 10 * SEC));
 }
 
+/* What the hypervisor does for a unit is charged to it, be it as much as it likes. */
+static void test_cap_debt(void)
+{
+	struct sim_unit *a;
+	u64 before;
+
+	machine(1, "fair");
+	a = hog(1024);
+	sched_set(&a->s, 0, 0, 1);
+	while (a->s.state != SCHED_RUNNING)
+		run(MS / 4);
+	a->s.since -= 500 * MS;
+	run(10 * MS);
+	before = sched_runtime(&a->s, now);
+	run(SEC);
+	CHECK(sched_runtime(&a->s, now) > before, "a unit that is charged half a second at a cap of 1 %% runs again within one");
+}
+
 static void test_cap_sleeper(void)
 {
 	struct sim_unit *a;
@@ -736,6 +754,7 @@ int main(void)
 	test_affinity();
 	test_idle_pull();
 	test_caps();
+	test_cap_debt();
 	test_cap_sleeper();
 	test_steal();
 	test_yield();
