@@ -100,6 +100,36 @@ static void check_listed(void)
 	report(val >= old && val <= rdtsc(), "MSR TSC is the time-stamp counter");
 }
 
+/* EFER has to be in the CPU, not only in the answer to RDMSR. SYSCALL goes to LSTAR, which goes back. */
+__asm__("syscall_target:\tpushq %r11\n\tpopfq\n\tjmp *%rcx");
+extern const u8 syscall_target[];
+
+static int syscall_try(u64 efer)
+{
+	int vector;
+
+	wrmsr(MSR_EFER, efer);
+	__asm__ volatile(CATCH("syscall") : CAUGHT(vector) : : "rcx", "r11", "memory", "cc");
+	return vector;
+}
+
+static void check_syscall(u64 efer)
+{
+	u64 star = rdmsr(0xc0000081), lstar = rdmsr(0xc0000082), mask = rdmsr(0xc0000084);
+	int off, on;
+
+	wrmsr(0xc0000081, 0x10ull << 32); /* code; data comes next */
+	wrmsr(0xc0000082, (u64)syscall_target);
+	wrmsr(0xc0000084, 0);
+	off = syscall_try(efer & ~1ull);
+	on = syscall_try(efer | 1);
+	report(off == 6 && on == -1, "EFER: SYSCALL follows SCE (%d, %d)", off, on);
+	wrmsr(MSR_EFER, efer);
+	wrmsr(0xc0000081, star);
+	wrmsr(0xc0000082, lstar);
+	wrmsr(0xc0000084, mask);
+}
+
 static void check_values(void)
 {
 	u64 efer = rdmsr(MSR_EFER), pat = rdmsr(0x277);
@@ -116,6 +146,7 @@ static void check_values(void)
 	report(wrmsr_try(MSR_EFER, efer ^ BIT(0)) == -1 && rdmsr(MSR_EFER) == (efer ^ BIT(0)),
 	       "EFER: SCE can be switched");
 	wrmsr(MSR_EFER, efer);
+	check_syscall(efer);
 	report(wrmsr_try(0x277, 0x0007040600070402ull) == GP && wrmsr_try(0x277, BIT(3)) == GP,
 	       "PAT: reserved types are refused");
 	report(wrmsr_try(0x277, 0x0007010600070106ull) == -1 && rdmsr(0x277) == 0x0007010600070106ull,
