@@ -88,10 +88,14 @@ static inline void __noreturn cpu_halt(void)
 }
 
 /* ---- instructions ---- */
+#ifdef HV_HOST_TEST
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
+#else
 static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
 }
+#endif
 
 /* Highest leaf of the range that base (0, 0x40000000, 0x80000000) begins. */
 static inline u32 cpuid_max(u32 base)

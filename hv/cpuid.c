@@ -2,37 +2,58 @@
 /* CPUID as an allow list over the machine's own leaves. */
 #include "policy.h"
 #include "cpu.h"
+#include "cpuid_bits.h"
 #include "pv.h"
 #include "string.h"
 
 #define LEAF_KVM 0x40000000u
 
-/* Leaf 0xd.1 EAX */
-#define XSAVEC BIT(1)
-#define XSAVES BIT(3)
+/* Words of features that may be shown when the CPU has them. */
+#define ALLOW_1C                                                                                                       \
+	(CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 | CPUID_1C_PCID |             \
+	 CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_XSAVE |          \
+	 CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND)
+#define FORCE_1C (CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR) /* ours, whatever the CPU has */
+#define ALLOW_1D                                                                                                       \
+	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR | CPUID_1D_PAE |       \
+	 CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP | CPUID_1D_MTRR | CPUID_1D_PGE | CPUID_1D_MCA |    \
+	 CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR |               \
+	 CPUID_1D_SSE | CPUID_1D_SSE2 | CPUID_1D_HTT)
+#define ALLOW_7B                                                                                                       \
+	(CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 | CPUID_7B_ERMS |           \
+	 CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_RDSEED | CPUID_7B_ADX | CPUID_7B_SMAP |    \
+	 CPUID_7B_AVX512IFMA | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_AVX512CD | CPUID_7B_SHA |                \
+	 CPUID_7B_AVX512BW | CPUID_7B_AVX512VL)
+/* Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered. OSPKE: see emulate_other(). */
+#define ALLOW_7C                                                                                                       \
+	(CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |               \
+	 CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | CPUID_7C_RDPID)
+#define ALLOW_7D  (CPUID_7D_FSRM | CPUID_7D_MD_CLEAR)
+#define ALLOW_D1A (CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES)
+/* Not SVM, OSVW, TOPOEXT, PERFCTR. */
+#define ALLOW_X1C                                                                                                      \
+	(CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A | CPUID_X1C_MISALIGN | \
+	 CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM)
+#define ALLOW_X1D                                                                                                      \
+	(CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR | CPUID_X1D_1G |     \
+	 CPUID_X1D_RDTSCP | CPUID_X1D_LM)
 
-/* Bits of feature words that may be shown when the CPU has them. Names: SDM/APM "CPUID". */
+/* A bit must not stand here unless what it promises is there: tests/unit/cpuid_test.c has what that is for each. */
 static const struct {
 	u32 leaf, sub, reg; /* reg: 0 EAX .. 3 EDX */
 	u32 allow, force;
 } masks[] = {
-	/* SSE3 PCLMUL SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND; ours: x2APIC, TSC deadline */
-	{1, 0, 2, 0x76fa3203 & ~BIT(24), BIT(31) | BIT(24) | BIT(21)},
-	/* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFLUSH MMX FXSR SSE SSE2 HTT */
-	{1, 0, 3, 0x178bfbff, 0},
-	{6, 0, 0, 0, BIT(2)}, /* ARAT: the virtual LAPIC timer never stops */
-	/* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID AVX512* RDSEED ADX SMAP CLFLUSHOPT CLWB SHA */
-	{7, 0, 1, 0xf1bf07a9, 0},
-	/* VBMI UMIP PKU VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ RDPID; not LA57 */
-	{7, 0, 2, 0x00405fce & ~BIT(5), 0},
-	{7, 0, 3, BIT(4) | BIT(10), 0}, /* FSRM, MD_CLEAR */
-	{0xd, 1, 0, BIT(0) | XSAVEC | BIT(2) | XSAVES, 0}, /* XSAVEOPT, XGETBV with ECX=1 */
-	/* LAHF CMPLEGACY CR8 ABM SSE4A MISALIGN PREFETCH XOP FMA4 TBM; not SVM, TOPOEXT, PERFCTR */
-	{0x80000001, 0, 2, 0x002109f3 & ~BIT(9), 0},
-	/* SYSCALL NX MMXEXT MMX FXSR FFXSR 1G RDTSCP LM and the copies of leaf 1 */
-	{0x80000001, 0, 3, 0x2fd3fbff, 0},
-	{0x80000007, 0, 3, BIT(8), 0}, /* invariant TSC */
-	{0x80000008, 0, 1, BIT(0) | BIT(9), 0}, /* CLZERO, WBNOINVD */
+	{1, 0, 2, ALLOW_1C, FORCE_1C},
+	{1, 0, 3, ALLOW_1D, 0},
+	{6, 0, 0, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
+	{7, 0, 1, ALLOW_7B, 0},
+	{7, 0, 2, ALLOW_7C, 0},
+	{7, 0, 3, ALLOW_7D, 0},
+	{0xd, 1, 0, ALLOW_D1A, 0},
+	{0x80000001, 0, 2, ALLOW_X1C, 0},
+	{0x80000001, 0, 3, ALLOW_X1D, 0},
+	{0x80000007, 0, 3, CPUID_X7D_INVARIANT_TSC, 0},
+	{0x80000008, 0, 1, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD, 0},
 };
 
 static void apply_masks(struct corbel_cpuid *e)
@@ -44,19 +65,28 @@ static void apply_masks(struct corbel_cpuid *e)
 		if (masks[i].leaf == e->function && masks[i].sub == e->index)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
 	if (leaf7 && (hvm->caps & HVM_CAP_NO_INVPCID))
-		e->ebx &= ~(u32)BIT(10);
+		e->ebx &= ~(u32)CPUID_7B_INVPCID;
 	if (leaf7 && (hvm->caps & HVM_CAP_NO_RDTSCP))
-		e->ecx &= ~(u32)BIT(22);
+		e->ecx &= ~(u32)CPUID_7C_RDPID;
 	if (e->function == 0x80000001 && (hvm->caps & HVM_CAP_NO_RDTSCP))
-		e->edx &= ~(u32)BIT(27);
+		e->edx &= ~(u32)CPUID_X1D_RDTSCP;
 	if (e->function == 0xd && e->index == 1 && (hvm->caps & HVM_CAP_NO_XSAVES))
-		e->eax &= ~(u32)(XSAVEC | XSAVES);
+		e->eax &= ~(u32)(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
 }
 
 u64 policy_cr4_mask(void)
 {
 	static u64 mask;
 	u32 a, b, c, d, c1, d1;
+	const struct {
+		const u32 *word;
+		u32 feature;
+		u64 cr4;
+	} needs[] = {
+	    {&c1, CPUID_1C_PCID, CR4_PCIDE}, {&c1, CPUID_1C_XSAVE, CR4_OSXSAVE}, {&b, CPUID_7B_FSGSBASE, CR4_FSGSBASE},
+	    {&b, CPUID_7B_SMEP, CR4_SMEP},   {&b, CPUID_7B_SMAP, CR4_SMAP},	 {&c, CPUID_7C_UMIP, CR4_UMIP},
+	    {&c, CPUID_7C_PKU, CR4_PKE},
+	};
 
 	if (mask)
 		return mask;
@@ -64,9 +94,9 @@ u64 policy_cr4_mask(void)
 	cpuid(7, 0, &a, &b, &c, &d);
 	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
 	       CR4_OSXMMEXCPT;
-	mask |= (c1 & BIT(17) ? CR4_PCIDE : 0) | (c1 & BIT(26) ? CR4_OSXSAVE : 0) | (b & BIT(0) ? CR4_FSGSBASE : 0) |
-		(b & BIT(7) ? CR4_SMEP : 0) | (b & BIT(20) ? CR4_SMAP : 0) | (c & BIT(2) ? CR4_UMIP : 0) |
-		(c & BIT(3) ? CR4_PKE : 0);
+	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
+		if (*needs[i].word & needs[i].feature)
+			mask |= needs[i].cr4;
 	return mask;
 }
 
@@ -77,10 +107,10 @@ void policy_init(void)
 	u32 a, b, c, d;
 
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	has_rdtscp = (d & BIT(27)) && !(hvm->caps & HVM_CAP_NO_RDTSCP);
+	has_rdtscp = (d & CPUID_X1D_RDTSCP) && !(hvm->caps & HVM_CAP_NO_RDTSCP);
 	if (xcr0_host) {
 		cpuid(0xd, 1, &a, &b, &c, &d);
-		has_xsaves = (a & XSAVES) && !(hvm->caps & HVM_CAP_NO_XSAVES);
+		has_xsaves = (a & CPUID_D1A_XSAVES) && !(hvm->caps & HVM_CAP_NO_XSAVES);
 	}
 }
 
@@ -146,7 +176,7 @@ static void add_xsave(struct builder *b)
 	e->ebx = e->ecx;
 	e = add(b, 0xd, 1, true);
 	if (e) {
-		e->ebx = e->eax & (XSAVEC | XSAVES) ? compact : 0;
+		e->ebx = e->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES) ? compact : 0;
 		e->ecx = e->edx = 0; /* no supervisor states */
 	}
 	for (u32 i = 2; i < 10; i++)
@@ -168,7 +198,7 @@ static void add_basic(struct builder *b, bool for_dom0, u32 apic_id)
 	else
 		e->ebx &= 0xff00;
 	if (!for_dom0)
-		e->edx &= ~BIT(28);
+		e->edx &= ~(u32)CPUID_1D_HTT;
 	if (intel)
 		add(b, 2, 0, false);
 	for (u32 i = 0; intel && i < 5; i++) {
@@ -273,11 +303,11 @@ static void index_table(struct vcpu *v)
 			v->cpuid[i].flags |= CPUID_DYNAMIC;
 		if (v->cpuid[i].function == 1) {
 			v->cpuid[i].flags |= CPUID_LEAF_1;
-			v->cpuid[i].ecx &= ~(u32)BIT(27);
+			v->cpuid[i].ecx &= ~(u32)CPUID_1C_OSXSAVE;
 			v->cpuid_sig = v->cpuid[i].eax;
 		}
 		if (v->cpuid[i].function == 0x80000001)
-			v->ffxsr = v->cpuid[i].edx & BIT(25);
+			v->ffxsr = v->cpuid[i].edx & CPUID_X1D_FFXSR;
 	}
 }
 
@@ -332,9 +362,9 @@ static u32 xsave_size(const struct vcpu *v, bool compacted)
 /* What depends on the vCPU's state in the leaf that is asked for most; the table has no OSXSAVE. */
 static inline void leaf_1(struct vcpu *v)
 {
-	v->gpr[RCX] |= v->osxsave ? BIT(27) : 0;
+	v->gpr[RCX] |= v->osxsave ? CPUID_1C_OSXSAVE : 0;
 	if (unlikely(!(v->lapic.base & APIC_BASE_ENABLE)) && v->lapic.present)
-		v->gpr[RDX] &= ~BIT(9);
+		v->gpr[RDX] &= ~CPUID_1D_APIC;
 }
 
 /* Leaves with subleaves, with parts that depend on the vCPU's state, or not in the table. */
@@ -344,8 +374,10 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 	struct corbel_cpuid r = e ? *e : (struct corbel_cpuid){0};
 
 	if (leaf == 7 && sub == 0) {
-		r.ecx = hvm->get(v, HVM_CR4) & CR4_PKE ? r.ecx | BIT(4) : r.ecx & ~(u32)BIT(4);
-	} else if (leaf == 0xd && e && (!sub || (sub == 1 && (r.eax & (XSAVEC | XSAVES))))) {
+		r.ecx &= ~(u32)CPUID_7C_OSPKE;
+		if (hvm->get(v, HVM_CR4) & CR4_PKE)
+			r.ecx |= CPUID_7C_OSPKE;
+	} else if (leaf == 0xd && e && (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
 		v->xcr0 = xgetbv(0);
 		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {

@@ -4,7 +4,7 @@
 
 enum { EAX, EBX, ECX, EDX };
 
-/* Bits that may be set; all others must be clear. Names: SDM and APM "CPUID". */
+/* Bits that may be set; all others must be clear. tests/unit/cpuid_test.c knows why, for each. Names: SDM and APM "CPUID". */
 static const struct {
 	u32 leaf, sub, reg, may, must;
 	const char *what;
@@ -15,7 +15,7 @@ static const struct {
      "leaf 1 EDX: no debug store, ACPI clock, thermal monitor"},
     {6, 0, EAX, BIT(2), BIT(2), "leaf 6: ARAT only"},
     {7, 0, EBX, 0xf1bf07a9, 0, "leaf 7 EBX: no SGX, RTM, HLE, MPX, PT, resource monitoring"},
-    {7, 0, ECX, 0x00405fce, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
+    {7, 0, ECX, 0x00405f4e, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
     {7, 0, EDX, BIT(4) | BIT(10), 0, "leaf 7 EDX: nothing but FSRM and MD_CLEAR"},
     {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
     {0xd, 1, EAX, 0xf, 0, "leaf 0xd.1: no XFD"},

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../hv/cpu.h"
 #include "../../hv/log.h"
 #include "../../hv/time.h"
 #include "test.h"
@@ -17,6 +18,11 @@ static int checks, failures;
 __attribute__((weak)) u64 rdtsc(void)
 {
 	return __builtin_ia32_rdtsc();
+}
+
+__attribute__((weak)) void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
 }
 
 bool test_check(bool cond, const char *file, int line, const char *fmt, ...)

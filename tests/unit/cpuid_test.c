@@ -1,0 +1,341 @@
+/* links: hv/cpuid.c hv/msr.c hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -no-pie */
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What is shown of a CPU that has everything, known today or not: each bit keeps what it promises. */
+#include "../../hv/cpu.h"
+#include "../../hv/cpuid_bits.h"
+#include "../../hv/policy.h"
+#include "fake_machine.h"
+
+enum { EAX, EBX, ECX, EDX };
+
+/* ---- a CPU with all bits of the feature words set ---- */
+static u32 leaf_max, extended_max;
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = *b = *c = *d = ~0u;
+	switch (leaf) {
+	case 0:
+		*a = leaf_max;
+		break;
+	case 4:
+		*a = 0; /* no more caches */
+		break;
+	case 0x80000000:
+		*a = extended_max;
+		break;
+	case 0xd:
+		if (subleaf >= 2)
+			*a = 64, *b = 576 + subleaf * 64;
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- a back end that keeps the MSRs of system calls ---- */
+static int fake_msr_get(struct vcpu *v, u32 msr, u64 *val)
+{
+	*val = 0;
+	return (msr >= 0x174 && msr <= 0x176) || (msr >= MSR_STAR && msr <= MSR_SFMASK) ||
+			       (msr >= 0xc0000100 && msr <= MSR_KERNEL_GS_BASE)
+		       ? 0
+		       : -ENOENT;
+}
+
+static u64 fake_cr4;
+static u64 fake_get(struct vcpu *v, enum hvm_reg r)
+{
+	return r == HVM_CR4 ? fake_cr4 : 0;
+}
+
+static void fake_set(struct vcpu *v, enum hvm_reg r, u64 val)
+{
+}
+
+static struct hvm_ops ops = {.get = fake_get, .set = fake_set, .msr_get = fake_msr_get};
+const struct hvm_ops *hvm = &ops;
+u64 xcr0_host;
+
+u64 sched_steal(const struct sched_unit *u, u64 now)
+{
+	return 0;
+}
+
+bool vm_may_log(struct vm *vm)
+{
+	return false;
+}
+
+void sched_wake(struct sched_unit *u)
+{
+}
+
+/*
+ * What software may do when it sees a bit, by SDM and APM: set these bits of CR4, XCR0 and EFER, read these MSRs. Instructions
+ * that need no more than their bit are listed too: what is not in this table must not be shown.
+ */
+#define XCR0_AVX    0x6u
+#define XCR0_AVX512 0xe6u
+#define XCR0_PKRU   BIT(9)
+
+struct promise {
+	u32 leaf, sub, reg;
+	u32 bits;
+	u64 cr4, xcr0, efer;
+	u32 msr[4];
+};
+
+static const struct promise promises[] = {
+    /* only instructions, or nothing at all */
+    {1, 0, ECX, CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_CX16 | CPUID_1C_SSE41 | CPUID_1C_SSE42 |
+		    CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_RDRAND | CPUID_1C_HYPERVISOR},
+    {1, 0, ECX, CPUID_1C_FMA | CPUID_1C_AVX | CPUID_1C_F16C, .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_AVX},
+    {1, 0, ECX, CPUID_1C_PCID, .cr4 = CR4_PCIDE},
+    {1, 0, ECX, CPUID_1C_X2APIC, .msr = {MSR_APIC_BASE}},
+    {1, 0, ECX, CPUID_1C_TSC_DEADLINE, .msr = {MSR_TSC_DEADLINE}},
+    {1, 0, ECX, CPUID_1C_XSAVE, .cr4 = CR4_OSXSAVE, .xcr0 = 3},
+    {1, 0, EDX, CPUID_1D_FPU | CPUID_1D_CX8 | CPUID_1D_CMOV | CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX |
+		    CPUID_1D_HTT},
+    {1, 0, EDX, CPUID_1D_VME, .cr4 = CR4_VME | CR4_PVI},
+    {1, 0, EDX, CPUID_1D_DE, .cr4 = CR4_DE},
+    {1, 0, EDX, CPUID_1D_PSE, .cr4 = CR4_PSE},
+    {1, 0, EDX, CPUID_1D_TSC, .cr4 = CR4_TSD, .msr = {MSR_TSC}},
+    {1, 0, EDX, CPUID_1D_MSR, .msr = {MSR_EFER}},
+    {1, 0, EDX, CPUID_1D_PAE, .cr4 = CR4_PAE},
+    {1, 0, EDX, CPUID_1D_MCE, .cr4 = CR4_MCE},
+    {1, 0, EDX, CPUID_1D_APIC, .msr = {MSR_APIC_BASE}},
+    {1, 0, EDX, CPUID_1D_SEP, .msr = {0x174, 0x175, 0x176}},
+    {1, 0, EDX, CPUID_1D_MTRR, .msr = {MSR_MTRR_CAP, MSR_MTRR_DEF_TYPE, MSR_MTRR_PHYS_BASE0}},
+    {1, 0, EDX, CPUID_1D_PGE, .cr4 = CR4_PGE},
+    {1, 0, EDX, CPUID_1D_MCA, .msr = {0x179, 0x17a}},
+    {1, 0, EDX, CPUID_1D_PAT, .msr = {MSR_PAT}},
+    {1, 0, EDX, CPUID_1D_FXSR, .cr4 = CR4_OSFXSR},
+    {1, 0, EDX, CPUID_1D_SSE | CPUID_1D_SSE2, .cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT},
+    {6, 0, EAX, CPUID_6A_ARAT},
+    {7, 0, EBX, CPUID_7B_BMI1 | CPUID_7B_BMI2 | CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_RDSEED | CPUID_7B_ADX |
+		    CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_SHA},
+    {7, 0, EBX, CPUID_7B_FSGSBASE, .cr4 = CR4_FSGSBASE, .msr = {MSR_KERNEL_GS_BASE}},
+    {7, 0, EBX, CPUID_7B_AVX2, .xcr0 = XCR0_AVX},
+    {7, 0, EBX, CPUID_7B_SMEP, .cr4 = CR4_SMEP},
+    {7, 0, EBX, CPUID_7B_SMAP, .cr4 = CR4_SMAP},
+    {7, 0, EBX, CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_AVX512IFMA | CPUID_7B_AVX512CD | CPUID_7B_AVX512BW |
+		    CPUID_7B_AVX512VL, .xcr0 = XCR0_AVX512},
+    {7, 0, ECX, CPUID_7C_GFNI},
+    {7, 0, ECX, CPUID_7C_UMIP, .cr4 = CR4_UMIP},
+    {7, 0, ECX, CPUID_7C_PKU, .cr4 = CR4_PKE, .xcr0 = XCR0_PKRU},
+    {7, 0, ECX, CPUID_7C_VAES | CPUID_7C_VPCLMUL, .xcr0 = XCR0_AVX},
+    {7, 0, ECX, CPUID_7C_VBMI | CPUID_7C_VBMI2 | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ,
+     .xcr0 = XCR0_AVX512},
+    {7, 0, ECX, CPUID_7C_RDPID, .msr = {MSR_TSC_AUX}},
+    {7, 0, EDX, CPUID_7D_FSRM | CPUID_7D_MD_CLEAR},
+    {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1, .cr4 = CR4_OSXSAVE},
+    {0xd, 1, EAX, CPUID_D1A_XSAVES, .cr4 = CR4_OSXSAVE, .msr = {MSR_XSS}},
+    {0x80000001, 0, ECX, CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
+			     CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_TBM},
+    {0x80000001, 0, ECX, CPUID_X1C_XOP | CPUID_X1C_FMA4, .xcr0 = XCR0_AVX},
+    {0x80000001, 0, EDX, CPUID_X1D_COPIES | CPUID_X1D_MMXEXT | CPUID_X1D_1G},
+    {0x80000001, 0, EDX, CPUID_X1D_SYSCALL, .efer = EFER_SCE, .msr = {MSR_STAR, 0xc0000082, 0xc0000083, MSR_SFMASK}},
+    {0x80000001, 0, EDX, CPUID_X1D_NX, .efer = EFER_NXE},
+    {0x80000001, 0, EDX, CPUID_X1D_FFXSR, .efer = EFER_FFXSR},
+    {0x80000001, 0, EDX, CPUID_X1D_RDTSCP, .msr = {MSR_TSC_AUX}},
+    {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME, .msr = {0xc0000100, 0xc0000101}},
+    {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
+    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
+};
+
+/* Words that are features from the first bit to the last, in the leaves that are shown */
+static const struct {
+	u32 leaf, sub, reg;
+} words[] = {
+    {1, 0, ECX}, {1, 0, EDX}, {6, 0, EAX}, {6, 0, EBX}, {6, 0, ECX}, {6, 0, EDX}, {7, 0, EAX}, {7, 0, EBX}, {7, 0, ECX}, {7, 0, EDX},
+    {0xd, 1, EAX}, {0xd, 1, ECX}, {0xd, 1, EDX}, {0x80000001, 0, ECX}, {0x80000001, 0, EDX}, {0x80000007, 0, EAX},
+    {0x80000007, 0, EBX}, {0x80000007, 0, ECX}, {0x80000007, 0, EDX}, {0x80000008, 0, EBX}, {0x80000008, 0, EDX},
+};
+
+/* Leaves in which numbers stand, or which are the hypervisor's own */
+static bool is_plain(u32 leaf)
+{
+	return leaf == 0 || leaf == 2 || leaf == 4 || leaf == 0xb || leaf >> 28 == 4 || leaf == 0x80000000 ||
+	       (leaf >= 0x80000002 && leaf <= 0x80000006);
+}
+
+static struct vcpu *const v = &fake_vcpu[0];
+static struct corbel_cpuid table[VCPU_MAX_CPUID];
+static u32 count;
+
+static u32 reg_of(const struct corbel_cpuid *e, u32 reg)
+{
+	const u32 r[] = {e->eax, e->ebx, e->ecx, e->edx};
+
+	return r[reg];
+}
+
+static const struct promise *promise_of(u32 leaf, u32 sub, u32 reg, u32 bit)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(promises); i++) {
+		const struct promise *p = &promises[i];
+
+		if (p->leaf == leaf && p->sub == sub && p->reg == reg && p->bits & bit)
+			return p;
+	}
+	return NULL;
+}
+
+static bool kept(const struct promise *p)
+{
+	u64 val;
+
+	if (p->cr4 & ~policy_cr4_mask() || p->xcr0 & ~policy_xcr0_all())
+		return false;
+	if (p->efer && msr_write(v, MSR_EFER, p->efer))
+		return false;
+	for (u32 i = 0; i < ARRAY_SIZE(p->msr) && p->msr[i]; i++)
+		if (msr_read(v, p->msr[i], &val))
+			return false;
+	return true;
+}
+
+static void check_word(const struct corbel_cpuid *e, u32 reg, const char *whose)
+{
+	u32 bits = reg_of(e, reg);
+
+	for (u32 i = 0; i < 32; i++) {
+		const struct promise *p = bits >> i & 1 ? promise_of(e->function, e->index, reg, BIT(i)) : NULL;
+
+		if (!(bits >> i & 1))
+			continue;
+		CHECK_QUIET(p, "%s: leaf %x.%u, register %u, bit %u is shown, and nothing says what it needs", whose,
+			    e->function, e->index, reg, i);
+		CHECK_QUIET(!p || kept(p), "%s: leaf %x.%u, register %u, bit %u is shown without its CR4, XCR0, EFER or MSR",
+			    whose, e->function, e->index, reg, i);
+	}
+}
+
+static void check_table(const char *whose)
+{
+	u32 seen = 0;
+
+	for (u32 i = 0; i < count; i++) {
+		bool known = is_plain(table[i].function);
+
+		for (u32 k = 0; k < ARRAY_SIZE(words); k++) {
+			if (words[k].leaf != table[i].function || words[k].sub != table[i].index)
+				continue;
+			check_word(&table[i], words[k].reg, whose);
+			known = true;
+			seen++;
+		}
+		if (table[i].function == 0xd && table[i].index != 1) {
+			known = true;
+			CHECK_QUIET(table[i].index || !(((u64)table[i].edx << 32 | table[i].eax) & ~XCR0_SWITCHED),
+				    "%s: components of XCR0 that are not switched are shown", whose);
+		}
+		CHECK_QUIET(known, "%s: leaf %x.%u is shown, and this test does not know it", whose, table[i].function,
+			    table[i].index);
+	}
+	CHECK(seen == ARRAY_SIZE(words), "%s: all words of features are looked at, each bit keeps what it promises", whose);
+}
+
+static void make_cpu(u64 caps)
+{
+	static struct corbel_cpuid own[VCPU_MAX_CPUID];
+
+	fake_reset(NULL);
+	v->cpuid = own;
+	ops.caps = caps;
+	leaf_max = 0x24;
+	extended_max = 0x80000028;
+	xcr0_host = XCR0_SWITCHED;
+	policy_init();
+}
+
+static void to_dom0(void)
+{
+	cpuid_set_default(v);
+	count = v->cpuid_count;
+	memcpy(table, v->cpuid, sizeof(table));
+}
+
+static void to_guest(void)
+{
+	count = cpuid_supported(table, ARRAY_SIZE(table));
+	cpuid_set(v, table, count);
+}
+
+static void test_promises(void)
+{
+	make_cpu(0);
+	to_dom0();
+	check_table("dom0");
+	to_guest();
+	check_table("a guest");
+	make_cpu(HVM_CAP_NO_RDTSCP | HVM_CAP_NO_XSAVES | HVM_CAP_NO_INVPCID);
+	to_guest();
+	check_table("a guest without RDTSCP, XSAVES and INVPCID");
+}
+
+static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
+{
+	for (u32 i = 0; i < count; i++)
+		if (table[i].function == leaf && table[i].index == sub)
+			return reg_of(&table[i], reg) & bits;
+	return false;
+}
+
+/* Features whose state nobody switches or whose register is refused, by name. */
+static void test_absent(void)
+{
+	static const struct {
+		const char *name;
+		u32 leaf, sub, reg, bits;
+	} no[] = {
+	    {"VMX, SMX, MONITOR, PDCM", 1, 0, ECX, BIT(5) | BIT(6) | BIT(3) | BIT(15)},
+	    {"shadow stacks", 7, 0, ECX, BIT(7)},
+	    {"indirect branch tracking", 7, 0, EDX, BIT(20)},
+	    {"supervisor states of XSS", 0xd, 1, ECX, ~0u},
+	    {"XFD", 0xd, 1, EAX, BIT(4)},
+	    {"LA57, WAITPKG, TME, bus locks, key locker, ENQCMD, PKS", 7, 0, ECX,
+	     BIT(16) | BIT(5) | BIT(13) | BIT(24) | BIT(23) | BIT(29) | BIT(31)},
+	    {"user interrupts, AMX, hybrid, PCONFIG", 7, 0, EDX,
+	     BIT(5) | BIT(22) | BIT(24) | BIT(25) | BIT(15) | BIT(18)},
+	    {"speculation MSRs", 7, 0, EDX, BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)},
+	    {"SGX, RTM, HLE, MPX, PT", 7, 0, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(14) | BIT(25)},
+	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
+	    {"SVM, OSVW, IBS, SKINIT, performance counters, topology", 0x80000001, 0, ECX,
+	     BIT(2) | BIT(9) | BIT(10) | BIT(12) | BIT(22) | BIT(23) | BIT(24) | BIT(28)},
+	};
+
+	make_cpu(0);
+	for (u32 who = 0; who < 2; who++) {
+		if (who)
+			to_dom0();
+		else
+			to_guest();
+		for (u32 i = 0; i < ARRAY_SIZE(no); i++)
+			CHECK(!shows(no[i].leaf, no[i].sub, no[i].reg, no[i].bits), "%s is not shown: %s",
+			      who ? "dom0" : "a guest", no[i].name);
+	}
+	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL), "what is allowed is");
+}
+
+static void test_ospke(void)
+{
+	make_cpu(0);
+	to_dom0();
+	for (u32 on = 0; on < 2; on++) {
+		fake_cr4 = on ? CR4_PKE : 0;
+		v->gpr[RAX] = 7;
+		v->gpr[RCX] = 0;
+		cpuid_emulate(v);
+		CHECK(!(v->gpr[RCX] & CPUID_7C_OSPKE) == !on, "OSPKE is %s while CR4.PKE is", on ? "set" : "clear");
+	}
+}
+
+int main(void)
+{
+	test_promises();
+	test_absent();
+	test_ospke();
+	return test_end();
+}
