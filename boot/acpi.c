@@ -151,7 +151,7 @@ static void read_madt(u8 *t, u32 len, struct acpi_info *out)
 	if (!ok)
 		log_warn("ACPI MADT: broken entry at byte %u, CPUs after it are not used", at);
 	if (dropped)
-		log_warn("%u CPUs are not used: at most %u are supported", dropped, MAX_CPUS);
+		log_warn("%u of %u CPUs are left out: at most %u are supported", dropped, MAX_CPUS + dropped, MAX_CPUS);
 }
 
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)

@@ -65,7 +65,10 @@ static void load_kernel(void)
 	}
 }
 
-/* Hide the CPUs that dom0 gets no vCPU for. */
+/*
+ * Hide the CPUs that dom0 gets no vCPU for, for whatever reason: too many for the hypervisor, not answering, not wanted. The
+ * table is always gone through, since bi->acpi has not kept all that it lists.
+ */
 static void limit_cpus(const struct boot_info *bi)
 {
 	u32 keep[MAX_CPUS], n = 0, limit = bi->opt.dom0_max_vcpus ? bi->opt.dom0_max_vcpus : MAX_CPUS;
@@ -74,7 +77,7 @@ static void limit_cpus(const struct boot_info *bi)
 		keep[n] = cpus[n]->apic_id;
 		n++;
 	}
-	if (bi->acpi.madt && n < bi->acpi.cpu_count && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
+	if (bi->acpi.madt && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
 		log_warn("the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
 }
 

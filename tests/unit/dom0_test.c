@@ -22,7 +22,7 @@
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count = 1;
 
-static struct cpu cpu[4];
+static struct cpu cpu[MAX_CPUS];
 static u8 *ram;
 static u64 ram_size;
 static struct boot_info *bi = &boot_info;
@@ -228,38 +228,64 @@ static void test_refusals(void)
 	CHECK(!load_fails() && !field(0x21c, 4), "no initrd is a warning only");
 }
 
-/* A MADT with four CPUs, of which two are kept. */
-static void test_cpus(void)
-{
-	u8 *t;
-	u8 sum = 0;
+#define MADT	 0x50000
+#define MADT_CPU 44 /* the first entry; 8 bytes each */
 
-	simple_machine();
-	t = ram + 0x50000;
-	memset(t, 0, 76);
+/* A MADT with so many CPUs, as the firmware left it and as acpi_parse() counts them */
+static void make_madt(u32 n)
+{
+	u8 *t = ram + MADT, sum = 0;
+	u32 len = MADT_CPU + n * 8;
+
+	memset(t, 0, len);
 	memcpy(t, "APIC", 4);
-	le(t + 4, 76, 4);
-	for (u32 i = 0; i < 4; i++) {
-		t[44 + i * 8 + 1] = 8;
-		t[44 + i * 8 + 3] = (u8)i;
-		t[44 + i * 8 + 4] = 1;
+	le(t + 4, len, 4);
+	for (u32 i = 0; i < n; i++) {
+		t[MADT_CPU + i * 8 + 1] = 8;
+		t[MADT_CPU + i * 8 + 3] = (u8)i;
+		t[MADT_CPU + i * 8 + 4] = 1;
 	}
-	for (u32 i = 0; i < 76; i++)
+	for (u32 i = 0; i < len; i++)
 		sum += t[i];
 	t[9] = (u8)-sum;
-	bi->acpi.madt = 0x50000;
-	bi->acpi.cpu_count = 4;
-	for (u32 i = 0; i < 4; i++)
+	bi->acpi.madt = MADT;
+	bi->acpi.cpu_count = MIN(n, MAX_CPUS);
+}
+
+/* The first n CPUs of all are enabled, the others are not. */
+static bool dom0_sees(u32 n, u32 all)
+{
+	u32 i = 0;
+
+	while (i < all && ram[MADT + MADT_CPU + i * 8 + 4])
+		i++;
+	if (i != n)
+		return false;
+	while (i < all && !ram[MADT + MADT_CPU + i * 8 + 4])
+		i++;
+	return i == all;
+}
+
+static void test_cpus(void)
+{
+	simple_machine();
+	for (u32 i = 0; i < MAX_CPUS; i++)
 		cpus[i]->apic_id = i;
+	make_madt(4);
 	cpu_count = 4;
 	dom0_load(&entry);
-	CHECK(t[48] && t[56] && t[64] && t[72], "dom0 sees all CPUs");
+	CHECK(dom0_sees(4, 4), "dom0 sees all CPUs");
 	bi->opt.dom0_max_vcpus = 3;
 	dom0_load(&entry);
-	CHECK(t[48] && t[56] && t[64] && !t[72], "or as many as dom0_max_vcpus= says");
+	CHECK(dom0_sees(3, 4), "or as many as dom0_max_vcpus= says");
 	cpu_count = 2;
 	dom0_load(&entry);
-	CHECK(t[48] && t[56] && !t[64] && !t[72], "or as many as are online");
+	CHECK(dom0_sees(2, 4), "or as many as are online");
+	bi->opt.dom0_max_vcpus = 0;
+	make_madt(MAX_CPUS + 8);
+	cpu_count = MAX_CPUS;
+	dom0_load(&entry);
+	CHECK(dom0_sees(MAX_CPUS, MAX_CPUS + 8), "or as many as the hypervisor can use");
 }
 
 static void load_real(const char *path)
