@@ -19,6 +19,12 @@ header:
 	dw TAG_CONSOLE, OPTIONAL
 	dd 12, CONSOLE_EGA
 
+	; A framebuffer of any mode will do, too: UEFI has nothing else. With this tag GRUB prefers it to text; where text
+	; is wanted (BIOS), `set gfxpayload=text` after the command multiboot2 says so.
+	align 8
+	dw TAG_FRAMEBUFFER, OPTIONAL
+	dd 20, 0, 0, 0
+
 	align 8				; modules at page borders
 	dw TAG_ALIGN, OPTIONAL
 	dd 8

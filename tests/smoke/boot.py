@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """GRUB to dom0's prompt: firmwares, CPU counts and models, memory sizes, kernels and their forms; poweroff and reboot."""
 import os
+import re
 import sys
+import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import Machine
+from lib.machine import PATIENCE, Machine
 from lib.report import main, ok
+from lib.screen import cells, picture, read_pixels, read_text, size_of
+
+ON_SCREEN = 'dom0.demo=0 console=tty0 console=ttyS0'  # dom0's kernel is not quiet there
 
 
 def look(m, cpus, mem_gib):
@@ -27,11 +32,57 @@ def left_out(m, used, cpus):
     ok(tried == '0', f'{m.label}: dom0 does not try to start them', m.out_of('dmesg | grep CPU'))
 
 
-def combination(label, cpus=2, mem=2, seconds=30, used=None, **options):
-    """used: as many CPUs as are left of them."""
+def hypervisors_screen(m, read):
+    """Its lines stay until dom0's console takes the screen."""
+    end, text = time.monotonic() + 40 * PATIENCE, ''
+    while 'backendsvm' not in text and time.monotonic() < end:
+        m.wait('never', 0.2 / PATIENCE)  # reads what comes on the serial port
+        try:
+            text = re.sub(r'\s', '', ''.join(read(m.base)))
+        except (OSError, AttributeError):  # no monitor yet, or no picture
+            pass
+    ok('backendsvm' in text, f'{m.label}: the hypervisor\'s lines are on the screen', text[-500:])
+
+
+def dom0s_console(m):
+    m.out_of('dmesg -n 1')
+    return m.out_of('echo -n "|"; cat /dev/vcs1; echo "|"')[1:-1]
+
+
+KERNELS_LINE = re.compile(r'\[ +\d+\.\d+\] \w+')
+
+
+def text_screen(m):
+    hypervisors_screen(m, read_text)
+    m.prompt()
+    text = dom0s_console(m)
+    ok(len(text) == 80 * 25 and KERNELS_LINE.search(text), f'{m.label}: dom0 goes on in text mode, with its kernel\'s lines', text)
+
+
+def framebuffer_screen(m):
+    """It shows in pixels what dom0 believes to be on its console, and that is its kernel's lines."""
+    hypervisors_screen(m, lambda base: read_pixels(picture(base)))
+    m.prompt()
+    text = dom0s_console(m)
+    ppm = picture(m.base)
+    columns, rows = (n // d for n, d in zip(size_of(ppm), (8, 16)))
+    ok(len(text) == columns * rows and KERNELS_LINE.search(text),
+       f'{m.label}: dom0 has its console on the whole framebuffer, with its kernel\'s lines', text)
+    seen = cells(ppm, [text[i:i + columns] for i in range(0, len(text), columns)])
+    usual = {c: max(set(p), key=p.count) for c, p in seen.items()}
+    odd = sum(p != usual[c] for c, all_of_c in seen.items() for p in all_of_c)
+    ok(odd <= 1 and len(usual) > 30 and len(set(usual.values())) == len(usual),  # one may be the cursor
+       f'{m.label}: they are to be seen: {len(usual)} characters look each different', f'{odd} of {len(text)} cells are odd')
+
+
+def combination(label, cpus=2, mem=2, seconds=30, used=None, screen=None, **options):
+    """used: as many CPUs as are left of them. screen: looks at it."""
     def part():
         with Machine(label, cpus=cpus, mem=f'{mem}G', **options) as m:
-            m.prompt(seconds=seconds)
+            if screen:
+                screen(m)
+            else:
+                m.prompt(seconds=seconds)
             look(m, used or cpus, mem)
             if used:
                 left_out(m, used, cpus)
@@ -54,10 +105,10 @@ main(
     combination('UEFI, 4 CPUs, 16 GiB, EPYC', cpus=4, mem=16, cpu='EPYC', firmware='uefi'),
     combination('BIOS, 8 CPUs', cpus=8),
     combination('BIOS, 72 CPUs', cpus=72, used=64, mem=8, seconds=110),
-    combination('-M pc', machine='pc'),
+    combination('-M pc', machine='pc', screen=text_screen, args=ON_SCREEN),
     combination('EPYC, BIOS', cpu='EPYC'),
     combination('ELF kernel', dom0='cloud-elf'),
     combination('amd64 kernel', dom0='amd64'),
-    combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi'),
+    combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
     reboot,
 )
