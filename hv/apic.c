@@ -106,6 +106,33 @@ bool apic_in_service(u8 vector)
 
 /* ---- interrupts to other CPUs ---- */
 
+#define ICR_SPINS 1000000u /* reads; what is sent is gone after microseconds */
+
+static bool icr_stuck; /* an IPI was pending for ever: no more waiting */
+
+static void wait_icr(void)
+{
+	u32 spins = 0;
+
+	while (apic_read(APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck)) {
+		if (++spins == ICR_SPINS)
+			WRITE_ONCE(icr_stuck, true);
+		__builtin_ia32_pause();
+	}
+}
+
+/* Not where it is found out, which may be in panic(). */
+static void tell_stuck(void)
+{
+	static bool told;
+
+	if (likely(!icr_stuck) || told)
+		return;
+	told = true;
+	log_err("CPU %u: the local APIC does not send an interrupt to another CPU; reset the firmware's settings, or report "
+		"this machine", this_cpu()->index);
+}
+
 static void send(u32 apic_id, u32 icr)
 {
 	if (x2apic) {
@@ -114,8 +141,7 @@ static void send(u32 apic_id, u32 icr)
 		wrmsr(X2APIC_MSR + APIC_ICR / 16, (u64)apic_id << 32 | icr);
 		return;
 	}
-	for (u32 spins = 0; apic_read(APIC_ICR) & ICR_PENDING && spins < 1000000; spins++)
-		__builtin_ia32_pause();
+	wait_icr();
 	apic_write(APIC_ICR_HIGH, apic_id << 24);
 	apic_write(APIC_ICR, icr);
 }
@@ -123,11 +149,13 @@ static void send(u32 apic_id, u32 icr)
 void apic_send_ipi(u32 apic_id, u8 vector)
 {
 	send(apic_id, (u32)ICR_ASSERT | vector);
+	tell_stuck();
 }
 
 void apic_send_init(u32 apic_id)
 {
 	send(apic_id, ICR_INIT | ICR_ASSERT);
+	tell_stuck();
 }
 
 void apic_send_sipi(u32 apic_id, u8 page)
@@ -236,9 +264,11 @@ static void drain(void)
 		for (u32 r = 0; r < 8; r++)
 			any |= apic_read(APIC_ISR + r * 16);
 		if (!any)
-			break;
+			return;
 		apic_eoi();
 	}
+	log_warn("CPU %u: interrupts from before stay in service, less urgent ones are lost; report this machine",
+		 this_cpu()->index);
 }
 
 /*

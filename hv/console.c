@@ -87,6 +87,28 @@ static u32 end_line(char *line, u32 at, int len)
 	return at;
 }
 
+/* What a port has just died of, in one line for the log and the consoles that are left. */
+static void tell_dead(void)
+{
+	char line[LINE_MAX] = PREFIX;
+	const u32 prefix = sizeof(PREFIX) - 1;
+
+	for (u32 i = 0; i < uart_count; i++) {
+		struct uart *u = &uarts[i];
+		u32 len;
+
+		if (u->told || !(u->tx_dead || u->rx_dead))
+			continue;
+		u->told = true;
+		len = end_line(line, prefix, hv_snprintf(line + prefix, LINE_MAX - 1 - prefix,
+			"the serial port at %x %s and is no console any more; check it, or leave it out of console=",
+			u->port, u->tx_dead ? "does not send" : "has input without end"));
+		ring_put(line + prefix, len - prefix);
+		if (started)
+			show(line, len);
+	}
+}
+
 void hv_log(enum log_level level, const char *fmt, ...)
 {
 	const u32 prefix = sizeof(PREFIX) - 1;
@@ -106,6 +128,7 @@ void hv_log(enum log_level level, const char *fmt, ...)
 		show(line, len);
 	else if (!started && early_count < EARLY_MAX)
 		early_level[early_count++] = (u8)level;
+	tell_dead();
 	console_unlock();
 }
 
@@ -117,6 +140,7 @@ void console_plain(const char *prefix, const char *text)
 	console_lock();
 	ring_put(line, len);
 	show(line, len);
+	tell_dead();
 	console_unlock();
 }
 
@@ -158,6 +182,7 @@ static void start(void)
 	}
 	started = true;
 	show_early(o->loglvl);
+	tell_dead();
 }
 
 void console_init(void)
@@ -211,6 +236,7 @@ static void poll(struct timer *t)
 	console_lock();
 	for (u32 i = 0; i < uart_count; i++)
 		uart_poll(&uarts[i], keys, KEYS_MAX, &n);
+	tell_dead();
 	console_unlock();
 	run_keys(keys, n);
 	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));

@@ -7,6 +7,7 @@
 #ifdef HV_HOST_TEST
 u8 inb(u16 port);
 void outb(u16 port, u8 val);
+u32 inl(u16 port);
 #else
 static inline u8 inb(u16 port)
 {

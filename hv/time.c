@@ -8,6 +8,9 @@
 #include "../boot/boot.h"
 
 #define CALIBRATE_US 20000ul /* less than a turn of the PIT */
+#define STOPPED_TSC  10000000000ull /* seconds of any TSC: what is waited for is long over */
+#define RTC_SPINS    100000u /* an update takes 2 ms at most */
+#define RTC_TRIES    1000u
 
 /* Intel 8254 datasheet; channel 2 is gated and read through port 0x61 */
 #define PIT_HZ	      1193182ul
@@ -94,6 +97,7 @@ static bool is_running(const struct reference *r)
 	for (u32 i = 0; i < 100000; i++)
 		if ((r->read() & r->mask) != first)
 			return true;
+	log_warn("the %s does not count and is not used", r->name);
 	return false;
 }
 
@@ -151,13 +155,19 @@ static u32 read_pair(const struct reference *r, u64 *tsc)
 	return count;
 }
 
+/* 0, with a line: the clock has stopped. */
 static u64 measure(const struct reference *r)
 {
 	u64 wait = r->hz * CALIBRATE_US / 1000000, start, end;
 	u32 first = read_pair(r, &start), last;
 
-	while (((r->read() - first) & r->mask) < wait)
+	while (((r->read() - first) & r->mask) < wait) {
+		if (rdtsc() - start > STOPPED_TSC) {
+			log_warn("the %s has stopped and is not used", r->name);
+			return 0;
+		}
 		__builtin_ia32_pause();
+	}
 	last = read_pair(r, &end);
 	return (end - start) * r->hz / ((last - first) & r->mask) / 1000;
 }
@@ -187,6 +197,7 @@ static u64 khz_from_host(void)
 
 static u64 calibrate(const char **source)
 {
+	static bool (*const use[])(struct reference *r) = {use_hpet, use_pm_timer, use_pit};
 	struct reference r;
 	u64 khz;
 
@@ -194,7 +205,9 @@ static u64 calibrate(const char **source)
 	khz = khz_from_cpuid();
 	if (!khz)
 		khz = khz_from_host();
-	if (!khz && (use_hpet(&r) || use_pm_timer(&r) || use_pit(&r))) {
+	for (u32 i = 0; i < ARRAY_SIZE(use) && !khz; i++) {
+		if (!use[i](&r))
+			continue;
 		*source = r.name;
 		khz = measure(&r);
 	}
@@ -203,23 +216,37 @@ static u64 calibrate(const char **source)
 
 /* ---- wall clock: MC146818 ---- */
 
+#define RTC_STATUS_A 10
+#define RTC_STATUS_B 11
+#define RTC_UPDATING BIT(7)
+
 static u8 cmos(u8 reg)
 {
 	outb(0x70, reg);
 	return inb(0x71);
 }
 
+/* Wait for the end of an update; false, with a line: it does not end, or there is no such clock. */
+static bool rtc_ready(void)
+{
+	for (u32 spins = 0; spins < RTC_SPINS; spins++)
+		if (!(cmos(RTC_STATUS_A) & RTC_UPDATING))
+			return true;
+	log_warn("the real-time clock is always in an update: dom0's first time of day may be wrong");
+	return false;
+}
+
 static u64 read_rtc(void)
 {
+	bool wait = true;
 	u8 now[6], last[6] = {0};
 	static const u8 regs[6] = {0, 2, 4, 7, 8, 9}; /* second, minute, hour, day, month, year */
 
 	/* Two equal readings outside of an update */
-	for (u32 tries = 0; tries < 1000; tries++) {
+	for (u32 tries = 0; tries < RTC_TRIES; tries++) {
 		bool same = true;
 
-		for (u32 spins = 0; cmos(10) & 0x80 && spins < 100000; spins++)
-			;
+		wait = wait && rtc_ready();
 		for (u32 i = 0; i < 6; i++) {
 			now[i] = cmos(regs[i]);
 			same = same && now[i] == last[i];
@@ -228,7 +255,7 @@ static u64 read_rtc(void)
 		if (same)
 			break;
 	}
-	return rtc_seconds(now, cmos(11));
+	return rtc_seconds(now, cmos(RTC_STATUS_B));
 }
 
 void time_init(void)

@@ -7,7 +7,8 @@
 #include "io.h"
 
 #define UART_CLOCK  115200u
-#define SPIN_MAX    2000000u /* a dead transmitter must not hold the machine */
+#define SPIN_MAX    2000000u /* reads, seconds of them: a dead transmitter must not hold the machine */
+#define RX_MAX	    1024u    /* characters at a time: more than any FIFO holds or a line brings meanwhile */
 #define ESCAPE_CHAR 0x01     /* Ctrl-A */
 #define ESCAPES	    3
 
@@ -31,20 +32,27 @@ bool uart_init(struct uart *u, u16 port, u32 baud)
 
 /* ---- output of the hypervisor ---- */
 
-static void wait_lsr(const struct uart *u, u8 bit)
+static void wait_lsr(struct uart *u, u8 bit)
 {
-	for (u32 i = 0; !(inb(u->port + UART_LSR) & bit) && i < SPIN_MAX; i++)
+	u32 spins = 0;
+
+	while (!u->tx_dead && !(inb(u->port + UART_LSR) & bit)) {
+		u->tx_dead = ++spins == SPIN_MAX;
 		__builtin_ia32_pause();
+	}
 }
 
-static void send(const struct uart *u, char c)
+static void send(struct uart *u, char c)
 {
 	wait_lsr(u, LSR_THRE);
-	outb(u->port + UART_THR, (u8)c);
+	if (!u->tx_dead)
+		outb(u->port + UART_THR, (u8)c);
 }
 
 void uart_write(struct uart *u, const char *s, u32 len)
 {
+	if (u->tx_dead)
+		return;
 	if (u->mcr & MCR_LOOP) /* dom0's driver is probing */
 		outb(u->port + UART_MCR, u->mcr & (u8)~MCR_LOOP);
 	if (u->line_open) {
@@ -112,13 +120,15 @@ static void sync_ier(struct uart *u)
 
 void uart_poll(struct uart *u, char *keys, u32 max, u32 *n)
 {
+	u32 taken = 0;
 	u8 lsr;
 
-	while (rx_count(u) < UART_RX_RING) {
+	while (!u->rx_dead && rx_count(u) < UART_RX_RING) {
 		lsr = inb(u->port + UART_LSR);
 		if (!(lsr & LSR_DR) || lsr == 0xff)
 			break;
 		take(u, inb(u->port + UART_RBR), lsr & (u8)LSR_ERRORS, keys, max, n);
+		u->rx_dead = ++taken == RX_MAX;
 	}
 	sync_ier(u);
 }

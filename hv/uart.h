@@ -50,11 +50,18 @@ struct uart {
 	u8 rx[UART_RX_RING], rx_err[UART_RX_RING];
 	u32 rx_head, rx_tail;
 	bool to_hv; /* Ctrl-A three times: keys are the hypervisor's */
+	bool tx_dead; /* does not send: nothing is written or waited for any more */
+	bool rx_dead; /* always has a character: input is left alone */
+	bool told;    /* the console has said so */
 	u8 escapes; /* Ctrl-A in a row so far */
 };
 
 /* Set up the chip: 8 bits, no parity, FIFOs, no interrupts. False if there is none. */
 bool uart_init(struct uart *u, u16 port, u32 baud);
+/*
+ * The chip is waited for, but not for ever: one that does not send, or whose input never ends, is dead from then on (tx_dead,
+ * rx_dead), and costs no more time.
+ */
 /* A hypervisor's text, breaking a line of dom0's. The transmitter is empty afterwards, as dom0's driver believes. */
 void uart_write(struct uart *u, const char *s, u32 len);
 

@@ -16,6 +16,10 @@ bool test_check(bool cond, const char *file, int line, const char *fmt, ...) __a
 /* Exit code of main. Fails when nothing was checked. */
 int test_end(void);
 
+/* The last line that was logged, and how many there were. */
+extern char test_log_text[256];
+extern unsigned int test_log_lines;
+
 extern jmp_buf test_panic_jmp;
 extern bool test_panic_expected;
 extern char test_panic_text[256];

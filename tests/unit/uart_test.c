@@ -21,11 +21,13 @@ static struct {
 	char out[512];
 	u32 out_n;
 	u32 overruns; /* characters written into a full transmitter */
+	bool tx_stuck, rx_stuck; /* never sends; always has one more */
+	u32 reads;
 } chip;
 
 static void tx_step(void)
 {
-	if (chip.tx_n && ++chip.tx_delay >= 3) {
+	if (chip.tx_n && !chip.tx_stuck && ++chip.tx_delay >= 3) {
 		chip.tx_delay = 0;
 		if (!--chip.tx_n)
 			chip.thre_pending = true;
@@ -56,6 +58,9 @@ u8 inb(u16 port)
 	if (chip.absent)
 		return 0xff;
 	tx_step();
+	chip.reads++;
+	if (chip.rx_stuck && !chip.rx_n)
+		chip.rx[chip.rx_n++] = 'x';
 	switch (port - PORT) {
 	case UART_RBR:
 		if (chip.lcr & LCR_DLAB)
@@ -301,6 +306,45 @@ static void test_escape(void)
 	CHECK(key_count <= sizeof(keys), "keys beyond the buffer are dropped");
 }
 
+static void test_dead(void)
+{
+	u32 before;
+
+	reset();
+	chip.tx_stuck = true;
+	chip.tx_n = 1;
+	uart_write(&u, "some line\n", 10);
+	CHECK(u.tx_dead && chip.reads < 3000000 && !chip.out_n, "a port that does not send is given up at the first character");
+	before = chip.reads;
+	for (u32 i = 0; i < 2; i++)
+		uart_write(&u, "more lines\n", 11);
+	CHECK(chip.reads == before && !chip.out_n, "and costs no time after that");
+	reset();
+	uart_write(&u, "abc\n", 4);
+	chip.tx_stuck = true;
+	chip.tx_n = 16;
+	out(UART_MCR, MCR_LOOP);
+	uart_write(&u, "def\n", 4);
+	CHECK(u.tx_dead && chip.mcr == MCR_LOOP, "one that stops in the midst leaves dom0's settings in place");
+	out(UART_THR, 'd');
+	CHECK(in(UART_MCR) == MCR_LOOP && !(in(UART_LSR)&LSR_THRE), "dom0 sees the chip as it is");
+
+	reset();
+	chip.rx_stuck = true;
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	CHECK(!u.rx_dead && chip.reads < 1000, "a ring full of input is no fault");
+	reset();
+	type("\x01\x01\x01", 3);
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	chip.rx_stuck = true;
+	chip.reads = 0;
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	CHECK(u.rx_dead && chip.reads < 10000 && key_count == sizeof(keys), "input without end for the debug keys ends");
+	before = chip.reads;
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+	CHECK(chip.reads == before, "and costs no time after that");
+}
+
 int main(void)
 {
 	test_settings();
@@ -309,5 +353,6 @@ int main(void)
 	test_input();
 	test_overflow();
 	test_escape();
+	test_dead();
 	return test_end();
 }
