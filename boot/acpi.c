@@ -13,24 +13,46 @@
 #define SDT_CHECKSUM  9u
 #define SDT_SIZE      36u
 #define SDT_MAX	      BIT(20) /* larger than any sane table */
+#define AML_MAX	      BIT(24) /* code of large servers is megabytes */
 
 /* "Generic Address Structure" */
 #define GAS_SPACE     0u
 #define GAS_ADDRESS   4u
+#define GAS_SIZE      12u
 #define GAS_SPACE_MEM 0u
 #define GAS_SPACE_IO  1u
 
 /* "Fixed ACPI Description Table" */
+#define FADT_DSDT	     40u
+#define FADT_PM1A_EVT_BLK    56u
+#define FADT_PM1A_CNT_BLK    64u
+#define FADT_PM1B_CNT_BLK    68u
 #define FADT_PM_TMR_BLK	     76u
 #define FADT_FLAGS	     112u
 #define FADT_RESET_REG	     116u
 #define FADT_RESET_VALUE     128u
+#define FADT_X_DSDT	     140u
+#define FADT_X_PM1A_EVT_BLK  148u
+#define FADT_X_PM1A_CNT_BLK  172u
+#define FADT_X_PM1B_CNT_BLK  184u
 #define FADT_X_PM_TMR_BLK    208u
+#define FADT_SLEEP_CONTROL   244u
+#define FADT_SLEEP_STATUS    256u
 #define FADT_RESET_SUPPORTED BIT(10)
 
 /* "IA-PC High Precision Event Timer Table" */
 #define HPET_ADDRESS 40u
 #define HPET_SIZE    56u
+
+/* "ACPI Machine Language Specification": what a \_Sx package is made of */
+#define AML_ZERO    0x00u
+#define AML_ONE	    0x01u
+#define AML_NAME    0x08u
+#define AML_BYTE    0x0au
+#define AML_WORD    0x0bu
+#define AML_DWORD   0x0cu
+#define AML_PACKAGE 0x12u
+#define AML_ROOT    '\\'
 
 /* "Multiple APIC Description Table" */
 #define MADT_ENTRIES	    44u /* the local APIC's address lies before, at the end of the header */
@@ -174,13 +196,180 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 	return 0;
 }
 
+/* ---- sleep ---- */
+
+/* An integer constant at *at; false if there is none before end. */
+static bool aml_integer(const u8 *aml, u32 end, u32 *at, u32 *val)
+{
+	u32 bytes, op;
+
+	if (*at >= end)
+		return false;
+	op = aml[(*at)++];
+	*val = op;
+	if (op == AML_ZERO || op == AML_ONE)
+		return true;
+	if (op != AML_BYTE && op != AML_WORD && op != AML_DWORD)
+		return false;
+	bytes = 1u << (op - AML_BYTE);
+	if (end - *at < bytes)
+		return false;
+	*val = 0;
+	memcpy(val, aml + *at, bytes);
+	*at += bytes;
+	return true;
+}
+
+/* A package at this place: step to its number of elements and set its end. "Package Length Encoding" */
+static bool aml_package(const u8 *aml, u32 len, u32 *at, u32 *end)
+{
+	u32 start, more, size;
+
+	if (len - *at < 2 || aml[*at] != AML_PACKAGE)
+		return false;
+	start = ++*at;
+	more = aml[start] >> 6;
+	size = more ? aml[start] & 0x0f : aml[start] & 0x3f;
+	if (len - start < 1 + more)
+		return false;
+	for (u32 i = 0; i < more; i++)
+		size |= (u32)aml[start + 1 + i] << (4 + 8 * i);
+	if (size > len - start || size < 2 + more)
+		return false;
+	*at = start + 1 + more;
+	*end = start + size;
+	return true;
+}
+
+void acpi_scan_s5(const u8 *aml, u32 len, u8 *a_types, u8 *b_types)
+{
+	for (u32 i = 2; i + 4 <= len; i++) {
+		u32 at = i + 4, end, count, a, b;
+
+		if (memcmp(aml + i, "_S5_", 4))
+			continue;
+		if (aml[i - 1] != AML_NAME && (aml[i - 1] != AML_ROOT || aml[i - 2] != AML_NAME))
+			continue;
+		if (!aml_package(aml, len, &at, &end))
+			continue;
+		count = aml[at++];
+		if (!count || !aml_integer(aml, end, &at, &a))
+			continue;
+		b = a >> 8; /* one number holds both */
+		if (count > 1) {
+			if (!aml_integer(aml, end, &at, &b))
+				continue;
+		} else {
+			a &= 0xff;
+		}
+		if (a <= ACPI_SLP_TYP_MASK)
+			*a_types |= (u8)BIT(a);
+		if (b <= ACPI_SLP_TYP_MASK)
+			*b_types |= (u8)BIT(b);
+	}
+}
+
+/* Definition blocks are taken with a wrong checksum too: Linux does so. */
+static void read_aml(u64 addr, acpi_map_fn map, u8 *a_types, u8 *b_types)
+{
+	const u8 *t = addr ? map(addr, SDT_SIZE) : NULL;
+	u32 len = t ? get32(t + SDT_LENGTH) : 0;
+
+	if (!t || (memcmp(t, "DSDT", 4) && memcmp(t, "SSDT", 4)) || len < SDT_SIZE || len > AML_MAX)
+		return;
+	t = map(addr, len);
+	if (t)
+		acpi_scan_s5(t + SDT_SIZE, len - SDT_SIZE, a_types, b_types);
+}
+
+static void add_sleep_port(struct acpi_info *out, u16 port, u8 off_types)
+{
+	for (u32 i = 0; i < out->sleep_count; i++)
+		if (out->sleep[i].port == port)
+			return;
+	out->sleep[out->sleep_count++] = (struct acpi_sleep_port){port, off_types};
+}
+
+static void add_wake_port(struct acpi_info *out, u16 port)
+{
+	for (u32 i = 0; i < out->wake_count; i++)
+		if (out->wake[i] == port)
+			return;
+	out->wake[out->wake_count++] = port;
+}
+
+/* A register's port by its old field or the generic address, 0: there is none. */
+static u16 old_port(const u8 *t, u32 len, u32 at)
+{
+	return len >= at + 4 ? (u16)get32(t + at) : 0;
+}
+
+static u16 generic_port(const u8 *t, u32 len, u32 at)
+{
+	if (len < at + GAS_SIZE || t[at + GAS_SPACE] != GAS_SPACE_IO)
+		return 0;
+	return (u16)get64(t + at + GAS_ADDRESS);
+}
+
+/* Where the tables tell of two addresses for one register, both are taken. */
+static void read_sleep(u64 fadt, acpi_map_fn map, struct acpi_info *out)
+{
+	static const struct {
+		u32 old, generic;
+		bool is_b;
+	} cnt[] = {
+	    {FADT_PM1A_CNT_BLK, FADT_X_PM1A_CNT_BLK, false},
+	    {FADT_PM1B_CNT_BLK, FADT_X_PM1B_CNT_BLK, true},
+	};
+	u8 types[2] = {0, 0};
+	u32 len, step = out->is_xsdt ? 8 : 4, root_len;
+	const u8 *t = map_table(fadt, "FACP", map, &len);
+	u64 dsdt, x_dsdt;
+
+	if (!t)
+		return;
+	dsdt = len >= FADT_DSDT + 4 ? get32(t + FADT_DSDT) : 0;
+	x_dsdt = len >= FADT_X_DSDT + 8 ? get64(t + FADT_X_DSDT) : 0;
+	read_aml(dsdt, map, &types[0], &types[1]);
+	if (x_dsdt != dsdt)
+		read_aml(x_dsdt, map, &types[0], &types[1]);
+	if (!map_table(out->root, NULL, map, &root_len))
+		return;
+	for (u32 at = SDT_SIZE; root_len - at >= step; at += step) {
+		const u8 *p = map(out->root + at, step);
+
+		if (p)
+			read_aml(step == 8 ? get64(p) : get32(p), map, &types[0], &types[1]);
+	}
+	t = map_table(fadt, "FACP", map, &len);
+	for (u32 i = 0; t && i < ARRAY_SIZE(cnt); i++) {
+		const u16 ports[] = {old_port(t, len, cnt[i].old), generic_port(t, len, cnt[i].generic)};
+
+		for (u32 k = 0; k < ARRAY_SIZE(ports); k++)
+			if (ports[k])
+				add_sleep_port(out, ports[k] + 1, types[cnt[i].is_b]);
+	}
+	if (!t)
+		return;
+	if (generic_port(t, len, FADT_SLEEP_CONTROL))
+		add_sleep_port(out, generic_port(t, len, FADT_SLEEP_CONTROL), types[0]);
+	if (old_port(t, len, FADT_PM1A_EVT_BLK))
+		add_wake_port(out, old_port(t, len, FADT_PM1A_EVT_BLK) + 1);
+	if (generic_port(t, len, FADT_X_PM1A_EVT_BLK))
+		add_wake_port(out, generic_port(t, len, FADT_X_PM1A_EVT_BLK) + 1);
+	if (generic_port(t, len, FADT_SLEEP_STATUS))
+		add_wake_port(out, generic_port(t, len, FADT_SLEEP_STATUS));
+	if (out->sleep_count && !types[0])
+		log_warn("ACPI: no package _S5 found: dom0 cannot switch the machine off");
+}
+
 /* ---- the others ---- */
 
 static void read_fadt(const u8 *t, u32 len, struct acpi_info *out)
 {
 	if (len >= FADT_PM_TMR_BLK + 4)
 		out->pm_timer_port = (u16)get32(t + FADT_PM_TMR_BLK);
-	if (len >= FADT_X_PM_TMR_BLK + 12 && t[FADT_X_PM_TMR_BLK + GAS_SPACE] == GAS_SPACE_IO &&
+	if (len >= FADT_X_PM_TMR_BLK + GAS_SIZE && t[FADT_X_PM_TMR_BLK + GAS_SPACE] == GAS_SPACE_IO &&
 	    get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS))
 		out->pm_timer_port = (u16)get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS);
 	if (len > FADT_RESET_VALUE && get32(t + FADT_FLAGS) & FADT_RESET_SUPPORTED) {
@@ -191,7 +380,7 @@ static void read_fadt(const u8 *t, u32 len, struct acpi_info *out)
 	}
 }
 
-static void read_table(u64 addr, acpi_map_fn map, struct acpi_info *out)
+static void read_table(u64 addr, acpi_map_fn map, struct acpi_info *out, u64 *fadt)
 {
 	u8 *t = addr ? map(addr, SDT_SIZE) : NULL;
 	char sig[4];
@@ -208,8 +397,10 @@ static void read_table(u64 addr, acpi_map_fn map, struct acpi_info *out)
 		}
 	} else if (!memcmp(sig, "FACP", 4)) {
 		t = map_table(addr, NULL, map, &len);
-		if (t)
+		if (t) {
 			read_fadt(t, len, out);
+			*fadt = addr;
+		}
 	} else if (!memcmp(sig, "HPET", 4) && !out->hpet_addr) {
 		t = map_table(addr, NULL, map, &len);
 		if (t && len >= HPET_SIZE && t[HPET_ADDRESS + GAS_SPACE] == GAS_SPACE_MEM)
@@ -243,6 +434,7 @@ static u32 find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, struct acpi_
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, struct acpi_info *out)
 {
 	u32 len, step;
+	u64 fadt = 0;
 
 	memset(out, 0, sizeof(*out));
 	/* The boot CPU runs, so it exists whatever the tables say. */
@@ -256,8 +448,10 @@ int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, 
 		const u8 *p = map(out->root + at, step);
 
 		if (p)
-			read_table(out->is_xsdt ? get64(p) : get32(p), map, out);
+			read_table(out->is_xsdt ? get64(p) : get32(p), map, out, &fadt);
 	}
+	if (fadt)
+		read_sleep(fadt, map, out);
 	if (!out->madt)
 		log_warn("ACPI: no MADT, only the boot CPU is used");
 	return 0;

@@ -53,6 +53,8 @@ struct boot_options {
 	char reboot[16];     /* "", "acpi", "kbd", "triple", "halt" */
 };
 
+#define ACPI_SLEEP_PORTS 5 /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
+
 struct acpi_info {
 	u64 root;	   /* XSDT or RSDT, physical; 0 = none */
 	bool is_xsdt;
@@ -62,6 +64,14 @@ struct acpi_info {
 	u32 apic_id[MAX_CPUS];
 	u64 madt;	   /* physical, 0 = none */
 	u16 pm_timer_port; /* 0 = none */
+	/* Bytes of the registers that put the machine to sleep, and the types of S5 for them: bit n is type n. */
+	struct acpi_sleep_port {
+		u16 port;
+		u8 off_types;
+	} sleep[ACPI_SLEEP_PORTS];
+	u32 sleep_count;
+	u16 wake[ACPI_SLEEP_PORTS]; /* bytes of the registers that tell of a wake-up */
+	u32 wake_count;
 	u64 hpet_addr;	   /* 0 = none */
 	u32 reset_port_or_addr_space;
 	u64 reset_addr;

@@ -8,6 +8,7 @@
 #include "lock.h"
 #include "log.h"
 #include "policy.h"
+#include "sleep.h"
 #include "string.h"
 
 /* An instruction is done: the interrupt shadow before it ends, and a single-stepping guest gets its #DB. */
@@ -442,12 +443,27 @@ static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
 }
 
+/* A register of the power management, or a part of one */
+static void dom0_sleep_io(struct vcpu *v, const struct vm_exit *x)
+{
+	if (x->io.in)
+		write_reg(v, RAX, sleep_in(x->io.port, x->io.size), x->io.size);
+	else
+		sleep_out(x->io.port, x->io.size, (u32)v->gpr[RAX]);
+	skip(v, x->insn_len);
+}
+
 static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->io.string) {
-		vcpu_inject_gp(v); /* no driver does string I/O on a UART */
+		vcpu_inject_gp(v); /* no driver does string I/O on these */
 		return;
 	}
+	for (u32 i = 0; i < x->io.size; i++)
+		if (sleep_owns((u16)(x->io.port + i))) {
+			dom0_sleep_io(v, x);
+			return;
+		}
 	for (u32 i = 0; i < x->io.size; i++) {
 		u16 port = x->io.port + i;
 

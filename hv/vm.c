@@ -9,6 +9,7 @@
 #include "hypercall.h"
 #include "log.h"
 #include "policy.h"
+#include "sleep.h"
 #include "string.h"
 #include "time.h"
 #include "../boot/boot.h"
@@ -257,7 +258,7 @@ void dom0_create(void)
 		boot_fail("the local APIC lies in RAM at %llx; the firmware's tables are wrong",
 			  (unsigned long long)boot_info.acpi.lapic_addr);
 	for (u32 p = 0; p < 0x10000; p++)
-		if (!vuart_owns(p))
+		if (!vuart_owns(p) && !sleep_owns(p))
 			dom0->io_map[p / 8] &= ~(1 << p % 8);
 	dom0->bsp_apic_id = cpus[0]->apic_id;
 	event_init();

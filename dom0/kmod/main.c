@@ -3,6 +3,7 @@
 #include "kmod.h"
 
 #include <linux/miscdevice.h>
+#include <linux/suspend.h>
 #include <linux/workqueue.h>
 #include <asm/processor.h>
 
@@ -127,6 +128,24 @@ none:
 	return -ENODEV;
 }
 
+/* The hypervisor would not survive, and refuses the last step; here it is early enough for dom0 to go on as if nothing was. */
+static int refuse_sleep(struct notifier_block *nb, unsigned long action, void *unused)
+{
+	switch (action) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		pr_err("no suspend and no hibernation under Corbel, whose guests would be lost: use poweroff or reboot\n");
+		return notifier_from_errno(-EOPNOTSUPP);
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block sleep_notifier = {
+	.notifier_call = refuse_sleep,
+	.priority = INT_MAX,
+};
+
 static int __init corbel_init(void)
 {
 	int r = find_hypervisor();
@@ -142,14 +161,19 @@ static int __init corbel_init(void)
 	r = cb_devctl_init();
 	if (r)
 		goto out_event;
+	r = register_pm_notifier(&sleep_notifier);
+	if (r)
+		goto out_devctl;
 	r = misc_register(&kvm_dev);
 	if (r) {
 		pr_err("/dev/kvm is taken (%d): unload kvm.ko first\n", r);
-		goto out_devctl;
+		goto out_notifier;
 	}
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION, cb_backend_vmx ? "vmx" : "svm");
 	return 0;
 
+out_notifier:
+	unregister_pm_notifier(&sleep_notifier);
 out_devctl:
 	cb_devctl_exit();
 out_event:
@@ -162,6 +186,7 @@ out_wq:
 static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
+	unregister_pm_notifier(&sleep_notifier);
 	cb_devctl_exit();
 	cb_event_exit();
 	destroy_workqueue(cb_wq);

@@ -12,6 +12,7 @@ const struct group groups[] = {
     {"memory", test_memory, 1},
     {"hypercall", test_hypercall, 1},
     {"vuart", test_vuart, 1},
+    {"sleep", test_sleep, 1},
     {"guest", test_guest, 1},
     {"dirty", test_dirty, 1},
     {"tsc-scale", test_tsc_scale, 1},

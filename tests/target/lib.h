@@ -155,6 +155,28 @@ static inline u8 inb(u16 port)
 	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
 }
+static inline void outw(u16 port, u16 v)
+{
+	__asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u16 inw(u16 port)
+{
+	u16 v;
+
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+static inline void outl(u16 port, u32 v)
+{
+	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u32 inl(u16 port)
+{
+	u32 v;
+
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
 #define sti()	  __asm__ volatile("sti" ::: "memory")
 #define cli()	  __asm__ volatile("cli" ::: "memory")
 #define pause()	  __asm__ volatile("pause" ::: "memory")
@@ -282,6 +304,7 @@ void test_spoilt(void);
 void test_guest_smp(void);
 void test_sched(void);
 void test_vuart(void);
+void test_sleep(void);
 void test_facts(void);
 void test_wait(void);
 void test_triple(void);

@@ -245,6 +245,122 @@ static void test_many_cpus(void)
 	      "more CPUs than supported: the first ones and the boot CPU are used");
 }
 
+/* Code with a name, the package behind it, and something before and after */
+static u32 put_s5(u8 *aml, const char *head, const u8 *package, u32 len)
+{
+	u32 n = 0;
+
+	memset(aml, 0x5b, 8);
+	n += 8;
+	memcpy(aml + n, head, strlen(head));
+	n += (u32)strlen(head);
+	memcpy(aml + n, package, len);
+	return n + len;
+}
+
+static u32 scan(const char *head, const u8 *package, u32 len)
+{
+	u8 code[64], a = 0, b = 0, *exact;
+	u32 n = put_s5(code, head, package, len);
+
+	exact = malloc(n); /* so that a read beyond is seen */
+	memcpy(exact, code, n);
+	acpi_scan_s5(exact, n, &a, &b);
+	free(exact);
+	return a | (u32)b << 8;
+}
+
+static void test_s5(void)
+{
+	static const u8 bytes[] = {0x12, 0x08, 0x04, 0x0a, 0x05, 0x0a, 0x07, 0x00, 0x00};
+	static const u8 zeros[] = {0x12, 0x06, 0x04, 0x00, 0x00, 0x00, 0x00};
+	static const u8 one[] = {0x12, 0x05, 0x01, 0x0b, 0x03, 0x06};
+	static const u8 dword[] = {0x12, 0x08, 0x02, 0x0c, 0x02, 0, 0, 0, 0x01};
+	static const u8 wide[] = {0x12, 0x46, 0x00, 0x02, 0x0a, 0x06, 0x01};
+	static const u8 large[] = {0x12, 0x06, 0x02, 0x0a, 0x08, 0x0a, 0x80};
+	static const u8 wild[] = {0x12, 0xff, 0xff, 0xff, 0xff, 0x04, 0x00};
+	static const u8 method[] = {0x12, 0x06, 0x02, 0x68, 0x00, 0x00, 0x00};
+	static const u8 empty[] = {0x12, 0x02, 0x00, 0x0a, 0x05};
+	bool good = true;
+	u8 a = 0, b = 0;
+
+	CHECK(scan("\010_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8), "_S5 by bytes");
+	CHECK(scan("\010\\_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8), "by its full name");
+	CHECK(scan("\010_S5_", zeros, sizeof(zeros)) == (BIT(0) | BIT(0) << 8), "by constants");
+	CHECK(scan("\010_S5_", one, sizeof(one)) == (BIT(3) | BIT(6) << 8), "both in one number");
+	CHECK(scan("\010_S5_", dword, sizeof(dword)) == (BIT(2) | BIT(1) << 8), "by a double word");
+	CHECK(scan("\010_S5_", wide, sizeof(wide)) == (BIT(6) | BIT(1) << 8), "with a length of two bytes");
+	CHECK(!scan("\010_S3_", bytes, sizeof(bytes)) && !scan("\010_S4_", bytes, sizeof(bytes)), "_S3 and _S4 are not _S5");
+	CHECK(!scan("\024_S5_", bytes, sizeof(bytes)), "a mere mention is not a definition");
+	CHECK(!scan("\010_S5_", large, sizeof(large)), "types of more than three bits are none");
+	CHECK(!scan("\010_S5_", wild, sizeof(wild)) && !scan("\010_S5_", method, sizeof(method)) &&
+		  !scan("\010_S5_", empty, sizeof(empty)),
+	      "a wild length, no constants, no elements: nothing is read");
+	for (u32 n = 0; n < sizeof(bytes); n++) {
+		if (n < 7)
+			good &= !scan("\010_S5_", bytes, n);
+		acpi_scan_s5(bytes, n, &a, &b);
+	}
+	CHECK(good && !a && !b, "a package that is cut off anywhere says nothing");
+	srand(9);
+	for (u32 round = 0; round < 50000; round++) {
+		u8 odd[12];
+
+		for (u32 i = 0; i < sizeof(odd); i++)
+			odd[i] = rand() % 3 ? bytes[i % sizeof(bytes)] : (u8)rand();
+		scan(rand() % 2 ? "\010_S5_" : "\010\\_S5_", odd, (u32)rand() % (sizeof(odd) + 1));
+	}
+	CHECK(true, "random packages are read within their bounds");
+}
+
+static bool has_sleep(u16 port, u8 types)
+{
+	for (u32 i = 0; i < info.sleep_count; i++)
+		if (info.sleep[i].port == port)
+			return info.sleep[i].off_types == types;
+	return false;
+}
+
+/* A FADT of ACPI 5 with all the registers there can be, and a DSDT with a wrong checksum. */
+static void test_sleep(void)
+{
+	static const u8 s5[] = {0x08, '_', 'S', '5', '_', 0x12, 0x07, 0x02, 0x0a, 0x05, 0x0a, 0x07};
+	static const u8 s3[] = {0x08, '_', 'S', '3', '_', 0x12, 0x07, 0x02, 0x0a, 0x03, 0x0a, 0x03};
+	static const u8 registers[][3] = {{148 - 36, 0x10, 0x06}, {172 - 36, 0x04, 0x06}, {184 - 36, 0x24, 0x06}, {244 - 36, 0x30, 0x06}};
+	u8 fadt[232] = {0}, code[40] = {0};
+	struct machine m;
+	u64 entries[2];
+
+	make(&m, 2);
+	memcpy(code + 3, s3, sizeof(s3));
+	memcpy(code + 20, s5, sizeof(s5));
+	next = 0x1000;
+	entries[0] = add_table("DSDT", code, sizeof(code));
+	mem[entries[0] - BASE + 9] ^= 1;
+	put(fadt + 140 - 36, entries[0], 8);
+	put(fadt + 56 - 36, 0x610, 4);
+	put(fadt + 64 - 36, 0x604, 4);
+	put(fadt + 68 - 36, 0x614, 4);
+	for (u32 i = 0; i < ARRAY_SIZE(registers); i++) {
+		fadt[registers[i][0]] = 1;
+		memcpy(fadt + registers[i][0] + 4, registers[i] + 1, 2);
+	}
+	fadt[256 - 36] = 1;
+	put(fadt + 256 - 36 + 4, 0x631, 2);
+	entries[0] = add_table("FACP", fadt, sizeof(fadt));
+	entries[1] = m.madt;
+	put(m.rsdp + 24, add_table("XSDT", entries, sizeof(entries)), 8);
+	fix(m.rsdp, 36, 32);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(info.sleep_count == 4 && has_sleep(0x605, BIT(5)) && has_sleep(0x615, BIT(7)) && has_sleep(0x625, BIT(7)) &&
+		  has_sleep(0x630, BIT(5)),
+	      "each register for sleep is found, where two addresses are told at both");
+	CHECK(info.wake_count == 2 && info.wake[0] == 0x611 && info.wake[1] == 0x631, "and those that tell of the wake-up");
+	make(&m, 2);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(!info.sleep_count && !info.wake_count, "a FADT without them has none");
+}
+
 static void test_random_damage(void)
 {
 	static const u32 keep[] = {0};
@@ -278,6 +394,8 @@ int main(void)
 	test_damage();
 	test_limit();
 	test_many_cpus();
+	test_s5();
+	test_sleep();
 	test_random_damage();
 	return test_end();
 }
