@@ -96,7 +96,10 @@ bool lapic_has_work(struct vcpu *v);
 /* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
 int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
 int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
-/* Any valid APIC_BASE; guests are held to the transitions of SDM "x2APIC State Transitions", host (KVM_SET_SREGS) is not. */
+/*
+ * Any valid APIC_BASE. Guests are held to the transitions of SDM "x2APIC State Transitions"; a host
+ * that sets a state is not.
+ */
 int lapic_set_base(struct vcpu *v, u64 val, bool host);
 /* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
 void lapic_tsc_changed(struct vcpu *v);

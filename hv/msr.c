@@ -129,14 +129,18 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 	lapic_tsc_changed(v);
 }
 
-static int write_efer(struct vcpu *v, u64 val)
+/*
+ * A VMM writes a state, not a transition: what LME and paging make together is looked at when the guest
+ * is entered.
+ */
+static int write_efer(struct vcpu *v, u64 val, bool host)
 {
 	u64 old = hvm->get(v, HVM_EFER);
 	u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | (v->ffxsr ? EFER_FFXSR : 0);
 
 	if (val & ~allowed)
 		return -EINVAL;
-	if ((hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
+	if (!host && (hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
 		return -EINVAL;
 	hvm->set(v, HVM_EFER, (val & ~EFER_LMA) | (old & EFER_LMA));
 	return 0;
@@ -169,7 +173,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));
 		return 0;
 	case MSR_EFER:
-		return write_efer(v, val);
+		return write_efer(v, val, false);
 	case MSR_PAT:
 		if (!pat_valid(val))
 			return -EINVAL;
@@ -248,9 +252,14 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 
 int msr_write_host(struct vcpu *v, u32 msr, u64 val)
 {
-	if (msr == MSR_TSC) {
+	switch (msr) {
+	case MSR_TSC:
 		write_tsc_host(v, val);
 		return 0;
+	case MSR_APIC_BASE:
+		return lapic_set_base(v, val, true);
+	case MSR_EFER:
+		return write_efer(v, val, true);
 	}
 	return msr_write(v, msr, val);
 }

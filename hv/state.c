@@ -53,6 +53,8 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 
 	if (!sregs_valid(s))
 		return -EINVAL;
+	if (s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))
+		return -EINVAL;
 	for (u32 i = 0; i < 8; i++)
 		hvm->set_seg(v, seg_order[i], &seg[i]);
 	hvm->set_dt(v, false, &s->gdt);
@@ -62,8 +64,6 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	vcpu_set_cr4(v, s->cr4);
 	hvm->set(v, HVM_CR3, s->cr3);
 	hvm->set(v, HVM_CR0, s->cr0);
-	if (v->lapic.present && s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))
-		return -EINVAL;
 	lapic_set_cr8(v, s->cr8 & 15);
 	for (u32 i = 0; i < 256; i++)
 		if (s->interrupt_bitmap[i / 64] & BIT(i % 64))

@@ -32,6 +32,12 @@ typedef uint64_t u64;
 #define STACK	  0x8000
 #define CPUIDS	  100
 
+#define MSR_APIC_BASE 0x1b
+#define APIC_OFF    0xfee00100ull
+#define APIC_XAPIC  0xfee00900ull
+#define APIC_X2APIC 0xfee00d00ull
+#define MSR_EFER      0xc0000080
+
 /* A piece of 16-bit code, position-independent. */
 #define GUEST(name, text)                                                                                              \
 	extern const u8 name[], name##_end[];                                                                          \
@@ -146,6 +152,26 @@ static struct kvm_regs regs(struct vm *v)
 
 	ioctl(v->vcpu, KVM_GET_REGS, &r);
 	return r;
+}
+
+static int set_msr(struct vm *v, uint32_t index, u64 data)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = {.head.nmsrs = 1, .entry = {.index = index, .data = data}};
+
+	return ioctl(v->vcpu, KVM_SET_MSRS, &m);
+}
+
+static u64 get_msr(struct vm *v, uint32_t index)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = {.head.nmsrs = 1, .entry.index = index};
+
+	return ioctl(v->vcpu, KVM_GET_MSRS, &m) == 1 ? m.entry.data : ~0ull;
 }
 
 static u64 count(int eventfd)
@@ -502,6 +528,82 @@ static void test_tsc_khz(void)
 	end(&v);
 }
 
+/* ---- registers that a VMM may set as a guest may not ---- */
+
+static bool set_base(struct vm *v, u64 base, bool by_msr)
+{
+	struct kvm_sregs s;
+
+	if (by_msr)
+		return set_msr(v, MSR_APIC_BASE, base) == 1;
+	ioctl(v->vcpu, KVM_GET_SREGS, &s);
+	s.apic_base = base;
+	return !ioctl(v->vcpu, KVM_SET_SREGS, &s);
+}
+
+static void test_apic_base(void)
+{
+	static const u64 modes[] = {APIC_OFF, APIC_XAPIC, APIC_X2APIC};
+	static const u64 wrong[] = {APIC_X2APIC & ~0x800ull, APIC_XAPIC | 1,
+				    APIC_XAPIC | 1ull << 52};
+	struct vm v = start(FULL_CHIP);
+	struct kvm_sregs s;
+
+	for (int by_msr = 0; by_msr < 2; by_msr++) {
+		int bad = 0;
+
+		for (int i = 0; i < 9; i++) {
+			set_base(&v, modes[i / 3], false);
+			bad += !set_base(&v, modes[i % 3], by_msr) ||
+			       get_msr(&v, MSR_APIC_BASE) != modes[i % 3];
+		}
+		check(!bad, "%s: APIC_BASE makes any transition (%d it does not)",
+		      by_msr ? "KVM_SET_MSRS" : "KVM_SET_SREGS", bad);
+		bad = 0;
+		set_base(&v, APIC_XAPIC, false);
+		for (int i = 0; i < 3; i++)
+			bad += set_base(&v, wrong[i], by_msr) ||
+			       get_msr(&v, MSR_APIC_BASE) != APIC_XAPIC;
+		check(!bad, "x2APIC of an APIC that is off and reserved bits are refused");
+	}
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	s.cr2 = 0x1234;
+	s.apic_base = wrong[0];
+	check(ioctl(v.vcpu, KVM_SET_SREGS, &s) && errno == EINVAL &&
+	      !ioctl(v.vcpu, KVM_GET_SREGS, &s) && !s.cr2,
+	      "KVM_SET_SREGS that is refused changes nothing");
+	end(&v);
+
+	v = start(NO_CHIP);
+	check(set_base(&v, 0xfed00900, false) && !ioctl(v.vcpu, KVM_GET_SREGS, &s) &&
+	      s.apic_base == 0xfed00900,
+	      "without an irqchip KVM_SET_SREGS keeps the VMM's APIC_BASE");
+	end(&v);
+}
+
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+
+static void test_efer(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_sregs real, s;
+
+	ioctl(v.vcpu, KVM_GET_SREGS, &real);
+	s = real;
+	s.cr0 = 0x80000011;
+	s.cr4 = 0x20;
+	s.efer = EFER_LME | EFER_LMA;
+	check(!ioctl(v.vcpu, KVM_SET_SREGS, &s), "a vCPU can be put into long mode");
+	check(set_msr(&v, MSR_EFER, 0) == 1 && get_msr(&v, MSR_EFER) == EFER_LMA,
+	      "KVM_SET_MSRS: EFER.LME may change while paging is on");
+	check(set_msr(&v, MSR_EFER, 1ull << 12 | EFER_LMA) != 1 &&
+	      set_msr(&v, MSR_EFER, 1ull << 9) != 1, "SVME and reserved bits may not");
+	check(!ioctl(v.vcpu, KVM_SET_SREGS, &real) && run(&v) == KVM_EXIT_HLT,
+	      "and it runs in real mode after KVM_SET_SREGS");
+	end(&v);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -540,6 +642,8 @@ int main(void)
 	test_pit();
 	test_user_interrupts();
 	test_tsc_khz();
+	test_apic_base();
+	test_efer();
 	test_missing();
 	return failures != 0;
 }
