@@ -255,7 +255,9 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 
 		/* An access user space has served is completed before it sees -EINTR: registers are to be consistent. */
 		if (stop && !v->unfinished) {
-			v->run->exit_reason = KVM_EXIT_INTR;
+			/* immediate_exit is no exit: what the last one was can still be read. */
+			if (!immediate)
+				v->run->exit_reason = KVM_EXIT_INTR;
 			return -EINTR;
 		}
 		if (v->synced_at != jiffies)
@@ -283,27 +285,39 @@ static void publish_state(struct cb_vcpu *v)
 		v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0);
 }
 
-int cb_vcpu_run(struct cb_vcpu *v)
+/* What user space has asked for in its page, as far as it makes sense. */
+static int take_request(struct cb_vcpu *v)
 {
-	struct kvm_run *run = v->run;
-	sigset_t saved;
-	int r;
+	const struct kvm_run *run = v->run;
+	u64 cr8 = READ_ONCE(run->cr8);
 
 	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
 		return -EINVAL; /* KVM_CAP_SYNC_REGS is not offered */
-	if (v->vm->irqchip == CB_IRQCHIP_NONE) {
-		u64 cr8 = READ_ONCE(run->cr8);
+	if (v->vm->irqchip != CB_IRQCHIP_NONE)
+		return 0;
+	if (cr8 > 15)
+		return -EINVAL;
+	v->page->cr8 = cr8;
+	return 0;
+}
 
-		if (cr8 > 15)
-			return -EINVAL;
-		v->page->cr8 = cr8;
+/*
+ * However it ends, the state in user space's page is the vCPU's; the exit's reason is set only if there
+ * was an exit.
+ */
+int cb_vcpu_run(struct cb_vcpu *v)
+{
+	sigset_t saved;
+	int r = take_request(v);
+
+	if (!r) {
+		take_result(v);
+		if (v->sigmask_set)
+			sigprocmask(SIG_SETMASK, &v->sigmask, &saved);
+		r = run_loop(v, READ_ONCE(v->run->immediate_exit));
+		if (v->sigmask_set)
+			sigprocmask(SIG_SETMASK, &saved, NULL);
 	}
-	take_result(v);
-	if (v->sigmask_set)
-		sigprocmask(SIG_SETMASK, &v->sigmask, &saved);
-	r = run_loop(v, READ_ONCE(run->immediate_exit));
-	if (v->sigmask_set)
-		sigprocmask(SIG_SETMASK, &saved, NULL);
 	publish_state(v);
 	return r;
 }

@@ -213,8 +213,14 @@ static void test_immediate_exit(void)
 	*io_data(&v) = 0x5a;
 	v.run->immediate_exit = 1;
 	check(run(&v) == -EINTR, "immediate_exit: KVM_RUN says EINTR");
+	check(at_port(&v, 0x3f8) && v.run->io.size == 1,
+	      "immediate_exit: the exit before stays to be read");
 	check((regs(&v).rax & 0xff) == 0x5a && regs(&v).rip == CODE + 4, "immediate_exit: the access is completed first");
 	check(run(&v) == -EINTR && regs(&v).rip == CODE + 4, "immediate_exit: without one the guest does not run");
+	check(at_port(&v, 0x3f8), "immediate_exit: and the exit before still stays");
+	v.run->cr8 = 16;
+	check(run(&v) == -EINVAL && at_port(&v, 0x3f8) && !v.run->cr8,
+	      "CR8 16 is refused, and is not what KVM_RUN leaves there");
 	v.run->immediate_exit = 0;
 	check(run(&v) == KVM_EXIT_HLT, "it goes on afterwards");
 	end(&v);
