@@ -92,6 +92,7 @@ struct cb_vm {
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;
 	u32 boot_apic_id;
+	u32 mmu_pages;		/* KVM_SET_NR_MMU_PAGES */
 	s64 clock_ns;		/* until there is an id: kvmclock = boot time + this */
 
 	/* mem.c, fault.c */

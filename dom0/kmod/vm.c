@@ -6,6 +6,8 @@
 #include <linux/ktime.h>
 #include <linux/sched/mm.h>
 
+#define MIN_MMU_PAGES 64 /* KVM's */
+
 /*
  * KVM lets user space decide after KVM_CREATE_VM whether there are LAPICs, the hypervisor wants to know at creation: so its
  * VM is made with the first vCPU, and what was asked for before is handed on then.
@@ -140,6 +142,15 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 	if (cap.args[0] > CB_MAX_ROUTES)
 		return -EINVAL;
 	return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+}
+
+/* A bound for shadow page tables, of which there are none: it is only kept. */
+static int set_mmu_pages(struct cb_vm *vm, u32 pages)
+{
+	if (pages < MIN_MMU_PAGES)
+		return -EINVAL;
+	WRITE_ONCE(vm->mmu_pages, pages);
+	return 0;
 }
 
 static int irq_line(struct cb_vm *vm, struct kvm_irq_level __user *arg, bool status)
@@ -313,8 +324,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_clock(vm, argp);
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, argp);
-	case KVM_GET_NR_MMU_PAGES: /* no shadow page tables */
-		return 0;
+	case KVM_SET_NR_MMU_PAGES:
+		return set_mmu_pages(vm, arg);
+	case KVM_GET_NR_MMU_PAGES:
+		return READ_ONCE(vm->mmu_pages);
 	}
 	return vm_irq_ioctl(vm, cmd, arg);
 }

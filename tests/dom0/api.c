@@ -610,6 +610,19 @@ static void test_efer(void)
 	end(&v);
 }
 
+static void test_mmu_pages(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_MMU_SHADOW_CACHE_CONTROL) == 1 &&
+	      !ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 1000) &&
+	      ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
+	      "KVM_SET_NR_MMU_PAGES is taken, and KVM_GET_NR_MMU_PAGES tells it");
+	check(ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 63) && errno == EINVAL &&
+	      ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000, "63 are too few");
+	end(&v);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -650,6 +663,7 @@ int main(void)
 	test_tsc_khz();
 	test_apic_base();
 	test_efer();
+	test_mmu_pages();
 	test_missing();
 	return failures != 0;
 }
