@@ -321,6 +321,15 @@ int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 	return 0;
 }
 
+u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out)
+{
+	for (u32 i = 0; i < v->cpuid_count; i++) {
+		out[i] = v->cpuid[i];
+		out[i].flags &= CPUID_INDEXED;
+	}
+	return v->cpuid_count;
+}
+
 void cpuid_set_default(struct vcpu *v)
 {
 	struct builder b = {v->cpuid, 0, VCPU_MAX_CPUID};

@@ -13,6 +13,8 @@ extern bool has_xsaves; /* and IA32_XSS, of which nothing may be set */
 void cpuid_emulate(struct vcpu *v);
 /* A VMM's table. -E2BIG, -EINVAL. */
 int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n);
+/* The table as it was set; out has room for VCPU_MAX_CPUID. Returns the number of entries. */
+u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out);
 /* dom0's table: this machine's CPU by the allow list. */
 void cpuid_set_default(struct vcpu *v);
 /* All that may be offered to a guest; returns entries written. */

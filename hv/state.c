@@ -192,8 +192,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_MSRS:
 		return do_msrs(v, n, false);
 	case CORBEL_STATE_CPUID:
-		memcpy(v->data, v->cpuid, v->cpuid_count * sizeof(*v->cpuid));
-		return v->cpuid_count * sizeof(*v->cpuid);
+		return cpuid_get(v, (struct corbel_cpuid *)v->data) * sizeof(struct corbel_cpuid);
 	case CORBEL_STATE_LAPIC:
 		if (!v->lapic.present)
 			return -EINVAL;

@@ -610,6 +610,27 @@ static void test_efer(void)
 	end(&v);
 }
 
+static void test_cpuid_flags(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[CPUIDS];
+	} want = {.head.nent = CPUIDS}, got = {.head.nent = CPUIDS};
+	int bad = 0;
+
+	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &want);
+	ioctl(v.vcpu, KVM_GET_CPUID2, &got);
+	for (uint32_t i = 0; i < got.head.nent; i++)
+		bad += got.entry[i].function != want.entry[i].function ||
+		       got.entry[i].index != want.entry[i].index ||
+		       got.entry[i].flags != want.entry[i].flags ||
+		       got.entry[i].flags & ~KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+	check(got.head.nent == want.head.nent && !bad,
+	      "KVM_GET_CPUID2 gives the entries and flags that were set (%d it does not)", bad);
+	end(&v);
+}
+
 static void test_mmu_pages(void)
 {
 	struct vm v = start(NO_CHIP);
@@ -663,6 +684,7 @@ int main(void)
 	test_tsc_khz();
 	test_apic_base();
 	test_efer();
+	test_cpuid_flags();
 	test_mmu_pages();
 	test_missing();
 	return failures != 0;
