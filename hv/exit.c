@@ -140,9 +140,14 @@ static void handle_guest_error(struct vcpu *v, int err, const struct guest_fault
 
 /* ---- MMIO ---- */
 
-static bool is_lapic_page(struct vcpu *v, u64 at)
+static bool at_lapic_base(const struct vcpu *v, u64 at)
 {
-	return v->lapic.present && (at & PAGE_MASK) == (v->lapic.base & GENMASK(51, 12)) &&
+	return v->lapic.present && (at & PAGE_MASK) == (v->lapic.base & GENMASK(51, 12));
+}
+
+static bool is_lapic_page(const struct vcpu *v, u64 at)
+{
+	return at_lapic_base(v, at) &&
 	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
 }
 
@@ -214,7 +219,11 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->linear_bits = 48;
 }
 
-/* MMIO that the hypervisor answers itself: the LAPIC and doorbells. True if done. */
+/*
+ * MMIO that the hypervisor answers itself: the LAPIC and doorbells. True if done. Where there is no
+ * memory, the page of a LAPIC that is off or in x2APIC mode is a hole, as in KVM: a store that
+ * reached the VMM would be taken for an MSI.
+ */
 static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 {
 	if (is_lapic_page(v, st->mmio_gpa)) {
@@ -228,6 +237,11 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 		} else if (!(st->mmio_gpa & 15)) {
 			lapic_write(v, offset, (u32)val, false);
 		}
+		return true;
+	}
+	if (at_lapic_base(v, st->mmio_gpa)) {
+		if (!write)
+			st->mmio_data = ~0ull;
 		return true;
 	}
 	return write && v->vm->doorbell_count && doorbell_ring(v->vm, false, st->mmio_gpa, st->mmio_len, st->mmio_data);
@@ -280,7 +294,8 @@ static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fe
 {
 	u64 val;
 
-	return !x->p2m.during_walk && emul_stored(&in->insn, v->gpr, v->rip, x->p2m.gpa, &val) &&
+	return !x->p2m.during_walk && !at_lapic_base(v, x->p2m.gpa) &&
+	       emul_stored(&in->insn, v->gpr, v->rip, x->p2m.gpa, &val) &&
 	       doorbell_ring(v->vm, false, x->p2m.gpa, in->insn.op_size, val);
 }
 

@@ -494,6 +494,69 @@ static void test_pit(void)
 	end(&v);
 }
 
+GUEST(lapic, "mov %eax, 0x80; mov 0x80, %ebx; mov 0x81, %cl; mov $0x78, %dx; out %al, %dx; hlt");
+
+/* Run it with DS there and this EAX. True: the VMM hears of nothing but the port. */
+static bool lapic_access(struct vm *v, u64 apic_base, u64 at, uint32_t eax)
+{
+	struct kvm_regs r = {.rip = CODE, .rflags = 2, .rsp = STACK, .rax = eax};
+	struct kvm_sregs s;
+
+	ioctl(v->vcpu, KVM_GET_SREGS, &s);
+	s.apic_base = apic_base;
+	s.ds.base = at;
+	ioctl(v->vcpu, KVM_SET_SREGS, &s);
+	ioctl(v->vcpu, KVM_SET_REGS, &r);
+	return run(v) == KVM_EXIT_IO && at_port(v, 0x78);
+}
+
+static uint32_t tpr(struct vm *v)
+{
+	struct kvm_lapic_state l = {};
+
+	ioctl(v->vcpu, KVM_GET_LAPIC, &l);
+	return *(uint32_t *)(l.regs + 0x80);
+}
+
+static void test_lapic_hole(void)
+{
+	struct vm v = start(FULL_CHIP);
+	int e = eventfd(0, EFD_NONBLOCK);
+	struct kvm_ioeventfd io = {.addr = 0xfee00080, .len = 4, .fd = e};
+
+	LOAD(v, lapic);
+	ioctl(v.fd, KVM_IOEVENTFD, &io);
+	check(lapic_access(&v, APIC_XAPIC, 0xfee00000, 0x50) && (uint32_t)regs(&v).rbx == 0x50 &&
+	      tpr(&v) == 0x50,
+	      "LAPIC page: an enabled xAPIC is there");
+	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x60) && (uint32_t)regs(&v).rbx == ~0u &&
+	      (regs(&v).rcx & 0xff) == 0xff && tpr(&v) == 0x50,
+	      "LAPIC page: of one that is off stores are dropped, loads give ones");
+	check(lapic_access(&v, APIC_X2APIC, 0xfee00000, 0x70) && (uint32_t)regs(&v).rbx == ~0u &&
+	      tpr(&v) == 0x50,
+	      "LAPIC page: so they are in x2APIC mode");
+	check(lapic_access(&v, APIC_OFF - 0x100000, 0xfed00000, 0x70) &&
+	      (uint32_t)regs(&v).rbx == ~0u, "LAPIC page: so they are where it has moved");
+	check(!count(e), "LAPIC page: an ioeventfd there is not signalled by then");
+	check(!lapic_access(&v, APIC_XAPIC - 0x100000, 0xfee00000, 0x70) &&
+	      v.run->exit_reason == KVM_EXIT_MMIO && !v.run->mmio.is_write &&
+	      count(e) == 1, "LAPIC page: what is elsewhere reaches eventfd and VMM");
+	set_slot(v.fd, 1, 0, 0xfee00000, 4096, ram + 0x100000);
+	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x1234) &&
+	      *(uint32_t *)(ram + 0x100080) == 0x1234,
+	      "LAPIC page: memory there is memory while it is off");
+	close(e);
+	end(&v);
+
+	v = start(NO_CHIP);
+	LOAD(v, lapic);
+	check(!lapic_access(&v, APIC_OFF, 0xfee00000, 0x70) &&
+	      v.run->exit_reason == KVM_EXIT_MMIO && v.run->mmio.is_write &&
+	      v.run->mmio.phys_addr == 0xfee00080,
+	      "LAPIC page: without an irqchip it is the VMM's");
+	end(&v);
+}
+
 static void test_user_interrupts(void)
 {
 	struct kvm_interrupt irq = {0x40};
@@ -686,6 +749,7 @@ int main(void)
 	test_efer();
 	test_cpuid_flags();
 	test_mmu_pages();
+	test_lapic_hole();
 	test_missing();
 	return failures != 0;
 }
