@@ -218,13 +218,15 @@ int msr_read_host(struct vcpu *v, u32 msr, u64 *val)
 /*
  * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same moment: they get one
  * offset, or the guest would see its clocks apart by the time between two ioctls.
+ * 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
  */
 static void write_tsc_host(struct vcpu *v, u64 val)
 {
 	u64 offset = val - scale_tsc(rdtsc(), v->tsc_mul);
 	s64 apart = offset - v->vm->tsc_offset_base, second = v->tsc_khz * 1000ll;
+	bool same_moment = !val || (apart <= second && apart >= -second);
 
-	if (!v->vm->tsc_offset_set || v->vm->tsc_mul_base != v->tsc_mul || apart > second || apart < -second) {
+	if (!v->vm->tsc_offset_set || v->vm->tsc_mul_base != v->tsc_mul || !same_moment) {
 		v->vm->tsc_offset_base = offset;
 		v->vm->tsc_mul_base = v->tsc_mul;
 		v->vm->tsc_offset_set = true;

@@ -170,6 +170,8 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 			is_dom0 ? v->index : this_cpu()->index, is_dom0);
 	BUG_ON(!hvm->borrow(v));
 	vcpu_reset(v, false);
+	if (!is_dom0) /* whose TSC is the machine's */
+		msr_write_host(v, MSR_TSC, 0);
 	hvm->give_back(v);
 	/* Without LAPICs the VMM starts the others itself. */
 	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;

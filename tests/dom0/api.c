@@ -37,6 +37,7 @@ typedef uint64_t u64;
 #define APIC_XAPIC  0xfee00900ull
 #define APIC_X2APIC 0xfee00d00ull
 #define MSR_EFER      0xc0000080
+#define MSR_TSC	      0x10
 
 /* A piece of 16-bit code, position-independent. */
 #define GUEST(name, text)                                                                                              \
@@ -597,6 +598,40 @@ static void test_tsc_khz(void)
 	end(&v);
 }
 
+static u64 rdtsc(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+/* One clock: read in turn, the two vCPUs' TSCs do not go back. */
+static bool in_step(struct vm *a, struct vm *b)
+{
+	u64 first = get_msr(a, MSR_TSC), second = get_msr(b, MSR_TSC), third = get_msr(a, MSR_TSC);
+
+	return first <= second && second <= third;
+}
+
+static void test_tsc(void)
+{
+	u64 before = rdtsc(), mine;
+	struct vm v = start(FULL_CHIP), w = v;
+
+	mine = get_msr(&v, MSR_TSC);
+	check(mine <= rdtsc() - before,
+	      "a new vCPU's TSC starts at 0 (%llu)", (unsigned long long)mine);
+	usleep(1200000);
+	w.vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 1);
+	check(in_step(&v, &w), "a vCPU that comes later has the clock of the first");
+	mine = get_msr(&v, MSR_TSC);
+	check(set_msr(&w, MSR_TSC, 0) == 1 && in_step(&v, &w) && get_msr(&w, MSR_TSC) > mine,
+	      "0 is this clock, too, whenever it is written");
+	check(set_msr(&v, MSR_TSC, 1ull << 50) == 1 && set_msr(&w, MSR_TSC, 1ull << 50) == 1 &&
+	      get_msr(&v, MSR_TSC) >> 50 && in_step(&v, &w),
+	      "another value sets it, and within a second it is the same moment");
+	close(w.vcpu);
+	end(&v);
+}
+
 /* ---- registers that a VMM may set as a guest may not ---- */
 
 static bool set_base(struct vm *v, u64 base, bool by_msr)
@@ -745,6 +780,7 @@ int main(void)
 	test_pit();
 	test_user_interrupts();
 	test_tsc_khz();
+	test_tsc();
 	test_apic_base();
 	test_efer();
 	test_cpuid_flags();
