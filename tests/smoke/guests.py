@@ -9,6 +9,32 @@ from lib.machine import Machine, build_file
 from lib.report import main, need, ok
 
 
+def comes_again(m, what):
+    """The guest that has been reset boots to its shell. Its QEMU is the one that was started."""
+    m.expect(r'demo: ready, 2 CPUs', f'{what} the guest boots again, QEMU lives', 60)
+    m.expect('demo# ', f'{what} the guest gives its shell', 20)
+
+
+def reboots(m):
+    """A guest in x2APIC mode, whose QEMU has to set its APIC back: by its own will, and by the monitor's."""
+    m.send('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none '
+           '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
+           '-serial mon:stdio\r')
+    m.expect(r'demo: ready, 2 CPUs', 'reboot: the guest boots', 60)
+    m.expect('demo# ', 'reboot: the guest gives its shell', 20)
+    ok(m.out_of('dmesg | grep -c "x2apic enabled"', 10, 'demo# ') == '1', 'reboot: the guest is in x2APIC mode')
+    m.send('reboot -f\r')
+    comes_again(m, 'reboot:')
+    m.send('\x01c') # QEMU's monitor
+    m.expect(r'\(qemu\) ', 'system_reset: the monitor answers', 20)
+    m.send('system_reset\r\x01c')
+    comes_again(m, 'system_reset:')
+    status, out = m.sh('dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"', 10, 'demo# ')
+    ok(status == 1, 'system_reset: the guest\'s kernel log has no lockup, stall or warning', out)
+    m.send('poweroff -f\r')
+    m.expect('dom0# ', 'system_reset: the guest\'s poweroff ends QEMU', 20)
+
+
 def full_qemu():
     """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
     disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
@@ -28,8 +54,9 @@ def full_qemu():
             ok(status == 1, f'{machine}: the guest\'s kernel log has no lockup, stall or warning', out)
             m.send('poweroff -f\r')
             m.expect('dom0# ', f'{machine}: the guest\'s poweroff ends QEMU', 20)
+        reboots(m)
         vms = m.json('corbel info --json')['vms']
-        ok(vms == 1, 'full QEMU: both VMs are gone from the hypervisor', f'{vms} VMs')
+        ok(vms == 1, 'full QEMU: all VMs are gone from the hypervisor', f'{vms} VMs')
 
 
 def make_guests(m, count):
