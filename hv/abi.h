@@ -226,7 +226,9 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 #define CORBEL_STATE_RESET	11u /* SET only: architectural reset */
 #define CORBEL_STATE_GUEST_DEBUG 12u /* SET only: uint32_t control (KVM_GUESTDBG_x) */
 #define CORBEL_STATE_TRANSLATE	13u /* GET: data page holds uint64_t gva; out: struct corbel_translation */
-#define CORBEL_STATE_NR		14u
+#define CORBEL_STATE_MCE_CAP	14u /* SET only: uint64_t, MCG_CAP */
+#define CORBEL_STATE_MCE	15u /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
+#define CORBEL_STATE_NR		16u
 
 struct corbel_segment {
 	uint64_t base;
@@ -278,6 +280,14 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_events) == 64);
 struct corbel_debugregs {
 	uint64_t db[4], dr6, dr7, flags, reserved[9];
 };
+#define CORBEL_MCE_CAPS 0x1000100u /* MCG_CTL_P, MCG_SER_P; STATE_MCE_CAP has the number of banks, too */
+#define CORBEL_MCE_BANKS 32u
+struct corbel_mce {
+	uint64_t status, addr, misc, mcg_status;
+	uint8_t bank, pad[7];
+	uint64_t reserved[3];
+};
+CORBEL_ASSERT(sizeof(struct corbel_mce) == 64);
 struct corbel_translation {
 	uint64_t gpa;
 	uint8_t valid, writeable, usermode, pad[5];

@@ -50,8 +50,8 @@ static const struct {
 	{0x3a, 0x3a, false, 1},		       /* feature control: locked, VMX off */
 	{0x8b, 0x8b, true, 0},		       /* microcode level */
 	{MSR_MTRR_CAP, MSR_MTRR_CAP, true, 0x508}, /* 8 variable, fixed, WC */
-	{0x179, 0x17b, false, 0},	       /* machine check: no banks */
-	{0x400, 0x47f, false, 0},	       /* QEMU sets banks even so */
+	{0x179, 0x17b, false, 0},	       /* machine check: no banks, for dom0 */
+	{0x400, 0x47f, false, 0},
 	{0x1d9, 0x1d9, false, 0},	       /* debug control: LBR, BTF not offered */
 	{0x1db, 0x1de, false, 0},	       /* last branch, last exception */
 	{0xc0010000, 0xc0010007, false, 0},    /* AMD performance counters: none */
@@ -105,6 +105,8 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 		*val = 0;
 		return has_xsaves ? 0 : -EINVAL;
 	}
+	if (mce_is_msr(v, msr))
+		return mce_msr_read(v, msr, val, false);
 	slot = stored(v, msr);
 	if (slot) {
 		if (v->vm->is_dom0 && msr != MSR_MISC_ENABLE)
@@ -194,6 +196,8 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 	}
 	if (pv_is_msr(msr))
 		return pv_msr_write(v, msr, val);
+	if (mce_is_msr(v, msr))
+		return mce_msr_write(v, msr, val, false);
 	slot = stored(v, msr);
 	if (slot) {
 		*slot = val;
@@ -212,7 +216,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val)
 
 int msr_read_host(struct vcpu *v, u32 msr, u64 *val)
 {
-	return msr_read(v, msr, val);
+	return mce_is_msr(v, msr) ? mce_msr_read(v, msr, val, true) : msr_read(v, msr, val);
 }
 
 /*
@@ -263,12 +267,13 @@ int msr_write_host(struct vcpu *v, u32 msr, u64 val)
 	case MSR_EFER:
 		return write_efer(v, val, true);
 	}
-	return msr_write(v, msr, val);
+	return mce_is_msr(v, msr) ? mce_msr_write(v, msr, val, true) : msr_write(v, msr, val);
 }
 
 static const u32 saved_msrs[] = {
 	MSR_TSC,    0x174,	0x175,	    0x176,	MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX, MSR_XSS, 0xc0000081,
 	0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, MSR_TSC_DEADLINE, 0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04, 0x4b564d05,
+	0x17a,	    0x17b,	0xc0010015, /* machine checks; the banks are for the VMM to know */
 };
 
 u32 msr_list(u32 *out, u32 first, u32 max)

@@ -35,3 +35,15 @@ int msr_write_host(struct vcpu *v, u32 msr, u64 val);
 int msr_set_tsc_khz(struct vcpu *v, u64 khz);
 /* MSRs worth saving; returns how many there are, copies at most max from the first-th on. */
 u32 msr_list(u32 *out, u32 first, u32 max);
+
+/* ---- mce.c ---- */
+/* KVM's banks until the VMM says which there are. reset: RESET, not INIT. */
+void mce_init(struct vcpu *v);
+void mce_reset(struct vcpu *v);
+/* Is it one of a guest's? Then read and write as above; host: by the VMM. */
+bool mce_is_msr(const struct vcpu *v, u32 msr);
+int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host);
+int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host);
+/* MCG_CAP of a stopped vCPU, and an error for it. -EINVAL: not offered, no such bank, no error. */
+int mce_setup(struct vcpu *v, u64 cap);
+int mce_set(struct vcpu *v, const struct corbel_mce *e);

@@ -231,6 +231,8 @@ static s64 set_small(struct vcpu *v, u32 what, u32 n, u64 val)
 		return 0;
 	case CORBEL_STATE_TSC_KHZ:
 		return n == 8 ? msr_set_tsc_khz(v, val) : -EINVAL;
+	case CORBEL_STATE_MCE_CAP:
+		return n == 8 ? mce_setup(v, val) : -EINVAL;
 	case CORBEL_STATE_INTERRUPT:
 		if (n != 4 || (u32)val > 255 || v->lapic.present)
 			return -EINVAL;
@@ -270,6 +272,10 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return n == 1024 && v->lapic.present ? lapic_set_state(v, copy) : -EINVAL;
 	case CORBEL_STATE_EVENTS:
 		return n == sizeof(struct corbel_vcpu_events) ? set_events(v, (struct corbel_vcpu_events *)copy) : -EINVAL;
+	case CORBEL_STATE_MCE:
+		if (n != sizeof(struct corbel_mce))
+			return -EINVAL;
+		return mce_set(v, (struct corbel_mce *)copy);
 	case CORBEL_STATE_DEBUGREGS:
 		return n == sizeof(struct corbel_debugregs) ? set_debugregs(v, (struct corbel_debugregs *)copy) : -EINVAL;
 	}

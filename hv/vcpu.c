@@ -151,6 +151,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	if (ret)
 		return ret;
 	v->user_irq = -1;
+	mce_init(v);
 	v->pat = 0x0007040600070406ull;
 	v->tsc_khz = tsc_khz;
 	v->stopped = !is_dom0;
@@ -271,6 +272,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	if (!init) {
 		fpu_reset(v);
 		pv_reset(v);
+		mce_reset(v);
 		v->mtrr_def_type = 0;
 		v->misc_enable = 1;
 	}

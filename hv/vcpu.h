@@ -55,6 +55,15 @@ struct fetched {
 };
 #define FETCHED 16 /* of a vCPU */
 
+#define MCE_BANKS CORBEL_MCE_BANKS
+
+/* Machine checks, hv/mce.c */
+struct mce {
+	u64 cap, status, ctl; /* MCG_x */
+	u64 bank[MCE_BANKS][4]; /* MCi_CTL, STATUS, ADDR, MISC */
+	u64 hwcr; /* AMD's McStatusWrEn */
+};
+
 struct vcpu {
 	u64 gpr[16];
 	u64 rip, rflags;
@@ -96,6 +105,7 @@ struct vcpu {
 	bool ffxsr; /* CPUID shows EFER.FFXSR */
 	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
+	struct mce mce;
 
 	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
 	u8 cpuid_first[4][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */

@@ -41,6 +41,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_MAX_ROUTES;
 	case KVM_CAP_ADJUST_CLOCK:
 		return KVM_CLOCK_TSC_STABLE;
+	case KVM_CAP_MCE:
+		return CORBEL_MCE_BANKS;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return 1;
 	case KVM_CAP_TSC_CONTROL:
@@ -56,6 +58,14 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 static long emulated_cpuid(struct kvm_cpuid2 __user *arg)
 {
 	return put_user(0, &arg->nent) ? -EFAULT : 0;
+}
+
+/* Which bits of MCG_CAP KVM_X86_SETUP_MCE takes. */
+static long mce_cap(void __user *arg)
+{
+	u64 cap = CORBEL_MCE_CAPS;
+
+	return copy_to_user(arg, &cap, sizeof(cap)) ? -EFAULT : 0;
 }
 
 static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -75,6 +85,8 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return cb_supported_cpuid(argp);
 	case KVM_GET_EMULATED_CPUID:
 		return emulated_cpuid(argp);
+	case KVM_X86_GET_MCE_CAP_SUPPORTED:
+		return mce_cap(argp);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
 	}

@@ -14,6 +14,7 @@ static_assert(sizeof(struct kvm_vcpu_events) == sizeof(struct corbel_vcpu_events
 static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
 static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
 static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
+static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) ==
 	      offsetofend(struct corbel_vcpu_page, rflags) - offsetof(struct corbel_vcpu_page, rax));
 
@@ -343,6 +344,10 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 		return set_tsc_khz(v, (unsigned long)arg);
 	case KVM_TRANSLATE:
 		return translate(v, arg);
+	case KVM_X86_SETUP_MCE:
+		return blob_set(v, CORBEL_STATE_MCE_CAP, arg, sizeof(u64));
+	case KVM_X86_SET_MCE:
+		return blob_set(v, CORBEL_STATE_MCE, arg, sizeof(struct kvm_x86_mce));
 	}
 	return -ENOTTY;
 }
