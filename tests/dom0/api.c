@@ -260,6 +260,26 @@ static void test_shutdown(void)
 	end(&v);
 }
 
+GUEST(steps, "cpuid; nop; out %al, $0x78; nop; hlt");
+GUEST(on_step, "incw 0x3000; iret");
+
+/* RFLAGS.TF is nobody's but the guest's, also where the hypervisor executes instructions for it. */
+static void test_single_step(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_regs r = {.rip = CODE, .rflags = 0x102, .rsp = STACK};
+	u16 *count = (u16 *)(ram + 0x3000);
+
+	LOAD(v, steps);
+	HANDLE(1, on_step);
+	ioctl(v.vcpu, KVM_SET_REGS, &r);
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_ROBUST_SINGLESTEP) == 1 &&
+	      run(&v) == KVM_EXIT_IO && *count == 2 && run(&v) == KVM_EXIT_HLT && *count == 4,
+	      "a guest that steps through itself is at each instruction once (%u)", *count);
+	check(regs(&v).rflags & 0x100, "and keeps its TF");
+	end(&v);
+}
+
 /* ---- port and memory accesses ---- */
 
 #define STRING_BYTES "5000"
@@ -939,6 +959,7 @@ int main(void)
 	test_immediate_exit();
 	test_signals();
 	test_shutdown();
+	test_single_step();
 	test_string_io();
 	test_mmio();
 	test_ioeventfd();
