@@ -180,9 +180,13 @@ $(BUILD)/checked.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/checked/corbel.elf $(VML
 locks-test:
 	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS target-test TARGETS="$(or $(TARGETS),smp sched guest guest-ends guest-smp hypercall)"
 
-.PHONY: test
-test: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
+.PHONY: test test-full
+test test-full: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
+test:
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
+# And what is too costly for each run.
+test-full: $(BUILD)/qemu10.cpio
+	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 
 -include tests/bochs.mk
 -include tests/dom0/dom0.mk
@@ -205,6 +209,7 @@ help:
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
+	@echo 'make test-full   these and the tests that are too costly for each run: Debian 13'"'"'s QEMU'
 	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'

@@ -10,4 +10,8 @@ $(BUILD)/dom0-tests.cpio: $(DOM0_TESTS)
 	cd $(BUILD)/dom0-tests && strip -s $(notdir $(DOM0_TESTS)) && printf '%s\n' $(notdir $(DOM0_TESTS)) | \
 		cpio -o -H newc --quiet > ../dom0-tests.cpio
 
-test: $(BUILD)/dom0-tests.cpio
+# Debian 13's QEMU, fetched into build/debian13.
+$(BUILD)/qemu10.cpio: tests/dom0/debian13 $(VMLINUX_cloud) $(IMG)/demo.img
+	tests/dom0/debian13 $(BUILD)/debian13 $(VMLINUZ_cloud) $(IMG)/demo.img $@
+
+test test-full: $(BUILD)/dom0-tests.cpio

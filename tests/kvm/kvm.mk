@@ -32,4 +32,4 @@ $(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLIN
 	GRUB_SET='set timeout=0; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud' \
 		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(KT)/initrd.img
 
-test: $(BUILD)/kvm-tests.cpio $(BUILD)/bochs-hostile.iso
+test test-full: $(BUILD)/kvm-tests.cpio $(BUILD)/bochs-hostile.iso
