@@ -15,6 +15,7 @@
 #define SLICE_ALONE_NS 50000000 /* nobody waits: look around for work of busier CPUs now and then */
 #define CREDIT_NS      3000000
 #define PREEMPT_NS     1000000 /* a woken unit this far behind the running one preempts it */
+#define PINNED_SHARE   8 /* dom0's weight on a CPU is at least this part of what all others there have */
 
 /* struct sched_unit.policy[] */
 enum { F_FLOOR /* rq->min when it was last charged or taken off */, F_RQ /* whose floor that was */ };
@@ -33,6 +34,19 @@ static s64 ahead(u64 a, u64 b)
 static u64 virtual_ticks(const struct sched_unit *u, u64 ticks)
 {
 	return ticks * SCHED_WEIGHT_DEFAULT / READ_ONCE(u->weight);
+}
+
+/*
+ * Everybody's interrupts are handled in dom0, whose kernel takes a CPU that hardly runs for a dead one: while it has something
+ * to do there it gets a share of its own, however many guests of whatever weight there are.
+ */
+static u64 pinned_ticks(const struct sched_rq *rq, const struct sched_unit *u, u64 ticks)
+{
+	u64 others = 0;
+
+	for (const struct sched_unit *other = rq->queue.head; other; other = other->next)
+		others += READ_ONCE(other->weight);
+	return ticks * SCHED_WEIGHT_DEFAULT / MAX(READ_ONCE(u->weight), others / PINNED_SHARE);
 }
 
 static void fair_init(struct sched_rq *rq, u32 cpu)
@@ -100,7 +114,7 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 {
 	u64 least;
 
-	u->vruntime += virtual_ticks(u, ran);
+	u->vruntime += u->pinned ? pinned_ticks(rq, u, ran) : virtual_ticks(u, ran);
 	least = u->vruntime;
 	if (rq->queue.head && ahead(rq->queue.head->vruntime, least) < 0)
 		least = rq->queue.head->vruntime;

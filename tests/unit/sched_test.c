@@ -208,6 +208,8 @@ static void test_equal(const char *policy)
 	      share(b, 10 * SEC));
 }
 
+#define NICE_MINUS_20 88761 /* dom0/kmod/run.c */
+
 static void test_weights(void)
 {
 	struct sim_unit *a, *b;
@@ -223,6 +225,26 @@ static void test_weights(void)
 	run(10 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), 1, .05), "a changed weight takes effect: %.2f",
 	      share(b, SEC) / share(a, SEC));
+}
+
+/* dom0's CPU must not look dead to it, whatever guests are given. */
+static void test_pinned_share(void)
+{
+	struct sim_unit *dom0;
+
+	machine(1, "fair");
+	dom0 = add(2048, 0, true, 0, 0);
+	for (u32 i = 0; i < 4; i++)
+		hog(NICE_MINUS_20);
+	run(10 * SEC);
+	CHECK(share(dom0, 10 * SEC) > .1 && share(dom0, 10 * SEC) < .13,
+	      "dom0 gets a ninth of its CPU beside four guests of nice -20: %.3f", share(dom0, 10 * SEC));
+	machine(1, "fair");
+	dom0 = add(2048, 0, true, 0, 0);
+	hog(1024);
+	run(10 * SEC);
+	CHECK(near(share(dom0, 10 * SEC), .667, .05), "and two thirds beside one of nice 0, by weight: %.3f",
+	      share(dom0, 10 * SEC));
 }
 
 static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
@@ -742,6 +764,7 @@ int main(void)
 	test_equal("fair");
 	test_equal("rr");
 	test_weights();
+	test_pinned_share();
 	test_many("fair", 8, 2, .05);
 	test_many("fair", 3, 2, .15);
 	test_many("fair", 5, 4, .15);
