@@ -137,6 +137,7 @@ $(IMG)/demo-disk.img:
 	mke2fs -q -F -t ext2 -L demo $@ 4M
 
 DOM0_FILES = --files dom0/image --busybox $(BASE_DIRS) \
+	--program /usr/bin/chrt \
 	--program /usr/bin/qemu-system-x86_64-microvm --add $(QEMU_DATA)/bios-microvm.bin=$(QEMU_DATA)/bios-microvm.bin \
 	--add $(QEMU_DATA)/linuxboot_dma.bin=$(QEMU_DATA)/linuxboot_dma.bin --add $(QEMU_DATA)/pvh.bin=$(QEMU_DATA)/pvh.bin \
 	--add /usr/share/corbel/demo/vmlinux=$(VMLINUX_cloud) --add /usr/share/corbel/demo/initrd=$(IMG)/demo.img \

@@ -34,6 +34,7 @@ typedef uint8_t __cb_u8;
 
 #define CORBEL_MAX_VCPUS     1024u
 #define CORBEL_MAX_DOORBELLS 4096u
+#define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED; nice -20 is 88761 */
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE		0x43520000u

@@ -13,21 +13,28 @@ static const u32 nice_weight[40] = {
 	3906,  3121,  2501,  1991,  1586,  1277,  1024,	 820,	655,   526,   423,  335,  272,	215,
 	172,   137,   110,   87,    70,	   56,	  45,	 36,	29,    23,    18,   15,
 };
+static_assert(CORBEL_MAX_WEIGHT >= 88761); /* the first one is the greatest */
 
 /* What taskset and nice did to the thread is to hold for its vCPU. Once a tick is soon enough. */
 static void sync_scheduling(struct cb_vcpu *v)
 {
 	u32 weight = rt_task(current) ? nice_weight[0] : nice_weight[task_nice(current) + 20];
 	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
+	long r;
 
 	v->synced_at = jiffies;
 	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
 		affinity = ~0ull;
 	if (weight == v->weight && affinity == v->affinity)
 		return;
+	r = HC4(SCHED, v->id, weight, affinity, 0);
+	if (r < 0) { /* not remembered: it is tried again */
+		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change its thread's nice or taskset\n",
+				    v->id, weight, affinity, r);
+		return;
+	}
 	v->weight = weight;
 	v->affinity = affinity;
-	HC4(SCHED, v->id, weight, affinity, 0);
 }
 
 int cb_vcpu_stop(struct cb_vcpu *v)

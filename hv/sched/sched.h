@@ -12,10 +12,11 @@
  */
 #pragma once
 
+#include "../abi.h"
 #include "../types.h"
 
 #define SCHED_WEIGHT_DEFAULT 1024 /* nice 0, as in Linux */
-#define SCHED_WEIGHT_MAX     65536
+#define SCHED_WEIGHT_MAX     CORBEL_MAX_WEIGHT
 #define SCHED_NEVER	     (~0ull) /* *slice_end of sched_next(): no timer needed */
 
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
@@ -25,7 +26,7 @@ struct sched_unit { /* embedded in struct vcpu */
 	u32 wake;     /* atomic: a wake came */
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
 	u32 cpu;      /* where it is, or last was, queued or running */
-	u32 weight;   /* 1..65536 */
+	u32 weight;   /* 1..SCHED_WEIGHT_MAX */
 	u32 cap;      /* percent of one CPU, 0 = none */
 	bool boost;   /* woken by an event, not yet run */
 	bool pinned;  /* dom0: never moves */

@@ -135,6 +135,16 @@ def linux_calls():
         ok(busy['cpus'] == '1', 'taskset 2: the busy vCPU may run on CPU 1 only', after)
         ok(busy['cpu'] == 1, 'taskset 2: the busy vCPU is on CPU 1', after)
 
+        for what, how in ('renice -20', 'renice -20'), ('chrt -f', 'chrt -f -p 10'):
+            cpu = 0 if what == 'renice -20' else 1
+            m.out_of(f'{threads} {how} ${{t##*/}} >/dev/null; taskset -p {1 << cpu} ${{t##*/}} >/dev/null; done; sleep 2')
+            after = vcpus(m, 'g1')
+            busy = max(after, key=lambda v: v['runtime_ns'])
+            ok(busy['weight'] == 88761, f'{what}: the busy vCPU has the greatest weight', after)
+            ok(busy['cpus'] == str(cpu), f'{what} and taskset: it may run on CPU {cpu} only', after)
+        status, out = m.sh('dmesg | grep -E "are refused|stall"')
+        ok(status == 1, 'the hypervisor has taken all of that, and dom0 has CPU time enough', out)
+
         m.out_of(f'kill -STOP {pid}; sleep 1')
         first = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
         m.out_of('sleep 2')

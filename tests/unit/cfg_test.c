@@ -106,7 +106,7 @@ static const struct {
 	{"memory=[512]", "1: memory wants the number of MiB"},
 	{"vcpus=0", "1: vcpus wants a number from 1 to 64"},
 	{"vcpus=65", "1: vcpus wants a number from 1 to 64"},
-	{"cpu_weight=65537", "1: cpu_weight wants a number from 1 to 65536"},
+	{"cpu_weight=100001", "1: cpu_weight wants a number from 1 to 100000"},
 	{"cap=101", "1: cap wants a number from 0 to 100"},
 	{"firmware='uefi'", "1: firmware is one of"},
 	{"firmware=1", "1: firmware is one of"},

@@ -225,6 +225,11 @@ static void test_weights(void)
 	run(10 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), 1, .05), "a changed weight takes effect: %.2f",
 	      share(b, SEC) / share(a, SEC));
+	CHECK(!sched_set(&b->s, NICE_MINUS_20, 0, 0), "the weight of nice -20 is one");
+	a->s.runtime = b->s.runtime = 0;
+	run(20 * SEC);
+	CHECK(near(share(b, SEC) / share(a, SEC), NICE_MINUS_20 / 1024., .2), "and takes effect: %.1f",
+	      share(b, SEC) / share(a, SEC));
 }
 
 /* dom0's CPU must not look dead to it, whatever guests are given. */
@@ -368,9 +373,9 @@ static void test_affinity(void)
 	a->s.runtime = b->s.runtime = 0;
 	run(SEC);
 	CHECK(share(a, SEC) > .99 && share(b, SEC) > .99, "each has its CPU then");
-	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL && sched_set(&a->s, 65537, 0, 0) == -EINVAL &&
+	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL && sched_set(&a->s, 100001, 0, 0) == -EINVAL &&
 		      sched_set(&a->s, 0, 0, 101) == -EINVAL,
-	      "nonsense is refused: CPUs that are not online, weight over 65536, cap over 100");
+	      "nonsense is refused: CPUs that are not online, weight over 100000, cap over 100");
 }
 
 static void test_idle_pull(void)

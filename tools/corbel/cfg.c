@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../hv/abi.h"
 
 enum kind { V_STRING, V_NUMBER, V_LIST };
 
@@ -293,9 +294,13 @@ static int set_memory(struct parser *p, const char *key, const struct value *v)
 static int set_number(struct parser *p, const char *key, const struct value *v)
 {
 	bool vcpus = !strcmp(key, "vcpus"), cap = !strcmp(key, "cap");
-	long long n;
+	long long n, max = CORBEL_MAX_WEIGHT;
 
-	if (get_number(p, key, v, cap ? 0 : 1, vcpus ? CFG_MAX_VCPUS : cap ? 100 : 65536, &n))
+	if (vcpus)
+		max = CFG_MAX_VCPUS;
+	else if (cap)
+		max = 100;
+	if (get_number(p, key, v, cap ? 0 : 1, max, &n))
 		return -1;
 	*(vcpus ? &p->c->vcpus : cap ? &p->c->cap : &p->c->weight) = n;
 	return 0;

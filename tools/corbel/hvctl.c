@@ -144,10 +144,10 @@ int hv_sched(const struct corbel_sched_set *s)
 	if (!ioctl(device, CORBEL_IOC_SCHED, s))
 		return 0;
 	if (errno == EINVAL)
-		fail("scheduling of vCPU %u: refused; weight goes from 1 to 65536, cap from 1 to 100, and one of the "
+		fail("scheduling of vCPU %u: refused; weight goes from 1 to %u, cap from 1 to 100, and one of the "
 		     "CPUs must exist "
 		     "(see `corbel info')",
-		     s->vcpu);
+		     s->vcpu, CORBEL_MAX_WEIGHT);
 	else if (errno == EPERM)
 		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and only root may set "
 		     "this",

@@ -47,7 +47,7 @@ static const struct argp_option
 			 {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
 			 {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0}, {0}},
 	dmesg_options[] = {O_JSON, {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0}, {0}},
-	sched_options[] = {O_JSON, {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..65536; 1024 is usual", 0},
+	sched_options[] = {O_JSON, {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..100000; 1024 is usual", 0},
 			   {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
 			   {"cap", OPT_CAP, "PERCENT", 0, "At most so much of one CPU for each vCPU; 100 lifts it", 0},
 			   {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0}, {0}},
@@ -178,7 +178,7 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--delay wants seconds from 0.1 to 3600, not \"%s\"", arg);
 		break;
 	case OPT_WEIGHT:
-		o->weight = number(state, "--weight", arg, 1, 65536);
+		o->weight = number(state, "--weight", arg, 1, CORBEL_MAX_WEIGHT);
 		break;
 	case OPT_CAP:
 		o->cap = number(state, "--cap", arg, 1, 100);
