@@ -2,6 +2,9 @@
 /*
  * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the chip through its
  * accesses, with settings of its own that change nothing. The chip's interrupt line goes to dom0 directly.
+ *
+ * Loopback is such a setting, too, and never the chip's: so what dom0, or a user there, sends himself cannot pass for input
+ * from outside, which may be keys for the hypervisor.
  */
 #include "uart.h"
 #include "io.h"
@@ -53,8 +56,6 @@ void uart_write(struct uart *u, const char *s, u32 len)
 {
 	if (u->tx_dead)
 		return;
-	if (u->mcr & MCR_LOOP) /* dom0's driver is probing */
-		outb(u->port + UART_MCR, u->mcr & (u8)~MCR_LOOP);
 	if (u->line_open) {
 		send(u, '\r');
 		send(u, '\n');
@@ -66,8 +67,6 @@ void uart_write(struct uart *u, const char *s, u32 len)
 		send(u, s[i]);
 	}
 	wait_lsr(u, LSR_TEMT);
-	if (u->mcr & MCR_LOOP)
-		outb(u->port + UART_MCR, u->mcr);
 }
 
 /* ---- input ---- */
@@ -75,6 +74,12 @@ void uart_write(struct uart *u, const char *s, u32 len)
 static u32 rx_count(const struct uart *u)
 {
 	return u->rx_head - u->rx_tail;
+}
+
+/* dom0's receiver is then cut off from the line. */
+static bool is_looped(const struct uart *u)
+{
+	return u->mcr & MCR_LOOP;
 }
 
 static void rx_put(struct uart *u, u8 c, u8 err)
@@ -97,7 +102,8 @@ static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 		if (*n < max)
 			keys[(*n)++] = u->to_hv ? 'h' : UART_KEY_LEAVE;
 	} else if (!u->to_hv) {
-		rx_put(u, c, err);
+		if (!is_looped(u))
+			rx_put(u, c, err);
 	} else if (c != ESCAPE_CHAR && *n < max) {
 		keys[(*n)++] = (char)c;
 	}
@@ -165,6 +171,27 @@ static u8 read_iir(struct uart *u)
 	return inb(u->port + UART_IIR);
 }
 
+/* In loopback the modem's lines are the outputs: CTS is RTS, DSR is DTR, RI is OUT1, DCD is OUT2. */
+static u8 read_msr(const struct uart *u)
+{
+	if (!is_looped(u))
+		return inb(u->port + UART_MSR);
+	return (u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) | (u->mcr & MCR_OUT1 ? MSR_RI : 0) |
+	       (u->mcr & MCR_OUT2 ? MSR_DCD : 0);
+}
+
+/* A character is sent and received at once: the transmitter is empty again, which the chip does not know. */
+static void loop_back(struct uart *u, u8 c)
+{
+	if (rx_count(u) < (u->fcr & FCR_ENABLE ? UART_FIFO : 1u))
+		rx_put(u, c, 0);
+	if (u->hw_ier & IER_THRE) {
+		u->hw_ier &= (u8)~IER_THRE; /* setting it again re-arms its interrupt */
+		outb(u->port + UART_IER, u->hw_ier);
+	}
+	sync_ier(u);
+}
+
 u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
 {
 	bool dlab = u->lcr & LCR_DLAB;
@@ -175,6 +202,8 @@ u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
 		return reg == UART_DLL ? u->dll : u->dlm;
 	if (reg == UART_IER)
 		return u->ier;
+	if (reg == UART_MCR)
+		return u->mcr;
 	if (reg == UART_RBR || reg == UART_LSR || reg == UART_IIR)
 		uart_poll(u, keys, max, n);
 	switch (reg) {
@@ -184,6 +213,8 @@ u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
 		return read_iir(u);
 	case UART_LSR:
 		return read_lsr(u);
+	case UART_MSR:
+		return read_msr(u);
 	default:
 		return inb(u->port + reg);
 	}
@@ -212,13 +243,16 @@ void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 		sync_ier(u);
 		return;
 	case UART_THR:
-		if (!(u->mcr & MCR_LOOP))
-			u->line_open = val != '\n';
+		if (is_looped(u)) {
+			loop_back(u, val);
+			return;
+		}
+		u->line_open = val != '\n';
 		outb(u->port + UART_THR, val);
 		return;
 	case UART_MCR:
 		u->mcr = val;
-		outb(u->port + UART_MCR, val);
+		outb(u->port + UART_MCR, is_looped(u) ? MCR_DTR_RTS : val);
 		return;
 	default:
 		outb(u->port + reg, val);

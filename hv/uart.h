@@ -29,13 +29,22 @@
 #define FCR_CLEAR_TX BIT(2)
 #define LCR_8N1	     0x03
 #define LCR_DLAB     BIT(7)
+#define MCR_DTR	     BIT(0)
+#define MCR_RTS	     BIT(1)
 #define MCR_DTR_RTS  0x03
+#define MCR_OUT1     BIT(2)
+#define MCR_OUT2     BIT(3)
 #define MCR_LOOP     BIT(4)
 #define LSR_DR	     BIT(0)
 #define LSR_ERRORS   (BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* of the character to be read next, and overrun */
 #define LSR_THRE     BIT(5)
 #define LSR_TEMT     BIT(6)
+#define MSR_CTS	     BIT(4)
+#define MSR_DSR	     BIT(5)
+#define MSR_RI	     BIT(6)
+#define MSR_DCD	     BIT(7)
 
+#define UART_FIFO    16
 #define UART_RX_RING 64 /* power of two */
 
 struct uart {
@@ -68,7 +77,7 @@ void uart_write(struct uart *u, const char *s, u32 len);
 #define UART_KEY_LEAVE 0 /* in keys[]: input goes to dom0 again */
 /*
  * dom0's register accesses and the input path; pure but for the chip. Keys for the hypervisor are appended to keys[]
- * (at most max), *n counts them; 'h' stands for the escape itself.
+ * (at most max), *n counts them; 'h' stands for the escape itself. What dom0 loops back is never a key.
  */
 u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);

@@ -4,6 +4,39 @@
 
 #define COM1 0x3f8
 
+static void send(const char *s)
+{
+	for (; *s; s++)
+		outb(COM1, *s);
+}
+
+/* Does the receiver hold s? */
+static bool received(const char *s)
+{
+	for (; *s; s++)
+		if (!WAIT(inb(COM1 + 5) & 1, 1000) || inb(COM1) != (u8)*s)
+			return false;
+	return !(inb(COM1 + 5) & 1);
+}
+
+/* The debug keys, P for panic among them, are for who sits at the line, not for who may open dom0's port. */
+static void check_loopback(void)
+{
+	static const char escape[] = "\1\1\1P";
+	bool same, later;
+
+	while (!(inb(COM1 + 5) & 0x40))
+		pause();
+	outb(COM1 + 4, 0x1b); /* loop, OUT2, RTS, DTR */
+	send(escape);
+	same = received(escape);
+	send(escape);
+	outb(COM1 + 4, 0x0b);
+	later = received(escape);
+	report(same, "three Ctrl-A in loopback mode are dom0's, and so is what follows");
+	report(later, "so they are when loopback mode ends before they are read");
+}
+
 void test_vuart(void)
 {
 	u8 iir, lsr, msr;
@@ -36,6 +69,7 @@ void test_vuart(void)
 	msr = inb(COM1 + 6);
 	outb(COM1 + 4, 0x0b);
 	report((msr & 0xf0) == 0x90, "loop mode shows the outputs as inputs (%x)", msr);
+	check_loopback();
 	outb(0x80, 1);
 	report(inb(0x64) != 0xff, "the keyboard controller's port is dom0's");
 	__asm__ volatile("mov %w0, %%dx; xor %%eax, %%eax; in %%dx, %%eax" ::"i"(COM1) : "rax", "rdx");

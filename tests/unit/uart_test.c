@@ -215,7 +215,7 @@ static void test_output(void)
 	out(UART_MCR, MCR_LOOP | 0x0a);
 	uart_write(&u, "c\n", 2);
 	CHECK(!strcmp(chip.out, "c\r\n") && !chip.rx_n, "a line goes out while dom0's driver probes in loopback");
-	CHECK(chip.mcr == (MCR_LOOP | 0x0a) && in(UART_MCR) == (MCR_LOOP | 0x0a), "and loopback goes on");
+	CHECK(chip.mcr == MCR_DTR_RTS && in(UART_MCR) == (MCR_LOOP | 0x0a), "and loopback goes on, for dom0 alone");
 }
 
 static void test_fifo_probe(void)
@@ -323,11 +323,10 @@ static void test_dead(void)
 	uart_write(&u, "abc\n", 4);
 	chip.tx_stuck = true;
 	chip.tx_n = 16;
-	out(UART_MCR, MCR_LOOP);
 	uart_write(&u, "def\n", 4);
-	CHECK(u.tx_dead && chip.mcr == MCR_LOOP, "one that stops in the midst leaves dom0's settings in place");
+	CHECK(u.tx_dead, "so is one that stops in the midst");
 	out(UART_THR, 'd');
-	CHECK(in(UART_MCR) == MCR_LOOP && !(in(UART_LSR)&LSR_THRE), "dom0 sees the chip as it is");
+	CHECK(!(in(UART_LSR)&LSR_THRE), "dom0 sees the chip as it is");
 
 	reset();
 	chip.rx_stuck = true;
@@ -345,6 +344,76 @@ static void test_dead(void)
 	CHECK(chip.reads == before, "and costs no time after that");
 }
 
+static void loop(const char *s, u32 n)
+{
+	out(UART_MCR, MCR_LOOP);
+	while (n--)
+		out(UART_THR, (u8)*s++);
+}
+
+static void poll(void)
+{
+	uart_poll(&u, keys, sizeof(keys), &key_count);
+}
+
+static void test_loopback(void)
+{
+	u32 n = 0;
+	char got[64];
+
+	reset();
+	for (u32 mcr = 0; mcr < 16; mcr++) {
+		out(UART_MCR, MCR_LOOP | mcr);
+		n += in(UART_MSR) == ((mcr & 2 ? 0x10 : 0) | (mcr & 1 ? 0x20 : 0) | (mcr & 4 ? 0x40 : 0) | (mcr & 8 ? 0x80 : 0));
+	}
+	CHECK(n == 16, "the modem's inputs are the outputs in loopback");
+	loop("12", 2);
+	CHECK(in(UART_RBR) == '1' && !(in(UART_LSR)&LSR_DR), "without a FIFO there is room for one character");
+	out(UART_FCR, FCR_ENABLE);
+	out(UART_IER, IER_RX | IER_THRE);
+	CHECK((in(UART_IIR)&0x0f) == 0x02 && !line(), "a driver is told that it may send in loopback");
+	loop("abc", 3);
+	CHECK(line() && (in(UART_IIR)&0x0f) == IIR_RX && in(UART_RBR) == 'a' && in(UART_RBR) == 'b' && in(UART_RBR) == 'c',
+	      "it receives what it sends");
+	CHECK(line() && (in(UART_IIR)&0x0f) == 0x02, "and is told that it may send on");
+	out(UART_IER, IER_RX);
+	type("x", 1);
+	CHECK(interrupt(got) == 0 && !chip.rx_n, "it receives nothing from the line");
+	out(UART_MCR, MCR_DTR_RTS);
+	type("y", 1);
+	CHECK(interrupt(got) == 1 && got[0] == 'y' && in(UART_MSR) == 0xb0, "but does so afterwards");
+}
+
+/* Whoever may open dom0's serial port can loop back what he likes: it is dom0's input and nobody's key. */
+static void test_escape_in_loopback(void)
+{
+	char got[64];
+
+	reset();
+	out(UART_FCR, FCR_ENABLE);
+	out(UART_IER, IER_RX);
+	loop("\x01\x01\x01P", 4);
+	poll();
+	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !key_count, "an escape in loopback is dom0's");
+	loop("\x01\x01\x01P", 4);
+	out(UART_MCR, 0);
+	poll();
+	CHECK(interrupt(got) == 4 && !key_count, "even if loopback ends before it is read");
+	loop("\x01\x01", 2);
+	out(UART_MCR, 0);
+	type("\x01q", 2);
+	CHECK(interrupt(got) == 4 && !key_count, "what is typed afterwards does not complete it");
+	out(UART_MCR, MCR_LOOP);
+	type("\x01\x01\x01", 3);
+	poll();
+	CHECK(key_count == 1 && keys[0] == 'h', "one typed meanwhile is the hypervisor's");
+	loop("P", 1);
+	CHECK(interrupt(got) == 1 && got[0] == 'P' && key_count == 1, "keys are not taken from loopback then, either");
+	type("m\x01\x01\x01", 4);
+	poll();
+	CHECK(key_count == 3 && keys[1] == 'm' && !keys[2], "but from the line they are");
+}
+
 int main(void)
 {
 	test_settings();
@@ -354,5 +423,7 @@ int main(void)
 	test_overflow();
 	test_escape();
 	test_dead();
+	test_loopback();
+	test_escape_in_loopback();
 	return test_end();
 }
