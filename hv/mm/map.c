@@ -65,7 +65,8 @@ static void trim_formats(void)
 	pt_host.addr_mask = pt_npt.addr_mask = pt_ept.addr_mask = mask;
 	cpuid(CPUID_EXT_FEATURES, r);
 	if (!(r[3] & CPUID_EXT_EDX_NX))
-		pt_host.nx = pt_npt.nx = 0;
+		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute disable) "
+			  "on in the firmware set-up");
 }
 
 /* Map a byte range with the largest pages that fit; what is mapped already stays as it is. */
@@ -133,10 +134,8 @@ void mm_load_cpu(void)
 	u32 lo, hi;
 	u64 cr0;
 
-	if (pt_host.nx) {
-		__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(MSR_EFER));
-		__asm__ volatile("wrmsr" ::"a"(lo | (u32)EFER_NXE), "d"(hi), "c"(MSR_EFER) : "memory");
-	}
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(MSR_EFER));
+	__asm__ volatile("wrmsr" ::"a"(lo | (u32)EFER_NXE), "d"(hi), "c"(MSR_EFER) : "memory");
 	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
 	__asm__ volatile("mov %0, %%cr0" ::"r"(cr0 | CR0_WP) : "memory");
 	load_cr3();

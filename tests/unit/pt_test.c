@@ -265,9 +265,6 @@ static void test_raw(void)
 	CHECK(raw_of(&pt_ept, 18, PT_R | PT_W | PT_UC) == (0x40000000 | 3 | 0x80),
 	      "ept: a 1 GiB device page is RW UC, large");
 	CHECK(raw_of(&pt_ept, 0, PT_R | PT_LOG) != raw_of(&pt_ept, 0, PT_R), "ept: the log mark is in the entry");
-	pt_npt.nx = 0;
-	CHECK(raw_of(&pt_npt, 0, PT_R) == (0x1000 | 5), "npt: without NX bit 63 stays 0");
-	pt_npt.nx = BIT(63);
 	for (u32 i = 0; i < 3; i++) {
 		struct pt_format *f = i == 0 ? &pt_host : i == 1 ? &pt_npt : &pt_ept;
 
