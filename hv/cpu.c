@@ -172,6 +172,7 @@ void cpu_init_features(void)
 {
 	u32 a, b, c, d, b7 = 0, c7 = 0;
 	u64 cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+	bool xsave;
 
 	if (cpuid_max(0) >= 7)
 		cpuid(7, 0, &a, &b7, &c7, &d);
@@ -186,11 +187,12 @@ void cpu_init_features(void)
 		cr4 |= CR4_SMAP;
 	if (c7 & BIT(2))
 		cr4 |= CR4_UMIP;
-	if (c & BIT(26))
+	xsave = c & BIT(26) && cpuid_max(0) >= 0xd; /* firmware may limit the leaves, and nothing is known then */
+	if (xsave)
 		cr4 |= CR4_OSXSAVE;
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
-	if (!(c & BIT(26)))
+	if (!xsave)
 		return;
 	cpuid(0xd, 0, &a, &b, &c, &d);
 	if (this_cpu() == &boot_cpu)

@@ -64,11 +64,13 @@ static void apply_masks(struct corbel_cpuid *e)
 	for (u32 i = 0; i < ARRAY_SIZE(masks); i++)
 		if (masks[i].leaf == e->function && masks[i].sub == e->index)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
+	if (e->function == 1 && !xcr0_host)
+		e->ecx &= ~(u32)CPUID_1C_XSAVE;
 	if (leaf7 && (hvm->caps & HVM_CAP_NO_INVPCID))
 		e->ebx &= ~(u32)CPUID_7B_INVPCID;
-	if (leaf7 && (hvm->caps & HVM_CAP_NO_RDTSCP))
+	if (leaf7 && !has_rdtscp) /* TSC_AUX, which RDPID reads, is not switched then */
 		e->ecx &= ~(u32)CPUID_7C_RDPID;
-	if (e->function == 0x80000001 && (hvm->caps & HVM_CAP_NO_RDTSCP))
+	if (e->function == 0x80000001 && !has_rdtscp)
 		e->edx &= ~(u32)CPUID_X1D_RDTSCP;
 	if (e->function == 0xd && e->index == 1 && (hvm->caps & HVM_CAP_NO_XSAVES))
 		e->eax &= ~(u32)(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
@@ -77,13 +79,13 @@ static void apply_masks(struct corbel_cpuid *e)
 u64 policy_cr4_mask(void)
 {
 	static u64 mask;
-	u32 a, b, c, d, c1, d1;
+	u32 a, b = 0, c = 0, d, c1, d1;
 	const struct {
 		const u32 *word;
 		u32 feature;
 		u64 cr4;
 	} needs[] = {
-	    {&c1, CPUID_1C_PCID, CR4_PCIDE}, {&c1, CPUID_1C_XSAVE, CR4_OSXSAVE}, {&b, CPUID_7B_FSGSBASE, CR4_FSGSBASE},
+	    {&c1, CPUID_1C_PCID, CR4_PCIDE}, {&b, CPUID_7B_FSGSBASE, CR4_FSGSBASE},
 	    {&b, CPUID_7B_SMEP, CR4_SMEP},   {&b, CPUID_7B_SMAP, CR4_SMAP},	 {&c, CPUID_7C_UMIP, CR4_UMIP},
 	    {&c, CPUID_7C_PKU, CR4_PKE},
 	};
@@ -91,9 +93,12 @@ u64 policy_cr4_mask(void)
 	if (mask)
 		return mask;
 	cpuid(1, 0, &a, &b, &c1, &d1);
-	cpuid(7, 0, &a, &b, &c, &d);
+	if (cpuid_max(0) >= 7) /* beyond the last leaf CPUID gives that one's values */
+		cpuid(7, 0, &a, &b, &c, &d);
 	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
 	       CR4_OSXMMEXCPT;
+	if (xcr0_host)
+		mask |= CR4_OSXSAVE;
 	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
 		if (*needs[i].word & needs[i].feature)
 			mask |= needs[i].cr4;
@@ -386,7 +391,7 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 		r.ecx &= ~(u32)CPUID_7C_OSPKE;
 		if (hvm->get(v, HVM_CR4) & CR4_PKE)
 			r.ecx |= CPUID_7C_OSPKE;
-	} else if (leaf == 0xd && e && (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
+	} else if (leaf == 0xd && e && xcr0_host && (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
 		v->xcr0 = xgetbv(0);
 		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {

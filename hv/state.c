@@ -82,7 +82,7 @@ static s64 set_xsave(struct vcpu *v, const u8 *x)
 	memcpy(&comp, v->xsave + 520, 8);
 	memcpy(&mxcsr, v->xsave + 24, 4);
 	memset(v->xsave + 520, 0, 56);
-	if ((bv & ~(xcr0_host & XCR0_SWITCHED)) || comp || (mxcsr & ~0xffffu)) {
+	if ((bv & ~(xcr0_host ? xcr0_host & XCR0_SWITCHED : XCR0_FXSAVE)) || comp || (mxcsr & ~0xffffu)) {
 		/* What is there now must not fault in XRSTOR. */
 		memset(v->xsave + 512, 0, 8);
 		*(u32 *)(v->xsave + 24) = 0x1f80;
@@ -218,7 +218,7 @@ static s64 set_small(struct vcpu *v, u32 what, u32 n, u64 val)
 {
 	switch (what) {
 	case CORBEL_STATE_XCR0:
-		if (n != 8 || (xcr0_host && !policy_xcr0_valid(val)))
+		if (n != 8 || !(xcr0_host ? policy_xcr0_valid(val) : val == XCR0_RESET))
 			return -EINVAL;
 		v->xcr0 = val;
 		return 0;

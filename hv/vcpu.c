@@ -225,8 +225,8 @@ static void fpu_reset(struct vcpu *v)
 	memset(v->xsave, 0, XSAVE_BYTES);
 	*(u16 *)v->xsave = 0x37f;
 	*(u32 *)(v->xsave + 24) = 0x1f80;
-	*(u64 *)(v->xsave + 512) = 3; /* XSTATE_BV */
-	v->xcr0 = 1;
+	*(u64 *)(v->xsave + 512) = XCR0_FXSAVE; /* XSTATE_BV */
+	v->xcr0 = XCR0_RESET;
 }
 
 /* SDM "Processor State After Reset"; the same on AMD. */

@@ -69,3 +69,5 @@
 
 /* x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched with the vCPU */
 #define XCR0_SWITCHED 0x2e7ull
+#define XCR0_RESET    1ull
+#define XCR0_FXSAVE   3ull /* what FXSAVE holds of it */

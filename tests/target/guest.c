@@ -18,6 +18,7 @@ PROGRAM(g_x2apic_handler);
 PROGRAM(g_hlt);
 PROGRAM(g_hypercall);
 PROGRAM(g_cpuid);
+PROGRAM(g_cpuid_xsave);
 PROGRAM(g_wbuart);
 PROGRAM(g_lme);
 PROGRAM(g_state);
@@ -330,6 +331,11 @@ static void check_state(void)
 		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_NR, 8) == -EINVAL &&
 		   hc(CORBEL_HC_VCPU_GET, g.vcpu, ~0ull, 0) == -EINVAL,
 	       "wrong sizes and kinds are refused");
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_XSAVE, 0) == PAGE &&
+		   !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_XSAVE, PAGE) &&
+		   hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_XCR0, 0) == 8 &&
+		   !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_XCR0, 8),
+	       "the FPU's state and XCR0 can be set to what they are");
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
 		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128,
@@ -529,9 +535,27 @@ static void check_wrap(void)
 	FREE(&g);
 }
 
+/* A VMM may promise what the CPU does not have: that is its guest's trouble and nobody else's. */
+static void check_invented_cpuid(void)
+{
+	struct corbel_cpuid *e;
+	struct guest g;
+
+	MAKE(&g, 0, g_cpuid_xsave);
+	e = (void *)g.data;
+	e[0] = (struct corbel_cpuid){.function = 0xd, .index = 0, .flags = 1, .eax = 3, .ebx = 576, .ecx = 576};
+	e[1] = (struct corbel_cpuid){.function = 0xd, .index = 1, .flags = 1, .eax = 0xf};
+	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_CPUID, 2 * sizeof(*e)), "any leaves can be set for a guest");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) && LONG(&g, 0x500) == 3 &&
+		   LONG(&g, 0x504) == 576 && LONG(&g, 0x508) == 0xf,
+	       "it reads the XSAVE leaf set for it, whether there is XSAVE or not");
+	FREE(&g);
+}
+
 void test_guest(void)
 {
 	check_pio();
+	check_invented_cpuid();
 	check_wrap();
 	check_memory_exits();
 	check_interrupts();

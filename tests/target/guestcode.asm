@@ -279,6 +279,20 @@ program g_cpuid
 	hlt
 g_cpuid_end:
 
+program g_cpuid_xsave		; leaf 0xd, which may be the VMM's invention
+	mov eax, 0xd
+	xor ecx, ecx
+	cpuid
+	mov [0x500], eax
+	mov [0x504], ebx
+	mov eax, 0xd
+	mov ecx, 1
+	cpuid
+	mov [0x508], eax
+	out 0x20, al
+	hlt
+g_cpuid_xsave_end:
+
 program g_state			; what is not switched at each exit; the seed is at 0x600
 	mov eax, cr4
 	or ax, 0x200		; OSFXSR
