@@ -2,6 +2,9 @@
 /*
  * irqfd: a write to an eventfd drives a GSI, straight from the writer's context. With a resample eventfd the line stays high
  * until the guest has acknowledged it, which is then told by that eventfd.
+ *
+ * An irqfd is in its VM's list before it waits at its eventfd. What takes it out again and frees it therefore must not come
+ * in between: deassigning is kept out by vm->lock, the eventfd's end by a reference to its file, the VM's end by the ioctl's.
  */
 #include "kmod.h"
 
@@ -38,8 +41,10 @@ static void shutdown(struct work_struct *work)
 	eventfd_ctx_remove_wait_queue(f->eventfd, &f->wait, &count);
 	if (f->resamplefd) {
 		synchronize_rcu(); /* cb_irqfd_acked() */
+		spin_lock_irq(&f->vm->irqfds_lock); /* one that is assigned meanwhile raises it afterwards */
 		if (!cb_irqfd_wants_ack(f->vm, f->gsi)) /* none is left that would lower it */
 			cb_irq_set(f->vm, CB_SRC_RESAMPLE, f->gsi, false);
+		spin_unlock_irq(&f->vm->irqfds_lock);
 		eventfd_ctx_put(f->resamplefd);
 	}
 	eventfd_ctx_put(f->eventfd);
@@ -116,6 +121,7 @@ static int activate(struct cb_vm *vm, struct irqfd *f)
 	struct irqfd *other;
 	int r = 0;
 
+	lockdep_assert_held(&vm->lock);
 	spin_lock_irq(&vm->irqfds_lock);
 	list_for_each_entry(other, &vm->irqfds, list)
 		if (other->eventfd == f->eventfd)
@@ -156,12 +162,14 @@ static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
 	r = PTR_ERR_OR_ZERO(f->resamplefd);
 	if (r)
 		goto out_ctx;
+	mutex_lock(&vm->lock);
 	r = activate(vm, f);
+	if (!r && (vfs_poll(file, &f->poll) & EPOLLIN))
+		inject(f);
+	mutex_unlock(&vm->lock);
 	if (r)
 		goto out_resample;
-	/* From here on the eventfd may fire, and its end may free f as soon as the file is let go. */
-	if (vfs_poll(file, &f->poll) & EPOLLIN)
-		inject(f);
+	/* f may have been freed by now, or is so by the eventfd's end as soon as the file is let go. */
 	fput(file);
 	cb_irq_update_eoi(vm);
 	return 0;
@@ -184,11 +192,13 @@ static int deassign(struct cb_vm *vm, const struct kvm_irqfd *args)
 
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
+	mutex_lock(&vm->lock); /* none is between its list and its eventfd */
 	spin_lock_irq(&vm->irqfds_lock);
 	list_for_each_entry_safe(f, next, &vm->irqfds, list)
 		if (f->eventfd == ctx && f->gsi == args->gsi)
 			deactivate_locked(f);
 	spin_unlock_irq(&vm->irqfds_lock);
+	mutex_unlock(&vm->lock);
 	eventfd_ctx_put(ctx);
 	/* After return no interrupt comes from it any more. */
 	flush_workqueue(cb_wq);

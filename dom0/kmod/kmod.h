@@ -87,7 +87,7 @@ struct cb_vcpu {
 struct cb_vm {
 	refcount_t users; /* VM fd, vCPU fds */
 	struct mm_struct *mm;
-	struct mutex lock;	/* creation of vCPUs, irqchip, PIT; doorbells */
+	struct mutex lock;	/* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
 	u32 id;			/* the hypervisor's; 0 until the first vCPU is created */
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;

@@ -7,7 +7,7 @@ $(KT)/payload.o: tests/kvm/payload.asm
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -o $@ $<
 
-$(KT)/guests: tests/kvm/guests.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
+$(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
 $(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
@@ -22,9 +22,9 @@ $(KT)/hcfuzz/hcfuzz.ko: $(HCFUZZ_SRC)
 	$(MAKE) -C $(call kmod_headers,$(KVER_cloud)) M=$(abspath $(@D)) modules
 	@touch $@
 
-$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
+$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/vmms $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
 	@cp $(KT)/hcfuzz/hcfuzz.ko $(KT)/hcfuzz.ko && strip --strip-debug $(KT)/hcfuzz.ko
-	cd $(KT) && strip -s guests fuzz_ioctl && printf '%s\n' guests fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
+	cd $(KT) && strip -s guests vmms fuzz_ioctl && printf '%s\n' guests vmms fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 # For Bochs they are in dom0's image.
 $(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img

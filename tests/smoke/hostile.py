@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hostile guests, tests/kvm/guests.c, beside a Linux guest: nobody else notices, and nothing of them is left."""
+"""Hostile VMMs and guests, tests/kvm/vmms.c and guests.c, beside a Linux guest: nobody else notices, and nothing of them is left."""
 import os
 import re
 import sys
@@ -16,12 +16,13 @@ def guests():
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cd', 20)
         m.out_of('corbel create /etc/corbel/demo.cfg && until grep -q "demo: ready" /run/corbel/demo/console.log; do sleep 1; done', 60)
         before = m.json('corbel info --json')
-        status, out = m.sh('/run/t/guests', 150)
-        for line in re.findall(r'^# .*?(?=\r*$)', out, re.M):
-            note(line[2:])
-        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
-            ok(kind == 'ok', what)
-        ok(status == 0, 'the program says that all is well', out)
+        for program, seconds in ('vmms', 60), ('guests', 150):
+            status, out = m.sh(f'/run/t/{program}', seconds)
+            for line in re.findall(r'^# .*?(?=\r*$)', out, re.M):
+                note(line[2:])
+            for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+                ok(kind == 'ok', what)
+            ok(status == 0, f'{program} says that all is well', out)
         after = m.json('corbel info --json')
         for key in 'vms', 'vcpus':
             ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Hostile VMMs: processes that use /dev/kvm from several threads at once, or as nobody would. They may be refused; dom0's
+ * kernel and everybody else's VMs go on.
+ *
+ * usage: vmms [NAME...]
+ */
+#define _GNU_SOURCE
+#include "vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define RACE_MS 6000
+
+static volatile bool stop;
+
+/* ---- irqfds: assigned, deassigned, written and closed all at once ---- */
+
+enum { PLAIN_GSI = 5, RESAMPLE_GSI = 6 };
+
+static struct vm irq_vm;
+static int plain_fd, resample_fd, again_fd;
+static u64 assigned, refused;
+
+static int irqfd(int fd, u32 gsi, u32 flags)
+{
+	struct kvm_irqfd f = {.fd = fd, .gsi = gsi, .flags = flags, .resamplefd = again_fd};
+
+	return vm_ioctl(&irq_vm, KVM_IRQFD, &f);
+}
+
+static void ring(int fd)
+{
+	u64 one = 1;
+
+	if (write(fd, &one, sizeof(one)) != sizeof(one) && errno != EAGAIN)
+		fatal("an eventfd takes no event: errno %d", errno);
+}
+
+static void *assigner(void *plain)
+{
+	int fd = plain ? plain_fd : resample_fd;
+
+	while (!stop) {
+		int bad = irqfd(fd, plain ? PLAIN_GSI : RESAMPLE_GSI, plain ? 0 : KVM_IRQFD_FLAG_RESAMPLE);
+
+		__atomic_add_fetch(bad ? &refused : &assigned, 1, __ATOMIC_RELAXED);
+		ring(fd);
+	}
+	return NULL;
+}
+
+static void *deassigner(void *plain)
+{
+	while (!stop)
+		irqfd(plain ? plain_fd : resample_fd, plain ? PLAIN_GSI : RESAMPLE_GSI, KVM_IRQFD_FLAG_DEASSIGN);
+	return NULL;
+}
+
+/* The last reference to an eventfd goes while its irqfd is there. */
+static void *closer(void *plain)
+{
+	while (!stop) {
+		int fd = eventfd(1, EFD_NONBLOCK);
+
+		irqfd(fd, plain ? PLAIN_GSI : RESAMPLE_GSI, plain ? 0 : KVM_IRQFD_FLAG_RESAMPLE);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void race(u32 ms, void *(*const what[])(void *), u32 n, void *plain)
+{
+	pthread_t t[4];
+
+	stop = false;
+	for (u32 i = 0; i < n; i++)
+		pthread_create(&t[i], NULL, what[i], plain);
+	usleep(ms * 1000);
+	stop = true;
+	for (u32 i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+}
+
+/* Does a write to the eventfd come out at the PIC? */
+static bool interrupts(int fd, u32 gsi)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+	vm_ioctl(&irq_vm, KVM_GET_IRQCHIP, &chip);
+	chip.chip.pic.irr = 0;
+	chip.chip.pic.last_irr = 0;
+	vm_ioctl(&irq_vm, KVM_SET_IRQCHIP, &chip);
+	ring(fd);
+	vm_ioctl(&irq_vm, KVM_GET_IRQCHIP, &chip);
+	return chip.chip.pic.irr >> gsi & 1;
+}
+
+static bool irqfds(void)
+{
+	void *(*const what[])(void *) = {assigner, deassigner, closer, closer};
+	bool good;
+
+	vm_init(&irq_vm, 1, VM_IRQCHIP);
+	plain_fd = eventfd(0, EFD_NONBLOCK);
+	resample_fd = eventfd(0, EFD_NONBLOCK);
+	again_fd = eventfd(0, EFD_NONBLOCK);
+	race(RACE_MS, what, 2, &plain_fd);
+	race(RACE_MS / 4, what, 4, &plain_fd);
+	race(RACE_MS / 4, what, 2, NULL);
+	race(RACE_MS / 4, what, 4, NULL);
+	note("irqfds: %llu assigned, %llu refused", (unsigned long long)assigned, (unsigned long long)refused);
+	irqfd(plain_fd, PLAIN_GSI, KVM_IRQFD_FLAG_DEASSIGN);
+	good = !interrupts(plain_fd, PLAIN_GSI) && !irqfd(plain_fd, PLAIN_GSI, 0) && interrupts(plain_fd, PLAIN_GSI) &&
+	       irqfd(plain_fd, PLAIN_GSI, 0) == -EBUSY;
+	vm_free(&irq_vm);
+	close(plain_fd), close(resample_fd), close(again_fd);
+	return good && assigned > 10;
+}
+
+static const struct {
+	const char *name, *behaviour;
+	bool (*fn)(void);
+} tests[] = {
+    {"irqfds", "irqfds come and go in four threads at once, and work afterwards", irqfds},
+};
+
+static bool wanted(const char *name, int argc, char **argv)
+{
+	for (int a = 1; a < argc; a++)
+		if (!strcmp(argv[a], name))
+			return true;
+	return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		fatal("/dev/kvm cannot be opened");
+	for (u32 i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		if (wanted(tests[i].name, argc, argv))
+			ok(tests[i].fn(), "%s: %s", tests[i].name, tests[i].behaviour);
+	return failures != 0;
+}
