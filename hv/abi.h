@@ -52,7 +52,7 @@ typedef uint8_t __cb_u8;
 #define CORBEL_HC_VCPU_GET	(CORBEL_HC_BASE + 11) /* (vcpu, CORBEL_STATE_x) -> bytes in the data page; -EBUSY unless stopped */
 #define CORBEL_HC_VCPU_SET	(CORBEL_HC_BASE + 12) /* (vcpu, CORBEL_STATE_x, bytes in the data page) */
 #define CORBEL_HC_MAP		(CORBEL_HC_BASE + 13) /* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
-#define CORBEL_HC_UNMAP		(CORBEL_HC_BASE + 14) /* (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again */
+#define CORBEL_HC_UNMAP		(CORBEL_HC_BASE + 14) /* (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again. Always done if there is such a VM */
 #define CORBEL_HC_DIRTY		(CORBEL_HC_BASE + 15) /* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
 #define CORBEL_HC_MSI		(CORBEL_HC_BASE + 16) /* (vm, address, data) -> 1 delivered, 0 no such target */
 #define CORBEL_HC_NMI		(CORBEL_HC_BASE + 17) /* (vcpu) */
@@ -82,7 +82,8 @@ struct corbel_info {
 	char version[32];
 	char scheduler[16];
 	uint64_t features; /* CORBEL_FEATURE_x */
-	uint64_t reserved[3];
+	uint64_t gfn_end;  /* guests have no memory from this frame on */
+	uint64_t reserved[2];
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
 #define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes other frequencies than this machine's */

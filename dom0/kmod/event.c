@@ -13,7 +13,7 @@
 #include <asm/irqdomain.h>
 #include <asm/smp.h>
 
-u64 cb_features;
+u64 cb_features, cb_gfn_end;
 static struct corbel_events *events;
 static struct fwnode_handle *fwnode;
 static struct irq_domain *domain;
@@ -186,6 +186,7 @@ static int map_events(void)
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	if (r >= 0) {
 		cb_features = info->features;
+		cb_gfn_end = min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
 		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);
 	}
 	free_page((unsigned long)info);

@@ -101,6 +101,7 @@ struct cb_vm {
 	spinlock_t mmu_lock;
 	u32 inv_count;		/* invalidations in progress ... */
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
+	bool lost;		/* memory could not be taken from it: it must not run */
 	u32 mmio_marks;		/* made since they were last forgotten */
 	struct mmu_notifier notifier;
 
@@ -128,6 +129,7 @@ extern struct workqueue_struct *cb_wq;
 long cb_check_extension(const struct cb_vm *vm, long cap);
 
 extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
+extern u64 cb_gfn_end;	/* what guests can have ends here */
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);

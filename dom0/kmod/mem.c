@@ -12,26 +12,42 @@
 #include "kmod.h"
 
 #define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
-#define GFN_END	    BIT(36) /* the hypervisor's tables have four levels */
 
-/* Long ones are done in steps by the hypervisor; on return no TLB holds the pages. */
-static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
+/* Long ones are done in steps by the hypervisor; on return no TLB holds the pages. 0, or why they are still mapped. */
+static long try_unmap(u32 id, u64 gfn, u64 pages)
 {
-	u32 id = READ_ONCE(vm->id);
-
-	while (id && pages) {
+	while (pages) {
 		long done = HC3(UNMAP, id, gfn, pages);
 
+		if (done == -ENOENT) /* the VM has gone, and what it had mapped */
+			return 0;
 		if (done == -EAGAIN)
 			continue;
-		if (done <= 0) {
-			pr_err_ratelimited("unmapping from VM %u failed (%ld)\n", id, done);
-			return;
-		}
+		if (done <= 0)
+			return done ? done : -EIO;
 		done = min_t(u64, done, pages);
 		gfn += done;
 		pages -= done;
 	}
+	return 0;
+}
+
+/*
+ * Who calls gives the pages to somebody else next. The hypervisor refuses nothing here; if it ever does, the VM loses all of
+ * its memory and runs no more, and if that cannot be had either, nobody in dom0 is safe from it.
+ */
+static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
+{
+	u32 id = READ_ONCE(vm->id);
+	long r = id ? try_unmap(id, gfn, pages) : 0;
+
+	if (!r)
+		return;
+	WRITE_ONCE(vm->lost, true);
+	pr_err("VM %u is ended: pages from %llx on cannot be unmapped (%ld); please report it\n", id, gfn, r);
+	r = try_unmap(id, 0, cb_gfn_end);
+	if (r)
+		panic("corbel: a guest keeps memory that is not its own (VM %u, error %ld)", id, r);
 }
 
 /* The part of a slot at these addresses: how many pages, and its first one. */
@@ -284,7 +300,7 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 		return -EINVAL;
 	if ((m->memory_size | m->guest_phys_addr | m->userspace_addr) & ~PAGE_MASK)
 		return -EINVAL;
-	if (s.pages > CB_MAX_SLOT_PAGES || s.gfn + s.pages > BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT))
+	if (s.pages > CB_MAX_SLOT_PAGES || s.gfn + s.pages > cb_gfn_end)
 		return -EINVAL;
 	if (m->userspace_addr != untagged_addr(m->userspace_addr) ||
 	    !access_ok((void __user *)(unsigned long)m->userspace_addr, m->memory_size))
@@ -304,7 +320,7 @@ void cb_mem_forget_mmio(struct cb_vm *vm)
 	mutex_lock(&vm->slots_lock);
 	slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
 	for (i = 0; i <= slots->n; i++) {
-		u64 end = i < slots->n ? slots->slot[i].gfn : GFN_END;
+		u64 end = i < slots->n ? slots->slot[i].gfn : cb_gfn_end;
 
 		if (next < end)
 			unmap(vm, next, end - next);

@@ -267,6 +267,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 				v->run->exit_reason = KVM_EXIT_INTR;
 			return -EINTR;
 		}
+		if (READ_ONCE(v->vm->lost))
+			return -EIO;
 		if (v->synced_at != jiffies)
 			sync_scheduling(v);
 		r = resume_and_wait(v, stop);

@@ -17,9 +17,14 @@
 #define PT_RIGHTS	  (PT_R | PT_W | PT_X)
 #define PT_USED		  (PT_ACC | PT_DIRTY) /* preset, so that hardware need not write them */
 
+u64 p2m_gfn_end(const struct pt_format *fmt)
+{
+	return MIN(BIT(9 * fmt->levels), (fmt->addr_mask >> PAGE_SHIFT) + 1);
+}
+
 static u64 gfn_limit(const struct p2m *p)
 {
-	return BIT(9 * p->pt.fmt->levels);
+	return p2m_gfn_end(p->pt.fmt);
 }
 
 static bool range_ok(const struct p2m *p, u64 gfn, u64 count)
@@ -104,11 +109,16 @@ static u64 unmap_batches(struct p2m *p, u64 gfn, u64 count)
 
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
 {
+	const u64 end = gfn_limit(p);
+	u64 there = gfn < end ? MIN(count, end - gfn) : 0, done;
+
 	if (p->is_dom0)
 		return -EPERM;
-	if (!range_ok(p, gfn, count))
+	if (!count)
 		return -EINVAL;
-	return (s64)unmap_batches(p, gfn, count);
+	count = MIN(count, BIT(62));
+	done = unmap_batches(p, gfn, there);
+	return (s64)(done == there ? count : done);
 }
 
 int p2m_destroy(struct p2m *p)
@@ -439,6 +449,10 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page)
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 {
+	if (gfn >= gfn_limit(p) && !p->is_dom0) {
+		*out = (struct pt_leaf){.kind = PT_MMIO};
+		return;
+	}
 	lock_acquire(&p->lock);
 	pt_lookup(&p->pt, gfn, out);
 	lock_release(&p->lock);

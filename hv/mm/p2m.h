@@ -39,10 +39,13 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr);
  */
 int p2m_set_mmio(struct p2m *p, u64 gfn);
 /*
- * Memory and MMIO marks go. References are dropped after the flush. Never fails for want of memory: a large page that
- * cannot be split goes as a whole, what lies beyond the range faults in again.
+ * Memory and MMIO marks go. References are dropped after the flush. Never fails, but for dom0's map (-EPERM), since who calls
+ * gives the memory away next. For want of memory a large page that cannot be split goes as a whole, what lies beyond the range
+ * faults in again; beyond the end of the tables there is nothing, and it counts as done.
  */
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
+/* The first gfn that no tables of this format reach on this CPU: nothing can be mapped from there on. */
+u64 p2m_gfn_end(const struct pt_format *fmt);
 
 /*
  * Dirty logging. Where the format has dirty flags, a page that may be written is dirty if its flag is set: so it is when the
@@ -77,6 +80,7 @@ bool p2m_dom0_fault(struct p2m *p, gpa_t addr);
 int p2m_dom0_share(struct p2m *p, hpa_t page);
 void p2m_dom0_unshare(struct p2m *p, hpa_t page);
 
+/* In a guest, beyond the end of the tables: PT_MMIO. */
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);
 /*
  * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing mapped, MMIO, or

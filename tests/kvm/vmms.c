@@ -126,11 +126,68 @@ static bool irqfds(void)
 	return good && assigned > 10;
 }
 
+/* ---- memory at the end of what guests can have ---- */
+
+/* mov eax, [rdi]; out PORT_VALUE, eax; out PORT_DONE, al */
+static const u8 read_code[] = {0x8b, 0x07, 0xe7, PORT_VALUE, 0xe6, PORT_DONE};
+
+static u32 guest_reads(struct vm *vm, u64 linear)
+{
+	struct kvm_regs r;
+
+	vm->value_count = 0;
+	memcpy(vm->ram + DATA, read_code, sizeof(read_code));
+	cpu_setup(vm, 0, MODE_LONG, payload_start, linear, 0);
+	cpu_get_regs(vm, 0, &r);
+	r.rip = DATA;
+	cpu_set_regs(vm, 0, &r);
+	return vm_run(vm, 0, 5000) == END_DONE ? vm->values[0] : ~0u;
+}
+
+/* Physical addresses have so many bits here, and nested tables of four levels reach 48 of them. */
+static u32 address_bits(void)
+{
+	u32 eax = 0x80000008, ebx, ecx = 0, edx;
+
+	__asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return (eax & 0xff) < 48 ? eax & 0xff : 48;
+}
+
+static bool last_slot(void)
+{
+	const u64 size = 2ul << 20, end = 1ul << address_bits(), linear = 0x8000000000ul;
+	u8 *m = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region r = {.slot = 1, .userspace_addr = (u64)m, .memory_size = 2 * size};
+	bool refused, taken;
+	u32 before, after;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	madvise(m, 2 * size, MADV_NOHUGEPAGE);
+	r.guest_phys_addr = end - size;
+	refused = vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r) == -EINVAL;
+	r.guest_phys_addr = end;
+	refused &= vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r) == -EINVAL;
+	r.guest_phys_addr = end - size;
+	r.memory_size = size;
+	taken = !vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r);
+	vm_map_page(&vm, linear, end - size, 3);
+	memset(m, 0x11, 4096);
+	before = guest_reads(&vm, linear);
+	madvise(m, 2 * size, MADV_DONTNEED);
+	after = guest_reads(&vm, linear);
+	vm_free(&vm);
+	munmap(m, 2 * size);
+	note("last-slot: at %#llx the guest reads %x, then %x", (unsigned long long)(end - size), before, after);
+	return refused && taken && before == 0x11111111 && !after;
+}
+
 static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
 } tests[] = {
     {"irqfds", "irqfds come and go in four threads at once, and work afterwards", irqfds},
+    {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there", last_slot},
 };
 
 static bool wanted(const char *name, int argc, char **argv)

@@ -460,6 +460,7 @@ static void check_maps(void)
 {
 	struct corbel_info i;
 	struct guest g;
+	s64 left = 0;
 
 	MAKE(&g, 0, g_hlt);
 	info(&i);
@@ -483,9 +484,18 @@ static void check_maps(void)
 		   hc(CORBEL_HC_MAP_ONE, g.vm, 1, (u64)g.mem / PAGE + 1, BIT(32), 1) == -EINVAL &&
 		   hc(CORBEL_HC_MAP_ONE, g.vm, 1, (u64)g.mem / PAGE + 1, 0, 1 | BIT(40)) == -EINVAL,
 	       "nothing is mapped for dom0, for VMs there are not, or with what no entry holds");
-	report(hc(CORBEL_HC_UNMAP, g.vm, 0, 0) == -EINVAL && hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == -EINVAL &&
-		   hc(CORBEL_HC_UNMAP, g.vm, 5, ~0ull) == -EINVAL,
-	       "empty and endless ranges are not unmapped");
+	report(hc(CORBEL_HC_UNMAP, g.vm, 0, 0) == -EINVAL, "nothing is no range to unmap");
+	report(i.gfn_end >= BIT(20) && hc(CORBEL_HC_UNMAP, g.vm, i.gfn_end, 7) == 7 && hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == 1,
+	       "beyond the end of guests' memory there is nothing left to unmap (%lx)", i.gfn_end);
+	report(hc(CORBEL_HC_MAP_ONE, g.vm, i.gfn_end - 1, (u64)g.mem / PAGE, 0, 1) == 1 &&
+		   hc(CORBEL_HC_MAP_ONE, g.vm, i.gfn_end, (u64)g.mem / PAGE, 0, 1) == -EINVAL,
+	       "it can be mapped up to there");
+	for (u64 at = 0; at < i.gfn_end; at += left) {
+		left = hc(CORBEL_HC_UNMAP, g.vm, at, ~0ull);
+		if (left <= 0)
+			break;
+	}
+	report(left > 0 && guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT, "a range across the end is unmapped, and with it all that the guest had");
 	FREE(&g);
 }
 
