@@ -21,10 +21,10 @@ static DEFINE_PER_CPU(int, event_irq);
 static int hotplug_state;
 
 static struct cb_vcpu __rcu *vcpus[CORBEL_MAX_VCPUS];
-static struct eventfd_ctx __rcu *doorbells[CORBEL_MAX_DOORBELLS];
+static DEFINE_SPINLOCK(doorbells_lock); /* for what follows; held from taking bits to signalling them */
+static struct eventfd_ctx *doorbells[CORBEL_MAX_DOORBELLS];
 /* Doorbells that rang between their registration and cb_event_add_doorbell(). */
 static DECLARE_BITMAP(early_rings, CORBEL_MAX_DOORBELLS);
-static DEFINE_SPINLOCK(doorbells_lock); /* held from taking bits to signalling them */
 
 static void wake_vcpu(u32 id)
 {
@@ -36,12 +36,12 @@ static void wake_vcpu(u32 id)
 
 static void ring(u32 id)
 {
-	struct eventfd_ctx *ctx = rcu_dereference(doorbells[id]);
+	struct eventfd_ctx *ctx = doorbells[id];
 
 	if (ctx)
 		cb_eventfd_signal(ctx);
 	else
-		set_bit(id, early_rings);
+		__set_bit(id, early_rings);
 }
 
 /* The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or announced again. */
@@ -63,9 +63,7 @@ static void scan_doorbells(void)
 	unsigned long flags;
 
 	spin_lock_irqsave(&doorbells_lock, flags);
-	rcu_read_lock();
 	scan(&events->doorbell_summary, events->doorbell, ring);
-	rcu_read_unlock();
 	spin_unlock_irqrestore(&doorbells_lock, flags);
 }
 
@@ -97,17 +95,20 @@ void cb_event_del_vcpu(struct cb_vcpu *v)
 
 void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx)
 {
-	rcu_assign_pointer(doorbells[id], ctx);
-	smp_mb__after_atomic();
-	if (test_and_clear_bit(id, early_rings))
+	spin_lock_irq(&doorbells_lock);
+	doorbells[id] = ctx;
+	if (__test_and_clear_bit(id, early_rings))
 		cb_eventfd_signal(ctx);
+	spin_unlock_irq(&doorbells_lock);
 }
 
 void cb_event_del_doorbell(u32 id)
 {
-	RCU_INIT_POINTER(doorbells[id], NULL);
-	synchronize_rcu();
-	clear_bit(id, early_rings);
+	spin_lock_irq(&doorbells_lock);
+	scan(&events->doorbell_summary, events->doorbell, ring); /* what rang while it was there */
+	doorbells[id] = NULL;
+	__clear_bit(id, early_rings);
+	spin_unlock_irq(&doorbells_lock);
 }
 
 static struct irq_chip event_chip = {

@@ -5,6 +5,11 @@
 #define NO_DOORBELL (~0u)
 #define FLAGS (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
 
+static DEFINE_MUTEX(doorbell_ids); /* see cb_event_add_doorbell() */
+
+/* Its size is a power of two, so that kmalloc() has it within a page. */
+static_assert(sizeof(struct corbel_doorbell) == 32);
+
 struct ioeventfd {
 	struct list_head list; /* vm->ioeventfds */
 	struct eventfd_ctx *ctx;
@@ -12,15 +17,13 @@ struct ioeventfd {
 	u32 len;
 	u32 flags; /* KVM_IOEVENTFD_FLAG_DATAMATCH, _PIO */
 	u32 doorbell;
+	struct corbel_doorbell *arg; /* of its hypercalls: to give it back must not take memory */
 };
 
 static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags)
 {
-	struct corbel_doorbell *d = (void *)get_zeroed_page(GFP_KERNEL);
-	long r;
+	struct corbel_doorbell *d = e->arg;
 
-	if (!d)
-		return -ENOMEM;
 	d->addr = e->addr;
 	d->data = e->data;
 	d->len = e->len;
@@ -30,9 +33,7 @@ static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags
 		d->flags |= CORBEL_DOORBELL_PIO;
 	if (e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)
 		d->flags |= CORBEL_DOORBELL_MATCH;
-	r = HC2(DOORBELL, vm->id, cb_phys(d));
-	free_page((unsigned long)d);
-	return r;
+	return HC2(DOORBELL, vm->id, cb_phys(d));
 }
 
 static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
@@ -41,23 +42,28 @@ static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
 
 	if (!vm->id)
 		return 0; /* cb_ioeventfd_realize() */
+	mutex_lock(&doorbell_ids);
 	id = doorbell_call(vm, e, 0);
-	if (id < 0)
-		return id;
 	if (id >= CORBEL_MAX_DOORBELLS)
-		return -EIO;
-	e->doorbell = id;
-	cb_event_add_doorbell(id, e->ctx);
-	return 0;
+		id = -EIO;
+	if (id >= 0) {
+		e->doorbell = id;
+		cb_event_add_doorbell(id, e->ctx);
+	}
+	mutex_unlock(&doorbell_ids);
+	return id < 0 ? id : 0;
 }
 
 static void free_ioeventfd(struct cb_vm *vm, struct ioeventfd *e)
 {
 	if (e->doorbell != NO_DOORBELL) {
+		mutex_lock(&doorbell_ids);
 		doorbell_call(vm, e, CORBEL_DOORBELL_REMOVE);
 		cb_event_del_doorbell(e->doorbell);
+		mutex_unlock(&doorbell_ids);
 	}
 	eventfd_ctx_put(e->ctx);
+	kfree(e->arg);
 	kfree(e);
 }
 
@@ -143,12 +149,14 @@ int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
 	e = kzalloc(sizeof(*e), GFP_KERNEL_ACCOUNT);
 	if (!e)
 		return -ENOMEM;
+	r = -ENOMEM;
+	e->arg = kzalloc(sizeof(*e->arg), GFP_KERNEL_ACCOUNT);
+	if (!e->arg)
+		goto out;
 	e->ctx = eventfd_ctx_fdget(args->fd);
-	if (IS_ERR(e->ctx)) {
-		r = PTR_ERR(e->ctx);
-		kfree(e);
-		return r;
-	}
+	r = PTR_ERR_OR_ZERO(e->ctx);
+	if (r)
+		goto out;
 	e->addr = args->addr;
 	e->data = args->datamatch;
 	e->len = args->len;
@@ -159,6 +167,10 @@ int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
 	if (r || remove)
 		free_ioeventfd(vm, e);
 	mutex_unlock(&vm->lock);
+	return r;
+out:
+	kfree(e->arg);
+	kfree(e);
 	return r;
 }
 

@@ -8,7 +8,7 @@
  *   event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang"
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
- * event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made
+ * ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made
  * under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds vcpu->mutex elsewhere may
@@ -135,7 +135,10 @@ int cb_event_init(void);
 void cb_event_exit(void);
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
-/* After del, once RCU readers are through, the doorbell's eventfd is not touched any more. */
+/*
+ * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the hypervisor has it back: it is
+ * taken and added, or given back and deleted, without anybody else's doing so in between.
+ */
 void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx);
 void cb_event_del_doorbell(u32 id);
 

@@ -126,6 +126,70 @@ static bool irqfds(void)
 	return good && assigned > 10;
 }
 
+/* ---- ioeventfds of two VMs, which share the hypervisor's numbers ---- */
+
+enum { BUSY_PORT = 0x510, BELL_PORT = 0x520 };
+
+static struct vm busy_vm;
+
+static int ioeventfd(struct vm *vm, int fd, u32 port, u32 flags)
+{
+	struct kvm_ioeventfd e = {.addr = port, .len = 1, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_PIO | flags};
+
+	return vm_ioctl(vm, KVM_IOEVENTFD, &e);
+}
+
+static void *bell_maker(void *fd)
+{
+	while (!stop) {
+		ioeventfd(&busy_vm, *(int *)fd, BUSY_PORT, 0);
+		ioeventfd(&busy_vm, *(int *)fd, BUSY_PORT, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	}
+	return NULL;
+}
+
+/* Long mode, flat; RDI as given. */
+static enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi)
+{
+	struct kvm_regs r;
+
+	vm->value_count = 0;
+	memcpy(vm->ram + DATA, code, len);
+	cpu_setup(vm, 0, MODE_LONG, payload_start, rdi, 0);
+	cpu_get_regs(vm, 0, &r);
+	r.rip = DATA;
+	cpu_set_regs(vm, 0, &r);
+	return vm_run(vm, 0, 5000);
+}
+
+static bool doorbells(void)
+{
+	/* mov dx, BELL_PORT; out dx, al; out PORT_DONE, al */
+	static const u8 code[] = {0x66, 0xba, BELL_PORT & 0xff, BELL_PORT >> 8, 0xee, 0xe6, PORT_DONE};
+	int other = eventfd(0, EFD_NONBLOCK), bell = eventfd(0, EFD_NONBLOCK);
+	u64 until = now_ms() + RACE_MS / 2, rounds = 0, lost = 0, rings;
+	struct vm vm;
+	pthread_t t;
+
+	vm_init(&busy_vm, 1, VM_IRQCHIP);
+	vm_init(&vm, 1, VM_IRQCHIP);
+	stop = false;
+	pthread_create(&t, NULL, bell_maker, &other);
+	for (; now_ms() < until; rounds++) {
+		if (ioeventfd(&vm, bell, BELL_PORT, 0) || run_code(&vm, code, sizeof(code), 0) != END_DONE)
+			break;
+		ioeventfd(&vm, bell, BELL_PORT, KVM_IOEVENTFD_FLAG_DEASSIGN);
+		lost += read(bell, &rings, sizeof(rings)) != sizeof(rings) || rings != 1;
+	}
+	stop = true;
+	pthread_join(t, NULL);
+	note("doorbells: %llu rounds, %llu with another number of rings than one", (unsigned long long)rounds, (unsigned long long)lost);
+	vm_free(&vm);
+	vm_free(&busy_vm);
+	close(other), close(bell);
+	return rounds > 10 && !lost;
+}
+
 /* ---- memory at the end of what guests can have ---- */
 
 /* mov eax, [rdi]; out PORT_VALUE, eax; out PORT_DONE, al */
@@ -133,15 +197,7 @@ static const u8 read_code[] = {0x8b, 0x07, 0xe7, PORT_VALUE, 0xe6, PORT_DONE};
 
 static u32 guest_reads(struct vm *vm, u64 linear)
 {
-	struct kvm_regs r;
-
-	vm->value_count = 0;
-	memcpy(vm->ram + DATA, read_code, sizeof(read_code));
-	cpu_setup(vm, 0, MODE_LONG, payload_start, linear, 0);
-	cpu_get_regs(vm, 0, &r);
-	r.rip = DATA;
-	cpu_set_regs(vm, 0, &r);
-	return vm_run(vm, 0, 5000) == END_DONE ? vm->values[0] : ~0u;
+	return run_code(vm, read_code, sizeof(read_code), linear) == END_DONE ? vm->values[0] : ~0u;
 }
 
 /* Physical addresses have so many bits here, and nested tables of four levels reach 48 of them. */
@@ -187,6 +243,7 @@ static const struct {
 	bool (*fn)(void);
 } tests[] = {
     {"irqfds", "irqfds come and go in four threads at once, and work afterwards", irqfds},
+    {"doorbells", "another VM's ioeventfds come and go: each write of a guest signals its own once", doorbells},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there", last_slot},
 };
 
