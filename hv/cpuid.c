@@ -92,7 +92,7 @@ u64 policy_cr4_mask(void)
 
 	if (mask)
 		return mask;
-	cpuid(1, 0, &a, &b, &c1, &d1);
+	cpuid(1, 0, &a, &d, &c1, &d1);
 	if (cpuid_max(0) >= 7) /* beyond the last leaf CPUID gives that one's values */
 		cpuid(7, 0, &a, &b, &c, &d);
 	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |

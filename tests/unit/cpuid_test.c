@@ -1,4 +1,4 @@
-/* links: hv/cpuid.c hv/msr.c hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -no-pie */
+/* links: hv/cpuid.c hv/msr.c hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -no-pie hv/mce.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What is shown of a CPU that has everything, known today or not: each bit keeps what it promises. */
 #include "../../hv/cpu.h"
@@ -7,6 +7,15 @@
 #include "fake_machine.h"
 
 enum { EAX, EBX, ECX, EDX };
+
+/* ---- what machine checks would do to a vCPU ---- */
+void vcpu_shutdown(struct vcpu *v)
+{
+}
+
+void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
+{
+}
 
 /* ---- a CPU with all bits of the feature words set ---- */
 static u32 leaf_max, extended_max;
