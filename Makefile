@@ -36,13 +36,13 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
 	$(CC) $(HV_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Structure offsets for assembly come from the compiler: hv/offsets.c emits lines "->NAME value".
-$(BUILD)/offsets.inc: hv/offsets.c $(BUILD)/.flags
+# Structure offsets for assembly come from the compiler: hv/guest/offsets.c emits lines "->NAME value".
+$(BUILD)/offsets.inc: hv/guest/offsets.c $(BUILD)/.flags
 	@mkdir -p $(@D)
 	$(CC) $(HV_CFLAGS) -MMD -MP -MT $@ -MF $(BUILD)/offsets.d -S -o $(BUILD)/offsets.s $<
 	sed -n 's/^.*->\([A-Z0-9_]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $(BUILD)/offsets.s > $@
 
-$(BUILD)/%.asm.o: %.asm hv/guest_regs.inc $(BUILD)/offsets.inc
+$(BUILD)/%.asm.o: %.asm hv/guest/guest_regs.inc $(BUILD)/offsets.inc
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -g -F dwarf -I $(BUILD)/ -o $@ $<
 
@@ -50,7 +50,7 @@ $(BUILD)/.flags: FORCE
 	@mkdir -p $(BUILD)
 	@echo '$(CC) $(HV_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HV_CFLAGS)' > $@
 
-HV_OBJ := $(filter-out $(BUILD)/hv/offsets.o,$(HV_OBJ))
+HV_OBJ := $(filter-out $(BUILD)/hv/guest/offsets.o,$(HV_OBJ))
 
 # Linked twice: the symbol table for backtraces is made from the first link (tools/symtab.py) and lies at the end of .rodata.
 $(BUILD)/corbel.elf: $(HV_OBJ) linker.ld tools/symtab.py
@@ -63,7 +63,7 @@ $(BUILD)/corbel.elf: $(HV_OBJ) linker.ld tools/symtab.py
 hv: $(BUILD)/corbel.elf
 
 # The same sources by the other compiler, for its warnings.
-CLANG_OBJ := $(patsubst %.c,$(BUILD)/clang/%.o,$(filter-out hv/offsets.c,$(HV_C)))
+CLANG_OBJ := $(patsubst %.c,$(BUILD)/clang/%.o,$(filter-out hv/guest/offsets.c,$(HV_C)))
 
 $(BUILD)/clang/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "acpi.h"
-#include "../hv/log.h"
-#include "../hv/string.h"
+#include "boot/acpi.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 /* ACPI specification "Root System Description Pointer", "System Description Table Header" */
 #define RSDP_V1_SIZE  20u

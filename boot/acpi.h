@@ -2,7 +2,7 @@
 /* The few facts needed from ACPI's static tables. Pure: memory is reached through a callback. */
 #pragma once
 
-#include "boot.h"
+#include "boot/boot.h"
 
 /*
  * The byte with SLP_TYP and SLP_EN is the upper one of PM1_CNT, and all there is of the sleep control register; WAK_STS is

@@ -2,7 +2,7 @@
 /* What the boot code hands to the rest: the Multiboot2 tags and the command line, checked once into typed structs. */
 #pragma once
 
-#include "../hv/types.h"
+#include "hv/lib/types.h"
 
 #define BOOT_MAX_REGIONS 256
 #define BOOT_MAX_CONSOLES 4

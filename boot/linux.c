@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "linux.h"
-#include "../hv/log.h"
-#include "../hv/string.h"
+#include "boot/linux.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 #define MIB	 BIT(20)
 #define BELOW_4G BIT(32)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Linux as dom0: what its image says, where everything goes, and the data it is entered with, by Linux
- * Documentation/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst. Pure; hv/dom0.c moves the bytes.
+ * Documentation/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst. Pure; hv/dom0/load.c moves the bytes.
  *
  * Functions that can fail return NULL, or a text "cause; cure" for boot_fail().
  */
 #pragma once
 
-#include "boot.h"
-#include "memmap.h"
+#include "boot/boot.h"
+#include "boot/memmap.h"
 
 #define LINUX_HEAD_SIZE	   4096u /* this much of an image's start is enough to parse it */
 #define LINUX_MAX_SEGMENTS 16

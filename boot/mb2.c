@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "mb2.h"
-#include "../hv/log.h"
-#include "../hv/string.h"
-#include "memmap.h"
-#include "multiboot2.h"
+#include "boot/mb2.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+#include "boot/memmap.h"
+#include "boot/multiboot2.h"
 
 /* Tags that are looked at after all have been seen, since one kind is better than another. */
 struct seen {

@@ -2,7 +2,7 @@
 /* Parser of the Multiboot2 boot information. Pure: touches nothing but its arguments. */
 #pragma once
 
-#include "boot.h"
+#include "boot/boot.h"
 
 /*
  * Check and copy the boot information at info, of which at most size_limit bytes may be read, into *out: command line,

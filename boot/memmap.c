@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "memmap.h"
-#include "../hv/log.h"
-#include "../hv/string.h"
+#include "boot/memmap.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 /* How restricted a kind is: where firmware contradicts itself the higher rank is believed. */
 static u32 rank(u32 kind)

@@ -2,7 +2,7 @@
 /* The map of physical memory: sorted, disjoint regions of one kind; and the choice of the hypervisor's own. Pure. */
 #pragma once
 
-#include "boot.h"
+#include "boot/boot.h"
 
 struct mem_range {
 	u64 start, end; /* bytes, end exclusive */

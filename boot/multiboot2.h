@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "../hv/types.h"
+#include "hv/lib/types.h"
 
 #define MB2_HEADER_MAGIC     0xe85250d6u /* in the image */
 #define MB2_BOOTLOADER_MAGIC 0x36d76289u /* in EAX at entry */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "options.h"
-#include "../hv/log.h"
-#include "../hv/string.h"
+#include "boot/options.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 #define COM1_PORT    0x3f8
 #define COM2_PORT    0x2f8

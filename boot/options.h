@@ -2,7 +2,7 @@
 /* The hypervisor's command line. Also the home of boot_info. Pure. */
 #pragma once
 
-#include "boot.h"
+#include "boot/boot.h"
 
 /*
  * Set *out to the defaults (consoles: COM1 at 115200 and the screen), then apply the space-separated options of

@@ -77,7 +77,7 @@ far64:
 	dd 0
 	dw SEL_CODE
 
-; struct trampoline_args in hv/smp.c
+; struct trampoline_args in hv/cpu/smp.c
 align 8
 trampoline_args:
 args:

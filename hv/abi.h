@@ -348,7 +348,7 @@ struct corbel_sched_set {
 #define CORBEL_IOC_SCHED _IOW('C', 0x02, struct corbel_sched_set)
 #define CORBEL_IOC_DEBUG _IO('C', 0x03)
 
-/* Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons (hv/hvm.h). */
+/* Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons (hv/guest/hvm.h). */
 #define CORBEL_EXIT_NAMES                                                                                              \
 	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init") X(EXCEPTION, "exception")                \
 	X(IRQ_WINDOW, "irq-window") X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt") X(PAUSE, "pause")      \

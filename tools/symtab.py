@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make the hypervisor's symbol table (hv/symtab.h) from `nm -n` on standard input: assembly on standard output."""
+"""Make the hypervisor's symbol table (hv/lib/symtab.h) from `nm -n` on standard input: assembly on standard output."""
 import sys
 
 HV_IMAGE = 0xFFFFFFFF80000000

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "mm.h"
-#include "../log.h"
-#include "../../boot/boot.h"
+#include "hv/mm/mm.h"
+#include "hv/lib/log.h"
+#include "boot/boot.h"
 
 static struct frame *frames;
 static u64 frames_nr;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The hypervisor's own address space; the picture is in mm.h. One set of tables for all CPUs. */
-#include "mm.h"
-#include "pt.h"
-#include "../lock.h"
-#include "../log.h"
-#include "../percpu.h"
-#include "../../boot/boot.h"
+#include "hv/mm/mm.h"
+#include "hv/mm/pt.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/percpu.h"
+#include "boot/boot.h"
 
 #define WINDOW_MAX   BIT(44) /* each of HV_MMIO and HV_BOOT has at least this many bytes */
 #define STACK_SLOTS  8u

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "../types.h"
+#include "hv/lib/types.h"
 
 #ifdef HV_HOST_TEST
 extern u64 test_direct_base; /* host tests: where "physical" address 0 lies */

@@ -3,11 +3,11 @@
  * The flush discipline of everything that takes something away: change the tables, bump tlb_gen, wait until no CPU is
  * in the guest with an older generation, and only then drop references and free tables. The lock is held all the while.
  */
-#include "p2m.h"
-#include "../log.h"
-#include "../smp.h"
-#include "../string.h"
-#include "../vm.h"
+#include "hv/mm/p2m.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/smp.h"
+#include "hv/lib/string.h"
+#include "hv/guest/vm.h"
 
 #define P2M_RUN_SHIFT	  20u
 #define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */

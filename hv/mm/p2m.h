@@ -2,8 +2,8 @@
 /* The guest-physical map of one domain: a pt in the back end's format, its lock, and frame references. */
 #pragma once
 
-#include "../lock.h"
-#include "pt.h"
+#include "hv/lib/lock.h"
+#include "hv/mm/pt.h"
 
 struct p2m {
 	struct lock lock; /* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */

@@ -17,8 +17,8 @@
  * that hardware may still see. Empty tables do not exist (but for those of pt_entry()), so a large page fits where all
  * small ones have gone.
  */
-#include "pt.h"
-#include "../log.h"
+#include "hv/mm/pt.h"
+#include "hv/lib/log.h"
 
 #define ENTRIES 512u
 #define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The policy-independent half of the scheduler: states, wake-ups, placing, balancing, caps, accounting. */
-#include "queue.h"
-#include "../lock.h"
-#include "../log.h"
-#include "../percpu.h"
-#include "../smp.h"
-#include "../string.h"
-#include "../time.h"
+#include "hv/sched/queue.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/percpu.h"
+#include "hv/cpu/smp.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/time.h"
 
 #define CAP_WINDOW_MS	100
 #define CAP_DEBT	5  /* windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged for */

@@ -2,7 +2,7 @@
 /* Doubly linked lists of scheduling units, for inboxes and policies. */
 #pragma once
 
-#include "sched.h"
+#include "hv/sched/sched.h"
 
 struct sched_queue {
 	struct sched_unit *head, *tail;

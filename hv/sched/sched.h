@@ -12,8 +12,8 @@
  */
 #pragma once
 
-#include "../abi.h"
-#include "../types.h"
+#include "hv/abi.h"
+#include "hv/lib/types.h"
 
 #define SCHED_WEIGHT_DEFAULT 1024 /* nice 0, as in Linux */
 #define SCHED_WEIGHT_MAX     CORBEL_MAX_WEIGHT
@@ -89,7 +89,7 @@ bool sched_block(struct sched_unit *u);
  */
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
 /*
- * Implemented by the run loop (hv/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU,
+ * Implemented by the run loop (hv/guest/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU,
  * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
  * idles. preempted: it would go on running, and has not given its CPU away.
  */

@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; Entering an SVM guest.
 BITS 64
-%include "hv/guest_regs.inc"
+%include "hv/guest/guest_regs.inc"
 
 section .text
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Event injection and windows on AMD-V; APM "Event Injection", "Virtual Interrupts". */
-#include "svm.h"
+#include "hv/svm/svm.h"
 
 #define RFLAGS_IF BIT(9)
 

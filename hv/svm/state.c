@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCB: registers, segments, MSRs. */
-#include "svm.h"
-#include "../cpu.h"
-#include "../log.h"
+#include "hv/svm/svm.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
 
 static u32 cpl(const struct vmcb *m)
 {

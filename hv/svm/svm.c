@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure Virtual Machine". */
-#include "svm.h"
-#include "../apic.h"
-#include "../cpu.h"
-#include "../log.h"
-#include "../string.h"
-#include "../../boot/boot.h"
+#include "hv/svm/svm.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+#include "boot/boot.h"
 
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	BIT(4)

@@ -2,8 +2,8 @@
 /* The Virtual Machine Control Block in manual order; APM volume 2, appendix "Layout of VMCB". */
 #pragma once
 
-#include "../hvm.h"
-#include "../x86.h"
+#include "hv/guest/hvm.h"
+#include "hv/lib/x86.h"
 
 /* Intercept word 3, "INTERCEPT_..." at offset 0x00c */
 #define SVM_INT3_INTR	  BIT(0)

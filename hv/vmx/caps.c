@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The choice of VM-execution, exit and entry controls; SDM "Algorithms for Determining VMX Capabilities". */
-#include "vmx.h"
+#include "hv/vmx/vmx.h"
 
 struct vmx_controls vmx_ctl;
 

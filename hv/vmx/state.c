@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCS, and around it: registers, segments, MSRs. */
-#include "vmx.h"
-#include "../cpu.h"
-#include "../policy.h"
+#include "hv/vmx/vmx.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guest/policy.h"
 
 /*
  * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4: VMXE must be one, MCE is

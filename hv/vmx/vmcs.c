@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The life of a VMCS, access to its fields, and what the CPU says when it refuses. */
-#include "vmx.h"
-#include "../cpu.h"
-#include "../log.h"
+#include "hv/vmx/vmx.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
 
 static const struct {
 	u16 encoding;

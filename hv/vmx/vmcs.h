@@ -2,7 +2,7 @@
 /* The Virtual-Machine Control Structure; SDM volume 3, "Field Encoding in VMCS", in manual order. */
 #pragma once
 
-#include "../hvm.h"
+#include "hv/guest/hvm.h"
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
 #define VMCS_FIELDS(X)                                                                                                 \

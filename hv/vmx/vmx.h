@@ -2,10 +2,10 @@
 /* Inside the Intel VT-x back end. */
 #pragma once
 
-#include "../lock.h"
-#include "../log.h"
-#include "../vcpu.h"
-#include "vmcs.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/guest/vcpu.h"
+#include "hv/vmx/vmcs.h"
 
 /* ---- caps.c: which controls are used, a pure function of the capability MSRs ---- */
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../boot/mb2.h"
-#include "../../boot/memmap.h"
+#include "boot/mb2.h"
+#include "boot/memmap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -45,7 +45,7 @@ def picture(base):
 
 
 def font():
-    with open(os.path.join(HERE, '../../hv/font.c')) as f:
+    with open(os.path.join(HERE, '../../hv/console/font.c')) as f:
         rows = re.findall(r'\{' + ', '.join([r'0x(..)'] * 5) + r'\}', f.read())
     return {tuple(int(x, 16) for x in r): chr(32 + i) for i, r in enumerate(rows)}
 

@@ -4,7 +4,7 @@
 
 #define MSR_EFER 0xc0000080
 
-/* MSRs that dom0 may read; hv/msr.c. */
+/* MSRs that dom0 may read; hv/guest/msr.c. */
 static const struct {
 	u32 first, last;
 } readable[] = {

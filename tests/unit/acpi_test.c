@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../boot/acpi.h"
+#include "boot/acpi.h"
 #include "test.h"
 
 /* "Physical memory": tables lie at BASE + offset. Each mapping is a fresh copy's address range checked for bounds. */

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../hv/mm/mm.h"
+#include "hv/mm/mm.h"
 #include "test.h"
 
 u64 test_direct_base;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/console.c hv/uart.c hv/printf.c hv/lock.c */
+/* links: hv/console/console.c hv/console/uart.c hv/lib/printf.c hv/lib/lock.c */
 /* A serial port that dies is told of where it can still be read. */
 #include <string.h>
 
-#include "../../boot/boot.h"
-#include "../../hv/console.h"
-#include "../../hv/io.h"
-#include "../../hv/log.h"
-#include "../../hv/time.h"
-#include "../../hv/timer.h"
-#include "../../hv/uart.h"
+#include "boot/boot.h"
+#include "hv/console/console.h"
+#include "hv/lib/io.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/console/uart.h"
 #include "test.h"
 
 #define COM1 0x3f8

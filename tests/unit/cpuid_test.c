@@ -1,9 +1,9 @@
-/* links: hv/cpuid.c hv/msr.c hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -no-pie hv/mce.c */
+/* links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -no-pie hv/guest/mce.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What is shown of a CPU that has everything, known today or not: each bit keeps what it promises. */
-#include "../../hv/cpu.h"
-#include "../../hv/cpuid_bits.h"
-#include "../../hv/policy.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/cpuid_bits.h"
+#include "hv/guest/policy.h"
 #include "fake_machine.h"
 
 enum { EAX, EBX, ECX, EDX };

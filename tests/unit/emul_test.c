@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/emul.c hv/insn.c */
+/* links: hv/emul/emul.c hv/emul/insn.c */
 /*
  * The emulator against the processor it runs on: each instruction is generated with random operands, run natively
  * against memory, and emulated with the same memory as MMIO, as RAM or as a mixture by pages. Then everything must be
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../../hv/emul.h"
+#include "hv/emul/emul.h"
 #include "test.h"
 
 #define SEED 0x853c49e6748fea9bull

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/apic.h"
-#include "../../hv/mm/mm.h"
-#include "../../hv/time.h"
-#include "../../hv/vcpu.h"
+#include "hv/cpu/apic.h"
+#include "hv/mm/mm.h"
+#include "hv/cpu/time.h"
+#include "hv/guest/vcpu.h"
 #include "test.h"
 
 #define FAKE_KHZ      2000000 /* 2 ticks a ns */

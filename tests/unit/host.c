@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/cpu.h"
-#include "../../hv/log.h"
-#include "../../hv/time.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/time.h"
 #include "test.h"
 
 jmp_buf test_panic_jmp;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/insn.c -lZydis */
+/* links: hv/emul/insn.c -lZydis */
 /* The decoder against a disassembler library, over random and structured byte strings in all three modes. */
 #include <Zydis/Zydis.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/emul.h"
+#include "hv/emul/emul.h"
 #include "test.h"
 
 #define ROUNDS 600000u /* per mode and kind of string */

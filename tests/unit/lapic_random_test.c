@@ -1,4 +1,4 @@
-/* links: hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c -lpthread */
+/* links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -lpthread */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The local APIC beside hardware that delivers by itself, under random use, and with several CPUs at it. */
 #include <pthread.h>

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "../../hv/types.h"
+#include "hv/lib/types.h"
 
 #define BZ_SETUP_BYTES 2048u
 

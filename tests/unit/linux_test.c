@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../boot/linux.h"
+#include "boot/linux.h"
 #include "linux_build.h"
 #include "test.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/lock.c -DCHECK_LOCKS */
+/* links: hv/lib/lock.c -DCHECK_LOCKS */
 /* The check of the lock order, as the test `fuzz` and `make locks-test` have it. */
 #include <string.h>
 
-#include "../../hv/lock.h"
-#include "../../hv/percpu.h"
+#include "hv/lib/lock.h"
+#include "hv/cpu/percpu.h"
 #include "test.h"
 
 struct cpu *cpus[MAX_CPUS];

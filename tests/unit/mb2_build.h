@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "../../boot/multiboot2.h"
+#include "boot/multiboot2.h"
 
 struct mb2_build {
 	u32 len;

@@ -2,8 +2,8 @@
 /* links: boot/mb2.c boot/memmap.c */
 #include <stdlib.h>
 
-#include "../../boot/mb2.h"
-#include "../../boot/memmap.h"
+#include "boot/mb2.h"
+#include "boot/memmap.h"
 #include "mb2_build.h"
 #include "test.h"
 

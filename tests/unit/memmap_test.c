@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../boot/memmap.h"
+#include "boot/memmap.h"
 #include "test.h"
 
 #define MIB   BIT(20)

@@ -2,8 +2,8 @@
 /* links: boot/options.c */
 #include <string.h>
 
-#include "../../boot/options.h"
-#include "../../hv/log.h"
+#include "boot/options.h"
+#include "hv/lib/log.h"
 #include "test.h"
 
 #define MIB BIT(20)

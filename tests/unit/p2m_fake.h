@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-#include "../../boot/boot.h"
-#include "../../hv/smp.h"
-#include "../../hv/vm.h"
+#include "boot/boot.h"
+#include "hv/cpu/smp.h"
+#include "hv/guest/vm.h"
 #include "arena.h"
 
 #define MB	   0x100000ull

@@ -2,7 +2,7 @@
 /* links: hv/mm/pool.c hv/mm/frame.c */
 #include <string.h>
 
-#include "../../boot/boot.h"
+#include "boot/boot.h"
 #include "arena.h"
 
 #define START 0x345000ull /* not aligned to anything but pages */

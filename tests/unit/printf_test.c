@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/printf.c */
+/* links: hv/lib/printf.c */
 /* hv_vsnprintf against the C library's, and what differs from it on purpose. */
 #include <stdio.h>
 #include <string.h>
 
-#include "../../hv/log.h"
+#include "hv/lib/log.h"
 #include "test.h"
 
 #define SAME(...)                                                                                                      \

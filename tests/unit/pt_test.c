@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../../hv/mm/pt.h"
+#include "hv/mm/pt.h"
 #include "arena.h"
 
 #define BASE   0x7fffc0000ull /* 2 GiB of frame numbers, across a border of the root's entries */

@@ -1,4 +1,4 @@
-/* links: hv/pv.c hv/lapic.c hv/lapic_ipi.c hv/lapic_timer.c hv/timer.c hv/scale.c */
+/* links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "fake_machine.h"
 

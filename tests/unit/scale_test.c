@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/scale.c */
+/* links: hv/lib/scale.c */
 /* Clock arithmetic over all plausible TSC rates, and calendar dates against the C library's. */
 #define _DEFAULT_SOURCE
 #include <stdlib.h>
 #include <time.h>
 
-#include "../../hv/scale.h"
-#include "../../hv/time.h"
+#include "hv/lib/scale.h"
+#include "hv/cpu/time.h"
 #include "test.h"
 
 static const u64 rates[] = {1000,    1001,    33333,   999999,	1000000, 1000001, 1999999, 2000000,  2000001,

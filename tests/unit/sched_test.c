@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/percpu.h"
-#include "../../hv/sched/sched.h"
-#include "../../hv/smp.h"
-#include "../../hv/time.h"
+#include "hv/cpu/percpu.h"
+#include "hv/sched/sched.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
 #include "test.h"
 
 #define US	1000ull

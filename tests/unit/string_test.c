@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: */
 /* The hypervisor's block functions against copies made byte by byte, at all small sizes, distances and alignments. */
-#include "../../hv/string.h"
+#include "hv/lib/string.h"
 #include "test.h"
 
 #define memcpy	hv_memcpy
@@ -16,7 +16,7 @@ void *memset(void *to, int c, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
-#include "../../hv/string.c"
+#include "hv/lib/string.c"
 
 #define AREA 1024
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/symtab.c */
+/* links: hv/lib/symtab.c */
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/symtab.h"
+#include "hv/lib/symtab.h"
 #include "test.h"
 
 static struct symtab *build(u32 count, const u32 *addr, const char *const *name)

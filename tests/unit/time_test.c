@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/time.c hv/scale.c */
+/* links: hv/cpu/time.c hv/lib/scale.c */
 /* Clocks that the boot waits for: each that stands still is left, in one line, for the next. */
 #include <string.h>
 
-#include "../../boot/boot.h"
-#include "../../hv/cpu.h"
-#include "../../hv/io.h"
-#include "../../hv/mm/mm.h"
-#include "../../hv/time.h"
+#include "boot/boot.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/io.h"
+#include "hv/mm/mm.h"
+#include "hv/cpu/time.h"
 #include "test.h"
 
 #define TSC_HZ	      2000000000ull

@@ -1,12 +1,12 @@
-/* links: hv/timer.c */
+/* links: hv/cpu/timer.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <stdlib.h>
 
-#include "../../hv/apic.h"
-#include "../../hv/mm/mm.h"
-#include "../../hv/percpu.h"
-#include "../../hv/time.h"
-#include "../../hv/timer.h"
+#include "hv/cpu/apic.h"
+#include "hv/mm/mm.h"
+#include "hv/cpu/percpu.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
 #include "test.h"
 
 struct cpu *cpus[MAX_CPUS];

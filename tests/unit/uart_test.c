@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/uart.c */
+/* links: hv/console/uart.c */
 /* The shared 16550 against a model of the chip. */
 #include <stdio.h>
 #include <string.h>
 
-#include "../../hv/io.h"
-#include "../../hv/uart.h"
+#include "hv/lib/io.h"
+#include "hv/console/uart.h"
 #include "test.h"
 
 #define PORT 0x3f8

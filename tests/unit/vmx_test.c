@@ -2,7 +2,7 @@
 /* links: hv/vmx/caps.c hv/vmx/decode.c */
 #include <string.h>
 
-#include "../../hv/vmx/vmx.h"
+#include "hv/vmx/vmx.h"
 #include "test.h"
 
 /* Capability MSRs; the TRUE ones for 481..484. */

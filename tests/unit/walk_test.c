@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/walk.c */
+/* links: hv/emul/walk.c */
 /*
  * The guest page walk against a naive reference: random tables in a small memory, random control bits and accesses. The
  * reference decides bit by bit, from the tables of the SDM's chapter "Paging", and shares nothing with the walk.
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/emul.h"
-#include "../../hv/x86.h"
+#include "hv/emul/emul.h"
+#include "hv/lib/x86.h"
 #include "test.h"
 
 #define SEED 0xda3e39cb94b95bdbull

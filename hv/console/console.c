@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/console/console.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/console/uart.h"
+#include "boot/boot.h"
+
+#define RING_SIZE BIT(16)
+#define LINE_MAX  400
+#define EARLY_MAX 64 /* lines logged before the options are known whose level is kept */
+#define POLL_NS	  200000000ull
+#define COM1	  0x3f8
+#define KEYS_MAX  8
+#define PREFIX	  "(hv) "
+
+static struct lock lock = LOCK_INIT(LOCK_CONSOLE);
+static struct uart uarts[BOOT_MAX_CONSOLES];
+static u32 uart_count;
+static bool screen_on; /* the option says so, and it is not dom0's yet */
+static bool screen_wanted;
+static bool started; /* console_init() is through; before it lines only go to the ring */
+static bool panicking;
+static u8 early_level[EARLY_MAX];
+static u32 early_count;
+
+static char ring[RING_SIZE];
+static u64 ring_head; /* bytes ever written */
+
+static void console_lock(void)
+{
+	if (!panicking)
+		lock_acquire(&lock);
+}
+
+static void console_unlock(void)
+{
+	if (!panicking)
+		lock_release(&lock);
+}
+
+/* ---- the ring ---- */
+
+static void ring_put(const char *s, u32 len)
+{
+	for (u32 i = 0; i < len; i++)
+		ring[ring_head++ % RING_SIZE] = s[i];
+}
+
+u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out)
+{
+	u32 n = 0;
+
+	console_lock();
+	if (seq > ring_head)
+		seq = ring_head;
+	if (ring_head - seq > RING_SIZE) {
+		seq = ring_head - RING_SIZE;
+		while (seq < ring_head && ring[seq++ % RING_SIZE] != '\n')
+			; /* the first line is only half there */
+	}
+	for (; n < len && seq + n < ring_head; n++)
+		buf[n] = ring[(seq + n) % RING_SIZE];
+	console_unlock();
+	*seq_out = seq;
+	return n;
+}
+
+/* ---- lines ---- */
+
+static void show(const char *s, u32 len)
+{
+	for (u32 i = 0; i < uart_count; i++)
+		uart_write(&uarts[i], s, len);
+	if (screen_on)
+		screen_write(s, len);
+}
+
+/* len counts what would have been written; cut to what there is, ending in a newline. */
+static u32 end_line(char *line, u32 at, int len)
+{
+	at = MIN(at + (u32)MAX(len, 0), LINE_MAX - 2);
+	line[at++] = '\n';
+	line[at] = 0;
+	return at;
+}
+
+/* What a port has just died of, in one line for the log and the consoles that are left. */
+static void tell_dead(void)
+{
+	char line[LINE_MAX] = PREFIX;
+	const u32 prefix = sizeof(PREFIX) - 1;
+
+	for (u32 i = 0; i < uart_count; i++) {
+		struct uart *u = &uarts[i];
+		u32 len;
+
+		if (u->told || !(u->tx_dead || u->rx_dead))
+			continue;
+		u->told = true;
+		len = end_line(line, prefix, hv_snprintf(line + prefix, LINE_MAX - 1 - prefix,
+			"the serial port at %x %s and is no console any more; check it, or leave it out of console=",
+			u->port, u->tx_dead ? "does not send" : "has input without end"));
+		ring_put(line + prefix, len - prefix);
+		if (started)
+			show(line, len);
+	}
+}
+
+void hv_log(enum log_level level, const char *fmt, ...)
+{
+	const u32 prefix = sizeof(PREFIX) - 1;
+	char line[LINE_MAX] = PREFIX;
+	u64 us = boot_tsc && tsc_khz ? tsc_to_ns(rdtsc() - boot_tsc) / 1000 : 0;
+	u32 len, at = prefix;
+	va_list ap;
+
+	at += (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
+	va_start(ap, fmt);
+	len = end_line(line, at, hv_vsnprintf(line + at, LINE_MAX - 1 - at, fmt, ap));
+	va_end(ap);
+
+	console_lock();
+	ring_put(line + prefix, len - prefix);
+	if (started && level <= boot_info.opt.loglvl)
+		show(line, len);
+	else if (!started && early_count < EARLY_MAX)
+		early_level[early_count++] = (u8)level;
+	tell_dead();
+	console_unlock();
+}
+
+void console_plain(const char *prefix, const char *text)
+{
+	char line[LINE_MAX];
+	u32 len = end_line(line, 0, hv_snprintf(line, LINE_MAX - 1, "%s%s", prefix, text));
+
+	console_lock();
+	ring_put(line, len);
+	show(line, len);
+	tell_dead();
+	console_unlock();
+}
+
+/* Show what the ring holds from before the consoles were there. */
+static void show_early(u32 max_level)
+{
+	char line[LINE_MAX] = PREFIX;
+	u32 n = sizeof(PREFIX) - 1, nth = 0;
+
+	for (u64 i = 0; i < ring_head; i++) {
+		line[n++] = ring[i];
+		if (ring[i] != '\n')
+			continue;
+		if (nth >= EARLY_MAX || early_level[nth] <= max_level)
+			show(line, n);
+		nth++;
+		n = sizeof(PREFIX) - 1;
+	}
+}
+
+/* ---- set-up ---- */
+
+void console_early_init(void)
+{
+	if (uart_init(&uarts[0], COM1, 115200))
+		uart_count = 1;
+}
+
+static void start(void)
+{
+	const struct boot_options *o = &boot_info.opt;
+
+	uart_count = 0;
+	for (u32 i = 0; i < o->console_count; i++) {
+		if (o->console[i].kind == CONSOLE_VGA)
+			screen_wanted = true;
+		else if (uart_init(&uarts[uart_count], o->console[i].port, o->console[i].baud))
+			uart_count++;
+	}
+	started = true;
+	show_early(o->loglvl);
+	tell_dead();
+}
+
+void console_init(void)
+{
+	console_lock();
+	start();
+	console_unlock();
+}
+
+void console_start_screen(void)
+{
+	bool on = screen_wanted && screen_init(false);
+
+	console_lock();
+	screen_on = on;
+	console_unlock();
+}
+
+void console_leave_screen(void)
+{
+	console_lock();
+	screen_on = false;
+	console_unlock();
+}
+
+void console_panic(void)
+{
+	panicking = true;
+	if (!screen_on)
+		screen_on = (screen_wanted || !started) && screen_init(true);
+	if (!started) { /* the options are not known yet: COM1 and whatever screen there is */
+		started = true;
+		boot_info.opt.loglvl = LOG_INFO;
+		show_early(LOG_INFO);
+	}
+}
+
+/* ---- input, and dom0's accesses ---- */
+
+static void run_keys(const char *keys, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		debug_key_console(keys[i]);
+}
+
+static void poll(struct timer *t)
+{
+	char keys[KEYS_MAX];
+	u32 n = 0;
+
+	console_lock();
+	for (u32 i = 0; i < uart_count; i++)
+		uart_poll(&uarts[i], keys, KEYS_MAX, &n);
+	tell_dead();
+	console_unlock();
+	run_keys(keys, n);
+	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
+}
+
+void console_start_polling(void)
+{
+	static struct timer timer;
+
+	timer_setup(&timer, poll);
+	if (uart_count)
+		timer_arm(&timer, rdtsc() + ns_to_tsc(POLL_NS));
+}
+
+static struct uart *uart_of(u16 port)
+{
+	for (u32 i = 0; i < uart_count; i++)
+		if (port >= uarts[i].port && port - uarts[i].port < UART_PORTS)
+			return &uarts[i];
+	return NULL;
+}
+
+bool vuart_owns(u16 port)
+{
+	return uart_of(port);
+}
+
+u8 vuart_in(u16 port)
+{
+	struct uart *u = uart_of(port);
+	char keys[KEYS_MAX];
+	u8 val = 0xff;
+	u32 n = 0;
+
+	if (!u)
+		return val;
+	console_lock();
+	val = uart_dom0_in(u, (u8)(port - u->port), keys, KEYS_MAX, &n);
+	console_unlock();
+	run_keys(keys, n);
+	return val;
+}
+
+void vuart_out(u16 port, u8 val)
+{
+	struct uart *u = uart_of(port);
+
+	if (!u)
+		return;
+	console_lock();
+	uart_dom0_out(u, (u8)(port - u->port), val);
+	console_unlock();
+}

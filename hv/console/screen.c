@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/console/console.h"
+#include "hv/console/font.h"
+#include "hv/mm/mm.h"
+#include "hv/lib/string.h"
+#include "boot/boot.h"
+
+#define TEXT_ATTR 0x0700 /* light grey on black */
+#define ZOOM	  2	 /* every dot is this many pixels wide and high */
+#define CELL_W	  (FONT_WIDTH * ZOOM)
+#define CELL_H	  (FONT_HEIGHT * ZOOM)
+
+static volatile u8 *base;
+static u32 columns, rows, x, y;
+
+static u32 pixel_bytes(void)
+{
+	return boot_info.fb.bpp / 8;
+}
+
+static u32 white(void)
+{
+	const struct boot_framebuffer *fb = &boot_info.fb;
+	u32 r = 0xc0 >> (8 - MIN(fb->red.size, 8)), g = 0xc0 >> (8 - MIN(fb->green.size, 8)),
+	    b = 0xc0 >> (8 - MIN(fb->blue.size, 8));
+
+	return r << fb->red.pos | g << fb->green.pos | b << fb->blue.pos;
+}
+
+static void set_pixel(volatile u8 *at, u32 v)
+{
+	if (pixel_bytes() == 4) {
+		*(volatile u32 *)at = v;
+		return;
+	}
+	for (u32 k = 0; k < pixel_bytes(); k++)
+		at[k] = (u8)(v >> 8 * k);
+}
+
+static void draw(u32 col, u32 row, char c)
+{
+	const struct boot_framebuffer *fb = &boot_info.fb;
+	u32 colour;
+
+	if (fb->text) {
+		*(volatile u16 *)(base + row * fb->pitch + col * 2) = TEXT_ATTR | (u8)c;
+		return;
+	}
+	colour = white();
+	for (u32 py = 0; py < CELL_H; py++)
+		for (u32 px = 0; px < CELL_W; px++)
+			set_pixel(base + (u64)(row * CELL_H + py) * fb->pitch + (col * CELL_W + px) * pixel_bytes(),
+				  font_dot(c, px / ZOOM, py / ZOOM) ? colour : 0);
+}
+
+static void clear_row(u32 row)
+{
+	for (u32 col = 0; col < columns; col++)
+		draw(col, row, ' ');
+}
+
+/* Scrolling would read the slow memory of the device: go round instead, with an empty row ahead. */
+static void new_line(void)
+{
+	x = 0;
+	y = (y + 1) % rows;
+	clear_row(y);
+	clear_row((y + 1) % rows);
+}
+
+bool screen_init(bool early)
+{
+	const struct boot_framebuffer *fb = &boot_info.fb;
+	u64 size = (u64)fb->pitch * fb->height;
+
+	if (!fb->present)
+		return false;
+	columns = fb->text ? fb->width : fb->width / CELL_W;
+	rows = fb->text ? fb->height : fb->height / CELL_H;
+	if (!base && columns && rows > 1)
+		base = early ? mm_map_boot(fb->addr, size) : mm_map_mmio(fb->addr, size);
+	if (!base)
+		return false;
+	x = y = 0;
+	for (u32 row = 0; row < rows; row++)
+		clear_row(row);
+	return true;
+}
+
+void screen_write(const char *s, u32 len)
+{
+	for (u32 i = 0; i < len; i++) {
+		if (s[i] == '\n') {
+			new_line();
+			continue;
+		}
+		if (x == columns)
+			new_line();
+		draw(x++, y, s[i]);
+	}
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the chip through its
+ * accesses, with settings of its own that change nothing. The chip's interrupt line goes to dom0 directly.
+ *
+ * Loopback is such a setting, too, and never the chip's: so what dom0, or a user there, sends himself cannot pass for input
+ * from outside, which may be keys for the hypervisor.
+ */
+#include "hv/console/uart.h"
+#include "hv/lib/io.h"
+
+#define UART_CLOCK  115200u
+#define SPIN_MAX    2000000u /* reads, seconds of them: a dead transmitter must not hold the machine */
+#define RX_MAX	    1024u    /* characters at a time: more than any FIFO holds or a line brings meanwhile */
+#define ESCAPE_CHAR 0x01     /* Ctrl-A */
+#define ESCAPES	    3
+
+bool uart_init(struct uart *u, u16 port, u32 baud)
+{
+	u32 div = MAX(UART_CLOCK / MAX(baud, 1u), 1u);
+
+	outb(port + UART_SCR, 0x5a);
+	if (inb(port + UART_SCR) != 0x5a || inb(port + UART_LSR) == 0xff)
+		return false;
+	*u = (struct uart){.port = port, .lcr = LCR_8N1, .mcr = MCR_DTR_RTS, .dll = (u8)div, .dlm = (u8)(div >> 8)};
+	outb(port + UART_IER, 0);
+	outb(port + UART_LCR, LCR_DLAB);
+	outb(port + UART_DLL, u->dll);
+	outb(port + UART_DLM, u->dlm);
+	outb(port + UART_LCR, LCR_8N1);
+	outb(port + UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
+	outb(port + UART_MCR, MCR_DTR_RTS);
+	return true;
+}
+
+/* ---- output of the hypervisor ---- */
+
+static void wait_lsr(struct uart *u, u8 bit)
+{
+	u32 spins = 0;
+
+	while (!u->tx_dead && !(inb(u->port + UART_LSR) & bit)) {
+		u->tx_dead = ++spins == SPIN_MAX;
+		__builtin_ia32_pause();
+	}
+}
+
+static void send(struct uart *u, char c)
+{
+	wait_lsr(u, LSR_THRE);
+	if (!u->tx_dead)
+		outb(u->port + UART_THR, (u8)c);
+}
+
+void uart_write(struct uart *u, const char *s, u32 len)
+{
+	if (u->tx_dead)
+		return;
+	if (u->line_open) {
+		send(u, '\r');
+		send(u, '\n');
+		u->line_open = false;
+	}
+	for (u32 i = 0; i < len; i++) {
+		if (s[i] == '\n')
+			send(u, '\r');
+		send(u, s[i]);
+	}
+	wait_lsr(u, LSR_TEMT);
+}
+
+/* ---- input ---- */
+
+static u32 rx_count(const struct uart *u)
+{
+	return u->rx_head - u->rx_tail;
+}
+
+/* dom0's receiver is then cut off from the line. */
+static bool is_looped(const struct uart *u)
+{
+	return u->mcr & MCR_LOOP;
+}
+
+static void rx_put(struct uart *u, u8 c, u8 err)
+{
+	u->rx[u->rx_head % UART_RX_RING] = c;
+	u->rx_err[u->rx_head % UART_RX_RING] = err;
+	u->rx_head++;
+}
+
+/*
+ * Three Ctrl-A in a row turn input over to the hypervisor and back. Two of them have reached dom0 when the third comes:
+ * so that a terminal program there that uses Ctrl-A goes on working, nothing is held back.
+ */
+static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
+{
+	u->escapes = c == ESCAPE_CHAR ? u->escapes + 1 : 0;
+	if (u->escapes == ESCAPES) {
+		u->escapes = 0;
+		u->to_hv = !u->to_hv;
+		if (*n < max)
+			keys[(*n)++] = u->to_hv ? 'h' : UART_KEY_LEAVE;
+	} else if (!u->to_hv) {
+		if (!is_looped(u))
+			rx_put(u, c, err);
+	} else if (c != ESCAPE_CHAR && *n < max) {
+		keys[(*n)++] = (char)c;
+	}
+}
+
+/*
+ * Input held here is invisible to the chip, so its line would stay low: while dom0 has characters to fetch and wants to
+ * be interrupted for them, the transmitter's interrupt keeps the line up in place of the receiver's.
+ */
+static void sync_ier(struct uart *u)
+{
+	u8 want = u->ier;
+
+	if (rx_count(u) && u->ier & IER_RX)
+		want |= IER_THRE;
+	if (want != u->hw_ier)
+		outb(u->port + UART_IER, want);
+	u->hw_ier = want;
+}
+
+void uart_poll(struct uart *u, char *keys, u32 max, u32 *n)
+{
+	u32 taken = 0;
+	u8 lsr;
+
+	while (!u->rx_dead && rx_count(u) < UART_RX_RING) {
+		lsr = inb(u->port + UART_LSR);
+		if (!(lsr & LSR_DR) || lsr == 0xff)
+			break;
+		take(u, inb(u->port + UART_RBR), lsr & (u8)LSR_ERRORS, keys, max, n);
+		u->rx_dead = ++taken == RX_MAX;
+	}
+	sync_ier(u);
+}
+
+/* ---- dom0's accesses ---- */
+
+static u8 read_rbr(struct uart *u)
+{
+	u8 c;
+
+	if (!rx_count(u))
+		return 0;
+	c = u->rx[u->rx_tail++ % UART_RX_RING];
+	sync_ier(u);
+	return c;
+}
+
+static u8 read_lsr(struct uart *u)
+{
+	u8 lsr = inb(u->port + UART_LSR) & (u8) ~(LSR_DR | LSR_ERRORS);
+
+	if (rx_count(u)) {
+		lsr |= LSR_DR | u->rx_err[u->rx_tail % UART_RX_RING];
+		u->rx_err[u->rx_tail % UART_RX_RING] = 0; /* reading clears errors */
+	}
+	return lsr;
+}
+
+/* Reading the chip's IIR takes back a transmitter interrupt: only when nothing of higher rank is there to be told. */
+static u8 read_iir(struct uart *u)
+{
+	if (rx_count(u) && u->ier & IER_RX)
+		return IIR_RX | (u->fcr & FCR_ENABLE ? IIR_FIFOS : 0);
+	return inb(u->port + UART_IIR);
+}
+
+/* In loopback the modem's lines are the outputs: CTS is RTS, DSR is DTR, RI is OUT1, DCD is OUT2. */
+static u8 read_msr(const struct uart *u)
+{
+	if (!is_looped(u))
+		return inb(u->port + UART_MSR);
+	return (u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) | (u->mcr & MCR_OUT1 ? MSR_RI : 0) |
+	       (u->mcr & MCR_OUT2 ? MSR_DCD : 0);
+}
+
+/* A character is sent and received at once: the transmitter is empty again, which the chip does not know. */
+static void loop_back(struct uart *u, u8 c)
+{
+	if (rx_count(u) < (u->fcr & FCR_ENABLE ? UART_FIFO : 1u))
+		rx_put(u, c, 0);
+	if (u->hw_ier & IER_THRE) {
+		u->hw_ier &= (u8)~IER_THRE; /* setting it again re-arms its interrupt */
+		outb(u->port + UART_IER, u->hw_ier);
+	}
+	sync_ier(u);
+}
+
+u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
+{
+	bool dlab = u->lcr & LCR_DLAB;
+
+	if (reg == UART_LCR)
+		return u->lcr;
+	if (reg <= UART_DLM && dlab)
+		return reg == UART_DLL ? u->dll : u->dlm;
+	if (reg == UART_IER)
+		return u->ier;
+	if (reg == UART_MCR)
+		return u->mcr;
+	if (reg == UART_RBR || reg == UART_LSR || reg == UART_IIR)
+		uart_poll(u, keys, max, n);
+	switch (reg) {
+	case UART_RBR:
+		return read_rbr(u);
+	case UART_IIR:
+		return read_iir(u);
+	case UART_LSR:
+		return read_lsr(u);
+	case UART_MSR:
+		return read_msr(u);
+	default:
+		return inb(u->port + reg);
+	}
+}
+
+void uart_dom0_out(struct uart *u, u8 reg, u8 val)
+{
+	if (reg <= UART_DLM && u->lcr & LCR_DLAB) {
+		*(reg == UART_DLL ? &u->dll : &u->dlm) = val;
+		return;
+	}
+	switch (reg) {
+	case UART_LCR:
+		u->lcr = val;
+		return;
+	case UART_IER:
+		u->ier = val & 0x0f;
+		u->hw_ier = (u8)~u->ier; /* write in any case: setting a bit again re-arms its interrupt */
+		sync_ier(u);
+		return;
+	case UART_FCR:
+		u->fcr = val;
+		if (val & FCR_CLEAR_RX)
+			u->rx_tail = u->rx_head;
+		outb(u->port + UART_FCR, val);
+		sync_ier(u);
+		return;
+	case UART_THR:
+		if (is_looped(u)) {
+			loop_back(u, val);
+			return;
+		}
+		u->line_open = val != '\n';
+		outb(u->port + UART_THR, val);
+		return;
+	case UART_MCR:
+		u->mcr = val;
+		outb(u->port + UART_MCR, is_looped(u) ? MCR_DTR_RTS : val);
+		return;
+	default:
+		outb(u->port + reg, val);
+	}
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* SDM "Advanced Programmable Interrupt Controller (APIC)". Registers are named by their xAPIC offsets. */
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/io.h"
+#include "hv/guest/lapic.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/cpu/time.h"
+#include "boot/boot.h"
+
+#define APIC_ID		 0x20
+#define APIC_VERSION	 0x30
+#define APIC_TPR	 0x80
+#define APIC_EOI	 0xb0
+#define APIC_LDR	 0xd0
+#define APIC_DFR	 0xe0
+#define APIC_SVR	 0xf0
+#define APIC_ISR	 0x100
+#define APIC_TMR	 0x180
+#define APIC_ESR	 0x280
+#define APIC_LVT_CMCI	 0x2f0
+#define APIC_ICR	 0x300
+#define APIC_ICR_HIGH	 0x310
+#define APIC_LVT_TIMER	 0x320
+#define APIC_LVT_THERMAL 0x330
+#define APIC_LVT_PERF	 0x340
+#define APIC_LVT_LINT0	 0x350
+#define APIC_LVT_LINT1	 0x360
+#define APIC_LVT_ERROR	 0x370
+#define APIC_TIMER_INIT	 0x380
+#define APIC_TIMER_COUNT 0x390
+#define APIC_TIMER_DIV	 0x3e0
+
+#define SVR_ENABLE	 BIT(8)
+#define LVT_MASKED	 BIT(16)
+#define LVT_DEADLINE	 BIT(18)
+#define LVT_MODE	 GENMASK(10, 8)
+#define LVT_MODE_NMI	 0x400
+#define ICR_INIT	 0x500
+#define ICR_STARTUP	 0x600
+#define ICR_NMI		 0x400
+#define ICR_PENDING	 BIT(12)
+#define ICR_ASSERT	 BIT(14)
+#define ICR_ALL_BUT_SELF GENMASK(19, 18)
+#define TIMER_DIV_1	 0xb
+#define X2APIC_MSR	 0x800u
+
+#define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
+#define CPUID_DEADLINE BIT(24)
+
+static volatile u8 *regs; /* xAPIC only */
+static bool x2apic, ready;
+static bool deadline;
+static u64 ticks_mul; /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
+
+static u32 apic_read(u32 reg)
+{
+	return x2apic ? (u32)rdmsr(X2APIC_MSR + reg / 16) : mmio_read32(regs + reg);
+}
+
+static void apic_write(u32 reg, u32 val)
+{
+	if (x2apic)
+		wrmsr(X2APIC_MSR + reg / 16, val);
+	else
+		mmio_write32(regs + reg, val);
+}
+
+u32 apic_id_self(void)
+{
+	u32 a, b, c, d;
+
+	if (ready)
+		return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
+	cpuid(1, 0, &a, &b, &c, &d);
+	if ((c & CPUID_X2APIC) && (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC))
+		return (u32)rdmsr(X2APIC_MSR + APIC_ID / 16);
+	return b >> 24;
+}
+
+bool apic_is_x2apic(void)
+{
+	return x2apic;
+}
+
+void apic_eoi(void)
+{
+	apic_write(APIC_EOI, 0);
+}
+
+static bool test_vector(u32 reg, u8 vector)
+{
+	return apic_read(reg + vector / 32 * 16) & BIT(vector % 32);
+}
+
+bool apic_is_level(u8 vector)
+{
+	return test_vector(APIC_TMR, vector);
+}
+
+bool apic_in_service(u8 vector)
+{
+	return test_vector(APIC_ISR, vector);
+}
+
+/* ---- interrupts to other CPUs ---- */
+
+#define ICR_SPINS 1000000u /* reads; what is sent is gone after microseconds */
+
+static bool icr_stuck; /* an IPI was pending for ever: no more waiting */
+
+static void wait_icr(void)
+{
+	u32 spins = 0;
+
+	while (apic_read(APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck)) {
+		if (++spins == ICR_SPINS)
+			WRITE_ONCE(icr_stuck, true);
+		__builtin_ia32_pause();
+	}
+}
+
+/* Not where it is found out, which may be in panic(). */
+static void tell_stuck(void)
+{
+	static bool told;
+
+	if (likely(!icr_stuck) || told)
+		return;
+	told = true;
+	log_err("CPU %u: the local APIC does not send an interrupt to another CPU; reset the firmware's settings, or report "
+		"this machine", this_cpu()->index);
+}
+
+static void send(u32 apic_id, u32 icr)
+{
+	if (x2apic) {
+		/* Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM "x2APIC Register Access". */
+		__asm__ volatile("mfence; lfence" : : : "memory");
+		wrmsr(X2APIC_MSR + APIC_ICR / 16, (u64)apic_id << 32 | icr);
+		return;
+	}
+	wait_icr();
+	apic_write(APIC_ICR_HIGH, apic_id << 24);
+	apic_write(APIC_ICR, icr);
+}
+
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+	send(apic_id, (u32)ICR_ASSERT | vector);
+	tell_stuck();
+}
+
+void apic_send_init(u32 apic_id)
+{
+	send(apic_id, ICR_INIT | ICR_ASSERT);
+	tell_stuck();
+}
+
+void apic_send_sipi(u32 apic_id, u8 page)
+{
+	send(apic_id, ICR_STARTUP | (u32)ICR_ASSERT | page);
+}
+
+void apic_stop_others(void)
+{
+	if (ready && cpu_count > 1)
+		send(0, ICR_NMI | (u32)(ICR_ASSERT | ICR_ALL_BUT_SELF));
+}
+
+void apic_set_logical(u32 ldr, u32 dfr)
+{
+	if (x2apic)
+		return;
+	apic_write(APIC_DFR, dfr | 0x0fffffff);
+	apic_write(APIC_LDR, ldr & 0xff000000);
+}
+
+void apic_log_error(void)
+{
+	static u32 told;
+
+	apic_write(APIC_ESR, 0);
+	if (told++ < 8)
+		log_warn("CPU %u: local APIC error, status %x", this_cpu()->index, apic_read(APIC_ESR));
+}
+
+/* ---- the timer ---- */
+
+void apic_timer_arm(u64 tsc)
+{
+	u64 now, ticks;
+
+	if (deadline) {
+		wrmsr(MSR_TSC_DEADLINE, tsc);
+		return;
+	}
+	if (!tsc) {
+		apic_write(APIC_TIMER_INIT, 0);
+		return;
+	}
+	now = rdtsc();
+	ticks = tsc > now ? (u64)((unsigned __int128)(tsc - now) * ticks_mul >> 32) + 1 : 1;
+	apic_write(APIC_TIMER_INIT, (u32)MIN(ticks, UINT32_MAX)); /* what is too far off fires early */
+}
+
+/* Count timer ticks over some time of the TSC. */
+static void measure_timer(void)
+{
+	u64 start, span;
+	u32 left;
+
+	apic_write(APIC_LVT_TIMER, LVT_MASKED | VEC_TIMER);
+	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
+	apic_write(APIC_TIMER_INIT, UINT32_MAX);
+	start = rdtsc();
+	udelay(4000);
+	left = apic_read(APIC_TIMER_COUNT);
+	span = rdtsc() - start;
+	apic_write(APIC_TIMER_INIT, 0);
+	ticks_mul = ((u64)(UINT32_MAX - left) << 32) / span;
+	if (!left || !ticks_mul)
+		boot_fail("the local APIC's timer does not run; reset the firmware's settings, or report this machine");
+	log_debug("APIC timer %lu kHz", (ticks_mul * tsc_khz >> 32));
+}
+
+/* ---- set-up ---- */
+
+static void find_apic(void)
+{
+	u64 base = rdmsr(MSR_APIC_BASE);
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (!(d & BIT(9)))
+		boot_fail("this CPU has no local APIC; switch the APIC on in the firmware set-up");
+	x2apic = (c & CPUID_X2APIC) && (base & APIC_BASE_X2APIC);
+	deadline = (c & CPUID_DEADLINE) && !cap_masked("tsc-deadline");
+	if (!x2apic) {
+		regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
+		if (!regs)
+			boot_fail("no memory to map the local APIC; give the hypervisor more with option hvmem=");
+	}
+}
+
+/* Every CPU in the mode of the boot CPU. */
+static void enable(void)
+{
+	u64 base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+
+	if (x2apic)
+		base |= APIC_BASE_X2APIC;
+	if (base != rdmsr(MSR_APIC_BASE))
+		wrmsr(MSR_APIC_BASE, base);
+}
+
+/* Interrupts of the firmware or of a kernel before us may still be in service. */
+static void drain(void)
+{
+	for (u32 i = 0; i < 256; i++) {
+		u32 any = 0;
+
+		for (u32 r = 0; r < 8; r++)
+			any |= apic_read(APIC_ISR + r * 16);
+		if (!any)
+			return;
+		apic_eoi();
+	}
+	log_warn("CPU %u: interrupts from before stay in service, less urgent ones are lost; report this machine",
+		 this_cpu()->index);
+}
+
+/*
+ * Mask what is not ours. That includes the 8259s' virtual wire (ExtINT on LINT0): they are acknowledged the moment the CPU
+ * takes the interrupt, whatever dom0's IF says, and while dom0 sets them up their vectors are those of exceptions. dom0
+ * has the IOAPIC.
+ */
+static void init_lvts(void)
+{
+	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1;
+
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
+	apic_write(APIC_LVT_ERROR, VEC_ERROR);
+	if (count > 4)
+		apic_write(APIC_LVT_PERF, LVT_MASKED);
+	if (count > 5)
+		apic_write(APIC_LVT_THERMAL, LVT_MASKED | (apic_read(APIC_LVT_THERMAL) & LVT_MODE));
+	if (count > 6)
+		apic_write(APIC_LVT_CMCI, LVT_MASKED);
+}
+
+/*
+ * Firmware leaves the 8259s at vectors 8 and 0x70, where their interrupts look like exceptions, and with the timer on.
+ * Move them out of the way, masked; dom0 sets them up for itself. 8259A datasheet, "Initialization Command Words".
+ */
+static void quiesce_pics(void)
+{
+	static const struct {
+		u16 port;
+		u8 val;
+	} words[] = {
+	    {0x20, 0x11}, {0xa0, 0x11}, /* ICW1: cascade, ICW4 follows */
+	    {0x21, 0x20}, {0xa1, 0x28}, /* ICW2: vectors */
+	    {0x21, 0x04}, {0xa1, 0x02}, /* ICW3: the slave is on line 2 */
+	    {0x21, 0x01}, {0xa1, 0x01}, /* ICW4: 8086 mode */
+	    {0x21, 0xff}, {0xa1, 0xff}, /* OCW1: all masked */
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(words); i++)
+		outb(words[i].port, words[i].val);
+}
+
+void apic_init_cpu(void)
+{
+	bool first = !ready;
+
+	if (first) {
+		quiesce_pics();
+		find_apic();
+	}
+	enable();
+	ready = true;
+	this_cpu()->apic_id = apic_id_self();
+	apic_write(APIC_SVR, SVR_ENABLE | VEC_SPURIOUS);
+	apic_write(APIC_TPR, 0);
+	init_lvts();
+	drain();
+	apic_write(APIC_ESR, 0);
+	if (first && !deadline)
+		measure_timer();
+	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
+	apic_write(APIC_LVT_TIMER, VEC_TIMER | (deadline ? (u32)LVT_DEADLINE : 0));
+	/* The LVT must be seen before the first deadline. SDM "TSC-Deadline Mode". */
+	__asm__ volatile("mfence" : : : "memory");
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/apic.h"
+#include "hv/console/console.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/guest/vcpu.h"
+
+#define MSR_GS_BASE 0xc0000101u
+
+/* SDM "Gate Descriptor Types" and "64-Bit Mode Task State Segment" */
+struct gate {
+	u16 offset0, selector;
+	u8 ist, type;
+	u16 offset16;
+	u32 offset32, reserved;
+};
+#define GATE_INTERRUPT 0x8e /* present, ring 0, interrupts off */
+_Static_assert(sizeof(struct gate) == 16, "IDT entry");
+
+struct tss {
+	u32 reserved0;
+	u64 rsp[3], reserved1, ist[7], reserved2;
+	u16 reserved3, iomap;
+} __packed;
+_Static_assert(sizeof(struct tss) == 104, "TSS");
+#define TSS_TYPE 0x89 /* present, available 64-bit TSS */
+
+struct table_reg {
+	u16 limit;
+	u64 base;
+} __packed;
+
+/* Stacks of a CPU, as mm_alloc_stack() numbers them; all but the first are IST entries of the TSS. */
+enum { STACK_MAIN, STACK_NMI, STACK_DF, STACK_MC, STACK_NR };
+
+struct cpu_arch {
+	u64 gdt[5]; /* null, code, data, TSS (two) */
+	struct tss tss;
+};
+
+struct cpu *cpus[MAX_CPUS];
+u32 cpu_count;
+u64 xcr0_host;
+u32 phys_bits = 36;
+u64 nmi_count;
+
+static struct gate idt[256];
+static struct cpu boot_cpu;
+static struct cpu_arch boot_arch;
+static u8 early_ist[PAGE_SIZE] __aligned(16); /* until mm_init() */
+
+extern u8 cpu_gates[];	/* hv/cpu/entry.asm: 16 bytes each */
+extern u64 early_gdt[]; /* boot/entry.asm */
+
+/* Places where an exception is expected: hv/cpu/cpu.h, FIXUP_ENTRY */
+struct fixup {
+	u64 fault, resume;
+};
+extern const struct fixup fixup_start[], fixup_end[];
+
+static void set_gate(u32 vector, u8 ist)
+{
+	u64 at = (u64)cpu_gates + vector * 16;
+
+	idt[vector] = (struct gate){.offset0 = (u16)at,
+				    .selector = SEL_CODE,
+				    .ist = ist,
+				    .type = GATE_INTERRUPT,
+				    .offset16 = (u16)(at >> 16),
+				    .offset32 = (u32)(at >> 32)};
+}
+
+static void set_tss(struct cpu_arch *a)
+{
+	u64 base = (u64)&a->tss;
+
+	memcpy(a->gdt, early_gdt, 3 * sizeof(u64));
+	a->gdt[3] =
+	    (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 | (base >> 24 & 0xff) << 56;
+	a->gdt[4] = base >> 32;
+	a->tss.iomap = sizeof(struct tss);
+}
+
+void cpu_load(struct cpu *c)
+{
+	struct cpu_arch *a = c->arch;
+	struct table_reg gdtr = {sizeof(a->gdt) - 1, (u64)a->gdt}, idtr = {sizeof(idt) - 1, (u64)idt};
+
+	a->gdt[3] &= ~BIT(41); /* LTR wants it not busy */
+	__asm__ volatile("lgdt %0; ltr %w1; lldt %w2" : : "m"(gdtr), "r"(SEL_TSS), "r"(0) : "memory");
+	wrmsr(MSR_GS_BASE, (u64)c);
+	__asm__ volatile("lidt %0" : : "m"(idtr)); /* last: an exception needs all of it */
+}
+
+static void init_struct(struct cpu *c, struct cpu_arch *a, u32 index, u32 apic_id)
+{
+	c->self = c;
+	c->index = index;
+	c->apic_id = apic_id;
+	c->arch = a;
+	set_tss(a);
+}
+
+void cpu_init_boot(void)
+{
+	for (u32 v = 0; v < ARRAY_SIZE(idt); v++)
+		set_gate(v, 0);
+	set_gate(VEC_NMI, STACK_NMI);
+	set_gate(VEC_DF, STACK_DF);
+	set_gate(VEC_MC, STACK_MC);
+	init_struct(&boot_cpu, &boot_arch, 0, 0);
+	for (u32 i = STACK_NMI; i < STACK_NR; i++)
+		boot_arch.tss.ist[i - 1] = (u64)(early_ist + sizeof(early_ist));
+	cpus[0] = &boot_cpu;
+	cpu_count = 1;
+	cpu_load(&boot_cpu);
+}
+
+static bool alloc_stacks(struct cpu *c)
+{
+	struct cpu_arch *a = c->arch;
+
+	for (u32 i = 0; i < STACK_NR; i++) {
+		u64 top = (u64)mm_alloc_stack(c->index, i);
+
+		if (!top)
+			return false;
+		if (i == STACK_MAIN)
+			c->stack_top = top;
+		else
+			a->tss.ist[i - 1] = top;
+	}
+	return true;
+}
+
+void cpu_init_stacks(struct cpu *c)
+{
+	if (!alloc_stacks(c))
+		boot_fail("no memory for the boot CPU's stacks; give the hypervisor more with option hvmem=");
+}
+
+struct cpu *cpu_alloc(u32 index, u32 apic_id)
+{
+	struct {
+		struct cpu cpu;
+		struct cpu_arch arch;
+	} *both = pool_alloc(0, NULL);
+
+	_Static_assert(sizeof(*both) <= PAGE_SIZE, "one page each");
+	if (!both)
+		return NULL;
+	init_struct(&both->cpu, &both->arch, index, apic_id);
+	if (alloc_stacks(&both->cpu))
+		return &both->cpu;
+	pool_free(both, 0, NULL); /* a stack or two are lost: it is boot time and memory is out */
+	return NULL;
+}
+
+struct cpu_tables cpu_tables(void)
+{
+	struct cpu_arch *a = this_cpu()->arch;
+
+	return (struct cpu_tables){.gdt = (u64)a->gdt, .idt = (u64)idt, .tss = (u64)&a->tss};
+}
+
+void cpu_init_features(void)
+{
+	u32 a, b, c, d, b7 = 0, c7 = 0;
+	u64 cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+	bool xsave;
+
+	if (cpuid_max(0) >= 7)
+		cpuid(7, 0, &a, &b7, &c7, &d);
+	if (cpuid_max(0x80000000) >= 0x80000008) {
+		cpuid(0x80000008, 0, &a, &b, &c, &d);
+		phys_bits = a & 0xff;
+	}
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (b7 & BIT(7))
+		cr4 |= CR4_SMEP;
+	if (b7 & BIT(20))
+		cr4 |= CR4_SMAP;
+	if (c7 & BIT(2))
+		cr4 |= CR4_UMIP;
+	xsave = c & BIT(26) && cpuid_max(0) >= 0xd; /* firmware may limit the leaves, and nothing is known then */
+	if (xsave)
+		cr4 |= CR4_OSXSAVE;
+	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
+	write_cr4(cr4);
+	if (!xsave)
+		return;
+	cpuid(0xd, 0, &a, &b, &c, &d);
+	if (this_cpu() == &boot_cpu)
+		xcr0_host = a & XCR0_SWITCHED;
+	xsetbv(0, xcr0_host);
+	cpuid(0xd, 1, &a, &b, &c, &d);
+	if (a & BIT(3))
+		wrmsr(MSR_XSS, 0); /* guests' too */
+}
+
+/* ---- exceptions and interrupts ---- */
+
+static bool fix_up(struct regs *r)
+{
+	for (const struct fixup *f = fixup_start; f < fixup_end; f++)
+		if (f->fault == r->rip) {
+			r->rip = f->resume;
+			return true;
+		}
+	return false;
+}
+
+static void nmi_handle(void)
+{
+	if (panic_elsewhere())
+		cpu_halt();
+	__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
+}
+
+void exception_handle(struct regs *r)
+{
+	if (r->vector == VEC_NMI)
+		nmi_handle();
+	else if (!fix_up(r))
+		panic_regs(r);
+}
+
+void irq_handle(u8 vector)
+{
+	struct cpu *c = this_cpu();
+
+	lock_none_held();
+	c->interrupts++;
+	if (vector < VEC_HV_FIRST) {
+		dom0_irq(vector);
+		return;
+	}
+	switch (vector) {
+	case VEC_TIMER:
+		apic_eoi();
+		timer_run(rdtsc());
+		break;
+	case VEC_KICK:
+		apic_eoi();
+		c->resched = true;
+		break;
+	case VEC_SPURIOUS: /* no EOI is due */
+		break;
+	case VEC_ERROR:
+		apic_log_error();
+		apic_eoi();
+		break;
+	default:
+		apic_eoi();
+	}
+}

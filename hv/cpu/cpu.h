@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One CPU: descriptor tables, control registers, exceptions and interrupts of the hypervisor itself.
+ *
+ * Interrupts are off but in irq_window() and cpu_idle(). What arrives there goes to irq_handle() with no lock held.
+ */
+#pragma once
+
+#include "hv/cpu/percpu.h"
+#include "hv/lib/types.h"
+#include "hv/lib/x86.h"
+
+/* Selectors: code and data as in boot/entry.asm */
+#define SEL_CODE 0x08
+#define SEL_DATA 0x10
+#define SEL_TSS	 0x18
+
+#define VEC_NMI 2
+#define VEC_BP	3
+#define VEC_DF	8
+#define VEC_MC	18
+
+/* What an exception or interrupt leaves on the stack; hv/cpu/entry.asm. */
+struct regs {
+	u64 r15, r14, r13, r12, r11, r10, r9, r8;
+	u64 rdi, rsi, rbp, rbx, rdx, rcx, rax;
+	u64 vector, error;
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+/* ---- set-up ---- */
+/* Boot CPU, first thing: its struct cpu, GDT and IDT, all static; exceptions end in panic() from here on. */
+void cpu_init_boot(void);
+/* A struct cpu for another CPU, with its stacks. NULL when out of memory. */
+struct cpu *cpu_alloc(u32 index, u32 apic_id);
+/* Give the boot CPU its guarded stacks; after mm_init(). */
+void cpu_init_stacks(struct cpu *c);
+/* On the CPU itself: load its tables, point GS at c. */
+void cpu_load(struct cpu *c);
+/* On the CPU itself: switch on the protections and features it has; fills xcr0_host on the boot CPU. */
+void cpu_init_features(void);
+/* Leave the present stack for good. fn does not return. */
+void cpu_call_on_stack(void (*fn)(void), void *top) __noreturn;
+/* Addresses of this CPU's tables, for back ends that must tell the hardware. */
+struct cpu_tables {
+	u64 gdt, idt, tss;
+};
+struct cpu_tables cpu_tables(void);
+
+#define READ_DR(n)                                                                                                     \
+	({                                                                                                             \
+		u64 val_;                                                                                              \
+		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(val_));                                                   \
+		val_;                                                                                                  \
+	})
+#define WRITE_DR(n, val) __asm__ volatile("mov %0, %%dr" #n ::"r"((u64)(val)))
+
+/* XCR0 while the hypervisor runs: the components of XCR0_SWITCHED the CPU has. 0: no XSAVE. */
+extern u64 xcr0_host;
+extern u32 phys_bits; /* width of physical addresses */
+extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
+
+/* ---- interrupts ---- */
+/* Take what is pending now. */
+static inline void irq_window(void)
+{
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
+/* Wait for an interrupt and take it. One that came before the call ends the wait at once. */
+static inline void cpu_idle(void)
+{
+	__asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+/* From hv/cpu/entry.asm */
+void irq_handle(u8 vector);
+void exception_handle(struct regs *r);
+/* hv/console/panic.c: an exception in the hypervisor that no fix-up covers. */
+void panic_regs(const struct regs *r) __noreturn;
+/* Is another CPU in panic()? Then this one has to stop. */
+bool panic_elsewhere(void);
+
+static inline void __noreturn cpu_halt(void)
+{
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+/* ---- instructions ---- */
+#ifdef HV_HOST_TEST
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
+#else
+static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
+}
+#endif
+
+/* Highest leaf of the range that base (0, 0x40000000, 0x80000000) begins. */
+static inline u32 cpuid_max(u32 base)
+{
+	u32 a, b, c, d;
+
+	cpuid(base, 0, &a, &b, &c, &d);
+	return a;
+}
+
+/* Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf 0x40000000. */
+static inline bool cpu_runs_in(u32 name, u32 name2)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	if (!(c & BIT(31)))
+		return false;
+	cpuid(0x40000000, 0, &a, &b, &c, &d);
+	return b == name && c == name2;
+}
+#define IN_TCG 0x54474354, 0x43544743 /* "TCGTCGTC" */
+#define IN_KVM 0x4b4d564b, 0x564b4d56 /* "KVMKVMKV" */
+
+static inline u64 rdmsr(u32 msr)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (u64)hi << 32 | lo;
+}
+
+static inline void wrmsr(u32 msr, u64 val)
+{
+	__asm__ volatile("wrmsr" : : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr) : "memory");
+}
+
+/* An exception at label 1 resumes at label 2. */
+#define FIXUP_ENTRY ".pushsection .fixup, \"a\"\n\t.quad 1b, 2f\n\t.popsection\n\t"
+
+/* 0, or -EIO if the access faults; then *val is 0. */
+static inline int rdmsr_safe(u32 msr, u64 *val)
+{
+	u32 lo = 0, hi = 0;
+	int err = -EIO;
+
+	__asm__ volatile("1: rdmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:" : "+r"(err), "+a"(lo), "+d"(hi) : "c"(msr));
+	*val = err ? 0 : (u64)hi << 32 | lo;
+	return err;
+}
+
+static inline int wrmsr_safe(u32 msr, u64 val)
+{
+	int err = -EIO;
+
+	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:" : "+r"(err) : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
+			 : "memory");
+	return err;
+}
+
+static inline u64 xgetbv(u32 reg)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(reg));
+	return (u64)hi << 32 | lo;
+}
+
+static inline void xsetbv(u32 reg, u64 val)
+{
+	__asm__ volatile("xsetbv" : : "a"((u32)val), "d"((u32)(val >> 32)), "c"(reg) : "memory");
+}
+
+#define CR_ACCESS(n)                                                                                                   \
+	static inline u64 read_cr##n(void)                                                                             \
+	{                                                                                                              \
+		u64 v;                                                                                                 \
+                                                                                                                       \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                                      \
+		return v;                                                                                              \
+	}                                                                                                              \
+	static inline void write_cr##n(u64 v)                                                                          \
+	{                                                                                                              \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                                             \
+	}
+CR_ACCESS(0)
+CR_ACCESS(2)
+CR_ACCESS(3)
+CR_ACCESS(4)
+#undef CR_ACCESS

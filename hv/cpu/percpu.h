@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Per-CPU data. GS points at it while the hypervisor runs. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+struct vcpu;
+struct vm;
+
+#define EXIT_TRACE 8
+
+struct cpu {
+	struct cpu *self; /* %gs:0 */
+	u32 index, apic_id;
+	u64 stack_top;	  /* %gs:16, of the run loop's stack */
+
+	/* The run loop (hv/guest/vcpu.c). Written by this CPU only, read by others. */
+	struct vcpu *current;	/* vCPU picked to run, or NULL */
+	struct vcpu *loaded;	/* vCPU whose FPU and other lazily switched state is in the hardware */
+	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
+	u64 exit_seq;		/* incremented after each exit */
+	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
+	bool event_owed;	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
+	bool online;
+	u64 tsc_aux; /* now in MSR TSC_AUX */
+	u32 locks; /* levels of the locks held, where that is checked */
+
+	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
+	struct {
+		u64 rip[EXIT_TRACE];
+		u32 vcpu[EXIT_TRACE], reason[EXIT_TRACE]; /* id of the vCPU */
+	} trace;
+
+	/* statistics */
+	u64 start_tsc, idle_tsc, interrupts, switches;
+
+	void *svm;   /* back ends' per-CPU data */
+	void *vmx;
+	void *sched; /* hv/sched */
+	void *timer; /* hv/cpu/timer.c */
+	void *arch;  /* hv/cpu/cpu.c: GDT, TSS, IST stacks */
+};
+
+extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count */
+extern u32 cpu_count;		   /* CPUs online */
+
+#ifdef HV_HOST_TEST
+struct cpu *this_cpu(void);
+#else
+static inline struct cpu *this_cpu(void)
+{
+	struct cpu *c;
+
+	__asm__("mov %%gs:0, %0" : "=r"(c));
+	return c;
+}
+#endif

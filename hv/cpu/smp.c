@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/smp.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guest/hvm.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/sched/sched.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/guest/vcpu.h"
+#include "boot/boot.h"
+
+/* SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few CPUs among many. */
+#define INIT_WAIT_US  10000ul
+#define SIPI_WAIT_US  300ul
+#define START_WAIT_US 4000000ul
+#define READY_WAIT_US 5000000ul
+
+/* The end of the page in boot/trampoline.asm */
+struct trampoline_args {
+	u64 boot_cr3, efer, high, cr3, stack, entry;
+};
+extern const u8 trampoline_start[], trampoline_end[], trampoline_args[];
+extern u8 trampoline_high[], early_pml4[];
+
+enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_FAILED, AP_GIVEN_UP };
+static struct cpu *ap; /* the CPU being started */
+static u32 ap_state;
+
+static bool ap_move(u32 from, u32 to)
+{
+	return __atomic_compare_exchange_n(&ap_state, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* First C code of another CPU, on its own stack. */
+static void __noreturn ap_main(void)
+{
+	struct cpu *c = ap;
+
+	/* Too late: the boot CPU has gone on without us. */
+	if (!ap_move(AP_STARTING, AP_ARRIVED))
+		cpu_halt();
+	mm_load_cpu();
+	cpu_load(c);
+	cpu_init_features();
+	apic_init_cpu();
+	if (hvm->cpu_enable(c)) {
+		ap_move(AP_ARRIVED, AP_FAILED);
+		cpu_halt();
+	}
+	timer_init_cpu();
+	sched_init_cpu();
+	c->online = true;
+	if (!ap_move(AP_ARRIVED, AP_ONLINE))
+		cpu_halt();
+	while (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == AP_ONLINE)
+		cpu_relax();
+	cpu_main();
+}
+
+static bool wait_while(u32 state, u64 us)
+{
+	u64 start = rdtsc(), ticks = us * tsc_khz / 1000;
+
+	while (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == state) {
+		if (rdtsc() - start > ticks)
+			return false;
+		cpu_relax();
+	}
+	return true;
+}
+
+static bool start_cpu(struct cpu *c, struct trampoline_args *args)
+{
+	u8 page = (u8)(boot_info.low_page >> PAGE_SHIFT);
+
+	ap = c;
+	args->stack = c->stack_top;
+	__atomic_store_n(&ap_state, AP_STARTING, __ATOMIC_RELEASE);
+	apic_send_init(c->apic_id);
+	udelay(INIT_WAIT_US);
+	apic_send_sipi(c->apic_id, page);
+	if (!wait_while(AP_STARTING, SIPI_WAIT_US)) {
+		apic_send_sipi(c->apic_id, page);
+		wait_while(AP_STARTING, START_WAIT_US);
+	}
+	if (ap_move(AP_STARTING, AP_GIVEN_UP)) {
+		apic_send_init(c->apic_id); /* back to sleep, wherever it is */
+		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait", c->apic_id);
+		return false;
+	}
+	wait_while(AP_ARRIVED, READY_WAIT_US);
+	if (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == AP_ONLINE)
+		return true;
+	ap_move(AP_ARRIVED, AP_GIVEN_UP);
+	apic_send_init(c->apic_id);
+	log_warn("CPU with APIC id %u came up but is not able to run guests, left out", c->apic_id);
+	return false;
+}
+
+static struct trampoline_args *place_trampoline(void)
+{
+	u8 *page = mm_map_boot(boot_info.low_page, PAGE_SIZE);
+	struct trampoline_args *args;
+
+	if (!page)
+		boot_fail("no memory to map the other CPUs' start page; give the hypervisor more with option hvmem=");
+	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
+	memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
+	args = (struct trampoline_args *)(page + (trampoline_args - trampoline_start));
+	args->boot_cr3 = (u64)early_pml4 - HV_IMAGE;
+	args->efer = rdmsr(MSR_EFER) & (EFER_LME | EFER_NXE);
+	args->high = (u64)trampoline_high;
+	args->cr3 = read_cr3();
+	args->entry = (u64)ap_main;
+	return args;
+}
+
+void smp_init(void)
+{
+	const struct acpi_info *acpi = &boot_info.acpi;
+	u32 limit = boot_info.opt.maxcpus ? MIN(boot_info.opt.maxcpus, MAX_CPUS) : MAX_CPUS;
+	struct trampoline_args *args;
+
+	if (acpi->cpu_count < 2 || limit < 2)
+		return;
+	args = place_trampoline();
+	for (u32 i = 0; i < acpi->cpu_count && cpu_count < limit; i++) {
+		struct cpu *c;
+
+		if (acpi->apic_id[i] == this_cpu()->apic_id)
+			continue;
+		if (acpi->apic_id[i] > 0xfe && !apic_is_x2apic()) {
+			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in the firmware set-up",
+				 acpi->apic_id[i]);
+			continue;
+		}
+		c = cpu_alloc(cpu_count, acpi->apic_id[i]);
+		if (!c) {
+			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=", cpu_count);
+			break;
+		}
+		cpus[cpu_count] = c;
+		if (!start_cpu(c, args)) {
+			cpus[cpu_count] = NULL;
+			continue;
+		}
+		__atomic_fetch_add(&cpu_count, 1, __ATOMIC_RELEASE);
+		ap_move(AP_ONLINE, AP_GO);
+	}
+}
+
+void smp_kick(struct cpu *c)
+{
+	WRITE_ONCE(c->resched, true);
+	if (c != this_cpu())
+		apic_send_ipi(c->apic_id, VEC_KICK);
+}
+
+void smp_flush_wait(struct vm *vm)
+{
+	u64 seq[MAX_CPUS], waiting = 0;
+
+	/* The caller's new generation first, then who is inside: the entry path does it the other way round. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < cpu_count; i++) {
+		seq[i] = READ_ONCE(cpus[i]->exit_seq);
+		if (cpus[i] == this_cpu() || __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) != vm)
+			continue;
+		waiting |= BIT(i);
+		apic_send_ipi(cpus[i]->apic_id, VEC_KICK);
+	}
+	for (u32 i = 0; i < cpu_count; i++) {
+		while (waiting & BIT(i) && READ_ONCE(cpus[i]->exit_seq) == seq[i] &&
+		       __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) == vm)
+			cpu_relax();
+	}
+}

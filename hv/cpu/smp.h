@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+
+#include "hv/cpu/percpu.h"
+
+/* Start all other CPUs (boot_info.acpi), each ends in cpu_main(). A CPU that does not answer is named and left out. */
+void smp_init(void);
+
+/* Make the CPU leave guest mode or HLT soon. Cheap when it is this CPU: sets resched only. */
+void smp_kick(struct cpu *c);
+
+/*
+ * Wait until no CPU is inside a guest of vm with an entry begun before this call: kicks those that are, spins on their
+ * exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M lock held: CPUs in the hypervisor count as out.
+ */
+void smp_flush_wait(struct vm *vm);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* TSC time. Everything inside counts TSC ticks; nanoseconds at the borders. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+extern u64 tsc_khz;	   /* calibrated at boot (CPUID 0x15/0x16, KVM leaf, HPET, PM timer or PIT, in this order) */
+extern u64 boot_tsc;	   /* TSC when the hypervisor started */
+extern u64 wallclock_boot_ns; /* RTC at boot_tsc, ns since 1970 UTC */
+extern bool tsc_stable;	   /* all CPUs' TSCs are one clock of constant rate (hv/cpu/timer.c) */
+
+void time_init(void);
+
+#ifdef HV_HOST_TEST
+u64 rdtsc(void); /* tests/unit/host.c has a weak one that runs; a test may have its own */
+#else
+static inline u64 rdtsc(void)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (u64)hi << 32 | lo;
+}
+#endif
+
+u64 tsc_to_ns(u64 ticks);
+u64 ns_to_tsc(u64 ns);
+/* pvclock scaling: ns = ((ticks << shift or >> -shift) * mul) >> 32 */
+void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift);
+
+/* Busy-wait, for boot code. */
+void udelay(u64 us);

@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* dom0's hypercalls: every argument is checked here, once. */
+#include "hv/dom0/hypercall.h"
+#include "hv/console/console.h"
+#include "hv/guest/doorbell.h"
+#include "hv/lib/log.h"
+#include "hv/guest/policy.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/time.h"
+#include "boot/boot.h"
+
+struct args {
+	u64 a, b, c, d, e;
+};
+
+/* Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted. */
+static u8 bounce[MAX_CPUS][PAGE_SIZE] __aligned(64);
+
+static u8 *bounce_buf(void)
+{
+	return bounce[this_cpu()->index];
+}
+
+static bool one_page(u64 at, u64 len)
+{
+	return len && len <= PAGE_SIZE && (at & ~PAGE_MASK) + len <= PAGE_SIZE;
+}
+
+/* dom0's memory only: hypervisor frames are not in its map. */
+static int copy_in(u64 from, void *to, u64 len)
+{
+	return one_page(from, len) ? p2m_read(&dom0->p2m, gpa(from), to, len, NULL) : -EINVAL;
+}
+
+static int copy_out(u64 to, const void *from, u64 len)
+{
+	return one_page(to, len) ? p2m_write(&dom0->p2m, gpa(to), from, len, NULL) : -EINVAL;
+}
+
+static struct vm *guest_by_id(u64 id)
+{
+	struct vm *vm = vm_by_id(id);
+
+	return vm && !vm->is_dom0 ? vm : NULL;
+}
+
+static struct vcpu *guest_vcpu(u64 id)
+{
+	struct vcpu *v = vcpu_by_id(id);
+
+	return v && !v->vm->is_dom0 ? v : NULL;
+}
+
+/* Its state is all in memory and no CPU touches it. */
+static bool is_stopped(struct vcpu *v)
+{
+	return __atomic_load_n(&v->stopped, __ATOMIC_ACQUIRE);
+}
+
+/* ---- statistics ---- */
+
+static u32 stat_info(struct corbel_info *i)
+{
+	*i = (struct corbel_info){
+		.abi_version = CORBEL_ABI_VERSION,
+		.backend = hvm->backend,
+		.cpus = cpu_count,
+		.vms = vm_count(),
+		.vcpus = vcpu_total(),
+		.doorbells = doorbell_total(),
+		.pool_total_bytes = pool_total_bytes(),
+		.pool_free_bytes = pool_free_bytes(),
+		.tsc_khz = tsc_khz,
+		.uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
+		.events_hpa = event_page().v,
+		.gfn_end = p2m_gfn_end(hvm->p2m_format),
+		.features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
+	};
+	for (u32 n = 0; n < boot_info.map.count; n++)
+		if (boot_info.map.r[n].kind == MEM_RAM)
+			i->memory_total_bytes += boot_info.map.r[n].end - boot_info.map.r[n].start;
+	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);
+	hv_snprintf(i->scheduler, sizeof(i->scheduler), "%s", sched_policy_name());
+	return sizeof(*i);
+}
+
+static u32 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
+{
+	u64 now = rdtsc(), run = 0;
+
+	lock_acquire(&vm->lock);
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		if (vm->vcpu[i])
+			run += sched_runtime(&vm->vcpu[i]->sched, now);
+	lock_release(&vm->lock);
+	*s = (struct corbel_vm_stat){
+		.id = vm->id,
+		.vcpus = vm->vcpu_count,
+		.pid = vm->pid,
+		.flags = vm->flags,
+		.mapped_bytes = vm->p2m.mapped << PAGE_SHIFT,
+		.pool_bytes = vm->acct.pages << PAGE_SHIFT,
+		.runtime_ns = tsc_to_ns(run),
+	};
+	memcpy(s->name, vm->name, sizeof(s->name));
+	return sizeof(*s);
+}
+
+static u32 vcpu_state(const struct vcpu *v)
+{
+	if (v->stopped)
+		return CORBEL_VCPU_STOPPED;
+	return v->sched.state == SCHED_RUNNING ? CORBEL_VCPU_RUNNING :
+	       v->sched.state == SCHED_QUEUED  ? CORBEL_VCPU_RUNNABLE :
+						 CORBEL_VCPU_BLOCKED;
+}
+
+static u32 stat_vcpu(struct vcpu *v, struct corbel_vcpu_stat *s)
+{
+	u64 now = rdtsc();
+
+	*s = (struct corbel_vcpu_stat){
+		.id = v->id,
+		.vm = v->vm->id,
+		.index = v->index,
+		.apic_id = v->lapic.id,
+		.state = vcpu_state(v),
+		.cpu = v->sched.cpu,
+		.weight = v->sched.weight,
+		.cap = v->sched.cap,
+		.affinity = v->sched.affinity,
+		.runtime_ns = tsc_to_ns(sched_runtime(&v->sched, now)),
+		.steal_ns = tsc_to_ns(sched_steal(&v->sched, now)),
+		.exits_total = v->exits_total,
+	};
+	memcpy(s->exits, v->exits, sizeof(v->exits));
+	return sizeof(*s);
+}
+
+static u32 stat_cpu(struct cpu *c, struct corbel_cpu_stat *s)
+{
+	u64 up = rdtsc() - c->start_tsc;
+
+	*s = (struct corbel_cpu_stat){
+		.cpu = c->index,
+		.apic_id = c->apic_id,
+		.idle_ns = tsc_to_ns(c->idle_tsc),
+		.busy_ns = tsc_to_ns(up - MIN(up, c->idle_tsc)),
+		.interrupts = c->interrupts,
+		.switches = c->switches,
+	};
+	return sizeof(*s);
+}
+
+static struct vcpu *vcpu_nth(u64 n)
+{
+	for (u32 i = 0; i < MAX_VCPUS; i++)
+		if (vcpu_by_id(i) && !n--)
+			return vcpu_by_id(i);
+	return NULL;
+}
+
+static s64 hc_stat(struct vcpu *caller, const struct args *x)
+{
+	u8 *buf = bounce_buf();
+	struct vcpu *v;
+	struct vm *vm;
+	u32 n;
+
+	switch (x->a) {
+	case CORBEL_STAT_INFO:
+		n = stat_info((void *)buf);
+		break;
+	case CORBEL_STAT_VM:
+		vm = vm_nth(x->b);
+		if (!vm)
+			return -ENOENT;
+		n = stat_vm(vm, (void *)buf);
+		break;
+	case CORBEL_STAT_VCPU:
+		v = vcpu_nth(x->b);
+		if (!v)
+			return -ENOENT;
+		n = stat_vcpu(v, (void *)buf);
+		break;
+	case CORBEL_STAT_CPU:
+		if (x->b >= cpu_count)
+			return -ENOENT;
+		n = stat_cpu(cpus[x->b], (void *)buf);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (x->d < n)
+		return -E2BIG;
+	return copy_out(x->c, buf, n) ?: (s64)n;
+}
+
+static s64 hc_log_read(struct vcpu *caller, const struct args *x)
+{
+	struct corbel_log *l = (void *)bounce_buf();
+	u64 len = MIN(x->c, PAGE_SIZE);
+	int ret;
+
+	if (len <= sizeof(*l))
+		return -EINVAL;
+	l->len = log_read(x->a, l->text, len - sizeof(*l), &l->seq);
+	l->next = l->seq + l->len;
+	l->pad = 0;
+	ret = copy_out(x->b, l, sizeof(*l) + l->len);
+	return ret ? ret : (s64)l->len;
+}
+
+/* ---- events, VMs, vCPUs ---- */
+
+static s64 hc_event_bind(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = x->a <= 0xffffffff ? vm_vcpu_by_apic(dom0, x->a) : NULL;
+
+	if (!v)
+		return -ENOENT;
+	if (x->b && (x->b < 32 || x->b > 255))
+		return -EINVAL;
+	v->event_vector = x->b;
+	return 0;
+}
+
+static s64 hc_vm_create(struct vcpu *caller, const struct args *x)
+{
+	struct corbel_vm_create c;
+	int ret = copy_in(x->a, &c, sizeof(c));
+
+	return ret ? ret : vm_create(&c);
+}
+
+static s64 hc_vm_destroy(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	return vm ? vm_destroy(vm) : -ENOENT;
+}
+
+static s64 hc_boot_cpu(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm)
+		return -ENOENT;
+	if (vm->vcpu_count)
+		return -EBUSY;
+	vm->bsp_apic_id = x->b;
+	return 0;
+}
+
+static s64 hc_vcpu_create(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm || vm->dying)
+		return -ENOENT;
+	return x->b > 0xfffffffe ? -EINVAL : vcpu_create(vm, x->b);
+}
+
+static s64 hc_vcpu_destroy(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	return v ? vcpu_destroy(v) : -ENOENT;
+}
+
+static s64 hc_vcpu_page(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	return v ? (s64)virt_to_hpa(v->page).v : -ENOENT;
+}
+
+static s64 hc_vcpu_resume(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	return v ? vcpu_resume(v, caller) : -ENOENT;
+}
+
+static s64 hc_vcpu_pause(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	if (!v)
+		return -ENOENT;
+	if (!is_stopped(v))
+		vcpu_request(v, REQ_PAUSE);
+	return 0;
+}
+
+static s64 hc_vcpu_state(struct vcpu *caller, const struct args *x, bool set)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+	s64 ret;
+
+	if (!v)
+		return -ENOENT;
+	if (x->b >= CORBEL_STATE_NR || x->c > PAGE_SIZE)
+		return -EINVAL;
+	if (!is_stopped(v) || !hvm->borrow(v))
+		return -EBUSY;
+	ret = set ? state_set(v, x->b, x->c) : state_get(v, x->b, x->c);
+	hvm->give_back(v);
+	return ret;
+}
+
+static s64 hc_vcpu_get(struct vcpu *caller, const struct args *x)
+{
+	return hc_vcpu_state(caller, x, false);
+}
+
+static s64 hc_vcpu_set(struct vcpu *caller, const struct args *x)
+{
+	return hc_vcpu_state(caller, x, true);
+}
+
+/* ---- memory ---- */
+
+static int map_one(struct vm *vm, const struct corbel_map *m)
+{
+	u64 attr = PT_R;
+
+	if (m->flags & CORBEL_MAP_MMIO)
+		return m->order ? -EINVAL : p2m_set_mmio(&vm->p2m, m->gfn);
+	if (m->order != 0 && m->order != 9)
+		return -EINVAL;
+	if (m->flags & CORBEL_MAP_WRITE)
+		attr |= PT_W;
+	if (m->flags & CORBEL_MAP_EXEC)
+		attr |= PT_X;
+	if (m->flags & CORBEL_MAP_ROM)
+		attr = (attr & ~PT_W) | PT_ROM;
+	return p2m_map(&vm->p2m, m->gfn, m->pfn, m->order, attr);
+}
+
+static s64 hc_map(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+	struct corbel_map *m = (void *)bounce_buf();
+	int ret;
+
+	if (!vm || vm->dying) /* what is torn down already must stay so */
+		return -ENOENT;
+	if (!x->c || x->c > PAGE_SIZE / sizeof(*m))
+		return -EINVAL;
+	ret = copy_in(x->b, m, x->c * sizeof(*m));
+	if (ret)
+		return ret;
+	for (u32 i = 0; i < x->c; i++) {
+		ret = map_one(vm, &m[i]);
+		if (ret)
+			return i ? (s64)i : ret;
+	}
+	return x->c;
+}
+
+static s64 hc_map_one(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+	const struct corbel_map m = {.gfn = x->b, .pfn = x->c, .order = x->d, .flags = x->e};
+	int ret;
+
+	if (!vm || vm->dying)
+		return -ENOENT;
+	if ((x->d | x->e) >> 32)
+		return -EINVAL;
+	ret = map_one(vm, &m);
+	return ret ?: 1;
+}
+
+static s64 hc_unmap(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	return vm ? p2m_unmap(&vm->p2m, x->b, x->c) : -ENOENT;
+}
+
+static s64 dirty_switch(struct vm *vm, u64 gfn, u64 count, s64 (*change)(struct p2m *p, u64 gfn, u64 count))
+{
+	for (u64 done = 0; done < count;) {
+		s64 n = change(&vm->p2m, gfn + done, count - done);
+
+		if (n < 0)
+			return n;
+		done += (u64)n;
+	}
+	return 0;
+}
+
+static s64 dirty_read(struct vm *vm, const struct args *x)
+{
+	u64 *bitmap = (void *)bounce_buf();
+	u64 bytes = (x->c + 63) / 64 * 8;
+
+	memset(bitmap, 0, bytes);
+	for (u64 done = 0; done < x->c;) {
+		s64 n = p2m_dirty_read(&vm->p2m, x->b + done, x->c - done, bitmap + done / 64, x->e & CORBEL_DIRTY_CLEAR);
+
+		if (n < 0)
+			return n;
+		done += (u64)n;
+	}
+	return copy_out(x->d, bitmap, bytes);
+}
+
+static s64 hc_dirty(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm)
+		return -ENOENT;
+	if (!x->c || x->c > PAGE_SIZE * 8)
+		return -EINVAL;
+	if (x->e & CORBEL_DIRTY_START)
+		return dirty_switch(vm, x->b, x->c, p2m_dirty_start);
+	if (x->e & CORBEL_DIRTY_STOP)
+		return dirty_switch(vm, x->b, x->c, p2m_dirty_stop);
+	return dirty_read(vm, x);
+}
+
+/* ---- interrupts ---- */
+
+static s64 hc_msi(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm || !vm->has_lapic)
+		return -ENOENT;
+	return lapic_send_msi(vm, x->b, x->c) ? 1 : 0;
+}
+
+static s64 hc_nmi(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	if (!v)
+		return -ENOENT;
+	vcpu_request(v, REQ_NMI);
+	return 0;
+}
+
+static s64 hc_extint(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	if (!v)
+		return -ENOENT;
+	WRITE_ONCE(v->lapic.extint, x->b != 0);
+	if (x->b)
+		vcpu_notify(v, true);
+	return 0;
+}
+
+static s64 hc_eoi_mask(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm)
+		return -ENOENT;
+	if (x->b > 3)
+		return -EINVAL;
+	WRITE_ONCE(vm->eoi_mask[x->b], x->c);
+	return 0;
+}
+
+static s64 hc_doorbell(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+	struct corbel_doorbell d;
+	int ret;
+
+	if (!vm)
+		return -ENOENT;
+	ret = copy_in(x->b, &d, sizeof(d));
+	return ret ? ret : doorbell_update(vm, &d);
+}
+
+/* ---- the rest ---- */
+
+static s64 hc_sched(struct vcpu *caller, const struct args *x)
+{
+	struct vcpu *v = guest_vcpu(x->a);
+
+	if (x->b >> 32 || x->d >> 32)
+		return -EINVAL;
+	return v ? sched_set(&v->sched, x->b, x->c, x->d) : -ENOENT;
+}
+
+static s64 hc_supported(struct vcpu *caller, const struct args *x)
+{
+	u8 *buf = bounce_buf();
+	u32 n, size;
+
+	switch (x->a) {
+	case CORBEL_SUPPORTED_CPUID:
+		size = sizeof(struct corbel_cpuid);
+		n = cpuid_supported((void *)buf, PAGE_SIZE / size);
+		break;
+	case CORBEL_SUPPORTED_MSRS:
+		size = sizeof(u32);
+		n = msr_list((void *)buf, 0, PAGE_SIZE / size);
+		break;
+	case CORBEL_SUPPORTED_XCR0:
+		size = 8;
+		n = 1;
+		*(u64 *)buf = policy_xcr0_all();
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (x->b)
+		return 0; /* everything fits one page */
+	if (x->d < (u64)n * size)
+		return -E2BIG;
+	return copy_out(x->c, buf, n * size) ?: (s64)n;
+}
+
+static s64 hc_clock(struct vcpu *caller, const struct args *x)
+{
+	struct vm *vm = guest_by_id(x->a);
+
+	if (!vm)
+		return -ENOENT;
+	if (!x->b)
+		return pv_clock_get(vm);
+	pv_clock_set(vm, x->c);
+	return 0;
+}
+
+static s64 hc_debug(struct vcpu *caller, const struct args *x)
+{
+	debug_key(x->a);
+	return 0;
+}
+
+static s64 hc_version(struct vcpu *caller, const struct args *x)
+{
+	return CORBEL_ABI_VERSION;
+}
+
+static s64 (*const calls[])(struct vcpu *, const struct args *) = {
+#define HC(nr, fn) [nr - CORBEL_HC_BASE] = fn
+	HC(CORBEL_HC_VERSION, hc_version),
+	HC(CORBEL_HC_STAT, hc_stat),
+	HC(CORBEL_HC_LOG_READ, hc_log_read),
+	HC(CORBEL_HC_EVENT_BIND, hc_event_bind),
+	HC(CORBEL_HC_VM_CREATE, hc_vm_create),
+	HC(CORBEL_HC_VM_DESTROY, hc_vm_destroy),
+	HC(CORBEL_HC_VCPU_CREATE, hc_vcpu_create),
+	HC(CORBEL_HC_VCPU_DESTROY, hc_vcpu_destroy),
+	HC(CORBEL_HC_VCPU_PAGE, hc_vcpu_page),
+	HC(CORBEL_HC_VCPU_RESUME, hc_vcpu_resume),
+	HC(CORBEL_HC_VCPU_PAUSE, hc_vcpu_pause),
+	HC(CORBEL_HC_VCPU_GET, hc_vcpu_get),
+	HC(CORBEL_HC_VCPU_SET, hc_vcpu_set),
+	HC(CORBEL_HC_MAP, hc_map),
+	HC(CORBEL_HC_UNMAP, hc_unmap),
+	HC(CORBEL_HC_DIRTY, hc_dirty),
+	HC(CORBEL_HC_MSI, hc_msi),
+	HC(CORBEL_HC_NMI, hc_nmi),
+	HC(CORBEL_HC_EXTINT, hc_extint),
+	HC(CORBEL_HC_EOI_MASK, hc_eoi_mask),
+	HC(CORBEL_HC_DOORBELL, hc_doorbell),
+	HC(CORBEL_HC_SCHED, hc_sched),
+	HC(CORBEL_HC_SUPPORTED, hc_supported),
+	HC(CORBEL_HC_CLOCK, hc_clock),
+	HC(CORBEL_HC_BOOT_CPU, hc_boot_cpu),
+	HC(CORBEL_HC_DEBUG, hc_debug),
+	HC(CORBEL_HC_MAP_ONE, hc_map_one),
+#undef HC
+};
+_Static_assert(ARRAY_SIZE(calls) == CORBEL_HC_NR, "all are numbered");
+
+struct rwlock objects;
+
+static bool frees_objects(u64 nr)
+{
+	nr += CORBEL_HC_BASE;
+	return nr == CORBEL_HC_VM_CREATE || nr == CORBEL_HC_VM_DESTROY || nr == CORBEL_HC_VCPU_CREATE ||
+	       nr == CORBEL_HC_VCPU_DESTROY;
+}
+
+s64 hypercall(struct vcpu *caller, u64 nr)
+{
+	s64 ret;
+
+	const struct args x = {caller->gpr[RDI], caller->gpr[RSI], caller->gpr[RDX], caller->gpr[RCX], caller->gpr[R8]};
+
+	nr -= CORBEL_HC_BASE;
+	if (nr >= ARRAY_SIZE(calls) || !calls[nr])
+		return -ENOSYS;
+	if (frees_objects(nr)) {
+		write_acquire(&objects);
+		ret = calls[nr](caller, &x);
+		write_release(&objects);
+	} else {
+		read_acquire(&objects);
+		ret = calls[nr](caller, &x);
+		read_release(&objects);
+	}
+	return ret;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/dom0/load.h"
+#include "boot/acpi.h"
+#include "boot/linux.h"
+#include "hv/lib/log.h"
+#include "hv/mm/mm.h"
+#include "hv/cpu/percpu.h"
+#include "hv/lib/string.h"
+
+static struct linux_kernel kernel;
+static struct linux_plan plan;
+
+static void *phys(u64 addr, u64 size)
+{
+	void *p = mm_map_boot(addr, size);
+
+	if (!p)
+		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=", size, addr);
+	return p;
+}
+
+static void read_phys(u64 addr, void *buf, u32 len)
+{
+	memcpy(buf, phys(addr, len), len);
+}
+
+static void move_phys(u64 to, u64 from, u64 len)
+{
+	if (len && to != from)
+		memmove(phys(to, len), phys(from, len), len);
+}
+
+static void parse_modules(const struct boot_info *bi)
+{
+	const struct boot_module *m = bi->module;
+	u64 size = m[0].end - m[0].start;
+	const char *why;
+
+	if (!bi->module_count)
+		boot_fail("no dom0 kernel; add \"module2 /boot/vmlinuz...\" and an initrd to the boot menu's entry");
+	if (!size)
+		boot_fail("the dom0 kernel is empty; install it again and check the boot medium");
+	why = linux_parse(phys(m[0].start, MIN(size, LINUX_HEAD_SIZE)), (u32)MIN(size, LINUX_HEAD_SIZE), size, &kernel);
+	if (why)
+		boot_fail("%s", why);
+	if (bi->module_count < 2) {
+		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 /boot/initrd...\" to the "
+			 "boot menu's entry");
+		return;
+	}
+	why = linux_check_initrd(m[1].start, m[1].end - m[1].start, read_phys);
+	if (why)
+		boot_fail("%s", why);
+}
+
+static void load_kernel(void)
+{
+	for (u32 i = 0; i < kernel.segment_count; i++) {
+		const struct linux_segment *s = &kernel.segment[i];
+		u8 *to = phys(plan.load + s->dest, s->mem_size);
+
+		if (s->file_size)
+			memcpy(to, phys(plan.kernel_from + s->offset, s->file_size), s->file_size);
+		memset(to + s->file_size, 0, s->mem_size - s->file_size);
+	}
+}
+
+/*
+ * Hide the CPUs that dom0 gets no vCPU for, for whatever reason: too many for the hypervisor, not answering, not wanted. The
+ * table is always gone through, since bi->acpi has not kept all that it lists.
+ */
+static void limit_cpus(const struct boot_info *bi)
+{
+	u32 keep[MAX_CPUS], n = 0, limit = bi->opt.dom0_max_vcpus ? bi->opt.dom0_max_vcpus : MAX_CPUS;
+
+	while (n < cpu_count && n < limit) {
+		keep[n] = cpus[n]->apic_id;
+		n++;
+	}
+	if (bi->acpi.madt && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
+		log_warn("the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
+}
+
+void dom0_load(struct dom0_entry *out)
+{
+	struct boot_info *bi = &boot_info;
+	const char *why;
+
+	parse_modules(bi);
+	why = linux_plan(bi, &kernel, &plan);
+	if (why)
+		boot_fail("%s", why);
+
+	/* The order is part of linux_plan()'s contract. */
+	move_phys(plan.initrd, bi->module[1].start, plan.initrd_size);
+	move_phys(plan.kernel_from, bi->module[0].start, bi->module[0].end - bi->module[0].start);
+	load_kernel();
+	linux_build(bi, &kernel, &plan, phys(plan.block, LINUX_BLOCK_SIZE));
+	if (plan.rsdp)
+		memcpy(phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
+	bi->acpi.rsdp_addr = plan.rsdp;
+	limit_cpus(bi);
+
+	out->rip = plan.load + kernel.entry;
+	out->rsi = plan.block;
+	out->cr3 = plan.block + LINUX_BLOCK_PML4;
+	out->gdt = plan.block + LINUX_BLOCK_GDT;
+	out->gdt_limit = LINUX_GDT_LIMIT;
+	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory", kernel.elf ? "ELF" : "bzImage",
+		 plan.load, plan.load + kernel.size, plan.initrd, plan.initrd + plan.initrd_size,
+		 (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
+}

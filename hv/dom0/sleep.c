@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/dom0/sleep.h"
+#include "hv/lib/io.h"
+#include "hv/lib/log.h"
+#include "boot/acpi.h"
+
+#define TOLD_MAX 8 /* a line for each attempt, but dom0 must not fill the log */
+
+/*
+ * Who has been refused waits for the machine to wake up, ACPICA without end and with interrupts off. So it has woken up, at
+ * once, until the bit is cleared as usual.
+ */
+static bool woken;
+
+static const struct acpi_sleep_port *sleep_port(u16 port)
+{
+	const struct acpi_info *a = &boot_info.acpi;
+
+	for (u32 i = 0; i < a->sleep_count; i++)
+		if (a->sleep[i].port == port)
+			return &a->sleep[i];
+	return NULL;
+}
+
+static bool is_wake_port(u16 port)
+{
+	const struct acpi_info *a = &boot_info.acpi;
+
+	for (u32 i = 0; i < a->wake_count; i++)
+		if (a->wake[i] == port)
+			return true;
+	return false;
+}
+
+bool sleep_owns(u16 port)
+{
+	return sleep_port(port) || is_wake_port(port);
+}
+
+u32 sleep_in(u16 port, u8 size)
+{
+	u32 val = size == 4 ? inl(port) : 0;
+
+	if (size == 2)
+		val = inw(port);
+	if (size == 1)
+		val = inb(port);
+	for (u32 i = 0; i < size; i++)
+		if (READ_ONCE(woken) && is_wake_port((u16)(port + i)))
+			val |= (u32)ACPI_WAK_STS << i * 8;
+	return val;
+}
+
+/* The byte that may be written instead of this one. */
+static u8 filter(u16 port, u8 val)
+{
+	const struct acpi_sleep_port *s = sleep_port(port);
+	u32 type = val >> ACPI_SLP_TYP_SHIFT & ACPI_SLP_TYP_MASK;
+	static u32 told;
+
+	if (is_wake_port(port) && val & ACPI_WAK_STS)
+		WRITE_ONCE(woken, false);
+	if (!s || !(val & ACPI_SLP_EN) || s->off_types & BIT(type))
+		return val;
+	WRITE_ONCE(woken, true);
+	if (__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) < TOLD_MAX)
+		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests would be lost; use poweroff or reboot",
+			 type);
+	return val & (u8)~ACPI_SLP_EN;
+}
+
+void sleep_out(u16 port, u8 size, u32 val)
+{
+	for (u32 i = 0; i < size; i++) {
+		u32 shift = i * 8;
+
+		val = (val & ~(0xffu << shift)) | (u32)filter((u16)(port + i), (u8)(val >> shift)) << shift;
+	}
+	if (size == 4)
+		outl(port, val);
+	else if (size == 2)
+		outw(port, (u16)val);
+	else
+		outb(port, (u8)val);
+}

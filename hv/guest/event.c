@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Events for dom0: bits in a shared page, and an interrupt. For a vCPU that has stopped it comes on the CPU where it ran. The
+ * guest that rings a doorbell runs on: another CPU's dom0 vCPU is told if it idles, else this CPU's when the scheduler is asked
+ * next, DOORBELL_DELAY_NS later at most.
+ */
+#include "hv/dom0/hypercall.h"
+#include "hv/lib/log.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+
+#define DOORBELL_DELAY_NS 50000
+
+static struct corbel_events *events;
+static struct timer delay_timers[MAX_CPUS];
+
+static void delay_fn(struct timer *t)
+{
+	if (this_cpu()->event_owed)
+		this_cpu()->resched = true;
+}
+
+void event_init(void)
+{
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		timer_setup(&delay_timers[i], delay_fn);
+	events = pool_alloc(0, NULL);
+	if (!events || p2m_dom0_share(&dom0->p2m, virt_to_hpa(events)))
+		boot_fail("not enough hypervisor memory for dom0's event page; give more with hvmem=");
+}
+
+hpa_t event_page(void)
+{
+	return virt_to_hpa(events);
+}
+
+/* The dom0 vCPU of this CPU, or the first that has bound an event interrupt. */
+static void interrupt_dom0(void)
+{
+	struct vcpu *v = dom0->vcpu[this_cpu()->index];
+
+	for (u32 i = 0; (!v || !v->event_vector) && i < MAX_CPUS; i++)
+		v = dom0->vcpu[i];
+	if (v && v->event_vector)
+		lapic_set_irq(v, v->event_vector, false);
+}
+
+void event_tell(void)
+{
+	this_cpu()->event_owed = false;
+	interrupt_dom0();
+}
+
+/* Of the CPUs that idle, one whose dom0 vCPU takes events. */
+static struct vcpu *idle_dom0_vcpu(void)
+{
+	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1) {
+		struct vcpu *v = dom0->vcpu[__builtin_ctzll(idle)];
+
+		if (v && v->event_vector)
+			return v;
+	}
+	return NULL;
+}
+
+/* False: dom0 has not looked yet since the bit was last set. */
+static bool set_bit(u64 *word, u64 *summary, u32 id)
+{
+	const u64 bit = BIT(id % 64);
+
+	if (__atomic_fetch_or(&word[id / 64], bit, __ATOMIC_SEQ_CST) & bit)
+		return false;
+	__atomic_fetch_or(summary, BIT(id / 64), __ATOMIC_SEQ_CST);
+	return true;
+}
+
+void event_vcpu_stopped(u32 id)
+{
+	if (set_bit(events->vcpu, &events->vcpu_summary, id))
+		interrupt_dom0();
+}
+
+static __noinline void doorbell_is_new(struct cpu *c)
+{
+	struct vcpu *v = idle_dom0_vcpu();
+
+	if (v) {
+		lapic_set_irq(v, v->event_vector, false);
+		return;
+	}
+	c->event_owed = true;
+	if (delay_timers[c->index].cpu < 0)
+		timer_arm(&delay_timers[c->index], rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));
+}
+
+void event_doorbell(u32 id)
+{
+	if (set_bit(events->doorbell, &events->doorbell_summary, id) && !this_cpu()->event_owed)
+		doorbell_is_new(this_cpu());
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The virtual local APIC of dom0's and guests' vCPUs: registers, priorities, IPIs, timer. Vendor-neutral.
+ * IRR and TMR take bits from any CPU (atomic), the timer has a lock; everything else is touched only by the CPU that has the
+ * vCPU, or while it is stopped.
+ */
+#pragma once
+
+#include "hv/lib/lock.h"
+#include "hv/cpu/timer.h"
+
+struct vcpu;
+struct vm;
+
+#define APIC_BASE_BSP	 BIT(8)
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+#define MSR_X2APIC_EOI	 0x80b
+
+/* LVT entries in register order; there is no CMCI */
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR };
+
+struct lapic {
+	bool present;	 /* CORBEL_VM_LAPIC, or dom0 */
+	bool irr_pending; /* hint: IRR may hold bits; cleared only by the CPU that has the vCPU */
+	bool hw_stale;	 /* base, SVR or ISR have changed: the hardware that delivers is to be told */
+	s16 isr_top;	 /* highest vector in service, -1 = none */
+	u32 id;		 /* initial APIC id; the ID register cannot be changed */
+	u64 base;	 /* APIC_BASE MSR */
+	u32 irr[8] __aligned(64), posted_control[8]; /* atomic; together VT-x' posted-interrupt descriptor */
+	u32 isr[8], tmr[8]; /* tmr: atomic */
+	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
+	u64 icr;
+	u32 lvt[LVT_NR];
+
+	/* The timer runs out on any CPU */
+	struct lock lock; /* LOCK_LAPIC: all below and lvt[LVT_TIMER] */
+	u32 timer_icr, timer_dcr;
+	u64 timer_start; /* TSC when the initial count was written */
+	u64 tsc_deadline; /* guest TSC */
+	u64 timer_at;	 /* TSC when it runs out */
+	u64 timer_due;	 /* its interrupt, sent early, is not to be taken before; 0: none */
+	u32 timer_lead;	 /* how early, in ticks */
+	bool timer_on;	 /* armed */
+	bool timer_wait; /* periodic, but the guest has not taken the last tick: armed again when it does */
+	struct timer timer;
+
+	u64 pv_eoi;	 /* MSR_KVM_PV_EOI_EN */
+	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
+	bool extint;	 /* the PIC's INTR line (CORBEL_HC_EXTINT) */
+};
+
+/* A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command Register". */
+struct apic_msg {
+	u32 dest;
+	u8 vector;
+	u8 mode;	/* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
+	bool logical, level, assert;
+	u8 shorthand;	/* 0 none, 1 self, 2 all, 3 all but self */
+	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
+};
+
+void lapic_init(struct vcpu *v, u32 apic_id, bool present);
+void lapic_reset(struct vcpu *v, bool init); /* INIT keeps the id and base */
+void lapic_destroy(struct vcpu *v);
+
+/*
+ * Make a vector pending and wake or kick the vCPU. Any CPU. False: this APIC does not take it (disabled, or vector < 16), so a
+ * physical level interrupt for dom0 must be acknowledged by the caller.
+ */
+bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
+/* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */
+u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
+/* MSI address/data pair (with KVM's extended destination bits in the high address half). */
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data);
+
+/* Highest vector that may be injected now (above PPR), or -1. Takes in the guest's PV EOI word when it matters. */
+int lapic_pending(struct vcpu *v);
+/* It was injected: IRR -> ISR, and sets up PV EOI. */
+void lapic_accept(struct vcpu *v, u8 vector);
+/*
+ * Hardware that delivers interrupts and takes EOIs by itself has IRR and ISR in a page of the xAPIC's layout while the guest runs;
+ * all other time they are in struct lapic, and other CPUs set IRR bits only there. to_hw: before an entry; moves IRR out, copies ISR
+ * and TMR, and says which vectors' EOIs are to exit. Returns the highest bits of IRR and, times 256, ISR; 0: none.
+ * from_hw: after the exit, with what the hardware says of the highest bits then.
+ */
+u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4]);
+void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status);
+/* An EOI has ended the vector: tell whom it concerns if it was level-triggered. */
+void lapic_ended(struct vcpu *v, u8 vector);
+/* PPR-relevant: is the ExtINT line up and would LINT0/virtual wire take it? */
+bool lapic_extint_pending(struct vcpu *v);
+/* An interrupt that would end HLT (so only with RFLAGS.IF). */
+bool lapic_has_work(struct vcpu *v);
+
+/* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
+int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
+int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
+/*
+ * Any valid APIC_BASE. Guests are held to the transitions of SDM "x2APIC State Transitions"; a host
+ * that sets a state is not.
+ */
+int lapic_set_base(struct vcpu *v, u64 val, bool host);
+/* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
+void lapic_tsc_changed(struct vcpu *v);
+/* MSR_KVM_PV_EOI_EN; -EINVAL: #GP */
+int lapic_set_pv_eoi(struct vcpu *v, u64 val);
+/* MSRs 0x1b, 0x6e0, 0x800..0x8ff. -EINVAL: #GP. */
+int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val);
+int lapic_msr_write(struct vcpu *v, u32 msr, u64 val);
+u64 lapic_get_cr8(const struct vcpu *v);
+void lapic_set_cr8(struct vcpu *v, u64 cr8);
+/* The class of a pending interrupt that only TPR holds back: it can be delivered once CR8 is below this. 0: there is none. */
+u32 lapic_tpr_threshold(struct vcpu *v);
+
+/*
+ * KVM's kvm_lapic_state, 1024 bytes. The ID register holds id << 24 in xAPIC mode, all 32 bits of the id in x2APIC mode (set
+ * also takes id << 24 there). set: after APIC_BASE; -EINVAL without a LAPIC or for another vCPU's x2APIC id.
+ */
+void lapic_get_state(struct vcpu *v, u8 *regs);
+int lapic_set_state(struct vcpu *v, const u8 *regs);
+
+/* ---- between hv/guest/lapic.c, hv/guest/lapic_ipi.c and hv/guest/lapic_timer.c ---- */
+
+#define LVT_MASKED BIT(16)
+#define SVR_ENABLE BIT(8)
+#define ESR_SEND_VECTOR	 BIT(5)
+#define ESR_RECV_VECTOR	 BIT(6)
+#define ESR_REGISTER	 BIT(7)
+
+static inline bool lapic_is_on(const struct lapic *l)
+{
+	return l->present && (READ_ONCE(l->base) & APIC_BASE_ENABLE);
+}
+static inline bool lapic_is_x2apic(const struct lapic *l)
+{
+	return lapic_is_on(l) && (READ_ONCE(l->base) & APIC_BASE_X2APIC);
+}
+/* In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR refuses interrupts. */
+static inline bool lapic_is_direct(const struct lapic *l)
+{
+	return lapic_is_x2apic(l) && READ_ONCE(l->svr) & SVR_ENABLE;
+}
+/* Logical id in x2APIC mode, SDM "Deriving Logical x2APIC ID from the Local x2APIC ID". */
+static inline u32 lapic_x2apic_ldr(const struct lapic *l)
+{
+	return (l->id >> 4) << 16 | 1u << (l->id & 15);
+}
+
+/* Highest set bit of IRR or ISR, -1: none. */
+static inline int lapic_highest(const u32 *words)
+{
+	const volatile u64 *w = (const volatile u64 *)words;
+	int i;
+
+	if (likely(!(w[0] | w[1] | w[2] | w[3])))
+		return -1;
+	for (i = 3; i >= 0; i--) {
+		u64 bits = w[i];
+
+		if (bits)
+			return i * 64 + 63 - __builtin_clzl(bits);
+	}
+	return -1;
+}
+
+/* What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it needs lapic_write(). */
+static inline bool lapic_plain_eoi(struct lapic *l)
+{
+	s64 vector = l->isr_top;
+	bool level;
+
+	if (vector < 0 || l->pv_eoi_pending || !(l->base & APIC_BASE_X2APIC))
+		return false;
+	__asm__ volatile("bt %2, %1" : "=@ccc"(level) : "m"(l->tmr), "r"(vector));
+	if (level)
+		return false;
+	__asm__ volatile("btr %1, %0" : "+m"(l->isr) : "r"(vector) : "cc");
+	l->isr_top = lapic_highest(l->isr);
+	return true;
+}
+
+/* Note an error and raise LVT error. Any CPU. */
+void lapic_error(struct vcpu *v, u32 bit);
+
+void lapic_timer_fn(struct timer *t);
+void lapic_timer_stop(struct vcpu *v);
+void lapic_timer_set_lvt(struct vcpu *v, u32 lvt);
+void lapic_timer_set_count(struct vcpu *v, u32 count);
+void lapic_timer_set_divide(struct vcpu *v, u32 dcr);
+void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc);
+/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
+u64 lapic_timer_due(struct vcpu *v);
+u64 lapic_timer_deadline(struct vcpu *v);
+u32 lapic_timer_count(struct vcpu *v);
+/* LVT, divide and initial count are those of the saved state; run on from this current count. */
+void lapic_timer_restore(struct vcpu *v, u32 count);
+/* The guest has taken the timer's vector: go on if that was waited for. */
+void lapic_timer_taken(struct vcpu *v);

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Linear guest memory as the running vCPU sees it. */
+#include "hv/guest/vcpu.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/string.h"
+#include "hv/lib/x86.h"
+
+/* A walk of the guest's page tables, and what it has read if that is wanted. */
+struct walk {
+	struct vcpu *v;
+	struct p2m_words *seen; /* at: guest-physical */
+	bool changed; /* words have been changed by it, or are none */
+};
+
+static int walk_read(void *ctx, u64 at, void *buf, u32 len)
+{
+	struct walk *c = ctx;
+
+	if (p2m_read(&c->v->vm->p2m, gpa(at), buf, len, NULL))
+		return -EAGAIN;
+	if (c->seen && len == sizeof(u64) && c->seen->n < P2M_WORDS)
+		c->seen->w[c->seen->n++] = (struct mm_word){hpa(at), *(u64 *)buf};
+	else
+		c->changed = true;
+	return 0;
+}
+
+static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
+{
+	struct walk *c = ctx;
+
+	c->changed = true;
+	return p2m_cmpxchg(&c->v->vm->p2m, gpa(at), old, new, size);
+}
+
+static int translate(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out, struct guest_fault *f)
+{
+	struct walk_env w = {
+		.cr0 = p->cr0,
+		.cr3 = p->cr3,
+		.cr4 = p->cr4,
+		.efer = p->efer,
+		.rflags = c->v->rflags,
+		.cpl = p->cpl,
+		.maxphyaddr = phys_bits,
+		.ctx = c,
+		.read = walk_read,
+		.cmpxchg = walk_cmpxchg,
+	};
+	int ret = walk_linear(&w, linear, access, out, &f->error);
+
+	if (ret == -EFAULT) {
+		f->vector = 14;
+		f->cr2 = linear;
+	} else if (ret == -EAGAIN) {
+		f->gpa = *out;
+		f->write = f->error & WALK_WRITE; /* the walk could not set accessed or dirty */
+	}
+	return ret;
+}
+
+int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct guest_fault *f)
+{
+	struct walk c = {.v = v};
+	struct hvm_paging p;
+
+	hvm->get_paging(v, &p);
+	return translate(&c, &p, linear, access, out, f);
+}
+
+/* Page by page; copy in either direction. */
+static int access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f)
+{
+	while (len) {
+		u32 n = MIN(len, (u32)(PAGE_SIZE - (linear & ~PAGE_MASK)));
+		u64 at;
+		gpa_t miss;
+		int ret = vcpu_translate(v, linear, access, &at, f);
+
+		if (ret)
+			return ret;
+		if (access & WALK_WRITE)
+			ret = p2m_write(&v->vm->p2m, gpa(at), buf, n, &miss);
+		else
+			ret = p2m_read(&v->vm->p2m, gpa(at), buf, n, &miss);
+		if (ret) {
+			f->gpa = at;
+			f->write = access & WALK_WRITE;
+			return -EAGAIN;
+		}
+		linear += n;
+		buf = (u8 *)buf + n;
+		len -= n;
+	}
+	return 0;
+}
+
+int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f)
+{
+	return access_linear(v, linear, buf, len, access & ~WALK_WRITE, f);
+}
+
+int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f)
+{
+	return access_linear(v, linear, (void *)buf, len, access | WALK_WRITE, f);
+}
+
+/* ---- the instruction at CS:RIP ---- */
+
+/* The words read are to be looked at where they lie now; if they have moved since gen was read, or changed, they are forgotten. */
+static void remember(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
+{
+	struct p2m *p = &v->vm->p2m;
+	struct p2m_words *s = &in->words;
+	u32 n = s->n + (in->insn.len > 8 ? 2 : 1);
+
+	s->w[s->n] = (struct mm_word){hpa(at)};
+	memcpy(&s->w[s->n].val, in->bytes, 8);
+	s->w[s->n + 1] = (struct mm_word){hpa(at + 8)};
+	memcpy(&s->w[s->n + 1].val, in->bytes + 8, 8);
+	s->n = n;
+	s->gen = gen;
+	for (u32 i = 0; i < n; i++) {
+		struct pt_leaf leaf;
+
+		p2m_lookup(p, s->w[i].at.v >> PAGE_SHIFT, &leaf);
+		if (leaf.kind != PT_LEAF)
+			s->gen = 0;
+		s->w[i].at = hpa(leaf.pfn << PAGE_SHIFT | s->w[i].at.v % PAGE_SIZE);
+	}
+	if (!p2m_unchanged(p, s))
+		s->gen = 0;
+}
+
+/* As many bytes as can be had, up to 15; the first page must be readable. */
+static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
+{
+	struct walk c = {.v = v, .seen = &in->words};
+	struct guest_fault ignored;
+	u64 linear = in->paging.next, at, gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
+	u32 first = MIN(sizeof(in->bytes), PAGE_SIZE - linear % PAGE_SIZE);
+	int ret;
+
+	in->words.n = in->words.gen = in->bell = 0;
+	ret = translate(&c, &in->paging, linear, WALK_FETCH, &at, f);
+	if (!ret && p2m_read(&v->vm->p2m, gpa(at), in->bytes, first, NULL)) {
+		f->gpa = at;
+		f->write = false;
+		ret = -EAGAIN;
+	}
+	if (!ret) {
+		in->n = MIN(first, 15u);
+		if (first < 15 && !vcpu_read_linear(v, linear + first, in->bytes + first, 15 - first, WALK_FETCH, &ignored))
+			in->n = 15;
+		ret = insn_decode(&in->insn, in->bytes, in->n, in->paging.mode) ? -EINVAL : 0;
+		in->plain_store = !ret && emul_is_plain_store(&in->insn, in->paging.mode);
+	}
+	/* dom0 touches its memory without the lock that words are looked at under; it has little to emulate. */
+	if (!ret && !c.changed && first == sizeof(in->bytes) && !v->vm->is_dom0)
+		remember(v, in, at, gen);
+	return ret;
+}
+
+int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
+{
+	struct hvm_paging now;
+	struct fetched *in;
+
+	hvm->get_paging(v, &now);
+	in = v->insn = vcpu_fetched(v, now.next);
+	if (in->paging.next == now.next && vcpu_is_fetched(v, in))
+		return 0;
+	in->paging = now;
+	return fetch(v, in, f);
+}

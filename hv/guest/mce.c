@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Machine checks of guests: the banks that a VMM gives a vCPU, and the errors that it puts there.
+ * SDM "Machine-Check Architecture"; what is refused is what KVM refuses. The machine's own banks are
+ * the hypervisor's, dom0 has none.
+ */
+#include "hv/guest/policy.h"
+
+#define MSR_P5_MC_ADDR 0x0
+#define MSR_P5_MC_TYPE 0x1
+#define MSR_MCG_CAP    0x179
+#define MSR_MCG_STATUS 0x17a
+#define MSR_MCG_CTL    0x17b
+#define MSR_MC0_CTL2   0x280
+#define MSR_MC0_CTL    0x400
+#define MSR_HWCR       0xc0010015
+
+#define MCG_BANKS  GENMASK(7, 0)
+#define MCG_CTL_P  BIT(8)
+#define MCG_EXT    GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
+#define MCG_MCIP   BIT(2)	   /* of MCG_STATUS */
+#define HWCR_TSC   BIT(24)	   /* the TSC runs at P0 frequency */
+#define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
+
+#define MCI_VAL	 BIT(63)
+#define MCI_OVER BIT(62)
+#define MCI_UC	 BIT(61)
+#define MCI_PCC	 BIT(57)
+#define MCI_S	 BIT(56)
+#define MCI_AR	 BIT(55)
+/* Guests clear single bits of MCi_CTL to work around faults of real machines' banks. */
+#define MCI_CTL_QUIRKS (BIT(10) | BIT(0))
+
+#define VECTOR_MC 18
+
+/* Leaf 0's EBX */
+#define CPUID_AMD   0x68747541 /* "Auth"enticAMD */
+#define CPUID_HYGON 0x6f677948 /* "Hygo"nGenuine */
+
+enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC }; /* order of a bank's MSRs */
+
+static u32 banks(const struct vcpu *v)
+{
+	return v->mce.cap & MCG_BANKS;
+}
+
+bool mce_is_msr(const struct vcpu *v, u32 msr)
+{
+	if (v->vm->is_dom0)
+		return false;
+	return msr == MSR_P5_MC_ADDR || msr == MSR_P5_MC_TYPE || msr == MSR_HWCR ||
+	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) || msr - MSR_MC0_CTL2 < MCE_BANKS ||
+	       msr - MSR_MC0_CTL < MCE_BANKS * 4;
+}
+
+/* There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0. */
+static int check_ctl2(const struct vcpu *v, u32 msr, bool host)
+{
+	return host && msr - MSR_MC0_CTL2 < banks(v) ? 0 : -EINVAL;
+}
+
+int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	const struct mce *m = &v->mce;
+	u32 at = msr - MSR_MC0_CTL;
+
+	*val = 0;
+	switch (msr) {
+	case MSR_P5_MC_ADDR:
+	case MSR_P5_MC_TYPE:
+		return 0;
+	case MSR_HWCR:
+		*val = HWCR_TSC | m->hwcr;
+		return 0;
+	case MSR_MCG_CAP:
+		*val = m->cap;
+		return 0;
+	case MSR_MCG_STATUS:
+		*val = m->status;
+		return 0;
+	case MSR_MCG_CTL:
+		*val = m->ctl;
+		return m->cap & MCG_CTL_P || host ? 0 : -EINVAL;
+	}
+	if (msr - MSR_MC0_CTL2 < MCE_BANKS)
+		return check_ctl2(v, msr, host);
+	if (at >= banks(v) * 4)
+		return -EINVAL;
+	*val = m->bank[at / 4][at % 4];
+	return 0;
+}
+
+static bool is_amd(const struct vcpu *v)
+{
+	for (u32 i = 0; i < v->cpuid_count; i++) {
+		const struct corbel_cpuid *e = &v->cpuid[i];
+
+		if (!e->function)
+			return e->ebx == CPUID_AMD || e->ebx == CPUID_HYGON;
+	}
+	return false;
+}
+
+/* Errors can be cleared; a guest can make some up only where AMD's CPUs let it. */
+static bool may_write_bank(const struct vcpu *v, u32 which, u64 val, bool host)
+{
+	if (which == MCI_CTL)
+		return !val || (val | MCI_CTL_QUIRKS) == ~0ull;
+	if (which == MCI_STATUS && val && !host)
+		return is_amd(v) && v->mce.hwcr & HWCR_WRITE;
+	return true;
+}
+
+int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	struct mce *m = &v->mce;
+	u32 at = msr - MSR_MC0_CTL;
+
+	switch (msr) {
+	case MSR_P5_MC_ADDR:
+	case MSR_P5_MC_TYPE:
+	case MSR_MCG_CAP:
+		return -EINVAL;
+	case MSR_HWCR:
+		m->hwcr = val & HWCR_WRITE;
+		return 0;
+	case MSR_MCG_STATUS:
+		m->status = val;
+		return 0;
+	case MSR_MCG_CTL:
+		if (val && val != ~0ull)
+			return -EINVAL;
+		if (!(m->cap & MCG_CTL_P) && (val || !host))
+			return -EINVAL;
+		m->ctl = val;
+		return 0;
+	}
+	if (msr - MSR_MC0_CTL2 < MCE_BANKS)
+		return val ? -EINVAL : check_ctl2(v, msr, host);
+	if (at >= banks(v) * 4 || !may_write_bank(v, at % 4, val, host))
+		return -EINVAL;
+	m->bank[at / 4][at % 4] = val;
+	return 0;
+}
+
+void mce_init(struct vcpu *v)
+{
+	v->mce.cap = MCE_BANKS;
+}
+
+void mce_reset(struct vcpu *v)
+{
+	v->mce.status = 0; /* what the banks hold outlives a reset */
+}
+
+int mce_setup(struct vcpu *v, u64 cap)
+{
+	u32 n = cap & MCG_BANKS;
+
+	if (!n || n > MCE_BANKS || cap & ~(CORBEL_MCE_CAPS | MCG_BANKS | MCG_EXT))
+		return -EINVAL;
+	v->mce.cap = cap;
+	if (cap & MCG_CTL_P)
+		v->mce.ctl = ~0ull;
+	for (u32 i = 0; i < n; i++)
+		v->mce.bank[i][MCI_CTL] = ~0ull;
+	return 0;
+}
+
+/* Uncorrected, but nobody is waiting for the data: not reported by an exception. */
+static bool needs_no_action(const struct corbel_mce *e)
+{
+	return !e->mcg_status && e->status & MCI_UC && !(e->status & (MCI_PCC | MCI_S | MCI_AR));
+}
+
+static void log_error(struct vcpu *v, const struct corbel_mce *e)
+{
+	u64 *bank = v->mce.bank[e->bank], over = bank[MCI_STATUS] & MCI_VAL ? MCI_OVER : 0;
+
+	bank[MCI_STATUS] = e->status | over;
+	bank[MCI_ADDR] = e->addr;
+	bank[MCI_MISC] = e->misc;
+}
+
+static void uncorrected(struct vcpu *v, const struct corbel_mce *e)
+{
+	struct mce *m = &v->mce;
+
+	if ((m->cap & MCG_CTL_P && m->ctl != ~0ull) || m->bank[e->bank][MCI_CTL] != ~0ull)
+		return; /* reporting is off */
+	if (m->status & MCG_MCIP || !(hvm->get(v, HVM_CR4) & CR4_MCE)) {
+		vcpu_shutdown(v);
+		return;
+	}
+	log_error(v, e);
+	m->status = e->mcg_status;
+	vcpu_inject_exception(v, VECTOR_MC, false, 0);
+}
+
+int mce_set(struct vcpu *v, const struct corbel_mce *e)
+{
+	u64 *bank;
+
+	if (e->bank >= banks(v) || !(e->status & MCI_VAL))
+		return -EINVAL;
+	bank = v->mce.bank[e->bank];
+	if (needs_no_action(e)) {
+		bank[MCI_STATUS] = 0; /* no overflow is noted */
+		log_error(v, e);
+		v->mce.status = 0;
+	} else if (e->status & MCI_UC) {
+		uncorrected(v, e);
+	} else if (bank[MCI_STATUS] & MCI_VAL && bank[MCI_STATUS] & MCI_UC) {
+		bank[MCI_STATUS] |= MCI_OVER; /* the graver error stays */
+	} else {
+		log_error(v, e);
+	}
+	return 0;
+}

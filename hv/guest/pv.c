@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Paravirtual services as Linux's Documentation/virt/kvm/x86 describes them (msr.rst, cpuid.rst, hypercalls.rst). */
+#include "hv/guest/pv.h"
+#include "hv/cpu/time.h"
+#include "hv/guest/vcpu.h"
+
+#define MSR_WALL_CLOCK_OLD  0x11
+#define MSR_SYSTEM_TIME_OLD 0x12
+#define MSR_WALL_CLOCK	    0x4b564d00
+#define MSR_SYSTEM_TIME	    0x4b564d01
+#define MSR_STEAL_TIME	    0x4b564d03
+#define MSR_PV_EOI	    0x4b564d04
+#define MSR_POLL_CONTROL    0x4b564d05
+
+#define MSR_ENABLED	    BIT(0)
+#define STEAL_RESERVED	    GENMASK(5, 1)
+
+#define FEATURE_CLOCKSOURCE   BIT(0)
+#define FEATURE_NOP_IO_DELAY  BIT(1)
+#define FEATURE_CLOCKSOURCE2  BIT(3)
+#define FEATURE_STEAL_TIME    BIT(5)
+#define FEATURE_PV_EOI	      BIT(6)
+#define FEATURE_PV_UNHALT     BIT(7)
+#define FEATURE_PV_SEND_IPI   BIT(11)
+#define FEATURE_POLL_CONTROL  BIT(12) /* there is no polling in the hypervisor that it would have to switch off */
+#define FEATURE_SCHED_YIELD   BIT(13)
+#define FEATURE_CLOCK_STABLE  BIT(24)
+
+#define KVM_ENOSYS	  1000
+#define HC_VAPIC_POLL_IRQ 1
+#define HC_KICK_CPU	  5
+#define HC_SEND_IPI	  10
+#define HC_SCHED_YIELD	  11
+#define ICR_LOGICAL	  BIT(11)
+#define ICR_SHORTHAND	  GENMASK(19, 18)
+#define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
+
+struct pv_clock { /* struct pvclock_vcpu_time_info */
+	u32 version, pad0;
+	u64 tsc_timestamp, system_time;
+	u32 tsc_to_system_mul;
+	s8 tsc_shift;
+	u8 flags, pad[2];
+};
+_Static_assert(sizeof(struct pv_clock) == 32, "as the guest has it");
+#define CLOCK_TSC_STABLE 1
+
+struct pv_wall_clock { /* struct pvclock_wall_clock */
+	u32 version, sec, nsec;
+};
+
+struct pv_steal { /* struct kvm_steal_time, what is used of it */
+	u64 steal;
+	u32 version, flags;
+	u8 preempted;
+};
+_Static_assert(offsetof(struct pv_steal, preempted) == 16, "as the guest has it");
+
+u32 pv_features(const struct vcpu *v)
+{
+	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY | FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL;
+
+	if (!v || v->lapic.present)
+		f |= FEATURE_PV_EOI | FEATURE_PV_UNHALT | FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
+	return tsc_stable ? f | FEATURE_CLOCK_STABLE : f;
+}
+
+/* ---- guest memory ---- */
+
+static bool put(struct vcpu *v, u64 at, const void *from, size_t len)
+{
+	return !(at >> 52) && !p2m_write(&v->vm->p2m, gpa(at), from, len, NULL);
+}
+
+static bool get(struct vcpu *v, u64 at, void *to, size_t len)
+{
+	return !(at >> 52) && !p2m_read(&v->vm->p2m, gpa(at), to, len, NULL);
+}
+
+/* Write a structure whose version lies at byte voff: the version is odd while the rest changes. */
+static bool put_versioned(struct vcpu *v, u64 at, void *from, size_t len, size_t voff)
+{
+	u32 *version = (u32 *)((u8 *)from + voff);
+
+	if (!get(v, at + voff, version, 4))
+		return false;
+	*version = (*version + 1) | 1;
+	if (!put(v, at + voff, version, 4) || !put(v, at, from, len))
+		return false;
+	++*version;
+	return put(v, at + voff, version, 4);
+}
+
+/* ---- clocks ---- */
+
+static u64 host_ns(u64 tsc)
+{
+	return (s64)(tsc - boot_tsc) < 0 ? 0 : tsc_to_ns(tsc - boot_tsc);
+}
+
+/*
+ * All vCPUs count from one point, so that the same TSC value gives the same time on each of them, and the hypervisor
+ * computes as they do.
+ */
+static u64 anchor_tsc(struct vm *vm)
+{
+	u64 old = 0;
+
+	if (unlikely(!READ_ONCE(vm->clock_anchor_tsc)))
+		__atomic_compare_exchange_n(&vm->clock_anchor_tsc, &old, MAX(rdtsc(), 1ull), false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+	return READ_ONCE(vm->clock_anchor_tsc);
+}
+
+static u64 clock_at(struct vm *vm, u64 tsc)
+{
+	u64 anchor = anchor_tsc(vm), ticks = (s64)(tsc - anchor) < 0 ? 0 : tsc - anchor;
+	s8 shift;
+	u32 mul;
+
+	tsc_pvclock_scale(tsc_khz, &mul, &shift);
+	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
+	return host_ns(anchor) + (u64)READ_ONCE(vm->clock_offset_ns) + (u64)((unsigned __int128)ticks * mul >> 32);
+}
+
+u64 pv_clock_get(struct vm *vm)
+{
+	return clock_at(vm, rdtsc());
+}
+
+void pv_clock_set(struct vm *vm, u64 ns)
+{
+	u64 now = MAX(rdtsc(), 1ull);
+	u32 i;
+
+	WRITE_ONCE(vm->clock_anchor_tsc, now);
+	WRITE_ONCE(vm->clock_offset_ns, (s64)(ns - host_ns(now)));
+	for (i = 0; i < ARRAY_SIZE(vm->vcpu); i++) {
+		struct vcpu *v = READ_ONCE(vm->vcpu[i]);
+
+		if (v)
+			vcpu_request(v, REQ_CLOCK);
+	}
+}
+
+static bool write_clock(struct vcpu *v)
+{
+	u64 anchor = anchor_tsc(v->vm);
+	struct pv_clock c = {
+		.tsc_timestamp = vcpu_tsc(v, anchor),
+		.system_time = clock_at(v->vm, anchor),
+		.flags = tsc_stable ? CLOCK_TSC_STABLE : 0,
+	};
+
+	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
+	return put_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c), offsetof(struct pv_clock, version));
+}
+
+/* The wall clock when kvmclock was 0. */
+static bool write_wall_clock(struct vcpu *v)
+{
+	u64 now = rdtsc(), ns = wallclock_boot_ns + host_ns(now) - clock_at(v->vm, now);
+	struct pv_wall_clock w = {.sec = ns / 1000000000, .nsec = ns % 1000000000};
+
+	return put_versioned(v, v->pv.wall_clock, &w, sizeof(w), offsetof(struct pv_wall_clock, version));
+}
+
+static void write_steal(struct vcpu *v)
+{
+	u64 at = v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED), ticks = sched_steal(&v->sched, rdtsc());
+	struct pv_steal s;
+
+	if (!get(v, at, &s, sizeof(s)) || (ticks == v->pv.steal_last && !s.preempted))
+		return;
+	s.steal += tsc_to_ns(ticks - v->pv.steal_last);
+	s.flags = 0;
+	s.preempted = 0;
+	if (put_versioned(v, at, &s, offsetof(struct pv_steal, preempted) + 1, offsetof(struct pv_steal, version)))
+		v->pv.steal_last = ticks;
+}
+
+void pv_update(struct vcpu *v)
+{
+	struct pv_state *p = &v->pv;
+
+	if (p->steal_dirty) { /* each time it gets a CPU: no need to try again for it */
+		p->steal_dirty = false;
+		if (p->steal & MSR_ENABLED)
+			write_steal(v);
+	}
+	if (!p->clock_dirty)
+		return;
+	if (p->wall_dirty)
+		p->wall_dirty = !write_wall_clock(v);
+	p->clock_dirty = (p->system_time & MSR_ENABLED && !write_clock(v)) || p->wall_dirty;
+}
+
+void pv_preempted(struct vcpu *v)
+{
+	const u8 preempted = 1;
+
+	if (!(v->pv.steal & MSR_ENABLED))
+		return;
+	put(v, (v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED)) + offsetof(struct pv_steal, preempted), &preempted, 1);
+	v->pv.steal_dirty = true;
+}
+
+void pv_reset(struct vcpu *v)
+{
+	v->pv = (struct pv_state){.poll_control = 1};
+}
+
+/* ---- MSRs ---- */
+
+bool pv_is_msr(u32 msr)
+{
+	switch (msr) {
+	case MSR_WALL_CLOCK_OLD:
+	case MSR_SYSTEM_TIME_OLD:
+	case MSR_WALL_CLOCK:
+	case MSR_SYSTEM_TIME:
+	case MSR_STEAL_TIME:
+	case MSR_PV_EOI:
+	case MSR_POLL_CONTROL:
+		return true;
+	}
+	return false;
+}
+
+int pv_msr_read(struct vcpu *v, u32 msr, u64 *val)
+{
+	switch (msr) {
+	case MSR_WALL_CLOCK_OLD:
+	case MSR_WALL_CLOCK:
+		*val = v->pv.wall_clock;
+		return 0;
+	case MSR_SYSTEM_TIME_OLD:
+	case MSR_SYSTEM_TIME:
+		*val = v->pv.system_time;
+		return 0;
+	case MSR_STEAL_TIME:
+		*val = v->pv.steal;
+		return 0;
+	case MSR_PV_EOI:
+		*val = v->lapic.pv_eoi;
+		return 0;
+	case MSR_POLL_CONTROL:
+		*val = v->pv.poll_control;
+		return 0;
+	}
+	*val = 0;
+	return -EINVAL;
+}
+
+int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
+{
+	struct pv_state *p = &v->pv;
+
+	switch (msr) {
+	case MSR_WALL_CLOCK_OLD:
+	case MSR_WALL_CLOCK:
+		p->wall_clock = val;
+		p->wall_dirty = val != 0;
+		p->clock_dirty |= p->wall_dirty;
+		return 0;
+	case MSR_SYSTEM_TIME_OLD:
+	case MSR_SYSTEM_TIME:
+		p->system_time = val;
+		p->clock_dirty = true;
+		return 0;
+	case MSR_STEAL_TIME:
+		if (val & STEAL_RESERVED)
+			return -EINVAL;
+		if (!(p->steal & MSR_ENABLED))
+			p->steal_last = sched_steal(&v->sched, rdtsc());
+		p->steal = val;
+		p->steal_dirty = true;
+		return 0;
+	case MSR_PV_EOI:
+		return lapic_set_pv_eoi(v, val);
+	case MSR_POLL_CONTROL:
+		if (val & ~1ull)
+			return -EINVAL;
+		p->poll_control = val;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* ---- hypercalls ---- */
+
+/* To the vCPUs whose APIC ids are first + the set bits of two words of 64 (in other modes 32) bits. */
+static __noinline s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
+{
+	struct apic_msg m = {.vector = icr, .mode = FIELD_GET(GENMASK(10, 8), icr), .assert = true, .x2apic_dest = true};
+	s64 n = 0;
+
+	if (icr & (ICR_LOGICAL | ICR_SHORTHAND) || !v->lapic.present)
+		return -EINVAL;
+	if (first > MAX_APIC_ID)
+		return 0;
+	for (; low; low &= low - 1) {
+		m.dest = first + __builtin_ctzll(low);
+		n += lapic_send(v->vm, &m, v);
+	}
+	for (; high; high &= high - 1) {
+		m.dest = first + bits + __builtin_ctzll(high);
+		n += lapic_send(v->vm, &m, v);
+	}
+	return n;
+}
+
+static void kick(struct vcpu *v, u64 apic_id)
+{
+	struct vcpu *to = apic_id > MAX_APIC_ID ? NULL : vm_vcpu_by_apic(v->vm, apic_id);
+
+	if (!to)
+		return;
+	__atomic_store_n(&to->pv.unhalted, true, __ATOMIC_SEQ_CST);
+	vcpu_notify(to, true);
+}
+
+/* The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the scheduler. */
+static void yield_to(struct vcpu *v, u64 apic_id)
+{
+	struct vcpu *to = apic_id > MAX_APIC_ID ? NULL : vm_vcpu_by_apic(v->vm, apic_id);
+
+	if (!to || to == v || READ_ONCE(to->sched.state) != SCHED_QUEUED)
+		return;
+	sched_wake(&to->sched);
+	this_cpu()->resched = true;
+}
+
+u64 pv_hypercall(struct vcpu *v)
+{
+	bool is64;
+	u64 mask;
+	s64 ret = 0;
+
+	if (v->gpr[RAX] == HC_VAPIC_POLL_IRQ)
+		return 0;
+	is64 = v->rip >> 32 || hvm->get(v, HVM_MODE) == EMUL_64; /* other modes have no such addresses */
+	mask = is64 ? ~0ull : GENMASK(31, 0);
+	switch (v->gpr[RAX] & mask) {
+	case HC_VAPIC_POLL_IRQ:
+		break;
+	case HC_KICK_CPU:
+		kick(v, v->gpr[RCX] & mask);
+		break;
+	case HC_SEND_IPI:
+		ret = send_ipi(v, v->gpr[RBX] & mask, v->gpr[RCX] & mask, v->gpr[RDX] & mask, v->gpr[RSI] & mask, is64 ? 64 : 32);
+		break;
+	case HC_SCHED_YIELD:
+		yield_to(v, v->gpr[RBX] & mask);
+		break;
+	default:
+		ret = -KVM_ENOSYS;
+	}
+	return ret & mask;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A VM (domain): its p2m, vCPUs, doorbells, accounting. Id 0 is dom0. */
+#pragma once
+
+#include "hv/abi.h"
+#include "hv/lib/lock.h"
+#include "hv/mm/p2m.h"
+
+struct vcpu;
+
+struct vm {
+	u32 id;
+	bool is_dom0, dying;
+	bool has_lapic;		/* LAPICs in the hypervisor */
+	u32 flags, pid;
+	char name[32];
+	struct lock lock;	/* LOCK_VM: vcpu list, doorbells */
+	struct account acct;	/* pool pages charged to this VM */
+	struct p2m p2m;
+	u32 vcpu_count;
+	u32 bsp_apic_id;
+	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
+	u8 apic_to_index[256];	/* APIC id -> index, 0xff = none; larger ids are searched */
+	u64 eoi_mask[4];	/* vectors whose EOI goes to the module */
+	s64 clock_offset_ns;	/* kvmclock = host ns + this */
+	u64 clock_anchor_tsc;	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
+	struct doorbell *doorbells; /* hv/guest/doorbell.c */
+	u32 doorbell_count;
+	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs, and at which rate */
+	u64 tsc_mul_base;
+	bool tsc_offset_set;
+	u8 *msr_map, *io_map;	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
+	u64 log_since;		/* vm_may_log() */
+	u32 log_count;
+};
+
+extern struct vm *dom0;
+
+/* vCPU of a VM by APIC id, NULL if none. */
+struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
+
+/*
+ * By id; NULL on nonsense. VMs and vCPUs are freed only by hypercalls that hold the hypercall lock for writing, and vCPUs only
+ * when no vCPU of their VM runs: hypercalls (readers) and running vCPUs may use what they find.
+ */
+struct vm *vm_by_id(u64 id);
+int vm_create(const struct corbel_vm_create *c);
+int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
+/*
+ * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM and for all, lest they fill
+ * the log and hold CPUs at the serial line.
+ */
+bool vm_may_log(struct vm *vm);
+/* The i-th VM in use, for listings. */
+struct vm *vm_nth(u32 i);
+u32 vm_count(void);

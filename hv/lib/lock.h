@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no irqsave variant;
+ * interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md. They are not fair:
+ * where the CPUs themselves are scheduled (an emulator, a hypervisor below ours), a queue of waiters would move on only as
+ * fast as the next in line gets to run. Built with -DCHECK_LOCKS (`make CHECKS=-DCHECK_LOCKS`, test `locks`), a CPU that takes a
+ * lock whose level is not higher than those of all the locks it holds panics, or takes an interrupt or enters a guest with one.
+ */
+#pragma once
+
+#include "hv/lib/types.h"
+
+enum lock_level {
+	LOCK_VMS = 1,	/* table of VMs and vCPUs */
+	LOCK_VM,	/* one VM's set-up */
+	LOCK_VMCS,	/* one vCPU's VMCS: who has it */
+	LOCK_P2M,	/* one p2m: structure and hv access to guest memory */
+	LOCK_LAPIC,
+	LOCK_TIMER,	/* one CPU's timer heap */
+	LOCK_SCHED,	/* one CPU's inbox */
+	LOCK_HOSTMAP,	/* the hypervisor's own address space; its tables come from the pool */
+	LOCK_POOL,
+	LOCK_CONSOLE,	/* leaf */
+};
+
+struct lock {
+	u32 held;
+	u32 level;
+};
+
+#define LOCK_INIT(l)                                                                                                   \
+	{                                                                                                              \
+		0, (l)                                                                                                 \
+	}
+
+static inline void cpu_relax(void)
+{
+	__builtin_ia32_pause();
+}
+
+#ifdef CHECK_LOCKS
+void lock_taken(u32 level);
+void lock_given(u32 level);
+/* Where interrupts are open or a guest is entered. */
+void lock_none_held(void);
+#else
+static inline void lock_taken(u32 level)
+{
+}
+static inline void lock_given(u32 level)
+{
+}
+static inline void lock_none_held(void)
+{
+}
+#endif
+extern bool lock_unchecked; /* the order matters no more: panic */
+
+static inline void lock_acquire(struct lock *l)
+{
+	lock_taken(l->level);
+	while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+			cpu_relax();
+}
+
+static inline void lock_release(struct lock *l)
+{
+	lock_given(l->level);
+	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
+}
+
+/* Many readers or one writer; the writer waits for the readers to drain and keeps new ones out. */
+struct rwlock {
+	u32 state; /* readers, and bit 31: a writer holds or wants it */
+};
+
+/* False if there is a writer. */
+static inline bool read_try(struct rwlock *l)
+{
+	if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & BIT(31)))
+		return true;
+	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static inline void read_acquire(struct rwlock *l)
+{
+	while (!read_try(l))
+		while (__atomic_load_n(&l->state, __ATOMIC_RELAXED) & BIT(31))
+			cpu_relax();
+}
+
+static inline void read_release(struct rwlock *l)
+{
+	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
+}
+
+static inline void write_acquire(struct rwlock *l)
+{
+	while (__atomic_fetch_or(&l->state, (u32)BIT(31), __ATOMIC_ACQUIRE) & BIT(31))
+		cpu_relax();
+	while (__atomic_load_n(&l->state, __ATOMIC_ACQUIRE) & ~(u32)BIT(31))
+		cpu_relax();
+}
+
+static inline void write_release(struct rwlock *l)
+{
+	__atomic_fetch_and(&l->state, ~(u32)BIT(31), __ATOMIC_RELEASE);
+}
+
+static inline bool lock_is_held(const struct lock *l)
+{
+	return READ_ONCE(l->held);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Architectural bits and MSR numbers that guests' state is made of. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+#define CR0_PE BIT(0)
+#define CR0_MP BIT(1)
+#define CR0_ET BIT(4)
+#define CR0_NE BIT(5)
+#define CR0_WP BIT(16)
+#define CR0_AM BIT(18)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define CR0_PG BIT(31)
+#define CR0_ALL (GENMASK(5, 0) | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+
+#define CR4_VME	       BIT(0)
+#define CR4_PVI	       BIT(1)
+#define CR4_TSD	       BIT(2)
+#define CR4_DE	       BIT(3)
+#define CR4_PSE	       BIT(4)
+#define CR4_PAE	       BIT(5)
+#define CR4_MCE	       BIT(6)
+#define CR4_PGE	       BIT(7)
+#define CR4_PCE	       BIT(8)
+#define CR4_OSFXSR     BIT(9)
+#define CR4_OSXMMEXCPT BIT(10)
+#define CR4_UMIP       BIT(11)
+#define CR4_LA57       BIT(12)
+#define CR4_VMXE       BIT(13)
+#define CR4_FSGSBASE   BIT(16)
+#define CR4_PCIDE      BIT(17)
+#define CR4_OSXSAVE    BIT(18)
+#define CR4_SMEP       BIT(20)
+#define CR4_SMAP       BIT(21)
+#define CR4_PKE	       BIT(22)
+
+#define EFER_SCE   BIT(0)
+#define EFER_LME   BIT(8)
+#define EFER_LMA   BIT(10)
+#define EFER_NXE   BIT(11)
+#define EFER_SVME  BIT(12)
+#define EFER_FFXSR BIT(14)
+
+#define RFLAGS_TF	BIT(8)
+#define RFLAGS_IF	BIT(9)
+#define RFLAGS_DF	BIT(10)
+#define RFLAGS_RF	BIT(16)
+#define RFLAGS_SETTABLE 0x3f7fd5ull
+
+#define DR6_BS BIT(14)
+
+#define MSR_TSC		    0x10
+#define MSR_APIC_BASE	    0x1b
+#define MSR_MTRR_CAP	    0xfe
+#define MSR_MISC_ENABLE	    0x1a0
+#define MSR_MTRR_PHYS_BASE0 0x200
+#define MSR_MTRR_PHYS_LAST  0x20f
+#define MSR_PAT		    0x277
+#define MSR_MTRR_DEF_TYPE   0x2ff
+#define MSR_TSC_DEADLINE    0x6e0
+#define MSR_EFER	    0xc0000080
+#define MSR_STAR	    0xc0000081
+#define MSR_SFMASK	    0xc0000084
+#define MSR_KERNEL_GS_BASE  0xc0000102
+#define MSR_TSC_AUX	    0xc0000103
+#define MSR_XSS		    0xda0
+
+/* x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched with the vCPU */
+#define XCR0_SWITCHED 0x2e7ull
+#define XCR0_RESET    1ull
+#define XCR0_FXSAVE   3ull /* what FXSAVE holds of it */
