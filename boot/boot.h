@@ -99,6 +99,3 @@ struct boot_info {
 };
 
 extern struct boot_info boot_info;
-
-/* True if option mask= names this capability ("npt", "vgif", "x2apic", "tsc-deadline", "1g", ...). */
-bool cap_masked(const char *name);

@@ -169,15 +169,6 @@ no_long_mode:
 	hlt
 	jmp .halt
 
-; void cpu_call_on_stack(void (*fn)(void), void *top): leave this stack for good and call fn, which does not return.
-bits 64
-global cpu_call_on_stack
-cpu_call_on_stack:
-	mov rsp, rsi
-	xor ebp, ebp
-	call rdi
-	ud2
-
 section .rodata
 no_long_mode_text:
 	db 'corbel: this CPU has no 64-bit long mode; use a 64-bit machine (in an emulator: another CPU model)', 13, 10, 0

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "boot/mb2.h"
-#include "hv/lib/log.h"
-#include "hv/lib/string.h"
 #include "boot/memmap.h"
 #include "boot/multiboot2.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 /* Tags that are looked at after all have been seen, since one kind is better than another. */
 struct seen {

@@ -7,8 +7,6 @@
 #define COM2_PORT    0x2f8
 #define DEFAULT_BAUD 115200u
 
-struct boot_info boot_info;
-
 /* A piece of the command line: not NUL-terminated. */
 struct text {
 	const char *s;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The hypervisor's command line. Also the home of boot_info. Pure. */
+/* The hypervisor's command line. Pure. */
 #pragma once
 
 #include "boot/boot.h"
@@ -9,3 +9,5 @@
  * cmdline. What is unknown or malformed is named in a warning and changes nothing. Returns the number of such warnings.
  */
 u32 options_parse(const char *cmdline, struct boot_options *out);
+/* True if option mask= names this capability ("npt", "vgif", "x2apic", "tsc-deadline", "1g", ...). */
+bool cap_masked(const char *name);

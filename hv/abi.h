@@ -38,6 +38,7 @@ typedef uint8_t __cb_u8;
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE		0x43520000u
+#define CORBEL_HC_RANGE		0x10000u /* numbers that are Corbel's, used or not */
 #define CORBEL_HC_VERSION	(CORBEL_HC_BASE + 0)  /* () -> CORBEL_ABI_VERSION */
 #define CORBEL_HC_STAT		(CORBEL_HC_BASE + 1)  /* (what, index, buf, len) -> bytes written; -ENOENT past the end */
 #define CORBEL_HC_LOG_READ	(CORBEL_HC_BASE + 2)  /* (seq, buf, len): struct corbel_log; -> bytes of text */

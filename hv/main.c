@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The boot CPU's way from the loader to cpu_main(). Each step that fails ends in one line, by boot_fail(). */
-#include "hv/cpu/apic.h"
-#include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
-#include "hv/guest/hvm.h"
-#include "hv/lib/log.h"
-#include "hv/mm/mm.h"
-#include "hv/sched/sched.h"
-#include "hv/cpu/smp.h"
-#include "hv/lib/string.h"
-#include "hv/cpu/time.h"
-#include "hv/cpu/timer.h"
-#include "hv/guest/vcpu.h"
 #include "boot/acpi.h"
 #include "boot/image.h"
 #include "boot/mb2.h"
 #include "boot/memmap.h"
 #include "boot/multiboot2.h"
 #include "boot/options.h"
+#include "hv/console/console.h"
+#include "hv/console/panic.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
+#include "hv/dom0/debugkey.h"
+#include "hv/dom0/dom0.h"
+#include "hv/guest/run.h"
+#include "hv/guest/vm.h"
+#include "hv/svm/svm.h"
+#include "hv/vmx/vmx.h"
 
 #define MIB 0x100000ul
 
@@ -57,6 +57,16 @@ static void print_banner(void)
 		 *b->loader ? b->loader : "an unnamed loader");
 }
 
+/* On each CPU: virtualization on, ready to schedule. */
+static int enable_cpu(struct cpu *c)
+{
+	int ret = hvm->cpu_enable(c);
+
+	if (!ret)
+		sched_init_cpu();
+	return ret;
+}
+
 /* On the boot CPU's own stack. */
 static void __noreturn main_rest(void)
 {
@@ -66,16 +76,18 @@ static void __noreturn main_rest(void)
 	if (acpi_parse(b->rsdp_copy, b->rsdp_len, apic_id_self(), mm_map_boot, &boot_info.acpi))
 		log_warn("no usable ACPI tables: one CPU only");
 	time_init();
-	hvm_select();
+	hvm_select(&svm_ops, &vmx_ops);
 	apic_init_cpu();
-	if (hvm->cpu_enable(me))
+	timer_init_cpu();
+	sched_init(b->opt.sched, vcpu_leave);
+	if (enable_cpu(me))
 		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=",
 		    hvm->name);
-	sched_init(b->opt.sched);
-	timer_init_cpu();
-	sched_init_cpu();
+	panic_set_hooks(vcpu_dump_last, hvm->cpu_disable);
+	p2m_set_flush_wait(smp_flush_wait);
+	console_set_keys(debug_key_console);
 	me->online = true;
-	smp_init();
+	smp_init(enable_cpu, cpu_main);
 	print_banner();
 	console_start_polling();
 	dom0_create();
@@ -89,6 +101,7 @@ void hv_main(u32 magic, u64 info) __noreturn;
 void hv_main(u32 magic, u64 info)
 {
 	boot_tsc = rdtsc();
+	panic_init();
 	cpu_init_boot();
 	console_early_init();
 	read_boot_info(magic, info);

@@ -11,7 +11,7 @@
 #include <linux/string.h>
 #include <linux/types.h>
 #else
-#include "hv/types.h"
+#include "hv/lib/types.h"
 #include <string.h>
 #endif
 #include <linux/kvm.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/console/console.h"
-#include "hv/lib/lock.h"
-#include "hv/lib/log.h"
-#include "hv/lib/string.h"
+#include "boot/boot.h"
+#include "hv/console/screen.h"
+#include "hv/console/uart.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
-#include "hv/console/uart.h"
-#include "boot/boot.h"
+#include "hv/lib/lock.h"
 
 #define RING_SIZE BIT(16)
 #define LINE_MAX  400
@@ -28,6 +27,7 @@ static u32 early_count;
 
 static char ring[RING_SIZE];
 static u64 ring_head; /* bytes ever written */
+static void (*on_key)(char key);
 
 static void console_lock(void)
 {
@@ -109,18 +109,15 @@ static void tell_dead(void)
 	}
 }
 
-void hv_log(enum log_level level, const char *fmt, ...)
+void console_line(enum log_level level, const char *fmt, va_list ap)
 {
 	const u32 prefix = sizeof(PREFIX) - 1;
 	char line[LINE_MAX] = PREFIX;
 	u64 us = boot_tsc && tsc_khz ? tsc_to_ns(rdtsc() - boot_tsc) / 1000 : 0;
 	u32 len, at = prefix;
-	va_list ap;
 
 	at += (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
-	va_start(ap, fmt);
 	len = end_line(line, at, hv_vsnprintf(line + at, LINE_MAX - 1 - at, fmt, ap));
-	va_end(ap);
 
 	console_lock();
 	ring_put(line + prefix, len - prefix);
@@ -222,10 +219,15 @@ void console_panic(void)
 
 /* ---- input, and dom0's accesses ---- */
 
+void console_set_keys(void (*fn)(char key))
+{
+	on_key = fn;
+}
+
 static void run_keys(const char *keys, u32 n)
 {
-	for (u32 i = 0; i < n; i++)
-		debug_key_console(keys[i]);
+	for (u32 i = 0; i < n && on_key; i++)
+		on_key(keys[i]);
 }
 
 static void poll(struct timer *t)

@@ -2,6 +2,7 @@
 /* Consoles (16550 serial, EGA text or framebuffer), the log ring, and dom0's virtual 16550. */
 #pragma once
 
+#include "hv/lib/log.h"
 #include "hv/lib/types.h"
 
 void console_early_init(void); /* serial COM1 with defaults, before options are known */
@@ -14,24 +15,16 @@ void console_start_polling(void);
 void console_leave_screen(void);
 /* Panic: the only running CPU no longer waits for the console's lock, and what has not been shown yet is. */
 void console_panic(void);
+/* For log_set_hooks(). */
+void console_line(enum log_level level, const char *fmt, va_list ap);
+/* What is done with a key typed after three Ctrl-A: on this CPU, interrupts off, no lock held. */
+void console_set_keys(void (*fn)(char key));
 /* A line without prefix and time on all consoles, and into the log. */
 void console_plain(const char *prefix, const char *text);
 /* Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte given. */
 u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
 
-/* hv/console/screen.c: by boot_info.fb, map and clear it. early: before mm_init(), for last words only. False: none to write on. */
-bool screen_init(bool early);
-void screen_write(const char *s, u32 len);
-
 /* Does the hypervisor own this port (its UART)? Then dom0's access goes to the virtual 16550. */
 bool vuart_owns(u16 port);
 u8 vuart_in(u16 port);
 void vuart_out(u16 port, u8 val);
-/* A debug key: state into the log. From CORBEL_HC_DEBUG, so nothing that harms. */
-void debug_key(char key);
-/* A key typed at the console after three Ctrl-A: the same, and what ends the machine. */
-void debug_key_console(char key);
-
-/* Power: per options reboot=, noreboot. */
-void machine_restart(void) __noreturn;
-void machine_halt(void) __noreturn;

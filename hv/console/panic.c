@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "hv/cpu/apic.h"
-#include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
-#include "hv/guest/hvm.h"
-#include "hv/lib/io.h"
-#include "hv/lib/lock.h"
-#include "hv/lib/log.h"
-#include "hv/mm/mm.h"
-#include "hv/lib/string.h"
-#include "hv/lib/symtab.h"
-#include "hv/cpu/time.h"
-#include "hv/guest/vcpu.h"
+#include "hv/console/panic.h"
 #include "boot/boot.h"
 #include "boot/image.h"
+#include "hv/console/console.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/time.h"
+#include "hv/lib/io.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/string.h"
+#include "hv/lib/symtab.h"
+#include "hv/mm/mm.h"
 
 #define BACKTRACE_MAX 24
 #define LINGER_US     2000000ul /* between the last line and the restart: for the serial tail and the eye */
@@ -23,7 +21,10 @@ extern const char symtab_end[];
 static u32 panic_owner = UINT32_MAX; /* index of the CPU in panic() */
 static char panic_text[256];	     /* set once by panic() */
 
-bool panic_elsewhere(void)
+static void (*dump_more)(void);
+static void (*leave_cpu)(struct cpu *c);
+
+static bool panic_elsewhere(void)
 {
 	u32 owner = READ_ONCE(panic_owner);
 
@@ -112,14 +113,10 @@ static void begin(void)
 	console_panic();
 }
 
-void panic(const char *fmt, ...)
+static void __noreturn panic_line(const char *fmt, va_list ap)
 {
-	va_list ap;
-
 	begin();
-	va_start(ap, fmt);
 	hv_vsnprintf(panic_text, sizeof(panic_text), fmt, ap);
-	va_end(ap);
 	for (;;)
 		__asm__ volatile("int3"); /* to panic_regs(), with the registers */
 }
@@ -135,7 +132,8 @@ static const char *exception_name(u64 vector)
 	return vector < ARRAY_SIZE(names) ? names[vector] : "exception";
 }
 
-void panic_regs(const struct regs *r)
+/* An exception in the hypervisor, or panic() itself. */
+static void panic_regs(const struct regs *r)
 {
 	bool asked = panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index;
 	char text[sizeof(panic_text) + 80];
@@ -147,24 +145,36 @@ void panic_regs(const struct regs *r)
 	log_err("%s", text);
 	print_regs(r);
 	backtrace(r->rip, r->rbp);
-	vcpu_dump_last();
+	if (dump_more)
+		dump_more();
 	/* Once more: a screen holds but the end of all this. */
 	hv_snprintf(text + strlen(text), sizeof(text) - strlen(text), "; please report it with the lines before this one");
 	console_plain("corbel: ", text);
 	machine_restart();
 }
 
-void boot_fail(const char *fmt, ...)
+static void __noreturn boot_fail_line(const char *fmt, va_list ap)
 {
 	char text[256];
-	va_list ap;
 
 	begin();
-	va_start(ap, fmt);
 	hv_vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	console_plain("corbel: ", text);
 	machine_restart();
+}
+
+void panic_init(void)
+{
+	static const struct log_hooks hooks = {console_line, panic_line, boot_fail_line};
+
+	log_set_hooks(&hooks);
+	cpu_set_panic(panic_regs, panic_elsewhere);
+}
+
+void panic_set_hooks(void (*dump)(void), void (*leave)(struct cpu *c))
+{
+	dump_more = dump;
+	leave_cpu = leave;
 }
 
 /* ---- power ---- */
@@ -231,8 +241,8 @@ void machine_restart(void)
 	udelay(LINGER_US);
 	if (boot_info.opt.noreboot || !strcmp(how, "halt"))
 		machine_halt();
-	if (hvm && this_cpu()->online)
-		hvm->cpu_disable(this_cpu()); /* INIT is held back while virtualization is on */
+	if (leave_cpu && this_cpu()->online)
+		leave_cpu(this_cpu());
 	if (!*how || !strcmp(how, "acpi"))
 		reset_acpi();
 	if (!*how || !strcmp(how, "acpi"))

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "hv/console/console.h"
+#include "hv/console/screen.h"
+#include "boot/boot.h"
 #include "hv/console/font.h"
 #include "hv/mm/mm.h"
-#include "hv/lib/string.h"
-#include "boot/boot.h"
 
 #define TEXT_ATTR 0x0700 /* light grey on black */
 #define ZOOM	  2	 /* every dot is this many pixels wide and high */

@@ -1,53 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* SDM "Advanced Programmable Interrupt Controller (APIC)". Registers are named by their xAPIC offsets. */
 #include "hv/cpu/apic.h"
+#include "boot/options.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
+#include "hv/cpu/time.h"
+#include "hv/lib/apicdef.h"
 #include "hv/lib/io.h"
-#include "hv/guest/lapic.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
-#include "hv/cpu/time.h"
-#include "boot/boot.h"
-
-#define APIC_ID		 0x20
-#define APIC_VERSION	 0x30
-#define APIC_TPR	 0x80
-#define APIC_EOI	 0xb0
-#define APIC_LDR	 0xd0
-#define APIC_DFR	 0xe0
-#define APIC_SVR	 0xf0
-#define APIC_ISR	 0x100
-#define APIC_TMR	 0x180
-#define APIC_ESR	 0x280
-#define APIC_LVT_CMCI	 0x2f0
-#define APIC_ICR	 0x300
-#define APIC_ICR_HIGH	 0x310
-#define APIC_LVT_TIMER	 0x320
-#define APIC_LVT_THERMAL 0x330
-#define APIC_LVT_PERF	 0x340
-#define APIC_LVT_LINT0	 0x350
-#define APIC_LVT_LINT1	 0x360
-#define APIC_LVT_ERROR	 0x370
-#define APIC_TIMER_INIT	 0x380
-#define APIC_TIMER_COUNT 0x390
-#define APIC_TIMER_DIV	 0x3e0
-
-#define SVR_ENABLE	 BIT(8)
-#define LVT_MASKED	 BIT(16)
-#define LVT_DEADLINE	 BIT(18)
-#define LVT_MODE	 GENMASK(10, 8)
-#define LVT_MODE_NMI	 0x400
-#define ICR_INIT	 0x500
-#define ICR_STARTUP	 0x600
-#define ICR_NMI		 0x400
-#define ICR_PENDING	 BIT(12)
-#define ICR_ASSERT	 BIT(14)
-#define ICR_ALL_BUT_SELF GENMASK(19, 18)
-#define TIMER_DIV_1	 0xb
-#define X2APIC_MSR	 0x800u
-
-#define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
-#define CPUID_DEADLINE BIT(24)
 
 static volatile u8 *regs; /* xAPIC only */
 static bool x2apic, ready;
@@ -56,13 +17,13 @@ static u64 ticks_mul; /* timer ticks in a TSC tick, 32 fraction bits; without TS
 
 static u32 apic_read(u32 reg)
 {
-	return x2apic ? (u32)rdmsr(X2APIC_MSR + reg / 16) : mmio_read32(regs + reg);
+	return x2apic ? (u32)rdmsr(MSR_X2APIC + reg / 16) : mmio_read32(regs + reg);
 }
 
 static void apic_write(u32 reg, u32 val)
 {
 	if (x2apic)
-		wrmsr(X2APIC_MSR + reg / 16, val);
+		wrmsr(MSR_X2APIC + reg / 16, val);
 	else
 		mmio_write32(regs + reg, val);
 }
@@ -75,7 +36,7 @@ u32 apic_id_self(void)
 		return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 	cpuid(1, 0, &a, &b, &c, &d);
 	if ((c & CPUID_X2APIC) && (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC))
-		return (u32)rdmsr(X2APIC_MSR + APIC_ID / 16);
+		return (u32)rdmsr(MSR_X2APIC + APIC_ID / 16);
 	return b >> 24;
 }
 
@@ -138,7 +99,7 @@ static void send(u32 apic_id, u32 icr)
 	if (x2apic) {
 		/* Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM "x2APIC Register Access". */
 		__asm__ volatile("mfence; lfence" : : : "memory");
-		wrmsr(X2APIC_MSR + APIC_ICR / 16, (u64)apic_id << 32 | icr);
+		wrmsr(MSR_X2APIC + APIC_ICR / 16, (u64)apic_id << 32 | icr);
 		return;
 	}
 	wait_icr();
@@ -177,13 +138,19 @@ void apic_set_logical(u32 ldr, u32 dfr)
 	apic_write(APIC_LDR, ldr & 0xff000000);
 }
 
-void apic_log_error(void)
+static void log_error(u8 vector)
 {
 	static u32 told;
 
 	apic_write(APIC_ESR, 0);
 	if (told++ < 8)
 		log_warn("CPU %u: local APIC error, status %x", this_cpu()->index, apic_read(APIC_ESR));
+	apic_eoi();
+}
+
+static void only_eoi(u8 vector)
+{
+	apic_eoi();
 }
 
 /* ---- the timer ---- */
@@ -319,6 +286,9 @@ void apic_init_cpu(void)
 	if (first) {
 		quiesce_pics();
 		find_apic();
+		irq_set(VEC_ERROR, log_error);
+		irq_set(VEC_NOP, only_eoi);
+		irq_set(VEC_POSTED, only_eoi);
 	}
 	enable();
 	ready = true;

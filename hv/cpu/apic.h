@@ -1,17 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The physical local APIC (xAPIC or x2APIC, as found), IPIs, and the interrupt vectors of the hypervisor. */
+/* The physical local APIC (xAPIC or x2APIC, as found) and IPIs. */
 #pragma once
 
 #include "hv/lib/types.h"
-
-/* Vectors 0x20..0xef arriving on a CPU belong to dom0. The hypervisor's own: */
-#define VEC_HV_FIRST 0xf0
-#define VEC_TIMER    0xf0 /* local APIC timer: runs timer_run() */
-#define VEC_KICK     0xf1 /* only makes a guest exit / wakes an idle CPU; sets cpu->resched */
-#define VEC_NOP	     0xf2 /* only makes a guest exit */
-#define VEC_POSTED   0xf3 /* tells a CPU inside a guest to take in posted interrupts; elsewhere it means nothing */
-#define VEC_ERROR    0xfe
-#define VEC_SPURIOUS 0xff
 
 /* On each CPU; the boot CPU (first) also measures the timer. */
 void apic_init_cpu(void);
@@ -31,5 +22,3 @@ void apic_timer_arm(u64 tsc);
 void apic_set_logical(u32 ldr, u32 dfr);
 /* Panic: stop all other CPUs by NMI, whatever they do; nothing before apic_init_cpu(). */
 void apic_stop_others(void);
-/* Handler of VEC_ERROR: into the log, not more often than makes sense. */
-void apic_log_error(void);

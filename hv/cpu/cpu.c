@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/cpu.h"
-#include "hv/cpu/apic.h"
-#include "hv/console/console.h"
-#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/mm/mm.h"
 #include "hv/lib/string.h"
-#include "hv/cpu/time.h"
-#include "hv/cpu/timer.h"
-#include "hv/guest/vcpu.h"
+#include "hv/mm/mm.h"
 
 #define MSR_GS_BASE 0xc0000101u
 
@@ -53,6 +47,9 @@ static struct gate idt[256];
 static struct cpu boot_cpu;
 static struct cpu_arch boot_arch;
 static u8 early_ist[PAGE_SIZE] __aligned(16); /* until mm_init() */
+
+static void (*panic_regs)(const struct regs *r);
+static bool (*panic_elsewhere)(void);
 
 extern u8 cpu_gates[];	/* hv/cpu/entry.asm: 16 bytes each */
 extern u64 early_gdt[]; /* boot/entry.asm */
@@ -215,6 +212,12 @@ static bool fix_up(struct regs *r)
 	return false;
 }
 
+void cpu_set_panic(void (*regs)(const struct regs *r), bool (*elsewhere)(void))
+{
+	panic_regs = regs;
+	panic_elsewhere = elsewhere;
+}
+
 static void nmi_handle(void)
 {
 	if (panic_elsewhere())
@@ -228,34 +231,4 @@ void exception_handle(struct regs *r)
 		nmi_handle();
 	else if (!fix_up(r))
 		panic_regs(r);
-}
-
-void irq_handle(u8 vector)
-{
-	struct cpu *c = this_cpu();
-
-	lock_none_held();
-	c->interrupts++;
-	if (vector < VEC_HV_FIRST) {
-		dom0_irq(vector);
-		return;
-	}
-	switch (vector) {
-	case VEC_TIMER:
-		apic_eoi();
-		timer_run(rdtsc());
-		break;
-	case VEC_KICK:
-		apic_eoi();
-		c->resched = true;
-		break;
-	case VEC_SPURIOUS: /* no EOI is due */
-		break;
-	case VEC_ERROR:
-		apic_log_error();
-		apic_eoi();
-		break;
-	default:
-		apic_eoi();
-	}
 }

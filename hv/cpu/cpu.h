@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 #include "hv/lib/types.h"
 #include "hv/lib/x86.h"
 
@@ -28,6 +28,9 @@ struct regs {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
+extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count; set once */
+extern u32 cpu_count;		   /* CPUs online */
+
 /* ---- set-up ---- */
 /* Boot CPU, first thing: its struct cpu, GDT and IDT, all static; exceptions end in panic() from here on. */
 void cpu_init_boot(void);
@@ -39,7 +42,7 @@ void cpu_init_stacks(struct cpu *c);
 void cpu_load(struct cpu *c);
 /* On the CPU itself: switch on the protections and features it has; fills xcr0_host on the boot CPU. */
 void cpu_init_features(void);
-/* Leave the present stack for good. fn does not return. */
+/* hv/cpu/entry.asm: leave the present stack for good. fn does not return. */
 void cpu_call_on_stack(void (*fn)(void), void *top) __noreturn;
 /* Addresses of this CPU's tables, for back ends that must tell the hardware. */
 struct cpu_tables {
@@ -74,12 +77,12 @@ static inline void cpu_idle(void)
 }
 
 /* From hv/cpu/entry.asm */
-void irq_handle(u8 vector);
 void exception_handle(struct regs *r);
-/* hv/console/panic.c: an exception in the hypervisor that no fix-up covers. */
-void panic_regs(const struct regs *r) __noreturn;
-/* Is another CPU in panic()? Then this one has to stop. */
-bool panic_elsewhere(void);
+/*
+ * First thing at boot: regs is called, and does not return, for an exception in the hypervisor that no fix-up covers; elsewhere tells
+ * whether another CPU is in panic(), so that this one has to stop at an NMI.
+ */
+void cpu_set_panic(void (*regs)(const struct regs *r), bool (*elsewhere)(void));
 
 static inline void __noreturn cpu_halt(void)
 {

@@ -79,3 +79,11 @@ save_all:
 	pop rax
 	add rsp, 16			; vector, error
 	iretq
+
+; void cpu_call_on_stack(void (*fn)(void), void *top): leave this stack for good and call fn, which does not return.
+global cpu_call_on_stack
+cpu_call_on_stack:
+	mov rsp, rsi
+	xor ebp, ebp
+	call rdi
+	ud2

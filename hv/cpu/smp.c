@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/smp.h"
+#include "boot/boot.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
-#include "hv/guest/hvm.h"
-#include "hv/lib/lock.h"
-#include "hv/lib/log.h"
-#include "hv/mm/mm.h"
-#include "hv/sched/sched.h"
-#include "hv/lib/string.h"
+#include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
-#include "hv/guest/vcpu.h"
-#include "boot/boot.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+#include "hv/mm/mm.h"
 
 /* SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few CPUs among many. */
 #define INIT_WAIT_US  10000ul
@@ -29,6 +27,8 @@ extern u8 trampoline_high[], early_pml4[];
 enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_FAILED, AP_GIVEN_UP };
 static struct cpu *ap; /* the CPU being started */
 static u32 ap_state;
+static int (*enable)(struct cpu *c);
+static void (*run)(void);
 
 static bool ap_move(u32 from, u32 to)
 {
@@ -47,18 +47,18 @@ static void __noreturn ap_main(void)
 	cpu_load(c);
 	cpu_init_features();
 	apic_init_cpu();
-	if (hvm->cpu_enable(c)) {
+	timer_init_cpu();
+	if (enable(c)) {
 		ap_move(AP_ARRIVED, AP_FAILED);
 		cpu_halt();
 	}
-	timer_init_cpu();
-	sched_init_cpu();
 	c->online = true;
 	if (!ap_move(AP_ARRIVED, AP_ONLINE))
 		cpu_halt();
 	while (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == AP_ONLINE)
 		cpu_relax();
-	cpu_main();
+	run();
+	cpu_halt();
 }
 
 static bool wait_while(u32 state, u64 us)
@@ -119,12 +119,21 @@ static struct trampoline_args *place_trampoline(void)
 	return args;
 }
 
-void smp_init(void)
+static void kicked(u8 vector)
+{
+	apic_eoi();
+	this_cpu()->resched = true;
+}
+
+void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 {
 	const struct acpi_info *acpi = &boot_info.acpi;
 	u32 limit = boot_info.opt.maxcpus ? MIN(boot_info.opt.maxcpus, MAX_CPUS) : MAX_CPUS;
 	struct trampoline_args *args;
 
+	enable = enable_fn;
+	run = run_fn;
+	irq_set(VEC_KICK, kicked);
 	if (acpi->cpu_count < 2 || limit < 2)
 		return;
 	args = place_trampoline();

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* The other CPUs: starting them, kicking them. */
 #pragma once
 
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 
-/* Start all other CPUs (boot_info.acpi), each ends in cpu_main(). A CPU that does not answer is named and left out. */
-void smp_init(void);
+/*
+ * Start all other CPUs (boot_info.acpi). Each has enable() called, which may refuse it, and ends in run(), which does not return. A CPU
+ * that does not answer is named and left out.
+ */
+void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
 
 /* Make the CPU leave guest mode or HLT soon. Cheap when it is this CPU: sets resched only. */
 void smp_kick(struct cpu *c);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/time.h"
+#include "boot/options.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
-#include "hv/mm/mm.h"
 #include "hv/lib/scale.h"
-#include "boot/boot.h"
+#include "hv/mm/mm.h"
 
 #define CALIBRATE_US 20000ul /* less than a turn of the PIT */
 #define STOPPED_TSC  10000000000ull /* seconds of any TSC: what is waited for is long over */

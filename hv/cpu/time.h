@@ -7,7 +7,6 @@
 extern u64 tsc_khz;	   /* calibrated at boot (CPUID 0x15/0x16, KVM leaf, HPET, PM timer or PIT, in this order) */
 extern u64 boot_tsc;	   /* TSC when the hypervisor started */
 extern u64 wallclock_boot_ns; /* RTC at boot_tsc, ns since 1970 UTC */
-extern bool tsc_stable;	   /* all CPUs' TSCs are one clock of constant rate (hv/cpu/timer.c) */
 
 void time_init(void);
 
@@ -25,8 +24,5 @@ static inline u64 rdtsc(void)
 
 u64 tsc_to_ns(u64 ticks);
 u64 ns_to_tsc(u64 ns);
-/* pvclock scaling: ns = ((ticks << shift or >> -shift) * mul) >> 32 */
-void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift);
-
 /* Busy-wait, for boot code. */
 void udelay(u64 us);

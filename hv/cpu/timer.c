@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Software timers: a binary heap per CPU, its earliest deadline in the local APIC timer. */
+#include "hv/cpu/timer.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
+#include "hv/cpu/time.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
-#include "hv/cpu/percpu.h"
-#include "hv/cpu/time.h"
-#include "hv/cpu/timer.h"
 
 #define HEAP_ORDER 2 /* pool pages */
 
@@ -117,6 +117,12 @@ static void check_tsc(void)
 	__atomic_store_n(&seen, rdtsc(), __ATOMIC_SEQ_CST);
 }
 
+static void timer_irq(u8 vector)
+{
+	apic_eoi();
+	timer_run(rdtsc());
+}
+
 void timer_init_cpu(void)
 {
 	struct heap *h = pool_alloc(HEAP_ORDER, NULL);
@@ -124,6 +130,7 @@ void timer_init_cpu(void)
 	if (!h)
 		boot_fail("no memory for the timers of CPU %u; give more with hvmem=", this_cpu()->index);
 	h->lock.level = LOCK_TIMER;
+	irq_set(VEC_TIMER, timer_irq);
 	this_cpu()->timer = h;
 	check_tsc();
 }

@@ -11,7 +11,9 @@ struct timer {
 	u32 pos;		   /* in that CPU's heap */
 };
 
-/* On each CPU, before its first timer. Takes part in the check behind tsc_stable (hv/cpu/time.h). */
+extern bool tsc_stable; /* all CPUs' TSCs are one clock of constant rate; set while CPUs come up */
+
+/* On each CPU, before its first timer. Takes part in the check behind tsc_stable. */
 void timer_init_cpu(void);
 void timer_setup(struct timer *t, void (*fn)(struct timer *));
 /* Arm (or re-arm) on this CPU. One timer is not armed or cancelled by two CPUs at once: its user sees to that. */
@@ -20,5 +22,5 @@ void timer_arm(struct timer *t, u64 deadline_tsc);
 void timer_cancel(struct timer *t);
 /* As timer_cancel(), and fn is not running either: the timer's memory may go. Not from fn, no lock held that fn takes. */
 void timer_cancel_wait(struct timer *t);
-/* From the timer interrupt and before idling: run what is due and program the hardware for the next. */
+/* From the timer interrupt: run what is due and program the hardware for the next. */
 void timer_run(u64 now);

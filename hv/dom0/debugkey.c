@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Debug keys: what a person at the console, or CORBEL_HC_DEBUG, can ask of the hypervisor at any time. */
-#include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
-#include "hv/dom0/hypercall.h"
-#include "hv/lib/lock.h"
-#include "hv/lib/log.h"
-#include "hv/mm/mm.h"
-#include "hv/cpu/time.h"
+#include "hv/dom0/debugkey.h"
+#include "hv/console/panic.h"
 #include "hv/console/uart.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/time.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 #define MIB 0x100000ul
 

@@ -2,10 +2,10 @@
 #include "hv/dom0/load.h"
 #include "boot/acpi.h"
 #include "boot/linux.h"
+#include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
-#include "hv/mm/mm.h"
-#include "hv/cpu/percpu.h"
 #include "hv/lib/string.h"
+#include "hv/mm/mm.h"
 
 static struct linux_kernel kernel;
 static struct linux_plan plan;

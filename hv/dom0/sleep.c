@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/sleep.h"
+#include "boot/acpi.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
-#include "boot/acpi.h"
 
 #define TOLD_MAX 8 /* a line for each attempt, but dom0 must not fill the log */
 

@@ -3,11 +3,12 @@
  * State of a stopped vCPU as blobs in its data page (VCPU_GET, VCPU_SET). The page is dom0's to write at any time, so a
  * SET copies the blob first and checks the copy.
  */
-#include "hv/dom0/hypercall.h"
+#include "hv/dom0/state.h"
 #include "hv/cpu/cpu.h"
-#include "hv/guest/policy.h"
+#include "hv/guest/cpuid.h"
+#include "hv/guest/linear.h"
+#include "hv/guest/msr.h"
 #include "hv/lib/string.h"
-#include "hv/cpu/time.h"
 
 static const enum hvm_seg seg_order[8] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS, HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
 

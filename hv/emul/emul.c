@@ -8,6 +8,7 @@
  */
 #include "hv/emul/emul.h"
 #include "hv/lib/string.h"
+#include "hv/lib/x86.h"
 
 #define FL_CF BIT(0)
 #define FL_PF BIT(2)
@@ -21,7 +22,6 @@
 
 #define REP_MAX 256 /* iterations of one run, over all its calls, so that interrupts get their turn */
 
-enum { RAX = 0, RCX = 1, RSP = 4, RSI = 6, RDI = 7 };
 enum { VEC_UD = 6, VEC_SS = 12, VEC_GP = 13 };
 enum access { READ, READ_FOR_WRITE, WRITE };
 

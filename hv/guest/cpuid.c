@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* CPUID as an allow list over the machine's own leaves. */
-#include "hv/guest/policy.h"
+#include "hv/guest/cpuid.h"
 #include "hv/cpu/cpu.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 #include "hv/lib/cpuid_bits.h"
-#include "hv/guest/pv.h"
 #include "hv/lib/string.h"
 
 #define LEAF_KVM 0x40000000u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/guest/doorbell.h"
-#include "hv/guest/vcpu.h"
+#include "hv/guest/event.h"
 
 /*
  * A VM's doorbells are a page of slots in a hash table by address, open addressing. A ring reads without the lock: a slot

@@ -4,10 +4,12 @@
  * guest that rings a doorbell runs on: another CPU's dom0 vCPU is told if it idles, else this CPU's when the scheduler is asked
  * next, DOORBELL_DELAY_NS later at most.
  */
-#include "hv/dom0/hypercall.h"
-#include "hv/lib/log.h"
+#include "hv/guest/event.h"
 #include "hv/cpu/time.h"
-#include "hv/cpu/timer.h"
+#include "hv/guest/lapic_ipi.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 #define DOORBELL_DELAY_NS 50000
 

@@ -133,11 +133,7 @@ struct hvm_ops {
 #undef X
 };
 
-extern struct hvm_ops svm_ops, vmx_ops;
 extern const struct hvm_ops *hvm; /* the one chosen at boot */
 
-/* Choose by CPUID, probe; boot_fail() when there is none. */
-void hvm_select(void);
-
-/* hv/guest/exit.c: run the vCPU and handle its exits until one after which there is something to do before the next entry. */
-void exit_loop(struct vcpu *v, struct cpu *c);
+/* Choose by CPUID between the two back ends and probe; boot_fail() when this CPU can do neither. */
+void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx);

@@ -1,45 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The virtual local APIC: registers, priorities, state. SDM "Advanced Programmable Interrupt Controller (APIC)". */
+#include "hv/guest/lapic.h"
 #include "hv/cpu/apic.h"
-#include "hv/lib/string.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lapic_timer.h"
 #include "hv/guest/vcpu.h"
-
-/* Register offsets, SDM "Local APIC Register Address Map" */
-enum {
-	R_ID = 0x20,
-	R_VERSION = 0x30,
-	R_TPR = 0x80,
-	R_APR = 0x90,
-	R_PPR = 0xa0,
-	R_EOI = 0xb0,
-	R_LDR = 0xd0,
-	R_DFR = 0xe0,
-	R_SVR = 0xf0,
-	R_ISR = 0x100, /* 8 registers each */
-	R_TMR = 0x180,
-	R_IRR = 0x200,
-	R_ESR = 0x280,
-	R_ICR = 0x300,
-	R_ICR2 = 0x310,
-	R_LVT = 0x320, /* LVT_NR registers */
-	R_TIMER_ICR = 0x380,
-	R_TIMER_CCR = 0x390,
-	R_TIMER_DCR = 0x3e0,
-	R_SELF_IPI = 0x3f0,
-};
-
-#define MSR_APIC_BASE	 0x1b
-#define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC	 0x800
+#include "hv/guest/vm.h"
+#include "hv/lib/string.h"
 
 #define APIC_DEFAULT_BASE 0xfee00000ull
-#define APIC_VERSION	  (0x14 | (LVT_NR - 1) << 16)
-#define LVT_EXTINT	  (7 << 8)
-#define TIMER_DEADLINE	  BIT(18)
+#define VERSION_REG	  (0x14 | (LVT_NR - 1) << 16)
 #define ICR_X2APIC_RESERVED (GENMASK(31, 20) | GENMASK(17, 16) | BIT(13))
-#define ICR_STATUS	  BIT(12)
-#define CPUID_X2APIC	  BIT(21) /* leaf 1 ECX */
-#define CPUID_DEADLINE	  BIT(24)
 
 /* What can be written of each LVT entry */
 static const u32 lvt_bits[LVT_NR] = {
@@ -48,6 +20,19 @@ static const u32 lvt_bits[LVT_NR] = {
 };
 
 /* ---- what the CPUID shown to the vCPU promises ---- */
+
+/* The guest has ended a level-triggered interrupt: whoever raised it may raise it again. */
+static void level_eoi(struct vcpu *v, u8 vector)
+{
+	const struct vm *vm = v->vm;
+
+	if (vm->ops) {
+		vm->ops->level_eoi(v, vector);
+	} else if (vm->eoi_mask[vector / 64] & BIT(vector % 64)) {
+		v->page->eoi.vector = vector;
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_EOI);
+	}
+}
 
 static const struct corbel_cpuid *cpuid_leaf(const struct vcpu *v, u32 leaf)
 {
@@ -93,7 +78,7 @@ static int irr_highest(struct lapic *l)
 void lapic_ended(struct vcpu *v, u8 vector)
 {
 	if (unlikely(READ_ONCE(v->lapic.tmr[vector / 32]) & 1u << vector % 32))
-		vcpu_level_eoi(v, vector);
+		level_eoi(v, vector);
 }
 
 static void end_of_interrupt(struct vcpu *v)
@@ -180,7 +165,7 @@ bool lapic_extint_pending(struct vcpu *v)
 
 	if (likely(!READ_ONCE(l->extint)))
 		return false;
-	return !lapic_is_on(l) || (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_EXTINT)) == LVT_EXTINT;
+	return !lapic_is_on(l) || (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE_EXTINT)) == LVT_MODE_EXTINT;
 }
 
 bool lapic_has_work(struct vcpu *v)
@@ -225,9 +210,9 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 
 		if (irr)
 			top = i * 32 + 31 - __builtin_clz(irr);
-		page[R_IRR / 4 + i * 4] = irr;
-		page[R_ISR / 4 + i * 4] = l->isr[i];
-		page[R_TMR / 4 + i * 4] = tmr;
+		page[APIC_IRR / 4 + i * 4] = irr;
+		page[APIC_ISR / 4 + i * 4] = l->isr[i];
+		page[APIC_TMR / 4 + i * 4] = tmr;
 		eoi_exits[i / 2] |= (u64)tmr << i % 2 * 32;
 	}
 	if (READ_ONCE(l->timer_wait))
@@ -241,10 +226,10 @@ void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status)
 	u32 lvt = READ_ONCE(l->lvt[LVT_TIMER]);
 
 	for (u32 i = 0; i < 8; i++)
-		l->isr[i] = page[R_ISR / 4 + i * 4];
+		l->isr[i] = page[APIC_ISR / 4 + i * 4];
 	l->isr_top = status >> 8 ? status >> 8 : -1;
 	for (u32 i = 0; i < 8 && (status & 0xff); i++)
-		__atomic_fetch_or(&l->irr[i], page[R_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&l->irr[i], page[APIC_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
 	if (status & 0xff)
 		WRITE_ONCE(l->irr_pending, true);
 	if (unlikely(READ_ONCE(l->timer_wait)) && !(lvt & LVT_MASKED) && !(READ_ONCE(l->irr[(lvt & 0xff) / 32]) & 1u << lvt % 32))
@@ -263,7 +248,7 @@ static void reset_registers(struct vcpu *v)
 	/* Dom0's level interrupts are still in service in the hardware. */
 	for (i = 0; v->vm->is_dom0 && i < 256; i++)
 		if (l->tmr[i / 32] & (l->irr[i / 32] | l->isr[i / 32]) & 1u << i % 32)
-			vcpu_level_eoi(v, i);
+			level_eoi(v, i);
 	for (i = 0; i < 8; i++) {
 		WRITE_ONCE(l->irr[i], 0);
 		WRITE_ONCE(l->tmr[i], 0);
@@ -280,7 +265,7 @@ static void reset_registers(struct vcpu *v)
 		l->lvt[i] = LVT_MASKED;
 	/* As firmware leaves it and KVM starts it: the PIC reaches the boot CPU without set-up. */
 	if (l->base & APIC_BASE_BSP)
-		l->lvt[LVT_LINT0] = LVT_EXTINT;
+		l->lvt[LVT_LINT0] = LVT_MODE_EXTINT;
 	l->pv_eoi = 0;
 	l->pv_eoi_pending = false;
 }
@@ -340,29 +325,29 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 
 static bool is_register(u32 offset, bool x2apic)
 {
-	if (offset >= R_ISR && offset < R_ESR)
+	if (offset >= APIC_ISR && offset < APIC_ESR)
 		return true;
-	if (offset >= R_LVT && offset < R_LVT + LVT_NR * 16)
+	if (offset >= APIC_LVT_TIMER && offset < APIC_LVT_TIMER + LVT_NR * 16)
 		return true;
 	switch (offset) {
-	case R_ID:
-	case R_VERSION:
-	case R_TPR:
-	case R_PPR:
-	case R_EOI:
-	case R_LDR:
-	case R_SVR:
-	case R_ESR:
-	case R_ICR:
-	case R_TIMER_ICR:
-	case R_TIMER_CCR:
-	case R_TIMER_DCR:
+	case APIC_ID:
+	case APIC_VERSION:
+	case APIC_TPR:
+	case APIC_PPR:
+	case APIC_EOI:
+	case APIC_LDR:
+	case APIC_SVR:
+	case APIC_ESR:
+	case APIC_ICR:
+	case APIC_TIMER_INIT:
+	case APIC_TIMER_COUNT:
+	case APIC_TIMER_DIV:
 		return true;
-	case R_APR:
-	case R_DFR:
-	case R_ICR2:
+	case APIC_APR:
+	case APIC_DFR:
+	case APIC_ICR_HIGH:
 		return !x2apic;
-	case R_SELF_IPI:
+	case APIC_SELF_IPI:
 		return x2apic;
 	}
 	return false;
@@ -375,39 +360,39 @@ static u32 register_value(struct vcpu *v, u32 offset)
 	u32 word = (offset & 0x70) >> 4;
 
 	switch (offset) {
-	case R_ID:
+	case APIC_ID:
 		return lapic_is_x2apic(l) ? l->id : l->id << 24;
-	case R_VERSION:
-		return APIC_VERSION;
-	case R_TPR:
+	case APIC_VERSION:
+		return VERSION_REG;
+	case APIC_TPR:
 		return l->tpr;
-	case R_PPR:
+	case APIC_PPR:
 		return ppr(l);
-	case R_LDR:
+	case APIC_LDR:
 		return lapic_is_x2apic(l) ? lapic_x2apic_ldr(l) : l->ldr;
-	case R_DFR:
+	case APIC_DFR:
 		return l->dfr;
-	case R_SVR:
+	case APIC_SVR:
 		return l->svr;
-	case R_ISR ... R_TMR - 1:
+	case APIC_ISR ... APIC_TMR - 1:
 		return l->isr[word];
-	case R_TMR ... R_IRR - 1:
+	case APIC_TMR ... APIC_IRR - 1:
 		return READ_ONCE(l->tmr[word]);
-	case R_IRR ... R_ESR - 1:
+	case APIC_IRR ... APIC_ESR - 1:
 		return READ_ONCE(l->irr[word]);
-	case R_ESR:
+	case APIC_ESR:
 		return l->esr;
-	case R_ICR:
+	case APIC_ICR:
 		return l->icr;
-	case R_ICR2:
+	case APIC_ICR_HIGH:
 		return l->icr >> 32;
-	case R_LVT ... R_LVT + LVT_NR * 16 - 1:
-		return l->lvt[(offset - R_LVT) >> 4];
-	case R_TIMER_ICR:
+	case APIC_LVT_TIMER ... APIC_LVT_TIMER + LVT_NR * 16 - 1:
+		return l->lvt[(offset - APIC_LVT_TIMER) >> 4];
+	case APIC_TIMER_INIT:
 		return l->timer_icr;
-	case R_TIMER_CCR:
+	case APIC_TIMER_COUNT:
 		return lapic_timer_count(v);
-	case R_TIMER_DCR:
+	case APIC_TIMER_DIV:
 		return l->timer_dcr;
 	}
 	return 0;
@@ -421,7 +406,7 @@ int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic)
 	*val = x2apic ? 0 : ~0u;
 	if (!lapic_is_on(l) || lapic_is_x2apic(l) != x2apic)
 		return x2apic ? -EINVAL : 0;
-	if (reg >= R_PPR && reg < R_TMR)
+	if (reg >= APIC_PPR && reg < APIC_TMR)
 		pv_eoi_take(v);
 	if (!is_register(reg, x2apic)) {
 		*val = 0;
@@ -430,9 +415,9 @@ int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic)
 		lapic_error(v, ESR_REGISTER);
 		return 0;
 	}
-	if (x2apic && (reg == R_EOI || reg == R_SELF_IPI))
+	if (x2apic && (reg == APIC_EOI || reg == APIC_SELF_IPI))
 		return -EINVAL;
-	*val = x2apic && reg == R_ICR ? l->icr : register_value(v, reg);
+	*val = x2apic && reg == APIC_ICR ? l->icr : register_value(v, reg);
 	if (offset & 15) /* bytes within the register's 32 bits; the rest of its 16 bytes is undefined */
 		*val = offset & 12 ? 0 : *val >> (offset & 3) * 8;
 	return 0;
@@ -462,7 +447,7 @@ static void write_lvt(struct vcpu *v, u32 index, u32 val)
 	if (index != LVT_TIMER)
 		WRITE_ONCE(l->lvt[index], val);
 	else
-		lapic_timer_set_lvt(v, val & TIMER_DEADLINE && !has_feature(v, CPUID_DEADLINE) ? val & ~TIMER_DEADLINE : val);
+		lapic_timer_set_lvt(v, val & LVT_DEADLINE && !has_feature(v, CPUID_DEADLINE) ? val & ~LVT_DEADLINE : val);
 }
 
 static void write_icr(struct vcpu *v, u64 icr, bool x2apic)
@@ -477,7 +462,7 @@ static void write_icr(struct vcpu *v, u64 icr, bool x2apic)
 		.shorthand = FIELD_GET(GENMASK(19, 18), icr),
 	};
 
-	v->lapic.icr = icr & ~ICR_STATUS;
+	v->lapic.icr = icr & ~ICR_PENDING;
 	if (m.mode <= 1 && m.vector < 16) {
 		lapic_error(v, ESR_SEND_VECTOR);
 		return;
@@ -499,26 +484,26 @@ static int write_common(struct vcpu *v, u32 offset, u32 val)
 	struct lapic *l = &v->lapic;
 
 	switch (offset) {
-	case R_TPR:
+	case APIC_TPR:
 		l->tpr = val & 0xff;
 		return 0;
-	case R_EOI:
+	case APIC_EOI:
 		pv_eoi_take(v);
 		end_of_interrupt(v);
 		return 0;
-	case R_SVR:
+	case APIC_SVR:
 		write_svr(v, val);
 		return 0;
-	case R_ESR: /* a write makes the errors since the last one readable */
+	case APIC_ESR: /* a write makes the errors since the last one readable */
 		l->esr = __atomic_exchange_n(&l->esr_latch, 0, __ATOMIC_RELAXED);
 		return 0;
-	case R_LVT ... R_LVT + LVT_NR * 16 - 1:
-		write_lvt(v, (offset - R_LVT) >> 4, val);
+	case APIC_LVT_TIMER ... APIC_LVT_TIMER + LVT_NR * 16 - 1:
+		write_lvt(v, (offset - APIC_LVT_TIMER) >> 4, val);
 		return 0;
-	case R_TIMER_ICR:
+	case APIC_TIMER_INIT:
 		lapic_timer_set_count(v, val);
 		return 0;
-	case R_TIMER_DCR:
+	case APIC_TIMER_DIV:
 		lapic_timer_set_divide(v, val);
 		return 0;
 	}
@@ -527,7 +512,7 @@ static int write_common(struct vcpu *v, u32 offset, u32 val)
 
 static int write_x2apic(struct vcpu *v, u32 offset, u64 val)
 {
-	if (offset == R_ICR) {
+	if (offset == APIC_ICR) {
 		if (val & ICR_X2APIC_RESERVED)
 			return -EINVAL;
 		write_icr(v, val, true);
@@ -535,7 +520,7 @@ static int write_x2apic(struct vcpu *v, u32 offset, u64 val)
 	}
 	if (val >> 32)
 		return -EINVAL;
-	if (offset == R_SELF_IPI) {
+	if (offset == APIC_SELF_IPI) {
 		if (val & ~0xffull)
 			return -EINVAL;
 		if (val < 16)
@@ -544,7 +529,7 @@ static int write_x2apic(struct vcpu *v, u32 offset, u64 val)
 			lapic_set_irq(v, val, false);
 		return 0;
 	}
-	if (((offset == R_EOI || offset == R_ESR) && val) || (offset == R_TPR && val > 0xff))
+	if (((offset == APIC_EOI || offset == APIC_ESR) && val) || (offset == APIC_TPR && val > 0xff))
 		return -EINVAL;
 	return write_common(v, offset, val) ? -EINVAL : 0;
 }
@@ -554,16 +539,16 @@ static void write_xapic(struct vcpu *v, u32 offset, u32 val)
 	struct lapic *l = &v->lapic;
 
 	switch (offset) {
-	case R_LDR:
+	case APIC_LDR:
 		write_logical(v, &l->ldr, val & 0xff000000);
 		break;
-	case R_DFR:
+	case APIC_DFR:
 		write_logical(v, &l->dfr, val | 0x0fffffff);
 		break;
-	case R_ICR:
+	case APIC_ICR:
 		write_icr(v, (l->icr & ~0xffffffffull) | val, false);
 		break;
-	case R_ICR2:
+	case APIC_ICR_HIGH:
 		l->icr = (u32)l->icr | (u64)(val & 0xff000000) << 32;
 		break;
 	default:
@@ -636,13 +621,13 @@ void lapic_get_state(struct vcpu *v, u8 *regs)
 	pv_eoi_take(v);
 	for (offset = 0; offset < 0x400; offset += 16)
 		put32(regs, offset, register_value(v, offset));
-	put32(regs, R_ID, v->lapic.id << 24); /* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
+	put32(regs, APIC_ID, v->lapic.id << 24); /* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
 }
 
 int lapic_set_state(struct vcpu *v, const u8 *regs)
 {
 	struct lapic *l = &v->lapic;
-	u32 i, id = get32(regs, R_ID);
+	u32 i, id = get32(regs, APIC_ID);
 	u64 deadline = l->tsc_deadline;
 
 	if (!l->present || (lapic_is_x2apic(l) && id != l->id && id != l->id << 24))
@@ -652,27 +637,27 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 	for (i = 0; i < 8; i++) {
 		u32 legal = i ? ~0u : ~0xffffu; /* vectors below 16 do not exist */
 
-		l->isr[i] = get32(regs, R_ISR + i * 16) & legal;
-		WRITE_ONCE(l->tmr[i], get32(regs, R_TMR + i * 16));
-		__atomic_store_n(&l->irr[i], get32(regs, R_IRR + i * 16) & legal, __ATOMIC_SEQ_CST);
+		l->isr[i] = get32(regs, APIC_ISR + i * 16) & legal;
+		WRITE_ONCE(l->tmr[i], get32(regs, APIC_TMR + i * 16));
+		__atomic_store_n(&l->irr[i], get32(regs, APIC_IRR + i * 16) & legal, __ATOMIC_SEQ_CST);
 	}
 	l->isr_top = lapic_highest(l->isr);
 	l->hw_stale = true;
 	WRITE_ONCE(l->irr_pending, true);
-	l->tpr = get32(regs, R_TPR) & 0xff;
-	l->ldr = get32(regs, R_LDR) & 0xff000000;
-	l->dfr = get32(regs, R_DFR) | 0x0fffffff;
-	l->svr = get32(regs, R_SVR) & 0x3ff;
-	l->esr = get32(regs, R_ESR) & 0xff;
+	l->tpr = get32(regs, APIC_TPR) & 0xff;
+	l->ldr = get32(regs, APIC_LDR) & 0xff000000;
+	l->dfr = get32(regs, APIC_DFR) | 0x0fffffff;
+	l->svr = get32(regs, APIC_SVR) & 0x3ff;
+	l->esr = get32(regs, APIC_ESR) & 0xff;
 	l->esr_latch = 0;
-	l->icr = (get32(regs, R_ICR) & ~ICR_STATUS) | (u64)get32(regs, R_ICR2) << 32;
+	l->icr = (get32(regs, APIC_ICR) & ~ICR_PENDING) | (u64)get32(regs, APIC_ICR_HIGH) << 32;
 	for (i = 0; i < LVT_NR; i++)
-		l->lvt[i] = get32(regs, R_LVT + i * 16) & lvt_bits[i];
+		l->lvt[i] = get32(regs, APIC_LVT_TIMER + i * 16) & lvt_bits[i];
 	if (!has_feature(v, CPUID_DEADLINE))
-		l->lvt[LVT_TIMER] &= ~TIMER_DEADLINE;
-	l->timer_icr = get32(regs, R_TIMER_ICR);
-	l->timer_dcr = get32(regs, R_TIMER_DCR) & 0xb;
+		l->lvt[LVT_TIMER] &= ~LVT_DEADLINE;
+	l->timer_icr = get32(regs, APIC_TIMER_INIT);
+	l->timer_dcr = get32(regs, APIC_TIMER_DIV) & 0xb;
 	l->tsc_deadline = deadline; /* not in regs; the MSR may have been restored before */
-	lapic_timer_restore(v, get32(regs, R_TIMER_CCR));
+	lapic_timer_restore(v, get32(regs, APIC_TIMER_COUNT));
 	return 0;
 }

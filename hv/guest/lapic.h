@@ -6,16 +6,12 @@
  */
 #pragma once
 
-#include "hv/lib/lock.h"
 #include "hv/cpu/timer.h"
+#include "hv/lib/apicdef.h"
+#include "hv/lib/lock.h"
 
 struct vcpu;
 struct vm;
-
-#define APIC_BASE_BSP	 BIT(8)
-#define APIC_BASE_X2APIC BIT(10)
-#define APIC_BASE_ENABLE BIT(11)
-#define MSR_X2APIC_EOI	 0x80b
 
 /* LVT entries in register order; there is no CMCI */
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR };
@@ -50,29 +46,9 @@ struct lapic {
 	bool extint;	 /* the PIC's INTR line (CORBEL_HC_EXTINT) */
 };
 
-/* A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command Register". */
-struct apic_msg {
-	u32 dest;
-	u8 vector;
-	u8 mode;	/* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
-	bool logical, level, assert;
-	u8 shorthand;	/* 0 none, 1 self, 2 all, 3 all but self */
-	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
-};
-
 void lapic_init(struct vcpu *v, u32 apic_id, bool present);
 void lapic_reset(struct vcpu *v, bool init); /* INIT keeps the id and base */
 void lapic_destroy(struct vcpu *v);
-
-/*
- * Make a vector pending and wake or kick the vCPU. Any CPU. False: this APIC does not take it (disabled, or vector < 16), so a
- * physical level interrupt for dom0 must be acknowledged by the caller.
- */
-bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
-/* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */
-u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
-/* MSI address/data pair (with KVM's extended destination bits in the high address half). */
-u32 lapic_send_msi(struct vm *vm, u64 address, u32 data);
 
 /* Highest vector that may be injected now (above PPR), or -1. Takes in the guest's PV EOI word when it matters. */
 int lapic_pending(struct vcpu *v);
@@ -101,8 +77,6 @@ int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
  * that sets a state is not.
  */
 int lapic_set_base(struct vcpu *v, u64 val, bool host);
-/* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
-void lapic_tsc_changed(struct vcpu *v);
 /* MSR_KVM_PV_EOI_EN; -EINVAL: #GP */
 int lapic_set_pv_eoi(struct vcpu *v, u64 val);
 /* MSRs 0x1b, 0x6e0, 0x800..0x8ff. -EINVAL: #GP. */
@@ -119,14 +93,6 @@ u32 lapic_tpr_threshold(struct vcpu *v);
  */
 void lapic_get_state(struct vcpu *v, u8 *regs);
 int lapic_set_state(struct vcpu *v, const u8 *regs);
-
-/* ---- between hv/guest/lapic.c, hv/guest/lapic_ipi.c and hv/guest/lapic_timer.c ---- */
-
-#define LVT_MASKED BIT(16)
-#define SVR_ENABLE BIT(8)
-#define ESR_SEND_VECTOR	 BIT(5)
-#define ESR_RECV_VECTOR	 BIT(6)
-#define ESR_REGISTER	 BIT(7)
 
 static inline bool lapic_is_on(const struct lapic *l)
 {
@@ -179,21 +145,3 @@ static inline bool lapic_plain_eoi(struct lapic *l)
 	l->isr_top = lapic_highest(l->isr);
 	return true;
 }
-
-/* Note an error and raise LVT error. Any CPU. */
-void lapic_error(struct vcpu *v, u32 bit);
-
-void lapic_timer_fn(struct timer *t);
-void lapic_timer_stop(struct vcpu *v);
-void lapic_timer_set_lvt(struct vcpu *v, u32 lvt);
-void lapic_timer_set_count(struct vcpu *v, u32 count);
-void lapic_timer_set_divide(struct vcpu *v, u32 dcr);
-void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc);
-/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
-u64 lapic_timer_due(struct vcpu *v);
-u64 lapic_timer_deadline(struct vcpu *v);
-u32 lapic_timer_count(struct vcpu *v);
-/* LVT, divide and initial count are those of the saved state; run on from this current count. */
-void lapic_timer_restore(struct vcpu *v, u32 count);
-/* The guest has taken the timer's vector: go on if that was waited for. */
-void lapic_timer_taken(struct vcpu *v);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Interrupt messages between the virtual APICs: destinations and delivery; SDM "Issuing Interprocessor Interrupts". */
+#include "hv/guest/lapic_ipi.h"
+#include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 
 enum { DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7 };
 enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The timer of the virtual local APIC; SDM "APIC Timer". The APIC's bus clock is 1 GHz: one count is 1 ns at divide 1. */
+#include "hv/guest/lapic_timer.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 
 enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE };
 

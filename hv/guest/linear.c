@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Linear guest memory as the running vCPU sees it. */
-#include "hv/guest/vcpu.h"
+#include "hv/guest/linear.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/string.h"
-#include "hv/lib/x86.h"
 
 /* A walk of the guest's page tables, and what it has read if that is wanted. */
 struct walk {
@@ -167,7 +166,7 @@ int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
 	struct fetched *in;
 
 	hvm->get_paging(v, &now);
-	in = v->insn = vcpu_fetched(v, now.next);
+	in = v->emul->insn = vcpu_fetched(v, now.next);
 	if (in->paging.next == now.next && vcpu_is_fetched(v, in))
 		return 0;
 	in->paging = now;

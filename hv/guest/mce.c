@@ -4,7 +4,9 @@
  * SDM "Machine-Check Architecture"; what is refused is what KVM refuses. The machine's own banks are
  * the hypervisor's, dom0 has none.
  */
-#include "hv/guest/policy.h"
+#include "hv/guest/mce.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/vm.h"
 
 #define MSR_P5_MC_ADDR 0x0
 #define MSR_P5_MC_TYPE 0x1
@@ -49,8 +51,8 @@ bool mce_is_msr(const struct vcpu *v, u32 msr)
 	if (v->vm->is_dom0)
 		return false;
 	return msr == MSR_P5_MC_ADDR || msr == MSR_P5_MC_TYPE || msr == MSR_HWCR ||
-	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) || msr - MSR_MC0_CTL2 < MCE_BANKS ||
-	       msr - MSR_MC0_CTL < MCE_BANKS * 4;
+	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) || msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS ||
+	       msr - MSR_MC0_CTL < CORBEL_MCE_BANKS * 4;
 }
 
 /* There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0. */
@@ -82,7 +84,7 @@ int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
 		*val = m->ctl;
 		return m->cap & MCG_CTL_P || host ? 0 : -EINVAL;
 	}
-	if (msr - MSR_MC0_CTL2 < MCE_BANKS)
+	if (msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS)
 		return check_ctl2(v, msr, host);
 	if (at >= banks(v) * 4)
 		return -EINVAL;
@@ -135,7 +137,7 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		m->ctl = val;
 		return 0;
 	}
-	if (msr - MSR_MC0_CTL2 < MCE_BANKS)
+	if (msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS)
 		return val ? -EINVAL : check_ctl2(v, msr, host);
 	if (at >= banks(v) * 4 || !may_write_bank(v, at % 4, val, host))
 		return -EINVAL;
@@ -145,7 +147,7 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 
 void mce_init(struct vcpu *v)
 {
-	v->mce.cap = MCE_BANKS;
+	v->mce.cap = CORBEL_MCE_BANKS;
 }
 
 void mce_reset(struct vcpu *v)
@@ -157,7 +159,7 @@ int mce_setup(struct vcpu *v, u64 cap)
 {
 	u32 n = cap & MCG_BANKS;
 
-	if (!n || n > MCE_BANKS || cap & ~(CORBEL_MCE_CAPS | MCG_BANKS | MCG_EXT))
+	if (!n || n > CORBEL_MCE_BANKS || cap & ~(CORBEL_MCE_CAPS | MCG_BANKS | MCG_EXT))
 		return -EINVAL;
 	v->mce.cap = cap;
 	if (cap & MCG_CTL_P)

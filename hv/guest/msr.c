@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* MSR policy: what is listed is allowed, everything else is #GP. */
-#include "hv/guest/policy.h"
+#include "hv/guest/msr.h"
 #include "hv/cpu/cpu.h"
-#include "hv/lib/log.h"
 #include "hv/cpu/time.h"
-
+#include "hv/guest/cpuid.h"
+#include "hv/guest/lapic_timer.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 /* 0x250, 0x258, 0x259, 0x268..0x26f */
 static int fixed_mtrr(u32 msr)

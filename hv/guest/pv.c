@@ -2,7 +2,11 @@
 /* Paravirtual services as Linux's Documentation/virt/kvm/x86 describes them (msr.rst, cpuid.rst, hypercalls.rst). */
 #include "hv/guest/pv.h"
 #include "hv/cpu/time.h"
+#include "hv/emul/emul.h"
+#include "hv/guest/kick.h"
+#include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 
 #define MSR_WALL_CLOCK_OLD  0x11
 #define MSR_SYSTEM_TIME_OLD 0x12

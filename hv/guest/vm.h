@@ -8,9 +8,20 @@
 
 struct vcpu;
 
+struct vm_exit;
+
+/* What the hypervisor does for dom0 only; NULL in guests. */
+struct vm_ops {
+	s64 (*hypercall)(struct vcpu *v, u64 nr);		     /* CORBEL_HC_x from ring 0; returns RAX */
+	void (*port_io)(struct vcpu *v, const struct vm_exit *x);    /* a port that exits; steps over the instruction */
+	void (*memory_fault)(struct vcpu *v, u64 gpa);		     /* nothing is mapped there */
+	void (*level_eoi)(struct vcpu *v, u8 vector);		     /* it has ended a level-triggered interrupt */
+};
+
 struct vm {
 	u32 id;
 	bool is_dom0, dying;
+	const struct vm_ops *ops;
 	bool has_lapic;		/* LAPICs in the hypervisor */
 	u32 flags, pid;
 	char name[32];
@@ -36,8 +47,8 @@ struct vm {
 
 extern struct vm *dom0;
 
-/* vCPU of a VM by APIC id, NULL if none. */
-struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
+/* Readers use VMs and vCPUs; writers make and free them. */
+extern struct rwlock objects;
 
 /*
  * By id; NULL on nonsense. VMs and vCPUs are freed only by hypercalls that hold the hypercall lock for writing, and vCPUs only
@@ -45,6 +56,8 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
  */
 struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
+/* The VM that is dom0, with all MSRs and ports exiting, and an empty p2m. NULL: out of memory. */
+struct vm *vm_create_dom0(const struct vm_ops *ops);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
 /*
  * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM and for all, lest they fill

@@ -2,14 +2,13 @@
 /* The order of locks, checked. */
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/cpu/percpu.h"
 
 bool lock_unchecked;
 
 #ifdef CHECK_LOCKS
 static struct cpu *checked_cpu(void)
 {
-	return lock_unchecked || !cpus[0] ? NULL : this_cpu();
+	return lock_unchecked ? NULL : this_cpu();
 }
 
 void lock_taken(u32 level)

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "hv/lib/percpu.h"
 #include "hv/lib/types.h"
 
 enum lock_level {
@@ -24,7 +25,7 @@ enum lock_level {
 };
 
 struct lock {
-	u32 held;
+	u32 holder; /* index of the CPU that holds it, + 1; 0: free */
 	u32 level;
 };
 
@@ -56,18 +57,31 @@ static inline void lock_none_held(void)
 #endif
 extern bool lock_unchecked; /* the order matters no more: panic */
 
+/* Is it held by this CPU? */
+static inline bool lock_is_held(const struct lock *l)
+{
+	return READ_ONCE(l->holder) == this_cpu()->index + 1;
+}
+
+static inline bool lock_try(struct lock *l)
+{
+	u32 none = 0;
+
+	return __atomic_compare_exchange_n(&l->holder, &none, this_cpu()->index + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
 static inline void lock_acquire(struct lock *l)
 {
 	lock_taken(l->level);
-	while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
-		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
+	while (unlikely(!lock_try(l)))
+		while (__atomic_load_n(&l->holder, __ATOMIC_RELAXED))
 			cpu_relax();
 }
 
 static inline void lock_release(struct lock *l)
 {
 	lock_given(l->level);
-	__atomic_store_n(&l->held, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->holder, 0, __ATOMIC_RELEASE);
 }
 
 /* Many readers or one writer; the writer waits for the readers to drain and keeps new ones out. */
@@ -107,9 +121,4 @@ static inline void write_acquire(struct rwlock *l)
 static inline void write_release(struct rwlock *l)
 {
 	__atomic_fetch_and(&l->state, ~(u32)BIT(31), __ATOMIC_RELEASE);
-}
-
-static inline bool lock_is_held(const struct lock *l)
-{
-	return READ_ONCE(l->held);
 }

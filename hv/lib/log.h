@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdarg.h>
+
 #include "hv/lib/types.h"
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -17,6 +18,17 @@ void hv_log(enum log_level level, const char *fmt, ...) __printf(2, 3);
 #define log_warn(...)  hv_log(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  hv_log(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) hv_log(LOG_DEBUG, __VA_ARGS__)
+
+/*
+ * What the consoles do for hv_log(), panic() and boot_fail(); they lie above all that logs. To be set before anything else:
+ * nothing may be logged earlier.
+ */
+struct log_hooks {
+	void (*line)(enum log_level level, const char *fmt, va_list ap);
+	void (*panic)(const char *fmt, va_list ap) __noreturn;
+	void (*boot_fail)(const char *fmt, va_list ap) __noreturn;
+};
+void log_set_hooks(const struct log_hooks *h);
 
 /* Our own bug: print registers, symbolised backtrace, CPU and last exits, then halt or reboot (options noreboot, reboot=). */
 void panic(const char *fmt, ...) __printf(1, 2) __noreturn;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/lib/scale.h"
-#include "hv/cpu/time.h"
 
 #define NS_SHIFT   43
 #define TICK_SHIFT 39

@@ -26,3 +26,5 @@ u64 scale_tsc_back(u64 guest_ticks, u64 mul);
 /* Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours; years 1970..2069.
  */
 u64 rtc_seconds(const u8 reg[6], u8 status_b);
+/* pvclock scaling: ns = ((ticks << shift or >> -shift) * mul) >> 32 */
+void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift);

@@ -4,6 +4,9 @@
 
 #include "hv/lib/types.h"
 
+/* General registers in the order of ModRM, SDM "Register Fields in Instruction Opcodes" */
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+
 #define CR0_PE BIT(0)
 #define CR0_MP BIT(1)
 #define CR0_ET BIT(4)

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The hypervisor's own address space; the picture is in mm.h. One set of tables for all CPUs. */
-#include "hv/mm/mm.h"
-#include "hv/mm/pt.h"
+#include "boot/boot.h"
+#include "boot/image.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/cpu/percpu.h"
-#include "boot/boot.h"
+#include "hv/lib/x86.h"
+#include "hv/mm/pt.h"
 
 #define WINDOW_MAX   BIT(44) /* each of HV_MMIO and HV_BOOT has at least this many bytes */
 #define STACK_SLOTS  8u
 #define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
 #define DATA	     (PT_R | PT_W | PT_ACC | PT_DIRTY)
-
-#define MSR_EFER 0xc0000080u
-#define EFER_NXE BIT(11)
-#define CR0_WP	 BIT(16)
 
 #define CPUID_EXT_MAX	   0x80000000u
 #define CPUID_EXT_FEATURES 0x80000001u

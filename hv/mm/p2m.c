@@ -5,9 +5,7 @@
  */
 #include "hv/mm/p2m.h"
 #include "hv/lib/log.h"
-#include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
-#include "hv/guest/vm.h"
 
 #define P2M_RUN_SHIFT	  20u
 #define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
@@ -20,6 +18,13 @@
 u64 p2m_gfn_end(const struct pt_format *fmt)
 {
 	return MIN(BIT(9 * fmt->levels), (fmt->addr_mask >> PAGE_SHIFT) + 1);
+}
+
+static void (*flush_wait)(struct vm *vm);
+
+void p2m_set_flush_wait(void (*wait)(struct vm *vm))
+{
+	flush_wait = wait;
 }
 
 static u64 gfn_limit(const struct p2m *p)
@@ -36,12 +41,12 @@ static void flush_locked(struct p2m *p)
 {
 	BUG_ON(!lock_is_held(&p->lock));
 	__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
-	smp_flush_wait(p->vm);
+	flush_wait(p->vm);
 }
 
-int p2m_init(struct p2m *p, struct vm *vm, const struct pt_format *fmt, struct account *acct)
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt, struct account *acct)
 {
-	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = vm->is_dom0, .tlb_gen = 1};
+	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = is_dom0, .tlb_gen = 1};
 	p->runs = pool_alloc(0, acct);
 	if (p->runs && !pt_init(&p->pt, fmt, acct))
 		return 0;
@@ -298,7 +303,7 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 	if (!range_ok(p, gfn, count))
 		return -EINVAL;
 	if (p->pt.fmt->reports_dirty) /* what is in the CPUs' buffers */
-		smp_flush_wait(p->vm);
+		flush_wait(p->vm);
 	lock_acquire(&p->lock);
 	done = dirty_read_locked(p, gfn, count, bitmap, clear);
 	lock_release(&p->lock);

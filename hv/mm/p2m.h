@@ -5,6 +5,14 @@
 #include "hv/lib/lock.h"
 #include "hv/mm/pt.h"
 
+struct vm;
+
+/*
+ * Boot: how p2m.c waits until no CPU is inside a guest of vm with an entry begun before the call (smp_flush_wait()). CPUs lie above
+ * memory.
+ */
+void p2m_set_flush_wait(void (*wait)(struct vm *vm));
+
 struct p2m {
 	struct lock lock; /* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */
 	struct pt pt;
@@ -24,8 +32,8 @@ struct p2m {
  * return.
  */
 
-/* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()); vm->is_dom0 decides the kind of map. */
-int p2m_init(struct p2m *p, struct vm *vm, const struct pt_format *fmt, struct account *acct);
+/* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()). */
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt, struct account *acct);
 /* Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU can run. */
 int p2m_destroy(struct p2m *p);
 

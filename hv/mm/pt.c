@@ -18,7 +18,6 @@
  * small ones have gone.
  */
 #include "hv/mm/pt.h"
-#include "hv/lib/log.h"
 
 #define ENTRIES 512u
 #define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The policy-independent half of the scheduler: states, wake-ups, placing, balancing, caps, accounting. */
-#include "hv/sched/queue.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/cpu/percpu.h"
-#include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
-#include "hv/cpu/time.h"
+#include "hv/sched/queue.h"
 
 #define CAP_WINDOW_MS	100
 #define CAP_DEBT	5  /* windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged for */
@@ -34,6 +34,7 @@ struct sched_cpu {
 
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static const struct sched_ops *ops = &sched_fair;
+static sched_leave_fn *leave;
 static u64 online_mask, idle_mask; /* atomic; a CPU's idle bit is taken away by whoever sends it work */
 static u64 ms;			   /* in ticks */
 
@@ -162,7 +163,7 @@ static void unload(struct sched_cpu *sc)
 	struct sched_unit *u = sc->loaded;
 
 	sc->loaded = NULL;
-	sched_leave(u, u->state == SCHED_QUEUED && u != sc->giver);
+	leave(u, u->state == SCHED_QUEUED && u != sc->giver);
 	__atomic_store_n(&u->on_cpu, 0, __ATOMIC_RELEASE);
 }
 
@@ -623,11 +624,12 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 
 /* ---- set-up and parameters ---- */
 
-void sched_init(const char *policy)
+void sched_init(const char *policy, sched_leave_fn *leave_fn)
 {
 	static const struct sched_ops *const all[] = {&sched_fair, &sched_rr};
 	u32 i;
 
+	leave = leave_fn;
 	ops = NULL;
 	for (i = 0; i < ARRAY_SIZE(all); i++)
 		if (!strcmp(policy, all[i]->name))

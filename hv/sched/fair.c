@@ -7,8 +7,8 @@
  * CREDIT before the floor: enough to preempt whoever runs, too little to starve him. Between CPUs only the distance to
  * the floor counts.
  */
-#include "hv/sched/queue.h"
 #include "hv/cpu/time.h"
+#include "hv/sched/queue.h"
 
 #define LATENCY_NS     12000000 /* in which each of a few waiting units runs once: two of them get 6 ms each */
 #define SLICE_MIN_NS   1000000

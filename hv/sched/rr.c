@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Plain round robin: equal slices in order of arrival, no preemption by wake-ups, weights are ignored. */
-#include "hv/sched/queue.h"
 #include "hv/cpu/time.h"
+#include "hv/sched/queue.h"
 
 #define RR_SLICE_NS 5000000
 

@@ -62,8 +62,14 @@ struct sched_ops {
 extern const struct sched_ops sched_fair; /* default */
 extern const struct sched_ops sched_rr;
 
+/*
+ * What the run loop does when called out of sched_next(): u, which ran here last, may go to another CPU,
+ * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
+ * idles. preempted: it would go on running, and has not given its CPU away.
+ */
+typedef void sched_leave_fn(struct sched_unit *u, bool preempted);
 /* Choose the policy by name ("" = default); an unknown name is named in a warning and the default used. */
-void sched_init(const char *policy);
+void sched_init(const char *policy, sched_leave_fn *leave);
 void sched_init_cpu(void);
 const char *sched_policy_name(void);
 /* Mask of the CPUs that have nothing to run now. */
@@ -88,12 +94,6 @@ bool sched_block(struct sched_unit *u);
  * sets cpu->resched), also when idle. NULL: idle until an interrupt or cpu->resched.
  */
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
-/*
- * Implemented by the run loop (hv/guest/vcpu.c), called out of sched_next(): u, which ran here last, may go to another CPU,
- * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
- * idles. preempted: it would go on running, and has not given its CPU away.
- */
-void sched_leave(struct sched_unit *u, bool preempted);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*

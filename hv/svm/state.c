@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCB: registers, segments, MSRs. */
-#include "hv/svm/svm.h"
-#include "hv/cpu/cpu.h"
+#include "hv/emul/emul.h"
+#include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/svm/svm.h"
 
 static u32 cpl(const struct vmcb *m)
 {

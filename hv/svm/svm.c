@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure Virtual Machine". */
 #include "hv/svm/svm.h"
+#include "boot/options.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
+#include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
-#include "boot/boot.h"
 
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	BIT(4)

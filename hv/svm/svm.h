@@ -28,6 +28,8 @@ static inline struct vmcb *svm_vmcb(struct vcpu *v)
 	return ((struct svm_vcpu *)v->arch)->vmcb;
 }
 
+extern struct hvm_ops svm_ops;
+
 /* entry.asm */
 void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCS, and around it: registers, segments, MSRs. */
-#include "hv/vmx/vmx.h"
 #include "hv/cpu/cpu.h"
-#include "hv/guest/policy.h"
+#include "hv/emul/emul.h"
+#include "hv/guest/cpuid.h"
+#include "hv/guest/vm.h"
+#include "hv/vmx/vmx.h"
 
 /*
  * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4: VMXE must be one, MCE is

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The life of a VMCS, access to its fields, and what the CPU says when it refuses. */
-#include "hv/vmx/vmx.h"
+#include "hv/vmx/vmcs.h"
 #include "hv/cpu/cpu.h"
-#include "hv/lib/log.h"
+#include "hv/guest/vm.h"
+#include "hv/vmx/vmx.h"
 
 static const struct {
 	u16 encoding;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Intel VT-x back end: capability check, per-CPU and per-vCPU set-up, entry. SDM volume 3, "Virtual Machine Extensions". */
 #include "hv/vmx/vmx.h"
-#include "hv/cpu/apic.h"
+#include "boot/options.h"
 #include "hv/cpu/cpu.h"
-#include "hv/lib/log.h"
-#include "hv/lib/string.h"
+#include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
-#include "boot/boot.h"
+#include "hv/guest/vm.h"
+#include "hv/lib/string.h"
 
 #define CPUID_VMX	     BIT(5)
 #define CPUID_HYPERVISOR     BIT(31)

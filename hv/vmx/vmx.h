@@ -2,9 +2,11 @@
 /* Inside the Intel VT-x back end. */
 #pragma once
 
+#include "hv/guest/vcpu.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/guest/vcpu.h"
+#include "hv/lib/percpu.h"
+#include "hv/lib/x86.h"
 #include "hv/vmx/vmcs.h"
 
 /* ---- caps.c: which controls are used, a pure function of the capability MSRs ---- */
@@ -133,6 +135,9 @@ void vmx_invept(u64 type, u64 eptp);
 void vmx_invvpid(u64 type, u16 vpid);
 /* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
 void vmcs_log_refusal(const char *insn, bool valid);
+
+/* ---- vmx.c ---- */
+extern struct hvm_ops vmx_ops;
 
 /* ---- entry.asm ---- */
 enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };

@@ -3,7 +3,9 @@
 /* What is shown of a CPU that has everything, known today or not: each bit keeps what it promises. */
 #include "hv/cpu/cpu.h"
 #include "hv/lib/cpuid_bits.h"
-#include "hv/guest/policy.h"
+#include "hv/guest/cpuid.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/msr.h"
 #include "fake_machine.h"
 
 enum { EAX, EBX, ECX, EDX };

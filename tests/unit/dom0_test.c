@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/dom0/load.c boot/linux.c boot/memmap.c boot/acpi.c boot/options.c */
+/* links: hv/dom0/load.c boot/linux.c boot/memmap.c boot/acpi.c boot/options.c boot/boot.c */
 /* Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a real kernel to
  * load. */
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "boot/memmap.h"
 #include "hv/dom0/load.h"
 #include "hv/mm/mm.h"
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 #include "linux_build.h"
 #include "test.h"
 

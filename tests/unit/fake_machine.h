@@ -6,10 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/abi.h"
 #include "hv/cpu/apic.h"
-#include "hv/mm/mm.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/guest/kick.h"
+#include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lapic_timer.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+#include "hv/mm/mm.h"
 #include "test.h"
 
 #define FAKE_KHZ      2000000 /* 2 ticks a ns */
@@ -50,6 +58,14 @@ u64 ns_to_tsc(u64 ns)
 	return ns * 2;
 }
 
+void apic_eoi(void)
+{
+}
+
+void irq_set(u8 vector, void (*fn)(u8 vector))
+{
+}
+
 void apic_timer_arm(u64 tsc)
 {
 	hw_deadline = tsc;
@@ -78,11 +94,13 @@ void vcpu_request(struct vcpu *v, u64 req)
 	fake_requests[v->index] |= req;
 }
 
-void vcpu_level_eoi(struct vcpu *v, u8 vector)
+static void fake_level_eoi(struct vcpu *v, u8 vector)
 {
 	level_eoi = vector;
 	level_eois++;
 }
+
+static const struct vm_ops fake_ops = {.level_eoi = fake_level_eoi};
 
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 {
@@ -150,6 +168,7 @@ static inline void fake_reset(const u32 *ids)
 	fake_cpuid[0] = (struct corbel_cpuid){.function = 1, .ecx = BIT(21) | BIT(24)};
 	fake_cpuid[1] = (struct corbel_cpuid){.function = 0x80000008, .eax = 40};
 	fake_vm.id = 1;
+	fake_vm.ops = &fake_ops;
 	fake_vm.has_lapic = true;
 	fake_vm.vcpu_count = FAKE_VCPUS;
 	fake_vm.bsp_apic_id = ids ? ids[0] : 0;

@@ -7,6 +7,7 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
+#include "hv/lib/percpu.h"
 #include "hv/cpu/time.h"
 #include "test.h"
 
@@ -23,6 +24,14 @@ __attribute__((weak)) u64 rdtsc(void)
 __attribute__((weak)) void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
+}
+
+/* One CPU, unless a test has its own. */
+__attribute__((weak)) struct cpu *this_cpu(void)
+{
+	static struct cpu only;
+
+	return &only;
 }
 
 bool test_check(bool cond, const char *file, int line, const char *fmt, ...)

@@ -40,7 +40,7 @@ static inline u32 rd(struct vcpu *v, u32 offset)
 	return val;
 }
 
-static inline u64 rdmsr(struct vcpu *v, u32 msr)
+static inline u64 guest_rdmsr(struct vcpu *v, u32 msr)
 {
 	u64 val = 0;
 

@@ -86,7 +86,7 @@ static void test_registers(void)
 	for (i = 0; i < FAKE_VCPUS; i++)
 		CHECK_QUIET(lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | 0xc00) == 0, "x2APIC on");
 	CHECK(rd(v0, TPR) == ~0u, "MMIO reads ones in x2APIC mode");
-	CHECK(rdmsr(v0, MSR_X2(TPR)) == 0x57, "TPR survives the change of mode");
+	CHECK(guest_rdmsr(v0, MSR_X2(TPR)) == 0x57, "TPR survives the change of mode");
 	CHECK(lapic_msr_write(v0, MSR_X2(EOI), 1) == -EINVAL && lapic_msr_write(v0, MSR_X2(ESR), 1) == -EINVAL &&
 		      lapic_msr_write(v0, MSR_X2(TPR), 0x100) == -EINVAL && lapic_msr_write(v0, MSR_X2(SVR), BIT(32)) == -EINVAL &&
 		      lapic_msr_write(v0, MSR_X2(ICR), BIT(20)) == -EINVAL && lapic_msr_write(v0, MSR_X2(0x20), 0) == -EINVAL &&
@@ -94,10 +94,10 @@ static void test_registers(void)
 		      lapic_msr_write(v0, MSR_X2(PPR), 0) == -EINVAL && lapic_msr_write(v0, MSR_X2(ISR), 0) == -EINVAL &&
 		      lapic_msr_write(v0, MSR_X2(TMCCT), 0) == -EINVAL && lapic_msr_write(v0, 0x8ff, 0) == -EINVAL,
 	      "x2APIC: reserved bits, read-only and missing registers fault on write");
-	CHECK(rdmsr(v0, MSR_X2(EOI)) == 0xbad && rdmsr(v0, 0x83f) == 0xbad && rdmsr(v0, MSR_X2(DFR)) == 0xbad &&
-		      rdmsr(v0, MSR_X2(ICR2)) == 0xbad && rdmsr(v0, 0x8c0) == 0xbad,
+	CHECK(guest_rdmsr(v0, MSR_X2(EOI)) == 0xbad && guest_rdmsr(v0, 0x83f) == 0xbad && guest_rdmsr(v0, MSR_X2(DFR)) == 0xbad &&
+		      guest_rdmsr(v0, MSR_X2(ICR2)) == 0xbad && guest_rdmsr(v0, 0x8c0) == 0xbad,
 	      "and on read");
-	CHECK(rdmsr(&fake_vcpu[5], MSR_X2(0x20)) == 5 && rdmsr(&fake_vcpu[5], MSR_X2(LDR)) == 0x20, "x2APIC id and logical id");
+	CHECK(guest_rdmsr(&fake_vcpu[5], MSR_X2(0x20)) == 5 && guest_rdmsr(&fake_vcpu[5], MSR_X2(LDR)) == 0x20, "x2APIC id and logical id");
 }
 
 static void test_modes(void)
@@ -105,7 +105,7 @@ static void test_modes(void)
 	const u64 base = 0xfee00900;
 
 	fake_reset(NULL);
-	CHECK(rdmsr(v0, MSR_BASE) == base && rdmsr(&fake_vcpu[1], MSR_BASE) == 0xfee00800, "base after reset; only the boot CPU is BSP");
+	CHECK(guest_rdmsr(v0, MSR_BASE) == base && guest_rdmsr(&fake_vcpu[1], MSR_BASE) == 0xfee00800, "base after reset; only the boot CPU is BSP");
 	CHECK(lapic_msr_write(v0, MSR_BASE, base | 1) == -EINVAL && lapic_msr_write(v0, MSR_BASE, base | BIT(9)) == -EINVAL &&
 		      lapic_msr_write(v0, MSR_BASE, base | BIT(40)) == -EINVAL, "reserved bits of APIC_BASE fault");
 	CHECK(lapic_msr_write(v0, MSR_BASE, 0xfee00500) == -EINVAL, "EXTD without EN faults");
@@ -121,9 +121,9 @@ static void test_modes(void)
 	CHECK(!lapic_msr_write(v0, MSR_BASE, base) && rd(v0, SVR) == 0xff, "disabled to xAPIC, registers as after reset");
 	lapic_msr_write(v0, MSR_BASE, base | 0x400);
 	lapic_reset(v0, true);
-	CHECK(rdmsr(v0, MSR_BASE) == (base | 0x400), "INIT keeps the mode");
+	CHECK(guest_rdmsr(v0, MSR_BASE) == (base | 0x400), "INIT keeps the mode");
 	lapic_reset(v0, false);
-	CHECK(rdmsr(v0, MSR_BASE) == base, "RESET does not");
+	CHECK(guest_rdmsr(v0, MSR_BASE) == base, "RESET does not");
 	fake_cpuid[0].ecx = 0;
 	CHECK(lapic_msr_write(v0, MSR_BASE, base | 0x400) == -EINVAL, "x2APIC needs the CPUID bit");
 	wr(v0, SVR, 0x1ff);
@@ -221,7 +221,7 @@ static void test_ipi(void)
 	CHECK(!lapic_msr_write(v0, 0x83f, 0x77) && got() == 1, "self-IPI register");
 	CHECK(lapic_msr_write(v0, 0x83f, 0x177) == -EINVAL, "whose reserved bits fault");
 	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80, "MSI with extended destination");
-	CHECK(rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
+	CHECK(guest_rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
 	fake_vm.vcpu[2] = NULL;
 	fake_vm.vcpu_count--;
 	CHECK(ipi_x2(0x84077, 0) == (all & ~4u), "a vCPU that is gone leaves a hole");
@@ -358,9 +358,9 @@ static void test_deadline(void)
 	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
 	wr(v0, TMICT, 10);
 	advance(999);
-	CHECK(take(v0) == -1 && rdmsr(v0, MSR_TSCD), "the deadline is in guest time");
+	CHECK(take(v0) == -1 && guest_rdmsr(v0, MSR_TSCD), "the deadline is in guest time");
 	advance(1);
-	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "it fires and reads 0 then");
+	CHECK(take(v0) == 0xec && guest_rdmsr(v0, MSR_TSCD) == 0, "it fires and reads 0 then");
 	v0->tsc_mul = 3ull << 46; /* three quarters */
 	lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, fake_tsc) + 1500);
 	advance(999);
@@ -372,7 +372,7 @@ static void test_deadline(void)
 	CHECK(take(v0) == -1, "a deadline that does not fit is far away");
 	v0->tsc_mul = 0;
 	lapic_msr_write(v0, MSR_TSCD, 1);
-	CHECK(take(v0) == 0xec && rdmsr(v0, MSR_TSCD) == 0, "a deadline in the past fires at once");
+	CHECK(take(v0) == 0xec && guest_rdmsr(v0, MSR_TSCD) == 0, "a deadline in the past fires at once");
 	lapic_msr_write(v0, MSR_TSCD, ~0ull);
 	advance(10000000000);
 	CHECK(take(v0) == -1, "the furthest deadline does not fire");
@@ -387,7 +387,7 @@ static void test_deadline(void)
 	CHECK(take(v0) == -1, "0 disarms");
 	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000);
 	wr(v0, LVT_T, 0xec);
-	CHECK(rdmsr(v0, MSR_TSCD) == 0, "leaving TSC-deadline mode disarms");
+	CHECK(guest_rdmsr(v0, MSR_TSCD) == 0, "leaving TSC-deadline mode disarms");
 	wr(v0, TMICT, 100);
 	lapic_reset(v0, true);
 	wr(v0, SVR, 0x1ff);
@@ -438,7 +438,7 @@ static void test_state(void)
 	lapic_get_state(v1, a);
 	memcpy(&id, a + 0x20, 4);
 	CHECK(id == 1 << 24 && !lapic_set_state(v1, a), "the id is in xAPIC form for x2APIC too, as KVM_CAP_X2APIC_API is not there");
-	CHECK(rdmsr(v1, MSR_X2(ICR)) == 0x1234500004077, "ICR keeps 64 bits");
+	CHECK(guest_rdmsr(v1, MSR_X2(ICR)) == 0x1234500004077, "ICR keeps 64 bits");
 	id = 1;
 	memcpy(a + 0x20, &id, 4);
 	CHECK(!lapic_set_state(v1, a), "the x2APIC form of the id is understood");

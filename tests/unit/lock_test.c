@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "hv/lib/lock.h"
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 #include "test.h"
 
 struct cpu *cpus[MAX_CPUS];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: boot/options.c */
+/* links: boot/options.c boot/boot.c */
 #include <string.h>
 
 #include "boot/options.h"

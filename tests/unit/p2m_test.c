@@ -430,7 +430,7 @@ static void test_dom0_layouts(struct pt_format *fmt)
 			return;
 		memset(&dom0_vm, 0, sizeof(dom0_vm));
 		dom0_vm.is_dom0 = true;
-		p2m_init(&dom0_vm.p2m, &dom0_vm, fmt, NULL);
+		p2m_init(&dom0_vm.p2m, &dom0_vm, true, fmt, NULL);
 		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT), "dom0's map can be built");
 		check_dom0(&dom0_vm.p2m, &r);
 		fault_dom0(&dom0_vm.p2m, &r);

@@ -1,5 +1,6 @@
 /* links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/emul/emul.h"
 #include "fake_machine.h"
 
 #define WALL	    0x4b564d00
@@ -17,8 +18,8 @@ static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 	return r == HVM_MODE ? mode : 0;
 }
 
-static const struct hvm_ops fake_ops = {.get = fake_get};
-const struct hvm_ops *hvm = &fake_ops;
+static const struct hvm_ops fake_hvm_ops = {.get = fake_get};
+const struct hvm_ops *hvm = &fake_hvm_ops;
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 #include "hv/sched/sched.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
@@ -63,7 +63,7 @@ static struct sched_unit *running[MAX_CPUS];
 static u64 slice_end[MAX_CPUS];
 static u32 leaves;
 
-void sched_leave(struct sched_unit *u, bool preempted)
+static void leave(struct sched_unit *u, bool preempted)
 {
 	struct sim_unit *s = (struct sim_unit *)u;
 
@@ -84,7 +84,7 @@ static void machine(u32 count, const char *policy)
 	units = 0;
 	cpu_count = count;
 	me = &cpu_mem[0];
-	sched_init(policy);
+	sched_init(policy, leave);
 	for (i = 0; i < count; i++) {
 		cpus[i] = me = &cpu_mem[i];
 		me->index = i;
@@ -659,7 +659,7 @@ static void test_random(u32 seed)
 #define T_UNITS 10
 static struct {
 	struct sched_unit s; /* first */
-	u64 pad[16];	     /* sched_leave() above counts here */
+	u64 pad[16];	     /* leave() above counts here */
 	u32 owner;	     /* CPU + 1 that runs it */
 	u32 events, handled;
 } tu[T_UNITS];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "boot/boot.h"
+#include "boot/options.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/io.h"
 #include "hv/mm/mm.h"

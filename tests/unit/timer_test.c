@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
 #include "hv/mm/mm.h"
-#include "hv/cpu/percpu.h"
+#include "hv/lib/percpu.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "test.h"
@@ -17,6 +19,14 @@ static u64 armed[2], arm_calls;
 struct cpu *this_cpu(void)
 {
 	return cpus[self];
+}
+
+void apic_eoi(void)
+{
+}
+
+void irq_set(u8 vector, void (*fn)(u8 vector))
+{
 }
 
 void apic_timer_arm(u64 tsc)

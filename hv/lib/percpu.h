@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Per-CPU data. GS points at it while the hypervisor runs. */
+/* Per-CPU data; here, below all other rooms, since locks know their holder. GS points at it while the hypervisor runs. */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -14,7 +14,7 @@ struct cpu {
 	u32 index, apic_id;
 	u64 stack_top;	  /* %gs:16, of the run loop's stack */
 
-	/* The run loop (hv/guest/vcpu.c). Written by this CPU only, read by others. */
+	/* The run loop (hv/guest/run.c). Written by this CPU only, read by others. */
 	struct vcpu *current;	/* vCPU picked to run, or NULL */
 	struct vcpu *loaded;	/* vCPU whose FPU and other lazily switched state is in the hardware */
 	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
@@ -40,9 +40,6 @@ struct cpu {
 	void *timer; /* hv/cpu/timer.c */
 	void *arch;  /* hv/cpu/cpu.c: GDT, TSS, IST stacks */
 };
-
-extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count */
-extern u32 cpu_count;		   /* CPUs online */
 
 #ifdef HV_HOST_TEST
 struct cpu *this_cpu(void);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/irq.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+
+static void (*own[0x100 - VEC_HV_FIRST])(u8 vector); /* set at boot */
+static void (*dom0s)(u8 vector);
+
+void irq_set(u8 vector, void (*fn)(u8 vector))
+{
+	BUG_ON(vector < VEC_HV_FIRST);
+	own[vector - VEC_HV_FIRST] = fn;
+}
+
+void irq_set_dom0(void (*fn)(u8 vector))
+{
+	dom0s = fn;
+}
+
+void irq_handle(u8 vector)
+{
+	void (*fn)(u8) = vector < VEC_HV_FIRST ? dom0s : own[vector - VEC_HV_FIRST];
+
+	lock_none_held();
+	this_cpu()->interrupts++;
+	if (fn)
+		fn(vector);
+}

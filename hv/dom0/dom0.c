@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* dom0: its creation, and what the hypervisor does for no other VM. */
+#include "hv/dom0/dom0.h"
+#include "boot/boot.h"
+#include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
+#include "hv/dom0/hypercall.h"
+#include "hv/dom0/irq.h"
+#include "hv/dom0/load.h"
+#include "hv/dom0/sleep.h"
+#include "hv/guest/cpuid.h"
+#include "hv/guest/event.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/pio.h"
+#include "hv/guest/vm.h"
+
+/* A register of the power management, or a part of one */
+static void dom0_sleep_io(struct vcpu *v, const struct vm_exit *x)
+{
+	if (x->io.in)
+		pio_write_reg(v, RAX, sleep_in(x->io.port, x->io.size), x->io.size);
+	else
+		sleep_out(x->io.port, x->io.size, (u32)v->gpr[RAX]);
+	vcpu_skip(v, x->insn_len);
+}
+
+static void dom0_io(struct vcpu *v, const struct vm_exit *x)
+{
+	if (x->io.string) {
+		vcpu_inject_gp(v); /* no driver does string I/O on these */
+		return;
+	}
+	for (u32 i = 0; i < x->io.size; i++)
+		if (sleep_owns((u16)(x->io.port + i))) {
+			dom0_sleep_io(v, x);
+			return;
+		}
+	for (u32 i = 0; i < x->io.size; i++) {
+		u16 port = x->io.port + i;
+
+		if (!x->io.in) {
+			vuart_out(port, v->gpr[RAX] >> i * 8);
+		} else {
+			u64 val = (v->gpr[RAX] & ~(0xffull << i * 8)) | (u64)vuart_in(port) << i * 8;
+
+			pio_write_reg(v, RAX, val, x->io.size);
+		}
+	}
+	vcpu_skip(v, x->insn_len);
+}
+
+/* dom0 has all memory but the hypervisor's, and devices where there is none. */
+static void dom0_memory_fault(struct vcpu *v, u64 at)
+{
+	static u32 times;
+	u32 n;
+
+	if (p2m_dom0_fault(&v->vm->p2m, gpa(at)))
+		return;
+	n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+	if (!(n & (n - 1))) /* more and more seldom: it may do so in a loop */
+		log_warn("dom0 vCPU %u touched hypervisor memory at %lx (rip %lx), %u times by now", v->index, at, v->rip, n);
+	vcpu_inject_gp(v);
+}
+
+static void set_boot_segment(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, bool code)
+{
+	struct corbel_segment seg = {
+		.limit = 0xffffffff, .selector = sel, .type = type, .s = 1, .present = 1, .g = 1, .l = code, .db = !code,
+	};
+
+	hvm->set_seg(v, s, &seg);
+}
+
+/* The state the 64-bit boot protocol demands. */
+static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
+{
+	struct corbel_dtable gdt = {.base = e->gdt, .limit = e->gdt_limit};
+
+	hvm->set(v, HVM_CR3, e->cr3);
+	vcpu_set_cr4(v, CR4_PAE);
+	hvm->set(v, HVM_EFER, EFER_LME | EFER_LMA);
+	hvm->set(v, HVM_CR0, CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP);
+	set_boot_segment(v, HVM_CS, 0x10, 0xb, true);
+	set_boot_segment(v, HVM_DS, 0x18, 0x3, false);
+	set_boot_segment(v, HVM_ES, 0x18, 0x3, false);
+	set_boot_segment(v, HVM_SS, 0x18, 0x3, false);
+	hvm->set_dt(v, false, &gdt);
+	v->rip = e->rip;
+	v->gpr[RSI] = e->rsi;
+}
+
+static const struct vm_ops dom0_ops = {
+	.hypercall = hypercall,
+	.port_io = dom0_io,
+	.memory_fault = dom0_memory_fault,
+	.level_eoi = dom0_level_eoi,
+};
+
+static u32 dom0_vcpu_count(void)
+{
+	u32 n = boot_info.opt.dom0_max_vcpus;
+
+	return n && n < cpu_count ? n : cpu_count;
+}
+
+void dom0_create(void)
+{
+	struct dom0_entry entry;
+	u32 n = dom0_vcpu_count();
+
+	policy_init();
+	dom0_load(&entry);
+	if (!vm_create_dom0(&dom0_ops) || p2m_dom0_init(&dom0->p2m, boot_info.max_ram_end))
+		boot_fail("not enough hypervisor memory for dom0; give more with hvmem=");
+	irq_set_dom0(dom0_irq);
+	/* dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped. */
+	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
+		boot_fail("the local APIC lies in RAM at %llx; the firmware's tables are wrong",
+			  (unsigned long long)boot_info.acpi.lapic_addr);
+	for (u32 p = 0; p < 0x10000; p++)
+		if (!vuart_owns(p) && !sleep_owns(p))
+			dom0->io_map[p / 8] &= ~(1 << p % 8);
+	dom0->bsp_apic_id = cpus[0]->apic_id;
+	event_init();
+	for (u32 i = 0; i < n; i++) {
+		int id = vcpu_create(dom0, cpus[i]->apic_id);
+		struct vcpu *v = vcpu_by_id(id);
+
+		if (id < 0)
+			boot_fail("cannot create dom0's vCPU %u (error %d); give more memory with hvmem=", i, id);
+		cpuid_set_default(v);
+		if (i == 0) {
+			BUG_ON(!hvm->borrow(v));
+			set_boot_state(v, &entry);
+			hvm->give_back(v);
+		}
+	}
+	log_info("dom0: %u vCPUs, entry %llx", n, (unsigned long long)entry.rip);
+	for (u32 i = 0; i < n; i++)
+		sched_wake(&dom0->vcpu[i]->sched);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Guests' writes to control registers and XCR0. */
+#pragma once
+
+struct vcpu;
+struct vm_exit;
+
+void cr_handle(struct vcpu *v, const struct vm_exit *x);
+void cr_handle_xsetbv(struct vcpu *v);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Events for dom0: bits in a page shared with it, and an interrupt. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+/* After dom0 has its p2m; ends in boot_fail() when there is no memory. */
+void event_init(void);
+hpa_t event_page(void);
+/* Set the vCPU's bit and interrupt dom0. */
+void event_vcpu_stopped(u32 id);
+/* The same of a doorbell, but not at the cost of the vCPU that runs here. */
+void event_doorbell(u32 id);
+/* Interrupt dom0 for what this CPU owes it (cpu->event_owed). */
+void event_tell(void);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#pragma once
+
+struct cpu;
+struct vcpu;
+
+/* Run the vCPU and handle its exits until one after which there is something to do before the next entry. */
+void exit_loop(struct vcpu *v, struct cpu *c);
+/* Finish an instruction whose data dom0 has delivered. */
+void exit_complete(struct vcpu *v);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a guest's access ends in that cannot be done: memory that dom0 has to bring, an exception, or the end. */
+#include "hv/guest/fault.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/linear.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+
+void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
+{
+	if (v->vm->ops) {
+		v->vm->ops->memory_fault(v, at);
+		return;
+	}
+	v->page->fault.gpa = at;
+	v->page->fault.flags = (write ? CORBEL_FAULT_WRITE : 0) | (exec ? CORBEL_FAULT_EXEC : 0);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+}
+
+void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
+{
+	if (v->vm->is_dom0) {
+		hvm->dump(v);
+		boot_fail("dom0's vCPU %u cannot go on (code %lx, rip %lx); please report it with this log", v->index, code, v->rip);
+	}
+	v->page->internal.code = code;
+	v->page->internal.insn_len = n;
+	memcpy(v->page->internal.insn, insn, n);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
+}
+
+void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
+{
+	struct pt_leaf leaf;
+
+	p2m_lookup(&v->vm->p2m, f->gpa >> PAGE_SHIFT, &leaf);
+	if (v->vm->is_dom0 || (leaf.kind != PT_MMIO && !(f->write && (leaf.attr & PT_ROM)))) {
+		guest_memory_missing(v, f->gpa, f->write, false);
+		return;
+	}
+	if (vm_may_log(v->vm))
+		log_warn("vm %u vcpu %u: instruction at %llx needs memory at %llx, where there is a device", v->vm->id, v->index,
+			 (unsigned long long)v->rip, (unsigned long long)f->gpa);
+	v->completion = COMPLETE_NONE;
+	guest_stuck(v, GUEST_ERROR_EMULATION, NULL, 0);
+}
+
+void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)
+{
+	if (f->vector == 14)
+		vcpu_inject_pf(v, f->cr2, f->error);
+	else
+		vcpu_inject_exception(v, f->vector, true, f->error);
+}
+
+void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f)
+{
+	if (err == -EAGAIN)
+		guest_access_missed(v, f);
+	else
+		guest_inject_fault(v, f);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Interrupt messages between the virtual APICs. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+struct vcpu;
+struct vm;
+
+/* A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command Register". */
+struct apic_msg {
+	u32 dest;
+	u8 vector;
+	u8 mode;	/* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
+	bool logical, level, assert;
+	u8 shorthand;	/* 0 none, 1 self, 2 all, 3 all but self */
+	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
+};
+
+/*
+ * Make a vector pending and wake or kick the vCPU. Any CPU. False: this APIC does not take it (disabled, or vector < 16), so a
+ * physical level interrupt for dom0 must be acknowledged by the caller.
+ */
+bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
+/* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */
+u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
+/* MSI address/data pair (with KVM's extended destination bits in the high address half). */
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data);
+
+/* Note an error and raise LVT error. Any CPU. */
+void lapic_error(struct vcpu *v, u32 bit);

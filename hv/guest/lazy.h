@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* State that is switched with the vCPU, not with the exit: FPU, XCR0, debug registers, TSC_AUX. On this CPU only. */
+#pragma once
+
+struct vcpu;
+
+/* Bring it into the hardware; whose state was there is saved. */
+void vcpu_load(struct vcpu *v);
+/* Save it if this CPU holds it. */
+void vcpu_put(struct vcpu *v);
+/* XSAVE area in the state after reset: x87 and SSE defaults, all other components initial. */
+void fpu_reset(struct vcpu *v);

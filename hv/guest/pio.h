@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Port I/O of guests. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+struct vcpu;
+struct vm_exit;
+
+/* Into register reg as an instruction with this operand size (1, 2, 4 bytes) does. */
+void pio_write_reg(struct vcpu *v, u32 reg, u64 val, u32 size);
+/* VMEXIT_IO of a guest. True: nothing but RIP has changed, see handle() in exit.c. */
+bool pio_handle(struct vcpu *v, const struct vm_exit *x);
+/* dom0 has answered: IN's value, INS's elements. */
+void pio_complete_in(struct vcpu *v);
+void pio_complete_ins(struct vcpu *v);

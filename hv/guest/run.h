@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The run loop of each CPU. */
+#pragma once
+
+#include "hv/lib/types.h"
+#include "hv/sched/sched.h"
+
+struct vcpu;
+
+/* Schedule and run vCPUs on this CPU for ever. */
+void cpu_main(void) __noreturn;
+/* dom0's answer to a stopped vCPU's exit is in its pages: run on. by: the dom0 vCPU that asks. -EBUSY if not stopped. */
+int vcpu_resume(struct vcpu *v, struct vcpu *by);
+/* For sched_init(). */
+sched_leave_fn vcpu_leave;
+/* For the panic screen: what this CPU ran last. */
+void vcpu_dump_last(void);
