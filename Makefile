@@ -115,7 +115,8 @@ $$(VMLINUX_$(1)): dom0/kernel
 	dom0/kernel $(KVER_$(1)) $(KPKG_$(1)) $$(@D)
 $$(VMLINUZ_$(1)): $$(VMLINUX_$(1)) ;
 endef
-$(foreach f,cloud amd64,$(eval $(call kernel_rule,$(f))))
+# Not before deps.mk has told the versions: make reads this file once without it.
+$(foreach f,$(if $(KVER_cloud),cloud amd64),$(eval $(call kernel_rule,$(f))))
 
 .PHONY: kernel
 kernel: $(VMLINUX_cloud) $(VMLINUX_amd64)
@@ -149,7 +150,7 @@ $(IMG)/initrd-$(1).img: $(MKIMAGE_SRC) $(shell find dom0/image -type f) $(VMLINU
 	$(MKIMAGE) $$(DOM0_FILES) --modules $$(dir $$(VMLINUX_$(1))) $(KVER_$(1)) dom0/modules $(1) \
 		--module $(KVER_$(1)) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko --compress lz4 -o $$@
 endef
-$(foreach f,cloud amd64,$(eval $(call initrd_rule,$(f))))
+$(foreach f,$(if $(KVER_cloud),cloud amd64),$(eval $(call initrd_rule,$(f))))
 
 .PHONY: image
 image: $(IMG)/initrd-cloud.img $(IMG)/initrd-amd64.img

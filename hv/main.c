@@ -16,6 +16,7 @@
 #include "hv/dom0/dom0.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
+#include "hv/mm/frame.h"
 #include "hv/svm/svm.h"
 #include "hv/vmx/vmx.h"
 

@@ -6,6 +6,7 @@
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/lib/lock.h"
+#include "hv/lib/printf.h"
 
 #define RING_SIZE BIT(16)
 #define LINE_MAX  400

@@ -8,6 +8,7 @@
 #include "hv/cpu/time.h"
 #include "hv/lib/io.h"
 #include "hv/lib/lock.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/lib/symtab.h"
 #include "hv/mm/mm.h"

@@ -3,6 +3,7 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 
 #define MSR_GS_BASE 0xc0000101u
 

@@ -7,7 +7,7 @@
 #include "hv/cpu/time.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 
 #define HEAP_ORDER 2 /* pool pages */
 

@@ -7,7 +7,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/event.h"
 #include "hv/guest/vcpu.h"
-#include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
 static u32 stat_info(struct corbel_info *i)

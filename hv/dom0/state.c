@@ -5,6 +5,7 @@
  */
 #include "hv/dom0/state.h"
 #include "hv/cpu/cpu.h"
+#include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"

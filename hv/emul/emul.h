@@ -1,41 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Instruction decoder and the small emulator for instructions that touch MMIO or do string I/O. Pure: everything outside
- * comes through struct emul_env, so the same file is tested on the host against a disassembler.
+ * The small emulator for instructions that touch MMIO. Pure: everything outside comes through struct emul_env.
  */
 #pragma once
 
+#include "hv/emul/insn.h"
 #include "hv/lib/types.h"
-
-enum emul_mode { EMUL_16, EMUL_32, EMUL_64 }; /* from CS.L, CS.D */
-
-enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
-
-struct insn {
-	u8 len;
-	u8 map;		/* 0 = one byte, 1 = 0F, 2 = 0F38, 3 = 0F3A; others only with vex */
-	u8 vex;		/* 0, or the escape byte: C4, C5 (VEX), 62 (EVEX), 8F (XOP); length only, no general-purpose move */
-	u8 opcode;
-	u8 modrm, sib;
-	bool has_modrm, has_mem, rip_relative;
-	u8 rex;
-	u8 op_size;	/* 2, 4, 8: effective operand size (1 for byte opcodes) */
-	u8 addr_size;	/* 2, 4, 8 */
-	u8 rep;		/* 0, 0xf2, 0xf3 */
-	bool lock;
-	u8 seg;		/* effective segment of the memory operand */
-	u8 reg, rm;	/* with REX bits */
-	s8 base, index; /* -1 = none */
-	u8 scale;
-	s64 disp;	/* sign-extended; MOV moffs: the offset */
-	u64 imm;	/* sign-extended from imm_size; far pointers and ENTER: the bytes in their order */
-	u8 imm_size;
-};
-
-/* Decode one instruction from n bytes. Length and operands for all general-purpose instructions, length for the others
- * (near branches as Intel does: 66 is ignored in 64-bit mode). MOV CR/DR: reg is the control register, rm the GPR,
- * whatever ModRM.mod says. -EINVAL: not an instruction, or longer than 15 bytes; -E2BIG: needs more bytes than given. */
-int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode);
 
 struct emul_env;
 struct emul_ops {
@@ -117,24 +87,3 @@ static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u6
 	*val = i->imm_size ? i->imm : gpr[i->reg];
 	return !((ea ^ gpa) % PAGE_SIZE) && gpa % PAGE_SIZE + i->op_size <= PAGE_SIZE;
 }
-
-/* ---- guest page walk: linear -> guest-physical, all paging modes; pure ---- */
-struct walk_env {
-	u64 cr0, cr3, cr4, efer, rflags;
-	u32 cpl;
-	u32 maxphyaddr;
-	u32 pkru;
-	void *ctx;
-	int (*read)(void *ctx, u64 gpa, void *buf, u32 len); /* 0, or negative: p2m miss */
-	/* Sets A/D bits. 0; -EAGAIN: the entry has changed; other negative: p2m miss. NULL: leave them as they are. */
-	int (*cmpxchg)(void *ctx, u64 gpa, u64 old, u64 new, u32 size);
-};
-#define WALK_WRITE BIT(0)
-#define WALK_FETCH BIT(1)
-#define WALK_SYSTEM BIT(2) /* implicit supervisor access */
-/*
- * 0 and *gpa (it holds for the 4 KiB page of linear, the mapping may be larger); -EFAULT and the error code of the #PF; -EAGAIN
- * and *gpa where the p2m missed, *error = WALK_WRITE if A/D bits could not be written there, else 0. 1 GiB pages are taken as
- * supported, so is PSE-36. Bits of linear that the paging mode does not use are ignored.
- */
-int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 *error);

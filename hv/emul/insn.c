@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Instruction decoder: one attribute word per opcode (SDM "Opcode Map"); prefixes, ModRM, immediates by rule. */
-#include "hv/emul/emul.h"
+#include "hv/emul/insn.h"
 #include "hv/lib/string.h"
 
 #define INSN_MAX 15

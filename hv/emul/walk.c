@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest page walk, SDM "Paging": one loop over the levels; a paging mode is a number of levels and an entry size. */
-#include "hv/emul/emul.h"
+#include "hv/emul/walk.h"
 #include "hv/lib/x86.h"
 
 #define PTE_P	 BIT(0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Port I/O of guests, strings of it included. */
 #include "hv/guest/pio.h"
+#include "hv/emul/walk.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"

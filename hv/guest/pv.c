@@ -2,7 +2,7 @@
 /* Paravirtual services as Linux's Documentation/virt/kvm/x86 describes them (msr.rst, cpuid.rst, hypercalls.rst). */
 #include "hv/guest/pv.h"
 #include "hv/cpu/time.h"
-#include "hv/emul/emul.h"
+#include "hv/emul/insn.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"

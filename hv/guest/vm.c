@@ -5,6 +5,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
 #include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
 struct vm *dom0;

@@ -41,7 +41,3 @@ void boot_fail(const char *fmt, ...) __printf(1, 2) __noreturn;
 		if (unlikely(cond))                                            \
 			panic("BUG at %s:%d: %s", __FILE__, __LINE__, #cond);  \
 	} while (0)
-
-/* vsnprintf subset, returns the length that would have been written. Pure. */
-int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap);
-int hv_snprintf(char *buf, size_t size, const char *fmt, ...) __printf(3, 4);

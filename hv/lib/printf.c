@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The subset of printf that log.h promises. Pure. */
-#include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
 struct out {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/mm/frame.h"
 #include "boot/boot.h"
 #include "hv/lib/log.h"
-#include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 
 static struct frame *frames;
 static u64 frames_nr;

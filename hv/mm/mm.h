@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Frames, the hypervisor's pool, and its own address space.
+ * The hypervisor's own address space.
  *
  * Virtual layout (4-level paging, higher half):
  *   HV_DIRECT + hpa	the pool and the image only, 4 KiB or 2 MiB pages, NX; RW but for the image's text and rodata
@@ -26,53 +26,6 @@ extern u64 test_direct_base; /* host tests: where "physical" address 0 lies */
 #define HV_STACKS 0xffffe00000000000ull
 #define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + its physical address */
 
-struct mem_map;
-
-/* ---- frames: one record per physical frame of RAM ---- */
-enum frame_kind {
-	FRAME_NONE = 0, /* not RAM: MMIO, reserved, firmware */
-	FRAME_DOM0,	/* dom0's memory */
-	FRAME_HV,	/* image, pool, page tables: never mapped into any domain */
-	FRAME_SHARED,	/* pool page lent to dom0's map (vCPU pages, events page) */
-};
-struct frame {
-	u32 maps; /* how many times mapped into guests; atomic */
-	u8 kind;
-	u8 pad[3];
-};
-_Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
-
-/*
- * Build the frame table, 8 bytes for each frame below the end of RAM, from the map; pool and image become FRAME_HV.
- * The table is taken off the pool by pool_take_front(): call this after pool_init() and before the first pool_alloc().
- * 0 or -ENOMEM (pool too small).
- */
-int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start, u64 pool_end);
-/* Record of a frame, NULL if pfn is beyond RAM. */
-struct frame *frame_of(u64 pfn);
-/* Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing is taken. */
-int frame_get(u64 pfn, u64 count);
-void frame_put(u64 pfn, u64 count);
-/* Only for frames of RAM that no guest maps. */
-void frame_set_kind(u64 pfn, enum frame_kind kind);
-/* First frame beyond the table. */
-u64 frame_count(void);
-
-/* ---- pool: page allocator over the hypervisor's memory (buddy, order 0..10) ---- */
-struct account {
-	u64 pages, limit; /* limit 0 = none; limit reached: allocation fails */
-};
-void pool_init(u64 start, u64 end); /* physical */
-/* Take a contiguous zeroed piece off the pool for ever; only before the first pool_alloc(). NULL if it does not fit. */
-void *pool_take_front(u64 bytes);
-/* 2^order zeroed pages, naturally aligned, charged to acct (may be NULL). NULL when full. Any context. */
-void *pool_alloc(u32 order, struct account *acct);
-/* Same order and account as allocated; NULL is ignored. Double or foreign frees end in panic(). */
-void pool_free(void *p, u32 order, struct account *acct);
-u64 pool_total_bytes(void);
-u64 pool_free_bytes(void);
-
-/* ---- the hypervisor's address space ---- */
 /*
  * Build the final page tables (W^X, guard pages) and switch to them on the boot CPU; ends in boot_fail() when the pool
  * is too small. Runs after frame_init(), on early tables with HV_IMAGE and HV_DIRECT for the first 4 GiB; these and the

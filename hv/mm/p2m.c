@@ -6,6 +6,7 @@
 #include "hv/mm/p2m.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
+#include "hv/mm/frame.h"
 
 #define P2M_RUN_SHIFT	  20u
 #define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hv/lib/lock.h"
+#include "hv/mm/mm.h"
 #include "hv/mm/pt.h"
 
 struct vm;

@@ -7,6 +7,7 @@
  * Free blocks carry a poison pattern and their list links in their first bytes: a stray write there is found when the
  * block is handed out again, a double or mis-sized free by the state byte.
  */
+#include "hv/mm/pool.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"

@@ -18,6 +18,7 @@
  * small ones have gone.
  */
 #include "hv/mm/pt.h"
+#include "hv/mm/mm.h"
 
 #define ENTRIES 512u
 #define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */

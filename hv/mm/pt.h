@@ -2,7 +2,7 @@
 /* One page-table walker. A format (host, NPT, EPT) is data. */
 #pragma once
 
-#include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 
 /* Neutral permissions and attributes of a leaf */
 #define PT_R	  BIT(0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw SVM exits to the neutral struct vm_exit: a pure function of the VMCB. */
-#include "hv/svm/vmcb.h"
+#include "hv/svm/decode.h"
 
 const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
 	[SVM_EXIT_INTR] = {VMEXIT_INTR, 0, true},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCB: registers, segments, MSRs. */
-#include "hv/emul/emul.h"
+#include "hv/emul/insn.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/svm/svm.h"

@@ -8,6 +8,7 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
+#include "hv/svm/decode.h"
 
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	BIT(4)

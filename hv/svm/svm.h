@@ -2,8 +2,8 @@
 /* Inside the AMD-V back end. */
 #pragma once
 
-#include "hv/svm/vmcb.h"
 #include "hv/guest/vcpu.h"
+#include "hv/svm/vmcb.h"
 
 struct svm_vcpu {
 	struct vmcb *vmcb;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The choice of VM-execution, exit and entry controls; SDM "Algorithms for Determining VMX Capabilities". */
-#include "hv/vmx/vmx.h"
+#include "hv/vmx/caps.h"
+#include "hv/vmx/vmcs.h"
 
 struct vmx_controls vmx_ctl;
 

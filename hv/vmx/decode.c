@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw VMX exits to the neutral struct vm_exit: a pure function of the read-only fields. */
+#include "hv/vmx/decode.h"
 #include "hv/lib/x86.h"
-#include "hv/vmx/vmcs.h"
 
 /* VMEXIT_INTR is 0 as what is not listed */
 const u8 vmx_plain_exits[EXIT_PML_FULL + 1] = {

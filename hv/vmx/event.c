@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Event injection, windows and the virtualized APIC on VT-x; SDM "Event Injection", "Virtual NMIs", "APIC Virtualization". */
+#include "hv/vmx/event.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/vmx.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Guest state in the VMCS, and around it: registers, segments, MSRs. */
+#include "hv/vmx/state.h"
 #include "hv/cpu/cpu.h"
-#include "hv/emul/emul.h"
+#include "hv/emul/insn.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/vmx.h"

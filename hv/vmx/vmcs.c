@@ -3,6 +3,7 @@
 #include "hv/vmx/vmcs.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/printf.h"
 #include "hv/vmx/vmx.h"
 
 static const struct {

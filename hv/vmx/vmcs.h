@@ -2,7 +2,9 @@
 /* The Virtual-Machine Control Structure; SDM volume 3, "Field Encoding in VMCS", in manual order. */
 #pragma once
 
-#include "hv/guest/hvm.h"
+#include "hv/lib/types.h"
+
+struct vcpu;
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
 #define VMCS_FIELDS(X)                                                                                                 \
@@ -202,28 +204,15 @@ enum {
 #define QUAL_EPT_FINAL	BIT(8)
 #define QUAL_DB_DR6	(GENMASK(3, 0) | GENMASK(14, 13))
 
-/* What an exit leaves in the read-only fields, as far as decoding wants it */
-struct vmx_raw {
-	u32 reason, insn_len;
-	u32 intr_info, intr_error;
-	u64 qual, gpa;
-};
-
-/* SDM "Exit Qualification for EPT Violations" */
-static inline void vmx_decode_ept(u64 qual, u64 gpa, struct vm_exit *x)
-{
-	x->reason = VMEXIT_P2M_FAULT;
-	x->insn_len = 0;
-	x->p2m.gpa = gpa;
-	x->p2m.write = qual & QUAL_EPT_WRITE;
-	x->p2m.exec = qual & QUAL_EPT_EXEC;
-	x->p2m.during_walk = ~qual & (QUAL_EPT_LINEAR | QUAL_EPT_FINAL);
-}
-
-/* decode.c */
-/* The neutral reasons of those that need no decoding */
-extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];
-/* Of those, instructions: their length is all there is to know, and no event can have been under delivery when they exit. */
-#define INSN_EXITS (BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
-/* A raw exit into the neutral form. Pure. */
-void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x);
+int vmcs_alloc(struct vcpu *v, u64 basic);
+void vmcs_free(struct vcpu *v);
+void vmx_load(struct vcpu *v);
+void vmx_put(struct vcpu *v);
+bool vmcs_borrow(struct vcpu *v);
+void vmcs_give_back(struct vcpu *v);
+int vmx_on(hpa_t region);
+/* type: 1 this context, 2 all */
+void vmx_invept(u64 type, u64 eptp);
+void vmx_invvpid(u64 type, u16 vpid);
+/* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
+void vmcs_log_refusal(const char *insn, bool valid);

@@ -7,6 +7,9 @@
 #include "hv/cpu/time.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/string.h"
+#include "hv/vmx/decode.h"
+#include "hv/vmx/event.h"
+#include "hv/vmx/state.h"
 
 #define CPUID_VMX	     BIT(5)
 #define CPUID_HYPERVISOR     BIT(31)

@@ -7,28 +7,9 @@
 #include "hv/lib/log.h"
 #include "hv/lib/percpu.h"
 #include "hv/lib/x86.h"
+#include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
 
-/* ---- caps.c: which controls are used, a pure function of the capability MSRs ---- */
-
-/* SDM "VMX Capability Reporting Facility". pin..entry are the TRUE ones where the CPU has them. */
-struct vmx_msrs {
-	u64 basic, pin, proc, proc2, exit, entry, ept_vpid;
-	u64 cr0_fixed0, cr4_fixed0;
-};
-
-struct vmx_controls {
-	u32 pin, proc, proc2, exit, entry;
-	bool invept_single, invept_all; /* at least one */
-	u8 invvpid;	    /* INVVPID type for one VPID, or for all; 0: no VPIDs */
-	bool ept_1g, ept_ad; /* large pages of 1 GiB, accessed and dirty flags */
-};
-
-/* NULL, or the line for boot_fail(). masked(name): the option mask= hides this control. */
-const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *out);
-
-extern struct vmx_controls vmx_ctl; /* chosen at boot */
-extern bool vmx_on_bochs;	    /* whose faults are allowed for */
 
 /* ---- vmcs.c: VMCS life, borrowing, errors ---- */
 
@@ -123,44 +104,16 @@ static inline bool vmx_is_loaded(struct vcpu *v)
 	return vmx_here()->loaded == v;
 }
 
-int vmcs_alloc(struct vcpu *v, u64 basic);
-void vmcs_free(struct vcpu *v);
-void vmx_load(struct vcpu *v);
-void vmx_put(struct vcpu *v);
-bool vmcs_borrow(struct vcpu *v);
-void vmcs_give_back(struct vcpu *v);
-int vmx_on(hpa_t region);
-/* type: 1 this context, 2 all */
-void vmx_invept(u64 type, u64 eptp);
-void vmx_invvpid(u64 type, u16 vpid);
-/* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
-void vmcs_log_refusal(const char *insn, bool valid);
-
 /* ---- vmx.c ---- */
 extern struct hvm_ops vmx_ops;
+extern bool vmx_on_bochs; /* whose faults are allowed for */
 
 /* ---- entry.asm ---- */
 enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };
 u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
 extern u8 vmx_exit[];
 
-/* ---- state.c, event.c ---- */
+/* Of state.c and event.c, for the table */
 #define X(type, name, ...) type vmx_##name(__VA_ARGS__);
 HVM_STATE_OPS(X)
 #undef X
-/* TSC offset and multiplier into the VMCS. */
-void vmx_write_tsc(struct vcpu *v);
-/* Before an entry: PAE paging takes its four top entries from the VMCS. */
-void vmx_load_pdptes(struct vcpu *v);
-/* Bits of CR0 and CR4 that are not the guest's. */
-u64 vmx_cr0_mask(void);
-u64 vmx_cr4_mask(void);
-/* Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
-void vmx_write_blocking(struct vcpu *v);
-/* What the CPU keeps of the local APIC while the guest runs, but for TPR; status: GUEST_INTR_STATUS after the exit. */
-void vmx_apic_to_hw(struct vcpu *v);
-void vmx_apic_from_hw(struct vcpu *v, u16 status);
-/* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */
-void vmx_direct_msrs(struct vm *vm);
-/* An event whose delivery was broken off by the exit is to be delivered again. */
-void vmx_take_back_event(struct vcpu *v, u32 info);

@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 #include "test.h"
 
 u64 test_direct_base;

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "hv/emul/emul.h"
+#include "hv/emul/walk.h"
 #include "test.h"
 
 #define SEED 0x853c49e6748fea9bull

@@ -17,7 +17,9 @@
 #include "hv/guest/lapic_timer.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
+#include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
+#include "hv/mm/pool.h"
 #include "test.h"
 
 #define FAKE_KHZ      2000000 /* 2 ticks a ns */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hv/emul/emul.h"
+#include "hv/emul/walk.h"
 #include "test.h"
 
 #define ROUNDS 600000u /* per mode and kind of string */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "test.h"
 
 #define SAME(...)                                                                                                      \

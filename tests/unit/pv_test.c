@@ -1,6 +1,7 @@
 /* links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/emul.h"
+#include "hv/emul/walk.h"
 #include "fake_machine.h"
 
 #define WALL	    0x4b564d00

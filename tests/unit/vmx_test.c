@@ -2,6 +2,8 @@
 /* links: hv/vmx/caps.c hv/vmx/decode.c */
 #include <string.h>
 
+#include "hv/vmx/caps.h"
+#include "hv/vmx/decode.h"
 #include "hv/vmx/vmx.h"
 #include "test.h"
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hv/emul/emul.h"
+#include "hv/emul/walk.h"
 #include "hv/lib/x86.h"
 #include "test.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The policy-independent half of the scheduler: states, wake-ups, placing, balancing, caps, accounting. */
+#include "hv/sched/sched.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The hypervisor's own address space; the picture is in mm.h. One set of tables for all CPUs. */
+#include "hv/mm/mm.h"
 #include "boot/boot.h"
 #include "boot/image.h"
 #include "hv/lib/lock.h"

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The hypervisor's source as a house: rooms, their sizes, and who calls whom. For `make size` and the test `style`."""
+import glob
+import os
+import re
+import subprocess
+
+# Rooms from the ground up. A room may use those of a lower storey, and itself.
+STOREY = {'lib': 0, 'boot': 1, 'emul': 1, 'mm': 2, 'cpu': 3, 'console': 4, 'sched': 4, 'guest': 5, 'svm': 6, 'vmx': 6,
+          'dom0': 7, 'main': 8}
+# What the loader's entry calls, and plain data of the boot code that any room may read.
+ENTRY_POINTS = {'hv_main'}
+PLAIN_DATA = {'boot/boot.h', 'boot/image.h', 'boot/options.h', 'hv/abi.h'}
+
+STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
+OPERATOR = r'[-+*/%&|^=<>!]=|<<=|>>=|<<|>>|->|\+\+|--|&&|\|\||[^\s\w]'
+TOKEN = re.compile(rf'{STRING}|[A-Za-z_]\w*|\d[\w.]*|{OPERATOR}')
+
+
+def room_of(path):
+    """Room of a source, header or object, by its path from the top: boot/x, hv/ROOM/x, hv/main.c."""
+    parts = path.split('/')
+    if parts[0] == 'boot':
+        return 'boot'
+    return parts[1] if len(parts) > 2 else 'main'
+
+
+def sources(*kinds):
+    return sorted(f for d in ('boot', 'hv') for k in kinds for f in glob.glob(f'{d}/**/*.{k}', recursive=True))
+
+
+def read(path):
+    with open(path, errors='replace') as f:
+        return f.read()
+
+
+def without_comments(path, text):
+    if path.endswith(('.asm', '.inc')):
+        return re.sub(r';.*', '', text)
+    return re.sub(r'//.*', '', re.sub(r'/\*.*?\*/', lambda m: '\n' * m.group().count('\n'), text, flags=re.S))
+
+
+def functions(text):
+    """(name, lines) of each function; their braces stand in the first column."""
+    lines = text.split('\n')
+    out = []
+    for i, line in enumerate(lines):
+        if line != '{':
+            continue
+        end = next((k for k in range(i, len(lines)) if lines[k].startswith('}')), i)
+        start = i
+        while start and re.match(r'\S|\t', lines[start - 1]) and not lines[start - 1].startswith(('#', '}', '/*', ' *')) and \
+                not lines[start - 1].endswith((';', '*/')):
+            start -= 1
+        name = re.search(r'(\w+)\(', ' '.join(lines[start:i]))
+        if name:
+            out.append((name.group(1), '\n'.join(lines[start:end + 1])))
+    return out
+
+
+class Size:
+    def __init__(self):
+        self.files = self.lines = self.code = self.tokens = self.asserts = 0
+        self.functions = []
+
+    def add(self, path):
+        text = read(path)
+        bare = without_comments(path, text)
+        self.files += 1
+        self.lines += text.count('\n')
+        self.code += sum(bool(line.strip()) for line in bare.split('\n'))
+        self.tokens += len(TOKEN.findall(bare))
+        self.asserts += len(re.findall(r'\b(?:BUG_ON|ASSERT\w*)\s*\(', text))
+        if path.endswith('.c'):
+            self.functions += [(body.count('\n') + 1, name, path) for name, body in functions(text)]
+
+    def assert_rate(self):
+        return 1000 * self.asserts / max(self.lines, 1)
+
+    def row(self, name):
+        lengths = sorted(n for n, _, _ in self.functions)
+        p90 = lengths[len(lengths) * 9 // 10] if lengths else 0
+        longest = max(self.functions, default=(0, '-', ''))
+        return f'{name:10} {self.files:5} {self.lines:6} {self.code:6} {self.tokens:7} {p90:4} {longest[0]:4} ' \
+               f'{longest[1]:28} {self.assert_rate():5.1f}'
+
+
+def sizes():
+    """Size of each room, and of all together."""
+    rooms, whole = {}, Size()
+    for f in sources('c', 'h', 'asm', 'inc'):
+        rooms.setdefault(room_of(f), Size()).add(f)
+        whole.add(f)
+    return rooms, whole
+
+
+def print_sizes():
+    rooms, whole = sizes()
+    print('room       files  lines   code  tokens  p90  max longest function             asserts/1000 lines')
+    for name in sorted(rooms, key=lambda r: (STOREY.get(r, 9), r)):
+        print(rooms[name].row(name))
+    print(whole.row('boot, hv'))
+
+
+def calls(build):
+    """{object: {object: [symbols]}} from what the objects define and lack, entry points left out."""
+    defined, wanted = {}, {}
+    for path in glob.glob(f'{build}/boot/*.o') + glob.glob(f'{build}/hv/**/*.o', recursive=True):
+        name = os.path.relpath(path, build)
+        wanted[name] = set()
+        out = subprocess.run(['nm', '-P', path], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for symbol, kind in (line.split()[:2] for line in out.splitlines()):
+            if kind == 'U':
+                wanted[name].add(symbol)
+            elif kind.isupper():
+                defined[symbol] = name
+    graph = {name: {} for name in wanted}
+    for name, symbols in wanted.items():
+        for s in sorted(symbols - ENTRY_POINTS):
+            if defined.get(s, name) != name:
+                graph[name].setdefault(defined[s], []).append(s)
+    return graph
+
+
+def circles(graph):
+    """Sets of objects that all reach each other (Tarjan), two members at least."""
+    number, low, stack, out = {}, {}, [], []
+
+    def visit(v):
+        number[v] = low[v] = len(number)
+        stack.append(v)
+        for w in graph[v]:
+            if w not in number:
+                visit(w)
+                low[v] = min(low[v], low[w])
+            elif w in stack:
+                low[v] = min(low[v], number[w])
+        if low[v] == number[v]:
+            at = stack.index(v)
+            out.append(stack[at:])
+            del stack[at:]
+
+    for v in graph:
+        if v not in number:
+            visit(v)
+    return sorted((sorted(c) for c in out if len(c) > 1), key=len, reverse=True)
+
+
+def may_use(user, used):
+    a, b = room_of(user), room_of(used)
+    if a == b or used in PLAIN_DATA:
+        return True
+    if a == 'emul':
+        return b == 'lib'
+    return STOREY[b] < STOREY[a]
+
+
+def arrows_up(graph):
+    """Calls, and includes, of a room that lies no lower."""
+    out = [f'{a} calls {" ".join(s)} of {b}' for a in graph for b, s in graph[a].items() if not may_use(a, b)]
+    for f in sources('c', 'h'):
+        out += [f'{f} includes {h}' for h in re.findall(r'#include "((?:boot|hv)/[^"]+)"', read(f)) if not may_use(f, h)]
+    return out
+
+
+if __name__ == '__main__':
+    print_sizes()
