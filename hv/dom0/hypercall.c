@@ -169,7 +169,7 @@ static s64 hc_vcpu_pause(struct vcpu *caller, const struct args *x)
 	if (!v)
 		return -ENOENT;
 	if (!is_stopped(v))
-		vcpu_request(v, REQ_PAUSE);
+		vcpu_request(v, DUE_PAUSE);
 	return 0;
 }
 
@@ -320,7 +320,7 @@ static s64 hc_nmi(struct vcpu *caller, const struct args *x)
 
 	if (!v)
 		return -ENOENT;
-	vcpu_request(v, REQ_NMI);
+	vcpu_request(v, DUE_NMI);
 	return 0;
 }
 
@@ -330,9 +330,10 @@ static s64 hc_extint(struct vcpu *caller, const struct args *x)
 
 	if (!v)
 		return -ENOENT;
-	WRITE_ONCE(v->lapic.extint, x->b != 0);
 	if (x->b)
-		vcpu_notify(v, true);
+		vcpu_request(v, DUE_EXTINT);
+	else
+		__atomic_fetch_and(&v->due, ~DUE_EXTINT, __ATOMIC_SEQ_CST);
 	return 0;
 }
 

@@ -229,7 +229,7 @@ static s64 set_small(struct vcpu *v, u32 what, u32 n, u64 val)
 			return -EINVAL;
 		v->mp_state = (u32)val == MP_SIPI_RECEIVED ? MP_INIT_RECEIVED : (u32)val;
 		if ((u32)val == MP_SIPI_RECEIVED)
-			v->requests |= REQ_SIPI;
+			vcpu_note(v, DUE_SIPI);
 		return 0;
 	case CORBEL_STATE_TSC_KHZ:
 		return n == 8 ? msr_set_tsc_khz(v, val) : -EINVAL;

@@ -13,11 +13,6 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
-static inline bool step_over(struct vcpu *v, const struct vm_exit *x)
-{
-	return vcpu_step(v, x, x->insn_len);
-}
-
 void exit_complete(struct vcpu *v)
 {
 	enum completion what = v->completion;
@@ -45,50 +40,45 @@ void exit_complete(struct vcpu *v)
 	}
 }
 
-static bool handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
+static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val;
 
 	if (msr_read(v, v->gpr[RCX], &val)) {
 		vcpu_inject_gp(v);
-		return false;
+		return;
 	}
 	v->gpr[RAX] = (u32)val;
 	v->gpr[RDX] = val >> 32;
-	return step_over(v, x);
+	vcpu_step(v, x, x->insn_len);
 }
 
-static bool handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
+static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 	u32 msr = v->gpr[RCX];
+	bool refused = false;
 
-	if (msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic))
-		return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending);
-	if (msr - 0x800 < 0x100 || msr == MSR_TSC_DEADLINE ? lapic_msr_write(v, msr, val) : msr_write(v, msr, val)) {
+	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
+		refused = msr_write(v, msr, val);
+	if (refused)
 		vcpu_inject_gp(v);
-		return false;
-	}
-	return step_over(v, x) && !READ_ONCE(v->lapic.irr_pending) && !READ_ONCE(v->lapic.extint) && !v->pv.clock_dirty &&
-	       !v->pv.steal_dirty && !v->stop_reason;
+	else
+		vcpu_step(v, x, x->insn_len);
 }
 
-static bool handle_hypercall(struct vcpu *v, const struct vm_exit *x)
+static void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
-	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
-	bool plain = step_over(v, x);
-	u64 nr;
+	u64 nr = v->gpr[RAX];
 
-	if (hvm->get(v, HVM_CPL)) {
-		v->gpr[RAX] = -1000; /* -KVM_ENOSYS: not for user mode */
-		return plain;
-	}
-	nr = v->gpr[RAX];
-	if (v->vm->ops && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + CORBEL_HC_RANGE)
+	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
+	vcpu_step(v, x, x->insn_len);
+	if (hvm->get(v, HVM_CPL))
+		v->gpr[RAX] = -KVM_ENOSYS; /* not for user mode */
+	else if (v->vm->ops && nr >= CORBEL_HC_BASE && nr < CORBEL_HC_BASE + CORBEL_HC_RANGE)
 		v->gpr[RAX] = v->vm->ops->hypercall(v, nr);
 	else
 		v->gpr[RAX] = pv_hypercall(v);
-	return plain && !READ_ONCE(v->lapic.irr_pending);
 }
 
 static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
@@ -116,7 +106,7 @@ static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 		v->page->internal.code = x->raw;
 		/* QEMU's TCG leaves the hypervisor's registers in place of those it refuses: entered with them, it keeps the CPU. */
-		vcpu_request(v, REQ_INIT);
+		vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {
 		guest_stuck(v, x->raw, NULL, 0);
@@ -134,11 +124,7 @@ static inline void note_exit(struct cpu *c, struct vcpu *v, u32 reason)
 	v->exits[reason]++;
 }
 
-/*
- * True: nothing has changed that would have to be looked at before the next entry, but for what other CPUs announce by v->requests
- * and c->resched.
- */
-static inline bool handle(struct vcpu *v, const struct vm_exit *x)
+static inline enum after_exit handle(struct vcpu *v, const struct vm_exit *x)
 {
 	switch (x->reason) {
 	case VMEXIT_INTR:
@@ -153,13 +139,17 @@ static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 		break; /* the next entry delivers; the log is empty again */
 	case VMEXIT_CPUID:
 		cpuid_emulate(v);
-		return step_over(v, x);
+		vcpu_step(v, x, x->insn_len);
+		return EXIT_AGAIN;
 	case VMEXIT_MSR_READ:
-		return handle_rdmsr(v, x);
+		handle_rdmsr(v, x);
+		return EXIT_AGAIN;
 	case VMEXIT_MSR_WRITE:
-		return handle_wrmsr(v, x);
+		handle_wrmsr(v, x);
+		return EXIT_AGAIN;
 	case VMEXIT_HYPERCALL:
-		return handle_hypercall(v, x);
+		handle_hypercall(v, x);
+		return EXIT_AGAIN;
 	case VMEXIT_HLT:
 		handle_hlt(v, x);
 		break;
@@ -199,7 +189,7 @@ static inline bool handle(struct vcpu *v, const struct vm_exit *x)
 	default:
 		not_handled(v, x);
 	}
-	return false;
+	return EXIT_PREPARE;
 }
 
 void exit_loop(struct vcpu *v, struct cpu *c)
@@ -210,5 +200,5 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 		lock_none_held();
 		hvm->run(v, &x);
 		note_exit(c, v, x.reason);
-	} while (handle(v, &x) && !READ_ONCE(c->resched) && !READ_ONCE(v->requests));
+	} while (handle(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
 }

@@ -4,6 +4,12 @@
 struct cpu;
 struct vcpu;
 
+/* What follows when an exit has been handled. */
+enum after_exit {
+	EXIT_AGAIN,   /* the next entry, unless something is noted in v->due */
+	EXIT_PREPARE, /* all that comes before an entry is to be looked at */
+};
+
 /* Run the vCPU and handle its exits until one after which there is something to do before the next entry. */
 void exit_loop(struct vcpu *v, struct cpu *c);
 /* Finish an instruction whose data dom0 has delivered. */

@@ -48,6 +48,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 		}
 	}
 	v->exception.pending = true;
+	vcpu_note(v, DUE_LOOK);
 	v->exception.vector = vector;
 	v->exception.has_error = has_error && (hvm->get(v, HVM_CR0) & CR0_PE);
 	v->exception.error = error;

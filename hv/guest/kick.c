@@ -40,6 +40,6 @@ void vcpu_notify(struct vcpu *v, bool exit)
 
 void vcpu_request(struct vcpu *v, u64 req)
 {
-	__atomic_fetch_or(&v->requests, req, __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&v->due, req, __ATOMIC_SEQ_CST);
 	vcpu_notify(v, true);
 }

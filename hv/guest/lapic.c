@@ -61,16 +61,16 @@ static u8 ppr(const struct lapic *l)
 	return (l->tpr & 0xf0) >= isr ? l->tpr : isr;
 }
 
-/* Highest requested vector. When there is none the hint goes, then IRR is read again: a bit set in between is not lost. */
-static int irr_highest(struct lapic *l)
+/* Highest requested vector. When there is none DUE_IRQ goes, then IRR is read again: a bit set in between is not lost. */
+static int irr_highest(struct vcpu *v)
 {
-	int vector = lapic_highest(l->irr);
+	int vector = lapic_highest(v->lapic.irr);
 
 	if (vector < 0) {
-		__atomic_store_n(&l->irr_pending, false, __ATOMIC_SEQ_CST);
-		vector = lapic_highest(l->irr);
+		__atomic_fetch_and(&v->due, ~DUE_IRQ, __ATOMIC_SEQ_CST);
+		vector = lapic_highest(v->lapic.irr);
 		if (vector >= 0)
-			WRITE_ONCE(l->irr_pending, true);
+			vcpu_note(v, DUE_IRQ);
 	}
 	return vector;
 }
@@ -138,10 +138,10 @@ int lapic_pending(struct vcpu *v)
 	struct lapic *l = &v->lapic;
 	int vector;
 
-	if (likely(!READ_ONCE(l->irr_pending)) || !lapic_is_on(l))
+	if (likely(!(READ_ONCE(v->due) & DUE_IRQ)) || !lapic_is_on(l))
 		return -1;
 	pv_eoi_take(v);
-	vector = irr_highest(l);
+	vector = irr_highest(v);
 	return vector >= 0 && (vector & 0xf0) > (ppr(l) & 0xf0) ? vector : -1;
 }
 
@@ -155,7 +155,7 @@ void lapic_accept(struct vcpu *v, u8 vector)
 	l->isr_top = MAX(l->isr_top, vector);
 	if (unlikely(READ_ONCE(l->timer_wait)) && vector == (l->lvt[LVT_TIMER] & 0xff))
 		lapic_timer_taken(v);
-	if (l->pv_eoi & 1 && !(READ_ONCE(l->tmr[vector / 32]) & bit) && irr_highest(l) < 0)
+	if (l->pv_eoi & 1 && !(READ_ONCE(l->tmr[vector / 32]) & bit) && irr_highest(v) < 0)
 		pv_eoi_offer(v);
 }
 
@@ -163,7 +163,7 @@ bool lapic_extint_pending(struct vcpu *v)
 {
 	const struct lapic *l = &v->lapic;
 
-	if (likely(!READ_ONCE(l->extint)))
+	if (likely(!(READ_ONCE(v->due) & DUE_EXTINT)))
 		return false;
 	return !lapic_is_on(l) || (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE_EXTINT)) == LVT_MODE_EXTINT;
 }
@@ -188,9 +188,9 @@ u32 lapic_tpr_threshold(struct vcpu *v)
 	struct lapic *l = &v->lapic;
 	int class, tpr = l->tpr >> 4;
 
-	if (likely(!READ_ONCE(l->irr_pending) || !tpr) || !lapic_is_on(l))
+	if (likely(!(READ_ONCE(v->due) & DUE_IRQ) || !tpr) || !lapic_is_on(l))
 		return 0;
-	class = irr_highest(l) >> 4; /* -1: none */
+	class = irr_highest(v) >> 4; /* -1: none */
 	return class > (l->isr_top < 0 ? 0 : l->isr_top >> 4) && class <= tpr ? class : 0;
 }
 
@@ -202,7 +202,7 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 	u32 top = 0;
 
 	pv_eoi_take(v);
-	__atomic_store_n(&l->irr_pending, false, __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(&v->due, ~DUE_IRQ, __ATOMIC_SEQ_CST);
 	memset(eoi_exits, 0, 4 * sizeof(*eoi_exits));
 	for (u32 i = 0; i < 8; i++) {
 		u32 irr = READ_ONCE(l->irr[i]) ? __atomic_exchange_n(&l->irr[i], 0, __ATOMIC_SEQ_CST) : 0;
@@ -231,7 +231,7 @@ void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status)
 	for (u32 i = 0; i < 8 && (status & 0xff); i++)
 		__atomic_fetch_or(&l->irr[i], page[APIC_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
 	if (status & 0xff)
-		WRITE_ONCE(l->irr_pending, true);
+		vcpu_note(v, DUE_IRQ);
 	if (unlikely(READ_ONCE(l->timer_wait)) && !(lvt & LVT_MASKED) && !(READ_ONCE(l->irr[(lvt & 0xff) / 32]) & 1u << lvt % 32))
 		lapic_timer_taken(v);
 }
@@ -643,7 +643,7 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 	}
 	l->isr_top = lapic_highest(l->isr);
 	l->hw_stale = true;
-	WRITE_ONCE(l->irr_pending, true);
+	vcpu_note(v, DUE_IRQ);
 	l->tpr = get32(regs, APIC_TPR) & 0xff;
 	l->ldr = get32(regs, APIC_LDR) & 0xff000000;
 	l->dfr = get32(regs, APIC_DFR) | 0x0fffffff;

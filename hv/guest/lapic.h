@@ -18,7 +18,6 @@ enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR
 
 struct lapic {
 	bool present;	 /* CORBEL_VM_LAPIC, or dom0 */
-	bool irr_pending; /* hint: IRR may hold bits; cleared only by the CPU that has the vCPU */
 	bool hw_stale;	 /* base, SVR or ISR have changed: the hardware that delivers is to be told */
 	s16 isr_top;	 /* highest vector in service, -1 = none */
 	u32 id;		 /* initial APIC id; the ID register cannot be changed */
@@ -43,7 +42,6 @@ struct lapic {
 
 	u64 pv_eoi;	 /* MSR_KVM_PV_EOI_EN */
 	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
-	bool extint;	 /* the PIC's INTR line (CORBEL_HC_EXTINT) */
 };
 
 void lapic_init(struct vcpu *v, u32 apic_id, bool present);

@@ -32,9 +32,9 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 		__atomic_fetch_or(&l->tmr[vector / 32], bit, __ATOMIC_RELAXED);
 	else if (unlikely(READ_ONCE(l->tmr[vector / 32]) & bit))
 		__atomic_fetch_and(&l->tmr[vector / 32], ~bit, __ATOMIC_RELAXED);
-	/* The hint follows the bit; lapic_pending() takes the hint away before it looks a last time. */
+	/* DUE_IRQ follows the bit; irr_highest() takes it away before it looks a last time. */
 	__atomic_fetch_or(&l->irr[vector / 32], bit, __ATOMIC_SEQ_CST);
-	WRITE_ONCE(l->irr_pending, true);
+	vcpu_note(v, DUE_IRQ);
 	vcpu_notify(v, level || READ_ONCE(l->timer_wait)); /* which EOIs exit is decided at entries */
 	return true;
 }
@@ -98,17 +98,17 @@ static bool deliver(struct vcpu *v, const struct apic_msg *m)
 	case DM_LOWEST:
 		return lapic_set_irq(v, m->vector, m->level);
 	case DM_NMI:
-		vcpu_request(v, REQ_NMI);
+		vcpu_request(v, DUE_NMI);
 		return true;
 	case DM_INIT: /* level de-assert only synchronised arbitration ids on CPUs long gone */
 		if (m->level && !m->assert)
 			return true;
-		__atomic_fetch_and(&v->requests, ~REQ_SIPI, __ATOMIC_SEQ_CST); /* one that came before counted for nothing */
-		vcpu_request(v, REQ_INIT);
+		__atomic_fetch_and(&v->due, ~DUE_SIPI, __ATOMIC_SEQ_CST); /* one that came before counted for nothing */
+		vcpu_request(v, DUE_INIT);
 		return true;
 	case DM_STARTUP:
 		WRITE_ONCE(v->sipi_vector, m->vector);
-		vcpu_request(v, REQ_SIPI);
+		vcpu_request(v, DUE_SIPI);
 		return true;
 	}
 	return false; /* there is no SMM; ExtINT comes by CORBEL_HC_EXTINT */

@@ -170,9 +170,8 @@ enum target { TARGET_LAPIC, TARGET_MMIO, TARGET_ROM };
 
 /*
  * x: the access, to this target, that the instruction was stopped by. gen: of the p2m since before the target was looked up.
- * Returns as handle().
  */
-static bool emulate(struct vcpu *v, const struct vm_exit *x, enum target target, u64 gen)
+static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, enum target target, u64 gen)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
@@ -180,12 +179,13 @@ static bool emulate(struct vcpu *v, const struct vm_exit *x, enum target target,
 
 	if (ret && ret != -EINVAL) {
 		guest_access_failed(v, ret, &f);
-		return false;
+		return EXIT_PREPARE;
 	}
 	if (!ret && target == TARGET_MMIO && v->vm->doorbell_count && v->emul->insn->plain_store && ring(v, x, v->emul->insn)) {
 		if (v->emul->insn->words.gen == gen)
 			v->emul->insn->bell = (x->p2m.gpa >> PAGE_SHIFT) + 1;
-		return vcpu_step(v, x, v->emul->insn->insn.len);
+		vcpu_step(v, x, v->emul->insn->insn.len);
+		return EXIT_AGAIN;
 	}
 	fill_env(v, &e);
 	if (target != TARGET_ROM && !x->p2m.during_walk) { /* MMIO, be it read or written */
@@ -193,10 +193,10 @@ static bool emulate(struct vcpu *v, const struct vm_exit *x, enum target target,
 		e.stopped_gpa = x->p2m.gpa;
 	}
 	emul_finish(v, &e, ret ? EMUL_UNSUPPORTED : emul_start(&v->emul->state, &e, &v->emul->insn->insn));
-	return false;
+	return EXIT_PREPARE;
 }
 
-static __noinline bool handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)
+static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
 	struct pt_leaf leaf;
@@ -208,16 +208,18 @@ static __noinline bool handle_other_p2m_fault(struct vcpu *v, const struct vm_ex
 		return emulate(v, x, leaf.kind == PT_MMIO ? TARGET_MMIO : TARGET_ROM, gen);
 	if (!x->p2m.write || leaf.kind != PT_LEAF || !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
-	return false;
+	return EXIT_PREPARE;
 }
 
-bool mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
+enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	struct fetched *in = vcpu_fetched(v, v->rip);
 
 	__asm__("" : "+r"(in)); /* else it is computed anew for each use */
-	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip && vcpu_is_fetched(v, in) && ring(v, x, in))
-		return vcpu_step(v, x, in->insn.len);
+	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip && vcpu_is_fetched(v, in) && ring(v, x, in)) {
+		vcpu_step(v, x, in->insn.len);
+		return EXIT_AGAIN;
+	}
 	return handle_other_p2m_fault(v, x);
 }
 

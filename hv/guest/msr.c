@@ -131,6 +131,7 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 	v->tsc_offset = offset;
 	hvm->set(v, HVM_TSC_OFFSET, offset);
 	v->pv.clock_dirty = true;
+	vcpu_note(v, DUE_LOOK);
 	lapic_tsc_changed(v);
 }
 

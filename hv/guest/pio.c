@@ -110,24 +110,22 @@ static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
 }
 
-bool pio_handle(struct vcpu *v, const struct vm_exit *x)
+enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 {
-	bool plain;
-
 	if (v->vm->ops) {
 		v->vm->ops->port_io(v, x);
-		return false;
+		return EXIT_PREPARE;
 	}
 	if (x->io.string) {
 		handle_string_io(v, x);
-		return false;
+		return EXIT_PREPARE;
 	}
-	plain = vcpu_step(v, x, x->insn_len);
+	vcpu_step(v, x, x->insn_len);
 	if (!x->io.in) {
 		u32 val = v->gpr[RAX] & GENMASK(x->io.size * 8 - 1, 0);
 
 		if (v->vm->doorbell_count && doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
-			return plain;
+			return EXIT_AGAIN;
 		memcpy(v->data, &val, 4);
 	} else {
 		v->completion = COMPLETE_IN;
@@ -138,7 +136,7 @@ bool pio_handle(struct vcpu *v, const struct vm_exit *x)
 	v->page->io.is_in = x->io.in;
 	v->page->io.count = 1;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
-	return false;
+	return EXIT_PREPARE;
 }
 
 void pio_complete_ins(struct vcpu *v)

@@ -30,7 +30,6 @@
 #define FEATURE_SCHED_YIELD   BIT(13)
 #define FEATURE_CLOCK_STABLE  BIT(24)
 
-#define KVM_ENOSYS	  1000
 #define HC_VAPIC_POLL_IRQ 1
 #define HC_KICK_CPU	  5
 #define HC_SEND_IPI	  10
@@ -143,7 +142,7 @@ void pv_clock_set(struct vm *vm, u64 ns)
 		struct vcpu *v = READ_ONCE(vm->vcpu[i]);
 
 		if (v)
-			vcpu_request(v, REQ_CLOCK);
+			vcpu_request(v, DUE_CLOCK);
 	}
 }
 
@@ -266,11 +265,13 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 		p->wall_clock = val;
 		p->wall_dirty = val != 0;
 		p->clock_dirty |= p->wall_dirty;
+		vcpu_note(v, DUE_LOOK);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:
 		p->system_time = val;
 		p->clock_dirty = true;
+		vcpu_note(v, DUE_LOOK);
 		return 0;
 	case MSR_STEAL_TIME:
 		if (val & STEAL_RESERVED)
@@ -279,6 +280,7 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 			p->steal_last = sched_steal(&v->sched, rdtsc());
 		p->steal = val;
 		p->steal_dirty = true;
+		vcpu_note(v, DUE_LOOK);
 		return 0;
 	case MSR_PV_EOI:
 		return lapic_set_pv_eoi(v, val);

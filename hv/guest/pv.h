@@ -23,6 +23,7 @@ u32 pv_features(const struct vcpu *v);
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
 bool pv_is_msr(u32 msr);
+#define KVM_ENOSYS 1000 /* no such hypercall, or not from user mode */
 /* KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result for RAX. */
 u64 pv_hypercall(struct vcpu *v);
 /*

@@ -71,7 +71,7 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 	}
 	v->want_irq_window = v->page->request_irq_window;
 	if (v->page->stop_at_once)
-		__atomic_fetch_or(&v->requests, REQ_PAUSE, __ATOMIC_SEQ_CST);
+		vcpu_note(v, DUE_PAUSE);
 	if (!v->vm->has_lapic)
 		lapic_set_cr8(v, v->page->cr8 & 15);
 	v->resumer = by;
@@ -86,11 +86,11 @@ static void do_init_sipi(struct vcpu *v, u64 req)
 {
 	vcpu_put(v); /* what is in the hardware is reset as well */
 	BUG_ON(!hvm->borrow(v));
-	if (req & REQ_INIT) {
+	if (req & DUE_INIT) {
 		vcpu_reset(v, true);
 		v->mp_state = v->lapic.id == v->vm->bsp_apic_id ? MP_RUNNABLE : MP_INIT_RECEIVED;
 	}
-	if ((req & REQ_SIPI) && v->mp_state == MP_INIT_RECEIVED) {
+	if ((req & DUE_SIPI) && v->mp_state == MP_INIT_RECEIVED) {
 		struct corbel_segment cs;
 
 		hvm->get_seg(v, HVM_CS, &cs);
@@ -105,15 +105,15 @@ static void do_init_sipi(struct vcpu *v, u64 req)
 
 static void do_requests(struct vcpu *v)
 {
-	u64 req = __atomic_exchange_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+	u64 req = __atomic_fetch_and(&v->due, DUE_STATES, __ATOMIC_SEQ_CST);
 
-	if (req & (REQ_INIT | REQ_SIPI))
+	if (req & (DUE_INIT | DUE_SIPI))
 		do_init_sipi(v, req);
-	if (req & REQ_NMI)
+	if (req & DUE_NMI)
 		v->nmi_pending = true;
-	if (req & REQ_CLOCK)
+	if (req & DUE_CLOCK)
 		v->pv.clock_dirty = true;
-	if ((req & REQ_PAUSE) && !v->stop_reason && v->page)
+	if ((req & DUE_PAUSE) && !v->stop_reason && v->page)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_PAUSED);
 }
 
@@ -136,7 +136,7 @@ static enum prep block(struct vcpu *v)
 /* Interrupts that dom0 must be asked about first: the PIC's vector, and KVM_INTERRUPT's window. */
 static void ask_dom0_for_irq(struct vcpu *v)
 {
-	if (v->lapic.extint && lapic_extint_pending(v)) {
+	if (lapic_extint_pending(v)) {
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
 		if (vcpu_can_take_irq(v)) {
@@ -166,9 +166,9 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		vcpu_load(v); /* it will run, and is cheaper to work on */
 		exit_complete(v);
 	}
-	if (unlikely(READ_ONCE(v->requests)))
+	if (unlikely(READ_ONCE(v->due) & ~DUE_STATES))
 		do_requests(v);
-	if (unlikely(v->lapic.extint || v->want_irq_window) && !v->stop_reason)
+	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason)
 		ask_dom0_for_irq(v);
 	if (unlikely(v->stop_reason)) {
 		stop_for_dom0(v);

@@ -23,12 +23,20 @@ enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_
 /* What is still to be done at resume for an exit that dom0 answered */
 enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_RETRY, COMPLETE_IN, COMPLETE_INS, COMPLETE_INTA };
 
-/* Request bits, handled by the CPU that has the vCPU before its next entry. */
-#define REQ_PAUSE	BIT(0) /* stop and tell dom0 */
-#define REQ_NMI		BIT(1)
-#define REQ_INIT	BIT(2)
-#define REQ_SIPI	BIT(3) /* sipi_vector */
-#define REQ_CLOCK	BIT(4) /* rewrite kvmclock */
+/*
+ * What is due before the next entry, in v->due: as long as that is 0 an exit that has been handled is followed by the next entry.
+ * Any CPU sets bits, by vcpu_request() where the vCPU may block or run elsewhere. The CPU that has the vCPU takes the requests; the
+ * states stay until they have ended.
+ */
+#define DUE_PAUSE  BIT(0) /* request: stop and tell dom0 */
+#define DUE_NMI	   BIT(1) /* request */
+#define DUE_INIT   BIT(2) /* request */
+#define DUE_SIPI   BIT(3) /* request: start at sipi_vector */
+#define DUE_CLOCK  BIT(4) /* request: write kvmclock */
+#define DUE_LOOK   BIT(5) /* request: something of the vCPU's own has changed: an event, a stop, PV state */
+#define DUE_IRQ	   BIT(6) /* state: IRR may hold bits */
+#define DUE_EXTINT BIT(7) /* state: the PIC's INTR line is up */
+#define DUE_STATES (DUE_IRQ | DUE_EXTINT)
 
 #define VCPU_MAX_CPUID 96
 #define XSAVE_BYTES    4096
@@ -41,10 +49,10 @@ struct vcpu {
 	u32 id;	   /* global */
 	u32 index; /* in its VM */
 	struct cpu *last_cpu;
-	u64 requests;	/* REQ_x; atomic, any CPU */
+	u64 due;	/* DUE_x; atomic, any CPU */
 	u32 stopped;	/* 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch it; atomic */
 	u32 mp_state;	/* enum mp_state */
-	u8 sipi_vector; /* any CPU, before REQ_SIPI */
+	u8 sipi_vector; /* any CPU, before DUE_SIPI */
 	struct sched_unit sched;
 	struct lapic lapic;
 	struct pv_state pv;
@@ -125,8 +133,14 @@ static inline void vcpu_set_cr4(struct vcpu *v, u64 val)
 	hvm->set(v, HVM_CR4, val);
 }
 
+static inline void vcpu_note(struct vcpu *v, u64 due)
+{
+	__atomic_fetch_or(&v->due, due, __ATOMIC_SEQ_CST);
+}
+
 /* It stops before its next entry and is handed to dom0 with this CORBEL_EXIT_x. page->... is filled by the caller. */
 static inline void vcpu_exit_to_dom0(struct vcpu *v, u32 reason)
 {
 	v->stop_reason = reason;
+	vcpu_note(v, DUE_LOOK);
 }

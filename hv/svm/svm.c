@@ -371,7 +371,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 
 static void svm_run(struct vcpu *v, struct vm_exit *x)
 {
-	if (unlikely(((struct svm_vcpu *)v->arch)->watch | READ_ONCE(v->lapic.irr_pending)))
+	if (unlikely(((struct svm_vcpu *)v->arch)->watch | READ_ONCE(v->due)))
 		run_watched(v, x);
 	else
 		run(v, x, false);

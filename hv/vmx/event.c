@@ -138,7 +138,7 @@ static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 	u64 exits[4];
 
 	s->watch &= ~WATCH_APIC;
-	if (!READ_ONCE(v->lapic.irr_pending) && status == s->intr_status)
+	if (!(READ_ONCE(v->due) & DUE_IRQ) && status == s->intr_status)
 		return;
 	status = lapic_to_hw(v, s->virtual_apic, exits);
 	for (u32 i = 0; i < 4; i++)

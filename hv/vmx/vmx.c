@@ -5,6 +5,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/exit.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/string.h"
 #include "hv/vmx/decode.h"
@@ -341,9 +342,7 @@ static __noinline void flush(struct vcpu *v, u64 gen)
 /* Is there more to an entry than RIP, RSP, RFLAGS and TPR? */
 static inline bool is_watched(const struct vcpu *v, const struct vmx_vcpu *s)
 {
-	const struct lapic *l = &v->lapic;
-
-	return s->watch | v->nmi_masked | READ_ONCE(l->irr_pending) | l->hw_stale;
+	return s->watch | v->nmi_masked | READ_ONCE(v->due) | v->lapic.hw_stale;
 }
 
 static __noinline void prepare_watched(struct vcpu *v)

@@ -33,15 +33,15 @@ static void test_priorities(void)
 	wr(v0, EOI, 0);
 	CHECK(take(v0) == 0x9f && take(v0) == 0x40 && level_eoi == -1, "then the others follow in order");
 	CHECK(take(v0) == 0x35 && level_eoi == 0x35, "EOI of a level vector is reported");
-	CHECK(take(v0) == -1 && !v0->lapic.irr_pending, "in the end nothing is pending and the hint is gone");
+	CHECK(take(v0) == -1 && !(v0->due & DUE_IRQ), "in the end nothing is pending and the hint is gone");
 	wr(v0, EOI, 0);
 	CHECK(rd(v0, PPR) == 0, "EOI with nothing in service does nothing");
 	lapic_set_irq(v0, 0x35, false);
 	level_eoi = -1;
 	CHECK(take(v0) == 0x35 && level_eoi == -1, "a vector that comes as edge later is edge");
-	v0->lapic.extint = true;
+	v0->due |= DUE_EXTINT;
 	CHECK(lapic_extint_pending(v0), "after reset the boot CPU takes the PIC's line through LINT0");
-	fake_vcpu[1].lapic.extint = true;
+	fake_vcpu[1].due |= DUE_EXTINT;
 	CHECK(!lapic_extint_pending(&fake_vcpu[1]), "others do not");
 	wr(v0, LINT0, 0x10700);
 	CHECK(!lapic_extint_pending(v0), "nor with LINT0 masked");
@@ -205,7 +205,7 @@ static void test_ipi(void)
 	wr(v0, ICR, 0x8500);
 	wr(v0, ICR2, 5 << 24);
 	wr(v0, ICR, 0x469a);
-	CHECK(fake_requests[2] == REQ_NMI && fake_requests[3] == REQ_INIT && fake_requests[4] == 0 && fake_requests[5] == REQ_SIPI &&
+	CHECK(fake_requests[2] == DUE_NMI && fake_requests[3] == DUE_INIT && fake_requests[4] == 0 && fake_requests[5] == DUE_SIPI &&
 		      fake_vcpu[5].sipi_vector == 0x9a, "NMI, INIT, INIT de-assert (nothing), SIPI");
 	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077) == 1 && got() == 0x40, "MSI, physical");
 	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1, "MSI, logical with redirection hint");

@@ -114,7 +114,7 @@ static void test_clock(void)
 	v0->tsc_mul = 0;
 	v0->tsc_khz = tsc_khz;
 	pv_clock_set(&fake_vm, 77000000000);
-	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == REQ_CLOCK && fake_requests[7] == REQ_CLOCK, "set, and all vCPUs are told");
+	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == DUE_CLOCK && fake_requests[7] == DUE_CLOCK, "set, and all vCPUs are told");
 	v0->pv.clock_dirty = true;
 	pv_update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 77000000000, "guests see it");
@@ -232,7 +232,7 @@ static void test_hypercalls(void)
 	CHECK(call(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18, "32-bit callers have 32-bit words");
 	CHECK(call(v0, 99, 0, 0, 0, 0) == 0xfffffc18, "and results");
 	mode = EMUL_64;
-	CHECK(call(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == REQ_NMI && fake_requests[2] == REQ_NMI, "NMI too");
+	CHECK(call(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == DUE_NMI && fake_requests[2] == DUE_NMI, "NMI too");
 	CHECK(call(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && call(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL, "no logical ids, no shorthands");
 	fake_notified[3] = 0;
 	CHECK(call(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1, "kick wakes");
