@@ -78,10 +78,12 @@ hv-clang: $(CLANG_OBJ)
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
 
+links = $(shell sed -n '/links:/{:a;/\*\//!{N;ba};s|.*links:||;s|\*/.*||;s|\n \*||g;p;q}' tests/unit/$(1)_test.c)
+
 define unit_rule
-$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/unit/*.h) $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c | tr ' ' '\n' | grep '\.c$$')
+$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/unit/*.h) $(filter %.c,$(call links,$(1)))
 	@mkdir -p $(BUILD)/unit
-	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(shell sed -n 's|.*links:\(.*\)\*/.*|\1|p' tests/unit/$(1)_test.c)
+	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(call links,$(1))
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 

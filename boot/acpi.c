@@ -128,8 +128,8 @@ static bool madt_next(u8 *t, u32 len, u32 *at, struct madt_entry *e, u8 **raw, b
 	if (*at == len)
 		return false;
 	size = len - *at < 2 ? 0 : p[1];
-	if (size < 2 || size > len - *at || (p[0] == MADT_LAPIC && size < 8) || (p[0] == MADT_X2APIC && size < 16) ||
-	    (p[0] == MADT_OVERRIDE && size < 12)) {
+	if (size < 2 || size > len - *at || (p[0] == MADT_LAPIC && size < 8) ||
+	    (p[0] == MADT_X2APIC && size < 16) || (p[0] == MADT_OVERRIDE && size < 12)) {
 		*ok = false;
 		return false;
 	}
@@ -163,7 +163,8 @@ static void read_madt(u8 *t, u32 len, struct acpi_info *out)
 	while (ok && madt_next(t, len, &at, &e, &raw, &ok)) {
 		if (raw[0] == MADT_OVERRIDE)
 			out->lapic_addr = get64(raw + 4);
-		if (!e.flags || !(get32(e.flags) & MADT_ENABLED) || contains(out->apic_id, out->cpu_count, e.apic_id))
+		if (!e.flags || !(get32(e.flags) & MADT_ENABLED) ||
+		    contains(out->apic_id, out->cpu_count, e.apic_id))
 			continue;
 		if (out->cpu_count == MAX_CPUS)
 			dropped++;
@@ -173,7 +174,8 @@ static void read_madt(u8 *t, u32 len, struct acpi_info *out)
 	if (!ok)
 		log_warn("ACPI MADT: broken entry at byte %u, CPUs after it are not used", at);
 	if (dropped)
-		log_warn("%u of %u CPUs are left out: at most %u are supported", dropped, MAX_CPUS + dropped, MAX_CPUS);
+		log_warn("%u of %u CPUs are left out: at most %u are supported", dropped,
+			 MAX_CPUS + dropped, MAX_CPUS);
 }
 
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
@@ -220,7 +222,10 @@ static bool aml_integer(const u8 *aml, u32 end, u32 *at, u32 *val)
 	return true;
 }
 
-/* A package at this place: step to its number of elements and set its end. "Package Length Encoding" */
+/*
+ * A package at this place: step to its number of elements and set its end. "Package Length
+ * Encoding"
+ */
 static bool aml_package(const u8 *aml, u32 len, u32 *at, u32 *end)
 {
 	u32 start, more, size;
@@ -343,7 +348,8 @@ static void read_sleep(u64 fadt, acpi_map_fn map, struct acpi_info *out)
 	}
 	t = map_table(fadt, "FACP", map, &len);
 	for (u32 i = 0; t && i < ARRAY_SIZE(cnt); i++) {
-		const u16 ports[] = {old_port(t, len, cnt[i].old), generic_port(t, len, cnt[i].generic)};
+		const u16 ports[] = {old_port(t, len, cnt[i].old),
+				     generic_port(t, len, cnt[i].generic)};
 
 		for (u32 k = 0; k < ARRAY_SIZE(ports); k++)
 			if (ports[k])
@@ -369,7 +375,8 @@ static void read_fadt(const u8 *t, u32 len, struct acpi_info *out)
 {
 	if (len >= FADT_PM_TMR_BLK + 4)
 		out->pm_timer_port = (u16)get32(t + FADT_PM_TMR_BLK);
-	if (len >= FADT_X_PM_TMR_BLK + GAS_SIZE && t[FADT_X_PM_TMR_BLK + GAS_SPACE] == GAS_SPACE_IO &&
+	if (len >= FADT_X_PM_TMR_BLK + GAS_SIZE &&
+	    t[FADT_X_PM_TMR_BLK + GAS_SPACE] == GAS_SPACE_IO &&
 	    get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS))
 		out->pm_timer_port = (u16)get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS);
 	if (len > FADT_RESET_VALUE && get32(t + FADT_FLAGS) & FADT_RESET_SUPPORTED) {
@@ -431,7 +438,8 @@ static u32 find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, struct acpi_
 	return 0;
 }
 
-int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, struct acpi_info *out)
+int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
+	       struct acpi_info *out)
 {
 	u32 len, step;
 	u64 fadt = 0;

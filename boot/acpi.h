@@ -5,32 +5,37 @@
 #include "boot/boot.h"
 
 /*
- * The byte with SLP_TYP and SLP_EN is the upper one of PM1_CNT, and all there is of the sleep control register; WAK_STS is
- * likewise in PM1_STS and the sleep status register. ACPI specification "PM1 Control Registers", "Sleep Control Register".
+ * The byte with SLP_TYP and SLP_EN is the upper one of PM1_CNT, and all there is of the sleep
+ * control register; WAK_STS is likewise in PM1_STS and the sleep status register. ACPI
+ * specification "PM1 Control Registers", "Sleep Control Register".
  */
 #define ACPI_SLP_TYP_SHIFT 2
 #define ACPI_SLP_TYP_MASK  7u
 #define ACPI_SLP_EN	   BIT(5)
 #define ACPI_WAK_STS	   BIT(7)
 
-/* Map size bytes of physical memory; valid until the next call. NULL if impossible. mm_map_boot() is one. */
+/*
+ * Map size bytes of physical memory; valid until the next call. NULL if impossible. mm_map_boot()
+ * is one.
+ */
 typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 
 /*
- * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local APIC), FADT (PM timer,
- * reset register, sleep registers), DSDT and SSDTs (types of S5), HPET. Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero;
- * The boot CPU is always there.
- * -EINVAL: no usable RSDP or root table.
+ * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local
+ * APIC), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs (types of S5), HPET.
+ * Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero; The
+ * boot CPU is always there. -EINVAL: no usable RSDP or root table.
  */
-int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map, struct acpi_info *out);
+int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
+	       struct acpi_info *out);
 /*
- * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[] are enabled or can
- * ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
+ * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[]
+ * are enabled or can ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
  */
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 
 /*
- * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a and PM1b to switch the machine
- * off, as sets; those found are added. Reads nothing beyond len.
+ * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a
+ * and PM1b to switch the machine off, as sets; those found are added. Reads nothing beyond len.
  */
 void acpi_scan_s5(const u8 *aml, u32 len, u8 *a_types, u8 *b_types);

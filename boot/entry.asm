@@ -26,7 +26,8 @@ EGA_TEXT	equ 0xb8000
 
 section .text
 
-; Multiboot2, "I386 machine state": EAX = magic, EBX = boot information (physical), protected mode without paging,
+; Multiboot2, "I386 machine state": EAX = magic, EBX = boot information (physical), protected mode
+; without paging,
 ; interrupts off, no stack. Does not return.
 bits 32
 global entry32
@@ -78,7 +79,8 @@ entry32:
 	inc ecx
 	cmp ecx, 4
 	jb .pdpt
-	; The rest of the first 512 GiB by 1 GiB pages if the CPU has them: the pool may lie above 4 GiB
+	; The rest of the first 512 GiB by 1 GiB pages if the CPU has them: the pool may lie above 4
+	; GiB
 	test edi, CPUID_1G
 	jz .top
 .gib:
@@ -138,7 +140,8 @@ bits 64
 	call hv_main			; (u32 magic, u64 boot information)
 	ud2
 
-; Neither C nor the options exist yet: one line on COM1, as the firmware set it up, and on the EGA text screen.
+; Neither C nor the options exist yet: one line on COM1, as the firmware set it up, and on the EGA
+; text screen.
 bits 32
 no_long_mode:
 	mov esi, PHYS(no_long_mode_text)
@@ -171,7 +174,8 @@ no_long_mode:
 
 section .rodata
 no_long_mode_text:
-	db 'corbel: this CPU has no 64-bit long mode; use a 64-bit machine (in an emulator: another CPU model)', 13, 10, 0
+	db 'corbel: this CPU has no 64-bit long mode; use a 64-bit machine '
+	db '(in an emulator: another CPU model)', 13, 10, 0
 
 	align 8
 global early_gdt

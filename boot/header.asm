@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Multiboot2 header; "Multiboot2 Specification version 2.0", section "OS image format". boot/multiboot2.h has the constants for C.
+; Multiboot2 header; "Multiboot2 Specification version 2.0", section "OS image format".
+; boot/multiboot2.h has the constants for C.
 
 MB2_MAGIC	equ 0xe85250d6
 MB2_I386	equ 0
@@ -19,7 +20,8 @@ header:
 	dw TAG_CONSOLE, OPTIONAL
 	dd 12, CONSOLE_EGA
 
-	; A framebuffer of any mode will do, too: UEFI has nothing else. With this tag GRUB prefers it to text; where text
+	; A framebuffer of any mode will do, too: UEFI has nothing else. With this tag GRUB prefers
+	; it to text; where text
 	; is wanted (BIOS), `set gfxpayload=text` after the command multiboot2 says so.
 	align 8
 	dw TAG_FRAMEBUFFER, OPTIONAL

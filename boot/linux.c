@@ -95,8 +95,10 @@ static const char *parse_bzimage(const u8 *head, u64 file_size, struct linux_ker
 	u32 end = HDR_MAGIC + head[HDR_JUMP_LEN];
 	u64 setup = (sects + 1) * 512ull, body = file_size - setup;
 
-	if (get(head + HDR_VERSION, 2) < PROTOCOL_2_12 || !(get(head + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64))
-		return "the dom0 kernel has no 64-bit entry; use an x86-64 kernel of version 3.8 or later";
+	if (get(head + HDR_VERSION, 2) < PROTOCOL_2_12 ||
+	    !(get(head + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64))
+		return "the dom0 kernel has no 64-bit entry; use an x86-64 kernel of version 3.8 "
+		       "or later";
 	if (end < HDR_INIT_SIZE + 4 || end > LINUX_SETUP_END)
 		return "the dom0 kernel's setup header is damaged; install the kernel again";
 	if (file_size <= setup + ENTRY_64 || get(head + HDR_SYSSIZE, 4) * 16 > ALIGN_UP(body, 16))
@@ -111,7 +113,8 @@ static const char *parse_bzimage(const u8 *head, u64 file_size, struct linux_ker
 	k->initrd_end = MIN(get(head + HDR_INITRD_MAX, 4) + 1, BELOW_4G);
 	k->cmdline_max = (u32)get(head + HDR_CMDLINE_SIZE, 4);
 	k->segment_count = 1;
-	k->segment[0] = (struct linux_segment){.offset = setup, .file_size = body, .dest = 0, .mem_size = body};
+	k->segment[0] =
+	    (struct linux_segment){.offset = setup, .file_size = body, .dest = 0, .mem_size = body};
 	if (!is_pow2(k->align) || k->load >= BELOW_4G || k->size > BELOW_4G)
 		return "the dom0 kernel's setup header is damaged; install the kernel again";
 	return NULL;
@@ -175,27 +178,33 @@ static const char *parse_elf(const u8 *head, u32 head_len, u64 file_size, struct
 
 	memcpy(&e, head, sizeof(e));
 	if (e.ident[4] != ELF_CLASS_64 || e.machine != ELF_MACHINE_64 || e.type != ELF_EXEC)
-		return "the dom0 kernel is an ELF file but not an x86-64 kernel; use vmlinuz or an x86-64 vmlinux";
-	if (e.phentsize != sizeof(ph) || e.phoff > head_len || e.phnum > (head_len - e.phoff) / sizeof(ph))
+		return "the dom0 kernel is an ELF file but not an x86-64 kernel; use vmlinuz or an "
+		       "x86-64 vmlinux";
+	if (e.phentsize != sizeof(ph) || e.phoff > head_len ||
+	    e.phnum > (head_len - e.phoff) / sizeof(ph))
 		return "the dom0 kernel's ELF headers are damaged; use the distribution's vmlinuz";
 	k->load = ~0ull;
 	for (u32 i = 0; i < e.phnum; i++) {
 		memcpy(&ph, head + e.phoff + i * sizeof(ph), sizeof(ph));
 		if (ph.type != ELF_PT_LOAD || !ph.mem_size)
 			continue;
-		if (ph.file_size > ph.mem_size || ph.paddr >= BELOW_4G || ph.mem_size > BELOW_4G - ph.paddr ||
-		    k->segment_count == LINUX_MAX_SEGMENTS)
-			return "the dom0 kernel's ELF headers are damaged; use the distribution's vmlinuz";
+		if (ph.file_size > ph.mem_size || ph.paddr >= BELOW_4G ||
+		    ph.mem_size > BELOW_4G - ph.paddr || k->segment_count == LINUX_MAX_SEGMENTS)
+			return "the dom0 kernel's ELF headers are damaged; use the distribution's "
+			       "vmlinuz";
 		if (ph.offset > file_size || ph.file_size > file_size - ph.offset)
-			return "the dom0 kernel is cut off; install it again and check the boot medium";
-		k->segment[k->segment_count++] = (struct linux_segment){ph.offset, ph.file_size, ph.paddr, ph.mem_size};
+			return "the dom0 kernel is cut off; install it again and check the boot "
+			       "medium";
+		k->segment[k->segment_count++] =
+		    (struct linux_segment){ph.offset, ph.file_size, ph.paddr, ph.mem_size};
 		k->load = MIN(k->load, ph.paddr);
 		end = MAX(end, ph.paddr + ph.mem_size);
 		if (!entry && !elf_entry(e.entry, &ph, &entry))
 			entry = 0;
 	}
 	if (!entry)
-		return "the dom0 kernel's ELF file has no usable entry point; use the distribution's vmlinuz";
+		return "the dom0 kernel's ELF file has no usable entry point; use the "
+		       "distribution's vmlinuz";
 	for (u32 i = 0; i < k->segment_count; i++)
 		k->segment[i].dest -= k->load;
 	k->elf = true;
@@ -214,9 +223,11 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 	head_len = MIN(head_len, LINUX_HEAD_SIZE);
 	if (head_len >= sizeof(struct elf64_header) && !memcmp(head, "\177ELF", 4))
 		return parse_elf(head, head_len, file_size, out);
-	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG && get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
+	if (head_len >= LINUX_SETUP_END && get(head + HDR_BOOT_FLAG, 2) == BOOT_FLAG &&
+	    get(head + HDR_MAGIC, 4) == SETUP_MAGIC)
 		return parse_bzimage(head, file_size, out);
-	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, the initrd comes "
+	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, "
+	       "the initrd comes "
 	       "second";
 }
 
@@ -283,10 +294,13 @@ const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
 		if (is_compressed(h, n))
 			return NULL;
 		if (!is_cpio(h, n))
-			return at ? "the initrd is damaged; install it again and check the boot medium"
-				  : "the second module is not an initrd (cpio or a compressed one) or is damaged; "
+			return at ? "the initrd is damaged; install it again and check the boot "
+				    "medium"
+				  : "the second module is not an initrd (cpio or a compressed one) "
+				    "or is damaged; "
 				    "install it again";
-		if (n < sizeof(h) || !get_hex(h + CPIO_SIZE, &data) || !get_hex(h + CPIO_NAME, &name))
+		if (n < sizeof(h) || !get_hex(h + CPIO_SIZE, &data) ||
+		    !get_hex(h + CPIO_NAME, &name))
 			return "the initrd is damaged; install it again and check the boot medium";
 		at += CPIO_HEADER + name;
 		if (at > size || (data && data > size - MIN(ALIGN_UP(at, 4), size)))
@@ -310,7 +324,8 @@ static int dom0_map(const struct boot_info *bi, struct mem_map *m)
 	int err;
 
 	*m = bi->map;
-	err = memmap_set(m, ALIGN_DOWN(bi->image_start, PAGE_SIZE), ALIGN_UP(bi->image_end, PAGE_SIZE), MEM_RESERVED);
+	err = memmap_set(m, ALIGN_DOWN(bi->image_start, PAGE_SIZE),
+			 ALIGN_UP(bi->image_end, PAGE_SIZE), MEM_RESERVED);
 	if (!err)
 		err = memmap_set(m, bi->pool_start, bi->pool_end, MEM_RESERVED);
 	if (!err)
@@ -336,21 +351,30 @@ static const char *place_kernel(const struct boot_info *bi, const struct linux_k
 		p->load = k->load;
 		return NULL;
 	}
-	if (!k->relocatable && bi->opt.dom0_mem && memmap_is(&bi->map, k->load, k->load + k->size, MEM_RAM))
+	if (!k->relocatable && bi->opt.dom0_mem &&
+	    memmap_is(&bi->map, k->load, k->load + k->size, MEM_RAM))
 		return no_room;
 	if (!k->relocatable)
-		return k->elf ? "the place an ELF kernel is linked at is not free; use the distribution's vmlinuz, "
+		return k->elf ? "the place an ELF kernel is linked at is not free; use the "
+				"distribution's vmlinuz, "
 				"which can be moved"
-			      : "the place the dom0 kernel must be loaded at is not free; use a relocatable kernel";
-	/* Not lower: a kernel loaded below the address it prefers unpacks itself there all the same. */
-	p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, modules, bi->module_count);
+			      : "the place the dom0 kernel must be loaded at is not free; use a "
+				"relocatable kernel";
+	/*
+	 * Not lower: a kernel loaded below the address it prefers unpacks itself there all the
+	 * same.
+	 */
+	p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, modules,
+				  bi->module_count);
 	if (!p->load)
 		p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, NULL, 0);
 	return p->load ? NULL
-		       : "not enough memory below 4 GiB to load the dom0 kernel; give the machine or dom0_mem= more";
+		       : "not enough memory below 4 GiB to load the dom0 kernel; give the machine "
+			 "or dom0_mem= more";
 }
 
-static const char *place_initrd(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *p)
+static const char *place_initrd(const struct boot_info *bi, const struct linux_kernel *k,
+				struct linux_plan *p)
 {
 	const struct boot_module *kernel = &bi->module[0], *initrd = &bi->module[1];
 	struct mem_range avoid[] = {{p->load, p->load + k->size}, {kernel->start, kernel->end}};
@@ -364,13 +388,15 @@ static const char *place_initrd(const struct boot_info *bi, const struct linux_k
 	    memmap_is(&p->map, initrd->start, initrd->end, MEM_RAM) &&
 	    !overlaps(p->load, k->size, p->initrd, p->initrd_size))
 		return NULL;
-	p->initrd = memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid, ARRAY_SIZE(avoid));
-	return p->initrd
-		   ? NULL
-		   : "not enough memory for the initrd; give the machine or dom0_mem= more, or use a smaller initrd";
+	p->initrd = memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid,
+				     ARRAY_SIZE(avoid));
+	return p->initrd ? NULL
+			 : "not enough memory for the initrd; give the machine or dom0_mem= more, "
+			   "or use a smaller initrd";
 }
 
-const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *p)
+const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
+		       struct linux_plan *p)
 {
 	u64 kernel_size = bi->module[0].end - bi->module[0].start;
 	struct mem_range modules[ARRAY_SIZE(bi->module)], used[3];
@@ -382,7 +408,8 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 		return "the firmware's memory map has too many ranges; report this machine";
 	p->rsdp = 0;
 	if (bi->rsdp_len) {
-		p->rsdp = memmap_find_low(&p->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_4G, modules, bi->module_count);
+		p->rsdp = memmap_find_low(&p->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_4G, modules,
+					  bi->module_count);
 		if (!p->rsdp || memmap_set(&p->map, p->rsdp, p->rsdp + PAGE_SIZE, MEM_RESERVED))
 			return no_room;
 	}
@@ -396,14 +423,19 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	used[1] = (struct mem_range){p->initrd, p->initrd + p->initrd_size};
 	p->kernel_from = bi->module[0].start;
 	if (overlaps(p->kernel_from, kernel_size, p->load, k->size))
-		p->kernel_from = memmap_find_high(&p->map, kernel_size, PAGE_SIZE, MIB, BELOW_4G, used, 2);
+		p->kernel_from =
+		    memmap_find_high(&p->map, kernel_size, PAGE_SIZE, MIB, BELOW_4G, used, 2);
 	if (!p->kernel_from)
 		return no_room;
 	used[2] = (struct mem_range){p->kernel_from, p->kernel_from + kernel_size};
-	/* At the bottom: the decompressor wipes the top two pages of low memory while it still uses our tables. */
+	/*
+	 * At the bottom: the decompressor wipes the top two pages of low memory while it still uses
+	 * our tables.
+	 */
 	p->block = memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, 0x10000, 0x80000, used, 3);
 	if (!p->block)
-		p->block = memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G, used, 3);
+		p->block =
+		    memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G, used, 3);
 	return p->block ? NULL : no_room;
 }
 
@@ -414,7 +446,8 @@ static void build_e820(const struct mem_map *m, u64 ext_addr, u8 *bp, u8 *ext)
 	u8 *to = bp + BP_E820_TABLE;
 
 	for (u32 i = 0; i < m->count; i++) {
-		if (i == BP_E820_MAX) { /* the rest goes into a setup_data node: next, type, length, data */
+		/* the rest goes into a setup_data node: next, type, length, data */
+		if (i == BP_E820_MAX) {
 			put(bp + HDR_SETUP_DATA, ext_addr, 8);
 			put(ext + 8, SETUP_E820_EXT, 4);
 			put(ext + 12, (m->count - i) * 20, 4);
@@ -427,7 +460,8 @@ static void build_e820(const struct mem_map *m, u64 ext_addr, u8 *bp, u8 *ext)
 	}
 	bp[BP_E820_ENTRIES] = (u8)MIN(m->count, BP_E820_MAX);
 }
-_Static_assert((BOOT_MAX_REGIONS - BP_E820_MAX) * 20 + 16 <= PAGE_SIZE, "more e820 entries fit their page");
+_Static_assert((BOOT_MAX_REGIONS - BP_E820_MAX) * 20 + 16 <= PAGE_SIZE,
+	       "more e820 entries fit their page");
 
 static void build_screen(const struct boot_info *bi, u8 *si)
 {
@@ -465,7 +499,8 @@ static void build_screen(const struct boot_info *bi, u8 *si)
 
 static void build_page_tables(u64 at, u8 *tables)
 {
-	const u64 table = BIT(0) | BIT(1), large = table | BIT(7); /* present, writable; page size */
+	/* present, writable; page size */
+	const u64 table = BIT(0) | BIT(1), large = table | BIT(7);
 
 	put(tables, (at + PAGE_SIZE) | table, 8);
 	for (u64 gib = 0; gib < 4; gib++) {
@@ -477,7 +512,8 @@ static void build_page_tables(u64 at, u8 *tables)
 	}
 }
 
-void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const struct linux_plan *p, u8 *block)
+void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
+		 const struct linux_plan *p, u8 *block)
 {
 	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff,
 				  0x00cf93000000ffff}; /* 0x10 code, 64-bit; 0x18 data, flat */
@@ -489,14 +525,17 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 	put(block + HDR_SETUP_DATA, 0, 8);
 	put(block + HDR_VID_MODE, VID_MODE_NORMAL, 2);
 	block[HDR_LOADER] = LOADER_UNKNOWN;
-	block[HDR_LOADFLAGS] = (block[HDR_LOADFLAGS] & ~(KEEP_SEGMENTS | CAN_USE_HEAP)) | LOADED_HIGH;
+	block[HDR_LOADFLAGS] =
+	    (block[HDR_LOADFLAGS] & ~(KEEP_SEGMENTS | CAN_USE_HEAP)) | LOADED_HIGH;
 	put(block + HDR_CODE32, p->load, 4);
 	put(block + HDR_RAMDISK, p->initrd, 4);
 	put(block + HDR_RAMDISK_SIZE, p->initrd_size, 4);
 	put(block + HDR_CMDLINE, p->block + LINUX_BLOCK_CMDLINE, 4);
 	put(block + BP_ACPI_RSDP, p->rsdp, 8);
 	if (len > k->cmdline_max) {
-		log_warn("dom0's command line is longer than its kernel's %u characters, the rest is dropped", k->cmdline_max);
+		log_warn("dom0's command line is longer than its kernel's %u characters, the rest "
+			 "is dropped",
+			 k->cmdline_max);
 		len = k->cmdline_max;
 	}
 	memcpy(block + LINUX_BLOCK_CMDLINE, cmdline, len);
@@ -506,5 +545,7 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const
 	build_page_tables(p->block + LINUX_BLOCK_PML4, block + LINUX_BLOCK_PML4);
 }
 _Static_assert(LINUX_GDT_LIMIT == 4 * 8 - 1, "GDT");
-_Static_assert(LINUX_BLOCK_PML4 + 6 * PAGE_SIZE == LINUX_BLOCK_SIZE, "the page tables end the block");
-_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE, "the command line fits");
+_Static_assert(LINUX_BLOCK_PML4 + 6 * PAGE_SIZE == LINUX_BLOCK_SIZE,
+	       "the page tables end the block");
+_Static_assert(sizeof(((struct boot_module *)0)->cmdline) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
+	       "the command line fits");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Linux as dom0: what its image says, where everything goes, and the data it is entered with, by Linux
- * Documentation/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst. Pure; hv/dom0/load.c moves the bytes.
+ * Linux as dom0: what its image says, where everything goes, and the data it is entered with, by
+ * Linux Documentation/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst. Pure; hv/dom0/load.c
+ * moves the bytes.
  *
  * Functions that can fail return NULL, or a text "cause; cure" for boot_fail().
  */
@@ -12,8 +13,9 @@
 
 #define LINUX_HEAD_SIZE	   4096u /* this much of an image's start is enough to parse it */
 #define LINUX_MAX_SEGMENTS 16
-#define LINUX_SETUP_START  0x1f1u /* the setup header, at the same place in a bzImage and in boot_params */
-#define LINUX_SETUP_END	   0x290u
+/* the setup header, at the same place in a bzImage and in boot_params */
+#define LINUX_SETUP_START 0x1f1u
+#define LINUX_SETUP_END	  0x290u
 
 struct linux_kernel {
 	bool elf;
@@ -27,35 +29,50 @@ struct linux_kernel {
 	u32 segment_count;
 	struct linux_segment {
 		u64 offset, file_size; /* in the image */
-		u64 dest, mem_size;    /* relative to the load address; what file_size does not cover is zeroed */
+		/* relative to the load address; what file_size does not cover is zeroed */
+		u64 dest, mem_size;
 	} segment[LINUX_MAX_SEGMENTS];
-	u8 setup[LINUX_SETUP_END]; /* as in boot_params: zeros, and from LINUX_SETUP_START on the setup header */
+	/* as in boot_params: zeros, and from LINUX_SETUP_START on the setup header */
+	u8 setup[LINUX_SETUP_END];
 };
 
-/* Parse a bzImage or an ELF vmlinux of file_size bytes from its first head_len (up to LINUX_HEAD_SIZE) ones. */
+/*
+ * Parse a bzImage or an ELF vmlinux of file_size bytes from its first head_len (up to
+ * LINUX_HEAD_SIZE) ones.
+ */
 const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linux_kernel *out);
 
 /* Copy bytes of physical memory. */
 typedef void (*linux_read_fn)(u64 addr, void *buf, u32 len);
-/* Look for damage in an initrd: unknown format, a cpio archive cut off. Compressed parts are not looked into. */
+/*
+ * Look for damage in an initrd: unknown format, a cpio archive cut off. Compressed parts are not
+ * looked into.
+ */
 const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read);
 
 struct linux_plan {
-	struct mem_map map; /* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
-	u64 load;	    /* the kernel goes here ... */
-	u64 kernel_from;    /* ... from here: the module itself, or where it is to be moved before anything is loaded */
-	u64 initrd, initrd_size; /* final place; to be moved there first of all if it is not the module's */
-	u64 block;		 /* LINUX_BLOCK_SIZE bytes for linux_build() */
-	u64 rsdp;		 /* a reserved page for the copy of the RSDP; 0 = there is none */
+	/* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
+	struct mem_map map;
+	u64 load; /* the kernel goes here ... */
+	/* ... from here: the module itself, or where it is to be moved before anything is loaded */
+	u64 kernel_from;
+	/* final place; to be moved there first of all if it is not the module's */
+	u64 initrd, initrd_size;
+	u64 block; /* LINUX_BLOCK_SIZE bytes for linux_build() */
+	u64 rsdp;  /* a reserved page for the copy of the RSDP; 0 = there is none */
 };
 /*
- * Place everything, by bi's map, modules, image, low page and pool. Nothing overlaps at the time it is written: first
- * the initrd is moved (its old and new place may overlap), then the kernel's module, then the kernel is loaded, then
- * the block built.
+ * Place everything, by bi's map, modules, image, low page and pool. Nothing overlaps at the time it
+ * is written: first the initrd is moved (its old and new place may overlap), then the kernel's
+ * module, then the kernel is loaded, then the block built.
  */
-const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k, struct linux_plan *out);
+const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
+		       struct linux_plan *out);
 
-/* The block: boot_params; command line and GDT; more e820 entries; identity page tables of the first 4 GiB. */
+/*
+ * The block: boot_params; command line and GDT; more e820 entries; identity page tables of the
+ * first 4 GiB.
+ */
 #define LINUX_BLOCK_CMDLINE 0x1000u
 #define LINUX_BLOCK_GDT	    0x1c00u
 #define LINUX_BLOCK_E820    0x2000u
@@ -63,4 +80,5 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 #define LINUX_BLOCK_SIZE    0x9000u
 #define LINUX_GDT_LIMIT	    31u
 /* Fill the block, which is to lie at plan->block. */
-void linux_build(const struct boot_info *bi, const struct linux_kernel *k, const struct linux_plan *plan, u8 *block);
+void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
+		 const struct linux_plan *plan, u8 *block);

@@ -20,8 +20,9 @@ static int malformed(const struct mb2_tag *t, const char *what)
 }
 
 /*
- * Loaders and configuration files differ in whether the file's name, or the word "placeholder" that Xen's stanzas have,
- * comes before the arguments. Neither can be an argument of a kernel's or of ours.
+ * Loaders and configuration files differ in whether the file's name, or the word "placeholder" that
+ * Xen's stanzas have, comes before the arguments. Neither can be an argument of a kernel's or of
+ * ours.
  */
 static const char *skip_name(const char *s, u32 len, u32 *left)
 {
@@ -30,7 +31,8 @@ static const char *skip_name(const char *s, u32 len, u32 *left)
 
 	while (word < len && s[word] && s[word] != ' ')
 		word++;
-	if (len && (s[0] == '/' || s[0] == '(' || (word == sizeof(placeholder) - 1 && !memcmp(s, placeholder, word)))) {
+	if (len && (s[0] == '/' || s[0] == '(' ||
+		    (word == sizeof(placeholder) - 1 && !memcmp(s, placeholder, word)))) {
 		for (at = word; at < len && s[at] == ' '; at++)
 			;
 		s += at;
@@ -67,7 +69,8 @@ static int take_module(const struct mb2_tag_module *t, struct seen *seen, struct
 		return malformed(&t->tag, "module ends before it starts");
 	seen->modules++;
 	if (out->module_count == ARRAY_SIZE(out->module)) {
-		log_warn("module %u is ignored: only %u are used", seen->modules, (u32)ARRAY_SIZE(out->module));
+		log_warn("module %u is ignored: only %u are used", seen->modules,
+			 (u32)ARRAY_SIZE(out->module));
 		return 0;
 	}
 	name = skip_name(t->cmdline, t->tag.size - sizeof(*t), &len);
@@ -82,9 +85,13 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 {
 	if (t->tag.size < MB2_FB_COMMON_SIZE)
 		return malformed(&t->tag, "framebuffer tag too short");
-	*fb = (struct boot_framebuffer){
-	    .addr = t->addr, .pitch = t->pitch, .width = t->width, .height = t->height, .bpp = t->bpp};
-	if (!t->addr || !t->width || !t->height || !t->pitch || t->width > 16384 || t->height > 16384) {
+	*fb = (struct boot_framebuffer){.addr = t->addr,
+					.pitch = t->pitch,
+					.width = t->width,
+					.height = t->height,
+					.bpp = t->bpp};
+	if (!t->addr || !t->width || !t->height || !t->pitch || t->width > 16384 ||
+	    t->height > 16384) {
 		log_warn("the screen is unusable: %ux%u, pitch %u", t->width, t->height, t->pitch);
 		return 0;
 	}
@@ -99,11 +106,12 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 		fb->green.size = t->green_size;
 		fb->blue.pos = t->blue_pos;
 		fb->blue.size = t->blue_size;
-		fb->present =
-		    (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) && fb->pitch >= fb->width * (fb->bpp / 8);
+		fb->present = (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) &&
+			      fb->pitch >= fb->width * (fb->bpp / 8);
 	}
 	if (!fb->present)
-		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type, t->width, t->height, t->bpp);
+		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type,
+			 t->width, t->height, t->bpp);
 	return 0;
 }
 
@@ -124,7 +132,8 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 	switch (t->type) {
 	case MB2_TAG_CMDLINE:
 		text = skip_name(text, len, &len);
-		copy_string(out->cmdline, sizeof(out->cmdline), text, len, "the hypervisor's command line");
+		copy_string(out->cmdline, sizeof(out->cmdline), text, len,
+			    "the hypervisor's command line");
 		return 0;
 	case MB2_TAG_LOADER:
 		copy_string(out->loader, sizeof(out->loader), text, len, "the loader's name");
@@ -133,7 +142,8 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 		return take_module((const void *)t, seen, out);
 	case MB2_TAG_BASIC_MEM:
 		seen->basic = (const void *)t;
-		return t->size < sizeof(*seen->basic) ? malformed(t, "basic memory tag too short") : 0;
+		return t->size < sizeof(*seen->basic) ? malformed(t, "basic memory tag too short")
+						      : 0;
 	case MB2_TAG_MMAP:
 		seen->mmap = (const void *)t;
 		return check_mmap(seen->mmap, sizeof(struct mb2_mmap_entry));
@@ -162,7 +172,9 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 	}
 }
 
-/* A range as firmware states it: one that wraps around is no RAM, and reserves all up to the end. */
+/*
+ * A range as firmware states it: one that wraps around is no RAM, and reserves all up to the end.
+ */
 static int add_range(struct mem_map *m, u64 start, u64 len, u32 kind)
 {
 	u64 end = start + len;
@@ -199,11 +211,13 @@ static int add_mmap(const struct mb2_tag_mmap *t, bool efi, struct mem_map *m)
 		if (efi) {
 			memcpy(&d, t->entries + at, sizeof(d));
 			if (d.pages <= ~0ull / PAGE_SIZE)
-				err = add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
+				err =
+				    add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
 		} else {
 			memcpy(&e, t->entries + at, sizeof(e));
-			err =
-			    add_range(m, e.addr, e.len, e.type >= MEM_RAM && e.type <= MEM_BAD ? e.type : MEM_RESERVED);
+			err = add_range(m, e.addr, e.len,
+					e.type >= MEM_RAM && e.type <= MEM_BAD ? e.type
+									       : MEM_RESERVED);
 		}
 	}
 	return err;
@@ -221,7 +235,8 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 	if (!err && !m->count && seen->basic) {
 		err = memmap_add(m, 0, (u64)seen->basic->lower_kib << 10, MEM_RAM);
 		if (!err)
-			err = memmap_add(m, BIT(20), BIT(20) + ((u64)seen->basic->upper_kib << 10), MEM_RAM);
+			err = memmap_add(m, BIT(20), BIT(20) + ((u64)seen->basic->upper_kib << 10),
+					 MEM_RAM);
 	}
 	if (err)
 		log_err("the memory map has more than %u separate ranges", BOOT_MAX_REGIONS);
@@ -250,14 +265,18 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 	u64 at = sizeof(*head);
 	int err;
 
-	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) || head->total_size > size_limit) {
-		log_err("the Multiboot2 information is misplaced or larger than %u bytes", size_limit);
+	if (!IS_ALIGNED((uintptr_t)info, MB2_TAG_ALIGN) || size_limit < sizeof(*head) ||
+	    head->total_size > size_limit) {
+		log_err("the Multiboot2 information is misplaced or larger than %u bytes",
+			size_limit);
 		return -EINVAL;
 	}
 	out->module_count = 0;
 	for (;; at = ALIGN_UP(at + t->size, MB2_TAG_ALIGN)) {
 		if (at > head->total_size || head->total_size - at < sizeof(*t)) {
-			log_err("the Multiboot2 information ends without its end tag at %lu of %u bytes", at, head->total_size);
+			log_err("the Multiboot2 information ends without its end tag at %lu of %u "
+				"bytes",
+				at, head->total_size);
 			return -EINVAL;
 		}
 		t = (const void *)((const u8 *)info + at);

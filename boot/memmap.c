@@ -30,7 +30,10 @@ static int insert(struct mem_map *m, u32 at, u64 start, u64 end, u32 kind)
 	return 0;
 }
 
-/* Give [start, end), which lies within region i, another kind; the rest of the region stays on either side. */
+/*
+ * Give [start, end), which lies within region i, another kind; the rest of the region stays on
+ * either side.
+ */
 static int recolour(struct mem_map *m, u32 i, u64 start, u64 end, u32 kind)
 {
 	struct mem_region old = m->r[i];
@@ -120,7 +123,8 @@ u64 memmap_max_ram_end(const struct mem_map *m)
 	return 0;
 }
 
-static const struct mem_range *first_overlap(u64 start, u64 end, const struct mem_range *avoid, u32 count)
+static const struct mem_range *first_overlap(u64 start, u64 end, const struct mem_range *avoid,
+					     u32 count)
 {
 	for (u32 i = 0; i < count; i++)
 		if (avoid[i].start < end && start < avoid[i].end)
@@ -128,7 +132,10 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
 	return NULL;
 }
 
-/* The part of a region that may be used: RAM, inside [lo, hi), without page 0. False if it has less than size. */
+/*
+ * The part of a region that may be used: RAM, inside [lo, hi), without page 0. False if it has less
+ * than size.
+ */
 static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
 {
 	out->start = MAX(MAX(r->start, lo), PAGE_SIZE);
@@ -136,7 +143,8 @@ static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct 
 	return r->kind == MEM_RAM && out->start < out->end && out->end - out->start >= size;
 }
 
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
+		    const struct mem_range *avoid, u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;
@@ -144,7 +152,8 @@ u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi
 	for (u32 i = 0; i < m->count; i++) {
 		if (!usable(&m->r[i], size, lo, hi, &in))
 			continue;
-		for (u64 at = ALIGN_UP(in.start, align); at >= in.start && at <= in.end && in.end - at >= size;
+		for (u64 at = ALIGN_UP(in.start, align);
+		     at >= in.start && at <= in.end && in.end - at >= size;
 		     at = ALIGN_UP(hit->end, align)) {
 			hit = first_overlap(at, at + size, avoid, avoid_count);
 			if (!hit)
@@ -154,7 +163,8 @@ u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi
 	return 0;
 }
 
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count)
+u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
+		     const struct mem_range *avoid, u32 avoid_count)
 {
 	const struct mem_range *hit;
 	struct mem_range in;
@@ -187,8 +197,8 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 #define BELOW_640K 0xa0000ull
 
 /*
- * Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from there. Never above
- * 4 GiB, which the early page tables do not reach.
+ * Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from
+ * there. Never above 4 GiB, which the early page tables do not reach.
  */
 static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_range *avoid, u32 n)
 {
@@ -210,15 +220,16 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 	if (bi->opt.hvmem) {
 		size = ALIGN_UP(bi->opt.hvmem, POOL_ALIGN);
 		if (size < least) {
-			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB", (u32)(size / MIB),
-				 (u32)(least / MIB));
+			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB",
+				 (u32)(size / MIB), (u32)(least / MIB));
 			size = least;
 		}
 	}
 	if (ram < size + DOM0_LEAST) {
 		*why = bi->opt.hvmem
 			   ? "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it"
-			   : "not enough memory for the hypervisor and dom0; give the machine at least 128 MiB";
+			   : "not enough memory for the hypervisor and dom0; give the machine at "
+			     "least 128 MiB";
 		return -ENOMEM;
 	}
 	bi->pool_start = find_pool(bi, size, avoid, n);
@@ -228,9 +239,10 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 		bi->pool_start = find_pool(bi, size, avoid, n);
 	}
 	if (!bi->pool_start) {
-		*why = bi->opt.hvmem
-			   ? "no contiguous memory below 4 GiB of the size hvmem= asks for; make it smaller or drop it"
-			   : "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
+		*why = bi->opt.hvmem ? "no contiguous memory below 4 GiB of the size hvmem= asks "
+				       "for; make it smaller or drop it"
+				     : "no contiguous memory below 4 GiB for the hypervisor's "
+				       "pool; load smaller modules";
 		return -ENOMEM;
 	}
 	bi->pool_end = bi->pool_start + size;
@@ -247,12 +259,18 @@ int boot_plan(struct boot_info *bi, const char **why)
 		avoid[n++] = (struct mem_range){bi->module[i].start, bi->module[i].end};
 	bi->max_ram_end = memmap_max_ram_end(&bi->map);
 
-	/* Low, since Linux's own real-mode code wants the top; the first pages are the firmware's playground. */
-	bi->low_page = memmap_find_low(&bi->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
+	/*
+	 * Low, since Linux's own real-mode code wants the top; the first pages are the firmware's
+	 * playground.
+	 */
+	bi->low_page =
+	    memmap_find_low(&bi->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
 	if (!bi->low_page)
-		bi->low_page = memmap_find_high(&bi->map, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 0x8000, avoid, n);
+		bi->low_page =
+		    memmap_find_high(&bi->map, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 0x8000, avoid, n);
 	if (!bi->low_page) {
-		*why = "no free page below 640 KiB to start the other CPUs from; check the firmware's memory map";
+		*why = "no free page below 640 KiB to start the other CPUs from; check the "
+		       "firmware's memory map";
 		return -ENOMEM;
 	}
 	return plan_pool(bi, avoid, n, why);

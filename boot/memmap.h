@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The map of physical memory: sorted, disjoint regions of one kind; and the choice of the hypervisor's own. Pure. */
+/*
+ * The map of physical memory: sorted, disjoint regions of one kind; and the choice of the
+ * hypervisor's own. Pure.
+ */
 #pragma once
 
 #include "boot/boot.h"
@@ -9,8 +12,8 @@ struct mem_range {
 };
 
 /*
- * Tell the map about a range in any order; where ranges overlap the more restricted kind wins, RAM last. Empty ranges
- * are ignored. -ENOSPC: the map is full, part of the range may be missing.
+ * Tell the map about a range in any order; where ranges overlap the more restricted kind wins, RAM
+ * last. Empty ranges are ignored. -ENOSPC: the map is full, part of the range may be missing.
  */
 int memmap_add(struct mem_map *m, u64 start, u64 end, u32 kind);
 /* Make [start, end) this kind whatever was there. -ENOSPC as above. */
@@ -21,15 +24,18 @@ bool memmap_is(const struct mem_map *m, u64 start, u64 end, u32 kind);
 u64 memmap_bytes(const struct mem_map *m, u32 kind);
 u64 memmap_max_ram_end(const struct mem_map *m);
 /*
- * Find size bytes of RAM inside [lo, hi) at a multiple of align (a power of two) that touch none of the ranges to
- * avoid: the lowest such place, or the highest. 0 if there is none (page 0 is never given).
+ * Find size bytes of RAM inside [lo, hi) at a multiple of align (a power of two) that touch none of
+ * the ranges to avoid: the lowest such place, or the highest. 0 if there is none (page 0 is never
+ * given).
  */
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid, u32 avoid_count);
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi, const struct mem_range *avoid,
-		     u32 avoid_count);
+u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
+		    const struct mem_range *avoid, u32 avoid_count);
+u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
+		     const struct mem_range *avoid, u32 avoid_count);
 
 /*
- * Choose low_page, pool_start, pool_end and max_ram_end from the map, the modules, opt.hvmem and image_start/image_end
- * (which the caller has filled in). 0, or -ENOMEM with *why set to a line for boot_fail().
+ * Choose low_page, pool_start, pool_end and max_ram_end from the map, the modules, opt.hvmem and
+ * image_start/image_end (which the caller has filled in). 0, or -ENOMEM with *why set to a line for
+ * boot_fail().
  */
 int boot_plan(struct boot_info *bi, const char **why);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Multiboot2 as the loader and the image agree on it: "Multiboot2 Specification version 2.0", sections "Header magic
- * fields", "Boot information format". All tags start at multiples of 8 bytes; sizes are without that padding.
+ * Multiboot2 as the loader and the image agree on it: "Multiboot2 Specification version 2.0",
+ * sections "Header magic fields", "Boot information format". All tags start at multiples of 8
+ * bytes; sizes are without that padding.
  */
 #pragma once
 

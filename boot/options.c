@@ -38,7 +38,9 @@ static int digit_of(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
 }
 
-/* Decimal, or hexadecimal after 0x. Reads as far as there are digits; false on none or on overflow. */
+/*
+ * Decimal, or hexadecimal after 0x. Reads as far as there are digits; false on none or on overflow.
+ */
 static bool read_digits(struct text *t, u64 *out)
 {
 	u32 base = 10, n = 0;
@@ -95,7 +97,8 @@ static bool read_word(struct text t, char *out, u32 size, bool list)
 	for (u32 i = 0; i < t.len; i++) {
 		char c = t.s[i];
 
-		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' && c != '.' && !(list && c == ','))
+		if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '-' && c != '_' &&
+		    c != '.' && !(list && c == ','))
 			return false;
 	}
 	memcpy(out, t.s, t.len);
@@ -161,7 +164,8 @@ static bool opt_mask(struct text v, struct boot_options *o)
 
 static bool opt_reboot(struct text v, struct boot_options *o)
 {
-	return (text_is(v, "acpi") || text_is(v, "kbd") || text_is(v, "triple") || text_is(v, "halt")) &&
+	return (text_is(v, "acpi") || text_is(v, "kbd") || text_is(v, "triple") ||
+		text_is(v, "halt")) &&
 	       read_word(v, o->reboot, sizeof(o->reboot), false);
 }
 
@@ -195,8 +199,9 @@ static bool apply(struct text opt, struct boot_options *o, u32 *consoles)
 
 static bool is_known(struct text opt)
 {
-	static const char *const keys[] = {"console", "loglvl", "dom0_max_vcpus", "dom0_mem", "hvmem",
-					   "maxcpus", "sched",	"mask",		  "noreboot", "reboot"};
+	static const char *const keys[] = {"console",  "loglvl",  "dom0_max_vcpus", "dom0_mem",
+					   "hvmem",    "maxcpus", "sched",	    "mask",
+					   "noreboot", "reboot"};
 	struct text v, key = text_cut(opt, '=', &v);
 
 	for (u32 i = 0; i < ARRAY_SIZE(keys); i++)
@@ -231,7 +236,8 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 			continue;
 		memcpy(name, opt.s, n);
 		name[n] = 0;
-		log_warn("%s option \"%s\" is ignored", is_known(opt) ? "malformed" : "unknown", name);
+		log_warn("%s option \"%s\" is ignored", is_known(opt) ? "malformed" : "unknown",
+			 name);
 		warnings++;
 	}
 	return warnings;

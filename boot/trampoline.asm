@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Where other CPUs start: real mode, CS:IP = page:0, by SIPI. Copied to boot_info.low_page; position independent.
+; Where other CPUs start: real mode, CS:IP = page:0, by SIPI. Copied to boot_info.low_page; position
+; independent.
 
 CR0_PE		equ 1 << 0
 CR0_ET		equ 1 << 4

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The only contract between the hypervisor, dom0's module corbel.ko and the tools. Self-contained; usable from
- * kernel and user space.
+ * The only contract between the hypervisor, dom0's module corbel.ko and the tools. Self-contained;
+ * usable from kernel and user space.
  *
- * Hypercalls: VMMCALL (svm) or VMCALL (vmx) from dom0's ring 0. RAX = number, RDI RSI RDX RCX R8 = arguments,
- * result in RAX (>= 0, or a negated errno). All other registers are preserved. "buf" arguments are the dom0-physical
- * address of a buffer that lies within one 4 KiB page of dom0's memory.
+ * Hypercalls: VMMCALL (svm) or VMCALL (vmx) from dom0's ring 0. RAX = number, RDI RSI RDX RCX R8 =
+ * arguments, result in RAX (>= 0, or a negated errno). All other registers are preserved. "buf"
+ * arguments are the dom0-physical address of a buffer that lies within one 4 KiB page of dom0's
+ * memory.
  */
 #ifndef CORBEL_ABI_H
 #define CORBEL_ABI_H
@@ -22,12 +23,16 @@ typedef uint8_t __cb_u8;
 
 #define CORBEL_ABI_VERSION 1u
 
-/* CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the highest such leaf. */
-#define CORBEL_CPUID_BASE      0x40000100u
-#define CORBEL_CPUID_SIG_EBX   0x62726f43u /* "Corb" */
-#define CORBEL_CPUID_SIG_ECX   0x79486c65u /* "elHy" */
-#define CORBEL_CPUID_SIG_EDX   0x20726570u /* "per " */
-#define CORBEL_CPUID_ABI       0x40000101u /* EAX = CORBEL_ABI_VERSION, EBX = backend, ECX = 1 if the caller is dom0 */
+/*
+ * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
+ * highest such leaf.
+ */
+#define CORBEL_CPUID_BASE    0x40000100u
+#define CORBEL_CPUID_SIG_EBX 0x62726f43u /* "Corb" */
+#define CORBEL_CPUID_SIG_ECX 0x79486c65u /* "elHy" */
+#define CORBEL_CPUID_SIG_EDX 0x20726570u /* "per " */
+/* EAX = CORBEL_ABI_VERSION, EBX = backend, ECX = 1 if the caller is dom0 */
+#define CORBEL_CPUID_ABI 0x40000101u
 
 #define CORBEL_BACKEND_SVM 1u
 #define CORBEL_BACKEND_VMX 2u
@@ -37,36 +42,63 @@ typedef uint8_t __cb_u8;
 #define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED; nice -20 is 88761 */
 
 /* ---- hypercall numbers ---- */
-#define CORBEL_HC_BASE		0x43520000u
-#define CORBEL_HC_RANGE		0x10000u /* numbers that are Corbel's, used or not */
-#define CORBEL_HC_VERSION	(CORBEL_HC_BASE + 0)  /* () -> CORBEL_ABI_VERSION */
-#define CORBEL_HC_STAT		(CORBEL_HC_BASE + 1)  /* (what, index, buf, len) -> bytes written; -ENOENT past the end */
-#define CORBEL_HC_LOG_READ	(CORBEL_HC_BASE + 2)  /* (seq, buf, len): struct corbel_log; -> bytes of text */
-#define CORBEL_HC_EVENT_BIND	(CORBEL_HC_BASE + 3)  /* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
-#define CORBEL_HC_VM_CREATE	(CORBEL_HC_BASE + 4)  /* (buf: struct corbel_vm_create) -> VM id (> 0) */
-#define CORBEL_HC_VM_DESTROY	(CORBEL_HC_BASE + 5)  /* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
-#define CORBEL_HC_VCPU_CREATE	(CORBEL_HC_BASE + 6)  /* (vm, apic id) -> vCPU id, global */
-#define CORBEL_HC_VCPU_DESTROY	(CORBEL_HC_BASE + 7)  /* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
-#define CORBEL_HC_VCPU_PAGE	(CORBEL_HC_BASE + 8)  /* (vcpu) -> host-physical address of its two shared pages */
-#define CORBEL_HC_VCPU_RESUME	(CORBEL_HC_BASE + 9)  /* (vcpu): stopped -> runnable. May run it before returning */
-#define CORBEL_HC_VCPU_PAUSE	(CORBEL_HC_BASE + 10) /* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
-#define CORBEL_HC_VCPU_GET	(CORBEL_HC_BASE + 11) /* (vcpu, CORBEL_STATE_x) -> bytes in the data page; -EBUSY unless stopped */
-#define CORBEL_HC_VCPU_SET	(CORBEL_HC_BASE + 12) /* (vcpu, CORBEL_STATE_x, bytes in the data page) */
-#define CORBEL_HC_MAP		(CORBEL_HC_BASE + 13) /* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
-#define CORBEL_HC_UNMAP		(CORBEL_HC_BASE + 14) /* (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again. Always done if there is such a VM */
-#define CORBEL_HC_DIRTY		(CORBEL_HC_BASE + 15) /* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
-#define CORBEL_HC_MSI		(CORBEL_HC_BASE + 16) /* (vm, address, data) -> 1 delivered, 0 no such target */
-#define CORBEL_HC_NMI		(CORBEL_HC_BASE + 17) /* (vcpu) */
-#define CORBEL_HC_EXTINT	(CORBEL_HC_BASE + 18) /* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
-#define CORBEL_HC_EOI_MASK	(CORBEL_HC_BASE + 19) /* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
-#define CORBEL_HC_DOORBELL	(CORBEL_HC_BASE + 20) /* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
-#define CORBEL_HC_SCHED		(CORBEL_HC_BASE + 21) /* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
-#define CORBEL_HC_SUPPORTED	(CORBEL_HC_BASE + 22) /* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
-#define CORBEL_HC_CLOCK		(CORBEL_HC_BASE + 23) /* (vm, set?, ns): kvmclock of the VM; get returns ns */
-#define CORBEL_HC_BOOT_CPU	(CORBEL_HC_BASE + 24) /* (vm, apic id): which vCPU is the BSP; before the first vCPU */
-#define CORBEL_HC_DEBUG		(CORBEL_HC_BASE + 25) /* (key): as the debug key on the console: state into the log */
-#define CORBEL_HC_MAP_ONE	(CORBEL_HC_BASE + 26) /* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
-#define CORBEL_HC_NR		27
+#define CORBEL_HC_BASE	  0x43520000u
+#define CORBEL_HC_RANGE	  0x10000u	       /* numbers that are Corbel's, used or not */
+#define CORBEL_HC_VERSION (CORBEL_HC_BASE + 0) /* () -> CORBEL_ABI_VERSION */
+/* (what, index, buf, len) -> bytes written; -ENOENT past the end */
+#define CORBEL_HC_STAT (CORBEL_HC_BASE + 1)
+/* (seq, buf, len): struct corbel_log; -> bytes of text */
+#define CORBEL_HC_LOG_READ (CORBEL_HC_BASE + 2)
+/* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
+#define CORBEL_HC_EVENT_BIND (CORBEL_HC_BASE + 3)
+/* (buf: struct corbel_vm_create) -> VM id (> 0) */
+#define CORBEL_HC_VM_CREATE (CORBEL_HC_BASE + 4)
+/* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
+#define CORBEL_HC_VM_DESTROY  (CORBEL_HC_BASE + 5)
+#define CORBEL_HC_VCPU_CREATE (CORBEL_HC_BASE + 6) /* (vm, apic id) -> vCPU id, global */
+/* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
+#define CORBEL_HC_VCPU_DESTROY (CORBEL_HC_BASE + 7)
+/* (vcpu) -> host-physical address of its two shared pages */
+#define CORBEL_HC_VCPU_PAGE (CORBEL_HC_BASE + 8)
+/* (vcpu): stopped -> runnable. May run it before returning */
+#define CORBEL_HC_VCPU_RESUME (CORBEL_HC_BASE + 9)
+/* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
+#define CORBEL_HC_VCPU_PAUSE (CORBEL_HC_BASE + 10)
+/* (vcpu, CORBEL_STATE_x) -> bytes in the data page; -EBUSY unless stopped */
+#define CORBEL_HC_VCPU_GET (CORBEL_HC_BASE + 11)
+/* (vcpu, CORBEL_STATE_x, bytes in the data page) */
+#define CORBEL_HC_VCPU_SET (CORBEL_HC_BASE + 12)
+/* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
+#define CORBEL_HC_MAP (CORBEL_HC_BASE + 13)
+/*
+ * (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again. Always done
+ * if there is such a VM
+ */
+#define CORBEL_HC_UNMAP (CORBEL_HC_BASE + 14)
+/* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
+#define CORBEL_HC_DIRTY (CORBEL_HC_BASE + 15)
+/* (vm, address, data) -> 1 delivered, 0 no such target */
+#define CORBEL_HC_MSI (CORBEL_HC_BASE + 16)
+#define CORBEL_HC_NMI (CORBEL_HC_BASE + 17) /* (vcpu) */
+/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
+#define CORBEL_HC_EXTINT (CORBEL_HC_BASE + 18)
+/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
+#define CORBEL_HC_EOI_MASK (CORBEL_HC_BASE + 19)
+/* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
+#define CORBEL_HC_DOORBELL (CORBEL_HC_BASE + 20)
+/* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
+#define CORBEL_HC_SCHED (CORBEL_HC_BASE + 21)
+/* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
+#define CORBEL_HC_SUPPORTED (CORBEL_HC_BASE + 22)
+/* (vm, set?, ns): kvmclock of the VM; get returns ns */
+#define CORBEL_HC_CLOCK (CORBEL_HC_BASE + 23)
+/* (vm, apic id): which vCPU is the BSP; before the first vCPU */
+#define CORBEL_HC_BOOT_CPU (CORBEL_HC_BASE + 24)
+/* (key): as the debug key on the console: state into the log */
+#define CORBEL_HC_DEBUG (CORBEL_HC_BASE + 25)
+/* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
+#define CORBEL_HC_MAP_ONE (CORBEL_HC_BASE + 26)
+#define CORBEL_HC_NR	  27
 
 /* HC_STAT what */
 #define CORBEL_STAT_INFO 0u /* struct corbel_info, index ignored */
@@ -87,14 +119,17 @@ struct corbel_info {
 	uint64_t reserved[2];
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
-#define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes other frequencies than this machine's */
+#define CORBEL_FEATURE_TSC_SCALE                                                                   \
+	1u /* STATE_TSC_KHZ takes other frequencies than this machine's                            \
+	    */
 
 struct corbel_vm_create {
 	char name[32];
 	uint32_t pid;	/* of the VMM, for listings */
 	uint32_t flags; /* CORBEL_VM_x */
 };
-#define CORBEL_VM_LAPIC 1u /* LAPICs in the hypervisor; without it HLT exits and interrupts come by STATE_INTERRUPT */
+/* LAPICs in the hypervisor; without it HLT exits and interrupts come by STATE_INTERRUPT */
+#define CORBEL_VM_LAPIC 1u
 
 struct corbel_vm_stat {
 	uint32_t id, vcpus, pid, flags;
@@ -117,7 +152,8 @@ struct corbel_vcpu_stat {
 	uint32_t state, cpu, weight, cap;
 	uint64_t affinity;
 	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
-	uint64_t exits_total, exits[CORBEL_EXIT_STATS]; /* by hv exit reason, names in corbel_exit_names */
+	/* by hv exit reason, names in corbel_exit_names */
+	uint64_t exits_total, exits[CORBEL_EXIT_STATS];
 };
 struct corbel_cpu_stat {
 	uint32_t cpu, apic_id;
@@ -125,36 +161,45 @@ struct corbel_cpu_stat {
 };
 
 struct corbel_log {
-	uint64_t seq; /* in: first byte wanted; out: first byte given (later when the ring has moved on) */
+	/* in: first byte wanted; out: first byte given (later when the ring has moved on) */
+	uint64_t seq;
 	uint64_t next; /* out: ask for this next */
 	uint32_t len, pad;
 	char text[];
 };
 
-/* ---- events: one page shared by the hypervisor and dom0, bits set by the hypervisor, cleared by dom0, atomically ---- */
+/*
+ * ---- events: one page shared by the hypervisor and dom0, bits set by the hypervisor, cleared by
+ * dom0, atomically ----
+ */
 struct corbel_events {
-	uint64_t vcpu_summary;		/* bit i: vcpu[i] has bits set */
-	uint64_t doorbell_summary;	/* bit i: doorbell[i] has bits set */
+	uint64_t vcpu_summary;	   /* bit i: vcpu[i] has bits set */
+	uint64_t doorbell_summary; /* bit i: doorbell[i] has bits set */
 	uint64_t reserved[6];
 	uint64_t vcpu[CORBEL_MAX_VCPUS / 64];	      /* vCPU id has stopped */
 	uint64_t doorbell[CORBEL_MAX_DOORBELLS / 64]; /* doorbell id has rung */
 };
 CORBEL_ASSERT(sizeof(struct corbel_events) <= 4096);
 
-/* ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O data) ---- */
+/*
+ * ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O data) ----
+ */
 enum corbel_exit_reason {
 	CORBEL_EXIT_NONE = 0,
-	CORBEL_EXIT_PAUSED,	/* VCPU_PAUSE */
-	CORBEL_EXIT_IO,		/* io; IN data is taken from the data page at resume */
-	CORBEL_EXIT_MMIO,	/* mmio; read data is taken from mmio.data at resume */
-	CORBEL_EXIT_MEM_FAULT,	/* fault: map memory there, or mark it CORBEL_MAP_MMIO, and resume */
-	CORBEL_EXIT_HLT,	/* only without CORBEL_VM_LAPIC */
-	CORBEL_EXIT_SHUTDOWN,	/* triple fault */
-	CORBEL_EXIT_INTA,	/* INTR line taken: put the vector into inta.vector (or 0: none) and resume */
+	CORBEL_EXIT_PAUSED, /* VCPU_PAUSE */
+	CORBEL_EXIT_IO,	    /* io; IN data is taken from the data page at resume */
+	CORBEL_EXIT_MMIO,   /* mmio; read data is taken from mmio.data at resume */
+	/* fault: map memory there, or mark it CORBEL_MAP_MMIO, and resume */
+	CORBEL_EXIT_MEM_FAULT,
+	CORBEL_EXIT_HLT,      /* only without CORBEL_VM_LAPIC */
+	CORBEL_EXIT_SHUTDOWN, /* triple fault */
+	/* INTR line taken: put the vector into inta.vector (or 0: none) and resume */
+	CORBEL_EXIT_INTA,
 	CORBEL_EXIT_EOI,	/* eoi.vector, asked for by EOI_MASK */
 	CORBEL_EXIT_IRQ_WINDOW, /* only without CORBEL_VM_LAPIC or with request_irq_window */
 	CORBEL_EXIT_SET_TPR,	/* only without CORBEL_VM_LAPIC: CR8 lowered */
-	CORBEL_EXIT_INTERNAL,	/* internal: the hypervisor cannot go on with this vCPU; reason is in the log too */
+	/* internal: the hypervisor cannot go on with this vCPU; reason is in the log too */
+	CORBEL_EXIT_INTERNAL,
 	CORBEL_EXIT_FAIL_ENTRY, /* internal.code = hardware's reason */
 	CORBEL_EXIT_DEBUG,	/* debug */
 	CORBEL_EXIT_SYSTEM_RESET,
@@ -165,13 +210,15 @@ enum corbel_exit_reason {
 #define BIT_U32(n)	   (1u << (n))
 
 struct corbel_vcpu_page {
-	uint32_t state;	      /* CORBEL_VCPU_x; written last by the hypervisor when it stops the vCPU */
+	/* CORBEL_VCPU_x; written last by the hypervisor when it stops the vCPU */
+	uint32_t state;
 	uint32_t exit_reason; /* enum corbel_exit_reason */
 	union {
 		struct {
 			uint16_t port;
 			uint8_t size, is_in; /* size 1, 2, 4 */
-			uint32_t count;	     /* elements in the data page; > 1 only for string I/O */
+			/* elements in the data page; > 1 only for string I/O */
+			uint32_t count;
 		} io;
 		struct {
 			uint64_t gpa;
@@ -197,16 +244,20 @@ struct corbel_vcpu_page {
 		} debug;
 		uint8_t raw[64];
 	};
-	/* General registers. Valid while stopped; written back at resume if regs_dirty. Order as in KVM's kvm_regs. */
+	/*
+	 * General registers. Valid while stopped; written back at resume if regs_dirty. Order as in
+	 * KVM's kvm_regs.
+	 */
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
 	uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
 	uint64_t rip, rflags;
-	uint8_t regs_dirty;	     /* module -> hypervisor */
-	uint8_t request_irq_window;  /* module -> hypervisor */
-	uint8_t if_flag;	     /* hypervisor -> module, all below too */
-	uint8_t ready_for_irq;	     /* KVM_INTERRUPT would be taken at once */
+	uint8_t regs_dirty;	    /* module -> hypervisor */
+	uint8_t request_irq_window; /* module -> hypervisor */
+	uint8_t if_flag;	    /* hypervisor -> module, all below too */
+	uint8_t ready_for_irq;	    /* KVM_INTERRUPT would be taken at once */
 	uint8_t in_smm;
-	uint8_t stop_at_once; /* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
+	/* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
+	uint8_t stop_at_once;
 	uint8_t pad[2];
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
 	uint64_t reserved;
@@ -215,23 +266,28 @@ struct corbel_vcpu_page {
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 
 /* ---- state blobs in the data page ---- */
-#define CORBEL_STATE_SREGS	0u /* struct corbel_sregs (layout of kvm_sregs) */
-#define CORBEL_STATE_XSAVE	1u /* 4096 bytes, standard format (layout of kvm_xsave) */
-#define CORBEL_STATE_XCR0	2u /* uint64_t */
-#define CORBEL_STATE_MSRS	3u /* struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the first bad one */
-#define CORBEL_STATE_CPUID	4u /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
-#define CORBEL_STATE_LAPIC	5u /* 1024 bytes (layout of kvm_lapic_state) */
-#define CORBEL_STATE_EVENTS	6u /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
-#define CORBEL_STATE_DEBUGREGS	7u /* struct corbel_debugregs (layout of kvm_debugregs) */
-#define CORBEL_STATE_MP		8u /* uint32_t, KVM_MP_STATE_x */
-#define CORBEL_STATE_TSC_KHZ	9u /* uint64_t; SET 0: this machine's */
-#define CORBEL_STATE_INTERRUPT	10u /* SET only: uint32_t vector, for VMs without LAPICs */
-#define CORBEL_STATE_RESET	11u /* SET only: architectural reset */
+#define CORBEL_STATE_SREGS 0u /* struct corbel_sregs (layout of kvm_sregs) */
+#define CORBEL_STATE_XSAVE 1u /* 4096 bytes, standard format (layout of kvm_xsave) */
+#define CORBEL_STATE_XCR0  2u /* uint64_t */
+/*
+ * struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the first bad
+ * one
+ */
+#define CORBEL_STATE_MSRS	 3u
+#define CORBEL_STATE_CPUID	 4u  /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
+#define CORBEL_STATE_LAPIC	 5u  /* 1024 bytes (layout of kvm_lapic_state) */
+#define CORBEL_STATE_EVENTS	 6u  /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
+#define CORBEL_STATE_DEBUGREGS	 7u  /* struct corbel_debugregs (layout of kvm_debugregs) */
+#define CORBEL_STATE_MP		 8u  /* uint32_t, KVM_MP_STATE_x */
+#define CORBEL_STATE_TSC_KHZ	 9u  /* uint64_t; SET 0: this machine's */
+#define CORBEL_STATE_INTERRUPT	 10u /* SET only: uint32_t vector, for VMs without LAPICs */
+#define CORBEL_STATE_RESET	 11u /* SET only: architectural reset */
 #define CORBEL_STATE_GUEST_DEBUG 12u /* SET only: uint32_t control (KVM_GUESTDBG_x) */
-#define CORBEL_STATE_TRANSLATE	13u /* GET: data page holds uint64_t gva; out: struct corbel_translation */
-#define CORBEL_STATE_MCE_CAP	14u /* SET only: uint64_t, MCG_CAP */
-#define CORBEL_STATE_MCE	15u /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
-#define CORBEL_STATE_NR		16u
+/* GET: data page holds uint64_t gva; out: struct corbel_translation */
+#define CORBEL_STATE_TRANSLATE 13u
+#define CORBEL_STATE_MCE_CAP   14u /* SET only: uint64_t, MCG_CAP */
+#define CORBEL_STATE_MCE       15u /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
+#define CORBEL_STATE_NR	       16u
 
 struct corbel_segment {
 	uint64_t base;
@@ -283,7 +339,8 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_events) == 64);
 struct corbel_debugregs {
 	uint64_t db[4], dr6, dr7, flags, reserved[9];
 };
-#define CORBEL_MCE_CAPS 0x1000100u /* MCG_CTL_P, MCG_SER_P; STATE_MCE_CAP has the number of banks, too */
+/* MCG_CTL_P, MCG_SER_P; STATE_MCE_CAP has the number of banks, too */
+#define CORBEL_MCE_CAPS	 0x1000100u
 #define CORBEL_MCE_BANKS 32u
 struct corbel_mce {
 	uint64_t status, addr, misc, mcg_status;
@@ -301,7 +358,9 @@ struct corbel_translation {
 #define CORBEL_SUPPORTED_MSRS  1u /* uint32_t[]: MSRs to save and restore */
 #define CORBEL_SUPPORTED_XCR0  2u /* uint64_t */
 
-/* HC_MAP: entries are done in order. The result is the number done; if 0, the errno of the first. */
+/*
+ * HC_MAP: entries are done in order. The result is the number done; if 0, the errno of the first.
+ */
 struct corbel_map {
 	uint64_t gfn;	/* aligned to order */
 	uint64_t pfn;	/* of dom0; ignored for CORBEL_MAP_MMIO */
@@ -310,8 +369,10 @@ struct corbel_map {
 };
 #define CORBEL_MAP_WRITE BIT_U32(0)
 #define CORBEL_MAP_EXEC	 BIT_U32(1)
-#define CORBEL_MAP_MMIO	 BIT_U32(2) /* no memory here: accesses are decoded and exit as CORBEL_EXIT_MMIO */
-#define CORBEL_MAP_ROM	 BIT_U32(3) /* readable; writes exit as CORBEL_EXIT_MMIO (KVM_MEM_READONLY) */
+/* no memory here: accesses are decoded and exit as CORBEL_EXIT_MMIO */
+#define CORBEL_MAP_MMIO BIT_U32(2)
+/* readable; writes exit as CORBEL_EXIT_MMIO (KVM_MEM_READONLY) */
+#define CORBEL_MAP_ROM BIT_U32(3)
 
 struct corbel_doorbell {
 	uint64_t addr;	/* port or gpa */
@@ -331,12 +392,12 @@ struct corbel_doorbell {
 #define CORBEL_DIRTY_STOP  BIT_U32(2)
 
 /* ---- /dev/corbel, for the tools ---- */
-struct corbel_query { /* STAT and LOG_READ */
-	uint32_t what;	/* CORBEL_STAT_x, or CORBEL_QUERY_LOG */
+struct corbel_query {  /* STAT and LOG_READ */
+	uint32_t what; /* CORBEL_STAT_x, or CORBEL_QUERY_LOG */
 	uint32_t index;
-	uint64_t seq;	/* LOG */
-	uint64_t buf;	/* user address */
-	uint32_t len;	/* in: size; out: bytes */
+	uint64_t seq; /* LOG */
+	uint64_t buf; /* user address */
+	uint32_t len; /* in: size; out: bytes */
 	uint32_t pad;
 };
 #define CORBEL_QUERY_LOG 0x100u
@@ -349,14 +410,23 @@ struct corbel_sched_set {
 #define CORBEL_IOC_SCHED _IOW('C', 0x02, struct corbel_sched_set)
 #define CORBEL_IOC_DEBUG _IO('C', 0x03)
 
-/* Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons (hv/guest/hvm.h). */
-#define CORBEL_EXIT_NAMES                                                                                              \
-	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init") X(EXCEPTION, "exception")                \
-	X(IRQ_WINDOW, "irq-window") X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt") X(PAUSE, "pause")      \
-	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read") X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") \
-	X(CR_ACCESS, "cr-access") X(DR_ACCESS, "dr-access") X(INVLPG, "invlpg") X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") \
-	X(RDTSC, "rdtsc") X(RDPMC, "rdpmc") X(MWAIT, "mwait") X(VMX_SVM_INSN, "virt-insn") X(DTR_ACCESS, "dtr-access") \
-	X(TASK_SWITCH, "task-switch") X(PREEMPT_TIMER, "preempt-timer") X(APIC_ACCESS, "apic-access")                  \
-	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(ENTRY_FAIL, "entry-fail") X(PML_FULL, "pml-full") X(OTHER, "other")
+/*
+ * Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons
+ * (hv/guest/hvm.h).
+ */
+/* clang-format off */
+#define CORBEL_EXIT_NAMES									\
+	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init")			\
+	X(EXCEPTION, "exception") X(IRQ_WINDOW, "irq-window")					\
+	X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt") X(PAUSE, "pause")		\
+	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read")				\
+	X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") X(CR_ACCESS, "cr-access")		\
+	X(DR_ACCESS, "dr-access") X(INVLPG, "invlpg") X(WBINVD, "wbinvd")			\
+	X(XSETBV, "xsetbv") X(RDTSC, "rdtsc") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
+	X(VMX_SVM_INSN, "virt-insn") X(DTR_ACCESS, "dtr-access")				\
+	X(TASK_SWITCH, "task-switch") X(PREEMPT_TIMER, "preempt-timer")				\
+	X(APIC_ACCESS, "apic-access") X(APIC_WRITE, "apic-write") X(EOI, "eoi")			\
+	X(ENTRY_FAIL, "entry-fail") X(PML_FULL, "pml-full") X(OTHER, "other")
+/* clang-format on */
 
 #endif

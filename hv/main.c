@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The boot CPU's way from the loader to cpu_main(). Each step that fails ends in one line, by boot_fail(). */
+/*
+ * The boot CPU's way from the loader to cpu_main(). Each step that fails ends in one line, by
+ * boot_fail().
+ */
 #include "boot/acpi.h"
 #include "boot/image.h"
 #include "boot/mb2.h"
@@ -28,9 +31,12 @@ static void read_boot_info(u32 magic, u64 info)
 	u32 *size = mm_map_boot(info, PAGE_SIZE);
 
 	if (magic != MB2_BOOTLOADER_MAGIC)
-		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command multiboot2, not multiboot", magic);
+		boot_fail("not started by a Multiboot2 loader (magic %x); use GRUB's command "
+			  "multiboot2, not multiboot",
+			  magic);
 	if (mb2_parse(size, *size, &boot_info))
-		boot_fail("the loader's boot information is damaged, see the lines before; use GRUB 2.06 or newer");
+		boot_fail("the loader's boot information is damaged, see the lines before; use "
+			  "GRUB 2.06 or newer");
 	options_parse(boot_info.cmdline, &boot_info.opt);
 	boot_info.image_start = (u64)__text_start - HV_IMAGE;
 	boot_info.image_end = (u64)__bss_end - HV_IMAGE;
@@ -45,7 +51,8 @@ static void init_memory(void)
 		boot_fail("%s", why);
 	pool_init(b->pool_start, b->pool_end);
 	if (frame_init(&b->map, b->image_start, b->image_end, b->pool_start, b->pool_end))
-		boot_fail("the pool is too small for the table of frames; give the hypervisor more with option hvmem=");
+		boot_fail("the pool is too small for the table of frames; give the hypervisor more "
+			  "with option hvmem=");
 	mm_init();
 }
 
@@ -53,8 +60,10 @@ static void print_banner(void)
 {
 	const struct boot_info *b = &boot_info;
 
-	log_info("Corbel " CORBEL_VERSION ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s",
-		 hvm->name, cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB, pool_total_bytes() / MIB, b->pool_start,
+	log_info("Corbel " CORBEL_VERSION
+		 ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s",
+		 hvm->name, cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB,
+		 pool_total_bytes() / MIB, b->pool_start,
 		 *b->loader ? b->loader : "an unnamed loader");
 }
 
@@ -82,8 +91,9 @@ static void __noreturn main_rest(void)
 	timer_init_cpu();
 	sched_init(b->opt.sched, vcpu_leave);
 	if (enable_cpu(me))
-		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more memory with option hvmem=",
-		    hvm->name);
+		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more "
+			  "memory with option hvmem=",
+			  hvm->name);
 	panic_set_hooks(vcpu_dump_last, hvm->cpu_disable);
 	p2m_set_flush_wait(smp_flush_wait);
 	console_set_keys(debug_key_console);

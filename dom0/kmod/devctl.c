@@ -34,7 +34,8 @@ static long query(struct corbel_query __user *arg)
 	if (r >= 0) {
 		u32 n = min3((u32)r, q.len, (u32)PAGE_SIZE);
 
-		r = copy_to_user(u64_to_user_ptr(q.buf), buf, n) || put_user(n, &arg->len) ? -EFAULT : 0;
+		r = copy_to_user(u64_to_user_ptr(q.buf), buf, n) || put_user(n, &arg->len) ? -EFAULT
+											   : 0;
 	}
 	free_page((unsigned long)buf);
 	return r;
@@ -68,16 +69,16 @@ static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 }
 
 static const struct file_operations corbel_fops = {
-	.owner = THIS_MODULE,
-	.unlocked_ioctl = corbel_ioctl,
-	.llseek = noop_llseek,
+    .owner = THIS_MODULE,
+    .unlocked_ioctl = corbel_ioctl,
+    .llseek = noop_llseek,
 };
 
 static struct miscdevice corbel_dev = {
-	.minor = MISC_DYNAMIC_MINOR,
-	.name = "corbel",
-	.mode = 0600,
-	.fops = &corbel_fops,
+    .minor = MISC_DYNAMIC_MINOR,
+    .name = "corbel",
+    .mode = 0600,
+    .fops = &corbel_fops,
 };
 
 int cb_devctl_init(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The event interrupt. Each dom0 CPU has one Linux interrupt with a vector from the x86 vector domain, which the hypervisor
- * raises after it has set bits in struct corbel_events.
+ * The event interrupt. Each dom0 CPU has one Linux interrupt with a vector from the x86 vector
+ * domain, which the hypervisor raises after it has set bits in struct corbel_events.
  */
 #include "kmod.h"
 
@@ -21,7 +21,8 @@ static DEFINE_PER_CPU(int, event_irq);
 static int hotplug_state;
 
 static struct cb_vcpu __rcu *vcpus[CORBEL_MAX_VCPUS];
-static DEFINE_SPINLOCK(doorbells_lock); /* for what follows; held from taking bits to signalling them */
+/* for what follows; held from taking bits to signalling them */
+static DEFINE_SPINLOCK(doorbells_lock);
 static struct eventfd_ctx *doorbells[CORBEL_MAX_DOORBELLS];
 /* Doorbells that rang between their registration and cb_event_add_doorbell(). */
 static DECLARE_BITMAP(early_rings, CORBEL_MAX_DOORBELLS);
@@ -44,7 +45,10 @@ static void ring(u32 id)
 		__set_bit(id, early_rings);
 }
 
-/* The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or announced again. */
+/*
+ * The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or
+ * announced again.
+ */
 static void scan(uint64_t *summary, uint64_t *words, void (*found)(u32))
 {
 	unsigned long s = xchg(summary, 0), w;
@@ -70,7 +74,8 @@ static void scan_doorbells(void)
 /* The interrupt for a doorbell may be on its way to another CPU, or under way there. */
 void cb_event_sync_doorbells(void)
 {
-	if (unlikely(smp_load_acquire(&events->doorbell_summary) || spin_is_locked(&doorbells_lock)))
+	if (unlikely(smp_load_acquire(&events->doorbell_summary) ||
+		     spin_is_locked(&doorbells_lock)))
 		scan_doorbells();
 }
 
@@ -112,9 +117,9 @@ void cb_event_del_doorbell(u32 id)
 }
 
 static struct irq_chip event_chip = {
-	.name = "corbel",
-	.irq_ack = irq_chip_ack_parent,
-	.irq_set_affinity = irq_chip_set_affinity_parent,
+    .name = "corbel",
+    .irq_ack = irq_chip_ack_parent,
+    .irq_set_affinity = irq_chip_set_affinity_parent,
 };
 
 static int event_domain_alloc(struct irq_domain *d, unsigned int virq, unsigned int nr, void *arg)
@@ -129,8 +134,8 @@ static int event_domain_alloc(struct irq_domain *d, unsigned int virq, unsigned 
 }
 
 static const struct irq_domain_ops event_domain_ops = {
-	.alloc = event_domain_alloc,
-	.free = irq_domain_free_irqs_common,
+    .alloc = event_domain_alloc,
+    .free = irq_domain_free_irqs_common,
 };
 
 /* Runs on the CPU that comes online. */
@@ -146,7 +151,8 @@ static int event_cpu_up(unsigned int cpu)
 	if (irq < 0)
 		return irq;
 	/* Neither irqbalance nor users may move it: the hypervisor knows it by CPU and vector. */
-	r = request_irq(irq, event_interrupt, IRQF_NOBALANCING | IRQF_NO_THREAD, "corbel", &event_irq);
+	r = request_irq(irq, event_interrupt, IRQF_NOBALANCING | IRQF_NO_THREAD, "corbel",
+			&event_irq);
 	if (r)
 		goto free_irq;
 	parent = irq_get_irq_data(irq)->parent_data;
@@ -187,7 +193,8 @@ static int map_events(void)
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	if (r >= 0) {
 		cb_features = info->features;
-		cb_gfn_end = min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
+		cb_gfn_end =
+		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
 		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);
 	}
 	free_page((unsigned long)info);
@@ -208,10 +215,12 @@ int cb_event_init(void)
 	fwnode = irq_domain_alloc_named_fwnode("corbel");
 	if (!fwnode)
 		goto out_unmap;
-	domain = irq_domain_create_hierarchy(x86_vector_domain, 0, 0, fwnode, &event_domain_ops, NULL);
+	domain =
+	    irq_domain_create_hierarchy(x86_vector_domain, 0, 0, fwnode, &event_domain_ops, NULL);
 	if (!domain)
 		goto out_fwnode;
-	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corbel:online", event_cpu_up, event_cpu_down);
+	hotplug_state =
+	    cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "corbel:online", event_cpu_up, event_cpu_down);
 	if (hotplug_state < 0) {
 		r = hotplug_state;
 		pr_err("no event interrupt (%d)\n", r);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A guest frame that is not mapped: look the page up in the VMM's page tables, have it faulted in if it is not there, and map it,
- * as 2 MiB if it is so there, else with those of its neighbours that are present anyway, since each exit costs far more than an
- * entry of HC_MAP.
+ * A guest frame that is not mapped: look the page up in the VMM's page tables, have it faulted in
+ * if it is not there, and map it, as 2 MiB if it is so there, else with those of its neighbours
+ * that are present anyway, since each exit costs far more than an entry of HC_MAP.
  */
 #include "kmod.h"
 
@@ -11,7 +11,7 @@
 #include <linux/swap.h>
 
 #define ORDER_2M     (PMD_SHIFT - PAGE_SHIFT)
-#define AROUND_PAGES 64u /* aligned block looked at around a fault */
+#define AROUND_PAGES 64u  /* aligned block looked at around a fault */
 #define MAX_MMIO     256u /* marks of a VM: each may cost the hypervisor a table or two */
 
 static_assert(AROUND_PAGES * sizeof(struct corbel_map) <= PAGE_SIZE);
@@ -25,8 +25,8 @@ struct fault {
 };
 
 /*
- * Pages are used without a reference, as long as no notifier takes them away. So nobody would note that a guest has written:
- * writable is only what is dirty already.
+ * Pages are used without a reference, as long as no notifier takes them away. So nobody would note
+ * that a guest has written: writable is only what is dirty already.
  */
 struct host_leaf {
 	u32 order;
@@ -35,8 +35,9 @@ struct host_leaf {
 };
 
 /*
- * What maps addr: its entry in a table of small pages, or NULL and the large page in *l, whose order is 0 if there is none
- * either. Interrupts are off: so page tables cannot be freed under us, which takes an IPI or an RCU grace period.
+ * What maps addr: its entry in a table of small pages, or NULL and the large page in *l, whose
+ * order is 0 if there is none either. Interrupts are off: so page tables cannot be freed under us,
+ * which takes an IPI or an RCU grace period.
  */
 static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_leaf *l)
 {
@@ -55,14 +56,17 @@ static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_l
 	if (!(pud_flags(pud) & _PAGE_PRESENT))
 		return NULL;
 	if (pud_leaf(pud)) {
-		*l = (struct host_leaf){PUD_SHIFT - PAGE_SHIFT, pud_pfn(pud), pud_write(pud) && pud_dirty(pud)};
+		*l = (struct host_leaf){PUD_SHIFT - PAGE_SHIFT, pud_pfn(pud),
+					pud_write(pud) && pud_dirty(pud)};
 		return NULL;
 	}
 	pmd = READ_ONCE(*pmd_offset(&pud, addr));
-	if (!(pmd_flags(pmd) & _PAGE_PRESENT)) /* pmd_present() is also true of one that is being split */
+	/* pmd_present() is also true of one that is being split */
+	if (!(pmd_flags(pmd) & _PAGE_PRESENT))
 		return NULL;
 	if (pmd_leaf(pmd)) {
-		*l = (struct host_leaf){PMD_SHIFT - PAGE_SHIFT, pmd_pfn(pmd), pmd_write(pmd) && pmd_dirty(pmd)};
+		*l = (struct host_leaf){PMD_SHIFT - PAGE_SHIFT, pmd_pfn(pmd),
+					pmd_write(pmd) && pmd_dirty(pmd)};
 		return NULL;
 	}
 	return pte_offset_kernel(&pmd, addr);
@@ -85,7 +89,8 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *l)
 {
 	pte_t *pte = host_entry(vm->mm, f->hva, l);
-	int r = pte ? host_page(pte, l) : !l->order ? ABSENT : pfn_valid(l->pfn) ? USABLE : UNFIT; /* devices' memory is no struct page's */
+	/* devices' memory is no struct page's */
+	int r = pte ? host_page(pte, l) : !l->order ? ABSENT : pfn_valid(l->pfn) ? USABLE : UNFIT;
 
 	return r == USABLE && f->write && !l->writable ? ABSENT : r;
 }
@@ -116,7 +121,8 @@ static bool fits_2m(const struct fault *f)
 	u64 first = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 
 	return !((f->hva >> PAGE_SHIFT ^ f->gfn) & (BIT(ORDER_2M) - 1)) && first >= f->slot.gfn &&
-	       first + BIT(ORDER_2M) <= f->slot.gfn + f->slot.pages && !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES);
+	       first + BIT(ORDER_2M) <= f->slot.gfn + f->slot.pages &&
+	       !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES);
 }
 
 /* While the dirty log runs, only pages that are written are to be mapped writable. */
@@ -135,8 +141,9 @@ static u32 add_neighbours(struct cb_vm *vm, const struct fault *f, struct corbel
 		pte = pte && hva & ~PMD_MASK ? pte + 1 : host_entry(vm->mm, hva, &l);
 		if (gfn == f->gfn || !(pte ? host_page(pte, &l) == USABLE : l.order))
 			continue;
-		maps[n++] = (struct corbel_map){gfn, l.pfn + (hva >> PAGE_SHIFT & (BIT(l.order) - 1)), 0,
-						map_flags(f, may_write && l.writable)};
+		maps[n++] =
+		    (struct corbel_map){gfn, l.pfn + (hva >> PAGE_SHIFT & (BIT(l.order) - 1)), 0,
+					map_flags(f, may_write && l.writable)};
 	}
 	return n;
 }
@@ -146,7 +153,8 @@ static u32 build_maps(struct cb_vcpu *v, const struct fault *f, const struct hos
 	struct corbel_map *maps = v->maps;
 	bool writable = l->writable && (f->write || !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES));
 
-	maps[0] = (struct corbel_map){f->gfn, l->pfn + (f->hva >> PAGE_SHIFT & (BIT(l->order) - 1)), 0, map_flags(f, writable)};
+	maps[0] = (struct corbel_map){f->gfn, l->pfn + (f->hva >> PAGE_SHIFT & (BIT(l->order) - 1)),
+				      0, map_flags(f, writable)};
 	if (l->order >= ORDER_2M && fits_2m(f)) {
 		maps[0].gfn = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 		maps[0].pfn = ALIGN_DOWN(maps[0].pfn, BIT(ORDER_2M));
@@ -166,8 +174,8 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 
 	while (done < n) {
 		const struct corbel_map *m = maps + done;
-		long r = n - done == 1 ? HC5(MAP_ONE, v->vm->id, m->gfn, m->pfn, m->order, m->flags) :
-					 HC3(MAP, v->vm->id, cb_phys(m), n - done);
+		long r = n - done == 1 ? HC5(MAP_ONE, v->vm->id, m->gfn, m->pfn, m->order, m->flags)
+				       : HC3(MAP, v->vm->id, cb_phys(m), n - done);
 
 		if (r > 0) {
 			done += r;
@@ -189,7 +197,10 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 /* What there is to do without the lock, beside trying again */
 enum { FAULT_IN = 1, TOO_MANY };
 
-/* What the VMM's page tables say stays true while mmu_lock is held and no invalidation of it is in progress. */
+/*
+ * What the VMM's page tables say stays true while mmu_lock is held and no invalidation of it is in
+ * progress.
+ */
 static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
@@ -232,7 +243,8 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 	int r;
 
 	spin_lock(&vm->mmu_lock);
-	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)), f->gfn);
+	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
+		       f->gfn);
 	if (!s) {
 		r = map_mmio_locked(v, f);
 	} else if (s->flags & CB_SLOT_DEAD) {
@@ -246,7 +258,8 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 	spin_unlock(&vm->mmu_lock);
 	if (r == FAULT_IN)
 		return fault_in(vm, f);
-	if (r == TOO_MANY) { /* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
+	/* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
+	if (r == TOO_MANY) {
 		cb_mem_forget_mmio(vm);
 		return -EAGAIN;
 	}

@@ -16,9 +16,15 @@ static inline long cb_hypercall(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e)
 	long ret;
 
 	if (cb_backend_vmx)
-		asm volatile("vmcall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8) : "memory");
+		asm volatile("vmcall"
+			     : "=a"(ret)
+			     : "a"(nr), "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8)
+			     : "memory");
 	else
-		asm volatile("vmmcall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8) : "memory");
+		asm volatile("vmmcall"
+			     : "=a"(ret)
+			     : "a"(nr), "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8)
+			     : "memory");
 	return ret;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Intel 8254 programmable interval timer: the value of a counter is computed from the time that passed since it was loaded.
- * Data sheet, "Programming the 8254", "Mode definitions". BCD counting is taken as binary.
+ * Intel 8254 programmable interval timer: the value of a counter is computed from the time that
+ * passed since it was loaded. Data sheet, "Programming the 8254", "Mode definitions". BCD counting
+ * is taken as binary.
  */
 #include "pure.h"
 
@@ -101,7 +102,8 @@ static void latch_status(struct i8254 *p, u32 channel, s64 now)
 
 	if (c->status_latched)
 		return;
-	c->status = (i8254_out(p, channel, now) ? STATUS_OUT : 0) | c->rw_mode << 4 | c->mode << 1 | c->bcd;
+	c->status =
+	    (i8254_out(p, channel, now) ? STATUS_OUT : 0) | c->rw_mode << 4 | c->mode << 1 | c->bcd;
 	c->status_latched = 1;
 }
 

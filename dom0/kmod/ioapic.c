@@ -135,7 +135,8 @@ u32 ioapic_pins_of_vector(const struct ioapic *io, u8 vector)
 	for (i = 0; i < PINS; i++) {
 		u64 rte = io->s.redirtbl[i].bits;
 
-		if ((rte & RTE_VECTOR) == vector && (!(rte & RTE_LEVEL) || (rte & RTE_REMOTE_IRR)) &&
+		if ((rte & RTE_VECTOR) == vector &&
+		    (!(rte & RTE_LEVEL) || (rte & RTE_REMOTE_IRR)) &&
 		    (!(rte & RTE_MASKED) || (rte & RTE_REMOTE_IRR)))
 			pins |= 1u << i;
 	}

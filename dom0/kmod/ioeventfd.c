@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* ioeventfd: a guest's write signals an eventfd. The hypervisor matches the write (a doorbell) and lets the guest go on. */
+/*
+ * ioeventfd: a guest's write signals an eventfd. The hypervisor matches the write (a doorbell) and
+ * lets the guest go on.
+ */
 #include "kmod.h"
 
 #define NO_DOORBELL (~0u)
-#define FLAGS (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
+#define FLAG_PIO    KVM_IOEVENTFD_FLAG_PIO
+#define FLAGS	    (KVM_IOEVENTFD_FLAG_DATAMATCH | FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
 
 static DEFINE_MUTEX(doorbell_ids); /* see cb_event_add_doorbell() */
 
@@ -29,7 +33,7 @@ static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags
 	d->len = e->len;
 	d->id = e->doorbell;
 	d->flags = flags;
-	if (e->flags & KVM_IOEVENTFD_FLAG_PIO)
+	if (e->flags & FLAG_PIO)
 		d->flags |= CORBEL_DOORBELL_PIO;
 	if (e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)
 		d->flags |= CORBEL_DOORBELL_MATCH;
@@ -72,7 +76,8 @@ int cb_ioeventfd_realize(struct cb_vm *vm)
 	struct ioeventfd *e;
 	int r = 0;
 
-	list_for_each_entry(e, &vm->ioeventfds, list) {
+	list_for_each_entry(e, &vm->ioeventfds, list)
+	{
 		if (e->doorbell == NO_DOORBELL)
 			r = add_doorbell(vm, e);
 		if (r)
@@ -84,7 +89,7 @@ int cb_ioeventfd_realize(struct cb_vm *vm)
 /* Would both answer to one write? */
 static bool collide(const struct ioeventfd *a, const struct ioeventfd *b)
 {
-	if (a->addr != b->addr || ((a->flags ^ b->flags) & KVM_IOEVENTFD_FLAG_PIO))
+	if (a->addr != b->addr || ((a->flags ^ b->flags) & FLAG_PIO))
 		return false;
 	if (a->len && b->len && a->len != b->len)
 		return false;
@@ -96,9 +101,7 @@ static int assign(struct cb_vm *vm, struct ioeventfd *new)
 	struct ioeventfd *e;
 	int r;
 
-	list_for_each_entry(e, &vm->ioeventfds, list)
-		if (collide(e, new))
-			return -EEXIST;
+	list_for_each_entry(e, &vm->ioeventfds, list) if (collide(e, new)) return -EEXIST;
 	r = add_doorbell(vm, new);
 	if (!r)
 		list_add_tail(&new->list, &vm->ioeventfds);
@@ -109,8 +112,10 @@ static int deassign(struct cb_vm *vm, const struct ioeventfd *like)
 {
 	struct ioeventfd *e;
 
-	list_for_each_entry(e, &vm->ioeventfds, list) {
-		if (e->ctx != like->ctx || e->addr != like->addr || e->len != like->len || e->flags != like->flags)
+	list_for_each_entry(e, &vm->ioeventfds, list)
+	{
+		if (e->ctx != like->ctx || e->addr != like->addr || e->len != like->len ||
+		    e->flags != like->flags)
 			continue;
 		if ((e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) && e->data != like->data)
 			continue;
@@ -133,7 +138,7 @@ static int check(const struct kvm_ioeventfd *args)
 		return -EINVAL;
 	if (args->addr + args->len < args->addr)
 		return -EINVAL;
-	if ((args->flags & KVM_IOEVENTFD_FLAG_PIO) && args->addr > 0xffff)
+	if ((args->flags & FLAG_PIO) && args->addr > 0xffff)
 		return -EINVAL;
 	return 0;
 }
@@ -178,6 +183,5 @@ void cb_ioeventfd_release(struct cb_vm *vm)
 {
 	struct ioeventfd *e, *next;
 
-	list_for_each_entry_safe(e, next, &vm->ioeventfds, list)
-		free_ioeventfd(vm, e);
+	list_for_each_entry_safe(e, next, &vm->ioeventfds, list) free_ioeventfd(vm, e);
 }

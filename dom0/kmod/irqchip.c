@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Interrupt routing of a VM: from a GSI, or a device's access, to IOAPIC, PIC and messages. What reaches a CPU leaves as
- * HC_MSI or HC_EXTINT; nothing here sleeps.
+ * Interrupt routing of a VM: from a GSI, or a device's access, to IOAPIC, PIC and messages. What
+ * reaches a CPU leaves as HC_MSI or HC_EXTINT; nothing here sleeps.
  */
 #include "kmod.h"
 
-#define CHIP_MSI     KVM_NR_IRQCHIPS
-#define NO_GSI	     (-1)
-#define PIC_PINS     8u
-#define MSI_LEVEL    BIT(15)
-#define MSI_VECTOR   0xffu
+#define CHIP_MSI   KVM_NR_IRQCHIPS
+#define NO_GSI	   (-1)
+#define PIC_PINS   8u
+#define MSI_LEVEL  BIT(15)
+#define MSI_VECTOR 0xffu
 
 struct cb_route {
 	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI */
@@ -38,7 +38,10 @@ static int deliver(struct ioapic *io, u64 address, u32 data)
 
 /* ---- acknowledgements ---- */
 
-/* A GSI's interrupt has been serviced: who waits for that may lower or pulse its line. Without irq_lock. */
+/*
+ * A GSI's interrupt has been serviced: who waits for that may lower or pulse its line. Without
+ * irq_lock.
+ */
 static void acked(struct cb_vm *vm, u32 chip, u32 pin)
 {
 	const struct cb_routing *rt;
@@ -75,13 +78,17 @@ static u32 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
 
 		if (gsi == NO_GSI)
 			continue;
-		if ((gsi == 0 && vm->pit && cb_pit_wants_ack(vm->pit)) || cb_irqfd_wants_ack(vm, gsi))
+		if ((gsi == 0 && vm->pit && cb_pit_wants_ack(vm->pit)) ||
+		    cb_irqfd_wants_ack(vm, gsi))
 			pins |= BIT(i);
 	}
 	return pins;
 }
 
-/* With a split irqchip user space has the IOAPIC; its pins are MSI routes, and level is marked in their data. */
+/*
+ * With a split irqchip user space has the IOAPIC; its pins are MSI routes, and level is marked in
+ * their data.
+ */
 static void split_eoi_vectors(struct cb_vm *vm, const struct cb_routing *rt, u64 mask[4])
 {
 	u32 i, pins = min(vm->split_pins, CB_MAX_ROUTES);
@@ -97,7 +104,8 @@ static void split_eoi_vectors(struct cb_vm *vm, const struct cb_routing *rt, u64
 
 static void update_eoi_locked(struct cb_vm *vm)
 {
-	const struct cb_routing *rt = rcu_dereference_check(vm->routing, lockdep_is_held(&vm->irq_lock));
+	const struct cb_routing *rt =
+	    rcu_dereference_check(vm->routing, lockdep_is_held(&vm->irq_lock));
 	u32 id = READ_ONCE(vm->id), i;
 	u64 mask[4];
 
@@ -190,7 +198,8 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct cb_rou
 		return level ? cb_irq_msi(vm, r->address, r->data) : -1;
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	if (r->chip == KVM_IRQCHIP_IOAPIC) {
-		ret = ioapic_set_irq(&vm->ioapic, r->pin, merge(&vm->ioapic_sources[r->pin], src, level));
+		ret = ioapic_set_irq(&vm->ioapic, r->pin,
+				     merge(&vm->ioapic_sources[r->pin], src, level));
 	} else {
 		line = r->chip * PIC_PINS + r->pin;
 		ret = pic_set_irq(&vm->pic, line, merge(&vm->pic_sources[line], src, level));
@@ -326,7 +335,8 @@ static int check_entry(const struct cb_vm *vm, const struct kvm_irq_routing_entr
 	case KVM_IRQ_ROUTING_IRQCHIP:
 		if (vm->irqchip != CB_IRQCHIP_FULL || e->u.irqchip.irqchip >= KVM_NR_IRQCHIPS)
 			return -EINVAL;
-		if (e->u.irqchip.pin >= (e->u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC ? KVM_IOAPIC_NUM_PINS : PIC_PINS))
+		if (e->u.irqchip.pin >=
+		    (e->u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC ? KVM_IOAPIC_NUM_PINS : PIC_PINS))
 			return -EINVAL;
 		return 0;
 	}
@@ -348,7 +358,8 @@ static int add_entry(struct cb_routing *rt, u16 *used, const struct kvm_irq_rout
 	}
 	/* A GSI is one message, or one pin of each of several chips. */
 	for (i = first; i < first + used[e->gsi]; i++)
-		if (rt->route[i].chip == r.chip || rt->route[i].chip == CHIP_MSI || r.chip == CHIP_MSI)
+		if (rt->route[i].chip == r.chip || rt->route[i].chip == CHIP_MSI ||
+		    r.chip == CHIP_MSI)
 			return -EINVAL;
 	rt->route[first + used[e->gsi]++] = r;
 	return 0;
@@ -404,7 +415,8 @@ int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, 
 /* GSI n is pin n of the IOAPIC, and line n of the PICs where they have one. */
 static int default_routing(struct cb_vm *vm)
 {
-	struct kvm_irq_routing_entry *e = kcalloc(KVM_IOAPIC_NUM_PINS + 2 * PIC_PINS, sizeof(*e), GFP_KERNEL);
+	struct kvm_irq_routing_entry *e =
+	    kcalloc(KVM_IOAPIC_NUM_PINS + 2 * PIC_PINS, sizeof(*e), GFP_KERNEL);
 	u32 gsi, n = 0;
 	int r;
 

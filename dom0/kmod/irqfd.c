@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * irqfd: a write to an eventfd drives a GSI, straight from the writer's context. With a resample eventfd the line stays high
- * until the guest has acknowledged it, which is then told by that eventfd.
+ * irqfd: a write to an eventfd drives a GSI, straight from the writer's context. With a resample
+ * eventfd the line stays high until the guest has acknowledged it, which is then told by that
+ * eventfd.
  *
- * An irqfd is in its VM's list before it waits at its eventfd. What takes it out again and frees it therefore must not come
- * in between: deassigning is kept out by vm->lock, the eventfd's end by a reference to its file, the VM's end by the ioctl's.
+ * An irqfd is in its VM's list before it waits at its eventfd. What takes it out again and frees it
+ * therefore must not come in between: deassigning is kept out by vm->lock, the eventfd's end by a
+ * reference to its file, the VM's end by the ioctl's.
  */
 #include "kmod.h"
 
@@ -18,8 +20,8 @@ struct irqfd {
 	struct eventfd_ctx *eventfd, *resamplefd;
 	wait_queue_entry_t wait;
 	poll_table poll;
-	struct list_head list;	     /* vm->irqfds; empty once it is being shut down */
-	struct list_head resampler;  /* vm->resamplers, if there is a resamplefd */
+	struct list_head list;	    /* vm->irqfds; empty once it is being shut down */
+	struct list_head resampler; /* vm->resamplers, if there is a resamplefd */
 	struct work_struct shutdown;
 };
 
@@ -41,7 +43,8 @@ static void shutdown(struct work_struct *work)
 	eventfd_ctx_remove_wait_queue(f->eventfd, &f->wait, &count);
 	if (f->resamplefd) {
 		synchronize_rcu(); /* cb_irqfd_acked() */
-		spin_lock_irq(&f->vm->irqfds_lock); /* one that is assigned meanwhile raises it afterwards */
+		/* one that is assigned meanwhile raises it afterwards */
+		spin_lock_irq(&f->vm->irqfds_lock);
 		if (!cb_irqfd_wants_ack(f->vm, f->gsi)) /* none is left that would lower it */
 			cb_irq_set(f->vm, CB_SRC_RESAMPLE, f->gsi, false);
 		spin_unlock_irq(&f->vm->irqfds_lock);
@@ -93,7 +96,8 @@ void cb_irqfd_acked(struct cb_vm *vm, u32 gsi)
 	bool lowered = false;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler) {
+	list_for_each_entry_rcu(f, &vm->resamplers, resampler)
+	{
 		if (f->gsi != gsi)
 			continue;
 		if (!lowered)
@@ -110,8 +114,7 @@ bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi)
 	bool found = false;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler)
-		found |= f->gsi == gsi;
+	list_for_each_entry_rcu(f, &vm->resamplers, resampler) found |= f->gsi == gsi;
 	rcu_read_unlock();
 	return found;
 }
@@ -123,9 +126,7 @@ static int activate(struct cb_vm *vm, struct irqfd *f)
 
 	lockdep_assert_held(&vm->lock);
 	spin_lock_irq(&vm->irqfds_lock);
-	list_for_each_entry(other, &vm->irqfds, list)
-		if (other->eventfd == f->eventfd)
-			r = -EBUSY;
+	list_for_each_entry(other, &vm->irqfds, list) if (other->eventfd == f->eventfd) r = -EBUSY;
 	if (!r) {
 		list_add_tail(&f->list, &vm->irqfds);
 		if (f->resamplefd)
@@ -169,7 +170,10 @@ static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
 	mutex_unlock(&vm->lock);
 	if (r)
 		goto out_resample;
-	/* f may have been freed by now, or is so by the eventfd's end as soon as the file is let go. */
+	/*
+	 * f may have been freed by now, or is so by the eventfd's end as soon as the file is let
+	 * go.
+	 */
 	fput(file);
 	cb_irq_update_eoi(vm);
 	return 0;
@@ -194,9 +198,9 @@ static int deassign(struct cb_vm *vm, const struct kvm_irqfd *args)
 		return PTR_ERR(ctx);
 	mutex_lock(&vm->lock); /* none is between its list and its eventfd */
 	spin_lock_irq(&vm->irqfds_lock);
-	list_for_each_entry_safe(f, next, &vm->irqfds, list)
-		if (f->eventfd == ctx && f->gsi == args->gsi)
-			deactivate_locked(f);
+	list_for_each_entry_safe(f, next, &vm->irqfds,
+				 list) if (f->eventfd == ctx && f->gsi == args->gsi)
+	    deactivate_locked(f);
 	spin_unlock_irq(&vm->irqfds_lock);
 	mutex_unlock(&vm->lock);
 	eventfd_ctx_put(ctx);
@@ -208,7 +212,8 @@ static int deassign(struct cb_vm *vm, const struct kvm_irqfd *args)
 
 int cb_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 {
-	if (vm->irqchip == CB_IRQCHIP_NONE || (args->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)))
+	if (vm->irqchip == CB_IRQCHIP_NONE ||
+	    (args->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)))
 		return -EINVAL;
 	if (args->gsi >= CB_MAX_ROUTES)
 		return -EINVAL;
@@ -220,8 +225,7 @@ void cb_irqfd_release(struct cb_vm *vm)
 	struct irqfd *f, *next;
 
 	spin_lock_irq(&vm->irqfds_lock);
-	list_for_each_entry_safe(f, next, &vm->irqfds, list)
-		deactivate_locked(f);
+	list_for_each_entry_safe(f, next, &vm->irqfds, list) deactivate_locked(f);
 	spin_unlock_irq(&vm->irqfds_lock);
 	flush_workqueue(cb_wq);
 }

@@ -2,17 +2,18 @@
 /*
  * corbel.ko: the KVM API on top of the Corbel hypervisor.
  *
- *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
- *   guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
- *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c; ioeventfd.c
- *   event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang"
+ *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c:
+ * KVM_RUN) guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
+ *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
+ * ioeventfd.c event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell
+ * rang"
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
- * ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made
- * under any of them.
+ * ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock,
+ * vm->irq_lock. Hypercalls never sleep and may be made under any of them.
  *
- * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds vcpu->mutex elsewhere may
- * read and change its state.
+ * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
+ * vcpu->mutex elsewhere may read and change its state.
  */
 #ifndef KMOD_H
 #define KMOD_H
@@ -66,56 +67,57 @@ struct cb_vcpu {
 	u32 id;	     /* the hypervisor's, global */
 	u32 apic_id; /* KVM's vCPU id */
 	struct mutex mutex;
-	wait_queue_head_t wait;		/* for page->state */
-	struct corbel_vcpu_page *page;	/* shared with the hypervisor, as is data */
-	u8 *data;			/* one page */
-	struct kvm_run *run;		/* mapped by user space: read once, never trust */
-	u8 *pio;			/* the page after it */
-	struct corbel_map *maps;	/* one page: argument of HC_MAP */
-	u32 user_exit;			/* KVM_EXIT_IO or _MMIO whose result user space is to supply, or 0 */
-	bool unfinished;		/* the next resume completes an instruction or injection */
-	bool lost;			/* did not stop when told to */
-	int extint;			/* vector from KVM_INTERRUPT with a split irqchip, or -1 */
+	wait_queue_head_t wait;	       /* for page->state */
+	struct corbel_vcpu_page *page; /* shared with the hypervisor, as is data */
+	u8 *data;		       /* one page */
+	struct kvm_run *run;	       /* mapped by user space: read once, never trust */
+	u8 *pio;		       /* the page after it */
+	struct corbel_map *maps;       /* one page: argument of HC_MAP */
+	/* KVM_EXIT_IO or _MMIO whose result user space is to supply, or 0 */
+	u32 user_exit;
+	bool unfinished; /* the next resume completes an instruction or injection */
+	bool lost;	 /* did not stop when told to */
+	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
 	sigset_t sigmask;
-	u32 weight;			/* as last told to the hypervisor */
+	u32 weight; /* as last told to the hypervisor */
 	u64 affinity;
-	unsigned long synced_at;	/* jiffies then */
+	unsigned long synced_at; /* jiffies then */
 	struct rcu_head rcu;
 };
 
 struct cb_vm {
 	refcount_t users; /* VM fd, vCPU fds */
 	struct mm_struct *mm;
-	struct mutex lock;	/* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
-	u32 id;			/* the hypervisor's; 0 until the first vCPU is created */
+	struct mutex lock; /* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
+	u32 id;		   /* the hypervisor's; 0 until the first vCPU is created */
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;
 	u32 boot_apic_id;
-	u32 mmu_pages;		/* KVM_SET_NR_MMU_PAGES */
-	s64 clock_ns;		/* until there is an id: kvmclock = boot time + this */
+	u32 mmu_pages; /* KVM_SET_NR_MMU_PAGES */
+	s64 clock_ns;  /* until there is an id: kvmclock = boot time + this */
 
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
 	struct cb_slots __rcu *slots; /* replaced under slots_lock and mmu_lock */
 	spinlock_t mmu_lock;
-	u32 inv_count;		/* invalidations in progress ... */
+	u32 inv_count;			  /* invalidations in progress ... */
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
-	bool lost;		/* memory could not be taken from it: it must not run */
-	u32 mmio_marks;		/* made since they were last forgotten */
+	bool lost;			  /* memory could not be taken from it: it must not run */
+	u32 mmio_marks;			  /* made since they were last forgotten */
 	struct mmu_notifier notifier;
 
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;
-	u32 split_pins;		/* GSIs whose EOI user space wants */
+	u32 split_pins; /* GSIs whose EOI user space wants */
 	struct cb_routing __rcu *routing;
 	struct mutex routing_lock;
-	spinlock_t irq_lock;	/* pic, ioapic, what follows */
+	spinlock_t irq_lock; /* pic, ioapic, what follows */
 	struct pic_pair pic;
 	struct ioapic ioapic;
 	u8 pic_sources[16], ioapic_sources[KVM_IOAPIC_NUM_PINS]; /* bit: enum cb_irq_source */
-	bool extint;		/* level last told to the hypervisor */
-	u64 eoi_mask[4];	/* as last told to the hypervisor */
+	bool extint;	 /* level last told to the hypervisor */
+	u64 eoi_mask[4]; /* as last told to the hypervisor */
 	struct cb_pit *pit;
 
 	spinlock_t irqfds_lock;
@@ -136,13 +138,17 @@ void cb_event_exit(void);
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 /*
- * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the hypervisor has it back: it is
- * taken and added, or given back and deleted, without anybody else's doing so in between.
+ * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the
+ * hypervisor has it back: it is taken and added, or given back and deleted, without anybody else's
+ * doing so in between.
  */
 void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx);
 void cb_event_del_doorbell(u32 id);
 
-/* On return what vCPUs that have stopped by now rang before has been signalled, as VMMs may take for granted. */
+/*
+ * On return what vCPUs that have stopped by now rang before has been signalled, as VMMs may take
+ * for granted.
+ */
 void cb_event_sync_doorbells(void);
 
 /* vm.c */
@@ -188,7 +194,10 @@ int cb_irqchip_create(struct cb_vm *vm, enum cb_irqchip_kind kind, u32 split_pin
 void cb_irqchip_exit(struct cb_vm *vm);
 /* Tell the hypervisor what could not be told before it had the VM, or the boot vCPU. */
 void cb_irqchip_realize(struct cb_vm *vm);
-/* Drive GSI gsi through its routes. > 0 delivered, 0 coalesced, < 0 masked or no route. Any context. */
+/*
+ * Drive GSI gsi through its routes. > 0 delivered, 0 coalesced, < 0 masked or no route. Any
+ * context.
+ */
 int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level);
 int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data);
 int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n);

@@ -10,18 +10,52 @@
 bool cb_backend_vmx __ro_after_init;
 struct workqueue_struct *cb_wq;
 
-/* Capabilities that are simply there; what is in neither this list nor the switch below is missing. */
+/*
+ * Capabilities that are simply there; what is in neither this list nor the switch below is missing.
+ */
 static const u16 caps_present[] = {
-	KVM_CAP_IRQCHIP, KVM_CAP_HLT, KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID, KVM_CAP_CLOCKSOURCE,
-	KVM_CAP_PIT, KVM_CAP_NOP_IO_DELAY, KVM_CAP_MP_STATE, KVM_CAP_SYNC_MMU, KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
-	KVM_CAP_USER_NMI, KVM_CAP_REINJECT_CONTROL, KVM_CAP_IRQ_INJECT_STATUS,
-	KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, KVM_CAP_IRQFD, KVM_CAP_PIT2, KVM_CAP_SET_BOOT_CPU_ID, KVM_CAP_PIT_STATE2,
-	KVM_CAP_IOEVENTFD, KVM_CAP_SET_IDENTITY_MAP_ADDR, KVM_CAP_INTERNAL_ERROR_DATA, KVM_CAP_VCPU_EVENTS,
-	KVM_CAP_INTR_SHADOW, KVM_CAP_DEBUGREGS, KVM_CAP_XSAVE, KVM_CAP_XCRS, KVM_CAP_GET_TSC_KHZ,
-	KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_SIGNAL_MSI, KVM_CAP_READONLY_MEM, KVM_CAP_IRQFD_RESAMPLE,
-	KVM_CAP_IOAPIC_POLARITY_IGNORED, KVM_CAP_ENABLE_CAP_VM, KVM_CAP_IOEVENTFD_NO_LENGTH, KVM_CAP_CHECK_EXTENSION_VM,
-	KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_IOEVENTFD_ANY_LENGTH, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_STEAL_TIME,
-	KVM_CAP_MMU_SHADOW_CACHE_CONTROL, KVM_CAP_X86_ROBUST_SINGLESTEP,
+    KVM_CAP_IRQCHIP,
+    KVM_CAP_HLT,
+    KVM_CAP_USER_MEMORY,
+    KVM_CAP_SET_TSS_ADDR,
+    KVM_CAP_EXT_CPUID,
+    KVM_CAP_CLOCKSOURCE,
+    KVM_CAP_PIT,
+    KVM_CAP_NOP_IO_DELAY,
+    KVM_CAP_MP_STATE,
+    KVM_CAP_SYNC_MMU,
+    KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+    KVM_CAP_USER_NMI,
+    KVM_CAP_REINJECT_CONTROL,
+    KVM_CAP_IRQ_INJECT_STATUS,
+    KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+    KVM_CAP_IRQFD,
+    KVM_CAP_PIT2,
+    KVM_CAP_SET_BOOT_CPU_ID,
+    KVM_CAP_PIT_STATE2,
+    KVM_CAP_IOEVENTFD,
+    KVM_CAP_SET_IDENTITY_MAP_ADDR,
+    KVM_CAP_INTERNAL_ERROR_DATA,
+    KVM_CAP_VCPU_EVENTS,
+    KVM_CAP_INTR_SHADOW,
+    KVM_CAP_DEBUGREGS,
+    KVM_CAP_XSAVE,
+    KVM_CAP_XCRS,
+    KVM_CAP_GET_TSC_KHZ,
+    KVM_CAP_TSC_DEADLINE_TIMER,
+    KVM_CAP_SIGNAL_MSI,
+    KVM_CAP_READONLY_MEM,
+    KVM_CAP_IRQFD_RESAMPLE,
+    KVM_CAP_IOAPIC_POLARITY_IGNORED,
+    KVM_CAP_ENABLE_CAP_VM,
+    KVM_CAP_IOEVENTFD_NO_LENGTH,
+    KVM_CAP_CHECK_EXTENSION_VM,
+    KVM_CAP_SPLIT_IRQCHIP,
+    KVM_CAP_IOEVENTFD_ANY_LENGTH,
+    KVM_CAP_IMMEDIATE_EXIT,
+    KVM_CAP_STEAL_TIME,
+    KVM_CAP_MMU_SHADOW_CACHE_CONTROL,
+    KVM_CAP_X86_ROBUST_SINGLESTEP,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -94,16 +128,16 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 }
 
 static const struct file_operations kvm_dev_fops = {
-	.owner = THIS_MODULE,
-	.unlocked_ioctl = kvm_dev_ioctl,
-	.llseek = noop_llseek,
+    .owner = THIS_MODULE,
+    .unlocked_ioctl = kvm_dev_ioctl,
+    .llseek = noop_llseek,
 };
 
 static struct miscdevice kvm_dev = {
-	.minor = KVM_MINOR,
-	.name = "kvm",
-	.mode = 0660,
-	.fops = &kvm_dev_fops,
+    .minor = KVM_MINOR,
+    .name = "kvm",
+    .mode = 0660,
+    .fops = &kvm_dev_fops,
 };
 
 /* Leaves from 0x40000000 mean something only under a hypervisor. */
@@ -116,8 +150,8 @@ static int find_hypervisor(void)
 	if (!(ecx & BIT(31)))
 		goto none;
 	cpuid(CORBEL_CPUID_BASE, &eax, &ebx, &ecx, &edx);
-	if (ebx != CORBEL_CPUID_SIG_EBX || ecx != CORBEL_CPUID_SIG_ECX || edx != CORBEL_CPUID_SIG_EDX ||
-	    eax < CORBEL_CPUID_ABI)
+	if (ebx != CORBEL_CPUID_SIG_EBX || ecx != CORBEL_CPUID_SIG_ECX ||
+	    edx != CORBEL_CPUID_SIG_EDX || eax < CORBEL_CPUID_ABI)
 		goto none;
 	cpuid(CORBEL_CPUID_ABI, &eax, &ebx, &ecx, &edx);
 	if (!(ecx & 1)) {
@@ -125,8 +159,9 @@ static int find_hypervisor(void)
 		return -ENODEV;
 	}
 	if (eax != CORBEL_ABI_VERSION || (ebx != CORBEL_BACKEND_SVM && ebx != CORBEL_BACKEND_VMX)) {
-		pr_err("the hypervisor speaks ABI version %u, this module %u: boot the Corbel this module came with\n", eax,
-		       CORBEL_ABI_VERSION);
+		pr_err("the hypervisor speaks ABI version %u, this module %u: boot the Corbel this "
+		       "module came with\n",
+		       eax, CORBEL_ABI_VERSION);
 		return -ENODEV;
 	}
 	cb_backend_vmx = ebx == CORBEL_BACKEND_VMX;
@@ -137,26 +172,31 @@ static int find_hypervisor(void)
 	}
 	return 0;
 none:
-	pr_err("no Corbel hypervisor under this kernel: boot Corbel from GRUB, then load this module\n");
+	pr_err("no Corbel hypervisor under this kernel: boot Corbel from GRUB, then load this "
+	       "module\n");
 	return -ENODEV;
 }
 
-/* The hypervisor would not survive, and refuses the last step; here it is early enough for dom0 to go on as if nothing was. */
+/*
+ * The hypervisor would not survive, and refuses the last step; here it is early enough for dom0 to
+ * go on as if nothing was.
+ */
 static int refuse_sleep(struct notifier_block *nb, unsigned long action, void *unused)
 {
 	switch (action) {
 	case PM_SUSPEND_PREPARE:
 	case PM_HIBERNATION_PREPARE:
 	case PM_RESTORE_PREPARE:
-		pr_err("no suspend and no hibernation under Corbel, whose guests would be lost: use poweroff or reboot\n");
+		pr_err("no suspend and no hibernation under Corbel, whose guests would be lost: "
+		       "use poweroff or reboot\n");
 		return notifier_from_errno(-EOPNOTSUPP);
 	}
 	return NOTIFY_DONE;
 }
 
 static struct notifier_block sleep_notifier = {
-	.notifier_call = refuse_sleep,
-	.priority = INT_MAX,
+    .notifier_call = refuse_sleep,
+    .priority = INT_MAX,
 };
 
 static int __init corbel_init(void)
@@ -182,7 +222,8 @@ static int __init corbel_init(void)
 		pr_err("/dev/kvm is taken (%d): unload kvm.ko first\n", r);
 		goto out_notifier;
 	}
-	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION, cb_backend_vmx ? "vmx" : "svm");
+	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
+		cb_backend_vmx ? "vmx" : "svm");
 	return 0;
 
 out_notifier:

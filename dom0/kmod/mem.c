@@ -2,18 +2,21 @@
 /*
  * Memory slots, MMU notifier, dirty log.
  *
- * A guest may have mapped only what the VMM's page tables hold. So each invalidation of those is announced (inv_count), then
- * unmapped from the guest, then ended. A fault looks into those tables and maps what it finds under mmu_lock, and only while no
- * invalidation of it is in progress.
+ * A guest may have mapped only what the VMM's page tables hold. So each invalidation of those is
+ * announced (inv_count), then unmapped from the guest, then ended. A fault looks into those tables
+ * and maps what it finds under mmu_lock, and only while no invalidation of it is in progress.
  *
- * The hypervisor's dirty log is in the guest's page tables: of what is unmapped it knows nothing any more. Such pages count as dirty
- * when the invalidation ends, and while it is in progress.
+ * The hypervisor's dirty log is in the guest's page tables: of what is unmapped it knows nothing
+ * any more. Such pages count as dirty when the invalidation ends, and while it is in progress.
  */
 #include "kmod.h"
 
 #define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 
-/* Long ones are done in steps by the hypervisor; on return no TLB holds the pages. 0, or why they are still mapped. */
+/*
+ * Long ones are done in steps by the hypervisor; on return no TLB holds the pages. 0, or why they
+ * are still mapped.
+ */
 static long try_unmap(u32 id, u64 gfn, u64 pages)
 {
 	while (pages) {
@@ -33,8 +36,9 @@ static long try_unmap(u32 id, u64 gfn, u64 pages)
 }
 
 /*
- * Who calls gives the pages to somebody else next. The hypervisor refuses nothing here; if it ever does, the VM loses all of
- * its memory and runs no more, and if that cannot be had either, nobody in dom0 is safe from it.
+ * Who calls gives the pages to somebody else next. The hypervisor refuses nothing here; if it ever
+ * does, the VM loses all of its memory and runs no more, and if that cannot be had either, nobody
+ * in dom0 is safe from it.
  */
 static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 {
@@ -44,7 +48,8 @@ static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 	if (!r)
 		return;
 	WRITE_ONCE(vm->lost, true);
-	pr_err("VM %u is ended: pages from %llx on cannot be unmapped (%ld); please report it\n", id, gfn, r);
+	pr_err("VM %u is ended: pages from %llx on cannot be unmapped (%ld); please report it\n",
+	       id, gfn, r);
 	r = try_unmap(id, 0, cb_gfn_end);
 	if (r)
 		panic("corbel: a guest keeps memory that is not its own (VM %u, error %ld)", id, r);
@@ -53,7 +58,8 @@ static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 /* The part of a slot at these addresses: how many pages, and its first one. */
 static u64 overlap(const struct cb_slot *s, unsigned long start, unsigned long end, u64 *first)
 {
-	u64 from = max_t(u64, start, s->hva), to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
+	u64 from = max_t(u64, start, s->hva),
+	    to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
 
 	*first = (from - s->hva) >> PAGE_SHIFT;
 	return from < to ? (PAGE_ALIGN(to) - (from & PAGE_MASK)) >> PAGE_SHIFT : 0;
@@ -78,7 +84,8 @@ static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long
 /* Under mmu_lock. */
 static void mark_lost(struct cb_vm *vm, unsigned long start, unsigned long end)
 {
-	const struct cb_slots *slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock));
+	const struct cb_slots *slots =
+	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock));
 	u32 i;
 
 	for (i = 0; i < slots->n; i++) {
@@ -126,9 +133,9 @@ static void mm_release(struct mmu_notifier *mn, struct mm_struct *mm)
 }
 
 static const struct mmu_notifier_ops notifier_ops = {
-	.invalidate_range_start = invalidate_start,
-	.invalidate_range_end = invalidate_end,
-	.release = mm_release,
+    .invalidate_range_start = invalidate_start,
+    .invalidate_range_end = invalidate_end,
+    .release = mm_release,
 };
 
 int cb_mem_init(struct cb_vm *vm)
@@ -162,7 +169,8 @@ void cb_mem_exit(struct cb_vm *vm)
 /* Put a new table in place. Faults under way that looked into the old one start again. */
 static void publish(struct cb_vm *vm, struct cb_slots *slots)
 {
-	struct cb_slots *old = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+	struct cb_slots *old =
+	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
 
 	spin_lock(&vm->mmu_lock);
 	rcu_assign_pointer(vm->slots, slots);
@@ -173,7 +181,9 @@ static void publish(struct cb_vm *vm, struct cb_slots *slots)
 /* Publish the table with this change. */
 static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
 {
-	struct cb_slots *old = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), *new;
+	struct cb_slots *old =
+			    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)),
+			*new;
 	int r;
 
 	new = kvzalloc(struct_size(new, slot, old->n + 1), GFP_KERNEL_ACCOUNT);
@@ -206,7 +216,10 @@ static int dirty_range(struct cb_vm *vm, u64 gfn, u64 pages, u32 flags)
 	return 0;
 }
 
-/* Remove or move: no new mappings first, then none at all, then no slot; notifiers see the slot until it is unmapped. */
+/*
+ * Remove or move: no new mappings first, then none at all, then no slot; notifiers see the slot
+ * until it is unmapped.
+ */
 static int retire_slot(struct cb_vm *vm, const struct cb_slot *old)
 {
 	struct cb_slot s = *old;
@@ -230,7 +243,8 @@ static int change_logging(struct cb_vm *vm, const struct cb_slot *s, u32 old_fla
 
 static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 {
-	const struct cb_slot *found = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
+	const struct cb_slot *found =
+	    slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
 	struct cb_slot old = {};
 	int r;
 
@@ -243,7 +257,8 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 		return r ? r : change_slot(vm, new);
 	}
 	if (old.pages) {
-		if (old.hva != new->hva || old.pages != new->pages || ((old.flags ^ new->flags) & KVM_MEM_READONLY))
+		if (old.hva != new->hva || old.pages != new->pages ||
+		    ((old.flags ^ new->flags) & KVM_MEM_READONLY))
 			return -EINVAL;
 		if (old.gfn == new->gfn) {
 			r = change_slot(vm, new);
@@ -270,8 +285,11 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 	unsigned long *old = s ? s->lost : NULL, *now;
 	int r;
 
-	if (new->pages && (new->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
-		new->lost = old && s->pages == new->pages ? old : kvcalloc(BITS_TO_LONGS(new->pages), sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (new->pages && (new->flags &KVM_MEM_LOG_DIRTY_PAGES)) {
+		new->lost =
+		    old && s->pages == new->pages
+			? old
+			: kvcalloc(BITS_TO_LONGS(new->pages), sizeof(long), GFP_KERNEL_ACCOUNT);
 		if (!new->lost)
 			return -ENOMEM;
 	}
@@ -280,7 +298,7 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 	now = s ? s->lost : NULL;
 	if (old != now)
 		kvfree(old);
-	if (new->lost != now && new->lost != old)
+	if (new->lost != now &&new->lost != old)
 		kvfree(new->lost);
 	return r;
 }
@@ -288,11 +306,11 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *m)
 {
 	struct cb_slot s = {
-		.gfn = m->guest_phys_addr >> PAGE_SHIFT,
-		.pages = m->memory_size >> PAGE_SHIFT,
-		.hva = m->userspace_addr,
-		.id = m->slot,
-		.flags = m->flags,
+	    .gfn = m->guest_phys_addr >> PAGE_SHIFT,
+	    .pages = m->memory_size >> PAGE_SHIFT,
+	    .hva = m->userspace_addr,
+	    .id = m->slot,
+	    .flags = m->flags,
 	};
 	int r;
 
@@ -331,7 +349,8 @@ void cb_mem_forget_mmio(struct cb_vm *vm)
 }
 
 /* Take the bits of what was lost, [first, first + n), and what is being lost now. */
-static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n, unsigned long *bitmap)
+static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n,
+		      unsigned long *bitmap)
 {
 	unsigned long *lost = s->lost + first / BITS_PER_LONG;
 	u64 i;
@@ -360,7 +379,8 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 
 		clear_page(bitmap);
 		if (vm->id)
-			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap), CORBEL_DIRTY_CLEAR);
+			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap),
+				CORBEL_DIRTY_CLEAR);
 		if (r >= 0)
 			take_lost(vm, s, done, n, (unsigned long *)bitmap);
 		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
@@ -382,8 +402,10 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 	if (log->slot >= CB_MAX_SLOTS)
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
-	s = slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), log->slot);
-	r = s && (s->flags & KVM_MEM_LOG_DIRTY_PAGES) ? copy_dirty(vm, s, log->dirty_bitmap) : -ENOENT;
+	s = slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)),
+			log->slot);
+	r = s && (s->flags & KVM_MEM_LOG_DIRTY_PAGES) ? copy_dirty(vm, s, log->dirty_bitmap)
+						      : -ENOENT;
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two 8259A in cascade, as in a PC, with the edge/level registers of the chipset. Intel 8259A data sheet, "Programming the
- * 8259A". The slave's output is wired to the master's IR2 as a level: IR2 is pending exactly while the slave asks.
+ * Two 8259A in cascade, as in a PC, with the edge/level registers of the chipset. Intel 8259A data
+ * sheet, "Programming the 8259A". The slave's output is wired to the master's IR2 as a level: IR2
+ * is pending exactly while the slave asks.
  */
 #include "pure.h"
 
-#define CASCADE	 2
-#define NONE	 8 /* no line, where a priority is wanted */
+#define CASCADE 2
+#define NONE	8 /* no line, where a priority is wanted */
 
 #define ICW1	     0x10 /* command with this bit starts the initialisation */
 #define ICW1_ICW4    0x01
@@ -18,7 +19,8 @@
 #define OCW3_SMM     0x20
 #define OCW3_SMM_SET 0x40
 
-static const u8 elcr_allowed[2] = {0xf8, 0xde}; /* timer, keyboard, cascade; RTC and FPU are always edge-triggered */
+/* timer, keyboard, cascade; RTC and FPU are always edge-triggered */
+static const u8 elcr_allowed[2] = {0xf8, 0xde};
 
 void pic_reset(struct pic_pair *p)
 {
@@ -116,7 +118,8 @@ u8 pic_ack(struct pic_pair *p, u16 *ended)
 
 bool pic_has_port(u16 port)
 {
-	return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 || port == 0x4d1;
+	return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 ||
+	       port == 0x4d1;
 }
 
 static void init_command(struct kvm_pic_state *s, u8 val)

@@ -4,21 +4,21 @@
 
 #include <linux/ktime.h>
 
-#define PORT_PIT     0x40
-#define PORT_SPEAKER 0x61
+#define PORT_PIT      0x40
+#define PORT_SPEAKER  0x61
 #define MIN_PERIOD_NS 200000ull /* what a guest asks for must not keep dom0 busy */
-#define MAX_PENDING  1000u
+#define MAX_PENDING   1000u
 
 struct cb_pit {
 	struct cb_vm *vm;
-	struct mutex mutex;	/* chip, starting and stopping of the timer */
+	struct mutex mutex; /* chip, starting and stopping of the timer */
 	struct i8254 chip;
 	bool has_speaker;
 	struct hrtimer timer;
-	u64 period_ns;		/* 0 = once; changed only while the timer is stopped */
-	spinlock_t lock;	/* what follows */
-	bool reinject;		/* ticks the guest was too slow for are made up for */
-	bool acked;		/* it has taken the last one */
+	u64 period_ns;	 /* 0 = once; changed only while the timer is stopped */
+	spinlock_t lock; /* what follows */
+	bool reinject;	 /* ticks the guest was too slow for are made up for */
+	bool acked;	 /* it has taken the last one */
 	u32 pending;
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The parts of the module that are only logic: memory-slot table, 8259, 8254, IOAPIC. They call nothing, take no lock
- * (the caller holds one) and get the time as a parameter, so the same files are linked by tests/unit.
+ * The parts of the module that are only logic: memory-slot table, 8259, 8254, IOAPIC. They call
+ * nothing, take no lock (the caller holds one) and get the time as a parameter, so the same files
+ * are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
 #define KMOD_PURE_H
@@ -22,9 +23,11 @@ struct cb_slot {
 	u64 hva;
 	u32 id;
 	u32 flags; /* KVM_MEM_x, CB_SLOT_DEAD */
-	unsigned long *lost; /* a bit a page: unmapped since the dirty log was read; NULL: there is none */
+	/* a bit a page: unmapped since the dirty log was read; NULL: there is none */
+	unsigned long *lost;
 };
-#define CB_SLOT_DEAD 0x80000000u /* is being removed: no new mappings, but notifiers still unmap it */
+/* is being removed: no new mappings, but notifiers still unmap it */
+#define CB_SLOT_DEAD 0x80000000u
 
 struct cb_slots { /* immutable once published; sorted by gfn */
 #ifdef __KERNEL__
@@ -38,8 +41,8 @@ struct cb_slots { /* immutable once published; sorted by gfn */
 const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn);
 const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
 /*
- * Fill out (room for old->n + 1) with old, in which the slot with change->id is replaced by *change (added; removed if
- * change->pages is 0). -EEXIST: overlaps another slot.
+ * Fill out (room for old->n + 1) with old, in which the slot with change->id is replaced by *change
+ * (added; removed if change->pages is 0). -EEXIST: overlaps another slot.
  */
 int slots_change(const struct cb_slots *old, const struct cb_slot *change, struct cb_slots *out);
 
@@ -73,10 +76,16 @@ int ioapic_set_irq(struct ioapic *io, u32 pin, bool level);
 u32 ioapic_read(struct ioapic *io, u32 offset);
 /* Returns a bit mask of pins that this write unmasked. */
 u32 ioapic_write(struct ioapic *io, u32 offset, u32 val);
-/* Pins whose interrupt the EOI of this vector ends; then, when listeners were told, ioapic_eoi() for them. */
+/*
+ * Pins whose interrupt the EOI of this vector ends; then, when listeners were told, ioapic_eoi()
+ * for them.
+ */
 u32 ioapic_pins_of_vector(const struct ioapic *io, u8 vector);
 void ioapic_eoi(struct ioapic *io, u32 pins);
-/* Vectors whose EOI is needed here: of level-triggered pins, and of the edge-triggered ones in also_edge. */
+/*
+ * Vectors whose EOI is needed here: of level-triggered pins, and of the edge-triggered ones in
+ * also_edge.
+ */
 void ioapic_eoi_vectors(const struct ioapic *io, u32 also_edge, u64 mask[4]);
 /* Re-send what is asserted, after KVM_SET_IRQCHIP. */
 void ioapic_resend(struct ioapic *io);
@@ -94,7 +103,10 @@ bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now_ns);
 u8 i8254_port61_read(struct i8254 *p, s64 now_ns);
 void i8254_port61_write(struct i8254 *p, u8 val, s64 now_ns);
 bool i8254_out(const struct i8254 *p, u32 channel, s64 now_ns);
-/* Channel 0: ns from loading to its interrupt, 0 = it makes none; *periodic tells whether it repeats. */
+/*
+ * Channel 0: ns from loading to its interrupt, 0 = it makes none; *periodic tells whether it
+ * repeats.
+ */
 u64 i8254_period_ns(const struct i8254 *p, bool *periodic);
 
 #endif

@@ -7,11 +7,14 @@
 
 #define STOP_TIMEOUT_S 30
 
-/* Weight of each nice level from -20 to 19: a step is a quarter more or less, as in Linux' own scheduler. */
+/*
+ * Weight of each nice level from -20 to 19: a step is a quarter more or less, as in Linux' own
+ * scheduler.
+ */
 static const u32 nice_weight[40] = {
-	88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904,
-	3906,  3121,  2501,  1991,  1586,  1277,  1024,	 820,	655,   526,   423,  335,  272,	215,
-	172,   137,   110,   87,    70,	   56,	  45,	 36,	29,    23,    18,   15,
+    88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904,
+    3906,  3121,  2501,	 1991,	1586,  1277,  1024,  820,   655,   526,	  423,	335,  272,  215,
+    172,   137,	  110,	 87,	70,    56,    45,    36,    29,	   23,	  18,	15,
 };
 static_assert(CORBEL_MAX_WEIGHT >= 88761); /* the first one is the greatest */
 
@@ -29,7 +32,8 @@ static void sync_scheduling(struct cb_vcpu *v)
 		return;
 	r = HC4(SCHED, v->id, weight, affinity, 0);
 	if (r < 0) { /* not remembered: it is tried again */
-		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change its thread's nice or taskset\n",
+		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change "
+				    "its thread's nice or taskset\n",
 				    v->id, weight, affinity, r);
 		return;
 	}
@@ -58,7 +62,8 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	long r;
 
 	v->page->stop_at_once = stop;
-	v->page->request_irq_window = v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
+	v->page->request_irq_window =
+	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
 	r = HC1(VCPU_RESUME, v->id);
 	if (r < 0)
 		return r;
@@ -91,7 +96,8 @@ static int exit_io(struct cb_vcpu *v)
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
 		return -EIO;
 	for (i = 0; i < count; i++)
-		if (!cb_irqchip_may_have_port(port) || !cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
+		if (!cb_irqchip_may_have_port(port) ||
+		    !cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
 			break;
 	if (i)
 		return 1;
@@ -260,7 +266,10 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 	do {
 		bool stop = immediate || signal_pending(current);
 
-		/* An access user space has served is completed before it sees -EINTR: registers are to be consistent. */
+		/*
+		 * An access user space has served is completed before it sees -EINTR: registers are
+		 * to be consistent.
+		 */
 		if (stop && !v->unfinished) {
 			/* immediate_exit is no exit: what the last one was can still be read. */
 			if (!immediate)
@@ -291,7 +300,7 @@ static void publish_state(struct cb_vcpu *v)
 	run->apic_base = p->apic_base;
 	run->flags = 0;
 	run->ready_for_interrupt_injection =
-		v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0);
+	    v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0);
 }
 
 /* What user space has asked for in its page, as far as it makes sense. */
@@ -311,8 +320,8 @@ static int take_request(struct cb_vcpu *v)
 }
 
 /*
- * However it ends, the state in user space's page is the vCPU's; the exit's reason is set only if there
- * was an exit.
+ * However it ends, the state in user space's page is the vCPU's; the exit's reason is set only if
+ * there was an exit.
  */
 int cb_vcpu_run(struct cb_vcpu *v)
 {

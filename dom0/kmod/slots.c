@@ -50,7 +50,8 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 
 		if (s->id == change->id)
 			continue;
-		if (change->pages && s->gfn < change->gfn + change->pages && change->gfn < s->gfn + s->pages)
+		if (change->pages && s->gfn < change->gfn + change->pages &&
+		    change->gfn < s->gfn + s->pages)
 			return -EEXIST;
 		if (!placed && s->gfn > change->gfn) {
 			out->slot[out->n++] = *change;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Register and state ioctls. The general registers stand in the vCPU page; all else is moved through the vCPU's data page in
- * the layout of KVM's own structures.
+ * Register and state ioctls. The general registers stand in the vCPU page; all else is moved
+ * through the vCPU's data page in the layout of KVM's own structures.
  */
 #include "kmod.h"
 
-#define MAX_CPUID (PAGE_SIZE / sizeof(struct corbel_cpuid))
-#define MAX_MSRS  (PAGE_SIZE / sizeof(struct corbel_msr))
+#define MAX_CPUID    (PAGE_SIZE / sizeof(struct corbel_cpuid))
+#define MAX_MSRS     (PAGE_SIZE / sizeof(struct corbel_msr))
 #define XSAVE_HEADER 512 /* offset of XSTATE_BV in the standard format */
 
 static_assert(sizeof(struct kvm_sregs) == sizeof(struct corbel_sregs));
@@ -15,8 +15,8 @@ static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
 static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
 static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
 static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
-static_assert(sizeof(struct kvm_regs) ==
-	      offsetofend(struct corbel_vcpu_page, rflags) - offsetof(struct corbel_vcpu_page, rax));
+static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
+					     offsetof(struct corbel_vcpu_page, rax));
 
 static long state_get(struct cb_vcpu *v, u32 what, size_t len)
 {
@@ -122,7 +122,8 @@ static long set_fpu(struct cb_vcpu *v, const struct kvm_fpu __user *from)
 	fx->fip = fpu.last_ip;
 	fx->fdp = fpu.last_dp;
 	fx->mxcsr = fpu.mxcsr;
-	*(u64 *)(v->data + XSAVE_HEADER) |= 3; /* x87 and SSE are not in their initial state any more */
+	/* x87 and SSE are not in their initial state any more */
+	*(u64 *)(v->data + XSAVE_HEADER) |= 3;
 	return state_set(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
 }
 
@@ -178,7 +179,8 @@ static long msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
 	len = n * sizeof(struct corbel_msr);
 	if (copy_from_user(v->data, arg->entries, len))
 		return -EFAULT;
-	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n) : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
+	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n)
+		   : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
 	if (done < 0)
 		return done;
 	done = min_t(long, done, n);
@@ -200,7 +202,8 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
 	n = min_t(size_t, bytes / sizeof(struct corbel_cpuid), MAX_CPUID);
 	if (room < n)
 		return -E2BIG;
-	if (copy_to_user(arg->entries, v->data, n * sizeof(struct corbel_cpuid)) || put_user(n, &arg->nent))
+	if (copy_to_user(arg->entries, v->data, n * sizeof(struct corbel_cpuid)) ||
+	    put_user(n, &arg->nent))
 		return -EFAULT;
 	return 0;
 }
@@ -239,7 +242,9 @@ static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 }
 
 /* Some of the events are taken over only where a flag says so. */
-#define EVENT_FLAGS (KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW)
+#define EVENT_FLAGS                                                                                \
+	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |                       \
+	 KVM_VCPUEVENT_VALID_SHADOW)
 
 static long set_events(struct cb_vcpu *v, const void __user *arg)
 {
@@ -287,8 +292,8 @@ static long lapic(struct cb_vcpu *v, void __user *arg, bool set)
 {
 	if (v->vm->irqchip == CB_IRQCHIP_NONE)
 		return -EINVAL;
-	return set ? blob_set(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE) :
-		     blob_get(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE);
+	return set ? blob_set(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE)
+		   : blob_get(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE);
 }
 
 long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
@@ -398,7 +403,8 @@ long cb_supported_cpuid(struct kvm_cpuid2 __user *arg)
 		return n;
 	if (room < n)
 		n = -E2BIG;
-	else if (copy_to_user(arg->entries, list, n * sizeof(struct kvm_cpuid_entry2)) || put_user(n, &arg->nent))
+	else if (copy_to_user(arg->entries, list, n * sizeof(struct kvm_cpuid_entry2)) ||
+		 put_user(n, &arg->nent))
 		n = -EFAULT;
 	kvfree(list);
 	return n < 0 ? n : 0;

@@ -71,7 +71,8 @@ static long interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
 	switch (v->vm->irqchip) {
 	case CB_IRQCHIP_FULL:
 		return -ENXIO;
-	case CB_IRQCHIP_SPLIT: /* user space is the PIC: the vector is fetched by CORBEL_EXIT_INTA */
+	/* user space is the PIC: the vector is fetched by CORBEL_EXIT_INTA */
+	case CB_IRQCHIP_SPLIT:
 		if (v->extint >= 0)
 			return -EEXIST;
 		r = HC2(EXTINT, v->id, 1);
@@ -85,7 +86,10 @@ static long interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
 	return r < 0 ? r : 0;
 }
 
-/* TPR accesses are not reported, so there is no page to keep the TPR in; QEMU says so with address 0 at each reset. */
+/*
+ * TPR accesses are not reported, so there is no page to keep the TPR in; QEMU says so with address
+ * 0 at each reset.
+ */
 static long set_vapic_addr(struct cb_vcpu *v, const struct kvm_vapic_addr __user *arg)
 {
 	struct kvm_vapic_addr a;
@@ -136,11 +140,11 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 }
 
 static const struct file_operations vcpu_fops = {
-	.owner = THIS_MODULE,
-	.release = vcpu_release,
-	.unlocked_ioctl = vcpu_ioctl,
-	.mmap = vcpu_mmap,
-	.llseek = noop_llseek,
+    .owner = THIS_MODULE,
+    .release = vcpu_release,
+    .unlocked_ioctl = vcpu_ioctl,
+    .mmap = vcpu_mmap,
+    .llseek = noop_llseek,
 };
 
 static void vcpu_free(struct cb_vcpu *v)
@@ -257,7 +261,9 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 		vcpu_free(v);
 		return r;
 	}
-	/* From here on it belongs to the VM and goes with it, even if there is no fd left for it. */
+	/*
+	 * From here on it belongs to the VM and goes with it, even if there is no fd left for it.
+	 */
 	vm->vcpu[vm->vcpus] = v;
 	smp_store_release(&vm->vcpus, vm->vcpus + 1);
 	cb_irqchip_realize(vm);

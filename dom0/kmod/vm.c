@@ -9,8 +9,9 @@
 #define MIN_MMU_PAGES 64 /* KVM's */
 
 /*
- * KVM lets user space decide after KVM_CREATE_VM whether there are LAPICs, the hypervisor wants to know at creation: so its
- * VM is made with the first vCPU, and what was asked for before is handed on then.
+ * KVM lets user space decide after KVM_CREATE_VM whether there are LAPICs, the hypervisor wants to
+ * know at creation: so its VM is made with the first vCPU, and what was asked for before is handed
+ * on then.
  */
 static int create_in_hypervisor(struct cb_vm *vm)
 {
@@ -63,7 +64,8 @@ static void vm_destroy(struct cb_vm *vm)
 		while ((r = HC1(VM_DESTROY, vm->id)) == -EAGAIN)
 			cond_resched();
 	if (!gone || r < 0)
-		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n", vm->id, r);
+		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
+		       vm->id, r);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
@@ -274,7 +276,9 @@ static long vm_irq_ioctl(struct cb_vm *vm, unsigned int cmd, unsigned long arg)
 	case KVM_IRQFD:
 		return copy_from_user(&irqfd, argp, sizeof(irqfd)) ? -EFAULT : cb_irqfd(vm, &irqfd);
 	case KVM_IOEVENTFD:
-		return copy_from_user(&ioeventfd, argp, sizeof(ioeventfd)) ? -EFAULT : cb_ioeventfd(vm, &ioeventfd);
+		return copy_from_user(&ioeventfd, argp, sizeof(ioeventfd))
+			   ? -EFAULT
+			   : cb_ioeventfd(vm, &ioeventfd);
 	case KVM_CREATE_PIT:
 		return create_pit(vm, NULL);
 	case KVM_CREATE_PIT2:
@@ -309,13 +313,18 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_CREATE_VCPU:
 		return cb_vcpu_create(vm, arg);
 	case KVM_SET_USER_MEMORY_REGION:
-		return copy_from_user(&region, argp, sizeof(region)) ? -EFAULT : cb_mem_set_region(vm, &region);
+		return copy_from_user(&region, argp, sizeof(region))
+			   ? -EFAULT
+			   : cb_mem_set_region(vm, &region);
 	case KVM_GET_DIRTY_LOG:
-		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT : cb_mem_dirty_log(vm, &log);
+		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
+							       : cb_mem_dirty_log(vm, &log);
 	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
 		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
-		return copy_from_user(&addr, argp, sizeof(addr)) ? -EFAULT : vm->vcpus ? -EINVAL : 0;
+		return copy_from_user(&addr, argp, sizeof(addr)) ? -EFAULT
+		       : vm->vcpus				 ? -EINVAL
+								 : 0;
 	case KVM_SET_BOOT_CPU_ID:
 		return set_boot_cpu(vm, arg);
 	case KVM_GET_CLOCK:
@@ -333,10 +342,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 }
 
 static const struct file_operations vm_fops = {
-	.owner = THIS_MODULE,
-	.release = vm_release,
-	.unlocked_ioctl = vm_ioctl,
-	.llseek = noop_llseek,
+    .owner = THIS_MODULE,
+    .release = vm_release,
+    .unlocked_ioctl = vm_ioctl,
+    .llseek = noop_llseek,
 };
 
 int cb_vm_create(unsigned long type)

@@ -101,9 +101,12 @@ static void tell_dead(void)
 		if (u->told || !(u->tx_dead || u->rx_dead))
 			continue;
 		u->told = true;
-		len = end_line(line, prefix, hv_snprintf(line + prefix, LINE_MAX - 1 - prefix,
-			"the serial port at %x %s and is no console any more; check it, or leave it out of console=",
-			u->port, u->tx_dead ? "does not send" : "has input without end"));
+		len = end_line(line, prefix,
+			       hv_snprintf(line + prefix, LINE_MAX - 1 - prefix,
+					   "the serial port at %x %s and is no console any more; "
+					   "check it, or leave it out of console=",
+					   u->port,
+					   u->tx_dead ? "does not send" : "has input without end"));
 		ring_put(line + prefix, len - prefix);
 		if (started)
 			show(line, len);
@@ -117,7 +120,8 @@ void console_line(enum log_level level, const char *fmt, va_list ap)
 	u64 us = boot_tsc && tsc_khz ? tsc_to_ns(rdtsc() - boot_tsc) / 1000 : 0;
 	u32 len, at = prefix;
 
-	at += (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
+	at +=
+	    (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
 	len = end_line(line, at, hv_vsnprintf(line + at, LINE_MAX - 1 - at, fmt, ap));
 
 	console_lock();

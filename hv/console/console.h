@@ -6,14 +6,18 @@
 #include "hv/lib/types.h"
 
 void console_early_init(void); /* serial COM1 with defaults, before options are known */
-void console_init(void);       /* by boot_info.opt; what has been logged so far appears now, on serial */
+/* by boot_info.opt; what has been logged so far appears now, on serial */
+void console_init(void);
 /* After mm_init(): the screen too, if the options want it. */
 void console_start_screen(void);
 /* On the boot CPU, when timers run: look for input now and then, whatever dom0 does. */
 void console_start_polling(void);
 /* From here on the screen is dom0's; panic() and boot_fail() still write there. */
 void console_leave_screen(void);
-/* Panic: the only running CPU no longer waits for the console's lock, and what has not been shown yet is. */
+/*
+ * Panic: the only running CPU no longer waits for the console's lock, and what has not been shown
+ * yet is.
+ */
 void console_panic(void);
 /* For log_set_hooks(). */
 void console_line(enum log_level level, const char *fmt, va_list ap);
@@ -21,7 +25,10 @@ void console_line(enum log_level level, const char *fmt, va_list ap);
 void console_set_keys(void (*fn)(char key));
 /* A line without prefix and time on all consoles, and into the log. */
 void console_plain(const char *prefix, const char *text);
-/* Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte given. */
+/*
+ * Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte
+ * given.
+ */
 u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out);
 
 /* Does the hypervisor own this port (its UART)? Then dom0's access goes to the virtual 16550. */

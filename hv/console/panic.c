@@ -14,7 +14,8 @@
 #include "hv/mm/mm.h"
 
 #define BACKTRACE_MAX 24
-#define LINGER_US     2000000ul /* between the last line and the restart: for the serial tail and the eye */
+/* between the last line and the restart: for the serial tail and the eye */
+#define LINGER_US 2000000ul
 
 extern const struct symtab symtab_start;
 extern const char symtab_end[];
@@ -49,7 +50,9 @@ static void print_frame(u64 rip)
 	log_err("  %016lx %s+%#x", rip, name ? name : "?", off);
 }
 
-/* Frame pointers lead from frame to frame; each must lie above the last, on the same stack, and return into our text.
+/*
+ * Frame pointers lead from frame to frame; each must lie above the last, on the same stack, and
+ * return into our text.
  */
 static void backtrace(u64 rip, u64 rbp)
 {
@@ -84,10 +87,11 @@ static void print_regs(const struct regs *r)
 	for (u32 i = 0; i < ARRAY_SIZE(list); i += 4) {
 		for (u32 k = 0; k < 4; k++)
 			v[k] = *(const u64 *)((const u8 *)r + list[i + k].at);
-		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0], list[i + 1].name, v[1],
-			list[i + 2].name, v[2], list[i + 3].name, v[3]);
+		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0],
+			list[i + 1].name, v[1], list[i + 2].name, v[2], list[i + 3].name, v[3]);
 	}
-	log_err("rip %016lx cs %lx rflags %lx vector %lu error %lx", r->rip, r->cs, r->rflags, r->vector, r->error);
+	log_err("rip %016lx cs %lx rflags %lx vector %lu error %lx", r->rip, r->cs, r->rflags,
+		r->vector, r->error);
 	log_err("cr0 %lx cr2 %lx cr3 %lx cr4 %lx", read_cr0(), read_cr2(), read_cr3(), read_cr4());
 }
 
@@ -97,7 +101,8 @@ static bool take_over(void)
 	u32 me = this_cpu()->index, owner = UINT32_MAX;
 
 	__asm__ volatile("cli");
-	if (__atomic_compare_exchange_n(&panic_owner, &owner, me, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+	if (__atomic_compare_exchange_n(&panic_owner, &owner, me, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE)) {
 		lock_unchecked = true;
 		apic_stop_others();
 		return true;
@@ -124,11 +129,26 @@ static void __noreturn panic_line(const char *fmt, va_list ap)
 
 static const char *exception_name(u64 vector)
 {
-	static const char *const names[] = {
-		"divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode", "no FPU",
-		"double fault", "coprocessor overrun", "invalid TSS", "segment not present", "stack fault", "general protection",
-		"page fault", "reserved", "x87 error", "alignment check", "machine check", "SIMD error"
-	};
+	static const char *const names[] = {"divide error",
+					    "debug",
+					    "NMI",
+					    "breakpoint",
+					    "overflow",
+					    "bound range",
+					    "invalid opcode",
+					    "no FPU",
+					    "double fault",
+					    "coprocessor overrun",
+					    "invalid TSS",
+					    "segment not present",
+					    "stack fault",
+					    "general protection",
+					    "page fault",
+					    "reserved",
+					    "x87 error",
+					    "alignment check",
+					    "machine check",
+					    "SIMD error"};
 
 	return vector < ARRAY_SIZE(names) ? names[vector] : "exception";
 }
@@ -141,7 +161,8 @@ static void panic_regs(const struct regs *r)
 
 	if (!asked)
 		begin();
-	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s%s", this_cpu()->index, asked ? panic_text : exception_name(r->vector),
+	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s%s", this_cpu()->index,
+		    asked ? panic_text : exception_name(r->vector),
 		    asked ? "" : " in the hypervisor");
 	log_err("%s", text);
 	print_regs(r);
@@ -149,7 +170,8 @@ static void panic_regs(const struct regs *r)
 	if (dump_more)
 		dump_more();
 	/* Once more: a screen holds but the end of all this. */
-	hv_snprintf(text + strlen(text), sizeof(text) - strlen(text), "; please report it with the lines before this one");
+	hv_snprintf(text + strlen(text), sizeof(text) - strlen(text),
+		    "; please report it with the lines before this one");
 	console_plain("corbel: ", text);
 	machine_restart();
 }
@@ -193,9 +215,10 @@ static void reset_acpi(void)
 
 		if (reg)
 			*reg = a->reset_value;
-	} else if (a->reset_port_or_addr_space == 2) { /* PCI configuration space of bus 0, in the usual encoding */
-		outl(0xcf8, (u32)(BIT(31) | (a->reset_addr >> 32 & 0x1f) << 11 | (a->reset_addr >> 16 & 7) << 8 |
-				  (a->reset_addr & 0xfc)));
+	} else if (a->reset_port_or_addr_space ==
+		   2) { /* PCI configuration space of bus 0, in the usual encoding */
+		outl(0xcf8, (u32)(BIT(31) | (a->reset_addr >> 32 & 0x1f) << 11 |
+				  (a->reset_addr >> 16 & 7) << 8 | (a->reset_addr & 0xfc)));
 		outb((u16)(0xcfc + (a->reset_addr & 3)), a->reset_value);
 	}
 	udelay(50000);
@@ -203,7 +226,8 @@ static void reset_acpi(void)
 
 static void reset_cf9(void)
 {
-	outb(0xcf9, 0x02); /* "Reset Control Register": system reset, then the 0->1 edge of RST_CPU */
+	/* "Reset Control Register": system reset, then the 0->1 edge of RST_CPU */
+	outb(0xcf9, 0x02);
 	udelay(100);
 	outb(0xcf9, 0x06);
 	udelay(50000);

@@ -4,9 +4,15 @@
 
 struct cpu;
 
-/* Before anything else: panic(), boot_fail() and the log work from here on, though nobody sees it before console_early_init(). */
+/*
+ * Before anything else: panic(), boot_fail() and the log work from here on, though nobody sees it
+ * before console_early_init().
+ */
 void panic_init(void);
-/* More lines for the panic screen; what to do on a CPU before a restart, since INIT is held back while virtualization is on. */
+/*
+ * More lines for the panic screen; what to do on a CPU before a restart, since INIT is held back
+ * while virtualization is on.
+ */
 void panic_set_hooks(void (*dump)(void), void (*leave)(struct cpu *c));
 
 /* Power: per options reboot=, noreboot. */

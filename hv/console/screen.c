@@ -48,7 +48,8 @@ static void draw(u32 col, u32 row, char c)
 	colour = white();
 	for (u32 py = 0; py < CELL_H; py++)
 		for (u32 px = 0; px < CELL_W; px++)
-			set_pixel(base + (u64)(row * CELL_H + py) * fb->pitch + (col * CELL_W + px) * pixel_bytes(),
+			set_pixel(base + (u64)(row * CELL_H + py) * fb->pitch +
+				      (col * CELL_W + px) * pixel_bytes(),
 				  font_dot(c, px / ZOOM, py / ZOOM) ? colour : 0);
 }
 

@@ -4,6 +4,9 @@
 
 #include "hv/lib/types.h"
 
-/* By boot_info.fb, map and clear it. early: before mm_init(), for last words only. False: none to write on. */
+/*
+ * By boot_info.fb, map and clear it. early: before mm_init(), for last words only. False: none to
+ * write on.
+ */
 bool screen_init(bool early);
 void screen_write(const char *s, u32 len);

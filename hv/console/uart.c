@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the chip through its
- * accesses, with settings of its own that change nothing. The chip's interrupt line goes to dom0 directly.
+ * One 16550, two users. The hypervisor owns line settings and takes in the input; dom0 sees the
+ * chip through its accesses, with settings of its own that change nothing. The chip's interrupt
+ * line goes to dom0 directly.
  *
- * Loopback is such a setting, too, and never the chip's: so what dom0, or a user there, sends himself cannot pass for input
- * from outside, which may be keys for the hypervisor.
+ * Loopback is such a setting, too, and never the chip's: so what dom0, or a user there, sends
+ * himself cannot pass for input from outside, which may be keys for the hypervisor.
  */
 #include "hv/console/uart.h"
 #include "hv/lib/io.h"
 
-#define UART_CLOCK  115200u
-#define SPIN_MAX    2000000u /* reads, seconds of them: a dead transmitter must not hold the machine */
-#define RX_MAX	    1024u    /* characters at a time: more than any FIFO holds or a line brings meanwhile */
-#define ESCAPE_CHAR 0x01     /* Ctrl-A */
+#define UART_CLOCK 115200u
+/* reads, seconds of them: a dead transmitter must not hold the machine */
+#define SPIN_MAX 2000000u
+/* characters at a time: more than any FIFO holds or a line brings meanwhile */
+#define RX_MAX	    1024u
+#define ESCAPE_CHAR 0x01 /* Ctrl-A */
 #define ESCAPES	    3
 
 bool uart_init(struct uart *u, u16 port, u32 baud)
@@ -22,7 +25,11 @@ bool uart_init(struct uart *u, u16 port, u32 baud)
 	outb(port + UART_SCR, 0x5a);
 	if (inb(port + UART_SCR) != 0x5a || inb(port + UART_LSR) == 0xff)
 		return false;
-	*u = (struct uart){.port = port, .lcr = LCR_8N1, .mcr = MCR_DTR_RTS, .dll = (u8)div, .dlm = (u8)(div >> 8)};
+	*u = (struct uart){.port = port,
+			   .lcr = LCR_8N1,
+			   .mcr = MCR_DTR_RTS,
+			   .dll = (u8)div,
+			   .dlm = (u8)(div >> 8)};
 	outb(port + UART_IER, 0);
 	outb(port + UART_LCR, LCR_DLAB);
 	outb(port + UART_DLL, u->dll);
@@ -90,8 +97,9 @@ static void rx_put(struct uart *u, u8 c, u8 err)
 }
 
 /*
- * Three Ctrl-A in a row turn input over to the hypervisor and back. Two of them have reached dom0 when the third comes:
- * so that a terminal program there that uses Ctrl-A goes on working, nothing is held back.
+ * Three Ctrl-A in a row turn input over to the hypervisor and back. Two of them have reached dom0
+ * when the third comes: so that a terminal program there that uses Ctrl-A goes on working, nothing
+ * is held back.
  */
 static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 {
@@ -110,8 +118,9 @@ static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
 }
 
 /*
- * Input held here is invisible to the chip, so its line would stay low: while dom0 has characters to fetch and wants to
- * be interrupted for them, the transmitter's interrupt keeps the line up in place of the receiver's.
+ * Input held here is invisible to the chip, so its line would stay low: while dom0 has characters
+ * to fetch and wants to be interrupted for them, the transmitter's interrupt keeps the line up in
+ * place of the receiver's.
  */
 static void sync_ier(struct uart *u)
 {
@@ -163,7 +172,10 @@ static u8 read_lsr(struct uart *u)
 	return lsr;
 }
 
-/* Reading the chip's IIR takes back a transmitter interrupt: only when nothing of higher rank is there to be told. */
+/*
+ * Reading the chip's IIR takes back a transmitter interrupt: only when nothing of higher rank is
+ * there to be told.
+ */
 static u8 read_iir(struct uart *u)
 {
 	if (rx_count(u) && u->ier & IER_RX)
@@ -171,16 +183,21 @@ static u8 read_iir(struct uart *u)
 	return inb(u->port + UART_IIR);
 }
 
-/* In loopback the modem's lines are the outputs: CTS is RTS, DSR is DTR, RI is OUT1, DCD is OUT2. */
+/*
+ * In loopback the modem's lines are the outputs: CTS is RTS, DSR is DTR, RI is OUT1, DCD is OUT2.
+ */
 static u8 read_msr(const struct uart *u)
 {
 	if (!is_looped(u))
 		return inb(u->port + UART_MSR);
-	return (u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) | (u->mcr & MCR_OUT1 ? MSR_RI : 0) |
-	       (u->mcr & MCR_OUT2 ? MSR_DCD : 0);
+	return (u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) |
+	       (u->mcr & MCR_OUT1 ? MSR_RI : 0) | (u->mcr & MCR_OUT2 ? MSR_DCD : 0);
 }
 
-/* A character is sent and received at once: the transmitter is empty again, which the chip does not know. */
+/*
+ * A character is sent and received at once: the transmitter is empty again, which the chip does not
+ * know.
+ */
 static void loop_back(struct uart *u, u8 c)
 {
 	if (rx_count(u) < (u->fcr & FCR_ENABLE ? UART_FIFO : 1u))
@@ -232,7 +249,8 @@ void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 		return;
 	case UART_IER:
 		u->ier = val & 0x0f;
-		u->hw_ier = (u8)~u->ier; /* write in any case: setting a bit again re-arms its interrupt */
+		/* write in any case: setting a bit again re-arms its interrupt */
+		u->hw_ier = (u8)~u->ier;
 		sync_ier(u);
 		return;
 	case UART_FCR:

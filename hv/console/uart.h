@@ -36,13 +36,14 @@
 #define MCR_OUT2     BIT(3)
 #define MCR_LOOP     BIT(4)
 #define LSR_DR	     BIT(0)
-#define LSR_ERRORS   (BIT(1) | BIT(2) | BIT(3) | BIT(4)) /* of the character to be read next, and overrun */
-#define LSR_THRE     BIT(5)
-#define LSR_TEMT     BIT(6)
-#define MSR_CTS	     BIT(4)
-#define MSR_DSR	     BIT(5)
-#define MSR_RI	     BIT(6)
-#define MSR_DCD	     BIT(7)
+/* of the character to be read next, and overrun */
+#define LSR_ERRORS (BIT(1) | BIT(2) | BIT(3) | BIT(4))
+#define LSR_THRE   BIT(5)
+#define LSR_TEMT   BIT(6)
+#define MSR_CTS	   BIT(4)
+#define MSR_DSR	   BIT(5)
+#define MSR_RI	   BIT(6)
+#define MSR_DCD	   BIT(7)
 
 #define UART_FIFO    16
 #define UART_RX_RING 64 /* power of two */
@@ -58,26 +59,30 @@ struct uart {
 	/* Input taken from the chip, waiting for dom0. Errors go with the character. */
 	u8 rx[UART_RX_RING], rx_err[UART_RX_RING];
 	u32 rx_head, rx_tail;
-	bool to_hv; /* Ctrl-A three times: keys are the hypervisor's */
+	bool to_hv;   /* Ctrl-A three times: keys are the hypervisor's */
 	bool tx_dead; /* does not send: nothing is written or waited for any more */
 	bool rx_dead; /* always has a character: input is left alone */
 	bool told;    /* the console has said so */
-	u8 escapes; /* Ctrl-A in a row so far */
+	u8 escapes;   /* Ctrl-A in a row so far */
 };
 
 /* Set up the chip: 8 bits, no parity, FIFOs, no interrupts. False if there is none. */
 bool uart_init(struct uart *u, u16 port, u32 baud);
 /*
- * The chip is waited for, but not for ever: one that does not send, or whose input never ends, is dead from then on (tx_dead,
- * rx_dead), and costs no more time.
+ * The chip is waited for, but not for ever: one that does not send, or whose input never ends, is
+ * dead from then on (tx_dead, rx_dead), and costs no more time.
  */
-/* A hypervisor's text, breaking a line of dom0's. The transmitter is empty afterwards, as dom0's driver believes. */
+/*
+ * A hypervisor's text, breaking a line of dom0's. The transmitter is empty afterwards, as dom0's
+ * driver believes.
+ */
 void uart_write(struct uart *u, const char *s, u32 len);
 
 #define UART_KEY_LEAVE 0 /* in keys[]: input goes to dom0 again */
 /*
- * dom0's register accesses and the input path; pure but for the chip. Keys for the hypervisor are appended to keys[]
- * (at most max), *n counts them; 'h' stands for the escape itself. What dom0 loops back is never a key.
+ * dom0's register accesses and the input path; pure but for the chip. Keys for the hypervisor are
+ * appended to keys[] (at most max), *n counts them; 'h' stands for the escape itself. What dom0
+ * loops back is never a key.
  */
 u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* SDM "Advanced Programmable Interrupt Controller (APIC)". Registers are named by their xAPIC offsets. */
+/*
+ * SDM "Advanced Programmable Interrupt Controller (APIC)". Registers are named by their xAPIC
+ * offsets.
+ */
 #include "hv/cpu/apic.h"
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
@@ -90,14 +93,19 @@ static void tell_stuck(void)
 	if (likely(!icr_stuck) || told)
 		return;
 	told = true;
-	log_err("CPU %u: the local APIC does not send an interrupt to another CPU; reset the firmware's settings, or report "
-		"this machine", this_cpu()->index);
+	log_err("CPU %u: the local APIC does not send an interrupt to another CPU; reset the "
+		"firmware's settings, or report "
+		"this machine",
+		this_cpu()->index);
 }
 
 static void send(u32 apic_id, u32 icr)
 {
 	if (x2apic) {
-		/* Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM "x2APIC Register Access". */
+		/*
+		 * Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM
+		 * "x2APIC Register Access".
+		 */
 		__asm__ volatile("mfence; lfence" : : : "memory");
 		wrmsr(MSR_X2APIC + APIC_ICR / 16, (u64)apic_id << 32 | icr);
 		return;
@@ -144,7 +152,8 @@ static void log_error(u8 vector)
 
 	apic_write(APIC_ESR, 0);
 	if (told++ < 8)
-		log_warn("CPU %u: local APIC error, status %x", this_cpu()->index, apic_read(APIC_ESR));
+		log_warn("CPU %u: local APIC error, status %x", this_cpu()->index,
+			 apic_read(APIC_ESR));
 	apic_eoi();
 }
 
@@ -169,7 +178,8 @@ void apic_timer_arm(u64 tsc)
 	}
 	now = rdtsc();
 	ticks = tsc > now ? (u64)((unsigned __int128)(tsc - now) * ticks_mul >> 32) + 1 : 1;
-	apic_write(APIC_TIMER_INIT, (u32)MIN(ticks, UINT32_MAX)); /* what is too far off fires early */
+	/* what is too far off fires early */
+	apic_write(APIC_TIMER_INIT, (u32)MIN(ticks, UINT32_MAX));
 }
 
 /* Count timer ticks over some time of the TSC. */
@@ -188,7 +198,8 @@ static void measure_timer(void)
 	apic_write(APIC_TIMER_INIT, 0);
 	ticks_mul = ((u64)(UINT32_MAX - left) << 32) / span;
 	if (!left || !ticks_mul)
-		boot_fail("the local APIC's timer does not run; reset the firmware's settings, or report this machine");
+		boot_fail("the local APIC's timer does not run; reset the firmware's settings, or "
+			  "report this machine");
 	log_debug("APIC timer %lu kHz", (ticks_mul * tsc_khz >> 32));
 }
 
@@ -207,7 +218,8 @@ static void find_apic(void)
 	if (!x2apic) {
 		regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
 		if (!regs)
-			boot_fail("no memory to map the local APIC; give the hypervisor more with option hvmem=");
+			boot_fail("no memory to map the local APIC; give the hypervisor more with "
+				  "option hvmem=");
 	}
 }
 
@@ -234,14 +246,15 @@ static void drain(void)
 			return;
 		apic_eoi();
 	}
-	log_warn("CPU %u: interrupts from before stay in service, less urgent ones are lost; report this machine",
+	log_warn("CPU %u: interrupts from before stay in service, less urgent ones are lost; "
+		 "report this machine",
 		 this_cpu()->index);
 }
 
 /*
- * Mask what is not ours. That includes the 8259s' virtual wire (ExtINT on LINT0): they are acknowledged the moment the CPU
- * takes the interrupt, whatever dom0's IF says, and while dom0 sets them up their vectors are those of exceptions. dom0
- * has the IOAPIC.
+ * Mask what is not ours. That includes the 8259s' virtual wire (ExtINT on LINT0): they are
+ * acknowledged the moment the CPU takes the interrupt, whatever dom0's IF says, and while dom0 sets
+ * them up their vectors are those of exceptions. dom0 has the IOAPIC.
  */
 static void init_lvts(void)
 {
@@ -259,8 +272,9 @@ static void init_lvts(void)
 }
 
 /*
- * Firmware leaves the 8259s at vectors 8 and 0x70, where their interrupts look like exceptions, and with the timer on.
- * Move them out of the way, masked; dom0 sets them up for itself. 8259A datasheet, "Initialization Command Words".
+ * Firmware leaves the 8259s at vectors 8 and 0x70, where their interrupts look like exceptions, and
+ * with the timer on. Move them out of the way, masked; dom0 sets them up for itself. 8259A
+ * datasheet, "Initialization Command Words".
  */
 static void quiesce_pics(void)
 {

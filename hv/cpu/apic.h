@@ -11,12 +11,18 @@ bool apic_is_x2apic(void);
 void apic_eoi(void);
 /* Is the vector in service marked level-triggered (TMR)? APM/SDM "Trigger Mode Register". */
 bool apic_is_level(u8 vector);
-/* Is the vector in service? No: it came from the 8259 through LINT0 (ExtINT) or was spurious, and no EOI is due. */
+/*
+ * Is the vector in service? No: it came from the 8259 through LINT0 (ExtINT) or was spurious, and
+ * no EOI is due.
+ */
 bool apic_in_service(u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_init(u32 apic_id);
 void apic_send_sipi(u32 apic_id, u8 page);
-/* Arm this CPU's timer interrupt (VEC_TIMER) for an absolute TSC value; 0 disarms. In the past: fires at once. */
+/*
+ * Arm this CPU's timer interrupt (VEC_TIMER) for an absolute TSC value; 0 disarms. In the past:
+ * fires at once.
+ */
 void apic_timer_arm(u64 tsc);
 /* Mirror dom0's logical destination into the hardware (xAPIC mode only). */
 void apic_set_logical(u32 ldr, u32 dfr);

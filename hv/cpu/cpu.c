@@ -30,7 +30,9 @@ struct table_reg {
 	u64 base;
 } __packed;
 
-/* Stacks of a CPU, as mm_alloc_stack() numbers them; all but the first are IST entries of the TSS. */
+/*
+ * Stacks of a CPU, as mm_alloc_stack() numbers them; all but the first are IST entries of the TSS.
+ */
 enum { STACK_MAIN, STACK_NMI, STACK_DF, STACK_MC, STACK_NR };
 
 struct cpu_arch {
@@ -78,8 +80,8 @@ static void set_tss(struct cpu_arch *a)
 	u64 base = (u64)&a->tss;
 
 	memcpy(a->gdt, early_gdt, 3 * sizeof(u64));
-	a->gdt[3] =
-	    (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 | (base >> 24 & 0xff) << 56;
+	a->gdt[3] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 |
+		    (base >> 24 & 0xff) << 56;
 	a->gdt[4] = base >> 32;
 	a->tss.iomap = sizeof(struct tss);
 }
@@ -87,10 +89,14 @@ static void set_tss(struct cpu_arch *a)
 void cpu_load(struct cpu *c)
 {
 	struct cpu_arch *a = c->arch;
-	struct table_reg gdtr = {sizeof(a->gdt) - 1, (u64)a->gdt}, idtr = {sizeof(idt) - 1, (u64)idt};
+	struct table_reg gdtr = {sizeof(a->gdt) - 1, (u64)a->gdt},
+			 idtr = {sizeof(idt) - 1, (u64)idt};
 
 	a->gdt[3] &= ~BIT(41); /* LTR wants it not busy */
-	__asm__ volatile("lgdt %0; ltr %w1; lldt %w2" : : "m"(gdtr), "r"(SEL_TSS), "r"(0) : "memory");
+	__asm__ volatile("lgdt %0; ltr %w1; lldt %w2"
+			 :
+			 : "m"(gdtr), "r"(SEL_TSS), "r"(0)
+			 : "memory");
 	wrmsr(MSR_GS_BASE, (u64)c);
 	__asm__ volatile("lidt %0" : : "m"(idtr)); /* last: an exception needs all of it */
 }
@@ -139,7 +145,8 @@ static bool alloc_stacks(struct cpu *c)
 void cpu_init_stacks(struct cpu *c)
 {
 	if (!alloc_stacks(c))
-		boot_fail("no memory for the boot CPU's stacks; give the hypervisor more with option hvmem=");
+		boot_fail("no memory for the boot CPU's stacks; give the hypervisor more with "
+			  "option hvmem=");
 }
 
 struct cpu *cpu_alloc(u32 index, u32 apic_id)
@@ -185,7 +192,8 @@ void cpu_init_features(void)
 		cr4 |= CR4_SMAP;
 	if (c7 & BIT(2))
 		cr4 |= CR4_UMIP;
-	xsave = c & BIT(26) && cpuid_max(0) >= 0xd; /* firmware may limit the leaves, and nothing is known then */
+	/* firmware may limit the leaves, and nothing is known then */
+	xsave = c & BIT(26) && cpuid_max(0) >= 0xd;
 	if (xsave)
 		cr4 |= CR4_OSXSAVE;
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One CPU: descriptor tables, control registers, exceptions and interrupts of the hypervisor itself.
+ * One CPU: descriptor tables, control registers, exceptions and interrupts of the hypervisor
+ * itself.
  *
- * Interrupts are off but in irq_window() and cpu_idle(). What arrives there goes to irq_handle() with no lock held.
+ * Interrupts are off but in irq_window() and cpu_idle(). What arrives there goes to irq_handle()
+ * with no lock held.
  */
 #pragma once
 
@@ -32,7 +34,10 @@ extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count; set once 
 extern u32 cpu_count;		   /* CPUs online */
 
 /* ---- set-up ---- */
-/* Boot CPU, first thing: its struct cpu, GDT and IDT, all static; exceptions end in panic() from here on. */
+/*
+ * Boot CPU, first thing: its struct cpu, GDT and IDT, all static; exceptions end in panic() from
+ * here on.
+ */
 void cpu_init_boot(void);
 /* A struct cpu for another CPU, with its stacks. NULL when out of memory. */
 struct cpu *cpu_alloc(u32 index, u32 apic_id);
@@ -40,7 +45,10 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id);
 void cpu_init_stacks(struct cpu *c);
 /* On the CPU itself: load its tables, point GS at c. */
 void cpu_load(struct cpu *c);
-/* On the CPU itself: switch on the protections and features it has; fills xcr0_host on the boot CPU. */
+/*
+ * On the CPU itself: switch on the protections and features it has; fills xcr0_host on the boot
+ * CPU.
+ */
 void cpu_init_features(void);
 /* hv/cpu/entry.asm: leave the present stack for good. fn does not return. */
 void cpu_call_on_stack(void (*fn)(void), void *top) __noreturn;
@@ -50,11 +58,11 @@ struct cpu_tables {
 };
 struct cpu_tables cpu_tables(void);
 
-#define READ_DR(n)                                                                                                     \
-	({                                                                                                             \
-		u64 val_;                                                                                              \
-		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(val_));                                                   \
-		val_;                                                                                                  \
+#define READ_DR(n)                                                                                 \
+	({                                                                                         \
+		u64 val_;                                                                          \
+		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(val_));                               \
+		val_;                                                                              \
 	})
 #define WRITE_DR(n, val) __asm__ volatile("mov %0, %%dr" #n ::"r"((u64)(val)))
 
@@ -79,8 +87,9 @@ static inline void cpu_idle(void)
 /* From hv/cpu/entry.asm */
 void exception_handle(struct regs *r);
 /*
- * First thing at boot: regs is called, and does not return, for an exception in the hypervisor that no fix-up covers; elsewhere tells
- * whether another CPU is in panic(), so that this one has to stop at an NMI.
+ * First thing at boot: regs is called, and does not return, for an exception in the hypervisor that
+ * no fix-up covers; elsewhere tells whether another CPU is in panic(), so that this one has to stop
+ * at an NMI.
  */
 void cpu_set_panic(void (*regs)(const struct regs *r), bool (*elsewhere)(void));
 
@@ -96,7 +105,9 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
 #else
 static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
+	__asm__ volatile("cpuid"
+			 : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
+			 : "0"(leaf), "2"(subleaf));
 }
 #endif
 
@@ -109,7 +120,10 @@ static inline u32 cpuid_max(u32 base)
 	return a;
 }
 
-/* Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf 0x40000000. */
+/*
+ * Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf
+ * 0x40000000.
+ */
 static inline bool cpu_runs_in(u32 name, u32 name2)
 {
 	u32 a, b, c, d;
@@ -145,7 +159,9 @@ static inline int rdmsr_safe(u32 msr, u64 *val)
 	u32 lo = 0, hi = 0;
 	int err = -EIO;
 
-	__asm__ volatile("1: rdmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:" : "+r"(err), "+a"(lo), "+d"(hi) : "c"(msr));
+	__asm__ volatile("1: rdmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
+			 : "+r"(err), "+a"(lo), "+d"(hi)
+			 : "c"(msr));
 	*val = err ? 0 : (u64)hi << 32 | lo;
 	return err;
 }
@@ -154,7 +170,9 @@ static inline int wrmsr_safe(u32 msr, u64 val)
 {
 	int err = -EIO;
 
-	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:" : "+r"(err) : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
+	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
+			 : "+r"(err)
+			 : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
 			 : "memory");
 	return err;
 }
@@ -172,17 +190,17 @@ static inline void xsetbv(u32 reg, u64 val)
 	__asm__ volatile("xsetbv" : : "a"((u32)val), "d"((u32)(val >> 32)), "c"(reg) : "memory");
 }
 
-#define CR_ACCESS(n)                                                                                                   \
-	static inline u64 read_cr##n(void)                                                                             \
-	{                                                                                                              \
-		u64 v;                                                                                                 \
-                                                                                                                       \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                                      \
-		return v;                                                                                              \
-	}                                                                                                              \
-	static inline void write_cr##n(u64 v)                                                                          \
-	{                                                                                                              \
-		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                                             \
+#define CR_ACCESS(n)                                                                               \
+	static inline u64 read_cr##n(void)                                                         \
+	{                                                                                          \
+		u64 v;                                                                             \
+                                                                                                   \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                  \
+		return v;                                                                          \
+	}                                                                                          \
+	static inline void write_cr##n(u64 v)                                                      \
+	{                                                                                          \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                         \
 	}
 CR_ACCESS(0)
 CR_ACCESS(2)

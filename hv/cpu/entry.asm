@@ -6,13 +6,14 @@
 VECTORS		equ 256
 EXCEPTIONS	equ 32
 ; Exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX
-HAS_ERROR	equ (1 << 8) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 14) | (1 << 17) | (1 << 21) | (1 << 29) | (1 << 30)
+HAS_ERROR	equ (1 << 8) | (0x1f << 10) | (1 << 17) | (1 << 21) | (1 << 29) | (1 << 30)
 GATE_SIZE	equ 16
 
 section .text
 bits 64
 
-; One entry for each vector, GATE_SIZE bytes apart: pushes an error code where the CPU did not, and the vector.
+; One entry for each vector, GATE_SIZE bytes apart: pushes an error code where the CPU did not, and
+; the vector.
 align GATE_SIZE
 global cpu_gates
 cpu_gates:
@@ -27,7 +28,8 @@ cpu_gates:
 %assign v v + 1
 %endrep
 
-; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything is restored.
+; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything
+; is restored.
 save_all:
 	cld
 	push rax
@@ -80,7 +82,8 @@ save_all:
 	add rsp, 16			; vector, error
 	iretq
 
-; void cpu_call_on_stack(void (*fn)(void), void *top): leave this stack for good and call fn, which does not return.
+; void cpu_call_on_stack(void (*fn)(void), void *top): leave this stack for good and call fn, which
+; does not return.
 global cpu_call_on_stack
 cpu_call_on_stack:
 	mov rsp, rsi

@@ -9,13 +9,20 @@
 #define VEC_TIMER    0xf0 /* local APIC timer */
 #define VEC_KICK     0xf1 /* makes a guest exit, wakes an idle CPU, and has the scheduler asked */
 #define VEC_NOP	     0xf2 /* only makes a guest exit */
-#define VEC_POSTED   0xf3 /* tells a CPU inside a guest to take in posted interrupts; elsewhere it means nothing */
+/* tells a CPU inside a guest to take in posted interrupts; elsewhere it means nothing */
+#define VEC_POSTED   0xf3
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff /* has no handler: no EOI is due */
 
-/* Boot: fn handles a vector of the hypervisor's own, EOI included. Interrupts are off, no lock is held. */
+/*
+ * Boot: fn handles a vector of the hypervisor's own, EOI included. Interrupts are off, no lock is
+ * held.
+ */
 void irq_set(u8 vector, void (*fn)(u8 vector));
 /* Boot: fn handles all that are dom0's. Until then nothing may raise one. */
 void irq_set_dom0(void (*fn)(u8 vector));
-/* An interrupt has arrived on this CPU: from hv/cpu/entry.asm, and from back ends whose exits acknowledge it. */
+/*
+ * An interrupt has arrived on this CPU: from hv/cpu/entry.asm, and from back ends whose exits
+ * acknowledge it.
+ */
 void irq_handle(u8 vector);

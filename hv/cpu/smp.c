@@ -11,7 +11,10 @@
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
 
-/* SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few CPUs among many. */
+/*
+ * SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few
+ * CPUs among many.
+ */
 #define INIT_WAIT_US  10000ul
 #define SIPI_WAIT_US  300ul
 #define START_WAIT_US 4000000ul
@@ -32,7 +35,8 @@ static void (*run)(void);
 
 static bool ap_move(u32 from, u32 to)
 {
-	return __atomic_compare_exchange_n(&ap_state, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	return __atomic_compare_exchange_n(&ap_state, &from, to, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
 }
 
 /* First C code of another CPU, on its own stack. */
@@ -89,7 +93,8 @@ static bool start_cpu(struct cpu *c, struct trampoline_args *args)
 	}
 	if (ap_move(AP_STARTING, AP_GIVEN_UP)) {
 		apic_send_init(c->apic_id); /* back to sleep, wherever it is */
-		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait", c->apic_id);
+		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait",
+			 c->apic_id);
 		return false;
 	}
 	wait_while(AP_ARRIVED, READY_WAIT_US);
@@ -107,7 +112,8 @@ static struct trampoline_args *place_trampoline(void)
 	struct trampoline_args *args;
 
 	if (!page)
-		boot_fail("no memory to map the other CPUs' start page; give the hypervisor more with option hvmem=");
+		boot_fail("no memory to map the other CPUs' start page; give the hypervisor more "
+			  "with option hvmem=");
 	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
 	memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
 	args = (struct trampoline_args *)(page + (trampoline_args - trampoline_start));
@@ -143,13 +149,16 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 		if (acpi->apic_id[i] == this_cpu()->apic_id)
 			continue;
 		if (acpi->apic_id[i] > 0xfe && !apic_is_x2apic()) {
-			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in the firmware set-up",
+			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in "
+				 "the firmware set-up",
 				 acpi->apic_id[i]);
 			continue;
 		}
 		c = cpu_alloc(cpu_count, acpi->apic_id[i]);
 		if (!c) {
-			log_warn("no memory for more than %u CPUs; give the hypervisor more with option hvmem=", cpu_count);
+			log_warn("no memory for more than %u CPUs; give the hypervisor more with "
+				 "option hvmem=",
+				 cpu_count);
 			break;
 		}
 		cpus[cpu_count] = c;
@@ -173,11 +182,15 @@ void smp_flush_wait(struct vm *vm)
 {
 	u64 seq[MAX_CPUS], waiting = 0;
 
-	/* The caller's new generation first, then who is inside: the entry path does it the other way round. */
+	/*
+	 * The caller's new generation first, then who is inside: the entry path does it the other
+	 * way round.
+	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < cpu_count; i++) {
 		seq[i] = READ_ONCE(cpus[i]->exit_seq);
-		if (cpus[i] == this_cpu() || __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) != vm)
+		if (cpus[i] == this_cpu() ||
+		    __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) != vm)
 			continue;
 		waiting |= BIT(i);
 		apic_send_ipi(cpus[i]->apic_id, VEC_KICK);

@@ -5,8 +5,8 @@
 #include "hv/lib/percpu.h"
 
 /*
- * Start all other CPUs (boot_info.acpi). Each has enable() called, which may refuse it, and ends in run(), which does not return. A CPU
- * that does not answer is named and left out.
+ * Start all other CPUs (boot_info.acpi). Each has enable() called, which may refuse it, and ends in
+ * run(), which does not return. A CPU that does not answer is named and left out.
  */
 void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
 
@@ -14,7 +14,8 @@ void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
 void smp_kick(struct cpu *c);
 
 /*
- * Wait until no CPU is inside a guest of vm with an entry begun before this call: kicks those that are, spins on their
- * exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M lock held: CPUs in the hypervisor count as out.
+ * Wait until no CPU is inside a guest of vm with an entry begun before this call: kicks those that
+ * are, spins on their exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M
+ * lock held: CPUs in the hypervisor count as out.
  */
 void smp_flush_wait(struct vm *vm);

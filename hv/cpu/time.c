@@ -7,9 +7,9 @@
 #include "hv/lib/scale.h"
 #include "hv/mm/mm.h"
 
-#define CALIBRATE_US 20000ul /* less than a turn of the PIT */
+#define CALIBRATE_US 20000ul	    /* less than a turn of the PIT */
 #define STOPPED_TSC  10000000000ull /* seconds of any TSC: what is waited for is long over */
-#define RTC_SPINS    100000u /* an update takes 2 ms at most */
+#define RTC_SPINS    100000u	    /* an update takes 2 ms at most */
 #define RTC_TRIES    1000u
 
 /* Intel 8254 datasheet; channel 2 is gated and read through port 0x61 */
@@ -172,7 +172,9 @@ static u64 measure(const struct reference *r)
 	return (end - start) * r->hz / ((last - first) & r->mask) / 1000;
 }
 
-/* SDM "CPUID: Time Stamp Counter and Nominal Core Crystal Clock"; only where the crystal is stated. */
+/*
+ * SDM "CPUID: Time Stamp Counter and Nominal Core Crystal Clock"; only where the crystal is stated.
+ */
 static u64 khz_from_cpuid(void)
 {
 	u32 a, b, c, d;
@@ -189,7 +191,8 @@ static u64 khz_from_host(void)
 	u32 a, b, c, d;
 
 	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(c & BIT(31)) || cpuid_max(0x40000000) < 0x40000010 || cpuid_max(0x40000000) > 0x400000ff || cap_masked("cpuid-tsc"))
+	if (!(c & BIT(31)) || cpuid_max(0x40000000) < 0x40000010 ||
+	    cpuid_max(0x40000000) > 0x400000ff || cap_masked("cpuid-tsc"))
 		return 0;
 	cpuid(0x40000010, 0, &a, &b, &c, &d);
 	return a;
@@ -197,7 +200,7 @@ static u64 khz_from_host(void)
 
 static u64 calibrate(const char **source)
 {
-	static bool (*const use[])(struct reference *r) = {use_hpet, use_pm_timer, use_pit};
+	static bool (*const use[])(struct reference * r) = {use_hpet, use_pm_timer, use_pit};
 	struct reference r;
 	u64 khz;
 
@@ -232,7 +235,8 @@ static bool rtc_ready(void)
 	for (u32 spins = 0; spins < RTC_SPINS; spins++)
 		if (!(cmos(RTC_STATUS_A) & RTC_UPDATING))
 			return true;
-	log_warn("the real-time clock is always in an update: dom0's first time of day may be wrong");
+	log_warn(
+	    "the real-time clock is always in an update: dom0's first time of day may be wrong");
 	return false;
 }
 
@@ -264,7 +268,8 @@ void time_init(void)
 
 	tsc_khz = calibrate(&source);
 	if (tsc_khz < 1000)
-		boot_fail("no working clock to measure the CPU's TSC by (HPET, PM timer, PIT); enable one in the "
+		boot_fail("no working clock to measure the CPU's TSC by (HPET, PM timer, PIT); "
+			  "enable one in the "
 			  "firmware set-up");
 	scale_init(&scale, tsc_khz);
 	wallclock_boot_ns = read_rtc() * 1000000000ull - tsc_to_ns(rdtsc() - boot_tsc);

@@ -20,7 +20,8 @@ struct heap {
 };
 
 #define HEAP_CAPACITY (((PAGE_SIZE << HEAP_ORDER) - sizeof(struct heap)) / sizeof(struct timer *))
-_Static_assert(HEAP_CAPACITY >= MAX_VCPUS + MAX_CPUS, "a timer for each vCPU and some of the hypervisor's own fit");
+_Static_assert(HEAP_CAPACITY >= MAX_VCPUS + MAX_CPUS,
+	       "a timer for each vCPU and some of the hypervisor's own fit");
 
 bool tsc_stable;
 
@@ -61,7 +62,9 @@ static void heap_down(struct heap *h, u32 pos, struct timer *t)
 
 static void heap_insert(struct heap *h, struct timer *t)
 {
-	/* Timers are embedded in vCPUs and CPUs, whose number is bounded: overflow is our own bug. */
+	/*
+	 * Timers are embedded in vCPUs and CPUs, whose number is bounded: overflow is our own bug.
+	 */
 	BUG_ON(h->n >= HEAP_CAPACITY);
 	heap_up(h, h->n++, t);
 }
@@ -98,7 +101,10 @@ static bool tsc_is_stable(void)
 	return a & BIT(24); /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
 }
 
-/* Is it one clock on all CPUs? By promise, and no CPU's clock may be seen behind that of a CPU that came up before it. */
+/*
+ * Is it one clock on all CPUs? By promise, and no CPU's clock may be seen behind that of a CPU that
+ * came up before it.
+ */
 static void check_tsc(void)
 {
 	static u64 seen;
@@ -111,7 +117,9 @@ static void check_tsc(void)
 	}
 	if (now < __atomic_load_n(&seen, __ATOMIC_SEQ_CST)) {
 		if (tsc_stable)
-			log_warn("TSC of CPU %u is behind the others': guests' clocks are not marked stable", this_cpu()->index);
+			log_warn("TSC of CPU %u is behind the others': guests' clocks are not "
+				 "marked stable",
+				 this_cpu()->index);
 		tsc_stable = false;
 	}
 	__atomic_store_n(&seen, rdtsc(), __ATOMIC_SEQ_CST);
@@ -128,7 +136,8 @@ void timer_init_cpu(void)
 	struct heap *h = pool_alloc(HEAP_ORDER, NULL);
 
 	if (!h)
-		boot_fail("no memory for the timers of CPU %u; give more with hvmem=", this_cpu()->index);
+		boot_fail("no memory for the timers of CPU %u; give more with hvmem=",
+			  this_cpu()->index);
 	h->lock.level = LOCK_TIMER;
 	irq_set(VEC_TIMER, timer_irq);
 	this_cpu()->timer = h;
@@ -149,7 +158,10 @@ void timer_cancel(struct timer *t)
 		return;
 	h = heap_of(cpu);
 	lock_acquire(&h->lock);
-	/* Its CPU may have taken it out to run it. The hardware stays armed: one interrupt for nothing costs less. */
+	/*
+	 * Its CPU may have taken it out to run it. The hardware stays armed: one interrupt for
+	 * nothing costs less.
+	 */
 	if (t->cpu == cpu) {
 		heap_remove(h, t);
 		WRITE_ONCE(t->cpu, -1);
@@ -200,7 +212,10 @@ void timer_run(u64 now)
 	u32 budget;
 
 	lock_acquire(&h->lock);
-	/* One that arms itself again in the past must not keep us here: the hardware then fires at once. */
+	/*
+	 * One that arms itself again in the past must not keep us here: the hardware then fires at
+	 * once.
+	 */
 	for (budget = h->n; budget && h->n && h->at[0]->deadline <= now; budget--) {
 		struct timer *t = h->at[0];
 

@@ -5,10 +5,11 @@
 #include "hv/lib/types.h"
 
 struct timer {
-	u64 deadline;		   /* absolute TSC */
-	void (*fn)(struct timer *); /* runs on the CPU that armed it, interrupts off, no locks held */
-	s32 cpu;		   /* where queued, -1 = not */
-	u32 pos;		   /* in that CPU's heap */
+	u64 deadline; /* absolute TSC */
+	/* runs on the CPU that armed it, interrupts off, no locks held */
+	void (*fn)(struct timer *);
+	s32 cpu; /* where queued, -1 = not */
+	u32 pos; /* in that CPU's heap */
 };
 
 extern bool tsc_stable; /* all CPUs' TSCs are one clock of constant rate; set while CPUs come up */
@@ -16,11 +17,17 @@ extern bool tsc_stable; /* all CPUs' TSCs are one clock of constant rate; set wh
 /* On each CPU, before its first timer. Takes part in the check behind tsc_stable. */
 void timer_init_cpu(void);
 void timer_setup(struct timer *t, void (*fn)(struct timer *));
-/* Arm (or re-arm) on this CPU. One timer is not armed or cancelled by two CPUs at once: its user sees to that. */
+/*
+ * Arm (or re-arm) on this CPU. One timer is not armed or cancelled by two CPUs at once: its user
+ * sees to that.
+ */
 void timer_arm(struct timer *t, u64 deadline_tsc);
 /* After return fn is not pending; it may still be running on another CPU. */
 void timer_cancel(struct timer *t);
-/* As timer_cancel(), and fn is not running either: the timer's memory may go. Not from fn, no lock held that fn takes. */
+/*
+ * As timer_cancel(), and fn is not running either: the timer's memory may go. Not from fn, no lock
+ * held that fn takes.
+ */
 void timer_cancel_wait(struct timer *t);
 /* From the timer interrupt: run what is due and program the hardware for the next. */
 void timer_run(u64 now);

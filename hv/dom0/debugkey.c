@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Debug keys: what a person at the console, or CORBEL_HC_DEBUG, can ask of the hypervisor at any time. */
+/*
+ * Debug keys: what a person at the console, or CORBEL_HC_DEBUG, can ask of the hypervisor at any
+ * time.
+ */
 #include "hv/dom0/debugkey.h"
 #include "hv/console/panic.h"
 #include "hv/console/uart.h"
@@ -18,16 +21,18 @@ static void show_vcpus(void)
 	for (u32 i = 0; i < cpu_count; i++) {
 		const struct vcpu *v = READ_ONCE(cpus[i]->current);
 
-		log_info("CPU %u (APIC id %u): %s%d, %lu switches", i, cpus[i]->apic_id, v ? "vCPU " : "idle ",
-			 v ? (int)v->id : -1, cpus[i]->switches);
+		log_info("CPU %u (APIC id %u): %s%d, %lu switches", i, cpus[i]->apic_id,
+			 v ? "vCPU " : "idle ", v ? (int)v->id : -1, cpus[i]->switches);
 	}
 	for (u32 id = 0; id < MAX_VCPUS; id++) {
 		const struct vcpu *v = vcpu_by_id(id);
 
 		if (v)
-			log_info("vCPU %u: VM %u index %u, CPU %u, %s, sched %u, mp %u, rip %lx, ran %lu ms, %lu exits",
-				 id, v->vm->id, v->index, v->sched.cpu, v->stopped ? "stopped" : "live", v->sched.state,
-				 v->mp_state, v->rip, (tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000),
+			log_info("vCPU %u: VM %u index %u, CPU %u, %s, sched %u, mp %u, rip %lx, "
+				 "ran %lu ms, %lu exits",
+				 id, v->vm->id, v->index, v->sched.cpu,
+				 v->stopped ? "stopped" : "live", v->sched.state, v->mp_state,
+				 v->rip, (tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000),
 				 v->exits_total);
 	}
 }
@@ -38,8 +43,8 @@ static void show_memory(void)
 
 	log_info("pool: %lu of %lu KiB free", pool_free_bytes() / 1024, pool_total_bytes() / 1024);
 	for (u32 i = 0; (vm = vm_nth(i)); i++)
-		log_info("VM %u %s: %lu pool pages, %lu MiB mapped", vm->id, vm->name, vm->acct.pages,
-			 vm->p2m.mapped * PAGE_SIZE / MIB);
+		log_info("VM %u %s: %lu pool pages, %lu MiB mapped", vm->id, vm->name,
+			 vm->acct.pages, vm->p2m.mapped * PAGE_SIZE / MIB);
 }
 
 static void show_interrupts(void)
@@ -53,7 +58,8 @@ void debug_key(char key)
 {
 	switch (key) {
 	case 'h':
-		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, P panic, 3 x Ctrl-A "
+		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, "
+			 "P panic, 3 x Ctrl-A "
 			 "back to dom0");
 		break;
 	case 'q':

@@ -4,5 +4,8 @@
 
 /* State into the log. From CORBEL_HC_DEBUG, so nothing that harms. */
 void debug_key(char key);
-/* A key typed at the console after three Ctrl-A: the same, and what ends the machine. For console_set_keys(). */
+/*
+ * A key typed at the console after three Ctrl-A: the same, and what ends the machine. For
+ * console_set_keys().
+ */
 void debug_key_console(char key);

@@ -42,7 +42,8 @@ static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 		if (!x->io.in) {
 			vuart_out(port, v->gpr[RAX] >> i * 8);
 		} else {
-			u64 val = (v->gpr[RAX] & ~(0xffull << i * 8)) | (u64)vuart_in(port) << i * 8;
+			u64 val = (v->gpr[RAX] & ~(0xffull << i * 8)) | (u64)vuart_in(port)
+									    << i * 8;
 
 			pio_write_reg(v, RAX, val, x->io.size);
 		}
@@ -60,14 +61,22 @@ static void dom0_memory_fault(struct vcpu *v, u64 at)
 		return;
 	n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
 	if (!(n & (n - 1))) /* more and more seldom: it may do so in a loop */
-		log_warn("dom0 vCPU %u touched hypervisor memory at %lx (rip %lx), %u times by now", v->index, at, v->rip, n);
+		log_warn("dom0 vCPU %u touched hypervisor memory at %lx (rip %lx), %u times by now",
+			 v->index, at, v->rip, n);
 	vcpu_inject_gp(v);
 }
 
 static void set_boot_segment(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, bool code)
 {
 	struct corbel_segment seg = {
-		.limit = 0xffffffff, .selector = sel, .type = type, .s = 1, .present = 1, .g = 1, .l = code, .db = !code,
+	    .limit = 0xffffffff,
+	    .selector = sel,
+	    .type = type,
+	    .s = 1,
+	    .present = 1,
+	    .g = 1,
+	    .l = code,
+	    .db = !code,
 	};
 
 	hvm->set_seg(v, s, &seg);
@@ -92,10 +101,10 @@ static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 }
 
 static const struct vm_ops dom0_ops = {
-	.hypercall = hypercall,
-	.port_io = dom0_io,
-	.memory_fault = dom0_memory_fault,
-	.level_eoi = dom0_level_eoi,
+    .hypercall = hypercall,
+    .port_io = dom0_io,
+    .memory_fault = dom0_memory_fault,
+    .level_eoi = dom0_level_eoi,
 };
 
 static u32 dom0_vcpu_count(void)
@@ -129,7 +138,9 @@ void dom0_create(void)
 		struct vcpu *v = vcpu_by_id(id);
 
 		if (id < 0)
-			boot_fail("cannot create dom0's vCPU %u (error %d); give more memory with hvmem=", i, id);
+			boot_fail(
+			    "cannot create dom0's vCPU %u (error %d); give more memory with hvmem=",
+			    i, id);
 		cpuid_set_default(v);
 		if (i == 0) {
 			BUG_ON(!hvm->borrow(v));

@@ -18,7 +18,9 @@ struct args {
 	u64 a, b, c, d, e;
 };
 
-/* Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted. */
+/*
+ * Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted.
+ */
 static u8 bounce[MAX_CPUS][PAGE_SIZE] __aligned(64);
 
 static u8 *bounce_buf(void)
@@ -260,7 +262,8 @@ static s64 hc_unmap(struct vcpu *caller, const struct args *x)
 	return vm ? p2m_unmap(&vm->p2m, x->b, x->c) : -ENOENT;
 }
 
-static s64 dirty_switch(struct vm *vm, u64 gfn, u64 count, s64 (*change)(struct p2m *p, u64 gfn, u64 count))
+static s64 dirty_switch(struct vm *vm, u64 gfn, u64 count,
+			s64 (*change)(struct p2m *p, u64 gfn, u64 count))
 {
 	for (u64 done = 0; done < count;) {
 		s64 n = change(&vm->p2m, gfn + done, count - done);
@@ -279,7 +282,8 @@ static s64 dirty_read(struct vm *vm, const struct args *x)
 
 	memset(bitmap, 0, bytes);
 	for (u64 done = 0; done < x->c;) {
-		s64 n = p2m_dirty_read(&vm->p2m, x->b + done, x->c - done, bitmap + done / 64, x->e & CORBEL_DIRTY_CLEAR);
+		s64 n = p2m_dirty_read(&vm->p2m, x->b + done, x->c - done, bitmap + done / 64,
+				       x->e & CORBEL_DIRTY_CLEAR);
 
 		if (n < 0)
 			return n;
@@ -426,33 +430,33 @@ static s64 hc_version(struct vcpu *caller, const struct args *x)
 
 static s64 (*const calls[])(struct vcpu *, const struct args *) = {
 #define HC(nr, fn) [nr - CORBEL_HC_BASE] = fn
-	HC(CORBEL_HC_VERSION, hc_version),
-	HC(CORBEL_HC_STAT, hc_stat),
-	HC(CORBEL_HC_LOG_READ, hc_log_read),
-	HC(CORBEL_HC_EVENT_BIND, hc_event_bind),
-	HC(CORBEL_HC_VM_CREATE, hc_vm_create),
-	HC(CORBEL_HC_VM_DESTROY, hc_vm_destroy),
-	HC(CORBEL_HC_VCPU_CREATE, hc_vcpu_create),
-	HC(CORBEL_HC_VCPU_DESTROY, hc_vcpu_destroy),
-	HC(CORBEL_HC_VCPU_PAGE, hc_vcpu_page),
-	HC(CORBEL_HC_VCPU_RESUME, hc_vcpu_resume),
-	HC(CORBEL_HC_VCPU_PAUSE, hc_vcpu_pause),
-	HC(CORBEL_HC_VCPU_GET, hc_vcpu_get),
-	HC(CORBEL_HC_VCPU_SET, hc_vcpu_set),
-	HC(CORBEL_HC_MAP, hc_map),
-	HC(CORBEL_HC_UNMAP, hc_unmap),
-	HC(CORBEL_HC_DIRTY, hc_dirty),
-	HC(CORBEL_HC_MSI, hc_msi),
-	HC(CORBEL_HC_NMI, hc_nmi),
-	HC(CORBEL_HC_EXTINT, hc_extint),
-	HC(CORBEL_HC_EOI_MASK, hc_eoi_mask),
-	HC(CORBEL_HC_DOORBELL, hc_doorbell),
-	HC(CORBEL_HC_SCHED, hc_sched),
-	HC(CORBEL_HC_SUPPORTED, hc_supported),
-	HC(CORBEL_HC_CLOCK, hc_clock),
-	HC(CORBEL_HC_BOOT_CPU, hc_boot_cpu),
-	HC(CORBEL_HC_DEBUG, hc_debug),
-	HC(CORBEL_HC_MAP_ONE, hc_map_one),
+    HC(CORBEL_HC_VERSION, hc_version),
+    HC(CORBEL_HC_STAT, hc_stat),
+    HC(CORBEL_HC_LOG_READ, hc_log_read),
+    HC(CORBEL_HC_EVENT_BIND, hc_event_bind),
+    HC(CORBEL_HC_VM_CREATE, hc_vm_create),
+    HC(CORBEL_HC_VM_DESTROY, hc_vm_destroy),
+    HC(CORBEL_HC_VCPU_CREATE, hc_vcpu_create),
+    HC(CORBEL_HC_VCPU_DESTROY, hc_vcpu_destroy),
+    HC(CORBEL_HC_VCPU_PAGE, hc_vcpu_page),
+    HC(CORBEL_HC_VCPU_RESUME, hc_vcpu_resume),
+    HC(CORBEL_HC_VCPU_PAUSE, hc_vcpu_pause),
+    HC(CORBEL_HC_VCPU_GET, hc_vcpu_get),
+    HC(CORBEL_HC_VCPU_SET, hc_vcpu_set),
+    HC(CORBEL_HC_MAP, hc_map),
+    HC(CORBEL_HC_UNMAP, hc_unmap),
+    HC(CORBEL_HC_DIRTY, hc_dirty),
+    HC(CORBEL_HC_MSI, hc_msi),
+    HC(CORBEL_HC_NMI, hc_nmi),
+    HC(CORBEL_HC_EXTINT, hc_extint),
+    HC(CORBEL_HC_EOI_MASK, hc_eoi_mask),
+    HC(CORBEL_HC_DOORBELL, hc_doorbell),
+    HC(CORBEL_HC_SCHED, hc_sched),
+    HC(CORBEL_HC_SUPPORTED, hc_supported),
+    HC(CORBEL_HC_CLOCK, hc_clock),
+    HC(CORBEL_HC_BOOT_CPU, hc_boot_cpu),
+    HC(CORBEL_HC_DEBUG, hc_debug),
+    HC(CORBEL_HC_MAP_ONE, hc_map_one),
 #undef HC
 };
 _Static_assert(ARRAY_SIZE(calls) == CORBEL_HC_NR, "all are numbered");
@@ -460,15 +464,16 @@ _Static_assert(ARRAY_SIZE(calls) == CORBEL_HC_NR, "all are numbered");
 static bool frees_objects(u64 nr)
 {
 	nr += CORBEL_HC_BASE;
-	return nr == CORBEL_HC_VM_CREATE || nr == CORBEL_HC_VM_DESTROY || nr == CORBEL_HC_VCPU_CREATE ||
-	       nr == CORBEL_HC_VCPU_DESTROY;
+	return nr == CORBEL_HC_VM_CREATE || nr == CORBEL_HC_VM_DESTROY ||
+	       nr == CORBEL_HC_VCPU_CREATE || nr == CORBEL_HC_VCPU_DESTROY;
 }
 
 s64 hypercall(struct vcpu *caller, u64 nr)
 {
 	s64 ret;
 
-	const struct args x = {caller->gpr[RDI], caller->gpr[RSI], caller->gpr[RDX], caller->gpr[RCX], caller->gpr[R8]};
+	const struct args x = {caller->gpr[RDI], caller->gpr[RSI], caller->gpr[RDX],
+			       caller->gpr[RCX], caller->gpr[R8]};
 
 	nr -= CORBEL_HC_BASE;
 	if (nr >= ARRAY_SIZE(calls) || !calls[nr])

@@ -34,7 +34,10 @@ void dom0_irq(u8 vector)
 	}
 }
 
-/* The hardware's EOI ends the highest vector in service, so EOIs wait until all higher ones are done. */
+/*
+ * The hardware's EOI ends the highest vector in service, so EOIs wait until all higher ones are
+ * done.
+ */
 static void hardware_eoi(struct level_state *l)
 {
 	for (int w = 3; w >= 0; w--) {

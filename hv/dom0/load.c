@@ -15,7 +15,9 @@ static void *phys(u64 addr, u64 size)
 	void *p = mm_map_boot(addr, size);
 
 	if (!p)
-		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more memory with hvmem=", size, addr);
+		boot_fail("cannot reach %lx bytes at %lx to load dom0; give the hypervisor more "
+			  "memory with hvmem=",
+			  size, addr);
 	return p;
 }
 
@@ -37,14 +39,17 @@ static void parse_modules(const struct boot_info *bi)
 	const char *why;
 
 	if (!bi->module_count)
-		boot_fail("no dom0 kernel; add \"module2 /boot/vmlinuz...\" and an initrd to the boot menu's entry");
+		boot_fail("no dom0 kernel; add \"module2 /boot/vmlinuz...\" and an initrd to the "
+			  "boot menu's entry");
 	if (!size)
 		boot_fail("the dom0 kernel is empty; install it again and check the boot medium");
-	why = linux_parse(phys(m[0].start, MIN(size, LINUX_HEAD_SIZE)), (u32)MIN(size, LINUX_HEAD_SIZE), size, &kernel);
+	why = linux_parse(phys(m[0].start, MIN(size, LINUX_HEAD_SIZE)),
+			  (u32)MIN(size, LINUX_HEAD_SIZE), size, &kernel);
 	if (why)
 		boot_fail("%s", why);
 	if (bi->module_count < 2) {
-		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 /boot/initrd...\" to the "
+		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 "
+			 "/boot/initrd...\" to the "
 			 "boot menu's entry");
 		return;
 	}
@@ -66,19 +71,22 @@ static void load_kernel(void)
 }
 
 /*
- * Hide the CPUs that dom0 gets no vCPU for, for whatever reason: too many for the hypervisor, not answering, not wanted. The
- * table is always gone through, since bi->acpi has not kept all that it lists.
+ * Hide the CPUs that dom0 gets no vCPU for, for whatever reason: too many for the hypervisor, not
+ * answering, not wanted. The table is always gone through, since bi->acpi has not kept all that it
+ * lists.
  */
 static void limit_cpus(const struct boot_info *bi)
 {
-	u32 keep[MAX_CPUS], n = 0, limit = bi->opt.dom0_max_vcpus ? bi->opt.dom0_max_vcpus : MAX_CPUS;
+	u32 keep[MAX_CPUS], n = 0,
+			    limit = bi->opt.dom0_max_vcpus ? bi->opt.dom0_max_vcpus : MAX_CPUS;
 
 	while (n < cpu_count && n < limit) {
 		keep[n] = cpus[n]->apic_id;
 		n++;
 	}
 	if (bi->acpi.madt && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
-		log_warn("the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
+		log_warn(
+		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
 }
 
 void dom0_load(struct dom0_entry *out)
@@ -106,7 +114,7 @@ void dom0_load(struct dom0_entry *out)
 	out->cr3 = plan.block + LINUX_BLOCK_PML4;
 	out->gdt = plan.block + LINUX_BLOCK_GDT;
 	out->gdt_limit = LINUX_GDT_LIMIT;
-	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory", kernel.elf ? "ELF" : "bzImage",
-		 plan.load, plan.load + kernel.size, plan.initrd, plan.initrd + plan.initrd_size,
-		 (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
+	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory",
+		 kernel.elf ? "ELF" : "bzImage", plan.load, plan.load + kernel.size, plan.initrd,
+		 plan.initrd + plan.initrd_size, (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
 }

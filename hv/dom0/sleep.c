@@ -7,8 +7,8 @@
 #define TOLD_MAX 8 /* a line for each attempt, but dom0 must not fill the log */
 
 /*
- * Who has been refused waits for the machine to wake up, ACPICA without end and with interrupts off. So it has woken up, at
- * once, until the bit is cleared as usual.
+ * Who has been refused waits for the machine to wake up, ACPICA without end and with interrupts
+ * off. So it has woken up, at once, until the bit is cleared as usual.
  */
 static bool woken;
 
@@ -64,7 +64,8 @@ static u8 filter(u16 port, u8 val)
 		return val;
 	WRITE_ONCE(woken, true);
 	if (__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) < TOLD_MAX)
-		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests would be lost; use poweroff or reboot",
+		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests "
+			 "would be lost; use poweroff or reboot",
 			 type);
 	return val & (u8)~ACPI_SLP_EN;
 }
@@ -74,7 +75,8 @@ void sleep_out(u16 port, u8 size, u32 val)
 	for (u32 i = 0; i < size; i++) {
 		u32 shift = i * 8;
 
-		val = (val & ~(0xffu << shift)) | (u32)filter((u16)(port + i), (u8)(val >> shift)) << shift;
+		val = (val & ~(0xffu << shift)) | (u32)filter((u16)(port + i), (u8)(val >> shift))
+						      << shift;
 	}
 	if (size == 4)
 		outl(port, val);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * dom0 must not put the machine to sleep: it would wake up on the bare CPU, and the hypervisor and all guests would be gone.
- * Its accesses to the ACPI registers that do it, as boot_info.acpi names them, go through here; switching off passes.
+ * dom0 must not put the machine to sleep: it would wake up on the bare CPU, and the hypervisor and
+ * all guests would be gone. Its accesses to the ACPI registers that do it, as boot_info.acpi names
+ * them, go through here; switching off passes.
  */
 #pragma once
 
@@ -9,6 +10,9 @@
 
 /* Is this port part of such a register? */
 bool sleep_owns(u16 port);
-/* dom0's accesses of 1, 2 or 4 bytes, of which at least one is owned. A refused write has SLP_EN cleared and is told in a line. */
+/*
+ * dom0's accesses of 1, 2 or 4 bytes, of which at least one is owned. A refused write has SLP_EN
+ * cleared and is told in a line.
+ */
 u32 sleep_in(u16 port, u8 size);
 void sleep_out(u16 port, u8 size, u32 val);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * State of a stopped vCPU as blobs in its data page (VCPU_GET, VCPU_SET). The page is dom0's to write at any time, so a
- * SET copies the blob first and checks the copy.
+ * State of a stopped vCPU as blobs in its data page (VCPU_GET, VCPU_SET). The page is dom0's to
+ * write at any time, so a SET copies the blob first and checks the copy.
  */
 #include "hv/dom0/state.h"
 #include "hv/cpu/cpu.h"
@@ -11,7 +11,8 @@
 #include "hv/guest/msr.h"
 #include "hv/lib/string.h"
 
-static const enum hvm_seg seg_order[8] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS, HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
+static const enum hvm_seg seg_order[8] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS,
+					  HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
 
 static s64 get_sregs(struct vcpu *v, struct corbel_sregs *s)
 {
@@ -38,7 +39,8 @@ static bool sregs_valid(const struct corbel_sregs *s)
 {
 	u64 efer = s->efer & ~EFER_SVME;
 
-	if ((s->cr4 & ~policy_cr4_mask()) || (s->cr0 >> 32) || (efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)))
+	if ((s->cr4 & ~policy_cr4_mask()) || (s->cr0 >> 32) ||
+	    (efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)))
 		return false;
 	if ((s->cr0 & CR0_PG) && !(s->cr0 & CR0_PE))
 		return false;
@@ -84,7 +86,8 @@ static s64 set_xsave(struct vcpu *v, const u8 *x)
 	memcpy(&comp, v->xsave + 520, 8);
 	memcpy(&mxcsr, v->xsave + 24, 4);
 	memset(v->xsave + 520, 0, 56);
-	if ((bv & ~(xcr0_host ? xcr0_host & XCR0_SWITCHED : XCR0_FXSAVE)) || comp || (mxcsr & ~0xffffu)) {
+	if ((bv & ~(xcr0_host ? xcr0_host & XCR0_SWITCHED : XCR0_FXSAVE)) || comp ||
+	    (mxcsr & ~0xffffu)) {
 		/* What is there now must not fault in XRSTOR. */
 		memset(v->xsave + 512, 0, 8);
 		*(u32 *)(v->xsave + 24) = 0x1f80;
@@ -264,22 +267,28 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 	memcpy(copy, v->data, n);
 	switch (what) {
 	case CORBEL_STATE_SREGS:
-		return n == sizeof(struct corbel_sregs) ? set_sregs(v, (struct corbel_sregs *)copy) : -EINVAL;
+		return n == sizeof(struct corbel_sregs) ? set_sregs(v, (struct corbel_sregs *)copy)
+							: -EINVAL;
 	case CORBEL_STATE_XSAVE:
 		return n == XSAVE_BYTES ? set_xsave(v, copy) : -EINVAL;
 	case CORBEL_STATE_CPUID:
-		return n % sizeof(struct corbel_cpuid) ? -EINVAL :
-							 cpuid_set(v, (struct corbel_cpuid *)copy, n / sizeof(struct corbel_cpuid));
+		return n % sizeof(struct corbel_cpuid) ? -EINVAL
+						       : cpuid_set(v, (struct corbel_cpuid *)copy,
+								   n / sizeof(struct corbel_cpuid));
 	case CORBEL_STATE_LAPIC:
 		return n == 1024 && v->lapic.present ? lapic_set_state(v, copy) : -EINVAL;
 	case CORBEL_STATE_EVENTS:
-		return n == sizeof(struct corbel_vcpu_events) ? set_events(v, (struct corbel_vcpu_events *)copy) : -EINVAL;
+		return n == sizeof(struct corbel_vcpu_events)
+			   ? set_events(v, (struct corbel_vcpu_events *)copy)
+			   : -EINVAL;
 	case CORBEL_STATE_MCE:
 		if (n != sizeof(struct corbel_mce))
 			return -EINVAL;
 		return mce_set(v, (struct corbel_mce *)copy);
 	case CORBEL_STATE_DEBUGREGS:
-		return n == sizeof(struct corbel_debugregs) ? set_debugregs(v, (struct corbel_debugregs *)copy) : -EINVAL;
+		return n == sizeof(struct corbel_debugregs)
+			   ? set_debugregs(v, (struct corbel_debugregs *)copy)
+			   : -EINVAL;
 	}
 	memset(copy + n, 0, n < 8 ? 8 - n : 0);
 	memcpy(&small, copy, 8);

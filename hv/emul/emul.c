@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Emulator for instructions with a memory operand in MMIO. There is no stack of half-done work: each call runs the
- * instruction from its start, and memory accesses already made are answered from a log.
+ * Emulator for instructions with a memory operand in MMIO. There is no stack of half-done work:
+ *each call runs the instruction from its start, and memory accesses already made are answered from
+ *a log.
  *
- *	st->phase   bytes of memory accesses completed, over all accesses of the instruction (of a REP: the iteration)
- *	st->tmp[k]  what the k-th access has read so far
+ *	st->phase   bytes of memory accesses completed, over all accesses of the instruction (of a
+ *REP: the iteration) st->tmp[k]  what the k-th access has read so far
  */
 #include "hv/emul/emul.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
-#define FL_CF BIT(0)
-#define FL_PF BIT(2)
-#define FL_AF BIT(4)
-#define FL_ZF BIT(6)
-#define FL_SF BIT(7)
-#define FL_DF BIT(10)
-#define FL_OF BIT(11)
-#define FL_RF BIT(16)
+#define FL_CF	 BIT(0)
+#define FL_PF	 BIT(2)
+#define FL_AF	 BIT(4)
+#define FL_ZF	 BIT(6)
+#define FL_SF	 BIT(7)
+#define FL_DF	 BIT(10)
+#define FL_OF	 BIT(11)
+#define FL_RF	 BIT(16)
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
-#define REP_MAX 256 /* iterations of one run, over all its calls, so that interrupts get their turn */
+/* iterations of one run, over all its calls, so that interrupts get their turn */
+#define REP_MAX 256
 
 enum { VEC_UD = 6, VEC_SS = 12, VEC_GP = 13 };
 enum access { READ, READ_FOR_WRITE, WRITE };
@@ -30,10 +32,10 @@ struct run {
 	struct emul_state *st;
 	struct emul_env *e;
 	const struct insn *i;
-	u32 passed;	 /* bytes of memory accesses this pass has gone through; <= st->phase */
+	u32 passed; /* bytes of memory accesses this pass has gone through; <= st->phase */
 	u32 accesses;
 	bool one_operand; /* in memory */
-	bool answered;	 /* the MMIO request of the last call is answered but not yet in the log */
+	bool answered;	  /* the MMIO request of the last call is answered but not yet in the log */
 };
 
 static u64 size_mask(u32 size)
@@ -129,7 +131,9 @@ static enum emul_result to_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, 
 		load_segment(e, seg);
 	if (e->mode == EMUL_64) {
 		*linear = ea + (seg >= SEG_FS ? e->seg_base[seg] : 0);
-		return is_canonical(e, *linear) && is_canonical(e, *linear + size - 1) ? EMUL_DONE : fault(e, vector);
+		return is_canonical(e, *linear) && is_canonical(e, *linear + size - 1)
+			   ? EMUL_DONE
+			   : fault(e, vector);
 	}
 	*linear = (u32)(e->seg_base[seg] + ea);
 	return ea + size - 1 <= e->seg_limit[seg] ? EMUL_DONE : fault(e, vector);
@@ -140,12 +144,14 @@ static bool is_stopped_access(const struct run *r, enum access type, u64 linear)
 {
 	const struct emul_env *e = r->e;
 
-	return e->stopped != EMUL_STOPPED_NOT && r->one_operand && !((linear ^ e->stopped_gpa) & ~PAGE_MASK) &&
+	return e->stopped != EMUL_STOPPED_NOT && r->one_operand &&
+	       !((linear ^ e->stopped_gpa) & ~PAGE_MASK) &&
 	       (type == READ || e->stopped == EMUL_STOPPED_WRITE);
 }
 
 /* One piece of an access, within a page. For MMIO the request is left in the state. */
-static enum emul_result piece_access(struct run *r, enum access type, u64 linear, u8 *bytes, u32 len)
+static enum emul_result piece_access(struct run *r, enum access type, u64 linear, u8 *bytes,
+				     u32 len)
 {
 	struct emul_state *st = r->st;
 	struct emul_env *e = r->e;
@@ -157,8 +163,8 @@ static enum emul_result piece_access(struct run *r, enum access type, u64 linear
 		ret = -EOPNOTSUPP;
 	} else {
 		e->rmw = type == READ_FOR_WRITE;
-		ret = type == WRITE ? e->ops->write(e, linear, bytes, len, &st->mmio_gpa) :
-				      e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
+		ret = type == WRITE ? e->ops->write(e, linear, bytes, len, &st->mmio_gpa)
+				    : e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
 		e->rmw = false;
 	}
 	switch (ret) {
@@ -180,7 +186,8 @@ static enum emul_result piece_access(struct run *r, enum access type, u64 linear
 	}
 }
 
-static enum emul_result mem_access(struct run *r, enum access type, u8 seg, u64 ea, u32 size, u64 *val)
+static enum emul_result mem_access(struct run *r, enum access type, u8 seg, u64 ea, u32 size,
+				   u64 *val)
 {
 	struct emul_state *st = r->st;
 	u64 linear, *log = &st->tmp[r->accesses++];
@@ -217,7 +224,8 @@ static enum emul_result mem_access(struct run *r, enum access type, u8 seg, u64 
 
 /* ---- arithmetic ---- */
 
-enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP }; /* as in opcodes and ModRM.reg */
+/* as in opcodes and ModRM.reg */
+enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 
 /* carries: bit n = carry (borrow) out of bit n. overflow: its top bit is OF. */
 static u64 arith_flags(u64 result, u64 carries, u64 overflow, u32 size)
@@ -225,23 +233,30 @@ static u64 arith_flags(u64 result, u64 carries, u64 overflow, u32 size)
 	u64 top = 1ull << (8 * size - 1);
 	u32 nibble = (result ^ result >> 4) & 15;
 
-	return (carries & top ? FL_CF : 0) | (carries & 8 ? FL_AF : 0) | (overflow & top ? FL_OF : 0) |
-	       (result & top ? FL_SF : 0) | (result & size_mask(size) ? 0 : FL_ZF) |
-	       (0x6996 >> nibble & 1 ? 0 : FL_PF);
+	return (carries & top ? FL_CF : 0) | (carries & 8 ? FL_AF : 0) |
+	       (overflow & top ? FL_OF : 0) | (result & top ? FL_SF : 0) |
+	       (result & size_mask(size) ? 0 : FL_ZF) | (0x6996 >> nibble & 1 ? 0 : FL_PF);
 }
 
-/* a op b; *flags gives CF in and takes the arithmetic flags. AF, undefined after AND, OR, XOR, becomes 0. */
+/*
+ * a op b; *flags gives CF in and takes the arithmetic flags. AF, undefined after AND, OR, XOR,
+ * becomes 0.
+ */
 static u64 alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 {
-	u64 carry = (op == ALU_ADC || op == ALU_SBB) && *flags & FL_CF, res, carries = 0, overflow = 0;
+	u64 carry = (op == ALU_ADC || op == ALU_SBB) && *flags & FL_CF, res, carries = 0,
+	    overflow = 0;
 
 	switch (op) {
-	case ALU_ADD: case ALU_ADC:
+	case ALU_ADD:
+	case ALU_ADC:
 		res = a + b + carry;
 		carries = (a & b) | ((a | b) & ~res);
 		overflow = (a ^ res) & (b ^ res);
 		break;
-	case ALU_SUB: case ALU_SBB: case ALU_CMP:
+	case ALU_SUB:
+	case ALU_SBB:
+	case ALU_CMP:
 		res = a - b - carry;
 		carries = (~a & b) | ((~a | b) & res);
 		overflow = (a ^ b) & (a ^ res);
@@ -263,8 +278,21 @@ static u64 alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 /* ---- instructions with one memory operand ---- */
 
 enum kind {
-	K_NONE, K_LOAD, K_STORE, K_ALU, K_TEST, K_XCHG, K_XADD, K_CMPXCHG, K_INC, K_DEC, K_NOT, K_NEG, K_BT,
-	K_PUSH, K_POP,
+	K_NONE,
+	K_LOAD,
+	K_STORE,
+	K_ALU,
+	K_TEST,
+	K_XCHG,
+	K_XADD,
+	K_CMPXCHG,
+	K_INC,
+	K_DEC,
+	K_NOT,
+	K_NEG,
+	K_BT,
+	K_PUSH,
+	K_POP,
 };
 
 struct op {
@@ -284,7 +312,10 @@ static void classify_group(const struct insn *i, struct op *o)
 	u8 ext = (i->modrm >> 3) & 7;
 
 	switch (i->opcode) {
-	case 0x80: case 0x81: case 0x82: case 0x83:
+	case 0x80:
+	case 0x81:
+	case 0x82:
+	case 0x83:
 		o->kind = K_ALU;
 		o->sub = ext;
 		o->imm = true;
@@ -292,16 +323,22 @@ static void classify_group(const struct insn *i, struct op *o)
 	case 0x8f:
 		o->kind = ext == 0 ? K_POP : K_NONE;
 		break;
-	case 0xc6: case 0xc7:
+	case 0xc6:
+	case 0xc7:
 		o->kind = ext == 0 ? K_STORE : K_NONE;
 		o->imm = true;
 		break;
-	case 0xf6: case 0xf7:
+	case 0xf6:
+	case 0xf7:
 		o->kind = unary[ext];
 		o->imm = true;
 		break;
-	case 0xfe: case 0xff:
-		o->kind = ext == 0 ? K_INC : ext == 1 ? K_DEC : ext == 6 && i->opcode == 0xff ? K_PUSH : K_NONE;
+	case 0xfe:
+	case 0xff:
+		o->kind = ext == 0			  ? K_INC
+			  : ext == 1			  ? K_DEC
+			  : ext == 6 && i->opcode == 0xff ? K_PUSH
+							  : K_NONE;
 		break;
 	}
 }
@@ -319,23 +356,29 @@ static void classify_one_byte(const struct insn *i, enum emul_mode mode, struct 
 		o->mem_size = MIN(i->op_size, 4);
 		o->sign = true;
 		break;
-	case 0x84: case 0x85:
+	case 0x84:
+	case 0x85:
 		o->kind = K_TEST;
 		break;
-	case 0x86: case 0x87:
+	case 0x86:
+	case 0x87:
 		o->kind = K_XCHG;
 		break;
-	case 0x88: case 0x89:
+	case 0x88:
+	case 0x89:
 		o->kind = K_STORE;
 		break;
-	case 0x8a: case 0x8b:
+	case 0x8a:
+	case 0x8b:
 		o->kind = K_LOAD;
 		break;
-	case 0xa0: case 0xa1:
+	case 0xa0:
+	case 0xa1:
 		o->kind = K_LOAD;
 		o->reg = RAX;
 		break;
-	case 0xa2: case 0xa3:
+	case 0xa2:
+	case 0xa3:
 		o->kind = K_STORE;
 		o->reg = RAX;
 		break;
@@ -347,7 +390,10 @@ static void classify_one_byte(const struct insn *i, enum emul_mode mode, struct 
 static void classify_two_byte(const struct insn *i, struct op *o)
 {
 	switch (i->opcode) {
-	case 0xa3: case 0xab: case 0xb3: case 0xbb:
+	case 0xa3:
+	case 0xab:
+	case 0xb3:
+	case 0xbb:
 		o->kind = K_BT;
 		o->sub = (i->opcode >> 3) & 3;
 		break;
@@ -356,15 +402,20 @@ static void classify_two_byte(const struct insn *i, struct op *o)
 		o->sub = (i->modrm >> 3) & 3;
 		o->imm = true;
 		break;
-	case 0xb0: case 0xb1:
+	case 0xb0:
+	case 0xb1:
 		o->kind = K_CMPXCHG;
 		break;
-	case 0xb6: case 0xb7: case 0xbe: case 0xbf:
+	case 0xb6:
+	case 0xb7:
+	case 0xbe:
+	case 0xbf:
 		o->kind = K_LOAD;
 		o->mem_size = 1 + (i->opcode & 1);
 		o->sign = i->opcode & 8;
 		break;
-	case 0xc0: case 0xc1:
+	case 0xc0:
+	case 0xc1:
 		o->kind = K_XADD;
 		break;
 	case 0xc3: /* MOVNTI */
@@ -397,7 +448,8 @@ static bool op_reads(const struct op *o)
 static bool op_writes(const struct op *o)
 {
 	switch (o->kind) {
-	case K_LOAD: case K_TEST:
+	case K_LOAD:
+	case K_TEST:
 		return false;
 	case K_ALU:
 		return !o->to_reg && o->sub != ALU_CMP;
@@ -422,8 +474,8 @@ static u64 bit_displacement(const struct op *o, u64 src)
 }
 
 /*
- * What the instruction makes of its operands: *mem and *reg, the values of memory and register before, become those after.
- * Returns whether the register changes.
+ * What the instruction makes of its operands: *mem and *reg, the values of memory and register
+ * before, become those after. Returns whether the register changes.
  */
 static bool compute(const struct op *o, u32 size, u64 src, u64 acc, u64 *mem, u64 *reg, u64 *flags)
 {
@@ -431,7 +483,9 @@ static bool compute(const struct op *o, u32 size, u64 src, u64 acc, u64 *mem, u6
 
 	switch (o->kind) {
 	case K_LOAD:
-		*reg = o->sign ? sign_extend(old, o->mem_size) : o->swap ? byte_swap(old, size) : old;
+		*reg = o->sign	 ? sign_extend(old, o->mem_size)
+		       : o->swap ? byte_swap(old, size)
+				 : old;
 		return true;
 	case K_STORE:
 		*mem = o->swap ? byte_swap(src, size) : src;
@@ -460,7 +514,8 @@ static bool compute(const struct op *o, u32 size, u64 src, u64 acc, u64 *mem, u6
 			*mem = src;
 		*reg = old;
 		return !(*flags & FL_ZF);
-	case K_INC: case K_DEC:
+	case K_INC:
+	case K_DEC:
 		*mem = alu(o->kind == K_INC ? ALU_ADD : ALU_SUB, old, 1, size, flags);
 		*flags = (*flags & ~FL_CF) | cf;
 		return false;
@@ -473,7 +528,10 @@ static bool compute(const struct op *o, u32 size, u64 src, u64 acc, u64 *mem, u6
 	case K_BT:
 		bit = 1ull << (src & (8 * size - 1));
 		*flags = (*flags & ~FL_CF) | (old & bit ? FL_CF : 0);
-		*mem = o->sub == 0 ? old : o->sub == 1 ? old | bit : o->sub == 2 ? old & ~bit : old ^ bit;
+		*mem = o->sub == 0   ? old
+		       : o->sub == 1 ? old | bit
+		       : o->sub == 2 ? old & ~bit
+				     : old ^ bit;
 		return false;
 	default:
 		return false;
@@ -483,7 +541,8 @@ static bool compute(const struct op *o, u32 size, u64 src, u64 acc, u64 *mem, u6
 static enum emul_result run_operand(struct run *r, const struct op *o)
 {
 	const struct insn *i = r->i;
-	u64 ea = effective_address(r), mem = 0, flags = *r->e->rflags, acc = reg_read(r, RAX, i->op_size), reg, src;
+	u64 ea = effective_address(r), mem = 0, flags = *r->e->rflags,
+	    acc = reg_read(r, RAX, i->op_size), reg, src;
 	bool reg_changes, writes = op_writes(o);
 	enum emul_result res;
 
@@ -523,7 +582,8 @@ static enum emul_result run_stack(struct run *r, bool push)
 	if (push) {
 		res = mem_access(r, READ, i->seg, ea, size, &val);
 		if (res == EMUL_DONE)
-			res = mem_access(r, WRITE, SEG_SS, (sp - size) & size_mask(width), size, &val);
+			res = mem_access(r, WRITE, SEG_SS, (sp - size) & size_mask(width), size,
+					 &val);
 	} else {
 		if (i->base == RSP) /* POP addresses with RSP as it is afterwards */
 			ea = (ea + size) & size_mask(i->addr_size);
@@ -657,5 +717,6 @@ bool emul_is_plain_store(const struct insn *i, enum emul_mode mode)
 	struct op o;
 
 	classify(i, mode, &o);
-	return o.kind == K_STORE && !o.swap && mode == EMUL_64 && i->seg < SEG_FS && !i->lock && (i->op_size > 1 || i->rex || o.reg < 4);
+	return o.kind == K_STORE && !o.swap && mode == EMUL_64 && i->seg < SEG_FS && !i->lock &&
+	       (i->op_size > 1 || i->rex || o.reg < 4);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The small emulator for instructions that touch MMIO. Pure: everything outside comes through struct emul_env.
+ * The small emulator for instructions that touch MMIO. Pure: everything outside comes through
+ * struct emul_env.
  */
 #pragma once
 
@@ -9,17 +10,23 @@
 
 struct emul_env;
 struct emul_ops {
-	/* Linear address, after segmentation, CPL checks as for data. 0, or -EFAULT with env->fault filled, or -EAGAIN: p2m
-	 * miss, the vCPU must exit for it and retry the instruction. MMIO in the way: -EOPNOTSUPP and *mmio = its gpa. */
+	/*
+	 * Linear address, after segmentation, CPL checks as for data. 0, or -EFAULT with env->fault
+	 * filled, or -EAGAIN: p2m miss, the vCPU must exit for it and retry the instruction. MMIO
+	 * in the way: -EOPNOTSUPP and *mmio = its gpa.
+	 */
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
-	/* Fill seg_base, seg_limit, and stack32 for SS, which are about to be used. NULL: they are filled. */
+	/*
+	 * Fill seg_base, seg_limit, and stack32 for SS, which are about to be used. NULL: they are
+	 * filled.
+	 */
 	void (*segment)(struct emul_env *e, u8 seg);
 };
 struct emul_env {
 	const struct emul_ops *ops;
 	void *ctx;
-	u64 *gpr;		/* 16, order RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
+	u64 *gpr; /* 16, order RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
 	u64 *rip, *rflags;
 	u64 seg_base[6];
 	u32 seg_limit[6];
@@ -27,13 +34,18 @@ struct emul_env {
 	bool stack32;	/* SS.B, outside 64-bit mode */
 	u8 linear_bits; /* width of a canonical address: 57 with CR4.LA57, else 48 (or 0) */
 	/*
-	 * The instruction has been stopped by an access to MMIO at gpa: where its only memory operand may be that, the address is
-	 * not translated again. The rights hold for a read, or for read and write if that access was a write.
+	 * The instruction has been stopped by an access to MMIO at gpa: where its only memory
+	 * operand may be that, the address is not translated again. The rights hold for a read, or
+	 * for read and write if that access was a write.
 	 */
 	enum { EMUL_STOPPED_NOT, EMUL_STOPPED_READ, EMUL_STOPPED_WRITE } stopped;
 	u64 stopped_gpa;
-	bool rmw;	/* set while ->read fetches an operand that will be written: permissions and error code of a write */
-	struct {	/* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
+	/*
+	 * set while ->read fetches an operand that will be written: permissions and error code of a
+	 * write
+	 */
+	bool rmw;
+	struct { /* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
 		u8 vector;
 		u32 error;
 		u64 cr2;
@@ -41,12 +53,15 @@ struct emul_env {
 };
 
 enum emul_result {
-	EMUL_DONE,	  /* instruction finished, RIP advanced, flags set (a REP may leave RIP there to be run again) */
-	EMUL_MMIO_READ,	  /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
-	EMUL_MMIO_WRITE,  /* write st->mmio_data there, call emul_continue */
-	EMUL_FAULT,	  /* env->fault is to be injected, RIP unchanged */
-	EMUL_RETRY,	  /* p2m miss in RAM operand: handle, then emul_continue, which repeats no MMIO already done;
-			   * where that cannot matter the guest may as well run again */
+	/*
+	 * instruction finished, RIP advanced, flags set (a REP may leave RIP there to be run again)
+	 */
+	EMUL_DONE,
+	EMUL_MMIO_READ,	 /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
+	EMUL_MMIO_WRITE, /* write st->mmio_data there, call emul_continue */
+	EMUL_FAULT,	 /* env->fault is to be injected, RIP unchanged */
+	EMUL_RETRY, /* p2m miss in RAM operand: handle, then emul_continue, which repeats no MMIO
+		     * already done; where that cannot matter the guest may as well run again */
 	EMUL_UNSUPPORTED, /* the VM is to be told (CORBEL_EXIT_INTERNAL), RIP unchanged */
 };
 struct emul_state { /* lives across exits to the VMM */
@@ -60,20 +75,23 @@ struct emul_state { /* lives across exits to the VMM */
 	u64 tmp[4];
 };
 /*
- * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete; in between the state holds
- * what was read. An access that crosses a page is split there, so mmio_len may then be any number from 1 to 7. RF is
- * cleared at the end; a trap for TF is the caller's.
+ * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete;
+ * in between the state holds what was read. An access that crosses a page is split there, so
+ * mmio_len may then be any number from 1 to 7. RF is cleared at the end; a trap for TF is the
+ * caller's.
  *
- * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV moffs, imm),
- * STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC
- * XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
+ * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV
+ * moffs, imm), STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD
+ * SUB ADC SBB CMP TEST BT BTS BTR BTC XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory
+ * operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
 
 /*
- * What most MMIO is, without all that: an instruction of 64-bit mode that only stores a general register or a constant, no segment
- * base added. emul_stored(): the write at gpa was its; true and what was to be written, in the low op_size bytes, within a page.
+ * What most MMIO is, without all that: an instruction of 64-bit mode that only stores a general
+ * register or a constant, no segment base added. emul_stored(): the write at gpa was its; true and
+ * what was to be written, in the low op_size bytes, within a page.
  */
 bool emul_is_plain_store(const struct insn *i, enum emul_mode mode);
 static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u64 gpa, u64 *val)

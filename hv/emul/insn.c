@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Instruction decoder: one attribute word per opcode (SDM "Opcode Map"); prefixes, ModRM, immediates by rule. */
+/*
+ * Instruction decoder: one attribute word per opcode (SDM "Opcode Map"); prefixes, ModRM,
+ * immediates by rule.
+ */
 #include "hv/emul/insn.h"
 #include "hv/lib/string.h"
 
@@ -18,15 +21,19 @@
 #define F64 BIT(9)  /* 64-bit mode: operand size 8 always */
 #define N64 BIT(10) /* not in 64-bit mode */
 #define G3  BIT(11) /* F6/F7: /0 and /1 (TEST) have an immediate */
-#define CR  BIT(12) /* MOV CR/DR: ModRM names registers whatever mod is, operand size is the mode's */
-#define N8  BIT(13) /* operand size at most 4: port I/O */
-#define U   BIT(14) /* undefined */
+/* MOV CR/DR: ModRM names registers whatever mod is, operand size is the mode's */
+#define CR BIT(12)
+#define N8 BIT(13) /* operand size at most 4: port I/O */
+#define U  BIT(14) /* undefined */
 
 /* clang-format off */
-#define ALU(n)                                                                                                         \
-	[(n)] = M | B, [(n) + 1] = M, [(n) + 2] = M | B, [(n) + 3] = M, [(n) + 4] = B | I8, [(n) + 5] = IZ
+#define ALU(n) \
+	[(n)] = M | B, [(n) + 1] = M, [(n) + 2] = M | B, [(n) + 3] = M, [(n) + 4] = B | I8, \
+	[(n) + 5] = IZ
 
-/* Entries left out have neither operand bytes nor attributes; prefixes and escapes never get here. */
+/*
+ * Entries left out have neither operand bytes nor attributes; prefixes and escapes never get here.
+ */
 static const u16 one_byte[256] = {
 	ALU(0x00), ALU(0x08), ALU(0x10), ALU(0x18), ALU(0x20), ALU(0x28), ALU(0x30), ALU(0x38),
 	[0x06 ... 0x07] = N64, [0x0e] = N64, [0x16 ... 0x17] = N64, [0x1e ... 0x1f] = N64,
@@ -35,26 +42,39 @@ static const u16 one_byte[256] = {
 	[0x68] = IZ | D64, [0x69] = M | IZ, [0x6a] = I8 | D64, [0x6b] = M | I8,
 	[0x6c] = B, [0x6d] = N8, [0x6e] = B, [0x6f] = N8, [0x70 ... 0x7f] = I8 | F64,
 	[0x80] = M | B | I8, [0x81] = M | IZ, [0x82] = M | B | I8 | N64, [0x83] = M | I8,
-	[0x84] = M | B, [0x85] = M, [0x86] = M | B, [0x87] = M, [0x88] = M | B, [0x89] = M, [0x8a] = M | B,
+	[0x84] = M | B, [0x85] = M, [0x86] = M | B, [0x87] = M, [0x88] = M | B, [0x89] = M,
+	[0x8a] = M | B,
 	[0x8b ... 0x8e] = M, [0x8f] = M | D64, [0x9a] = FP | N64, [0x9c ... 0x9d] = D64,
 	[0xa0] = MO | B, [0xa1] = MO, [0xa2] = MO | B, [0xa3] = MO, [0xa4] = B, [0xa6] = B,
-	[0xa8] = I8 | B, [0xa9] = IZ, [0xaa] = B, [0xac] = B, [0xae] = B, [0xb0 ... 0xb7] = I8 | B, [0xb8 ... 0xbf] = IV,
-	[0xc0] = M | B | I8, [0xc1] = M | I8, [0xc2] = I16 | F64, [0xc3] = F64, [0xc4 ... 0xc5] = M | N64,
-	[0xc6] = M | B | I8, [0xc7] = M | IZ, [0xc8] = I16 | I8 | D64, [0xc9] = D64, [0xca] = I16, [0xcd] = I8,
-	[0xce] = N64, [0xd0] = M | B, [0xd1] = M, [0xd2] = M | B, [0xd3] = M, [0xd4 ... 0xd5] = I8 | N64, [0xd6] = N64,
-	[0xd8 ... 0xdf] = M, [0xe0 ... 0xe3] = I8 | F64, [0xe4] = I8 | B, [0xe5] = I8 | N8, [0xe6] = I8 | B,
-	[0xe7] = I8 | N8, [0xe8 ... 0xe9] = IZ | F64, [0xea] = FP | N64, [0xeb] = I8 | F64, [0xec] = B,
-	[0xed] = N8, [0xee] = B, [0xef] = N8, [0xf6] = M | B | G3, [0xf7] = M | G3, [0xfe] = M | B, [0xff] = M,
+	[0xa8] = I8 | B, [0xa9] = IZ, [0xaa] = B, [0xac] = B, [0xae] = B,
+	[0xb0 ... 0xb7] = I8 | B, [0xb8 ... 0xbf] = IV,
+	[0xc0] = M | B | I8, [0xc1] = M | I8, [0xc2] = I16 | F64, [0xc3] = F64,
+	[0xc4 ... 0xc5] = M | N64,
+	[0xc6] = M | B | I8, [0xc7] = M | IZ, [0xc8] = I16 | I8 | D64, [0xc9] = D64,
+	[0xca] = I16, [0xcd] = I8,
+	[0xce] = N64, [0xd0] = M | B, [0xd1] = M, [0xd2] = M | B, [0xd3] = M,
+	[0xd4 ... 0xd5] = I8 | N64, [0xd6] = N64,
+	[0xd8 ... 0xdf] = M, [0xe0 ... 0xe3] = I8 | F64, [0xe4] = I8 | B, [0xe5] = I8 | N8,
+	[0xe6] = I8 | B,
+	[0xe7] = I8 | N8, [0xe8 ... 0xe9] = IZ | F64, [0xea] = FP | N64, [0xeb] = I8 | F64,
+	[0xec] = B,
+	[0xed] = N8, [0xee] = B, [0xef] = N8, [0xf6] = M | B | G3, [0xf7] = M | G3,
+	[0xfe] = M | B, [0xff] = M,
 };
 
 static const u16 two_byte[256] = {
-	[0x00 ... 0x03] = M, [0x04] = U, [0x0a] = U, [0x0c] = U, [0x0d] = M, [0x0f] = M | I8, [0x10 ... 0x1f] = M,
+	[0x00 ... 0x03] = M, [0x04] = U, [0x0a] = U, [0x0c] = U, [0x0d] = M, [0x0f] = M | I8,
+	[0x10 ... 0x1f] = M,
 	[0x20 ... 0x23] = M | CR, [0x24 ... 0x27] = U, [0x28 ... 0x2f] = M, [0x36] = U, [0x39] = U,
-	[0x3b ... 0x3f] = U, [0x40 ... 0x6f] = M, [0x70 ... 0x73] = M | I8, [0x74 ... 0x76] = M, [0x78 ... 0x79] = M,
-	[0x7a ... 0x7b] = U, [0x7c ... 0x7f] = M, [0x80 ... 0x8f] = IZ | F64, [0x90 ... 0x9f] = M | B,
-	[0xa0 ... 0xa1] = D64, [0xa3] = M, [0xa4] = M | I8, [0xa5 ... 0xa7] = M, [0xa8 ... 0xa9] = D64, [0xab] = M,
+	[0x3b ... 0x3f] = U, [0x40 ... 0x6f] = M, [0x70 ... 0x73] = M | I8, [0x74 ... 0x76] = M,
+	[0x78 ... 0x79] = M,
+	[0x7a ... 0x7b] = U, [0x7c ... 0x7f] = M, [0x80 ... 0x8f] = IZ | F64,
+	[0x90 ... 0x9f] = M | B,
+	[0xa0 ... 0xa1] = D64, [0xa3] = M, [0xa4] = M | I8, [0xa5 ... 0xa7] = M,
+	[0xa8 ... 0xa9] = D64, [0xab] = M,
 	[0xac] = M | I8, [0xad ... 0xaf] = M, [0xb0] = M | B, [0xb1 ... 0xb9] = M, [0xba] = M | I8,
-	[0xbb ... 0xbf] = M, [0xc0] = M | B, [0xc1] = M, [0xc2] = M | I8, [0xc3] = M, [0xc4 ... 0xc6] = M | I8,
+	[0xbb ... 0xbf] = M, [0xc0] = M | B, [0xc1] = M, [0xc2] = M | I8, [0xc3] = M,
+	[0xc4 ... 0xc6] = M | I8,
 	[0xc7] = M, [0xd0 ... 0xff] = M,
 };
 /* clang-format on */
@@ -102,11 +122,15 @@ static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, s
 			continue;
 		}
 		switch (b) {
-		case 0x26: case 0x2e: case 0x36: case 0x3e:
+		case 0x26:
+		case 0x2e:
+		case 0x36:
+		case 0x3e:
 			if (mode != EMUL_64)
 				p->seg = (b >> 3) & 3;
 			break;
-		case 0x64: case 0x65:
+		case 0x64:
+		case 0x65:
 			p->seg = b - 0x64 + SEG_FS;
 			break;
 		case 0x66:
@@ -118,7 +142,8 @@ static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, s
 		case 0xf0:
 			i->lock = true;
 			break;
-		case 0xf2: case 0xf3:
+		case 0xf2:
+		case 0xf3:
 			i->rep = b;
 			break;
 		default:
@@ -129,8 +154,9 @@ static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, s
 }
 
 /*
- * VEX, EVEX and XOP carry REX bits inverted, an opcode map, and W. Outside 64-bit mode their escape bytes are LDS, LES,
- * BOUND when the next byte is a memory ModRM; 8F is POP when the map field is below 8. Returns the attributes.
+ * VEX, EVEX and XOP carry REX bits inverted, an opcode map, and W. Outside 64-bit mode their escape
+ * bytes are LDS, LES, BOUND when the next byte is a memory ModRM; 8F is POP when the map field is
+ * below 8. Returns the attributes.
  */
 static u16 take_vex(struct cursor *c, struct insn *i, enum emul_mode mode, const struct prefixes *p)
 {
@@ -154,8 +180,12 @@ static u16 take_vex(struct cursor *c, struct insn *i, enum emul_mode mode, const
 		return map == 8 ? M | I8 : map == 9 ? M : map == 10 ? M | IZ : U;
 	switch (map) {
 	case 1:
-		return op == 0x77 ? 0 : M | (two_byte[op] & (op == 0x0f || op == 0xa4 || op == 0xac ? 0 : I8));
-	case 2: case 5: case 6:
+		return op == 0x77
+			   ? 0
+			   : M | (two_byte[op] & (op == 0x0f || op == 0xa4 || op == 0xac ? 0 : I8));
+	case 2:
+	case 5:
+	case 6:
 		return M;
 	case 3:
 		return M | I8;
@@ -172,7 +202,8 @@ static bool is_vex(const struct cursor *c, u8 op, enum emul_mode mode)
 	return (op == 0xc4 || op == 0xc5 || op == 0x62) && (mode == EMUL_64 || next >= 0xc0);
 }
 
-static u16 take_opcode(struct cursor *c, struct insn *i, u8 op, enum emul_mode mode, const struct prefixes *p)
+static u16 take_opcode(struct cursor *c, struct insn *i, u8 op, enum emul_mode mode,
+		       const struct prefixes *p)
 {
 	if (is_vex(c, op, mode)) {
 		i->vex = op;
@@ -292,7 +323,9 @@ int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode)
 	memset(i, 0, sizeof(*i));
 	i->base = i->index = -1;
 	op = take_prefixes(&c, i, mode, &p);
-	i->addr_size = mode == EMUL_64 ? (p.addrsize ? 4 : 8) : p.addrsize != (mode == EMUL_32) ? 4 : 2;
+	i->addr_size = mode == EMUL_64			 ? (p.addrsize ? 4 : 8)
+		       : p.addrsize != (mode == EMUL_32) ? 4
+							 : 2;
 	attr = take_opcode(&c, i, op, mode, &p);
 	if (!c.over && (attr & U || (attr & N64 && mode == EMUL_64)))
 		return -EINVAL;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Guest page walk, SDM "Paging": one loop over the levels; a paging mode is a number of levels and an entry size. */
+/*
+ * Guest page walk, SDM "Paging": one loop over the levels; a paging mode is a number of levels and
+ * an entry size.
+ */
 #include "hv/emul/walk.h"
 #include "hv/lib/x86.h"
 
@@ -28,13 +31,14 @@ struct paging {
 	u32 size;	  /* of an entry */
 	bool pae;	  /* 32-bit linear addresses with 64-bit entries */
 	u64 root;
-	u64 reserved;	  /* bits that have to be 0 in each 64-bit entry */
+	u64 reserved; /* bits that have to be 0 in each 64-bit entry */
 };
 
 struct path {
 	u64 at[5], entry[5]; /* by level - 1 */
 	u32 leaf;	     /* level of the entry that maps the page */
-	u64 rights;	     /* PTE_W and PTE_U that all entries grant, PTE_A that all have, PTE_NX if any has it */
+	/* PTE_W and PTE_U that all entries grant, PTE_A that all have, PTE_NX if any has it */
+	u64 rights;
 };
 
 static struct paging paging_of(const struct walk_env *w)
@@ -43,12 +47,20 @@ static struct paging paging_of(const struct walk_env *w)
 	u64 reserved = GENMASK(51, width) | (w->efer & EFER_NXE ? 0 : PTE_NX);
 
 	if (w->efer & EFER_LMA)
-		return (struct paging){.levels = w->cr4 & CR4_LA57 ? 5 : 4, .bits = 9, .size = 8,
-				       .root = w->cr3 & GENMASK(51, 12), .reserved = reserved};
+		return (struct paging){.levels = w->cr4 & CR4_LA57 ? 5 : 4,
+				       .bits = 9,
+				       .size = 8,
+				       .root = w->cr3 & GENMASK(51, 12),
+				       .reserved = reserved};
 	if (w->cr4 & CR4_PAE)
-		return (struct paging){.levels = 3, .bits = 9, .size = 8, .pae = true, .root = w->cr3 & GENMASK(31, 5),
+		return (struct paging){.levels = 3,
+				       .bits = 9,
+				       .size = 8,
+				       .pae = true,
+				       .root = w->cr3 & GENMASK(31, 5),
 				       .reserved = reserved | GENMASK(62, 52)};
-	return (struct paging){.levels = 2, .bits = 10, .size = 4, .root = w->cr3 & GENMASK(31, 12)};
+	return (struct paging){
+	    .levels = 2, .bits = 10, .size = 4, .root = w->cr3 & GENMASK(31, 12)};
 }
 
 static u32 shift_of(const struct paging *p, u32 level)
@@ -77,7 +89,8 @@ static u64 reserved_bits(const struct walk_env *w, const struct paging *p, u32 l
 		return p->reserved | PTE_NX | GENMASK(2, 1) | GENMASK(8, 5);
 	if (level > 3)
 		return p->reserved | PTE_PS;
-	return leaf && level > 1 ? p->reserved | GENMASK(shift_of(p, level) - 1, 13) : p->reserved; /* 12 is PAT */
+	/* 12 is PAT */
+	return leaf && level > 1 ? p->reserved | GENMASK(shift_of(p, level) - 1, 13) : p->reserved;
 }
 
 static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear)
@@ -94,14 +107,19 @@ static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear
 	return base | (linear & (BIT(shift) - 1));
 }
 
-/* Reads the entries from the root to the leaf. -EFAULT: *error gets PF_RSVD | PF_P, or 0 for not present. */
-static int read_path(const struct walk_env *w, const struct paging *p, u64 linear, struct path *t, u64 *gpa, u32 *error)
+/*
+ * Reads the entries from the root to the leaf. -EFAULT: *error gets PF_RSVD | PF_P, or 0 for not
+ * present.
+ */
+static int read_path(const struct walk_env *w, const struct paging *p, u64 linear, struct path *t,
+		     u64 *gpa, u32 *error)
 {
 	u64 table = p->root;
 
 	t->rights = PTE_W | PTE_U | PTE_A;
 	for (u32 level = p->levels;; level--) { /* level 1 is always a leaf */
-		u64 entry = 0, at = table + ((linear >> shift_of(p, level)) & (BIT(p->bits) - 1)) * p->size;
+		u64 entry = 0,
+		    at = table + ((linear >> shift_of(p, level)) & (BIT(p->bits) - 1)) * p->size;
 		bool leaf;
 
 		*error = 0;
@@ -132,7 +150,8 @@ static int read_path(const struct walk_env *w, const struct paging *p, u64 linea
 /* SDM "Determination of Access Rights" and "Protection Keys". 0, or PF_P and perhaps PF_PK. */
 static u32 denied(const struct walk_env *w, u64 access, bool user, const struct path *t)
 {
-	bool user_page = t->rights & PTE_U, write = access & WALK_WRITE, wp = user || w->cr0 & CR0_WP;
+	bool user_page = t->rights & PTE_U, write = access & WALK_WRITE,
+	     wp = user || w->cr0 & CR0_WP;
 	u32 error = 0;
 
 	if (user && !user_page)
@@ -144,7 +163,8 @@ static u32 denied(const struct walk_env *w, u64 access, bool user, const struct 
 			error = PF_P;
 		return error;
 	}
-	if (!user && user_page && w->cr4 & CR4_SMAP && (access & WALK_SYSTEM || !(w->rflags & RFLAGS_AC)))
+	if (!user && user_page && w->cr4 & CR4_SMAP &&
+	    (access & WALK_SYSTEM || !(w->rflags & RFLAGS_AC)))
 		error = PF_P;
 	if (user_page && w->cr4 & CR4_PKE && w->efer & EFER_LMA) {
 		u32 key = w->pkru >> 2 * FIELD_GET(PTE_PKEY, t->entry[t->leaf - 1]);
@@ -155,14 +175,16 @@ static u32 denied(const struct walk_env *w, u64 access, bool user, const struct 
 	return error;
 }
 
-static int set_accessed(const struct walk_env *w, const struct paging *p, const struct path *t, bool write, u64 *gpa, u32 *error)
+static int set_accessed(const struct walk_env *w, const struct paging *p, const struct path *t,
+			bool write, u64 *gpa, u32 *error)
 {
 	u32 top = p->pae ? 2 : p->levels;
 
 	if (likely(t->rights & PTE_A && (!write || t->entry[t->leaf - 1] & PTE_D)))
 		return 0;
 	for (u32 level = top; level >= t->leaf; level--) {
-		u64 old = t->entry[level - 1], new = old | PTE_A | (write && level == t->leaf ? PTE_D : 0);
+		u64 old = t->entry[level - 1],
+		    new = old | PTE_A | (write && level == t->leaf ? PTE_D : 0);
 		int ret;
 
 		if (new == old)

@@ -10,51 +10,62 @@
 #define LEAF_KVM 0x40000000u
 
 /* Words of features that may be shown when the CPU has them. */
-#define ALLOW_1C                                                                                                       \
-	(CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 | CPUID_1C_PCID |             \
-	 CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_XSAVE |          \
-	 CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND)
-#define FORCE_1C (CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR) /* ours, whatever the CPU has */
-#define ALLOW_1D                                                                                                       \
-	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR | CPUID_1D_PAE |       \
-	 CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP | CPUID_1D_MTRR | CPUID_1D_PGE | CPUID_1D_MCA |    \
-	 CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR |               \
-	 CPUID_1D_SSE | CPUID_1D_SSE2 | CPUID_1D_HTT)
-#define ALLOW_7B                                                                                                       \
-	(CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 | CPUID_7B_ERMS |           \
-	 CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_RDSEED | CPUID_7B_ADX | CPUID_7B_SMAP |    \
-	 CPUID_7B_AVX512IFMA | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_AVX512CD | CPUID_7B_SHA |                \
+#define ALLOW_1C                                                                                   \
+	(CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 |         \
+	 CPUID_1C_PCID | CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT |      \
+	 CPUID_1C_AES | CPUID_1C_XSAVE | CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND)
+/* ours, whatever the CPU has */
+#define FORCE_1C (CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR)
+#define ALLOW_1D                                                                                   \
+	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |  \
+	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP |               \
+	 CPUID_1D_MTRR | CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT |              \
+	 CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR | CPUID_1D_SSE |           \
+	 CPUID_1D_SSE2 | CPUID_1D_HTT)
+#define ALLOW_7B                                                                                   \
+	(CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 |       \
+	 CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ |                 \
+	 CPUID_7B_RDSEED | CPUID_7B_ADX | CPUID_7B_SMAP | CPUID_7B_AVX512IFMA |                    \
+	 CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_AVX512CD | CPUID_7B_SHA |                  \
 	 CPUID_7B_AVX512BW | CPUID_7B_AVX512VL)
-/* Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered. OSPKE: see emulate_other(). */
-#define ALLOW_7C                                                                                                       \
-	(CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |               \
-	 CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | CPUID_7C_RDPID)
+/*
+ * Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered. OSPKE:
+ * see emulate_other().
+ */
+#define ALLOW_7C                                                                                   \
+	(CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI |           \
+	 CPUID_7C_VAES | CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | \
+	 CPUID_7C_RDPID)
 #define ALLOW_7D  (CPUID_7D_FSRM | CPUID_7D_MD_CLEAR)
 #define ALLOW_D1A (CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES)
 /* Not SVM, OSVW, TOPOEXT, PERFCTR. */
-#define ALLOW_X1C                                                                                                      \
-	(CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A | CPUID_X1C_MISALIGN | \
-	 CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM)
-#define ALLOW_X1D                                                                                                      \
-	(CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR | CPUID_X1D_1G |     \
-	 CPUID_X1D_RDTSCP | CPUID_X1D_LM)
+#define ALLOW_X1C                                                                                  \
+	(CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |  \
+	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 |               \
+	 CPUID_X1C_TBM)
+#define ALLOW_X1D                                                                                  \
+	(CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT |                  \
+	 CPUID_X1D_FFXSR | CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM)
 
-/* A bit must not stand here unless what it promises is there: tests/unit/cpuid_test.c has what that is for each. */
+/*
+ * A bit must not stand here unless what it promises is there: tests/unit/cpuid_test.c has what that
+ * is for each.
+ */
 static const struct {
 	u32 leaf, sub, reg; /* reg: 0 EAX .. 3 EDX */
 	u32 allow, force;
 } masks[] = {
-	{1, 0, 2, ALLOW_1C, FORCE_1C},
-	{1, 0, 3, ALLOW_1D, 0},
-	{6, 0, 0, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
-	{7, 0, 1, ALLOW_7B, 0},
-	{7, 0, 2, ALLOW_7C, 0},
-	{7, 0, 3, ALLOW_7D, 0},
-	{0xd, 1, 0, ALLOW_D1A, 0},
-	{0x80000001, 0, 2, ALLOW_X1C, 0},
-	{0x80000001, 0, 3, ALLOW_X1D, 0},
-	{0x80000007, 0, 3, CPUID_X7D_INVARIANT_TSC, 0},
-	{0x80000008, 0, 1, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD, 0},
+    {1, 0, 2, ALLOW_1C, FORCE_1C},
+    {1, 0, 3, ALLOW_1D, 0},
+    {6, 0, 0, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
+    {7, 0, 1, ALLOW_7B, 0},
+    {7, 0, 2, ALLOW_7C, 0},
+    {7, 0, 3, ALLOW_7D, 0},
+    {0xd, 1, 0, ALLOW_D1A, 0},
+    {0x80000001, 0, 2, ALLOW_X1C, 0},
+    {0x80000001, 0, 3, ALLOW_X1D, 0},
+    {0x80000007, 0, 3, CPUID_X7D_INVARIANT_TSC, 0},
+    {0x80000008, 0, 1, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD, 0},
 };
 
 static void apply_masks(struct corbel_cpuid *e)
@@ -87,8 +98,8 @@ u64 policy_cr4_mask(void)
 		u64 cr4;
 	} needs[] = {
 	    {&c1, CPUID_1C_PCID, CR4_PCIDE}, {&b, CPUID_7B_FSGSBASE, CR4_FSGSBASE},
-	    {&b, CPUID_7B_SMEP, CR4_SMEP},   {&b, CPUID_7B_SMAP, CR4_SMAP},	 {&c, CPUID_7C_UMIP, CR4_UMIP},
-	    {&c, CPUID_7C_PKU, CR4_PKE},
+	    {&b, CPUID_7B_SMEP, CR4_SMEP},   {&b, CPUID_7B_SMAP, CR4_SMAP},
+	    {&c, CPUID_7C_UMIP, CR4_UMIP},   {&c, CPUID_7C_PKU, CR4_PKE},
 	};
 
 	if (mask)
@@ -96,8 +107,8 @@ u64 policy_cr4_mask(void)
 	cpuid(1, 0, &a, &d, &c1, &d1);
 	if (cpuid_max(0) >= 7) /* beyond the last leaf CPUID gives that one's values */
 		cpuid(7, 0, &a, &b, &c, &d);
-	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
-	       CR4_OSXMMEXCPT;
+	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
+	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	if (xcr0_host)
 		mask |= CR4_OSXSAVE;
 	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
@@ -156,8 +167,9 @@ static struct corbel_cpuid *add(struct builder *b, u32 leaf, u32 sub, bool index
 	return e;
 }
 
-#define XSAVE_LEGACY  576u   /* x87, SSE and the header */
-#define XSAVE_ALIGNED BIT(1) /* ECX of a component's leaf: in the compacted format it begins at 64 bytes */
+#define XSAVE_LEGACY 576u /* x87, SSE and the header */
+/* ECX of a component's leaf: in the compacted format it begins at 64 bytes */
+#define XSAVE_ALIGNED BIT(1)
 
 static void add_xsave(struct builder *b)
 {
@@ -269,8 +281,8 @@ static void add_hypervisor(struct builder *b, bool for_dom0)
 		return;
 	e = add(b, CORBEL_CPUID_BASE, 0, false);
 	if (e)
-		e->eax = CORBEL_CPUID_ABI, e->ebx = CORBEL_CPUID_SIG_EBX, e->ecx = CORBEL_CPUID_SIG_ECX,
-		e->edx = CORBEL_CPUID_SIG_EDX;
+		e->eax = CORBEL_CPUID_ABI, e->ebx = CORBEL_CPUID_SIG_EBX,
+		e->ecx = CORBEL_CPUID_SIG_ECX, e->edx = CORBEL_CPUID_SIG_EDX;
 	e = add(b, CORBEL_CPUID_ABI, 0, false);
 	if (e)
 		e->eax = CORBEL_ABI_VERSION, e->ebx = hvm->backend, e->ecx = 1;
@@ -286,13 +298,16 @@ u32 cpuid_supported(struct corbel_cpuid *out, u32 max)
 	return b.n;
 }
 
-/* The lookup table has the first 32 leaves of each quarter: basic, hypervisor, extended. Others are searched. */
+/*
+ * The lookup table has the first 32 leaves of each quarter: basic, hypervisor, extended. Others are
+ * searched.
+ */
 static bool in_table(u32 leaf)
 {
 	return !(leaf & 0x3fffffe0);
 }
 
-#define CPUID_INDEXED BIT(0) /* the entry is for one subleaf, KVM_CPUID_FLAG_SIGNIFCANT_INDEX */
+#define CPUID_INDEXED BIT(0)  /* the entry is for one subleaf, KVM_CPUID_FLAG_SIGNIFCANT_INDEX */
 #define CPUID_DYNAMIC BIT(31) /* ours: part of it depends on the vCPU's state */
 #define CPUID_LEAF_1  BIT(30) /* ours: see leaf_1() */
 
@@ -349,7 +364,8 @@ void cpuid_set_default(struct vcpu *v)
 
 static __noinline const struct corbel_cpuid *find(const struct vcpu *v, u32 leaf, u32 sub)
 {
-	for (u32 i = in_table(leaf) ? v->cpuid_first[leaf >> 30][leaf & 31] : 0; i < v->cpuid_count; i++) {
+	for (u32 i = in_table(leaf) ? v->cpuid_first[leaf >> 30][leaf & 31] : 0; i < v->cpuid_count;
+	     i++) {
 		const struct corbel_cpuid *e = &v->cpuid[i];
 
 		if (e->function == leaf && (!(e->flags & CPUID_INDEXED) || e->index == sub))
@@ -392,7 +408,8 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 		r.ecx &= ~(u32)CPUID_7C_OSPKE;
 		if (hvm->get(v, HVM_CR4) & CR4_PKE)
 			r.ecx |= CPUID_7C_OSPKE;
-	} else if (leaf == 0xd && e && xcr0_host && (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
+	} else if (leaf == 0xd && e && xcr0_host &&
+		   (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
 		v->xcr0 = xgetbv(0);
 		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {

@@ -7,7 +7,10 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
 
-/* MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from Control Registers". */
+/*
+ * MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from
+ * Control Registers".
+ */
 static bool cr0_valid(struct vcpu *v, u64 val)
 {
 	u64 old = hvm->get(v, HVM_CR0);
@@ -46,8 +49,12 @@ static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 	return true;
 }
 
-/* Which general register a MOV to or from a control register names. 0, or as vcpu_fetch(); -EINVAL: another instruction. */
-static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
+/*
+ * Which general register a MOV to or from a control register names. 0, or as vcpu_fetch(); -EINVAL:
+ * another instruction.
+ */
+static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+			 struct guest_fault *f)
 {
 	int ret = vcpu_fetch(v, f);
 	const struct insn *i = &v->emul->insn->insn;
@@ -73,7 +80,8 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 		guest_stuck(v, GUEST_ERROR_CR, NULL, 0);
 	} else if (ret) {
 		guest_access_failed(v, ret, &f);
-	} else if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr] & mask))) {
+	} else if (hvm->get(v, HVM_CPL) ||
+		   (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr] & mask))) {
 		vcpu_inject_gp(v);
 	} else {
 		if (!x->cr.write)

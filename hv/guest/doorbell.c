@@ -3,9 +3,9 @@
 #include "hv/guest/event.h"
 
 /*
- * A VM's doorbells are a page of slots in a hash table by address, open addressing. A ring reads without the lock: a slot
- * is filled before its `used` is set, and a removed one stays as a tombstone until all are gone, so a reader sees old or
- * new, never half.
+ * A VM's doorbells are a page of slots in a hash table by address, open addressing. A ring reads
+ * without the lock: a slot is filled before its `used` is set, and a removed one stays as a
+ * tombstone until all are gone, so a reader sees old or new, never half.
  */
 enum { SLOT_FREE, SLOT_USED, SLOT_DEAD };
 
@@ -31,8 +31,8 @@ static int id_take(void)
 		while (~old) {
 			u32 bit = __builtin_ctzll(~old);
 
-			if (__atomic_compare_exchange_n(&ids[w], &old, old | BIT(bit), false, __ATOMIC_SEQ_CST,
-							__ATOMIC_SEQ_CST)) {
+			if (__atomic_compare_exchange_n(&ids[w], &old, old | BIT(bit), false,
+							__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 				__atomic_fetch_add(&ids_used, 1, __ATOMIC_RELAXED);
 				return w * 64 + bit;
 			}
@@ -61,7 +61,8 @@ static u32 hash(bool pio, u64 addr)
 static bool same(const struct doorbell *s, const struct corbel_doorbell *d)
 {
 	return s->state == SLOT_USED && s->addr == d->addr && s->len == d->len &&
-	       s->pio == !!(d->flags & CORBEL_DOORBELL_PIO) && s->match == !!(d->flags & CORBEL_DOORBELL_MATCH) &&
+	       s->pio == !!(d->flags & CORBEL_DOORBELL_PIO) &&
+	       s->match == !!(d->flags & CORBEL_DOORBELL_MATCH) &&
 	       (!s->match || s->data == d->data);
 }
 
@@ -141,7 +142,8 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 	for (;;) {
 		u8 state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
-		if (likely(state == SLOT_USED && s->addr == addr && s->pio == pio && (!s->len || s->len == len) &&
+		if (likely(state == SLOT_USED && s->addr == addr && s->pio == pio &&
+			   (!s->len || s->len == len) &&
 			   (!s->match || s->data == (val & ~0ull >> (64 - 8 * len)))))
 			break;
 		if (state == SLOT_FREE || !--left)

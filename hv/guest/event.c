@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Events for dom0: bits in a shared page, and an interrupt. For a vCPU that has stopped it comes on the CPU where it ran. The
- * guest that rings a doorbell runs on: another CPU's dom0 vCPU is told if it idles, else this CPU's when the scheduler is asked
- * next, DOORBELL_DELAY_NS later at most.
+ * Events for dom0: bits in a shared page, and an interrupt. For a vCPU that has stopped it comes on
+ * the CPU where it ran. The guest that rings a doorbell runs on: another CPU's dom0 vCPU is told if
+ * it idles, else this CPU's when the scheduler is asked next, DOORBELL_DELAY_NS later at most.
  */
 #include "hv/guest/event.h"
 #include "hv/cpu/time.h"
@@ -28,7 +28,8 @@ void event_init(void)
 		timer_setup(&delay_timers[i], delay_fn);
 	events = pool_alloc(0, NULL);
 	if (!events || p2m_dom0_share(&dom0->p2m, virt_to_hpa(events)))
-		boot_fail("not enough hypervisor memory for dom0's event page; give more with hvmem=");
+		boot_fail(
+		    "not enough hypervisor memory for dom0's event page; give more with hvmem=");
 }
 
 hpa_t event_page(void)

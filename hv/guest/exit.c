@@ -101,11 +101,15 @@ static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
 {
 	if (vm_may_log(v->vm)) {
 		hvm->dump(v);
-		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index, (unsigned long long)x->raw);
+		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index,
+			(unsigned long long)x->raw);
 	}
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 		v->page->internal.code = x->raw;
-		/* QEMU's TCG leaves the hypervisor's registers in place of those it refuses: entered with them, it keeps the CPU. */
+		/*
+		 * QEMU's TCG leaves the hypervisor's registers in place of those it refuses:
+		 * entered with them, it keeps the CPU.
+		 */
 		vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {

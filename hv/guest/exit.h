@@ -10,7 +10,10 @@ enum after_exit {
 	EXIT_PREPARE, /* all that comes before an entry is to be looked at */
 };
 
-/* Run the vCPU and handle its exits until one after which there is something to do before the next entry. */
+/*
+ * Run the vCPU and handle its exits until one after which there is something to do before the next
+ * entry.
+ */
 void exit_loop(struct vcpu *v, struct cpu *c);
 /* Finish an instruction whose data dom0 has delivered. */
 void exit_complete(struct vcpu *v);

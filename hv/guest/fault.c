@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What a guest's access ends in that cannot be done: memory that dom0 has to bring, an exception, or the end. */
+/*
+ * What a guest's access ends in that cannot be done: memory that dom0 has to bring, an exception,
+ * or the end.
+ */
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
@@ -21,7 +24,9 @@ void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
-		boot_fail("dom0's vCPU %u cannot go on (code %lx, rip %lx); please report it with this log", v->index, code, v->rip);
+		boot_fail("dom0's vCPU %u cannot go on (code %lx, rip %lx); please report it with "
+			  "this log",
+			  v->index, code, v->rip);
 	}
 	v->page->internal.code = code;
 	v->page->internal.insn_len = n;
@@ -39,8 +44,10 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 		return;
 	}
 	if (vm_may_log(v->vm))
-		log_warn("vm %u vcpu %u: instruction at %llx needs memory at %llx, where there is a device", v->vm->id, v->index,
-			 (unsigned long long)v->rip, (unsigned long long)f->gpa);
+		log_warn("vm %u vcpu %u: instruction at %llx needs memory at %llx, where there is "
+			 "a device",
+			 v->vm->id, v->index, (unsigned long long)v->rip,
+			 (unsigned long long)f->gpa);
 	v->completion = COMPLETE_NONE;
 	guest_stuck(v, GUEST_ERROR_EMULATION, NULL, 0);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What an access ends in that cannot be done: memory that dom0 has to bring, an exception, or the end of the guest. */
+/*
+ * What an access ends in that cannot be done: memory that dom0 has to bring, an exception, or the
+ * end of the guest.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -10,16 +13,16 @@ struct vcpu;
 /* Memory is missing at the guest-physical address: dom0 maps it and the instruction runs again. */
 void guest_memory_missing(struct vcpu *v, u64 gpa, bool write, bool exec);
 /*
- * An access of ours to guest memory has failed: code, page tables or string I/O. Where dom0 has said that there is no memory,
- * mapping it would go on for ever: such guests are not for us.
+ * An access of ours to guest memory has failed: code, page tables or string I/O. Where dom0 has
+ * said that there is no memory, mapping it would go on for ever: such guests are not for us.
  */
 void guest_access_missed(struct vcpu *v, const struct guest_fault *f);
 void guest_inject_fault(struct vcpu *v, const struct guest_fault *f);
 /* err: of vcpu_translate() and its like; one of the two above. */
 void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f);
 /*
- * The vCPU cannot go on: tell the VMM, with the n bytes of the instruction where there is one. code: GUEST_ERROR_x or the hardware's
- * exit code. dom0 ends the machine.
+ * The vCPU cannot go on: tell the VMM, with the n bytes of the instruction where there is one.
+ * code: GUEST_ERROR_x or the hardware's exit code. dom0 ends the machine.
  */
 #define GUEST_ERROR_EMULATION 1 /* an instruction that is not emulated */
 #define GUEST_ERROR_CR	      2 /* an access to a control register that makes no sense */

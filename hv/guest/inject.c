@@ -8,7 +8,9 @@ void vcpu_shutdown(struct vcpu *v)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
-		boot_fail("dom0 has triple-faulted (rip %lx); see its last console lines for the cause", v->rip);
+		boot_fail(
+		    "dom0 has triple-faulted (rip %lx); see its last console lines for the cause",
+		    v->rip);
 	}
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_SHUTDOWN);
 }
@@ -41,7 +43,8 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 			vcpu_shutdown(v);
 			return;
 		}
-		if ((contributory(first) && contributory(vector)) || (first == 14 && (contributory(vector) || vector == 14))) {
+		if ((contributory(first) && contributory(vector)) ||
+		    (first == 14 && (contributory(vector) || vector == 14))) {
 			vector = 8;
 			has_error = true;
 			error = 0;
@@ -78,7 +81,8 @@ void vcpu_deliver_events(struct vcpu *v)
 		hvm->inject(v, HVM_INJ_NMI, 2, false, 0);
 	} else if (v->exception.pending) {
 		v->exception.pending = false;
-		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error, v->exception.error);
+		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error,
+			    v->exception.error);
 	}
 	if (v->nmi_pending && hvm->can_inject(v, HVM_INJ_NMI)) {
 		v->nmi_pending = false;
@@ -113,5 +117,6 @@ void vcpu_deliver_events(struct vcpu *v)
 
 bool vcpu_can_take_irq(struct vcpu *v)
 {
-	return v->user_irq < 0 && !v->irq_injected && !v->exception.pending && hvm->can_inject(v, HVM_INJ_IRQ);
+	return v->user_irq < 0 && !v->irq_injected && !v->exception.pending &&
+	       hvm->can_inject(v, HVM_INJ_IRQ);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Events on their way into the guest, and stepping over an instruction. All for the vCPU that runs on this CPU. */
+/*
+ * Events on their way into the guest, and stepping over an instruction. All for the vCPU that runs
+ * on this CPU.
+ */
 #pragma once
 
 #include "hv/emul/emul.h"
@@ -7,21 +10,27 @@
 #include "hv/guest/vcpu.h"
 #include "hv/lib/x86.h"
 
-/* Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 - Double Fault". */
+/*
+ * Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 -
+ * Double Fault".
+ */
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
 void vcpu_inject_pf(struct vcpu *v, u64 cr2, u32 error);
 void vcpu_inject_gp(struct vcpu *v);
 /* It has triple-faulted: a guest stops, dom0 ends the machine. */
 void vcpu_shutdown(struct vcpu *v);
 /*
- * Deliver at most one event for this entry, in architectural order: what was broken off, exceptions, NMI, interrupts; and
- * ask for a window for what cannot be delivered yet.
+ * Deliver at most one event for this entry, in architectural order: what was broken off,
+ * exceptions, NMI, interrupts; and ask for a window for what cannot be delivered yet.
  */
 void vcpu_deliver_events(struct vcpu *v);
 /* Could an interrupt be taken at the next entry? */
 bool vcpu_can_take_irq(struct vcpu *v);
 
-/* An instruction is done: the interrupt shadow before it ends, and a single-stepping guest gets its #DB. */
+/*
+ * An instruction is done: the interrupt shadow before it ends, and a single-stepping guest gets its
+ * #DB.
+ */
 void vcpu_retire(struct vcpu *v);
 
 /* Step over the instruction that exited. */

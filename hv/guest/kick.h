@@ -9,7 +9,12 @@ struct vm;
 
 /* vCPU of a VM by APIC id, NULL if none. */
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id);
-/* Set bits of v->due and make the vCPU notice: wake it if it blocks, kick its CPU if it runs. Any CPU. */
+/*
+ * Set bits of v->due and make the vCPU notice: wake it if it blocks, kick its CPU if it runs. Any
+ * CPU.
+ */
 void vcpu_request(struct vcpu *v, u64 req);
-/* An interrupt became pending: wake, kick, or post where that is enough. exit: it is not. Any CPU. */
+/*
+ * An interrupt became pending: wake, kick, or post where that is enough. exit: it is not. Any CPU.
+ */
 void vcpu_notify(struct vcpu *v, bool exit);

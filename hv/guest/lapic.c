@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The virtual local APIC: registers, priorities, state. SDM "Advanced Programmable Interrupt Controller (APIC)". */
+/*
+ * The virtual local APIC: registers, priorities, state. SDM "Advanced Programmable Interrupt
+ * Controller (APIC)".
+ */
 #include "hv/guest/lapic.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
@@ -9,14 +12,14 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/string.h"
 
-#define APIC_DEFAULT_BASE 0xfee00000ull
-#define VERSION_REG	  (0x14 | (LVT_NR - 1) << 16)
+#define APIC_DEFAULT_BASE   0xfee00000ull
+#define VERSION_REG	    (0x14 | (LVT_NR - 1) << 16)
 #define ICR_X2APIC_RESERVED (GENMASK(31, 20) | GENMASK(17, 16) | BIT(13))
 
 /* What can be written of each LVT entry */
 static const u32 lvt_bits[LVT_NR] = {
-	[LVT_TIMER] = 0x700ff, [LVT_THERMAL] = 0x107ff, [LVT_PERF] = 0x107ff,
-	[LVT_LINT0] = 0x1a7ff, [LVT_LINT1] = 0x1a7ff,	[LVT_ERROR] = 0x100ff,
+    [LVT_TIMER] = 0x700ff, [LVT_THERMAL] = 0x107ff, [LVT_PERF] = 0x107ff,
+    [LVT_LINT0] = 0x1a7ff, [LVT_LINT1] = 0x1a7ff,   [LVT_ERROR] = 0x100ff,
 };
 
 /* ---- what the CPUID shown to the vCPU promises ---- */
@@ -61,7 +64,10 @@ static u8 ppr(const struct lapic *l)
 	return (l->tpr & 0xf0) >= isr ? l->tpr : isr;
 }
 
-/* Highest requested vector. When there is none DUE_IRQ goes, then IRR is read again: a bit set in between is not lost. */
+/*
+ * Highest requested vector. When there is none DUE_IRQ goes, then IRR is read again: a bit set in
+ * between is not lost.
+ */
 static int irr_highest(struct vcpu *v)
 {
 	int vector = lapic_highest(v->lapic.irr);
@@ -95,9 +101,10 @@ static void end_of_interrupt(struct vcpu *v)
 }
 
 /*
- * PV EOI: bit 0 of the guest's word says that no EOI is needed for the vector in service; the guest clears it instead of
- * doing one. It is set only when no other vector waits, and looked at again when one does. If the word cannot be reached
- * any more the EOI counts as done: the guest does exactly one more "EOI" for this vector, which it finds in the word.
+ * PV EOI: bit 0 of the guest's word says that no EOI is needed for the vector in service; the guest
+ * clears it instead of doing one. It is set only when no other vector waits, and looked at again
+ * when one does. If the word cannot be reached any more the EOI counts as done: the guest does
+ * exactly one more "EOI" for this vector, which it finds in the word.
  */
 static u64 pv_eoi_word(const struct lapic *l)
 {
@@ -165,7 +172,8 @@ bool lapic_extint_pending(struct vcpu *v)
 
 	if (likely(!(READ_ONCE(v->due) & DUE_EXTINT)))
 		return false;
-	return !lapic_is_on(l) || (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE_EXTINT)) == LVT_MODE_EXTINT;
+	return !lapic_is_on(l) ||
+	       (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE_EXTINT)) == LVT_MODE_EXTINT;
 }
 
 bool lapic_has_work(struct vcpu *v)
@@ -205,7 +213,8 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 	__atomic_fetch_and(&v->due, ~DUE_IRQ, __ATOMIC_SEQ_CST);
 	memset(eoi_exits, 0, 4 * sizeof(*eoi_exits));
 	for (u32 i = 0; i < 8; i++) {
-		u32 irr = READ_ONCE(l->irr[i]) ? __atomic_exchange_n(&l->irr[i], 0, __ATOMIC_SEQ_CST) : 0;
+		u32 irr =
+		    READ_ONCE(l->irr[i]) ? __atomic_exchange_n(&l->irr[i], 0, __ATOMIC_SEQ_CST) : 0;
 		u32 tmr = READ_ONCE(l->tmr[i]); /* after the request that it belongs to */
 
 		if (irr)
@@ -232,7 +241,8 @@ void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status)
 		__atomic_fetch_or(&l->irr[i], page[APIC_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
 	if (status & 0xff)
 		vcpu_note(v, DUE_IRQ);
-	if (unlikely(READ_ONCE(l->timer_wait)) && !(lvt & LVT_MASKED) && !(READ_ONCE(l->irr[(lvt & 0xff) / 32]) & 1u << lvt % 32))
+	if (unlikely(READ_ONCE(l->timer_wait)) && !(lvt & LVT_MASKED) &&
+	    !(READ_ONCE(l->irr[(lvt & 0xff) / 32]) & 1u << lvt % 32))
 		lapic_timer_taken(v);
 }
 
@@ -287,7 +297,8 @@ void lapic_reset(struct vcpu *v, bool init)
 	struct lapic *l = &v->lapic;
 
 	if (!init)
-		l->base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (l->id == v->vm->bsp_apic_id ? APIC_BASE_BSP : 0);
+		l->base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE |
+			  (l->id == v->vm->bsp_apic_id ? APIC_BASE_BSP : 0);
 	reset_registers(v);
 }
 
@@ -307,7 +318,8 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 
 	if (val & (GENMASK(7, 0) | BIT(9)) || (phys_bits < 52 ? val >> phys_bits : val >> 52))
 		return -EINVAL;
-	if (val & APIC_BASE_X2APIC && (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, CPUID_X2APIC)))
+	if (val & APIC_BASE_X2APIC &&
+	    (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, CPUID_X2APIC)))
 		return -EINVAL;
 	if (!host && (((old & mode) == mode && (val & mode) == APIC_BASE_ENABLE) ||
 		      (!(old & APIC_BASE_ENABLE) && val & APIC_BASE_X2APIC)))
@@ -418,7 +430,8 @@ int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic)
 	if (x2apic && (reg == APIC_EOI || reg == APIC_SELF_IPI))
 		return -EINVAL;
 	*val = x2apic && reg == APIC_ICR ? l->icr : register_value(v, reg);
-	if (offset & 15) /* bytes within the register's 32 bits; the rest of its 16 bytes is undefined */
+	/* bytes within the register's 32 bits; the rest of its 16 bytes is undefined */
+	if (offset & 15)
 		*val = offset & 12 ? 0 : *val >> (offset & 3) * 8;
 	return 0;
 }
@@ -447,19 +460,21 @@ static void write_lvt(struct vcpu *v, u32 index, u32 val)
 	if (index != LVT_TIMER)
 		WRITE_ONCE(l->lvt[index], val);
 	else
-		lapic_timer_set_lvt(v, val & LVT_DEADLINE && !has_feature(v, CPUID_DEADLINE) ? val & ~LVT_DEADLINE : val);
+		lapic_timer_set_lvt(v, val & LVT_DEADLINE && !has_feature(v, CPUID_DEADLINE)
+					   ? val & ~LVT_DEADLINE
+					   : val);
 }
 
 static void write_icr(struct vcpu *v, u64 icr, bool x2apic)
 {
 	struct apic_msg m = {
-		.dest = x2apic ? icr >> 32 : icr >> 56,
-		.x2apic_dest = x2apic,
-		.vector = icr,
-		.mode = FIELD_GET(GENMASK(10, 8), icr),
-		.logical = icr & BIT(11),
-		.assert = icr & BIT(14),
-		.shorthand = FIELD_GET(GENMASK(19, 18), icr),
+	    .dest = x2apic ? icr >> 32 : icr >> 56,
+	    .x2apic_dest = x2apic,
+	    .vector = icr,
+	    .mode = FIELD_GET(GENMASK(10, 8), icr),
+	    .logical = icr & BIT(11),
+	    .assert = icr & BIT(14),
+	    .shorthand = FIELD_GET(GENMASK(19, 18), icr),
 	};
 
 	v->lapic.icr = icr & ~ICR_PENDING;
@@ -467,7 +482,8 @@ static void write_icr(struct vcpu *v, u64 icr, bool x2apic)
 		lapic_error(v, ESR_SEND_VECTOR);
 		return;
 	}
-	m.level = m.mode == 5 && icr & BIT(15); /* fixed IPIs are edge-triggered whatever the bit says */
+	/* fixed IPIs are edge-triggered whatever the bit says */
+	m.level = m.mode == 5 && icr & BIT(15);
 	lapic_send(v->vm, &m, v);
 }
 
@@ -529,7 +545,8 @@ static int write_x2apic(struct vcpu *v, u32 offset, u64 val)
 			lapic_set_irq(v, val, false);
 		return 0;
 	}
-	if (((offset == APIC_EOI || offset == APIC_ESR) && val) || (offset == APIC_TPR && val > 0xff))
+	if (((offset == APIC_EOI || offset == APIC_ESR) && val) ||
+	    (offset == APIC_TPR && val > 0xff))
 		return -EINVAL;
 	return write_common(v, offset, val) ? -EINVAL : 0;
 }
@@ -621,7 +638,8 @@ void lapic_get_state(struct vcpu *v, u8 *regs)
 	pv_eoi_take(v);
 	for (offset = 0; offset < 0x400; offset += 16)
 		put32(regs, offset, register_value(v, offset));
-	put32(regs, APIC_ID, v->lapic.id << 24); /* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
+	/* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
+	put32(regs, APIC_ID, v->lapic.id << 24);
 }
 
 int lapic_set_state(struct vcpu *v, const u8 *regs)
@@ -639,7 +657,8 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 
 		l->isr[i] = get32(regs, APIC_ISR + i * 16) & legal;
 		WRITE_ONCE(l->tmr[i], get32(regs, APIC_TMR + i * 16));
-		__atomic_store_n(&l->irr[i], get32(regs, APIC_IRR + i * 16) & legal, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&l->irr[i], get32(regs, APIC_IRR + i * 16) & legal,
+				 __ATOMIC_SEQ_CST);
 	}
 	l->isr_top = lapic_highest(l->isr);
 	l->hw_stale = true;

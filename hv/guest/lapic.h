@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The virtual local APIC of dom0's and guests' vCPUs: registers, priorities, IPIs, timer. Vendor-neutral.
- * IRR and TMR take bits from any CPU (atomic), the timer has a lock; everything else is touched only by the CPU that has the
- * vCPU, or while it is stopped.
+ * The virtual local APIC of dom0's and guests' vCPUs: registers, priorities, IPIs, timer.
+ * Vendor-neutral. IRR and TMR take bits from any CPU (atomic), the timer has a lock; everything
+ * else is touched only by the CPU that has the vCPU, or while it is stopped.
  */
 #pragma once
 
@@ -17,13 +17,15 @@ struct vm;
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR };
 
 struct lapic {
-	bool present;	 /* CORBEL_VM_LAPIC, or dom0 */
-	bool hw_stale;	 /* base, SVR or ISR have changed: the hardware that delivers is to be told */
-	s16 isr_top;	 /* highest vector in service, -1 = none */
-	u32 id;		 /* initial APIC id; the ID register cannot be changed */
-	u64 base;	 /* APIC_BASE MSR */
-	u32 irr[8] __aligned(64), posted_control[8]; /* atomic; together VT-x' posted-interrupt descriptor */
-	u32 isr[8], tmr[8]; /* tmr: atomic */
+	bool present; /* CORBEL_VM_LAPIC, or dom0 */
+	/* base, SVR or ISR have changed: the hardware that delivers is to be told */
+	bool hw_stale;
+	s16 isr_top; /* highest vector in service, -1 = none */
+	u32 id;	     /* initial APIC id; the ID register cannot be changed */
+	u64 base;    /* APIC_BASE MSR */
+	/* atomic; together VT-x' posted-interrupt descriptor */
+	u32 irr[8] __aligned(64), posted_control[8];
+	u32 isr[8], tmr[8];			/* tmr: atomic */
 	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
 	u64 icr;
 	u32 lvt[LVT_NR];
@@ -31,16 +33,17 @@ struct lapic {
 	/* The timer runs out on any CPU */
 	struct lock lock; /* LOCK_LAPIC: all below and lvt[LVT_TIMER] */
 	u32 timer_icr, timer_dcr;
-	u64 timer_start; /* TSC when the initial count was written */
+	u64 timer_start;  /* TSC when the initial count was written */
 	u64 tsc_deadline; /* guest TSC */
-	u64 timer_at;	 /* TSC when it runs out */
-	u64 timer_due;	 /* its interrupt, sent early, is not to be taken before; 0: none */
-	u32 timer_lead;	 /* how early, in ticks */
-	bool timer_on;	 /* armed */
-	bool timer_wait; /* periodic, but the guest has not taken the last tick: armed again when it does */
+	u64 timer_at;	  /* TSC when it runs out */
+	u64 timer_due;	  /* its interrupt, sent early, is not to be taken before; 0: none */
+	u32 timer_lead;	  /* how early, in ticks */
+	bool timer_on;	  /* armed */
+	/* periodic, but the guest has not taken the last tick: armed again when it does */
+	bool timer_wait;
 	struct timer timer;
 
-	u64 pv_eoi;	 /* MSR_KVM_PV_EOI_EN */
+	u64 pv_eoi;	     /* MSR_KVM_PV_EOI_EN */
 	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
 };
 
@@ -48,15 +51,19 @@ void lapic_init(struct vcpu *v, u32 apic_id, bool present);
 void lapic_reset(struct vcpu *v, bool init); /* INIT keeps the id and base */
 void lapic_destroy(struct vcpu *v);
 
-/* Highest vector that may be injected now (above PPR), or -1. Takes in the guest's PV EOI word when it matters. */
+/*
+ * Highest vector that may be injected now (above PPR), or -1. Takes in the guest's PV EOI word when
+ * it matters.
+ */
 int lapic_pending(struct vcpu *v);
 /* It was injected: IRR -> ISR, and sets up PV EOI. */
 void lapic_accept(struct vcpu *v, u8 vector);
 /*
- * Hardware that delivers interrupts and takes EOIs by itself has IRR and ISR in a page of the xAPIC's layout while the guest runs;
- * all other time they are in struct lapic, and other CPUs set IRR bits only there. to_hw: before an entry; moves IRR out, copies ISR
- * and TMR, and says which vectors' EOIs are to exit. Returns the highest bits of IRR and, times 256, ISR; 0: none.
- * from_hw: after the exit, with what the hardware says of the highest bits then.
+ * Hardware that delivers interrupts and takes EOIs by itself has IRR and ISR in a page of the
+ * xAPIC's layout while the guest runs; all other time they are in struct lapic, and other CPUs set
+ * IRR bits only there. to_hw: before an entry; moves IRR out, copies ISR and TMR, and says which
+ * vectors' EOIs are to exit. Returns the highest bits of IRR and, times 256, ISR; 0: none. from_hw:
+ * after the exit, with what the hardware says of the highest bits then.
  */
 u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4]);
 void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status);
@@ -67,7 +74,10 @@ bool lapic_extint_pending(struct vcpu *v);
 /* An interrupt that would end HLT (so only with RFLAGS.IF). */
 bool lapic_has_work(struct vcpu *v);
 
-/* Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4. -EINVAL: #GP. */
+/*
+ * Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4.
+ * -EINVAL: #GP.
+ */
 int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
 int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
 /*
@@ -82,12 +92,16 @@ int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int lapic_msr_write(struct vcpu *v, u32 msr, u64 val);
 u64 lapic_get_cr8(const struct vcpu *v);
 void lapic_set_cr8(struct vcpu *v, u64 cr8);
-/* The class of a pending interrupt that only TPR holds back: it can be delivered once CR8 is below this. 0: there is none. */
+/*
+ * The class of a pending interrupt that only TPR holds back: it can be delivered once CR8 is below
+ * this. 0: there is none.
+ */
 u32 lapic_tpr_threshold(struct vcpu *v);
 
 /*
- * KVM's kvm_lapic_state, 1024 bytes. The ID register holds id << 24 in xAPIC mode, all 32 bits of the id in x2APIC mode (set
- * also takes id << 24 there). set: after APIC_BASE; -EINVAL without a LAPIC or for another vCPU's x2APIC id.
+ * KVM's kvm_lapic_state, 1024 bytes. The ID register holds id << 24 in xAPIC mode, all 32 bits of
+ * the id in x2APIC mode (set also takes id << 24 there). set: after APIC_BASE; -EINVAL without a
+ * LAPIC or for another vCPU's x2APIC id.
  */
 void lapic_get_state(struct vcpu *v, u8 *regs);
 int lapic_set_state(struct vcpu *v, const u8 *regs);
@@ -100,7 +114,10 @@ static inline bool lapic_is_x2apic(const struct lapic *l)
 {
 	return lapic_is_on(l) && (READ_ONCE(l->base) & APIC_BASE_X2APIC);
 }
-/* In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR refuses interrupts. */
+/*
+ * In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR
+ * refuses interrupts.
+ */
 static inline bool lapic_is_direct(const struct lapic *l)
 {
 	return lapic_is_x2apic(l) && READ_ONCE(l->svr) & SVR_ENABLE;
@@ -128,7 +145,10 @@ static inline int lapic_highest(const u32 *words)
 	return -1;
 }
 
-/* What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it needs lapic_write(). */
+/*
+ * What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it
+ * needs lapic_write().
+ */
 static inline bool lapic_plain_eoi(struct lapic *l)
 {
 	s64 vector = l->isr_top;

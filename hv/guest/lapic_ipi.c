@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Interrupt messages between the virtual APICs: destinations and delivery; SDM "Issuing Interprocessor Interrupts". */
+/*
+ * Interrupt messages between the virtual APICs: destinations and delivery; SDM "Issuing
+ * Interprocessor Interrupts".
+ */
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 
-enum { DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7 };
+enum {
+	DM_FIXED = 0,
+	DM_LOWEST = 1,
+	DM_SMI = 2,
+	DM_NMI = 4,
+	DM_INIT = 5,
+	DM_STARTUP = 6,
+	DM_EXTINT = 7
+};
 enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };
 
 void lapic_error(struct vcpu *v, u32 bit)
@@ -35,7 +46,8 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 	/* DUE_IRQ follows the bit; irr_highest() takes it away before it looks a last time. */
 	__atomic_fetch_or(&l->irr[vector / 32], bit, __ATOMIC_SEQ_CST);
 	vcpu_note(v, DUE_IRQ);
-	vcpu_notify(v, level || READ_ONCE(l->timer_wait)); /* which EOIs exit is decided at entries */
+	/* which EOIs exit is decided at entries */
+	vcpu_notify(v, level || READ_ONCE(l->timer_wait));
 	return true;
 }
 
@@ -66,7 +78,10 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 	return ldr >> 4 == m->dest >> 4 && (ldr & m->dest & 0xf);
 }
 
-/* The targets as a mask of indices. The logical x2APIC id names them directly; everything else asks each vCPU. */
+/*
+ * The targets as a mask of indices. The logical x2APIC id names them directly; everything else asks
+ * each vCPU.
+ */
 static u64 find_targets(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 {
 	u32 i, seen, count = READ_ONCE(vm->vcpu_count);
@@ -75,7 +90,8 @@ static u64 find_targets(struct vm *vm, const struct apic_msg *m, struct vcpu *fr
 
 	if (m->logical && m->x2apic_dest && !m->shorthand && !is_broadcast(m)) {
 		for (i = 0; i < 16; i++)
-			if (m->dest >> i & 1 && (v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i)) && lapic_is_x2apic(&v->lapic))
+			if (m->dest >> i & 1 && (v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i)) &&
+			    lapic_is_x2apic(&v->lapic))
 				mask |= BIT(v->index);
 		return mask;
 	}
@@ -103,7 +119,8 @@ static bool deliver(struct vcpu *v, const struct apic_msg *m)
 	case DM_INIT: /* level de-assert only synchronised arbitration ids on CPUs long gone */
 		if (m->level && !m->assert)
 			return true;
-		__atomic_fetch_and(&v->due, ~DUE_SIPI, __ATOMIC_SEQ_CST); /* one that came before counted for nothing */
+		/* one that came before counted for nothing */
+		__atomic_fetch_and(&v->due, ~DUE_SIPI, __ATOMIC_SEQ_CST);
 		vcpu_request(v, DUE_INIT);
 		return true;
 	case DM_STARTUP:
@@ -114,7 +131,10 @@ static bool deliver(struct vcpu *v, const struct apic_msg *m)
 	return false; /* there is no SMM; ExtINT comes by CORBEL_HC_EXTINT */
 }
 
-/* One of the targets, chosen by the vector, so that an interrupt stays where its handler's cache is. */
+/*
+ * One of the targets, chosen by the vector, so that an interrupt stays where its handler's cache
+ * is.
+ */
 static u64 choose_one(struct vm *vm, u64 mask, u8 vector)
 {
 	u64 left;
@@ -159,13 +179,13 @@ u32 lapic_send_msi(struct vm *vm, u64 address, u32 data)
 {
 	u32 high = (address >> 40) << 8; /* KVM_CAP_X2APIC_API: bits 31:8 of the destination */
 	struct apic_msg m = {
-		.dest = FIELD_GET(GENMASK(19, 12), address) | high,
-		.x2apic_dest = high,
-		.logical = address & BIT(2),
-		.vector = data,
-		.mode = FIELD_GET(GENMASK(10, 8), data),
-		.assert = data & BIT(14),
-		.level = data & BIT(15),
+	    .dest = FIELD_GET(GENMASK(19, 12), address) | high,
+	    .x2apic_dest = high,
+	    .logical = address & BIT(2),
+	    .vector = data,
+	    .mode = FIELD_GET(GENMASK(10, 8), data),
+	    .assert = data & BIT(14),
+	    .level = data & BIT(15),
 	};
 
 	/* The redirection hint asks for one of the logical destinations. */

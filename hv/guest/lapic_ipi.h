@@ -7,19 +7,23 @@
 struct vcpu;
 struct vm;
 
-/* A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command Register". */
+/*
+ * A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command
+ * Register".
+ */
 struct apic_msg {
 	u32 dest;
 	u8 vector;
-	u8 mode;	/* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
+	u8 mode; /* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
 	bool logical, level, assert;
-	u8 shorthand;	/* 0 none, 1 self, 2 all, 3 all but self */
+	u8 shorthand;	  /* 0 none, 1 self, 2 all, 3 all but self */
 	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
 };
 
 /*
- * Make a vector pending and wake or kick the vCPU. Any CPU. False: this APIC does not take it (disabled, or vector < 16), so a
- * physical level interrupt for dom0 must be acknowledged by the caller.
+ * Make a vector pending and wake or kick the vCPU. Any CPU. False: this APIC does not take it
+ * (disabled, or vector < 16), so a physical level interrupt for dom0 must be acknowledged by the
+ * caller.
  */
 bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
 /* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */

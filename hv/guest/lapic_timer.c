@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The timer of the virtual local APIC; SDM "APIC Timer". The APIC's bus clock is 1 GHz: one count is 1 ns at divide 1. */
+/*
+ * The timer of the virtual local APIC; SDM "APIC Timer". The APIC's bus clock is 1 GHz: one count
+ * is 1 ns at divide 1.
+ */
 #include "hv/guest/lapic_timer.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/lapic_ipi.h"
@@ -10,7 +13,10 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE };
 
 /* Guests cannot make us take interrupts more often than this. */
 #define MIN_PERIOD_NS 100000
-/* An interrupt, a switch of vCPUs, an entry: so long before its time the timer is to fire at most for the guest to have it in time. */
+/*
+ * An interrupt, a switch of vCPUs, an entry: so long before its time the timer is to fire at most
+ * for the guest to have it in time.
+ */
 #define MAX_LEAD_NS 5000
 
 static u32 timer_mode(const struct lapic *l)
@@ -18,7 +24,10 @@ static u32 timer_mode(const struct lapic *l)
 	return FIELD_GET(GENMASK(18, 17), l->lvt[LVT_TIMER]);
 }
 
-/* Divide configuration register: value 0..6 divides by 2..128, 7 by 1. Bit 2 of the register is not part of the value. */
+/*
+ * Divide configuration register: value 0..6 divides by 2..128, 7 by 1. Bit 2 of the register is not
+ * part of the value.
+ */
 static u32 divide_shift(const struct lapic *l)
 {
 	return (((l->timer_dcr & 3) | (l->timer_dcr & 8) >> 1) + 1) & 7;
@@ -35,7 +44,9 @@ static u32 current_count(const struct lapic *l, u64 now)
 
 	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr)
 		return 0;
-	passed = (s64)(now - l->timer_start) < 0 ? 0 : tsc_to_ns(now - l->timer_start) >> divide_shift(l);
+	passed = (s64)(now - l->timer_start) < 0
+		     ? 0
+		     : tsc_to_ns(now - l->timer_start) >> divide_shift(l);
 	if (timer_mode(l) == MODE_PERIODIC)
 		return l->timer_icr - passed % l->timer_icr;
 	return passed < l->timer_icr ? l->timer_icr - passed : 0;
@@ -56,11 +67,15 @@ static bool disarm(struct lapic *l)
 	return false;
 }
 
-/* Periodic: the first tick after now on the grid that began at timer_start, so that missed ticks are not made up for. */
+/*
+ * Periodic: the first tick after now on the grid that began at timer_start, so that missed ticks
+ * are not made up for.
+ */
 static u64 next_tick(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
-	u64 period = MAX(counts_to_tsc(l, l->timer_icr), v->vm->is_dom0 ? 1 : ns_to_tsc(MIN_PERIOD_NS));
+	u64 period =
+	    MAX(counts_to_tsc(l, l->timer_icr), v->vm->is_dom0 ? 1 : ns_to_tsc(MIN_PERIOD_NS));
 
 	return l->timer_start + ((now - l->timer_start) / period + 1) * period;
 }
@@ -77,7 +92,9 @@ static bool program(struct vcpu *v, u64 now)
 		if (!l->tsc_deadline)
 			break;
 		if (l->tsc_deadline > guest_now)
-			return arm(l, now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul), BIT(62)));
+			return arm(
+			    l, now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul),
+					 BIT(62)));
 		disarm(l);
 		return true;
 	case MODE_ONE_SHOT:
@@ -97,8 +114,9 @@ static bool program(struct vcpu *v, u64 now)
 }
 
 /*
- * The timer has run out. A periodic one goes on only when the guest has taken the tick before this one: a vCPU that is stopped
- * or keeps its interrupts off costs no timer interrupts. timer_wait is set before the IRR bit, so lapic_accept() sees it.
+ * The timer has run out. A periodic one goes on only when the guest has taken the tick before this
+ * one: a vCPU that is stopped or keeps its interrupts off costs no timer interrupts. timer_wait is
+ * set before the IRR bit, so lapic_accept() sees it.
  */
 static void expire(struct vcpu *v, u64 now)
 {
@@ -133,7 +151,10 @@ void lapic_timer_fn(struct timer *t)
 
 	lock_acquire(&l->lock);
 	now = rdtsc();
-	/* Between its removal from the heap and the lock, the vCPU's CPU may have stopped it or set another time. */
+	/*
+	 * Between its removal from the heap and the lock, the vCPU's CPU may have stopped it or set
+	 * another time.
+	 */
 	if (l->timer_on && READ_ONCE(t->cpu) < 0 && t->deadline <= now) {
 		WRITE_ONCE(l->timer_due, l->timer_at);
 		expire(v, MAX(now, l->timer_at));
@@ -141,7 +162,10 @@ void lapic_timer_fn(struct timer *t)
 	lock_release(&l->lock);
 }
 
-/* What the vCPU comes too late or too early, it comes next time by a quarter less; not if it had other reasons to be late. */
+/*
+ * What the vCPU comes too late or too early, it comes next time by a quarter less; not if it had
+ * other reasons to be late.
+ */
 u64 lapic_timer_due(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;

@@ -43,7 +43,8 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 	hvm->put(v);
 	switch_debug_registers(v, true);
 	if (xcr0_host) {
-		v->xcr0 = xgetbv(0); /* the guest may have changed it without an exit where XSETBV is not intercepted */
+		/* the guest may have changed it without an exit where XSETBV is not intercepted */
+		v->xcr0 = xgetbv(0);
 		if (v->xcr0 != xcr0_host)
 			xsetbv(0, xcr0_host);
 	}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* State that is switched with the vCPU, not with the exit: FPU, XCR0, debug registers, TSC_AUX. On this CPU only. */
+/*
+ * State that is switched with the vCPU, not with the exit: FPU, XCR0, debug registers, TSC_AUX. On
+ * this CPU only.
+ */
 #pragma once
 
 struct vcpu;

@@ -9,7 +9,7 @@
 struct walk {
 	struct vcpu *v;
 	struct p2m_words *seen; /* at: guest-physical */
-	bool changed; /* words have been changed by it, or are none */
+	bool changed;		/* words have been changed by it, or are none */
 };
 
 static int walk_read(void *ctx, u64 at, void *buf, u32 len)
@@ -33,19 +33,20 @@ static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
 	return p2m_cmpxchg(&c->v->vm->p2m, gpa(at), old, new, size);
 }
 
-static int translate(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out, struct guest_fault *f)
+static int translate(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out,
+		     struct guest_fault *f)
 {
 	struct walk_env w = {
-		.cr0 = p->cr0,
-		.cr3 = p->cr3,
-		.cr4 = p->cr4,
-		.efer = p->efer,
-		.rflags = c->v->rflags,
-		.cpl = p->cpl,
-		.maxphyaddr = phys_bits,
-		.ctx = c,
-		.read = walk_read,
-		.cmpxchg = walk_cmpxchg,
+	    .cr0 = p->cr0,
+	    .cr3 = p->cr3,
+	    .cr4 = p->cr4,
+	    .efer = p->efer,
+	    .rflags = c->v->rflags,
+	    .cpl = p->cpl,
+	    .maxphyaddr = phys_bits,
+	    .ctx = c,
+	    .read = walk_read,
+	    .cmpxchg = walk_cmpxchg,
 	};
 	int ret = walk_linear(&w, linear, access, out, &f->error);
 
@@ -69,7 +70,8 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 }
 
 /* Page by page; copy in either direction. */
-static int access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f)
+static int access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+			 struct guest_fault *f)
 {
 	while (len) {
 		u32 n = MIN(len, (u32)(PAGE_SIZE - (linear & ~PAGE_MASK)));
@@ -95,19 +97,24 @@ static int access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 acc
 	return 0;
 }
 
-int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f)
+int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		     struct guest_fault *f)
 {
 	return access_linear(v, linear, buf, len, access & ~WALK_WRITE, f);
 }
 
-int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f)
+int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access,
+		      struct guest_fault *f)
 {
 	return access_linear(v, linear, (void *)buf, len, access | WALK_WRITE, f);
 }
 
 /* ---- the instruction at CS:RIP ---- */
 
-/* The words read are to be looked at where they lie now; if they have moved since gen was read, or changed, they are forgotten. */
+/*
+ * The words read are to be looked at where they lie now; if they have moved since gen was read, or
+ * changed, they are forgotten.
+ */
 static void remember(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 {
 	struct p2m *p = &v->vm->p2m;
@@ -137,7 +144,8 @@ static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 {
 	struct walk c = {.v = v, .seen = &in->words};
 	struct guest_fault ignored;
-	u64 linear = in->paging.next, at, gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
+	u64 linear = in->paging.next, at,
+	    gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
 	u32 first = MIN(sizeof(in->bytes), PAGE_SIZE - linear % PAGE_SIZE);
 	int ret;
 
@@ -150,12 +158,16 @@ static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 	}
 	if (!ret) {
 		in->n = MIN(first, 15u);
-		if (first < 15 && !vcpu_read_linear(v, linear + first, in->bytes + first, 15 - first, WALK_FETCH, &ignored))
+		if (first < 15 && !vcpu_read_linear(v, linear + first, in->bytes + first,
+						    15 - first, WALK_FETCH, &ignored))
 			in->n = 15;
 		ret = insn_decode(&in->insn, in->bytes, in->n, in->paging.mode) ? -EINVAL : 0;
 		in->plain_store = !ret && emul_is_plain_store(&in->insn, in->paging.mode);
 	}
-	/* dom0 touches its memory without the lock that words are looked at under; it has little to emulate. */
+	/*
+	 * dom0 touches its memory without the lock that words are looked at under; it has little to
+	 * emulate.
+	 */
 	if (!ret && !c.changed && first == sizeof(in->bytes) && !v->vm->is_dom0)
 		remember(v, in, at, gen);
 	return ret;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Linear guest memory and the instruction at CS:RIP, as the vCPU that runs on this CPU sees them. */
+/*
+ * Linear guest memory and the instruction at CS:RIP, as the vCPU that runs on this CPU sees them.
+ */
 #pragma once
 
 #include "hv/emul/emul.h"
@@ -8,9 +10,13 @@
 #include "hv/guest/vm.h"
 #include "hv/mm/p2m.h"
 
-_Static_assert((int)SEG_ES == HVM_ES && (int)SEG_GS == HVM_GS, "segments are numbered as in instructions");
+_Static_assert((int)SEG_ES == HVM_ES && (int)SEG_GS == HVM_GS,
+	       "segments are numbered as in instructions");
 
-/* Why an access to guest memory failed: an exception to inject, or the gpa where the p2m has nothing. */
+/*
+ * Why an access to guest memory failed: an exception to inject, or the gpa where the p2m has
+ * nothing.
+ */
 struct guest_fault {
 	u8 vector;
 	u32 error;
@@ -20,9 +26,10 @@ struct guest_fault {
 };
 
 /*
- * An instruction that has exited, decoded. When it exits again it need not be fetched and decoded if the fetch would find the same:
- * in the same mode, with the same words in the page tables on the way and in the code. Without this a doorbell in MMIO costs five
- * walks through the p2m: row doorbell-mmio of the bench.
+ * An instruction that has exited, decoded. When it exits again it need not be fetched and decoded
+ * if the fetch would find the same: in the same mode, with the same words in the page tables on the
+ * way and in the code. Without this a doorbell in MMIO costs five walks through the p2m: row
+ * doorbell-mmio of the bench.
  */
 struct fetched {
 	struct hvm_paging paging;
@@ -30,7 +37,11 @@ struct fetched {
 	u8 bytes[16];
 	u32 n; /* of them to be had, 15 at most */
 	bool plain_store;
-	u64 bell; /* it is a plain store that has rung a doorbell in the frame before this one, in MMIO while words.gen holds; or 0 */
+	/*
+	 * it is a plain store that has rung a doorbell in the frame before this one, in MMIO while
+	 * words.gen holds; or 0
+	 */
+	u64 bell;
 	struct insn insn;
 };
 #define FETCHED 16 /* of a vCPU */
@@ -43,12 +54,20 @@ struct vcpu_emul {
 	struct fetched fetched[FETCHED];
 };
 
-/* Linear to guest-physical with the rights of access (WALK_x). -EFAULT: *f says which exception. -EAGAIN: nothing at f->gpa. */
+/*
+ * Linear to guest-physical with the rights of access (WALK_x). -EFAULT: *f says which exception.
+ * -EAGAIN: nothing at f->gpa.
+ */
 int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *gpa, struct guest_fault *f);
 /* Data access at the vCPU's CPL. Errors as above; part may have been done. */
-int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access, struct guest_fault *f);
-int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access, struct guest_fault *f);
-/* Fetch and decode the instruction at CS:RIP: v->emul->insn. -EINVAL: it cannot be decoded, but its bytes are there. */
+int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		     struct guest_fault *f);
+int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access,
+		      struct guest_fault *f);
+/*
+ * Fetch and decode the instruction at CS:RIP: v->emul->insn. -EINVAL: it cannot be decoded, but its
+ * bytes are there.
+ */
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
 
 /* Where the instruction at this address is kept if it is known already. */

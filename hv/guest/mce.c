@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Machine checks of guests: the banks that a VMM gives a vCPU, and the errors that it puts there.
- * SDM "Machine-Check Architecture"; what is refused is what KVM refuses. The machine's own banks are
- * the hypervisor's, dom0 has none.
+ * SDM "Machine-Check Architecture"; what is refused is what KVM refuses. The machine's own banks
+ * are the hypervisor's, dom0 has none.
  */
 #include "hv/guest/mce.h"
 #include "hv/guest/inject.h"
@@ -19,7 +19,7 @@
 
 #define MCG_BANKS  GENMASK(7, 0)
 #define MCG_CTL_P  BIT(8)
-#define MCG_EXT    GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
+#define MCG_EXT	   GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
 #define MCG_MCIP   BIT(2)	   /* of MCG_STATUS */
 #define HWCR_TSC   BIT(24)	   /* the TSC runs at P0 frequency */
 #define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
@@ -51,8 +51,8 @@ bool mce_is_msr(const struct vcpu *v, u32 msr)
 	if (v->vm->is_dom0)
 		return false;
 	return msr == MSR_P5_MC_ADDR || msr == MSR_P5_MC_TYPE || msr == MSR_HWCR ||
-	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) || msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS ||
-	       msr - MSR_MC0_CTL < CORBEL_MCE_BANKS * 4;
+	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) ||
+	       msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS || msr - MSR_MC0_CTL < CORBEL_MCE_BANKS * 4;
 }
 
 /* There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0. */

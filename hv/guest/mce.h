@@ -7,16 +7,18 @@
 
 struct vcpu;
 
-struct mce { /* in struct vcpu */
-	u64 cap, status, ctl;		       /* MCG_x */
+struct mce {			       /* in struct vcpu */
+	u64 cap, status, ctl;	       /* MCG_x */
 	u64 bank[CORBEL_MCE_BANKS][4]; /* MCi_CTL, STATUS, ADDR, MISC */
-	u64 hwcr;			       /* AMD's McStatusWrEn */
+	u64 hwcr;		       /* AMD's McStatusWrEn */
 };
 
 /* KVM's banks until the VMM says which there are. reset: RESET, not INIT. */
 void mce_init(struct vcpu *v);
 void mce_reset(struct vcpu *v);
-/* Is it one of a guest's? Then read and write as msr_read() and msr_write() do; host: by the VMM. */
+/*
+ * Is it one of a guest's? Then read and write as msr_read() and msr_write() do; host: by the VMM.
+ */
 bool mce_is_msr(const struct vcpu *v, u32 msr);
 int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host);
 int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host);

@@ -20,7 +20,8 @@ static bool is_lapic_page(const struct vcpu *v, u64 at)
 	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
 }
 
-static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio, u64 access, bool write)
+static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio, u64 access,
+		       bool write)
 {
 	struct vcpu *v = e->ctx;
 	struct guest_fault f = {0};
@@ -36,12 +37,13 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 	}
 	if (!ret) {
 		p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
-		if (is_lapic_page(v, at) || leaf.kind == PT_MMIO || (write && (leaf.attr & PT_ROM))) {
+		if (is_lapic_page(v, at) || leaf.kind == PT_MMIO ||
+		    (write && (leaf.attr & PT_ROM))) {
 			*mmio = at;
 			return -EOPNOTSUPP;
 		}
-		ret = write ? p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL) :
-			      p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
+		ret = write ? p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL)
+			    : p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
 		if (!ret)
 			return 0;
 		f.gpa = at;
@@ -111,7 +113,8 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 			st->mmio_data = ~0ull;
 		return true;
 	}
-	return write && v->vm->doorbell_count && doorbell_ring(v->vm, false, st->mmio_gpa, st->mmio_len, st->mmio_data);
+	return write && v->vm->doorbell_count &&
+	       doorbell_ring(v->vm, false, st->mmio_gpa, st->mmio_len, st->mmio_data);
 }
 
 static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
@@ -141,22 +144,30 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		vcpu_retire(v);
 		break;
 	case EMUL_FAULT:
-		guest_inject_fault(v, &(struct guest_fault){.vector = e->fault.vector, .error = e->fault.error, .cr2 = e->fault.cr2});
+		guest_inject_fault(v, &(struct guest_fault){.vector = e->fault.vector,
+							    .error = e->fault.error,
+							    .cr2 = e->fault.cr2});
 		break;
-	case EMUL_RETRY: /* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
+	/* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
+	case EMUL_RETRY:
 		if (!v->vm->is_dom0)
 			v->completion = COMPLETE_RETRY;
 		guest_access_missed(v, &v->emul->miss);
 		break;
 	default:
 		if (vm_may_log(v->vm))
-			log_warn("vm %u vcpu %u: cannot emulate instruction at %llx for address %llx", v->vm->id, v->index,
-				 (unsigned long long)v->rip, (unsigned long long)st->mmio_gpa);
+			log_warn(
+			    "vm %u vcpu %u: cannot emulate instruction at %llx for address %llx",
+			    v->vm->id, v->index, (unsigned long long)v->rip,
+			    (unsigned long long)st->mmio_gpa);
 		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn->bytes, v->emul->insn->n);
 	}
 }
 
-/* Doorbells are worth a short way: nearly all are rung by plain stores. in: the instruction, which is one. True: rung. */
+/*
+ * Doorbells are worth a short way: nearly all are rung by plain stores. in: the instruction, which
+ * is one. True: rung.
+ */
 static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fetched *in)
 {
 	u64 val;
@@ -169,7 +180,8 @@ static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fe
 enum target { TARGET_LAPIC, TARGET_MMIO, TARGET_ROM };
 
 /*
- * x: the access, to this target, that the instruction was stopped by. gen: of the p2m since before the target was looked up.
+ * x: the access, to this target, that the instruction was stopped by. gen: of the p2m since before
+ * the target was looked up.
  */
 static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, enum target target, u64 gen)
 {
@@ -181,7 +193,8 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, enum tar
 		guest_access_failed(v, ret, &f);
 		return EXIT_PREPARE;
 	}
-	if (!ret && target == TARGET_MMIO && v->vm->doorbell_count && v->emul->insn->plain_store && ring(v, x, v->emul->insn)) {
+	if (!ret && target == TARGET_MMIO && v->vm->doorbell_count && v->emul->insn->plain_store &&
+	    ring(v, x, v->emul->insn)) {
 		if (v->emul->insn->words.gen == gen)
 			v->emul->insn->bell = (x->p2m.gpa >> PAGE_SHIFT) + 1;
 		vcpu_step(v, x, v->emul->insn->insn.len);
@@ -192,7 +205,8 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, enum tar
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
 		e.stopped_gpa = x->p2m.gpa;
 	}
-	emul_finish(v, &e, ret ? EMUL_UNSUPPORTED : emul_start(&v->emul->state, &e, &v->emul->insn->insn));
+	emul_finish(v, &e,
+		    ret ? EMUL_UNSUPPORTED : emul_start(&v->emul->state, &e, &v->emul->insn->insn));
 	return EXIT_PREPARE;
 }
 
@@ -206,7 +220,8 @@ static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const s
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (leaf.kind == PT_MMIO || (x->p2m.write && (leaf.attr & PT_ROM)))
 		return emulate(v, x, leaf.kind == PT_MMIO ? TARGET_MMIO : TARGET_ROM, gen);
-	if (!x->p2m.write || leaf.kind != PT_LEAF || !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
+	if (!x->p2m.write || leaf.kind != PT_LEAF ||
+	    !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
 	return EXIT_PREPARE;
 }
@@ -216,7 +231,8 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 	struct fetched *in = vcpu_fetched(v, v->rip);
 
 	__asm__("" : "+r"(in)); /* else it is computed anew for each use */
-	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip && vcpu_is_fetched(v, in) && ring(v, x, in)) {
+	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip &&
+	    vcpu_is_fetched(v, in) && ring(v, x, in)) {
 		vcpu_step(v, x, in->insn.len);
 		return EXIT_AGAIN;
 	}

@@ -49,26 +49,26 @@ static const struct {
 	bool dom0_reads;
 	u64 value;
 } constants[] = {
-	{0x17, 0x17, false, 0},		       /* platform id */
-	{0x3a, 0x3a, false, 1},		       /* feature control: locked, VMX off */
-	{0x8b, 0x8b, true, 0},		       /* microcode level */
-	{MSR_MTRR_CAP, MSR_MTRR_CAP, true, 0x508}, /* 8 variable, fixed, WC */
-	{0x179, 0x17b, false, 0},	       /* machine check: no banks, for dom0 */
-	{0x400, 0x47f, false, 0},
-	{0x1d9, 0x1d9, false, 0},	       /* debug control: LBR, BTF not offered */
-	{0x1db, 0x1de, false, 0},	       /* last branch, last exception */
-	{0xc0010000, 0xc0010007, false, 0},    /* AMD performance counters: none */
-	{0xc0010010, 0xc0010010, true, 0},     /* SYSCFG */
-	{0xc0010015, 0xc0010015, false, BIT(24)}, /* HWCR: TSC runs at P0 frequency */
-	{0xc001001a, 0xc001001a, true, 0},     /* TOP_MEM */
-	{0xc001001d, 0xc001001d, true, 0},     /* TOP_MEM2 */
-	{0xc001001f, 0xc001001f, false, 0},    /* NB_CFG */
-	{0xc0010055, 0xc0010055, false, 0},    /* interrupt pending message */
-	{0xc0010058, 0xc0010058, true, 0},     /* MMIO configuration base */
-	{0xc0010112, 0xc0010113, true, 0},     /* TSEG */
-	{0xc0010114, 0xc0010114, false, BIT(4) | BIT(3)}, /* VM_CR: SVM disabled and locked */
-	{0xc0010140, 0xc0010141, true, 0},     /* OSVW */
-	{0xc0011020, 0xc0011029, false, BIT(1)}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
+    {0x17, 0x17, false, 0},		       /* platform id */
+    {0x3a, 0x3a, false, 1},		       /* feature control: locked, VMX off */
+    {0x8b, 0x8b, true, 0},		       /* microcode level */
+    {MSR_MTRR_CAP, MSR_MTRR_CAP, true, 0x508}, /* 8 variable, fixed, WC */
+    {0x179, 0x17b, false, 0},		       /* machine check: no banks, for dom0 */
+    {0x400, 0x47f, false, 0},
+    {0x1d9, 0x1d9, false, 0},			      /* debug control: LBR, BTF not offered */
+    {0x1db, 0x1de, false, 0},			      /* last branch, last exception */
+    {0xc0010000, 0xc0010007, false, 0},		      /* AMD performance counters: none */
+    {0xc0010010, 0xc0010010, true, 0},		      /* SYSCFG */
+    {0xc0010015, 0xc0010015, false, BIT(24)},	      /* HWCR: TSC runs at P0 frequency */
+    {0xc001001a, 0xc001001a, true, 0},		      /* TOP_MEM */
+    {0xc001001d, 0xc001001d, true, 0},		      /* TOP_MEM2 */
+    {0xc001001f, 0xc001001f, false, 0},		      /* NB_CFG */
+    {0xc0010055, 0xc0010055, false, 0},		      /* interrupt pending message */
+    {0xc0010058, 0xc0010058, true, 0},		      /* MMIO configuration base */
+    {0xc0010112, 0xc0010113, true, 0},		      /* TSEG */
+    {0xc0010114, 0xc0010114, false, BIT(4) | BIT(3)}, /* VM_CR: SVM disabled and locked */
+    {0xc0010140, 0xc0010141, true, 0},		      /* OSVW */
+    {0xc0011020, 0xc0011029, false, BIT(1)},	      /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
 
 static int constant(struct vcpu *v, u32 msr, u64 *val)
@@ -136,8 +136,8 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 }
 
 /*
- * A VMM writes a state, not a transition: what LME and paging make together is looked at when the guest
- * is entered.
+ * A VMM writes a state, not a transition: what LME and paging make together is looked at when the
+ * guest is entered.
  */
 static int write_efer(struct vcpu *v, u64 val, bool host)
 {
@@ -160,8 +160,8 @@ static bool canonical(u64 a)
 /* MSRs that hold a linear address: a non-canonical one would fail at VM entry or in the CPU. */
 static bool holds_address(u32 msr)
 {
-	return msr == 0xc0000082 || msr == 0xc0000083 || (msr >= 0xc0000100 && msr <= 0xc0000102) || msr == 0x175 ||
-	       msr == 0x176;
+	return msr == 0xc0000082 || msr == 0xc0000083 || (msr >= 0xc0000100 && msr <= 0xc0000102) ||
+	       msr == 0x175 || msr == 0x176;
 }
 
 int msr_write(struct vcpu *v, u32 msr, u64 val)
@@ -224,9 +224,9 @@ int msr_read_host(struct vcpu *v, u32 msr, u64 *val)
 }
 
 /*
- * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same moment: they get one
- * offset, or the guest would see its clocks apart by the time between two ioctls.
- * 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
+ * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same
+ * moment: they get one offset, or the guest would see its clocks apart by the time between two
+ * ioctls. 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
  */
 static void write_tsc_host(struct vcpu *v, u64 val)
 {
@@ -275,9 +275,10 @@ int msr_write_host(struct vcpu *v, u32 msr, u64 val)
 }
 
 static const u32 saved_msrs[] = {
-	MSR_TSC,    0x174,	0x175,	    0x176,	MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX, MSR_XSS, 0xc0000081,
-	0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, MSR_TSC_DEADLINE, 0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04, 0x4b564d05,
-	0x17a,	    0x17b,	0xc0010015, /* machine checks; the banks are for the VMM to know */
+    MSR_TSC, 0x174,	 0x175,	     0x176,	 MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX,
+    MSR_XSS, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102,      MSR_TSC_DEADLINE,
+    0x11,    0x12,	 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04,      0x4b564d05,
+    0x17a,   0x17b,	 0xc0010015, /* machine checks; the banks are for the VMM to know */
 };
 
 u32 msr_list(u32 *out, u32 first, u32 max)
@@ -285,7 +286,8 @@ u32 msr_list(u32 *out, u32 first, u32 max)
 	u32 n = 0;
 
 	for (u32 i = first; i < ARRAY_SIZE(saved_msrs) && n < max; i++)
-		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) && (saved_msrs[i] != MSR_XSS || has_xsaves))
+		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) &&
+		    (saved_msrs[i] != MSR_XSS || has_xsaves))
 			out[n++] = saved_msrs[i];
 	return n;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Compiled to assembly only: the Makefile turns its "->NAME value" lines into %define lines for NASM. */
+/*
+ * Compiled to assembly only: the Makefile turns its "->NAME value" lines into %define lines for
+ * NASM.
+ */
 #include "hv/cpu/cpu.h"
 #include "hv/guest/vcpu.h"
 

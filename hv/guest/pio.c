@@ -13,7 +13,8 @@ void pio_write_reg(struct vcpu *v, u32 reg, u64 val, u32 size)
 	if (size == 4)
 		v->gpr[reg] = (u32)val;
 	else
-		v->gpr[reg] = (v->gpr[reg] & ~GENMASK(size * 8 - 1, 0)) | (val & GENMASK(size * 8 - 1, 0));
+		v->gpr[reg] =
+		    (v->gpr[reg] & ~GENMASK(size * 8 - 1, 0)) | (val & GENMASK(size * 8 - 1, 0));
 }
 
 /* The addresses of a string I/O instruction, and how many elements can be moved at once. */
@@ -24,7 +25,8 @@ struct string_io {
 	u32 reg;
 };
 
-static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_io *s, struct guest_fault *f)
+static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_io *s,
+			struct guest_fault *f)
 {
 	struct corbel_segment seg;
 	int ret = vcpu_fetch(v, f);
@@ -59,15 +61,21 @@ static int string_setup(struct vcpu *v, const struct vm_exit *x, struct string_i
 }
 
 /* Elements have been moved: registers, and RIP once all are. */
-static void string_advance(struct vcpu *v, u64 mask, u32 reg, bool rep, bool down, u32 count, u32 size, u32 len)
+static void string_advance(struct vcpu *v, u64 mask, u32 reg, bool rep, bool down, u32 count,
+			   u32 size, u32 len)
 {
 	u64 step = (u64)count * size;
 	u64 to = down ? v->gpr[reg] - step : v->gpr[reg] + step;
 
-	v->gpr[reg] = mask == ~0ull ? to : (mask == 0xffffffff ? (u32)to : (v->gpr[reg] & ~mask) | (to & mask));
+	v->gpr[reg] = mask == ~0ull
+			  ? to
+			  : (mask == 0xffffffff ? (u32)to : (v->gpr[reg] & ~mask) | (to & mask));
 	if (rep) {
 		to = v->gpr[RCX] - count;
-		v->gpr[RCX] = mask == ~0ull ? to : (mask == 0xffffffff ? (u32)to : (v->gpr[RCX] & ~mask) | (to & mask));
+		v->gpr[RCX] =
+		    mask == ~0ull
+			? to
+			: (mask == 0xffffffff ? (u32)to : (v->gpr[RCX] & ~mask) | (to & mask));
 		if (v->gpr[RCX] & mask)
 			return; /* the instruction runs again for the rest */
 	}
@@ -101,8 +109,13 @@ static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 	v->page->io.size = x->io.size;
 	v->page->io.is_in = x->io.in;
 	v->page->io.count = s.count;
-	v->io = (struct vcpu_io){.linear = s.linear, .mask = s.mask, .count = s.count, .size = x->io.size,
-				 .rep = s.rep, .down = s.down, .insn_len = x->insn_len};
+	v->io = (struct vcpu_io){.linear = s.linear,
+				 .mask = s.mask,
+				 .count = s.count,
+				 .size = x->io.size,
+				 .rep = s.rep,
+				 .down = s.down,
+				 .insn_len = x->insn_len};
 	if (x->io.in)
 		v->completion = COMPLETE_INS;
 	else
@@ -124,7 +137,8 @@ enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 	if (!x->io.in) {
 		u32 val = v->gpr[RAX] & GENMASK(x->io.size * 8 - 1, 0);
 
-		if (v->vm->doorbell_count && doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
+		if (v->vm->doorbell_count &&
+		    doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
 			return EXIT_AGAIN;
 		memcpy(v->data, &val, 4);
 	} else {
@@ -146,11 +160,13 @@ void pio_complete_ins(struct vcpu *v)
 	int ret = vcpu_write_linear(v, io->linear, v->data, io->count * io->size, 0, &f);
 
 	if (ret == -EAGAIN)
-		v->completion = COMPLETE_INS; /* the data stay in the data page until there is memory */
+		/* the data stay in the data page until there is memory */
+		v->completion = COMPLETE_INS;
 	if (ret)
 		guest_access_failed(v, ret, &f);
 	else
-		string_advance(v, io->mask, RDI, io->rep, io->down, io->count, io->size, io->insn_len);
+		string_advance(v, io->mask, RDI, io->rep, io->down, io->count, io->size,
+			       io->insn_len);
 }
 
 void pio_complete_in(struct vcpu *v)

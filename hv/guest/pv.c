@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Paravirtual services as Linux's Documentation/virt/kvm/x86 describes them (msr.rst, cpuid.rst, hypercalls.rst). */
+/*
+ * Paravirtual services as Linux's Documentation/virt/kvm/x86 describes them (msr.rst, cpuid.rst,
+ * hypercalls.rst).
+ */
 #include "hv/guest/pv.h"
 #include "hv/cpu/time.h"
 #include "hv/emul/insn.h"
@@ -16,19 +19,20 @@
 #define MSR_PV_EOI	    0x4b564d04
 #define MSR_POLL_CONTROL    0x4b564d05
 
-#define MSR_ENABLED	    BIT(0)
-#define STEAL_RESERVED	    GENMASK(5, 1)
+#define MSR_ENABLED    BIT(0)
+#define STEAL_RESERVED GENMASK(5, 1)
 
-#define FEATURE_CLOCKSOURCE   BIT(0)
-#define FEATURE_NOP_IO_DELAY  BIT(1)
-#define FEATURE_CLOCKSOURCE2  BIT(3)
-#define FEATURE_STEAL_TIME    BIT(5)
-#define FEATURE_PV_EOI	      BIT(6)
-#define FEATURE_PV_UNHALT     BIT(7)
-#define FEATURE_PV_SEND_IPI   BIT(11)
-#define FEATURE_POLL_CONTROL  BIT(12) /* there is no polling in the hypervisor that it would have to switch off */
-#define FEATURE_SCHED_YIELD   BIT(13)
-#define FEATURE_CLOCK_STABLE  BIT(24)
+#define FEATURE_CLOCKSOURCE  BIT(0)
+#define FEATURE_NOP_IO_DELAY BIT(1)
+#define FEATURE_CLOCKSOURCE2 BIT(3)
+#define FEATURE_STEAL_TIME   BIT(5)
+#define FEATURE_PV_EOI	     BIT(6)
+#define FEATURE_PV_UNHALT    BIT(7)
+#define FEATURE_PV_SEND_IPI  BIT(11)
+/* there is no polling in the hypervisor that it would have to switch off */
+#define FEATURE_POLL_CONTROL BIT(12)
+#define FEATURE_SCHED_YIELD  BIT(13)
+#define FEATURE_CLOCK_STABLE BIT(24)
 
 #define HC_VAPIC_POLL_IRQ 1
 #define HC_KICK_CPU	  5
@@ -61,7 +65,8 @@ _Static_assert(offsetof(struct pv_steal, preempted) == 16, "as the guest has it"
 
 u32 pv_features(const struct vcpu *v)
 {
-	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY | FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL;
+	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY |
+		FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL;
 
 	if (!v || v->lapic.present)
 		f |= FEATURE_PV_EOI | FEATURE_PV_UNHALT | FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
@@ -102,16 +107,16 @@ static u64 host_ns(u64 tsc)
 }
 
 /*
- * All vCPUs count from one point, so that the same TSC value gives the same time on each of them, and the hypervisor
- * computes as they do.
+ * All vCPUs count from one point, so that the same TSC value gives the same time on each of them,
+ * and the hypervisor computes as they do.
  */
 static u64 anchor_tsc(struct vm *vm)
 {
 	u64 old = 0;
 
 	if (unlikely(!READ_ONCE(vm->clock_anchor_tsc)))
-		__atomic_compare_exchange_n(&vm->clock_anchor_tsc, &old, MAX(rdtsc(), 1ull), false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_SEQ_CST);
+		__atomic_compare_exchange_n(&vm->clock_anchor_tsc, &old, MAX(rdtsc(), 1ull), false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	return READ_ONCE(vm->clock_anchor_tsc);
 }
 
@@ -123,7 +128,8 @@ static u64 clock_at(struct vm *vm, u64 tsc)
 
 	tsc_pvclock_scale(tsc_khz, &mul, &shift);
 	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
-	return host_ns(anchor) + (u64)READ_ONCE(vm->clock_offset_ns) + (u64)((unsigned __int128)ticks * mul >> 32);
+	return host_ns(anchor) + (u64)READ_ONCE(vm->clock_offset_ns) +
+	       (u64)((unsigned __int128)ticks * mul >> 32);
 }
 
 u64 pv_clock_get(struct vm *vm)
@@ -150,13 +156,14 @@ static bool write_clock(struct vcpu *v)
 {
 	u64 anchor = anchor_tsc(v->vm);
 	struct pv_clock c = {
-		.tsc_timestamp = vcpu_tsc(v, anchor),
-		.system_time = clock_at(v->vm, anchor),
-		.flags = tsc_stable ? CLOCK_TSC_STABLE : 0,
+	    .tsc_timestamp = vcpu_tsc(v, anchor),
+	    .system_time = clock_at(v->vm, anchor),
+	    .flags = tsc_stable ? CLOCK_TSC_STABLE : 0,
 	};
 
 	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
-	return put_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c), offsetof(struct pv_clock, version));
+	return put_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c),
+			     offsetof(struct pv_clock, version));
 }
 
 /* The wall clock when kvmclock was 0. */
@@ -165,12 +172,14 @@ static bool write_wall_clock(struct vcpu *v)
 	u64 now = rdtsc(), ns = wallclock_boot_ns + host_ns(now) - clock_at(v->vm, now);
 	struct pv_wall_clock w = {.sec = ns / 1000000000, .nsec = ns % 1000000000};
 
-	return put_versioned(v, v->pv.wall_clock, &w, sizeof(w), offsetof(struct pv_wall_clock, version));
+	return put_versioned(v, v->pv.wall_clock, &w, sizeof(w),
+			     offsetof(struct pv_wall_clock, version));
 }
 
 static void write_steal(struct vcpu *v)
 {
-	u64 at = v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED), ticks = sched_steal(&v->sched, rdtsc());
+	u64 at = v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED),
+	    ticks = sched_steal(&v->sched, rdtsc());
 	struct pv_steal s;
 
 	if (!get(v, at, &s, sizeof(s)) || (ticks == v->pv.steal_last && !s.preempted))
@@ -178,7 +187,8 @@ static void write_steal(struct vcpu *v)
 	s.steal += tsc_to_ns(ticks - v->pv.steal_last);
 	s.flags = 0;
 	s.preempted = 0;
-	if (put_versioned(v, at, &s, offsetof(struct pv_steal, preempted) + 1, offsetof(struct pv_steal, version)))
+	if (put_versioned(v, at, &s, offsetof(struct pv_steal, preempted) + 1,
+			  offsetof(struct pv_steal, version)))
 		v->pv.steal_last = ticks;
 }
 
@@ -204,7 +214,9 @@ void pv_preempted(struct vcpu *v)
 
 	if (!(v->pv.steal & MSR_ENABLED))
 		return;
-	put(v, (v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED)) + offsetof(struct pv_steal, preempted), &preempted, 1);
+	put(v,
+	    (v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED)) + offsetof(struct pv_steal, preempted),
+	    &preempted, 1);
 	v->pv.steal_dirty = true;
 }
 
@@ -295,10 +307,15 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 
 /* ---- hypercalls ---- */
 
-/* To the vCPUs whose APIC ids are first + the set bits of two words of 64 (in other modes 32) bits. */
+/*
+ * To the vCPUs whose APIC ids are first + the set bits of two words of 64 (in other modes 32) bits.
+ */
 static __noinline s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
 {
-	struct apic_msg m = {.vector = icr, .mode = FIELD_GET(GENMASK(10, 8), icr), .assert = true, .x2apic_dest = true};
+	struct apic_msg m = {.vector = icr,
+			     .mode = FIELD_GET(GENMASK(10, 8), icr),
+			     .assert = true,
+			     .x2apic_dest = true};
 	s64 n = 0;
 
 	if (icr & (ICR_LOGICAL | ICR_SHORTHAND) || !v->lapic.present)
@@ -326,7 +343,10 @@ static void kick(struct vcpu *v, u64 apic_id)
 	vcpu_notify(to, true);
 }
 
-/* The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the scheduler. */
+/*
+ * The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the
+ * scheduler.
+ */
 static void yield_to(struct vcpu *v, u64 apic_id)
 {
 	struct vcpu *to = apic_id > MAX_APIC_ID ? NULL : vm_vcpu_by_apic(v->vm, apic_id);
@@ -345,7 +365,8 @@ u64 pv_hypercall(struct vcpu *v)
 
 	if (v->gpr[RAX] == HC_VAPIC_POLL_IRQ)
 		return 0;
-	is64 = v->rip >> 32 || hvm->get(v, HVM_MODE) == EMUL_64; /* other modes have no such addresses */
+	/* other modes have no such addresses */
+	is64 = v->rip >> 32 || hvm->get(v, HVM_MODE) == EMUL_64;
 	mask = is64 ? ~0ull : GENMASK(31, 0);
 	switch (v->gpr[RAX] & mask) {
 	case HC_VAPIC_POLL_IRQ:
@@ -354,7 +375,8 @@ u64 pv_hypercall(struct vcpu *v)
 		kick(v, v->gpr[RCX] & mask);
 		break;
 	case HC_SEND_IPI:
-		ret = send_ipi(v, v->gpr[RBX] & mask, v->gpr[RCX] & mask, v->gpr[RDX] & mask, v->gpr[RSI] & mask, is64 ? 64 : 32);
+		ret = send_ipi(v, v->gpr[RBX] & mask, v->gpr[RCX] & mask, v->gpr[RDX] & mask,
+			       v->gpr[RSI] & mask, is64 ? 64 : 32);
 		break;
 	case HC_SCHED_YIELD:
 		yield_to(v, v->gpr[RBX] & mask);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Paravirtual services in KVM's dress: kvmclock, wall clock, steal time, PV EOI, PV unhalt, PV IPI. */
+/*
+ * Paravirtual services in KVM's dress: kvmclock, wall clock, steal time, PV EOI, PV unhalt, PV IPI.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -7,15 +9,15 @@
 struct vcpu;
 struct vm;
 
-struct pv_state { /* in struct vcpu */
+struct pv_state {	 /* in struct vcpu */
 	u64 system_time; /* MSR_KVM_SYSTEM_TIME(_NEW) */
 	u64 wall_clock;
-	u64 steal;	 /* MSR_KVM_STEAL_TIME */
+	u64 steal; /* MSR_KVM_STEAL_TIME */
 	u64 poll_control;
 	bool clock_dirty, steal_dirty; /* write before the next entry */
-	bool wall_dirty; /* with clock_dirty */
-	u64 steal_last;	 /* ticks accounted so far */
-	bool unhalted;	 /* PV kick came */
+	bool wall_dirty;	       /* with clock_dirty */
+	u64 steal_last;		       /* ticks accounted so far */
+	bool unhalted;		       /* PV kick came */
 };
 
 /* CPUID leaf 0x40000001 EAX: the features offered. NULL: to a vCPU with a LAPIC. */
@@ -24,16 +26,21 @@ int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
 bool pv_is_msr(u32 msr);
 #define KVM_ENOSYS 1000 /* no such hypercall, or not from user mode */
-/* KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result for RAX. */
+/*
+ * KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result
+ * for RAX.
+ */
 u64 pv_hypercall(struct vcpu *v);
 /*
- * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written before a later entry: the guest
- * cannot read it without an exit that maps it.
+ * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written
+ * before a later entry: the guest cannot read it without an exit that maps it.
  */
 void pv_update(struct vcpu *v);
 /* A runnable vCPU has lost its CPU: tell the other vCPUs of its VM (kvm_steal_time.preempted). */
 void pv_preempted(struct vcpu *v);
 void pv_reset(struct vcpu *v);
-/* kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew. */
+/*
+ * kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew.
+ */
 u64 pv_clock_get(struct vm *vm);
 void pv_clock_set(struct vm *vm, u64 ns);

@@ -119,7 +119,8 @@ static void do_requests(struct vcpu *v)
 
 static bool has_work(struct vcpu *v)
 {
-	return v->nmi_pending || v->user_irq >= 0 || v->exception.pending || lapic_has_work(v) || v->pv.unhalted;
+	return v->nmi_pending || v->user_irq >= 0 || v->exception.pending || lapic_has_work(v) ||
+	       v->pv.unhalted;
 }
 
 enum prep {
@@ -210,7 +211,10 @@ static bool vcpu_run(struct vcpu *v)
 	return true;
 }
 
-/* It gets the CPU: what it has waited for is written into its memory, but not for a hundredth of a millisecond. */
+/*
+ * It gets the CPU: what it has waited for is written into its memory, but not for a hundredth of a
+ * millisecond.
+ */
 static inline void note_steal(struct vcpu *v)
 {
 	if (v->pv.steal && v->sched.steal - v->pv.steal_last >= tsc_khz / 100)
@@ -227,7 +231,9 @@ static void slice_end_fn(struct timer *t)
 	this_cpu()->resched = true;
 }
 
-/* A timer that comes too early is cheaper than arming it again whenever slices follow each other. */
+/*
+ * A timer that comes too early is cheaper than arming it again whenever slices follow each other.
+ */
 static void arm_slice(struct cpu *c, u64 slice_end)
 {
 	u64 *armed = &slice_armed[c->index];
@@ -282,8 +288,12 @@ void cpu_main(void)
 			continue;
 		}
 		arm_slice(c, slice_end);
-		/* Seen by vcpu_notify() before we look for events: it kicks only the CPU whose current vCPU this is. */
-		__atomic_store_n(&c->current, container_of(u, struct vcpu, sched), __ATOMIC_SEQ_CST);
+		/*
+		 * Seen by vcpu_notify() before we look for events: it kicks only the CPU whose
+		 * current vCPU this is.
+		 */
+		__atomic_store_n(&c->current, container_of(u, struct vcpu, sched),
+				 __ATOMIC_SEQ_CST);
 		note_steal(c->current);
 		ran = vcpu_run(c->current) ? u : NULL;
 	}
@@ -294,18 +304,20 @@ void vcpu_dump_last(void)
 {
 	static const char *const names[] = {
 #define X(id, name) name,
-		CORBEL_EXIT_NAMES
+	    CORBEL_EXIT_NAMES
 #undef X
 	};
 	const struct cpu *c = this_cpu();
 	const struct vcpu *v = c->current;
 
 	if (v)
-		log_err("runs: vm %u (%s) vcpu %u rip %lx, %lu exits", v->vm->id, v->vm->name, v->index, v->rip, v->exits_total);
+		log_err("runs: vm %u (%s) vcpu %u rip %lx, %lu exits", v->vm->id, v->vm->name,
+			v->index, v->rip, v->exits_total);
 	log_err("Last exits:");
 	for (u64 n = c->exit_seq, i = 0; i < EXIT_TRACE && i < n; i++) {
 		u32 at = (n - i) % EXIT_TRACE;
 
-		log_err("  vCPU %u rip %lx %s", c->trace.vcpu[at], c->trace.rip[at], names[c->trace.reason[at]]);
+		log_err("  vCPU %u rip %lx %s", c->trace.vcpu[at], c->trace.rip[at],
+			names[c->trace.reason[at]]);
 	}
 }

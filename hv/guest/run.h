@@ -9,7 +9,10 @@ struct vcpu;
 
 /* Schedule and run vCPUs on this CPU for ever. */
 void cpu_main(void) __noreturn;
-/* dom0's answer to a stopped vCPU's exit is in its pages: run on. by: the dom0 vCPU that asks. -EBUSY if not stopped. */
+/*
+ * dom0's answer to a stopped vCPU's exit is in its pages: run on. by: the dom0 vCPU that asks.
+ * -EBUSY if not stopped.
+ */
 int vcpu_resume(struct vcpu *v, struct vcpu *by);
 /* For sched_init(). */
 sched_leave_fn vcpu_leave;

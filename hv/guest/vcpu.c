@@ -197,8 +197,9 @@ fail_free:
 }
 
 /*
- * Stopped, and let go by the CPU it ran on, which happens in that CPU's next pass through the scheduler: 0. That CPU may be
- * waiting for the hypercall that asks, so this must not wait for it: -EAGAIN. -EBUSY: not stopped.
+ * Stopped, and let go by the CPU it ran on, which happens in that CPU's next pass through the
+ * scheduler: 0. That CPU may be waiting for the hypercall that asks, so this must not wait for it:
+ * -EAGAIN. -EBUSY: not stopped.
  */
 static int check_off(struct vcpu *v)
 {
@@ -262,7 +263,8 @@ void vcpu_reset(struct vcpu *v, bool init)
 	v->rip = 0xfff0;
 	v->rflags = 2;
 	v->dr[0] = v->dr[1] = v->dr[2] = v->dr[3] = 0;
-	v->exception.pending = v->nmi_pending = v->nmi_masked = v->nmi_injected = v->irq_injected = false;
+	v->exception.pending = v->nmi_pending = v->nmi_masked = v->nmi_injected = v->irq_injected =
+	    false;
 	v->emul->state.active = false;
 	v->completion = COMPLETE_NONE;
 	v->window_on = false; /* the back end forgets it */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A virtual CPU. Fields belong to the CPU that has it, or, while it is stopped, to the hypercall that holds it by hvm->borrow(); what
- * others may touch says so.
+ * A virtual CPU. Fields belong to the CPU that has it, or, while it is stopped, to the hypercall
+ * that holds it by hvm->borrow(); what others may touch says so.
  */
 #pragma once
 
@@ -18,22 +18,37 @@ struct corbel_vcpu_page;
 struct vcpu_emul;
 
 /* KVM_MP_STATE_x */
-enum mp_state { MP_RUNNABLE = 0, MP_UNINITIALIZED = 1, MP_INIT_RECEIVED = 2, MP_HALTED = 3, MP_SIPI_RECEIVED = 4 };
+enum mp_state {
+	MP_RUNNABLE = 0,
+	MP_UNINITIALIZED = 1,
+	MP_INIT_RECEIVED = 2,
+	MP_HALTED = 3,
+	MP_SIPI_RECEIVED = 4
+};
 
 /* What is still to be done at resume for an exit that dom0 answered */
-enum completion { COMPLETE_NONE = 0, COMPLETE_EMUL, COMPLETE_RETRY, COMPLETE_IN, COMPLETE_INS, COMPLETE_INTA };
+enum completion {
+	COMPLETE_NONE = 0,
+	COMPLETE_EMUL,
+	COMPLETE_RETRY,
+	COMPLETE_IN,
+	COMPLETE_INS,
+	COMPLETE_INTA
+};
 
 /*
- * What is due before the next entry, in v->due: as long as that is 0 an exit that has been handled is followed by the next entry.
- * Any CPU sets bits, by vcpu_request() where the vCPU may block or run elsewhere. The CPU that has the vCPU takes the requests; the
- * states stay until they have ended.
+ * What is due before the next entry, in v->due: as long as that is 0 an exit that has been handled
+ * is followed by the next entry. Any CPU sets bits, by vcpu_request() where the vCPU may block or
+ * run elsewhere. The CPU that has the vCPU takes the requests; the states stay until they have
+ * ended.
  */
-#define DUE_PAUSE  BIT(0) /* request: stop and tell dom0 */
-#define DUE_NMI	   BIT(1) /* request */
-#define DUE_INIT   BIT(2) /* request */
-#define DUE_SIPI   BIT(3) /* request: start at sipi_vector */
-#define DUE_CLOCK  BIT(4) /* request: write kvmclock */
-#define DUE_LOOK   BIT(5) /* request: something of the vCPU's own has changed: an event, a stop, PV state */
+#define DUE_PAUSE BIT(0) /* request: stop and tell dom0 */
+#define DUE_NMI	  BIT(1) /* request */
+#define DUE_INIT  BIT(2) /* request */
+#define DUE_SIPI  BIT(3) /* request: start at sipi_vector */
+#define DUE_CLOCK BIT(4) /* request: write kvmclock */
+/* request: something of the vCPU's own has changed: an event, a stop, PV state */
+#define DUE_LOOK   BIT(5)
 #define DUE_IRQ	   BIT(6) /* state: IRR may hold bits */
 #define DUE_EXTINT BIT(7) /* state: the PIC's INTR line is up */
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT)
@@ -46,17 +61,21 @@ struct vcpu {
 	u64 rip, rflags;
 
 	struct vm *vm; /* set once, as are the next two */
-	u32 id;	   /* global */
-	u32 index; /* in its VM */
+	u32 id;	       /* global */
+	u32 index;     /* in its VM */
 	struct cpu *last_cpu;
-	u64 due;	/* DUE_x; atomic, any CPU */
-	u32 stopped;	/* 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch it; atomic */
+	u64 due; /* DUE_x; atomic, any CPU */
+	/*
+	 * 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch
+	 * it; atomic
+	 */
+	u32 stopped;
 	u32 mp_state;	/* enum mp_state */
 	u8 sipi_vector; /* any CPU, before DUE_SIPI */
 	struct sched_unit sched;
 	struct lapic lapic;
 	struct pv_state pv;
-	void *arch;	/* back end */
+	void *arch; /* back end */
 
 	/* Events to deliver at the next entry */
 	struct {
@@ -68,24 +87,25 @@ struct vcpu {
 	bool nmi_pending, nmi_masked, nmi_injected;
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
 	u8 irq_vector;
-	s32 user_irq;	   /* KVM_INTERRUPT, -1 = none */
+	s32 user_irq; /* KVM_INTERRUPT, -1 = none */
 
 	/* Lazily switched state; in the hardware while cpu->loaded == this */
-	u8 *xsave;	/* XSAVE_BYTES, 64-byte aligned, pool page */
+	u8 *xsave; /* XSAVE_BYTES, 64-byte aligned, pool page */
 	u64 xcr0;
 	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end */
 
 	/* MSRs outside the back end's structure */
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
-	u32 tsc_khz;	/* its frequency */
+	u32 tsc_khz;		 /* its frequency */
 	u64 tsc_aux, misc_enable, pat, mtrr_def_type;
-	bool ffxsr; /* CPUID shows EFER.FFXSR */
+	bool ffxsr;   /* CPUID shows EFER.FFXSR */
 	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;
 
 	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
-	u8 cpuid_first[4][32];	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
+	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */
+	u8 cpuid_first[4][32];
 	struct corbel_cpuid *cpuid; /* pool page */
 
 	/* Exit in progress towards the VMM */
@@ -94,12 +114,13 @@ struct vcpu {
 		u64 linear, mask;
 		u32 count, size, insn_len;
 		bool rep, down;
-	} io; /* string I/O in progress */
-	enum completion completion; /* what to do with dom0's answer at the next run */
-	u32 stop_reason;	/* CORBEL_EXIT_x: stop before the next entry */
+	} io;			       /* string I/O in progress */
+	enum completion completion;    /* what to do with dom0's answer at the next run */
+	u32 stop_reason;	       /* CORBEL_EXIT_x: stop before the next entry */
 	struct corbel_vcpu_page *page; /* NULL for dom0's vCPUs */
-	u8 *data;		/* data page */
-	struct vcpu *resumer;	/* dom0 vCPU that resumed us: if it has not run since, it needs no event interrupt */
+	u8 *data;		       /* data page */
+	/* dom0 vCPU that resumed us: if it has not run since, it needs no event interrupt */
+	struct vcpu *resumer;
 	u64 resumer_exits;	/* its exits_total then */
 	bool want_irq_window;	/* the VMM asked for CORBEL_EXIT_IRQ_WINDOW */
 	bool window, window_on; /* interrupt window wanted for this entry; asked of the back end */
@@ -114,7 +135,8 @@ struct vcpu {
 struct vcpu *vcpu_by_id(u64 id);
 /* -> id; -ENOMEM, -ENOSPC, -EEXIST */
 int vcpu_create(struct vm *vm, u32 apic_id);
-int vcpu_destroy(struct vcpu *v); /* -EBUSY unless all vCPUs of its VM are stopped; -EAGAIN: not quite yet */
+/* -EBUSY unless all vCPUs of its VM are stopped; -EAGAIN: not quite yet */
+int vcpu_destroy(struct vcpu *v);
 /* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */
 void vcpu_reset(struct vcpu *v, bool init);
 /* vCPUs of all VMs together */
@@ -138,7 +160,10 @@ static inline void vcpu_note(struct vcpu *v, u64 due)
 	__atomic_fetch_or(&v->due, due, __ATOMIC_SEQ_CST);
 }
 
-/* It stops before its next entry and is handed to dom0 with this CORBEL_EXIT_x. page->... is filled by the caller. */
+/*
+ * It stops before its next entry and is handed to dom0 with this CORBEL_EXIT_x. page->... is filled
+ * by the caller.
+ */
 static inline void vcpu_exit_to_dom0(struct vcpu *v, u32 reason)
 {
 	v->stop_reason = reason;

@@ -78,9 +78,10 @@ static void free_maps(struct vm *vm)
 
 /* MSRs that a guest may use without an exit: both vendors' back ends switch them. */
 static const u32 direct_msrs[] = {
-	0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	       0xc0000083 /* CSTAR */,	      0xc0000084 /* SFMASK */,
-	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,    0xc0000102 /* KERNEL_GS */,    0x174 /* SYSENTER_CS */,
-	0x175 /* SYSENTER_ESP */, 0x176 /* SYSENTER_EIP */,
+    0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	  0xc0000083 /* CSTAR */,
+    0xc0000084 /* SFMASK */,	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,
+    0xc0000102 /* KERNEL_GS */, 0x174 /* SYSENTER_CS */,  0x175 /* SYSENTER_ESP */,
+    0x176 /* SYSENTER_EIP */,
 };
 
 /* All other MSRs, and all ports, exit. */
@@ -140,7 +141,8 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, hvm->p2m_format, NULL) || take_slot(dom0))
+	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, hvm->p2m_format, NULL) ||
+	    take_slot(dom0))
 		return NULL;
 	return dom0;
 }
@@ -160,7 +162,8 @@ int vm_destroy(struct vm *vm)
 	doorbell_destroy(vm);
 	free_maps(vm);
 	if (vm->acct.pages != 1)
-		log_warn("vm %u (%s) leaves %llu pool pages", vm->id, vm->name, (unsigned long long)vm->acct.pages - 1);
+		log_warn("vm %u (%s) leaves %llu pool pages", vm->id, vm->name,
+			 (unsigned long long)vm->acct.pages - 1);
 	lock_acquire(&vms_lock);
 	__atomic_store_n(&vms[vm->id], NULL, __ATOMIC_RELEASE);
 	vms_used--;
@@ -190,9 +193,11 @@ bool vm_may_log(struct vm *vm)
 
 	if (vm->is_dom0)
 		return true;
-	if (!count_in_window(&vm->log_since, &vm->log_count, LOG_VM, now) || !count_in_window(&since, &count, LOG_ALL, now))
+	if (!count_in_window(&vm->log_since, &vm->log_count, LOG_VM, now) ||
+	    !count_in_window(&since, &count, LOG_ALL, now))
 		return false;
 	if (vm->log_count == LOG_VM)
-		log_warn("vm %u (%s): too many messages, the next ones are left out", vm->id, vm->name);
+		log_warn("vm %u (%s): too many messages, the next ones are left out", vm->id,
+			 vm->name);
 	return true;
 }

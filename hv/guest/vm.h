@@ -12,36 +12,41 @@ struct vm_exit;
 
 /* What the hypervisor does for dom0 only; NULL in guests. */
 struct vm_ops {
-	s64 (*hypercall)(struct vcpu *v, u64 nr);		     /* CORBEL_HC_x from ring 0; returns RAX */
-	void (*port_io)(struct vcpu *v, const struct vm_exit *x);    /* a port that exits; steps over the instruction */
-	void (*memory_fault)(struct vcpu *v, u64 gpa);		     /* nothing is mapped there */
-	void (*level_eoi)(struct vcpu *v, u8 vector);		     /* it has ended a level-triggered interrupt */
+	/* CORBEL_HC_x from ring 0; returns RAX */
+	s64 (*hypercall)(struct vcpu *v, u64 nr);
+	/* a port that exits; steps over the instruction */
+	void (*port_io)(struct vcpu *v, const struct vm_exit *x);
+	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
+	/* it has ended a level-triggered interrupt */
+	void (*level_eoi)(struct vcpu *v, u8 vector);
 };
 
 struct vm {
 	u32 id;
 	bool is_dom0, dying;
 	const struct vm_ops *ops;
-	bool has_lapic;		/* LAPICs in the hypervisor */
+	bool has_lapic; /* LAPICs in the hypervisor */
 	u32 flags, pid;
 	char name[32];
-	struct lock lock;	/* LOCK_VM: vcpu list, doorbells */
-	struct account acct;	/* pool pages charged to this VM */
+	struct lock lock;    /* LOCK_VM: vcpu list, doorbells */
+	struct account acct; /* pool pages charged to this VM */
 	struct p2m p2m;
 	u32 vcpu_count;
 	u32 bsp_apic_id;
 	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
-	u8 apic_to_index[256];	/* APIC id -> index, 0xff = none; larger ids are searched */
-	u64 eoi_mask[4];	/* vectors whose EOI goes to the module */
-	s64 clock_offset_ns;	/* kvmclock = host ns + this */
-	u64 clock_anchor_tsc;	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
+	u8 apic_to_index[256];	     /* APIC id -> index, 0xff = none; larger ids are searched */
+	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module */
+	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
+	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
+	u64 clock_anchor_tsc;
 	struct doorbell *doorbells; /* hv/guest/doorbell.c */
 	u32 doorbell_count;
-	u64 tsc_offset_base;	/* the offset the VMM last set for all vCPUs, and at which rate */
+	u64 tsc_offset_base; /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
-	u8 *msr_map, *io_map;	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
-	u64 log_since;		/* vm_may_log() */
+	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
+	u8 *msr_map, *io_map;
+	u64 log_since; /* vm_may_log() */
 	u32 log_count;
 };
 
@@ -51,8 +56,9 @@ extern struct vm *dom0;
 extern struct rwlock objects;
 
 /*
- * By id; NULL on nonsense. VMs and vCPUs are freed only by hypercalls that hold the hypercall lock for writing, and vCPUs only
- * when no vCPU of their VM runs: hypercalls (readers) and running vCPUs may use what they find.
+ * By id; NULL on nonsense. VMs and vCPUs are freed only by hypercalls that hold the hypercall lock
+ * for writing, and vCPUs only when no vCPU of their VM runs: hypercalls (readers) and running vCPUs
+ * may use what they find.
  */
 struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
@@ -60,8 +66,8 @@ int vm_create(const struct corbel_vm_create *c);
 struct vm *vm_create_dom0(const struct vm_ops *ops);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
 /*
- * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM and for all, lest they fill
- * the log and hold CPUs at the serial line.
+ * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM
+ * and for all, lest they fill the log and hold CPUs at the serial line.
  */
 bool vm_may_log(struct vm *vm);
 /* The i-th VM in use, for listings. */

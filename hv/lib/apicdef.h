@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Registers of local APICs, the physical and the virtual ones. SDM "Advanced Programmable Interrupt Controller (APIC)". Registers are
- * named by their xAPIC offsets; in x2APIC mode they are MSRs from MSR_X2APIC on, one for each 16 bytes.
+ * Registers of local APICs, the physical and the virtual ones. SDM "Advanced Programmable Interrupt
+ * Controller (APIC)". Registers are named by their xAPIC offsets; in x2APIC mode they are MSRs from
+ * MSR_X2APIC on, one for each 16 bytes.
  */
 #pragma once
 
@@ -38,20 +39,20 @@
 #define APIC_TIMER_DIV	 0x3e0
 #define APIC_SELF_IPI	 0x3f0 /* x2APIC only */
 
-#define MSR_X2APIC	 0x800u
-#define MSR_X2APIC_EOI	 (MSR_X2APIC + APIC_EOI / 16)
+#define MSR_X2APIC     0x800u
+#define MSR_X2APIC_EOI (MSR_X2APIC + APIC_EOI / 16)
 
-#define SVR_ENABLE	 BIT(8)
+#define SVR_ENABLE BIT(8)
 
-#define LVT_MASKED	 BIT(16)
-#define LVT_DEADLINE	 BIT(18)
-#define LVT_MODE	 GENMASK(10, 8)
-#define LVT_MODE_NMI	 0x400
-#define LVT_MODE_EXTINT	 0x700
+#define LVT_MASKED	BIT(16)
+#define LVT_DEADLINE	BIT(18)
+#define LVT_MODE	GENMASK(10, 8)
+#define LVT_MODE_NMI	0x400
+#define LVT_MODE_EXTINT 0x700
 
-#define ESR_SEND_VECTOR	 BIT(5)
-#define ESR_RECV_VECTOR	 BIT(6)
-#define ESR_REGISTER	 BIT(7)
+#define ESR_SEND_VECTOR BIT(5)
+#define ESR_RECV_VECTOR BIT(6)
+#define ESR_REGISTER	BIT(7)
 
 #define ICR_INIT	 0x500
 #define ICR_STARTUP	 0x600
@@ -60,7 +61,7 @@
 #define ICR_ASSERT	 BIT(14)
 #define ICR_ALL_BUT_SELF GENMASK(19, 18)
 
-#define TIMER_DIV_1	 0xb
+#define TIMER_DIV_1 0xb
 
 #define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
 #define CPUID_DEADLINE BIT(24)

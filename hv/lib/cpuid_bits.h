@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Feature bits of CPUID, by leaf and register (1C: leaf 1, ECX; X1: leaf 0x80000001), in the manuals' order: SDM "CPUID -
- * CPU Identification", APM volume 3 "Obtaining Processor Information Via the CPUID Instruction". Only what may be offered,
- * and what is close to it and must not be.
+ * Feature bits of CPUID, by leaf and register (1C: leaf 1, ECX; X1: leaf 0x80000001), in the
+ * manuals' order: SDM "CPUID - CPU Identification", APM volume 3 "Obtaining Processor Information
+ * Via the CPUID Instruction". Only what may be offered, and what is close to it and must not be.
  */
 #pragma once
 
@@ -96,22 +96,23 @@
 #define CPUID_D1A_XGETBV1  BIT(2)
 #define CPUID_D1A_XSAVES   BIT(3)
 
-#define CPUID_X1C_LAHF	     BIT(0)
-#define CPUID_X1C_CMPLEGACY  BIT(1)
-#define CPUID_X1C_CR8	     BIT(4)
-#define CPUID_X1C_ABM	     BIT(5)
-#define CPUID_X1C_SSE4A	     BIT(6)
-#define CPUID_X1C_MISALIGN   BIT(7)
-#define CPUID_X1C_PREFETCHW  BIT(8)
-#define CPUID_X1C_XOP	     BIT(11)
-#define CPUID_X1C_FMA4	     BIT(16)
-#define CPUID_X1C_TBM	     BIT(21)
+#define CPUID_X1C_LAHF	    BIT(0)
+#define CPUID_X1C_CMPLEGACY BIT(1)
+#define CPUID_X1C_CR8	    BIT(4)
+#define CPUID_X1C_ABM	    BIT(5)
+#define CPUID_X1C_SSE4A	    BIT(6)
+#define CPUID_X1C_MISALIGN  BIT(7)
+#define CPUID_X1C_PREFETCHW BIT(8)
+#define CPUID_X1C_XOP	    BIT(11)
+#define CPUID_X1C_FMA4	    BIT(16)
+#define CPUID_X1C_TBM	    BIT(21)
 
 /* Bits of leaf 1 EDX that leaf 0x80000001 EDX has once more on AMD */
-#define CPUID_X1D_COPIES                                                                                               \
-	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR | CPUID_1D_PAE |       \
-	 CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_MTRR | CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV |   \
-	 CPUID_1D_PAT | CPUID_1D_PSE36 | CPUID_1D_MMX | CPUID_1D_FXSR)
+#define CPUID_X1D_COPIES                                                                           \
+	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |  \
+	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_MTRR |              \
+	 CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 |             \
+	 CPUID_1D_MMX | CPUID_1D_FXSR)
 #define CPUID_X1D_SYSCALL BIT(11)
 #define CPUID_X1D_NX	  BIT(20)
 #define CPUID_X1D_MMXEXT  BIT(22)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so there is no irqsave variant;
- * interrupt handlers run only in those windows, where no lock is held. Lock order: see hv/README.md. They are not fair:
- * where the CPUs themselves are scheduled (an emulator, a hypervisor below ours), a queue of waiters would move on only as
- * fast as the next in line gets to run. Built with -DCHECK_LOCKS (`make CHECKS=-DCHECK_LOCKS`, test `locks`), a CPU that takes a
- * lock whose level is not higher than those of all the locks it holds panics, or takes an interrupt or enters a guest with one.
+ * Spinlocks with a level. The hypervisor runs with interrupts off except in marked windows, so
+ * there is no irqsave variant; interrupt handlers run only in those windows, where no lock is held.
+ * Lock order: see hv/README.md. They are not fair: where the CPUs themselves are scheduled (an
+ * emulator, a hypervisor below ours), a queue of waiters would move on only as fast as the next in
+ * line gets to run. Built with -DCHECK_LOCKS (`make CHECKS=-DCHECK_LOCKS`, test `locks`), a CPU
+ * that takes a lock whose level is not higher than those of all the locks it holds panics, or takes
+ * an interrupt or enters a guest with one.
  */
 #pragma once
 
@@ -12,16 +14,16 @@
 #include "hv/lib/types.h"
 
 enum lock_level {
-	LOCK_VMS = 1,	/* table of VMs and vCPUs */
-	LOCK_VM,	/* one VM's set-up */
-	LOCK_VMCS,	/* one vCPU's VMCS: who has it */
-	LOCK_P2M,	/* one p2m: structure and hv access to guest memory */
+	LOCK_VMS = 1, /* table of VMs and vCPUs */
+	LOCK_VM,      /* one VM's set-up */
+	LOCK_VMCS,    /* one vCPU's VMCS: who has it */
+	LOCK_P2M,     /* one p2m: structure and hv access to guest memory */
 	LOCK_LAPIC,
-	LOCK_TIMER,	/* one CPU's timer heap */
-	LOCK_SCHED,	/* one CPU's inbox */
-	LOCK_HOSTMAP,	/* the hypervisor's own address space; its tables come from the pool */
+	LOCK_TIMER,   /* one CPU's timer heap */
+	LOCK_SCHED,   /* one CPU's inbox */
+	LOCK_HOSTMAP, /* the hypervisor's own address space; its tables come from the pool */
 	LOCK_POOL,
-	LOCK_CONSOLE,	/* leaf */
+	LOCK_CONSOLE, /* leaf */
 };
 
 struct lock {
@@ -29,9 +31,9 @@ struct lock {
 	u32 level;
 };
 
-#define LOCK_INIT(l)                                                                                                   \
-	{                                                                                                              \
-		0, (l)                                                                                                 \
+#define LOCK_INIT(l)                                                                               \
+	{                                                                                          \
+		0, (l)                                                                             \
 	}
 
 static inline void cpu_relax(void)
@@ -67,7 +69,8 @@ static inline bool lock_try(struct lock *l)
 {
 	u32 none = 0;
 
-	return __atomic_compare_exchange_n(&l->holder, &none, this_cpu()->index + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(&l->holder, &none, this_cpu()->index + 1, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static inline void lock_acquire(struct lock *l)

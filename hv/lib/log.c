@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Log and panic as all rooms see them; what they do is told by log_set_hooks(), since the consoles lie above. */
+/*
+ * Log and panic as all rooms see them; what they do is told by log_set_hooks(), since the consoles
+ * lie above.
+ */
 #include "hv/lib/log.h"
 
 static const struct log_hooks *hooks;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Per-CPU data; here, below all other rooms, since locks know their holder. GS points at it while the hypervisor runs. */
+/*
+ * Per-CPU data; here, below all other rooms, since locks know their holder. GS points at it while
+ * the hypervisor runs.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -12,18 +15,22 @@ struct vm;
 struct cpu {
 	struct cpu *self; /* %gs:0 */
 	u32 index, apic_id;
-	u64 stack_top;	  /* %gs:16, of the run loop's stack */
+	u64 stack_top; /* %gs:16, of the run loop's stack */
 
 	/* The run loop (hv/guest/run.c). Written by this CPU only, read by others. */
-	struct vcpu *current;	/* vCPU picked to run, or NULL */
-	struct vcpu *loaded;	/* vCPU whose FPU and other lazily switched state is in the hardware */
-	struct vm *in_guest;	/* set before the flush generation is read for an entry, cleared after the exit */
-	u64 exit_seq;		/* incremented after each exit */
-	bool resched;		/* leave the vCPU's run loop and ask the scheduler; others may set it */
-	bool event_owed;	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
+	struct vcpu *current; /* vCPU picked to run, or NULL */
+	/* vCPU whose FPU and other lazily switched state is in the hardware */
+	struct vcpu *loaded;
+	/* set before the flush generation is read for an entry, cleared after the exit */
+	struct vm *in_guest;
+	u64 exit_seq; /* incremented after each exit */
+	/* leave the vCPU's run loop and ask the scheduler; others may set it */
+	bool resched;
+	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
+	bool event_owed;
 	bool online;
 	u64 tsc_aux; /* now in MSR TSC_AUX */
-	u32 locks; /* levels of the locks held, where that is checked */
+	u32 locks;   /* levels of the locks held, where that is checked */
 
 	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
 	struct {
@@ -34,7 +41,7 @@ struct cpu {
 	/* statistics */
 	u64 start_tsc, idle_tsc, interrupts, switches;
 
-	void *svm;   /* back ends' per-CPU data */
+	void *svm; /* back ends' per-CPU data */
 	void *vmx;
 	void *sched; /* hv/sched */
 	void *timer; /* hv/cpu/timer.c */

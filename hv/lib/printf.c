@@ -29,7 +29,8 @@ static void pad(struct out *o, char c, u32 have, u32 width)
 }
 
 /* Prefix (sign or 0x), then the body, in a field. */
-static void put_field(struct out *o, const struct spec *s, const char *prefix, const char *body, u32 len, bool number)
+static void put_field(struct out *o, const struct spec *s, const char *prefix, const char *body,
+		      u32 len, bool number)
 {
 	u32 prefix_len = (u32)strlen(prefix), zeros = 0, all;
 
@@ -49,7 +50,8 @@ static void put_field(struct out *o, const struct spec *s, const char *prefix, c
 		pad(o, ' ', all, s->width);
 }
 
-static void put_number(struct out *o, const struct spec *s, u64 v, u32 base, bool upper, const char *prefix)
+static void put_number(struct out *o, const struct spec *s, u64 v, u32 base, bool upper,
+		       const char *prefix)
 {
 	char digits[20];
 	u32 n = sizeof(digits);
@@ -123,14 +125,19 @@ int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 		case 'd':
 		case 'i':
 			i = s.longs ? va_arg(ap, s64) : va_arg(ap, int);
-			put_number(&o, &s, i < 0 ? -(u64)i : (u64)i, 10, false, i < 0 ? "-" : s.plus ? "+" : "");
+			put_number(&o, &s, i < 0 ? -(u64)i : (u64)i, 10, false,
+				   i < 0    ? "-"
+				   : s.plus ? "+"
+					    : "");
 			break;
 		case 'u':
-			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 10, false, "");
+			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 10, false,
+				   "");
 			break;
 		case 'x':
 		case 'X':
-			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 16, *fmt == 'X', s.alt ? "0x" : "");
+			put_number(&o, &s, s.longs ? va_arg(ap, u64) : va_arg(ap, u32), 16,
+				   *fmt == 'X', s.alt ? "0x" : "");
 			break;
 		case 'p':
 			put_number(&o, &s, (u64)va_arg(ap, void *), 16, false, "0x");

@@ -13,9 +13,10 @@ void scale_init(struct tsc_scale *s, u64 khz);
 u64 scale_to_ns(const struct tsc_scale *s, u64 ticks);
 u64 scale_to_ticks(const struct tsc_scale *s, u64 ns);
 /*
- * A guest's TSC advances by mul / 2^48 for each tick of the machine's; 0 stands for 1. frac: of 48 fraction bits the hardware has
- * so many. scale_tsc_mul() returns 0 if it cannot be had, or is not plausible. scale_tsc_back(): ticks of the machine until the
- * guest's TSC has advanced by at least so many; ~0 if they do not fit.
+ * A guest's TSC advances by mul / 2^48 for each tick of the machine's; 0 stands for 1. frac: of 48
+ * fraction bits the hardware has so many. scale_tsc_mul() returns 0 if it cannot be had, or is not
+ * plausible. scale_tsc_back(): ticks of the machine until the guest's TSC has advanced by at least
+ * so many; ~0 if they do not fit.
  */
 u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac);
 static inline u64 scale_tsc(u64 ticks, u64 mul)
@@ -23,7 +24,9 @@ static inline u64 scale_tsc(u64 ticks, u64 mul)
 	return unlikely(mul) ? (u64)((unsigned __int128)ticks * mul >> 48) : ticks;
 }
 u64 scale_tsc_back(u64 guest_ticks, u64 mul);
-/* Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours; years 1970..2069.
+/*
+ * Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours;
+ * years 1970..2069.
  */
 u64 rtc_seconds(const u8 reg[6], u8 status_b);
 /* pvclock scaling: ns = ((ticks << shift or >> -shift) * mul) >> 32 */

@@ -2,7 +2,10 @@
 #include "hv/lib/string.h"
 #include "hv/lib/types.h"
 
-/* The string instructions: short, and fast on large blocks. By words, because not every machine has CPUID's "enhanced REP MOVSB". */
+/*
+ * The string instructions: short, and fast on large blocks. By words, because not every machine has
+ * CPUID's "enhanced REP MOVSB".
+ */
 
 void *(memcpy)(void *to, const void *from, size_t n)
 {
@@ -39,7 +42,10 @@ void *(memset)(void *to, int c, size_t n)
 	size_t words = n / 8;
 	void *d = to;
 
-	__asm__ volatile("rep stosq" : "+D"(d), "+c"(words) : "a"((u8)c * 0x0101010101010101ull) : "memory");
+	__asm__ volatile("rep stosq"
+			 : "+D"(d), "+c"(words)
+			 : "a"((u8)c * 0x0101010101010101ull)
+			 : "memory");
 	n &= 7;
 	if (n)
 		__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");

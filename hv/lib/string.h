@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The few functions of the C library that exist in the hypervisor (hv/lib/string.c); semantics as in C11. */
+/*
+ * The few functions of the C library that exist in the hypervisor (hv/lib/string.c); semantics as
+ * in C11.
+ */
 #pragma once
 
 #include <stddef.h>

@@ -3,7 +3,8 @@
 
 const char *symtab_find(const struct symtab *t, u32 addr, u32 *distance)
 {
-	u32 lo = 0, hi = t->count; /* the answer lies before hi, and at lo or behind it if there is one */
+	/* the answer lies before hi, and at lo or behind it if there is one */
+	u32 lo = 0, hi = t->count;
 
 	if (!t->count || addr < t->sym[0].addr)
 		return NULL;

@@ -13,5 +13,7 @@ struct symtab {
 	} sym[];
 };
 
-/* Name of the last symbol at or below addr and the distance from it; NULL if there is none. Pure. */
+/*
+ * Name of the last symbol at or below addr and the distance from it; NULL if there is none. Pure.
+ */
 const char *symtab_find(const struct symtab *t, u32 addr, u32 *distance);

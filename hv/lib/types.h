@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Basic types and helpers shared by every file of the hypervisor and its host tests. Leaf header. */
+/*
+ * Basic types and helpers shared by every file of the hypervisor and its host tests. Leaf header.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -15,7 +17,10 @@ typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 
-/* Host-physical and guest-physical addresses are different types so that mixing them does not compile. */
+/*
+ * Host-physical and guest-physical addresses are different types so that mixing them does not
+ * compile.
+ */
 typedef struct {
 	u64 v;
 } hpa_t;
@@ -36,9 +41,9 @@ static inline gpa_t gpa(u64 v)
 #define PAGE_SIZE  4096ul
 #define PAGE_MASK  (~(PAGE_SIZE - 1))
 
-#define BIT(n)		   (1ull << (n))
-#define GENMASK(hi, lo)	   ((~0ull >> (63 - (hi))) & (~0ull << (lo)))
-#define FIELD_GET(mask, v) (((v) & (mask)) / ((mask) & -(mask)))
+#define BIT(n)		    (1ull << (n))
+#define GENMASK(hi, lo)	    ((~0ull >> (63 - (hi))) & (~0ull << (lo)))
+#define FIELD_GET(mask, v)  (((v) & (mask)) / ((mask) & -(mask)))
 #define FIELD_PREP(mask, v) (((u64)(v) * ((mask) & -(mask))) & (mask))
 
 #define ARRAY_SIZE(a)	 (sizeof(a) / sizeof((a)[0]))
@@ -50,32 +55,32 @@ static inline gpa_t gpa(u64 v)
 
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-#define __packed     __attribute__((packed))
-#define __aligned(n) __attribute__((aligned(n)))
-#define __noreturn   __attribute__((noreturn))
-#define __noinline __attribute__((noinline))
+#define __packed       __attribute__((packed))
+#define __aligned(n)   __attribute__((aligned(n)))
+#define __noreturn     __attribute__((noreturn))
+#define __noinline     __attribute__((noinline))
 #define __printf(a, b) __attribute__((format(printf, a, b)))
-#define likely(x)    __builtin_expect(!!(x), 1)
-#define unlikely(x)  __builtin_expect(!!(x), 0)
+#define likely(x)      __builtin_expect(!!(x), 1)
+#define unlikely(x)    __builtin_expect(!!(x), 0)
 
 #define READ_ONCE(x)	 (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
 /* Errors inside the hypervisor and across hypercalls: negated Linux errno values. */
-#define EPERM	1
-#define ENOENT	2
-#define EINTR	4
-#define EIO	5
-#define E2BIG	7
-#define EAGAIN	11
-#define ENOMEM	12
-#define EFAULT	14
-#define EBUSY	16
-#define EEXIST	17
-#define ENODEV	19
-#define EINVAL	22
-#define ENOSPC	28
-#define ENOSYS	38
+#define EPERM	   1
+#define ENOENT	   2
+#define EINTR	   4
+#define EIO	   5
+#define E2BIG	   7
+#define EAGAIN	   11
+#define ENOMEM	   12
+#define EFAULT	   14
+#define EBUSY	   16
+#define EEXIST	   17
+#define ENODEV	   19
+#define EINVAL	   22
+#define ENOSPC	   28
+#define ENOSYS	   38
 #define EOPNOTSUPP 95
 
 #define MAX_CPUS  64

@@ -7,15 +7,15 @@
 /* General registers in the order of ModRM, SDM "Register Fields in Instruction Opcodes" */
 enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 
-#define CR0_PE BIT(0)
-#define CR0_MP BIT(1)
-#define CR0_ET BIT(4)
-#define CR0_NE BIT(5)
-#define CR0_WP BIT(16)
-#define CR0_AM BIT(18)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define CR0_PG BIT(31)
+#define CR0_PE	BIT(0)
+#define CR0_MP	BIT(1)
+#define CR0_ET	BIT(4)
+#define CR0_NE	BIT(5)
+#define CR0_WP	BIT(16)
+#define CR0_AM	BIT(18)
+#define CR0_NW	BIT(29)
+#define CR0_CD	BIT(30)
+#define CR0_PG	BIT(31)
 #define CR0_ALL (GENMASK(5, 0) | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
 #define CR4_VME	       BIT(0)
@@ -70,7 +70,10 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0
 
-/* x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched with the vCPU */
+/*
+ * x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched
+ * with the vCPU
+ */
 #define XCR0_SWITCHED 0x2e7ull
 #define XCR0_RESET    1ull
 #define XCR0_FXSAVE   3ull /* what FXSAVE holds of it */

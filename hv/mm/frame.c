@@ -7,7 +7,10 @@
 static struct frame *frames;
 static u64 frames_nr;
 
-/* Set the kind of all frames that lie wholly inside (RAM) or touch (everything else) the byte range. */
+/*
+ * Set the kind of all frames that lie wholly inside (RAM) or touch (everything else) the byte
+ * range.
+ */
 static void set_range(u64 start, u64 end, enum frame_kind kind)
 {
 	u64 from = kind == FRAME_DOM0 ? ALIGN_UP(start, PAGE_SIZE) : start;
@@ -17,7 +20,8 @@ static void set_range(u64 start, u64 end, enum frame_kind kind)
 		frames[pfn].kind = kind;
 }
 
-int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start, u64 pool_end)
+int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
+	       u64 pool_end)
 {
 	u64 end = 0;
 

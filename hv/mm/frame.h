@@ -20,14 +20,18 @@ struct frame {
 _Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
 
 /*
- * Build the frame table, 8 bytes for each frame below the end of RAM, from the map; pool and image become FRAME_HV.
- * The table is taken off the pool by pool_take_front(): call this after pool_init() and before the first pool_alloc().
- * 0 or -ENOMEM (pool too small).
+ * Build the frame table, 8 bytes for each frame below the end of RAM, from the map; pool and image
+ * become FRAME_HV. The table is taken off the pool by pool_take_front(): call this after
+ * pool_init() and before the first pool_alloc(). 0 or -ENOMEM (pool too small).
  */
-int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start, u64 pool_end);
+int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
+	       u64 pool_end);
 /* Record of a frame, NULL if pfn is beyond RAM. */
 struct frame *frame_of(u64 pfn);
-/* Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing is taken. */
+/*
+ * Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing
+ * is taken.
+ */
 int frame_get(u64 pfn, u64 count);
 void frame_put(u64 pfn, u64 count);
 /* Only for frames of RAM that no guest maps. */

@@ -19,7 +19,8 @@
 #define CPUID_ADDR_SIZES   0x80000008u
 
 /* Borders of the image's sections (linker.ld), page-aligned. */
-extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[], __bss_end[];
+extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
+    __bss_end[];
 
 static struct pt host;
 static struct lock host_lock = LOCK_INIT(LOCK_HOSTMAP);
@@ -35,7 +36,9 @@ static u64 fn_of(u64 va)
 
 static void cpuid(u32 leaf, u32 r[4])
 {
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "0"(leaf), "2"(0));
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "0"(leaf), "2"(0));
 }
 
 static void invlpg(const void *va)
@@ -62,7 +65,8 @@ static void trim_formats(void)
 	pt_host.addr_mask = pt_npt.addr_mask = pt_ept.addr_mask = mask;
 	cpuid(CPUID_EXT_FEATURES, r);
 	if (!(r[3] & CPUID_EXT_EDX_NX))
-		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute disable) "
+		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute "
+			  "disable) "
 			  "on in the firmware set-up");
 }
 
@@ -74,7 +78,8 @@ static int map_range(u64 va, u64 pa, u64 size, u64 attr)
 	va = ALIGN_DOWN(va, PAGE_SIZE);
 	pa = ALIGN_DOWN(pa, PAGE_SIZE);
 	while (pa < end) {
-		u32 order = IS_ALIGNED(va | pa, PAGE_SIZE << 9) && end - pa >= PAGE_SIZE << 9 ? 9 : 0;
+		u32 order =
+		    IS_ALIGNED(va | pa, PAGE_SIZE << 9) && end - pa >= PAGE_SIZE << 9 ? 9 : 0;
 		int err = pt_map(&host, fn_of(va), pa >> PAGE_SHIFT, order, attr);
 
 		if (err == -EEXIST && order) {
@@ -89,7 +94,10 @@ static int map_range(u64 va, u64 pa, u64 size, u64 attr)
 	return 0;
 }
 
-/* A section at its linked address, and in the direct map so that no writable alias of text or rodata exists. */
+/*
+ * A section at its linked address, and in the direct map so that no writable alias of text or
+ * rodata exists.
+ */
 static int map_section(const char *start, const char *end, u64 attr)
 {
 	u64 pa = (u64)start - HV_IMAGE, size = (u64)(end - start);
@@ -110,7 +118,8 @@ static int map_all(void)
 	if (!err)
 		err = map_section(__data_start, __bss_end, PT_R | PT_W);
 	if (!err)
-		err = map_range(HV_DIRECT + b->pool_start, b->pool_start, b->pool_end - b->pool_start, DATA);
+		err = map_range(HV_DIRECT + b->pool_start, b->pool_start,
+				b->pool_end - b->pool_start, DATA);
 	temp_bits = pt_leaf_raw(&pt_host, 0, 0, DATA);
 	temp_entries = err ? NULL : pt_entry(&host, fn_of(HV_TEMP));
 	return temp_entries ? 0 : -ENOMEM;
@@ -118,10 +127,12 @@ static int map_all(void)
 
 void mm_init(void)
 {
-	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64), "one table holds all temp slots");
+	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64),
+		       "one table holds all temp slots");
 	trim_formats();
 	if (map_all())
-		boot_fail("not enough memory for the hypervisor's page tables; give more with option hvmem=");
+		boot_fail("not enough memory for the hypervisor's page tables; give more with "
+			  "option hvmem=");
 	mm_load_cpu();
 	phase = MM_BOOT;
 }
@@ -218,8 +229,8 @@ static void put_nothing(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr)
 }
 
 /*
- * Only this CPU has used the window, so only its TLB is flushed. Other CPUs that have loaded the tables may still have
- * walked ahead into them: the few tables cut off stay unused for ever.
+ * Only this CPU has used the window, so only its TLB is flushed. Other CPUs that have loaded the
+ * tables may still have walked ahead into them: the few tables cut off stay unused for ever.
  */
 void mm_boot_done(void)
 {
@@ -242,7 +253,8 @@ void mm_boot_done(void)
 
 void *mm_alloc_stack(u32 cpu, u32 which)
 {
-	u64 va = HV_STACKS + (cpu * STACK_SLOTS + which) * STACK_STRIDE + STACK_STRIDE - MM_STACK_SIZE;
+	u64 va =
+	    HV_STACKS + (cpu * STACK_SLOTS + which) * STACK_STRIDE + STACK_STRIDE - MM_STACK_SIZE;
 	void *pages = pool_alloc(2, NULL);
 	int err = -ENOMEM;
 

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The flush discipline of everything that takes something away: change the tables, bump tlb_gen, wait until no CPU is
- * in the guest with an older generation, and only then drop references and free tables. The lock is held all the while.
+ * The flush discipline of everything that takes something away: change the tables, bump tlb_gen,
+ * wait until no CPU is in the guest with an older generation, and only then drop references and
+ * free tables. The lock is held all the while.
  */
 #include "hv/mm/p2m.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"
 
-#define P2M_RUN_SHIFT	  20u
-#define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
-#define UNMAP_BATCHES	  4u				 /* per call; the lock is free between two */
+#define P2M_RUN_SHIFT 20u
+#define UNMAP_BUDGET  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
+/* per call; the lock is free between two */
+#define UNMAP_BATCHES	  4u
 #define DIRTY_BUDGET	  8192u
 #define LAPIC_DEFAULT_GFN 0xfee00ull
 #define PT_RIGHTS	  (PT_R | PT_W | PT_X)
@@ -45,7 +47,8 @@ static void flush_locked(struct p2m *p)
 	flush_wait(p->vm);
 }
 
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt, struct account *acct)
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt,
+	     struct account *acct)
 {
 	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = is_dom0, .tlb_gen = 1};
 	p->runs = pool_alloc(0, acct);
@@ -139,11 +142,15 @@ int p2m_destroy(struct p2m *p)
 }
 
 /* By protection; of large pages always. */
-static const struct pt_change log_protect = {.match = PT_W, .clear = PT_W | PT_DIRTY, .set = PT_LOG};
-static const struct pt_change log_release = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W | PT_DIRTY};
+static const struct pt_change log_protect = {
+    .match = PT_W, .clear = PT_W | PT_DIRTY, .set = PT_LOG};
+static const struct pt_change log_release = {
+    .match = PT_LOG, .clear = PT_LOG, .set = PT_W | PT_DIRTY};
 /* By dirty flags: clean, and what is left of a large page when one of its pages is written. */
-static const struct pt_change log_clean = {.match = PT_W | PT_DIRTY, .clear = PT_DIRTY, .large = &log_protect};
-static const struct pt_change log_let = {.match = PT_LOG, .clear = PT_LOG, .set = PT_W, .large = &log_release};
+static const struct pt_change log_clean = {
+    .match = PT_W | PT_DIRTY, .clear = PT_DIRTY, .large = &log_protect};
+static const struct pt_change log_let = {
+    .match = PT_LOG, .clear = PT_LOG, .set = PT_W, .large = &log_release};
 static const struct pt_change log_look = {.match = PT_W | PT_DIRTY};
 static const struct pt_change log_mark = {.match = PT_W, .set = PT_DIRTY};
 
@@ -170,7 +177,10 @@ void p2m_note_dirty(struct p2m *p, u64 gfn)
 	pt_warm(&p->pt, gfn);
 }
 
-/* Change leaves; a large one that cannot be split is released as a whole: its other pages then count as dirty. */
+/*
+ * Change leaves; a large one that cannot be split is released as a whole: its other pages then
+ * count as dirty.
+ */
 static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u32 budget)
 {
 	bool flush = false;
@@ -192,12 +202,14 @@ static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_cha
 }
 
 /* Memory is there already: fine if it is the same; rights only get wider. */
-static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr, const struct pt_leaf *leaf)
+static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr,
+			const struct pt_leaf *leaf)
 {
 	struct pt_change c = {.set = attr & (PT_RIGHTS | PT_ROM) & ~leaf->attr};
 	s64 done;
 
-	if (leaf->pfn != pfn || leaf->order < order || ((attr & PT_ROM) && (leaf->attr & (PT_W | PT_LOG))))
+	if (leaf->pfn != pfn || leaf->order < order ||
+	    ((attr & PT_ROM) && (leaf->attr & (PT_W | PT_LOG))))
 		return -EEXIST;
 	if (!c.set)
 		return 0;
@@ -221,7 +233,9 @@ static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	if (err < 0) {
 		frame_put(pfn, BIT(order));
 		pt_lookup(&p->pt, gfn, &leaf);
-		return err == -EEXIST && leaf.kind == PT_LEAF ? widen_locked(p, gfn, pfn, order, attr, &leaf) : err;
+		return err == -EEXIST && leaf.kind == PT_LEAF
+			   ? widen_locked(p, gfn, pfn, order, attr, &leaf)
+			   : err;
 	}
 	p->mapped += BIT(order);
 	if (err) /* an MMIO mark has gone */
@@ -236,8 +250,9 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 
 	if (p->is_dom0)
 		return -EPERM;
-	if ((order != 0 && order != 9) || !IS_ALIGNED(gfn | pfn, BIT(order)) || !range_ok(p, gfn, BIT(order)) ||
-	    (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) || (attr & (PT_W | PT_ROM)) == (PT_W | PT_ROM))
+	if ((order != 0 && order != 9) || !IS_ALIGNED(gfn | pfn, BIT(order)) ||
+	    !range_ok(p, gfn, BIT(order)) || (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) ||
+	    (attr & (PT_W | PT_ROM)) == (PT_W | PT_ROM))
 		return -EINVAL;
 	lock_acquire(&p->lock);
 	err = map_locked(p, gfn, pfn, order, attr);
@@ -284,12 +299,16 @@ s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
 	bool flush = false, cool = clear && p->pt.fmt->reports_dirty;
-	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, cool, DIRTY_BUDGET, &flush, bitmap);
+	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, cool,
+			      DIRTY_BUDGET, &flush, bitmap);
 
 	p->cold |= cool;
 	if (flush)
 		flush_locked(p);
-	/* What comes after the last whole word of the bitmap is looked at again; nothing in it is cleared by that. */
+	/*
+	 * What comes after the last whole word of the bitmap is looked at again; nothing in it is
+	 * cleared by that.
+	 */
 	if (done > 0 && (u64)done < count && !(done = ALIGN_DOWN(done, 64)))
 		return -ENOMEM;
 	return done;
@@ -342,7 +361,10 @@ bool p2m_fix_write(struct p2m *p, u64 gfn)
 
 /* ---- dom0 ---- */
 
-/* EPT alone decides the memory type there; with NPT the MTRRs and dom0's PAT do, as on the bare machine. */
+/*
+ * EPT alone decides the memory type there; with NPT the MTRRs and dom0's PAT do, as on the bare
+ * machine.
+ */
 static u64 dom0_attr(const struct p2m *p, bool ram)
 {
 	return PT_RIGHTS | PT_USED | (!ram && p->pt.fmt == &pt_ept ? PT_UC : 0);
@@ -464,7 +486,9 @@ void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 	lock_release(&p->lock);
 }
 
-/* Map the page at `at`, NULL if it cannot be read (or written); to be unmapped under the same lock. */
+/*
+ * Map the page at `at`, NULL if it cannot be read (or written); to be unmapped under the same lock.
+ */
 static void *map_page_locked(struct p2m *p, u64 at, bool write)
 {
 	u64 pfn;
@@ -481,7 +505,10 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
 	return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(pfn << PAGE_SHIFT)) + at % PAGE_SIZE;
 }
 
-/* dom0's own frames stay in its map for ever: they may be touched without the lock, which all its CPUs would fight for. */
+/*
+ * dom0's own frames stay in its map for ever: they may be touched without the lock, which all its
+ * CPUs would fight for.
+ */
 static bool is_fixed(const struct p2m *p, u64 at)
 {
 	const struct frame *f = p->is_dom0 ? frame_of(at >> PAGE_SHIFT) : NULL;
@@ -489,7 +516,10 @@ static bool is_fixed(const struct p2m *p, u64 at)
 	return f && f->kind == FRAME_DOM0;
 }
 
-/* Map the page at `at` and hold what keeps it mapped: the lock, unless *fixed. NULL if it cannot be read (or written). */
+/*
+ * Map the page at `at` and hold what keeps it mapped: the lock, unless *fixed. NULL if it cannot be
+ * read (or written).
+ */
 static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
 {
 	void *page;
@@ -547,8 +577,10 @@ static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
 	u32 old32 = (u32)old;
 
 	if (size == sizeof(u32))
-		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_RELAXED);
 }
 
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)

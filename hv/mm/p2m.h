@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The guest-physical map of one domain: a pt in the back end's format, its lock, and frame references. */
+/*
+ * The guest-physical map of one domain: a pt in the back end's format, its lock, and frame
+ * references.
+ */
 #pragma once
 
 #include "hv/lib/lock.h"
@@ -9,18 +12,23 @@
 struct vm;
 
 /*
- * Boot: how p2m.c waits until no CPU is inside a guest of vm with an entry begun before the call (smp_flush_wait()). CPUs lie above
- * memory.
+ * Boot: how p2m.c waits until no CPU is inside a guest of vm with an entry begun before the call
+ * (smp_flush_wait()). CPUs lie above memory.
  */
 void p2m_set_flush_wait(void (*wait)(struct vm *vm));
 
 struct p2m {
-	struct lock lock; /* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */
+	/* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */
+	struct lock lock;
 	struct pt pt;
 	bool is_dom0; /* identity map: leaves hold no frame references */
 	u64 mapped;   /* guests: frames mapped */
 	bool cold;    /* some tables may be cold, see pt_collect() */
-	u64 tlb_gen;  /* bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare before each entry */
+	/*
+	 * bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare
+	 * before each entry
+	 */
+	u64 tlb_gen;
 	struct vm *vm;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
 	u32 runs_nr;
@@ -28,61 +36,80 @@ struct p2m {
 };
 
 /*
- * Every call takes the lock itself and does bounded work. Calls that return s64 return the gfns done, at least one
- * unless it is an error: less than count means call again with the rest. All TLBs are clean of what was taken away on
- * return.
+ * Every call takes the lock itself and does bounded work. Calls that return s64 return the gfns
+ * done, at least one unless it is an error: less than count means call again with the rest. All
+ * TLBs are clean of what was taken away on return.
  */
 
 /* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()). */
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt, struct account *acct);
-/* Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU can run. */
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt,
+	     struct account *acct);
+/*
+ * Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU
+ * can run.
+ */
 int p2m_destroy(struct p2m *p);
 
 /*
- * Guests: map 2^order (0 or 9) dom0 frames, taking a reference each. attr: PT_R, with PT_W, PT_X, PT_ROM (not with
- * PT_W). The same frames again: 0, and rights only get wider. -EPERM not dom0's frame, -EEXIST other memory or smaller
- * pages are there (unmap first), -ENOMEM, -EINVAL misaligned or beyond the address width. MMIO marks are replaced.
+ * Guests: map 2^order (0 or 9) dom0 frames, taking a reference each. attr: PT_R, with PT_W, PT_X,
+ * PT_ROM (not with PT_W). The same frames again: 0, and rights only get wider. -EPERM not dom0's
+ * frame, -EEXIST other memory or smaller pages are there (unmap first), -ENOMEM, -EINVAL misaligned
+ * or beyond the address width. MMIO marks are replaced.
  */
 int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr);
-/* Accesses to gfn are to be emulated; in dom0's map: the hypervisor keeps the page for itself. -EEXIST memory is there.
+/*
+ * Accesses to gfn are to be emulated; in dom0's map: the hypervisor keeps the page for itself.
+ * -EEXIST memory is there.
  */
 int p2m_set_mmio(struct p2m *p, u64 gfn);
 /*
- * Memory and MMIO marks go. References are dropped after the flush. Never fails, but for dom0's map (-EPERM), since who calls
- * gives the memory away next. For want of memory a large page that cannot be split goes as a whole, what lies beyond the range
- * faults in again; beyond the end of the tables there is nothing, and it counts as done.
+ * Memory and MMIO marks go. References are dropped after the flush. Never fails, but for dom0's map
+ * (-EPERM), since who calls gives the memory away next. For want of memory a large page that cannot
+ * be split goes as a whole, what lies beyond the range faults in again; beyond the end of the
+ * tables there is nothing, and it counts as done.
  */
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
-/* The first gfn that no tables of this format reach on this CPU: nothing can be mapped from there on. */
+/*
+ * The first gfn that no tables of this format reach on this CPU: nothing can be mapped from there
+ * on.
+ */
 u64 p2m_gfn_end(const struct pt_format *fmt);
 
 /*
- * Dirty logging. Where the format has dirty flags, a page that may be written is dirty if its flag is set: so it is when the
- * page is mapped, clearing it is what starts the log, and the CPU sets it again. Otherwise such pages are protected and marked
- * PT_LOG, the first write makes them writable again, and "writable" means dirty. Large pages are protected in either case and
- * split at the first write. What p2m_unmap() removes, the caller has to count as dirty itself. -ENOMEM: no memory to split a
- * large page at the border of the range.
+ * Dirty logging. Where the format has dirty flags, a page that may be written is dirty if its flag
+ * is set: so it is when the page is mapped, clearing it is what starts the log, and the CPU sets it
+ * again. Otherwise such pages are protected and marked PT_LOG, the first write makes them writable
+ * again, and "writable" means dirty. Large pages are protected in either case and split at the
+ * first write. What p2m_unmap() removes, the caller has to count as dirty itself. -ENOMEM: no
+ * memory to split a large page at the border of the range.
  */
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count);
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count);
-/* Set bit i for a dirty page gfn + i, clear none; if clear, they are clean again. A short count is a multiple of 64. */
+/*
+ * Set bit i for a dirty page gfn + i, clear none; if clear, they are clean again. A short count is
+ * a multiple of 64.
+ */
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
-/* A write fault: true if the page may be written now (was only protected for logging, or another CPU was faster). */
+/*
+ * A write fault: true if the page may be written now (was only protected for logging, or another
+ * CPU was faster).
+ */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
 /*
- * A CPU with a buffer of pages that it has set dirty flags for (format.reports_dirty) tells of each before it counts as out of the
- * guest for smp_flush_wait(). No lock.
+ * A CPU with a buffer of pages that it has set dirty flags for (format.reports_dirty) tells of each
+ * before it counts as out of the guest for smp_flush_wait(). No lock.
  */
 void p2m_note_dirty(struct p2m *p, u64 gfn);
 
 /*
- * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's page is marked
- * MMIO. Boot only: unbounded. 0 or -ENOMEM.
+ * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's
+ * page is marked MMIO. Boot only: unbounded. 0 or -ENOMEM.
  */
 int p2m_dom0_init(struct p2m *p, u64 limit);
 /*
- * A dom0 fault: map an identity block, as large as aligned and free of RAM, around an address that is not RAM: true,
- * run again. False on hypervisor memory, MMIO marks, beyond the address width and out of memory (log and #GP).
+ * A dom0 fault: map an identity block, as large as aligned and free of RAM, around an address that
+ * is not RAM: true, run again. False on hypervisor memory, MMIO marks, beyond the address width and
+ * out of memory (log and #GP).
  */
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr);
 /* Lend a pool page to dom0 at its own address / take it back. 0 or -ENOMEM. */
@@ -92,20 +119,21 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page);
 /* In a guest, beyond the end of the tables: PT_MMIO. */
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);
 /*
- * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing mapped, MMIO, or
- * not writable; then bytes before the fault are done). *fault (may be NULL) is where. Writes are seen by dirty logging.
+ * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing
+ * mapped, MMIO, or not writable; then bytes before the fault are done). *fault (may be NULL) is
+ * where. Writes are seen by dirty logging.
  */
 int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault);
 int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault);
 /*
- * Atomic on an aligned u32/u64 (size 4, 8) in guest memory, for page-table A/D bits and PV EOI. 0, -EFAULT, -EAGAIN
- * (changed), -EINVAL (size or alignment).
+ * Atomic on an aligned u32/u64 (size 4, 8) in guest memory, for page-table A/D bits and PV EOI. 0,
+ * -EFAULT, -EAGAIN (changed), -EINVAL (size or alignment).
  */
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size);
 
 /*
- * Words of guest memory where they lie in the host's, found while tlb_gen was gen. Until that changes they lie there. True if they
- * do and have the same values. gen = 0: there are none, false.
+ * Words of guest memory where they lie in the host's, found while tlb_gen was gen. Until that
+ * changes they lie there. True if they do and have the same values. gen = 0: there are none, false.
  */
 #define P2M_WORDS 7
 struct p2m_words {

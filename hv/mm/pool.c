@@ -4,8 +4,8 @@
  *
  *   [ taken in front ][ state bytes ][ managed pages ........ ]
  *
- * Free blocks carry a poison pattern and their list links in their first bytes: a stray write there is found when the
- * block is handed out again, a double or mis-sized free by the state byte.
+ * Free blocks carry a poison pattern and their list links in their first bytes: a stray write there
+ * is found when the block is handed out again, a double or mis-sized free by the state byte.
  */
 #include "hv/mm/pool.h"
 #include "hv/lib/lock.h"
@@ -16,7 +16,8 @@
 #define ORDERS 11
 #define POISON 0xdeadf4eedeadf4eeull
 
-enum { STATE_INSIDE = 0, STATE_USED = 0x40, STATE_FREE = 0x80 }; /* USED and FREE: block head, | order */
+/* USED and FREE: block head, | order */
+enum { STATE_INSIDE = 0, STATE_USED = 0x40, STATE_FREE = 0x80 };
 
 struct free_block {
 	u64 poison[6]; /* first, where stray writes are likeliest */
@@ -77,7 +78,8 @@ static void block_free(u64 pfn, u32 order)
 	for (; order < ORDERS - 1; order++) {
 		u64 buddy = pfn ^ BIT(order);
 
-		if (buddy < pool.first || buddy + BIT(order) > pool.last || *state_of(buddy) != (STATE_FREE | order))
+		if (buddy < pool.first || buddy + BIT(order) > pool.last ||
+		    *state_of(buddy) != (STATE_FREE | order))
 			break;
 		block_remove(buddy, order);
 		pfn &= ~BIT(order);
@@ -89,7 +91,8 @@ void pool_init(u64 start, u64 end)
 {
 	u64 pages = (end - start) >> PAGE_SHIFT, meta = ALIGN_UP(pages, PAGE_SIZE);
 
-	BUG_ON(!IS_ALIGNED(start, PAGE_SIZE) || !IS_ALIGNED(end, PAGE_SIZE) || start >= end || meta >= end - start);
+	BUG_ON(!IS_ALIGNED(start, PAGE_SIZE) || !IS_ALIGNED(end, PAGE_SIZE) || start >= end ||
+	       meta >= end - start);
 	pool.start = start;
 	pool.end = end;
 	pool.first = (start + meta) >> PAGE_SHIFT;
@@ -101,7 +104,8 @@ void pool_init(u64 start, u64 end)
 	for (u64 pfn = pool.first; pfn < pool.last;) {
 		u32 order = 0;
 
-		while (order < ORDERS - 1 && IS_ALIGNED(pfn, BIT(order + 1)) && pfn + BIT(order + 1) <= pool.last)
+		while (order < ORDERS - 1 && IS_ALIGNED(pfn, BIT(order + 1)) &&
+		       pfn + BIT(order + 1) <= pool.last)
 			order++;
 		block_insert(pfn, order);
 		pfn += BIT(order);

@@ -11,11 +11,12 @@
  *                     |          '--> 2 MiB page (leaf_large)
  *                     '--> 1 GiB page (leaf_large)
  *
- * Hardware walks the tables while they change: a new table is filled before one store or compare-exchange links it, and
- * a table that is cut off keeps its memory until pt_reap(), after the caller's flush. Except for a list link in the
- * first entry of a cut-off table, which is page-aligned and so not present in any format, nothing is written to tables
- * that hardware may still see. Empty tables do not exist (but for those of pt_entry()), so a large page fits where all
- * small ones have gone.
+ * Hardware walks the tables while they change: a new table is filled before one store or
+ * compare-exchange links it, and a table that is cut off keeps its memory until pt_reap(), after
+ * the caller's flush. Except for a list link in the first entry of a cut-off table, which is
+ * page-aligned and so not present in any format, nothing is written to tables that hardware may
+ * still see. Empty tables do not exist (but for those of pt_entry()), so a large page fits where
+ * all small ones have gone.
  */
 #include "hv/mm/pt.h"
 #include "hv/mm/mm.h"
@@ -27,28 +28,41 @@
 #define SW_COLD BIT(55) /* of an entry that points to a table of 4 KiB leaves */
 
 /* clang-format off */
-/* SDM "4-Level Paging", APM "Long-Mode Page Translation". PCD|PWT selects entry 3 of the reset-default PAT: UC. */
+/*
+ * SDM "4-Level Paging", APM "Long-Mode Page Translation". PCD|PWT selects entry 3 of the
+ * reset-default PAT: UC.
+ */
 struct pt_format pt_host = {
 	.name = "host", .levels = 4, .max_leaf = 1,
-	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(5), .leaf_large = BIT(7), .addr_mask = GENMASK(51, 12),
+	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(5), .leaf_large = BIT(7),
+	.addr_mask = GENMASK(51, 12),
 	.leaf = BIT(0), .r = BIT(0), .w = BIT(1), .nx = BIT(63), .user = BIT(2), .global = BIT(8),
-	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4), .type_mask = BIT(3) | BIT(4),
+	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4),
+	.type_mask = BIT(3) | BIT(4),
 	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
 };
 
-/* APM "Nested Paging": guest accesses are user accesses to the nested tables, hence U everywhere. */
+/*
+ * APM "Nested Paging": guest accesses are user accesses to the nested tables, hence U everywhere.
+ */
 struct pt_format pt_npt = {
 	.name = "npt", .levels = 4, .max_leaf = 1,
-	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(2) | BIT(5), .leaf_large = BIT(7), .addr_mask = GENMASK(51, 12),
+	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(2) | BIT(5), .leaf_large = BIT(7),
+	.addr_mask = GENMASK(51, 12),
 	.leaf = BIT(0) | BIT(2), .r = BIT(0), .w = BIT(1), .nx = BIT(63),
-	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4), .type_mask = BIT(3) | BIT(4),
+	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4),
+	.type_mask = BIT(3) | BIT(4),
 	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
 };
 
-/* SDM "The Extended Page Table Mechanism (EPT)"; accessed and dirty flags are added where the CPU has them. Memory types: 0 UC, 6 WB. */
+/*
+ * SDM "The Extended Page Table Mechanism (EPT)"; accessed and dirty flags are added where the CPU
+ * has them. Memory types: 0 UC, 6 WB.
+ */
 struct pt_format pt_ept = {
 	.name = "ept", .levels = 4, .max_leaf = 1,
-	.present = BIT(0) | BIT(1) | BIT(2), .table = BIT(0) | BIT(1) | BIT(2), .leaf_large = BIT(7),
+	.present = BIT(0) | BIT(1) | BIT(2), .table = BIT(0) | BIT(1) | BIT(2),
+	.leaf_large = BIT(7),
 	.addr_mask = GENMASK(51, 12), .r = BIT(0), .w = BIT(1), .x = BIT(2),
 	.type_wb = FIELD_PREP(GENMASK(5, 3), 6), .type_mask = GENMASK(5, 3),
 	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
@@ -88,10 +102,11 @@ static bool is_table(const struct pt_format *f, u64 e, u32 level)
 
 u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 level, u64 attr)
 {
-	return (pfn << PAGE_SHIFT) | f->leaf | (level ? f->leaf_large : 0) | (attr & PT_R ? f->r : 0) |
-	       (attr & PT_W ? f->w : 0) | (attr & PT_X ? f->x : f->nx) | (attr & PT_USER ? f->user : 0) |
-	       (attr & PT_UC ? f->type_uc : f->type_wb) | (attr & PT_DIRTY ? f->dirty : 0) |
-	       (attr & PT_ACC ? f->accessed : 0) | (attr & PT_GLOBAL ? f->global : 0) | (attr & PT_LOG ? f->log : 0) |
+	return (pfn << PAGE_SHIFT) | f->leaf | (level ? f->leaf_large : 0) |
+	       (attr & PT_R ? f->r : 0) | (attr & PT_W ? f->w : 0) | (attr & PT_X ? f->x : f->nx) |
+	       (attr & PT_USER ? f->user : 0) | (attr & PT_UC ? f->type_uc : f->type_wb) |
+	       (attr & PT_DIRTY ? f->dirty : 0) | (attr & PT_ACC ? f->accessed : 0) |
+	       (attr & PT_GLOBAL ? f->global : 0) | (attr & PT_LOG ? f->log : 0) |
 	       (attr & PT_ROM ? f->rom : 0);
 }
 
@@ -99,9 +114,10 @@ static u64 attr_of(const struct pt_format *f, u64 e)
 {
 	bool exec = f->x ? e & f->x : !(e & f->nx);
 
-	return (e & f->r ? PT_R : 0) | (e & f->w ? PT_W : 0) | (exec ? PT_X : 0) | (e & f->user ? PT_USER : 0) |
-	       ((e & f->type_mask) == f->type_uc ? PT_UC : 0) | (e & f->dirty ? PT_DIRTY : 0) |
-	       (e & f->accessed ? PT_ACC : 0) | (e & f->global ? PT_GLOBAL : 0) | (e & f->log ? PT_LOG : 0) |
+	return (e & f->r ? PT_R : 0) | (e & f->w ? PT_W : 0) | (exec ? PT_X : 0) |
+	       (e & f->user ? PT_USER : 0) | ((e & f->type_mask) == f->type_uc ? PT_UC : 0) |
+	       (e & f->dirty ? PT_DIRTY : 0) | (e & f->accessed ? PT_ACC : 0) |
+	       (e & f->global ? PT_GLOBAL : 0) | (e & f->log ? PT_LOG : 0) |
 	       (e & f->rom ? PT_ROM : 0);
 }
 
@@ -111,7 +127,10 @@ static u64 leaf_pfn(const struct pt_format *f, u64 e, u32 order, u64 fn)
 	return ((e & f->addr_mask) >> PAGE_SHIFT) + (fn & (BIT(order) - 1));
 }
 
-/* Walk down to the entry for fn at level *at, or to the leaf or hole above it; *at is then its level. */
+/*
+ * Walk down to the entry for fn at level *at, or to the leaf or hole above it; *at is then its
+ * level.
+ */
 static u64 *descend(const struct pt *t, u64 fn, u32 *at)
 {
 	const struct pt_format *f = t->fmt;
@@ -129,8 +148,8 @@ static u64 *descend(const struct pt *t, u64 fn, u32 *at)
 }
 
 /*
- * Put raw at level `level` below the hole e of level `hole`: the tables between are built bottom-up around it and
- * linked last, so that -ENOMEM leaves no trace.
+ * Put raw at level `level` below the hole e of level `hole`: the tables between are built bottom-up
+ * around it and linked last, so that -ENOMEM leaves no trace.
  */
 static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 level, u64 raw)
 {
@@ -154,7 +173,10 @@ static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 level, u64 raw)
 	return 0;
 }
 
-/* Replace the leaf *e of this level by a table of the same smaller leaves. Hardware may set A and D meanwhile. */
+/*
+ * Replace the leaf *e of this level by a table of the same smaller leaves. Hardware may set A and D
+ * meanwhile.
+ */
 static int split(struct pt *t, u64 *e, u32 level)
 {
 	const struct pt_format *f = t->fmt;
@@ -167,7 +189,8 @@ static int split(struct pt *t, u64 *e, u32 level)
 
 		for (u32 i = 0; i < ENTRIES; i++)
 			table[i] = first + ((span_of(level - 1) * i) << PAGE_SHIFT);
-	} while (!__atomic_compare_exchange_n(e, &v, virt_to_hpa(table).v | f->table, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(e, &v, virt_to_hpa(table).v | f->table, false,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return 0;
 }
 
@@ -196,11 +219,15 @@ void pt_destroy(struct pt *t)
 	t->root = hpa(0);
 }
 
-/* The leaf that maps fn, or what is in its place, and its order. Each entry is read once: it may be split meanwhile. */
+/*
+ * The leaf that maps fn, or what is in its place, and its order. Each entry is read once: it may be
+ * split meanwhile.
+ */
 static inline __attribute__((always_inline)) u64 find(const struct pt *t, u64 fn, u32 *order)
 {
 	const struct pt_format *f = t->fmt;
-	const u64 present = f->present, large = f->leaf_large, mask = f->addr_mask, *table = hpa_to_virt(t->root);
+	const u64 present = f->present, large = f->leaf_large, mask = f->addr_mask,
+		  *table = hpa_to_virt(t->root);
 	u32 shift = 9 * (f->levels - 1);
 	u64 v = 0;
 
@@ -246,8 +273,9 @@ int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
 	bool mark;
 	u64 *e;
 
-	if (order % 9 || level > f->max_leaf || !(attr & PT_R) || !IS_ALIGNED(fn | pfn, BIT(order)) ||
-	    fn >= span_of(f->levels) || pfn > f->addr_mask >> PAGE_SHIFT)
+	if (order % 9 || level > f->max_leaf || !(attr & PT_R) ||
+	    !IS_ALIGNED(fn | pfn, BIT(order)) || fn >= span_of(f->levels) ||
+	    pfn > f->addr_mask >> PAGE_SHIFT)
 		return -EINVAL;
 	e = descend(t, fn, &at);
 	if (*e & f->present)
@@ -348,7 +376,8 @@ static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
 
 		if (is_table(f, v, level)) {
 			/* Cold before its leaves are looked at, which will be all of them. */
-			if (r->cool && level == 1 && range_covers(r, 1) && r->budget >= (s64)ENTRIES &&
+			if (r->cool && level == 1 && range_covers(r, 1) &&
+			    r->budget >= (s64)ENTRIES &&
 			    __atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD) {
 				r->fn = next_of(r->fn, 1);
 				r->budget--;
@@ -403,7 +432,8 @@ static int unmap_leaf(struct range *r, u64 *e, u64 v, u32 level)
 
 s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx)
 {
-	struct range r = {.t = t, .fn = fn, .budget = budget, .flush = flush, .put = put, .ctx = ctx};
+	struct range r = {
+	    .t = t, .fn = fn, .budget = budget, .flush = flush, .put = put, .ctx = ctx};
 
 	return range_run(&r, count, unmap_leaf);
 }
@@ -431,8 +461,9 @@ static int protect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 	do {
 		attr = attr_of(f, v);
 		new = (attr & ~c->clear) | c->set;
-	} while (!__atomic_compare_exchange_n(e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new),
-					      false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(
+	    e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new), false,
+	    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
 		*r->flush = true;
 	return 0;
@@ -448,7 +479,8 @@ s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 b
 static int collect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 {
 	const struct pt_format *f = r->t->fmt;
-	u64 want = (r->change->match & PT_W ? f->w : 0) | (r->change->match & PT_DIRTY ? f->dirty : 0);
+	u64 want =
+	    (r->change->match & PT_W ? f->w : 0) | (r->change->match & PT_DIRTY ? f->dirty : 0);
 	u64 stop = MIN(r->end, next_of(r->fn, level)) - r->first;
 	int err;
 
@@ -460,10 +492,17 @@ static int collect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 	return err;
 }
 
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget, bool *flush, u64 *bitmap)
+s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
+	       bool *flush, u64 *bitmap)
 {
-	struct range r = {
-		.t = t, .fn = fn, .budget = budget, .flush = flush, .change = c, .first = fn, .bitmap = bitmap, .cool = cool};
+	struct range r = {.t = t,
+			  .fn = fn,
+			  .budget = budget,
+			  .flush = flush,
+			  .change = c,
+			  .first = fn,
+			  .bitmap = bitmap,
+			  .cool = cool};
 
 	return range_run(&r, count, collect_leaf);
 }

@@ -13,7 +13,10 @@
 #define PT_DIRTY  BIT(5)
 #define PT_ACC	  BIT(6)
 #define PT_GLOBAL BIT(7)
-/* Software bits of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the write */
+/*
+ * Software bits of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the
+ * write
+ */
 #define PT_LOG BIT(8) /* writable, protected for dirty logging only */
 #define PT_ROM BIT(9) /* writes are to be emulated as MMIO */
 
@@ -33,17 +36,23 @@ struct pt_format {
 	u64 mmio;     /* raw value of a not-present entry that marks MMIO: software bits only */
 	bool reports_dirty; /* CPUs tell which pages they set dirty flags for, see pt_collect() */
 };
-extern struct pt_format pt_host, pt_npt, pt_ept; /* what the CPU has of all that is settled at boot */
+/* what the CPU has of all that is settled at boot */
+extern struct pt_format pt_host, pt_npt, pt_ept;
 
 struct pt {
 	const struct pt_format *fmt;
 	hpa_t root;
 	struct account *acct;
-	u64 cut; /* tables cut off by pt_unmap(), waiting for the flush: list through their first words, 0 ends */
+	/*
+	 * tables cut off by pt_unmap(), waiting for the flush: list through their first words, 0
+	 * ends
+	 */
+	u64 cut;
 };
 
 int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct);
-void pt_destroy(struct pt *t); /* frees all tables; does not look at leaves; no hardware may use them any more */
+/* frees all tables; does not look at leaves; no hardware may use them any more */
+void pt_destroy(struct pt *t);
 
 enum pt_kind { PT_NONE, PT_LEAF, PT_MMIO };
 struct pt_leaf {
@@ -53,35 +62,42 @@ struct pt_leaf {
 	u64 attr;  /* PT_x */
 };
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
-/* The frame mapped at fn. False: none, or none that may be written now without its dirty flag being set. */
+/*
+ * The frame mapped at fn. False: none, or none that may be written now without its dirty flag being
+ * set.
+ */
 bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
 
 /*
- * Map 2^order frames; order 0, 9, or 18. 0, or 1 if a MMIO mark, which was in the way of a 4 KiB page, has been replaced. Memory
- * or a table never is: -EEXIST. -EINVAL: misaligned, too large for the format, or beyond the address width. -ENOMEM: nothing has changed.
- * No flush is owed: only not-present entries change.
+ * Map 2^order frames; order 0, 9, or 18. 0, or 1 if a MMIO mark, which was in the way of a 4 KiB
+ * page, has been replaced. Memory or a table never is: -EEXIST. -EINVAL: misaligned, too large for
+ * the format, or beyond the address width. -ENOMEM: nothing has changed. No flush is owed: only
+ * not-present entries change.
  */
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);
 /* Mark one page (4 KiB) as MMIO; -EEXIST if memory is mapped there. */
 int pt_set_mmio(struct pt *t, u64 fn);
 
 /*
- * The range operations split larger leaves at the borders, do at most budget (> 0) units of work (one per leaf or hole,
- * more for large leaves) and return the frames done: less than count means call again, -ENOMEM that the very first
- * entry could not be split. *flush is set, never cleared, when a TLB may hold what has been taken away or split; wider
- * rights owe no flush.
+ * The range operations split larger leaves at the borders, do at most budget (> 0) units of work
+ * (one per leaf or hole, more for large leaves) and return the frames done: less than count means
+ * call again, -ENOMEM that the very first entry could not be split. *flush is set, never cleared,
+ * when a TLB may hold what has been taken away or split; wider rights owe no flush.
  */
 typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
 /*
- * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget times; MMIO marks go too, and set
- * *flush as if TLBs held them.
- * Tables that end up empty are cut off; pt_reap() frees them.
+ * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget
+ * times; MMIO marks go too, and set *flush as if TLBs held them. Tables that end up empty are cut
+ * off; pt_reap() frees them.
  */
 s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx);
 /* After the flush owed by pt_unmap(). */
 void pt_reap(struct pt *t);
 
-/* Leaves that have all attributes of match lose those in clear and get those in set. Large ones are changed by `large`, if any. */
+/*
+ * Leaves that have all attributes of match lose those in clear and get those in set. Large ones are
+ * changed by `large`, if any.
+ */
 struct pt_change {
 	u64 match, clear, set;
 	const struct pt_change *large;
@@ -89,14 +105,19 @@ struct pt_change {
 s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush);
 
 /*
- * As pt_protect(), and for each frame fn + i whose leaf has all of PT_W and PT_DIRTY that match asks for, as far as the format has
- * them, bit i of bitmap is set. cool: a table of 4 KiB leaves that is gone through as a whole is cold from then on, and passed over
- * as long as it is. pt_warm() of any of its frames ends that; it may run without a lock while the table cannot be freed.
+ * As pt_protect(), and for each frame fn + i whose leaf has all of PT_W and PT_DIRTY that match
+ * asks for, as far as the format has them, bit i of bitmap is set. cool: a table of 4 KiB leaves
+ * that is gone through as a whole is cold from then on, and passed over as long as it is. pt_warm()
+ * of any of its frames ends that; it may run without a lock while the table cannot be freed.
  */
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget, bool *flush, u64 *bitmap);
+s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
+	       bool *flush, u64 *bitmap);
 void pt_warm(struct pt *t, u64 fn);
 
-/* Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a large leaf. */
+/*
+ * Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a
+ * large leaf.
+ */
 u64 *pt_entry(struct pt *t, u64 fn);
 /* The raw entry of a leaf. */
 u64 pt_leaf_raw(const struct pt_format *fmt, u64 pfn, u32 level, u64 attr);

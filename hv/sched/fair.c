@@ -2,23 +2,30 @@
 /*
  * The default policy: weighted fair by virtual runtime.
  *
- * A unit's virtual runtime grows by ran * 1024 / weight; the unit with the least runs next. The queue's floor `min`
- * follows the least virtual runtime of all units here and never falls. A unit that slept is placed not further than
- * CREDIT before the floor: enough to preempt whoever runs, too little to starve him. Between CPUs only the distance to
- * the floor counts.
+ * A unit's virtual runtime grows by ran * 1024 / weight; the unit with the least runs next. The
+ * queue's floor `min` follows the least virtual runtime of all units here and never falls. A unit
+ * that slept is placed not further than CREDIT before the floor: enough to preempt whoever runs,
+ * too little to starve him. Between CPUs only the distance to the floor counts.
  */
 #include "hv/cpu/time.h"
 #include "hv/sched/queue.h"
 
-#define LATENCY_NS     12000000 /* in which each of a few waiting units runs once: two of them get 6 ms each */
-#define SLICE_MIN_NS   1000000
-#define SLICE_ALONE_NS 50000000 /* nobody waits: look around for work of busier CPUs now and then */
-#define CREDIT_NS      3000000
-#define PREEMPT_NS     1000000 /* a woken unit this far behind the running one preempts it */
-#define PINNED_SHARE   8 /* dom0's weight on a CPU is at least this part of what all others there have */
+/* in which each of a few waiting units runs once: two of them get 6 ms each */
+#define LATENCY_NS   12000000
+#define SLICE_MIN_NS 1000000
+#define SLICE_ALONE_NS                                                                             \
+	50000000 /* nobody waits: look around for work of busier CPUs now and then                 \
+		  */
+#define CREDIT_NS  3000000
+#define PREEMPT_NS 1000000 /* a woken unit this far behind the running one preempts it */
+/* dom0's weight on a CPU is at least this part of what all others there have */
+#define PINNED_SHARE 8
 
 /* struct sched_unit.policy[] */
-enum { F_FLOOR /* rq->min when it was last charged or taken off */, F_RQ /* whose floor that was */ };
+enum {
+	F_FLOOR /* rq->min when it was last charged or taken off */,
+	F_RQ /* whose floor that was */
+};
 
 struct sched_rq {
 	struct sched_queue queue; /* by vruntime */
@@ -37,8 +44,9 @@ static u64 virtual_ticks(const struct sched_unit *u, u64 ticks)
 }
 
 /*
- * Everybody's interrupts are handled in dom0, whose kernel takes a CPU that hardly runs for a dead one: while it has something
- * to do there it gets a share of its own, however many guests of whatever weight there are.
+ * Everybody's interrupts are handled in dom0, whose kernel takes a CPU that hardly runs for a dead
+ * one: while it has something to do there it gets a share of its own, however many guests of
+ * whatever weight there are.
  */
 static u64 pinned_ticks(const struct sched_rq *rq, const struct sched_unit *u, u64 ticks)
 {
@@ -52,11 +60,11 @@ static u64 pinned_ticks(const struct sched_rq *rq, const struct sched_unit *u, u
 static void fair_init(struct sched_rq *rq, u32 cpu)
 {
 	*rq = (struct sched_rq){
-		.latency = ns_to_tsc(LATENCY_NS),
-		.slice_min = ns_to_tsc(SLICE_MIN_NS),
-		.slice_alone = ns_to_tsc(SLICE_ALONE_NS),
-		.credit = ns_to_tsc(CREDIT_NS),
-		.preempt = ns_to_tsc(PREEMPT_NS),
+	    .latency = ns_to_tsc(LATENCY_NS),
+	    .slice_min = ns_to_tsc(SLICE_MIN_NS),
+	    .slice_alone = ns_to_tsc(SLICE_ALONE_NS),
+	    .credit = ns_to_tsc(CREDIT_NS),
+	    .preempt = ns_to_tsc(PREEMPT_NS),
 	};
 }
 
@@ -123,7 +131,8 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 	mark_floor(rq, u);
 }
 
-static bool fair_preempts(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running, u64 now)
+static bool fair_preempts(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running,
+			  u64 now)
 {
 	u64 uncharged = now > running->since ? now - running->since : 0;
 
@@ -146,16 +155,16 @@ static struct sched_unit *fair_steal(struct sched_rq *rq, u32 for_cpu, u64 now)
 }
 
 const struct sched_ops sched_fair = {
-	.name = "fair",
-	.rq_size = sizeof(struct sched_rq),
-	.rq_init = fair_init,
-	.enqueue = fair_enqueue,
-	.dequeue = fair_dequeue,
-	.pick = fair_pick,
-	.peek = fair_peek,
-	.slice = fair_slice,
-	.charge = fair_charge,
-	.preempts = fair_preempts,
-	.load = fair_load,
-	.steal = fair_steal,
+    .name = "fair",
+    .rq_size = sizeof(struct sched_rq),
+    .rq_init = fair_init,
+    .enqueue = fair_enqueue,
+    .dequeue = fair_dequeue,
+    .pick = fair_pick,
+    .peek = fair_peek,
+    .slice = fair_slice,
+    .charge = fair_charge,
+    .preempts = fair_preempts,
+    .load = fair_load,
+    .steal = fair_steal,
 };

@@ -36,13 +36,17 @@ static inline struct sched_unit *queue_take(struct sched_queue *q)
 	return u;
 }
 
-/* The unit that may go to that CPU and ran most of late, so that turns on the less busy CPU go round. */
+/*
+ * The unit that may go to that CPU and ran most of late, so that turns on the less busy CPU go
+ * round.
+ */
 static inline struct sched_unit *queue_movable(const struct sched_queue *q, u32 cpu)
 {
 	struct sched_unit *u, *best = NULL;
 
 	for (u = q->head; u; u = u->next)
-		if (!u->pinned && (READ_ONCE(u->affinity) & BIT(cpu)) && (!best || u->recent > best->recent))
+		if (!u->pinned && (READ_ONCE(u->affinity) & BIT(cpu)) &&
+		    (!best || u->recent > best->recent))
 			best = u;
 	return best;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Plain round robin: equal slices in order of arrival, no preemption by wake-ups, weights are ignored. */
+/*
+ * Plain round robin: equal slices in order of arrival, no preemption by wake-ups, weights are
+ * ignored.
+ */
 #include "hv/cpu/time.h"
 #include "hv/sched/queue.h"
 
@@ -43,7 +46,8 @@ static void rr_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 {
 }
 
-static bool rr_preempts(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running, u64 now)
+static bool rr_preempts(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running,
+			u64 now)
 {
 	return false;
 }
@@ -63,16 +67,16 @@ static struct sched_unit *rr_steal(struct sched_rq *rq, u32 for_cpu, u64 now)
 }
 
 const struct sched_ops sched_rr = {
-	.name = "rr",
-	.rq_size = sizeof(struct sched_rq),
-	.rq_init = rr_init,
-	.enqueue = rr_enqueue,
-	.dequeue = rr_dequeue,
-	.pick = rr_pick,
-	.peek = rr_peek,
-	.slice = rr_slice,
-	.charge = rr_charge,
-	.preempts = rr_preempts,
-	.load = rr_load,
-	.steal = rr_steal,
+    .name = "rr",
+    .rq_size = sizeof(struct sched_rq),
+    .rq_init = rr_init,
+    .enqueue = rr_enqueue,
+    .dequeue = rr_dequeue,
+    .pick = rr_pick,
+    .peek = rr_peek,
+    .slice = rr_slice,
+    .charge = rr_charge,
+    .preempts = rr_preempts,
+    .load = rr_load,
+    .steal = rr_steal,
 };

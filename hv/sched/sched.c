@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The policy-independent half of the scheduler: states, wake-ups, placing, balancing, caps, accounting. */
+/*
+ * The policy-independent half of the scheduler: states, wake-ups, placing, balancing, caps,
+ * accounting.
+ */
 #include "hv/sched/sched.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
@@ -9,23 +12,30 @@
 #include "hv/lib/string.h"
 #include "hv/sched/queue.h"
 
-#define CAP_WINDOW_MS	100
-#define CAP_DEBT	5  /* windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged for */
-#define BALANCE_MS	50 /* how often a busy CPU looks for one with more waiting units */
-#define IDLE_ASK_MS	2  /* how often an idle one does */
-#define RECENT_SHIFT	27 /* ticks of an epoch of sched_unit.recent, as a power of two: some 50 ms */
-#define RQ_MAX		128
+#define CAP_WINDOW_MS 100
+/*
+ * windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged
+ * for
+ */
+#define CAP_DEBT    5
+#define BALANCE_MS  50 /* how often a busy CPU looks for one with more waiting units */
+#define IDLE_ASK_MS 2  /* how often an idle one does */
+/* ticks of an epoch of sched_unit.recent, as a power of two: some 50 ms */
+#define RECENT_SHIFT 27
+#define RQ_MAX	     128
 
 /* One CPU's part. All but the inbox, the atomics and load is touched by that CPU only. */
 struct sched_cpu {
-	struct lock lock;	   /* LOCK_SCHED: inbox */
+	struct lock lock; /* LOCK_SCHED: inbox */
 	struct sched_queue inbox;
-	u64 pull;		   /* atomic: CPUs that ask for a unit */
-	u32 load;		   /* units on rq or running here; written by this CPU, read as a hint by others */
-	struct sched_unit *curr;   /* picked, and not blocked since */
-	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
+	u64 pull; /* atomic: CPUs that ask for a unit */
+	/* units on rq or running here; written by this CPU, read as a hint by others */
+	u32 load;
+	struct sched_unit *curr;    /* picked, and not blocked since */
+	struct sched_unit *loaded;  /* its on_cpu is set for this CPU */
 	struct sched_unit *next_up; /* to be picked next out of turn */
-	struct sched_unit *hand;   /* yielded to, on no queue: takes over when sched_next() is asked */
+	/* yielded to, on no queue: takes over when sched_next() is asked */
+	struct sched_unit *hand;
 	struct sched_unit *giver;  /* gave the CPU to curr by sched_yield_to(); pinned */
 	struct sched_queue parked; /* used up their cap */
 	u64 started, slice_end;
@@ -36,8 +46,9 @@ struct sched_cpu {
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static const struct sched_ops *ops = &sched_fair;
 static sched_leave_fn *leave;
-static u64 online_mask, idle_mask; /* atomic; a CPU's idle bit is taken away by whoever sends it work */
-static u64 ms;			   /* in ticks */
+/* atomic; a CPU's idle bit is taken away by whoever sends it work */
+static u64 online_mask, idle_mask;
+static u64 ms; /* in ticks */
 
 #ifdef HV_HOST_TEST
 u64 sched_test_clock(void);
@@ -80,7 +91,8 @@ static void poke(u32 cpu)
 
 static bool state_change(struct sched_unit *u, u32 from, u32 to)
 {
-	return __atomic_compare_exchange_n(&u->state, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return __atomic_compare_exchange_n(&u->state, &from, to, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
 }
 
 static bool may_run_on(const struct sched_unit *u, u32 cpu)
@@ -124,7 +136,10 @@ static void charge(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	ops->charge(rq_of(sc), u, ran);
 }
 
-/* Ticks the cap lets it run in the window around now. What was run too much is taken off the next windows. */
+/*
+ * Ticks the cap lets it run in the window around now. What was run too much is taken off the next
+ * windows.
+ */
 static u64 cap_left(struct sched_unit *u, u64 now)
 {
 	u64 cap = READ_ONCE(u->cap), budget, passed;
@@ -180,7 +195,9 @@ static u32 least_loaded(u64 allowed)
 	return best;
 }
 
-/* Where a unit goes that is on no CPU's hardware: where it was if idle, another idle CPU, where it was, the least busy.
+/*
+ * Where a unit goes that is on no CPU's hardware: where it was if idle, another idle CPU, where it
+ * was, the least busy.
  */
 static u32 choose_cpu(struct sched_unit *u)
 {
@@ -210,7 +227,10 @@ static void send(struct sched_unit *u, u32 cpu)
 	poke(cpu);
 }
 
-/* Queue a unit here, or pass it on to a CPU it may run on, or park it. True if it can be picked here. */
+/*
+ * Queue a unit here, or pass it on to a CPU it may run on, or park it. True if it can be picked
+ * here.
+ */
 static bool enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	if (!may_run_on(u, index_of(sc))) {
@@ -236,7 +256,10 @@ static bool deserves_cpu(struct sched_cpu *sc, u64 now)
 	return first && READ_ONCE(first->boost) && ops->preempts(rq_of(sc), first, sc->curr, now);
 }
 
-/* After something changed on this CPU's queue: does sched_next() have to be asked before the slice ends? */
+/*
+ * After something changed on this CPU's queue: does sched_next() have to be asked before the slice
+ * ends?
+ */
 static bool must_ask(struct sched_cpu *sc, u64 now)
 {
 	if (!sc->curr || sc->next_up || sc->parked.count || deserves_cpu(sc, now))
@@ -322,11 +345,13 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	BUG_ON(sc->curr != from);
 	if (!win(to))
 		return;
-	if (from->pinned && !sc->hand && may_run_on(to, index_of(sc)) && !__atomic_load_n(&to->on_cpu, __ATOMIC_ACQUIRE)) {
+	if (from->pinned && !sc->hand && may_run_on(to, index_of(sc)) &&
+	    !__atomic_load_n(&to->on_cpu, __ATOMIC_ACQUIRE)) {
 		begin_waiting(to, clock());
 		WRITE_ONCE(to->cpu, index_of(sc));
 		sc->hand = to;
-		(void)__atomic_exchange_n(&from->wake, 0, __ATOMIC_SEQ_CST); /* what comes from now on keeps `from` here */
+		/* what comes from now on keeps `from` here */
+		(void)__atomic_exchange_n(&from->wake, 0, __ATOMIC_SEQ_CST);
 		this_cpu()->resched = true;
 		return;
 	}
@@ -340,7 +365,8 @@ bool sched_block(struct sched_unit *u)
 	BUG_ON(sc->curr != u);
 	charge(sc, u, clock());
 	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
-	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) && state_change(u, SCHED_BLOCKED, SCHED_RUNNING))
+	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
+	    state_change(u, SCHED_BLOCKED, SCHED_RUNNING))
 		return false;
 	sc->curr = NULL;
 	return true;
@@ -405,15 +431,20 @@ static u64 idle_takers(struct sched_cpu *sc, u64 now)
 	return load_mask(&idle_mask) & ~BIT(index_of(sc));
 }
 
-/* Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue, or kept by the caller. */
+/*
+ * Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue,
+ * or kept by the caller.
+ */
 static void give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
-	u64 asked = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST), idle = idle_takers(sc, now);
+	u64 asked = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST),
+	    idle = idle_takers(sc, now);
 	u32 cpu;
 
 	for (; asked && ops->load(rq_of(sc)) + kept > 1; asked &= asked - 1) {
 		cpu = __builtin_ctzll(asked);
-		if (READ_ONCE(sched_cpus[cpu].load) < ops->load(rq_of(sc)) + kept && give_one(sc, cpu, now))
+		if (READ_ONCE(sched_cpus[cpu].load) < ops->load(rq_of(sc)) + kept &&
+		    give_one(sc, cpu, now))
 			claim_idle(cpu);
 	}
 	for (; idle && ops->load(rq_of(sc)) + kept > 1; idle &= idle - 1) {
@@ -449,12 +480,16 @@ static bool stays(struct sched_cpu *sc, struct sched_unit *ran, u64 now)
 {
 	if (!fits(sc, ran, now) || sc->next_up)
 		return false;
-	if ((sc->giver && READ_ONCE(sc->giver->boost)) || READ_ONCE(sc->pull) || idle_takers(sc, now))
+	if ((sc->giver && READ_ONCE(sc->giver->boost)) || READ_ONCE(sc->pull) ||
+	    idle_takers(sc, now))
 		return false;
 	return now < sc->slice_end && !deserves_cpu(sc, now);
 }
 
-/* Take off the queue who is to run out of turn: the unit yielded to, or the giver when that one has done with the CPU. */
+/*
+ * Take off the queue who is to run out of turn: the unit yielded to, or the giver when that one has
+ * done with the CPU.
+ */
 static struct sched_unit *out_of_turn(struct sched_cpu *sc, bool blocked, u64 now)
 {
 	struct sched_unit *u = sc->next_up;
@@ -471,12 +506,13 @@ static struct sched_unit *out_of_turn(struct sched_cpu *sc, bool blocked, u64 no
 }
 
 /*
- * A pinned giver may have more to do than to wait for u: if u could run on an idle CPU, this one is asked again soon,
- * and give_away() then sends u there.
+ * A pinned giver may have more to do than to wait for u: if u could run on an idle CPU, this one is
+ * asked again soon, and give_away() then sends u there.
  */
 static void shorten_for_giver(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	if (sc->giver && u != sc->giver && (load_mask(&idle_mask) & READ_ONCE(u->affinity) & ~BIT(index_of(sc))))
+	if (sc->giver && u != sc->giver &&
+	    (load_mask(&idle_mask) & READ_ONCE(u->affinity) & ~BIT(index_of(sc))))
 		sc->slice_end = MIN(sc->slice_end, now + ms);
 }
 
@@ -528,13 +564,14 @@ static void start(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 /* No third unit and no other CPU has a say in who runs here next. */
 static bool is_between_two(struct sched_cpu *sc, const struct sched_unit *to, u64 now)
 {
-	return now < sc->slice_end && !sc->next_up && !sc->parked.count && !READ_ONCE(sc->inbox.head) && !READ_ONCE(sc->pull) &&
-	       !READ_ONCE(to->cap) && may_run_on(to, index_of(sc)) && !idle_takers(sc, now);
+	return now < sc->slice_end && !sc->next_up && !sc->parked.count &&
+	       !READ_ONCE(sc->inbox.head) && !READ_ONCE(sc->pull) && !READ_ONCE(to->cap) &&
+	       may_run_on(to, index_of(sc)) && !idle_takers(sc, now);
 }
 
 /*
- * What happens most: a dom0 unit gives its CPU to a guest's, or gets it back when that one blocks. Within their slice this
- * takes no choice. NULL: choose.
+ * What happens most: a dom0 unit gives its CPU to a guest's, or gets it back when that one blocks.
+ * Within their slice this takes no choice. NULL: choose.
  */
 static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit *ran, u64 now)
 {
@@ -570,7 +607,8 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit *ran
 /* When sched_next() must be called again at the latest. */
 static u64 ask_again_at(struct sched_cpu *sc, u64 now)
 {
-	u64 at = sc->curr ? MIN(sc->slice_end, now + MIN(cap_left(sc->curr, now), ms * 1000)) : SCHED_NEVER;
+	u64 at = sc->curr ? MIN(sc->slice_end, now + MIN(cap_left(sc->curr, now), ms * 1000))
+			  : SCHED_NEVER;
 	struct sched_unit *u;
 
 	for (u = sc->parked.head; u; u = u->next)
@@ -638,7 +676,8 @@ void sched_init(const char *policy, sched_leave_fn *leave_fn)
 	if (!ops) {
 		ops = &sched_fair;
 		if (policy[0])
-			log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)", policy, ops->name);
+			log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)",
+				 policy, ops->name);
 	}
 	BUG_ON(ops->rq_size > RQ_MAX);
 	ms = ns_to_tsc(1000000);
@@ -670,12 +709,14 @@ const char *sched_policy_name(void)
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned)
 {
 	*u = (struct sched_unit){
-		.state = SCHED_BLOCKED,
-		.cpu = cpu,
-		.weight = weight,
-		.affinity = pinned ? BIT(cpu) : affinity & load_mask(&online_mask) ? affinity : ~0ull,
-		.pinned = pinned,
-		.since = clock(),
+	    .state = SCHED_BLOCKED,
+	    .cpu = cpu,
+	    .weight = weight,
+	    .affinity = pinned				     ? BIT(cpu)
+			: affinity & load_mask(&online_mask) ? affinity
+							     : ~0ull,
+	    .pinned = pinned,
+	    .since = clock(),
 	};
 }
 
@@ -689,7 +730,8 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 {
 	u32 cpu;
 
-	if (weight > SCHED_WEIGHT_MAX || cap > 100 || (affinity && !(affinity & load_mask(&online_mask))))
+	if (weight > SCHED_WEIGHT_MAX || cap > 100 ||
+	    (affinity && !(affinity & load_mask(&online_mask))))
 		return -EINVAL;
 	if (affinity && u->pinned)
 		return -EPERM;
@@ -698,14 +740,18 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 	if (cap)
 		WRITE_ONCE(u->cap, cap == 100 ? 0 : cap);
 	if (affinity)
-		__atomic_store_n(&u->affinity, affinity & load_mask(&online_mask), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&u->affinity, affinity & load_mask(&online_mask),
+				 __ATOMIC_SEQ_CST);
 	cpu = READ_ONCE(u->cpu);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
 		poke(cpu);
 	return 0;
 }
 
-/* One of a unit's counters, which grows while the unit is in a state: a snapshot without its CPU's lock. */
+/*
+ * One of a unit's counters, which grows while the unit is in a state: a snapshot without its CPU's
+ * lock.
+ */
 static u64 counter(const struct sched_unit *u, const u64 *total, u32 growing, u64 now)
 {
 	u64 value, since;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The vCPU scheduler: core (states, placing, wake-ups, caps) and policies (const ops tables, pure, time is a
- * parameter).
+ * The vCPU scheduler: core (states, placing, wake-ups, caps) and policies (const ops tables, pure,
+ * time is a parameter).
  *
- * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) + smp_kick(). (2) A unit
- * is on at most one queue or inbox. (3) A wake is never lost: one that comes between sched_next() and sched_block()
- * makes sched_block() fail. (4) A unit that ran on c goes to another CPU only after c has called sched_leave() for it.
+ * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) +
+ * smp_kick(). (2) A unit is on at most one queue or inbox. (3) A wake is never lost: one that comes
+ * between sched_next() and sched_block() makes sched_block() fail. (4) A unit that ran on c goes to
+ * another CPU only after c has called sched_leave() for it.
  *
- * BLOCKED -> QUEUED is a compare-exchange of the one waker that wins, who owns the unit until it is on a queue or
- * inbox; all other changes are made by the CPU the unit is on.
+ * BLOCKED -> QUEUED is a compare-exchange of the one waker that wins, who owns the unit until it is
+ * on a queue or inbox; all other changes are made by the CPU the unit is on.
  */
 #pragma once
 
@@ -21,7 +22,7 @@
 
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
 
-struct sched_unit { /* embedded in struct vcpu */
+struct sched_unit {   /* embedded in struct vcpu */
 	u32 state;    /* enum sched_state; atomic */
 	u32 wake;     /* atomic: a wake came */
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
@@ -37,8 +38,9 @@ struct sched_unit { /* embedded in struct vcpu */
 	u64 runtime;  /* ticks run in all */
 	u64 steal;    /* ticks waited while runnable */
 	u64 since;    /* ticks: when the state began, or when it was last charged */
-	u64 recent, recent_epoch;   /* ticks run lately, halved every epoch; the balancer moves who had most */
-	u64 cap_start, cap_used;    /* window of the cap and ticks run in it */
+	/* ticks run lately, halved every epoch; the balancer moves who had most */
+	u64 recent, recent_epoch;
+	u64 cap_start, cap_used;	/* window of the cap and ticks run in it */
 	struct sched_unit *next, *prev; /* policy's queue, inbox or parked */
 	u64 policy[4];
 };
@@ -51,24 +53,31 @@ struct sched_ops {
 	void (*rq_init)(struct sched_rq *rq, u32 cpu);
 	void (*enqueue)(struct sched_rq *rq, struct sched_unit *u, u64 now);
 	void (*dequeue)(struct sched_rq *rq, struct sched_unit *u, u64 now);
-	struct sched_unit *(*pick)(struct sched_rq *rq, u64 now); /* removes it from the queue; NULL = idle */
-	struct sched_unit *(*peek)(struct sched_rq *rq);	  /* whom pick() would return */
-	u64 (*slice)(struct sched_rq *rq, struct sched_unit *u);   /* ticks it may run now */
+	/* removes it from the queue; NULL = idle */
+	struct sched_unit *(*pick)(struct sched_rq *rq, u64 now);
+	struct sched_unit *(*peek)(struct sched_rq *rq);	 /* whom pick() would return */
+	u64 (*slice)(struct sched_rq *rq, struct sched_unit *u); /* ticks it may run now */
 	void (*charge)(struct sched_rq *rq, struct sched_unit *u, u64 ran);
-	bool (*preempts)(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running, u64 now);
+	bool (*preempts)(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running,
+			 u64 now);
 	u32 (*load)(struct sched_rq *rq);
-	struct sched_unit *(*steal)(struct sched_rq *rq, u32 for_cpu, u64 now); /* give one away, NULL = none */
+	/* give one away, NULL = none */
+	struct sched_unit *(*steal)(struct sched_rq *rq, u32 for_cpu, u64 now);
 };
 extern const struct sched_ops sched_fair; /* default */
 extern const struct sched_ops sched_rr;
 
 /*
- * What the run loop does when called out of sched_next(): u, which ran here last, may go to another CPU,
- * or another unit runs here next: save all of u that is still in this CPU's hardware. Not called when a pinned unit
- * idles. preempted: it would go on running, and has not given its CPU away.
+ * What the run loop does when called out of sched_next(): u, which ran here last, may go to another
+ * CPU, or another unit runs here next: save all of u that is still in this CPU's hardware. Not
+ * called when a pinned unit idles. preempted: it would go on running, and has not given its CPU
+ * away.
  */
 typedef void sched_leave_fn(struct sched_unit *u, bool preempted);
-/* Choose the policy by name ("" = default); an unknown name is named in a warning and the default used. */
+/*
+ * Choose the policy by name ("" = default); an unknown name is named in a warning and the default
+ * used.
+ */
 void sched_init(const char *policy, sched_leave_fn *leave);
 void sched_init_cpu(void);
 const char *sched_policy_name(void);
@@ -76,29 +85,37 @@ const char *sched_policy_name(void);
 u64 sched_idle_cpus(void);
 
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned);
-/* Make a blocked unit runnable. Any CPU, any time, idempotent. On a queued unit: boost it (it has an event to handle).
- * On a running unit only `wake` is set: whoever raised the event kicks the CPU if the unit must see it in mid-run. */
+/*
+ * Make a blocked unit runnable. Any CPU, any time, idempotent. On a queued unit: boost it (it has
+ * an event to handle). On a running unit only `wake` is set: whoever raised the event kicks the CPU
+ * if the unit must see it in mid-run.
+ */
 void sched_wake(struct sched_unit *u);
 /*
- * `from`, a dom0 unit running here, has made `to` runnable and expects to wait for it: as sched_wake(to), but if `to`
- * may run here it is picked next. `from` stays runnable and gets the CPU back when `to` blocks, its slice ends, or
- * `from` is woken. The pair shares one slice while others wait, so handing to and fro starves nobody. Not for a `from`
- * with events pending.
+ * `from`, a dom0 unit running here, has made `to` runnable and expects to wait for it: as
+ * sched_wake(to), but if `to` may run here it is picked next. `from` stays runnable and gets the
+ * CPU back when `to` blocks, its slice ends, or `from` is woken. The pair shares one slice while
+ * others wait, so handing to and fro starves nobody. Not for a `from` with events pending.
  */
 void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
-/* The running unit of this CPU has nothing to do. False if a wake came since it was picked: it goes on running. */
+/*
+ * The running unit of this CPU has nothing to do. False if a wake came since it was picked: it goes
+ * on running.
+ */
 bool sched_block(struct sched_unit *u);
 /*
- * Ask on this CPU whom to run: puts back the unit that ran (NULL if none or it blocked), charges it, takes in the
- * inbox, picks. Clears cpu->resched. *slice_end is the TSC at which to ask again (the caller arms a timer for it that
- * sets cpu->resched), also when idle. NULL: idle until an interrupt or cpu->resched.
+ * Ask on this CPU whom to run: puts back the unit that ran (NULL if none or it blocked), charges
+ * it, takes in the inbox, picks. Clears cpu->resched. *slice_end is the TSC at which to ask again
+ * (the caller arms a timer for it that sets cpu->resched), also when idle. NULL: idle until an
+ * interrupt or cpu->resched.
  */
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*
- * Change parameters, 0 = leave as it is; cap 100 lifts the cap. A running or queued unit that may no longer be on its
- * CPU moves by itself soon. -EINVAL: out of range, or no CPU online is in affinity. -EPERM: affinity of a pinned unit.
+ * Change parameters, 0 = leave as it is; cap 100 lifts the cap. A running or queued unit that may
+ * no longer be on its CPU moves by itself soon. -EINVAL: out of range, or no CPU online is in
+ * affinity. -EPERM: affinity of a pinned unit.
  */
 int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
 /* Ticks run, and waited, until now, also while running or waiting. Any CPU. */

@@ -9,7 +9,7 @@
 /* Exits that say all by their code. */
 struct svm_simple_exit {
 	u16 reason;
-	u8 len;	/* of the plain instruction; used where the CPU gives no next RIP */
+	u8 len; /* of the plain instruction; used where the CPU gives no next RIP */
 	bool known;
 };
 #define SVM_SIMPLE_EXITS 0x90
@@ -34,6 +34,7 @@ static inline void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_
 	} else {
 		svm_decode_other(vmcb, code, x);
 	}
-	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip && vmcb->next_rip - vmcb->rip <= 15)
+	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip &&
+	    vmcb->next_rip - vmcb->rip <= 15)
 		x->insn_len = vmcb->next_rip - vmcb->rip;
 }

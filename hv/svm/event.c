@@ -22,9 +22,9 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	static const u8 type[] = {
-		[HVM_INJ_IRQ] = SVM_EVT_INTR,
-		[HVM_INJ_NMI] = SVM_EVT_NMI,
-		[HVM_INJ_EXCEPTION] = SVM_EVT_EXC,
+	    [HVM_INJ_IRQ] = SVM_EVT_INTR,
+	    [HVM_INJ_NMI] = SVM_EVT_NMI,
+	    [HVM_INJ_EXCEPTION] = SVM_EVT_EXC,
 	};
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
@@ -32,33 +32,42 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	s->watch |= WATCH_INJECT;
 	if (k == HVM_INJ_IRQ && svm_uses_virq && !(m->int3 & SVM_INT3_VINTR)) {
 		s->virq = vector;
-		m->vintr = (m->vintr & ~SVM_V_VECTOR) | SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO | FIELD_PREP(SVM_V_VECTOR, vector);
+		m->vintr = (m->vintr & ~SVM_V_VECTOR) | SVM_V_IRQ | SVM_V_IGN_TPR |
+			   SVM_V_INTR_PRIO | FIELD_PREP(SVM_V_VECTOR, vector);
 		return;
 	}
 	m->eventinj = vector | FIELD_PREP(SVM_EVT_TYPE, type[k]) | SVM_EVT_VALID;
 	if (has_error)
 		m->eventinj |= SVM_EVT_HAS_ERR | FIELD_PREP(SVM_EVT_ERROR, error);
 	if (k == HVM_INJ_NMI) {
-		/* EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the handler. */
+		/*
+		 * EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the
+		 * handler.
+		 */
 		v->nmi_masked = true;
 		m->int3 |= SVM_INT3_IRET;
 		s->watch |= WATCH_NMI;
 	}
 }
 
-/* The interrupt window is a virtual interrupt of the highest priority that is intercepted the moment it would be taken. */
+/*
+ * The interrupt window is a virtual interrupt of the highest priority that is intercepted the
+ * moment it would be taken.
+ */
 void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
 
-	if (k == HVM_INJ_NMI) { /* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
+	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
+	if (k == HVM_INJ_NMI) {
 		s->nmi_step = s->nmi_iret_rip && !(m->eventinj & SVM_EVT_VALID) && !s->virq;
 		return;
 	}
 	if (on) {
 		if (s->virq) /* the window needs the virtual interrupt for itself */
-			m->eventinj = s->virq | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
+			m->eventinj =
+			    s->virq | FIELD_PREP(SVM_EVT_TYPE, SVM_EVT_INTR) | SVM_EVT_VALID;
 		s->virq = 0;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;

@@ -32,7 +32,8 @@ static void set_efer(struct vcpu *v, u64 efer)
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
 
-	s->lme_hidden = svm_hides_lme && (efer & EFER_LME) && !(m->cr0 & CR0_PG) && !(m->cr4 & CR4_PAE);
+	s->lme_hidden =
+	    svm_hides_lme && (efer & EFER_LME) && !(m->cr0 & CR0_PG) && !(m->cr4 & CR4_PAE);
 	m->efer = (s->lme_hidden ? efer & ~EFER_LME : efer) | EFER_SVME;
 }
 
@@ -81,7 +82,8 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		svm_flush_asid(v);
 		break;
 	case HVM_CR4:
-		if ((m->cr4 ^ val) & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE))
+		if ((m->cr4 ^ val) & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP |
+				      CR4_SMAP | CR4_LA57 | CR4_PKE))
 			svm_flush_asid(v);
 		m->cr4 = val;
 		set_efer(v, get_efer(v));
@@ -105,7 +107,8 @@ void svm_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
 	const struct vmcb *m = svm_vmcb(v);
 
-	*out = (struct hvm_paging){m->cr0, m->cr3, m->cr4, m->efer & ~EFER_SVME, v->rip, cpl(m), mode(m)};
+	*out = (struct hvm_paging){m->cr0, m->cr3, m->cr4, m->efer & ~EFER_SVME,
+				   v->rip, cpl(m), mode(m)};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + m->cs.base);
 }
@@ -114,15 +117,15 @@ bool svm_is_paging(struct vcpu *v, const struct hvm_paging *p)
 {
 	const struct vmcb *m = svm_vmcb(v);
 
-	return !((m->cr3 ^ p->cr3) | (m->cr0 ^ p->cr0) | ((m->cr4 ^ p->cr4) & HVM_FETCH_CR4) | ((m->efer ^ p->efer) & ~EFER_SVME) |
-		 (cpl(m) ^ p->cpl) | (mode(m) ^ p->mode));
+	return !((m->cr3 ^ p->cr3) | (m->cr0 ^ p->cr0) | ((m->cr4 ^ p->cr4) & HVM_FETCH_CR4) |
+		 ((m->efer ^ p->efer) & ~EFER_SVME) | (cpl(m) ^ p->cpl) | (mode(m) ^ p->mode));
 }
 
 static struct vmcb_seg *seg(struct vmcb *m, enum hvm_seg s)
 {
 	struct vmcb_seg *const at[] = {
-		[HVM_ES] = &m->es, [HVM_CS] = &m->cs, [HVM_SS] = &m->ss,     [HVM_DS] = &m->ds,
-		[HVM_FS] = &m->fs, [HVM_GS] = &m->gs, [HVM_LDTR] = &m->ldtr, [HVM_TR] = &m->tr,
+	    [HVM_ES] = &m->es, [HVM_CS] = &m->cs, [HVM_SS] = &m->ss,	 [HVM_DS] = &m->ds,
+	    [HVM_FS] = &m->fs, [HVM_GS] = &m->gs, [HVM_LDTR] = &m->ldtr, [HVM_TR] = &m->tr,
 	};
 
 	return at[s];
@@ -134,18 +137,18 @@ void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 	const struct vmcb_seg *in = seg(m, s);
 
 	*out = (struct corbel_segment){
-		.base = in->base,
-		.limit = in->limit,
-		.selector = in->selector,
-		.type = in->attrib & VMCB_ATTR_TYPE,
-		.s = !!(in->attrib & VMCB_ATTR_S),
-		.dpl = FIELD_GET(VMCB_ATTR_DPL, in->attrib),
-		.present = !!(in->attrib & VMCB_ATTR_P),
-		.avl = !!(in->attrib & VMCB_ATTR_AVL),
-		.l = !!(in->attrib & VMCB_ATTR_L),
-		.db = !!(in->attrib & VMCB_ATTR_DB),
-		.g = !!(in->attrib & VMCB_ATTR_G),
-		.unusable = !(in->attrib & VMCB_ATTR_P),
+	    .base = in->base,
+	    .limit = in->limit,
+	    .selector = in->selector,
+	    .type = in->attrib & VMCB_ATTR_TYPE,
+	    .s = !!(in->attrib & VMCB_ATTR_S),
+	    .dpl = FIELD_GET(VMCB_ATTR_DPL, in->attrib),
+	    .present = !!(in->attrib & VMCB_ATTR_P),
+	    .avl = !!(in->attrib & VMCB_ATTR_AVL),
+	    .l = !!(in->attrib & VMCB_ATTR_L),
+	    .db = !!(in->attrib & VMCB_ATTR_DB),
+	    .g = !!(in->attrib & VMCB_ATTR_G),
+	    .unusable = !(in->attrib & VMCB_ATTR_P),
 	};
 	if (s == HVM_TR)
 		out->type |= 2; /* some CPUs drop the busy bit, VM entry elsewhere demands it */
@@ -159,9 +162,10 @@ void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in
 	out->base = in->base;
 	out->limit = in->limit;
 	out->selector = in->selector;
-	out->attrib = (in->type & 15) | (in->s ? VMCB_ATTR_S : 0) | FIELD_PREP(VMCB_ATTR_DPL, in->dpl & 3) |
-		      (in->present && !in->unusable ? VMCB_ATTR_P : 0) | (in->avl ? VMCB_ATTR_AVL : 0) |
-		      (in->l ? VMCB_ATTR_L : 0) | (in->db ? VMCB_ATTR_DB : 0) | (in->g ? VMCB_ATTR_G : 0);
+	out->attrib =
+	    (in->type & 15) | (in->s ? VMCB_ATTR_S : 0) | FIELD_PREP(VMCB_ATTR_DPL, in->dpl & 3) |
+	    (in->present && !in->unusable ? VMCB_ATTR_P : 0) | (in->avl ? VMCB_ATTR_AVL : 0) |
+	    (in->l ? VMCB_ATTR_L : 0) | (in->db ? VMCB_ATTR_DB : 0) | (in->g ? VMCB_ATTR_G : 0);
 	if (s == HVM_SS)
 		m->cpl = in->dpl & 3; /* CPUs take the CPL from here, some emulators from SS */
 }
@@ -246,8 +250,8 @@ int svm_msr_set(struct vcpu *v, u32 msr, u64 val)
 
 static void dump_seg(const char *name, const struct vmcb_seg *s)
 {
-	log_err("  %s sel %04x attr %03x limit %08x base %016llx", name, s->selector, s->attrib, s->limit,
-		(unsigned long long)s->base);
+	log_err("  %s sel %04x attr %03x limit %08x base %016llx", name, s->selector, s->attrib,
+		s->limit, (unsigned long long)s->base);
 }
 
 void svm_dump(struct vcpu *v)
@@ -255,12 +259,12 @@ void svm_dump(struct vcpu *v)
 	struct vmcb *m = svm_vmcb(v);
 
 #define U(x) ((unsigned long long)(x))
-	log_err("VMCB of vm %u vcpu %u: exit %llx info1 %llx info2 %llx intinfo %llx", v->vm->id, v->index,
-		U(m->exitcode), U(m->exitinfo1), U(m->exitinfo2), U(m->exitintinfo));
-	log_err("  intercepts cr %04x/%04x dr %04x/%04x exc %08x %08x %08x", m->cr_read, m->cr_write, m->dr_read,
-		m->dr_write, m->exceptions, m->int3, m->int4);
-	log_err("  asid %u tlb %u vintr %llx int_state %llx eventinj %llx ncr3 %llx", m->asid, m->tlb_control,
-		U(m->vintr), U(m->int_state), U(m->eventinj), U(m->ncr3));
+	log_err("VMCB of vm %u vcpu %u: exit %llx info1 %llx info2 %llx intinfo %llx", v->vm->id,
+		v->index, U(m->exitcode), U(m->exitinfo1), U(m->exitinfo2), U(m->exitintinfo));
+	log_err("  intercepts cr %04x/%04x dr %04x/%04x exc %08x %08x %08x", m->cr_read,
+		m->cr_write, m->dr_read, m->dr_write, m->exceptions, m->int3, m->int4);
+	log_err("  asid %u tlb %u vintr %llx int_state %llx eventinj %llx ncr3 %llx", m->asid,
+		m->tlb_control, U(m->vintr), U(m->int_state), U(m->eventinj), U(m->ncr3));
 	dump_seg("cs", &m->cs);
 	dump_seg("ss", &m->ss);
 	dump_seg("ds", &m->ds);
@@ -270,9 +274,9 @@ void svm_dump(struct vcpu *v)
 	dump_seg("tr", &m->tr);
 	dump_seg("gdt", &m->gdtr);
 	dump_seg("idt", &m->idtr);
-	log_err("  cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx cpl %u", U(m->cr0), U(m->cr2), U(m->cr3), U(m->cr4),
-		U(m->efer), m->cpl);
-	log_err("  rip %llx rsp %llx rax %llx rflags %llx dr6 %llx dr7 %llx", U(m->rip), U(m->rsp), U(m->rax),
-		U(m->rflags), U(m->dr6), U(m->dr7));
+	log_err("  cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx cpl %u", U(m->cr0), U(m->cr2),
+		U(m->cr3), U(m->cr4), U(m->efer), m->cpl);
+	log_err("  rip %llx rsp %llx rax %llx rflags %llx dr6 %llx dr7 %llx", U(m->rip), U(m->rsp),
+		U(m->rax), U(m->rflags), U(m->dr6), U(m->dr7));
 #undef U
 }

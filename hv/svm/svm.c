@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure Virtual Machine". */
+/*
+ * AMD-V back end: capability check, per-CPU and per-vCPU set-up, entry. APM volume 2, "Secure
+ * Virtual Machine".
+ */
 #include "hv/svm/svm.h"
 #include "boot/options.h"
 #include "hv/cpu/apic.h"
@@ -16,16 +19,19 @@
 #define MSR_VM_HSAVE_PA 0xc0010117
 #define EFER_SVME	BIT(12)
 
-#define CPUID_SVM_NP	 BIT(0)
-#define CPUID_SVM_NRIPS	 BIT(3)
+#define CPUID_SVM_NP	    BIT(0)
+#define CPUID_SVM_NRIPS	    BIT(3)
 #define CPUID_SVM_TSC_RATE  BIT(4)
 #define CPUID_SVM_FLUSHASID BIT(6)
 
 #define MSR_TSC_RATIO 0xc0000104 /* of guests; 8 integer and 32 fraction bits */
 
-/* Per-CPU: ASIDs are handed out in order; when they run out a new generation begins and the TLB is flushed. */
+/*
+ * Per-CPU: ASIDs are handed out in order; when they run out a new generation begins and the TLB is
+ * flushed.
+ */
 struct svm_cpu {
-	void *hsave;	/* the CPU's own host save area */
+	void *hsave;	 /* the CPU's own host save area */
 	void *host_vmcb; /* our FS, GS, TR, LDTR, system-call MSRs by VMSAVE */
 	u64 host_pa;
 	u64 asid_gen;
@@ -42,18 +48,24 @@ static const char *svm_probe(void)
 
 	cpuid(0x80000000, 0, &a, &b, &c, &d);
 	if (a < 0x8000000a)
-		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU";
+		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in "
+		       "QEMU";
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
 	if (!(c & BIT(2)) || cap_masked("svm"))
-		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU";
+		return "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in "
+		       "QEMU";
 	if (rdmsr_safe(MSR_VM_CR, &vm_cr) == 0 && (vm_cr & VM_CR_SVMDIS))
-		return vm_cr & VM_CR_LOCK ? "AMD-V (SVM) is switched off and locked; enable SVM in the firmware set-up" :
-					    "AMD-V (SVM) is switched off; enable SVM in the firmware set-up";
+		return vm_cr & VM_CR_LOCK
+			   ? "AMD-V (SVM) is switched off and locked; enable SVM in the firmware "
+			     "set-up"
+			   : "AMD-V (SVM) is switched off; enable SVM in the firmware set-up";
 	cpuid(0x8000000a, 0, &a, &b, &c, &d);
 	if (!(d & CPUID_SVM_NP) || cap_masked("npt"))
-		return "this CPU has AMD-V without nested paging (NPT); use a newer CPU, or -cpu max in QEMU";
+		return "this CPU has AMD-V without nested paging (NPT); use a newer CPU, or -cpu "
+		       "max in QEMU";
 	if (b < 2)
-		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than one";
+		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than "
+		       "one";
 	asid_count = b;
 	svm_hides_lme = cpu_runs_in(IN_TCG) && !cap_masked("lme-hiding");
 	svm_uses_virq = cpu_runs_in(IN_TCG) && !cap_masked("virq");
@@ -105,7 +117,9 @@ static void svm_cpu_disable(struct cpu *c)
 #define MSRPM_ORDER 1 /* 8 KiB */
 #define IOPM_ORDER  2 /* 12 KiB needed */
 
-/* Two bits an MSR, three ranges of 8192; APM "MSR Intercepts". Everything not cleared here exits. */
+/*
+ * Two bits an MSR, three ranges of 8192; APM "MSR Intercepts". Everything not cleared here exits.
+ */
 static void svm_allow_msr(struct vm *vm, u32 msr)
 {
 	u32 at;
@@ -155,11 +169,12 @@ static void vmcb_init_controls(struct vcpu *v)
 	m->cr_write = 1 << 4; /* CR4: its reserved bits are checked here, not by the CPU */
 	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
 	m->exceptions = BIT(1) | BIT(17) | BIT(18);
-	m->int3 = SVM_INT3_INTR | SVM_INT3_NMI | SVM_INT3_INIT | SVM_INT3_RDPMC | SVM_INT3_CPUID | SVM_INT3_INVD |
-		  SVM_INT3_HLT | SVM_INT3_INVLPGA | SVM_INT3_IOIO | SVM_INT3_MSR | SVM_INT3_FERR | SVM_INT3_SHUTDOWN;
-	m->int4 = SVM_INT4_VMRUN | SVM_INT4_VMMCALL | SVM_INT4_VMLOAD | SVM_INT4_VMSAVE | SVM_INT4_STGI |
-		  SVM_INT4_CLGI | SVM_INT4_SKINIT | SVM_INT4_MONITOR | SVM_INT4_MWAIT | SVM_INT4_MWAIT_ARMED |
-		  SVM_INT4_XSETBV;
+	m->int3 = SVM_INT3_INTR | SVM_INT3_NMI | SVM_INT3_INIT | SVM_INT3_RDPMC | SVM_INT3_CPUID |
+		  SVM_INT3_INVD | SVM_INT3_HLT | SVM_INT3_INVLPGA | SVM_INT3_IOIO | SVM_INT3_MSR |
+		  SVM_INT3_FERR | SVM_INT3_SHUTDOWN;
+	m->int4 = SVM_INT4_VMRUN | SVM_INT4_VMMCALL | SVM_INT4_VMLOAD | SVM_INT4_VMSAVE |
+		  SVM_INT4_STGI | SVM_INT4_CLGI | SVM_INT4_SKINIT | SVM_INT4_MONITOR |
+		  SVM_INT4_MWAIT | SVM_INT4_MWAIT_ARMED | SVM_INT4_XSETBV;
 	if (!v->vm->is_dom0)
 		m->int4 |= SVM_INT4_WBINVD;
 	m->iopm = virt_to_hpa(v->vm->io_map).v;
@@ -247,14 +262,20 @@ static bool svm_borrow(struct vcpu *v)
 	return true;
 }
 
-/* An event whose delivery was broken off by the exit goes back to be delivered again; APM "EXITINTINFO". */
+/*
+ * An event whose delivery was broken off by the exit goes back to be delivered again; APM
+ * "EXITINTINFO".
+ */
 static void take_back_event(struct vcpu *v, struct vmcb *m)
 {
 	u64 e = m->exitintinfo;
 	u8 vector = e & SVM_EVT_VECTOR;
 	u32 type = FIELD_GET(SVM_EVT_TYPE, e);
 
-	/* Some emulators call an interrupt an exception: exceptions have vectors below 32, and not the NMI's. */
+	/*
+	 * Some emulators call an interrupt an exception: exceptions have vectors below 32, and not
+	 * the NMI's.
+	 */
 	if (type == SVM_EVT_EXC && (vector >= 32 || vector == 2))
 		type = vector == 2 ? SVM_EVT_NMI : SVM_EVT_INTR;
 	if (type == SVM_EVT_INTR) {
@@ -348,8 +369,12 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = v->arch;
 	struct vmcb *m = s->vmcb;
-	/* An interrupt with a window behind it: one of our own that is pending has the exit come before the harm is done. */
-	bool sweep = svm_uses_virq && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
+	/*
+	 * An interrupt with a window behind it: one of our own that is pending has the exit come
+	 * before the harm is done.
+	 */
+	bool sweep =
+	    svm_uses_virq && (m->eventinj & (SVM_EVT_VALID | SVM_EVT_TYPE)) == SVM_EVT_VALID;
 
 	m->tlb_control = SVM_TLB_NONE;
 	s->watch &= ~WATCH_TLB;
@@ -377,25 +402,24 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 		run(v, x, false);
 }
 
-struct hvm_ops svm_ops = {
-	.name = "svm",
-	.backend = CORBEL_BACKEND_SVM,
-	.p2m_format = &pt_npt,
-	.probe = svm_probe,
-	.cpu_enable = svm_cpu_enable,
-	.cpu_disable = svm_cpu_disable,
-	.msr_map_order = MSRPM_ORDER,
-	.io_map_order = IOPM_ORDER,
-	.allow_msr = svm_allow_msr,
-	.vcpu_init = svm_vcpu_init,
-	.vcpu_destroy = svm_vcpu_destroy,
-	.vcpu_reset = svm_vcpu_reset,
-	.load = svm_load,
-	.put = svm_put,
-	.borrow = svm_borrow,
-	.give_back = svm_put,
-	.run = svm_run,
+struct hvm_ops svm_ops = {.name = "svm",
+			  .backend = CORBEL_BACKEND_SVM,
+			  .p2m_format = &pt_npt,
+			  .probe = svm_probe,
+			  .cpu_enable = svm_cpu_enable,
+			  .cpu_disable = svm_cpu_disable,
+			  .msr_map_order = MSRPM_ORDER,
+			  .io_map_order = IOPM_ORDER,
+			  .allow_msr = svm_allow_msr,
+			  .vcpu_init = svm_vcpu_init,
+			  .vcpu_destroy = svm_vcpu_destroy,
+			  .vcpu_reset = svm_vcpu_reset,
+			  .load = svm_load,
+			  .put = svm_put,
+			  .borrow = svm_borrow,
+			  .give_back = svm_put,
+			  .run = svm_run,
 #define X(type, name, ...) .name = svm_##name,
-	HVM_STATE_OPS(X)
+			  HVM_STATE_OPS(X)
 #undef X
 };

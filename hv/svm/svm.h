@@ -13,9 +13,10 @@ struct svm_vcpu {
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
 	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
 	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
-	bool nmi_step;	      /* an NMI waits for that: exit when the IRET is done, by single-step */
-	u8 virq;	      /* injected as a virtual interrupt; 0: none */
-	bool lme_hidden;      /* EFER.LME is set but not in the VMCB */
+	/* an NMI waits for that: exit when the IRET is done, by single-step */
+	bool nmi_step;
+	u8 virq;	 /* injected as a virtual interrupt; 0: none */
+	bool lme_hidden; /* EFER.LME is set but not in the VMCB */
 };
 
 #define WATCH_INJECT BIT(0) /* EVENTINJ is set */
@@ -41,14 +42,16 @@ void svm_flush_asid(struct vcpu *v);
 HVM_STATE_OPS(X)
 #undef X
 /*
- * QEMU's TCG does not load the host's CR0 when a guest exits that has EFER.LME but neither CR4.PAE nor paging: LME, which does
- * nothing then, is kept out of the VMCB. mask=lme-hiding switches the workaround off.
+ * QEMU's TCG does not load the host's CR0 when a guest exits that has EFER.LME but neither CR4.PAE
+ * nor paging: LME, which does nothing then, is kept out of the VMCB. mask=lme-hiding switches the
+ * workaround off.
  */
 extern bool svm_hides_lme;
 /*
- * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception: when its loop is left before the
- * next exit, for the sake of another CPU, be it one that we do not use, or since the instructions of -icount are used up, the vector
- * is delivered once more, as an exception, whatever the guest does by then (IF off, half way through SWAPGS). So interrupts are
+ * QEMU's TCG leaves the vector of an interrupt that EVENTINJ delivered in its pending exception:
+ * when its loop is left before the next exit, for the sake of another CPU, be it one that we do not
+ * use, or since the instructions of -icount are used up, the vector is delivered once more, as an
+ * exception, whatever the guest does by then (IF off, half way through SWAPGS). So interrupts are
  * injected as virtual ones there. mask=virq switches the workaround off.
  */
 extern bool svm_uses_virq;

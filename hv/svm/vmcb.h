@@ -22,18 +22,18 @@
 #define SVM_INT3_SHUTDOWN BIT(31)
 
 /* Intercept word 4, offset 0x010 */
-#define SVM_INT4_VMRUN	 BIT(0)
-#define SVM_INT4_VMMCALL BIT(1)
-#define SVM_INT4_VMLOAD	 BIT(2)
-#define SVM_INT4_VMSAVE	 BIT(3)
-#define SVM_INT4_STGI	 BIT(4)
-#define SVM_INT4_CLGI	 BIT(5)
-#define SVM_INT4_SKINIT	 BIT(6)
-#define SVM_INT4_WBINVD	 BIT(9)
-#define SVM_INT4_MONITOR BIT(10)
-#define SVM_INT4_MWAIT	 BIT(11)
+#define SVM_INT4_VMRUN	     BIT(0)
+#define SVM_INT4_VMMCALL     BIT(1)
+#define SVM_INT4_VMLOAD	     BIT(2)
+#define SVM_INT4_VMSAVE	     BIT(3)
+#define SVM_INT4_STGI	     BIT(4)
+#define SVM_INT4_CLGI	     BIT(5)
+#define SVM_INT4_SKINIT	     BIT(6)
+#define SVM_INT4_WBINVD	     BIT(9)
+#define SVM_INT4_MONITOR     BIT(10)
+#define SVM_INT4_MWAIT	     BIT(11)
 #define SVM_INT4_MWAIT_ARMED BIT(12)
-#define SVM_INT4_XSETBV	 BIT(13)
+#define SVM_INT4_XSETBV	     BIT(13)
 
 /* TLB_CONTROL */
 #define SVM_TLB_NONE	   0
@@ -60,54 +60,54 @@ enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
 #define SVM_NP_ENABLE  BIT(0)
 
 /* Exit codes; compared in their low 32 bits (some emulators write only those) */
-#define SVM_EXIT_CR_WRITE  0x010
-#define SVM_EXIT_DR_READ   0x020
-#define SVM_EXIT_DR_WRITE  0x030
-#define SVM_EXIT_EXCEPTION 0x040
-#define SVM_EXIT_INTR	   0x060
-#define SVM_EXIT_NMI	   0x061
-#define SVM_EXIT_INIT	   0x063
-#define SVM_EXIT_VINTR	   0x064
-#define SVM_EXIT_RDTSC	   0x06e
-#define SVM_EXIT_RDPMC	   0x06f
-#define SVM_EXIT_CPUID	   0x072
-#define SVM_EXIT_IRET	   0x074
-#define SVM_EXIT_INVD	   0x076
-#define SVM_EXIT_PAUSE	   0x077
-#define SVM_EXIT_HLT	   0x078
-#define SVM_EXIT_INVLPG	   0x079
-#define SVM_EXIT_INVLPGA   0x07a
-#define SVM_EXIT_IOIO	   0x07b
-#define SVM_EXIT_MSR	   0x07c
-#define SVM_EXIT_TASK	   0x07d
-#define SVM_EXIT_SHUTDOWN  0x07f
-#define SVM_EXIT_VMRUN	   0x080
-#define SVM_EXIT_VMMCALL   0x081
-#define SVM_EXIT_VMLOAD	   0x082
-#define SVM_EXIT_VMSAVE	   0x083
-#define SVM_EXIT_STGI	   0x084
-#define SVM_EXIT_CLGI	   0x085
-#define SVM_EXIT_SKINIT	   0x086
-#define SVM_EXIT_RDTSCP	   0x087
-#define SVM_EXIT_WBINVD	   0x089
-#define SVM_EXIT_MONITOR   0x08a
-#define SVM_EXIT_MWAIT	   0x08b
+#define SVM_EXIT_CR_WRITE    0x010
+#define SVM_EXIT_DR_READ     0x020
+#define SVM_EXIT_DR_WRITE    0x030
+#define SVM_EXIT_EXCEPTION   0x040
+#define SVM_EXIT_INTR	     0x060
+#define SVM_EXIT_NMI	     0x061
+#define SVM_EXIT_INIT	     0x063
+#define SVM_EXIT_VINTR	     0x064
+#define SVM_EXIT_RDTSC	     0x06e
+#define SVM_EXIT_RDPMC	     0x06f
+#define SVM_EXIT_CPUID	     0x072
+#define SVM_EXIT_IRET	     0x074
+#define SVM_EXIT_INVD	     0x076
+#define SVM_EXIT_PAUSE	     0x077
+#define SVM_EXIT_HLT	     0x078
+#define SVM_EXIT_INVLPG	     0x079
+#define SVM_EXIT_INVLPGA     0x07a
+#define SVM_EXIT_IOIO	     0x07b
+#define SVM_EXIT_MSR	     0x07c
+#define SVM_EXIT_TASK	     0x07d
+#define SVM_EXIT_SHUTDOWN    0x07f
+#define SVM_EXIT_VMRUN	     0x080
+#define SVM_EXIT_VMMCALL     0x081
+#define SVM_EXIT_VMLOAD	     0x082
+#define SVM_EXIT_VMSAVE	     0x083
+#define SVM_EXIT_STGI	     0x084
+#define SVM_EXIT_CLGI	     0x085
+#define SVM_EXIT_SKINIT	     0x086
+#define SVM_EXIT_RDTSCP	     0x087
+#define SVM_EXIT_WBINVD	     0x089
+#define SVM_EXIT_MONITOR     0x08a
+#define SVM_EXIT_MWAIT	     0x08b
 #define SVM_EXIT_MWAIT_ARMED 0x08c
-#define SVM_EXIT_XSETBV	   0x08d
-#define SVM_EXIT_NPF	   0x400
-#define SVM_EXIT_INVALID   0xffffffffu
+#define SVM_EXIT_XSETBV	     0x08d
+#define SVM_EXIT_NPF	     0x400
+#define SVM_EXIT_INVALID     0xffffffffu
 
 /* EXITINFO1 of IOIO */
-#define SVM_IO_IN     BIT(0)
-#define SVM_IO_STR    BIT(2)
-#define SVM_IO_REP    BIT(3)
-#define SVM_IO_SIZE   GENMASK(6, 4)
-#define SVM_IO_PORT   GENMASK(31, 16)
+#define SVM_IO_IN   BIT(0)
+#define SVM_IO_STR  BIT(2)
+#define SVM_IO_REP  BIT(3)
+#define SVM_IO_SIZE GENMASK(6, 4)
+#define SVM_IO_PORT GENMASK(31, 16)
 
 /* EXITINFO1 of NPF */
-#define SVM_NPF_W      BIT(1)
-#define SVM_NPF_ID     BIT(4)
-#define SVM_NPF_TABLE  BIT(33)
+#define SVM_NPF_W     BIT(1)
+#define SVM_NPF_ID    BIT(4)
+#define SVM_NPF_TABLE BIT(33)
 
 struct vmcb_seg {
 	u16 selector, attrib;
@@ -162,11 +162,11 @@ _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "CR2");
 _Static_assert(offsetof(struct vmcb, g_pat) == 0x668, "G_PAT");
 
 /* Segment attributes: bits 8-11 and 12-15 of the descriptor's second word folded into 12 bits */
-#define VMCB_ATTR_TYPE	GENMASK(3, 0)
-#define VMCB_ATTR_S	BIT(4)
-#define VMCB_ATTR_DPL	GENMASK(6, 5)
-#define VMCB_ATTR_P	BIT(7)
-#define VMCB_ATTR_AVL	BIT(8)
-#define VMCB_ATTR_L	BIT(9)
-#define VMCB_ATTR_DB	BIT(10)
-#define VMCB_ATTR_G	BIT(11)
+#define VMCB_ATTR_TYPE GENMASK(3, 0)
+#define VMCB_ATTR_S    BIT(4)
+#define VMCB_ATTR_DPL  GENMASK(6, 5)
+#define VMCB_ATTR_P    BIT(7)
+#define VMCB_ATTR_AVL  BIT(8)
+#define VMCB_ATTR_L    BIT(9)
+#define VMCB_ATTR_DB   BIT(10)
+#define VMCB_ATTR_G    BIT(11)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The choice of VM-execution, exit and entry controls; SDM "Algorithms for Determining VMX Capabilities". */
+/*
+ * The choice of VM-execution, exit and entry controls; SDM "Algorithms for Determining VMX
+ * Capabilities".
+ */
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
 
@@ -21,43 +24,52 @@ enum { W_PIN, W_PROC, W_PROC2, W_EXIT, W_ENTRY, W_NR };
 #define EPT_INVVPID_ALL BIT(42)
 
 #define NO_EPT "this CPU has VT-x without usable extended page tables (EPT); use a newer CPU"
-#define TOO_OLD "this CPU's VT-x lacks a control that every CPU with EPT has; if it is virtual, update its hypervisor"
+#define TOO_OLD                                                                                    \
+	"this CPU's VT-x lacks a control that every CPU with EPT has; if it is virtual, update "   \
+	"its hypervisor"
 
-/* Without a missing line the control is optional. All bits of an entry are had together or not at all. */
+/*
+ * Without a missing line the control is optional. All bits of an entry are had together or not at
+ * all.
+ */
 static const struct wanted {
 	u8 word;
 	u32 bits;
 	const char *name; /* for mask= */
 	const char *missing;
 } wanted[] = {
-	{W_PROC, PROC_SECONDARY, NULL, NO_EPT},
-	{W_PROC2, PROC2_EPT, "ept", NO_EPT},
-	{W_PROC2, PROC2_UNRESTRICTED, "unrestricted",
-	 "this CPU has VT-x without unrestricted guests (real mode); use a newer CPU, or enable it in the outer hypervisor"},
-	{W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
-	{W_PROC, PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC, NULL, TOO_OLD},
-	{W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
-	{W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
-	{W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
-	{W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
-	{W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
-	{W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
-	{W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
-	{W_PIN, PIN_TIMER, "preemption-timer", NULL},
-	{W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
-	{W_PROC2, PROC2_X2APIC, "x2apic", NULL},
-	{W_PROC2, PROC2_VID, "vid", NULL},
-	{W_PROC2, PROC2_APIC_REGS, "apic-regs", NULL},
-	{W_EXIT, EXIT_ACK_INTR, "ack-intr", NULL},
-	{W_PIN, PIN_POSTED, "posted-intr", NULL},
-	{W_PROC2, PROC2_VPID, "vpid", NULL},
-	{W_PROC2, PROC2_RDTSCP, "rdtscp", NULL},
-	{W_PROC2, PROC2_INVPCID, "invpcid", NULL},
-	{W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
-	{W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
-	{W_PROC2, PROC2_PML, "pml", NULL},
-	{W_PROC2, PROC2_XSAVES, "xsaves", NULL},
-	{W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
+    {W_PROC, PROC_SECONDARY, NULL, NO_EPT},
+    {W_PROC2, PROC2_EPT, "ept", NO_EPT},
+    {W_PROC2, PROC2_UNRESTRICTED, "unrestricted",
+     "this CPU has VT-x without unrestricted guests (real mode); use a newer CPU, or enable it in "
+     "the outer hypervisor"},
+    {W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
+    {W_PROC,
+     PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR |
+	 PROC_RDPMC,
+     NULL, TOO_OLD},
+    {W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
+    {W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
+    {W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
+    {W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
+    {W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
+    {W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
+    {W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
+    {W_PIN, PIN_TIMER, "preemption-timer", NULL},
+    {W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
+    {W_PROC2, PROC2_X2APIC, "x2apic", NULL},
+    {W_PROC2, PROC2_VID, "vid", NULL},
+    {W_PROC2, PROC2_APIC_REGS, "apic-regs", NULL},
+    {W_EXIT, EXIT_ACK_INTR, "ack-intr", NULL},
+    {W_PIN, PIN_POSTED, "posted-intr", NULL},
+    {W_PROC2, PROC2_VPID, "vpid", NULL},
+    {W_PROC2, PROC2_RDTSCP, "rdtscp", NULL},
+    {W_PROC2, PROC2_INVPCID, "invpcid", NULL},
+    {W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
+    {W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
+    {W_PROC2, PROC2_PML, "pml", NULL},
+    {W_PROC2, PROC2_XSAVES, "xsaves", NULL},
+    {W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
 };
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
@@ -65,7 +77,9 @@ static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 	c->invept_single = m->ept_vpid & EPT_INVEPT_ONE;
 	c->invept_all = m->ept_vpid & EPT_INVEPT_ALL;
 	if (m->ept_vpid & EPT_INVVPID)
-		c->invvpid = m->ept_vpid & EPT_INVVPID_ONE ? 1 : m->ept_vpid & EPT_INVVPID_ALL ? 2 : 0;
+		c->invvpid = m->ept_vpid & EPT_INVVPID_ONE   ? 1
+			     : m->ept_vpid & EPT_INVVPID_ALL ? 2
+							     : 0;
 	if (!c->invvpid)
 		c->proc2 &= ~PROC2_VPID;
 	if (!(c->proc2 & PROC2_VPID))
@@ -94,7 +108,8 @@ static void choose_apic(struct vmx_controls *c)
 		c->pin &= ~PIN_POSTED;
 }
 
-const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *c)
+const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
+				struct vmx_controls *c)
 {
 	const u64 cap[W_NR] = {m->pin, m->proc, m->proc2, m->exit, m->entry};
 	u32 *const word[W_NR] = {&c->pin, &c->proc, &c->proc2, &c->exit, &c->entry};
@@ -102,14 +117,16 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	*c = (struct vmx_controls){0};
 	for (u32 i = 0; i < ARRAY_SIZE(wanted); i++) {
 		const struct wanted *w = &wanted[i];
-		bool offered = ((cap[w->word] >> 32) & w->bits) == w->bits && !(w->name && masked(w->name));
+		bool offered =
+		    ((cap[w->word] >> 32) & w->bits) == w->bits && !(w->name && masked(w->name));
 
 		if (offered)
 			*word[w->word] |= w->bits;
 		else if (w->missing)
 			return w->missing;
 	}
-	if ((m->ept_vpid & (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT)) != (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT) ||
+	if ((m->ept_vpid & (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT)) !=
+		(EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT) ||
 	    !(m->ept_vpid & (EPT_INVEPT_ONE | EPT_INVEPT_ALL)))
 		return NO_EPT;
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
@@ -130,7 +147,10 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	/* Nothing handles exits that come with these; every CPU with EPT can do without them. */
 	if (c->proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG))
 		return TOO_OLD;
-	/* Windows are opened when something waits, 64-bit mode follows the guest, and the timer is the watchdog's. */
+	/*
+	 * Windows are opened when something waits, 64-bit mode follows the guest, and the timer is
+	 * the watchdog's.
+	 */
 	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW);
 	c->entry &= ~ENTRY_GUEST_64;
 	return NULL;

@@ -13,11 +13,12 @@ struct vmx_msrs {
 struct vmx_controls {
 	u32 pin, proc, proc2, exit, entry;
 	bool invept_single, invept_all; /* at least one */
-	u8 invvpid;	    /* INVVPID type for one VPID, or for all; 0: no VPIDs */
-	bool ept_1g, ept_ad; /* large pages of 1 GiB, accessed and dirty flags */
+	u8 invvpid;			/* INVVPID type for one VPID, or for all; 0: no VPIDs */
+	bool ept_1g, ept_ad;		/* large pages of 1 GiB, accessed and dirty flags */
 };
 
 /* NULL, or the line for boot_fail(). masked(name): the option mask= hides this control. */
-const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name), struct vmx_controls *out);
+const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
+				struct vmx_controls *out);
 
 extern struct vmx_controls vmx_ctl; /* chosen at boot */

@@ -25,7 +25,11 @@ static inline void vmx_decode_ept(u64 qual, u64 gpa, struct vm_exit *x)
 
 /* The neutral reasons of those that need no decoding */
 extern const u8 vmx_plain_exits[EXIT_PML_FULL + 1];
-/* Of those, instructions: their length is all there is to know, and no event can have been under delivery when they exit. */
-#define INSN_EXITS (BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
+/*
+ * Of those, instructions: their length is all there is to know, and no event can have been under
+ * delivery when they exit.
+ */
+#define INSN_EXITS                                                                                 \
+	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_VMCALL) | BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
 /* A raw exit into the neutral form. Pure. */
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x);

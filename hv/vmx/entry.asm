@@ -8,11 +8,15 @@ VMCS_HOST_RSP equ 0x6c14
 section .text
 
 ; u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched)
-;   in:  RDI = vCPU (general registers at VCPU_GPR), whose VMCS is current; RSI = where the value of HOST_RSP in that VMCS
+;   in:  RDI = vCPU (general registers at VCPU_GPR), whose VMCS is current; RSI = where the value of
+;   HOST_RSP in that VMCS
 ;        is remembered; DL = VMRESUME rather than VMLAUNCH. IF = 0.
-;   out: EAX = 0: entered and exited, guest general registers stored but for RSP, which is in the VMCS. 1: refused without
-;        an error number (CF), 2: refused with one (ZF); the guest has not run. IF = 0, which VM exits see to.
-;   Everything is clobbered but the callee-saved registers; the others but RDI are zeroed so that no guest value is left in them.
+;   out: EAX = 0: entered and exited, guest general registers stored but for RSP, which is in the
+;   VMCS. 1: refused without
+;        an error number (CF), 2: refused with one (ZF); the guest has not run. IF = 0, which VM
+;        exits see to.
+;   Everything is clobbered but the callee-saved registers; the others but RDI are zeroed so that no
+;   guest value is left in them.
 global vmx_enter, vmx_exit
 vmx_enter:
 	PUSH_CALLEE_SAVED

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Event injection, windows and the virtualized APIC on VT-x; SDM "Event Injection", "Virtual NMIs", "APIC Virtualization". */
+/*
+ * Event injection, windows and the virtualized APIC on VT-x; SDM "Event Injection", "Virtual NMIs",
+ * "APIC Virtualization".
+ */
 #include "hv/vmx/event.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/vmx.h"
@@ -20,19 +23,21 @@ bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	static const u8 type[] = {
-		[HVM_INJ_IRQ] = INTR_TYPE_EXT,
-		[HVM_INJ_NMI] = INTR_TYPE_NMI,
-		[HVM_INJ_EXCEPTION] = INTR_TYPE_EXC,
+	    [HVM_INJ_IRQ] = INTR_TYPE_EXT,
+	    [HVM_INJ_NMI] = INTR_TYPE_NMI,
+	    [HVM_INJ_EXCEPTION] = INTR_TYPE_EXC,
 	};
 	struct vmx_vcpu *s = vmx_of(v);
 
 	if (has_error)
 		vmcs_write32(VMCS_ENTRY_ERROR, error);
-	vmcs_write32(VMCS_ENTRY_INTR_INFO, vector | FIELD_PREP(INTR_TYPE, type[k]) | (has_error ? INTR_HAS_ERROR : 0) | INTR_VALID);
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, vector | FIELD_PREP(INTR_TYPE, type[k]) |
+					       (has_error ? INTR_HAS_ERROR : 0) | INTR_VALID);
 	s->watch |= WATCH_INJECT | WATCH_BLOCK;
 	s->shadow = 0; /* the handler's first instruction is under no shadow */
 	if (k == HVM_INJ_NMI)
-		v->nmi_masked = false; /* the entry itself blocks NMIs, and wants to find them open */
+		/* the entry itself blocks NMIs, and wants to find them open */
+		v->nmi_masked = false;
 }
 
 void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
@@ -65,7 +70,10 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 {
 	u8 vector;
 
-	/* Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is off in their handlers. */
+	/*
+	 * Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is
+	 * off in their handlers.
+	 */
 	if (vmx_on_bochs && vmx_of(v)->vid && v->rflags & RFLAGS_IF && v->lapic.isr_top >= 0)
 		info = INTR_VALID | v->lapic.isr_top;
 	vector = info & INTR_VECTOR;
@@ -84,7 +92,8 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 		v->exception.has_error = info & INTR_HAS_ERROR;
 		v->exception.error = info & INTR_HAS_ERROR ? vmcs_read32(VMCS_IDT_ERROR) : 0;
 		break;
-	default: /* software interrupts, INT3, INTO, INT1: RIP is at the instruction, it runs again */
+	/* software interrupts, INT3, INTO, INT1: RIP is at the instruction, it runs again */
+	default:
 		break;
 	}
 }
@@ -92,7 +101,17 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 /* ---- the local APIC ---- */
 
 /* xAPIC offsets; MSRs are 0x800 + offset / 16 */
-enum { R_ID = 0x20, R_VERSION = 0x30, R_TPR = 0x80, R_PPR = 0xa0, R_EOI = 0xb0, R_LDR = 0xd0, R_ISR = 0x100, R_ESR = 0x280, R_SELF_IPI = 0x3f0 };
+enum {
+	R_ID = 0x20,
+	R_VERSION = 0x30,
+	R_TPR = 0x80,
+	R_PPR = 0xa0,
+	R_EOI = 0xb0,
+	R_LDR = 0xd0,
+	R_ISR = 0x100,
+	R_ESR = 0x280,
+	R_SELF_IPI = 0x3f0
+};
 
 static const u16 read_only[] = {R_ID, R_VERSION, R_PPR, R_LDR}; /* beside ISR, TMR and IRR */
 
@@ -114,7 +133,10 @@ void vmx_direct_msrs(struct vm *vm)
 		reads[r / 128] = 0;
 }
 
-/* The guest has switched x2APIC mode on or off, or the APIC. Without it everything exits, or is injected from here. */
+/*
+ * The guest has switched x2APIC mode on or off, or the APIC. Without it everything exits, or is
+ * injected from here.
+ */
 static void switch_direct(struct vcpu *v, bool on)
 {
 	struct vmx_vcpu *s = vmx_of(v);

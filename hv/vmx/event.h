@@ -7,9 +7,15 @@
 struct vcpu;
 struct vm;
 
-/* Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest Non-Register State". */
+/*
+ * Interrupt shadow and NMI blocking, in the combinations the CPU takes; SDM "Checks on Guest
+ * Non-Register State".
+ */
 void vmx_write_blocking(struct vcpu *v);
-/* What the CPU keeps of the local APIC while the guest runs, but for TPR; status: GUEST_INTR_STATUS after the exit. */
+/*
+ * What the CPU keeps of the local APIC while the guest runs, but for TPR; status: GUEST_INTR_STATUS
+ * after the exit.
+ */
 void vmx_apic_to_hw(struct vcpu *v);
 void vmx_apic_from_hw(struct vcpu *v, u16 status);
 /* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */

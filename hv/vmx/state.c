@@ -8,8 +8,9 @@
 #include "hv/vmx/vmx.h"
 
 /*
- * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4: VMXE must be one, MCE is
- * ours since a machine check would shut the machine down, OSXSAVE shows in CPUID, and what no guest may set exits to be refused.
+ * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4:
+ * VMXE must be one, MCE is ours since a machine check would shut the machine down, OSXSAVE shows in
+ * CPUID, and what no guest may set exits to be refused.
  */
 u64 vmx_cr0_mask(void)
 {
@@ -42,12 +43,14 @@ static u32 cpl(void)
 
 static bool is_long_mode(void)
 {
-	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64; /* which the CPU writes when an unrestricted guest switches */
+	/* which the CPU writes when an unrestricted guest switches */
+	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64;
 }
 
 static u64 get_efer(const struct vmx_vcpu *s)
 {
-	return s->guest[AREA_EFER].value | (vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64) * (EFER_LMA / ENTRY_GUEST_64);
+	return s->guest[AREA_EFER].value |
+	       (vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64) * (EFER_LMA / ENTRY_GUEST_64);
 }
 
 static enum emul_mode mode(void)
@@ -140,16 +143,24 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
-	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), get_efer(vmx_current(v)), v->rip, cpl(), mode()};
+	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3),
+				   get_cr4(), get_efer(vmx_current(v)),
+				   v->rip,    cpl(),
+				   mode()};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
 }
 
-/* The bits of CR0 and CR4 that differ in the shadows do not matter to a fetch. The mode last: with the same EFER, L tells 64-bit mode. */
+/*
+ * The bits of CR0 and CR4 that differ in the shadows do not matter to a fetch. The mode last: with
+ * the same EFER, L tells 64-bit mode.
+ */
 bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 {
-	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) | ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~vmx_cr0_mask()) |
-	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) | (get_efer(vmx_of(v)) ^ p->efer) | (cpl() ^ p->cpl))
+	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) |
+	    ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~vmx_cr0_mask()) |
+	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) |
+	    (get_efer(vmx_of(v)) ^ p->efer) | (cpl() ^ p->cpl))
 		return false;
 	return p->mode == EMUL_64 ? vmcs_read32(VMCS_GUEST_CS_AR) & AR_L : mode() == p->mode;
 }
@@ -160,11 +171,13 @@ void vmx_load_pdptes(struct vcpu *v)
 	u64 e[4] = {0}, cr3 = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
 
 	vmx_of(v)->watch &= ~WATCH_PDPTES;
-	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) || !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
+	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) ||
+	    !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
 		return;
 	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
 	for (u32 i = 0; i < 4; i++) {
-		if (!(e[i] & 1) || (e[i] & (GENMASK(2, 1) | GENMASK(8, 5))) || (e[i] & PAGE_MASK & ~pt_ept.addr_mask))
+		if (!(e[i] & 1) || (e[i] & (GENMASK(2, 1) | GENMASK(8, 5))) ||
+		    (e[i] & PAGE_MASK & ~pt_ept.addr_mask))
 			e[i] = 0;
 		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
 	}
@@ -178,22 +191,25 @@ void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 
 	vmx_current(v);
 	*out = (struct corbel_segment){
-		.base = vmcs_read(VMCS_SEG_BASE(s)),
-		.limit = vmcs_read(VMCS_SEG_LIMIT(s)),
-		.selector = vmcs_read(VMCS_SEG_SEL(s)),
-		.type = ar & AR_TYPE,
-		.s = !!(ar & AR_S),
-		.dpl = FIELD_GET(AR_DPL, ar),
-		.present = (ar & AR_P) && !(ar & AR_UNUSABLE),
-		.avl = !!(ar & AR_AVL),
-		.l = !!(ar & AR_L),
-		.db = !!(ar & AR_DB),
-		.g = !!(ar & AR_G),
-		.unusable = !!(ar & AR_UNUSABLE),
+	    .base = vmcs_read(VMCS_SEG_BASE(s)),
+	    .limit = vmcs_read(VMCS_SEG_LIMIT(s)),
+	    .selector = vmcs_read(VMCS_SEG_SEL(s)),
+	    .type = ar & AR_TYPE,
+	    .s = !!(ar & AR_S),
+	    .dpl = FIELD_GET(AR_DPL, ar),
+	    .present = (ar & AR_P) && !(ar & AR_UNUSABLE),
+	    .avl = !!(ar & AR_AVL),
+	    .l = !!(ar & AR_L),
+	    .db = !!(ar & AR_DB),
+	    .g = !!(ar & AR_G),
+	    .unusable = !!(ar & AR_UNUSABLE),
 	};
 }
 
-/* SDM "Checks on Guest Segment Registers": what other CPUs' states and VMMs' habits leave open is settled here. */
+/*
+ * SDM "Checks on Guest Segment Registers": what other CPUs' states and VMMs' habits leave open is
+ * settled here.
+ */
 static u32 access_rights(enum hvm_seg s, const struct corbel_segment *in)
 {
 	u32 type = in->type & 15, ar;
@@ -202,8 +218,9 @@ static u32 access_rights(enum hvm_seg s, const struct corbel_segment *in)
 		type |= 2; /* busy */
 	else if (s != HVM_LDTR)
 		type |= 1; /* accessed */
-	ar = type | (in->s ? AR_S : 0) | (u32)FIELD_PREP(AR_DPL, in->dpl & 3) | (in->avl ? AR_AVL : 0) | (in->l ? AR_L : 0) |
-	     (in->db ? AR_DB : 0) | (in->g ? AR_G : 0);
+	ar = type | (in->s ? AR_S : 0) | (u32)FIELD_PREP(AR_DPL, in->dpl & 3) |
+	     (in->avl ? AR_AVL : 0) | (in->l ? AR_L : 0) | (in->db ? AR_DB : 0) |
+	     (in->g ? AR_G : 0);
 	if ((in->limit & 0xfff) != 0xfff)
 		ar &= ~(u32)AR_G;
 	else if (in->limit >> 20)
@@ -277,7 +294,9 @@ static u32 msr_field(u32 msr)
 
 static u64 *hw_slot(struct vmx_vcpu *s, u32 msr)
 {
-	return vmx_is_syscall_msr(msr) ? &s->syscall_msr[msr - MSR_STAR] : msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base : NULL;
+	return vmx_is_syscall_msr(msr)	   ? &s->syscall_msr[msr - MSR_STAR]
+	       : msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base
+					   : NULL;
 }
 
 int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)

@@ -11,29 +11,29 @@ static const struct {
 	const char *name;
 } fields[] = {
 #define X(name, encoding) {encoding, #name},
-	VMCS_FIELDS(X)
+    VMCS_FIELDS(X)
 #undef X
 };
 
 /* SDM "VM Instruction Error Numbers" */
 static const char *const errors[] = {
-	[1] = "VMCALL in VMX root operation",
-	[2] = "VMCLEAR with invalid physical address",
-	[3] = "VMCLEAR with VMXON pointer",
-	[4] = "VMLAUNCH with non-clear VMCS",
-	[5] = "VMRESUME with non-launched VMCS",
-	[6] = "VMRESUME after VMXOFF",
-	[7] = "VM entry with invalid control field(s)",
-	[8] = "VM entry with invalid host-state field(s)",
-	[9] = "VMPTRLD with invalid physical address",
-	[10] = "VMPTRLD with VMXON pointer",
-	[11] = "VMPTRLD with incorrect VMCS revision",
-	[12] = "unsupported VMCS field",
-	[13] = "VMWRITE to read-only field",
-	[15] = "VMXON in VMX root operation",
-	[25] = "VM entry with invalid executive-VMCS pointer",
-	[26] = "VM entry with events blocked by MOV SS",
-	[28] = "invalid operand to INVEPT/INVVPID",
+    [1] = "VMCALL in VMX root operation",
+    [2] = "VMCLEAR with invalid physical address",
+    [3] = "VMCLEAR with VMXON pointer",
+    [4] = "VMLAUNCH with non-clear VMCS",
+    [5] = "VMRESUME with non-launched VMCS",
+    [6] = "VMRESUME after VMXOFF",
+    [7] = "VM entry with invalid control field(s)",
+    [8] = "VM entry with invalid host-state field(s)",
+    [9] = "VMPTRLD with invalid physical address",
+    [10] = "VMPTRLD with VMXON pointer",
+    [11] = "VMPTRLD with incorrect VMCS revision",
+    [12] = "unsupported VMCS field",
+    [13] = "VMWRITE to read-only field",
+    [15] = "VMXON in VMX root operation",
+    [25] = "VM entry with invalid executive-VMCS pointer",
+    [26] = "VM entry with events blocked by MOV SS",
+    [28] = "invalid operand to INVEPT/INVVPID",
 };
 
 static const char *field_name(u32 field)
@@ -48,7 +48,10 @@ static int read_field(u32 field, u64 *val)
 {
 	bool refused;
 
-	__asm__ volatile("vmread %2, %1" : "=@ccbe"(refused), "=r"(*val) : "r"((u64)field) : "memory");
+	__asm__ volatile("vmread %2, %1"
+			 : "=@ccbe"(refused), "=r"(*val)
+			 : "r"((u64)field)
+			 : "memory");
 	return refused ? -EINVAL : 0;
 }
 
@@ -56,7 +59,8 @@ static const char *error_text(u64 *number)
 {
 	if (read_field(VMCS_INSN_ERROR, number))
 		*number = 0;
-	return *number < ARRAY_SIZE(errors) && errors[*number] ? errors[*number] : "no current VMCS";
+	return *number < ARRAY_SIZE(errors) && errors[*number] ? errors[*number]
+							       : "no current VMCS";
 }
 
 void vmcs_refuse(const char *insn, u32 field)
@@ -64,7 +68,8 @@ void vmcs_refuse(const char *insn, u32 field)
 	u64 number;
 	const char *text = error_text(&number);
 
-	panic("%s refused for field %x %s: error %u, %s", insn, field, field_name(field), (u32)number, text);
+	panic("%s refused for field %x %s: error %u, %s", insn, field, field_name(field),
+	      (u32)number, text);
 }
 
 void vmcs_log_refusal(const char *insn, bool valid)
@@ -194,7 +199,10 @@ void vmcs_give_back(struct vcpu *v)
 
 /* ---- loading ---- */
 
-/* What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or vector here reaches. */
+/*
+ * What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or
+ * vector here reaches.
+ */
 static __noinline void write_host_state(struct vmx_vcpu *s)
 {
 	struct cpu_tables t = cpu_tables();
@@ -291,7 +299,8 @@ void vmx_dump(struct vcpu *v)
 	log_err("VMCS of vm %u vcpu %u:", v->vm->id, v->index);
 	for (u32 i = 0; i < ARRAY_SIZE(fields); i++) {
 		if (!read_field(fields[i].encoding, &val))
-			n += hv_snprintf(line + n, sizeof(line) - n, " %s %llx", fields[i].name, (unsigned long long)val);
+			n += hv_snprintf(line + n, sizeof(line) - n, " %s %llx", fields[i].name,
+					 (unsigned long long)val);
 		if (n > 90 || i == ARRAY_SIZE(fields) - 1) {
 			log_err(" %s", line);
 			n = 0;

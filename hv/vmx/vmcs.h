@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The Virtual-Machine Control Structure; SDM volume 3, "Field Encoding in VMCS", in manual order. */
+/*
+ * The Virtual-Machine Control Structure; SDM volume 3, "Field Encoding in VMCS", in manual order.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -7,46 +9,54 @@
 struct vcpu;
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
-#define VMCS_FIELDS(X)                                                                                                 \
-	X(VPID, 0x0000) X(POSTED_VECTOR, 0x0002)                                                                       \
-	X(GUEST_ES_SEL, 0x0800) X(GUEST_CS_SEL, 0x0802) X(GUEST_SS_SEL, 0x0804) X(GUEST_DS_SEL, 0x0806)                \
-	X(GUEST_FS_SEL, 0x0808) X(GUEST_GS_SEL, 0x080a) X(GUEST_LDTR_SEL, 0x080c) X(GUEST_TR_SEL, 0x080e)              \
-	X(GUEST_INTR_STATUS, 0x0810) X(PML_INDEX, 0x0812)                                                              \
-	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06)                    \
-	X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c)                                           \
-	X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)                   \
-	X(ENTRY_MSR_LOAD, 0x200a) X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)                 \
-	X(POSTED_DESCRIPTOR, 0x2016)                                                                                   \
-	X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)            \
-	X(XSS_BITMAP, 0x202c) X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)              \
-	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806)                   \
-	X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)                \
-	X(HOST_PAT, 0x2c00) X(HOST_EFER, 0x2c02)                                                                       \
-	X(PIN_CONTROLS, 0x4000) X(PROC_CONTROLS, 0x4002) X(EXCEPTIONS, 0x4004) X(PF_ERROR_MASK, 0x4006)                \
-	X(PF_ERROR_MATCH, 0x4008) X(CR3_TARGETS, 0x400a)                                                               \
-	X(EXIT_CONTROLS, 0x400c) X(EXIT_MSR_STORES, 0x400e) X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012)        \
-	X(ENTRY_MSR_LOADS, 0x4014) X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018)         \
-	X(TPR_THRESHOLD, 0x401c) X(PROC2_CONTROLS, 0x401e)                                                             \
-	X(INSN_ERROR, 0x4400) X(EXIT_REASON, 0x4402) X(EXIT_INTR_INFO, 0x4404) X(EXIT_INTR_ERROR, 0x4406)              \
-	X(IDT_INFO, 0x4408) X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c)                                              \
-	X(GUEST_ES_LIMIT, 0x4800) X(GUEST_CS_LIMIT, 0x4802) X(GUEST_SS_LIMIT, 0x4804) X(GUEST_DS_LIMIT, 0x4806)        \
-	X(GUEST_FS_LIMIT, 0x4808) X(GUEST_GS_LIMIT, 0x480a) X(GUEST_LDTR_LIMIT, 0x480c) X(GUEST_TR_LIMIT, 0x480e)      \
-	X(GUEST_GDTR_LIMIT, 0x4810) X(GUEST_IDTR_LIMIT, 0x4812)                                                        \
-	X(GUEST_ES_AR, 0x4814) X(GUEST_CS_AR, 0x4816) X(GUEST_SS_AR, 0x4818) X(GUEST_DS_AR, 0x481a)                    \
-	X(GUEST_FS_AR, 0x481c) X(GUEST_GS_AR, 0x481e) X(GUEST_LDTR_AR, 0x4820) X(GUEST_TR_AR, 0x4822)                  \
-	X(INTERRUPTIBILITY, 0x4824) X(ACTIVITY, 0x4826) X(GUEST_SYSENTER_CS, 0x482a) X(PREEMPTION_TIMER, 0x482e)       \
-	X(HOST_SYSENTER_CS, 0x4c00)                                                                                    \
-	X(CR0_MASK, 0x6000) X(CR4_MASK, 0x6002) X(CR0_SHADOW, 0x6004) X(CR4_SHADOW, 0x6006)                            \
-	X(QUALIFICATION, 0x6400) X(GUEST_LINEAR, 0x640a)                                                               \
-	X(GUEST_CR0, 0x6800) X(GUEST_CR3, 0x6802) X(GUEST_CR4, 0x6804)                                                 \
-	X(GUEST_ES_BASE, 0x6806) X(GUEST_CS_BASE, 0x6808) X(GUEST_SS_BASE, 0x680a) X(GUEST_DS_BASE, 0x680c)            \
-	X(GUEST_FS_BASE, 0x680e) X(GUEST_GS_BASE, 0x6810) X(GUEST_LDTR_BASE, 0x6812) X(GUEST_TR_BASE, 0x6814)          \
-	X(GUEST_GDTR_BASE, 0x6816) X(GUEST_IDTR_BASE, 0x6818) X(GUEST_DR7, 0x681a) X(GUEST_RSP, 0x681c)                \
-	X(GUEST_RIP, 0x681e) X(GUEST_RFLAGS, 0x6820) X(PENDING_DEBUG, 0x6822) X(GUEST_SYSENTER_ESP, 0x6824)            \
-	X(GUEST_SYSENTER_EIP, 0x6826)                                                                                  \
-	X(HOST_CR0, 0x6c00) X(HOST_CR3, 0x6c02) X(HOST_CR4, 0x6c04) X(HOST_FS_BASE, 0x6c06) X(HOST_GS_BASE, 0x6c08)    \
-	X(HOST_TR_BASE, 0x6c0a) X(HOST_GDTR_BASE, 0x6c0c) X(HOST_IDTR_BASE, 0x6c0e) X(HOST_SYSENTER_ESP, 0x6c10)       \
-	X(HOST_SYSENTER_EIP, 0x6c12) X(HOST_RSP, 0x6c14) X(HOST_RIP, 0x6c16)
+/* clang-format off */
+#define VMCS_FIELDS(X)										\
+	X(VPID, 0x0000) X(POSTED_VECTOR, 0x0002) X(GUEST_ES_SEL, 0x0800)			\
+	X(GUEST_CS_SEL, 0x0802) X(GUEST_SS_SEL, 0x0804) X(GUEST_DS_SEL, 0x0806)			\
+	X(GUEST_FS_SEL, 0x0808) X(GUEST_GS_SEL, 0x080a) X(GUEST_LDTR_SEL, 0x080c)		\
+	X(GUEST_TR_SEL, 0x080e) X(GUEST_INTR_STATUS, 0x0810) X(PML_INDEX, 0x0812)		\
+	X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02) X(HOST_SS_SEL, 0x0c04)			\
+	X(HOST_DS_SEL, 0x0c06) X(HOST_FS_SEL, 0x0c08) X(HOST_GS_SEL, 0x0c0a)			\
+	X(HOST_TR_SEL, 0x0c0c) X(IO_BITMAP_A, 0x2000) X(IO_BITMAP_B, 0x2002)			\
+	X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008) X(ENTRY_MSR_LOAD, 0x200a)		\
+	X(PML_ADDRESS, 0x200e) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)			\
+	X(POSTED_DESCRIPTOR, 0x2016) X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c)			\
+	X(EOI_EXIT1, 0x201e) X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022)				\
+	X(XSS_BITMAP, 0x202c) X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032)			\
+	X(GUEST_PHYSICAL, 0x2400) X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802)		\
+	X(GUEST_PAT, 0x2804) X(GUEST_EFER, 0x2806) X(GUEST_PDPTE0, 0x280a)			\
+	X(GUEST_PDPTE1, 0x280c) X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810)			\
+	X(HOST_PAT, 0x2c00) X(HOST_EFER, 0x2c02) X(PIN_CONTROLS, 0x4000)			\
+	X(PROC_CONTROLS, 0x4002) X(EXCEPTIONS, 0x4004) X(PF_ERROR_MASK, 0x4006)			\
+	X(PF_ERROR_MATCH, 0x4008) X(CR3_TARGETS, 0x400a) X(EXIT_CONTROLS, 0x400c)		\
+	X(EXIT_MSR_STORES, 0x400e) X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012)		\
+	X(ENTRY_MSR_LOADS, 0x4014) X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018)		\
+	X(TPR_THRESHOLD, 0x401c) X(PROC2_CONTROLS, 0x401e) X(INSN_ERROR, 0x4400)		\
+	X(EXIT_REASON, 0x4402) X(EXIT_INTR_INFO, 0x4404) X(EXIT_INTR_ERROR, 0x4406)		\
+	X(IDT_INFO, 0x4408) X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c)			\
+	X(GUEST_ES_LIMIT, 0x4800) X(GUEST_CS_LIMIT, 0x4802) X(GUEST_SS_LIMIT, 0x4804)		\
+	X(GUEST_DS_LIMIT, 0x4806) X(GUEST_FS_LIMIT, 0x4808) X(GUEST_GS_LIMIT, 0x480a)		\
+	X(GUEST_LDTR_LIMIT, 0x480c) X(GUEST_TR_LIMIT, 0x480e)					\
+	X(GUEST_GDTR_LIMIT, 0x4810) X(GUEST_IDTR_LIMIT, 0x4812) X(GUEST_ES_AR, 0x4814)		\
+	X(GUEST_CS_AR, 0x4816) X(GUEST_SS_AR, 0x4818) X(GUEST_DS_AR, 0x481a)			\
+	X(GUEST_FS_AR, 0x481c) X(GUEST_GS_AR, 0x481e) X(GUEST_LDTR_AR, 0x4820)			\
+	X(GUEST_TR_AR, 0x4822) X(INTERRUPTIBILITY, 0x4824) X(ACTIVITY, 0x4826)			\
+	X(GUEST_SYSENTER_CS, 0x482a) X(PREEMPTION_TIMER, 0x482e)				\
+	X(HOST_SYSENTER_CS, 0x4c00) X(CR0_MASK, 0x6000) X(CR4_MASK, 0x6002)			\
+	X(CR0_SHADOW, 0x6004) X(CR4_SHADOW, 0x6006) X(QUALIFICATION, 0x6400)			\
+	X(GUEST_LINEAR, 0x640a) X(GUEST_CR0, 0x6800) X(GUEST_CR3, 0x6802)			\
+	X(GUEST_CR4, 0x6804) X(GUEST_ES_BASE, 0x6806) X(GUEST_CS_BASE, 0x6808)			\
+	X(GUEST_SS_BASE, 0x680a) X(GUEST_DS_BASE, 0x680c) X(GUEST_FS_BASE, 0x680e)		\
+	X(GUEST_GS_BASE, 0x6810) X(GUEST_LDTR_BASE, 0x6812) X(GUEST_TR_BASE, 0x6814)		\
+	X(GUEST_GDTR_BASE, 0x6816) X(GUEST_IDTR_BASE, 0x6818) X(GUEST_DR7, 0x681a)		\
+	X(GUEST_RSP, 0x681c) X(GUEST_RIP, 0x681e) X(GUEST_RFLAGS, 0x6820)			\
+	X(PENDING_DEBUG, 0x6822) X(GUEST_SYSENTER_ESP, 0x6824)					\
+	X(GUEST_SYSENTER_EIP, 0x6826) X(HOST_CR0, 0x6c00) X(HOST_CR3, 0x6c02)			\
+	X(HOST_CR4, 0x6c04) X(HOST_FS_BASE, 0x6c06) X(HOST_GS_BASE, 0x6c08)			\
+	X(HOST_TR_BASE, 0x6c0a) X(HOST_GDTR_BASE, 0x6c0c) X(HOST_IDTR_BASE, 0x6c0e)		\
+	X(HOST_SYSENTER_ESP, 0x6c10) X(HOST_SYSENTER_EIP, 0x6c12) X(HOST_RSP, 0x6c14)		\
+	X(HOST_RIP, 0x6c16)
+/* clang-format on */
 
 enum vmcs_field {
 #define X(name, encoding) VMCS_##name = encoding,
@@ -54,7 +64,9 @@ enum vmcs_field {
 #undef X
 };
 
-/* Bits 14:13 of an encoding; the accessors below refuse a field of another width at compile time. */
+/*
+ * Bits 14:13 of an encoding; the accessors below refuse a field of another width at compile time.
+ */
 enum vmcs_width { VMCS_W16, VMCS_W64, VMCS_W32, VMCS_NATURAL };
 #define VMCS_WIDTH(f) ((f) >> 13 & 3)
 
@@ -80,16 +92,24 @@ refused:
 	vmcs_refuse("VMWRITE", field);
 }
 
-#define VMCS_READ(f, w)	    ({ _Static_assert(VMCS_WIDTH(f) == (w), "width of " #f); vmcs_read(f); })
-#define VMCS_WRITE(f, w, v) ({ _Static_assert(VMCS_WIDTH(f) == (w), "width of " #f); vmcs_write(f, v); })
-#define vmcs_read16(f)	    ((u16)VMCS_READ(f, VMCS_W16))
-#define vmcs_read32(f)	    ((u32)VMCS_READ(f, VMCS_W32))
-#define vmcs_read64(f)	    VMCS_READ(f, VMCS_W64)
-#define vmcs_readn(f)	    VMCS_READ(f, VMCS_NATURAL)
-#define vmcs_write16(f, v)  VMCS_WRITE(f, VMCS_W16, (u16)(v))
-#define vmcs_write32(f, v)  VMCS_WRITE(f, VMCS_W32, (u32)(v))
-#define vmcs_write64(f, v)  VMCS_WRITE(f, VMCS_W64, v)
-#define vmcs_writen(f, v)   VMCS_WRITE(f, VMCS_NATURAL, v)
+#define VMCS_READ(f, w)                                                                            \
+	({                                                                                         \
+		_Static_assert(VMCS_WIDTH(f) == (w), "width of " #f);                              \
+		vmcs_read(f);                                                                      \
+	})
+#define VMCS_WRITE(f, w, v)                                                                        \
+	({                                                                                         \
+		_Static_assert(VMCS_WIDTH(f) == (w), "width of " #f);                              \
+		vmcs_write(f, v);                                                                  \
+	})
+#define vmcs_read16(f)	   ((u16)VMCS_READ(f, VMCS_W16))
+#define vmcs_read32(f)	   ((u32)VMCS_READ(f, VMCS_W32))
+#define vmcs_read64(f)	   VMCS_READ(f, VMCS_W64)
+#define vmcs_readn(f)	   VMCS_READ(f, VMCS_NATURAL)
+#define vmcs_write16(f, v) VMCS_WRITE(f, VMCS_W16, (u16)(v))
+#define vmcs_write32(f, v) VMCS_WRITE(f, VMCS_W32, (u32)(v))
+#define vmcs_write64(f, v) VMCS_WRITE(f, VMCS_W64, v)
+#define vmcs_writen(f, v)  VMCS_WRITE(f, VMCS_NATURAL, v)
 
 /* The fields of segment s, enum hvm_seg: the manual lists segments in the same order. */
 #define VMCS_SEG_SEL(s)	  (VMCS_GUEST_ES_SEL + 2 * (s))
@@ -98,11 +118,11 @@ refused:
 #define VMCS_SEG_BASE(s)  (VMCS_GUEST_ES_BASE + 2 * (s))
 
 /* Pin-based controls */
-#define PIN_EXT_INTR  BIT(0)
-#define PIN_NMI	      BIT(3)
-#define PIN_VNMI      BIT(5)
-#define PIN_TIMER     BIT(6)
-#define PIN_POSTED    BIT(7)
+#define PIN_EXT_INTR BIT(0)
+#define PIN_NMI	     BIT(3)
+#define PIN_VNMI     BIT(5)
+#define PIN_TIMER    BIT(6)
+#define PIN_POSTED   BIT(7)
 
 /* Primary processor-based controls */
 #define PROC_INTR_WINDOW BIT(2)
@@ -131,12 +151,13 @@ refused:
 #define PROC2_UNRESTRICTED BIT(7)
 #define PROC2_APIC_REGS	   BIT(8) /* APIC-register virtualization */
 #define PROC2_VID	   BIT(9) /* virtual-interrupt delivery */
-#define PROC2_DIRECT	   (PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID) /* on while the guest is in x2APIC mode */
-#define PROC2_INVPCID	   BIT(12)
-#define PROC2_ENCLS	   BIT(15)
-#define PROC2_PML	   BIT(17)
-#define PROC2_XSAVES	   BIT(20)
-#define PROC2_TSC_SCALE	   BIT(25)
+/* on while the guest is in x2APIC mode */
+#define PROC2_DIRECT	(PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
+#define PROC2_INVPCID	BIT(12)
+#define PROC2_ENCLS	BIT(15)
+#define PROC2_PML	BIT(17)
+#define PROC2_XSAVES	BIT(20)
+#define PROC2_TSC_SCALE BIT(25)
 
 /* VM-exit and VM-entry controls */
 #define EXIT_SAVE_DEBUG	 BIT(2)
@@ -177,13 +198,49 @@ enum { INTR_TYPE_EXT = 0, INTR_TYPE_NMI = 2, INTR_TYPE_EXC = 3, INTR_TYPE_SOFT =
 /* Basic exit reasons; SDM "Basic Exit Reasons" */
 #define EXIT_ENTRY_FAILED BIT(31)
 enum {
-	EXIT_EXCEPTION_NMI = 0, EXIT_EXT_INTR = 1, EXIT_TRIPLE_FAULT = 2, EXIT_INIT = 3, EXIT_SIPI = 4, EXIT_INTR_WINDOW = 7,
-	EXIT_NMI_WINDOW = 8, EXIT_TASK_SWITCH = 9, EXIT_CPUID = 10, EXIT_GETSEC = 11, EXIT_HLT = 12, EXIT_INVD = 13,
-	EXIT_INVLPG = 14, EXIT_RDPMC = 15, EXIT_RDTSC = 16, EXIT_VMCALL = 18, EXIT_VMCLEAR = 19, EXIT_VMXON = 27,
-	EXIT_CR = 28, EXIT_DR = 29, EXIT_IO = 30, EXIT_RDMSR = 31, EXIT_WRMSR = 32, EXIT_BAD_STATE = 33, EXIT_BAD_MSRS = 34,
-	EXIT_MWAIT = 36, EXIT_MONITOR = 39, EXIT_PAUSE = 40, EXIT_ENTRY_MC = 41, EXIT_TPR = 43, EXIT_EOI = 45, EXIT_EPT_VIOLATION = 48,
-	EXIT_EPT_MISCONFIG = 49, EXIT_INVEPT = 50, EXIT_RDTSCP = 51, EXIT_TIMER = 52, EXIT_INVVPID = 53, EXIT_WBINVD = 54,
-	EXIT_XSETBV = 55, EXIT_APIC_WRITE = 56, EXIT_INVPCID = 58, EXIT_VMFUNC = 59, EXIT_ENCLS = 60,
+	EXIT_EXCEPTION_NMI = 0,
+	EXIT_EXT_INTR = 1,
+	EXIT_TRIPLE_FAULT = 2,
+	EXIT_INIT = 3,
+	EXIT_SIPI = 4,
+	EXIT_INTR_WINDOW = 7,
+	EXIT_NMI_WINDOW = 8,
+	EXIT_TASK_SWITCH = 9,
+	EXIT_CPUID = 10,
+	EXIT_GETSEC = 11,
+	EXIT_HLT = 12,
+	EXIT_INVD = 13,
+	EXIT_INVLPG = 14,
+	EXIT_RDPMC = 15,
+	EXIT_RDTSC = 16,
+	EXIT_VMCALL = 18,
+	EXIT_VMCLEAR = 19,
+	EXIT_VMXON = 27,
+	EXIT_CR = 28,
+	EXIT_DR = 29,
+	EXIT_IO = 30,
+	EXIT_RDMSR = 31,
+	EXIT_WRMSR = 32,
+	EXIT_BAD_STATE = 33,
+	EXIT_BAD_MSRS = 34,
+	EXIT_MWAIT = 36,
+	EXIT_MONITOR = 39,
+	EXIT_PAUSE = 40,
+	EXIT_ENTRY_MC = 41,
+	EXIT_TPR = 43,
+	EXIT_EOI = 45,
+	EXIT_EPT_VIOLATION = 48,
+	EXIT_EPT_MISCONFIG = 49,
+	EXIT_INVEPT = 50,
+	EXIT_RDTSCP = 51,
+	EXIT_TIMER = 52,
+	EXIT_INVVPID = 53,
+	EXIT_WBINVD = 54,
+	EXIT_XSETBV = 55,
+	EXIT_APIC_WRITE = 56,
+	EXIT_INVPCID = 58,
+	EXIT_VMFUNC = 59,
+	EXIT_ENCLS = 60,
 	EXIT_PML_FULL = 62,
 };
 
@@ -214,5 +271,8 @@ int vmx_on(hpa_t region);
 /* type: 1 this context, 2 all */
 void vmx_invept(u64 type, u64 eptp);
 void vmx_invvpid(u64 type, u16 vpid);
-/* Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error number. */
+/*
+ * Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error
+ * number.
+ */
 void vmcs_log_refusal(const char *insn, bool valid);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Intel VT-x back end: capability check, per-CPU and per-vCPU set-up, entry. SDM volume 3, "Virtual Machine Extensions". */
+/*
+ * Intel VT-x back end: capability check, per-CPU and per-vCPU set-up, entry. SDM volume 3, "Virtual
+ * Machine Extensions".
+ */
 #include "hv/vmx/vmx.h"
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
@@ -12,31 +15,32 @@
 #include "hv/vmx/event.h"
 #include "hv/vmx/state.h"
 
-#define CPUID_VMX	     BIT(5)
-#define CPUID_HYPERVISOR     BIT(31)
-#define MSR_FEATURE_CONTROL  0x3a
-#define FEATURE_LOCK	     BIT(0)
-#define FEATURE_VMX	     BIT(2)
-#define MSR_VMX_BASIC	     0x480
-#define MSR_VMX_PIN	     0x481
-#define MSR_VMX_PROC	     0x482
-#define MSR_VMX_EXIT	     0x483
-#define MSR_VMX_ENTRY	     0x484
-#define MSR_VMX_CR0_FIXED0   0x486
-#define MSR_VMX_CR4_FIXED0   0x488
-#define MSR_VMX_PROC2	     0x48b
-#define MSR_VMX_EPT_VPID     0x48c
-#define VMX_TRUE	     12 /* the TRUE MSR of 481..484 lies this much higher */
-#define BASIC_TRUE	     BIT(55)
-#define EPTP_WB_WALK_4	     (6 | 3 << 3)
-#define EPTP_AD		     BIT(6)
+#define CPUID_VMX	    BIT(5)
+#define CPUID_HYPERVISOR    BIT(31)
+#define MSR_FEATURE_CONTROL 0x3a
+#define FEATURE_LOCK	    BIT(0)
+#define FEATURE_VMX	    BIT(2)
+#define MSR_VMX_BASIC	    0x480
+#define MSR_VMX_PIN	    0x481
+#define MSR_VMX_PROC	    0x482
+#define MSR_VMX_EXIT	    0x483
+#define MSR_VMX_ENTRY	    0x484
+#define MSR_VMX_CR0_FIXED0  0x486
+#define MSR_VMX_CR4_FIXED0  0x488
+#define MSR_VMX_PROC2	    0x48b
+#define MSR_VMX_EPT_VPID    0x48c
+#define VMX_TRUE	    12 /* the TRUE MSR of 481..484 lies this much higher */
+#define BASIC_TRUE	    BIT(55)
+#define EPTP_WB_WALK_4	    (6 | 3 << 3)
+#define EPTP_AD		    BIT(6)
 
 static struct vmx_msrs msrs;
 
 /*
- * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has not changed IF since. There
- * the preemption timer ends such a guest's turn, so that the CPU can look, as it does at each of its exits, which may come before
- * the timer for ever; saving the timer at exits is no help where no instruction ends. No other machine needs it.
+ * Bochs does not notice interrupts while a guest runs that was entered with RFLAGS.IF = 0 and has
+ * not changed IF since. There the preemption timer ends such a guest's turn, so that the CPU can
+ * look, as it does at each of its exits, which may come before the timer for ever; saving the timer
+ * at exits is no help where no instruction ends. No other machine needs it.
  */
 static bool irq_watchdog;
 bool vmx_on_bochs;
@@ -60,7 +64,8 @@ static void read_msrs(struct vmx_msrs *m)
 
 static bool is_bochs(u32 cpuid1_ecx)
 {
-	return !(cpuid1_ecx & CPUID_HYPERVISOR) && boot_info.rsdp_len >= 20 && !memcmp(boot_info.rsdp_copy + 9, "BOCHS ", 6);
+	return !(cpuid1_ecx & CPUID_HYPERVISOR) && boot_info.rsdp_len >= 20 &&
+	       !memcmp(boot_info.rsdp_copy + 9, "BOCHS ", 6);
 }
 
 static const char *vmx_probe(void)
@@ -71,9 +76,12 @@ static const char *vmx_probe(void)
 
 	cpuid(1, 0, &a, &b, &c, &d);
 	if (!(c & CPUID_VMX) || cap_masked("vmx"))
-		return "this CPU has no VT-x (VMX) or hides it; enable it in the firmware set-up, or use -cpu host with nested KVM";
-	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && (feature & FEATURE_LOCK) && !(feature & FEATURE_VMX))
-		return "VT-x is switched off and locked; enable Intel Virtualization Technology in the firmware set-up";
+		return "this CPU has no VT-x (VMX) or hides it; enable it in the firmware set-up, "
+		       "or use -cpu host with nested KVM";
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && (feature & FEATURE_LOCK) &&
+	    !(feature & FEATURE_VMX))
+		return "VT-x is switched off and locked; enable Intel Virtualization Technology in "
+		       "the firmware set-up";
 	read_msrs(&msrs);
 	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
 	if (why)
@@ -89,7 +97,8 @@ static const char *vmx_probe(void)
 	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
 		vmx_ctl.pin &= ~PIN_TIMER;
-	if (vmx_on_bochs && !cap_masked("bochs-vid")) { /* a physical interrupt may have it deliver a virtual one whatever IF says */
+	/* a physical interrupt may have it deliver a virtual one whatever IF says */
+	if (vmx_on_bochs && !cap_masked("bochs-vid")) {
 		vmx_ctl.proc2 &= ~(u32)(PROC2_VID | PROC2_APIC_REGS);
 		vmx_ctl.pin &= ~(u32)PIN_POSTED;
 	}
@@ -102,14 +111,16 @@ static const char *vmx_probe(void)
 		vmx_ops.caps |= HVM_CAP_POST;
 	if (!(vmx_ctl.proc2 & PROC2_RDTSCP))
 		vmx_ops.caps |= HVM_CAP_NO_RDTSCP;
-	if (vmx_on_bochs && !cap_masked("bochs-xsaves")) /* its XSAVEC puts AVX state where its XRSTOR does not look for it */
+	/* its XSAVEC puts AVX state where its XRSTOR does not look for it */
+	if (vmx_on_bochs && !cap_masked("bochs-xsaves"))
 		vmx_ctl.proc2 &= ~PROC2_XSAVES;
 	if (!(vmx_ctl.proc2 & PROC2_XSAVES))
 		vmx_ops.caps |= HVM_CAP_NO_XSAVES;
 	if (!(vmx_ctl.proc2 & PROC2_INVPCID))
 		vmx_ops.caps |= HVM_CAP_NO_INVPCID;
-	log_info("vmx: controls pin %x proc %x %x exit %x entry %x%s", vmx_ctl.pin, vmx_ctl.proc, vmx_ctl.proc2, vmx_ctl.exit,
-		 vmx_ctl.entry, irq_watchdog ? ", interrupt watchdog for Bochs" : "");
+	log_info("vmx: controls pin %x proc %x %x exit %x entry %x%s", vmx_ctl.pin, vmx_ctl.proc,
+		 vmx_ctl.proc2, vmx_ctl.exit, vmx_ctl.entry,
+		 irq_watchdog ? ", interrupt watchdog for Bochs" : "");
 	return NULL;
 }
 
@@ -130,10 +141,12 @@ static int vmx_cpu_enable(struct cpu *c)
 	}
 	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && !(feature & FEATURE_LOCK))
 		wrmsr_safe(MSR_FEATURE_CONTROL, feature | FEATURE_LOCK | FEATURE_VMX);
-	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 && (feature & (FEATURE_LOCK | FEATURE_VMX)) != (FEATURE_LOCK | FEATURE_VMX))
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &feature) == 0 &&
+	    (feature & (FEATURE_LOCK | FEATURE_VMX)) != (FEATURE_LOCK | FEATURE_VMX))
 		return -ENODEV;
 	write_cr4(read_cr4() | CR4_VMXE);
-	if ((read_cr0() & msrs.cr0_fixed0) != msrs.cr0_fixed0 || (read_cr4() & msrs.cr4_fixed0) != msrs.cr4_fixed0)
+	if ((read_cr0() & msrs.cr0_fixed0) != msrs.cr0_fixed0 ||
+	    (read_cr4() & msrs.cr4_fixed0) != msrs.cr4_fixed0)
 		return -ENODEV;
 	if (vmx_on(virt_to_hpa(p->vmxon)))
 		return -EIO;
@@ -159,12 +172,16 @@ static void vmx_cpu_disable(struct cpu *c)
 
 /* ---- VMs ---- */
 
-/* SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each; see SYSCALL_MSRS. */
+/*
+ * SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each; see
+ * SYSCALL_MSRS.
+ */
 static void vmx_allow_msr(struct vm *vm, u32 msr)
 {
 	u32 at = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 0x400 : 0);
 
-	for (u8 *map = vm->msr_map; map < vm->msr_map + (PAGE_SIZE << vmx_ops.msr_map_order); map += PAGE_SIZE) {
+	for (u8 *map = vm->msr_map; map < vm->msr_map + (PAGE_SIZE << vmx_ops.msr_map_order);
+	     map += PAGE_SIZE) {
 		map[at] &= ~(1 << msr % 8);
 		if (!vmx_is_syscall_msr(msr))
 			map[at + 0x800] &= ~(1 << msr % 8);
@@ -212,7 +229,10 @@ static u64 eptp(const struct vm *vm)
 	return vm->p2m.pt.root.v | EPTP_WB_WALK_4 | (vmx_ctl.ept_ad ? EPTP_AD : 0);
 }
 
-/* SDM "Page-Modification Logging": the CPU logs at the index and counts it down; below 0 it exits first. */
+/*
+ * SDM "Page-Modification Logging": the CPU logs at the index and counts it down; below 0 it exits
+ * first.
+ */
 #define PML_LAST  (PAGE_SIZE / sizeof(u64) - 1)
 #define PML_EMPTY 1ull /* not the address of a page */
 static u64 no_pml = PML_EMPTY;
@@ -229,7 +249,10 @@ static __noinline void pml_drain(struct vcpu *v)
 
 	u64 last = 0;
 
-	/* From the end, as they were written; many lie beside each other, and p2m_note_dirty() is about tables. */
+	/*
+	 * From the end, as they were written; many lie beside each other, and p2m_note_dirty() is
+	 * about tables.
+	 */
 	for (u32 i = PML_LAST, end = (u16)(vmcs_read16(VMCS_PML_INDEX) + 1); i + 1 > end; i--) {
 		if (i == PML_LAST || (s->pml[i] ^ last) >> 21)
 			p2m_note_dirty(&v->vm->p2m, s->pml[i] >> PAGE_SHIFT);
@@ -272,7 +295,8 @@ static void init_controls(struct vcpu *v)
 	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry);
 	/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
 	vmcs_write32(VMCS_EXCEPTIONS, BIT(1) | BIT(17) | BIT(18));
-	vmcs_write32(VMCS_PF_ERROR_MASK, 0); /* all error codes match: #PF follows its bit, which is 0 */
+	/* all error codes match: #PF follows its bit, which is 0 */
+	vmcs_write32(VMCS_PF_ERROR_MASK, 0);
 	vmcs_write32(VMCS_PF_ERROR_MATCH, 0);
 	vmcs_write32(VMCS_CR3_TARGETS, 0);
 	vmcs_writen(VMCS_CR0_MASK, vmx_cr0_mask());
@@ -372,9 +396,11 @@ static __noinline void note_blocking(struct vcpu *v, u32 state)
 static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_exit *x)
 {
 	if (x->reason == VMEXIT_INTR && vmx_ctl.exit & EXIT_ACK_INTR) {
-		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR); /* the exit has acknowledged it */
+		/* the exit has acknowledged it */
+		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & INTR_VECTOR);
 	} else if (x->reason == VMEXIT_NMI) {
-		__asm__ volatile("int $2" ::: "memory"); /* the exit has taken it; the handler's IRET opens NMIs again */
+		/* the exit has taken it; the handler's IRET opens NMIs again */
+		__asm__ volatile("int $2" ::: "memory");
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		vmx_want_window(v, HVM_INJ_NMI, false);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == 1) {
@@ -388,7 +414,9 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 /* Exits other than by the commonest instructions. */
 static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 {
-	struct vmx_raw r = {.reason = reason, .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN), .qual = vmcs_readn(VMCS_QUALIFICATION)};
+	struct vmx_raw r = {.reason = reason,
+			    .insn_len = vmcs_read32(VMCS_EXIT_INSN_LEN),
+			    .qual = vmcs_readn(VMCS_QUALIFICATION)};
 	u32 idt = vmcs_read32(VMCS_IDT_INFO);
 
 	if (reason & EXIT_ENTRY_FAILED)
@@ -403,14 +431,19 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	}
 	if (unlikely(idt & INTR_VALID))
 		vmx_take_back_event(v, idt);
-	else if ((((u16)reason == EXIT_EPT_VIOLATION || (u16)reason == EXIT_PML_FULL ? r.qual : r.intr_info) & INTR_NMI_UNBLOCK) &&
+	else if ((((u16)reason == EXIT_EPT_VIOLATION || (u16)reason == EXIT_PML_FULL
+		       ? r.qual
+		       : r.intr_info) &
+		  INTR_NMI_UNBLOCK) &&
 		 (r.intr_info & INTR_VECTOR) != 8)
 		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
 	vmx_decode_exit(&r, x);
 	after_exit(v, &r, x);
 }
 
-/* The shorter way where nothing is left over from the guest. False: other_exit() is to see to it. */
+/*
+ * The shorter way where nothing is left over from the guest. False: other_exit() is to see to it.
+ */
 static inline bool ept_violation(struct vmx_vcpu *s, struct vm_exit *x)
 {
 	u64 qual = vmcs_readn(VMCS_QUALIFICATION);
@@ -490,24 +523,23 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 		irq_window();
 }
 
-struct hvm_ops vmx_ops = {
-	.name = "vmx",
-	.backend = CORBEL_BACKEND_VMX,
-	.p2m_format = &pt_ept,
-	.probe = vmx_probe,
-	.cpu_enable = vmx_cpu_enable,
-	.cpu_disable = vmx_cpu_disable,
-	.io_map_order = 1, /* bitmaps A and B */
-	.allow_msr = vmx_allow_msr,
-	.vcpu_init = vmx_vcpu_init,
-	.vcpu_destroy = vmx_vcpu_destroy,
-	.vcpu_reset = vmx_vcpu_reset,
-	.load = vmx_load,
-	.put = vmx_put,
-	.borrow = vmcs_borrow,
-	.give_back = vmcs_give_back,
-	.run = vmx_run,
+struct hvm_ops vmx_ops = {.name = "vmx",
+			  .backend = CORBEL_BACKEND_VMX,
+			  .p2m_format = &pt_ept,
+			  .probe = vmx_probe,
+			  .cpu_enable = vmx_cpu_enable,
+			  .cpu_disable = vmx_cpu_disable,
+			  .io_map_order = 1, /* bitmaps A and B */
+			  .allow_msr = vmx_allow_msr,
+			  .vcpu_init = vmx_vcpu_init,
+			  .vcpu_destroy = vmx_vcpu_destroy,
+			  .vcpu_reset = vmx_vcpu_reset,
+			  .load = vmx_load,
+			  .put = vmx_put,
+			  .borrow = vmcs_borrow,
+			  .give_back = vmcs_give_back,
+			  .run = vmx_run,
 #define X(type, name, ...) .name = vmx_##name,
-	HVM_STATE_OPS(X)
+			  HVM_STATE_OPS(X)
 #undef X
 };

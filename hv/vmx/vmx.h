@@ -10,7 +10,6 @@
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
 
-
 /* ---- vmcs.c: VMCS life, borrowing, errors ---- */
 
 /*
@@ -20,8 +19,8 @@
  *     '------------------------+-------- vmclear -----'  |      | vmptrld
  *                                    put, if pinned to c '-> ACTIVE on c, launched
  *
- * A VMCS is current only between vmx_load() and vmx_put(), or vmcs_borrow() and vmcs_give_back(); it is always cleared
- * before another CPU can want it, so no CPU ever has to ask another to let go.
+ * A VMCS is current only between vmx_load() and vmx_put(), or vmcs_borrow() and vmcs_give_back();
+ * it is always cleared before another CPU can want it, so no CPU ever has to ask another to let go.
  */
 struct vmcs_state {
 	struct lock lock; /* LOCK_VMCS: the transitions, and while it is borrowed */
@@ -32,13 +31,20 @@ struct vmcs_state {
 };
 
 #define VAPIC_TPR (0x80 / 4) /* in virtual_apic[] */
-#define SYSCALL_MSRS 4 /* STAR, LSTAR, CSTAR, SFMASK: no VMCS holds them, and writes to them exit, so that none needs saving */
+/*
+ * STAR, LSTAR, CSTAR, SFMASK: no VMCS holds them, and writes to them exit, so that none needs
+ * saving
+ */
+#define SYSCALL_MSRS 4
 static inline bool vmx_is_syscall_msr(u32 msr)
 {
 	return msr - MSR_STAR < SYSCALL_MSRS;
 }
 
-/* EFER, without LMA, and PAT: for the CPU to load where it has no controls for them; SDM "VM-Entry Controls for MSRs". */
+/*
+ * EFER, without LMA, and PAT: for the CPU to load where it has no controls for them; SDM "VM-Entry
+ * Controls for MSRs".
+ */
 enum { AREA_EFER, AREA_PAT, AREA_NR };
 struct vmx_area {
 	u32 index, reserved;
@@ -49,21 +55,21 @@ struct vmx_vcpu {
 	struct vmx_area guest[AREA_NR], host[AREA_NR];
 	struct vmcs_state vmcs;
 	u32 *virtual_apic; /* a page: TPR, and with direct more */
-	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
-	bool vid;	  /* and it delivers interrupts */
-	u16 intr_status;  /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
-	u64 eoi_exits[4]; /* in the VMCS */
+	bool direct;	   /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
+	bool vid;	   /* and it delivers interrupts */
+	u16 intr_status;   /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
+	u64 eoi_exits[4];  /* in the VMCS */
 	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
 	u64 *pml_first; /* where the CPU logs first */
 	u64 syscall_msr[SYSCALL_MSRS];
 	u64 kernel_gs_base, cr2, dr6; /* in the hardware while the vCPU is loaded */
-	u64 host_rsp, rsp, rflags; /* in the VMCS */
+	u64 host_rsp, rsp, rflags;    /* in the VMCS */
 	struct cpu *host_cpu; /* whose host state is in the VMCS, and where the last entry was */
-	u64 tlb_gen;	  /* p2m.tlb_gen seen then, or NO_GEN */
-	u32 watch;	  /* WATCH_x: entries that need more than the usual */
-	u32 proc, proc2;  /* primary controls, and secondary ones while direct */
-	u32 shadow;	  /* SHADOW_x */
-	u32 intr_state_hw; /* INTERRUPTIBILITY in the VMCS */
+	u64 tlb_gen;	      /* p2m.tlb_gen seen then, or NO_GEN */
+	u32 watch;	      /* WATCH_x: entries that need more than the usual */
+	u32 proc, proc2;      /* primary controls, and secondary ones while direct */
+	u32 shadow;	      /* SHADOW_x */
+	u32 intr_state_hw;    /* INTERRUPTIBILITY in the VMCS */
 	u32 threshold_hw;
 };
 

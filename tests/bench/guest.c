@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The bench guest: measures by RDTSC what exits cost and prints `row NAME MIN MEDIAN MEAN` in TSC ticks on COM1. It runs under
- * the mini VMM (command line `vmm`), under QEMU's microvm (`qemu`), and natively in an emulator (`native`), where rows
- * that need a hypervisor are left out.
+ * The bench guest: measures by RDTSC what exits cost and prints `row NAME MIN MEDIAN MEAN` in TSC
+ * ticks on COM1. It runs under the mini VMM (command line `vmm`), under QEMU's microvm (`qemu`),
+ * and natively in an emulator (`native`), where rows that need a hypervisor are left out.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +36,10 @@ static inline u64 tsc(void)
 	asm volatile("rdtsc" : "=a"(lo), "=d"(hi)::"memory");
 	return (u64)hi << 32 | lo;
 }
-static inline void out8(u16 port, u8 v) { asm volatile("outb %0, %1" ::"a"(v), "Nd"(port) : "memory"); }
+static inline void out8(u16 port, u8 v)
+{
+	asm volatile("outb %0, %1" ::"a"(v), "Nd"(port) : "memory");
+}
 static inline u8 in8(u16 port)
 {
 	u8 v;
@@ -51,7 +54,10 @@ static inline u64 rdmsr(u32 msr)
 	asm volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
 	return (u64)hi << 32 | lo;
 }
-static inline void wrmsr(u32 msr, u64 v) { asm volatile("wrmsr" ::"c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory"); }
+static inline void wrmsr(u32 msr, u64 v)
+{
+	asm volatile("wrmsr" ::"c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
 static inline void cpuid(u32 leaf, u32 r[4])
 {
 	asm volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(0));
@@ -66,8 +72,14 @@ static inline u64 hypercall(u64 nr)
 		asm volatile("vmcall" : "+a"(ret)::"memory");
 	return ret;
 }
-static inline u32 read32(u64 at) { return *(volatile u32 *)at; }
-static inline void write32(u64 at, u32 v) { *(volatile u32 *)at = v; }
+static inline u32 read32(u64 at)
+{
+	return *(volatile u32 *)at;
+}
+static inline void write32(u64 at, u32 v)
+{
+	*(volatile u32 *)at = v;
+}
 static inline u64 read_cr0(void)
 {
 	u64 v;
@@ -75,7 +87,10 @@ static inline u64 read_cr0(void)
 	asm volatile("mov %%cr0, %0" : "=r"(v));
 	return v;
 }
-static inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" ::"r"(v) : "memory"); }
+static inline void write_cr0(u64 v)
+{
+	asm volatile("mov %0, %%cr0" ::"r"(v) : "memory");
+}
 static inline u64 read_cr4(void)
 {
 	u64 v;
@@ -83,7 +98,10 @@ static inline u64 read_cr4(void)
 	asm volatile("mov %%cr4, %0" : "=r"(v));
 	return v;
 }
-static inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" ::"r"(v) : "memory"); }
+static inline void write_cr4(u64 v)
+{
+	asm volatile("mov %0, %%cr4" ::"r"(v) : "memory");
+}
 static inline u64 read_cr3(void)
 {
 	u64 v;
@@ -91,7 +109,10 @@ static inline u64 read_cr3(void)
 	asm volatile("mov %%cr3, %0" : "=r"(v));
 	return v;
 }
-static inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" ::"r"(v) : "memory"); }
+static inline void write_cr3(u64 v)
+{
+	asm volatile("mov %0, %%cr3" ::"r"(v) : "memory");
+}
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memcpy(void *to, const void *from, size_t n)
@@ -157,20 +178,28 @@ static void result(const char *name, int n)
 	put("\n");
 }
 
-#define MEASURE(name, ...)                                                                                             \
-	do {                                                                                                           \
-		for (int round_ = 0; round_ < ROUNDS; round_++) {                                                      \
-			u64 t0_ = tsc();                                                                               \
-			__VA_ARGS__;                                                                                   \
-			sample[round_] = tsc() - t0_;                                                                  \
-		}                                                                                                      \
-		result(name, ROUNDS);                                                                                  \
+#define MEASURE(name, ...)                                                                         \
+	do {                                                                                       \
+		for (int round_ = 0; round_ < ROUNDS; round_++) {                                  \
+			u64 t0_ = tsc();                                                           \
+			__VA_ARGS__;                                                               \
+			sample[round_] = tsc() - t0_;                                              \
+		}                                                                                  \
+		result(name, ROUNDS);                                                              \
 	} while (0)
 
 /* ---- the local APIC, in whichever mode there is ---- */
 
 #define APIC_BASE 0xfee00000u
-enum { APIC_ID = 0x20, APIC_EOI = 0xb0, APIC_SVR = 0xf0, APIC_ICR = 0x300, APIC_LVT_TIMER = 0x320, APIC_TMICT = 0x380, APIC_TDCR = 0x3e0 };
+enum {
+	APIC_ID = 0x20,
+	APIC_EOI = 0xb0,
+	APIC_SVR = 0xf0,
+	APIC_ICR = 0x300,
+	APIC_LVT_TIMER = 0x320,
+	APIC_TMICT = 0x380,
+	APIC_TDCR = 0x3e0
+};
 #define MSR_DEADLINE 0x6e0
 
 static inline void apic_write(u32 reg, u32 v)
@@ -292,7 +321,10 @@ static u64 timer_arm(u64 ticks)
 	return t;
 }
 
-/* Deadlines before which the interrupt came. A hypervisor that fires early must get the time between right, which changes here. */
+/*
+ * Deadlines before which the interrupt came. A hypervisor that fires early must get the time
+ * between right, which changes here.
+ */
 static int early_timers(void)
 {
 	int i, early = 0;
@@ -347,7 +379,7 @@ static void cr_rows(void)
 	u64 cr0 = read_cr0(), cr4 = read_cr4(), cr3 = read_cr3();
 
 	MEASURE("cr0-write", write_cr0(cr0 ^= 1 << 16)); /* WP */
-	MEASURE("cr4-write", write_cr4(cr4 ^= 1 << 7)); /* PGE */
+	MEASURE("cr4-write", write_cr4(cr4 ^= 1 << 7));	 /* PGE */
 	MEASURE("cr3-write", write_cr3(cr3));
 }
 
@@ -478,7 +510,10 @@ void guest_main(const char *args)
 	idt_set(VEC_PING, on_ping);
 	idt_load();
 
-	/* How many ticks an instruction takes: 1.000 under -icount shift=0, and in Bochs. The least, without interrupts. */
+	/*
+	 * How many ticks an instruction takes: 1.000 under -icount shift=0, and in Bochs. The
+	 * least, without interrupts.
+	 */
 	for (i = 0, least = ~0ull; i < 20; i++) {
 		t = tsc();
 		asm volatile("mov $50000, %%ecx; 1: dec %%ecx; jnz 1b" ::: "rcx");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Runs a VMM and copies what it prints. When its guest says `bench: init', prints the row guest-boot, runs a command that
- * reads the counters, and sends the guest a line.
+ * Runs a VMM and copies what it prints. When its guest says `bench: init', prints the row
+ * guest-boot, runs a command that reads the counters, and sends the guest a line.
  *
  * usage: launch COMMAND VMM ARG...
  */

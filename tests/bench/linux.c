@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The only program of the bench's Linux guest: as /init it loads the modules /modules/0, 1, ..., says that it is there,
- * waits for a line on the console, and prints `row NAME MIN MEDIAN MEAN` in TSC ticks.
+ * The only program of the bench's Linux guest: as /init it loads the modules /modules/0, 1, ...,
+ * says that it is there, waits for a line on the console, and prints `row NAME MIN MEDIAN MEAN` in
+ * TSC ticks.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -141,7 +142,8 @@ static void net_rtt(void)
 	a->sin_family = AF_INET;
 	inet_pton(AF_INET, ADDRESS, &a->sin_addr);
 	inet_pton(AF_INET, PEER, &peer.sin_addr);
-	if (ioctl(s, SIOCSIFADDR, &r) || (r.ifr_flags = IFF_UP | IFF_RUNNING, ioctl(s, SIOCSIFFLAGS, &r)))
+	if (ioctl(s, SIOCSIFADDR, &r) ||
+	    (r.ifr_flags = IFF_UP | IFF_RUNNING, ioctl(s, SIOCSIFFLAGS, &r)))
 		return;
 	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	for (i = 0; i < 100; i++) {

@@ -20,6 +20,6 @@ static void row(const char *name, uint64_t *sample, int n)
 	for (int i = 0; i < n; i++)
 		sum += sample[i];
 	qsort(sample, n, sizeof(*sample), row_compare);
-	printf("row %s %llu %llu %llu\n", name, (unsigned long long)sample[0], (unsigned long long)sample[n / 2],
-	       (unsigned long long)sum / n);
+	printf("row %s %llu %llu %llu\n", name, (unsigned long long)sample[0],
+	       (unsigned long long)sample[n / 2], (unsigned long long)sum / n);
 }

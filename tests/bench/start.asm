@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Entry of the bench guest by PVH or Multiboot (32-bit, flat, EBX = hvm_start_info or multiboot_info), and of its second
+; Entry of the bench guest by PVH or Multiboot (32-bit, flat, EBX = hvm_start_info or
+; multiboot_info), and of its second
 ; CPU by SIPI.
 %define MULTIBOOT_MAGIC 0x1badb002
 %define PVH_MAGIC 0x336ec578	; which hvm_start_info begins with

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The smallest VMM that runs the bench guest: no device model but a console, so that what an exit to the VMM costs is the
- * hypervisor's and the kernel's part. Prints the guest's rows, and the cost of VMs and vCPUs.
+ * The smallest VMM that runs the bench guest: no device model but a console, so that what an exit
+ * to the VMM costs is the hypervisor's and the kernel's part. Prints the guest's rows, and the cost
+ * of VMs and vCPUs.
  *
  * usage: vmm GUEST.ELF
  */
@@ -49,8 +50,10 @@ static uint64_t tsc(void)
 static void *memory(unsigned int slot, uint64_t gpa, uint64_t bytes, int advice)
 {
 	/* Aligned to 2 MiB, as huge pages need it. */
-	uint8_t *p = mmap(NULL, bytes + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct kvm_userspace_memory_region r = {.slot = slot, .guest_phys_addr = gpa, .memory_size = bytes};
+	uint8_t *p = mmap(NULL, bytes + (2 << 20), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region r = {
+	    .slot = slot, .guest_phys_addr = gpa, .memory_size = bytes};
 
 	if (p == MAP_FAILED)
 		err(1, "mmap");
@@ -76,7 +79,8 @@ static uint32_t load(const char *path)
 	if (f == MAP_FAILED)
 		err(1, "%s", path);
 	e = (Elf64_Ehdr *)f;
-	for (p = (Elf64_Phdr *)(f + e->e_phoff); p < (Elf64_Phdr *)(f + e->e_phoff) + e->e_phnum; p++)
+	for (p = (Elf64_Phdr *)(f + e->e_phoff); p < (Elf64_Phdr *)(f + e->e_phoff) + e->e_phnum;
+	     p++)
 		if (p->p_type == PT_LOAD)
 			memcpy(ram + p->p_paddr, f + p->p_offset, p->p_filesz);
 	close(fd);
@@ -91,14 +95,16 @@ static void set_cpuid(void)
 	CTL(kvm, KVM_GET_SUPPORTED_CPUID, c);
 	for (unsigned int i = 0; i < c->nent; i++)
 		if (c->entries[i].function == 1)
-			c->entries[i].ecx |= 1u << 24 | 1u << 31; /* TSC deadline, which KVM leaves to the VMM; hypervisor */
+			/* TSC deadline, which KVM leaves to the VMM; hypervisor */
+			c->entries[i].ecx |= 1u << 24 | 1u << 31;
 	CTL(vcpu, KVM_SET_CPUID2, c);
 	free(c);
 }
 
 static void set_registers(uint32_t entry)
 {
-	struct kvm_segment flat = {.limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
+	struct kvm_segment flat = {
+	    .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
 	struct kvm_regs r = {.rip = entry, .rbx = START_INFO, .rflags = 2};
 	struct kvm_sregs s;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What VMMs rely on in the KVM API, seen from dom0's user space: small real-mode guests at 0x1000, one per behaviour. Prints
- * one line per check as the other tests do.
+ * What VMMs rely on in the KVM API, seen from dom0's user space: small real-mode guests at 0x1000,
+ * one per behaviour. Prints one line per check as the other tests do.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,17 +33,18 @@ typedef uint64_t u64;
 #define CPUIDS	  100
 
 #define MSR_APIC_BASE 0x1b
-#define APIC_OFF    0xfee00100ull
-#define APIC_XAPIC  0xfee00900ull
-#define APIC_X2APIC 0xfee00d00ull
+#define APIC_OFF      0xfee00100ull
+#define APIC_XAPIC    0xfee00900ull
+#define APIC_X2APIC   0xfee00d00ull
 #define MSR_EFER      0xc0000080
 #define MSR_TSC	      0x10
 
 /* A piece of 16-bit code, position-independent. */
-#define GUEST(name, text)                                                                                              \
-	extern const u8 name[], name##_end[];                                                                          \
-	__asm__(".pushsection .rodata\n.code16\n" #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
-#define LOAD(vm, name) memcpy(ram + CODE, name, name##_end - name)
+#define GUEST(name, text)                                                                          \
+	extern const u8 name[], name##_end[];                                                      \
+	__asm__(".pushsection .rodata\n.code16\n" #name ":\n" text "\n" #name                      \
+		"_end:\n.code64\n.popsection\n")
+#define LOAD(vm, name)	     memcpy(ram + CODE, name, name##_end - name)
 #define HANDLE(vector, name) set_handler(vector, name, name##_end - name)
 
 enum chip { NO_CHIP, FULL_CHIP, SPLIT_CHIP };
@@ -115,7 +116,8 @@ static struct vm start(enum chip chip)
 		ioctl(v.fd, KVM_ENABLE_CAP, &split);
 	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
 	v.vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 0);
-	v.run = mmap(NULL, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, v.vcpu, 0);
+	v.run = mmap(NULL, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
+		     MAP_SHARED, v.vcpu, 0);
 	if (v.fd < 0 || v.vcpu < 0 || v.run == MAP_FAILED) {
 		check(false, "a VM can be made: %s", strerror(errno));
 		exit(1);
@@ -182,7 +184,10 @@ static u64 count(int eventfd)
 	return read(eventfd, &n, sizeof(n)) == sizeof(n) ? n : 0;
 }
 
-/* KVM_RUN with a signal after a while; again and again, because the first may come before the guest runs. */
+/*
+ * KVM_RUN with a signal after a while; again and again, because the first may come before the guest
+ * runs.
+ */
 static int run_interrupted(struct vm *v, long us)
 {
 	struct itimerval t = {.it_value = {0, us}, .it_interval = {0, 100000}}, off = {};
@@ -210,14 +215,17 @@ static void test_immediate_exit(void)
 	struct vm v = start(NO_CHIP);
 
 	LOAD(v, in_port);
-	check(run(&v) == KVM_EXIT_IO && !v.run->io.direction && v.run->io.port == 0x3f8, "IN exits");
+	check(run(&v) == KVM_EXIT_IO && !v.run->io.direction && v.run->io.port == 0x3f8,
+	      "IN exits");
 	*io_data(&v) = 0x5a;
 	v.run->immediate_exit = 1;
 	check(run(&v) == -EINTR, "immediate_exit: KVM_RUN says EINTR");
 	check(at_port(&v, 0x3f8) && v.run->io.size == 1,
 	      "immediate_exit: the exit before stays to be read");
-	check((regs(&v).rax & 0xff) == 0x5a && regs(&v).rip == CODE + 4, "immediate_exit: the access is completed first");
-	check(run(&v) == -EINTR && regs(&v).rip == CODE + 4, "immediate_exit: without one the guest does not run");
+	check((regs(&v).rax & 0xff) == 0x5a && regs(&v).rip == CODE + 4,
+	      "immediate_exit: the access is completed first");
+	check(run(&v) == -EINTR && regs(&v).rip == CODE + 4,
+	      "immediate_exit: without one the guest does not run");
 	check(at_port(&v, 0x3f8), "immediate_exit: and the exit before still stays");
 	v.run->cr8 = 16;
 	check(run(&v) == -EINVAL && at_port(&v, 0x3f8) && !v.run->cr8,
@@ -235,7 +243,8 @@ static void test_signals(void)
 
 	LOAD(v, spin);
 	for (int i = 0; i < 50; i++)
-		bad += run_interrupted(&v, 1000 + i * 137) != -EINTR || v.run->exit_reason != KVM_EXIT_INTR || regs(&v).rip != CODE;
+		bad += run_interrupted(&v, 1000 + i * 137) != -EINTR ||
+		       v.run->exit_reason != KVM_EXIT_INTR || regs(&v).rip != CODE;
 	check(!bad, "a signal ends KVM_RUN of a spinning guest, 50 times");
 	end(&v);
 
@@ -274,7 +283,7 @@ static void test_single_step(void)
 	HANDLE(1, on_step);
 	ioctl(v.vcpu, KVM_SET_REGS, &r);
 	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_ROBUST_SINGLESTEP) == 1 &&
-	      run(&v) == KVM_EXIT_IO && *count == 2 && run(&v) == KVM_EXIT_HLT && *count == 4,
+		  run(&v) == KVM_EXIT_IO && *count == 2 && run(&v) == KVM_EXIT_HLT && *count == 4,
 	      "a guest that steps through itself is at each instruction once (%u)", *count);
 	check(regs(&v).rflags & 0x100, "and keeps its TF");
 	end(&v);
@@ -299,7 +308,8 @@ static void test_string_io(void)
 	for (; run(&v) == KVM_EXIT_IO; exits++)
 		for (uint32_t i = 0; i < v.run->io.count; i++, n++)
 			bad += io_data(&v)[i] != (u8)(n * 7);
-	check(n == bytes && !bad && v.run->exit_reason == KVM_EXIT_HLT, "REP OUTS hands out every byte");
+	check(n == bytes && !bad && v.run->exit_reason == KVM_EXIT_HLT,
+	      "REP OUTS hands out every byte");
 	check(exits < 10, "many at a time (%d exits)", exits);
 	end(&v);
 
@@ -324,12 +334,15 @@ static void test_mmio(void)
 	set_slot(v.fd, 1, KVM_MEM_READONLY, 0xf0000, 0x10000, ram + 0xf0000);
 	*(u16 *)(ram + 0xf0010) = 0x4241;
 	LOAD(v, mmio);
-	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9234 && r->mmio.len == 2 && !r->mmio.is_write,
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9234 && r->mmio.len == 2 &&
+		  !r->mmio.is_write,
 	      "a read where there is no slot is KVM_EXIT_MMIO");
 	*(u16 *)r->mmio.data = 0x7788;
-	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9236 && r->mmio.is_write && *(u16 *)r->mmio.data == 0x7788,
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xb9236 && r->mmio.is_write &&
+		  *(u16 *)r->mmio.data == 0x7788,
 	      "so is a write, of what was read");
-	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xf0010 && r->mmio.is_write && *(u16 *)r->mmio.data == 0x4242,
+	check(run(&v) == KVM_EXIT_MMIO && r->mmio.phys_addr == 0xf0010 && r->mmio.is_write &&
+		  *(u16 *)r->mmio.data == 0x4242,
 	      "a read-only slot can be read, writes exit");
 	check(run(&v) == KVM_EXIT_HLT && *(u16 *)(ram + 0xf0010) == 0x4241, "and change nothing");
 	end(&v);
@@ -341,13 +354,17 @@ static void test_ioeventfd(void)
 {
 	struct vm v = start(NO_CHIP);
 	int e = eventfd(0, EFD_NONBLOCK);
-	struct kvm_ioeventfd io = {
-		.addr = 0x123, .len = 2, .fd = e, .datamatch = 7, .flags = KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DATAMATCH};
+	struct kvm_ioeventfd io = {.addr = 0x123,
+				   .len = 2,
+				   .fd = e,
+				   .datamatch = 7,
+				   .flags = KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DATAMATCH};
 
 	LOAD(v, bells);
 	check(!ioctl(v.fd, KVM_IOEVENTFD, &io), "an ioeventfd can be assigned");
 	check(ioctl(v.fd, KVM_IOEVENTFD, &io) && errno == EEXIST, "not twice");
-	check(run(&v) == KVM_EXIT_IO && *(u16 *)io_data(&v) == 8 && count(e) == 1, "a match signals it, a mismatch exits");
+	check(run(&v) == KVM_EXIT_IO && *(u16 *)io_data(&v) == 8 && count(e) == 1,
+	      "a match signals it, a mismatch exits");
 	io.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
 	check(!ioctl(v.fd, KVM_IOEVENTFD, &io), "it can be deassigned");
 	check(ioctl(v.fd, KVM_IOEVENTFD, &io) && errno == ENOENT, "not twice either");
@@ -358,7 +375,8 @@ static void test_ioeventfd(void)
 /* ---- guest memory follows the VMM's ---- */
 
 GUEST(look, "1: mov 0x2000, %al; out %al, %dx; jmp 1b");
-GUEST(dirty, "mov %al, 0x2000; out %al, %dx; mov %al, 0x3000; out %al, %dx; mov %al, 0x2000; out %al, %dx; mov %al, 0x4000; hlt");
+GUEST(dirty, "mov %al, 0x2000; out %al, %dx; mov %al, 0x3000; out %al, %dx; mov %al, 0x2000; out "
+	     "%al, %dx; mov %al, 0x4000; hlt");
 
 static bool sees(struct vm *v, u8 val)
 {
@@ -388,13 +406,15 @@ static void test_notifier(void)
 	waitpid(child, &status, 0);
 	check(WEXITSTATUS(status) == 0x22, "and the child keeps its own");
 	mprotect(ram + 0x2000, 4096, PROT_NONE);
-	mprotect(ram + 0x1000, 4096, PROT_READ); /* the guest's code is looked up again, and with it its neighbours */
+	/* the guest's code is looked up again, and with it its neighbours */
+	mprotect(ram + 0x1000, 4096, PROT_READ);
 	check(run(&v) == -EFAULT, "memory that the VMM may not access is EFAULT");
 	mprotect(ram + 0x1000, 8192, PROT_READ | PROT_WRITE);
 	check(sees(&v, 0x33), "once it may the guest goes on");
 	munmap(ram + 0x2000, 4096);
 	check(run(&v) == -EFAULT, "memory that is unmapped is EFAULT");
-	mmap(ram + 0x2000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mmap(ram + 0x2000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+	     -1, 0);
 	check(sees(&v, 0), "once mapped again the guest goes on");
 	end(&v);
 }
@@ -407,7 +427,8 @@ static void test_dirty_log(void)
 
 	LOAD(v, dirty);
 	run(&v);
-	check(ioctl(v.fd, KVM_GET_DIRTY_LOG, &d) && errno == ENOENT, "no dirty log without the flag");
+	check(ioctl(v.fd, KVM_GET_DIRTY_LOG, &d) && errno == ENOENT,
+	      "no dirty log without the flag");
 	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
 	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
 	run(&v);
@@ -424,7 +445,8 @@ static void test_dirty_log(void)
 	mprotect(ram + 0x4000, 4096, PROT_READ);
 	mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE);
 	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
-	check(bits[0] & 1 << 4, "a page that has been written and unmapped since is dirty"); /* others that dom0 has moved may be, too */
+	/* others that dom0 has moved may be, too */
+	check(bits[0] & 1 << 4, "a page that has been written and unmapped since is dirty");
 	ioctl(v.fd, KVM_GET_DIRTY_LOG, &d);
 	check(!bits[0], "once");
 	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
@@ -438,18 +460,23 @@ static void test_dirty_log(void)
 
 /* ---- interrupts ---- */
 
-#define PIC_INIT(mask)                                                                                                 \
-	"mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21; mov $4, %al; out %al, $0x21\n"                \
+#define PIC_INIT(mask)                                                                             \
+	"mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21; mov $4, %al; out %al, "   \
+	"$0x21\n"                                                                                  \
 	"mov $1, %al; out %al, $0x21; mov $" #mask ", %al; out %al, $0x21\n"
-GUEST(pic_wait, PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; hlt; mov $0x79, %dx; out %al, %dx; hlt");
-GUEST(level_wait, PIC_INIT(0xdf) "mov $0x4d0, %dx; mov $0x20, %al; out %al, %dx; mov $0x78, %dx; out %al, %dx; sti; hlt");
-GUEST(pit_wait, "xor %cx, %cx\n" PIC_INIT(0xfe) "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40\n"
-						"mov $0x2e, %al; out %al, $0x40; sti; 1: hlt; jmp 1b");
+GUEST(pic_wait,
+      PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; hlt; mov $0x79, %dx; out %al, %dx; hlt");
+GUEST(level_wait, PIC_INIT(0xdf) "mov $0x4d0, %dx; mov $0x20, %al; out %al, %dx; mov $0x78, %dx; "
+				 "out %al, %dx; sti; hlt");
+GUEST(pit_wait, "xor %cx, %cx\n" PIC_INIT(
+		    0xfe) "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40\n"
+			  "mov $0x2e, %al; out %al, $0x40; sti; 1: hlt; jmp 1b");
 GUEST(sti_spin, "nop; nop; sti; nop; jmp .");
 GUEST(sti_halt, "mov $0x78, %dx; out %al, %dx; sti; hlt");
 GUEST(on_irq, "mov $0x77, %dx; out %al, %dx; iret");
 GUEST(on_irq_eoi, "mov $0x20, %al; out %al, $0x20; mov $0x77, %dx; out %al, %dx; iret");
-GUEST(on_tick, "inc %cx; cmp $50, %cx; mov $0x20, %al; out %al, $0x20; jne 1f; mov $0x77, %dx; out %al, %dx; 1: iret");
+GUEST(on_tick, "inc %cx; cmp $50, %cx; mov $0x20, %al; out %al, $0x20; jne 1f; mov $0x77, %dx; out "
+	       "%al, %dx; 1: iret");
 
 static struct kvm_pic_state pic(struct vm *v)
 {
@@ -467,9 +494,11 @@ static void test_pic(void)
 	LOAD(v, pic_wait);
 	HANDLE(0x24, on_irq);
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "the PIC is programmed without exits");
-	check(!ioctl(v.fd, KVM_IRQ_LINE_STATUS, &l) && l.status > 0, "KVM_IRQ_LINE_STATUS says delivered");
+	check(!ioctl(v.fd, KVM_IRQ_LINE_STATUS, &l) && l.status > 0,
+	      "KVM_IRQ_LINE_STATUS says delivered");
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler of its vector runs");
-	check(pic(&v).isr == 0x10 && pic(&v).irq_base == 0x20, "KVM_GET_IRQCHIP shows it in service");
+	check(pic(&v).isr == 0x10 && pic(&v).irq_base == 0x20,
+	      "KVM_GET_IRQCHIP shows it in service");
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x79), "and returns behind HLT");
 	end(&v);
 }
@@ -478,7 +507,8 @@ static void test_resample(void)
 {
 	struct vm v = start(FULL_CHIP);
 	int e = eventfd(0, EFD_NONBLOCK), again = eventfd(0, EFD_NONBLOCK);
-	struct kvm_irqfd f = {.fd = e, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = again};
+	struct kvm_irqfd f = {
+	    .fd = e, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = again};
 
 	LOAD(v, level_wait);
 	HANDLE(0x25, on_irq_eoi);
@@ -487,7 +517,8 @@ static void test_resample(void)
 	eventfd_write(e, 1);
 	check(pic(&v).irr == 0x20, "writing it raises the line");
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler runs");
-	check(count(again) == 1 && pic(&v).irr == 0, "its EOI signals the resample eventfd and lowers the line");
+	check(count(again) == 1 && pic(&v).irr == 0,
+	      "its EOI signals the resample eventfd and lowers the line");
 	f.flags = KVM_IRQFD_FLAG_DEASSIGN;
 	check(!ioctl(v.fd, KVM_IRQFD, &f), "it can be deassigned");
 	eventfd_write(e, 1);
@@ -548,23 +579,24 @@ static void test_lapic_hole(void)
 	LOAD(v, lapic);
 	ioctl(v.fd, KVM_IOEVENTFD, &io);
 	check(lapic_access(&v, APIC_XAPIC, 0xfee00000, 0x50) && (uint32_t)regs(&v).rbx == 0x50 &&
-	      tpr(&v) == 0x50,
+		  tpr(&v) == 0x50,
 	      "LAPIC page: an enabled xAPIC is there");
 	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x60) && (uint32_t)regs(&v).rbx == ~0u &&
-	      (regs(&v).rcx & 0xff) == 0xff && tpr(&v) == 0x50,
+		  (regs(&v).rcx & 0xff) == 0xff && tpr(&v) == 0x50,
 	      "LAPIC page: of one that is off stores are dropped, loads give ones");
 	check(lapic_access(&v, APIC_X2APIC, 0xfee00000, 0x70) && (uint32_t)regs(&v).rbx == ~0u &&
-	      tpr(&v) == 0x50,
+		  tpr(&v) == 0x50,
 	      "LAPIC page: so they are in x2APIC mode");
 	check(lapic_access(&v, APIC_OFF - 0x100000, 0xfed00000, 0x70) &&
-	      (uint32_t)regs(&v).rbx == ~0u, "LAPIC page: so they are where it has moved");
+		  (uint32_t)regs(&v).rbx == ~0u,
+	      "LAPIC page: so they are where it has moved");
 	check(!count(e), "LAPIC page: an ioeventfd there is not signalled by then");
 	check(!lapic_access(&v, APIC_XAPIC - 0x100000, 0xfee00000, 0x70) &&
-	      v.run->exit_reason == KVM_EXIT_MMIO && !v.run->mmio.is_write &&
-	      count(e) == 1, "LAPIC page: what is elsewhere reaches eventfd and VMM");
+		  v.run->exit_reason == KVM_EXIT_MMIO && !v.run->mmio.is_write && count(e) == 1,
+	      "LAPIC page: what is elsewhere reaches eventfd and VMM");
 	set_slot(v.fd, 1, 0, 0xfee00000, 4096, ram + 0x100000);
 	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x1234) &&
-	      *(uint32_t *)(ram + 0x100080) == 0x1234,
+		  *(uint32_t *)(ram + 0x100080) == 0x1234,
 	      "LAPIC page: memory there is memory while it is off");
 	close(e);
 	end(&v);
@@ -572,8 +604,8 @@ static void test_lapic_hole(void)
 	v = start(NO_CHIP);
 	LOAD(v, lapic);
 	check(!lapic_access(&v, APIC_OFF, 0xfee00000, 0x70) &&
-	      v.run->exit_reason == KVM_EXIT_MMIO && v.run->mmio.is_write &&
-	      v.run->mmio.phys_addr == 0xfee00080,
+		  v.run->exit_reason == KVM_EXIT_MMIO && v.run->mmio.is_write &&
+		  v.run->mmio.phys_addr == 0xfee00080,
 	      "LAPIC page: without an irqchip it is the VMM's");
 	end(&v);
 }
@@ -586,7 +618,8 @@ static void test_user_interrupts(void)
 	LOAD(v, sti_spin);
 	HANDLE(0x40, on_irq);
 	v.run->request_interrupt_window = 1;
-	check(run(&v) == KVM_EXIT_IRQ_WINDOW_OPEN && v.run->ready_for_interrupt_injection && v.run->if_flag,
+	check(run(&v) == KVM_EXIT_IRQ_WINDOW_OPEN && v.run->ready_for_interrupt_injection &&
+		  v.run->if_flag,
 	      "no irqchip: the interrupt window is told");
 	v.run->request_interrupt_window = 0;
 	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "no irqchip: KVM_INTERRUPT is taken");
@@ -598,7 +631,8 @@ static void test_user_interrupts(void)
 	HANDLE(0x40, on_irq);
 	run(&v);
 	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "split irqchip: KVM_INTERRUPT is taken");
-	check(ioctl(v.vcpu, KVM_INTERRUPT, &irq) && errno == EEXIST, "split irqchip: one at a time");
+	check(ioctl(v.vcpu, KVM_INTERRUPT, &irq) && errno == EEXIST,
+	      "split irqchip: one at a time");
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "split irqchip: the handler runs");
 	end(&v);
 }
@@ -606,13 +640,19 @@ static void test_user_interrupts(void)
 static void test_tsc_khz(void)
 {
 	struct vm v = start(NO_CHIP);
-	long own = ioctl(v.vcpu, KVM_GET_TSC_KHZ), scales = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL);
+	long own = ioctl(v.vcpu, KVM_GET_TSC_KHZ),
+	     scales = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL);
 
-	check(own > 1000 && !ioctl(v.vcpu, KVM_SET_TSC_KHZ, own) && !ioctl(v.vcpu, KVM_SET_TSC_KHZ, 0), "a vCPU's TSC has a frequency (%ld kHz)", own);
+	check(own > 1000 && !ioctl(v.vcpu, KVM_SET_TSC_KHZ, own) &&
+		  !ioctl(v.vcpu, KVM_SET_TSC_KHZ, 0),
+	      "a vCPU's TSC has a frequency (%ld kHz)", own);
 	if (scales)
-		check(!ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) && ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own / 2, "it can have another");
+		check(!ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) &&
+			  ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own / 2,
+		      "it can have another");
 	else
-		check(ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) && errno == EINVAL && ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own,
+		check(ioctl(v.vcpu, KVM_SET_TSC_KHZ, own / 2) && errno == EINVAL &&
+			  ioctl(v.vcpu, KVM_GET_TSC_KHZ) == own,
 		      "without TSC scaling it can have no other");
 	check(ioctl(v.vcpu, KVM_SET_TSC_KHZ, 7) && errno == EINVAL, "7 kHz are refused");
 	end(&v);
@@ -637,8 +677,8 @@ static void test_tsc(void)
 	struct vm v = start(FULL_CHIP), w = v;
 
 	mine = get_msr(&v, MSR_TSC);
-	check(mine <= rdtsc() - before,
-	      "a new vCPU's TSC starts at 0 (%llu)", (unsigned long long)mine);
+	check(mine <= rdtsc() - before, "a new vCPU's TSC starts at 0 (%llu)",
+	      (unsigned long long)mine);
 	usleep(1200000);
 	w.vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 1);
 	check(in_step(&v, &w), "a vCPU that comes later has the clock of the first");
@@ -646,7 +686,7 @@ static void test_tsc(void)
 	check(set_msr(&w, MSR_TSC, 0) == 1 && in_step(&v, &w) && get_msr(&w, MSR_TSC) > mine,
 	      "0 is this clock, too, whenever it is written");
 	check(set_msr(&v, MSR_TSC, 1ull << 50) == 1 && set_msr(&w, MSR_TSC, 1ull << 50) == 1 &&
-	      get_msr(&v, MSR_TSC) >> 50 && in_step(&v, &w),
+		  get_msr(&v, MSR_TSC) >> 50 && in_step(&v, &w),
 	      "another value sets it, and within a second it is the same moment");
 	close(w.vcpu);
 	end(&v);
@@ -694,13 +734,13 @@ static void test_apic_base(void)
 	s.cr2 = 0x1234;
 	s.apic_base = wrong[0];
 	check(ioctl(v.vcpu, KVM_SET_SREGS, &s) && errno == EINVAL &&
-	      !ioctl(v.vcpu, KVM_GET_SREGS, &s) && !s.cr2,
+		  !ioctl(v.vcpu, KVM_GET_SREGS, &s) && !s.cr2,
 	      "KVM_SET_SREGS that is refused changes nothing");
 	end(&v);
 
 	v = start(NO_CHIP);
 	check(set_base(&v, 0xfed00900, false) && !ioctl(v.vcpu, KVM_GET_SREGS, &s) &&
-	      s.apic_base == 0xfed00900,
+		  s.apic_base == 0xfed00900,
 	      "without an irqchip KVM_SET_SREGS keeps the VMM's APIC_BASE");
 	end(&v);
 }
@@ -722,7 +762,8 @@ static void test_efer(void)
 	check(set_msr(&v, MSR_EFER, 0) == 1 && get_msr(&v, MSR_EFER) == EFER_LMA,
 	      "KVM_SET_MSRS: EFER.LME may change while paging is on");
 	check(set_msr(&v, MSR_EFER, 1ull << 12 | EFER_LMA) != 1 &&
-	      set_msr(&v, MSR_EFER, 1ull << 9) != 1, "SVME and reserved bits may not");
+		  set_msr(&v, MSR_EFER, 1ull << 9) != 1,
+	      "SVME and reserved bits may not");
 	check(!ioctl(v.vcpu, KVM_SET_SREGS, &real) && run(&v) == KVM_EXIT_HLT,
 	      "and it runs in real mode after KVM_SET_SREGS");
 	end(&v);
@@ -754,29 +795,30 @@ static void test_mmu_pages(void)
 	struct vm v = start(NO_CHIP);
 
 	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_MMU_SHADOW_CACHE_CONTROL) == 1 &&
-	      !ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 1000) &&
-	      ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
+		  !ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 1000) &&
+		  ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
 	      "KVM_SET_NR_MMU_PAGES is taken, and KVM_GET_NR_MMU_PAGES tells it");
 	check(ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 63) && errno == EINVAL &&
-	      ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000, "63 are too few");
+		  ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
+	      "63 are too few");
 	end(&v);
 }
 
 /* ---- machine checks ---- */
 
-#define MSR_MCG_CAP    0x179
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_HWCR       0xc0010015
-#define MSR_MC(bank, which) (0x400 + (bank) * 4 + (which))
+#define MSR_MCG_CAP	    0x179
+#define MSR_MCG_STATUS	    0x17a
+#define MSR_MCG_CTL	    0x17b
+#define MSR_HWCR	    0xc0010015
+#define MSR_MC(bank, which) (0x400 + (bank)*4 + (which))
 enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
-#define MCG_CAP	     (10 | 1ull << 8 | 1ull << 24) /* banks, MCG_CTL_P, MCG_SER_P */
-#define MCG_MCIP     (1ull << 2)
-#define MCI_VAL	     (1ull << 63)
-#define MCI_OVER     (1ull << 62)
-#define MCI_UC	     (1ull << 61)
-#define MCI_S	     (1ull << 56)
-#define CR4_MCE      (1ull << 6)
+#define MCG_CAP	 (10 | 1ull << 8 | 1ull << 24) /* banks, MCG_CTL_P, MCG_SER_P */
+#define MCG_MCIP (1ull << 2)
+#define MCI_VAL	 (1ull << 63)
+#define MCI_OVER (1ull << 62)
+#define MCI_UC	 (1ull << 61)
+#define MCI_S	 (1ull << 56)
+#define CR4_MCE	 (1ull << 6)
 
 GUEST(rd, "rdmsr; out %al, $0x78; hlt");
 GUEST(wr, "wrmsr; out %al, $0x78; hlt");
@@ -786,8 +828,12 @@ GUEST(on_mc, "out %al, $0x12; hlt");
 /* The guest's own RDMSR or WRMSR. False: #GP. */
 static bool guest_msr(struct vm *v, bool write, uint32_t index, u64 *val)
 {
-	struct kvm_regs r = {.rip = CODE, .rflags = 2, .rsp = STACK, .rcx = index,
-	.rax = (uint32_t)*val, .rdx = *val >> 32};
+	struct kvm_regs r = {.rip = CODE,
+			     .rflags = 2,
+			     .rsp = STACK,
+			     .rcx = index,
+			     .rax = (uint32_t)*val,
+			     .rdx = *val >> 32};
 
 	memcpy(ram + CODE, write ? wr : rd, write ? wr_end - wr : rd_end - rd);
 	HANDLE(13, on_gp);
@@ -825,8 +871,11 @@ static struct vm start_mce(u64 cr4)
 
 static int set_mce(struct vm *v, u64 status, u64 mcg_status, u8 bank)
 {
-	struct kvm_x86_mce e = {.status = status, .addr = 0x1234000, .misc = 0x8c,
-	.mcg_status = mcg_status, .bank = bank};
+	struct kvm_x86_mce e = {.status = status,
+				.addr = 0x1234000,
+				.misc = 0x8c,
+				.mcg_status = mcg_status,
+				.bank = bank};
 
 	return ioctl(v->vcpu, KVM_X86_SET_MCE, &e);
 }
@@ -839,7 +888,7 @@ static void test_mce_setup(void)
 	int bad = 0;
 
 	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MCE) == 32 &&
-	      !ioctl(kvm, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap) && cap == (MCG_CAP & ~0xffull),
+		  !ioctl(kvm, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap) && cap == (MCG_CAP & ~0xffull),
 	      "machine checks: 32 banks, MCG_CTL and software recovery are offered");
 	check(get_msr(&v, MSR_MCG_CAP) == 32, "a new vCPU has KVM's banks");
 	for (int i = 0; i < 5; i++)
@@ -856,13 +905,15 @@ static void test_mce_msrs(void)
 	int bad = 0;
 
 	check(guest_reads(&v, MSR_MCG_CAP, MCG_CAP) && guest_reads(&v, MSR_MCG_STATUS, 0) &&
-	      guest_reads(&v, MSR_MCG_CTL, ~0ull) &&
-	      guest_reads(&v, MSR_MC(0, MCI_CTL), ~0ull) && guest_reads(&v, MSR_MC(9, MCI_MISC), 0),
+		  guest_reads(&v, MSR_MCG_CTL, ~0ull) &&
+		  guest_reads(&v, MSR_MC(0, MCI_CTL), ~0ull) &&
+		  guest_reads(&v, MSR_MC(9, MCI_MISC), 0),
 	      "the guest reads them as they begin");
 	check(!guest_reads(&v, MSR_MC(10, MCI_CTL), 0) && at_port(&v, 0x13) &&
-	      !guest_writes(&v, MSR_MC(10, MCI_CTL), 0) &&
-	      get_msr(&v, MSR_MC(10, MCI_CTL)) == ~0ull &&
-	      set_msr(&v, MSR_MC(10, MCI_CTL), 0) != 1, "an eleventh bank there is not");
+		  !guest_writes(&v, MSR_MC(10, MCI_CTL), 0) &&
+		  get_msr(&v, MSR_MC(10, MCI_CTL)) == ~0ull &&
+		  set_msr(&v, MSR_MC(10, MCI_CTL), 0) != 1,
+	      "an eleventh bank there is not");
 	check(!guest_writes(&v, MSR_MCG_CAP, 0) && set_msr(&v, MSR_MCG_CAP, 0) != 1,
 	      "MCG_CAP cannot be written");
 	bad += guest_writes(&v, MSR_MCG_CTL, 5) || set_msr(&v, MSR_MCG_CTL, 5) == 1;
@@ -875,15 +926,17 @@ static void test_mce_msrs(void)
 	check(!bad && !get_msr(&v, MSR_MC(3, MCI_CTL)),
 	      "these, and what Linux writes on old Opterons");
 	check(!guest_writes(&v, MSR_MC(3, MCI_STATUS), 1) &&
-	      guest_writes(&v, MSR_MC(3, MCI_STATUS), 0), "a status can only be cleared");
+		  guest_writes(&v, MSR_MC(3, MCI_STATUS), 0),
+	      "a status can only be cleared");
 	check(guest_writes(&v, MSR_HWCR, 1 << 18) &&
-	      guest_writes(&v, MSR_MC(3, MCI_STATUS), 1) == amd, "but by AMD's McStatusWrEn");
+		  guest_writes(&v, MSR_MC(3, MCI_STATUS), 1) == amd,
+	      "but by AMD's McStatusWrEn");
 	check(set_msr(&v, MSR_HWCR, 0) == 1 &&
-	      set_msr(&v, MSR_MC(3, MCI_STATUS), MCI_VAL | 7) == 1 &&
-	      guest_reads(&v, MSR_MC(3, MCI_STATUS), MCI_VAL | 7),
+		  set_msr(&v, MSR_MC(3, MCI_STATUS), MCI_VAL | 7) == 1 &&
+		  guest_reads(&v, MSR_MC(3, MCI_STATUS), MCI_VAL | 7),
 	      "or by the VMM");
 	check(!guest_reads(&v, 0x280, 0) && set_msr(&v, 0x280, 0) == 1 &&
-	      set_msr(&v, 0x280, 1) != 1 && !get_msr(&v, 0x280),
+		  set_msr(&v, 0x280, 1) != 1 && !get_msr(&v, 0x280),
 	      "there are no MCi_CTL2, but a VMM may write 0");
 	end(&v);
 }
@@ -894,32 +947,33 @@ static void test_mce_errors(void)
 	struct vm v = start_mce(CR4_MCE);
 
 	check(set_mce(&v, MCI_UC, mcg, 1) && errno == EINVAL && set_mce(&v, fatal, mcg, 10) &&
-	      errno == EINVAL && set_mce(&v, fatal, mcg, 255) && errno == EINVAL,
+		  errno == EINVAL && set_mce(&v, fatal, mcg, 255) && errno == EINVAL,
 	      "no error, or for no bank, is refused");
 	check(!set_mce(&v, MCI_VAL | 1, 0, 1) &&
-	      get_msr(&v, MSR_MC(1, MCI_STATUS)) == (MCI_VAL | 1) &&
-	      get_msr(&v, MSR_MC(1, MCI_ADDR)) == 0x1234000 &&
-	      get_msr(&v, MSR_MC(1, MCI_MISC)) == 0x8c && run(&v) == KVM_EXIT_HLT,
+		  get_msr(&v, MSR_MC(1, MCI_STATUS)) == (MCI_VAL | 1) &&
+		  get_msr(&v, MSR_MC(1, MCI_ADDR)) == 0x1234000 &&
+		  get_msr(&v, MSR_MC(1, MCI_MISC)) == 0x8c && run(&v) == KVM_EXIT_HLT,
 	      "a corrected error is noted, no more");
 	check(!set_mce(&v, MCI_VAL | 2, 0, 1) &&
-	      get_msr(&v, MSR_MC(1, MCI_STATUS)) == (MCI_VAL | MCI_OVER | 2),
+		  get_msr(&v, MSR_MC(1, MCI_STATUS)) == (MCI_VAL | MCI_OVER | 2),
 	      "a second one notes the overflow");
 	check(!set_mce(&v, MCI_VAL | MCI_UC | 3, 0, 2) &&
-	      get_msr(&v, MSR_MC(2, MCI_STATUS)) == (MCI_VAL | MCI_UC | 3) &&
-	      guest_reads(&v, MSR_MCG_STATUS, 0),
+		  get_msr(&v, MSR_MC(2, MCI_STATUS)) == (MCI_VAL | MCI_UC | 3) &&
+		  guest_reads(&v, MSR_MCG_STATUS, 0),
 	      "an uncorrected one that needs no action makes no exception");
 	check(!set_mce(&v, MCI_VAL | 4, 0, 2) &&
-	      get_msr(&v, MSR_MC(2, MCI_STATUS)) == (MCI_VAL | MCI_OVER | MCI_UC | 3),
+		  get_msr(&v, MSR_MC(2, MCI_STATUS)) == (MCI_VAL | MCI_OVER | MCI_UC | 3),
 	      "and is not overwritten by a corrected one");
 	set_msr(&v, MSR_MC(5, MCI_CTL), 0);
 	check(!set_mce(&v, fatal, mcg, 5) && !get_msr(&v, MSR_MC(5, MCI_STATUS)) &&
-	      guest_reads(&v, MSR_MCG_STATUS, 0), "a bank that is off reports nothing");
+		  guest_reads(&v, MSR_MCG_STATUS, 0),
+	      "a bank that is off reports nothing");
 	HANDLE(18, on_mc); /* all handlers lie at the same place */
 	check(!set_mce(&v, fatal, mcg, 9) && run(&v) == KVM_EXIT_IO && at_port(&v, 0x12),
 	      "an uncorrected error is #MC");
 	check(guest_reads(&v, MSR_MCG_STATUS, mcg) &&
-	      guest_reads(&v, MSR_MC(9, MCI_STATUS), fatal) &&
-	      guest_reads(&v, MSR_MC(9, MCI_ADDR), 0x1234000),
+		  guest_reads(&v, MSR_MC(9, MCI_STATUS), fatal) &&
+		  guest_reads(&v, MSR_MC(9, MCI_ADDR), 0x1234000),
 	      "which the guest finds in the bank");
 	check(!set_mce(&v, fatal, mcg, 9) && run(&v) == KVM_EXIT_SHUTDOWN,
 	      "while it is at that, another one shuts it down");
@@ -936,13 +990,16 @@ static void test_mce_errors(void)
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
-	static const int none[] = {KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV,	  KVM_CAP_X86_SMM, KVM_CAP_SYNC_REGS, KVM_CAP_XSAVE2,
-				   KVM_CAP_SREGS2,	 KVM_CAP_COALESCED_MMIO, KVM_CAP_VAPIC};
+	static const int none[] = {KVM_CAP_NESTED_STATE,   KVM_CAP_HYPERV, KVM_CAP_X86_SMM,
+				   KVM_CAP_SYNC_REGS,	   KVM_CAP_XSAVE2, KVM_CAP_SREGS2,
+				   KVM_CAP_COALESCED_MMIO, KVM_CAP_VAPIC};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
-		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0, "capability %d is not claimed", none[i]);
+		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
+		      "capability %d is not claimed", none[i]);
 	check(ioctl(v.vcpu, KVM_SMI) && errno == ENOTTY, "KVM_SMI is ENOTTY");
-	check(ioctl(v.fd, KVM_GET_TSC_KHZ) && errno == ENOTTY, "a vCPU's ioctl on the VM is ENOTTY");
+	check(ioctl(v.fd, KVM_GET_TSC_KHZ) && errno == ENOTTY,
+	      "a vCPU's ioctl on the VM is ENOTTY");
 	end(&v);
 }
 
@@ -954,7 +1011,8 @@ int main(void)
 	sigaction(SIGALRM, &sa, NULL);
 	kvm = open("/dev/kvm", O_RDWR);
 	ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (!check(kvm >= 0 && ioctl(kvm, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "/dev/kvm speaks version 12"))
+	if (!check(kvm >= 0 && ioctl(kvm, KVM_GET_API_VERSION, 0) == KVM_API_VERSION,
+		   "/dev/kvm speaks version 12"))
 		return 1;
 	test_immediate_exit();
 	test_signals();

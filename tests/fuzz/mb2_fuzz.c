@@ -30,15 +30,20 @@ static void check_result(const struct boot_info *bi)
 
 		require(r->start < r->end && r->kind >= MEM_RAM && r->kind <= MEM_BAD,
 			"regions are of a known kind and not empty");
-		require(!i || r[-1].end < r->start || (r[-1].end == r->start && r[-1].kind != r->kind),
+		require(!i || r[-1].end < r->start ||
+			    (r[-1].end == r->start && r[-1].kind != r->kind),
 			"sorted, disjoint, merged");
 	}
-	require(bi->module_count <= ARRAY_SIZE(bi->module), "no more modules than there is room for");
+	require(bi->module_count <= ARRAY_SIZE(bi->module),
+		"no more modules than there is room for");
 	for (u32 i = 0; i < bi->module_count; i++) {
-		require(bi->module[i].start <= bi->module[i].end, "modules do not end before they start");
-		require(memchr(bi->module[i].cmdline, 0, sizeof(bi->module[i].cmdline)), "strings end");
+		require(bi->module[i].start <= bi->module[i].end,
+			"modules do not end before they start");
+		require(memchr(bi->module[i].cmdline, 0, sizeof(bi->module[i].cmdline)),
+			"strings end");
 	}
-	require(memchr(bi->cmdline, 0, sizeof(bi->cmdline)) && memchr(bi->loader, 0, sizeof(bi->loader)),
+	require(memchr(bi->cmdline, 0, sizeof(bi->cmdline)) &&
+		    memchr(bi->loader, 0, sizeof(bi->loader)),
 		"strings end");
 	require(bi->rsdp_len <= sizeof(bi->rsdp_copy), "the RSDP fits");
 }
@@ -47,7 +52,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct boot_info bi;
 	const char *why;
-	/* A block of its own of this very size, so that the sanitizer sees each byte read beyond it. */
+	/*
+	 * A block of its own of this very size, so that the sanitizer sees each byte read beyond
+	 * it.
+	 */
 	uint8_t *copy = malloc(size ? size : 1);
 
 	memcpy(copy, data, size);
@@ -59,7 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!boot_plan(&bi, &why)) {
 			require(memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM),
 				"the low page is RAM");
-			require(memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM), "the pool is RAM");
+			require(memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM),
+				"the pool is RAM");
 			require(bi.pool_start >= bi.image_end || bi.pool_end <= bi.image_start,
 				"the pool is clear of the image");
 		}

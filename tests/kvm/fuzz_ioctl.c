@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Random and half-random ioctls on /dev/kvm, VMs, vCPUs and /dev/corbel: several processes with several threads each
- * share their file descriptors, close them, change the guests' memory under them, and are killed at any moment. The
- * only thing that is checked is that everything else survives; whoever calls this looks.
+ * Random and half-random ioctls on /dev/kvm, VMs, vCPUs and /dev/corbel: several processes with
+ * several threads each share their file descriptors, close them, change the guests' memory under
+ * them, and are killed at any moment. The only thing that is checked is that everything else
+ * survives; whoever calls this looks.
  *
  * usage: fuzz_ioctl SECONDS [SEED]
  */
@@ -210,7 +211,10 @@ static void map_run(void)
 		munmap(p, 0x2000);
 }
 
-/* Where others may be mapping and unmapping: faults are for the kernel to meet, so the write is left to it. */
+/*
+ * Where others may be mapping and unmapping: faults are for the kernel to meet, so the write is
+ * left to it.
+ */
 static void poke_run(void)
 {
 	struct kvm_run *p = run_map[any_vcpu()];
@@ -238,7 +242,8 @@ static void set_memory(void)
 	    .userspace_addr = (u64)(area[below(AREAS)] + (below(4) ? 0 : below(16) * 0x1000)),
 	};
 
-	count(ioctl(*any_vm(), KVM_SET_USER_MEMORY_REGION, pointer(memcpy(scratch, &r, sizeof(r)))));
+	count(
+	    ioctl(*any_vm(), KVM_SET_USER_MEMORY_REGION, pointer(memcpy(scratch, &r, sizeof(r)))));
 }
 
 /* The VMM's own memory changes under the guest. */
@@ -263,7 +268,8 @@ static void change_memory(void)
 		madvise(at, len, below(2) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 		break;
 	case 4:
-		mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		     0);
 		break;
 	case 5:
 		if (below(50) == 0 && fork() == 0)
@@ -272,13 +278,17 @@ static void change_memory(void)
 	}
 }
 
-/* Code without x87 instructions: some emulators below us do not survive their exceptions in real mode. */
+/*
+ * Code without x87 instructions: some emulators below us do not survive their exceptions in real
+ * mode.
+ */
 static void fill_code(void)
 {
 	static const u8 pieces[][8] = {
-	    {0xf4, 0xeb, 0xfd, 0xf4}, {0xee, 0xec, 0xeb, 0xfc}, {0xe6, 0x80, 0xe4, 0x80}, {0x0f, 0x01, 0xd9, 0x90},
-	    {0x0f, 0xa2, 0xeb, 0xfc}, {0x6c, 0x6e, 0xf3, 0x6e}, {0x0f, 0x30, 0x0f, 0x32}, {0x88, 0x07, 0x8a, 0x06},
-	    {0xfb, 0x90, 0xeb, 0xfe}, {0xcd, 0x10, 0xcd, 0x80}, {0x0f, 0x22, 0xc0, 0x90}, {0xf3, 0xa4, 0xf3, 0xab},
+	    {0xf4, 0xeb, 0xfd, 0xf4}, {0xee, 0xec, 0xeb, 0xfc}, {0xe6, 0x80, 0xe4, 0x80},
+	    {0x0f, 0x01, 0xd9, 0x90}, {0x0f, 0xa2, 0xeb, 0xfc}, {0x6c, 0x6e, 0xf3, 0x6e},
+	    {0x0f, 0x30, 0x0f, 0x32}, {0x88, 0x07, 0x8a, 0x06}, {0xfb, 0x90, 0xeb, 0xfe},
+	    {0xcd, 0x10, 0xcd, 0x80}, {0x0f, 0x22, 0xc0, 0x90}, {0xf3, 0xa4, 0xf3, 0xab},
 	};
 	u8 code[256];
 
@@ -311,7 +321,8 @@ static void set_registers(void)
 			s->cs.base = s->cs.selector = 0;
 			break;
 		case 1:
-			s->cr0 = 0x31, s->cs.base = 0, s->cs.limit = ~0u, s->cs.g = s->cs.db = 1, s->cs.type = 11;
+			s->cr0 = 0x31, s->cs.base = 0, s->cs.limit = ~0u, s->cs.g = s->cs.db = 1,
+			s->cs.type = 11;
 			break;
 		case 2:
 			((u64 *)s)[below(sizeof(*s) / 8)] = number();
@@ -338,7 +349,9 @@ static void run(void)
 {
 	static __thread timer_t timer;
 	static __thread bool there;
-	struct itimerspec t = {.it_interval = {0, 5000000}, .it_value = {0, 1000000 * (1 + below(RUN_MS))}}, off = {0};
+	struct itimerspec t = {.it_interval = {0, 5000000},
+			       .it_value = {0, 1000000 * (1 + below(RUN_MS))}},
+			  off = {0};
 
 	if (!there) {
 		struct sigevent how = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
@@ -375,10 +388,12 @@ static void set_lists(void)
 	case 3:
 	case 4:
 		for (u32 k = 0; k < 64; k++) {
-			static const u32 base[] = {0,	  0x10, 0x174,	    0x200,	0x277,	    0x400,     0x6e0,
-						   0x800, 0x1b, 0x4b564d00, 0xc0000080, 0xc0000100, 0xc0010000};
+			static const u32 base[] = {
+			    0,	   0x10, 0x174,	     0x200,	 0x277,	     0x400,	0x6e0,
+			    0x800, 0x1b, 0x4b564d00, 0xc0000080, 0xc0000100, 0xc0010000};
 
-			((struct kvm_msrs *)scratch)->entries[k].index = base[below(13)] + below(16);
+			((struct kvm_msrs *)scratch)->entries[k].index =
+			    base[below(13)] + below(16);
 		}
 		count(ioctl(vcpu_fd[i], below(2) ? KVM_SET_MSRS : KVM_GET_MSRS, pointer(scratch)));
 		break;
@@ -400,7 +415,8 @@ static void interrupts(void)
 				   .flags = below(8) ? below(8) : number(),
 				   .datamatch = below(4)};
 	struct kvm_irq_routing *table = (void *)scratch;
-	struct kvm_msi msi = {.address_lo = 0xfee00000 | (below(4) ? below(4) << 12 : number()), .data = number()};
+	struct kvm_msi msi = {.address_lo = 0xfee00000 | (below(4) ? below(4) << 12 : number()),
+			      .data = number()};
 	struct kvm_irq_level line = {.irq = below(8) ? below(32) : number(), .level = below(2)};
 	u64 one = 1;
 
@@ -420,7 +436,8 @@ static void interrupts(void)
 			table->entries[i].type = below(8) ? 1 + below(2) : number();
 			table->entries[i].flags = 0;
 			if (below(2))
-				table->entries[i].u.irqchip = (struct kvm_irq_routing_irqchip){below(3), below(24)};
+				table->entries[i].u.irqchip =
+				    (struct kvm_irq_routing_irqchip){below(3), below(24)};
 		}
 		count(ioctl(vm, KVM_SET_GSI_ROUTING, pointer(table)));
 		break;
@@ -468,11 +485,14 @@ static void state(void)
 
 static void small_calls(void)
 {
-	static const unsigned long vm_calls[] = {
-	    KVM_CREATE_IRQCHIP,	  KVM_CREATE_PIT2,	KVM_SET_TSS_ADDR,     KVM_SET_IDENTITY_MAP_ADDR,
-	    KVM_SET_BOOT_CPU_ID,  KVM_ENABLE_CAP,	KVM_GET_DIRTY_LOG,    KVM_CHECK_EXTENSION,
-	    KVM_REINJECT_CONTROL, KVM_GET_NR_MMU_PAGES, KVM_SET_NR_MMU_PAGES, KVM_CREATE_DEVICE,
-	    KVM_GET_PIT,	  KVM_SET_PIT,		KVM_IRQ_LINE_STATUS};
+	static const unsigned long vm_calls[] = {KVM_CREATE_IRQCHIP,   KVM_CREATE_PIT2,
+						 KVM_SET_TSS_ADDR,     KVM_SET_IDENTITY_MAP_ADDR,
+						 KVM_SET_BOOT_CPU_ID,  KVM_ENABLE_CAP,
+						 KVM_GET_DIRTY_LOG,    KVM_CHECK_EXTENSION,
+						 KVM_REINJECT_CONTROL, KVM_GET_NR_MMU_PAGES,
+						 KVM_SET_NR_MMU_PAGES, KVM_CREATE_DEVICE,
+						 KVM_GET_PIT,	       KVM_SET_PIT,
+						 KVM_IRQ_LINE_STATUS};
 	static const unsigned long vcpu_calls[] = {KVM_INTERRUPT,
 						   KVM_NMI,
 						   KVM_SET_SIGNAL_MASK,
@@ -504,8 +524,12 @@ static void small_calls(void)
 
 static void any_ioctl(void)
 {
-	int fd = below(3) ? vcpu_fd[any_vcpu()] : below(3) ? *any_vm() : below(2) ? kvm_fd : corbel_fd;
-	unsigned long cmd = _IOC(below(4), below(8) ? KVMIO : below(256), below(256), below(4) ? below(512) : 0);
+	int fd = below(3)   ? vcpu_fd[any_vcpu()]
+		 : below(3) ? *any_vm()
+		 : below(2) ? kvm_fd
+			    : corbel_fd;
+	unsigned long cmd =
+	    _IOC(below(4), below(8) ? KVMIO : below(256), below(256), below(4) ? below(512) : 0);
 
 	/* Breakpoints on arbitrary addresses crash some emulators below us. */
 	if (_IOC_NR(cmd) == _IOC_NR(KVM_SET_DEBUGREGS))
@@ -522,7 +546,8 @@ static void corbel(void)
 				 .buf = (u64)pointer(scratch + 0x1000),
 				 .len = below(2) ? 0x1000 : number()};
 	/* not dom0's own vCPUs, which come first: they may be throttled */
-	struct corbel_sched_set s = {.vcpu = sysconf(_SC_NPROCESSORS_CONF) + (below(4) ? below(16) : below(~0u - 256)),
+	struct corbel_sched_set s = {.vcpu = sysconf(_SC_NPROCESSORS_CONF) +
+					     (below(4) ? below(16) : below(~0u - 256)),
 				     .weight = below(2) ? 1024 : number(),
 				     .affinity = number(),
 				     .cap = below(2) ? 0 : number()};
@@ -535,7 +560,8 @@ static void corbel(void)
 		break;
 	case 1:
 		if (below(200) == 0) /* these fill the console */
-			count(ioctl(corbel_fd, CORBEL_IOC_DEBUG, below(2) ? (u64) "hqmiRP?\n"[below(8)] : number()));
+			count(ioctl(corbel_fd, CORBEL_IOC_DEBUG,
+				    below(2) ? (u64) "hqmiRP?\n"[below(8)] : number()));
 		break;
 	default:
 		count(ioctl(corbel_fd, CORBEL_IOC_QUERY, pointer(memcpy(scratch, &q, sizeof(q)))));
@@ -545,12 +571,14 @@ static void corbel(void)
 static void *thread(void *arg)
 {
 	static void (*const ops[])(void) = {
-	    create,	create,	       close_one,     map_run,	   poke_run,	set_memory, set_memory, change_memory,
-	    fill_code,	set_registers, set_registers, run,	   run,		run,	    set_lists,	interrupts,
-	    interrupts, state,	       state,	      small_calls, small_calls, any_ioctl,  corbel};
+	    create,	create,	       close_one,   map_run,	   poke_run,	  set_memory,
+	    set_memory, change_memory, fill_code,   set_registers, set_registers, run,
+	    run,	run,	       set_lists,   interrupts,	   interrupts,	  state,
+	    state,	small_calls,   small_calls, any_ioctl,	   corbel};
 
 	seed = (u64)arg * 0x9e3779b97f4a7c15ull | 1;
-	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
 	if (scratch == MAP_FAILED)
 		_exit(1);
 	munmap(scratch + SCRATCH, 0x1000);
@@ -576,13 +604,17 @@ static void child(u64 start, int report)
 	for (u32 i = 0; i < EVENTS; i++)
 		event_fd[i] = eventfd(0, EFD_NONBLOCK);
 	for (u32 i = 0; i < AREAS; i++)
-		area[i] = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		area[i] =
+		    mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (u64 i = 0; i < THREADS; i++) {
 		pthread_t t;
 
 		pthread_create(&t, NULL, thread, (void *)(start * THREADS + i + 1));
 	}
-	/* Some end by themselves, others are killed: by the parent, or by what they did to their own memory. */
+	/*
+	 * Some end by themselves, others are killed: by the parent, or by what they did to their
+	 * own memory.
+	 */
 	usleep(life * 1000);
 	if (write(report, counts, sizeof(counts)) < 0)
 		_exit(1);
@@ -593,8 +625,8 @@ static void child(u64 start, int report)
 
 int main(int argc, char **argv)
 {
-	u64 seconds = argc > 1 ? strtoull(argv[1], NULL, 0) : 10, next = argc > 2 ? strtoull(argv[2], NULL, 0) : 1,
-	    all[2] = {0}, some[2];
+	u64 seconds = argc > 1 ? strtoull(argv[1], NULL, 0) : 10,
+	    next = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, all[2] = {0}, some[2];
 	time_t end = time(NULL) + seconds;
 	u32 alive = 0, children = 0;
 	int report[2];
@@ -624,9 +656,9 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
-	printf("# %u processes, %llu calls, %llu without an error\n", children, (unsigned long long)all[0],
-	       (unsigned long long)all[1]);
-	printf("%sok - random ioctls for %llu s, and all processes end\n", all[1] > 1000 ? "" : "not ",
-	       (unsigned long long)seconds);
+	printf("# %u processes, %llu calls, %llu without an error\n", children,
+	       (unsigned long long)all[0], (unsigned long long)all[1]);
+	printf("%sok - random ioctls for %llu s, and all processes end\n",
+	       all[1] > 1000 ? "" : "not ", (unsigned long long)seconds);
 	return all[1] <= 1000;
 }

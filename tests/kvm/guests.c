@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hostile guests. Each may be killed or go on as it likes, but nobody else may notice: beside them runs a witness, a
- * guest that computes all the time, and a thread that wakes up often. After each hostile guest both must be well.
+ * Hostile guests. Each may be killed or go on as it likes, but nobody else may notice: beside them
+ * runs a witness, a guest that computes all the time, and a thread that wakes up often. After each
+ * hostile guest both must be well.
  *
- * What the machine underneath cannot take is left out, since these tests also run in QEMU's TCG, which crashes by
- * guests of its own KVM as well: data breakpoints (it mixes them up with those on instructions when guests take turns;
- * one that is hit while an interrupt is delivered is an assertion) and x87 faults with CR0.NE clear.
+ * What the machine underneath cannot take is left out, since these tests also run in QEMU's TCG,
+ * which crashes by guests of its own KVM as well: data breakpoints (it mixes them up with those on
+ * instructions when guests take turns; one that is hit while an interrupt is delivered is an
+ * assertion) and x87 faults with CR0.NE clear.
  *
  * usage: guests [NAME...]
  */
@@ -89,8 +91,9 @@ static void check_others(const char *what)
 	goes_on = witness_count() >= count + 1000 && witness_end == END_TIME;
 	ok(goes_on && worst_ms <= LATE_MS, "%s: another guest and dom0 do not notice", what);
 	if (!goes_on || worst_ms > LATE_MS)
-		note("the guest: %s, counts %llu; a thread of dom0 waited %llu ms for the CPU", end_names[witness_end],
-		     (unsigned long long)witness_count(), (unsigned long long)worst_ms);
+		note("the guest: %s, counts %llu; a thread of dom0 waited %llu ms for the CPU",
+		     end_names[witness_end], (unsigned long long)witness_count(),
+		     (unsigned long long)worst_ms);
 	worst_ms = 0;
 }
 
@@ -188,9 +191,10 @@ static bool garbage(void)
 		ends[vm_run(&vm, 0, 50)]++;
 		vm_free(&vm);
 	}
-	note("garbage: %u shutdowns, %u halts, %u internal errors, %u failed entries, %u went on, %u errnos",
-	     ends[END_SHUTDOWN], ends[END_HLT], ends[END_INTERNAL], ends[END_FAIL_ENTRY], ends[END_TIME],
-	     ends[END_ERROR]);
+	note("garbage: %u shutdowns, %u halts, %u internal errors, %u failed entries, %u went on, "
+	     "%u errnos",
+	     ends[END_SHUTDOWN], ends[END_HLT], ends[END_INTERNAL], ends[END_FAIL_ENTRY],
+	     ends[END_TIME], ends[END_ERROR]);
 	return ends[END_SHUTDOWN] && !ends[END_ERROR] && !ends[END_OTHER];
 }
 
@@ -212,12 +216,14 @@ static bool msr_sweep(void)
 {
 	static const u32 ranges[] = {
 	    /* first, count */
-	    0x00000000, 0x140, 0x00000174, 0x10,  0x00000186, 0x60,  0x00000200, 0x100, 0x00000309, 0x20,
-	    0x00000345, 8,     0x00000380, 0x20,  0x000003f0, 0x20,  0x00000400, 0x80,	0x00000480, 0x20,
-	    0x000004c1, 8,     0x00000560, 0x20,  0x00000600, 0x100, 0x000006e0, 1,	0x00000770, 0x10,
-	    0x00000c80, 0x20,  0x00000d90, 8,	  0x00000da0, 1,     0x40000000, 0x120, 0x4b564d00, 0x10,
-	    0xc0000080, 8,     0xc0000100, 4,	  0xc0000100, 8,     0xc0010000, 0x140, 0xc0011000, 0x60,
-	    0x00000010, 2,     0x00000800, 0x100, 0x0000001b, 1,     0,		 0,
+	    0x00000000, 0x140, 0x00000174, 0x10, 0x00000186, 0x60,  0x00000200, 0x100,
+	    0x00000309, 0x20,  0x00000345, 8,	 0x00000380, 0x20,  0x000003f0, 0x20,
+	    0x00000400, 0x80,  0x00000480, 0x20, 0x000004c1, 8,	    0x00000560, 0x20,
+	    0x00000600, 0x100, 0x000006e0, 1,	 0x00000770, 0x10,  0x00000c80, 0x20,
+	    0x00000d90, 8,     0x00000da0, 1,	 0x40000000, 0x120, 0x4b564d00, 0x10,
+	    0xc0000080, 8,     0xc0000100, 4,	 0xc0000100, 8,	    0xc0010000, 0x140,
+	    0xc0011000, 0x60,  0x00000010, 2,	 0x00000800, 0x100, 0x0000001b, 1,
+	    0,		0,
 	};
 	bool good = true;
 	struct vm vm;
@@ -229,7 +235,8 @@ static bool msr_sweep(void)
 		memcpy(vm.ram + 0x200000, ranges, sizeof(ranges));
 		cpu_setup(&vm, 0, MODE_LONG, pl_msr_sweep, 0x200000, seed * 77777);
 		end = vm_run(&vm, 0, 20000);
-		note("msr-sweep: %s, %u MSRs, %u faults", end_names[end], vm.values[0], vm.values[1]);
+		note("msr-sweep: %s, %u MSRs, %u faults", end_names[end], vm.values[0],
+		     vm.values[1]);
 		good &= lives_or_dies(end) && (end != END_DONE || vm.values[1]);
 		vm_free(&vm);
 	}
@@ -245,8 +252,10 @@ static bool lapic(void)
 		enum end end;
 
 		vm_init(&vm, 2, VM_IRQCHIP);
-		cpu_setup(&vm, 0, MODE_LONG, seed & 1 ? pl_lapic_mmio : pl_x2apic, 3000, seed * 1234577);
-		cpu_setup(&vm, 1, MODE_LONG, seed & 1 ? pl_x2apic : pl_lapic_mmio, 3000, seed * 7654321);
+		cpu_setup(&vm, 0, MODE_LONG, seed & 1 ? pl_lapic_mmio : pl_x2apic, 3000,
+			  seed * 1234577);
+		cpu_setup(&vm, 1, MODE_LONG, seed & 1 ? pl_x2apic : pl_lapic_mmio, 3000,
+			  seed * 7654321);
 		end = run_all(&vm, 800);
 		note("lapic: %s: %s", seed & 1 ? "by MMIO" : "by MSRs", end_names[end]);
 		good &= lives_or_dies(end);
@@ -266,33 +275,37 @@ static bool registers(void)
 		ends[vm_run(&vm, 0, 200)]++;
 		vm_free(&vm);
 	}
-	note("registers: %u came to the end, %u went on, %u shutdowns, %u failed entries", ends[END_DONE],
-	     ends[END_TIME], ends[END_SHUTDOWN], ends[END_FAIL_ENTRY]);
+	note("registers: %u came to the end, %u went on, %u shutdowns, %u failed entries",
+	     ends[END_DONE], ends[END_TIME], ends[END_SHUTDOWN], ends[END_FAIL_ENTRY]);
 	return !ends[END_ERROR] && !ends[END_OTHER];
 }
 
-/* Each transfer in a run of its own, since what needs memory and meets a device is the guest's end. */
+/*
+ * Each transfer in a run of its own, since what needs memory and meets a device is the guest's end.
+ */
 static bool string_io(void)
 {
-	const u64 far = 0x8000000000ul,
-		  at[][2] = {
-		      {0x111ff9, 1300},
-		      {0x111003, 0x18},
-		      {0x8000000000000000ul, 3},
-		      {0x7ffffffffffeul, 3},
-		      {~0ul, 3},
-		      {0x120000, 0},
-		      {RAM_SIZE - 0x10, 40},
-		      {LAPIC - 8, 20},
-		      /* across the ends of these pages: none, read-only, none, device, LAPIC, a reserved bit */
-		      {far - 3, 5},
-		      {far + 0xffd, 5},
-		      {far + 0x1ffd, 5},
-		      {far + 0x2ffd, 5},
-		      {far + 0x3ffd, 5},
-		      {far + 0x4ffd, 5},
-		      {far + 0x5ffd, 5},
-		  };
+	const u64 far = 0x8000000000ul, at[][2] = {
+					    {0x111ff9, 1300},
+					    {0x111003, 0x18},
+					    {0x8000000000000000ul, 3},
+					    {0x7ffffffffffeul, 3},
+					    {~0ul, 3},
+					    {0x120000, 0},
+					    {RAM_SIZE - 0x10, 40},
+					    {LAPIC - 8, 20},
+					    /*
+					     * across the ends of these pages: none, read-only,
+					     * none, device, LAPIC, a reserved bit
+					     */
+					    {far - 3, 5},
+					    {far + 0xffd, 5},
+					    {far + 0x1ffd, 5},
+					    {far + 0x2ffd, 5},
+					    {far + 0x3ffd, 5},
+					    {far + 0x4ffd, 5},
+					    {far + 0x5ffd, 5},
+					};
 	u32 ends[END_OTHER + 1] = {0};
 	struct {
 		u64 addr, count;
@@ -317,16 +330,18 @@ static bool string_io(void)
 			cpu_setup(&vm, 0, MODE_LONG, pl_string_table, 0x200000, 0x1000);
 			ends[vm_run(&vm, 0, 1000)]++;
 		}
-	note("string-io: %u came to the end, %u internal errors, %u went on", ends[END_DONE], ends[END_INTERNAL],
-	     ends[END_TIME]);
+	note("string-io: %u came to the end, %u internal errors, %u went on", ends[END_DONE],
+	     ends[END_INTERNAL], ends[END_TIME]);
 	vm_free(&vm);
 	return ends[END_DONE] && !ends[END_ERROR] && !ends[END_OTHER];
 }
 
 static bool page_tables(void)
 {
-	static const u64 memory[] = {0x110003, 2, 0x110001, 1ull << 51 | 3, 0x110007, 1ull << 39 | 3, 0};
-	static const u64 devices[] = {0x110003, MMIO_BASE | 3, LAPIC | 3, 0x110007, RAM_SIZE | 3, 0};
+	static const u64 memory[] = {0x110003,	     2, 0x110001, 1ull << 51 | 3, 0x110007,
+				     1ull << 39 | 3, 0};
+	static const u64 devices[] = {0x110003, MMIO_BASE | 3, LAPIC | 3,
+				      0x110007, RAM_SIZE | 3,  0};
 	const u64 page = 0x8000000000ul;
 	bool good = true;
 	struct vm vm;
@@ -334,7 +349,8 @@ static bool page_tables(void)
 	for (u32 i = 0; i < 8; i++) { /* those with devices end soon */
 		vm_init(&vm, 3, VM_IRQCHIP);
 		vm_map_page(&vm, page, 0x110000, 3);
-		memcpy(vm.ram + 0x200000, i ? devices : memory, i ? sizeof(devices) : sizeof(memory));
+		memcpy(vm.ram + 0x200000, i ? devices : memory,
+		       i ? sizeof(devices) : sizeof(memory));
 		cpu_setup(&vm, 0, MODE_LONG, pl_pte_user, page, 0);
 		cpu_setup(&vm, 1, MODE_LONG, pl_pte_writer, vm.free_table - 0x1000, 0x200000);
 		cpu_setup(&vm, 2, MODE_LONG, pl_pte_user, page, 0);
@@ -368,7 +384,8 @@ static bool stores(struct vm *vm, const int *bell, u64 cr3, u32 n)
 		cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
 		if (vm_run(vm, 0, 5000) != END_DONE)
 			return false;
-		if (bell && (read(bell[n], &count, sizeof(count)) != sizeof(count) || count != 1 || vm->mmio_value))
+		if (bell && (read(bell[n], &count, sizeof(count)) != sizeof(count) || count != 1 ||
+			     vm->mmio_value))
 			return false;
 		if (!bell && vm->mmio_value != n)
 			return false;
@@ -378,14 +395,18 @@ static bool stores(struct vm *vm, const int *bell, u64 cr3, u32 n)
 
 static void set_slot(struct vm *vm, u64 gpa, void *at)
 {
-	struct kvm_userspace_memory_region r = {
-	    .slot = 7, .guest_phys_addr = gpa, .memory_size = at ? 0x1000 : 0, .userspace_addr = (u64)at};
+	struct kvm_userspace_memory_region r = {.slot = 7,
+						.guest_phys_addr = gpa,
+						.memory_size = at ? 0x1000 : 0,
+						.userspace_addr = (u64)at};
 
 	if (vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r))
 		fatal("KVM_SET_USER_MEMORY_REGION");
 }
 
-/* Whatever leads from RIP to a store has changed since it was last run, and what is at its address. */
+/*
+ * Whatever leads from RIP to a store has changed since it was last run, and what is at its address.
+ */
 static bool stale_run(struct vm *vm, const int *bell)
 {
 	const u64 far = 1ul << 32;
@@ -394,12 +415,12 @@ static bool stale_run(struct vm *vm, const int *bell)
 	u8 *code = vm->ram + STALE_CODE;
 	u32 failed = 0;
 
-#define STORES(n, what)                                                                                                \
-	do {                                                                                                           \
-		if (!stores(vm, bell, cr3, n)) {                                                                       \
-			note("stale-code: %s: %s", bell ? "doorbell" : "exit", what);                                  \
-			failed++;                                                                                      \
-		}                                                                                                      \
+#define STORES(n, what)                                                                            \
+	do {                                                                                       \
+		if (!stores(vm, bell, cr3, n)) {                                                   \
+			note("stale-code: %s: %s", bell ? "doorbell" : "exit", what);              \
+			failed++;                                                                  \
+		}                                                                                  \
 	} while (0)
 	u64 cr3 = PML4;
 
@@ -424,7 +445,8 @@ static bool stale_run(struct vm *vm, const int *bell)
 	STORES(4, "another root");
 	cr3 = PML4;
 	STORES(3, "the first root");
-	if (mmap(code + 0x2000, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (mmap(code + 0x2000, 0x1000, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		fatal("mmap");
 	put_store(code + 0x2000, 6);
 	STORES(6, "other memory in the VMM");
@@ -458,8 +480,11 @@ static bool stale_code(void)
 	for (u32 bells = 0; bells < 2; bells++) {
 		vm_init(&vm, 1, VM_IRQCHIP);
 		for (u32 i = 0; i < 8 * bells; i++) {
-			struct kvm_ioeventfd d = {.datamatch = i, .addr = STALE_MMIO, .len = 4,
-						  .flags = KVM_IOEVENTFD_FLAG_DATAMATCH, .fd = bell[i] = eventfd(0, EFD_NONBLOCK)};
+			struct kvm_ioeventfd d = {.datamatch = i,
+						  .addr = STALE_MMIO,
+						  .len = 4,
+						  .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+						  .fd = bell[i] = eventfd(0, EFD_NONBLOCK)};
 
 			if (vm_ioctl(&vm, KVM_IOEVENTFD, &d))
 				fatal("KVM_IOEVENTFD");
@@ -474,7 +499,10 @@ static bool stale_code(void)
 
 static bool ipi_storm(void)
 {
-	/* bits that vary: vector; + shorthand, destination mode; + delivery mode, which includes NMI, INIT and SIPI */
+	/*
+	 * bits that vary: vector; + shorthand, destination mode; + delivery mode, which includes
+	 * NMI, INIT and SIPI
+	 */
 	static const u32 bits[] = {0x000000ff, 0x000c08ff, 0x000ccfff};
 	bool good = true;
 	struct vm vm;
@@ -482,14 +510,18 @@ static bool ipi_storm(void)
 	for (u32 i = 0; i < 3; i++) {
 		vm_init(&vm, 4, VM_IRQCHIP);
 		for (u32 c = 0; c < 4; c++)
-			cpu_setup(&vm, c, MODE_LONG, c == 3 ? pl_irq_storm : pl_ipi_storm, bits[i], 1000 * i + c + 1);
+			cpu_setup(&vm, c, MODE_LONG, c == 3 ? pl_irq_storm : pl_ipi_storm, bits[i],
+				  1000 * i + c + 1);
 		good &= lives_or_dies(run_all(&vm, 2000));
 		vm_free(&vm);
 	}
 	return good;
 }
 
-/* One instruction that stays in the LAPIC's page for ever, if the hypervisor lets it: each of 512 GiB is that page. */
+/*
+ * One instruction that stays in the LAPIC's page for ever, if the hypervisor lets it: each of 512
+ * GiB is that page.
+ */
 static bool lapic_stos(void)
 {
 	u64 *table, at = 0x300000, link;
@@ -569,14 +601,18 @@ static bool hypercalls(void)
 	return good;
 }
 
-/* Addresses of the paravirtual structures: across page ends, over holes, MMIO, the LAPIC, read-only memory, the stack.
+/*
+ * Addresses of the paravirtual structures: across page ends, over holes, MMIO, the LAPIC, read-only
+ * memory, the stack.
  */
 static bool pv_addresses(void)
 {
-	static const u32 msrs[] = {0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d07};
-	static const u64 at[] = {
-	    0xfff, 0xffc,   0x110ffc,  RAM_SIZE - 4,	   RAM_SIZE,	    MMIO_BASE, MMIO_BASE + 0xffe,
-	    LAPIC, 0x7f000, 1ul << 39, (1ul << 51) + 0x40, 0xffffffffff000, ~0ul,      0x400000000000};
+	static const u32 msrs[] = {0x11,       0x12,	   0x4b564d00, 0x4b564d01,
+				   0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d07};
+	static const u64 at[] = {0xfff,	   0xffc,	  0x110ffc,	      RAM_SIZE - 4,
+				 RAM_SIZE, MMIO_BASE,	  MMIO_BASE + 0xffe,  LAPIC,
+				 0x7f000,  1ul << 39,	  (1ul << 51) + 0x40, 0xffffffffff000,
+				 ~0ul,	   0x400000000000};
 	bool good = true;
 	u32 refused = 0;
 	struct vm vm;
@@ -607,7 +643,10 @@ static u64 pool_free(void)
 	return info.pool_free_bytes;
 }
 
-/* One access in each 2 MiB of a huge address space: each of them could cost the hypervisor a page table. */
+/*
+ * One access in each 2 MiB of a huge address space: each of them could cost the hypervisor a page
+ * table.
+ */
 static bool stride(void)
 {
 	const u64 wanted = 4000, until = now_ms() + 30000;
@@ -624,15 +663,16 @@ static bool stride(void)
 	while (end == END_TIME && vm.mmio_exits < wanted && now_ms() < until)
 		end = vm_run(&vm, 0, 100);
 	spent = before - pool_free();
-	note("stride: %llu places, %llu KiB of the hypervisor's memory", (unsigned long long)vm.mmio_exits,
-	     (unsigned long long)spent >> 10);
+	note("stride: %llu places, %llu KiB of the hypervisor's memory",
+	     (unsigned long long)vm.mmio_exits, (unsigned long long)spent >> 10);
 	vm_free(&vm);
 	return vm.mmio_exits >= wanted && spent < wanted << 10;
 }
 
 static bool timer_flood(void)
 {
-	struct kvm_pit_state2 pit = {.channels = {{.count = 1, .mode = 2, .gate = 1, .rw_mode = 3}}};
+	struct kvm_pit_state2 pit = {
+	    .channels = {{.count = 1, .mode = 2, .gate = 1, .rw_mode = 3}}};
 	struct vm vm;
 	enum end end;
 
@@ -649,22 +689,27 @@ static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
 } tests[] = {
-    {"triple-fault", "a triple fault in real, protected and long mode ends as KVM_EXIT_SHUTDOWN", triple_fault},
+    {"triple-fault", "a triple fault in real, protected and long mode ends as KVM_EXIT_SHUTDOWN",
+     triple_fault},
     {"garbage", "a guest that jumps to random bytes goes on or is killed, in all modes", garbage},
     {"port-flood", "a guest that floods ports nobody handles goes on", port_flood},
     {"msr-sweep", "a guest reads all MSRs and writes what it likes to them", msr_sweep},
     {"lapic", "a guest programs its LAPIC at random, by MMIO and by MSRs", lapic},
-    {"registers", "a guest writes CR0, CR3, CR4, CR8, EFER, XCR0 and debug registers at random", registers},
+    {"registers", "a guest writes CR0, CR3, CR4, CR8, EFER, XCR0 and debug registers at random",
+     registers},
     {"string-io", "string I/O across page ends, over holes, devices and the LAPIC", string_io},
     {"page-tables", "page tables change under string I/O and accesses to devices", page_tables},
-    {"stale-code", "a store to a device is the one the guest's memory has now, whatever has changed", stale_code},
+    {"stale-code",
+     "a store to a device is the one the guest's memory has now, whatever has changed", stale_code},
     {"ipi-storm", "four vCPUs bury each other in IPIs of all kinds", ipi_storm},
     {"lapic-stos", "one string instruction stays in the LAPIC's page without end", lapic_stos},
     {"debug-registers", "breakpoints on addresses of hypervisor and kernel", debug_registers},
-    {"instructions", "instructions of virtualization fault, INT n comes to the guest's own handlers", instructions},
+    {"instructions",
+     "instructions of virtualization fault, INT n comes to the guest's own handlers", instructions},
     {"hypercalls", "a guest has none of dom0's hypercalls", hypercalls},
     {"pv-addresses", "paravirtual structures at odd addresses", pv_addresses},
-    {"stride", "a guest that looks for devices everywhere costs the hypervisor little memory", stride},
+    {"stride", "a guest that looks for devices everywhere costs the hypervisor little memory",
+     stride},
     {"timer-flood", "timers with the shortest periods", timer_flood},
 };
 

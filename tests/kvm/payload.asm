@@ -1,9 +1,11 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ;
-; What test guests run, in one relocatable piece: copied to guest address 0x10000, see vmm.h. 64-bit code unless said otherwise.
+; What test guests run, in one relocatable piece: copied to guest address 0x10000, see vmm.h. 64-bit
+; code unless said otherwise.
 ;
 ; In: RDI, RSI arguments, RSP a stack. Registers kept for the exception handlers all the time:
-;   R15 where to go on after a fault, R14 number of faults, R13 interrupts, R10 NMIs, R11 LAPIC's address for EOI or 0
+;   R15 where to go on after a fault, R14 number of faults, R13 interrupts, R10 NMIs, R11 LAPIC's
+;   address for EOI or 0
 	default rel
 	section .rodata align=4096
 	global payload_start, payload_end
@@ -117,7 +119,8 @@ entry pl_timer			; LAPIC timer without end: RDI = LVT, RSI = initial count
 	test edi, 0x20000
 	jnz .sleep
 	jmp .again
-entry pl_witness		; counts in [DATA] and sums a page of known content; a wrong sum is reported
+; counts in [DATA] and sums a page of known content; a wrong sum is reported
+entry pl_witness
 .again:	xor eax, eax
 	xor ecx, ecx
 .add:	add eax, [0x101000 + rcx]
@@ -144,7 +147,8 @@ entry pl_exits
 	cpuid
 	jmp pl_exits
 
-; MSRs of the ranges {first, count} at RDI, a count of 0 ends; each is read and written with hostile values. RSI = seed.
+; MSRs of the ranges {first, count} at RDI, a count of 0 ends; each is read and written with hostile
+; values. RSI = seed.
 entry pl_msr_sweep
 	mov rbx, rsi
 	xor r8d, r8d
@@ -319,7 +323,8 @@ entry pl_registers
 	value r14d
 	done
 
-; String I/O from a table at RDI: {u64 address, count; u32 kind, down}; kind 0..2 INS, 4..6 OUTS, -1 ends. Port RSI
+; String I/O from a table at RDI: {u64 address, count; u32 kind, down}; kind 0..2 INS, 4..6 OUTS, -1
+; ends. Port RSI
 entry pl_string_table
 	mov rbx, rdi
 	mov ebp, esi
@@ -500,7 +505,8 @@ entry pl_int_n
 	value r13d
 	done
 
-; Hypercalls RDI and the RSI - 1 after it, by both instructions; how many do not say that there is no such thing
+; Hypercalls RDI and the RSI - 1 after it, by both instructions; how many do not say that there is
+; no such thing
 entry pl_hypercalls
 	mov r11, rsi
 	xor eax, eax

@@ -118,7 +118,8 @@ static void add_cpu(struct vm *vm, u32 i)
 	vm->run[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd[i], 0);
 	if (vm->run[i] == MAP_FAILED)
 		fatal("mmap of vCPU %u: errno %d", i, errno);
-	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c) < 0 || ioctl(vm->cpu_fd[i], KVM_SET_CPUID2, &c) < 0)
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c) < 0 ||
+	    ioctl(vm->cpu_fd[i], KVM_SET_CPUID2, &c) < 0)
 		fatal("KVM_SET_CPUID2: errno %d", errno);
 }
 
@@ -172,13 +173,15 @@ static void set_gate(struct vm *vm, u32 vector, u64 handler)
 {
 	u64 *gate = ram64(vm, IDT + vector * 16);
 
-	gate[0] = (handler & 0xffff) | 0x08 << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
+	gate[0] =
+	    (handler & 0xffff) | 0x08 << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
 	gate[1] = handler >> 32;
 }
 
 void vm_load(struct vm *vm)
 {
-	const u32 with_error = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
+	const u32 with_error =
+	    1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
 
 	memset(vm->ram, 0, DATA);
 	memcpy(vm->ram + CODE, payload_start, payload_end - payload_start);
@@ -191,7 +194,10 @@ void vm_load(struct vm *vm)
 	for (u32 i = 0; i < 2048; i++)
 		*ram64(vm, PML4 + 0x2000 + i * 8) = (u64)i << 21 | 0x87;
 	for (u32 i = 0; i < 256; i++)
-		set_gate(vm, i, payload_addr(i >= 32 ? on_interrupt : with_error >> i & 1 ? on_error : on_fault));
+		set_gate(vm, i,
+			 payload_addr(i >= 32		    ? on_interrupt
+				      : with_error >> i & 1 ? on_error
+							    : on_fault));
 	set_gate(vm, 2, payload_addr(on_nmi));
 	vm->free_table = FREE_TABLES;
 }
@@ -233,7 +239,8 @@ static struct kvm_segment segment(u16 selector, u8 type, bool l, bool db)
 
 static void set_protected(struct kvm_sregs *s, enum mode mode)
 {
-	s->cs = segment(mode == MODE_LONG ? 0x08 : 0x18, 0xb, mode == MODE_LONG, mode == MODE_PROT32);
+	s->cs =
+	    segment(mode == MODE_LONG ? 0x08 : 0x18, 0xb, mode == MODE_LONG, mode == MODE_PROT32);
 	s->ds = s->es = s->fs = s->gs = s->ss = segment(0x10, 3, false, true);
 	s->cr0 = 0x31; /* PE, ET, NE */
 	if (mode != MODE_LONG)
@@ -307,7 +314,10 @@ static void on_alarm(int sig)
 {
 }
 
-/* A signal to this thread after ms milliseconds, and again every 20 ms in case it comes just before KVM_RUN. */
+/*
+ * A signal to this thread after ms milliseconds, and again every 20 ms in case it comes just before
+ * KVM_RUN.
+ */
 static __thread timer_t timer;
 static __thread bool timer_there;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A VMM of a few hundred lines for tests of /dev/kvm: ioctls only. Guests are pieces of payload.asm.
+ * A VMM of a few hundred lines for tests of /dev/kvm: ioctls only. Guests are pieces of
+ * payload.asm.
  *
  * Guest memory, one slot of RAM_SIZE at 0:
- *   0x0500 GDT   0x1000 page tables (identity, 4 GiB, then see vm_map_page)   0x8000 IDT   0xa000 scratch
- *   CODE payload   STACK_TOP(i) stack of vCPU i   DATA free
+ *   0x0500 GDT   0x1000 page tables (identity, 4 GiB, then see vm_map_page)   0x8000 IDT   0xa000
+ * scratch CODE payload   STACK_TOP(i) stack of vCPU i   DATA free
  */
 #ifndef VMM_H
 #define VMM_H
@@ -49,15 +50,24 @@ enum { VM_IRQCHIP = 1, VM_PIT = 2 };
 enum mode { MODE_REAL, MODE_PROT32, MODE_LONG };
 
 /* How vm_run() ended */
-enum end { END_DONE, END_HLT, END_SHUTDOWN, END_INTERNAL, END_FAIL_ENTRY, END_TIME, END_ERROR, END_OTHER };
+enum end {
+	END_DONE,
+	END_HLT,
+	END_SHUTDOWN,
+	END_INTERNAL,
+	END_FAIL_ENTRY,
+	END_TIME,
+	END_ERROR,
+	END_OTHER
+};
 
 /* payload.asm */
 typedef const unsigned char payload[];
 extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interrupt, unexpected;
-extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out, pl_flood_in,
-    pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table, pl_pte_writer, pl_pte_user,
-    pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride, pl_instructions, pl_int_n, pl_hypercalls,
-    pl_call;
+extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out,
+    pl_flood_in, pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table,
+    pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
+    pl_instructions, pl_int_n, pl_hypercalls, pl_call;
 
 extern int kvm;
 extern const char *const end_names[];

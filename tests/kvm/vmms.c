@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hostile VMMs: processes that use /dev/kvm from several threads at once, or as nobody would. They may be refused; dom0's
- * kernel and everybody else's VMs go on.
+ * Hostile VMMs: processes that use /dev/kvm from several threads at once, or as nobody would. They
+ * may be refused; dom0's kernel and everybody else's VMs go on.
  *
  * usage: vmms [NAME...]
  */
@@ -50,7 +50,8 @@ static void *assigner(void *plain)
 	int fd = plain ? plain_fd : resample_fd;
 
 	while (!stop) {
-		int bad = irqfd(fd, plain ? PLAIN_GSI : RESAMPLE_GSI, plain ? 0 : KVM_IRQFD_FLAG_RESAMPLE);
+		int bad = irqfd(fd, plain ? PLAIN_GSI : RESAMPLE_GSI,
+				plain ? 0 : KVM_IRQFD_FLAG_RESAMPLE);
 
 		__atomic_add_fetch(bad ? &refused : &assigned, 1, __ATOMIC_RELAXED);
 		ring(fd);
@@ -61,7 +62,8 @@ static void *assigner(void *plain)
 static void *deassigner(void *plain)
 {
 	while (!stop)
-		irqfd(plain ? plain_fd : resample_fd, plain ? PLAIN_GSI : RESAMPLE_GSI, KVM_IRQFD_FLAG_DEASSIGN);
+		irqfd(plain ? plain_fd : resample_fd, plain ? PLAIN_GSI : RESAMPLE_GSI,
+		      KVM_IRQFD_FLAG_DEASSIGN);
 	return NULL;
 }
 
@@ -117,10 +119,11 @@ static bool irqfds(void)
 	race(RACE_MS / 4, what, 4, &plain_fd);
 	race(RACE_MS / 4, what, 2, NULL);
 	race(RACE_MS / 4, what, 4, NULL);
-	note("irqfds: %llu assigned, %llu refused", (unsigned long long)assigned, (unsigned long long)refused);
+	note("irqfds: %llu assigned, %llu refused", (unsigned long long)assigned,
+	     (unsigned long long)refused);
 	irqfd(plain_fd, PLAIN_GSI, KVM_IRQFD_FLAG_DEASSIGN);
-	good = !interrupts(plain_fd, PLAIN_GSI) && !irqfd(plain_fd, PLAIN_GSI, 0) && interrupts(plain_fd, PLAIN_GSI) &&
-	       irqfd(plain_fd, PLAIN_GSI, 0) == -EBUSY;
+	good = !interrupts(plain_fd, PLAIN_GSI) && !irqfd(plain_fd, PLAIN_GSI, 0) &&
+	       interrupts(plain_fd, PLAIN_GSI) && irqfd(plain_fd, PLAIN_GSI, 0) == -EBUSY;
 	vm_free(&irq_vm);
 	close(plain_fd), close(resample_fd), close(again_fd);
 	return good && assigned > 10;
@@ -134,7 +137,8 @@ static struct vm busy_vm;
 
 static int ioeventfd(struct vm *vm, int fd, u32 port, u32 flags)
 {
-	struct kvm_ioeventfd e = {.addr = port, .len = 1, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_PIO | flags};
+	struct kvm_ioeventfd e = {
+	    .addr = port, .len = 1, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_PIO | flags};
 
 	return vm_ioctl(vm, KVM_IOEVENTFD, &e);
 }
@@ -165,7 +169,8 @@ static enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi)
 static bool doorbells(void)
 {
 	/* mov dx, BELL_PORT; out dx, al; out PORT_DONE, al */
-	static const u8 code[] = {0x66, 0xba, BELL_PORT & 0xff, BELL_PORT >> 8, 0xee, 0xe6, PORT_DONE};
+	static const u8 code[] = {0x66, 0xba, BELL_PORT & 0xff, BELL_PORT >> 8,
+				  0xee, 0xe6, PORT_DONE};
 	int other = eventfd(0, EFD_NONBLOCK), bell = eventfd(0, EFD_NONBLOCK);
 	u64 until = now_ms() + RACE_MS / 2, rounds = 0, lost = 0, rings;
 	struct vm vm;
@@ -176,14 +181,16 @@ static bool doorbells(void)
 	stop = false;
 	pthread_create(&t, NULL, bell_maker, &other);
 	for (; now_ms() < until; rounds++) {
-		if (ioeventfd(&vm, bell, BELL_PORT, 0) || run_code(&vm, code, sizeof(code), 0) != END_DONE)
+		if (ioeventfd(&vm, bell, BELL_PORT, 0) ||
+		    run_code(&vm, code, sizeof(code), 0) != END_DONE)
 			break;
 		ioeventfd(&vm, bell, BELL_PORT, KVM_IOEVENTFD_FLAG_DEASSIGN);
 		lost += read(bell, &rings, sizeof(rings)) != sizeof(rings) || rings != 1;
 	}
 	stop = true;
 	pthread_join(t, NULL);
-	note("doorbells: %llu rounds, %llu with another number of rings than one", (unsigned long long)rounds, (unsigned long long)lost);
+	note("doorbells: %llu rounds, %llu with another number of rings than one",
+	     (unsigned long long)rounds, (unsigned long long)lost);
 	vm_free(&vm);
 	vm_free(&busy_vm);
 	close(other), close(bell);
@@ -213,7 +220,8 @@ static bool last_slot(void)
 {
 	const u64 size = 2ul << 20, end = 1ul << address_bits(), linear = 0x8000000000ul;
 	u8 *m = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct kvm_userspace_memory_region r = {.slot = 1, .userspace_addr = (u64)m, .memory_size = 2 * size};
+	struct kvm_userspace_memory_region r = {
+	    .slot = 1, .userspace_addr = (u64)m, .memory_size = 2 * size};
 	bool refused, taken;
 	u32 before, after;
 	struct vm vm;
@@ -234,7 +242,8 @@ static bool last_slot(void)
 	after = guest_reads(&vm, linear);
 	vm_free(&vm);
 	munmap(m, 2 * size);
-	note("last-slot: at %#llx the guest reads %x, then %x", (unsigned long long)(end - size), before, after);
+	note("last-slot: at %#llx the guest reads %x, then %x", (unsigned long long)(end - size),
+	     before, after);
 	return refused && taken && before == 0x11111111 && !after;
 }
 
@@ -243,8 +252,10 @@ static const struct {
 	bool (*fn)(void);
 } tests[] = {
     {"irqfds", "irqfds come and go in four threads at once, and work afterwards", irqfds},
-    {"doorbells", "another VM's ioeventfds come and go: each write of a guest signals its own once", doorbells},
-    {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there", last_slot},
+    {"doorbells", "another VM's ioeventfds come and go: each write of a guest signals its own once",
+     doorbells},
+    {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
+     last_slot},
 };
 
 static bool wanted(const char *name, int argc, char **argv)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The virtual local APIC in both modes: registers, self-IPI, priorities, EOI, errors; the timer; what the CPU does by itself. */
+/*
+ * The virtual local APIC in both modes: registers, self-IPI, priorities, EOI, errors; the timer;
+ * what the CPU does by itself.
+ */
 #include "guest.h"
 
 #define V1 0x41
@@ -45,7 +48,8 @@ static void check_delivery(void)
 {
 	clear_counts();
 	send_self(V1);
-	report(!me()->count[V1] && apic_bit(APIC_IRR, V1), "a self-IPI waits in IRR while interrupts are off");
+	report(!me()->count[V1] && apic_bit(APIC_IRR, V1),
+	       "a self-IPI waits in IRR while interrupts are off");
 	window();
 	report(me()->count[V1] == 1 && !apic_bit(APIC_IRR, V1) && !apic_bit(APIC_ISR, V1),
 	       "it is taken once, and EOI clears ISR");
@@ -74,7 +78,8 @@ static void check_priorities(void)
 	send_self(V3);
 	send_self(V2);
 	window();
-	report(me()->taken == 3 && me()->order[0] == V3 && me()->order[1] == V2 && me()->order[2] == V1,
+	report(me()->taken == 3 && me()->order[0] == V3 && me()->order[1] == V2 &&
+		   me()->order[2] == V1,
 	       "vectors that wait together are taken from the highest on");
 	clear_counts();
 	apic_write(APIC_TPR, V2 & 0xf0);
@@ -82,11 +87,13 @@ static void check_priorities(void)
 	send_self(V2);
 	send_self(V3);
 	window();
-	report(me()->taken == 1 && me()->count[V3] == 1, "TPR holds back its own class and those below");
+	report(me()->taken == 1 && me()->count[V3] == 1,
+	       "TPR holds back its own class and those below");
 	report(apic_read(APIC_PPR) == (V2 & 0xf0), "PPR shows TPR");
 	apic_write(APIC_TPR, 0);
 	window();
-	report(me()->taken == 3 && me()->order[1] == V2, "what TPR held back comes when it is lowered");
+	report(me()->taken == 3 && me()->order[1] == V2,
+	       "what TPR held back comes when it is lowered");
 	clear_counts();
 	WRITE_CR(8, 6);
 	send_self(V3);
@@ -113,13 +120,16 @@ static void check_in_service(void)
 	report(!me()->count[V1], "a lower vector waits for the EOI");
 	send_self(V3);
 	window();
-	report(me()->count[V3] == 1 && apic_bit(APIC_ISR, V3), "a higher one interrupts the handler");
+	report(me()->count[V3] == 1 && apic_bit(APIC_ISR, V3),
+	       "a higher one interrupts the handler");
 	apic_write(APIC_EOI, 0);
-	report(!apic_bit(APIC_ISR, V3) && apic_bit(APIC_ISR, V2), "EOI ends the highest vector in service");
+	report(!apic_bit(APIC_ISR, V3) && apic_bit(APIC_ISR, V2),
+	       "EOI ends the highest vector in service");
 	me()->keep_in_service = false;
 	apic_write(APIC_EOI, 0);
 	window();
-	report(me()->count[V1] == 1 && !apic_bit(APIC_ISR, V2), "the lower one comes after the last EOI");
+	report(me()->count[V1] == 1 && !apic_bit(APIC_ISR, V2),
+	       "the lower one comes after the last EOI");
 }
 
 /* What waits and what is in service stays when the APIC is switched off by SVR, and on again. */
@@ -133,7 +143,8 @@ static void check_off_and_on(void)
 	apic_write(APIC_SVR, 0x1ff);
 	send_self(V1);
 	window();
-	report(me()->count[V2] == 1 && !me()->count[V1], "a vector taken while the APIC is off is in service when it is on");
+	report(me()->count[V2] == 1 && !me()->count[V1],
+	       "a vector taken while the APIC is off is in service when it is on");
 	me()->keep_in_service = false;
 	apic_write(APIC_EOI, 0);
 	window();
@@ -147,7 +158,8 @@ static void check_off_and_on(void)
 	me()->keep_in_service = false;
 	send_self(V1);
 	window();
-	report(me()->count[V2] == 2 && me()->count[V1] == 2, "and one that has its EOI while the APIC is off is not");
+	report(me()->count[V2] == 2 && me()->count[V1] == 2,
+	       "and one that has its EOI while the APIC is off is not");
 }
 
 static void check_errors(void)
@@ -157,7 +169,8 @@ static void check_errors(void)
 	report(!apic_read(APIC_ESR), "ESR is clear at first");
 	send_self(5);
 	apic_write(APIC_ESR, 0);
-	report(apic_read(APIC_ESR) & 0x20, "sending a vector below 16 is an error in ESR (%x)", apic_read(APIC_ESR));
+	report(apic_read(APIC_ESR) & 0x20, "sending a vector below 16 is an error in ESR (%x)",
+	       apic_read(APIC_ESR));
 	apic_write(APIC_ESR, 0);
 	clear_counts();
 	apic_write(APIC_LVTERR, V1);
@@ -216,8 +229,8 @@ static void check_nmi(void)
 	for (u32 i = 0; i < 100 && nmi_runs < 2; i++)
 		nop();
 	handler[2] = NULL;
-	report(nmi_runs == 2 && nmi_max == 1, "an NMI in an NMI handler waits for its IRET (%u, depth %u)", nmi_runs,
-	       nmi_max);
+	report(nmi_runs == 2 && nmi_max == 1,
+	       "an NMI in an NMI handler waits for its IRET (%u, depth %u)", nmi_runs, nmi_max);
 }
 
 /* ---- a level-triggered interrupt of a device: the HPET's timer 0, through the I/O APIC ---- */
@@ -225,7 +238,12 @@ static void check_nmi(void)
 #define HPET	   ((volatile u64 *)0xfed00000)
 #define IOAPIC	   ((volatile u32 *)0xfec00000)
 #define VEC_DEVICE 0x58
-enum { HPET_CONFIG = 0x10 / 8, HPET_STATUS = 0x20 / 8, HPET_COUNTER = 0xf0 / 8, HPET_TIMER0 = 0x100 / 8 };
+enum {
+	HPET_CONFIG = 0x10 / 8,
+	HPET_STATUS = 0x20 / 8,
+	HPET_COUNTER = 0xf0 / 8,
+	HPET_TIMER0 = 0x100 / 8
+};
 
 static volatile u32 device_count, device_isr;
 
@@ -245,10 +263,14 @@ static void route(u32 pin, u32 low)
 	IOAPIC[4] = low;
 }
 
-/* The I/O APIC sends the next only when it has heard of the EOI: one EOI lost, and there are no more. */
+/*
+ * The I/O APIC sends the next only when it has heard of the EOI: one EOI lost, and there are no
+ * more.
+ */
 static void check_level(void)
 {
-	u32 pin = 31 - (u32)__builtin_clz((u32)(HPET[HPET_TIMER0] >> 32)); /* the lowest may be the PIT's, too */
+	/* the lowest may be the PIT's, too */
+	u32 pin = 31 - (u32)__builtin_clz((u32)(HPET[HPET_TIMER0] >> 32));
 	u64 step = 1000000000000ull / (HPET[0] >> 32); /* 1 ms */
 
 	device_count = device_isr = 0;
@@ -263,7 +285,8 @@ static void check_level(void)
 		cli();
 	}
 	cli();
-	report(device_count == 20 && device_isr == 20, "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
+	report(device_count == 20 && device_isr == 20,
+	       "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
 	       device_isr);
 	HPET[HPET_TIMER0] = 0;
 	route(pin, LVT_MASKED);
@@ -288,7 +311,8 @@ void test_xapic(void)
 
 	report(apic_read(APIC_ID) >> 24 == 0 && (apic_read(APIC_VERSION) & 0xff) == 0x14 &&
 		   (rdmsr(MSR_APIC_BASE) & 0xfffff900) == 0xfee00900,
-	       "id, version, base, boot CPU (%x, %lx)", apic_read(APIC_VERSION), rdmsr(MSR_APIC_BASE));
+	       "id, version, base, boot CPU (%x, %lx)", apic_read(APIC_VERSION),
+	       rdmsr(MSR_APIC_BASE));
 	common();
 	apic_write(APIC_LDR, 0x01000000);
 	apic_write(APIC_DFR, 0xffffffff);
@@ -310,7 +334,8 @@ void test_xapic(void)
 	apic_write(APIC_ESR, 0);
 	report(apic_read(APIC_ESR) & 0x80, "a reserved register is an error in ESR");
 	apic_write(0x7c0, 1);
-	report(rdmsr_try(0x802, &val) == GP && wrmsr_try(0x80b, 0) == GP, "x2APIC MSRs are refused in xAPIC mode");
+	report(rdmsr_try(0x802, &val) == GP && wrmsr_try(0x80b, 0) == GP,
+	       "x2APIC MSRs are refused in xAPIC mode");
 	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(11));
 	report(XAPIC[APIC_ID / 4] == ~0u, "a disabled APIC's page reads as all ones");
 	apic_setup(false);
@@ -319,8 +344,10 @@ void test_xapic(void)
 
 void test_x2apic(void)
 {
-	static const u32 no_read[] = {0x80b, 0x83f, 0x800, 0x801, 0x804, 0x80e, 0x831, 0x840, 0x8ff};
-	static const u32 no_write[] = {0x802, 0x803, 0x80a, 0x80d, 0x810, 0x820, 0x831, 0x839, 0x80e, 0x840, 0x8ff};
+	static const u32 no_read[] = {0x80b, 0x83f, 0x800, 0x801, 0x804,
+				      0x80e, 0x831, 0x840, 0x8ff};
+	static const u32 no_write[] = {0x802, 0x803, 0x80a, 0x80d, 0x810, 0x820,
+				       0x831, 0x839, 0x80e, 0x840, 0x8ff};
 	u32 bad = 0;
 	u64 val;
 
@@ -343,9 +370,10 @@ void test_x2apic(void)
 		if (wrmsr_try(no_write[i], 0) != GP && ++bad)
 			note("MSR %x can be written", no_write[i]);
 	report(!bad, "registers that are not there, or only to be read or written, are refused");
-	report(wrmsr_try(0x80b, 1) == GP && wrmsr_try(0x828, 1) == GP && wrmsr_try(0x808, 0x100) == GP &&
-		   wrmsr_try(0x80f, BIT(32)) == GP && wrmsr_try(0x830, BIT(13)) == GP &&
-		   wrmsr_try(0x830, BIT(20)) == GP && wrmsr_try(0x83f, 0x100) == GP,
+	report(wrmsr_try(0x80b, 1) == GP && wrmsr_try(0x828, 1) == GP &&
+		   wrmsr_try(0x808, 0x100) == GP && wrmsr_try(0x80f, BIT(32)) == GP &&
+		   wrmsr_try(0x830, BIT(13)) == GP && wrmsr_try(0x830, BIT(20)) == GP &&
+		   wrmsr_try(0x83f, 0x100) == GP,
 	       "reserved bits are refused");
 	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~BIT(10)) == GP,
 	       "there is no way back to xAPIC but through off");
@@ -374,7 +402,8 @@ static void check_one_shot(u32 vector)
 	report(apic_read(APIC_TCCR) < count, "it goes down");
 	WAIT(me()->count[vector], 3000);
 	t = (rdtsc() - t) * 1000 / tsc_khz;
-	report(me()->count[vector] == 1 && t >= 19900, "one-shot: comes after 20 ms, not before (%lu us)", t);
+	report(me()->count[vector] == 1 && t >= 19900,
+	       "one-shot: comes after 20 ms, not before (%lu us)", t);
 	report(!apic_read(APIC_TCCR), "the count stays 0");
 	WAIT(false, 30);
 	report(me()->count[vector] == 1, "and comes once");
@@ -406,7 +435,8 @@ static void check_periodic(u32 vector)
 	apic_write(APIC_TICR, 5000000);
 	WAIT(me()->count[vector] >= 10, 5000);
 	t = (rdtsc() - t) * 1000 / tsc_khz;
-	report(me()->count[vector] >= 10 && t >= 49500, "periodic: ten ticks of 5 ms take 50 ms or more (%lu us)", t);
+	report(me()->count[vector] >= 10 && t >= 49500,
+	       "periodic: ten ticks of 5 ms take 50 ms or more (%lu us)", t);
 	apic_write(APIC_LVTT, LVT_MASKED | LVT_PERIODIC | vector);
 	WAIT(false, 6);
 	n = me()->count[vector];
@@ -419,7 +449,8 @@ static void check_periodic(u32 vector)
 	delay_us(40000);
 	n = me()->count[vector];
 	window();
-	report(me()->count[vector] - n <= 2, "missed ticks do not come in a burst (%u)", me()->count[vector] - n);
+	report(me()->count[vector] - n <= 2, "missed ticks do not come in a burst (%u)",
+	       me()->count[vector] - n);
 	WAIT(me()->count[vector] > n + 3, 1000);
 	report(me()->count[vector] > n + 3, "after a pause without interrupts the ticks go on");
 	apic_write(APIC_TICR, 0);
@@ -429,7 +460,10 @@ static void check_periodic(u32 vector)
 
 #define DEADLINE_MS 50 /* an emulator may stand still for a while between two instructions */
 
-/* The hypervisor's timer goes off before, as it has learnt that the way into the guest takes its time. */
+/*
+ * The hypervisor's timer goes off before, as it has learnt that the way into the guest takes its
+ * time.
+ */
 static void check_many_deadlines(u32 vector)
 {
 	u32 early = 0, n = 0;
@@ -462,7 +496,8 @@ static void check_deadline(u32 vector)
 	WAIT(me()->count[vector], 3000);
 	late = rdtsc() - t;
 	report(me()->count[vector] == 1 && (s64)late >= 0,
-	       "deadline: comes when the TSC is there, not before (%lu us late)", late * 1000 / tsc_khz);
+	       "deadline: comes when the TSC is there, not before (%lu us late)",
+	       late * 1000 / tsc_khz);
 	report(!rdmsr(0x6e0), "the deadline reads 0 afterwards");
 	wrmsr(0x6e0, rdtsc() - 1000);
 	WAIT(me()->count[vector] == 2, 100);
@@ -472,14 +507,16 @@ static void check_deadline(u32 vector)
 	WAIT(false, 2 * DEADLINE_MS);
 	report(me()->count[vector] == 2, "deadline 0 disarms");
 	apic_write(APIC_TICR, 1000);
-	report(!apic_read(APIC_TCCR) && !apic_read(APIC_TICR), "the initial count is dead in deadline mode");
+	report(!apic_read(APIC_TCCR) && !apic_read(APIC_TICR),
+	       "the initial count is dead in deadline mode");
 	wrmsr(0x6e0, rdtsc() + ms_to_tsc(DEADLINE_MS));
 	apic_write(APIC_LVTT, vector);
 	WAIT(false, 2 * DEADLINE_MS);
 	report(me()->count[vector] == 2 && !rdmsr(0x6e0), "leaving deadline mode disarms");
 	wrmsr(0x6e0, 1);
 	WAIT(false, 2);
-	report(!rdmsr(0x6e0) && me()->count[vector] == 2, "the deadline MSR is dead in other modes");
+	report(!rdmsr(0x6e0) && me()->count[vector] == 2,
+	       "the deadline MSR is dead in other modes");
 	apic_write(APIC_LVTT, LVT_MASKED);
 }
 
@@ -494,7 +531,8 @@ static void check_hlt(u32 vector)
 	sti_hlt();
 	cli();
 	t = (rdtsc() - t) * 1000 / tsc_khz;
-	report(me()->count[vector] == 1 && t >= 20000, "HLT sleeps until the timer comes (%lu us)", t);
+	report(me()->count[vector] == 1 && t >= 20000, "HLT sleeps until the timer comes (%lu us)",
+	       t);
 	send_self(V2);
 	sti_hlt(); /* STI's shadow: the interrupt must not be lost before HLT */
 	cli();
@@ -520,7 +558,9 @@ static void slow_handler(struct frame *f)
 	apic_write(APIC_EOI, 0);
 }
 
-/* Emulators that forget that an event has been delivered show it when the handler takes its time. */
+/*
+ * Emulators that forget that an event has been delivered show it when the handler takes its time.
+ */
 static void check_delivered_once(u8 vector)
 {
 	u32 n;
@@ -532,7 +572,8 @@ static void check_delivered_once(u8 vector)
 		window();
 	}
 	handler[vector] = NULL;
-	report(me()->count[vector] == n, "%u interrupts are taken %u times, however long their handler takes", n,
+	report(me()->count[vector] == n,
+	       "%u interrupts are taken %u times, however long their handler takes", n,
 	       me()->count[vector]);
 }
 
@@ -552,7 +593,9 @@ void test_timer(void)
 	check_hlt(0x78);
 }
 
-/* ---- APIC virtualization, where the CPU has all of it: what it serves itself does not exit ---- */
+/*
+ * ---- APIC virtualization, where the CPU has all of it: what it serves itself does not exit ----
+ */
 
 enum {
 #define X(id, name) EXIT_##id,
@@ -569,8 +612,9 @@ static u64 exits_since(u32 reason)
 
 static u64 apic_exits(void)
 {
-	return exits_since(EXIT_MSR_READ) + exits_since(EXIT_MSR_WRITE) + exits_since(EXIT_EOI) + exits_since(EXIT_APIC_WRITE) +
-	       exits_since(EXIT_CR_ACCESS) + exits_since(EXIT_IRQ_WINDOW);
+	return exits_since(EXIT_MSR_READ) + exits_since(EXIT_MSR_WRITE) + exits_since(EXIT_EOI) +
+	       exits_since(EXIT_APIC_WRITE) + exits_since(EXIT_CR_ACCESS) +
+	       exits_since(EXIT_IRQ_WINDOW);
 }
 
 static void begin_count(void)
@@ -591,7 +635,9 @@ void test_vid(void)
 		right += me()->count[V1] == n + 1;
 	}
 	cli();
-	report(right == 1000 && !apic_exits(), "1000 self-IPIs are taken at once, and neither they nor their EOIs exit (%lu)", apic_exits());
+	report(right == 1000 && !apic_exits(),
+	       "1000 self-IPIs are taken at once, and neither they nor their EOIs exit (%lu)",
+	       apic_exits());
 	begin_count();
 	for (n = 0; n < 100; n++) {
 		send_self(V1);
@@ -599,20 +645,25 @@ void test_vid(void)
 		apic_write(APIC_TPR, V2 & 0xf0);
 		send_self(V2);
 		window();
-		right += me()->taken == 3 * n + 1 && apic_bit(APIC_IRR, V2) && apic_read(APIC_PPR) == (V2 & 0xf0);
+		right += me()->taken == 3 * n + 1 && apic_bit(APIC_IRR, V2) &&
+			 apic_read(APIC_PPR) == (V2 & 0xf0);
 		WRITE_CR(8, 0);
 		window();
 		right += me()->taken == 3 * n + 3 && !apic_read(APIC_PPR);
 	}
-	report(right == 1200 && !apic_exits(), "nor does waiting for interrupts to be let in, for TPR and CR8, nor looking at it (%lu)",
+	report(right == 1200 && !apic_exits(),
+	       "nor does waiting for interrupts to be let in, for TPR and CR8, nor looking at it "
+	       "(%lu)",
 	       apic_exits());
 	begin_count();
 	check_level();
-	report(exits_since(EXIT_EOI) == 20, "the EOIs of 20 level interrupts do (%lu)", exits_since(EXIT_EOI));
+	report(exits_since(EXIT_EOI) == 20, "the EOIs of 20 level interrupts do (%lu)",
+	       exits_since(EXIT_EOI));
 	begin_count();
 	apic_write(APIC_LVTERR, V2);
 	send_self(5);
 	window();
-	report(exits_since(EXIT_APIC_WRITE) == 1 && me()->count[V2] == 1, "a self-IPI that is none does, and is an error");
+	report(exits_since(EXIT_APIC_WRITE) == 1 && me()->count[V2] == 1,
+	       "a self-IPI that is none does, and is an error");
 	apic_write(APIC_LVTERR, LVT_MASKED);
 }

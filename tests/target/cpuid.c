@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What dom0 sees of the CPU: by an allow list, nothing of SVM and VMX, the KVM and Corbel leaves. */
+/*
+ * What dom0 sees of the CPU: by an allow list, nothing of SVM and VMX, the KVM and Corbel leaves.
+ */
 #include "lib.h"
 
 enum { EAX, EBX, ECX, EDX };
 
-/* Bits that may be set; all others must be clear. tests/unit/cpuid_test.c knows why, for each. Names: SDM and APM "CPUID". */
+/*
+ * Bits that may be set; all others must be clear. tests/unit/cpuid_test.c knows why, for each.
+ * Names: SDM and APM "CPUID".
+ */
 static const struct {
 	u32 leaf, sub, reg, may, must;
 	const char *what;
@@ -20,7 +25,8 @@ static const struct {
     {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
     {0xd, 1, EAX, 0xf, 0, "leaf 0xd.1: no XFD"},
     {0xd, 1, ECX, 0, 0, "leaf 0xd.1: no supervisor states"},
-    {0x80000001, 0, ECX, 0x002109f3, 0, "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
+    {0x80000001, 0, ECX, 0x002109f3, 0,
+     "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
     {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
     {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
     {0x80000008, 0, EBX, BIT(0) | BIT(9), 0, "leaf 0x80000008 EBX: nothing but CLZERO, WBNOINVD"},
@@ -45,7 +51,8 @@ static void check_words(void)
 		u32 v = r[words[i].reg];
 
 		must = words[i].leaf == 0xd && !xsave ? 0 : words[i].must;
-		report(!(v & ~words[i].may) && (v & must) == must, "%s (it is %x)", words[i].what, v);
+		report(!(v & ~words[i].may) && (v & must) == must, "%s (it is %x)", words[i].what,
+		       v);
 	}
 }
 
@@ -60,9 +67,11 @@ static void check_empty(void)
 			bad++;
 		}
 	}
-	report(!bad, "leaves of what is not offered (SVM, SEV, MWAIT, PMU, SGX, PT) and unknown ones are empty");
+	report(!bad, "leaves of what is not offered (SVM, SEV, MWAIT, PMU, SGX, PT) and unknown "
+		     "ones are empty");
 	cpuid(0x80000000, 0, r);
-	report(r[EAX] >= 0x80000001 && r[EAX] <= 0x80000008, "extended leaves end before SVM's (%x)", r[EAX]);
+	report(r[EAX] >= 0x80000001 && r[EAX] <= 0x80000008,
+	       "extended leaves end before SVM's (%x)", r[EAX]);
 }
 
 static void check_hypervisor(void)
@@ -70,18 +79,19 @@ static void check_hypervisor(void)
 	u32 r[4];
 
 	cpuid(0x40000000, 0, r);
-	report(r[EBX] == 0x4b4d564b && r[ECX] == 0x564b4d56 && r[EDX] == 0x4d && r[EAX] == 0x40000001,
+	report(r[EBX] == 0x4b4d564b && r[ECX] == 0x564b4d56 && r[EDX] == 0x4d &&
+		   r[EAX] == 0x40000001,
 	       "leaf 0x40000000 is KVM's");
 	cpuid(0x40000001, 0, r);
 	report((r[EAX] & 9) == 9 && !(r[EAX] & ~0x10038eb),
 	       "leaf 0x40000001: kvmclock, and only services there are (%x)", r[EAX]);
 	cpuid(CORBEL_CPUID_BASE, 0, r);
-	report(r[EBX] == CORBEL_CPUID_SIG_EBX && r[ECX] == CORBEL_CPUID_SIG_ECX && r[EDX] == CORBEL_CPUID_SIG_EDX &&
-		   r[EAX] == CORBEL_CPUID_ABI,
+	report(r[EBX] == CORBEL_CPUID_SIG_EBX && r[ECX] == CORBEL_CPUID_SIG_ECX &&
+		   r[EDX] == CORBEL_CPUID_SIG_EDX && r[EAX] == CORBEL_CPUID_ABI,
 	       "leaf 0x40000100 is Corbel's");
 	cpuid(CORBEL_CPUID_ABI, 0, r);
-	report(r[EAX] == CORBEL_ABI_VERSION && (r[EBX] == CORBEL_BACKEND_SVM || r[EBX] == CORBEL_BACKEND_VMX) &&
-		   r[ECX] == 1,
+	report(r[EAX] == CORBEL_ABI_VERSION &&
+		   (r[EBX] == CORBEL_BACKEND_SVM || r[EBX] == CORBEL_BACKEND_VMX) && r[ECX] == 1,
 	       "leaf 0x40000101: ABI version, back end, dom0");
 }
 
@@ -119,11 +129,12 @@ static void check_dynamic(void)
 		packed = r[EBX];
 		__asm__ volatile("xsetbv" ::"c"(0), "a"(all), "d"(0));
 		cpuid(0xd, 1, r);
-		report(r[EAX] & (BIT(1) | BIT(3)) ? packed == 576 && r[EBX] == compacted(all) : !packed && !r[EBX],
+		report(r[EAX] & (BIT(1) | BIT(3)) ? packed == 576 && r[EBX] == compacted(all)
+						  : !packed && !r[EBX],
 		       "leaf 0xd.1 EBX does so with XSAVEC or XSAVES (%u, %u)", packed, r[EBX]);
 		cpuid(0xd, 0, r);
-		report(small == 576 && r[EBX] == r[ECX] && r[EBX] >= small, "leaf 0xd EBX follows XCR0 (%u, %u)", small,
-		       r[EBX]);
+		report(small == 576 && r[EBX] == r[ECX] && r[EBX] >= small,
+		       "leaf 0xd EBX follows XCR0 (%u, %u)", small, r[EBX]);
 		__asm__ volatile("xsetbv" ::"c"(0), "a"(1), "d"(0));
 		WRITE_CR(4, cr4);
 	}

@@ -11,8 +11,9 @@ static u64 allowed_cr4(void)
 	cpuid(1, 0, r1);
 	cpuid(7, 0, r7);
 	return 0x7ff | (r1[2] & BIT(17) ? BIT(17) : 0) | (r1[2] & BIT(26) ? BIT(18) : 0) |
-	       (r7[1] & BIT(0) ? BIT(16) : 0) | (r7[1] & BIT(7) ? BIT(20) : 0) | (r7[1] & BIT(20) ? BIT(21) : 0) |
-	       (r7[2] & BIT(2) ? BIT(11) : 0) | (r7[2] & BIT(3) ? BIT(22) : 0);
+	       (r7[1] & BIT(0) ? BIT(16) : 0) | (r7[1] & BIT(7) ? BIT(20) : 0) |
+	       (r7[1] & BIT(20) ? BIT(21) : 0) | (r7[2] & BIT(2) ? BIT(11) : 0) |
+	       (r7[2] & BIT(3) ? BIT(22) : 0);
 }
 
 static void check_cr4(void)
@@ -26,7 +27,8 @@ static void check_cr4(void)
 		if (WRITE_CR(4, cr4 | BIT(i)) != GP && ++bad)
 			note("CR4 bit %u can be set", i);
 	}
-	report(!bad && READ_CR(4) == cr4, "CR4: bits that CPUID does not offer, VMXE and reserved ones are refused");
+	report(!bad && READ_CR(4) == cr4,
+	       "CR4: bits that CPUID does not offer, VMXE and reserved ones are refused");
 	bad = 0;
 	for (u32 i = 0; i < 23; i++) {
 		if (!(may & BIT(i)) || i == 5 || i == 17 || i == 20 ||
@@ -39,7 +41,8 @@ static void check_cr4(void)
 	report(!bad, "CR4: bits that CPUID offers can be set");
 	report(WRITE_CR(4, cr4 & ~BIT(5)) == GP, "CR4: PAE cannot go in long mode");
 	if (may & BIT(20))
-		report(WRITE_CR(4, cr4 | BIT(20)) == -1 && READ_CR(4) & BIT(20), "CR4: SMEP can be set");
+		report(WRITE_CR(4, cr4 | BIT(20)) == -1 && READ_CR(4) & BIT(20),
+		       "CR4: SMEP can be set");
 	WRITE_CR(4, cr4);
 }
 
@@ -62,7 +65,10 @@ static int xsetbv(u32 index, u64 val)
 {
 	int v;
 
-	__asm__ volatile(CATCH("xsetbv") : CAUGHT(v) : "c"(index), "a"((u32)val), "d"((u32)(val >> 32)) : "memory");
+	__asm__ volatile(CATCH("xsetbv")
+			 : CAUGHT(v)
+			 : "c"(index), "a"((u32)val), "d"((u32)(val >> 32))
+			 : "memory");
 	return v;
 }
 
@@ -78,14 +84,19 @@ static void check_xsaves(void)
 	note("XSAVES: %s", r[0] & BIT(3) ? "yes" : "no");
 	__asm__ volatile(CATCH("xsaves (%1)") : CAUGHT(v) : "r"(area), "a"(3), "d"(0) : "memory");
 	if (!(r[0] & BIT(3))) {
-		report(v == UD && rdmsr_try(MSR_XSS, &val) == GP && wrmsr_try(MSR_XSS, 0) == GP, "without XSAVES it is undefined, and there is no IA32_XSS");
+		report(v == UD && rdmsr_try(MSR_XSS, &val) == GP && wrmsr_try(MSR_XSS, 0) == GP,
+		       "without XSAVES it is undefined, and there is no IA32_XSS");
 		return;
 	}
-	report(v == -1 && *(u64 *)(area + 520) == (BIT(63) | 3), "XSAVES writes the compacted format");
+	report(v == -1 && *(u64 *)(area + 520) == (BIT(63) | 3),
+	       "XSAVES writes the compacted format");
 	__asm__ volatile(CATCH("xrstors (%1)") : CAUGHT(v) : "r"(area), "a"(3), "d"(0) : "memory");
 	report(v == -1, "XRSTORS reads it");
-	report(rdmsr_try(MSR_XSS, &val) == -1 && !val && wrmsr_try(MSR_XSS, 0) == -1, "IA32_XSS is 0 and may be so");
-	report(wrmsr_try(MSR_XSS, 1) == GP && wrmsr_try(MSR_XSS, BIT(8)) == GP && wrmsr_try(MSR_XSS, BIT(11)) == GP, "nothing can be set in it");
+	report(rdmsr_try(MSR_XSS, &val) == -1 && !val && wrmsr_try(MSR_XSS, 0) == -1,
+	       "IA32_XSS is 0 and may be so");
+	report(wrmsr_try(MSR_XSS, 1) == GP && wrmsr_try(MSR_XSS, BIT(8)) == GP &&
+		   wrmsr_try(MSR_XSS, BIT(11)) == GP,
+	       "nothing can be set in it");
 }
 
 static void check_xcr0(void)
@@ -102,8 +113,10 @@ static void check_xcr0(void)
 	WRITE_CR(4, cr4 | BIT(18));
 	report(xsetbv(0, 0) == GP && xsetbv(0, 6) == GP, "XCR0: x87 cannot be off");
 	report(xsetbv(0, 5) == GP, "XCR0: AVX needs SSE");
-	report(xsetbv(1, 1) == GP && xsetbv(0x80000000, 1) == GP, "XSETBV: other registers do not exist");
-	report(xsetbv(0, 3 | BIT(63)) == GP && xsetbv(0, 3 | BIT(62)) == GP && xsetbv(0, 3 | BIT(20)) == GP,
+	report(xsetbv(1, 1) == GP && xsetbv(0x80000000, 1) == GP,
+	       "XSETBV: other registers do not exist");
+	report(xsetbv(0, 3 | BIT(63)) == GP && xsetbv(0, 3 | BIT(62)) == GP &&
+		   xsetbv(0, 3 | BIT(20)) == GP,
 	       "XCR0: reserved bits are refused");
 	report(xsetbv(0, 3) == -1, "XCR0: x87 and SSE can be on");
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));

@@ -24,16 +24,18 @@ static void on_db(struct frame *f)
 }
 
 /*
- * Run text with TF set from the instruction after POPF on: the first #DB comes after one more instruction. The last one
- * is that of the POPF that clears TF.
+ * Run text with TF set from the instruction after POPF on: the first #DB comes after one more
+ * instruction. The last one is that of the POPF that clears TF.
  */
-#define STEP(text, want, what, ...)                                                                                    \
-	do {                                                                                                           \
-		steps = bad_dr6 = 0;                                                                                   \
-		__asm__ volatile("pushf; orl $0x100, (%%rsp); popf; " text                                             \
-				 "\n\tpushf; andl $~0x100, (%%rsp); popf" ::__VA_ARGS__                                \
-				 : "memory", "cc", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8");                    \
-		report(steps == (want) + 3 && !bad_dr6, "%s: %u single steps (%u)", what, (want), steps - 3);          \
+#define STEP(text, want, what, ...)                                                                \
+	do {                                                                                       \
+		steps = bad_dr6 = 0;                                                               \
+		__asm__ volatile("pushf; orl $0x100, (%%rsp); popf; " text                         \
+				 "\n\tpushf; andl $~0x100, (%%rsp); popf" ::__VA_ARGS__            \
+				 : "memory", "cc", "rax", "rbx", "rcx", "rdx", "rsi", "rdi",       \
+				   "r8");                                                          \
+		report(steps == (want) + 3 && !bad_dr6, "%s: %u single steps (%u)", what, (want),  \
+		       steps - 3);                                                                 \
 	} while (0)
 
 void test_debug(void)
@@ -48,15 +50,19 @@ void test_debug(void)
 	STEP("mov $0x80, %%edx; out %%al, %%dx; nop", 3, "OUT to a port of dom0's");
 	STEP("mov $0xfee00030, %%edx; mov (%%rdx), %%eax; nop", 3, "a read of the LAPIC's page");
 	STEP("mov $0xfee00380, %%edx; movl $0, (%%rdx); nop", 3, "a write to the LAPIC's page");
-	STEP("mov $0xfee00380, %%edx; orl $0, (%%rdx); nop", 3, "a read-modify-write of the LAPIC's page");
+	STEP("mov $0xfee00380, %%edx; orl $0, (%%rdx); nop", 3,
+	     "a read-modify-write of the LAPIC's page");
 	STEP("mov %%cr4, %%rax; mov %%rax, %%cr4; nop", 3, "MOV to CR4");
 	STEP("wbinvd; nop", 2, "WBINVD");
-	STEP(
-	    "mov $0x43520000, %%eax; call 1f; jmp 2f; 1: cmpl $2, backend; je 3f; vmmcall; ret; 3: vmcall; ret; 2: nop",
-	    backend == CORBEL_BACKEND_VMX ? 8 : 8, "a hypercall");
+	STEP("mov $0x43520000, %%eax; call 1f; jmp 2f; 1: cmpl $2, backend; je 3f; vmmcall; ret; "
+	     "3: vmcall; ret; 2: nop",
+	     backend == CORBEL_BACKEND_VMX ? 8 : 8, "a hypercall");
 	handler[DB] = NULL;
 
-	/* A fault in between: TF stays for the handler's caller, no step is owed for the instruction that faulted. */
+	/*
+	 * A fault in between: TF stays for the handler's caller, no step is owed for the
+	 * instruction that faulted.
+	 */
 	cpuid(1, 0, r);
 	__asm__ volatile("mov %%dr6, %%rax" ::: "rax");
 	report(true, "single-stepping leaves nothing behind");

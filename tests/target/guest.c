@@ -30,28 +30,30 @@ static void check_pio(void)
 	struct guest g;
 
 	MAKE(&g, 0, g_pio);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0) && g.page->io.size == 1 &&
-		   g.data[0] == 0x5a && g.page->io.count == 1,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0) &&
+		   g.page->io.size == 1 && g.data[0] == 0x5a && g.page->io.count == 1,
 	       "OUT of a byte exits with port and value");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x11, 1), "IN exits");
 	*(u32 *)g.data = 0x12345678;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x1234, 0) && g.page->io.size == 4 &&
-		   *(u32 *)g.data == 0xdeadbeef && g.mem[0x500] == 0x78,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x1234, 0) &&
+		   g.page->io.size == 4 && *(u32 *)g.data == 0xdeadbeef && g.mem[0x500] == 0x78,
 	       "IN got its byte, OUT of 32 bits exits");
 	guest_run(&g, 2000);
 	*(u32 *)g.data = 0x9999aaaa;
 	guest_run(&g, 2000);
-	report(LONG(&g, 0x504) == 0x1122aaaa && EXIT_IO(&g, 0x20, 0), "IN of 16 bits keeps the upper half");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->rip == 0x1000u + (u32)(g_pio_end - g_pio),
+	report(LONG(&g, 0x504) == 0x1122aaaa && EXIT_IO(&g, 0x20, 0),
+	       "IN of 16 bits keeps the upper half");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT &&
+		   g.page->rip == 0x1000u + (u32)(g_pio_end - g_pio),
 	       "HLT exits, RIP is behind it");
 	FREE(&g);
 	MAKE(&g, 0, g_string);
 	memcpy(g.mem + 0x600, "hello", 5);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 0) && g.page->io.count == 5 &&
-		   !memcmp(g.data, "hello", 5),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 0) &&
+		   g.page->io.count == 5 && !memcmp(g.data, "hello", 5),
 	       "REP OUTSB is one exit");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 1) && g.page->io.count == 3 &&
-		   g.page->io.size == 2,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x77, 1) &&
+		   g.page->io.count == 3 && g.page->io.size == 2,
 	       "REP INSW is one exit");
 	memcpy(g.data, "abcdef", 6);
 	guest_run(&g, 2000);
@@ -67,8 +69,8 @@ static void check_pio(void)
 
 static bool is_mmio(struct guest *g, u64 at, u32 len, u32 write)
 {
-	return g->page->exit_reason == CORBEL_EXIT_MMIO && g->page->mmio.gpa == at && g->page->mmio.len == len &&
-	       g->page->mmio.is_write == write;
+	return g->page->exit_reason == CORBEL_EXIT_MMIO && g->page->mmio.gpa == at &&
+	       g->page->mmio.len == len && g->page->mmio.is_write == write;
 }
 
 static void answer(struct guest *g, u32 val)
@@ -110,17 +112,20 @@ static void check_memory_exits(void)
 	MAKE(&g, 0, g_fault);
 	LONG(&g, 0x9000) = 0x100;
 	LONG(&g, 0xb000) = 0x200;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000 &&
-		   !g.page->fault.flags,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT &&
+		   (g.page->fault.gpa & ~0xfffull) == 0x9000 && !g.page->fault.flags,
 	       "a read of nothing is a memory fault");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT &&
+		   (g.page->fault.gpa & ~0xfffull) == 0x9000,
 	       "resumed without a map, it faults again");
 	guest_map(&g, 9, 0);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000 &&
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT &&
+		   (g.page->fault.gpa & ~0xfffull) == 0xa000 &&
 		   g.page->fault.flags == CORBEL_FAULT_WRITE,
 	       "mapped, it goes on; a write faults");
 	guest_map(&g, 10, 0);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0xa000,
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT &&
+		   (g.page->fault.gpa & ~0xfffull) == 0xa000,
 	       "read-only is not enough for a write");
 	report(guest_map(&g, 10, CORBEL_MAP_WRITE) == 1, "rights can be widened");
 	guest_run(&g, 2000);
@@ -128,7 +133,8 @@ static void check_memory_exits(void)
 	guest_run(&g, 2000);
 	report(LONG(&g, 0xa000) == 0x101 && LONG(&g, 0x500) == 0x200 && is_mmio(&g, 0xb004, 4, 1),
 	       "ROM is read as memory, a write exits as MMIO");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && !LONG(&g, 0xb004), "and does not change it");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && !LONG(&g, 0xb004),
+	       "and does not change it");
 	FREE(&g);
 }
 
@@ -147,24 +153,27 @@ static void check_ends(void)
 	FREE(&g);
 	MAKE(&g, CORBEL_VM_LAPIC, g_spin);
 	report(!guest_resume(&g) && guest_resume(&g) == -EBUSY, "a running vCPU cannot be resumed");
-	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY && hc(CORBEL_HC_VM_DESTROY, g.vm) == -EBUSY,
+	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY &&
+		   hc(CORBEL_HC_VM_DESTROY, g.vm) == -EBUSY,
 	       "nor destroyed, nor its VM");
 	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0) == -EBUSY &&
 		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_RESET, 0) == -EBUSY,
 	       "nor looked into");
-	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) && g.page->exit_reason == CORBEL_EXIT_PAUSED,
+	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) &&
+		   g.page->exit_reason == CORBEL_EXIT_PAUSED,
 	       "PAUSE stops it");
 	g.page->stop_at_once = 1;
 	report(guest_run(&g, 2000) == CORBEL_EXIT_PAUSED, "stop_at_once stops it at once");
 	FREE(&g);
 	MAKE(&g, 0, g_exits);
-	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) &&
-		       g.page->exit_reason == CORBEL_EXIT_PAUSED,
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) &&
+		   guest_wait(&g, 2000) && g.page->exit_reason == CORBEL_EXIT_PAUSED,
 	       "a guest that exits all the time with interrupts off does not keep the CPU");
 	FREE(&g);
 	MAKE(&g, 0, g_hypercall);
 	if (backend == CORBEL_BACKEND_VMX) /* to VMCALL */
-		for (u8 *p = g.mem + 0x1000; p < g.mem + 0x1000 + (g_hypercall_end - g_hypercall); p++)
+		for (u8 *p = g.mem + 0x1000; p < g.mem + 0x1000 + (g_hypercall_end - g_hypercall);
+		     p++)
 			if (p[0] == 0x0f && p[1] == 1 && p[2] == 0xd9)
 				p[2] = 0xc1;
 	guest_run(&g, 2000);
@@ -178,10 +187,17 @@ static void check_ends(void)
 	       "a guest's CPUID: hypervisor, no SVM and VMX, no Corbel leaf");
 	FREE(&g);
 	MAKE(&g, 0, g_lme);
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0), "a guest with EFER.LME but without CR4.PAE exits");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x11, 0) && LONG(&g, 0x500) == BIT(8), "it reads LME, and sets PAE");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x12, 0) && LONG(&g, 0x504) == BIT(8), "and clears PAE again");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) && LONG(&g, 0x508) == BIT(8), "LME is still there");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0),
+	       "a guest with EFER.LME but without CR4.PAE exits");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x11, 0) &&
+		   LONG(&g, 0x500) == BIT(8),
+	       "it reads LME, and sets PAE");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x12, 0) &&
+		   LONG(&g, 0x504) == BIT(8),
+	       "and clears PAE again");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) &&
+		   LONG(&g, 0x508) == BIT(8),
+	       "LME is still there");
 	FREE(&g);
 }
 
@@ -196,15 +212,20 @@ static void check_interrupts(void)
 
 	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_LAPIC, 0);
 	regs[APIC_SVR / 4] = 0x1ff;
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_LAPIC, 1024) == 0, "its LAPIC can be switched on");
-	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !WORD(&g, 0x500), "it sleeps in HLT inside the hypervisor");
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_LAPIC, 1024) == 0,
+	       "its LAPIC can be switched on");
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !WORD(&g, 0x500),
+	       "it sleeps in HLT inside the hypervisor");
 	report(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_BLOCKED, "and is shown as blocked");
 	for (u32 i = 1; i <= 3; i++) {
-		report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50 + i) == 1, "an MSI finds its target");
+		report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50 + i) == 1,
+		       "an MSI finds its target");
 		WAIT(WORD(&g, 0x502) == i, 1000);
-		report(WORD(&g, 0x500) == i && WORD(&g, 0x502) == i, "interrupt %u is taken and ends HLT", i);
+		report(WORD(&g, 0x500) == i && WORD(&g, 0x502) == i,
+		       "interrupt %u is taken and ends HLT", i);
 	}
-	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000 | 9 << 12, 0x50) == 0, "an MSI to nobody says so");
+	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000 | 9 << 12, 0x50) == 0,
+	       "an MSI to nobody says so");
 	hc(CORBEL_HC_NMI, g.vcpu);
 	report(WAIT(WORD(&g, 0x504) == 1, 1000), "an NMI is taken");
 	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
@@ -232,12 +253,17 @@ static void check_interrupts(void)
 	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == 0 &&
 		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_INTERRUPT, 4) == -EEXIST,
 	       "an interrupt can be queued, one");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && WORD(&g, 0x504) == 1 && WORD(&g, 0x502) == 1, "it is taken");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && WORD(&g, 0x504) == 1 &&
+		   WORD(&g, 0x502) == 1,
+	       "it is taken");
 	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50) == -ENOENT, "MSIs need LAPICs");
 	FREE(&g);
 }
 
-/* STI; HLT, as kernels sleep: an exit between the two must not let in what then would not end the sleep. */
+/*
+ * STI; HLT, as kernels sleep: an exit between the two must not let in what then would not end the
+ * sleep.
+ */
 static void check_shadow(void)
 {
 	struct guest g;
@@ -245,7 +271,8 @@ static void check_shadow(void)
 	MAKE(&g, CORBEL_VM_LAPIC, g_shadow);
 	guest_set_ivt(&g);
 	memcpy(g.mem + 0x7fff, "\xfb\xf4\xe6\x20", 4); /* STI, HLT, OUT 0x20 */
-	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && g.page->rip == 0x8000 && !WORD(&g, 0x500),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT && g.page->rip == 0x8000 &&
+		   !WORD(&g, 0x500),
 	       "a guest stops between STI and HLT");
 	guest_map(&g, 8, CORBEL_MAP_WRITE | CORBEL_MAP_EXEC);
 	report(guest_run(&g, 1000) == CORBEL_EXIT_IO && WORD(&g, 0x500) == 1,
@@ -271,38 +298,46 @@ static void check_guest_eois(void)
 		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc061);
 		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc062);
 		hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x71);
-		if (guest_run(&g, 1000) != CORBEL_EXIT_EOI || g.page->eoi.vector != 0x61 || WORD(&g, 0x500) != 3) {
-			report(false, "round %u: EOI of %x after %u interrupts", i, g.page->eoi.vector, WORD(&g, 0x500));
+		if (guest_run(&g, 1000) != CORBEL_EXIT_EOI || g.page->eoi.vector != 0x61 ||
+		    WORD(&g, 0x500) != 3) {
+			report(false, "round %u: EOI of %x after %u interrupts", i,
+			       g.page->eoi.vector, WORD(&g, 0x500));
 			break;
 		}
 		guest_resume(&g);
 		WAIT(WORD(&g, 0x500) == 4, 1000);
 	}
-	report(WORD(&g, 0x500) == 4, "ten times: of four interrupts the EOI of the level-triggered one is told that was asked for");
+	report(WORD(&g, 0x500) == 4, "ten times: of four interrupts the EOI of the level-triggered "
+				     "one is told that was asked for");
 	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
 	guest_wait(&g, 1000);
 	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0xc061);
 	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_LAPIC, 0);
-	report(LONG_DATA(&g, 0x200 + 0x30) == 2 && LONG_DATA(&g, 0x180 + 0x30) == 6 && !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_LAPIC, 1024),
+	report(LONG_DATA(&g, 0x200 + 0x30) == 2 && LONG_DATA(&g, 0x180 + 0x30) == 6 &&
+		   !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_LAPIC, 1024),
 	       "stopped, its LAPIC shows what waits, and can be set to that");
-	report(guest_run(&g, 1000) == CORBEL_EXIT_EOI && g.page->eoi.vector == 0x61, "which then comes");
+	report(guest_run(&g, 1000) == CORBEL_EXIT_EOI && g.page->eoi.vector == 0x61,
+	       "which then comes");
 	FREE(&g);
 
 	MAKE(&g, CORBEL_VM_LAPIC, g_x2apic);
 	guest_set_ivt(&g);
 	memcpy(g.mem + 0x3000, g_x2apic_handler, (size_t)(g_x2apic_handler_end - g_x2apic_handler));
 	for (u32 v = 0; v < 256; v++)
-		LONG(&g, v * 4) = v == 0x41 || v == 0x52 ? 0x3000 : 0x3100; /* which counts elsewhere */
+		/* which counts elsewhere */
+		LONG(&g, v * 4) = v == 0x41 || v == 0x52 ? 0x3000 : 0x3100;
 	g.page->rsp = 0xa000; /* where nothing is */
 	report(guest_run(&g, 50) == CORBEL_EXIT_NONE, "a guest without a stack sleeps");
 	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x52);
-	report(guest_wait(&g, 1000) && g.page->exit_reason == CORBEL_EXIT_MEM_FAULT && (g.page->fault.gpa & ~0xfffull) == 0x9000,
+	report(guest_wait(&g, 1000) && g.page->exit_reason == CORBEL_EXIT_MEM_FAULT &&
+		   (g.page->fault.gpa & ~0xfffull) == 0x9000,
 	       "an interrupt is broken off by a memory fault");
 	guest_map(&g, 9, CORBEL_MAP_WRITE);
 	guest_resume(&g);
 	report(WAIT(WORD(&g, 0x500) == 1, 1000), "and delivered when there is memory");
 	hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x41);
-	report(WAIT(WORD(&g, 0x500) == 2, 1000) && !WAIT(WORD(&g, 0x500) != 2, 10), "once, and its EOI lets the next one in");
+	report(WAIT(WORD(&g, 0x500) == 2, 1000) && !WAIT(WORD(&g, 0x500) != 2, 10),
+	       "once, and its EOI lets the next one in");
 	FREE(&g);
 }
 
@@ -316,7 +351,8 @@ static void check_state(void)
 	s = (void *)g.data;
 	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0);
 	s->cr4 = BIT(13);
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL, "SREGS: VMXE is refused");
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL,
+	       "SREGS: VMXE is refused");
 	s->cr4 = 0;
 	s->efer = BIT(1);
 	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)) == -EINVAL,
@@ -339,17 +375,18 @@ static void check_state(void)
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
 		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128,
-					     4,	  8,	4, 0,	4,  0,	  8,  64};
+					   4,	8,    4, 0,   4,  0,	8,  64};
 
-		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET || what == CORBEL_STATE_MSRS ||
-		    what == CORBEL_STATE_LAPIC)
+		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET ||
+		    what == CORBEL_STATE_MSRS || what == CORBEL_STATE_LAPIC)
 			continue;
 		if (hc(CORBEL_HC_VCPU_SET, g.vcpu, what, size[what]) == 0 && ++bad)
 			note("state %u takes all ones", what);
 	}
 	report(!bad, "all ones are no state");
 	report(guest_run(&g, 200) != CORBEL_EXIT_FAIL_ENTRY, "what was refused did no harm");
-	report(hc(CORBEL_HC_VCPU_CREATE, g.vm, 0) == -EEXIST && hc(CORBEL_HC_BOOT_CPU, g.vm, 1) == -EBUSY &&
+	report(hc(CORBEL_HC_VCPU_CREATE, g.vm, 0) == -EEXIST &&
+		   hc(CORBEL_HC_BOOT_CPU, g.vm, 1) == -EBUSY &&
 		   hc(CORBEL_HC_VCPU_CREATE, g.vm, ~0ull) == -EINVAL,
 	       "an APIC id is given once, and the boot CPU before the first");
 	FREE(&g);
@@ -380,8 +417,9 @@ void test_spoilt(void)
 {
 	static const struct {
 		u16 what, size;
-	} kinds[] = {{CORBEL_STATE_SREGS, 312},	    {CORBEL_STATE_SREGS, 312},	{CORBEL_STATE_EVENTS, 64},
-		     {CORBEL_STATE_DEBUGREGS, 128}, {CORBEL_STATE_LAPIC, 1024}, {CORBEL_STATE_XSAVE, 4096}};
+	} kinds[] = {{CORBEL_STATE_SREGS, 312},	 {CORBEL_STATE_SREGS, 312},
+		     {CORBEL_STATE_EVENTS, 64},	 {CORBEL_STATE_DEBUGREGS, 128},
+		     {CORBEL_STATE_LAPIC, 1024}, {CORBEL_STATE_XSAVE, 4096}};
 	u32 set = 0, stopped = 0, entry = 0;
 	struct guest g;
 
@@ -413,7 +451,9 @@ void test_spoilt(void)
 			return;
 		}
 	}
-	report(set && stopped && entry, "150 guests with spoilt registers run, stop or are refused (%u set, %u stops, %u entries failed)",
+	report(set && stopped && entry,
+	       "150 guests with spoilt registers run, stop or are refused (%u set, %u stops, %u "
+	       "entries failed)",
 	       set, stopped, entry);
 	if (!guest_make(&g, 0, 0, g_hlt, g_hlt_end))
 		return;
@@ -433,14 +473,17 @@ static void check_msrs(void)
 	m[0].data = 0xffff800000001000;
 	m[1].index = 0xc0000082;
 	m[1].data = BIT(63);
-	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 2) == 1, "MSRS: stops at an address that is none");
+	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 2) == 1,
+	       "MSRS: stops at an address that is none");
 	m[0].index = 0xc0000080;
 	m[0].data = BIT(12);
 	report(hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0, "MSRS: SVME is refused");
 	m[0].index = 0x12345678;
-	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0 && hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0,
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0 &&
+		   hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_MSRS, 1) == 0,
 	       "MSRS: unknown ones are refused");
-	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 257) < 0 && hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, ~0ull) < 0,
+	report(hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, 257) < 0 &&
+		   hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_MSRS, ~0ull) < 0,
 	       "MSRS: more than fit are refused");
 	FREE(&g);
 }
@@ -464,28 +507,34 @@ static void check_maps(void)
 
 	MAKE(&g, 0, g_hlt);
 	info(&i);
-	report(map_raw(&g, 100, 0x200, 0, 1) < 0 && map_raw(&g, 100, i.events_hpa / PAGE, 0, 1) < 0 &&
-		   map_raw(&g, 100, (u64)g.page / PAGE, 0, 1) < 0 && map_raw(&g, 100, 0x201, 0, 0) < 0,
-	       "the hypervisor's frames, also those lent to dom0, cannot be mapped");
+	report(
+	    map_raw(&g, 100, 0x200, 0, 1) < 0 && map_raw(&g, 100, i.events_hpa / PAGE, 0, 1) < 0 &&
+		map_raw(&g, 100, (u64)g.page / PAGE, 0, 1) < 0 && map_raw(&g, 100, 0x201, 0, 0) < 0,
+	    "the hypervisor's frames, also those lent to dom0, cannot be mapped");
 	report(map_raw(&g, 100, 0xfee00, 0, 1) < 0 && map_raw(&g, 100, BIT(40), 0, 1) < 0 &&
 		   map_raw(&g, 100, ~0ull, 0, 1) < 0,
 	       "nor what is no RAM");
-	report(map_raw(&g, BIT(52), (u64)g.mem / PAGE, 0, 1) < 0 && map_raw(&g, ~0ull, (u64)g.mem / PAGE, 0, 1) < 0,
+	report(map_raw(&g, BIT(52), (u64)g.mem / PAGE, 0, 1) < 0 &&
+		   map_raw(&g, ~0ull, (u64)g.mem / PAGE, 0, 1) < 0,
 	       "nor anything beyond the address width");
 	report(map_raw(&g, 1, 0x1200, 9, 1) < 0 && map_raw(&g, 512, 0x1201, 9, 1) < 0 &&
 		   map_raw(&g, 512, 0x1200, 3, 1) < 0,
 	       "large pages are aligned, other orders are not known");
-	report(map_raw(&g, 1, (u64)g.mem / PAGE + 2, 0, 1) == -EEXIST, "other memory cannot go over what is there");
+	report(map_raw(&g, 1, (u64)g.mem / PAGE + 2, 0, 1) == -EEXIST,
+	       "other memory cannot go over what is there");
 	report(map_raw(&g, 1, (u64)g.mem / PAGE + 1, 0, 1) == 1, "the same can be mapped again");
-	report(hc(CORBEL_HC_MAP, g.vm, buf, 0) == -EINVAL && hc(CORBEL_HC_MAP, g.vm, buf, 1000) == -EINVAL &&
+	report(hc(CORBEL_HC_MAP, g.vm, buf, 0) == -EINVAL &&
+		   hc(CORBEL_HC_MAP, g.vm, buf, 1000) == -EINVAL &&
 		   hc(CORBEL_HC_MAP, g.vm, buf + 4090, 1) < 0,
 	       "the list lies in one page and is not empty");
-	report(hc(CORBEL_HC_MAP_ONE, 0, 5, 5, 0, 1) < 0 && hc(CORBEL_HC_MAP_ONE, 1000, 5, 5, 0, 1) < 0 &&
+	report(hc(CORBEL_HC_MAP_ONE, 0, 5, 5, 0, 1) < 0 &&
+		   hc(CORBEL_HC_MAP_ONE, 1000, 5, 5, 0, 1) < 0 &&
 		   hc(CORBEL_HC_MAP_ONE, g.vm, 1, (u64)g.mem / PAGE + 1, BIT(32), 1) == -EINVAL &&
 		   hc(CORBEL_HC_MAP_ONE, g.vm, 1, (u64)g.mem / PAGE + 1, 0, 1 | BIT(40)) == -EINVAL,
 	       "nothing is mapped for dom0, for VMs there are not, or with what no entry holds");
 	report(hc(CORBEL_HC_UNMAP, g.vm, 0, 0) == -EINVAL, "nothing is no range to unmap");
-	report(i.gfn_end >= BIT(20) && hc(CORBEL_HC_UNMAP, g.vm, i.gfn_end, 7) == 7 && hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == 1,
+	report(i.gfn_end >= BIT(20) && hc(CORBEL_HC_UNMAP, g.vm, i.gfn_end, 7) == 7 &&
+		   hc(CORBEL_HC_UNMAP, g.vm, ~0ull, 1) == 1,
 	       "beyond the end of guests' memory there is nothing left to unmap (%lx)", i.gfn_end);
 	report(hc(CORBEL_HC_MAP_ONE, g.vm, i.gfn_end - 1, (u64)g.mem / PAGE, 0, 1) == 1 &&
 		   hc(CORBEL_HC_MAP_ONE, g.vm, i.gfn_end, (u64)g.mem / PAGE, 0, 1) == -EINVAL,
@@ -495,7 +544,8 @@ static void check_maps(void)
 		if (left <= 0)
 			break;
 	}
-	report(left > 0 && guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT, "a range across the end is unmapped, and with it all that the guest had");
+	report(left > 0 && guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT,
+	       "a range across the end is unmapped, and with it all that the guest had");
 	FREE(&g);
 }
 
@@ -508,7 +558,8 @@ void guest_check_accounting(void)
 	info(&before);
 	for (u32 round = 0; round < 10; round++) {
 		for (u32 n = 0; n < 4; n++) {
-			good &= guest_make(&g[n], n, round & 1 ? CORBEL_VM_LAPIC : 0, g_spin, g_spin_end);
+			good &= guest_make(&g[n], n, round & 1 ? CORBEL_VM_LAPIC : 0, g_spin,
+					   g_spin_end);
 			guest_resume(&g[n]);
 		}
 		for (u32 n = 0; n < 4; n++)
@@ -553,11 +604,13 @@ static void check_invented_cpuid(void)
 
 	MAKE(&g, 0, g_cpuid_xsave);
 	e = (void *)g.data;
-	e[0] = (struct corbel_cpuid){.function = 0xd, .index = 0, .flags = 1, .eax = 3, .ebx = 576, .ecx = 576};
+	e[0] = (struct corbel_cpuid){
+	    .function = 0xd, .index = 0, .flags = 1, .eax = 3, .ebx = 576, .ecx = 576};
 	e[1] = (struct corbel_cpuid){.function = 0xd, .index = 1, .flags = 1, .eax = 0xf};
-	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_CPUID, 2 * sizeof(*e)), "any leaves can be set for a guest");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) && LONG(&g, 0x500) == 3 &&
-		   LONG(&g, 0x504) == 576 && LONG(&g, 0x508) == 0xf,
+	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_CPUID, 2 * sizeof(*e)),
+	       "any leaves can be set for a guest");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0) &&
+		   LONG(&g, 0x500) == 3 && LONG(&g, 0x504) == 576 && LONG(&g, 0x508) == 0xf,
 	       "it reads the XSAVE leaf set for it, whether there is XSAVE or not");
 	FREE(&g);
 }
@@ -592,14 +645,17 @@ static void check_switches(void)
 	for (u32 round = 0; round < 5; round++) {
 		for (u32 n = 0; n < 3; n++)
 			before[n] = LONG(&g[n], 0x500);
-		on &= WAIT(LONG(&g[0], 0x500) != before[0] && LONG(&g[1], 0x500) != before[1] && LONG(&g[2], 0x500) != before[2], 2000);
+		on &= WAIT(LONG(&g[0], 0x500) != before[0] && LONG(&g[1], 0x500) != before[1] &&
+			       LONG(&g[2], 0x500) != before[2],
+			   2000);
 	}
 	for (u32 n = 0; n < 3; n++) {
 		hc(CORBEL_HC_VCPU_PAUSE, g[n].vcpu);
 		lost += !guest_wait(&g[n], 2000) || g[n].page->exit_reason != CORBEL_EXIT_PAUSED;
 		guest_free(&g[n]);
 	}
-	report(on && !lost, "three guests on one CPU keep XMM, debug and MSR registers and CR2 (%u lost)", lost);
+	report(on && !lost,
+	       "three guests on one CPU keep XMM, debug and MSR registers and CR2 (%u lost)", lost);
 }
 
 /* What an emulator must be good at interrupts and faults for. */
@@ -624,8 +680,10 @@ void test_bad_entry(void)
 	s->cr4 = BIT(5);
 	s->efer = BIT(10) | BIT(8);
 	s->cs.l = s->cs.db = 1;
-	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)), "a state that no CPU has can be set");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_FAIL_ENTRY && g.page->internal.code, "VM entry fails (reason %lx)", g.page->internal.code);
+	report(!hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s)),
+	       "a state that no CPU has can be set");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_FAIL_ENTRY && g.page->internal.code,
+	       "VM entry fails (reason %lx)", g.page->internal.code);
 	if (!report(guest_make(&other, 1, 0, g_hlt, g_hlt_end), "another guest is made"))
 		return;
 	report(guest_run(&other, 2000) == CORBEL_EXIT_HLT, "it is none the worse");
@@ -634,6 +692,7 @@ void test_bad_entry(void)
 	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s));
 	g.page->rip = 0x1000;
 	g.page->regs_dirty = 1;
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0), "the first runs when its state is put right");
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0),
+	       "the first runs when its state is put right");
 	FREE(&g);
 }

@@ -16,7 +16,10 @@ struct guest {
 
 #define PROGRAM(p) extern const u8 p[], p##_end[]
 
-/* Nth guest (0..7): VM, vCPU and pages 0..7 mapped; mmio: page 8 marked, too. False if anything fails. */
+/*
+ * Nth guest (0..7): VM, vCPU and pages 0..7 mapped; mmio: page 8 marked, too. False if anything
+ * fails.
+ */
 bool guest_make(struct guest *g, u32 n, u32 flags, const u8 *code, const u8 *end);
 s64 guest_map(struct guest *g, u64 gfn, u32 flags);
 /* All gone; the VM's and vCPU's ids are free again. */
@@ -25,11 +28,12 @@ bool guest_free(struct guest *g);
 u32 guest_run(struct guest *g, u32 ms);
 bool guest_wait(struct guest *g, u32 ms);
 s64 guest_resume(struct guest *g);
-#define EXIT_IO(g, p, in)                                                                                              \
-	((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) && (g)->page->io.is_in == (in))
-#define WORD(g, at) (*(volatile u16 *)((g)->mem + (at)))
+#define EXIT_IO(g, p, in)                                                                          \
+	((g)->page->exit_reason == CORBEL_EXIT_IO && (g)->page->io.port == (p) &&                  \
+	 (g)->page->io.is_in == (in))
+#define WORD(g, at)	 (*(volatile u16 *)((g)->mem + (at)))
 #define LONG_DATA(g, at) (*(volatile u32 *)((g)->data + (at)))
-#define LONG(g, at) (*(volatile u32 *)((g)->mem + (at)))
+#define LONG(g, at)	 (*(volatile u32 *)((g)->mem + (at)))
 
 /* The CPUs it may run on. */
 void guest_pin(struct guest *g, u64 mask);
@@ -40,8 +44,9 @@ void guest_set_ivt(struct guest *g);
 void guest_check_accounting(void);
 
 /* In a test that ends if there is no guest to be had. */
-#define MAKE(g, flags, program)                                                                                        \
-	if (!report(guest_make(g, 0, flags, program, program##_end), "a guest for " #program " is made"))              \
+#define MAKE(g, flags, program)                                                                    \
+	if (!report(guest_make(g, 0, flags, program, program##_end),                               \
+		    "a guest for " #program " is made"))                                           \
 	return
 #define FREE(g) report(guest_free(g), "it goes")
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Guests beside dom0 on two CPUs, with memory taken away, doorbells, and a second vCPU of their own. */
+/*
+ * Guests beside dom0 on two CPUs, with memory taken away, doorbells, and a second vCPU of their
+ * own.
+ */
 #include "guest.h"
 
 PROGRAM(g_triple);
@@ -50,17 +53,24 @@ static void check_dirty(void)
 	MAKE(&g, 0, g_count);
 	guest_map(&g, 9, CORBEL_MAP_WRITE);
 	guest_pin(&g, 2);
-	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_START) == 0, "dirty logging starts");
+	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_START) == 0,
+	       "dirty logging starts");
 	guest_resume(&g);
 	WAIT(LONG(&g, 0x9000) > 1000, 2000);
 	*(u64 *)buf = 0;
-	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) == 0 && *(u64 *)buf == BIT(9),
+	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) == 0 &&
+		   *(u64 *)buf == BIT(9),
 	       "the page it writes is dirty, no other (%lx)", *(u64 *)buf);
 	for (u32 i = 0; i < 50; i++) {
 		u32 count = LONG(&g, 0x9000);
 
-		/* It has written since the log was cleared: that may still be known to its CPU alone. */
-		missed += !WAIT(LONG(&g, 0x9000) != count, 1000) || hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) || *(u64 *)buf != BIT(9);
+		/*
+		 * It has written since the log was cleared: that may still be known to its CPU
+		 * alone.
+		 */
+		missed += !WAIT(LONG(&g, 0x9000) != count, 1000) ||
+			  hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR) ||
+			  *(u64 *)buf != BIT(9);
 	}
 	report(!missed, "50 times again, at once while it runs on (%u missed)", missed);
 	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
@@ -68,7 +78,8 @@ static void check_dirty(void)
 	hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR);
 	hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_CLEAR);
 	report(!*(u64 *)buf, "stopped, it dirties nothing");
-	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_STOP) == 0, "dirty logging stops");
+	report(hc(CORBEL_HC_DIRTY, g.vm, 0, 16, buf, CORBEL_DIRTY_STOP) == 0,
+	       "dirty logging stops");
 	FREE(&g);
 }
 
@@ -88,7 +99,8 @@ static bool rang(s64 id)
 	info(&i);
 	e = (void *)i.events_hpa;
 	__atomic_store_n(&e->doorbell_summary, 0, __ATOMIC_SEQ_CST);
-	return __atomic_fetch_and(&e->doorbell[id / 64], ~BIT(id % 64), __ATOMIC_SEQ_CST) & BIT(id % 64);
+	return __atomic_fetch_and(&e->doorbell[id / 64], ~BIT(id % 64), __ATOMIC_SEQ_CST) &
+	       BIT(id % 64);
 }
 
 static void check_doorbells(void)
@@ -109,10 +121,12 @@ static void check_doorbells(void)
 		   doorbell(&g, 0x999, 0, 4, CORBEL_DOORBELL_REMOVE) == -ENOENT,
 	       "not twice, not of odd length; what is not there cannot be removed");
 	n = me()->count[VEC_EVENT];
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 1 && rang(pio),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) &&
+		   g.page->io.size == 1 && rang(pio),
 	       "the first write rings, one of another width exits");
 	report(WAIT(me()->count[VEC_EVENT] > n, 100), "dom0 has had its event interrupt");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x310, 0) && *(u32 *)g.data == 8 && rang(match),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x310, 0) &&
+		   *(u32 *)g.data == 8 && rang(match),
 	       "7 rings, 8 exits");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_MMIO && g.page->mmio.gpa == 0x8104 && rang(mmio),
 	       "MMIO rings, its neighbour exits");
@@ -120,7 +134,8 @@ static void check_doorbells(void)
 	g.page->regs_dirty = 1;
 	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_REMOVE) == 0,
 	       "a doorbell can be removed");
-	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) && g.page->io.size == 4 && !rang(pio),
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) &&
+		   g.page->io.size == 4 && !rang(pio),
 	       "then the write exits");
 	FREE(&g);
 }
@@ -132,10 +147,13 @@ static void check_remote(void)
 	MAKE(&g, 0, g_spin);
 	guest_pin(&g, 2);
 	guest_resume(&g);
-	report(WAIT(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat((u32)g.vcpu)->cpu == 1, 1000),
+	report(WAIT(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING &&
+			vcpu_stat((u32)g.vcpu)->cpu == 1,
+		    1000),
 	       "a pinned guest runs on its CPU");
 	guest_pin(&g, 1);
-	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 0, 1000), "pinned elsewhere it moves while it runs");
+	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 0, 1000),
+	       "pinned elsewhere it moves while it runs");
 	guest_pin(&g, 2);
 	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 1, 1000), "and back");
 	report(hc(CORBEL_HC_SCHED, g.vcpu, 0, BIT(40), 0) == -EINVAL &&
@@ -158,7 +176,10 @@ static void check_remote(void)
 	FREE(&g);
 }
 
-/* A guest that starts its second vCPU itself; both in real mode, the second one with a big data segment. */
+/*
+ * A guest that starts its second vCPU itself; both in real mode, the second one with a big data
+ * segment.
+ */
 static void check_two_vcpus(u64 mask0, u64 mask1)
 {
 	static const u64 gdt[] = {0, 0x00cf93000000ffff};
@@ -181,10 +202,13 @@ static void check_two_vcpus(u64 mask0, u64 mask1)
 	guest_pin(&h, mask1);
 	guest_resume(&h);
 	WAIT(false, 10);
-	report(h.page->state != CORBEL_VCPU_STOPPED && !WORD(&g, 0x510), "it waits for its start-up IPI");
-	report(guest_run(&g, 5000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0), "the first one starts it and comes to its end");
-	report(WORD(&g, 0x512) == 100 && WORD(&g, 0x500) == 100 && WORD(&g, 0x504) == 1, "100 IPIs to and fro, and an NMI (%u, %u, %u)",
-	       WORD(&g, 0x512), WORD(&g, 0x500), WORD(&g, 0x504));
+	report(h.page->state != CORBEL_VCPU_STOPPED && !WORD(&g, 0x510),
+	       "it waits for its start-up IPI");
+	report(guest_run(&g, 5000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0),
+	       "the first one starts it and comes to its end");
+	report(WORD(&g, 0x512) == 100 && WORD(&g, 0x500) == 100 && WORD(&g, 0x504) == 1,
+	       "100 IPIs to and fro, and an NMI (%u, %u, %u)", WORD(&g, 0x512), WORD(&g, 0x500),
+	       WORD(&g, 0x504));
 	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY, "a vCPU stays while its sibling runs");
 	hc(CORBEL_HC_VCPU_PAUSE, h.vcpu);
 	report(guest_wait(&h, 2000), "paused, the second one stops");
@@ -206,6 +230,7 @@ void test_guest_smp(void)
 	check_two_vcpus(2, 2);
 	guest_check_accounting();
 	info(&after);
-	report(before.pool_free_bytes == after.pool_free_bytes && !after.doorbells, "the pool is as before (%ld bytes)",
+	report(before.pool_free_bytes == after.pool_free_bytes && !after.doorbells,
+	       "the pool is as before (%ld bytes)",
 	       (s64)(before.pool_free_bytes - after.pool_free_bytes));
 }

@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Real-mode programs for hand-made guests. Each is copied to 0x1000 of a guest's memory and entered there, all segments 0,
+; Real-mode programs for hand-made guests. Each is copied to 0x1000 of a guest's memory and entered
+; there, all segments 0,
 ; ES at the LAPIC's page. Word 0x500 and on are results.
 section .rodata
 bits 16
@@ -94,7 +95,8 @@ program g_count
 	jmp g_count
 g_count_end:
 
-program g_sweep			; writes ECX pages from EDI on, then has a byte put into the next one
+; writes ECX pages from EDI on, then has a byte put into the next one
+program g_sweep
 	mov dx, 0x77
 .next:
 	inc dword [edi]
@@ -106,7 +108,8 @@ program g_sweep			; writes ECX pages from EDI on, then has a byte put into the n
 	hlt
 g_sweep_end:
 
-program g_tsc			; the TSC by RDMSR, RDTSC, RDMSR; kvmclock at 0x600; dword 0x620: the TSC is to be set first
+; the TSC by RDMSR, RDTSC, RDMSR; kvmclock at 0x600; dword 0x620: the TSC is to be set first
+program g_tsc
 	mov ecx, 0x4b564d01
 	mov eax, 0x601
 	xor edx, edx

@@ -22,8 +22,12 @@ s64 guest_map(struct guest *g, u64 gfn, u32 flags)
 
 static struct corbel_segment flat(u64 base, u8 type)
 {
-	return (struct corbel_segment){
-	    .base = base, .limit = 0xffff, .selector = (u16)(base >> 4), .type = type, .present = 1, .s = 1};
+	return (struct corbel_segment){.base = base,
+				       .limit = 0xffff,
+				       .selector = (u16)(base >> 4),
+				       .type = type,
+				       .present = 1,
+				       .s = 1};
 }
 
 static bool set_real_mode(struct guest *g)
@@ -65,7 +69,8 @@ bool guest_make(struct guest *g, u32 n, u32 flags, const u8 *code, const u8 *end
 	/* The CPU that may be offered to a guest. */
 	at = hc(CORBEL_HC_SUPPORTED, CORBEL_SUPPORTED_CPUID, 0, buf, PAGE);
 	memcpy(g->data, buf, PAGE);
-	if (at < 0 || hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_CPUID, at * sizeof(struct corbel_cpuid)) ||
+	if (at < 0 ||
+	    hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_CPUID, at * sizeof(struct corbel_cpuid)) ||
 	    !set_real_mode(g))
 		return false;
 	g->page->rip = 0x1000;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Hypercalls that must be refused: from ring 3, unknown ones, nonsense arguments; nothing may change by them. */
+/*
+ * Hypercalls that must be refused: from ring 3, unknown ones, nonsense arguments; nothing may
+ * change by them.
+ */
 #include "lib.h"
 
 static u8 page[4096] __attribute__((aligned(4096)));
@@ -37,8 +40,8 @@ static void check_user(void)
 	s64 ret;
 
 	allow_user();
-	ret =
-	    (s64)user_call(backend == CORBEL_BACKEND_VMX ? user_vmcall : user_vmmcall, user_stack + sizeof(user_stack));
+	ret = (s64)user_call(backend == CORBEL_BACKEND_VMX ? user_vmcall : user_vmmcall,
+			     user_stack + sizeof(user_stack));
 	report(ret == -1000, "a hypercall from ring 3 is refused (%ld)", ret);
 }
 
@@ -50,15 +53,15 @@ static void check_registers(void)
 
 	if (backend == CORBEL_BACKEND_VMX)
 		__asm__ volatile("vmcall"
-				 : "+a"(a), "+D"(di), "+S"(si), "+d"(d), "+c"(c), "+b"(b), "+r"(r8), "+r"(r9),
-				   "+r"(r12), "+r"(r15));
+				 : "+a"(a), "+D"(di), "+S"(si), "+d"(d), "+c"(c), "+b"(b), "+r"(r8),
+				   "+r"(r9), "+r"(r12), "+r"(r15));
 	else
 		__asm__ volatile("vmmcall"
-				 : "+a"(a), "+D"(di), "+S"(si), "+d"(d), "+c"(c), "+b"(b), "+r"(r8), "+r"(r9),
-				   "+r"(r12), "+r"(r15));
+				 : "+a"(a), "+D"(di), "+S"(si), "+d"(d), "+c"(c), "+b"(b), "+r"(r8),
+				   "+r"(r9), "+r"(r12), "+r"(r15));
 	report(a == CORBEL_ABI_VERSION, "HC_VERSION returns the ABI's version");
-	report(di == 0xd1 && si == 0x51 && d == 0xdd && c == 0xcc0 && b == 0xbb && r8 == 0x88 && r9 == 0x99 &&
-		   r12 == 0xcc && r15 == 0xff,
+	report(di == 0xd1 && si == 0x51 && d == 0xdd && c == 0xcc0 && b == 0xbb && r8 == 0x88 &&
+		   r9 == 0x99 && r12 == 0xcc && r15 == 0xff,
 	       "a hypercall changes no register but RAX");
 }
 
@@ -67,11 +70,14 @@ static void check_refused(void)
 	struct corbel_vm_create *create = (void *)page;
 	u64 lapic = 0xfee00000;
 
-	report(hc(CORBEL_HC_BASE + CORBEL_HC_NR) == -ENOSYS && hc(CORBEL_HC_BASE + 0xffff) == -ENOSYS,
+	report(hc(CORBEL_HC_BASE + CORBEL_HC_NR) == -ENOSYS &&
+		   hc(CORBEL_HC_BASE + 0xffff) == -ENOSYS,
 	       "unknown numbers are -ENOSYS");
-	report(hc(CORBEL_HC_BASE + 0x10000) == -1000 && hc(~0ull) == -1000 && hc(BIT(63) | CORBEL_HC_VERSION) == -1000,
+	report(hc(CORBEL_HC_BASE + 0x10000) == -1000 && hc(~0ull) == -1000 &&
+		   hc(BIT(63) | CORBEL_HC_VERSION) == -1000,
 	       "numbers outside the range are KVM's -ENOSYS");
-	report(hc(CORBEL_HC_STAT, 4, 0, page, 4096) == -EINVAL && hc(CORBEL_HC_STAT, ~0ull, 0, page, 4096) == -EINVAL,
+	report(hc(CORBEL_HC_STAT, 4, 0, page, 4096) == -EINVAL &&
+		   hc(CORBEL_HC_STAT, ~0ull, 0, page, 4096) == -EINVAL,
 	       "STAT: unknown kind");
 	report(hc(CORBEL_HC_STAT, CORBEL_STAT_VM, 1, page, 4096) == -ENOENT &&
 		   hc(CORBEL_HC_STAT, CORBEL_STAT_VCPU, ~0ull, page, 4096) == -ENOENT &&
@@ -80,36 +86,46 @@ static void check_refused(void)
 	report(hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, page, 8) == -E2BIG &&
 		   hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, page, 0) == -E2BIG,
 	       "STAT: too small a buffer");
-	report(hc(CORBEL_HC_STAT, 0, 0, page + 4000, 4096) < 0 && hc(CORBEL_HC_STAT, 0, 0, BIT(52), 4096) < 0 &&
-		   hc(CORBEL_HC_STAT, 0, 0, ~0ull, 4096) < 0 && hc(CORBEL_HC_STAT, 0, 0, lapic, 4096) < 0,
+	report(hc(CORBEL_HC_STAT, 0, 0, page + 4000, 4096) < 0 &&
+		   hc(CORBEL_HC_STAT, 0, 0, BIT(52), 4096) < 0 &&
+		   hc(CORBEL_HC_STAT, 0, 0, ~0ull, 4096) < 0 &&
+		   hc(CORBEL_HC_STAT, 0, 0, lapic, 4096) < 0,
 	       "STAT: a buffer over a page's end, beyond memory, at the LAPIC");
-	report(hc(CORBEL_HC_EVENT_BIND, 0, 31) == -EINVAL && hc(CORBEL_HC_EVENT_BIND, 0, 256) == -EINVAL &&
-		   hc(CORBEL_HC_EVENT_BIND, 99, 0x40) == -ENOENT && hc(CORBEL_HC_EVENT_BIND, BIT(32), 0x40) == -ENOENT,
+	report(hc(CORBEL_HC_EVENT_BIND, 0, 31) == -EINVAL &&
+		   hc(CORBEL_HC_EVENT_BIND, 0, 256) == -EINVAL &&
+		   hc(CORBEL_HC_EVENT_BIND, 99, 0x40) == -ENOENT &&
+		   hc(CORBEL_HC_EVENT_BIND, BIT(32), 0x40) == -ENOENT,
 	       "EVENT_BIND: no vector, no such CPU");
 	memset(page, 0, sizeof(page));
 	create->flags = ~0u;
-	report(hc(CORBEL_HC_VM_CREATE, create) == -EINVAL && hc(CORBEL_HC_VM_CREATE, page + 4080) == -EINVAL,
+	report(hc(CORBEL_HC_VM_CREATE, create) == -EINVAL &&
+		   hc(CORBEL_HC_VM_CREATE, page + 4080) == -EINVAL,
 	       "VM_CREATE: unknown flags, bad buffer");
 	report(hc(CORBEL_HC_VM_DESTROY, 0) < 0 && hc(CORBEL_HC_VM_DESTROY, 1) == -ENOENT &&
 		   hc(CORBEL_HC_VM_DESTROY, ~0ull) == -ENOENT,
 	       "VM_DESTROY: dom0, no such VM");
 	report(hc(CORBEL_HC_VCPU_CREATE, 0, 9) < 0 && hc(CORBEL_HC_VCPU_DESTROY, 0) < 0 &&
 		   hc(CORBEL_HC_VCPU_RESUME, 0) < 0 && hc(CORBEL_HC_VCPU_PAUSE, 0) < 0 &&
-		   hc(CORBEL_HC_VCPU_PAGE, 0) < 0 && hc(CORBEL_HC_NMI, 0) < 0 && hc(CORBEL_HC_EXTINT, 0, 1) < 0 &&
-		   hc(CORBEL_HC_SCHED, 0, 1, 1, 0) < 0 && hc(CORBEL_HC_VCPU_GET, 0, 0, 0) < 0 &&
+		   hc(CORBEL_HC_VCPU_PAGE, 0) < 0 && hc(CORBEL_HC_NMI, 0) < 0 &&
+		   hc(CORBEL_HC_EXTINT, 0, 1) < 0 && hc(CORBEL_HC_SCHED, 0, 1, 1, 0) < 0 &&
+		   hc(CORBEL_HC_VCPU_GET, 0, 0, 0) < 0 &&
 		   hc(CORBEL_HC_VCPU_SET, 0, CORBEL_STATE_RESET, 0) < 0,
 	       "vCPU calls are not for dom0's vCPUs");
 	report(hc(CORBEL_HC_MAP, 0, page, 1) < 0 && hc(CORBEL_HC_UNMAP, 0, 0x1000, 16) < 0 &&
-		   hc(CORBEL_HC_DIRTY, 0, 0, 64, page, 1) < 0 && hc(CORBEL_HC_MSI, 0, lapic, 0x40) < 0 &&
-		   hc(CORBEL_HC_DOORBELL, 0, page) < 0 && hc(CORBEL_HC_EOI_MASK, 0, 0, ~0ull) < 0 &&
-		   hc(CORBEL_HC_CLOCK, 0, 1, 0) < 0 && hc(CORBEL_HC_BOOT_CPU, 0, 1) < 0,
+		   hc(CORBEL_HC_DIRTY, 0, 0, 64, page, 1) < 0 &&
+		   hc(CORBEL_HC_MSI, 0, lapic, 0x40) < 0 && hc(CORBEL_HC_DOORBELL, 0, page) < 0 &&
+		   hc(CORBEL_HC_EOI_MASK, 0, 0, ~0ull) < 0 && hc(CORBEL_HC_CLOCK, 0, 1, 0) < 0 &&
+		   hc(CORBEL_HC_BOOT_CPU, 0, 1) < 0,
 	       "VM calls are not for dom0");
-	report(hc(CORBEL_HC_LOG_READ, 0, page, 4096) > 0 && hc(CORBEL_HC_LOG_READ, ~0ull, page, 4096) == 0 &&
-		   hc(CORBEL_HC_LOG_READ, 0, page, 24) == -EINVAL && hc(CORBEL_HC_LOG_READ, 0, page + 4000, 4096) < 0,
+	report(hc(CORBEL_HC_LOG_READ, 0, page, 4096) > 0 &&
+		   hc(CORBEL_HC_LOG_READ, ~0ull, page, 4096) == 0 &&
+		   hc(CORBEL_HC_LOG_READ, 0, page, 24) == -EINVAL &&
+		   hc(CORBEL_HC_LOG_READ, 0, page + 4000, 4096) < 0,
 	       "LOG_READ: from the start, past the end, too small, over a page's end");
 	report(hc(CORBEL_HC_SUPPORTED, 3, 0, page, 4096) == -EINVAL &&
 		   hc(CORBEL_HC_SUPPORTED, 0, 0, page, 40) == -E2BIG &&
-		   hc(CORBEL_HC_SUPPORTED, 0, 1, page, 4096) == 0 && hc(CORBEL_HC_SUPPORTED, 0, 0, page, 4096) > 10,
+		   hc(CORBEL_HC_SUPPORTED, 0, 1, page, 4096) == 0 &&
+		   hc(CORBEL_HC_SUPPORTED, 0, 0, page, 4096) > 10,
 	       "SUPPORTED: unknown kind, too small, past the end, right");
 }
 
@@ -124,12 +140,13 @@ static u64 rnd(void)
 
 static u64 nasty(void)
 {
-	static const u64 values[] = {0,		 1,	     2,		 3,	     8,
-				     31,	 32,	     63,	 64,	     0xff,
-				     0xfff,	 0x1000,     0x1001,	 0xfff8,     0x7fffffff,
-				     0x80000000, 0xffffffff, 1ull << 32, 1ull << 40, (1ull << 51) + 4,
-				     1ull << 52, 1ull << 63, ~0ull,	 0xfee00000, 0x200000,
-				     0x201ff8};
+	static const u64 values[] = {0,		 1,	     2,		 3,
+				     8,		 31,	     32,	 63,
+				     64,	 0xff,	     0xfff,	 0x1000,
+				     0x1001,	 0xfff8,     0x7fffffff, 0x80000000,
+				     0xffffffff, 1ull << 32, 1ull << 40, (1ull << 51) + 4,
+				     1ull << 52, 1ull << 63, ~0ull,	 0xfee00000,
+				     0x200000,	 0x201ff8};
 
 	switch (rnd() % 8) {
 	case 0:
@@ -172,10 +189,12 @@ static void check_random(void)
 	hc(CORBEL_HC_EVENT_BIND, me()->apic_id, 0);
 	info(&after);
 	report(!odd, "6000 calls with nonsense return numbers or errnos (%u do not)", odd);
-	report(after.vms == before.vms && after.vcpus == before.vcpus && after.doorbells == before.doorbells &&
+	report(after.vms == before.vms && after.vcpus == before.vcpus &&
+		   after.doorbells == before.doorbells &&
 		   after.pool_free_bytes == before.pool_free_bytes,
-	       "and leave nothing behind (%u VMs, %u vCPUs, %u doorbells, %lu KiB)", after.vms - before.vms,
-	       after.vcpus - before.vcpus, after.doorbells - before.doorbells,
+	       "and leave nothing behind (%u VMs, %u vCPUs, %u doorbells, %lu KiB)",
+	       after.vms - before.vms, after.vcpus - before.vcpus,
+	       after.doorbells - before.doorbells,
 	       (before.pool_free_bytes - after.pool_free_bytes) / 1024);
 }
 

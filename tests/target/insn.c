@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Instructions against emulated MMIO: the initial-count register of the masked LAPIC timer holds any 32 bits. Each form
- * runs on the register and on memory; result, flags and registers must be the same.
+ * Instructions against emulated MMIO: the initial-count register of the masked LAPIC timer holds
+ * any 32 bits. Each form runs on the register and on memory; result, flags and registers must be
+ * the same.
  */
 #include "lib.h"
 
@@ -23,31 +24,38 @@ static void compare(const char *text, const struct state *m, const struct state 
 		    m->di - (u64)memory == r->di - (u64)REG;
 
 	if (!report(same, "%s", text))
-		note("memory: a %lx c %lx d %lx flags %lx mem %x; MMIO: a %lx c %lx d %lx flags %lx mem %x", m->a, m->c,
-		     m->d, m->flags & mask, m->mem, r->a, r->c, r->d, r->flags & mask, r->mem);
+		note("memory: a %lx c %lx d %lx flags %lx mem %x; MMIO: a %lx c %lx d %lx flags "
+		     "%lx mem %x",
+		     m->a, m->c, m->d, m->flags & mask, m->mem, r->a, r->c, r->d, r->flags & mask,
+		     r->mem);
 }
 
-/* RDI and RSI have the address, other registers values to work with; all flags but PF and ZF are clear at first. */
-#define RUN(text, where)                                                                                               \
-	({                                                                                                             \
-		struct state s_ = {.a = 0x1122334455667788,                                                            \
-				   .c = 0x80000003,                                                                    \
-				   .d = 0xffffffff00000001,                                                            \
-				   .si = (u64)(where),                                                                 \
-				   .di = (u64)(where)};                                                                \
-		*(volatile u32 *)(where) = START;                                                                      \
-		__asm__ volatile("xor %%r8d, %%r8d; mov $1, %%r9d; mov %%rdi, %%r15; push $0x46; popf; " text          \
-				 "; pushf; pop %5"                                                                     \
-				 : "+a"(s_.a), "+c"(s_.c), "+d"(s_.d), "+S"(s_.si), "+D"(s_.di), "=&r"(s_.flags)       \
-				 :                                                                                     \
-				 : "memory", "cc", "r8", "r9", "r15");                                                 \
-		s_.mem = *(volatile u32 *)(where);                                                                     \
-		s_;                                                                                                    \
+/*
+ * RDI and RSI have the address, other registers values to work with; all flags but PF and ZF are
+ * clear at first.
+ */
+#define RUN(text, where)                                                                           \
+	({                                                                                         \
+		struct state s_ = {.a = 0x1122334455667788,                                        \
+				   .c = 0x80000003,                                                \
+				   .d = 0xffffffff00000001,                                        \
+				   .si = (u64)(where),                                             \
+				   .di = (u64)(where)};                                            \
+		*(volatile u32 *)(where) = START;                                                  \
+		__asm__ volatile(                                                                  \
+		    "xor %%r8d, %%r8d; mov $1, %%r9d; mov %%rdi, %%r15; push $0x46; popf; " text   \
+		    "; pushf; pop %5"                                                              \
+		    : "+a"(s_.a), "+c"(s_.c), "+d"(s_.d), "+S"(s_.si), "+D"(s_.di),                \
+		      "=&r"(s_.flags)                                                              \
+		    :                                                                              \
+		    : "memory", "cc", "r8", "r9", "r15");                                          \
+		s_.mem = *(volatile u32 *)(where);                                                 \
+		s_;                                                                                \
 	})
-#define BOTH_FLAGS(text, mask)                                                                                         \
-	do {                                                                                                           \
-		struct state m_ = RUN(text, memory), r_ = RUN(text, REG);                                              \
-		compare(text, &m_, &r_, mask);                                                                         \
+#define BOTH_FLAGS(text, mask)                                                                     \
+	do {                                                                                       \
+		struct state m_ = RUN(text, memory), r_ = RUN(text, REG);                          \
+		compare(text, &m_, &r_, mask);                                                     \
 	} while (0)
 #define BOTH(text) BOTH_FLAGS(text, FLAGS)
 
@@ -120,12 +128,14 @@ static void check_strings(void)
 	si = (u32 *)REG;
 	di = buf;
 	__asm__ volatile("movsl" : "+S"(si), "+D"(di)::"memory");
-	report(buf[0] == 0x13579bdf && di == buf + 1 && si == (u32 *)REG + 1, "movsl from MMIO to memory");
+	report(buf[0] == 0x13579bdf && di == buf + 1 && si == (u32 *)REG + 1,
+	       "movsl from MMIO to memory");
 	buf[0] = 0x2468ace0;
 	si = buf;
 	di = (u32 *)REG;
 	__asm__ volatile("movsl" : "+S"(si), "+D"(di)::"memory");
-	report(*REG == 0x2468ace0 && si == buf + 1 && di == (u32 *)REG + 1, "movsl from memory to MMIO");
+	report(*REG == 0x2468ace0 && si == buf + 1 && di == (u32 *)REG + 1,
+	       "movsl from memory to MMIO");
 	buf[0] = 0x01020304;
 	si = buf;
 	di = (u32 *)REG;
@@ -137,11 +147,13 @@ static void check_strings(void)
 	__asm__ volatile("rep stosl" : "+D"(di), "+c"(n) : "a"(7) : "memory");
 	report(*REG == 0x01020304 && di == (u32 *)REG, "rep stosl of nothing does nothing");
 	si =
-	    (u32 *)(XAPIC + APIC_IRR / 4); /* eight registers, 16 bytes apart: read as words, in between is undefined */
+	    /* eight registers, 16 bytes apart: read as words, in between is undefined */
+	    (u32 *)(XAPIC + APIC_IRR / 4);
 	di = buf;
 	n = 4;
 	__asm__ volatile("rep movsl" : "+S"(si), "+D"(di), "+c"(n)::"memory");
-	report(!n && di == buf + 4 && si == (u32 *)(XAPIC + APIC_IRR / 4) + 4, "rep movsl of four elements from MMIO");
+	report(!n && di == buf + 4 && si == (u32 *)(XAPIC + APIC_IRR / 4) + 4,
+	       "rep movsl of four elements from MMIO");
 }
 
 /* Code put together at run time. */
@@ -162,7 +174,8 @@ static void check_encodings(void)
 	static const u8 moffs[] = {0xa1, 0x80, 0x03, 0xe0, 0xfe, 0, 0, 0, 0};
 	static const u8 moffs32[] = {0x67, 0xa1, 0x80, 0x03, 0xe0, 0xfe};
 	static const u8 moffs_to[] = {0xb8, 4, 3, 2, 1, 0xa3, 0x80, 0x03, 0xe0, 0xfe, 0, 0, 0, 0};
-	static const u8 plain[] = {0x8b, 0x04, 0x25, 0x80, 0x03, 0xe0, 0xfe}; /* disp32 is sign-extended: not ours */
+	/* disp32 is sign-extended: not ours */
+	static const u8 plain[] = {0x8b, 0x04, 0x25, 0x80, 0x03, 0xe0, 0xfe};
 	static const u8 disp32[] = {0x67, 0x8b, 0x04, 0x25, 0x80, 0x03, 0xe0, 0xfe};
 	static const u8 prefixes[] = {0xb9, 0x80, 0x03, 0xe0, 0xfe, 0x2e, 0x3e, 0x64, 0x36,
 				      0x26, 0x2e, 0x3e, 0x36, 0x26, 0x40, 0x8b, 0x01};
@@ -172,10 +185,12 @@ static void check_encodings(void)
 	*REG = 0xabcdef01;
 	report(call_code(code, moffs, sizeof(moffs)) == 0xabcdef01, "mov eax, moffs64");
 	report(call_code(code, moffs32, sizeof(moffs32)) == 0xabcdef01, "mov eax, moffs32");
-	report(call_code(code, disp32, sizeof(disp32)) == 0xabcdef01, "disp32 with address size 32");
+	report(call_code(code, disp32, sizeof(disp32)) == 0xabcdef01,
+	       "disp32 with address size 32");
 	memcpy(rip + 3, &disp, 4);
 	report(call_code(code, rip, sizeof(rip)) == 0xabcdef01, "EIP-relative");
-	report(call_code(code, prefixes, sizeof(prefixes)) == 0xabcdef01, "twelve bytes of prefixes and REX");
+	report(call_code(code, prefixes, sizeof(prefixes)) == 0xabcdef01,
+	       "twelve bytes of prefixes and REX");
 	call_code(code, moffs_to, sizeof(moffs_to));
 	report(*REG == 0x01020304, "mov moffs64, eax");
 	(void)plain;
@@ -197,9 +212,11 @@ static void check_widths(void)
 	report((u32)wide == 0xa1b2c3d4, "a 64-bit read has the register in its lower half");
 	__asm__ volatile("movb 1(%1), %0" : "=q"(byte) : "r"(REG) : "memory");
 	__asm__ volatile("movw 2(%1), %0" : "=r"(word) : "r"(REG) : "memory");
-	report(byte == 0xc3 && word == 0xa1b2, "bytes and words within a register can be read (%x, %x)", byte, word);
+	report(byte == 0xc3 && word == 0xa1b2,
+	       "bytes and words within a register can be read (%x, %x)", byte, word);
 	__asm__ volatile("movl %0, 4(%1)" ::"r"(1), "r"(REG) : "memory");
-	report(*REG == 0xa1b2c3d4, "a write beside the register's first four bytes changes nothing");
+	report(*REG == 0xa1b2c3d4,
+	       "a write beside the register's first four bytes changes nothing");
 	__asm__ volatile("movl 0xc7e(%1), %k0" : "=r"(wide) : "r"(REG) : "memory");
 	report(true, "a read across the end of the page comes back");
 }

@@ -210,17 +210,21 @@ static void load_tables(u32 i)
 	u64 base = (u64)&tss[i];
 	struct table gdtr = {sizeof(gdt[i]) - 1, (u64)gdt[i]}, idtr = {sizeof(idt) - 1, (u64)idt};
 
-	gdt[i][2] = 0x00af9b000000ffff; /* 0x10 code, 0x18 data, 0x20 user data, 0x28 user code, 0x30 TSS */
+	/* 0x10 code, 0x18 data, 0x20 user data, 0x28 user code, 0x30 TSS */
+	gdt[i][2] = 0x00af9b000000ffff;
 	gdt[i][3] = 0x00cf93000000ffff;
 	gdt[i][4] = 0x00cff3000000ffff;
 	gdt[i][5] = 0x00affb000000ffff;
-	gdt[i][6] = (sizeof(tss[i]) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
+	gdt[i][6] = (sizeof(tss[i]) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
+		    (base >> 24 & 0xff) << 56;
 	gdt[i][7] = base >> 32;
 	tss[i].rsp[0] = (u64)(trap_stack[i] + sizeof(trap_stack[i]));
 	tss[i].iomap = sizeof(tss[i]);
-	__asm__ volatile("lgdt %0; lidt %1; ltr %w2" ::"m"(gdtr), "m"(idtr), "r"(SEL_TSS) : "memory");
+	__asm__ volatile("lgdt %0; lidt %1; ltr %w2" ::"m"(gdtr), "m"(idtr), "r"(SEL_TSS)
+			 : "memory");
 	__asm__ volatile("mov %0, %%fs; mov %0, %%gs" ::"r"(0));
-	__asm__ volatile("pushq %0; leaq 1f(%%rip), %%rax; pushq %%rax; lretq; 1:" ::"i"(SEL_CODE) : "rax", "memory");
+	__asm__ volatile("pushq %0; leaq 1f(%%rip), %%rax; pushq %%rax; lretq; 1:" ::"i"(SEL_CODE)
+			 : "rax", "memory");
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(0x18));
 	wrmsr(0xc0000101, (u64)p);
 	p->self = p;
@@ -267,8 +271,8 @@ void trap(struct frame *f)
 		f->rflags &= ~BIT(8);
 		return;
 	}
-	report(false, "exception %lu (error %lx) at %lx on CPU %u is not expected", f->vector, f->error, f->rip,
-	       p->index);
+	report(false, "exception %lu (error %lx) at %lx on CPU %u is not expected", f->vector,
+	       f->error, f->rip, p->index);
 	finish();
 }
 
@@ -435,9 +439,15 @@ s64 hc5(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e)
 	s64 ret = (s64)nr;
 
 	if (backend == CORBEL_BACKEND_VMX)
-		__asm__ volatile("vmcall" : "+a"(ret) : "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8) : "memory");
+		__asm__ volatile("vmcall"
+				 : "+a"(ret)
+				 : "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8)
+				 : "memory");
 	else
-		__asm__ volatile("vmmcall" : "+a"(ret) : "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8) : "memory");
+		__asm__ volatile("vmmcall"
+				 : "+a"(ret)
+				 : "D"(a), "S"(b), "d"(c), "c"(d), "r"(r8)
+				 : "memory");
 	return ret;
 }
 

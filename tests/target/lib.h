@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What target tests are written with. A group is a function that calls report() for each behaviour it has looked at. */
+/*
+ * What target tests are written with. A group is a function that calls report() for each behaviour
+ * it has looked at.
+ */
 #ifndef TARGET_LIB_H
 #define TARGET_LIB_H
 
@@ -45,7 +48,10 @@ struct group {
 };
 extern const struct group groups[];
 extern const u32 group_count;
-/* The value of "key=value" on the command line; NULL if it is not there. Ends at a blank or at the end. */
+/*
+ * The value of "key=value" on the command line; NULL if it is not there. Ends at a blank or at the
+ * end.
+ */
 const char *option(const char *key);
 
 /* ---- CPUs and exceptions ---- */
@@ -54,8 +60,9 @@ struct frame {
 	u64 vector, error, rip, cs, rflags, rsp, ss;
 };
 
-struct percpu {		   /* GS base; the offsets of the first four are known to assembly */
-	u64 catch_rip;	   /* 0x00: where to go on after an exception; 0 = exceptions are not expected */
+struct percpu { /* GS base; the offsets of the first four are known to assembly */
+	/* 0x00: where to go on after an exception; 0 = exceptions are not expected */
+	u64 catch_rip;
 	s32 caught;	   /* 0x08: vector; -1 = none */
 	u32 error;	   /* 0x0c */
 	u64 cr2, user_rsp; /* 0x10, 0x20 is aligned below */
@@ -100,11 +107,14 @@ u64 user_call(u64 (*fn)(void), void *stack_top);
 void user_return(u64 val) __attribute__((noreturn));
 
 /*
- * An instruction that may fault: its vector is caught, execution goes on behind it. %0 is the vector, -1 for none; so
- *	asm volatile(CATCH("rdmsr") : CAUGHT(vector), "=a"(lo), "=d"(hi) : "c"(msr))
+ * An instruction that may fault: its vector is caught, execution goes on behind it. %0 is the
+ *vector, -1 for none; so asm volatile(CATCH("rdmsr") : CAUGHT(vector), "=a"(lo), "=d"(hi) :
+ *"c"(msr))
  */
-#define CATCH(insn) "movl $-1, %%gs:8\n\tmovq $77f, %%gs:0\n\t" insn "\n77:\tmovq $0, %%gs:0\n\tmovl %%gs:8, %k0"
-#define CAUGHT(v)   "=&r"(v)
+#define CATCH(insn)                                                                                \
+	"movl $-1, %%gs:8\n\tmovq $77f, %%gs:0\n\t" insn                                           \
+	"\n77:\tmovq $0, %%gs:0\n\tmovl %%gs:8, %k0"
+#define CAUGHT(v) "=&r"(v)
 
 static inline int rdmsr_try(u32 msr, u64 *val)
 {
@@ -119,7 +129,10 @@ static inline int wrmsr_try(u32 msr, u64 val)
 {
 	int v;
 
-	__asm__ volatile(CATCH("wrmsr") : CAUGHT(v) : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32)) : "memory");
+	__asm__ volatile(CATCH("wrmsr")
+			 : CAUGHT(v)
+			 : "c"(msr), "a"((u32)val), "d"((u32)(val >> 32))
+			 : "memory");
 	return v;
 }
 static inline u64 rdmsr(u32 msr)
@@ -135,7 +148,9 @@ static inline void wrmsr(u32 msr, u64 val)
 }
 static inline void cpuid(u32 leaf, u32 sub, u32 r[4])
 {
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+			 : "a"(leaf), "c"(sub));
 }
 static inline u64 rdtsc(void)
 {
@@ -182,17 +197,20 @@ static inline u32 inl(u16 port)
 #define pause()	  __asm__ volatile("pause" ::: "memory")
 #define sti_hlt() __asm__ volatile("sti; hlt" ::: "memory")
 #define nop()	  __asm__ volatile("nop")
-#define READ_CR(n)                                                                                                     \
-	({                                                                                                             \
-		u64 val_;                                                                                              \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(val_));                                                   \
-		val_;                                                                                                  \
+#define READ_CR(n)                                                                                 \
+	({                                                                                         \
+		u64 val_;                                                                          \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(val_));                               \
+		val_;                                                                              \
 	})
-#define WRITE_CR(n, val)                                                                                               \
-	({                                                                                                             \
-		int v_;                                                                                                \
-		__asm__ volatile(CATCH("mov %1, %%cr" #n) : CAUGHT(v_) : "r"((u64)(val)) : "memory");                  \
-		v_;                                                                                                    \
+#define WRITE_CR(n, val)                                                                           \
+	({                                                                                         \
+		int v_;                                                                            \
+		__asm__ volatile(CATCH("mov %1, %%cr" #n)                                          \
+				 : CAUGHT(v_)                                                      \
+				 : "r"((u64)(val))                                                 \
+				 : "memory");                                                      \
+		v_;                                                                                \
 	})
 
 #define GP 13
@@ -204,18 +222,18 @@ static inline u32 inl(u16 port)
 u64 ms_to_tsc(u64 ms);
 void delay_us(u64 us);
 /*
- * Let interrupts in until the condition holds or ms have passed; its value then. A machine under emulation may stand
- * still for seconds: a step of more than 1 ms counts as 1 ms.
+ * Let interrupts in until the condition holds or ms have passed; its value then. A machine under
+ * emulation may stand still for seconds: a step of more than 1 ms counts as 1 ms.
  */
-#define WAIT(cond, ms)                                                                                                 \
-	({                                                                                                             \
-		u64 left_ = ms_to_tsc(ms), last_ = rdtsc();                                                            \
-		bool c_;                                                                                               \
-		sti();                                                                                                 \
-		while (!(c_ = (cond)) && left_)                                                                        \
-			left_ = time_left(left_, &last_);                                                              \
-		cli();                                                                                                 \
-		c_;                                                                                                    \
+#define WAIT(cond, ms)                                                                             \
+	({                                                                                         \
+		u64 left_ = ms_to_tsc(ms), last_ = rdtsc();                                        \
+		bool c_;                                                                           \
+		sti();                                                                             \
+		while (!(c_ = (cond)) && left_)                                                    \
+			left_ = time_left(left_, &last_);                                          \
+		cli();                                                                             \
+		c_;                                                                                \
 	})
 u64 time_left(u64 left, u64 *last);
 /* Halt until one of the interrupts of vector 0x70, the deadline timer's, has come. */

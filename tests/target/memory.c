@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The hypervisor's memory is a hole in dom0's: whatever touches it gets #GP, and nothing is seen or changed. */
+/*
+ * The hypervisor's memory is a hole in dom0's: whatever touches it gets #GP, and nothing is seen or
+ * changed.
+ */
 #include "lib.h"
 
 static u64 first_hole, last_hole; /* pages of the largest piece */
@@ -58,7 +61,8 @@ static void scan(void)
 	       "the hole has the pool's pages and the image's (%lu, pool %lu)", hidden, pool);
 	report(!wrong, "a read of the hole is #GP");
 	report(!leaks, "nothing that the memory map calls RAM lies in the hole");
-	report(last_hole - first_hole >= 1024 * PAGE, "the pool is one piece (%lx-%lx)", first_hole, last_hole);
+	report(last_hole - first_hole >= 1024 * PAGE, "the pool is one piece (%lx-%lx)", first_hole,
+	       last_hole);
 	report(read_try(0x200000, &val) == GP && read_try(0x200000 + 4092, &val) == GP,
 	       "the hypervisor's image at 2 MiB is in the hole");
 }
@@ -76,9 +80,15 @@ static void check_kinds(void)
 	report(!bad_write, "writes all over the hole are #GP (%u pages)", n);
 	report(!bad_exec, "so is running code there, with RIP in the hole");
 	/* From both borders, half in, half out. */
-	__asm__ volatile(CATCH("movq (%2), %1") : CAUGHT(v), "=&r"(quad) : "r"(first_hole - 4) : "memory");
+	__asm__ volatile(CATCH("movq (%2), %1")
+			 : CAUGHT(v), "=&r"(quad)
+			 : "r"(first_hole - 4)
+			 : "memory");
 	report(v == GP, "a read that begins before the hole and ends in it");
-	__asm__ volatile(CATCH("lock addl $1, (%1)") : CAUGHT(v) : "r"(first_hole) : "memory", "cc");
+	__asm__ volatile(CATCH("lock addl $1, (%1)")
+			 : CAUGHT(v)
+			 : "r"(first_hole)
+			 : "memory", "cc");
 	report(v == GP, "a locked read-modify-write");
 	__asm__ volatile(CATCH("movl %1, %%esi; movl $3, %%ecx; movl %2, %%edi; rep movsb")
 			 : CAUGHT(v)
@@ -94,7 +104,8 @@ static void check_kinds(void)
 /* Page tables that lead into the hole, and tables that lie in it. */
 static void check_tables(void)
 {
-	static u64 dir[512] __attribute__((aligned(4096))), table[512] __attribute__((aligned(4096)));
+	static u64 dir[512] __attribute__((aligned(4096))),
+	    table[512] __attribute__((aligned(4096)));
 	u64 *pdpt = (u64 *)(*(u64 *)(READ_CR(3) & ~0xfffull) & ~0xfffull);
 	u64 window = 5ull << 30;
 	u32 val;
@@ -135,7 +146,8 @@ static void check_by_hypervisor(void)
 	wrmsr(0x4b564d03, 0);
 	wrmsr(0x4b564d04, 0);
 	info(&i);
-	report(i.abi_version == CORBEL_ABI_VERSION, "nor do clocks, steal time and PV EOI go there");
+	report(i.abi_version == CORBEL_ABI_VERSION,
+	       "nor do clocks, steal time and PV EOI go there");
 	report(read_try(i.events_hpa, &val) == -1, "the event page is lent to dom0");
 	report(write_try(i.events_hpa + PAGE, 1) == GP || write_try(i.events_hpa - PAGE, 1) == GP,
 	       "its neighbours are not");

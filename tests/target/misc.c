@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Payloads for the tests of boot messages: what the machine looks like, and ends that dom0 can come to. */
+/*
+ * Payloads for the tests of boot messages: what the machine looks like, and ends that dom0 can come
+ * to.
+ */
 #include "lib.h"
 
 void test_facts(void)
@@ -15,8 +18,8 @@ void test_facts(void)
 			ram += *(const u64 *)(e + 8);
 	}
 	smp_start();
-	note("cpus=%u started=%u ram=%lu pool=%lu sched=%s version=%s end", i.cpus, cpu_count, ram >> 20,
-	     i.pool_total_bytes >> 20, i.scheduler, i.version);
+	note("cpus=%u started=%u ram=%lu pool=%lu sched=%s version=%s end", i.cpus, cpu_count,
+	     ram >> 20, i.pool_total_bytes >> 20, i.scheduler, i.version);
 	report(i.vms == 1 && i.vcpus >= 1, "dom0 is the only VM");
 }
 
@@ -42,7 +45,9 @@ void test_triple(void)
 	__asm__ volatile("lidt %0; int3" ::"m"(none));
 }
 
-/* A stack that nobody can push to: the fault cannot be delivered, nor can the one of its delivery. */
+/*
+ * A stack that nobody can push to: the fault cannot be delivered, nor can the one of its delivery.
+ */
 void test_bad_stack(void)
 {
 	report(true, "now the stack is in the hypervisor");

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* MSRs: what is on the list works, every other is refused with #GP; instructions of the virtualization extensions. */
+/*
+ * MSRs: what is on the list works, every other is refused with #GP; instructions of the
+ * virtualization extensions.
+ */
 #include "lib.h"
 
 #define MSR_EFER 0xc0000080
@@ -52,7 +55,10 @@ static bool is_readable(u32 msr)
 	return false;
 }
 
-/* Refused ones are refused for reading and for writing; whether the CPU has the listed ones is another matter. */
+/*
+ * Refused ones are refused for reading and for writing; whether the CPU has the listed ones is
+ * another matter.
+ */
 static void scan(u32 first, u32 last, const char *what)
 {
 	u32 bad = 0;
@@ -71,9 +77,10 @@ static void scan(u32 first, u32 last, const char *what)
 
 static void check_listed(void)
 {
-	static const u32 must[] = {0x10,       0x1b,	   0x3a,       0x174,	   0x175,      0x176,	   0x17a,
-				   0x1a0,      0x1d9,	   0x277,      0xc0000080, 0xc0000081, 0xc0000082, 0xc0000084,
-				   0xc0000100, 0xc0000101, 0xc0000102, 0x4b564d00, 0x4b564d01, 0x4b564d03};
+	static const u32 must[] = {0x10,       0x1b,	   0x3a,       0x174,	   0x175,
+				   0x176,      0x17a,	   0x1a0,      0x1d9,	   0x277,
+				   0xc0000080, 0xc0000081, 0xc0000082, 0xc0000084, 0xc0000100,
+				   0xc0000101, 0xc0000102, 0x4b564d00, 0x4b564d01, 0x4b564d03};
 	static const u32 store[] = {0x175, 0x176, 0xc0000082, 0xc0000083, 0xc0000102};
 	const u64 pattern = 0xffff8123456789a0ull;
 	u32 bad = 0;
@@ -94,13 +101,17 @@ static void check_listed(void)
 	report(!bad, "system-call MSRs keep what is written");
 	report(rdmsr(0x3a) == 1, "VMX is off and locked for dom0");
 	val = 0;
-	report(rdmsr_try(0xc0010114, &val) == -1 && (val & 0x18) == 0x18, "SVM is off and locked for dom0");
+	report(rdmsr_try(0xc0010114, &val) == -1 && (val & 0x18) == 0x18,
+	       "SVM is off and locked for dom0");
 	old = rdtsc();
 	val = rdmsr(0x10);
 	report(val >= old && val <= rdtsc(), "MSR TSC is the time-stamp counter");
 }
 
-/* EFER has to be in the CPU, not only in the answer to RDMSR. SYSCALL goes to LSTAR, which goes back. */
+/*
+ * EFER has to be in the CPU, not only in the answer to RDMSR. SYSCALL goes to LSTAR, which goes
+ * back.
+ */
 __asm__("syscall_target:\tpushq %r11\n\tpopfq\n\tjmp *%rcx");
 extern const u8 syscall_target[];
 
@@ -142,14 +153,16 @@ static void check_values(void)
 			note("EFER bit %u", i);
 	}
 	report(!bad && rdmsr(MSR_EFER) == efer, "EFER: reserved bits and SVME are refused");
-	report(wrmsr_try(MSR_EFER, efer ^ BIT(8)) == GP, "EFER: LME cannot change while paging is on");
+	report(wrmsr_try(MSR_EFER, efer ^ BIT(8)) == GP,
+	       "EFER: LME cannot change while paging is on");
 	report(wrmsr_try(MSR_EFER, efer ^ BIT(0)) == -1 && rdmsr(MSR_EFER) == (efer ^ BIT(0)),
 	       "EFER: SCE can be switched");
 	wrmsr(MSR_EFER, efer);
 	check_syscall(efer);
 	report(wrmsr_try(0x277, 0x0007040600070402ull) == GP && wrmsr_try(0x277, BIT(3)) == GP,
 	       "PAT: reserved types are refused");
-	report(wrmsr_try(0x277, 0x0007010600070106ull) == -1 && rdmsr(0x277) == 0x0007010600070106ull,
+	report(wrmsr_try(0x277, 0x0007010600070106ull) == -1 &&
+		   rdmsr(0x277) == 0x0007010600070106ull,
 	       "PAT can be written");
 	wrmsr(0x277, pat);
 	report(wrmsr_try(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 1) == GP &&
@@ -157,15 +170,19 @@ static void check_values(void)
 	       "APIC base: reserved bits are refused");
 	report(wrmsr_try(MSR_APIC_BASE, (rdmsr(MSR_APIC_BASE) & ~BIT(11)) | BIT(10)) == GP,
 	       "APIC base: x2APIC needs the APIC on");
-	report(wrmsr_try(0x4b564d03, 2) == GP && wrmsr_try(0x4b564d05, 2) == GP && wrmsr_try(0x4b564d04, 2) == GP,
+	report(wrmsr_try(0x4b564d03, 2) == GP && wrmsr_try(0x4b564d05, 2) == GP &&
+		   wrmsr_try(0x4b564d04, 2) == GP,
 	       "KVM MSRs: reserved bits are refused");
 }
 
-#define INSN(text)                                                                                                     \
-	({                                                                                                             \
-		int v_;                                                                                                \
-		__asm__ volatile(CATCH(text) : CAUGHT(v_) : "a"(0), "c"(0), "d"(0) : "memory", "cc");                  \
-		v_;                                                                                                    \
+#define INSN(text)                                                                                 \
+	({                                                                                         \
+		int v_;                                                                            \
+		__asm__ volatile(CATCH(text)                                                       \
+				 : CAUGHT(v_)                                                      \
+				 : "a"(0), "c"(0), "d"(0)                                          \
+				 : "memory", "cc");                                                \
+		v_;                                                                                \
 	})
 
 static void check_instructions(void)
@@ -175,18 +192,23 @@ static void check_instructions(void)
 
 	report(INSN("vmrun") == UD && INSN("vmload") == UD && INSN("vmsave") == UD,
 	       "VMRUN, VMLOAD, VMSAVE are undefined");
-	report(INSN("stgi") == UD && INSN("clgi") == UD && INSN("invlpga") == UD && INSN("skinit") == UD,
+	report(INSN("stgi") == UD && INSN("clgi") == UD && INSN("invlpga") == UD &&
+		   INSN("skinit") == UD,
 	       "STGI, CLGI, INVLPGA, SKINIT are undefined");
 	__asm__ volatile(CATCH("vmxon %1") : CAUGHT(v) : "m"(mem) : "cc");
-	report(v == UD && INSN("vmxoff") == UD && INSN("vmlaunch") == UD && INSN("vmread %%rax, %%rcx") == UD,
+	report(v == UD && INSN("vmxoff") == UD && INSN("vmlaunch") == UD &&
+		   INSN("vmread %%rax, %%rcx") == UD,
 	       "VMXON, VMXOFF, VMLAUNCH, VMREAD are undefined");
-	report(INSN("monitor") == UD && INSN("mwait") == UD, "MONITOR and MWAIT are undefined, as CPUID says");
+	report(INSN("monitor") == UD && INSN("mwait") == UD,
+	       "MONITOR and MWAIT are undefined, as CPUID says");
 	report(INSN("rdpmc") == GP, "RDPMC is refused: there are no counters");
 	report(INSN("rsm") == UD, "RSM outside SMM is undefined");
 	if (backend == CORBEL_BACKEND_SVM)
-		report(INSN("vmcall") == UD, "the other vendor's hypercall instruction is undefined");
+		report(INSN("vmcall") == UD,
+		       "the other vendor's hypercall instruction is undefined");
 	else
-		report(INSN("vmmcall") == UD, "the other vendor's hypercall instruction is undefined");
+		report(INSN("vmmcall") == UD,
+		       "the other vendor's hypercall instruction is undefined");
 	report(INSN("wbinvd") == -1 && INSN("invd") == -1, "WBINVD and INVD do no harm");
 }
 

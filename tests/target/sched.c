@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The scheduler by its own account: hogs that share a CPU, equal and 1:3; affinity, steal time, a cap; dom0 stays
- * awake. */
+/*
+ * The scheduler by its own account: hogs that share a CPU, equal and 1:3; affinity, steal time, a
+ * cap; dom0 stays awake.
+ */
 #include "guest.h"
 
 PROGRAM(g_spin);
@@ -31,7 +33,10 @@ static bool is_one_to_three(const u64 run[4])
 	return run[3] * 100 > run[2] * 270 && run[3] * 100 < run[2] * 330;
 }
 
-/* Guests 0 and 1 share the last CPU but one and are equal; 2 and 3 the last one, with weights 1:3. dom0 has CPU 0. */
+/*
+ * Guests 0 and 1 share the last CPU but one and are equal; 2 and 3 the last one, with weights 1:3.
+ * dom0 has CPU 0.
+ */
 void test_sched(void)
 {
 	static const u64 mask[] = {2, 2, 4, 4};
@@ -50,10 +55,13 @@ void test_sched(void)
 		at_start[i] = runtime_ms(i);
 	t = rdtsc();
 	/*
-	 * When the emulator's host holds it up, who runs just then is charged with it, and the other one gets that time
-	 * later. So if the shares are not right after ten seconds, they may become so in the next ten.
+	 * When the emulator's host holds it up, who runs just then is charged with it, and the
+	 * other one gets that time later. So if the shares are not right after ten seconds, they
+	 * may become so in the next ten.
 	 */
-	for (n = 0; n < SECONDS * 10 || (n < 2 * SECONDS * 10 && !(is_equal(run) && is_one_to_three(run))); n++) {
+	for (n = 0;
+	     n < SECONDS * 10 || (n < 2 * SECONDS * 10 && !(is_equal(run) && is_one_to_three(run)));
+	     n++) {
 		u64 due = rdtsc() + ms_to_tsc(100), by;
 
 		sleep_ms(100); /* dom0 sleeps, and wakes in time */
@@ -63,13 +71,17 @@ void test_sched(void)
 	}
 	t = (rdtsc() - t) / tsc_khz;
 	note("%lu ms: equal %lu and %lu, 1:3 %lu and %lu", t, run[0], run[1], run[2], run[3]);
-	report(run[0] + run[1] > t * 9 / 10 && run[2] + run[3] > t * 9 / 10, "the hogs have their CPUs to themselves");
-	report(is_equal(run), "two equal hogs get the same within 5 %% (%lu and %lu ms)", run[0], run[1]);
-	report(is_one_to_three(run), "weights 1:3 are 1:3 within 10 %% (%lu and %lu ms)", run[2], run[3]);
+	report(run[0] + run[1] > t * 9 / 10 && run[2] + run[3] > t * 9 / 10,
+	       "the hogs have their CPUs to themselves");
+	report(is_equal(run), "two equal hogs get the same within 5 %% (%lu and %lu ms)", run[0],
+	       run[1]);
+	report(is_one_to_three(run), "weights 1:3 are 1:3 within 10 %% (%lu and %lu ms)", run[2],
+	       run[3]);
 	report(vcpu_stat((u32)g[0].vcpu)->cpu == 1 && vcpu_stat((u32)g[1].vcpu)->cpu == 1 &&
 		   vcpu_stat((u32)g[2].vcpu)->cpu == 2 && vcpu_stat((u32)g[3].vcpu)->cpu == 2,
 	       "affinity is kept");
-	report(late < n / 2, "dom0 wakes in time beside them (%u of %u times more than 10 ms late)", late, n);
+	report(late < n / 2, "dom0 wakes in time beside them (%u of %u times more than 10 ms late)",
+	       late, n);
 
 	/* A cap, and a hog beside dom0. */
 	hc(CORBEL_HC_SCHED, g[1].vcpu, 0, 0, 25);
@@ -101,7 +113,8 @@ void test_sched(void)
 		if (run[0] > t / 6 && run[0] < t * 2 / 3 && !(steal.version & 1))
 			break;
 	}
-	report(n < 5, "a hog beside a busy dom0 shows in its steal time (%lu of %lu ms)", run[0], t);
+	report(n < 5, "a hog beside a busy dom0 shows in its steal time (%lu of %lu ms)", run[0],
+	       t);
 	wrmsr(0x4b564d03, 0);
 	for (u32 i = 0; i < 4; i++)
 		report(guest_free(&g[i]), "hog %u goes", i);

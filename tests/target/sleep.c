@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The registers that put the machine to sleep: S1 to S4 are refused, and what waits for the wake-up does not wait. */
+/*
+ * The registers that put the machine to sleep: S1 to S4 are refused, and what waits for the wake-up
+ * does not wait.
+ */
 #include "lib.h"
 
 #define RSDP_PLACE 0x70 /* in boot_params */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The other vCPUs: start-up by INIT and SIPI, IPIs and NMIs between them, INIT again, HLT woken from afar. */
+/*
+ * The other vCPUs: start-up by INIT and SIPI, IPIs and NMIs between them, INIT again, HLT woken
+ * from afar.
+ */
 #include "lib.h"
 
 #define V 0x91
@@ -45,14 +48,16 @@ static void check_start(void)
 {
 	u32 want = (u32)(option("cpus")[0] - '0'), ids = 0;
 
-	report(cpu_count == want, "INIT and SIPI to all others start %u CPUs (%u did)", want, cpu_count);
+	report(cpu_count == want, "INIT and SIPI to all others start %u CPUs (%u did)", want,
+	       cpu_count);
 	for (u32 i = 0; i < cpu_count; i++)
 		ids |= 1u << cpu_of(i)->apic_id;
 	report(ids == (1u << want) - 1, "each has an APIC id of its own (mask %x)", ids);
 	for (u32 i = 1; i < cpu_count; i++) {
 		flag = 0;
 		run_on(i, set_flag, (void *)(u64)(i + 10));
-		report(wait_for(i, 2000) && flag == i + 10, "CPU %u is woken from HLT by an IPI and works", i);
+		report(wait_for(i, 2000) && flag == i + 10,
+		       "CPU %u is woken from HLT by an IPI and works", i);
 	}
 }
 
@@ -136,7 +141,8 @@ static void check_ping_pong(void)
 	}
 	apic_write(APIC_LVTT, LVT_MASKED);
 	t = (rdtsc() - t) / tsc_khz;
-	report(turns == 200, "two CPUs wake each other out of HLT 100 times (%u turns in %lu ms)", turns, t);
+	report(turns == 200, "two CPUs wake each other out of HLT 100 times (%u turns in %lu ms)",
+	       turns, t);
 	wait_for(1, 1000);
 }
 
@@ -180,8 +186,10 @@ static void check_pv(void)
 
 	report(kvm_call(10, BIT(p->apic_id), 0, 0, V) == 1 && WAIT(p->count[V] == n + 1, 1000),
 	       "the PV IPI hypercall delivers");
-	report(kvm_call(10, BIT(63), 0, 0, V) == 0 && kvm_call(10, 1, 1, ~0ull, V) == 0, "to nobody it returns 0");
-	report(kvm_call(10, 1, 0, 0, ICR_LOGICAL | V) < 0, "other kinds of destination are refused");
+	report(kvm_call(10, BIT(63), 0, 0, V) == 0 && kvm_call(10, 1, 1, ~0ull, V) == 0,
+	       "to nobody it returns 0");
+	report(kvm_call(10, 1, 0, 0, ICR_LOGICAL | V) < 0,
+	       "other kinds of destination are refused");
 	report(kvm_call(99, 1, 2, 3, 4) == -1000, "an unknown KVM hypercall is -ENOSYS");
 	report(kvm_call(5, 0, 0x1234567, 0, 0) == 0 && kvm_call(11, ~0ull, 0, 0, 0) == 0,
 	       "kicking and yielding to nobody do no harm");
@@ -219,7 +227,8 @@ static void check_init_again(void)
 
 	cpuid(1, 0, r);
 	report(*(u32 *)(0x60000 + (trampoline_end - trampoline) - 4) == r[0],
-	       "after INIT, EDX holds the CPU's signature (%x)", *(u32 *)(0x60000 + (trampoline_end - trampoline) - 4));
+	       "after INIT, EDX holds the CPU's signature (%x)",
+	       *(u32 *)(0x60000 + (trampoline_end - trampoline) - 4));
 }
 
 static void set_mode(void *arg)

@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; Entry of the payload, exception entries, the other CPUs' way from real mode, the way to ring 3 and back.
+; Entry of the payload, exception entries, the other CPUs' way from real mode, the way to ring 3 and
+; back.
 %define PERCPU_SIZE 16384	; lib.h
 %define STACK_TOP   16384	; the stack is the upper part of a CPU's block
 %define GS_BASE	    0xc0000101
@@ -7,7 +8,8 @@
 bits 64
 section .text
 extern main, trap, ap_main, percpu_block
-global _start, trap_entries, trampoline, trampoline_end, trampoline_cr3, trampoline_next, user_call, user_return
+global _start, trap_entries, trampoline, trampoline_end
+global trampoline_cr3, trampoline_next, user_call, user_return
 
 ; As Linux is entered: 64-bit mode, identity-mapped, RSI = boot_params, interrupts off.
 _start:
@@ -70,7 +72,8 @@ to_trap:
 	add rsp, 16
 	iretq
 
-; user_call(rdi = function, rsi = its stack): run it in ring 3 until it executes INT 0x80; returns its RAX.
+; user_call(rdi = function, rsi = its stack): run it in ring 3 until it executes INT 0x80; returns
+; its RAX.
 user_call:
 	push rbx
 	push rbp

@@ -94,14 +94,16 @@ static void check_clock(void)
 	delay_us(1000);
 	wrmsr(MSR_CLOCK, 0xfffffffffffffff1ull);
 	delay_us(1000);
-	report(clocks[0].version == before, "switched off, or with an address that is none, it does no harm");
+	report(clocks[0].version == before,
+	       "switched off, or with an address that is none, it does no harm");
 	wrmsr(MSR_CLOCK, (u64)&clocks[0] | 1);
 	wrmsr(MSR_WALL, (u64)&wall);
-	report(wall.sec > 1500000000 && wall.sec < 4000000000u && wall.nsec < 1000000000 && !(wall.version & 1),
+	report(wall.sec > 1500000000 && wall.sec < 4000000000u && wall.nsec < 1000000000 &&
+		   !(wall.version & 1),
 	       "the wall clock is of this century (%u)", wall.sec);
 	wrmsr(MSR_STEAL, (u64)&steals[0] | 1);
-	report(!(steals[0].version & 1) && steals[0].steal < 1000000000, "steal time begins small (%lu)",
-	       steals[0].steal);
+	report(!(steals[0].version & 1) && steals[0].steal < 1000000000,
+	       "steal time begins small (%lu)", steals[0].steal);
 }
 
 static void check_monotonic(void)
@@ -127,11 +129,15 @@ static void check_monotonic(void)
 	stop = 1;
 	for (u32 i = 1; i < cpu_count; i++)
 		wait_for(i, 2000);
-	report(!backwards && reads > 1000, "kvmclock never goes back over %u vCPUs (%lu reads, %lu back)", cpu_count,
-	       reads, backwards);
+	report(!backwards && reads > 1000,
+	       "kvmclock never goes back over %u vCPUs (%lu reads, %lu back)", cpu_count, reads,
+	       backwards);
 }
 
-/* The hardware's own clock beside ours: ACPI's timer would need its tables, the PIT is always there. */
+/*
+ * The hardware's own clock beside ours: ACPI's timer would need its tables, the PIT is always
+ * there.
+ */
 static void check_rate(void)
 {
 	u64 ns = 0;
@@ -145,7 +151,8 @@ static void check_rate(void)
 		WAIT(inb(0x61) & 0x20, 1000);
 		ns = clock_ns(&clocks[0]) - ns;
 	}
-	report(ns > 49500000 && ns < 60000000, "50.12 ms by the PIT are as much by kvmclock (%lu us)", ns / 1000);
+	report(ns > 49500000 && ns < 60000000,
+	       "50.12 ms by the PIT are as much by kvmclock (%lu us)", ns / 1000);
 }
 
 void test_time(void)

@@ -19,7 +19,10 @@ static bool received(const char *s)
 	return !(inb(COM1 + 5) & 1);
 }
 
-/* The debug keys, P for panic among them, are for who sits at the line, not for who may open dom0's port. */
+/*
+ * The debug keys, P for panic among them, are for who sits at the line, not for who may open dom0's
+ * port.
+ */
 static void check_loopback(void)
 {
 	static const char escape[] = "\1\1\1P";
@@ -72,7 +75,8 @@ void test_vuart(void)
 	check_loopback();
 	outb(0x80, 1);
 	report(inb(0x64) != 0xff, "the keyboard controller's port is dom0's");
-	__asm__ volatile("mov %w0, %%dx; xor %%eax, %%eax; in %%dx, %%eax" ::"i"(COM1) : "rax", "rdx");
+	__asm__ volatile("mov %w0, %%dx; xor %%eax, %%eax; in %%dx, %%eax" ::"i"(COM1)
+			 : "rax", "rdx");
 	__asm__ volatile("mov %w0, %%dx; in %%dx, %%ax" ::"i"(COM1 + 4) : "rax", "rdx");
 	report(true, "wide accesses to the UART come back");
 }

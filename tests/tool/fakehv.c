@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is $FAKEHV_RECORD. What is set
- * by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
+ * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is
+ * $FAKEHV_RECORD. What is set by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -48,14 +48,18 @@ static int answer(struct corbel_query *q, const void *data, size_t size)
 static int query_vm(struct corbel_query *q)
 {
 	struct corbel_vm_stat vm[2] = {
-		{.id = 0, .vcpus = 2, .mapped_bytes = 1 << 30, .runtime_ns = 5000000000, .name = "dom0"},
-		{.id = 3,
-		 .vcpus = 2,
-		 .pid = record_pid(),
-		 .mapped_bytes = 1 << 20,
-		 .pool_bytes = 4096,
-		 .runtime_ns = 7000000000,
-		 .name = "qemu"},
+	    {.id = 0,
+	     .vcpus = 2,
+	     .mapped_bytes = 1 << 30,
+	     .runtime_ns = 5000000000,
+	     .name = "dom0"},
+	    {.id = 3,
+	     .vcpus = 2,
+	     .pid = record_pid(),
+	     .mapped_bytes = 1 << 20,
+	     .pool_bytes = 4096,
+	     .runtime_ns = 7000000000,
+	     .name = "qemu"},
 	};
 
 	if (q->index < 2 && (q->index == 0 || vm[1].pid))

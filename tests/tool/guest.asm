@@ -1,5 +1,6 @@
 ; SPDX-License-Identifier: GPL-2.0-only
-; A guest small enough to boot in an instant: an ELF kernel with a PVH entry. It writes "guest ready" to COM1 and then
+; A guest small enough to boot in an instant: an ELF kernel with a PVH entry. It writes "guest
+; ready" to COM1 and then
 ; answers each character c by "<c>"; `x` makes it triple-fault.
 ; nasm -f bin
 

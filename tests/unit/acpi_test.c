@@ -6,7 +6,10 @@
 #include "boot/acpi.h"
 #include "test.h"
 
-/* "Physical memory": tables lie at BASE + offset. Each mapping is a fresh copy's address range checked for bounds. */
+/*
+ * "Physical memory": tables lie at BASE + offset. Each mapping is a fresh copy's address range
+ * checked for bounds.
+ */
 #define BASE 0x7ffe0000ull
 #define SIZE 0x4000u
 
@@ -46,7 +49,8 @@ static u64 add_table(const char *sig, const void *body, u32 len)
 	put(t + 4, 36 + len, 4);
 	memcpy(t + 36, body, len);
 	fix(t, 36 + len, 9);
-	next = ALIGN_UP(next + 36 + len + 3, 4u) + 4; /* XSDT entries are often misaligned; keep that */
+	/* XSDT entries are often misaligned; keep that */
+	next = ALIGN_UP(next + 36 + len + 3, 4u) + 4;
 	return at;
 }
 
@@ -123,8 +127,9 @@ static void make(struct machine *m, u32 revision)
 
 static bool all_found(void)
 {
-	return info.cpu_count == 3 && info.madt && info.lapic_addr == 0x1fee00000 && info.pm_timer_port == 0x608 &&
-	       info.has_reset && info.reset_port_or_addr_space == 1 && info.reset_addr == 0xcf9 &&
+	return info.cpu_count == 3 && info.madt && info.lapic_addr == 0x1fee00000 &&
+	       info.pm_timer_port == 0x608 && info.has_reset &&
+	       info.reset_port_or_addr_space == 1 && info.reset_addr == 0xcf9 &&
 	       info.reset_value == 0xf && info.hpet_addr == 0xfed00000;
 }
 
@@ -133,23 +138,27 @@ static void test_roots(void)
 	struct machine m;
 
 	make(&m, 2);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.is_xsdt && info.root == m.xsdt && all_found(),
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.is_xsdt && info.root == m.xsdt &&
+		  all_found(),
 	      "tables are found from the XSDT");
 	CHECK(info.apic_id[0] == 0 && info.apic_id[1] == 1 && info.apic_id[2] == 0x1ff,
 	      "enabled CPUs of both kinds, each once");
 	acpi_parse(m.rsdp, 36, 1, map, &info);
-	CHECK(info.cpu_count == 3 && info.apic_id[0] == 1 && info.apic_id[1] == 0, "the boot CPU comes first");
+	CHECK(info.cpu_count == 3 && info.apic_id[0] == 1 && info.apic_id[1] == 0,
+	      "the boot CPU comes first");
 	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && !info.is_xsdt && all_found(),
 	      "a short RSDP leads to the RSDT");
 	mem[m.xsdt - BASE + 40] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt && info.root == m.rsdt && all_found(),
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt && info.root == m.rsdt &&
+		  all_found(),
 	      "a damaged XSDT too");
 	mem[m.rsdt - BASE + 40] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 && info.apic_id[0] == 5 &&
-		  !info.root,
+	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 &&
+		  info.apic_id[0] == 5 && !info.root,
 	      "without a root table there is the boot CPU");
 	make(&m, 0);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt, "revision 0 has no XSDT");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt,
+	      "revision 0 has no XSDT");
 	CHECK(info.pm_timer_port == 0x608 && info.has_reset, "a FADT may be short");
 	make(&m, 2);
 	m.rsdp[30] ^= 1;
@@ -157,7 +166,8 @@ static void test_roots(void)
 	      "an RSDP with a bad extended checksum leads to the RSDT");
 	m.rsdp[0] = 'X';
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == -EINVAL, "no signature, no ACPI");
-	CHECK(acpi_parse(m.rsdp, 0, 0, map, &info) == -EINVAL && info.cpu_count == 1, "no RSDP at all");
+	CHECK(acpi_parse(m.rsdp, 0, 0, map, &info) == -EINVAL && info.cpu_count == 1,
+	      "no RSDP at all");
 }
 
 static void test_damage(void)
@@ -167,25 +177,29 @@ static void test_damage(void)
 
 	make(&m, 2);
 	mem[m.madt - BASE + 50] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 3, map, &info) == 0 && !info.madt && info.cpu_count == 1 && info.apic_id[0] == 3 &&
-		  info.hpet_addr,
+	CHECK(acpi_parse(m.rsdp, 36, 3, map, &info) == 0 && !info.madt && info.cpu_count == 1 &&
+		  info.apic_id[0] == 3 && info.hpet_addr,
 	      "a MADT with a bad checksum is skipped, the others are read");
 	make(&m, 2);
 	t = mem + (m.madt - BASE);
 	t[44 + 8 + 1] = 0;
 	fix(t, *(u32 *)(void *)(t + 4), 9);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.cpu_count == 1, "an entry of length 0 ends the MADT");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.cpu_count == 1,
+	      "an entry of length 0 ends the MADT");
 	make(&m, 2);
 	t = mem + (m.madt - BASE);
 	t[44 + 8 + 1] = 7;
 	fix(t, *(u32 *)(void *)(t + 4), 9);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.cpu_count == 1, "a CPU entry too short ends the MADT");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.cpu_count == 1,
+	      "a CPU entry too short ends the MADT");
 	make(&m, 2);
 	put(mem + (m.madt - BASE) + 4, 0xfffffff0, 4);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.madt, "a table with a wild length is skipped");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.madt,
+	      "a table with a wild length is skipped");
 	make(&m, 2);
 	put(mem + (m.madt - BASE) + 4, 20, 4);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.madt, "a table shorter than its header is skipped");
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.madt,
+	      "a table shorter than its header is skipped");
 }
 
 static bool madt_sum_ok(const struct machine *m)
@@ -240,8 +254,8 @@ static void test_many_cpus(void)
 	entry = add_table("APIC", madt, n);
 	put(m.rsdp + 24, add_table("XSDT", &entry, 8), 8);
 	fix(m.rsdp, 36, 32);
-	CHECK(acpi_parse(m.rsdp, 36, 299, map, &info) == 0 && info.cpu_count == MAX_CPUS && info.apic_id[0] == 299 &&
-		  info.apic_id[1] == 0,
+	CHECK(acpi_parse(m.rsdp, 36, 299, map, &info) == 0 && info.cpu_count == MAX_CPUS &&
+		  info.apic_id[0] == 299 && info.apic_id[1] == 0,
 	      "more CPUs than supported: the first ones and the boot CPU are used");
 }
 
@@ -285,12 +299,15 @@ static void test_s5(void)
 	u8 a = 0, b = 0;
 
 	CHECK(scan("\010_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8), "_S5 by bytes");
-	CHECK(scan("\010\\_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8), "by its full name");
+	CHECK(scan("\010\\_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8),
+	      "by its full name");
 	CHECK(scan("\010_S5_", zeros, sizeof(zeros)) == (BIT(0) | BIT(0) << 8), "by constants");
 	CHECK(scan("\010_S5_", one, sizeof(one)) == (BIT(3) | BIT(6) << 8), "both in one number");
 	CHECK(scan("\010_S5_", dword, sizeof(dword)) == (BIT(2) | BIT(1) << 8), "by a double word");
-	CHECK(scan("\010_S5_", wide, sizeof(wide)) == (BIT(6) | BIT(1) << 8), "with a length of two bytes");
-	CHECK(!scan("\010_S3_", bytes, sizeof(bytes)) && !scan("\010_S4_", bytes, sizeof(bytes)), "_S3 and _S4 are not _S5");
+	CHECK(scan("\010_S5_", wide, sizeof(wide)) == (BIT(6) | BIT(1) << 8),
+	      "with a length of two bytes");
+	CHECK(!scan("\010_S3_", bytes, sizeof(bytes)) && !scan("\010_S4_", bytes, sizeof(bytes)),
+	      "_S3 and _S4 are not _S5");
 	CHECK(!scan("\024_S5_", bytes, sizeof(bytes)), "a mere mention is not a definition");
 	CHECK(!scan("\010_S5_", large, sizeof(large)), "types of more than three bits are none");
 	CHECK(!scan("\010_S5_", wild, sizeof(wild)) && !scan("\010_S5_", method, sizeof(method)) &&
@@ -326,7 +343,10 @@ static void test_sleep(void)
 {
 	static const u8 s5[] = {0x08, '_', 'S', '5', '_', 0x12, 0x07, 0x02, 0x0a, 0x05, 0x0a, 0x07};
 	static const u8 s3[] = {0x08, '_', 'S', '3', '_', 0x12, 0x07, 0x02, 0x0a, 0x03, 0x0a, 0x03};
-	static const u8 registers[][3] = {{148 - 36, 0x10, 0x06}, {172 - 36, 0x04, 0x06}, {184 - 36, 0x24, 0x06}, {244 - 36, 0x30, 0x06}};
+	static const u8 registers[][3] = {{148 - 36, 0x10, 0x06},
+					  {172 - 36, 0x04, 0x06},
+					  {184 - 36, 0x24, 0x06},
+					  {244 - 36, 0x30, 0x06}};
 	u8 fadt[232] = {0}, code[40] = {0};
 	struct machine m;
 	u64 entries[2];
@@ -352,10 +372,11 @@ static void test_sleep(void)
 	put(m.rsdp + 24, add_table("XSDT", entries, sizeof(entries)), 8);
 	fix(m.rsdp, 36, 32);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
-	CHECK(info.sleep_count == 4 && has_sleep(0x605, BIT(5)) && has_sleep(0x615, BIT(7)) && has_sleep(0x625, BIT(7)) &&
-		  has_sleep(0x630, BIT(5)),
+	CHECK(info.sleep_count == 4 && has_sleep(0x605, BIT(5)) && has_sleep(0x615, BIT(7)) &&
+		  has_sleep(0x625, BIT(7)) && has_sleep(0x630, BIT(5)),
 	      "each register for sleep is found, where two addresses are told at both");
-	CHECK(info.wake_count == 2 && info.wake[0] == 0x611 && info.wake[1] == 0x631, "and those that tell of the wake-up");
+	CHECK(info.wake_count == 2 && info.wake[0] == 0x611 && info.wake[1] == 0x631,
+	      "and those that tell of the wake-up");
 	make(&m, 2);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!info.sleep_count && !info.wake_count, "a FADT without them has none");

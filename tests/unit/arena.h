@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* "Physical" memory for host tests: a lazily filled mapping that starts at hpa 0; and a way to see a panic from outside. */
+/*
+ * "Physical" memory for host tests: a lazily filled mapping that starts at hpa 0; and a way to see
+ * a panic from outside.
+ */
 #ifndef TESTS_UNIT_ARENA_H
 #define TESTS_UNIT_ARENA_H
 
@@ -18,7 +21,8 @@ u64 test_direct_base;
 
 static inline void arena_init(u64 bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		exit(1);
@@ -26,15 +30,15 @@ static inline void arena_init(u64 bytes)
 }
 
 /* In a child, since a panic leaves locks held. */
-#define DIES(stmt)                                                                                                     \
-	({                                                                                                             \
-		int status_ = 0;                                                                                       \
-		fflush(stdout);                                                                                        \
-		pid_t child_ = fork();                                                                                 \
-		if (!child_)                                                                                           \
-			_exit(PANICS(stmt) ? 42 : 0);                                                                  \
-		waitpid(child_, &status_, 0);                                                                          \
-		WIFEXITED(status_) && WEXITSTATUS(status_) == 42;                                                      \
+#define DIES(stmt)                                                                                 \
+	({                                                                                         \
+		int status_ = 0;                                                                   \
+		fflush(stdout);                                                                    \
+		pid_t child_ = fork();                                                             \
+		if (!child_)                                                                       \
+			_exit(PANICS(stmt) ? 42 : 0);                                              \
+		waitpid(child_, &status_, 0);                                                      \
+		WIFEXITED(status_) && WEXITSTATUS(status_) == 42;                                  \
 	})
 
 /* A repeatable random number below n. */

@@ -11,51 +11,60 @@ static void good(void)
 {
 	struct cfg c;
 
-	CHECK(!cfg_parse(
-		      &c, "demo.cfg",
-		      "# a comment\n"
-		      "name = \"demo\"   # another\n"
-		      "kernel='/boot/vmlinuz'; ramdisk = '/boot/initrd'\n"
-		      "extra = \"console=ttyS0 # no comment\"\n"
-		      "root = '/dev/vda1'\n"
-		      "memory = 0x200\n"
-		      "vcpus = \"2\"\n"
-		      "disk = [ '/a b/img,raw,xvda,w',\n"
-		      "         'file:/b,xvdb,r', # of a list's item\n"
-		      "         '/c.qcow2,qcow2,vdc,rw', 'format=qcow2, vdev=xvdd, access=ro, target=/d=1', '/e', ]\n"
-		      "vif = [ '', 'mac=52:54:00:aa:bb:cc , bridge=br1' ]\n"
-		      "firmware = \"bios\"\n"
-		      "cpu_weight = 512\n"
-		      "cap = 50\n"
-		      "cpus = \"0-3,^1\"\n"
-		      "device_model_args = [ '-device', \"x,y=\\\"z\\\"\" ]\r\n"),
+	CHECK(!cfg_parse(&c, "demo.cfg",
+			 "# a comment\n"
+			 "name = \"demo\"   # another\n"
+			 "kernel='/boot/vmlinuz'; ramdisk = '/boot/initrd'\n"
+			 "extra = \"console=ttyS0 # no comment\"\n"
+			 "root = '/dev/vda1'\n"
+			 "memory = 0x200\n"
+			 "vcpus = \"2\"\n"
+			 "disk = [ '/a b/img,raw,xvda,w',\n"
+			 "         'file:/b,xvdb,r', # of a list's item\n"
+			 "         '/c.qcow2,qcow2,vdc,rw', 'format=qcow2, vdev=xvdd, access=ro, "
+			 "target=/d=1', '/e', ]\n"
+			 "vif = [ '', 'mac=52:54:00:aa:bb:cc , bridge=br1' ]\n"
+			 "firmware = \"bios\"\n"
+			 "cpu_weight = 512\n"
+			 "cap = 50\n"
+			 "cpus = \"0-3,^1\"\n"
+			 "device_model_args = [ '-device', \"x,y=\\\"z\\\"\" ]\r\n"),
 	      "a file with everything is read: %s", c.error);
-	CHECK(!strcmp(c.name, "demo") && !strcmp(c.kernel, "/boot/vmlinuz") && !strcmp(c.ramdisk, "/boot/initrd"),
+	CHECK(!strcmp(c.name, "demo") && !strcmp(c.kernel, "/boot/vmlinuz") &&
+		  !strcmp(c.ramdisk, "/boot/initrd"),
 	      "strings in both quotes, comments, semicolons");
 	CHECK(!strcmp(c.cmdline, "root=/dev/vda1 console=ttyS0 # no comment"),
 	      "root and extra make the command line: %s", c.cmdline);
 	CHECK(c.memory_mib == 512 && c.vcpus == 2, "numbers: hexadecimal, in quotes");
-	CHECK(c.ndisks == 5 && !strcmp(c.disk[0].path, "/a b/img") && !c.disk[0].qcow2 && !c.disk[0].readonly &&
-		      c.disk[0].line == 8,
+	CHECK(c.ndisks == 5 && !strcmp(c.disk[0].path, "/a b/img") && !c.disk[0].qcow2 &&
+		  !c.disk[0].readonly && c.disk[0].line == 8,
 	      "disk: path,format,vdev,access");
 	CHECK(!strcmp(c.disk[1].path, "/b") && c.disk[1].readonly && c.disk[1].line == 9,
 	      "disk: file:path,vdev,access");
 	CHECK(c.disk[2].qcow2 && !c.disk[2].readonly, "disk: qcow2, rw");
-	CHECK(!strcmp(c.disk[3].path, "/d=1") && c.disk[3].qcow2 && c.disk[3].readonly, "disk: by keywords");
-	CHECK(!strcmp(c.disk[4].path, "/e") && !c.disk[4].qcow2 && !c.disk[4].readonly, "disk: defaults");
-	CHECK(c.nvifs == 2 && !strcmp(c.vif[0].bridge, "corbr0") && !c.vif[0].has_mac, "vif: default bridge");
-	CHECK(c.vif[1].has_mac && c.vif[1].mac[5] == 0xcc && !strcmp(c.vif[1].bridge, "br1"), "vif: bridge and mac");
-	CHECK(c.firmware == FIRMWARE_BIOS && c.weight == 512 && c.cap == 50, "firmware, weight, cap");
+	CHECK(!strcmp(c.disk[3].path, "/d=1") && c.disk[3].qcow2 && c.disk[3].readonly,
+	      "disk: by keywords");
+	CHECK(!strcmp(c.disk[4].path, "/e") && !c.disk[4].qcow2 && !c.disk[4].readonly,
+	      "disk: defaults");
+	CHECK(c.nvifs == 2 && !strcmp(c.vif[0].bridge, "corbr0") && !c.vif[0].has_mac,
+	      "vif: default bridge");
+	CHECK(c.vif[1].has_mac && c.vif[1].mac[5] == 0xcc && !strcmp(c.vif[1].bridge, "br1"),
+	      "vif: bridge and mac");
+	CHECK(c.firmware == FIRMWARE_BIOS && c.weight == 512 && c.cap == 50,
+	      "firmware, weight, cap");
 	CHECK(c.affinity[0] == 0xd && c.affinity[1] == 0xd, "one CPU list goes for all vCPUs");
 	CHECK(c.nargs == 2 && !strcmp(c.args[1], "x,y=\"z\""), "escapes in strings");
 	CHECK(!c.nwarnings, "no warnings");
 	cfg_free(&c);
 
-	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\ncpus=['0','1-2']\nvcpus=3\ncmdline='x'\nextra='y'"),
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\ncpus=['0','1-2']\nvcpus=3\ncmdline='x'\nextra='y'"),
 	      "a file without a last line end");
-	CHECK(c.affinity[0] == 1 && c.affinity[1] == 6 && !c.affinity[2], "a list of CPU lists goes vCPU by vCPU");
+	CHECK(c.affinity[0] == 1 && c.affinity[1] == 6 && !c.affinity[2],
+	      "a list of CPU lists goes vCPU by vCPU");
 	CHECK(!strcmp(c.cmdline, "x"), "cmdline goes before extra");
-	CHECK(c.firmware == FIRMWARE_MICROVM && c.memory_mib == 256 && !c.ndisks && !c.nvifs, "defaults");
+	CHECK(c.firmware == FIRMWARE_MICROVM && c.memory_mib == 256 && !c.ndisks && !c.nvifs,
+	      "defaults");
 	cfg_free(&c);
 }
 
@@ -66,7 +75,7 @@ static void warns(void)
 	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nvga = 'std'\nvif = ['model=e1000']\n"),
 	      "unknown keys do not stop");
 	CHECK(c.nwarnings == 2 && !strcmp(c.warnings[0], "f:4: unknown key \"vga\" is ignored") &&
-		      strstr(c.warnings[1], "f:5: unknown vif option \"model\""),
+		  strstr(c.warnings[1], "f:5: unknown vif option \"model\""),
 	      "but are named in warnings");
 	cfg_free(&c);
 }
@@ -74,63 +83,63 @@ static void warns(void)
 static const struct {
 	const char *text, *error; /* the error begins with "f:" and this */
 } wrong[] = {
-	{"", "1: name is missing"},
-	{"name='a'\n", "2: nothing to boot"},
-	{"name='a'\nramdisk='r'\ndisk=['/d']\n", "4: ramdisk without a kernel"},
-	{"name='a'\nfirmware='none'\ndisk=['/d']\n", "4: firmware = \"none\" boots a kernel only"},
-	{"name='a\nkernel='k'", "1: the string has no end"},
-	{"name='a", "1: the string has no end"},
-	{"name='a\\q'", "1: unknown escape"},
-	{"name='a\\", "1: unknown escape"},
-	{"name=''", "1: name = \"\": a name has 1 to 31"},
-	{"name='../x'", "1: name = \"../x\": a name begins with a letter"},
-	{"name='a b'", "1: name = \"a b\": a name begins"},
-	{"name='dom0'", "1: name = \"dom0\": dom0 is"},
-	{"name='a2345678901234567890123456789012'",
-	 "1: name = \"a2345678901234567890123456789012\": a name has 1 to 31"},
-	{"name=a", "1: a value is"},
-	{"name=", "1: a value is"},
-	{"name=5", "1: name wants a string"},
-	{"name", "1: = expected after name"},
-	{"name == 'a'", "1: = expected after name"},
-	{"= 5", "1: key = value expected"},
-	{"\n\n!", "3: key = value expected"},
-	{"name='a' kernel='k'", "1: rubbish after the value of name"},
-	{"name='a'\nname='b'", "2: name is set in line 1 already"},
-	{"memory=12MB", "1: rubbish after"},
-	{"memory=12ab", "1: \"12ab\" is not a number"},
-	{"memory=0", "1: memory wants the number of MiB"},
-	{"memory=-5", "1: memory wants the number of MiB"},
-	{"memory='lots'", "1: memory wants the number of MiB"},
-	{"memory=99999999999999999999", "1: \"99999999999999999999\" is not a number"},
-	{"memory=[512]", "1: memory wants the number of MiB"},
-	{"vcpus=0", "1: vcpus wants a number from 1 to 64"},
-	{"vcpus=65", "1: vcpus wants a number from 1 to 64"},
-	{"cpu_weight=100001", "1: cpu_weight wants a number from 1 to 100000"},
-	{"cap=101", "1: cap wants a number from 0 to 100"},
-	{"firmware='uefi'", "1: firmware is one of"},
-	{"firmware=1", "1: firmware is one of"},
-	{"disk='/a'", "1: disk wants a list"},
-	{"disk=['/a,vmdk,xvda,w']", "1: disk format \"vmdk\""},
-	{"disk=['/a,raw,xvda,x']", "1: disk access \"x\""},
-	{"disk=['/a,raw,xvda,w,more']", "1: too many fields in a disk"},
-	{"disk=[\n'',\n]", "2: a disk without a path"},
-	{"disk=['/a,raw,backend=dom1']", "1: disk option \"backend\""},
-	{"disk=['/a'\n'/b']", "2: comma or ] expected in the list that began in line 1"},
-	{"disk=['/a',", "1: a list holds"},
-	{"disk=['/a',['/b']]", "1: a list holds"},
-	{"disk=[", "1: a list holds"},
-	{"vif=''", "1: vif wants a list"},
-	{"vif=['br0']", "1: \"br0\" in a vif"},
-	{"vif=['bridge=']", "1: \"\" is not a bridge's name"},
-	{"vif=['bridge=abcdefghijklmnop']", "1: \"abcdefghijklmnop\" is not a bridge's name"},
-	{"vif=['mac=1:2:3:4:5:6']", "1: \"1:2:3:4:5:6\" is not a unicast MAC"},
-	{"vif=['mac=01:00:00:00:00:01']", "1: \"01:00:00:00:00:01\" is not a unicast MAC"},
-	{"vif=['','','','','','','','','']", "1: vif has 9 items; at most 8"},
-	{"cpus='0-1,x'", "1: cpus: \"0-1,x\" is not a list"},
-	{"cpus=['0',\n'64']", "2: cpus: CPUs go from 0 to 63"},
-	{"kernel=''", "1: kernel is empty"},
-	{"device_model_args='-x'", "1: device_model_args wants a list"},
+    {"", "1: name is missing"},
+    {"name='a'\n", "2: nothing to boot"},
+    {"name='a'\nramdisk='r'\ndisk=['/d']\n", "4: ramdisk without a kernel"},
+    {"name='a'\nfirmware='none'\ndisk=['/d']\n", "4: firmware = \"none\" boots a kernel only"},
+    {"name='a\nkernel='k'", "1: the string has no end"},
+    {"name='a", "1: the string has no end"},
+    {"name='a\\q'", "1: unknown escape"},
+    {"name='a\\", "1: unknown escape"},
+    {"name=''", "1: name = \"\": a name has 1 to 31"},
+    {"name='../x'", "1: name = \"../x\": a name begins with a letter"},
+    {"name='a b'", "1: name = \"a b\": a name begins"},
+    {"name='dom0'", "1: name = \"dom0\": dom0 is"},
+    {"name='a2345678901234567890123456789012'",
+     "1: name = \"a2345678901234567890123456789012\": a name has 1 to 31"},
+    {"name=a", "1: a value is"},
+    {"name=", "1: a value is"},
+    {"name=5", "1: name wants a string"},
+    {"name", "1: = expected after name"},
+    {"name == 'a'", "1: = expected after name"},
+    {"= 5", "1: key = value expected"},
+    {"\n\n!", "3: key = value expected"},
+    {"name='a' kernel='k'", "1: rubbish after the value of name"},
+    {"name='a'\nname='b'", "2: name is set in line 1 already"},
+    {"memory=12MB", "1: rubbish after"},
+    {"memory=12ab", "1: \"12ab\" is not a number"},
+    {"memory=0", "1: memory wants the number of MiB"},
+    {"memory=-5", "1: memory wants the number of MiB"},
+    {"memory='lots'", "1: memory wants the number of MiB"},
+    {"memory=99999999999999999999", "1: \"99999999999999999999\" is not a number"},
+    {"memory=[512]", "1: memory wants the number of MiB"},
+    {"vcpus=0", "1: vcpus wants a number from 1 to 64"},
+    {"vcpus=65", "1: vcpus wants a number from 1 to 64"},
+    {"cpu_weight=100001", "1: cpu_weight wants a number from 1 to 100000"},
+    {"cap=101", "1: cap wants a number from 0 to 100"},
+    {"firmware='uefi'", "1: firmware is one of"},
+    {"firmware=1", "1: firmware is one of"},
+    {"disk='/a'", "1: disk wants a list"},
+    {"disk=['/a,vmdk,xvda,w']", "1: disk format \"vmdk\""},
+    {"disk=['/a,raw,xvda,x']", "1: disk access \"x\""},
+    {"disk=['/a,raw,xvda,w,more']", "1: too many fields in a disk"},
+    {"disk=[\n'',\n]", "2: a disk without a path"},
+    {"disk=['/a,raw,backend=dom1']", "1: disk option \"backend\""},
+    {"disk=['/a'\n'/b']", "2: comma or ] expected in the list that began in line 1"},
+    {"disk=['/a',", "1: a list holds"},
+    {"disk=['/a',['/b']]", "1: a list holds"},
+    {"disk=[", "1: a list holds"},
+    {"vif=''", "1: vif wants a list"},
+    {"vif=['br0']", "1: \"br0\" in a vif"},
+    {"vif=['bridge=']", "1: \"\" is not a bridge's name"},
+    {"vif=['bridge=abcdefghijklmnop']", "1: \"abcdefghijklmnop\" is not a bridge's name"},
+    {"vif=['mac=1:2:3:4:5:6']", "1: \"1:2:3:4:5:6\" is not a unicast MAC"},
+    {"vif=['mac=01:00:00:00:00:01']", "1: \"01:00:00:00:00:01\" is not a unicast MAC"},
+    {"vif=['','','','','','','','','']", "1: vif has 9 items; at most 8"},
+    {"cpus='0-1,x'", "1: cpus: \"0-1,x\" is not a list"},
+    {"cpus=['0',\n'64']", "2: cpus: CPUs go from 0 to 63"},
+    {"kernel=''", "1: kernel is empty"},
+    {"device_model_args='-x'", "1: device_model_args wants a list"},
 };
 
 static void bad(void)
@@ -140,7 +149,7 @@ static void bad(void)
 
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		CHECK(cfg_parse(&c, "f", wrong[i].text) == -1 && !strncmp(c.error, "f:", 2) &&
-			      !strncmp(c.error + 2, wrong[i].error, strlen(wrong[i].error)),
+			  !strncmp(c.error + 2, wrong[i].error, strlen(wrong[i].error)),
 		      "wrong: %s", c.error);
 		cfg_free(&c);
 	}
@@ -149,9 +158,10 @@ static void bad(void)
 /* Whatever the bytes, the parser ends and stays within its bounds (the sanitizers watch). */
 static void noise(void)
 {
-	static const char *const pieces[] = {"name", "disk",  "vif",  "cpus", "=",  "[",    "]",      "'", "\"",  ",",
-					     "\n",   "\\",    "#",    ";",    "0x", "99",   "-",      "^", "all", "raw",
-					     "/a",   "file:", "mac=", " ",    "\t", "\xff", "memory", "x"};
+	static const char *const pieces[] = {"name",  "disk", "vif", "cpus", "=",    "[",      "]",
+					     "'",     "\"",   ",",   "\n",   "\\",   "#",      ";",
+					     "0x",    "99",   "-",   "^",    "all",  "raw",    "/a",
+					     "file:", "mac=", " ",   "\t",   "\xff", "memory", "x"};
 	char text[400];
 	struct cfg c;
 	int i, n;
@@ -175,24 +185,34 @@ static void cpulists(void)
 		uint64_t mask;
 		const char *shown;
 	} right[] = {
-		{"0", 1, "0"},		   {"0-3", 15, "0-3"},	       {"0-7,^3", 0xf7, "0-2,4-7"}, {"1, 3", 10, "1,3"},
-		{"all", ~0ull, "all"},	   {"^1", ~2ull, "0,2-63"},    {"all,^0-61", 3ull << 62, "62-63"},
-		{"63", 1ull << 63, "63"}, {"0-63", ~0ull, "all"}, {" 2 ", 4, "2"},
+	    {"0", 1, "0"},
+	    {"0-3", 15, "0-3"},
+	    {"0-7,^3", 0xf7, "0-2,4-7"},
+	    {"1, 3", 10, "1,3"},
+	    {"all", ~0ull, "all"},
+	    {"^1", ~2ull, "0,2-63"},
+	    {"all,^0-61", 3ull << 62, "62-63"},
+	    {"63", 1ull << 63, "63"},
+	    {"0-63", ~0ull, "all"},
+	    {" 2 ", 4, "2"},
 	};
-	static const char *const wrong_lists[] = {"",	 "a",	 "1-",	 "-1",	"1,,2",	       "1,",  "64",
-						  "5-2", "0,^0", "^all", "1 2", "99999999999", "allx"};
+	static const char *const wrong_lists[] = {"",	 "a",		"1-",  "-1",   "1,,2",
+						  "1,",	 "64",		"5-2", "0,^0", "^all",
+						  "1 2", "99999999999", "allx"};
 	char buf[256];
 	uint64_t mask;
 	unsigned int i;
 
 	for (i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-		CHECK(!cpulist_parse(right[i].list, &mask, buf, sizeof(buf)) && mask == right[i].mask &&
-			      !strcmp(cpulist_format(mask, buf, sizeof(buf)), right[i].shown),
+		CHECK(!cpulist_parse(right[i].list, &mask, buf, sizeof(buf)) &&
+			  mask == right[i].mask &&
+			  !strcmp(cpulist_format(mask, buf, sizeof(buf)), right[i].shown),
 		      "CPUs \"%s\" are %s", right[i].list, right[i].shown);
 	for (i = 0; i < sizeof(wrong_lists) / sizeof(wrong_lists[0]); i++)
-		CHECK(cpulist_parse(wrong_lists[i], &mask, buf, sizeof(buf)) == -1, "CPUs \"%s\" are refused: %s",
-		      wrong_lists[i], buf);
-	CHECK(strlen(cpulist_format(0x5555555555555555, buf, sizeof(buf))) < 100, "the longest list fits");
+		CHECK(cpulist_parse(wrong_lists[i], &mask, buf, sizeof(buf)) == -1,
+		      "CPUs \"%s\" are refused: %s", wrong_lists[i], buf);
+	CHECK(strlen(cpulist_format(0x5555555555555555, buf, sizeof(buf))) < 100,
+	      "the longest list fits");
 }
 
 int main(void)

@@ -108,10 +108,12 @@ int main(void)
 	console_init();
 	console_start_screen();
 	say("first line");
-	CHECK(count(com2, "first line") == 1 && count(screen, "first line") == 1, "lines are on all consoles");
+	CHECK(count(com2, "first line") == 1 && count(screen, "first line") == 1,
+	      "lines are on all consoles");
 	com1_stuck = true;
 	say("second line");
-	CHECK(count(com2, "second line") == 1 && count(screen, "second line") == 1, "a dead port keeps no line from the others");
+	CHECK(count(com2, "second line") == 1 && count(screen, "second line") == 1,
+	      "a dead port keeps no line from the others");
 	say("third line");
 	CHECK(count(com2, dead) == 1 && count(screen, dead) == 1, "they tell of it, once");
 	log_read(0, log, sizeof(log) - 1, &seq);

@@ -1,6 +1,11 @@
-/* links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -no-pie hv/guest/mce.c */
+/*
+ * links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c
+ * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -no-pie hv/guest/mce.c
+ */
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What is shown of a CPU that has everything, known today or not: each bit keeps what it promises. */
+/*
+ * What is shown of a CPU that has everything, known today or not: each bit keeps what it promises.
+ */
 #include "hv/cpu/cpu.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/guest/cpuid.h"
@@ -49,9 +54,9 @@ static int fake_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
 	*val = 0;
 	return (msr >= 0x174 && msr <= 0x176) || (msr >= MSR_STAR && msr <= MSR_SFMASK) ||
-			       (msr >= 0xc0000100 && msr <= MSR_KERNEL_GS_BASE)
-		       ? 0
-		       : -ENOENT;
+		       (msr >= 0xc0000100 && msr <= MSR_KERNEL_GS_BASE)
+		   ? 0
+		   : -ENOENT;
 }
 
 static u64 fake_cr4;
@@ -83,8 +88,9 @@ void sched_wake(struct sched_unit *u)
 }
 
 /*
- * What software may do when it sees a bit, by SDM and APM: set these bits of CR4, XCR0 and EFER, read these MSRs. Instructions
- * that need no more than their bit are listed too: what is not in this table must not be shown.
+ * What software may do when it sees a bit, by SDM and APM: set these bits of CR4, XCR0 and EFER,
+ * read these MSRs. Instructions that need no more than their bit are listed too: what is not in
+ * this table must not be shown.
  */
 #define XCR0_AVX    0x6u
 #define XCR0_AVX512 0xe6u
@@ -99,15 +105,18 @@ struct promise {
 
 static const struct promise promises[] = {
     /* only instructions, or nothing at all */
-    {1, 0, ECX, CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_CX16 | CPUID_1C_SSE41 | CPUID_1C_SSE42 |
-		    CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_RDRAND | CPUID_1C_HYPERVISOR},
+    {1, 0, ECX,
+     CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_CX16 | CPUID_1C_SSE41 |
+	 CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_RDRAND |
+	 CPUID_1C_HYPERVISOR},
     {1, 0, ECX, CPUID_1C_FMA | CPUID_1C_AVX | CPUID_1C_F16C, .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_AVX},
     {1, 0, ECX, CPUID_1C_PCID, .cr4 = CR4_PCIDE},
     {1, 0, ECX, CPUID_1C_X2APIC, .msr = {MSR_APIC_BASE}},
     {1, 0, ECX, CPUID_1C_TSC_DEADLINE, .msr = {MSR_TSC_DEADLINE}},
     {1, 0, ECX, CPUID_1C_XSAVE, .cr4 = CR4_OSXSAVE, .xcr0 = 3},
-    {1, 0, EDX, CPUID_1D_FPU | CPUID_1D_CX8 | CPUID_1D_CMOV | CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX |
-		    CPUID_1D_HTT},
+    {1, 0, EDX,
+     CPUID_1D_FPU | CPUID_1D_CX8 | CPUID_1D_CMOV | CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX |
+	 CPUID_1D_HTT},
     {1, 0, EDX, CPUID_1D_VME, .cr4 = CR4_VME | CR4_PVI},
     {1, 0, EDX, CPUID_1D_DE, .cr4 = CR4_DE},
     {1, 0, EDX, CPUID_1D_PSE, .cr4 = CR4_PSE},
@@ -124,33 +133,40 @@ static const struct promise promises[] = {
     {1, 0, EDX, CPUID_1D_FXSR, .cr4 = CR4_OSFXSR},
     {1, 0, EDX, CPUID_1D_SSE | CPUID_1D_SSE2, .cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT},
     {6, 0, EAX, CPUID_6A_ARAT},
-    {7, 0, EBX, CPUID_7B_BMI1 | CPUID_7B_BMI2 | CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_RDSEED | CPUID_7B_ADX |
-		    CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_SHA},
+    {7, 0, EBX,
+     CPUID_7B_BMI1 | CPUID_7B_BMI2 | CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_RDSEED |
+	 CPUID_7B_ADX | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_SHA},
     {7, 0, EBX, CPUID_7B_FSGSBASE, .cr4 = CR4_FSGSBASE, .msr = {MSR_KERNEL_GS_BASE}},
     {7, 0, EBX, CPUID_7B_AVX2, .xcr0 = XCR0_AVX},
     {7, 0, EBX, CPUID_7B_SMEP, .cr4 = CR4_SMEP},
     {7, 0, EBX, CPUID_7B_SMAP, .cr4 = CR4_SMAP},
-    {7, 0, EBX, CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_AVX512IFMA | CPUID_7B_AVX512CD | CPUID_7B_AVX512BW |
-		    CPUID_7B_AVX512VL, .xcr0 = XCR0_AVX512},
+    {7, 0, EBX,
+     CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_AVX512IFMA | CPUID_7B_AVX512CD |
+	 CPUID_7B_AVX512BW | CPUID_7B_AVX512VL,
+     .xcr0 = XCR0_AVX512},
     {7, 0, ECX, CPUID_7C_GFNI},
     {7, 0, ECX, CPUID_7C_UMIP, .cr4 = CR4_UMIP},
     {7, 0, ECX, CPUID_7C_PKU, .cr4 = CR4_PKE, .xcr0 = XCR0_PKRU},
     {7, 0, ECX, CPUID_7C_VAES | CPUID_7C_VPCLMUL, .xcr0 = XCR0_AVX},
-    {7, 0, ECX, CPUID_7C_VBMI | CPUID_7C_VBMI2 | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ,
+    {7, 0, ECX,
+     CPUID_7C_VBMI | CPUID_7C_VBMI2 | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ,
      .xcr0 = XCR0_AVX512},
     {7, 0, ECX, CPUID_7C_RDPID, .msr = {MSR_TSC_AUX}},
     {7, 0, EDX, CPUID_7D_FSRM | CPUID_7D_MD_CLEAR},
     {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1, .cr4 = CR4_OSXSAVE},
     {0xd, 1, EAX, CPUID_D1A_XSAVES, .cr4 = CR4_OSXSAVE, .msr = {MSR_XSS}},
-    {0x80000001, 0, ECX, CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
-			     CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_TBM},
+    {0x80000001, 0, ECX,
+     CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
+	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_TBM},
     {0x80000001, 0, ECX, CPUID_X1C_XOP | CPUID_X1C_FMA4, .xcr0 = XCR0_AVX},
     {0x80000001, 0, EDX, CPUID_X1D_COPIES | CPUID_X1D_MMXEXT | CPUID_X1D_1G},
-    {0x80000001, 0, EDX, CPUID_X1D_SYSCALL, .efer = EFER_SCE, .msr = {MSR_STAR, 0xc0000082, 0xc0000083, MSR_SFMASK}},
+    {0x80000001, 0, EDX, CPUID_X1D_SYSCALL, .efer = EFER_SCE,
+     .msr = {MSR_STAR, 0xc0000082, 0xc0000083, MSR_SFMASK}},
     {0x80000001, 0, EDX, CPUID_X1D_NX, .efer = EFER_NXE},
     {0x80000001, 0, EDX, CPUID_X1D_FFXSR, .efer = EFER_FFXSR},
     {0x80000001, 0, EDX, CPUID_X1D_RDTSCP, .msr = {MSR_TSC_AUX}},
-    {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME, .msr = {0xc0000100, 0xc0000101}},
+    {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME,
+     .msr = {0xc0000100, 0xc0000101}},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
     {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
 };
@@ -159,16 +175,19 @@ static const struct promise promises[] = {
 static const struct {
 	u32 leaf, sub, reg;
 } words[] = {
-    {1, 0, ECX}, {1, 0, EDX}, {6, 0, EAX}, {6, 0, EBX}, {6, 0, ECX}, {6, 0, EDX}, {7, 0, EAX}, {7, 0, EBX}, {7, 0, ECX}, {7, 0, EDX},
-    {0xd, 1, EAX}, {0xd, 1, ECX}, {0xd, 1, EDX}, {0x80000001, 0, ECX}, {0x80000001, 0, EDX}, {0x80000007, 0, EAX},
-    {0x80000007, 0, EBX}, {0x80000007, 0, ECX}, {0x80000007, 0, EDX}, {0x80000008, 0, EBX}, {0x80000008, 0, EDX},
+    {1, 0, ECX},	  {1, 0, EDX},		{6, 0, EAX},	      {6, 0, EBX},
+    {6, 0, ECX},	  {6, 0, EDX},		{7, 0, EAX},	      {7, 0, EBX},
+    {7, 0, ECX},	  {7, 0, EDX},		{0xd, 1, EAX},	      {0xd, 1, ECX},
+    {0xd, 1, EDX},	  {0x80000001, 0, ECX}, {0x80000001, 0, EDX}, {0x80000007, 0, EAX},
+    {0x80000007, 0, EBX}, {0x80000007, 0, ECX}, {0x80000007, 0, EDX}, {0x80000008, 0, EBX},
+    {0x80000008, 0, EDX},
 };
 
 /* Leaves in which numbers stand, or which are the hypervisor's own */
 static bool is_plain(u32 leaf)
 {
-	return leaf == 0 || leaf == 2 || leaf == 4 || leaf == 0xb || leaf >> 28 == 4 || leaf == 0x80000000 ||
-	       (leaf >= 0x80000002 && leaf <= 0x80000006);
+	return leaf == 0 || leaf == 2 || leaf == 4 || leaf == 0xb || leaf >> 28 == 4 ||
+	       leaf == 0x80000000 || (leaf >= 0x80000002 && leaf <= 0x80000006);
 }
 
 static struct vcpu *const v = &fake_vcpu[0];
@@ -212,13 +231,18 @@ static void check_word(const struct corbel_cpuid *e, u32 reg, const char *whose)
 	u32 bits = reg_of(e, reg);
 
 	for (u32 i = 0; i < 32; i++) {
-		const struct promise *p = bits >> i & 1 ? promise_of(e->function, e->index, reg, BIT(i)) : NULL;
+		const struct promise *p =
+		    bits >> i & 1 ? promise_of(e->function, e->index, reg, BIT(i)) : NULL;
 
 		if (!(bits >> i & 1))
 			continue;
-		CHECK_QUIET(p, "%s: leaf %x.%u, register %u, bit %u is shown, and nothing says what it needs", whose,
-			    e->function, e->index, reg, i);
-		CHECK_QUIET(!p || kept(p), "%s: leaf %x.%u, register %u, bit %u is shown without its CR4, XCR0, EFER or MSR",
+		CHECK_QUIET(
+		    p,
+		    "%s: leaf %x.%u, register %u, bit %u is shown, and nothing says what it needs",
+		    whose, e->function, e->index, reg, i);
+		CHECK_QUIET(!p || kept(p),
+			    "%s: leaf %x.%u, register %u, bit %u is shown without its CR4, XCR0, "
+			    "EFER or MSR",
 			    whose, e->function, e->index, reg, i);
 	}
 }
@@ -239,13 +263,16 @@ static void check_table(const char *whose)
 		}
 		if (table[i].function == 0xd && table[i].index != 1) {
 			known = true;
-			CHECK_QUIET(table[i].index || !(((u64)table[i].edx << 32 | table[i].eax) & ~XCR0_SWITCHED),
-				    "%s: components of XCR0 that are not switched are shown", whose);
+			CHECK_QUIET(table[i].index || !(((u64)table[i].edx << 32 | table[i].eax) &
+							~XCR0_SWITCHED),
+				    "%s: components of XCR0 that are not switched are shown",
+				    whose);
 		}
-		CHECK_QUIET(known, "%s: leaf %x.%u is shown, and this test does not know it", whose, table[i].function,
-			    table[i].index);
+		CHECK_QUIET(known, "%s: leaf %x.%u is shown, and this test does not know it", whose,
+			    table[i].function, table[i].index);
 	}
-	CHECK(seen == ARRAY_SIZE(words), "%s: all words of features are looked at, each bit keeps what it promises", whose);
+	CHECK(seen == ARRAY_SIZE(words),
+	      "%s: all words of features are looked at, each bit keeps what it promises", whose);
 }
 
 static void make_cpu(u64 caps)
@@ -310,7 +337,8 @@ static void test_absent(void)
 	     BIT(16) | BIT(5) | BIT(13) | BIT(24) | BIT(23) | BIT(29) | BIT(31)},
 	    {"user interrupts, AMX, hybrid, PCONFIG", 7, 0, EDX,
 	     BIT(5) | BIT(22) | BIT(24) | BIT(25) | BIT(15) | BIT(18)},
-	    {"speculation MSRs", 7, 0, EDX, BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)},
+	    {"speculation MSRs", 7, 0, EDX,
+	     BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)},
 	    {"SGX, RTM, HLE, MPX, PT", 7, 0, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(14) | BIT(25)},
 	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
 	    {"SVM, OSVW, IBS, SKINIT, performance counters, topology", 0x80000001, 0, ECX,
@@ -324,10 +352,11 @@ static void test_absent(void)
 		else
 			to_guest();
 		for (u32 i = 0; i < ARRAY_SIZE(no); i++)
-			CHECK(!shows(no[i].leaf, no[i].sub, no[i].reg, no[i].bits), "%s is not shown: %s",
-			      who ? "dom0" : "a guest", no[i].name);
+			CHECK(!shows(no[i].leaf, no[i].sub, no[i].reg, no[i].bits),
+			      "%s is not shown: %s", who ? "dom0" : "a guest", no[i].name);
 	}
-	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL), "what is allowed is");
+	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL),
+	      "what is allowed is");
 }
 
 static void test_ospke(void)
@@ -339,7 +368,8 @@ static void test_ospke(void)
 		v->gpr[RAX] = 7;
 		v->gpr[RCX] = 0;
 		cpuid_emulate(v);
-		CHECK(!(v->gpr[RCX] & CPUID_7C_OSPKE) == !on, "OSPKE is %s while CR4.PKE is", on ? "set" : "clear");
+		CHECK(!(v->gpr[RCX] & CPUID_7C_OSPKE) == !on, "OSPKE is %s while CR4.PKE is",
+		      on ? "set" : "clear");
 	}
 }
 

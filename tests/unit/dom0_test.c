@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/dom0/load.c boot/linux.c boot/memmap.c boot/acpi.c boot/options.c boot/boot.c */
-/* Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a real kernel to
- * load. */
+/*
+ * Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a
+ * real kernel to load.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +89,8 @@ static u64 field(u32 at, u32 bytes)
 
 static bool all_bytes(u64 start, u64 end, u8 byte)
 {
-	return start == end || (ram[start] == byte && !memcmp(ram + start, ram + start + 1, end - start - 1));
+	return start == end ||
+	       (ram[start] == byte && !memcmp(ram + start, ram + start + 1, end - start - 1));
 }
 
 /* Everything dom0 is entered with is where it should be and lies in memory it may use. */
@@ -98,9 +101,11 @@ static bool loaded_well(u64 load, u64 kernel_size)
 	bool good = rd_size == initrd_size;
 
 	for (u32 i = 0; i < field(0x1e8, 1); i++)
-		memmap_add(&e820, field(0x2d0 + i * 20, 8), field(0x2d0 + i * 20, 8) + field(0x2d8 + i * 20, 8),
+		memmap_add(&e820, field(0x2d0 + i * 20, 8),
+			   field(0x2d0 + i * 20, 8) + field(0x2d8 + i * 20, 8),
 			   (u32)field(0x2e0 + i * 20, 4));
-	good &= memmap_is(&e820, load, load + kernel_size, MEM_RAM) && memmap_is(&e820, rd, rd + rd_size, MEM_RAM) &&
+	good &= memmap_is(&e820, load, load + kernel_size, MEM_RAM) &&
+		memmap_is(&e820, rd, rd + rd_size, MEM_RAM) &&
 		memmap_is(&e820, entry.rsi, entry.rsi + LINUX_BLOCK_SIZE, MEM_RAM);
 	good &= rd + rd_size <= load || load + kernel_size <= rd;
 	good &= !memcmp(ram + rd, initrd, initrd_size);
@@ -111,7 +116,8 @@ static bool loaded_well(u64 load, u64 kernel_size)
 	good &= all_bytes(bi->image_start, bi->image_end, HV_BYTE) &&
 		all_bytes(bi->pool_start, bi->pool_end, HV_BYTE) &&
 		all_bytes(bi->low_page, bi->low_page + PAGE_SIZE, HV_BYTE);
-	return good && IS_ALIGNED(entry.cr3, PAGE_SIZE) && entry.gdt && entry.gdt_limit == LINUX_GDT_LIMIT;
+	return good && IS_ALIGNED(entry.cr3, PAGE_SIZE) && entry.gdt &&
+	       entry.gdt_limit == LINUX_GDT_LIMIT;
 }
 
 /* In a function of its own, since its setjmp() must not clobber the caller's variables. */
@@ -164,21 +170,24 @@ static void test_random_places(void)
 		loaded++;
 		if (elf) {
 			load = 16 * MIB;
-			good &= entry.rip == load + 0x40 && !memcmp(ram + load, image + 0x1000, MIB) &&
+			good &= entry.rip == load + 0x40 &&
+				!memcmp(ram + load, image + 0x1000, MIB) &&
 				!memcmp(ram + load + 2 * MIB, image + 0x1000 + MIB, MIB / 2) &&
 				all_bytes(load + 2 * MIB + MIB / 2, load + 2 * MIB + init_size, 0);
 			good &= loaded_well(load, 2 * MIB + init_size);
 		} else {
 			load = entry.rip - 0x200;
 			good &= load >= 16 * MIB && IS_ALIGNED(load, 2 * MIB);
-			good &= !memcmp(ram + load, image + BZ_SETUP_BYTES, image_size - BZ_SETUP_BYTES) &&
+			good &= !memcmp(ram + load, image + BZ_SETUP_BYTES,
+					image_size - BZ_SETUP_BYTES) &&
 				loaded_well(load, MAX(init_size, 2 * MIB));
 		}
 		if (!CHECK_QUIET(good, "round %u", round))
 			break;
 	}
 	CHECK(good && loaded > 30,
-	      "wherever modules, image and pool lie, dom0 is loaded whole (%u times) and nothing of the hypervisor is "
+	      "wherever modules, image and pool lie, dom0 is loaded whole (%u times) and nothing "
+	      "of the hypervisor is "
 	      "touched",
 	      loaded);
 	CHECK(refused > 0 && refused < 30, "or refused with cause and cure (%u times)", refused);
@@ -307,13 +316,14 @@ static void load_real(const char *path)
 	bi->pool_start = ram_size - 32 * MIB;
 	bi->pool_end = ram_size;
 	dom0_load(&entry);
-	printf("# %s: rip %lx rsi %lx initrd %lx+%lx init_size %lx\n", path, entry.rip, entry.rsi, field(0x218, 4),
-	       field(0x21c, 4), field(0x260, 4));
+	printf("# %s: rip %lx rsi %lx initrd %lx+%lx init_size %lx\n", path, entry.rip, entry.rsi,
+	       field(0x218, 4), field(0x21c, 4), field(0x260, 4));
 }
 
 static u8 *reserve(u64 size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		exit(1);

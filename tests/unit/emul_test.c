@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/emul/emul.c hv/emul/insn.c */
 /*
- * The emulator against the processor it runs on: each instruction is generated with random operands, run natively
- * against memory, and emulated with the same memory as MMIO, as RAM or as a mixture by pages. Then everything must be
- * equal.
+ * The emulator against the processor it runs on: each instruction is generated with random
+ * operands, run natively against memory, and emulated with the same memory as MMIO, as RAM or as a
+ * mixture by pages. Then everything must be equal.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -15,25 +15,25 @@
 #include "hv/emul/walk.h"
 #include "test.h"
 
-#define SEED 0x853c49e6748fea9bull
+#define SEED   0x853c49e6748fea9bull
 #define ROUNDS 400 /* per opcode, operand size and lock or not */
 
 /* Inside loops; failed counts for the summary line of the loop. */
 static u32 failed;
 #define EXPECT(cond, ...) (CHECK_QUIET(cond, __VA_ARGS__) ? (void)0 : (void)failed++)
 
-#define CF 1u
-#define PF 4u
-#define AF 0x10u
-#define ZF 0x40u
-#define SF 0x80u
-#define DF 0x400u
-#define OF 0x800u
+#define CF    1u
+#define PF    4u
+#define AF    0x10u
+#define ZF    0x40u
+#define SF    0x80u
+#define DF    0x400u
+#define OF    0x800u
 #define ARITH (CF | PF | AF | ZF | SF | OF)
 
 #define DATA_PAGES 4u
-#define DATA_SIZE (DATA_PAGES * 4096u)
-#define MMIO_GPA 0xfeb00000ull
+#define DATA_SIZE  (DATA_PAGES * 4096u)
+#define MMIO_GPA   0xfeb00000ull
 
 static u64 rng = SEED;
 
@@ -185,8 +185,12 @@ static struct cpu_state {
 
 static struct emul_env env_for(enum emul_mode mode)
 {
-	struct emul_env e = {
-	    .ops = &dev_ops, .gpr = cpu.gpr, .rip = &cpu.rip, .rflags = &cpu.rflags, .mode = mode, .stack32 = true};
+	struct emul_env e = {.ops = &dev_ops,
+			     .gpr = cpu.gpr,
+			     .rip = &cpu.rip,
+			     .rflags = &cpu.rflags,
+			     .mode = mode,
+			     .stack32 = true};
 
 	for (u32 k = 0; k < 6; k++)
 		e.seg_limit[k] = 0xffffffff;
@@ -234,8 +238,9 @@ struct template
 	u8 imm;	   /* 0 none, 1 imm8, 4 imm16/32 */
 	u8 sizes;  /* bits 1, 2, 4, 8: allowed operand sizes; 1 takes opcode - 1 */
 	u8 lock;
-	u32 flags;	/* that are defined afterwards */
-	u8 read, write; /* does it read, write the operand; memory size is the operand size unless given in mem */
+	u32 flags; /* that are defined afterwards */
+	/* does it read, write the operand; memory size is the operand size unless given in mem */
+	u8 read, write;
 	u8 mem;
 };
 
@@ -243,32 +248,48 @@ struct template
 #define W  14
 #define BW 15
 #define LOGIC (ARITH & ~AF)
-#define ALU(n, op, fl, wr)                                                                                             \
-	{n " m,r", 0, (op) + 1, -1, 0, BW, wr, fl, 1, wr, 0}, {n " r,m", 0, (op) + 3, -1, 0, BW, 0, fl, 1, 0, 0},      \
-		{n " m,imm", 0, 0x81, (op) >> 3, 4, BW, wr, fl, 1, wr, 0},                                             \
+#define ALU(n, op, fl, wr) \
+	{n " m,r", 0, (op) + 1, -1, 0, BW, wr, fl, 1, wr, 0}, \
+	{n " r,m", 0, (op) + 3, -1, 0, BW, 0, fl, 1, 0, 0}, \
+		{n " m,imm", 0, 0x81, (op) >> 3, 4, BW, wr, fl, 1, wr, 0}, \
 		{n " m,imm8", 0, 0x83, (op) >> 3, 1, W, wr, fl, 1, wr, 0}
 
 static const struct template templates[] = {
-	ALU("add", 0x00, ARITH, 1), ALU("or", 0x08, LOGIC, 1), ALU("adc", 0x10, ARITH, 1), ALU("sbb", 0x18, ARITH, 1),
-	ALU("and", 0x20, LOGIC, 1), ALU("sub", 0x28, ARITH, 1), ALU("xor", 0x30, LOGIC, 1), ALU("cmp", 0x38, ARITH, 0),
-	{"test m,r", 0, 0x85, -1, 0, BW, 0, LOGIC, 1, 0, 0}, {"test m,imm", 0, 0xf7, 0, 4, BW, 0, LOGIC, 1, 0, 0},
+	ALU("add", 0x00, ARITH, 1), ALU("or", 0x08, LOGIC, 1), ALU("adc", 0x10, ARITH, 1),
+	ALU("sbb", 0x18, ARITH, 1),
+	ALU("and", 0x20, LOGIC, 1), ALU("sub", 0x28, ARITH, 1), ALU("xor", 0x30, LOGIC, 1),
+	ALU("cmp", 0x38, ARITH, 0),
+	{"test m,r", 0, 0x85, -1, 0, BW, 0, LOGIC, 1, 0, 0},
+	{"test m,imm", 0, 0xf7, 0, 4, BW, 0, LOGIC, 1, 0, 0},
 	{"test m,imm (/1)", 0, 0xf7, 1, 4, BW, 0, LOGIC, 1, 0, 0},
-	{"mov m,r", 0, 0x89, -1, 0, BW, 0, ARITH, 0, 1, 0}, {"mov r,m", 0, 0x8b, -1, 0, BW, 0, ARITH, 1, 0, 0},
+	{"mov m,r", 0, 0x89, -1, 0, BW, 0, ARITH, 0, 1, 0},
+	{"mov r,m", 0, 0x8b, -1, 0, BW, 0, ARITH, 1, 0, 0},
 	{"mov m,imm", 0, 0xc7, 0, 4, BW, 0, ARITH, 0, 1, 0},
-	{"movzx r,m8", 1, 0xb6, -1, 0, W, 0, ARITH, 1, 0, 1}, {"movzx r,m16", 1, 0xb7, -1, 0, W, 0, ARITH, 1, 0, 2},
-	{"movsx r,m8", 1, 0xbe, -1, 0, W, 0, ARITH, 1, 0, 1}, {"movsx r,m16", 1, 0xbf, -1, 0, W, 0, ARITH, 1, 0, 2},
+	{"movzx r,m8", 1, 0xb6, -1, 0, W, 0, ARITH, 1, 0, 1},
+	{"movzx r,m16", 1, 0xb7, -1, 0, W, 0, ARITH, 1, 0, 2},
+	{"movsx r,m8", 1, 0xbe, -1, 0, W, 0, ARITH, 1, 0, 1},
+	{"movsx r,m16", 1, 0xbf, -1, 0, W, 0, ARITH, 1, 0, 2},
 	{"movsxd r,m32", 0, 0x63, -1, 0, 12, 0, ARITH, 1, 0, 4},
-	{"movbe r,m", 2, 0xf0, -1, 0, W, 0, ARITH, 1, 0, 0}, {"movbe m,r", 2, 0xf1, -1, 0, W, 0, ARITH, 0, 1, 0},
+	{"movbe r,m", 2, 0xf0, -1, 0, W, 0, ARITH, 1, 0, 0},
+	{"movbe m,r", 2, 0xf1, -1, 0, W, 0, ARITH, 0, 1, 0},
 	{"movnti m,r", 1, 0xc3, -1, 0, 12, 0, ARITH, 0, 1, 0},
-	{"xchg m,r", 0, 0x87, -1, 0, BW, 1, ARITH, 1, 1, 0}, {"xadd m,r", 1, 0xc1, -1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"xchg m,r", 0, 0x87, -1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"xadd m,r", 1, 0xc1, -1, 0, BW, 1, ARITH, 1, 1, 0},
 	{"cmpxchg m,r", 1, 0xb1, -1, 0, BW, 1, ARITH, 1, 1, 0},
-	{"inc m", 0, 0xff, 0, 0, BW, 1, ARITH, 1, 1, 0}, {"dec m", 0, 0xff, 1, 0, BW, 1, ARITH, 1, 1, 0},
-	{"not m", 0, 0xf7, 2, 0, BW, 1, ARITH, 1, 1, 0}, {"neg m", 0, 0xf7, 3, 0, BW, 1, ARITH, 1, 1, 0},
-	{"bt m,r", 1, 0xa3, -1, 0, W, 0, CF | ZF, 1, 0, 0}, {"bts m,r", 1, 0xab, -1, 0, W, 1, CF | ZF, 1, 1, 0},
-	{"btr m,r", 1, 0xb3, -1, 0, W, 1, CF | ZF, 1, 1, 0}, {"btc m,r", 1, 0xbb, -1, 0, W, 1, CF | ZF, 1, 1, 0},
-	{"bt m,imm8", 1, 0xba, 4, 1, W, 0, CF | ZF, 1, 0, 0}, {"bts m,imm8", 1, 0xba, 5, 1, W, 1, CF | ZF, 1, 1, 0},
-	{"btr m,imm8", 1, 0xba, 6, 1, W, 1, CF | ZF, 1, 1, 0}, {"btc m,imm8", 1, 0xba, 7, 1, W, 1, CF | ZF, 1, 1, 0},
-	{"push m", 0, 0xff, 6, 0, 10, 0, ARITH, 1, 1, 0}, {"pop m", 0, 0x8f, 0, 0, 10, 0, ARITH, 1, 1, 0},
+	{"inc m", 0, 0xff, 0, 0, BW, 1, ARITH, 1, 1, 0},
+	{"dec m", 0, 0xff, 1, 0, BW, 1, ARITH, 1, 1, 0},
+	{"not m", 0, 0xf7, 2, 0, BW, 1, ARITH, 1, 1, 0},
+	{"neg m", 0, 0xf7, 3, 0, BW, 1, ARITH, 1, 1, 0},
+	{"bt m,r", 1, 0xa3, -1, 0, W, 0, CF | ZF, 1, 0, 0},
+	{"bts m,r", 1, 0xab, -1, 0, W, 1, CF | ZF, 1, 1, 0},
+	{"btr m,r", 1, 0xb3, -1, 0, W, 1, CF | ZF, 1, 1, 0},
+	{"btc m,r", 1, 0xbb, -1, 0, W, 1, CF | ZF, 1, 1, 0},
+	{"bt m,imm8", 1, 0xba, 4, 1, W, 0, CF | ZF, 1, 0, 0},
+	{"bts m,imm8", 1, 0xba, 5, 1, W, 1, CF | ZF, 1, 1, 0},
+	{"btr m,imm8", 1, 0xba, 6, 1, W, 1, CF | ZF, 1, 1, 0},
+	{"btc m,imm8", 1, 0xba, 7, 1, W, 1, CF | ZF, 1, 1, 0},
+	{"push m", 0, 0xff, 6, 0, 10, 0, ARITH, 1, 1, 0},
+	{"pop m", 0, 0x8f, 0, 0, 10, 0, ARITH, 1, 1, 0},
 };
 /* clang-format on */
 
@@ -283,15 +304,17 @@ static bool is_bit_string(const struct template *t)
 }
 
 /*
- * One random encoding of a template in 64-bit mode, with nat->in set so that the operand lies in the data.
- * Forms: 0 [base+disp8], 1 [base+disp32], 2 [base+index*scale+disp32], 3 [rip+disp32], 4 [disp32], each perhaps
- * with 67.
+ * One random encoding of a template in 64-bit mode, with nat->in set so that the operand lies in
+ * the data. Forms: 0 [base+disp8], 1 [base+disp32], 2 [base+index*scale+disp32], 3 [rip+disp32], 4
+ * [disp32], each perhaps with 67.
  */
 static u32 generate(const struct template *t, u32 size, bool lock, u8 *b)
 {
 	static const u32 disp_size[] = {1, 4, 4, 4, 4};
-	u32 n = 0, form = rnd() % 5, imm = t->imm == 4 ? MIN(size, 4) : t->imm, margin = is_stack(t) ? 512 : 256;
-	u32 off = rnd() % 3 ? margin + rnd() % (DATA_SIZE - 2 * margin) : 4096 * (1 + rnd() % 3) - rnd() % 8;
+	u32 n = 0, form = rnd() % 5, imm = t->imm == 4 ? MIN(size, 4) : t->imm,
+	    margin = is_stack(t) ? 512 : 256;
+	u32 off = rnd() % 3 ? margin + rnd() % (DATA_SIZE - 2 * margin)
+			    : 4096 * (1 + rnd() % 3) - rnd() % 8;
 	u8 base, index, scale = rnd() % 4, reg, rex;
 	bool wide = size == 8 && !is_stack(t), addr32 = rnd() % 4 == 0, use_rex = rnd() % 2;
 	u64 target;
@@ -301,20 +324,23 @@ static u32 generate(const struct template *t, u32 size, bool lock, u8 *b)
 		base = rnd() % 16;
 		index = rnd() % 16;
 		reg = t->ext < 0 ? rnd() % 16 : (u8)t->ext;
-	} while (index == 4 || index == base || (is_bit_string(t) && (reg == base || reg == index)));
+	} while (index == 4 || index == base ||
+		 (is_bit_string(t) && (reg == base || reg == index)));
 	if (lock || t->opcode == 0x87)
 		off &= ~7u; /* no split locks */
 	target = low(nat->data) + off;
 	for (u32 k = 0; k < 16; k++)
 		nat->in[k] = rnd_value();
 	nat->flags_in = 0x202 | (rnd() & (ARITH | DF));
-	nat->in[4] = low(nat->data) + (rnd() % 2 ? 4096 - rnd() % 8 : 1024u); /* stack operations write there */
+	/* stack operations write there */
+	nat->in[4] = low(nat->data) + (rnd() % 2 ? 4096 - rnd() % 8 : 1024u);
 	if (is_bit_string(t)) {
 		s64 bit = (s64)(rnd() % 1600) - 800;
 
-		nat->in[reg] = size == 8 ? (u64)bit
-					 : (nat->in[reg] & ~(size == 4 ? 0xffffffffull : 0xffffull)) |
-					       ((u64)bit & (size == 4 ? 0xffffffffull : 0xffffull));
+		nat->in[reg] = size == 8
+				   ? (u64)bit
+				   : (nat->in[reg] & ~(size == 4 ? 0xffffffffull : 0xffffull)) |
+					 ((u64)bit & (size == 4 ? 0xffffffffull : 0xffffull));
 	}
 	if (form == 2)
 		nat->in[base] = target - (u64)(s64)disp - (nat->in[index] << scale);
@@ -336,7 +362,8 @@ static u32 generate(const struct template *t, u32 size, bool lock, u8 *b)
 		b[n++] = 0x67;
 	if (lock)
 		b[n++] = 0xf0;
-	rex = 0x40 | wide << 3 | (reg & 8) >> 1 | (form == 2 ? (index & 8) >> 2 : 0) | (form <= 2 ? base >> 3 : 0);
+	rex = 0x40 | wide << 3 | (reg & 8) >> 1 | (form == 2 ? (index & 8) >> 2 : 0) |
+	      (form <= 2 ? base >> 3 : 0);
 	if (rex != 0x40 || use_rex)
 		b[n++] = rex;
 	if (t->map)
@@ -365,7 +392,8 @@ static u32 generate(const struct template *t, u32 size, bool lock, u8 *b)
 	n += disp_size[form];
 	for (u32 k = 0; k < imm; k++)
 		b[n++] = rnd();
-	if (t->name[0] == 'c' && t->opcode == 0xb1 && rnd() % 2 && off + 8 <= DATA_SIZE) /* CMPXCHG that succeeds */
+	/* CMPXCHG that succeeds */
+	if (t->name[0] == 'c' && t->opcode == 0xb1 && rnd() % 2 && off + 8 <= DATA_SIZE)
 		memcpy(nat->data + off, &nat->in[0], 8);
 	return n;
 }
@@ -398,9 +426,9 @@ static void compare(const char *what, const u8 *b, u32 n, u32 flags, bool string
 			bad = k;
 	EXPECT(res == EMUL_DONE && !dev.bad, "%s (%s): emulated (%d)", what, hex, res);
 	EXPECT(cpu.rip == rip + n, "%s (%s): RIP advanced", what, hex);
-	EXPECT(bad == 16, "%s (%s): register %u is %llx, should be %llx, was %llx", what, hex, bad & 15,
-	       (unsigned long long)cpu.gpr[bad & 15], (unsigned long long)nat->out[bad & 15],
-	       (unsigned long long)nat->in[bad & 15]);
+	EXPECT(bad == 16, "%s (%s): register %u is %llx, should be %llx, was %llx", what, hex,
+	       bad & 15, (unsigned long long)cpu.gpr[bad & 15],
+	       (unsigned long long)nat->out[bad & 15], (unsigned long long)nat->in[bad & 15]);
 	EXPECT(((cpu.rflags ^ nat->flags_out) & (flags | DF)) == 0 && !(cpu.rflags & 0x10000),
 	       "%s (%s): flags %llx, should be %llx", what, hex, (unsigned long long)cpu.rflags,
 	       (unsigned long long)nat->flags_out);
@@ -423,7 +451,8 @@ static void test_template(const struct template *t)
 	for (u32 size = 1; size <= 8; size <<= 1) {
 		u32 mem = t->mem ?: size;
 
-		for (u32 r = 0; r < ROUNDS * (1u + t->lock) && failed < before + 4 && t->sizes & size; r++) {
+		for (u32 r = 0;
+		     r < ROUNDS * (1u + t->lock) && failed < before + 4 && t->sizes & size; r++) {
 			u8 b[16];
 			u32 n;
 
@@ -432,8 +461,10 @@ static void test_template(const struct template *t)
 			n = generate(t, size, t->lock && r % 2, b);
 			compare(t->name, b, n, t->flags, false);
 			if (dev.mmio_pages == 15)
-				EXPECT(dev.read == (t->read ? mem : 0) && dev.written == (t->write ? mem : 0),
-				       "%s: MMIO read %u and written %u bytes", t->name, dev.read, dev.written);
+				EXPECT(dev.read == (t->read ? mem : 0) &&
+					   dev.written == (t->write ? mem : 0),
+				       "%s: MMIO read %u and written %u bytes", t->name, dev.read,
+				       dev.written);
 		}
 	}
 	CHECK(failed == before, "%s as the processor does", t->name);
@@ -483,13 +514,17 @@ static void test_strings(void)
 			if (rnd() % 2)
 				nat->in[0] = 0x5555555555555555;
 			nat->flags_in = 0x202 | (rnd() & (ARITH | DF));
-			nat->in[1] = rnd() % 4 ? rnd() % 300 : rnd() % 3; /* times 8 stays in the data both ways */
+			/* times 8 stays in the data both ways */
+			nat->in[1] = rnd() % 4 ? rnd() % 300 : rnd() % 3;
 			nat->in[6] = low(nat->data) + DATA_SIZE / 2 + rnd() % 2048 - 1024;
 			nat->in[7] = low(nat->data) + DATA_SIZE / 2 + rnd() % 2048 - 1024;
 			if (rnd() % 4 == 0)
 				nat->in[1] += 480;
 			if (addr32 &&
-			    nat->in[1]) { /* with a count of 0 processors differ in what they do to upper halves */
+			    /*
+			     * with a count of 0 processors differ in what they do to upper halves
+			     */
+			    nat->in[1]) {
 				nat->in[1] |= rnd() << 32;
 				nat->in[6] |= rnd() << 32;
 				nat->in[7] |= rnd() << 32;
@@ -531,7 +566,8 @@ static bool faults(struct emul_env *e, const char *bytes, u32 n, u8 vector)
 	struct cpu_state before = cpu;
 	enum emul_result res = once(e, bytes, n);
 
-	return res == EMUL_FAULT && e->fault.vector == vector && memcmp(&before, &cpu, sizeof(cpu)) == 0;
+	return res == EMUL_FAULT && e->fault.vector == vector &&
+	       memcmp(&before, &cpu, sizeof(cpu)) == 0;
 }
 
 static void test_faults(void)
@@ -545,18 +581,21 @@ static void test_faults(void)
 	cpu.gpr[0] = 0x7fffffffffff;
 	CHECK(faults(&e, "\x8b\x00", 2, 13), "access across the canonical boundary: #GP");
 	e.linear_bits = 57;
-	CHECK(once(&e, "\x8b\x00", 2) == EMUL_FAULT && e.fault.vector != 13, "57-bit addresses: canonical");
+	CHECK(once(&e, "\x8b\x00", 2) == EMUL_FAULT && e.fault.vector != 13,
+	      "57-bit addresses: canonical");
 	cpu.gpr[0] = low(nat->data);
 	CHECK(faults(&e, "\xf0\x8b\x00", 3, 6), "LOCK MOV: #UD");
 	CHECK(faults(&e, "\xf0\x39\x00", 3, 6), "LOCK CMP: #UD");
 	CHECK(faults(&e, "\xf0\xa4", 2, 6), "LOCK MOVS: #UD");
-	CHECK(once(&e, "\x0f\x28\x00", 3) == EMUL_UNSUPPORTED && cpu.rip == 0x1000, "MOVAPS is not supported");
+	CHECK(once(&e, "\x0f\x28\x00", 3) == EMUL_UNSUPPORTED && cpu.rip == 0x1000,
+	      "MOVAPS is not supported");
 	CHECK(once(&e, "\xc5\xf8\x28\x00", 4) == EMUL_UNSUPPORTED, "VMOVAPS is not supported");
 	CHECK(once(&e, "\xc4\xe2\x78\xf2\x00", 5) == EMUL_UNSUPPORTED, "ANDN is not supported");
 	CHECK(once(&e, "\x8b\xc0", 2) == EMUL_UNSUPPORTED, "no memory operand: not supported");
 	CHECK(once(&e, "\x8b", 1) == EMUL_UNSUPPORTED, "half an instruction is not supported");
 
-	cpu.gpr[1] = 10; /* REP MOVS downwards into a page that may not be written, in the 4th iteration */
+	/* REP MOVS downwards into a page that may not be written, in the 4th iteration */
+	cpu.gpr[1] = 10;
 	cpu.gpr[6] = low(nat->data) + 8192;
 	cpu.gpr[7] = low(nat->data) + 4096 + 8;
 	cpu.rflags = 0x402;
@@ -566,7 +605,8 @@ static void test_faults(void)
 		  cpu.gpr[7] == low(nat->data) + 4092 && cpu.rip == 0x1000,
 	      "a fault in a REP MOVS leaves the iterations done and RIP there");
 	cpu.gpr[0] = low(nat->data);
-	CHECK(faults(&e, "\x01\x00", 2, 14), "read-modify-write of a read-only page faults as a write");
+	CHECK(faults(&e, "\x01\x00", 2, 14),
+	      "read-modify-write of a read-only page faults as a write");
 	dev.fault_page = 0;
 }
 
@@ -576,20 +616,29 @@ static void test_stopped(void)
 	struct emul_env e = env_for(EMUL_64);
 	struct emul_state st;
 
-#define RUN(how, off, insn)                                                                                            \
-	(e.stopped = (how), e.stopped_gpa = 0xd0000000 + (off), start(&st, &e, (const u8 *)(insn), sizeof(insn) - 1))
+#define RUN(how, off, insn)                                                                        \
+	(e.stopped = (how), e.stopped_gpa = 0xd0000000 + (off),                                    \
+	 start(&st, &e, (const u8 *)(insn), sizeof(insn) - 1))
 	reset_cpu();
 	cpu.gpr[0] = cpu.gpr[7] = low(nat->data) + 0x10;
 	cpu.gpr[6] = low(nat->data) + 4096 + 0x10;
 	dev.mmio_pages = dev.retry = 0;
 	dev.fault_page = 1;
-	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\x89\x08") == EMUL_MMIO_WRITE && st.mmio_gpa == 0xd0000010, "a stopped write is not translated again");
-	CHECK(emul_continue(&st, &e) == EMUL_DONE && cpu.rip == 0x1002, "it is done once it is answered");
-	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x89\x08") == EMUL_FAULT, "a write needs more rights than a stopped read had");
-	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x01\x08") == EMUL_FAULT, "so does the read of a read-modify-write");
-	CHECK(RUN(EMUL_STOPPED_WRITE, 0x14, "\x89\x08") == EMUL_FAULT, "another offset in the page is another access");
-	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x8b\x08") == EMUL_MMIO_READ, "a stopped read is not translated again");
-	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\xa4") == EMUL_FAULT && !st.mmio_len, "of two operands either may be meant");
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\x89\x08") == EMUL_MMIO_WRITE &&
+		  st.mmio_gpa == 0xd0000010,
+	      "a stopped write is not translated again");
+	CHECK(emul_continue(&st, &e) == EMUL_DONE && cpu.rip == 0x1002,
+	      "it is done once it is answered");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x89\x08") == EMUL_FAULT,
+	      "a write needs more rights than a stopped read had");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x01\x08") == EMUL_FAULT,
+	      "so does the read of a read-modify-write");
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x14, "\x89\x08") == EMUL_FAULT,
+	      "another offset in the page is another access");
+	CHECK(RUN(EMUL_STOPPED_READ, 0x10, "\x8b\x08") == EMUL_MMIO_READ,
+	      "a stopped read is not translated again");
+	CHECK(RUN(EMUL_STOPPED_WRITE, 0x10, "\xa4") == EMUL_FAULT && !st.mmio_len,
+	      "of two operands either may be meant");
 #undef RUN
 	dev.fault_page = 0;
 }
@@ -620,7 +669,8 @@ static void test_legacy_modes(void)
 	cpu.gpr[5] = 0xfffd;
 	CHECK(faults(&e, "\x8b\x45\x00", 3, 12), "access across the stack limit: #SS");
 	e.seg_base[SEG_SS] = data + 0x100 - 0xfffc;
-	CHECK(once(&e, "\x8b\x45\xff", 3) == EMUL_DONE && (u32)cpu.gpr[0] == val, "access up to the segment limit");
+	CHECK(once(&e, "\x8b\x45\xff", 3) == EMUL_DONE && (u32)cpu.gpr[0] == val,
+	      "access up to the segment limit");
 
 	e.mode = EMUL_16;
 	e.stack32 = false;
@@ -629,7 +679,8 @@ static void test_legacy_modes(void)
 	cpu.gpr[3] = 0xffff00f0;
 	cpu.gpr[6] = 0xffff0010;
 	cpu.rip = 0x7c00;
-	CHECK(once(&e, "\x8b\x00", 2) == EMUL_DONE && (u16)cpu.gpr[0] == 0x3344 && cpu.rip == 0x7c02,
+	CHECK(once(&e, "\x8b\x00", 2) == EMUL_DONE && (u16)cpu.gpr[0] == 0x3344 &&
+		  cpu.rip == 0x7c02,
 	      "16-bit mode: [BX+SI]");
 	cpu.gpr[3] = 0xfff0;
 	cpu.gpr[6] = 0x110;
@@ -637,7 +688,8 @@ static void test_legacy_modes(void)
 	      "16-bit mode: [BX+SI] wraps, 66 widens");
 	cpu.gpr[6] = 0xffffffff;
 	e.seg_base[SEG_DS] = data - 0xffff + 0x100;
-	CHECK(once(&e, "\xac", 1) == EMUL_DONE && (u8)cpu.gpr[0] == 0x44 && cpu.gpr[6] == 0xffff0000,
+	CHECK(once(&e, "\xac", 1) == EMUL_DONE && (u8)cpu.gpr[0] == 0x44 &&
+		  cpu.gpr[6] == 0xffff0000,
 	      "16-bit mode: SI wraps, the upper half stays");
 	cpu.gpr[4] = 0xabcd0000;
 	e.seg_base[SEG_SS] = data - 0xfffe + 0x200;
@@ -667,7 +719,8 @@ static void test_bounds(void)
 	dev.mmio_pages = ~0u;
 	cpu.gpr[1] = 1000;
 	cpu.gpr[7] = low(nat->data);
-	for (res = start(&st, &e, (const u8 *)"\xf3\xaa", 2); res == EMUL_MMIO_WRITE; res = emul_continue(&st, &e))
+	for (res = start(&st, &e, (const u8 *)"\xf3\xaa", 2); res == EMUL_MMIO_WRITE;
+	     res = emul_continue(&st, &e))
 		calls++;
 	CHECK(res == EMUL_DONE && calls == 256 && cpu.gpr[1] == 744,
 	      "so does one whose every access is answered at once");
@@ -678,12 +731,14 @@ static void test_bounds(void)
 static u32 plain_stores;
 
 /* What is told of a plain store without emulating it is what the emulator has found. */
-static void check_short_way(const struct emul_state *st, enum emul_result res, const u8 *bytes, u32 n, enum emul_mode mode)
+static void check_short_way(const struct emul_state *st, enum emul_result res, const u8 *bytes,
+			    u32 n, enum emul_mode mode)
 {
 	struct insn i;
 	u64 val;
 
-	if (res == EMUL_UNSUPPORTED || insn_decode(&i, bytes, n, mode) || !emul_is_plain_store(&i, mode))
+	if (res == EMUL_UNSUPPORTED || insn_decode(&i, bytes, n, mode) ||
+	    !emul_is_plain_store(&i, mode))
 		return;
 	plain_stores++;
 	EXPECT(res != EMUL_MMIO_READ, "a plain store reads");
@@ -692,12 +747,17 @@ static void check_short_way(const struct emul_state *st, enum emul_result res, c
 	EXPECT(emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa, &val) == (st->mmio_len == i.op_size),
 	       "a plain store is one that does not cross a page");
 	val &= ~0ull >> (64 - 8 * i.op_size);
-	EXPECT(st->mmio_len != i.op_size || val == st->mmio_data, "a plain store of %llx, not of %llx",
-	       (unsigned long long)st->mmio_data, (unsigned long long)val);
-	EXPECT(!emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa + 4, &val), "another address is another's");
+	EXPECT(st->mmio_len != i.op_size || val == st->mmio_data,
+	       "a plain store of %llx, not of %llx", (unsigned long long)st->mmio_data,
+	       (unsigned long long)val);
+	EXPECT(!emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa + 4, &val),
+	       "another address is another's");
 }
 
-/* Any bytes, any registers: no undefined behaviour, an end in bounded time, memory only through the callbacks. */
+/*
+ * Any bytes, any registers: no undefined behaviour, an end in bounded time, memory only through the
+ * callbacks.
+ */
 static void test_hostile(void)
 {
 	u32 done = 0;
@@ -729,7 +789,8 @@ static void test_hostile(void)
 		res = start(&st, &e, heap, n);
 		check_short_way(&st, res, heap, n, mode);
 		free(heap);
-		while ((res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) && loops++ < 20000) {
+		while ((res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) &&
+		       loops++ < 20000) {
 			if (rnd() % 16 == 0) /* the VMM may set registers in between */
 				cpu.gpr[rnd() % 16] = rnd_value();
 			st.mmio_data = rnd();
@@ -739,14 +800,15 @@ static void test_hostile(void)
 		EXPECT(loops < 20000, "hostile input ends");
 	}
 	CHECK(plain_stores > 500, "%u of them only store", plain_stores);
-	CHECK(failed == 0 && done > 1000, "random instructions with random state: %u completed, nothing broke", done);
+	CHECK(failed == 0 && done > 1000,
+	      "random instructions with random state: %u completed, nothing broke", done);
 }
 
 int main(void)
 {
 	printf("# seed %#llx\n", (unsigned long long)SEED);
-	nat = mmap(NULL, sizeof(*nat), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1,
-		   0);
+	nat = mmap(NULL, sizeof(*nat), PROT_READ | PROT_WRITE | PROT_EXEC,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (!CHECK(nat != MAP_FAILED, "executable memory below 2 GiB"))
 		return test_end();
 	for (u32 k = 0; k < ARRAY_SIZE(templates); k++)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A small machine for the tests of the virtual APIC and PV services: one CPU, a clock set by hand, flat guest memory. */
+/*
+ * A small machine for the tests of the virtual APIC and PV services: one CPU, a clock set by hand,
+ * flat guest memory.
+ */
 #ifndef TESTS_UNIT_FAKE_MACHINE_H
 #define TESTS_UNIT_FAKE_MACHINE_H
 
@@ -22,9 +25,9 @@
 #include "hv/mm/pool.h"
 #include "test.h"
 
-#define FAKE_KHZ      2000000 /* 2 ticks a ns */
-#define FAKE_MEMORY   0x10000
-#define FAKE_VCPUS    8
+#define FAKE_KHZ    2000000 /* 2 ticks a ns */
+#define FAKE_MEMORY 0x10000
+#define FAKE_VCPUS  8
 
 struct cpu *cpus[MAX_CPUS];
 u64 tsc_khz = FAKE_KHZ, boot_tsc = 1000000, wallclock_boot_ns = 1700000000123456789ull;
@@ -116,7 +119,9 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 
 static inline u8 *fake_at(gpa_t at, size_t len)
 {
-	return fake_unmapped || at.v >= FAKE_MEMORY || len > FAKE_MEMORY - at.v ? NULL : fake_memory + at.v;
+	return fake_unmapped || at.v >= FAKE_MEMORY || len > FAKE_MEMORY - at.v
+		   ? NULL
+		   : fake_memory + at.v;
 }
 
 int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)

@@ -23,7 +23,9 @@ __attribute__((weak)) u64 rdtsc(void)
 
 __attribute__((weak)) void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	__asm__ volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "0"(leaf), "2"(subleaf));
+	__asm__ volatile("cpuid"
+			 : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
+			 : "0"(leaf), "2"(subleaf));
 }
 
 /* One CPU, unless a test has its own. */

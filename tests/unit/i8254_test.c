@@ -37,7 +37,8 @@ static void test_mode0(void)
 	pass_ticks(100);
 	CHECK(read16(2) == 600 && read16(2) == 500, "a latched count is held for one reading");
 	pass_ticks(500);
-	CHECK(i8254_out(&p, 2, now) && (i8254_port61_read(&p, now) & 0x20), "at the end OUT goes high, also in port 0x61");
+	CHECK(i8254_out(&p, 2, now) && (i8254_port61_read(&p, now) & 0x20),
+	      "at the end OUT goes high, also in port 0x61");
 	pass_ticks(10);
 	CHECK(read16(2) == (u16)-10, "and it wraps");
 }

@@ -55,7 +55,8 @@ static void test_registers(void)
 	CHECK(ioapic_read(&io, 0x10) == 0x0f000000, "the id has four bits");
 	CHECK(get_entry(5) == 0x10000, "pins are masked after reset");
 	set_entry(5, ~0ull);
-	CHECK(get_entry(5) == 0xff0000000001afffull, "status bits and reserved bits cannot be written");
+	CHECK(get_entry(5) == 0xff0000000001afffull,
+	      "status bits and reserved bits cannot be written");
 	ioapic_write(&io, 0, 0xff);
 	CHECK(ioapic_read(&io, 0x10) == 0, "a register that does not exist reads 0");
 	ioapic_write(&io, 0x10, 0x1234);
@@ -68,14 +69,16 @@ static void test_edge(void)
 	ioapic_set_irq(&io, 4, false);
 	CHECK(set_entry(4, 3ull << 56 | 0x31) == 1u << 4, "unmasking is told");
 	CHECK(ioapic_set_irq(&io, 4, true) == 1 && sent == 1, "an edge is sent");
-	CHECK(last_address == 0xfee03000 && last_data == 0x4031, "to CPU 3, vector 0x31, physical, fixed");
+	CHECK(last_address == 0xfee03000 && last_data == 0x4031,
+	      "to CPU 3, vector 0x31, physical, fixed");
 	CHECK(ioapic_set_irq(&io, 4, true) == 0 && sent == 1, "a level without edge is not");
 	ioapic_set_irq(&io, 4, false);
 	ioapic_set_irq(&io, 4, true);
 	CHECK(sent == 2, "the next edge is");
 	set_entry(4, 1ull << 56 | 0x931);
 	ioapic_set_irq(&io, 4, false), ioapic_set_irq(&io, 4, true);
-	CHECK(last_address == 0xfee0100c && last_data == 0x4131, "logical destination, lowest priority");
+	CHECK(last_address == 0xfee0100c && last_data == 0x4131,
+	      "logical destination, lowest priority");
 }
 
 static void test_level(void)
@@ -85,11 +88,13 @@ static void test_level(void)
 	reset();
 	set_entry(10, 0x8050);
 	ioapic_set_irq(&io, 10, true);
-	CHECK(sent == 1 && last_data == 0xc050 && (get_entry(10) & 0x4000), "a level is sent once and sets remote IRR");
+	CHECK(sent == 1 && last_data == 0xc050 && (get_entry(10) & 0x4000),
+	      "a level is sent once and sets remote IRR");
 	CHECK(ioapic_set_irq(&io, 10, true) == 0 && sent == 1, "not again before EOI");
 	ioapic_eoi_vectors(&io, 0, mask);
 	CHECK(mask[1] == 1ull << 0x10 && !mask[0] && !mask[2] && !mask[3], "its EOI is asked for");
-	CHECK(ioapic_pins_of_vector(&io, 0x50) == 1u << 10 && !ioapic_pins_of_vector(&io, 0x51), "the vector leads to the pin");
+	CHECK(ioapic_pins_of_vector(&io, 0x50) == 1u << 10 && !ioapic_pins_of_vector(&io, 0x51),
+	      "the vector leads to the pin");
 	ioapic_eoi(&io, 1u << 10);
 	CHECK(sent == 2 && (get_entry(10) & 0x4000), "EOI with the line still high sends again");
 	ioapic_set_irq(&io, 10, false);
@@ -119,7 +124,8 @@ static void test_edge_eoi(void)
 	ioapic_eoi_vectors(&io, 0, mask);
 	CHECK(!mask[0], "nobody wants the EOI of an edge");
 	ioapic_eoi_vectors(&io, 1u << 2, mask);
-	CHECK(mask[0] == 1ull << 0x30 && ioapic_pins_of_vector(&io, 0x30) == 1u << 2, "unless asked for");
+	CHECK(mask[0] == 1ull << 0x30 && ioapic_pins_of_vector(&io, 0x30) == 1u << 2,
+	      "unless asked for");
 	ioapic_eoi(&io, 1u << 2);
 	CHECK(!sent, "which sends nothing");
 }

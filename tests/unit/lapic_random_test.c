@@ -1,6 +1,12 @@
-/* links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -lpthread */
+/*
+ * links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
+ * -lpthread
+ */
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The local APIC beside hardware that delivers by itself, under random use, and with several CPUs at it. */
+/*
+ * The local APIC beside hardware that delivers by itself, under random use, and with several CPUs
+ * at it.
+ */
 #include <pthread.h>
 #include <sched.h>
 
@@ -15,7 +21,10 @@ static u64 rnd(void)
 	return s ^= s << 17;
 }
 
-/* ---- hardware that delivers by itself; SDM "Virtual-Interrupt Delivery", "EOI Virtualization" ---- */
+/*
+ * ---- hardware that delivers by itself; SDM "Virtual-Interrupt Delivery", "EOI Virtualization"
+ * ----
+ */
 
 static struct {
 	u32 page[1024];
@@ -105,7 +114,8 @@ static void test_hw(void)
 
 	fake_reset(NULL);
 	enable_all(true);
-	CHECK(lapic_is_direct(&h->lapic) && !lapic_set_pv_eoi(h, 0x101), "in x2APIC mode hardware may serve");
+	CHECK(lapic_is_direct(&h->lapic) && !lapic_set_pv_eoi(h, 0x101),
+	      "in x2APIC mode hardware may serve");
 	lapic_set_irq(h, 0x50, false);
 	soft_take(h);
 	fake_memory[0x100] = 0;
@@ -135,7 +145,9 @@ static void test_hw(void)
 			level_eoi = -1;
 			hw_eoi(h);
 			levels += a >= 0;
-			CHECK_QUIET(a == level_eoi, "EOI of level vector %x by software, %x by hardware", a, level_eoi);
+			CHECK_QUIET(a == level_eoi,
+				    "EOI of level vector %x by software, %x by hardware", a,
+				    level_eoi);
 			break;
 		case 3:
 			lapic_set_cr8(s, rnd() % 16 & rnd());
@@ -143,11 +155,14 @@ static void test_hw(void)
 			break;
 		default:
 			hw_exit(h);
-			CHECK_QUIET(same_state(s, h) && lapic_has_work(s) == lapic_has_work(h), "outside the guest both have the same registers");
+			CHECK_QUIET(same_state(s, h) && lapic_has_work(s) == lapic_has_work(h),
+				    "outside the guest both have the same registers");
 			hw_enter(h);
 		}
 	}
-	CHECK(count > 10000 && levels > 2000, "hardware and software take the same %u interrupts, and tell of the same %u EOIs", count, levels);
+	CHECK(count > 10000 && levels > 2000,
+	      "hardware and software take the same %u interrupts, and tell of the same %u EOIs",
+	      count, levels);
 }
 
 static void test_hw_timer(void)
@@ -166,7 +181,8 @@ static void test_hw_timer(void)
 		advance(1000000);
 		hw_enter(v0);
 	}
-	CHECK(v0->lapic.timer_wait && hw.exits[3] == BIT(0xec - 192), "a tick that is not taken stops it, and makes its EOI exit");
+	CHECK(v0->lapic.timer_wait && hw.exits[3] == BIT(0xec - 192),
+	      "a tick that is not taken stops it, and makes its EOI exit");
 	n += hw_take(v0) == 0xec;
 	hw_eoi(v0);
 	CHECK(n == 1 && !v0->lapic.timer_wait && v0->lapic.timer_on, "which starts it again");
@@ -198,7 +214,9 @@ static void check_sane(struct vcpu *v)
 
 static u64 rnd_value(void)
 {
-	static const u64 interesting[] = {0, 1, ~0ull, 0x1ff, 0xff, 0x200ec, 0x400ec, 0x101, 0xb, 0xfee00900, 0xfee00d00, 0xfee00100};
+	static const u64 interesting[] = {0,	1,	    ~0ull,	0x1ff,
+					  0xff, 0x200ec,    0x400ec,	0x101,
+					  0xb,	0xfee00900, 0xfee00d00, 0xfee00100};
 
 	switch (rnd() % 4) {
 	case 0:
@@ -292,7 +310,9 @@ static void test_fuzz(void)
 		}
 		check_sane(v);
 	}
-	CHECK(runs > 100, "random register writes, messages and states break nothing (timers ran %u times)", runs);
+	CHECK(runs > 100,
+	      "random register writes, messages and states break nothing (timers ran %u times)",
+	      runs);
 }
 
 #define ROUNDS 20000
@@ -337,7 +357,8 @@ static void test_threads(void)
 		total++;
 		__atomic_fetch_add(&taken[vector], 1, __ATOMIC_SEQ_CST);
 	}
-	CHECK(total == 2 * ROUNDS, "interrupts from other CPUs are neither lost nor doubled (%u)", total);
+	CHECK(total == 2 * ROUNDS, "interrupts from other CPUs are neither lost nor doubled (%u)",
+	      total);
 	for (i = 0; i < 2 && total == 2 * ROUNDS; i++)
 		pthread_join(t[i], NULL);
 }

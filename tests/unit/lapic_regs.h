@@ -54,7 +54,8 @@ static inline void enable_all(bool x2apic)
 	for (i = 0; i < FAKE_VCPUS; i++) {
 		wr(&fake_vcpu[i], SVR, 0x1ff);
 		if (x2apic)
-			lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | APIC_BASE_X2APIC);
+			lapic_msr_write(&fake_vcpu[i], MSR_BASE,
+					fake_vcpu[i].lapic.base | APIC_BASE_X2APIC);
 	}
 }
 

@@ -1,13 +1,17 @@
-/* links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c */
+/*
+ * links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
+ */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "lapic_regs.h"
 
 static void test_priorities(void)
 {
 	fake_reset(NULL);
-	CHECK(!lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) < 0, "a software-disabled APIC takes no fixed interrupt");
+	CHECK(!lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) < 0,
+	      "a software-disabled APIC takes no fixed interrupt");
 	enable_all(false);
-	CHECK(lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) == 0x40 && fake_notified[0] == 1, "an enabled one does, and notifies");
+	CHECK(lapic_set_irq(v0, 0x40, false) && lapic_pending(v0) == 0x40 && fake_notified[0] == 1,
+	      "an enabled one does, and notifies");
 	lapic_set_irq(v0, 0x91, false);
 	lapic_set_irq(v0, 0x35, true);
 	CHECK(lapic_pending(v0) == 0x91, "the highest vector comes first");
@@ -15,32 +19,38 @@ static void test_priorities(void)
 	CHECK(lapic_pending(v0) < 0 && lapic_get_cr8(v0) == 9, "TPR holds back its class");
 	CHECK(!lapic_has_work(v0), "and such an interrupt does not end HLT");
 	lapic_set_cr8(v0, 8);
-	CHECK(lapic_pending(v0) == 0x91 && rd(v0, TPR) == 0x80 && rd(v0, PPR) == 0x80, "CR8 is TPR[7:4]");
+	CHECK(lapic_pending(v0) == 0x91 && rd(v0, TPR) == 0x80 && rd(v0, PPR) == 0x80,
+	      "CR8 is TPR[7:4]");
 	CHECK(lapic_has_work(v0), "a deliverable interrupt ends HLT");
 	v0->rflags = 0;
 	CHECK(!lapic_has_work(v0), "not with IF clear");
 	v0->rflags = BIT(9);
 	lapic_accept(v0, 0x91);
 	lapic_set_cr8(v0, 0);
-	CHECK(rd(v0, PPR) == 0x90 && lapic_pending(v0) < 0, "the vector in service holds back lower ones");
+	CHECK(rd(v0, PPR) == 0x90 && lapic_pending(v0) < 0,
+	      "the vector in service holds back lower ones");
 	lapic_set_irq(v0, 0x9f, false);
 	CHECK(lapic_pending(v0) < 0, "and its own class");
 	lapic_set_irq(v0, 0xa0, false);
 	CHECK(lapic_pending(v0) == 0xa0, "a higher class nests");
 	lapic_accept(v0, 0xa0);
 	wr(v0, EOI, 0);
-	CHECK(rd(v0, ISR + 0x40) == 1u << 17 && lapic_pending(v0) < 0, "EOI ends the highest in service only");
+	CHECK(rd(v0, ISR + 0x40) == 1u << 17 && lapic_pending(v0) < 0,
+	      "EOI ends the highest in service only");
 	wr(v0, EOI, 0);
-	CHECK(take(v0) == 0x9f && take(v0) == 0x40 && level_eoi == -1, "then the others follow in order");
+	CHECK(take(v0) == 0x9f && take(v0) == 0x40 && level_eoi == -1,
+	      "then the others follow in order");
 	CHECK(take(v0) == 0x35 && level_eoi == 0x35, "EOI of a level vector is reported");
-	CHECK(take(v0) == -1 && !(v0->due & DUE_IRQ), "in the end nothing is pending and the hint is gone");
+	CHECK(take(v0) == -1 && !(v0->due & DUE_IRQ),
+	      "in the end nothing is pending and the hint is gone");
 	wr(v0, EOI, 0);
 	CHECK(rd(v0, PPR) == 0, "EOI with nothing in service does nothing");
 	lapic_set_irq(v0, 0x35, false);
 	level_eoi = -1;
 	CHECK(take(v0) == 0x35 && level_eoi == -1, "a vector that comes as edge later is edge");
 	v0->due |= DUE_EXTINT;
-	CHECK(lapic_extint_pending(v0), "after reset the boot CPU takes the PIC's line through LINT0");
+	CHECK(lapic_extint_pending(v0),
+	      "after reset the boot CPU takes the PIC's line through LINT0");
 	fake_vcpu[1].due |= DUE_EXTINT;
 	CHECK(!lapic_extint_pending(&fake_vcpu[1]), "others do not");
 	wr(v0, LINT0, 0x10700);
@@ -54,7 +64,9 @@ static void test_registers(void)
 	u32 i;
 
 	fake_reset(NULL);
-	CHECK(rd(v0, 0x30) == 0x50014 && rd(&fake_vcpu[3], 0x20) == 3u << 24 && rd(v0, DFR) == ~0u && rd(v0, SVR) == 0xff, "reset values");
+	CHECK(rd(v0, 0x30) == 0x50014 && rd(&fake_vcpu[3], 0x20) == 3u << 24 &&
+		  rd(v0, DFR) == ~0u && rd(v0, SVR) == 0xff,
+	      "reset values");
 	wr(v0, LVT_T, 0x300f0);
 	wr(v0, LVT_T, 0x200f0);
 	CHECK(rd(v0, LVT_T) == 0x300f0, "LVTs stay masked while software-disabled");
@@ -67,7 +79,8 @@ static void test_registers(void)
 	wr(v0, SVR, 0x1ff);
 	wr(v0, LVT_E, 0xfe);
 	wr(v0, 0x3f0, 1);
-	CHECK(rd(v0, ESR) == 0 && lapic_pending(v0) == 0xfe, "an illegal register raises LVT error");
+	CHECK(rd(v0, ESR) == 0 && lapic_pending(v0) == 0xfe,
+	      "an illegal register raises LVT error");
 	wr(v0, ESR, 0);
 	CHECK(rd(v0, ESR) == 0x80, "ESR shows errors after a write");
 	wr(v0, ESR, 0);
@@ -84,20 +97,31 @@ static void test_registers(void)
 	CHECK(rd(v0, TPR) == 0x57, "writes beside a register are ignored");
 	CHECK(lapic_msr_write(v0, MSR_X2(TPR), 0) == -EINVAL, "x2APIC MSRs fault in xAPIC mode");
 	for (i = 0; i < FAKE_VCPUS; i++)
-		CHECK_QUIET(lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | 0xc00) == 0, "x2APIC on");
+		CHECK_QUIET(
+		    lapic_msr_write(&fake_vcpu[i], MSR_BASE, fake_vcpu[i].lapic.base | 0xc00) == 0,
+		    "x2APIC on");
 	CHECK(rd(v0, TPR) == ~0u, "MMIO reads ones in x2APIC mode");
 	CHECK(guest_rdmsr(v0, MSR_X2(TPR)) == 0x57, "TPR survives the change of mode");
-	CHECK(lapic_msr_write(v0, MSR_X2(EOI), 1) == -EINVAL && lapic_msr_write(v0, MSR_X2(ESR), 1) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_X2(TPR), 0x100) == -EINVAL && lapic_msr_write(v0, MSR_X2(SVR), BIT(32)) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_X2(ICR), BIT(20)) == -EINVAL && lapic_msr_write(v0, MSR_X2(0x20), 0) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_X2(DFR), 0) == -EINVAL && lapic_msr_write(v0, MSR_X2(ICR2), 0) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_X2(PPR), 0) == -EINVAL && lapic_msr_write(v0, MSR_X2(ISR), 0) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_X2(TMCCT), 0) == -EINVAL && lapic_msr_write(v0, 0x8ff, 0) == -EINVAL,
+	CHECK(lapic_msr_write(v0, MSR_X2(EOI), 1) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(ESR), 1) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(TPR), 0x100) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(SVR), BIT(32)) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(ICR), BIT(20)) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(0x20), 0) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(DFR), 0) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(ICR2), 0) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(PPR), 0) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(ISR), 0) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_X2(TMCCT), 0) == -EINVAL &&
+		  lapic_msr_write(v0, 0x8ff, 0) == -EINVAL,
 	      "x2APIC: reserved bits, read-only and missing registers fault on write");
-	CHECK(guest_rdmsr(v0, MSR_X2(EOI)) == 0xbad && guest_rdmsr(v0, 0x83f) == 0xbad && guest_rdmsr(v0, MSR_X2(DFR)) == 0xbad &&
-		      guest_rdmsr(v0, MSR_X2(ICR2)) == 0xbad && guest_rdmsr(v0, 0x8c0) == 0xbad,
+	CHECK(guest_rdmsr(v0, MSR_X2(EOI)) == 0xbad && guest_rdmsr(v0, 0x83f) == 0xbad &&
+		  guest_rdmsr(v0, MSR_X2(DFR)) == 0xbad && guest_rdmsr(v0, MSR_X2(ICR2)) == 0xbad &&
+		  guest_rdmsr(v0, 0x8c0) == 0xbad,
 	      "and on read");
-	CHECK(guest_rdmsr(&fake_vcpu[5], MSR_X2(0x20)) == 5 && guest_rdmsr(&fake_vcpu[5], MSR_X2(LDR)) == 0x20, "x2APIC id and logical id");
+	CHECK(guest_rdmsr(&fake_vcpu[5], MSR_X2(0x20)) == 5 &&
+		  guest_rdmsr(&fake_vcpu[5], MSR_X2(LDR)) == 0x20,
+	      "x2APIC id and logical id");
 }
 
 static void test_modes(void)
@@ -105,9 +129,13 @@ static void test_modes(void)
 	const u64 base = 0xfee00900;
 
 	fake_reset(NULL);
-	CHECK(guest_rdmsr(v0, MSR_BASE) == base && guest_rdmsr(&fake_vcpu[1], MSR_BASE) == 0xfee00800, "base after reset; only the boot CPU is BSP");
-	CHECK(lapic_msr_write(v0, MSR_BASE, base | 1) == -EINVAL && lapic_msr_write(v0, MSR_BASE, base | BIT(9)) == -EINVAL &&
-		      lapic_msr_write(v0, MSR_BASE, base | BIT(40)) == -EINVAL, "reserved bits of APIC_BASE fault");
+	CHECK(guest_rdmsr(v0, MSR_BASE) == base &&
+		  guest_rdmsr(&fake_vcpu[1], MSR_BASE) == 0xfee00800,
+	      "base after reset; only the boot CPU is BSP");
+	CHECK(lapic_msr_write(v0, MSR_BASE, base | 1) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_BASE, base | BIT(9)) == -EINVAL &&
+		  lapic_msr_write(v0, MSR_BASE, base | BIT(40)) == -EINVAL,
+	      "reserved bits of APIC_BASE fault");
 	CHECK(lapic_msr_write(v0, MSR_BASE, 0xfee00500) == -EINVAL, "EXTD without EN faults");
 	CHECK(!lapic_msr_write(v0, MSR_BASE, base | 0x400), "xAPIC to x2APIC");
 	CHECK(lapic_msr_write(v0, MSR_BASE, base) == -EINVAL, "x2APIC to xAPIC faults");
@@ -115,10 +143,13 @@ static void test_modes(void)
 	CHECK(!lapic_set_base(v0, base | 0x400, true), "nor back");
 	lapic_msr_write(v0, MSR_X2(SVR), 0x1ff);
 	lapic_set_irq(v0, 0x50, false);
-	CHECK(!lapic_msr_write(v0, MSR_BASE, 0xfee00100) && lapic_pending(v0) < 0, "x2APIC to disabled");
-	CHECK(rd(v0, SVR) == ~0u && !lapic_set_irq(v0, 0x50, false), "a disabled APIC answers nothing and takes nothing");
+	CHECK(!lapic_msr_write(v0, MSR_BASE, 0xfee00100) && lapic_pending(v0) < 0,
+	      "x2APIC to disabled");
+	CHECK(rd(v0, SVR) == ~0u && !lapic_set_irq(v0, 0x50, false),
+	      "a disabled APIC answers nothing and takes nothing");
 	CHECK(lapic_msr_write(v0, MSR_BASE, base | 0x400) == -EINVAL, "disabled to x2APIC faults");
-	CHECK(!lapic_msr_write(v0, MSR_BASE, base) && rd(v0, SVR) == 0xff, "disabled to xAPIC, registers as after reset");
+	CHECK(!lapic_msr_write(v0, MSR_BASE, base) && rd(v0, SVR) == 0xff,
+	      "disabled to xAPIC, registers as after reset");
 	lapic_msr_write(v0, MSR_BASE, base | 0x400);
 	lapic_reset(v0, true);
 	CHECK(guest_rdmsr(v0, MSR_BASE) == (base | 0x400), "INIT keeps the mode");
@@ -138,7 +169,8 @@ static void test_modes(void)
 	CHECK(level_eois == 2, "reset of a dom0 vCPU gives up its level interrupts");
 	wr(v0, LDR, 0x02345678);
 	wr(v0, DFR, 0x0);
-	CHECK(mirrored_ldr == 0x02000000 && mirrored_dfr == 0x0fffffff, "dom0's logical id goes to the hardware");
+	CHECK(mirrored_ldr == 0x02000000 && mirrored_dfr == 0x0fffffff,
+	      "dom0's logical id goes to the hardware");
 }
 
 /* Which vCPUs have vector 0x77 pending, which is then taken */
@@ -176,7 +208,8 @@ static void test_ipi(void)
 	CHECK(ipi(0x4077, 3) == 8, "physical destination");
 	CHECK(ipi(0x4077, 77) == 0, "nobody there");
 	CHECK(ipi(0x4077, 0xff) == all, "physical broadcast");
-	CHECK(ipi(0x44077, 0) == 1 && ipi(0x84077, 0) == all && ipi(0xc4077, 0) == (all & ~1u), "shorthands self, all, others");
+	CHECK(ipi(0x44077, 0) == 1 && ipi(0x84077, 0) == all && ipi(0xc4077, 0) == (all & ~1u),
+	      "shorthands self, all, others");
 	for (i = 0; i < FAKE_VCPUS; i++)
 		wr(&fake_vcpu[i], LDR, 1u << (24 + i));
 	CHECK(ipi(0x4877, 0x81) == 0x81 && ipi(0x4877, 0xff) == all, "logical, flat");
@@ -184,13 +217,16 @@ static void test_ipi(void)
 		wr(&fake_vcpu[i], DFR, 0x0fffffff);
 		wr(&fake_vcpu[i], LDR, (i / 4) << 28 | 1u << (24 + i % 4));
 	}
-	CHECK(ipi(0x4877, 0x15) == 0x50 && ipi(0x4877, 0x03) == 3 && ipi(0x4877, 0xff) == all && ipi(0x4877, 0x21) == 0, "logical, cluster");
+	CHECK(ipi(0x4877, 0x15) == 0x50 && ipi(0x4877, 0x03) == 3 && ipi(0x4877, 0xff) == all &&
+		  ipi(0x4877, 0x21) == 0,
+	      "logical, cluster");
 	CHECK(lapic_send(&fake_vm, &m, NULL) == 1, "lowest priority goes to one");
 	first = got();
 	m.vector = 0x78;
 	lapic_send(&fake_vm, &m, NULL);
 	second = got();
-	CHECK(first != second && (first & 0xf) == first && !(first & (first - 1)), "of the targets, another for another vector");
+	CHECK(first != second && (first & 0xf) == first && !(first & (first - 1)),
+	      "of the targets, another for another vector");
 	wr(&fake_vcpu[1], SVR, 0xff);
 	for (m.vector = 0x70, i = 0; m.vector < 0x78; m.vector++) {
 		lapic_send(&fake_vm, &m, NULL);
@@ -205,22 +241,28 @@ static void test_ipi(void)
 	wr(v0, ICR, 0x8500);
 	wr(v0, ICR2, 5 << 24);
 	wr(v0, ICR, 0x469a);
-	CHECK(fake_requests[2] == DUE_NMI && fake_requests[3] == DUE_INIT && fake_requests[4] == 0 && fake_requests[5] == DUE_SIPI &&
-		      fake_vcpu[5].sipi_vector == 0x9a, "NMI, INIT, INIT de-assert (nothing), SIPI");
+	CHECK(fake_requests[2] == DUE_NMI && fake_requests[3] == DUE_INIT &&
+		  fake_requests[4] == 0 && fake_requests[5] == DUE_SIPI &&
+		  fake_vcpu[5].sipi_vector == 0x9a,
+	      "NMI, INIT, INIT de-assert (nothing), SIPI");
 	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077) == 1 && got() == 0x40, "MSI, physical");
-	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1, "MSI, logical with redirection hint");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1,
+	      "MSI, logical with redirection hint");
 	got();
 	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77) == 0, "MSI to nobody");
 
 	fake_reset(ids);
 	enable_all(true);
-	CHECK(ipi_x2(0x4077, 300) == 0x80 && ipi_x2(0x4077, 0xff) == 0 && ipi_x2(0x4077, ~0u) == all, "x2APIC physical and broadcast");
+	CHECK(ipi_x2(0x4077, 300) == 0x80 && ipi_x2(0x4077, 0xff) == 0 &&
+		  ipi_x2(0x4077, ~0u) == all,
+	      "x2APIC physical and broadcast");
 	CHECK(ipi_x2(0x4877, 0x10005) == 0x50 && ipi_x2(0x4877, 0x00009) == 9, "x2APIC logical");
 	CHECK(ipi_x2(0x4877, 0x121000) == 0x80, "also in a high cluster");
 	CHECK(ipi_x2(0xc4077, 0) == (all & ~1u), "x2APIC shorthand");
 	CHECK(!lapic_msr_write(v0, 0x83f, 0x77) && got() == 1, "self-IPI register");
 	CHECK(lapic_msr_write(v0, 0x83f, 0x177) == -EINVAL, "whose reserved bits fault");
-	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80, "MSI with extended destination");
+	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80,
+	      "MSI with extended destination");
 	CHECK(guest_rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
 	fake_vm.vcpu[2] = NULL;
 	fake_vm.vcpu_count--;
@@ -274,7 +316,8 @@ static void test_timer(void)
 	advance(50000000);
 	advance(1000000);
 	advance(1000000);
-	CHECK(v0->lapic.timer_wait && !v0->lapic.timer_on, "a guest that takes no ticks costs no timer interrupts");
+	CHECK(v0->lapic.timer_wait && !v0->lapic.timer_on,
+	      "a guest that takes no ticks costs no timer interrupts");
 	CHECK(take(v0) == 0xec && take(v0) == -1, "missed ticks are not made up for");
 	advance(999000);
 	CHECK(take(v0) == -1, "the next is not early");
@@ -311,19 +354,24 @@ static void test_lead(void)
 	for (u32 i = 0; i < 50; i++) {
 		due = fake_tsc + 20000;
 		lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
-		CHECK(hw_deadline == due - lead, "round %u: the hardware is told %llu ticks before", i, (unsigned long long)lead);
+		CHECK(hw_deadline == due - lead, "round %u: the hardware is told %llu ticks before",
+		      i, (unsigned long long)lead);
 		advance((20000 - lead) / 2 + 1);
-		CHECK(take(v0) == 0xec && v0->lapic.timer_due == due, "the tick is there, with its time");
+		CHECK(take(v0) == 0xec && v0->lapic.timer_due == due,
+		      "the tick is there, with its time");
 		fake_tsc += 1000;
-		CHECK(lapic_timer_due(v0) == due && !v0->lapic.timer_due, "which is to be waited for");
-		CHECK(v0->lapic.timer_lead >= lead && v0->lapic.timer_lead <= 1002, "ever earlier, but not too early");
+		CHECK(lapic_timer_due(v0) == due && !v0->lapic.timer_due,
+		      "which is to be waited for");
+		CHECK(v0->lapic.timer_lead >= lead && v0->lapic.timer_lead <= 1002,
+		      "ever earlier, but not too early");
 		lead = v0->lapic.timer_lead;
 	}
 	CHECK(lead > 990, "the vCPU is there in time (%llu)", (unsigned long long)lead);
 	due = fake_tsc + 20000;
 	lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
 	advance(100000);
-	CHECK(take(v0) == 0xec && lapic_timer_due(v0) == due && v0->lapic.timer_lead == lead, "who is away for long teaches nothing");
+	CHECK(take(v0) == 0xec && lapic_timer_due(v0) == due && v0->lapic.timer_lead == lead,
+	      "who is away for long teaches nothing");
 	for (u32 i = 0; i < 50; i++) {
 		due = fake_tsc + 20000;
 		lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due));
@@ -331,7 +379,8 @@ static void test_lead(void)
 		lapic_timer_due(v0);
 		take(v0);
 	}
-	CHECK(v0->lapic.timer_lead < 10, "who comes at once needs no lead (%u)", v0->lapic.timer_lead);
+	CHECK(v0->lapic.timer_lead < 10, "who comes at once needs no lead (%u)",
+	      v0->lapic.timer_lead);
 	v0->lapic.timer_lead = 5000;
 	wr(v0, LVT_T, 0x200ed);
 	wr(v0, TMICT, 200000);
@@ -372,7 +421,8 @@ static void test_deadline(void)
 	CHECK(take(v0) == -1, "a deadline that does not fit is far away");
 	v0->tsc_mul = 0;
 	lapic_msr_write(v0, MSR_TSCD, 1);
-	CHECK(take(v0) == 0xec && guest_rdmsr(v0, MSR_TSCD) == 0, "a deadline in the past fires at once");
+	CHECK(take(v0) == 0xec && guest_rdmsr(v0, MSR_TSCD) == 0,
+	      "a deadline in the past fires at once");
 	lapic_msr_write(v0, MSR_TSCD, ~0ull);
 	advance(10000000000);
 	CHECK(take(v0) == -1, "the furthest deadline does not fire");
@@ -431,13 +481,15 @@ static void test_state(void)
 	lapic_set_state(v0, a);
 	advance(1000000);
 	CHECK(take(v0) == -1, "one that has run out is not started");
-	CHECK(!memcmp(a + 0x20, "\0\0\0\0", 4) && a[0x30] == 0x14, "id and version lie where KVM has them");
+	CHECK(!memcmp(a + 0x20, "\0\0\0\0", 4) && a[0x30] == 0x14,
+	      "id and version lie where KVM has them");
 
 	lapic_msr_write(v1, MSR_BASE, v1->lapic.base | APIC_BASE_X2APIC);
 	lapic_msr_write(v1, MSR_X2(ICR), 0x1234500004077);
 	lapic_get_state(v1, a);
 	memcpy(&id, a + 0x20, 4);
-	CHECK(id == 1 << 24 && !lapic_set_state(v1, a), "the id is in xAPIC form for x2APIC too, as KVM_CAP_X2APIC_API is not there");
+	CHECK(id == 1 << 24 && !lapic_set_state(v1, a),
+	      "the id is in xAPIC form for x2APIC too, as KVM_CAP_X2APIC_API is not there");
 	CHECK(guest_rdmsr(v1, MSR_X2(ICR)) == 0x1234500004077, "ICR keeps 64 bits");
 	id = 1;
 	memcpy(a + 0x20, &id, 4);
@@ -446,7 +498,8 @@ static void test_state(void)
 	memcpy(a + 0x20, &id, 4);
 	CHECK(lapic_set_state(v1, a) == -EINVAL, "another vCPU's id is refused");
 	v1->lapic.present = false;
-	CHECK(lapic_set_state(v1, b) == -EINVAL && !lapic_set_irq(v1, 0x40, false), "no LAPIC: nothing to set, takes nothing");
+	CHECK(lapic_set_state(v1, b) == -EINVAL && !lapic_set_irq(v1, 0x40, false),
+	      "no LAPIC: nothing to set, takes nothing");
 }
 
 static void test_pv_eoi(void)
@@ -455,7 +508,8 @@ static void test_pv_eoi(void)
 
 	fake_reset(NULL);
 	enable_all(false);
-	CHECK(lapic_set_pv_eoi(v0, 0x103) == -EINVAL && lapic_set_pv_eoi(v0, 1ull << 60) == -EINVAL, "a bad address faults");
+	CHECK(lapic_set_pv_eoi(v0, 0x103) == -EINVAL && lapic_set_pv_eoi(v0, 1ull << 60) == -EINVAL,
+	      "a bad address faults");
 	CHECK(!lapic_set_pv_eoi(v0, 0x101), "a good one does not");
 	lapic_set_irq(v0, 0x50, false);
 	lapic_accept(v0, lapic_pending(v0));

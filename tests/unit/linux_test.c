@@ -31,9 +31,9 @@ static void bz(void)
 static void test_bzimage(void)
 {
 	bz();
-	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && !k.elf && k.load == 16 * MIB && k.size == 40 * MIB &&
-		  k.relocatable && k.align == 2 * MIB && k.entry == 0x200 && k.initrd_end == 2 * GIB &&
-		  k.cmdline_max == 2047,
+	CHECK(!linux_parse(head, sizeof(head), 8 * MIB, &k) && !k.elf && k.load == 16 * MIB &&
+		  k.size == 40 * MIB && k.relocatable && k.align == 2 * MIB && k.entry == 0x200 &&
+		  k.initrd_end == 2 * GIB && k.cmdline_max == 2047,
 	      "a bzImage's header is read");
 	CHECK(k.segment_count == 1 && k.segment[0].offset == BZ_SETUP_BYTES &&
 		  k.segment[0].file_size == 8 * MIB - BZ_SETUP_BYTES,
@@ -44,25 +44,31 @@ static void test_bzimage(void)
 	      "0 setup sectors mean 4");
 	bz();
 	le(head + 0x206, 0x20b, 2);
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "64-bit"), "protocol 2.11 is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "64-bit"),
+	      "protocol 2.11 is refused");
 	bz();
 	head[0x236] &= 0xfe;
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "64-bit"), "a 32-bit kernel is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "64-bit"),
+	      "a 32-bit kernel is refused");
 	bz();
-	CHECK(says(linux_parse(head, sizeof(head), 7 * MIB, &k), "cut off"), "a kernel cut off is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 7 * MIB, &k), "cut off"),
+	      "a kernel cut off is refused");
 	CHECK(says(linux_parse(head, 1024, 1024, &k), "cut off"), "even within its setup code");
 	CHECK(says(linux_parse(head, 0x280, 0x280, &k), "not a Linux kernel"), "or its header");
 	bz();
 	head[0x201] = 0x90;
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"), "a header that is too long is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"),
+	      "a header that is too long is refused");
 	head[0x201] = 0x10;
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"), "a header that is too short is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"),
+	      "a header that is too short is refused");
 	bz();
 	le(head + 0x230, 0x300000, 4);
 	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "damaged"),
 	      "an alignment that is no power of two is refused");
 	memset(head, 'A', sizeof(head));
-	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "not a Linux kernel"), "text is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 8 * MIB, &k), "not a Linux kernel"),
+	      "text is refused");
 	CHECK(linux_parse(head, 0, 0, &k), "nothing is refused");
 }
 
@@ -79,21 +85,26 @@ static void test_elf(void)
 	struct elf_part bad[5];
 
 	make_elf(head, 16 * MIB + 0x80, parts, 5);
-	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.elf && k.load == 16 * MIB && k.size == 24 * MIB &&
-		  !k.relocatable && k.entry == 0x80 && k.segment_count == 4,
+	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.elf && k.load == 16 * MIB &&
+		  k.size == 24 * MIB && !k.relocatable && k.entry == 0x80 && k.segment_count == 4,
 	      "an ELF kernel's segments are read");
-	CHECK(k.segment[3].dest == 18 * MIB && k.segment[3].mem_size == 6 * MIB && k.segment[3].file_size == MIB,
+	CHECK(k.segment[3].dest == 18 * MIB && k.segment[3].mem_size == 6 * MIB &&
+		  k.segment[3].file_size == MIB,
 	      "their places are relative to the first");
 	CHECK(!memcmp(k.setup + 0x202, "HdrS", 4) && k.setup[0x1ff] == 0xaa && k.setup[0x207] == 2,
 	      "a setup header is made up");
 	make_elf(head, 0xffffffff81000080, parts, 5);
-	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.entry == 0x80, "a virtual entry point is converted");
+	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.entry == 0x80,
+	      "a virtual entry point is converted");
 	make_elf(head, 0xffffffff91000080, parts, 5);
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "entry"), "an entry point outside is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "entry"),
+	      "an entry point outside is refused");
 	make_elf(head, 16 * MIB, parts, 5);
-	CHECK(says(linux_parse(head, sizeof(head), 0xbfffff, &k), "cut off"), "an ELF kernel cut off is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xbfffff, &k), "cut off"),
+	      "an ELF kernel cut off is refused");
 	head[18] = 3;
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "not an x86-64"), "another machine's is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "not an x86-64"),
+	      "another machine's is refused");
 	make_elf(head, 16 * MIB, parts, 0);
 	CHECK(linux_parse(head, sizeof(head), 0xc00000, &k), "one without segments is refused");
 	make_elf(head, 16 * MIB, parts, 5);
@@ -102,11 +113,13 @@ static void test_elf(void)
 	      "program headers beyond the file's start are refused");
 	le(head + 56, 5, 2);
 	le(head + 32, ~0ull - 8, 8);
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"), "a wild header offset is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"),
+	      "a wild header offset is refused");
 	memcpy(bad, parts, sizeof(bad));
 	bad[1].paddr = ~0ull - 0x1000;
 	make_elf(head, 16 * MIB, bad, 5);
-	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"), "a wild address is refused");
+	CHECK(says(linux_parse(head, sizeof(head), 0xc00000, &k), "damaged"),
+	      "a wild address is refused");
 	memcpy(bad, parts, sizeof(bad));
 	bad[1].offset = ~0ull - 0x1000;
 	make_elf(head, 16 * MIB, bad, 5);
@@ -176,8 +189,8 @@ static u32 add_file(u32 at, const char *name, u32 size)
 {
 	char h[200];
 
-	snprintf(h, sizeof(h), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, 0100644, 0, 0, 1, 0,
-		 size, 0, 0, 0, 0, (u32)strlen(name) + 1, 0);
+	snprintf(h, sizeof(h), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1,
+		 0100644, 0, 0, 1, 0, size, 0, 0, 0, 0, (u32)strlen(name) + 1, 0);
 	memcpy(initrd + at, h, 110);
 	strcpy((char *)initrd + at + 110, name);
 	at = ALIGN_UP(at + 110 + (u32)strlen(name) + 1, 4u);
@@ -187,8 +200,9 @@ static u32 add_file(u32 at, const char *name, u32 size)
 
 static void test_initrd(void)
 {
-	static const char *const magics[] = {"\037\213\010",	 "BZh9", "\3757zXZ", "\211LZO", "\002!L\030",
-					     "\050\265\057\375", "\135"};
+	static const char *const magics[] = {"\037\213\010", "BZh9",	   "\3757zXZ",
+					     "\211LZO",	     "\002!L\030", "\050\265\057\375",
+					     "\135"};
 	u32 end, body, second;
 
 	for (u32 i = 0; i < ARRAY_SIZE(magics); i++) {
@@ -208,9 +222,12 @@ static void test_initrd(void)
 	CHECK(!check(end) && !check(1024), "a cpio archive is fine, with padding too");
 	/* Where one file ends and the next begins nothing is missing that could be seen. */
 	for (u32 size = 1; size < end; size++)
-		CHECK_QUIET(!check(size) == (size == body || (size > second - 4 && size <= second) || size > end - 4),
-			    "an archive cut to %u bytes", size);
-	CHECK(says(check(body + 20), "damaged") && says(check(body - 50), "cut off"), "an archive cut off is refused");
+		CHECK_QUIET(
+		    !check(size) ==
+			(size == body || (size > second - 4 && size <= second) || size > end - 4),
+		    "an archive cut to %u bytes", size);
+	CHECK(says(check(body + 20), "damaged") && says(check(body - 50), "cut off"),
+	      "an archive cut off is refused");
 	memcpy(initrd + 1024, "\037\213\010", 3);
 	CHECK(!check(2048), "microcode in front of a compressed archive is fine");
 	memcpy(initrd + 1024, "rubbish", 7);
@@ -252,7 +269,8 @@ static void test_plan(void)
 	CHECK(plan.initrd >= 56 * MIB && plan.initrd + plan.initrd_size <= bi.pool_start &&
 		  plan.initrd_size == 0x2000800 - 0xb00000,
 	      "the initrd makes room");
-	CHECK(plan.block >= 0x10000 && plan.block + LINUX_BLOCK_SIZE <= 0x80000 && plan.rsdp == 0x9000,
+	CHECK(plan.block >= 0x10000 && plan.block + LINUX_BLOCK_SIZE <= 0x80000 &&
+		  plan.rsdp == 0x9000,
 	      "boot data lies in low memory");
 	CHECK(memmap_is(&plan.map, MIB, 2 * MIB, MEM_RESERVED) &&
 		  memmap_is(&plan.map, bi.pool_start, bi.pool_end, MEM_RESERVED) &&
@@ -261,18 +279,22 @@ static void test_plan(void)
 	machine(512 * MIB);
 	bi.module[1].start = 100 * MIB;
 	bi.module[1].end = 120 * MIB + 5;
-	CHECK(!linux_plan(&bi, &k, &plan) && plan.initrd == 100 * MIB, "an initrd that is not in the way stays");
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.initrd == 100 * MIB,
+	      "an initrd that is not in the way stays");
 	bi.module_count = 1;
-	CHECK(!linux_plan(&bi, &k, &plan) && !plan.initrd && !plan.initrd_size, "there may be no initrd");
+	CHECK(!linux_plan(&bi, &k, &plan) && !plan.initrd && !plan.initrd_size,
+	      "there may be no initrd");
 	bi.rsdp_len = 0;
 	CHECK(!linux_plan(&bi, &k, &plan) && !plan.rsdp, "nor an RSDP");
 
 	machine(512 * MIB);
 	memmap_set(&bi.map, 20 * MIB, 21 * MIB, MEM_NVS);
-	CHECK(!linux_plan(&bi, &k, &plan) && plan.load >= 21 * MIB && IS_ALIGNED(plan.load, 2 * MIB),
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load >= 21 * MIB &&
+		  IS_ALIGNED(plan.load, 2 * MIB),
 	      "a relocatable kernel gives way");
 	k.relocatable = false;
-	CHECK(says(linux_plan(&bi, &k, &plan), "not free"), "one that is not relocatable is refused");
+	CHECK(says(linux_plan(&bi, &k, &plan), "not free"),
+	      "one that is not relocatable is refused");
 	k.elf = true;
 	CHECK(says(linux_plan(&bi, &k, &plan), "vmlinuz"), "so is an ELF kernel");
 
@@ -281,7 +303,8 @@ static void test_plan(void)
 	CHECK(!linux_plan(&bi, &k, &plan) && memmap_bytes(&plan.map, MEM_RAM) <= 128 * MIB &&
 		  memmap_bytes(&plan.map, MEM_RAM) > 127 * MIB,
 	      "dom0_mem= limits its RAM");
-	CHECK(memmap_is(&plan.map, 200 * MIB, 300 * MIB, MEM_RESERVED) && plan.initrd + plan.initrd_size <= 130 * MIB,
+	CHECK(memmap_is(&plan.map, 200 * MIB, 300 * MIB, MEM_RESERVED) &&
+		  plan.initrd + plan.initrd_size <= 130 * MIB,
 	      "the rest is reserved and not used");
 	bi.opt.dom0_mem = 40 * MIB;
 	CHECK(says(linux_plan(&bi, &k, &plan), "dom0_mem="), "too small a dom0_mem= is refused");
@@ -332,11 +355,11 @@ static void test_block(void)
 	strcpy(bi.module[0].cmdline, "root=/dev/vda1 quiet");
 	linux_plan(&bi, &k, &plan);
 	linux_build(&bi, &k, &plan, block);
-	CHECK(word(0x202, 4) == 0x53726448 && block[0x210] == 0xff && block[0x211] == 1 && word(0x250, 8) == 0 &&
-		  word(0x258, 8) == 16 * MIB && !block[0x1ef],
+	CHECK(word(0x202, 4) == 0x53726448 && block[0x210] == 0xff && block[0x211] == 1 &&
+		  word(0x250, 8) == 0 && word(0x258, 8) == 16 * MIB && !block[0x1ef],
 	      "the setup header is copied, loader's fields are set");
-	CHECK(word(0x218, 4) == plan.initrd && word(0x21c, 4) == plan.initrd_size && word(0x70, 8) == plan.rsdp &&
-		  word(0x214, 4) == plan.load,
+	CHECK(word(0x218, 4) == plan.initrd && word(0x21c, 4) == plan.initrd_size &&
+		  word(0x70, 8) == plan.rsdp && word(0x214, 4) == plan.load,
 	      "initrd, RSDP, load address");
 	CHECK(word(0x228, 4) == plan.block + LINUX_BLOCK_CMDLINE &&
 		  !strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root=/dev/vda1 quiet"),
@@ -346,8 +369,8 @@ static void test_block(void)
 		if (word(0x2d0 + i * 20 + 16, 4) == MEM_RAM)
 			sum += word(0x2d0 + i * 20 + 8, 8);
 	CHECK(sum == memmap_bytes(&plan.map, MEM_RAM), "with their kinds and sizes");
-	CHECK(walk(0) == 0 && walk(16 * MIB + 5) == 16 * MIB + 5 && walk(0xffffffff) == 0xffffffff &&
-		  walk(BIT(32)) == ~0ull,
+	CHECK(walk(0) == 0 && walk(16 * MIB + 5) == 16 * MIB + 5 &&
+		  walk(0xffffffff) == 0xffffffff && walk(BIT(32)) == ~0ull,
 	      "the tables map the first 4 GiB to themselves");
 	CHECK(word(LINUX_BLOCK_GDT + 0x10, 8) == 0x00af9b000000ffff &&
 		  word(LINUX_BLOCK_GDT + 0x18, 8) == 0x00cf93000000ffff,
@@ -357,7 +380,8 @@ static void test_block(void)
 
 	k.cmdline_max = 4;
 	linux_build(&bi, &k, &plan, block);
-	CHECK(!strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root"), "a command line too long for the kernel is cut");
+	CHECK(!strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root"),
+	      "a command line too long for the kernel is cut");
 	bi.fb = (struct boot_framebuffer){.present = true,
 					  .addr = 0x1c0000000,
 					  .pitch = 4096,
@@ -367,9 +391,9 @@ static void test_block(void)
 					  .red = {16, 8}};
 	bi.efi = true;
 	linux_build(&bi, &k, &plan, block);
-	CHECK(block[0x0f] == 0x70 && word(0x18, 4) == 0xc0000000 && word(0x3a, 4) == 1 && word(0x36, 4) == 2 &&
-		  word(0x1c, 4) == 4096 * 768 && word(0x24, 2) == 4096 && word(0x12, 2) == 1024 && block[0x26] == 8 &&
-		  block[0x27] == 16,
+	CHECK(block[0x0f] == 0x70 && word(0x18, 4) == 0xc0000000 && word(0x3a, 4) == 1 &&
+		  word(0x36, 4) == 2 && word(0x1c, 4) == 4096 * 768 && word(0x24, 2) == 4096 &&
+		  word(0x12, 2) == 1024 && block[0x26] == 8 && block[0x27] == 16,
 	      "an EFI framebuffer, beyond 4 GiB");
 	bi.efi = false;
 	linux_build(&bi, &k, &plan, block);
@@ -387,10 +411,12 @@ static void test_many_ranges(void)
 	linux_build(&bi, &k, &plan, block);
 	next = word(0x250, 8) - plan.block;
 	CHECK(block[0x1e8] == 128 && next == LINUX_BLOCK_E820 && word((u32)next, 8) == 0 &&
-		  word((u32)next + 8, 4) == 1 && word((u32)next + 12, 4) == (plan.map.count - 128) * 20,
+		  word((u32)next + 8, 4) == 1 &&
+		  word((u32)next + 12, 4) == (plan.map.count - 128) * 20,
 	      "what does not fit boot_params goes into a setup_data node");
 	CHECK(word((u32)next + 16, 8) == plan.map.r[128].start &&
-		  word((u32)next + 16 + 20 * (plan.map.count - 129) + 16, 4) == plan.map.r[plan.map.count - 1].kind,
+		  word((u32)next + 16 + 20 * (plan.map.count - 129) + 16, 4) ==
+		      plan.map.r[plan.map.count - 1].kind,
 	      "without a gap");
 }
 

@@ -17,8 +17,8 @@ struct cpu *this_cpu(void)
 
 int main(void)
 {
-	struct lock early = LOCK_INIT(LOCK_CONSOLE), vm = LOCK_INIT(LOCK_VM), p2m = LOCK_INIT(LOCK_P2M), other = LOCK_INIT(LOCK_P2M),
-		    none = LOCK_INIT(0);
+	struct lock early = LOCK_INIT(LOCK_CONSOLE), vm = LOCK_INIT(LOCK_VM),
+		    p2m = LOCK_INIT(LOCK_P2M), other = LOCK_INIT(LOCK_P2M), none = LOCK_INIT(0);
 
 	lock_acquire(&early);
 	lock_release(&early);
@@ -33,7 +33,8 @@ int main(void)
 	CHECK(!PANICS(lock_none_held()), "given back in any order, none is held");
 
 	lock_acquire(&p2m);
-	CHECK(PANICS(lock_acquire(&vm)) && strstr(test_panic_text, "level 2 taken"), "inner before outer is told: %s", test_panic_text);
+	CHECK(PANICS(lock_acquire(&vm)) && strstr(test_panic_text, "level 2 taken"),
+	      "inner before outer is told: %s", test_panic_text);
 	CHECK(PANICS(lock_acquire(&other)), "two of one level, too");
 	CHECK(PANICS(lock_none_held()), "one held where none may be, too");
 	lock_release(&p2m);

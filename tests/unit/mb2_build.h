@@ -40,7 +40,8 @@ static inline void *mb2_module(struct mb2_build *b, u32 start, u32 end, const ch
 	return mb2_tag(b, MB2_TAG_MODULE, p, 8 + strlen(cmdline) + 1);
 }
 
-static inline void *mb2_mmap(struct mb2_build *b, u32 entry_size, const struct mb2_mmap_entry *e, u32 count)
+static inline void *mb2_mmap(struct mb2_build *b, u32 entry_size, const struct mb2_mmap_entry *e,
+			     u32 count)
 {
 	u8 p[32768] = {0};
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: tests/fuzz/mb2_fuzz.c boot/mb2.c boot/memmap.c */
-/* Drives the fuzz target with repeatable mutations of a good list. Argument: the number of rounds. */
+/*
+ * Drives the fuzz target with repeatable mutations of a good list. Argument: the number of rounds.
+ */
 #include <stdlib.h>
 
 #include "mb2_build.h"
@@ -21,8 +23,9 @@ static u64 rnd(u64 below)
 static void make_list(struct mb2_build *b)
 {
 	static const u32 efi[26] = {40, 1, 7, 0, 0x100000, 0, 0, 0, 0x40000, 0, 0xf};
-	static const u64 interesting[] = {0,	      1,       0x1000,	0xfffff, 0x100000, 0x40000000,
-					  0xffffffff, BIT(32), BIT(40), ~0ull,	 ~0xfffull};
+	static const u64 interesting[] = {0,	    1,		0x1000,	    0xfffff,
+					  0x100000, 0x40000000, 0xffffffff, BIT(32),
+					  BIT(40),  ~0ull,	~0xfffull};
 	struct mb2_mmap_entry map[300];
 	u32 n = (u32)rnd(4) ? (u32)rnd(12) : (u32)rnd(ARRAY_SIZE(map));
 
@@ -30,8 +33,10 @@ static void make_list(struct mb2_build *b)
 	if (rnd(3))
 		mb2_default_mmap(b);
 	for (u32 i = 0; i < n; i++) {
-		map[i].addr = rnd(2) ? interesting[rnd(ARRAY_SIZE(interesting))] : rnd(1 << 20) << rnd(24);
-		map[i].len = rnd(2) ? interesting[rnd(ARRAY_SIZE(interesting))] : rnd(1 << 20) << rnd(16);
+		map[i].addr =
+		    rnd(2) ? interesting[rnd(ARRAY_SIZE(interesting))] : rnd(1 << 20) << rnd(24);
+		map[i].len =
+		    rnd(2) ? interesting[rnd(ARRAY_SIZE(interesting))] : rnd(1 << 20) << rnd(16);
 		map[i].type = (u32)rnd(7);
 	}
 	mb2_mmap(b, 24 + 8 * (u32)rnd(3), map, n);

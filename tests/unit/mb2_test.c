@@ -54,14 +54,16 @@ static void test_good_list(void)
 	CHECK(finish() == 0, "a list as GRUB makes it is accepted");
 	CHECK(!strcmp(bi.cmdline, "console=com1 loglvl=debug") && !strcmp(bi.loader, "GRUB 2.06"),
 	      "command line and loader are copied");
-	CHECK(bi.module_count == 2 && bi.module[0].start == 0x242000 && bi.module[1].end == 0x2000000 &&
+	CHECK(bi.module_count == 2 && bi.module[0].start == 0x242000 &&
+		  bi.module[1].end == 0x2000000 &&
 		  !strcmp(bi.module[0].cmdline, "root=/dev/vda1 quiet") && !bi.module[1].cmdline[0],
 	      "modules with their command lines");
-	CHECK(bi.rsdp_len == 36 && !memcmp(bi.rsdp_copy, rsdp2, 36), "the new RSDP is preferred wherever it stands");
+	CHECK(bi.rsdp_len == 36 && !memcmp(bi.rsdp_copy, rsdp2, 36),
+	      "the new RSDP is preferred wherever it stands");
 	CHECK(bi.efi && bi.efi_systab == systab, "EFI system table");
-	CHECK(bi.fb.present && !bi.fb.text && bi.fb.addr == 0xfd000000 && bi.fb.pitch == 4096 && bi.fb.width == 1024 &&
-		  bi.fb.height == 768 && bi.fb.bpp == 32 && bi.fb.red.pos == 16 && bi.fb.green.pos == 8 &&
-		  bi.fb.blue.size == 8,
+	CHECK(bi.fb.present && !bi.fb.text && bi.fb.addr == 0xfd000000 && bi.fb.pitch == 4096 &&
+		  bi.fb.width == 1024 && bi.fb.height == 768 && bi.fb.bpp == 32 &&
+		  bi.fb.red.pos == 16 && bi.fb.green.pos == 8 && bi.fb.blue.size == 8,
 	      "framebuffer with its colours");
 	CHECK(bi.map.count == 6 && memmap_bytes(&bi.map, MEM_RAM) == 0x9fc00 + 0x3fee0000 &&
 		  memmap_is(&bi.map, 0x3ffe0000, 0x40000000, MEM_ACPI),
@@ -76,7 +78,8 @@ static void test_names(void)
 	mb2_module(&b, 0x1000000, 0x1001000, "placeholder root=/dev/sda");
 	mb2_module(&b, 0x1000000, 0x1001000, "(hd0,1)/boot/initrd");
 	mb2_module(&b, 0x1000000, 0x1001000, "placeholders ro");
-	CHECK(finish() == 0 && !strcmp(bi.cmdline, "loglvl=err") && !strcmp(bi.module[0].cmdline, "ro quiet") &&
+	CHECK(finish() == 0 && !strcmp(bi.cmdline, "loglvl=err") &&
+		  !strcmp(bi.module[0].cmdline, "ro quiet") &&
 		  !strcmp(bi.module[1].cmdline, "root=/dev/sda") && !bi.module[2].cmdline[0],
 	      "file names and Xen's placeholder before the arguments are dropped");
 	CHECK(!strcmp(bi.module[3].cmdline, "placeholders ro"), "other first words are kept");
@@ -96,7 +99,8 @@ static void test_limits(void)
 
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, "abcd", 4);
-	CHECK(finish() == 0 && !strcmp(bi.cmdline, "abcd"), "a string without its NUL ends with its tag");
+	CHECK(finish() == 0 && !strcmp(bi.cmdline, "abcd"),
+	      "a string without its NUL ends with its tag");
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, "", 0);
 	CHECK(finish() == 0 && !bi.cmdline[0], "an empty string tag is an empty string");
@@ -155,7 +159,8 @@ static void test_malformed(void)
 
 static void test_screens(void)
 {
-	u8 fb[30] = {0, 0x80, 0x0b, 0, 0, 0, 0, 0, 160, 0, 0, 0, 80, 0, 0, 0, 25, 0, 0, 0, 16, MB2_FB_TEXT};
+	u8 fb[30] = {0, 0x80, 0x0b, 0, 0, 0,  0, 0, 160, 0,  0,
+		     0, 80,   0,    0, 0, 25, 0, 0, 0,	 16, MB2_FB_TEXT};
 
 	begin();
 	mb2_tag(&b, MB2_TAG_FRAMEBUFFER, fb, 24);
@@ -178,8 +183,9 @@ static void test_screens(void)
 static void test_maps(void)
 {
 	static const struct mb2_mmap_entry odd[] = {
-	    {0x100000, 0x10000000, 1, 0}, {0x1000000, 0x1000, 20, 0},	      {0x2000000, 0x1000, 0, 0},
-	    {0x3000000, 0x1000, 4, 0},	  {0xfffffffffffff000, 0x2000, 1, 0}, {0xffffffffffff0000, 0x20000, 2, 0},
+	    {0x100000, 0x10000000, 1, 0},	{0x1000000, 0x1000, 20, 0},
+	    {0x2000000, 0x1000, 0, 0},		{0x3000000, 0x1000, 4, 0},
+	    {0xfffffffffffff000, 0x2000, 1, 0}, {0xffffffffffff0000, 0x20000, 2, 0},
 	};
 	struct mb2_mmap_entry many[600];
 	u32 kib[2] = {640, 0xfffc00};
@@ -187,8 +193,9 @@ static void test_maps(void)
 		u32 size, version;
 		u8 d[3][48];
 	} efi = {48, 1, {{0}}};
-	struct mb2_efi_desc d[3] = {
-	    {7, 0, 0x100000, 0, 0x10000, 0xf}, {9, 0, 0x8000000, 0, 16, 0xf}, {6, 0, 0x8100000, 0, 1, 0xf}};
+	struct mb2_efi_desc d[3] = {{7, 0, 0x100000, 0, 0x10000, 0xf},
+				    {9, 0, 0x8000000, 0, 16, 0xf},
+				    {6, 0, 0x8100000, 0, 1, 0xf}};
 	struct mb2_tag_mmap *t;
 
 	mb2_begin(&b);
@@ -196,7 +203,8 @@ static void test_maps(void)
 	CHECK(finish() == 0 && memmap_is(&bi.map, 0x1000000, 0x1001000, MEM_RESERVED) &&
 		  memmap_is(&bi.map, 0x2000000, 0x2001000, MEM_RESERVED),
 	      "unknown kinds are reserved; entries may be longer than known");
-	CHECK(memmap_is(&bi.map, 0x3000000, 0x3001000, MEM_NVS) && memmap_max_ram_end(&bi.map) == 0x10100000 &&
+	CHECK(memmap_is(&bi.map, 0x3000000, 0x3001000, MEM_NVS) &&
+		  memmap_max_ram_end(&bi.map) == 0x10100000 &&
 		  memmap_is(&bi.map, 0xffffffffffff0000, ~0ull, MEM_RESERVED),
 	      "RAM that wraps around is dropped, a reserved range is clipped");
 
@@ -225,7 +233,8 @@ static void test_maps(void)
 		memcpy(efi.d[i], &d[i], sizeof(d[i]));
 	mb2_begin(&b);
 	mb2_tag(&b, MB2_TAG_EFI_MMAP, &efi, sizeof(efi));
-	CHECK(finish() == 0 && bi.map.count == 5 && memmap_is(&bi.map, 0x8000000, 0x8010000, MEM_ACPI) &&
+	CHECK(finish() == 0 && bi.map.count == 5 &&
+		  memmap_is(&bi.map, 0x8000000, 0x8010000, MEM_ACPI) &&
 		  memmap_is(&bi.map, 0x8100000, 0x8101000, MEM_RESERVED),
 	      "an EFI map alone is taken, with the tag's descriptor size");
 	mb2_default_mmap(&b);
@@ -236,7 +245,8 @@ static void test_maps(void)
 
 	mb2_begin(&b);
 	mb2_tag(&b, MB2_TAG_BASIC_MEM, kib, 8);
-	CHECK(finish() == 0 && bi.map.count == 2 && bi.map.r[0].end == 0xa0000 && bi.map.r[1].end == 0x400000000,
+	CHECK(finish() == 0 && bi.map.count == 2 && bi.map.r[0].end == 0xa0000 &&
+		  bi.map.r[1].end == 0x400000000,
 	      "basic memory is the last resort");
 	mb2_begin(&b);
 	CHECK(finish() == -ENOENT, "no map at all is refused");

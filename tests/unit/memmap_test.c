@@ -50,17 +50,20 @@ static void test_random_overlays(void)
 		m.count = 0;
 		memset(naive, 0, sizeof(naive));
 		for (u32 op = 0; op < 30; op++) {
-			u32 a = (u32)rand() % CELLS, b = (u32)rand() % CELLS, kind = 1 + (u32)rand() % 5;
+			u32 a = (u32)rand() % CELLS, b = (u32)rand() % CELLS,
+			    kind = 1 + (u32)rand() % 5;
 			bool force = rand() % 4 == 0;
 
-			good &= (force ? memmap_set : memmap_add)(&m, a * PAGE_SIZE, b * PAGE_SIZE, kind) == 0;
+			good &= (force ? memmap_set : memmap_add)(&m, a * PAGE_SIZE, b * PAGE_SIZE,
+								  kind) == 0;
 			for (u32 c = a; c < b; c++)
 				if (force || naive_rank(kind) > naive_rank(naive[c]))
 					naive[c] = (u8)kind;
 			good &= same(&m);
 		}
 	}
-	CHECK(good, "the map equals a naive one under random overlays; it stays sorted, disjoint and merged");
+	CHECK(good, "the map equals a naive one under random overlays; it stays sorted, disjoint "
+		    "and merged");
 }
 
 /* The answer by trying every place. */
@@ -69,7 +72,8 @@ static u64 naive_find(const struct mem_map *m, bool high, u64 size, u64 align, u
 {
 	u64 found = 0;
 
-	for (u64 at = ALIGN_UP(MAX(lo, PAGE_SIZE), align); at + size <= MIN(hi, CELLS * PAGE_SIZE); at += align) {
+	for (u64 at = ALIGN_UP(MAX(lo, PAGE_SIZE), align); at + size <= MIN(hi, CELLS * PAGE_SIZE);
+	     at += align) {
 		bool ok = memmap_is(m, at, at + size, MEM_RAM);
 
 		for (u32 i = 0; i < n; i++)
@@ -93,12 +97,13 @@ static void test_random_finds(void)
 	srand(2);
 	for (u32 round = 0; round < 5000 && good; round++) {
 		u64 size = (1 + (u64)rand() % 20) * PAGE_SIZE, align = PAGE_SIZE << rand() % 5;
-		u64 lo = (u64)rand() % CELLS * PAGE_SIZE, hi = rand() % 2 ? ~0ull : (u64)rand() % CELLS * PAGE_SIZE, at;
+		u64 lo = (u64)rand() % CELLS * PAGE_SIZE,
+		    hi = rand() % 2 ? ~0ull : (u64)rand() % CELLS * PAGE_SIZE, at;
 
 		m.count = 0;
 		for (u32 i = 0; i < 6; i++)
-			memmap_add(&m, (u64)rand() % CELLS * PAGE_SIZE, (u64)rand() % CELLS * PAGE_SIZE,
-				   rand() % 4 ? MEM_RAM : MEM_NVS);
+			memmap_add(&m, (u64)rand() % CELLS * PAGE_SIZE,
+				   (u64)rand() % CELLS * PAGE_SIZE, rand() % 4 ? MEM_RAM : MEM_NVS);
 		for (u32 i = 0; i < 4; i++) {
 			avoid[i].start = (u64)rand() % (CELLS * PAGE_SIZE);
 			avoid[i].end = avoid[i].start + (u64)rand() % (20 * PAGE_SIZE);
@@ -109,28 +114,36 @@ static void test_random_finds(void)
 		good &= memmap_find_high(&m, size, align, lo, hi, avoid, 4) ==
 			naive_find(&m, true, size, align, lo, hi, avoid, 4);
 	}
-	CHECK(good && hits > 500, "low and high places are those a search of all places finds (%u found)", hits);
+	CHECK(good && hits > 500,
+	      "low and high places are those a search of all places finds (%u found)", hits);
 }
 
 static void test_edges(void)
 {
 	static struct mem_map m;
 
-	CHECK(memmap_add(&m, 0x5000, 0x5000, MEM_RAM) == 0 && !m.count, "an empty range is nothing");
-	CHECK(memmap_add(&m, 0x5000, 0x1000, MEM_RAM) == 0 && !m.count, "a negative range is nothing");
-	CHECK(!memmap_max_ram_end(&m) && !memmap_find_low(&m, 1, 1, 0, ~0ull, NULL, 0), "an empty map has no RAM");
+	CHECK(memmap_add(&m, 0x5000, 0x5000, MEM_RAM) == 0 && !m.count,
+	      "an empty range is nothing");
+	CHECK(memmap_add(&m, 0x5000, 0x1000, MEM_RAM) == 0 && !m.count,
+	      "a negative range is nothing");
+	CHECK(!memmap_max_ram_end(&m) && !memmap_find_low(&m, 1, 1, 0, ~0ull, NULL, 0),
+	      "an empty map has no RAM");
 	memmap_add(&m, 0, ~0ull, MEM_RAM);
-	CHECK(memmap_find_low(&m, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE, "page 0 is never given");
+	CHECK(memmap_find_low(&m, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE,
+	      "page 0 is never given");
 	CHECK(memmap_find_high(&m, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1,
 	      "the end of the address space does not wrap");
-	CHECK(!memmap_find_low(&m, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0), "too large a size is not found");
+	CHECK(!memmap_find_low(&m, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0),
+	      "too large a size is not found");
 	memmap_set(&m, 0, ~0ull, MEM_RESERVED);
 	for (u32 i = 0; i < BOOT_MAX_REGIONS / 2; i++)
 		memmap_set(&m, GIB + i * 2 * MIB, GIB + i * 2 * MIB + MIB, MEM_RAM);
-	CHECK(m.count == BOOT_MAX_REGIONS - 1 + 1 || m.count == BOOT_MAX_REGIONS - 1, "the map is nearly full");
+	CHECK(m.count == BOOT_MAX_REGIONS - 1 + 1 || m.count == BOOT_MAX_REGIONS - 1,
+	      "the map is nearly full");
 	while (m.count < BOOT_MAX_REGIONS && !memmap_set(&m, 4 * GIB, 4 * GIB + MIB, MEM_NVS))
 		memmap_set(&m, 5 * GIB, 5 * GIB + MIB, MEM_NVS);
-	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC && m.count <= BOOT_MAX_REGIONS,
+	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC &&
+		  m.count <= BOOT_MAX_REGIONS,
 	      "a full map says so");
 }
 
@@ -165,10 +178,11 @@ static bool pool_is_good(void)
 	for (u32 i = 0; i < ARRAY_SIZE(taken); i++)
 		if (bi.pool_start < taken[i].end && taken[i].start < bi.pool_end)
 			return false;
-	return memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM) && IS_ALIGNED(bi.pool_start, 2 * MIB) &&
-	       bi.pool_end <= 4 * GIB && IS_ALIGNED(bi.pool_end, PAGE_SIZE) &&
-	       memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) && bi.low_page >= 0x1000 &&
-	       bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
+	return memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM) &&
+	       IS_ALIGNED(bi.pool_start, 2 * MIB) && bi.pool_end <= 4 * GIB &&
+	       IS_ALIGNED(bi.pool_end, PAGE_SIZE) &&
+	       memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) &&
+	       bi.low_page >= 0x1000 && bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
 }
 
 static void test_plan(void)
@@ -180,17 +194,21 @@ static void test_plan(void)
 
 		machine(sizes[i], 2 * MIB);
 		CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(),
-		      "a machine with %u MiB has room for pool and low page", (u32)(sizes[i] / MIB));
+		      "a machine with %u MiB has room for pool and low page",
+		      (u32)(sizes[i] / MIB));
 		size = bi.pool_end - bi.pool_start;
-		CHECK(size >= bi.max_ram_end / 512 + 16 * MIB && size <= sizes[i] / 4, "its pool of %u MiB is sensible",
-		      (u32)(size / MIB));
-		CHECK(sizes[i] < 512 * MIB || bi.pool_start >= 256 * MIB, "and clear of where kernels are linked");
+		CHECK(size >= bi.max_ram_end / 512 + 16 * MIB && size <= sizes[i] / 4,
+		      "its pool of %u MiB is sensible", (u32)(size / MIB));
+		CHECK(sizes[i] < 512 * MIB || bi.pool_start >= 256 * MIB,
+		      "and clear of where kernels are linked");
 	}
 	machine(GIB, 2 * MIB);
 	bi.opt.hvmem = 100 * MIB;
-	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start == 100 * MIB, "hvmem= is the pool's size");
+	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start == 100 * MIB,
+	      "hvmem= is the pool's size");
 	bi.opt.hvmem = MIB;
-	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start >= 8 * MIB, "too small a hvmem= is raised");
+	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start >= 8 * MIB,
+	      "too small a hvmem= is raised");
 	bi.opt.hvmem = GIB;
 	why = "";
 	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why && strstr(why, "hvmem"),
@@ -207,7 +225,8 @@ static void test_plan(void)
 	      "modules at the top push the pool down");
 	machine(GIB, 2 * MIB);
 	memmap_set(&bi.map, 0x8000, 0xa0000, MEM_RESERVED);
-	CHECK(boot_plan(&bi, &why) == 0 && bi.low_page == 0x7000, "the low page may lie below 32 KiB");
+	CHECK(boot_plan(&bi, &why) == 0 && bi.low_page == 0x7000,
+	      "the low page may lie below 32 KiB");
 	memmap_set(&bi.map, 0, 0xa0000, MEM_RESERVED);
 	why = "";
 	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why, "no low page is refused and told");
@@ -215,7 +234,8 @@ static void test_plan(void)
 	machine(GIB, 2 * MIB);
 	for (u64 at = 20 * MIB; at < GIB; at += 20 * MIB)
 		memmap_set(&bi.map, at, at + PAGE_SIZE, MEM_RESERVED);
-	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(), "in scattered memory the default pool shrinks");
+	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(),
+	      "in scattered memory the default pool shrinks");
 	bi.opt.hvmem = 32 * MIB;
 	CHECK(boot_plan(&bi, &why) == -ENOMEM, "but hvmem= is taken at its word");
 }

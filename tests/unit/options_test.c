@@ -20,36 +20,41 @@ static bool is_default(void)
 
 static void test_defaults(void)
 {
-	CHECK(options_parse("", &o) == 0 && o.console_count == 2 && o.console[0].kind == CONSOLE_SERIAL &&
-		  o.console[0].port == 0x3f8 && o.console[0].baud == 115200 && o.console[1].kind == CONSOLE_VGA &&
+	CHECK(options_parse("", &o) == 0 && o.console_count == 2 &&
+		  o.console[0].kind == CONSOLE_SERIAL && o.console[0].port == 0x3f8 &&
+		  o.console[0].baud == 115200 && o.console[1].kind == CONSOLE_VGA &&
 		  o.loglvl == LOG_INFO && !o.hvmem && !o.dom0_mem,
 	      "defaults: COM1 at 115200 and the screen");
 }
 
 static void test_good(void)
 {
-	u32 n = options_parse(
-	    "  console=com2,9600 console=vga  console=0x3e8 loglvl=debug dom0_max_vcpus=4 dom0_mem=512M hvmem=1g "
-	    "maxcpus=2 sched=rr mask=npt,vgif noreboot reboot=kbd mask=1g ",
-	    &o);
+	u32 n = options_parse("  console=com2,9600 console=vga  console=0x3e8 loglvl=debug "
+			      "dom0_max_vcpus=4 dom0_mem=512M hvmem=1g "
+			      "maxcpus=2 sched=rr mask=npt,vgif noreboot reboot=kbd mask=1g ",
+			      &o);
 
 	CHECK(n == 0, "all options are known");
 	CHECK(o.console_count == 3 && o.console[0].port == 0x2f8 && o.console[0].baud == 9600 &&
-		  o.console[1].kind == CONSOLE_VGA && o.console[2].port == 0x3e8 && o.console[2].baud == 115200,
+		  o.console[1].kind == CONSOLE_VGA && o.console[2].port == 0x3e8 &&
+		  o.console[2].baud == 115200,
 	      "consoles named replace the default ones");
-	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB && o.hvmem == BIT(30) &&
-		  o.maxcpus == 2,
+	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB &&
+		  o.hvmem == BIT(30) && o.maxcpus == 2,
 	      "numbers and sizes");
-	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot && !strcmp(o.reboot, "kbd"),
+	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot &&
+		  !strcmp(o.reboot, "kbd"),
 	      "words; masks add up");
 	CHECK(options_parse("console=none", &o) == 0 && o.console_count == 0, "console=none");
-	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 && o.loglvl == LOG_ERR &&
-		  o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
+	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 &&
+		  o.loglvl == LOG_ERR && o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
 	      "sizes in K, and in bytes");
 	boot_info.opt = o;
 	strcpy(boot_info.opt.mask, "npt,tsc-deadline,1g");
-	CHECK(cap_masked("npt") && cap_masked("tsc-deadline") && cap_masked("1g"), "mask= hides what it names");
-	CHECK(!cap_masked("np") && !cap_masked("nptx") && !cap_masked("g") && !cap_masked(""), "and nothing else");
+	CHECK(cap_masked("npt") && cap_masked("tsc-deadline") && cap_masked("1g"),
+	      "mask= hides what it names");
+	CHECK(!cap_masked("np") && !cap_masked("nptx") && !cap_masked("g") && !cap_masked(""),
+	      "and nothing else");
 }
 
 static void test_bad(void)
@@ -108,12 +113,14 @@ static void test_bad(void)
 	CHECK(true, "%u bad options were tried", (u32)ARRAY_SIZE(bad));
 	CHECK(options_parse("bogus hvmem=64M what=ever", &o) == 2 && o.hvmem == 64 * MIB,
 	      "what is good beside them is taken");
-	CHECK(options_parse("console=com1 console=com2 console=vga console=0x3e8 console=0x2e8", &o) == 1 &&
+	CHECK(options_parse("console=com1 console=com2 console=vga console=0x3e8 console=0x2e8",
+			    &o) == 1 &&
 		  o.console_count == 4,
 	      "a fifth console is too much");
 	for (u32 i = 0; i < 300; i++)
 		strcat(many, "mask=abc ");
-	CHECK(options_parse(many, &o) > 0 && strlen(o.mask) < sizeof(o.mask), "too many masks do not overflow");
+	CHECK(options_parse(many, &o) > 0 && strlen(o.mask) < sizeof(o.mask),
+	      "too many masks do not overflow");
 	memset(many, 'y', sizeof(many) - 1);
 	CHECK(options_parse(many, &o) == 1, "a very long option is one warning");
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
-/* Dirty logs of guests: by protection, by dirty flags, and by a buffer of what these were set for. */
+/*
+ * Dirty logs of guests: by protection, by dirty flags, and by a buffer of what these were set for.
+ */
 #include "p2m_fake.h"
 
 static bool bit(const u64 *map, u64 i)
@@ -22,7 +24,10 @@ static s64 dirty_all(u64 gfn, u64 count, s64 (*op)(struct p2m *, u64, u64))
 	return done;
 }
 
-/* Formats: protection, dirty flags, and dirty flags with a buffer of what they were set for, drained by smp_flush_wait(). */
+/*
+ * Formats: protection, dirty flags, and dirty flags with a buffer of what they were set for,
+ * drained by smp_flush_wait().
+ */
 static struct pt_format ept_flags, ept_buffer;
 static struct pt_format *const log_formats[] = {&pt_ept, &pt_npt, &ept_flags, &ept_buffer};
 static u64 buffer[512];
@@ -94,37 +99,45 @@ static void test_dirty_basic(struct pt_format *fmt)
 	p2m_map(&guest.p2m, 0x400, 0x6400, 0, RIGHTS);
 	p2m_map(&guest.p2m, 0x401, 0x6401, 0, PT_R);
 	before = flushes;
-	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1, "%s: starting the log flushes", fmt->name);
+	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1,
+	      "%s: starting the log flushes", fmt->name);
 	p2m_lookup(&guest.p2m, 0x3ff, &l);
 	CHECK(!(l.attr & PT_W) && l.order == 9, "a large page stays one until it is written");
 	p2m_lookup(&guest.p2m, 0x400, &l);
-	CHECK(!(l.attr & PT_W) == !fmt->dirty, "small ones are protected where there are no dirty flags");
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[0] && !map[7] && !map[8],
+	CHECK(!(l.attr & PT_W) == !fmt->dirty,
+	      "small ones are protected where there are no dirty flags");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[0] && !map[7] &&
+		  !map[8],
 	      "nothing is dirty yet");
 	CHECK(cpu_write(0x245) && cpu_write(0x400), "the first write is let through");
 	CHECK(p2m_fix_write(&guest.p2m, 0x245), "and again for a CPU that came second");
 	CHECK(!cpu_write(0x401), "read-only memory stays so");
 	p2m_lookup(&guest.p2m, 0x246, &l);
-	CHECK(l.order == 0 && is_clean(0x246) && !(l.attr & PT_W) == !fmt->dirty, "the neighbours stay clean");
+	CHECK(l.order == 0 && is_clean(0x246) && !(l.attr & PT_W) == !fmt->dirty,
+	      "the neighbours stay clean");
 	before = flushes;
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) && map[8] == 1 &&
-		  flushes == before + query,
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) &&
+		  map[8] == 1 && flushes == before + query,
 	      "the pages written are told");
 	memset(map, 0, sizeof(map));
 	before = flushes;
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) && map[8] == 1 &&
-		  flushes == before + 1 + query,
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) &&
+		  map[8] == 1 && flushes == before + 1 + query,
 	      "reading and clearing tells the same and flushes");
 	memset(map, 0, sizeof(map));
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8],
 	      "afterwards they are clean");
-	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4, NULL), "the hypervisor writes across a page border");
+	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4, NULL),
+	      "the hypervisor writes across a page border");
 	p2m_map(&guest.p2m, 0x402, 0x6402, 0, RIGHTS);
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == (BIT(7) | BIT(8)) && map[8] == 4,
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 &&
+		  map[1] == (BIT(7) | BIT(8)) && map[8] == 4,
 	      "which is dirty then, as is what has been mapped");
 	memset(map, 0, sizeof(map));
 	p2m_map(&guest.p2m, 0x401, 0x6401, 0, RIGHTS);
-	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && map[8] == 2, "or has become writable");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] &&
+		  map[8] == 2,
+	      "or has become writable");
 	dirty_all(0x200, 0x400, p2m_dirty_stop);
 	p2m_lookup(&guest.p2m, 0x333, &l);
 	CHECK((l.attr & PT_W) && !(l.attr & PT_LOG), "stopping gives the rights back");
@@ -138,7 +151,8 @@ static void test_dirty_basic(struct pt_format *fmt)
 	      "starting inside a large page without memory is an error");
 	dirty_all(0x200, 512, p2m_dirty_start);
 	memset(map, 0, sizeof(map));
-	CHECK(cpu_write(0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 && map[0] == ~0ull && map[7] == ~0ull,
+	CHECK(cpu_write(0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 &&
+		  map[0] == ~0ull && map[7] == ~0ull,
 	      "a write without memory to split makes the whole large page dirty");
 	guest.acct.limit = 0;
 	CHECK(destroy_guest(), "nothing is left behind");
@@ -152,7 +166,8 @@ static void write_late(void)
 {
 	if (late_gfn && !lock_is_held(&guest.p2m.lock)) /* the first wait, for the buffers */
 		cpu_write(late_gfn);
-	else if (late_gfn && guest.p2m.pt.fmt->dirty) { /* by a TLB that has the page as dirty no more */
+	else if (late_gfn &&
+		 guest.p2m.pt.fmt->dirty) { /* by a TLB that has the page as dirty no more */
 		u64 *e = pt_entry(&guest.p2m.pt, late_gfn + 1);
 
 		if (!(*e & guest.p2m.pt.fmt->dirty) && guest.p2m.pt.fmt->reports_dirty)
@@ -176,11 +191,13 @@ static void test_dirty_late(struct pt_format *fmt)
 	late_gfn = 0x234;
 	at_flush = write_late;
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
-	CHECK((map[0] == BIT(0x34) || !fmt->reports_dirty) && map[3] == BIT(63), "%s: a query has what was in a CPU's buffer", fmt->name);
+	CHECK((map[0] == BIT(0x34) || !fmt->reports_dirty) && map[3] == BIT(63),
+	      "%s: a query has what was in a CPU's buffer", fmt->name);
 	late_gfn = 0;
 	memset(map, 0, sizeof(map));
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
-	CHECK(map[0] == BIT(0x35) && !map[3], "what is written while it flushes is told by the next");
+	CHECK(map[0] == BIT(0x35) && !map[3],
+	      "what is written while it flushes is told by the next");
 	memset(map, 0, sizeof(map));
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
 	CHECK(!map[0], "once");
@@ -188,7 +205,10 @@ static void test_dirty_late(struct pt_format *fmt)
 	at_flush = NULL;
 }
 
-/* A read that comes to the end of its budget a little into a table begins with that table again, and has to look into it. */
+/*
+ * A read that comes to the end of its budget a little into a table begins with that table again,
+ * and has to look into it.
+ */
 static void test_dirty_budget(struct pt_format *fmt)
 {
 	enum { LARGE = 460, SMALL = 17, FIRST = 0x100000 };
@@ -207,7 +227,8 @@ static void test_dirty_budget(struct pt_format *fmt)
 	memset(map, 0, sizeof(map));
 	done = p2m_dirty_read(&guest.p2m, FIRST, (LARGE + SMALL) * 512, map, true);
 	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", fmt->name);
-	done = p2m_dirty_read(&guest.p2m, FIRST + done, (LARGE + SMALL) * 512 - done, map + done / 64, true);
+	done = p2m_dirty_read(&guest.p2m, FIRST + done, (LARGE + SMALL) * 512 - done,
+			      map + done / 64, true);
 	for (u64 i = 0; i < (LARGE + SMALL) * 512; i++)
 		only &= bit(map, i) == (FIRST + i == written);
 	CHECK(done == 2 * 512 && only, "what is dirty in it is told");
@@ -215,7 +236,10 @@ static void test_dirty_budget(struct pt_format *fmt)
 	at_flush = NULL;
 }
 
-/* Random writes by guest and hypervisor, rounds of reading: each page written since the last round is told. */
+/*
+ * Random writes by guest and hypervisor, rounds of reading: each page written since the last round
+ * is told.
+ */
 static void test_dirty_random(struct pt_format *fmt)
 {
 	static bool written[GFNS];
@@ -235,7 +259,8 @@ static void test_dirty_random(struct pt_format *fmt)
 	}
 	dirty_all(0, GFNS, p2m_dirty_start);
 	for (u32 round = 0; round < 100; round++) {
-		u64 from = rnd(GFNS / 64) * 64, count = 1 + rnd(GFNS - from), few = rnd(2) ? GFNS : 700;
+		u64 from = rnd(GFNS / 64) * 64, count = 1 + rnd(GFNS - from),
+		    few = rnd(2) ? GFNS : 700;
 
 		if (rnd(2)) {
 			from &= ~511ull;
@@ -244,12 +269,14 @@ static void test_dirty_random(struct pt_format *fmt)
 		for (u32 w = rnd(300); w; w--) {
 			u64 g = rnd(few);
 
-			if (rnd(2) ? cpu_write(g) : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
+			if (rnd(2) ? cpu_write(g)
+				   : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
 				written[g] = true;
 		}
 		memset(map, 0, sizeof(map));
 		for (u64 done = 0; done < count;) {
-			s64 n = p2m_dirty_read(&guest.p2m, from + done, count - done, map + done / 64, true);
+			s64 n = p2m_dirty_read(&guest.p2m, from + done, count - done,
+					       map + done / 64, true);
 
 			if (n <= 0)
 				break;
@@ -263,7 +290,8 @@ static void test_dirty_random(struct pt_format *fmt)
 	}
 	CHECK(!missed, "%s: no dirty page is missed in rounds of random writes", fmt->name);
 	CHECK(!extra, "no clean page is told dirty");
-	CHECK(guest.p2m.cold == fmt->reports_dirty, "tables without dirty pages are passed over where CPUs tell of those");
+	CHECK(guest.p2m.cold == fmt->reports_dirty,
+	      "tables without dirty pages are passed over where CPUs tell of those");
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
-/* Guest maps: references, flushes, access; dom0's map: hypervisor frames are left out whatever the layout. */
+/*
+ * Guest maps: references, flushes, access; dom0's map: hypervisor frames are left out whatever the
+ * layout.
+ */
 #include "p2m_fake.h"
 
 static struct vm dom0_vm;
@@ -108,15 +111,17 @@ static void test_guest(struct pt_format *fmt)
 			struct pt_leaf l;
 
 			p2m_lookup(&guest.p2m, i, &l);
-			lookups_right &=
-			    l.kind == (shadow[i] ? PT_LEAF : PT_NONE) && (!shadow[i] || l.pfn == shadow[i] - 1);
+			lookups_right &= l.kind == (shadow[i] ? PT_LEAF : PT_NONE) &&
+					 (!shadow[i] || l.pfn == shadow[i] - 1);
 		}
 	}
-	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error", fmt->name);
+	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error",
+	      fmt->name);
 	CHECK(unmaps_right, "%s: unmapping makes progress and flushes when memory went", fmt->name);
 	CHECK(refs_right, "%s: each frame has as many references as mappings", fmt->name);
 	CHECK(lookups_right, "%s: lookups agree with the shadow", fmt->name);
-	CHECK(gen_bumped && lock_held, "%s: the TLB generation rises before each wait, under the lock", fmt->name);
+	CHECK(gen_bumped && lock_held,
+	      "%s: the TLB generation rises before each wait, under the lock", fmt->name);
 	CHECK(destroy_guest(), "%s: destroying puts all frames and pages back", fmt->name);
 }
 
@@ -141,7 +146,8 @@ static void test_guest_order(void)
 	at_flush = NULL;
 	CHECK(refs_kept && !frame_of(watched)->maps, "its reference is dropped after the flush");
 	CHECK(frame_of(0x6004)->maps == 1 && guest.p2m.mapped == 511, "the others stay mapped");
-	CHECK(p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS) == -EEXIST, "no large page over small ones");
+	CHECK(p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS) == -EEXIST,
+	      "no large page over small ones");
 	p2m_unmap(&guest.p2m, 0x200, 512);
 	CHECK(!p2m_map(&guest.p2m, 0x200, 0x6000, 9, RIGHTS), "it fits again once they have gone");
 	before = flushes;
@@ -189,15 +195,18 @@ static void test_rights(void)
 	CHECK(!p2m_set_mmio(&guest.p2m, 9) && p2m_set_mmio(&guest.p2m, 5) == -EEXIST,
 	      "a MMIO mark does not replace memory");
 	p2m_lookup(&guest.p2m, 9, &l);
-	CHECK(l.kind == PT_MMIO && !p2m_map(&guest.p2m, 9, 0x6009, 0, RIGHTS), "memory replaces a MMIO mark");
+	CHECK(l.kind == PT_MMIO && !p2m_map(&guest.p2m, 9, 0x6009, 0, RIGHTS),
+	      "memory replaces a MMIO mark");
 	p2m_map(&guest.p2m, 10, 0x600a, 0, PT_R | PT_X | PT_ROM);
 	p2m_lookup(&guest.p2m, 10, &l);
 	CHECK(l.attr & PT_ROM && !(l.attr & PT_W) && !p2m_fix_write(&guest.p2m, 10),
 	      "ROM is marked, and writes stay refused");
 	p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R);
-	CHECK(!p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R | PT_ROM), "read-only memory can become ROM");
+	CHECK(!p2m_map(&guest.p2m, 11, 0x600b, 0, PT_R | PT_ROM),
+	      "read-only memory can become ROM");
 	p2m_lookup(&guest.p2m, 11, &l);
-	CHECK(l.attr & PT_ROM && p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R | PT_ROM) == -EEXIST, "writable memory cannot");
+	CHECK(l.attr & PT_ROM && p2m_map(&guest.p2m, 5, 0x6005, 0, PT_R | PT_ROM) == -EEXIST,
+	      "writable memory cannot");
 	CHECK(!p2m_fix_write(&guest.p2m, 77), "a write fault where nothing is mapped is not fixed");
 	CHECK(destroy_guest(), "nothing is left behind");
 }
@@ -233,18 +242,21 @@ static void test_border(struct pt_format *fmt)
 
 	start_guest(fmt);
 	CHECK(end == 1ull << 36 && p2m_map(&guest.p2m, end, 0x3000, 0, RIGHTS) == -EINVAL &&
-		      p2m_map(&guest.p2m, end + 512, 0x3000, 0, RIGHTS) == -EINVAL && p2m_set_mmio(&guest.p2m, end) == -EINVAL,
+		  p2m_map(&guest.p2m, end + 512, 0x3000, 0, RIGHTS) == -EINVAL &&
+		  p2m_set_mmio(&guest.p2m, end) == -EINVAL,
 	      "%s: nothing can be mapped beyond the end", fmt->name);
 	p2m_lookup(&guest.p2m, end, &l);
 	CHECK(l.kind == PT_MMIO, "%s: accesses there are emulated", fmt->name);
 	p2m_map(&guest.p2m, end - 512, 0x3000, 0, RIGHTS);
 	for (u64 at = end - 512, left = 1024; left; at += done, left -= done) {
 		done = p2m_unmap(&guest.p2m, at, left);
-		if (!CHECK(done > 0 && (u64)done <= left, "%s: unmapping across the end goes on", fmt->name))
+		if (!CHECK(done > 0 && (u64)done <= left, "%s: unmapping across the end goes on",
+			   fmt->name))
 			break;
 	}
 	p2m_lookup(&guest.p2m, end - 512, &l);
-	CHECK(l.kind == PT_NONE && !maps_total() && p2m_read(&guest.p2m, gpa((end - 512) << PAGE_SHIFT), buf, 8, NULL) == -EFAULT,
+	CHECK(l.kind == PT_NONE && !maps_total() &&
+		  p2m_read(&guest.p2m, gpa((end - 512) << PAGE_SHIFT), buf, 8, NULL) == -EFAULT,
 	      "%s: the page before it is gone", fmt->name);
 	p2m_map(&guest.p2m, 7, 0x3000, 0, RIGHTS);
 	for (u64 at = 0; at < end; at += done) {
@@ -252,7 +264,8 @@ static void test_border(struct pt_format *fmt)
 		if (!CHECK(done > 0, "%s: everything can be unmapped by one range", fmt->name))
 			break;
 	}
-	CHECK(!maps_total() && p2m_unmap(&guest.p2m, end, 5) == 5 && p2m_unmap(&guest.p2m, ~0ull, 1) == 1,
+	CHECK(!maps_total() && p2m_unmap(&guest.p2m, end, 5) == 5 &&
+		  p2m_unmap(&guest.p2m, ~0ull, 1) == 1,
 	      "%s: beyond the end all is unmapped already", fmt->name);
 	CHECK(destroy_guest(), "%s: nothing is left behind at the end", fmt->name);
 }
@@ -273,7 +286,8 @@ static void test_access(void)
 	CHECK(!p2m_write(&guest.p2m, gpa(0x1123), in, 5000, NULL) &&
 		  !p2m_read(&guest.p2m, gpa(0x1123), out, 5000, NULL) && !memcmp(in, out, 5000),
 	      "what is written across pages is read again");
-	CHECK(!memcmp(hpa_to_virt(hpa(0x9000000)), in + 0x1000 - 0x123, 1000), "and lies in the frames mapped");
+	CHECK(!memcmp(hpa_to_virt(hpa(0x9000000)), in + 0x1000 - 0x123, 1000),
+	      "and lies in the frames mapped");
 	CHECK(p2m_write(&guest.p2m, gpa(0x2ffc), in, 8, &fault) == -EFAULT && fault.v == 0x3000,
 	      "a write stops at ROM and says where");
 	CHECK(!memcmp(hpa_to_virt(hpa(0x9000ffc)), in, 4), "what came before is done");
@@ -287,7 +301,8 @@ static void test_access(void)
 	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 0x100000006, 8) &&
 		  p2m_cmpxchg(&guest.p2m, gpa(0x1008), 5, 7, 8) == -EAGAIN,
 	      "compare-and-exchange works, and tells when it did not");
-	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 6, 9, 4) && *(u64 *)hpa_to_virt(hpa(0x9001008)) == 0x100000009,
+	CHECK(!p2m_cmpxchg(&guest.p2m, gpa(0x1008), 6, 9, 4) &&
+		  *(u64 *)hpa_to_virt(hpa(0x9001008)) == 0x100000009,
 	      "on 4 bytes too");
 	CHECK(p2m_cmpxchg(&guest.p2m, gpa(0x3000), 0, 1, 4) == -EFAULT &&
 		  p2m_cmpxchg(&guest.p2m, gpa(0x4000), 0, 1, 4) == -EFAULT &&
@@ -360,7 +375,8 @@ static void check_dom0(struct p2m *p, struct dom0_result *r)
 
 		p2m_lookup(p, pfn, &l);
 		if (kind == FRAME_DOM0) {
-			r->ram_mapped &= l.kind == PT_LEAF && l.pfn == pfn && (l.attr & RIGHTS) == RIGHTS;
+			r->ram_mapped &=
+			    l.kind == PT_LEAF && l.pfn == pfn && (l.attr & RIGHTS) == RIGHTS;
 			r->types &= !(l.attr & PT_UC);
 		} else if (kind == FRAME_HV) {
 			r->hv_hidden &= l.kind == PT_NONE;
@@ -369,12 +385,15 @@ static void check_dom0(struct p2m *p, struct dom0_result *r)
 		}
 		if (pfn % 512 == 0 && block_is(pfn, 512, FRAME_DOM0))
 			r->large &= l.order >= 9;
-		if (pfn % BIT(18) == 0 && p->pt.fmt->max_leaf == 2 && block_is(pfn, BIT(18), FRAME_DOM0))
+		if (pfn % BIT(18) == 0 && p->pt.fmt->max_leaf == 2 &&
+		    block_is(pfn, BIT(18), FRAME_DOM0))
 			r->large &= l.order == 18;
 	}
 }
 
-/* Fault everywhere, in random order and from both ends; then nothing of the hypervisor may be mapped, and all the rest.
+/*
+ * Fault everywhere, in random order and from both ends; then nothing of the hypervisor may be
+ * mapped, and all the rest.
  */
 static void fault_dom0(struct p2m *p, struct dom0_result *r)
 {
@@ -385,11 +404,13 @@ static void fault_dom0(struct p2m *p, struct dom0_result *r)
 		bool want = pfn != 0xfee00 && (!f || f->kind != FRAME_HV);
 
 		before = p->tlb_gen;
-		r->faults &= p2m_dom0_fault(p, gpa((pfn << PAGE_SHIFT) + rnd(4096))) == want && p->tlb_gen == before;
+		r->faults &= p2m_dom0_fault(p, gpa((pfn << PAGE_SHIFT) + rnd(4096))) == want &&
+			     p->tlb_gen == before;
 		p2m_lookup(p, pfn, &l);
 		r->faults &= (l.kind == PT_LEAF) == want && (!want || l.pfn == pfn);
 		if (want)
-			r->types &= !!(l.attr & PT_UC) == (p->pt.fmt == &pt_ept && !(f && f->kind == FRAME_DOM0));
+			r->types &= !!(l.attr & PT_UC) ==
+				    (p->pt.fmt == &pt_ept && !(f && f->kind == FRAME_DOM0));
 	}
 	for (u64 pfn = 0; pfn < frame_count(); pfn++) {
 		struct pt_leaf l;
@@ -426,22 +447,29 @@ static void test_dom0_layouts(struct pt_format *fmt)
 		if (n % 4 == 3)
 			add_region(&m, 4096 * MB, 4200 * MB + nudge[rnd(6)], MEM_RAM);
 		pool_init(pool, pool_end);
-		if (!CHECK_QUIET(!frame_init(&m, image, image + 0x54321, pool, pool_end), "the frame table fits"))
+		if (!CHECK_QUIET(!frame_init(&m, image, image + 0x54321, pool, pool_end),
+				 "the frame table fits"))
 			return;
 		memset(&dom0_vm, 0, sizeof(dom0_vm));
 		dom0_vm.is_dom0 = true;
 		p2m_init(&dom0_vm.p2m, &dom0_vm, true, fmt, NULL);
-		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT), "dom0's map can be built");
+		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT),
+			    "dom0's map can be built");
 		check_dom0(&dom0_vm.p2m, &r);
 		fault_dom0(&dom0_vm.p2m, &r);
 	}
 	CHECK(r.ram_mapped, "%s: all of dom0's RAM is mapped at its own address", fmt->name);
-	CHECK(r.hv_hidden, "%s: no frame of the hypervisor is, in any layout and after any faults", fmt->name);
-	CHECK(r.holes_on_demand, "%s: what is not RAM is not mapped before it is touched", fmt->name);
-	CHECK(r.large, "%s: pages are as large as alignment allows", fmt->name);
-	CHECK(r.types, "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back",
+	CHECK(r.hv_hidden, "%s: no frame of the hypervisor is, in any layout and after any faults",
 	      fmt->name);
-	CHECK(r.faults, "%s: faults map everything but the hypervisor's memory and the local APIC", fmt->name);
+	CHECK(r.holes_on_demand, "%s: what is not RAM is not mapped before it is touched",
+	      fmt->name);
+	CHECK(r.large, "%s: pages are as large as alignment allows", fmt->name);
+	CHECK(
+	    r.types,
+	    "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back",
+	    fmt->name);
+	CHECK(r.faults, "%s: faults map everything but the hypervisor's memory and the local APIC",
+	      fmt->name);
 }
 
 static gpa_t gpa_of(const void *p)
@@ -459,18 +487,23 @@ static void test_dom0_share(void)
 	page = pool_alloc(0, NULL);
 	CHECK(!p2m_dom0_share(p, virt_to_hpa(page)), "a pool page can be lent to dom0");
 	p2m_lookup(p, virt_to_hpa(page).v >> PAGE_SHIFT, &l);
-	CHECK(l.kind == PT_LEAF && l.attr & PT_W && !(l.attr & PT_X), "which may read and write it");
+	CHECK(l.kind == PT_LEAF && l.attr & PT_W && !(l.attr & PT_X),
+	      "which may read and write it");
 	memcpy(page, "corb", 4);
-	CHECK(!p2m_read(p, gpa_of(page), buf, 4, NULL) && !memcmp(buf, "corb", 4), "and it is the page itself");
-	CHECK(frame_get(virt_to_hpa(page).v >> PAGE_SHIFT, 1) == -EPERM, "but not map it into a guest");
+	CHECK(!p2m_read(p, gpa_of(page), buf, 4, NULL) && !memcmp(buf, "corb", 4),
+	      "and it is the page itself");
+	CHECK(frame_get(virt_to_hpa(page).v >> PAGE_SHIFT, 1) == -EPERM,
+	      "but not map it into a guest");
 	CHECK(!p2m_dom0_fault(p, gpa_of(page)), "nor execute it");
 	CHECK(!p2m_dom0_fault(p, gpa_of(page + PAGE_SIZE)), "its neighbour stays the hypervisor's");
 	before = flushes;
 	p2m_dom0_unshare(p, virt_to_hpa(page));
 	p2m_lookup(p, virt_to_hpa(page).v >> PAGE_SHIFT, &l);
 	CHECK(l.kind == PT_NONE && flushes == before + 1, "taken back it is gone, and flushed");
-	CHECK(p2m_read(p, gpa_of(page), buf, 4, NULL) == -EFAULT, "dom0 cannot name hypervisor memory in a hypercall");
-	CHECK(p2m_map(p, 0, 0, 0, PT_R) == -EPERM && p2m_unmap(p, 0, 1) == -EPERM && p2m_dirty_start(p, 0, 1) == -EPERM,
+	CHECK(p2m_read(p, gpa_of(page), buf, 4, NULL) == -EFAULT,
+	      "dom0 cannot name hypervisor memory in a hypercall");
+	CHECK(p2m_map(p, 0, 0, 0, PT_R) == -EPERM && p2m_unmap(p, 0, 1) == -EPERM &&
+		  p2m_dirty_start(p, 0, 1) == -EPERM,
 	      "a guest's calls are refused on dom0's map");
 	CHECK(!p2m_dom0_fault(p, gpa(BIT(48))) && !p2m_dom0_fault(p, gpa(~0ull)),
 	      "addresses beyond the map are refused");

@@ -42,7 +42,8 @@ static void test_basic(void)
 	out(0x20, 0x20);
 	CHECK(ended == 0x02 && p.chip[0].isr == 0x10, "a non-specific EOI ends the most urgent");
 	out(0x20, 0x64);
-	CHECK(ended == 0x12 && pic_output(&p), "a specific EOI ends that line, and the next comes through");
+	CHECK(ended == 0x12 && pic_output(&p),
+	      "a specific EOI ends that line, and the next comes through");
 	CHECK(pic_ack(&p, &ended) == 0x25, "which is the one that waited");
 }
 
@@ -50,13 +51,15 @@ static void test_slave(void)
 {
 	init(1);
 	pic_set_irq(&p, 12, true);
-	CHECK(pic_output(&p) && pic_ack(&p, &ended) == 0x2c, "a slave's line gives the slave's vector");
+	CHECK(pic_output(&p) && pic_ack(&p, &ended) == 0x2c,
+	      "a slave's line gives the slave's vector");
 	CHECK(p.chip[0].isr == 0x04 && p.chip[1].isr == 0x10, "both chips have it in service");
 	pic_set_irq(&p, 3, true);
 	CHECK(!pic_output(&p), "the cascade blocks what is less urgent than line 2");
 	out(0xa0, 0x20);
 	out(0x20, 0x20);
-	CHECK(ended == ((1u << 12) | (1u << 2)) && pic_ack(&p, &ended) == 0x23, "EOIs to both let it through");
+	CHECK(ended == ((1u << 12) | (1u << 2)) && pic_ack(&p, &ended) == 0x23,
+	      "EOIs to both let it through");
 }
 
 static void test_mask(void)

@@ -95,7 +95,8 @@ static void test_merge(void)
 		*(void **)p = list;
 		list = p;
 	}
-	CHECK(pages * PAGE_SIZE == pool_total_bytes() && !pool_free_bytes(), "single pages use up the whole pool");
+	CHECK(pages * PAGE_SIZE == pool_total_bytes() && !pool_free_bytes(),
+	      "single pages use up the whole pool");
 	while (list) {
 		p = list;
 		list = *(void **)p;
@@ -103,7 +104,8 @@ static void test_merge(void)
 	}
 	while ((big[after] = pool_alloc(10, NULL)))
 		after++;
-	CHECK(after == before && after >= 6, "free neighbours merge up to 4 MiB (%u blocks)", after);
+	CHECK(after == before && after >= 6, "free neighbours merge up to 4 MiB (%u blocks)",
+	      after);
 	CHECK(!pool_alloc(11, NULL), "a block above the largest order is refused");
 }
 
@@ -114,7 +116,8 @@ static void test_limit(void)
 
 	pool_init(START, END);
 	a = pool_alloc(2, &acct);
-	CHECK(a && !pool_alloc(1, &acct), "an allocation that would pass the account's limit fails");
+	CHECK(a && !pool_alloc(1, &acct),
+	      "an allocation that would pass the account's limit fails");
 	b = pool_alloc(0, &acct);
 	CHECK(b && acct.pages == 5 && !pool_alloc(0, &acct), "the limit can be reached exactly");
 	pool_free(a, 2, &acct);
@@ -122,7 +125,8 @@ static void test_limit(void)
 	acct.limit = 0;
 	while (pool_alloc(10, NULL))
 		;
-	CHECK(!pool_alloc(10, &acct) && !acct.pages, "what fails for want of memory is not charged");
+	CHECK(!pool_alloc(10, &acct) && !acct.pages,
+	      "what fails for want of memory is not charged");
 	pool_free(NULL, 0, &acct);
 	CHECK(!acct.pages, "freeing NULL does nothing");
 }
@@ -138,7 +142,8 @@ static void test_abuse(void)
 	CHECK(DIES(pool_free(q, 2, NULL)), "a free with a larger order is found");
 	CHECK(DIES(pool_free(q + PAGE_SIZE, 0, NULL)), "a free inside a block is found");
 	CHECK(DIES(pool_free(q + 8, 1, NULL)), "a misaligned free is found");
-	CHECK(DIES(pool_free(hpa_to_virt(hpa(START)), 0, NULL)), "a free of the pool's own state is found");
+	CHECK(DIES(pool_free(hpa_to_virt(hpa(START)), 0, NULL)),
+	      "a free of the pool's own state is found");
 	CHECK(DIES(pool_free(hpa_to_virt(hpa(END)), 0, NULL)), "a free beyond the pool is found");
 	CHECK(DIES({
 		      pool_free(p, 0, NULL);
@@ -174,32 +179,39 @@ static void test_frames(void)
 {
 	pool_init(0x2000000, 0x2400000);
 	CHECK(!frame_init(&map, 0x200123, 0x234567, 0x2000000, 0x2400000), "the frame table fits");
-	CHECK(frame_count() == 0x10004 && !frame_of(0x10004) && frame_of(0x10003), "it ends with RAM");
+	CHECK(frame_count() == 0x10004 && !frame_of(0x10004) && frame_of(0x10003),
+	      "it ends with RAM");
 	CHECK(kind_at(0x9e000) == FRAME_DOM0 && kind_at(0x9f000) == FRAME_NONE,
 	      "a page that is RAM in part is not dom0's");
-	CHECK(kind_at(0x100000) == FRAME_NONE && kind_at(0x101000) == FRAME_DOM0, "also at the start of a region");
-	CHECK(kind_at(0x8000000) == FRAME_NONE && kind_at(0xa0000) == FRAME_NONE, "ACPI tables and holes are not RAM");
-	CHECK(kind_at(0x1ff000) == FRAME_DOM0 && kind_at(0x200000) == FRAME_HV && kind_at(0x234000) == FRAME_HV &&
-		  kind_at(0x235000) == FRAME_DOM0,
+	CHECK(kind_at(0x100000) == FRAME_NONE && kind_at(0x101000) == FRAME_DOM0,
+	      "also at the start of a region");
+	CHECK(kind_at(0x8000000) == FRAME_NONE && kind_at(0xa0000) == FRAME_NONE,
+	      "ACPI tables and holes are not RAM");
+	CHECK(kind_at(0x1ff000) == FRAME_DOM0 && kind_at(0x200000) == FRAME_HV &&
+		  kind_at(0x234000) == FRAME_HV && kind_at(0x235000) == FRAME_DOM0,
 	      "each page the image touches is the hypervisor's");
-	CHECK(kind_at(0x1fff000) == FRAME_DOM0 && kind_at(0x2000000) == FRAME_HV && kind_at(0x23ff000) == FRAME_HV &&
-		  kind_at(0x2400000) == FRAME_DOM0,
+	CHECK(kind_at(0x1fff000) == FRAME_DOM0 && kind_at(0x2000000) == FRAME_HV &&
+		  kind_at(0x23ff000) == FRAME_HV && kind_at(0x2400000) == FRAME_DOM0,
 	      "the pool is the hypervisor's, with the table in it");
 	CHECK(!frame_get(0x101, 0xff) && frame_of(0x101)->maps == 1, "dom0's frames can be taken");
-	CHECK(frame_get(0x101, 0x100) == -EPERM && frame_of(0x101)->maps == 1 && frame_of(0x1ff)->maps == 1,
+	CHECK(frame_get(0x101, 0x100) == -EPERM && frame_of(0x101)->maps == 1 &&
+		  frame_of(0x1ff)->maps == 1,
 	      "a range that touches the hypervisor is refused and nothing is taken");
-	CHECK(frame_get(0x10003, 2) == -EPERM && frame_get(~0ull, 1) == -EPERM && frame_get(~0ull - 1, 4) == -EPERM,
+	CHECK(frame_get(0x10003, 2) == -EPERM && frame_get(~0ull, 1) == -EPERM &&
+		  frame_get(~0ull - 1, 4) == -EPERM,
 	      "frames beyond RAM are refused");
 	CHECK(frame_get(0xa0, 1) == -EPERM, "device memory is refused");
 	frame_of(0x300)->maps = UINT32_MAX / 2;
-	CHECK(frame_get(0x300, 1) == -EPERM && frame_of(0x300)->maps == UINT32_MAX / 2, "the count cannot wrap");
+	CHECK(frame_get(0x300, 1) == -EPERM && frame_of(0x300)->maps == UINT32_MAX / 2,
+	      "the count cannot wrap");
 	frame_put(0x101, 0xff);
 	CHECK(!frame_of(0x101)->maps, "and put back");
 	CHECK(DIES(frame_put(0x101, 1)), "a put too many is found");
 	frame_get(0x101, 1);
 	CHECK(DIES(frame_set_kind(0x101, FRAME_HV)), "a mapped frame does not change its kind");
 	pool_init(0x2000000, 0x2040000);
-	CHECK(frame_init(&map, 0, 0, 0x2000000, 0x2040000) == -ENOMEM, "a pool too small for the table is an error");
+	CHECK(frame_init(&map, 0, 0, 0x2000000, 0x2040000) == -ENOMEM,
+	      "a pool too small for the table is an error");
 }
 
 int main(void)

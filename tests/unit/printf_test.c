@@ -8,12 +8,13 @@
 #include "hv/lib/printf.h"
 #include "test.h"
 
-#define SAME(...)                                                                                                      \
-	do {                                                                                                           \
-		char want[128], got[128];                                                                              \
-		int wn = snprintf(want, sizeof(want), __VA_ARGS__), gn = hv_snprintf(got, sizeof(got), __VA_ARGS__);   \
-		CHECK(wn == gn && !strcmp(want, got), "%s gives \"%s\" (%d), got \"%s\" (%d)", #__VA_ARGS__, want, wn, \
-		      got, gn);                                                                                        \
+#define SAME(...)                                                                                  \
+	do {                                                                                       \
+		char want[128], got[128];                                                          \
+		int wn = snprintf(want, sizeof(want), __VA_ARGS__),                                \
+		    gn = hv_snprintf(got, sizeof(got), __VA_ARGS__);                               \
+		CHECK(wn == gn && !strcmp(want, got), "%s gives \"%s\" (%d), got \"%s\" (%d)",     \
+		      #__VA_ARGS__, want, wn, got, gn);                                            \
 	} while (0)
 
 static int wrong_format(char *buf, size_t size, const char *fmt, ...)
@@ -61,13 +62,15 @@ static void test_edges(void)
 	CHECK(hv_snprintf(b, 4, "%s", "abcdef") == 6 && !strcmp(b, "abc") && b[4] == 'x',
 	      "cut text ends in NUL inside the buffer");
 	memset(b, 'x', sizeof(b));
-	CHECK(hv_snprintf(b, 0, "%d", 12345) == 5 && b[0] == 'x', "size 0 writes nothing and still tells the length");
+	CHECK(hv_snprintf(b, 0, "%d", 12345) == 5 && b[0] == 'x',
+	      "size 0 writes nothing and still tells the length");
 	CHECK(hv_snprintf(b, 1, "a") == 1 && b[0] == 0, "size 1 holds only the NUL");
 	CHECK(wrong_format(b, sizeof(b), "%s", (char *)NULL) == 6 && !strcmp(b, "(null)"),
 	      "a NULL string is shown, not followed");
 	CHECK(wrong_format(b, sizeof(b), "a%y") == 3 && !strcmp(b, "a%y"),
 	      "an unknown conversion is shown as it stands");
-	CHECK(wrong_format(b, sizeof(b), "a%") == 1 && !strcmp(b, "a"), "a lone percent sign at the end is harmless");
+	CHECK(wrong_format(b, sizeof(b), "a%") == 1 && !strcmp(b, "a"),
+	      "a lone percent sign at the end is harmless");
 	CHECK(wrong_format(b, sizeof(b), "%99999999999d", 1) > 0, "an absurd width is bounded");
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/mm/pt.c hv/mm/pool.c */
 /*
- * The walker against a naive map of one record per page, under random operations in all formats, with allocation
- * failure injected at every step by the account's limit and with random budgets.
+ * The walker against a naive map of one record per page, under random operations in all formats,
+ * with allocation failure injected at every step by the account's limit and with random budgets.
  */
 #include <pthread.h>
 #include <string.h>
@@ -22,20 +22,20 @@ static struct page naive[PAGES];
 static struct account pages_acct;
 static struct pt pt;
 static const struct pt_format *fmt;
-static bool map_right = true, match_ok = true, leaves_nothing = true, flush_right = true, budget_kept = true,
-	    put_right = true;
+static bool map_right = true, match_ok = true, leaves_nothing = true, flush_right = true,
+	    budget_kept = true, put_right = true;
 
 /* What a format can tell apart. */
 static u64 visible(u64 attr)
 {
-	return attr & (RIGHTS | PT_UC | PT_LOG | PT_ROM | (fmt->user ? PT_USER : 0) | (fmt->dirty ? PT_DIRTY : 0) |
-		       (fmt->accessed ? PT_ACC : 0));
+	return attr & (RIGHTS | PT_UC | PT_LOG | PT_ROM | (fmt->user ? PT_USER : 0) |
+		       (fmt->dirty ? PT_DIRTY : 0) | (fmt->accessed ? PT_ACC : 0));
 }
 
 static bool same(const struct page *a, const struct pt_leaf *l, u64 skip)
 {
-	return a->kind == l->kind &&
-	       (a->kind != PT_LEAF || (a->pfn == l->pfn + skip && visible(a->attr) == visible(l->attr)));
+	return a->kind == l->kind && (a->kind != PT_LEAF || (a->pfn == l->pfn + skip &&
+							     visible(a->attr) == visible(l->attr)));
 }
 
 /* Compare [from, to) of the window; entry by entry of the tables, page by page inside. */
@@ -69,15 +69,17 @@ static void allow(u64 more)
 
 static u64 random_attr(void)
 {
-	u64 a =
-	    PT_R | (rnd(2) ? PT_W : 0) | (rnd(2) ? PT_X : 0) | (rnd(4) ? 0 : PT_UC) | (rnd(4) ? PT_DIRTY | PT_ACC : 0);
+	u64 a = PT_R | (rnd(2) ? PT_W : 0) | (rnd(2) ? PT_X : 0) | (rnd(4) ? 0 : PT_UC) |
+		(rnd(4) ? PT_DIRTY | PT_ACC : 0);
 
 	if (!(a & PT_W))
 		a |= rnd(2) ? PT_LOG : rnd(2) ? PT_ROM : 0;
 	return a;
 }
 
-/* Run one mapping with 0, 1, 2.. tables allowed until it stops failing; a failure leaves no trace. */
+/*
+ * Run one mapping with 0, 1, 2.. tables allowed until it stops failing; a failure leaves no trace.
+ */
 static int retry_map(u64 i, u64 pfn, u32 order, u64 attr, bool mmio)
 {
 	for (u64 more = 0;; more++) {
@@ -127,7 +129,8 @@ static void put(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr)
 	for (u64 n = 0; n < count; n++) {
 		struct page *p = &naive[fn - BASE + n];
 
-		put_right &= p->kind == PT_LEAF && p->pfn == pfn + n && visible(p->attr) == visible(attr);
+		put_right &=
+		    p->kind == PT_LEAF && p->pfn == pfn + n && visible(p->attr) == visible(attr);
 		p->kind = PT_NONE;
 	}
 	puts_nr++;
@@ -170,9 +173,9 @@ static void op_range(bool unmap)
 			if (unmap) {
 				owed |= p->kind == PT_MMIO;
 				p->kind = PT_NONE;
-			}
-			else if (p->kind == PT_LEAF && (visible(p->attr) & c.match) == visible(c.match) &&
-				 c.match == visible(c.match)) {
+			} else if (p->kind == PT_LEAF &&
+				   (visible(p->attr) & c.match) == visible(c.match) &&
+				   c.match == visible(c.match)) {
 				owed |= visible(p->attr) & ~new &(RIGHTS | PT_DIRTY);
 				p->attr = new;
 			}
@@ -194,7 +197,8 @@ static void test_random(const struct pt_format *f)
 	fmt = f;
 	pages_acct = (struct account){0};
 	memset(naive, 0, sizeof(naive));
-	CHECK(!pt_init(&pt, f, &pages_acct) && pages_acct.pages == 1, "%s: a new map is one table", f->name);
+	CHECK(!pt_init(&pt, f, &pages_acct) && pages_acct.pages == 1, "%s: a new map is one table",
+	      f->name);
 	for (u32 round = 0; round < 3500; round++) {
 		u64 what = rnd(100);
 
@@ -209,21 +213,26 @@ static void test_random(const struct pt_format *f)
 	}
 	compare(0, PAGES);
 	CHECK(match_ok, "%s: lookups agree with the naive map", f->name);
-	CHECK(map_right, "%s: mapping succeeds where the naive map is free and only there", f->name);
+	CHECK(map_right, "%s: mapping succeeds where the naive map is free and only there",
+	      f->name);
 	CHECK(leaves_nothing, "%s: a mapping that fails for want of memory keeps none", f->name);
 	CHECK(put_right, "%s: each frame removed is told", f->name);
-	CHECK(flush_right, "%s: a flush is owed exactly when rights or marks went, pages were split or tables cut off", f->name);
+	CHECK(flush_right,
+	      "%s: a flush is owed exactly when rights or marks went, pages were split or tables "
+	      "cut off",
+	      f->name);
 	CHECK(budget_kept, "%s: not more leaves are removed than the budget allows", f->name);
 	pages_acct.limit = 0;
-	CHECK(pt_unmap(&pt, 0, 1ull << 36, UINT32_MAX, &flush, put, NULL) == 1ll << 36, "%s: the whole range unmaps",
-	      f->name);
+	CHECK(pt_unmap(&pt, 0, 1ull << 36, UINT32_MAX, &flush, put, NULL) == 1ll << 36,
+	      "%s: the whole range unmaps", f->name);
 	pt_reap(&pt);
 	CHECK(pages_acct.pages == 1, "%s: no empty table stays (%llu pages)", f->name,
 	      (unsigned long long)pages_acct.pages - 1);
 	pt_map(&pt, 5, 5, 0, PT_R);
 	pt_map(&pt, 512, 512, 9, PT_R);
 	pt_destroy(&pt);
-	CHECK(!pages_acct.pages && pool_free_bytes() == before, "%s: destroying frees all tables", f->name);
+	CHECK(!pages_acct.pages && pool_free_bytes() == before, "%s: destroying frees all tables",
+	      f->name);
 }
 
 /* ---- raw bits, by the manuals ---- */
@@ -256,22 +265,26 @@ static void test_raw(void)
 	u64 e;
 
 	CHECK(raw_of(&pt_npt, 0, RIGHTS) == (0x1000 | 7), "npt: a page with all rights is P W U");
-	CHECK(raw_of(&pt_npt, 9, PT_R) == (0x200000 | 0x85 | BIT(63)), "npt: a read-only large page is P U PS NX");
-	CHECK(raw_of(&pt_host, 0, PT_R | PT_W) == (0x1000 | 3 | BIT(63)), "host: data is P W NX, supervisor only");
+	CHECK(raw_of(&pt_npt, 9, PT_R) == (0x200000 | 0x85 | BIT(63)),
+	      "npt: a read-only large page is P U PS NX");
+	CHECK(raw_of(&pt_host, 0, PT_R | PT_W) == (0x1000 | 3 | BIT(63)),
+	      "host: data is P W NX, supervisor only");
 	CHECK(raw_of(&pt_host, 0, PT_R | PT_X) == (0x1000 | 1), "host: text is P only");
 	CHECK(raw_of(&pt_host, 0, PT_R | PT_W | PT_UC) == (0x1000 | 3 | 0x18 | BIT(63)),
 	      "host: device memory has PCD PWT");
 	CHECK(raw_of(&pt_ept, 0, RIGHTS) == (0x1000 | 7 | 6 << 3), "ept: RAM is RWX WB");
 	CHECK(raw_of(&pt_ept, 18, PT_R | PT_W | PT_UC) == (0x40000000 | 3 | 0x80),
 	      "ept: a 1 GiB device page is RW UC, large");
-	CHECK(raw_of(&pt_ept, 0, PT_R | PT_LOG) != raw_of(&pt_ept, 0, PT_R), "ept: the log mark is in the entry");
+	CHECK(raw_of(&pt_ept, 0, PT_R | PT_LOG) != raw_of(&pt_ept, 0, PT_R),
+	      "ept: the log mark is in the entry");
 	for (u32 i = 0; i < 3; i++) {
 		struct pt_format *f = i == 0 ? &pt_host : i == 1 ? &pt_npt : &pt_ept;
 
 		pt_init(&pt, f, NULL);
 		pt_map(&pt, 0, 0, 0, PT_R);
 		e = *(u64 *)hpa_to_virt(pt.root);
-		CHECK((e & 0xfff & ~0x20ull) == (i == 0 ? 3u : 7u), "%s: tables forbid nothing", f->name);
+		CHECK((e & 0xfff & ~0x20ull) == (i == 0 ? 3u : 7u), "%s: tables forbid nothing",
+		      f->name);
 		pt_set_mmio(&pt, 7);
 		e = raw(&pt, 7);
 		CHECK(e && !(e & f->present) && !(e & (GENMASK(51, 0) | BIT(63))),
@@ -286,16 +299,21 @@ static void test_limits(void)
 
 	pt_npt.addr_mask = GENMASK(39, 12);
 	pt_init(&pt, &pt_npt, NULL);
-	CHECK(pt_map(&pt, 0, BIT(28), 0, PT_R) == -EINVAL, "a frame beyond the physical address width is refused");
+	CHECK(pt_map(&pt, 0, BIT(28), 0, PT_R) == -EINVAL,
+	      "a frame beyond the physical address width is refused");
 	CHECK(pt_map(&pt, 0, BIT(28) - 1, 0, PT_R) == 0, "the last one is not");
 	CHECK(pt_map(&pt, BIT(36), 0, 0, PT_R) == -EINVAL && pt_set_mmio(&pt, BIT(36)) == -EINVAL,
 	      "beyond 48 bits: refused");
-	CHECK(pt_map(&pt, 513, 512, 9, PT_R) == -EINVAL && pt_map(&pt, 512, 513, 9, PT_R) == -EINVAL,
+	CHECK(pt_map(&pt, 513, 512, 9, PT_R) == -EINVAL &&
+		  pt_map(&pt, 512, 513, 9, PT_R) == -EINVAL,
 	      "misaligned: refused");
-	CHECK(pt_map(&pt, 0, 0, 27, PT_R) == -EINVAL && pt_map(&pt, 1, 0, 3, PT_R) == -EINVAL, "other orders: refused");
-	CHECK(pt_map(&pt, 1, 1, 0, PT_W) == -EINVAL, "a page that can be written but not read: refused");
+	CHECK(pt_map(&pt, 0, 0, 27, PT_R) == -EINVAL && pt_map(&pt, 1, 0, 3, PT_R) == -EINVAL,
+	      "other orders: refused");
+	CHECK(pt_map(&pt, 1, 1, 0, PT_W) == -EINVAL,
+	      "a page that can be written but not read: refused");
 	pt_npt.max_leaf = 1;
-	CHECK(pt_map(&pt, BIT(18), 0, 18, PT_R) == -EINVAL, "1 GiB pages only where the CPU has them");
+	CHECK(pt_map(&pt, BIT(18), 0, 18, PT_R) == -EINVAL,
+	      "1 GiB pages only where the CPU has them");
 	pt_npt.max_leaf = 2;
 	CHECK(pt_unmap(&pt, BIT(36), 1, 1, NULL, put, NULL) == -EINVAL &&
 		  pt_unmap(&pt, 1, ~0ull, 1, NULL, put, NULL) == -EINVAL,
@@ -303,7 +321,8 @@ static void test_limits(void)
 	e = pt_entry(&pt, 0x12345);
 	CHECK(e && !*e, "an entry can be had by its address");
 	*e = pt_leaf_raw(&pt_npt, 0x99, 0, PT_R);
-	CHECK(raw(&pt, 0x12345) == *e && pt_entry(&pt, 0x12345) == e, "and is the one hardware reads");
+	CHECK(raw(&pt, 0x12345) == *e && pt_entry(&pt, 0x12345) == e,
+	      "and is the one hardware reads");
 	pt_map(&pt, 0x200, 0x200, 9, PT_R);
 	CHECK(!pt_entry(&pt, 0x210), "not under a large page");
 	pt_destroy(&pt);
@@ -352,7 +371,8 @@ static void test_concurrent(void)
 	}
 	__atomic_store_n(&stop_walker, true, __ATOMIC_RELEASE);
 	pthread_join(t, NULL);
-	CHECK(!hole_seen, "a concurrent walker always finds the rest of a page that is being split");
+	CHECK(!hole_seen,
+	      "a concurrent walker always finds the rest of a page that is being split");
 	pt_destroy(&pt);
 }
 

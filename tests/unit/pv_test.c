@@ -1,4 +1,7 @@
-/* links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c */
+/*
+ * links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c
+ * hv/lib/scale.c
+ */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/emul.h"
 #include "hv/emul/walk.h"
@@ -70,7 +73,8 @@ static void test_clock(void)
 	v0->tsc_offset = -fake_tsc;
 	v1->tsc_offset = 12345;
 	fake_tsc += 2000;
-	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x1001) && v0->pv.clock_dirty, "enabling kvmclock asks for an update");
+	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x1001) && v0->pv.clock_dirty,
+	      "enabling kvmclock asks for an update");
 	pv_update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 1000, "the clock began when the VM did");
 	CHECK(fake_memory[0x1000 + 29] == 1, "marked stable");
@@ -78,7 +82,8 @@ static void test_clock(void)
 	CHECK(guest_clock(v0, 0x1000) == 3500, "runs");
 	pv_msr_write(v1, 0x12, 0x2001);
 	pv_update(v1);
-	CHECK(guest_clock(v1, 0x2000) == 3500 && pv_clock_get(&fake_vm) == 3500, "is the same on all vCPUs and in the hypervisor");
+	CHECK(guest_clock(v1, 0x2000) == 3500 && pv_clock_get(&fake_vm) == 3500,
+	      "is the same on all vCPUs and in the hypervisor");
 
 	set_rate(2857143);
 	v0->pv.clock_dirty = v1->pv.clock_dirty = true;
@@ -108,13 +113,16 @@ static void test_clock(void)
 		last = guest_clock(v0, 0x1000);
 		fake_tsc += 2857143000ull * 60;
 		now = guest_clock(v0, 0x1000);
-		CHECK(now - last > 60000000000 - 100 && now - last < 60000000000 + 100, "%u kHz: the clock keeps time", v0->tsc_khz);
+		CHECK(now - last > 60000000000 - 100 && now - last < 60000000000 + 100,
+		      "%u kHz: the clock keeps time", v0->tsc_khz);
 		CHECK(now - pv_clock_get(&fake_vm) + 200 < 400, "the hypervisor's");
 	}
 	v0->tsc_mul = 0;
 	v0->tsc_khz = tsc_khz;
 	pv_clock_set(&fake_vm, 77000000000);
-	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == DUE_CLOCK && fake_requests[7] == DUE_CLOCK, "set, and all vCPUs are told");
+	CHECK(pv_clock_get(&fake_vm) == 77000000000 && fake_requests[0] == DUE_CLOCK &&
+		  fake_requests[7] == DUE_CLOCK,
+	      "set, and all vCPUs are told");
 	v0->pv.clock_dirty = true;
 	pv_update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 77000000000, "guests see it");
@@ -133,7 +141,8 @@ static void test_clock(void)
 	pv_update(v0);
 	CHECK(!v0->pv.clock_dirty, "addresses beyond memory do no harm");
 	tsc_stable = false;
-	CHECK(!(pv_features(v0) & BIT(24)), "without one clock on all CPUs the stable bit is not offered");
+	CHECK(!(pv_features(v0) & BIT(24)),
+	      "without one clock on all CPUs the stable bit is not offered");
 	tsc_stable = true;
 }
 
@@ -172,14 +181,17 @@ static void test_steal(void)
 {
 	fake_reset(NULL);
 	steal_ticks = 1000000;
-	CHECK(pv_msr_write(v0, STEAL, 0x4003) == -EINVAL && pv_msr_write(v0, STEAL, 0x4021) == -EINVAL, "reserved bits fault");
+	CHECK(pv_msr_write(v0, STEAL, 0x4003) == -EINVAL &&
+		  pv_msr_write(v0, STEAL, 0x4021) == -EINVAL,
+	      "reserved bits fault");
 	CHECK(!pv_msr_write(v0, STEAL, 0x4001), "a good address does not");
 	pv_update(v0);
 	CHECK(steal_ns() == 0, "only what is stolen from now on counts");
 	steal_ticks += 500;
 	v0->pv.steal_dirty = true;
 	pv_update(v0);
-	CHECK(steal_ns() == 250 && fake_memory[0x4008] == 2 && !v0->pv.steal_dirty, "steal time in ns, version even");
+	CHECK(steal_ns() == 250 && fake_memory[0x4008] == 2 && !v0->pv.steal_dirty,
+	      "steal time in ns, version even");
 	pv_preempted(v0);
 	CHECK(fake_memory[0x4010] == 1, "a preempted vCPU is marked");
 	pv_update(v0);
@@ -225,26 +237,36 @@ static void test_hypercalls(void)
 	fake_reset(ids);
 	for (i = 0; i < FAKE_VCPUS; i++)
 		lapic_write(&fake_vcpu[i], 0xf0, 0x1ff, false);
-	CHECK(call(v0, 10, 0x8000000180000006, 0x8000000000000001, 0, 0xfb) == 7 && got() == 0xfe, "PV IPI to two words of ids");
+	CHECK(call(v0, 10, 0x8000000180000006, 0x8000000000000001, 0, 0xfb) == 7 && got() == 0xfe,
+	      "PV IPI to two words of ids");
 	CHECK(call(v0, 10, 1, 1, 63, 0xfb) == 2 && got() == 0xa0, "which begin at the lowest id");
-	CHECK(call(v0, 10, ~0ull, ~0ull, ~0ull - 3, 0xfb) == 0 && call(v0, 10, ~0ull, ~0ull, 0xffff, 0xfb) == 0, "far ids are nobody");
+	CHECK(call(v0, 10, ~0ull, ~0ull, ~0ull - 3, 0xfb) == 0 &&
+		  call(v0, 10, ~0ull, ~0ull, 0xffff, 0xfb) == 0,
+	      "far ids are nobody");
 	mode = EMUL_32;
-	CHECK(call(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18, "32-bit callers have 32-bit words");
+	CHECK(call(v0, 10, ~0xffffull, 1, 0xffffffff00000000, 0xfb) == 2 && got() == 0x18,
+	      "32-bit callers have 32-bit words");
 	CHECK(call(v0, 99, 0, 0, 0, 0) == 0xfffffc18, "and results");
 	mode = EMUL_64;
-	CHECK(call(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == DUE_NMI && fake_requests[2] == DUE_NMI, "NMI too");
-	CHECK(call(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && call(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL, "no logical ids, no shorthands");
+	CHECK(call(v0, 10, 6, 0, 0, 0x400) == 2 && fake_requests[1] == DUE_NMI &&
+		  fake_requests[2] == DUE_NMI,
+	      "NMI too");
+	CHECK(call(v0, 10, 6, 0, 0, 0x8fb) == -EINVAL && call(v0, 10, 6, 0, 0, 0x800fb) == -EINVAL,
+	      "no logical ids, no shorthands");
 	fake_notified[3] = 0;
-	CHECK(call(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1, "kick wakes");
+	CHECK(call(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1,
+	      "kick wakes");
 	CHECK(call(v0, 5, 0, 30, 0, 0) == 0, "kick of nobody");
 	fake_vcpu[3].sched.state = SCHED_QUEUED;
-	CHECK(call(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched, "yield to a queued vCPU boosts it");
+	CHECK(call(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched,
+	      "yield to a queued vCPU boosts it");
 	fake_vcpu[3].sched.state = SCHED_RUNNING;
 	fake_cpu.resched = false;
 	call(v0, 11, 31, 0, 0, 0);
 	call(v0, 11, ~0ull, 0, 0, 0);
 	CHECK(wakes == 1 && !fake_cpu.resched, "not to a running one or nobody");
-	CHECK(call(v0, 9, 0, 0, 0, 0) == -1000 && call(v0, 12, 0, 0, 0, 0) == -1000, "what is not offered is ENOSYS");
+	CHECK(call(v0, 9, 0, 0, 0, 0) == -1000 && call(v0, 12, 0, 0, 0, 0) == -1000,
+	      "what is not offered is ENOSYS");
 }
 
 static void test_msrs(void)
@@ -253,23 +275,35 @@ static void test_msrs(void)
 
 	fake_reset(NULL);
 	pv_reset(v0);
-	CHECK(pv_features(v0) == 0x010038eb && pv_features(NULL) == pv_features(v0), "features offered");
+	CHECK(pv_features(v0) == 0x010038eb && pv_features(NULL) == pv_features(v0),
+	      "features offered");
 	v0->lapic.present = false;
-	CHECK(!(pv_features(v0) & (BIT(6) | BIT(7) | BIT(11) | BIT(13))), "without a LAPIC none that need it");
+	CHECK(!(pv_features(v0) & (BIT(6) | BIT(7) | BIT(11) | BIT(13))),
+	      "without a LAPIC none that need it");
 	v0->lapic.present = true;
-	CHECK(pv_is_msr(0x11) && pv_is_msr(0x12) && pv_is_msr(WALL) && pv_is_msr(POLL) && !pv_is_msr(0x10) && !pv_is_msr(0x4b564d02) &&
-		      !pv_is_msr(0x4b564d06), "MSRs are those of the features");
-	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x5001) && !pv_msr_read(v0, 0x12, &val) && val == 0x5001, "old and new MSR are one");
-	CHECK(!pv_msr_read(v0, POLL, &val) && val == 1 && !pv_msr_write(v0, POLL, 0) && pv_msr_write(v0, POLL, 2) == -EINVAL, "poll control");
-	CHECK(!pv_msr_write(v0, PV_EOI, 0x6001) && !pv_msr_read(v0, PV_EOI, &val) && val == 0x6001 && pv_msr_write(v0, PV_EOI, 0x6003) == -EINVAL, "PV EOI");
-	CHECK(pv_msr_read(v0, 0x4b564d02, &val) == -EINVAL && pv_msr_write(v0, 0x4b564d02, 0) == -EINVAL, "others fault");
+	CHECK(pv_is_msr(0x11) && pv_is_msr(0x12) && pv_is_msr(WALL) && pv_is_msr(POLL) &&
+		  !pv_is_msr(0x10) && !pv_is_msr(0x4b564d02) && !pv_is_msr(0x4b564d06),
+	      "MSRs are those of the features");
+	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x5001) && !pv_msr_read(v0, 0x12, &val) &&
+		  val == 0x5001,
+	      "old and new MSR are one");
+	CHECK(!pv_msr_read(v0, POLL, &val) && val == 1 && !pv_msr_write(v0, POLL, 0) &&
+		  pv_msr_write(v0, POLL, 2) == -EINVAL,
+	      "poll control");
+	CHECK(!pv_msr_write(v0, PV_EOI, 0x6001) && !pv_msr_read(v0, PV_EOI, &val) &&
+		  val == 0x6001 && pv_msr_write(v0, PV_EOI, 0x6003) == -EINVAL,
+	      "PV EOI");
+	CHECK(pv_msr_read(v0, 0x4b564d02, &val) == -EINVAL &&
+		  pv_msr_write(v0, 0x4b564d02, 0) == -EINVAL,
+	      "others fault");
 	pv_reset(v0);
 	CHECK(!pv_msr_read(v0, SYSTEM_TIME, &val) && val == 0, "reset switches all off");
 	for (i = 0; i < 200000; i++) {
 		static u64 s = 1;
 
 		s = s * 6364136223846793005ull + 1442695040888963407ull;
-		pv_msr_write(&fake_vcpu[s >> 61], WALL + (s >> 40) % 6, s & (i & 1 ? 0x1ffff : ~0ull));
+		pv_msr_write(&fake_vcpu[s >> 61], WALL + (s >> 40) % 6,
+			     s & (i & 1 ? 0x1ffff : ~0ull));
 		fake_vcpu[s >> 61].pv.steal_dirty = fake_vcpu[s >> 61].pv.clock_dirty = true;
 		pv_update(&fake_vcpu[s >> 61]);
 		pv_preempted(&fake_vcpu[s >> 61]);

@@ -9,8 +9,9 @@
 #include "hv/cpu/time.h"
 #include "test.h"
 
-static const u64 rates[] = {1000,    1001,    33333,   999999,	1000000, 1000001, 1999999, 2000000,  2000001,
-			    2400000, 2699999, 3000000, 3999999, 4000001, 5123456, 7999999, 10000000, 16000000};
+static const u64 rates[] = {1000,    1001,    33333,   999999,	1000000,  1000001,
+			    1999999, 2000000, 2000001, 2400000, 2699999,  3000000,
+			    3999999, 4000001, 5123456, 7999999, 10000000, 16000000};
 
 static u64 distance(u64 a, u64 b)
 {
@@ -30,13 +31,15 @@ static void test_scale(u64 khz)
 		u64 ticks = seconds[i] * khz * 1000, ns = seconds[i] * 1000000000;
 
 		ns_ok = ns_ok && distance(scale_to_ns(&s, ticks), ns) <= ns / 1000000000 + 1;
-		ticks_ok = ticks_ok && distance(scale_to_ticks(&s, ns), ticks) <= ticks / 1000000 + 1;
+		ticks_ok =
+		    ticks_ok && distance(scale_to_ticks(&s, ns), ticks) <= ticks / 1000000 + 1;
 	}
 	for (u64 t = 0; t < 5000; t++) {
 		monotonic = monotonic && scale_to_ns(&s, t) >= last;
 		last = scale_to_ns(&s, t);
 	}
-	CHECK(ns_ok && ticks_ok && monotonic, "%lu kHz: ticks to ns and back hold for a year", (unsigned long)khz);
+	CHECK(ns_ok && ticks_ok && monotonic, "%lu kHz: ticks to ns and back hold for a year",
+	      (unsigned long)khz);
 }
 
 /* As a guest computes it from kvmclock's fields. */
@@ -60,12 +63,14 @@ static void test_pvclock(u64 khz)
 /* A guest's TSC against long arithmetic, for hardware with frac fraction bits. */
 static void test_guest_rate(u64 khz, u32 frac)
 {
-	static const u64 ticks[] = {0, 1, 2, 999, 0x12345678, 0xfffffffffull, 0x7654321012345ull, BIT(62)};
+	static const u64 ticks[] = {
+	    0, 1, 2, 999, 0x12345678, 0xfffffffffull, 0x7654321012345ull, BIT(62)};
 	bool rate = true, back = true, monotonic = true;
 
 	for (u32 i = 0; i < ARRAY_SIZE(rates); i++) {
 		u64 mul = scale_tsc_mul(rates[i], khz, frac);
-		unsigned __int128 step = BIT(48 - frac), exact = ((unsigned __int128)rates[i] << 48) / khz;
+		unsigned __int128 step = BIT(48 - frac),
+				  exact = ((unsigned __int128)rates[i] << 48) / khz;
 
 		if (rates[i] / khz >= 256) {
 			rate = rate && !mul;
@@ -77,25 +82,30 @@ static void test_guest_rate(u64 khz, u32 frac)
 
 			rate = rate && scale_tsc(t, mul) == (u64)((unsigned __int128)t * mul >> 48);
 			if (host == ~0ull)
-				back = back && (unsigned __int128)t << 48 > (unsigned __int128)mul * (~0ull - 1);
+				back = back && (unsigned __int128)t << 48 >
+						   (unsigned __int128)mul * (~0ull - 1);
 			else /* enough, and one tick less is not */
-				back = back && (unsigned __int128)host * mul >> 48 >= t && (!t || (unsigned __int128)(host - 1) * mul >> 48 < t);
+				back = back && (unsigned __int128)host * mul >> 48 >= t &&
+				       (!t || (unsigned __int128)(host - 1) * mul >> 48 < t);
 			monotonic = monotonic && scale_tsc(t + 1, mul) >= scale_tsc(t, mul);
 		}
 	}
-	CHECK(rate && back && monotonic, "%lu kHz: guests' TSCs at all rates, %u fraction bits", (unsigned long)khz, frac);
+	CHECK(rate && back && monotonic, "%lu kHz: guests' TSCs at all rates, %u fraction bits",
+	      (unsigned long)khz, frac);
 }
 
 static void test_guest_rate_limits(void)
 {
-	CHECK(scale_tsc_mul(2000000, 1000000, 48) == BIT(49) && scale_tsc_mul(500000, 1000000, 32) == BIT(47) &&
-		      scale_tsc_mul(1000000, 1000000, 48) == BIT(48),
+	CHECK(scale_tsc_mul(2000000, 1000000, 48) == BIT(49) &&
+		  scale_tsc_mul(500000, 1000000, 32) == BIT(47) &&
+		  scale_tsc_mul(1000000, 1000000, 48) == BIT(48),
 	      "twice, half and the same rate");
-	CHECK(!scale_tsc_mul(999, 1000000, 48) && !scale_tsc_mul(16000001, 1000000, 48) && !scale_tsc_mul(~0ull, 1000000, 48) &&
-		      !scale_tsc_mul(0, 1000000, 48),
+	CHECK(!scale_tsc_mul(999, 1000000, 48) && !scale_tsc_mul(16000001, 1000000, 48) &&
+		  !scale_tsc_mul(~0ull, 1000000, 48) && !scale_tsc_mul(0, 1000000, 48),
 	      "rates that no machine has are refused");
 	CHECK(!scale_tsc_mul(2000000, 1000000, 0), "as are all without the hardware");
-	CHECK(scale_tsc(123456789, 0) == 123456789 && scale_tsc_back(123456789, 0) == 123456789, "not scaled is not scaled");
+	CHECK(scale_tsc(123456789, 0) == 123456789 && scale_tsc_back(123456789, 0) == 123456789,
+	      "not scaled is not scaled");
 	CHECK(scale_tsc_back(~0ull, BIT(40)) == ~0ull, "what does not fit takes for ever");
 }
 

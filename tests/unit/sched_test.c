@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/fair.c hv/sched/rr.c -lpthread */
 /*
- * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for the races.
+ * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
+ * the races.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -14,10 +15,10 @@
 #include "hv/cpu/time.h"
 #include "test.h"
 
-#define US	1000ull
-#define MS	1000000ull
-#define SEC	1000000000ull
-#define STEP	(20 * US)
+#define US	  1000ull
+#define MS	  1000000ull
+#define SEC	  1000000000ull
+#define STEP	  (20 * US)
 #define MAX_UNITS 64
 
 /* ---- what the scheduler asks of the machine ---- */
@@ -54,7 +55,7 @@ struct sim_unit {
 	struct sched_unit s; /* first */
 	u64 burst, sleep, left, wake_at, woken_at;
 	u64 max_latency, runs, left_cpu;
-	u64 ran_on; /* mask of CPUs */
+	u64 ran_on;		   /* mask of CPUs */
 	struct sim_unit *gives_to; /* hand-off when the burst ends */
 };
 static struct sim_unit unit[MAX_UNITS];
@@ -115,10 +116,12 @@ static void ask(struct cpu *c, bool blocked)
 	u32 i;
 	struct sim_unit *s;
 
-	running[c->index] = sched_next(blocked ? NULL : running[c->index], now, &slice_end[c->index]);
+	running[c->index] =
+	    sched_next(blocked ? NULL : running[c->index], now, &slice_end[c->index]);
 	s = (struct sim_unit *)running[c->index];
 	for (i = 0; s && i < cpu_count; i++)
-		CHECK_QUIET(i == c->index || running[i] != &s->s, "a unit runs on one CPU at a time");
+		CHECK_QUIET(i == c->index || running[i] != &s->s,
+			    "a unit runs on one CPU at a time");
 	if (!s)
 		return;
 	s->ran_on |= BIT(c->index);
@@ -204,8 +207,8 @@ static void test_equal(const char *policy)
 	b = hog(1024);
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05),
-	      "%s: two equal hogs share one CPU within 5 %%: %.3f %.3f", sched_policy_name(), share(a, 10 * SEC),
-	      share(b, 10 * SEC));
+	      "%s: two equal hogs share one CPU within 5 %%: %.3f %.3f", sched_policy_name(),
+	      share(a, 10 * SEC), share(b, 10 * SEC));
 }
 
 #define NICE_MINUS_20 88761 /* dom0/kmod/run.c */
@@ -228,8 +231,8 @@ static void test_weights(void)
 	CHECK(!sched_set(&b->s, NICE_MINUS_20, 0, 0), "the weight of nice -20 is one");
 	a->s.runtime = b->s.runtime = 0;
 	run(20 * SEC);
-	CHECK(near(share(b, SEC) / share(a, SEC), NICE_MINUS_20 / 1024., .2), "and takes effect: %.1f",
-	      share(b, SEC) / share(a, SEC));
+	CHECK(near(share(b, SEC) / share(a, SEC), NICE_MINUS_20 / 1024., .2),
+	      "and takes effect: %.1f", share(b, SEC) / share(a, SEC));
 }
 
 /* dom0's CPU must not look dead to it, whatever guests are given. */
@@ -243,13 +246,14 @@ static void test_pinned_share(void)
 		hog(NICE_MINUS_20);
 	run(10 * SEC);
 	CHECK(share(dom0, 10 * SEC) > .1 && share(dom0, 10 * SEC) < .13,
-	      "dom0 gets a ninth of its CPU beside four guests of nice -20: %.3f", share(dom0, 10 * SEC));
+	      "dom0 gets a ninth of its CPU beside four guests of nice -20: %.3f",
+	      share(dom0, 10 * SEC));
 	machine(1, "fair");
 	dom0 = add(2048, 0, true, 0, 0);
 	hog(1024);
 	run(10 * SEC);
-	CHECK(near(share(dom0, 10 * SEC), .667, .05), "and two thirds beside one of nice 0, by weight: %.3f",
-	      share(dom0, 10 * SEC));
+	CHECK(near(share(dom0, 10 * SEC), .667, .05),
+	      "and two thirds beside one of nice 0, by weight: %.3f", share(dom0, 10 * SEC));
 }
 
 static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
@@ -266,8 +270,8 @@ static void test_many(const char *policy, u32 count, u32 cpus_used, double toler
 		high = MAX(high, share(&unit[i], 10 * SEC));
 	}
 	CHECK(near(low, want, tolerance) && near(high, want, tolerance),
-	      "%s: %u hogs on %u CPUs get %.3f each within %.0f %%: %.3f..%.3f", sched_policy_name(), count, cpus_used,
-	      want, tolerance * 100, low, high);
+	      "%s: %u hogs on %u CPUs get %.3f each within %.0f %%: %.3f..%.3f",
+	      sched_policy_name(), count, cpus_used, want, tolerance * 100, low, high);
 }
 
 static void test_starvation(void)
@@ -280,8 +284,8 @@ static void test_starvation(void)
 	for (i = 0; i < 4; i++)
 		add(1024, 0, false, 500 * US, 100 * US);
 	run(10 * SEC);
-	CHECK(share(h, 10 * SEC) > .2 * .9, "four restless sleepers do not starve a hog: %.3f of 0.2",
-	      share(h, 10 * SEC));
+	CHECK(share(h, 10 * SEC) > .2 * .9,
+	      "four restless sleepers do not starve a hog: %.3f of 0.2", share(h, 10 * SEC));
 }
 
 /* ---- latency ---- */
@@ -299,12 +303,17 @@ static void test_latency(u32 cpus_used, u32 hogs)
 	run(100 * MS); /* as a newcomer it waits for its turn */
 	inter->max_latency = 0;
 	run(10 * SEC);
-	CHECK(inter->max_latency <= 1 * MS && inter->runs > 900,
-	      "an interactive unit among %u hogs on %u CPUs waits at most 1 ms: %llu us in %llu runs", hogs, cpus_used,
-	      (unsigned long long)inter->max_latency / 1000, (unsigned long long)inter->runs);
+	CHECK(
+	    inter->max_latency <= 1 * MS && inter->runs > 900,
+	    "an interactive unit among %u hogs on %u CPUs waits at most 1 ms: %llu us in %llu runs",
+	    hogs, cpus_used, (unsigned long long)inter->max_latency / 1000,
+	    (unsigned long long)inter->runs);
 }
 
-/* A unit preempted in mid-burst gets an event: it comes soon, also when the wake comes from another CPU. */
+/*
+ * A unit preempted in mid-burst gets an event: it comes soon, also when the wake comes from another
+ * CPU.
+ */
 static void test_queued_event(void)
 {
 	struct sim_unit *d, *h;
@@ -321,15 +330,21 @@ static void test_queued_event(void)
 		while (running[0] != &h->s)
 			run(STEP);
 		run(2 *
-		    MS); /* the hog's slice is used in part, unless the balancer cut it; d is behind by its weight */
+		    /*
+		     * the hog's slice is used in part, unless the balancer cut it; d is behind by
+		     * its weight
+		     */
+		    MS);
 	} while (running[0] != &h->s && now < 7 * SEC);
-	CHECK(running[0] == &h->s && d->s.state == SCHED_QUEUED, "a queued unit waits without an event");
+	CHECK(running[0] == &h->s && d->s.state == SCHED_QUEUED,
+	      "a queued unit waits without an event");
 	t0 = now;
 	me = &cpu_mem[1];
 	sched_wake(&d->s);
 	while (running[0] != &d->s && now < t0 + 20 * MS)
 		run(STEP);
-	CHECK(now - t0 <= 100 * US, "an event from another CPU brings a queued unit ahead of its turn: %llu us",
+	CHECK(now - t0 <= 100 * US,
+	      "an event from another CPU brings a queued unit ahead of its turn: %llu us",
 	      (unsigned long long)(now - t0) / 1000);
 }
 
@@ -346,9 +361,11 @@ static void test_pinned(void)
 	for (i = 0; i < 6; i++)
 		hog(1024);
 	run(5 * SEC);
-	CHECK(p[0]->ran_on == BIT(1) && p[1]->ran_on == BIT(1), "pinned units run on their CPU only");
+	CHECK(p[0]->ran_on == BIT(1) && p[1]->ran_on == BIT(1),
+	      "pinned units run on their CPU only");
 	CHECK(!p[0]->left_cpu || p[0]->s.cpu == 1, "pinned units stay");
-	CHECK(sched_set(&p[0]->s, 0, BIT(2), 0) == -EPERM, "the affinity of a pinned unit cannot be changed");
+	CHECK(sched_set(&p[0]->s, 0, BIT(2), 0) == -EPERM,
+	      "the affinity of a pinned unit cannot be changed");
 }
 
 static void test_affinity(void)
@@ -363,7 +380,8 @@ static void test_affinity(void)
 	run(10 * MS);
 	a->ran_on = b->ran_on = 0;
 	run(SEC);
-	CHECK(a->ran_on == BIT(2) && b->ran_on == BIT(2), "a changed affinity moves running and waiting units");
+	CHECK(a->ran_on == BIT(2) && b->ran_on == BIT(2),
+	      "a changed affinity moves running and waiting units");
 	sched_set(&b->s, 0, BIT(0) | BIT(3), 0);
 	run(10 * MS);
 	b->ran_on = 0;
@@ -373,8 +391,9 @@ static void test_affinity(void)
 	a->s.runtime = b->s.runtime = 0;
 	run(SEC);
 	CHECK(share(a, SEC) > .99 && share(b, SEC) > .99, "each has its CPU then");
-	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL && sched_set(&a->s, 100001, 0, 0) == -EINVAL &&
-		      sched_set(&a->s, 0, 0, 101) == -EINVAL,
+	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL &&
+		  sched_set(&a->s, 100001, 0, 0) == -EINVAL &&
+		  sched_set(&a->s, 0, 0, 101) == -EINVAL,
 	      "nonsense is refused: CPUs that are not online, weight over 100000, cap over 100");
 }
 
@@ -398,9 +417,11 @@ static void test_idle_pull(void)
 		hog(1024);
 	run(5 * SEC);
 	for (i = 4; i < 8; i++)
-		CHECK(share(&unit[i], 5 * SEC) > .90, "four hogs beside four busy dom0 vCPUs fill four CPUs: %.3f",
+		CHECK(share(&unit[i], 5 * SEC) > .90,
+		      "four hogs beside four busy dom0 vCPUs fill four CPUs: %.3f",
 		      share(&unit[i], 5 * SEC));
-	CHECK(unit[4].left_cpu < 3000, "without moving all the time: %llu", (unsigned long long)unit[4].left_cpu);
+	CHECK(unit[4].left_cpu < 3000, "without moving all the time: %llu",
+	      (unsigned long long)unit[4].left_cpu);
 }
 
 /* ---- caps and accounting ---- */
@@ -413,8 +434,10 @@ static void test_caps(void)
 	a = hog(1024);
 	sched_set(&a->s, 0, 0, 25);
 	run(10 * SEC);
-	CHECK(near(share(a, 10 * SEC), .25, .05), "a cap of 25 %% holds on an idle CPU: %.3f", share(a, 10 * SEC));
-	CHECK(near((double)sched_steal(&a->s, now) / SEC, 7.5, .05), "parked time counts as stolen");
+	CHECK(near(share(a, 10 * SEC), .25, .05), "a cap of 25 %% holds on an idle CPU: %.3f",
+	      share(a, 10 * SEC));
+	CHECK(near((double)sched_steal(&a->s, now) / SEC, 7.5, .05),
+	      "parked time counts as stolen");
 	b = hog(1024);
 	sched_set(&a->s, 0, 0, 80);
 	a->s.runtime = 0;
@@ -447,7 +470,8 @@ static void test_cap_debt(void)
 	run(10 * MS);
 	before = sched_runtime(&a->s, now);
 	run(SEC);
-	CHECK(sched_runtime(&a->s, now) > before, "a unit that is charged half a second at a cap of 1 %% runs again within one");
+	CHECK(sched_runtime(&a->s, now) > before,
+	      "a unit that is charged half a second at a cap of 1 %% runs again within one");
 }
 
 static void test_cap_sleeper(void)
@@ -458,8 +482,8 @@ static void test_cap_sleeper(void)
 	a = add(1024, 0, false, 5 * MS, 1 * MS);
 	sched_set(&a->s, 0, 0, 20);
 	run(10 * SEC);
-	CHECK(near(share(a, 10 * SEC), .2, .05), "a cap holds for a unit that sleeps and wakes: %.3f",
-	      share(a, 10 * SEC));
+	CHECK(near(share(a, 10 * SEC), .2, .05),
+	      "a cap holds for a unit that sleeps and wakes: %.3f", share(a, 10 * SEC));
 }
 
 static void test_steal(void)
@@ -471,18 +495,20 @@ static void test_steal(void)
 	t0 = now;
 	a = hog(1024);
 	run(SEC);
-	CHECK(!sched_steal(&a->s, now) && sched_runtime(&a->s, now) == now - t0, "alone, nothing is stolen");
+	CHECK(!sched_steal(&a->s, now) && sched_runtime(&a->s, now) == now - t0,
+	      "alone, nothing is stolen");
 	t0 = now;
 	b = hog(1024);
 	run(SEC + 333 * US);
 	CHECK(sched_runtime(&b->s, now) + sched_steal(&b->s, now) == now - t0,
 	      "run and stolen time add up to the time passed");
-	CHECK(near((double)sched_steal(&b->s, now) / SEC, .5, .05), "half is stolen by an equal hog: %.3f",
-	      (double)sched_steal(&b->s, now) / SEC);
+	CHECK(near((double)sched_steal(&b->s, now) / SEC, .5, .05),
+	      "half is stolen by an equal hog: %.3f", (double)sched_steal(&b->s, now) / SEC);
 	machine(1, "fair");
 	a = add(1024, 0, false, 1 * MS, 9 * MS);
 	run(SEC);
-	CHECK(sched_steal(&a->s, now) <= 2 * MS && near(share(a, SEC), .1, .05), "sleep is not stolen time: %llu us",
+	CHECK(sched_steal(&a->s, now) <= 2 * MS && near(share(a, SEC), .1, .05),
+	      "sleep is not stolen time: %llu us",
 	      (unsigned long long)sched_steal(&a->s, now) / 1000);
 }
 
@@ -497,7 +523,8 @@ static void test_yield(void)
 	from = add(1024, 0, true, 100 * US, 0);
 	to = add(1024, 0, false, 100 * US, 0);
 	run(MS);
-	CHECK(from->s.state == SCHED_BLOCKED && to->s.state == SCHED_BLOCKED, "both sleep at first");
+	CHECK(from->s.state == SCHED_BLOCKED && to->s.state == SCHED_BLOCKED,
+	      "both sleep at first");
 	from->gives_to = to;
 	sched_wake(&from->s);
 	runs = to->runs;
@@ -507,8 +534,8 @@ static void test_yield(void)
 	h = hog(1024);
 	run(10 * SEC);
 	CHECK(share(h, 10 * SEC) > .33 * .9 && share(h, 10 * SEC) < .5 && share(to, 10 * SEC) > .2,
-	      "a hog beside them gets its third: hog %.3f from %.3f to %.3f", share(h, 10 * SEC), share(from, 10 * SEC),
-	      share(to, 10 * SEC));
+	      "a hog beside them gets its third: hog %.3f from %.3f to %.3f", share(h, 10 * SEC),
+	      share(from, 10 * SEC), share(to, 10 * SEC));
 }
 
 static void test_yield_event(void)
@@ -544,7 +571,8 @@ static void test_yield_event(void)
 	slice = now;
 	while (running[0] == &to->s && now < slice + SEC)
 		run(STEP);
-	CHECK(running[0] == &from->s && now - slice < 13 * MS, "the giver comes back when the slice ends: %llu us",
+	CHECK(running[0] == &from->s && now - slice < 13 * MS,
+	      "the giver comes back when the slice ends: %llu us",
 	      (unsigned long long)(now - slice) / 1000);
 	machine(2, "fair");
 	from = add(1024, 0, true, 0, 0);
@@ -553,7 +581,8 @@ static void test_yield_event(void)
 	sched_unit_init(&to->s, 1024, BIT(1), 0, false);
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
-	CHECK(running[0] == &from->s && running[1] == &to->s, "who may not run here is woken elsewhere");
+	CHECK(running[0] == &from->s && running[1] == &to->s,
+	      "who may not run here is woken elsewhere");
 	machine(2, "fair");
 	from = add(1024, 0, true, 0, 0);
 	run(10 * MS);
@@ -563,7 +592,8 @@ static void test_yield_event(void)
 	run(2 * STEP);
 	CHECK(running[0] == &to->s, "it runs here, though another CPU idles");
 	run(1100 * US);
-	CHECK(running[0] == &from->s && running[1] == &to->s, "but goes to the idle CPU when it runs on for 1 ms");
+	CHECK(running[0] == &from->s && running[1] == &to->s,
+	      "but goes to the idle CPU when it runs on for 1 ms");
 }
 
 /* ---- wake-ups ---- */
@@ -591,7 +621,8 @@ static void test_wakes(void)
 	CHECK(running[0] == &a->s, "where it runs again");
 	sched_block(&a->s);
 	ask(me, true);
-	CHECK(!running[0] && sched_is_off(&a->s), "a unit is off once the CPU has asked for the next");
+	CHECK(!running[0] && sched_is_off(&a->s),
+	      "a unit is off once the CPU has asked for the next");
 }
 
 static void test_init(void)
@@ -649,8 +680,10 @@ static void test_random(u32 seed)
 	run(2 * SEC);
 	limit = 2 * SEC / 2000;
 	for (i = 0; i < units; i++)
-		stuck += !sched_runtime(&unit[i].s, now) || (!unit[i].burst && unit[i].s.runtime < limit);
-	CHECK(!stuck, "random run %u (%s, %u CPUs): nobody is stuck", seed, sched_policy_name(), cpu_count);
+		stuck += !sched_runtime(&unit[i].s, now) ||
+			 (!unit[i].burst && unit[i].s.runtime < limit);
+	CHECK(!stuck, "random run %u (%s, %u CPUs): nobody is stuck", seed, sched_policy_name(),
+	      cpu_count);
 }
 
 /* ---- real threads: no unit on two CPUs at once, no wake lost ---- */
@@ -680,8 +713,8 @@ static void thread_burst(u32 i, u32 *seed)
 {
 	u32 none = 0, n, events;
 
-	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false, __ATOMIC_SEQ_CST,
-						     __ATOMIC_SEQ_CST),
+	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false,
+						     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
 			 "unit %u is on one CPU at a time", i))
 		abort();
 	events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
@@ -689,7 +722,8 @@ static void thread_burst(u32 i, u32 *seed)
 	for (n = rand_r(seed) % 3; n; n--)
 		post(rand_r(seed) % T_UNITS, rand_r(seed) % 3 ? NULL : &tu[i].s);
 	if (rand_r(seed) % 50 == 0)
-		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16, 0);
+		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16,
+			  0);
 	__atomic_store_n(&tu[i].owner, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -705,14 +739,19 @@ static void *thread_main(void *arg)
 		if (!u) {
 			/* as a device's interrupt would */
 			post(rand_r(&seed) % T_UNITS, NULL);
-			for (i = 0; i < 20 && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end; i++)
+			for (i = 0; i < 20 && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) &&
+				    rdtsc() < end;
+			     i++)
 				sched_yield();
 			continue;
 		}
 		do {
 			i = (u32)((char *)u - (char *)tu) / sizeof(tu[0]);
 			thread_burst(i, &seed);
-			/* Like HLT: sleep when there is nothing to handle; a wake meanwhile makes this fail. */
+			/*
+			 * Like HLT: sleep when there is nothing to handle; a wake meanwhile makes
+			 * this fail.
+			 */
 			if (tu[i].events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
 				u = NULL;
 		} while (u && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end);

@@ -55,7 +55,9 @@ int main(void)
 	CHECK(!slots_find(t, 0), "an empty table has no slot");
 	srand(1);
 	for (u32 round = 0; round < 20000; round++) {
-		struct cb_slot s = {.gfn = rand() % (FRAMES - 20), .pages = rand() % 4 ? rand() % 20 : 0, .id = rand() % IDS};
+		struct cb_slot s = {.gfn = rand() % (FRAMES - 20),
+				    .pages = rand() % 4 ? rand() % 20 : 0,
+				    .id = rand() % IDS};
 		struct cb_slots *next = table_new(t->n + 1);
 		int r = slots_change(t, &s, next);
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: */
-/* The hypervisor's block functions against copies made byte by byte, at all small sizes, distances and alignments. */
+/*
+ * The hypervisor's block functions against copies made byte by byte, at all small sizes, distances
+ * and alignments.
+ */
 #include "hv/lib/string.h"
 #include "test.h"
 
@@ -70,7 +73,9 @@ int main(void)
 		CHECK_QUIET(same(), "memset of %u bytes", n);
 	}
 	CHECK(same(), "memcpy and memset write what they are told and nothing beside it");
-	CHECK(memcmp("abc", "abd", 2) == 0 && memcmp("abc", "abd", 3) < 0, "memcmp orders by the first difference");
-	CHECK(strlen("abc") == 3 && strcmp("abc", "ab") > 0 && !strcmp("", ""), "strlen and strcmp go to the end");
+	CHECK(memcmp("abc", "abd", 2) == 0 && memcmp("abc", "abd", 3) < 0,
+	      "memcmp orders by the first difference");
+	CHECK(strlen("abc") == 3 && strcmp("abc", "ab") > 0 && !strcmp("", ""),
+	      "strlen and strcmp go to the end");
 	return test_end();
 }

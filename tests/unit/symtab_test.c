@@ -8,7 +8,8 @@
 
 static struct symtab *build(u32 count, const u32 *addr, const char *const *name)
 {
-	size_t head = sizeof(struct symtab) + count * sizeof(((struct symtab *)0)->sym[0]), size = head;
+	size_t head = sizeof(struct symtab) + count * sizeof(((struct symtab *)0)->sym[0]),
+	       size = head;
 	struct symtab *t;
 	char *names;
 
@@ -43,12 +44,15 @@ int main(void)
 			all = all && got && !strcmp(got, name[i]) && off == 0;
 			if (i + 1 < n && addr[i + 1] - addr[i] > 1) {
 				got = symtab_find(t, addr[i + 1] - 1, &off);
-				all = all && got && !strcmp(got, name[i]) && off == addr[i + 1] - addr[i] - 1;
+				all = all && got && !strcmp(got, name[i]) &&
+				      off == addr[i + 1] - addr[i] - 1;
 			}
 		}
 		CHECK(all, "%u symbols: each is found from its first byte to its last", n);
-		CHECK(!symtab_find(t, addr[0] - 1, &off), "%u symbols: nothing lies before the first", n);
-		CHECK(!strcmp(symtab_find(t, ~0u, &off), name[n - 1]), "%u symbols: behind the last is the last", n);
+		CHECK(!symtab_find(t, addr[0] - 1, &off),
+		      "%u symbols: nothing lies before the first", n);
+		CHECK(!strcmp(symtab_find(t, ~0u, &off), name[n - 1]),
+		      "%u symbols: behind the last is the last", n);
 		free(t);
 	}
 	t = build(0, addr, name);

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 
 /* Report one behaviour; the printf-like description says what should hold. Returns cond. */
-bool test_check(bool cond, const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool test_check(bool cond, const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 #define CHECK(cond, ...) test_check(cond, __FILE__, __LINE__, __VA_ARGS__)
 
 /* Report only a failure: for checks inside loops of many thousand rounds. */
@@ -24,16 +25,16 @@ extern jmp_buf test_panic_jmp;
 extern bool test_panic_expected;
 extern char test_panic_text[256];
 /* Runs stmt; true if it ended in panic() or boot_fail(), whose text is then in test_panic_text. */
-#define PANICS(stmt)                                                                                                   \
-	({                                                                                                             \
-		volatile bool panicked_ = true;                                                                        \
-		test_panic_expected = true;                                                                            \
-		if (!setjmp(test_panic_jmp)) {                                                                         \
-			stmt;                                                                                          \
-			panicked_ = false;                                                                             \
-		}                                                                                                      \
-		test_panic_expected = false;                                                                           \
-		panicked_;                                                                                             \
+#define PANICS(stmt)                                                                               \
+	({                                                                                         \
+		volatile bool panicked_ = true;                                                    \
+		test_panic_expected = true;                                                        \
+		if (!setjmp(test_panic_jmp)) {                                                     \
+			stmt;                                                                      \
+			panicked_ = false;                                                         \
+		}                                                                                  \
+		test_panic_expected = false;                                                       \
+		panicked_;                                                                         \
 	})
 
 #endif

@@ -75,7 +75,8 @@ void outb(u16 port, u8 val)
 
 u8 inb(u16 port)
 {
-	static const u8 date[12] = {[0] = 0x56, [2] = 0x34, [4] = 0x12, [7] = 0x27, [8] = 0x11, [9] = 0x26, [11] = 2};
+	static const u8 date[12] = {
+	    [0] = 0x56, [2] = 0x34, [4] = 0x12, [7] = 0x27, [8] = 0x11, [9] = 0x26, [11] = 2};
 
 	access();
 	if (port == 0x71)
@@ -112,17 +113,21 @@ int main(void)
 {
 	reset();
 	time_init();
-	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer") && test_log_lines == 1, "the PM timer measures the TSC");
-	CHECK(wallclock_boot_ns / 1000000000 / 86400 == 20784, "the real-time clock has the day"); /* 2026-11-27 */
+	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer") && test_log_lines == 1,
+	      "the PM timer measures the TSC");
+	/* 2026-11-27 */
+	CHECK(wallclock_boot_ns / 1000000000 / 86400 == 20784, "the real-time clock has the day");
 	reset();
 	boot_info.acpi.hpet_addr = 0xfed00000;
 	hpet_regs[1] = 69841279;
 	time_init();
-	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer") && test_log_lines == 2, "an HPET that does not count is left, with a line");
+	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer") && test_log_lines == 2,
+	      "an HPET that does not count is left, with a line");
 	reset();
 	pm_stops = 3000;
 	time_init();
-	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PIT") && test_log_lines == 2, "a PM timer that stops is left, with a line");
+	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PIT") && test_log_lines == 2,
+	      "a PM timer that stops is left, with a line");
 	reset();
 	pm_stops = pit_stops = 3000;
 	CHECK(fails() && strstr(test_panic_text, "no working clock") && test_log_lines == 2,
@@ -130,6 +135,7 @@ int main(void)
 	reset();
 	rtc_stuck = true;
 	time_init();
-	CHECK(is_near(tsc_khz) && accesses < 400000 && test_log_lines == 2, "a real-time clock that is always in an update is not waited for again and again");
+	CHECK(is_near(tsc_khz) && accesses < 400000 && test_log_lines == 2,
+	      "a real-time clock that is always in an update is not waited for again and again");
 	return test_end();
 }

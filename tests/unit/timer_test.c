@@ -158,7 +158,8 @@ int main(void)
 	timer_setup(&t[2], fn_past);
 	timer_arm(&t[2], 1);
 	run(10);
-	CHECK(rearm_past == 1 && armed[0] == 1, "a timer that arms itself in the past does not hold timer_run()");
+	CHECK(rearm_past == 1 && armed[0] == 1,
+	      "a timer that arms itself in the past does not hold timer_run()");
 	timer_cancel(&t[2]);
 	check_random();
 	for (self = 0; self < 2; self++)

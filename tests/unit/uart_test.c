@@ -20,7 +20,7 @@ static struct {
 	bool thre_pending;
 	char out[512];
 	u32 out_n;
-	u32 overruns; /* characters written into a full transmitter */
+	u32 overruns;		 /* characters written into a full transmitter */
 	bool tx_stuck, rx_stuck; /* never sends; always has one more */
 	u32 reads;
 } chip;
@@ -185,12 +185,15 @@ static void test_settings(void)
 	out(UART_DLM, 3);
 	CHECK(in(UART_LCR) == (LCR_DLAB | 0x1a) && in(UART_DLL) == 12 && in(UART_DLM) == 3,
 	      "dom0 reads back its own line settings");
-	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1, "the chip keeps the hypervisor's");
+	CHECK(chip.dll == 1 && chip.dlm == 0 && chip.lcr == LCR_8N1,
+	      "the chip keeps the hypervisor's");
 	out(UART_LCR, LCR_8N1);
 	out(UART_IER, IER_RX);
-	CHECK(chip.ier == IER_RX && in(UART_IER) == IER_RX, "the interrupt enables reach the chip once DLAB is off");
+	CHECK(chip.ier == IER_RX && in(UART_IER) == IER_RX,
+	      "the interrupt enables reach the chip once DLAB is off");
 	out(UART_SCR, 0xa5);
-	CHECK(in(UART_SCR) == 0xa5 && in(UART_MSR) == 0xb0, "scratch and modem status are the chip's");
+	CHECK(in(UART_SCR) == 0xa5 && in(UART_MSR) == 0xb0,
+	      "scratch and modem status are the chip's");
 	chip.absent = true;
 	CHECK(!uart_init(&u, PORT, 115200), "a port without a chip is not used");
 }
@@ -201,8 +204,10 @@ static void test_output(void)
 	for (const char *s = "dom0 half"; *s; s++)
 		out(UART_THR, (u8)*s);
 	uart_write(&u, "(hv) x\n", 7);
-	CHECK(!strcmp(chip.out, "dom0 half\r\n(hv) x\r\n"), "a hypervisor line breaks a half line of dom0");
-	CHECK(in(UART_LSR) == (LSR_THRE | LSR_TEMT) && !chip.tx_n, "the transmitter is empty afterwards");
+	CHECK(!strcmp(chip.out, "dom0 half\r\n(hv) x\r\n"),
+	      "a hypervisor line breaks a half line of dom0");
+	CHECK(in(UART_LSR) == (LSR_THRE | LSR_TEMT) && !chip.tx_n,
+	      "the transmitter is empty afterwards");
 	for (u32 i = 0; i < 16; i++)
 		out(UART_THR, 'a');
 	CHECK(!chip.overruns, "so dom0 can fill the FIFO it believes empty");
@@ -214,8 +219,10 @@ static void test_output(void)
 	reset();
 	out(UART_MCR, MCR_LOOP | 0x0a);
 	uart_write(&u, "c\n", 2);
-	CHECK(!strcmp(chip.out, "c\r\n") && !chip.rx_n, "a line goes out while dom0's driver probes in loopback");
-	CHECK(chip.mcr == MCR_DTR_RTS && in(UART_MCR) == (MCR_LOOP | 0x0a), "and loopback goes on, for dom0 alone");
+	CHECK(!strcmp(chip.out, "c\r\n") && !chip.rx_n,
+	      "a line goes out while dom0's driver probes in loopback");
+	CHECK(chip.mcr == MCR_DTR_RTS && in(UART_MCR) == (MCR_LOOP | 0x0a),
+	      "and loopback goes on, for dom0 alone");
 }
 
 static void test_fifo_probe(void)
@@ -242,12 +249,14 @@ static void test_input(void)
 	out(UART_IER, IER_RX);
 	type("hello", 5);
 	CHECK(line(), "input raises the line");
-	CHECK(interrupt(got) == 5 && !strcmp(got, "hello") && !line(), "the handler reads it and the line falls");
+	CHECK(interrupt(got) == 5 && !strcmp(got, "hello") && !line(),
+	      "the handler reads it and the line falls");
 	type("x", 1);
 	uart_poll(&u, keys, sizeof(keys), &key_count);
 	CHECK(!chip.rx_n && line(), "input taken in by the hypervisor still holds the line up");
 	CHECK((in(UART_IIR)&0x0f) == IIR_RX && in(UART_IER) == IER_RX, "and looks like input");
-	CHECK(interrupt(got) == 1 && got[0] == 'x' && !line() && chip.ier == IER_RX, "until dom0 has it");
+	CHECK(interrupt(got) == 1 && got[0] == 'x' && !line() && chip.ier == IER_RX,
+	      "until dom0 has it");
 	out(UART_IER, 0);
 	type("y", 1);
 	CHECK(in(UART_LSR)&LSR_DR && !line() && in(UART_IIR)&IIR_NONE,
@@ -291,7 +300,8 @@ static void test_escape(void)
 	reset();
 	out(UART_IER, IER_RX);
 	type("a\x01\x01z", 4);
-	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !key_count, "two Ctrl-A are dom0's");
+	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !key_count,
+	      "two Ctrl-A are dom0's");
 	type("\x01\x01\x01q", 4);
 	CHECK(interrupt(got) == 2 && key_count == 2 && keys[0] == 'h' && keys[1] == 'q',
 	      "three switch to the debug keys");
@@ -300,7 +310,8 @@ static void test_escape(void)
 	type("m", 1);
 	CHECK(in(UART_RBR) == 0 && keys[2] == 'm', "even if it reads blindly");
 	type("\x01\x01\x01x", 4);
-	CHECK(interrupt(got) == 1 && got[0] == 'x' && key_count == 4 && keys[3] == 0, "three more switch back");
+	CHECK(interrupt(got) == 1 && got[0] == 'x' && key_count == 4 && keys[3] == 0,
+	      "three more switch back");
 	for (u32 i = 0; i < 3; i++)
 		type("\x01\x01\x01qqqqq", 8), uart_poll(&u, keys, sizeof(keys), &key_count);
 	CHECK(key_count <= sizeof(keys), "keys beyond the buffer are dropped");
@@ -314,7 +325,8 @@ static void test_dead(void)
 	chip.tx_stuck = true;
 	chip.tx_n = 1;
 	uart_write(&u, "some line\n", 10);
-	CHECK(u.tx_dead && chip.reads < 3000000 && !chip.out_n, "a port that does not send is given up at the first character");
+	CHECK(u.tx_dead && chip.reads < 3000000 && !chip.out_n,
+	      "a port that does not send is given up at the first character");
 	before = chip.reads;
 	for (u32 i = 0; i < 2; i++)
 		uart_write(&u, "more lines\n", 11);
@@ -338,7 +350,8 @@ static void test_dead(void)
 	chip.rx_stuck = true;
 	chip.reads = 0;
 	uart_poll(&u, keys, sizeof(keys), &key_count);
-	CHECK(u.rx_dead && chip.reads < 10000 && key_count == sizeof(keys), "input without end for the debug keys ends");
+	CHECK(u.rx_dead && chip.reads < 10000 && key_count == sizeof(keys),
+	      "input without end for the debug keys ends");
 	before = chip.reads;
 	uart_poll(&u, keys, sizeof(keys), &key_count);
 	CHECK(chip.reads == before, "and costs no time after that");
@@ -364,16 +377,20 @@ static void test_loopback(void)
 	reset();
 	for (u32 mcr = 0; mcr < 16; mcr++) {
 		out(UART_MCR, MCR_LOOP | mcr);
-		n += in(UART_MSR) == ((mcr & 2 ? 0x10 : 0) | (mcr & 1 ? 0x20 : 0) | (mcr & 4 ? 0x40 : 0) | (mcr & 8 ? 0x80 : 0));
+		n += in(UART_MSR) == ((mcr & 2 ? 0x10 : 0) | (mcr & 1 ? 0x20 : 0) |
+				      (mcr & 4 ? 0x40 : 0) | (mcr & 8 ? 0x80 : 0));
 	}
 	CHECK(n == 16, "the modem's inputs are the outputs in loopback");
 	loop("12", 2);
-	CHECK(in(UART_RBR) == '1' && !(in(UART_LSR)&LSR_DR), "without a FIFO there is room for one character");
+	CHECK(in(UART_RBR) == '1' && !(in(UART_LSR)&LSR_DR),
+	      "without a FIFO there is room for one character");
 	out(UART_FCR, FCR_ENABLE);
 	out(UART_IER, IER_RX | IER_THRE);
-	CHECK((in(UART_IIR)&0x0f) == 0x02 && !line(), "a driver is told that it may send in loopback");
+	CHECK((in(UART_IIR)&0x0f) == 0x02 && !line(),
+	      "a driver is told that it may send in loopback");
 	loop("abc", 3);
-	CHECK(line() && (in(UART_IIR)&0x0f) == IIR_RX && in(UART_RBR) == 'a' && in(UART_RBR) == 'b' && in(UART_RBR) == 'c',
+	CHECK(line() && (in(UART_IIR)&0x0f) == IIR_RX && in(UART_RBR) == 'a' &&
+		  in(UART_RBR) == 'b' && in(UART_RBR) == 'c',
 	      "it receives what it sends");
 	CHECK(line() && (in(UART_IIR)&0x0f) == 0x02, "and is told that it may send on");
 	out(UART_IER, IER_RX);
@@ -381,10 +398,14 @@ static void test_loopback(void)
 	CHECK(interrupt(got) == 0 && !chip.rx_n, "it receives nothing from the line");
 	out(UART_MCR, MCR_DTR_RTS);
 	type("y", 1);
-	CHECK(interrupt(got) == 1 && got[0] == 'y' && in(UART_MSR) == 0xb0, "but does so afterwards");
+	CHECK(interrupt(got) == 1 && got[0] == 'y' && in(UART_MSR) == 0xb0,
+	      "but does so afterwards");
 }
 
-/* Whoever may open dom0's serial port can loop back what he likes: it is dom0's input and nobody's key. */
+/*
+ * Whoever may open dom0's serial port can loop back what he likes: it is dom0's input and nobody's
+ * key.
+ */
 static void test_escape_in_loopback(void)
 {
 	char got[64];
@@ -394,7 +415,8 @@ static void test_escape_in_loopback(void)
 	out(UART_IER, IER_RX);
 	loop("\x01\x01\x01P", 4);
 	poll();
-	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !key_count, "an escape in loopback is dom0's");
+	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !key_count,
+	      "an escape in loopback is dom0's");
 	loop("\x01\x01\x01P", 4);
 	out(UART_MCR, 0);
 	poll();
@@ -408,7 +430,8 @@ static void test_escape_in_loopback(void)
 	poll();
 	CHECK(key_count == 1 && keys[0] == 'h', "one typed meanwhile is the hypervisor's");
 	loop("P", 1);
-	CHECK(interrupt(got) == 1 && got[0] == 'P' && key_count == 1, "keys are not taken from loopback then, either");
+	CHECK(interrupt(got) == 1 && got[0] == 'P' && key_count == 1,
+	      "keys are not taken from loopback then, either");
 	type("m\x01\x01\x01", 4);
 	poll();
 	CHECK(key_count == 3 && keys[1] == 'm' && !keys[2], "but from the line they are");

@@ -15,52 +15,126 @@ struct model {
 };
 
 #define SKYLAKE 2 /* Bochs' */
-#define BOCHS_COMMON                                                                                                   \
-	.pin = 0x7f00000016, .proc = 0xf7f9fffe04006172, .exit = 0x7fffff00036dfb, .entry = 0xffff000011fb,            \
-	.cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000
+#define BOCHS_COMMON                                                                               \
+	.pin = 0x7f00000016, .proc = 0xf7f9fffe04006172, .exit = 0x7fffff00036dfb,                 \
+	.entry = 0xffff000011fb, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000
 
 static const struct model models[] = {
-	{"Bochs sandy bridge",
-	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0xff00000000, .ept_vpid = 0xf0106114141},
-	 .has_rdtscp = true},
-	{"Bochs haswell",
-	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x57fff00000000, .ept_vpid = 0xf0106334141},
-	 true, true, true, true},
-	{"Bochs skylake-x",
-	 {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x2177fff00000000, .ept_vpid = 0xf0106334141},
-	 true, true, true, true, true},
-	{"Bochs tigerlake",
-	 {.basic = 0x01d8100000000004, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2977fff00000000,
-	  .exit = 0x107fffff00036dfb, .entry = 0x10ffff000011fb, .ept_vpid = 0xf0106b34141,
-	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true, true, true},
-	{"Sandy Bridge",
-	 {.basic = 0x00da04000000000f, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0xff00000000, .exit = 0x7fffff00036dfb,
-	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106114141, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 .has_rdtscp = true},
-	{"Xeon E5 of 2012",
-	 {.basic = 0x00da040000000010, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x4ff00000000, .exit = 0x7fffff00036dfb,
-	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106134141, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, false, true},
-	{"Silvermont",
-	 {.basic = 0x00da040000000002, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x28ef00000000, .exit = 0x7fffff00036dfb,
-	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106114141, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 .has_rdtscp = true},
-	{"Broadwell",
-	 {.basic = 0x00da040000000012, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x57cff00000000, .exit = 0x7fffff00036dfb,
-	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106334141, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true, true},
-	/* Servers' CPUs of 2013 on have it all */
-	{"Xeon E5 v2",
-	 {.basic = 0x00da040000000010, .pin = 0xff00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x7ff00000000, .exit = 0x7fffff00036dfb,
-	  .entry = 0xffff000011fb, .ept_vpid = 0xf0106134141, .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 .has_1g = true, .has_rdtscp = true, .has_posting = true},
-	/* What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted interrupts */
-	{"nested KVM",
-	 {.basic = 0x00d8100011e57ed0, .pin = 0x7f00000016, .proc = 0xfff9fffe04006172, .proc2 = 0x2137bff00000000,
-	  .exit = 0xffffff00036dfb, .entry = 0x1f3ff000011fb, .ept_vpid = 0xf01063341c1,
-	  .cr0_fixed0 = 0x80000021, .cr4_fixed0 = 0x2000},
-	 true, true, true, true, true},
+    {"Bochs sandy bridge",
+     {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0xff00000000, .ept_vpid = 0xf0106114141},
+     .has_rdtscp = true},
+    {"Bochs haswell",
+     {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x57fff00000000,
+      .ept_vpid = 0xf0106334141},
+     true,
+     true,
+     true,
+     true},
+    {"Bochs skylake-x",
+     {BOCHS_COMMON, .basic = 0x00d810000000002b, .proc2 = 0x2177fff00000000,
+      .ept_vpid = 0xf0106334141},
+     true,
+     true,
+     true,
+     true,
+     true},
+    {"Bochs tigerlake",
+     {.basic = 0x01d8100000000004,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x2977fff00000000,
+      .exit = 0x107fffff00036dfb,
+      .entry = 0x10ffff000011fb,
+      .ept_vpid = 0xf0106b34141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     true,
+     true,
+     true,
+     true,
+     true},
+    {"Sandy Bridge",
+     {.basic = 0x00da04000000000f,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0xff00000000,
+      .exit = 0x7fffff00036dfb,
+      .entry = 0xffff000011fb,
+      .ept_vpid = 0xf0106114141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     .has_rdtscp = true},
+    {"Xeon E5 of 2012",
+     {.basic = 0x00da040000000010,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x4ff00000000,
+      .exit = 0x7fffff00036dfb,
+      .entry = 0xffff000011fb,
+      .ept_vpid = 0xf0106134141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     true,
+     false,
+     true},
+    {"Silvermont",
+     {.basic = 0x00da040000000002,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x28ef00000000,
+      .exit = 0x7fffff00036dfb,
+      .entry = 0xffff000011fb,
+      .ept_vpid = 0xf0106114141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     .has_rdtscp = true},
+    {"Broadwell",
+     {.basic = 0x00da040000000012,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x57cff00000000,
+      .exit = 0x7fffff00036dfb,
+      .entry = 0xffff000011fb,
+      .ept_vpid = 0xf0106334141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     true,
+     true,
+     true,
+     true},
+    /* Servers' CPUs of 2013 on have it all */
+    {"Xeon E5 v2",
+     {.basic = 0x00da040000000010,
+      .pin = 0xff00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x7ff00000000,
+      .exit = 0x7fffff00036dfb,
+      .entry = 0xffff000011fb,
+      .ept_vpid = 0xf0106134141,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     .has_1g = true,
+     .has_rdtscp = true,
+     .has_posting = true},
+    /*
+     * What KVM of Linux 6.1 offers its guests on a CPU that has all of it, but no posted
+     * interrupts
+     */
+    {"nested KVM",
+     {.basic = 0x00d8100011e57ed0,
+      .pin = 0x7f00000016,
+      .proc = 0xfff9fffe04006172,
+      .proc2 = 0x2137bff00000000,
+      .exit = 0xffffff00036dfb,
+      .entry = 0x1f3ff000011fb,
+      .ept_vpid = 0xf01063341c1,
+      .cr0_fixed0 = 0x80000021,
+      .cr4_fixed0 = 0x2000},
+     true,
+     true,
+     true,
+     true,
+     true},
 };
 
 static const char *hidden;
@@ -70,7 +144,10 @@ static bool masked(const char *name)
 	return hidden && !strcmp(name, hidden);
 }
 
-/* SDM: a control may be one if its bit in the upper half is set, and must be if the one in the lower half is. */
+/*
+ * SDM: a control may be one if its bit in the upper half is set, and must be if the one in the
+ * lower half is.
+ */
 static bool allowed(u64 cap, u32 word)
 {
 	return !(~word & (u32)cap) && !(word & ~(u32)(cap >> 32));
@@ -78,7 +155,8 @@ static bool allowed(u64 cap, u32 word)
 
 static bool all_allowed(const struct vmx_msrs *m, const struct vmx_controls *c)
 {
-	return allowed(m->pin, c->pin) && allowed(m->proc, c->proc) && allowed(m->proc2, c->proc2) && allowed(m->exit, c->exit) &&
+	return allowed(m->pin, c->pin) && allowed(m->proc, c->proc) &&
+	       allowed(m->proc2, c->proc2) && allowed(m->exit, c->exit) &&
 	       allowed(m->entry, c->entry);
 }
 
@@ -89,19 +167,27 @@ static void test_models(void)
 		struct vmx_controls c;
 		const char *why = vmx_choose_controls(&m->m, masked, &c);
 
-		CHECK(!why && all_allowed(&m->m, &c), "%s: controls are found, all allowed", m->name);
-		CHECK((c.proc2 & (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED)) == (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED) &&
-			      (c.proc & PROC_TPR_SHADOW) && (c.pin & PIN_VNMI) && (c.entry & ENTRY_LOAD_EFER) && (c.entry & ENTRY_LOAD_PAT),
+		CHECK(!why && all_allowed(&m->m, &c), "%s: controls are found, all allowed",
+		      m->name);
+		CHECK((c.proc2 & (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED)) ==
+			      (PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED) &&
+			  (c.proc & PROC_TPR_SHADOW) && (c.pin & PIN_VNMI) &&
+			  (c.entry & ENTRY_LOAD_EFER) && (c.entry & ENTRY_LOAD_PAT),
 		      "%s: and what is offered is used", m->name);
-		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid && !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
+		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid &&
+			  !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
 		      "%s: what is not is left out", m->name);
-		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml && !(c.proc2 & PROC2_TSC_SCALE) == !m->has_pml,
+		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml &&
+			  !(c.proc2 & PROC2_TSC_SCALE) == !m->has_pml,
 		      "%s: dirty flags, their log, and TSC scaling", m->name);
-		CHECK(!(c.proc2 & PROC2_X2APIC) == !(m->m.proc2 >> 32 & PROC2_X2APIC) && !(c.proc2 & PROC2_VID) == !(m->m.proc2 >> 32 & PROC2_VID) &&
-			      !(c.proc2 & PROC2_APIC_REGS) == !(m->m.proc2 >> 32 & PROC2_APIC_REGS) && !(c.pin & PIN_POSTED) == !m->has_posting,
+		CHECK(!(c.proc2 & PROC2_X2APIC) == !(m->m.proc2 >> 32 & PROC2_X2APIC) &&
+			  !(c.proc2 & PROC2_VID) == !(m->m.proc2 >> 32 & PROC2_VID) &&
+			  !(c.proc2 & PROC2_APIC_REGS) == !(m->m.proc2 >> 32 & PROC2_APIC_REGS) &&
+			  !(c.pin & PIN_POSTED) == !m->has_posting,
 		      "%s: so much of the APIC is virtualized as can be", m->name);
-		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
-			      !(c.entry & ENTRY_GUEST_64),
+		CHECK(!(c.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD |
+				  PROC_INTR_WINDOW | PROC_NMI_WINDOW)) &&
+			  !(c.entry & ENTRY_GUEST_64),
 		      "%s: nothing exits for no reason", m->name);
 	}
 }
@@ -111,20 +197,25 @@ static struct vmx_controls choose_without(const char *name)
 	struct vmx_controls c;
 
 	hidden = name;
-	CHECK(!vmx_choose_controls(&models[SKYLAKE].m, masked, &c) && all_allowed(&models[SKYLAKE].m, &c), "mask=%s falls back", name);
+	CHECK(!vmx_choose_controls(&models[SKYLAKE].m, masked, &c) &&
+		  all_allowed(&models[SKYLAKE].m, &c),
+	      "mask=%s falls back", name);
 	hidden = NULL;
 	return c;
 }
 
 static void test_posting(void)
 {
-	static const char *const needed[] = {"posted-intr", "ack-intr", "vid", "x2apic", "tpr-shadow"};
+	static const char *const needed[] = {"posted-intr", "ack-intr", "vid", "x2apic",
+					     "tpr-shadow"};
 	struct vmx_controls c;
 
 	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
 		for (u32 n = 0; models[i].has_posting && n < ARRAY_SIZE(needed); n++) {
 			hidden = needed[n];
-			CHECK(!vmx_choose_controls(&models[i].m, masked, &c) && !(c.pin & PIN_POSTED), "%s: nothing is posted without %s", models[i].name, hidden);
+			CHECK(!vmx_choose_controls(&models[i].m, masked, &c) &&
+				  !(c.pin & PIN_POSTED),
+			      "%s: nothing is posted without %s", models[i].name, hidden);
 		}
 	}
 	hidden = NULL;
@@ -132,18 +223,24 @@ static void test_posting(void)
 
 static void test_fallbacks(void)
 {
-	static const u32 exits[] = {EXIT_SAVE_EFER | EXIT_LOAD_EFER, EXIT_LOAD_PAT}, entries[] = {ENTRY_LOAD_EFER, ENTRY_LOAD_PAT};
+	static const u32 exits[] = {EXIT_SAVE_EFER | EXIT_LOAD_EFER, EXIT_LOAD_PAT},
+			 entries[] = {ENTRY_LOAD_EFER, ENTRY_LOAD_PAT};
 	struct vmx_controls c = choose_without("tpr-shadow");
 	struct vmx_msrs m;
 
-	CHECK((c.proc & PROC_CR8_LOAD) && (c.proc & PROC_CR8_STORE) && !(c.proc & PROC_TPR_SHADOW), "without TPR shadow CR8 exits");
-	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)), "and nothing of the APIC is virtualized");
+	CHECK((c.proc & PROC_CR8_LOAD) && (c.proc & PROC_CR8_STORE) && !(c.proc & PROC_TPR_SHADOW),
+	      "without TPR shadow CR8 exits");
+	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)),
+	      "and nothing of the APIC is virtualized");
 	c = choose_without("x2apic");
-	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)), "interrupts are not left to the CPU without x2APIC mode");
+	CHECK(!(c.proc2 & (PROC2_X2APIC | PROC2_VID | PROC2_APIC_REGS)),
+	      "interrupts are not left to the CPU without x2APIC mode");
 	c = choose_without("vid");
-	CHECK((c.proc2 & PROC2_X2APIC) && !(c.proc2 & (PROC2_VID | PROC2_APIC_REGS)), "IRR and ISR are not in the page where they are not the CPU's");
+	CHECK((c.proc2 & PROC2_X2APIC) && !(c.proc2 & (PROC2_VID | PROC2_APIC_REGS)),
+	      "IRR and ISR are not in the page where they are not the CPU's");
 	c = choose_without("apic-regs");
-	CHECK((c.proc2 & PROC2_VID) && !(c.proc2 & PROC2_APIC_REGS), "without reads of APIC registers");
+	CHECK((c.proc2 & PROC2_VID) && !(c.proc2 & PROC2_APIC_REGS),
+	      "without reads of APIC registers");
 	c = choose_without("ack-intr");
 	CHECK(!(c.exit & EXIT_ACK_INTR), "without interrupts being acknowledged by exits");
 	c = choose_without("vpid");
@@ -155,17 +252,20 @@ static void test_fallbacks(void)
 	c = choose_without("preemption-timer");
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
 	c = choose_without("pml");
-	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad, "without page-modification logs dirty flags are left");
+	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad,
+	      "without page-modification logs dirty flags are left");
 	c = choose_without("tsc-scale");
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");
 	CHECK(!(c.proc2 & PROC2_XSAVES), "without XSAVES");
 	for (u32 i = 0; i < 2; i++) {
 		c = choose_without(i ? "pat" : "efer");
-		CHECK(!(c.exit & exits[i]) && !(c.entry & entries[i]) && (c.entry & entries[!i]), "neither exit nor entry switches what is masked");
+		CHECK(!(c.exit & exits[i]) && !(c.entry & entries[i]) && (c.entry & entries[!i]),
+		      "neither exit nor entry switches what is masked");
 		m = models[SKYLAKE].m;
 		m.entry &= ~((u64)entries[i] << 32);
-		CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & exits[i]), "an exit does not switch what no entry does");
+		CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.exit & exits[i]),
+		      "an exit does not switch what no entry does");
 	}
 	c = choose_without("ept-ad");
 	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
@@ -178,13 +278,16 @@ static void test_flushes(void)
 	struct vmx_controls c;
 
 	m.ept_vpid &= ~(BIT(41) | BIT(42));
-	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_VPID), "no VPIDs that cannot be flushed");
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_VPID),
+	      "no VPIDs that cannot be flushed");
 	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~BIT(41);
-	CHECK(!vmx_choose_controls(&m, masked, &c) && c.invvpid == 2, "INVVPID of all where single is missing");
+	CHECK(!vmx_choose_controls(&m, masked, &c) && c.invvpid == 2,
+	      "INVVPID of all where single is missing");
 	m = models[SKYLAKE].m;
 	m.ept_vpid &= ~BIT(25);
-	CHECK(!vmx_choose_controls(&m, masked, &c) && !c.invept_single && c.invept_all, "INVEPT of all where single is missing");
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !c.invept_single && c.invept_all,
+	      "INVEPT of all where single is missing");
 }
 
 /* An outer hypervisor that offers only what cannot be done without. */
@@ -197,8 +300,10 @@ static void test_least(void)
 	m.proc &= ~(PROC_TPR_SHADOW << 32);
 	m.proc2 = (PROC2_EPT | PROC2_UNRESTRICTED) << 32;
 	m.ept_vpid = 0x6114040; /* four levels, WB, 2 MiB, INVEPT */
-	CHECK(!vmx_choose_controls(&m, masked, &c) && all_allowed(&m, &c), "the least that is enough is enough");
-	CHECK((c.proc & PROC_CR8_LOAD) && !c.invvpid && !c.ept_1g && c.invept_single, "and nothing is used that is not there");
+	CHECK(!vmx_choose_controls(&m, masked, &c) && all_allowed(&m, &c),
+	      "the least that is enough is enough");
+	CHECK((c.proc & PROC_CR8_LOAD) && !c.invvpid && !c.ept_1g && c.invept_single,
+	      "and nothing is used that is not there");
 }
 
 static void refused(struct vmx_msrs m, const char *word, const char *what)
@@ -206,7 +311,8 @@ static void refused(struct vmx_msrs m, const char *word, const char *what)
 	struct vmx_controls c;
 	const char *why = vmx_choose_controls(&m, masked, &c);
 
-	CHECK(why && strstr(why, word) && strstr(why, ";"), "%s: refused, with cause and cure", what);
+	CHECK(why && strstr(why, word) && strstr(why, ";"), "%s: refused, with cause and cure",
+	      what);
 }
 
 static void test_refusals(void)
@@ -251,10 +357,11 @@ static struct vm_exit decode(struct vmx_raw r)
 
 static void test_decode_memory(void)
 {
-	struct vm_exit x = decode((struct vmx_raw){.reason = 48, .qual = 0x181, .gpa = 0xfee00020, .insn_len = 7});
+	struct vm_exit x =
+	    decode((struct vmx_raw){.reason = 48, .qual = 0x181, .gpa = 0xfee00020, .insn_len = 7});
 
-	CHECK(x.reason == VMEXIT_P2M_FAULT && x.p2m.gpa == 0xfee00020 && !x.p2m.write && !x.p2m.exec &&
-		      !x.p2m.during_walk && !x.insn_len,
+	CHECK(x.reason == VMEXIT_P2M_FAULT && x.p2m.gpa == 0xfee00020 && !x.p2m.write &&
+		  !x.p2m.exec && !x.p2m.during_walk && !x.insn_len,
 	      "EPT violation: a read of nothing");
 	x = decode((struct vmx_raw){.reason = 48, .qual = 0x18a});
 	CHECK(x.p2m.write && !x.p2m.exec, "EPT violation: a write to what may be read");
@@ -268,16 +375,21 @@ static void test_decode_io(void)
 {
 	struct vm_exit x = decode((struct vmx_raw){.reason = 30, .qual = 0x3f80008, .insn_len = 1});
 
-	CHECK(x.reason == VMEXIT_IO && x.io.port == 0x3f8 && x.io.size == 1 && x.io.in && !x.io.string && !x.io.rep && x.insn_len == 1, "IN AL, DX");
+	CHECK(x.reason == VMEXIT_IO && x.io.port == 0x3f8 && x.io.size == 1 && x.io.in &&
+		  !x.io.string && !x.io.rep && x.insn_len == 1,
+	      "IN AL, DX");
 	x = decode((struct vmx_raw){.reason = 30, .qual = 0xcf80033, .insn_len = 2});
-	CHECK(x.io.port == 0xcf8 && x.io.size == 4 && !x.io.in && x.io.string && x.io.rep, "REP OUTSD");
+	CHECK(x.io.port == 0xcf8 && x.io.size == 4 && !x.io.in && x.io.string && x.io.rep,
+	      "REP OUTSD");
 }
 
 static void test_decode_cr(void)
 {
 	struct vm_exit x = decode((struct vmx_raw){.reason = 28, .qual = 0xf00, .insn_len = 4});
 
-	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && x.cr.write && x.cr.gpr == 15 && x.insn_len == 4, "MOV CR0, R15");
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && x.cr.write && x.cr.gpr == 15 &&
+		  x.insn_len == 4,
+	      "MOV CR0, R15");
 	x = decode((struct vmx_raw){.reason = 28, .qual = 0x318});
 	CHECK(x.cr.cr == 8 && !x.cr.write && x.cr.gpr == 3, "MOV RBX, CR8");
 	x = decode((struct vmx_raw){.reason = 28, .qual = 0x30});
@@ -290,15 +402,18 @@ static void test_decode_events(void)
 
 	CHECK(x.reason == VMEXIT_NMI, "NMI");
 	x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000b11, .intr_error = 0});
-	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 17 && x.exc.has_error && !x.exc.error, "#AC with its error code");
-	x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000301, .qual = 0x4000, .intr_error = 5});
+	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 17 && x.exc.has_error && !x.exc.error,
+	      "#AC with its error code");
+	x = decode((struct vmx_raw){
+	    .reason = 0, .intr_info = 0x80000301, .qual = 0x4000, .intr_error = 5});
 	CHECK(x.exc.vector == 1 && !x.exc.has_error && !x.exc.error, "#DB without");
 	x = decode((struct vmx_raw){.reason = 1});
 	CHECK(x.reason == VMEXIT_INTR, "interrupts stay in the APIC");
 	x = decode((struct vmx_raw){.reason = 0x80000021});
 	CHECK(x.reason == VMEXIT_ENTRY_FAIL && x.raw == 0x80000021, "entry with a bad guest state");
 	x = decode((struct vmx_raw){.reason = 0x80000029});
-	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 18, "a machine check during entry is one");
+	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 18,
+	      "a machine check during entry is one");
 }
 
 static void test_decode_plain(void)
@@ -306,10 +421,13 @@ static void test_decode_plain(void)
 	static const struct {
 		u32 raw, reason;
 	} t[] = {
-		{2, VMEXIT_SHUTDOWN}, {7, VMEXIT_IRQ_WINDOW}, {8, VMEXIT_NMI_WINDOW}, {10, VMEXIT_CPUID}, {12, VMEXIT_HLT},
-		{18, VMEXIT_HYPERCALL}, {19, VMEXIT_VMX_SVM_INSN}, {23, VMEXIT_VMX_SVM_INSN}, {27, VMEXIT_VMX_SVM_INSN},
-		{31, VMEXIT_MSR_READ}, {32, VMEXIT_MSR_WRITE}, {43, VMEXIT_IRQ_WINDOW}, {45, VMEXIT_EOI}, {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
-		{54, VMEXIT_WBINVD}, {55, VMEXIT_XSETBV}, {56, VMEXIT_APIC_WRITE}, {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
+	    {2, VMEXIT_SHUTDOWN},      {7, VMEXIT_IRQ_WINDOW},	  {8, VMEXIT_NMI_WINDOW},
+	    {10, VMEXIT_CPUID},	       {12, VMEXIT_HLT},	  {18, VMEXIT_HYPERCALL},
+	    {19, VMEXIT_VMX_SVM_INSN}, {23, VMEXIT_VMX_SVM_INSN}, {27, VMEXIT_VMX_SVM_INSN},
+	    {31, VMEXIT_MSR_READ},     {32, VMEXIT_MSR_WRITE},	  {43, VMEXIT_IRQ_WINDOW},
+	    {45, VMEXIT_EOI},	       {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
+	    {54, VMEXIT_WBINVD},       {55, VMEXIT_XSETBV},	  {56, VMEXIT_APIC_WRITE},
+	    {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
@@ -322,9 +440,11 @@ static void test_decode_plain(void)
 
 		CHECK_QUIET(raw == 62 || x.reason == VMEXIT_OTHER, "exit %u", raw);
 	}
-	CHECK(decode((struct vmx_raw){.reason = 45, .qual = 0x61}).apic == 0x61 && decode((struct vmx_raw){.reason = 56, .qual = 0x3f0}).apic == 0x3f0,
+	CHECK(decode((struct vmx_raw){.reason = 45, .qual = 0x61}).apic == 0x61 &&
+		  decode((struct vmx_raw){.reason = 56, .qual = 0x3f0}).apic == 0x3f0,
 	      "the vector of an EOI, the register of an APIC write");
-	CHECK(decode((struct vmx_raw){.reason = 5}).reason == VMEXIT_OTHER, "reasons this back end does not ask for are unknown");
+	CHECK(decode((struct vmx_raw){.reason = 5}).reason == VMEXIT_OTHER,
+	      "reasons this back end does not ask for are unknown");
 }
 
 int main(void)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/emul/walk.c */
 /*
- * The guest page walk against a naive reference: random tables in a small memory, random control bits and accesses. The
- * reference decides bit by bit, from the tables of the SDM's chapter "Paging", and shares nothing with the walk.
+ * The guest page walk against a naive reference: random tables in a small memory, random control
+ * bits and accesses. The reference decides bit by bit, from the tables of the SDM's chapter
+ * "Paging", and shares nothing with the walk.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,15 @@
 #include "hv/lib/x86.h"
 #include "test.h"
 
-#define SEED 0xda3e39cb94b95bdbull
+#define SEED   0xda3e39cb94b95bdbull
 #define FRAMES 16u
 #define ROUNDS 150000u
 
 static u64 rng = SEED;
 static u8 memory[FRAMES * PAGE_SIZE] __aligned(4096), expected[FRAMES * PAGE_SIZE] __aligned(4096);
 static u32 failed;
-static int cmpxchg_result; /* what the callback does: 0, -EAGAIN now and then (1), always (2), or -EFAULT (3) */
+/* what the callback does: 0, -EAGAIN now and then (1), always (2), or -EFAULT (3) */
+static int cmpxchg_result;
 
 #define EXPECT(cond, ...) (CHECK_QUIET(cond, __VA_ARGS__) ? (void)0 : (void)failed++)
 
@@ -101,12 +103,20 @@ static bool bit_reserved(const struct walk_env *w, enum mode m, u32 level, bool 
 	return large && bit >= 13 && bit <= (level == 2 ? 20u : 29u);
 }
 
-/* The entries used are noted in used[], with their size, so that the expected A/D bits can be set. */
-static struct verdict reference(const struct walk_env *w, u64 linear, u64 access, u64 *used, u32 *levels, u32 *lowest)
+/*
+ * The entries used are noted in used[], with their size, so that the expected A/D bits can be set.
+ */
+static struct verdict reference(const struct walk_env *w, u64 linear, u64 access, u64 *used,
+				u32 *levels, u32 *lowest)
 {
 	enum mode m = mode_of(w);
-	u32 level = m == LEGACY ? 2 : m == PAE ? 3 : m == LEVELS4 ? 4 : 5, size = m == LEGACY ? 4 : 8;
-	bool user = w->cpl == 3 && !(access & WALK_SYSTEM), write = access & WALK_WRITE, fetch = access & WALK_FETCH;
+	u32 level = m == LEGACY	   ? 2
+		    : m == PAE	   ? 3
+		    : m == LEVELS4 ? 4
+				   : 5,
+	    size = m == LEGACY ? 4 : 8;
+	bool user = w->cpl == 3 && !(access & WALK_SYSTEM), write = access & WALK_WRITE,
+	     fetch = access & WALK_FETCH;
 	bool all_w = true, all_u = true, any_nx = false, bad = false, key_bad = false;
 	u64 table, offset_mask;
 	u32 error = write << 1 | user << 2;
@@ -118,10 +128,13 @@ static struct verdict reference(const struct walk_env *w, u64 linear, u64 access
 		return (struct verdict){.gpa = linear};
 	if (fetch && (w->cr4 & CR4_SMEP || (w->cr4 & CR4_PAE && w->efer & EFER_NXE)))
 		error |= 16;
-	table = m == LEGACY ? w->cr3 & 0xfffff000 : m == PAE ? w->cr3 & 0xffffffe0 : w->cr3 & 0xffffffffff000;
+	table = m == LEGACY ? w->cr3 & 0xfffff000
+		: m == PAE  ? w->cr3 & 0xffffffe0
+			    : w->cr3 & 0xffffffffff000;
 	*levels = level;
 	for (;; level--) {
-		static const u32 shift_long[] = {0, 12, 21, 30, 39, 48}, shift_legacy[] = {0, 12, 22};
+		static const u32 shift_long[] = {0, 12, 21, 30, 39, 48},
+				 shift_legacy[] = {0, 12, 22};
 		u32 shift = m == LEGACY ? shift_legacy[level] : shift_long[level];
 		u64 at = table + (linear >> shift) % (m == LEGACY ? 1024 : 512) * size, entry = 0;
 		bool large;
@@ -133,8 +146,8 @@ static struct verdict reference(const struct walk_env *w, u64 linear, u64 access
 		*lowest = level;
 		if (!(entry & 1))
 			return (struct verdict){-EFAULT, error, 0};
-		large = entry >> 7 & 1 &&
-			((level == 2 && (m != LEGACY || w->cr4 & CR4_PSE)) || (level == 3 && m >= LEVELS4));
+		large = entry >> 7 & 1 && ((level == 2 && (m != LEGACY || w->cr4 & CR4_PSE)) ||
+					   (level == 3 && m >= LEVELS4));
 		for (u32 bit = 0; bit < 64; bit++)
 			if (entry >> bit & 1 && bit_reserved(w, m, level, large, bit))
 				return (struct verdict){-EFAULT, error | 9, 0};
@@ -158,7 +171,8 @@ static struct verdict reference(const struct walk_env *w, u64 linear, u64 access
 			bad = true;
 		if (fetch && !user && all_u && w->cr4 & CR4_SMEP)
 			bad = true;
-		if (!fetch && !user && all_u && w->cr4 & CR4_SMAP && !(w->rflags >> 18 & 1 && !(access & WALK_SYSTEM)))
+		if (!fetch && !user && all_u && w->cr4 & CR4_SMAP &&
+		    !(w->rflags >> 18 & 1 && !(access & WALK_SYSTEM)))
 			bad = true;
 		if (!fetch && all_u && m >= LEVELS4 && w->cr4 & CR4_PKE) {
 			u32 key = entry >> 59 & 15;
@@ -174,8 +188,11 @@ static struct verdict reference(const struct walk_env *w, u64 linear, u64 access
 	}
 }
 
-/* What the walk does to accessed and dirty bits: on all levels but PAE's top; dirty in the lowest. */
-static void expect_accessed(const struct walk_env *w, const u64 *used, u32 levels, u32 lowest, bool write)
+/*
+ * What the walk does to accessed and dirty bits: on all levels but PAE's top; dirty in the lowest.
+ */
+static void expect_accessed(const struct walk_env *w, const u64 *used, u32 levels, u32 lowest,
+			    bool write)
 {
 	enum mode m = mode_of(w);
 
@@ -188,7 +205,8 @@ static u64 random_entry(bool wide)
 {
 	u64 e = (rnd() % (FRAMES + 1)) << 12 | (rnd() & 0xe18);
 
-	e |= (chance(93) ? 1 : 0) | (chance(80) ? 2 : 0) | (chance(70) ? 4 : 0) | (chance(15) ? 0x80 : 0);
+	e |= (chance(93) ? 1 : 0) | (chance(80) ? 2 : 0) | (chance(70) ? 4 : 0) |
+	     (chance(15) ? 0x80 : 0);
 	e |= chance(30) ? 0x60 : chance(30) ? 0x20 : 0;
 	if (!wide)
 		return e;
@@ -201,7 +219,10 @@ static u64 random_entry(bool wide)
 	return e;
 }
 
-/* A table's entries, mostly alike; the kind of PAE's top level keeps its reserved bits clear at times. */
+/*
+ * A table's entries, mostly alike; the kind of PAE's top level keeps its reserved bits clear at
+ * times.
+ */
 static void random_tables(bool wide)
 {
 	for (u32 at = 0; at < sizeof(memory); at += wide ? 8 : 4) {
@@ -219,7 +240,8 @@ static void random_env(struct walk_env *w, bool wide)
 {
 	w->cr0 = CR0_PE | (chance(98) ? CR0_PG : 0) | (chance(50) ? CR0_WP : 0);
 	w->cr3 = rnd() % FRAMES << 12 | (rnd() & 0x18);
-	w->cr4 = (rnd() & (CR4_PSE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_LA57)) | (wide ? CR4_PAE : 0);
+	w->cr4 =
+	    (rnd() & (CR4_PSE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_LA57)) | (wide ? CR4_PAE : 0);
 	w->efer = (wide && chance(70) ? EFER_LMA : 0) | (chance(80) ? EFER_NXE : 0);
 	if (wide && !(w->efer & EFER_LMA))
 		w->cr3 = (rnd() % 0x2000) & ~0x1full;
@@ -258,17 +280,19 @@ static void one_round(bool wide, u32 *outcomes)
 				       : 5]++;
 	EXPECT(ret == want.ret, "mode %d linear %llx access %llx: %d, should be %d", mode_of(&w),
 	       (unsigned long long)linear, (unsigned long long)access, ret, want.ret);
-	EXPECT(ret != -EFAULT || error == want.error, "mode %d: error code %x, should be %x", mode_of(&w), error,
-	       want.error);
+	EXPECT(ret != -EFAULT || error == want.error, "mode %d: error code %x, should be %x",
+	       mode_of(&w), error, want.error);
 	EXPECT(ret == -EFAULT || gpa == want.gpa, "mode %d: gpa %llx, should be %llx", mode_of(&w),
 	       (unsigned long long)gpa, (unsigned long long)want.gpa);
-	EXPECT(memcmp(memory, expected, sizeof(memory)) == 0, "mode %d: A and D bits (result %d)", mode_of(&w), ret);
+	EXPECT(memcmp(memory, expected, sizeof(memory)) == 0, "mode %d: A and D bits (result %d)",
+	       mode_of(&w), ret);
 	memcpy(memory, expected, sizeof(memory));
 }
 
 static void test_random(bool wide, const char *name)
 {
-	static const char *const kinds[] = {"mapped", "missed", "reserved", "key", "denied", "absent"};
+	static const char *const kinds[] = {"mapped", "missed", "reserved",
+					    "key",    "denied", "absent"};
 	u32 before = failed, outcomes[6] = {0};
 
 	for (u32 r = 0; r < ROUNDS && failed < before + 5; r++) {
@@ -303,11 +327,14 @@ static void test_accessed(void)
 	CHECK(walk_linear(&w, 0x123, 0, &gpa, &error) == -EAGAIN && gpa == 0 && error == WALK_WRITE,
 	      "A bit that cannot be written: p2m miss by write");
 	cmpxchg_result = 0;
-	CHECK(walk_linear(&w, 0x123, 0, &gpa, &error) == 0 && gpa == 0x123 && memory[0] == 0x23, "a read sets A");
-	CHECK(walk_linear(&w, 0x123, WALK_WRITE, &gpa, &error) == 0 && memory[0] == 0x63, "a write sets D");
+	CHECK(walk_linear(&w, 0x123, 0, &gpa, &error) == 0 && gpa == 0x123 && memory[0] == 0x23,
+	      "a read sets A");
+	CHECK(walk_linear(&w, 0x123, WALK_WRITE, &gpa, &error) == 0 && memory[0] == 0x63,
+	      "a write sets D");
 	w.cmpxchg = NULL;
 	memory[0] = 3;
-	CHECK(walk_linear(&w, 0x123, WALK_WRITE, &gpa, &error) == 0 && memory[0] == 3, "without cmpxchg A and D stay");
+	CHECK(walk_linear(&w, 0x123, WALK_WRITE, &gpa, &error) == 0 && memory[0] == 3,
+	      "without cmpxchg A and D stay");
 }
 
 /* Control registers, tables and addresses without any sense: no undefined behaviour, an end. */
@@ -331,7 +358,8 @@ static void test_hostile(void)
 
 		if (r % 500 == 0)
 			for (u32 at = 0; at < sizeof(memory); at += 8)
-				*(u64 *)(memory + at) = rnd() & (chance(80) ? 0x80000000000170e7 : ~0ull);
+				*(u64 *)(memory + at) =
+				    rnd() & (chance(80) ? 0x80000000000170e7 : ~0ull);
 		if (chance(80))
 			w.cr3 &= 0x17fff;
 		cmpxchg_result = rnd() % 4;

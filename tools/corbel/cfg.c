@@ -38,7 +38,8 @@ struct key {
 
 /* ---- messages ---- */
 
-static int __attribute__((format(printf, 3, 4))) bad(struct parser *p, int line, const char *fmt, ...)
+static int __attribute__((format(printf, 3, 4)))
+bad(struct parser *p, int line, const char *fmt, ...)
 {
 	int n = snprintf(p->c->error, sizeof(p->c->error), "%s:%d: ", p->file, line);
 	va_list ap;
@@ -51,7 +52,8 @@ static int __attribute__((format(printf, 3, 4))) bad(struct parser *p, int line,
 	return -1;
 }
 
-static void __attribute__((format(printf, 3, 4))) warn(struct parser *p, int line, const char *fmt, ...)
+static void __attribute__((format(printf, 3, 4)))
+warn(struct parser *p, int line, const char *fmt, ...)
 {
 	char text[200];
 	va_list ap;
@@ -105,13 +107,16 @@ static int read_string(struct parser *p, char **out)
 	*out = s;
 	for (; *p->at != quote; p->at++) {
 		if (!*p->at || *p->at == '\n')
-			return bad(p, p->line, "the string has no end; close it with %c on the same line", quote);
+			return bad(p, p->line,
+				   "the string has no end; close it with %c on the same line",
+				   quote);
 		c = (unsigned char)*p->at;
 		if (c == '\\') {
 			c = unescape(*++p->at);
 			if (c < 0)
 				return bad(p, p->line,
-					   "unknown escape in a string; only \\n \\t \\\\ \\' \\\" are known");
+					   "unknown escape in a string; only \\n \\t \\\\ \\' \\\" "
+					   "are known");
 		}
 		*to++ = c;
 	}
@@ -132,7 +137,9 @@ static int read_number(struct parser *p, struct value *v)
 	errno = 0;
 	v->number = strtoll(v->text, &end, 0);
 	if (errno || *end || end == v->text)
-		return bad(p, p->line, "\"%s\" is not a number; write 512 or 0x200, and text in quotes", v->text);
+		return bad(p, p->line,
+			   "\"%s\" is not a number; write 512 or 0x200, and text in quotes",
+			   v->text);
 	p->at += len;
 	return 0;
 }
@@ -160,13 +167,17 @@ static int read_list(struct parser *p, struct value *v)
 			}
 			v->item[v->items++] = n.text;
 		} else {
-			return bad(p, p->line, "a list holds 'strings' or numbers, parted by commas and closed by ]");
+			return bad(
+			    p, p->line,
+			    "a list holds 'strings' or numbers, parted by commas and closed by ]");
 		}
 		skip(p, true);
 		if (*p->at == ',')
 			p->at++;
 		else if (*p->at != ']')
-			return bad(p, p->line, "comma or ] expected in the list that began in line %d", v->line);
+			return bad(p, p->line,
+				   "comma or ] expected in the list that began in line %d",
+				   v->line);
 	}
 	p->at++;
 	return 0;
@@ -202,8 +213,8 @@ static int get_string(struct parser *p, const char *key, const struct value *v, 
 	return *out ? 0 : bad(p, v->line, "out of memory");
 }
 
-static int get_number(struct parser *p, const char *key, const struct value *v, long long min, long long max,
-		      long long *out)
+static int get_number(struct parser *p, const char *key, const struct value *v, long long min,
+		      long long max, long long *out)
 {
 	char *end = v->text;
 
@@ -212,17 +223,20 @@ static int get_number(struct parser *p, const char *key, const struct value *v, 
 		errno = 0;
 		*out = strtoll(v->text, &end, 0);
 	}
-	if (v->kind == V_LIST || (v->kind == V_STRING && (errno || *end || end == v->text)) || *out < min || *out > max)
+	if (v->kind == V_LIST || (v->kind == V_STRING && (errno || *end || end == v->text)) ||
+	    *out < min || *out > max)
 		return bad(p, v->line, "%s wants a number from %lld to %lld", key, min, max);
 	return 0;
 }
 
-static int get_list(struct parser *p, const char *key, const struct value *v, int max, const char *example)
+static int get_list(struct parser *p, const char *key, const struct value *v, int max,
+		    const char *example)
 {
 	if (v->kind != V_LIST)
 		return bad(p, v->line, "%s wants a list: %s = [ %s ]", key, key, example);
 	if (v->items > max)
-		return bad(p, v->line, "%s has %d items; at most %d are possible", key, v->items, max);
+		return bad(p, v->line, "%s has %d items; at most %d are possible", key, v->items,
+			   max);
 	return 0;
 }
 
@@ -233,8 +247,10 @@ const char *cfg_bad_name(const char *name)
 	if (!*name || strlen(name) > CFG_NAME_MAX)
 		return "a name has 1 to 31 characters";
 	if (!isalnum((unsigned char)*name) ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-") != strlen(name))
-		return "a name begins with a letter or digit and holds only letters, digits and _ . + -";
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-") !=
+		strlen(name))
+		return "a name begins with a letter or digit and holds only letters, digits and _ "
+		       ". + -";
 	if (!strcmp(name, "dom0"))
 		return "dom0 is the management domain's name";
 	return NULL;
@@ -252,7 +268,9 @@ static int set_name(struct parser *p, const char *key, const struct value *v)
 
 static int set_path(struct parser *p, const char *key, const struct value *v)
 {
-	char **to = !strcmp(key, "kernel") ? &p->c->kernel : !strcmp(key, "ramdisk") ? &p->c->ramdisk : &p->c->vmm;
+	char **to = !strcmp(key, "kernel")    ? &p->c->kernel
+		    : !strcmp(key, "ramdisk") ? &p->c->ramdisk
+					      : &p->c->vmm;
 
 	if (get_string(p, key, v, to))
 		return -1;
@@ -274,7 +292,8 @@ static int join_cmdline(struct parser *p)
 
 	if (p->c->cmdline || (!p->root && !p->extra))
 		return 0;
-	if (asprintf(&p->c->cmdline, "%s%s%s%s", *root ? "root=" : "", root, *root && *extra ? " " : "", extra) < 0) {
+	if (asprintf(&p->c->cmdline, "%s%s%s%s", *root ? "root=" : "", root,
+		     *root && *extra ? " " : "", extra) < 0) {
 		p->c->cmdline = NULL;
 		return bad(p, p->line, "out of memory");
 	}
@@ -309,7 +328,7 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 static int set_firmware(struct parser *p, const char *key, const struct value *v)
 {
 	static const char *const names[] = {
-		[FIRMWARE_MICROVM] = "microvm", [FIRMWARE_BIOS] = "bios", [FIRMWARE_NONE] = "none"};
+	    [FIRMWARE_MICROVM] = "microvm", [FIRMWARE_BIOS] = "bios", [FIRMWARE_NONE] = "none"};
 	int i;
 
 	for (i = 0; v->kind == V_STRING && i < 3; i++)
@@ -327,10 +346,13 @@ static int set_cpus(struct parser *p, const char *key, const struct value *v)
 	int i, n = v->kind == V_LIST ? v->items : CFG_MAX_VCPUS;
 
 	if (n > CFG_MAX_VCPUS)
-		return bad(p, v->line, "cpus has %d items; at most %d are possible", n, CFG_MAX_VCPUS);
+		return bad(p, v->line, "cpus has %d items; at most %d are possible", n,
+			   CFG_MAX_VCPUS);
 	for (i = 0; i < n; i++) {
-		if (cpulist_parse(v->kind == V_LIST ? v->item[i] : v->text, &mask, err, sizeof(err)))
-			return bad(p, v->kind == V_LIST ? v->item_line[i] : v->line, "cpus: %s", err);
+		if (cpulist_parse(v->kind == V_LIST ? v->item[i] : v->text, &mask, err,
+				  sizeof(err)))
+			return bad(p, v->kind == V_LIST ? v->item_line[i] : v->line, "cpus: %s",
+				   err);
 		p->c->affinity[i] = mask == ~0ull ? 0 : mask;
 	}
 	return 0;
@@ -349,7 +371,9 @@ static char *field(char **s)
 	return f;
 }
 
-#define DISK_RIGHT "right is '/path/img,raw,xvda,w' or 'file:/path/img,xvda,w' (format raw or qcow2, access r or w)"
+#define DISK_RIGHT                                                                                 \
+	"right is '/path/img,raw,xvda,w' or 'file:/path/img,xvda,w' (format raw or qcow2, access " \
+	"r or w)"
 
 static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, const char *val)
 {
@@ -361,7 +385,8 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 			return bad(p, d->line, "disk format \"%s\" is not known; " DISK_RIGHT, val);
 		d->qcow2 = !strcmp(val, "qcow2");
 	} else if (!strcmp(what, "access")) {
-		if (*val && strcmp(val, "r") && strcmp(val, "ro") && strcmp(val, "w") && strcmp(val, "rw"))
+		if (*val && strcmp(val, "r") && strcmp(val, "ro") && strcmp(val, "w") &&
+		    strcmp(val, "rw"))
 			return bad(p, d->line, "disk access \"%s\" is not known; " DISK_RIGHT, val);
 		d->readonly = *val == 'r' && strcmp(val, "rw");
 	} else if (strcmp(what, "vdev")) {
@@ -417,8 +442,8 @@ int mac_parse(const char *s, uint8_t mac[6])
 {
 	int i, n = 0;
 
-	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5],
-		   &n) != 6 ||
+	if (sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],
+		   &mac[4], &mac[5], &n) != 6 ||
 	    s[n] || n != 17 || (mac[0] & 1))
 		return -1;
 	for (i = 0; i < 6; i++)
@@ -436,21 +461,27 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 			continue;
 		val = strchr(f, '=');
 		if (!val)
-			return bad(p, vif->line, "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f,
-				   CFG_BRIDGE);
+			return bad(
+			    p, vif->line,
+			    "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f,
+			    CFG_BRIDGE);
 		*val++ = 0;
 		if (!strcmp(f, "bridge") && *val && strlen(val) < 16) {
 			free(vif->bridge);
 			vif->bridge = strdup(val);
 		} else if (!strcmp(f, "bridge")) {
-			return bad(p, vif->line, "\"%s\" is not a bridge's name; it has 1 to 15 characters", val);
+			return bad(p, vif->line,
+				   "\"%s\" is not a bridge's name; it has 1 to 15 characters", val);
 		} else if (!strcmp(f, "mac")) {
 			if (mac_parse(val, vif->mac))
-				return bad(p, vif->line, "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
-					   val);
+				return bad(
+				    p, vif->line,
+				    "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
+				    val);
 			vif->has_mac = true;
 		} else {
-			warn(p, vif->line, "unknown vif option \"%s\" is ignored; bridge and mac are known", f);
+			warn(p, vif->line,
+			     "unknown vif option \"%s\" is ignored; bridge and mac are known", f);
 		}
 	}
 	if (!vif->bridge)
@@ -489,22 +520,22 @@ static int set_args(struct parser *p, const char *key, const struct value *v)
 }
 
 static const struct key keys[] = {
-	{"name", set_name},
-	{"kernel", set_path},
-	{"ramdisk", set_path},
-	{"cmdline", set_cmdline},
-	{"root", set_cmdline},
-	{"extra", set_cmdline},
-	{"memory", set_memory},
-	{"vcpus", set_number},
-	{"disk", set_disk},
-	{"vif", set_vif},
-	{"firmware", set_firmware},
-	{"cpu_weight", set_number},
-	{"cap", set_number},
-	{"cpus", set_cpus},
-	{"device_model_override", set_path},
-	{"device_model_args", set_args},
+    {"name", set_name},
+    {"kernel", set_path},
+    {"ramdisk", set_path},
+    {"cmdline", set_cmdline},
+    {"root", set_cmdline},
+    {"extra", set_cmdline},
+    {"memory", set_memory},
+    {"vcpus", set_number},
+    {"disk", set_disk},
+    {"vif", set_vif},
+    {"firmware", set_firmware},
+    {"cpu_weight", set_number},
+    {"cap", set_number},
+    {"cpus", set_cpus},
+    {"device_model_override", set_path},
+    {"device_model_args", set_args},
 };
 #define NKEYS ((int)(sizeof(keys) / sizeof(keys[0])))
 
@@ -522,7 +553,8 @@ static int assign(struct parser *p, const char *name, const struct value *v, int
 		return 0;
 	}
 	if (seen[i])
-		return bad(p, v->line, "%s is set in line %d already; keep one of the two", name, seen[i]);
+		return bad(p, v->line, "%s is set in line %d already; keep one of the two", name,
+			   seen[i]);
 	seen[i] = v->line;
 	return keys[i].set(p, name, v);
 }
@@ -530,7 +562,8 @@ static int assign(struct parser *p, const char *name, const struct value *v, int
 static int parse_line(struct parser *p, int seen[NKEYS])
 {
 	struct value v = {0};
-	size_t len = strspn(p->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+	size_t len =
+	    strspn(p->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
 	char name[64];
 	int err;
 
@@ -549,7 +582,8 @@ static int parse_line(struct parser *p, int seen[NKEYS])
 		return -1;
 	skip(p, false);
 	if (*p->at && *p->at != '\n' && *p->at != ';')
-		return bad(p, p->line, "rubbish after the value of %s: one assignment a line", name);
+		return bad(p, p->line, "rubbish after the value of %s: one assignment a line",
+			   name);
 	return 0;
 }
 
@@ -565,7 +599,9 @@ static int check(struct parser *p)
 		return bad(p, p->line, "%s without a kernel; add kernel = \"/path/vmlinuz\"",
 			   c->ramdisk ? "ramdisk" : "a command line");
 	if (!c->kernel && c->firmware == FIRMWARE_NONE)
-		return bad(p, p->line, "firmware = \"none\" boots a kernel only; add kernel = \"/path/vmlinuz\"");
+		return bad(
+		    p, p->line,
+		    "firmware = \"none\" boots a kernel only; add kernel = \"/path/vmlinuz\"");
 	return 0;
 }
 
@@ -620,7 +656,9 @@ void cfg_free(struct cfg *c)
 
 static int cpulist_bad(char *err, unsigned int size, const char *list)
 {
-	snprintf(err, size, "\"%.40s\" is not a list of CPUs; right are \"all\", \"3\", \"0-1,4\", \"0-7,^3\"", list);
+	snprintf(err, size,
+		 "\"%.40s\" is not a list of CPUs; right are \"all\", \"3\", \"0-1,4\", \"0-7,^3\"",
+		 list);
 	return -1;
 }
 
@@ -693,7 +731,8 @@ char *cpulist_format(uint64_t mask, char *buf, unsigned int size)
 			continue;
 		while (to < 63 && (mask >> (to + 1) & 1))
 			to++;
-		n += snprintf(buf + n, size - n, to > from ? "%s%u-%u" : "%s%u", n ? "," : "", from, to);
+		n += snprintf(buf + n, size - n, to > from ? "%s%u-%u" : "%s%u", n ? "," : "", from,
+			      to);
 		if (n >= size)
 			break;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A guest's file in xl.cfg syntax: `key = value`, one a line or parted by `;`, where a value is a number, a "string" or
- * 'string', or a list of these in [ ]; `#` begins a comment. Pure: reads text, touches no files.
+ * A guest's file in xl.cfg syntax: `key = value`, one a line or parted by `;`, where a value is a
+ * number, a "string" or 'string', or a list of these in [ ]; `#` begins a comment. Pure: reads
+ * text, touches no files.
  */
 #ifndef TOOLS_CORBEL_CFG_H
 #define TOOLS_CORBEL_CFG_H
@@ -33,8 +34,8 @@ enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_NONE };
 
 struct cfg {
 	char *name, *kernel, *ramdisk;
-	char *cmdline; /* `cmdline`, or `root` and `extra` joined */
-	char *vmm;     /* device_model_override */
+	char *cmdline;		  /* `cmdline`, or `root` and `extra` joined */
+	char *vmm;		  /* device_model_override */
 	char *args[CFG_MAX_ARGS]; /* device_model_args */
 	int nargs;
 	uint64_t memory_mib;
@@ -44,16 +45,19 @@ struct cfg {
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];
 	int nvifs;
-	unsigned int weight;	       /* 0 = default */
-	unsigned int cap;	       /* percent of one CPU for each vCPU, 0 = none */
+	unsigned int weight;		  /* 0 = default */
+	unsigned int cap;		  /* percent of one CPU for each vCPU, 0 = none */
 	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
 
-	char error[256];   /* "FILE:LINE: what is wrong; what would be right" when parsing failed */
+	char error[256]; /* "FILE:LINE: what is wrong; what would be right" when parsing failed */
 	char *warnings[16];
 	int nwarnings;
 };
 
-/* Fill *c from text; file is its name in messages. 0, or -1 with c->error set. cfg_free() in both cases. */
+/*
+ * Fill *c from text; file is its name in messages. 0, or -1 with c->error set. cfg_free() in both
+ * cases.
+ */
 int cfg_parse(struct cfg *c, const char *file, const char *text);
 void cfg_free(struct cfg *c);
 
@@ -61,8 +65,8 @@ void cfg_free(struct cfg *c);
 const char *cfg_bad_name(const char *name);
 
 /*
- * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *mask (not 0), or -1 and what is wrong in err.
- * cpulist_format() writes the shortest such list; buf of 256 bytes is always enough.
+ * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *mask (not 0), or -1 and what is wrong
+ * in err. cpulist_format() writes the shortest such list; buf of 256 bytes is always enough.
  */
 int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size);
 char *cpulist_format(uint64_t mask, char *buf, unsigned int size);

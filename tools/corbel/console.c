@@ -89,8 +89,8 @@ static int open_socket(const char *name)
 	int s = guest_connect(name, "console");
 
 	if (s < 0)
-		fail("%s: cannot open its console: %s; look into %s/%s/vmm.log", name, strerror(errno), run_dir(),
-		     name);
+		fail("%s: cannot open its console: %s; look into %s/%s/vmm.log", name,
+		     strerror(errno), run_dir(), name);
 	return s;
 }
 
@@ -137,14 +137,16 @@ static enum end copy(int s, long timeout)
 int console_attach(const char *name, long timeout)
 {
 	char path[PATH_MAX];
-	int lock = open(guest_path(name, "console.lock", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), s;
+	int lock = open(guest_path(name, "console.lock", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600),
+	    s;
 	enum end end;
 
 	if (lock < 0)
 		return fail("%s: %s", path, strerror(errno));
 	if (flock(lock, LOCK_EX | LOCK_NB)) {
 		close(lock);
-		return fail("somebody is attached to the console of %s; Ctrl-] there detaches", name);
+		return fail("somebody is attached to the console of %s; Ctrl-] there detaches",
+			    name);
 	}
 	s = open_socket(name);
 	if (s < 0) {
@@ -161,6 +163,7 @@ int console_attach(const char *name, long timeout)
 	close(s);
 	close(lock);
 	if (isatty(0))
-		fprintf(stderr, "\r\n%s %s\n", end == GUEST_ENDED ? "The guest has ended:" : "Detached from", name);
+		fprintf(stderr, "\r\n%s %s\n",
+			end == GUEST_ENDED ? "The guest has ended:" : "Detached from", name);
 	return end == OUTPUT_GONE ? fail("cannot write the output") : 0;
 }

@@ -60,7 +60,8 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	if (err)
 		fail("%s", c.error);
 	else if (want_name && strcmp(want_name, c.name))
-		err = fail("%s: its name is \"%s\", not \"%s\"; rename the file or the guest", path, c.name, want_name);
+		err = fail("%s: its name is \"%s\", not \"%s\"; rename the file or the guest", path,
+			   c.name, want_name);
 	else
 		err = vmm_start(&c, realpath(path, full) ? full : path, o->accel);
 	snprintf(name, sizeof(name), "%s", c.name ? c.name : "");
@@ -85,7 +86,8 @@ int cmd_start(struct opts *o)
 		return fail("\"%s\" is not a guest's name: %s", o->args[0], why);
 	snprintf(path, sizeof(path), "%s/%s.cfg", etc_dir(), o->args[0]);
 	if (access(path, F_OK))
-		return fail("%s: %s; write that file, or use `corbel create FILE'", path, strerror(errno));
+		return fail("%s: %s; write that file, or use `corbel create FILE'", path,
+			    strerror(errno));
 	return start_file(path, o->args[0], o);
 }
 
@@ -141,7 +143,8 @@ int cmd_shutdown(struct opts *o)
 	if (err || !o->wait)
 		return err ? 1 : 0;
 	if (!guest_wait_end(&g, seconds * 1000))
-		return fail("%s was told to shut down, but runs on after %ld s; it may not listen to its power button: "
+		return fail("%s was told to shut down, but runs on after %ld s; it may not listen "
+			    "to its power button: "
 			    "shut it down from "
 			    "within, or use `corbel destroy %s'",
 			    g.name, seconds, g.name);
@@ -158,8 +161,8 @@ static int kill_vmm(const struct guest *g)
 
 	if (fd < 0)
 		return errno == ESRCH ? 0 : -errno;
-	if (process_alive(g->pid, g->start_time) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) &&
-	    errno != ESRCH)
+	if (process_alive(g->pid, g->start_time) &&
+	    syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) && errno != ESRCH)
 		err = -errno;
 	close(fd);
 	return err;
@@ -183,11 +186,12 @@ static int end_vmm(const struct guest *g)
 		return 0;
 	ret = kill_vmm(g);
 	if (ret)
-		return fail("%s: cannot kill its VMM (pid %d): %s%s", g->name, g->pid, strerror(-ret),
-			    ret == -EPERM ? "; run as root" : "");
+		return fail("%s: cannot kill its VMM (pid %d): %s%s", g->name, g->pid,
+			    strerror(-ret), ret == -EPERM ? "; run as root" : "");
 	if (guest_wait_end(g, KILL_MS))
 		return 0;
-	return fail("%s: its VMM (pid %d) was killed but does not end; it may hang in the kernel: look into dmesg",
+	return fail("%s: its VMM (pid %d) was killed but does not end; it may hang in the kernel: "
+		    "look into dmesg",
 		    g->name, g->pid);
 }
 

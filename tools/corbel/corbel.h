@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The corbel tool: what its files share. Failures are told on stderr where they are noticed: what, why, what to do. */
+/*
+ * The corbel tool: what its files share. Failures are told on stderr where they are noticed: what,
+ * why, what to do.
+ */
 #ifndef TOOLS_CORBEL_CORBEL_H
 #define TOOLS_CORBEL_CORBEL_H
 
@@ -50,7 +53,8 @@ struct guest {
 	char name[CFG_NAME_MAX + 1];
 	char config[PATH_MAX];
 	pid_t pid;
-	uint64_t start_time; /* of the VMM, clock ticks since boot: tells pids that were used again apart */
+	/* of the VMM, clock ticks since boot: tells pids that were used again apart */
+	uint64_t start_time;
 	unsigned int vcpus;
 	uint64_t memory_mib;
 	bool alive;
@@ -74,7 +78,7 @@ void guest_remove(const char *name, bool keep_log);
 /* All guests with a record, by name. Count, or -1 told. */
 int guest_all(struct guest **out);
 bool process_alive(pid_t pid, uint64_t start_time);
-uint64_t process_start(pid_t pid);	/* 0 = no such process */
+uint64_t process_start(pid_t pid); /* 0 = no such process */
 uint64_t process_cpu_ns(pid_t pid);
 /* It is being killed, or exits: it will not run again, but holds its memory and files yet. */
 bool process_is_ending(pid_t pid);
@@ -90,7 +94,7 @@ struct qmp {
 	size_t used;
 	char buf[65536];
 };
-long now_ms(void); /* monotonic */
+long now_ms(void);					       /* monotonic */
 int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) */
 void qmp_close(struct qmp *q);
 /* Run a command; *ret (may be NULL) takes the return value. 0, or -1 with why in err[128]. */
@@ -109,10 +113,13 @@ int vmm_start(struct cfg *c, const char *config, const char *accel);
 
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
-/* Keys one by one and without echo; all: also those that are signals. False: standard input is no terminal. Signals restore it. */
+/*
+ * Keys one by one and without echo; all: also those that are signals. False: standard input is no
+ * terminal. Signals restore it.
+ */
 bool terminal_keys(bool all);
 void terminal_restore(void);
-int cmd_create(struct opts *o);			    /* control.c */
+int cmd_create(struct opts *o); /* control.c */
 int cmd_start(struct opts *o);
 int cmd_console(struct opts *o);
 int cmd_pause(struct opts *o);
@@ -144,6 +151,7 @@ int rows_get(struct row **out, bool ended);
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
 int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
-int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap, long only_vcpu);
+int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
+		long only_vcpu);
 
 #endif

@@ -31,7 +31,8 @@ int hv_need(void)
 	if (!err)
 		return 0;
 	if (err == -ENOENT || err == -ENODEV || err == -ENXIO)
-		fail(DEVICE " is not there: corbel.ko is not loaded, or this machine was booted without Corbel; try "
+		fail(DEVICE " is not there: corbel.ko is not loaded, or this machine was booted "
+			    "without Corbel; try "
 			    "`modprobe corbel' "
 			    "and look into dmesg");
 	else if (err == -EACCES || err == -EPERM)
@@ -50,20 +51,23 @@ static int query(struct corbel_query *q)
 static int query_failed(const char *what, int err, size_t want)
 {
 	if (err >= 0)
-		fail("asking for %s: got %d bytes instead of %zu; corbel and corbel.ko are of different versions: "
+		fail("asking for %s: got %d bytes instead of %zu; corbel and corbel.ko are of "
+		     "different versions: "
 		     "install both from one "
 		     "build",
 		     what, err, want);
 	else
 		fail("asking for %s: %s%s", what, strerror(-err),
-		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install both from one build"
+		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install "
+				      "both from one build"
 				    : "");
 	return -1;
 }
 
 int hv_info(struct corbel_info *info)
 {
-	struct corbel_query q = {.what = CORBEL_STAT_INFO, .buf = (uintptr_t)info, .len = sizeof(*info)};
+	struct corbel_query q = {
+	    .what = CORBEL_STAT_INFO, .buf = (uintptr_t)info, .len = sizeof(*info)};
 	int n;
 
 	if (hv_need())
@@ -72,7 +76,8 @@ int hv_info(struct corbel_info *info)
 	if (n != (int)sizeof(*info))
 		return query_failed("the hypervisor's state", n, sizeof(*info));
 	if (info->abi_version != CORBEL_ABI_VERSION) {
-		fail("the hypervisor speaks ABI %u, this tool %u; install tool and hypervisor from one build",
+		fail("the hypervisor speaks ABI %u, this tool %u; install tool and hypervisor from "
+		     "one build",
 		     info->abi_version, CORBEL_ABI_VERSION);
 		return -1;
 	}
@@ -101,7 +106,8 @@ int hv_all(uint32_t what, size_t size, void *out)
 			}
 			all = more;
 		}
-		q = (struct corbel_query){.what = what, .index = n, .buf = (uintptr_t)(all + n * size), .len = size};
+		q = (struct corbel_query){
+		    .what = what, .index = n, .buf = (uintptr_t)(all + n * size), .len = size};
 		got = query(&q);
 		if (got == -ENOENT)
 			break;
@@ -120,7 +126,8 @@ int hv_log(uint64_t *seq, char *buf, size_t size)
 		struct corbel_log log;
 		char space[4096];
 	} u;
-	struct corbel_query q = {.what = CORBEL_QUERY_LOG, .seq = *seq, .buf = (uintptr_t)&u, .len = sizeof(u)};
+	struct corbel_query q = {
+	    .what = CORBEL_QUERY_LOG, .seq = *seq, .buf = (uintptr_t)&u, .len = sizeof(u)};
 	int n;
 
 	if (hv_need())
@@ -144,12 +151,14 @@ int hv_sched(const struct corbel_sched_set *s)
 	if (!ioctl(device, CORBEL_IOC_SCHED, s))
 		return 0;
 	if (errno == EINVAL)
-		fail("scheduling of vCPU %u: refused; weight goes from 1 to %u, cap from 1 to 100, and one of the "
+		fail("scheduling of vCPU %u: refused; weight goes from 1 to %u, cap from 1 to 100, "
+		     "and one of the "
 		     "CPUs must exist "
 		     "(see `corbel info')",
 		     s->vcpu, CORBEL_MAX_WEIGHT);
 	else if (errno == EPERM)
-		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and only root may set "
+		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and "
+		     "only root may set "
 		     "this",
 		     s->vcpu);
 	else

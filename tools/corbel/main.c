@@ -33,25 +33,42 @@ enum {
 	OPT_VCPU
 };
 
-#define O_JSON	   {"json", OPT_JSON, 0, 0, "Write JSON", 0}
-#define O_TIMEOUT(d) {"timeout", OPT_TIMEOUT, "SECONDS", 0, d, 0}
+#define O_JSON                                                                                     \
+	{                                                                                          \
+		"json", OPT_JSON, 0, 0, "Write JSON", 0                                            \
+	}
+#define O_TIMEOUT(d)                                                                               \
+	{                                                                                          \
+		"timeout", OPT_TIMEOUT, "SECONDS", 0, d, 0                                         \
+	}
 static const struct argp_option
-	json_only[] = {O_JSON, {0}},
-	list_options[] = {O_JSON, {"all", OPT_ALL, 0, 0, "Show guests that have ended, too", 0}, {0}},
-	create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg", 0},
-			    {"console", OPT_ATTACH, 0, 0, "Attach to the console", 0}, {0}},
-	console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
-	wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
-			  O_TIMEOUT("Wait at most so long (60)"), {0}},
-	top_options[] = {O_JSON, {"delay", OPT_DELAY, "SECONDS", 0, "Time between two pictures (2)", 0},
-			 {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
-			 {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0}, {0}},
-	dmesg_options[] = {O_JSON, {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0}, {0}},
-	sched_options[] = {O_JSON, {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..100000; 1024 is usual", 0},
-			   {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
-			   {"cap", OPT_CAP, "PERCENT", 0, "At most so much of one CPU for each vCPU; 100 lifts it", 0},
-			   {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0}, {0}},
-	no_options[] = {{0}};
+    json_only[] = {O_JSON, {0}},
+    list_options[] = {O_JSON, {"all", OPT_ALL, 0, 0, "Show guests that have ended, too", 0}, {0}},
+    create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg",
+			 0},
+			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
+			{0}},
+    console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
+    wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
+		      O_TIMEOUT("Wait at most so long (60)"),
+		      {0}},
+    top_options[] = {O_JSON,
+		     {"delay", OPT_DELAY, "SECONDS", 0, "Time between two pictures (2)", 0},
+		     {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
+		     {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0},
+		     {0}},
+    dmesg_options[] = {O_JSON,
+		       {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0},
+		       {0}},
+    sched_options[] = {O_JSON,
+		       {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..100000; 1024 is usual",
+			0},
+		       {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
+		       {"cap", OPT_CAP, "PERCENT", 0,
+			"At most so much of one CPU for each vCPU; 100 lifts it", 0},
+		       {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0},
+		       {0}},
+    no_options[] = {{0}};
 
 static const struct command {
 	const char *name, *args, *doc;
@@ -59,22 +76,28 @@ static const struct command {
 	int min, max;
 	int (*run)(struct opts *o);
 } commands[] = {
-	{"info", "", "Show the hypervisor: version, back end, CPUs, memory", json_only, 0, 0, cmd_info},
-	{"list", "", "List dom0 and guests: state, vCPUs, memory, CPU time", list_options, 0, 0, cmd_list},
-	{"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1, cmd_create},
-	{"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
-	{"console", "NAME", "Attach to a guest's serial console; Ctrl-] detaches", console_options, 1, 1, cmd_console},
-	{"pause", "NAME", "Stop a guest's vCPUs", no_options, 1, 1, cmd_pause},
-	{"unpause", "NAME", "Let them run again", no_options, 1, 1, cmd_unpause},
-	{"shutdown", "NAME", "Press the guest's power button", wait_options, 1, 1, cmd_shutdown},
-	{"reboot", "NAME", "Reset the guest", no_options, 1, 1, cmd_reboot},
-	{"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
-	{"top", "", "Show CPU use, refreshed; q ends", top_options, 0, 0, cmd_top},
-	{"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
-	{"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options, 0, 0, cmd_debug_dump},
-	{"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1, cmd_vcpu_list},
-	{"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1, cmd_sched},
-	{"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
+    {"info", "", "Show the hypervisor: version, back end, CPUs, memory", json_only, 0, 0, cmd_info},
+    {"list", "", "List dom0 and guests: state, vCPUs, memory, CPU time", list_options, 0, 0,
+     cmd_list},
+    {"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1,
+     cmd_create},
+    {"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
+    {"console", "NAME", "Attach to a guest's serial console; Ctrl-] detaches", console_options, 1,
+     1, cmd_console},
+    {"pause", "NAME", "Stop a guest's vCPUs", no_options, 1, 1, cmd_pause},
+    {"unpause", "NAME", "Let them run again", no_options, 1, 1, cmd_unpause},
+    {"shutdown", "NAME", "Press the guest's power button", wait_options, 1, 1, cmd_shutdown},
+    {"reboot", "NAME", "Reset the guest", no_options, 1, 1, cmd_reboot},
+    {"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
+    {"top", "", "Show CPU use, refreshed; q ends", top_options, 0, 0, cmd_top},
+    {"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
+    {"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options,
+     0, 0, cmd_debug_dump},
+    {"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1,
+     cmd_vcpu_list},
+    {"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1,
+     cmd_sched},
+    {"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
 };
 #define NCOMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 
@@ -106,7 +129,8 @@ void warning(const char *fmt, ...)
 
 void print_json(struct json_object *o)
 {
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+							     JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
 }
 
@@ -135,7 +159,8 @@ static long number(struct argp_state *state, const char *what, const char *arg, 
 	long n = strtol(arg, &end, 0);
 
 	if (end == arg || *end || n < min || n > max)
-		argp_error(state, "%s wants a number from %ld to %ld, not \"%s\"", what, min, max, arg);
+		argp_error(state, "%s wants a number from %ld to %ld, not \"%s\"", what, min, max,
+			   arg);
 	return n;
 }
 
@@ -175,7 +200,8 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 	case OPT_DELAY:
 		o->delay = atof(arg);
 		if (!(o->delay >= 0.1 && o->delay <= 3600))
-			argp_error(state, "--delay wants seconds from 0.1 to 3600, not \"%s\"", arg);
+			argp_error(state, "--delay wants seconds from 0.1 to 3600, not \"%s\"",
+				   arg);
 		break;
 	case OPT_WEIGHT:
 		o->weight = number(state, "--weight", arg, 1, CORBEL_MAX_WEIGHT);
@@ -232,8 +258,10 @@ static char *help_filter(int key, const char *text, void *input)
 		return (char *)text;
 	fprintf(f, "Commands:\n");
 	for (i = 0; i < NCOMMANDS; i++)
-		fprintf(f, "  %-9s %-6s  %s\n", commands[i].name, commands[i].args, commands[i].doc);
-	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN (/run/corbel), their files "
+		fprintf(f, "  %-9s %-6s  %s\n", commands[i].name, commands[i].args,
+			commands[i].doc);
+	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN "
+		   "(/run/corbel), their files "
 		   "in\n"
 		   "$CORBEL_ETC (/etc/corbel); $CORBEL_ACCEL is QEMU's accelerator (kvm).");
 	fclose(f);
@@ -242,7 +270,8 @@ static char *help_filter(int key, const char *text, void *input)
 
 static int run_command(const struct command *c, int argc, char **argv)
 {
-	struct argp argp = {.options = c->options, .parser = parse_command, .args_doc = c->args, .doc = c->doc};
+	struct argp argp = {
+	    .options = c->options, .parser = parse_command, .args_doc = c->args, .doc = c->doc};
 	struct opts o = {.vcpu = -1, .accel = dir("CORBEL_ACCEL", "kvm")};
 	char name[64];
 	int err;
@@ -254,7 +283,8 @@ static int run_command(const struct command *c, int argc, char **argv)
 		return fail("%s: %s", c->name, strerror(err));
 	if (o.nargs < c->min || o.nargs > c->max) {
 		fail("%s: %s; right is: corbel %s %s", c->name,
-		     o.nargs < c->min ? "an argument is missing" : "too many arguments", c->name, c->args);
+		     o.nargs < c->min ? "an argument is missing" : "too many arguments", c->name,
+		     c->args);
 		return 2;
 	}
 	err = c->run(&o);
@@ -265,7 +295,9 @@ static int run_command(const struct command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct argp argp = {.parser = parse_global, .args_doc = "COMMAND [ARGUMENTS]", .help_filter = help_filter,
+	struct argp argp = {.parser = parse_global,
+			    .args_doc = "COMMAND [ARGUMENTS]",
+			    .help_filter = help_filter,
 			    .doc = "Manage the Corbel hypervisor and its guests.\v "};
 	int i, at = 0;
 

@@ -39,7 +39,8 @@ int tap_open(const char *bridge, char ifname[16])
 	int fd, err;
 
 	if (!if_nametoindex(bridge)) {
-		fail("vif: there is no bridge %s; make it with `ip link add %s type bridge; ip link set %s up', or "
+		fail("vif: there is no bridge %s; make it with `ip link add %s type bridge; ip "
+		     "link set %s up', or "
 		     "name another one with "
 		     "vif = [ 'bridge=...' ]",
 		     bridge, bridge, bridge);
@@ -52,7 +53,8 @@ int tap_open(const char *bridge, char ifname[16])
 		return -1;
 	}
 	if (ioctl(fd, TUNSETIFF, &r)) {
-		fail("vif: cannot make a tap device: %s%s", strerror(errno), errno == EPERM ? "; run as root" : "");
+		fail("vif: cannot make a tap device: %s%s", strerror(errno),
+		     errno == EPERM ? "; run as root" : "");
 		close(fd);
 		return -1;
 	}
@@ -60,7 +62,9 @@ int tap_open(const char *bridge, char ifname[16])
 	err = add_to_bridge(bridge, ifname);
 	if (err) {
 		fail("vif: cannot put %s on %s: %s%s", ifname, bridge, strerror(-err),
-		     err == -EOPNOTSUPP ? "; it is not a bridge" : err == -EPERM ? "; run as root" : "");
+		     err == -EOPNOTSUPP ? "; it is not a bridge"
+		     : err == -EPERM	? "; run as root"
+					: "");
 		close(fd);
 		return -1;
 	}

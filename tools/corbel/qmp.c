@@ -96,7 +96,8 @@ int qmp_command(struct qmp *q, const char *command, struct json_object **ret, ch
 	for (;;) {
 		o = receive(q, deadline);
 		if (!o) {
-			snprintf(err, 128, "%s", errno == ETIMEDOUT ? "no answer" : strerror(errno));
+			snprintf(err, 128, "%s",
+				 errno == ETIMEDOUT ? "no answer" : strerror(errno));
 			return -1;
 		}
 		if (json_object_object_get_ex(o, "return", &v)) {
@@ -122,8 +123,9 @@ int qmp_do(const char *name, const char *command)
 	int ret;
 
 	if (qmp_open(&q, name, TIMEOUT_MS)) {
-		fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' ends it", name,
-		     strerror(errno), name);
+		fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' "
+		     "ends it",
+		     name, strerror(errno), name);
 		return -1;
 	}
 	ret = qmp_command(&q, command, NULL, err);

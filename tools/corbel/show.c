@@ -11,7 +11,7 @@
 
 static const char *const exit_names[] = {
 #define X(id, name) name,
-	CORBEL_EXIT_NAMES
+    CORBEL_EXIT_NAMES
 #undef X
 };
 #define NEXITS (sizeof(exit_names) / sizeof(exit_names[0]))
@@ -73,10 +73,11 @@ int cmd_info(struct opts *o)
 	printf("version     %s (ABI %u)\n", i.version, i.abi_version);
 	printf("back end    %s\n", backend_name(i.backend));
 	printf("scheduler   %s\n", i.scheduler);
-	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus, (unsigned long long)i.tsc_khz / 1000,
-	       (unsigned long long)i.tsc_khz % 1000);
+	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
+	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
 	printf("memory      %llu MiB\n", (unsigned long long)mib(i.memory_total_bytes));
-	printf("pool        %llu KiB, %llu KiB free\n", (unsigned long long)i.pool_total_bytes >> 10,
+	printf("pool        %llu KiB, %llu KiB free\n",
+	       (unsigned long long)i.pool_total_bytes >> 10,
 	       (unsigned long long)i.pool_free_bytes >> 10);
 	printf("VMs         %u (dom0 included)\n", i.vms);
 	printf("vCPUs       %u\n", i.vcpus);
@@ -89,8 +90,12 @@ int cmd_info(struct opts *o)
 
 static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
 {
-	*r = (struct row){.id = vm->id, .pid = vm->pid, .vcpus = vm->vcpus, .memory_bytes = vm->mapped_bytes,
-			  .pool_bytes = vm->pool_bytes, .cpu_ns = vm->runtime_ns};
+	*r = (struct row){.id = vm->id,
+			  .pid = vm->pid,
+			  .vcpus = vm->vcpus,
+			  .memory_bytes = vm->mapped_bytes,
+			  .pool_bytes = vm->pool_bytes,
+			  .cpu_ns = vm->runtime_ns};
 	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
 	snprintf(r->state, sizeof(r->state), "running");
 }
@@ -160,7 +165,8 @@ static void list_json(const struct row *r, int n)
 	for (i = 0; i < n; i++) {
 		o = json_object_new_object();
 		add_str(o, "name", r[i].name);
-		json_object_object_add(o, "id", r[i].id < 0 ? NULL : json_object_new_int64(r[i].id));
+		json_object_object_add(o, "id",
+				       r[i].id < 0 ? NULL : json_object_new_int64(r[i].id));
 		add_str(o, "state", r[i].state);
 		add_u64(o, "vcpus", r[i].vcpus);
 		add_u64(o, "memory_bytes", r[i].memory_bytes);
@@ -182,15 +188,18 @@ int cmd_list(struct opts *o)
 	if (n < 0)
 		return 1;
 	if (!hv_present())
-		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, dom0 is not");
+		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, "
+			"dom0 is not");
 	if (o->json) {
 		list_json(r, n);
 	} else {
-		printf("%-24s %4s  %-12s %5s %9s %10s\n", "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)", "TIME(s)");
+		printf("%-24s %4s  %-12s %5s %9s %10s\n", "NAME", "ID", "STATE", "VCPUS",
+		       "MEM(MiB)", "TIME(s)");
 		for (i = 0; i < n; i++) {
 			snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
-			printf("%-24s %4s  %-12s %5u %9llu %10.1f\n", r[i].name, id, r[i].state, r[i].vcpus,
-			       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
+			printf("%-24s %4s  %-12s %5u %9llu %10.1f\n", r[i].name, id, r[i].state,
+			       r[i].vcpus, (unsigned long long)mib(r[i].memory_bytes),
+			       r[i].cpu_ns / 1e9);
 		}
 	}
 	free(r);
@@ -234,7 +243,8 @@ int vm_of_name(const char *name, struct corbel_vm_stat *found)
 	if (i < n)
 		return 0;
 	if (!cfg_bad_name(name) && !guest_load(name, &g) && g.alive)
-		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)", name);
+		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)",
+		     name);
 	else
 		fail("there is no VM %s; `corbel list' shows those that run", name);
 	return -1;
@@ -251,7 +261,8 @@ int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out)
 }
 
 /* vCPUs of the VM named in args, or of all; and all VMs, for their names. Count of vCPUs, or -1. */
-static int select_vcpus(struct opts *o, struct corbel_vcpu_stat **v, struct corbel_vm_stat **vms, int *nvms)
+static int select_vcpus(struct opts *o, struct corbel_vcpu_stat **v, struct corbel_vm_stat **vms,
+			int *nvms)
 {
 	struct corbel_vm_stat vm = {0};
 
@@ -273,7 +284,8 @@ static const char *vm_name(uint32_t id, const struct corbel_vm_stat *vms, int n)
 
 static const char *state_name(uint32_t state)
 {
-	return state < sizeof(vcpu_states) / sizeof(vcpu_states[0]) ? vcpu_states[state] : "unknown";
+	return state < sizeof(vcpu_states) / sizeof(vcpu_states[0]) ? vcpu_states[state]
+								    : "unknown";
 }
 
 static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v, const char *name)
@@ -316,8 +328,8 @@ int cmd_vcpu_list(struct opts *o)
 	int nvms, i, n = select_vcpus(o, &v, &vms, &nvms);
 
 	if (n >= 0 && !o->json)
-		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU", "CPU", "STATE",
-		       "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "CPUS");
+		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU",
+		       "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "CPUS");
 	for (i = 0; i < n; i++)
 		if (o->json)
 			json_object_array_add(all, vcpu_json(&v[i], vm_name(v[i].vm, vms, nvms)));
@@ -333,7 +345,8 @@ int cmd_vcpu_list(struct opts *o)
 
 /* ---- sched ---- */
 
-int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap, long only)
+int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
+		long only)
 {
 	struct corbel_vcpu_stat *v = NULL;
 	struct corbel_sched_set s;
@@ -346,8 +359,10 @@ int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity,
 	for (i = 0; i < n && !err; i++) {
 		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
 			continue;
-		s = (struct corbel_sched_set){
-			.vcpu = v[i].id, .weight = weight, .affinity = affinity[v[i].index], .cap = cap};
+		s = (struct corbel_sched_set){.vcpu = v[i].id,
+					      .weight = weight,
+					      .affinity = affinity[v[i].index],
+					      .cap = cap};
 		err = s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
 		done++;
 	}
@@ -547,7 +562,11 @@ int cmd_debug_dump(struct opts *o)
 	static const struct {
 		const char *name;
 		int (*run)(struct opts *o);
-	} parts[] = {{"info", cmd_info}, {"list", cmd_list}, {"vcpu-list", cmd_vcpu_list}, {"stat", cmd_stat}, {"dmesg", cmd_dmesg}};
+	} parts[] = {{"info", cmd_info},
+		     {"list", cmd_list},
+		     {"vcpu-list", cmd_vcpu_list},
+		     {"stat", cmd_stat},
+		     {"dmesg", cmd_dmesg}};
 	int ret = hv_debug("qmi"); /* its answers stand at the end of the log */
 	size_t i;
 

@@ -67,7 +67,8 @@ int mkdir_run(void)
 {
 	if (!mkdir(run_dir(), 0755) || errno == EEXIST)
 		return 0;
-	fail("cannot make %s: %s; run as root, or set CORBEL_RUN to a directory of yours", run_dir(), strerror(errno));
+	fail("cannot make %s: %s; run as root, or set CORBEL_RUN to a directory of yours",
+	     run_dir(), strerror(errno));
 	return -1;
 }
 
@@ -128,7 +129,8 @@ uint64_t process_cpu_ns(pid_t pid)
 	char buf[1024];
 	const char *s = read_stat(pid, buf, sizeof(buf));
 
-	return s ? (stat_field(s, 14) + stat_field(s, 15)) * (1000000000ull / sysconf(_SC_CLK_TCK)) : 0;
+	return s ? (stat_field(s, 14) + stat_field(s, 15)) * (1000000000ull / sysconf(_SC_CLK_TCK))
+		 : 0;
 }
 
 bool guest_wait_end(const struct guest *g, long ms)
@@ -193,7 +195,8 @@ int guest_record(const struct guest *g)
 
 void guest_remove(const char *name, bool keep_log)
 {
-	static const char *const files[] = {"vmm.json", "vmm.json.new", "qmp", "console", "console.lock"};
+	static const char *const files[] = {"vmm.json", "vmm.json.new", "qmp", "console",
+					    "console.lock"};
 	char path[PATH_MAX];
 	size_t i;
 
@@ -256,9 +259,12 @@ int guest_lock(const char *name, bool create, struct guest *g)
 	if (fd >= 0)
 		return 0;
 	if (fd == -ENOENT)
-		fail("there is no guest %s; `corbel list' shows those that run, `corbel create FILE' starts one", name);
+		fail("there is no guest %s; `corbel list' shows those that run, `corbel create "
+		     "FILE' starts one",
+		     name);
 	else if (fd == -EBUSY)
-		fail("%s: another corbel command is at work on it; try again when that has ended", name);
+		fail("%s: another corbel command is at work on it; try again when that has ended",
+		     name);
 	else
 		fail("%s: %s", path, strerror(-fd));
 	return -1;
@@ -279,7 +285,8 @@ int guest_get(const char *name, bool must_live, struct guest *g)
 		return -1;
 	fd = g->lock;
 	if (guest_load(name, g)) {
-		fail("there is no guest %s; its last start failed (see %s/%s/vmm.log)", name, run_dir(), name);
+		fail("there is no guest %s; its last start failed (see %s/%s/vmm.log)", name,
+		     run_dir(), name);
 	} else if (must_live && !g->alive) {
 		fail("%s has ended; `corbel start' or `corbel create' starts it again", name);
 		guest_show_log(name);

@@ -96,22 +96,23 @@ static void show_text(const struct look *a, const struct look *b, bool clear)
 	struct rates x;
 	int i;
 
-	printf("%sCorbel %s (%s), up %llu s, %u CPUs, pool %llu of %llu KiB free%s", clear ? "\033[H" : "",
-	       b->info.version, b->info.backend == CORBEL_BACKEND_SVM ? "svm" : "vmx",
+	printf("%sCorbel %s (%s), up %llu s, %u CPUs, pool %llu of %llu KiB free%s",
+	       clear ? "\033[H" : "", b->info.version,
+	       b->info.backend == CORBEL_BACKEND_SVM ? "svm" : "vmx",
 	       (unsigned long long)(b->info.uptime_ns / 1000000000), b->info.cpus,
-	       (unsigned long long)b->info.pool_free_bytes >> 10, (unsigned long long)b->info.pool_total_bytes >> 10,
-	       eol);
+	       (unsigned long long)b->info.pool_free_bytes >> 10,
+	       (unsigned long long)b->info.pool_total_bytes >> 10, eol);
 	printf("CPU %%");
 	for (i = 0; i < b->cpus; i++)
 		printf(" %u:%.0f", b->cpu[i].cpu, busy(a, b, i));
-	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s%s", eol, eol, "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)",
-	       "TIME(s)", "CPU%", "STOLEN%", "EXITS/s", eol);
+	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s%s", eol, eol, "NAME", "ID", "STATE",
+	       "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s", eol);
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
 		printf("%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f%s", b->row[i].name,
 		       (long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
-		       (unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9, x.cpu, x.stolen,
-		       x.exits, eol);
+		       (unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
+		       x.cpu, x.stolen, x.exits, eol);
 	}
 	printf("%s", clear ? "\033[J" : "\n");
 	fflush(stdout);

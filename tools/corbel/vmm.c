@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_MS 60000 /* patient: emulated machines are slow */
+#define START_MS  60000 /* patient: emulated machines are slow */
 #define ENDING_MS 10000 /* a killed VMM has a VM and memory to give back */
-#define MAX_ARGV 256
+#define MAX_ARGV  256
 
 struct start {
 	struct cfg *c;
@@ -73,12 +73,14 @@ static void socket_args(struct start *s)
 	char path[PATH_MAX], esc[PATH_MAX];
 
 	arg(s, "-chardev");
-	arg(s, "socket,id=qmp,path=%s,server=on,wait=off", escaped(guest_path(s->g.name, "qmp", path), esc));
+	arg(s, "socket,id=qmp,path=%s,server=on,wait=off",
+	    escaped(guest_path(s->g.name, "qmp", path), esc));
 	arg(s, "-mon");
 	arg(s, "chardev=qmp,mode=control");
 	arg(s, "-chardev");
 	escaped(guest_path(s->g.name, "console", path), esc);
-	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc, esc);
+	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc,
+	    esc);
 	arg(s, "-serial");
 	arg(s, "chardev:console");
 }
@@ -128,7 +130,10 @@ static void boot_args(struct start *s)
 	}
 }
 
-/* Not bus 0: QEMU takes pin 0 of the second IOAPIC for the timer's ISA interrupt and moves it to pin 2. */
+/*
+ * Not bus 0: QEMU takes pin 0 of the second IOAPIC for the timer's ISA interrupt and moves it to
+ * pin 2.
+ */
 #define FIRST_BUS 1
 
 static void disk_args(struct start *s)
@@ -139,13 +144,15 @@ static void disk_args(struct start *s)
 
 	for (i = 0; i < c->ndisks; i++) {
 		arg(s, "-drive");
-		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i, c->disk[i].qcow2 ? "qcow2" : "raw",
-		    c->disk[i].readonly ? "on" : "off", escaped(c->disk[i].path, esc));
+		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i,
+		    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
+		    escaped(c->disk[i].path, esc));
 		arg(s, "-device");
 		if (is_q35(s))
 			arg(s, "virtio-blk-pci,drive=disk%d", i);
 		else
-			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i, FIRST_BUS + i);
+			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i,
+			    FIRST_BUS + i);
 	}
 }
 
@@ -176,9 +183,10 @@ static void vif_args(struct start *s)
 		arg(s, "-device");
 		bus[0] = 0;
 		if (!is_q35(s))
-			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d", FIRST_BUS + c->ndisks + i);
-		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", is_q35(s) ? "pci" : "device",
-		    i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
+			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d",
+				 FIRST_BUS + c->ndisks + i);
+		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
+		    is_q35(s) ? "pci" : "device", i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}
 }
 
@@ -220,14 +228,17 @@ static int find_vmm(struct start *s)
 {
 	/* Debian's microvm build has no accelerator but kvm. */
 	bool full = is_q35(s) || is_tcg(s);
-	const char *name = s->c->vmm ? s->c->vmm : full ? "qemu-system-x86_64" : "qemu-system-x86_64-microvm";
+	const char *name = s->c->vmm ? s->c->vmm
+			   : full    ? "qemu-system-x86_64"
+				     : "qemu-system-x86_64-microvm";
 	const char *path = getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin", *end;
 
 	if (strchr(name, '/')) {
 		snprintf(s->vmm, sizeof(s->vmm), "%s", name);
 		if (!access(name, X_OK))
 			return 0;
-		fail("%s: %s; set device_model_override to a VMM that can be run", name, strerror(errno));
+		fail("%s: %s; set device_model_override to a VMM that can be run", name,
+		     strerror(errno));
 		return -1;
 	}
 	for (; *path; path = *end ? end + 1 : end) {
@@ -248,15 +259,17 @@ static int check_host(struct start *s)
 	char path[PATH_MAX];
 
 	if (strlen(guest_path(s->g.name, "console", path)) >= sizeof(a.sun_path)) {
-		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN to a shorter "
+		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN "
+		     "to a shorter "
 		     "directory",
 		     path, sizeof(a.sun_path) - 1);
 		return -1;
 	}
 	if (!strncmp(s->accel, "kvm", 3) && access("/dev/kvm", R_OK | W_OK)) {
 		fail("/dev/kvm: %s; %s", strerror(errno),
-		     errno == EACCES ? "run as root"
-				     : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
+		     errno == EACCES
+			 ? "run as root"
+			 : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
 		return -1;
 	}
 	if (check_files(s->c) || find_vmm(s))
@@ -282,7 +295,8 @@ static int open_taps(struct start *s)
 static void __attribute__((noreturn)) become_vmm(struct start *s)
 {
 	char path[PATH_MAX];
-	int i, log = open(guest_path(s->g.name, "vmm.log", path), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int i,
+	    log = open(guest_path(s->g.name, "vmm.log", path), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	int null = open("/dev/null", O_RDONLY);
 
 	setsid();
@@ -297,7 +311,8 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 		fcntl(s->tap[i], F_SETFD, 0);
 	signal(SIGPIPE, SIG_DFL);
 	if (guest_record(&s->g)) {
-		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path), strerror(errno));
+		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path),
+			strerror(errno));
 		_exit(127);
 	}
 	execv(s->vmm, s->argv);
@@ -325,9 +340,11 @@ static int wait_for_vmm(struct start *s, pid_t pid)
 	while (now_ms() < deadline) {
 		if (waitpid(pid, &status, WNOHANG) == pid) {
 			if (WIFSIGNALED(status))
-				snprintf(why, sizeof(why), "was killed by signal %d", WTERMSIG(status));
+				snprintf(why, sizeof(why), "was killed by signal %d",
+					 WTERMSIG(status));
 			else
-				snprintf(why, sizeof(why), "ended with exit code %d", WEXITSTATUS(status));
+				snprintf(why, sizeof(why), "ended with exit code %d",
+					 WEXITSTATUS(status));
 			return start_failed(s, why);
 		}
 		if (!qmp_open(&q, s->g.name, START_MS / 2)) {
@@ -362,8 +379,10 @@ static int prepare(struct start *s, const char *config)
 
 	if (mkdir_run() || guest_lock(s->c->name, true, &s->g))
 		return -1;
-	if (!guest_load(s->c->name, &old) && old.alive && !(process_is_ending(old.pid) && guest_wait_end(&old, ENDING_MS))) {
-		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid, s->c->name);
+	if (!guest_load(s->c->name, &old) && old.alive &&
+	    !(process_is_ending(old.pid) && guest_wait_end(&old, ENDING_MS))) {
+		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid,
+		     s->c->name);
 		return -1;
 	}
 	snprintf(s->g.name, sizeof(s->g.name), "%s", s->c->name);
@@ -387,7 +406,8 @@ static int tune(struct start *s)
 	if (!wanted)
 		return 0;
 	if (!hv_present()) {
-		warning("cpu_weight, cpus and cap need the hypervisor (/dev/corbel); they are ignored");
+		warning(
+		    "cpu_weight, cpus and cap need the hypervisor (/dev/corbel); they are ignored");
 		return 0;
 	}
 	return apply_sched(c->name, c->weight, c->affinity, c->cap, -1);
@@ -414,8 +434,9 @@ int vmm_start(struct cfg *c, const char *config, const char *accel)
 	if (!err)
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
 	if (!err && tune(&s)) {
-		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched %s' sets it", c->name,
-		     c->name);
+		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched "
+		     "%s' sets it",
+		     c->name, c->name);
 		err = -1;
 	}
 	for (i = 0; i < c->nvifs; i++)

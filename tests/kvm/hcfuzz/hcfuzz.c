@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random hypercalls from dom0's kernel, for `seconds`: one thread a CPU and one that scribbles over the vCPU pages, all
- * on the same few VMs and vCPUs. Buffers handed to the hypervisor for writing, and frames mapped into guests, are this
- * module's own pages, since everything else would be damage to dom0 asked for by dom0. At the end all is taken down
- * again, and what the hypervisor has must be what it had. Loading takes that long; the kernel log has the result.
+ * Random hypercalls from dom0's kernel, for `seconds`: one thread a CPU and one that scribbles over
+ * the vCPU pages, all on the same few VMs and vCPUs. Buffers handed to the hypervisor for writing,
+ * and frames mapped into guests, are this module's own pages, since everything else would be damage
+ * to dom0 asked for by dom0. At the end all is taken down again, and what the hypervisor has must
+ * be what it had. Loading takes that long; the kernel log has the result.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -54,11 +55,12 @@ static u32 below(struct rng *r, u32 n)
 
 static u64 number(struct rng *r)
 {
-	static const u64 some[] = {0,	       1,	   2,	       4,	   8,	       0x1f,
-				   0x20,       0x3f,	   0x40,       0xff,	   0x100,      0x1ff,
-				   0x200,      0xfff,	   0x1000,     0x8000,	   0xffff,     0x10000,
-				   0x7fffffff, 0x80000000, 0xffffffff, 1ull << 32, 1ull << 36, 1ull << 40,
-				   1ull << 48, 1ull << 52, 1ull << 63, ~0ull,	   0xfee00,    0xfee00000};
+	static const u64 some[] = {0,	       1,	   2,	       4,	   8,
+				   0x1f,       0x20,	   0x3f,       0x40,	   0xff,
+				   0x100,      0x1ff,	   0x200,      0xfff,	   0x1000,
+				   0x8000,     0xffff,	   0x10000,    0x7fffffff, 0x80000000,
+				   0xffffffff, 1ull << 32, 1ull << 36, 1ull << 40, 1ull << 48,
+				   1ull << 52, 1ull << 63, ~0ull,      0xfee00,	   0xfee00000};
 
 	switch (below(r, 4)) {
 	case 0:
@@ -107,8 +109,10 @@ static u64 gfn(struct rng *r)
 	return below(r, 4) ? below(r, 8) * 512 + below(r, 16) : number(r);
 }
 
-/* Guests run this: no x87 instructions, nor moves to debug registers, for the sake of the emulators below us
- * (guests.c). */
+/*
+ * Guests run this: no x87 instructions, nor moves to debug registers, for the sake of the emulators
+ * below us (guests.c).
+ */
 static void random_page(struct rng *r, u8 *page)
 {
 	u64 *words = (u64 *)page;
@@ -125,7 +129,8 @@ static void map_page(struct rng *r, u8 *page)
 	u32 i;
 
 	for (i = 0; i < PAGE_SIZE / sizeof(*m); i++) {
-		m[i] = (struct corbel_map){gfn(r), cb_phys(own_page(r)) >> PAGE_SHIFT, 0, below(r, 16)};
+		m[i] = (struct corbel_map){gfn(r), cb_phys(own_page(r)) >> PAGE_SHIFT, 0,
+					   below(r, 16)};
 		if (below(r, 16) == 0)
 			m[i].pfn = (1ull << 28) + number(r); /* beyond memory */
 		if (below(r, 16) == 0)
@@ -178,7 +183,8 @@ static void make_vcpu(struct rng *r)
 
 	mutex_lock(&table_lock);
 	if (vcpus[i] < 0) {
-		id = call(CORBEL_HC_VCPU_CREATE, any_vm(r), below(r, 4) ? below(r, 6) : number(r), 0, 0, 0);
+		id = call(CORBEL_HC_VCPU_CREATE, any_vm(r), below(r, 4) ? below(r, 6) : number(r),
+			  0, 0, 0);
 		at = id >= 0 ? call(CORBEL_HC_VCPU_PAGE, id, 0, 0, 0, 0) : -1;
 		if (at > 0) {
 			shared[i] = memremap(at, 2 * PAGE_SIZE, MEMREMAP_WB);
@@ -246,8 +252,8 @@ static void one(struct rng *r, u8 *page)
 
 	switch (nr) {
 	case CORBEL_HC_STAT:
-		call(nr, below(r, 8) ? below(r, 5) : number(r), below(r, 4) ? below(r, 12) : number(r), buffer(r, 0),
-		     len, 0);
+		call(nr, below(r, 8) ? below(r, 5) : number(r),
+		     below(r, 4) ? below(r, 12) : number(r), buffer(r, 0), len, 0);
 		break;
 	case CORBEL_HC_LOG_READ:
 		call(nr, number(r), buffer(r, 0), len, 0, 0);
@@ -274,7 +280,9 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_VCPU_GET:
 	case CORBEL_HC_VCPU_SET:
 		call(nr, any_vcpu(r), below(r, 8) ? below(r, CORBEL_STATE_NR) : number(r),
-		     below(r, 2) ? number(r) : (u64[]){4, 8, 64, 128, 312, 1024, 4096, 40 * below(r, 100)}[below(r, 8)],
+		     below(r, 2)
+			 ? number(r)
+			 : (u64[]){4, 8, 64, 128, 312, 1024, 4096, 40 * below(r, 100)}[below(r, 8)],
 		     0, 0);
 		break;
 	case CORBEL_HC_MAP:
@@ -284,14 +292,15 @@ static void one(struct rng *r, u8 *page)
 		break;
 	case CORBEL_HC_MAP_ONE:
 		map_page(r, page);
-		call(nr, any_vm(r), m->gfn, m->pfn, m->order | (below(r, 16) ? 0 : number(r) << 32), below(r, 16) ? m->flags : number(r));
+		call(nr, any_vm(r), m->gfn, m->pfn, m->order | (below(r, 16) ? 0 : number(r) << 32),
+		     below(r, 16) ? m->flags : number(r));
 		break;
 	case CORBEL_HC_UNMAP:
 		call(nr, any_vm(r), gfn(r), below(r, 4) ? 1 + below(r, 2048) : number(r), 0, 0);
 		break;
 	case CORBEL_HC_DIRTY:
-		call(nr, any_vm(r), gfn(r), below(r, 8) ? 1 + below(r, 32768) : number(r), buffer(r, 0),
-		     below(r, 8) ? below(r, 8) : number(r));
+		call(nr, any_vm(r), gfn(r), below(r, 8) ? 1 + below(r, 32768) : number(r),
+		     buffer(r, 0), below(r, 8) ? below(r, 8) : number(r));
 		break;
 	case CORBEL_HC_DOORBELL:
 		random_page(r, page);
@@ -313,7 +322,8 @@ static void one(struct rng *r, u8 *page)
 		call(nr, any_vcpu(r), number(r), number(r), number(r), number(r));
 		break;
 	case CORBEL_HC_SCHED: /* not of dom0's vCPUs, which may be throttled */
-		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r), number(r), number(r), number(r));
+		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r), number(r), number(r),
+		     number(r));
 		break;
 	case CORBEL_HC_VCPU_PAGE:
 		call(nr, number(r), 0, 0, 0, 0);
@@ -388,7 +398,8 @@ static int info(struct corbel_info *i)
 	long ret = -ENOMEM;
 
 	if (page)
-		ret = cb_hypercall(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, cb_phys(page), sizeof(*i), 0);
+		ret =
+		    cb_hypercall(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, cb_phys(page), sizeof(*i), 0);
 	if (ret >= 0)
 		memcpy(i, page, sizeof(*i));
 	free_page((unsigned long)page);
@@ -450,16 +461,18 @@ static int __init hcfuzz_init(void)
 	gone = take_down();
 	if (info(&after))
 		return -EIO;
-	pr_info("hcfuzz: %lld calls, %lld answered\n", atomic64_read(&calls), atomic64_read(&answered));
+	pr_info("hcfuzz: %lld calls, %lld answered\n", atomic64_read(&calls),
+		atomic64_read(&answered));
 	pr_info("hcfuzz: %sok - all VMs and vCPUs can be taken down\n", gone ? "" : "not ");
-	gone = before.vms == after.vms && before.vcpus == after.vcpus && before.doorbells == after.doorbells &&
+	gone = before.vms == after.vms && before.vcpus == after.vcpus &&
+	       before.doorbells == after.doorbells &&
 	       before.pool_free_bytes == after.pool_free_bytes;
-	pr_info("hcfuzz: %sok - random hypercalls for %u s: the hypervisor has what it had\n", gone ? "" : "not ",
-		seconds);
+	pr_info("hcfuzz: %sok - random hypercalls for %u s: the hypervisor has what it had\n",
+		gone ? "" : "not ", seconds);
 	if (!gone)
-		pr_info("hcfuzz: VMs %u %u, vCPUs %u %u, doorbells %u %u, free bytes %llu %llu\n", before.vms,
-			after.vms, before.vcpus, after.vcpus, before.doorbells, after.doorbells, before.pool_free_bytes,
-			after.pool_free_bytes);
+		pr_info("hcfuzz: VMs %u %u, vCPUs %u %u, doorbells %u %u, free bytes %llu %llu\n",
+			before.vms, after.vms, before.vcpus, after.vcpus, before.doorbells,
+			after.doorbells, before.pool_free_bytes, after.pool_free_bytes);
 	/* A guest may still have pages that could not be taken back: then they are lost. */
 	for (i = 0; gone && i < PAGES; i++)
 		free_page((unsigned long)pages[i]);
