@@ -184,6 +184,14 @@ $(BUILD)/checked.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/checked/corbel.elf $(VML
 locks-test:
 	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS target-test TARGETS="$(or $(TARGETS),smp sched guest guest-ends guest-smp hypercall)"
 
+.PHONY: style-test mutants mutants-test mutants-all-test
+style-test: hv
+	@$(PYTHON) tests/style $(BUILD)
+mutants mutants-all-test: hv
+	@$(PYTHON) tests/mutate $(BUILD) $(MUTANTS)
+mutants-test: hv
+	@$(PYTHON) tests/mutate $(BUILD) few
+
 .PHONY: test test-full
 test test-full: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
 test:
@@ -214,6 +222,8 @@ help:
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
 	@echo 'make test-full   these and the tests that are too costly for each run: Debian 13'"'"'s QEMU'
+	@echo 'make style-test  the rules of the house: layout, headers, rooms, numbers; in make test, too'
+	@echo 'make mutants     mistakes made on purpose, which the tests have to notice; MUTANTS="words" picks some'
 	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
