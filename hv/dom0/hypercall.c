@@ -346,20 +346,22 @@ s64 hypercall(struct vcpu *caller, u64 nr)
 	const u64 *reg = caller->gpr;
 	const u64 arg[] = {reg[RDI], reg[RSI], reg[RDX], reg[RCX], reg[R8]};
 	u64 call;
+	bool alone;
 	s64 ret;
 
 	BUG_ON(!caller->vm->is_dom0);
 	if (nr - CORBEL_HC_BASE >= CORBEL_HC_NR)
 		return -ENOSYS;
 	call = BIT(nr - CORBEL_HC_BASE);
-	if (call & OBJECT_CALLS) {
+	alone = call & OBJECT_CALLS;
+	if (alone)
 		write_acquire(&objects);
-		ret = find_and_call(caller, nr, call, arg);
-		write_release(&objects);
-	} else {
+	else
 		read_acquire(&objects);
-		ret = find_and_call(caller, nr, call, arg);
+	ret = find_and_call(caller, nr, call, arg);
+	if (alone)
+		write_release(&objects);
+	else
 		read_release(&objects);
-	}
 	return ret;
 }

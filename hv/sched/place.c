@@ -34,7 +34,7 @@ void place_unload(struct sched_cpu *sc)
 {
 	struct sched_unit *u = sc->loaded;
 
-	BUG_ON(!u->on_cpu || u->cpu != sc->index);
+	BUG_ON(u->cpu != sc->index);
 	sc->loaded = NULL;
 	leave_unit(u, u->state == SCHED_QUEUED && u != sc->giver);
 	__atomic_store_n(&u->on_cpu, 0, __ATOMIC_RELEASE);
@@ -108,13 +108,6 @@ static bool give_one(struct sched_cpu *sc, u32 cpu)
 		place_unload(sc);
 	place_send(best, cpu);
 	return true;
-}
-
-u64 place_takers(const struct sched_cpu *sc, u64 now)
-{
-	if (now < sc->started + sched_ms || !sc->rq.queue.count)
-		return 0;
-	return READ_ONCE(sched_idle) & ~BIT(sc->index);
 }
 
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now)

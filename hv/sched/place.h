@@ -44,6 +44,14 @@ static inline void rq_remove(struct sched_cpu *sc, struct sched_unit *u)
 	u->floor_rq = &sc->rq;
 }
 
+/* CPUs that idle while units wait here, once the running one has had the CPU for a while. */
+static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
+{
+	if (now < sc->started + sched_ms || !sc->rq.queue.count)
+		return 0;
+	return READ_ONCE(sched_idle) & ~BIT(sc->index);
+}
+
 void place_init(sched_leave_fn *leave);
 /* This CPU takes part from now on. */
 void place_init_cpu(void);
@@ -55,8 +63,6 @@ void place_unload(struct sched_cpu *sc);
 u32 place_choose(const struct sched_unit *u);
 /* Into the inbox of a CPU. The unit is queued, and the caller's. */
 void place_send(struct sched_unit *u, u32 cpu);
-/* CPUs that idle while units wait here, once the running one has had the CPU for a while. */
-u64 place_takers(const struct sched_cpu *sc, u64 now);
 /*
  * Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue,
  * or kept by the caller.

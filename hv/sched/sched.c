@@ -152,24 +152,30 @@ static void boost_queued(struct sched_unit *u)
 static bool win_blocked(struct sched_unit *u)
 {
 	u32 state = SCHED_BLOCKED;
-	u64 asleep = 0; /* nobody counts it */
 
 	__atomic_store_n(&u->wake, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_compare_exchange_n(&u->state, &state, SCHED_QUEUED, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST)) {
-		account_ticks(u, &asleep, SCHED_QUEUED, clock());
+					__ATOMIC_SEQ_CST))
 		return true;
-	}
 	if (state == SCHED_QUEUED)
 		boost_queued(u);
 	return false;
 }
 
-/* The caller has won the unit. */
+/* The caller has won the unit, which waits from now on. */
+static u64 begin_waiting(struct sched_unit *u)
+{
+	u64 asleep = 0, now = clock();
+
+	account_ticks(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
+	return now;
+}
+
+/* Put a unit that the caller has won where it waits for a CPU. */
 static void put_woken(struct sched_unit *u)
 {
 	struct sched_cpu *sc = this_sched();
-	u64 now = clock();
+	u64 now = begin_waiting(u);
 	u32 cpu;
 
 	WRITE_ONCE(u->boost, true);
@@ -209,6 +215,7 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 		put_woken(to);
 		return;
 	}
+	begin_waiting(to);
 	WRITE_ONCE(to->cpu, sc->index);
 	sc->hand = to;
 	/* what comes from now on keeps `from` here */
@@ -264,6 +271,12 @@ static void unpark(struct sched_cpu *sc, u64 now)
 	}
 }
 
+/* The slice ends at that time, if not before. */
+static void cut_slice(struct sched_cpu *sc, u64 end)
+{
+	sc->slice_end = MIN(sc->slice_end, end);
+}
+
 /* The running unit, charged, waits from now on. */
 static void requeue_running(struct sched_cpu *sc, u64 now)
 {
@@ -287,7 +300,7 @@ static bool may_keep_cpu(const struct sched_cpu *sc, u64 now)
 
 static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	BUG_ON(sc->curr || u->on_rq || u->cpu != sc->index || u->state != SCHED_QUEUED);
+	BUG_ON(u->state != SCHED_QUEUED);
 	sc->curr = u;
 	sc->started = now;
 	u->boost = false;
@@ -331,7 +344,7 @@ static void shorten_for_giver(struct sched_cpu *sc, const struct sched_unit *u, 
 {
 	if (sc->giver && u != sc->giver &&
 	    (READ_ONCE(sched_idle) & READ_ONCE(u->affinity) & ~BIT(sc->index)))
-		sc->slice_end = MIN(sc->slice_end, now + sched_ms);
+		cut_slice(sc, now + sched_ms);
 }
 
 /*
@@ -355,7 +368,7 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 		}
 		requeue_running(sc, now);
 		sc->giver = ran;
-		sc->slice_end = MIN(sc->slice_end, now + policy->slice(&sc->rq));
+		cut_slice(sc, now + policy->slice(&sc->rq));
 		shorten_for_giver(sc, to, now);
 	} else {
 		to = sc->giver;
@@ -446,7 +459,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	unpark(sc, now);
 	take_inbox(sc, now);
 	if (ran) /* more may wait now than when the slice began */
-		sc->slice_end = MIN(sc->slice_end, sc->started + policy->slice(&sc->rq));
+		cut_slice(sc, sc->started + policy->slice(&sc->rq));
 	u = ran;
 	if (!ran || next || !may_keep_cpu(sc, now)) {
 		if (ran)
