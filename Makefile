@@ -205,12 +205,15 @@ test-full: $(BUILD)/qemu10.cpio
 -include tests/bench/bench.mk
 -include tests/kvm/kvm.mk
 
-.PHONY: bench-boot size
+.PHONY: bench-boot size style
 bench-boot: $(BUILD)/corbel.iso
 	$(PYTHON) tests/bench/boot.py $(BUILD)
 
 size: $(BUILD)/corbel.iso
 	@tests/bench/size $(BUILD)
+
+style: hv
+	@$(PYTHON) tests/style $(BUILD)
 
 .PHONY: help
 help:
@@ -229,7 +232,8 @@ help:
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
 	@echo 'make bench-check no row is worse than in the committed table'
 	@echo 'make bench-boot  time to the dom0 prompt, with Corbel and without'
-	@echo 'make size        lines of code, sizes of the images'
+	@echo 'make size        per room of the hypervisor: files, lines, tokens, functions, asserts; sizes of the images'
+	@echo 'make style       the rules of the house alone: layout, headers, rooms, numbers, cppcheck'
 	@echo 'make hv kmod tool kernel image clean'
 
 .PHONY: clean FORCE

@@ -32,7 +32,7 @@ static void show_vcpus(void)
 				 "ran %lu ms, %lu exits",
 				 id, v->vm->id, v->index, v->sched.cpu,
 				 v->stopped ? "stopped" : "live", v->sched.state, v->mp_state,
-				 v->rip, (tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000),
+				 v->rip, tsc_to_ns(sched_runtime(&v->sched, now)) / 1000000,
 				 v->exits_total);
 	}
 }
@@ -59,8 +59,7 @@ void debug_key(char key)
 	switch (key) {
 	case 'h':
 		log_info("keys: h help, q vCPUs, m memory, i interrupts; on the console R restart, "
-			 "P panic, 3 x Ctrl-A "
-			 "back to dom0");
+			 "P panic, 3 x Ctrl-A back to dom0");
 		break;
 	case 'q':
 		show_vcpus();
@@ -70,9 +69,6 @@ void debug_key(char key)
 		break;
 	case 'i':
 		show_interrupts();
-		break;
-	default:
-		break;
 	}
 }
 

@@ -15,39 +15,36 @@
 #include "hv/guest/pio.h"
 #include "hv/guest/vm.h"
 
-/* A register of the power management, or a part of one */
-static void dom0_sleep_io(struct vcpu *v, const struct vm_exit *x)
+static void uart_io(u16 port, u8 size, bool in, u32 *val)
 {
-	if (x->io.in)
-		pio_write_reg(v, RAX, sleep_in(x->io.port, x->io.size), x->io.size);
-	else
-		sleep_out(x->io.port, x->io.size, (u32)v->gpr[RAX]);
-	vcpu_skip(v, x->insn_len);
+	for (u32 i = 0; i < size; i++)
+		if (in)
+			*val |= (u32)vuart_in(port + i) << i * 8;
+		else
+			vuart_out(port + i, *val >> i * 8);
 }
 
+/* One of the consoles' UARTs, or a register of the power management, or a part of one */
 static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 {
+	u16 port = x->io.port;
+	u8 size = x->io.size;
+	u32 val = x->io.in ? 0 : v->gpr[RAX], i = 0;
+
 	if (x->io.string) {
 		vcpu_inject_gp(v); /* no driver does string I/O on these */
 		return;
 	}
-	for (u32 i = 0; i < x->io.size; i++)
-		if (sleep_owns((u16)(x->io.port + i))) {
-			dom0_sleep_io(v, x);
-			return;
-		}
-	for (u32 i = 0; i < x->io.size; i++) {
-		u16 port = x->io.port + i;
-
-		if (!x->io.in) {
-			vuart_out(port, v->gpr[RAX] >> i * 8);
-		} else {
-			u64 val = (v->gpr[RAX] & ~(0xffull << i * 8)) | (u64)vuart_in(port)
-									    << i * 8;
-
-			pio_write_reg(v, RAX, val, x->io.size);
-		}
-	}
+	while (i < size && !sleep_owns(port + i))
+		i++;
+	if (i == size)
+		uart_io(port, size, x->io.in, &val);
+	else if (x->io.in)
+		val = sleep_in(port, size);
+	else
+		sleep_out(port, size, val);
+	if (x->io.in)
+		pio_write_reg(v, RAX, val, size);
 	vcpu_skip(v, x->insn_len);
 }
 
@@ -85,8 +82,6 @@ static void set_boot_segment(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, b
 /* The state the 64-bit boot protocol demands. */
 static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 {
-	struct corbel_dtable gdt = {.base = e->gdt, .limit = e->gdt_limit};
-
 	hvm->set(v, HVM_CR3, e->cr3);
 	vcpu_set_cr4(v, CR4_PAE);
 	hvm->set(v, HVM_EFER, EFER_LME | EFER_LMA);
@@ -95,7 +90,7 @@ static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 	set_boot_segment(v, HVM_DS, 0x18, 0x3, false);
 	set_boot_segment(v, HVM_ES, 0x18, 0x3, false);
 	set_boot_segment(v, HVM_SS, 0x18, 0x3, false);
-	hvm->set_dt(v, false, &gdt);
+	hvm->set_dt(v, false, &e->gdt);
 	v->rip = e->rip;
 	v->gpr[RSI] = e->rsi;
 }
@@ -107,17 +102,10 @@ static const struct vm_ops dom0_ops = {
     .level_eoi = dom0_level_eoi,
 };
 
-static u32 dom0_vcpu_count(void)
-{
-	u32 n = boot_info.opt.dom0_max_vcpus;
-
-	return n && n < cpu_count ? n : cpu_count;
-}
-
 void dom0_create(void)
 {
 	struct dom0_entry entry;
-	u32 n = dom0_vcpu_count();
+	u32 n = dom0_cpus();
 
 	policy_init();
 	dom0_load(&entry);
@@ -126,8 +114,8 @@ void dom0_create(void)
 	irq_set_dom0(dom0_irq);
 	/* dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped. */
 	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
-		boot_fail("the local APIC lies in RAM at %llx; the firmware's tables are wrong",
-			  (unsigned long long)boot_info.acpi.lapic_addr);
+		boot_fail("the local APIC lies in RAM at %lx; the firmware's tables are wrong",
+			  boot_info.acpi.lapic_addr);
 	for (u32 p = 0; p < 0x10000; p++)
 		if (!vuart_owns(p) && !sleep_owns(p))
 			dom0->io_map[p / 8] &= ~(1 << p % 8);
@@ -148,7 +136,7 @@ void dom0_create(void)
 			hvm->give_back(v);
 		}
 	}
-	log_info("dom0: %u vCPUs, entry %llx", n, (unsigned long long)entry.rip);
+	log_info("dom0: %u vCPUs, entry %lx", n, entry.rip);
 	for (u32 i = 0; i < n; i++)
 		sched_wake(&dom0->vcpu[i]->sched);
 }

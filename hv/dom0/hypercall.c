@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* dom0's hypercalls: every argument is checked here, once. */
+/*
+ * dom0's hypercalls: every argument is checked here, once. hv/abi.h says what each takes and
+ * returns.
+ */
 #include "hv/dom0/hypercall.h"
 #include "hv/console/console.h"
 #include "hv/dom0/debugkey.h"
@@ -14,21 +17,17 @@
 #include "hv/guest/vcpu.h"
 #include "hv/lib/string.h"
 
-struct args {
-	u64 a, b, c, d, e;
-};
-
 /*
  * Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted.
  */
 static u8 bounce[MAX_CPUS][PAGE_SIZE] __aligned(64);
 
-static u8 *bounce_buf(void)
+static void *bounce_buf(void)
 {
 	return bounce[this_cpu()->index];
 }
 
-static bool one_page(u64 at, u64 len)
+static bool is_in_one_page(u64 at, u64 len)
 {
 	return len && len <= PAGE_SIZE && (at & ~PAGE_MASK) + len <= PAGE_SIZE;
 }
@@ -36,27 +35,224 @@ static bool one_page(u64 at, u64 len)
 /* dom0's memory only: hypervisor frames are not in its map. */
 static int copy_in(u64 from, void *to, u64 len)
 {
-	return one_page(from, len) ? p2m_read(&dom0->p2m, gpa(from), to, len, NULL) : -EINVAL;
+	return is_in_one_page(from, len) ? p2m_read(&dom0->p2m, gpa(from), to, len, NULL) : -EINVAL;
 }
 
 static int copy_out(u64 to, const void *from, u64 len)
 {
-	return one_page(to, len) ? p2m_write(&dom0->p2m, gpa(to), from, len, NULL) : -EINVAL;
+	return is_in_one_page(to, len) ? p2m_write(&dom0->p2m, gpa(to), from, len, NULL) : -EINVAL;
 }
 
-static struct vm *guest_by_id(u64 id)
+/* ---- the hypervisor ---- */
+
+static s64 read_stat(u64 what, u64 index, u64 to, u64 room)
 {
-	struct vm *vm = vm_by_id(id);
+	void *buf = bounce_buf();
+	s64 n = stat_get(what, index, buf);
 
-	return vm && !vm->is_dom0 ? vm : NULL;
+	if (n < 0)
+		return n;
+	BUG_ON(n > (s64)PAGE_SIZE);
+	if (room < (u64)n)
+		return -E2BIG;
+	return copy_out(to, buf, n) ?: n;
 }
 
-static struct vcpu *guest_vcpu(u64 id)
+static s64 read_log(u64 seq, u64 to, u64 room)
 {
-	struct vcpu *v = vcpu_by_id(id);
+	struct corbel_log *l = bounce_buf();
+	u64 len = MIN(room, PAGE_SIZE);
 
-	return v && !v->vm->is_dom0 ? v : NULL;
+	if (len <= sizeof(*l))
+		return -EINVAL;
+	l->len = log_read(seq, l->text, len - sizeof(*l), &l->seq);
+	BUG_ON(l->len > len - sizeof(*l));
+	l->next = l->seq + l->len;
+	l->pad = 0;
+	return copy_out(to, l, sizeof(*l) + l->len) ?: (s64)l->len;
 }
+
+static s64 read_supported(u64 what, u64 first, u64 to, u64 room)
+{
+	void *buf = bounce_buf();
+	u64 n = 1, size = sizeof(u64);
+
+	switch (what) {
+	case CORBEL_SUPPORTED_CPUID:
+		size = sizeof(struct corbel_cpuid);
+		n = cpuid_supported(buf, PAGE_SIZE / size);
+		break;
+	case CORBEL_SUPPORTED_MSRS:
+		size = sizeof(u32);
+		n = msr_list(buf, 0, PAGE_SIZE / size);
+		break;
+	case CORBEL_SUPPORTED_XCR0:
+		*(u64 *)buf = policy_xcr0_all();
+		break;
+	default:
+		return -EINVAL;
+	}
+	BUG_ON(n * size > PAGE_SIZE);
+	if (first)
+		return 0; /* everything fits one page */
+	if (room < n * size)
+		return -E2BIG;
+	return copy_out(to, buf, n * size) ?: (s64)n;
+}
+
+static s64 bind_event(u64 apic_id, u64 vector)
+{
+	struct vcpu *v = apic_id >> 32 ? NULL : vm_vcpu_by_apic(dom0, apic_id);
+
+	if (!v)
+		return -ENOENT;
+	if (vector && (vector < 32 || vector > 255))
+		return -EINVAL;
+	v->event_vector = vector;
+	return 0;
+}
+
+static s64 create_vm(u64 from)
+{
+	struct corbel_vm_create c;
+
+	return copy_in(from, &c, sizeof(c)) ?: vm_create(&c);
+}
+
+static s64 call_hypervisor(u64 nr, const u64 *arg)
+{
+	switch (nr) {
+	case CORBEL_HC_VERSION:
+		return CORBEL_ABI_VERSION;
+	case CORBEL_HC_STAT:
+		return read_stat(arg[0], arg[1], arg[2], arg[3]);
+	case CORBEL_HC_LOG_READ:
+		return read_log(arg[0], arg[1], arg[2]);
+	case CORBEL_HC_EVENT_BIND:
+		return bind_event(arg[0], arg[1]);
+	case CORBEL_HC_VM_CREATE:
+		return create_vm(arg[0]);
+	case CORBEL_HC_SUPPORTED:
+		return read_supported(arg[0], arg[1], arg[2], arg[3]);
+	case CORBEL_HC_DEBUG: /* key */
+		debug_key(arg[0]);
+		return 0;
+	}
+	return -ENOSYS;
+}
+
+/* ---- one VM ---- */
+
+static s64 map_one(struct vm *vm, u64 gfn, u64 pfn, u64 order, u64 flags)
+{
+	u64 attr = PT_R;
+
+	if (flags >> 32)
+		return -EINVAL;
+	if (flags & CORBEL_MAP_MMIO)
+		return order ? -EINVAL : p2m_set_mmio(&vm->p2m, gfn);
+	if (order != 0 && order != 9)
+		return -EINVAL;
+	if (flags & CORBEL_MAP_WRITE)
+		attr |= PT_W;
+	if (flags & CORBEL_MAP_EXEC)
+		attr |= PT_X;
+	if (flags & CORBEL_MAP_ROM)
+		attr = (attr & ~PT_W) | PT_ROM;
+	return p2m_map(&vm->p2m, gfn, pfn, order, attr);
+}
+
+static s64 map_many(struct vm *vm, u64 from, u64 count)
+{
+	struct corbel_map *m = bounce_buf();
+	s64 ret;
+
+	if (!count || count > PAGE_SIZE / sizeof(*m))
+		return -EINVAL;
+	ret = copy_in(from, m, count * sizeof(*m));
+	for (u64 i = 0; !ret && i < count; i++, m++) {
+		ret = map_one(vm, m->gfn, m->pfn, m->order, m->flags);
+		if (ret && i)
+			return i;
+	}
+	return ret ?: (s64)count;
+}
+
+static s64 dirty_log(struct vm *vm, u64 gfn, u64 count, u64 to, u64 flags)
+{
+	u64 *bitmap = bounce_buf();
+	u64 bytes = (count + 63) / 64 * 8;
+	s64 n;
+
+	if (!count || count > PAGE_SIZE * 8)
+		return -EINVAL;
+	memset(bitmap, 0, bytes);
+	for (u64 done = 0; done < count; done += n) {
+		u64 at = gfn + done, left = count - done;
+
+		if (flags & CORBEL_DIRTY_START)
+			n = p2m_dirty_start(&vm->p2m, at, left);
+		else if (flags & CORBEL_DIRTY_STOP)
+			n = p2m_dirty_stop(&vm->p2m, at, left);
+		else
+			n = p2m_dirty_read(&vm->p2m, at, left, bitmap + done / 64,
+					   flags & CORBEL_DIRTY_CLEAR);
+		if (n < 0)
+			return n;
+		BUG_ON(!n); /* it would go on for ever */
+	}
+	if (flags & (CORBEL_DIRTY_START | CORBEL_DIRTY_STOP))
+		return 0;
+	return copy_out(to, bitmap, bytes);
+}
+
+static s64 update_doorbell(struct vm *vm, u64 from)
+{
+	struct corbel_doorbell d;
+
+	return copy_in(from, &d, sizeof(d)) ?: doorbell_update(vm, &d);
+}
+
+/* arg[0] was the VM's id. */
+static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
+{
+	switch (nr) {
+	case CORBEL_HC_VM_DESTROY:
+		return vm_destroy(vm);
+	case CORBEL_HC_VCPU_CREATE: /* APIC id */
+		return arg[1] > 0xfffffffe ? -EINVAL : vcpu_create(vm, arg[1]);
+	case CORBEL_HC_BOOT_CPU: /* APIC id */
+		if (vm->vcpu_count)
+			return -EBUSY;
+		vm->bsp_apic_id = arg[1];
+		return 0;
+	case CORBEL_HC_MAP:
+		return map_many(vm, arg[1], arg[2]);
+	case CORBEL_HC_MAP_ONE:
+		return map_one(vm, arg[1], arg[2], arg[3], arg[4]) ?: 1;
+	case CORBEL_HC_UNMAP: /* gfn, count */
+		return p2m_unmap(&vm->p2m, arg[1], arg[2]);
+	case CORBEL_HC_DIRTY:
+		return dirty_log(vm, arg[1], arg[2], arg[3], arg[4]);
+	case CORBEL_HC_MSI: /* address, data */
+		return vm->has_lapic ? lapic_send_msi(vm, arg[1], arg[2]) != 0 : -ENOENT;
+	case CORBEL_HC_EOI_MASK: /* word, mask */
+		if (arg[1] >= ARRAY_SIZE(vm->eoi_mask))
+			return -EINVAL;
+		WRITE_ONCE(vm->eoi_mask[arg[1]], arg[2]);
+		return 0;
+	case CORBEL_HC_DOORBELL:
+		return update_doorbell(vm, arg[1]);
+	case CORBEL_HC_CLOCK: /* set?, ns */
+		if (!arg[1])
+			return pv_clock_get(vm);
+		pv_clock_set(vm, arg[2]);
+		return 0;
+	}
+	return -ENOSYS;
+}
+
+/* ---- one vCPU ---- */
 
 /* Its state is all in memory and no CPU touches it. */
 static bool is_stopped(struct vcpu *v)
@@ -64,428 +260,108 @@ static bool is_stopped(struct vcpu *v)
 	return __atomic_load_n(&v->stopped, __ATOMIC_ACQUIRE);
 }
 
-/* ---- statistics ---- */
-
-static s64 hc_stat(struct vcpu *caller, const struct args *x)
+/* access: state_get() or state_set() */
+static s64 move_state(struct vcpu *v, u64 what, u64 bytes, s64 (*access)(struct vcpu *, u32, u32))
 {
-	u8 *buf = bounce_buf();
-	s64 n = stat_get(x->a, x->b, buf);
-
-	if (n < 0)
-		return n;
-	if (x->d < (u64)n)
-		return -E2BIG;
-	return copy_out(x->c, buf, n) ?: n;
-}
-
-static s64 hc_log_read(struct vcpu *caller, const struct args *x)
-{
-	struct corbel_log *l = (void *)bounce_buf();
-	u64 len = MIN(x->c, PAGE_SIZE);
-	int ret;
-
-	if (len <= sizeof(*l))
-		return -EINVAL;
-	l->len = log_read(x->a, l->text, len - sizeof(*l), &l->seq);
-	l->next = l->seq + l->len;
-	l->pad = 0;
-	ret = copy_out(x->b, l, sizeof(*l) + l->len);
-	return ret ? ret : (s64)l->len;
-}
-
-/* ---- events, VMs, vCPUs ---- */
-
-static s64 hc_event_bind(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = x->a <= 0xffffffff ? vm_vcpu_by_apic(dom0, x->a) : NULL;
-
-	if (!v)
-		return -ENOENT;
-	if (x->b && (x->b < 32 || x->b > 255))
-		return -EINVAL;
-	v->event_vector = x->b;
-	return 0;
-}
-
-static s64 hc_vm_create(struct vcpu *caller, const struct args *x)
-{
-	struct corbel_vm_create c;
-	int ret = copy_in(x->a, &c, sizeof(c));
-
-	return ret ? ret : vm_create(&c);
-}
-
-static s64 hc_vm_destroy(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	return vm ? vm_destroy(vm) : -ENOENT;
-}
-
-static s64 hc_boot_cpu(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm)
-		return -ENOENT;
-	if (vm->vcpu_count)
-		return -EBUSY;
-	vm->bsp_apic_id = x->b;
-	return 0;
-}
-
-static s64 hc_vcpu_create(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm || vm->dying)
-		return -ENOENT;
-	return x->b > 0xfffffffe ? -EINVAL : vcpu_create(vm, x->b);
-}
-
-static s64 hc_vcpu_destroy(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	return v ? vcpu_destroy(v) : -ENOENT;
-}
-
-static s64 hc_vcpu_page(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	return v ? (s64)virt_to_hpa(v->page).v : -ENOENT;
-}
-
-static s64 hc_vcpu_resume(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	return v ? vcpu_resume(v, caller) : -ENOENT;
-}
-
-static s64 hc_vcpu_pause(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	if (!v)
-		return -ENOENT;
-	if (!is_stopped(v))
-		vcpu_request(v, DUE_PAUSE);
-	return 0;
-}
-
-static s64 hc_vcpu_state(struct vcpu *caller, const struct args *x, bool set)
-{
-	struct vcpu *v = guest_vcpu(x->a);
 	s64 ret;
 
-	if (!v)
-		return -ENOENT;
-	if (x->b >= CORBEL_STATE_NR || x->c > PAGE_SIZE)
+	if (what >= CORBEL_STATE_NR || bytes > PAGE_SIZE)
 		return -EINVAL;
 	if (!is_stopped(v) || !hvm->borrow(v))
 		return -EBUSY;
-	ret = set ? state_set(v, x->b, x->c) : state_get(v, x->b, x->c);
+	ret = access(v, what, bytes);
 	hvm->give_back(v);
 	return ret;
 }
 
-static s64 hc_vcpu_get(struct vcpu *caller, const struct args *x)
+/* arg[0] was the vCPU's id. */
+static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg)
 {
-	return hc_vcpu_state(caller, x, false);
-}
-
-static s64 hc_vcpu_set(struct vcpu *caller, const struct args *x)
-{
-	return hc_vcpu_state(caller, x, true);
-}
-
-/* ---- memory ---- */
-
-static int map_one(struct vm *vm, const struct corbel_map *m)
-{
-	u64 attr = PT_R;
-
-	if (m->flags & CORBEL_MAP_MMIO)
-		return m->order ? -EINVAL : p2m_set_mmio(&vm->p2m, m->gfn);
-	if (m->order != 0 && m->order != 9)
-		return -EINVAL;
-	if (m->flags & CORBEL_MAP_WRITE)
-		attr |= PT_W;
-	if (m->flags & CORBEL_MAP_EXEC)
-		attr |= PT_X;
-	if (m->flags & CORBEL_MAP_ROM)
-		attr = (attr & ~PT_W) | PT_ROM;
-	return p2m_map(&vm->p2m, m->gfn, m->pfn, m->order, attr);
-}
-
-static s64 hc_map(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-	struct corbel_map *m = (void *)bounce_buf();
-	int ret;
-
-	if (!vm || vm->dying) /* what is torn down already must stay so */
-		return -ENOENT;
-	if (!x->c || x->c > PAGE_SIZE / sizeof(*m))
-		return -EINVAL;
-	ret = copy_in(x->b, m, x->c * sizeof(*m));
-	if (ret)
-		return ret;
-	for (u32 i = 0; i < x->c; i++) {
-		ret = map_one(vm, &m[i]);
-		if (ret)
-			return i ? (s64)i : ret;
+	switch (nr) {
+	case CORBEL_HC_VCPU_DESTROY:
+		return vcpu_destroy(v);
+	case CORBEL_HC_VCPU_PAGE:
+		return virt_to_hpa(v->page).v;
+	case CORBEL_HC_VCPU_RESUME:
+		return vcpu_resume(v, caller);
+	case CORBEL_HC_VCPU_PAUSE:
+		if (!is_stopped(v))
+			vcpu_request(v, DUE_PAUSE);
+		return 0;
+	case CORBEL_HC_VCPU_GET: /* what, how many */
+		return move_state(v, arg[1], arg[2], state_get);
+	case CORBEL_HC_VCPU_SET: /* what, bytes */
+		return move_state(v, arg[1], arg[2], state_set);
+	case CORBEL_HC_NMI:
+		vcpu_request(v, DUE_NMI);
+		return 0;
+	case CORBEL_HC_EXTINT: /* level */
+		if (arg[1])
+			vcpu_request(v, DUE_EXTINT);
+		else
+			__atomic_fetch_and(&v->due, ~DUE_EXTINT, __ATOMIC_SEQ_CST);
+		return 0;
+	case CORBEL_HC_SCHED: /* weight, affinity, cap */
+		if (arg[1] >> 32 || arg[3] >> 32)
+			return -EINVAL;
+		return sched_set(&v->sched, arg[1], arg[2], arg[3]);
 	}
-	return x->c;
+	return -ENOSYS;
 }
 
-static s64 hc_map_one(struct vcpu *caller, const struct args *x)
+/* ---- which is which ---- */
+
+#define CALL(name) BIT(CORBEL_HC_##name - CORBEL_HC_BASE)
+
+#define VM_CALLS                                                                                   \
+	(CALL(VM_DESTROY) | CALL(BOOT_CPU) | CALL(UNMAP) | CALL(DIRTY) | CALL(MSI) |               \
+	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK))
+/* not of a VM that is being torn down: what is gone already must stay so */
+#define LIVE_VM_CALLS (CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE))
+#define VCPU_CALLS                                                                                 \
+	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
+	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
+/* These make or free VMs and vCPUs, and are alone; all others use them. */
+#define OBJECT_CALLS (CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY))
+
+static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {
-	struct vm *vm = guest_by_id(x->a);
-	const struct corbel_map m = {.gfn = x->b, .pfn = x->c, .order = x->d, .flags = x->e};
-	int ret;
+	if (call & VCPU_CALLS) {
+		struct vcpu *v = vcpu_by_id(arg[0]);
 
-	if (!vm || vm->dying)
-		return -ENOENT;
-	if ((x->d | x->e) >> 32)
-		return -EINVAL;
-	ret = map_one(vm, &m);
-	return ret ?: 1;
-}
-
-static s64 hc_unmap(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	return vm ? p2m_unmap(&vm->p2m, x->b, x->c) : -ENOENT;
-}
-
-static s64 dirty_switch(struct vm *vm, u64 gfn, u64 count,
-			s64 (*change)(struct p2m *p, u64 gfn, u64 count))
-{
-	for (u64 done = 0; done < count;) {
-		s64 n = change(&vm->p2m, gfn + done, count - done);
-
-		if (n < 0)
-			return n;
-		done += (u64)n;
+		return v && !v->vm->is_dom0 ? call_vcpu(caller, v, nr, arg) : -ENOENT;
 	}
-	return 0;
-}
+	if (call & (VM_CALLS | LIVE_VM_CALLS)) {
+		struct vm *vm = vm_by_id(arg[0]);
 
-static s64 dirty_read(struct vm *vm, const struct args *x)
-{
-	u64 *bitmap = (void *)bounce_buf();
-	u64 bytes = (x->c + 63) / 64 * 8;
-
-	memset(bitmap, 0, bytes);
-	for (u64 done = 0; done < x->c;) {
-		s64 n = p2m_dirty_read(&vm->p2m, x->b + done, x->c - done, bitmap + done / 64,
-				       x->e & CORBEL_DIRTY_CLEAR);
-
-		if (n < 0)
-			return n;
-		done += (u64)n;
+		if (!vm || vm->is_dom0 || (vm->dying && (call & LIVE_VM_CALLS)))
+			return -ENOENT;
+		return call_vm(vm, nr, arg);
 	}
-	return copy_out(x->d, bitmap, bytes);
-}
-
-static s64 hc_dirty(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm)
-		return -ENOENT;
-	if (!x->c || x->c > PAGE_SIZE * 8)
-		return -EINVAL;
-	if (x->e & CORBEL_DIRTY_START)
-		return dirty_switch(vm, x->b, x->c, p2m_dirty_start);
-	if (x->e & CORBEL_DIRTY_STOP)
-		return dirty_switch(vm, x->b, x->c, p2m_dirty_stop);
-	return dirty_read(vm, x);
-}
-
-/* ---- interrupts ---- */
-
-static s64 hc_msi(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm || !vm->has_lapic)
-		return -ENOENT;
-	return lapic_send_msi(vm, x->b, x->c) ? 1 : 0;
-}
-
-static s64 hc_nmi(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	if (!v)
-		return -ENOENT;
-	vcpu_request(v, DUE_NMI);
-	return 0;
-}
-
-static s64 hc_extint(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	if (!v)
-		return -ENOENT;
-	if (x->b)
-		vcpu_request(v, DUE_EXTINT);
-	else
-		__atomic_fetch_and(&v->due, ~DUE_EXTINT, __ATOMIC_SEQ_CST);
-	return 0;
-}
-
-static s64 hc_eoi_mask(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm)
-		return -ENOENT;
-	if (x->b > 3)
-		return -EINVAL;
-	WRITE_ONCE(vm->eoi_mask[x->b], x->c);
-	return 0;
-}
-
-static s64 hc_doorbell(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-	struct corbel_doorbell d;
-	int ret;
-
-	if (!vm)
-		return -ENOENT;
-	ret = copy_in(x->b, &d, sizeof(d));
-	return ret ? ret : doorbell_update(vm, &d);
-}
-
-/* ---- the rest ---- */
-
-static s64 hc_sched(struct vcpu *caller, const struct args *x)
-{
-	struct vcpu *v = guest_vcpu(x->a);
-
-	if (x->b >> 32 || x->d >> 32)
-		return -EINVAL;
-	return v ? sched_set(&v->sched, x->b, x->c, x->d) : -ENOENT;
-}
-
-static s64 hc_supported(struct vcpu *caller, const struct args *x)
-{
-	u8 *buf = bounce_buf();
-	u32 n, size;
-
-	switch (x->a) {
-	case CORBEL_SUPPORTED_CPUID:
-		size = sizeof(struct corbel_cpuid);
-		n = cpuid_supported((void *)buf, PAGE_SIZE / size);
-		break;
-	case CORBEL_SUPPORTED_MSRS:
-		size = sizeof(u32);
-		n = msr_list((void *)buf, 0, PAGE_SIZE / size);
-		break;
-	case CORBEL_SUPPORTED_XCR0:
-		size = 8;
-		n = 1;
-		*(u64 *)buf = policy_xcr0_all();
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (x->b)
-		return 0; /* everything fits one page */
-	if (x->d < (u64)n * size)
-		return -E2BIG;
-	return copy_out(x->c, buf, n * size) ?: (s64)n;
-}
-
-static s64 hc_clock(struct vcpu *caller, const struct args *x)
-{
-	struct vm *vm = guest_by_id(x->a);
-
-	if (!vm)
-		return -ENOENT;
-	if (!x->b)
-		return pv_clock_get(vm);
-	pv_clock_set(vm, x->c);
-	return 0;
-}
-
-static s64 hc_debug(struct vcpu *caller, const struct args *x)
-{
-	debug_key(x->a);
-	return 0;
-}
-
-static s64 hc_version(struct vcpu *caller, const struct args *x)
-{
-	return CORBEL_ABI_VERSION;
-}
-
-static s64 (*const calls[])(struct vcpu *, const struct args *) = {
-#define HC(nr, fn) [nr - CORBEL_HC_BASE] = fn
-    HC(CORBEL_HC_VERSION, hc_version),
-    HC(CORBEL_HC_STAT, hc_stat),
-    HC(CORBEL_HC_LOG_READ, hc_log_read),
-    HC(CORBEL_HC_EVENT_BIND, hc_event_bind),
-    HC(CORBEL_HC_VM_CREATE, hc_vm_create),
-    HC(CORBEL_HC_VM_DESTROY, hc_vm_destroy),
-    HC(CORBEL_HC_VCPU_CREATE, hc_vcpu_create),
-    HC(CORBEL_HC_VCPU_DESTROY, hc_vcpu_destroy),
-    HC(CORBEL_HC_VCPU_PAGE, hc_vcpu_page),
-    HC(CORBEL_HC_VCPU_RESUME, hc_vcpu_resume),
-    HC(CORBEL_HC_VCPU_PAUSE, hc_vcpu_pause),
-    HC(CORBEL_HC_VCPU_GET, hc_vcpu_get),
-    HC(CORBEL_HC_VCPU_SET, hc_vcpu_set),
-    HC(CORBEL_HC_MAP, hc_map),
-    HC(CORBEL_HC_UNMAP, hc_unmap),
-    HC(CORBEL_HC_DIRTY, hc_dirty),
-    HC(CORBEL_HC_MSI, hc_msi),
-    HC(CORBEL_HC_NMI, hc_nmi),
-    HC(CORBEL_HC_EXTINT, hc_extint),
-    HC(CORBEL_HC_EOI_MASK, hc_eoi_mask),
-    HC(CORBEL_HC_DOORBELL, hc_doorbell),
-    HC(CORBEL_HC_SCHED, hc_sched),
-    HC(CORBEL_HC_SUPPORTED, hc_supported),
-    HC(CORBEL_HC_CLOCK, hc_clock),
-    HC(CORBEL_HC_BOOT_CPU, hc_boot_cpu),
-    HC(CORBEL_HC_DEBUG, hc_debug),
-    HC(CORBEL_HC_MAP_ONE, hc_map_one),
-#undef HC
-};
-_Static_assert(ARRAY_SIZE(calls) == CORBEL_HC_NR, "all are numbered");
-
-static bool frees_objects(u64 nr)
-{
-	nr += CORBEL_HC_BASE;
-	return nr == CORBEL_HC_VM_CREATE || nr == CORBEL_HC_VM_DESTROY ||
-	       nr == CORBEL_HC_VCPU_CREATE || nr == CORBEL_HC_VCPU_DESTROY;
+	return call_hypervisor(nr, arg);
 }
 
 s64 hypercall(struct vcpu *caller, u64 nr)
 {
+	const u64 *reg = caller->gpr;
+	const u64 arg[] = {reg[RDI], reg[RSI], reg[RDX], reg[RCX], reg[R8]};
+	u64 call;
+	bool alone;
 	s64 ret;
 
-	const struct args x = {caller->gpr[RDI], caller->gpr[RSI], caller->gpr[RDX],
-			       caller->gpr[RCX], caller->gpr[R8]};
-
-	nr -= CORBEL_HC_BASE;
-	if (nr >= ARRAY_SIZE(calls) || !calls[nr])
+	BUG_ON(!caller->vm->is_dom0);
+	if (nr - CORBEL_HC_BASE >= CORBEL_HC_NR)
 		return -ENOSYS;
-	if (frees_objects(nr)) {
+	call = BIT(nr - CORBEL_HC_BASE);
+	alone = call & OBJECT_CALLS;
+	if (alone)
 		write_acquire(&objects);
-		ret = calls[nr](caller, &x);
-		write_release(&objects);
-	} else {
+	else
 		read_acquire(&objects);
-		ret = calls[nr](caller, &x);
+	ret = find_and_call(caller, nr, call, arg);
+	if (alone)
+		write_release(&objects);
+	else
 		read_release(&objects);
-	}
 	return ret;
 }

@@ -4,6 +4,7 @@
 #include "hv/cpu/apic.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 /* Level-triggered vectors in service in this CPU's hardware, and those dom0 is done with. */
 struct level_state {
@@ -12,35 +13,14 @@ struct level_state {
 
 static struct level_state level[MAX_CPUS];
 
-void dom0_irq(u8 vector)
-{
-	struct cpu *c = this_cpu();
-	struct vcpu *v = dom0->vcpu[c->index];
-
-	if (!apic_in_service(vector)) /* spurious: no EOI is due */
-		return;
-	if (!v) { /* a CPU without a dom0 vCPU: nobody asked for interrupts here */
-		apic_eoi();
-		return;
-	}
-	if (apic_is_level(vector)) {
-		level[c->index].owed[vector / 64] |= BIT(vector % 64);
-		level[c->index].done[vector / 64] &= ~BIT(vector % 64);
-		if (!lapic_set_irq(v, vector, true))
-			dom0_level_eoi(v, vector); /* dom0's APIC is off: nobody will */
-	} else {
-		apic_eoi();
-		lapic_set_irq(v, vector, false);
-	}
-}
-
 /*
  * The hardware's EOI ends the highest vector in service, so EOIs wait until all higher ones are
  * done.
  */
-static void hardware_eoi(struct level_state *l)
+static void end_highest(struct level_state *l)
 {
 	for (int w = 3; w >= 0; w--) {
+		BUG_ON(l->done[w] & ~l->owed[w]);
 		while (l->owed[w]) {
 			u64 bit = BIT(63 - __builtin_clzll(l->owed[w]));
 
@@ -55,8 +35,30 @@ static void hardware_eoi(struct level_state *l)
 
 void dom0_level_eoi(struct vcpu *v, u8 vector)
 {
-	struct level_state *l = &level[this_cpu()->index];
+	u32 cpu = this_cpu()->index, w = vector / 64;
+	struct level_state *l = &level[cpu];
 
-	l->done[vector / 64] |= l->owed[vector / 64] & BIT(vector % 64);
-	hardware_eoi(l);
+	BUG_ON(v != dom0->vcpu[cpu]);
+	l->done[w] |= l->owed[w] & BIT(vector % 64);
+	end_highest(l);
+}
+
+void dom0_irq(u8 vector)
+{
+	u32 cpu = this_cpu()->index, w = vector / 64;
+	struct vcpu *v = dom0->vcpu[cpu];
+	bool is_level;
+
+	if (!apic_in_service(vector)) /* spurious: no EOI is due */
+		return;
+	/* Without a dom0 vCPU nobody asked for interrupts here. */
+	is_level = v && apic_is_level(vector);
+	if (is_level) {
+		level[cpu].owed[w] |= BIT(vector % 64);
+		level[cpu].done[w] &= ~BIT(vector % 64);
+	} else {
+		apic_eoi();
+	}
+	if (v && !lapic_set_irq(v, vector, is_level) && is_level)
+		dom0_level_eoi(v, vector); /* dom0's APIC is off: nobody will */
 }

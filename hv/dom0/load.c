@@ -35,7 +35,7 @@ static void move_phys(u64 to, u64 from, u64 len)
 static void parse_modules(const struct boot_info *bi)
 {
 	const struct boot_module *m = bi->module;
-	u64 size = m[0].end - m[0].start;
+	u64 size = m[0].end - m[0].start, head;
 	const char *why;
 
 	if (!bi->module_count)
@@ -43,14 +43,13 @@ static void parse_modules(const struct boot_info *bi)
 			  "boot menu's entry");
 	if (!size)
 		boot_fail("the dom0 kernel is empty; install it again and check the boot medium");
-	why = linux_parse(phys(m[0].start, MIN(size, LINUX_HEAD_SIZE)),
-			  (u32)MIN(size, LINUX_HEAD_SIZE), size, &kernel);
+	head = MIN(size, LINUX_HEAD_SIZE);
+	why = linux_parse(phys(m[0].start, head), head, size, &kernel);
 	if (why)
 		boot_fail("%s", why);
 	if (bi->module_count < 2) {
 		log_warn("dom0 has no initrd; if it does not find its disk, add \"module2 "
-			 "/boot/initrd...\" to the "
-			 "boot menu's entry");
+			 "/boot/initrd...\" to the boot menu's entry");
 		return;
 	}
 	why = linux_check_initrd(m[1].start, m[1].end - m[1].start, read_phys);
@@ -70,6 +69,13 @@ static void load_kernel(void)
 	}
 }
 
+u32 dom0_cpus(void)
+{
+	u32 limit = boot_info.opt.dom0_max_vcpus;
+
+	return limit ? MIN(limit, cpu_count) : cpu_count;
+}
+
 /*
  * Hide the CPUs that dom0 gets no vCPU for, for whatever reason: too many for the hypervisor, not
  * answering, not wanted. The table is always gone through, since bi->acpi has not kept all that it
@@ -77,13 +83,11 @@ static void load_kernel(void)
  */
 static void limit_cpus(const struct boot_info *bi)
 {
-	u32 keep[MAX_CPUS], n = 0,
-			    limit = bi->opt.dom0_max_vcpus ? bi->opt.dom0_max_vcpus : MAX_CPUS;
+	u32 keep[MAX_CPUS], n = dom0_cpus();
 
-	while (n < cpu_count && n < limit) {
-		keep[n] = cpus[n]->apic_id;
-		n++;
-	}
+	BUG_ON(n > MAX_CPUS);
+	for (u32 i = 0; i < n; i++)
+		keep[i] = cpus[i]->apic_id;
 	if (bi->acpi.madt && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
 		log_warn(
 		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
@@ -112,9 +116,11 @@ void dom0_load(struct dom0_entry *out)
 	out->rip = plan.load + kernel.entry;
 	out->rsi = plan.block;
 	out->cr3 = plan.block + LINUX_BLOCK_PML4;
-	out->gdt = plan.block + LINUX_BLOCK_GDT;
-	out->gdt_limit = LINUX_GDT_LIMIT;
-	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %u MiB of memory",
+	out->gdt = (struct corbel_dtable){
+	    .base = plan.block + LINUX_BLOCK_GDT,
+	    .limit = LINUX_GDT_LIMIT,
+	};
+	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %lu MiB of memory",
 		 kernel.elf ? "ELF" : "bzImage", plan.load, plan.load + kernel.size, plan.initrd,
-		 plan.initrd + plan.initrd_size, (u32)(memmap_bytes(&plan.map, MEM_RAM) >> 20));
+		 plan.initrd + plan.initrd_size, memmap_bytes(&plan.map, MEM_RAM) >> 20);
 }

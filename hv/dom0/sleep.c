@@ -39,20 +39,22 @@ bool sleep_owns(u16 port)
 
 u32 sleep_in(u16 port, u8 size)
 {
-	u32 val = size == 4 ? inl(port) : 0;
+	u32 val;
 
-	if (size == 2)
+	if (size == 4)
+		val = inl(port);
+	else if (size == 2)
 		val = inw(port);
-	if (size == 1)
+	else
 		val = inb(port);
 	for (u32 i = 0; i < size; i++)
-		if (READ_ONCE(woken) && is_wake_port((u16)(port + i)))
+		if (READ_ONCE(woken) && is_wake_port(port + i))
 			val |= (u32)ACPI_WAK_STS << i * 8;
 	return val;
 }
 
 /* The byte that may be written instead of this one. */
-static u8 filter(u16 port, u8 val)
+static u8 allowed_byte(u16 port, u8 val)
 {
 	const struct acpi_sleep_port *s = sleep_port(port);
 	u32 type = val >> ACPI_SLP_TYP_SHIFT & ACPI_SLP_TYP_MASK;
@@ -67,21 +69,21 @@ static u8 filter(u16 port, u8 val)
 		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests "
 			 "would be lost; use poweroff or reboot",
 			 type);
-	return val & (u8)~ACPI_SLP_EN;
+	return val & ~ACPI_SLP_EN;
 }
 
 void sleep_out(u16 port, u8 size, u32 val)
 {
 	for (u32 i = 0; i < size; i++) {
 		u32 shift = i * 8;
+		u32 byte = allowed_byte(port + i, val >> shift);
 
-		val = (val & ~(0xffu << shift)) | (u32)filter((u16)(port + i), (u8)(val >> shift))
-						      << shift;
+		val = (val & ~(0xffu << shift)) | byte << shift;
 	}
 	if (size == 4)
 		outl(port, val);
 	else if (size == 2)
-		outw(port, (u16)val);
+		outw(port, val);
 	else
-		outb(port, (u8)val);
+		outb(port, val);
 }

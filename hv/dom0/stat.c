@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Statistics for dom0's tools. */
 #include "hv/dom0/stat.h"
-#include "boot/boot.h"
+#include "boot/memmap.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/doorbell.h"
@@ -10,7 +10,7 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
-static u32 stat_info(struct corbel_info *i)
+static s64 stat_info(struct corbel_info *i)
 {
 	*i = (struct corbel_info){
 	    .abi_version = CORBEL_ABI_VERSION,
@@ -19,6 +19,7 @@ static u32 stat_info(struct corbel_info *i)
 	    .vms = vm_count(),
 	    .vcpus = vcpu_total(),
 	    .doorbells = doorbell_total(),
+	    .memory_total_bytes = memmap_bytes(&boot_info.map, MEM_RAM),
 	    .pool_total_bytes = pool_total_bytes(),
 	    .pool_free_bytes = pool_free_bytes(),
 	    .tsc_khz = tsc_khz,
@@ -27,18 +28,17 @@ static u32 stat_info(struct corbel_info *i)
 	    .gfn_end = p2m_gfn_end(hvm->p2m_format),
 	    .features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
-	for (u32 n = 0; n < boot_info.map.count; n++)
-		if (boot_info.map.r[n].kind == MEM_RAM)
-			i->memory_total_bytes += boot_info.map.r[n].end - boot_info.map.r[n].start;
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);
 	hv_snprintf(i->scheduler, sizeof(i->scheduler), "%s", sched_policy_name());
 	return sizeof(*i);
 }
 
-static u32 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
+static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 {
 	u64 now = rdtsc(), run = 0;
 
+	if (!vm)
+		return -ENOENT;
 	lock_acquire(&vm->lock);
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		if (vm->vcpu[i])
@@ -57,25 +57,29 @@ static u32 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	return sizeof(*s);
 }
 
-static u32 vcpu_state(const struct vcpu *v)
+static u32 state_shown(const struct vcpu *v)
 {
-	if (v->stopped)
-		return CORBEL_VCPU_STOPPED;
-	return v->sched.state == SCHED_RUNNING	? CORBEL_VCPU_RUNNING
-	       : v->sched.state == SCHED_QUEUED ? CORBEL_VCPU_RUNNABLE
-						: CORBEL_VCPU_BLOCKED;
+	static const u8 shown[] = {
+	    [SCHED_BLOCKED] = CORBEL_VCPU_BLOCKED,
+	    [SCHED_QUEUED] = CORBEL_VCPU_RUNNABLE,
+	    [SCHED_RUNNING] = CORBEL_VCPU_RUNNING,
+	};
+
+	return v->stopped ? CORBEL_VCPU_STOPPED : shown[READ_ONCE(v->sched.state)];
 }
 
-static u32 stat_vcpu(struct vcpu *v, struct corbel_vcpu_stat *s)
+static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 {
 	u64 now = rdtsc();
 
+	if (!v)
+		return -ENOENT;
 	*s = (struct corbel_vcpu_stat){
 	    .id = v->id,
 	    .vm = v->vm->id,
 	    .index = v->index,
 	    .apic_id = v->lapic.id,
-	    .state = vcpu_state(v),
+	    .state = state_shown(v),
 	    .cpu = v->sched.cpu,
 	    .weight = v->sched.weight,
 	    .cap = v->sched.cap,
@@ -88,7 +92,7 @@ static u32 stat_vcpu(struct vcpu *v, struct corbel_vcpu_stat *s)
 	return sizeof(*s);
 }
 
-static u32 stat_cpu(struct cpu *c, struct corbel_cpu_stat *s)
+static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 {
 	u64 up = rdtsc() - c->start_tsc;
 
@@ -113,20 +117,15 @@ static struct vcpu *vcpu_nth(u64 n)
 
 s64 stat_get(u64 what, u64 nth, void *buf)
 {
-	struct vcpu *v;
-	struct vm *vm;
-
 	switch (what) {
 	case CORBEL_STAT_INFO:
 		return stat_info(buf);
 	case CORBEL_STAT_VM:
-		vm = vm_nth(nth);
-		return vm ? (s64)stat_vm(vm, buf) : -ENOENT;
+		return stat_vm(vm_nth(nth), buf);
 	case CORBEL_STAT_VCPU:
-		v = vcpu_nth(nth);
-		return v ? (s64)stat_vcpu(v, buf) : -ENOENT;
+		return stat_vcpu(vcpu_nth(nth), buf);
 	case CORBEL_STAT_CPU:
-		return nth < cpu_count ? (s64)stat_cpu(cpus[nth], buf) : -ENOENT;
+		return nth < cpu_count ? stat_cpu(cpus[nth], buf) : -ENOENT;
 	}
 	return -EINVAL;
 }

@@ -9,30 +9,30 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
+#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
-static const enum hvm_seg seg_order[8] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS,
-					  HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
+/* in struct corbel_sregs */
+static const enum hvm_seg seg_order[] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS,
+					 HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
 
-static s64 get_sregs(struct vcpu *v, struct corbel_sregs *s)
+static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 {
-	struct corbel_segment *seg = &s->cs;
-
-	memset(s, 0, sizeof(*s));
-	for (u32 i = 0; i < 8; i++)
-		hvm->get_seg(v, seg_order[i], &seg[i]);
+	*s = (struct corbel_sregs){
+	    .cr0 = hvm->get(v, HVM_CR0),
+	    .cr2 = hvm->get(v, HVM_CR2),
+	    .cr3 = hvm->get(v, HVM_CR3),
+	    .cr4 = hvm->get(v, HVM_CR4),
+	    .efer = hvm->get(v, HVM_EFER),
+	    .cr8 = lapic_get_cr8(v),
+	    .apic_base = v->lapic.base,
+	};
+	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
+		hvm->get_seg(v, seg_order[i], &s->cs + i);
 	hvm->get_dt(v, false, &s->gdt);
 	hvm->get_dt(v, true, &s->idt);
-	s->cr0 = hvm->get(v, HVM_CR0);
-	s->cr2 = hvm->get(v, HVM_CR2);
-	s->cr3 = hvm->get(v, HVM_CR3);
-	s->cr4 = hvm->get(v, HVM_CR4);
-	s->efer = hvm->get(v, HVM_EFER);
-	s->cr8 = lapic_get_cr8(v);
-	s->apic_base = v->lapic.base;
 	if (v->user_irq >= 0)
 		s->interrupt_bitmap[v->user_irq / 64] |= BIT(v->user_irq % 64);
-	return sizeof(*s);
 }
 
 static bool sregs_valid(const struct corbel_sregs *s)
@@ -53,14 +53,12 @@ static bool sregs_valid(const struct corbel_sregs *s)
 
 static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 {
-	const struct corbel_segment *seg = &s->cs;
-
 	if (!sregs_valid(s))
 		return -EINVAL;
 	if (s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))
 		return -EINVAL;
-	for (u32 i = 0; i < 8; i++)
-		hvm->set_seg(v, seg_order[i], &seg[i]);
+	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
+		hvm->set_seg(v, seg_order[i], &s->cs + i);
 	hvm->set_dt(v, false, &s->gdt);
 	hvm->set_dt(v, true, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
@@ -75,30 +73,39 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	return 0;
 }
 
-/* The header must be in standard format and name only components that are switched. */
-static s64 set_xsave(struct vcpu *v, const u8 *x)
-{
-	u64 bv, comp;
+/* What of an XSAVE area is looked at; SDM "XSAVE Area". */
+struct xsave_area {
+	u8 fpu[24];
 	u32 mxcsr;
+	u8 legacy[484];
+	u64 xstate_bv, xcomp_bv, reserved[6];
+};
+_Static_assert(offsetof(struct xsave_area, xstate_bv) == 512, "the header follows FXSAVE's area");
 
-	memcpy(v->xsave, x, XSAVE_BYTES);
-	memcpy(&bv, v->xsave + 512, 8);
-	memcpy(&comp, v->xsave + 520, 8);
-	memcpy(&mxcsr, v->xsave + 24, 4);
-	memset(v->xsave + 520, 0, 56);
-	if ((bv & ~(xcr0_host ? xcr0_host & XCR0_SWITCHED : XCR0_FXSAVE)) || comp ||
-	    (mxcsr & ~0xffffu)) {
-		/* What is there now must not fault in XRSTOR. */
-		memset(v->xsave + 512, 0, 8);
-		*(u32 *)(v->xsave + 24) = 0x1f80;
-		return -EINVAL;
-	}
-	return 0;
+#define MXCSR_RESET 0x1f80
+
+/* The header must be in standard format and name only components that are switched. */
+static s64 set_xsave(struct vcpu *v, const void *area)
+{
+	struct xsave_area *x = (void *)v->xsave;
+	u64 known = xcr0_host ? xcr0_host & XCR0_SWITCHED : XCR0_FXSAVE;
+	bool valid;
+
+	memcpy(x, area, XSAVE_BYTES);
+	valid = !(x->xstate_bv & ~known) && !x->xcomp_bv && !(x->mxcsr >> 16);
+	x->xcomp_bv = 0;
+	memset(x->reserved, 0, sizeof(x->reserved));
+	if (valid)
+		return 0;
+	/* What is there now must not fault in XRSTOR. */
+	x->xstate_bv = 0;
+	x->mxcsr = MXCSR_RESET;
+	return -EINVAL;
 }
 
-static s64 do_msrs(struct vcpu *v, u32 n, bool set)
+/* Data in v's page, which dom0 may change meanwhile: each word is read once. */
+static s64 move_msrs(struct vcpu *v, struct corbel_msr *m, u32 n, bool set)
 {
-	struct corbel_msr *m = (struct corbel_msr *)v->data;
 	u32 i;
 
 	if (n > PAGE_SIZE / sizeof(*m))
@@ -115,26 +122,26 @@ static s64 do_msrs(struct vcpu *v, u32 n, bool set)
 	return i;
 }
 
-static s64 get_events(struct vcpu *v, struct corbel_vcpu_events *e)
+static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
-	memset(e, 0, sizeof(*e));
-	e->exception.injected = v->exception.pending;
-	e->exception.nr = v->exception.vector;
-	e->exception.has_error_code = v->exception.has_error;
-	e->exception.error_code = v->exception.error;
-	e->interrupt.injected = v->irq_injected;
-	e->interrupt.nr = v->irq_vector;
-	e->interrupt.shadow = hvm->get(v, HVM_SHADOW) ? 1 : 0;
-	e->nmi.injected = v->nmi_injected;
-	e->nmi.pending = v->nmi_pending;
-	e->nmi.masked = v->nmi_masked;
-	e->sipi_vector = v->sipi_vector;
-	return sizeof(*e);
+	*e = (struct corbel_vcpu_events){
+	    .exception.injected = v->exception.pending,
+	    .exception.nr = v->exception.vector,
+	    .exception.has_error_code = v->exception.has_error,
+	    .exception.error_code = v->exception.error,
+	    .interrupt.injected = v->irq_injected,
+	    .interrupt.nr = v->irq_vector,
+	    .interrupt.shadow = hvm->get(v, HVM_SHADOW) != 0,
+	    .nmi.injected = v->nmi_injected,
+	    .nmi.pending = v->nmi_pending,
+	    .nmi.masked = v->nmi_masked,
+	    .sipi_vector = v->sipi_vector,
+	};
 }
 
 static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 {
-	if (e->exception.injected && (e->exception.nr > 31 || e->exception.nr == 2))
+	if (e->exception.injected && (e->exception.nr > 31 || e->exception.nr == VEC_NMI))
 		return -EINVAL;
 	v->exception.pending = e->exception.injected || e->exception.pending;
 	v->exception.vector = e->exception.nr & 31;
@@ -150,14 +157,6 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	return 0;
 }
 
-static s64 get_debugregs(struct vcpu *v, struct corbel_debugregs *d)
-{
-	memset(d, 0, sizeof(*d));
-	memcpy(d->db, v->dr, sizeof(d->db));
-	hvm->get_dr67(v, &d->dr6, &d->dr7);
-	return sizeof(*d);
-}
-
 static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 {
 	if (d->flags || d->dr6 >> 32 || d->dr7 >> 32)
@@ -167,130 +166,157 @@ static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 	return 0;
 }
 
-static s64 get_translation(struct vcpu *v)
+static s64 set_mp_state(struct vcpu *v, u32 state)
 {
-	struct corbel_translation t = {0};
-	struct guest_fault f;
-	u64 linear, at = 0;
-
-	memcpy(&linear, v->data, sizeof(linear));
-	if (!vcpu_translate(v, linear, WALK_SYSTEM, &at, &f)) {
-		t.gpa = at;
-		t.valid = 1;
-		t.writeable = 1;
+	if (state > MP_SIPI_RECEIVED)
+		return -EINVAL;
+	if (state == MP_SIPI_RECEIVED) {
+		state = MP_INIT_RECEIVED;
+		vcpu_note(v, DUE_SIPI);
 	}
-	memcpy(v->data, &t, sizeof(t));
-	return sizeof(t);
+	v->mp_state = state;
+	return 0;
 }
+
+static s64 set_user_irq(struct vcpu *v, u32 vector)
+{
+	if (vector > 255 || v->lapic.present)
+		return -EINVAL;
+	if (v->user_irq >= 0)
+		return -EEXIST;
+	v->user_irq = vector;
+	return 0;
+}
+
+/* What a data page can hold. */
+union state {
+	struct corbel_sregs sregs;
+	struct corbel_vcpu_events events;
+	struct corbel_debugregs debugregs;
+	struct corbel_translation translation;
+	struct corbel_mce mce;
+	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
+	struct corbel_msr msrs[PAGE_SIZE / sizeof(struct corbel_msr)];
+	u32 word;
+	u64 number;
+	u8 bytes[PAGE_SIZE];
+};
+_Static_assert(sizeof(union state) == PAGE_SIZE, "a state fits the data page");
+
+/* 0: none, or as many as the caller says */
+static const u16 state_bytes[CORBEL_STATE_NR] = {
+    [CORBEL_STATE_SREGS] = sizeof(struct corbel_sregs),
+    [CORBEL_STATE_XSAVE] = XSAVE_BYTES,
+    [CORBEL_STATE_XCR0] = sizeof(u64),
+    [CORBEL_STATE_LAPIC] = 1024,
+    [CORBEL_STATE_EVENTS] = sizeof(struct corbel_vcpu_events),
+    [CORBEL_STATE_DEBUGREGS] = sizeof(struct corbel_debugregs),
+    [CORBEL_STATE_MP] = sizeof(u32),
+    [CORBEL_STATE_TSC_KHZ] = sizeof(u64),
+    [CORBEL_STATE_INTERRUPT] = sizeof(u32),
+    [CORBEL_STATE_TRANSLATE] = sizeof(struct corbel_translation),
+    [CORBEL_STATE_MCE_CAP] = sizeof(u64),
+    [CORBEL_STATE_MCE] = sizeof(struct corbel_mce),
+};
 
 s64 state_get(struct vcpu *v, u32 what, u32 n)
 {
+	union state *s = (void *)v->data;
+	struct guest_fault f;
+	u64 linear, at;
+	bool valid;
+
+	BUG_ON(what >= CORBEL_STATE_NR);
 	switch (what) {
 	case CORBEL_STATE_SREGS:
-		return get_sregs(v, (struct corbel_sregs *)v->data);
+		get_sregs(v, &s->sregs);
+		break;
 	case CORBEL_STATE_XSAVE:
-		memcpy(v->data, v->xsave, XSAVE_BYTES);
-		return XSAVE_BYTES;
+		memcpy(s, v->xsave, XSAVE_BYTES);
+		break;
 	case CORBEL_STATE_XCR0:
-		*(u64 *)v->data = v->xcr0;
-		return 8;
+		s->number = v->xcr0;
+		break;
 	case CORBEL_STATE_MSRS:
-		return do_msrs(v, n, false);
+		return move_msrs(v, s->msrs, n, false);
 	case CORBEL_STATE_CPUID:
-		return cpuid_get(v, (struct corbel_cpuid *)v->data) * sizeof(struct corbel_cpuid);
+		return cpuid_get(v, s->cpuid) * sizeof(struct corbel_cpuid);
 	case CORBEL_STATE_LAPIC:
 		if (!v->lapic.present)
 			return -EINVAL;
-		lapic_get_state(v, v->data);
-		return 1024;
+		lapic_get_state(v, s->bytes);
+		break;
 	case CORBEL_STATE_EVENTS:
-		return get_events(v, (struct corbel_vcpu_events *)v->data);
+		get_events(v, &s->events);
+		break;
 	case CORBEL_STATE_DEBUGREGS:
-		return get_debugregs(v, (struct corbel_debugregs *)v->data);
+		s->debugregs = (struct corbel_debugregs){0};
+		memcpy(s->debugregs.db, v->dr, sizeof(v->dr));
+		hvm->get_dr67(v, &s->debugregs.dr6, &s->debugregs.dr7);
+		break;
 	case CORBEL_STATE_MP:
-		*(u32 *)v->data = v->mp_state;
-		return 4;
+		s->word = v->mp_state;
+		break;
 	case CORBEL_STATE_TSC_KHZ:
-		*(u64 *)v->data = v->tsc_khz;
-		return 8;
+		s->number = v->tsc_khz;
+		break;
 	case CORBEL_STATE_TRANSLATE:
-		return get_translation(v);
+		linear = s->number;
+		valid = !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
+		s->translation = (struct corbel_translation){
+		    .gpa = valid ? at : 0, .valid = valid, .writeable = valid};
+		break;
+	default:
+		return -EINVAL;
 	}
-	return -EINVAL;
+	return state_bytes[what];
 }
 
-static s64 set_small(struct vcpu *v, u32 what, u32 n, u64 val)
+s64 state_set(struct vcpu *v, u32 what, u32 n)
 {
+	/* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
+	static union state copies[MAX_CPUS];
+	union state *s = &copies[this_cpu()->index];
+
+	BUG_ON(what >= CORBEL_STATE_NR || n > PAGE_SIZE);
+	if (what == CORBEL_STATE_MSRS)
+		return move_msrs(v, (void *)v->data, n, true);
+	if (state_bytes[what] && n != state_bytes[what])
+		return -EINVAL;
+	memcpy(s, v->data, n);
 	switch (what) {
+	case CORBEL_STATE_SREGS:
+		return set_sregs(v, &s->sregs);
+	case CORBEL_STATE_XSAVE:
+		return set_xsave(v, s);
 	case CORBEL_STATE_XCR0:
-		if (n != 8 || !(xcr0_host ? policy_xcr0_valid(val) : val == XCR0_RESET))
+		if (xcr0_host ? !policy_xcr0_valid(s->number) : s->number != XCR0_RESET)
 			return -EINVAL;
-		v->xcr0 = val;
+		v->xcr0 = s->number;
 		return 0;
+	case CORBEL_STATE_CPUID:
+		if (n % sizeof(struct corbel_cpuid))
+			return -EINVAL;
+		return cpuid_set(v, s->cpuid, n / sizeof(struct corbel_cpuid));
+	case CORBEL_STATE_LAPIC:
+		return v->lapic.present ? lapic_set_state(v, s->bytes) : -EINVAL;
+	case CORBEL_STATE_EVENTS:
+		return set_events(v, &s->events);
+	case CORBEL_STATE_DEBUGREGS:
+		return set_debugregs(v, &s->debugregs);
 	case CORBEL_STATE_MP:
-		if (n != 4 || (u32)val > MP_SIPI_RECEIVED)
-			return -EINVAL;
-		v->mp_state = (u32)val == MP_SIPI_RECEIVED ? MP_INIT_RECEIVED : (u32)val;
-		if ((u32)val == MP_SIPI_RECEIVED)
-			vcpu_note(v, DUE_SIPI);
-		return 0;
+		return set_mp_state(v, s->word);
 	case CORBEL_STATE_TSC_KHZ:
-		return n == 8 ? msr_set_tsc_khz(v, val) : -EINVAL;
+		return msr_set_tsc_khz(v, s->number);
 	case CORBEL_STATE_MCE_CAP:
-		return n == 8 ? mce_setup(v, val) : -EINVAL;
+		return mce_setup(v, s->number);
+	case CORBEL_STATE_MCE:
+		return mce_set(v, &s->mce);
 	case CORBEL_STATE_INTERRUPT:
-		if (n != 4 || (u32)val > 255 || v->lapic.present)
-			return -EINVAL;
-		if (v->user_irq >= 0)
-			return -EEXIST;
-		v->user_irq = (u32)val;
-		return 0;
+		return set_user_irq(v, s->word);
 	case CORBEL_STATE_RESET:
 		vcpu_reset(v, false);
 		return 0;
 	}
 	return -EINVAL;
-}
-
-/* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
-static u8 copies[MAX_CPUS][PAGE_SIZE] __aligned(64);
-
-s64 state_set(struct vcpu *v, u32 what, u32 n)
-{
-	u8 *copy = copies[this_cpu()->index];
-	u64 small;
-
-	if (what == CORBEL_STATE_MSRS)
-		return do_msrs(v, n, true);
-	if (n > PAGE_SIZE)
-		return -E2BIG;
-	memcpy(copy, v->data, n);
-	switch (what) {
-	case CORBEL_STATE_SREGS:
-		return n == sizeof(struct corbel_sregs) ? set_sregs(v, (struct corbel_sregs *)copy)
-							: -EINVAL;
-	case CORBEL_STATE_XSAVE:
-		return n == XSAVE_BYTES ? set_xsave(v, copy) : -EINVAL;
-	case CORBEL_STATE_CPUID:
-		return n % sizeof(struct corbel_cpuid) ? -EINVAL
-						       : cpuid_set(v, (struct corbel_cpuid *)copy,
-								   n / sizeof(struct corbel_cpuid));
-	case CORBEL_STATE_LAPIC:
-		return n == 1024 && v->lapic.present ? lapic_set_state(v, copy) : -EINVAL;
-	case CORBEL_STATE_EVENTS:
-		return n == sizeof(struct corbel_vcpu_events)
-			   ? set_events(v, (struct corbel_vcpu_events *)copy)
-			   : -EINVAL;
-	case CORBEL_STATE_MCE:
-		if (n != sizeof(struct corbel_mce))
-			return -EINVAL;
-		return mce_set(v, (struct corbel_mce *)copy);
-	case CORBEL_STATE_DEBUGREGS:
-		return n == sizeof(struct corbel_debugregs)
-			   ? set_debugregs(v, (struct corbel_debugregs *)copy)
-			   : -EINVAL;
-	}
-	memset(copy + n, 0, n < 8 ? 8 - n : 0);
-	memcpy(&small, copy, 8);
-	return set_small(v, what, n, small);
 }

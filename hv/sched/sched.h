@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The vCPU scheduler: core (states, placing, wake-ups, caps) and policies (const ops tables, pure,
- * time is a parameter).
+ * The vCPU scheduler: states, wake-ups and caps here, which CPU a unit runs on in hv/sched/place.h,
+ * who of those that wait there is next in policies (hv/sched/policy.h).
  *
  * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) +
  * smp_kick(). (2) A unit is on at most one queue or inbox. (3) A wake is never lost: one that comes
@@ -22,50 +22,37 @@
 
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
 
-struct sched_unit {   /* embedded in struct vcpu */
+struct sched_rq; /* hv/sched/policy.h */
+
+/*
+ * Embedded in struct vcpu. Where nothing else is said only the CPU `cpu` writes a field, or, while
+ * the unit is blocked, whoever has won it. Fields of sched_set() are read anew wherever they
+ * matter.
+ */
+struct sched_unit {
 	u32 state;    /* enum sched_state; atomic */
-	u32 wake;     /* atomic: a wake came */
+	u32 wake;     /* atomic, any CPU: a wake came */
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
-	u32 cpu;      /* where it is, or last was, queued or running */
-	u32 weight;   /* 1..SCHED_WEIGHT_MAX */
-	u32 cap;      /* percent of one CPU, 0 = none */
-	bool boost;   /* woken by an event, not yet run */
-	bool pinned;  /* dom0: never moves */
-	bool on_rq;   /* on the policy's queue (not in an inbox, not parked for its cap) */
-	u64 affinity; /* bit mask of CPUs, not 0 */
-	u64 vruntime; /* policy's */
-	u32 seq;      /* odd while the three below change */
-	u64 runtime;  /* ticks run in all */
-	u64 steal;    /* ticks waited while runnable */
-	u64 since;    /* ticks: when the state began, or when it was last charged */
+	u32 cpu;      /* where it is, or last was, queued or running; any CPU reads it */
+	u32 weight;   /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_set() */
+	u32 cap;      /* percent of one CPU, 0 = none; any CPU, by sched_set() */
+	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
+	bool pinned;  /* dom0: never moves; set once */
+	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
+	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
+	u64 vruntime; /* the policy's */
+	/* the floor of the queue it was on, when it was last charged or taken off there */
+	u64 floor;
+	struct sched_rq *floor_rq;
+	u32 seq;     /* odd while the three below change; other CPUs read these so */
+	u64 runtime; /* ticks run in all */
+	u64 steal;   /* ticks waited while runnable */
+	u64 since;   /* ticks: when the state began, or when it was last charged */
 	/* ticks run lately, halved every epoch; the balancer moves who had most */
 	u64 recent, recent_epoch;
 	u64 cap_start, cap_used;	/* window of the cap and ticks run in it */
-	struct sched_unit *next, *prev; /* policy's queue, inbox or parked */
-	u64 policy[4];
+	struct sched_unit *next, *prev; /* run queue, inbox (its lock) or parked */
 };
-
-struct sched_rq; /* policy's queue of one CPU */
-
-struct sched_ops {
-	const char *name;
-	size_t rq_size;
-	void (*rq_init)(struct sched_rq *rq, u32 cpu);
-	void (*enqueue)(struct sched_rq *rq, struct sched_unit *u, u64 now);
-	void (*dequeue)(struct sched_rq *rq, struct sched_unit *u, u64 now);
-	/* removes it from the queue; NULL = idle */
-	struct sched_unit *(*pick)(struct sched_rq *rq, u64 now);
-	struct sched_unit *(*peek)(struct sched_rq *rq);	 /* whom pick() would return */
-	u64 (*slice)(struct sched_rq *rq, struct sched_unit *u); /* ticks it may run now */
-	void (*charge)(struct sched_rq *rq, struct sched_unit *u, u64 ran);
-	bool (*preempts)(struct sched_rq *rq, struct sched_unit *woken, struct sched_unit *running,
-			 u64 now);
-	u32 (*load)(struct sched_rq *rq);
-	/* give one away, NULL = none */
-	struct sched_unit *(*steal)(struct sched_rq *rq, u32 for_cpu, u64 now);
-};
-extern const struct sched_ops sched_fair; /* default */
-extern const struct sched_ops sched_rr;
 
 /*
  * What the run loop does when called out of sched_next(): u, which ran here last, may go to another

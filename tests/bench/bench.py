@@ -4,7 +4,8 @@
 
 usage: bench.py BUILD [--update] [EMULATOR...]
                                measure, write BUILD/bench.json and BUILD/bench-EMULATOR.svg, print the tables; --update
-                               makes them the committed ones (tests/bench/table.json, README.md)
+                               makes them the committed ones (tests/bench/table.json, RESULTS.md beside it, and some
+                               rows in README.md)
        bench.py BUILD --check  measure under Corbel in QEMU only; a row 10 % worse than the committed table is a failure
 EMULATOR: qemu-svm, bochs-vmx; all if none is named
 """
@@ -24,7 +25,9 @@ from lib.report import main, need, note, ok
 
 PYTHON = '/usr/bin/python3'
 TABLE = os.path.join(HERE, 'table.json')
+RESULTS = os.path.join(HERE, 'RESULTS.md')
 README = os.path.join(HERE, '../../README.md')
+FEW = ['cpuid', 'pio-vmm', 'doorbell-served', 'touch-4k', 'virtio-blk-4k', 'net-rtt']  # the README's rows, good and bad
 # One nanosecond of virtual time is one instruction, and the TSC counts nanoseconds; the guest checks that.
 ICOUNT = ['-icount', 'shift=0,sleep=off']
 SECONDS, TRIES = 40, 3  # an idle host needs 25 seconds; see in_dom0()
@@ -253,16 +256,49 @@ def ratio(row):
     return f'{row["corbel"] / row["kvm"]:.2f}' if row['kvm'] and row['corbel'] is not None else '-'
 
 
+def markdown(lines, texts=2):
+    """A table; all but its first columns are numbers."""
+    width = [max(len(l[i]) for l in lines) for i in range(len(lines[0]))]
+    lines.insert(1, ['-' * w if i < texts else '-' * (w - 1) + ':' for i, w in enumerate(width)])
+    return '\n'.join('| ' + ' | '.join(c.ljust(w) if i < texts else c.rjust(w) for i, (c, w) in enumerate(zip(l, width))) + ' |'
+                     for l in lines)
+
+
 def table(rows):
     lines = [['row', 'what', 'native', 'KVM', 'Corbel', 'ratio', 'target', '']]
     for r in rows:
         met = r['target'] is not None and r['corbel'] is not None and r['corbel'] <= r['target']
         lines.append([r['name'], r['what'], *map(cell, (r['native'], r['kvm'], r['corbel'])), ratio(r), cell(r['target']),
                       'met' if met else ''])
-    width = [max(len(l[i]) for l in lines) for i in range(len(lines[0]))]
-    lines.insert(1, ['-' * w if i < 2 else '-' * (w - 1) + ':' for i, w in enumerate(width)])
-    return '\n'.join('| ' + ' | '.join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(l, width))) + ' |'
-                     for l in lines)
+    return markdown(lines)
+
+
+def tables(b):
+    """All rows, a table for each emulator."""
+    text = ''
+    for emulator, run in b['runs'].items():
+        rows = [r for r in b['rows'] if r['emulator'] == emulator]
+        text += f'`{run["command"]}`, {run["date"]}; instructions. {run["setting"]}.\n\n{table(rows)}\n\n'
+    return text
+
+
+def few(b):
+    """Some rows, both emulators side by side."""
+    row = {(r['emulator'], r['name']): r for r in b['rows']}
+    lines = [['instructions', 'AMD-V: KVM', 'Corbel', 'ratio', 'VT-x: KVM', 'Corbel', 'ratio']]
+    for name in FEW:
+        sides = [row[emulator, name] for emulator in EMULATORS if (emulator, name) in row]
+        lines.append([f'{sides[0]["what"]} (`{name}`)'])
+        for r in sides:
+            lines[-1] += [cell(r['kvm']), cell(r['corbel']), ratio(r)]
+        lines[-1] += [''] * (len(lines[0]) - len(lines[-1]))
+    return markdown(lines, 1) + '\n'
+
+
+def put_between_marks(path, text):
+    with open(path) as f:
+        old = f.read()
+    write(path, re.sub(r'(<!-- bench -->\n).*(<!-- /bench -->\n)', lambda m: m.group(1) + text + m.group(2), old, flags=re.S))
 
 
 def chart(rows, date):
@@ -307,21 +343,17 @@ def bench():
     if os.path.exists(file):
         with open(file) as f:
             b = json.load(f)
-    text = ''
     for emulator in [a for a in sys.argv[2:] if a in EMULATORS] or EMULATORS:
         measure(b, emulator)
     for emulator, run in b['runs'].items():
         rows = [r for r in b['rows'] if r['emulator'] == emulator]
         write(build_file(f'bench-{emulator}.svg'), chart(rows, run['date']))
-        text += f'`{run["command"]}`, {run["date"]}; instructions. {run["setting"]}.\n\n{table(rows)}\n\n'
     write(build_file('bench.json'), dump(b))
-    print(text)
+    print(tables(b))
     if update:
         write(TABLE, dump(b))
-        with open(README) as f:
-            readme = f.read()
-        mark = r'(<!-- bench -->\n).*(<!-- /bench -->\n)'
-        write(README, re.sub(mark, lambda m: m.group(1) + text + m.group(2), readme, flags=re.S))
+        put_between_marks(RESULTS, tables(b))
+        put_between_marks(README, few(b))
 
 
 def check():

@@ -116,8 +116,8 @@ static bool loaded_well(u64 load, u64 kernel_size)
 	good &= all_bytes(bi->image_start, bi->image_end, HV_BYTE) &&
 		all_bytes(bi->pool_start, bi->pool_end, HV_BYTE) &&
 		all_bytes(bi->low_page, bi->low_page + PAGE_SIZE, HV_BYTE);
-	return good && IS_ALIGNED(entry.cr3, PAGE_SIZE) && entry.gdt &&
-	       entry.gdt_limit == LINUX_GDT_LIMIT;
+	return good && IS_ALIGNED(entry.cr3, PAGE_SIZE) && entry.gdt.base &&
+	       entry.gdt.limit == LINUX_GDT_LIMIT;
 }
 
 /* In a function of its own, since its setjmp() must not clobber the caller's variables. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/sched/sched.c hv/sched/fair.c hv/sched/rr.c -lpthread */
+/* links: hv/sched/sched.c hv/sched/place.c hv/sched/fair.c hv/sched/rr.c -lpthread */
 /*
  * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
  * the races.
@@ -623,6 +623,10 @@ static void test_wakes(void)
 	ask(me, true);
 	CHECK(!running[0] && sched_is_off(&a->s),
 	      "a unit is off once the CPU has asked for the next");
+	CHECK(PANICS(sched_block(&a->s)), "only the unit that runs can block");
+	CHECK(PANICS(sched_next(&a->s, now, &slice_end[0])) &&
+		  PANICS(sched_yield_to(&a->s, &unit[1].s)),
+	      "none that blocked is taken for the one that ran, or gives a CPU away");
 }
 
 static void test_init(void)

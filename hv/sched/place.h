@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which CPU a unit runs on: where it goes when it wakes, and what busy CPUs pass on to others. In
+ * hv/sched only; hv/sched/sched.h is what others use.
+ */
+#pragma once
+
+#include "hv/lib/lock.h"
+#include "hv/sched/policy.h"
+
+/*
+ * One CPU's part of the scheduler. Where nothing else is said only that CPU touches a field; curr
+ * and the length of rq are read by others, as hints.
+ */
+struct sched_cpu {
+	struct lock lock;	  /* LOCK_SCHED, for the inbox */
+	struct sched_queue inbox; /* units that other CPUs have sent, under the lock */
+	u64 pull;		  /* bit mask of the CPUs that ask for a unit; atomic */
+	u32 index;		  /* set once */
+	struct sched_rq rq;
+	struct sched_queue parked;
+	struct sched_unit *curr;   /* picked, and not blocked since */
+	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
+	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
+	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
+	u64 started, slice_end;	   /* of curr, in ticks */
+	u64 asked_at;		   /* when it last looked for work */
+} __aligned(64);
+
+extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
+
+static inline bool may_run_here(const struct sched_cpu *sc, const struct sched_unit *u)
+{
+	return READ_ONCE(u->affinity) & BIT(sc->index);
+}
+
+/* Take a unit off the queue on which it waits for this CPU. */
+static inline void rq_remove(struct sched_cpu *sc, struct sched_unit *u)
+{
+	BUG_ON(!u->on_rq || u->cpu != sc->index);
+	queue_remove(&sc->rq.queue, u);
+	u->on_rq = false;
+	u->floor = sc->rq.floor;
+	u->floor_rq = &sc->rq;
+}
+
+/* CPUs that idle while units wait here, once the running one has had the CPU for a while. */
+static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
+{
+	if (now < sc->started + sched_ms || !sc->rq.queue.count)
+		return 0;
+	return READ_ONCE(sched_idle) & ~BIT(sc->index);
+}
+
+void place_init(sched_leave_fn *leave);
+/* This CPU takes part from now on. */
+void place_init_cpu(void);
+/* Make a CPU call sched_next() soon. */
+void place_poke(u32 cpu);
+/* The loaded unit's registers leave this CPU's hardware. */
+void place_unload(struct sched_cpu *sc);
+/* For a unit that is on no CPU's hardware. */
+u32 place_choose(const struct sched_unit *u);
+/* Into the inbox of a CPU. The unit is queued, and the caller's. */
+void place_send(struct sched_unit *u, u32 cpu);
+/*
+ * Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue,
+ * or kept by the caller.
+ */
+void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
+/* Ask the busiest CPU for a unit if it has more than this one. */
+void place_ask_for_work(struct sched_cpu *sc, u64 now);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the core of the scheduler and its policies: queues of units, and the table of a policy.
+ */
+#pragma once
+
+#include "hv/lib/log.h"
+#include "hv/sched/sched.h"
+
+/* A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. */
+struct sched_queue {
+	struct sched_unit *head, *tail;
+	u32 count;
+};
+
+/* Insert behind pos; NULL = at the head. */
+static inline void queue_insert(struct sched_queue *q, struct sched_unit *pos, struct sched_unit *u)
+{
+	BUG_ON(u->prev || u->next);
+	u->prev = pos;
+	u->next = pos ? pos->next : q->head;
+	*(pos ? &pos->next : &q->head) = u;
+	*(u->next ? &u->next->prev : &q->tail) = u;
+	q->count++;
+}
+
+static inline void queue_remove(struct sched_queue *q, struct sched_unit *u)
+{
+	BUG_ON(!q->count);
+	*(u->prev ? &u->prev->next : &q->head) = u->next;
+	*(u->next ? &u->next->prev : &q->tail) = u->prev;
+	u->next = u->prev = NULL;
+	q->count--;
+}
+
+/* The units that wait for a CPU, in the order of the policy; the first is next. */
+struct sched_rq {
+	struct sched_queue queue;
+	u64 floor; /* of the virtual runtimes here: hv/sched/fair.c */
+};
+
+/* A policy. All is called on the CPU whose queue it is. */
+struct sched_ops {
+	const char *name;
+	/* put it where it belongs; the core takes units off */
+	void (*enqueue)(struct sched_rq *rq, struct sched_unit *u);
+	u64 (*slice)(const struct sched_rq *rq); /* ticks that the one picked may run now */
+	void (*charge)(struct sched_rq *rq, struct sched_unit *u, u64 ran);
+	/* has the running unit, charged up to running->since, to make way for the one woken? */
+	bool (*preempts)(const struct sched_unit *woken, const struct sched_unit *running, u64 now);
+};
+extern const struct sched_ops sched_fair; /* default */
+extern const struct sched_ops sched_rr;
+
+extern u64 sched_ms; /* ticks of a millisecond; set once */
