@@ -166,17 +166,6 @@ static bool is_dirty(const struct p2m *p, const struct pt_leaf *leaf)
 	return leaf->kind == PT_LEAF && (leaf->attr & dirty) == dirty;
 }
 
-static void warm_locked(struct p2m *p, u64 gfn)
-{
-	if (p->cold)
-		pt_warm(&p->pt, gfn);
-}
-
-void p2m_note_dirty(struct p2m *p, u64 gfn)
-{
-	pt_warm(&p->pt, gfn);
-}
-
 /*
  * Change leaves; a large one that cannot be split is released as a whole: its other pages then
  * count as dirty.
@@ -216,7 +205,6 @@ static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr,
 	if (c.set & PT_W) {
 		c.clear = PT_LOG | PT_ROM;
 		c.set |= PT_DIRTY;
-		warm_locked(p, gfn);
 	}
 	done = protect_locked(p, gfn, BIT(order), &c, UNMAP_BUDGET);
 	return done < 0 ? (int)done : 0;
@@ -240,7 +228,6 @@ static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	p->mapped += BIT(order);
 	if (err) /* an MMIO mark has gone */
 		__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
-	warm_locked(p, gfn);
 	return 0;
 }
 
@@ -298,11 +285,10 @@ s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 
 static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
-	bool flush = false, cool = clear && p->pt.fmt->reports_dirty;
-	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, cool,
-			      DIRTY_BUDGET, &flush, bitmap);
+	bool flush = false;
+	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, DIRTY_BUDGET,
+			      &flush, bitmap);
 
-	p->cold |= cool;
 	if (flush)
 		flush_locked(p);
 	/*
@@ -322,8 +308,6 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 		return -EPERM;
 	if (!range_ok(p, gfn, count))
 		return -EINVAL;
-	if (p->pt.fmt->reports_dirty) /* what is in the CPUs' buffers */
-		flush_wait(p->vm);
 	lock_acquire(&p->lock);
 	done = dirty_read_locked(p, gfn, count, bitmap, clear);
 	lock_release(&p->lock);
@@ -343,7 +327,6 @@ static bool fix_write_locked(struct p2m *p, u64 gfn, struct pt_leaf *leaf)
 	} else if ((leaf->attr & PT_W) && !is_dirty(p, leaf)) {
 		protect_locked(p, gfn, 1, &log_mark, UNMAP_BUDGET);
 	}
-	warm_locked(p, gfn);
 	return leaf->attr & PT_W;
 }
 

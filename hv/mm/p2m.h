@@ -23,7 +23,6 @@ struct p2m {
 	struct pt pt;
 	bool is_dom0; /* identity map: leaves hold no frame references */
 	u64 mapped;   /* guests: frames mapped */
-	bool cold;    /* some tables may be cold, see pt_collect() */
 	/*
 	 * bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare
 	 * before each entry
@@ -95,11 +94,6 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
  * CPU was faster).
  */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
-/*
- * A CPU with a buffer of pages that it has set dirty flags for (format.reports_dirty) tells of each
- * before it counts as out of the guest for smp_flush_wait(). No lock.
- */
-void p2m_note_dirty(struct p2m *p, u64 gfn);
 
 /*
  * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's

@@ -22,10 +22,9 @@
 #include "hv/mm/mm.h"
 
 #define ENTRIES 512u
-#define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */
+#define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 and 54 */
 #define SW_LOG	BIT(53)
 #define SW_ROM	BIT(54)
-#define SW_COLD BIT(55) /* of an entry that points to a table of 4 KiB leaves */
 
 /* clang-format off */
 /*
@@ -297,15 +296,6 @@ int pt_set_mmio(struct pt *t, u64 fn)
 	return fill_hole(t, e, at, fn, 0, t->fmt->mmio);
 }
 
-void pt_warm(struct pt *t, u64 fn)
-{
-	u32 at = 1;
-	u64 *e = descend(t, fn, &at);
-
-	if (at == 1 && (READ_ONCE(*e) & SW_COLD))
-		__atomic_fetch_and(e, ~SW_COLD, __ATOMIC_SEQ_CST);
-}
-
 u64 *pt_entry(struct pt *t, u64 fn)
 {
 	u32 at = 0;
@@ -327,7 +317,6 @@ struct range {
 	void *ctx;
 	const struct pt_change *change;
 	u64 first, *bitmap;
-	bool cool;
 };
 
 /* Handles the present leaf *e, the range's next: 0 done, 1 split (look again), or -ENOMEM. */
@@ -375,14 +364,6 @@ static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
 		int err = 0;
 
 		if (is_table(f, v, level)) {
-			/* Cold before its leaves are looked at, which will be all of them. */
-			if (r->cool && level == 1 && range_covers(r, 1) &&
-			    r->budget >= (s64)ENTRIES &&
-			    __atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD) {
-				r->fn = next_of(r->fn, 1);
-				r->budget--;
-				continue;
-			}
 			child = table_of(f, v);
 			err = range_walk(r, child, level - 1, leaf);
 			if (r->put && is_empty(child))
@@ -492,8 +473,8 @@ static int collect_leaf(struct range *r, u64 *e, u64 v, u32 level)
 	return err;
 }
 
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
-	       bool *flush, u64 *bitmap)
+s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush,
+	       u64 *bitmap)
 {
 	struct range r = {.t = t,
 			  .fn = fn,
@@ -501,8 +482,7 @@ s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool 
 			  .flush = flush,
 			  .change = c,
 			  .first = fn,
-			  .bitmap = bitmap,
-			  .cool = cool};
+			  .bitmap = bitmap};
 
 	return range_run(&r, count, collect_leaf);
 }

@@ -34,7 +34,6 @@ struct pt_format {
 	u64 type_wb, type_uc, type_mask;
 	u64 log, rom; /* software bits */
 	u64 mmio;     /* raw value of a not-present entry that marks MMIO: software bits only */
-	bool reports_dirty; /* CPUs tell which pages they set dirty flags for, see pt_collect() */
 };
 /* what the CPU has of all that is settled at boot */
 extern struct pt_format pt_host, pt_npt, pt_ept;
@@ -106,13 +105,10 @@ s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 b
 
 /*
  * As pt_protect(), and for each frame fn + i whose leaf has all of PT_W and PT_DIRTY that match
- * asks for, as far as the format has them, bit i of bitmap is set. cool: a table of 4 KiB leaves
- * that is gone through as a whole is cold from then on, and passed over as long as it is. pt_warm()
- * of any of its frames ends that; it may run without a lock while the table cannot be freed.
+ * asks for, as far as the format has them, bit i of bitmap is set.
  */
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
-	       bool *flush, u64 *bitmap);
-void pt_warm(struct pt *t, u64 fn);
+s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush,
+	       u64 *bitmap);
 
 /*
  * Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a
