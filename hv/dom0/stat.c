@@ -24,7 +24,7 @@ static u32 stat_info(struct corbel_info *i)
 	    .tsc_khz = tsc_khz,
 	    .uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
 	    .events_hpa = event_page().v,
-	    .gfn_end = p2m_gfn_end(hvm->p2m_format),
+	    .gfn_end = p2m_gfn_end(),
 	    .features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	for (u32 n = 0; n < boot_info.map.count; n++)

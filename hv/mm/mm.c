@@ -11,7 +11,7 @@
 #define WINDOW_MAX   BIT(44) /* each of HV_MMIO and HV_BOOT has at least this many bytes */
 #define STACK_SLOTS  8u
 #define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
-#define DATA	     (PT_R | PT_W | PT_ACC | PT_DIRTY)
+#define DATA	     (PT_R | PT_W | PT_DIRTY)
 
 #define CPUID_EXT_MAX	   0x80000000u
 #define CPUID_EXT_FEATURES 0x80000001u
@@ -51,23 +51,20 @@ static void load_cr3(void)
 	__asm__ volatile("mov %0, %%cr3" ::"r"(host.root.v) : "memory");
 }
 
-static void trim_formats(void)
+static void check_cpu(void)
 {
 	u32 r[4], width = 36;
-	u64 mask;
 
 	cpuid(CPUID_EXT_MAX, r);
 	if (r[0] >= CPUID_ADDR_SIZES) {
 		cpuid(CPUID_ADDR_SIZES, r);
 		width = MIN(MAX(r[0] & 0xff, 32u), 52u);
 	}
-	mask = GENMASK(width - 1, PAGE_SHIFT);
-	pt_host.addr_mask = pt_npt.addr_mask = pt_ept.addr_mask = mask;
+	pt_frames_end = BIT(width - PAGE_SHIFT);
 	cpuid(CPUID_EXT_FEATURES, r);
 	if (!(r[3] & CPUID_EXT_EDX_NX))
 		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute "
-			  "disable) "
-			  "on in the firmware set-up");
+			  "disable) on in the firmware set-up");
 }
 
 /* Map a byte range with the largest pages that fit; what is mapped already stays as it is. */
@@ -101,9 +98,9 @@ static int map_range(u64 va, u64 pa, u64 size, u64 attr)
 static int map_section(const char *start, const char *end, u64 attr)
 {
 	u64 pa = (u64)start - HV_IMAGE, size = (u64)(end - start);
-	int err = map_range((u64)start, pa, size, attr | PT_ACC | PT_DIRTY);
+	int err = map_range((u64)start, pa, size, attr | PT_DIRTY);
 
-	return err ? err : map_range(HV_DIRECT + pa, pa, size, (attr & ~PT_X) | PT_ACC | PT_DIRTY);
+	return err ? err : map_range(HV_DIRECT + pa, pa, size, (attr & ~PT_X) | PT_DIRTY);
 }
 
 static int map_all(void)
@@ -129,7 +126,8 @@ void mm_init(void)
 {
 	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64),
 		       "one table holds all temp slots");
-	trim_formats();
+	BUG_ON(phase != MM_EARLY);
+	check_cpu();
 	if (map_all())
 		boot_fail("not enough memory for the hypervisor's page tables; give more with "
 			  "option hvmem=");
@@ -154,7 +152,7 @@ void *mm_map_mmio(u64 addr, u64 size)
 	u64 offset = addr % PAGE_SIZE, bytes = ALIGN_UP(offset + size, PAGE_SIZE), va;
 	int err = -EINVAL;
 
-	if (!size || size > WINDOW_MAX || addr > pt_host.addr_mask)
+	if (!size || size > WINDOW_MAX || addr >> PAGE_SHIFT >= pt_frames_end)
 		return NULL;
 	lock_acquire(&host_lock);
 	va = mmio_next;
@@ -224,10 +222,6 @@ void *mm_map_boot(u64 addr, u64 size)
 	return err ? NULL : (void *)(HV_BOOT + addr);
 }
 
-static void put_nothing(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr)
-{
-}
-
 /*
  * Only this CPU has used the window, so only its TLB is flushed. Other CPUs that have loaded the
  * tables may still have walked ahead into them: the few tables cut off stay unused for ever.
@@ -240,7 +234,7 @@ void mm_boot_done(void)
 	phase = MM_DONE;
 	lock_acquire(&host_lock);
 	while (left) {
-		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, put_nothing, NULL);
+		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, NULL, NULL);
 
 		BUG_ON(done <= 0);
 		fn += (u64)done;

@@ -86,12 +86,9 @@ static const char *vmx_probe(void)
 	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
 	if (why)
 		return why;
-	pt_ept.max_leaf = vmx_ctl.ept_1g ? 2 : 1;
-	if (vmx_ctl.ept_ad) {
-		pt_ept.accessed = BIT(8);
-		pt_ept.dirty = BIT(9);
-		pt_ept.table |= pt_ept.accessed;
-	}
+	pt_guest = vmx_ctl.ept_ad ? pt_ept_ad : pt_ept;
+	if (vmx_ctl.ept_1g)
+		pt_guest.max_order = 18;
 	vmx_on_bochs = is_bochs(c);
 	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
@@ -478,7 +475,6 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 
 struct hvm_ops vmx_ops = {.name = "vmx",
 			  .backend = CORBEL_BACKEND_VMX,
-			  .p2m_format = &pt_ept,
 			  .probe = vmx_probe,
 			  .cpu_enable = vmx_cpu_enable,
 			  .cpu_disable = vmx_cpu_disable,

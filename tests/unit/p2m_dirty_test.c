@@ -23,17 +23,7 @@ static s64 dirty_all(u64 gfn, u64 count, s64 (*op)(struct p2m *, u64, u64))
 }
 
 /* The first has no dirty flags, so its log is by protection. */
-static struct pt_format ept_flags;
-static struct pt_format *const log_formats[] = {&pt_ept, &pt_npt, &ept_flags};
-
-static void make_log_formats(void)
-{
-	ept_flags = pt_ept;
-	ept_flags.name = "ept with dirty flags";
-	ept_flags.accessed = BIT(8);
-	ept_flags.dirty = BIT(9);
-	ept_flags.table |= BIT(8);
-}
+static const struct pt_format *const log_formats[] = {&pt_ept, &pt_npt, &pt_ept_ad};
 
 /* A write by a CPU. False: it is not allowed. */
 static bool cpu_write(u64 gfn)
@@ -59,7 +49,7 @@ static bool is_clean(u64 gfn)
 	return p2m_dirty_read(&guest.p2m, gfn, 1, &map, false) == 1 && !map;
 }
 
-static void test_dirty_basic(struct pt_format *fmt)
+static void test_dirty_basic(const struct pt_format *fmt)
 {
 	static u64 map[64];
 	struct pt_leaf l;
@@ -72,7 +62,7 @@ static void test_dirty_basic(struct pt_format *fmt)
 	p2m_map(&guest.p2m, 0x401, 0x6401, 0, PT_R);
 	before = flushes;
 	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1,
-	      "%s: starting the log flushes", fmt->name);
+	      "%s: starting the log flushes", name_of(fmt));
 	p2m_lookup(&guest.p2m, 0x3ff, &l);
 	CHECK(!(l.attr & PT_W) && l.order == 9, "a large page stays one until it is written");
 	p2m_lookup(&guest.p2m, 0x400, &l);
@@ -140,7 +130,7 @@ static void write_late(void)
 		*pt_entry(&guest.p2m.pt, late_gfn) |= guest.p2m.pt.fmt->dirty;
 }
 
-static void test_dirty_late(struct pt_format *fmt)
+static void test_dirty_late(const struct pt_format *fmt)
 {
 	u64 map[8] = {0};
 
@@ -154,7 +144,8 @@ static void test_dirty_late(struct pt_format *fmt)
 	late_gfn = 0x235;
 	at_flush = write_late;
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
-	CHECK(!map[0] && map[3] == BIT(63), "%s: a query has what was written before", fmt->name);
+	CHECK(!map[0] && map[3] == BIT(63), "%s: a query has what was written before",
+	      name_of(fmt));
 	late_gfn = 0;
 	memset(map, 0, sizeof(map));
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
@@ -171,7 +162,7 @@ static void test_dirty_late(struct pt_format *fmt)
  * A read that comes to the end of its budget a little into a table begins with that table again,
  * and has to look into it.
  */
-static void test_dirty_budget(struct pt_format *fmt)
+static void test_dirty_budget(const struct pt_format *fmt)
 {
 	enum { LARGE = 460, SMALL = 17, FIRST = 0x100000 };
 	static u64 map[(LARGE + SMALL) * 512 / 64];
@@ -188,7 +179,7 @@ static void test_dirty_budget(struct pt_format *fmt)
 	cpu_write(written);
 	memset(map, 0, sizeof(map));
 	done = p2m_dirty_read(&guest.p2m, FIRST, (LARGE + SMALL) * 512, map, true);
-	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", fmt->name);
+	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", name_of(fmt));
 	done = p2m_dirty_read(&guest.p2m, FIRST + done, (LARGE + SMALL) * 512 - done,
 			      map + done / 64, true);
 	for (u64 i = 0; i < (LARGE + SMALL) * 512; i++)
@@ -202,7 +193,7 @@ static void test_dirty_budget(struct pt_format *fmt)
  * Random writes by guest and hypervisor, rounds of reading: each page written since the last round
  * is told.
  */
-static void test_dirty_random(struct pt_format *fmt)
+static void test_dirty_random(const struct pt_format *fmt)
 {
 	static bool written[GFNS];
 	static u64 map[GFNS / 64];
@@ -250,7 +241,7 @@ static void test_dirty_random(struct pt_format *fmt)
 			written[from + i] = false;
 		}
 	}
-	CHECK(!missed, "%s: no dirty page is missed in rounds of random writes", fmt->name);
+	CHECK(!missed, "%s: no dirty page is missed in rounds of random writes", name_of(fmt));
 	CHECK(!extra, "no clean page is told dirty");
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
@@ -259,9 +250,7 @@ static void test_dirty_random(struct pt_format *fmt)
 int main(void)
 {
 	arena_init(256 * MB);
-	pt_npt.max_leaf = pt_ept.max_leaf = 2;
-	make_log_formats();
-	test_dirty_budget(&ept_flags);
+	test_dirty_budget(&pt_ept_ad);
 	for (u32 i = 0; i < ARRAY_SIZE(log_formats); i++) {
 		test_dirty_basic(log_formats[i]);
 		if (log_formats[i]->dirty)
