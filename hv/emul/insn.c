@@ -68,10 +68,14 @@ static const u16 two_byte[256] = {
 };
 /* clang-format on */
 
+/* Decoding under way. */
 struct cursor {
 	const u8 *bytes;
 	u32 pos, end;
 	bool over; /* something wanted a byte behind end */
+	enum emul_mode mode;
+	bool opsize, addrsize; /* prefixes 66 and 67 */
+	s8 seg;		       /* that of a prefix, or -1 */
 };
 
 /* The next n (0..8) bytes, little endian. */
@@ -96,18 +100,13 @@ static s64 take_signed(struct cursor *c, u32 n)
 	return (s64)((v ^ sign) - sign);
 }
 
-struct prefixes {
-	bool opsize, addrsize;
-	s8 seg; /* -1 = no override */
-};
-
 /* Eats the legacy prefixes and REX, returns the first opcode byte. */
-static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, struct prefixes *p)
+static u8 take_prefixes(struct cursor *c, struct insn *i)
 {
 	for (;;) {
 		u8 b = take(c, 1);
 
-		if (mode == EMUL_64 && (b & 0xf0) == 0x40) {
+		if (c->mode == EMUL_64 && (b & 0xf0) == 0x40) {
 			i->rex = b;
 			continue;
 		}
@@ -116,18 +115,18 @@ static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, s
 		case 0x2e:
 		case 0x36:
 		case 0x3e:
-			if (mode != EMUL_64)
-				p->seg = (b >> 3) & 3;
+			if (c->mode != EMUL_64)
+				c->seg = (b >> 3) & 3;
 			break;
 		case 0x64:
 		case 0x65:
-			p->seg = b - 0x64 + SEG_FS;
+			c->seg = b - 0x64 + SEG_FS;
 			break;
 		case 0x66:
-			p->opsize = true;
+			c->opsize = true;
 			break;
 		case 0x67:
-			p->addrsize = true;
+			c->addrsize = true;
 			break;
 		case 0xf0:
 			i->lock = true;
@@ -148,11 +147,11 @@ static u8 take_prefixes(struct cursor *c, struct insn *i, enum emul_mode mode, s
  * bytes are LDS, LES, BOUND when the next byte is a memory ModRM; 8F is POP when the map field is
  * below 8. Returns the attributes.
  */
-static u16 take_vex(struct cursor *c, struct insn *i, enum emul_mode mode, const struct prefixes *p)
+static u16 take_vex(struct cursor *c, struct insn *i)
 {
 	u8 rxb = take(c, 1), w = 0, map = 1, op;
 
-	if (i->rex || p->opsize || i->lock || i->rep)
+	if (i->rex || c->opsize || i->lock || i->rep)
 		return U;
 	if (i->vex == 0xc5) {
 		rxb |= 0x60;
@@ -162,7 +161,7 @@ static u16 take_vex(struct cursor *c, struct insn *i, enum emul_mode mode, const
 		if (i->vex == 0x62)
 			take(c, 1);
 	}
-	if (mode == EMUL_64)
+	if (c->mode == EMUL_64)
 		i->rex = 0x40 | w << 3 | ((~rxb >> 5) & 7);
 	i->map = map;
 	i->opcode = op = take(c, 1);
@@ -189,21 +188,20 @@ static u16 take_vex(struct cursor *c, struct insn *i, enum emul_mode mode, const
 	return U;
 }
 
-static bool is_vex(const struct cursor *c, u8 op, enum emul_mode mode)
+static bool is_vex(const struct cursor *c, u8 op)
 {
 	u8 next = c->pos < c->end ? c->bytes[c->pos] : 0;
 
 	if (op == 0x8f)
 		return (next & 0x1f) >= 8;
-	return (op == 0xc4 || op == 0xc5 || op == 0x62) && (mode == EMUL_64 || next >= 0xc0);
+	return (op == 0xc4 || op == 0xc5 || op == 0x62) && (c->mode == EMUL_64 || next >= 0xc0);
 }
 
-static u16 take_opcode(struct cursor *c, struct insn *i, u8 op, enum emul_mode mode,
-		       const struct prefixes *p)
+static u16 take_opcode(struct cursor *c, struct insn *i, u8 op)
 {
-	if (is_vex(c, op, mode)) {
+	if (is_vex(c, op)) {
 		i->vex = op;
-		return take_vex(c, i, mode, p);
+		return take_vex(c, i);
 	}
 	i->opcode = op;
 	if (op != 0x0f)
@@ -215,7 +213,7 @@ static u16 take_opcode(struct cursor *c, struct insn *i, u8 op, enum emul_mode m
 		i->opcode = take(c, 1);
 		return i->map == 2 ? M : M | I8;
 	}
-	if (op == 0x78 && (p->opsize || i->rep == 0xf2)) /* EXTRQ, INSERTQ */
+	if (op == 0x78 && (c->opsize || i->rep == 0xf2)) /* EXTRQ, INSERTQ */
 		return M | I16;
 	return two_byte[op];
 }
@@ -245,7 +243,7 @@ static void take_mem16(struct cursor *c, struct insn *i)
 	take_disp(c, i, 2);
 }
 
-static void take_mem(struct cursor *c, struct insn *i, enum emul_mode mode)
+static void take_mem(struct cursor *c, struct insn *i)
 {
 	u8 mod = i->modrm >> 6, base = i->modrm & 7;
 
@@ -257,14 +255,14 @@ static void take_mem(struct cursor *c, struct insn *i, enum emul_mode mode)
 		index = ((i->sib >> 3) & 7) | (i->rex & 2) << 2;
 		i->index = index == 4 ? -1 : index;
 		i->scale = 1 << (i->sib >> 6);
-	} else if (mode == EMUL_64 && mod == 0 && base == 5) {
+	} else if (c->mode == EMUL_64 && mod == 0 && base == 5) {
 		i->rip_relative = true;
 	}
 	i->base = mod == 0 && base == 5 ? -1 : base | (i->rex & 1) << 3;
 	take_disp(c, i, 4);
 }
 
-static void take_modrm(struct cursor *c, struct insn *i, u16 attr, enum emul_mode mode)
+static void take_modrm(struct cursor *c, struct insn *i, u16 attr)
 {
 	i->has_modrm = true;
 	i->modrm = take(c, 1);
@@ -276,10 +274,10 @@ static void take_modrm(struct cursor *c, struct insn *i, u16 attr, enum emul_mod
 	if (i->addr_size == 2)
 		take_mem16(c, i);
 	else
-		take_mem(c, i, mode);
+		take_mem(c, i);
 }
 
-static void set_op_size(struct insn *i, u16 attr, enum emul_mode mode, bool opsize)
+static void set_op_size(const struct cursor *c, struct insn *i, u16 attr)
 {
 	bool wide = i->rex & 8, grp5 = i->map == 0 && i->opcode == 0xff && !i->vex;
 	u8 ext = modrm_ext(i);
@@ -290,10 +288,10 @@ static void set_op_size(struct insn *i, u16 attr, enum emul_mode mode, bool opsi
 		attr |= D64;
 	if (attr & B || (attr & P && !(i->opcode & 1)))
 		i->op_size = 1;
-	else if (mode == EMUL_64 && (wide || attr & (F64 | CR) || (attr & D64 && !opsize)))
+	else if (c->mode == EMUL_64 && (wide || attr & (F64 | CR) || (attr & D64 && !c->opsize)))
 		i->op_size = attr & N8 ? 4 : 8;
 	else
-		i->op_size = i->vex || attr & CR || opsize != (mode != EMUL_16) ? 4 : 2;
+		i->op_size = i->vex || attr & CR || c->opsize != (c->mode != EMUL_16) ? 4 : 2;
 }
 
 static void take_imm(struct cursor *c, struct insn *i, u16 attr)
@@ -321,36 +319,35 @@ static void take_imm(struct cursor *c, struct insn *i, u16 attr)
 	i->imm_size = size;
 }
 
-static u8 address_size(enum emul_mode mode, bool prefix)
+static u8 address_size(const struct cursor *c)
 {
-	if (mode == EMUL_64)
-		return prefix ? 4 : 8;
-	return prefix != (mode == EMUL_32) ? 4 : 2;
+	if (c->mode == EMUL_64)
+		return c->addrsize ? 4 : 8;
+	return c->addrsize != (c->mode == EMUL_32) ? 4 : 2;
 }
 
 int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode)
 {
-	struct cursor c = {.bytes = bytes, .end = MIN(n, INSN_MAX)};
-	struct prefixes p = {.seg = -1};
+	struct cursor c = {.bytes = bytes, .end = MIN(n, INSN_MAX), .mode = mode, .seg = -1};
 	u16 attr;
 	u8 op;
 
 	memset(i, 0, sizeof(*i));
 	i->base = i->index = -1;
-	op = take_prefixes(&c, i, mode, &p);
-	i->addr_size = address_size(mode, p.addrsize);
-	attr = take_opcode(&c, i, op, mode, &p);
+	op = take_prefixes(&c, i);
+	i->addr_size = address_size(&c);
+	attr = take_opcode(&c, i, op);
 	if (!c.over && (attr & U || (attr & N64 && mode == EMUL_64)))
 		return -EINVAL;
 	if (attr & M)
-		take_modrm(&c, i, attr, mode);
-	set_op_size(i, attr, mode, p.opsize);
+		take_modrm(&c, i, attr);
+	set_op_size(&c, i, attr);
 	take_imm(&c, i, attr);
 	if (c.over)
 		return n < INSN_MAX ? -E2BIG : -EINVAL;
 
-	if (p.seg >= 0)
-		i->seg = p.seg;
+	if (c.seg >= 0)
+		i->seg = c.seg;
 	else
 		i->seg = i->base == RSP || i->base == RBP ? SEG_SS : SEG_DS;
 	i->len = c.pos;

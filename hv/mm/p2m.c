@@ -394,7 +394,6 @@ static bool block_has_ram(u64 pfn, u64 count)
 
 static bool dom0_fault_locked(struct p2m *p, u64 gfn)
 {
-	struct frame *f = frame_of(gfn);
 	struct pt_leaf leaf;
 	u32 order;
 
@@ -402,7 +401,7 @@ static bool dom0_fault_locked(struct p2m *p, u64 gfn)
 	pt_lookup(&p->pt, gfn, &leaf);
 	if (leaf.kind == PT_LEAF) /* another CPU was faster; but a shared page has no PT_X */
 		return leaf.attr & PT_X;
-	if (leaf.kind == PT_MMIO || gfn >= p2m_gfn_end() || (f && f->kind != FRAME_NONE))
+	if (leaf.kind == PT_MMIO || gfn >= p2m_gfn_end() || block_has_ram(gfn, 1))
 		return false;
 	order = MIN(leaf.order, pt_guest.max_order);
 	while (order && block_has_ram(ALIGN_DOWN(gfn, BIT(order)), BIT(order)))
@@ -484,21 +483,18 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
  */
 static bool is_fixed(const struct p2m *p, u64 at)
 {
-	const struct frame *f = p->is_dom0 ? frame_of(at >> PAGE_SHIFT) : NULL;
-
-	return f && f->kind == FRAME_DOM0;
+	return p->is_dom0 && is_dom0_ram(at >> PAGE_SHIFT);
 }
 
 /*
- * Map the page at `at` and hold what keeps it mapped: the lock, unless *fixed. NULL if it cannot be
- * read (or written).
+ * Map the page at `at` and hold what keeps it mapped: the lock, unless it is fixed. NULL if it
+ * cannot be read (or written).
  */
-static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
+static void *get_page(struct p2m *p, u64 at, bool write)
 {
 	void *page;
 
-	*fixed = is_fixed(p, at);
-	if (*fixed)
+	if (is_fixed(p, at))
 		return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
 	lock_acquire(&p->lock);
 	page = map_page_locked(p, at, write);
@@ -507,10 +503,10 @@ static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
 	return page;
 }
 
-static void put_page(struct p2m *p, bool fixed)
+static void put_page(struct p2m *p, u64 at)
 {
 	mm_unmap_temp(MM_TEMP_P2M);
-	if (!fixed)
+	if (!is_fixed(p, at))
 		lock_release(&p->lock);
 }
 
@@ -518,16 +514,18 @@ static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t 
 {
 	while (len) {
 		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
-		bool fixed;
-		void *page = get_page(p, at, write, &fixed);
+		void *page = get_page(p, at, write);
 
 		if (!page) {
 			if (fault)
 				*fault = gpa(at);
 			return -EFAULT;
 		}
-		memcpy(write ? page : buf, write ? buf : page, n);
-		put_page(p, fixed);
+		if (write)
+			memcpy(page, buf, n);
+		else
+			memcpy(buf, page, n);
+		put_page(p, at);
 		at += n;
 		buf = (u8 *)buf + n;
 		len -= n;
@@ -545,29 +543,24 @@ int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *faul
 	return copy(p, to.v, (void *)from, len, true, fault);
 }
 
-static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
-{
-	u32 old32 = (u32)old;
-
-	if (size == sizeof(u32))
-		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_RELAXED);
-}
-
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
+	u32 old32 = (u32)old;
+	bool same;
 	void *page;
-	bool same, fixed;
 
 	if ((size != sizeof(u32) && size != sizeof(u64)) || !IS_ALIGNED(at.v, size))
 		return -EINVAL;
-	page = get_page(p, at.v, true, &fixed);
+	page = get_page(p, at.v, true);
 	if (!page)
 		return -EFAULT;
-	same = cmpxchg(page, old, new, size);
-	put_page(p, fixed);
+	if (size == sizeof(u32))
+		same = __atomic_compare_exchange_n((u32 *)page, &old32, (u32) new, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	else
+		same = __atomic_compare_exchange_n((u64 *)page, &old, new, false, __ATOMIC_SEQ_CST,
+						   __ATOMIC_RELAXED);
+	put_page(p, at.v);
 	return same ? 0 : -EAGAIN;
 }
 
