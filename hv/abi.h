@@ -426,7 +426,7 @@ struct corbel_sched_set {
 	X(VMX_SVM_INSN, "virt-insn") X(DTR_ACCESS, "dtr-access")				\
 	X(TASK_SWITCH, "task-switch") X(PREEMPT_TIMER, "preempt-timer")				\
 	X(APIC_ACCESS, "apic-access") X(APIC_WRITE, "apic-write") X(EOI, "eoi")			\
-	X(ENTRY_FAIL, "entry-fail") X(PML_FULL, "pml-full") X(OTHER, "other")
+	X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
 /* clang-format on */
 
 #endif

@@ -25,7 +25,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .tsc_khz = tsc_khz,
 	    .uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
 	    .events_hpa = event_page().v,
-	    .gfn_end = p2m_gfn_end(hvm->p2m_format),
+	    .gfn_end = p2m_gfn_end(),
 	    .features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);

@@ -88,6 +88,20 @@ struct emul_state { /* lives across exits to the VMM */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
 
+/* The address that the operand in memory has, before segment base and address size. */
+static inline u64 emul_offset(const struct insn *i, const u64 *gpr, u64 rip)
+{
+	u64 ea = (u64)i->disp;
+
+	if (i->rip_relative)
+		ea += rip + i->len;
+	if (i->base >= 0)
+		ea += gpr[i->base];
+	if (i->index >= 0)
+		ea += gpr[i->index] * i->scale;
+	return ea;
+}
+
 /*
  * What most MMIO is, without all that: an instruction of 64-bit mode that only stores a general
  * register or a constant, no segment base added. emul_stored(): the write at gpa was its; true and
@@ -96,12 +110,8 @@ enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
 bool emul_is_plain_store(const struct insn *i, enum emul_mode mode);
 static inline bool emul_stored(const struct insn *i, const u64 *gpr, u64 rip, u64 gpa, u64 *val)
 {
-	u64 ea = (u64)i->disp + (i->rip_relative ? rip + i->len : 0);
+	u64 ea = emul_offset(i, gpr, rip);
 
-	if (i->base >= 0)
-		ea += gpr[i->base];
-	if (i->index >= 0)
-		ea += gpr[i->index] * i->scale;
 	*val = i->imm_size ? i->imm : gpr[i->reg];
 	return !((ea ^ gpa) % PAGE_SIZE) && gpa % PAGE_SIZE + i->op_size <= PAGE_SIZE;
 }

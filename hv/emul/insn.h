@@ -34,6 +34,12 @@ struct insn {
 	u8 imm_size;
 };
 
+/* ModRM.reg where it extends the opcode */
+static inline u8 modrm_ext(const struct insn *i)
+{
+	return (i->modrm >> 3) & 7;
+}
+
 /*
  * Decode one instruction from n bytes. Length and operands for all general-purpose instructions,
  * length for the others (near branches as Intel does: 66 is ignored in 64-bit mode). MOV CR/DR: reg

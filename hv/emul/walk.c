@@ -4,6 +4,7 @@
  * an entry size.
  */
 #include "hv/emul/walk.h"
+#include "hv/lib/log.h"
 #include "hv/lib/x86.h"
 
 #define PTE_P	 BIT(0)
@@ -43,24 +44,26 @@ struct path {
 
 static struct paging paging_of(const struct walk_env *w)
 {
-	u32 width = MIN(w->maxphyaddr, 52);
-	u64 reserved = GENMASK(51, width) | (w->efer & EFER_NXE ? 0 : PTE_NX);
+	struct paging p = {.levels = 2, .bits = 10, .size = 4, .root = w->cr3 & GENMASK(31, 12)};
+	bool is_long = w->efer & EFER_LMA;
 
-	if (w->efer & EFER_LMA)
-		return (struct paging){.levels = w->cr4 & CR4_LA57 ? 5 : 4,
-				       .bits = 9,
-				       .size = 8,
-				       .root = w->cr3 & GENMASK(51, 12),
-				       .reserved = reserved};
-	if (w->cr4 & CR4_PAE)
-		return (struct paging){.levels = 3,
-				       .bits = 9,
-				       .size = 8,
-				       .pae = true,
-				       .root = w->cr3 & GENMASK(31, 5),
-				       .reserved = reserved | GENMASK(62, 52)};
-	return (struct paging){
-	    .levels = 2, .bits = 10, .size = 4, .root = w->cr3 & GENMASK(31, 12)};
+	if (!is_long && !(w->cr4 & CR4_PAE))
+		return p;
+	p.bits = 9;
+	p.size = 8;
+	p.reserved = GENMASK(51, MIN(w->maxphyaddr, 52));
+	if (!(w->efer & EFER_NXE))
+		p.reserved |= PTE_NX;
+	if (is_long) {
+		p.levels = w->cr4 & CR4_LA57 ? 5 : 4;
+		p.root = w->cr3 & GENMASK(51, 12);
+	} else {
+		p.pae = true;
+		p.levels = 3;
+		p.root = w->cr3 & GENMASK(31, 5);
+		p.reserved |= GENMASK(62, 52);
+	}
+	return p;
 }
 
 static u32 shift_of(const struct paging *p, u32 level)
@@ -98,6 +101,7 @@ static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear
 	u32 shift = shift_of(p, t->leaf);
 	u64 entry = t->entry[t->leaf - 1], base;
 
+	BUG_ON(!t->leaf || t->leaf > p->levels);
 	if (p->size == 8)
 		base = entry & GENMASK(51, shift);
 	else if (t->leaf == 2) /* PSE-36 */
@@ -116,6 +120,7 @@ static int read_path(const struct walk_env *w, const struct paging *p, u64 linea
 {
 	u64 table = p->root;
 
+	BUG_ON(p->levels < 2 || p->levels > ARRAY_SIZE(t->entry));
 	t->rights = PTE_W | PTE_U | PTE_A;
 	for (u32 level = p->levels;; level--) { /* level 1 is always a leaf */
 		u64 entry = 0,
@@ -203,7 +208,7 @@ int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 
 {
 	struct paging p = paging_of(w);
 	bool user = w->cpl == 3 && !(access & WALK_SYSTEM), write = access & WALK_WRITE;
-	u32 kind = (write ? PF_W : 0) | (user ? PF_U : 0);
+	u32 kind = 0;
 	int ret;
 
 	if (!(w->efer & EFER_LMA) || !(w->cr0 & CR0_PG))
@@ -213,6 +218,10 @@ int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 
 		*gpa = linear;
 		return 0;
 	}
+	if (write)
+		kind |= PF_W;
+	if (user)
+		kind |= PF_U;
 	if (access & WALK_FETCH && (w->cr4 & CR4_SMEP || (p.size == 8 && w->efer & EFER_NXE)))
 		kind |= PF_I;
 

@@ -139,8 +139,7 @@ static inline enum after_exit handle(struct vcpu *v, const struct vm_exit *x)
 		break;
 	case VMEXIT_IRQ_WINDOW:
 	case VMEXIT_NMI_WINDOW:
-	case VMEXIT_PML_FULL:
-		break; /* the next entry delivers; the log is empty again */
+		break; /* the next entry delivers */
 	case VMEXIT_CPUID:
 		cpuid_emulate(v);
 		vcpu_step(v, x, x->insn_len);

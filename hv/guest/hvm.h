@@ -12,7 +12,6 @@
 struct vcpu;
 struct vm;
 struct cpu;
-struct pt_format;
 
 enum vmexit_reason {
 #define X(id, name) VMEXIT_##id,
@@ -131,7 +130,6 @@ struct hvm_ops {
 	u32 backend; /* CORBEL_BACKEND_x */
 	u64 caps;    /* filled by probe */
 	u8 tsc_frac; /* fraction bits of the TSC multiplier, 0: there is none */
-	struct pt_format *p2m_format;
 
 	/*
 	 * Is this CPU able? NULL, or the line for boot_fail(): cause and cure. Runs once on the

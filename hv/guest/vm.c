@@ -119,7 +119,7 @@ int vm_create(const struct corbel_vm_create *c)
 	ret = alloc_maps(vm);
 	if (ret)
 		goto fail;
-	ret = p2m_init(&vm->p2m, vm, false, hvm->p2m_format, &vm->acct);
+	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
 	if (ret)
 		goto fail_maps;
 	ret = take_slot(vm);
@@ -141,8 +141,7 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, hvm->p2m_format, NULL) ||
-	    take_slot(dom0))
+	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL) || take_slot(dom0))
 		return NULL;
 	return dom0;
 }

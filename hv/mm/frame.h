@@ -14,8 +14,7 @@ enum frame_kind {
 };
 struct frame {
 	u32 maps; /* how many times mapped into guests; atomic */
-	u8 kind;
-	u8 pad[3];
+	u8 kind;  /* set at boot; pages lent to dom0 change theirs under its p2m's lock */
 };
 _Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
 

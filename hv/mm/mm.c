@@ -3,6 +3,7 @@
 #include "hv/mm/mm.h"
 #include "boot/boot.h"
 #include "boot/image.h"
+#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/x86.h"
@@ -11,11 +12,10 @@
 #define WINDOW_MAX   BIT(44) /* each of HV_MMIO and HV_BOOT has at least this many bytes */
 #define STACK_SLOTS  8u
 #define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
-#define DATA	     (PT_R | PT_W | PT_ACC | PT_DIRTY)
+#define DATA	     (PT_R | PT_W | PT_DIRTY)
 
 #define CPUID_EXT_MAX	   0x80000000u
 #define CPUID_EXT_FEATURES 0x80000001u
-#define CPUID_EXT_EDX_NX   BIT(20)
 #define CPUID_ADDR_SIZES   0x80000008u
 
 /* Borders of the image's sections (linker.ld), page-aligned. */
@@ -51,23 +51,20 @@ static void load_cr3(void)
 	__asm__ volatile("mov %0, %%cr3" ::"r"(host.root.v) : "memory");
 }
 
-static void trim_formats(void)
+static void check_cpu(void)
 {
 	u32 r[4], width = 36;
-	u64 mask;
 
 	cpuid(CPUID_EXT_MAX, r);
 	if (r[0] >= CPUID_ADDR_SIZES) {
 		cpuid(CPUID_ADDR_SIZES, r);
 		width = MIN(MAX(r[0] & 0xff, 32u), 52u);
 	}
-	mask = GENMASK(width - 1, PAGE_SHIFT);
-	pt_host.addr_mask = pt_npt.addr_mask = pt_ept.addr_mask = mask;
+	pt_frames_end = BIT(width - PAGE_SHIFT);
 	cpuid(CPUID_EXT_FEATURES, r);
-	if (!(r[3] & CPUID_EXT_EDX_NX))
+	if (!(r[3] & CPUID_X1D_NX))
 		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute "
-			  "disable) "
-			  "on in the firmware set-up");
+			  "disable) on in the firmware set-up");
 }
 
 /* Map a byte range with the largest pages that fit; what is mapped already stays as it is. */
@@ -75,6 +72,7 @@ static int map_range(u64 va, u64 pa, u64 size, u64 attr)
 {
 	u64 end = ALIGN_UP(pa + size, PAGE_SIZE);
 
+	BUG_ON((va ^ pa) % PAGE_SIZE || va < HV_DIRECT);
 	va = ALIGN_DOWN(va, PAGE_SIZE);
 	pa = ALIGN_DOWN(pa, PAGE_SIZE);
 	while (pa < end) {
@@ -94,34 +92,46 @@ static int map_range(u64 va, u64 pa, u64 size, u64 attr)
 	return 0;
 }
 
-/*
- * A section at its linked address, and in the direct map so that no writable alias of text or
- * rodata exists.
- */
-static int map_section(const char *start, const char *end, u64 attr)
+static int map_direct(u64 pa, u64 size, u64 attr)
 {
-	u64 pa = (u64)start - HV_IMAGE, size = (u64)(end - start);
-	int err = map_range((u64)start, pa, size, attr | PT_ACC | PT_DIRTY);
+	return map_range(HV_DIRECT + pa, pa, size, attr);
+}
 
-	return err ? err : map_range(HV_DIRECT + pa, pa, size, (attr & ~PT_X) | PT_ACC | PT_DIRTY);
+/*
+ * The sections at their linked addresses, and in the direct map so that no writable alias of text
+ * or rodata exists.
+ */
+static int map_image(void)
+{
+	static const struct {
+		const char *start, *end;
+		u64 attr;
+	} sections[] = {
+	    {__text_start, __text_end, PT_R | PT_X | PT_DIRTY},
+	    {__rodata_start, __rodata_end, PT_R | PT_DIRTY},
+	    {__data_start, __bss_end, DATA},
+	};
+	int err = 0;
+
+	for (u32 i = 0; !err && i < ARRAY_SIZE(sections); i++) {
+		u64 va = (u64)sections[i].start, size = (u64)sections[i].end - va;
+
+		err = map_range(va, va - HV_IMAGE, size, sections[i].attr);
+		if (!err)
+			err = map_direct(va - HV_IMAGE, size, sections[i].attr & ~PT_X);
+	}
+	return err;
 }
 
 static int map_all(void)
 {
-	const struct boot_info *b = &boot_info;
-	int err = pt_init(&host, &pt_host, NULL);
+	u64 pool = boot_info.pool_start;
 
-	if (!err)
-		err = map_section(__text_start, __text_end, PT_R | PT_X);
-	if (!err)
-		err = map_section(__rodata_start, __rodata_end, PT_R);
-	if (!err)
-		err = map_section(__data_start, __bss_end, PT_R | PT_W);
-	if (!err)
-		err = map_range(HV_DIRECT + b->pool_start, b->pool_start,
-				b->pool_end - b->pool_start, DATA);
+	if (pt_init(&host, &pt_host, NULL) || map_image() ||
+	    map_direct(pool, boot_info.pool_end - pool, DATA))
+		return -ENOMEM;
 	temp_bits = pt_leaf_raw(&pt_host, 0, 0, DATA);
-	temp_entries = err ? NULL : pt_entry(&host, fn_of(HV_TEMP));
+	temp_entries = pt_entry(&host, fn_of(HV_TEMP));
 	return temp_entries ? 0 : -ENOMEM;
 }
 
@@ -129,7 +139,8 @@ void mm_init(void)
 {
 	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64),
 		       "one table holds all temp slots");
-	trim_formats();
+	BUG_ON(phase != MM_EARLY);
+	check_cpu();
 	if (map_all())
 		boot_fail("not enough memory for the hypervisor's page tables; give more with "
 			  "option hvmem=");
@@ -154,7 +165,7 @@ void *mm_map_mmio(u64 addr, u64 size)
 	u64 offset = addr % PAGE_SIZE, bytes = ALIGN_UP(offset + size, PAGE_SIZE), va;
 	int err = -EINVAL;
 
-	if (!size || size > WINDOW_MAX || addr > pt_host.addr_mask)
+	if (!size || size > WINDOW_MAX || addr >> PAGE_SHIFT >= pt_frames_end)
 		return NULL;
 	lock_acquire(&host_lock);
 	va = mmio_next;
@@ -166,19 +177,23 @@ void *mm_map_mmio(u64 addr, u64 size)
 	return err ? NULL : (void *)(va + offset);
 }
 
-static u32 temp_index(u32 slot)
+/* This CPU's page for the slot, and its entry. */
+static void *temp_slot(u32 slot, u64 **entry)
 {
+	u32 i = this_cpu()->index * MM_TEMP_SLOTS + slot;
+
 	BUG_ON(slot >= MM_TEMP_SLOTS);
-	return this_cpu()->index * MM_TEMP_SLOTS + slot;
+	*entry = &temp_entries[i];
+	return (void *)(HV_TEMP + i * PAGE_SIZE);
 }
 
 void *mm_map_temp(u32 slot, hpa_t page)
 {
-	u32 i = temp_index(slot);
-	void *va = (void *)(HV_TEMP + i * PAGE_SIZE);
-	bool used = temp_entries[i];
+	u64 *entry;
+	void *va = temp_slot(slot, &entry);
+	bool used = *entry;
 
-	WRITE_ONCE(temp_entries[i], page.v | temp_bits);
+	WRITE_ONCE(*entry, page.v | temp_bits);
 	if (used)
 		invlpg(va);
 	return va;
@@ -186,19 +201,18 @@ void *mm_map_temp(u32 slot, hpa_t page)
 
 void mm_unmap_temp(u32 slot)
 {
-	u32 i = temp_index(slot);
+	u64 *entry;
+	void *va = temp_slot(slot, &entry);
 
-	WRITE_ONCE(temp_entries[i], 0);
-	invlpg((void *)(HV_TEMP + i * PAGE_SIZE));
+	WRITE_ONCE(*entry, 0);
+	invlpg(va);
 }
 
 bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
 {
-	u32 i = temp_index(slot);
-	u64 *entry = &temp_entries[i], bits = temp_bits;
-	u8 *va = (u8 *)(HV_TEMP + i * PAGE_SIZE);
 	const struct mm_word *end = w + n;
-	u64 differ = 0;
+	u64 *entry, bits = temp_bits, differ = 0;
+	u8 *va = temp_slot(slot, &entry);
 
 	do {
 		WRITE_ONCE(*entry, (w->at.v & PAGE_MASK) | bits);
@@ -224,10 +238,6 @@ void *mm_map_boot(u64 addr, u64 size)
 	return err ? NULL : (void *)(HV_BOOT + addr);
 }
 
-static void put_nothing(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr)
-{
-}
-
 /*
  * Only this CPU has used the window, so only its TLB is flushed. Other CPUs that have loaded the
  * tables may still have walked ahead into them: the few tables cut off stay unused for ever.
@@ -240,7 +250,7 @@ void mm_boot_done(void)
 	phase = MM_DONE;
 	lock_acquire(&host_lock);
 	while (left) {
-		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, put_nothing, NULL);
+		s64 done = pt_unmap(&host, fn, left, UINT32_MAX, &flush, NULL, NULL);
 
 		BUG_ON(done <= 0);
 		fn += (u64)done;

@@ -28,8 +28,8 @@ extern u64 test_direct_base; /* host tests: where "physical" address 0 lies */
 /*
  * Build the final page tables (W^X, guard pages) and switch to them on the boot CPU; ends in
  * boot_fail() when the pool is too small. Runs after frame_init(), on early tables with HV_IMAGE
- * and HV_DIRECT for the first 4 GiB; these and the identity mapping are gone afterwards. Trims the
- * formats in pt.h to the CPU's address width and NX.
+ * and HV_DIRECT for the first 4 GiB; these and the identity mapping are gone afterwards. Sets
+ * pt_frames_end.
  */
 void mm_init(void);
 /* Switch this CPU to them, with EFER.NXE and CR0.WP set. mm_init() does it for the boot CPU. */

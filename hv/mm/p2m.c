@@ -13,15 +13,11 @@
 #define UNMAP_BUDGET  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
 /* per call; the lock is free between two */
 #define UNMAP_BATCHES	  4u
-#define DIRTY_BUDGET	  8192u
+#define CHANGE_BUDGET	  8192u
 #define LAPIC_DEFAULT_GFN 0xfee00ull
 #define PT_RIGHTS	  (PT_R | PT_W | PT_X)
-#define PT_USED		  (PT_ACC | PT_DIRTY) /* preset, so that hardware need not write them */
 
-u64 p2m_gfn_end(const struct pt_format *fmt)
-{
-	return MIN(BIT(9 * fmt->levels), (fmt->addr_mask >> PAGE_SHIFT) + 1);
-}
+_Static_assert(52 - PAGE_SHIFT + P2M_RUN_SHIFT <= 64, "a run has room for any frame");
 
 static void (*flush_wait)(struct vm *vm);
 
@@ -30,14 +26,16 @@ void p2m_set_flush_wait(void (*wait)(struct vm *vm))
 	flush_wait = wait;
 }
 
-static u64 gfn_limit(const struct p2m *p)
+u64 p2m_gfn_end(void)
 {
-	return p2m_gfn_end(p->pt.fmt);
+	return MIN(PT_FN_END, pt_frames_end);
 }
 
-static bool range_ok(const struct p2m *p, u64 gfn, u64 count)
+static bool range_ok(u64 gfn, u64 count)
 {
-	return count && gfn < gfn_limit(p) && count <= gfn_limit(p) - gfn;
+	u64 end = p2m_gfn_end();
+
+	return count && gfn < end && count <= end - gfn;
 }
 
 static void flush_locked(struct p2m *p)
@@ -47,36 +45,51 @@ static void flush_locked(struct p2m *p)
 	flush_wait(p->vm);
 }
 
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt,
-	     struct account *acct)
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
 {
+	BUG_ON(!pt_guest.table);
 	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = is_dom0, .tlb_gen = 1};
 	p->runs = pool_alloc(0, acct);
-	if (p->runs && !pt_init(&p->pt, fmt, acct))
+	if (p->runs && !pt_init(&p->pt, &pt_guest, acct))
 		return 0;
 	pool_free(p->runs, 0, acct);
 	return -ENOMEM;
 }
 
-static void put_later(void *ctx, u64 gfn, u64 pfn, u64 count, u64 attr)
+/*
+ * The large page that gfn lies in, where there is no memory to split it: *gfn becomes its first,
+ * returns its size.
+ */
+static u64 whole_page(struct p2m *p, u64 *gfn)
+{
+	struct pt_leaf leaf;
+
+	pt_lookup(&p->pt, *gfn, &leaf);
+	BUG_ON(leaf.kind != PT_LEAF || !leaf.order);
+	*gfn = ALIGN_DOWN(*gfn, BIT(leaf.order));
+	return BIT(leaf.order);
+}
+
+static void put_later(void *ctx, u64 pfn, u64 count)
 {
 	struct p2m *p = ctx;
 
-	BUG_ON(p->runs_nr >= UNMAP_BUDGET);
+	BUG_ON(p->runs_nr >= UNMAP_BUDGET || count >> P2M_RUN_SHIFT);
 	p->runs[p->runs_nr++] = pfn << P2M_RUN_SHIFT | count;
 }
 
 /* Flush, then let go of what put_later() collected and of the tables cut off. */
 static void settle_locked(struct p2m *p, bool flush)
 {
+	BUG_ON(!lock_is_held(&p->lock) || (!flush && (p->runs_nr || p->pt.cut)));
 	if (flush)
 		flush_locked(p);
 	for (u32 i = 0; i < p->runs_nr; i++) {
 		u64 count = p->runs[i] & (BIT(P2M_RUN_SHIFT) - 1);
 
-		p->mapped -= p->is_dom0 ? 0 : count;
-		if (!p->is_dom0)
-			frame_put(p->runs[i] >> P2M_RUN_SHIFT, count);
+		BUG_ON(p->mapped < count);
+		p->mapped -= count;
+		frame_put(p->runs[i] >> P2M_RUN_SHIFT, count);
 	}
 	p->runs_nr = 0;
 	pt_reap(&p->pt);
@@ -85,17 +98,16 @@ static void settle_locked(struct p2m *p, bool flush)
 /* One batch of an unmap; returns gfns done. */
 static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 {
+	pt_put_fn *put = p->is_dom0 ? NULL : put_later;
 	bool flush = false;
-	s64 done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put_later, p);
+	s64 done;
 
+	BUG_ON(!lock_is_held(&p->lock));
+	done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put, p);
 	if (done == -ENOMEM) {
-		struct pt_leaf leaf;
-		u64 span, first;
+		u64 first = gfn, span = whole_page(p, &first);
 
-		pt_lookup(&p->pt, gfn, &leaf);
-		span = BIT(leaf.order);
-		first = ALIGN_DOWN(gfn, span);
-		done = pt_unmap(&p->pt, first, span, UNMAP_BUDGET, &flush, put_later, p);
+		done = pt_unmap(&p->pt, first, span, UNMAP_BUDGET, &flush, put, p);
 		BUG_ON(done != (s64)span);
 		done = (s64)MIN(count, first + span - gfn);
 	}
@@ -118,24 +130,26 @@ static u64 unmap_batches(struct p2m *p, u64 gfn, u64 count)
 
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
 {
-	const u64 end = gfn_limit(p);
-	u64 there = gfn < end ? MIN(count, end - gfn) : 0, done;
+	u64 there = MIN(count, p2m_gfn_end() - MIN(gfn, p2m_gfn_end())), done;
 
 	if (p->is_dom0)
 		return -EPERM;
 	if (!count)
 		return -EINVAL;
-	count = MIN(count, BIT(62));
 	done = unmap_batches(p, gfn, there);
-	return (s64)(done == there ? count : done);
+	if (done == there)
+		done = MIN(count, BIT(62)); /* beyond the end of the tables there is nothing */
+	return (s64)done;
 }
 
 int p2m_destroy(struct p2m *p)
 {
-	p->destroyed += unmap_batches(p, p->destroyed, gfn_limit(p) - p->destroyed);
-	if (p->destroyed < gfn_limit(p))
+	u64 end = p2m_gfn_end();
+
+	p->destroyed += unmap_batches(p, p->destroyed, end - p->destroyed);
+	if (p->destroyed < end)
 		return -EAGAIN;
-	BUG_ON(p->mapped);
+	BUG_ON(p->mapped || p->runs_nr || p->pt.cut);
 	pool_free(p->runs, 0, p->pt.acct);
 	pt_destroy(&p->pt);
 	return 0;
@@ -159,41 +173,22 @@ static const struct pt_change *log_start(const struct p2m *p)
 	return p->pt.fmt->dirty ? &log_clean : &log_protect;
 }
 
-static bool is_dirty(const struct p2m *p, const struct pt_leaf *leaf)
-{
-	const u64 dirty = p->pt.fmt->dirty ? PT_W | PT_DIRTY : PT_W;
-
-	return leaf->kind == PT_LEAF && (leaf->attr & dirty) == dirty;
-}
-
-static void warm_locked(struct p2m *p, u64 gfn)
-{
-	if (p->cold)
-		pt_warm(&p->pt, gfn);
-}
-
-void p2m_note_dirty(struct p2m *p, u64 gfn)
-{
-	pt_warm(&p->pt, gfn);
-}
-
 /*
- * Change leaves; a large one that cannot be split is released as a whole: its other pages then
- * count as dirty.
+ * Change leaves, and tell in the bitmap, if any, which these are; a large one that cannot be split
+ * is released as a whole: its other pages then count as dirty.
  */
-static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u32 budget)
+static s64 change_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u64 *bitmap)
 {
 	bool flush = false;
-	s64 done = pt_protect(&p->pt, gfn, count, c, budget, &flush);
+	s64 done;
 
+	BUG_ON(!lock_is_held(&p->lock) || p->is_dom0);
+	done = pt_protect(&p->pt, gfn, count, c, CHANGE_BUDGET, &flush, bitmap);
 	if (done == -ENOMEM && c == &log_release) {
-		struct pt_leaf leaf;
-		u64 span, first;
+		u64 first = gfn, span = whole_page(p, &first);
 
-		pt_lookup(&p->pt, gfn, &leaf);
-		span = BIT(leaf.order);
-		first = ALIGN_DOWN(gfn, span);
-		pt_protect(&p->pt, first, span, c, budget, &flush);
+		done = pt_protect(&p->pt, first, span, c, CHANGE_BUDGET, &flush, NULL);
+		BUG_ON(done != (s64)span);
 		done = (s64)MIN(count, first + span - gfn);
 	}
 	if (flush)
@@ -202,45 +197,43 @@ static s64 protect_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_cha
 }
 
 /* Memory is there already: fine if it is the same; rights only get wider. */
-static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr,
-			const struct pt_leaf *leaf)
+static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
-	struct pt_change c = {.set = attr & (PT_RIGHTS | PT_ROM) & ~leaf->attr};
+	struct pt_change c = {};
+	struct pt_leaf leaf;
 	s64 done;
 
-	if (leaf->pfn != pfn || leaf->order < order ||
-	    ((attr & PT_ROM) && (leaf->attr & (PT_W | PT_LOG))))
+	BUG_ON(!lock_is_held(&p->lock));
+	pt_lookup(&p->pt, gfn, &leaf);
+	if (leaf.kind != PT_LEAF || leaf.pfn != pfn || leaf.order < order ||
+	    ((attr & PT_ROM) && (leaf.attr & (PT_W | PT_LOG))))
 		return -EEXIST;
+	c.set = attr & ~leaf.attr;
 	if (!c.set)
 		return 0;
 	if (c.set & PT_W) {
 		c.clear = PT_LOG | PT_ROM;
 		c.set |= PT_DIRTY;
-		warm_locked(p, gfn);
 	}
-	done = protect_locked(p, gfn, BIT(order), &c, UNMAP_BUDGET);
-	return done < 0 ? (int)done : 0;
+	done = change_locked(p, gfn, BIT(order), &c, NULL);
+	return MIN(done, 0);
 }
 
 static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
-	struct pt_leaf leaf;
 	int err = frame_get(pfn, BIT(order));
 
+	BUG_ON(!lock_is_held(&p->lock));
 	if (err)
 		return err;
-	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_USED);
+	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_DIRTY);
 	if (err < 0) {
 		frame_put(pfn, BIT(order));
-		pt_lookup(&p->pt, gfn, &leaf);
-		return err == -EEXIST && leaf.kind == PT_LEAF
-			   ? widen_locked(p, gfn, pfn, order, attr, &leaf)
-			   : err;
+		return err == -EEXIST ? widen_locked(p, gfn, pfn, order, attr) : err;
 	}
 	p->mapped += BIT(order);
 	if (err) /* an MMIO mark has gone */
 		__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
-	warm_locked(p, gfn);
 	return 0;
 }
 
@@ -251,7 +244,7 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	if (p->is_dom0)
 		return -EPERM;
 	if ((order != 0 && order != 9) || !IS_ALIGNED(gfn | pfn, BIT(order)) ||
-	    !range_ok(p, gfn, BIT(order)) || (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) ||
+	    !range_ok(gfn, BIT(order)) || (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) ||
 	    (attr & (PT_W | PT_ROM)) == (PT_W | PT_ROM))
 		return -EINVAL;
 	lock_acquire(&p->lock);
@@ -272,78 +265,55 @@ int p2m_set_mmio(struct p2m *p, u64 gfn)
 
 /* ---- dirty logging ---- */
 
-static s64 protect(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c)
+static s64 change_range(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u64 *bitmap)
 {
 	s64 done;
 
 	if (p->is_dom0)
 		return -EPERM;
-	if (!range_ok(p, gfn, count))
+	if (!range_ok(gfn, count))
 		return -EINVAL;
 	lock_acquire(&p->lock);
-	done = protect_locked(p, gfn, count, c, DIRTY_BUDGET);
+	done = change_locked(p, gfn, count, c, bitmap);
 	lock_release(&p->lock);
 	return done;
 }
 
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count)
 {
-	return protect(p, gfn, count, log_start(p));
+	return change_range(p, gfn, count, log_start(p), NULL);
 }
 
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 {
-	return protect(p, gfn, count, &log_release);
-}
-
-static s64 dirty_read_locked(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
-{
-	bool flush = false, cool = clear && p->pt.fmt->reports_dirty;
-	s64 done = pt_collect(&p->pt, gfn, count, clear ? log_start(p) : &log_look, cool,
-			      DIRTY_BUDGET, &flush, bitmap);
-
-	p->cold |= cool;
-	if (flush)
-		flush_locked(p);
-	/*
-	 * What comes after the last whole word of the bitmap is looked at again; nothing in it is
-	 * cleared by that.
-	 */
-	if (done > 0 && (u64)done < count && !(done = ALIGN_DOWN(done, 64)))
-		return -ENOMEM;
-	return done;
+	return change_range(p, gfn, count, &log_release, NULL);
 }
 
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
-	s64 done;
+	s64 done = change_range(p, gfn, count, clear ? log_start(p) : &log_look, bitmap);
 
-	if (p->is_dom0)
-		return -EPERM;
-	if (!range_ok(p, gfn, count))
-		return -EINVAL;
-	if (p->pt.fmt->reports_dirty) /* what is in the CPUs' buffers */
-		flush_wait(p->vm);
-	lock_acquire(&p->lock);
-	done = dirty_read_locked(p, gfn, count, bitmap, clear);
-	lock_release(&p->lock);
-	return done;
+	if (done <= 0 || (u64)done == count)
+		return done;
+	/* What comes after the last whole word of the bitmap is looked at again. */
+	done = ALIGN_DOWN(done, 64);
+	return done ? done : -ENOMEM;
 }
 
 /* leaf is updated. */
 static bool fix_write_locked(struct p2m *p, u64 gfn, struct pt_leaf *leaf)
 {
+	BUG_ON(!lock_is_held(&p->lock));
 	if (leaf->kind != PT_LEAF)
 		return false;
 	if (leaf->attr & PT_LOG) {
-		protect_locked(p, gfn, 1, &log_release, UNMAP_BUDGET);
+		change_locked(p, gfn, 1, &log_release, NULL);
 		if (p->pt.fmt->dirty) /* the rest of a large page, now small ones */
-			protect_locked(p, ALIGN_DOWN(gfn, 512), 512, &log_let, UNMAP_BUDGET);
+			change_locked(p, ALIGN_DOWN(gfn, 512), 512, &log_let, NULL);
 		pt_lookup(&p->pt, gfn, leaf);
-	} else if ((leaf->attr & PT_W) && !is_dirty(p, leaf)) {
-		protect_locked(p, gfn, 1, &log_mark, UNMAP_BUDGET);
+	} else if ((leaf->attr & (PT_W | PT_DIRTY)) == PT_W) {
+		change_locked(p, gfn, 1, &log_mark, NULL);
 	}
-	warm_locked(p, gfn);
 	return leaf->attr & PT_W;
 }
 
@@ -365,9 +335,13 @@ bool p2m_fix_write(struct p2m *p, u64 gfn)
  * EPT alone decides the memory type there; with NPT the MTRRs and dom0's PAT do, as on the bare
  * machine.
  */
-static u64 dom0_attr(const struct p2m *p, bool ram)
+static u64 dom0_attr(bool ram)
 {
-	return PT_RIGHTS | PT_USED | (!ram && p->pt.fmt == &pt_ept ? PT_UC : 0);
+	u64 attr = PT_RIGHTS | PT_DIRTY;
+
+	if (!ram && pt_guest.wb)
+		attr |= PT_UC;
+	return attr;
 }
 
 static bool is_dom0_ram(u64 pfn)
@@ -380,15 +354,13 @@ static bool is_dom0_ram(u64 pfn)
 /* Identity-map [pfn, end) with the largest pages that fit. */
 static int dom0_map_run(struct p2m *p, u64 pfn, u64 end)
 {
-	u32 top = 9 * p->pt.fmt->max_leaf;
-
 	while (pfn < end) {
-		u32 order = top;
+		u32 order = pt_guest.max_order;
 		int err;
 
 		while (order && (!IS_ALIGNED(pfn, BIT(order)) || end - pfn < BIT(order)))
 			order -= 9;
-		err = pt_map(&p->pt, pfn, pfn, order, dom0_attr(p, true));
+		err = pt_map(&p->pt, pfn, pfn, order, dom0_attr(true));
 		if (err)
 			return err;
 		pfn += BIT(order);
@@ -422,20 +394,20 @@ static bool block_has_ram(u64 pfn, u64 count)
 
 static bool dom0_fault_locked(struct p2m *p, u64 gfn)
 {
-	struct frame *f = frame_of(gfn);
 	struct pt_leaf leaf;
 	u32 order;
 
+	BUG_ON(!lock_is_held(&p->lock) || !p->is_dom0);
 	pt_lookup(&p->pt, gfn, &leaf);
 	if (leaf.kind == PT_LEAF) /* another CPU was faster; but a shared page has no PT_X */
 		return leaf.attr & PT_X;
-	if (leaf.kind == PT_MMIO || gfn >= gfn_limit(p) || (f && f->kind != FRAME_NONE))
+	if (leaf.kind == PT_MMIO || gfn >= p2m_gfn_end() || block_has_ram(gfn, 1))
 		return false;
-	order = MIN(leaf.order, 9 * p->pt.fmt->max_leaf);
+	order = MIN(leaf.order, pt_guest.max_order);
 	while (order && block_has_ram(ALIGN_DOWN(gfn, BIT(order)), BIT(order)))
 		order -= 9;
 	gfn = ALIGN_DOWN(gfn, BIT(order));
-	return !pt_map(&p->pt, gfn, gfn, order, dom0_attr(p, false));
+	return !pt_map(&p->pt, gfn, gfn, order, dom0_attr(false));
 }
 
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr)
@@ -455,7 +427,7 @@ int p2m_dom0_share(struct p2m *p, hpa_t page)
 
 	BUG_ON(!p->is_dom0 || !frame_of(pfn) || frame_of(pfn)->kind != FRAME_HV);
 	lock_acquire(&p->lock);
-	err = pt_map(&p->pt, pfn, pfn, 0, PT_R | PT_W | PT_USED);
+	err = pt_map(&p->pt, pfn, pfn, 0, PT_R | PT_W | PT_DIRTY);
 	if (!err)
 		frame_set_kind(pfn, FRAME_SHARED);
 	lock_release(&p->lock);
@@ -466,7 +438,7 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page)
 {
 	u64 pfn = page.v >> PAGE_SHIFT;
 
-	BUG_ON(!frame_of(pfn) || frame_of(pfn)->kind != FRAME_SHARED);
+	BUG_ON(!p->is_dom0 || !frame_of(pfn) || frame_of(pfn)->kind != FRAME_SHARED);
 	lock_acquire(&p->lock);
 	unmap_locked(p, pfn, 1);
 	frame_set_kind(pfn, FRAME_HV);
@@ -477,7 +449,7 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page)
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 {
-	if (gfn >= gfn_limit(p) && !p->is_dom0) {
+	if (gfn >= p2m_gfn_end() && !p->is_dom0) {
 		*out = (struct pt_leaf){.kind = PT_MMIO};
 		return;
 	}
@@ -511,21 +483,18 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
  */
 static bool is_fixed(const struct p2m *p, u64 at)
 {
-	const struct frame *f = p->is_dom0 ? frame_of(at >> PAGE_SHIFT) : NULL;
-
-	return f && f->kind == FRAME_DOM0;
+	return p->is_dom0 && is_dom0_ram(at >> PAGE_SHIFT);
 }
 
 /*
- * Map the page at `at` and hold what keeps it mapped: the lock, unless *fixed. NULL if it cannot be
- * read (or written).
+ * Map the page at `at` and hold what keeps it mapped: the lock, unless it is fixed. NULL if it
+ * cannot be read (or written).
  */
-static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
+static void *get_page(struct p2m *p, u64 at, bool write)
 {
 	void *page;
 
-	*fixed = is_fixed(p, at);
-	if (*fixed)
+	if (is_fixed(p, at))
 		return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
 	lock_acquire(&p->lock);
 	page = map_page_locked(p, at, write);
@@ -534,10 +503,10 @@ static void *get_page(struct p2m *p, u64 at, bool write, bool *fixed)
 	return page;
 }
 
-static void put_page(struct p2m *p, bool fixed)
+static void put_page(struct p2m *p, u64 at)
 {
 	mm_unmap_temp(MM_TEMP_P2M);
-	if (!fixed)
+	if (!is_fixed(p, at))
 		lock_release(&p->lock);
 }
 
@@ -545,16 +514,18 @@ static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t 
 {
 	while (len) {
 		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
-		bool fixed;
-		void *page = get_page(p, at, write, &fixed);
+		void *page = get_page(p, at, write);
 
 		if (!page) {
 			if (fault)
 				*fault = gpa(at);
 			return -EFAULT;
 		}
-		memcpy(write ? page : buf, write ? buf : page, n);
-		put_page(p, fixed);
+		if (write)
+			memcpy(page, buf, n);
+		else
+			memcpy(buf, page, n);
+		put_page(p, at);
 		at += n;
 		buf = (u8 *)buf + n;
 		len -= n;
@@ -572,29 +543,24 @@ int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *faul
 	return copy(p, to.v, (void *)from, len, true, fault);
 }
 
-static bool cmpxchg(void *at, u64 old, u64 new, u32 size)
-{
-	u32 old32 = (u32)old;
-
-	if (size == sizeof(u32))
-		return __atomic_compare_exchange_n((u32 *)at, &old32, (u32) new, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	return __atomic_compare_exchange_n((u64 *)at, &old, new, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_RELAXED);
-}
-
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
+	u32 old32 = (u32)old;
+	bool same;
 	void *page;
-	bool same, fixed;
 
 	if ((size != sizeof(u32) && size != sizeof(u64)) || !IS_ALIGNED(at.v, size))
 		return -EINVAL;
-	page = get_page(p, at.v, true, &fixed);
+	page = get_page(p, at.v, true);
 	if (!page)
 		return -EFAULT;
-	same = cmpxchg(page, old, new, size);
-	put_page(p, fixed);
+	if (size == sizeof(u32))
+		same = __atomic_compare_exchange_n((u32 *)page, &old32, (u32) new, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	else
+		same = __atomic_compare_exchange_n((u64 *)page, &old, new, false, __ATOMIC_SEQ_CST,
+						   __ATOMIC_RELAXED);
+	put_page(p, at.v);
 	return same ? 0 : -EAGAIN;
 }
 

@@ -17,22 +17,22 @@ struct vm;
  */
 void p2m_set_flush_wait(void (*wait)(struct vm *vm));
 
+/* Guarded by the lock, but for what is set once, and tlb_gen, which all may read. */
 struct p2m {
-	/* LOCK_P2M: structure; also held while the hypervisor touches guest memory through it */
+	/* LOCK_P2M: also held while the hypervisor touches guest memory through the map */
 	struct lock lock;
 	struct pt pt;
-	bool is_dom0; /* identity map: leaves hold no frame references */
-	u64 mapped;   /* guests: frames mapped */
-	bool cold;    /* some tables may be cold, see pt_collect() */
+	struct vm *vm; /* set once */
+	bool is_dom0;  /* set once: identity map, leaves hold no frame references */
+	u64 mapped;    /* guests: frames mapped */
 	/*
 	 * bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare
 	 * before each entry
 	 */
 	u64 tlb_gen;
-	struct vm *vm;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
 	u32 runs_nr;
-	u64 destroyed; /* gfns p2m_destroy() has done */
+	u64 destroyed; /* gfns p2m_destroy() has done: its caller's alone */
 };
 
 /*
@@ -41,9 +41,8 @@ struct p2m {
  * TLBs are clean of what was taken away on return.
  */
 
-/* 0 or -ENOMEM. The format's data must be final (mm_init(), hvm_select()). */
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, const struct pt_format *fmt,
-	     struct account *acct);
+/* 0 or -ENOMEM. pt_guest and pt_frames_end must be final (mm_init(), hvm_select()). */
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct);
 /*
  * Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU
  * can run.
@@ -69,11 +68,8 @@ int p2m_set_mmio(struct p2m *p, u64 gfn);
  * tables there is nothing, and it counts as done.
  */
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
-/*
- * The first gfn that no tables of this format reach on this CPU: nothing can be mapped from there
- * on.
- */
-u64 p2m_gfn_end(const struct pt_format *fmt);
+/* The first gfn that tables do not reach on this CPU: nothing can be mapped from there on. */
+u64 p2m_gfn_end(void);
 
 /*
  * Dirty logging. Where the format has dirty flags, a page that may be written is dirty if its flag
@@ -95,11 +91,6 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
  * CPU was faster).
  */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
-/*
- * A CPU with a buffer of pages that it has set dirty flags for (format.reports_dirty) tells of each
- * before it counts as out of the guest for smp_flush_wait(). No lock.
- */
-void p2m_note_dirty(struct p2m *p, u64 gfn);
 
 /*
  * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's

@@ -25,7 +25,8 @@ struct free_block {
 };
 
 static struct {
-	struct lock lock;
+	struct lock lock; /* LOCK_POOL: free, head, state, and all accounts */
+	/* set by the boot CPU before anything is allocated */
 	u64 start, end;	 /* bytes, as given less what was taken in front */
 	u64 first, last; /* managed pfns, last exclusive */
 	u8 *state;	 /* of pfn first and up */
@@ -35,6 +36,7 @@ static struct {
 
 static u8 *state_of(u64 pfn)
 {
+	BUG_ON(pfn < pool.first || pfn >= pool.last);
 	return &pool.state[pfn - pool.first];
 }
 
@@ -65,7 +67,7 @@ static void block_remove(u64 pfn, u32 order)
 	for (u32 i = 0; i < ARRAY_SIZE(b->poison); i++)
 		intact &= b->poison[i] == POISON;
 	if (!intact)
-		panic("pool: free page %llx was written to", (unsigned long long)pfn << PAGE_SHIFT);
+		panic("pool: free page %lx was written to", pfn << PAGE_SHIFT);
 	*b->pprev = b->next;
 	if (b->next)
 		b->next->pprev = b->pprev;
@@ -123,22 +125,18 @@ void *pool_take_front(u64 bytes)
 	return memset(hpa_to_virt(hpa(start)), 0, size);
 }
 
-static bool charge(struct account *acct, u64 pages)
+static bool can_charge(const struct account *acct, u64 pages)
 {
-	if (!acct)
-		return true;
-	if (acct->limit && acct->pages + pages > acct->limit)
-		return false;
-	acct->pages += pages;
-	return true;
+	return !acct || !acct->limit || acct->pages + pages <= acct->limit;
 }
 
 /* A block of this order, cut out of the smallest that has it; 0 if there is none. */
-static u64 take_block(u32 order)
+static u64 take_block_locked(u32 order)
 {
 	u32 o = order;
 	u64 pfn;
 
+	BUG_ON(!lock_is_held(&pool.lock));
 	while (o < ORDERS && !pool.head[o])
 		o++;
 	if (o == ORDERS)
@@ -149,6 +147,7 @@ static u64 take_block(u32 order)
 		o--;
 		block_insert(pfn + BIT(o), o);
 	}
+	BUG_ON(!IS_ALIGNED(pfn, BIT(order)) || pool.free < BIT(order));
 	*state_of(pfn) = STATE_USED | order;
 	pool.free -= BIT(order);
 	return pfn;
@@ -161,11 +160,10 @@ void *pool_alloc(u32 order, struct account *acct)
 	if (order >= ORDERS)
 		return NULL;
 	lock_acquire(&pool.lock);
-	if (charge(acct, BIT(order))) {
-		pfn = take_block(order);
-		if (!pfn && acct)
-			acct->pages -= BIT(order);
-	}
+	if (can_charge(acct, BIT(order)))
+		pfn = take_block_locked(order);
+	if (pfn && acct)
+		acct->pages += BIT(order);
 	lock_release(&pool.lock);
 	return pfn ? memset(block_of(pfn), 0, PAGE_SIZE << order) : NULL;
 }
@@ -179,7 +177,7 @@ void pool_free(void *p, u32 order, struct account *acct)
 	lock_acquire(&pool.lock);
 	if (order >= ORDERS || !IS_ALIGNED(pa, PAGE_SIZE) || pfn < pool.first || pfn >= pool.last ||
 	    *state_of(pfn) != (STATE_USED | order))
-		panic("pool: bad free of %llx, order %u", (unsigned long long)pa, order);
+		panic("pool: bad free of %lx, order %u", pa, order);
 	BUG_ON(acct && acct->pages < BIT(order));
 	if (acct)
 		acct->pages -= BIT(order);

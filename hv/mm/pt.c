@@ -8,8 +8,8 @@
  *     +----+-----+----+-----+----+-----+----+-----+
  *  root    |          |          |          |
  *    '--> [e]--table [e]--table [e]--table [e]--> 4 KiB page
- *                     |          '--> 2 MiB page (leaf_large)
- *                     '--> 1 GiB page (leaf_large)
+ *                     |          '--> 2 MiB page (E_LARGE)
+ *                     '--> 1 GiB page (E_LARGE)
  *
  * Hardware walks the tables while they change: a new table is filled before one store or
  * compare-exchange links it, and a table that is cut off keeps its memory until pt_reap(), after
@@ -19,178 +19,171 @@
  * all small ones have gone.
  */
 #include "hv/mm/pt.h"
+#include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
-#define ENTRIES 512u
-#define SW_MMIO BIT(52) /* ignored by hardware in every format, as 53 to 55 */
-#define SW_LOG	BIT(53)
-#define SW_ROM	BIT(54)
-#define SW_COLD BIT(55) /* of an entry that points to a table of 4 KiB leaves */
+#define ENTRIES	   512u
+#define LEVEL	   9u  /* index bits of a level: what an order grows by from level to level */
+#define ROOT_ORDER 27u /* of an entry of the root */
+#define ADDR	   GENMASK(51, 12)
 
-/* clang-format off */
-/*
- * SDM "4-Level Paging", APM "Long-Mode Page Translation". PCD|PWT selects entry 3 of the
- * reset-default PAT: UC.
- */
-struct pt_format pt_host = {
-	.name = "host", .levels = 4, .max_leaf = 1,
-	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(5), .leaf_large = BIT(7),
-	.addr_mask = GENMASK(51, 12),
-	.leaf = BIT(0), .r = BIT(0), .w = BIT(1), .nx = BIT(63), .user = BIT(2), .global = BIT(8),
-	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4),
-	.type_mask = BIT(3) | BIT(4),
-	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
+/* Bits of entries in all formats, or in some */
+#define E_PRESENT      PT_R
+#define E_USER	       BIT(2)
+#define E_EPT_X	       BIT(2)
+#define E_UC	       (BIT(3) | BIT(4)) /* PCD|PWT: entry 3 of the reset-default PAT */
+#define E_ACCESSED     BIT(5)
+#define E_DIRTY	       BIT(6)
+#define E_LARGE	       BIT(7) /* a leaf above the lowest level */
+#define E_NX	       BIT(63)
+#define E_EPT_ACCESSED BIT(8)
+#define E_EPT_DIRTY    BIT(9)
+#define E_EPT_WB       FIELD_PREP(GENMASK(5, 3), 6)
+
+#define SW_BITS (PT_SW_MMIO | PT_LOG | PT_ROM)
+_Static_assert(!(SW_BITS & (ADDR | GENMASK(11, 0) | GENMASK(63, 57))),
+	       "software bits where NPT, EPT and host tables all have none");
+_Static_assert(BIT(ROOT_ORDER) * ENTRIES == PT_FN_END, "four levels");
+
+u64 pt_frames_end = BIT(40);
+struct pt_format pt_guest;
+
+const struct pt_format pt_host = {
+    .max_order = 9,
+    .table = E_PRESENT | PT_W | E_ACCESSED,
+    .leaf = E_ACCESSED,
+    .nx = E_NX,
+    .uc = E_UC,
+    .dirty = E_DIRTY,
 };
 
-/*
- * APM "Nested Paging": guest accesses are user accesses to the nested tables, hence U everywhere.
+/* APM "Nested Paging": guest accesses are user accesses to the nested tables, hence U everywhere.
  */
-struct pt_format pt_npt = {
-	.name = "npt", .levels = 4, .max_leaf = 1,
-	.present = BIT(0), .table = BIT(0) | BIT(1) | BIT(2) | BIT(5), .leaf_large = BIT(7),
-	.addr_mask = GENMASK(51, 12),
-	.leaf = BIT(0) | BIT(2), .r = BIT(0), .w = BIT(1), .nx = BIT(63),
-	.accessed = BIT(5), .dirty = BIT(6), .type_uc = BIT(3) | BIT(4),
-	.type_mask = BIT(3) | BIT(4),
-	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
+const struct pt_format pt_npt = {
+    .max_order = 9,
+    .table = E_PRESENT | PT_W | E_USER | E_ACCESSED,
+    .leaf = E_USER | E_ACCESSED,
+    .nx = E_NX,
+    .uc = E_UC,
+    .dirty = E_DIRTY,
 };
 
-/*
- * SDM "The Extended Page Table Mechanism (EPT)"; accessed and dirty flags are added where the CPU
- * has them. Memory types: 0 UC, 6 WB.
- */
-struct pt_format pt_ept = {
-	.name = "ept", .levels = 4, .max_leaf = 1,
-	.present = BIT(0) | BIT(1) | BIT(2), .table = BIT(0) | BIT(1) | BIT(2),
-	.leaf_large = BIT(7),
-	.addr_mask = GENMASK(51, 12), .r = BIT(0), .w = BIT(1), .x = BIT(2),
-	.type_wb = FIELD_PREP(GENMASK(5, 3), 6), .type_mask = GENMASK(5, 3),
-	.log = SW_LOG, .rom = SW_ROM, .mmio = SW_MMIO,
+const struct pt_format pt_ept = {
+    .max_order = 9,
+    .table = E_PRESENT | PT_W | E_EPT_X,
+    .x = E_EPT_X,
+    .wb = E_EPT_WB,
 };
-/* clang-format on */
 
-static u32 index_of(u64 fn, u32 level)
+/* The same with accessed and dirty flags. */
+const struct pt_format pt_ept_ad = {
+    .max_order = 9,
+    .table = E_PRESENT | PT_W | E_EPT_X | E_EPT_ACCESSED,
+    .leaf = E_EPT_ACCESSED,
+    .x = E_EPT_X,
+    .wb = E_EPT_WB,
+    .dirty = E_EPT_DIRTY,
+};
+
+static u32 index_of(u64 fn, u32 order)
 {
-	return (fn >> (9 * level)) % ENTRIES;
+	return (fn >> order) % ENTRIES;
 }
 
-static u64 span_of(u32 level)
+/* First frame number after the entry of this order that holds fn. */
+static u64 next_of(u64 fn, u32 order)
 {
-	return BIT(9 * level);
+	return (fn | (BIT(order) - 1)) + 1;
 }
 
-/* First frame number after the entry of this level that holds fn. */
-static u64 next_of(u64 fn, u32 level)
+static u64 *table_of(u64 e)
 {
-	return (fn | (span_of(level) - 1)) + 1;
+	return hpa_to_virt(hpa(e & ADDR));
 }
 
-static u64 *table_of(const struct pt_format *f, u64 e)
+static bool is_table(u64 e, u32 order)
 {
-	return hpa_to_virt(hpa(e & f->addr_mask));
+	return order && (e & (E_PRESENT | E_LARGE)) == E_PRESENT;
 }
 
-static bool is_leaf(const struct pt_format *f, u64 e, u32 level)
+u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 order, u64 attr)
 {
-	return !level || (e & f->leaf_large);
-}
+	u64 raw = pfn << PAGE_SHIFT | f->leaf | (attr & PT_SAME);
 
-static bool is_table(const struct pt_format *f, u64 e, u32 level)
-{
-	return (e & f->present) && !is_leaf(f, e, level);
-}
-
-u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 level, u64 attr)
-{
-	return (pfn << PAGE_SHIFT) | f->leaf | (level ? f->leaf_large : 0) |
-	       (attr & PT_R ? f->r : 0) | (attr & PT_W ? f->w : 0) | (attr & PT_X ? f->x : f->nx) |
-	       (attr & PT_USER ? f->user : 0) | (attr & PT_UC ? f->type_uc : f->type_wb) |
-	       (attr & PT_DIRTY ? f->dirty : 0) | (attr & PT_ACC ? f->accessed : 0) |
-	       (attr & PT_GLOBAL ? f->global : 0) | (attr & PT_LOG ? f->log : 0) |
-	       (attr & PT_ROM ? f->rom : 0);
+	BUG_ON(!(attr & PT_R) || pfn >= pt_frames_end);
+	raw |= attr & PT_X ? f->x : f->nx;
+	raw |= attr & PT_UC ? f->uc : f->wb;
+	if (attr & PT_DIRTY)
+		raw |= f->dirty;
+	if (order)
+		raw |= E_LARGE;
+	return raw;
 }
 
 static u64 attr_of(const struct pt_format *f, u64 e)
 {
-	bool exec = f->x ? e & f->x : !(e & f->nx);
+	u64 attr = e & PT_SAME;
 
-	return (e & f->r ? PT_R : 0) | (e & f->w ? PT_W : 0) | (exec ? PT_X : 0) |
-	       (e & f->user ? PT_USER : 0) | ((e & f->type_mask) == f->type_uc ? PT_UC : 0) |
-	       (e & f->dirty ? PT_DIRTY : 0) | (e & f->accessed ? PT_ACC : 0) |
-	       (e & f->global ? PT_GLOBAL : 0) | (e & f->log ? PT_LOG : 0) |
-	       (e & f->rom ? PT_ROM : 0);
+	if ((e & (f->x | f->nx)) == f->x)
+		attr |= PT_X;
+	if ((e & (f->wb | f->uc)) == f->uc)
+		attr |= PT_UC;
+	if ((e & f->dirty) == f->dirty)
+		attr |= PT_DIRTY;
+	return attr;
 }
 
 /* pfn of the frame fn in the leaf e of this order. */
-static u64 leaf_pfn(const struct pt_format *f, u64 e, u32 order, u64 fn)
+static u64 leaf_pfn(u64 e, u32 order, u64 fn)
 {
-	return ((e & f->addr_mask) >> PAGE_SHIFT) + (fn & (BIT(order) - 1));
+	return ((e & ADDR) >> PAGE_SHIFT) + (fn & (BIT(order) - 1));
 }
 
 /*
- * Walk down to the entry for fn at level *at, or to the leaf or hole above it; *at is then its
- * level.
+ * Walk down to the entry for fn of order *order, or to the leaf or hole above it; *order is then
+ * its order, and *v its value: each entry is read once, since it may be split meanwhile. Part of
+ * each access to a guest's memory, so inline.
  */
-static u64 *descend(const struct pt *t, u64 fn, u32 *at)
+static inline __attribute__((always_inline)) u64 *descend(const struct pt *t, u64 fn, u32 *order,
+							  u64 *v)
 {
-	const struct pt_format *f = t->fmt;
-	u64 *table = hpa_to_virt(t->root);
+	u64 *table = hpa_to_virt(t->root), *e;
+	u32 at = ROOT_ORDER;
 
-	for (u32 level = f->levels - 1;; level--) {
-		u64 *e = &table[index_of(fn, level)], v = READ_ONCE(*e);
-
-		if (level == *at || !is_table(f, v, level)) {
-			*at = level;
-			return e;
-		}
-		table = table_of(f, v);
+	for (;; at -= LEVEL) {
+		e = &table[index_of(fn, at)];
+		*v = READ_ONCE(*e);
+		if (at == *order || !is_table(*v, at))
+			break;
+		table = table_of(*v);
 	}
+	*order = at;
+	return e;
 }
 
 /*
- * Put raw at level `level` below the hole e of level `hole`: the tables between are built bottom-up
- * around it and linked last, so that -ENOMEM leaves no trace.
+ * Put raw, an entry of this order, below the hole e: the tables between are built bottom-up around
+ * it and linked last, so that -ENOMEM leaves no trace.
  */
-static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 level, u64 raw)
+static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 order, u64 raw)
 {
-	const struct pt_format *f = t->fmt;
-
-	for (u32 l = level; l < hole; l++) {
+	BUG_ON(*e & E_PRESENT || order > hole);
+	for (u32 at = order; at < hole; at += LEVEL) {
 		u64 *table = pool_alloc(0, t->acct);
 
 		if (!table) {
-			while (l-- > level) {
-				table = table_of(f, raw);
-				raw = table[index_of(fn, l)];
+			while (at > order) {
+				at -= LEVEL;
+				table = table_of(raw);
+				raw = table[index_of(fn, at)];
 				pool_free(table, 0, t->acct);
 			}
 			return -ENOMEM;
 		}
-		table[index_of(fn, l)] = raw;
-		raw = virt_to_hpa(table).v | f->table;
+		table[index_of(fn, at)] = raw;
+		raw = virt_to_hpa(table).v | t->fmt->table;
 	}
 	__atomic_store_n(e, raw, __ATOMIC_RELEASE);
-	return 0;
-}
-
-/*
- * Replace the leaf *e of this level by a table of the same smaller leaves. Hardware may set A and D
- * meanwhile.
- */
-static int split(struct pt *t, u64 *e, u32 level)
-{
-	const struct pt_format *f = t->fmt;
-	u64 *table = pool_alloc(0, t->acct), v = READ_ONCE(*e);
-
-	if (!table)
-		return -ENOMEM;
-	do {
-		u64 first = level > 1 ? v : v & ~f->leaf_large;
-
-		for (u32 i = 0; i < ENTRIES; i++)
-			table[i] = first + ((span_of(level - 1) * i) << PAGE_SHIFT);
-	} while (!__atomic_compare_exchange_n(e, &v, virt_to_hpa(table).v | f->table, false,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return 0;
 }
 
@@ -204,117 +197,96 @@ int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct)
 	return 0;
 }
 
-static void free_tables(struct pt *t, u64 *table, u32 level)
+static void free_tables(struct pt *t, u64 *table, u32 order)
 {
-	for (u32 i = 0; level && i < ENTRIES; i++)
-		if (is_table(t->fmt, table[i], level))
-			free_tables(t, table_of(t->fmt, table[i]), level - 1);
+	for (u32 i = 0; i < ENTRIES; i++)
+		if (is_table(table[i], order))
+			free_tables(t, table_of(table[i]), order - LEVEL);
 	pool_free(table, 0, t->acct);
 }
 
 void pt_destroy(struct pt *t)
 {
+	BUG_ON(!t->root.v);
 	pt_reap(t);
-	free_tables(t, hpa_to_virt(t->root), t->fmt->levels - 1);
+	free_tables(t, hpa_to_virt(t->root), ROOT_ORDER);
 	t->root = hpa(0);
-}
-
-/*
- * The leaf that maps fn, or what is in its place, and its order. Each entry is read once: it may be
- * split meanwhile.
- */
-static inline __attribute__((always_inline)) u64 find(const struct pt *t, u64 fn, u32 *order)
-{
-	const struct pt_format *f = t->fmt;
-	const u64 present = f->present, large = f->leaf_large, mask = f->addr_mask,
-		  *table = hpa_to_virt(t->root);
-	u32 shift = 9 * (f->levels - 1);
-	u64 v = 0;
-
-	if (fn >> shift < ENTRIES) {
-		for (;; shift -= 9) {
-			v = READ_ONCE(table[(fn >> shift) % ENTRIES]);
-			if (!(v & present) || !shift || v & large)
-				break;
-			table = hpa_to_virt(hpa(v & mask));
-		}
-	}
-	*order = shift;
-	return v;
 }
 
 void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out)
 {
-	const struct pt_format *f = t->fmt;
-	u64 v = find(t, fn, &out->order);
+	u32 order = 0;
+	u64 v;
 
-	out->kind = v & f->present ? PT_LEAF : v ? PT_MMIO : PT_NONE;
-	out->pfn = out->attr = 0;
-	if (out->kind == PT_LEAF) {
-		out->pfn = leaf_pfn(f, v, out->order, fn);
-		out->attr = attr_of(f, v);
+	*out = (struct pt_leaf){.order = ROOT_ORDER};
+	if (fn >= PT_FN_END)
+		return;
+	descend(t, fn, &order, &v);
+	out->order = order;
+	if (v & E_PRESENT) {
+		out->kind = PT_LEAF;
+		out->pfn = leaf_pfn(v, order, fn);
+		out->attr = attr_of(t->fmt, v);
+	} else if (v) {
+		out->kind = PT_MMIO;
 	}
 }
 
 bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn)
 {
-	const struct pt_format *f = t->fmt;
-	u32 order;
-	u64 v = find(t, fn, &order);
+	u64 v, need = E_PRESENT;
+	u32 order = 0;
 
-	*pfn = leaf_pfn(f, v, order, fn);
-	return v & f->present && (!write || (v & (f->w | f->dirty)) == (f->w | f->dirty));
+	if (fn >= PT_FN_END)
+		return false;
+	descend(t, fn, &order, &v);
+	*pfn = leaf_pfn(v, order, fn);
+	if (write)
+		need |= PT_W | t->fmt->dirty;
+	return (v & need) == need;
 }
 
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
 {
-	const struct pt_format *f = t->fmt;
-	u32 level = order / 9, at = level;
-	bool mark;
-	u64 *e;
+	u64 frames = BIT(order), *e, old;
+	u32 at = order;
+	int err;
 
-	if (order % 9 || level > f->max_leaf || !(attr & PT_R) ||
-	    !IS_ALIGNED(fn | pfn, BIT(order)) || fn >= span_of(f->levels) ||
-	    pfn > f->addr_mask >> PAGE_SHIFT)
+	if (order % LEVEL || order > t->fmt->max_order || !(attr & PT_R) ||
+	    !IS_ALIGNED(fn | pfn, frames) || fn >= PT_FN_END || pfn >= pt_frames_end)
 		return -EINVAL;
-	e = descend(t, fn, &at);
-	if (*e & f->present)
+	e = descend(t, fn, &at, &old);
+	if (old & E_PRESENT)
 		return -EEXIST;
-	mark = *e;
-	return fill_hole(t, e, at, fn, level, pt_leaf_raw(f, pfn, level, attr)) ?: mark;
+	err = fill_hole(t, e, at, fn, order, pt_leaf_raw(t->fmt, pfn, order, attr));
+	return err ? err : old != 0;
 }
 
 int pt_set_mmio(struct pt *t, u64 fn)
 {
+	u64 *e, old;
 	u32 at = 0;
-	u64 *e;
 
-	if (fn >= span_of(t->fmt->levels))
+	if (fn >= PT_FN_END)
 		return -EINVAL;
-	e = descend(t, fn, &at);
-	if (*e & t->fmt->present)
+	e = descend(t, fn, &at, &old);
+	if (old & E_PRESENT)
 		return -EEXIST;
-	return fill_hole(t, e, at, fn, 0, t->fmt->mmio);
-}
-
-void pt_warm(struct pt *t, u64 fn)
-{
-	u32 at = 1;
-	u64 *e = descend(t, fn, &at);
-
-	if (at == 1 && (READ_ONCE(*e) & SW_COLD))
-		__atomic_fetch_and(e, ~SW_COLD, __ATOMIC_SEQ_CST);
+	return fill_hole(t, e, at, fn, 0, PT_SW_MMIO);
 }
 
 u64 *pt_entry(struct pt *t, u64 fn)
 {
+	u64 *e, old;
 	u32 at = 0;
-	u64 *e = descend(t, fn, &at);
 
-	if (at && ((*e & t->fmt->present) || fill_hole(t, e, at, fn, 0, 0)))
+	e = descend(t, fn, &at, &old);
+	if (!at)
+		return e;
+	if (old & E_PRESENT || fill_hole(t, e, at, fn, 0, 0))
 		return NULL;
 	at = 0;
-	return descend(t, fn, &at);
+	return descend(t, fn, &at, &old);
 }
 
 /* A range operation under way: [fn, end) is still to do. */
@@ -323,27 +295,36 @@ struct range {
 	u64 fn, end;
 	s64 budget;
 	bool *flush;
-	pt_put_fn *put;
+	const struct pt_change *change; /* NULL: unmap */
+	u64 first, *bitmap;		/* for change; bit 0 is that of the frame first */
+	pt_put_fn *put;			/* for unmap, with ctx */
 	void *ctx;
-	const struct pt_change *change;
-	u64 first, *bitmap;
-	bool cool;
 };
 
-/* Handles the present leaf *e, the range's next: 0 done, 1 split (look again), or -ENOMEM. */
-typedef int leaf_fn(struct range *r, u64 *e, u64 v, u32 level);
-
-static bool range_covers(const struct range *r, u32 level)
+static bool range_covers(const struct range *r, u32 order)
 {
-	return IS_ALIGNED(r->fn, span_of(level)) && r->end - r->fn >= span_of(level);
+	return IS_ALIGNED(r->fn, BIT(order)) && r->end - r->fn >= BIT(order);
 }
 
-static int range_split(struct range *r, u64 *e, u32 level)
+/*
+ * Replace the leaf *e by a table of the same smaller leaves; 1: look again. Hardware may set A and
+ * D meanwhile.
+ */
+static int range_split(struct range *r, u64 *e, u64 v, u32 order)
 {
-	int err = split(r->t, e, level);
+	u64 *table = pool_alloc(0, r->t->acct), small = order - LEVEL, raw;
 
-	if (err)
-		return err;
+	BUG_ON(!order || !(v & E_LARGE));
+	if (!table)
+		return -ENOMEM;
+	raw = virt_to_hpa(table).v | r->t->fmt->table;
+	do {
+		u64 first = small ? v : v & ~E_LARGE;
+
+		for (u32 i = 0; i < ENTRIES; i++)
+			table[i] = first + (BIT(small) * i << PAGE_SHIFT);
+	} while (
+	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	*r->flush = true;
 	return 1;
 }
@@ -358,76 +339,107 @@ static bool is_empty(const u64 *table)
 
 static void cut_off(struct range *r, u64 *e, u64 *table)
 {
+	BUG_ON(r->t->cut & ~ADDR); /* or the link would look like something */
 	WRITE_ONCE(*e, 0);
 	WRITE_ONCE(table[0], r->t->cut);
 	r->t->cut = virt_to_hpa(table).v;
 	*r->flush = true;
 }
 
-/* Visit the entries of the range in one table of this level. -EAGAIN when the budget is spent. */
-static int range_walk(struct range *r, u64 *table, u32 level, leaf_fn *leaf)
+/* The leaf *e, the range's next: 0 done, 1 split (look again), or -ENOMEM. */
+static int unmap_leaf(struct range *r, u64 *e, u64 v, u32 order)
+{
+	if (!range_covers(r, order))
+		return range_split(r, e, v, order);
+	v = __atomic_exchange_n(e, 0, __ATOMIC_ACQ_REL);
+	*r->flush = true;
+	r->budget -= BIT(order) / 16;
+	if (r->put)
+		r->put(r->ctx, leaf_pfn(v, order, r->fn), BIT(order));
+	return 0;
+}
+
+/* Likewise. */
+static int change_leaf(struct range *r, u64 *e, u64 v, u32 order)
 {
 	const struct pt_format *f = r->t->fmt;
-	u64 stop = MIN(r->end, next_of(r->fn, level + 1));
+	const struct pt_change *c = r->change;
+	u64 attr, new, raw;
 
-	while (r->fn < stop) {
-		u64 *e = &table[index_of(r->fn, level)], v = READ_ONCE(*e), *child;
-		int err = 0;
+	if (order && c->large)
+		c = c->large;
+	do {
+		attr = attr_of(f, v);
+		if ((attr & c->match) != c->match)
+			return 0;
+		new = (attr & ~c->clear) | c->set;
+		if (new == attr)
+			break;
+		if (!range_covers(r, order))
+			return range_split(r, e, v, order);
+		raw = pt_leaf_raw(f, leaf_pfn(v, 0, 0), order, new);
+	} while (
+	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
+		*r->flush = true;
+	if (r->bitmap) {
+		u64 stop = MIN(r->end, next_of(r->fn, order)) - r->first;
 
-		if (is_table(f, v, level)) {
-			/* Cold before its leaves are looked at, which will be all of them. */
-			if (r->cool && level == 1 && range_covers(r, 1) &&
-			    r->budget >= (s64)ENTRIES &&
-			    __atomic_fetch_or(e, SW_COLD, __ATOMIC_SEQ_CST) & SW_COLD) {
-				r->fn = next_of(r->fn, 1);
-				r->budget--;
-				continue;
-			}
-			child = table_of(f, v);
-			err = range_walk(r, child, level - 1, leaf);
-			if (r->put && is_empty(child))
-				cut_off(r, e, child);
-		} else if (r->budget <= 0) {
-			err = -EAGAIN;
-		} else if (v & f->present) {
-			err = leaf(r, e, v, level);
-		} else if (v && r->put) {
-			WRITE_ONCE(*e, 0);
-			*r->flush = true;
-		}
-		if (!err && !is_table(f, v, level)) {
-			r->fn = MIN(r->end, next_of(r->fn, level));
-			r->budget--;
-		}
-		if (err < 0)
-			return err;
+		for (u64 i = r->fn - r->first; i < stop; i++)
+			r->bitmap[i / 64] |= BIT(i % 64);
 	}
 	return 0;
 }
 
-static s64 range_run(struct range *r, u64 count, leaf_fn *leaf)
+/* Visit the entries of the range in one table. -EAGAIN when the budget is spent. */
+static int range_walk(struct range *r, u64 *table, u32 order)
 {
-	u64 fn = r->fn, limit = span_of(r->t->fmt->levels);
-	int err;
+	u64 stop = MIN(r->end, next_of(r->fn, order + LEVEL));
+	bool unmap = !r->change;
 
-	if (fn > limit || count > limit - fn)
-		return -EINVAL;
-	r->end = fn + count;
-	err = range_walk(r, hpa_to_virt(r->t->root), r->t->fmt->levels - 1, leaf);
-	return err == -ENOMEM && r->fn == fn ? err : (s64)(r->fn - fn);
+	while (r->fn < stop) {
+		u64 *e = &table[index_of(r->fn, order)], v = READ_ONCE(*e);
+		int err = 0;
+
+		if (is_table(v, order)) {
+			u64 *child = table_of(v);
+
+			err = range_walk(r, child, order - LEVEL);
+			if (unmap && is_empty(child))
+				cut_off(r, e, child);
+			if (err)
+				return err;
+			continue;
+		}
+		if (r->budget <= 0)
+			return -EAGAIN;
+		if (v & E_PRESENT) {
+			err = unmap ? unmap_leaf(r, e, v, order) : change_leaf(r, e, v, order);
+		} else if (v && unmap) {
+			WRITE_ONCE(*e, 0);
+			*r->flush = true;
+		}
+		if (err < 0)
+			return err;
+		if (!err) {
+			r->fn = MIN(r->end, next_of(r->fn, order));
+			r->budget--;
+		}
+	}
+	return 0;
 }
 
-static int unmap_leaf(struct range *r, u64 *e, u64 v, u32 level)
+static s64 range_run(struct range *r, u64 count)
 {
-	const struct pt_format *f = r->t->fmt;
+	u64 fn = r->fn;
+	int err;
 
-	if (!range_covers(r, level))
-		return range_split(r, e, level);
-	v = __atomic_exchange_n(e, 0, __ATOMIC_ACQ_REL);
-	*r->flush = true;
-	r->budget -= span_of(level) / 16;
-	r->put(r->ctx, r->fn, leaf_pfn(f, v, 9 * level, r->fn), span_of(level), attr_of(f, v));
-	return 0;
+	if (fn > PT_FN_END || count > PT_FN_END - fn)
+		return -EINVAL;
+	BUG_ON(r->budget <= 0);
+	r->end = fn + count;
+	err = range_walk(r, hpa_to_virt(r->t->root), ROOT_ORDER);
+	return err == -ENOMEM && r->fn == fn ? err : (s64)(r->fn - fn);
 }
 
 s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx)
@@ -435,65 +447,21 @@ s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn
 	struct range r = {
 	    .t = t, .fn = fn, .budget = budget, .flush = flush, .put = put, .ctx = ctx};
 
-	return range_run(&r, count, unmap_leaf);
+	return range_run(&r, count);
 }
 
 void pt_reap(struct pt *t)
 {
 	while (t->cut) {
-		u64 *table = hpa_to_virt(hpa(t->cut));
+		u64 *table = table_of(t->cut);
 
 		t->cut = table[0];
 		pool_free(table, 0, t->acct);
 	}
 }
 
-static int protect_leaf(struct range *r, u64 *e, u64 v, u32 level)
-{
-	const struct pt_format *f = r->t->fmt;
-	const struct pt_change *c = level && r->change->large ? r->change->large : r->change;
-	u64 attr = attr_of(f, v), new;
-
-	if ((attr & c->match) != c->match || ((attr & ~c->clear) | c->set) == attr)
-		return 0;
-	if (!range_covers(r, level))
-		return range_split(r, e, level);
-	do {
-		attr = attr_of(f, v);
-		new = (attr & ~c->clear) | c->set;
-	} while (!__atomic_compare_exchange_n(
-	    e, &v, pt_leaf_raw(f, (v & f->addr_mask) >> PAGE_SHIFT, level, new), false,
-	    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
-		*r->flush = true;
-	return 0;
-}
-
-s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush)
-{
-	struct range r = {.t = t, .fn = fn, .budget = budget, .flush = flush, .change = c};
-
-	return range_run(&r, count, protect_leaf);
-}
-
-static int collect_leaf(struct range *r, u64 *e, u64 v, u32 level)
-{
-	const struct pt_format *f = r->t->fmt;
-	u64 want =
-	    (r->change->match & PT_W ? f->w : 0) | (r->change->match & PT_DIRTY ? f->dirty : 0);
-	u64 stop = MIN(r->end, next_of(r->fn, level)) - r->first;
-	int err;
-
-	if ((v & want) != want)
-		return 0;
-	err = protect_leaf(r, e, v, level);
-	for (u64 i = r->fn - r->first; !err && i < stop; i++)
-		r->bitmap[i / 64] |= BIT(i % 64);
-	return err;
-}
-
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
-	       bool *flush, u64 *bitmap)
+s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush,
+	       u64 *bitmap)
 {
 	struct range r = {.t = t,
 			  .fn = fn,
@@ -501,8 +469,7 @@ s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool 
 			  .flush = flush,
 			  .change = c,
 			  .first = fn,
-			  .bitmap = bitmap,
-			  .cool = cool};
+			  .bitmap = bitmap};
 
-	return range_run(&r, count, collect_leaf);
+	return range_run(&r, count);
 }

@@ -1,48 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* One page-table walker. A format (host, NPT, EPT) is data. */
+/* One page-table walker. What the formats (host, NPT, EPT) have in common is in pt.c, the rest is
+ * data. */
 #pragma once
 
 #include "hv/mm/pool.h"
 
-/* Neutral permissions and attributes of a leaf */
-#define PT_R	  BIT(0)
-#define PT_W	  BIT(1)
-#define PT_X	  BIT(2)
-#define PT_USER	  BIT(3) /* host format only; NPT leaves always carry U as the APM demands */
-#define PT_UC	  BIT(4) /* memory type uncached; else write-back */
-#define PT_DIRTY  BIT(5)
-#define PT_ACC	  BIT(6)
-#define PT_GLOBAL BIT(7)
 /*
- * Software bits of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the
- * write
+ * Neutral permissions and attributes of a leaf. Those of PT_SAME lie where all formats have them:
+ * SDM "4-Level Paging" and "EPT", APM "Long-Mode Page Translation".
  */
-#define PT_LOG BIT(8) /* writable, protected for dirty logging only */
-#define PT_ROM BIT(9) /* writes are to be emulated as MMIO */
+#define PT_R	 BIT(0) /* "present" where there is no such right; every leaf has it */
+#define PT_W	 BIT(1)
+#define PT_X	 BIT(2)
+#define PT_UC	 BIT(4) /* memory type uncached; else write-back */
+#define PT_DIRTY BIT(5) /* always there in a format without dirty flags */
+/* 52 and up to here are software bits, ignored by hardware in every format */
+#define PT_SW_MMIO BIT(52) /* alone in a not-present entry */
+/*
+ * Of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the write
+ */
+#define PT_LOG	BIT(53) /* writable, protected for dirty logging only */
+#define PT_ROM	BIT(54) /* writes are to be emulated as MMIO */
+#define PT_SAME (PT_R | PT_W | PT_LOG | PT_ROM)
 
 struct pt_format {
-	const char *name;
-	u32 levels;	/* 4: root is level 3, leaves at 0 (4 KiB), 1 (2 MiB), 2 (1 GiB) */
-	u32 max_leaf;	/* highest level a leaf may have, by CPU capability */
-	u64 present;	/* entry is present if (e & present) != 0 */
-	u64 table;	/* bits of an entry that points to a table */
-	u64 leaf_large; /* bit that marks a leaf above level 0 */
-	u64 addr_mask;	/* trimmed at boot to the CPU's physical address width */
-	u64 leaf;	/* bits of every leaf */
-	/* neutral -> raw */
-	u64 r, w, x, nx, user, global, accessed, dirty;
-	u64 type_wb, type_uc, type_mask;
-	u64 log, rom; /* software bits */
-	u64 mmio;     /* raw value of a not-present entry that marks MMIO: software bits only */
-	bool reports_dirty; /* CPUs tell which pages they set dirty flags for, see pt_collect() */
+	u32 max_order; /* of a leaf: 9, or 18 if the CPU has 1 GiB pages */
+	u64 table;     /* bits of an entry that points to a table */
+	u64 leaf;      /* bits of every leaf, among them accessed: the CPU need not write it */
+	u64 x, nx;     /* one of them is 0 */
+	u64 wb, uc;    /* memory types */
+	u64 dirty;     /* 0: no such flag */
 };
-/* what the CPU has of all that is settled at boot */
-extern struct pt_format pt_host, pt_npt, pt_ept;
+/* What the manuals say. */
+extern const struct pt_format pt_host, pt_npt, pt_ept, pt_ept_ad; /* EPT with dirty flags */
+/* The format of all domains' maps: one of those, with what the CPU has besides; set once, at boot.
+ */
+extern struct pt_format pt_guest;
+/* First frame number beyond the CPU's physical address width; set once, at boot. */
+extern u64 pt_frames_end;
+/* First frame number that four levels do not reach. */
+#define PT_FN_END BIT(36)
 
 struct pt {
-	const struct pt_format *fmt;
-	hpa_t root;
+	const struct pt_format *fmt; /* set once, as is acct */
 	struct account *acct;
+	hpa_t root;
 	/*
 	 * tables cut off by pt_unmap(), waiting for the flush: list through their first words, 0
 	 * ends
@@ -84,11 +86,11 @@ int pt_set_mmio(struct pt *t, u64 fn);
  * call again, -ENOMEM that the very first entry could not be split. *flush is set, never cleared,
  * when a TLB may hold what has been taken away or split; wider rights owe no flush.
  */
-typedef void pt_put_fn(void *ctx, u64 fn, u64 pfn, u64 count, u64 attr);
+typedef void pt_put_fn(void *ctx, u64 pfn, u64 count);
 /*
- * Clear [fn, fn+count), calling put() for each leaf or part of a leaf removed, at most budget
- * times; MMIO marks go too, and set *flush as if TLBs held them. Tables that end up empty are cut
- * off; pt_reap() frees them.
+ * Clear [fn, fn+count), calling put(), if there is one, for each leaf or part of a leaf removed, in
+ * their order, at most budget times; MMIO marks go too, and set *flush as if TLBs held them. Tables
+ * that end up empty are cut off; pt_reap() frees them.
  */
 s64 pt_unmap(struct pt *t, u64 fn, u64 count, u32 budget, bool *flush, pt_put_fn *put, void *ctx);
 /* After the flush owed by pt_unmap(). */
@@ -102,17 +104,9 @@ struct pt_change {
 	u64 match, clear, set;
 	const struct pt_change *large;
 };
-s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush);
-
-/*
- * As pt_protect(), and for each frame fn + i whose leaf has all of PT_W and PT_DIRTY that match
- * asks for, as far as the format has them, bit i of bitmap is set. cool: a table of 4 KiB leaves
- * that is gone through as a whole is cold from then on, and passed over as long as it is. pt_warm()
- * of any of its frames ends that; it may run without a lock while the table cannot be freed.
- */
-s64 pt_collect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, bool cool, u32 budget,
-	       bool *flush, u64 *bitmap);
-void pt_warm(struct pt *t, u64 fn);
+/* Bit i of bitmap, if any, is set for each frame fn + i whose leaf matches. */
+s64 pt_protect(struct pt *t, u64 fn, u64 count, const struct pt_change *c, u32 budget, bool *flush,
+	       u64 *bitmap);
 
 /*
  * Address of the 4 KiB entry for fn, its tables made when missing; NULL if out of memory or under a
@@ -120,4 +114,4 @@ void pt_warm(struct pt *t, u64 fn);
  */
 u64 *pt_entry(struct pt *t, u64 fn);
 /* The raw entry of a leaf. */
-u64 pt_leaf_raw(const struct pt_format *fmt, u64 pfn, u32 level, u64 attr);
+u64 pt_leaf_raw(const struct pt_format *fmt, u64 pfn, u32 order, u64 attr);

@@ -76,7 +76,9 @@ static const char *svm_probe(void)
 	if ((d & CPUID_SVM_TSC_RATE) && !cap_masked("tsc-scale"))
 		svm_ops.tsc_frac = 32;
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	pt_npt.max_leaf = (d & BIT(26)) && !cap_masked("1g") ? 2 : 1;
+	pt_guest = pt_npt;
+	if ((d & BIT(26)) && !cap_masked("1g"))
+		pt_guest.max_order = 18;
 	return NULL;
 }
 
@@ -404,7 +406,6 @@ static void svm_run(struct vcpu *v, struct vm_exit *x)
 
 struct hvm_ops svm_ops = {.name = "svm",
 			  .backend = CORBEL_BACKEND_SVM,
-			  .p2m_format = &pt_npt,
 			  .probe = svm_probe,
 			  .cpu_enable = svm_cpu_enable,
 			  .cpu_disable = svm_cpu_disable,

@@ -67,7 +67,6 @@ static const struct wanted {
     {W_PROC2, PROC2_INVPCID, "invpcid", NULL},
     {W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
     {W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
-    {W_PROC2, PROC2_PML, "pml", NULL},
     {W_PROC2, PROC2_XSAVES, "xsaves", NULL},
     {W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
 };
@@ -131,8 +130,6 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 		return NO_EPT;
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
 	c->ept_ad = (m->ept_vpid & EPT_AD) && !masked("ept-ad");
-	if (!c->ept_ad)
-		c->proc2 &= ~PROC2_PML;
 	choose_flushes(m, c);
 	choose_apic(c);
 	pair(c, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER);

@@ -4,7 +4,7 @@
 #include "hv/lib/x86.h"
 
 /* VMEXIT_INTR is 0 as what is not listed */
-const u8 vmx_plain_exits[EXIT_PML_FULL + 1] = {
+const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
     [EXIT_EXT_INTR] = VMEXIT_INTR,
     [EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
     [EXIT_INIT] = VMEXIT_INIT,
@@ -38,7 +38,6 @@ const u8 vmx_plain_exits[EXIT_PML_FULL + 1] = {
     [EXIT_APIC_WRITE] = VMEXIT_APIC_WRITE,
     [EXIT_VMFUNC] = VMEXIT_VMX_SVM_INSN,
     [EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
-    [EXIT_PML_FULL] = VMEXIT_PML_FULL,
 };
 
 static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)

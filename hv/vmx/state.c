@@ -177,7 +177,7 @@ void vmx_load_pdptes(struct vcpu *v)
 	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
 	for (u32 i = 0; i < 4; i++) {
 		if (!(e[i] & 1) || (e[i] & (GENMASK(2, 1) | GENMASK(8, 5))) ||
-		    (e[i] & PAGE_MASK & ~pt_ept.addr_mask))
+		    e[i] >> PAGE_SHIFT >= pt_frames_end)
 			e[i] = 0;
 		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
 	}

@@ -86,13 +86,9 @@ static const char *vmx_probe(void)
 	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
 	if (why)
 		return why;
-	pt_ept.max_leaf = vmx_ctl.ept_1g ? 2 : 1;
-	if (vmx_ctl.ept_ad) {
-		pt_ept.accessed = BIT(8);
-		pt_ept.dirty = BIT(9);
-		pt_ept.table |= pt_ept.accessed;
-		pt_ept.reports_dirty = vmx_ctl.proc2 & PROC2_PML;
-	}
+	pt_guest = vmx_ctl.ept_ad ? pt_ept_ad : pt_ept;
+	if (vmx_ctl.ept_1g)
+		pt_guest.max_order = 18;
 	vmx_on_bochs = is_bochs(c);
 	irq_watchdog = vmx_on_bochs && (vmx_ctl.pin & PIN_TIMER) && !cap_masked("irq-watchdog");
 	if (!irq_watchdog)
@@ -198,7 +194,6 @@ static void vmx_vcpu_destroy(struct vcpu *v)
 		return;
 	vmcs_free(v);
 	pool_free(s->virtual_apic, 0, &v->vm->acct);
-	pool_free(s->pml, 0, &v->vm->acct);
 	pool_free(s, 0, &v->vm->acct);
 	v->arch = NULL;
 }
@@ -206,16 +201,13 @@ static void vmx_vcpu_destroy(struct vcpu *v)
 static int vmx_vcpu_init(struct vcpu *v)
 {
 	struct vmx_vcpu *s = pool_alloc(0, &v->vm->acct);
-	bool pml = (vmx_ctl.proc2 & PROC2_PML) && !v->vm->is_dom0;
 
 	_Static_assert(sizeof(*s) <= PAGE_SIZE, "one page");
 	if (!s)
 		return -ENOMEM;
 	v->arch = s;
 	s->virtual_apic = pool_alloc(0, &v->vm->acct);
-	if (pml)
-		s->pml = pool_alloc(0, &v->vm->acct);
-	if (vmcs_alloc(v, msrs.basic) || !s->virtual_apic || (pml && !s->pml)) {
+	if (vmcs_alloc(v, msrs.basic) || !s->virtual_apic) {
 		vmx_vcpu_destroy(v);
 		return -ENOMEM;
 	}
@@ -227,38 +219,6 @@ static int vmx_vcpu_init(struct vcpu *v)
 static u64 eptp(const struct vm *vm)
 {
 	return vm->p2m.pt.root.v | EPTP_WB_WALK_4 | (vmx_ctl.ept_ad ? EPTP_AD : 0);
-}
-
-/*
- * SDM "Page-Modification Logging": the CPU logs at the index and counts it down; below 0 it exits
- * first.
- */
-#define PML_LAST  (PAGE_SIZE / sizeof(u64) - 1)
-#define PML_EMPTY 1ull /* not the address of a page */
-static u64 no_pml = PML_EMPTY;
-
-static void pml_reset(struct vmx_vcpu *s)
-{
-	*s->pml_first = PML_EMPTY;
-	vmcs_write16(VMCS_PML_INDEX, PML_LAST);
-}
-
-static __noinline void pml_drain(struct vcpu *v)
-{
-	struct vmx_vcpu *s = vmx_of(v);
-
-	u64 last = 0;
-
-	/*
-	 * From the end, as they were written; many lie beside each other, and p2m_note_dirty() is
-	 * about tables.
-	 */
-	for (u32 i = PML_LAST, end = (u16)(vmcs_read16(VMCS_PML_INDEX) + 1); i + 1 > end; i--) {
-		if (i == PML_LAST || (s->pml[i] ^ last) >> 21)
-			p2m_note_dirty(&v->vm->p2m, s->pml[i] >> PAGE_SHIFT);
-		last = s->pml[i];
-	}
-	pml_reset(s);
 }
 
 /* EFER and PAT: by controls, or both by the areas. */
@@ -286,7 +246,7 @@ static void init_controls(struct vcpu *v)
 	struct vmx_vcpu *s = vmx_of(v);
 
 	s->proc = vmx_ctl.proc;
-	s->proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)(PROC2_WBINVD | PROC2_PML) : ~0u);
+	s->proc2 = vmx_ctl.proc2 & (v->vm->is_dom0 ? ~(u32)PROC2_WBINVD : ~0u);
 	s->direct = s->vid = false;
 	vmcs_write32(VMCS_PIN_CONTROLS, vmx_ctl.pin & ~(u32)PIN_POSTED);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
@@ -305,11 +265,6 @@ static void init_controls(struct vcpu *v)
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(v->vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(v->vm->io_map + PAGE_SIZE).v);
 	vmcs_write64(VMCS_EPTP, eptp(v->vm));
-	s->pml_first = s->pml ? &s->pml[PML_LAST] : &no_pml;
-	if (s->pml) {
-		vmcs_write64(VMCS_PML_ADDRESS, virt_to_hpa(s->pml).v);
-		pml_reset(s);
-	}
 	if (s->proc & PROC_TPR_SHADOW) {
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
 		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = 0);
@@ -431,10 +386,7 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	}
 	if (unlikely(idt & INTR_VALID))
 		vmx_take_back_event(v, idt);
-	else if ((((u16)reason == EXIT_EPT_VIOLATION || (u16)reason == EXIT_PML_FULL
-		       ? r.qual
-		       : r.intr_info) &
-		  INTR_NMI_UNBLOCK) &&
+	else if ((((u16)reason == EXIT_EPT_VIOLATION ? r.qual : r.intr_info) & INTR_NMI_UNBLOCK) &&
 		 (r.intr_info & INTR_VECTOR) != 8)
 		v->nmi_masked = true; /* the IRET that faulted had opened NMIs already */
 	vmx_decode_exit(&r, x);
@@ -494,8 +446,6 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 		entry_refused(v, refused == VMX_FAIL_VALID, x);
 		return;
 	}
-	if (unlikely(*s->pml_first != PML_EMPTY))
-		pml_drain(v);
 	left_guest(c);
 	v->rip = vmcs_readn(VMCS_GUEST_RIP);
 	v->gpr[RSP] = s->rsp = vmcs_readn(VMCS_GUEST_RSP);
@@ -525,7 +475,6 @@ static void vmx_run(struct vcpu *v, struct vm_exit *x)
 
 struct hvm_ops vmx_ops = {.name = "vmx",
 			  .backend = CORBEL_BACKEND_VMX,
-			  .p2m_format = &pt_ept,
 			  .probe = vmx_probe,
 			  .cpu_enable = vmx_cpu_enable,
 			  .cpu_disable = vmx_cpu_disable,

@@ -59,8 +59,6 @@ struct vmx_vcpu {
 	bool vid;	   /* and it delivers interrupts */
 	u16 intr_status;   /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
 	u64 eoi_exits[4];  /* in the VMCS */
-	u64 *pml; /* a page filled from its end with pages that have become dirty; NULL: no log */
-	u64 *pml_first; /* where the CPU logs first */
 	u64 syscall_msr[SYSCALL_MSRS];
 	u64 kernel_gs_base, cr2, dr6; /* in the hardware while the vCPU is loaded */
 	u64 host_rsp, rsp, rflags;    /* in the VMCS */

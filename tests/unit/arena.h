@@ -15,9 +15,17 @@
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 #include "hv/mm/pool.h"
+#include "hv/mm/pt.h"
 #include "test.h"
 
 u64 test_direct_base;
+
+static inline const char *name_of(const struct pt_format *f)
+{
+	if (f->wb)
+		return f->dirty ? "ept with dirty flags" : "ept";
+	return f->leaf & BIT(2) ? "npt" : "host";
+}
 
 static inline void arena_init(u64 bytes)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/emul/emul.c hv/emul/insn.c */
+/* links: hv/emul/emul.c hv/emul/op.c hv/emul/insn.c */
 /*
  * The emulator against the processor it runs on: each instruction is generated with random
  * operands, run natively against memory, and emulated with the same memory as MMIO, as RAM or as a

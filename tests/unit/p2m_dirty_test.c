@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
-/*
- * Dirty logs of guests: by protection, by dirty flags, and by a buffer of what these were set for.
- */
+/* Dirty logs of guests: by protection, and by dirty flags. */
 #include "p2m_fake.h"
 
 static bool bit(const u64 *map, u64 i)
@@ -24,32 +22,8 @@ static s64 dirty_all(u64 gfn, u64 count, s64 (*op)(struct p2m *, u64, u64))
 	return done;
 }
 
-/*
- * Formats: protection, dirty flags, and dirty flags with a buffer of what they were set for,
- * drained by smp_flush_wait().
- */
-static struct pt_format ept_flags, ept_buffer;
-static struct pt_format *const log_formats[] = {&pt_ept, &pt_npt, &ept_flags, &ept_buffer};
-static u64 buffer[512];
-static u32 buffered;
-
-static void make_log_formats(void)
-{
-	ept_flags = pt_ept;
-	ept_flags.name = "ept with dirty flags";
-	ept_flags.accessed = BIT(8);
-	ept_flags.dirty = BIT(9);
-	ept_flags.table |= BIT(8);
-	ept_buffer = ept_flags;
-	ept_buffer.name = "ept with dirty flags and buffer";
-	ept_buffer.reports_dirty = true;
-}
-
-static void drain(void)
-{
-	while (buffered)
-		p2m_note_dirty(&guest.p2m, buffer[--buffered]);
-}
+/* The first has no dirty flags, so its log is by protection. */
+static const struct pt_format *const log_formats[] = {&pt_ept, &pt_npt, &pt_ept_ad};
 
 /* A write by a CPU. False: it is not allowed. */
 static bool cpu_write(u64 gfn)
@@ -63,21 +37,9 @@ static bool cpu_write(u64 gfn)
 	p2m_lookup(&guest.p2m, gfn, &l);
 	if (!(l.attr & PT_W))
 		return false;
-	if (f->dirty && !(l.attr & PT_DIRTY)) {
+	if (f->dirty && !(l.attr & PT_DIRTY))
 		*pt_entry(&guest.p2m.pt, gfn) |= f->dirty;
-		if (buffered == ARRAY_SIZE(buffer))
-			drain();
-		if (f->reports_dirty)
-			buffer[buffered++] = gfn;
-	}
 	return true;
-}
-
-static void start_logged_guest(struct pt_format *fmt)
-{
-	start_guest(fmt);
-	buffered = 0;
-	at_flush = drain;
 }
 
 static bool is_clean(u64 gfn)
@@ -87,20 +49,20 @@ static bool is_clean(u64 gfn)
 	return p2m_dirty_read(&guest.p2m, gfn, 1, &map, false) == 1 && !map;
 }
 
-static void test_dirty_basic(struct pt_format *fmt)
+static void test_dirty_basic(const struct pt_format *fmt)
 {
 	static u64 map[64];
 	struct pt_leaf l;
-	u32 before, query = fmt->reports_dirty; /* a query waits for what is in the buffers */
+	u32 before;
 
-	start_logged_guest(fmt);
+	start_guest(fmt);
 	memset(map, 0, sizeof(map));
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
 	p2m_map(&guest.p2m, 0x400, 0x6400, 0, RIGHTS);
 	p2m_map(&guest.p2m, 0x401, 0x6401, 0, PT_R);
 	before = flushes;
 	CHECK(dirty_all(0x200, 0x400, p2m_dirty_start) == 0x400 && flushes == before + 1,
-	      "%s: starting the log flushes", fmt->name);
+	      "%s: starting the log flushes", name_of(fmt));
 	p2m_lookup(&guest.p2m, 0x3ff, &l);
 	CHECK(!(l.attr & PT_W) && l.order == 9, "a large page stays one until it is written");
 	p2m_lookup(&guest.p2m, 0x400, &l);
@@ -117,12 +79,12 @@ static void test_dirty_basic(struct pt_format *fmt)
 	      "the neighbours stay clean");
 	before = flushes;
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, false) == 0x400 && map[1] == BIT(5) &&
-		  map[8] == 1 && flushes == before + query,
+		  map[8] == 1 && flushes == before,
 	      "the pages written are told");
 	memset(map, 0, sizeof(map));
 	before = flushes;
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && map[1] == BIT(5) &&
-		  map[8] == 1 && flushes == before + 1 + query,
+		  map[8] == 1 && flushes == before + 1,
 	      "reading and clearing tells the same and flushes");
 	memset(map, 0, sizeof(map));
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8],
@@ -159,40 +121,31 @@ static void test_dirty_basic(struct pt_format *fmt)
 	at_flush = NULL;
 }
 
-/* Writes that come when a query has looked already, or has not yet: none of them may be lost. */
+/* A write that comes when a query has looked at the page already may not be lost. */
 static u64 late_gfn;
 
 static void write_late(void)
 {
-	if (late_gfn && !lock_is_held(&guest.p2m.lock)) /* the first wait, for the buffers */
-		cpu_write(late_gfn);
-	else if (late_gfn &&
-		 guest.p2m.pt.fmt->dirty) { /* by a TLB that has the page as dirty no more */
-		u64 *e = pt_entry(&guest.p2m.pt, late_gfn + 1);
-
-		if (!(*e & guest.p2m.pt.fmt->dirty) && guest.p2m.pt.fmt->reports_dirty)
-			buffer[buffered++] = late_gfn + 1;
-		*e |= guest.p2m.pt.fmt->dirty;
-	}
-	drain();
+	if (late_gfn)
+		*pt_entry(&guest.p2m.pt, late_gfn) |= guest.p2m.pt.fmt->dirty;
 }
 
-static void test_dirty_late(struct pt_format *fmt)
+static void test_dirty_late(const struct pt_format *fmt)
 {
 	u64 map[8] = {0};
 
-	start_logged_guest(fmt);
+	start_guest(fmt);
 	for (u64 i = 0; i < 512; i++)
 		p2m_map(&guest.p2m, 0x200 + i, 0x6200 + i, 0, RIGHTS);
 	dirty_all(0x200, 512, p2m_dirty_start);
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
 	cpu_write(0x2ff);
 	memset(map, 0, sizeof(map));
-	late_gfn = 0x234;
+	late_gfn = 0x235;
 	at_flush = write_late;
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
-	CHECK((map[0] == BIT(0x34) || !fmt->reports_dirty) && map[3] == BIT(63),
-	      "%s: a query has what was in a CPU's buffer", fmt->name);
+	CHECK(!map[0] && map[3] == BIT(63), "%s: a query has what was written before",
+	      name_of(fmt));
 	late_gfn = 0;
 	memset(map, 0, sizeof(map));
 	p2m_dirty_read(&guest.p2m, 0x200, 512, map, true);
@@ -209,7 +162,7 @@ static void test_dirty_late(struct pt_format *fmt)
  * A read that comes to the end of its budget a little into a table begins with that table again,
  * and has to look into it.
  */
-static void test_dirty_budget(struct pt_format *fmt)
+static void test_dirty_budget(const struct pt_format *fmt)
 {
 	enum { LARGE = 460, SMALL = 17, FIRST = 0x100000 };
 	static u64 map[(LARGE + SMALL) * 512 / 64];
@@ -217,7 +170,7 @@ static void test_dirty_budget(struct pt_format *fmt)
 	bool only = true;
 	s64 done;
 
-	start_logged_guest(fmt);
+	start_guest(fmt);
 	for (u64 i = 0; i < LARGE; i++)
 		p2m_map(&guest.p2m, FIRST + i * 512, 0x8000, 9, RIGHTS);
 	for (u64 i = 0; i < SMALL * 512; i++)
@@ -226,7 +179,7 @@ static void test_dirty_budget(struct pt_format *fmt)
 	cpu_write(written);
 	memset(map, 0, sizeof(map));
 	done = p2m_dirty_read(&guest.p2m, FIRST, (LARGE + SMALL) * 512, map, true);
-	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", fmt->name);
+	CHECK(done == (LARGE + 15) * 512, "%s: the budget ends in the 16th table", name_of(fmt));
 	done = p2m_dirty_read(&guest.p2m, FIRST + done, (LARGE + SMALL) * 512 - done,
 			      map + done / 64, true);
 	for (u64 i = 0; i < (LARGE + SMALL) * 512; i++)
@@ -240,13 +193,13 @@ static void test_dirty_budget(struct pt_format *fmt)
  * Random writes by guest and hypervisor, rounds of reading: each page written since the last round
  * is told.
  */
-static void test_dirty_random(struct pt_format *fmt)
+static void test_dirty_random(const struct pt_format *fmt)
 {
 	static bool written[GFNS];
 	static u64 map[GFNS / 64];
 	bool missed = false, extra = false;
 
-	start_logged_guest(fmt);
+	start_guest(fmt);
 	memset(written, 0, sizeof(written));
 	for (u64 g = 0; g < GFNS; g += 512) {
 		if (rnd(2)) {
@@ -288,10 +241,8 @@ static void test_dirty_random(struct pt_format *fmt)
 			written[from + i] = false;
 		}
 	}
-	CHECK(!missed, "%s: no dirty page is missed in rounds of random writes", fmt->name);
+	CHECK(!missed, "%s: no dirty page is missed in rounds of random writes", name_of(fmt));
 	CHECK(!extra, "no clean page is told dirty");
-	CHECK(guest.p2m.cold == fmt->reports_dirty,
-	      "tables without dirty pages are passed over where CPUs tell of those");
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
 }
@@ -299,9 +250,7 @@ static void test_dirty_random(struct pt_format *fmt)
 int main(void)
 {
 	arena_init(256 * MB);
-	pt_npt.max_leaf = pt_ept.max_leaf = 2;
-	make_log_formats();
-	test_dirty_budget(&ept_buffer);
+	test_dirty_budget(&pt_ept_ad);
 	for (u32 i = 0; i < ARRAY_SIZE(log_formats); i++) {
 		test_dirty_basic(log_formats[i]);
 		if (log_formats[i]->dirty)

@@ -58,15 +58,17 @@ bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
 
 static struct mem_map ram = {.count = 1, .r = {{0, 256 * MB, MEM_RAM}}};
 
-static inline void start_guest(struct pt_format *fmt)
+static inline void start_guest(const struct pt_format *fmt)
 {
+	pt_guest = *fmt;
+	pt_guest.max_order = 18;
 	pool_init(POOL_START, POOL_END);
 	frame_init(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
 	memset(&guest, 0, sizeof(guest));
 	guest.id = 1;
 	last_gen = 0;
 	p2m_set_flush_wait(fake_flush_wait);
-	p2m_init(&guest.p2m, &guest, false, fmt, &guest.acct);
+	p2m_init(&guest.p2m, &guest, false, &guest.acct);
 }
 
 static inline u64 maps_total(void)

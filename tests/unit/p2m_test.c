@@ -89,7 +89,7 @@ static bool random_unmap(void)
 	return true;
 }
 
-static void test_guest(struct pt_format *fmt)
+static void test_guest(const struct pt_format *fmt)
 {
 	bool maps_right = true, unmaps_right = true, refs_right = true, lookups_right = true;
 
@@ -116,13 +116,14 @@ static void test_guest(struct pt_format *fmt)
 		}
 	}
 	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error",
-	      fmt->name);
-	CHECK(unmaps_right, "%s: unmapping makes progress and flushes when memory went", fmt->name);
-	CHECK(refs_right, "%s: each frame has as many references as mappings", fmt->name);
-	CHECK(lookups_right, "%s: lookups agree with the shadow", fmt->name);
+	      name_of(fmt));
+	CHECK(unmaps_right, "%s: unmapping makes progress and flushes when memory went",
+	      name_of(fmt));
+	CHECK(refs_right, "%s: each frame has as many references as mappings", name_of(fmt));
+	CHECK(lookups_right, "%s: lookups agree with the shadow", name_of(fmt));
 	CHECK(gen_bumped && lock_held,
-	      "%s: the TLB generation rises before each wait, under the lock", fmt->name);
-	CHECK(destroy_guest(), "%s: destroying puts all frames and pages back", fmt->name);
+	      "%s: the TLB generation rises before each wait, under the lock", name_of(fmt));
+	CHECK(destroy_guest(), "%s: destroying puts all frames and pages back", name_of(fmt));
 }
 
 static u64 watched;
@@ -233,9 +234,9 @@ static void test_unmap_full(void)
 }
 
 /* A range across the end of what the tables reach: the VMM's slot may be longer than that. */
-static void test_border(struct pt_format *fmt)
+static void test_border(const struct pt_format *fmt)
 {
-	u64 end = p2m_gfn_end(fmt);
+	u64 end = p2m_gfn_end();
 	struct pt_leaf l;
 	char buf[8];
 	s64 done;
@@ -244,30 +245,30 @@ static void test_border(struct pt_format *fmt)
 	CHECK(end == 1ull << 36 && p2m_map(&guest.p2m, end, 0x3000, 0, RIGHTS) == -EINVAL &&
 		  p2m_map(&guest.p2m, end + 512, 0x3000, 0, RIGHTS) == -EINVAL &&
 		  p2m_set_mmio(&guest.p2m, end) == -EINVAL,
-	      "%s: nothing can be mapped beyond the end", fmt->name);
+	      "%s: nothing can be mapped beyond the end", name_of(fmt));
 	p2m_lookup(&guest.p2m, end, &l);
-	CHECK(l.kind == PT_MMIO, "%s: accesses there are emulated", fmt->name);
+	CHECK(l.kind == PT_MMIO, "%s: accesses there are emulated", name_of(fmt));
 	p2m_map(&guest.p2m, end - 512, 0x3000, 0, RIGHTS);
 	for (u64 at = end - 512, left = 1024; left; at += done, left -= done) {
 		done = p2m_unmap(&guest.p2m, at, left);
 		if (!CHECK(done > 0 && (u64)done <= left, "%s: unmapping across the end goes on",
-			   fmt->name))
+			   name_of(fmt)))
 			break;
 	}
 	p2m_lookup(&guest.p2m, end - 512, &l);
 	CHECK(l.kind == PT_NONE && !maps_total() &&
 		  p2m_read(&guest.p2m, gpa((end - 512) << PAGE_SHIFT), buf, 8, NULL) == -EFAULT,
-	      "%s: the page before it is gone", fmt->name);
+	      "%s: the page before it is gone", name_of(fmt));
 	p2m_map(&guest.p2m, 7, 0x3000, 0, RIGHTS);
 	for (u64 at = 0; at < end; at += done) {
 		done = p2m_unmap(&guest.p2m, at, ~0ull);
-		if (!CHECK(done > 0, "%s: everything can be unmapped by one range", fmt->name))
+		if (!CHECK(done > 0, "%s: everything can be unmapped by one range", name_of(fmt)))
 			break;
 	}
 	CHECK(!maps_total() && p2m_unmap(&guest.p2m, end, 5) == 5 &&
 		  p2m_unmap(&guest.p2m, ~0ull, 1) == 1,
-	      "%s: beyond the end all is unmapped already", fmt->name);
-	CHECK(destroy_guest(), "%s: nothing is left behind at the end", fmt->name);
+	      "%s: beyond the end all is unmapped already", name_of(fmt));
+	CHECK(destroy_guest(), "%s: nothing is left behind at the end", name_of(fmt));
 }
 
 static void test_access(void)
@@ -385,7 +386,7 @@ static void check_dom0(struct p2m *p, struct dom0_result *r)
 		}
 		if (pfn % 512 == 0 && block_is(pfn, 512, FRAME_DOM0))
 			r->large &= l.order >= 9;
-		if (pfn % BIT(18) == 0 && p->pt.fmt->max_leaf == 2 &&
+		if (pfn % BIT(18) == 0 && pt_guest.max_order == 18 &&
 		    block_is(pfn, BIT(18), FRAME_DOM0))
 			r->large &= l.order == 18;
 	}
@@ -409,8 +410,8 @@ static void fault_dom0(struct p2m *p, struct dom0_result *r)
 		p2m_lookup(p, pfn, &l);
 		r->faults &= (l.kind == PT_LEAF) == want && (!want || l.pfn == pfn);
 		if (want)
-			r->types &= !!(l.attr & PT_UC) ==
-				    (p->pt.fmt == &pt_ept && !(f && f->kind == FRAME_DOM0));
+			r->types &=
+			    !!(l.attr & PT_UC) == (pt_guest.wb && !(f && f->kind == FRAME_DOM0));
 	}
 	for (u64 pfn = 0; pfn < frame_count(); pfn++) {
 		struct pt_leaf l;
@@ -423,11 +424,13 @@ static void fault_dom0(struct p2m *p, struct dom0_result *r)
 	}
 }
 
-static void test_dom0_layouts(struct pt_format *fmt)
+static void test_dom0_layouts(const struct pt_format *fmt, u32 max_order)
 {
 	struct dom0_result r = {true, true, true, true, true, true};
 	static const u64 nudge[] = {0, 0x1000, 0x1ff000, 0x200000, 0x3ff000, 0x123000};
 
+	pt_guest = *fmt;
+	pt_guest.max_order = max_order;
 	for (u32 n = 0; n < 24; n++) {
 		struct mem_map m = {0};
 		u64 image = 1 * MB + nudge[n % 6], pool = POOL_START + nudge[(n / 2) % 6],
@@ -452,24 +455,24 @@ static void test_dom0_layouts(struct pt_format *fmt)
 			return;
 		memset(&dom0_vm, 0, sizeof(dom0_vm));
 		dom0_vm.is_dom0 = true;
-		p2m_init(&dom0_vm.p2m, &dom0_vm, true, fmt, NULL);
+		p2m_init(&dom0_vm.p2m, &dom0_vm, true, NULL);
 		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT),
 			    "dom0's map can be built");
 		check_dom0(&dom0_vm.p2m, &r);
 		fault_dom0(&dom0_vm.p2m, &r);
 	}
-	CHECK(r.ram_mapped, "%s: all of dom0's RAM is mapped at its own address", fmt->name);
+	CHECK(r.ram_mapped, "%s: all of dom0's RAM is mapped at its own address", name_of(fmt));
 	CHECK(r.hv_hidden, "%s: no frame of the hypervisor is, in any layout and after any faults",
-	      fmt->name);
+	      name_of(fmt));
 	CHECK(r.holes_on_demand, "%s: what is not RAM is not mapped before it is touched",
-	      fmt->name);
-	CHECK(r.large, "%s: pages are as large as alignment allows", fmt->name);
+	      name_of(fmt));
+	CHECK(r.large, "%s: pages are as large as alignment allows", name_of(fmt));
 	CHECK(
 	    r.types,
 	    "%s: device memory is uncached with EPT, left to the MTRRs with NPT; RAM is write-back",
-	    fmt->name);
+	    name_of(fmt));
 	CHECK(r.faults, "%s: faults map everything but the hypervisor's memory and the local APIC",
-	      fmt->name);
+	      name_of(fmt));
 }
 
 static gpa_t gpa_of(const void *p)
@@ -513,7 +516,6 @@ static void test_dom0_share(void)
 int main(void)
 {
 	arena_init(256 * MB);
-	pt_npt.max_leaf = pt_ept.max_leaf = 2;
 	test_guest(&pt_npt);
 	test_guest(&pt_ept);
 	test_guest_order();
@@ -523,9 +525,8 @@ int main(void)
 	test_border(&pt_ept);
 	test_access();
 	test_words();
-	test_dom0_layouts(&pt_npt);
-	pt_ept.max_leaf = 1;
-	test_dom0_layouts(&pt_ept);
+	test_dom0_layouts(&pt_npt, 18);
+	test_dom0_layouts(&pt_ept, 9);
 	test_dom0_share();
 	return test_end();
 }

@@ -11,7 +11,7 @@
 struct model {
 	const char *name;
 	struct vmx_msrs m;
-	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_pml /* and TSC scaling */, has_posting;
+	bool has_1g, has_invpcid, has_rdtscp, has_ad, has_tsc_scale, has_posting;
 };
 
 #define SKYLAKE 2 /* Bochs' */
@@ -177,9 +177,8 @@ static void test_models(void)
 		CHECK(c.ept_1g == m->has_1g && !(c.proc2 & PROC2_INVPCID) == !m->has_invpcid &&
 			  !(c.proc2 & PROC2_RDTSCP) == !m->has_rdtscp,
 		      "%s: what is not is left out", m->name);
-		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_PML) == !m->has_pml &&
-			  !(c.proc2 & PROC2_TSC_SCALE) == !m->has_pml,
-		      "%s: dirty flags, their log, and TSC scaling", m->name);
+		CHECK(c.ept_ad == m->has_ad && !(c.proc2 & PROC2_TSC_SCALE) == !m->has_tsc_scale,
+		      "%s: dirty flags and TSC scaling", m->name);
 		CHECK(!(c.proc2 & PROC2_X2APIC) == !(m->m.proc2 >> 32 & PROC2_X2APIC) &&
 			  !(c.proc2 & PROC2_VID) == !(m->m.proc2 >> 32 & PROC2_VID) &&
 			  !(c.proc2 & PROC2_APIC_REGS) == !(m->m.proc2 >> 32 & PROC2_APIC_REGS) &&
@@ -251,9 +250,6 @@ static void test_fallbacks(void)
 	CHECK(!c.ept_1g, "without 1 GiB pages");
 	c = choose_without("preemption-timer");
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
-	c = choose_without("pml");
-	CHECK(!(c.proc2 & PROC2_PML) && c.ept_ad,
-	      "without page-modification logs dirty flags are left");
 	c = choose_without("tsc-scale");
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");
@@ -268,7 +264,7 @@ static void test_fallbacks(void)
 		      "an exit does not switch what no entry does");
 	}
 	c = choose_without("ept-ad");
-	CHECK(!(c.proc2 & PROC2_PML) && !c.ept_ad, "without dirty flags there is nothing to log");
+	CHECK(!c.ept_ad, "without dirty flags");
 }
 
 /* Translations must be flushed by what there is. */
@@ -427,7 +423,7 @@ static void test_decode_plain(void)
 	    {31, VMEXIT_MSR_READ},     {32, VMEXIT_MSR_WRITE},	  {43, VMEXIT_IRQ_WINDOW},
 	    {45, VMEXIT_EOI},	       {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_PREEMPT_TIMER},
 	    {54, VMEXIT_WBINVD},       {55, VMEXIT_XSETBV},	  {56, VMEXIT_APIC_WRITE},
-	    {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN}, {62, VMEXIT_PML_FULL},
+	    {59, VMEXIT_VMX_SVM_INSN}, {60, VMEXIT_VMX_SVM_INSN},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
@@ -438,7 +434,7 @@ static void test_decode_plain(void)
 	for (u32 raw = 61; raw < 0x10000; raw++) {
 		struct vm_exit x = decode((struct vmx_raw){.reason = raw});
 
-		CHECK_QUIET(raw == 62 || x.reason == VMEXIT_OTHER, "exit %u", raw);
+		CHECK_QUIET(x.reason == VMEXIT_OTHER, "exit %u", raw);
 	}
 	CHECK(decode((struct vmx_raw){.reason = 45, .qual = 0x61}).apic == 0x61 &&
 		  decode((struct vmx_raw){.reason = 56, .qual = 0x3f0}).apic == 0x3f0,
