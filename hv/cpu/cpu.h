@@ -72,6 +72,10 @@ extern u32 phys_bits; /* width of physical addresses */
 extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
 
 /* ---- interrupts ---- */
+#ifdef HV_HOST_TEST
+void irq_window(void);
+void cpu_idle(void);
+#else
 /* Take what is pending now. */
 static inline void irq_window(void)
 {
@@ -83,6 +87,7 @@ static inline void cpu_idle(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
+#endif
 
 /* From hv/cpu/entry.asm */
 void exception_handle(struct regs *r);
