@@ -23,7 +23,9 @@ static bool cr0_valid(struct vcpu *v, u64 val)
 	hvm->get_seg(v, HVM_CS, &cs);
 	if (cs.l)
 		return false;
-	return val & CR0_PG ? hvm->get(v, HVM_CR4) & CR4_PAE : !(hvm->get(v, HVM_CR4) & CR4_PCIDE);
+	if (val & CR0_PG)
+		return hvm->get(v, HVM_CR4) & CR4_PAE;
+	return !(hvm->get(v, HVM_CR4) & CR4_PCIDE);
 }
 
 static bool cr4_valid(struct vcpu *v, u64 val)

@@ -466,25 +466,9 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 	return EXIT_PREPARE;
 }
 
-void mmio_complete(struct vcpu *v)
-{
-}
-
-void mmio_retry(struct vcpu *v)
-{
-}
-
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	return EXIT_PREPARE;
-}
-
-void pio_complete_in(struct vcpu *v)
-{
-}
-
-void pio_complete_ins(struct vcpu *v)
-{
 }
 
 void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
