@@ -28,7 +28,7 @@ static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 
 static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
-	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+	u64 val = vcpu_edx_eax(v);
 	u32 msr = v->gpr[RCX];
 	bool plain_eoi = msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic);
 
@@ -83,7 +83,7 @@ static void not_handled(struct vcpu *v, const struct vm_exit *x)
 		vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {
-		guest_stuck(v, x->raw, NULL, 0);
+		guest_stuck(v, x->raw, NULL);
 	}
 }
 

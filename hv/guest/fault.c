@@ -21,7 +21,7 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 
-void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
+void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
@@ -29,10 +29,13 @@ void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
 			  "this log",
 			  v->index, code, v->rip);
 	}
-	BUG_ON(n > sizeof(v->page->internal.insn));
 	v->page->internal.code = code;
-	v->page->internal.insn_len = n;
-	memcpy(v->page->internal.insn, insn, n);
+	v->page->internal.insn_len = 0;
+	if (in) {
+		BUG_ON(in->n > sizeof(v->page->internal.insn));
+		v->page->internal.insn_len = in->n;
+		memcpy(v->page->internal.insn, in->bytes, in->n);
+	}
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
 }
 
@@ -50,7 +53,7 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 			 "a device",
 			 v->vm->id, v->index, v->rip, f->gpa);
 	v->complete = NULL;
-	guest_stuck(v, GUEST_ERROR_EMULATION, NULL, 0);
+	guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
 }
 
 void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)

@@ -116,6 +116,7 @@ static void remember_words(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 	struct p2m_words *s = &in->words;
 	u32 n = s->n + (in->insn.len > 8 ? 2 : 1);
 
+	/* five levels of tables, two words of code */
 	BUG_ON(n > ARRAY_SIZE(s->w));
 	for (u32 i = 0; s->n < n; i += 8) {
 		struct mm_word *w = &s->w[s->n++];

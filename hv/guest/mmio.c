@@ -173,7 +173,7 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		if (vm_may_log(v->vm))
 			log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
 				 v->vm->id, v->index, v->rip, st->mmio_gpa);
-		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn->bytes, v->emul->insn->n);
+		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
 	}
 }
 

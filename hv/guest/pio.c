@@ -118,7 +118,7 @@ static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 	int ret = string_setup(v, x, &f);
 
 	if (ret == -EINVAL) {
-		guest_stuck(v, GUEST_ERROR_EMULATION, NULL, 0);
+		guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
 		return;
 	}
 	if (!ret && !io->count) {

@@ -66,6 +66,7 @@ static void stop_for_dom0(struct vcpu *v)
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
+	BUG_ON(this_cpu()->loaded == v);
 	__atomic_store_n(&v->stopped, 1, __ATOMIC_SEQ_CST);
 	while (!sched_block(&v->sched))
 		;

@@ -148,7 +148,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	else
 		sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
 				this_cpu()->index, false);
-	BUG_ON(!hvm->borrow(v));
+	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
 		msr_write_host(v, MSR_TSC, 0);
@@ -194,6 +194,7 @@ int vcpu_destroy(struct vcpu *v)
 		if (ret)
 			return ret;
 	}
+	BUG_ON(vcpu_by_id(v->id) != v);
 	detach(v->vm, v);
 	table_remove(&vcpus, v->id);
 	lapic_destroy(v);

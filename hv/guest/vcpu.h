@@ -63,12 +63,12 @@ struct vcpu {
 	 * it; atomic
 	 */
 	u32 stopped;
-	u32 mp_state;	/* enum mp_state */
-	u8 sipi_vector; /* any CPU, before DUE_SIPI */
-	struct sched_unit sched;
-	struct lapic lapic;
-	struct pv_state pv;
-	void *arch; /* back end */
+	u32 mp_state;		 /* enum mp_state; own CPU */
+	u8 sipi_vector;		 /* any CPU, before DUE_SIPI */
+	struct sched_unit sched; /* as the scheduler says */
+	struct lapic lapic;	 /* as it says itself: others set IRR bits */
+	struct pv_state pv;	 /* own CPU, but `unhalted`: any */
+	void *arch;		 /* back end's; set once */
 
 	/* Events to deliver at the next entry */
 	struct {
@@ -76,7 +76,13 @@ struct vcpu {
 		u8 vector;
 		u32 error;
 	} exception;
-	bool nmi_pending, nmi_masked, nmi_injected;
+	bool nmi_pending;  /* taken over from DUE_NMI */
+	bool nmi_injected; /* one whose delivery was broken off by an exit */
+	/*
+	 * blocked until IRET, as of the last exit; the back ends keep it for VMMs' sake and differ
+	 * in whether an injection already sets it
+	 */
+	bool nmi_masked;
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
 	u8 irq_vector;
 	s32 user_irq; /* KVM_INTERRUPT, -1 = none */
@@ -139,6 +145,12 @@ u32 vcpu_total(void);
 static inline u64 vcpu_tsc(const struct vcpu *v, u64 tsc)
 {
 	return scale_tsc(tsc, v->tsc_mul) + v->tsc_offset;
+}
+
+/* What WRMSR and XSETBV take. */
+static inline u64 vcpu_edx_eax(const struct vcpu *v)
+{
+	return (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 }
 
 /* CR4, already validated, of a vCPU that is loaded or borrowed. */

@@ -104,10 +104,8 @@ static int alloc_maps(struct vm *vm)
 {
 	vm->msr_map = pool_alloc(hvm->msr_map_order, &vm->acct);
 	vm->io_map = pool_alloc(hvm->io_map_order, &vm->acct);
-	if (!vm->msr_map || !vm->io_map) {
-		free_maps(vm);
+	if (!vm->msr_map || !vm->io_map)
 		return -ENOMEM;
-	}
 	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm->msr_map_order);
 	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
@@ -141,14 +139,13 @@ int vm_create(const struct corbel_vm_create *c)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, hvm->p2m_format, &vm->acct);
 	if (ret)
-		goto fail_maps;
+		goto fail;
 	ret = table_add(&vms, vm, &vm->id);
 	if (!ret)
 		return vm->id;
 	p2m_destroy(&vm->p2m);
-fail_maps:
-	free_maps(vm);
 fail:
+	free_maps(vm);
 	pool_free(vm, VM_ORDER, NULL);
 	return ret;
 }

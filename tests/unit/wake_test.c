@@ -471,7 +471,7 @@ enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 	return EXIT_PREPARE;
 }
 
-void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
+void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 {
 }
 
