@@ -17,9 +17,13 @@
 #define SEL_DATA 0x10
 #define SEL_TSS	 0x18
 
+#define VEC_DB	1
 #define VEC_NMI 2
 #define VEC_BP	3
+#define VEC_UD	6
 #define VEC_DF	8
+#define VEC_GP	13
+#define VEC_PF	14
 #define VEC_MC	18
 
 /* What an exception or interrupt leaves on the stack; hv/cpu/entry.asm. */
@@ -72,6 +76,10 @@ extern u32 phys_bits; /* width of physical addresses */
 extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
 
 /* ---- interrupts ---- */
+#ifdef HV_HOST_TEST
+void irq_window(void);
+void cpu_idle(void);
+#else
 /* Take what is pending now. */
 static inline void irq_window(void)
 {
@@ -83,6 +91,7 @@ static inline void cpu_idle(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
+#endif
 
 /* From hv/cpu/entry.asm */
 void exception_handle(struct regs *r);

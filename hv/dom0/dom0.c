@@ -82,9 +82,9 @@ static void set_boot_segment(struct vcpu *v, enum hvm_seg s, u16 sel, u8 type, b
 /* The state the 64-bit boot protocol demands. */
 static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 {
-	hvm->set(v, HVM_CR3, e->cr3);
-	vcpu_set_cr4(v, CR4_PAE);
 	hvm->set(v, HVM_EFER, EFER_LME | EFER_LMA);
+	vcpu_set_cr4(v, CR4_PAE);
+	hvm->set(v, HVM_CR3, e->cr3);
 	hvm->set(v, HVM_CR0, CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP);
 	set_boot_segment(v, HVM_CS, 0x10, 0xb, true);
 	set_boot_segment(v, HVM_DS, 0x18, 0x3, false);

@@ -23,7 +23,9 @@ static bool cr0_valid(struct vcpu *v, u64 val)
 	hvm->get_seg(v, HVM_CS, &cs);
 	if (cs.l)
 		return false;
-	return val & CR0_PG ? hvm->get(v, HVM_CR4) & CR4_PAE : !(hvm->get(v, HVM_CR4) & CR4_PCIDE);
+	if (val & CR0_PG)
+		return hvm->get(v, HVM_CR4) & CR4_PAE;
+	return !(hvm->get(v, HVM_CR4) & CR4_PCIDE);
 }
 
 static bool cr4_valid(struct vcpu *v, u64 val)
@@ -77,7 +79,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 	int ret = gpr < 16 ? 0 : decode_cr_gpr(v, x, &gpr, &len, &f);
 
 	if (ret == -EINVAL || (!x->cr.write && x->cr.cr != 8)) {
-		guest_stuck(v, GUEST_ERROR_CR, NULL, 0);
+		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	} else if (ret) {
 		guest_access_failed(v, ret, &f);
 	} else if (hvm->get(v, HVM_CPL) ||
@@ -92,7 +94,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 
 void cr_handle_xsetbv(struct vcpu *v)
 {
-	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+	u64 val = vcpu_edx_eax(v);
 
 	if (hvm->get(v, HVM_CPL) || (u32)v->gpr[RCX] || !policy_xcr0_valid(val)) {
 		vcpu_inject_gp(v);

@@ -13,33 +13,6 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
-void exit_complete(struct vcpu *v)
-{
-	enum completion what = v->completion;
-
-	v->completion = COMPLETE_NONE;
-	switch (what) {
-	case COMPLETE_IN:
-		pio_complete_in(v);
-		break;
-	case COMPLETE_INS:
-		pio_complete_ins(v);
-		break;
-	case COMPLETE_EMUL:
-		mmio_complete(v);
-		break;
-	case COMPLETE_RETRY:
-		mmio_retry(v);
-		break;
-	case COMPLETE_INTA:
-		if (v->page->inta.vector && v->page->inta.vector < 256)
-			v->user_irq = v->page->inta.vector;
-		break;
-	case COMPLETE_NONE:
-		break;
-	}
-}
-
 static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val;
@@ -55,13 +28,11 @@ static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 
 static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
-	u64 val = (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+	u64 val = vcpu_edx_eax(v);
 	u32 msr = v->gpr[RCX];
-	bool refused = false;
+	bool plain_eoi = msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic);
 
-	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
-		refused = msr_write(v, msr, val);
-	if (refused)
+	if (!plain_eoi && msr_write(v, msr, val))
 		vcpu_inject_gp(v);
 	else
 		vcpu_step(v, x, x->insn_len);
@@ -90,19 +61,18 @@ static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_HLT);
 }
 
-static __noinline void handle_exception(struct vcpu *v, const struct vm_exit *x)
+static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
-	if (x->exc.vector == 18)
+	if (x->exc.vector == VEC_MC)
 		panic("machine check while vm %u ran", v->vm->id);
 	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
 }
 
-static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
+static void not_handled(struct vcpu *v, const struct vm_exit *x)
 {
 	if (vm_may_log(v->vm)) {
 		hvm->dump(v);
-		log_err("vm %u vcpu %u: exit %llx is not handled", v->vm->id, v->index,
-			(unsigned long long)x->raw);
+		log_err("vm %u vcpu %u: exit %lx is not handled", v->vm->id, v->index, x->raw);
 	}
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 		v->page->internal.code = x->raw;
@@ -113,7 +83,39 @@ static __noinline void not_handled(struct vcpu *v, const struct vm_exit *x)
 		vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {
-		guest_stuck(v, x->raw, NULL, 0);
+		guest_stuck(v, x->raw, NULL);
+	}
+}
+
+/* What guests do seldom, and what they may not do. */
+static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
+{
+	switch (x->reason) {
+	case VMEXIT_EXCEPTION:
+		handle_exception(v, x);
+		break;
+	case VMEXIT_CR_ACCESS:
+		cr_handle(v, x);
+		break;
+	case VMEXIT_XSETBV:
+		cr_handle_xsetbv(v);
+		break;
+	case VMEXIT_WBINVD:
+	case VMEXIT_PAUSE:
+		vcpu_skip(v, x->insn_len);
+		break;
+	case VMEXIT_RDPMC:
+		vcpu_inject_gp(v);
+		break;
+	case VMEXIT_MWAIT:
+	case VMEXIT_VMX_SVM_INSN:
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+		break;
+	case VMEXIT_SHUTDOWN:
+		vcpu_shutdown(v);
+		break;
+	default:
+		not_handled(v, x);
 	}
 }
 
@@ -128,7 +130,7 @@ static inline void note_exit(struct cpu *c, struct vcpu *v, u32 reason)
 	v->exits[reason]++;
 }
 
-static inline enum after_exit handle(struct vcpu *v, const struct vm_exit *x)
+static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *x)
 {
 	switch (x->reason) {
 	case VMEXIT_INTR:
@@ -160,37 +162,14 @@ static inline enum after_exit handle(struct vcpu *v, const struct vm_exit *x)
 		return mmio_handle_fault(v, x);
 	case VMEXIT_IO:
 		return pio_handle(v, x);
-	case VMEXIT_EXCEPTION:
-		handle_exception(v, x);
-		break;
-	case VMEXIT_CR_ACCESS:
-		cr_handle(v, x);
-		break;
-	case VMEXIT_XSETBV:
-		cr_handle_xsetbv(v);
-		break;
-	case VMEXIT_WBINVD:
-	case VMEXIT_PAUSE:
-		vcpu_skip(v, x->insn_len);
-		break;
-	case VMEXIT_RDPMC:
-		vcpu_inject_gp(v);
-		break;
-	case VMEXIT_MWAIT:
-	case VMEXIT_VMX_SVM_INSN:
-		vcpu_inject_exception(v, 6, false, 0);
-		break;
 	case VMEXIT_EOI:
 		lapic_ended(v, x->apic);
 		break;
 	case VMEXIT_APIC_WRITE: /* the WRMSR is done, but only on paper */
 		lapic_write(v, x->apic, (u32)v->gpr[RAX], true);
 		break;
-	case VMEXIT_SHUTDOWN:
-		vcpu_shutdown(v);
-		break;
 	default:
-		not_handled(v, x);
+		handle_rest(v, x);
 	}
 	return EXIT_PREPARE;
 }
@@ -201,7 +180,10 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 
 	do {
 		lock_none_held();
+		/* a stop is noted, else nobody would see it while exits are handled here */
+		BUG_ON(v->stop_reason && !v->due);
 		hvm->run(v, &x);
+		BUG_ON(x.reason >= VMEXIT_NR);
 		note_exit(c, v, x.reason);
-	} while (handle(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
+	} while (handle_exit(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
 }

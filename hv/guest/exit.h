@@ -15,5 +15,3 @@ enum after_exit {
  * entry.
  */
 void exit_loop(struct vcpu *v, struct cpu *c);
-/* Finish an instruction whose data dom0 has delivered. */
-void exit_complete(struct vcpu *v);

@@ -4,6 +4,7 @@
  * or the end.
  */
 #include "hv/guest/fault.h"
+#include "hv/cpu/cpu.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
 #include "hv/lib/log.h"
@@ -20,7 +21,7 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 
-void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
+void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 {
 	if (v->vm->is_dom0) {
 		hvm->dump(v);
@@ -29,8 +30,12 @@ void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n)
 			  v->index, code, v->rip);
 	}
 	v->page->internal.code = code;
-	v->page->internal.insn_len = n;
-	memcpy(v->page->internal.insn, insn, n);
+	v->page->internal.insn_len = 0;
+	if (in) {
+		BUG_ON(in->n > sizeof(v->page->internal.insn));
+		v->page->internal.insn_len = in->n;
+		memcpy(v->page->internal.insn, in->bytes, in->n);
+	}
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
 }
 
@@ -39,22 +44,21 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 	struct pt_leaf leaf;
 
 	p2m_lookup(&v->vm->p2m, f->gpa >> PAGE_SHIFT, &leaf);
-	if (v->vm->is_dom0 || (leaf.kind != PT_MMIO && !(f->write && (leaf.attr & PT_ROM)))) {
+	if (v->vm->is_dom0 || !guest_has_device(&leaf, f->write)) {
 		guest_memory_missing(v, f->gpa, f->write, false);
 		return;
 	}
 	if (vm_may_log(v->vm))
-		log_warn("vm %u vcpu %u: instruction at %llx needs memory at %llx, where there is "
+		log_warn("vm %u vcpu %u: instruction at %lx needs memory at %lx, where there is "
 			 "a device",
-			 v->vm->id, v->index, (unsigned long long)v->rip,
-			 (unsigned long long)f->gpa);
-	v->completion = COMPLETE_NONE;
-	guest_stuck(v, GUEST_ERROR_EMULATION, NULL, 0);
+			 v->vm->id, v->index, v->rip, f->gpa);
+	v->complete = NULL;
+	guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
 }
 
 void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)
 {
-	if (f->vector == 14)
+	if (f->vector == VEC_PF)
 		vcpu_inject_pf(v, f->cr2, f->error);
 	else
 		vcpu_inject_exception(v, f->vector, true, f->error);

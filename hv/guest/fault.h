@@ -7,6 +7,7 @@
 
 #include "hv/lib/types.h"
 
+struct fetched;
 struct guest_fault;
 struct vcpu;
 
@@ -21,9 +22,9 @@ void guest_inject_fault(struct vcpu *v, const struct guest_fault *f);
 /* err: of vcpu_translate() and its like; one of the two above. */
 void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f);
 /*
- * The vCPU cannot go on: tell the VMM, with the n bytes of the instruction where there is one.
+ * The vCPU cannot go on: tell the VMM, with the instruction where there is one (else NULL).
  * code: GUEST_ERROR_x or the hardware's exit code. dom0 ends the machine.
  */
 #define GUEST_ERROR_EMULATION 1 /* an instruction that is not emulated */
 #define GUEST_ERROR_CR	      2 /* an access to a control register that makes no sense */
-void guest_stuck(struct vcpu *v, u64 code, const u8 *insn, u32 n);
+void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in);

@@ -46,15 +46,9 @@ struct vm_exit {
 			u8 gpr; /* 0xff = not known: decode */
 		} cr;
 		struct {
-			u8 dr;
-			bool write;
-			u8 gpr;
-		} dr;
-		struct {
 			u8 vector;
 			bool has_error;
 			u32 error;
-			u64 cr2;
 		} exc;
 		/*
 		 * EOI: the vector; APIC_WRITE: offset of a register that has been written by WRMSR
@@ -65,18 +59,27 @@ struct vm_exit {
 
 enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR };
 
-/* What guests' code wants to know or set often, without moving the whole register file */
+/*
+ * What guests' code wants to know or set often, without moving the whole register file.
+ *
+ * Where several are set it is in this order: EFER, CR4, CR3, CR0, as a CPU takes them. What CR0
+ * makes of the others is looked at when CR0 comes: EFER.LMA follows from LME and PG.
+ */
 enum hvm_reg {
 	HVM_CR0,
 	HVM_CR2,
 	HVM_CR3,
 	HVM_CR4,
 	HVM_EFER,
+	HVM_SHADOW, /* interrupt shadow */
+	/* To get only: they follow from the segments and the above. */
 	HVM_CPL,
-	HVM_MODE /* enum emul_mode */,
-	HVM_SHADOW /* interrupt shadow */,
-	HVM_TSC_OFFSET /* set only: v->tsc_offset has changed, or v->tsc_mul, of a vCPU that is not
-			  loaded */
+	HVM_MODE, /* enum emul_mode */
+	/*
+	 * To set only, and no register: v->tsc_offset has changed, or v->tsc_mul. The value does
+	 * not matter.
+	 */
+	HVM_TSC_OFFSET
 };
 
 /* What linear addresses mean now, and which instruction comes next */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Events on their way into the guest. */
 #include "hv/guest/inject.h"
+#include "hv/cpu/cpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -25,27 +26,30 @@ void vcpu_retire(struct vcpu *v)
 
 		hvm->get_dr67(v, &dr6, &dr7);
 		hvm->set_dr67(v, dr6 | DR6_BS, dr7);
-		vcpu_inject_exception(v, 1, false, 0);
+		vcpu_inject_exception(v, VEC_DB, false, 0);
 	}
 }
 
-static bool contributory(u8 vector)
+/* #DE, #TS, #NP, #SS, #GP */
+static bool is_contributory(u8 vector)
 {
-	return vector == 0 || (vector >= 10 && vector <= 13);
+	return !vector || (vector >= 10 && vector <= VEC_GP);
 }
 
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 {
+	BUG_ON(vector > 31);
 	if (v->exception.pending) {
 		u8 first = v->exception.vector;
+		bool after_pf = first == VEC_PF;
 
-		if (first == 8) {
+		if (first == VEC_DF) {
 			vcpu_shutdown(v);
 			return;
 		}
-		if ((contributory(first) && contributory(vector)) ||
-		    (first == 14 && (contributory(vector) || vector == 14))) {
-			vector = 8;
+		if (((after_pf || is_contributory(first)) && is_contributory(vector)) ||
+		    (after_pf && vector == VEC_PF)) {
+			vector = VEC_DF;
 			has_error = true;
 			error = 0;
 		}
@@ -60,13 +64,26 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 void vcpu_inject_pf(struct vcpu *v, u64 cr2, u32 error)
 {
 	hvm->set(v, HVM_CR2, cr2);
-	vcpu_inject_exception(v, 14, true, error);
-	v->exception.cr2 = cr2;
+	vcpu_inject_exception(v, VEC_PF, true, error);
 }
 
 void vcpu_inject_gp(struct vcpu *v)
 {
-	vcpu_inject_exception(v, 13, true, 0);
+	vcpu_inject_exception(v, VEC_GP, true, 0);
+}
+
+static void inject_interrupt(struct vcpu *v, enum hvm_event_kind kind, u8 vector)
+{
+	hvm->inject(v, kind, vector, false, 0);
+}
+
+/* Can an interrupt be injected? If not, it waits for the window. */
+static bool irq_fits(struct vcpu *v)
+{
+	bool fits = hvm->can_inject(v, HVM_INJ_IRQ);
+
+	v->window |= !fits;
+	return fits;
 }
 
 void vcpu_deliver_events(struct vcpu *v)
@@ -75,38 +92,34 @@ void vcpu_deliver_events(struct vcpu *v)
 
 	if (v->irq_injected) {
 		v->irq_injected = false;
-		hvm->inject(v, HVM_INJ_IRQ, v->irq_vector, false, 0);
+		inject_interrupt(v, HVM_INJ_IRQ, v->irq_vector);
 	} else if (v->nmi_injected) {
 		v->nmi_injected = false;
-		hvm->inject(v, HVM_INJ_NMI, 2, false, 0);
+		inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
 	} else if (v->exception.pending) {
 		v->exception.pending = false;
 		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error,
 			    v->exception.error);
 	}
-	if (v->nmi_pending && hvm->can_inject(v, HVM_INJ_NMI)) {
-		v->nmi_pending = false;
-		hvm->inject(v, HVM_INJ_NMI, 2, false, 0);
-	} else if (v->nmi_pending) {
-		hvm->want_window(v, HVM_INJ_NMI, true);
+	if (v->nmi_pending) {
+		v->nmi_pending = !hvm->can_inject(v, HVM_INJ_NMI);
+		if (v->nmi_pending)
+			hvm->want_window(v, HVM_INJ_NMI, true);
+		else
+			inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
 	}
-	if (v->user_irq >= 0) {
-		if (hvm->can_inject(v, HVM_INJ_IRQ)) {
-			hvm->inject(v, HVM_INJ_IRQ, v->user_irq, false, 0);
-			v->user_irq = -1;
-		} else {
-			v->window = true;
-		}
+	if (v->user_irq >= 0 && irq_fits(v)) {
+		inject_interrupt(v, HVM_INJ_IRQ, v->user_irq);
+		v->user_irq = -1;
 	}
 	vector = lapic_pending(v);
-	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic))) {
-		if (v->user_irq < 0 && hvm->can_inject(v, HVM_INJ_IRQ)) {
-			lapic_accept(v, vector);
-			hvm->inject(v, HVM_INJ_IRQ, vector, false, 0);
-			v->window = lapic_pending(v) >= 0;
-		} else {
-			v->window = true;
-		}
+	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic)) &&
+	    irq_fits(v)) {
+		/* one that waits or was injected has left no room for another */
+		BUG_ON(v->user_irq >= 0);
+		lapic_accept(v, vector);
+		inject_interrupt(v, HVM_INJ_IRQ, vector);
+		v->window = lapic_pending(v) >= 0;
 	}
 	if (v->window != v->window_on) {
 		hvm->want_window(v, HVM_INJ_IRQ, v->window);

@@ -5,43 +5,37 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 #include "hv/lib/string.h"
+
+/* All components that the vCPU's XCR0, or the CPU without XSAVE, has. */
+#define FPU_INSN(insn) __asm__ volatile(insn " (%0)" ::"r"(v->xsave), "a"(~0u), "d"(~0u) : "memory")
 
 static void fpu_save(struct vcpu *v)
 {
 	if (xcr0_host)
-		__asm__ volatile("xsave64 (%0)" ::"r"(v->xsave), "a"(~0u), "d"(~0u) : "memory");
+		FPU_INSN("xsave64");
 	else
-		__asm__ volatile("fxsave64 (%0)" ::"r"(v->xsave) : "memory");
+		FPU_INSN("fxsave64");
 }
 
 static void fpu_restore(struct vcpu *v)
 {
 	if (xcr0_host)
-		__asm__ volatile("xrstor64 (%0)" ::"r"(v->xsave), "a"(~0u), "d"(~0u) : "memory");
+		FPU_INSN("xrstor64");
 	else
-		__asm__ volatile("fxrstor64 (%0)" ::"r"(v->xsave) : "memory");
+		FPU_INSN("fxrstor64");
 }
 
-static void switch_debug_registers(struct vcpu *v, bool save)
-{
-	if (save) {
-		v->dr[0] = READ_DR(0);
-		v->dr[1] = READ_DR(1);
-		v->dr[2] = READ_DR(2);
-		v->dr[3] = READ_DR(3);
-	} else {
-		WRITE_DR(0, v->dr[0]);
-		WRITE_DR(1, v->dr[1]);
-		WRITE_DR(2, v->dr[2]);
-		WRITE_DR(3, v->dr[3]);
-	}
-}
+#define EACH_ADDRESS_DR(X) X(0) X(1) X(2) X(3)
 
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 {
+	BUG_ON(c->loaded != v);
 	hvm->put(v);
-	switch_debug_registers(v, true);
+#define X(n) v->dr[n] = READ_DR(n);
+	EACH_ADDRESS_DR(X)
+#undef X
 	if (xcr0_host) {
 		/* the guest may have changed it without an exit where XSETBV is not intercepted */
 		v->xcr0 = xgetbv(0);
@@ -66,21 +60,24 @@ void vcpu_load(struct vcpu *v)
 
 	if (c->loaded == v)
 		return;
+	BUG_ON(v->stopped);
 	if (c->loaded)
 		put_loaded(c->loaded, c);
 	fpu_restore(v);
 	if (xcr0_host && v->xcr0 != xcr0_host)
 		xsetbv(0, v->xcr0);
-	switch_debug_registers(v, false);
-	if (v->tsc_aux != c->tsc_aux && has_rdtscp)
-		wrmsr(MSR_TSC_AUX, c->tsc_aux = v->tsc_aux);
+#define X(n) WRITE_DR(n, v->dr[n]);
+	EACH_ADDRESS_DR(X)
+#undef X
+	if (v->tsc_aux != c->tsc_aux && has_rdtscp) {
+		c->tsc_aux = v->tsc_aux;
+		wrmsr(MSR_TSC_AUX, v->tsc_aux);
+	}
 	hvm->load(v);
 	c->loaded = v;
-	v->last_cpu = c;
 	c->switches++;
 }
 
-/* XSAVE area in the state after reset: x87 and SSE defaults, all other components initial. */
 void fpu_reset(struct vcpu *v)
 {
 	memset(v->xsave, 0, XSAVE_BYTES);

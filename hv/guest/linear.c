@@ -3,6 +3,7 @@
 #include "hv/guest/linear.h"
 #include "hv/cpu/cpu.h"
 #include "hv/emul/walk.h"
+#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
 /* A walk of the guest's page tables, and what it has read if that is wanted. */
@@ -51,7 +52,7 @@ static int translate(struct walk *c, const struct hvm_paging *p, u64 linear, u64
 	int ret = walk_linear(&w, linear, access, out, &f->error);
 
 	if (ret == -EFAULT) {
-		f->vector = 14;
+		f->vector = VEC_PF;
 		f->cr2 = linear;
 	} else if (ret == -EAGAIN) {
 		f->gpa = *out;
@@ -69,44 +70,38 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 	return translate(&c, &p, linear, access, out, f);
 }
 
-/* Page by page; copy in either direction. */
-static int access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
-			 struct guest_fault *f)
+int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
+{
+	int ret;
+
+	if (write)
+		ret = p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL);
+	else
+		ret = p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
+	if (!ret)
+		return 0;
+	f->gpa = at;
+	f->write = write;
+	return -EAGAIN;
+}
+
+int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		       struct guest_fault *f)
 {
 	while (len) {
 		u32 n = MIN(len, (u32)(PAGE_SIZE - (linear & ~PAGE_MASK)));
 		u64 at;
-		gpa_t miss;
 		int ret = vcpu_translate(v, linear, access, &at, f);
 
+		if (!ret)
+			ret = guest_copy(v, at, buf, n, access & WALK_WRITE, f);
 		if (ret)
 			return ret;
-		if (access & WALK_WRITE)
-			ret = p2m_write(&v->vm->p2m, gpa(at), buf, n, &miss);
-		else
-			ret = p2m_read(&v->vm->p2m, gpa(at), buf, n, &miss);
-		if (ret) {
-			f->gpa = at;
-			f->write = access & WALK_WRITE;
-			return -EAGAIN;
-		}
 		linear += n;
 		buf = (u8 *)buf + n;
 		len -= n;
 	}
 	return 0;
-}
-
-int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
-		     struct guest_fault *f)
-{
-	return access_linear(v, linear, buf, len, access & ~WALK_WRITE, f);
-}
-
-int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access,
-		      struct guest_fault *f)
-{
-	return access_linear(v, linear, (void *)buf, len, access | WALK_WRITE, f);
 }
 
 /* ---- the instruction at CS:RIP ---- */
@@ -115,17 +110,20 @@ int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 
  * The words read are to be looked at where they lie now; if they have moved since gen was read, or
  * changed, they are forgotten.
  */
-static void remember(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
+static void remember_words(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 {
 	struct p2m *p = &v->vm->p2m;
 	struct p2m_words *s = &in->words;
 	u32 n = s->n + (in->insn.len > 8 ? 2 : 1);
 
-	s->w[s->n] = (struct mm_word){hpa(at)};
-	memcpy(&s->w[s->n].val, in->bytes, 8);
-	s->w[s->n + 1] = (struct mm_word){hpa(at + 8)};
-	memcpy(&s->w[s->n + 1].val, in->bytes + 8, 8);
-	s->n = n;
+	/* five levels of tables, two words of code */
+	BUG_ON(n > ARRAY_SIZE(s->w));
+	for (u32 i = 0; s->n < n; i += 8) {
+		struct mm_word *w = &s->w[s->n++];
+
+		w->at = hpa(at + i);
+		memcpy(&w->val, in->bytes + i, 8);
+	}
 	s->gen = gen;
 	for (u32 i = 0; i < n; i++) {
 		struct pt_leaf leaf;
@@ -140,7 +138,7 @@ static void remember(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 }
 
 /* As many bytes as can be had, up to 15; the first page must be readable. */
-static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
+static int fetch_anew(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 {
 	struct walk c = {.v = v, .seen = &in->words};
 	struct guest_fault ignored;
@@ -151,26 +149,24 @@ static int fetch(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 
 	in->words.n = in->words.gen = in->bell = 0;
 	ret = translate(&c, &in->paging, linear, WALK_FETCH, &at, f);
-	if (!ret && p2m_read(&v->vm->p2m, gpa(at), in->bytes, first, NULL)) {
-		f->gpa = at;
-		f->write = false;
-		ret = -EAGAIN;
-	}
-	if (!ret) {
-		in->n = MIN(first, 15u);
-		if (first < 15 && !vcpu_read_linear(v, linear + first, in->bytes + first,
-						    15 - first, WALK_FETCH, &ignored))
-			in->n = 15;
-		ret = insn_decode(&in->insn, in->bytes, in->n, in->paging.mode) ? -EINVAL : 0;
-		in->plain_store = !ret && emul_is_plain_store(&in->insn, in->paging.mode);
-	}
+	if (!ret)
+		ret = guest_copy(v, at, in->bytes, first, false, f);
+	if (ret)
+		return ret;
+	in->n = MIN(first, INSN_MAX);
+	if (first < INSN_MAX && !vcpu_access_linear(v, linear + first, in->bytes + first,
+						    INSN_MAX - first, WALK_FETCH, &ignored))
+		in->n = INSN_MAX;
+	if (insn_decode(&in->insn, in->bytes, in->n, in->paging.mode))
+		return -EINVAL;
+	in->plain_store = emul_is_plain_store(&in->insn, in->paging.mode);
 	/*
 	 * dom0 touches its memory without the lock that words are looked at under; it has little to
 	 * emulate.
 	 */
-	if (!ret && !c.changed && first == sizeof(in->bytes) && !v->vm->is_dom0)
-		remember(v, in, at, gen);
-	return ret;
+	if (!c.changed && first == sizeof(in->bytes) && !v->vm->is_dom0)
+		remember_words(v, in, at, gen);
+	return 0;
 }
 
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
@@ -183,5 +179,5 @@ int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
 	if (in->paging.next == now.next && vcpu_is_fetched(v, in))
 		return 0;
 	in->paging = now;
-	return fetch(v, in, f);
+	return fetch_anew(v, in, f);
 }

@@ -25,6 +25,8 @@ struct guest_fault {
 	bool write;
 };
 
+#define INSN_MAX 15u /* bytes that an instruction can have */
+
 /*
  * An instruction that has exited, decoded. When it exits again it need not be fetched and decoded
  * if the fetch would find the same: in the same mode, with the same words in the page tables on the
@@ -35,7 +37,7 @@ struct fetched {
 	struct hvm_paging paging;
 	struct p2m_words words;
 	u8 bytes[16];
-	u32 n; /* of them to be had, 15 at most */
+	u32 n; /* of them to be had, INSN_MAX at most */
 	bool plain_store;
 	/*
 	 * it is a plain store that has rung a doorbell in the frame before this one, in MMIO while
@@ -59,16 +61,25 @@ struct vcpu_emul {
  * -EAGAIN: nothing at f->gpa.
  */
 int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *gpa, struct guest_fault *f);
-/* Data access at the vCPU's CPL. Errors as above; part may have been done. */
-int vcpu_read_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
-		     struct guest_fault *f);
-int vcpu_write_linear(struct vcpu *v, u64 linear, const void *buf, u32 len, u64 access,
-		      struct guest_fault *f);
+/*
+ * Copy to guest memory where access has WALK_WRITE, else from there, at the vCPU's CPL. Errors as
+ * above; part may have been done.
+ */
+int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		       struct guest_fault *f);
+/* The same at a guest-physical address, within a page; its only error is -EAGAIN. */
+int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f);
 /*
  * Fetch and decode the instruction at CS:RIP: v->emul->insn. -EINVAL: it cannot be decoded, but its
  * bytes are there.
  */
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
+
+/* Is such an access one to a device? A ROM is one for writes. */
+static inline bool guest_has_device(const struct pt_leaf *leaf, bool write)
+{
+	return leaf->kind == PT_MMIO || (write && (leaf->attr & PT_ROM));
+}
 
 /* Where the instruction at this address is kept if it is known already. */
 static inline struct fetched *vcpu_fetched(struct vcpu *v, u64 linear)

@@ -37,20 +37,14 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 	}
 	if (!ret) {
 		p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
-		if (is_lapic_page(v, at) || leaf.kind == PT_MMIO ||
-		    (write && (leaf.attr & PT_ROM))) {
+		if (is_lapic_page(v, at) || guest_has_device(&leaf, write)) {
 			*mmio = at;
 			return -EOPNOTSUPP;
 		}
-		ret = write ? p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL)
-			    : p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
-		if (!ret)
-			return 0;
-		f.gpa = at;
-		f.write = write;
+		ret = guest_copy(v, at, buf, len, write, &f);
 	}
 	v->emul->miss = f;
-	return -EAGAIN;
+	return ret;
 }
 
 static int emul_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio)
@@ -84,8 +78,8 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 			       .gpr = v->gpr,
 			       .rip = &v->rip,
 			       .rflags = &v->rflags,
-			       .mode = hvm->get(v, HVM_MODE)};
-	e->linear_bits = 48;
+			       .mode = hvm->get(v, HVM_MODE),
+			       .linear_bits = 48};
 }
 
 /*
@@ -97,14 +91,14 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 {
 	if (is_lapic_page(v, st->mmio_gpa)) {
 		u32 offset = st->mmio_gpa & 0xff0;
-		u64 val = st->mmio_data;
 
 		if (!write) {
-			val = 0;
-			lapic_read(v, offset, &val, false);
-			st->mmio_data = val >> (st->mmio_gpa & 15 & 3) * 8;
-		} else if (!(st->mmio_gpa & 15)) {
-			lapic_write(v, offset, (u32)val, false);
+			lapic_read(v, offset, &st->mmio_data, false);
+			/* bytes within the register's 32 bits; the rest of its 16 bytes is
+			 * undefined */
+			st->mmio_data >>= st->mmio_gpa % 4 * 8;
+		} else if (st->mmio_gpa % 16 == 0) {
+			lapic_write(v, offset, (u32)st->mmio_data, false);
 		}
 		return true;
 	}
@@ -117,6 +111,33 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 	       doorbell_ring(v->vm, false, st->mmio_gpa, st->mmio_len, st->mmio_data);
 }
 
+static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r);
+
+static void go_on_emulating(struct vcpu *v)
+{
+	struct emul_env e;
+
+	fill_env(v, &e);
+	emul_finish(v, &e, emul_continue(&v->emul->state, &e));
+}
+
+static void complete_mmio(struct vcpu *v)
+{
+	memcpy(&v->emul->state.mmio_data, v->page->mmio.data, sizeof(v->emul->state.mmio_data));
+	go_on_emulating(v);
+}
+
+static void mmio_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool write)
+{
+	v->page->mmio.gpa = st->mmio_gpa;
+	v->page->mmio.len = st->mmio_len;
+	v->page->mmio.is_write = write;
+	memcpy(v->page->mmio.data, &st->mmio_data, sizeof(st->mmio_data));
+	v->complete = complete_mmio;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
+}
+
+/* The emulator has come as far as r says. */
 static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 {
 	struct emul_state *st = &v->emul->state;
@@ -125,17 +146,11 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		bool write = r == EMUL_MMIO_WRITE;
 
 		if (!mmio_here(v, st, write)) {
-			if (v->vm->is_dom0) { /* nothing is emulated for dom0 but its LAPIC */
-				st->mmio_data = ~0ull;
-			} else {
-				v->page->mmio.gpa = st->mmio_gpa;
-				v->page->mmio.len = st->mmio_len;
-				v->page->mmio.is_write = write;
-				memcpy(v->page->mmio.data, &st->mmio_data, 8);
-				v->completion = COMPLETE_EMUL;
-				vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
+			if (!v->vm->is_dom0) {
+				mmio_exit_to_dom0(v, st, write);
 				return;
 			}
+			st->mmio_data = ~0ull; /* nothing is emulated for dom0 but its LAPIC */
 		}
 		r = emul_continue(st, e);
 	}
@@ -151,16 +166,14 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	/* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
 	case EMUL_RETRY:
 		if (!v->vm->is_dom0)
-			v->completion = COMPLETE_RETRY;
+			v->complete = go_on_emulating;
 		guest_access_missed(v, &v->emul->miss);
 		break;
 	default:
 		if (vm_may_log(v->vm))
-			log_warn(
-			    "vm %u vcpu %u: cannot emulate instruction at %llx for address %llx",
-			    v->vm->id, v->index, (unsigned long long)v->rip,
-			    (unsigned long long)st->mmio_gpa);
-		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn->bytes, v->emul->insn->n);
+			log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
+				 v->vm->id, v->index, v->rip, st->mmio_gpa);
+		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
 	}
 }
 
@@ -168,7 +181,7 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
  * Doorbells are worth a short way: nearly all are rung by plain stores. in: the instruction, which
  * is one. True: rung.
  */
-static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fetched *in)
+static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const struct fetched *in)
 {
 	u64 val;
 
@@ -177,36 +190,37 @@ static inline bool ring(struct vcpu *v, const struct vm_exit *x, const struct fe
 	       doorbell_ring(v->vm, false, x->p2m.gpa, in->insn.op_size, val);
 }
 
-enum target { TARGET_LAPIC, TARGET_MMIO, TARGET_ROM };
-
 /*
- * x: the access, to this target, that the instruction was stopped by. gen: of the p2m since before
- * the target was looked up.
+ * x: the access that the instruction was stopped by, to a device or else to a ROM. gen: of the p2m
+ * since before that was looked up.
  */
-static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, enum target target, u64 gen)
+static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
 	int ret = vcpu_fetch(v, &f);
+	struct fetched *in = v->emul->insn;
 
 	if (ret && ret != -EINVAL) {
 		guest_access_failed(v, ret, &f);
 		return EXIT_PREPARE;
 	}
-	if (!ret && target == TARGET_MMIO && v->vm->doorbell_count && v->emul->insn->plain_store &&
-	    ring(v, x, v->emul->insn)) {
-		if (v->emul->insn->words.gen == gen)
-			v->emul->insn->bell = (x->p2m.gpa >> PAGE_SHIFT) + 1;
-		vcpu_step(v, x, v->emul->insn->insn.len);
+	fill_env(v, &e);
+	if (ret) {
+		emul_finish(v, &e, EMUL_UNSUPPORTED);
+		return EXIT_PREPARE;
+	}
+	if (device && v->vm->doorbell_count && in->plain_store && ring_plainly(v, x, in)) {
+		if (in->words.gen == gen)
+			in->bell = (x->p2m.gpa >> PAGE_SHIFT) + 1;
+		vcpu_step(v, x, in->insn.len);
 		return EXIT_AGAIN;
 	}
-	fill_env(v, &e);
-	if (target != TARGET_ROM && !x->p2m.during_walk) { /* MMIO, be it read or written */
+	if (device && !x->p2m.during_walk) {
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
 		e.stopped_gpa = x->p2m.gpa;
 	}
-	emul_finish(v, &e,
-		    ret ? EMUL_UNSUPPORTED : emul_start(&v->emul->state, &e, &v->emul->insn->insn));
+	emul_finish(v, &e, emul_start(&v->emul->state, &e, &in->insn));
 	return EXIT_PREPARE;
 }
 
@@ -216,10 +230,10 @@ static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const s
 	struct pt_leaf leaf;
 
 	if (is_lapic_page(v, x->p2m.gpa))
-		return emulate(v, x, TARGET_LAPIC, gen);
+		return emulate(v, x, true, gen);
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
-	if (leaf.kind == PT_MMIO || (x->p2m.write && (leaf.attr & PT_ROM)))
-		return emulate(v, x, leaf.kind == PT_MMIO ? TARGET_MMIO : TARGET_ROM, gen);
+	if (guest_has_device(&leaf, x->p2m.write))
+		return emulate(v, x, leaf.kind == PT_MMIO, gen);
 	if (!x->p2m.write || leaf.kind != PT_LEAF ||
 	    !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
@@ -232,23 +246,9 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 
 	__asm__("" : "+r"(in)); /* else it is computed anew for each use */
 	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip &&
-	    vcpu_is_fetched(v, in) && ring(v, x, in)) {
+	    vcpu_is_fetched(v, in) && ring_plainly(v, x, in)) {
 		vcpu_step(v, x, in->insn.len);
 		return EXIT_AGAIN;
 	}
 	return handle_other_p2m_fault(v, x);
-}
-
-void mmio_complete(struct vcpu *v)
-{
-	memcpy(&v->emul->state.mmio_data, v->page->mmio.data, sizeof(v->emul->state.mmio_data));
-	mmio_retry(v);
-}
-
-void mmio_retry(struct vcpu *v)
-{
-	struct emul_env e;
-
-	fill_env(v, &e);
-	emul_finish(v, &e, emul_continue(&v->emul->state, &e));
 }

@@ -8,10 +8,7 @@
 struct vcpu;
 struct vm_exit;
 
-/* Into register reg as an instruction with this operand size (1, 2, 4 bytes) does. */
+/* Into register reg as an instruction with this operand size (1, 2, 4, 8 bytes) does. */
 void pio_write_reg(struct vcpu *v, u32 reg, u64 val, u32 size);
 /* VMEXIT_IO */
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x);
-/* dom0 has answered: IN's value, INS's elements. */
-void pio_complete_in(struct vcpu *v);
-void pio_complete_ins(struct vcpu *v);

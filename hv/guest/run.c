@@ -12,15 +12,22 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
+/* The page has the first eight in another order than instructions; R8 to R15 follow in one piece.
+ */
+#define EACH_LOW_REGISTER(X)                                                                       \
+	X(rax, RAX)                                                                                \
+	X(rbx, RBX) X(rcx, RCX) X(rdx, RDX) X(rsi, RSI) X(rdi, RDI) X(rsp, RSP) X(rbp, RBP)
+
 static void regs_to_page(struct vcpu *v)
 {
 	struct corbel_vcpu_page *p = v->page;
 
-	p->rax = v->gpr[RAX], p->rbx = v->gpr[RBX], p->rcx = v->gpr[RCX], p->rdx = v->gpr[RDX];
-	p->rsi = v->gpr[RSI], p->rdi = v->gpr[RDI], p->rsp = v->gpr[RSP], p->rbp = v->gpr[RBP];
+#define X(field, reg) p->field = v->gpr[reg];
+	EACH_LOW_REGISTER(X)
+#undef X
 	memcpy(&p->r8, &v->gpr[R8], 8 * sizeof(u64));
 	p->rip = v->rip, p->rflags = v->rflags;
-	p->if_flag = !!(v->rflags & BIT(9));
+	p->if_flag = !!(v->rflags & RFLAGS_IF);
 	p->ready_for_irq = vcpu_can_take_irq(v);
 	p->cr8 = lapic_get_cr8(v);
 	p->apic_base = v->lapic.base;
@@ -30,29 +37,36 @@ static void regs_from_page(struct vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
 
-	v->gpr[RAX] = p->rax, v->gpr[RBX] = p->rbx, v->gpr[RCX] = p->rcx, v->gpr[RDX] = p->rdx;
-	v->gpr[RSI] = p->rsi, v->gpr[RDI] = p->rdi, v->gpr[RSP] = p->rsp, v->gpr[RBP] = p->rbp;
+#define X(field, reg) v->gpr[reg] = p->field;
+	EACH_LOW_REGISTER(X)
+#undef X
 	memcpy(&v->gpr[R8], &p->r8, 8 * sizeof(u64));
 	if (v->rip != p->rip) { /* a reset, say: what was in progress is void */
-		v->completion = COMPLETE_NONE;
+		v->complete = NULL;
 		v->rip = p->rip;
 	}
-	v->rflags = (p->rflags & RFLAGS_SETTABLE) | 2;
+	v->rflags = (p->rflags & RFLAGS_SETTABLE) | RFLAGS_FIXED;
 }
 
-/* The vCPU of this CPU stops; from the store to page->state on it belongs to dom0. */
+/*
+ * The vCPU of this CPU stops; from the store to page->state on it belongs to dom0. The dom0 vCPU
+ * that resumed it, if it is this CPU's and has not run since, looks at the page when its hypercall
+ * returns: it needs no interrupt.
+ */
 static void stop_for_dom0(struct vcpu *v)
 {
-	struct vcpu *d = dom0->vcpu[this_cpu()->index];
 	struct vcpu *resumer = v->resumer;
-	bool quiet = resumer && resumer == d && resumer->exits_total == v->resumer_exits;
+	bool quiet = resumer && resumer == dom0->vcpu[this_cpu()->index] &&
+		     resumer->exits_total == v->resumer_exits;
 
+	BUG_ON(v->vm->is_dom0 || v->stopped);
 	regs_to_page(v);
 	v->page->exit_reason = v->stop_reason;
 	v->page->reserved = 0;
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
+	BUG_ON(this_cpu()->loaded == v);
 	__atomic_store_n(&v->stopped, 1, __ATOMIC_SEQ_CST);
 	while (!sched_block(&v->sched))
 		;
@@ -65,6 +79,7 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 {
 	if (!v->page || !READ_ONCE(v->stopped))
 		return -EBUSY;
+	BUG_ON(!by->vm->is_dom0);
 	if (v->page->regs_dirty) {
 		regs_from_page(v);
 		v->page->regs_dirty = 0;
@@ -82,13 +97,15 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 	return 0;
 }
 
-static void do_init_sipi(struct vcpu *v, u64 req)
+static void take_init_sipi(struct vcpu *v, u64 req)
 {
 	vcpu_put(v); /* what is in the hardware is reset as well */
 	BUG_ON(!hvm->borrow(v));
 	if (req & DUE_INIT) {
 		vcpu_reset(v, true);
-		v->mp_state = v->lapic.id == v->vm->bsp_apic_id ? MP_RUNNABLE : MP_INIT_RECEIVED;
+		v->mp_state = MP_INIT_RECEIVED;
+		if (v->lapic.id == v->vm->bsp_apic_id)
+			v->mp_state = MP_RUNNABLE;
 	}
 	if ((req & DUE_SIPI) && v->mp_state == MP_INIT_RECEIVED) {
 		struct corbel_segment cs;
@@ -103,12 +120,13 @@ static void do_init_sipi(struct vcpu *v, u64 req)
 	hvm->give_back(v);
 }
 
-static void do_requests(struct vcpu *v)
+/* What any CPU has asked for by vcpu_request(). The states stay until they have ended. */
+static void take_requests(struct vcpu *v)
 {
 	u64 req = __atomic_fetch_and(&v->due, DUE_STATES, __ATOMIC_SEQ_CST);
 
 	if (req & (DUE_INIT | DUE_SIPI))
-		do_init_sipi(v, req);
+		take_init_sipi(v, req);
 	if (req & DUE_NMI)
 		v->nmi_pending = true;
 	if (req & DUE_CLOCK)
@@ -117,7 +135,8 @@ static void do_requests(struct vcpu *v)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_PAUSED);
 }
 
-static bool has_work(struct vcpu *v)
+/* Does a vCPU in HLT have to go on? */
+static bool halt_ends(struct vcpu *v)
 {
 	return v->nmi_pending || v->user_irq >= 0 || v->exception.pending || lapic_has_work(v) ||
 	       v->pv.unhalted;
@@ -129,9 +148,26 @@ enum prep {
 	PREP_BLOCKED, /* this vCPU has left this CPU's hands */
 };
 
-static enum prep block(struct vcpu *v)
+static enum prep block_vcpu(struct vcpu *v)
 {
 	return sched_block(&v->sched) ? PREP_BLOCKED : PREP_AGAIN;
+}
+
+/* dom0 has acknowledged the PIC's interrupt. */
+static void take_pic_vector(struct vcpu *v)
+{
+	u32 vector = READ_ONCE(v->page->inta.vector);
+
+	if (vector && vector < 256)
+		v->user_irq = vector;
+}
+
+static bool can_take_irq_or_waits(struct vcpu *v)
+{
+	if (vcpu_can_take_irq(v))
+		return true;
+	v->window = true;
+	return false;
 }
 
 /* Interrupts that dom0 must be asked about first: the PIC's vector, and KVM_INTERRUPT's window. */
@@ -140,20 +176,14 @@ static void ask_dom0_for_irq(struct vcpu *v)
 	if (lapic_extint_pending(v)) {
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
-		if (vcpu_can_take_irq(v)) {
-			v->completion = COMPLETE_INTA;
+		if (can_take_irq_or_waits(v)) {
+			v->complete = take_pic_vector;
 			vcpu_exit_to_dom0(v, CORBEL_EXIT_INTA);
-		} else {
-			v->window = true;
 		}
 	}
-	if (v->want_irq_window && !v->stop_reason) {
-		if (vcpu_can_take_irq(v)) {
-			v->want_irq_window = false;
-			vcpu_exit_to_dom0(v, CORBEL_EXIT_IRQ_WINDOW);
-		} else {
-			v->window = true;
-		}
+	if (v->want_irq_window && !v->stop_reason && can_take_irq_or_waits(v)) {
+		v->want_irq_window = false;
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_IRQ_WINDOW);
 	}
 }
 
@@ -161,14 +191,17 @@ static void ask_dom0_for_irq(struct vcpu *v)
 static enum prep vcpu_prepare(struct vcpu *v)
 {
 	if (unlikely(READ_ONCE(v->stopped)))
-		return block(v);
+		return block_vcpu(v);
 	/* First what dom0 served: a pause is to find the registers as the access leaves them. */
-	if (unlikely(v->completion) && !v->stop_reason) {
+	if (unlikely(v->complete) && !v->stop_reason) {
+		complete_fn *complete = v->complete;
+
+		v->complete = NULL;
 		vcpu_load(v); /* it will run, and is cheaper to work on */
-		exit_complete(v);
+		complete(v);
 	}
 	if (unlikely(READ_ONCE(v->due) & ~DUE_STATES))
-		do_requests(v);
+		take_requests(v);
 	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason)
 		ask_dom0_for_irq(v);
 	if (unlikely(v->stop_reason)) {
@@ -176,8 +209,8 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		return PREP_BLOCKED;
 	}
 	if (unlikely(v->mp_state != MP_RUNNABLE)) {
-		if (v->mp_state != MP_HALTED || !has_work(v))
-			return block(v);
+		if (v->mp_state != MP_HALTED || !halt_ends(v))
+			return block_vcpu(v);
 		v->mp_state = MP_RUNNABLE;
 		v->pv.unhalted = false;
 	}
@@ -223,11 +256,8 @@ static inline void note_steal(struct vcpu *v)
 
 static struct timer slice_timers[MAX_CPUS];
 
-static u64 slice_armed[MAX_CPUS]; /* 0: not armed */
-
 static void slice_end_fn(struct timer *t)
 {
-	slice_armed[this_cpu()->index] = 0;
 	this_cpu()->resched = true;
 }
 
@@ -236,20 +266,18 @@ static void slice_end_fn(struct timer *t)
  */
 static void arm_slice(struct cpu *c, u64 slice_end)
 {
-	u64 *armed = &slice_armed[c->index];
+	struct timer *t = &slice_timers[c->index];
+	bool early_enough = t->cpu >= 0 && t->deadline <= slice_end;
 
-	if (slice_end == ~0ull || (*armed && *armed <= slice_end))
-		return;
-	*armed = slice_end;
-	timer_arm(&slice_timers[c->index], slice_end);
+	if (slice_end != SCHED_NEVER && !early_enough)
+		timer_arm(t, slice_end);
 }
 
-static void idle(struct cpu *c, u64 slice_end)
+static void idle_cpu(struct cpu *c)
 {
 	u64 before = rdtsc();
 
 	c->current = NULL;
-	arm_slice(c, slice_end);
 	if (!READ_ONCE(c->resched))
 		cpu_idle();
 	c->idle_tsc += rdtsc() - before;
@@ -268,26 +296,23 @@ void cpu_main(void)
 {
 	struct cpu *c = this_cpu();
 	struct sched_unit *ran = NULL;
-	u64 slice_end;
 
 	timer_setup(&slice_timers[c->index], slice_end_fn);
 	c->start_tsc = rdtsc();
 	for (;;) {
 		struct sched_unit *u;
-		u64 now;
+		u64 slice_end = SCHED_NEVER;
 
 		irq_window();
 		if (unlikely(c->event_owed))
 			event_tell();
-		now = rdtsc();
-		slice_end = ~0ull;
-		u = sched_next(ran, now, &slice_end);
+		u = sched_next(ran, rdtsc(), &slice_end);
+		arm_slice(c, slice_end);
 		if (!u) {
 			ran = NULL;
-			idle(c, slice_end);
+			idle_cpu(c);
 			continue;
 		}
-		arm_slice(c, slice_end);
 		/*
 		 * Seen by vcpu_notify() before we look for events: it kicks only the CPU whose
 		 * current vCPU this is.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* vCPUs: life, events, and the per-CPU run loop. States are pictured in hv/README.md. */
+/* vCPUs: table, creation, destruction, reset. Their states are pictured in hv/README.md. */
 #include "hv/guest/vcpu.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
@@ -10,18 +10,17 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
-static struct vcpu *vcpus[MAX_VCPUS];
-static struct lock vcpus_lock = LOCK_INIT(LOCK_VMS);
-static u32 vcpus_used;
+static void *slots[MAX_VCPUS];
+static struct id_table vcpus = {slots, MAX_VCPUS, LOCK_INIT(LOCK_VMS)};
 
 struct vcpu *vcpu_by_id(u64 id)
 {
-	return id < MAX_VCPUS ? __atomic_load_n(&vcpus[id], __ATOMIC_ACQUIRE) : NULL;
+	return table_find(&vcpus, id);
 }
 
 u32 vcpu_total(void)
 {
-	return vcpus_used;
+	return vcpus.used;
 }
 
 /* ---- creation and destruction ---- */
@@ -33,32 +32,6 @@ struct vcpu_block {
 };
 #define VCPU_ORDER 1
 _Static_assert(sizeof(struct vcpu_block) <= PAGE_SIZE << VCPU_ORDER, "a vCPU fits its pages");
-
-static int take_id(struct vcpu *v)
-{
-	int ret = -ENOSPC;
-
-	lock_acquire(&vcpus_lock);
-	for (u32 id = 0; id < MAX_VCPUS; id++) {
-		if (vcpus[id])
-			continue;
-		v->id = id;
-		__atomic_store_n(&vcpus[id], v, __ATOMIC_RELEASE);
-		vcpus_used++;
-		ret = 0;
-		break;
-	}
-	lock_release(&vcpus_lock);
-	return ret;
-}
-
-static void give_id(struct vcpu *v)
-{
-	lock_acquire(&vcpus_lock);
-	__atomic_store_n(&vcpus[v->id], NULL, __ATOMIC_RELEASE);
-	vcpus_used--;
-	lock_release(&vcpus_lock);
-}
 
 #define SHARED_ORDER 1 /* vCPU page and data page */
 
@@ -91,12 +64,9 @@ static void vcpu_free(struct vcpu *v)
 
 	if (v->arch)
 		hvm->vcpu_destroy(v);
-	if (v->page)
-		pool_free(v->page, SHARED_ORDER, acct);
-	if (v->xsave)
-		pool_free(v->xsave, 0, acct);
-	if (v->cpuid)
-		pool_free(v->cpuid, 0, acct);
+	pool_free(v->page, SHARED_ORDER, acct);
+	pool_free(v->xsave, 0, acct);
+	pool_free(v->cpuid, 0, acct);
 	pool_free(v, VCPU_ORDER, acct);
 }
 
@@ -122,8 +92,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 /* Put the vCPU into its VM's tables; the caller holds vm->lock. */
 static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 {
-	if (vm->vcpu_count == MAX_CPUS)
-		return -ENOSPC;
+	BUG_ON(!lock_is_held(&vm->lock));
 	if (vm_vcpu_by_apic(vm, apic_id))
 		return -EEXIST;
 	for (u32 i = 0; i < MAX_CPUS; i++) {
@@ -142,6 +111,7 @@ static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 static void detach(struct vm *vm, struct vcpu *v)
 {
 	lock_acquire(&vm->lock);
+	BUG_ON(vm->vcpu[v->index] != v);
 	if (v->lapic.id < ARRAY_SIZE(vm->apic_to_index))
 		vm->apic_to_index[v->lapic.id] = 0xff;
 	__atomic_store_n(&vm->vcpu[v->index], NULL, __ATOMIC_RELEASE);
@@ -164,7 +134,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	v->stopped = !is_dom0;
 	if (!is_dom0 && (ret = share_pages(v)))
 		goto fail_free;
-	ret = take_id(v);
+	ret = table_add(&vcpus, v, &v->id);
 	if (ret)
 		goto fail_share;
 	lapic_init(v, apic_id, vm->has_lapic);
@@ -173,10 +143,12 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	lock_release(&vm->lock);
 	if (ret)
 		goto fail_id;
-	sched_unit_init(&v->sched, is_dom0 ? 2 * SCHED_WEIGHT_DEFAULT : SCHED_WEIGHT_DEFAULT,
-			is_dom0 ? BIT(v->index) : (cpu_count < 64 ? BIT(cpu_count) - 1 : ~0ull),
-			is_dom0 ? v->index : this_cpu()->index, is_dom0);
-	BUG_ON(!hvm->borrow(v));
+	if (is_dom0)
+		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
+	else
+		sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
+				this_cpu()->index, false);
+	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
 		msr_write_host(v, MSR_TSC, 0);
@@ -187,7 +159,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 
 fail_id:
 	lapic_destroy(v);
-	give_id(v);
+	table_remove(&vcpus, v->id);
 fail_share:
 	if (!is_dom0)
 		unshare_pages(v);
@@ -214,13 +186,17 @@ int vcpu_destroy(struct vcpu *v)
 		return -EPERM;
 	/* Running siblings may be sending it an interrupt. */
 	for (u32 i = 0; i < MAX_CPUS; i++) {
-		int ret = v->vm->vcpu[i] ? check_off(v->vm->vcpu[i]) : 0;
+		struct vcpu *sibling = v->vm->vcpu[i];
+		int ret = 0;
 
+		if (sibling)
+			ret = check_off(sibling);
 		if (ret)
 			return ret;
 	}
+	BUG_ON(vcpu_by_id(v->id) != v);
 	detach(v->vm, v);
-	give_id(v);
+	table_remove(&vcpus, v->id);
 	lapic_destroy(v);
 	unshare_pages(v);
 	vcpu_free(v);
@@ -246,27 +222,29 @@ static void reset_registers(struct vcpu *v, u64 cr0)
 	hvm->set_dt(v, false, &none);
 	hvm->set_dt(v, true, &none);
 	hvm->set(v, HVM_EFER, 0);
+	vcpu_set_cr4(v, 0);
+	hvm->set(v, HVM_CR3, 0);
 	hvm->set(v, HVM_CR0, cr0);
 	hvm->set(v, HVM_CR2, 0);
-	hvm->set(v, HVM_CR3, 0);
-	vcpu_set_cr4(v, 0);
 	hvm->set_dr67(v, 0, 0);
 	hvm->msr_set(v, MSR_PAT, v->pat);
 }
 
 void vcpu_reset(struct vcpu *v, bool init)
 {
-	u64 cr0 = CR0_ET | (init ? hvm->get(v, HVM_CR0) & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW);
+	u64 cr0 = CR0_CD | CR0_NW;
 
+	if (init) /* which leaves the caches alone */
+		cr0 &= hvm->get(v, HVM_CR0);
 	memset(v->gpr, 0, sizeof(v->gpr));
 	v->gpr[RDX] = v->cpuid_count ? v->cpuid_sig : 0x600;
 	v->rip = 0xfff0;
-	v->rflags = 2;
-	v->dr[0] = v->dr[1] = v->dr[2] = v->dr[3] = 0;
+	v->rflags = RFLAGS_FIXED;
+	memset(v->dr, 0, sizeof(v->dr));
 	v->exception.pending = v->nmi_pending = v->nmi_masked = v->nmi_injected = v->irq_injected =
 	    false;
 	v->emul->state.active = false;
-	v->completion = COMPLETE_NONE;
+	v->complete = NULL;
 	v->window_on = false; /* the back end forgets it */
 	if (!init) {
 		fpu_reset(v);
@@ -276,6 +254,6 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->misc_enable = 1;
 	}
 	hvm->vcpu_reset(v, init);
-	reset_registers(v, cr0);
+	reset_registers(v, cr0 | CR0_ET);
 	lapic_reset(v, init);
 }

@@ -15,6 +15,7 @@
 
 struct corbel_cpuid;
 struct corbel_vcpu_page;
+struct vcpu;
 struct vcpu_emul;
 
 /* KVM_MP_STATE_x */
@@ -26,15 +27,8 @@ enum mp_state {
 	MP_SIPI_RECEIVED = 4
 };
 
-/* What is still to be done at resume for an exit that dom0 answered */
-enum completion {
-	COMPLETE_NONE = 0,
-	COMPLETE_EMUL,
-	COMPLETE_RETRY,
-	COMPLETE_IN,
-	COMPLETE_INS,
-	COMPLETE_INTA
-};
+/* Finishes, once dom0 has answered, what the vCPU has stopped for. */
+typedef void complete_fn(struct vcpu *v);
 
 /*
  * What is due before the next entry, in v->due: as long as that is 0 an exit that has been handled
@@ -63,28 +57,32 @@ struct vcpu {
 	struct vm *vm; /* set once, as are the next two */
 	u32 id;	       /* global */
 	u32 index;     /* in its VM */
-	struct cpu *last_cpu;
-	u64 due; /* DUE_x; atomic, any CPU */
+	u64 due;       /* DUE_x; atomic, any CPU */
 	/*
 	 * 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch
 	 * it; atomic
 	 */
 	u32 stopped;
-	u32 mp_state;	/* enum mp_state */
-	u8 sipi_vector; /* any CPU, before DUE_SIPI */
-	struct sched_unit sched;
-	struct lapic lapic;
-	struct pv_state pv;
-	void *arch; /* back end */
+	u32 mp_state;		 /* enum mp_state; own CPU */
+	u8 sipi_vector;		 /* any CPU, before DUE_SIPI */
+	struct sched_unit sched; /* as the scheduler says */
+	struct lapic lapic;	 /* as it says itself: others set IRR bits */
+	struct pv_state pv;	 /* own CPU, but `unhalted`: any */
+	void *arch;		 /* back end's; set once */
 
 	/* Events to deliver at the next entry */
 	struct {
 		bool pending, has_error;
 		u8 vector;
 		u32 error;
-		u64 cr2;
 	} exception;
-	bool nmi_pending, nmi_masked, nmi_injected;
+	bool nmi_pending;  /* taken over from DUE_NMI */
+	bool nmi_injected; /* one whose delivery was broken off by an exit */
+	/*
+	 * blocked until IRET, as of the last exit; the back ends keep it for VMMs' sake and differ
+	 * in whether an injection already sets it
+	 */
+	bool nmi_masked;
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
 	u8 irq_vector;
 	s32 user_irq; /* KVM_INTERRUPT, -1 = none */
@@ -111,11 +109,12 @@ struct vcpu {
 	/* Exit in progress towards the VMM */
 	struct vcpu_emul *emul; /* linear.h */
 	struct vcpu_io {
-		u64 linear, mask;
-		u32 count, size, insn_len;
+		u64 linear;
+		u32 count, size, addr_size, insn_len;
+		u32 reg; /* that points to the string */
 		bool rep, down;
-	} io;			       /* string I/O in progress */
-	enum completion completion;    /* what to do with dom0's answer at the next run */
+	} io;			       /* in progress; of a single IN the size only */
+	complete_fn *complete;	       /* at the next run; NULL: nothing is in progress */
 	u32 stop_reason;	       /* CORBEL_EXIT_x: stop before the next entry */
 	struct corbel_vcpu_page *page; /* NULL for dom0's vCPUs */
 	u8 *data;		       /* data page */
@@ -146,6 +145,12 @@ u32 vcpu_total(void);
 static inline u64 vcpu_tsc(const struct vcpu *v, u64 tsc)
 {
 	return scale_tsc(tsc, v->tsc_mul) + v->tsc_offset;
+}
+
+/* What WRMSR and XSETBV take. */
+static inline u64 vcpu_edx_eax(const struct vcpu *v)
+{
+	return (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 }
 
 /* CR4, already validated, of a vCPU that is loaded or borrowed. */

@@ -5,62 +5,77 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
 #include "hv/lib/log.h"
-#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
 struct vm *dom0;
 struct rwlock objects;
-static struct vm *vms[MAX_VMS];
-static u32 vms_used;
-static struct lock vms_lock = LOCK_INIT(LOCK_VMS);
+static void *slots[MAX_VMS];
+static struct id_table vms = {slots, MAX_VMS, LOCK_INIT(LOCK_VMS)};
+
+/* ---- numbered things ---- */
+
+void *table_find(const struct id_table *t, u64 id)
+{
+	return id < t->size ? __atomic_load_n(&t->slots[id], __ATOMIC_ACQUIRE) : NULL;
+}
+
+int table_add(struct id_table *t, void *what, u32 *id)
+{
+	int ret = -ENOSPC;
+
+	lock_acquire(&t->lock);
+	for (u32 i = 0; i < t->size; i++) {
+		if (t->slots[i])
+			continue;
+		*id = i;
+		__atomic_store_n(&t->slots[i], what, __ATOMIC_RELEASE);
+		t->used++;
+		ret = 0;
+		break;
+	}
+	lock_release(&t->lock);
+	return ret;
+}
+
+void table_remove(struct id_table *t, u32 id)
+{
+	lock_acquire(&t->lock);
+	BUG_ON(!t->slots[id]);
+	__atomic_store_n(&t->slots[id], NULL, __ATOMIC_RELEASE);
+	t->used--;
+	lock_release(&t->lock);
+}
+
+/* ---- VMs ---- */
 
 struct vm *vm_by_id(u64 id)
 {
-	return id < MAX_VMS ? __atomic_load_n(&vms[id], __ATOMIC_ACQUIRE) : NULL;
+	return table_find(&vms, id);
 }
 
 struct vm *vm_nth(u32 n)
 {
 	for (u32 i = 0; i < MAX_VMS; i++)
-		if (vms[i] && !n--)
-			return vms[i];
+		if (slots[i] && !n--)
+			return slots[i];
 	return NULL;
 }
 
 u32 vm_count(void)
 {
-	return vms_used;
-}
-
-static int take_slot(struct vm *vm)
-{
-	int ret = -ENOSPC;
-
-	lock_acquire(&vms_lock);
-	for (u32 i = 0; i < MAX_VMS; i++) {
-		if (vms[i])
-			continue;
-		vm->id = i;
-		__atomic_store_n(&vms[i], vm, __ATOMIC_RELEASE);
-		vms_used++;
-		ret = i;
-		break;
-	}
-	lock_release(&vms_lock);
-	return ret;
+	return vms.used;
 }
 
 #define VM_ORDER 0
 _Static_assert(sizeof(struct vm) <= PAGE_SIZE << VM_ORDER, "a VM fits its page");
 
-static struct vm *vm_alloc(const char *name, u32 pid, u32 flags)
+static struct vm *vm_alloc(u32 pid, u32 flags)
 {
 	struct vm *vm = pool_alloc(VM_ORDER, NULL);
 
 	if (!vm)
 		return NULL;
 	vm->lock.level = LOCK_VM;
-	hv_snprintf(vm->name, sizeof(vm->name), "%s", name);
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
@@ -89,10 +104,8 @@ static int alloc_maps(struct vm *vm)
 {
 	vm->msr_map = pool_alloc(hvm->msr_map_order, &vm->acct);
 	vm->io_map = pool_alloc(hvm->io_map_order, &vm->acct);
-	if (!vm->msr_map || !vm->io_map) {
-		free_maps(vm);
+	if (!vm->msr_map || !vm->io_map)
 		return -ENOMEM;
-	}
 	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm->msr_map_order);
 	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
@@ -100,49 +113,56 @@ static int alloc_maps(struct vm *vm)
 	return 0;
 }
 
+/* What goes to terminals is printable. The page is zeroed, so the name ends in time. */
+static void copy_name(char *to, const char *from)
+{
+	for (u32 i = 0; i < VM_NAME_BYTES - 1 && from[i]; i++) {
+		to[i] = from[i];
+		if (from[i] < ' ' || from[i] > '~')
+			to[i] = '?';
+	}
+}
+
 int vm_create(const struct corbel_vm_create *c)
 {
-	char name[sizeof(c->name)];
 	struct vm *vm;
 	int ret;
 
 	if (c->flags & ~CORBEL_VM_LAPIC)
 		return -EINVAL;
-	memcpy(name, c->name, sizeof(name));
-	for (u32 i = 0; i < sizeof(name); i++)
-		if (name[i] && (name[i] < ' ' || name[i] > '~'))
-			name[i] = '?';
-	name[sizeof(name) - 1] = 0;
-	vm = vm_alloc(name, c->pid, c->flags);
+	vm = vm_alloc(c->pid, c->flags);
 	if (!vm)
 		return -ENOMEM;
+	copy_name(vm->name, c->name);
 	ret = alloc_maps(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
 	if (ret)
-		goto fail_maps;
-	ret = take_slot(vm);
-	if (ret >= 0)
-		return ret;
+		goto fail;
+	ret = table_add(&vms, vm, &vm->id);
+	if (!ret)
+		return vm->id;
 	p2m_destroy(&vm->p2m);
-fail_maps:
-	free_maps(vm);
 fail:
+	free_maps(vm);
 	pool_free(vm, VM_ORDER, NULL);
 	return ret;
 }
 
 struct vm *vm_create_dom0(const struct vm_ops *ops)
 {
-	dom0 = vm_alloc("dom0", 0, CORBEL_VM_LAPIC);
+	dom0 = vm_alloc(0, CORBEL_VM_LAPIC);
 	if (!dom0)
 		return NULL;
+	copy_name(dom0->name, "dom0");
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL) || take_slot(dom0))
+	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL) ||
+	    table_add(&vms, dom0, &dom0->id))
 		return NULL;
+	BUG_ON(dom0->id);
 	return dom0;
 }
 
@@ -161,12 +181,8 @@ int vm_destroy(struct vm *vm)
 	doorbell_destroy(vm);
 	free_maps(vm);
 	if (vm->acct.pages != 1)
-		log_warn("vm %u (%s) leaves %llu pool pages", vm->id, vm->name,
-			 (unsigned long long)vm->acct.pages - 1);
-	lock_acquire(&vms_lock);
-	__atomic_store_n(&vms[vm->id], NULL, __ATOMIC_RELEASE);
-	vms_used--;
-	lock_release(&vms_lock);
+		log_warn("vm %u (%s) leaves %lu pool pages", vm->id, vm->name, vm->acct.pages - 1);
+	table_remove(&vms, vm->id);
 	pool_free(vm, VM_ORDER, NULL);
 	return 0;
 }

@@ -21,15 +21,32 @@ struct vm_ops {
 	void (*level_eoi)(struct vcpu *v, u8 vector);
 };
 
+/*
+ * Things with a number, the least that is free. Whoever finds one may use it as long as he holds
+ * the lock `objects`.
+ */
+struct id_table {
+	void **slots; /* atomic; NULL: free */
+	u32 size;
+	struct lock lock; /* LOCK_VMS: to change it */
+	u32 used;
+};
+void *table_find(const struct id_table *t, u64 id); /* NULL on nonsense */
+/* *id is set before others can find it. -ENOSPC */
+int table_add(struct id_table *t, void *what, u32 *id);
+void table_remove(struct id_table *t, u32 id);
+
+#define VM_NAME_BYTES 32
+
 struct vm {
 	u32 id;
 	bool is_dom0, dying;
 	const struct vm_ops *ops;
 	bool has_lapic; /* LAPICs in the hypervisor */
 	u32 flags, pid;
-	char name[32];
-	struct lock lock;    /* LOCK_VM: vcpu list, doorbells */
-	struct account acct; /* pool pages charged to this VM */
+	char name[VM_NAME_BYTES]; /* printable */
+	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
+	struct account acct;	  /* pool pages charged to this VM */
 	struct p2m p2m;
 	u32 vcpu_count;
 	u32 bsp_apic_id;

@@ -52,7 +52,6 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->exc.vector = code - SVM_EXIT_EXCEPTION;
 	x->exc.error = vmcb->exitinfo1;
 	x->exc.has_error = BIT(x->exc.vector) & (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21));
-	x->exc.cr2 = vmcb->exitinfo2;
 }
 
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
@@ -75,9 +74,6 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->cr.gpr = 0xff;
 	} else if (code < SVM_EXIT_EXCEPTION) {
 		x->reason = VMEXIT_DR_ACCESS;
-		x->dr.dr = code & 15;
-		x->dr.write = code >= SVM_EXIT_DR_WRITE;
-		x->dr.gpr = 0xff;
 	} else if (code < SVM_EXIT_INTR) {
 		decode_exception(vmcb, code, x);
 	} else if (code == SVM_EXIT_INVALID) {

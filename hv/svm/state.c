@@ -59,7 +59,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_SHADOW:
 		return m->int_state & SVM_INT_SHADOW;
 	case HVM_TSC_OFFSET:
-		return m->tsc_offset;
+		break; /* to set only */
 	}
 	return 0;
 }
@@ -95,7 +95,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		m->int_state = val ? SVM_INT_SHADOW : 0;
 		break;
 	case HVM_TSC_OFFSET:
-		m->tsc_offset = val;
+		m->tsc_offset = v->tsc_offset;
 		break;
 	case HVM_CPL:
 	case HVM_MODE:

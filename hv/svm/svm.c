@@ -290,7 +290,6 @@ static void take_back_event(struct vcpu *v, struct vmcb *m)
 		v->exception.vector = vector;
 		v->exception.has_error = e & SVM_EVT_HAS_ERR;
 		v->exception.error = FIELD_GET(SVM_EVT_ERROR, e);
-		v->exception.cr2 = m->cr2;
 	} /* software interrupts, INT3, INTO: RIP is at the instruction, it runs again */
 }
 

@@ -50,7 +50,6 @@ static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)
 	x->exc.vector = r->intr_info & INTR_VECTOR;
 	x->exc.has_error = r->intr_info & INTR_HAS_ERROR;
 	x->exc.error = x->exc.has_error ? r->intr_error : 0;
-	x->exc.cr2 = r->qual;
 }
 
 static void decode_io(const struct vmx_raw *r, struct vm_exit *x)
@@ -95,9 +94,6 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		vmx_decode_ept(r->qual, r->gpa, x);
 	} else if (basic == EXIT_DR) {
 		x->reason = VMEXIT_DR_ACCESS;
-		x->dr.dr = FIELD_GET(QUAL_DR_NR, r->qual);
-		x->dr.write = !(r->qual & QUAL_DR_READ);
-		x->dr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 	} else {
 		x->apic = r->qual;
 		x->reason = basic < ARRAY_SIZE(vmx_plain_exits) &&

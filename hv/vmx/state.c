@@ -100,8 +100,6 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 		return mode();
 	case HVM_SHADOW:
 		return s->shadow;
-	case HVM_TSC_OFFSET:
-		return v->tsc_offset;
 	default:
 		return 0;
 	}
