@@ -64,7 +64,7 @@ typedef uint8_t __cb_u8;
 #define CORBEL_HC_VCPU_RESUME (CORBEL_HC_BASE + 9)
 /* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
 #define CORBEL_HC_VCPU_PAUSE (CORBEL_HC_BASE + 10)
-/* (vcpu, CORBEL_STATE_x) -> bytes in the data page; -EBUSY unless stopped */
+/* (vcpu, CORBEL_STATE_x, n of STATE_MSRS) -> bytes in the data page; -EBUSY unless stopped */
 #define CORBEL_HC_VCPU_GET (CORBEL_HC_BASE + 11)
 /* (vcpu, CORBEL_STATE_x, bytes in the data page) */
 #define CORBEL_HC_VCPU_SET (CORBEL_HC_BASE + 12)
@@ -282,7 +282,7 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 #define CORBEL_STATE_TSC_KHZ	 9u  /* uint64_t; SET 0: this machine's */
 #define CORBEL_STATE_INTERRUPT	 10u /* SET only: uint32_t vector, for VMs without LAPICs */
 #define CORBEL_STATE_RESET	 11u /* SET only: architectural reset */
-#define CORBEL_STATE_GUEST_DEBUG 12u /* SET only: uint32_t control (KVM_GUESTDBG_x) */
+#define CORBEL_STATE_GUEST_DEBUG 12u /* kept free for KVM_SET_GUEST_DEBUG: -EINVAL */
 /* GET: data page holds uint64_t gva; out: struct corbel_translation */
 #define CORBEL_STATE_TRANSLATE 13u
 #define CORBEL_STATE_MCE_CAP   14u /* SET only: uint64_t, MCG_CAP */

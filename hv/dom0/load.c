@@ -10,7 +10,7 @@
 static struct linux_kernel kernel;
 static struct linux_plan plan;
 
-static void *phys(u64 addr, u64 size)
+static void *map_phys(u64 addr, u64 size)
 {
 	void *p = mm_map_boot(addr, size);
 
@@ -23,13 +23,13 @@ static void *phys(u64 addr, u64 size)
 
 static void read_phys(u64 addr, void *buf, u32 len)
 {
-	memcpy(buf, phys(addr, len), len);
+	memcpy(buf, map_phys(addr, len), len);
 }
 
 static void move_phys(u64 to, u64 from, u64 len)
 {
 	if (len && to != from)
-		memmove(phys(to, len), phys(from, len), len);
+		memmove(map_phys(to, len), map_phys(from, len), len);
 }
 
 static void parse_modules(const struct boot_info *bi)
@@ -44,7 +44,7 @@ static void parse_modules(const struct boot_info *bi)
 	if (!size)
 		boot_fail("the dom0 kernel is empty; install it again and check the boot medium");
 	head = MIN(size, LINUX_HEAD_SIZE);
-	why = linux_parse(phys(m[0].start, head), head, size, &kernel);
+	why = linux_parse(map_phys(m[0].start, head), head, size, &kernel);
 	if (why)
 		boot_fail("%s", why);
 	if (bi->module_count < 2) {
@@ -61,10 +61,11 @@ static void load_kernel(void)
 {
 	for (u32 i = 0; i < kernel.segment_count; i++) {
 		const struct linux_segment *s = &kernel.segment[i];
-		u8 *to = phys(plan.load + s->dest, s->mem_size);
+		u8 *to = map_phys(plan.load + s->dest, s->mem_size);
 
 		if (s->file_size)
-			memcpy(to, phys(plan.kernel_from + s->offset, s->file_size), s->file_size);
+			memcpy(to, map_phys(plan.kernel_from + s->offset, s->file_size),
+			       s->file_size);
 		memset(to + s->file_size, 0, s->mem_size - s->file_size);
 	}
 }
@@ -107,9 +108,9 @@ void dom0_load(struct dom0_entry *out)
 	move_phys(plan.initrd, bi->module[1].start, plan.initrd_size);
 	move_phys(plan.kernel_from, bi->module[0].start, bi->module[0].end - bi->module[0].start);
 	load_kernel();
-	linux_build(bi, &kernel, &plan, phys(plan.block, LINUX_BLOCK_SIZE));
+	linux_build(bi, &kernel, &plan, map_phys(plan.block, LINUX_BLOCK_SIZE));
 	if (plan.rsdp)
-		memcpy(phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
+		memcpy(map_phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
 	bi->acpi.rsdp_addr = plan.rsdp;
 	limit_cpus(bi);
 

@@ -258,7 +258,7 @@ static void take_inbox(struct sched_cpu *sc, u64 now)
 	}
 }
 
-static void unpark(struct sched_cpu *sc, u64 now)
+static void unpark_due(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u, *next;
 
@@ -456,7 +456,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		*slice_end = sc->slice_end;
 		return u;
 	}
-	unpark(sc, now);
+	unpark_due(sc, now);
 	take_inbox(sc, now);
 	if (ran) /* more may wait now than when the slice began */
 		cut_slice(sc, sc->started + policy->slice(&sc->rq));
