@@ -40,6 +40,8 @@ static bool cr4_valid(struct vcpu *v, u64 val)
 
 static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 {
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		val = (u32)val;
 	if (cr == 0 && cr0_valid(v, val))
 		hvm->set(v, HVM_CR0, val & CR0_ALL);
 	else if (cr == 4 && cr4_valid(v, val))
@@ -73,17 +75,17 @@ static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *
 void cr_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
-	u64 mask = hvm->get(v, HVM_MODE) == EMUL_64 ? ~0ull : GENMASK(31, 0);
 	u32 len = x->insn_len;
 	u8 gpr = x->cr.gpr;
-	int ret = gpr < 16 ? 0 : decode_cr_gpr(v, x, &gpr, &len, &f);
+	int ret = 0;
 
+	if (gpr > 15) /* not known */
+		ret = decode_cr_gpr(v, x, &gpr, &len, &f);
 	if (ret == -EINVAL || (!x->cr.write && x->cr.cr != 8)) {
 		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	} else if (ret) {
 		guest_access_failed(v, ret, &f);
-	} else if (hvm->get(v, HVM_CPL) ||
-		   (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr] & mask))) {
+	} else if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr]))) {
 		vcpu_inject_gp(v);
 	} else {
 		if (!x->cr.write)

@@ -94,9 +94,6 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 	case VMEXIT_EXCEPTION:
 		handle_exception(v, x);
 		break;
-	case VMEXIT_CR_ACCESS:
-		cr_handle(v, x);
-		break;
 	case VMEXIT_XSETBV:
 		cr_handle_xsetbv(v);
 		break;
@@ -162,6 +159,9 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 		return mmio_handle_fault(v, x);
 	case VMEXIT_IO:
 		return pio_handle(v, x);
+	case VMEXIT_CR_ACCESS:
+		cr_handle(v, x);
+		break;
 	case VMEXIT_EOI:
 		lapic_ended(v, x->apic);
 		break;
@@ -183,7 +183,6 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 		/* a stop is noted, else nobody would see it while exits are handled here */
 		BUG_ON(v->stop_reason && !v->due);
 		hvm->run(v, &x);
-		BUG_ON(x.reason >= VMEXIT_NR);
 		note_exit(c, v, x.reason);
 	} while (handle_exit(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
 }

@@ -16,6 +16,7 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 		v->vm->ops->memory_fault(v, at);
 		return;
 	}
+	BUG_ON(!v->page);
 	v->page->fault.gpa = at;
 	v->page->fault.flags = (write ? CORBEL_FAULT_WRITE : 0) | (exec ? CORBEL_FAULT_EXEC : 0);
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);

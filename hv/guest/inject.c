@@ -72,13 +72,13 @@ void vcpu_inject_gp(struct vcpu *v)
 	vcpu_inject_exception(v, VEC_GP, true, 0);
 }
 
-static void inject_interrupt(struct vcpu *v, enum hvm_event_kind kind, u8 vector)
+static inline void inject_interrupt(struct vcpu *v, enum hvm_event_kind kind, u8 vector)
 {
 	hvm->inject(v, kind, vector, false, 0);
 }
 
 /* Can an interrupt be injected? If not, it waits for the window. */
-static bool irq_fits(struct vcpu *v)
+static inline bool irq_fits(struct vcpu *v)
 {
 	bool fits = hvm->can_inject(v, HVM_INJ_IRQ);
 

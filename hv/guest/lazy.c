@@ -31,7 +31,6 @@ static void fpu_restore(struct vcpu *v)
 
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 {
-	BUG_ON(c->loaded != v);
 	hvm->put(v);
 #define X(n) v->dr[n] = READ_DR(n);
 	EACH_ADDRESS_DR(X)

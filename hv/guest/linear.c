@@ -118,12 +118,13 @@ static void remember_words(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 
 	/* five levels of tables, two words of code */
 	BUG_ON(n > ARRAY_SIZE(s->w));
-	for (u32 i = 0; s->n < n; i += 8) {
-		struct mm_word *w = &s->w[s->n++];
-
-		w->at = hpa(at + i);
-		memcpy(&w->val, in->bytes + i, 8);
+	s->w[s->n] = (struct mm_word){hpa(at)};
+	memcpy(&s->w[s->n].val, in->bytes, 8);
+	if (n > s->n + 1) {
+		s->w[s->n + 1] = (struct mm_word){hpa(at + 8)};
+		memcpy(&s->w[s->n + 1].val, in->bytes + 8, 8);
 	}
+	s->n = n;
 	s->gen = gen;
 	for (u32 i = 0; i < n; i++) {
 		struct pt_leaf leaf;

@@ -94,8 +94,7 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 
 		if (!write) {
 			lapic_read(v, offset, &st->mmio_data, false);
-			/* bytes within the register's 32 bits; the rest of its 16 bytes is
-			 * undefined */
+			/* of the register's 16 bytes all but the first four are undefined */
 			st->mmio_data >>= st->mmio_gpa % 4 * 8;
 		} else if (st->mmio_gpa % 16 == 0) {
 			lapic_write(v, offset, (u32)st->mmio_data, false);
@@ -137,6 +136,14 @@ static void mmio_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool 
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
 }
 
+static void cannot_emulate(struct vcpu *v)
+{
+	if (vm_may_log(v->vm))
+		log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
+			 v->vm->id, v->index, v->rip, v->emul->state.mmio_gpa);
+	guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
+}
+
 /* The emulator has come as far as r says. */
 static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 {
@@ -170,10 +177,7 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		guest_access_missed(v, &v->emul->miss);
 		break;
 	default:
-		if (vm_may_log(v->vm))
-			log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
-				 v->vm->id, v->index, v->rip, st->mmio_gpa);
-		guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
+		cannot_emulate(v);
 	}
 }
 
@@ -205,9 +209,8 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 		guest_access_failed(v, ret, &f);
 		return EXIT_PREPARE;
 	}
-	fill_env(v, &e);
 	if (ret) {
-		emul_finish(v, &e, EMUL_UNSUPPORTED);
+		cannot_emulate(v);
 		return EXIT_PREPARE;
 	}
 	if (device && v->vm->doorbell_count && in->plain_store && ring_plainly(v, x, in)) {
@@ -216,6 +219,7 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 		vcpu_step(v, x, in->insn.len);
 		return EXIT_AGAIN;
 	}
+	fill_env(v, &e);
 	if (device && !x->p2m.during_walk) {
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
 		e.stopped_gpa = x->p2m.gpa;
@@ -244,7 +248,9 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	struct fetched *in = vcpu_fetched(v, v->rip);
 
-	__asm__("" : "+r"(in)); /* else it is computed anew for each use */
+	__asm__(""
+		: "+r"(in)); /* else its address is computed anew for each use: row doorbell-mmio of
+				the bench */
 	if (in->bell == (x->p2m.gpa >> PAGE_SHIFT) + 1 && in->paging.next == v->rip &&
 	    vcpu_is_fetched(v, in) && ring_plainly(v, x, in)) {
 		vcpu_step(v, x, in->insn.len);

@@ -11,15 +11,17 @@
 
 void pio_write_reg(struct vcpu *v, u32 reg, u64 val, u32 size)
 {
-	u64 mask = GENMASK(size * 8 - 1, 0);
+	u64 mask;
 
-	if (size == 4) /* clears the upper half, alone of all sizes */
+	if (size == 4) { /* clears the upper half, alone of all sizes */
 		v->gpr[reg] = (u32)val;
-	else
-		v->gpr[reg] = (v->gpr[reg] & ~mask) | (val & mask);
+		return;
+	}
+	mask = GENMASK(size * 8 - 1, 0);
+	v->gpr[reg] = (v->gpr[reg] & ~mask) | (val & mask);
 }
 
-static void pio_exit_to_dom0(struct vcpu *v, const struct vm_exit *x, u32 count)
+static inline void pio_exit_to_dom0(struct vcpu *v, const struct vm_exit *x, u32 count)
 {
 	v->page->io.port = x->io.port;
 	v->page->io.size = x->io.size;

@@ -59,14 +59,13 @@ static void stop_for_dom0(struct vcpu *v)
 	bool quiet = resumer && resumer == dom0->vcpu[this_cpu()->index] &&
 		     resumer->exits_total == v->resumer_exits;
 
-	BUG_ON(v->vm->is_dom0 || v->stopped);
+	BUG_ON(v->stopped);
 	regs_to_page(v);
 	v->page->exit_reason = v->stop_reason;
 	v->page->reserved = 0;
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
-	BUG_ON(this_cpu()->loaded == v);
 	__atomic_store_n(&v->stopped, 1, __ATOMIC_SEQ_CST);
 	while (!sched_block(&v->sched))
 		;
@@ -100,6 +99,7 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 static void take_init_sipi(struct vcpu *v, u64 req)
 {
 	vcpu_put(v); /* what is in the hardware is reset as well */
+	BUG_ON(this_cpu()->loaded == v || v->stopped);
 	BUG_ON(!hvm->borrow(v));
 	if (req & DUE_INIT) {
 		vcpu_reset(v, true);

@@ -175,6 +175,7 @@ int vm_destroy(struct vm *vm)
 	if (vm->vcpu_count)
 		return -EBUSY;
 	vm->dying = true;
+	BUG_ON(table_find(&vms, vm->id) != vm);
 	ret = p2m_destroy(&vm->p2m);
 	if (ret)
 		return ret;

@@ -603,8 +603,21 @@ static bool try_at_random(u32 count, u32 *tried)
 	return true;
 }
 
+static void test_asserts(void)
+{
+	scenario = &scenarios[0];
+	set_up();
+	CHECK(PANICS(vcpu_inject_exception(&guest->v, 32, false, 0)), "there is no exception 32");
+	guest->v.stopped = 1;
+	CHECK(PANICS(vcpu_resume(&guest->v, &guest->v)), "only dom0's vCPUs resume others");
+	guest->v.stopped = 0;
+	guest->v.stop_reason = CORBEL_EXIT_PAUSED;
+	CHECK(PANICS(exit_loop(&guest->v, this_cpu())), "no entry with a stop that is not noted");
+}
+
 int main(void)
 {
+	test_asserts();
 	srand(1);
 	for (u32 i = 0; i < ARRAY_SIZE(scenarios); i++) {
 		u32 tried = 0;
