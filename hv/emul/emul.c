@@ -98,19 +98,13 @@ static bool is_canonical(const struct emul_env *e, u64 linear)
 	return (u64)((s64)(linear << unused) >> unused) == linear;
 }
 
-static void load_segment(struct emul_env *e, u8 seg)
-{
-	if (e->ops->segment)
-		e->ops->segment(e, seg);
-}
-
 static enum emul_result to_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *linear)
 {
 	bool ok;
 
 	BUG_ON(seg > SEG_GS);
 	if (e->mode != EMUL_64 || seg >= SEG_FS) {
-		load_segment(e, seg);
+		e->ops->segment(e, seg);
 		*linear = e->seg_base[seg] + ea;
 	} else {
 		*linear = ea;
@@ -255,7 +249,7 @@ static enum emul_result run_stack(struct pass *r)
 	enum emul_result res;
 
 	if (r->e->mode != EMUL_64) {
-		load_segment(r->e, SEG_SS);
+		r->e->ops->segment(r->e, SEG_SS);
 		width = r->e->stack32 ? 4 : 2;
 	}
 	if (push) {
@@ -280,23 +274,20 @@ static enum emul_result run_stack(struct pass *r)
 #define STR_STORE BIT(2) /* writes ES:RDI */
 #define STR_CMP	  BIT(3)
 
+/* A4 to AF, a byte opcode and its neighbour as one; TEST, at A8, is no string instruction. */
 static u32 string_kind(const struct insn *i)
 {
-	if (i->map || i->vex)
+	static const u8 kinds[8] = {
+	    [2] = STR_SRC | STR_STORE,	       /* MOVS */
+	    [3] = STR_SRC | STR_DST | STR_CMP, /* CMPS */
+	    [5] = STR_STORE,		       /* STOS */
+	    [6] = STR_SRC,		       /* LODS */
+	    [7] = STR_DST | STR_CMP,	       /* SCAS */
+	};
+
+	if (i->map || i->vex || i->opcode >> 4 != 0xa)
 		return 0;
-	switch (i->opcode & ~1) {
-	case 0xa4:
-		return STR_SRC | STR_STORE;
-	case 0xa6:
-		return STR_SRC | STR_DST | STR_CMP;
-	case 0xaa:
-		return STR_STORE;
-	case 0xac:
-		return STR_SRC;
-	case 0xae:
-		return STR_DST | STR_CMP;
-	}
-	return 0;
+	return kinds[i->opcode >> 1 & 7];
 }
 
 static enum emul_result string_step(struct pass *r, u32 kind)

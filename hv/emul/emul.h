@@ -18,8 +18,7 @@ struct emul_ops {
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
 	/*
-	 * Fill seg_base, seg_limit, and stack32 for SS, which are about to be used. NULL: they are
-	 * filled.
+	 * Fill seg_base, seg_limit, and stack32 for SS, which are about to be used.
 	 */
 	void (*segment)(struct emul_env *e, u8 seg);
 };

@@ -30,15 +30,14 @@
 #define U  BIT(15) /* undefined */
 
 /* clang-format off */
-#define ALU(n) [(n) ... (n) + 3] = M | P, [(n) + 4 ... (n) + 5] = IZ | P
+#define ALU(n) \
+	[(n) ... (n) + 3] = M | P, [(n) + 4 ... (n) + 5] = IZ | P, [(n) + 6 ... (n) + 7] = N64
 
 /*
  * Entries left out have neither operand bytes nor attributes; prefixes and escapes never get here.
  */
 static const u16 one_byte[256] = {
 	ALU(0x00), ALU(0x08), ALU(0x10), ALU(0x18), ALU(0x20), ALU(0x28), ALU(0x30), ALU(0x38),
-	[0x06 ... 0x07] = N64, [0x0e] = N64, [0x16 ... 0x17] = N64, [0x1e ... 0x1f] = N64,
-	[0x27] = N64, [0x2f] = N64, [0x37] = N64, [0x3f] = N64,
 	[0x50 ... 0x5f] = D64, [0x60 ... 0x61] = N64, [0x62] = M | N64, [0x63] = M,
 	[0x68] = IZ | D64, [0x69] = M | IZ, [0x6a] = I8 | D64, [0x6b] = M | I8,
 	[0x6c ... 0x6f] = P | N8, [0x70 ... 0x7f] = I8 | F64,

@@ -77,23 +77,28 @@ static bool is_leaf(const struct walk_env *w, const struct paging *p, u32 level,
 		return true;
 	if (!(entry & PTE_PS))
 		return false;
-	return level == 2 ? p->size == 8 || w->cr4 & CR4_PSE : level == 3 && !p->pae;
+	if (level == 2)
+		return p->size == 8 || w->cr4 & CR4_PSE;
+	return level == 3 && !p->pae;
 }
 
 /* Bits of a present entry that have to be 0. */
 static u64 reserved_bits(const struct walk_env *w, const struct paging *p, u32 level, bool leaf)
 {
+	bool large = leaf && level > 1;
+
 	if (p->size == 4) {
 		u32 pse_width = MAX(MIN(w->maxphyaddr, 40), 32);
 
-		return leaf && level == 2 ? GENMASK(21, pse_width - 19) : 0;
+		return large ? GENMASK(21, pse_width - 19) : 0;
 	}
 	if (p->pae && level == 3)
 		return p->reserved | PTE_NX | GENMASK(2, 1) | GENMASK(8, 5);
 	if (level > 3)
 		return p->reserved | PTE_PS;
-	/* 12 is PAT */
-	return leaf && level > 1 ? p->reserved | GENMASK(shift_of(p, level) - 1, 13) : p->reserved;
+	if (large) /* 12 is PAT */
+		return p->reserved | GENMASK(shift_of(p, level) - 1, 13);
+	return p->reserved;
 }
 
 static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear)
@@ -188,10 +193,11 @@ static int set_accessed(const struct walk_env *w, const struct paging *p, const 
 	if (likely(t->rights & PTE_A && (!write || t->entry[t->leaf - 1] & PTE_D)))
 		return 0;
 	for (u32 level = top; level >= t->leaf; level--) {
-		u64 old = t->entry[level - 1],
-		    new = old | PTE_A | (write && level == t->leaf ? PTE_D : 0);
+		u64 old = t->entry[level - 1], new = old | PTE_A;
 		int ret;
 
+		if (write && level == t->leaf)
+			new |= PTE_D;
 		if (new == old)
 			continue;
 		ret = w->cmpxchg(w->ctx, t->at[level - 1], old, new, p->size);

@@ -13,10 +13,11 @@ static u64 frames_nr;
  */
 static void set_range(u64 start, u64 end, enum frame_kind kind)
 {
-	u64 from = kind == FRAME_DOM0 ? ALIGN_UP(start, PAGE_SIZE) : start;
-	u64 to = kind == FRAME_DOM0 ? end : ALIGN_UP(end, PAGE_SIZE);
-
-	for (u64 pfn = from >> PAGE_SHIFT; pfn < to >> PAGE_SHIFT && pfn < frames_nr; pfn++)
+	if (kind == FRAME_DOM0)
+		start = ALIGN_UP(start, PAGE_SIZE);
+	else
+		end = ALIGN_UP(end, PAGE_SIZE);
+	for (u64 pfn = start >> PAGE_SHIFT; pfn < MIN(end >> PAGE_SHIFT, frames_nr); pfn++)
 		frames[pfn].kind = kind;
 }
 
@@ -79,7 +80,7 @@ void frame_put(u64 pfn, u64 count)
 	for (u64 i = 0; i < count; i++) {
 		struct frame *f = frame_of(pfn + i);
 
-		BUG_ON(!f || !f->maps);
+		BUG_ON(!f || !f->maps || f->kind != FRAME_DOM0);
 		__atomic_sub_fetch(&f->maps, 1, __ATOMIC_RELEASE);
 	}
 }

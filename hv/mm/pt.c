@@ -246,33 +246,32 @@ bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn)
 	return (v & need) == need;
 }
 
-int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
+/* Put raw where nothing is but a hole or an MMIO mark. 1: it was a mark. */
+static int put_entry(struct pt *t, u64 fn, u32 order, u64 raw)
 {
-	u64 frames = BIT(order), *e, old;
 	u32 at = order;
+	u64 old, *e = descend(t, fn, &at, &old);
 	int err;
 
-	if (order % LEVEL || order > t->fmt->max_order || !(attr & PT_R) ||
-	    !IS_ALIGNED(fn | pfn, frames) || fn >= PT_FN_END || pfn >= pt_frames_end)
-		return -EINVAL;
-	e = descend(t, fn, &at, &old);
 	if (old & E_PRESENT)
 		return -EEXIST;
-	err = fill_hole(t, e, at, fn, order, pt_leaf_raw(t->fmt, pfn, order, attr));
+	err = fill_hole(t, e, at, fn, order, raw);
 	return err ? err : old != 0;
+}
+
+int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
+{
+	if (order % LEVEL || order > t->fmt->max_order || !(attr & PT_R) ||
+	    !IS_ALIGNED(fn | pfn, BIT(order)) || fn >= PT_FN_END || pfn >= pt_frames_end)
+		return -EINVAL;
+	return put_entry(t, fn, order, pt_leaf_raw(t->fmt, pfn, order, attr));
 }
 
 int pt_set_mmio(struct pt *t, u64 fn)
 {
-	u64 *e, old;
-	u32 at = 0;
+	int ret = fn < PT_FN_END ? put_entry(t, fn, 0, PT_SW_MMIO) : -EINVAL;
 
-	if (fn >= PT_FN_END)
-		return -EINVAL;
-	e = descend(t, fn, &at, &old);
-	if (old & E_PRESENT)
-		return -EEXIST;
-	return fill_hole(t, e, at, fn, 0, PT_SW_MMIO);
+	return MIN(ret, 0);
 }
 
 u64 *pt_entry(struct pt *t, u64 fn)

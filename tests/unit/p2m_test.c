@@ -488,7 +488,9 @@ static void test_dom0_share(void)
 	u32 before;
 
 	page = pool_alloc(0, NULL);
+	CHECK(PANICS(p2m_dom0_unshare(p, virt_to_hpa(page))), "what is not lent is not taken back");
 	CHECK(!p2m_dom0_share(p, virt_to_hpa(page)), "a pool page can be lent to dom0");
+	CHECK(PANICS(p2m_dom0_share(p, virt_to_hpa(page))), "once");
 	p2m_lookup(p, virt_to_hpa(page).v >> PAGE_SHIFT, &l);
 	CHECK(l.kind == PT_LEAF && l.attr & PT_W && !(l.attr & PT_X),
 	      "which may read and write it");
@@ -505,6 +507,7 @@ static void test_dom0_share(void)
 	CHECK(l.kind == PT_NONE && flushes == before + 1, "taken back it is gone, and flushed");
 	CHECK(p2m_read(p, gpa_of(page), buf, 4, NULL) == -EFAULT,
 	      "dom0 cannot name hypervisor memory in a hypercall");
+	CHECK(PANICS(frame_put(0x3000, 1)), "no frame is let go that is not held");
 	CHECK(p2m_map(p, 0, 0, 0, PT_R) == -EPERM && p2m_unmap(p, 0, 1) == -EPERM &&
 		  p2m_dirty_start(p, 0, 1) == -EPERM,
 	      "a guest's calls are refused on dom0's map");
