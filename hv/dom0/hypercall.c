@@ -384,11 +384,11 @@ static s64 hc_supported(struct vcpu *caller, const struct args *x)
 	switch (x->a) {
 	case CORBEL_SUPPORTED_CPUID:
 		size = sizeof(struct corbel_cpuid);
-		n = cpuid_supported((void *)buf, PAGE_SIZE / size);
+		n = cpuid_offered((void *)buf, NULL);
 		break;
 	case CORBEL_SUPPORTED_MSRS:
 		size = sizeof(u32);
-		n = msr_list((void *)buf, 0, PAGE_SIZE / size);
+		n = msr_list((void *)buf);
 		break;
 	case CORBEL_SUPPORTED_XCR0:
 		size = 8;

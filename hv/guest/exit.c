@@ -7,6 +7,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/pio.h"
@@ -44,7 +45,7 @@ static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val;
 
-	if (msr_read(v, v->gpr[RCX], &val)) {
+	if (msr_read(v, v->gpr[RCX], &val, false)) {
 		vcpu_inject_gp(v);
 		return;
 	}
@@ -60,7 +61,7 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 	bool refused = false;
 
 	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
-		refused = msr_write(v, msr, val);
+		refused = msr_write(v, msr, val, false);
 	if (refused)
 		vcpu_inject_gp(v);
 	else
@@ -185,7 +186,7 @@ static inline enum after_exit handle(struct vcpu *v, const struct vm_exit *x)
 		lapic_ended(v, x->apic);
 		break;
 	case VMEXIT_APIC_WRITE: /* the WRMSR is done, but only on paper */
-		lapic_write(v, x->apic, (u32)v->gpr[RAX], true);
+		lapic_write(v, x->apic, (u32)v->gpr[RAX]);
 		break;
 	case VMEXIT_SHUTDOWN:
 		vcpu_shutdown(v);

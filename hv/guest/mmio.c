@@ -5,6 +5,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/linear.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -101,10 +102,10 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 
 		if (!write) {
 			val = 0;
-			lapic_read(v, offset, &val, false);
+			lapic_read(v, offset, &val);
 			st->mmio_data = val >> (st->mmio_gpa & 15 & 3) * 8;
 		} else if (!(st->mmio_gpa & 15)) {
-			lapic_write(v, offset, (u32)val, false);
+			lapic_write(v, offset, (u32)val);
 		}
 		return true;
 	}
