@@ -120,7 +120,7 @@ void dom0_create(void)
 		if (!vuart_owns(p) && !sleep_owns(p))
 			dom0->io_map[p / 8] &= ~(1 << p % 8);
 	dom0->bsp_apic_id = cpus[0]->apic_id;
-	event_init();
+	event_init(dom0);
 	for (u32 i = 0; i < n; i++) {
 		int id = vcpu_create(dom0, cpus[i]->apic_id);
 		struct vcpu *v = vcpu_by_id(id);

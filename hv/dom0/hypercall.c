@@ -80,11 +80,11 @@ static s64 read_supported(u64 what, u64 first, u64 to, u64 room)
 	switch (what) {
 	case CORBEL_SUPPORTED_CPUID:
 		size = sizeof(struct corbel_cpuid);
-		n = cpuid_supported(buf, PAGE_SIZE / size);
+		n = cpuid_offered(buf, NULL);
 		break;
 	case CORBEL_SUPPORTED_MSRS:
 		size = sizeof(u32);
-		n = msr_list(buf, 0, PAGE_SIZE / size);
+		n = msr_list(buf);
 		break;
 	case CORBEL_SUPPORTED_XCR0:
 		*(u64 *)buf = policy_xcr0_all();

@@ -7,6 +7,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
 #include "hv/lib/log.h"
@@ -114,7 +115,7 @@ static s64 move_msrs(struct vcpu *v, struct corbel_msr *m, u32 n, bool set)
 		u32 index = READ_ONCE(m[i].index);
 		u64 val = READ_ONCE(m[i].data);
 
-		if (set ? msr_write_host(v, index, val) : msr_read_host(v, index, &val))
+		if (set ? msr_write(v, index, val, true) : msr_read(v, index, &val, true))
 			break;
 		if (!set)
 			m[i].data = val;

@@ -2,70 +2,59 @@
 /* CPUID as an allow list over the machine's own leaves. */
 #include "hv/guest/cpuid.h"
 #include "hv/cpu/cpu.h"
-#include "hv/guest/vcpu.h"
-#include "hv/guest/vm.h"
 #include "hv/lib/cpuid_bits.h"
+#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
-#define LEAF_KVM 0x40000000u
-
-/* Words of features that may be shown when the CPU has them. */
-#define ALLOW_1C                                                                                   \
-	(CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 |         \
-	 CPUID_1C_PCID | CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT |      \
-	 CPUID_1C_AES | CPUID_1C_XSAVE | CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND)
-/* ours, whatever the CPU has */
-#define FORCE_1C (CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR)
-#define ALLOW_1D                                                                                   \
-	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |  \
-	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP |               \
-	 CPUID_1D_MTRR | CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT |              \
-	 CPUID_1D_PSE36 | CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR | CPUID_1D_SSE |           \
-	 CPUID_1D_SSE2 | CPUID_1D_HTT)
-#define ALLOW_7B                                                                                   \
-	(CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 |       \
-	 CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ |                 \
-	 CPUID_7B_RDSEED | CPUID_7B_ADX | CPUID_7B_SMAP | CPUID_7B_AVX512IFMA |                    \
-	 CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_AVX512CD | CPUID_7B_SHA |                  \
-	 CPUID_7B_AVX512BW | CPUID_7B_AVX512VL)
-/*
- * Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered. OSPKE:
- * see emulate_other().
- */
-#define ALLOW_7C                                                                                   \
-	(CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI |           \
-	 CPUID_7C_VAES | CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | \
-	 CPUID_7C_RDPID)
-#define ALLOW_7D  (CPUID_7D_FSRM | CPUID_7D_MD_CLEAR)
-#define ALLOW_D1A (CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES)
-/* Not SVM, OSVW, TOPOEXT, PERFCTR. */
-#define ALLOW_X1C                                                                                  \
-	(CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |  \
-	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 |               \
-	 CPUID_X1C_TBM)
-#define ALLOW_X1D                                                                                  \
-	(CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT |                  \
-	 CPUID_X1D_FFXSR | CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM)
+#define LEAF_KVM     0x40000000u
+#define INTEL_EBX    0x756e6547 /* leaf 0: "Genu"ineIntel */
+#define MAX_BASIC    0x16u
+#define MAX_EXTENDED 0x80000008u
 
 /*
- * A bit must not stand here unless what it promises is there: tests/unit/cpuid_test.c has what that
- * is for each.
+ * The words of features, and what of them may be shown when the CPU has it. A bit must not stand
+ * here unless what it promises is there: tests/unit/cpuid_test.c has what that is for each.
  */
+enum { EAX, EBX, ECX, EDX };
 static const struct {
-	u32 leaf, sub, reg; /* reg: 0 EAX .. 3 EDX */
-	u32 allow, force;
+	u32 leaf, sub, reg, allow;
+	u32 force; /* ours, whatever the CPU has */
 } masks[] = {
-    {1, 0, 2, ALLOW_1C, FORCE_1C},
-    {1, 0, 3, ALLOW_1D, 0},
-    {6, 0, 0, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
-    {7, 0, 1, ALLOW_7B, 0},
-    {7, 0, 2, ALLOW_7C, 0},
-    {7, 0, 3, ALLOW_7D, 0},
-    {0xd, 1, 0, ALLOW_D1A, 0},
-    {0x80000001, 0, 2, ALLOW_X1C, 0},
-    {0x80000001, 0, 3, ALLOW_X1D, 0},
-    {0x80000007, 0, 3, CPUID_X7D_INVARIANT_TSC, 0},
-    {0x80000008, 0, 1, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD, 0},
+    {1, 0, ECX,
+     CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 |
+	 CPUID_1C_PCID | CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT |
+	 CPUID_1C_AES | CPUID_1C_XSAVE | CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND,
+     CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR},
+    {1, 0, EDX,
+     CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |
+	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP | CPUID_1D_MTRR |
+	 CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 |
+	 CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR | CPUID_1D_SSE | CPUID_1D_SSE2 |
+	 CPUID_1D_HTT},
+    {6, 0, EAX, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
+    {7, 0, EBX,
+     CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 |
+	 CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_RDSEED |
+	 CPUID_7B_ADX | CPUID_7B_SMAP | CPUID_7B_AVX512IFMA | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB |
+	 CPUID_7B_AVX512CD | CPUID_7B_SHA | CPUID_7B_AVX512BW | CPUID_7B_AVX512VL},
+    /*
+     * Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered.
+     * OSPKE: see emulate_other().
+     */
+    {7, 0, ECX,
+     CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |
+	 CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | CPUID_7C_RDPID},
+    {7, 0, EDX, CPUID_7D_FSRM | CPUID_7D_MD_CLEAR},
+    {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES},
+    /* Not SVM, OSVW, TOPOEXT, PERFCTR. */
+    {0x80000001, 0, ECX,
+     CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
+	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM},
+    {0x80000001, 0, EDX,
+     CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR |
+	 CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM},
+    {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
+    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
 };
 
 static void apply_masks(struct corbel_cpuid *e)
@@ -77,43 +66,43 @@ static void apply_masks(struct corbel_cpuid *e)
 		if (masks[i].leaf == e->function && masks[i].sub == e->index)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
 	if (e->function == 1 && !xcr0_host)
-		e->ecx &= ~(u32)CPUID_1C_XSAVE;
+		e->ecx &= ~CPUID_1C_XSAVE;
 	if (leaf7 && (hvm->caps & HVM_CAP_NO_INVPCID))
-		e->ebx &= ~(u32)CPUID_7B_INVPCID;
+		e->ebx &= ~CPUID_7B_INVPCID;
 	if (leaf7 && !has_rdtscp) /* TSC_AUX, which RDPID reads, is not switched then */
-		e->ecx &= ~(u32)CPUID_7C_RDPID;
+		e->ecx &= ~CPUID_7C_RDPID;
 	if (e->function == 0x80000001 && !has_rdtscp)
-		e->edx &= ~(u32)CPUID_X1D_RDTSCP;
+		e->edx &= ~CPUID_X1D_RDTSCP;
 	if (e->function == 0xd && e->index == 1 && (hvm->caps & HVM_CAP_NO_XSAVES))
-		e->eax &= ~(u32)(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
+		e->eax &= ~(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
 }
 
 u64 policy_cr4_mask(void)
 {
 	static u64 mask;
-	u32 a, b = 0, c = 0, d, c1, d1;
-	const struct {
-		const u32 *word;
-		u32 feature;
-		u64 cr4;
-	} needs[] = {
-	    {&c1, CPUID_1C_PCID, CR4_PCIDE}, {&b, CPUID_7B_FSGSBASE, CR4_FSGSBASE},
-	    {&b, CPUID_7B_SMEP, CR4_SMEP},   {&b, CPUID_7B_SMAP, CR4_SMAP},
-	    {&c, CPUID_7C_UMIP, CR4_UMIP},   {&c, CPUID_7C_PKU, CR4_PKE},
-	};
+	u32 a, b = 0, c = 0, c1, d;
 
 	if (mask)
 		return mask;
-	cpuid(1, 0, &a, &d, &c1, &d1);
+	cpuid(1, 0, &a, &d, &c1, &d);
 	if (cpuid_max(0) >= 7) /* beyond the last leaf CPUID gives that one's values */
 		cpuid(7, 0, &a, &b, &c, &d);
 	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
 	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	if (xcr0_host)
 		mask |= CR4_OSXSAVE;
-	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
-		if (*needs[i].word & needs[i].feature)
-			mask |= needs[i].cr4;
+	if (c1 & CPUID_1C_PCID)
+		mask |= CR4_PCIDE;
+	if (b & CPUID_7B_FSGSBASE)
+		mask |= CR4_FSGSBASE;
+	if (b & CPUID_7B_SMEP)
+		mask |= CR4_SMEP;
+	if (b & CPUID_7B_SMAP)
+		mask |= CR4_SMAP;
+	if (c & CPUID_7C_UMIP)
+		mask |= CR4_UMIP;
+	if (c & CPUID_7C_PKU)
+		mask |= CR4_PKE;
 	return mask;
 }
 
@@ -131,6 +120,11 @@ void policy_init(void)
 	}
 }
 
+#define XCR0_X87    BIT(0)
+#define XCR0_SSE    BIT(1)
+#define XCR0_AVX    BIT(2)
+#define XCR0_AVX512 GENMASK(7, 5)
+
 u64 policy_xcr0_all(void)
 {
 	return xcr0_host & XCR0_SWITCHED;
@@ -138,29 +132,28 @@ u64 policy_xcr0_all(void)
 
 bool policy_xcr0_valid(u64 x)
 {
-	if (!(x & 1) || (x & ~policy_xcr0_all()))
+	if (!(x & XCR0_X87) || x & ~policy_xcr0_all())
 		return false;
-	if ((x & BIT(2)) && !(x & BIT(1)))
+	if (x & XCR0_AVX && !(x & XCR0_SSE))
 		return false;
-	return !(x & 0xe0) || ((x & 0xe6) == 0xe6);
+	/* AVX-512's three components go together, with AVX's below them */
+	return !(x & XCR0_AVX512) || !(~x & (XCR0_AVX512 | XCR0_AVX));
 }
 
+/* A table that grows; it has room for VCPU_MAX_CPUID entries, more than all that is ever shown. */
 struct builder {
 	struct corbel_cpuid *out;
-	u32 n, max;
+	u32 n;
+	const struct vcpu
+	    *dom0; /* for this one, which sees the machine's topology; NULL: for guests */
 };
 
-static struct corbel_cpuid *add(struct builder *b, u32 leaf, u32 sub, bool indexed)
+static struct corbel_cpuid *add_leaf(struct builder *b, u32 leaf, u32 sub, bool indexed)
 {
-	struct corbel_cpuid *e;
+	struct corbel_cpuid *e = &b->out[b->n++];
 
-	if (b->n == b->max)
-		return NULL;
-	e = &b->out[b->n++];
-	memset(e, 0, sizeof(*e));
-	e->function = leaf;
-	e->index = sub;
-	e->flags = indexed;
+	BUG_ON(b->n > VCPU_MAX_CPUID);
+	*e = (struct corbel_cpuid){.function = leaf, .index = sub, .flags = indexed};
 	if ((leaf & 0xf0000000) != LEAF_KVM)
 		cpuid(leaf, sub, &e->eax, &e->ebx, &e->ecx, &e->edx);
 	apply_masks(e);
@@ -170,131 +163,120 @@ static struct corbel_cpuid *add(struct builder *b, u32 leaf, u32 sub, bool index
 #define XSAVE_LEGACY 576u /* x87, SSE and the header */
 /* ECX of a component's leaf: in the compacted format it begins at 64 bytes */
 #define XSAVE_ALIGNED BIT(1)
+#define XSAVE_LAST    9 /* the last component that is switched: PKRU */
+_Static_assert(!(XCR0_SWITCHED >> (XSAVE_LAST + 1)), "all components have their leaves");
+
+/* Where the compacted area ends once component e has been put behind what ends at size. */
+static u32 compacted_end(u32 size, const struct corbel_cpuid *e)
+{
+	if (e->ecx & XSAVE_ALIGNED)
+		size = ALIGN_UP(size, 64u);
+	return size + e->eax;
+}
 
 static void add_xsave(struct builder *b)
 {
-	struct corbel_cpuid *e = add(b, 0xd, 0, true);
-	u64 all = policy_xcr0_all();
+	struct corbel_cpuid *whole = add_leaf(b, 0xd, 0, true), *more = add_leaf(b, 0xd, 1, true);
 	u32 compact = XSAVE_LEGACY;
 
-	if (!e)
-		return;
-	e->eax = (u32)all;
-	e->edx = all >> 32;
-	e->ecx = XSAVE_LEGACY;
-	for (u32 i = 2; i < 64; i++) {
-		u32 a, base, c, d;
+	whole->eax = policy_xcr0_all();
+	whole->edx = 0;
+	whole->ecx = XSAVE_LEGACY;
+	for (u32 i = 2; i <= XSAVE_LAST; i++) {
+		struct corbel_cpuid *e;
 
-		if (!(all & BIT(i)))
+		if (!(policy_xcr0_all() & BIT(i)))
 			continue;
-		cpuid(0xd, i, &a, &base, &c, &d);
-		e->ecx = MAX(e->ecx, base + a);
-		compact = (c & XSAVE_ALIGNED ? ALIGN_UP(compact, 64u) : compact) + a;
+		e = add_leaf(b, 0xd, i, true);
+		whole->ecx = MAX(whole->ecx, e->ebx + e->eax);
+		compact = compacted_end(compact, e);
 	}
-	e->ebx = e->ecx;
-	e = add(b, 0xd, 1, true);
-	if (e) {
-		e->ebx = e->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES) ? compact : 0;
-		e->ecx = e->edx = 0; /* no supervisor states */
-	}
-	for (u32 i = 2; i < 10; i++)
-		if (all & BIT(i))
-			add(b, 0xd, i, true);
+	whole->ebx = whole->ecx;
+	more->ebx = more->ecx = more->edx = 0; /* no supervisor states */
+	if (more->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))
+		more->ebx = compact;
 }
 
-/* Basic leaves. for_dom0: the machine's topology is shown as it is. */
-static void add_basic(struct builder *b, bool for_dom0, u32 apic_id)
+static void add_caches(struct builder *b)
 {
-	struct corbel_cpuid *e = add(b, 0, 0, false);
-	u32 max = e->eax;
-	bool intel = e->ebx == 0x756e6547;
+	struct corbel_cpuid *e;
 
-	e->eax = MIN(max, 0x16u);
-	e = add(b, 1, 0, false);
-	if (for_dom0)
-		e->ebx = (e->ebx & 0xffffff) | apic_id << 24;
-	else
-		e->ebx &= 0xff00;
-	if (!for_dom0)
-		e->edx &= ~(u32)CPUID_1D_HTT;
-	if (intel)
-		add(b, 2, 0, false);
-	for (u32 i = 0; intel && i < 5; i++) {
-		e = add(b, 4, i, true);
-		if (e && !for_dom0)
-			e->eax &= 0x3fff;
-		if (!e || !(e->eax & 31))
+	add_leaf(b, 2, 0, false);
+	for (u32 i = 0; i < 5; i++) {
+		e = add_leaf(b, 4, i, true);
+		if (!b->dom0)
+			e->eax &= 0x3fff; /* no numbers of CPUs */
+		if (!(e->eax & 31))
 			break;
 	}
-	e = add(b, 6, 0, false);
-	if (e)
-		e->ebx = e->ecx = e->edx = 0;
-	if (max >= 7) {
-		e = add(b, 7, 0, true);
-		if (e)
-			e->eax = 0;
+}
+
+static void add_basic(struct builder *b)
+{
+	struct corbel_cpuid *e = add_leaf(b, 0, 0, false);
+	u32 max = e->eax;
+	bool intel = e->ebx == INTEL_EBX;
+
+	e->eax = MIN(max, MAX_BASIC);
+	e = add_leaf(b, 1, 0, false);
+	if (b->dom0) {
+		e->ebx = (e->ebx & 0xffffff) | b->dom0->lapic.id << 24;
+	} else {
+		e->ebx &= 0xff00;
+		e->edx &= ~CPUID_1D_HTT;
 	}
-	for (u32 i = 0; for_dom0 && max >= 0xb && i < 2; i++) {
-		e = add(b, 0xb, i, true);
-		if (e)
-			e->edx = apic_id;
-	}
+	if (intel)
+		add_caches(b);
+	e = add_leaf(b, 6, 0, false);
+	e->ebx = e->ecx = e->edx = 0;
+	if (max >= 7)
+		add_leaf(b, 7, 0, true)->eax = 0;
+	for (u32 i = 0; b->dom0 && max >= 0xb && i < 2; i++)
+		add_leaf(b, 0xb, i, true)->edx = b->dom0->lapic.id;
 	if (xcr0_host)
 		add_xsave(b);
 }
 
-static void add_extended(struct builder *b, bool for_dom0)
+static void add_extended(struct builder *b)
 {
-	struct corbel_cpuid *e = add(b, 0x80000000, 0, false);
-	u32 max = e ? MIN(e->eax, 0x80000008u) : 0;
+	struct corbel_cpuid *e = add_leaf(b, 0x80000000, 0, false);
+	u32 max = MIN(e->eax, MAX_EXTENDED);
 
-	if (!e)
-		return;
 	e->eax = max;
 	for (u32 leaf = 0x80000001; leaf <= max; leaf++) {
-		e = add(b, leaf, 0, false);
-		if (!e)
-			return;
+		e = add_leaf(b, leaf, 0, false);
 		if (leaf == 0x80000007)
 			e->eax = e->ebx = e->ecx = 0;
 		if (leaf == 0x80000008) {
 			e->edx = 0;
-			e->ecx = for_dom0 ? e->ecx & 0xf0ff : 0;
+			e->ecx &= b->dom0 ? 0xf0ff : 0;
 		}
 	}
 }
 
-static void add_hypervisor(struct builder *b, bool for_dom0)
+static void add_own(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
 {
-	struct corbel_cpuid *e = add(b, LEAF_KVM, 0, false);
+	struct corbel_cpuid *e = add_leaf(b, leaf, 0, false);
 
-	if (!e)
-		return;
-	e->eax = LEAF_KVM + 1;
-	e->ebx = 0x4b4d564b; /* "KVMKVMKVM" */
-	e->ecx = 0x564b4d56;
-	e->edx = 0x4d;
-	e = add(b, LEAF_KVM + 1, 0, false);
-	if (e)
-		e->eax = pv_features(NULL);
-	if (!for_dom0)
-		return;
-	e = add(b, CORBEL_CPUID_BASE, 0, false);
-	if (e)
-		e->eax = CORBEL_CPUID_ABI, e->ebx = CORBEL_CPUID_SIG_EBX,
-		e->ecx = CORBEL_CPUID_SIG_ECX, e->edx = CORBEL_CPUID_SIG_EDX;
-	e = add(b, CORBEL_CPUID_ABI, 0, false);
-	if (e)
-		e->eax = CORBEL_ABI_VERSION, e->ebx = hvm->backend, e->ecx = 1;
+	e->eax = eax;
+	e->ebx = ebx;
+	e->ecx = ecx;
+	e->edx = edx;
 }
 
-u32 cpuid_supported(struct corbel_cpuid *out, u32 max)
+u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu)
 {
-	struct builder b = {out, 0, max};
+	struct builder b = {out, 0, dom0_vcpu};
 
-	add_basic(&b, false, 0);
-	add_extended(&b, false);
-	add_hypervisor(&b, false);
+	add_basic(&b);
+	add_extended(&b);
+	add_own(&b, LEAF_KVM, LEAF_KVM + 1, 0x4b4d564b, 0x564b4d56, 0x4d); /* "KVMKVMKVM" */
+	add_own(&b, LEAF_KVM + 1, pv_features(), 0, 0, 0);
+	if (dom0_vcpu) {
+		add_own(&b, CORBEL_CPUID_BASE, CORBEL_CPUID_ABI, CORBEL_CPUID_SIG_EBX,
+			CORBEL_CPUID_SIG_ECX, CORBEL_CPUID_SIG_EDX);
+		add_own(&b, CORBEL_CPUID_ABI, CORBEL_ABI_VERSION, hvm->backend, 1, 0);
+	}
 	return b.n;
 }
 
@@ -309,26 +291,31 @@ static bool in_table(u32 leaf)
 
 #define CPUID_INDEXED BIT(0)  /* the entry is for one subleaf, KVM_CPUID_FLAG_SIGNIFCANT_INDEX */
 #define CPUID_DYNAMIC BIT(31) /* ours: part of it depends on the vCPU's state */
-#define CPUID_LEAF_1  BIT(30) /* ours: see leaf_1() */
+#define CPUID_LEAF_1  BIT(30) /* ours: see give_state() */
 
 static void index_table(struct vcpu *v)
 {
+	BUG_ON(v->cpuid_count > VCPU_MAX_CPUID);
 	memset(v->cpuid_first, 0xff, sizeof(v->cpuid_first));
 	for (u32 i = v->cpuid_count; i--;) {
-		u32 leaf = v->cpuid[i].function;
+		struct corbel_cpuid *e = &v->cpuid[i];
 
-		if (in_table(leaf))
-			v->cpuid_first[leaf >> 30][leaf & 31] = i;
-		v->cpuid[i].flags &= CPUID_INDEXED;
-		if (v->cpuid[i].function == 7 || v->cpuid[i].function == 0xd)
-			v->cpuid[i].flags |= CPUID_DYNAMIC;
-		if (v->cpuid[i].function == 1) {
-			v->cpuid[i].flags |= CPUID_LEAF_1;
-			v->cpuid[i].ecx &= ~(u32)CPUID_1C_OSXSAVE;
-			v->cpuid_sig = v->cpuid[i].eax;
+		if (in_table(e->function))
+			v->cpuid_first[e->function >> 30][e->function & 31] = i;
+		e->flags &= CPUID_INDEXED;
+		switch (e->function) {
+		case 1:
+			e->flags |= CPUID_LEAF_1;
+			e->ecx &= ~CPUID_1C_OSXSAVE;
+			v->cpuid_sig = e->eax;
+			break;
+		case 7:
+		case 0xd:
+			e->flags |= CPUID_DYNAMIC;
+			break;
+		case 0x80000001:
+			v->ffxsr = e->edx & CPUID_X1D_FFXSR;
 		}
-		if (v->cpuid[i].function == 0x80000001)
-			v->ffxsr = v->cpuid[i].edx & CPUID_X1D_FFXSR;
 	}
 }
 
@@ -353,19 +340,17 @@ u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out)
 
 void cpuid_set_default(struct vcpu *v)
 {
-	struct builder b = {v->cpuid, 0, VCPU_MAX_CPUID};
-
-	add_basic(&b, true, v->lapic.id);
-	add_extended(&b, true);
-	add_hypervisor(&b, true);
-	v->cpuid_count = b.n;
+	v->cpuid_count = cpuid_offered(v->cpuid, v);
 	index_table(v);
 }
 
-static __noinline const struct corbel_cpuid *find(const struct vcpu *v, u32 leaf, u32 sub)
+static __noinline const struct corbel_cpuid *find_leaf(const struct vcpu *v, u32 leaf, u32 sub)
 {
-	for (u32 i = in_table(leaf) ? v->cpuid_first[leaf >> 30][leaf & 31] : 0; i < v->cpuid_count;
-	     i++) {
+	u32 i = 0;
+
+	if (in_table(leaf))
+		i = v->cpuid_first[leaf >> 30][leaf & 31];
+	for (; i < v->cpuid_count; i++) {
 		const struct corbel_cpuid *e = &v->cpuid[i];
 
 		if (e->function == leaf && (!(e->flags & CPUID_INDEXED) || e->index == sub))
@@ -379,21 +364,30 @@ static u32 xsave_size(const struct vcpu *v, bool compacted)
 {
 	u32 size = XSAVE_LEGACY;
 
-	for (u32 i = 2; i < 10; i++) {
-		const struct corbel_cpuid *e = v->xcr0 & BIT(i) ? find(v, 0xd, i) : NULL;
+	for (u32 i = 2; i <= XSAVE_LAST; i++) {
+		const struct corbel_cpuid *e = v->xcr0 & BIT(i) ? find_leaf(v, 0xd, i) : NULL;
 
 		if (e && compacted)
-			size = (e->ecx & XSAVE_ALIGNED ? ALIGN_UP(size, 64u) : size) + e->eax;
+			size = compacted_end(size, e);
 		else if (e)
 			size = MAX(size, e->ebx + e->eax);
 	}
 	return size;
 }
 
-/* What depends on the vCPU's state in the leaf that is asked for most; the table has no OSXSAVE. */
-static inline void leaf_1(struct vcpu *v)
+static inline void give_leaf(struct vcpu *v, const struct corbel_cpuid *e)
 {
-	v->gpr[RCX] |= v->osxsave ? CPUID_1C_OSXSAVE : 0;
+	v->gpr[RAX] = e->eax;
+	v->gpr[RBX] = e->ebx;
+	v->gpr[RCX] = e->ecx;
+	v->gpr[RDX] = e->edx;
+}
+
+/* What depends on the vCPU's state in the leaf that is asked for most; the table has no OSXSAVE. */
+static inline void give_state(struct vcpu *v)
+{
+	if (v->osxsave)
+		v->gpr[RCX] |= CPUID_1C_OSXSAVE;
 	if (unlikely(!(v->lapic.base & APIC_BASE_ENABLE)) && v->lapic.present)
 		v->gpr[RDX] &= ~CPUID_1D_APIC;
 }
@@ -401,11 +395,13 @@ static inline void leaf_1(struct vcpu *v)
 /* Leaves with subleaves, with parts that depend on the vCPU's state, or not in the table. */
 static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 {
-	const struct corbel_cpuid *e = find(v, leaf, sub);
-	struct corbel_cpuid r = e ? *e : (struct corbel_cpuid){0};
+	const struct corbel_cpuid *e = find_leaf(v, leaf, sub);
+	struct corbel_cpuid r = {0};
 
+	if (e)
+		r = *e;
 	if (leaf == 7 && sub == 0) {
-		r.ecx &= ~(u32)CPUID_7C_OSPKE;
+		r.ecx &= ~CPUID_7C_OSPKE;
 		if (hvm->get(v, HVM_CR4) & CR4_PKE)
 			r.ecx |= CPUID_7C_OSPKE;
 	} else if (leaf == 0xd && e && xcr0_host &&
@@ -414,15 +410,13 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {
 		r.ecx = sub & 0xff;
-		e = find(v, 0xb, 0);
-		r.edx = e ? e->edx : 0;
+		e = find_leaf(v, 0xb, 0);
+		if (e)
+			r.edx = e->edx;
 	}
-	v->gpr[RAX] = r.eax;
-	v->gpr[RBX] = r.ebx;
-	v->gpr[RCX] = r.ecx;
-	v->gpr[RDX] = r.edx;
+	give_leaf(v, &r);
 	if (leaf == 1)
-		leaf_1(v);
+		give_state(v);
 }
 
 void cpuid_emulate(struct vcpu *v)
@@ -434,10 +428,7 @@ void cpuid_emulate(struct vcpu *v)
 		emulate_other(v, leaf, v->gpr[RCX]);
 		return;
 	}
-	v->gpr[RAX] = e->eax;
-	v->gpr[RBX] = e->ebx;
-	v->gpr[RCX] = e->ecx;
-	v->gpr[RDX] = e->edx;
+	give_leaf(v, e);
 	if (e->flags)
-		leaf_1(v);
+		give_state(v);
 }

@@ -2,10 +2,8 @@
 /* What vCPUs see of the CPU by CPUID: one table for both vendors. Default deny. */
 #pragma once
 
-#include "hv/lib/types.h"
-
-struct corbel_cpuid;
-struct vcpu;
+#include "hv/abi.h"
+#include "hv/guest/vcpu.h"
 
 /* Boot CPU, before the first vCPU. */
 void policy_init(void);
@@ -19,9 +17,29 @@ int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n);
 u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out);
 /* dom0's table: this machine's CPU by the allow list. */
 void cpuid_set_default(struct vcpu *v);
-/* All that may be offered to a guest; returns entries written. */
-u32 cpuid_supported(struct corbel_cpuid *out, u32 max);
+/*
+ * All that may be offered to guests, or is shown to a vCPU of dom0; VCPU_MAX_CPUID entries at most.
+ * Returns their number.
+ */
+u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu);
 /* CR4 bits and XCR0 values that a guest may have. */
 u64 policy_cr4_mask(void);
 bool policy_xcr0_valid(u64 xcr0);
 u64 policy_xcr0_all(void);
+
+/* The first entry of a leaf that the vCPU is shown, or NULL. */
+static inline const struct corbel_cpuid *cpuid_leaf(const struct vcpu *v, u32 leaf)
+{
+	for (u32 i = 0; i < v->cpuid_count; i++)
+		if (v->cpuid[i].function == leaf)
+			return &v->cpuid[i];
+	return NULL;
+}
+
+/* Is it shown this feature, of leaf 1's ECX? */
+static inline bool cpuid_shows(const struct vcpu *v, u64 feature)
+{
+	const struct corbel_cpuid *c = cpuid_leaf(v, 1);
+
+	return c && c->ecx & feature;
+}

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* Doorbells: adding, removing and ringing them. */
 #include "hv/guest/doorbell.h"
 #include "hv/guest/event.h"
+#include "hv/lib/log.h"
 
 /*
- * A VM's doorbells are a page of slots in a hash table by address, open addressing. A ring reads
- * without the lock: a slot is filled before its `used` is set, and a removed one stays as a
- * tombstone until all are gone, so a reader sees old or new, never half.
+ * A VM's doorbells are two pages of slots in a hash table by address, open addressing, under the
+ * VM's lock. A ring reads without it: a slot is filled before its state becomes SLOT_USED, and a
+ * removed one is only marked as dead, so that those behind it are still found.
  */
 enum { SLOT_FREE, SLOT_USED, SLOT_DEAD };
 
@@ -43,7 +45,9 @@ static int id_take(void)
 
 static void id_give(u32 id)
 {
-	__atomic_fetch_and(&ids[id / 64], ~BIT(id % 64), __ATOMIC_SEQ_CST);
+	u64 bit = BIT(id % 64);
+
+	BUG_ON(!(__atomic_fetch_and(&ids[id / 64], ~bit, __ATOMIC_SEQ_CST) & bit));
 	__atomic_fetch_sub(&ids_used, 1, __ATOMIC_RELAXED);
 }
 
@@ -58,78 +62,85 @@ static u32 hash(bool pio, u64 addr)
 	return (addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 56;
 }
 
-static bool same(const struct doorbell *s, const struct corbel_doorbell *d)
+/* The slot that is for the same; or NULL, and in *room where it may be put, NULL if nowhere. */
+static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, struct doorbell **room)
 {
-	return s->state == SLOT_USED && s->addr == d->addr && s->len == d->len &&
-	       s->pio == !!(d->flags & CORBEL_DOORBELL_PIO) &&
-	       s->match == !!(d->flags & CORBEL_DOORBELL_MATCH) &&
-	       (!s->match || s->data == d->data);
-}
+	u32 at = hash(d->pio, d->addr);
 
-static int add_locked(struct vm *vm, const struct corbel_doorbell *d)
-{
-	u32 at = hash(d->flags & CORBEL_DOORBELL_PIO, d->addr);
-	struct doorbell *slot = NULL;
-	int id;
+	BUG_ON(!lock_is_held(&vm->lock));
+	*room = NULL;
+	for (u32 i = 0; i < SLOTS; i++) {
+		struct doorbell *s = &vm->doorbells[(at + i) % SLOTS];
 
-	for (u32 i = 0; i < SLOTS; i++, at = (at + 1) % SLOTS) {
-		struct doorbell *s = &vm->doorbells[at];
-
-		if (same(s, d))
-			return -EEXIST;
-		if (s->state == SLOT_FREE || (s->state == SLOT_DEAD && !slot))
-			slot = slot ?: s;
+		if (s->state == SLOT_USED && s->addr == d->addr && s->data == d->data &&
+		    s->len == d->len && s->pio == d->pio && s->match == d->match)
+			return s;
+		if (s->state != SLOT_USED && !*room)
+			*room = s;
 		if (s->state == SLOT_FREE)
 			break;
 	}
+	return NULL;
+}
+
+static int add_locked(struct vm *vm, struct doorbell *d)
+{
+	struct doorbell *slot;
+	int id;
+
+	BUG_ON(!lock_is_held(&vm->lock));
+	if (find_locked(vm, d, &slot))
+		return -EEXIST;
 	if (!slot)
 		return -ENOSPC;
 	id = id_take();
 	if (id < 0)
 		return id;
-	slot->addr = d->addr;
-	slot->data = d->data;
-	slot->len = d->len;
-	slot->pio = d->flags & CORBEL_DOORBELL_PIO;
-	slot->match = d->flags & CORBEL_DOORBELL_MATCH;
-	slot->id = id;
+	d->id = id;
+	d->state = slot->state;
+	*slot = *d;
 	__atomic_store_n(&slot->state, SLOT_USED, __ATOMIC_RELEASE);
 	vm->doorbell_count++;
 	return id;
 }
 
-static int remove_locked(struct vm *vm, const struct corbel_doorbell *d)
+static int remove_locked(struct vm *vm, const struct doorbell *d)
 {
-	u32 at = hash(d->flags & CORBEL_DOORBELL_PIO, d->addr);
+	struct doorbell *room, *slot = find_locked(vm, d, &room);
 
-	for (u32 i = 0; i < SLOTS; i++, at = (at + 1) % SLOTS) {
-		struct doorbell *s = &vm->doorbells[at];
-
-		if (s->state == SLOT_FREE)
-			break;
-		if (!same(s, d))
-			continue;
-		__atomic_store_n(&s->state, SLOT_DEAD, __ATOMIC_RELEASE);
-		id_give(s->id);
-		vm->doorbell_count--;
-		return 0;
-	}
-	return -ENOENT;
+	BUG_ON(!lock_is_held(&vm->lock));
+	if (!slot)
+		return -ENOENT;
+	BUG_ON(!vm->doorbell_count);
+	__atomic_store_n(&slot->state, SLOT_DEAD, __ATOMIC_RELEASE);
+	id_give(slot->id);
+	vm->doorbell_count--;
+	return 0;
 }
 
-int doorbell_update(struct vm *vm, const struct corbel_doorbell *d)
+int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 {
+	struct doorbell d = {
+	    .addr = c->addr,
+	    .len = c->len,
+	    .pio = c->flags & CORBEL_DOORBELL_PIO,
+	    .match = c->flags & CORBEL_DOORBELL_MATCH,
+	};
 	int ret;
 
-	if ((d->len & (d->len - 1)) || d->len > 8)
+	if ((c->len & (c->len - 1)) || c->len > 8)
 		return -EINVAL;
+	if (d.match)
+		d.data = c->data;
 	lock_acquire(&vm->lock);
 	if (!vm->doorbells)
 		vm->doorbells = pool_alloc(SLOTS_ORDER, &vm->acct);
 	if (!vm->doorbells)
 		ret = -ENOMEM;
+	else if (c->flags & CORBEL_DOORBELL_REMOVE)
+		ret = remove_locked(vm, &d);
 	else
-		ret = d->flags & CORBEL_DOORBELL_REMOVE ? remove_locked(vm, d) : add_locked(vm, d);
+		ret = add_locked(vm, &d);
 	lock_release(&vm->lock);
 	return ret;
 }
@@ -139,6 +150,7 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 	const struct doorbell *first = vm->doorbells, *s = first + hash(pio, addr);
 	u32 left = SLOTS;
 
+	BUG_ON(!first || !len || len > 8);
 	for (;;) {
 		u8 state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
@@ -157,6 +169,7 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 
 void doorbell_destroy(struct vm *vm)
 {
+	BUG_ON(vm->vcpu_count); /* none is left to ring */
 	if (!vm->doorbells)
 		return;
 	for (u32 i = 0; i < SLOTS; i++)
@@ -164,5 +177,4 @@ void doorbell_destroy(struct vm *vm)
 			id_give(vm->doorbells[i].id);
 	pool_free(vm->doorbells, SLOTS_ORDER, &vm->acct);
 	vm->doorbells = NULL;
-	vm->doorbell_count = 0;
 }

@@ -13,7 +13,8 @@
 
 #define DOORBELL_DELAY_NS 50000
 
-static struct corbel_events *events;
+static struct corbel_events *events; /* dom0 reads it and clears bits; set once */
+static struct vm *receiver;	     /* dom0 */
 static struct timer delay_timers[MAX_CPUS];
 
 static void delay_fn(struct timer *t)
@@ -22,12 +23,14 @@ static void delay_fn(struct timer *t)
 		this_cpu()->resched = true;
 }
 
-void event_init(void)
+void event_init(struct vm *vm)
 {
+	BUG_ON(receiver);
+	receiver = vm;
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		timer_setup(&delay_timers[i], delay_fn);
 	events = pool_alloc(0, NULL);
-	if (!events || p2m_dom0_share(&dom0->p2m, virt_to_hpa(events)))
+	if (!events || p2m_dom0_share(&vm->p2m, virt_to_hpa(events)))
 		boot_fail(
 		    "not enough hypervisor memory for dom0's event page; give more with hvmem=");
 }
@@ -37,14 +40,22 @@ hpa_t event_page(void)
 	return virt_to_hpa(events);
 }
 
-/* The dom0 vCPU of this CPU, or the first that has bound an event interrupt. */
+/* The dom0 vCPU of a CPU if it takes events, has bound an interrupt. */
+static struct vcpu *receiver_on(u32 cpu)
+{
+	struct vcpu *v = receiver->vcpu[cpu];
+
+	return v && v->event_vector ? v : NULL;
+}
+
+/* The dom0 vCPU of this CPU, or the first that takes events. */
 static void interrupt_dom0(void)
 {
-	struct vcpu *v = dom0->vcpu[this_cpu()->index];
+	struct vcpu *v = receiver_on(this_cpu()->index);
 
-	for (u32 i = 0; (!v || !v->event_vector) && i < MAX_CPUS; i++)
-		v = dom0->vcpu[i];
-	if (v && v->event_vector)
+	for (u32 i = 0; !v && i < MAX_CPUS; i++)
+		v = receiver_on(i);
+	if (v)
 		lapic_set_irq(v, v->event_vector, false);
 }
 
@@ -58,9 +69,9 @@ void event_tell(void)
 static struct vcpu *idle_dom0_vcpu(void)
 {
 	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1) {
-		struct vcpu *v = dom0->vcpu[__builtin_ctzll(idle)];
+		struct vcpu *v = receiver_on(__builtin_ctzll(idle));
 
-		if (v && v->event_vector)
+		if (v)
 			return v;
 	}
 	return NULL;
@@ -79,6 +90,7 @@ static bool set_bit(u64 *word, u64 *summary, u32 id)
 
 void event_vcpu_stopped(u32 id)
 {
+	BUG_ON(id >= CORBEL_MAX_VCPUS);
 	if (set_bit(events->vcpu, &events->vcpu_summary, id))
 		interrupt_dom0();
 }
@@ -98,6 +110,7 @@ static __noinline void doorbell_is_new(struct cpu *c)
 
 void event_doorbell(u32 id)
 {
+	BUG_ON(id >= CORBEL_MAX_DOORBELLS);
 	if (set_bit(events->doorbell, &events->doorbell_summary, id) && !this_cpu()->event_owed)
 		doorbell_is_new(this_cpu());
 }

@@ -4,8 +4,10 @@
 
 #include "hv/lib/types.h"
 
-/* After dom0 has its p2m; ends in boot_fail() when there is no memory. */
-void event_init(void);
+struct vm;
+
+/* To dom0, once it has its p2m; ends in boot_fail() when there is no memory. */
+void event_init(struct vm *vm);
 hpa_t event_page(void);
 /* Set the vCPU's bit and interrupt dom0. */
 void event_vcpu_stopped(u32 id);

@@ -7,6 +7,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/pio.h"
@@ -17,7 +18,7 @@ static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val;
 
-	if (msr_read(v, v->gpr[RCX], &val)) {
+	if (msr_read(v, v->gpr[RCX], &val, false)) {
 		vcpu_inject_gp(v);
 		return;
 	}
@@ -32,7 +33,7 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 	u32 msr = v->gpr[RCX];
 	bool plain_eoi = msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic);
 
-	if (!plain_eoi && msr_write(v, msr, val))
+	if (!plain_eoi && msr_write(v, msr, val, false))
 		vcpu_inject_gp(v);
 	else
 		vcpu_step(v, x, x->insn_len);
@@ -166,7 +167,7 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 		lapic_ended(v, x->apic);
 		break;
 	case VMEXIT_APIC_WRITE: /* the WRMSR is done, but only on paper */
-		lapic_write(v, x->apic, (u32)v->gpr[RAX], true);
+		lapic_write(v, x->apic, (u32)v->gpr[RAX]);
 		break;
 	default:
 		handle_rest(v, x);

@@ -7,13 +7,17 @@
 #include "hv/cpu/smp.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 {
 	if (apic_id < ARRAY_SIZE(vm->apic_to_index)) {
 		u8 i = vm->apic_to_index[apic_id];
 
-		return i == 0xff ? NULL : vm->vcpu[i];
+		if (i == 0xff)
+			return NULL;
+		BUG_ON(i >= MAX_CPUS);
+		return vm->vcpu[i];
 	}
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)
@@ -41,6 +45,6 @@ void vcpu_notify(struct vcpu *v, bool exit)
 
 void vcpu_request(struct vcpu *v, u64 req)
 {
-	__atomic_fetch_or(&v->due, req, __ATOMIC_SEQ_CST);
+	vcpu_note(v, req);
 	vcpu_notify(v, true);
 }

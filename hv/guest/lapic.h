@@ -20,9 +20,9 @@ struct lapic {
 	bool present; /* CORBEL_VM_LAPIC, or dom0 */
 	/* base, SVR or ISR have changed: the hardware that delivers is to be told */
 	bool hw_stale;
-	s16 isr_top; /* highest vector in service, -1 = none */
-	u32 id;	     /* initial APIC id; the ID register cannot be changed */
-	u64 base;    /* APIC_BASE MSR */
+	u8 isr_top; /* highest vector in service, 0: none, as there are none below 16 */
+	u32 id;	    /* initial APIC id; the ID register cannot be changed */
+	u64 base;   /* APIC_BASE MSR */
 	/* atomic; together VT-x' posted-interrupt descriptor */
 	u32 irr[8] __aligned(64), posted_control[8];
 	u32 isr[8], tmr[8];			/* tmr: atomic */
@@ -75,21 +75,12 @@ bool lapic_extint_pending(struct vcpu *v);
 bool lapic_has_work(struct vcpu *v);
 
 /*
- * Register access; offset as in xAPIC (0x20 id, 0x80 TPR ...). x2apic: offset = (msr - 0x800) << 4.
- * -EINVAL: #GP.
- */
-int lapic_read(struct vcpu *v, u32 offset, u64 *val, bool x2apic);
-int lapic_write(struct vcpu *v, u32 offset, u64 val, bool x2apic);
-/*
  * Any valid APIC_BASE. Guests are held to the transitions of SDM "x2APIC State Transitions"; a host
  * that sets a state is not.
  */
 int lapic_set_base(struct vcpu *v, u64 val, bool host);
 /* MSR_KVM_PV_EOI_EN; -EINVAL: #GP */
 int lapic_set_pv_eoi(struct vcpu *v, u64 val);
-/* MSRs 0x1b, 0x6e0, 0x800..0x8ff. -EINVAL: #GP. */
-int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val);
-int lapic_msr_write(struct vcpu *v, u32 msr, u64 val);
 u64 lapic_get_cr8(const struct vcpu *v);
 void lapic_set_cr8(struct vcpu *v, u64 cr8);
 /*
@@ -98,13 +89,12 @@ void lapic_set_cr8(struct vcpu *v, u64 cr8);
  */
 u32 lapic_tpr_threshold(struct vcpu *v);
 
-/*
- * KVM's kvm_lapic_state, 1024 bytes. The ID register holds id << 24 in xAPIC mode, all 32 bits of
- * the id in x2APIC mode (set also takes id << 24 there). set: after APIC_BASE; -EINVAL without a
- * LAPIC or for another vCPU's x2APIC id.
- */
-void lapic_get_state(struct vcpu *v, u8 *regs);
-int lapic_set_state(struct vcpu *v, const u8 *regs);
+/* The processor priority: only vectors of a higher class are delivered. */
+u8 lapic_ppr(const struct lapic *l);
+/* What the guest has done by its PV EOI word since it was last looked at. */
+void lapic_take_pv_eoi(struct vcpu *v);
+/* The guest has ended the highest vector in service. */
+void lapic_eoi(struct vcpu *v);
 
 static inline bool lapic_is_on(const struct lapic *l)
 {
@@ -128,38 +118,38 @@ static inline u32 lapic_x2apic_ldr(const struct lapic *l)
 	return (l->id >> 4) << 16 | 1u << (l->id & 15);
 }
 
-/* Highest set bit of IRR or ISR, -1: none. */
-static inline int lapic_highest(const u32 *words)
+/* A vector's bit of IRR, ISR or TMR. */
+static inline bool lapic_bit(const u32 *words, u8 vector)
+{
+	return READ_ONCE(words[vector / 32]) >> vector % 32 & 1;
+}
+
+/* Highest vector in IRR or ISR, 0: none. */
+static inline u8 lapic_highest(const u32 *words)
 {
 	const volatile u64 *w = (const volatile u64 *)words;
-	int i;
 
-	if (likely(!(w[0] | w[1] | w[2] | w[3])))
-		return -1;
-	for (i = 3; i >= 0; i--) {
+	for (int i = 3; i >= 0; i--) {
 		u64 bits = w[i];
 
-		if (bits)
+		if (unlikely(bits))
 			return i * 64 + 63 - __builtin_clzl(bits);
 	}
-	return -1;
+	return 0;
 }
 
 /*
  * What a write of 0 to the x2APIC's EOI nearly always is, at its cheapest. False: nothing done, it
- * needs lapic_write().
+ * needs msr_write().
  */
 static inline bool lapic_plain_eoi(struct lapic *l)
 {
-	s64 vector = l->isr_top;
-	bool level;
+	u8 vector = l->isr_top;
 
-	if (vector < 0 || l->pv_eoi_pending || !(l->base & APIC_BASE_X2APIC))
+	if (!vector || l->pv_eoi_pending || !(l->base & APIC_BASE_X2APIC) ||
+	    lapic_bit(l->tmr, vector))
 		return false;
-	__asm__ volatile("bt %2, %1" : "=@ccc"(level) : "m"(l->tmr), "r"(vector));
-	if (level)
-		return false;
-	__asm__ volatile("btr %1, %0" : "+m"(l->isr) : "r"(vector) : "cc");
+	l->isr[vector / 32] &= ~(1u << vector % 32);
 	l->isr_top = lapic_highest(l->isr);
 	return true;
 }

@@ -7,25 +7,23 @@
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
-
-enum {
-	DM_FIXED = 0,
-	DM_LOWEST = 1,
-	DM_SMI = 2,
-	DM_NMI = 4,
-	DM_INIT = 5,
-	DM_STARTUP = 6,
-	DM_EXTINT = 7
-};
-enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };
+#include "hv/lib/log.h"
 
 void lapic_error(struct vcpu *v, u32 bit)
 {
 	u32 lvt = READ_ONCE(v->lapic.lvt[LVT_ERROR]);
+	u8 vector = lvt;
 
 	__atomic_fetch_or(&v->lapic.esr_latch, bit, __ATOMIC_RELAXED);
-	if (!(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
-		lapic_set_irq(v, lvt & 0xff, false);
+	/* A vector that is illegal itself would be noted for ever. */
+	if (!(lvt & LVT_MASKED) && vector >= 16)
+		lapic_set_irq(v, vector, false);
+}
+
+/* It takes fixed interrupts. */
+static bool is_enabled(const struct lapic *l)
+{
+	return lapic_is_on(l) && READ_ONCE(l->svr) & SVR_ENABLE;
 }
 
 bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
@@ -33,7 +31,7 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 	struct lapic *l = &v->lapic;
 	u32 bit = 1u << vector % 32;
 
-	if (unlikely(!lapic_is_on(l) || !(READ_ONCE(l->svr) & SVR_ENABLE)))
+	if (unlikely(!is_enabled(l)))
 		return false;
 	if (unlikely(vector < 16)) {
 		lapic_error(v, ESR_RECV_VECTOR);
@@ -41,7 +39,7 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 	}
 	if (unlikely(level))
 		__atomic_fetch_or(&l->tmr[vector / 32], bit, __ATOMIC_RELAXED);
-	else if (unlikely(READ_ONCE(l->tmr[vector / 32]) & bit))
+	else if (unlikely(lapic_bit(l->tmr, vector)))
 		__atomic_fetch_and(&l->tmr[vector / 32], ~bit, __ATOMIC_RELAXED);
 	/* DUE_IRQ follows the bit; irr_highest() takes it away before it looks a last time. */
 	__atomic_fetch_or(&l->irr[vector / 32], bit, __ATOMIC_SEQ_CST);
@@ -53,7 +51,9 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 
 static bool is_broadcast(const struct apic_msg *m)
 {
-	return m->dest == (m->x2apic_dest ? 0xffffffff : 0xff);
+	if (m->x2apic_dest)
+		return m->dest == ~0u;
+	return m->dest == 0xff;
 }
 
 /* SDM "Determining IPI Destination". */
@@ -78,34 +78,45 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 	return ldr >> 4 == m->dest >> 4 && (ldr & m->dest & 0xf);
 }
 
+static bool is_target(const struct vcpu *v, const struct apic_msg *m, const struct vcpu *from)
+{
+	if (!m->shorthand)
+		return is_dest(v, m);
+	return m->shorthand == SHORT_ALL || v != from;
+}
+
 /*
  * The targets as a mask of indices. The logical x2APIC id names them directly; everything else asks
  * each vCPU.
  */
 static u64 find_targets(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 {
-	u32 i, seen, count = READ_ONCE(vm->vcpu_count);
+	u32 seen = 0, count = READ_ONCE(vm->vcpu_count);
 	struct vcpu *v;
 	u64 mask = 0;
 
 	if (m->logical && m->x2apic_dest && !m->shorthand && !is_broadcast(m)) {
-		for (i = 0; i < 16; i++)
-			if (m->dest >> i & 1 && (v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i)) &&
-			    lapic_is_x2apic(&v->lapic))
+		for (u32 i = 0; i < 16; i++) {
+			if (!(m->dest & BIT(i)))
+				continue;
+			v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i);
+			if (v && lapic_is_x2apic(&v->lapic))
 				mask |= BIT(v->index);
+		}
 		return mask;
 	}
-	for (i = seen = 0; i < ARRAY_SIZE(vm->vcpu) && seen < count; i++) {
-		if (!(v = READ_ONCE(vm->vcpu[i])))
+	for (u32 i = 0; i < ARRAY_SIZE(vm->vcpu) && seen < count; i++) {
+		v = READ_ONCE(vm->vcpu[i]);
+		if (!v)
 			continue;
 		seen++;
-		if (m->shorthand ? v != from || m->shorthand == SHORT_ALL : is_dest(v, m))
+		if (is_target(v, m, from))
 			mask |= BIT(i);
 	}
 	return mask;
 }
 
-static bool deliver(struct vcpu *v, const struct apic_msg *m)
+static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 {
 	if (unlikely(!lapic_is_on(&v->lapic)))
 		return false;
@@ -115,27 +126,30 @@ static bool deliver(struct vcpu *v, const struct apic_msg *m)
 		return lapic_set_irq(v, m->vector, m->level);
 	case DM_NMI:
 		vcpu_request(v, DUE_NMI);
-		return true;
-	case DM_INIT: /* level de-assert only synchronised arbitration ids on CPUs long gone */
-		if (m->level && !m->assert)
-			return true;
+		break;
+	case DM_INIT:
+		if (m->level &&
+		    !m->assert) /* only synchronised arbitration ids on CPUs long gone */
+			break;
 		/* one that came before counted for nothing */
 		__atomic_fetch_and(&v->due, ~DUE_SIPI, __ATOMIC_SEQ_CST);
 		vcpu_request(v, DUE_INIT);
-		return true;
+		break;
 	case DM_STARTUP:
 		WRITE_ONCE(v->sipi_vector, m->vector);
 		vcpu_request(v, DUE_SIPI);
-		return true;
+		break;
+	default: /* there is no SMM; ExtINT comes by CORBEL_HC_EXTINT */
+		return false;
 	}
-	return false; /* there is no SMM; ExtINT comes by CORBEL_HC_EXTINT */
+	return true;
 }
 
 /*
  * One of the targets, chosen by the vector, so that an interrupt stays where its handler's cache
  * is.
  */
-static u64 choose_one(struct vm *vm, u64 mask, u8 vector)
+static u64 choose_target(struct vm *vm, u64 mask, u8 vector)
 {
 	u64 left;
 	u32 n = 0;
@@ -143,13 +157,16 @@ static u64 choose_one(struct vm *vm, u64 mask, u8 vector)
 	for (left = mask; left; left &= left - 1) {
 		struct vcpu *v = READ_ONCE(vm->vcpu[__builtin_ctzll(left)]);
 
-		if (v && lapic_is_on(&v->lapic) && READ_ONCE(v->lapic.svr) & SVR_ENABLE)
+		if (v && is_enabled(&v->lapic))
 			n++;
 		else
 			mask &= ~(left & -left);
 	}
-	for (n = n ? vector % n : 0; n; n--)
+	if (!n)
+		return 0;
+	for (n = vector % n; n; n--)
 		mask &= mask - 1;
+	BUG_ON(!mask);
 	return mask & -mask;
 }
 
@@ -161,16 +178,16 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 
 	if (likely(!m->shorthand && !m->logical && !is_broadcast(m))) {
 		v = vm_vcpu_by_apic(vm, m->dest);
-		return v && deliver(v, m);
+		return v && deliver_msg(v, m);
 	}
 	if (m->shorthand == SHORT_SELF)
-		return from && deliver(from, m);
+		return from && deliver_msg(from, m);
 	mask = find_targets(vm, m, from);
 	if (m->mode == DM_LOWEST)
-		mask = choose_one(vm, mask, m->vector);
+		mask = choose_target(vm, mask, m->vector);
 	for (; mask; mask &= mask - 1) {
 		v = READ_ONCE(vm->vcpu[__builtin_ctzll(mask)]);
-		n += v && deliver(v, m);
+		n += v && deliver_msg(v, m);
 	}
 	return n;
 }
@@ -183,9 +200,9 @@ u32 lapic_send_msi(struct vm *vm, u64 address, u32 data)
 	    .x2apic_dest = high,
 	    .logical = address & BIT(2),
 	    .vector = data,
-	    .mode = FIELD_GET(GENMASK(10, 8), data),
-	    .assert = data & BIT(14),
-	    .level = data & BIT(15),
+	    .mode = FIELD_GET(ICR_MODE, data),
+	    .assert = data & ICR_ASSERT,
+	    .level = data & ICR_LEVEL,
 	};
 
 	/* The redirection hint asks for one of the logical destinations. */

@@ -7,6 +7,10 @@
 struct vcpu;
 struct vm;
 
+/* Delivery modes; neither SMI (2) nor ExtINT (7) is delivered by a message. */
+enum { DM_FIXED = 0, DM_LOWEST = 1, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6 };
+enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };
+
 /*
  * A message as MSIs and ICR writes carry it; SDM "Message Signalled Interrupts", "Interrupt Command
  * Register".
@@ -14,9 +18,9 @@ struct vm;
 struct apic_msg {
 	u32 dest;
 	u8 vector;
-	u8 mode; /* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 STARTUP, 7 ExtINT */
+	u8 mode; /* DM_x */
 	bool logical, level, assert;
-	u8 shorthand;	  /* 0 none, 1 self, 2 all, 3 all but self */
+	u8 shorthand;	  /* SHORT_x */
 	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
 };
 

@@ -8,8 +8,9 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
-enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE };
+enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE }; /* 3: reserved, no timer */
 
 /* Guests cannot make us take interrupts more often than this. */
 #define MIN_PERIOD_NS 100000
@@ -38,79 +39,60 @@ static u64 counts_to_tsc(const struct lapic *l, u32 counts)
 	return ns_to_tsc((u64)counts << divide_shift(l));
 }
 
-static u32 current_count(const struct lapic *l, u64 now)
+static u32 current_count(const struct lapic *l)
 {
-	u64 passed;
+	s64 ticks = rdtsc() - l->timer_start; /* written on a CPU whose TSC may be ahead */
+	u64 passed = tsc_to_ns(MAX(ticks, 0)) >> divide_shift(l);
 
 	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr)
 		return 0;
-	passed = (s64)(now - l->timer_start) < 0
-		     ? 0
-		     : tsc_to_ns(now - l->timer_start) >> divide_shift(l);
 	if (timer_mode(l) == MODE_PERIODIC)
-		return l->timer_icr - passed % l->timer_icr;
-	return passed < l->timer_icr ? l->timer_icr - passed : 0;
-}
-
-static bool arm(struct lapic *l, u64 at)
-{
-	l->timer_on = true;
-	l->timer_at = at;
-	timer_arm(&l->timer, at - l->timer_lead);
-	return false;
-}
-
-static bool disarm(struct lapic *l)
-{
-	l->timer_on = false;
-	timer_cancel(&l->timer);
-	return false;
+		passed %= l->timer_icr;
+	return l->timer_icr - MIN(passed, l->timer_icr);
 }
 
 /*
- * Periodic: the first tick after now on the grid that began at timer_start, so that missed ticks
- * are not made up for.
+ * When the registers say that the timer runs out; 0: never. Periodic: the first tick after now on
+ * the grid that began at timer_start, so that missed ticks are not made up for.
  */
-static u64 next_tick(struct vcpu *v, u64 now)
+static u64 end_of_timer(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
-	u64 period =
-	    MAX(counts_to_tsc(l, l->timer_icr), v->vm->is_dom0 ? 1 : ns_to_tsc(MIN_PERIOD_NS));
+	u64 guest_now, period, min = 1;
 
+	if (timer_mode(l) == MODE_DEADLINE && l->tsc_deadline) {
+		guest_now = vcpu_tsc(v, now);
+		if (l->tsc_deadline <= guest_now)
+			return now;
+		return now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul), BIT(62));
+	}
+	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr)
+		return 0;
+	period = counts_to_tsc(l, l->timer_icr);
+	if (timer_mode(l) == MODE_ONE_SHOT)
+		return l->timer_start + period;
+	if (!v->vm->is_dom0)
+		min = ns_to_tsc(MIN_PERIOD_NS);
+	period = MAX(period, min);
 	return l->timer_start + ((now - l->timer_start) / period + 1) * period;
 }
 
 /* Arm for what the registers say. True: it is due now (never in periodic mode). */
-static bool program(struct vcpu *v, u64 now)
+static bool arm_locked(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
-	u64 guest_now = vcpu_tsc(v, now), at;
+	u64 at = end_of_timer(v, now);
 
+	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_wait = false;
-	switch (timer_mode(l)) {
-	case MODE_DEADLINE:
-		if (!l->tsc_deadline)
-			break;
-		if (l->tsc_deadline > guest_now)
-			return arm(
-			    l, now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul),
-					 BIT(62)));
-		disarm(l);
-		return true;
-	case MODE_ONE_SHOT:
-		if (!l->timer_icr)
-			break;
-		at = l->timer_start + counts_to_tsc(l, l->timer_icr);
-		if (at > now)
-			return arm(l, at);
-		disarm(l);
-		return true;
-	case MODE_PERIODIC:
-		if (!l->timer_icr)
-			break;
-		return arm(l, next_tick(v, now));
+	l->timer_on = at > now;
+	if (l->timer_on) {
+		l->timer_at = at;
+		timer_arm(&l->timer, at - l->timer_lead);
+		return false;
 	}
-	return disarm(l);
+	timer_cancel(&l->timer);
+	return at;
 }
 
 /*
@@ -118,29 +100,56 @@ static bool program(struct vcpu *v, u64 now)
  * one: a vCPU that is stopped or keeps its interrupts off costs no timer interrupts. timer_wait is
  * set before the IRR bit, so lapic_accept() sees it.
  */
-static void expire(struct vcpu *v, u64 now)
+static void expire_locked(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
-	u32 lvt = l->lvt[LVT_TIMER], vector = lvt & 0xff;
-	bool masked = lvt & LVT_MASKED;
+	u32 lvt = l->lvt[LVT_TIMER];
+	u8 vector = lvt;
 
+	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_on = false;
 	if (timer_mode(l) == MODE_DEADLINE)
 		l->tsc_deadline = 0;
 	if (timer_mode(l) == MODE_PERIODIC) {
-		if (masked || vector < 16 || READ_ONCE(l->irr[vector / 32]) & 1u << vector % 32)
+		if (lvt & LVT_MASKED || vector < 16 || lapic_bit(l->irr, vector))
 			WRITE_ONCE(l->timer_wait, true);
 		else
-			program(v, now);
+			arm_locked(v, now);
 	}
-	if (!masked)
+	if (!(lvt & LVT_MASKED))
 		lapic_set_irq(v, vector, false);
 }
 
-static void start(struct vcpu *v, u64 now)
+static void start_locked(struct vcpu *v)
 {
-	if (program(v, now))
-		expire(v, now);
+	u64 now = rdtsc();
+
+	BUG_ON(!lock_is_held(&v->lapic.lock));
+	if (arm_locked(v, now))
+		expire_locked(v, now);
+}
+
+static void stop_locked(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+
+	BUG_ON(!lock_is_held(&l->lock));
+	l->timer_icr = 0;
+	l->tsc_deadline = 0;
+	arm_locked(v, 0);
+	BUG_ON(l->timer_on); /* nothing is left to wait for */
+}
+
+/* Begin anew with count left of the initial count; a one-shot that has run out stays so. */
+static void go_on_locked(struct vcpu *v, u32 count)
+{
+	struct lapic *l = &v->lapic;
+	u64 now = rdtsc();
+
+	BUG_ON(!lock_is_held(&l->lock));
+	l->timer_start = now - counts_to_tsc(l, l->timer_icr - MIN(count, l->timer_icr));
+	if (arm_locked(v, now) && (count || timer_mode(l) == MODE_DEADLINE))
+		expire_locked(v, now);
 }
 
 void lapic_timer_fn(struct timer *t)
@@ -157,7 +166,7 @@ void lapic_timer_fn(struct timer *t)
 	 */
 	if (l->timer_on && READ_ONCE(t->cpu) < 0 && t->deadline <= now) {
 		WRITE_ONCE(l->timer_due, l->timer_at);
-		expire(v, MAX(now, l->timer_at));
+		expire_locked(v, MAX(now, l->timer_at));
 	}
 	lock_release(&l->lock);
 }
@@ -170,100 +179,71 @@ u64 lapic_timer_due(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
 	u64 due = l->timer_due;
-	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS);
+	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS), lead = l->timer_lead + late / 4;
 
 	l->timer_due = 0;
 	if (late < 2 * max)
-		l->timer_lead = MIN(MAX(l->timer_lead + late / 4, 0), max);
+		l->timer_lead = MIN(MAX(lead, 0), max);
 	return due;
 }
 
 void lapic_timer_stop(struct vcpu *v)
 {
-	struct lapic *l = &v->lapic;
-
-	lock_acquire(&l->lock);
-	disarm(l);
-	l->timer_wait = false;
-	l->timer_icr = 0;
-	l->tsc_deadline = 0;
-	lock_release(&l->lock);
+	lock_acquire(&v->lapic.lock);
+	stop_locked(v);
+	lock_release(&v->lapic.lock);
 }
 
-void lapic_timer_set_lvt(struct vcpu *v, u32 lvt)
+static void set_lvt_locked(struct vcpu *v, u32 lvt)
 {
 	struct lapic *l = &v->lapic;
-	u32 old;
+	u32 old = timer_mode(l), new;
 
-	lock_acquire(&l->lock);
-	old = timer_mode(l);
+	BUG_ON(!lock_is_held(&l->lock));
 	l->lvt[LVT_TIMER] = lvt;
-	if (old != timer_mode(l) && MAX(old, timer_mode(l)) >= MODE_DEADLINE) {
-		l->timer_icr = 0;
-		l->tsc_deadline = 0;
-		disarm(l);
-	}
+	new = timer_mode(l);
+	/* Counts and deadlines do not outlive a change between them. */
+	if (old != new &&MAX(old, new) >= MODE_DEADLINE)
+		stop_locked(v);
 	if (l->timer_wait && !(lvt & LVT_MASKED))
-		start(v, rdtsc());
-	lock_release(&l->lock);
+		start_locked(v);
 }
 
-void lapic_timer_set_count(struct vcpu *v, u32 count)
+void lapic_timer_write(struct vcpu *v, u32 reg, u64 val)
 {
 	struct lapic *l = &v->lapic;
-
-	lock_acquire(&l->lock);
-	if (timer_mode(l) < MODE_DEADLINE) {
-		l->timer_icr = count;
-		l->timer_start = rdtsc();
-		start(v, l->timer_start);
-	}
-	lock_release(&l->lock);
-}
-
-/* Begin anew with count left of the initial count; a one-shot that has run out stays so. */
-static void go_on(struct vcpu *v, u32 count)
-{
-	struct lapic *l = &v->lapic;
-	u64 now = rdtsc();
-
-	l->timer_start = now - counts_to_tsc(l, l->timer_icr - MIN(count, l->timer_icr));
-	if (timer_mode(l) == MODE_ONE_SHOT && !count) {
-		l->timer_wait = false;
-		disarm(l);
-	} else {
-		start(v, now);
-	}
-}
-
-void lapic_timer_set_divide(struct vcpu *v, u32 dcr)
-{
-	struct lapic *l = &v->lapic;
+	bool counts;
 	u32 count;
 
 	lock_acquire(&l->lock);
-	count = current_count(l, rdtsc());
-	l->timer_dcr = dcr & 0xb;
-	if (timer_mode(l) < MODE_DEADLINE)
-		go_on(v, count);
-	lock_release(&l->lock);
-}
-
-void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc)
-{
-	struct lapic *l = &v->lapic;
-
-	lock_acquire(&l->lock);
-	if (timer_mode(l) == MODE_DEADLINE) {
-		l->tsc_deadline = guest_tsc;
-		start(v, rdtsc());
+	counts = timer_mode(l) < MODE_DEADLINE;
+	switch (reg) {
+	case APIC_LVT_TIMER:
+		set_lvt_locked(v, val);
+		break;
+	case APIC_TIMER_INIT:
+		if (counts) {
+			l->timer_icr = val;
+			l->timer_start = rdtsc();
+			start_locked(v);
+		}
+		break;
+	case APIC_TIMER_DIV:
+		count = current_count(l);
+		l->timer_dcr = val & TIMER_DIV_BITS;
+		if (counts)
+			go_on_locked(v, count);
+		break;
+	case APIC_TIMER_COUNT:
+		go_on_locked(v, val);
+		break;
+	case MSR_TSC_DEADLINE:
+		if (timer_mode(l) == MODE_DEADLINE) {
+			l->tsc_deadline = val;
+			start_locked(v);
+		}
 	}
 	lock_release(&l->lock);
-}
-
-u64 lapic_timer_deadline(struct vcpu *v)
-{
-	return READ_ONCE(v->lapic.tsc_deadline);
 }
 
 u32 lapic_timer_count(struct vcpu *v)
@@ -272,21 +252,9 @@ u32 lapic_timer_count(struct vcpu *v)
 	u32 count;
 
 	lock_acquire(&l->lock);
-	count = current_count(l, rdtsc());
+	count = current_count(l);
 	lock_release(&l->lock);
 	return count;
-}
-
-void lapic_timer_restore(struct vcpu *v, u32 count)
-{
-	struct lapic *l = &v->lapic;
-
-	lock_acquire(&l->lock);
-	if (timer_mode(l) >= MODE_DEADLINE) /* the deadline is an MSR of its own */
-		start(v, rdtsc());
-	else
-		go_on(v, count);
-	lock_release(&l->lock);
 }
 
 void lapic_timer_taken(struct vcpu *v)
@@ -295,7 +263,7 @@ void lapic_timer_taken(struct vcpu *v)
 
 	lock_acquire(&l->lock);
 	if (l->timer_wait)
-		start(v, rdtsc());
+		start_locked(v);
 	lock_release(&l->lock);
 }
 
@@ -303,10 +271,8 @@ void lapic_tsc_changed(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
 
-	if (!l->present)
-		return;
 	lock_acquire(&l->lock);
 	if (timer_mode(l) == MODE_DEADLINE)
-		start(v, rdtsc());
+		start_locked(v);
 	lock_release(&l->lock);
 }

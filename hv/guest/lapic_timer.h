@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The timer of a virtual APIC. */
+/* The timer of a virtual APIC. Of the vCPU's own CPU, or while it is stopped; the timer runs out on
+ * any. */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -7,19 +8,18 @@
 struct timer;
 struct vcpu;
 
+/*
+ * Its LVT entry, initial count or divide register (by offset) or MSR_TSC_DEADLINE is written. Or
+ * the current count, which the guest cannot: LVT, divide and initial count are those of a saved
+ * state, and the timer runs on from there.
+ */
+void lapic_timer_write(struct vcpu *v, u32 reg, u64 val);
+u32 lapic_timer_count(struct vcpu *v);
+void lapic_timer_stop(struct vcpu *v);
 /* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
 void lapic_tsc_changed(struct vcpu *v);
-void lapic_timer_fn(struct timer *t);
-void lapic_timer_stop(struct vcpu *v);
-void lapic_timer_set_lvt(struct vcpu *v, u32 lvt);
-void lapic_timer_set_count(struct vcpu *v, u32 count);
-void lapic_timer_set_divide(struct vcpu *v, u32 dcr);
-void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc);
-/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
-u64 lapic_timer_due(struct vcpu *v);
-u64 lapic_timer_deadline(struct vcpu *v);
-u32 lapic_timer_count(struct vcpu *v);
-/* LVT, divide and initial count are those of the saved state; run on from this current count. */
-void lapic_timer_restore(struct vcpu *v, u32 count);
 /* The guest has taken the timer's vector: go on if that was waited for. */
 void lapic_timer_taken(struct vcpu *v);
+/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
+u64 lapic_timer_due(struct vcpu *v);
+void lapic_timer_fn(struct timer *t);

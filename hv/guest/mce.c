@@ -5,17 +5,18 @@
  * are the hypervisor's, dom0 has none.
  */
 #include "hv/guest/mce.h"
+#include "hv/guest/cpuid.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
 
 #define MSR_P5_MC_ADDR 0x0
 #define MSR_P5_MC_TYPE 0x1
 #define MSR_MCG_CAP    0x179
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_MC0_CTL2   0x280
-#define MSR_MC0_CTL    0x400
-#define MSR_HWCR       0xc0010015
+#define MSR_MC0_CTL2   0x280 /* one for each bank */
+#define MSR_MC0_CTL    0x400 /* four for each bank */
+#define LAST_CTL2      (MSR_MC0_CTL2 + CORBEL_MCE_BANKS - 1)
+#define LAST_BANK_MSR  (MSR_MC0_CTL + CORBEL_MCE_BANKS * 4 - 1)
 
 #define MCG_BANKS  GENMASK(7, 0)
 #define MCG_CTL_P  BIT(8)
@@ -41,24 +42,18 @@
 
 enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC }; /* order of a bank's MSRs */
 
-static u32 banks(const struct vcpu *v)
+static u32 bank_count(const struct vcpu *v)
 {
-	return v->mce.cap & MCG_BANKS;
-}
+	u32 n = v->mce.cap & MCG_BANKS;
 
-bool mce_is_msr(const struct vcpu *v, u32 msr)
-{
-	if (v->vm->is_dom0)
-		return false;
-	return msr == MSR_P5_MC_ADDR || msr == MSR_P5_MC_TYPE || msr == MSR_HWCR ||
-	       (msr >= MSR_MCG_CAP && msr <= MSR_MCG_CTL) ||
-	       msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS || msr - MSR_MC0_CTL < CORBEL_MCE_BANKS * 4;
+	BUG_ON(n > CORBEL_MCE_BANKS);
+	return n;
 }
 
 /* There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0. */
 static int check_ctl2(const struct vcpu *v, u32 msr, bool host)
 {
-	return host && msr - MSR_MC0_CTL2 < banks(v) ? 0 : -EINVAL;
+	return host && msr - MSR_MC0_CTL2 < bank_count(v) ? 0 : -EINVAL;
 }
 
 int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
@@ -66,6 +61,8 @@ int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
 	const struct mce *m = &v->mce;
 	u32 at = msr - MSR_MC0_CTL;
 
+	if (v->vm->is_dom0)
+		return -ENOENT;
 	*val = 0;
 	switch (msr) {
 	case MSR_P5_MC_ADDR:
@@ -83,24 +80,22 @@ int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
 	case MSR_MCG_CTL:
 		*val = m->ctl;
 		return m->cap & MCG_CTL_P || host ? 0 : -EINVAL;
-	}
-	if (msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS)
+	case MSR_MC0_CTL2 ... LAST_CTL2:
 		return check_ctl2(v, msr, host);
-	if (at >= banks(v) * 4)
-		return -EINVAL;
-	*val = m->bank[at / 4][at % 4];
-	return 0;
+	case MSR_MC0_CTL ... LAST_BANK_MSR:
+		if (at >= bank_count(v) * 4)
+			return -EINVAL;
+		*val = m->bank[at / 4][at % 4];
+		return 0;
+	}
+	return -ENOENT;
 }
 
 static bool is_amd(const struct vcpu *v)
 {
-	for (u32 i = 0; i < v->cpuid_count; i++) {
-		const struct corbel_cpuid *e = &v->cpuid[i];
+	const struct corbel_cpuid *c = cpuid_leaf(v, 0);
 
-		if (!e->function)
-			return e->ebx == CPUID_AMD || e->ebx == CPUID_HYGON;
-	}
-	return false;
+	return c && (c->ebx == CPUID_AMD || c->ebx == CPUID_HYGON);
 }
 
 /* Errors can be cleared; a guest can make some up only where AMD's CPUs let it. */
@@ -118,6 +113,8 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 	struct mce *m = &v->mce;
 	u32 at = msr - MSR_MC0_CTL;
 
+	if (v->vm->is_dom0)
+		return -ENOENT;
 	switch (msr) {
 	case MSR_P5_MC_ADDR:
 	case MSR_P5_MC_TYPE:
@@ -136,23 +133,22 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 			return -EINVAL;
 		m->ctl = val;
 		return 0;
-	}
-	if (msr - MSR_MC0_CTL2 < CORBEL_MCE_BANKS)
+	case MSR_MC0_CTL2 ... LAST_CTL2:
 		return val ? -EINVAL : check_ctl2(v, msr, host);
-	if (at >= banks(v) * 4 || !may_write_bank(v, at % 4, val, host))
-		return -EINVAL;
-	m->bank[at / 4][at % 4] = val;
-	return 0;
-}
-
-void mce_init(struct vcpu *v)
-{
-	v->mce.cap = CORBEL_MCE_BANKS;
+	case MSR_MC0_CTL ... LAST_BANK_MSR:
+		if (at >= bank_count(v) * 4 || !may_write_bank(v, at % 4, val, host))
+			return -EINVAL;
+		m->bank[at / 4][at % 4] = val;
+		return 0;
+	}
+	return -ENOENT;
 }
 
 void mce_reset(struct vcpu *v)
 {
 	v->mce.status = 0; /* what the banks hold outlives a reset */
+	if (!v->mce.cap)
+		v->mce.cap = CORBEL_MCE_BANKS;
 }
 
 int mce_setup(struct vcpu *v, u64 cap)
@@ -175,16 +171,19 @@ static bool needs_no_action(const struct corbel_mce *e)
 	return !e->mcg_status && e->status & MCI_UC && !(e->status & (MCI_PCC | MCI_S | MCI_AR));
 }
 
-static void log_error(struct vcpu *v, const struct corbel_mce *e)
+static void put_error(struct vcpu *v, const struct corbel_mce *e)
 {
-	u64 *bank = v->mce.bank[e->bank], over = bank[MCI_STATUS] & MCI_VAL ? MCI_OVER : 0;
+	u64 *bank = v->mce.bank[e->bank];
+	bool lost = bank[MCI_STATUS] & MCI_VAL;
 
-	bank[MCI_STATUS] = e->status | over;
+	bank[MCI_STATUS] = e->status;
+	if (lost)
+		bank[MCI_STATUS] |= MCI_OVER;
 	bank[MCI_ADDR] = e->addr;
 	bank[MCI_MISC] = e->misc;
 }
 
-static void uncorrected(struct vcpu *v, const struct corbel_mce *e)
+static void report_uncorrected(struct vcpu *v, const struct corbel_mce *e)
 {
 	struct mce *m = &v->mce;
 
@@ -194,7 +193,7 @@ static void uncorrected(struct vcpu *v, const struct corbel_mce *e)
 		vcpu_shutdown(v);
 		return;
 	}
-	log_error(v, e);
+	put_error(v, e);
 	m->status = e->mcg_status;
 	vcpu_inject_exception(v, VECTOR_MC, false, 0);
 }
@@ -203,19 +202,19 @@ int mce_set(struct vcpu *v, const struct corbel_mce *e)
 {
 	u64 *bank;
 
-	if (e->bank >= banks(v) || !(e->status & MCI_VAL))
+	if (e->bank >= bank_count(v) || !(e->status & MCI_VAL))
 		return -EINVAL;
 	bank = v->mce.bank[e->bank];
 	if (needs_no_action(e)) {
 		bank[MCI_STATUS] = 0; /* no overflow is noted */
-		log_error(v, e);
+		put_error(v, e);
 		v->mce.status = 0;
 	} else if (e->status & MCI_UC) {
-		uncorrected(v, e);
-	} else if (bank[MCI_STATUS] & MCI_VAL && bank[MCI_STATUS] & MCI_UC) {
+		report_uncorrected(v, e);
+	} else if ((bank[MCI_STATUS] & (MCI_VAL | MCI_UC)) == (MCI_VAL | MCI_UC)) {
 		bank[MCI_STATUS] |= MCI_OVER; /* the graver error stays */
 	} else {
-		log_error(v, e);
+		put_error(v, e);
 	}
 	return 0;
 }

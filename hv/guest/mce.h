@@ -7,19 +7,19 @@
 
 struct vcpu;
 
-struct mce {			       /* in struct vcpu */
+#define MSR_MCG_STATUS 0x17a
+#define MSR_MCG_CTL    0x17b
+#define MSR_HWCR       0xc0010015 /* AMD */
+
+struct mce {			       /* in struct vcpu, for its own CPU only */
 	u64 cap, status, ctl;	       /* MCG_x */
 	u64 bank[CORBEL_MCE_BANKS][4]; /* MCi_CTL, STATUS, ADDR, MISC */
 	u64 hwcr;		       /* AMD's McStatusWrEn */
 };
 
-/* KVM's banks until the VMM says which there are. reset: RESET, not INIT. */
-void mce_init(struct vcpu *v);
+/* RESET, not INIT. The first time the vCPU gets KVM's banks, until the VMM says which there are. */
 void mce_reset(struct vcpu *v);
-/*
- * Is it one of a guest's? Then read and write as msr_read() and msr_write() do; host: by the VMM.
- */
-bool mce_is_msr(const struct vcpu *v, u32 msr);
+/* As msr_read() and msr_write(); -ENOENT: none of a guest's machine-check MSRs. */
 int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host);
 int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host);
 /* MCG_CAP of a stopped vCPU, and an error for it. -EINVAL: not offered, no such bank, no error. */

@@ -5,6 +5,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/linear.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -93,11 +94,11 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 		u32 offset = st->mmio_gpa & 0xff0;
 
 		if (!write) {
-			lapic_read(v, offset, &st->mmio_data, false);
+			lapic_read(v, offset, &st->mmio_data);
 			/* of the register's 16 bytes all but the first four are undefined */
 			st->mmio_data >>= st->mmio_gpa % 4 * 8;
 		} else if (st->mmio_gpa % 16 == 0) {
-			lapic_write(v, offset, (u32)st->mmio_data, false);
+			lapic_write(v, offset, (u32)st->mmio_data);
 		}
 		return true;
 	}

@@ -4,22 +4,10 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/lapic_timer.h"
-#include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
-
-/* 0x250, 0x258, 0x259, 0x268..0x26f */
-static int fixed_mtrr(u32 msr)
-{
-	if (msr == 0x250)
-		return 0;
-	if (msr == 0x258 || msr == 0x259)
-		return msr - 0x258 + 1;
-	if (msr >= 0x268 && msr <= 0x26f)
-		return msr - 0x268 + 3;
-	return -1;
-}
 
 static bool pat_valid(u64 pat)
 {
@@ -27,70 +15,104 @@ static bool pat_valid(u64 pat)
 	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
 }
 
+static bool is_canonical(u64 a)
+{
+	return (u64)((s64)(a << 16) >> 16) == a;
+}
+
 /* Stored for the guest, without effect; NULL if it is none of these. */
 static u64 *stored(struct vcpu *v, u32 msr)
 {
-	int i = fixed_mtrr(msr);
-
-	if (i >= 0)
-		return &v->mtrr_fixed[i];
-	if (msr >= MSR_MTRR_PHYS_BASE0 && msr <= MSR_MTRR_PHYS_LAST)
+	switch (msr) {
+	case MSR_MTRR_FIX_64K:
+		return &v->mtrr_fixed[0];
+	case MSR_MTRR_FIX_16K ... MSR_MTRR_FIX_16K + 1:
+		return &v->mtrr_fixed[1 + msr - MSR_MTRR_FIX_16K];
+	case MSR_MTRR_FIX_4K ... MSR_MTRR_FIX_4K + 7:
+		return &v->mtrr_fixed[3 + msr - MSR_MTRR_FIX_4K];
+	case MSR_MTRR_PHYS_BASE0 ... MSR_MTRR_PHYS_LAST:
 		return &v->mtrr_var[msr - MSR_MTRR_PHYS_BASE0];
-	if (msr == MSR_MTRR_DEF_TYPE)
+	case MSR_MTRR_DEF_TYPE:
 		return &v->mtrr_def_type;
-	if (msr == MSR_MISC_ENABLE)
+	case MSR_MISC_ENABLE:
 		return &v->misc_enable;
+	}
 	return NULL;
 }
 
 /* Read as a constant, writes ignored; dom0 reads the machine's own value where there is one. */
-static const struct {
-	u32 first, last;
-	bool dom0_reads;
+static const struct constant {
+	u32 first;
 	u64 value;
+	bool dom0_reads;
+	u32 more; /* as many follow that are the same */
 } constants[] = {
-    {0x17, 0x17, false, 0},		       /* platform id */
-    {0x3a, 0x3a, false, 1},		       /* feature control: locked, VMX off */
-    {0x8b, 0x8b, true, 0},		       /* microcode level */
-    {MSR_MTRR_CAP, MSR_MTRR_CAP, true, 0x508}, /* 8 variable, fixed, WC */
-    {0x179, 0x17b, false, 0},		       /* machine check: no banks, for dom0 */
-    {0x400, 0x47f, false, 0},
-    {0x1d9, 0x1d9, false, 0},			      /* debug control: LBR, BTF not offered */
-    {0x1db, 0x1de, false, 0},			      /* last branch, last exception */
-    {0xc0010000, 0xc0010007, false, 0},		      /* AMD performance counters: none */
-    {0xc0010010, 0xc0010010, true, 0},		      /* SYSCFG */
-    {0xc0010015, 0xc0010015, false, BIT(24)},	      /* HWCR: TSC runs at P0 frequency */
-    {0xc001001a, 0xc001001a, true, 0},		      /* TOP_MEM */
-    {0xc001001d, 0xc001001d, true, 0},		      /* TOP_MEM2 */
-    {0xc001001f, 0xc001001f, false, 0},		      /* NB_CFG */
-    {0xc0010055, 0xc0010055, false, 0},		      /* interrupt pending message */
-    {0xc0010058, 0xc0010058, true, 0},		      /* MMIO configuration base */
-    {0xc0010112, 0xc0010113, true, 0},		      /* TSEG */
-    {0xc0010114, 0xc0010114, false, BIT(4) | BIT(3)}, /* VM_CR: SVM disabled and locked */
-    {0xc0010140, 0xc0010141, true, 0},		      /* OSVW */
-    {0xc0011020, 0xc0011029, false, BIT(1)},	      /* LS_CFG .. DE_CFG: LFENCE is serializing */
+    {0x17},			 /* platform id */
+    {0x3a, BIT(0)},		 /* feature control: locked, VMX off */
+    {0x8b, 0, true},		 /* microcode level */
+    {MSR_MTRR_CAP, 0x508, true}, /* 8 variable, fixed, WC */
+    {0x179, .more = 2},		 /* machine check: no banks, for dom0 */
+    {0x400, .more = 0x7f},
+    {MSR_DEBUGCTL},		     /* LBR, BTF not offered */
+    {0x1db, .more = 3},		     /* last branch, last exception */
+    {0xc0010000, .more = 7},	     /* AMD performance counters: none */
+    {0xc0010010, 0, true},	     /* SYSCFG */
+    {MSR_HWCR, BIT(24)},	     /* TSC runs at P0 frequency */
+    {0xc001001a, 0, true},	     /* TOP_MEM */
+    {0xc001001d, 0, true},	     /* TOP_MEM2 */
+    {0xc001001f},		     /* NB_CFG */
+    {0xc0010055},		     /* interrupt pending message */
+    {0xc0010058, 0, true},	     /* MMIO configuration base */
+    {0xc0010112, 0, true, 1},	     /* TSEG */
+    {0xc0010114, BIT(4) | BIT(3)},   /* VM_CR: SVM disabled and locked */
+    {0xc0010140, 0, true, 1},	     /* OSVW */
+    {0xc0011020, BIT(1), .more = 9}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
 
-static int constant(struct vcpu *v, u32 msr, u64 *val)
+static const struct constant *constant_of(u32 msr)
 {
-	for (u32 i = 0; i < ARRAY_SIZE(constants); i++) {
-		if (msr < constants[i].first || msr > constants[i].last)
-			continue;
-		if (!v->vm->is_dom0 || !constants[i].dom0_reads || rdmsr_safe(msr, val))
-			*val = constants[i].value;
-		return 0;
-	}
+	for (u32 i = 0; i < ARRAY_SIZE(constants); i++)
+		if (msr - constants[i].first <= constants[i].more)
+			return &constants[i];
+	return NULL;
+}
+
+/* It is no vCPU's: #GP. */
+static int refuse(struct vcpu *v, u32 msr, const char *what)
+{
+	if (vm_may_log(v->vm))
+		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
 	return -EINVAL;
 }
 
-int msr_read(struct vcpu *v, u32 msr, u64 *val)
+/* What nobody takes note of, or only the back end. */
+static int read_other(struct vcpu *v, u32 msr, u64 *val)
 {
-	u64 *slot;
+	const u64 *slot = stored(v, msr);
+	const struct constant *c;
 
-	if ((msr >= 0x800 && msr < 0x900) || msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE)
-		return lapic_msr_read(v, msr, val);
-	if (pv_is_msr(msr))
-		return pv_msr_read(v, msr, val);
+	if (slot) {
+		if (v->vm->is_dom0 && msr != MSR_MISC_ENABLE)
+			return rdmsr_safe(msr, val) ? -EINVAL : 0;
+		*val = *slot;
+		return 0;
+	}
+	if (!hvm->msr_get(v, msr, val))
+		return 0;
+	c = constant_of(msr);
+	if (!c)
+		return refuse(v, msr, "read");
+	if (!v->vm->is_dom0 || !c->dom0_reads || rdmsr_safe(msr, val))
+		*val = c->value;
+	return 0;
+}
+
+int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	int ret = lapic_msr_read(v, msr, val);
+
+	if (ret != -ENOENT)
+		return ret;
 	switch (msr) {
 	case MSR_TSC:
 		*val = vcpu_tsc(v, rdtsc());
@@ -108,22 +130,12 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val)
 		*val = 0;
 		return has_xsaves ? 0 : -EINVAL;
 	}
-	if (mce_is_msr(v, msr))
-		return mce_msr_read(v, msr, val, false);
-	slot = stored(v, msr);
-	if (slot) {
-		if (v->vm->is_dom0 && msr != MSR_MISC_ENABLE)
-			return rdmsr_safe(msr, val) ? -EINVAL : 0;
-		*val = *slot;
-		return 0;
-	}
-	if (!hvm->msr_get(v, msr, val))
-		return 0;
-	if (!constant(v, msr, val))
-		return 0;
-	if (vm_may_log(v->vm))
-		log_debug("vm %u: read of MSR %x refused", v->vm->id, msr);
-	return -EINVAL;
+	ret = pv_msr_read(v, msr, val);
+	if (ret == -ENOENT)
+		ret = mce_msr_read(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = read_other(v, msr, val);
+	return ret;
 }
 
 static void set_tsc_offset(struct vcpu *v, u64 offset)
@@ -142,8 +154,10 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 static int write_efer(struct vcpu *v, u64 val, bool host)
 {
 	u64 old = hvm->get(v, HVM_EFER);
-	u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | (v->ffxsr ? EFER_FFXSR : 0);
+	u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
+	if (v->ffxsr)
+		allowed |= EFER_FFXSR;
 	if (val & ~allowed)
 		return -EINVAL;
 	if (!host && (hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
@@ -152,83 +166,12 @@ static int write_efer(struct vcpu *v, u64 val, bool host)
 	return 0;
 }
 
-static bool canonical(u64 a)
-{
-	return (u64)((s64)(a << 16) >> 16) == a;
-}
-
-/* MSRs that hold a linear address: a non-canonical one would fail at VM entry or in the CPU. */
-static bool holds_address(u32 msr)
-{
-	return msr == 0xc0000082 || msr == 0xc0000083 || (msr >= 0xc0000100 && msr <= 0xc0000102) ||
-	       msr == 0x175 || msr == 0x176;
-}
-
-int msr_write(struct vcpu *v, u32 msr, u64 val)
-{
-	u64 *slot, dummy;
-
-	if (msr >= 0x800 && msr < 0x900)
-		return lapic_msr_write(v, msr, val);
-	switch (msr) {
-	case MSR_APIC_BASE:
-	case MSR_TSC_DEADLINE:
-		return lapic_msr_write(v, msr, val);
-	case MSR_TSC:
-		if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
-			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));
-		return 0;
-	case MSR_EFER:
-		return write_efer(v, val, false);
-	case MSR_PAT:
-		if (!pat_valid(val))
-			return -EINVAL;
-		v->pat = val;
-		hvm->msr_set(v, msr, val);
-		return 0;
-	case MSR_TSC_AUX:
-		if (!has_rdtscp || val >> 32)
-			return -EINVAL;
-		v->tsc_aux = val;
-		if (this_cpu()->loaded == v)
-			wrmsr(MSR_TSC_AUX, this_cpu()->tsc_aux = val);
-		return 0;
-	case MSR_XSS:
-		return has_xsaves && !val ? 0 : -EINVAL;
-	case 0x79: /* microcode update: not through us */
-		return 0;
-	}
-	if (pv_is_msr(msr))
-		return pv_msr_write(v, msr, val);
-	if (mce_is_msr(v, msr))
-		return mce_msr_write(v, msr, val, false);
-	slot = stored(v, msr);
-	if (slot) {
-		*slot = val;
-		return 0;
-	}
-	if (holds_address(msr) && !canonical(val))
-		return -EINVAL;
-	if (msr != 0x1d9 && !hvm->msr_set(v, msr, val))
-		return 0;
-	if (!constant(v, msr, &dummy))
-		return 0;
-	if (vm_may_log(v->vm))
-		log_debug("vm %u: write of MSR %x refused", v->vm->id, msr);
-	return -EINVAL;
-}
-
-int msr_read_host(struct vcpu *v, u32 msr, u64 *val)
-{
-	return mce_is_msr(v, msr) ? mce_msr_read(v, msr, val, true) : msr_read(v, msr, val);
-}
-
 /*
  * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same
  * moment: they get one offset, or the guest would see its clocks apart by the time between two
  * ioctls. 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
  */
-static void write_tsc_host(struct vcpu *v, u64 val)
+static void set_vm_tsc(struct vcpu *v, u64 val)
 {
 	u64 offset = val - scale_tsc(rdtsc(), v->tsc_mul);
 	s64 apart = offset - v->vm->tsc_offset_base, second = v->tsc_khz * 1000ll;
@@ -256,36 +199,103 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 		return 0;
 	v->tsc_mul = mul;
 	v->tsc_khz = mul ? khz : tsc_khz;
-	write_tsc_host(v, now);
+	set_vm_tsc(v, now);
 	return 0;
 }
 
-int msr_write_host(struct vcpu *v, u32 msr, u64 val)
+static int write_other(struct vcpu *v, u32 msr, u64 val)
 {
+	u64 *slot = stored(v, msr);
+
+	if (slot) {
+		*slot = val;
+		return 0;
+	}
+	if (msr != MSR_DEBUGCTL && !hvm->msr_set(v, msr, val))
+		return 0;
+	return constant_of(msr) ? 0 : refuse(v, msr, "write");
+}
+
+int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	int ret;
+
 	switch (msr) {
 	case MSR_TSC:
-		write_tsc_host(v, val);
+		if (host)
+			set_vm_tsc(v, val);
+		else if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
+			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));
 		return 0;
-	case MSR_APIC_BASE:
-		return lapic_set_base(v, val, true);
 	case MSR_EFER:
-		return write_efer(v, val, true);
+		return write_efer(v, val, host);
+	case MSR_PAT:
+		if (!pat_valid(val))
+			return -EINVAL;
+		v->pat = val;
+		hvm->msr_set(v, msr, val);
+		return 0;
+	case MSR_TSC_AUX:
+		if (!has_rdtscp || val >> 32)
+			return -EINVAL;
+		v->tsc_aux = val;
+		if (this_cpu()->loaded == v)
+			wrmsr(MSR_TSC_AUX, this_cpu()->tsc_aux = val);
+		return 0;
+	case MSR_XSS:
+		return has_xsaves && !val ? 0 : -EINVAL;
+	case MSR_UCODE_UPDATE: /* not through us */
+		return 0;
+	/* These hold linear addresses: others would fail at VM entry or in the CPU. */
+	case MSR_SYSENTER_ESP ... MSR_SYSENTER_EIP:
+	case MSR_LSTAR ... MSR_CSTAR:
+	case MSR_FS_BASE ... MSR_KERNEL_GS_BASE:
+		if (!is_canonical(val))
+			return -EINVAL;
 	}
-	return mce_is_msr(v, msr) ? mce_msr_write(v, msr, val, true) : msr_write(v, msr, val);
+	ret = lapic_msr_write(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = pv_msr_write(v, msr, val);
+	if (ret == -ENOENT)
+		ret = mce_msr_write(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = write_other(v, msr, val);
+	return ret;
 }
 
 static const u32 saved_msrs[] = {
-    MSR_TSC, 0x174,	 0x175,	     0x176,	 MSR_PAT,    MSR_MISC_ENABLE, MSR_TSC_AUX,
-    MSR_XSS, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102,      MSR_TSC_DEADLINE,
-    0x11,    0x12,	 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04,      0x4b564d05,
-    0x17a,   0x17b,	 0xc0010015, /* machine checks; the banks are for the VMM to know */
+    MSR_TSC,
+    MSR_SYSENTER_CS,
+    MSR_SYSENTER_ESP,
+    MSR_SYSENTER_EIP,
+    MSR_PAT,
+    MSR_MISC_ENABLE,
+    MSR_TSC_AUX,
+    MSR_XSS,
+    MSR_STAR,
+    MSR_LSTAR,
+    MSR_CSTAR,
+    MSR_SFMASK,
+    MSR_KERNEL_GS_BASE,
+    MSR_TSC_DEADLINE,
+    MSR_KVM_WALL_CLOCK_OLD,
+    MSR_KVM_SYSTEM_TIME_OLD,
+    MSR_KVM_WALL_CLOCK,
+    MSR_KVM_SYSTEM_TIME,
+    MSR_KVM_STEAL_TIME,
+    MSR_KVM_PV_EOI,
+    MSR_KVM_POLL_CONTROL,
+    /* machine checks; the banks are for the VMM to know */
+    MSR_MCG_STATUS,
+    MSR_MCG_CTL,
+    MSR_HWCR,
 };
 
-u32 msr_list(u32 *out, u32 first, u32 max)
+u32 msr_list(u32 *out)
 {
 	u32 n = 0;
 
-	for (u32 i = first; i < ARRAY_SIZE(saved_msrs) && n < max; i++)
+	for (u32 i = 0; i < ARRAY_SIZE(saved_msrs); i++)
 		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) &&
 		    (saved_msrs[i] != MSR_XSS || has_xsaves))
 			out[n++] = saved_msrs[i];

@@ -6,16 +6,16 @@
 
 struct vcpu;
 
-/* 0 or -EINVAL (#GP). The running vCPU's own access. */
-int msr_read(struct vcpu *v, u32 msr, u64 *val);
-int msr_write(struct vcpu *v, u32 msr, u64 val);
-/* The VMM's access to a stopped vCPU: may also set what the guest cannot. */
-int msr_read_host(struct vcpu *v, u32 msr, u64 *val);
-int msr_write_host(struct vcpu *v, u32 msr, u64 val);
+/*
+ * 0 or -EINVAL (#GP). The running vCPU's own access, or (host) the VMM's to a stopped one, which
+ * may also set what the guest cannot: it writes states, not transitions.
+ */
+int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host);
+int msr_write(struct vcpu *v, u32 msr, u64 val, bool host);
 /*
  * Its TSC goes on at this rate, 0: the machine's. -EINVAL: that needs TSC scaling, or is out of
  * range.
  */
 int msr_set_tsc_khz(struct vcpu *v, u64 khz);
-/* MSRs worth saving; returns how many there are, copies at most max from the first-th on. */
-u32 msr_list(u32 *out, u32 first, u32 max);
+/* MSRs worth saving, less than a page of them; returns how many there are. */
+u32 msr_list(u32 *out);

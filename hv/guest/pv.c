@@ -10,14 +10,7 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
-
-#define MSR_WALL_CLOCK_OLD  0x11
-#define MSR_SYSTEM_TIME_OLD 0x12
-#define MSR_WALL_CLOCK	    0x4b564d00
-#define MSR_SYSTEM_TIME	    0x4b564d01
-#define MSR_STEAL_TIME	    0x4b564d03
-#define MSR_PV_EOI	    0x4b564d04
-#define MSR_POLL_CONTROL    0x4b564d05
+#include "hv/lib/log.h"
 
 #define MSR_ENABLED    BIT(0)
 #define STEAL_RESERVED GENMASK(5, 1)
@@ -38,8 +31,6 @@
 #define HC_KICK_CPU	  5
 #define HC_SEND_IPI	  10
 #define HC_SCHED_YIELD	  11
-#define ICR_LOGICAL	  BIT(11)
-#define ICR_SHORTHAND	  GENMASK(19, 18)
 #define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
 
 struct pv_clock { /* struct pvclock_vcpu_time_info */
@@ -63,47 +54,56 @@ struct pv_steal { /* struct kvm_steal_time, what is used of it */
 };
 _Static_assert(offsetof(struct pv_steal, preempted) == 16, "as the guest has it");
 
-u32 pv_features(const struct vcpu *v)
+u32 pv_features(void)
 {
 	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY |
-		FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL;
+		FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL | FEATURE_PV_EOI | FEATURE_PV_UNHALT |
+		FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
 
-	if (!v || v->lapic.present)
-		f |= FEATURE_PV_EOI | FEATURE_PV_UNHALT | FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
-	return tsc_stable ? f | FEATURE_CLOCK_STABLE : f;
+	if (tsc_stable)
+		f |= FEATURE_CLOCK_STABLE;
+	return f;
 }
 
 /* ---- guest memory ---- */
 
-static bool put(struct vcpu *v, u64 at, const void *from, size_t len)
+static bool write_guest(struct vcpu *v, u64 at, const void *from, size_t len)
 {
 	return !(at >> 52) && !p2m_write(&v->vm->p2m, gpa(at), from, len, NULL);
 }
 
-static bool get(struct vcpu *v, u64 at, void *to, size_t len)
+static bool read_guest(struct vcpu *v, u64 at, void *to, size_t len)
 {
 	return !(at >> 52) && !p2m_read(&v->vm->p2m, gpa(at), to, len, NULL);
 }
 
-/* Write a structure whose version lies at byte voff: the version is odd while the rest changes. */
-static bool put_versioned(struct vcpu *v, u64 at, void *from, size_t len, size_t voff)
+/* Write a structure in which version lies: that is odd while the rest changes. */
+static bool write_versioned(struct vcpu *v, u64 at, const void *from, size_t len, u32 *version)
 {
-	u32 *version = (u32 *)((u8 *)from + voff);
+	u64 version_at = at + ((const u8 *)version - (const u8 *)from);
 
-	if (!get(v, at + voff, version, 4))
+	if (!read_guest(v, version_at, version, 4))
 		return false;
 	*version = (*version + 1) | 1;
-	if (!put(v, at + voff, version, 4) || !put(v, at, from, len))
+	if (!write_guest(v, version_at, version, 4) || !write_guest(v, at, from, len))
 		return false;
 	++*version;
-	return put(v, at + voff, version, 4);
+	return write_guest(v, version_at, version, 4);
 }
 
 /* ---- clocks ---- */
 
+/* The clocks of two CPUs may be a little apart: never less than 0. */
+static u64 ticks_since(u64 start, u64 tsc)
+{
+	s64 ticks = tsc - start;
+
+	return MAX(ticks, 0);
+}
+
 static u64 host_ns(u64 tsc)
 {
-	return (s64)(tsc - boot_tsc) < 0 ? 0 : tsc_to_ns(tsc - boot_tsc);
+	return tsc_to_ns(ticks_since(boot_tsc, tsc));
 }
 
 /*
@@ -115,20 +115,20 @@ static u64 anchor_tsc(struct vm *vm)
 	u64 old = 0;
 
 	if (unlikely(!READ_ONCE(vm->clock_anchor_tsc)))
-		__atomic_compare_exchange_n(&vm->clock_anchor_tsc, &old, MAX(rdtsc(), 1ull), false,
+		__atomic_compare_exchange_n(&vm->clock_anchor_tsc, &old, rdtsc(), false,
 					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	return READ_ONCE(vm->clock_anchor_tsc);
 }
 
 static u64 clock_at(struct vm *vm, u64 tsc)
 {
-	u64 anchor = anchor_tsc(vm), ticks = (s64)(tsc - anchor) < 0 ? 0 : tsc - anchor;
+	u64 anchor = anchor_tsc(vm), ticks = ticks_since(anchor, tsc);
 	s8 shift;
 	u32 mul;
 
 	tsc_pvclock_scale(tsc_khz, &mul, &shift);
 	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
-	return host_ns(anchor) + (u64)READ_ONCE(vm->clock_offset_ns) +
+	return host_ns(anchor) + READ_ONCE(vm->clock_offset_ns) +
 	       (u64)((unsigned __int128)ticks * mul >> 32);
 }
 
@@ -139,12 +139,11 @@ u64 pv_clock_get(struct vm *vm)
 
 void pv_clock_set(struct vm *vm, u64 ns)
 {
-	u64 now = MAX(rdtsc(), 1ull);
-	u32 i;
+	u64 now = rdtsc();
 
 	WRITE_ONCE(vm->clock_anchor_tsc, now);
-	WRITE_ONCE(vm->clock_offset_ns, (s64)(ns - host_ns(now)));
-	for (i = 0; i < ARRAY_SIZE(vm->vcpu); i++) {
+	WRITE_ONCE(vm->clock_offset_ns, ns - host_ns(now));
+	for (u32 i = 0; i < ARRAY_SIZE(vm->vcpu); i++) {
 		struct vcpu *v = READ_ONCE(vm->vcpu[i]);
 
 		if (v)
@@ -158,12 +157,12 @@ static bool write_clock(struct vcpu *v)
 	struct pv_clock c = {
 	    .tsc_timestamp = vcpu_tsc(v, anchor),
 	    .system_time = clock_at(v->vm, anchor),
-	    .flags = tsc_stable ? CLOCK_TSC_STABLE : 0,
 	};
 
+	if (tsc_stable)
+		c.flags = CLOCK_TSC_STABLE;
 	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
-	return put_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c),
-			     offsetof(struct pv_clock, version));
+	return write_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c), &c.version);
 }
 
 /* The wall clock when kvmclock was 0. */
@@ -172,23 +171,27 @@ static bool write_wall_clock(struct vcpu *v)
 	u64 now = rdtsc(), ns = wallclock_boot_ns + host_ns(now) - clock_at(v->vm, now);
 	struct pv_wall_clock w = {.sec = ns / 1000000000, .nsec = ns % 1000000000};
 
-	return put_versioned(v, v->pv.wall_clock, &w, sizeof(w),
-			     offsetof(struct pv_wall_clock, version));
+	return write_versioned(v, v->pv.wall_clock, &w, sizeof(w), &w.version);
+}
+
+static u64 steal_address(const struct vcpu *v)
+{
+	return v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED);
 }
 
 static void write_steal(struct vcpu *v)
 {
-	u64 at = v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED),
-	    ticks = sched_steal(&v->sched, rdtsc());
+	u64 ticks = sched_steal(&v->sched, rdtsc());
 	struct pv_steal s;
 
-	if (!get(v, at, &s, sizeof(s)) || (ticks == v->pv.steal_last && !s.preempted))
+	if (!read_guest(v, steal_address(v), &s, sizeof(s)) ||
+	    (ticks == v->pv.steal_last && !s.preempted))
 		return;
 	s.steal += tsc_to_ns(ticks - v->pv.steal_last);
 	s.flags = 0;
 	s.preempted = 0;
-	if (put_versioned(v, at, &s, offsetof(struct pv_steal, preempted) + 1,
-			  offsetof(struct pv_steal, version)))
+	if (write_versioned(v, steal_address(v), &s, offsetof(struct pv_steal, preempted) + 1,
+			    &s.version))
 		v->pv.steal_last = ticks;
 }
 
@@ -214,9 +217,7 @@ void pv_preempted(struct vcpu *v)
 
 	if (!(v->pv.steal & MSR_ENABLED))
 		return;
-	put(v,
-	    (v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED)) + offsetof(struct pv_steal, preempted),
-	    &preempted, 1);
+	write_guest(v, steal_address(v) + offsetof(struct pv_steal, preempted), &preempted, 1);
 	v->pv.steal_dirty = true;
 }
 
@@ -227,44 +228,28 @@ void pv_reset(struct vcpu *v)
 
 /* ---- MSRs ---- */
 
-bool pv_is_msr(u32 msr)
-{
-	switch (msr) {
-	case MSR_WALL_CLOCK_OLD:
-	case MSR_SYSTEM_TIME_OLD:
-	case MSR_WALL_CLOCK:
-	case MSR_SYSTEM_TIME:
-	case MSR_STEAL_TIME:
-	case MSR_PV_EOI:
-	case MSR_POLL_CONTROL:
-		return true;
-	}
-	return false;
-}
-
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val)
 {
 	switch (msr) {
-	case MSR_WALL_CLOCK_OLD:
-	case MSR_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_OLD:
+	case MSR_KVM_WALL_CLOCK:
 		*val = v->pv.wall_clock;
 		return 0;
-	case MSR_SYSTEM_TIME_OLD:
-	case MSR_SYSTEM_TIME:
+	case MSR_KVM_SYSTEM_TIME_OLD:
+	case MSR_KVM_SYSTEM_TIME:
 		*val = v->pv.system_time;
 		return 0;
-	case MSR_STEAL_TIME:
+	case MSR_KVM_STEAL_TIME:
 		*val = v->pv.steal;
 		return 0;
-	case MSR_PV_EOI:
+	case MSR_KVM_PV_EOI:
 		*val = v->lapic.pv_eoi;
 		return 0;
-	case MSR_POLL_CONTROL:
+	case MSR_KVM_POLL_CONTROL:
 		*val = v->pv.poll_control;
 		return 0;
 	}
-	*val = 0;
-	return -EINVAL;
+	return -ENOENT;
 }
 
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
@@ -272,71 +257,75 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 	struct pv_state *p = &v->pv;
 
 	switch (msr) {
-	case MSR_WALL_CLOCK_OLD:
-	case MSR_WALL_CLOCK:
+	case MSR_KVM_WALL_CLOCK_OLD:
+	case MSR_KVM_WALL_CLOCK:
 		p->wall_clock = val;
 		p->wall_dirty = val != 0;
 		p->clock_dirty |= p->wall_dirty;
-		vcpu_note(v, DUE_LOOK);
-		return 0;
-	case MSR_SYSTEM_TIME_OLD:
-	case MSR_SYSTEM_TIME:
+		break;
+	case MSR_KVM_SYSTEM_TIME_OLD:
+	case MSR_KVM_SYSTEM_TIME:
 		p->system_time = val;
 		p->clock_dirty = true;
-		vcpu_note(v, DUE_LOOK);
-		return 0;
-	case MSR_STEAL_TIME:
+		break;
+	case MSR_KVM_STEAL_TIME:
 		if (val & STEAL_RESERVED)
 			return -EINVAL;
 		if (!(p->steal & MSR_ENABLED))
 			p->steal_last = sched_steal(&v->sched, rdtsc());
 		p->steal = val;
 		p->steal_dirty = true;
-		vcpu_note(v, DUE_LOOK);
-		return 0;
-	case MSR_PV_EOI:
+		break;
+	case MSR_KVM_PV_EOI:
 		return lapic_set_pv_eoi(v, val);
-	case MSR_POLL_CONTROL:
+	case MSR_KVM_POLL_CONTROL:
 		if (val & ~1ull)
 			return -EINVAL;
 		p->poll_control = val;
 		return 0;
+	default:
+		return -ENOENT;
 	}
-	return -EINVAL;
+	vcpu_note(v, DUE_LOOK); /* pv_update() */
+	return 0;
 }
 
 /* ---- hypercalls ---- */
 
-/*
- * To the vCPUs whose APIC ids are first + the set bits of two words of 64 (in other modes 32) bits.
- */
+/* To the vCPUs whose APIC ids are first + the set bits of a word. Returns their number. */
+static u32 send_to_word(struct vcpu *v, struct apic_msg *m, u64 word, u32 first)
+{
+	u32 n = 0;
+
+	for (; word; word &= word - 1) {
+		m->dest = first + __builtin_ctzll(word);
+		n += lapic_send(v->vm, m, v);
+	}
+	return n;
+}
+
+/* To two words of 64 (in other modes 32) bits of APIC ids. */
 static __noinline s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
 {
-	struct apic_msg m = {.vector = icr,
-			     .mode = FIELD_GET(GENMASK(10, 8), icr),
-			     .assert = true,
-			     .x2apic_dest = true};
-	s64 n = 0;
+	struct apic_msg m = {
+	    .vector = icr, .mode = FIELD_GET(ICR_MODE, icr), .assert = true, .x2apic_dest = true};
 
 	if (icr & (ICR_LOGICAL | ICR_SHORTHAND) || !v->lapic.present)
 		return -EINVAL;
 	if (first > MAX_APIC_ID)
 		return 0;
-	for (; low; low &= low - 1) {
-		m.dest = first + __builtin_ctzll(low);
-		n += lapic_send(v->vm, &m, v);
-	}
-	for (; high; high &= high - 1) {
-		m.dest = first + bits + __builtin_ctzll(high);
-		n += lapic_send(v->vm, &m, v);
-	}
-	return n;
+	return send_to_word(v, &m, low, first) + send_to_word(v, &m, high, first + bits);
 }
 
-static void kick(struct vcpu *v, u64 apic_id)
+static struct vcpu *find_sibling(const struct vcpu *v, u64 apic_id)
 {
-	struct vcpu *to = apic_id > MAX_APIC_ID ? NULL : vm_vcpu_by_apic(v->vm, apic_id);
+	if (apic_id > MAX_APIC_ID)
+		return NULL;
+	return vm_vcpu_by_apic(v->vm, apic_id);
+}
 
+static void kick_cpu(struct vcpu *to)
+{
 	if (!to)
 		return;
 	__atomic_store_n(&to->pv.unhalted, true, __ATOMIC_SEQ_CST);
@@ -347,10 +336,8 @@ static void kick(struct vcpu *v, u64 apic_id)
  * The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the
  * scheduler.
  */
-static void yield_to(struct vcpu *v, u64 apic_id)
+static void yield_to(const struct vcpu *v, struct vcpu *to)
 {
-	struct vcpu *to = apic_id > MAX_APIC_ID ? NULL : vm_vcpu_by_apic(v->vm, apic_id);
-
 	if (!to || to == v || READ_ONCE(to->sched.state) != SCHED_QUEUED)
 		return;
 	sched_wake(&to->sched);
@@ -359,27 +346,29 @@ static void yield_to(struct vcpu *v, u64 apic_id)
 
 u64 pv_hypercall(struct vcpu *v)
 {
-	bool is64;
-	u64 mask;
+	u64 mask = ~0ull;
+	u32 bits = 64;
 	s64 ret = 0;
 
 	if (v->gpr[RAX] == HC_VAPIC_POLL_IRQ)
 		return 0;
 	/* other modes have no such addresses */
-	is64 = v->rip >> 32 || hvm->get(v, HVM_MODE) == EMUL_64;
-	mask = is64 ? ~0ull : GENMASK(31, 0);
+	if (!(v->rip >> 32) && hvm->get(v, HVM_MODE) != EMUL_64) {
+		bits = 32;
+		mask = GENMASK(31, 0);
+	}
 	switch (v->gpr[RAX] & mask) {
 	case HC_VAPIC_POLL_IRQ:
 		break;
 	case HC_KICK_CPU:
-		kick(v, v->gpr[RCX] & mask);
+		kick_cpu(find_sibling(v, v->gpr[RCX] & mask));
 		break;
 	case HC_SEND_IPI:
 		ret = send_ipi(v, v->gpr[RBX] & mask, v->gpr[RCX] & mask, v->gpr[RDX] & mask,
-			       v->gpr[RSI] & mask, is64 ? 64 : 32);
+			       v->gpr[RSI] & mask, bits);
 		break;
 	case HC_SCHED_YIELD:
-		yield_to(v, v->gpr[RBX] & mask);
+		yield_to(v, find_sibling(v, v->gpr[RBX] & mask));
 		break;
 	default:
 		ret = -KVM_ENOSYS;

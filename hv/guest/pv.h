@@ -9,22 +9,31 @@
 struct vcpu;
 struct vm;
 
-struct pv_state {	 /* in struct vcpu */
-	u64 system_time; /* MSR_KVM_SYSTEM_TIME(_NEW) */
+/* msr.rst; the old numbers are those of before KVM had any of its own */
+#define MSR_KVM_WALL_CLOCK_OLD	0x11
+#define MSR_KVM_SYSTEM_TIME_OLD 0x12
+#define MSR_KVM_WALL_CLOCK	0x4b564d00
+#define MSR_KVM_SYSTEM_TIME	0x4b564d01
+#define MSR_KVM_STEAL_TIME	0x4b564d03
+#define MSR_KVM_PV_EOI		0x4b564d04
+#define MSR_KVM_POLL_CONTROL	0x4b564d05
+
+struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
+	u64 system_time; /* MSR_KVM_SYSTEM_TIME */
 	u64 wall_clock;
 	u64 steal; /* MSR_KVM_STEAL_TIME */
 	u64 poll_control;
 	bool clock_dirty, steal_dirty; /* write before the next entry */
 	bool wall_dirty;	       /* with clock_dirty */
 	u64 steal_last;		       /* ticks accounted so far */
-	bool unhalted;		       /* PV kick came */
+	bool unhalted;		       /* a PV kick came; any CPU sets it */
 };
 
-/* CPUID leaf 0x40000001 EAX: the features offered. NULL: to a vCPU with a LAPIC. */
-u32 pv_features(const struct vcpu *v);
-int pv_msr_read(struct vcpu *v, u32 msr, u64 *val); /* -EINVAL: #GP */
+/* CPUID leaf 0x40000001 EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
+u32 pv_features(void);
+/* 0; -EINVAL: #GP; -ENOENT: none of MSR_KVM_x. */
+int pv_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
-bool pv_is_msr(u32 msr);
 #define KVM_ENOSYS 1000 /* no such hypercall, or not from user mode */
 /*
  * KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result

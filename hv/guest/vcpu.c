@@ -128,7 +128,6 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	if (ret)
 		return ret;
 	v->user_irq = -1;
-	mce_init(v);
 	v->pat = 0x0007040600070406ull;
 	v->tsc_khz = tsc_khz;
 	v->stopped = !is_dom0;
@@ -151,7 +150,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
-		msr_write_host(v, MSR_TSC, 0);
+		msr_write(v, MSR_TSC, 0, true);
 	hvm->give_back(v);
 	/* Without LAPICs the VMM starts the others itself. */
 	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;

@@ -39,8 +39,9 @@
 #define APIC_TIMER_DIV	 0x3e0
 #define APIC_SELF_IPI	 0x3f0 /* x2APIC only */
 
-#define MSR_X2APIC     0x800u
-#define MSR_X2APIC_EOI (MSR_X2APIC + APIC_EOI / 16)
+#define MSR_X2APIC	0x800u
+#define MSR_X2APIC_LAST 0x8ffu
+#define MSR_X2APIC_EOI	(MSR_X2APIC + APIC_EOI / 16)
 
 #define SVR_ENABLE BIT(8)
 
@@ -58,10 +59,15 @@
 #define ICR_STARTUP	 0x600
 #define ICR_NMI		 0x400
 #define ICR_PENDING	 BIT(12)
+#define ICR_MODE	 GENMASK(10, 8) /* in the low word of MSIs, too, as are the bits below */
+#define ICR_LOGICAL	 BIT(11)	/* not in MSIs */
 #define ICR_ASSERT	 BIT(14)
+#define ICR_LEVEL	 BIT(15)
+#define ICR_SHORTHAND	 GENMASK(19, 18)
 #define ICR_ALL_BUT_SELF GENMASK(19, 18)
 
-#define TIMER_DIV_1 0xb
+#define TIMER_DIV_1    0xb
+#define TIMER_DIV_BITS 0xb
 
 #define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
 #define CPUID_DEADLINE BIT(24)

@@ -57,16 +57,27 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
+#define MSR_UCODE_UPDATE    0x79
 #define MSR_MTRR_CAP	    0xfe
+#define MSR_SYSENTER_CS	    0x174
+#define MSR_SYSENTER_ESP    0x175
+#define MSR_SYSENTER_EIP    0x176
 #define MSR_MISC_ENABLE	    0x1a0
+#define MSR_DEBUGCTL	    0x1d9
 #define MSR_MTRR_PHYS_BASE0 0x200
 #define MSR_MTRR_PHYS_LAST  0x20f
+#define MSR_MTRR_FIX_64K    0x250
+#define MSR_MTRR_FIX_16K    0x258 /* 2 */
+#define MSR_MTRR_FIX_4K	    0x268 /* 8 */
 #define MSR_PAT		    0x277
 #define MSR_MTRR_DEF_TYPE   0x2ff
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080
 #define MSR_STAR	    0xc0000081
+#define MSR_LSTAR	    0xc0000082
+#define MSR_CSTAR	    0xc0000083
 #define MSR_SFMASK	    0xc0000084
+#define MSR_FS_BASE	    0xc0000100
 #define MSR_KERNEL_GS_BASE  0xc0000102
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0

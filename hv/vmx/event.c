@@ -4,6 +4,7 @@
  * "APIC Virtualization".
  */
 #include "hv/vmx/event.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/vmx.h"
 
@@ -74,7 +75,7 @@ void vmx_take_back_event(struct vcpu *v, u32 info)
 	 * Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is
 	 * off in their handlers.
 	 */
-	if (vmx_on_bochs && vmx_of(v)->vid && v->rflags & RFLAGS_IF && v->lapic.isr_top >= 0)
+	if (vmx_on_bochs && vmx_of(v)->vid && v->rflags & RFLAGS_IF && v->lapic.isr_top)
 		info = INTR_VALID | v->lapic.isr_top;
 	vector = info & INTR_VECTOR;
 	switch (FIELD_GET(INTR_TYPE, info)) {
@@ -148,7 +149,7 @@ static void switch_direct(struct vcpu *v, bool on)
 	vmcs_write32(VMCS_PROC2_CONTROLS, on ? s->proc2 : s->proc2 & ~(u32)PROC2_DIRECT);
 	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v + (on ? PAGE_SIZE : 0));
 	for (u32 i = 0; i < ARRAY_SIZE(read_only) && on; i++) {
-		lapic_read(v, read_only[i], &val, true);
+		lapic_read(v, read_only[i], &val);
 		s->virtual_apic[read_only[i] / 4] = val;
 	}
 	s->intr_status = ~0; /* not in step */
@@ -156,7 +157,7 @@ static void switch_direct(struct vcpu *v, bool on)
 
 static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 {
-	u16 status = v->lapic.isr_top < 0 ? 0 : v->lapic.isr_top << 8;
+	u16 status = v->lapic.isr_top << 8;
 	u64 exits[4];
 
 	s->watch &= ~WATCH_APIC;

@@ -1,6 +1,6 @@
 /*
- * links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_ipi.c
- * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -no-pie hv/guest/mce.c
+ * links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_regs.c
+ * hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c -no-pie hv/guest/mce.c
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -218,10 +218,10 @@ static bool kept(const struct promise *p)
 
 	if (p->cr4 & ~policy_cr4_mask() || p->xcr0 & ~policy_xcr0_all())
 		return false;
-	if (p->efer && msr_write(v, MSR_EFER, p->efer))
+	if (p->efer && msr_write(v, MSR_EFER, p->efer, false))
 		return false;
 	for (u32 i = 0; i < ARRAY_SIZE(p->msr) && p->msr[i]; i++)
-		if (msr_read(v, p->msr[i], &val))
+		if (msr_read(v, p->msr[i], &val, false))
 			return false;
 	return true;
 }
@@ -297,7 +297,7 @@ static void to_dom0(void)
 
 static void to_guest(void)
 {
-	count = cpuid_supported(table, ARRAY_SIZE(table));
+	count = cpuid_offered(table, NULL);
 	cpuid_set(v, table, count);
 }
 

@@ -17,6 +17,7 @@
 #include "hv/cpu/timer.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/lapic_timer.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"

@@ -1,6 +1,6 @@
 /*
- * links: hv/guest/lapic.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
- * -lpthread
+ * links: hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c
+ * hv/cpu/timer.c hv/lib/scale.c -lpthread
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -102,7 +102,7 @@ static int soft_take(struct vcpu *v)
 static int soft_eoi(struct vcpu *v)
 {
 	level_eoi = -1;
-	lapic_msr_write(v, MSR_X2(EOI), 0);
+	lapic_msr_write(v, MSR_X2(EOI), 0, false);
 	return level_eoi;
 }
 
@@ -171,9 +171,9 @@ static void test_hw_timer(void)
 
 	fake_reset(NULL);
 	enable_all(true);
-	lapic_msr_write(v0, MSR_X2(LVT_T), 0x200ec);
-	lapic_msr_write(v0, MSR_X2(TDCR), 0xb);
-	lapic_msr_write(v0, MSR_X2(TMICT), 1000000);
+	lapic_msr_write(v0, MSR_X2(LVT_T), 0x200ec, false);
+	lapic_msr_write(v0, MSR_X2(TDCR), 0xb, false);
+	lapic_msr_write(v0, MSR_X2(TMICT), 1000000, false);
 	hw_enter(v0);
 	CHECK(!hw.exits[3], "while the timer waits for nobody its EOIs do not exit");
 	for (i = 0; i < 3; i++) { /* interrupts off for three ticks */
@@ -199,7 +199,7 @@ static void test_hw_timer(void)
 static void check_sane(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
-	int i, top = -1;
+	int i, top = 0;
 
 	for (i = 0; i < 256; i++)
 		if (l->isr[i / 32] >> i % 32 & 1)
@@ -238,25 +238,30 @@ static void fuzz_step(struct vcpu *v)
 
 	switch (rnd() % 12) {
 	case 0:
-		lapic_msr_write(v, MSR_BASE, rnd_value());
+		lapic_msr_write(v, MSR_BASE, rnd_value(), false);
 		break;
 	case 1:
-		lapic_msr_write(v, MSR_BASE, 0xfee00000 | (rnd() & 0xd00));
+		lapic_msr_write(v, MSR_BASE, 0xfee00000 | (rnd() & 0xd00), false);
+		if (!lapic_is_on(&v->lapic))
+			break;
 		wr(v, SVR, 0x1ff);
 		wr(v, LVT_T, rnd() & 0x600ff);
 		wr(v, TMICT, rnd() % 100000);
 		break;
 	case 2:
-		lapic_msr_write(v, rnd() & 1 ? MSR_TSCD : rnd(), rnd_value());
+		lapic_msr_write(v, rnd() & 1 ? MSR_TSCD : rnd(), rnd_value(), false);
 		break;
 	case 3:
-		lapic_msr_write(v, 0x800 + rnd() % 0x100, rnd_value());
+		lapic_msr_write(v, 0x800 + rnd() % 0x100, rnd_value(), false);
 		lapic_msr_read(v, 0x800 + rnd() % 0x100, &val);
 		break;
 	case 4:
 	case 5:
-		lapic_write(v, rnd() % 0x400 & ~(rnd() & 1 ? 15ull : 0), rnd_value(), rnd() & 1);
-		lapic_read(v, rnd() % (rnd() & 1 ? 0x400 : ~0u), &val, rnd() & 1);
+		if (!lapic_is_on(&v->lapic))
+			break;
+		lapic_write(v, rnd() % 0x40 * 16, rnd_value());
+		if (lapic_is_on(&v->lapic))
+			lapic_read(v, rnd() % 0x100 * 16, &val);
 		break;
 	case 6:
 		lapic_set_irq(v, rnd(), rnd() & 1);

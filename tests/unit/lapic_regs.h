@@ -29,14 +29,14 @@ static struct vcpu *const v0 = &fake_vcpu[0];
 
 static inline void wr(struct vcpu *v, u32 offset, u32 val)
 {
-	lapic_write(v, offset, val, false);
+	lapic_write(v, offset, val);
 }
 
 static inline u32 rd(struct vcpu *v, u32 offset)
 {
 	u64 val = 0;
 
-	lapic_read(v, offset, &val, false);
+	lapic_read(v, offset, &val);
 	return val;
 }
 
@@ -55,7 +55,7 @@ static inline void enable_all(bool x2apic)
 		wr(&fake_vcpu[i], SVR, 0x1ff);
 		if (x2apic)
 			lapic_msr_write(&fake_vcpu[i], MSR_BASE,
-					fake_vcpu[i].lapic.base | APIC_BASE_X2APIC);
+					fake_vcpu[i].lapic.base | APIC_BASE_X2APIC, false);
 	}
 }
 
@@ -77,7 +77,7 @@ static inline int take(struct vcpu *v)
 		return -1;
 	lapic_accept(v, vector);
 	if (lapic_is_x2apic(&v->lapic))
-		lapic_msr_write(v, MSR_X2(EOI), 0);
+		lapic_msr_write(v, MSR_X2(EOI), 0, false);
 	else
 		wr(v, EOI, 0);
 	return vector;
