@@ -319,7 +319,7 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 	if (val & (GENMASK(7, 0) | BIT(9)) || (phys_bits < 52 ? val >> phys_bits : val >> 52))
 		return -EINVAL;
 	if (val & APIC_BASE_X2APIC &&
-	    (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, CPUID_X2APIC)))
+	    (!(val & APIC_BASE_ENABLE) || !l->present || !has_feature(v, CPUID_1C_X2APIC)))
 		return -EINVAL;
 	if (!host && (((old & mode) == mode && (val & mode) == APIC_BASE_ENABLE) ||
 		      (!(old & APIC_BASE_ENABLE) && val & APIC_BASE_X2APIC)))
@@ -460,7 +460,7 @@ static void write_lvt(struct vcpu *v, u32 index, u32 val)
 	if (index != LVT_TIMER)
 		WRITE_ONCE(l->lvt[index], val);
 	else
-		lapic_timer_set_lvt(v, val & LVT_DEADLINE && !has_feature(v, CPUID_DEADLINE)
+		lapic_timer_set_lvt(v, val & LVT_DEADLINE && !has_feature(v, CPUID_1C_TSC_DEADLINE)
 					   ? val & ~LVT_DEADLINE
 					   : val);
 }
@@ -672,7 +672,7 @@ int lapic_set_state(struct vcpu *v, const u8 *regs)
 	l->icr = (get32(regs, APIC_ICR) & ~ICR_PENDING) | (u64)get32(regs, APIC_ICR_HIGH) << 32;
 	for (i = 0; i < LVT_NR; i++)
 		l->lvt[i] = get32(regs, APIC_LVT_TIMER + i * 16) & lvt_bits[i];
-	if (!has_feature(v, CPUID_DEADLINE))
+	if (!has_feature(v, CPUID_1C_TSC_DEADLINE))
 		l->lvt[LVT_TIMER] &= ~LVT_DEADLINE;
 	l->timer_icr = get32(regs, APIC_TIMER_INIT);
 	l->timer_dcr = get32(regs, APIC_TIMER_DIV) & 0xb;

@@ -62,6 +62,3 @@
 #define ICR_ALL_BUT_SELF GENMASK(19, 18)
 
 #define TIMER_DIV_1 0xb
-
-#define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
-#define CPUID_DEADLINE BIT(24)
