@@ -42,7 +42,7 @@ $(BUILD)/offsets.inc: hv/guest/offsets.c $(BUILD)/.flags
 	$(CC) $(HV_CFLAGS) -MMD -MP -MT $@ -MF $(BUILD)/offsets.d -S -o $(BUILD)/offsets.s $<
 	sed -n 's/^.*->\([A-Z0-9_]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $(BUILD)/offsets.s > $@
 
-$(BUILD)/%.asm.o: %.asm hv/guest/guest_regs.inc $(BUILD)/offsets.inc
+$(BUILD)/%.asm.o: %.asm boot/early.inc hv/guest/guest_regs.inc $(BUILD)/offsets.inc
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -g -F dwarf -I $(BUILD)/ -o $@ $<
 

@@ -4,8 +4,6 @@
 #include "hv/lib/string.h"
 
 /* ACPI specification "Root System Description Pointer", "System Description Table Header" */
-#define RSDP_V1_SIZE  20u
-#define RSDP_V2_SIZE  36u
 #define RSDP_REVISION 15u
 #define RSDP_RSDT     16u
 #define RSDP_XSDT     24u
@@ -16,11 +14,8 @@
 #define AML_MAX	      BIT(24) /* code of large servers is megabytes */
 
 /* "Generic Address Structure" */
-#define GAS_SPACE     0u
-#define GAS_ADDRESS   4u
-#define GAS_SIZE      12u
-#define GAS_SPACE_MEM 0u
-#define GAS_SPACE_IO  1u
+#define GAS_SPACE   0u
+#define GAS_ADDRESS 4u
 
 /* "Fixed ACPI Description Table" */
 #define FADT_DSDT	     40u
@@ -31,7 +26,7 @@
 #define FADT_FLAGS	     112u
 #define FADT_RESET_REG	     116u
 #define FADT_RESET_VALUE     128u
-#define FADT_X_DSDT	     140u
+#define FADT_X_DSDT	     140u /* registers from here on are generic addresses */
 #define FADT_X_PM1A_EVT_BLK  148u
 #define FADT_X_PM1A_CNT_BLK  172u
 #define FADT_X_PM1B_CNT_BLK  184u
@@ -42,7 +37,6 @@
 
 /* "IA-PC High Precision Event Timer Table" */
 #define HPET_ADDRESS 40u
-#define HPET_SIZE    56u
 
 /* "ACPI Machine Language Specification": what a \_Sx package is made of */
 #define AML_ZERO    0x00u
@@ -62,36 +56,40 @@
 #define MADT_ENABLED	    BIT(0)
 #define MADT_ONLINE_CAPABLE BIT(1)
 
-static u32 get32(const u8 *p)
+/* The tables being walked, and what is kept of them until all have been seen. */
+struct acpi_scan {
+	acpi_map_fn map;
+	struct acpi_info *out;
+	u64 fadt;
+	u8 off_types[2]; /* of S5, for PM1a and PM1b; see acpi_scan_s5() */
+};
+
+static u8 checksum(const u8 *p, u32 len)
 {
-	u32 v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static u64 get64(const u8 *p)
-{
-	u64 v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static u8 sum(const u8 *p, u32 len)
-{
-	u8 s = 0;
+	u8 sum = 0;
 
 	while (len--)
-		s += *p++;
-	return s;
+		sum += *p++;
+	return sum;
 }
 
-/* Map a whole table and check it. NULL, with a warning, if it is not one. sig NULL: any. */
-static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map, u32 *len)
+static u32 table_length(const u8 *t)
+{
+	return get_le(t + SDT_LENGTH, 4);
+}
+
+/* A field of a table that may end before it, as those of old firmware do; it is 0 then. */
+static u64 table_field(const u8 *t, u32 at, u32 bytes)
+{
+	return table_length(t) >= at + bytes ? get_le(t + at, bytes) : 0;
+}
+
+/* Map a whole table and check it. NULL, with a warning, if it is not one of this kind. */
+static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map)
 {
 	char name[5] = "?";
 	u8 *t = addr ? map(addr, SDT_SIZE) : NULL;
+	u32 len;
 
 	if (!t)
 		goto bad;
@@ -99,13 +97,11 @@ static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map, u32 *len)
 	for (u32 i = 0; i < 4; i++)
 		if (name[i] < ' ' || name[i] > '~')
 			name[i] = '?';
-	*len = get32(t + SDT_LENGTH);
-	if (sig && memcmp(t, sig, 4))
+	len = table_length(t);
+	if (memcmp(t, sig, 4) || len < SDT_SIZE || len > SDT_MAX)
 		goto bad;
-	if (*len < SDT_SIZE || *len > SDT_MAX)
-		goto bad;
-	t = map(addr, *len);
-	if (t && !sum(t, *len))
+	t = map(addr, len);
+	if (t && !checksum(t, len))
 		return t;
 bad:
 	log_warn("ACPI table %s at %lx is damaged or out of reach, ignored", name, addr);
@@ -114,36 +110,38 @@ bad:
 
 /* ---- MADT ---- */
 
-struct madt_entry {
-	u8 *flags; /* NULL: not a CPU */
-	u32 apic_id;
-};
-
-/* Step to the entry at *at; false at the end. Sets *ok to false where the list is broken. */
-static bool madt_next(u8 *t, u32 len, u32 *at, struct madt_entry *e, u8 **raw, bool *ok)
+/* Where the list of entries is broken, or ends: then it is the table's length. */
+static u32 madt_end(const u8 *t)
 {
-	u8 *p = t + *at;
-	u32 size;
+	static const u8 least[] = {[MADT_LAPIC] = 8, [MADT_OVERRIDE] = 12, [MADT_X2APIC] = 16};
+	u32 len = table_length(t), at = MADT_ENTRIES;
 
-	if (*at == len)
-		return false;
-	size = len - *at < 2 ? 0 : p[1];
-	if (size < 2 || size > len - *at || (p[0] == MADT_LAPIC && size < 8) ||
-	    (p[0] == MADT_X2APIC && size < 16) || (p[0] == MADT_OVERRIDE && size < 12)) {
-		*ok = false;
-		return false;
+	while (at + 2 <= len) {
+		u8 type = t[at], size = t[at + 1];
+
+		if (size < 2 || size > len - at || (type < ARRAY_SIZE(least) && size < least[type]))
+			break;
+		at += size;
 	}
-	e->flags = NULL;
-	if (p[0] == MADT_LAPIC)
-		*e = (struct madt_entry){p + 4, p[3]};
-	else if (p[0] == MADT_X2APIC)
-		*e = (struct madt_entry){p + 8, get32(p + 4)};
-	*raw = p;
-	*at += size;
-	return true;
+	return at;
 }
 
-static bool contains(const u32 *list, u32 n, u32 id)
+/* The flags of an entry that describes a CPU, and its APIC id. NULL: it describes something else.
+ */
+static u8 *madt_cpu(u8 *entry, u32 *apic_id)
+{
+	if (*entry == MADT_LAPIC) {
+		*apic_id = entry[3];
+		return entry + 4;
+	}
+	if (*entry == MADT_X2APIC) {
+		*apic_id = get_le(entry + 4, 4);
+		return entry + 8;
+	}
+	return NULL;
+}
+
+static bool has_id(const u32 *list, u32 n, u32 id)
 {
 	while (n--)
 		if (list[n] == id)
@@ -151,28 +149,29 @@ static bool contains(const u32 *list, u32 n, u32 id)
 	return false;
 }
 
-static void read_madt(u8 *t, u32 len, struct acpi_info *out)
+static void read_madt(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	u32 at = MADT_ENTRIES, dropped = 0;
-	struct madt_entry e;
-	bool ok = len >= at;
-	u8 *raw;
+	struct acpi_info *out = s->out;
+	u32 end = madt_end(t), id, dropped = 0;
 
-	if (ok)
-		out->lapic_addr = get32(t + SDT_SIZE);
-	while (ok && madt_next(t, len, &at, &e, &raw, &ok)) {
-		if (raw[0] == MADT_OVERRIDE)
-			out->lapic_addr = get64(raw + 4);
-		if (!e.flags || !(get32(e.flags) & MADT_ENABLED) ||
-		    contains(out->apic_id, out->cpu_count, e.apic_id))
+	if (out->madt)
+		return;
+	out->madt = addr;
+	out->lapic_addr = table_field(t, SDT_SIZE, 4);
+	for (u8 *entry = t + MADT_ENTRIES; entry < t + end; entry += entry[1]) {
+		const u8 *flags = madt_cpu(entry, &id);
+
+		if (*entry == MADT_OVERRIDE)
+			out->lapic_addr = get_le(entry + 4, 8);
+		if (!flags || !(*flags & MADT_ENABLED) || has_id(out->apic_id, out->cpu_count, id))
 			continue;
 		if (out->cpu_count == MAX_CPUS)
 			dropped++;
 		else
-			out->apic_id[out->cpu_count++] = e.apic_id;
+			out->apic_id[out->cpu_count++] = id;
 	}
-	if (!ok)
-		log_warn("ACPI MADT: broken entry at byte %u, CPUs after it are not used", at);
+	if (end != table_length(t))
+		log_warn("ACPI MADT: broken entry at byte %u, CPUs after it are not used", end);
 	if (dropped)
 		log_warn("%u of %u CPUs are left out: at most %u are supported", dropped,
 			 MAX_CPUS + dropped, MAX_CPUS);
@@ -180,286 +179,258 @@ static void read_madt(u8 *t, u32 len, struct acpi_info *out)
 
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 {
-	u32 len, at = MADT_ENTRIES;
-	u8 *t = map_table(madt, "APIC", map, &len), *raw;
-	struct madt_entry e;
-	bool ok = true;
+	u8 *t = map_table(madt, "APIC", map);
+	u32 len, id;
 
-	if (!t || len < at)
+	if (!t)
 		return -EINVAL;
-	while (madt_next(t, len, &at, &e, &raw, &ok))
-		;
-	if (!ok)
+	len = table_length(t);
+	if (madt_end(t) != len)
 		return -EINVAL;
-	for (at = MADT_ENTRIES; madt_next(t, len, &at, &e, &raw, &ok);)
-		if (e.flags && !contains(keep, keep_count, e.apic_id))
-			e.flags[0] = (u8)(e.flags[0] & ~(MADT_ENABLED | MADT_ONLINE_CAPABLE));
-	t[SDT_CHECKSUM] -= sum(t, len);
+	for (u8 *entry = t + MADT_ENTRIES; entry < t + len; entry += entry[1]) {
+		u8 *flags = madt_cpu(entry, &id);
+
+		if (flags && !has_id(keep, keep_count, id))
+			*flags &= ~(MADT_ENABLED | MADT_ONLINE_CAPABLE);
+	}
+	t[SDT_CHECKSUM] -= checksum(t, len);
+	BUG_ON(checksum(t, len));
 	return 0;
 }
 
 /* ---- sleep ---- */
 
-/* An integer constant at *at; false if there is none before end. */
-static bool aml_integer(const u8 *aml, u32 end, u32 *at, u32 *val)
-{
-	u32 bytes, op;
+/* Code that is still to be read. */
+struct aml {
+	const u8 *at, *end;
+};
 
-	if (*at >= end)
+/* Take an integer constant; false if there is none. */
+static bool aml_integer(struct aml *a, u32 *val)
+{
+	u32 bytes;
+
+	if (a->at == a->end)
 		return false;
-	op = aml[(*at)++];
-	*val = op;
-	if (op == AML_ZERO || op == AML_ONE)
+	*val = *a->at++;
+	if (*val == AML_ZERO || *val == AML_ONE)
 		return true;
-	if (op != AML_BYTE && op != AML_WORD && op != AML_DWORD)
+	if (*val < AML_BYTE || *val > AML_DWORD)
 		return false;
-	bytes = 1u << (op - AML_BYTE);
-	if (end - *at < bytes)
+	bytes = 1u << (*val - AML_BYTE);
+	if (a->end - a->at < bytes)
 		return false;
-	*val = 0;
-	memcpy(val, aml + *at, bytes);
-	*at += bytes;
+	*val = get_le(a->at, bytes);
+	a->at += bytes;
 	return true;
 }
 
-/*
- * A package at this place: step to its number of elements and set its end. "Package Length
- * Encoding"
- */
-static bool aml_package(const u8 *aml, u32 len, u32 *at, u32 *end)
+/* Enter a package: what is left are its number of elements and these. "Package Length Encoding" */
+static bool aml_package(struct aml *a)
 {
-	u32 start, more, size;
+	const u8 *start = a->at + 1;
+	u32 more, size;
 
-	if (len - *at < 2 || aml[*at] != AML_PACKAGE)
+	if (a->end - a->at < 2 || *a->at != AML_PACKAGE)
 		return false;
-	start = ++*at;
-	more = aml[start] >> 6;
-	size = more ? aml[start] & 0x0f : aml[start] & 0x3f;
-	if (len - start < 1 + more)
+	/* Two bits say how many bytes follow; with any, this one has but the lowest four bits. */
+	more = *start >> 6;
+	size = *start & 0x3f;
+	if (a->end - start < 1 + more)
 		return false;
-	for (u32 i = 0; i < more; i++)
-		size |= (u32)aml[start + 1 + i] << (4 + 8 * i);
-	if (size > len - start || size < 2 + more)
+	if (more)
+		size = (*start & 0x0f) | get_le(start + 1, more) << 4;
+	if (size > a->end - start || size < 2 + more)
 		return false;
-	*at = start + 1 + more;
-	*end = start + size;
+	a->at = start + 1 + more;
+	a->end = start + size;
 	return true;
 }
 
-void acpi_scan_s5(const u8 *aml, u32 len, u8 *a_types, u8 *b_types)
+void acpi_scan_s5(const u8 *aml, u32 len, u8 types[2])
 {
 	for (u32 i = 2; i + 4 <= len; i++) {
-		u32 at = i + 4, end, count, a, b;
+		struct aml a = {aml + i + 4, aml + len};
+		u32 count, val[2];
 
 		if (memcmp(aml + i, "_S5_", 4))
 			continue;
 		if (aml[i - 1] != AML_NAME && (aml[i - 1] != AML_ROOT || aml[i - 2] != AML_NAME))
 			continue;
-		if (!aml_package(aml, len, &at, &end))
+		if (!aml_package(&a))
 			continue;
-		count = aml[at++];
-		if (!count || !aml_integer(aml, end, &at, &a))
+		count = *a.at++;
+		if (!count || !aml_integer(&a, &val[0]))
 			continue;
-		b = a >> 8; /* one number holds both */
-		if (count > 1) {
-			if (!aml_integer(aml, end, &at, &b))
-				continue;
-		} else {
-			a &= 0xff;
+		if (count == 1) { /* one number holds both */
+			val[1] = val[0] >> 8;
+			val[0] &= 0xff;
+		} else if (!aml_integer(&a, &val[1])) {
+			continue;
 		}
-		if (a <= ACPI_SLP_TYP_MASK)
-			*a_types |= (u8)BIT(a);
-		if (b <= ACPI_SLP_TYP_MASK)
-			*b_types |= (u8)BIT(b);
+		for (u32 k = 0; k < 2; k++)
+			if (val[k] <= ACPI_SLP_TYP_MASK)
+				types[k] |= BIT(val[k]);
 	}
 }
 
-/* Definition blocks are taken with a wrong checksum too: Linux does so. */
-static void read_aml(u64 addr, acpi_map_fn map, u8 *a_types, u8 *b_types)
+/* Definition blocks are taken with a wrong checksum too: Linux does so. Others are passed over. */
+static void read_aml(struct acpi_scan *s, u64 addr)
 {
-	const u8 *t = addr ? map(addr, SDT_SIZE) : NULL;
-	u32 len = t ? get32(t + SDT_LENGTH) : 0;
+	const u8 *t = addr ? s->map(addr, SDT_SIZE) : NULL;
+	u32 len = t ? table_length(t) : 0;
 
-	if (!t || (memcmp(t, "DSDT", 4) && memcmp(t, "SSDT", 4)) || len < SDT_SIZE || len > AML_MAX)
+	if (len < SDT_SIZE || len > AML_MAX || (memcmp(t, "DSDT", 4) && memcmp(t, "SSDT", 4)))
 		return;
-	t = map(addr, len);
+	t = s->map(addr, len);
 	if (t)
-		acpi_scan_s5(t + SDT_SIZE, len - SDT_SIZE, a_types, b_types);
+		acpi_scan_s5(t + SDT_SIZE, len - SDT_SIZE, s->off_types);
 }
 
-static void add_sleep_port(struct acpi_info *out, u16 port, u8 off_types)
+static void add_port(struct acpi_ports *list, u16 port, u8 off_types)
 {
-	for (u32 i = 0; i < out->sleep_count; i++)
-		if (out->sleep[i].port == port)
+	for (u32 i = 0; i < list->count; i++)
+		if (list->at[i].port == port)
 			return;
-	out->sleep[out->sleep_count++] = (struct acpi_sleep_port){port, off_types};
+	BUG_ON(list->count == ARRAY_SIZE(list->at));
+	list->at[list->count++] = (struct acpi_port){port, off_types};
 }
 
-static void add_wake_port(struct acpi_info *out, u16 port)
+/* The port that a register of the FADT is at, 0: there is no such register, or not at a port. */
+static u16 fadt_port(const u8 *t, u32 at)
 {
-	for (u32 i = 0; i < out->wake_count; i++)
-		if (out->wake[i] == port)
-			return;
-	out->wake[out->wake_count++] = port;
-}
-
-/* A register's port by its old field or the generic address, 0: there is none. */
-static u16 old_port(const u8 *t, u32 len, u32 at)
-{
-	return len >= at + 4 ? (u16)get32(t + at) : 0;
-}
-
-static u16 generic_port(const u8 *t, u32 len, u32 at)
-{
-	if (len < at + GAS_SIZE || t[at + GAS_SPACE] != GAS_SPACE_IO)
+	if (at < FADT_X_DSDT)
+		return table_field(t, at, 4);
+	if (table_field(t, at + GAS_SPACE, 1) != ACPI_SPACE_IO)
 		return 0;
-	return (u16)get64(t + at + GAS_ADDRESS);
+	return table_field(t, at + GAS_ADDRESS, 8);
 }
 
-/* Where the tables tell of two addresses for one register, both are taken. */
-static void read_sleep(u64 fadt, acpi_map_fn map, struct acpi_info *out)
+/*
+ * The registers for sleep, when all code has been looked through for their types. Where the tables
+ * tell of two addresses for one register, both are taken.
+ */
+static void read_sleep(struct acpi_scan *s)
 {
+	enum { SLEEP_A, SLEEP_B, WAKE };
 	static const struct {
-		u32 old, generic;
-		bool is_b;
-	} cnt[] = {
-	    {FADT_PM1A_CNT_BLK, FADT_X_PM1A_CNT_BLK, false},
-	    {FADT_PM1B_CNT_BLK, FADT_X_PM1B_CNT_BLK, true},
+		u16 at;
+		u8 byte, what; /* the register's byte that matters */
+	} regs[] = {
+	    {FADT_PM1A_CNT_BLK, 1, SLEEP_A},  {FADT_X_PM1A_CNT_BLK, 1, SLEEP_A},
+	    {FADT_PM1B_CNT_BLK, 1, SLEEP_B},  {FADT_X_PM1B_CNT_BLK, 1, SLEEP_B},
+	    {FADT_SLEEP_CONTROL, 0, SLEEP_A}, {FADT_PM1A_EVT_BLK, 1, WAKE},
+	    {FADT_X_PM1A_EVT_BLK, 1, WAKE},   {FADT_SLEEP_STATUS, 0, WAKE},
 	};
-	u8 types[2] = {0, 0};
-	u32 len, step = out->is_xsdt ? 8 : 4, root_len;
-	const u8 *t = map_table(fadt, "FACP", map, &len);
-	u64 dsdt, x_dsdt;
+	const u8 *t = map_table(s->fadt, "FACP", s->map);
 
-	if (!t)
-		return;
-	dsdt = len >= FADT_DSDT + 4 ? get32(t + FADT_DSDT) : 0;
-	x_dsdt = len >= FADT_X_DSDT + 8 ? get64(t + FADT_X_DSDT) : 0;
-	read_aml(dsdt, map, &types[0], &types[1]);
-	if (x_dsdt != dsdt)
-		read_aml(x_dsdt, map, &types[0], &types[1]);
-	if (!map_table(out->root, NULL, map, &root_len))
-		return;
-	for (u32 at = SDT_SIZE; root_len - at >= step; at += step) {
-		const u8 *p = map(out->root + at, step);
+	for (u32 i = 0; t && i < ARRAY_SIZE(regs); i++) {
+		u16 port = fadt_port(t, regs[i].at);
 
-		if (p)
-			read_aml(step == 8 ? get64(p) : get32(p), map, &types[0], &types[1]);
+		if (!port)
+			continue;
+		port += regs[i].byte;
+		if (regs[i].what == WAKE)
+			add_port(&s->out->wake, port, 0);
+		else
+			add_port(&s->out->sleep, port, s->off_types[regs[i].what]);
 	}
-	t = map_table(fadt, "FACP", map, &len);
-	for (u32 i = 0; t && i < ARRAY_SIZE(cnt); i++) {
-		const u16 ports[] = {old_port(t, len, cnt[i].old),
-				     generic_port(t, len, cnt[i].generic)};
-
-		for (u32 k = 0; k < ARRAY_SIZE(ports); k++)
-			if (ports[k])
-				add_sleep_port(out, ports[k] + 1, types[cnt[i].is_b]);
-	}
-	if (!t)
-		return;
-	if (generic_port(t, len, FADT_SLEEP_CONTROL))
-		add_sleep_port(out, generic_port(t, len, FADT_SLEEP_CONTROL), types[0]);
-	if (old_port(t, len, FADT_PM1A_EVT_BLK))
-		add_wake_port(out, old_port(t, len, FADT_PM1A_EVT_BLK) + 1);
-	if (generic_port(t, len, FADT_X_PM1A_EVT_BLK))
-		add_wake_port(out, generic_port(t, len, FADT_X_PM1A_EVT_BLK) + 1);
-	if (generic_port(t, len, FADT_SLEEP_STATUS))
-		add_wake_port(out, generic_port(t, len, FADT_SLEEP_STATUS));
-	if (out->sleep_count && !types[0])
+	if (s->out->sleep.count && !s->off_types[0])
 		log_warn("ACPI: no package _S5 found: dom0 cannot switch the machine off");
 }
 
 /* ---- the others ---- */
 
-static void read_fadt(const u8 *t, u32 len, struct acpi_info *out)
+static void read_fadt(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	if (len >= FADT_PM_TMR_BLK + 4)
-		out->pm_timer_port = (u16)get32(t + FADT_PM_TMR_BLK);
-	if (len >= FADT_X_PM_TMR_BLK + GAS_SIZE &&
-	    t[FADT_X_PM_TMR_BLK + GAS_SPACE] == GAS_SPACE_IO &&
-	    get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS))
-		out->pm_timer_port = (u16)get64(t + FADT_X_PM_TMR_BLK + GAS_ADDRESS);
-	if (len > FADT_RESET_VALUE && get32(t + FADT_FLAGS) & FADT_RESET_SUPPORTED) {
-		out->reset_port_or_addr_space = t[FADT_RESET_REG + GAS_SPACE];
-		out->reset_addr = get64(t + FADT_RESET_REG + GAS_ADDRESS);
+	struct acpi_info *out = s->out;
+	u64 dsdt = table_field(t, FADT_DSDT, 4), x_dsdt = table_field(t, FADT_X_DSDT, 8);
+
+	s->fadt = addr;
+	out->pm_timer_port = fadt_port(t, FADT_X_PM_TMR_BLK);
+	if (!out->pm_timer_port)
+		out->pm_timer_port = fadt_port(t, FADT_PM_TMR_BLK);
+	if (table_length(t) > FADT_RESET_VALUE &&
+	    get_le(t + FADT_FLAGS, 4) & FADT_RESET_SUPPORTED) {
+		out->reset_space = t[FADT_RESET_REG + GAS_SPACE];
+		out->reset_addr = get_le(t + FADT_RESET_REG + GAS_ADDRESS, 8);
 		out->reset_value = t[FADT_RESET_VALUE];
-		out->has_reset = out->reset_addr != 0;
 	}
+	read_aml(s, dsdt); /* the FADT is out of sight from here on */
+	if (x_dsdt != dsdt)
+		read_aml(s, x_dsdt);
 }
 
-static void read_table(u64 addr, acpi_map_fn map, struct acpi_info *out, u64 *fadt)
+static void read_hpet(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	u8 *t = addr ? map(addr, SDT_SIZE) : NULL;
-	char sig[4];
-	u32 len;
+	if (!s->out->hpet_addr && t[HPET_ADDRESS + GAS_SPACE] == ACPI_SPACE_MEMORY)
+		s->out->hpet_addr = table_field(t, HPET_ADDRESS + GAS_ADDRESS, 8);
+}
+
+static void read_table(struct acpi_scan *s, u64 addr)
+{
+	static const struct {
+		const char *sig;
+		void (*read)(struct acpi_scan *s, u64 addr, u8 *t);
+	} kinds[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet}};
+	u8 *t = addr ? s->map(addr, SDT_SIZE) : NULL;
 
 	if (!t)
 		return;
-	memcpy(sig, t, 4);
-	if (!memcmp(sig, "APIC", 4) && !out->madt) {
-		t = map_table(addr, NULL, map, &len);
-		if (t) {
-			out->madt = addr;
-			read_madt(t, len, out);
-		}
-	} else if (!memcmp(sig, "FACP", 4)) {
-		t = map_table(addr, NULL, map, &len);
-		if (t) {
-			read_fadt(t, len, out);
-			*fadt = addr;
-		}
-	} else if (!memcmp(sig, "HPET", 4) && !out->hpet_addr) {
-		t = map_table(addr, NULL, map, &len);
-		if (t && len >= HPET_SIZE && t[HPET_ADDRESS + GAS_SPACE] == GAS_SPACE_MEM)
-			out->hpet_addr = get64(t + HPET_ADDRESS + GAS_ADDRESS);
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (memcmp(t, kinds[i].sig, 4))
+			continue;
+		t = map_table(addr, kinds[i].sig, s->map);
+		if (t)
+			kinds[i].read(s, addr, t);
+		return;
 	}
+	read_aml(s, addr);
 }
 
-/* The root table's address in the RSDP, checked; the XSDT if it is usable, else the RSDT. */
-static u32 find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, struct acpi_info *out)
+/* The root table that the RSDP names: the XSDT if it is usable, else the RSDT. NULL: none is. */
+static const u8 *find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, u64 *root)
 {
-	u32 len;
+	const u8 *t;
 
-	if (rsdp_len < RSDP_V1_SIZE || memcmp(rsdp, "RSD PTR ", 8) || sum(rsdp, RSDP_V1_SIZE)) {
+	if (rsdp_len < RSDP_V1_SIZE || memcmp(rsdp, "RSD PTR ", 8) ||
+	    checksum(rsdp, RSDP_V1_SIZE)) {
 		log_warn("ACPI: no valid RSDP");
-		return 0;
+		return NULL;
 	}
-	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2 && !sum(rsdp, RSDP_V2_SIZE)) {
-		out->root = get64(rsdp + RSDP_XSDT);
-		out->is_xsdt = true;
-		if (out->root && map_table(out->root, "XSDT", map, &len))
-			return len;
+	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2 && !checksum(rsdp, RSDP_V2_SIZE)) {
+		*root = get_le(rsdp + RSDP_XSDT, 8);
+		t = *root ? map_table(*root, "XSDT", map) : NULL;
+		if (t)
+			return t;
 	}
-	out->root = get32(rsdp + RSDP_RSDT);
-	out->is_xsdt = false;
-	if (map_table(out->root, "RSDT", map, &len))
-		return len;
-	out->root = 0;
-	return 0;
+	*root = get_le(rsdp + RSDP_RSDT, 4);
+	return map_table(*root, "RSDT", map);
 }
 
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	       struct acpi_info *out)
 {
-	u32 len, step;
-	u64 fadt = 0;
+	struct acpi_scan s = {.map = map, .out = out};
+	const u8 *t;
+	u64 root;
+	u32 len, step = 4;
 
-	memset(out, 0, sizeof(*out));
 	/* The boot CPU runs, so it exists whatever the tables say. */
-	out->apic_id[0] = boot_apic_id;
-	out->cpu_count = 1;
-	len = find_root(rsdp, rsdp_len, map, out);
-	if (!len)
+	*out = (struct acpi_info){.apic_id = {boot_apic_id}, .cpu_count = 1};
+	t = find_root(rsdp, rsdp_len, map, &root);
+	if (!t)
 		return -EINVAL;
-	step = out->is_xsdt ? 8 : 4;
+	len = table_length(t);
+	if (*t == 'X')
+		step = 8;
 	for (u32 at = SDT_SIZE; len - at >= step; at += step) {
-		const u8 *p = map(out->root + at, step);
-
-		if (p)
-			read_table(out->is_xsdt ? get64(p) : get32(p), map, out, &fadt);
+		t = map(root + at, step);
+		if (t)
+			read_table(&s, get_le(t, step));
 	}
-	if (fadt)
-		read_sleep(fadt, map, out);
+	if (s.fadt)
+		read_sleep(&s);
 	if (!out->madt)
 		log_warn("ACPI: no MADT, only the boot CPU is used");
 	return 0;

@@ -36,6 +36,7 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 
 /*
  * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a
- * and PM1b to switch the machine off, as sets; those found are added. Reads nothing beyond len.
+ * (0) and PM1b (1) to switch the machine off, as sets; those found are added. Reads nothing beyond
+ * len.
  */
-void acpi_scan_s5(const u8 *aml, u32 len, u8 *a_types, u8 *b_types);
+void acpi_scan_s5(const u8 *aml, u32 len, u8 types[2]);

@@ -22,29 +22,33 @@ struct mem_map {
 	struct mem_region r[BOOT_MAX_REGIONS];
 };
 
-struct boot_module {
-	u64 start, end;	    /* physical bytes */
-	char cmdline[2048]; /* without the file's name, see mb2_parse() */
+struct mem_range {
+	u64 start, end; /* physical bytes, end exclusive */
 };
 
 struct boot_framebuffer {
 	bool present, text; /* text: EGA text mode at addr */
 	u64 addr;
 	u32 pitch, width, height, bpp;
-	struct {
+	struct mb2_colour {
 		u8 pos, size; /* bits; 0 in text mode */
-	} red, green, blue;
+	} colour[3];	      /* red, green, blue; as Multiboot2 has them */
 };
 
-enum console_kind { CONSOLE_SERIAL, CONSOLE_VGA };
+struct boot_consoles {
+	bool named; /* by console=, not the defaults */
+	u32 count;
+	struct boot_console {
+		u32 port; /* 0: the screen */
+		u32 baud;
+	} at[BOOT_MAX_CONSOLES];
+};
+
+/* How to restart the machine; where one way does not work the next is tried. */
+enum reboot_way { REBOOT_ACPI, REBOOT_KEYBOARD, REBOOT_TRIPLE, REBOOT_HALT };
 
 struct boot_options {
-	u32 console_count;
-	struct {
-		enum console_kind kind;
-		u16 port;
-		u32 baud;
-	} console[BOOT_MAX_CONSOLES];
+	struct boot_consoles console;
 	u32 loglvl;	    /* enum log_level */
 	u32 dom0_max_vcpus; /* 0 = one per CPU */
 	u64 dom0_mem;	    /* bytes, 0 = all that is left */
@@ -53,49 +57,50 @@ struct boot_options {
 	char sched[16];	    /* "" = default */
 	char mask[256];	    /* comma-separated capability names to hide; see cap_masked() */
 	bool noreboot;
-	char reboot[16]; /* "", "acpi", "kbd", "triple", "halt" */
+	u32 reboot; /* enum reboot_way */
 };
 
-#define ACPI_SLEEP_PORTS 5 /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
+/*
+ * Bytes of registers: those that put the machine to sleep, with the types of S5 for them (bit n is
+ * type n), or those that tell of a wake-up.
+ */
+struct acpi_ports {
+	u32 count;
+	struct acpi_port {
+		u16 port;
+		u8 off_types;
+	} at[5]; /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
+};
+
+/* "Generic Address Structure": what an address is one of */
+enum acpi_space { ACPI_SPACE_MEMORY, ACPI_SPACE_IO, ACPI_SPACE_PCI };
 
 struct acpi_info {
-	u64 root; /* XSDT or RSDT, physical; 0 = none */
-	bool is_xsdt;
-	/* physical address of an RSDP for dom0's boot_params, 0 = let it search */
-	u64 rsdp_addr;
 	u64 lapic_addr;
 	u32 cpu_count; /* enabled CPUs, boot CPU first */
 	u32 apic_id[MAX_CPUS];
 	u64 madt;	   /* physical, 0 = none */
 	u16 pm_timer_port; /* 0 = none */
-	/*
-	 * Bytes of the registers that put the machine to sleep, and the types of S5 for them: bit n
-	 * is type n.
-	 */
-	struct acpi_sleep_port {
-		u16 port;
-		u8 off_types;
-	} sleep[ACPI_SLEEP_PORTS];
-	u32 sleep_count;
-	u16 wake[ACPI_SLEEP_PORTS]; /* bytes of the registers that tell of a wake-up */
-	u32 wake_count;
-	u64 hpet_addr; /* 0 = none */
-	u32 reset_port_or_addr_space;
-	u64 reset_addr;
-	u8 reset_value;
-	bool has_reset;
+	struct acpi_ports sleep, wake;
+	u64 hpet_addr;	/* 0 = none */
+	u64 reset_addr; /* in reset_space; 0 = there is no reset register */
+	u8 reset_space, reset_value;
 };
+
+/* ACPI specification "Root System Description Pointer": of revision 0, and of later ones */
+#define RSDP_V1_SIZE 20
+#define RSDP_V2_SIZE 36
 
 struct boot_info {
 	char cmdline[2048];
 	char loader[64];
 	struct mem_map map;
 	u32 module_count;
-	struct boot_module module[4];
+	struct mem_range module[4];
+	char module_cmdline[4][2048]; /* without the file's name, see mb2_parse() */
 	struct boot_framebuffer fb;
 	bool efi;
-	u64 efi_systab;
-	u8 rsdp_copy[36]; /* from tag 15 (preferred) or 14 */
+	u8 rsdp_copy[RSDP_V2_SIZE]; /* from tag 15 (preferred) or 14 */
 	u32 rsdp_len;
 	struct boot_options opt;
 	struct acpi_info acpi;

@@ -1,25 +1,18 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; From the loader's jump to C on the boot CPU.
 
+%include "boot/early.inc"
+
 HV_IMAGE	equ 0xffffffff80000000
 %define PHYS(x) ((x) - HV_IMAGE)
 
-CR0_PE		equ 1 << 0
-CR0_WP		equ 1 << 16
-CR0_PG		equ 1 << 31
-CR4_PAE		equ 1 << 5
-MSR_EFER	equ 0xc0000080
 EFER_LME	equ 1 << 8
 EFER_NXE	equ 1 << 11
 CPUID_LM	equ 1 << 29		; leaf 0x80000001 EDX
-CPUID_1G	equ 1 << 26
 CPUID_NX	equ 1 << 20
 
 PTE_PW		equ 3			; present, writable
 PTE_PWL		equ 0x83		; and large
-
-SEL_CODE	equ 0x08
-SEL_DATA	equ 0x10
 
 COM1		equ 0x3f8
 EGA_TEXT	equ 0xb8000
@@ -59,14 +52,13 @@ entry32:
 	jz no_long_mode
 	mov edi, edx			; features
 
-	; First 4 GiB by 2 MiB pages: PD entries, then the tables above
+	; First 4 GiB by 2 MiB pages: PD entries, then the tables above; the loader has cleared .bss
 	mov ecx, 0
 .pd:
 	mov eax, ecx
 	shl eax, 21
 	or eax, PTE_PWL
 	mov [PHYS(early_pd) + ecx * 8], eax
-	mov dword [PHYS(early_pd) + ecx * 8 + 4], 0
 	inc ecx
 	cmp ecx, 4 * 512
 	jb .pd
@@ -79,22 +71,6 @@ entry32:
 	inc ecx
 	cmp ecx, 4
 	jb .pdpt
-	; The rest of the first 512 GiB by 1 GiB pages if the CPU has them: the pool may lie above 4
-	; GiB
-	test edi, CPUID_1G
-	jz .top
-.gib:
-	mov eax, ecx
-	shl eax, 30
-	or eax, PTE_PWL
-	mov [PHYS(early_pdpt) + ecx * 8], eax
-	mov eax, ecx
-	shr eax, 2
-	mov [PHYS(early_pdpt) + ecx * 8 + 4], eax
-	inc ecx
-	cmp ecx, 512
-	jb .gib
-.top:
 	mov dword [PHYS(early_pml4) + 0 * 8], PHYS(early_pdpt) + PTE_PW
 	mov dword [PHYS(early_pml4) + 256 * 8], PHYS(early_pdpt) + PTE_PW	; HV_DIRECT
 	mov dword [PHYS(early_pml4) + 511 * 8], PHYS(early_pdpt_image) + PTE_PW

@@ -13,9 +13,31 @@
 
 #define LINUX_HEAD_SIZE	   4096u /* this much of an image's start is enough to parse it */
 #define LINUX_MAX_SEGMENTS 16
-/* the setup header, at the same place in a bzImage and in boot_params */
+
+/* The setup header, at the same place in a bzImage and in boot_params. "Details of Header Fields"
+ */
 #define LINUX_SETUP_START 0x1f1u
-#define LINUX_SETUP_END	  0x290u
+struct linux_setup {
+	u8 setup_sects;
+	u16 root_flags;
+	u32 syssize;
+	u16 ram_size, vid_mode, root_dev, boot_flag;
+	u8 jump, jump_len; /* the header ends this much after jump_len */
+	u32 magic;
+	u16 version, gap208[4];
+	u8 type_of_loader, loadflags;
+	u16 setup_move_size;
+	u32 code32_start, ramdisk_image, ramdisk_size, gap220[2];
+	u32 cmd_line_ptr, initrd_addr_max, kernel_alignment;
+	u8 relocatable, min_alignment;
+	u16 xloadflags;
+	u32 cmdline_size, gap23c[5];
+	u64 setup_data, pref_address;
+	u32 init_size, gap264;
+	u8 gap268[0x28];
+} __packed;
+_Static_assert(offsetof(struct linux_setup, magic) == 0x202 - LINUX_SETUP_START, "setup header");
+_Static_assert(offsetof(struct linux_setup, init_size) == 0x260 - LINUX_SETUP_START, "its end");
 
 struct linux_kernel {
 	bool elf;
@@ -32,8 +54,7 @@ struct linux_kernel {
 		/* relative to the load address; what file_size does not cover is zeroed */
 		u64 dest, mem_size;
 	} segment[LINUX_MAX_SEGMENTS];
-	/* as in boot_params: zeros, and from LINUX_SETUP_START on the setup header */
-	u8 setup[LINUX_SETUP_END];
+	struct linux_setup setup;
 };
 
 /*

@@ -9,7 +9,7 @@
 struct seen {
 	const struct mb2_tag_mmap *mmap, *efi_mmap;
 	const struct mb2_tag_basic_mem *basic;
-	const struct mb2_tag_rsdp *rsdp_old, *rsdp_new;
+	const struct mb2_tag_rsdp *rsdp;
 	u32 modules;
 };
 
@@ -19,72 +19,74 @@ static int malformed(const struct mb2_tag *t, const char *what)
 	return -EINVAL;
 }
 
+/* The text of a tag: its size bounds it, and its NUL, which need not be there. */
+struct tag_text {
+	const char *s;
+	u32 len;
+};
+
+static struct tag_text tag_text(const struct mb2_tag *t, const char *s)
+{
+	struct tag_text text = {s, 0};
+
+	while (s + text.len < (const char *)t + t->size && s[text.len])
+		text.len++;
+	return text;
+}
+
 /*
  * Loaders and configuration files differ in whether the file's name, or the word "placeholder" that
  * Xen's stanzas have, comes before the arguments. Neither can be an argument of a kernel's or of
  * ours.
  */
-static const char *skip_name(const char *s, u32 len, u32 *left)
+static struct tag_text tag_args(const struct mb2_tag *t, const char *s)
 {
 	static const char placeholder[] = "placeholder";
-	u32 word = 0, at;
+	struct tag_text text = tag_text(t, s);
+	u32 word = 0;
 
-	while (word < len && s[word] && s[word] != ' ')
+	while (word < text.len && s[word] != ' ')
 		word++;
-	if (len && (s[0] == '/' || s[0] == '(' ||
-		    (word == sizeof(placeholder) - 1 && !memcmp(s, placeholder, word)))) {
-		for (at = word; at < len && s[at] == ' '; at++)
-			;
-		s += at;
-		len -= at;
+	if (word && (s[0] == '/' || s[0] == '(' ||
+		     (word == sizeof(placeholder) - 1 && !memcmp(s, placeholder, word)))) {
+		while (word < text.len && s[word] == ' ')
+			word++;
+		text.s += word;
+		text.len -= word;
 	}
-	*left = len;
-	return s;
+	return text;
 }
 
-/* Copy a string that ends with its NUL or its tag. */
-static void copy_string(char *to, u32 size, const char *from, u32 len, const char *what)
+static void copy_text(char *to, u32 size, struct tag_text from, const char *what)
 {
-	u32 n = 0;
-
-	while (n < len && from[n])
-		n++;
-	if (n >= size) {
+	if (from.len >= size) {
 		log_warn("%s is longer than %u characters, the rest is dropped", what, size - 1);
-		n = size - 1;
+		from.len = size - 1;
 	}
-	memcpy(to, from, n);
-	to[n] = 0;
+	memcpy(to, from.s, from.len);
+	to[from.len] = 0;
 }
 
 static int take_module(const struct mb2_tag_module *t, struct seen *seen, struct boot_info *out)
 {
-	struct boot_module *m = &out->module[out->module_count];
-	const char *name;
-	u32 len;
+	u32 n = out->module_count;
 
-	if (t->tag.size < sizeof(*t))
-		return malformed(&t->tag, "module tag too short");
 	if (t->end < t->start)
 		return malformed(&t->tag, "module ends before it starts");
 	seen->modules++;
-	if (out->module_count == ARRAY_SIZE(out->module)) {
-		log_warn("module %u is ignored: only %u are used", seen->modules,
-			 (u32)ARRAY_SIZE(out->module));
+	if (n == ARRAY_SIZE(out->module)) {
+		log_warn("module %u is ignored: only %u are used", seen->modules, n);
 		return 0;
 	}
-	name = skip_name(t->cmdline, t->tag.size - sizeof(*t), &len);
-	copy_string(m->cmdline, sizeof(m->cmdline), name, len, "a module's command line");
-	m->start = t->start;
-	m->end = t->end;
+	copy_text(out->module_cmdline[n], sizeof(out->module_cmdline[n]),
+		  tag_args(&t->tag, t->cmdline), "a module's command line");
+	out->module[n] = (struct mem_range){t->start, t->end};
 	out->module_count++;
 	return 0;
 }
 
 static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_framebuffer *fb)
 {
-	if (t->tag.size < MB2_FB_COMMON_SIZE)
-		return malformed(&t->tag, "framebuffer tag too short");
 	*fb = (struct boot_framebuffer){.addr = t->addr,
 					.pitch = t->pitch,
 					.width = t->width,
@@ -100,14 +102,9 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 	} else if (t->type == MB2_FB_RGB) {
 		if (t->tag.size < MB2_FB_RGB_SIZE)
 			return malformed(&t->tag, "framebuffer tag without its colours");
-		fb->red.pos = t->red_pos;
-		fb->red.size = t->red_size;
-		fb->green.pos = t->green_pos;
-		fb->green.size = t->green_size;
-		fb->blue.pos = t->blue_pos;
-		fb->blue.size = t->blue_size;
-		fb->present = (fb->bpp == 16 || fb->bpp == 24 || fb->bpp == 32) &&
-			      fb->pitch >= fb->width * (fb->bpp / 8);
+		memcpy(fb->colour, t->colour, sizeof(fb->colour));
+		fb->present = (t->bpp == 16 || t->bpp == 24 || t->bpp == 32) &&
+			      t->pitch >= t->width * (t->bpp / 8);
 	}
 	if (!fb->present)
 		log_warn("the screen's mode is not supported: type %u, %ux%u, %u bits", t->type,
@@ -115,61 +112,75 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 	return 0;
 }
 
-static int check_mmap(const struct mb2_tag_mmap *t, u32 least)
+/* How long a tag is at least. */
+static u32 least_size(u32 type)
 {
-	if (t->tag.size < sizeof(*t))
-		return malformed(&t->tag, "memory map too short");
-	if (t->entry_size < least)
-		return malformed(&t->tag, "memory map with too small entries");
-	return 0;
+	switch (type) {
+	case MB2_TAG_MODULE:
+		return sizeof(struct mb2_tag_module);
+	case MB2_TAG_BASIC_MEM:
+		return sizeof(struct mb2_tag_basic_mem);
+	case MB2_TAG_MMAP:
+	case MB2_TAG_EFI_MMAP:
+		return sizeof(struct mb2_tag_mmap);
+	case MB2_TAG_FRAMEBUFFER:
+		return MB2_FB_COMMON_SIZE;
+	case MB2_TAG_EFI64:
+		return sizeof(struct mb2_tag) + sizeof(u64); /* the system table's address */
+	case MB2_TAG_RSDP_OLD:
+		return sizeof(struct mb2_tag) + RSDP_V1_SIZE;
+	case MB2_TAG_RSDP_NEW:
+		return sizeof(struct mb2_tag) + RSDP_V2_SIZE;
+	default:
+		return sizeof(struct mb2_tag);
+	}
 }
 
 static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info *out)
 {
-	const char *text = ((const struct mb2_tag_string *)t)->string;
-	u32 len = t->size - sizeof(*t);
+	const void *tag = t;
+	const char *string = ((const struct mb2_tag_string *)t)->string;
 
+	if (t->size < least_size(t->type))
+		return malformed(t, "too short");
 	switch (t->type) {
 	case MB2_TAG_CMDLINE:
-		text = skip_name(text, len, &len);
-		copy_string(out->cmdline, sizeof(out->cmdline), text, len,
-			    "the hypervisor's command line");
-		return 0;
+		copy_text(out->cmdline, sizeof(out->cmdline), tag_args(t, string),
+			  "the hypervisor's command line");
+		break;
 	case MB2_TAG_LOADER:
-		copy_string(out->loader, sizeof(out->loader), text, len, "the loader's name");
-		return 0;
+		copy_text(out->loader, sizeof(out->loader), tag_text(t, string),
+			  "the loader's name");
+		break;
 	case MB2_TAG_MODULE:
-		return take_module((const void *)t, seen, out);
+		return take_module(tag, seen, out);
 	case MB2_TAG_BASIC_MEM:
-		seen->basic = (const void *)t;
-		return t->size < sizeof(*seen->basic) ? malformed(t, "basic memory tag too short")
-						      : 0;
+		seen->basic = tag;
+		break;
 	case MB2_TAG_MMAP:
-		seen->mmap = (const void *)t;
-		return check_mmap(seen->mmap, sizeof(struct mb2_mmap_entry));
+		seen->mmap = tag;
+		if (seen->mmap->entry_size < sizeof(struct mb2_mmap_entry))
+			return malformed(t, "memory map with too small entries");
+		break;
 	case MB2_TAG_EFI_MMAP:
-		seen->efi_mmap = (const void *)t;
-		return check_mmap(seen->efi_mmap, sizeof(struct mb2_efi_desc));
+		seen->efi_mmap = tag;
+		if (seen->efi_mmap->entry_size < sizeof(struct mb2_efi_desc))
+			return malformed(t, "memory map with too small entries");
+		break;
 	case MB2_TAG_FRAMEBUFFER:
-		return take_framebuffer((const void *)t, &out->fb);
+		return take_framebuffer(tag, &out->fb);
 	case MB2_TAG_EFI32:
-		out->efi = true;
-		return 0;
 	case MB2_TAG_EFI64:
-		if (t->size < sizeof(struct mb2_tag_efi64))
-			return malformed(t, "EFI tag too short");
 		out->efi = true;
-		out->efi_systab = ((const struct mb2_tag_efi64 *)t)->systab;
-		return 0;
+		break;
 	case MB2_TAG_RSDP_OLD:
-		seen->rsdp_old = (const void *)t;
-		return len < 20 ? malformed(t, "RSDP too short") : 0;
 	case MB2_TAG_RSDP_NEW:
-		seen->rsdp_new = (const void *)t;
-		return len < 36 ? malformed(t, "RSDP too short") : 0;
-	default:
-		return 0;
+		/* The new one is better, wherever it stands. */
+		if (!seen->rsdp || t->type == MB2_TAG_RSDP_NEW)
+			seen->rsdp = tag;
+		break;
 	}
+	return 0;
 }
 
 /*
@@ -190,35 +201,51 @@ static int add_range(struct mem_map *m, u64 start, u64 len, u32 kind)
 
 static u32 kind_of_efi(u32 type)
 {
-	/* UEFI "Memory Type Usage after ExitBootServices()" */
-	static const u8 kind[] = {
-	    [1] = MEM_RAM, [2] = MEM_RAM, [3] = MEM_RAM,  [4] = MEM_RAM,
-	    [7] = MEM_RAM, [8] = MEM_BAD, [9] = MEM_ACPI, [10] = MEM_NVS,
-	};
-
-	return type < ARRAY_SIZE(kind) && kind[type] ? kind[type] : MEM_RESERVED;
+	/* UEFI "Memory Type Usage after ExitBootServices()": loader, boot services, conventional */
+	switch (type) {
+	case 1 ... 4:
+	case 7:
+		return MEM_RAM;
+	case 8:
+		return MEM_BAD;
+	case 9:
+		return MEM_ACPI;
+	case 10:
+		return MEM_NVS;
+	default:
+		return MEM_RESERVED;
+	}
 }
 
-static int add_mmap(const struct mb2_tag_mmap *t, bool efi, struct mem_map *m)
+static int add_entry(struct mem_map *m, const void *entry)
 {
-	const u32 size = t->tag.size - sizeof(*t);
+	struct mb2_mmap_entry e;
+
+	memcpy(&e, entry, sizeof(e));
+	if (e.type < MEM_RAM || e.type > MEM_BAD)
+		e.type = MEM_RESERVED;
+	return add_range(m, e.addr, e.len, e.type);
+}
+
+static int add_efi_entry(struct mem_map *m, const void *entry)
+{
+	struct mb2_efi_desc d;
+
+	memcpy(&d, entry, sizeof(d));
+	if (d.pages > ~0ull / PAGE_SIZE)
+		return 0;
+	return add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
+}
+
+static int add_mmap(struct mem_map *m, const struct mb2_tag_mmap *t,
+		    int (*add)(struct mem_map *m, const void *entry))
+{
+	u32 left = t->tag.size - sizeof(*t);
 	int err = 0;
 
-	for (u32 at = 0; size - at >= t->entry_size && !err; at += t->entry_size) {
-		struct mb2_mmap_entry e;
-		struct mb2_efi_desc d;
-
-		if (efi) {
-			memcpy(&d, t->entries + at, sizeof(d));
-			if (d.pages <= ~0ull / PAGE_SIZE)
-				err =
-				    add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
-		} else {
-			memcpy(&e, t->entries + at, sizeof(e));
-			err = add_range(m, e.addr, e.len,
-					e.type >= MEM_RAM && e.type <= MEM_BAD ? e.type
-									       : MEM_RESERVED);
-		}
+	for (const u8 *entry = t->entries; left >= t->entry_size && !err; entry += t->entry_size) {
+		err = add(m, entry);
+		left -= t->entry_size;
 	}
 	return err;
 }
@@ -229,14 +256,13 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 
 	m->count = 0;
 	if (seen->mmap)
-		err = add_mmap(seen->mmap, false, m);
+		err = add_mmap(m, seen->mmap, add_entry);
 	else if (seen->efi_mmap)
-		err = add_mmap(seen->efi_mmap, true, m);
+		err = add_mmap(m, seen->efi_mmap, add_efi_entry);
 	if (!err && !m->count && seen->basic) {
-		err = memmap_add(m, 0, (u64)seen->basic->lower_kib << 10, MEM_RAM);
-		if (!err)
-			err = memmap_add(m, BIT(20), BIT(20) + ((u64)seen->basic->upper_kib << 10),
-					 MEM_RAM);
+		/* two ranges always fit */
+		memmap_add(m, 0, seen->basic->lower_kib * 1024ull, MEM_RAM);
+		memmap_add(m, BIT(20), BIT(20) + seen->basic->upper_kib * 1024ull, MEM_RAM);
 	}
 	if (err)
 		log_err("the memory map has more than %u separate ranges", BOOT_MAX_REGIONS);
@@ -245,16 +271,6 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 		err = -ENOENT;
 	}
 	return err;
-}
-
-static void take_rsdp(const struct seen *seen, struct boot_info *out)
-{
-	const struct mb2_tag_rsdp *t = seen->rsdp_new ? seen->rsdp_new : seen->rsdp_old;
-
-	if (!t)
-		return;
-	out->rsdp_len = seen->rsdp_new ? 36 : 20;
-	memcpy(out->rsdp_copy, t->rsdp, out->rsdp_len);
 }
 
 int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
@@ -273,14 +289,14 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 	}
 	out->module_count = 0;
 	for (;; at = ALIGN_UP(at + t->size, MB2_TAG_ALIGN)) {
-		if (at > head->total_size || head->total_size - at < sizeof(*t)) {
+		if (at + sizeof(*t) > head->total_size) {
 			log_err("the Multiboot2 information ends without its end tag at %lu of %u "
 				"bytes",
 				at, head->total_size);
 			return -EINVAL;
 		}
 		t = (const void *)((const u8 *)info + at);
-		if (t->size < sizeof(*t) || t->size > head->total_size - at)
+		if (t->size < sizeof(*t) || at + t->size > head->total_size)
 			return malformed(t, "size beyond the information");
 		if (t->type == MB2_TAG_END)
 			break;
@@ -288,6 +304,9 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 		if (err)
 			return err;
 	}
-	take_rsdp(&seen, out);
+	if (seen.rsdp) {
+		out->rsdp_len = least_size(seen.rsdp->tag.type) - sizeof(*t);
+		memcpy(out->rsdp_copy, seen.rsdp->rsdp, out->rsdp_len);
+	}
 	return take_map(&seen, &out->map);
 }

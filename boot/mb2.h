@@ -6,9 +6,9 @@
 
 /*
  * Check and copy the boot information at info, of which at most size_limit bytes may be read, into
- * *out: command line, loader, modules, memory map, framebuffer, EFI system table, RSDP. Everything
- * else in *out is left alone (zero it first). -EINVAL on a malformed list, -ENOSPC when the memory
- * map does not fit, -ENOENT without a memory map; each logged. After 0 nothing of info is needed
- * any more.
+ * *out: command line, loader, modules, memory map, framebuffer, whether there is EFI, RSDP.
+ * Everything else in *out is left alone (zero it first). -EINVAL on a malformed list, -ENOSPC when
+ * the memory map does not fit, -ENOENT without a memory map; each logged. After 0 nothing of info
+ * is needed any more.
  */
 int mb2_parse(const void *info, u32 size_limit, struct boot_info *out);

@@ -4,7 +4,7 @@
 #include "hv/lib/string.h"
 
 /* How restricted a kind is: where firmware contradicts itself the higher rank is believed. */
-static u32 rank(u32 kind)
+static u32 kind_rank(u32 kind)
 {
 	switch (kind) {
 	case MEM_RAM:
@@ -20,13 +20,14 @@ static u32 rank(u32 kind)
 	}
 }
 
-static int insert(struct mem_map *m, u32 at, u64 start, u64 end, u32 kind)
+static int insert_region(struct mem_map *m, u32 at, u64 start, u64 end, u32 kind)
 {
 	if (m->count == BOOT_MAX_REGIONS)
 		return -ENOSPC;
 	memmove(&m->r[at + 1], &m->r[at], (m->count - at) * sizeof(m->r[0]));
 	m->r[at] = (struct mem_region){start, end, kind};
 	m->count++;
+	BUG_ON(start >= end);
 	return 0;
 }
 
@@ -38,27 +39,33 @@ static int recolour(struct mem_map *m, u32 i, u64 start, u64 end, u32 kind)
 {
 	struct mem_region old = m->r[i];
 
+	/* All or nothing: each end that stays needs a place. */
 	if (m->count + (old.start < start) + (old.end > end) > BOOT_MAX_REGIONS)
 		return -ENOSPC;
+	BUG_ON(start < old.start || end > old.end || start >= end);
 	m->r[i] = (struct mem_region){start, end, kind};
 	if (old.end > end)
-		insert(m, i + 1, end, old.end, old.kind);
+		insert_region(m, i + 1, end, old.end, old.kind);
 	if (old.start < start)
-		insert(m, i, old.start, start, old.kind);
+		insert_region(m, i, old.start, start, old.kind);
 	return 0;
 }
 
-static void merge(struct mem_map *m)
+static void merge_regions(struct mem_map *m)
 {
-	u32 n = 0;
+	struct mem_region *last = m->r;
 
-	for (u32 i = 0; i < m->count; i++) {
-		if (n && m->r[n - 1].end == m->r[i].start && m->r[n - 1].kind == m->r[i].kind)
-			m->r[n - 1].end = m->r[i].end;
+	for (u32 i = 1; i < m->count; i++) {
+		const struct mem_region *r = &m->r[i];
+
+		BUG_ON(r->start < last->end); /* sorted and disjoint: all searches rely on it */
+		if (last->end == r->start && last->kind == r->kind)
+			last->end = r->end;
 		else
-			m->r[n++] = m->r[i];
+			*++last = *r;
 	}
-	m->count = n;
+	if (m->count)
+		m->count = last - m->r + 1;
 }
 
 static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
@@ -75,15 +82,15 @@ static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
 		if (i == m->count || m->r[i].start > start) {
 			if (i < m->count)
 				stop = MIN(end, m->r[i].start);
-			err = insert(m, i, start, stop, kind);
+			err = insert_region(m, i, start, stop, kind);
 		} else {
 			stop = MIN(end, m->r[i].end);
-			if (force || rank(kind) > rank(m->r[i].kind))
+			if (force || kind_rank(kind) > kind_rank(m->r[i].kind))
 				err = recolour(m, i, start, stop, kind);
 		}
 		start = stop;
 	}
-	merge(m);
+	merge_regions(m);
 	return err;
 }
 
@@ -187,13 +194,11 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 
 /* ---- the hypervisor's own memory ---- */
 
-#define MIB	   BIT(20)
 #define POOL_ALIGN (2 * MIB) /* so that dom0's large pages end where the pool begins */
 #define POOL_BASE  (32 * MIB)
 #define POOL_SPARE (8 * MIB)	/* the least beside the frame table */
 #define POOL_EXTRA (1024 * MIB) /* at most this much of the share that grows with memory */
 #define DOM0_LEAST (64 * MIB)
-#define BELOW_4G   BIT(32)
 #define BELOW_640K 0xa0000ull
 
 /*
@@ -220,43 +225,41 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 	if (bi->opt.hvmem) {
 		size = ALIGN_UP(bi->opt.hvmem, POOL_ALIGN);
 		if (size < least) {
-			log_warn("hvmem=: %u MiB are too few for this machine, taking %u MiB",
-				 (u32)(size / MIB), (u32)(least / MIB));
+			log_warn("hvmem=: %llu MiB are too few for this machine, taking %llu MiB",
+				 size / MIB, least / MIB);
 			size = least;
 		}
 	}
 	if (ram < size + DOM0_LEAST) {
-		*why = bi->opt.hvmem
-			   ? "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it"
-			   : "not enough memory for the hypervisor and dom0; give the machine at "
-			     "least 128 MiB";
+		*why = "not enough memory for the hypervisor and dom0; give the machine at least "
+		       "128 MiB";
+		if (bi->opt.hvmem)
+			*why = "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it";
 		return -ENOMEM;
 	}
 	bi->pool_start = find_pool(bi, size, avoid, n);
+	/* What was not asked for may be smaller: half way to the least each time. */
 	while (!bi->pool_start && !bi->opt.hvmem && size > least) {
-		size = ALIGN_UP(least + (size - least) / 2, POOL_ALIGN);
-		size = MIN(size, ALIGN_DOWN(size - 1, POOL_ALIGN));
+		size = ALIGN_UP(least + (size - least) / 2, POOL_ALIGN) - POOL_ALIGN;
 		bi->pool_start = find_pool(bi, size, avoid, n);
 	}
-	if (!bi->pool_start) {
-		*why = bi->opt.hvmem ? "no contiguous memory below 4 GiB of the size hvmem= asks "
-				       "for; make it smaller or drop it"
-				     : "no contiguous memory below 4 GiB for the hypervisor's "
-				       "pool; load smaller modules";
-		return -ENOMEM;
-	}
 	bi->pool_end = bi->pool_start + size;
-	return 0;
+	BUG_ON(!IS_ALIGNED(bi->pool_start | size, POOL_ALIGN));
+	if (bi->pool_start)
+		return 0;
+	*why = "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
+	if (bi->opt.hvmem)
+		*why = "no contiguous memory below 4 GiB of the size hvmem= asks for; make it "
+		       "smaller or drop it";
+	return -ENOMEM;
 }
 
 int boot_plan(struct boot_info *bi, const char **why)
 {
-	struct mem_range avoid[2 + ARRAY_SIZE(bi->module)];
-	u32 n = 0;
+	struct mem_range avoid[1 + ARRAY_SIZE(bi->module)] = {{bi->image_start, bi->image_end}};
+	u32 n = 1 + bi->module_count;
 
-	avoid[n++] = (struct mem_range){bi->image_start, bi->image_end};
-	for (u32 i = 0; i < bi->module_count; i++)
-		avoid[n++] = (struct mem_range){bi->module[i].start, bi->module[i].end};
+	memcpy(avoid + 1, bi->module, sizeof(bi->module));
 	bi->max_ram_end = memmap_max_ram_end(&bi->map);
 
 	/*

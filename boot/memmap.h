@@ -7,9 +7,8 @@
 
 #include "boot/boot.h"
 
-struct mem_range {
-	u64 start, end; /* bytes, end exclusive */
-};
+#define MIB	 BIT(20)
+#define BELOW_4G BIT(32)
 
 /*
  * Tell the map about a range in any order; where ranges overlap the more restricted kind wins, RAM

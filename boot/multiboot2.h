@@ -6,9 +6,8 @@
  */
 #pragma once
 
-#include "hv/lib/types.h"
+#include "boot/boot.h"
 
-#define MB2_HEADER_MAGIC     0xe85250d6u /* in the image */
 #define MB2_BOOTLOADER_MAGIC 0x36d76289u /* in EAX at entry */
 #define MB2_TAG_ALIGN	     8u
 
@@ -77,17 +76,12 @@ struct mb2_tag_framebuffer {
 	u32 pitch, width, height;
 	u8 bpp, type;
 	u16 reserved;
-	u8 red_pos, red_size, green_pos, green_size, blue_pos, blue_size; /* MB2_FB_RGB only */
+	struct mb2_colour colour[3]; /* MB2_FB_RGB only */
 	u8 pad[2];
 };
-#define MB2_FB_COMMON_SIZE offsetof(struct mb2_tag_framebuffer, red_pos)
+#define MB2_FB_COMMON_SIZE offsetof(struct mb2_tag_framebuffer, colour)
 #define MB2_FB_RGB_SIZE	   offsetof(struct mb2_tag_framebuffer, pad)
 _Static_assert(MB2_FB_COMMON_SIZE == 32, "framebuffer tag");
-
-struct mb2_tag_efi64 {
-	struct mb2_tag tag;
-	u64 systab;
-};
 
 struct mb2_tag_rsdp {
 	struct mb2_tag tag;

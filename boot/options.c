@@ -25,17 +25,12 @@ static struct text text_cut(struct text t, char sep, struct text *rest)
 
 	while (head.len < t.len && t.s[head.len] != sep)
 		head.len++;
-	rest->s = t.s + head.len + (head.len < t.len);
-	rest->len = t.len - head.len - (head.len < t.len);
+	*rest = (struct text){t.s + head.len, t.len - head.len};
+	if (rest->len) { /* without sep */
+		rest->s++;
+		rest->len--;
+	}
 	return head;
-}
-
-static int digit_of(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
 }
 
 /*
@@ -43,19 +38,21 @@ static int digit_of(char c)
  */
 static bool read_digits(struct text *t, u64 *out)
 {
-	u32 base = 10, n = 0;
+	u32 base = 10;
+	const char *start;
 
 	if (t->len > 2 && t->s[0] == '0' && (t->s[1] | 0x20) == 'x') {
 		base = 16;
 		t->s += 2;
 		t->len -= 2;
 	}
-	for (*out = 0; t->len && (u32)digit_of(*t->s) < base; t->s++, t->len--, n++) {
+	start = t->s;
+	for (*out = 0; t->len && digit_of(*t->s) < base; t->s++, t->len--) {
 		if (*out > (~0ull - 15) / base)
 			return false;
-		*out = *out * base + (u32)digit_of(*t->s);
+		*out = *out * base + digit_of(*t->s);
 	}
-	return n;
+	return t->s > start;
 }
 
 static bool read_number(struct text t, u64 lo, u64 hi, u32 *out)
@@ -64,28 +61,7 @@ static bool read_number(struct text t, u64 lo, u64 hi, u32 *out)
 
 	if (!read_digits(&t, &v) || t.len || v < lo || v > hi)
 		return false;
-	*out = (u32)v;
-	return true;
-}
-
-/* Bytes, or with a suffix K, M, G. Less than 1 MiB is surely a forgotten suffix. */
-static bool read_size(struct text t, u64 *out)
-{
-	u32 shift = 0;
-	u64 v;
-
-	if (!read_digits(&t, &v) || t.len > 1)
-		return false;
-	if (t.len) {
-		char c = *t.s | 0x20;
-
-		if (c != 'k' && c != 'm' && c != 'g')
-			return false;
-		shift = c == 'k' ? 10 : c == 'm' ? 20 : 30;
-	}
-	if (v > ~0ull >> (shift + 1) || v << shift < BIT(20))
-		return false;
-	*out = v << shift;
+	*out = v;
 	return true;
 }
 
@@ -106,138 +82,183 @@ static bool read_word(struct text t, char *out, u32 size, bool list)
 	return true;
 }
 
-static bool opt_console(struct text v, struct boot_options *o, bool first)
+/* One of count words: *out is its number. */
+static bool read_choice(struct text t, const char *const *words, u32 count, u32 *out)
 {
+	for (u32 i = 0; i < count; i++) {
+		if (!text_is(t, words[i]))
+			continue;
+		*out = i;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * ---- the options: each reads its value into its member of struct boot_options, or returns false
+ * and changes nothing ----
+ */
+
+static bool opt_console(struct text v, void *out)
+{
+	struct boot_consoles *list = out;
 	struct text baud, name = text_cut(v, ',', &baud);
-	enum console_kind kind = CONSOLE_SERIAL;
-	u32 port = 0, rate = DEFAULT_BAUD, n = first ? 0 : o->console_count;
+	struct boot_console c = {0, DEFAULT_BAUD};
 
 	if (text_is(v, "none")) {
-		o->console_count = 0;
+		*list = (struct boot_consoles){.named = true};
 		return true;
 	}
 	if (text_is(v, "vga"))
-		kind = CONSOLE_VGA;
+		c.baud = 0;
 	else if (text_is(name, "com1"))
-		port = COM1_PORT;
+		c.port = COM1_PORT;
 	else if (text_is(name, "com2"))
-		port = COM2_PORT;
-	else if (name.len < 3 || name.s[0] != '0' || !read_number(name, 0x100, 0xfff8, &port))
+		c.port = COM2_PORT;
+	else if (name.len < 3 || name.s[0] != '0' || !read_number(name, 0x100, 0xfff8, &c.port))
 		return false;
-	if (name.len < v.len && !read_number(baud, 50, DEFAULT_BAUD, &rate))
+	if (name.len < v.len && !read_number(baud, 50, DEFAULT_BAUD, &c.baud))
 		return false;
-	if (n == BOOT_MAX_CONSOLES)
+	if (!list->named) /* the first one replaces the defaults */
+		list->count = 0;
+	if (list->count == BOOT_MAX_CONSOLES)
 		return false;
-	o->console[n].kind = kind;
-	o->console[n].port = (u16)port;
-	o->console[n].baud = kind == CONSOLE_SERIAL ? rate : 0;
-	o->console_count = n + 1;
+	list->at[list->count++] = c;
+	list->named = true;
 	return true;
 }
 
-static bool opt_loglvl(struct text v, struct boot_options *o)
+static bool opt_loglvl(struct text v, void *out)
 {
 	static const char *const names[] = {
 	    [LOG_ERR] = "err", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
-	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
-		if (!text_is(v, names[i]))
+	return read_choice(v, names, ARRAY_SIZE(names), out) ||
+	       read_number(v, LOG_ERR, LOG_DEBUG, out);
+}
+
+static bool opt_cpus(struct text v, void *out)
+{
+	return read_number(v, 1, MAX_CPUS, out);
+}
+
+/* Bytes, or with a suffix K, M, G. Less than 1 MiB is surely a forgotten suffix. */
+static bool opt_size(struct text v, void *out)
+{
+	static const char *const suffixes[] = {"", "k", "m", "g"};
+	u64 n, *size = out;
+	u32 unit;
+	char suffix;
+
+	if (!read_digits(&v, &n) || v.len > 1)
+		return false;
+	if (v.len) {
+		suffix = *v.s | 0x20;
+		v.s = &suffix;
+	}
+	if (!read_choice(v, suffixes, ARRAY_SIZE(suffixes), &unit))
+		return false;
+	if (n > ~0ull >> (unit * 10 + 1) || n << unit * 10 < BIT(20))
+		return false;
+	*size = n << unit * 10;
+	return true;
+}
+
+static bool opt_sched(struct text v, void *out)
+{
+	return read_word(v, out, sizeof(boot_info.opt.sched), false);
+}
+
+/* Several of them add up. */
+static bool opt_mask(struct text v, void *out)
+{
+	char *mask = out;
+	u32 size = sizeof(boot_info.opt.mask), have = strlen(mask);
+
+	if (!have)
+		return read_word(v, mask, size, true);
+	if (have + 2 >= size || !read_word(v, mask + have + 1, size - have - 1, true))
+		return false;
+	mask[have] = ',';
+	return true;
+}
+
+static bool opt_flag(struct text v, void *out)
+{
+	bool *flag = out;
+
+	if (v.len)
+		return false;
+	return *flag = true;
+}
+
+static bool opt_reboot(struct text v, void *out)
+{
+	static const char *const names[] = {[REBOOT_ACPI] = "acpi",
+					    [REBOOT_KEYBOARD] = "kbd",
+					    [REBOOT_TRIPLE] = "triple",
+					    [REBOOT_HALT] = "halt"};
+
+	return read_choice(v, names, ARRAY_SIZE(names), out);
+}
+
+#define OPTION(name, read, member)                                                                 \
+	{                                                                                          \
+		name, read, offsetof(struct boot_options, member)                                  \
+	}
+
+static const struct option {
+	const char *name;
+	bool (*read)(struct text v, void *out);
+	u32 at;
+} options[] = {
+    OPTION("console", opt_console, console),
+    OPTION("loglvl", opt_loglvl, loglvl),
+    OPTION("dom0_max_vcpus", opt_cpus, dom0_max_vcpus),
+    OPTION("dom0_mem", opt_size, dom0_mem),
+    OPTION("hvmem", opt_size, hvmem),
+    OPTION("maxcpus", opt_cpus, maxcpus),
+    OPTION("sched", opt_sched, sched),
+    OPTION("mask", opt_mask, mask),
+    OPTION("noreboot", opt_flag, noreboot),
+    OPTION("reboot", opt_reboot, reboot),
+};
+
+/* One option "name=value" or "name". NULL, or what is wrong with it. */
+static const char *apply_option(struct text opt, struct boot_options *o)
+{
+	struct text v, name = text_cut(opt, '=', &v);
+
+	for (u32 i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!text_is(name, options[i].name))
 			continue;
-		o->loglvl = i;
-		return true;
+		if (options[i].read(v, (char *)o + options[i].at))
+			return NULL;
+		return "malformed";
 	}
-	return read_number(v, LOG_ERR, LOG_DEBUG, &o->loglvl);
-}
-
-static bool opt_mask(struct text v, struct boot_options *o)
-{
-	u32 have = (u32)strlen(o->mask);
-
-	if (have && have + 2 < sizeof(o->mask)) {
-		if (!read_word(v, o->mask + have + 1, sizeof(o->mask) - have - 1, true))
-			return false;
-		o->mask[have] = ',';
-		return true;
-	}
-	return !have && read_word(v, o->mask, sizeof(o->mask), true);
-}
-
-static bool opt_reboot(struct text v, struct boot_options *o)
-{
-	return (text_is(v, "acpi") || text_is(v, "kbd") || text_is(v, "triple") ||
-		text_is(v, "halt")) &&
-	       read_word(v, o->reboot, sizeof(o->reboot), false);
-}
-
-/* One option "key=value" or "key". False if malformed or unknown. */
-static bool apply(struct text opt, struct boot_options *o, u32 *consoles)
-{
-	struct text v, key = text_cut(opt, '=', &v);
-
-	if (text_is(opt, "noreboot"))
-		return o->noreboot = true;
-	if (text_is(key, "console"))
-		return opt_console(v, o, !*consoles) && ++*consoles;
-	if (text_is(key, "loglvl"))
-		return opt_loglvl(v, o);
-	if (text_is(key, "dom0_max_vcpus"))
-		return read_number(v, 1, MAX_CPUS, &o->dom0_max_vcpus);
-	if (text_is(key, "dom0_mem"))
-		return read_size(v, &o->dom0_mem);
-	if (text_is(key, "hvmem"))
-		return read_size(v, &o->hvmem);
-	if (text_is(key, "maxcpus"))
-		return read_number(v, 1, MAX_CPUS, &o->maxcpus);
-	if (text_is(key, "sched"))
-		return read_word(v, o->sched, sizeof(o->sched), false);
-	if (text_is(key, "mask"))
-		return opt_mask(v, o);
-	if (text_is(key, "reboot"))
-		return opt_reboot(v, o);
-	return false;
-}
-
-static bool is_known(struct text opt)
-{
-	static const char *const keys[] = {"console",  "loglvl",  "dom0_max_vcpus", "dom0_mem",
-					   "hvmem",    "maxcpus", "sched",	    "mask",
-					   "noreboot", "reboot"};
-	struct text v, key = text_cut(opt, '=', &v);
-
-	for (u32 i = 0; i < ARRAY_SIZE(keys); i++)
-		if (text_is(key, keys[i]))
-			return true;
-	return false;
-}
-
-static void set_defaults(struct boot_options *o)
-{
-	memset(o, 0, sizeof(*o));
-	o->console_count = 2;
-	o->console[0].kind = CONSOLE_SERIAL;
-	o->console[0].port = COM1_PORT;
-	o->console[0].baud = DEFAULT_BAUD;
-	o->console[1].kind = CONSOLE_VGA;
-	o->loglvl = LOG_INFO;
+	return "unknown";
 }
 
 u32 options_parse(const char *cmdline, struct boot_options *out)
 {
-	struct text rest = {cmdline, (u32)strlen(cmdline)};
-	u32 warnings = 0, consoles = 0;
+	struct text rest = {cmdline, strlen(cmdline)};
+	u32 warnings = 0;
 
-	set_defaults(out);
+	*out = (struct boot_options){
+	    .console = {.count = 2, .at = {{COM1_PORT, DEFAULT_BAUD}}},
+	    .loglvl = LOG_INFO,
+	};
 	while (rest.len) {
 		struct text opt = text_cut(rest, ' ', &rest);
+		const char *wrong = opt.len ? apply_option(opt, out) : NULL;
 		char name[48];
-		u32 n = MIN(opt.len, (u32)sizeof(name) - 1);
 
-		if (!opt.len || apply(opt, out, &consoles))
+		if (!wrong)
 			continue;
-		memcpy(name, opt.s, n);
-		name[n] = 0;
-		log_warn("%s option \"%s\" is ignored", is_known(opt) ? "malformed" : "unknown",
-			 name);
+		opt.len = MIN(opt.len, sizeof(name) - 1);
+		memcpy(name, opt.s, opt.len);
+		name[opt.len] = 0;
+		log_warn("%s option \"%s\" is ignored", wrong, name);
 		warnings++;
 	}
 	return warnings;
@@ -245,7 +266,7 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 
 bool cap_masked(const char *name)
 {
-	struct text rest = {boot_info.opt.mask, (u32)strlen(boot_info.opt.mask)};
+	struct text rest = {boot_info.opt.mask, strlen(boot_info.opt.mask)};
 
 	while (rest.len)
 		if (text_is(text_cut(rest, ',', &rest), name))

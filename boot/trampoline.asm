@@ -2,15 +2,10 @@
 ; Where other CPUs start: real mode, CS:IP = page:0, by SIPI. Copied to boot_info.low_page; position
 ; independent.
 
-CR0_PE		equ 1 << 0
+%include "boot/early.inc"
+
 CR0_ET		equ 1 << 4
 CR0_NE		equ 1 << 5
-CR0_WP		equ 1 << 16
-CR0_PG		equ 1 << 31
-CR4_PAE		equ 1 << 5
-MSR_EFER	equ 0xc0000080
-SEL_CODE	equ 0x08
-SEL_DATA	equ 0x10
 
 section .rodata
 align 16

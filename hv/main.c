@@ -23,8 +23,6 @@
 #include "hv/svm/svm.h"
 #include "hv/vmx/vmx.h"
 
-#define MIB 0x100000ul
-
 /* Copy what the loader left, before anything else touches memory. */
 static void read_boot_info(u32 magic, u64 info)
 {
@@ -61,7 +59,7 @@ static void print_banner(void)
 	const struct boot_info *b = &boot_info;
 
 	log_info("Corbel " CORBEL_VERSION
-		 ": back end %s, %u CPUs, %lu MiB memory, pool %lu MiB at %lx, loaded by %s",
+		 ": back end %s, %u CPUs, %llu MiB memory, pool %llu MiB at %lx, loaded by %s",
 		 hvm->name, cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB,
 		 pool_total_bytes() / MIB, b->pool_start,
 		 *b->loader ? b->loader : "an unnamed loader");
@@ -77,12 +75,26 @@ static int enable_cpu(struct cpu *c)
 	return ret;
 }
 
-/* On the boot CPU's own stack. */
+/*
+ * On the boot CPU's own stack. The order, and what stands behind it:
+ *
+ *   ACPI's tables	tell where clocks and CPUs are
+ *   time		the APIC's timer is measured by the TSC, and time-outs are counted in it
+ *   back end		its probe ends the boot before anything has been changed in the machine
+ *   APIC		the timers arm it
+ *   timers, scheduler	what enable_cpu() needs: it makes this CPU ready to run vCPUs
+ *   hooks		panic() has virtualization to leave only now; p2ms are flushed on other CPUs
+ *and keys are answered from here on other CPUs		they do all this for themselves, but run
+ *nothing before dom0 has vCPUs dom0		one vCPU for each CPU that has come up; it is loaded
+ *through the boot mappings the end of boot	boot mappings and screen are given up when nothing
+ *uses them any more
+ */
 static void __noreturn main_rest(void)
 {
 	struct cpu *me = this_cpu();
 	const struct boot_info *b = &boot_info;
 
+	BUG_ON(me->index || !me->stack_top);
 	if (acpi_parse(b->rsdp_copy, b->rsdp_len, apic_id_self(), mm_map_boot, &boot_info.acpi))
 		log_warn("no usable ACPI tables: one CPU only");
 	time_init();

@@ -13,7 +13,6 @@
 #define EARLY_MAX 64 /* lines logged before the options are known whose level is kept */
 #define POLL_NS	  200000000ull
 #define COM1	  0x3f8
-#define KEYS_MAX  8
 #define PREFIX	  "(hv) "
 
 static struct lock lock = LOCK_INIT(LOCK_CONSOLE);
@@ -27,7 +26,7 @@ static u8 early_level[EARLY_MAX];
 static u32 early_count;
 
 static char ring[RING_SIZE];
-static u64 ring_head; /* bytes ever written */
+static u64 ring_head; /* bytes ever written; the ring is guarded by lock */
 static void (*on_key)(char key);
 
 static void console_lock(void)
@@ -46,6 +45,7 @@ static void console_unlock(void)
 
 static void ring_put(const char *s, u32 len)
 {
+	BUG_ON(!panicking && !lock_is_held(&lock));
 	for (u32 i = 0; i < len; i++)
 		ring[ring_head++ % RING_SIZE] = s[i];
 }
@@ -71,7 +71,7 @@ u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out)
 
 /* ---- lines ---- */
 
-static void show(const char *s, u32 len)
+static void show_text(const char *s, u32 len)
 {
 	for (u32 i = 0; i < uart_count; i++)
 		uart_write(&uarts[i], s, len);
@@ -79,57 +79,61 @@ static void show(const char *s, u32 len)
 		screen_write(s, len);
 }
 
-/* len counts what would have been written; cut to what there is, ending in a newline. */
-static u32 end_line(char *line, u32 at, int len)
+/* A line of ours, with its end. */
+static void show_line(const char *line, u32 len)
 {
-	at = MIN(at + (u32)MAX(len, 0), LINE_MAX - 2);
-	line[at++] = '\n';
-	line[at] = 0;
-	return at;
+	show_text(PREFIX, sizeof(PREFIX) - 1);
+	show_text(line, len);
+}
+
+/* End a line of len characters, which may be more than there was room for. Returns its length. */
+static u32 end_line(char line[LINE_MAX], u32 len)
+{
+	len = MIN(len, LINE_MAX - 1);
+	line[len] = '\n';
+	return len + 1;
 }
 
 /* What a port has just died of, in one line for the log and the consoles that are left. */
 static void tell_dead(void)
 {
-	char line[LINE_MAX] = PREFIX;
-	const u32 prefix = sizeof(PREFIX) - 1;
+	char line[LINE_MAX];
 
-	for (u32 i = 0; i < uart_count; i++) {
-		struct uart *u = &uarts[i];
+	for (struct uart *u = uarts; u < uarts + uart_count; u++) {
 		u32 len;
 
 		if (u->told || !(u->tx_dead || u->rx_dead))
 			continue;
 		u->told = true;
-		len = end_line(line, prefix,
-			       hv_snprintf(line + prefix, LINE_MAX - 1 - prefix,
-					   "the serial port at %x %s and is no console any more; "
-					   "check it, or leave it out of console=",
-					   u->port,
-					   u->tx_dead ? "does not send" : "has input without end"));
-		ring_put(line + prefix, len - prefix);
+		len = hv_snprintf(line, LINE_MAX,
+				  "the serial port at %x %s and is no console any more; check it, "
+				  "or leave it out of console=",
+				  u->port, u->tx_dead ? "does not send" : "has input without end");
+		len = end_line(line, len);
+		ring_put(line, len);
 		if (started)
-			show(line, len);
+			show_line(line, len);
 	}
 }
 
 void console_line(enum log_level level, const char *fmt, va_list ap)
 {
-	const u32 prefix = sizeof(PREFIX) - 1;
-	char line[LINE_MAX] = PREFIX;
-	u64 us = boot_tsc && tsc_khz ? tsc_to_ns(rdtsc() - boot_tsc) / 1000 : 0;
-	u32 len, at = prefix;
+	char line[LINE_MAX];
+	u64 us = 0;
+	u32 len;
 
-	at +=
-	    (u32)hv_snprintf(line + at, LINE_MAX - at, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
-	len = end_line(line, at, hv_vsnprintf(line + at, LINE_MAX - 1 - at, fmt, ap));
+	if (boot_tsc && tsc_khz)
+		us = tsc_to_ns(rdtsc() - boot_tsc) / 1000;
+	len = hv_snprintf(line, LINE_MAX, "[%5lu.%06lu] ", us / 1000000, us % 1000000);
+	BUG_ON(len >= LINE_MAX);
+	len = end_line(line, len + hv_vsnprintf(line + len, LINE_MAX - len, fmt, ap));
 
 	console_lock();
-	ring_put(line + prefix, len - prefix);
+	ring_put(line, len);
 	if (started && level <= boot_info.opt.loglvl)
-		show(line, len);
+		show_line(line, len);
 	else if (!started && early_count < EARLY_MAX)
-		early_level[early_count++] = (u8)level;
+		early_level[early_count++] = level;
 	tell_dead();
 	console_unlock();
 }
@@ -137,11 +141,11 @@ void console_line(enum log_level level, const char *fmt, va_list ap)
 void console_plain(const char *prefix, const char *text)
 {
 	char line[LINE_MAX];
-	u32 len = end_line(line, 0, hv_snprintf(line, LINE_MAX - 1, "%s%s", prefix, text));
+	u32 len = end_line(line, hv_snprintf(line, LINE_MAX, "%s%s", prefix, text));
 
 	console_lock();
 	ring_put(line, len);
-	show(line, len);
+	show_text(line, len);
 	tell_dead();
 	console_unlock();
 }
@@ -149,17 +153,16 @@ void console_plain(const char *prefix, const char *text)
 /* Show what the ring holds from before the consoles were there. */
 static void show_early(u32 max_level)
 {
-	char line[LINE_MAX] = PREFIX;
-	u32 n = sizeof(PREFIX) - 1, nth = 0;
+	u64 start = 0, end = MIN(ring_head, RING_SIZE);
+	u32 nth = 0;
 
-	for (u64 i = 0; i < ring_head; i++) {
-		line[n++] = ring[i];
+	for (u64 i = 0; i < end; i++) {
 		if (ring[i] != '\n')
 			continue;
 		if (nth >= EARLY_MAX || early_level[nth] <= max_level)
-			show(line, n);
+			show_line(ring + start, i + 1 - start);
 		nth++;
-		n = sizeof(PREFIX) - 1;
+		start = i + 1;
 	}
 }
 
@@ -167,30 +170,27 @@ static void show_early(u32 max_level)
 
 void console_early_init(void)
 {
-	if (uart_init(&uarts[0], COM1, 115200))
-		uart_count = 1;
+	uart_count = uart_init(&uarts[0], COM1, 115200);
 }
 
-static void start(void)
+void console_init(void)
 {
 	const struct boot_options *o = &boot_info.opt;
 
+	console_lock();
+	BUG_ON(started);
 	uart_count = 0;
-	for (u32 i = 0; i < o->console_count; i++) {
-		if (o->console[i].kind == CONSOLE_VGA)
+	for (u32 i = 0; i < o->console.count; i++) {
+		const struct boot_console *c = &o->console.at[i];
+
+		if (!c->port)
 			screen_wanted = true;
-		else if (uart_init(&uarts[uart_count], o->console[i].port, o->console[i].baud))
+		else if (uart_init(&uarts[uart_count], c->port, c->baud))
 			uart_count++;
 	}
 	started = true;
 	show_early(o->loglvl);
 	tell_dead();
-}
-
-void console_init(void)
-{
-	console_lock();
-	start();
 	console_unlock();
 }
 
@@ -229,23 +229,22 @@ void console_set_keys(void (*fn)(char key))
 	on_key = fn;
 }
 
-static void run_keys(const char *keys, u32 n)
+static void handle_keys(const struct uart_keys *keys)
 {
-	for (u32 i = 0; i < n && on_key; i++)
-		on_key(keys[i]);
+	for (u32 i = 0; i < keys->n && on_key; i++)
+		on_key(keys->key[i]);
 }
 
-static void poll(struct timer *t)
+static void poll_input(struct timer *t)
 {
-	char keys[KEYS_MAX];
-	u32 n = 0;
+	struct uart_keys keys = {0};
 
 	console_lock();
 	for (u32 i = 0; i < uart_count; i++)
-		uart_poll(&uarts[i], keys, KEYS_MAX, &n);
+		uart_poll(&uarts[i], &keys);
 	tell_dead();
 	console_unlock();
-	run_keys(keys, n);
+	handle_keys(&keys);
 	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
 }
 
@@ -253,7 +252,8 @@ void console_start_polling(void)
 {
 	static struct timer timer;
 
-	timer_setup(&timer, poll);
+	BUG_ON(timer.fn);
+	timer_setup(&timer, poll_input);
 	if (uart_count)
 		timer_arm(&timer, rdtsc() + ns_to_tsc(POLL_NS));
 }
@@ -274,16 +274,15 @@ bool vuart_owns(u16 port)
 u8 vuart_in(u16 port)
 {
 	struct uart *u = uart_of(port);
-	char keys[KEYS_MAX];
-	u8 val = 0xff;
-	u32 n = 0;
+	struct uart_keys keys = {0};
+	u8 val;
 
 	if (!u)
-		return val;
+		return 0xff;
 	console_lock();
-	val = uart_dom0_in(u, (u8)(port - u->port), keys, KEYS_MAX, &n);
+	val = uart_dom0_in(u, port - u->port, &keys);
 	console_unlock();
-	run_keys(keys, n);
+	handle_keys(&keys);
 	return val;
 }
 
@@ -294,6 +293,6 @@ void vuart_out(u16 port, u8 val)
 	if (!u)
 		return;
 	console_lock();
-	uart_dom0_out(u, (u8)(port - u->port), val);
+	uart_dom0_out(u, port - u->port, val);
 	console_unlock();
 }

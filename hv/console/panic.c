@@ -42,12 +42,14 @@ static bool in_text(u64 rip)
 
 static void print_frame(u64 rip)
 {
-	u32 off = 0;
 	const char *name = NULL;
+	u32 off = 0;
 
 	if (in_text(rip) && (const char *)&symtab_start != symtab_end)
-		name = symtab_find(&symtab_start, (u32)(rip - HV_IMAGE), &off);
-	log_err("  %016lx %s+%#x", rip, name ? name : "?", off);
+		name = symtab_find(&symtab_start, rip - HV_IMAGE, &off);
+	if (!name)
+		name = "?";
+	log_err("  %016lx %s+0x%x", rip, name, off);
 }
 
 /*
@@ -73,23 +75,10 @@ static void backtrace(u64 rip, u64 rbp)
 
 static void print_regs(const struct regs *r)
 {
-	static const struct {
-		char name[4];
-		u32 at;
-	} list[] = {
-#define R(n) {#n, offsetof(struct regs, n)}
-	    R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rbp), R(rsp),
-	    R(r8),  R(r9),  R(r10), R(r11), R(r12), R(r13), R(r14), R(r15),
-#undef R
-	};
-	u64 v[4];
-
-	for (u32 i = 0; i < ARRAY_SIZE(list); i += 4) {
-		for (u32 k = 0; k < 4; k++)
-			v[k] = *(const u64 *)((const u8 *)r + list[i + k].at);
-		log_err("%-3s %016lx %-3s %016lx %-3s %016lx %-3s %016lx", list[i].name, v[0],
-			list[i + 1].name, v[1], list[i + 2].name, v[2], list[i + 3].name, v[3]);
-	}
+	log_err("rax %016lx rbx %016lx rcx %016lx rdx %016lx", r->rax, r->rbx, r->rcx, r->rdx);
+	log_err("rsi %016lx rdi %016lx rbp %016lx rsp %016lx", r->rsi, r->rdi, r->rbp, r->rsp);
+	log_err("r8  %016lx r9  %016lx r10 %016lx r11 %016lx", r->r8, r->r9, r->r10, r->r11);
+	log_err("r12 %016lx r13 %016lx r14 %016lx r15 %016lx", r->r12, r->r13, r->r14, r->r15);
 	log_err("rip %016lx cs %lx rflags %lx vector %lu error %lx", r->rip, r->cs, r->rflags,
 		r->vector, r->error);
 	log_err("cr0 %lx cr2 %lx cr3 %lx cr4 %lx", read_cr0(), read_cr2(), read_cr3(), read_cr4());
@@ -112,16 +101,17 @@ static bool take_over(void)
 	return false;
 }
 
-static void begin(void)
+/* Alone from here on; a panic within the panic restarts the machine at once. */
+static void begin_panic(void)
 {
 	if (!take_over())
-		machine_restart(); /* a panic within the panic */
+		machine_restart();
 	console_panic();
 }
 
 static void __noreturn panic_line(const char *fmt, va_list ap)
 {
-	begin();
+	begin_panic();
 	hv_vsnprintf(panic_text, sizeof(panic_text), fmt, ap);
 	for (;;)
 		__asm__ volatile("int3"); /* to panic_regs(), with the registers */
@@ -150,20 +140,23 @@ static const char *exception_name(u64 vector)
 					    "machine check",
 					    "SIMD error"};
 
-	return vector < ARRAY_SIZE(names) ? names[vector] : "exception";
+	if (vector < ARRAY_SIZE(names))
+		return names[vector];
+	return "exception";
 }
 
 /* An exception in the hypervisor, or panic() itself. */
 static void panic_regs(const struct regs *r)
 {
-	bool asked = panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index;
 	char text[sizeof(panic_text) + 80];
 
-	if (!asked)
-		begin();
-	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s%s", this_cpu()->index,
-		    asked ? panic_text : exception_name(r->vector),
-		    asked ? "" : " in the hypervisor");
+	/* Did panic() raise it? */
+	if (!(panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index)) {
+		begin_panic();
+		hv_snprintf(panic_text, sizeof(panic_text), "%s in the hypervisor",
+			    exception_name(r->vector));
+	}
+	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s", this_cpu()->index, panic_text);
 	log_err("%s", text);
 	print_regs(r);
 	backtrace(r->rip, r->rbp);
@@ -180,7 +173,7 @@ static void __noreturn boot_fail_line(const char *fmt, va_list ap)
 {
 	char text[256];
 
-	begin();
+	begin_panic();
 	hv_vsnprintf(text, sizeof(text), fmt, ap);
 	console_plain("corbel: ", text);
 	machine_restart();
@@ -202,77 +195,88 @@ void panic_set_hooks(void (*dump)(void), void (*leave)(struct cpu *c))
 
 /* ---- power ---- */
 
+/* PCI configuration of bus 0, in the usual encoding of ACPI's addresses */
+#define PCI_CONFIG_ADDRESS 0xcf8
+#define PCI_CONFIG_DATA	   0xcfc
+#define PCI_CONFIG_ENABLE  BIT(31)
+
+/* "Reset Control Register" of Intel's chipsets */
+#define RESET_PORT   0xcf9
+#define RESET_SYSTEM 0x02
+#define RESET_CPU    0x06 /* and the rising edge of RST_CPU */
+
+#define KEYBOARD_COMMAND 0x64
+#define KEYBOARD_BUSY	 BIT(1)
+#define KEYBOARD_RESET	 0xfe
+
+#define RESET_WAIT_US 50000 /* a reset takes effect within, if it does */
+
 static void reset_acpi(void)
 {
 	const struct acpi_info *a = &boot_info.acpi;
+	volatile u8 *reg;
 
-	if (!a->has_reset)
+	if (!a->reset_addr)
 		return;
-	if (a->reset_port_or_addr_space == 1) {
-		outb((u16)a->reset_addr, a->reset_value);
-	} else if (a->reset_port_or_addr_space == 0) {
-		volatile u8 *reg = mm_map_mmio(a->reset_addr, 1);
-
+	switch (a->reset_space) {
+	case ACPI_SPACE_IO:
+		outb(a->reset_addr, a->reset_value);
+		break;
+	case ACPI_SPACE_MEMORY:
+		reg = mm_map_mmio(a->reset_addr, 1);
 		if (reg)
 			*reg = a->reset_value;
-	} else if (a->reset_port_or_addr_space ==
-		   2) { /* PCI configuration space of bus 0, in the usual encoding */
-		outl(0xcf8, (u32)(BIT(31) | (a->reset_addr >> 32 & 0x1f) << 11 |
-				  (a->reset_addr >> 16 & 7) << 8 | (a->reset_addr & 0xfc)));
-		outb((u16)(0xcfc + (a->reset_addr & 3)), a->reset_value);
+		break;
+	case ACPI_SPACE_PCI:
+		outl(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (a->reset_addr >> 32 & 0x1f) << 11 |
+					     (a->reset_addr >> 16 & 7) << 8 |
+					     (a->reset_addr & 0xfc));
+		outb(PCI_CONFIG_DATA + (a->reset_addr & 3), a->reset_value);
+		break;
 	}
-	udelay(50000);
+	udelay(RESET_WAIT_US);
 }
 
-static void reset_cf9(void)
+static void reset_chipset(void)
 {
-	/* "Reset Control Register": system reset, then the 0->1 edge of RST_CPU */
-	outb(0xcf9, 0x02);
+	outb(RESET_PORT, RESET_SYSTEM);
 	udelay(100);
-	outb(0xcf9, 0x06);
-	udelay(50000);
+	outb(RESET_PORT, RESET_CPU);
+	udelay(RESET_WAIT_US);
 }
 
 static void reset_keyboard(void)
 {
-	for (u32 i = 0; i < 1000 && inb(0x64) & 2; i++)
+	for (u32 i = 0; i < 1000 && inb(KEYBOARD_COMMAND) & KEYBOARD_BUSY; i++)
 		udelay(10);
-	outb(0x64, 0xfe);
-	udelay(50000);
+	outb(KEYBOARD_COMMAND, KEYBOARD_RESET);
+	udelay(RESET_WAIT_US);
 }
 
-static void __noreturn reset_triple(void)
+/* No IDT: an exception cannot be delivered, nor the double fault that follows. */
+static void reset_triple(void)
 {
-	struct {
-		u16 limit;
-		u64 base;
-	} __packed none = {0, 0};
+	static const struct table_reg none;
 
 	__asm__ volatile("lidt %0; int3" : : "m"(none));
-	cpu_halt();
-}
-
-void machine_halt(void)
-{
-	take_over();
-	cpu_halt();
 }
 
 void machine_restart(void)
 {
-	const char *how = boot_info.opt.reboot;
+	u32 how = boot_info.opt.reboot;
 
 	take_over();
 	udelay(LINGER_US);
-	if (boot_info.opt.noreboot || !strcmp(how, "halt"))
-		machine_halt();
+	if (boot_info.opt.noreboot || how == REBOOT_HALT)
+		cpu_halt();
 	if (leave_cpu && this_cpu()->online)
 		leave_cpu(this_cpu());
-	if (!*how || !strcmp(how, "acpi"))
+	if (how == REBOOT_ACPI) {
 		reset_acpi();
-	if (!*how || !strcmp(how, "acpi"))
-		reset_cf9();
-	if (strcmp(how, "triple"))
+		reset_chipset();
+	}
+	if (how != REBOOT_TRIPLE)
 		reset_keyboard();
 	reset_triple();
+	cpu_halt();
 }

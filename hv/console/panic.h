@@ -15,6 +15,5 @@ void panic_init(void);
  */
 void panic_set_hooks(void (*dump)(void), void (*leave)(struct cpu *c));
 
-/* Power: per options reboot=, noreboot. */
+/* By options reboot=, noreboot. */
 void machine_restart(void) __attribute__((noreturn));
-void machine_halt(void) __attribute__((noreturn));

@@ -2,6 +2,7 @@
 #include "hv/console/screen.h"
 #include "boot/boot.h"
 #include "hv/console/font.h"
+#include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
 #define TEXT_ATTR 0x0700 /* light grey on black */
@@ -17,13 +18,14 @@ static u32 pixel_bytes(void)
 	return boot_info.fb.bpp / 8;
 }
 
-static u32 white(void)
+static u32 screen_white(void)
 {
 	const struct boot_framebuffer *fb = &boot_info.fb;
-	u32 r = 0xc0 >> (8 - MIN(fb->red.size, 8)), g = 0xc0 >> (8 - MIN(fb->green.size, 8)),
-	    b = 0xc0 >> (8 - MIN(fb->blue.size, 8));
+	u32 v = 0;
 
-	return r << fb->red.pos | g << fb->green.pos | b << fb->blue.pos;
+	for (u32 i = 0; i < ARRAY_SIZE(fb->colour); i++)
+		v |= 0xc0 >> (8 - MIN(fb->colour[i].size, 8)) << fb->colour[i].pos;
+	return v;
 }
 
 static void set_pixel(volatile u8 *at, u32 v)
@@ -33,19 +35,20 @@ static void set_pixel(volatile u8 *at, u32 v)
 		return;
 	}
 	for (u32 k = 0; k < pixel_bytes(); k++)
-		at[k] = (u8)(v >> 8 * k);
+		at[k] = v >> 8 * k;
 }
 
-static void draw(u32 col, u32 row, char c)
+static void draw_char(u32 col, u32 row, char c)
 {
 	const struct boot_framebuffer *fb = &boot_info.fb;
 	u32 colour;
 
+	BUG_ON(col >= columns || row >= rows); /* what lies beyond is not ours */
 	if (fb->text) {
 		*(volatile u16 *)(base + row * fb->pitch + col * 2) = TEXT_ATTR | (u8)c;
 		return;
 	}
-	colour = white();
+	colour = screen_white();
 	for (u32 py = 0; py < CELL_H; py++)
 		for (u32 px = 0; px < CELL_W; px++)
 			set_pixel(base + (u64)(row * CELL_H + py) * fb->pitch +
@@ -56,12 +59,13 @@ static void draw(u32 col, u32 row, char c)
 static void clear_row(u32 row)
 {
 	for (u32 col = 0; col < columns; col++)
-		draw(col, row, ' ');
+		draw_char(col, row, ' ');
 }
 
 /* Scrolling would read the slow memory of the device: go round instead, with an empty row ahead. */
 static void new_line(void)
 {
+	BUG_ON(!rows);
 	x = 0;
 	y = (y + 1) % rows;
 	clear_row(y);
@@ -75,10 +79,18 @@ bool screen_init(bool early)
 
 	if (!fb->present)
 		return false;
-	columns = fb->text ? fb->width : fb->width / CELL_W;
-	rows = fb->text ? fb->height : fb->height / CELL_H;
-	if (!base && columns && rows > 1)
-		base = early ? mm_map_boot(fb->addr, size) : mm_map_mmio(fb->addr, size);
+	columns = fb->width;
+	rows = fb->height;
+	if (!fb->text) {
+		columns /= CELL_W;
+		rows /= CELL_H;
+	}
+	if (!columns || rows < 2)
+		return false;
+	if (!base && early)
+		base = mm_map_boot(fb->addr, size);
+	else if (!base)
+		base = mm_map_mmio(fb->addr, size);
 	if (!base)
 		return false;
 	x = y = 0;
@@ -96,6 +108,6 @@ void screen_write(const char *s, u32 len)
 		}
 		if (x == columns)
 			new_line();
-		draw(x++, y, s[i]);
+		draw_char(x++, y, s[i]);
 	}
 }

@@ -9,6 +9,7 @@
  */
 #include "hv/console/uart.h"
 #include "hv/lib/io.h"
+#include "hv/lib/log.h"
 
 #define UART_CLOCK 115200u
 /* reads, seconds of them: a dead transmitter must not hold the machine */
@@ -20,20 +21,18 @@
 
 bool uart_init(struct uart *u, u16 port, u32 baud)
 {
-	u32 div = MAX(UART_CLOCK / MAX(baud, 1u), 1u);
+	u32 div = UART_CLOCK / baud;
 
+	BUG_ON(!div || div > UINT16_MAX); /* options_parse() allows 50 to 115200 */
 	outb(port + UART_SCR, 0x5a);
 	if (inb(port + UART_SCR) != 0x5a || inb(port + UART_LSR) == 0xff)
 		return false;
-	*u = (struct uart){.port = port,
-			   .lcr = LCR_8N1,
-			   .mcr = MCR_DTR_RTS,
-			   .dll = (u8)div,
-			   .dlm = (u8)(div >> 8)};
+	*u = (struct uart){
+	    .port = port, .lcr = LCR_8N1, .mcr = MCR_DTR_RTS, .divisor = {div, div >> 8}};
 	outb(port + UART_IER, 0);
 	outb(port + UART_LCR, LCR_DLAB);
-	outb(port + UART_DLL, u->dll);
-	outb(port + UART_DLM, u->dlm);
+	outb(port + UART_DLL, u->divisor[UART_DLL]);
+	outb(port + UART_DLM, u->divisor[UART_DLM]);
 	outb(port + UART_LCR, LCR_8N1);
 	outb(port + UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
 	outb(port + UART_MCR, MCR_DTR_RTS);
@@ -52,11 +51,11 @@ static void wait_lsr(struct uart *u, u8 bit)
 	}
 }
 
-static void send(struct uart *u, char c)
+static void send_char(struct uart *u, char c)
 {
 	wait_lsr(u, LSR_THRE);
 	if (!u->tx_dead)
-		outb(u->port + UART_THR, (u8)c);
+		outb(u->port + UART_THR, c);
 }
 
 void uart_write(struct uart *u, const char *s, u32 len)
@@ -64,14 +63,14 @@ void uart_write(struct uart *u, const char *s, u32 len)
 	if (u->tx_dead)
 		return;
 	if (u->line_open) {
-		send(u, '\r');
-		send(u, '\n');
+		send_char(u, '\r');
+		send_char(u, '\n');
 		u->line_open = false;
 	}
 	for (u32 i = 0; i < len; i++) {
 		if (s[i] == '\n')
-			send(u, '\r');
-		send(u, s[i]);
+			send_char(u, '\r');
+		send_char(u, s[i]);
 	}
 	wait_lsr(u, LSR_TEMT);
 }
@@ -91,6 +90,7 @@ static bool is_looped(const struct uart *u)
 
 static void rx_put(struct uart *u, u8 c, u8 err)
 {
+	BUG_ON(rx_count(u) >= UART_RX_RING);
 	u->rx[u->rx_head % UART_RX_RING] = c;
 	u->rx_err[u->rx_head % UART_RX_RING] = err;
 	u->rx_head++;
@@ -101,19 +101,27 @@ static void rx_put(struct uart *u, u8 c, u8 err)
  * when the third comes: so that a terminal program there that uses Ctrl-A goes on working, nothing
  * is held back.
  */
-static void take(struct uart *u, u8 c, u8 err, char *keys, u32 max, u32 *n)
+static void add_key(struct uart_keys *keys, char key)
 {
-	u->escapes = c == ESCAPE_CHAR ? u->escapes + 1 : 0;
+	if (keys->n < ARRAY_SIZE(keys->key))
+		keys->key[keys->n++] = key;
+}
+
+static void take_char(struct uart *u, u8 c, u8 err, struct uart_keys *keys)
+{
+	if (c == ESCAPE_CHAR)
+		u->escapes++;
+	else
+		u->escapes = 0;
 	if (u->escapes == ESCAPES) {
 		u->escapes = 0;
 		u->to_hv = !u->to_hv;
-		if (*n < max)
-			keys[(*n)++] = u->to_hv ? 'h' : UART_KEY_LEAVE;
+		add_key(keys, u->to_hv ? 'h' : UART_KEY_LEAVE);
 	} else if (!u->to_hv) {
 		if (!is_looped(u))
 			rx_put(u, c, err);
-	} else if (c != ESCAPE_CHAR && *n < max) {
-		keys[(*n)++] = (char)c;
+	} else if (c != ESCAPE_CHAR) {
+		add_key(keys, c);
 	}
 }
 
@@ -133,7 +141,7 @@ static void sync_ier(struct uart *u)
 	u->hw_ier = want;
 }
 
-void uart_poll(struct uart *u, char *keys, u32 max, u32 *n)
+void uart_poll(struct uart *u, struct uart_keys *keys)
 {
 	u32 taken = 0;
 	u8 lsr;
@@ -142,7 +150,7 @@ void uart_poll(struct uart *u, char *keys, u32 max, u32 *n)
 		lsr = inb(u->port + UART_LSR);
 		if (!(lsr & LSR_DR) || lsr == 0xff)
 			break;
-		take(u, inb(u->port + UART_RBR), lsr & (u8)LSR_ERRORS, keys, max, n);
+		take_char(u, inb(u->port + UART_RBR), lsr & LSR_ERRORS, keys);
 		u->rx_dead = ++taken == RX_MAX;
 	}
 	sync_ier(u);
@@ -152,22 +160,22 @@ void uart_poll(struct uart *u, char *keys, u32 max, u32 *n)
 
 static u8 read_rbr(struct uart *u)
 {
-	u8 c;
+	u8 c = 0;
 
-	if (!rx_count(u))
-		return 0;
-	c = u->rx[u->rx_tail++ % UART_RX_RING];
-	sync_ier(u);
+	if (rx_count(u))
+		c = u->rx[u->rx_tail++ % UART_RX_RING];
+	sync_ier(u); /* writes only what has changed */
 	return c;
 }
 
 static u8 read_lsr(struct uart *u)
 {
-	u8 lsr = inb(u->port + UART_LSR) & (u8) ~(LSR_DR | LSR_ERRORS);
+	u8 *err = &u->rx_err[u->rx_tail % UART_RX_RING];
+	u8 lsr = inb(u->port + UART_LSR) & ~(LSR_DR | LSR_ERRORS);
 
 	if (rx_count(u)) {
-		lsr |= LSR_DR | u->rx_err[u->rx_tail % UART_RX_RING];
-		u->rx_err[u->rx_tail % UART_RX_RING] = 0; /* reading clears errors */
+		lsr |= LSR_DR | *err;
+		*err = 0; /* reading clears errors */
 	}
 	return lsr;
 }
@@ -178,9 +186,11 @@ static u8 read_lsr(struct uart *u)
  */
 static u8 read_iir(struct uart *u)
 {
-	if (rx_count(u) && u->ier & IER_RX)
-		return IIR_RX | (u->fcr & FCR_ENABLE ? IIR_FIFOS : 0);
-	return inb(u->port + UART_IIR);
+	if (!(rx_count(u) && u->ier & IER_RX))
+		return inb(u->port + UART_IIR);
+	if (u->fcr & FCR_ENABLE)
+		return IIR_RX | IIR_FIFOS;
+	return IIR_RX;
 }
 
 /*
@@ -188,10 +198,18 @@ static u8 read_iir(struct uart *u)
  */
 static u8 read_msr(const struct uart *u)
 {
+	static const struct {
+		u8 out, in;
+	} lines[] = {
+	    {MCR_RTS, MSR_CTS}, {MCR_DTR, MSR_DSR}, {MCR_OUT1, MSR_RI}, {MCR_OUT2, MSR_DCD}};
+	u8 msr = 0;
+
 	if (!is_looped(u))
 		return inb(u->port + UART_MSR);
-	return (u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) |
-	       (u->mcr & MCR_OUT1 ? MSR_RI : 0) | (u->mcr & MCR_OUT2 ? MSR_DCD : 0);
+	for (u32 i = 0; i < ARRAY_SIZE(lines); i++)
+		if (u->mcr & lines[i].out)
+			msr |= lines[i].in;
+	return msr;
 }
 
 /*
@@ -200,35 +218,47 @@ static u8 read_msr(const struct uart *u)
  */
 static void loop_back(struct uart *u, u8 c)
 {
-	if (rx_count(u) < (u->fcr & FCR_ENABLE ? UART_FIFO : 1u))
+	u32 room = u->fcr & FCR_ENABLE ? UART_FIFO : 1;
+
+	if (rx_count(u) < room)
 		rx_put(u, c, 0);
 	if (u->hw_ier & IER_THRE) {
-		u->hw_ier &= (u8)~IER_THRE; /* setting it again re-arms its interrupt */
+		u->hw_ier &= ~IER_THRE; /* setting it again re-arms its interrupt */
 		outb(u->port + UART_IER, u->hw_ier);
 	}
 	sync_ier(u);
 }
 
-u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
+/* The divisor's byte that stands in place of this register, or NULL. */
+static u8 *dom0_divisor(struct uart *u, u8 reg)
 {
-	bool dlab = u->lcr & LCR_DLAB;
+	if (u->lcr & LCR_DLAB && reg <= UART_DLM)
+		return &u->divisor[reg];
+	return NULL;
+}
 
-	if (reg == UART_LCR)
-		return u->lcr;
-	if (reg <= UART_DLM && dlab)
-		return reg == UART_DLL ? u->dll : u->dlm;
-	if (reg == UART_IER)
-		return u->ier;
-	if (reg == UART_MCR)
-		return u->mcr;
-	if (reg == UART_RBR || reg == UART_LSR || reg == UART_IIR)
-		uart_poll(u, keys, max, n);
+u8 uart_dom0_in(struct uart *u, u8 reg, struct uart_keys *keys)
+{
+	const u8 *divisor = dom0_divisor(u, reg);
+
+	BUG_ON(reg >= UART_PORTS);
+	if (divisor)
+		return *divisor;
 	switch (reg) {
+	case UART_LCR:
+		return u->lcr;
+	case UART_IER:
+		return u->ier;
+	case UART_MCR:
+		return u->mcr;
 	case UART_RBR:
+		uart_poll(u, keys);
 		return read_rbr(u);
 	case UART_IIR:
+		uart_poll(u, keys);
 		return read_iir(u);
 	case UART_LSR:
+		uart_poll(u, keys);
 		return read_lsr(u);
 	case UART_MSR:
 		return read_msr(u);
@@ -239,8 +269,11 @@ u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n)
 
 void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 {
-	if (reg <= UART_DLM && u->lcr & LCR_DLAB) {
-		*(reg == UART_DLL ? &u->dll : &u->dlm) = val;
+	u8 *divisor = dom0_divisor(u, reg);
+
+	BUG_ON(reg >= UART_PORTS);
+	if (divisor) {
+		*divisor = val;
 		return;
 	}
 	switch (reg) {
@@ -250,7 +283,7 @@ void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 	case UART_IER:
 		u->ier = val & 0x0f;
 		/* write in any case: setting a bit again re-arms its interrupt */
-		u->hw_ier = (u8)~u->ier;
+		u->hw_ier = ~u->ier;
 		sync_ier(u);
 		return;
 	case UART_FCR:

@@ -21,7 +21,6 @@
 
 #define IER_RX	     BIT(0)
 #define IER_THRE     BIT(1)
-#define IIR_NONE     0x01
 #define IIR_RX	     0x04
 #define IIR_FIFOS    0xc0
 #define FCR_ENABLE   BIT(0)
@@ -48,12 +47,13 @@
 #define UART_FIFO    16
 #define UART_RX_RING 64 /* power of two */
 
+/* Guarded by the console's lock but for the port, which is set once. */
 struct uart {
-	u16 port;	/* 0: not in use */
+	u16 port;
 	bool line_open; /* dom0's last character did not end a line */
 
 	/* dom0's view */
-	u8 lcr, mcr, dll, dlm, ier, fcr;
+	u8 lcr, mcr, ier, fcr, divisor[2];
 	u8 hw_ier; /* as last written */
 
 	/* Input taken from the chip, waiting for dom0. Errors go with the character. */
@@ -78,13 +78,20 @@ bool uart_init(struct uart *u, u16 port, u32 baud);
  */
 void uart_write(struct uart *u, const char *s, u32 len);
 
-#define UART_KEY_LEAVE 0 /* in keys[]: input goes to dom0 again */
 /*
- * dom0's register accesses and the input path; pure but for the chip. Keys for the hypervisor are
- * appended to keys[] (at most max), *n counts them; 'h' stands for the escape itself. What dom0
- * loops back is never a key.
+ * Keys for the hypervisor; what there is no room for is lost. 'h' stands for the escape that turned
+ * input over to the hypervisor.
  */
-u8 uart_dom0_in(struct uart *u, u8 reg, char *keys, u32 max, u32 *n);
+struct uart_keys {
+	u32 n;
+	char key[8];
+};
+#define UART_KEY_LEAVE 0 /* in key[]: input goes to dom0 again */
+/*
+ * dom0's register accesses and the input path; pure but for the chip. Keys are appended to those
+ * there are. What dom0 loops back is never one.
+ */
+u8 uart_dom0_in(struct uart *u, u8 reg, struct uart_keys *keys);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);
 /* Take in what the chip has received. */
-void uart_poll(struct uart *u, char *keys, u32 max, u32 *n);
+void uart_poll(struct uart *u, struct uart_keys *keys);

@@ -10,17 +10,20 @@
 #include "hv/cpu/time.h"
 #include "hv/lib/apicdef.h"
 #include "hv/lib/io.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
+#include "hv/lib/scale.h"
 #include "hv/mm/mm.h"
 
-static volatile u8 *regs; /* xAPIC only */
-static bool x2apic, ready;
-static bool deadline;
+static volatile u8 *regs;     /* xAPIC only */
+static bool x2apic, deadline; /* set once, by the boot CPU */
 static u64 ticks_mul; /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
 
 static u32 apic_read(u32 reg)
 {
-	return x2apic ? (u32)rdmsr(MSR_X2APIC + reg / 16) : mmio_read32(regs + reg);
+	if (x2apic)
+		return rdmsr(MSR_X2APIC + reg / 16);
+	return mmio_read32(regs + reg);
 }
 
 static void apic_write(u32 reg, u32 val)
@@ -33,14 +36,11 @@ static void apic_write(u32 reg, u32 val)
 
 u32 apic_id_self(void)
 {
-	u32 a, b, c, d;
+	struct cpuid_regs l = cpuid_read(1, 0);
 
-	if (ready)
-		return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
-	cpuid(1, 0, &a, &b, &c, &d);
-	if ((c & CPUID_X2APIC) && (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC))
-		return (u32)rdmsr(MSR_X2APIC + APIC_ID / 16);
-	return b >> 24;
+	if (l.c & CPUID_1C_X2APIC && rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC)
+		return rdmsr(MSR_X2APIC + APIC_ID / 16);
+	return l.b >> 24;
 }
 
 bool apic_is_x2apic(void)
@@ -81,7 +81,7 @@ static void wait_icr(void)
 	while (apic_read(APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck)) {
 		if (++spins == ICR_SPINS)
 			WRITE_ONCE(icr_stuck, true);
-		__builtin_ia32_pause();
+		cpu_relax();
 	}
 }
 
@@ -99,8 +99,9 @@ static void tell_stuck(void)
 		this_cpu()->index);
 }
 
-static void send(u32 apic_id, u32 icr)
+static void send_icr(u32 apic_id, u32 icr)
 {
+	icr |= ICR_ASSERT;
 	if (x2apic) {
 		/*
 		 * Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM
@@ -117,25 +118,25 @@ static void send(u32 apic_id, u32 icr)
 
 void apic_send_ipi(u32 apic_id, u8 vector)
 {
-	send(apic_id, (u32)ICR_ASSERT | vector);
+	send_icr(apic_id, vector);
 	tell_stuck();
 }
 
 void apic_send_init(u32 apic_id)
 {
-	send(apic_id, ICR_INIT | ICR_ASSERT);
+	send_icr(apic_id, ICR_INIT);
 	tell_stuck();
 }
 
 void apic_send_sipi(u32 apic_id, u8 page)
 {
-	send(apic_id, ICR_STARTUP | (u32)ICR_ASSERT | page);
+	send_icr(apic_id, ICR_STARTUP | page);
 }
 
 void apic_stop_others(void)
 {
-	if (ready && cpu_count > 1)
-		send(0, ICR_NMI | (u32)(ICR_ASSERT | ICR_ALL_BUT_SELF));
+	if (cpu_count > 1)
+		send_icr(0, ICR_NMI | ICR_ALL_BUT_SELF);
 }
 
 void apic_set_logical(u32 ldr, u32 dfr)
@@ -166,20 +167,18 @@ static void only_eoi(u8 vector)
 
 void apic_timer_arm(u64 tsc)
 {
-	u64 now, ticks;
+	u64 now, ticks = 1;
 
+	BUG_ON(!tsc);
 	if (deadline) {
 		wrmsr(MSR_TSC_DEADLINE, tsc);
 		return;
 	}
-	if (!tsc) {
-		apic_write(APIC_TIMER_INIT, 0);
-		return;
-	}
 	now = rdtsc();
-	ticks = tsc > now ? (u64)((unsigned __int128)(tsc - now) * ticks_mul >> 32) + 1 : 1;
+	if (tsc > now)
+		ticks += mul_shift(tsc - now, ticks_mul, 32);
 	/* what is too far off fires early */
-	apic_write(APIC_TIMER_INIT, (u32)MIN(ticks, UINT32_MAX));
+	apic_write(APIC_TIMER_INIT, MIN(ticks, UINT32_MAX));
 }
 
 /* Count timer ticks over some time of the TSC. */
@@ -200,7 +199,7 @@ static void measure_timer(void)
 	if (!left || !ticks_mul)
 		boot_fail("the local APIC's timer does not run; reset the firmware's settings, or "
 			  "report this machine");
-	log_debug("APIC timer %lu kHz", (ticks_mul * tsc_khz >> 32));
+	log_debug("APIC timer %lu kHz", ticks_mul * tsc_khz >> 32);
 }
 
 /* ---- set-up ---- */
@@ -208,34 +207,33 @@ static void measure_timer(void)
 static void find_apic(void)
 {
 	u64 base = rdmsr(MSR_APIC_BASE);
-	u32 a, b, c, d;
+	struct cpuid_regs l = cpuid_read(1, 0);
 
-	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(d & BIT(9)))
+	if (!(l.d & CPUID_1D_APIC))
 		boot_fail("this CPU has no local APIC; switch the APIC on in the firmware set-up");
-	x2apic = (c & CPUID_X2APIC) && (base & APIC_BASE_X2APIC);
-	deadline = (c & CPUID_DEADLINE) && !cap_masked("tsc-deadline");
-	if (!x2apic) {
-		regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
-		if (!regs)
-			boot_fail("no memory to map the local APIC; give the hypervisor more with "
-				  "option hvmem=");
-	}
+	x2apic = l.c & CPUID_1C_X2APIC && base & APIC_BASE_X2APIC;
+	deadline = l.c & CPUID_1C_TSC_DEADLINE && !cap_masked("tsc-deadline");
+	if (x2apic)
+		return;
+	regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
+	if (!regs)
+		boot_fail("no memory to map the local APIC; give the hypervisor more with option "
+			  "hvmem=");
 }
 
 /* Every CPU in the mode of the boot CPU. */
-static void enable(void)
+static void enable_apic(void)
 {
-	u64 base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+	u64 was = rdmsr(MSR_APIC_BASE), base = was | APIC_BASE_ENABLE;
 
 	if (x2apic)
 		base |= APIC_BASE_X2APIC;
-	if (base != rdmsr(MSR_APIC_BASE))
+	if (base != was)
 		wrmsr(MSR_APIC_BASE, base);
 }
 
 /* Interrupts of the firmware or of a kernel before us may still be in service. */
-static void drain(void)
+static void drain_isr(void)
 {
 	for (u32 i = 0; i < 256; i++) {
 		u32 any = 0;
@@ -276,46 +274,39 @@ static void init_lvts(void)
  * with the timer on. Move them out of the way, masked; dom0 sets them up for itself. 8259A
  * datasheet, "Initialization Command Words".
  */
-static void quiesce_pics(void)
+static void quiesce_pic(u16 port, u8 vector, u8 cascade)
 {
-	static const struct {
-		u16 port;
-		u8 val;
-	} words[] = {
-	    {0x20, 0x11}, {0xa0, 0x11}, /* ICW1: cascade, ICW4 follows */
-	    {0x21, 0x20}, {0xa1, 0x28}, /* ICW2: vectors */
-	    {0x21, 0x04}, {0xa1, 0x02}, /* ICW3: the slave is on line 2 */
-	    {0x21, 0x01}, {0xa1, 0x01}, /* ICW4: 8086 mode */
-	    {0x21, 0xff}, {0xa1, 0xff}, /* OCW1: all masked */
-	};
-
-	for (u32 i = 0; i < ARRAY_SIZE(words); i++)
-		outb(words[i].port, words[i].val);
+	outb(port, 0x11);	 /* ICW1: cascade, ICW4 follows */
+	outb(port + 1, vector);	 /* ICW2 */
+	outb(port + 1, cascade); /* ICW3 */
+	outb(port + 1, 0x01);	 /* ICW4: 8086 mode */
+	outb(port + 1, 0xff);	 /* OCW1: all masked */
 }
 
 void apic_init_cpu(void)
 {
-	bool first = !ready;
+	bool first = !this_cpu()->index;
 
+	BUG_ON(first && cpu_count > 1);
 	if (first) {
-		quiesce_pics();
+		quiesce_pic(0x20, 0x20, BIT(2)); /* the other one is on line 2 */
+		quiesce_pic(0xa0, 0x28, 2);
 		find_apic();
 		irq_set(VEC_ERROR, log_error);
 		irq_set(VEC_NOP, only_eoi);
 		irq_set(VEC_POSTED, only_eoi);
 	}
-	enable();
-	ready = true;
+	enable_apic();
 	this_cpu()->apic_id = apic_id_self();
 	apic_write(APIC_SVR, SVR_ENABLE | VEC_SPURIOUS);
 	apic_write(APIC_TPR, 0);
 	init_lvts();
-	drain();
+	drain_isr();
 	apic_write(APIC_ESR, 0);
 	if (first && !deadline)
 		measure_timer();
 	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
-	apic_write(APIC_LVT_TIMER, VEC_TIMER | (deadline ? (u32)LVT_DEADLINE : 0));
+	apic_write(APIC_LVT_TIMER, deadline ? VEC_TIMER | LVT_DEADLINE : VEC_TIMER);
 	/* The LVT must be seen before the first deadline. SDM "TSC-Deadline Mode". */
 	__asm__ volatile("mfence" : : : "memory");
 }

@@ -20,8 +20,8 @@ void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_init(u32 apic_id);
 void apic_send_sipi(u32 apic_id, u8 page);
 /*
- * Arm this CPU's timer interrupt (VEC_TIMER) for an absolute TSC value; 0 disarms. In the past:
- * fires at once.
+ * Arm this CPU's timer interrupt (VEC_TIMER) for an absolute TSC value, not 0. In the past: fires
+ * at once.
  */
 void apic_timer_arm(u64 tsc);
 /* Mirror dom0's logical destination into the hardware (xAPIC mode only). */

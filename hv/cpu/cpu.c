@@ -23,12 +23,8 @@ struct tss {
 	u16 reserved3, iomap;
 } __packed;
 _Static_assert(sizeof(struct tss) == 104, "TSS");
-#define TSS_TYPE 0x89 /* present, available 64-bit TSS */
-
-struct table_reg {
-	u16 limit;
-	u64 base;
-} __packed;
+#define TSS_TYPE 0x89ull /* present, available 64-bit TSS */
+#define TSS_BUSY BIT(41)
 
 /*
  * Stacks of a CPU, as mm_alloc_stack() numbers them; all but the first are IST entries of the TSS.
@@ -67,12 +63,8 @@ static void set_gate(u32 vector, u8 ist)
 {
 	u64 at = (u64)cpu_gates + vector * 16;
 
-	idt[vector] = (struct gate){.offset0 = (u16)at,
-				    .selector = SEL_CODE,
-				    .ist = ist,
-				    .type = GATE_INTERRUPT,
-				    .offset16 = (u16)(at >> 16),
-				    .offset32 = (u32)(at >> 32)};
+	BUG_ON(ist >= STACK_NR);
+	idt[vector] = (struct gate){at, SEL_CODE, ist, GATE_INTERRUPT, at >> 16, at >> 32};
 }
 
 static void set_tss(struct cpu_arch *a)
@@ -80,7 +72,7 @@ static void set_tss(struct cpu_arch *a)
 	u64 base = (u64)&a->tss;
 
 	memcpy(a->gdt, early_gdt, 3 * sizeof(u64));
-	a->gdt[3] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (u64)TSS_TYPE << 40 |
+	a->gdt[3] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | TSS_TYPE << 40 |
 		    (base >> 24 & 0xff) << 56;
 	a->gdt[4] = base >> 32;
 	a->tss.iomap = sizeof(struct tss);
@@ -92,7 +84,8 @@ void cpu_load(struct cpu *c)
 	struct table_reg gdtr = {sizeof(a->gdt) - 1, (u64)a->gdt},
 			 idtr = {sizeof(idt) - 1, (u64)idt};
 
-	a->gdt[3] &= ~BIT(41); /* LTR wants it not busy */
+	BUG_ON(c->self != c);
+	a->gdt[3] &= ~TSS_BUSY; /* LTR wants it so */
 	__asm__ volatile("lgdt %0; ltr %w1; lldt %w2"
 			 :
 			 : "m"(gdtr), "r"(SEL_TSS), "r"(0)
@@ -103,6 +96,7 @@ void cpu_load(struct cpu *c)
 
 static void init_struct(struct cpu *c, struct cpu_arch *a, u32 index, u32 apic_id)
 {
+	BUG_ON(index >= MAX_CPUS);
 	c->self = c;
 	c->index = index;
 	c->apic_id = apic_id;
@@ -129,15 +123,13 @@ static bool alloc_stacks(struct cpu *c)
 {
 	struct cpu_arch *a = c->arch;
 
-	for (u32 i = 0; i < STACK_NR; i++) {
-		u64 top = (u64)mm_alloc_stack(c->index, i);
-
-		if (!top)
+	c->stack_top = (u64)mm_alloc_stack(c->index, STACK_MAIN);
+	if (!c->stack_top)
+		return false;
+	for (u32 i = STACK_NMI; i < STACK_NR; i++) {
+		a->tss.ist[i - 1] = (u64)mm_alloc_stack(c->index, i);
+		if (!a->tss.ist[i - 1])
 			return false;
-		if (i == STACK_MAIN)
-			c->stack_top = top;
-		else
-			a->tss.ist[i - 1] = top;
 	}
 	return true;
 }
@@ -175,37 +167,32 @@ struct cpu_tables cpu_tables(void)
 
 void cpu_init_features(void)
 {
-	u32 a, b, c, d, b7 = 0, c7 = 0;
 	u64 cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-	bool xsave;
+	struct cpuid_regs l = cpuid_read(7, 0);
+	u32 xcr0 = 0;
 
-	if (cpuid_max(0) >= 7)
-		cpuid(7, 0, &a, &b7, &c7, &d);
-	if (cpuid_max(0x80000000) >= 0x80000008) {
-		cpuid(0x80000008, 0, &a, &b, &c, &d);
-		phys_bits = a & 0xff;
-	}
-	cpuid(1, 0, &a, &b, &c, &d);
-	if (b7 & BIT(7))
+	if (l.b & CPUID_7B_SMEP)
 		cr4 |= CR4_SMEP;
-	if (b7 & BIT(20))
+	if (l.b & CPUID_7B_SMAP)
 		cr4 |= CR4_SMAP;
-	if (c7 & BIT(2))
+	if (l.c & CPUID_7C_UMIP)
 		cr4 |= CR4_UMIP;
+	l = cpuid_read(0x80000008, 0);
+	if (l.a)
+		phys_bits = l.a & 0xff;
 	/* firmware may limit the leaves, and nothing is known then */
-	xsave = c & BIT(26) && cpuid_max(0) >= 0xd;
-	if (xsave)
+	if (cpuid_read(1, 0).c & CPUID_1C_XSAVE)
+		xcr0 = cpuid_read(0xd, 0).a & XCR0_SWITCHED;
+	if (xcr0)
 		cr4 |= CR4_OSXSAVE;
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
-	if (!xsave)
+	if (!xcr0)
 		return;
-	cpuid(0xd, 0, &a, &b, &c, &d);
 	if (this_cpu() == &boot_cpu)
-		xcr0_host = a & XCR0_SWITCHED;
+		xcr0_host = xcr0;
 	xsetbv(0, xcr0_host);
-	cpuid(0xd, 1, &a, &b, &c, &d);
-	if (a & BIT(3))
+	if (cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES)
 		wrmsr(MSR_XSS, 0); /* guests' too */
 }
 
@@ -213,6 +200,7 @@ void cpu_init_features(void)
 
 static bool fix_up(struct regs *r)
 {
+	/* cppcheck-suppress comparePointers ; the linker script sets both around one array */
 	for (const struct fixup *f = fixup_start; f < fixup_end; f++)
 		if (f->fault == r->rip) {
 			r->rip = f->resume;

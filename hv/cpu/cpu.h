@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/percpu.h"
 #include "hv/lib/types.h"
 #include "hv/lib/x86.h"
@@ -36,6 +37,12 @@ struct regs {
 
 extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count; set once */
 extern u32 cpu_count;		   /* CPUs online */
+
+/* What LGDT and LIDT take. SDM "Memory-Management Registers" */
+struct table_reg {
+	u16 limit;
+	u64 base;
+} __packed;
 
 /* ---- set-up ---- */
 /*
@@ -129,6 +136,19 @@ static inline u32 cpuid_max(u32 base)
 	return a;
 }
 
+/* What a leaf says; nothing, if its range does not reach so far: CPUID would then give another. */
+struct cpuid_regs {
+	u32 a, b, c, d;
+};
+static inline struct cpuid_regs cpuid_read(u32 leaf, u32 subleaf)
+{
+	struct cpuid_regs l = {0};
+
+	if (leaf <= cpuid_max(leaf & 0xc0000000))
+		cpuid(leaf, subleaf, &l.a, &l.b, &l.c, &l.d);
+	return l;
+}
+
 /*
  * Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf
  * 0x40000000.
@@ -137,26 +157,23 @@ static inline bool cpu_runs_in(u32 name, u32 name2)
 {
 	u32 a, b, c, d;
 
-	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(c & BIT(31)))
-		return false;
 	cpuid(0x40000000, 0, &a, &b, &c, &d);
-	return b == name && c == name2;
+	return cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR && b == name && c == name2;
 }
 #define IN_TCG 0x54474354, 0x43544743 /* "TCGTCGTC" */
 #define IN_KVM 0x4b4d564b, 0x564b4d56 /* "KVMKVMKV" */
 
 static inline u64 rdmsr(u32 msr)
 {
-	u32 lo, hi;
+	u64 lo, hi;
 
 	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-	return (u64)hi << 32 | lo;
+	return hi << 32 | lo;
 }
 
 static inline void wrmsr(u32 msr, u64 val)
 {
-	__asm__ volatile("wrmsr" : : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr) : "memory");
+	__asm__ volatile("wrmsr" : : "a"(val), "d"(val >> 32), "c"(msr) : "memory");
 }
 
 /* An exception at label 1 resumes at label 2. */
@@ -165,13 +182,13 @@ static inline void wrmsr(u32 msr, u64 val)
 /* 0, or -EIO if the access faults; then *val is 0. */
 static inline int rdmsr_safe(u32 msr, u64 *val)
 {
-	u32 lo = 0, hi = 0;
+	u64 lo = 0, hi = 0;
 	int err = -EIO;
 
 	__asm__ volatile("1: rdmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
 			 : "+r"(err), "+a"(lo), "+d"(hi)
 			 : "c"(msr));
-	*val = err ? 0 : (u64)hi << 32 | lo;
+	*val = hi << 32 | lo;
 	return err;
 }
 
@@ -181,22 +198,22 @@ static inline int wrmsr_safe(u32 msr, u64 val)
 
 	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
 			 : "+r"(err)
-			 : "a"((u32)val), "d"((u32)(val >> 32)), "c"(msr)
+			 : "a"(val), "d"(val >> 32), "c"(msr)
 			 : "memory");
 	return err;
 }
 
 static inline u64 xgetbv(u32 reg)
 {
-	u32 lo, hi;
+	u64 lo, hi;
 
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(reg));
-	return (u64)hi << 32 | lo;
+	return hi << 32 | lo;
 }
 
 static inline void xsetbv(u32 reg, u64 val)
 {
-	__asm__ volatile("xsetbv" : : "a"((u32)val), "d"((u32)(val >> 32)), "c"(reg) : "memory");
+	__asm__ volatile("xsetbv" : : "a"(val), "d"(val >> 32), "c"(reg) : "memory");
 }
 
 #define CR_ACCESS(n)                                                                               \

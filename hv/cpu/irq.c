@@ -8,7 +8,7 @@ static void (*dom0s)(u8 vector);
 
 void irq_set(u8 vector, void (*fn)(u8 vector))
 {
-	BUG_ON(vector < VEC_HV_FIRST);
+	BUG_ON(vector < VEC_HV_FIRST || vector == VEC_SPURIOUS);
 	own[vector - VEC_HV_FIRST] = fn;
 }
 

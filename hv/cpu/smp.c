@@ -27,16 +27,25 @@ struct trampoline_args {
 extern const u8 trampoline_start[], trampoline_end[], trampoline_args[];
 extern u8 trampoline_high[], early_pml4[];
 
-enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_FAILED, AP_GIVEN_UP };
+/*
+ * One CPU is started at a time. Both sides move the state on, by ap_move(), so that only one of
+ * them wins when the boot CPU loses patience.
+ */
+enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_GIVEN_UP };
 static struct cpu *ap; /* the CPU being started */
 static u32 ap_state;
-static int (*enable)(struct cpu *c);
-static void (*run)(void);
+static int (*ap_enable)(struct cpu *c); /* set once, as is the next */
+static void (*ap_run)(void);
 
 static bool ap_move(u32 from, u32 to)
 {
 	return __atomic_compare_exchange_n(&ap_state, &from, to, false, __ATOMIC_ACQ_REL,
 					   __ATOMIC_ACQUIRE);
+}
+
+static bool ap_is(u32 state)
+{
+	return __atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == state;
 }
 
 /* First C code of another CPU, on its own stack. */
@@ -52,16 +61,17 @@ static void __noreturn ap_main(void)
 	cpu_init_features();
 	apic_init_cpu();
 	timer_init_cpu();
-	if (enable(c)) {
-		ap_move(AP_ARRIVED, AP_FAILED);
+	if (ap_enable(c)) {
+		ap_move(AP_ARRIVED, AP_GIVEN_UP);
 		cpu_halt();
 	}
 	c->online = true;
 	if (!ap_move(AP_ARRIVED, AP_ONLINE))
 		cpu_halt();
-	while (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == AP_ONLINE)
+	while (ap_is(AP_ONLINE))
 		cpu_relax();
-	run();
+	BUG_ON(cpus[c->index] != c || c->index >= cpu_count);
+	ap_run();
 	cpu_halt();
 }
 
@@ -69,7 +79,7 @@ static bool wait_while(u32 state, u64 us)
 {
 	u64 start = rdtsc(), ticks = us * tsc_khz / 1000;
 
-	while (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == state) {
+	while (ap_is(state)) {
 		if (rdtsc() - start > ticks)
 			return false;
 		cpu_relax();
@@ -79,8 +89,9 @@ static bool wait_while(u32 state, u64 us)
 
 static bool start_cpu(struct cpu *c, struct trampoline_args *args)
 {
-	u8 page = (u8)(boot_info.low_page >> PAGE_SHIFT);
+	u8 page = boot_info.low_page >> PAGE_SHIFT;
 
+	BUG_ON(boot_info.low_page > (u64)page << PAGE_SHIFT);
 	ap = c;
 	args->stack = c->stack_top;
 	__atomic_store_n(&ap_state, AP_STARTING, __ATOMIC_RELEASE);
@@ -92,31 +103,32 @@ static bool start_cpu(struct cpu *c, struct trampoline_args *args)
 		wait_while(AP_STARTING, START_WAIT_US);
 	}
 	if (ap_move(AP_STARTING, AP_GIVEN_UP)) {
-		apic_send_init(c->apic_id); /* back to sleep, wherever it is */
 		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait",
 			 c->apic_id);
-		return false;
+	} else {
+		wait_while(AP_ARRIVED, READY_WAIT_US);
+		if (!ap_move(AP_ARRIVED, AP_GIVEN_UP) && ap_is(AP_ONLINE))
+			return true;
+		log_warn("CPU with APIC id %u came up but is not able to run guests, left out",
+			 c->apic_id);
 	}
-	wait_while(AP_ARRIVED, READY_WAIT_US);
-	if (__atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == AP_ONLINE)
-		return true;
-	ap_move(AP_ARRIVED, AP_GIVEN_UP);
-	apic_send_init(c->apic_id);
-	log_warn("CPU with APIC id %u came up but is not able to run guests, left out", c->apic_id);
+	apic_send_init(c->apic_id); /* back to sleep, wherever it is */
 	return false;
 }
 
 static struct trampoline_args *place_trampoline(void)
 {
 	u8 *page = mm_map_boot(boot_info.low_page, PAGE_SIZE);
+	u64 start = (u64)trampoline_start, size = (u64)trampoline_end - start;
 	struct trampoline_args *args;
 
 	if (!page)
 		boot_fail("no memory to map the other CPUs' start page; give the hypervisor more "
 			  "with option hvmem=");
 	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
-	memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
-	args = (struct trampoline_args *)(page + (trampoline_args - trampoline_start));
+	BUG_ON(size > PAGE_SIZE);
+	memcpy(page, trampoline_start, size);
+	args = (void *)(page + (u64)trampoline_args - start);
 	args->boot_cr3 = (u64)early_pml4 - HV_IMAGE;
 	args->efer = rdmsr(MSR_EFER) & (EFER_LME | EFER_NXE);
 	args->high = (u64)trampoline_high;
@@ -125,7 +137,7 @@ static struct trampoline_args *place_trampoline(void)
 	return args;
 }
 
-static void kicked(u8 vector)
+static void kick_irq(u8 vector)
 {
 	apic_eoi();
 	this_cpu()->resched = true;
@@ -134,12 +146,15 @@ static void kicked(u8 vector)
 void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 {
 	const struct acpi_info *acpi = &boot_info.acpi;
-	u32 limit = boot_info.opt.maxcpus ? MIN(boot_info.opt.maxcpus, MAX_CPUS) : MAX_CPUS;
+	u32 limit = boot_info.opt.maxcpus;
 	struct trampoline_args *args;
 
-	enable = enable_fn;
-	run = run_fn;
-	irq_set(VEC_KICK, kicked);
+	ap_enable = enable_fn;
+	ap_run = run_fn;
+	irq_set(VEC_KICK, kick_irq);
+	if (!limit) /* options_parse() lets no larger number through, acpi_parse() no more CPUs */
+		limit = MAX_CPUS;
+	BUG_ON(limit > MAX_CPUS || acpi->cpu_count > MAX_CPUS);
 	if (acpi->cpu_count < 2 || limit < 2)
 		return;
 	args = place_trampoline();
@@ -161,12 +176,14 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 				 cpu_count);
 			break;
 		}
+		BUG_ON(cpus[cpu_count]);
 		cpus[cpu_count] = c;
 		if (!start_cpu(c, args)) {
 			cpus[cpu_count] = NULL;
 			continue;
 		}
 		__atomic_fetch_add(&cpu_count, 1, __ATOMIC_RELEASE);
+		BUG_ON(!c->online);
 		ap_move(AP_ONLINE, AP_GO);
 	}
 }

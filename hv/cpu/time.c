@@ -3,6 +3,7 @@
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/io.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/scale.h"
 #include "hv/mm/mm.h"
@@ -33,6 +34,8 @@
 #define HPET_ENABLE	BIT(0)
 #define HPET_PERIOD_MAX 100000000u
 
+#define POST_PORT 0x80 /* of the firmware's progress; writing there does nothing */
+
 u64 tsc_khz;
 u64 boot_tsc;
 u64 wallclock_boot_ns;
@@ -55,9 +58,9 @@ void udelay(u64 us)
 
 	/* Before the clock is known: a write to the POST port takes about a microsecond. */
 	while (!tsc_khz && us--)
-		outb(0x80, 0);
+		outb(POST_PORT, 0);
 	while (tsc_khz && rdtsc() - start < us * tsc_khz / 1000)
-		__builtin_ia32_pause();
+		cpu_relax();
 }
 
 /* ---- reference clocks: each gives a free-running counter ---- */
@@ -87,7 +90,7 @@ static u32 read_pit(void)
 
 	outb(PIT_MODE, PIT_CH2_LATCH);
 	low = inb(PIT_CH2);
-	return 0u - (low | (u32)inb(PIT_CH2) << 8);
+	return -(low | inb(PIT_CH2) << 8); /* it counts down */
 }
 
 static bool is_running(const struct reference *r)
@@ -113,8 +116,7 @@ static bool use_hpet(struct reference *r)
 	period = mmio_read32(hpet + HPET_PERIOD);
 	if (!period || period > HPET_PERIOD_MAX)
 		return false;
-	if (!(mmio_read32(hpet + HPET_CONFIG) & HPET_ENABLE))
-		mmio_write32(hpet + HPET_CONFIG, mmio_read32(hpet + HPET_CONFIG) | HPET_ENABLE);
+	mmio_write32(hpet + HPET_CONFIG, mmio_read32(hpet + HPET_CONFIG) | HPET_ENABLE);
 	*r = (struct reference){"HPET", 1000000000000000ull / period, ~0u, read_hpet};
 	return is_running(r);
 }
@@ -127,7 +129,7 @@ static bool use_pm_timer(struct reference *r)
 
 static bool use_pit(struct reference *r)
 {
-	outb(PIT_GATE, (u8)((inb(PIT_GATE) & ~PIT_SPEAKER) | PIT_GATE_ON));
+	outb(PIT_GATE, (inb(PIT_GATE) & ~PIT_SPEAKER) | PIT_GATE_ON);
 	outb(PIT_MODE, PIT_CH2_MODE2);
 	outb(PIT_CH2, 0); /* 65536 */
 	outb(PIT_CH2, 0);
@@ -156,7 +158,7 @@ static u32 read_pair(const struct reference *r, u64 *tsc)
 }
 
 /* 0, with a line: the clock has stopped. */
-static u64 measure(const struct reference *r)
+static u64 measure_tsc(const struct reference *r)
 {
 	u64 wait = r->hz * CALIBRATE_US / 1000000, start, end;
 	u32 first = read_pair(r, &start), last;
@@ -166,7 +168,7 @@ static u64 measure(const struct reference *r)
 			log_warn("the %s has stopped and is not used", r->name);
 			return 0;
 		}
-		__builtin_ia32_pause();
+		cpu_relax();
 	}
 	last = read_pair(r, &end);
 	return (end - start) * r->hz / ((last - first) & r->mask) / 1000;
@@ -177,63 +179,60 @@ static u64 measure(const struct reference *r)
  */
 static u64 khz_from_cpuid(void)
 {
-	u32 a, b, c, d;
+	struct cpuid_regs l = cpuid_read(0x15, 0);
 
-	if (cpuid_max(0) < 0x15 || cap_masked("cpuid-tsc"))
+	if (!l.a)
 		return 0;
-	cpuid(0x15, 0, &a, &b, &c, &d);
-	return a && b && c ? (u64)c * b / a / 1000 : 0;
+	return (u64)l.c * l.b / l.a / 1000;
 }
 
 /* When we are a guest ourselves: the timing leaf that KVM and VMware share. */
 static u64 khz_from_host(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(c & BIT(31)) || cpuid_max(0x40000000) < 0x40000010 ||
-	    cpuid_max(0x40000000) > 0x400000ff || cap_masked("cpuid-tsc"))
+	if (!(cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR) || cpuid_max(0x40000000) > 0x400000ff)
 		return 0;
-	cpuid(0x40000010, 0, &a, &b, &c, &d);
-	return a;
+	return cpuid_read(0x40000010, 0).a;
 }
 
-static u64 calibrate(const char **source)
+static u64 calibrate_tsc(const char **source)
 {
-	static bool (*const use[])(struct reference * r) = {use_hpet, use_pm_timer, use_pit};
+	static bool (*const use[])(struct reference *) = {use_hpet, use_pm_timer, use_pit};
 	struct reference r;
-	u64 khz;
+	u64 khz = 0;
 
 	*source = "CPUID";
-	khz = khz_from_cpuid();
-	if (!khz)
+	if (!cap_masked("cpuid-tsc"))
+		khz = khz_from_cpuid();
+	if (!khz && !cap_masked("cpuid-tsc"))
 		khz = khz_from_host();
 	for (u32 i = 0; i < ARRAY_SIZE(use) && !khz; i++) {
 		if (!use[i](&r))
 			continue;
 		*source = r.name;
-		khz = measure(&r);
+		khz = measure_tsc(&r);
 	}
 	return khz;
 }
 
 /* ---- wall clock: MC146818 ---- */
 
+#define CMOS_INDEX   0x70
+#define CMOS_DATA    0x71
 #define RTC_STATUS_A 10
 #define RTC_STATUS_B 11
 #define RTC_UPDATING BIT(7)
 
-static u8 cmos(u8 reg)
+static u8 read_cmos(u8 reg)
 {
-	outb(0x70, reg);
-	return inb(0x71);
+	outb(CMOS_INDEX, reg);
+	return inb(CMOS_DATA);
 }
 
 /* Wait for the end of an update; false, with a line: it does not end, or there is no such clock. */
 static bool rtc_ready(void)
 {
 	for (u32 spins = 0; spins < RTC_SPINS; spins++)
-		if (!(cmos(RTC_STATUS_A) & RTC_UPDATING))
+		if (!(read_cmos(RTC_STATUS_A) & RTC_UPDATING))
 			return true;
 	log_warn(
 	    "the real-time clock is always in an update: dom0's first time of day may be wrong");
@@ -242,36 +241,33 @@ static bool rtc_ready(void)
 
 static u64 read_rtc(void)
 {
-	bool wait = true;
-	u8 now[6], last[6] = {0};
 	static const u8 regs[6] = {0, 2, 4, 7, 8, 9}; /* second, minute, hour, day, month, year */
+	bool wait = true, same = false;
+	u8 now[6] = {0}, val;
 
 	/* Two equal readings outside of an update */
-	for (u32 tries = 0; tries < RTC_TRIES; tries++) {
-		bool same = true;
-
+	for (u32 tries = 0; tries < RTC_TRIES && !same; tries++) {
+		same = true;
 		wait = wait && rtc_ready();
 		for (u32 i = 0; i < 6; i++) {
-			now[i] = cmos(regs[i]);
-			same = same && now[i] == last[i];
-			last[i] = now[i];
+			val = read_cmos(regs[i]);
+			same = same && val == now[i];
+			now[i] = val;
 		}
-		if (same)
-			break;
 	}
-	return rtc_seconds(now, cmos(RTC_STATUS_B));
+	return rtc_seconds(now, read_cmos(RTC_STATUS_B));
 }
 
 void time_init(void)
 {
 	const char *source;
 
-	tsc_khz = calibrate(&source);
+	tsc_khz = calibrate_tsc(&source);
 	if (tsc_khz < 1000)
 		boot_fail("no working clock to measure the CPU's TSC by (HPET, PM timer, PIT); "
 			  "enable one in the "
 			  "firmware set-up");
 	scale_init(&scale, tsc_khz);
 	wallclock_boot_ns = read_rtc() * 1000000000ull - tsc_to_ns(rdtsc() - boot_tsc);
-	log_info("TSC %lu.%03lu MHz by %s", (tsc_khz / 1000), (tsc_khz % 1000), source);
+	log_info("TSC %lu.%03lu MHz by %s", tsc_khz / 1000, tsc_khz % 1000, source);
 }

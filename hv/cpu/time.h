@@ -16,10 +16,10 @@ u64 rdtsc(void); /* tests/unit/host.c has a weak one that runs; a test may have 
 #else
 static inline u64 rdtsc(void)
 {
-	u32 lo, hi;
+	u64 lo, hi;
 
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (u64)hi << 32 | lo;
+	return hi << 32 | lo;
 }
 #endif
 

@@ -11,6 +11,8 @@
 
 #define HEAP_ORDER 2 /* pool pages */
 
+#define KVM_CLOCKSOURCE_STABLE BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
+
 struct heap {
 	struct lock lock;
 	u32 n;
@@ -25,30 +27,23 @@ _Static_assert(HEAP_CAPACITY >= MAX_VCPUS + MAX_CPUS,
 
 bool tsc_stable;
 
-static struct heap *heap_of(u32 cpu)
-{
-	return cpus[cpu]->timer;
-}
-
 static void heap_put(struct heap *h, u32 pos, struct timer *t)
 {
 	h->at[pos] = t;
 	t->pos = pos;
 }
 
-static void heap_up(struct heap *h, u32 pos, struct timer *t)
+/* t, wherever it belongs, comes in the place of the one at pos; others move up or down for it. */
+static void heap_place(struct heap *h, u32 pos, struct timer *t)
 {
-	while (pos && h->at[(pos - 1) / 2]->deadline > t->deadline) {
-		heap_put(h, pos, h->at[(pos - 1) / 2]);
-		pos = (pos - 1) / 2;
+	u32 parent, child;
+
+	for (; pos; pos = parent) {
+		parent = (pos - 1) / 2;
+		if (h->at[parent]->deadline <= t->deadline)
+			break;
+		heap_put(h, pos, h->at[parent]);
 	}
-	heap_put(h, pos, t);
-}
-
-static void heap_down(struct heap *h, u32 pos, struct timer *t)
-{
-	u32 child;
-
 	while ((child = 2 * pos + 1) < h->n) {
 		if (child + 1 < h->n && h->at[child + 1]->deadline < h->at[child]->deadline)
 			child++;
@@ -60,45 +55,31 @@ static void heap_down(struct heap *h, u32 pos, struct timer *t)
 	heap_put(h, pos, t);
 }
 
-static void heap_insert(struct heap *h, struct timer *t)
-{
-	/*
-	 * Timers are embedded in vCPUs and CPUs, whose number is bounded: overflow is our own bug.
-	 */
-	BUG_ON(h->n >= HEAP_CAPACITY);
-	heap_up(h, h->n++, t);
-}
-
-/* t, wherever it belongs, comes in the place of the one at pos. */
-static void heap_replace(struct heap *h, u32 pos, struct timer *t)
-{
-	if (pos && h->at[(pos - 1) / 2]->deadline > t->deadline)
-		heap_up(h, pos, t);
-	else
-		heap_down(h, pos, t);
-}
-
 static void heap_remove(struct heap *h, struct timer *t)
 {
 	struct timer *last = h->at[--h->n];
 
+	BUG_ON(!lock_is_held(&h->lock) || h->at[t->pos] != t);
 	if (last != t)
-		heap_replace(h, t->pos, last);
+		heap_place(h, t->pos, last);
+	WRITE_ONCE(t->cpu, -1);
+}
+
+/* Tell the hardware of the earliest one. 0 would disarm it. */
+static void arm_hardware(struct heap *h)
+{
+	BUG_ON(!lock_is_held(&h->lock));
+	h->armed = MAX(h->at[0]->deadline, 1);
+	apic_timer_arm(h->armed);
 }
 
 static bool tsc_is_stable(void)
 {
-	u32 a, b, c, d;
-
-	if (cpuid_max(0x80000000) >= 0x80000007) {
-		cpuid(0x80000007, 0, &a, &b, &c, &d);
-		if (d & BIT(8)) /* invariant TSC */
-			return true;
-	}
-	if (!cpu_runs_in(IN_KVM))
-		return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
-	cpuid(0x40000001, 0, &a, &b, &c, &d);
-	return a & BIT(24); /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
+	if (cpuid_read(0x80000007, 0).d & CPUID_X7D_INVARIANT_TSC)
+		return true;
+	if (cpu_runs_in(IN_KVM))
+		return cpuid_read(0x40000001, 0).a & KVM_CLOCKSOURCE_STABLE;
+	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
 }
 
 /*
@@ -107,22 +88,19 @@ static bool tsc_is_stable(void)
  */
 static void check_tsc(void)
 {
-	static u64 seen;
-	static bool known;
+	static u64 seen; /* CPUs come here one after the other */
 	u64 now = rdtsc();
 
-	if (!known) {
-		known = true;
+	if (!seen)
 		tsc_stable = tsc_is_stable();
-	}
-	if (now < __atomic_load_n(&seen, __ATOMIC_SEQ_CST)) {
+	if (now < READ_ONCE(seen)) {
 		if (tsc_stable)
 			log_warn("TSC of CPU %u is behind the others': guests' clocks are not "
 				 "marked stable",
 				 this_cpu()->index);
 		tsc_stable = false;
 	}
-	__atomic_store_n(&seen, rdtsc(), __ATOMIC_SEQ_CST);
+	WRITE_ONCE(seen, rdtsc());
 }
 
 static void timer_irq(u8 vector)
@@ -146,6 +124,7 @@ void timer_init_cpu(void)
 
 void timer_setup(struct timer *t, void (*fn)(struct timer *))
 {
+	BUG_ON(!fn);
 	*t = (struct timer){.fn = fn, .cpu = -1};
 }
 
@@ -156,29 +135,25 @@ void timer_cancel(struct timer *t)
 
 	if (cpu < 0)
 		return;
-	h = heap_of(cpu);
+	h = cpus[cpu]->timer;
 	lock_acquire(&h->lock);
 	/*
 	 * Its CPU may have taken it out to run it. The hardware stays armed: one interrupt for
 	 * nothing costs less.
 	 */
-	if (t->cpu == cpu) {
+	if (t->cpu == cpu)
 		heap_remove(h, t);
-		WRITE_ONCE(t->cpu, -1);
-	}
 	lock_release(&h->lock);
 }
 
 void timer_cancel_wait(struct timer *t)
 {
-	u32 i;
-
 	do {
 		timer_cancel(t);
-		for (i = 0; i < MAX_CPUS; i++) {
-			struct heap *h = cpus[i] ? cpus[i]->timer : NULL;
+		for (u32 i = 0; i < MAX_CPUS && cpus[i]; i++) {
+			const struct heap *h = cpus[i]->timer;
 
-			while (h && __atomic_load_n(&h->running, __ATOMIC_ACQUIRE) == t)
+			while (__atomic_load_n(&h->running, __ATOMIC_ACQUIRE) == t)
 				cpu_relax();
 		}
 	} while (READ_ONCE(t->cpu) >= 0);
@@ -192,17 +167,19 @@ void timer_arm(struct timer *t, u64 deadline)
 	if (READ_ONCE(t->cpu) != (s32)c->index)
 		timer_cancel(t);
 	lock_acquire(&h->lock);
+	BUG_ON(t->cpu >= 0 && t->cpu != (s32)c->index);
 	t->deadline = deadline;
 	if (t->cpu == (s32)c->index) {
-		heap_replace(h, t->pos, t);
+		heap_place(h, t->pos, t);
 	} else {
 		WRITE_ONCE(t->cpu, c->index);
-		heap_insert(h, t);
+		/* Timers are embedded in vCPUs and CPUs, whose number is bounded. */
+		BUG_ON(h->n >= HEAP_CAPACITY);
+		h->n++;
+		heap_place(h, h->n - 1, t);
 	}
-	if (h->at[0] == t && (!h->armed || deadline < h->armed)) {
-		h->armed = MAX(deadline, 1);
-		apic_timer_arm(h->armed);
-	}
+	if (h->at[0] == t && (!h->armed || deadline < h->armed))
+		arm_hardware(h);
 	lock_release(&h->lock);
 }
 
@@ -216,19 +193,19 @@ void timer_run(u64 now)
 	 * One that arms itself again in the past must not keep us here: the hardware then fires at
 	 * once.
 	 */
+	BUG_ON(h->running);
 	for (budget = h->n; budget && h->n && h->at[0]->deadline <= now; budget--) {
 		struct timer *t = h->at[0];
 
+		WRITE_ONCE(h->running, t); /* first: timer_cancel_wait() looks at cpu, then at it */
 		heap_remove(h, t);
-		WRITE_ONCE(h->running, t);
-		WRITE_ONCE(t->cpu, -1);
 		lock_release(&h->lock);
 		t->fn(t);
 		__atomic_store_n(&h->running, NULL, __ATOMIC_RELEASE);
 		lock_acquire(&h->lock);
 	}
-	h->armed = h->n ? MAX(h->at[0]->deadline, 1) : 0;
-	if (h->armed)
-		apic_timer_arm(h->armed);
+	h->armed = 0; /* it has fired */
+	if (h->n)
+		arm_hardware(h);
 	lock_release(&h->lock);
 }

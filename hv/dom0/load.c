@@ -34,7 +34,7 @@ static void move_phys(u64 to, u64 from, u64 len)
 
 static void parse_modules(const struct boot_info *bi)
 {
-	const struct boot_module *m = bi->module;
+	const struct mem_range *m = bi->module;
 	u64 size = m[0].end - m[0].start, head;
 	const char *why;
 
@@ -111,7 +111,6 @@ void dom0_load(struct dom0_entry *out)
 	linux_build(bi, &kernel, &plan, map_phys(plan.block, LINUX_BLOCK_SIZE));
 	if (plan.rsdp)
 		memcpy(map_phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
-	bi->acpi.rsdp_addr = plan.rsdp;
 	limit_cpus(bi);
 
 	out->rip = plan.load + kernel.entry;

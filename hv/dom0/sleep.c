@@ -12,24 +12,22 @@
  */
 static bool woken;
 
-static const struct acpi_sleep_port *sleep_port(u16 port)
+static const struct acpi_port *find_port(const struct acpi_ports *list, u16 port)
 {
-	const struct acpi_info *a = &boot_info.acpi;
-
-	for (u32 i = 0; i < a->sleep_count; i++)
-		if (a->sleep[i].port == port)
-			return &a->sleep[i];
+	for (u32 i = 0; i < list->count; i++)
+		if (list->at[i].port == port)
+			return &list->at[i];
 	return NULL;
+}
+
+static const struct acpi_port *sleep_port(u16 port)
+{
+	return find_port(&boot_info.acpi.sleep, port);
 }
 
 static bool is_wake_port(u16 port)
 {
-	const struct acpi_info *a = &boot_info.acpi;
-
-	for (u32 i = 0; i < a->wake_count; i++)
-		if (a->wake[i] == port)
-			return true;
-	return false;
+	return find_port(&boot_info.acpi.wake, port);
 }
 
 bool sleep_owns(u16 port)
@@ -56,7 +54,7 @@ u32 sleep_in(u16 port, u8 size)
 /* The byte that may be written instead of this one. */
 static u8 allowed_byte(u16 port, u8 val)
 {
-	const struct acpi_sleep_port *s = sleep_port(port);
+	const struct acpi_port *s = sleep_port(port);
 	u32 type = val >> ACPI_SLP_TYP_SHIFT & ACPI_SLP_TYP_MASK;
 	static u32 told;
 

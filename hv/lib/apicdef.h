@@ -68,6 +68,3 @@
 
 #define TIMER_DIV_1    0xb
 #define TIMER_DIV_BITS 0xb
-
-#define CPUID_X2APIC   BIT(21) /* leaf 1 ECX */
-#define CPUID_DEADLINE BIT(24)

@@ -109,10 +109,7 @@
 
 /* Bits of leaf 1 EDX that leaf 0x80000001 EDX has once more on AMD */
 #define CPUID_X1D_COPIES                                                                           \
-	(CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |  \
-	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_MTRR |              \
-	 CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 |             \
-	 CPUID_1D_MMX | CPUID_1D_FXSR)
+	(GENMASK(9, 0) | GENMASK(17, 12) | CPUID_1D_MMX | CPUID_1D_FXSR) /* FPU.., MTRR..PSE36 */
 #define CPUID_X1D_SYSCALL BIT(11)
 #define CPUID_X1D_NX	  BIT(20)
 #define CPUID_X1D_MMXEXT  BIT(22)

@@ -9,44 +9,22 @@ u8 inb(u16 port);
 void outb(u16 port, u8 val);
 u32 inl(u16 port);
 #else
-static inline u8 inb(u16 port)
-{
-	u8 val;
-
-	__asm__ volatile("inb %1, %0" : "=a"(val) : "Nd"(port));
-	return val;
-}
-
-static inline void outb(u16 port, u8 val)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(val), "Nd"(port));
-}
-
-static inline u16 inw(u16 port)
-{
-	u16 val;
-
-	__asm__ volatile("inw %1, %0" : "=a"(val) : "Nd"(port));
-	return val;
-}
-
-static inline void outw(u16 port, u16 val)
-{
-	__asm__ volatile("outw %0, %1" : : "a"(val), "Nd"(port));
-}
-
-static inline u32 inl(u16 port)
-{
-	u32 val;
-
-	__asm__ volatile("inl %1, %0" : "=a"(val) : "Nd"(port));
-	return val;
-}
-
-static inline void outl(u16 port, u32 val)
-{
-	__asm__ volatile("outl %0, %1" : : "a"(val), "Nd"(port));
-}
+#define PORT_ACCESS(suffix, type)                                                                  \
+	static inline type in##suffix(u16 port)                                                    \
+	{                                                                                          \
+		type val;                                                                          \
+                                                                                                   \
+		__asm__ volatile("in" #suffix " %1, %0" : "=a"(val) : "Nd"(port));                 \
+		return val;                                                                        \
+	}                                                                                          \
+	static inline void out##suffix(u16 port, type val)                                         \
+	{                                                                                          \
+		__asm__ volatile("out" #suffix " %0, %1" : : "a"(val), "Nd"(port));                \
+	}
+PORT_ACCESS(b, u8)
+PORT_ACCESS(w, u16)
+PORT_ACCESS(l, u32)
+#undef PORT_ACCESS
 #endif
 
 static inline u32 mmio_read32(const volatile void *p)

@@ -89,13 +89,14 @@ static inline void lock_release(struct lock *l)
 
 /* Many readers or one writer; the writer waits for the readers to drain and keeps new ones out. */
 struct rwlock {
-	u32 state; /* readers, and bit 31: a writer holds or wants it */
+	u32 state; /* readers, and RW_WRITER: a writer holds or wants it */
 };
+#define RW_WRITER (1u << 31)
 
 /* False if there is a writer. */
 static inline bool read_try(struct rwlock *l)
 {
-	if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & BIT(31)))
+	if (!(__atomic_fetch_add(&l->state, 1, __ATOMIC_ACQUIRE) & RW_WRITER))
 		return true;
 	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELAXED);
 	return false;
@@ -104,7 +105,7 @@ static inline bool read_try(struct rwlock *l)
 static inline void read_acquire(struct rwlock *l)
 {
 	while (!read_try(l))
-		while (__atomic_load_n(&l->state, __ATOMIC_RELAXED) & BIT(31))
+		while (__atomic_load_n(&l->state, __ATOMIC_RELAXED) & RW_WRITER)
 			cpu_relax();
 }
 
@@ -115,13 +116,13 @@ static inline void read_release(struct rwlock *l)
 
 static inline void write_acquire(struct rwlock *l)
 {
-	while (__atomic_fetch_or(&l->state, (u32)BIT(31), __ATOMIC_ACQUIRE) & BIT(31))
+	while (__atomic_fetch_or(&l->state, RW_WRITER, __ATOMIC_ACQUIRE) & RW_WRITER)
 		cpu_relax();
-	while (__atomic_load_n(&l->state, __ATOMIC_ACQUIRE) & ~(u32)BIT(31))
+	while (__atomic_load_n(&l->state, __ATOMIC_ACQUIRE) & ~RW_WRITER)
 		cpu_relax();
 }
 
 static inline void write_release(struct rwlock *l)
 {
-	__atomic_fetch_and(&l->state, ~(u32)BIT(31), __ATOMIC_RELEASE);
+	__atomic_fetch_and(&l->state, ~RW_WRITER, __ATOMIC_RELEASE);
 }

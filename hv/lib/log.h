@@ -29,8 +29,8 @@ void hv_log(enum log_level level, const char *fmt, ...) __printf(2, 3);
  */
 struct log_hooks {
 	void (*line)(enum log_level level, const char *fmt, va_list ap);
-	void (*panic)(const char *fmt, va_list ap) __noreturn;
-	void (*boot_fail)(const char *fmt, va_list ap) __noreturn;
+	__noreturn void (*panic)(const char *fmt, va_list ap);
+	__noreturn void (*boot_fail)(const char *fmt, va_list ap);
 };
 void log_set_hooks(const struct log_hooks *h);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/lib/scale.h"
+#include "hv/lib/log.h"
 
 #define NS_SHIFT   43
 #define TICK_SHIFT 39
@@ -8,13 +9,9 @@
 #define RTC_24H	   BIT(1)
 #define RTC_PM	   0x80
 
-static u64 mul_shift(u64 v, u64 mul, u32 shift)
-{
-	return (u64)((unsigned __int128)v * mul >> shift);
-}
-
 void scale_init(struct tsc_scale *s, u64 khz)
 {
+	BUG_ON(khz < 1000);
 	s->ns_mul = (1000000ull << NS_SHIFT) / khz;
 	s->tick_mul = (khz << TICK_SHIFT) / 1000000;
 }
@@ -35,6 +32,7 @@ static u64 div_shifted(u64 v, u64 by, u64 *rest)
 	u64 lo = v << 48;
 
 	*rest = v >> 16;
+	BUG_ON(*rest >= by); /* the quotient has to fit */
 	__asm__("divq %2" : "+a"(lo), "+d"(*rest) : "r"(by) : "cc");
 	return lo;
 }
@@ -50,7 +48,9 @@ u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac)
 	if (guest_khz < GUEST_KHZ_MIN || guest_khz > GUEST_KHZ_MAX || !frac)
 		return 0;
 	mul = div_shifted(guest_khz, khz, &rest) & ~(BIT(48 - frac) - 1);
-	return mul >> (48 + GUEST_RATIO) ? 0 : mul;
+	if (mul >> (48 + GUEST_RATIO))
+		return 0;
+	return mul;
 }
 
 u64 scale_tsc_back(u64 guest_ticks, u64 mul)
@@ -62,7 +62,9 @@ u64 scale_tsc_back(u64 guest_ticks, u64 mul)
 	if (guest_ticks >> 16 >= mul)
 		return ~0ull;
 	ticks = div_shifted(guest_ticks, mul, &rest);
-	return ticks + (rest && ticks != ~0ull);
+	if (rest && ticks != ~0ull)
+		ticks++;
+	return ticks;
 }
 
 /* Bring the frequency into (1, 2] GHz by shifting, so that mul has all its 32 bits. */
@@ -79,7 +81,7 @@ void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift)
 		hz <<= 1;
 		++*shift;
 	}
-	*mul = (u32)((1000000000ull << 32) / hz);
+	*mul = (1000000000ull << 32) / hz;
 }
 
 static u32 from_bcd(u8 v)
@@ -90,20 +92,27 @@ static u32 from_bcd(u8 v)
 u64 rtc_seconds(const u8 reg[6], u8 status_b)
 {
 	static const u16 before[12] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-	bool pm = !(status_b & RTC_24H) && reg[2] & RTC_PM;
-	u32 v[6], year, days;
+	u32 v[6], hour, month, year, days;
 
 	for (u32 i = 0; i < 6; i++) {
-		u8 raw = i == 2 && !(status_b & RTC_24H) ? reg[i] & (u8)~RTC_PM : reg[i];
-
-		v[i] = status_b & RTC_BINARY ? raw : from_bcd(raw);
+		v[i] = reg[i];
+		if (i == 2 && !(status_b & RTC_24H))
+			v[i] &= ~RTC_PM;
+		if (!(status_b & RTC_BINARY))
+			v[i] = from_bcd(v[i]);
 	}
-	if (!(status_b & RTC_24H))
-		v[2] = v[2] % 12 + (pm ? 12 : 0);
-	year = v[5] % 100 < 70 ? 2000 + v[5] % 100 : 1900 + v[5] % 100;
-	v[4] = MIN(MAX(v[4], 1u), 12u);
-	days = (year - 1970) * 365 + (year - 1969) / 4 + before[v[4] - 1] + v[3] - 1;
-	if (v[4] > 2 && year % 4 == 0)
+	hour = v[2];
+	if (!(status_b & RTC_24H)) {
+		hour %= 12;
+		if (reg[2] & RTC_PM)
+			hour += 12;
+	}
+	month = MIN(MAX(v[4], 1u), 12u);
+	year = 1900 + v[5] % 100;
+	if (year < 1970)
+		year += 100;
+	days = (year - 1970) * 365 + (year - 1969) / 4 + before[month - 1] + v[3] - 1;
+	if (month > 2 && year % 4 == 0)
 		days++;
-	return days * 86400ull + v[2] * 3600 + v[1] * 60 + v[0];
+	return days * 86400ull + hour * 3600 + v[1] * 60 + v[0];
 }

@@ -4,8 +4,14 @@
 
 #include "hv/lib/types.h"
 
+/* v * mul / 2^shift, the product with all its 128 bits */
+static inline u64 mul_shift(u64 v, u64 mul, u32 shift)
+{
+	return (unsigned __int128)v * mul >> shift;
+}
+
 struct tsc_scale {
-	u64 ns_mul, tick_mul; /* fixed point: SCALE_NS_SHIFT, SCALE_TICK_SHIFT fraction bits */
+	u64 ns_mul, tick_mul; /* fixed point, see hv/lib/scale.c */
 };
 
 /* khz: 1 MHz to 16 GHz */
@@ -21,7 +27,7 @@ u64 scale_to_ticks(const struct tsc_scale *s, u64 ns);
 u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac);
 static inline u64 scale_tsc(u64 ticks, u64 mul)
 {
-	return unlikely(mul) ? (u64)((unsigned __int128)ticks * mul >> 48) : ticks;
+	return unlikely(mul) ? mul_shift(ticks, mul, 48) : ticks;
 }
 u64 scale_tsc_back(u64 guest_ticks, u64 mul);
 /*

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/lib/string.h"
-#include "hv/lib/types.h"
 
 /*
  * The string instructions: short, and fast on large blocks. By words, because not every machine has
@@ -28,12 +27,12 @@ void *memmove(void *to, const void *from, size_t n)
 	if (d <= s || apart >= n)
 		return memcpy(to, from, n);
 	/* From the end, in pieces that do not overlap. */
-	for (; apart >= 64 && n > apart; n -= apart)
-		memcpy(d + n - apart, s + n - apart, apart);
-	if (apart >= 64)
-		return memcpy(to, from, n);
-	while (n--)
-		((volatile u8 *)d)[n] = s[n];
+	while (n) {
+		size_t piece = MIN(n, apart);
+
+		n -= piece;
+		memcpy(d + n, s + n, piece);
+	}
 	return to;
 }
 

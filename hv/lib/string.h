@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include <stddef.h>
+#include "hv/lib/types.h"
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
@@ -19,3 +19,23 @@ int strcmp(const char *a, const char *b);
 #define memcpy(to, from, n) __builtin_memcpy(to, from, n)
 #define memset(to, c, n)    __builtin_memset(to, c, n)
 #endif
+
+/* Value of a hexadecimal or decimal digit; 16: it is none. */
+static inline u32 digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return 16;
+}
+
+/* A number of up to 8 bytes as firmware and files have it: unaligned, lowest byte first. */
+static inline u64 get_le(const void *from, u32 bytes)
+{
+	u64 v = 0;
+
+	memcpy(&v, from, bytes);
+	return v;
+}

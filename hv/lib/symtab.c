@@ -3,19 +3,12 @@
 
 const char *symtab_find(const struct symtab *t, u32 addr, u32 *distance)
 {
-	/* the answer lies before hi, and at lo or behind it if there is one */
-	u32 lo = 0, hi = t->count;
+	const char *names = (const char *)&t->sym[t->count], *name = NULL;
 
-	if (!t->count || addr < t->sym[0].addr)
-		return NULL;
-	while (hi - lo > 1) {
-		u32 mid = lo + (hi - lo) / 2;
-
-		if (t->sym[mid].addr <= addr)
-			lo = mid;
-		else
-			hi = mid;
+	/* One after the other: only a panic asks. */
+	for (u32 i = 0; i < t->count && t->sym[i].addr <= addr; i++) {
+		name = names + t->sym[i].name;
+		*distance = addr - t->sym[i].addr;
 	}
-	*distance = addr - t->sym[lo].addr;
-	return (const char *)&t->sym[t->count] + t->sym[lo].name;
+	return name;
 }

@@ -39,7 +39,7 @@ static void check_result(const struct boot_info *bi)
 	for (u32 i = 0; i < bi->module_count; i++) {
 		require(bi->module[i].start <= bi->module[i].end,
 			"modules do not end before they start");
-		require(memchr(bi->module[i].cmdline, 0, sizeof(bi->module[i].cmdline)),
+		require(memchr(bi->module_cmdline[i], 0, sizeof(bi->module_cmdline[i])),
 			"strings end");
 	}
 	require(memchr(bi->cmdline, 0, sizeof(bi->cmdline)) &&

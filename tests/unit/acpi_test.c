@@ -16,9 +16,12 @@
 static u8 mem[SIZE];
 static u32 next;
 static struct acpi_info info;
+static u64 entry_size; /* of the root table that was walked */
 
 static void *map(u64 addr, u64 size)
 {
+	if (size <= 8)
+		entry_size = size;
 	if (addr < BASE || size > SIZE || addr - BASE > SIZE - size)
 		return NULL;
 	return mem + (addr - BASE);
@@ -128,9 +131,8 @@ static void make(struct machine *m, u32 revision)
 static bool all_found(void)
 {
 	return info.cpu_count == 3 && info.madt && info.lapic_addr == 0x1fee00000 &&
-	       info.pm_timer_port == 0x608 && info.has_reset &&
-	       info.reset_port_or_addr_space == 1 && info.reset_addr == 0xcf9 &&
-	       info.reset_value == 0xf && info.hpet_addr == 0xfed00000;
+	       info.pm_timer_port == 0x608 && info.reset_space == ACPI_SPACE_IO &&
+	       info.reset_addr == 0xcf9 && info.reset_value == 0xf && info.hpet_addr == 0xfed00000;
 }
 
 static void test_roots(void)
@@ -138,31 +140,29 @@ static void test_roots(void)
 	struct machine m;
 
 	make(&m, 2);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.is_xsdt && info.root == m.xsdt &&
-		  all_found(),
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 8 && all_found(),
 	      "tables are found from the XSDT");
 	CHECK(info.apic_id[0] == 0 && info.apic_id[1] == 1 && info.apic_id[2] == 0x1ff,
 	      "enabled CPUs of both kinds, each once");
 	acpi_parse(m.rsdp, 36, 1, map, &info);
 	CHECK(info.cpu_count == 3 && info.apic_id[0] == 1 && info.apic_id[1] == 0,
 	      "the boot CPU comes first");
-	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && !info.is_xsdt && all_found(),
+	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && entry_size == 4 && all_found(),
 	      "a short RSDP leads to the RSDT");
 	mem[m.xsdt - BASE + 40] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt && info.root == m.rsdt &&
-		  all_found(),
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 4 && all_found(),
 	      "a damaged XSDT too");
 	mem[m.rsdt - BASE + 40] ^= 1;
 	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 &&
-		  info.apic_id[0] == 5 && !info.root,
+		  info.apic_id[0] == 5,
 	      "without a root table there is the boot CPU");
 	make(&m, 0);
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt,
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 4,
 	      "revision 0 has no XSDT");
-	CHECK(info.pm_timer_port == 0x608 && info.has_reset, "a FADT may be short");
+	CHECK(info.pm_timer_port == 0x608 && info.reset_addr, "a FADT may be short");
 	make(&m, 2);
 	m.rsdp[30] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && !info.is_xsdt,
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 4,
 	      "an RSDP with a bad extended checksum leads to the RSDT");
 	m.rsdp[0] = 'X';
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == -EINVAL, "no signature, no ACPI");
@@ -274,14 +274,14 @@ static u32 put_s5(u8 *aml, const char *head, const u8 *package, u32 len)
 
 static u32 scan(const char *head, const u8 *package, u32 len)
 {
-	u8 code[64], a = 0, b = 0, *exact;
+	u8 code[64], types[2] = {0, 0}, *exact;
 	u32 n = put_s5(code, head, package, len);
 
 	exact = malloc(n); /* so that a read beyond is seen */
 	memcpy(exact, code, n);
-	acpi_scan_s5(exact, n, &a, &b);
+	acpi_scan_s5(exact, n, types);
 	free(exact);
-	return a | (u32)b << 8;
+	return types[0] | (u32)types[1] << 8;
 }
 
 static void test_s5(void)
@@ -296,7 +296,7 @@ static void test_s5(void)
 	static const u8 method[] = {0x12, 0x06, 0x02, 0x68, 0x00, 0x00, 0x00};
 	static const u8 empty[] = {0x12, 0x02, 0x00, 0x0a, 0x05};
 	bool good = true;
-	u8 a = 0, b = 0;
+	u8 types[2] = {0, 0};
 
 	CHECK(scan("\010_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8), "_S5 by bytes");
 	CHECK(scan("\010\\_S5_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8),
@@ -316,9 +316,9 @@ static void test_s5(void)
 	for (u32 n = 0; n < sizeof(bytes); n++) {
 		if (n < 7)
 			good &= !scan("\010_S5_", bytes, n);
-		acpi_scan_s5(bytes, n, &a, &b);
+		acpi_scan_s5(bytes, n, types);
 	}
-	CHECK(good && !a && !b, "a package that is cut off anywhere says nothing");
+	CHECK(good && !types[0] && !types[1], "a package that is cut off anywhere says nothing");
 	srand(9);
 	for (u32 round = 0; round < 50000; round++) {
 		u8 odd[12];
@@ -332,9 +332,9 @@ static void test_s5(void)
 
 static bool has_sleep(u16 port, u8 types)
 {
-	for (u32 i = 0; i < info.sleep_count; i++)
-		if (info.sleep[i].port == port)
-			return info.sleep[i].off_types == types;
+	for (u32 i = 0; i < info.sleep.count; i++)
+		if (info.sleep.at[i].port == port)
+			return info.sleep.at[i].off_types == types;
 	return false;
 }
 
@@ -372,14 +372,15 @@ static void test_sleep(void)
 	put(m.rsdp + 24, add_table("XSDT", entries, sizeof(entries)), 8);
 	fix(m.rsdp, 36, 32);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
-	CHECK(info.sleep_count == 4 && has_sleep(0x605, BIT(5)) && has_sleep(0x615, BIT(7)) &&
+	CHECK(info.sleep.count == 4 && has_sleep(0x605, BIT(5)) && has_sleep(0x615, BIT(7)) &&
 		  has_sleep(0x625, BIT(7)) && has_sleep(0x630, BIT(5)),
 	      "each register for sleep is found, where two addresses are told at both");
-	CHECK(info.wake_count == 2 && info.wake[0] == 0x611 && info.wake[1] == 0x631,
+	CHECK(info.wake.count == 2 && info.wake.at[0].port == 0x611 &&
+		  info.wake.at[1].port == 0x631,
 	      "and those that tell of the wake-up");
 	make(&m, 2);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
-	CHECK(!info.sleep_count && !info.wake_count, "a FADT without them has none");
+	CHECK(!info.sleep.count && !info.wake.count, "a FADT without them has none");
 }
 
 static void test_random_damage(void)

@@ -99,12 +99,10 @@ int main(void)
 	u64 seq;
 
 	boot_info.opt.loglvl = LOG_INFO;
-	boot_info.opt.console_count = 3;
-	boot_info.opt.console[0].kind = boot_info.opt.console[1].kind = CONSOLE_SERIAL;
-	boot_info.opt.console[0].baud = boot_info.opt.console[1].baud = 115200;
-	boot_info.opt.console[0].port = COM1;
-	boot_info.opt.console[1].port = COM2;
-	boot_info.opt.console[2].kind = CONSOLE_VGA;
+	boot_info.opt.console.count = 3;
+	boot_info.opt.console.at[0].baud = boot_info.opt.console.at[1].baud = 115200;
+	boot_info.opt.console.at[0].port = COM1;
+	boot_info.opt.console.at[1].port = COM2;
 	console_init();
 	console_start_screen();
 	say("first line");

