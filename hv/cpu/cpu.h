@@ -17,9 +17,12 @@
 #define SEL_DATA 0x10
 #define SEL_TSS	 0x18
 
+#define VEC_DB	1
 #define VEC_NMI 2
 #define VEC_BP	3
+#define VEC_OF	4
 #define VEC_DF	8
+#define VEC_AC	17
 #define VEC_MC	18
 
 /* What an exception or interrupt leaves on the stack; hv/cpu/entry.asm. */

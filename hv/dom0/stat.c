@@ -25,7 +25,7 @@ static u32 stat_info(struct corbel_info *i)
 	    .uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
 	    .events_hpa = event_page().v,
 	    .gfn_end = p2m_gfn_end(hvm->p2m_format),
-	    .features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
+	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	for (u32 n = 0; n < boot_info.map.count; n++)
 		if (boot_info.map.r[n].kind == MEM_RAM)

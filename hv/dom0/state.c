@@ -21,8 +21,8 @@ static s64 get_sregs(struct vcpu *v, struct corbel_sregs *s)
 	memset(s, 0, sizeof(*s));
 	for (u32 i = 0; i < 8; i++)
 		hvm->get_seg(v, seg_order[i], &seg[i]);
-	hvm->get_dt(v, false, &s->gdt);
-	hvm->get_dt(v, true, &s->idt);
+	hvm->get_dt(v, HVM_GDTR, &s->gdt);
+	hvm->get_dt(v, HVM_IDTR, &s->idt);
 	s->cr0 = hvm->get(v, HVM_CR0);
 	s->cr2 = hvm->get(v, HVM_CR2);
 	s->cr3 = hvm->get(v, HVM_CR3);
@@ -61,8 +61,8 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 		return -EINVAL;
 	for (u32 i = 0; i < 8; i++)
 		hvm->set_seg(v, seg_order[i], &seg[i]);
-	hvm->set_dt(v, false, &s->gdt);
-	hvm->set_dt(v, true, &s->idt);
+	hvm->set_dt(v, HVM_GDTR, &s->gdt);
+	hvm->set_dt(v, HVM_IDTR, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
 	hvm->set(v, HVM_EFER, s->efer & ~EFER_SVME);
 	vcpu_set_cr4(v, s->cr4);
@@ -154,7 +154,8 @@ static s64 get_debugregs(struct vcpu *v, struct corbel_debugregs *d)
 {
 	memset(d, 0, sizeof(*d));
 	memcpy(d->db, v->dr, sizeof(d->db));
-	hvm->get_dr67(v, &d->dr6, &d->dr7);
+	d->dr6 = hvm->get(v, HVM_DR6);
+	d->dr7 = hvm->get(v, HVM_DR7);
 	return sizeof(*d);
 }
 
@@ -163,7 +164,8 @@ static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 	if (d->flags || d->dr6 >> 32 || d->dr7 >> 32)
 		return -EINVAL;
 	memcpy(v->dr, d->db, sizeof(d->db));
-	hvm->set_dr67(v, d->dr6, d->dr7);
+	hvm->set(v, HVM_DR6, d->dr6);
+	hvm->set(v, HVM_DR7, d->dr7);
 	return 0;
 }
 

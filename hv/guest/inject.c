@@ -21,10 +21,7 @@ void vcpu_retire(struct vcpu *v)
 	if (hvm->get(v, HVM_SHADOW))
 		hvm->set(v, HVM_SHADOW, 0);
 	if (unlikely(v->rflags & RFLAGS_TF)) {
-		u64 dr6, dr7;
-
-		hvm->get_dr67(v, &dr6, &dr7);
-		hvm->set_dr67(v, dr6 | DR6_BS, dr7);
+		hvm->set(v, HVM_DR6, hvm->get(v, HVM_DR6) | DR6_BS);
 		vcpu_inject_exception(v, 1, false, 0);
 	}
 }
@@ -99,7 +96,7 @@ void vcpu_deliver_events(struct vcpu *v)
 		}
 	}
 	vector = lapic_pending(v);
-	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic))) {
+	if (vector >= 0 && !(hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic))) {
 		if (v->user_irq < 0 && hvm->can_inject(v, HVM_INJ_IRQ)) {
 			lapic_accept(v, vector);
 			hvm->inject(v, HVM_INJ_IRQ, vector, false, 0);

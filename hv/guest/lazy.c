@@ -3,6 +3,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/string.h"
@@ -43,8 +44,8 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 	hvm->put(v);
 	switch_debug_registers(v, true);
 	if (xcr0_host) {
-		/* the guest may have changed it without an exit where XSETBV is not intercepted */
-		v->xcr0 = xgetbv(0);
+		if (quirk_has(QUIRK_XSETBV))
+			v->xcr0 = xgetbv(0);
 		if (v->xcr0 != xcr0_host)
 			xsetbv(0, xcr0_host);
 	}

@@ -46,18 +46,26 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define EFER_SVME  BIT(12)
 #define EFER_FFXSR BIT(14)
 
+#define RFLAGS_ONE	BIT(1) /* always set */
 #define RFLAGS_TF	BIT(8)
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
 #define RFLAGS_RF	BIT(16)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
-#define DR6_BS BIT(14)
+#define DR6_TRAPS GENMASK(3, 0) /* which of DR0..3 matched */
+#define DR6_BS	  BIT(14)
+#define DR6_ONES  0xffff0ff0ull /* always set */
+#define DR7_ONE	  BIT(10)
 
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
 #define MSR_MTRR_CAP	    0xfe
+#define MSR_SYSENTER_CS	    0x174
+#define MSR_SYSENTER_ESP    0x175
+#define MSR_SYSENTER_EIP    0x176
 #define MSR_MISC_ENABLE	    0x1a0
+#define MSR_DEBUGCTL	    0x1d9
 #define MSR_MTRR_PHYS_BASE0 0x200
 #define MSR_MTRR_PHYS_LAST  0x20f
 #define MSR_PAT		    0x277
@@ -65,7 +73,11 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080
 #define MSR_STAR	    0xc0000081
+#define MSR_LSTAR	    0xc0000082
+#define MSR_CSTAR	    0xc0000083
 #define MSR_SFMASK	    0xc0000084
+#define MSR_FS_BASE	    0xc0000100u
+#define MSR_GS_BASE	    0xc0000101u
 #define MSR_KERNEL_GS_BASE  0xc0000102
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0
