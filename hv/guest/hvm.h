@@ -69,8 +69,7 @@ enum hvm_seg {
 	HVM_LDTR,
 	HVM_TR,
 	HVM_GDTR,
-	HVM_IDTR,
-	HVM_SEG_NR
+	HVM_IDTR
 };
 
 /*

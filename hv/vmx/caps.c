@@ -85,27 +85,24 @@ static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 		c->proc2 &= ~PROC2_VPID;
 }
 
-/* Switched at entry and exit, or by none of these. */
-static void choose_pair(struct vmx_controls *c, u32 exit, u32 entry)
-{
-	if ((c->exit & exit) == exit && (c->entry & entry))
-		return;
-	c->exit &= ~exit;
-	c->entry &= ~entry;
-}
-
-/* Each of these is of use, or allowed, only with the one before it. */
-static void choose_apic(struct vmx_controls *c)
-{
-	if (!(c->proc & PROC_TPR_SHADOW))
-		c->proc2 &= ~PROC2_X2APIC;
-	if (!(c->proc2 & PROC2_X2APIC))
-		c->proc2 &= ~PROC2_VID;
-	if (!(c->proc2 & PROC2_VID))
-		c->proc2 &= ~PROC2_APIC_REGS;
-	if (!(c->proc2 & PROC2_VID) || !(c->exit & EXIT_ACK_INTR))
-		c->pin &= ~PIN_POSTED;
-}
+/*
+ * Controls that are of use, or allowed, only with another, which stands in an earlier line, or in
+ * the one below where neither goes without the other.
+ */
+static const struct {
+	u8 word, other_word;
+	u32 bits, other;
+} needs[] = {
+    {W_PROC2, W_PROC, PROC2_X2APIC, PROC_TPR_SHADOW},
+    {W_PROC2, W_PROC2, PROC2_VID, PROC2_X2APIC},
+    {W_PROC2, W_PROC2, PROC2_APIC_REGS, PROC2_VID},
+    {W_PIN, W_PROC2, PIN_POSTED, PROC2_VID},
+    {W_PIN, W_EXIT, PIN_POSTED, EXIT_ACK_INTR},
+    {W_EXIT, W_ENTRY, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER},
+    {W_ENTRY, W_EXIT, ENTRY_LOAD_EFER, EXIT_LOAD_EFER},
+    {W_EXIT, W_ENTRY, EXIT_LOAD_PAT, ENTRY_LOAD_PAT},
+    {W_ENTRY, W_EXIT, ENTRY_LOAD_PAT, EXIT_LOAD_PAT},
+};
 
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *c)
@@ -129,9 +126,9 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
 	c->ept_ad = (m->ept_vpid & EPT_AD) && !masked("ept-ad");
 	choose_flushes(m, c);
-	choose_apic(c);
-	choose_pair(c, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER);
-	choose_pair(c, EXIT_LOAD_PAT, ENTRY_LOAD_PAT);
+	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
+		if (!(*word[needs[i].other_word] & needs[i].other))
+			*word[needs[i].word] &= ~needs[i].bits;
 	if (!(c->proc & PROC_TPR_SHADOW))
 		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
 	for (u32 i = 0; i < W_NR; i++) {

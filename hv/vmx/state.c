@@ -19,16 +19,20 @@ static u64 cr4_mask(void)
 	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE | CR4_OSXSAVE;
 }
 
+/* As the guest sees it: the bits of the mask are in the shadow. */
+static inline u64 get_cr(u64 field, u64 shadow, u64 mask)
+{
+	return (vmcs_read(field) & ~mask) | (vmcs_read(shadow) & mask);
+}
+
 static u64 get_cr0(void)
 {
-	return (vmcs_readn(VMCS_GUEST_CR0) & ~CR0_MASK) | (vmcs_readn(VMCS_CR0_SHADOW) & CR0_MASK);
+	return get_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, CR0_MASK);
 }
 
 static u64 get_cr4(void)
 {
-	u64 mask = cr4_mask();
-
-	return (vmcs_readn(VMCS_GUEST_CR4) & ~mask) | (vmcs_readn(VMCS_CR4_SHADOW) & mask);
+	return get_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, cr4_mask());
 }
 
 static u32 cpl(void)
@@ -93,9 +97,9 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 {
 	struct vmx_vcpu *s = vmx_current(v);
 
-	if (r == HVM_CPL) /* every hypercall asks */
-		return cpl();
 	switch (r) {
+	case HVM_CPL:
+		return cpl();
 	case HVM_CR0:
 		return get_cr0();
 	case HVM_CR2:

@@ -76,10 +76,10 @@ void vmcs_refuse(const char *insn, u32 field)
 	      text);
 }
 
-void vmcs_log_refusal(const char *insn, bool valid)
+void vmcs_log_refusal(const char *insn)
 {
-	u64 number = 0;
-	const char *text = valid ? error_text(&number) : "no current VMCS";
+	u64 number;
+	const char *text = error_text(&number);
 
 	log_err("corbel: %s refused: error %lu, %s", insn, number, text);
 }
@@ -146,8 +146,11 @@ void vmcs_free(struct vcpu *v)
 	pool_free(m->region, 0, &v->vm->acct);
 }
 
-static inline void make_current(struct vmcs_state *m, struct cpu *c)
+/* The vCPU's VMCS is to be this CPU's. */
+static inline void make_current(struct vmcs_state *m)
 {
+	struct cpu *c = this_cpu();
+
 	BUG_ON(!lock_is_held(&m->lock));
 	BUG_ON(m->cpu && m->cpu != c);
 	BUG_ON(!m->cpu && m->launched);
@@ -155,10 +158,11 @@ static inline void make_current(struct vmcs_state *m, struct cpu *c)
 	m->cpu = c;
 }
 
-static inline void make_clear(struct vmcs_state *m, struct cpu *c)
+/* And nobody's: another CPU may want it. */
+static inline void make_clear(struct vmcs_state *m)
 {
 	BUG_ON(!lock_is_held(&m->lock));
-	BUG_ON(m->cpu != c);
+	BUG_ON(m->cpu != this_cpu());
 	clear_vmcs(m);
 	m->launched = false;
 	m->cpu = NULL;
@@ -167,15 +171,16 @@ static inline void make_clear(struct vmcs_state *m, struct cpu *c)
 bool vmx_borrow(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
+	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(vmx_here()->current != vmx_here()->loaded);
+	BUG_ON(p->current != p->loaded); /* one at a time */
 	lock_acquire(&m->lock);
-	if (m->cpu && (m->cpu != this_cpu() || vmx_here()->loaded == v)) {
+	if (m->cpu && (m->cpu != this_cpu() || p->loaded == v)) {
 		lock_release(&m->lock);
 		return false;
 	}
-	make_current(m, this_cpu());
-	vmx_here()->current = v;
+	make_current(m);
+	p->current = v;
 	return true;
 }
 
@@ -184,9 +189,10 @@ void vmx_give_back(struct vcpu *v)
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(p->current != v || p->loaded == v);
+	BUG_ON(p->current != v);
+	BUG_ON(p->loaded == v);
 	p->current = p->loaded;
-	make_clear(m, this_cpu());
+	make_clear(m);
 	if (p->loaded)
 		load_vmcs(&vmx_of(p->loaded)->vmcs);
 	lock_release(&m->lock);
@@ -236,36 +242,32 @@ static inline void save_hw(struct vmx_vcpu *s)
 void vmx_load(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmcs_state *m = &s->vmcs;
-	struct cpu *c = this_cpu();
-	struct vmx_cpu *p = c->vmx;
+	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(!p->on || p->loaded);
-	BUG_ON(p->current);
-	lock_acquire(&m->lock);
-	make_current(m, c);
+	BUG_ON(!p->on);
+	BUG_ON(p->current || p->loaded);
+	lock_acquire(&s->vmcs.lock);
+	make_current(&s->vmcs);
 	p->loaded = p->current = v;
-	lock_release(&m->lock);
+	lock_release(&s->vmcs.lock);
 	load_hw(p->syscall_msr, s);
-	if (unlikely(s->host_cpu != c))
+	if (unlikely(s->host_cpu != this_cpu()))
 		write_host_state(s);
 }
 
 void vmx_put(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmcs_state *m = &s->vmcs;
-	struct cpu *c = this_cpu();
-	struct vmx_cpu *p = c->vmx;
+	struct vmx_cpu *p = vmx_here();
 
 	BUG_ON(p->loaded != v);
 	BUG_ON(p->current != v);
 	save_hw(s);
-	lock_acquire(&m->lock);
+	lock_acquire(&s->vmcs.lock);
 	p->loaded = p->current = NULL;
 	if (!v->sched.pinned)
-		make_clear(m, c);
-	lock_release(&m->lock);
+		make_clear(&s->vmcs);
+	lock_release(&s->vmcs.lock);
 }
 
 void vmx_dump(struct vcpu *v)

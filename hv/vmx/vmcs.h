@@ -242,8 +242,5 @@ int vmx_on(hpa_t region);
 /* type: INV_x */
 void vmx_invept(u64 type, u64 eptp);
 void vmx_invvpid(u64 type, u16 vpid);
-/*
- * Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error
- * number.
- */
-void vmcs_log_refusal(const char *insn, bool valid);
+/* Log why the last VMLAUNCH or VMRESUME was refused. */
+void vmcs_log_refusal(const char *insn);

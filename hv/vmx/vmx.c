@@ -408,10 +408,10 @@ static inline bool ept_violation(struct vmx_vcpu *s, struct vm_exit *x)
 	return true;
 }
 
-static __noinline void entry_refused(struct vcpu *v, bool valid, struct vm_exit *x)
+static __noinline void entry_refused(struct vcpu *v, struct vm_exit *x)
 {
 	entry_end(this_cpu());
-	vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH", valid);
+	vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
 	*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
 }
 
@@ -420,7 +420,7 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	struct vmx_vcpu *s = vmx_of(v);
 	struct cpu *c = this_cpu();
 	u64 gen, reason;
-	u32 refused, state;
+	u32 state;
 
 	BUG_ON(!vmx_is_loaded(v)); /* so its VMCS is current, with this CPU's host state */
 	vmcs_writen(VMCS_GUEST_RIP, v->rip);
@@ -434,9 +434,8 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	gen = entry_begin(c, v->vm);
 	if (unlikely(s->tlb_gen != gen))
 		flush_p2m(v, gen);
-	refused = vmx_enter(v, &s->host_rsp, s->vmcs.launched);
-	if (unlikely(refused != VMX_ENTERED)) {
-		entry_refused(v, refused == VMX_FAIL_VALID, x);
+	if (unlikely(!vmx_enter(v, &s->host_rsp, s->vmcs.launched))) {
+		entry_refused(v, x);
 		return;
 	}
 	entry_end(c);

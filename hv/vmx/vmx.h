@@ -118,8 +118,7 @@ static inline bool vmx_is_loaded(struct vcpu *v)
 }
 
 /* ---- entry.asm ---- */
-enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };
-u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
+bool vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
 extern u8 vmx_exit[];
 
 #define X(type, name, ...) type vmx_##name(__VA_ARGS__);
