@@ -418,14 +418,12 @@ struct corbel_sched_set {
 #define CORBEL_EXIT_NAMES									\
 	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init")			\
 	X(EXCEPTION, "exception") X(IRQ_WINDOW, "irq-window")					\
-	X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt") X(PAUSE, "pause")		\
+	X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt")				\
 	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read")				\
 	X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") X(CR_ACCESS, "cr-access")		\
-	X(DR_ACCESS, "dr-access") X(INVLPG, "invlpg") X(WBINVD, "wbinvd")			\
-	X(XSETBV, "xsetbv") X(RDTSC, "rdtsc") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
-	X(VMX_SVM_INSN, "virt-insn") X(DTR_ACCESS, "dtr-access")				\
-	X(TASK_SWITCH, "task-switch") X(PREEMPT_TIMER, "preempt-timer")				\
-	X(APIC_ACCESS, "apic-access") X(APIC_WRITE, "apic-write") X(EOI, "eoi")			\
+	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
+	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
+	X(APIC_WRITE, "apic-write") X(EOI, "eoi")						\
 	X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
 /* clang-format on */
 

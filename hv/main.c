@@ -15,6 +15,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
 #include "hv/guest/run.h"

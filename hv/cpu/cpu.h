@@ -25,6 +25,8 @@
 #define VEC_DF	8
 #define VEC_GP	13
 #define VEC_PF	14
+#define VEC_OF	4
+#define VEC_AC	17
 #define VEC_MC	18
 
 /* What an exception or interrupt leaves on the stack; hv/cpu/entry.asm. */

@@ -4,6 +4,7 @@
  * time.
  */
 #include "hv/dom0/debugkey.h"
+#include "boot/memmap.h"
 #include "hv/console/panic.h"
 #include "hv/console/uart.h"
 #include "hv/cpu/cpu.h"
@@ -11,8 +12,6 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
-
-#define MIB 0x100000ul
 
 static void show_vcpus(void)
 {
@@ -43,7 +42,7 @@ static void show_memory(void)
 
 	log_info("pool: %lu of %lu KiB free", pool_free_bytes() / 1024, pool_total_bytes() / 1024);
 	for (u32 i = 0; (vm = vm_nth(i)); i++)
-		log_info("VM %u %s: %lu pool pages, %lu MiB mapped", vm->id, vm->name,
+		log_info("VM %u %s: %lu pool pages, %llu MiB mapped", vm->id, vm->name,
 			 vm->acct.pages, vm->p2m.mapped * PAGE_SIZE / MIB);
 }
 

@@ -14,7 +14,6 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/run.h"
-#include "hv/guest/vcpu.h"
 #include "hv/lib/string.h"
 
 /*

@@ -26,7 +26,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
 	    .events_hpa = event_page().v,
 	    .gfn_end = p2m_gfn_end(),
-	    .features = hvm->tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
+	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);
 	hv_snprintf(i->scheduler, sizeof(i->scheduler), "%s", sched_policy_name());

@@ -4,6 +4,7 @@
  * write at any time, so a SET copies the blob first and checks the copy.
  */
 #include "hv/dom0/state.h"
+#include "boot/linux.h"
 #include "hv/cpu/cpu.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
@@ -30,8 +31,8 @@ static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
 		hvm->get_seg(v, seg_order[i], &s->cs + i);
-	hvm->get_dt(v, false, &s->gdt);
-	hvm->get_dt(v, true, &s->idt);
+	hvm->get_dt(v, HVM_GDTR, &s->gdt);
+	hvm->get_dt(v, HVM_IDTR, &s->idt);
 	if (v->user_irq >= 0)
 		s->interrupt_bitmap[v->user_irq / 64] |= BIT(v->user_irq % 64);
 }
@@ -60,8 +61,8 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 		return -EINVAL;
 	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
 		hvm->set_seg(v, seg_order[i], &s->cs + i);
-	hvm->set_dt(v, false, &s->gdt);
-	hvm->set_dt(v, true, &s->idt);
+	hvm->set_dt(v, HVM_GDTR, &s->gdt);
+	hvm->set_dt(v, HVM_IDTR, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
 	hvm->set(v, HVM_EFER, s->efer & ~EFER_SVME);
 	vcpu_set_cr4(v, s->cr4);
@@ -163,7 +164,8 @@ static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 	if (d->flags || d->dr6 >> 32 || d->dr7 >> 32)
 		return -EINVAL;
 	memcpy(v->dr, d->db, sizeof(d->db));
-	hvm->set_dr67(v, d->dr6, d->dr7);
+	hvm->set(v, HVM_DR6, d->dr6);
+	hvm->set(v, HVM_DR7, d->dr7);
 	return 0;
 }
 
@@ -253,7 +255,8 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_DEBUGREGS:
 		s->debugregs = (struct corbel_debugregs){0};
 		memcpy(s->debugregs.db, v->dr, sizeof(v->dr));
-		hvm->get_dr67(v, &s->debugregs.dr6, &s->debugregs.dr7);
+		s->debugregs.dr6 = hvm->get(v, HVM_DR6);
+		s->debugregs.dr7 = hvm->get(v, HVM_DR7);
 		break;
 	case CORBEL_STATE_MP:
 		s->word = v->mp_state;

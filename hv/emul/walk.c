@@ -4,6 +4,7 @@
  * an entry size.
  */
 #include "hv/emul/walk.h"
+#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/lib/x86.h"
 

@@ -2,7 +2,8 @@
 /* CPUID as an allow list over the machine's own leaves. */
 #include "hv/guest/cpuid.h"
 #include "hv/cpu/cpu.h"
-#include "hv/lib/cpuid_bits.h"
+#include "hv/guest/quirks.h"
+#include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -67,13 +68,13 @@ static void apply_masks(struct corbel_cpuid *e)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
 	if (e->function == 1 && !xcr0_host)
 		e->ecx &= ~CPUID_1C_XSAVE;
-	if (leaf7 && (hvm->caps & HVM_CAP_NO_INVPCID))
+	if (leaf7 && (hvm_caps.flags & HVM_CAP_NO_INVPCID))
 		e->ebx &= ~CPUID_7B_INVPCID;
 	if (leaf7 && !has_rdtscp) /* TSC_AUX, which RDPID reads, is not switched then */
 		e->ecx &= ~CPUID_7C_RDPID;
 	if (e->function == 0x80000001 && !has_rdtscp)
 		e->edx &= ~CPUID_X1D_RDTSCP;
-	if (e->function == 0xd && e->index == 1 && (hvm->caps & HVM_CAP_NO_XSAVES))
+	if (e->function == 0xd && e->index == 1 && (hvm_caps.flags & HVM_CAP_NO_XSAVES))
 		e->eax &= ~(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
 }
 
@@ -113,10 +114,10 @@ void policy_init(void)
 	u32 a, b, c, d;
 
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	has_rdtscp = (d & CPUID_X1D_RDTSCP) && !(hvm->caps & HVM_CAP_NO_RDTSCP);
+	has_rdtscp = (d & CPUID_X1D_RDTSCP) && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
 	if (xcr0_host) {
 		cpuid(0xd, 1, &a, &b, &c, &d);
-		has_xsaves = (a & CPUID_D1A_XSAVES) && !(hvm->caps & HVM_CAP_NO_XSAVES);
+		has_xsaves = (a & CPUID_D1A_XSAVES) && !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
 	}
 }
 
@@ -406,7 +407,8 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 			r.ecx |= CPUID_7C_OSPKE;
 	} else if (leaf == 0xd && e && xcr0_host &&
 		   (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
-		v->xcr0 = xgetbv(0);
+		if (quirk_has(QUIRK_XSETBV))
+			v->xcr0 = xgetbv(0);
 		r.ebx = xsave_size(v, sub);
 	} else if (leaf == 0xb && !e) {
 		r.ecx = sub & 0xff;

@@ -11,6 +11,7 @@
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/pio.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -77,11 +78,8 @@ static void not_handled(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
 		v->page->internal.code = x->raw;
-		/*
-		 * QEMU's TCG leaves the hypervisor's registers in place of those it refuses:
-		 * entered with them, it keeps the CPU.
-		 */
-		vcpu_request(v, DUE_INIT);
+		if (quirk_has(QUIRK_BAD_ENTRY))
+			vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);
 	} else {
 		guest_stuck(v, x->raw, NULL);
@@ -99,7 +97,6 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		cr_handle_xsetbv(v);
 		break;
 	case VMEXIT_WBINVD:
-	case VMEXIT_PAUSE:
 		vcpu_skip(v, x->insn_len);
 		break;
 	case VMEXIT_RDPMC:
@@ -134,7 +131,6 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 	case VMEXIT_INTR:
 	case VMEXIT_NMI:
 	case VMEXIT_INIT:
-	case VMEXIT_PREEMPT_TIMER:
 		irq_window();
 		break;
 	case VMEXIT_IRQ_WINDOW:

@@ -1,10 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* Choosing the back end, and what the two have in common. */
 #include "hv/guest/hvm.h"
 #include "hv/cpu/cpu.h"
+#include "hv/guest/quirks.h"
+#include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
+#define CPUID_VMX     BIT(5)	 /* leaf 1, ECX */
+#define CPUID_0B_GENU 0x756e6547 /* "Genu"ineIntel */
+
 const struct hvm_ops *hvm;
+struct hvm_caps hvm_caps;
+
+bool hvm_has_vmx(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	return c & CPUID_VMX;
+}
 
 void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx)
 {
@@ -12,11 +27,64 @@ void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx)
 	u32 a, b, c, d;
 
 	cpuid(0, 0, &a, &b, &c, &d);
-	hvm = b == 0x756e6547 ? vmx : svm; /* "Genu"ineIntel */
-	cpuid(1, 0, &a, &b, &c, &d);
-	if (c & BIT(5)) /* another vendor's CPU with VT-x */
+	hvm = svm;
+	if (b == CPUID_0B_GENU || hvm_has_vmx()) /* others' CPUs may have VT-x, too */
 		hvm = vmx;
-	why = hvm->probe();
+	quirks_detect();
+	why = hvm->probe(&hvm_caps);
 	if (why)
 		boot_fail("%s", why);
+	pt_guest = *hvm_caps.p2m;
+	if (hvm_caps.p2m_1g)
+		pt_guest.max_order = 18;
+}
+
+void hvm_take_back_event(struct vcpu *v, u32 event, u32 error)
+{
+	u8 vector = event & EVT_VECTOR;
+
+	BUG_ON(!(event & EVT_VALID));
+	switch (FIELD_GET(EVT_TYPE, event)) {
+	case HVM_INJ_IRQ:
+		v->irq_injected = true;
+		v->irq_vector = vector;
+		break;
+	case HVM_INJ_NMI:
+		v->nmi_injected = true;
+		break;
+	case HVM_INJ_EXCEPTION:
+		if (vector == VEC_BP || vector == VEC_OF) /* of INT3 and INTO on AMD-V */
+			break;
+		v->exception.pending = true;
+		v->exception.vector = vector;
+		v->exception.has_error = event & EVT_HAS_ERROR;
+		v->exception.error = error;
+		break;
+	default: /* software's: RIP is at the instruction, it runs again */
+		break;
+	}
+}
+
+void hvm_seg_from_rights(struct corbel_segment *out, u32 rights)
+{
+	bool present = rights & AR_P && !(rights & AR_UNUSABLE);
+
+	*out = (struct corbel_segment){
+	    .type = rights & AR_TYPE,
+	    .s = FIELD_GET(AR_S, rights),
+	    .dpl = FIELD_GET(AR_DPL, rights),
+	    .present = present,
+	    .avl = FIELD_GET(AR_AVL, rights),
+	    .l = FIELD_GET(AR_L, rights),
+	    .db = FIELD_GET(AR_DB, rights),
+	    .g = FIELD_GET(AR_G, rights),
+	    .unusable = !present,
+	};
+}
+
+u32 hvm_seg_rights(const struct corbel_segment *in)
+{
+	return (in->type & AR_TYPE) | FIELD_PREP(AR_S, !!in->s) | FIELD_PREP(AR_DPL, in->dpl) |
+	       FIELD_PREP(AR_P, in->present && !in->unusable) | FIELD_PREP(AR_AVL, !!in->avl) |
+	       FIELD_PREP(AR_L, !!in->l) | FIELD_PREP(AR_DB, !!in->db) | FIELD_PREP(AR_G, !!in->g);
 }

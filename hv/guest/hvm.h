@@ -57,13 +57,44 @@ struct vm_exit {
 	};
 };
 
-enum hvm_seg { HVM_ES, HVM_CS, HVM_SS, HVM_DS, HVM_FS, HVM_GS, HVM_LDTR, HVM_TR };
+/* The last two have a base and a limit only: get_dt() and set_dt(). */
+enum hvm_seg {
+	HVM_ES,
+	HVM_CS,
+	HVM_SS,
+	HVM_DS,
+	HVM_FS,
+	HVM_GS,
+	HVM_LDTR,
+	HVM_TR,
+	HVM_GDTR,
+	HVM_IDTR
+};
 
 /*
- * What guests' code wants to know or set often, without moving the whole register file.
- *
- * Where several are set it is in this order: EFER, CR4, CR3, CR0, as a CPU takes them. What CR0
- * makes of the others is looked at when CR0 comes: EFER.LMA follows from LME and PG.
+ * Access rights of a segment: the second word of a descriptor without its limit, and "unusable".
+ * VT-x has them so, AMD-V without the gap.
+ */
+#define AR_TYPE	    GENMASK(3, 0)
+#define AR_ACCESSED BIT(0) /* of TYPE, for code and data */
+#define AR_BUSY	    BIT(1) /* of TYPE, for a TSS */
+#define AR_S	    BIT(4)
+#define AR_DPL	    GENMASK(6, 5)
+#define AR_P	    BIT(7)
+#define AR_AVL	    BIT(12)
+#define AR_L	    BIT(13)
+#define AR_DB	    BIT(14)
+#define AR_G	    BIT(15)
+#define AR_UNUSABLE BIT(16)
+
+/* All but base, limit and selector. */
+void hvm_seg_from_rights(struct corbel_segment *out, u32 rights);
+/* Without UNUSABLE: such a segment is not present. */
+u32 hvm_seg_rights(const struct corbel_segment *in);
+
+/*
+ * What guests' code wants to know or set often, without moving the whole register file. CPL and
+ * MODE follow from the segments and can only be read.
  */
 enum hvm_reg {
 	HVM_CR0,
@@ -71,15 +102,11 @@ enum hvm_reg {
 	HVM_CR3,
 	HVM_CR4,
 	HVM_EFER,
-	HVM_SHADOW, /* interrupt shadow */
-	/* To get only: they follow from the segments and the above. */
+	HVM_DR6,
+	HVM_DR7,
 	HVM_CPL,
-	HVM_MODE, /* enum emul_mode */
-	/*
-	 * To set only, and no register: v->tsc_offset has changed, or v->tsc_mul. The value does
-	 * not matter.
-	 */
-	HVM_TSC_OFFSET
+	HVM_MODE /* enum emul_mode */,
+	HVM_SHADOW /* interrupt shadow */
 };
 
 /* What linear addresses mean now, and which instruction comes next */
@@ -91,35 +118,96 @@ struct hvm_paging {
 /* what of CR4 matters to the fetch of an instruction */
 #define HVM_FETCH_CR4 (CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP)
 
-enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION };
+/*
+ * An event as the hardware of both vendors writes it, where one is injected and where one was
+ * broken off by an exit.
+ */
+#define EVT_VECTOR    GENMASK(7, 0)
+#define EVT_TYPE      GENMASK(10, 8) /* enum hvm_event_kind, or another of software's own */
+#define EVT_HAS_ERROR BIT(11)
+#define EVT_VALID     BIT(31)
+enum hvm_event_kind { HVM_INJ_IRQ = 0, HVM_INJ_NMI = 2, HVM_INJ_EXCEPTION = 3 };
 
-#define HVM_CAP_NRIPS	   BIT(0)
-#define HVM_CAP_FLUSHASID  BIT(2)
-#define HVM_CAP_NO_RDTSCP  BIT(7) /* guests cannot execute these, whatever the CPU has */
-#define HVM_CAP_NO_INVPCID BIT(8)
-#define HVM_CAP_NO_XSAVES  BIT(5) /* nor XSAVEC */
+static inline u32 hvm_event(enum hvm_event_kind k, u8 vector, bool has_error)
+{
+	u32 event = vector | FIELD_PREP(EVT_TYPE, k) | EVT_VALID;
+
+	return has_error ? event | EVT_HAS_ERROR : event;
+}
+
+/* An event whose delivery was broken off by the exit is to be delivered again. */
+void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
+
+#define HVM_TSC_MUL_FRAC 48 /* fraction bits of v->tsc_mul */
+
+/* MSR bitmaps have parts of so many MSRs: from 0 on, and from HVM_MSR_HIGH on. */
+#define HVM_MSR_RANGE 0x2000u
+#define HVM_MSR_HIGH  0xc0000000u
+
+#define HVM_CAP_NO_RDTSCP  BIT(0) /* guests cannot execute these, whatever the CPU has */
+#define HVM_CAP_NO_INVPCID BIT(1)
+#define HVM_CAP_NO_XSAVES  BIT(2) /* nor XSAVEC */
 /* Hardware delivers interrupts by itself while lapic_is_direct() ... */
-#define HVM_CAP_VID BIT(9)
+#define HVM_CAP_VID BIT(3)
 /* ... and takes in what other CPUs put into IRR when VEC_POSTED comes. */
-#define HVM_CAP_POST BIT(10)
+#define HVM_CAP_POST BIT(4)
+
+/* What the machine offers */
+struct hvm_caps {
+	u64 flags;	  /* HVM_CAP_x */
+	u8 tsc_frac;	  /* fraction bits of the TSC multiplier, 0: there is none */
+	u8 msr_map_order; /* size of vm->msr_map */
+	/* for the page-table format: highest level of a leaf, and flags that not all CPUs have */
+	const struct pt_format *p2m; /* one of pt.c's */
+	bool p2m_1g;		     /* it may have leaves of 1 GiB */
+};
+extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 
 /*
- * Of a vCPU that is loaded here or borrowed. Values to be set have been validated. is_paging: would
- * an instruction be fetched from p->next in the same way? msr_x: MSRs that live in the back end's
- * structure, EFER excluded; -ENOENT: not one of them. can_inject: IF, shadow, NMI blocking, nothing
- * injected yet. dump: into the log, in the manual's order.
+ * The functions of a back end; none is missing.
+ *
+ * The machine:
+ *   probe: is this CPU able? NULL, or the line for boot_fail(): cause and cure. Once, on the boot
+ *     CPU; only reads CPUID and MSRs.
+ *   cpu_enable, cpu_disable: on the CPU itself; the latter before reboot and in panic.
+ * VMs and vCPUs:
+ *   allow_msr: reads and writes use the hardware's register, which is switched. An MSR of the two
+ *     ranges of MSR bitmaps.
+ *   vcpu_reset: controls and MSRs; registers are set by set().
+ *   load, put: becomes current on this CPU (may have been elsewhere before), and no longer.
+ *   borrow, give_back: access to a vCPU that is not loaded, while another may be. False: it is
+ *     loaded, here or elsewhere. May hold a lock between.
+ *   run: IF = 0 in and out; physical interrupts stay pending, or have been handled.
+ * State of a vCPU that is loaded here or borrowed. Values to be set have been validated:
+ *   is_paging: would an instruction be fetched from p->next in the same way?
+ *   set_tsc: v->tsc_offset has changed, or v->tsc_mul of a vCPU that is not loaded.
+ *   msr_x: MSRs that live in the back end's structure, EFER excluded; -ENOENT: not one of them.
+ *   can_inject: IF, shadow, NMI blocking, nothing injected yet.
+ *   want_window: an exit as soon as one can be injected.
+ *   dump: into the log, in the manual's order.
  */
-#define HVM_STATE_OPS(X)                                                                           \
+#define HVM_OPS(X)                                                                                 \
+	X(const char *, probe, struct hvm_caps *caps)                                              \
+	X(int, cpu_enable, struct cpu *c)                                                          \
+	X(void, cpu_disable, struct cpu *c)                                                        \
+	X(void, allow_msr, struct vm *vm, u32 msr)                                                 \
+	X(int, vcpu_init, struct vcpu *v)                                                          \
+	X(void, vcpu_destroy, struct vcpu *v)                                                      \
+	X(void, vcpu_reset, struct vcpu *v, bool init)                                             \
+	X(void, load, struct vcpu *v)                                                              \
+	X(void, put, struct vcpu *v)                                                               \
+	X(bool, borrow, struct vcpu *v)                                                            \
+	X(void, give_back, struct vcpu *v)                                                         \
+	X(void, run, struct vcpu *v, struct vm_exit *x)                                            \
 	X(u64, get, struct vcpu *v, enum hvm_reg r)                                                \
 	X(void, set, struct vcpu *v, enum hvm_reg r, u64 val)                                      \
 	X(void, get_paging, struct vcpu *v, struct hvm_paging *out)                                \
 	X(bool, is_paging, struct vcpu *v, const struct hvm_paging *p)                             \
 	X(void, get_seg, struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)               \
 	X(void, set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)          \
-	X(void, get_dt, struct vcpu *v, bool idt, struct corbel_dtable *out)                       \
-	X(void, set_dt, struct vcpu *v, bool idt, const struct corbel_dtable *in)                  \
-	X(void, get_dr67, struct vcpu *v, u64 *dr6, u64 *dr7)                                      \
-	X(void, set_dr67, struct vcpu *v, u64 dr6, u64 dr7)                                        \
+	X(void, get_dt, struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)                 \
+	X(void, set_dt, struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)            \
+	X(void, set_tsc, struct vcpu *v)                                                           \
 	X(int, msr_get, struct vcpu *v, u32 msr, u64 *val)                                         \
 	X(int, msr_set, struct vcpu *v, u32 msr, u64 val)                                          \
 	X(bool, can_inject, struct vcpu *v, enum hvm_event_kind k)                                 \
@@ -130,44 +218,16 @@ enum hvm_event_kind { HVM_INJ_IRQ, HVM_INJ_NMI, HVM_INJ_EXCEPTION };
 
 struct hvm_ops {
 	const char *name;
-	u32 backend; /* CORBEL_BACKEND_x */
-	u64 caps;    /* filled by probe */
-	u8 tsc_frac; /* fraction bits of the TSC multiplier, 0: there is none */
-
-	/*
-	 * Is this CPU able? NULL, or the line for boot_fail(): cause and cure. Runs once on the
-	 * boot CPU; pure CPUID/MSR reads.
-	 */
-	const char *(*probe)(void);
-	int (*cpu_enable)(struct cpu *c);
-	void (*cpu_disable)(struct cpu *c); /* before reboot and in panic */
-
-	u8 msr_map_order, io_map_order; /* sizes; see struct vm */
-	/* reads and writes use the hardware's register, which is switched */
-	void (*allow_msr)(struct vm *vm, u32 msr);
-	int (*vcpu_init)(struct vcpu *v);
-	void (*vcpu_destroy)(struct vcpu *v);
-	/* controls and MSRs; registers are set by get() and set() */
-	void (*vcpu_reset)(struct vcpu *v, bool init);
-
-	/* becomes current on this CPU (may have been elsewhere before) */
-	void (*load)(struct vcpu *v);
-	void (*put)(struct vcpu *v);
-	/*
-	 * Access to a vCPU that is not loaded, while another may be. False: it is loaded, here or
-	 * elsewhere. Takes a lock.
-	 */
-	bool (*borrow)(struct vcpu *v);
-	void (*give_back)(struct vcpu *v);
-	/* IF=0 in and out; physical interrupts stay pending */
-	void (*run)(struct vcpu *v, struct vm_exit *x);
-
+	u32 backend;	 /* CORBEL_BACKEND_x */
+	u8 io_map_order; /* size of vm->io_map */
 #define X(type, name, ...) type (*name)(__VA_ARGS__);
-	HVM_STATE_OPS(X)
+	HVM_OPS(X)
 #undef X
 };
 
-extern const struct hvm_ops *hvm; /* the one chosen at boot */
+extern const struct hvm_ops *hvm; /* set once, by hvm_select() */
 
 /* Choose by CPUID between the two back ends and probe; boot_fail() when this CPU can do neither. */
 void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx);
+/* Has this CPU VT-x, be it switched off? */
+bool hvm_has_vmx(void);

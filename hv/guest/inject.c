@@ -2,6 +2,7 @@
 /* Events on their way into the guest. */
 #include "hv/guest/inject.h"
 #include "hv/cpu/cpu.h"
+#include "hv/emul/op.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -22,10 +23,7 @@ void vcpu_retire(struct vcpu *v)
 	if (hvm->get(v, HVM_SHADOW))
 		hvm->set(v, HVM_SHADOW, 0);
 	if (unlikely(v->rflags & RFLAGS_TF)) {
-		u64 dr6, dr7;
-
-		hvm->get_dr67(v, &dr6, &dr7);
-		hvm->set_dr67(v, dr6 | DR6_BS, dr7);
+		hvm->set(v, HVM_DR6, hvm->get(v, HVM_DR6) | DR6_BS);
 		vcpu_inject_exception(v, VEC_DB, false, 0);
 	}
 }
@@ -113,7 +111,7 @@ void vcpu_deliver_events(struct vcpu *v)
 		v->user_irq = -1;
 	}
 	vector = lapic_pending(v);
-	if (vector >= 0 && !(hvm->caps & HVM_CAP_VID && lapic_is_direct(&v->lapic)) &&
+	if (vector >= 0 && !(hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic)) &&
 	    irq_fits(v)) {
 		/* one that waits or was injected has left no room for another */
 		BUG_ON(v->user_irq >= 0);

@@ -35,7 +35,7 @@ void vcpu_notify(struct vcpu *v, bool exit)
 
 		if (c == this_cpu() || READ_ONCE(c->current) != v)
 			return;
-		if (!exit && hvm->caps & HVM_CAP_POST && READ_ONCE(c->in_guest) == v->vm &&
+		if (!exit && hvm_caps.flags & HVM_CAP_POST && READ_ONCE(c->in_guest) == v->vm &&
 		    lapic_is_direct(&v->lapic))
 			apic_send_ipi(c->apic_id, VEC_POSTED);
 		else

@@ -4,10 +4,10 @@
  * "Advanced Programmable Interrupt Controller (APIC)".
  */
 #include "hv/guest/lapic.h"
+#include "hv/cpu/cpu.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/lapic_timer.h"
 #include "hv/guest/vm.h"
-#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -292,7 +292,7 @@ void lapic_destroy(struct vcpu *v)
 }
 
 /* Width of physical addresses. */
-static u32 phys_bits(const struct vcpu *v)
+static u32 guest_phys_bits(const struct vcpu *v)
 {
 	const struct corbel_cpuid *c = cpuid_leaf(v, 0x80000008);
 
@@ -309,7 +309,7 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 	u64 old = l->base;
 	bool on = val & APIC_BASE_ENABLE, x2apic = val & APIC_BASE_X2APIC;
 
-	if (val & APIC_BASE_RESERVED || val >> phys_bits(v))
+	if (val & APIC_BASE_RESERVED || val >> guest_phys_bits(v))
 		return -EINVAL;
 	if (x2apic && (!on || !l->present || !cpuid_shows(v, CPUID_1C_X2APIC)))
 		return -EINVAL;

@@ -3,7 +3,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/cpuid.h"
-#include "hv/guest/vcpu.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -36,8 +36,8 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 	EACH_ADDRESS_DR(X)
 #undef X
 	if (xcr0_host) {
-		/* the guest may have changed it without an exit where XSETBV is not intercepted */
-		v->xcr0 = xgetbv(0);
+		if (quirk_has(QUIRK_XSETBV))
+			v->xcr0 = xgetbv(0);
 		if (v->xcr0 != xcr0_host)
 			xsetbv(0, xcr0_host);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* MMIO and other accesses that are emulated. */
 #include "hv/guest/mmio.h"
+#include "hv/emul/op.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"

@@ -141,7 +141,7 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 static void set_tsc_offset(struct vcpu *v, u64 offset)
 {
 	v->tsc_offset = offset;
-	hvm->set(v, HVM_TSC_OFFSET, offset);
+	hvm->set_tsc(v);
 	v->pv.clock_dirty = true;
 	vcpu_note(v, DUE_LOOK);
 	lapic_tsc_changed(v);
@@ -192,7 +192,7 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 	if (!khz)
 		khz = tsc_khz;
 	if (khz != tsc_khz)
-		mul = scale_tsc_mul(khz, tsc_khz, hvm->tsc_frac);
+		mul = scale_tsc_mul(khz, tsc_khz, hvm_caps.tsc_frac);
 	if (!mul && (khz <= tsc_khz - slack || khz >= tsc_khz + slack))
 		return -EINVAL;
 	if (mul == v->tsc_mul)

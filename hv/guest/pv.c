@@ -10,7 +10,6 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
-#include "hv/lib/log.h"
 
 #define MSR_ENABLED    BIT(0)
 #define STEAL_RESERVED GENMASK(5, 1)

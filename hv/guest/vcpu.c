@@ -218,14 +218,15 @@ static void reset_registers(struct vcpu *v, u64 cr0)
 	hvm->set_seg(v, HVM_TR, &seg);
 	seg.type = 0x2;
 	hvm->set_seg(v, HVM_LDTR, &seg);
-	hvm->set_dt(v, false, &none);
-	hvm->set_dt(v, true, &none);
+	hvm->set_dt(v, HVM_GDTR, &none);
+	hvm->set_dt(v, HVM_IDTR, &none);
 	hvm->set(v, HVM_EFER, 0);
 	vcpu_set_cr4(v, 0);
 	hvm->set(v, HVM_CR3, 0);
 	hvm->set(v, HVM_CR0, cr0);
 	hvm->set(v, HVM_CR2, 0);
-	hvm->set_dr67(v, 0, 0);
+	hvm->set(v, HVM_DR6, 0);
+	hvm->set(v, HVM_DR7, 0);
 	hvm->msr_set(v, MSR_PAT, v->pat);
 }
 

@@ -87,7 +87,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 
 static void free_maps(struct vm *vm)
 {
-	pool_free(vm->msr_map, hvm->msr_map_order, &vm->acct);
+	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
 	pool_free(vm->io_map, hvm->io_map_order, &vm->acct);
 }
 
@@ -102,11 +102,11 @@ static const u32 direct_msrs[] = {
 /* All other MSRs, and all ports, exit. */
 static int alloc_maps(struct vm *vm)
 {
-	vm->msr_map = pool_alloc(hvm->msr_map_order, &vm->acct);
+	vm->msr_map = pool_alloc(hvm_caps.msr_map_order, &vm->acct);
 	vm->io_map = pool_alloc(hvm->io_map_order, &vm->acct);
 	if (!vm->msr_map || !vm->io_map)
 		return -ENOMEM;
-	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm->msr_map_order);
+	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
 	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		hvm->allow_msr(vm, direct_msrs[i]);

@@ -47,13 +47,17 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define EFER_FFXSR BIT(14)
 
 #define RFLAGS_FIXED	BIT(1) /* always set */
+#define RFLAGS_FIXED	BIT(1) /* always set */
 #define RFLAGS_TF	BIT(8)
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
 #define RFLAGS_RF	BIT(16)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
-#define DR6_BS BIT(14)
+#define DR6_TRAPS GENMASK(3, 0) /* which of DR0..3 matched */
+#define DR6_BS	  BIT(14)
+#define DR6_ONES  0xffff0ff0ull /* always set */
+#define DR7_ONE	  BIT(10)
 
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
@@ -78,6 +82,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define MSR_CSTAR	    0xc0000083
 #define MSR_SFMASK	    0xc0000084
 #define MSR_FS_BASE	    0xc0000100
+#define MSR_GS_BASE	    0xc0000101u
 #define MSR_KERNEL_GS_BASE  0xc0000102
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/frame.h"
 #include "boot/boot.h"
+#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
 

@@ -5,6 +5,7 @@
  * free tables. The lock is held all the while.
  */
 #include "hv/mm/p2m.h"
+#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"

@@ -2,36 +2,29 @@
 /* Raw SVM exits to the neutral struct vm_exit: a pure function of the VMCB. */
 #include "hv/svm/decode.h"
 
+/* VMEXIT_INTR is 0 as what is not listed; svm_decode_other() knows it. */
+_Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
 const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
-    [SVM_EXIT_INTR] = {VMEXIT_INTR, 0, true},
-    [SVM_EXIT_NMI] = {VMEXIT_NMI, 0, true},
-    [SVM_EXIT_INIT] = {VMEXIT_INIT, 0, true},
-    [SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW, 0, true},
-    [SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW, 0, true},
-    [SVM_EXIT_RDTSC] = {VMEXIT_RDTSC, 2, true},
-    [SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2, true},
-    [SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2, true},
-    [SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2, true},
-    [SVM_EXIT_PAUSE] = {VMEXIT_PAUSE, 2, true},
-    [SVM_EXIT_HLT] = {VMEXIT_HLT, 1, true},
-    [SVM_EXIT_INVLPG] = {VMEXIT_INVLPG, 0, true},
-    [SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_TASK] = {VMEXIT_TASK_SWITCH, 0, true},
-    [SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN, 0, true},
-    [SVM_EXIT_VMRUN] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_VMMCALL] = {VMEXIT_HYPERCALL, 3, true},
-    [SVM_EXIT_VMLOAD] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_VMSAVE] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_STGI] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_CLGI] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_SKINIT] = {VMEXIT_VMX_SVM_INSN, 3, true},
-    [SVM_EXIT_RDTSCP] = {VMEXIT_RDTSC, 3, true},
-    [SVM_EXIT_WBINVD] = {VMEXIT_WBINVD, 2, true},
-    [SVM_EXIT_MONITOR] = {VMEXIT_MWAIT, 3, true},
-    [SVM_EXIT_MWAIT] = {VMEXIT_MWAIT, 3, true},
-    [SVM_EXIT_MWAIT_ARMED] = {VMEXIT_MWAIT, 3, true},
-    [SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3, true},
+    [SVM_EXIT_NMI] = {VMEXIT_NMI},
+    [SVM_EXIT_INIT] = {VMEXIT_INIT},
+    [SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW},
+    [SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW},
+    [SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2},
+    [SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2},
+    [SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2},
+    [SVM_EXIT_HLT] = {VMEXIT_HLT, 1},
+    [SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3},
+    [SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN},
+    [SVM_EXIT_VMRUN] = {VMEXIT_VMX_SVM_INSN, 3},
+    [SVM_EXIT_VMMCALL] = {VMEXIT_HYPERCALL, 3},
+    [SVM_EXIT_VMLOAD... SVM_EXIT_SKINIT] = {VMEXIT_VMX_SVM_INSN, 3}, /* VMSAVE, STGI, CLGI, too */
+    [SVM_EXIT_WBINVD] = {VMEXIT_WBINVD, 2},
+    [SVM_EXIT_MONITOR... SVM_EXIT_MWAIT_ARMED] = {VMEXIT_MWAIT, 3},
+    [SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3},
 };
+
+/* Exceptions with an error code: #DF, #TS to #PF, #AC, #CP */
+#define HAS_ERROR (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21))
 
 static void decode_io(const struct vmcb *vmcb, struct vm_exit *x)
 {
@@ -51,7 +44,7 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->reason = VMEXIT_EXCEPTION;
 	x->exc.vector = code - SVM_EXIT_EXCEPTION;
 	x->exc.error = vmcb->exitinfo1;
-	x->exc.has_error = BIT(x->exc.vector) & (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21));
+	x->exc.has_error = BIT(x->exc.vector) & HAS_ERROR;
 }
 
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
@@ -72,10 +65,10 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->cr.cr = code & 15;
 		x->cr.write = code >= SVM_EXIT_CR_WRITE;
 		x->cr.gpr = 0xff;
-	} else if (code < SVM_EXIT_EXCEPTION) {
-		x->reason = VMEXIT_DR_ACCESS;
-	} else if (code < SVM_EXIT_INTR) {
+	} else if (code >= SVM_EXIT_EXCEPTION && code < SVM_EXIT_INTR) {
 		decode_exception(vmcb, code, x);
+	} else if (code == SVM_EXIT_INTR) {
+		x->reason = VMEXIT_INTR;
 	} else if (code == SVM_EXIT_INVALID) {
 		x->reason = VMEXIT_ENTRY_FAIL;
 	} else {

@@ -8,33 +8,38 @@
 
 /* Exits that say all by their code. */
 struct svm_simple_exit {
-	u16 reason;
+	u8 reason;
 	u8 len; /* of the plain instruction; used where the CPU gives no next RIP */
-	bool known;
 };
 #define SVM_SIMPLE_EXITS 0x90
 extern const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS];
 
+#define INSN_MAX 15 /* bytes of the longest instruction */
+
 /* The others. */
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x);
 
-/* Decode a raw exit into the neutral form. Pure; inline because every exit pays for it. */
-static inline void svm_decode_exit(const struct vmcb *vmcb, u64 caps, struct vm_exit *x)
+/*
+ * Decode a raw exit into the neutral form. nrips: the CPU gives the next RIP. Pure; inline because
+ * every exit pays for it.
+ */
+static inline void svm_decode_exit(const struct vmcb *vmcb, bool nrips, struct vm_exit *x)
 {
 	u32 code = vmcb->exitcode;
+	u64 len;
 
 	x->raw = vmcb->exitcode;
-	x->plain = ~(vmcb->rflags / RFLAGS_TF | vmcb->int_state / SVM_INT_SHADOW) & 1;
-	if (likely(code < SVM_SIMPLE_EXITS && svm_simple_exits[code].known)) {
+	x->plain = !((vmcb->rflags & RFLAGS_TF) | (vmcb->int_state & SVM_INT_SHADOW));
+	if (likely(code < SVM_SIMPLE_EXITS && svm_simple_exits[code].reason)) {
 		x->reason = svm_simple_exits[code].reason;
 		x->insn_len = svm_simple_exits[code].len;
 	} else if (likely(code == SVM_EXIT_MSR)) {
-		x->reason = vmcb->exitinfo1 & 1 ? VMEXIT_MSR_WRITE : VMEXIT_MSR_READ;
+		x->reason = vmcb->exitinfo1 ? VMEXIT_MSR_WRITE : VMEXIT_MSR_READ;
 		x->insn_len = 2;
 	} else {
 		svm_decode_other(vmcb, code, x);
 	}
-	if ((caps & HVM_CAP_NRIPS) && x->insn_len && vmcb->next_rip > vmcb->rip &&
-	    vmcb->next_rip - vmcb->rip <= 15)
-		x->insn_len = vmcb->next_rip - vmcb->rip;
+	len = vmcb->next_rip - vmcb->rip;
+	if (nrips && x->insn_len && len && len <= INSN_MAX)
+		x->insn_len = len;
 }

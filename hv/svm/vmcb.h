@@ -5,35 +5,33 @@
 #include "hv/guest/hvm.h"
 #include "hv/lib/x86.h"
 
-/* Intercept word 3, "INTERCEPT_..." at offset 0x00c */
-#define SVM_INT3_INTR	  BIT(0)
-#define SVM_INT3_NMI	  BIT(1)
-#define SVM_INT3_INIT	  BIT(3)
-#define SVM_INT3_VINTR	  BIT(4)
-#define SVM_INT3_RDPMC	  BIT(15)
-#define SVM_INT3_CPUID	  BIT(18)
-#define SVM_INT3_IRET	  BIT(20)
-#define SVM_INT3_INVD	  BIT(22)
-#define SVM_INT3_HLT	  BIT(24)
-#define SVM_INT3_INVLPGA  BIT(26)
-#define SVM_INT3_IOIO	  BIT(27)
-#define SVM_INT3_MSR	  BIT(28)
-#define SVM_INT3_FERR	  BIT(30)
-#define SVM_INT3_SHUTDOWN BIT(31)
+/*
+ * Intercepts, as what is allowed: all else exits. Word 3, "INTERCEPT_..." at offset 0x00c; VINTR
+ * and IRET come and go.
+ */
+#define SVM_INT3_SMI	 BIT(2)
+#define SVM_INT3_VINTR	 BIT(4)
+#define SVM_INT3_CR0_SEL BIT(5)
+#define SVM_INT3_TABLES	 GENMASK(13, 6) /* reads and writes of IDTR, GDTR, LDTR, TR */
+#define SVM_INT3_RDTSC	 BIT(14)
+#define SVM_INT3_FLAGS	 GENMASK(17, 16) /* PUSHF, POPF */
+#define SVM_INT3_RSM	 BIT(19)
+#define SVM_INT3_IRET	 BIT(20)
+#define SVM_INT3_INT_N	 BIT(21)
+#define SVM_INT3_PAUSE	 BIT(23)
+#define SVM_INT3_INVLPG	 BIT(25)
+#define SVM_INT3_TASK	 BIT(29)
+#define SVM_INT3_ALLOWED                                                                           \
+	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_CR0_SEL | SVM_INT3_TABLES | SVM_INT3_RDTSC |     \
+	 SVM_INT3_FLAGS | SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE |         \
+	 SVM_INT3_INVLPG | SVM_INT3_TASK)
 
-/* Intercept word 4, offset 0x010 */
-#define SVM_INT4_VMRUN	     BIT(0)
-#define SVM_INT4_VMMCALL     BIT(1)
-#define SVM_INT4_VMLOAD	     BIT(2)
-#define SVM_INT4_VMSAVE	     BIT(3)
-#define SVM_INT4_STGI	     BIT(4)
-#define SVM_INT4_CLGI	     BIT(5)
-#define SVM_INT4_SKINIT	     BIT(6)
-#define SVM_INT4_WBINVD	     BIT(9)
-#define SVM_INT4_MONITOR     BIT(10)
-#define SVM_INT4_MWAIT	     BIT(11)
-#define SVM_INT4_MWAIT_ARMED BIT(12)
-#define SVM_INT4_XSETBV	     BIT(13)
+/* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
+#define SVM_INT4_ALL	 GENMASK(13, 0)
+#define SVM_INT4_RDTSCP	 BIT(7)
+#define SVM_INT4_ICEBP	 BIT(8)
+#define SVM_INT4_WBINVD	 BIT(9) /* allowed to dom0 only */
+#define SVM_INT4_ALLOWED (SVM_INT4_RDTSCP | SVM_INT4_ICEBP)
 
 /* TLB_CONTROL */
 #define SVM_TLB_NONE	   0
@@ -41,57 +39,41 @@
 #define SVM_TLB_FLUSH_ASID 3
 
 /* Virtual interrupt control, offset 0x060 */
-#define SVM_V_TPR	   GENMASK(7, 0)
 #define SVM_V_IRQ	   BIT(8)
 #define SVM_V_INTR_PRIO	   GENMASK(19, 16)
 #define SVM_V_IGN_TPR	   BIT(20)
 #define SVM_V_INTR_MASKING BIT(24)
 #define SVM_V_VECTOR	   GENMASK(39, 32)
 
-/* EVENTINJ and EXITINTINFO */
-#define SVM_EVT_VECTOR	GENMASK(7, 0)
-#define SVM_EVT_TYPE	GENMASK(10, 8)
-#define SVM_EVT_HAS_ERR BIT(11)
-#define SVM_EVT_VALID	BIT(31)
-#define SVM_EVT_ERROR	GENMASK(63, 32)
-enum { SVM_EVT_INTR = 0, SVM_EVT_NMI = 2, SVM_EVT_EXC = 3, SVM_EVT_SOFT = 4 };
+/* EVENTINJ and EXITINTINFO are EVT_x (hv/guest/hvm.h) with the error code above. */
+#define SVM_EVT_ERROR GENMASK(63, 32)
 
 #define SVM_INT_SHADOW BIT(0)
 #define SVM_NP_ENABLE  BIT(0)
 
-/* Exit codes; compared in their low 32 bits (some emulators write only those) */
+/* Exit codes; of EXITCODE the low half is looked at */
 #define SVM_EXIT_CR_WRITE    0x010
 #define SVM_EXIT_DR_READ     0x020
-#define SVM_EXIT_DR_WRITE    0x030
 #define SVM_EXIT_EXCEPTION   0x040
 #define SVM_EXIT_INTR	     0x060
 #define SVM_EXIT_NMI	     0x061
 #define SVM_EXIT_INIT	     0x063
 #define SVM_EXIT_VINTR	     0x064
-#define SVM_EXIT_RDTSC	     0x06e
 #define SVM_EXIT_RDPMC	     0x06f
 #define SVM_EXIT_CPUID	     0x072
 #define SVM_EXIT_IRET	     0x074
 #define SVM_EXIT_INVD	     0x076
-#define SVM_EXIT_PAUSE	     0x077
 #define SVM_EXIT_HLT	     0x078
-#define SVM_EXIT_INVLPG	     0x079
 #define SVM_EXIT_INVLPGA     0x07a
 #define SVM_EXIT_IOIO	     0x07b
 #define SVM_EXIT_MSR	     0x07c
-#define SVM_EXIT_TASK	     0x07d
 #define SVM_EXIT_SHUTDOWN    0x07f
 #define SVM_EXIT_VMRUN	     0x080
 #define SVM_EXIT_VMMCALL     0x081
 #define SVM_EXIT_VMLOAD	     0x082
-#define SVM_EXIT_VMSAVE	     0x083
-#define SVM_EXIT_STGI	     0x084
-#define SVM_EXIT_CLGI	     0x085
 #define SVM_EXIT_SKINIT	     0x086
-#define SVM_EXIT_RDTSCP	     0x087
 #define SVM_EXIT_WBINVD	     0x089
 #define SVM_EXIT_MONITOR     0x08a
-#define SVM_EXIT_MWAIT	     0x08b
 #define SVM_EXIT_MWAIT_ARMED 0x08c
 #define SVM_EXIT_XSETBV	     0x08d
 #define SVM_EXIT_NPF	     0x400
@@ -115,6 +97,8 @@ struct vmcb_seg {
 	u64 base;
 };
 
+#define VMCB_SEGS 10
+
 struct vmcb {
 	u16 cr_read, cr_write, dr_read, dr_write;
 	u32 exceptions, int3, int4, int5;
@@ -123,7 +107,11 @@ struct vmcb {
 	u64 iopm, msrpm, tsc_offset;
 	u32 asid;
 	u8 tlb_control, reserved_05d[3];
-	u64 vintr, int_state, exitcode, exitinfo1, exitinfo2, exitintinfo, np_control;
+	union {
+		u64 vintr;
+		u8 v_tpr; /* bits 0 to 3: CR8 */
+	};
+	u64 int_state, exitcode, exitinfo1, exitinfo2, exitintinfo, np_control;
 	u8 reserved_098[0xa8 - 0x98];
 	u64 eventinj, ncr3, virt_ext;
 	u32 clean, reserved_0c4;
@@ -131,7 +119,12 @@ struct vmcb {
 	u8 insn_len, insn[15];
 	u8 reserved_0e0[0x400 - 0xe0];
 
-	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+	union {
+		struct vmcb_seg seg[VMCB_SEGS];
+		struct {
+			struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+		};
+	};
 	u8 reserved_4a0[0x4cb - 0x4a0];
 	u8 cpl;
 	u32 reserved_4cc;
@@ -149,24 +142,31 @@ struct vmcb {
 };
 
 _Static_assert(sizeof(struct vmcb) == 4096, "VMCB is one page");
-_Static_assert(offsetof(struct vmcb, iopm) == 0x40, "IOPM_BASE_PA");
-_Static_assert(offsetof(struct vmcb, vintr) == 0x60, "virtual interrupt control");
-_Static_assert(offsetof(struct vmcb, exitcode) == 0x70, "EXITCODE");
-_Static_assert(offsetof(struct vmcb, eventinj) == 0xa8, "EVENTINJ");
-_Static_assert(offsetof(struct vmcb, next_rip) == 0xc8, "nRIP");
-_Static_assert(offsetof(struct vmcb, cpl) == 0x4cb, "CPL");
-_Static_assert(offsetof(struct vmcb, cr4) == 0x548, "CR4");
-_Static_assert(offsetof(struct vmcb, rsp) == 0x5d8, "RSP");
-_Static_assert(offsetof(struct vmcb, rax) == 0x5f8, "RAX");
-_Static_assert(offsetof(struct vmcb, cr2) == 0x640, "CR2");
-_Static_assert(offsetof(struct vmcb, g_pat) == 0x668, "G_PAT");
+#define VMCB_AT(field, offset) _Static_assert(offsetof(struct vmcb, field) == (offset), #field)
+VMCB_AT(iopm, 0x40);
+VMCB_AT(vintr, 0x60);
+VMCB_AT(exitcode, 0x70);
+VMCB_AT(eventinj, 0xa8);
+VMCB_AT(next_rip, 0xc8);
+VMCB_AT(tr, 0x490);
+VMCB_AT(cpl, 0x4cb);
+VMCB_AT(cr4, 0x548);
+VMCB_AT(rsp, 0x5d8);
+VMCB_AT(rax, 0x5f8);
+VMCB_AT(cr2, 0x640);
+VMCB_AT(g_pat, 0x668);
 
-/* Segment attributes: bits 8-11 and 12-15 of the descriptor's second word folded into 12 bits */
-#define VMCB_ATTR_TYPE GENMASK(3, 0)
-#define VMCB_ATTR_S    BIT(4)
-#define VMCB_ATTR_DPL  GENMASK(6, 5)
-#define VMCB_ATTR_P    BIT(7)
-#define VMCB_ATTR_AVL  BIT(8)
-#define VMCB_ATTR_L    BIT(9)
-#define VMCB_ATTR_DB   BIT(10)
-#define VMCB_ATTR_G    BIT(11)
+/* Segment attributes: AR_x (hv/guest/hvm.h) without the gap below AVL */
+#define VMCB_ATTR_LOW  GENMASK(7, 0)
+#define VMCB_ATTR_HIGH GENMASK(11, 8)
+#define AR_HIGH	       GENMASK(15, 12)
+
+static inline u32 vmcb_rights(u16 attrib)
+{
+	return (attrib & VMCB_ATTR_LOW) | FIELD_PREP(AR_HIGH, FIELD_GET(VMCB_ATTR_HIGH, attrib));
+}
+
+static inline u16 vmcb_attrib(u32 rights)
+{
+	return (rights & VMCB_ATTR_LOW) | FIELD_PREP(VMCB_ATTR_HIGH, FIELD_GET(AR_HIGH, rights));
+}

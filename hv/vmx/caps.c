@@ -51,61 +51,58 @@ static const struct wanted {
     {W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
     {W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
     {W_ENTRY, ENTRY_GUEST_64 | ENTRY_LOAD_DEBUG, NULL, TOO_OLD},
-    {W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer", NULL},
-    {W_ENTRY, ENTRY_LOAD_EFER, "efer", NULL},
-    {W_EXIT, EXIT_LOAD_PAT, "pat", NULL},
-    {W_ENTRY, ENTRY_LOAD_PAT, "pat", NULL},
-    {W_PIN, PIN_TIMER, "preemption-timer", NULL},
-    {W_PROC, PROC_TPR_SHADOW, "tpr-shadow", NULL},
-    {W_PROC2, PROC2_X2APIC, "x2apic", NULL},
-    {W_PROC2, PROC2_VID, "vid", NULL},
-    {W_PROC2, PROC2_APIC_REGS, "apic-regs", NULL},
-    {W_EXIT, EXIT_ACK_INTR, "ack-intr", NULL},
-    {W_PIN, PIN_POSTED, "posted-intr", NULL},
-    {W_PROC2, PROC2_VPID, "vpid", NULL},
-    {W_PROC2, PROC2_RDTSCP, "rdtscp", NULL},
-    {W_PROC2, PROC2_INVPCID, "invpcid", NULL},
-    {W_PROC2, PROC2_WBINVD, "wbinvd-exit", NULL},
-    {W_PROC2, PROC2_ENCLS, "encls-exit", NULL},
-    {W_PROC2, PROC2_XSAVES, "xsaves", NULL},
-    {W_PROC2, PROC2_TSC_SCALE, "tsc-scale", NULL},
+    {W_EXIT, EXIT_SAVE_EFER | EXIT_LOAD_EFER, "efer"},
+    {W_ENTRY, ENTRY_LOAD_EFER, "efer"},
+    {W_EXIT, EXIT_LOAD_PAT, "pat"},
+    {W_ENTRY, ENTRY_LOAD_PAT, "pat"},
+    {W_PIN, PIN_TIMER, "preemption-timer"},
+    {W_PROC, PROC_TPR_SHADOW, "tpr-shadow"},
+    {W_PROC2, PROC2_X2APIC, "x2apic"},
+    {W_PROC2, PROC2_VID, "vid"},
+    {W_PROC2, PROC2_APIC_REGS, "apic-regs"},
+    {W_EXIT, EXIT_ACK_INTR, "ack-intr"},
+    {W_PIN, PIN_POSTED, "posted-intr"},
+    {W_PROC2, PROC2_VPID, "vpid"},
+    {W_PROC2, PROC2_RDTSCP, "rdtscp"},
+    {W_PROC2, PROC2_INVPCID, "invpcid"},
+    {W_PROC2, PROC2_WBINVD, "wbinvd-exit"},
+    {W_PROC2, PROC2_ENCLS, "encls-exit"},
+    {W_PROC2, PROC2_XSAVES, "xsaves"},
+    {W_PROC2, PROC2_TSC_SCALE, "tsc-scale"},
 };
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 {
 	c->invept_single = m->ept_vpid & EPT_INVEPT_ONE;
 	c->invept_all = m->ept_vpid & EPT_INVEPT_ALL;
-	if (m->ept_vpid & EPT_INVVPID)
-		c->invvpid = m->ept_vpid & EPT_INVVPID_ONE   ? 1
-			     : m->ept_vpid & EPT_INVVPID_ALL ? 2
-							     : 0;
+	if ((m->ept_vpid & EPT_INVVPID) && (c->proc2 & PROC2_VPID)) {
+		if (m->ept_vpid & EPT_INVVPID_ONE)
+			c->invvpid = INV_ONE;
+		else if (m->ept_vpid & EPT_INVVPID_ALL)
+			c->invvpid = INV_ALL;
+	}
 	if (!c->invvpid)
 		c->proc2 &= ~PROC2_VPID;
-	if (!(c->proc2 & PROC2_VPID))
-		c->invvpid = 0;
 }
 
-/* Switched at entry and exit, or by none of these. */
-static void pair(struct vmx_controls *c, u32 exit, u32 entry)
-{
-	if ((c->exit & exit) == exit && (c->entry & entry))
-		return;
-	c->exit &= ~exit;
-	c->entry &= ~entry;
-}
-
-/* Each of these is of use, or allowed, only with the one before it. */
-static void choose_apic(struct vmx_controls *c)
-{
-	if (!(c->proc & PROC_TPR_SHADOW))
-		c->proc2 &= ~PROC2_X2APIC;
-	if (!(c->proc2 & PROC2_X2APIC))
-		c->proc2 &= ~PROC2_VID;
-	if (!(c->proc2 & PROC2_VID))
-		c->proc2 &= ~PROC2_APIC_REGS;
-	if (!(c->proc2 & PROC2_VID) || !(c->exit & EXIT_ACK_INTR))
-		c->pin &= ~PIN_POSTED;
-}
+/*
+ * Controls that are of use, or allowed, only with another, which stands in an earlier line, or in
+ * the one below where neither goes without the other.
+ */
+static const struct {
+	u8 word, other_word;
+	u32 bits, other;
+} needs[] = {
+    {W_PROC2, W_PROC, PROC2_X2APIC, PROC_TPR_SHADOW},
+    {W_PROC2, W_PROC2, PROC2_VID, PROC2_X2APIC},
+    {W_PROC2, W_PROC2, PROC2_APIC_REGS, PROC2_VID},
+    {W_PIN, W_PROC2, PIN_POSTED, PROC2_VID},
+    {W_PIN, W_EXIT, PIN_POSTED, EXIT_ACK_INTR},
+    {W_EXIT, W_ENTRY, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER},
+    {W_ENTRY, W_EXIT, ENTRY_LOAD_EFER, EXIT_LOAD_EFER},
+    {W_EXIT, W_ENTRY, EXIT_LOAD_PAT, ENTRY_LOAD_PAT},
+    {W_ENTRY, W_EXIT, ENTRY_LOAD_PAT, EXIT_LOAD_PAT},
+};
 
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *c)
@@ -116,28 +113,26 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	*c = (struct vmx_controls){0};
 	for (u32 i = 0; i < ARRAY_SIZE(wanted); i++) {
 		const struct wanted *w = &wanted[i];
-		bool offered =
-		    ((cap[w->word] >> 32) & w->bits) == w->bits && !(w->name && masked(w->name));
+		u64 lacking = ~(cap[w->word] >> 32) & w->bits;
 
-		if (offered)
+		if (!lacking && !(w->name && masked(w->name)))
 			*word[w->word] |= w->bits;
 		else if (w->missing)
 			return w->missing;
 	}
-	if ((m->ept_vpid & (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT)) !=
-		(EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT) ||
+	if ((~m->ept_vpid & (EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT)) ||
 	    !(m->ept_vpid & (EPT_INVEPT_ONE | EPT_INVEPT_ALL)))
 		return NO_EPT;
 	c->ept_1g = (m->ept_vpid & EPT_1G) && !masked("1g");
 	c->ept_ad = (m->ept_vpid & EPT_AD) && !masked("ept-ad");
 	choose_flushes(m, c);
-	choose_apic(c);
-	pair(c, EXIT_SAVE_EFER | EXIT_LOAD_EFER, ENTRY_LOAD_EFER);
-	pair(c, EXIT_LOAD_PAT, ENTRY_LOAD_PAT);
+	for (u32 i = 0; i < ARRAY_SIZE(needs); i++)
+		if (!(*word[needs[i].other_word] & needs[i].other))
+			*word[needs[i].word] &= ~needs[i].bits;
 	if (!(c->proc & PROC_TPR_SHADOW))
 		c->proc |= PROC_CR8_LOAD | PROC_CR8_STORE;
 	for (u32 i = 0; i < W_NR; i++) {
-		*word[i] |= (u32)cap[i]; /* must be one */
+		*word[i] |= cap[i]; /* what its lower half names must be one */
 		if (*word[i] & ~(cap[i] >> 32))
 			return TOO_OLD;
 	}
@@ -145,8 +140,8 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	if (c->proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG))
 		return TOO_OLD;
 	/*
-	 * Windows are opened when something waits, 64-bit mode follows the guest, and the timer is
-	 * the watchdog's.
+	 * Asked for above only to see that they are there: windows are opened when something
+	 * waits, and 64-bit mode follows the guest.
 	 */
 	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW);
 	c->entry &= ~ENTRY_GUEST_64;

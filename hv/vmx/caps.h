@@ -4,16 +4,23 @@
 
 #include "hv/lib/types.h"
 
-/* SDM "VMX Capability Reporting Facility". pin..entry are the TRUE ones where the CPU has them. */
+/*
+ * SDM "VMX Capability Reporting Facility": the MSRs from MSR_VMX_BASIC on, in order. pin..entry are
+ * the TRUE ones where the CPU has them.
+ */
 struct vmx_msrs {
-	u64 basic, pin, proc, proc2, exit, entry, ept_vpid;
-	u64 cr0_fixed0, cr4_fixed0;
+	u64 basic, pin, proc, exit, entry, misc;
+	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	u64 vmcs_enum, proc2, ept_vpid;
 };
+
+/* Types of INVEPT and INVVPID */
+enum { INV_ONE = 1, INV_ALL = 2 };
 
 struct vmx_controls {
 	u32 pin, proc, proc2, exit, entry;
 	bool invept_single, invept_all; /* at least one */
-	u8 invvpid;			/* INVVPID type for one VPID, or for all; 0: no VPIDs */
+	u8 invvpid;			/* INV_x; 0: no VPIDs */
 	bool ept_1g, ept_ad;		/* large pages of 1 GiB, accessed and dirty flags */
 };
 
@@ -21,4 +28,4 @@ struct vmx_controls {
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *out);
 
-extern struct vmx_controls vmx_ctl; /* chosen at boot */
+extern struct vmx_controls vmx_ctl; /* set once, by vmx_probe() */

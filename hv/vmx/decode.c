@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw VMX exits to the neutral struct vm_exit: a pure function of the read-only fields. */
 #include "hv/vmx/decode.h"
-#include "hv/lib/x86.h"
+#include "hv/cpu/cpu.h"
 
-/* VMEXIT_INTR is 0 as what is not listed */
+/* 0 is what is not listed, and VMEXIT_INTR, which the first check below picks out. */
+_Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
 const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
-    [EXIT_EXT_INTR] = VMEXIT_INTR,
     [EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
     [EXIT_INIT] = VMEXIT_INIT,
     [EXIT_INTR_WINDOW] = VMEXIT_IRQ_WINDOW,
@@ -15,40 +15,31 @@ const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
     [EXIT_GETSEC] = VMEXIT_VMX_SVM_INSN,
     [EXIT_HLT] = VMEXIT_HLT,
     [EXIT_INVD] = VMEXIT_WBINVD,
-    [EXIT_INVLPG] = VMEXIT_INVLPG,
     [EXIT_RDPMC] = VMEXIT_RDPMC,
-    [EXIT_RDTSC] = VMEXIT_RDTSC,
     [EXIT_VMCALL] = VMEXIT_HYPERCALL,
     [EXIT_VMCLEAR... EXIT_VMXON] = VMEXIT_VMX_SVM_INSN,
     [EXIT_RDMSR] = VMEXIT_MSR_READ,
     [EXIT_WRMSR] = VMEXIT_MSR_WRITE,
-    [EXIT_BAD_STATE] = VMEXIT_ENTRY_FAIL,
-    [EXIT_BAD_MSRS] = VMEXIT_ENTRY_FAIL,
     [EXIT_MWAIT] = VMEXIT_MWAIT,
     [EXIT_MONITOR] = VMEXIT_MWAIT,
-    [EXIT_PAUSE] = VMEXIT_PAUSE,
     [EXIT_TPR] = VMEXIT_IRQ_WINDOW,
     [EXIT_EOI] = VMEXIT_EOI,
     [EXIT_INVEPT] = VMEXIT_VMX_SVM_INSN,
-    [EXIT_RDTSCP] = VMEXIT_RDTSC,
-    [EXIT_TIMER] = VMEXIT_PREEMPT_TIMER,
+    [EXIT_TIMER] = VMEXIT_IRQ_WINDOW, /* see hv/vmx/bochs.c, nothing else runs it */
     [EXIT_INVVPID] = VMEXIT_VMX_SVM_INSN,
     [EXIT_WBINVD] = VMEXIT_WBINVD,
     [EXIT_XSETBV] = VMEXIT_XSETBV,
     [EXIT_APIC_WRITE] = VMEXIT_APIC_WRITE,
-    [EXIT_VMFUNC] = VMEXIT_VMX_SVM_INSN,
     [EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
 };
 
 static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)
 {
-	if (FIELD_GET(INTR_TYPE, r->intr_info) == INTR_TYPE_NMI) {
-		x->reason = VMEXIT_NMI;
-		return;
-	}
 	x->reason = VMEXIT_EXCEPTION;
-	x->exc.vector = r->intr_info & INTR_VECTOR;
-	x->exc.has_error = r->intr_info & INTR_HAS_ERROR;
+	if (FIELD_GET(EVT_TYPE, r->intr_info) == HVM_INJ_NMI)
+		x->reason = VMEXIT_NMI;
+	x->exc.vector = r->intr_info & EVT_VECTOR;
+	x->exc.has_error = r->intr_info & EVT_HAS_ERROR;
 	x->exc.error = x->exc.has_error ? r->intr_error : 0;
 }
 
@@ -67,9 +58,9 @@ static void decode_cr(const struct vmx_raw *r, struct vm_exit *x)
 	u32 type = FIELD_GET(QUAL_CR_TYPE, r->qual);
 
 	/* CLTS and LMSW exit only for bits of CR0 that are never the hypervisor's. */
-	x->reason = type < 2 ? VMEXIT_CR_ACCESS : VMEXIT_OTHER;
+	x->reason = type > QUAL_CR_READ ? VMEXIT_OTHER : VMEXIT_CR_ACCESS;
 	x->cr.cr = FIELD_GET(QUAL_CR_NR, r->qual);
-	x->cr.write = !type;
+	x->cr.write = type != QUAL_CR_READ;
 	x->cr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 }
 
@@ -81,7 +72,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 	x->insn_len = r->insn_len;
 	if (basic == EXIT_ENTRY_MC) {
 		x->reason = VMEXIT_EXCEPTION;
-		x->exc.vector = 18;
+		x->exc.vector = VEC_MC;
 	} else if (r->reason & EXIT_ENTRY_FAILED) {
 		x->reason = VMEXIT_ENTRY_FAIL;
 	} else if (basic == EXIT_EXCEPTION_NMI) {
@@ -92,13 +83,12 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		decode_cr(r, x);
 	} else if (basic == EXIT_EPT_VIOLATION) {
 		vmx_decode_ept(r->qual, r->gpa, x);
-	} else if (basic == EXIT_DR) {
-		x->reason = VMEXIT_DR_ACCESS;
+	} else if (basic == EXIT_EXT_INTR) {
+		x->reason = VMEXIT_INTR;
 	} else {
+		x->reason = VMEXIT_OTHER;
+		if (basic < ARRAY_SIZE(vmx_plain_exits) && vmx_plain_exits[basic])
+			x->reason = vmx_plain_exits[basic];
 		x->apic = r->qual;
-		x->reason = basic < ARRAY_SIZE(vmx_plain_exits) &&
-				    (vmx_plain_exits[basic] || basic == EXIT_EXT_INTR)
-				? vmx_plain_exits[basic]
-				: VMEXIT_OTHER;
 	}
 }

@@ -7,14 +7,11 @@ VMCS_HOST_RSP equ 0x6c14
 
 section .text
 
-; u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched)
+; bool vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched)
 ;   in:  RDI = vCPU (general registers at VCPU_GPR), whose VMCS is current; RSI = where the value of
-;   HOST_RSP in that VMCS
-;        is remembered; DL = VMRESUME rather than VMLAUNCH. IF = 0.
-;   out: EAX = 0: entered and exited, guest general registers stored but for RSP, which is in the
-;   VMCS. 1: refused without
-;        an error number (CF), 2: refused with one (ZF); the guest has not run. IF = 0, which VM
-;        exits see to.
+;        HOST_RSP in that VMCS is remembered; DL = VMRESUME rather than VMLAUNCH. IF = 0.
+;   out: AL = 1: entered and exited, guest general registers stored but for RSP, which is in the
+;        VMCS. 0: refused, the guest has not run. IF = 0, which VM exits see to.
 ;   Everything is clobbered but the callee-saved registers; the others but RDI are zeroed so that no
 ;   guest value is left in them.
 global vmx_enter, vmx_exit
@@ -37,17 +34,15 @@ vmx_enter:
 	jmp refused
 .resume:
 	vmresume
-refused:				; CF or ZF tell why; guest registers are thrown away
-	mov eax, 1
-	mov ecx, 2
-	cmovz eax, ecx
+refused:				; guest registers are thrown away
 	pop rdi
+	xor eax, eax
 	jmp leave_enter
 vmx_exit:				; HOST_RIP
 	xchg rdi, [rsp]			; vCPU pointer; guest RDI to the stack
 	mov [rdi + VCPU_GPR + 8 * 0], rax
 	STORE_GUEST
-	xor eax, eax
+	mov eax, 1
 leave_enter:
 	xor ecx, ecx
 	xor edx, edx

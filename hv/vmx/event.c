@@ -23,22 +23,18 @@ bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 
 void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
-	static const u8 type[] = {
-	    [HVM_INJ_IRQ] = INTR_TYPE_EXT,
-	    [HVM_INJ_NMI] = INTR_TYPE_NMI,
-	    [HVM_INJ_EXCEPTION] = INTR_TYPE_EXC,
-	};
 	struct vmx_vcpu *s = vmx_of(v);
 
+	BUG_ON(s->watch & WATCH_INJECT); /* one an entry */
 	if (has_error)
 		vmcs_write32(VMCS_ENTRY_ERROR, error);
-	vmcs_write32(VMCS_ENTRY_INTR_INFO, vector | FIELD_PREP(INTR_TYPE, type[k]) |
-					       (has_error ? INTR_HAS_ERROR : 0) | INTR_VALID);
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, hvm_event(k, vector, has_error));
 	s->watch |= WATCH_INJECT | WATCH_BLOCK;
 	s->shadow = 0; /* the handler's first instruction is under no shadow */
-	if (k == HVM_INJ_NMI)
-		/* the entry itself blocks NMIs, and wants to find them open */
-		v->nmi_masked = false;
+	if (k == HVM_INJ_NMI) {
+		v->nmi_masked = true;
+		s->watch |= WATCH_INJECT_NMI;
+	}
 }
 
 void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
@@ -55,103 +51,78 @@ void vmx_write_blocking(struct vcpu *v)
 	struct vmx_vcpu *s = vmx_of(v);
 	u32 state = s->shadow;
 
-	if (state && !(v->rflags & RFLAGS_IF))
-		state = SHADOW_MOV_SS;
-	if (state)
-		vmcs_writen(VMCS_PENDING_DEBUG, v->rflags & RFLAGS_TF ? BIT(14) : 0);
-	if (v->nmi_masked)
+	BUG_ON(s->shadow & ~(SHADOW_STI | SHADOW_MOV_SS));
+	if (state) {
+		/* by which the CPU tells that a single-step trap waits for the shadow's end */
+		u64 pending = v->rflags & RFLAGS_TF ? DR6_BS : 0;
+
+		vmcs_writen(VMCS_PENDING_DEBUG, pending);
+		if (!(v->rflags & RFLAGS_IF))
+			state = SHADOW_MOV_SS;
+	}
+	/* an entry with an NMI blocks the next ones itself, and wants to find them open */
+	if (v->nmi_masked && !(s->watch & WATCH_INJECT_NMI))
 		state |= BLOCKED_NMI;
 	if (state != s->intr_state_hw)
 		vmcs_write32(VMCS_INTERRUPTIBILITY, s->intr_state_hw = state);
+	if (s->watch & WATCH_INJECT_NMI)
+		s->intr_state_hw |= BLOCKED_NMI;
 	if (!state)
 		s->watch &= ~WATCH_BLOCK;
 }
 
-void vmx_take_back_event(struct vcpu *v, u32 info)
-{
-	u8 vector;
-
-	/*
-	 * Bochs does not note the interrupts that it delivers by itself. Those need IF, and it is
-	 * off in their handlers.
-	 */
-	if (vmx_on_bochs && vmx_of(v)->vid && v->rflags & RFLAGS_IF && v->lapic.isr_top)
-		info = INTR_VALID | v->lapic.isr_top;
-	vector = info & INTR_VECTOR;
-	switch (FIELD_GET(INTR_TYPE, info)) {
-	case INTR_TYPE_EXT:
-		v->irq_injected = true;
-		v->irq_vector = vector;
-		break;
-	case INTR_TYPE_NMI:
-		v->nmi_injected = true;
-		v->nmi_masked = false;
-		break;
-	case INTR_TYPE_EXC:
-		v->exception.pending = true;
-		v->exception.vector = vector;
-		v->exception.has_error = info & INTR_HAS_ERROR;
-		v->exception.error = info & INTR_HAS_ERROR ? vmcs_read32(VMCS_IDT_ERROR) : 0;
-		break;
-	/* software interrupts, INT3, INTO, INT1: RIP is at the instruction, it runs again */
-	default:
-		break;
-	}
-}
-
 /* ---- the local APIC ---- */
 
-/* xAPIC offsets; MSRs are 0x800 + offset / 16 */
-enum {
-	R_ID = 0x20,
-	R_VERSION = 0x30,
-	R_TPR = 0x80,
-	R_PPR = 0xa0,
-	R_EOI = 0xb0,
-	R_LDR = 0xd0,
-	R_ISR = 0x100,
-	R_ESR = 0x280,
-	R_SELF_IPI = 0x3f0
-};
+/* beside ISR, TMR and IRR */
+static const u16 read_only[] = {APIC_ID, APIC_VERSION, APIC_PPR, APIC_LDR};
 
-static const u16 read_only[] = {R_ID, R_VERSION, R_PPR, R_LDR}; /* beside ISR, TMR and IRR */
+/* No exits for this register's MSR; map: the MSR bitmap's part for reads, or for writes. */
+static void allow_register(u8 *map, u32 reg)
+{
+	u32 msr = MSR_X2APIC + reg / 16;
+
+	map[msr / 8] &= ~BIT(msr % 8);
+}
 
 void vmx_direct_msrs(struct vm *vm)
 {
-	u8 *reads = vm->msr_map + PAGE_SIZE + 0x800 / 8, *writes = reads + 0x800;
+	u8 *reads = vm->msr_map + PAGE_SIZE, *writes = reads + MSR_MAP_WRITES;
 
-	reads[R_TPR / 128] &= ~BIT(R_TPR / 16 % 8);
-	writes[R_TPR / 128] &= ~BIT(R_TPR / 16 % 8);
+	allow_register(reads, APIC_TPR);
+	allow_register(writes, APIC_TPR);
 	if (vmx_ctl.proc2 & PROC2_VID) {
-		writes[R_EOI / 128] &= ~BIT(R_EOI / 16 % 8);
-		writes[R_SELF_IPI / 128] &= ~BIT(R_SELF_IPI / 16 % 8);
+		allow_register(writes, APIC_EOI);
+		allow_register(writes, APIC_SELF_IPI);
 	}
 	if (!(vmx_ctl.proc2 & PROC2_APIC_REGS))
 		return;
 	for (u32 i = 0; i < ARRAY_SIZE(read_only); i++)
-		reads[read_only[i] / 128] &= ~BIT(read_only[i] / 16 % 8);
-	for (u32 r = R_ISR; r < R_ESR; r += 128)
-		reads[r / 128] = 0;
+		allow_register(reads, read_only[i]);
+	for (u32 reg = APIC_ISR; reg < APIC_ESR; reg += 16)
+		allow_register(reads, reg);
 }
 
-/*
- * The guest has switched x2APIC mode on or off, or the APIC. Without it everything exits, or is
- * injected from here.
- */
-static void switch_direct(struct vcpu *v, bool on)
+void vmx_switch_direct(struct vcpu *v, bool on)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	u64 val;
+	u64 pin = vmx_ctl.pin, proc2 = s->proc2, val;
+	u8 *msr_map = v->vm->msr_map;
 
-	s->direct = on;
-	s->vid = on && s->proc2 & PROC2_VID;
-	vmcs_write32(VMCS_PIN_CONTROLS, on ? vmx_ctl.pin : vmx_ctl.pin & ~(u32)PIN_POSTED);
-	vmcs_write32(VMCS_PROC2_CONTROLS, on ? s->proc2 : s->proc2 & ~(u32)PROC2_DIRECT);
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v + (on ? PAGE_SIZE : 0));
-	for (u32 i = 0; i < ARRAY_SIZE(read_only) && on; i++) {
-		lapic_read(v, read_only[i], &val);
-		s->virtual_apic[read_only[i] / 4] = val;
+	if (on) {
+		msr_map += PAGE_SIZE;
+		for (u32 i = 0; i < ARRAY_SIZE(read_only); i++) {
+			lapic_read(v, read_only[i], &val);
+			s->virtual_apic[read_only[i] / 4] = val;
+		}
+	} else {
+		pin &= ~PIN_POSTED;
+		proc2 &= ~PROC2_DIRECT;
 	}
+	s->direct = on;
+	s->vid = proc2 & PROC2_VID;
+	vmcs_write32(VMCS_PIN_CONTROLS, pin);
+	vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(msr_map).v);
 	s->intr_status = ~0; /* not in step */
 }
 
@@ -178,14 +149,16 @@ void vmx_apic_to_hw(struct vcpu *v)
 
 	v->lapic.hw_stale = false;
 	if (vmx_ctl.proc2 & PROC2_X2APIC && unlikely(lapic_is_direct(&v->lapic) != s->direct))
-		switch_direct(v, !s->direct);
+		vmx_switch_direct(v, !s->direct);
 	if (s->vid) {
 		deliver_by_hw(v, s);
 	} else if (s->proc & PROC_TPR_SHADOW) {
 		threshold = lapic_tpr_threshold(v);
 		if (threshold != s->threshold_hw)
 			vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = threshold);
-		s->watch = threshold ? s->watch | WATCH_APIC : s->watch & ~WATCH_APIC;
+		s->watch &= ~WATCH_APIC;
+		if (threshold)
+			s->watch |= WATCH_APIC;
 	}
 }
 
@@ -193,6 +166,7 @@ void vmx_apic_from_hw(struct vcpu *v, u16 status)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
+	BUG_ON(!s->vid);
 	lapic_from_hw(v, s->virtual_apic, status);
 	if (status & 0xff)
 		s->watch |= WATCH_APIC;

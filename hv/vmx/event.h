@@ -20,5 +20,8 @@ void vmx_apic_to_hw(struct vcpu *v);
 void vmx_apic_from_hw(struct vcpu *v, u16 status);
 /* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */
 void vmx_direct_msrs(struct vm *vm);
-/* An event whose delivery was broken off by the exit is to be delivered again. */
-void vmx_take_back_event(struct vcpu *v, u32 info);
+/*
+ * x2APIC registers are the CPU's to serve, or not: at a reset, and when the guest has switched
+ * x2APIC mode on or off, or the APIC. Without it everything exits, or is injected from here.
+ */
+void vmx_switch_direct(struct vcpu *v, bool on);

@@ -12,28 +12,27 @@
  * VMXE must be one, MCE is ours since a machine check would shut the machine down, OSXSAVE shows in
  * CPUID, and what no guest may set exits to be refused.
  */
-u64 vmx_cr0_mask(void)
-{
-	return CR0_NE | CR0_NW | CR0_CD;
-}
+#define CR0_MASK (CR0_NE | CR0_NW | CR0_CD)
 
-u64 vmx_cr4_mask(void)
+static u64 cr4_mask(void)
 {
 	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE | CR4_OSXSAVE;
 }
 
+/* As the guest sees it: the bits of the mask are in the shadow. */
+static inline u64 get_cr(u64 field, u64 shadow, u64 mask)
+{
+	return (vmcs_read(field) & ~mask) | (vmcs_read(shadow) & mask);
+}
+
 static u64 get_cr0(void)
 {
-	u64 mask = vmx_cr0_mask();
-
-	return (vmcs_readn(VMCS_GUEST_CR0) & ~mask) | (vmcs_readn(VMCS_CR0_SHADOW) & mask);
+	return get_cr(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, CR0_MASK);
 }
 
 static u64 get_cr4(void)
 {
-	u64 mask = vmx_cr4_mask();
-
-	return (vmcs_readn(VMCS_GUEST_CR4) & ~mask) | (vmcs_readn(VMCS_CR4_SHADOW) & mask);
+	return get_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, cr4_mask());
 }
 
 static u32 cpl(void)
@@ -47,10 +46,17 @@ static bool is_long_mode(void)
 	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64;
 }
 
+void vmx_write_cr_masks(void)
+{
+	vmcs_writen(VMCS_CR0_MASK, CR0_MASK);
+	vmcs_writen(VMCS_CR4_MASK, cr4_mask());
+}
+
 static u64 get_efer(const struct vmx_vcpu *s)
 {
-	return s->guest[AREA_EFER].value |
-	       (vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64) * (EFER_LMA / ENTRY_GUEST_64);
+	u64 efer = s->guest[AREA_EFER].value;
+
+	return is_long_mode() ? efer | EFER_LMA : efer;
 }
 
 static enum emul_mode mode(void)
@@ -59,15 +65,21 @@ static enum emul_mode mode(void)
 
 	if (ar & AR_L && is_long_mode())
 		return EMUL_64;
-	return (ar & AR_DB) && (vmcs_readn(VMCS_GUEST_CR0) & CR0_PE) ? EMUL_32 : EMUL_16;
+	if (ar & AR_DB && vmcs_readn(VMCS_GUEST_CR0) & CR0_PE)
+		return EMUL_32;
+	return EMUL_16;
 }
 
 static void set_efer(struct vmx_vcpu *s, u64 efer)
 {
+	u32 entry = vmx_ctl.entry;
+
 	s->guest[AREA_EFER].value = efer & ~EFER_LMA;
-	if (vmx_ctl.entry & ENTRY_LOAD_EFER)
+	if (entry & ENTRY_LOAD_EFER)
 		vmcs_write64(VMCS_GUEST_EFER, efer);
-	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
+	if (efer & EFER_LMA)
+		entry |= ENTRY_GUEST_64;
+	vmcs_write32(VMCS_ENTRY_CONTROLS, entry);
 }
 
 static void set_cr0(struct vmx_vcpu *s, u64 val)
@@ -76,16 +88,18 @@ static void set_cr0(struct vmx_vcpu *s, u64 val)
 
 	vmcs_writen(VMCS_CR0_SHADOW, val);
 	vmcs_writen(VMCS_GUEST_CR0, (val & ~(CR0_NW | CR0_CD)) | CR0_NE | CR0_ET);
-	set_efer(s, efer | ((efer & EFER_LME) && (val & CR0_PG) ? EFER_LMA : 0));
+	if (efer & EFER_LME && val & CR0_PG)
+		efer |= EFER_LMA;
+	set_efer(s, efer);
 }
 
 u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 {
 	struct vmx_vcpu *s = vmx_current(v);
 
-	if (r == HVM_CPL) /* every hypercall asks */
-		return cpl();
 	switch (r) {
+	case HVM_CPL:
+		return cpl();
 	case HVM_CR0:
 		return get_cr0();
 	case HVM_CR2:
@@ -96,6 +110,10 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 		return get_cr4();
 	case HVM_EFER:
 		return get_efer(s);
+	case HVM_DR6:
+		return vmx_is_loaded(v) ? READ_DR(6) : s->dr6;
+	case HVM_DR7:
+		return vmcs_readn(VMCS_GUEST_DR7);
 	case HVM_MODE:
 		return mode();
 	case HVM_SHADOW:
@@ -105,46 +123,61 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 	}
 }
 
-void vmx_write_tsc(struct vcpu *v)
+void vmx_set_tsc(struct vcpu *v)
 {
+	vmx_current(v);
 	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset);
 	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
-		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(48));
+		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(HVM_TSC_MUL_FRAC));
 }
 
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
 
-	if (r == HVM_SHADOW) {
-		s->shadow = val ? SHADOW_STI : 0;
-		s->watch |= WATCH_BLOCK;
-	} else if (r == HVM_CR2 && vmx_is_loaded(v)) {
-		write_cr2(val);
-	} else if (r == HVM_CR2) {
-		s->cr2 = val;
-	} else if (r == HVM_CR0) {
+	switch (r) {
+	case HVM_CR0:
 		set_cr0(s, val);
-	} else if (r == HVM_CR3) {
+		break;
+	case HVM_CR2:
+		s->cr2 = val;
+		if (vmx_is_loaded(v))
+			write_cr2(val);
+		return;
+	case HVM_CR3:
 		vmcs_writen(VMCS_GUEST_CR3, val);
-	} else if (r == HVM_CR4) {
+		break;
+	case HVM_CR4:
 		vmcs_writen(VMCS_CR4_SHADOW, val);
 		vmcs_writen(VMCS_GUEST_CR4, val | CR4_VMXE | CR4_MCE);
-	} else if (r == HVM_EFER) {
+		break;
+	case HVM_EFER:
 		set_efer(s, val);
-	} else if (r == HVM_TSC_OFFSET) {
-		vmx_write_tsc(v);
+		return;
+	case HVM_DR6:
+		s->dr6 = (u32)val | DR6_ONES;
+		if (vmx_is_loaded(v))
+			WRITE_DR(6, s->dr6);
+		return;
+	case HVM_DR7:
+		vmcs_writen(VMCS_GUEST_DR7, (u32)val | DR7_ONE);
+		return;
+	case HVM_SHADOW:
+		s->shadow = val ? SHADOW_STI : 0;
+		s->watch |= WATCH_BLOCK;
+		return;
+	default:
+		return;
 	}
-	if (r == HVM_CR0 || r == HVM_CR3 || r == HVM_CR4)
-		s->watch |= WATCH_VPID | WATCH_PDPTES;
+	s->watch |= WATCH_VPID | WATCH_PDPTES; /* translations are others */
 }
 
 void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
-	*out = (struct hvm_paging){get_cr0(), vmcs_readn(VMCS_GUEST_CR3),
-				   get_cr4(), get_efer(vmx_current(v)),
-				   v->rip,    cpl(),
-				   mode()};
+	const struct vmx_vcpu *s = vmx_current(v);
+
+	*out = (struct hvm_paging){
+	    get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), get_efer(s), v->rip, cpl(), mode()};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
 }
@@ -156,12 +189,18 @@ void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 {
 	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) |
-	    ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~vmx_cr0_mask()) |
+	    ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~CR0_MASK) |
 	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) |
 	    (get_efer(vmx_of(v)) ^ p->efer) | (cpl() ^ p->cpl))
 		return false;
-	return p->mode == EMUL_64 ? vmcs_read32(VMCS_GUEST_CS_AR) & AR_L : mode() == p->mode;
+	if (p->mode == EMUL_64)
+		return vmcs_read32(VMCS_GUEST_CS_AR) & AR_L;
+	return mode() == p->mode;
 }
+
+/* SDM "PDPTE Registers" */
+#define PDPTE_P	       BIT(0)
+#define PDPTE_RESERVED (GENMASK(2, 1) | GENMASK(8, 5))
 
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
 void vmx_load_pdptes(struct vcpu *v)
@@ -174,7 +213,7 @@ void vmx_load_pdptes(struct vcpu *v)
 		return;
 	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e), NULL);
 	for (u32 i = 0; i < 4; i++) {
-		if (!(e[i] & 1) || (e[i] & (GENMASK(2, 1) | GENMASK(8, 5))) ||
+		if (!(e[i] & PDPTE_P) || e[i] & PDPTE_RESERVED ||
 		    e[i] >> PAGE_SHIFT >= pt_frames_end)
 			e[i] = 0;
 		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
@@ -185,23 +224,11 @@ void vmx_load_pdptes(struct vcpu *v)
 
 void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 {
-	u32 ar = vmcs_read(VMCS_SEG_AR(s));
-
 	vmx_current(v);
-	*out = (struct corbel_segment){
-	    .base = vmcs_read(VMCS_SEG_BASE(s)),
-	    .limit = vmcs_read(VMCS_SEG_LIMIT(s)),
-	    .selector = vmcs_read(VMCS_SEG_SEL(s)),
-	    .type = ar & AR_TYPE,
-	    .s = !!(ar & AR_S),
-	    .dpl = FIELD_GET(AR_DPL, ar),
-	    .present = (ar & AR_P) && !(ar & AR_UNUSABLE),
-	    .avl = !!(ar & AR_AVL),
-	    .l = !!(ar & AR_L),
-	    .db = !!(ar & AR_DB),
-	    .g = !!(ar & AR_G),
-	    .unusable = !!(ar & AR_UNUSABLE),
-	};
+	hvm_seg_from_rights(out, vmcs_read(VMCS_SEG_AR(s)));
+	out->base = vmcs_read(VMCS_SEG_BASE(s));
+	out->limit = vmcs_read(VMCS_SEG_LIMIT(s));
+	out->selector = vmcs_read(VMCS_SEG_SEL(s));
 }
 
 /*
@@ -210,22 +237,21 @@ void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
  */
 static u32 access_rights(enum hvm_seg s, const struct corbel_segment *in)
 {
-	u32 type = in->type & 15, ar;
+	u32 ar = hvm_seg_rights(in);
 
 	if (s == HVM_TR)
-		type |= 2; /* busy */
+		ar |= AR_BUSY;
 	else if (s != HVM_LDTR)
-		type |= 1; /* accessed */
-	ar = type | (in->s ? AR_S : 0) | (u32)FIELD_PREP(AR_DPL, in->dpl & 3) |
-	     (in->avl ? AR_AVL : 0) | (in->l ? AR_L : 0) | (in->db ? AR_DB : 0) |
-	     (in->g ? AR_G : 0);
+		ar |= AR_ACCESSED;
 	if ((in->limit & 0xfff) != 0xfff)
-		ar &= ~(u32)AR_G;
+		ar &= ~AR_G;
 	else if (in->limit >> 20)
 		ar |= AR_G;
 	if (s == HVM_TR || s == HVM_CS)
-		return ar | AR_P;
-	return ar | (in->present && !in->unusable ? AR_P : AR_UNUSABLE);
+		ar |= AR_P;
+	if (!(ar & AR_P))
+		ar |= AR_UNUSABLE;
+	return ar;
 }
 
 void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
@@ -237,75 +263,61 @@ void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in
 	vmcs_write(VMCS_SEG_AR(s), access_rights(s, in));
 }
 
-void vmx_get_dt(struct vcpu *v, bool idt, struct corbel_dtable *out)
+void vmx_get_dt(struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)
 {
 	vmx_current(v);
-	out->base = vmcs_read(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE);
-	out->limit = vmcs_read(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT);
+	out->base = vmcs_read(VMCS_SEG_BASE(s));
+	out->limit = vmcs_read(VMCS_SEG_LIMIT(s));
 }
 
-void vmx_set_dt(struct vcpu *v, bool idt, const struct corbel_dtable *in)
+void vmx_set_dt(struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)
 {
 	vmx_current(v);
-	vmcs_write(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE, in->base);
-	vmcs_write(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT, in->limit);
+	vmcs_write(VMCS_SEG_BASE(s), in->base);
+	vmcs_write(VMCS_SEG_LIMIT(s), in->limit);
 }
 
-/* ---- debug registers and MSRs ---- */
+/* ---- MSRs ---- */
 
-void vmx_get_dr67(struct vcpu *v, u64 *dr6, u64 *dr7)
-{
-	*dr6 = vmx_is_loaded(v) ? READ_DR(6) : vmx_of(v)->dr6;
-	vmx_current(v);
-	*dr7 = vmcs_readn(VMCS_GUEST_DR7);
-}
-
-void vmx_set_dr67(struct vcpu *v, u64 dr6, u64 dr7)
-{
-	dr6 = (dr6 & GENMASK(31, 0)) | 0xffff0ff0;
-	if (vmx_is_loaded(v))
-		WRITE_DR(6, dr6);
-	else
-		vmx_of(v)->dr6 = dr6;
-	vmx_current(v);
-	vmcs_writen(VMCS_GUEST_DR7, (dr7 & GENMASK(31, 0)) | 0x400);
-}
-
+/* Where the VMCS has it; 0: nowhere. */
 static u32 msr_field(u32 msr)
 {
 	switch (msr) {
-	case 0x174:
+	case MSR_SYSENTER_CS:
 		return VMCS_GUEST_SYSENTER_CS;
-	case 0x175:
+	case MSR_SYSENTER_ESP:
 		return VMCS_GUEST_SYSENTER_ESP;
-	case 0x176:
+	case MSR_SYSENTER_EIP:
 		return VMCS_GUEST_SYSENTER_EIP;
-	case 0x1d9:
+	case MSR_DEBUGCTL:
 		return VMCS_GUEST_DEBUGCTL;
-	case 0xc0000100:
+	case MSR_FS_BASE:
 		return VMCS_GUEST_FS_BASE;
-	case 0xc0000101:
+	case MSR_GS_BASE:
 		return VMCS_GUEST_GS_BASE;
 	}
 	return 0;
 }
 
-static u64 *hw_slot(struct vmx_vcpu *s, u32 msr)
+/* Where it is kept while the hardware does not hold it; NULL: it is no such MSR. */
+static u64 *saved_msr(struct vmx_vcpu *s, u32 msr)
 {
-	return vmx_is_syscall_msr(msr)	   ? &s->syscall_msr[msr - MSR_STAR]
-	       : msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base
-					   : NULL;
+	if (vmx_is_syscall_msr(msr))
+		return &s->syscall_msr[msr - MSR_STAR];
+	return msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base : NULL;
 }
 
 int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
-	struct vmx_vcpu *s = vmx_current(v);
+	const u64 *slot = saved_msr(vmx_current(v), msr);
 	u32 field = msr_field(msr);
-	const u64 *slot = field ? NULL : hw_slot(s, msr);
 
-	if (!field && !slot)
+	if (field)
+		*val = vmcs_read(field);
+	else if (!slot)
 		return -ENOENT;
-	*val = field ? vmcs_read(field) : vmx_is_loaded(v) ? rdmsr(msr) : *slot;
+	else
+		*val = vmx_is_loaded(v) ? rdmsr(msr) : *slot;
 	return 0;
 }
 
@@ -326,7 +338,7 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 		vmcs_write(field, val);
 		return 0;
 	}
-	slot = hw_slot(s, msr);
+	slot = saved_msr(s, msr);
 	if (!slot)
 		return -ENOENT;
 	if (msr == MSR_SFMASK && val >> 32)

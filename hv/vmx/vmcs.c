@@ -17,7 +17,6 @@ static const struct {
 
 /* SDM "VM Instruction Error Numbers" */
 static const char *const errors[] = {
-    [1] = "VMCALL in VMX root operation",
     [2] = "VMCLEAR with invalid physical address",
     [3] = "VMCLEAR with VMXON pointer",
     [4] = "VMLAUNCH with non-clear VMCS",
@@ -31,7 +30,6 @@ static const char *const errors[] = {
     [12] = "unsupported VMCS field",
     [13] = "VMWRITE to read-only field",
     [15] = "VMXON in VMX root operation",
-    [25] = "VM entry with invalid executive-VMCS pointer",
     [26] = "VM entry with events blocked by MOV SS",
     [28] = "invalid operand to INVEPT/INVVPID",
 };
@@ -44,23 +42,29 @@ static const char *field_name(u32 field)
 	return "";
 }
 
-static int read_field(u32 field, u64 *val)
+/* A VMX instruction: does the CPU refuse it (CF or ZF)? */
+#define REFUSED(insn, ...)                                                                         \
+	({                                                                                         \
+		bool refused_;                                                                     \
+		__asm__ volatile(insn : "=@ccbe"(refused_) : __VA_ARGS__ : "memory");              \
+		refused_;                                                                          \
+	})
+
+/* Also of a field that the CPU may lack. */
+static bool read_field(u64 field, u64 *val)
 {
 	bool refused;
 
-	__asm__ volatile("vmread %2, %1"
-			 : "=@ccbe"(refused), "=r"(*val)
-			 : "r"((u64)field)
-			 : "memory");
-	return refused ? -EINVAL : 0;
+	__asm__ volatile("vmread %2, %1" : "=@ccbe"(refused), "=r"(*val) : "r"(field) : "memory");
+	return !refused;
 }
 
 static const char *error_text(u64 *number)
 {
-	if (read_field(VMCS_INSN_ERROR, number))
-		*number = 0;
-	return *number < ARRAY_SIZE(errors) && errors[*number] ? errors[*number]
-							       : "no current VMCS";
+	if (read_field(VMCS_INSN_ERROR, number) && *number < ARRAY_SIZE(errors) && errors[*number])
+		return errors[*number];
+	*number = 0;
+	return "no current VMCS";
 }
 
 void vmcs_refuse(const char *insn, u32 field)
@@ -68,42 +72,33 @@ void vmcs_refuse(const char *insn, u32 field)
 	u64 number;
 	const char *text = error_text(&number);
 
-	panic("%s refused for field %x %s: error %u, %s", insn, field, field_name(field),
-	      (u32)number, text);
+	panic("%s refused for field %x %s: error %lu, %s", insn, field, field_name(field), number,
+	      text);
 }
 
-void vmcs_log_refusal(const char *insn, bool valid)
+void vmcs_log_refusal(const char *insn)
 {
-	u64 number = 0;
-	const char *text = valid ? error_text(&number) : "no current VMCS";
+	u64 number;
+	const char *text = error_text(&number);
 
-	log_err("corbel: %s refused: error %u, %s", insn, (u32)number, text);
+	log_err("corbel: %s refused: error %lu, %s", insn, number, text);
 }
 
-static void vmptrld(const struct vmcs_state *m)
+static void load_vmcs(const struct vmcs_state *m)
 {
-	bool refused;
-
-	__asm__ volatile("vmptrld %1" : "=@ccbe"(refused) : "m"(m->at.v) : "memory");
-	if (unlikely(refused))
+	if (unlikely(REFUSED("vmptrld %1", "m"(m->at.v))))
 		vmcs_refuse("VMPTRLD", 0);
 }
 
-static void vmclear(const struct vmcs_state *m)
+static void clear_vmcs(const struct vmcs_state *m)
 {
-	bool refused;
-
-	__asm__ volatile("vmclear %1" : "=@ccbe"(refused) : "m"(m->at.v) : "memory");
-	if (unlikely(refused))
+	if (unlikely(REFUSED("vmclear %1", "m"(m->at.v))))
 		vmcs_refuse("VMCLEAR", 0);
 }
 
 int vmx_on(hpa_t region)
 {
-	bool refused;
-
-	__asm__ volatile("vmxon %1" : "=@ccbe"(refused) : "m"(region.v) : "memory");
-	return refused ? -EIO : 0;
+	return REFUSED("vmxon %1", "m"(region.v)) ? -EIO : 0;
 }
 
 struct inv_operand {
@@ -113,20 +108,17 @@ struct inv_operand {
 void vmx_invept(u64 type, u64 eptp)
 {
 	struct inv_operand op = {.what = eptp};
-	bool refused;
 
-	__asm__ volatile("invept %1, %2" : "=@ccbe"(refused) : "m"(op), "r"(type) : "memory");
-	if (unlikely(refused))
+	if (unlikely(REFUSED("invept %1, %2", "m"(op), "r"(type))))
 		vmcs_refuse("INVEPT", 0);
 }
 
 void vmx_invvpid(u64 type, u16 vpid)
 {
 	struct inv_operand op = {.what = vpid};
-	bool refused;
 
-	__asm__ volatile("invvpid %1, %2" : "=@ccbe"(refused) : "m"(op), "r"(type) : "memory");
-	if (unlikely(refused))
+	BUG_ON(!vpid); /* the hypervisor's own */
+	if (unlikely(REFUSED("invvpid %1, %2", "m"(op), "r"(type))))
 		vmcs_refuse("INVVPID", 0);
 }
 
@@ -140,9 +132,9 @@ int vmcs_alloc(struct vcpu *v, u64 basic)
 	m->region = pool_alloc(0, &v->vm->acct);
 	if (!m->region)
 		return -ENOMEM;
-	*(u32 *)m->region = basic & GENMASK(30, 0); /* revision */
+	*(u32 *)m->region = basic & BASIC_REVISION;
 	m->at = virt_to_hpa(m->region);
-	vmclear(m);
+	clear_vmcs(m);
 	return 0;
 }
 
@@ -154,53 +146,63 @@ void vmcs_free(struct vcpu *v)
 	pool_free(m->region, 0, &v->vm->acct);
 }
 
-static inline void make_current(struct vmcs_state *m, struct cpu *c)
+/* The vCPU's VMCS is to be this CPU's. */
+static inline void make_current(struct vmcs_state *m)
 {
-	BUG_ON(m->cpu ? m->cpu != c : m->launched);
-	vmptrld(m);
+	struct cpu *c = this_cpu();
+
+	BUG_ON(!lock_is_held(&m->lock));
+	BUG_ON(m->cpu && m->cpu != c);
+	BUG_ON(!m->cpu && m->launched);
+	load_vmcs(m);
 	m->cpu = c;
 }
 
-static inline void make_clear(struct vmcs_state *m, struct cpu *c)
+/* And nobody's: another CPU may want it. */
+static inline void make_clear(struct vmcs_state *m)
 {
-	BUG_ON(m->cpu != c);
-	vmclear(m);
+	BUG_ON(!lock_is_held(&m->lock));
+	BUG_ON(m->cpu != this_cpu());
+	clear_vmcs(m);
 	m->launched = false;
 	m->cpu = NULL;
 }
 
-bool vmcs_borrow(struct vcpu *v)
-{
-	struct vmcs_state *m = &vmx_of(v)->vmcs;
-
-	BUG_ON(vmx_here()->current != vmx_here()->loaded);
-	lock_acquire(&m->lock);
-	if (m->cpu && (m->cpu != this_cpu() || vmx_here()->loaded == v)) {
-		lock_release(&m->lock);
-		return false;
-	}
-	make_current(m, this_cpu());
-	vmx_here()->current = v;
-	return true;
-}
-
-void vmcs_give_back(struct vcpu *v)
+bool vmx_borrow(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(p->current != v || p->loaded == v);
+	BUG_ON(p->current != p->loaded); /* one at a time */
+	lock_acquire(&m->lock);
+	if (m->cpu && (m->cpu != this_cpu() || p->loaded == v)) {
+		lock_release(&m->lock);
+		return false;
+	}
+	make_current(m);
+	p->current = v;
+	return true;
+}
+
+void vmx_give_back(struct vcpu *v)
+{
+	struct vmcs_state *m = &vmx_of(v)->vmcs;
+	struct vmx_cpu *p = vmx_here();
+
+	BUG_ON(p->current != v);
+	BUG_ON(p->loaded == v);
 	p->current = p->loaded;
-	make_clear(m, this_cpu());
+	make_clear(m);
 	if (p->loaded)
-		vmptrld(&vmx_of(p->loaded)->vmcs);
+		load_vmcs(&vmx_of(p->loaded)->vmcs);
 	lock_release(&m->lock);
 }
 
 /* ---- loading ---- */
 
 /*
- * What a VM exit brings back. It leaves GDT and IDT with limits of 64 KiB, which no selector or
+ * What a VM exit brings back, as far as it is not the same on all CPUs (reset_fields[] in
+ * hv/vmx/vmx.c). It leaves GDT and IDT with limits of 64 KiB, which no selector or
  * vector here reaches.
  */
 static __noinline void write_host_state(struct vmx_vcpu *s)
@@ -213,37 +215,18 @@ static __noinline void write_host_state(struct vmx_vcpu *s)
 	vmcs_writen(VMCS_HOST_CR0, read_cr0());
 	vmcs_writen(VMCS_HOST_CR3, read_cr3());
 	vmcs_writen(VMCS_HOST_CR4, read_cr4());
-	vmcs_write16(VMCS_HOST_CS_SEL, SEL_CODE);
-	vmcs_write16(VMCS_HOST_SS_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_DS_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_ES_SEL, SEL_DATA);
-	vmcs_write16(VMCS_HOST_FS_SEL, 0);
-	vmcs_write16(VMCS_HOST_GS_SEL, 0);
-	vmcs_write16(VMCS_HOST_TR_SEL, SEL_TSS);
-	vmcs_writen(VMCS_HOST_FS_BASE, 0);
 	vmcs_writen(VMCS_HOST_GS_BASE, (u64)this_cpu());
 	vmcs_writen(VMCS_HOST_TR_BASE, t.tss);
 	vmcs_writen(VMCS_HOST_GDTR_BASE, t.gdt);
 	vmcs_writen(VMCS_HOST_IDTR_BASE, t.idt);
-	vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_ESP, 0);
-	vmcs_writen(VMCS_HOST_SYSENTER_EIP, 0);
-	vmcs_writen(VMCS_HOST_RIP, (u64)vmx_exit);
 }
 
-/* The state no VMCS holds. */
-static inline void load_syscall_msr(u64 *hw, const struct vmx_vcpu *s, u32 i)
-{
-	if (hw[i] != s->syscall_msr[i])
-		wrmsr(MSR_STAR + i, hw[i] = s->syscall_msr[i]);
-}
-
+/* The state no VMCS holds. hw: the system-call MSRs as they are now. */
 static inline void load_hw(u64 *hw, const struct vmx_vcpu *s)
 {
-	load_syscall_msr(hw, s, 0);
-	load_syscall_msr(hw, s, 1);
-	load_syscall_msr(hw, s, 2);
-	load_syscall_msr(hw, s, 3);
+	for (u32 i = 0; i < SYSCALL_MSRS; i++)
+		if (hw[i] != s->syscall_msr[i])
+			wrmsr(MSR_STAR + i, hw[i] = s->syscall_msr[i]);
 	wrmsr(MSR_KERNEL_GS_BASE, s->kernel_gs_base);
 	write_cr2(s->cr2);
 	WRITE_DR(6, s->dr6);
@@ -259,34 +242,32 @@ static inline void save_hw(struct vmx_vcpu *s)
 void vmx_load(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmcs_state *m = &s->vmcs;
-	struct cpu *c = this_cpu();
-	struct vmx_cpu *p = c->vmx;
+	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(p->current);
-	lock_acquire(&m->lock);
-	make_current(m, c);
+	BUG_ON(!p->on);
+	BUG_ON(p->current || p->loaded);
+	lock_acquire(&s->vmcs.lock);
+	make_current(&s->vmcs);
 	p->loaded = p->current = v;
-	lock_release(&m->lock);
+	lock_release(&s->vmcs.lock);
 	load_hw(p->syscall_msr, s);
-	if (unlikely(s->host_cpu != c))
+	if (unlikely(s->host_cpu != this_cpu()))
 		write_host_state(s);
 }
 
 void vmx_put(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmcs_state *m = &s->vmcs;
-	struct cpu *c = this_cpu();
-	struct vmx_cpu *p = c->vmx;
+	struct vmx_cpu *p = vmx_here();
 
-	BUG_ON(p->loaded != v || p->current != v);
+	BUG_ON(p->loaded != v);
+	BUG_ON(p->current != v);
 	save_hw(s);
-	lock_acquire(&m->lock);
+	lock_acquire(&s->vmcs.lock);
 	p->loaded = p->current = NULL;
 	if (!v->sched.pinned)
-		make_clear(m, c);
-	lock_release(&m->lock);
+		make_clear(&s->vmcs);
+	lock_release(&s->vmcs.lock);
 }
 
 void vmx_dump(struct vcpu *v)
@@ -298,9 +279,9 @@ void vmx_dump(struct vcpu *v)
 	vmx_current(v);
 	log_err("VMCS of vm %u vcpu %u:", v->vm->id, v->index);
 	for (u32 i = 0; i < ARRAY_SIZE(fields); i++) {
-		if (!read_field(fields[i].encoding, &val))
-			n += hv_snprintf(line + n, sizeof(line) - n, " %s %llx", fields[i].name,
-					 (unsigned long long)val);
+		if (read_field(fields[i].encoding, &val))
+			n +=
+			    hv_snprintf(line + n, sizeof(line) - n, " %s %lx", fields[i].name, val);
 		if (n > 90 || i == ARRAY_SIZE(fields) - 1) {
 			log_err(" %s", line);
 			n = 0;

@@ -78,6 +78,7 @@ static inline u64 vmcs_read(u64 field)
 {
 	u64 val;
 
+	/* cppcheck-suppress legacyUninitvar; VMREAD writes it, or the jump is taken */
 	__asm__ goto("vmread %1, %0; jbe %l[refused]" : "=r"(val) : "r"(field) : "cc" : refused);
 	return val;
 refused:
@@ -175,24 +176,8 @@ refused:
 #define SHADOW_MOV_SS BIT(1)
 #define BLOCKED_NMI   BIT(3)
 
-/* Segment access rights: the second word of a descriptor without its limit, and "unusable" */
-#define AR_TYPE	    GENMASK(3, 0)
-#define AR_S	    BIT(4)
-#define AR_DPL	    GENMASK(6, 5)
-#define AR_P	    BIT(7)
-#define AR_AVL	    BIT(12)
-#define AR_L	    BIT(13)
-#define AR_DB	    BIT(14)
-#define AR_G	    BIT(15)
-#define AR_UNUSABLE BIT(16)
-
-/* VM-entry and VM-exit interruption information, IDT-vectoring information */
-#define INTR_VECTOR	 GENMASK(7, 0)
-#define INTR_TYPE	 GENMASK(10, 8)
-#define INTR_HAS_ERROR	 BIT(11)
+/* Interruption information has EVT_x (hv/guest/hvm.h), and at exits this one. */
 #define INTR_NMI_UNBLOCK BIT(12)
-#define INTR_VALID	 BIT(31)
-enum { INTR_TYPE_EXT = 0, INTR_TYPE_NMI = 2, INTR_TYPE_EXC = 3, INTR_TYPE_SOFT = 4 };
 
 /* Basic exit reasons; SDM "Basic Exit Reasons" */
 #define EXIT_ENTRY_FAILED BIT(31)
@@ -201,7 +186,6 @@ enum {
 	EXIT_EXT_INTR = 1,
 	EXIT_TRIPLE_FAULT = 2,
 	EXIT_INIT = 3,
-	EXIT_SIPI = 4,
 	EXIT_INTR_WINDOW = 7,
 	EXIT_NMI_WINDOW = 8,
 	EXIT_TASK_SWITCH = 9,
@@ -209,68 +193,54 @@ enum {
 	EXIT_GETSEC = 11,
 	EXIT_HLT = 12,
 	EXIT_INVD = 13,
-	EXIT_INVLPG = 14,
 	EXIT_RDPMC = 15,
-	EXIT_RDTSC = 16,
 	EXIT_VMCALL = 18,
 	EXIT_VMCLEAR = 19,
 	EXIT_VMXON = 27,
 	EXIT_CR = 28,
-	EXIT_DR = 29,
 	EXIT_IO = 30,
 	EXIT_RDMSR = 31,
 	EXIT_WRMSR = 32,
-	EXIT_BAD_STATE = 33,
-	EXIT_BAD_MSRS = 34,
 	EXIT_MWAIT = 36,
 	EXIT_MONITOR = 39,
-	EXIT_PAUSE = 40,
 	EXIT_ENTRY_MC = 41,
 	EXIT_TPR = 43,
 	EXIT_EOI = 45,
 	EXIT_EPT_VIOLATION = 48,
-	EXIT_EPT_MISCONFIG = 49,
 	EXIT_INVEPT = 50,
-	EXIT_RDTSCP = 51,
 	EXIT_TIMER = 52,
 	EXIT_INVVPID = 53,
 	EXIT_WBINVD = 54,
 	EXIT_XSETBV = 55,
 	EXIT_APIC_WRITE = 56,
-	EXIT_INVPCID = 58,
-	EXIT_VMFUNC = 59,
 	EXIT_ENCLS = 60,
 };
 
-/* Exit qualification of CR and DR accesses, I/O, EPT violations */
+/* Exit qualification of CR accesses, I/O, EPT violations */
 #define QUAL_CR_NR	GENMASK(3, 0)
 #define QUAL_CR_TYPE	GENMASK(5, 4)
+#define QUAL_CR_READ	1 /* after 0, a write; then CLTS and LMSW */
 #define QUAL_CR_GPR	GENMASK(11, 8)
 #define QUAL_IO_SIZE	GENMASK(2, 0)
 #define QUAL_IO_IN	BIT(3)
 #define QUAL_IO_STRING	BIT(4)
 #define QUAL_IO_REP	BIT(5)
 #define QUAL_IO_PORT	GENMASK(31, 16)
-#define QUAL_DR_NR	GENMASK(2, 0)
-#define QUAL_DR_READ	BIT(4)
 #define QUAL_EPT_WRITE	BIT(1)
 #define QUAL_EPT_EXEC	BIT(2)
 #define QUAL_EPT_LINEAR BIT(7)
 #define QUAL_EPT_FINAL	BIT(8)
 #define QUAL_DB_DR6	(GENMASK(3, 0) | GENMASK(14, 13))
 
+/* VMX_BASIC */
+#define BASIC_REVISION GENMASK(30, 0)
+#define BASIC_TRUE     BIT(55)
+
 int vmcs_alloc(struct vcpu *v, u64 basic);
 void vmcs_free(struct vcpu *v);
-void vmx_load(struct vcpu *v);
-void vmx_put(struct vcpu *v);
-bool vmcs_borrow(struct vcpu *v);
-void vmcs_give_back(struct vcpu *v);
 int vmx_on(hpa_t region);
-/* type: 1 this context, 2 all */
+/* type: INV_x */
 void vmx_invept(u64 type, u64 eptp);
 void vmx_invvpid(u64 type, u16 vpid);
-/*
- * Log why the last VMLAUNCH or VMRESUME was refused. valid: the current VMCS holds the error
- * number.
- */
-void vmcs_log_refusal(const char *insn, bool valid);
+/* Log why the last VMLAUNCH or VMRESUME was refused. */
+void vmcs_log_refusal(const char *insn);

@@ -5,10 +5,10 @@
 #include "hv/guest/vcpu.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
-#include "hv/lib/percpu.h"
-#include "hv/lib/x86.h"
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
+
+#define MSR_MAP_WRITES 0x800 /* in an MSR bitmap, behind the part for reads */
 
 /* ---- vmcs.c: VMCS life, borrowing, errors ---- */
 
@@ -19,18 +19,18 @@
  *     '------------------------+-------- vmclear -----'  |      | vmptrld
  *                                    put, if pinned to c '-> ACTIVE on c, launched
  *
- * A VMCS is current only between vmx_load() and vmx_put(), or vmcs_borrow() and vmcs_give_back();
+ * A VMCS is current only between vmx_load() and vmx_put(), or vmx_borrow() and vmx_give_back();
  * it is always cleared before another CPU can want it, so no CPU ever has to ask another to let go.
  */
 struct vmcs_state {
-	struct lock lock; /* LOCK_VMCS: the transitions, and while it is borrowed */
+	struct lock lock; /* LOCK_VMCS: guards the others, and is held while it is borrowed */
 	void *region;
-	hpa_t at;
+	hpa_t at;	 /* as region set once */
 	struct cpu *cpu; /* where it is current or active, NULL: clear */
 	bool launched;
 };
 
-#define VAPIC_TPR (0x80 / 4) /* in virtual_apic[] */
+#define VAPIC_TPR (APIC_TPR / 4) /* in virtual_apic[] */
 /*
  * STAR, LSTAR, CSTAR, SFMASK: no VMCS holds them, and writes to them exit, so that none needs
  * saving
@@ -51,14 +51,15 @@ struct vmx_area {
 	u64 value;
 } __aligned(16);
 
+/* Of the CPU that has the vCPU or has borrowed it. */
 struct vmx_vcpu {
+	u32 virtual_apic[PAGE_SIZE / sizeof(u32)]; /* TPR, and with direct more */
 	struct vmx_area guest[AREA_NR], host[AREA_NR];
 	struct vmcs_state vmcs;
-	u32 *virtual_apic; /* a page: TPR, and with direct more */
-	bool direct;	   /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
-	bool vid;	   /* and it delivers interrupts */
-	u16 intr_status;   /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
-	u64 eoi_exits[4];  /* in the VMCS */
+	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
+	bool vid;	  /* and it delivers interrupts */
+	u16 intr_status;  /* GUEST_INTR_STATUS: highest bits of IRR and ISR */
+	u64 eoi_exits[4]; /* in the VMCS */
 	u64 syscall_msr[SYSCALL_MSRS];
 	u64 kernel_gs_base, cr2, dr6; /* in the hardware while the vCPU is loaded */
 	u64 host_rsp, rsp, rflags;    /* in the VMCS */
@@ -71,19 +72,27 @@ struct vmx_vcpu {
 	u32 threshold_hw;
 };
 
-#define WATCH_INJECT BIT(0) /* an event is in the VMCS */
-#define WATCH_BLOCK  BIT(1) /* INTERRUPTIBILITY is not 0, or not to stay so */
-#define WATCH_APIC   BIT(2) /* the TPR threshold is not 0, or RVI */
-#define WATCH_PDPTES BIT(3) /* PAE's top entries are stale */
-#define WATCH_VPID   BIT(4) /* the guest's own translations are void */
-#define NO_GEN	     ~0ull
+#define WATCH_INJECT	 BIT(0) /* an event is in the VMCS */
+#define WATCH_BLOCK	 BIT(1) /* INTERRUPTIBILITY is not 0, or not to stay so */
+#define WATCH_APIC	 BIT(2) /* the TPR threshold is not 0, or RVI */
+#define WATCH_PDPTES	 BIT(3) /* PAE's top entries are stale */
+#define WATCH_VPID	 BIT(4) /* the guest's own translations are void */
+#define WATCH_INJECT_NMI BIT(5) /* the event is an NMI */
+#define NO_GEN		 ~0ull
 
+/* Of its own CPU only. */
 struct vmx_cpu {
-	void *vmxon; /* region */
+	u8 vmxon[PAGE_SIZE]; /* region */
 	bool on;
 	struct vcpu *loaded, *current; /* different while one is borrowed */
 	u64 syscall_msr[SYSCALL_MSRS]; /* in the hardware */
 };
+
+/* of the two structures, a page and the fields each */
+#define VMX_VCPU_ORDER 1
+#define VMX_CPU_ORDER  1
+_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE << VMX_VCPU_ORDER, "fits");
+_Static_assert(sizeof(struct vmx_cpu) <= PAGE_SIZE << VMX_CPU_ORDER, "fits");
 
 static inline struct vmx_cpu *vmx_here(void)
 {
@@ -95,7 +104,7 @@ static inline struct vmx_vcpu *vmx_of(struct vcpu *v)
 	return v->arch;
 }
 
-/* The same, of the vCPU whose VMCS is current. */
+/* The same, of the vCPU whose VMCS is current: fields may be read and written. */
 static inline struct vmx_vcpu *vmx_current(struct vcpu *v)
 {
 	BUG_ON(vmx_here()->current != v);
@@ -108,16 +117,11 @@ static inline bool vmx_is_loaded(struct vcpu *v)
 	return vmx_here()->loaded == v;
 }
 
-/* ---- vmx.c ---- */
-extern struct hvm_ops vmx_ops;
-extern bool vmx_on_bochs; /* whose faults are allowed for */
-
 /* ---- entry.asm ---- */
-enum { VMX_ENTERED, VMX_FAIL_INVALID, VMX_FAIL_VALID };
-u32 vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
+bool vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched);
 extern u8 vmx_exit[];
 
-/* Of state.c and event.c, for the table */
 #define X(type, name, ...) type vmx_##name(__VA_ARGS__);
-HVM_STATE_OPS(X)
+HVM_OPS(X)
 #undef X
+extern const struct hvm_ops vmx_ops;

@@ -71,6 +71,8 @@ static void fake_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 static struct hvm_ops ops = {.get = fake_get, .set = fake_set, .msr_get = fake_msr_get};
 const struct hvm_ops *hvm = &ops;
+struct hvm_caps hvm_caps;
+u32 quirks;
 u64 xcr0_host;
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
@@ -281,7 +283,7 @@ static void make_cpu(u64 caps)
 
 	fake_reset(NULL);
 	v->cpuid = own;
-	ops.caps = caps;
+	hvm_caps.flags = caps;
 	leaf_max = 0x24;
 	extended_max = 0x80000028;
 	xcr0_host = XCR0_SWITCHED;

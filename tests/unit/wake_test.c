@@ -1,7 +1,7 @@
 /*
  * links: hv/guest/run.c hv/guest/exit.c hv/guest/inject.c hv/guest/kick.c hv/guest/lapic.c
- * hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c hv/sched/sched.c hv/sched/fair.c
- * hv/sched/rr.c -include tests/unit/steps.h -fno-sanitize=all
+ * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c
+ * hv/sched/sched.c hv/sched/fair.c hv/sched/rr.c -include tests/unit/steps.h -fno-sanitize=all
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -28,10 +28,12 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/pio.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
 #include "test.h"
@@ -350,6 +352,8 @@ static const struct hvm_ops model_ops = {
     .run = model_run,
 };
 const struct hvm_ops *hvm = &model_ops;
+struct hvm_caps hvm_caps;
+u32 quirks;
 
 static s64 model_hypercall(struct vcpu *v, u64 nr)
 {
@@ -386,14 +390,14 @@ void vcpu_load(struct vcpu *v)
 	this_cpu()->loaded = v;
 }
 
-int msr_read(struct vcpu *v, u32 msr, u64 *val)
+int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
 	return -EINVAL;
 }
 
-int msr_write(struct vcpu *v, u32 msr, u64 val)
+int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 {
-	return lapic_msr_write(v, msr, val);
+	return lapic_msr_write(v, msr, val, host);
 }
 
 /* ---- of no concern here ---- */

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The emulators' faults that are allowed for, in one place.
+ *
+ * Three more remedies cost so little that they are always there, and harmless elsewhere:
+ * - QEMU 7.2 TCG: VMRUN does not load the guest's interrupt shadow. An exit between STI and HLT (a
+ *   kick, a page fault) let in the interrupt that HLT was to wait for, and the guest slept on:
+ * group smp stood still in one run of a hundred, on a busy host. An STI of the host's right before
+ * VMRUN has the shadow live on (hv/svm/entry.asm); group guest fails without.
+ * - Some write only the lower half of EXITCODE: no more of it is looked at.
+ * - Some take the CPL from SS, not from the VMCB's own field: svm_set_seg() writes both.
+ *
+ * And one is allowed for by the way we are run: QEMU 7.2 TCG with a thread for each CPU. An XRSTOR,
+ * FXRSTOR or FLDENV on any CPU clears IGNNE in CPU 0's flags (hflags2) without a lock. When CPU 0
+ * is in VMRUN or #VMEXIT at that moment the old flags come back, nested paging among them: the
+ * hypervisor's next instruction then takes a nested page fault, and a second #VMEXIT writes the
+ * hypervisor's registers over the guest's (RIP behind VMRUN, the hypervisor's CR3 and GDT, a
+ * virtual interrupt control of 0). Seen with a QEMU that stops at the second #VMEXIT; with four
+ * guests about one boot in ten lost a guest or dom0. All tests and `make run` therefore have -accel
+ * tcg,thread=single, which takes no more CPU time; tests run side by side instead (JOBS=).
+ * ACCEL=tcg,thread=multi brings the threads back: what happens at the very same moment on two CPUs
+ * is tested only then.
+ */
+#include "hv/guest/quirks.h"
+#include "boot/boot.h"
+#include "boot/options.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+
+/* struct acpi_rsdp: the OEM's name */
+#define RSDP_MIN 20
+#define RSDP_OEM 9
+
+u32 quirks;
+
+enum emulator { TCG = 1, BOCHS = 2 };
+
+/* What mask= names is not allowed for: as if the machine were a real one. */
+static const struct {
+	u8 who; /* has it: enum emulator, one or both */
+	const char *mask;
+} table[QUIRK_NR] = {
+    /*
+     * #VMEXIT from a guest with EFER.LME, but without CR0.PG and CR4.PAE, does not load the host's
+     * CR0; the hypervisor then runs without paging and GIF until the end of time. Remedy: LME,
+     * which does nothing yet in such a guest, is kept out of its VMCB. Test: any Linux guest's
+     * boot.
+     */
+    [QUIRK_LME] = {TCG, "lme-hiding"},
+    /*
+     * VMRUN with an event to inject delivers it and leaves the vector noted as an exception. When
+     * the emulator's loop is left before the next exit, for the sake of another CPU, be it one that
+     * we do not use, or because the instructions of -icount are used up, the vector is delivered a
+     * second time, whatever the guest does by then (IF off, half way through SWAPGS). Remedy:
+     * interrupts are injected as virtual ones. Debian's KVM does not do so, so its part of the
+     * bench may stand still, which is said in a "# " line, and is run again, three times at most.
+     * Test: smoke test guests; target group smp.
+     */
+    [QUIRK_VIRQ] = {TCG, "virq"},
+    /*
+     * EXITINTINFO calls an interrupt, or an NMI, an exception. Remedy: the vector tells, since
+     * exceptions have vectors below 32, and not the NMI's. Test: target group guest-smp.
+     */
+    [QUIRK_EVENT_TYPE] = {TCG | BOCHS, "event-type"},
+    /*
+     * VMRUN that refuses the guest's state leaves the hypervisor's registers in place of the
+     * guest's; entered with them, the guest keeps the CPU. Remedy: such a vCPU is reset. Test:
+     * target group bad-entry.
+     */
+    [QUIRK_BAD_ENTRY] = {TCG, "bad-entry"},
+    /*
+     * XSETBV is not intercepted. Remedy: XCR0 is read back where it is switched and shown. Test:
+     * target group guest-ends.
+     */
+    [QUIRK_XSETBV] = {TCG | BOCHS, "xsetbv"},
+    /*
+     * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
+     * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
+     * look, as it does at each of its exits, which may come before the timer for ever; saving the
+     * timer at exits is no help where no instruction ends. Test: boot skylake-x, 3 CPUs.
+     */
+    [QUIRK_IRQ_WATCHDOG] = {BOCHS, "irq-watchdog"},
+    /*
+     * Bochs 2.7: an exit in the midst of the delivery of a virtual interrupt leaves no
+     * IDT-vectoring information of it. Remedy: such interrupts need IF, and it is off in their
+     * handlers, so IF and ISR tell. Test: target group vid.
+     */
+    [QUIRK_LOST_EVENT] = {BOCHS, "lost-event"},
+    /*
+     * Bochs 2.7: a physical interrupt that comes while IF is off and a virtual interrupt is pending
+     * has the latter delivered at once, in spite of IF: a Linux guest that stood still in one boot
+     * of seven looked like that. Remedy: virtual-interrupt delivery is not used. The target tests
+     * bring it back.
+     */
+    [QUIRK_BOCHS_VID] = {BOCHS, "bochs-vid"},
+    /*
+     * Bochs 2.7: XSAVEC and XSAVES put the AVX state right behind SSE's, over the header, and
+     * XRSTOR looks for it behind the header: a kernel that uses them loses registers. Remedy:
+     * neither is offered. Those target tests that stay away from AVX bring them back.
+     */
+    [QUIRK_BOCHS_XSAVES] = {BOCHS, "bochs-xsaves"},
+};
+
+/* QEMU's firmware calls itself BOCHS as well, but its CPUs say that they are virtual. */
+static bool is_bochs(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	return !(c & CPUID_1C_HYPERVISOR) && boot_info.rsdp_len >= RSDP_MIN &&
+	       !memcmp(boot_info.rsdp_copy + RSDP_OEM, "BOCHS ", 6);
+}
+
+void quirks_detect(void)
+{
+	u8 here = 0;
+
+	if (cpu_runs_in(IN_TCG))
+		here = TCG;
+	else if (is_bochs())
+		here = BOCHS;
+	for (u32 i = 0; i < QUIRK_NR; i++)
+		if (table[i].who & here && !cap_masked(table[i].mask))
+			quirks |= BIT(i);
+	if (quirks)
+		log_info("an emulator, whose faults are allowed for: quirks %x", quirks);
+}

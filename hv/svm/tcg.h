@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Remedies for QEMU's TCG; hv/guest/quirks.c says what for. To be called where quirk_has() says so.
+ */
+#pragma once
+
+#include "hv/guest/quirks.h"
+
+struct svm_vcpu;
+struct vcpu;
+
+/* QUIRK_VIRQ. Inject an interrupt; false: by EVENTINJ, a window needs the virtual interrupt. */
+bool svm_virq_inject(struct svm_vcpu *s, u8 vector);
+/* The window needs it: an interrupt that waits for this entry goes into EVENTINJ. */
+void svm_virq_make_way(struct svm_vcpu *s);
+/* Right before an entry that may inject, and after its exit. */
+void svm_virq_enter(const struct svm_vcpu *s);
+void svm_virq_exit(struct vcpu *v);
+
+/* QUIRK_LME: after CR0, CR4 or EFER has been set. */
+void svm_lme_hide(struct svm_vcpu *s);
+
+/* QUIRK_EVENT_TYPE -> EXITINTINFO as it should be. */
+u64 svm_event_repair(u64 event);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the back ends share, and AMD-V's exits. links: hv/guest/hvm.c hv/svm/decode.c */
+#include <string.h>
+
+#include "hv/cpu/cpu.h"
+#include "hv/guest/quirks.h"
+#include "hv/guest/vcpu.h"
+#include "hv/mm/pt.h"
+#include "hv/svm/decode.h"
+#include "hv/svm/svm.h"
+#include "test.h"
+
+static u32 leaf0_ebx, leaf1_ecx;
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = *d = 0;
+	*b = leaf ? 0 : leaf0_ebx;
+	*c = leaf ? leaf1_ecx : 0;
+}
+
+void quirks_detect(void)
+{
+}
+
+static const struct pt_format fake_format = {.max_order = 9, .dirty = BIT(9)};
+struct pt_format pt_guest;
+
+static const char *fake_probe(struct hvm_caps *caps)
+{
+	caps->p2m = &fake_format;
+	caps->p2m_1g = true;
+	return NULL;
+}
+
+static const char *fake_no(struct hvm_caps *caps)
+{
+	return "no; buy one";
+}
+
+static void test_select(void)
+{
+	static const struct hvm_ops one = {.probe = fake_probe}, other = {.probe = fake_no};
+
+	hvm_select(&one, &other);
+	CHECK(hvm == &one && pt_guest.max_order == 18 && pt_guest.dirty == BIT(9),
+	      "AMD-V is the default, and the format is told what the CPU has");
+	leaf1_ecx = BIT(5);
+	hvm_select(&other, &one);
+	CHECK(hvm == &one, "whoever has VT-x gets it");
+	leaf1_ecx = 0;
+	leaf0_ebx = 0x756e6547;
+	CHECK(PANICS(hvm_select(&one, &other)) && strstr(test_panic_text, "buy one"),
+	      "Intel's without it: the line that VT-x has for that");
+}
+
+static bool same(const struct corbel_segment *a, const struct corbel_segment *b)
+{
+	return a->type == b->type && a->present == b->present && a->dpl == b->dpl &&
+	       a->db == b->db && a->s == b->s && a->l == b->l && a->g == b->g && a->avl == b->avl &&
+	       a->unusable == b->unusable;
+}
+
+static void test_rights(void)
+{
+	struct corbel_segment in = {.type = 0xb, .s = 1, .l = 1, .g = 1, .present = 1}, out;
+
+	CHECK(hvm_seg_rights(&in) == 0xa09b, "64-bit code as the SDM has it");
+	CHECK(vmcb_attrib(0xa09b) == 0xa9b && vmcb_rights(0xa9b) == 0xa09b, "and as the APM does");
+	for (u32 i = 0; i < 0x1000; i++) {
+		hvm_seg_from_rights(&in, vmcb_rights(i));
+		CHECK_QUIET(vmcb_attrib(hvm_seg_rights(&in)) == i, "attributes %x", i);
+		hvm_seg_from_rights(&out, hvm_seg_rights(&in));
+		CHECK_QUIET(same(&in, &out) && in.unusable == !in.present, "rights of %x", i);
+	}
+	hvm_seg_from_rights(&out, 0xa09b | AR_UNUSABLE);
+	CHECK(!out.present && out.unusable, "an unusable segment is not present");
+	in = (struct corbel_segment){.present = 1, .unusable = 1, .dpl = 7};
+	CHECK(hvm_seg_rights(&in) == AR_DPL, "nor is it when set; what is too wide is cut off");
+}
+
+static void test_events(void)
+{
+	static struct vcpu v;
+
+	hvm_take_back_event(&v, hvm_event(HVM_INJ_IRQ, 0x31, false), 0);
+	CHECK(v.irq_injected && v.irq_vector == 0x31 && !v.nmi_injected && !v.exception.pending,
+	      "an interrupt goes back");
+	hvm_take_back_event(&v, hvm_event(HVM_INJ_NMI, 2, false), 0);
+	CHECK(v.nmi_injected && !v.exception.pending, "an NMI");
+	hvm_take_back_event(&v, hvm_event(HVM_INJ_EXCEPTION, 3, false), 0);
+	hvm_take_back_event(&v, hvm_event(4, 0x80, false), 0);
+	CHECK(!v.exception.pending, "INT3 and INT n run again");
+	hvm_take_back_event(&v, hvm_event(HVM_INJ_EXCEPTION, 14, true), 7);
+	CHECK(v.exception.pending && v.exception.vector == 14 && v.exception.has_error &&
+		  v.exception.error == 7,
+	      "an exception, with its error code");
+	CHECK(PANICS(hvm_take_back_event(&v, 14, 0)), "what is not valid is nobody's event");
+}
+
+static struct vm_exit decode(u64 code, u64 info1, u64 next_rip)
+{
+	static struct vmcb m;
+	struct vm_exit x = {0};
+
+	m.exitcode = code;
+	m.exitinfo1 = info1;
+	m.rip = 0x1000;
+	m.next_rip = next_rip;
+	svm_decode_exit(&m, next_rip, &x);
+	return x;
+}
+
+static void test_decode(void)
+{
+	struct vm_exit x = decode(SVM_EXIT_CPUID, 0, 0);
+
+	CHECK(x.reason == VMEXIT_CPUID && x.insn_len == 2 && x.plain, "CPUID, its length known");
+	CHECK(decode(SVM_EXIT_CPUID, 0, 0x1005).insn_len == 5 &&
+		  decode(SVM_EXIT_CPUID, 0, 0x1010).insn_len == 2,
+	      "with prefixes, where the CPU tells, and what it tells can be");
+	CHECK(decode(SVM_EXIT_MSR, 1, 0).reason == VMEXIT_MSR_WRITE &&
+		  decode(SVM_EXIT_MSR, 0, 0).reason == VMEXIT_MSR_READ,
+	      "RDMSR, WRMSR");
+	CHECK(decode(SVM_EXIT_INTR, 0, 0).reason == VMEXIT_INTR, "interrupts");
+	x = decode(SVM_EXIT_EXCEPTION + 17, 0, 0);
+	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 17 && x.exc.has_error, "#AC");
+	x = decode(0x014, 0, 0);
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 4 && x.cr.write, "a write of CR4");
+	CHECK(decode(~0ull, 0, 0).reason == VMEXIT_ENTRY_FAIL, "a state that is refused");
+	for (u32 code = 0x20; code < 0x40; code++)
+		CHECK_QUIET(decode(code, 0, 0).reason == VMEXIT_OTHER, "exit %x", code);
+	CHECK(decode(0x6e, 0, 0).reason == VMEXIT_OTHER &&
+		  decode(0x7e, 0, 0).reason == VMEXIT_OTHER,
+	      "what nothing intercepts is unknown");
+}
+
+int main(void)
+{
+	test_select();
+	test_rights();
+	test_events();
+	test_decode();
+	return test_end();
+}
