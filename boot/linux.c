@@ -373,6 +373,7 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	struct mem_range used[3];
 	const char *why;
 
+	BUG_ON(!bi->module_count);
 	if (dom0_map(bi, &p->map))
 		return "the firmware's memory map has too many ranges; report this machine";
 	p->rsdp = 0;

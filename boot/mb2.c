@@ -13,7 +13,7 @@ struct seen {
 	u32 modules;
 };
 
-static int malformed(const struct mb2_tag *t, const char *what)
+static int malformed_tag(const struct mb2_tag *t, const char *what)
 {
 	log_err("Multiboot2 tag %u (%u bytes): %s", t->type, t->size, what);
 	return -EINVAL;
@@ -72,7 +72,7 @@ static int take_module(const struct mb2_tag_module *t, struct seen *seen, struct
 	u32 n = out->module_count;
 
 	if (t->end < t->start)
-		return malformed(&t->tag, "module ends before it starts");
+		return malformed_tag(&t->tag, "module ends before it starts");
 	seen->modules++;
 	if (n == ARRAY_SIZE(out->module)) {
 		log_warn("module %u is ignored: only %u are used", seen->modules, n);
@@ -101,7 +101,7 @@ static int take_framebuffer(const struct mb2_tag_framebuffer *t, struct boot_fra
 		fb->text = fb->present = t->pitch >= t->width * 2;
 	} else if (t->type == MB2_FB_RGB) {
 		if (t->tag.size < MB2_FB_RGB_SIZE)
-			return malformed(&t->tag, "framebuffer tag without its colours");
+			return malformed_tag(&t->tag, "framebuffer tag without its colours");
 		memcpy(fb->colour, t->colour, sizeof(fb->colour));
 		fb->present = (t->bpp == 16 || t->bpp == 24 || t->bpp == 32) &&
 			      t->pitch >= t->width * (t->bpp / 8);
@@ -142,7 +142,7 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 	const char *string = ((const struct mb2_tag_string *)t)->string;
 
 	if (t->size < least_size(t->type))
-		return malformed(t, "too short");
+		return malformed_tag(t, "too short");
 	switch (t->type) {
 	case MB2_TAG_CMDLINE:
 		copy_text(out->cmdline, sizeof(out->cmdline), tag_args(t, string),
@@ -160,12 +160,12 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 	case MB2_TAG_MMAP:
 		seen->mmap = tag;
 		if (seen->mmap->entry_size < sizeof(struct mb2_mmap_entry))
-			return malformed(t, "memory map with too small entries");
+			return malformed_tag(t, "memory map with too small entries");
 		break;
 	case MB2_TAG_EFI_MMAP:
 		seen->efi_mmap = tag;
 		if (seen->efi_mmap->entry_size < sizeof(struct mb2_efi_desc))
-			return malformed(t, "memory map with too small entries");
+			return malformed_tag(t, "memory map with too small entries");
 		break;
 	case MB2_TAG_FRAMEBUFFER:
 		return take_framebuffer(tag, &out->fb);
@@ -219,22 +219,20 @@ static u32 kind_of_efi(u32 type)
 
 static int add_entry(struct mem_map *m, const void *entry)
 {
-	struct mb2_mmap_entry e;
+	const struct mb2_mmap_entry *e = entry;
 
-	memcpy(&e, entry, sizeof(e));
-	if (e.type < MEM_RAM || e.type > MEM_BAD)
-		e.type = MEM_RESERVED;
-	return add_range(m, e.addr, e.len, e.type);
+	if (e->type < MEM_RAM || e->type > MEM_BAD)
+		return add_range(m, e->addr, e->len, MEM_RESERVED);
+	return add_range(m, e->addr, e->len, e->type);
 }
 
 static int add_efi_entry(struct mem_map *m, const void *entry)
 {
-	struct mb2_efi_desc d;
+	const struct mb2_efi_desc *d = entry;
 
-	memcpy(&d, entry, sizeof(d));
-	if (d.pages > ~0ull / PAGE_SIZE)
+	if (d->pages > ~0ull / PAGE_SIZE)
 		return 0;
-	return add_range(m, d.phys, d.pages * PAGE_SIZE, kind_of_efi(d.type));
+	return add_range(m, d->phys, d->pages * PAGE_SIZE, kind_of_efi(d->type));
 }
 
 static int add_mmap(struct mem_map *m, const struct mb2_tag_mmap *t,
@@ -297,7 +295,7 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 		}
 		t = (const void *)((const u8 *)info + at);
 		if (t->size < sizeof(*t) || at + t->size > head->total_size)
-			return malformed(t, "size beyond the information");
+			return malformed_tag(t, "size beyond the information");
 		if (t->type == MB2_TAG_END)
 			break;
 		err = take_tag(t, &seen, out);

@@ -35,7 +35,7 @@ static int insert_region(struct mem_map *m, u32 at, u64 start, u64 end, u32 kind
  * Give [start, end), which lies within region i, another kind; the rest of the region stays on
  * either side.
  */
-static int recolour(struct mem_map *m, u32 i, u64 start, u64 end, u32 kind)
+static int recolour_part(struct mem_map *m, u32 i, u64 start, u64 end, u32 kind)
 {
 	struct mem_region old = m->r[i];
 
@@ -68,7 +68,7 @@ static void merge_regions(struct mem_map *m)
 		m->count = last - m->r + 1;
 }
 
-static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
+static int overlay_range(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
 {
 	int err = 0;
 	u32 i = 0;
@@ -86,7 +86,7 @@ static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
 		} else {
 			stop = MIN(end, m->r[i].end);
 			if (force || kind_rank(kind) > kind_rank(m->r[i].kind))
-				err = recolour(m, i, start, stop, kind);
+				err = recolour_part(m, i, start, stop, kind);
 		}
 		start = stop;
 	}
@@ -96,12 +96,12 @@ static int overlay(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
 
 int memmap_add(struct mem_map *m, u64 start, u64 end, u32 kind)
 {
-	return overlay(m, start, end, kind, false);
+	return overlay_range(m, start, end, kind, false);
 }
 
 int memmap_set(struct mem_map *m, u64 start, u64 end, u32 kind)
 {
-	return overlay(m, start, end, kind, true);
+	return overlay_range(m, start, end, kind, true);
 }
 
 bool memmap_is(const struct mem_map *m, u64 start, u64 end, u32 kind)
@@ -143,7 +143,7 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
  * The part of a region that may be used: RAM, inside [lo, hi), without page 0. False if it has less
  * than size.
  */
-static bool usable(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
+static bool usable_part(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
 {
 	out->start = MAX(MAX(r->start, lo), PAGE_SIZE);
 	out->end = MIN(r->end, hi);
@@ -157,7 +157,7 @@ u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi
 	struct mem_range in;
 
 	for (u32 i = 0; i < m->count; i++) {
-		if (!usable(&m->r[i], size, lo, hi, &in))
+		if (!usable_part(&m->r[i], size, lo, hi, &in))
 			continue;
 		for (u64 at = ALIGN_UP(in.start, align);
 		     at >= in.start && at <= in.end && in.end - at >= size;
@@ -177,7 +177,7 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 	struct mem_range in;
 
 	for (u32 i = m->count; i-- > 0;) {
-		if (!usable(&m->r[i], size, lo, hi, &in))
+		if (!usable_part(&m->r[i], size, lo, hi, &in))
 			continue;
 		for (u64 top = in.end; top >= size; top = hit->start) {
 			u64 at = ALIGN_DOWN(top - size, align);

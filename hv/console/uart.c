@@ -9,6 +9,7 @@
  */
 #include "hv/console/uart.h"
 #include "hv/lib/io.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
 #define UART_CLOCK 115200u
@@ -47,7 +48,7 @@ static void wait_lsr(struct uart *u, u8 bit)
 
 	while (!u->tx_dead && !(inb(u->port + UART_LSR) & bit)) {
 		u->tx_dead = ++spins == SPIN_MAX;
-		__builtin_ia32_pause();
+		cpu_relax();
 	}
 }
 

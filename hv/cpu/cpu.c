@@ -149,6 +149,7 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id)
 	} *both = pool_alloc(0, NULL);
 
 	_Static_assert(sizeof(*both) <= PAGE_SIZE, "one page each");
+	BUG_ON(!index); /* the boot CPU has its own */
 	if (!both)
 		return NULL;
 	init_struct(&both->cpu, &both->arch, index, apic_id);

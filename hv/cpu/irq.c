@@ -14,6 +14,7 @@ void irq_set(u8 vector, void (*fn)(u8 vector))
 
 void irq_set_dom0(void (*fn)(u8 vector))
 {
+	BUG_ON(!fn);
 	dom0s = fn;
 }
 

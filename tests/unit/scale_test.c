@@ -155,5 +155,7 @@ int main(void)
 	}
 	test_guest_rate_limits();
 	test_dates();
+	CHECK(PANICS(scale_init(&(struct tsc_scale){0}, 999)),
+	      "a TSC of less than a MHz is our own bug");
 	return test_end();
 }

@@ -164,5 +164,7 @@ int main(void)
 	check_random();
 	for (self = 0; self < 2; self++)
 		free(cpus[self]->timer);
+	CHECK(PANICS(timer_setup(&(struct timer){0}, NULL)),
+	      "a timer without a function is our own bug");
 	return test_end();
 }

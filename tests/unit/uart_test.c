@@ -448,5 +448,7 @@ int main(void)
 	test_dead();
 	test_loopback();
 	test_escape_in_loopback();
+	CHECK(PANICS(in(UART_PORTS)) && PANICS(out(UART_PORTS, 0)),
+	      "a register beyond the chip is our own bug");
 	return test_end();
 }
