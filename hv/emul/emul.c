@@ -77,6 +77,7 @@ static enum emul_result finish(struct pass *r)
 {
 	u64 next = *r->e->rip + r->i->len;
 
+	BUG_ON(r->passed != r->st->phase); /* an access has been left out */
 	*r->e->rip = r->e->mode == EMUL_64 ? next : (u32)next;
 	*r->e->rflags &= ~RFLAGS_RF;
 	return EMUL_DONE;
@@ -176,7 +177,7 @@ static enum emul_result mem_access(struct pass *r, enum access type, u8 seg, u64
 	u32 done = MIN(st->phase - r->passed, size);
 	enum emul_result res = to_linear(r->e, seg, ea, size, &linear);
 
-	BUG_ON(r->accesses > ARRAY_SIZE(st->tmp) || st->phase < r->passed || size > sizeof(*log));
+	BUG_ON(r->accesses > ARRAY_SIZE(st->tmp));
 	if (res != EMUL_DONE)
 		return res;
 	if (done == 0 && type != WRITE)
@@ -377,6 +378,7 @@ static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool
 
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i)
 {
+	BUG_ON(!i->len);
 	st->phase = st->iterations = st->mmio_len = 0;
 	st->active = false;
 	st->insn = *i;
