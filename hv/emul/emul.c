@@ -48,7 +48,6 @@ static bool is_high_byte(const struct insn *i, u8 n, u32 size)
 
 static u64 reg_read(const struct pass *r, u8 n, u32 size)
 {
-	BUG_ON(n > R15);
 	if (is_high_byte(r->i, n, size))
 		return (r->e->gpr[n - 4] >> 8) & 0xff;
 	return r->e->gpr[n] & size_mask(size);
@@ -58,7 +57,6 @@ static void reg_write(const struct pass *r, u8 n, u64 v, u32 size)
 {
 	u64 mask = size_mask(size), *gpr = r->e->gpr;
 
-	BUG_ON(n > R15);
 	if (is_high_byte(r->i, n, size)) {
 		n -= 4;
 		mask <<= 8;
@@ -79,6 +77,7 @@ static enum emul_result finish(struct pass *r)
 {
 	u64 next = *r->e->rip + r->i->len;
 
+	BUG_ON(r->passed != r->st->phase); /* an access has been left out */
 	*r->e->rip = r->e->mode == EMUL_64 ? next : (u32)next;
 	*r->e->rflags &= ~RFLAGS_RF;
 	return EMUL_DONE;
@@ -178,7 +177,7 @@ static enum emul_result mem_access(struct pass *r, enum access type, u8 seg, u64
 	u32 done = MIN(st->phase - r->passed, size);
 	enum emul_result res = to_linear(r->e, seg, ea, size, &linear);
 
-	BUG_ON(r->accesses > ARRAY_SIZE(st->tmp) || st->phase < r->passed || size > sizeof(*log));
+	BUG_ON(r->accesses > ARRAY_SIZE(st->tmp));
 	if (res != EMUL_DONE)
 		return res;
 	if (done == 0 && type != WRITE)
@@ -214,10 +213,15 @@ static enum emul_result run_operand(struct pass *r)
 	u64 ea = effective_address(r), mem = 0, flags = *r->e->rflags,
 	    reg = reg_read(r, i->reg, i->op_size), src = reg;
 	bool reg_changes, writes = op_writes(i, r->kind);
+	u8 target = i->reg;
 	u32 size = op_mem_size(i, r->kind);
 	enum emul_result res;
 
 	r->one_operand = true;
+	if (r->kind == K_CMPXCHG) {
+		target = RAX;
+		reg = reg_read(r, RAX, i->op_size);
+	}
 	if (i->imm_size)
 		src = i->imm & size_mask(i->op_size);
 	else if (r->kind == K_BT)
@@ -227,14 +231,14 @@ static enum emul_result run_operand(struct pass *r)
 		if (res != EMUL_DONE)
 			return res;
 	}
-	reg_changes = op_compute(i, r->kind, src, reg_read(r, RAX, i->op_size), &mem, &reg, &flags);
+	reg_changes = op_compute(i, r->kind, src, &mem, &reg, &flags);
 	if (writes) {
 		res = mem_access(r, WRITE, i->seg, ea, size, &mem);
 		if (res != EMUL_DONE)
 			return res;
 	}
 	if (reg_changes)
-		reg_write(r, r->kind == K_CMPXCHG ? RAX : i->reg, reg, i->op_size);
+		reg_write(r, target, reg, i->op_size);
 	*r->e->rflags = flags;
 	return finish(r);
 }
@@ -374,6 +378,7 @@ static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool
 
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i)
 {
+	BUG_ON(!i->len);
 	st->phase = st->iterations = st->mmio_len = 0;
 	st->active = false;
 	st->insn = *i;

@@ -350,6 +350,6 @@ int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode)
 	else
 		i->seg = i->base == RSP || i->base == RBP ? SEG_SS : SEG_DS;
 	i->len = c.pos;
-	BUG_ON(!i->len || i->len > INSN_MAX || i->base >= 16 || i->index >= 16);
+	BUG_ON(!i->len || i->len > INSN_MAX || i->base > R15 || i->index > R15 || i->reg > R15);
 	return 0;
 }

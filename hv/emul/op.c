@@ -143,43 +143,6 @@ enum kind op_classify(const struct insn *i, enum emul_mode mode)
 	return K_NONE;
 }
 
-u32 op_mem_size(const struct insn *i, enum kind kind)
-{
-	if (kind == K_LOAD_SIGNED && i->map == 0) /* MOVSXD */
-		return MIN(i->op_size, 4);
-	if (i->map == 1 && (kind == K_LOAD || kind == K_LOAD_SIGNED))
-		return 1 + (i->opcode & 1);
-	return i->op_size;
-}
-
-/* K_ALU: enum alu_op; K_BT, its low bits: 0 test, 1 set, 2 reset, 3 complement */
-static u32 operation(const struct insn *i)
-{
-	return i->imm_size ? modrm_ext(i) : (i->opcode >> 3) & 7;
-}
-
-/* K_ALU: the register is the destination. */
-static bool is_to_reg(const struct insn *i)
-{
-	return !i->imm_size && i->opcode & 2;
-}
-
-bool op_writes(const struct insn *i, enum kind kind)
-{
-	switch (kind) {
-	case K_LOAD:
-	case K_LOAD_SIGNED:
-	case K_TEST:
-		return false;
-	case K_ALU:
-		return !is_to_reg(i) && operation(i) != ALU_CMP;
-	case K_BT:
-		return operation(i) & 3;
-	default:
-		return true;
-	}
-}
-
 static u64 byte_swap(u64 v, u32 size)
 {
 	return __builtin_bswap64(v) >> (64 - 8 * size);
@@ -199,7 +162,7 @@ static void bit_test(const struct insn *i, u64 src, u64 *mem, u64 *flags)
 	*flags &= ~FL_CF;
 	if (*mem & bit)
 		*flags |= FL_CF;
-	switch (operation(i) & 3) {
+	switch (op_of(i) & 3) {
 	case 1:
 		*mem |= bit;
 		break;
@@ -212,8 +175,7 @@ static void bit_test(const struct insn *i, u64 src, u64 *mem, u64 *flags)
 	}
 }
 
-bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 acc, u64 *mem, u64 *reg,
-		u64 *flags)
+bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 *mem, u64 *reg, u64 *flags)
 {
 	u64 old = *mem, cf = *flags & FL_CF;
 	u32 size = i->op_size;
@@ -229,11 +191,11 @@ bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 acc, u64 *mem
 		*mem = op_is_movbe(i) ? byte_swap(src, size) : src;
 		return false;
 	case K_ALU:
-		if (is_to_reg(i)) {
-			*reg = op_alu(operation(i), src, old, size, flags);
-			return operation(i) != ALU_CMP;
+		if (op_is_to_reg(i)) {
+			*reg = op_alu(op_of(i), src, old, size, flags);
+			return op_of(i) != ALU_CMP;
 		}
-		*mem = op_alu(operation(i), old, src, size, flags);
+		*mem = op_alu(op_of(i), old, src, size, flags);
 		return false;
 	case K_TEST:
 		op_alu(ALU_AND, old, src, size, flags);
@@ -247,7 +209,7 @@ bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 acc, u64 *mem
 		*reg = old;
 		return true;
 	case K_CMPXCHG: /* memory is written in either case */
-		op_alu(ALU_CMP, acc, old, size, flags);
+		op_alu(ALU_CMP, *reg, old, size, flags);
 		if (*flags & FL_ZF)
 			*mem = src;
 		*reg = old;

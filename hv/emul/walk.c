@@ -191,6 +191,7 @@ static int set_accessed(const struct walk_env *w, const struct paging *p, const 
 {
 	u32 top = p->pae ? 2 : p->levels;
 
+	BUG_ON(t->leaf > top);
 	if (likely(t->rights & PTE_A && (!write || t->entry[t->leaf - 1] & PTE_D)))
 		return 0;
 	for (u32 level = top; level >= t->leaf; level--) {
