@@ -77,6 +77,7 @@ struct cb_vcpu {
 	u32 user_exit;
 	bool unfinished; /* the next resume completes an instruction or injection */
 	bool lost;	 /* did not stop when told to */
+	u32 io_bytes;	 /* of the last KVM_EXIT_IO; at most a page */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
 	sigset_t sigmask;
