@@ -39,6 +39,8 @@ struct cb_slots { /* immutable once published; sorted by gfn */
 };
 /* The slot that holds gfn, or NULL. O(log n). */
 const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn);
+/* The first slot that ends behind gfn, or NULL. O(log n). */
+const struct cb_slot *slots_from(const struct cb_slots *s, u64 gfn);
 const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
 /*
  * Fill out (room for old->n + 1) with old, in which the slot with change->id is replaced by *change

@@ -11,16 +11,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RACE_MS 6000
 
 static volatile bool stop;
+
+static void stay_on_cpu(u32 cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fatal("sched_setaffinity: errno %d", errno);
+}
 
 /* ---- irqfds: assigned, deassigned, written and closed all at once ---- */
 
@@ -247,6 +259,138 @@ static bool last_slot(void)
 	return refused && taken && before == 0x11111111 && !after;
 }
 
+/* ---- memory that is long to take from a guest: the CPU is given back meanwhile ---- */
+
+#define MB	   (1ul << 20)
+#define TRIES	   5
+#define SHARE	   4	      /* the longest stretch is less than this part of the whole */
+#define ALIAS_SIZE (512 * MB) /* memory that is ALIASES times in the guest, in small pages */
+#define ALIASES	   4
+
+static u64 now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
+}
+
+#define NAP_US 1000
+static volatile u64 worst_us; /* that somebody urgent woke too late */
+
+static void *napper(void *unused)
+{
+	const struct sched_param fifo = {.sched_priority = 10};
+	const struct timespec nap = {.tv_nsec = NAP_US * 1000};
+	u64 then, now;
+
+	stay_on_cpu(0);
+	if (sched_setscheduler(0, SCHED_FIFO, &fifo))
+		fatal("sched_setscheduler: errno %d", errno);
+	for (then = now_us(); !stop; then = now) {
+		nanosleep(&nap, NULL);
+		now = now_us();
+		if (now - then > worst_us + NAP_US)
+			worst_us = now - then - NAP_US;
+	}
+	return NULL;
+}
+
+/* MADV_DONTNEED while somebody more urgent wants the same CPU. False: it had to wait for long. */
+static bool gives_cpu_back(const char *what, void *at, size_t len)
+{
+	cpu_set_t cpus;
+	pthread_t t;
+	u64 us;
+
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	stay_on_cpu(0);
+	stop = false;
+	pthread_create(&t, NULL, napper, NULL);
+	usleep(20000);
+	worst_us = 0;
+	us = now_us();
+	madvise(at, len, MADV_DONTNEED);
+	us = now_us() - us;
+	usleep(5000); /* who had to wait till the end counts, too */
+	stop = true;
+	pthread_join(t, NULL);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	note("cpu-back: %s take %llu us, at most %llu us of them at a stretch", what,
+	     (unsigned long long)us, (unsigned long long)worst_us);
+	return us > 4000 && worst_us < us / SHARE;
+}
+
+/* mov eax, [rdi]; add rdi, 64 pages; dec rsi; jnz; out PORT_DONE, al */
+static const u8 touch_code[] = {0x8b, 0x07, 0x48, 0x81, 0xc7, 0,    0,	  4,
+				0,    0x48, 0xff, 0xce, 0x75, 0xf2, 0xe6, PORT_DONE};
+#define TOUCHED (64 * 4096ul) /* by each read: the neighbours are mapped with it */
+
+static bool many_pages(void)
+{
+	struct kvm_userspace_memory_region r = {.memory_size = ALIAS_SIZE};
+	struct kvm_regs regs;
+	bool good = false;
+	struct vm vm;
+	u8 *m;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	m = mmap(NULL, ALIAS_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	madvise(m, ALIAS_SIZE, MADV_NOHUGEPAGE);
+	for (r.slot = 1; r.slot <= ALIASES; r.slot++) {
+		r.guest_phys_addr = (r.slot + 1) * ALIAS_SIZE;
+		r.userspace_addr = (u64)m;
+		if (vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+			fatal("slot %u", r.slot);
+	}
+	for (int i = 0; i < TRIES && !good; i++) {
+		madvise(m, ALIAS_SIZE, MADV_POPULATE_READ);
+		memcpy(vm.ram + DATA, touch_code, sizeof(touch_code));
+		cpu_setup(&vm, 0, MODE_LONG, payload_start, 2 * ALIAS_SIZE,
+			  ALIASES * ALIAS_SIZE / TOUCHED);
+		cpu_get_regs(&vm, 0, &regs);
+		regs.rip = DATA;
+		cpu_set_regs(&vm, 0, &regs);
+		if (vm_run(&vm, 0, 60000) != END_DONE)
+			break;
+		good = gives_cpu_back("pages of a guest", m, ALIAS_SIZE);
+	}
+	vm_free(&vm);
+	munmap(m, ALIAS_SIZE);
+	return good;
+}
+
+/* All pages of a slot whose dirty log runs are to be marked in a bitmap of many MiB. */
+static bool long_bitmap(void)
+{
+	const u64 size = 1ul << (address_bits() - 1 < 39 ? address_bits() - 1 : 39);
+	struct kvm_userspace_memory_region r = {.slot = 1,
+						.flags = KVM_MEM_LOG_DIRTY_PAGES,
+						.guest_phys_addr = size,
+						.memory_size = size};
+	bool good = false;
+	struct vm vm;
+	void *m;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	m = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	r.userspace_addr = (u64)m;
+	if (m == MAP_FAILED || vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("a slot of %llu bytes: errno %d", (unsigned long long)size, errno);
+	for (int i = 0; i < TRIES && !good; i++)
+		good = gives_cpu_back("pages of a dirty log", m, size);
+	vm_free(&vm);
+	munmap(m, size);
+	return good;
+}
+
+static bool cpu_back(void)
+{
+	bool pages = many_pages(), bitmap = long_bitmap();
+
+	return pages && bitmap;
+}
+
 static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
@@ -256,6 +400,7 @@ static const struct {
      doorbells},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
+    {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
 };
 
 static bool wanted(const char *name, int argc, char **argv)
