@@ -139,6 +139,7 @@ void cb_event_exit(void);
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 /*
+/* Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY. */
  * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the
  * hypervisor has it back: it is taken and added, or given back and deleted, without anybody else's
  * doing so in between.

@@ -170,11 +170,12 @@ static long destroy(u32 id)
 
 bool cb_vcpu_destroy(struct cb_vcpu *v)
 {
-	long r = -EIO;
+	long r = cb_vcpu_stop(v);
 
-	if (!cb_vcpu_stop(v))
-		r = destroy(v->id);
+	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
+	if (!r)
+		r = destroy(v->id);
 	if (r < 0)
 		pr_err("vCPU %u could not be destroyed (%ld)\n", v->id, r);
 	vcpu_free(v);
