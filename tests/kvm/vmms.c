@@ -10,14 +10,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -294,6 +298,132 @@ static bool vcpu_ids(void)
 	return !lost;
 }
 
+/* ---- what one user can have ---- */
+
+#define PARAMETERS "/sys/module/corbel/parameters/"
+
+/* Returns what it was. */
+static u32 set_limit(const char *name, u32 to)
+{
+	char path[100], text[20] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || dprintf(fd, "%u\n", to) <= 0)
+		fatal("%s: errno %d", path, errno);
+	close(fd);
+	return strtoul(text, NULL, 10);
+}
+
+/* As many VMs of so many vCPUs as can be had, at most `most`; errno says why not more. */
+static u32 take_vms(u32 most, u32 vcpus, u32 *vcpus_had)
+{
+	int dev = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	u32 n;
+
+	*vcpus_had = 0;
+	for (n = 0; n < most; n++) {
+		int fd = ioctl(dev, KVM_CREATE_VM, 0);
+
+		if (fd < 0)
+			break;
+		for (u32 i = 0; i < vcpus; i++, ++*vcpus_had)
+			if (ioctl(fd, KVM_CREATE_VCPU, (unsigned long)i) < 0)
+				return n;
+	}
+	return n;
+}
+
+struct had {
+	u32 vms, vcpus;
+	int error;
+};
+
+/* A process of this user that takes what it can get, and keeps it until it is let go. */
+struct taker {
+	pid_t pid;
+	int let_go;
+	struct had had;
+};
+
+static void take_as(uid_t uid, int report, int wait, u32 most, u32 vcpus)
+{
+	struct had had;
+	char c;
+
+	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+		_exit(1);
+	errno = 0;
+	had.vms = take_vms(most, vcpus, &had.vcpus);
+	had.error = errno;
+	if (write(report, &had, sizeof(had)) == sizeof(had) && read(wait, &c, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+static struct taker taker_start(uid_t uid, u32 most, u32 vcpus)
+{
+	struct taker t;
+	int report[2], wait[2];
+
+	if (pipe2(report, O_CLOEXEC) || pipe2(wait, O_CLOEXEC))
+		fatal("pipe: errno %d", errno);
+	t.pid = fork();
+	if (t.pid == 0) {
+		close(wait[1]);
+		take_as(uid, report[1], wait[0], most, vcpus);
+	}
+	close(report[1]), close(wait[0]);
+	t.let_go = wait[1];
+	if (read(report[0], &t.had, sizeof(t.had)) != sizeof(t.had))
+		fatal("uid %u cannot use /dev/kvm", uid);
+	close(report[0]);
+	return t;
+}
+
+static struct had taker_end(struct taker t)
+{
+	close(t.let_go);
+	waitpid(t.pid, NULL, 0);
+	return t.had;
+}
+
+static bool is_had(struct had h, u32 vms, u32 vcpus, int error)
+{
+	if (h.vms == vms && h.vcpus == vcpus && h.error == error)
+		return true;
+	note("limits: %u VMs and %u vCPUs, errno %d; not %u, %u, %d", h.vms, h.vcpus, h.error, vms,
+	     vcpus, error);
+	return false;
+}
+
+static bool limits(void)
+{
+	enum { USER = 1000, OTHER = 1001 };
+	u32 vms = set_limit("max_vms_per_user", 5), vcpus = set_limit("max_vcpus_per_user", 7);
+	bool good = vms <= 128 && vcpus <= 512; /* half of the hypervisor's numbers */
+	struct taker user;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	user = taker_start(USER, 20, 0);
+	good &= is_had(user.had, 5, 0, ENOSPC);
+	good &= is_had(taker_end(taker_start(USER, 20, 1)), 0, 0, ENOSPC); /* its other process */
+	good &= is_had(taker_end(taker_start(OTHER, 5, 1)), 5, 5, 0);
+	good &= is_had(taker_end(taker_start(0, 10, 1)), 10, 10, 0);
+	taker_end(user);
+	user = taker_start(USER, 5, 4);
+	good &= is_had(user.had, 1, 7, ENOSPC);
+	good &= is_had(taker_end(taker_start(OTHER, 3, 2)), 3, 6, 0);
+	taker_end(user);
+	good &= is_had(taker_end(taker_start(USER, 3, 2)), 3, 6, 0);
+	chmod("/dev/kvm", 0660);
+	set_limit("max_vms_per_user", vms);
+	set_limit("max_vcpus_per_user", vcpus);
+	return good;
+}
+
 /* ---- memory at the end of what guests can have ---- */
 
 /* mov eax, [rdi]; out PORT_VALUE, eax; out PORT_DONE, al */
@@ -486,6 +616,7 @@ static const struct {
     {"vcpu-ids",
      "a vCPU that takes over another one's number while that ends is heard when it stops",
      vcpu_ids},
+    {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs", limits},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
     {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
