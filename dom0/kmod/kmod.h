@@ -54,7 +54,6 @@
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  64u /* of one VM */
 #define CB_MAX_VCPU_ID	  255u
-#define CB_MAX_ROUTES	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
