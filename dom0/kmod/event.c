@@ -47,11 +47,11 @@ static void ring(u32 id)
 
 /*
  * The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or
- * announced again.
+ * announced again. n: how many words there are.
  */
-static void scan(uint64_t *summary, uint64_t *words, void (*found)(u32))
+static void scan(uint64_t *summary, uint64_t *words, u32 n, void (*found)(u32))
 {
-	unsigned long s = xchg(summary, 0), w;
+	unsigned long s = xchg(summary, 0) & GENMASK(n - 1, 0), w;
 
 	while (s) {
 		u32 i = __ffs(s);
@@ -62,12 +62,17 @@ static void scan(uint64_t *summary, uint64_t *words, void (*found)(u32))
 	}
 }
 
+static void scan_doorbells_locked(void)
+{
+	scan(&events->doorbell_summary, events->doorbell, ARRAY_SIZE(events->doorbell), ring);
+}
+
 static void scan_doorbells(void)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&doorbells_lock, flags);
-	scan(&events->doorbell_summary, events->doorbell, ring);
+	scan_doorbells_locked();
 	spin_unlock_irqrestore(&doorbells_lock, flags);
 }
 
@@ -82,7 +87,7 @@ void cb_event_sync_doorbells(void)
 static irqreturn_t event_interrupt(int irq, void *unused)
 {
 	rcu_read_lock();
-	scan(&events->vcpu_summary, events->vcpu, wake_vcpu);
+	scan(&events->vcpu_summary, events->vcpu, ARRAY_SIZE(events->vcpu), wake_vcpu);
 	rcu_read_unlock();
 	scan_doorbells();
 	return IRQ_HANDLED;
@@ -110,7 +115,7 @@ void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx)
 void cb_event_del_doorbell(u32 id)
 {
 	spin_lock_irq(&doorbells_lock);
-	scan(&events->doorbell_summary, events->doorbell, ring); /* what rang while it was there */
+	scan_doorbells_locked(); /* what rang while it was there */
 	doorbells[id] = NULL;
 	__clear_bit(id, early_rings);
 	spin_unlock_irq(&doorbells_lock);

@@ -5,23 +5,12 @@
  */
 #include "kmod.h"
 
-#define CHIP_MSI   KVM_NR_IRQCHIPS
-#define NO_GSI	   (-1)
-#define PIC_PINS   8u
 #define MSI_LEVEL  BIT(15)
 #define MSI_VECTOR 0xffu
 
-struct cb_route {
-	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI */
-	u32 data;
-	u64 address;
-};
-
 struct cb_routing { /* immutable once published */
 	struct rcu_head rcu;
-	s16 gsi_of[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
-	u16 start[CB_MAX_ROUTES + 1]; /* routes of gsi: start[gsi] up to start[gsi + 1] */
-	struct cb_route route[];
+	struct routes r;
 };
 
 int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data)
@@ -50,7 +39,7 @@ static void acked(struct cb_vm *vm, u32 chip, u32 pin)
 	rcu_read_lock();
 	rt = rcu_dereference(vm->routing);
 	if (rt)
-		gsi = rt->gsi_of[chip][pin];
+		gsi = rt->r.gsi_of[chip][pin];
 	rcu_read_unlock();
 	if (gsi == NO_GSI)
 		return;
@@ -74,7 +63,7 @@ static u32 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
 	u32 pins = 0, i;
 
 	for (i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
-		int gsi = rt->gsi_of[KVM_IRQCHIP_IOAPIC][i];
+		int gsi = rt->r.gsi_of[KVM_IRQCHIP_IOAPIC][i];
 
 		if (gsi == NO_GSI)
 			continue;
@@ -94,10 +83,10 @@ static void split_eoi_vectors(struct cb_vm *vm, const struct cb_routing *rt, u64
 	u32 i, pins = min(vm->split_pins, CB_MAX_ROUTES);
 
 	memset(mask, 0, 4 * sizeof(mask[0]));
-	for (i = 0; i < rt->start[pins]; i++) {
-		u32 vector = rt->route[i].data & MSI_VECTOR;
+	for (i = 0; i < rt->r.start[pins]; i++) {
+		u32 vector = rt->r.route[i].data & MSI_VECTOR;
 
-		if (rt->route[i].chip == CHIP_MSI && (rt->route[i].data & MSI_LEVEL))
+		if (rt->r.route[i].chip == CHIP_MSI && (rt->r.route[i].data & MSI_LEVEL))
 			mask[vector / 64] |= BIT_ULL(vector % 64);
 	}
 }
@@ -188,7 +177,7 @@ static bool merge(u8 *sources, enum cb_irq_source src, bool level)
 	return *sources;
 }
 
-static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct cb_route *r, bool level)
+static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route *r, bool level)
 {
 	unsigned long flags;
 	u32 line;
@@ -218,8 +207,8 @@ int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level)
 	rcu_read_lock();
 	rt = rcu_dereference(vm->routing);
 	if (rt && gsi < CB_MAX_ROUTES) {
-		for (i = rt->start[gsi]; i < rt->start[gsi + 1]; i++) {
-			r = set_pin(vm, src, &rt->route[i], level);
+		for (i = rt->r.start[gsi]; i < rt->r.start[gsi + 1]; i++) {
+			r = set_pin(vm, src, &rt->r.route[i], level);
 			if (r >= 0)
 				ret = max(ret, 0) + r;
 		}
@@ -302,7 +291,7 @@ static void ioapic_access(struct cb_vm *vm, u32 offset, u32 len, bool is_write, 
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	rt = rcu_dereference(vm->routing);
 	for (i = 0; rt && i < KVM_IOAPIC_NUM_PINS; i++)
-		if ((unmasked & BIT(i)) && rt->gsi_of[KVM_IRQCHIP_IOAPIC][i] == 0)
+		if ((unmasked & BIT(i)) && rt->r.gsi_of[KVM_IRQCHIP_IOAPIC][i] == 0)
 			timer_unmasked = true;
 	rcu_read_unlock();
 	if (timer_unmasked && smp_load_acquire(&vm->pit))
@@ -325,64 +314,15 @@ bool cb_irqchip_mmio(struct cb_vm *vm, u64 gpa, u32 len, bool is_write, void *da
 
 /* ---- routing table ---- */
 
-static int check_entry(const struct cb_vm *vm, const struct kvm_irq_routing_entry *e)
+static struct cb_routing *build_routing(const struct cb_vm *vm,
+					const struct kvm_irq_routing_entry *e, u32 n)
 {
-	if (e->gsi >= CB_MAX_ROUTES || e->flags)
-		return -EINVAL;
-	switch (e->type) {
-	case KVM_IRQ_ROUTING_MSI:
-		return 0;
-	case KVM_IRQ_ROUTING_IRQCHIP:
-		if (vm->irqchip != CB_IRQCHIP_FULL || e->u.irqchip.irqchip >= KVM_NR_IRQCHIPS)
-			return -EINVAL;
-		if (e->u.irqchip.pin >=
-		    (e->u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC ? KVM_IOAPIC_NUM_PINS : PIC_PINS))
-			return -EINVAL;
-		return 0;
-	}
-	return -EINVAL;
-}
+	struct cb_routing *rt = kvzalloc(struct_size(rt, r.route, n), GFP_KERNEL_ACCOUNT);
+	int r;
 
-static int add_entry(struct cb_routing *rt, u16 *used, const struct kvm_irq_routing_entry *e)
-{
-	u32 first = rt->start[e->gsi], i;
-	struct cb_route r = {.chip = CHIP_MSI};
-
-	if (e->type == KVM_IRQ_ROUTING_MSI) {
-		r.address = (u64)e->u.msi.address_hi << 32 | e->u.msi.address_lo;
-		r.data = e->u.msi.data;
-	} else {
-		r.chip = e->u.irqchip.irqchip;
-		r.pin = e->u.irqchip.pin;
-		rt->gsi_of[r.chip][r.pin] = e->gsi;
-	}
-	/* A GSI is one message, or one pin of each of several chips. */
-	for (i = first; i < first + used[e->gsi]; i++)
-		if (rt->route[i].chip == r.chip || rt->route[i].chip == CHIP_MSI ||
-		    r.chip == CHIP_MSI)
-			return -EINVAL;
-	rt->route[first + used[e->gsi]++] = r;
-	return 0;
-}
-
-static struct cb_routing *build_routing(const struct kvm_irq_routing_entry *e, u32 n)
-{
-	struct cb_routing *rt = kvzalloc(struct_size(rt, route, n), GFP_KERNEL_ACCOUNT);
-	u16 *used = kvcalloc(CB_MAX_ROUTES, sizeof(*used), GFP_KERNEL);
-	int r = -ENOMEM;
-	u32 i;
-
-	if (!rt || !used)
-		goto out;
-	memset(rt->gsi_of, 0xff, sizeof(rt->gsi_of)); /* NO_GSI */
-	for (i = 0; i < n; i++)
-		rt->start[e[i].gsi + 1]++;
-	for (i = 0; i < CB_MAX_ROUTES; i++)
-		rt->start[i + 1] += rt->start[i];
-	for (i = 0, r = 0; !r && i < n; i++)
-		r = add_entry(rt, used, &e[i]);
-out:
-	kvfree(used);
+	if (!rt)
+		return ERR_PTR(-ENOMEM);
+	r = routes_build(&rt->r, e, n, vm->irqchip == CB_IRQCHIP_FULL);
 	if (!r)
 		return rt;
 	kvfree(rt);
@@ -391,16 +331,8 @@ out:
 
 int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n)
 {
-	struct cb_routing *rt, *old;
-	u32 i;
-	int r;
+	struct cb_routing *rt = build_routing(vm, e, n), *old;
 
-	for (i = 0; i < n; i++) {
-		r = check_entry(vm, &e[i]);
-		if (r)
-			return r;
-	}
-	rt = build_routing(e, n);
 	if (IS_ERR(rt))
 		return PTR_ERR(rt);
 	mutex_lock(&vm->routing_lock);

@@ -4,13 +4,15 @@
  *
  *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c:
  * KVM_RUN) guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
+ *   what a user may have: limits.c
  *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell
  * rang"
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
- * ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock,
- * vm->irq_lock. Hypercalls never sleep and may be made under any of them.
+ * limits.c's accounts_lock, ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock,
+ * vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made under any of
+ * them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.
@@ -52,7 +54,6 @@
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  64u /* of one VM */
 #define CB_MAX_VCPU_ID	  255u
-#define CB_MAX_ROUTES	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
@@ -75,6 +76,7 @@ struct cb_vcpu {
 	struct corbel_map *maps;       /* one page: argument of HC_MAP */
 	/* KVM_EXIT_IO or _MMIO whose result user space is to supply, or 0 */
 	u32 user_exit;
+	u32 io_bytes;	 /* of the last KVM_EXIT_IO; at most a page */
 	bool unfinished; /* the next resume completes an instruction or injection */
 	bool lost;	 /* did not stop when told to */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
@@ -91,6 +93,7 @@ struct cb_vm {
 	struct mm_struct *mm;
 	struct mutex lock; /* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
 	u32 id;		   /* the hypervisor's; 0 until the first vCPU is created */
+	struct cb_account *account;
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;
 	u32 boot_apic_id;
@@ -135,6 +138,7 @@ extern u64 cb_gfn_end;	/* what guests can have ends here */
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);
+/* Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY. */
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 /*
@@ -151,8 +155,16 @@ void cb_event_del_doorbell(u32 id);
  */
 void cb_event_sync_doorbells(void);
 
+/*
+ * limits.c: the user who opened kvm has one VM more, this user one vCPU more, or why not: -ENOSPC
+ */
+struct cb_account *cb_account_vm(const struct file *kvm);
+void cb_account_vm_gone(struct cb_account *a);
+int cb_account_vcpu(struct cb_account *a);
+void cb_account_vcpu_gone(struct cb_account *a);
+
 /* vm.c */
-int cb_vm_create(unsigned long type);
+int cb_vm_create(const struct file *kvm, unsigned long type);
 void cb_vm_put(struct cb_vm *vm);
 /* Make the hypervisor's VM, unless it is there. Under vm->lock. */
 int cb_vm_realize(struct cb_vm *vm);

@@ -110,7 +110,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KVM_GET_API_VERSION:
 		return arg ? -EINVAL : KVM_API_VERSION;
 	case KVM_CREATE_VM:
-		return cb_vm_create(arg);
+		return cb_vm_create(file, arg);
 	case KVM_CHECK_EXTENSION:
 		return cb_check_extension(NULL, arg);
 	case KVM_GET_VCPU_MMAP_SIZE:

@@ -14,23 +14,34 @@
 #define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 
 /*
+ * A TiB of small pages takes seconds, so between the steps of what is long the CPU is given back:
+ * wherever one may sleep. That is everywhere but in a notifier that must not block, by which the
+ * OOM killer's victims are taken apart.
+ */
+enum may_sleep { NO_SLEEP, MAY_SLEEP };
+
+#define MARK_PAGES (1ul << 20) /* marked as lost at a time: 128 KiB of bitmap */
+
+/*
  * Long ones are done in steps by the hypervisor; on return no TLB holds the pages. 0, or why they
  * are still mapped.
  */
-static long try_unmap(u32 id, u64 gfn, u64 pages)
+static long try_unmap(u32 id, u64 gfn, u64 pages, enum may_sleep how)
 {
 	while (pages) {
 		long done = HC3(UNMAP, id, gfn, pages);
 
 		if (done == -ENOENT) /* the VM has gone, and what it had mapped */
 			return 0;
-		if (done == -EAGAIN)
-			continue;
-		if (done <= 0)
+		if (done <= 0 && done != -EAGAIN)
 			return done ? done : -EIO;
-		done = min_t(u64, done, pages);
-		gfn += done;
-		pages -= done;
+		if (done > 0) {
+			done = min_t(u64, done, pages);
+			gfn += done;
+			pages -= done;
+		}
+		if (how == MAY_SLEEP)
+			cond_resched();
 	}
 	return 0;
 }
@@ -40,17 +51,17 @@ static long try_unmap(u32 id, u64 gfn, u64 pages)
  * does, the VM loses all of its memory and runs no more, and if that cannot be had either, nobody
  * in dom0 is safe from it.
  */
-static void unmap(struct cb_vm *vm, u64 gfn, u64 pages)
+static void unmap(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
 {
 	u32 id = READ_ONCE(vm->id);
-	long r = id ? try_unmap(id, gfn, pages) : 0;
+	long r = id ? try_unmap(id, gfn, pages, how) : 0;
 
 	if (!r)
 		return;
 	WRITE_ONCE(vm->lost, true);
 	pr_err("VM %u is ended: pages from %llx on cannot be unmapped (%ld); please report it\n",
 	       id, gfn, r);
-	r = try_unmap(id, 0, cb_gfn_end);
+	r = try_unmap(id, 0, cb_gfn_end, how);
 	if (r)
 		panic("corbel: a guest keeps memory that is not its own (VM %u, error %ld)", id, r);
 }
@@ -65,36 +76,78 @@ static u64 overlap(const struct cb_slot *s, unsigned long start, unsigned long e
 	return from < to ? (PAGE_ALIGN(to) - (from & PAGE_MASK)) >> PAGE_SHIFT : 0;
 }
 
-static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long end)
+/* Frames of a slot */
+struct part {
+	u64 gfn, pages;
+	u64 first;	     /* the first one's number in the slot */
+	unsigned long *lost; /* the slot's */
+};
+
+/* The first frames from gfn on that lie at these addresses. */
+static bool next_part(const struct cb_slots *slots, unsigned long start, unsigned long end, u64 gfn,
+		      struct part *p)
 {
-	const struct cb_slots *slots;
-	u32 i;
+	const struct cb_slot *s = slots_from(slots, gfn);
 
-	rcu_read_lock();
-	slots = rcu_dereference(vm->slots);
-	for (i = 0; i < slots->n; i++) {
-		u64 first, pages = overlap(&slots->slot[i], start, end, &first);
+	for (; s && s < slots->slot + slots->n; s++) {
+		u64 first, pages = overlap(s, start, end, &first);
+		u64 skip = gfn > s->gfn + first ? gfn - s->gfn - first : 0;
 
-		if (pages)
-			unmap(vm, slots->slot[i].gfn + first, pages);
+		if (pages <= skip)
+			continue;
+		first += skip;
+		*p = (struct part){s->gfn + first, pages - skip, first, s->lost};
+		return true;
 	}
-	rcu_read_unlock();
+	return false;
 }
 
-/* Under mmu_lock. */
-static void mark_lost(struct cb_vm *vm, unsigned long start, unsigned long end)
+static bool next_part_rcu(struct cb_vm *vm, unsigned long start, unsigned long end, u64 gfn,
+			  struct part *p)
 {
-	const struct cb_slots *slots =
-	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock));
-	u32 i;
+	bool found;
 
-	for (i = 0; i < slots->n; i++) {
-		const struct cb_slot *s = &slots->slot[i];
-		u64 first, pages = overlap(s, start, end, &first);
+	rcu_read_lock();
+	found = next_part(rcu_dereference(vm->slots), start, end, gfn, p);
+	rcu_read_unlock();
+	return found;
+}
 
-		if (pages && s->lost)
-			bitmap_set(s->lost, first, pages);
+/*
+ * The table may change between two parts. What leaves it has been unmapped by then, and what comes
+ * into it has nothing mapped before the invalidation ends.
+ */
+static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long end,
+			    enum may_sleep how)
+{
+	struct part p;
+	u64 gfn = 0;
+
+	for (; next_part_rcu(vm, start, end, gfn, &p); gfn = p.gfn + p.pages)
+		unmap(vm, p.gfn, p.pages, how);
+}
+
+/* Under mmu_lock, which is let go of now and then if that may be; the table may change then. */
+static void mark_lost(struct cb_vm *vm, unsigned long start, unsigned long end, enum may_sleep how)
+{
+	struct part p;
+	u64 gfn = 0;
+
+	while (next_part(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
+			 start, end, gfn, &p)) {
+		if (p.lost) {
+			p.pages = min_t(u64, p.pages, MARK_PAGES);
+			bitmap_set(p.lost, p.first, p.pages);
+		}
+		gfn = p.gfn + p.pages;
+		if (how == MAY_SLEEP)
+			cond_resched_lock(&vm->mmu_lock);
 	}
+}
+
+static enum may_sleep may_sleep(const struct mmu_notifier_range *range)
+{
+	return mmu_notifier_range_blockable(range) ? MAY_SLEEP : NO_SLEEP;
 }
 
 static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
@@ -110,7 +163,7 @@ static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_r
 		vm->inv_end = max(vm->inv_end, range->end);
 	}
 	spin_unlock(&vm->mmu_lock);
-	unmap_hva_range(vm, range->start, range->end);
+	unmap_hva_range(vm, range->start, range->end, may_sleep(range));
 	return 0;
 }
 
@@ -119,7 +172,7 @@ static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_ra
 	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
 
 	spin_lock(&vm->mmu_lock);
-	mark_lost(vm, range->start, range->end);
+	mark_lost(vm, range->start, range->end, may_sleep(range));
 	vm->inv_count--;
 	spin_unlock(&vm->mmu_lock);
 }
@@ -129,7 +182,7 @@ static void mm_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
 
-	unmap_hva_range(vm, 0, ULONG_MAX & PAGE_MASK);
+	unmap_hva_range(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
 }
 
 static const struct mmu_notifier_ops notifier_ops = {
@@ -228,7 +281,7 @@ static int retire_slot(struct cb_vm *vm, const struct cb_slot *old)
 	s.flags |= CB_SLOT_DEAD;
 	r = change_slot(vm, &s);
 	if (!r)
-		unmap(vm, s.gfn, s.pages);
+		unmap(vm, s.gfn, s.pages, MAY_SLEEP);
 	return r;
 }
 
@@ -274,7 +327,7 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 			change_slot(vm, &old);
 		return r;
 	}
-	unmap(vm, new->gfn, new->pages); /* clears the marks of frames without memory */
+	unmap(vm, new->gfn, new->pages, MAY_SLEEP); /* clears the marks of frames without memory */
 	return 0;
 }
 
@@ -341,11 +394,22 @@ void cb_mem_forget_mmio(struct cb_vm *vm)
 		u64 end = i < slots->n ? slots->slot[i].gfn : cb_gfn_end;
 
 		if (next < end)
-			unmap(vm, next, end - next);
+			unmap(vm, next, end - next, MAY_SLEEP);
 		if (i < slots->n)
 			next = end + slots->slot[i].pages;
 	}
 	mutex_unlock(&vm->slots_lock);
+}
+
+/* Pages [first, first + n) that are being lost now; all of them are when that ends. */
+static void mark_losing(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n)
+{
+	u64 from, pages = overlap(s, vm->inv_start, vm->inv_end, &from);
+	u64 to = min(from + pages, first + n);
+
+	from = max(from, first);
+	if (vm->inv_count && from < to)
+		bitmap_set(s->lost, from, to - from);
 }
 
 /* Take the bits of what was lost, [first, first + n), and what is being lost now. */
@@ -356,8 +420,7 @@ static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 
 	u64 i;
 
 	spin_lock(&vm->mmu_lock);
-	if (vm->inv_count)
-		mark_lost(vm, vm->inv_start, vm->inv_end);
+	mark_losing(vm, s, first, n);
 	for (i = 0; i < BITS_TO_LONGS(n); i++) {
 		bitmap[i] |= lost[i];
 		lost[i] = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The parts of the module that are only logic: memory-slot table, 8259, 8254, IOAPIC. They call
- * nothing, take no lock (the caller holds one) and get the time as a parameter, so the same files
- * are linked by tests/unit.
+ * The parts of the module that are only logic: memory-slot table, routing table, 8259, 8254,
+ * IOAPIC. They call nothing, take no lock (the caller holds one) and get the time as a parameter,
+ * so the same files are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
 #define KMOD_PURE_H
@@ -39,6 +39,8 @@ struct cb_slots { /* immutable once published; sorted by gfn */
 };
 /* The slot that holds gfn, or NULL. O(log n). */
 const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn);
+/* The first slot that ends behind gfn, or NULL. O(log n). */
+const struct cb_slot *slots_from(const struct cb_slots *s, u64 gfn);
 const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
 /*
  * Fill out (room for old->n + 1) with old, in which the slot with change->id is replaced by *change
@@ -89,6 +91,27 @@ void ioapic_eoi(struct ioapic *io, u32 pins);
 void ioapic_eoi_vectors(const struct ioapic *io, u32 also_edge, u64 mask[4]);
 /* Re-send what is asserted, after KVM_SET_IRQCHIP. */
 void ioapic_resend(struct ioapic *io);
+
+/* ---- routes.c: where a GSI leads ---- */
+#define CB_MAX_ROUTES 4096u
+#define NO_GSI	      (-1)
+#define PIC_PINS      8u
+#define CHIP_MSI      KVM_NR_IRQCHIPS
+struct route {
+	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI */
+	u32 data;
+	u64 address;
+};
+struct routes {
+	s16 gsi_of[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS]; /* or NO_GSI */
+	u16 start[CB_MAX_ROUTES + 1]; /* routes of gsi: start[gsi] up to start[gsi + 1] */
+	struct route route[];
+};
+/*
+ * Fill out (zeroes, room for n) with user space's table; pins only if has_chips. -EINVAL: an entry
+ * makes no sense, or two of them exclude each other.
+ */
+int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 n, bool has_chips);
 
 /* ---- i8254.c: channels 0 to 2 and port 0x61; now_ns is any monotonic clock ---- */
 #define I8254_HZ 1193182u

@@ -82,15 +82,20 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	return 0;
 }
 
-/* ---- what the vCPU stopped for; each returns 1: go on, 0: back to user space, < 0: error ---- */
+/*
+ * ---- what the vCPU stopped for; each returns 1: go on, 0: back to user space, < 0: error ----
+ *
+ * What stands in the vCPU's page is read once: others write there, and what was checked is to be
+ * what is used.
+ */
 
 static int exit_io(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
 	struct kvm_run *run = v->run;
-	u32 size = p->io.size, count = p->io.count, i;
-	u16 port = p->io.port;
-	bool in = p->io.is_in;
+	u32 size = READ_ONCE(p->io.size), count = READ_ONCE(p->io.count), i;
+	u16 port = READ_ONCE(p->io.port);
+	bool in = READ_ONCE(p->io.is_in);
 
 	v->unfinished = true;
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
@@ -107,10 +112,11 @@ static int exit_io(struct cb_vcpu *v)
 	run->io.port = port;
 	run->io.count = count;
 	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	v->io_bytes = size * count;
 	if (in)
 		v->user_exit = KVM_EXIT_IO;
 	else
-		memcpy(v->pio, v->data, size * count);
+		memcpy(v->pio, v->data, v->io_bytes);
 	return 0;
 }
 
@@ -118,17 +124,20 @@ static int exit_mmio(struct cb_vcpu *v)
 {
 	struct corbel_vcpu_page *p = v->page;
 	struct kvm_run *run = v->run;
+	u32 len = READ_ONCE(p->mmio.len);
+	u64 gpa = READ_ONCE(p->mmio.gpa);
+	bool is_write = READ_ONCE(p->mmio.is_write);
 
 	v->unfinished = true;
-	if (!p->mmio.len || p->mmio.len > sizeof(p->mmio.data))
+	if (!len || len > sizeof(p->mmio.data))
 		return -EIO;
-	if (cb_irqchip_mmio(v->vm, p->mmio.gpa, p->mmio.len, p->mmio.is_write, p->mmio.data))
+	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data))
 		return 1;
 	run->exit_reason = KVM_EXIT_MMIO;
-	run->mmio.phys_addr = p->mmio.gpa;
-	run->mmio.len = p->mmio.len;
-	run->mmio.is_write = !!p->mmio.is_write;
-	if (p->mmio.is_write)
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = len;
+	run->mmio.is_write = is_write;
+	if (is_write)
 		memcpy(run->mmio.data, p->mmio.data, sizeof(run->mmio.data));
 	else
 		v->user_exit = KVM_EXIT_MMIO;
@@ -150,7 +159,7 @@ static int exit_inta(struct cb_vcpu *v)
 
 static int exit_eoi(struct cb_vcpu *v)
 {
-	u8 vector = v->page->eoi.vector;
+	u8 vector = READ_ONCE(v->page->eoi.vector);
 
 	if (v->vm->irqchip == CB_IRQCHIP_FULL) {
 		cb_irq_eoi(v->vm, vector);
@@ -165,7 +174,7 @@ static int exit_internal(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
 	struct kvm_run *run = v->run;
-	u32 len = min_t(u32, p->internal.insn_len, sizeof(p->internal.insn));
+	u32 len = min_t(u32, READ_ONCE(p->internal.insn_len), sizeof(p->internal.insn));
 
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	if (!len) {
@@ -198,9 +207,10 @@ static int exit_debug(struct cb_vcpu *v)
 static int handle_exit(struct cb_vcpu *v)
 {
 	struct kvm_run *run = v->run;
+	u32 reason = READ_ONCE(v->page->exit_reason);
 	int r;
 
-	switch (v->page->exit_reason) {
+	switch (reason) {
 	case CORBEL_EXIT_PAUSED: /* whoever asked for it looks at the loop's condition */
 	case CORBEL_EXIT_NONE:
 		return 1;
@@ -209,7 +219,7 @@ static int handle_exit(struct cb_vcpu *v)
 	case CORBEL_EXIT_MMIO:
 		return exit_mmio(v);
 	case CORBEL_EXIT_MEM_FAULT:
-		r = cb_fault(v, v->page->fault.gpa, v->page->fault.flags);
+		r = cb_fault(v, READ_ONCE(v->page->fault.gpa), READ_ONCE(v->page->fault.flags));
 		return r ? r : 1;
 	case CORBEL_EXIT_INTA:
 		return exit_inta(v);
@@ -243,19 +253,17 @@ static int handle_exit(struct cb_vcpu *v)
 		return 0;
 	}
 	run->exit_reason = KVM_EXIT_UNKNOWN;
-	run->hw.hardware_exit_reason = v->page->exit_reason;
+	run->hw.hardware_exit_reason = reason;
 	return 0;
 }
 
 /* What user space was asked for by the last exit. */
 static void take_result(struct cb_vcpu *v)
 {
-	struct corbel_vcpu_page *p = v->page;
-
 	if (v->user_exit == KVM_EXIT_IO)
-		memcpy(v->data, v->pio, min_t(u32, p->io.size * p->io.count, PAGE_SIZE));
+		memcpy(v->data, v->pio, v->io_bytes);
 	else if (v->user_exit == KVM_EXIT_MMIO)
-		memcpy(p->mmio.data, v->run->mmio.data, sizeof(p->mmio.data));
+		memcpy(v->page->mmio.data, v->run->mmio.data, sizeof(v->page->mmio.data));
 	v->user_exit = 0;
 }
 

@@ -28,6 +28,21 @@ const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn)
 	return NULL;
 }
 
+const struct cb_slot *slots_from(const struct cb_slots *s, u64 gfn)
+{
+	u32 lo = 0, hi = s->n;
+
+	while (lo < hi) {
+		u32 mid = lo + (hi - lo) / 2;
+
+		if (s->slot[mid].gfn + s->slot[mid].pages > gfn)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo < s->n ? &s->slot[lo] : NULL;
+}
+
 const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id)
 {
 	u32 i;

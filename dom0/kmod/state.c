@@ -234,10 +234,13 @@ static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
 
 static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 {
-	if (copy_from_user(v->data, arg, sizeof(u32)))
+	u32 state;
+
+	if (copy_from_user(&state, arg, sizeof(state)))
 		return -EFAULT;
-	if (v->vm->irqchip == CB_IRQCHIP_NONE && *(u32 *)v->data != KVM_MP_STATE_RUNNABLE)
+	if (v->vm->irqchip == CB_IRQCHIP_NONE && state != KVM_MP_STATE_RUNNABLE)
 		return -EINVAL;
+	*(u32 *)v->data = state;
 	return state_set(v, CORBEL_STATE_MP, sizeof(u32));
 }
 
@@ -271,7 +274,7 @@ static long set_events(struct cb_vcpu *v, const void __user *arg)
 
 static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
 {
-	const struct corbel_translation *found = (void *)v->data;
+	struct corbel_translation found;
 	struct kvm_translation t;
 	long r;
 
@@ -281,10 +284,11 @@ static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
 	r = state_get(v, CORBEL_STATE_TRANSLATE, sizeof(u64));
 	if (r)
 		return r;
-	t.physical_address = found->valid ? found->gpa : ~0ull;
-	t.valid = found->valid;
-	t.writeable = found->writeable;
-	t.usermode = found->usermode;
+	memcpy(&found, v->data, sizeof(found));
+	t.physical_address = found.valid ? found.gpa : ~0ull;
+	t.valid = found.valid;
+	t.writeable = found.writeable;
+	t.usermode = found.usermode;
 	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
 }
 

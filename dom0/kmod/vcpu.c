@@ -170,13 +170,15 @@ static long destroy(u32 id)
 
 bool cb_vcpu_destroy(struct cb_vcpu *v)
 {
-	long r = -EIO;
+	long r = cb_vcpu_stop(v);
 
-	if (!cb_vcpu_stop(v))
-		r = destroy(v->id);
+	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
+	if (!r)
+		r = destroy(v->id);
 	if (r < 0)
 		pr_err("vCPU %u could not be destroyed (%ld)\n", v->id, r);
+	cb_account_vcpu_gone(v->vm->account);
 	vcpu_free(v);
 	return r >= 0;
 }
@@ -203,7 +205,7 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 }
 
 /* The hypervisor's half. */
-static int vcpu_realize(struct cb_vcpu *v)
+static int vcpu_create(struct cb_vcpu *v)
 {
 	long id, pa;
 	int r;
@@ -227,6 +229,18 @@ static int vcpu_realize(struct cb_vcpu *v)
 	v->id = id;
 	cb_event_add_vcpu(v);
 	return 0;
+}
+
+static int vcpu_realize(struct cb_vcpu *v)
+{
+	int r = cb_account_vcpu(v->vm->account);
+
+	if (r)
+		return r;
+	r = vcpu_create(v);
+	if (r)
+		cb_account_vcpu_gone(v->vm->account);
+	return r;
 }
 
 static int vcpu_check_new(const struct cb_vm *vm, u32 apic_id)

@@ -66,6 +66,7 @@ static void vm_destroy(struct cb_vm *vm)
 	if (!gone || r < 0)
 		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
 		       vm->id, r);
+	cb_account_vm_gone(vm->account);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
@@ -348,7 +349,7 @@ static const struct file_operations vm_fops = {
     .llseek = noop_llseek,
 };
 
-int cb_vm_create(unsigned long type)
+int cb_vm_create(const struct file *kvm, unsigned long type)
 {
 	struct cb_vm *vm;
 	int r;
@@ -358,6 +359,10 @@ int cb_vm_create(unsigned long type)
 	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return -ENOMEM;
+	vm->account = cb_account_vm(kvm);
+	r = PTR_ERR_OR_ZERO(vm->account);
+	if (r)
+		goto out_free;
 	refcount_set(&vm->users, 1);
 	mutex_init(&vm->lock);
 	vm->clock_ns = -(s64)ktime_get_boottime_ns();
@@ -366,13 +371,17 @@ int cb_vm_create(unsigned long type)
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);
 	r = cb_mem_init(vm);
-	if (r) {
-		mmdrop(vm->mm);
-		kvfree(vm);
-		return r;
-	}
+	if (r)
+		goto out_mm;
 	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (r < 0)
 		cb_vm_put(vm);
+	return r;
+
+out_mm:
+	mmdrop(vm->mm);
+	cb_account_vm_gone(vm->account);
+out_free:
+	kvfree(vm);
 	return r;
 }

@@ -2,8 +2,9 @@
 /*
  * Random and half-random ioctls on /dev/kvm, VMs, vCPUs and /dev/corbel: several processes with
  * several threads each share their file descriptors, close them, change the guests' memory under
- * them, and are killed at any moment. The only thing that is checked is that everything else
- * survives; whoever calls this looks.
+ * them, and are killed at any moment. In every third process all threads make, use and end the same
+ * few objects instead. The only thing that is checked is that everything else survives; whoever
+ * calls this looks.
  *
  * usage: fuzz_ioctl SECONDS [SEED]
  */
@@ -41,10 +42,13 @@ typedef uint64_t u64;
 #define SCRATCH	  (64ul << 10)
 #define RUN_MS	  15
 
+static u64 contending; /* not 0: this process' threads get in each other's way on purpose */
 static int kvm_fd, corbel_fd, vm_fd[VMS], vcpu_fd[VCPUS], event_fd[EVENTS];
 static struct kvm_run *run_map[VCPUS];
 static u8 *area[AREAS];
-static u64 counts[2]; /* calls, of these without an error */
+/* Calls, of these without an error; then what the threads took from each other, by kind */
+enum { CALLS, GOOD, IRQFDS, IOEVENTFDS, SLOTS, CPUS, COUNTS };
+static u64 counts[COUNTS];
 static __thread u64 seed;
 static __thread u8 *scratch;
 
@@ -129,10 +133,26 @@ static void fill(void *to, size_t len)
 
 static int count(int r)
 {
-	__atomic_add_fetch(&counts[0], 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&counts[CALLS], 1, __ATOMIC_RELAXED);
 	if (r >= 0)
-		__atomic_add_fetch(&counts[1], 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&counts[GOOD], 1, __ATOMIC_RELAXED);
 	return r;
+}
+
+static int count_as(u32 kind, int r)
+{
+	if (count(r) >= 0)
+		__atomic_add_fetch(&counts[kind], 1, __ATOMIC_RELAXED);
+	return r;
+}
+
+/* Others may be using, or replacing, the old one. */
+static void replace(int *fd, int by)
+{
+	int old = __atomic_exchange_n(fd, by, __ATOMIC_SEQ_CST);
+
+	if (old >= 0)
+		close(old);
 }
 
 static int *any_vm(void)
@@ -169,7 +189,7 @@ static void *pointer(void *good)
 static void create(void)
 {
 	u32 i = any_vcpu();
-	int *vm = any_vm(), fd, old;
+	int *vm = any_vm(), fd;
 
 	if (below(3) == 0) {
 		fd = count(ioctl(kvm_fd, KVM_CREATE_VM, below(20) ? 0 : number()));
@@ -177,24 +197,18 @@ static void create(void)
 			return;
 		if (below(4))
 			count(ioctl(fd, KVM_CREATE_IRQCHIP, 0));
-		old = __atomic_exchange_n(vm, fd, __ATOMIC_SEQ_CST);
+		replace(vm, fd);
 	} else {
 		fd = count(ioctl(*vm, KVM_CREATE_VCPU, below(8) ? below(5) : number()));
 		if (fd < 0)
 			return;
-		old = __atomic_exchange_n(&vcpu_fd[i], fd, __ATOMIC_SEQ_CST);
+		replace(&vcpu_fd[i], fd);
 	}
-	if (old >= 0)
-		close(old);
 }
 
 static void close_one(void)
 {
-	int *fd = below(3) ? &vcpu_fd[any_vcpu()] : any_vm();
-	int old = __atomic_exchange_n(fd, -1, __ATOMIC_SEQ_CST);
-
-	if (old >= 0)
-		close(old);
+	replace(below(3) ? &vcpu_fd[any_vcpu()] : any_vm(), -1);
 }
 
 static void map_run(void)
@@ -345,7 +359,7 @@ static void on_signal(int sig)
 {
 }
 
-static void run(void)
+static void run_vcpu(u32 i)
 {
 	static __thread timer_t timer;
 	static __thread bool there;
@@ -362,8 +376,13 @@ static void run(void)
 		there = true;
 	}
 	timer_settime(timer, 0, &t, NULL);
-	count(ioctl(vcpu_fd[any_vcpu()], KVM_RUN, below(50) ? 0 : number()));
+	count(ioctl(vcpu_fd[i], KVM_RUN, below(50) ? 0 : number()));
 	timer_settime(timer, 0, &off, NULL);
+}
+
+static void run(void)
+{
+	run_vcpu(any_vcpu());
 }
 
 static void set_lists(void)
@@ -568,6 +587,122 @@ static void corbel(void)
 	}
 }
 
+/* ---- the same few objects for all threads: VM 0, its vCPUs 0 and 1, eventfd 0, slot 0 ---- */
+
+static void contend_irqfd(void)
+{
+	struct kvm_irqfd f = {.fd = event_fd[0], .gsi = 5, .resamplefd = event_fd[1]};
+
+	if (below(2))
+		f.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	else if (below(2))
+		f.flags = KVM_IRQFD_FLAG_RESAMPLE;
+	count_as(IRQFDS, ioctl(vm_fd[0], KVM_IRQFD, &f));
+}
+
+static void contend_ioeventfd(void)
+{
+	struct kvm_ioeventfd e = {.fd = event_fd[0], .addr = 0x510, .len = 1};
+
+	e.flags = below(2) ? KVM_IOEVENTFD_FLAG_PIO : 0;
+	e.flags |= below(2) ? KVM_IOEVENTFD_FLAG_DEASSIGN : 0;
+	count_as(IOEVENTFDS, ioctl(vm_fd[0], KVM_IOEVENTFD, &e));
+}
+
+/* Written, or closed while irqfds and ioeventfds refer to it. */
+static void contend_event(void)
+{
+	u64 one = 1;
+
+	if (below(4) == 0)
+		replace(&event_fd[0], eventfd(below(2), EFD_NONBLOCK));
+	else if (write(event_fd[0], &one, sizeof(one)) < 0)
+		errno = 0;
+}
+
+static void contend_slot(void)
+{
+	struct kvm_userspace_memory_region r = {.memory_size = below(2) ? AREA : 0,
+						.flags = below(2) ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+						.userspace_addr = (u64)area[0]};
+	struct kvm_dirty_log log = {.dirty_bitmap = scratch};
+
+	if (below(4))
+		count_as(SLOTS, ioctl(vm_fd[0], KVM_SET_USER_MEMORY_REGION, &r));
+	else
+		count(ioctl(vm_fd[0], KVM_GET_DIRTY_LOG, &log));
+}
+
+static void contend_memory(void)
+{
+	u64 offset = below(AREA / 0x1000) * 0x1000ul;
+
+	if (below(4)) {
+		madvise(area[0] + offset, AREA - offset, MADV_DONTNEED);
+		return;
+	}
+	munmap(area[0] + offset, AREA - offset);
+	mmap(area[0] + offset, AREA - offset, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+/* Zeroes, which are what the memory holds, are instructions that read and write memory. */
+static void contend_vcpu(void)
+{
+	struct kvm_regs r = {.rflags = 2, .rbx = below(AREA) & 0xf000};
+	u32 i = below(2);
+	struct kvm_sregs s;
+	int fd;
+
+	switch (below(4)) {
+	case 0:
+		fd = count_as(CPUS, ioctl(vm_fd[0], KVM_CREATE_VCPU, (unsigned long)i));
+		if (fd >= 0)
+			replace(&vcpu_fd[i], fd);
+		break;
+	case 1:
+		if (below(8) == 0)
+			replace(&vcpu_fd[i], -1);
+		break;
+	case 2:
+		if (count(ioctl(vcpu_fd[i], KVM_GET_SREGS, &s)) < 0)
+			break;
+		s.cs.base = s.cs.selector = 0;
+		count(ioctl(vcpu_fd[i], KVM_SET_SREGS, &s));
+		count(ioctl(vcpu_fd[i], KVM_SET_REGS, &r));
+		break;
+	default:
+		run_vcpu(i);
+	}
+}
+
+static void contend_vm(void)
+{
+	int fd;
+
+	fd = count(ioctl(kvm_fd, KVM_CREATE_VM, 0));
+	if (fd < 0)
+		return;
+	count(ioctl(fd, KVM_CREATE_IRQCHIP, 0));
+	replace(&vm_fd[0], fd);
+}
+
+/* A process either keeps to one kind of object, so that its threads meet often, or has all. */
+static void contend(void)
+{
+	static void (*const ops[][4])(void) = {
+	    {contend_irqfd, contend_irqfd, contend_irqfd, contend_event},
+	    {contend_ioeventfd, contend_ioeventfd, contend_event, contend_vcpu},
+	    {contend_slot, contend_memory, contend_vcpu, contend_vcpu},
+	    {contend_irqfd, contend_ioeventfd, contend_slot, contend_vcpu},
+	};
+
+	if (below(200) == 0)
+		contend_vm();
+	else
+		ops[contending % 4][below(4)]();
+}
+
 static void *thread(void *arg)
 {
 	static void (*const ops[])(void) = {
@@ -582,6 +717,8 @@ static void *thread(void *arg)
 	if (scratch == MAP_FAILED)
 		_exit(1);
 	munmap(scratch + SCRATCH, 0x1000);
+	while (contending)
+		contend();
 	for (;;)
 		ops[below(sizeof(ops) / sizeof(ops[0]))]();
 	return NULL;
@@ -592,6 +729,7 @@ static void child(u64 start, int report)
 	struct sigaction act = {.sa_handler = on_signal};
 	u64 life = 300 + start * 7919 % 4000;
 
+	contending = start % 3 ? 0 : start / 3 + 1;
 	sigaction(SIGUSR1, &act, NULL);
 	kvm_fd = open("/dev/kvm", O_RDWR);
 	corbel_fd = open("/dev/corbel", O_RDWR);
@@ -626,9 +764,10 @@ static void child(u64 start, int report)
 int main(int argc, char **argv)
 {
 	u64 seconds = argc > 1 ? strtoull(argv[1], NULL, 0) : 10,
-	    next = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, all[2] = {0}, some[2];
+	    next = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, all[COUNTS] = {0}, some[COUNTS];
 	time_t end = time(NULL) + seconds;
 	u32 alive = 0, children = 0;
+	bool contended = true;
 	int report[2];
 
 	if (pipe2(report, O_NONBLOCK))
@@ -647,18 +786,25 @@ int main(int argc, char **argv)
 			alive--;
 		else
 			usleep(10000);
-		while (read(report[0], some, sizeof(some)) == sizeof(some)) {
-			all[0] += some[0];
-			all[1] += some[1];
-		}
+		while (read(report[0], some, sizeof(some)) == sizeof(some))
+			for (u32 i = 0; i < COUNTS; i++)
+				all[i] += some[i];
 		if (time(NULL) > end + 60) {
 			printf("not ok - the processes end (%u do not)\n", alive);
 			return 1;
 		}
 	}
 	printf("# %u processes, %llu calls, %llu without an error\n", children,
-	       (unsigned long long)all[0], (unsigned long long)all[1]);
+	       (unsigned long long)all[CALLS], (unsigned long long)all[GOOD]);
+	printf("# of calls for the same objects without an error: %llu irqfds, %llu ioeventfds, "
+	       "%llu slots, %llu vCPUs\n",
+	       (unsigned long long)all[IRQFDS], (unsigned long long)all[IOEVENTFDS],
+	       (unsigned long long)all[SLOTS], (unsigned long long)all[CPUS]);
+	for (u32 i = IRQFDS; i < COUNTS; i++)
+		contended &= all[i] > 10;
 	printf("%sok - random ioctls for %llu s, and all processes end\n",
-	       all[1] > 1000 ? "" : "not ", (unsigned long long)seconds);
-	return all[1] <= 1000;
+	       all[GOOD] > 1000 ? "" : "not ", (unsigned long long)seconds);
+	printf("%sok - threads get the same irqfds, ioeventfds, slots and vCPUs in turn\n",
+	       contended ? "" : "not ");
+	return all[GOOD] <= 1000 || !contended;
 }

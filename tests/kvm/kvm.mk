@@ -15,16 +15,18 @@ $(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
 	$(CC) $(KT_FLAGS) -o $@ $<
 
 # Built as dom0/kmod is, for the kernel of the tests.
-HCFUZZ_SRC := tests/kvm/hcfuzz/hcfuzz.c tests/kvm/hcfuzz/Kbuild dom0/kmod/hypercall.h hv/abi.h
-$(KT)/hcfuzz/hcfuzz.ko: $(HCFUZZ_SRC)
+KT_MODULES := $(KT)/hcfuzz/hcfuzz.ko $(KT)/widen/widen.ko
+$(KT_MODULES): $(KT)/%.ko: tests/kvm/%.c dom0/kmod/hypercall.h hv/abi.h
 	@mkdir -p $(@D)
-	@ln -sf $(abspath $(HCFUZZ_SRC)) $(@D)/
+	@ln -sf $(abspath $^ $(<D)/Kbuild) $(@D)/
 	$(MAKE) -C $(call kmod_headers,$(KVER_cloud)) M=$(abspath $(@D)) modules
 	@touch $@
+$(foreach m,$(KT_MODULES),$(eval $(m): $(dir $(m:$(KT)/%=tests/kvm/%))Kbuild))
 
-$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/vmms $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
-	@cp $(KT)/hcfuzz/hcfuzz.ko $(KT)/hcfuzz.ko && strip --strip-debug $(KT)/hcfuzz.ko
-	cd $(KT) && strip -s guests vmms fuzz_ioctl && printf '%s\n' guests vmms fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
+KT_PROGRAMS := guests vmms fuzz_ioctl
+$(BUILD)/kvm-tests.cpio: $(KT_PROGRAMS:%=$(KT)/%) $(KT_MODULES)
+	@cp $(KT_MODULES) $(KT) && strip --strip-debug $(KT)/*.ko
+	cd $(KT) && strip -s $(KT_PROGRAMS) && printf '%s\n' $(KT_PROGRAMS) $(notdir $(KT_MODULES)) | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 # For Bochs they are in dom0's image.
 $(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img

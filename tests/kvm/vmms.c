@@ -10,17 +10,58 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RACE_MS 6000
 
 static volatile bool stop;
+
+/* ---- windows of races, made wide by widen.ko ---- */
+
+/* Whoever calls this function of corbel.ko loses some milliseconds first. */
+static void widen(const char *symbol, u32 ms)
+{
+	char path[200], args[100];
+	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
+
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	strcpy(path + (n > 0 ? n : 0), "widen.ko");
+	snprintf(args, sizeof(args), "symbol=%s ms=%u", symbol, ms);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
+		fatal("%s %s: errno %d", path, args, errno);
+	close(fd);
+}
+
+static void widen_end(void)
+{
+	if (syscall(SYS_delete_module, "widen", 0))
+		fatal("widen.ko cannot be removed: errno %d", errno);
+}
+
+static void stay_on_cpu(u32 cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fatal("sched_setaffinity: errno %d", errno);
+}
 
 /* ---- irqfds: assigned, deassigned, written and closed all at once ---- */
 
@@ -163,7 +204,7 @@ static enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi)
 	cpu_get_regs(vm, 0, &r);
 	r.rip = DATA;
 	cpu_set_regs(vm, 0, &r);
-	return vm_run(vm, 0, 5000);
+	return vm_run(vm, 0, 30000);
 }
 
 static bool doorbells(void)
@@ -178,9 +219,11 @@ static bool doorbells(void)
 
 	vm_init(&busy_vm, 1, VM_IRQCHIP);
 	vm_init(&vm, 1, VM_IRQCHIP);
+	widen("cb_event_del_doorbell", 2);
 	stop = false;
 	pthread_create(&t, NULL, bell_maker, &other);
-	for (; now_ms() < until; rounds++) {
+	/* a busy machine needs longer for enough of them */
+	for (; now_ms() < until + (rounds <= 10 ? 4 * RACE_MS : 0); rounds++) {
 		if (ioeventfd(&vm, bell, BELL_PORT, 0) ||
 		    run_code(&vm, code, sizeof(code), 0) != END_DONE)
 			break;
@@ -189,12 +232,212 @@ static bool doorbells(void)
 	}
 	stop = true;
 	pthread_join(t, NULL);
+	widen_end();
 	note("doorbells: %llu rounds, %llu with another number of rings than one",
 	     (unsigned long long)rounds, (unsigned long long)lost);
 	vm_free(&vm);
 	vm_free(&busy_vm);
 	close(other), close(bell);
 	return rounds > 10 && !lost;
+}
+
+/* ---- vCPUs' numbers: another VM has them as soon as they are given back ---- */
+
+#define ROUNDS	 20
+#define WIDTH_MS 20
+#define FAST_MS	 500
+#define DEAF_MS	 1000 /* what it costs at least to be woken eight times by a clock */
+
+static void *vm_ender(void *vm)
+{
+	stay_on_cpu(0);
+	vm_free(vm);
+	return NULL;
+}
+
+/*
+ * Eight times: spin for some 10 ms, so that the thread in KVM_RUN is asleep, and exit. Whoever is
+ * not woken looks by itself after a quarter of a second.
+ */
+static u64 spin_ms(struct vm *vm)
+{
+	static const u8 code[] = {0xbb, 8,	    0,	  0,	    0, /* mov ebx, 8 */
+				  0xb9, 0xa0,	    0x25, 0x26,	    0, /* .a: mov ecx, 2500000 */
+				  0xff, 0xc9,	    0x75, 0xfc,	       /* .b: dec ecx; jnz .b */
+				  0xe7, PORT_VALUE, 0xff, 0xcb,	       /* out; dec ebx */
+				  0x75, 0xf1,	    0xe6, PORT_DONE};  /* jnz .a; out */
+	u64 from = now_ms();
+
+	if (run_code(vm, code, sizeof(code), 0) != END_DONE)
+		fatal("a guest that only spins does not end");
+	return now_ms() - from;
+}
+
+/* A busy machine is slow, too, but so it is for another VM, and not each time. */
+static bool is_heard(struct vm *vm, struct vm *other)
+{
+	for (int i = 0; i < 3; i++) {
+		u64 ms = spin_ms(vm);
+
+		if (ms < FAST_MS || ms < spin_ms(other) + DEAF_MS)
+			return true;
+	}
+	return false;
+}
+
+static bool vcpu_ids(void)
+{
+	struct vm other;
+	cpu_set_t cpus;
+	u32 lost = 0;
+
+	vm_init(&other, 1, VM_IRQCHIP);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	widen("cb_event_del_vcpu", WIDTH_MS);
+	for (u32 i = 0; i < ROUNDS; i++) {
+		struct vm old, new;
+		pthread_t t;
+
+		vm_init(&old, 1, VM_IRQCHIP);
+		pthread_create(&t, NULL, vm_ender, &old);
+		stay_on_cpu(sysconf(_SC_NPROCESSORS_ONLN) - 1); /* the other one loses time */
+		usleep(i * 2000);
+		vm_init(&new, 1, VM_IRQCHIP);
+		pthread_join(t, NULL);
+		sched_setaffinity(0, sizeof(cpus), &cpus);
+		lost += !is_heard(&new, &other);
+		vm_free(&new);
+	}
+	widen_end();
+	vm_free(&other);
+	note("vcpu-ids: %u of %u vCPUs are not heard when they stop", lost, ROUNDS);
+	return !lost;
+}
+
+/* ---- what one user can have ---- */
+
+#define PARAMETERS "/sys/module/corbel/parameters/"
+
+/* Returns what it was. */
+static u32 set_limit(const char *name, u32 to)
+{
+	char path[100], text[20] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || dprintf(fd, "%u\n", to) <= 0)
+		fatal("%s: errno %d", path, errno);
+	close(fd);
+	return strtoul(text, NULL, 10);
+}
+
+/* As many VMs of so many vCPUs as can be had, at most `most`; errno says why not more. */
+static u32 take_vms(u32 most, u32 vcpus, u32 *vcpus_had)
+{
+	int dev = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	u32 n;
+
+	*vcpus_had = 0;
+	for (n = 0; n < most; n++) {
+		int fd = ioctl(dev, KVM_CREATE_VM, 0);
+
+		if (fd < 0)
+			break;
+		for (u32 i = 0; i < vcpus; i++, ++*vcpus_had)
+			if (ioctl(fd, KVM_CREATE_VCPU, (unsigned long)i) < 0)
+				return n;
+	}
+	return n;
+}
+
+struct had {
+	u32 vms, vcpus;
+	int error;
+};
+
+/* A process of this user that takes what it can get, and keeps it until it is let go. */
+struct taker {
+	pid_t pid;
+	int let_go;
+	struct had had;
+};
+
+static void take_as(uid_t uid, int report, int wait, u32 most, u32 vcpus)
+{
+	struct had had;
+	char c;
+
+	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+		_exit(1);
+	errno = 0;
+	had.vms = take_vms(most, vcpus, &had.vcpus);
+	had.error = errno;
+	if (write(report, &had, sizeof(had)) == sizeof(had) && read(wait, &c, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+static struct taker taker_start(uid_t uid, u32 most, u32 vcpus)
+{
+	struct taker t;
+	int report[2], wait[2];
+
+	if (pipe2(report, O_CLOEXEC) || pipe2(wait, O_CLOEXEC))
+		fatal("pipe: errno %d", errno);
+	t.pid = fork();
+	if (t.pid == 0) {
+		close(wait[1]);
+		take_as(uid, report[1], wait[0], most, vcpus);
+	}
+	close(report[1]), close(wait[0]);
+	t.let_go = wait[1];
+	if (read(report[0], &t.had, sizeof(t.had)) != sizeof(t.had))
+		fatal("uid %u cannot use /dev/kvm", uid);
+	close(report[0]);
+	return t;
+}
+
+static struct had taker_end(struct taker t)
+{
+	close(t.let_go);
+	waitpid(t.pid, NULL, 0);
+	return t.had;
+}
+
+static bool is_had(struct had h, u32 vms, u32 vcpus, int error)
+{
+	if (h.vms == vms && h.vcpus == vcpus && h.error == error)
+		return true;
+	note("limits: %u VMs and %u vCPUs, errno %d; not %u, %u, %d", h.vms, h.vcpus, h.error, vms,
+	     vcpus, error);
+	return false;
+}
+
+static bool limits(void)
+{
+	enum { USER = 1000, OTHER = 1001 };
+	u32 vms = set_limit("max_vms_per_user", 5), vcpus = set_limit("max_vcpus_per_user", 7);
+	bool good = vms <= 128 && vcpus <= 512; /* half of the hypervisor's numbers */
+	struct taker user;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	user = taker_start(USER, 20, 0);
+	good &= is_had(user.had, 5, 0, ENOSPC);
+	good &= is_had(taker_end(taker_start(USER, 20, 1)), 0, 0, ENOSPC); /* its other process */
+	good &= is_had(taker_end(taker_start(OTHER, 5, 1)), 5, 5, 0);
+	good &= is_had(taker_end(taker_start(0, 10, 1)), 10, 10, 0);
+	taker_end(user);
+	user = taker_start(USER, 5, 4);
+	good &= is_had(user.had, 1, 7, ENOSPC);
+	good &= is_had(taker_end(taker_start(OTHER, 3, 2)), 3, 6, 0);
+	taker_end(user);
+	good &= is_had(taker_end(taker_start(USER, 3, 2)), 3, 6, 0);
+	chmod("/dev/kvm", 0660);
+	set_limit("max_vms_per_user", vms);
+	set_limit("max_vcpus_per_user", vcpus);
+	return good;
 }
 
 /* ---- memory at the end of what guests can have ---- */
@@ -247,6 +490,138 @@ static bool last_slot(void)
 	return refused && taken && before == 0x11111111 && !after;
 }
 
+/* ---- memory that is long to take from a guest: the CPU is given back meanwhile ---- */
+
+#define MB	   (1ul << 20)
+#define TRIES	   8
+#define SHARE	   2	      /* the longest stretch is less than this part of the whole */
+#define ALIAS_SIZE (512 * MB) /* memory that is ALIASES times in the guest, in small pages */
+#define ALIASES	   4
+
+static u64 now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
+}
+
+#define NAP_US 1000
+static volatile u64 worst_us; /* that somebody urgent woke too late */
+
+static void *napper(void *unused)
+{
+	const struct sched_param fifo = {.sched_priority = 10};
+	const struct timespec nap = {.tv_nsec = NAP_US * 1000};
+	u64 then, now;
+
+	stay_on_cpu(0);
+	if (sched_setscheduler(0, SCHED_FIFO, &fifo))
+		fatal("sched_setscheduler: errno %d", errno);
+	for (then = now_us(); !stop; then = now) {
+		nanosleep(&nap, NULL);
+		now = now_us();
+		if (now - then > worst_us + NAP_US)
+			worst_us = now - then - NAP_US;
+	}
+	return NULL;
+}
+
+/* MADV_DONTNEED while somebody more urgent wants the same CPU. False: it had to wait for long. */
+static bool gives_cpu_back(const char *what, void *at, size_t len)
+{
+	cpu_set_t cpus;
+	pthread_t t;
+	u64 us;
+
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	stay_on_cpu(0);
+	stop = false;
+	pthread_create(&t, NULL, napper, NULL);
+	usleep(20000);
+	worst_us = 0;
+	us = now_us();
+	madvise(at, len, MADV_DONTNEED);
+	us = now_us() - us;
+	usleep(5000); /* who had to wait till the end counts, too */
+	stop = true;
+	pthread_join(t, NULL);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	note("cpu-back: %s take %llu us, at most %llu us of them at a stretch", what,
+	     (unsigned long long)us, (unsigned long long)worst_us);
+	return us > 4000 && worst_us < us / SHARE;
+}
+
+/* mov eax, [rdi]; add rdi, 64 pages; dec rsi; jnz; out PORT_DONE, al */
+static const u8 touch_code[] = {0x8b, 0x07, 0x48, 0x81, 0xc7, 0,    0,	  4,
+				0,    0x48, 0xff, 0xce, 0x75, 0xf2, 0xe6, PORT_DONE};
+#define TOUCHED (64 * 4096ul) /* by each read: the neighbours are mapped with it */
+
+static bool many_pages(void)
+{
+	struct kvm_userspace_memory_region r = {.memory_size = ALIAS_SIZE};
+	struct kvm_regs regs;
+	bool good = false;
+	struct vm vm;
+	u8 *m;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	m = mmap(NULL, ALIAS_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	madvise(m, ALIAS_SIZE, MADV_NOHUGEPAGE);
+	for (r.slot = 1; r.slot <= ALIASES; r.slot++) {
+		r.guest_phys_addr = (r.slot + 1) * ALIAS_SIZE;
+		r.userspace_addr = (u64)m;
+		if (vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+			fatal("slot %u", r.slot);
+	}
+	for (int i = 0; i < TRIES && !good; i++) {
+		madvise(m, ALIAS_SIZE, MADV_POPULATE_READ);
+		memcpy(vm.ram + DATA, touch_code, sizeof(touch_code));
+		cpu_setup(&vm, 0, MODE_LONG, payload_start, 2 * ALIAS_SIZE,
+			  ALIASES * ALIAS_SIZE / TOUCHED);
+		cpu_get_regs(&vm, 0, &regs);
+		regs.rip = DATA;
+		cpu_set_regs(&vm, 0, &regs);
+		if (vm_run(&vm, 0, 60000) != END_DONE)
+			break;
+		good = gives_cpu_back("pages of a guest", m, ALIAS_SIZE);
+	}
+	vm_free(&vm);
+	munmap(m, ALIAS_SIZE);
+	return good;
+}
+
+/* All pages of a slot whose dirty log runs are to be marked in a bitmap of many MiB. */
+static bool long_bitmap(void)
+{
+	const u64 size = 1ul << (address_bits() - 1 < 39 ? address_bits() - 1 : 39);
+	struct kvm_userspace_memory_region r = {.slot = 1,
+						.flags = KVM_MEM_LOG_DIRTY_PAGES,
+						.guest_phys_addr = size,
+						.memory_size = size};
+	bool good = false;
+	struct vm vm;
+	void *m;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	m = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	r.userspace_addr = (u64)m;
+	if (m == MAP_FAILED || vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("a slot of %llu bytes: errno %d", (unsigned long long)size, errno);
+	for (int i = 0; i < TRIES && !good; i++)
+		good = gives_cpu_back("pages of a dirty log", m, size);
+	vm_free(&vm);
+	munmap(m, size);
+	return good;
+}
+
+static bool cpu_back(void)
+{
+	bool pages = many_pages(), bitmap = long_bitmap();
+
+	return pages && bitmap;
+}
+
 static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
@@ -254,8 +629,13 @@ static const struct {
     {"irqfds", "irqfds come and go in four threads at once, and work afterwards", irqfds},
     {"doorbells", "another VM's ioeventfds come and go: each write of a guest signals its own once",
      doorbells},
+    {"vcpu-ids",
+     "a vCPU that takes over another one's number while that ends is heard when it stops",
+     vcpu_ids},
+    {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs", limits},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
+    {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
 };
 
 static bool wanted(const char *name, int argc, char **argv)

@@ -13,7 +13,7 @@ SECONDS = 30  # each of the two
 
 
 def results(out):
-    for text in re.findall(r'(?:^# |hcfuzz: )(\d+ .*calls.*?)\r*$', out, re.M):
+    for text in re.findall(r'(?:^# |hcfuzz: )(\d+ .*calls.*?|of calls .*?)\r*$', out, re.M):
         note(text)
     for kind, what in re.findall(r'(?:^|hcfuzz: )(ok|not ok) - (.*?)\r*$', out, re.M):
         ok(kind == 'ok', what, out)

@@ -33,12 +33,23 @@ static void take(const struct cb_slot *s)
 		owner[f] = s->id + 1;
 }
 
+/* Walking on from any frame meets each slot behind it, in order. */
+static bool walks(const struct cb_slots *t, u64 from)
+{
+	const struct cb_slot *s = slots_from(t, from);
+	u32 behind = 0;
+
+	for (u32 i = 0; i < t->n; i++)
+		behind += t->slot[i].gfn + t->slot[i].pages > from;
+	return s ? s == &t->slot[t->n - behind] : !behind;
+}
+
 static bool agrees(struct cb_slots *t)
 {
 	for (u32 f = 0; f < FRAMES; f++) {
 		const struct cb_slot *s = slots_find(t, f);
 
-		if ((s ? s->id + 1 : 0) != owner[f])
+		if ((s ? s->id + 1 : 0) != owner[f] || !walks(t, f))
 			return false;
 	}
 	for (u32 i = 1; i < t->n; i++)

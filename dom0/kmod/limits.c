@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What one user may have. The hypervisor's numbers of VMs and vCPUs are few, and who has all of
+ * them keeps everybody else out. As with ulimits the superuser is counted, but not refused.
+ */
+#include "kmod.h"
+
+#include <linux/cred.h>
+#include <linux/user_namespace.h>
+
+/* Half of what there is: two users can always have VMs. */
+static uint max_vms_per_user = 128;
+module_param(max_vms_per_user, uint, 0644);
+MODULE_PARM_DESC(max_vms_per_user, "VMs that one user other than root can have (128)");
+static uint max_vcpus_per_user = CORBEL_MAX_VCPUS / 2;
+module_param(max_vcpus_per_user, uint, 0644);
+MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs that one user other than root can have (512)");
+
+struct cb_account { /* there as long as the user has VMs */
+	struct list_head list;
+	kuid_t uid;
+	u32 vms, vcpus;
+};
+
+static DEFINE_MUTEX(accounts_lock); /* for what follows */
+static LIST_HEAD(accounts);
+
+/*
+ * Who makes user namespaces has many uids in them; all of these are the one who made the outermost.
+ * Of containers that root has made each uid counts for itself.
+ */
+static kuid_t user_of(const struct file *file)
+{
+	const struct user_namespace *ns = file->f_cred->user_ns;
+	kuid_t uid = file->f_cred->uid;
+
+	for (; ns != &init_user_ns; ns = ns->parent)
+		if (!uid_eq(ns->owner, GLOBAL_ROOT_UID))
+			uid = ns->owner;
+	return uid;
+}
+
+static bool is_limited(kuid_t uid)
+{
+	return !uid_eq(uid, GLOBAL_ROOT_UID) && !capable(CAP_SYS_RESOURCE) &&
+	       !capable(CAP_SYS_ADMIN);
+}
+
+static int charge(kuid_t uid, u32 *have, uint limit, const char *parameter)
+{
+	if (*have >= limit && is_limited(uid)) {
+		pr_info_ratelimited("user %u has no more than %u: parameter %s of module corbel\n",
+				    from_kuid(&init_user_ns, uid), limit, parameter);
+		return -ENOSPC;
+	}
+	++*have;
+	return 0;
+}
+
+static struct cb_account *find_locked(kuid_t uid)
+{
+	struct cb_account *a;
+
+	list_for_each_entry(a, &accounts, list) if (uid_eq(a->uid, uid)) return a;
+	a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
+	if (!a)
+		return NULL;
+	a->uid = uid;
+	list_add(&a->list, &accounts);
+	return a;
+}
+
+static void drop_unused_locked(struct cb_account *a)
+{
+	if (a->vms)
+		return;
+	list_del(&a->list);
+	kfree(a);
+}
+
+struct cb_account *cb_account_vm(const struct file *kvm)
+{
+	struct cb_account *a;
+	int r;
+
+	mutex_lock(&accounts_lock);
+	a = find_locked(user_of(kvm));
+	r = a ? charge(a->uid, &a->vms, READ_ONCE(max_vms_per_user), "max_vms_per_user") : -ENOMEM;
+	if (r && a)
+		drop_unused_locked(a);
+	mutex_unlock(&accounts_lock);
+	return r ? ERR_PTR(r) : a;
+}
+
+int cb_account_vcpu(struct cb_account *a)
+{
+	int r;
+
+	mutex_lock(&accounts_lock);
+	r = charge(a->uid, &a->vcpus, READ_ONCE(max_vcpus_per_user), "max_vcpus_per_user");
+	mutex_unlock(&accounts_lock);
+	return r;
+}
+
+void cb_account_vcpu_gone(struct cb_account *a)
+{
+	mutex_lock(&accounts_lock);
+	a->vcpus--;
+	mutex_unlock(&accounts_lock);
+}
+
+void cb_account_vm_gone(struct cb_account *a)
+{
+	mutex_lock(&accounts_lock);
+	a->vms--;
+	drop_unused_locked(a);
+	mutex_unlock(&accounts_lock);
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Widens the window of a race: whoever calls a function of the kernel, or of corbel.ko, loses some
+ * milliseconds before it. So corbel.ko itself needs no code for that.
+ *
+ * insmod widen.ko symbol=NAME ms=N
+ */
+#include <linux/delay.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+
+static char *symbol;
+module_param(symbol, charp, 0444);
+static unsigned int ms = 20;
+module_param(ms, uint, 0444);
+
+/* Here nothing may sleep: only another CPU gets anything done meanwhile. */
+static int lose_time(struct kprobe *p, struct pt_regs *regs)
+{
+	mdelay(ms);
+	return 0;
+}
+
+static struct kprobe probe = {.pre_handler = lose_time};
+
+static int __init widen_init(void)
+{
+	if (!symbol || ms > 100)
+		return -EINVAL;
+	probe.symbol_name = symbol;
+	return register_kprobe(&probe);
+}
+
+static void __exit widen_exit(void)
+{
+	unregister_kprobe(&probe);
+}
+
+module_init(widen_init);
+module_exit(widen_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Delays before a function, for tests");
