@@ -2,15 +2,18 @@
 /*
  * corbel.ko: the KVM API on top of the Corbel hypervisor.
  *
- *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c:
- * KVM_RUN) guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
- *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
- * ioeventfd.c event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell
- * rang"
+ * /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
+ *
+ * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page).
+ *
+ * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
+ * ioeventfd.c; coalesced.c (writes that can wait).
+ *
+ * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
  * ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock, vm->irqfds_lock, pit->lock,
- * vm->irq_lock. Hypercalls never sleep and may be made under any of them.
+ * vm->irq_lock; vm->zones_lock. Hypercalls never sleep and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.
@@ -54,6 +57,7 @@
 #define CB_MAX_VCPU_ID	  255u
 #define CB_MAX_ROUTES	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
+#define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
 
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 
@@ -124,6 +128,12 @@ struct cb_vm {
 	struct list_head irqfds;
 	struct list_head resamplers; /* RCU; changed under irqfds_lock */
 	struct list_head ioeventfds; /* under lock */
+
+	/* coalesced.c */
+	spinlock_t zones_lock;
+	struct list_head zones;
+	u32 zone_count;
+	struct kvm_coalesced_mmio_ring *ring; /* mapped by user space, as kvm_run is */
 };
 
 /* main.c */
@@ -239,6 +249,14 @@ bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
 int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args);
 int cb_ioeventfd_realize(struct cb_vm *vm);
 void cb_ioeventfd_release(struct cb_vm *vm);
+
+/* coalesced.c */
+int cb_coalesced_init(struct cb_vm *vm);
+void cb_coalesced_exit(struct cb_vm *vm);
+int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
+int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
+/* A guest's write. True: it is in the ring; false: user space is to see it at once. */
+bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
 
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);

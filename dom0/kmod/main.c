@@ -55,6 +55,7 @@ static const u16 caps_present[] = {
     KVM_CAP_IMMEDIATE_EXIT,
     KVM_CAP_STEAL_TIME,
     KVM_CAP_MMU_SHADOW_CACHE_CONTROL,
+    KVM_CAP_COALESCED_PIO,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
 };
 
@@ -77,6 +78,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return KVM_CLOCK_TSC_STABLE;
 	case KVM_CAP_MCE:
 		return CORBEL_MCE_BANKS;
+	case KVM_CAP_COALESCED_MMIO:
+		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return 1;
 	case KVM_CAP_TSC_CONTROL:
@@ -114,7 +117,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KVM_CHECK_EXTENSION:
 		return cb_check_extension(NULL, arg);
 	case KVM_GET_VCPU_MMAP_SIZE:
-		return arg ? -EINVAL : 2 * PAGE_SIZE;
+		return arg ? -EINVAL : CB_RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return cb_supported_cpuid(argp);
 	case KVM_GET_EMULATED_CPUID:

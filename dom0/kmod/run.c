@@ -84,6 +84,14 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 
 /* ---- what the vCPU stopped for; each returns 1: go on, 0: back to user space, < 0: error ---- */
 
+/* One element of a port access, by a device of the module or into the ring. False: neither. */
+static bool take_io(struct cb_vcpu *v, u16 port, u32 size, bool in, void *data)
+{
+	if (cb_irqchip_may_have_port(port) && cb_irqchip_pio(v->vm, port, size, in, data))
+		return true;
+	return !in && cb_coalesce(v->vm, port, size, data, true);
+}
+
 static int exit_io(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
@@ -96,21 +104,20 @@ static int exit_io(struct cb_vcpu *v)
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
 		return -EIO;
 	for (i = 0; i < count; i++)
-		if (!cb_irqchip_may_have_port(port) ||
-		    !cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
+		if (!take_io(v, port, size, in, v->data + i * size))
 			break;
-	if (i)
+	if (i == count || (in && i))
 		return 1;
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = size;
 	run->io.port = port;
-	run->io.count = count;
+	run->io.count = count - i; /* the ring may have filled up on the way */
 	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
 	if (in)
 		v->user_exit = KVM_EXIT_IO;
 	else
-		memcpy(v->pio, v->data, size * count);
+		memcpy(v->pio, v->data + i * size, size * (count - i));
 	return 0;
 }
 
@@ -123,6 +130,8 @@ static int exit_mmio(struct cb_vcpu *v)
 	if (!p->mmio.len || p->mmio.len > sizeof(p->mmio.data))
 		return -EIO;
 	if (cb_irqchip_mmio(v->vm, p->mmio.gpa, p->mmio.len, p->mmio.is_write, p->mmio.data))
+		return 1;
+	if (p->mmio.is_write && cb_coalesce(v->vm, p->mmio.gpa, p->mmio.len, p->mmio.data, false))
 		return 1;
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = p->mmio.gpa;

@@ -66,6 +66,7 @@ static void vm_destroy(struct cb_vm *vm)
 	if (!gone || r < 0)
 		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
 		       vm->id, r);
+	cb_coalesced_exit(vm);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
@@ -302,6 +303,7 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	struct cb_vm *vm = file->private_data;
 	void __user *argp = (void __user *)arg;
 	struct kvm_userspace_memory_region region;
+	struct kvm_coalesced_mmio_zone zone;
 	struct kvm_dirty_log log;
 	u64 addr;
 
@@ -319,6 +321,12 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_GET_DIRTY_LOG:
 		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
 							       : cb_mem_dirty_log(vm, &log);
+	case KVM_REGISTER_COALESCED_MMIO:
+		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
+								 : cb_coalesced_add(vm, &zone);
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
+								 : cb_coalesced_del(vm, &zone);
 	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
 		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
@@ -365,14 +373,21 @@ int cb_vm_create(unsigned long type)
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);
+	r = cb_coalesced_init(vm);
+	if (r)
+		goto free;
 	r = cb_mem_init(vm);
 	if (r) {
-		mmdrop(vm->mm);
-		kvfree(vm);
-		return r;
+		cb_coalesced_exit(vm);
+		goto free;
 	}
 	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (r < 0)
 		cb_vm_put(vm);
+	return r;
+
+free:
+	mmdrop(vm->mm);
+	kvfree(vm);
 	return r;
 }

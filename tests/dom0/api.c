@@ -372,6 +372,139 @@ static void test_ioeventfd(void)
 	end(&v);
 }
 
+/* ---- stores that wait in a ring ---- */
+
+#define RING_PAGE 2
+#define RING_MAX                                                                                   \
+	((4096 - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
+
+GUEST(stores, "mov $0xb800, %ax; mov %ax, %ds; movw $0x1234, 0x10; movb $0x56, 0x7ff\n"
+	      "mov $0x3d4, %dx; mov $0x0e, %al; out %al, %dx\n"
+	      "movw $0x789a, 0x7ff; mov 0x10, %al; out %al, $0x78; movw $0x1111, 0x10; hlt");
+GUEST(many_stores, "mov $0xb800, %ax; mov %ax, %ds; mov $400, %cx; xor %ax, %ax\n"
+		   "1: mov %ax, 0x20; inc %ax; loop 1b; hlt");
+GUEST(many_outs, "mov $0x2000, %si; mov $0x3d4, %dx; mov $400, %cx; rep outsb; hlt");
+
+static int zone(struct vm *v, bool add, u64 addr, uint32_t size, uint32_t pio)
+{
+	struct kvm_coalesced_mmio_zone z = {.addr = addr, .size = size, .pio = pio};
+
+	return ioctl(v->fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &z);
+}
+
+/* With a hole at 0xa0000 for devices. */
+static struct vm start_with_hole(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	set_slot(v.fd, 0, 0, 0, 0, NULL);
+	set_slot(v.fd, 0, 0, 0, 0xa0000, ram);
+	return v;
+}
+
+static struct kvm_coalesced_mmio_ring *ring_of(struct vm *v)
+{
+	return (void *)((u8 *)v->run + RING_PAGE * 4096);
+}
+
+static bool took(const struct kvm_coalesced_mmio *e, u64 addr, uint32_t len, uint32_t pio, u16 data)
+{
+	return e->phys_addr == addr && e->len == len && e->pio == pio &&
+	       !memcmp(e->data, &data, len);
+}
+
+static void test_coalesced(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_coalesced_mmio_ring *r = ring_of(&v), *other;
+	int second;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO) == RING_PAGE &&
+		  ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) == 1 &&
+		  ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0) == 3 * 4096,
+	      "the ring of coalesced stores is a vCPU's third page");
+	if (ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0) != 3 * 4096)
+		return end(&v);
+	check(zone(&v, true, 0xb8000, 0x800, 2) && errno == EINVAL &&
+		  zone(&v, false, 0xb8000, 0x800, 2) && errno == EINVAL,
+	      "zones are of memory or of ports, and of nothing else");
+	check(!zone(&v, true, 0xb8000, 0x800, 0) && !zone(&v, true, 0x3d4, 2, 1),
+	      "a zone of either kind can be registered");
+	LOAD(v, stores);
+	check(run(&v) == KVM_EXIT_MMIO && v.run->mmio.is_write &&
+		  v.run->mmio.phys_addr == 0xb87ff && v.run->mmio.len == 2,
+	      "a store that goes beyond the zone is the first to exit");
+	check(r->first == 0 && r->last == 3 && took(&r->coalesced_mmio[0], 0xb8010, 2, 0, 0x1234) &&
+		  took(&r->coalesced_mmio[1], 0xb87ff, 1, 0, 0x56) &&
+		  took(&r->coalesced_mmio[2], 0x3d4, 1, 1, 0x0e),
+	      "those before are in the ring, in order");
+	second = ioctl(v.fd, KVM_CREATE_VCPU, 1);
+	other = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, second, 0);
+	other = (void *)((u8 *)other + RING_PAGE * 4096);
+	check(other->last == 3 && took(&other->coalesced_mmio[2], 0x3d4, 1, 1, 0x0e),
+	      "all vCPUs of a VM have one ring");
+	munmap((u8 *)other - RING_PAGE * 4096, 3 * 4096);
+	close(second);
+	r->first = r->last;
+	check(run(&v) == KVM_EXIT_MMIO && v.run->mmio.phys_addr == 0xb8010 &&
+		  !v.run->mmio.is_write && r->last == 3,
+	      "a load from the zone exits");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "and so do other ports");
+	check(!zone(&v, false, 0xb8000, 0x800, 0) && run(&v) == KVM_EXIT_MMIO &&
+		  v.run->mmio.phys_addr == 0xb8010 && r->last == 3,
+	      "a zone that is unregistered is as before");
+	check(!zone(&v, false, 0xb8000, 0x800, 0), "unregistering it again does nothing");
+	end(&v);
+}
+
+static void test_ring_full(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_coalesced_mmio_ring *r = ring_of(&v);
+	unsigned n = 0, bad = 0, exits = 0;
+
+	if (zone(&v, true, 0xb8000, 0x800, 0) || zone(&v, true, 0x3d4, 1, 1)) {
+		check(false, "zones for a full ring");
+		return end(&v);
+	}
+	LOAD(v, many_stores);
+	while (run(&v) == KVM_EXIT_MMIO) {
+		exits++;
+		for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX)
+			bad += !took(&r->coalesced_mmio[r->first], 0xb8020, 2, 0, n++);
+		bad += *(u16 *)v.run->mmio.data != n++;
+	}
+	for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX)
+		bad += !took(&r->coalesced_mmio[r->first], 0xb8020, 2, 0, n++);
+	check(v.run->exit_reason == KVM_EXIT_HLT && n == 400 && !bad && exits == 400 / RING_MAX,
+	      "a store that finds the ring full exits (%u stores, %u wrong, %u exits)", n, bad,
+	      exits);
+	end(&v);
+
+	v = start_with_hole();
+	r = ring_of(&v);
+	zone(&v, true, 0x3d4, 1, 1);
+	LOAD(v, many_outs);
+	for (int i = 0; i < 400; i++)
+		ram[0x2000 + i] = i * 7;
+	for (n = bad = 0; run(&v) == KVM_EXIT_IO;) {
+		for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX, n++)
+			bad += !took(&r->coalesced_mmio[r->first], 0x3d4, 1, 1, (u8)(n * 7));
+		for (uint32_t i = 0; i < v.run->io.count; i++, n++)
+			bad += io_data(&v)[i] != (u8)(n * 7);
+	}
+	for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX, n++)
+		bad += !took(&r->coalesced_mmio[r->first], 0x3d4, 1, 1, (u8)(n * 7));
+	check(v.run->exit_reason == KVM_EXIT_HLT && n == 400 && !bad,
+	      "so does what is left of REP OUTS (%u bytes, %u wrong)", n, bad);
+	r->first = 7;
+	r->last = 0x12345678;
+	ioctl(v.vcpu, KVM_SET_REGS, &(struct kvm_regs){.rip = CODE, .rflags = 2, .rsp = STACK});
+	check(run(&v) == KVM_EXIT_IO && v.run->io.count == 400 && r->last == 0x12345678,
+	      "a ring that the VMM has spoilt takes nothing");
+	end(&v);
+}
+
 /* ---- guest memory follows the VMM's ---- */
 
 GUEST(look, "1: mov 0x2000, %al; out %al, %dx; jmp 1b");
@@ -990,16 +1123,23 @@ static void test_mce_errors(void)
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
-	static const int none[] = {KVM_CAP_NESTED_STATE,   KVM_CAP_HYPERV, KVM_CAP_X86_SMM,
-				   KVM_CAP_SYNC_REGS,	   KVM_CAP_XSAVE2, KVM_CAP_SREGS2,
-				   KVM_CAP_COALESCED_MMIO, KVM_CAP_VAPIC};
+	static const int none[] = {KVM_CAP_NESTED_STATE,
+				   KVM_CAP_HYPERV,
+				   KVM_CAP_X86_SMM,
+				   KVM_CAP_XSAVE2,
+				   KVM_CAP_SREGS2,
+				   KVM_CAP_VAPIC,
+				   KVM_CAP_X86_DISABLE_EXITS,
+				   KVM_CAP_DISABLE_QUIRKS2,
+				   KVM_CAP_EXCEPTION_PAYLOAD,
+				   KVM_CAP_SYNC_REGS,
+				   KVM_CAP_VCPU_ATTRIBUTES};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
 		      "capability %d is not claimed", none[i]);
 	check(ioctl(v.vcpu, KVM_SMI) && errno == ENOTTY, "KVM_SMI is ENOTTY");
-	check(ioctl(v.fd, KVM_GET_TSC_KHZ) && errno == ENOTTY,
-	      "a vCPU's ioctl on the VM is ENOTTY");
+	check(ioctl(v.fd, KVM_GET_REGS) && errno == ENOTTY, "a vCPU's ioctl on the VM is ENOTTY");
 	end(&v);
 }
 
@@ -1021,6 +1161,8 @@ int main(void)
 	test_string_io();
 	test_mmio();
 	test_ioeventfd();
+	test_coalesced();
+	test_ring_full();
 	test_notifier();
 	test_dirty_log();
 	test_pic();
