@@ -9,6 +9,8 @@
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait).
  *
+ * Guests' clocks: pvclock.c.
+ *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
@@ -83,6 +85,8 @@ struct cb_vcpu {
 	bool lost;	 /* did not stop when told to */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
+	bool clock_told;   /* that it stood still, by KVM_KVMCLOCK_CTRL, and has not run since */
+	u32 clock_version; /* of its kvmclock then */
 	sigset_t sigmask;
 	u32 weight; /* as last told to the hypervisor */
 	u64 affinity;
@@ -98,8 +102,10 @@ struct cb_vm {
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;
 	u32 boot_apic_id;
-	u32 mmu_pages; /* KVM_SET_NR_MMU_PAGES */
-	s64 clock_ns;  /* until there is an id: kvmclock = boot time + this */
+	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */
+	u32 tsc_khz;	 /* of vCPUs to come; 0: the machine's */
+	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
+	s64 clock_ns;	 /* until there is an id: kvmclock = boot time + this */
 
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
@@ -142,6 +148,7 @@ long cb_check_extension(const struct cb_vm *vm, long cap);
 
 extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
 extern u64 cb_gfn_end;	/* what guests can have ends here */
+extern u32 cb_tsc_khz;
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);
@@ -186,12 +193,26 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg);
 /* Of /dev/kvm: what HC_SUPPORTED lists. */
 long cb_supported_cpuid(struct kvm_cpuid2 __user *arg);
 long cb_msr_index_list(struct kvm_msr_list __user *arg);
+/* MSRs that tell of features: their numbers, and what a new vCPU reads there. */
+long cb_msr_feature_list(struct kvm_msr_list __user *arg);
+long cb_msr_features(struct kvm_msrs __user *arg);
+/*
+ * KVM_CAP_SYNC_REGS: take what user space has changed in its page; put there what it wants. Under
+ * vcpu->mutex.
+ */
+int cb_sync_regs_take(struct cb_vcpu *v);
+void cb_sync_regs_put(struct cb_vcpu *v);
 
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+/* Of guest memory that can be written, or 0. It may go at any time: use get_user() and put_user().
+ */
+unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa);
+/* What was written there by its user address is the guest's doing. */
+void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa);
 /* Take all marks of frames without memory away; they come again when used. */
 void cb_mem_forget_mmio(struct cb_vm *vm);
 
@@ -257,6 +278,14 @@ int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg
 int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
 /* A guest's write. True: it is in the ring; false: user space is to see it at once. */
 bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
+
+/* pvclock.c; under vcpu->mutex. -EINVAL: the guest has no kvmclock. */
+int cb_pvclock_stopped(struct cb_vcpu *v);
+/*
+ * It has run since: if the hypervisor had the clock to write before, which takes the flag away, say
+ * it once more.
+ */
+void cb_pvclock_tell_again(struct cb_vcpu *v);
 
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);

@@ -56,6 +56,9 @@ static const u16 caps_present[] = {
     KVM_CAP_STEAL_TIME,
     KVM_CAP_MMU_SHADOW_CACHE_CONTROL,
     KVM_CAP_COALESCED_PIO,
+    KVM_CAP_KVMCLOCK_CTRL,
+    KVM_CAP_GET_MSR_FEATURES,
+    KVM_CAP_ENABLE_CAP,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
 };
 
@@ -82,7 +85,10 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return 1;
+	case KVM_CAP_SYNC_REGS:
+		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_TSC_CONTROL:
+	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);
 	}
 	for (i = 0; i < ARRAY_SIZE(caps_present); i++)
@@ -126,6 +132,10 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return mce_cap(argp);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
+		return cb_msr_feature_list(argp);
+	case KVM_GET_MSRS:
+		return cb_msr_features(argp);
 	}
 	return -ENOTTY;
 }

@@ -73,11 +73,15 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	/* Often it has run to its next exit already and there will be no event. */
 	while (!cb_vcpu_stopped(v)) {
 		/* Changes of nice and affinity are noticed by looking now and then. */
-		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v), HZ / 4);
+		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v),
+						     v->clock_told ? 1 : HZ / 4);
 		if (r < 0)
 			return cb_vcpu_stop(v);
-		if (r == 0)
-			sync_scheduling(v);
+		if (r)
+			continue;
+		sync_scheduling(v);
+		if (v->clock_told) /* the sooner it is told again the better */
+			HC1(VCPU_PAUSE, v->id);
 	}
 	return 0;
 }
@@ -293,6 +297,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		cb_event_sync_doorbells();
 		if (r)
 			return r;
+		if (unlikely(v->clock_told) && !stop)
+			cb_pvclock_tell_again(v);
 		r = handle_exit(v);
 		cond_resched();
 	} while (r == 1);
@@ -317,9 +323,14 @@ static int take_request(struct cb_vcpu *v)
 {
 	const struct kvm_run *run = v->run;
 	u64 cr8 = READ_ONCE(run->cr8);
+	int r;
 
-	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
-		return -EINVAL; /* KVM_CAP_SYNC_REGS is not offered */
+	if ((READ_ONCE(run->kvm_valid_regs) | READ_ONCE(run->kvm_dirty_regs)) &
+	    ~KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	r = cb_sync_regs_take(v);
+	if (r)
+		return r;
 	if (v->vm->irqchip != CB_IRQCHIP_NONE)
 		return 0;
 	if (cr8 > 15)
@@ -346,5 +357,6 @@ int cb_vcpu_run(struct cb_vcpu *v)
 			sigprocmask(SIG_SETMASK, &saved, NULL);
 	}
 	publish_state(v);
+	cb_sync_regs_put(v);
 	return r;
 }

@@ -134,17 +134,50 @@ static int set_boot_cpu(struct cb_vm *vm, unsigned long apic_id)
 	return r;
 }
 
+/* Once, and before there are vCPUs. */
+static int set_max_vcpu_id(struct cb_vm *vm, u64 max)
+{
+	int r = -EINVAL;
+
+	if (max > CB_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = max;
+	if (vm->max_vcpu_id == max)
+		r = 0;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
 
 	if (copy_from_user(&cap, arg, sizeof(cap)))
 		return -EFAULT;
-	if (cap.flags || cap.cap != KVM_CAP_SPLIT_IRQCHIP)
+	if (cap.flags)
 		return -EINVAL;
-	if (cap.args[0] > CB_MAX_ROUTES)
+	switch (cap.cap) {
+	case KVM_CAP_SPLIT_IRQCHIP:
+		if (cap.args[0] > CB_MAX_ROUTES)
+			return -EINVAL;
+		return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+	case KVM_CAP_MAX_VCPU_ID:
+		return set_max_vcpu_id(vm, cap.args[0]);
+	}
+	return -EINVAL;
+}
+
+/* The frequency of vCPUs to come. The hypervisor has its own idea of which are possible. */
+static int set_tsc_khz(struct cb_vm *vm, unsigned long khz)
+{
+	bool own = !khz || khz == cb_tsc_khz;
+
+	if (khz > S32_MAX || (!own && !(cb_features & CORBEL_FEATURE_TSC_SCALE)))
 		return -EINVAL;
-	return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+	WRITE_ONCE(vm->tsc_khz, own ? 0 : khz);
+	return 0;
 }
 
 /* A bound for shadow page tables, of which there are none: it is only kept. */
@@ -341,6 +374,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_clock(vm, argp);
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, argp);
+	case KVM_SET_TSC_KHZ:
+		return set_tsc_khz(vm, arg);
+	case KVM_GET_TSC_KHZ:
+		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
 	case KVM_SET_NR_MMU_PAGES:
 		return set_mmu_pages(vm, arg);
 	case KVM_GET_NR_MMU_PAGES:

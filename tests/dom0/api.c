@@ -1118,6 +1118,227 @@ static void test_mce_errors(void)
 	end(&v);
 }
 
+/* ---- registers in the shared page ---- */
+
+#define SYNC_ALL (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
+
+GUEST(show, "out %al, $0x78; jmp show");
+
+static bool same_regs(struct vm *v)
+{
+	struct kvm_sync_regs *s = &v->run->s.regs;
+	struct kvm_vcpu_events e = {};
+	struct kvm_sregs sregs = {};
+	struct kvm_regs r = regs(v);
+
+	ioctl(v->vcpu, KVM_GET_SREGS, &sregs);
+	ioctl(v->vcpu, KVM_GET_VCPU_EVENTS, &e);
+	return !memcmp(&r, &s->regs, sizeof(r)) && !memcmp(&sregs, &s->sregs, sizeof(sregs)) &&
+	       !memcmp(&e, &s->events, sizeof(e));
+}
+
+static void test_sync_regs(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_sync_regs *s = &v.run->s.regs, none;
+
+	LOAD(v, show);
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) == SYNC_ALL,
+	      "registers, system registers and events can be had with an exit");
+	v.run->kvm_valid_regs = SYNC_ALL + 1;
+	check(run(&v) == -EINVAL, "an unknown set to read is refused");
+	v.run->kvm_valid_regs = 0;
+	v.run->kvm_dirty_regs = 1u << 3;
+	check(run(&v) == -EINVAL, "an unknown set to write is refused");
+	v.run->kvm_dirty_regs = 0;
+	memset(s, 0xaa, sizeof(*s));
+	memset(&none, 0xaa, sizeof(none));
+	check(run(&v) == KVM_EXIT_IO && !memcmp(s, &none, sizeof(none)),
+	      "unless asked for they are not there");
+	v.run->kvm_valid_regs = SYNC_ALL;
+	check(run(&v) == KVM_EXIT_IO && same_regs(&v), "asked for they are what the ioctls say");
+	v.run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+	s->regs.rax = 0x5b;
+	s->regs.rbx = 0x1234;
+	s->sregs.cr2 = 0x4321;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	check(run(&v) == KVM_EXIT_IO && *io_data(&v) == 0x5b && s->regs.rbx == 0x1234 &&
+		  !v.run->kvm_dirty_regs,
+	      "what the VMM has written there the guest has, once");
+	v.run->kvm_valid_regs = SYNC_ALL;
+	v.run->immediate_exit = 1;
+	s->regs.rax = 0x77;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	check(run(&v) == -EINTR && same_regs(&v) && s->regs.rax == 0x77 && s->sregs.cr2 == 0x4321,
+	      "also with immediate_exit");
+	v.run->immediate_exit = 0;
+	s->sregs.apic_base = APIC_X2APIC & ~0x800ull;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	check(run(&v) == -EINVAL && get_msr(&v, MSR_APIC_BASE) == APIC_XAPIC &&
+		  s->sregs.apic_base == APIC_XAPIC,
+	      "what KVM_SET_SREGS refuses is refused");
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	s->events.flags = 1u << 31;
+	check(run(&v) == -EINVAL, "and what KVM_SET_VCPU_EVENTS does");
+	s->events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+	s->events.nmi.pending = 1;
+	HANDLE(2, on_irq);
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "an NMI can be had that way");
+	end(&v);
+}
+
+/* ---- a guest is told that it stood still ---- */
+
+#define MSR_SYSTEM_TIME 0x4b564d01
+#define CLOCK_AT	0x3000
+#define CLOCK_FLAGS	(CLOCK_AT + 29)
+#define CLOCK_STOPPED	2
+
+GUEST(flags, "1: mov 0x301d, %al; out %al, $0x78; jmp 1b");
+
+static void test_clock_ctrl(void)
+{
+	struct vm v = start(FULL_CHIP);
+	u64 bits[RAM_BYTES / 4096 / 64];
+	struct kvm_dirty_log log = {.dirty_bitmap = bits};
+	struct kvm_clock_data c = {.clock = 1000};
+
+	LOAD(v, flags);
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_KVMCLOCK_CTRL) == 1 &&
+		  ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && errno == EINVAL,
+	      "a guest without kvmclock cannot be told that it stood still");
+	set_msr(&v, MSR_SYSTEM_TIME, CLOCK_AT | 1);
+	run(&v);
+	check(*(u64 *)(ram + CLOCK_AT + 24) && !(*io_data(&v) & CLOCK_STOPPED), "kvmclock runs");
+	check(!ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && run(&v) == KVM_EXIT_IO &&
+		  *io_data(&v) & CLOCK_STOPPED,
+	      "a guest with kvmclock can, and sees it");
+	ram[CLOCK_FLAGS] &= ~CLOCK_STOPPED;
+	check(run(&v) == KVM_EXIT_IO && !(*io_data(&v) & CLOCK_STOPPED) && run(&v) == KVM_EXIT_IO &&
+		  !(*io_data(&v) & CLOCK_STOPPED),
+	      "once");
+	check(!ioctl(v.fd, KVM_SET_CLOCK, &c) && !ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) &&
+		  run(&v) == KVM_EXIT_IO && run(&v) == KVM_EXIT_IO && *io_data(&v) & CLOCK_STOPPED,
+	      "also when the clock is set in the same breath");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &log);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &log);
+	check(!(bits[0] & 1 << 3) && !ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) &&
+		  !ioctl(v.fd, KVM_GET_DIRTY_LOG, &log) && bits[0] & 1 << 3,
+	      "that is in the dirty log");
+	set_msr(&v, MSR_SYSTEM_TIME, 0x40000000 | 1);
+	check(ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && errno == EINVAL,
+	      "a clock where no memory is cannot say it");
+	end(&v);
+}
+
+/* ---- MSRs that tell of features ---- */
+
+static long system_msr(uint32_t index, u64 *val)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = {.head.nmsrs = 1, .entry.index = index};
+	long r = ioctl(kvm, KVM_GET_MSRS, &m);
+
+	*val = m.entry.data;
+	return r;
+}
+
+static void test_msr_features(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct {
+		struct kvm_msr_list head;
+		uint32_t index[64];
+	} l = {};
+	bool amd = __builtin_cpu_is("amd"), lfence = false;
+	int bad = 0;
+	u64 val;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GET_MSR_FEATURES) == 1 &&
+		  ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) && errno == E2BIG &&
+		  l.head.nmsrs > 0 && l.head.nmsrs <= 64,
+	      "there are MSRs that tell of features (%u)", l.head.nmsrs);
+	if (l.head.nmsrs > 64)
+		l.head.nmsrs = 64;
+	bad += ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) != 0;
+	for (uint32_t i = 0; i < l.head.nmsrs; i++) {
+		bad += system_msr(l.index[i], &val) != 1 || val != get_msr(&v, l.index[i]);
+		lfence |= l.index[i] == 0xc0011029 && val & 2;
+	}
+	check(!bad, "/dev/kvm reads them as a new vCPU does (%d it does not)", bad);
+	check(lfence == amd, "AMD's says that LFENCE serializes");
+	check(!system_msr(MSR_TSC, &val), "others it does not read");
+	end(&v);
+}
+
+/* ---- capabilities to be enabled ---- */
+
+static int enable(int fd, uint32_t cap, u64 arg, uint32_t flags)
+{
+	struct kvm_enable_cap c = {.cap = cap, .flags = flags, .args = {arg}};
+
+	return ioctl(fd, KVM_ENABLE_CAP, &c) ? -errno : 0;
+}
+
+static void test_enable_cap(void)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0),
+	    max = ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPU_ID), vcpu;
+
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, max + 1, 0) == -EINVAL &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 1) == -EINVAL,
+	      "more vCPU ids than there are cannot be asked for");
+	check(!enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) && !enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 3, 0) == -EINVAL,
+	      "fewer can, once");
+	check(ioctl(vm, KVM_CREATE_VCPU, 2) < 0 && errno == EINVAL, "and then there are no others");
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
+	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
+		  enable(vcpu, KVM_CAP_SPLIT_IRQCHIP, 24, 0) == -EINVAL &&
+		  enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 0) == -EINVAL,
+	      "a vCPU has no capability to be enabled, and says so");
+	close(vcpu);
+	close(vm);
+
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) == -EINVAL,
+	      "with the first vCPU the number of ids is settled");
+	close(vcpu);
+	close(vm);
+}
+
+static void test_vm_tsc(void)
+{
+	struct vm v = start(NO_CHIP);
+	long own = ioctl(v.vcpu, KVM_GET_TSC_KHZ),
+	     scales = ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TSC_CONTROL);
+	int vcpu = -1;
+
+	check(ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own && !ioctl(v.fd, KVM_SET_TSC_KHZ, own) &&
+		  !ioctl(v.fd, KVM_SET_TSC_KHZ, 0) && ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own,
+	      "a VM has the machine's TSC frequency");
+	check(ioctl(v.fd, KVM_SET_TSC_KHZ, 1ul << 40) && errno == EINVAL,
+	      "absurd ones are refused");
+	if (scales) {
+		check(!ioctl(v.fd, KVM_SET_TSC_KHZ, own / 2) &&
+			  (vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 1)) >= 0 &&
+			  ioctl(vcpu, KVM_GET_TSC_KHZ, 0) == own / 2 &&
+			  ioctl(v.vcpu, KVM_GET_TSC_KHZ, 0) == own,
+		      "a VM's frequency is that of vCPUs to come");
+		close(vcpu);
+	} else {
+		check(ioctl(v.fd, KVM_SET_TSC_KHZ, own / 2) && errno == EINVAL &&
+			  ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own,
+		      "without TSC scaling a VM can have no other");
+	}
+	end(&v);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -1132,7 +1353,6 @@ static void test_missing(void)
 				   KVM_CAP_X86_DISABLE_EXITS,
 				   KVM_CAP_DISABLE_QUIRKS2,
 				   KVM_CAP_EXCEPTION_PAYLOAD,
-				   KVM_CAP_SYNC_REGS,
 				   KVM_CAP_VCPU_ATTRIBUTES};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
@@ -1179,6 +1399,11 @@ int main(void)
 	test_mce_setup();
 	test_mce_msrs();
 	test_mce_errors();
+	test_sync_regs();
+	test_clock_ctrl();
+	test_msr_features();
+	test_enable_cap();
+	test_vm_tsc();
 	test_missing();
 	return failures != 0;
 }
