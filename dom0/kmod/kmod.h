@@ -61,6 +61,9 @@
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 #define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
 
+/* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
+#define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
+
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 
 /* Who asserts a line; a line is high while any of them does. */
@@ -116,6 +119,7 @@ struct cb_vm {
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
 	struct mmu_notifier notifier;
+	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
 
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;
@@ -208,6 +212,7 @@ int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
 /* Of guest memory that can be written, or 0. It may go at any time: use get_user() and put_user().
  */
 unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa);

@@ -87,6 +87,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return 1;
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return CB_MANUAL_LOG;
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);

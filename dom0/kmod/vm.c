@@ -150,6 +150,14 @@ static int set_max_vcpu_id(struct cb_vm *vm, u64 max)
 	return r;
 }
 
+static int set_manual_log(struct cb_vm *vm, u64 how)
+{
+	if ((how & ~(u64)CB_MANUAL_LOG) || (how && !(how & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)))
+		return -EINVAL;
+	WRITE_ONCE(vm->manual_log, how);
+	return 0;
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
@@ -165,6 +173,8 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
 	case KVM_CAP_MAX_VCPU_ID:
 		return set_max_vcpu_id(vm, cap.args[0]);
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return set_manual_log(vm, cap.args[0]);
 	}
 	return -EINVAL;
 }
@@ -337,6 +347,7 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	void __user *argp = (void __user *)arg;
 	struct kvm_userspace_memory_region region;
 	struct kvm_coalesced_mmio_zone zone;
+	struct kvm_clear_dirty_log clear;
 	struct kvm_dirty_log log;
 	u64 addr;
 
@@ -354,6 +365,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_GET_DIRTY_LOG:
 		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
 							       : cb_mem_dirty_log(vm, &log);
+	case KVM_CLEAR_DIRTY_LOG:
+		return copy_from_user(&clear, argp, sizeof(clear))
+			   ? -EFAULT
+			   : cb_mem_clear_dirty_log(vm, &clear);
 	case KVM_REGISTER_COALESCED_MMIO:
 		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
 								 : cb_coalesced_add(vm, &zone);

@@ -1339,6 +1339,73 @@ static void test_vm_tsc(void)
 	end(&v);
 }
 
+/* ---- dirty log: read and cleared apart ---- */
+
+static int clear_log(struct vm *v, uint32_t first, uint32_t pages, u64 *bits)
+{
+	struct kvm_clear_dirty_log c = {
+	    .first_page = first, .num_pages = pages, .dirty_bitmap = bits};
+
+	return ioctl(v->fd, KVM_CLEAR_DIRTY_LOG, &c) ? -errno : 0;
+}
+
+static u64 dirty_word(struct vm *v)
+{
+	u64 bits[RAM_BYTES / 4096 / 64] = {};
+	struct kvm_dirty_log d = {.dirty_bitmap = bits};
+
+	return ioctl(v->fd, KVM_GET_DIRTY_LOG, &d) ? ~0ull : bits[0];
+}
+
+static void test_clear_log(void)
+{
+	struct vm v = start(NO_CHIP);
+	u64 bits[RAM_BYTES / 4096 / 64] = {};
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) == 3 &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 2, 0) == -EINVAL &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 5, 0) == -EINVAL &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 1, 1) == -EINVAL,
+	      "a log to be cleared apart: unknown ways are refused");
+	check(!enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 1, 0), "it can be had");
+	LOAD(v, dirty);
+	run(&v);
+	check(clear_log(&v, 0, 64, bits) == -ENOENT, "not where there is no log");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	memset(bits, 0xff, sizeof(bits));
+	clear_log(&v, 0, RAM_BYTES / 4096, bits);
+	run(&v);
+	check(dirty_word(&v) == 1 << 3 && dirty_word(&v) == 1 << 3, "reading it does not clear it");
+	run(&v);
+	check(dirty_word(&v) == (1 << 2 | 1 << 3), "what comes is added");
+	bits[0] = 1 << 2;
+	check(!clear_log(&v, 0, 64, bits) && dirty_word(&v) == 1 << 3,
+	      "what is named is cleared, no other");
+	run(&v);
+	bits[0] = 0;
+	check(!clear_log(&v, 0, 64, bits) && dirty_word(&v) == (1 << 3 | 1 << 4), "or nothing");
+	ram[0x4000] = 0;
+	mprotect(ram + 0x4000, 4096, PROT_READ);
+	mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE);
+	bits[0] = 1 << 4;
+	check(dirty_word(&v) & 1 << 4 && !clear_log(&v, 0, 64, bits) && !(dirty_word(&v) & 1 << 4),
+	      "a page that has been unmapped since is cleared, too");
+	check(clear_log(&v, 1, 64, bits) == -EINVAL && clear_log(&v, 0, 63, bits) == -EINVAL &&
+		  clear_log(&v, 64, RAM_BYTES / 4096, bits) == -EINVAL &&
+		  clear_log(&v, ~0u & ~63u, 64, bits) == -EINVAL &&
+		  clear_log(&v, 0, 64, NULL) == -EFAULT,
+	      "odd ranges, others' and no bitmap are refused");
+	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
+	enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3, 0);
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	check(dirty_word(&v) == ~0ull, "a log can begin with all pages in it");
+	memset(bits, 0xff, sizeof(bits));
+	bits[0] &= ~(1ull << 9);
+	check(!clear_log(&v, 0, RAM_BYTES / 4096, bits) && dirty_word(&v) == 1 << 9,
+	      "until they are cleared");
+	end(&v);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -1404,6 +1471,7 @@ int main(void)
 	test_msr_features();
 	test_enable_cap();
 	test_vm_tsc();
+	test_clear_log();
 	test_missing();
 	return failures != 0;
 }
