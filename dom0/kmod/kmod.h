@@ -9,7 +9,7 @@
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait).
  *
- * Guests' clocks: pvclock.c.
+ * Guests' clocks: pvclock.c. Statistics: stats.c, devctl.c (/dev/corbel).
  *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
@@ -107,6 +107,7 @@ struct cb_vm {
 	u32 boot_apic_id;
 	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */
 	u32 tsc_khz;	 /* of vCPUs to come; 0: the machine's */
+	int pid;	 /* who made it */
 	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
 	s64 clock_ns;	 /* until there is an id: kvmclock = boot time + this */
 
@@ -291,6 +292,9 @@ int cb_pvclock_stopped(struct cb_vcpu *v);
  * it once more.
  */
 void cb_pvclock_tell_again(struct cb_vcpu *v);
+
+/* stats.c: a new file descriptor; vcpu NULL: the VM's */
+int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);
 
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);

@@ -59,6 +59,7 @@ static const u16 caps_present[] = {
     KVM_CAP_KVMCLOCK_CTRL,
     KVM_CAP_GET_MSR_FEATURES,
     KVM_CAP_ENABLE_CAP,
+    KVM_CAP_BINARY_STATS_FD,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
 };
 

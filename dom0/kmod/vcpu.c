@@ -119,6 +119,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 		return r < 0 ? r : 0;
 	case KVM_KVMCLOCK_CTRL:
 		return cb_pvclock_stopped(v);
+	case KVM_GET_STATS_FD:
+		return cb_stats_fd(v->vm, v);
 	case KVM_ENABLE_CAP: /* of a vCPU there is none to be enabled */
 		return -EINVAL;
 	case KVM_SET_VAPIC_ADDR:

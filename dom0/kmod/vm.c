@@ -393,6 +393,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_tsc_khz(vm, arg);
 	case KVM_GET_TSC_KHZ:
 		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
+	case KVM_GET_STATS_FD:
+		return cb_stats_fd(vm, NULL);
 	case KVM_SET_NR_MMU_PAGES:
 		return set_mmu_pages(vm, arg);
 	case KVM_GET_NR_MMU_PAGES:
@@ -422,6 +424,7 @@ int cb_vm_create(unsigned long type)
 	mutex_init(&vm->lock);
 	vm->clock_ns = -(s64)ktime_get_boottime_ns();
 	vm->mm = current->mm;
+	vm->pid = task_pid_nr(current);
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);

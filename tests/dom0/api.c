@@ -1406,6 +1406,82 @@ static void test_clear_log(void)
 	end(&v);
 }
 
+/* ---- statistics ---- */
+
+struct stats {
+	struct kvm_stats_header h;
+	int fd;
+};
+
+static bool open_stats(struct stats *s, int of)
+{
+	s->fd = ioctl(of, KVM_GET_STATS_FD, NULL);
+	return s->fd >= 0 && pread(s->fd, &s->h, sizeof(s->h), 0) == sizeof(s->h);
+}
+
+/* The first value of this name; ~0: there is none. */
+static u64 stat_value(const struct stats *s, const char *name, uint32_t *flags)
+{
+	size_t size = sizeof(struct kvm_stats_desc) + s->h.name_size;
+	char buf[sizeof(struct kvm_stats_desc) + 256];
+	struct kvm_stats_desc *d = (void *)buf;
+	u64 val = ~0ull;
+
+	for (uint32_t i = 0; i < s->h.num_desc && size <= sizeof(buf); i++) {
+		if (pread(s->fd, buf, size, s->h.desc_offset + i * size) != (ssize_t)size)
+			return ~0ull;
+		if (strncmp(d->name, name, s->h.name_size))
+			continue;
+		*flags = d->flags;
+		return pread(s->fd, &val, 8, s->h.data_offset + d->offset) == 8 ? val : ~0ull;
+	}
+	return ~0ull;
+}
+
+static void test_stats(void)
+{
+	struct vm v = start(NO_CHIP);
+	void *volatile nowhere = NULL;
+	struct stats vm, vcpu;
+	char id[64] = "", want[64];
+	uint32_t flags;
+	u64 exits, end_of;
+
+	LOAD(v, show);
+	if (!check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_BINARY_STATS_FD) == 1 &&
+		       open_stats(&vm, v.fd) && open_stats(&vcpu, v.vcpu),
+		   "VM and vCPU have statistics"))
+		return end(&v);
+	pread(vcpu.fd, id, vcpu.h.name_size < 64 ? vcpu.h.name_size : 63, vcpu.h.id_offset);
+	snprintf(want, sizeof(want), "kvm-%d/vcpu-0", getpid());
+	check(!vcpu.h.flags && !strcmp(id, want), "which say whose they are (%s)", id);
+	exits = stat_value(&vcpu, "exits", &flags);
+	check(exits != ~0ull && flags == (KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE),
+	      "exits are counted");
+	for (int i = 0; i < 5; i++)
+		run(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) >= 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) < 1000,
+	      "five more and five accesses to ports");
+	check(stat_value(&vcpu, "run_time", &flags) - 1 < ~0ull - 1 &&
+		  (flags & KVM_STATS_UNIT_MASK) == KVM_STATS_UNIT_SECONDS,
+	      "and the time the guest ran");
+	check(stat_value(&vm, "mapped_bytes", &flags) >= 4096 &&
+		  stat_value(&vm, "mapped_bytes", &flags) <= RAM_BYTES &&
+		  flags == (KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_BYTES),
+	      "and the memory it has");
+	end_of = vcpu.h.data_offset + 8 * vcpu.h.num_desc;
+	check(pread(vcpu.fd, id, 8, end_of - 4) == 4 && pread(vcpu.fd, id, 8, end_of) == 0 &&
+		  pread(vcpu.fd, id, 8, 1l << 40) == 0 && pread(vcpu.fd, nowhere, 8, 0) < 0 &&
+		  write(vcpu.fd, id, 1) < 0,
+	      "they end, and are not to be written");
+	end(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5, "they outlive the VM's descriptors");
+	close(vm.fd);
+	close(vcpu.fd);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -1472,6 +1548,7 @@ int main(void)
 	test_enable_cap();
 	test_vm_tsc();
 	test_clear_log();
+	test_stats();
 	test_missing();
 	return failures != 0;
 }
