@@ -10,6 +10,11 @@ $(KT)/payload.o: tests/kvm/payload.asm
 $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
+# What other VMMs ask for.
+KT_VMMS := firecracker cloudhv kvmtool
+$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
+	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
+
 $(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_FLAGS) -o $@ $<
@@ -22,9 +27,10 @@ $(KT)/hcfuzz/hcfuzz.ko: $(HCFUZZ_SRC)
 	$(MAKE) -C $(call kmod_headers,$(KVER_cloud)) M=$(abspath $(@D)) modules
 	@touch $@
 
-$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/vmms $(KT)/fuzz_ioctl $(KT)/hcfuzz/hcfuzz.ko
+$(BUILD)/kvm-tests.cpio: $(KT)/guests $(KT)/vmms $(KT)/fuzz_ioctl $(KT_VMMS:%=$(KT)/%) $(KT)/hcfuzz/hcfuzz.ko
 	@cp $(KT)/hcfuzz/hcfuzz.ko $(KT)/hcfuzz.ko && strip --strip-debug $(KT)/hcfuzz.ko
-	cd $(KT) && strip -s guests vmms fuzz_ioctl && printf '%s\n' guests vmms fuzz_ioctl hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
+	cd $(KT) && strip -s guests vmms fuzz_ioctl $(KT_VMMS) && \
+		printf '%s\n' guests vmms fuzz_ioctl $(KT_VMMS) hcfuzz.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 # For Bochs they are in dom0's image.
 $(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img
