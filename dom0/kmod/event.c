@@ -14,6 +14,7 @@
 #include <asm/smp.h>
 
 u64 cb_features, cb_gfn_end;
+u32 cb_tsc_khz;
 static struct corbel_events *events;
 static struct fwnode_handle *fwnode;
 static struct irq_domain *domain;
@@ -198,6 +199,7 @@ static int map_events(void)
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	if (r >= 0) {
 		cb_features = info->features;
+		cb_tsc_khz = info->tsc_khz;
 		cb_gfn_end =
 		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
 		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);

@@ -16,6 +16,8 @@ enum { RW_LSB = 1, RW_MSB = 2, RW_WORD0 = 3, RW_WORD1 = 4 };
 #define READBACK_NO_STATUS 0x10
 #define STATUS_OUT	   0x80
 
+#define UNPROGRAMMED 0xff /* KVM's mode of a channel that no control word has reached */
+
 #define PORT61_GATE    0x01
 #define PORT61_SPEAKER 0x02
 #define PORT61_REFRESH 0x10 /* toggles every 15 us */
@@ -81,7 +83,7 @@ void i8254_reset(struct i8254 *p, s64 now)
 
 	memset(p, 0, sizeof(*p));
 	for (i = 0; i < 3; i++) {
-		p->ch[i].mode = 3;
+		p->ch[i].mode = UNPROGRAMMED;
 		p->ch[i].gate = i != 2;
 		p->ch[i].rw_mode = p->ch[i].read_state = p->ch[i].write_state = RW_WORD0;
 		load(&p->ch[i], 0, now);
@@ -243,7 +245,7 @@ u64 i8254_period_ns(const struct i8254 *p, bool *periodic)
 	const struct kvm_pit_channel_state *c = &p->ch[0];
 
 	*periodic = c->mode == 2 || c->mode == 3;
-	if (c->mode == 5) /* waits for a trigger that channel 0 never gets */
+	if (c->mode > 4) /* 5 waits for a trigger that channel 0 never gets */
 		return 0;
 	return (u64)count_of(c) * NSEC / I8254_HZ;
 }

@@ -2,17 +2,23 @@
 /*
  * corbel.ko: the KVM API on top of the Corbel hypervisor.
  *
- *   /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c:
- * KVM_RUN) guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page)
- *   what a user may have: limits.c
- *   interrupts: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
- * ioeventfd.c event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell
- * rang"
+ * /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
+ *
+ * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page).
+ *
+ * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
+ * ioeventfd.c; coalesced.c (writes that can wait).
+ *
+ * What a user may have: limits.c.
+ *
+ * Guests' clocks: pvclock.c. Statistics: stats.c, devctl.c (/dev/corbel).
+ *
+ * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
  * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
  * limits.c's accounts_lock, ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock,
- * vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep and may be made under any of
- * them.
+ * vm->irqfds_lock, pit->lock, vm->irq_lock; vm->zones_lock. Hypercalls never sleep and may be made
+ * under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.
@@ -55,6 +61,10 @@
 #define CB_MAX_VCPUS	  64u /* of one VM */
 #define CB_MAX_VCPU_ID	  255u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
+#define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
+
+/* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
+#define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 
@@ -81,6 +91,8 @@ struct cb_vcpu {
 	bool lost;	 /* did not stop when told to */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
+	bool clock_told;   /* that it stood still, by KVM_KVMCLOCK_CTRL, and has not run since */
+	u32 clock_version; /* of its kvmclock then */
 	sigset_t sigmask;
 	u32 weight; /* as last told to the hypervisor */
 	u64 affinity;
@@ -97,8 +109,11 @@ struct cb_vm {
 	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
 	u32 vcpus;
 	u32 boot_apic_id;
-	u32 mmu_pages; /* KVM_SET_NR_MMU_PAGES */
-	s64 clock_ns;  /* until there is an id: kvmclock = boot time + this */
+	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */
+	u32 tsc_khz;	 /* of vCPUs to come; 0: the machine's */
+	int pid;	 /* who made it */
+	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
+	s64 clock_ns;	 /* until there is an id: kvmclock = boot time + this */
 
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
@@ -109,6 +124,7 @@ struct cb_vm {
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
 	struct mmu_notifier notifier;
+	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
 
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;
@@ -127,6 +143,12 @@ struct cb_vm {
 	struct list_head irqfds;
 	struct list_head resamplers; /* RCU; changed under irqfds_lock */
 	struct list_head ioeventfds; /* under lock */
+
+	/* coalesced.c */
+	spinlock_t zones_lock;
+	struct list_head zones;
+	u32 zone_count;
+	struct kvm_coalesced_mmio_ring *ring; /* mapped by user space, as kvm_run is */
 };
 
 /* main.c */
@@ -135,6 +157,7 @@ long cb_check_extension(const struct cb_vm *vm, long cap);
 
 extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
 extern u64 cb_gfn_end;	/* what guests can have ends here */
+extern u32 cb_tsc_khz;
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);
@@ -188,12 +211,27 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg);
 /* Of /dev/kvm: what HC_SUPPORTED lists. */
 long cb_supported_cpuid(struct kvm_cpuid2 __user *arg);
 long cb_msr_index_list(struct kvm_msr_list __user *arg);
+/* MSRs that tell of features: their numbers, and what a new vCPU reads there. */
+long cb_msr_feature_list(struct kvm_msr_list __user *arg);
+long cb_msr_features(struct kvm_msrs __user *arg);
+/*
+ * KVM_CAP_SYNC_REGS: take what user space has changed in its page; put there what it wants. Under
+ * vcpu->mutex.
+ */
+int cb_sync_regs_take(struct cb_vcpu *v);
+void cb_sync_regs_put(struct cb_vcpu *v);
 
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
+/* Of guest memory that can be written, or 0. It may go at any time: use get_user() and put_user().
+ */
+unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa);
+/* What was written there by its user address is the guest's doing. */
+void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa);
 /* Take all marks of frames without memory away; they come again when used. */
 void cb_mem_forget_mmio(struct cb_vm *vm);
 
@@ -251,6 +289,25 @@ bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
 int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args);
 int cb_ioeventfd_realize(struct cb_vm *vm);
 void cb_ioeventfd_release(struct cb_vm *vm);
+
+/* coalesced.c */
+int cb_coalesced_init(struct cb_vm *vm);
+void cb_coalesced_exit(struct cb_vm *vm);
+int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
+int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
+/* A guest's write. True: it is in the ring; false: user space is to see it at once. */
+bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
+
+/* pvclock.c; under vcpu->mutex. -EINVAL: the guest has no kvmclock. */
+int cb_pvclock_stopped(struct cb_vcpu *v);
+/*
+ * It has run since: if the hypervisor had the clock to write before, which takes the flag away, say
+ * it once more.
+ */
+void cb_pvclock_tell_again(struct cb_vcpu *v);
+
+/* stats.c: a new file descriptor; vcpu NULL: the VM's */
+int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);
 
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);

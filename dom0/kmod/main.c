@@ -55,6 +55,11 @@ static const u16 caps_present[] = {
     KVM_CAP_IMMEDIATE_EXIT,
     KVM_CAP_STEAL_TIME,
     KVM_CAP_MMU_SHADOW_CACHE_CONTROL,
+    KVM_CAP_COALESCED_PIO,
+    KVM_CAP_KVMCLOCK_CTRL,
+    KVM_CAP_GET_MSR_FEATURES,
+    KVM_CAP_ENABLE_CAP,
+    KVM_CAP_BINARY_STATS_FD,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
 };
 
@@ -77,9 +82,16 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return KVM_CLOCK_TSC_STABLE;
 	case KVM_CAP_MCE:
 		return CORBEL_MCE_BANKS;
+	case KVM_CAP_COALESCED_MMIO:
+		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return 1;
+	case KVM_CAP_SYNC_REGS:
+		return KVM_SYNC_X86_VALID_FIELDS;
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return CB_MANUAL_LOG;
 	case KVM_CAP_TSC_CONTROL:
+	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);
 	}
 	for (i = 0; i < ARRAY_SIZE(caps_present); i++)
@@ -114,7 +126,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KVM_CHECK_EXTENSION:
 		return cb_check_extension(NULL, arg);
 	case KVM_GET_VCPU_MMAP_SIZE:
-		return arg ? -EINVAL : 2 * PAGE_SIZE;
+		return arg ? -EINVAL : CB_RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return cb_supported_cpuid(argp);
 	case KVM_GET_EMULATED_CPUID:
@@ -123,6 +135,10 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return mce_cap(argp);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
+		return cb_msr_feature_list(argp);
+	case KVM_GET_MSRS:
+		return cb_msr_features(argp);
 	}
 	return -ENOTTY;
 }

@@ -345,6 +345,8 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 			: kvcalloc(BITS_TO_LONGS(new->pages), sizeof(long), GFP_KERNEL_ACCOUNT);
 		if (!new->lost)
 			return -ENOMEM;
+		if (new->lost != old && vm->manual_log &KVM_DIRTY_LOG_INITIALLY_SET)
+			bitmap_set(new->lost, 0, new->pages);
 	}
 	r = set_region_locked(vm, new);
 	s = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
@@ -412,9 +414,9 @@ static void mark_losing(struct cb_vm *vm, const struct cb_slot *s, u64 first, u6
 		bitmap_set(s->lost, from, to - from);
 }
 
-/* Take the bits of what was lost, [first, first + n), and what is being lost now. */
-static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n,
-		      unsigned long *bitmap)
+/* Add the bits of what was lost, [first, first + n), and what is being lost now. */
+static void add_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n,
+		     unsigned long *bitmap, bool clear)
 {
 	unsigned long *lost = s->lost + first / BITS_PER_LONG;
 	u64 i;
@@ -423,7 +425,8 @@ static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 
 	mark_losing(vm, s, first, n);
 	for (i = 0; i < BITS_TO_LONGS(n); i++) {
 		bitmap[i] |= lost[i];
-		lost[i] = 0;
+		if (clear)
+			lost[i] = 0;
 	}
 	spin_unlock(&vm->mmu_lock);
 }
@@ -432,6 +435,7 @@ static void take_lost(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 
 static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 {
 	u8 *bitmap = (u8 *)__get_free_page(GFP_KERNEL);
+	bool clear = !vm->manual_log;
 	u64 done = 0;
 	long r = 0;
 
@@ -443,9 +447,9 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 		clear_page(bitmap);
 		if (vm->id)
 			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap),
-				CORBEL_DIRTY_CLEAR);
+				clear ? CORBEL_DIRTY_CLEAR : 0);
 		if (r >= 0)
-			take_lost(vm, s, done, n, (unsigned long *)bitmap);
+			add_lost(vm, s, done, n, (unsigned long *)bitmap, clear);
 		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
 			r = -EFAULT;
 		if (r < 0)
@@ -457,6 +461,15 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 	return r < 0 ? r : 0;
 }
 
+/* The slot, if it has a dirty log. Under slots_lock. */
+static const struct cb_slot *logged_slot(struct cb_vm *vm, u32 id)
+{
+	const struct cb_slot *s =
+	    slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), id);
+
+	return s && (s->flags & KVM_MEM_LOG_DIRTY_PAGES) ? s : NULL;
+}
+
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 {
 	const struct cb_slot *s;
@@ -465,10 +478,116 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 	if (log->slot >= CB_MAX_SLOTS)
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
-	s = slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)),
-			log->slot);
-	r = s && (s->flags & KVM_MEM_LOG_DIRTY_PAGES) ? copy_dirty(vm, s, log->dirty_bitmap)
-						      : -ENOENT;
+	s = logged_slot(vm, log->slot);
+	r = s ? copy_dirty(vm, s, log->dirty_bitmap) : -ENOENT;
 	mutex_unlock(&vm->slots_lock);
 	return r;
+}
+
+/*
+ * The hypervisor clears ranges, user space names pages: what the former reports and the latter does
+ * not name is kept here, with what was lost.
+ */
+static int clear_part(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n,
+		      const unsigned long *named, unsigned long *found)
+{
+	unsigned long *lost = s->lost + first / BITS_PER_LONG;
+	long r = 0;
+	u64 i;
+
+	if (bitmap_empty(named, n))
+		return 0;
+	clear_page(found);
+	if (vm->id)
+		r = HC5(DIRTY, vm->id, s->gfn + first, n, cb_phys(found), CORBEL_DIRTY_CLEAR);
+	if (r < 0)
+		return r;
+	spin_lock(&vm->mmu_lock);
+	for (i = 0; i < BITS_TO_LONGS(n); i++)
+		lost[i] = (lost[i] | found[i]) & ~named[i];
+	spin_unlock(&vm->mmu_lock);
+	return 0;
+}
+
+static int clear_dirty(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 pages,
+		       const u8 __user *bitmap)
+{
+	void *named = (void *)__get_free_page(GFP_KERNEL),
+	     *found = (void *)__get_free_page(GFP_KERNEL);
+	u64 done = 0;
+	int r = named && found ? 0 : -ENOMEM;
+
+	while (!r && done < pages) {
+		u64 n = min_t(u64, pages - done, CB_BITMAP_PAGES);
+
+		if (copy_from_user(named, bitmap + done / 8, ALIGN(n, 64) / 8))
+			r = -EFAULT;
+		else
+			r = clear_part(vm, s, first + done, n, named, found);
+		done += n;
+		cond_resched();
+	}
+	free_page((unsigned long)named);
+	free_page((unsigned long)found);
+	return r;
+}
+
+/* Whole words of the bitmap, but at the slot's end. */
+static bool clear_range_ok(const struct cb_slot *s, u64 first, u64 pages)
+{
+	if ((first & 63) || first > s->pages || pages > s->pages - first)
+		return false;
+	return !(pages & 63) || pages == s->pages - first;
+}
+
+int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	const struct cb_slot *s;
+	int r;
+
+	if (log->slot >= CB_MAX_SLOTS || (log->first_page & 63))
+		return -EINVAL;
+	mutex_lock(&vm->slots_lock);
+	s = logged_slot(vm, log->slot);
+	if (!s)
+		r = -ENOENT;
+	else if (!clear_range_ok(s, log->first_page, log->num_pages))
+		r = -EINVAL;
+	else
+		r = clear_dirty(vm, s, log->first_page, log->num_pages, log->dirty_bitmap);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
+/* ---- what the module itself writes to a guest's memory ---- */
+
+/* Under mmu_lock. */
+static const struct cb_slot *slot_at(struct cb_vm *vm, u64 gpa)
+{
+	return slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
+			  gpa >> PAGE_SHIFT);
+}
+
+unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa)
+{
+	const struct cb_slot *s;
+	unsigned long at = 0;
+
+	spin_lock(&vm->mmu_lock);
+	s = slot_at(vm, gpa);
+	if (s && !(s->flags & (CB_SLOT_DEAD | KVM_MEM_READONLY)))
+		at = s->hva + (gpa - (s->gfn << PAGE_SHIFT));
+	spin_unlock(&vm->mmu_lock);
+	return at;
+}
+
+void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa)
+{
+	const struct cb_slot *s;
+
+	spin_lock(&vm->mmu_lock);
+	s = slot_at(vm, gpa);
+	if (s && s->lost)
+		__set_bit((gpa >> PAGE_SHIFT) - s->gfn, s->lost);
+	spin_unlock(&vm->mmu_lock);
 }

@@ -73,11 +73,15 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	/* Often it has run to its next exit already and there will be no event. */
 	while (!cb_vcpu_stopped(v)) {
 		/* Changes of nice and affinity are noticed by looking now and then. */
-		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v), HZ / 4);
+		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v),
+						     v->clock_told ? 1 : HZ / 4);
 		if (r < 0)
 			return cb_vcpu_stop(v);
-		if (r == 0)
-			sync_scheduling(v);
+		if (r)
+			continue;
+		sync_scheduling(v);
+		if (v->clock_told) /* the sooner it is told again the better */
+			HC1(VCPU_PAUSE, v->id);
 	}
 	return 0;
 }
@@ -88,6 +92,14 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
  * What stands in the vCPU's page is read once: others write there, and what was checked is to be
  * what is used.
  */
+
+/* One element of a port access, by a device of the module or into the ring. False: neither. */
+static bool take_io(struct cb_vcpu *v, u16 port, u32 size, bool in, void *data)
+{
+	if (cb_irqchip_may_have_port(port) && cb_irqchip_pio(v->vm, port, size, in, data))
+		return true;
+	return !in && cb_coalesce(v->vm, port, size, data, true);
+}
 
 static int exit_io(struct cb_vcpu *v)
 {
@@ -101,22 +113,21 @@ static int exit_io(struct cb_vcpu *v)
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
 		return -EIO;
 	for (i = 0; i < count; i++)
-		if (!cb_irqchip_may_have_port(port) ||
-		    !cb_irqchip_pio(v->vm, port, size, in, v->data + i * size))
+		if (!take_io(v, port, size, in, v->data + i * size))
 			break;
-	if (i)
+	if (i == count || (in && i))
 		return 1;
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = size;
 	run->io.port = port;
-	run->io.count = count;
+	run->io.count = count - i; /* the ring may have filled up on the way */
 	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
 	v->io_bytes = size * count;
 	if (in)
 		v->user_exit = KVM_EXIT_IO;
 	else
-		memcpy(v->pio, v->data, v->io_bytes);
+		memcpy(v->pio, v->data + i * size, size * (count - i));
 	return 0;
 }
 
@@ -132,6 +143,8 @@ static int exit_mmio(struct cb_vcpu *v)
 	if (!len || len > sizeof(p->mmio.data))
 		return -EIO;
 	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data))
+		return 1;
+	if (is_write && cb_coalesce(v->vm, gpa, len, p->mmio.data, false))
 		return 1;
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = gpa;
@@ -292,6 +305,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		cb_event_sync_doorbells();
 		if (r)
 			return r;
+		if (unlikely(v->clock_told) && !stop)
+			cb_pvclock_tell_again(v);
 		r = handle_exit(v);
 		cond_resched();
 	} while (r == 1);
@@ -316,9 +331,14 @@ static int take_request(struct cb_vcpu *v)
 {
 	const struct kvm_run *run = v->run;
 	u64 cr8 = READ_ONCE(run->cr8);
+	int r;
 
-	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
-		return -EINVAL; /* KVM_CAP_SYNC_REGS is not offered */
+	if ((READ_ONCE(run->kvm_valid_regs) | READ_ONCE(run->kvm_dirty_regs)) &
+	    ~KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	r = cb_sync_regs_take(v);
+	if (r)
+		return r;
 	if (v->vm->irqchip != CB_IRQCHIP_NONE)
 		return 0;
 	if (cr8 > 15)
@@ -345,5 +365,6 @@ int cb_vcpu_run(struct cb_vcpu *v)
 			sigprocmask(SIG_SETMASK, &saved, NULL);
 	}
 	publish_state(v);
+	cb_sync_regs_put(v);
 	return r;
 }

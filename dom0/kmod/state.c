@@ -60,15 +60,20 @@ static long get_regs(struct cb_vcpu *v, void __user *to)
 	return copy_to_user(to, regs_of(v), sizeof(struct kvm_regs)) ? -EFAULT : 0;
 }
 
+static void put_regs(struct cb_vcpu *v, const struct kvm_regs *regs)
+{
+	*regs_of(v) = *regs;
+	regs_of(v)->rflags |= 2; /* always one */
+	v->page->regs_dirty = 1;
+}
+
 static long set_regs(struct cb_vcpu *v, const void __user *from)
 {
 	struct kvm_regs regs;
 
 	if (copy_from_user(&regs, from, sizeof(regs)))
 		return -EFAULT;
-	regs.rflags |= 2; /* always one */
-	*regs_of(v) = regs;
-	v->page->regs_dirty = 1;
+	put_regs(v, &regs);
 	return 0;
 }
 
@@ -249,14 +254,11 @@ static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |                       \
 	 KVM_VCPUEVENT_VALID_SHADOW)
 
-static long set_events(struct cb_vcpu *v, const void __user *arg)
+static long put_events(struct cb_vcpu *v, struct kvm_vcpu_events e)
 {
 	const struct kvm_vcpu_events *now = (void *)v->data;
-	struct kvm_vcpu_events e;
 	long r;
 
-	if (copy_from_user(&e, arg, sizeof(e)))
-		return -EFAULT;
 	if (e.flags & ~EVENT_FLAGS)
 		return -EINVAL;
 	r = state_get(v, CORBEL_STATE_EVENTS, sizeof(e));
@@ -270,6 +272,13 @@ static long set_events(struct cb_vcpu *v, const void __user *arg)
 		e.interrupt.shadow = now->interrupt.shadow;
 	memcpy(v->data, &e, sizeof(e));
 	return state_set(v, CORBEL_STATE_EVENTS, sizeof(e));
+}
+
+static long set_events(struct cb_vcpu *v, const void __user *arg)
+{
+	struct kvm_vcpu_events e;
+
+	return copy_from_user(&e, arg, sizeof(e)) ? -EFAULT : put_events(v, e);
 }
 
 static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
@@ -361,6 +370,39 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 	return -ENOTTY;
 }
 
+/* ---- registers in the page that user space maps; it may change there at any time ---- */
+
+int cb_sync_regs_take(struct cb_vcpu *v)
+{
+	struct kvm_sync_regs *s = &v->run->s.regs;
+	u64 dirty = READ_ONCE(v->run->kvm_dirty_regs);
+
+	if (dirty & KVM_SYNC_X86_REGS)
+		put_regs(v, &s->regs);
+	if (dirty & KVM_SYNC_X86_SREGS) {
+		memcpy(v->data, &s->sregs, sizeof(s->sregs));
+		if (state_set(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
+			return -EINVAL;
+	}
+	if ((dirty & KVM_SYNC_X86_EVENTS) && put_events(v, s->events))
+		return -EINVAL;
+	WRITE_ONCE(v->run->kvm_dirty_regs, 0);
+	return 0;
+}
+
+void cb_sync_regs_put(struct cb_vcpu *v)
+{
+	struct kvm_sync_regs *s = &v->run->s.regs;
+	u64 wanted = READ_ONCE(v->run->kvm_valid_regs);
+
+	if (wanted & KVM_SYNC_X86_REGS)
+		s->regs = *regs_of(v);
+	if ((wanted & KVM_SYNC_X86_SREGS) && !state_get(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
+		memcpy(&s->sregs, v->data, sizeof(s->sregs));
+	if ((wanted & KVM_SYNC_X86_EVENTS) && !state_get(v, CORBEL_STATE_EVENTS, sizeof(s->events)))
+		memcpy(&s->events, v->data, sizeof(s->events));
+}
+
 /* ---- lists of /dev/kvm, fetched page by page ---- */
 
 #define LIST_MAX 1024u
@@ -414,24 +456,80 @@ long cb_supported_cpuid(struct kvm_cpuid2 __user *arg)
 	return n < 0 ? n : 0;
 }
 
+/* The number is told even if there is no room. */
+static long put_msr_list(struct kvm_msr_list __user *arg, const u32 *list, u32 n)
+{
+	u32 room;
+
+	if (get_user(room, &arg->nmsrs) || put_user(n, &arg->nmsrs))
+		return -EFAULT;
+	if (room < n)
+		return -E2BIG;
+	return copy_to_user(arg->indices, list, n * sizeof(u32)) ? -EFAULT : 0;
+}
+
 long cb_msr_index_list(struct kvm_msr_list __user *arg)
 {
 	void *list;
-	long n, r = 0;
-	u32 room;
+	long n = fetch_list(CORBEL_SUPPORTED_MSRS, sizeof(u32), &list), r;
 
-	if (get_user(room, &arg->nmsrs))
-		return -EFAULT;
-	n = fetch_list(CORBEL_SUPPORTED_MSRS, sizeof(u32), &list);
 	if (n < 0)
 		return n;
-	/* The number is told even if there is no room. */
-	if (put_user(n, &arg->nmsrs))
-		r = -EFAULT;
-	else if (room < n)
-		r = -E2BIG;
-	else if (copy_to_user(arg->indices, list, n * sizeof(u32)))
-		r = -EFAULT;
+	r = put_msr_list(arg, list, n);
 	kvfree(list);
 	return r;
+}
+
+/* ---- MSRs that tell of features; AMD's come last ---- */
+
+#define MSR_DE_CFG	 0xc0011029
+#define LFENCE_SERIALIZE BIT(1)
+
+static const u32 feature_msrs[] = {MSR_IA32_UCODE_REV, MSR_DE_CFG};
+
+static u32 feature_count(void)
+{
+	bool amd = boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+		   boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+
+	return ARRAY_SIZE(feature_msrs) - !amd;
+}
+
+/* As the hypervisor has it for guests, which see no microcode. */
+static bool read_feature(u32 index, u64 *val)
+{
+	u32 i, n = feature_count();
+
+	for (i = 0; i < n; i++)
+		if (feature_msrs[i] == index) {
+			*val = index == MSR_DE_CFG ? LFENCE_SERIALIZE : 0;
+			return true;
+		}
+	return false;
+}
+
+long cb_msr_feature_list(struct kvm_msr_list __user *arg)
+{
+	return put_msr_list(arg, feature_msrs, feature_count());
+}
+
+/* Returns the number of MSRs read: up to the first that is none of them. */
+long cb_msr_features(struct kvm_msrs __user *arg)
+{
+	u32 i, n, index;
+	u64 val;
+
+	if (get_user(n, &arg->nmsrs))
+		return -EFAULT;
+	if (n > MAX_MSRS)
+		return -E2BIG;
+	for (i = 0; i < n; i++) {
+		if (get_user(index, &arg->entries[i].index))
+			return -EFAULT;
+		if (!read_feature(index, &val))
+			break;
+		if (put_user(val, &arg->entries[i].data))
+			return -EFAULT;
+	}
+	return i;
 }

@@ -18,6 +18,8 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		page = virt_to_page(v->run);
 	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
 		page = virt_to_page(v->pio);
+	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
+		page = virt_to_page(v->vm->ring);
 	else
 		return VM_FAULT_SIGBUS;
 	get_page(page);
@@ -115,6 +117,12 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_NMI:
 		r = HC1(NMI, v->id);
 		return r < 0 ? r : 0;
+	case KVM_KVMCLOCK_CTRL:
+		return cb_pvclock_stopped(v);
+	case KVM_GET_STATS_FD:
+		return cb_stats_fd(v->vm, v);
+	case KVM_ENABLE_CAP: /* of a vCPU there is none to be enabled */
+		return -EINVAL;
 	case KVM_SET_VAPIC_ADDR:
 		return set_vapic_addr(v, (void __user *)arg);
 	case KVM_SET_SIGNAL_MASK:
@@ -204,11 +212,19 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 	return v;
 }
 
+/* What KVM_SET_TSC_KHZ said to the VM. */
+static long set_vm_tsc_khz(struct cb_vcpu *v, u32 id)
+{
+	if (!v->vm->tsc_khz)
+		return 0;
+	*(u64 *)v->data = v->vm->tsc_khz;
+	return HC3(VCPU_SET, id, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+}
+
 /* The hypervisor's half. */
 static int vcpu_create(struct cb_vcpu *v)
 {
-	long id, pa;
-	int r;
+	long id, pa, r;
 
 	r = cb_vm_realize(v->vm);
 	if (r)
@@ -226,6 +242,11 @@ static int vcpu_create(struct cb_vcpu *v)
 		return pa < 0 ? pa : -ENOMEM;
 	}
 	v->data = (u8 *)v->page + PAGE_SIZE;
+	r = set_vm_tsc_khz(v, id);
+	if (r < 0) {
+		destroy(id);
+		return r;
+	}
 	v->id = id;
 	cb_event_add_vcpu(v);
 	return 0;
@@ -247,7 +268,7 @@ static int vcpu_check_new(const struct cb_vm *vm, u32 apic_id)
 {
 	u32 i;
 
-	if (vm->vcpus == CB_MAX_VCPUS)
+	if (vm->vcpus == CB_MAX_VCPUS || apic_id >= vm->max_vcpu_id)
 		return -EINVAL;
 	for (i = 0; i < vm->vcpus; i++)
 		if (vm->vcpu[i]->apic_id == apic_id)
@@ -267,6 +288,8 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	if (!v)
 		return -ENOMEM;
 	mutex_lock(&vm->lock);
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = CB_MAX_VCPU_ID;
 	r = vcpu_check_new(vm, apic_id);
 	if (!r)
 		r = vcpu_realize(v);

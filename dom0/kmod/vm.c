@@ -67,6 +67,7 @@ static void vm_destroy(struct cb_vm *vm)
 		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
 		       vm->id, r);
 	cb_account_vm_gone(vm->account);
+	cb_coalesced_exit(vm);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
@@ -134,17 +135,60 @@ static int set_boot_cpu(struct cb_vm *vm, unsigned long apic_id)
 	return r;
 }
 
+/* Once, and before there are vCPUs. */
+static int set_max_vcpu_id(struct cb_vm *vm, u64 max)
+{
+	int r = -EINVAL;
+
+	if (max > CB_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = max;
+	if (vm->max_vcpu_id == max)
+		r = 0;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int set_manual_log(struct cb_vm *vm, u64 how)
+{
+	if ((how & ~(u64)CB_MANUAL_LOG) || (how && !(how & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)))
+		return -EINVAL;
+	WRITE_ONCE(vm->manual_log, how);
+	return 0;
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
 
 	if (copy_from_user(&cap, arg, sizeof(cap)))
 		return -EFAULT;
-	if (cap.flags || cap.cap != KVM_CAP_SPLIT_IRQCHIP)
+	if (cap.flags)
 		return -EINVAL;
-	if (cap.args[0] > CB_MAX_ROUTES)
+	switch (cap.cap) {
+	case KVM_CAP_SPLIT_IRQCHIP:
+		if (cap.args[0] > CB_MAX_ROUTES)
+			return -EINVAL;
+		return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+	case KVM_CAP_MAX_VCPU_ID:
+		return set_max_vcpu_id(vm, cap.args[0]);
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return set_manual_log(vm, cap.args[0]);
+	}
+	return -EINVAL;
+}
+
+/* The frequency of vCPUs to come. The hypervisor has its own idea of which are possible. */
+static int set_tsc_khz(struct cb_vm *vm, unsigned long khz)
+{
+	bool own = !khz || khz == cb_tsc_khz;
+
+	if (khz > S32_MAX || (!own && !(cb_features & CORBEL_FEATURE_TSC_SCALE)))
 		return -EINVAL;
-	return cb_irqchip_create(vm, CB_IRQCHIP_SPLIT, cap.args[0]);
+	WRITE_ONCE(vm->tsc_khz, own ? 0 : khz);
+	return 0;
 }
 
 /* A bound for shadow page tables, of which there are none: it is only kept. */
@@ -303,6 +347,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	struct cb_vm *vm = file->private_data;
 	void __user *argp = (void __user *)arg;
 	struct kvm_userspace_memory_region region;
+	struct kvm_coalesced_mmio_zone zone;
+	struct kvm_clear_dirty_log clear;
 	struct kvm_dirty_log log;
 	u64 addr;
 
@@ -320,6 +366,16 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_GET_DIRTY_LOG:
 		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
 							       : cb_mem_dirty_log(vm, &log);
+	case KVM_CLEAR_DIRTY_LOG:
+		return copy_from_user(&clear, argp, sizeof(clear))
+			   ? -EFAULT
+			   : cb_mem_clear_dirty_log(vm, &clear);
+	case KVM_REGISTER_COALESCED_MMIO:
+		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
+								 : cb_coalesced_add(vm, &zone);
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
+								 : cb_coalesced_del(vm, &zone);
 	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
 		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
@@ -334,6 +390,12 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_clock(vm, argp);
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, argp);
+	case KVM_SET_TSC_KHZ:
+		return set_tsc_khz(vm, arg);
+	case KVM_GET_TSC_KHZ:
+		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
+	case KVM_GET_STATS_FD:
+		return cb_stats_fd(vm, NULL);
 	case KVM_SET_NR_MMU_PAGES:
 		return set_mmu_pages(vm, arg);
 	case KVM_GET_NR_MMU_PAGES:
@@ -367,17 +429,23 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	mutex_init(&vm->lock);
 	vm->clock_ns = -(s64)ktime_get_boottime_ns();
 	vm->mm = current->mm;
+	vm->pid = task_pid_nr(current);
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);
-	r = cb_mem_init(vm);
+	r = cb_coalesced_init(vm);
 	if (r)
 		goto out_mm;
+	r = cb_mem_init(vm);
+	if (r)
+		goto out_coalesced;
 	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (r < 0)
 		cb_vm_put(vm);
 	return r;
 
+out_coalesced:
+	cb_coalesced_exit(vm);
 out_mm:
 	mmdrop(vm->mm);
 	cb_account_vm_gone(vm->account);

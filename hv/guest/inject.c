@@ -99,6 +99,8 @@ void vcpu_deliver_events(struct vcpu *v)
 		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error,
 			    v->exception.error);
 	}
+	if (unlikely(v->exception.pending)) /* behind another: at the next entry */
+		vcpu_note(v, DUE_LOOK);
 	if (v->nmi_pending) {
 		v->nmi_pending = !hvm->can_inject(v, HVM_INJ_NMI);
 		if (v->nmi_pending)

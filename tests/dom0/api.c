@@ -372,6 +372,139 @@ static void test_ioeventfd(void)
 	end(&v);
 }
 
+/* ---- stores that wait in a ring ---- */
+
+#define RING_PAGE 2
+#define RING_MAX                                                                                   \
+	((4096 - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
+
+GUEST(stores, "mov $0xb800, %ax; mov %ax, %ds; movw $0x1234, 0x10; movb $0x56, 0x7ff\n"
+	      "mov $0x3d4, %dx; mov $0x0e, %al; out %al, %dx\n"
+	      "movw $0x789a, 0x7ff; mov 0x10, %al; out %al, $0x78; movw $0x1111, 0x10; hlt");
+GUEST(many_stores, "mov $0xb800, %ax; mov %ax, %ds; mov $400, %cx; xor %ax, %ax\n"
+		   "1: mov %ax, 0x20; inc %ax; loop 1b; hlt");
+GUEST(many_outs, "mov $0x2000, %si; mov $0x3d4, %dx; mov $400, %cx; rep outsb; hlt");
+
+static int zone(struct vm *v, bool add, u64 addr, uint32_t size, uint32_t pio)
+{
+	struct kvm_coalesced_mmio_zone z = {.addr = addr, .size = size, .pio = pio};
+
+	return ioctl(v->fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &z);
+}
+
+/* With a hole at 0xa0000 for devices. */
+static struct vm start_with_hole(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	set_slot(v.fd, 0, 0, 0, 0, NULL);
+	set_slot(v.fd, 0, 0, 0, 0xa0000, ram);
+	return v;
+}
+
+static struct kvm_coalesced_mmio_ring *ring_of(struct vm *v)
+{
+	return (void *)((u8 *)v->run + RING_PAGE * 4096);
+}
+
+static bool took(const struct kvm_coalesced_mmio *e, u64 addr, uint32_t len, uint32_t pio, u16 data)
+{
+	return e->phys_addr == addr && e->len == len && e->pio == pio &&
+	       !memcmp(e->data, &data, len);
+}
+
+static void test_coalesced(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_coalesced_mmio_ring *r = ring_of(&v), *other;
+	int second;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO) == RING_PAGE &&
+		  ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_PIO) == 1 &&
+		  ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0) == 3 * 4096,
+	      "the ring of coalesced stores is a vCPU's third page");
+	if (ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0) != 3 * 4096)
+		return end(&v);
+	check(zone(&v, true, 0xb8000, 0x800, 2) && errno == EINVAL &&
+		  zone(&v, false, 0xb8000, 0x800, 2) && errno == EINVAL,
+	      "zones are of memory or of ports, and of nothing else");
+	check(!zone(&v, true, 0xb8000, 0x800, 0) && !zone(&v, true, 0x3d4, 2, 1),
+	      "a zone of either kind can be registered");
+	LOAD(v, stores);
+	check(run(&v) == KVM_EXIT_MMIO && v.run->mmio.is_write &&
+		  v.run->mmio.phys_addr == 0xb87ff && v.run->mmio.len == 2,
+	      "a store that goes beyond the zone is the first to exit");
+	check(r->first == 0 && r->last == 3 && took(&r->coalesced_mmio[0], 0xb8010, 2, 0, 0x1234) &&
+		  took(&r->coalesced_mmio[1], 0xb87ff, 1, 0, 0x56) &&
+		  took(&r->coalesced_mmio[2], 0x3d4, 1, 1, 0x0e),
+	      "those before are in the ring, in order");
+	second = ioctl(v.fd, KVM_CREATE_VCPU, 1);
+	other = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, second, 0);
+	other = (void *)((u8 *)other + RING_PAGE * 4096);
+	check(other->last == 3 && took(&other->coalesced_mmio[2], 0x3d4, 1, 1, 0x0e),
+	      "all vCPUs of a VM have one ring");
+	munmap((u8 *)other - RING_PAGE * 4096, 3 * 4096);
+	close(second);
+	r->first = r->last;
+	check(run(&v) == KVM_EXIT_MMIO && v.run->mmio.phys_addr == 0xb8010 &&
+		  !v.run->mmio.is_write && r->last == 3,
+	      "a load from the zone exits");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "and so do other ports");
+	check(!zone(&v, false, 0xb8000, 0x800, 0) && run(&v) == KVM_EXIT_MMIO &&
+		  v.run->mmio.phys_addr == 0xb8010 && r->last == 3,
+	      "a zone that is unregistered is as before");
+	check(!zone(&v, false, 0xb8000, 0x800, 0), "unregistering it again does nothing");
+	end(&v);
+}
+
+static void test_ring_full(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_coalesced_mmio_ring *r = ring_of(&v);
+	unsigned n = 0, bad = 0, exits = 0;
+
+	if (zone(&v, true, 0xb8000, 0x800, 0) || zone(&v, true, 0x3d4, 1, 1)) {
+		check(false, "zones for a full ring");
+		return end(&v);
+	}
+	LOAD(v, many_stores);
+	while (run(&v) == KVM_EXIT_MMIO) {
+		exits++;
+		for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX)
+			bad += !took(&r->coalesced_mmio[r->first], 0xb8020, 2, 0, n++);
+		bad += *(u16 *)v.run->mmio.data != n++;
+	}
+	for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX)
+		bad += !took(&r->coalesced_mmio[r->first], 0xb8020, 2, 0, n++);
+	check(v.run->exit_reason == KVM_EXIT_HLT && n == 400 && !bad && exits == 400 / RING_MAX,
+	      "a store that finds the ring full exits (%u stores, %u wrong, %u exits)", n, bad,
+	      exits);
+	end(&v);
+
+	v = start_with_hole();
+	r = ring_of(&v);
+	zone(&v, true, 0x3d4, 1, 1);
+	LOAD(v, many_outs);
+	for (int i = 0; i < 400; i++)
+		ram[0x2000 + i] = i * 7;
+	for (n = bad = 0; run(&v) == KVM_EXIT_IO;) {
+		for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX, n++)
+			bad += !took(&r->coalesced_mmio[r->first], 0x3d4, 1, 1, (u8)(n * 7));
+		for (uint32_t i = 0; i < v.run->io.count; i++, n++)
+			bad += io_data(&v)[i] != (u8)(n * 7);
+	}
+	for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX, n++)
+		bad += !took(&r->coalesced_mmio[r->first], 0x3d4, 1, 1, (u8)(n * 7));
+	check(v.run->exit_reason == KVM_EXIT_HLT && n == 400 && !bad,
+	      "so does what is left of REP OUTS (%u bytes, %u wrong)", n, bad);
+	r->first = 7;
+	r->last = 0x12345678;
+	ioctl(v.vcpu, KVM_SET_REGS, &(struct kvm_regs){.rip = CODE, .rflags = 2, .rsp = STACK});
+	check(run(&v) == KVM_EXIT_IO && v.run->io.count == 400 && r->last == 0x12345678,
+	      "a ring that the VMM has spoilt takes nothing");
+	end(&v);
+}
+
 /* ---- guest memory follows the VMM's ---- */
 
 GUEST(look, "1: mov 0x2000, %al; out %al, %dx; jmp 1b");
@@ -985,21 +1118,391 @@ static void test_mce_errors(void)
 	end(&v);
 }
 
+/* ---- registers in the shared page ---- */
+
+#define SYNC_ALL (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
+
+GUEST(show, "out %al, $0x78; jmp show");
+
+static bool same_regs(struct vm *v)
+{
+	struct kvm_sync_regs *s = &v->run->s.regs;
+	struct kvm_vcpu_events e = {};
+	struct kvm_sregs sregs = {};
+	struct kvm_regs r = regs(v);
+
+	ioctl(v->vcpu, KVM_GET_SREGS, &sregs);
+	ioctl(v->vcpu, KVM_GET_VCPU_EVENTS, &e);
+	return !memcmp(&r, &s->regs, sizeof(r)) && !memcmp(&sregs, &s->sregs, sizeof(sregs)) &&
+	       !memcmp(&e, &s->events, sizeof(e));
+}
+
+static void test_sync_regs(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_sync_regs *s = &v.run->s.regs, none;
+
+	LOAD(v, show);
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) == SYNC_ALL,
+	      "registers, system registers and events can be had with an exit");
+	v.run->kvm_valid_regs = SYNC_ALL + 1;
+	check(run(&v) == -EINVAL, "an unknown set to read is refused");
+	v.run->kvm_valid_regs = 0;
+	v.run->kvm_dirty_regs = 1u << 3;
+	check(run(&v) == -EINVAL, "an unknown set to write is refused");
+	v.run->kvm_dirty_regs = 0;
+	memset(s, 0xaa, sizeof(*s));
+	memset(&none, 0xaa, sizeof(none));
+	check(run(&v) == KVM_EXIT_IO && !memcmp(s, &none, sizeof(none)),
+	      "unless asked for they are not there");
+	v.run->kvm_valid_regs = SYNC_ALL;
+	check(run(&v) == KVM_EXIT_IO && same_regs(&v), "asked for they are what the ioctls say");
+	v.run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+	s->regs.rax = 0x5b;
+	s->regs.rbx = 0x1234;
+	s->sregs.cr2 = 0x4321;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	check(run(&v) == KVM_EXIT_IO && *io_data(&v) == 0x5b && s->regs.rbx == 0x1234 &&
+		  !v.run->kvm_dirty_regs,
+	      "what the VMM has written there the guest has, once");
+	v.run->kvm_valid_regs = SYNC_ALL;
+	v.run->immediate_exit = 1;
+	s->regs.rax = 0x77;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	check(run(&v) == -EINTR && same_regs(&v) && s->regs.rax == 0x77 && s->sregs.cr2 == 0x4321,
+	      "also with immediate_exit");
+	v.run->immediate_exit = 0;
+	s->sregs.apic_base = APIC_X2APIC & ~0x800ull;
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_SREGS;
+	check(run(&v) == -EINVAL && get_msr(&v, MSR_APIC_BASE) == APIC_XAPIC &&
+		  s->sregs.apic_base == APIC_XAPIC,
+	      "what KVM_SET_SREGS refuses is refused");
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	s->events.flags = 1u << 31;
+	check(run(&v) == -EINVAL, "and what KVM_SET_VCPU_EVENTS does");
+	s->events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+	s->events.nmi.pending = 1;
+	HANDLE(2, on_irq);
+	v.run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "an NMI can be had that way");
+	end(&v);
+}
+
+/* ---- a guest is told that it stood still ---- */
+
+#define MSR_SYSTEM_TIME 0x4b564d01
+#define CLOCK_AT	0x3000
+#define CLOCK_FLAGS	(CLOCK_AT + 29)
+#define CLOCK_STOPPED	2
+
+GUEST(flags, "1: mov 0x301d, %al; out %al, $0x78; jmp 1b");
+
+static void test_clock_ctrl(void)
+{
+	struct vm v = start(FULL_CHIP);
+	u64 bits[RAM_BYTES / 4096 / 64];
+	struct kvm_dirty_log log = {.dirty_bitmap = bits};
+	struct kvm_clock_data c = {.clock = 1000};
+
+	LOAD(v, flags);
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_KVMCLOCK_CTRL) == 1 &&
+		  ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && errno == EINVAL,
+	      "a guest without kvmclock cannot be told that it stood still");
+	set_msr(&v, MSR_SYSTEM_TIME, CLOCK_AT | 1);
+	run(&v);
+	check(*(u64 *)(ram + CLOCK_AT + 24) && !(*io_data(&v) & CLOCK_STOPPED), "kvmclock runs");
+	check(!ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && run(&v) == KVM_EXIT_IO &&
+		  *io_data(&v) & CLOCK_STOPPED,
+	      "a guest with kvmclock can, and sees it");
+	ram[CLOCK_FLAGS] &= ~CLOCK_STOPPED;
+	check(run(&v) == KVM_EXIT_IO && !(*io_data(&v) & CLOCK_STOPPED) && run(&v) == KVM_EXIT_IO &&
+		  !(*io_data(&v) & CLOCK_STOPPED),
+	      "once");
+	check(!ioctl(v.fd, KVM_SET_CLOCK, &c) && !ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) &&
+		  run(&v) == KVM_EXIT_IO && run(&v) == KVM_EXIT_IO && *io_data(&v) & CLOCK_STOPPED,
+	      "also when the clock is set in the same breath");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &log);
+	ioctl(v.fd, KVM_GET_DIRTY_LOG, &log);
+	check(!(bits[0] & 1 << 3) && !ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) &&
+		  !ioctl(v.fd, KVM_GET_DIRTY_LOG, &log) && bits[0] & 1 << 3,
+	      "that is in the dirty log");
+	set_msr(&v, MSR_SYSTEM_TIME, 0x40000000 | 1);
+	check(ioctl(v.vcpu, KVM_KVMCLOCK_CTRL) && errno == EINVAL,
+	      "a clock where no memory is cannot say it");
+	end(&v);
+}
+
+/* ---- MSRs that tell of features ---- */
+
+static long system_msr(uint32_t index, u64 *val)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = {.head.nmsrs = 1, .entry.index = index};
+	long r = ioctl(kvm, KVM_GET_MSRS, &m);
+
+	*val = m.entry.data;
+	return r;
+}
+
+static void test_msr_features(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct {
+		struct kvm_msr_list head;
+		uint32_t index[64];
+	} l = {};
+	bool amd = __builtin_cpu_is("amd"), lfence = false;
+	int bad = 0;
+	u64 val;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GET_MSR_FEATURES) == 1 &&
+		  ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) && errno == E2BIG &&
+		  l.head.nmsrs > 0 && l.head.nmsrs <= 64,
+	      "there are MSRs that tell of features (%u)", l.head.nmsrs);
+	if (l.head.nmsrs > 64)
+		l.head.nmsrs = 64;
+	bad += ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) != 0;
+	for (uint32_t i = 0; i < l.head.nmsrs; i++) {
+		bad += system_msr(l.index[i], &val) != 1 || val != get_msr(&v, l.index[i]);
+		lfence |= l.index[i] == 0xc0011029 && val & 2;
+	}
+	check(!bad, "/dev/kvm reads them as a new vCPU does (%d it does not)", bad);
+	check(lfence == amd, "AMD's says that LFENCE serializes");
+	check(!system_msr(MSR_TSC, &val), "others it does not read");
+	end(&v);
+}
+
+/* ---- capabilities to be enabled ---- */
+
+static int enable(int fd, uint32_t cap, u64 arg, uint32_t flags)
+{
+	struct kvm_enable_cap c = {.cap = cap, .flags = flags, .args = {arg}};
+
+	return ioctl(fd, KVM_ENABLE_CAP, &c) ? -errno : 0;
+}
+
+static void test_enable_cap(void)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0),
+	    max = ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPU_ID), vcpu;
+
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, max + 1, 0) == -EINVAL &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 1) == -EINVAL,
+	      "more vCPU ids than there are cannot be asked for");
+	check(!enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) && !enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 3, 0) == -EINVAL,
+	      "fewer can, once");
+	check(ioctl(vm, KVM_CREATE_VCPU, 2) < 0 && errno == EINVAL, "and then there are no others");
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
+	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
+		  enable(vcpu, KVM_CAP_SPLIT_IRQCHIP, 24, 0) == -EINVAL &&
+		  enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 0) == -EINVAL,
+	      "a vCPU has no capability to be enabled, and says so");
+	close(vcpu);
+	close(vm);
+
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) == -EINVAL,
+	      "with the first vCPU the number of ids is settled");
+	close(vcpu);
+	close(vm);
+}
+
+static void test_vm_tsc(void)
+{
+	struct vm v = start(NO_CHIP);
+	long own = ioctl(v.vcpu, KVM_GET_TSC_KHZ),
+	     scales = ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TSC_CONTROL);
+	int vcpu = -1;
+
+	check(ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own && !ioctl(v.fd, KVM_SET_TSC_KHZ, own) &&
+		  !ioctl(v.fd, KVM_SET_TSC_KHZ, 0) && ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own,
+	      "a VM has the machine's TSC frequency");
+	check(ioctl(v.fd, KVM_SET_TSC_KHZ, 1ul << 40) && errno == EINVAL,
+	      "absurd ones are refused");
+	if (scales) {
+		check(!ioctl(v.fd, KVM_SET_TSC_KHZ, own / 2) &&
+			  (vcpu = ioctl(v.fd, KVM_CREATE_VCPU, 1)) >= 0 &&
+			  ioctl(vcpu, KVM_GET_TSC_KHZ, 0) == own / 2 &&
+			  ioctl(v.vcpu, KVM_GET_TSC_KHZ, 0) == own,
+		      "a VM's frequency is that of vCPUs to come");
+		close(vcpu);
+	} else {
+		check(ioctl(v.fd, KVM_SET_TSC_KHZ, own / 2) && errno == EINVAL &&
+			  ioctl(v.fd, KVM_GET_TSC_KHZ, 0) == own,
+		      "without TSC scaling a VM can have no other");
+	}
+	end(&v);
+}
+
+/* ---- dirty log: read and cleared apart ---- */
+
+static int clear_log(struct vm *v, uint32_t first, uint32_t pages, u64 *bits)
+{
+	struct kvm_clear_dirty_log c = {
+	    .first_page = first, .num_pages = pages, .dirty_bitmap = bits};
+
+	return ioctl(v->fd, KVM_CLEAR_DIRTY_LOG, &c) ? -errno : 0;
+}
+
+static u64 dirty_word(struct vm *v)
+{
+	u64 bits[RAM_BYTES / 4096 / 64] = {};
+	struct kvm_dirty_log d = {.dirty_bitmap = bits};
+
+	return ioctl(v->fd, KVM_GET_DIRTY_LOG, &d) ? ~0ull : bits[0];
+}
+
+static void test_clear_log(void)
+{
+	struct vm v = start(NO_CHIP);
+	u64 bits[RAM_BYTES / 4096 / 64] = {};
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) == 3 &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 2, 0) == -EINVAL &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 5, 0) == -EINVAL &&
+		  enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 1, 1) == -EINVAL,
+	      "a log to be cleared apart: unknown ways are refused");
+	check(!enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 1, 0), "it can be had");
+	LOAD(v, dirty);
+	run(&v);
+	check(clear_log(&v, 0, 64, bits) == -ENOENT, "not where there is no log");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	memset(bits, 0xff, sizeof(bits));
+	clear_log(&v, 0, RAM_BYTES / 4096, bits);
+	run(&v);
+	check(dirty_word(&v) == 1 << 3 && dirty_word(&v) == 1 << 3, "reading it does not clear it");
+	run(&v);
+	check(dirty_word(&v) == (1 << 2 | 1 << 3), "what comes is added");
+	bits[0] = 1 << 2;
+	check(!clear_log(&v, 0, 64, bits) && dirty_word(&v) == 1 << 3,
+	      "what is named is cleared, no other");
+	run(&v);
+	bits[0] = 0;
+	check(!clear_log(&v, 0, 64, bits) && dirty_word(&v) == (1 << 3 | 1 << 4), "or nothing");
+	ram[0x4000] = 0;
+	mprotect(ram + 0x4000, 4096, PROT_READ);
+	mprotect(ram + 0x4000, 4096, PROT_READ | PROT_WRITE);
+	bits[0] = 1 << 4;
+	check(dirty_word(&v) & 1 << 4 && !clear_log(&v, 0, 64, bits) && !(dirty_word(&v) & 1 << 4),
+	      "a page that has been unmapped since is cleared, too");
+	check(clear_log(&v, 1, 64, bits) == -EINVAL && clear_log(&v, 0, 63, bits) == -EINVAL &&
+		  clear_log(&v, 64, RAM_BYTES / 4096, bits) == -EINVAL &&
+		  clear_log(&v, ~0u & ~63u, 64, bits) == -EINVAL &&
+		  clear_log(&v, 0, 64, NULL) == -EFAULT,
+	      "odd ranges, others' and no bitmap are refused");
+	set_slot(v.fd, 0, 0, 0, RAM_BYTES, ram);
+	enable(v.fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3, 0);
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	check(dirty_word(&v) == ~0ull, "a log can begin with all pages in it");
+	memset(bits, 0xff, sizeof(bits));
+	bits[0] &= ~(1ull << 9);
+	check(!clear_log(&v, 0, RAM_BYTES / 4096, bits) && dirty_word(&v) == 1 << 9,
+	      "until they are cleared");
+	end(&v);
+}
+
+/* ---- statistics ---- */
+
+struct stats {
+	struct kvm_stats_header h;
+	int fd;
+};
+
+static bool open_stats(struct stats *s, int of)
+{
+	s->fd = ioctl(of, KVM_GET_STATS_FD, NULL);
+	return s->fd >= 0 && pread(s->fd, &s->h, sizeof(s->h), 0) == sizeof(s->h);
+}
+
+/* The first value of this name; ~0: there is none. */
+static u64 stat_value(const struct stats *s, const char *name, uint32_t *flags)
+{
+	size_t size = sizeof(struct kvm_stats_desc) + s->h.name_size;
+	char buf[sizeof(struct kvm_stats_desc) + 256];
+	struct kvm_stats_desc *d = (void *)buf;
+	u64 val = ~0ull;
+
+	for (uint32_t i = 0; i < s->h.num_desc && size <= sizeof(buf); i++) {
+		if (pread(s->fd, buf, size, s->h.desc_offset + i * size) != (ssize_t)size)
+			return ~0ull;
+		if (strncmp(d->name, name, s->h.name_size))
+			continue;
+		*flags = d->flags;
+		return pread(s->fd, &val, 8, s->h.data_offset + d->offset) == 8 ? val : ~0ull;
+	}
+	return ~0ull;
+}
+
+static void test_stats(void)
+{
+	struct vm v = start(NO_CHIP);
+	void *volatile nowhere = NULL;
+	struct stats vm, vcpu;
+	char id[64] = "", want[64];
+	uint32_t flags;
+	u64 exits, end_of;
+
+	LOAD(v, show);
+	if (!check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_BINARY_STATS_FD) == 1 &&
+		       open_stats(&vm, v.fd) && open_stats(&vcpu, v.vcpu),
+		   "VM and vCPU have statistics"))
+		return end(&v);
+	pread(vcpu.fd, id, vcpu.h.name_size < 64 ? vcpu.h.name_size : 63, vcpu.h.id_offset);
+	snprintf(want, sizeof(want), "kvm-%d/vcpu-0", getpid());
+	check(!vcpu.h.flags && !strcmp(id, want), "which say whose they are (%s)", id);
+	exits = stat_value(&vcpu, "exits", &flags);
+	check(exits != ~0ull && flags == (KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE),
+	      "exits are counted");
+	for (int i = 0; i < 5; i++)
+		run(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) >= 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) < 1000,
+	      "five more and five accesses to ports");
+	check(stat_value(&vcpu, "run_time", &flags) - 1 < ~0ull - 1 &&
+		  (flags & KVM_STATS_UNIT_MASK) == KVM_STATS_UNIT_SECONDS,
+	      "and the time the guest ran");
+	check(stat_value(&vm, "mapped_bytes", &flags) >= 4096 &&
+		  stat_value(&vm, "mapped_bytes", &flags) <= RAM_BYTES &&
+		  flags == (KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_BYTES),
+	      "and the memory it has");
+	end_of = vcpu.h.data_offset + 8 * vcpu.h.num_desc;
+	check(pread(vcpu.fd, id, 8, end_of - 4) == 4 && pread(vcpu.fd, id, 8, end_of) == 0 &&
+		  pread(vcpu.fd, id, 8, 1l << 40) == 0 && pread(vcpu.fd, nowhere, 8, 0) < 0 &&
+		  write(vcpu.fd, id, 1) < 0,
+	      "they end, and are not to be written");
+	end(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5, "they outlive the VM's descriptors");
+	close(vm.fd);
+	close(vcpu.fd);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
-	static const int none[] = {KVM_CAP_NESTED_STATE,   KVM_CAP_HYPERV, KVM_CAP_X86_SMM,
-				   KVM_CAP_SYNC_REGS,	   KVM_CAP_XSAVE2, KVM_CAP_SREGS2,
-				   KVM_CAP_COALESCED_MMIO, KVM_CAP_VAPIC};
+	static const int none[] = {KVM_CAP_NESTED_STATE,
+				   KVM_CAP_HYPERV,
+				   KVM_CAP_X86_SMM,
+				   KVM_CAP_XSAVE2,
+				   KVM_CAP_SREGS2,
+				   KVM_CAP_VAPIC,
+				   KVM_CAP_X86_DISABLE_EXITS,
+				   KVM_CAP_DISABLE_QUIRKS2,
+				   KVM_CAP_EXCEPTION_PAYLOAD,
+				   KVM_CAP_VCPU_ATTRIBUTES};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
 		      "capability %d is not claimed", none[i]);
 	check(ioctl(v.vcpu, KVM_SMI) && errno == ENOTTY, "KVM_SMI is ENOTTY");
-	check(ioctl(v.fd, KVM_GET_TSC_KHZ) && errno == ENOTTY,
-	      "a vCPU's ioctl on the VM is ENOTTY");
+	check(ioctl(v.fd, KVM_GET_REGS) && errno == ENOTTY, "a vCPU's ioctl on the VM is ENOTTY");
 	end(&v);
 }
 
@@ -1021,6 +1524,8 @@ int main(void)
 	test_string_io();
 	test_mmio();
 	test_ioeventfd();
+	test_coalesced();
+	test_ring_full();
 	test_notifier();
 	test_dirty_log();
 	test_pic();
@@ -1037,6 +1542,13 @@ int main(void)
 	test_mce_setup();
 	test_mce_msrs();
 	test_mce_errors();
+	test_sync_regs();
+	test_clock_ctrl();
+	test_msr_features();
+	test_enable_cap();
+	test_vm_tsc();
+	test_clear_log();
+	test_stats();
 	test_missing();
 	return failures != 0;
 }

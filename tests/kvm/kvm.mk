@@ -10,6 +10,11 @@ $(KT)/payload.o: tests/kvm/payload.asm
 $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
+# What other VMMs ask for.
+KT_VMMS := firecracker cloudhv kvmtool
+$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
+	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
+
 $(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_FLAGS) -o $@ $<
@@ -23,7 +28,7 @@ $(KT_MODULES): $(KT)/%.ko: tests/kvm/%.c dom0/kmod/hypercall.h hv/abi.h
 	@touch $@
 $(foreach m,$(KT_MODULES),$(eval $(m): $(dir $(m:$(KT)/%=tests/kvm/%))Kbuild))
 
-KT_PROGRAMS := guests vmms fuzz_ioctl
+KT_PROGRAMS := guests vmms fuzz_ioctl $(KT_VMMS)
 $(BUILD)/kvm-tests.cpio: $(KT_PROGRAMS:%=$(KT)/%) $(KT_MODULES)
 	@cp $(KT_MODULES) $(KT) && strip --strip-debug $(KT)/*.ko
 	cd $(KT) && strip -s $(KT_PROGRAMS) && printf '%s\n' $(KT_PROGRAMS) $(notdir $(KT_MODULES)) | cpio -o -H newc --quiet > ../kvm-tests.cpio

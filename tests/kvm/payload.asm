@@ -438,6 +438,26 @@ entry pl_debug_regs
 	mov dr7, rsi
 	jmp pl_exits
 
+; What outlives a snapshot: a register, XMM, the LAPIC. Stops at PORT_PAUSE, then tells what it has
+; after one interrupt.
+entry pl_snapshot
+	lapic_on
+	mov al, 0xff			; interrupts come by the LAPIC alone
+	out 0x21, al
+	xor r13d, r13d
+	mov eax, 0x600dcafe
+	movd xmm3, eax
+	mov [abs 0x100000], eax
+	out 0xe5, al
+	sti
+	hlt
+	cli
+	movd eax, xmm3
+	out 0xe0, eax
+	mov eax, r13d
+	out 0xe0, eax
+	done
+
 ; A breakpoint on the stack that exceptions use: each #DB makes the next
 entry pl_stride
 .next:	mov eax, [rdi]

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 int kvm = -1, failures;
-const char *const end_names[] = {"done",	 "hlt",	       "shutdown", "internal error",
-				 "entry failed", "time is up", "errno",	   "other"};
+const char *const end_names[] = {"done",	   "hlt",	   "shutdown",
+				 "internal error", "entry failed", "time is up",
+				 "errno",	   "other",	   "pause"};
 
 /* ---- report ---- */
 
@@ -126,6 +127,7 @@ static void add_cpu(struct vm *vm, u32 i)
 void vm_init(struct vm *vm, u32 vcpus, u32 flags)
 {
 	struct kvm_userspace_memory_region ram = {.memory_size = RAM_SIZE};
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
 	struct kvm_pit_config pit = {0};
 
 	memset(vm, 0, sizeof(*vm));
@@ -139,6 +141,8 @@ void vm_init(struct vm *vm, u32 vcpus, u32 flags)
 	vm_ioctl(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
 	if ((flags & VM_IRQCHIP) && vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL))
 		fatal("KVM_CREATE_IRQCHIP: errno %d", errno);
+	if ((flags & VM_SPLIT) && vm_ioctl(vm, KVM_ENABLE_CAP, &split))
+		fatal("KVM_CAP_SPLIT_IRQCHIP: errno %d", errno);
 	if ((flags & VM_PIT) && vm_ioctl(vm, KVM_CREATE_PIT2, &pit))
 		fatal("KVM_CREATE_PIT2: errno %d", errno);
 	for (u32 i = 0; i < vcpus; i++)
@@ -356,7 +360,7 @@ static bool serve_io(struct vm *vm, struct kvm_run *run)
 		if (i < MAX_VALUES)
 			vm->values[i] = value;
 	}
-	return run->io.port != PORT_DONE;
+	return run->io.port != PORT_DONE && run->io.port != PORT_PAUSE;
 }
 
 static void serve_mmio(struct vm *vm, struct kvm_run *run)
@@ -366,6 +370,11 @@ static void serve_mmio(struct vm *vm, struct kvm_run *run)
 		memcpy(&vm->mmio_value, run->mmio.data, sizeof(vm->mmio_value));
 	else
 		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+}
+
+static enum end io_end(const struct kvm_run *run)
+{
+	return run->io.port == PORT_PAUSE ? END_PAUSE : END_DONE;
 }
 
 enum end vm_run(struct vm *vm, u32 cpu, u32 ms)
@@ -391,7 +400,7 @@ enum end vm_run(struct vm *vm, u32 cpu, u32 ms)
 			serve_mmio(vm, run);
 			continue;
 		}
-		end = run->exit_reason == KVM_EXIT_IO		    ? END_DONE
+		end = run->exit_reason == KVM_EXIT_IO		    ? io_end(run)
 		      : run->exit_reason == KVM_EXIT_HLT	    ? END_HLT
 		      : run->exit_reason == KVM_EXIT_SHUTDOWN	    ? END_SHUTDOWN
 		      : run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? END_INTERNAL

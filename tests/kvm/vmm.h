@@ -32,6 +32,7 @@ typedef uint64_t u64;
 #define MMIO_BASE    0xd0000000ul
 #define PORT_VALUE   0xe0 /* out dx, eax: a value for the test */
 #define PORT_DONE    0xe1 /* the guest has come to its end */
+#define PORT_PAUSE   0xe5 /* the guest wants to be stopped, and goes on when it runs again */
 #define MAX_VCPU     8
 #define MAX_VALUES   64
 
@@ -46,7 +47,7 @@ struct vm {
 	u32 mmio_value; /* last written */
 };
 
-enum { VM_IRQCHIP = 1, VM_PIT = 2 };
+enum { VM_IRQCHIP = 1, VM_PIT = 2, VM_SPLIT = 4 };
 enum mode { MODE_REAL, MODE_PROT32, MODE_LONG };
 
 /* How vm_run() ended */
@@ -58,7 +59,8 @@ enum end {
 	END_FAIL_ENTRY,
 	END_TIME,
 	END_ERROR,
-	END_OTHER
+	END_OTHER,
+	END_PAUSE /* at PORT_PAUSE */
 };
 
 /* payload.asm */
@@ -67,7 +69,7 @@ extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interr
 extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out,
     pl_flood_in, pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table,
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
-    pl_instructions, pl_int_n, pl_hypercalls, pl_call;
+    pl_instructions, pl_snapshot, pl_int_n, pl_hypercalls, pl_call;
 
 extern int kvm;
 extern const char *const end_names[];

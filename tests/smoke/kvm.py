@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""The KVM API as VMMs use it: tests/dom0/api.c, run in dom0. Afterwards nothing of it is left in the hypervisor."""
+"""The KVM API as VMMs use it: tests/dom0/api.c, and tests/kvm's firecracker.c, cloudhv.c and kvmtool.c, run in dom0. Afterwards
+nothing of them is left in the hypervisor."""
 import os
 import re
 import sys
@@ -10,15 +11,18 @@ from lib.report import main, ok
 
 
 def api():
-    disk = f'file={build_file("dom0-tests.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine('KVM API', mem='1G', extra=['-drive', disk]) as m:
+    extra = []
+    for cpio in 'dom0-tests.cpio', 'kvm-tests.cpio':
+        extra += ['-drive', f'file={build_file(cpio)},format=raw,if=virtio,readonly=on']
+    with Machine('KVM API', mem='1G', extra=extra) as m:
         m.prompt()
-        m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cd', 20)
+        m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cpio -id < /dev/vdb && cd', 20)
         before = m.json('corbel info --json')
-        status, out = m.sh('/run/t/api', 60)
-        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
-            ok(kind == 'ok', what)
-        ok(status == 0, 'the program says that all is well', out)
+        for program in 'api', 'firecracker', 'cloudhv', 'kvmtool':
+            status, out = m.sh(f'/run/t/{program}', 60)
+            for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+                ok(kind == 'ok', what)
+            ok(status == 0, f'{program} says that all is well', out)
         after = m.json('corbel info --json')
         for key in 'vms', 'vcpus', 'pool_free_bytes':
             ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')

@@ -99,8 +99,24 @@ static void test_gate(void)
 	CHECK((i8254_port61_read(&p, now) & 3) == 3, "gate and speaker bits read back");
 }
 
+/* KVM's state of a channel that nobody has programmed is mode 0xff, which is also what is restored.
+ */
+static void test_fresh(void)
+{
+	bool periodic;
+
+	i8254_reset(&p, now);
+	CHECK(p.ch[0].mode == 0xff && !i8254_period_ns(&p, &periodic) && !periodic,
+	      "a chip that nobody has programmed makes no interrupt");
+	load16(0, 0x34, 1000);
+	CHECK(i8254_period_ns(&p, &periodic) && periodic, "one that has been programmed does");
+	p.ch[0].mode = 5;
+	CHECK(!i8254_period_ns(&p, &periodic), "mode 5 waits for a trigger that never comes");
+}
+
 int main(void)
 {
+	test_fresh();
 	test_mode0();
 	test_mode2();
 	test_mode3();

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Coalesced writes: what guests write to a zone of ports or memory waits in a ring until user space
+ * is there for another reason. A VM has one ring; each of its vCPUs maps it.
+ */
+#include "kmod.h"
+
+#define MAX_ZONES 1000u /* as many devices as KVM allows on a bus */
+
+struct cb_zone {
+	struct list_head list;
+	u64 addr;
+	u32 size;
+	bool pio;
+};
+
+static bool holds(const struct cb_zone *z, u64 addr, u32 len, bool pio)
+{
+	return z->pio == pio && addr >= z->addr && len <= z->size &&
+	       addr - z->addr <= z->size - len;
+}
+
+int cb_coalesced_init(struct cb_vm *vm)
+{
+	spin_lock_init(&vm->zones_lock);
+	INIT_LIST_HEAD(&vm->zones);
+	vm->ring = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	return vm->ring ? 0 : -ENOMEM;
+}
+
+static void free_zones(struct list_head *zones)
+{
+	struct cb_zone *z, *next;
+
+	list_for_each_entry_safe(z, next, zones, list) kfree(z);
+}
+
+void cb_coalesced_exit(struct cb_vm *vm)
+{
+	free_zones(&vm->zones);
+	free_page((unsigned long)vm->ring);
+}
+
+int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg)
+{
+	struct cb_zone *z;
+	int r = 0;
+
+	if (arg->pio > 1)
+		return -EINVAL;
+	z = kzalloc(sizeof(*z), GFP_KERNEL_ACCOUNT);
+	if (!z)
+		return -ENOMEM;
+	z->addr = arg->addr;
+	z->size = arg->size;
+	z->pio = arg->pio;
+	spin_lock(&vm->zones_lock);
+	if (vm->zone_count == MAX_ZONES) {
+		r = -ENOSPC;
+	} else {
+		vm->zone_count++;
+		list_add_tail(&z->list, &vm->zones);
+	}
+	spin_unlock(&vm->zones_lock);
+	if (r)
+		kfree(z);
+	return r;
+}
+
+/* All zones that hold this range; KVM has no complaint if there are none. */
+int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg)
+{
+	struct cb_zone *z, *next;
+	LIST_HEAD(gone);
+
+	if (arg->pio > 1)
+		return -EINVAL;
+	spin_lock(&vm->zones_lock);
+	list_for_each_entry_safe(z, next, &vm->zones,
+				 list) if (holds(z, arg->addr, arg->size, arg->pio))
+	{
+		vm->zone_count--;
+		list_move(&z->list, &gone);
+	}
+	spin_unlock(&vm->zones_lock);
+	free_zones(&gone);
+	return 0;
+}
+
+static bool in_zone(const struct cb_vm *vm, u64 addr, u32 len, bool pio)
+{
+	const struct cb_zone *z;
+
+	list_for_each_entry(z, &vm->zones, list) if (holds(z, addr, len, pio)) return true;
+	return false;
+}
+
+/* User space may have written anything into the ring. False: full, or spoilt. */
+static bool put(struct kvm_coalesced_mmio_ring *ring, u64 addr, u32 len, const void *data, bool pio)
+{
+	u32 last = READ_ONCE(ring->last), next = (last + 1) % KVM_COALESCED_MMIO_MAX;
+	struct kvm_coalesced_mmio *e;
+
+	if (last >= KVM_COALESCED_MMIO_MAX || next == READ_ONCE(ring->first))
+		return false;
+	e = &ring->coalesced_mmio[last];
+	e->phys_addr = addr;
+	e->len = len;
+	e->pio = pio;
+	memcpy(e->data, data, len);
+	smp_store_release(&ring->last, next);
+	return true;
+}
+
+bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio)
+{
+	bool taken;
+
+	if (list_empty(&vm->zones) || len > sizeof_field(struct kvm_coalesced_mmio, data))
+		return false;
+	spin_lock(&vm->zones_lock);
+	taken = in_zone(vm, addr, len, pio) && put(vm->ring, addr, len, data, pio);
+	spin_unlock(&vm->zones_lock);
+	return taken;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM_GET_STATS_FD: what the hypervisor counts of a VM or vCPU, as a file that describes itself:
+ * header, name of its owner, descriptors, values.
+ */
+#include "kmod.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+
+#define NAME_SIZE 48 /* KVM's */
+
+#define COUNT	(KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE)
+#define SECONDS (KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_SECONDS)
+#define BYTES	(KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_BYTES)
+#define NANO	(-9) /* exponent */
+
+struct stat_desc {
+	const char *name;
+	u32 flags;
+	s16 exponent;
+	u16 at; /* of a u64 in the hypervisor's structure */
+};
+
+struct entry {
+	struct kvm_stats_desc desc;
+	char name[NAME_SIZE];
+};
+
+struct head {
+	struct kvm_stats_header h;
+	char id[NAME_SIZE];
+};
+
+struct stats_file {
+	struct cb_vm *vm;
+	const struct cb_vcpu *vcpu; /* NULL: the VM's */
+};
+
+enum exit_number {
+#define X(id, name) EXIT_##id,
+	CORBEL_EXIT_NAMES
+#undef X
+	    EXIT_NR
+};
+static_assert(EXIT_NR <= CORBEL_EXIT_STATS);
+
+#define EXIT(id, name)                                                                             \
+	{                                                                                          \
+		name, COUNT, 0,                                                                    \
+		    offsetof(struct corbel_vcpu_stat, exits) + EXIT_##id *(u16)sizeof(u64)         \
+	}
+
+/* First under KVM's names, as far as they mean the same; then all by the hypervisor's. */
+static const struct stat_desc vcpu_stats[] = {
+    {"exits", COUNT, 0, offsetof(struct corbel_vcpu_stat, exits_total)},
+    EXIT(IO, "io_exits"),
+    EXIT(HLT, "halt_exits"),
+    EXIT(INTR, "irq_exits"),
+    EXIT(IRQ_WINDOW, "irq_window_exits"),
+    EXIT(NMI_WINDOW, "nmi_window_exits"),
+    EXIT(HYPERCALL, "hypercalls"),
+    {"run_time", SECONDS, NANO, offsetof(struct corbel_vcpu_stat, runtime_ns)},
+    {"steal_time", SECONDS, NANO, offsetof(struct corbel_vcpu_stat, steal_ns)},
+#define X(id, name) EXIT(id, "exits-" name),
+    CORBEL_EXIT_NAMES
+#undef X
+};
+
+static const struct stat_desc vm_stats[] = {
+    {"mapped_bytes", BYTES, 0, offsetof(struct corbel_vm_stat, mapped_bytes)},
+    {"pool_bytes", BYTES, 0, offsetof(struct corbel_vm_stat, pool_bytes)},
+    {"run_time", SECONDS, NANO, offsetof(struct corbel_vm_stat, runtime_ns)},
+};
+
+#define IMAGE_SIZE(n) (sizeof(struct head) + (n) * (sizeof(struct entry) + sizeof(u64)))
+static_assert(IMAGE_SIZE(ARRAY_SIZE(vcpu_stats)) <= PAGE_SIZE);
+static_assert(sizeof(struct corbel_vcpu_stat) <= PAGE_SIZE);
+
+/*
+ * What the hypervisor says of this VM or vCPU, into the page buf; both structures begin with the
+ * id. Only the place in a list can be asked for.
+ */
+static void find_stat(u32 what, u32 id, void *buf)
+{
+	u32 i;
+
+	for (i = 0; HC4(STAT, what, i, cb_phys(buf), PAGE_SIZE) > 0; i++)
+		if (*(const u32 *)buf == id)
+			return;
+	clear_page(buf);
+}
+
+static size_t build(const struct stats_file *s, void *image, void *stat)
+{
+	const struct stat_desc *table = s->vcpu ? vcpu_stats : vm_stats;
+	u32 n = s->vcpu ? ARRAY_SIZE(vcpu_stats) : ARRAY_SIZE(vm_stats), i;
+	struct head *head = image;
+	struct entry *entry = (void *)(head + 1);
+	u64 *value = (void *)(entry + n);
+
+	head->h = (struct kvm_stats_header){
+	    .name_size = NAME_SIZE,
+	    .num_desc = n,
+	    .id_offset = offsetof(struct head, id),
+	    .desc_offset = sizeof(*head),
+	    .data_offset = (u8 *)value - (u8 *)image,
+	};
+	if (s->vcpu)
+		snprintf(head->id, NAME_SIZE, "kvm-%d/vcpu-%u", s->vm->pid, s->vcpu->apic_id);
+	else
+		snprintf(head->id, NAME_SIZE, "kvm-%d", s->vm->pid);
+	for (i = 0; i < n; i++) {
+		entry[i].desc.flags = table[i].flags;
+		entry[i].desc.exponent = table[i].exponent;
+		entry[i].desc.size = 1;
+		entry[i].desc.offset = i * sizeof(u64);
+		strscpy(entry[i].name, table[i].name, NAME_SIZE);
+		value[i] = *(const u64 *)(stat + table[i].at);
+	}
+	return IMAGE_SIZE(n);
+}
+
+static ssize_t stats_read(struct file *file, char __user *to, size_t len, loff_t *pos)
+{
+	const struct stats_file *s = file->private_data;
+	void *image = (void *)get_zeroed_page(GFP_KERNEL),
+	     *stat = (void *)get_zeroed_page(GFP_KERNEL);
+	u32 id = s->vcpu ? s->vcpu->id : READ_ONCE(s->vm->id);
+	ssize_t r = -ENOMEM;
+
+	if (image && stat) {
+		if (id) /* there is none before the first vCPU */
+			find_stat(s->vcpu ? CORBEL_STAT_VCPU : CORBEL_STAT_VM, id, stat);
+		r = simple_read_from_buffer(to, len, pos, image, build(s, image, stat));
+	}
+	free_page((unsigned long)image);
+	free_page((unsigned long)stat);
+	return r;
+}
+
+static int stats_release(struct inode *inode, struct file *file)
+{
+	struct stats_file *s = file->private_data;
+
+	cb_vm_put(s->vm);
+	kfree(s);
+	return 0;
+}
+
+static const struct file_operations stats_fops = {
+    .owner = THIS_MODULE,
+    .read = stats_read,
+    .release = stats_release,
+    .llseek = noop_llseek,
+};
+
+int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu)
+{
+	struct stats_file *s = kmalloc(sizeof(*s), GFP_KERNEL_ACCOUNT);
+	struct file *file;
+	int fd;
+
+	if (!s)
+		return -ENOMEM;
+	*s = (struct stats_file){vm, vcpu};
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		goto free;
+	file =
+	    anon_inode_getfile(vcpu ? "kvm-vcpu-stats" : "kvm-vm-stats", &stats_fops, s, O_RDONLY);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto free;
+	}
+	refcount_inc(&vm->users);
+	file->f_mode |= FMODE_PREAD; /* readers go from part to part */
+	fd_install(fd, file);
+	return fd;
+
+free:
+	kfree(s);
+	return fd;
+}
