@@ -26,7 +26,6 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x);
 static inline void svm_decode_exit(const struct vmcb *vmcb, bool nrips, struct vm_exit *x)
 {
 	u32 code = vmcb->exitcode;
-	u64 len;
 
 	x->raw = vmcb->exitcode;
 	x->plain = !((vmcb->rflags & RFLAGS_TF) | (vmcb->int_state & SVM_INT_SHADOW));
@@ -39,7 +38,10 @@ static inline void svm_decode_exit(const struct vmcb *vmcb, bool nrips, struct v
 	} else {
 		svm_decode_other(vmcb, code, x);
 	}
-	len = vmcb->next_rip - vmcb->rip;
-	if (nrips && x->insn_len && len && len <= INSN_MAX)
-		x->insn_len = len;
+	if (nrips && x->insn_len) {
+		u64 len = vmcb->next_rip - vmcb->rip;
+
+		if (len && len <= INSN_MAX)
+			x->insn_len = len;
+	}
 }

@@ -12,11 +12,9 @@ static u32 cpl(const struct vmcb *m)
 
 static enum emul_mode mode(const struct vmcb *m)
 {
-	u32 rights = vmcb_rights(m->cs.attrib);
-
-	if (m->efer & EFER_LMA && rights & AR_L)
+	if (m->efer & EFER_LMA && m->cs.attrib & VMCB_ATTR_L)
 		return EMUL_64;
-	if (m->cr0 & CR0_PE && rights & AR_DB)
+	if (m->cr0 & CR0_PE && m->cs.attrib & VMCB_ATTR_DB)
 		return EMUL_32;
 	return EMUL_16;
 }

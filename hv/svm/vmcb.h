@@ -159,6 +159,8 @@ VMCB_AT(g_pat, 0x668);
 /* Segment attributes: AR_x (hv/guest/hvm.h) without the gap below AVL */
 #define VMCB_ATTR_LOW  GENMASK(7, 0)
 #define VMCB_ATTR_HIGH GENMASK(11, 8)
+#define VMCB_ATTR_L    (AR_L >> 4)
+#define VMCB_ATTR_DB   (AR_DB >> 4)
 #define AR_HIGH	       GENMASK(15, 12)
 
 static inline u32 vmcb_rights(u16 attrib)

@@ -25,7 +25,6 @@ const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
     [EXIT_TPR] = VMEXIT_IRQ_WINDOW,
     [EXIT_EOI] = VMEXIT_EOI,
     [EXIT_INVEPT] = VMEXIT_VMX_SVM_INSN,
-    [EXIT_TIMER] = VMEXIT_IRQ_WINDOW, /* see hv/vmx/bochs.c, nothing else runs it */
     [EXIT_INVVPID] = VMEXIT_VMX_SVM_INSN,
     [EXIT_WBINVD] = VMEXIT_WBINVD,
     [EXIT_XSETBV] = VMEXIT_XSETBV,
@@ -83,7 +82,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		decode_cr(r, x);
 	} else if (basic == EXIT_EPT_VIOLATION) {
 		vmx_decode_ept(r->qual, r->gpa, x);
-	} else if (basic == EXIT_EXT_INTR) {
+	} else if (basic == EXIT_EXT_INTR || basic == EXIT_TIMER) { /* hv/vmx/bochs.c */
 		x->reason = VMEXIT_INTR;
 	} else {
 		x->reason = VMEXIT_OTHER;

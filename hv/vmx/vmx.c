@@ -344,7 +344,7 @@ static __noinline void note_blocking(struct vcpu *v, u32 state)
 /* What an exit wants done before anything else. */
 static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_exit *x)
 {
-	if (x->reason == VMEXIT_INTR && vmx_ctl.exit & EXIT_ACK_INTR) {
+	if ((u16)r->reason == EXIT_EXT_INTR && vmx_ctl.exit & EXIT_ACK_INTR) {
 		/* the exit has acknowledged it */
 		irq_handle(vmcs_read32(VMCS_EXIT_INTR_INFO) & EVT_VECTOR);
 	} else if (x->reason == VMEXIT_NMI) {
