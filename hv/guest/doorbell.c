@@ -150,7 +150,6 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 	const struct doorbell *first = vm->doorbells, *s = first + hash(pio, addr);
 	u32 left = SLOTS;
 
-	BUG_ON(!first || !len || len > 8);
 	for (;;) {
 		u8 state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 

@@ -127,11 +127,11 @@ void lapic_accept(struct vcpu *v, u8 vector)
 {
 	struct lapic *l = &v->lapic;
 	u32 bit = 1u << vector % 32;
-	u32 before = __atomic_fetch_and(&l->irr[vector / 32], ~bit, __ATOMIC_SEQ_CST);
 
 	/* Only this CPU takes bits of IRR away, and what interrupts is of a higher class. */
-	BUG_ON(!(before & bit));
+	BUG_ON(!lapic_bit(l->irr, vector));
 	BUG_ON(vector <= l->isr_top);
+	__atomic_fetch_and(&l->irr[vector / 32], ~bit, __ATOMIC_SEQ_CST);
 	l->isr[vector / 32] |= bit;
 	l->isr_top = vector;
 	if (unlikely(READ_ONCE(l->timer_wait)) && vector == (u8)l->lvt[LVT_TIMER])

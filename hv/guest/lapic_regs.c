@@ -213,7 +213,7 @@ int lapic_write(struct vcpu *v, u32 offset, u64 val)
 	struct lapic *l = &v->lapic;
 	bool x2apic = lapic_is_x2apic(l);
 
-	BUG_ON(!lapic_is_on(l));
+	BUG_ON(!x2apic && !lapic_is_on(l));
 	if (x2apic && val & x2apic_reserved(offset))
 		return -EINVAL;
 	switch (offset) {
@@ -267,12 +267,10 @@ int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val)
 	case MSR_TSC_DEADLINE:
 		*val = READ_ONCE(v->lapic.tsc_deadline);
 		return 0;
-	case MSR_X2APIC ... MSR_X2APIC_LAST:
-		if (lapic_is_x2apic(&v->lapic))
-			return lapic_read(v, (msr - MSR_X2APIC) * 16, val);
-		return -EINVAL;
 	}
-	return -ENOENT;
+	if (msr - MSR_X2APIC > 0xff || !lapic_is_x2apic(&v->lapic))
+		return -EINVAL;
+	return lapic_read(v, (msr - MSR_X2APIC) * 16, val);
 }
 
 int lapic_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
@@ -282,14 +280,12 @@ int lapic_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		return lapic_set_base(v, val, host);
 	case MSR_TSC_DEADLINE:
 		if (lapic_is_on(&v->lapic))
-			lapic_timer_write(v, msr, val);
+			lapic_timer_set_deadline(v, val);
 		return 0;
-	case MSR_X2APIC ... MSR_X2APIC_LAST:
-		if (lapic_is_x2apic(&v->lapic))
-			return lapic_write(v, (msr - MSR_X2APIC) * 16, val);
-		return -EINVAL;
 	}
-	return -ENOENT;
+	if (msr - MSR_X2APIC > 0xff || !lapic_is_x2apic(&v->lapic))
+		return -EINVAL;
+	return lapic_write(v, (msr - MSR_X2APIC) * 16, val);
 }
 
 /* ---- state ---- */

@@ -13,8 +13,7 @@ struct vcpu;
 int lapic_read(struct vcpu *v, u32 offset, u64 *val);
 int lapic_write(struct vcpu *v, u32 offset, u64 val);
 /*
- * MSRs 0x1b, 0x6e0, 0x800..0x8ff. -EINVAL: #GP; -ENOENT: none of these. host: by the VMM, see
- * lapic_set_base().
+ * MSRs 0x1b, 0x6e0, 0x800..0x8ff. -EINVAL: #GP. host: by the VMM, see lapic_set_base().
  */
 int lapic_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int lapic_msr_write(struct vcpu *v, u32 msr, u64 val, bool host);

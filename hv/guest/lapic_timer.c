@@ -77,13 +77,15 @@ static u64 end_of_timer(struct vcpu *v, u64 now)
 	return l->timer_start + ((now - l->timer_start) / period + 1) * period;
 }
 
-/* Arm for what the registers say. True: it is due now (never in periodic mode). */
-static bool arm_locked(struct vcpu *v, u64 now)
+/*
+ * Arm for what the registers say. True: it is due now (never in periodic mode). Wants the lock, as
+ * does restart_timer(); those of their callers that are not just behind lock_acquire() assert it.
+ */
+static bool arm_timer(struct vcpu *v, u64 now)
 {
 	struct lapic *l = &v->lapic;
 	u64 at = end_of_timer(v, now);
 
-	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_wait = false;
 	l->timer_on = at > now;
 	if (l->timer_on) {
@@ -114,18 +116,18 @@ static void expire_locked(struct vcpu *v, u64 now)
 		if (lvt & LVT_MASKED || vector < 16 || lapic_bit(l->irr, vector))
 			WRITE_ONCE(l->timer_wait, true);
 		else
-			arm_locked(v, now);
+			arm_timer(v, now);
 	}
 	if (!(lvt & LVT_MASKED))
 		lapic_set_irq(v, vector, false);
 }
 
-static void start_locked(struct vcpu *v)
+/* The same, and expire if it is due. */
+static void restart_timer(struct vcpu *v)
 {
 	u64 now = rdtsc();
 
-	BUG_ON(!lock_is_held(&v->lapic.lock));
-	if (arm_locked(v, now))
+	if (arm_timer(v, now))
 		expire_locked(v, now);
 }
 
@@ -136,7 +138,7 @@ static void stop_locked(struct vcpu *v)
 	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_icr = 0;
 	l->tsc_deadline = 0;
-	arm_locked(v, 0);
+	arm_timer(v, 0);
 	BUG_ON(l->timer_on); /* nothing is left to wait for */
 }
 
@@ -148,7 +150,7 @@ static void go_on_locked(struct vcpu *v, u32 count)
 
 	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_start = now - counts_to_tsc(l, l->timer_icr - MIN(count, l->timer_icr));
-	if (arm_locked(v, now) && (count || timer_mode(l) == MODE_DEADLINE))
+	if (arm_timer(v, now) && (count || timer_mode(l) == MODE_DEADLINE))
 		expire_locked(v, now);
 }
 
@@ -197,51 +199,55 @@ void lapic_timer_stop(struct vcpu *v)
 static void set_lvt_locked(struct vcpu *v, u32 lvt)
 {
 	struct lapic *l = &v->lapic;
-	u32 old = timer_mode(l), new;
+	u32 old = timer_mode(l), mode;
 
 	BUG_ON(!lock_is_held(&l->lock));
 	l->lvt[LVT_TIMER] = lvt;
-	new = timer_mode(l);
+	mode = timer_mode(l);
 	/* Counts and deadlines do not outlive a change between them. */
-	if (old != new &&MAX(old, new) >= MODE_DEADLINE)
+	if (old != mode && MAX(old, mode) >= MODE_DEADLINE)
 		stop_locked(v);
 	if (l->timer_wait && !(lvt & LVT_MASKED))
-		start_locked(v);
+		restart_timer(v);
 }
 
-void lapic_timer_write(struct vcpu *v, u32 reg, u64 val)
+void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc)
 {
 	struct lapic *l = &v->lapic;
-	bool counts;
+
+	lock_acquire(&l->lock);
+	if (timer_mode(l) == MODE_DEADLINE) {
+		l->tsc_deadline = guest_tsc;
+		restart_timer(v);
+	}
+	lock_release(&l->lock);
+}
+
+void lapic_timer_write(struct vcpu *v, u32 offset, u32 val)
+{
+	struct lapic *l = &v->lapic;
 	u32 count;
 
 	lock_acquire(&l->lock);
-	counts = timer_mode(l) < MODE_DEADLINE;
-	switch (reg) {
+	switch (offset) {
 	case APIC_LVT_TIMER:
 		set_lvt_locked(v, val);
 		break;
 	case APIC_TIMER_INIT:
-		if (counts) {
+		if (timer_mode(l) < MODE_DEADLINE) {
 			l->timer_icr = val;
 			l->timer_start = rdtsc();
-			start_locked(v);
+			restart_timer(v);
 		}
 		break;
 	case APIC_TIMER_DIV:
 		count = current_count(l);
 		l->timer_dcr = val & TIMER_DIV_BITS;
-		if (counts)
+		if (timer_mode(l) < MODE_DEADLINE)
 			go_on_locked(v, count);
 		break;
 	case APIC_TIMER_COUNT:
 		go_on_locked(v, val);
-		break;
-	case MSR_TSC_DEADLINE:
-		if (timer_mode(l) == MODE_DEADLINE) {
-			l->tsc_deadline = val;
-			start_locked(v);
-		}
 	}
 	lock_release(&l->lock);
 }
@@ -263,7 +269,7 @@ void lapic_timer_taken(struct vcpu *v)
 
 	lock_acquire(&l->lock);
 	if (l->timer_wait)
-		start_locked(v);
+		restart_timer(v);
 	lock_release(&l->lock);
 }
 
@@ -273,6 +279,6 @@ void lapic_tsc_changed(struct vcpu *v)
 
 	lock_acquire(&l->lock);
 	if (timer_mode(l) == MODE_DEADLINE)
-		start_locked(v);
+		restart_timer(v);
 	lock_release(&l->lock);
 }

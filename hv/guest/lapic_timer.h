@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The timer of a virtual APIC. Of the vCPU's own CPU, or while it is stopped; the timer runs out on
- * any. */
+/*
+ * The timer of a virtual APIC. For the CPU that has the vCPU, but that the timer runs out on any.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -9,11 +10,12 @@ struct timer;
 struct vcpu;
 
 /*
- * Its LVT entry, initial count or divide register (by offset) or MSR_TSC_DEADLINE is written. Or
- * the current count, which the guest cannot: LVT, divide and initial count are those of a saved
- * state, and the timer runs on from there.
+ * Its LVT entry, initial count or divide register is written. Or the current count, which the guest
+ * cannot: LVT, divide and initial count are those of a saved state, and the timer runs on from
+ * there.
  */
-void lapic_timer_write(struct vcpu *v, u32 reg, u64 val);
+void lapic_timer_write(struct vcpu *v, u32 offset, u32 val);
+void lapic_timer_set_deadline(struct vcpu *v, u64 guest_tsc);
 u32 lapic_timer_count(struct vcpu *v);
 void lapic_timer_stop(struct vcpu *v);
 /* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */

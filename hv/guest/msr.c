@@ -85,12 +85,17 @@ static int refuse(struct vcpu *v, u32 msr, const char *what)
 	return -EINVAL;
 }
 
-/* What nobody takes note of, or only the back end. */
-static int read_other(struct vcpu *v, u32 msr, u64 *val)
+/* Apart, so that the frequent ones need to save no registers; as is write_other(). */
+static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
 	const u64 *slot = stored(v, msr);
 	const struct constant *c;
+	int ret = pv_msr_read(v, msr, val);
 
+	if (ret == -ENOENT)
+		ret = mce_msr_read(v, msr, val, host);
+	if (ret != -ENOENT)
+		return ret;
 	if (slot) {
 		if (v->vm->is_dom0 && msr != MSR_MISC_ENABLE)
 			return rdmsr_safe(msr, val) ? -EINVAL : 0;
@@ -109,11 +114,11 @@ static int read_other(struct vcpu *v, u32 msr, u64 *val)
 
 int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
-	int ret = lapic_msr_read(v, msr, val);
-
-	if (ret != -ENOENT)
-		return ret;
 	switch (msr) {
+	case MSR_APIC_BASE:
+	case MSR_TSC_DEADLINE:
+	case MSR_X2APIC ... MSR_X2APIC_LAST:
+		return lapic_msr_read(v, msr, val);
 	case MSR_TSC:
 		*val = vcpu_tsc(v, rdtsc());
 		return 0;
@@ -130,12 +135,7 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 		*val = 0;
 		return has_xsaves ? 0 : -EINVAL;
 	}
-	ret = pv_msr_read(v, msr, val);
-	if (ret == -ENOENT)
-		ret = mce_msr_read(v, msr, val, host);
-	if (ret == -ENOENT)
-		ret = read_other(v, msr, val);
-	return ret;
+	return read_other(v, msr, val, host);
 }
 
 static void set_tsc_offset(struct vcpu *v, u64 offset)
@@ -203,10 +203,15 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 	return 0;
 }
 
-static int write_other(struct vcpu *v, u32 msr, u64 val)
+static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 {
 	u64 *slot = stored(v, msr);
+	int ret = pv_msr_write(v, msr, val);
 
+	if (ret == -ENOENT)
+		ret = mce_msr_write(v, msr, val, host);
+	if (ret != -ENOENT)
+		return ret;
 	if (slot) {
 		*slot = val;
 		return 0;
@@ -218,9 +223,11 @@ static int write_other(struct vcpu *v, u32 msr, u64 val)
 
 int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 {
-	int ret;
-
 	switch (msr) {
+	case MSR_APIC_BASE:
+	case MSR_TSC_DEADLINE:
+	case MSR_X2APIC ... MSR_X2APIC_LAST:
+		return lapic_msr_write(v, msr, val, host);
 	case MSR_TSC:
 		if (host)
 			set_vm_tsc(v, val);
@@ -253,14 +260,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		if (!is_canonical(val))
 			return -EINVAL;
 	}
-	ret = lapic_msr_write(v, msr, val, host);
-	if (ret == -ENOENT)
-		ret = pv_msr_write(v, msr, val);
-	if (ret == -ENOENT)
-		ret = mce_msr_write(v, msr, val, host);
-	if (ret == -ENOENT)
-		ret = write_other(v, msr, val);
-	return ret;
+	return write_other(v, msr, val, host);
 }
 
 static const u32 saved_msrs[] = {
