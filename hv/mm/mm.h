@@ -3,11 +3,14 @@
  * The hypervisor's own address space.
  *
  * Virtual layout (4-level paging, higher half):
+ *
  *   HV_DIRECT + hpa	the pool and the image only, 4 KiB or 2 MiB pages, NX; RW but for the
- * image's text and rodata HV_BOOT + hpa	whatever mm_map_boot() was asked for, until
- * mm_boot_done() HV_MMIO		device registers mapped by mm_map_mmio(), UC HV_TEMP
- * per-CPU slots for single foreign pages, RW NX HV_STACKS		per-CPU stacks with unmapped
- * guard pages HV_IMAGE		the image: text RX, rodata R, data RW
+ *			image's text and rodata
+ *   HV_BOOT + hpa	whatever mm_map_boot() was asked for, until mm_boot_done()
+ *   HV_MMIO		device registers mapped by mm_map_mmio(), UC
+ *   HV_TEMP		per-CPU slots for single foreign pages, RW NX
+ *   HV_STACKS		per-CPU stacks with unmapped guard pages
+ *   HV_IMAGE		the image: text RX, rodata R, data RW
  */
 #pragma once
 
