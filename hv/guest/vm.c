@@ -116,10 +116,10 @@ static int alloc_maps(struct vm *vm)
 /* What goes to terminals is printable. The page is zeroed, so the name ends in time. */
 static void copy_name(char *to, const char *from)
 {
-	for (u32 i = 0; i < VM_NAME_BYTES - 1 && from[i]; i++) {
-		to[i] = from[i];
-		if (from[i] < ' ' || from[i] > '~')
-			to[i] = '?';
+	for (u32 left = VM_NAME_BYTES - 1; left && *from; left--, from++, to++) {
+		*to = *from;
+		if (*from < ' ' || *from > '~')
+			*to = '?';
 	}
 }
 
