@@ -18,6 +18,8 @@
 #define FEATURE_LOCK	    BIT(0)
 #define FEATURE_VMX	    BIT(2)
 #define MSR_VMX_BASIC	    0x480
+#define MSR_VMX_PIN	    0x481
+#define MSR_VMX_ENTRY	    0x484
 #define VMX_TRUE	    12 /* the TRUE MSR of those for pin..entry lies this much higher */
 #define EPTP_WB_WALK_4	    (6 | 3 << 3)
 #define EPTP_AD		    BIT(6)
@@ -27,15 +29,16 @@ static struct vmx_msrs msrs; /* set once, by vmx_probe() */
 
 static void read_msrs(void)
 {
-	u64 *to = &msrs.basic;
+	u64 raw[sizeof(msrs) / sizeof(u64)] = {0};
 
-	for (u32 i = 0; i < sizeof(msrs) / sizeof(u64); i++) {
+	for (u32 i = 0; i < ARRAY_SIZE(raw); i++) {
 		u32 msr = MSR_VMX_BASIC + i;
 
-		if (msrs.basic & BASIC_TRUE && to + i >= &msrs.pin && to + i <= &msrs.entry)
+		if (raw[0] & BASIC_TRUE && msr >= MSR_VMX_PIN && msr <= MSR_VMX_ENTRY)
 			msr += VMX_TRUE;
-		rdmsr_safe(msr, &to[i]);
+		rdmsr_safe(msr, &raw[i]);
 	}
+	memcpy(&msrs, raw, sizeof(msrs));
 }
 
 static void tell_caps(struct hvm_caps *caps)
