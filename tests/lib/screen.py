@@ -5,6 +5,7 @@ import re
 import socket
 import time
 
+TEXT_SIZE = 720, 400  # what QEMU makes of 80 by 25 characters
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -46,7 +47,7 @@ def picture(base):
 
 def font():
     with open(os.path.join(HERE, '../../hv/console/font.c')) as f:
-        rows = re.findall(r'\{' + ', '.join([r'0x(..)'] * 5) + r'\}', f.read())
+        rows = re.findall(r'^\s+0x(..)(..)(..)(..)(..),', f.read(), re.M)
     return {tuple(int(x, 16) for x in r): chr(32 + i) for i, r in enumerate(rows)}
 
 
@@ -68,6 +69,12 @@ def read_pixels(ppm):
             line += glyphs.get(columns, '?')
         lines.append(line.rstrip())
     return lines
+
+
+def read_screen(base):
+    """Lines of text of the hypervisor's, in whichever mode the screen is."""
+    ppm = picture(base)
+    return read_text(base) if size_of(ppm)[:2] == TEXT_SIZE else read_pixels(ppm)
 
 
 def cells(ppm, text, width=8, height=16):
