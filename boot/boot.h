@@ -57,7 +57,8 @@ struct boot_options {
 	char sched[16];	    /* "" = default */
 	char mask[256];	    /* comma-separated capability names to hide; see cap_masked() */
 	bool noreboot;
-	u32 reboot; /* enum reboot_way */
+	u32 reboot;	   /* enum reboot_way */
+	u32 debugkeys_off; /* Ctrl-A three times is nothing but that */
 };
 
 /*

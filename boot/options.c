@@ -203,6 +203,13 @@ static bool opt_reboot(struct text v, void *out)
 	return read_choice(v, names, ARRAY_SIZE(names), out);
 }
 
+static bool opt_debugkeys(struct text v, void *out)
+{
+	static const char *const names[] = {"on", "off"};
+
+	return read_choice(v, names, ARRAY_SIZE(names), out);
+}
+
 #define OPTION(name, read, member)                                                                 \
 	{                                                                                          \
 		name, read, offsetof(struct boot_options, member)                                  \
@@ -223,6 +230,7 @@ static const struct option {
     OPTION("mask", opt_mask, mask),
     OPTION("noreboot", opt_flag, noreboot),
     OPTION("reboot", opt_reboot, reboot),
+    OPTION("debugkeys", opt_debugkeys, debugkeys_off),
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */

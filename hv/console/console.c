@@ -186,7 +186,7 @@ void console_init(void)
 		if (!c->port)
 			screen_wanted = true;
 		else if (uart_init(&uarts[uart_count], c->port, c->baud))
-			uart_count++;
+			uarts[uart_count++].no_keys = o->debugkeys_off;
 	}
 	started = true;
 	show_early(o->loglvl);

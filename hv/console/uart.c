@@ -110,7 +110,7 @@ static void add_key(struct uart_keys *keys, char key)
 
 static void take_char(struct uart *u, u8 c, u8 err, struct uart_keys *keys)
 {
-	if (c == ESCAPE_CHAR)
+	if (c == ESCAPE_CHAR && !u->no_keys)
 		u->escapes++;
 	else
 		u->escapes = 0;

@@ -59,6 +59,7 @@ struct uart {
 	/* Input taken from the chip, waiting for dom0. Errors go with the character. */
 	u8 rx[UART_RX_RING], rx_err[UART_RX_RING];
 	u32 rx_head, rx_tail;
+	bool no_keys; /* every key is dom0's */
 	bool to_hv;   /* Ctrl-A three times: keys are the hypervisor's */
 	bool tx_dead; /* does not send: nothing is written or waited for any more */
 	bool rx_dead; /* always has a character: input is left alone */

@@ -71,15 +71,27 @@ void debug_key(char key)
 	}
 }
 
-void debug_key_console(char key)
+/* What ends the machine is asked for twice, lest a paste or line noise does it. */
+static void end_machine(char key)
 {
-	if (key == 'R') {
-		log_info("restart by debug key");
-		machine_restart();
-	}
 	if (key == 'P')
 		panic("asked for by debug key");
-	if (key == UART_KEY_LEAVE) {
+	log_info("restart by debug key");
+	machine_restart();
+}
+
+void debug_key_console(char key)
+{
+	static char asked; /* 'R' or 'P', and y is yet to come */
+	char before = asked;
+
+	asked = 0;
+	if (before && key == 'y')
+		end_machine(before);
+	if (key == 'R' || key == 'P') {
+		asked = key;
+		log_info("%c ends dom0 and all guests: y does it, any other key does not", key);
+	} else if (key == UART_KEY_LEAVE) {
 		log_info("input goes to dom0 again");
 	} else if (read_try(&objects)) {
 		debug_key(key);

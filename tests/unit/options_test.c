@@ -44,6 +44,9 @@ static void test_good(void)
 	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot &&
 		  o.reboot == REBOOT_KEYBOARD,
 	      "words; masks add up");
+	CHECK(!o.debugkeys_off && options_parse("debugkeys=off", &o) == 0 && o.debugkeys_off &&
+		  options_parse("debugkeys=on", &o) == 0 && !o.debugkeys_off,
+	      "debug keys are there unless refused");
 	CHECK(options_parse("console=none", &o) == 0 && o.console.count == 0, "console=none");
 	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 &&
 		  o.loglvl == LOG_ERR && o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
@@ -99,6 +102,8 @@ static void test_bad(void)
 	    "noreboots",
 	    "reboot=",
 	    "reboot=now",
+	    "debugkeys",
+	    "debugkeys=no",
 	    "=",
 	    "=x",
 	    "reboot",

@@ -315,6 +315,13 @@ static void test_escape(void)
 	for (u32 i = 0; i < 3; i++)
 		type("\x01\x01\x01qqqqq", 8), uart_poll(&u, &keys);
 	CHECK(keys.n <= sizeof(keys.key), "keys beyond the buffer are dropped");
+
+	reset();
+	u.no_keys = true;
+	out(UART_IER, IER_RX);
+	type("\x01\x01\x01P", 4);
+	CHECK(interrupt(got) == 4 && !memcmp(got, "\x01\x01\x01P", 4) && !keys.n,
+	      "without debug keys every key is dom0's");
 }
 
 static void test_dead(void)
