@@ -20,12 +20,26 @@ static bool holds(const struct cb_zone *z, u64 addr, u32 len, bool pio)
 	       addr - z->addr <= z->size - len;
 }
 
-int cb_coalesced_init(struct cb_vm *vm)
+void cb_coalesced_init(struct cb_vm *vm)
 {
 	spin_lock_init(&vm->zones_lock);
 	INIT_LIST_HEAD(&vm->zones);
-	vm->ring = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	return vm->ring ? 0 : -ENOMEM;
+}
+
+struct kvm_coalesced_mmio_ring *cb_coalesced_ring(struct cb_vm *vm)
+{
+	struct kvm_coalesced_mmio_ring *new, *ring = READ_ONCE(vm->ring);
+
+	if (ring)
+		return ring;
+	new = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return NULL;
+	ring = cmpxchg(&vm->ring, NULL, new);
+	if (!ring)
+		return new;
+	free_page((unsigned long)new); /* another thread was first */
+	return ring;
 }
 
 static void free_zones(struct list_head *zones)
@@ -48,6 +62,8 @@ int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg
 
 	if (arg->pio > 1)
 		return -EINVAL;
+	if (!cb_coalesced_ring(vm))
+		return -ENOMEM;
 	z = kzalloc(sizeof(*z), GFP_KERNEL_ACCOUNT);
 	if (!z)
 		return -ENOMEM;

@@ -291,7 +291,9 @@ int cb_ioeventfd_realize(struct cb_vm *vm);
 void cb_ioeventfd_release(struct cb_vm *vm);
 
 /* coalesced.c */
-int cb_coalesced_init(struct cb_vm *vm);
+void cb_coalesced_init(struct cb_vm *vm);
+/* The ring, which comes with its first user: a zone or who maps it. NULL: no memory. */
+struct kvm_coalesced_mmio_ring *cb_coalesced_ring(struct cb_vm *vm);
 void cb_coalesced_exit(struct cb_vm *vm);
 int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
 int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);

@@ -13,15 +13,19 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
 	struct cb_vcpu *v = vmf->vma->vm_file->private_data;
 	struct page *page;
+	void *at;
 
 	if (vmf->pgoff == 0)
-		page = virt_to_page(v->run);
+		at = v->run;
 	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
-		page = virt_to_page(v->pio);
+		at = v->pio;
 	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
-		page = virt_to_page(v->vm->ring);
+		at = cb_coalesced_ring(v->vm);
 	else
 		return VM_FAULT_SIGBUS;
+	if (!at)
+		return VM_FAULT_OOM;
+	page = virt_to_page(at);
 	get_page(page);
 	vmf->page = page;
 	return 0;

@@ -433,19 +433,15 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);
-	r = cb_coalesced_init(vm);
-	if (r)
-		goto out_mm;
+	cb_coalesced_init(vm);
 	r = cb_mem_init(vm);
 	if (r)
-		goto out_coalesced;
+		goto out_mm;
 	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (r < 0)
 		cb_vm_put(vm);
 	return r;
 
-out_coalesced:
-	cb_coalesced_exit(vm);
 out_mm:
 	mmdrop(vm->mm);
 	cb_account_vm_gone(vm->account);
