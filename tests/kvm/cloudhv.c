@@ -7,7 +7,6 @@
 #include "snapshot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -112,9 +111,7 @@ static void check_dirty_log(void)
 
 int main(void)
 {
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm < 0)
-		fatal("/dev/kvm cannot be opened");
+	open_kvm();
 	check_caps(kvm, WHO, caps);
 	check_split();
 	check_dirty_log();

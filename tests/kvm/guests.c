@@ -713,21 +713,11 @@ static const struct {
     {"timer-flood", "timers with the shortest periods", timer_flood},
 };
 
-static bool wanted(const char *name, int argc, char **argv)
-{
-	for (int a = 1; a < argc; a++)
-		if (!strcmp(argv[a], name))
-			return true;
-	return argc < 2;
-}
-
 int main(int argc, char **argv)
 {
 	pthread_t others[2];
 
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm < 0)
-		fatal("/dev/kvm cannot be opened");
+	open_kvm();
 	start_others(others);
 	for (u32 i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		u64 start = now_ms();

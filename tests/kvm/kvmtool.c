@@ -104,9 +104,7 @@ int main(void)
 {
 	struct vm vm;
 
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm < 0)
-		fatal("/dev/kvm cannot be opened");
+	open_kvm();
 	check_caps(kvm, WHO, caps);
 	vm_init(&vm, 1, VM_IRQCHIP | VM_PIT);
 	check_screen(&vm);

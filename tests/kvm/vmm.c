@@ -64,6 +64,21 @@ void fatal(const char *fmt, ...)
 	_exit(2);
 }
 
+bool wanted(const char *name, int argc, char **argv)
+{
+	for (int a = 1; a < argc; a++)
+		if (!strcmp(argv[a], name))
+			return true;
+	return argc < 2;
+}
+
+void open_kvm(void)
+{
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		fatal("/dev/kvm cannot be opened: %m");
+}
+
 /* ---- odds and ends ---- */
 
 u64 now_ms(void)

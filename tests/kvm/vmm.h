@@ -72,6 +72,7 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_instructions, pl_snapshot, pl_int_n, pl_hypercalls, pl_call;
 
 extern int kvm;
+void open_kvm(void); /* or ends the program */
 extern const char *const end_names[];
 
 /* A failing system call here ends the test program: these are not what is tested. */
@@ -99,6 +100,8 @@ void rnd_seed(u64 seed);
 void ok(bool cond, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 extern int failures;
+/* Is a test among those named on the command line, or is none named? */
+bool wanted(const char *name, int argc, char **argv);
 void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 #endif

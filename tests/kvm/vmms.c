@@ -638,19 +638,9 @@ static const struct {
     {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
 };
 
-static bool wanted(const char *name, int argc, char **argv)
-{
-	for (int a = 1; a < argc; a++)
-		if (!strcmp(argv[a], name))
-			return true;
-	return argc < 2;
-}
-
 int main(int argc, char **argv)
 {
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm < 0)
-		fatal("/dev/kvm cannot be opened");
+	open_kvm();
 	for (u32 i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (wanted(tests[i].name, argc, argv))
 			ok(tests[i].fn(), "%s: %s", tests[i].name, tests[i].behaviour);
