@@ -37,9 +37,9 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(CC) $(HV_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Structure offsets for assembly come from the compiler: hv/guest/offsets.c emits lines "->NAME value".
-$(BUILD)/offsets.inc: hv/guest/offsets.c $(BUILD)/.flags
+$(BUILD)/offsets.inc: hv/guest/offsets.c $(BUILD)/.flags Makefile
 	@mkdir -p $(@D)
-	$(CC) $(HV_CFLAGS) -MMD -MP -MT $@ -MF $(BUILD)/offsets.d -S -o $(BUILD)/offsets.s $<
+	$(CC) $(HV_CFLAGS) -MMD -MP -MT $@ -MF $(BUILD)/offsets.inc.d -S -o $(BUILD)/offsets.s $<
 	sed -n 's/^.*->\([A-Z0-9_]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $(BUILD)/offsets.s > $@
 
 $(BUILD)/%.asm.o: %.asm boot/early.inc hv/guest/guest_regs.inc $(BUILD)/offsets.inc
@@ -72,7 +72,7 @@ $(BUILD)/clang/%.o: %.c $(BUILD)/.flags
 .PHONY: hv-clang
 hv-clang: $(CLANG_OBJ)
 
--include $(HV_OBJ:.o=.d) $(BUILD)/offsets.d $(CLANG_OBJ:.o=.d)
+-include $(HV_OBJ:.o=.d) $(BUILD)/offsets.inc.d $(CLANG_OBJ:.o=.d)
 
 # ---- unit tests: each tests/unit/NAME_test.c names what it links in a comment "links: ..." ----
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
