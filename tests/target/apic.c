@@ -279,12 +279,17 @@ static void check_level(void)
 	HPET[HPET_TIMER0] = pin << 9 | BIT(2) | BIT(1);
 	HPET[HPET_CONFIG] = HPET[HPET_CONFIG] | 1;
 	for (u32 i = 1; i <= 20; i++) {
-		HPET[HPET_TIMER0 + 1] = HPET[HPET_COUNTER] + step;
-		if (!WAIT(device_count == i, 100))
+		/*
+		 * A machine that stands still between the two finds the time passed already, and
+		 * the timer silent: so once more. An EOI that was lost stays lost.
+		 */
+		for (u32 tries = 0; tries < 5 && device_count < i; tries++) {
+			HPET[HPET_TIMER0 + 1] = HPET[HPET_COUNTER] + step;
+			WAIT(device_count == i, 100);
+		}
+		if (device_count != i)
 			break;
-		cli();
 	}
-	cli();
 	report(device_count == 20 && device_isr == 20,
 	       "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
 	       device_isr);
@@ -413,14 +418,22 @@ static void check_one_shot(u32 vector)
 	WAIT(me()->count[vector] == 2, 3000);
 	t = (rdtsc() - t) * 1000 / tsc_khz;
 	report(me()->count[vector] == 2 && t >= 19900, "the divider counts (%lu us)", t);
-	apic_write(APIC_TICR, 10000000);
-	apic_write(APIC_TICR, 0);
-	WAIT(false, 40);
-	report(me()->count[vector] == 2, "initial count 0 stops it");
+	/* A machine that stands still between the two writes lets it come: so once more. */
+	for (u32 tries = 0; tries < 5; tries++) {
+		clear_counts();
+		t = rdtsc();
+		apic_write(APIC_TICR, 10000000);
+		apic_write(APIC_TICR, 0);
+		t = (rdtsc() - t) * 1000 / tsc_khz;
+		WAIT(false, 40);
+		if (t < 20000)
+			break;
+	}
+	report(!me()->count[vector], "initial count 0 stops it");
 	apic_write(APIC_LVTT, LVT_MASKED | vector);
 	apic_write(APIC_TICR, 1000);
 	WAIT(false, 5);
-	report(me()->count[vector] == 2, "masked it is silent");
+	report(!me()->count[vector], "masked it is silent");
 }
 
 static void check_periodic(u32 vector)
