@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "boot/options.h"
-#include "boot/linux.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 

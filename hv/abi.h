@@ -14,12 +14,11 @@
 #ifdef __KERNEL__
 #include <linux/types.h>
 #include <linux/ioctl.h>
-#define CORBEL_ASSERT(c) _Static_assert(c, #c)
 #else
 #include <stdint.h>
-typedef uint8_t __cb_u8;
-#define CORBEL_ASSERT(c) _Static_assert(c, #c)
 #endif
+
+#define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
 #define CORBEL_ABI_VERSION 1u
 
@@ -34,77 +33,83 @@ typedef uint8_t __cb_u8;
 /* EAX = CORBEL_ABI_VERSION, EBX = backend, ECX = 1 if the caller is dom0 */
 #define CORBEL_CPUID_ABI 0x40000101u
 
-#define CORBEL_BACKEND_SVM 1u
-#define CORBEL_BACKEND_VMX 2u
+enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 
 #define CORBEL_MAX_VCPUS     1024u
 #define CORBEL_MAX_DOORBELLS 4096u
 #define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED; nice -20 is 88761 */
 
 /* ---- hypercall numbers ---- */
-#define CORBEL_HC_BASE	  0x43520000u
-#define CORBEL_HC_RANGE	  0x10000u	       /* numbers that are Corbel's, used or not */
-#define CORBEL_HC_VERSION (CORBEL_HC_BASE + 0) /* () -> CORBEL_ABI_VERSION */
-/* (what, index, buf, len) -> bytes written; -ENOENT past the end */
-#define CORBEL_HC_STAT (CORBEL_HC_BASE + 1)
-/* (seq, buf, len): struct corbel_log; -> bytes of text */
-#define CORBEL_HC_LOG_READ (CORBEL_HC_BASE + 2)
-/* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
-#define CORBEL_HC_EVENT_BIND (CORBEL_HC_BASE + 3)
-/* (buf: struct corbel_vm_create) -> VM id (> 0) */
-#define CORBEL_HC_VM_CREATE (CORBEL_HC_BASE + 4)
-/* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
-#define CORBEL_HC_VM_DESTROY  (CORBEL_HC_BASE + 5)
-#define CORBEL_HC_VCPU_CREATE (CORBEL_HC_BASE + 6) /* (vm, apic id) -> vCPU id, global */
-/* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
-#define CORBEL_HC_VCPU_DESTROY (CORBEL_HC_BASE + 7)
-/* (vcpu) -> host-physical address of its two shared pages */
-#define CORBEL_HC_VCPU_PAGE (CORBEL_HC_BASE + 8)
-/* (vcpu): stopped -> runnable. May run it before returning */
-#define CORBEL_HC_VCPU_RESUME (CORBEL_HC_BASE + 9)
-/* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
-#define CORBEL_HC_VCPU_PAUSE (CORBEL_HC_BASE + 10)
-/* (vcpu, CORBEL_STATE_x, n of STATE_MSRS) -> bytes in the data page; -EBUSY unless stopped */
-#define CORBEL_HC_VCPU_GET (CORBEL_HC_BASE + 11)
-/* (vcpu, CORBEL_STATE_x, bytes in the data page) */
-#define CORBEL_HC_VCPU_SET (CORBEL_HC_BASE + 12)
-/* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
-#define CORBEL_HC_MAP (CORBEL_HC_BASE + 13)
-/*
- * (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count: call again. Always done
- * if there is such a VM
- */
-#define CORBEL_HC_UNMAP (CORBEL_HC_BASE + 14)
-/* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
-#define CORBEL_HC_DIRTY (CORBEL_HC_BASE + 15)
-/* (vm, address, data) -> 1 delivered, 0 no such target */
-#define CORBEL_HC_MSI (CORBEL_HC_BASE + 16)
-#define CORBEL_HC_NMI (CORBEL_HC_BASE + 17) /* (vcpu) */
-/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
-#define CORBEL_HC_EXTINT (CORBEL_HC_BASE + 18)
-/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
-#define CORBEL_HC_EOI_MASK (CORBEL_HC_BASE + 19)
-/* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
-#define CORBEL_HC_DOORBELL (CORBEL_HC_BASE + 20)
-/* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
-#define CORBEL_HC_SCHED (CORBEL_HC_BASE + 21)
-/* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
-#define CORBEL_HC_SUPPORTED (CORBEL_HC_BASE + 22)
-/* (vm, set?, ns): kvmclock of the VM; get returns ns */
-#define CORBEL_HC_CLOCK (CORBEL_HC_BASE + 23)
-/* (vm, apic id): which vCPU is the BSP; before the first vCPU */
-#define CORBEL_HC_BOOT_CPU (CORBEL_HC_BASE + 24)
-/* (key): as the debug key on the console: state into the log */
-#define CORBEL_HC_DEBUG (CORBEL_HC_BASE + 25)
-/* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
-#define CORBEL_HC_MAP_ONE (CORBEL_HC_BASE + 26)
-#define CORBEL_HC_NR	  27
+#define CORBEL_HC_BASE	0x43520000u
+#define CORBEL_HC_RANGE 0x10000u /* numbers that are Corbel's, used or not */
+/* Numbers stay as they are: new ones come last. */
+enum corbel_hypercall {
+	CORBEL_HC_VERSION = CORBEL_HC_BASE, /* () -> CORBEL_ABI_VERSION */
+	/* (what, index, buf, len) -> bytes written; -ENOENT past the end */
+	CORBEL_HC_STAT,
+	/* (seq, buf, len): struct corbel_log; -> bytes of text */
+	CORBEL_HC_LOG_READ,
+	/* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
+	CORBEL_HC_EVENT_BIND,
+	/* (buf: struct corbel_vm_create) -> VM id (> 0) */
+	CORBEL_HC_VM_CREATE,
+	/* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
+	CORBEL_HC_VM_DESTROY,
+	CORBEL_HC_VCPU_CREATE, /* (vm, apic id) -> vCPU id, global */
+	/* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
+	CORBEL_HC_VCPU_DESTROY,
+	/* (vcpu) -> host-physical address of its two shared pages */
+	CORBEL_HC_VCPU_PAGE,
+	/* (vcpu): stopped -> runnable. May run it before returning */
+	CORBEL_HC_VCPU_RESUME,
+	/* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
+	CORBEL_HC_VCPU_PAUSE,
+	/* (vcpu, CORBEL_STATE_x, n of STATE_MSRS) -> bytes in the data page; -EBUSY: not stopped */
+	CORBEL_HC_VCPU_GET,
+	/* (vcpu, CORBEL_STATE_x, bytes in the data page) */
+	CORBEL_HC_VCPU_SET,
+	/* (vm, buf: struct corbel_map[], count) -> entries done; short count: see errno rule */
+	CORBEL_HC_MAP,
+	/*
+	 * (vm, gfn, count) -> gfns done; TLBs are clean on return; less than count:
+	 * call again. Always done if there is such a VM
+	 */
+	CORBEL_HC_UNMAP,
+	/* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
+	CORBEL_HC_DIRTY,
+	/* (vm, address, data) -> 1 delivered, 0 no such target */
+	CORBEL_HC_MSI,
+	CORBEL_HC_NMI, /* (vcpu) */
+	/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
+	CORBEL_HC_EXTINT,
+	/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
+	CORBEL_HC_EOI_MASK,
+	/* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
+	CORBEL_HC_DOORBELL,
+	/* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
+	CORBEL_HC_SCHED,
+	/* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
+	CORBEL_HC_SUPPORTED,
+	/* (vm, set?, ns): kvmclock of the VM; get returns ns */
+	CORBEL_HC_CLOCK,
+	/* (vm, apic id): which vCPU is the BSP; before the first vCPU */
+	CORBEL_HC_BOOT_CPU,
+	/* (key): as the debug key on the console: state into the log */
+	CORBEL_HC_DEBUG,
+	/* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
+	CORBEL_HC_MAP_ONE,
+	CORBEL_HC_END
+};
+#define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
+CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 
 /* HC_STAT what */
-#define CORBEL_STAT_INFO 0u /* struct corbel_info, index ignored */
-#define CORBEL_STAT_VM	 1u /* struct corbel_vm_stat of the index-th VM in use (0 is dom0) */
-#define CORBEL_STAT_VCPU 2u /* struct corbel_vcpu_stat of the index-th vCPU in use */
-#define CORBEL_STAT_CPU	 3u /* struct corbel_cpu_stat */
+enum corbel_stat {
+	CORBEL_STAT_INFO, /* struct corbel_info, index ignored */
+	CORBEL_STAT_VM,	  /* struct corbel_vm_stat of the index-th VM in use (0 is dom0) */
+	CORBEL_STAT_VCPU, /* struct corbel_vcpu_stat of the index-th vCPU in use */
+	CORBEL_STAT_CPU,  /* struct corbel_cpu_stat */
+};
 
 struct corbel_info {
 	uint32_t abi_version, backend;
@@ -119,9 +124,7 @@ struct corbel_info {
 	uint64_t reserved[2];
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
-#define CORBEL_FEATURE_TSC_SCALE                                                                   \
-	1u /* STATE_TSC_KHZ takes other frequencies than this machine's                            \
-	    */
+#define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes frequencies not this machine's */
 
 struct corbel_vm_create {
 	char name[32];
@@ -141,10 +144,12 @@ struct corbel_vm_stat {
 CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 72);
 
 /* vCPU run states as shown to dom0 */
-#define CORBEL_VCPU_STOPPED  0u /* waits for VCPU_RESUME */
-#define CORBEL_VCPU_RUNNABLE 1u
-#define CORBEL_VCPU_RUNNING  2u
-#define CORBEL_VCPU_BLOCKED  3u /* HLT or wait-for-SIPI inside the hypervisor */
+enum corbel_vcpu_state {
+	CORBEL_VCPU_STOPPED, /* waits for VCPU_RESUME */
+	CORBEL_VCPU_RUNNABLE,
+	CORBEL_VCPU_RUNNING,
+	CORBEL_VCPU_BLOCKED, /* HLT or wait-for-SIPI inside the hypervisor */
+};
 
 #define CORBEL_EXIT_STATS 40u
 struct corbel_vcpu_stat {
@@ -266,28 +271,30 @@ struct corbel_vcpu_page {
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
 
 /* ---- state blobs in the data page ---- */
-#define CORBEL_STATE_SREGS 0u /* struct corbel_sregs (layout of kvm_sregs) */
-#define CORBEL_STATE_XSAVE 1u /* 4096 bytes, standard format (layout of kvm_xsave) */
-#define CORBEL_STATE_XCR0  2u /* uint64_t */
-/*
- * struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the first bad
- * one
- */
-#define CORBEL_STATE_MSRS	 3u
-#define CORBEL_STATE_CPUID	 4u  /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
-#define CORBEL_STATE_LAPIC	 5u  /* 1024 bytes (layout of kvm_lapic_state) */
-#define CORBEL_STATE_EVENTS	 6u  /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
-#define CORBEL_STATE_DEBUGREGS	 7u  /* struct corbel_debugregs (layout of kvm_debugregs) */
-#define CORBEL_STATE_MP		 8u  /* uint32_t, KVM_MP_STATE_x */
-#define CORBEL_STATE_TSC_KHZ	 9u  /* uint64_t; SET 0: this machine's */
-#define CORBEL_STATE_INTERRUPT	 10u /* SET only: uint32_t vector, for VMs without LAPICs */
-#define CORBEL_STATE_RESET	 11u /* SET only: architectural reset */
-#define CORBEL_STATE_GUEST_DEBUG 12u /* kept free for KVM_SET_GUEST_DEBUG: -EINVAL */
-/* GET: data page holds uint64_t gva; out: struct corbel_translation */
-#define CORBEL_STATE_TRANSLATE 13u
-#define CORBEL_STATE_MCE_CAP   14u /* SET only: uint64_t, MCG_CAP */
-#define CORBEL_STATE_MCE       15u /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
-#define CORBEL_STATE_NR	       16u
+enum corbel_state {
+	CORBEL_STATE_SREGS, /* struct corbel_sregs (layout of kvm_sregs) */
+	CORBEL_STATE_XSAVE, /* 4096 bytes, standard format (layout of kvm_xsave) */
+	CORBEL_STATE_XCR0,  /* uint64_t */
+	/*
+	 * struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the
+	 * first bad one
+	 */
+	CORBEL_STATE_MSRS,
+	CORBEL_STATE_CPUID,	  /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
+	CORBEL_STATE_LAPIC,	  /* 1024 bytes (layout of kvm_lapic_state) */
+	CORBEL_STATE_EVENTS,	  /* struct corbel_vcpu_events (layout of kvm_vcpu_events) */
+	CORBEL_STATE_DEBUGREGS,	  /* struct corbel_debugregs (layout of kvm_debugregs) */
+	CORBEL_STATE_MP,	  /* uint32_t, KVM_MP_STATE_x */
+	CORBEL_STATE_TSC_KHZ,	  /* uint64_t; SET 0: this machine's */
+	CORBEL_STATE_INTERRUPT,	  /* SET only: uint32_t vector, for VMs without LAPICs */
+	CORBEL_STATE_RESET,	  /* SET only: architectural reset */
+	CORBEL_STATE_GUEST_DEBUG, /* kept free for KVM_SET_GUEST_DEBUG: -EINVAL */
+	/* GET: data page holds uint64_t gva; out: struct corbel_translation */
+	CORBEL_STATE_TRANSLATE,
+	CORBEL_STATE_MCE_CAP, /* SET only: uint64_t, MCG_CAP */
+	CORBEL_STATE_MCE,     /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
+	CORBEL_STATE_NR,
+};
 
 struct corbel_segment {
 	uint64_t base;
@@ -354,9 +361,11 @@ struct corbel_translation {
 };
 
 /* HC_SUPPORTED: what a guest vCPU can have */
-#define CORBEL_SUPPORTED_CPUID 0u /* struct corbel_cpuid[] */
-#define CORBEL_SUPPORTED_MSRS  1u /* uint32_t[]: MSRs to save and restore */
-#define CORBEL_SUPPORTED_XCR0  2u /* uint64_t */
+enum corbel_supported {
+	CORBEL_SUPPORTED_CPUID, /* struct corbel_cpuid[] */
+	CORBEL_SUPPORTED_MSRS,	/* uint32_t[]: MSRs to save and restore */
+	CORBEL_SUPPORTED_XCR0,	/* uint64_t */
+};
 
 /*
  * HC_MAP: entries are done in order. The result is the number done; if 0, the errno of the first.

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "hv/lib/log.h"
-#include "hv/lib/types.h"
 
 void console_early_init(void); /* serial COM1 with defaults, before options are known */
 /* by boot_info.opt; what has been logged so far appears now, on serial */

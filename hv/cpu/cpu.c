@@ -5,8 +5,6 @@
 #include "hv/mm/mm.h"
 #include "hv/mm/pool.h"
 
-#define MSR_GS_BASE 0xc0000101u
-
 /* SDM "Gate Descriptor Types" and "64-Bit Mode Task State Segment" */
 struct gate {
 	u16 offset0, selector;
@@ -39,7 +37,6 @@ struct cpu_arch {
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count;
 u64 xcr0_host;
-u32 phys_bits = 36;
 u64 nmi_count;
 
 static struct gate idt[256];
@@ -178,9 +175,6 @@ void cpu_init_features(void)
 		cr4 |= CR4_SMAP;
 	if (l.c & CPUID_7C_UMIP)
 		cr4 |= CR4_UMIP;
-	l = cpuid_read(0x80000008, 0);
-	if (l.a)
-		phys_bits = l.a & 0xff;
 	/* firmware may limit the leaves, and nothing is known then */
 	if (cpuid_read(1, 0).c & CPUID_1C_XSAVE)
 		xcr0 = cpuid_read(0xd, 0).a & XCR0_SWITCHED;

@@ -8,9 +8,9 @@
  */
 #pragma once
 
+#include "hv/lib/asm.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/percpu.h"
-#include "hv/lib/types.h"
 #include "hv/lib/x86.h"
 
 /* Selectors: code and data as in boot/entry.asm */
@@ -71,17 +71,8 @@ struct cpu_tables {
 };
 struct cpu_tables cpu_tables(void);
 
-#define READ_DR(n)                                                                                 \
-	({                                                                                         \
-		u64 val_;                                                                          \
-		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(val_));                               \
-		val_;                                                                              \
-	})
-#define WRITE_DR(n, val) __asm__ volatile("mov %0, %%dr" #n ::"r"((u64)(val)))
-
 /* XCR0 while the hypervisor runs: the components of XCR0_SWITCHED the CPU has. 0: no XSAVE. */
 extern u64 xcr0_host;
-extern u32 phys_bits; /* width of physical addresses */
 extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
 
 /* ---- interrupts ---- */
@@ -117,40 +108,6 @@ static inline void __noreturn cpu_halt(void)
 		__asm__ volatile("cli; hlt");
 }
 
-/* ---- instructions ---- */
-#ifdef HV_HOST_TEST
-void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
-#else
-static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
-{
-	__asm__ volatile("cpuid"
-			 : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
-			 : "0"(leaf), "2"(subleaf));
-}
-#endif
-
-/* Highest leaf of the range that base (0, 0x40000000, 0x80000000) begins. */
-static inline u32 cpuid_max(u32 base)
-{
-	u32 a, b, c, d;
-
-	cpuid(base, 0, &a, &b, &c, &d);
-	return a;
-}
-
-/* What a leaf says; nothing, if its range does not reach so far: CPUID would then give another. */
-struct cpuid_regs {
-	u32 a, b, c, d;
-};
-static inline struct cpuid_regs cpuid_read(u32 leaf, u32 subleaf)
-{
-	struct cpuid_regs l = {0};
-
-	if (leaf <= cpuid_max(leaf & 0xc0000000))
-		cpuid(leaf, subleaf, &l.a, &l.b, &l.c, &l.d);
-	return l;
-}
-
 /*
  * Are we inside this hypervisor or emulator? The first 8 bytes of its signature, as in leaf
  * 0x40000000.
@@ -164,74 +121,3 @@ static inline bool cpu_runs_in(u32 name, u32 name2)
 }
 #define IN_TCG 0x54474354, 0x43544743 /* "TCGTCGTC" */
 #define IN_KVM 0x4b4d564b, 0x564b4d56 /* "KVMKVMKV" */
-
-static inline u64 rdmsr(u32 msr)
-{
-	u64 lo, hi;
-
-	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-	return hi << 32 | lo;
-}
-
-static inline void wrmsr(u32 msr, u64 val)
-{
-	__asm__ volatile("wrmsr" : : "a"(val), "d"(val >> 32), "c"(msr) : "memory");
-}
-
-/* An exception at label 1 resumes at label 2. */
-#define FIXUP_ENTRY ".pushsection .fixup, \"a\"\n\t.quad 1b, 2f\n\t.popsection\n\t"
-
-/* 0, or -EIO if the access faults; then *val is 0. */
-static inline int rdmsr_safe(u32 msr, u64 *val)
-{
-	u64 lo = 0, hi = 0;
-	int err = -EIO;
-
-	__asm__ volatile("1: rdmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
-			 : "+r"(err), "+a"(lo), "+d"(hi)
-			 : "c"(msr));
-	*val = hi << 32 | lo;
-	return err;
-}
-
-static inline int wrmsr_safe(u32 msr, u64 val)
-{
-	int err = -EIO;
-
-	__asm__ volatile("1: wrmsr\n\t" FIXUP_ENTRY "xor %0, %0\n2:"
-			 : "+r"(err)
-			 : "a"(val), "d"(val >> 32), "c"(msr)
-			 : "memory");
-	return err;
-}
-
-static inline u64 xgetbv(u32 reg)
-{
-	u64 lo, hi;
-
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(reg));
-	return hi << 32 | lo;
-}
-
-static inline void xsetbv(u32 reg, u64 val)
-{
-	__asm__ volatile("xsetbv" : : "a"(val), "d"(val >> 32), "c"(reg) : "memory");
-}
-
-#define CR_ACCESS(n)                                                                               \
-	static inline u64 read_cr##n(void)                                                         \
-	{                                                                                          \
-		u64 v;                                                                             \
-                                                                                                   \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                  \
-		return v;                                                                          \
-	}                                                                                          \
-	static inline void write_cr##n(u64 v)                                                      \
-	{                                                                                          \
-		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                         \
-	}
-CR_ACCESS(0)
-CR_ACCESS(2)
-CR_ACCESS(3)
-CR_ACCESS(4)
-#undef CR_ACCESS

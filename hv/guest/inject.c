@@ -2,7 +2,6 @@
 /* Events on their way into the guest. */
 #include "hv/guest/inject.h"
 #include "hv/cpu/cpu.h"
-#include "hv/emul/op.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 

@@ -6,9 +6,7 @@
 #pragma once
 
 #include "hv/emul/emul.h"
-#include "hv/guest/hvm.h"
 #include "hv/guest/vcpu.h"
-#include "hv/lib/x86.h"
 
 /*
  * Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 -

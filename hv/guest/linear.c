@@ -2,7 +2,6 @@
 /* Linear guest memory as the running vCPU sees it. */
 #include "hv/guest/linear.h"
 #include "hv/cpu/cpu.h"
-#include "hv/emul/op.h"
 #include "hv/emul/walk.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"

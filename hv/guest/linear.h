@@ -5,10 +5,8 @@
 #pragma once
 
 #include "hv/emul/emul.h"
-#include "hv/guest/hvm.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
-#include "hv/mm/p2m.h"
 
 _Static_assert((int)SEG_ES == HVM_ES && (int)SEG_GS == HVM_GS,
 	       "segments are numbered as in instructions");

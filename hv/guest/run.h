@@ -2,7 +2,6 @@
 /* The run loop of each CPU. */
 #pragma once
 
-#include "hv/lib/types.h"
 #include "hv/sched/sched.h"
 
 struct vcpu;

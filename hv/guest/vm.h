@@ -3,7 +3,6 @@
 #pragma once
 
 #include "hv/abi.h"
-#include "hv/lib/lock.h"
 #include "hv/mm/p2m.h"
 
 struct vcpu;

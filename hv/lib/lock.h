@@ -11,7 +11,6 @@
 #pragma once
 
 #include "hv/lib/percpu.h"
-#include "hv/lib/types.h"
 
 enum lock_level {
 	LOCK_VMS = 1, /* table of VMs and vCPUs */

@@ -47,7 +47,6 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define EFER_FFXSR BIT(14)
 
 #define RFLAGS_FIXED	BIT(1) /* always set */
-#define RFLAGS_FIXED	BIT(1) /* always set */
 #define RFLAGS_TF	BIT(8)
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/frame.h"
 #include "boot/boot.h"
-#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
 

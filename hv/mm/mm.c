@@ -3,6 +3,7 @@
 #include "hv/mm/mm.h"
 #include "boot/boot.h"
 #include "boot/image.h"
+#include "hv/lib/asm.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
@@ -14,18 +15,12 @@
 #define STACK_STRIDE (2 * MM_STACK_SIZE) /* the lower half stays unmapped: the guard */
 #define DATA	     (PT_R | PT_W | PT_DIRTY)
 
-#define CPUID_EXT_MAX	   0x80000000u
-#define CPUID_EXT_FEATURES 0x80000001u
-#define CPUID_ADDR_SIZES   0x80000008u
-
-/* Borders of the image's sections (linker.ld), page-aligned. */
-extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
-    __bss_end[];
+u32 phys_bits = 36;
 
 static struct pt host;
 static struct lock host_lock = LOCK_INIT(LOCK_HOSTMAP);
 static u64 mmio_next = HV_MMIO;
-static u64 *temp_entries; /* the table of the slots at HV_TEMP */
+static u64 *temp_entries; /* the table of HV_TEMP */
 static u64 temp_bits;	  /* of an entry, beside the address */
 static enum { MM_EARLY, MM_BOOT, MM_DONE } phase;
 
@@ -34,35 +29,19 @@ static u64 fn_of(u64 va)
 	return (va & GENMASK(47, 0)) >> PAGE_SHIFT;
 }
 
-static void cpuid(u32 leaf, u32 r[4])
-{
-	__asm__ volatile("cpuid"
-			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-			 : "0"(leaf), "2"(0));
-}
-
 static void invlpg(const void *va)
 {
 	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
 }
 
-static void load_cr3(void)
-{
-	__asm__ volatile("mov %0, %%cr3" ::"r"(host.root.v) : "memory");
-}
-
 static void check_cpu(void)
 {
-	u32 r[4], width = 36;
+	u32 width = cpuid_read(0x80000008, 0).a & 0xff;
 
-	cpuid(CPUID_EXT_MAX, r);
-	if (r[0] >= CPUID_ADDR_SIZES) {
-		cpuid(CPUID_ADDR_SIZES, r);
-		width = MIN(MAX(r[0] & 0xff, 32u), 52u);
-	}
-	pt_frames_end = BIT(width - PAGE_SHIFT);
-	cpuid(CPUID_EXT_FEATURES, r);
-	if (!(r[3] & CPUID_X1D_NX))
+	if (width)
+		phys_bits = MIN(MAX(width, 32u), 52u);
+	pt_frames_end = BIT(phys_bits - PAGE_SHIFT);
+	if (!(cpuid_read(0x80000001, 0).d & CPUID_X1D_NX))
 		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute "
 			  "disable) on in the firmware set-up");
 }
@@ -137,8 +116,7 @@ static int map_all(void)
 
 void mm_init(void)
 {
-	_Static_assert(MAX_CPUS * MM_TEMP_SLOTS <= PAGE_SIZE / sizeof(u64),
-		       "one table holds all temp slots");
+	_Static_assert(MAX_CPUS <= PAGE_SIZE / sizeof(u64), "one table holds all temporary pages");
 	BUG_ON(phase != MM_EARLY);
 	check_cpu();
 	if (map_all())
@@ -150,14 +128,9 @@ void mm_init(void)
 
 void mm_load_cpu(void)
 {
-	u32 lo, hi;
-	u64 cr0;
-
-	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(MSR_EFER));
-	__asm__ volatile("wrmsr" ::"a"(lo | (u32)EFER_NXE), "d"(hi), "c"(MSR_EFER) : "memory");
-	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
-	__asm__ volatile("mov %0, %%cr0" ::"r"(cr0 | CR0_WP) : "memory");
-	load_cr3();
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+	write_cr0(read_cr0() | CR0_WP);
+	write_cr3(host.root.v);
 }
 
 void *mm_map_mmio(u64 addr, u64 size)
@@ -177,20 +150,20 @@ void *mm_map_mmio(u64 addr, u64 size)
 	return err ? NULL : (void *)(va + offset);
 }
 
-/* This CPU's page for the slot, and its entry. */
-static void *temp_slot(u32 slot, u64 **entry)
+/* This CPU's temporary page, and its entry. */
+static void *temp_page(u64 **entry)
 {
-	u32 i = this_cpu()->index * MM_TEMP_SLOTS + slot;
+	u32 i = this_cpu()->index;
 
-	BUG_ON(slot >= MM_TEMP_SLOTS);
+	BUG_ON(i >= MAX_CPUS);
 	*entry = &temp_entries[i];
 	return (void *)(HV_TEMP + i * PAGE_SIZE);
 }
 
-void *mm_map_temp(u32 slot, hpa_t page)
+void *mm_map_temp(hpa_t page)
 {
 	u64 *entry;
-	void *va = temp_slot(slot, &entry);
+	void *va = temp_page(&entry);
 	bool used = *entry;
 
 	WRITE_ONCE(*entry, page.v | temp_bits);
@@ -199,20 +172,20 @@ void *mm_map_temp(u32 slot, hpa_t page)
 	return va;
 }
 
-void mm_unmap_temp(u32 slot)
+void mm_unmap_temp(void)
 {
 	u64 *entry;
-	void *va = temp_slot(slot, &entry);
+	void *va = temp_page(&entry);
 
 	WRITE_ONCE(*entry, 0);
 	invlpg(va);
 }
 
-bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
+bool mm_compare(const struct mm_word *w, u32 n)
 {
 	const struct mm_word *end = w + n;
 	u64 *entry, bits = temp_bits, differ = 0;
-	u8 *va = temp_slot(slot, &entry);
+	u8 *va = temp_page(&entry);
 
 	do {
 		WRITE_ONCE(*entry, (w->at.v & PAGE_MASK) | bits);
@@ -257,7 +230,7 @@ void mm_boot_done(void)
 		left -= (u64)done;
 	}
 	host.cut = 0;
-	load_cr3();
+	write_cr3(host.root.v);
 	lock_release(&host_lock);
 }
 

@@ -8,7 +8,7 @@
  *			image's text and rodata
  *   HV_BOOT + hpa	whatever mm_map_boot() was asked for, until mm_boot_done()
  *   HV_MMIO		device registers mapped by mm_map_mmio(), UC
- *   HV_TEMP		per-CPU slots for single foreign pages, RW NX
+ *   HV_TEMP		a page for each CPU, for single foreign pages, RW NX
  *   HV_STACKS		per-CPU stacks with unmapped guard pages
  *   HV_IMAGE		the image: text RX, rodata R, data RW
  */
@@ -28,11 +28,13 @@ extern u64 test_direct_base; /* host tests: where "physical" address 0 lies */
 #define HV_STACKS 0xffffe00000000000ull
 #define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + its physical address */
 
+extern u32 phys_bits; /* width of physical addresses; set once, by mm_init() */
+
 /*
  * Build the final page tables (W^X, guard pages) and switch to them on the boot CPU; ends in
  * boot_fail() when the pool is too small. Runs after frame_init(), on early tables with HV_IMAGE
  * and HV_DIRECT for the first 4 GiB; these and the identity mapping are gone afterwards. Sets
- * pt_frames_end.
+ * phys_bits and pt_frames_end.
  */
 void mm_init(void);
 /* Switch this CPU to them, with EFER.NXE and CR0.WP set. mm_init() does it for the boot CPU. */
@@ -50,23 +52,18 @@ static inline hpa_t virt_to_hpa(const void *p)
 /* Map device registers, uncached, for ever. NULL when out of space or memory. */
 void *mm_map_mmio(u64 addr, u64 size);
 /*
- * Map one foreign page for the moment; slots are per CPU. The mapping is local to this CPU and ends
- * with mm_unmap_temp() or the next use of the slot. Type: write-back (the MTRRs make device memory
- * uncached all the same).
+ * Map one foreign page for the moment, at this CPU's only address for such: until mm_unmap_temp()
+ * or the next call. Type: write-back (the MTRRs make device memory uncached all the same).
  */
-/* the first belongs to p2m.c */
-enum mm_temp_slot { MM_TEMP_P2M, MM_TEMP_1, MM_TEMP_2, MM_TEMP_3, MM_TEMP_SLOTS };
-void *mm_map_temp(u32 slot, hpa_t page);
-void mm_unmap_temp(u32 slot);
+void *mm_map_temp(hpa_t page);
+void mm_unmap_temp(void);
 /* 8 bytes of foreign memory, within a page */
 struct mm_word {
 	hpa_t at;
 	u64 val;
 };
-/*
- * Has each of them, one at least, still its value? Uses the slot, and looks at them in their order.
- */
-bool mm_compare(u32 slot, const struct mm_word *w, u32 n);
+/* Has each of them, one at least, still its value? They are mapped as above, in their order. */
+bool mm_compare(const struct mm_word *w, u32 n);
 /*
  * Boot CPU, boot only: map any physical range read-write (modules, ACPI tables, dom0's memory while
  * it is loaded). Ranges stay mapped until mm_boot_done(), may overlap and cost nothing when asked

@@ -5,7 +5,6 @@
  * free tables. The lock is held all the while.
  */
 #include "hv/mm/p2m.h"
-#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"
@@ -475,7 +474,7 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
 			return NULL;
 		pfn = leaf.pfn;
 	}
-	return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(pfn << PAGE_SHIFT)) + at % PAGE_SIZE;
+	return (u8 *)mm_map_temp(hpa(pfn << PAGE_SHIFT)) + at % PAGE_SIZE;
 }
 
 /*
@@ -496,7 +495,7 @@ static void *get_page(struct p2m *p, u64 at, bool write)
 	void *page;
 
 	if (is_fixed(p, at))
-		return (u8 *)mm_map_temp(MM_TEMP_P2M, hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
+		return (u8 *)mm_map_temp(hpa(at & PAGE_MASK)) + at % PAGE_SIZE;
 	lock_acquire(&p->lock);
 	page = map_page_locked(p, at, write);
 	if (!page)
@@ -506,7 +505,7 @@ static void *get_page(struct p2m *p, u64 at, bool write)
 
 static void put_page(struct p2m *p, u64 at)
 {
-	mm_unmap_temp(MM_TEMP_P2M);
+	mm_unmap_temp();
 	if (!is_fixed(p, at))
 		lock_release(&p->lock);
 }
@@ -570,7 +569,7 @@ bool p2m_unchanged(struct p2m *p, const struct p2m_words *w)
 	bool same;
 
 	lock_acquire(&p->lock);
-	same = w->gen == p->tlb_gen && mm_compare(MM_TEMP_P2M, w->w, w->n);
+	same = w->gen == p->tlb_gen && mm_compare(w->w, w->n);
 	lock_release(&p->lock);
 	return same;
 }

@@ -19,7 +19,6 @@
  * all small ones have gone.
  */
 #include "hv/mm/pt.h"
-#include "hv/emul/op.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 

@@ -3,7 +3,6 @@
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
-#include "hv/emul/op.h"
 #include "hv/svm/svm.h"
 
 bool svm_virq_inject(struct svm_vcpu *s, u8 vector)

@@ -2,8 +2,6 @@
 /* Registers in the VMCS, beside those of struct hvm_ops. */
 #pragma once
 
-#include "hv/lib/types.h"
-
 struct vcpu;
 
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */

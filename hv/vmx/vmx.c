@@ -7,7 +7,6 @@
 #include "boot/options.h"
 #include "hv/cpu/irq.h"
 #include "hv/guest/entry.h"
-#include "hv/guest/exit.h"
 #include "hv/lib/string.h"
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/decode.h"

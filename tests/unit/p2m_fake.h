@@ -35,18 +35,18 @@ static void fake_flush_wait(struct vm *vm)
 
 static u32 temp_mapped;
 
-void *mm_map_temp(u32 slot, hpa_t page)
+void *mm_map_temp(hpa_t page)
 {
 	temp_mapped++;
 	return hpa_to_virt(page);
 }
 
-void mm_unmap_temp(u32 slot)
+void mm_unmap_temp(void)
 {
 	temp_mapped--;
 }
 
-bool mm_compare(u32 slot, const struct mm_word *w, u32 n)
+bool mm_compare(const struct mm_word *w, u32 n)
 {
 	for (; n; n--, w++)
 		if (*(u64 *)hpa_to_virt(w->at) != w->val)
