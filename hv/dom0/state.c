@@ -154,7 +154,7 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	hvm->set(v, HVM_SHADOW, e->interrupt.shadow);
 	v->nmi_injected = e->nmi.injected;
 	v->nmi_pending = e->nmi.pending;
-	v->nmi_masked = e->nmi.masked;
+	hvm->set(v, HVM_NMI_MASK, e->nmi.masked);
 	v->sipi_vector = e->sipi_vector;
 	return 0;
 }

@@ -106,7 +106,8 @@ enum hvm_reg {
 	HVM_DR7,
 	HVM_CPL,
 	HVM_MODE /* enum emul_mode */,
-	HVM_SHADOW /* interrupt shadow */
+	HVM_SHADOW /* interrupt shadow */,
+	HVM_NMI_MASK /* v->nmi_masked, which is not set otherwise */
 };
 
 /* What linear addresses mean now, and which instruction comes next */

@@ -227,6 +227,7 @@ static void reset_registers(struct vcpu *v, u64 cr0)
 	hvm->set(v, HVM_CR2, 0);
 	hvm->set(v, HVM_DR6, 0);
 	hvm->set(v, HVM_DR7, 0);
+	hvm->set(v, HVM_NMI_MASK, 0);
 	hvm->msr_set(v, MSR_PAT, v->pat);
 }
 
@@ -241,8 +242,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	v->rip = 0xfff0;
 	v->rflags = RFLAGS_FIXED;
 	memset(v->dr, 0, sizeof(v->dr));
-	v->exception.pending = v->nmi_pending = v->nmi_masked = v->nmi_injected = v->irq_injected =
-	    false;
+	v->exception.pending = v->nmi_pending = v->nmi_injected = v->irq_injected = false;
 	v->emul->state.active = false;
 	v->complete = NULL;
 	v->window_on = false; /* the back end forgets it */

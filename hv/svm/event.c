@@ -21,6 +21,19 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 	return v->rflags & RFLAGS_IF;
 }
 
+void svm_mask_nmi(struct vcpu *v, bool masked)
+{
+	struct svm_vcpu *s = svm_of(v);
+
+	v->nmi_masked = masked;
+	s->watch &= ~(WATCH_NMI | WATCH_IRET);
+	s->vmcb.int3 &= ~SVM_INT3_IRET;
+	if (masked) {
+		s->watch |= WATCH_NMI;
+		s->vmcb.int3 |= SVM_INT3_IRET;
+	}
+}
+
 void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	struct svm_vcpu *s = svm_of(v);
@@ -30,15 +43,8 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	if (k == HVM_INJ_IRQ && quirk_has(QUIRK_VIRQ) && svm_virq_inject(s, vector))
 		return;
 	s->vmcb.eventinj = hvm_event(k, vector, has_error) | FIELD_PREP(SVM_EVT_ERROR, error);
-	if (k == HVM_INJ_NMI) {
-		/*
-		 * EVENTINJ does not block further NMIs by itself: watch for the IRET that ends the
-		 * handler.
-		 */
-		v->nmi_masked = true;
-		s->vmcb.int3 |= SVM_INT3_IRET;
-		s->watch |= WATCH_NMI;
-	}
+	if (k == HVM_INJ_NMI) /* EVENTINJ does not block further NMIs by itself */
+		svm_mask_nmi(v, true);
 }
 
 /* The interrupt window is a virtual interrupt that is intercepted the moment it would be taken. */
@@ -49,7 +55,7 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 
 	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
 	if (k == HVM_INJ_NMI) {
-		s->nmi_step = s->nmi_iret_rip && !(s->watch & WATCH_INJECT);
+		s->nmi_step = (s->watch & (WATCH_IRET | WATCH_INJECT)) == WATCH_IRET;
 	} else if (on) {
 		if (quirk_has(QUIRK_VIRQ))
 			svm_virq_make_way(s);

@@ -44,6 +44,8 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 		return mode(m);
 	case HVM_SHADOW:
 		return m->int_state & SVM_INT_SHADOW;
+	case HVM_NMI_MASK:
+		return v->nmi_masked;
 	}
 	return 0;
 }
@@ -85,6 +87,9 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		break;
 	case HVM_SHADOW:
 		m->int_state = val ? SVM_INT_SHADOW : 0;
+		break;
+	case HVM_NMI_MASK:
+		svm_mask_nmi(v, val);
 		break;
 	default:
 		break;

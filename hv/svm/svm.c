@@ -241,7 +241,7 @@ static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 {
 	struct svm_vcpu *s = svm_of(v);
 
-	if (s->nmi_iret_rip) { /* IRET has not run: it will load them */
+	if (s->watch & WATCH_IRET) { /* IRET has not run: it will load them */
 		v->rflags = (v->rflags & ~RFLAGS_TF) | (before & RFLAGS_TF);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == VEC_DB &&
 		   !(before & RFLAGS_TF)) {
@@ -295,18 +295,15 @@ static void run_with_nmi(struct vcpu *v, struct vm_exit *x)
 	if (step)
 		v->rflags |= RFLAGS_TF;
 	enter_and_decode(v, x);
-	if (s->nmi_iret_rip && v->rip != s->nmi_iret_rip) {
-		v->nmi_masked = false;
-		s->nmi_iret_rip = 0;
-	}
+	if (s->watch & WATCH_IRET && v->rip != s->nmi_iret_rip)
+		svm_mask_nmi(v, false);
 	if (step) {
 		end_nmi_step(v, before, x);
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		s->vmcb.int3 &= ~SVM_INT3_IRET;
+		s->watch = (s->watch & ~WATCH_NMI) | WATCH_IRET;
 		s->nmi_iret_rip = v->rip;
 	}
-	if (!s->nmi_iret_rip && !(s->vmcb.int3 & SVM_INT3_IRET))
-		s->watch &= ~WATCH_NMI;
 }
 
 static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
@@ -318,7 +315,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	watch_cr8(v);
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_enter(s);
-	if (s->watch & WATCH_NMI)
+	if (s->watch & (WATCH_NMI | WATCH_IRET))
 		run_with_nmi(v, x);
 	else
 		enter_and_decode(v, x);

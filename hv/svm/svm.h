@@ -13,7 +13,7 @@ struct svm_vcpu {
 	struct cpu *asid_cpu; /* the CPU whose ASID the VMCB holds */
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
-	u64 nmi_iret_rip;     /* IRET was intercepted here: NMIs are open once RIP has moved on */
+	u64 nmi_iret_rip;     /* with WATCH_IRET: where that is */
 	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	/* an NMI waits for that: exit when the IRET is done, by single-step */
 	bool nmi_step;
@@ -26,9 +26,10 @@ struct svm_vcpu {
 _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 
 #define WATCH_INJECT BIT(0) /* an event is in the VMCB */
-#define WATCH_NMI    BIT(1) /* IRET is intercepted, or nmi_iret_rip set */
+#define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
 #define WATCH_CR8    BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered */
 #define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
+#define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {
@@ -39,6 +40,9 @@ static inline struct vmcb *svm_vmcb(struct vcpu *v)
 {
 	return &svm_of(v)->vmcb;
 }
+
+/* v->nmi_masked, and what makes the IRET at a handler's end seen. */
+void svm_mask_nmi(struct vcpu *v, bool masked);
 
 /* entry.asm */
 void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state);

@@ -118,6 +118,8 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 		return mode();
 	case HVM_SHADOW:
 		return s->shadow;
+	case HVM_NMI_MASK:
+		return v->nmi_masked;
 	default:
 		return 0;
 	}
@@ -164,6 +166,10 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		return;
 	case HVM_SHADOW:
 		s->shadow = val ? SHADOW_STI : 0;
+		s->watch |= WATCH_BLOCK;
+		return;
+	case HVM_NMI_MASK:
+		v->nmi_masked = val;
 		s->watch |= WATCH_BLOCK;
 		return;
 	default:

@@ -13,6 +13,8 @@ PROGRAM(g_exits);
 PROGRAM(g_count);
 PROGRAM(g_irq);
 PROGRAM(g_shadow);
+PROGRAM(g_nmi_stops);
+PROGRAM(g_stops);
 PROGRAM(g_x2apic);
 PROGRAM(g_x2apic_handler);
 PROGRAM(g_hlt);
@@ -277,6 +279,65 @@ static void check_shadow(void)
 	guest_map(&g, 8, CORBEL_MAP_WRITE | CORBEL_MAP_EXEC);
 	report(guest_run(&g, 1000) == CORBEL_EXIT_IO && WORD(&g, 0x500) == 1,
 	       "the interrupt that waited comes behind HLT, and ends it");
+	FREE(&g);
+}
+
+static bool set_nmi_masked(struct guest *g, bool masked)
+{
+	struct corbel_vcpu_events *e = (void *)g->data;
+
+	if (hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_EVENTS, 0) != sizeof(*e))
+		return false;
+	e->nmi.masked = masked;
+	return !hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_EVENTS, sizeof(*e));
+}
+
+static void start_at(struct guest *g, u16 rip, u16 rsp)
+{
+	g->page->rip = rip;
+	g->page->rsp = rsp;
+	g->page->rflags = 2;
+	g->page->regs_dirty = 1;
+}
+
+/* It is in the handler of its nth NMI, which has come while it was not in another's. */
+static bool in_nmi(struct guest *g, u32 n)
+{
+	return guest_run(g, 2000) == CORBEL_EXIT_IO && EXIT_IO(g, 0x10, false) &&
+	       WORD(g, 0x504) == n && g->page->rsp == 0x6ffa;
+}
+
+/* Of which not the hardware, but a restore or a reset says whether NMIs are open. */
+static void check_nmi_mask(void)
+{
+	static u8 sregs[sizeof(struct corbel_sregs)];
+	struct guest g;
+
+	MAKE(&g, CORBEL_VM_LAPIC, g_stops);
+	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0);
+	memcpy(sregs, g.data, sizeof(sregs));
+	guest_set_ivt(&g);
+	memcpy(g.mem + 0x3100, g_nmi_stops, (size_t)(g_nmi_stops_end - g_nmi_stops));
+	memcpy(g.mem + 0x6ffa, "\x00\x10\x00\x00\x02\x00", 6); /* to g_stops */
+	start_at(&g, 0x3104, 0x6ffa);
+	hc(CORBEL_HC_NMI, g.vcpu);
+	report(set_nmi_masked(&g, true) && in_nmi(&g, 0),
+	       "restored inside an NMI's handler, a guest takes no other");
+	report(in_nmi(&g, 1), "but does behind IRET");
+	hc(CORBEL_HC_NMI, g.vcpu);
+	start_at(&g, 0x1000, 0x7000);
+	report(set_nmi_masked(&g, false) && in_nmi(&g, 2), "its VMM can open them");
+
+	start_at(&g, 0x3106, 0x9000);
+	report(guest_run(&g, 2000) == CORBEL_EXIT_MEM_FAULT, "it stops in the middle of IRET");
+	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_RESET, 0);
+	memcpy(g.data, sregs, sizeof(sregs));
+	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(sregs));
+	start_at(&g, 0x1000, 0x7000);
+	hc(CORBEL_HC_NMI, g.vcpu);
+	report(in_nmi(&g, 3), "after a reset it takes one");
+	hc(CORBEL_HC_NMI, g.vcpu);
+	report(in_nmi(&g, 4), "and the next not before the IRET of that");
 	FREE(&g);
 }
 
@@ -623,6 +684,7 @@ void test_guest(void)
 	check_memory_exits();
 	check_interrupts();
 	check_shadow();
+	check_nmi_mask();
 	check_guest_eois();
 	check_state();
 	check_msrs();

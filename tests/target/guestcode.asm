@@ -224,6 +224,17 @@ program g_nmi			; at 0x3100
 	iret
 g_nmi_end:
 
+program g_nmi_stops		; likewise, stops inside, at + 4
+	inc word [0x504]
+	out 0x10, al
+	iret
+g_nmi_stops_end:
+
+program g_stops
+.again:	out 0x11, al
+	jmp .again
+g_stops_end:
+
 program g_lme			; long mode enabled without PAE, then with it, then without
 	mov ecx, 0xc0000080
 	rdmsr
