@@ -15,20 +15,21 @@
 #include "hv/lib/scale.h"
 #include "hv/mm/mm.h"
 
-static volatile u8 *regs;     /* xAPIC only */
-static bool x2apic, deadline; /* set once, by the boot CPU */
-static u64 ticks_mul; /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
+static volatile u8 *regs; /* for xAPIC mode */
+static bool wanted;	  /* x2APIC mode: all CPUs are in it, or about to be */
+static bool deadline;	  /* set once, by the boot CPU */
+static u64 ticks_mul;	  /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
 
 static u32 apic_read(u32 reg)
 {
-	if (x2apic)
+	if (this_cpu()->x2apic)
 		return rdmsr(MSR_X2APIC + reg / 16);
 	return mmio_read32(regs + reg);
 }
 
 static void apic_write(u32 reg, u32 val)
 {
-	if (x2apic)
+	if (this_cpu()->x2apic)
 		wrmsr(MSR_X2APIC + reg / 16, val);
 	else
 		mmio_write32(regs + reg, val);
@@ -45,7 +46,7 @@ u32 apic_id_self(void)
 
 bool apic_is_x2apic(void)
 {
-	return x2apic;
+	return this_cpu()->x2apic;
 }
 
 void apic_eoi(void)
@@ -102,7 +103,7 @@ static void tell_stuck(void)
 static void send_icr(u32 apic_id, u32 icr)
 {
 	icr |= ICR_ASSERT;
-	if (x2apic) {
+	if (this_cpu()->x2apic) {
 		/*
 		 * Unlike a store to the APIC's page, WRMSR does not wait for earlier ones. SDM
 		 * "x2APIC Register Access".
@@ -141,7 +142,7 @@ void apic_stop_others(void)
 
 void apic_set_logical(u32 ldr, u32 dfr)
 {
-	if (x2apic)
+	if (this_cpu()->x2apic)
 		return;
 	apic_write(APIC_DFR, dfr | 0x0fffffff);
 	apic_write(APIC_LDR, ldr & 0xff000000);
@@ -211,25 +212,31 @@ static void find_apic(void)
 
 	if (!(l.d & CPUID_1D_APIC))
 		boot_fail("this CPU has no local APIC; switch the APIC on in the firmware set-up");
-	x2apic = l.c & CPUID_1C_X2APIC && base & APIC_BASE_X2APIC;
+	wanted = l.c & CPUID_1C_X2APIC && base & APIC_BASE_X2APIC;
 	deadline = l.c & CPUID_1C_TSC_DEADLINE && !cap_masked("tsc-deadline");
-	if (x2apic)
-		return;
 	regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
 	if (!regs)
 		boot_fail("no memory to map the local APIC; give the hypervisor more with option "
 			  "hvmem=");
 }
 
-/* Every CPU in the mode of the boot CPU. */
+/*
+ * Into the mode wanted. Back from x2APIC mode the way leads through "off", which resets all
+ * registers; where the firmware has locked that way the APIC stays as it is. SDM "x2APIC State
+ * Transitions", "Legacy xAPIC disable".
+ */
 static void enable_apic(void)
 {
-	u64 was = rdmsr(MSR_APIC_BASE), base = was | APIC_BASE_ENABLE;
+	u64 base = rdmsr(MSR_APIC_BASE), off = base & ~(APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 
-	if (x2apic)
-		base |= APIC_BASE_X2APIC;
-	if (base != was)
+	if (wanted) {
+		base |= APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 		wrmsr(MSR_APIC_BASE, base);
+		wrmsr(MSR_APIC_BASE, base); /* Bochs 2.7 derives LDR at the second write only */
+	} else if (!(base & APIC_BASE_X2APIC) || !wrmsr_safe(MSR_APIC_BASE, off)) {
+		wrmsr(MSR_APIC_BASE, off | APIC_BASE_ENABLE);
+	}
+	this_cpu()->x2apic = rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC;
 }
 
 /* Interrupts of the firmware or of a kernel before us may still be in service. */
@@ -283,6 +290,49 @@ static void quiesce_pic(u16 port, u8 vector, u8 cascade)
 	outb(port + 1, 0xff);	 /* OCW1: all masked */
 }
 
+static void init_timer(void)
+{
+	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
+	apic_write(APIC_LVT_TIMER, deadline ? VEC_TIMER | LVT_DEADLINE : VEC_TIMER);
+	/* The LVT must be seen before the first deadline. SDM "TSC-Deadline Mode". */
+	__asm__ volatile("mfence" : : : "memory");
+}
+
+static void init_registers(void)
+{
+	apic_write(APIC_SVR, SVR_ENABLE | VEC_SPURIOUS);
+	apic_write(APIC_TPR, 0);
+	init_lvts();
+	drain_isr();
+	apic_write(APIC_ESR, 0);
+}
+
+bool apic_want(bool x2apic)
+{
+	if (x2apic == wanted || !(cpuid_read(1, 0).c & CPUID_1C_X2APIC))
+		return false;
+	for (u32 i = 0; i < cpu_count; i++)
+		if (!x2apic && cpus[i]->apic_id > XAPIC_LAST_ID)
+			return false;
+	WRITE_ONCE(wanted, x2apic);
+	log_debug("local APICs go to %s mode with dom0's", x2apic ? "x2APIC" : "xAPIC");
+	return true;
+}
+
+void apic_follow(void)
+{
+	bool was = this_cpu()->x2apic;
+
+	if (likely(was == READ_ONCE(wanted)))
+		return;
+	enable_apic();
+	if (!was || this_cpu()->x2apic) /* all registers but LDR and ICR are as before */
+		return;
+	init_registers();
+	init_timer();
+	apic_timer_arm(rdtsc()); /* whatever it was armed for */
+}
+
 void apic_init_cpu(void)
 {
 	bool first = !this_cpu()->index;
@@ -298,15 +348,8 @@ void apic_init_cpu(void)
 	}
 	enable_apic();
 	this_cpu()->apic_id = apic_id_self();
-	apic_write(APIC_SVR, SVR_ENABLE | VEC_SPURIOUS);
-	apic_write(APIC_TPR, 0);
-	init_lvts();
-	drain_isr();
-	apic_write(APIC_ESR, 0);
+	init_registers();
 	if (first && !deadline)
 		measure_timer();
-	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
-	apic_write(APIC_LVT_TIMER, deadline ? VEC_TIMER | LVT_DEADLINE : VEC_TIMER);
-	/* The LVT must be seen before the first deadline. SDM "TSC-Deadline Mode". */
-	__asm__ volatile("mfence" : : : "memory");
+	init_timer();
 }

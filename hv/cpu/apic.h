@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The physical local APIC (xAPIC or x2APIC, as found) and IPIs. */
+/*
+ * The physical local APIC and IPIs. Its mode, xAPIC or x2APIC, is at first what the firmware left
+ * the boot CPU in.
+ */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -7,7 +10,15 @@
 /* On each CPU; the boot CPU (first) also measures the timer. */
 void apic_init_cpu(void);
 u32 apic_id_self(void);
-bool apic_is_x2apic(void);
+bool apic_is_x2apic(void); /* this CPU's mode */
+/*
+ * From now on all CPUs' APICs are to be in this mode; each goes there at its next apic_follow().
+ * True if that is a change. Not where the CPU has no x2APIC, nor back where an APIC id needs it.
+ */
+bool apic_want(bool x2apic);
+/* This CPU, with interrupts off and no EOI due of an interrupt of the hypervisor's own. */
+void apic_follow(void);
+#define XAPIC_LAST_ID 0xfeu /* above are broadcasts, and ids of x2APICs */
 void apic_eoi(void);
 /* Is the vector in service marked level-triggered (TMR)? APM/SDM "Trigger Mode Register". */
 bool apic_is_level(u8 vector);

@@ -140,7 +140,18 @@ static struct trampoline_args *place_trampoline(void)
 static void kick_irq(u8 vector)
 {
 	apic_eoi();
+	apic_follow();
 	this_cpu()->resched = true;
+}
+
+void smp_set_x2apic(bool on)
+{
+	if (!apic_want(on))
+		return;
+	apic_follow();
+	for (u32 i = 0; i < cpu_count; i++)
+		if (cpus[i] != this_cpu())
+			smp_kick(cpus[i]);
 }
 
 void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
@@ -163,7 +174,7 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 
 		if (acpi->apic_id[i] == this_cpu()->apic_id)
 			continue;
-		if (acpi->apic_id[i] > 0xfe && !apic_is_x2apic()) {
+		if (acpi->apic_id[i] > XAPIC_LAST_ID && !apic_is_x2apic()) {
 			log_warn("CPU with APIC id %u needs x2APIC, left out; switch x2APIC on in "
 				 "the firmware set-up",
 				 acpi->apic_id[i]);

@@ -14,6 +14,12 @@ void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
 void smp_kick(struct cpu *c);
 
 /*
+ * All CPUs' local APICs into x2APIC mode or back, as far as they can: this one at once, others
+ * soon.
+ */
+void smp_set_x2apic(bool on);
+
+/*
  * Wait until no CPU is inside a guest of vm with an entry begun before this call: kicks those that
  * are, spins on their exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M
  * lock held: CPUs in the hypervisor count as out.

@@ -4,9 +4,12 @@
  * "Advanced Programmable Interrupt Controller (APIC)".
  */
 #include "hv/guest/lapic.h"
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/lapic_timer.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -280,6 +283,8 @@ void lapic_reset(struct vcpu *v, bool init)
 		l->base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE;
 		if (l->id == v->vm->bsp_apic_id)
 			l->base |= APIC_BASE_BSP;
+		if (v->vm->is_dom0 && apic_is_x2apic())
+			l->base |= APIC_BASE_X2APIC;
 	}
 	reset_registers(v);
 }
@@ -324,5 +329,12 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 		reset_registers(v);
 	if (x2apic && !(old & APIC_BASE_X2APIC))
 		l->icr = (u32)l->icr;
+	/*
+	 * The ids that dom0 writes into I/O APICs, MSIs and interrupt remapping tables are those of
+	 * its mode.
+	 */
+	if (v->vm->is_dom0 && l->id == v->vm->bsp_apic_id && on &&
+	    (x2apic || !quirk_has(QUIRK_APIC_OFF)))
+		smp_set_x2apic(x2apic);
 	return 0;
 }

@@ -100,6 +100,11 @@ static const struct {
      * neither is offered. Those target tests that stay away from AVX bring them back.
      */
     [QUIRK_BOCHS_XSAVES] = {BOCHS, "bochs-xsaves"},
+    /*
+     * A local APIC that has been switched off stays off, and "off" is the only way from x2APIC mode
+     * to xAPIC mode. Remedy: the hardware does not follow dom0 back. Test: target group x2apic.
+     */
+    [QUIRK_APIC_OFF] = {BOCHS, "apic-off"},
 };
 
 /* QEMU's firmware calls itself BOCHS as well, but its CPUs say that they are virtual. */

@@ -29,6 +29,7 @@ struct cpu {
 	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
 	bool event_owed;
 	bool online;
+	bool x2apic; /* the mode of its local APIC */
 	u64 tsc_aux; /* now in MSR TSC_AUX */
 	u32 locks;   /* levels of the locks held, where that is checked */
 

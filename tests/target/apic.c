@@ -255,19 +255,21 @@ static void device_handler(struct frame *f)
 	apic_write(APIC_EOI, 0);
 }
 
+static u32 destination; /* with ICR_LOGICAL: a logical one */
+
 static void route(u32 pin, u32 low)
 {
 	IOAPIC[0] = 0x11 + 2 * pin;
-	IOAPIC[4] = me()->apic_id << 24;
+	IOAPIC[4] = destination << 24;
 	IOAPIC[0] = 0x10 + 2 * pin;
-	IOAPIC[4] = low;
+	IOAPIC[4] = low | (destination & ICR_LOGICAL);
 }
 
 /*
  * The I/O APIC sends the next only when it has heard of the EOI: one EOI lost, and there are no
  * more.
  */
-static void check_level(void)
+static void try_level(void)
 {
 	/* the lowest may be the PIT's, too */
 	u32 pin = 31 - (u32)__builtin_clz((u32)(HPET[HPET_TIMER0] >> 32));
@@ -290,12 +292,28 @@ static void check_level(void)
 		if (device_count != i)
 			break;
 	}
-	report(device_count == 20 && device_isr == 20,
-	       "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
-	       device_isr);
+	cli();
 	HPET[HPET_TIMER0] = 0;
 	route(pin, LVT_MASKED);
 	handler[VEC_DEVICE] = NULL;
+}
+
+static void check_level(void)
+{
+	destination = me()->apic_id;
+	try_level();
+	report(device_count == 20 && device_isr == 20,
+	       "a device's level interrupt comes again after each EOI (%u, %u of 20)", device_count,
+	       device_isr);
+}
+
+static void check_logical_device(void)
+{
+	destination = ICR_LOGICAL | 0x80;
+	try_level();
+	report(!device_count, "a device's interrupt to another logical id does not arrive");
+	destination = ICR_LOGICAL | 1;
+	try_level();
 }
 
 static void common(void)
@@ -327,6 +345,8 @@ void test_xapic(void)
 	apic_icr(2, ICR_LOGICAL | ICR_ASSERT | V2);
 	window();
 	report(me()->count[V1] == 1 && !me()->count[V2], "logical destinations, flat model");
+	check_logical_device();
+	report(device_count == 20, "a device's, too (%u of 20)", device_count);
 	apic_write(APIC_DFR, 0x0fffffff);
 	apic_write(APIC_LDR, 0x21000000);
 	apic_icr(0x21, ICR_LOGICAL | ICR_ASSERT | V1);
@@ -368,6 +388,8 @@ void test_x2apic(void)
 	apic_icr(0x10001, ICR_LOGICAL | ICR_ASSERT | V2);
 	window();
 	report(me()->count[V1] == 1 && !me()->count[V2], "logical destinations");
+	check_logical_device();
+	note("a device's interrupt by logical id comes %u of 20 times", device_count);
 	for (u32 i = 0; i < ARRAY_SIZE(no_read); i++)
 		if (rdmsr_try(no_read[i], &val) != GP && ++bad)
 			note("MSR %x can be read", no_read[i]);
@@ -387,6 +409,11 @@ void test_x2apic(void)
 	report(wrmsr_try(0x832, V1) == -1 && rdmsr(0x832) == V1, "LVT timer can be written");
 	apic_setup(false);
 	report(XAPIC[APIC_SVR / 4] == 0x1ff, "off and on again, it is an xAPIC");
+	apic_write(APIC_LDR, 0x01000000);
+	apic_write(APIC_DFR, 0xffffffff);
+	check_logical_device();
+	report(device_count == 20, "and devices reach it as one (%u of 20)", device_count);
+	check_level();
 }
 
 /* ---- timer ---- */

@@ -12,6 +12,7 @@
 #include "hv/abi.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
@@ -19,6 +20,7 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/lapic_timer.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/mm/frame.h"
@@ -41,6 +43,9 @@ static u64 fake_requests[FAKE_VCPUS];
 static u32 fake_notified[FAKE_VCPUS];
 static int level_eoi = -1;
 static u32 level_eois, mirrored_ldr, mirrored_dfr;
+u32 quirks;
+static bool hw_x2apic; /* the hardware's mode */
+static u32 hw_switches;
 static u8 fake_memory[FAKE_MEMORY];
 static bool fake_unmapped;
 
@@ -81,6 +86,17 @@ void apic_set_logical(u32 ldr, u32 dfr)
 {
 	mirrored_ldr = ldr;
 	mirrored_dfr = dfr;
+}
+
+bool apic_is_x2apic(void)
+{
+	return hw_x2apic;
+}
+
+void smp_set_x2apic(bool on)
+{
+	hw_switches += on != hw_x2apic;
+	hw_x2apic = on;
 }
 
 void *pool_alloc(u32 order, struct account *acct)

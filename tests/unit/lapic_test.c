@@ -175,6 +175,43 @@ static void test_modes(void)
 	      "dom0's logical id goes to the hardware");
 }
 
+/* The mode of the machine's APICs is that of dom0's boot vCPU, and of nobody else. */
+static void test_hardware_mode(void)
+{
+	u64 base;
+
+	fake_reset(NULL);
+	CHECK(!lapic_msr_read(&fake_vcpu[1], MSR_BASE, &base) &&
+		  !lapic_msr_write(&fake_vcpu[1], MSR_BASE, base | 0x400, false) && !hw_switches,
+	      "a guest's x2APIC mode is its own");
+	fake_reset(NULL);
+	fake_vm.is_dom0 = true;
+	CHECK(!lapic_msr_write(&fake_vcpu[1], MSR_BASE, base | 0x400, false) && !hw_switches,
+	      "that of dom0's other vCPUs, too");
+	lapic_msr_read(v0, MSR_BASE, &base);
+	CHECK(!lapic_msr_write(v0, MSR_BASE, base | 0x400, false) && hw_x2apic && hw_switches == 1,
+	      "dom0's boot vCPU takes the hardware along into x2APIC mode");
+	CHECK(lapic_msr_write(v0, MSR_BASE, base, false) == -EINVAL && hw_x2apic,
+	      "what is refused changes nothing");
+	lapic_msr_write(v0, MSR_BASE, base & ~0x800ull, false);
+	CHECK(hw_x2apic, "off it stays");
+	lapic_msr_write(v0, MSR_BASE, base, false);
+	CHECK(!hw_x2apic && hw_switches == 2, "and it comes back");
+	quirks = BIT(QUIRK_APIC_OFF);
+	lapic_msr_write(v0, MSR_BASE, base | 0x400, false);
+	lapic_msr_write(v0, MSR_BASE, base & ~0x800ull, false);
+	lapic_msr_write(v0, MSR_BASE, base, false);
+	CHECK(hw_x2apic && !lapic_is_x2apic(&v0->lapic), "but where that would be its end");
+	quirks = 0;
+	hw_x2apic = true;
+	lapic_reset(&fake_vcpu[1], false);
+	CHECK(lapic_is_x2apic(&fake_vcpu[1].lapic),
+	      "where the firmware left x2APIC on, dom0 starts in it");
+	hw_x2apic = fake_vm.is_dom0 = false;
+	lapic_reset(&fake_vcpu[1], false);
+	CHECK(!lapic_is_x2apic(&fake_vcpu[1].lapic), "a guest does not");
+}
+
 /* Which vCPUs have vector 0x77 pending, which is then taken */
 static u32 got(void)
 {
@@ -559,6 +596,7 @@ int main(void)
 	test_priorities();
 	test_registers();
 	test_modes();
+	test_hardware_mode();
 	test_ipi();
 	test_timer();
 	test_lead();

@@ -448,6 +448,15 @@ void apic_set_logical(u32 ldr, u32 dfr)
 {
 }
 
+bool apic_is_x2apic(void)
+{
+	return false;
+}
+
+void smp_set_x2apic(bool on)
+{
+}
+
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
 	return -EFAULT;
