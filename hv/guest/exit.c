@@ -67,6 +67,8 @@ static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exc.vector == VEC_MC)
 		panic("machine check while vm %u ran", v->vm->id);
+	if (x->exc.behind)
+		v->rip += x->insn_len;
 	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
 }
 

@@ -48,6 +48,7 @@ struct vm_exit {
 		struct {
 			u8 vector;
 			bool has_error;
+			bool behind; /* INT1: the handler is to see RIP behind it */
 			u32 error;
 		} exc;
 		/*

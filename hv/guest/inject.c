@@ -13,6 +13,9 @@ void vcpu_shutdown(struct vcpu *v)
 		    "dom0 has triple-faulted (rip %lx); see its last console lines for the cause",
 		    v->rip);
 	}
+	/* What led here has happened: nothing of it is for the state that the VMM may set now. */
+	v->irq_injected = v->nmi_injected = v->nmi_pending = v->exception.pending = false;
+	v->user_irq = -1;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_SHUTDOWN);
 }
 

@@ -45,6 +45,7 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->exc.vector = code - SVM_EXIT_EXCEPTION;
 	x->exc.error = vmcb->exitinfo1;
 	x->exc.has_error = BIT(x->exc.vector) & HAS_ERROR;
+	x->exc.behind = false;
 }
 
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)

@@ -37,6 +37,7 @@ static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)
 	x->reason = VMEXIT_EXCEPTION;
 	if (FIELD_GET(EVT_TYPE, r->intr_info) == HVM_INJ_NMI)
 		x->reason = VMEXIT_NMI;
+	x->exc.behind = FIELD_GET(EVT_TYPE, r->intr_info) == INTR_TYPE_INT1;
 	x->exc.vector = r->intr_info & EVT_VECTOR;
 	x->exc.has_error = r->intr_info & EVT_HAS_ERROR;
 	x->exc.error = x->exc.has_error ? r->intr_error : 0;

@@ -178,6 +178,7 @@ refused:
 
 /* Interruption information has EVT_x (hv/guest/hvm.h), and at exits this one. */
 #define INTR_NMI_UNBLOCK BIT(12)
+#define INTR_TYPE_INT1	 5 /* "privileged software exception" */
 
 /* Basic exit reasons; SDM "Basic Exit Reasons" */
 #define EXIT_ENTRY_FAILED BIT(31)

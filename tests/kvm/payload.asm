@@ -470,7 +470,7 @@ entry pl_stride
 entry pl_instructions
 	mov rbp, rsp
 %macro try 1
-	mov eax, 0x1000
+	mov eax, 0x200000	; memory of nobody: CLZERO clears what it points at
 	xor ecx, ecx
 	xor edx, edx
 	mov rsp, rbp

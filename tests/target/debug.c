@@ -38,9 +38,40 @@ static void on_db(struct frame *f)
 		       steps - 3);                                                                 \
 	} while (0)
 
+static volatile u64 int1_rip;
+static volatile u32 int1_count, no_int1;
+extern u8 after_int1[], at_int1[];
+
+static void on_int1(struct frame *f)
+{
+	int1_rip = f->rip;
+	if (++int1_count > 5)
+		f->rip = (u64)after_int1; /* else for ever */
+}
+
+static void on_no_int1(struct frame *f) /* QEMU's TCG */
+{
+	no_int1++;
+	f->rip = (u64)after_int1;
+}
+
+static void check_int1(void)
+{
+	handler[DB] = on_int1;
+	handler[UD] = on_no_int1;
+	__asm__ volatile("at_int1: .byte 0xf1\n\tafter_int1: nop" ::: "memory");
+	handler[DB] = handler[UD] = NULL;
+	note("INT1 is %s", no_int1 ? "unknown" : "there");
+	report(no_int1 || (int1_count == 1 && int1_rip == (u64)after_int1),
+	       "INT1 (ICEBP) is one #DB whose RIP lies behind it (%u times, RIP is at it + %d)",
+	       int1_count, (int)(int1_rip - (u64)at_int1));
+}
+
 void test_debug(void)
 {
 	u32 r[4];
+
+	check_int1();
 
 	handler[DB] = on_db;
 	STEP("nop; nop; nop", 3, "NOP");

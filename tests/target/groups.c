@@ -29,5 +29,6 @@ const struct group groups[] = {
     {"x2apic", test_x2apic, 1},
     {"timer", test_timer, 1},
     {"vid", test_vid, 1},
+    {"stale", test_stale, 2},
 };
 const u32 group_count = ARRAY_SIZE(groups);

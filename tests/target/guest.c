@@ -7,6 +7,7 @@ PROGRAM(g_string);
 PROGRAM(g_mmio);
 PROGRAM(g_fault);
 PROGRAM(g_triple);
+PROGRAM(g_ud_triple);
 PROGRAM(g_garbage);
 PROGRAM(g_spin);
 PROGRAM(g_exits);
@@ -26,6 +27,25 @@ PROGRAM(g_lme);
 PROGRAM(g_state);
 
 static u8 buf[PAGE] __attribute__((aligned(4096)));
+
+/*
+ * A VMM that gives a vCPU new state after a triple fault does not want to see what led to it: here
+ * any event would be the next triple fault, since IDTR's limit is still 0.
+ */
+static void check_after_shutdown(void)
+{
+	struct guest g;
+
+	MAKE(&g, 0, g_ud_triple);
+	report(guest_run(&g, 2000) == CORBEL_EXIT_SHUTDOWN, "#UD without an IDT shuts down");
+	*(volatile u8 *)(g.mem + 0x600) = 0xf4; /* HLT */
+	g.page->rip = 0x600;
+	g.page->regs_dirty = 1;
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT && g.page->rip == 0x601,
+	       "with a new RIP it goes on there, and no event comes (exit %u)",
+	       g.page->exit_reason);
+	FREE(&g);
+}
 
 static void check_pio(void)
 {
@@ -724,6 +744,7 @@ static void check_switches(void)
 void test_guest_ends(void)
 {
 	check_ends();
+	check_after_shutdown();
 	check_switches();
 	guest_check_accounting();
 }

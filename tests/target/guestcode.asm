@@ -71,10 +71,37 @@ program g_fault			; nothing at 0x9000 and 0xa000; 0xb000 is ROM
 	hlt
 g_fault_end:
 
+program g_copy			; what is at 0x9000 goes to 0x500
+	mov bx, 0x9000
+.again:
+	mov eax, [bx]
+	mov [0x500], eax
+	inc dword [0x504]
+	jmp .again
+g_copy_end:
+
+program g_paging		; the same with 0x3000, with paging on
+	mov eax, 0x4000
+	mov cr3, eax
+	mov eax, cr0
+	or eax, 0x80000001
+	mov cr0, eax
+.again:
+	mov eax, [0x3000]
+	mov [0x500], eax
+	inc dword [0x504]
+	jmp .again
+g_paging_end:
+
 program g_triple
 	lidt [0x7f0]
 	int3
 g_triple_end:
+
+program g_ud_triple
+	lidt [0x7f0]
+	ud2
+g_ud_triple_end:
 
 program g_garbage
 	mov esp, 0xffffffff
