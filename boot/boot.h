@@ -7,7 +7,7 @@
 
 #include "hv/lib/types.h"
 
-#define BOOT_MAX_REGIONS  256
+#define BOOT_MAX_REGIONS  1024
 #define BOOT_MAX_CONSOLES 4
 
 enum mem_kind { MEM_RAM = 1, MEM_RESERVED = 2, MEM_ACPI = 3, MEM_NVS = 4, MEM_BAD = 5 };
@@ -19,6 +19,7 @@ struct mem_region {
 
 struct mem_map {
 	u32 count;
+	u64 dropped; /* bytes of RAM in small regions that had no place */
 	struct mem_region r[BOOT_MAX_REGIONS];
 };
 
@@ -108,7 +109,12 @@ struct boot_info {
 	u64 image_start, image_end; /* the hypervisor's image, physical */
 	u64 low_page;		    /* physical page below 640 KiB taken for the AP trampoline */
 	u64 pool_start, pool_end;   /* the hypervisor's pool, physical, contiguous, page aligned */
+	u64 reach;		    /* what the early page tables map, bytes; the pool is below */
 	u64 max_ram_end;	    /* end of the highest RAM */
 };
+
+/* by boot/entry.asm: where the CPU has pages of 1 GiB, and where it has not */
+#define BOOT_REACH	 BIT(39)
+#define BOOT_REACH_SMALL BIT(32)
 
 extern struct boot_info boot_info;

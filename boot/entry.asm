@@ -10,6 +10,7 @@ EFER_LME	equ 1 << 8
 EFER_NXE	equ 1 << 11
 CPUID_LM	equ 1 << 29		; leaf 0x80000001 EDX
 CPUID_NX	equ 1 << 20
+CPUID_1G	equ 1 << 26
 
 PTE_PW		equ 3			; present, writable
 PTE_PWL		equ 0x83		; and large
@@ -52,7 +53,8 @@ entry32:
 	jz no_long_mode
 	mov edi, edx			; features
 
-	; First 4 GiB by 2 MiB pages: PD entries, then the tables above; the loader has cleared .bss
+	; First 4 GiB by 2 MiB pages: PD entries, then the tables above; the loader has cleared .bss.
+	; What is behind, up to BOOT_REACH, by 1 GiB pages if there are any.
 	mov ecx, 0
 .pd:
 	mov eax, ecx
@@ -71,6 +73,20 @@ entry32:
 	inc ecx
 	cmp ecx, 4
 	jb .pdpt
+	test edi, CPUID_1G
+	jz .pml4
+.pdpt_1g:
+	mov eax, ecx
+	shl eax, 30
+	or eax, PTE_PWL
+	mov [PHYS(early_pdpt) + ecx * 8], eax
+	mov eax, ecx
+	shr eax, 2
+	mov [PHYS(early_pdpt) + ecx * 8 + 4], eax
+	inc ecx
+	cmp ecx, 512
+	jb .pdpt_1g
+.pml4:
 	mov dword [PHYS(early_pml4) + 0 * 8], PHYS(early_pdpt) + PTE_PW
 	mov dword [PHYS(early_pml4) + 256 * 8], PHYS(early_pdpt) + PTE_PW	; HV_DIRECT
 	mov dword [PHYS(early_pml4) + 511 * 8], PHYS(early_pdpt_image) + PTE_PW

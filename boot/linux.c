@@ -60,7 +60,8 @@ struct setup_e820 {
 	u32 type, len;
 	struct e820_entry e820[BOOT_MAX_REGIONS - BP_E820_MAX];
 } __packed;
-_Static_assert(sizeof(struct setup_e820) <= PAGE_SIZE, "more e820 entries fit their page");
+_Static_assert(sizeof(struct setup_e820) <= LINUX_BLOCK_PML4 - LINUX_BLOCK_E820,
+	       "more e820 entries fit their pages");
 
 static const char no_room[] = "not enough memory to load dom0; give the machine or dom0_mem= more";
 static const char cut_off[] =

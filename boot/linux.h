@@ -97,8 +97,8 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 #define LINUX_BLOCK_CMDLINE 0x1000u
 #define LINUX_BLOCK_GDT	    0x1c00u
 #define LINUX_BLOCK_E820    0x2000u
-#define LINUX_BLOCK_PML4    0x3000u
-#define LINUX_BLOCK_SIZE    0x9000u
+#define LINUX_BLOCK_PML4    0x7000u
+#define LINUX_BLOCK_SIZE    0xd000u
 #define LINUX_GDT_LIMIT	    31u
 /* Fill the block, which is to lie at plan->block. */
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k,

@@ -252,7 +252,7 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 {
 	int err = 0;
 
-	m->count = 0;
+	m->count = m->dropped = 0;
 	if (seen->mmap)
 		err = add_mmap(m, seen->mmap, add_entry);
 	else if (seen->efi_mmap)
@@ -264,7 +264,11 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 	}
 	if (err)
 		log_err("the memory map has more than %u separate ranges", BOOT_MAX_REGIONS);
-	else if (!memmap_max_ram_end(m)) {
+	else if (m->dropped)
+		log_warn("the memory map has more than %u separate ranges: the smallest, %lu KiB, "
+			 "are not used",
+			 BOOT_MAX_REGIONS, m->dropped / 1024);
+	if (!err && !memmap_max_ram_end(m)) {
 		log_err("the loader gave no memory map with RAM in it");
 		err = -ENOENT;
 	}

@@ -68,6 +68,23 @@ static void merge_regions(struct mem_map *m)
 		m->count = last - m->r + 1;
 }
 
+/* Forget the smallest region of RAM, so that it is nobody's. False: there is none. */
+static bool make_room(struct mem_map *m)
+{
+	struct mem_region *least = NULL, *last = m->r + --m->count;
+
+	for (struct mem_region *r = m->r; r <= last; r++)
+		if (r->kind == MEM_RAM && (!least || r->end - r->start < least->end - least->start))
+			least = r;
+	if (!least) {
+		m->count++;
+		return false;
+	}
+	m->dropped += least->end - least->start;
+	memmove(least, least + 1, (last - least) * sizeof(*least));
+	return true;
+}
+
 static int overlay_range(struct mem_map *m, u64 start, u64 end, u32 kind, bool force)
 {
 	int err = 0;
@@ -88,7 +105,10 @@ static int overlay_range(struct mem_map *m, u64 start, u64 end, u32 kind, bool f
 			if (force || kind_rank(kind) > kind_rank(m->r[i].kind))
 				err = recolour_part(m, i, start, stop, kind);
 		}
-		start = stop;
+		if (!err)
+			start = stop;
+		else if (make_room(m))
+			err = i = 0;
 	}
 	merge_regions(m);
 	return err;
@@ -202,13 +222,13 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 #define BELOW_640K 0xa0000ull
 
 /*
- * Places for the pool, best first: an ELF kernel is linked at 16 MiB and what it unpacks grows from
- * there. Never above 4 GiB, which the early page tables do not reach.
+ * Places for the pool, best first: above 4 GiB, so that dom0 keeps what old devices and its crash
+ * kernel need; below, an ELF kernel is linked at 16 MiB and what it unpacks grows from there.
  */
 static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_range *avoid, u32 n)
 {
 	static const u64 lowest[] = {256 * MIB, 64 * MIB, MIB};
-	u64 at = 0;
+	u64 at = memmap_find_high(&bi->map, size, POOL_ALIGN, BELOW_4G, bi->reach, avoid, n);
 
 	for (u32 i = 0; i < ARRAY_SIZE(lowest) && !at; i++)
 		at = memmap_find_high(&bi->map, size, POOL_ALIGN, lowest[i], BELOW_4G, avoid, n);
@@ -218,7 +238,7 @@ static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_rang
 static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n, const char **why)
 {
 	u64 ram = memmap_bytes(&bi->map, MEM_RAM);
-	u64 frames = bi->max_ram_end / PAGE_SIZE * 8; /* struct frame for each */
+	u64 frames = ram / PAGE_SIZE * 8; /* struct frame for each */
 	u64 least = ALIGN_UP(frames + POOL_SPARE, POOL_ALIGN);
 	u64 size = ALIGN_UP(POOL_BASE + frames + MIN(ram / 128, POOL_EXTRA), POOL_ALIGN);
 
@@ -247,10 +267,10 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 	BUG_ON(!IS_ALIGNED(bi->pool_start | size, POOL_ALIGN));
 	if (bi->pool_start)
 		return 0;
-	*why = "no contiguous memory below 4 GiB for the hypervisor's pool; load smaller modules";
+	*why = "no contiguous memory for the hypervisor's pool; load smaller modules";
 	if (bi->opt.hvmem)
-		*why = "no contiguous memory below 4 GiB of the size hvmem= asks for; make it "
-		       "smaller or drop it";
+		*why = "no contiguous memory of the size hvmem= asks for; make it smaller or "
+		       "drop it";
 	return -ENOMEM;
 }
 

@@ -12,7 +12,8 @@
 
 /*
  * Tell the map about a range in any order; where ranges overlap the more restricted kind wins, RAM
- * last. Empty ranges are ignored. -ENOSPC: the map is full, part of the range may be missing.
+ * last. Empty ranges are ignored. Where the map is full the smallest RAM goes, see dropped;
+ * -ENOSPC: there is none any more, and part of the range may be missing.
  */
 int memmap_add(struct mem_map *m, u64 start, u64 end, u32 kind);
 /* Make [start, end) this kind whatever was there. -ENOSPC as above. */
@@ -34,7 +35,7 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 
 /*
  * Choose low_page, pool_start, pool_end and max_ram_end from the map, the modules, opt.hvmem and
- * image_start/image_end (which the caller has filled in). 0, or -ENOMEM with *why set to a line for
- * boot_fail().
+ * image_start/image_end and reach (which the caller has filled in). 0, or -ENOMEM with *why set to
+ * a line for boot_fail().
  */
 int boot_plan(struct boot_info *bi, const char **why);

@@ -39,6 +39,8 @@ static void read_boot_info(u32 magic, u64 info)
 	options_parse(boot_info.cmdline, &boot_info.opt);
 	boot_info.image_start = (u64)__text_start - HV_IMAGE;
 	boot_info.image_end = (u64)__bss_end - HV_IMAGE;
+	boot_info.reach =
+	    cpuid_read(0x80000001, 0).d & CPUID_X1D_1G ? BOOT_REACH : BOOT_REACH_SMALL;
 }
 
 static void init_memory(void)

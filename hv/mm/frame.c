@@ -4,38 +4,71 @@
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
 
-static struct frame *frames;
-static u64 frames_nr;
+/* RAM without a hole, sorted by pfn; set once */
+static struct ram {
+	u64 start, end;	      /* pfns, end exclusive */
+	struct frame *frames; /* of start and up */
+} rams[BOOT_MAX_REGIONS];
+static u32 ram_count;
+static struct frame hole = {.kind = FRAME_NONE};
 
-/*
- * Set the kind of all frames that lie wholly inside (RAM) or touch (everything else) the byte
- * range.
- */
+/* The first region that ends behind pfn; NULL: all end before. */
+static struct ram *find_ram(u64 pfn)
+{
+	u32 lo = 0, hi = ram_count;
+
+	while (lo < hi) {
+		u32 mid = (lo + hi) / 2;
+
+		if (rams[mid].end > pfn)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo < ram_count ? &rams[lo] : NULL;
+}
+
+/* Set the kind of all frames of RAM that touch the byte range. */
 static void set_range(u64 start, u64 end, enum frame_kind kind)
 {
-	if (kind == FRAME_DOM0)
-		start = ALIGN_UP(start, PAGE_SIZE);
-	else
-		end = ALIGN_UP(end, PAGE_SIZE);
-	for (u64 pfn = start >> PAGE_SHIFT; pfn < MIN(end >> PAGE_SHIFT, frames_nr); pfn++)
-		frames[pfn].kind = kind;
+	u64 stop = ALIGN_UP(end, PAGE_SIZE) >> PAGE_SHIFT;
+
+	for (struct ram *r = rams; r < rams + ram_count; r++)
+		for (u64 i = MAX(start >> PAGE_SHIFT, r->start); i < MIN(stop, r->end); i++)
+			r->frames[i - r->start].kind = kind;
+}
+
+/* Note where RAM is, as far as pages are wholly in it. -> frames */
+static u64 find_regions(const struct mem_map *map)
+{
+	u64 sum = 0;
+
+	ram_count = 0;
+	for (u32 i = 0; i < map->count; i++) {
+		const struct mem_region *r = &map->r[i];
+		u64 start = ALIGN_UP(r->start, PAGE_SIZE) >> PAGE_SHIFT, end = r->end >> PAGE_SHIFT;
+
+		if (r->kind != MEM_RAM || start >= end)
+			continue;
+		BUG_ON(ram_count && rams[ram_count - 1].end >= start);
+		rams[ram_count++] = (struct ram){.start = start, .end = end};
+		sum += end - start;
+	}
+	return sum;
 }
 
 int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
 	       u64 pool_end)
 {
-	u64 end = 0;
+	struct frame *next = pool_take_front(find_regions(map) * sizeof(*next));
 
-	for (u32 i = 0; i < map->count; i++)
-		if (map->r[i].kind == MEM_RAM)
-			end = MAX(end, map->r[i].end);
-	frames_nr = end >> PAGE_SHIFT;
-	frames = pool_take_front(frames_nr * sizeof(struct frame));
-	if (!frames)
+	if (!next)
 		return -ENOMEM;
-	for (u32 i = 0; i < map->count; i++)
-		if (map->r[i].kind == MEM_RAM)
-			set_range(map->r[i].start, map->r[i].end, FRAME_DOM0);
+	for (struct ram *r = rams; r < rams + ram_count; r++) {
+		r->frames = next;
+		next += r->end - r->start;
+	}
+	set_range(0, ~0ull & PAGE_MASK, FRAME_DOM0);
 	set_range(image_start, image_end, FRAME_HV);
 	set_range(pool_start, pool_end, FRAME_HV);
 	return 0;
@@ -43,19 +76,32 @@ int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 po
 
 u64 frame_count(void)
 {
-	return frames_nr;
+	return ram_count ? rams[ram_count - 1].end : 0;
+}
+
+bool frame_next_ram(u64 *pfn, u64 *end)
+{
+	const struct ram *r = find_ram(*pfn);
+
+	if (!r)
+		return false;
+	*pfn = MAX(*pfn, r->start);
+	*end = r->end;
+	return true;
 }
 
 struct frame *frame_of(u64 pfn)
 {
-	return pfn < frames_nr ? &frames[pfn] : NULL;
+	const struct ram *r = find_ram(pfn);
+
+	if (!r)
+		return NULL;
+	return pfn < r->start ? &hole : &r->frames[pfn - r->start];
 }
 
-static bool frame_get_one(u64 pfn)
+static bool get_one(struct frame *f)
 {
-	struct frame *f = frame_of(pfn);
-
-	if (!f || READ_ONCE(f->kind) != FRAME_DOM0)
+	if (READ_ONCE(f->kind) != FRAME_DOM0)
 		return false;
 	/* Far below the wrap, whatever a domain maps and on how many CPUs at once. */
 	if (__atomic_add_fetch(&f->maps, 1, __ATOMIC_RELAXED) <= UINT32_MAX / 2)
@@ -66,8 +112,12 @@ static bool frame_get_one(u64 pfn)
 
 int frame_get(u64 pfn, u64 count)
 {
+	const struct ram *r = find_ram(pfn);
+
+	if (!r || pfn < r->start || count > r->end - pfn)
+		return -EPERM;
 	for (u64 i = 0; i < count; i++) {
-		if (!frame_get_one(pfn + i)) {
+		if (!get_one(&r->frames[pfn + i - r->start])) {
 			frame_put(pfn, i);
 			return -EPERM;
 		}
@@ -77,9 +127,9 @@ int frame_get(u64 pfn, u64 count)
 
 void frame_put(u64 pfn, u64 count)
 {
-	for (u64 i = 0; i < count; i++) {
-		struct frame *f = frame_of(pfn + i);
+	struct frame *f = frame_of(pfn);
 
+	for (u64 i = 0; i < count; i++, f++) {
 		BUG_ON(!f || !f->maps || f->kind != FRAME_DOM0);
 		__atomic_sub_fetch(&f->maps, 1, __ATOMIC_RELEASE);
 	}
@@ -89,6 +139,6 @@ void frame_set_kind(u64 pfn, enum frame_kind kind)
 {
 	struct frame *f = frame_of(pfn);
 
-	BUG_ON(!f || f->maps);
+	BUG_ON(!f || f->maps || f->kind == FRAME_NONE);
 	WRITE_ONCE(f->kind, kind);
 }

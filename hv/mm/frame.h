@@ -19,13 +19,15 @@ struct frame {
 _Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
 
 /*
- * Build the frame table, 8 bytes for each frame below the end of RAM, from the map; pool and image
+ * Build the frame table, 8 bytes for each frame that is wholly RAM, from the map; pool and image
  * become FRAME_HV. The table is taken off the pool by pool_take_front(): call this after
  * pool_init() and before the first pool_alloc(). 0 or -ENOMEM (pool too small).
  */
 int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
 	       u64 pool_end);
-/* Record of a frame, NULL if pfn is beyond RAM. */
+/*
+ * Record of a frame, NULL if pfn is beyond RAM; one of FRAME_NONE, not to be written, in holes.
+ */
 struct frame *frame_of(u64 pfn);
 /*
  * Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing
@@ -35,5 +37,10 @@ int frame_get(u64 pfn, u64 count);
 void frame_put(u64 pfn, u64 count);
 /* Only for frames of RAM that no guest maps. */
 void frame_set_kind(u64 pfn, enum frame_kind kind);
-/* First frame beyond the table. */
+/*
+ * The first frame of RAM at or behind *pfn, and the end of RAM without a hole from there; their
+ * records are an array. False: there is none.
+ */
+bool frame_next_ram(u64 *pfn, u64 *end);
+/* First frame beyond RAM. */
 u64 frame_count(void);

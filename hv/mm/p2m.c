@@ -344,13 +344,6 @@ static u64 dom0_attr(bool ram)
 	return attr;
 }
 
-static bool is_dom0_ram(u64 pfn)
-{
-	struct frame *f = frame_of(pfn);
-
-	return f && f->kind == FRAME_DOM0;
-}
-
 /* Identity-map [pfn, end) with the largest pages that fit. */
 static int dom0_map_run(struct p2m *p, u64 pfn, u64 end)
 {
@@ -368,28 +361,38 @@ static int dom0_map_run(struct p2m *p, u64 pfn, u64 end)
 	return 0;
 }
 
+/* All of dom0's frames in [pfn, end), which is RAM without a hole. */
+static int dom0_map_ram(struct p2m *p, u64 pfn, u64 end)
+{
+	const struct frame *f = frame_of(pfn), *last = f + (end - pfn), *run;
+	int err = 0;
+
+	for (; !err && f < last; f = run + 1, pfn = end - (last - f)) {
+		for (run = f; run < last && run->kind == FRAME_DOM0; run++)
+			;
+		err = dom0_map_run(p, pfn, pfn + (run - f));
+	}
+	return err;
+}
+
 int p2m_dom0_init(struct p2m *p, u64 limit)
 {
-	u64 end = MIN(limit >> PAGE_SHIFT, frame_count()), run;
+	u64 stop = limit >> PAGE_SHIFT, pfn = 0, end;
 	int err;
 
 	lock_acquire(&p->lock);
 	err = pt_set_mmio(&p->pt, LAPIC_DEFAULT_GFN);
-	for (u64 pfn = 0; !err && pfn < end; pfn = run + 1) {
-		for (run = pfn; run < end && is_dom0_ram(run); run++)
-			;
-		err = dom0_map_run(p, pfn, run);
-	}
+	for (; !err && frame_next_ram(&pfn, &end) && pfn < stop; pfn = end)
+		err = dom0_map_ram(p, pfn, MIN(end, stop));
 	lock_release(&p->lock);
 	return err;
 }
 
 static bool block_has_ram(u64 pfn, u64 count)
 {
-	for (u64 i = pfn; i < pfn + count && i < frame_count(); i++)
-		if (frame_of(i)->kind != FRAME_NONE)
-			return true;
-	return false;
+	u64 first = pfn, end;
+
+	return frame_next_ram(&first, &end) && first < pfn + count;
 }
 
 static bool dom0_fault_locked(struct p2m *p, u64 gfn)
@@ -483,7 +486,9 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
  */
 static bool is_fixed(const struct p2m *p, u64 at)
 {
-	return p->is_dom0 && is_dom0_ram(at >> PAGE_SHIFT);
+	const struct frame *f = frame_of(at >> PAGE_SHIFT);
+
+	return p->is_dom0 && f && f->kind == FRAME_DOM0;
 }
 
 /*

@@ -7,6 +7,7 @@
 #include "test.h"
 
 #define MIB   BIT(20)
+#define TIB   (1024 * GIB)
 #define GIB   BIT(30)
 #define CELLS 300u
 
@@ -142,9 +143,15 @@ static void test_edges(void)
 	      "the map is nearly full");
 	while (m.count < BOOT_MAX_REGIONS && !memmap_set(&m, 4 * GIB, 4 * GIB + MIB, MEM_NVS))
 		memmap_set(&m, 5 * GIB, 5 * GIB + MIB, MEM_NVS);
-	CHECK(memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC &&
-		  m.count <= BOOT_MAX_REGIONS,
-	      "a full map says so");
+	CHECK(!memmap_set(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) && m.count <= BOOT_MAX_REGIONS &&
+		  m.dropped && memmap_is(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI),
+	      "in a full map RAM makes room");
+	memset(&m, 0, sizeof(m));
+	for (u32 i = 0; i < BOOT_MAX_REGIONS; i++)
+		memmap_set(&m, i * 2 * MIB, i * 2 * MIB + MIB, MEM_NVS);
+	CHECK(memmap_add(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC &&
+		  m.count == BOOT_MAX_REGIONS,
+	      "without RAM it says so");
 }
 
 static struct boot_info bi;
@@ -162,6 +169,7 @@ static void machine(u64 ram, u64 image_end)
 		memmap_add(&bi.map, 4 * GIB, 4 * GIB + ram - 2 * GIB, MEM_RAM);
 	bi.image_start = MIB;
 	bi.image_end = image_end;
+	bi.reach = BOOT_REACH;
 	bi.module_count = 2;
 	bi.module[0].start = 0x242000;
 	bi.module[0].end = bi.module[1].start = 0xfca000;
@@ -179,10 +187,60 @@ static bool pool_is_good(void)
 		if (bi.pool_start < taken[i].end && taken[i].start < bi.pool_end)
 			return false;
 	return memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM) &&
-	       IS_ALIGNED(bi.pool_start, 2 * MIB) && bi.pool_end <= 4 * GIB &&
+	       IS_ALIGNED(bi.pool_start, 2 * MIB) && bi.pool_end <= bi.reach &&
 	       IS_ALIGNED(bi.pool_end, PAGE_SIZE) &&
 	       memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM) &&
 	       bi.low_page >= 0x1000 && bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
+}
+
+/* Big machines: RAM below 4 GiB of low_100 hundredths of a GiB, the rest in blocks with holes. */
+static void big_machine(u64 low_100, u64 ram, u64 block, u64 hole)
+{
+	u64 low = ALIGN_DOWN(low_100 * GIB / 100, 2 * MIB), at = 4 * GIB;
+
+	machine(64 * MIB, 2 * MIB);
+	memset(&bi.map, 0, sizeof(bi.map));
+	memmap_add(&bi.map, 0x1000, 0x9f000, MEM_RAM);
+	memmap_add(&bi.map, MIB, low, MEM_RAM);
+	for (u64 left = ram - low; left; at += hole) {
+		u64 size = MIN(left, block);
+
+		memmap_add(&bi.map, at, at + size, MEM_RAM);
+		at += size;
+		left -= size;
+	}
+}
+
+static void test_big_machines(void)
+{
+	static const struct {
+		const char *what;
+		u64 low_100, ram, block, hole;
+	} machines[] = {
+	    {"an Intel server of 256 GiB", 165, 256 * GIB, ~0ull, 0},
+	    {"an Intel server of 1 TiB", 165, TIB, 512 * GIB, 0},
+	    {"an EPYC of 4 TiB in two nodes", 270, 4 * TIB, 2 * TIB, TIB},
+	    {"8 nodes of 2 TiB, 4 TiB apart", 165, 16 * TIB, 2 * TIB, 2 * TIB},
+	    {"a PC of 32 GiB with one GiB of CXL memory at 1 TiB", 200, 33 * GIB, 30 * GIB,
+	     990 * GIB},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
+		u64 low;
+
+		big_machine(machines[i].low_100, machines[i].ram, machines[i].block,
+			    machines[i].hole);
+		CHECK(!boot_plan(&bi, &why) && pool_is_good(), "%s has room for the pool (%s)",
+		      machines[i].what, why);
+		low = bi.pool_start < 4 * GIB ? bi.pool_end - bi.pool_start : 0;
+		CHECK(!low, "which takes nothing of dom0's memory below 4 GiB");
+		CHECK(bi.pool_end - bi.pool_start >= machines[i].ram / 512 + 32 * MIB &&
+			  bi.pool_end - bi.pool_start <= machines[i].ram / 64,
+		      "and is of %u MiB", (u32)((bi.pool_end - bi.pool_start) / MIB));
+	}
+	big_machine(270, 64 * GIB, ~0ull, 0);
+	bi.reach = BOOT_REACH_SMALL;
+	CHECK(!boot_plan(&bi, &why) && pool_is_good(), "without 1 GiB pages it is below 4 GiB");
 }
 
 static void test_plan(void)
@@ -246,5 +304,6 @@ int main(void)
 	test_random_finds();
 	test_edges();
 	test_plan();
+	test_big_machines();
 	return test_end();
 }

@@ -175,6 +175,35 @@ static enum frame_kind kind_at(u64 addr)
 	return frame_of(addr >> PAGE_SHIFT)->kind;
 }
 
+/* RAM with 16 TiB of nothing in its midst needs no records for that. */
+static void test_holes(void)
+{
+	static const struct mem_map far = {.count = 3,
+					   .r = {{0x1000, 0x8000000, MEM_RAM},
+						 {BIT(40), BIT(40) + 0x2000, MEM_RAM},
+						 {BIT(44), BIT(44) + 0x2000, MEM_RAM}}};
+	u64 pfn = 0x8000, end, before;
+
+	pool_init(0x2000000, 0x2400000);
+	before = pool_total_bytes();
+	CHECK(!frame_init(&far, 0, 0, 0x2000000, 0x2400000), "RAM up to 16 TiB, with holes");
+	CHECK(before - pool_total_bytes() <= (0x8000 + 4) * sizeof(struct frame) + 2 * PAGE_SIZE,
+	      "takes records for what there is only (%lu bytes)", before - pool_total_bytes());
+	CHECK(frame_next_ram(&pfn, &end) && pfn == BIT(28) && end == BIT(28) + 2,
+	      "the next RAM behind a hole is found");
+	pfn = BIT(28) + 1;
+	CHECK(frame_next_ram(&pfn, &end) && pfn == BIT(28) + 1, "and RAM itself");
+	pfn = BIT(32) + 2;
+	CHECK(!frame_next_ram(&pfn, &end), "but not behind the last");
+	CHECK(!frame_get(BIT(32), 2) && frame_of(BIT(32) + 1)->maps == 1, "RAM above can be taken");
+	CHECK(frame_get(BIT(32) + 1, 2) == -EPERM && frame_get(BIT(28) - 1, 2) == -EPERM &&
+		  frame_get(BIT(30), 1) == -EPERM && frame_of(BIT(32) + 1)->maps == 1,
+	      "a hole cannot, nor what reaches into one");
+	frame_put(BIT(32), 2);
+	CHECK(kind_at(BIT(42)) == FRAME_NONE && DIES(frame_set_kind(BIT(30), FRAME_HV)),
+	      "a hole has no kind to be set");
+}
+
 static void test_frames(void)
 {
 	pool_init(0x2000000, 0x2400000);
@@ -221,6 +250,7 @@ int main(void)
 	test_merge();
 	test_limit();
 	test_abuse();
+	test_holes();
 	test_frames();
 	return test_end();
 }
