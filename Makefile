@@ -11,7 +11,8 @@ VERSION := 0.1
 
 # ---- packages: what is missing of dom0/packages is installed before anything else is built. deps.mk also tells the kernel
 # versions (KVER_*, KPKG_*); the check costs half a second and is repeated when packages were installed or removed.
-ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+# DEPS=no is for whoever has them installed and needs no kernel.
+ifneq ($(if $(filter no,$(DEPS)),,$(filter-out clean help,$(or $(MAKECMDGOALS),all))),)
 include $(BUILD)/deps.mk
 endif
 $(BUILD)/deps.mk: dom0/packages dom0/deps $(wildcard /var/lib/dpkg/status)
@@ -168,6 +169,17 @@ run: $(BUILD)/corbel.iso
 	@BUILD=$(BUILD) CPUS='$(CPUS)' MEM='$(MEM)' ACCEL='$(ACCEL)' FIRMWARE='$(FIRMWARE)' APPEND='$(APPEND)' DOM0='$(DOM0)' \
 		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
 
+# ---- Debian packages, in build/deb; and the disk of a Debian machine ----
+DEB_SRC := dom0/mkdeb Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod tools -type f ! -name '*.pyc')
+DEB     := $(BUILD)/deb/corbel_$(VERSION)_amd64.changes
+
+$(DEB): $(DEB_SRC)
+	dom0/mkdeb $(VERSION) $(@D)
+
+.PHONY: deb
+deb: $(DEB)
+	@ls $(BUILD)/deb/*.deb
+
 # ---- tests: see tests/README.md ----
 # Debian's full QEMU with its firmware, for dom0 to unpack: too big for the image itself.
 $(IMG)/full.cpio: $(MKIMAGE_SRC) $(VMLINUX_cloud)
@@ -222,6 +234,7 @@ help:
 	@echo 'make iso         build/corbel.iso, boots by BIOS and UEFI'
 	@echo 'make run         boot it in QEMU; Ctrl-A x leaves. Variables: CPUS=2 MEM=2G ACCEL=kvm|tcg FIRMWARE=bios|uefi'
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
+	@echo 'make deb         Debian packages, in build/deb: hypervisor, GRUB menu, module for DKMS, tool'
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'
 	@echo 'make test-full   these and the tests that are too costly for each run: Debian 13'"'"'s QEMU'

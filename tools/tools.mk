@@ -3,14 +3,14 @@
 
 TOOL_C      := $(sort $(wildcard tools/corbel/*.c))
 TOOL_OBJ    := $(TOOL_C:%.c=$(BUILD)/%.o)
-TOOL_CFLAGS := -std=gnu11 -O2 -g $(WARN) -fstack-protector-strong -D_FORTIFY_SOURCE=2 -DCORBEL_VERSION='"$(VERSION)"'
+TOOL_CFLAGS := -std=gnu11 -O2 -g $(WARN) -fstack-protector-strong $(if $(CPPFLAGS),,-D_FORTIFY_SOURCE=2) -DCORBEL_VERSION='"$(VERSION)"'
 
 $(BUILD)/tools/corbel/%.o: tools/corbel/%.c $(BUILD)/.flags
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(TOOL_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/corbel: $(TOOL_OBJ)
-	$(CC) -o $@ $(TOOL_OBJ) -ljson-c
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(TOOL_OBJ) -ljson-c
 
 .PHONY: tool
 tool: $(BUILD)/corbel

@@ -12,7 +12,7 @@ define kmod_rule
 $(BUILD)/kmod/$(1)/corbel.ko: $(KMOD_SRC) dom0/kmod/kmod.mk
 	@mkdir -p $$(@D)
 	@ln -sf $$(abspath $(KMOD_SRC)) $$(@D)/
-	$$(MAKE) -C $(call kmod_headers,$(1)) M=$$(abspath $$(@D)) $$(KMOD_FLAGS) modules
+	$$(MAKE) -C $(call kmod_headers,$(1)) M=$$(abspath $$(@D)) KCFLAGS=-Werror $$(KMOD_FLAGS) modules
 	@touch $$@
 endef
 $(foreach v,$(KMOD_VERSIONS),$(eval $(call kmod_rule,$(v))))

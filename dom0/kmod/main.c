@@ -5,6 +5,7 @@
 #include <linux/miscdevice.h>
 #include <linux/suspend.h>
 #include <linux/workqueue.h>
+#include <asm/cpu_device_id.h>
 #include <asm/processor.h>
 
 bool cb_backend_vmx __ro_after_init;
@@ -262,6 +263,11 @@ static void __exit corbel_exit(void)
 	destroy_workqueue(cb_wq);
 	rcu_barrier();
 }
+
+/* For udev, which loads the module under any hypervisor; corbel_init() sees whose it is. */
+static const struct x86_cpu_id __maybe_unused under_hypervisor[] = {
+    X86_MATCH_FEATURE(X86_FEATURE_HYPERVISOR, NULL), {}};
+MODULE_DEVICE_TABLE(x86cpu, under_hypervisor);
 
 module_init(corbel_init);
 module_exit(corbel_exit);

@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian's packages: what they hold, what lintian says, and GRUB's menu on a made-up /boot. disk.py installs them."""
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import build_file
+from lib.report import main, need, ok
+
+SCRIPT = 'dom0/debian/20_linux_corbel'
+SETTINGS = 'dom0/debian/corbel.cfg'
+# What each package must have; {v} is its version.
+FILES = {
+    'corbel-hypervisor-{v}': ['/boot/corbel-{v}.elf', '/boot/corbel-{v}.config'],
+    'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
+                                 '/usr/share/man/man7/corbel-hypervisor.7.gz'],
+    'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h'],
+    'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
+                     '/usr/share/man/man5/corbel.cfg.5.gz'],
+}
+
+
+def run(*command, **more):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+
+
+def packages():
+    r = run('make', '-s', f'BUILD={build_file("")[:-1]}', 'deb')
+    need(r.returncode == 0, 'make deb builds the packages', r.stdout)
+    changes, = glob.glob(build_file('deb/*.changes'))
+    version = re.search(r'^Version: (.*)', open(changes).read(), re.M).group(1)
+    contents = {}
+    for package, files in FILES.items():
+        name = package.format(v=version)
+        deb, = glob.glob(build_file(f'deb/{name}_*.deb'))
+        listing = run('dpkg-deb', '-c', deb).stdout
+        contents[name] = {line.split()[5].strip('.').rstrip('/'): line for line in listing.splitlines()}
+        missing = [f for f in files if f.format(v=version) not in contents[name]]
+        ok(not missing, f'{package.format(v="VERSION")} has {len(files)} files that it must have', f'{missing}\n{listing}')
+    sources = {os.path.basename(f) for f in glob.glob('dom0/kmod/*.[ch]')}
+    there = {os.path.basename(f) for f in contents['corbel-dkms']}
+    ok(sources <= there, 'corbel-dkms has all sources of the module', sources - there)
+    elf = contents[f'corbel-hypervisor-{version}'][f'/boot/corbel-{version}.elf']
+    ok(elf.startswith('-rw-r--r-- root/root'), 'the hypervisor is root\'s', elf)
+    r = run('lintian', '--allow-root', '--fail-on', 'error,warning', changes)
+    ok(r.returncode == 0 and not re.search('^[EW]:', r.stdout, re.M), 'lintian finds no error and nothing to warn of', r.stdout)
+
+
+def menu(boot, **settings):
+    """Output of the script for this directory, as grub-mkconfig would call it; its tools that ask about disks are replaced."""
+    probe, relpath = f'{boot}/probe', f'{boot}/relpath'
+    for path, text in (probe, 'case "$*" in *fs_uuid*) echo the-uuid;; *target=fs*) echo ext2;; *partmap*) echo gpt;; '
+                              '*abstraction*) ;; *) echo hd0,gpt3;; esac'), (relpath, 'echo /boot'):
+        with open(path, 'w') as f:
+            f.write(f'#!/bin/sh\n{text}\n')
+        os.chmod(path, 0o755)
+    env = dict(os.environ, CORBEL_BOOT=boot, grub_probe=probe, grub_mkrelpath=relpath, GRUB_DISTRIBUTOR='Debian',
+               GRUB_DEVICE='/dev/vda3', GRUB_DEVICE_BOOT='/dev/vda3', GRUB_CMDLINE_LINUX='console=ttyS0')
+    env.update(settings)
+    r = subprocess.run(['sh', SCRIPT], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    need(r.returncode == 0, f'menu: the script succeeds ({" ".join(settings) or "no settings"})', r.stderr)
+    return r.stdout
+
+
+def entries(text):
+    return re.findall(r"menuentry_id_option '([^']*)'", text)
+
+
+def block(text, ident):
+    """The lines of an entry."""
+    return text.partition(f"option '{ident}' {{")[2].partition('}')[0].replace('\t', ' ')
+
+
+def grub_menu():
+    with tempfile.TemporaryDirectory() as boot:
+        ok(menu(boot) == '', 'menu: without a hypervisor there are no entries')
+        for f in 'corbel-0.9.elf', 'corbel-0.10.elf', 'vmlinuz-6.1.0-9-amd64', 'vmlinuz-6.1.0-10-amd64', 'initrd.img-6.1.0-10-amd64', \
+                'vmlinuz-6.1.0-10-amd64.dpkg-tmp', 'corbel-0.11.elf.dpkg-new':
+            open(f'{boot}/{f}', 'w').close()
+        text = menu(boot, GRUB_CMDLINE_LINUX_DEFAULT='quiet', GRUB_CMDLINE_CORBEL='dom0_mem=1G')
+        want = ['corbel'] + [f'corbel-{h}{k}{r}' for h in ('0.10', '0.9') for k, r in
+                             [('', ''), ('-6.1.0-10-amd64', ''), ('-6.1.0-10-amd64', '-recovery'),
+                              ('-6.1.0-9-amd64', ''), ('-6.1.0-9-amd64', '-recovery')]]
+        ok(entries(text) == want, 'menu: an entry for each hypervisor and kernel, newest first, and one for the newest', entries(text))
+        first = block(text, 'corbel')
+        ok(re.search(r'^ multiboot2 /boot/corbel-0\.10\.elf dom0_mem=1G$', first, re.M) and
+           re.search(r'^ module2 /boot/vmlinuz-6\.1\.0-10-amd64 root=/dev/vda3 ro console=ttyS0 quiet$', first, re.M) and
+           re.search(r'^ module2 /boot/initrd\.img-6\.1\.0-10-amd64$', first, re.M),
+           'menu: an entry loads hypervisor, kernel and initrd with their options', first)
+        ok('initrd' not in block(text, 'corbel-0.9-6.1.0-9-amd64'), 'menu: a kernel without an initrd is loaded alone')
+        recovery = block(text, 'corbel-0.9-6.1.0-9-amd64-recovery')
+        ok(' ro single console=ttyS0\n' in recovery, 'menu: recovery mode is single-user and without the default options', recovery)
+        script = f'{boot}/menu'
+        with open(script, 'w') as f:
+            f.write(text)
+        r = run('grub-script-check', script)
+        ok(r.returncode == 0, 'menu: GRUB can read it', r.stdout)
+        text = menu(boot, GRUB_DISABLE_RECOVERY='true', GRUB_CMDLINE_LINUX_CORBEL='console=hvc0', GRUB_DISTRIBUTOR='O\'Brien')
+        ok(not any('recovery' in e for e in entries(text)) and ' ro console=hvc0\n' in text and "O'\\''Brien" in text,
+           'menu: settings are obeyed, quotes quoted', text)
+        default = ['sh', '-c', f'GRUB_DEFAULT=0; . {boot}/corbel.cfg; echo $GRUB_DEFAULT']
+        with open(SETTINGS) as f:
+            settings = f.read().replace('/boot/', boot + '/')
+        for said, elf, want in ('yes', True, 'corbel'), ('no', True, '0'), ('yes', False, '0'):
+            with open(f'{boot}/corbel.cfg', 'w') as f:
+                f.write(settings.replace('CORBEL_DEFAULT=yes', f'CORBEL_DEFAULT={said}'))
+            if not elf:
+                for f in glob.glob(f'{boot}/corbel-*.elf'):
+                    os.remove(f)
+            out = run(*default).stdout.strip()
+            ok(out == want, f'menu: CORBEL_DEFAULT={said} {"with" if elf else "without"} a hypervisor: the default is {want}', out)
+
+
+def manual():
+    """corbel-hypervisor(7) against the table in boot/options.c."""
+    page = open('tools/man/corbel-hypervisor.7').read()
+    told = set(re.findall(r'^\.TP\n\.(?:BR?I?|BI) (\w+)', page.partition('.SH OPTIONS')[2].partition('.SH FILES')[0], re.M))
+    known = set(re.findall(r'^ *OPTION\("(\w+)"', open('boot/options.c').read(), re.M))
+    ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
+
+
+main(packages, grub_menu, manual)
