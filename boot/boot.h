@@ -9,6 +9,7 @@
 
 #define BOOT_MAX_REGIONS  1024
 #define BOOT_MAX_CONSOLES 4
+#define BOOT_MAX_MODULES  8 /* dom0's kernel and the parts of its initrd */
 
 enum mem_kind { MEM_RAM = 1, MEM_RESERVED = 2, MEM_ACPI = 3, MEM_NVS = 4, MEM_BAD = 5 };
 
@@ -98,8 +99,8 @@ struct boot_info {
 	char loader[64];
 	struct mem_map map;
 	u32 module_count;
-	struct mem_range module[4];
-	char module_cmdline[4][2048]; /* without the file's name, see mb2_parse() */
+	struct mem_range module[BOOT_MAX_MODULES];
+	char module_cmdline[BOOT_MAX_MODULES][2048]; /* without the file's name, see mb2_parse() */
 	struct boot_framebuffer fb;
 	bool efi;
 	u8 rsdp_copy[RSDP_V2_SIZE]; /* from tag 15 (preferred) or 14 */

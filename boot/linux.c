@@ -278,8 +278,8 @@ const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
 		at = ALIGN_UP(ALIGN_UP(at, 4) + data, 4);
 	}
 	if (!at)
-		return "the second module is not an initrd (cpio or a compressed one) or is "
-		       "damaged; install it again";
+		return "a module behind the kernel is not an initrd (cpio or a compressed one) "
+		       "or is damaged; install it again";
 	return at < size ? bad_initrd : NULL;
 }
 
@@ -344,23 +344,39 @@ static const char *place_kernel(const struct boot_info *bi, const struct linux_k
 	return "the place the dom0 kernel must be loaded at is not free; use a relocatable kernel";
 }
 
+u64 linux_initrd_offset(const struct boot_info *bi, u32 n)
+{
+	u64 at = 0;
+
+	BUG_ON(n > bi->module_count);
+	for (u32 i = 1; i < n; i++)
+		at += ALIGN_UP(bi->module[i].end - bi->module[i].start, 4);
+	return at;
+}
+
 static const char *place_initrd(const struct boot_info *bi, const struct linux_kernel *k,
 				struct linux_plan *p)
 {
-	struct mem_range initrd = bi->module[1];
-	struct mem_range avoid[] = {{p->load, p->load + k->size}, bi->module[0]};
+	struct mem_range initrd = bi->module[1], avoid[1 + ARRAY_SIZE(bi->module)];
+	u32 n = bi->module_count;
 
 	p->initrd = p->initrd_size = 0;
-	if (bi->module_count < 2 || initrd.start == initrd.end)
+	if (n > 1)
+		p->initrd_size = linux_initrd_offset(bi, n - 1) + bi->module[n - 1].end -
+				 bi->module[n - 1].start;
+	if (!p->initrd_size)
 		return NULL;
 	p->initrd = initrd.start;
-	p->initrd_size = initrd.end - initrd.start;
-	if (IS_ALIGNED(initrd.start, PAGE_SIZE) && initrd.end <= k->initrd_end &&
+	if (n == 2 && IS_ALIGNED(initrd.start, PAGE_SIZE) && initrd.end <= k->initrd_end &&
 	    memmap_is(&p->map, initrd.start, initrd.end, MEM_RAM) &&
 	    !overlaps(p->load, k->size, p->initrd, p->initrd_size))
 		return NULL;
-	p->initrd = memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid,
-				     ARRAY_SIZE(avoid));
+	/* One part may be moved to where it overlaps itself, but of several none may another. */
+	memcpy(avoid, bi->module, sizeof(bi->module));
+	n = n == 2 ? 1 : n;
+	avoid[n] = (struct mem_range){p->load, p->load + k->size};
+	p->initrd =
+	    memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid, n + 1);
 	if (p->initrd)
 		return NULL;
 	return "not enough memory for the initrd; give the machine or dom0_mem= more, or use a "

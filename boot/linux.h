@@ -83,6 +83,12 @@ struct linux_plan {
 	u64 rsdp;  /* a reserved page for the copy of the RSDP; 0 = there is none */
 };
 /*
+ * Where in the initrd module n goes: they follow one another, each at a multiple of 4 bytes, as
+ * GRUB does it for `initrd a b`; the gaps are to be zero.
+ */
+u64 linux_initrd_offset(const struct boot_info *bi, u32 n);
+
+/*
  * Place everything, by bi's map, modules, image, low page and pool. Nothing overlaps at the time it
  * is written: first the initrd is moved (its old and new place may overlap), then the kernel's
  * module, then the kernel is loaded, then the block built.

@@ -52,9 +52,27 @@ static void parse_modules(const struct boot_info *bi)
 			 "/boot/initrd...\" to the boot menu's entry");
 		return;
 	}
-	why = linux_check_initrd(m[1].start, m[1].end - m[1].start, read_phys);
-	if (why)
-		boot_fail("%s", why);
+	for (u32 i = 1; i < bi->module_count; i++) {
+		why = linux_check_initrd(m[i].start, m[i].end - m[i].start, read_phys);
+		if (why)
+			boot_fail("%s", why);
+	}
+}
+
+static void move_initrd(const struct boot_info *bi)
+{
+	u64 end = plan.initrd;
+
+	for (u32 i = 1; i < bi->module_count; i++) {
+		u64 at = plan.initrd + linux_initrd_offset(bi, i);
+		u64 size = bi->module[i].end - bi->module[i].start;
+
+		if (at > end)
+			memset(map_phys(end, at - end), 0, at - end);
+		move_phys(at, bi->module[i].start, size);
+		end = at + size;
+	}
+	BUG_ON(end != plan.initrd + plan.initrd_size);
 }
 
 static void load_kernel(void)
@@ -105,7 +123,7 @@ void dom0_load(struct dom0_entry *out)
 		boot_fail("%s", why);
 
 	/* The order is part of linux_plan()'s contract. */
-	move_phys(plan.initrd, bi->module[1].start, plan.initrd_size);
+	move_initrd(bi);
 	move_phys(plan.kernel_from, bi->module[0].start, bi->module[0].end - bi->module[0].start);
 	load_kernel();
 	linux_build(bi, &kernel, &plan, map_phys(plan.block, LINUX_BLOCK_SIZE));

@@ -128,14 +128,15 @@ static bool load_fails(void)
 
 static void test_random_places(void)
 {
-	u32 loaded = 0, refused = 0;
+	u32 loaded = 0, refused = 0, parted = 0;
 	bool good = true;
 
 	srand(5);
 	for (u32 round = 0; round < 60; round++) {
 		bool elf = round % 2, relocatable = rand() % 4;
 		u64 init_size = (2 + (u64)rand() % 24) * MIB, load;
-		struct mem_range r[4];
+		struct mem_range r[5];
+		u64 cut;
 		const struct elf_part parts[] = {
 		    {0x1000, 0xffffffff81000000, 16 * MIB, MIB, MIB},
 		    {0x1000 + MIB, 0xffffffff81200000, 18 * MIB, MIB / 2, init_size},
@@ -154,7 +155,17 @@ static void test_random_places(void)
 		else
 			make_bzimage(image, image_size, 16 * MIB, (u32)init_size, relocatable);
 		put_module(0, &r[1], image, image_size);
-		put_module(1, &r[0], initrd, initrd_size);
+		cut = initrd_size;
+		if (rand() % 2 && initrd_size > MIB) { /* in two parts, the first without padding */
+			cut = MIB / 2 - 2;
+			memset(initrd + cut, 0, 2);
+			memcpy(initrd + cut + 2, "\037\213\010", 3);
+			put_range(r, 4, ALIGN_UP(initrd_size - cut, PAGE_SIZE), PAGE_SIZE);
+			put_module(2, &r[4], initrd + cut + 2, initrd_size - cut - 2);
+			bi->module_count = 3;
+			parted++;
+		}
+		put_module(1, &r[0], initrd, cut);
 		bi->image_start = r[2].start;
 		bi->image_end = r[2].end;
 		bi->pool_start = r[3].start;
@@ -190,6 +201,7 @@ static void test_random_places(void)
 	      "of the hypervisor is "
 	      "touched",
 	      loaded);
+	CHECK(parted > 10, "with an initrd in two parts, too (%u times)", parted);
 	CHECK(refused > 0 && refused < 30, "or refused with cause and cure (%u times)", refused);
 }
 
