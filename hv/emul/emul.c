@@ -129,6 +129,22 @@ static bool is_stopped_access(const struct pass *r, enum access type, u64 linear
 	       (type == READ || e->stopped == EMUL_STOPPED_WRITE);
 }
 
+/* What the callbacks say of a piece of memory; MMIO has yet to be asked. */
+static enum emul_result memory_result(int ret)
+{
+	switch (ret) {
+	case 0:
+	case -EOPNOTSUPP:
+		return EMUL_DONE;
+	case -EFAULT:
+		return EMUL_FAULT;
+	case -EAGAIN:
+		return EMUL_RETRY;
+	default:
+		return EMUL_UNSUPPORTED;
+	}
+}
+
 /* One piece of an access, within a page. For MMIO the request is left in the state. */
 static enum emul_result piece_access(struct pass *r, enum access type, u64 linear, u8 *bytes,
 				     u32 len)
@@ -149,23 +165,14 @@ static enum emul_result piece_access(struct pass *r, enum access type, u64 linea
 			ret = e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
 		e->rmw = false;
 	}
-	switch (ret) {
-	case 0:
-		return EMUL_DONE;
-	case -EFAULT:
-		return EMUL_FAULT;
-	case -EAGAIN:
-		return EMUL_RETRY;
-	case -EOPNOTSUPP:
-		st->mmio_len = len;
-		st->mmio_data = 0;
-		if (type != WRITE)
-			return EMUL_MMIO_READ;
-		memcpy(&st->mmio_data, bytes, len);
-		return EMUL_MMIO_WRITE;
-	default:
-		return EMUL_UNSUPPORTED;
-	}
+	if (ret != -EOPNOTSUPP)
+		return memory_result(ret);
+	st->mmio_len = len;
+	st->mmio_data = 0;
+	if (type != WRITE)
+		return EMUL_MMIO_READ;
+	memcpy(&st->mmio_data, bytes, len);
+	return EMUL_MMIO_WRITE;
 }
 
 static enum emul_result mem_access(struct pass *r, enum access type, u8 seg, u64 ea, u32 size,
@@ -201,6 +208,47 @@ static enum emul_result mem_access(struct pass *r, enum access type, u8 seg, u64
 	}
 	r->passed += size;
 	if (type != WRITE)
+		*val = *log;
+	return EMUL_DONE;
+}
+
+/* May a string's element be written there? A port is not read for what could not be stored. */
+static enum emul_result check_store(struct pass *r, u8 seg, u64 ea, u32 size)
+{
+	u64 linear, ignored;
+	enum emul_result res = to_linear(r->e, seg, ea, size, &linear);
+
+	BUG_ON(size > sizeof(ignored));
+	r->st->mmio_len = 0; /* nothing is asked for yet */
+	r->e->rmw = true;
+	for (u32 done = 0, len; res == EMUL_DONE && done < size; done += len) {
+		u64 at = r->e->mode == EMUL_64 ? linear + done : (u32)(linear + done), gpa;
+
+		len = MIN(size - done, PAGE_SIZE - at % PAGE_SIZE);
+		res = memory_result(r->e->ops->read(r->e, at, &ignored, len, &gpa));
+	}
+	r->e->rmw = false;
+	return res;
+}
+
+static enum emul_result port_access(struct pass *r, bool in, u32 size, u64 *val)
+{
+	struct emul_state *st = r->st;
+	u64 *log = &st->tmp[r->accesses++];
+
+	BUG_ON(r->accesses > ARRAY_SIZE(st->tmp) || size > sizeof(st->mmio_data));
+	if (st->phase == r->passed) {
+		if (!r->answered) {
+			st->mmio_len = size;
+			st->mmio_data = in ? 0 : *val & size_mask(size);
+			return in ? EMUL_IN : EMUL_OUT;
+		}
+		r->answered = false;
+		*log = st->mmio_data & size_mask(size);
+		st->phase += size;
+	}
+	r->passed += size;
+	if (in)
 		*val = *log;
 	return EMUL_DONE;
 }
@@ -277,8 +325,13 @@ static enum emul_result run_stack(struct pass *r)
 #define STR_DST	  BIT(1) /* reads ES:RDI */
 #define STR_STORE BIT(2) /* writes ES:RDI */
 #define STR_CMP	  BIT(3)
+#define STR_IN	  BIT(4) /* reads a port */
+#define STR_OUT	  BIT(5) /* writes a port */
 
-/* A4 to AF, a byte opcode and its neighbour as one; TEST, at A8, is no string instruction. */
+/*
+ * 6C to 6F and A4 to AF, a byte opcode and its neighbour as one; TEST, at A8, is no string
+ * instruction.
+ */
 static u32 string_kind(const struct insn *i)
 {
 	static const u8 kinds[8] = {
@@ -289,6 +342,8 @@ static u32 string_kind(const struct insn *i)
 	    [7] = STR_DST | STR_CMP,	       /* SCAS */
 	};
 
+	if (emul_is_string_io(i))
+		return emul_is_ins(i) ? STR_IN | STR_STORE : STR_SRC | STR_OUT;
 	if (i->map || i->vex || i->opcode >> 4 != 0xa)
 		return 0;
 	return kinds[i->opcode >> 1 & 7];
@@ -303,12 +358,18 @@ static enum emul_result string_step(struct pass *r, u32 kind)
 	s64 step = *r->e->rflags & RFLAGS_DF ? -(s64)size : size;
 	enum emul_result res = EMUL_DONE;
 
+	if (kind & STR_IN && !r->st->phase && !r->answered)
+		res = check_store(r, SEG_ES, to, size);
+	if (res == EMUL_DONE && kind & STR_IN)
+		res = port_access(r, true, size, &a);
 	if (kind & STR_SRC)
 		res = mem_access(r, READ, i->seg, from, size, &a);
 	if (res == EMUL_DONE && kind & STR_DST)
 		res = mem_access(r, READ, SEG_ES, to, size, &b);
 	if (res == EMUL_DONE && kind & STR_STORE)
 		res = mem_access(r, WRITE, SEG_ES, to, size, &a);
+	if (res == EMUL_DONE && kind & STR_OUT)
+		res = port_access(r, false, size, &a);
 	if (res != EMUL_DONE)
 		return res;
 
@@ -338,17 +399,46 @@ static enum emul_result run_string(struct pass *r, u32 kind)
 	enum emul_result res;
 
 	for (; r->st->iterations < REP_MAX; r->st->iterations++) {
-		if (i->rep && !(r->e->gpr[RCX] & size_mask(i->addr_size)))
+		/* An iteration that has begun is done, though the VMM may meanwhile have set 0. */
+		bool begun = r->st->phase || r->answered;
+		u64 left = r->e->gpr[RCX] & size_mask(i->addr_size);
+
+		if (i->rep && !left && !begun)
 			return finish(r);
 		res = string_step(r, kind);
 		if (res != EMUL_DONE)
 			return res;
-		if (i->rep)
+		if (i->rep && left)
 			reg_add(r, RCX, -1, i->addr_size);
 		if (string_ends(r, kind))
 			return finish(r);
 	}
 	return EMUL_DONE;
+}
+
+int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear)
+{
+	u64 mask = size_mask(i->addr_size), left = 1, fit = 1, ea, unused;
+	u8 seg = SEG_ES;
+
+	BUG_ON(!emul_is_string_io(i));
+	if (i->rep)
+		left = e->gpr[RCX] & mask;
+	if (!left)
+		return 0;
+	ea = e->gpr[RDI] & mask;
+	if (!emul_is_ins(i)) {
+		ea = e->gpr[RSI] & mask;
+		seg = i->seg;
+	}
+	if (to_linear(e, seg, ea, i->op_size, linear) != EMUL_DONE)
+		return -EFAULT;
+	if (i->rep && !(*e->rflags & RFLAGS_DF))
+		fit = MIN(left, (PAGE_SIZE - *linear % PAGE_SIZE) / i->op_size);
+	if (!fit || ea + fit * i->op_size - 1 > mask ||
+	    to_linear(e, seg, ea, fit * i->op_size, &unused) != EMUL_DONE)
+		return 1;
+	return fit;
 }
 
 /* ---- entry ---- */
@@ -361,7 +451,7 @@ static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool
 	u32 string = string_kind(i);
 	enum emul_result res;
 
-	if (kind == K_NONE && !string)
+	if ((kind == K_NONE && !string) || (string & (STR_IN | STR_OUT) && !e->port))
 		res = EMUL_UNSUPPORTED;
 	else if (i->lock && (string || kind >= K_PUSH || kind == K_STORE || !op_writes(i, kind)))
 		res = fault(e, VEC_UD);
@@ -372,7 +462,7 @@ static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool
 	else
 		res = run_operand(&r);
 	e->stopped = EMUL_STOPPED_NOT; /* what comes later is another access */
-	st->active = res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY;
+	st->active = res != EMUL_DONE && res != EMUL_FAULT && res != EMUL_UNSUPPORTED;
 	return res;
 }
 

@@ -44,6 +44,11 @@ struct emul_env {
 	 * write
 	 */
 	bool rmw;
+	/*
+	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
+	 * NULL: they are EMUL_UNSUPPORTED
+	 */
+	const u16 *port;
 	struct { /* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
 		u8 vector;
 		u32 error;
@@ -58,7 +63,9 @@ enum emul_result {
 	EMUL_DONE,
 	EMUL_MMIO_READ,	 /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
 	EMUL_MMIO_WRITE, /* write st->mmio_data there, call emul_continue */
-	EMUL_FAULT,	 /* env->fault is to be injected, RIP unchanged */
+	EMUL_IN,	 /* the same with *env->port in place of an address */
+	EMUL_OUT,
+	EMUL_FAULT, /* env->fault is to be injected, RIP unchanged */
 	EMUL_RETRY, /* p2m miss in RAM operand: handle, then emul_continue, which repeats no MMIO
 		     * already done; where that cannot matter the guest may as well run again */
 	EMUL_UNSUPPORTED, /* the VM is to be told (CORBEL_EXIT_INTERNAL), RIP unchanged */
@@ -80,12 +87,28 @@ struct emul_state { /* lives across exits to the VMM */
  * caller's.
  *
  * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV
- * moffs, imm), STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD
- * SUB ADC SBB CMP TEST BT BTS BTR BTC XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory
- * operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
+ * moffs, imm), STOS, LODS, MOVS, CMPS, SCAS, INS, OUTS with REP (bounded iterations a start), AND
+ * OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a
+ * memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
+
+static inline bool emul_is_string_io(const struct insn *i)
+{
+	return !i->map && !i->vex && (i->opcode & 0xfc) == 0x6c;
+}
+/* INS, not OUTS */
+static inline bool emul_is_ins(const struct insn *i)
+{
+	return !(i->opcode & 2);
+}
+/*
+ * Where INS or OUTS has its next element, and how many lie behind each other in that page, which
+ * can be moved at once: 1 for an element that crosses its end, 0 if REP has nothing left to do.
+ * -EFAULT: env->fault.
+ */
+int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear);
 
 /* The address that the operand in memory has, before segment base and address size. */
 static inline u64 emul_offset(const struct insn *i, const u64 *gpr, u64 rip)

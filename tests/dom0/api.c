@@ -126,6 +126,16 @@ static struct vm start(enum chip chip)
 	return v;
 }
 
+/* With a hole at 0xa0000 for devices. */
+static struct vm start_with_hole(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	set_slot(v.fd, 0, 0, 0, 0, NULL);
+	set_slot(v.fd, 0, 0, 0, 0xa0000, ram);
+	return v;
+}
+
 static void end(struct vm *v)
 {
 	munmap(v->run, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
@@ -348,6 +358,126 @@ static void test_mmio(void)
 	end(&v);
 }
 
+/* ---- strings to and from where no memory is ---- */
+
+GUEST(string_devices,
+      "mov $0xb800, %ax; mov %ax, %es; mov %ax, %ds; mov $0x1f0, %dx; cld\n"
+      "xor %di, %di; mov $3, %cx; rep insw\n"
+      "mov $0x20, %si; mov $2, %cx; rep outsl\n"
+      "std; mov $0x42, %di; mov $2, %cx; rep insb; cld\n"
+      "mov $0x9fff, %ax; mov %ax, %es; mov $0xf, %di; insw\n"  /* half of it in memory */
+      "mov %ax, %ds; mov $0xd, %si; mov $1, %cx; rep outsl\n"  /* three quarters */
+      "mov $0xf000, %ax; mov %ax, %es; mov $0x20, %di; insb\n" /* read-only */
+      "mov %ax, %ds; mov $0x20, %si; outsb; hlt");
+
+static bool port_exit(struct vm *v, bool out, uint32_t size, uint32_t value)
+{
+	struct kvm_run *r = v->run;
+
+	if (run(v) != KVM_EXIT_IO || r->io.port != 0x1f0 || r->io.direction != out ||
+	    r->io.size != size || r->io.count != 1)
+		return false;
+	if (out)
+		return !memcmp(io_data(v), &value, size);
+	memcpy(io_data(v), &value, size);
+	return true;
+}
+
+static bool mmio_exit(struct vm *v, bool write, u64 addr, uint32_t len, uint32_t value)
+{
+	struct kvm_run *r = v->run;
+
+	if (run(v) != KVM_EXIT_MMIO || r->mmio.phys_addr != addr || r->mmio.len != len ||
+	    r->mmio.is_write != write)
+		return false;
+	if (write)
+		return !memcmp(r->mmio.data, &value, len);
+	memcpy(r->mmio.data, &value, len);
+	return true;
+}
+
+static void test_string_devices(void)
+{
+	struct vm v = start_with_hole();
+	bool good = true;
+
+	set_slot(v.fd, 1, KVM_MEM_READONLY, 0xf0000, 0x10000, ram + 0xf0000);
+	ram[0xf0020] = 0x61;
+	LOAD(v, string_devices);
+	for (uint32_t i = 0; i < 3; i++)
+		good &= port_exit(&v, false, 2, 0x1100 + i) &&
+			mmio_exit(&v, true, 0xb8000 + 2 * i, 2, 0x1100 + i);
+	check(good, "REP INS into a device: each element is read, and written there");
+	for (uint32_t i = 0; i < 2; i++)
+		good &= mmio_exit(&v, false, 0xb8020 + 4 * i, 4, 0x22000000 + i) &&
+			port_exit(&v, true, 4, 0x22000000 + i);
+	check(good, "REP OUTS from one");
+	for (uint32_t i = 0; i < 2; i++)
+		good &= port_exit(&v, false, 1, 0x33 + i) &&
+			mmio_exit(&v, true, 0xb8042 - i, 1, 0x33 + i);
+	check(good, "REP INS downwards");
+	good &= port_exit(&v, false, 2, 0x5544) && mmio_exit(&v, true, 0xa0000, 1, 0x55) &&
+		ram[0x9ffff] == 0x44;
+	check(good, "INS across the end of memory");
+	memcpy(ram + 0x9fffd, "\x01\x02\x03", 3);
+	good &= mmio_exit(&v, false, 0xa0000, 1, 0x04) && port_exit(&v, true, 4, 0x04030201);
+	check(good, "OUTS across it");
+	good &= port_exit(&v, false, 1, 0x77) && mmio_exit(&v, true, 0xf0020, 1, 0x77) &&
+		port_exit(&v, true, 1, 0x61);
+	check(good, "INS into a read-only slot exits, OUTS from there is a read of memory");
+	check(good && run(&v) == KVM_EXIT_HLT, "and the guest goes on");
+	end(&v);
+}
+
+GUEST(rep_ins, "mov $0x2000, %di; mov $0x1f0, %dx; mov $3, %cx; rep insb; hlt");
+GUEST(rep_ins_device, "mov $0xb800, %ax; mov %ax, %es; xor %di, %di; mov $0x1f0, %dx\n"
+		      "mov $3, %cx; rep insb; hlt");
+GUEST(rep_movs_device, "mov $0xb800, %ax; mov %ax, %ds; mov %ax, %es; xor %di, %di\n"
+		       "mov $3, %cx; rep movsb; hlt");
+
+static void set_rcx(struct vm *v, u64 rcx)
+{
+	struct kvm_regs r = regs(v);
+
+	r.rcx = rcx;
+	ioctl(v->vcpu, KVM_SET_REGS, &r);
+}
+
+/* A VMM that changes RCX while it is asked: what there is more than that is not moved. */
+static void test_string_rcx(void)
+{
+	static const struct {
+		u64 rcx, left, moved;
+	} changes[] = {{3, 0, 3}, {1, 0, 1}, {0, 0, 0}, {0x10000, 0x10000, 0}, {2, 0, 2}};
+	struct vm v;
+
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		v = start(NO_CHIP);
+		LOAD(v, rep_ins);
+		check(run(&v) == KVM_EXIT_IO && v.run->io.count == 3, "REP INS asks for all");
+		set_rcx(&v, changes[i].rcx);
+		check(run(&v) == KVM_EXIT_HLT && regs(&v).rcx == changes[i].left &&
+			  regs(&v).rdi == 0x2000 + changes[i].moved,
+		      "RCX %#lx meanwhile: %lu bytes are moved (%#llx left, %#llx)", changes[i].rcx,
+		      changes[i].moved, regs(&v).rcx, regs(&v).rdi);
+		end(&v);
+	}
+	v = start_with_hole();
+	LOAD(v, rep_ins_device);
+	check(port_exit(&v, false, 1, 0x11) && mmio_exit(&v, true, 0xb8000, 1, 0x11),
+	      "REP INS into a device");
+	set_rcx(&v, 0);
+	check(run(&v) == KVM_EXIT_HLT && !regs(&v).rcx, "ends where RCX is 0 meanwhile");
+	end(&v);
+	v = start_with_hole();
+	LOAD(v, rep_movs_device);
+	check(mmio_exit(&v, false, 0xb8000, 1, 0x11), "REP MOVS from a device to another");
+	check(mmio_exit(&v, true, 0xb8000, 1, 0x11), "writes what it has read");
+	set_rcx(&v, 0);
+	check(run(&v) == KVM_EXIT_HLT && !regs(&v).rcx, "and ends where RCX is 0 meanwhile");
+	end(&v);
+}
+
 GUEST(bells, "mov $0x123, %dx; mov $7, %ax; out %ax, %dx; mov $8, %al; out %ax, %dx; hlt");
 
 static void test_ioeventfd(void)
@@ -390,16 +520,6 @@ static int zone(struct vm *v, bool add, u64 addr, uint32_t size, uint32_t pio)
 	struct kvm_coalesced_mmio_zone z = {.addr = addr, .size = size, .pio = pio};
 
 	return ioctl(v->fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &z);
-}
-
-/* With a hole at 0xa0000 for devices. */
-static struct vm start_with_hole(void)
-{
-	struct vm v = start(NO_CHIP);
-
-	set_slot(v.fd, 0, 0, 0, 0, NULL);
-	set_slot(v.fd, 0, 0, 0, 0xa0000, ram);
-	return v;
 }
 
 static struct kvm_coalesced_mmio_ring *ring_of(struct vm *v)
@@ -1523,6 +1643,8 @@ int main(void)
 	test_single_step();
 	test_string_io();
 	test_mmio();
+	test_string_devices();
+	test_string_rcx();
 	test_ioeventfd();
 	test_coalesced();
 	test_ring_full();

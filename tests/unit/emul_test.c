@@ -137,7 +137,14 @@ static struct {
 	u32 read, written; /* bytes that MMIO really saw */
 	bool bad;	   /* access outside the data, or rmw wrong */
 	u32 fault_page;	   /* page + 1 that faults on writes */
+	u32 ports, wrong;  /* accesses to the port; those that wrote something else */
 } dev;
+
+/* What the port gives and expects, one after the other. */
+static u32 port_value(u32 k)
+{
+	return k * 0x9e3779b1u + 0x12345;
+}
 
 static int dev_access(struct emul_env *e, u64 linear, u8 *to, const u8 *from, u32 len, u64 *gpa)
 {
@@ -209,16 +216,27 @@ static enum emul_result start(struct emul_state *st, struct emul_env *e, const u
 	return insn_decode(&i, bytes, n, e->mode) ? EMUL_UNSUPPORTED : emul_start(st, e, &i);
 }
 
+static bool is_under_way(enum emul_result res)
+{
+	return res != EMUL_DONE && res != EMUL_FAULT && res != EMUL_UNSUPPORTED;
+}
+
 /* Serve MMIO until the instruction is done or something else happens. */
 static enum emul_result emulate(struct emul_env *e, const u8 *insn, u32 len)
 {
 	struct emul_state st;
 	enum emul_result res = start(&st, e, insn, len);
 
-	while (res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) {
+	while (is_under_way(res)) {
 		u64 off = st.mmio_gpa - MMIO_GPA;
 
-		if (res == EMUL_MMIO_READ) {
+		if (res == EMUL_IN) {
+			st.mmio_data = rnd() << 32 | port_value(dev.ports++);
+		} else if (res == EMUL_OUT) {
+			u32 want = port_value(dev.ports++);
+
+			dev.wrong += memcmp(&st.mmio_data, &want, st.mmio_len) != 0;
+		} else if (res == EMUL_MMIO_READ) {
 			st.mmio_data = rnd(); /* what is above mmio_len must not matter */
 			memcpy(&st.mmio_data, dev.data + off, st.mmio_len);
 			dev.read += st.mmio_len;
@@ -550,6 +568,126 @@ static void test_strings(void)
 
 /* ---- what cannot be had natively ---- */
 
+/* INS or OUTS of n elements as the manual says: into what is in nat->data. */
+static u32 port_string(bool in, u32 size, u32 n, u64 at, s64 step)
+{
+	u32 wrong = 0;
+
+	for (u32 k = 0; k < n; k++, at += step) {
+		u32 v = port_value(k);
+
+		if (in)
+			memcpy(nat->data + (at - low(nat->data)), &v, size);
+		else
+			wrong += memcmp(nat->data + (at - low(nat->data)), &v, size) != 0;
+	}
+	return wrong;
+}
+
+static void test_string_io(void)
+{
+	u32 before = failed;
+	u16 port = 0x1f0;
+
+	for (u32 r = 0; r < 4000 && failed < before + 4; r++) {
+		struct emul_env e = env_for(EMUL_64);
+		bool in = rnd() % 2, rep = rnd() % 4, down = rnd() % 2, addr32 = rnd() % 4 == 0;
+		u32 size = 1 << rnd() % 3, n = rep ? rnd() % 200 : 1, len = 0;
+		u64 at = low(nat->data) + DATA_SIZE / 2 + rnd() % 2048 - 1024, end, linear = 0;
+		s64 step = down ? -(s64)size : size;
+		enum emul_result res;
+		u8 b[8], reg = in ? 7 : 6;
+		int span;
+
+		random_memory();
+		memset(&cpu, 0, sizeof(cpu));
+		cpu.rip = 0x1000;
+		cpu.rflags = 2 | (down ? DF : 0);
+		cpu.gpr[reg] = at;
+		cpu.gpr[1] = n;
+		if (rnd() % 2) /* what OUTS is to find there */
+			for (u32 k = 0; k < n; k++) {
+				u32 v = port_value(k);
+
+				memcpy(nat->data + (at + k * step - low(nat->data)), &v, size);
+			}
+		memcpy(dev.data, nat->data, DATA_SIZE);
+		if (addr32)
+			b[len++] = 0x67;
+		if (size == 2)
+			b[len++] = 0x66;
+		if (rep)
+			b[len++] = 0xf3;
+		b[len++] = (in ? 0x6c : 0x6e) + (size > 1);
+		e.port = &port;
+		dev.bad = false;
+		dev.ports = dev.wrong = 0;
+		{
+			struct insn i;
+			u32 fit = (4096 - at % 4096) / size,
+			    want = fit && rep && !down ? MIN(fit, n) : 1;
+
+			EXPECT(!insn_decode(&i, b, len, EMUL_64) && emul_is_string_io(&i) &&
+				   emul_is_ins(&i) == in,
+			       "INS and OUTS are told");
+			span = emul_string_span(&e, &i, &linear);
+			EXPECT(span == (int)(n ? want : 0) && (!n || linear == at),
+			       "span %d, should be %u", span, n ? want : 0);
+		}
+		do
+			res = emulate(&e, b, len);
+		while (res == EMUL_DONE && cpu.rip == 0x1000);
+		end = at + (u64)n * step;
+		EXPECT(res == EMUL_DONE && !dev.bad && dev.ports == n, "emulated (%d, %u of %u)",
+		       res, dev.ports, n);
+		EXPECT(cpu.rip == 0x1000 + len && cpu.gpr[reg] == end &&
+			   cpu.gpr[1] == (rep ? 0 : n) && cpu.gpr[13 - reg] == 0 && !cpu.gpr[0],
+		       "registers afterwards");
+		EXPECT(port_string(in, size, n, at, step) == dev.wrong, "what is written");
+		EXPECT(!memcmp(dev.data, nat->data, DATA_SIZE), "memory afterwards");
+	}
+	CHECK(failed == before, "INS and OUTS with and without REP as the manual says");
+}
+
+/* What INS does before it reads, and what needs the right to do so. */
+static void test_string_io_bounds(void)
+{
+	struct emul_env e = env_for(EMUL_32);
+	struct emul_state st;
+	struct insn i;
+	u16 port = 0x60;
+	u64 linear;
+
+	memset(&cpu, 0, sizeof(cpu));
+	cpu.rip = 0x1000;
+	cpu.rflags = 2;
+	cpu.gpr[7] = cpu.gpr[6] = low(nat->data) + 4094;
+	dev.mmio_pages = dev.retry = 0;
+	CHECK(start(&st, &e, (const u8 *)"\x6d", 1) == EMUL_UNSUPPORTED,
+	      "no port that has been checked: nothing is done");
+	e.port = &port;
+	dev.fault_page = 2;
+	CHECK(start(&st, &e, (const u8 *)"\x6d", 1) == EMUL_FAULT && e.fault.vector == 14,
+	      "a port is not read for a page that cannot be written");
+	dev.fault_page = 0;
+	CHECK(start(&st, &e, (const u8 *)"\x6d", 1) == EMUL_IN && st.mmio_len == 4, "else it is");
+	cpu.gpr[1] = 100;
+	insn_decode(&i, (const u8 *)"\xf3\x6f", 2, EMUL_32);
+	e.seg_limit[SEG_DS] = cpu.gpr[6] + 6;
+	CHECK(emul_string_span(&e, &i, &linear) == 1, "elements within the limit are taken alone");
+	e.seg_limit[SEG_DS] = cpu.gpr[6] + 2;
+	CHECK(emul_string_span(&e, &i, &linear) == -EFAULT && e.fault.vector == 13,
+	      "beyond it is #GP");
+	e.seg_limit[SEG_DS] = ~0u;
+	insn_decode(&i, (const u8 *)"\x67\xf3\x6e", 3, EMUL_32);
+	e.seg_base[SEG_DS] = low(nat->data);
+	cpu.gpr[6] = 0xfff0;
+	CHECK(emul_string_span(&e, &i, &linear) == 16 && linear == low(nat->data) + 0xfff0,
+	      "16-bit addresses: up to the end of the page");
+	e.seg_base[SEG_DS] -= 0x100;
+	CHECK(emul_string_span(&e, &i, &linear) == 1, "one by one where SI would wrap");
+}
+
 static enum emul_result once(struct emul_env *e, const char *bytes, u32 n)
 {
 	dev.retry = 0;
@@ -773,6 +911,7 @@ static void test_hostile(void)
 		struct emul_env e = env_for(mode);
 		struct emul_state st;
 		enum emul_result res;
+		u16 port = 0x60;
 
 		for (u32 k = 0; k < 15; k++)
 			b[k] = rnd();
@@ -784,6 +923,8 @@ static void test_hostile(void)
 			e.seg_base[k] = rnd() % 2 ? 0 : rnd_value();
 			e.seg_limit[k] = rnd() % 2 ? 0xffffffff : (u32)rnd_value();
 		}
+		if (rnd() % 2)
+			e.port = &port;
 		cpu.rip = rnd_value();
 		cpu.rflags = rnd();
 		dev.mmio_pages = rnd();
@@ -793,10 +934,11 @@ static void test_hostile(void)
 		res = start(&st, &e, heap, n);
 		check_short_way(&st, res, heap, n, mode);
 		free(heap);
-		while ((res == EMUL_MMIO_READ || res == EMUL_MMIO_WRITE || res == EMUL_RETRY) &&
-		       loops++ < 20000) {
+		while (is_under_way(res) && loops++ < 20000) {
 			if (rnd() % 16 == 0) /* the VMM may set registers in between */
 				cpu.gpr[rnd() % 16] = rnd_value();
+			if (rnd() % 64 == 0)
+				cpu.gpr[1] = 0;
 			st.mmio_data = rnd();
 			res = emul_continue(&st, &e);
 		}
@@ -819,6 +961,8 @@ int main(void)
 		test_template(&templates[k]);
 	test_moffs();
 	test_strings();
+	test_string_io();
+	test_string_io_bounds();
 	test_faults();
 	test_stopped();
 	test_legacy_modes();
