@@ -8,6 +8,8 @@
 #include "hv/emul/insn.h"
 #include "hv/lib/types.h"
 
+enum emul_vector { EMUL_MMX, EMUL_SSE, EMUL_AVX };
+
 struct emul_env;
 struct emul_ops {
 	/*
@@ -18,9 +20,14 @@ struct emul_ops {
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
 	/*
-	 * Fill seg_base, seg_limit, and stack32 for SS, which are about to be used.
+	 * Fill seg_base, seg_limit, seg_selector, and stack32 for SS, which are about to be used.
 	 */
 	void (*segment)(struct emul_env *e, u8 seg);
+	/*
+	 * Read or write register n: 32 bytes, of which MMX has 8. Without AVX those above 16 read
+	 * as 0 and cannot be written. -EFAULT: an instruction of this kind has #UD or #NM now.
+	 */
+	int (*vector)(struct emul_env *e, enum emul_vector file, u8 n, u8 *val, bool write);
 };
 struct emul_env {
 	const struct emul_ops *ops;
@@ -29,6 +36,7 @@ struct emul_env {
 	u64 *rip, *rflags;
 	u64 seg_base[6];
 	u32 seg_limit[6];
+	u16 seg_selector[6];
 	enum emul_mode mode;
 	bool stack32;	/* SS.B, outside 64-bit mode */
 	u8 linear_bits; /* width of a canonical address: 57 with CR4.LA57, else 48 (or 0) */
@@ -49,7 +57,7 @@ struct emul_env {
 	 * NULL: they are EMUL_UNSUPPORTED
 	 */
 	const u16 *port;
-	struct { /* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
+	struct { /* 12 and 13 with error code 0, 14 as the callbacks said, 0, 6, 7 */
 		u8 vector;
 		u32 error;
 		u64 cr2;
@@ -78,7 +86,7 @@ struct emul_state { /* lives across exits to the VMM */
 	u64 mmio_gpa;
 	u32 mmio_len;
 	u64 mmio_data;
-	u64 tmp[4];
+	u8 log[64];
 };
 /*
  * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete;
@@ -86,10 +94,9 @@ struct emul_state { /* lives across exits to the VMM */
  * mmio_len may then be any number from 1 to 7. RF is cleared at the end; a trap for TF is the
  * caller's.
  *
- * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV
- * moffs, imm), STOS, LODS, MOVS, CMPS, SCAS, INS, OUTS with REP (bounded iterations a start), AND
- * OR XOR ADD SUB ADC SBB CMP TEST BT BTS BTR BTC XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a
- * memory operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
+ * Run the instruction at RIP, which faulted on MMIO: what op.h, string.h, stack.h and vector.h
+ * name, REP with bounded iterations a start. All others, x87 and arithmetic of SSE among them, are
+ * EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);

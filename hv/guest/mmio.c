@@ -7,6 +7,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/lapic_regs.h"
+#include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -72,11 +73,17 @@ static void emul_segment(struct emul_env *e, u8 seg)
 	hvm->get_seg(e->ctx, seg, &s);
 	e->seg_base[seg] = s.base;
 	e->seg_limit[seg] = s.limit;
+	e->seg_selector[seg] = s.selector;
 	if (seg == SEG_SS)
 		e->stack32 = s.db;
 }
 
-static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment};
+static int emul_vector(struct emul_env *e, enum emul_vector file, u8 n, u8 *val, bool write)
+{
+	return fpu_vector(e->ctx, file, n, val, write, &e->fault.vector);
+}
+
+static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment, emul_vector};
 
 static void fill_env(struct vcpu *v, struct emul_env *e)
 {

@@ -383,7 +383,7 @@ static bool port_exit(struct vm *v, bool out, uint32_t size, uint32_t value)
 	return true;
 }
 
-static bool mmio_exit(struct vm *v, bool write, u64 addr, uint32_t len, uint32_t value)
+static bool mmio_exit(struct vm *v, bool write, u64 addr, uint32_t len, u64 value)
 {
 	struct kvm_run *r = v->run;
 
@@ -458,8 +458,7 @@ static void test_string_rcx(void)
 		set_rcx(&v, changes[i].rcx);
 		check(run(&v) == KVM_EXIT_HLT && regs(&v).rcx == changes[i].left &&
 			  regs(&v).rdi == 0x2000 + changes[i].moved,
-		      "RCX %#lx meanwhile: %lu bytes are moved (%#llx left, %#llx)", changes[i].rcx,
-		      changes[i].moved, regs(&v).rcx, regs(&v).rdi);
+		      "RCX %#lx meanwhile: %lu bytes are moved", changes[i].rcx, changes[i].moved);
 		end(&v);
 	}
 	v = start_with_hole();
@@ -475,6 +474,81 @@ static void test_string_rcx(void)
 	check(mmio_exit(&v, true, 0xb8000, 1, 0x11), "writes what it has read");
 	set_rcx(&v, 0);
 	check(run(&v) == KVM_EXIT_HLT && !regs(&v).rcx, "and ends where RCX is 0 meanwhile");
+	end(&v);
+}
+
+/* ---- instructions with an operand in a device ---- */
+
+GUEST(device_operands, "mov $0xb800, %ax; mov %ax, %ds; mov $0x11223344, %eax; movd %eax, %xmm4\n"
+		       "fninit; fld1\n"					  /* ST(0) is register 7 */
+		       "movaps 0x10, %xmm3; movups %xmm3, 0x23\n"	  /* 4 exits */
+		       "movhps 0x30, %xmm4; movd %xmm4, 0x38\n"		  /* 1, 1 */
+		       "movq 0x40, %mm5; movq %mm5, 0x48; emms\n"	  /* 1, 1 */
+		       "rorw $4, 0x50\n"				  /* 2 */
+		       "mov $7, %ax; mulw 0x52; mov %ax, 0x54\n"	  /* 1, 1 */
+		       "stc; setc 0x56; cmovc 0x58, %bx; mov %bx, 0x5a\n" /* 1, 1, 1 */
+		       "mov $0x60, %bx; mov $2, %al; xlat; mov %al, 0x64\n" /* 1, 1 */
+		       "mov $0xb800, %ax; mov %ax, %ss; mov $0x84, %sp; push %cs; pusha; popa\n"
+		       "mov %sp, 0x90; hlt");
+GUEST(divide_error, "mov $0xb800, %ax; mov %ax, %ds; mov $0x100, %ax; divb 0x10; hlt");
+GUEST(on_divide_error, "mov $0x77, %al; out %al, $0x78; iret");
+
+static void test_device_operands(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_sregs s;
+	struct kvm_fpu fpu;
+	bool good = true;
+
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	s.cr4 |= 0x200; /* OSFXSR */
+	s.cr0 &= ~0xcull;
+	ioctl(v.vcpu, KVM_SET_SREGS, &s);
+	LOAD(v, device_operands);
+	good &= mmio_exit(&v, false, 0xb8010, 8, 0x01020304) &&
+		mmio_exit(&v, false, 0xb8018, 8, 0x05060708) &&
+		mmio_exit(&v, true, 0xb8023, 8, 0x01020304) &&
+		mmio_exit(&v, true, 0xb802b, 8, 0x05060708);
+	check(good, "MOVAPS from a device, MOVUPS to one");
+	good &= mmio_exit(&v, false, 0xb8030, 8, 0x99aabbcc) &&
+		mmio_exit(&v, true, 0xb8038, 4, 0x11223344);
+	check(good, "MOVHPS, and MOVD of what it left");
+	good &= mmio_exit(&v, false, 0xb8040, 8, 0x12345678) &&
+		mmio_exit(&v, true, 0xb8048, 8, 0x12345678);
+	ioctl(v.vcpu, KVM_GET_FPU, &fpu);
+	check(good && !memcmp(fpu.xmm[3], "\x04\x03\x02\x01", 4) &&
+		  !memcmp(fpu.xmm[4], "\x44\x33\x22\x11\0\0\0\0\xcc\xbb\xaa\x99", 12),
+	      "MOVQ of MMX; other registers stay");
+	check(!memcmp(fpu.fpr[5], "\x78\x56\x34\x12", 4) && fpu.fpr[5][8] == 0xff &&
+		  fpu.fpr[7][9] == 0x3f && fpu.fpr[7][8] == 0xff && !(fpu.fsw & 0x3800),
+	      "MMX registers are those of x87, as they lie");
+	good &= mmio_exit(&v, false, 0xb8050, 2, 0x1234) && mmio_exit(&v, true, 0xb8050, 2, 0x4123);
+	check(good, "ROR");
+	good &= mmio_exit(&v, false, 0xb8052, 2, 0x1000) && mmio_exit(&v, true, 0xb8054, 2, 0x7000);
+	check(good, "MUL");
+	good &= mmio_exit(&v, true, 0xb8056, 1, 1) && mmio_exit(&v, false, 0xb8058, 2, 0x4567) &&
+		mmio_exit(&v, true, 0xb805a, 2, 0x4567);
+	check(good, "SETcc, CMOVcc");
+	good &= mmio_exit(&v, false, 0xb8062, 1, 0x5a) && mmio_exit(&v, true, 0xb8064, 1, 0x5a);
+	check(good, "XLAT");
+	good &= mmio_exit(&v, true, 0xb8082, 2, 0);
+	for (uint32_t i = 0; i < 8; i++)
+		good &= run(&v) == KVM_EXIT_MMIO && v.run->mmio.phys_addr == 0xb8080 - 2 * i &&
+			v.run->mmio.is_write;
+	for (uint32_t i = 0; i < 8; i++)
+		good &= mmio_exit(&v, false, 0xb8072 + 2 * i, 2, i);
+	check(good && mmio_exit(&v, true, 0xb8090, 2, 0x82), "PUSH, PUSHA and POPA in a device");
+	check(run(&v) == KVM_EXIT_HLT && (regs(&v).rax & 0xffff) == 7 &&
+		  regs(&v).rdi % 0x10000 == 0,
+	      "POPA takes each register's value");
+	end(&v);
+
+	v = start_with_hole();
+	LOAD(v, divide_error);
+	HANDLE(0, on_divide_error);
+	check(mmio_exit(&v, false, 0xb8010, 1, 1) && run(&v) == KVM_EXIT_IO &&
+		  *io_data(&v) == 0x77 && regs(&v).rsp == STACK - 6,
+	      "DIV by what a device has: a quotient too large is #DE");
 	end(&v);
 }
 
@@ -1645,6 +1719,7 @@ int main(void)
 	test_mmio();
 	test_string_devices();
 	test_string_rcx();
+	test_device_operands();
 	test_ioeventfd();
 	test_coalesced();
 	test_ring_full();
