@@ -20,7 +20,8 @@ struct emul_ops {
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
 	/*
-	 * Fill seg_base, seg_limit, seg_selector, and stack32 for SS, which are about to be used.
+	 * Fill seg_base, seg_first, seg_limit, seg_selector, and stack32 for SS, which are about to
+	 * be used.
 	 */
 	void (*segment)(struct emul_env *e, u8 seg);
 	/*
@@ -35,6 +36,7 @@ struct emul_env {
 	u64 *gpr; /* 16, order RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
 	u64 *rip, *rflags;
 	u64 seg_base[6];
+	u64 seg_first[6]; /* offsets from here to the limit; more than 0 if it expands downwards */
 	u32 seg_limit[6];
 	u16 seg_selector[6];
 	enum emul_mode mode;

@@ -88,7 +88,7 @@ enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *
 		ok = is_canonical(e, *linear) && is_canonical(e, *linear + size - 1);
 	} else {
 		*linear = (u32)*linear;
-		ok = ea + size - 1 <= e->seg_limit[seg];
+		ok = ea >= e->seg_first[seg] && ea + size - 1 <= e->seg_limit[seg];
 	}
 	if (ok)
 		return EMUL_DONE;

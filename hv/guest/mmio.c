@@ -66,13 +66,22 @@ static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, 
 	return emul_access(e, linear, (void *)buf, len, mmio, WALK_WRITE, true);
 }
 
+/* Type of a data segment, not of code, that has its limit below */
+#define SEG_EXPANDS_MASK (BIT(3) | BIT(2))
+#define SEG_EXPANDS_DOWN BIT(2)
+
 static void emul_segment(struct emul_env *e, u8 seg)
 {
 	struct corbel_segment s;
 
 	hvm->get_seg(e->ctx, seg, &s);
 	e->seg_base[seg] = s.base;
+	e->seg_first[seg] = 0;
 	e->seg_limit[seg] = s.limit;
+	if (s.s && (s.type & SEG_EXPANDS_MASK) == SEG_EXPANDS_DOWN) {
+		e->seg_first[seg] = (u64)s.limit + 1;
+		e->seg_limit[seg] = s.db ? ~0u : 0xffff;
+	}
 	e->seg_selector[seg] = s.selector;
 	if (seg == SEG_SS)
 		e->stack32 = s.db;
@@ -242,6 +251,7 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 	int ret = vcpu_fetch(v, &f);
 	struct fetched *in = v->emul->insn;
 
+	v->emul->state.mmio_gpa = x->p2m.gpa; /* for cannot_emulate() */
 	if (ret && ret != -EINVAL) {
 		guest_access_failed(v, ret, &f);
 		return EXIT_PREPARE;

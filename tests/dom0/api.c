@@ -552,6 +552,53 @@ static void test_device_operands(void)
 	end(&v);
 }
 
+GUEST(movs_once, "movsb; hlt");
+GUEST(on_segment_fault, "mov $0x77, %al; out %al, $0x78; hlt");
+
+/* The second operand of MOVS is nobody's but the emulator's to check. */
+static void test_expand_down(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_regs r = {.rip = CODE, .rflags = 2, .rsp = STACK, .rsi = 0x10, .rdi = 0x1000};
+	struct kvm_sregs s;
+
+	LOAD(v, movs_once);
+	HANDLE(13, on_segment_fault);
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	s.ds.base = 0xb8000;
+	s.es.base = 0x2000;
+	s.es.type = 7; /* data, expands downwards */
+	s.es.limit = 0xfff;
+	ioctl(v.vcpu, KVM_SET_SREGS, &s);
+	ioctl(v.vcpu, KVM_SET_REGS, &r);
+	check(mmio_exit(&v, false, 0xb8010, 1, 0x5a) && run(&v) == KVM_EXIT_HLT &&
+		  ram[0x3000] == 0x5a,
+	      "a segment that expands downwards begins behind its limit");
+	r.rdi = 0xfff;
+	ioctl(v.vcpu, KVM_SET_REGS, &r);
+	check(mmio_exit(&v, false, 0xb8010, 1, 0x5a) && run(&v) == KVM_EXIT_IO &&
+		  at_port(&v, 0x78) && *io_data(&v) == 0x77 && !ram[0x2fff],
+	      "and up to there is #GP");
+	end(&v);
+}
+
+GUEST(unsupported, "mov $0xb800, %ax; mov %ax, %ds; mov 0x10, %ax; mulps 0x110, %xmm0; hlt");
+
+/* kvm.py looks for the line that says so. */
+static void test_unsupported(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_sregs s;
+
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	s.cr4 |= 0x200; /* OSFXSR */
+	ioctl(v.vcpu, KVM_SET_SREGS, &s);
+	LOAD(v, unsupported);
+	check(mmio_exit(&v, false, 0xb8010, 2, 0) && run(&v) == KVM_EXIT_INTERNAL_ERROR,
+	      "arithmetic of SSE on a device ends as an internal error");
+	end(&v);
+}
+
 GUEST(bells, "mov $0x123, %dx; mov $7, %ax; out %ax, %dx; mov $8, %al; out %ax, %dx; hlt");
 
 static void test_ioeventfd(void)
@@ -1720,6 +1767,8 @@ int main(void)
 	test_string_devices();
 	test_string_rcx();
 	test_device_operands();
+	test_expand_down();
+	test_unsupported();
 	test_ioeventfd();
 	test_coalesced();
 	test_ring_full();

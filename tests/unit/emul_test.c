@@ -1188,6 +1188,18 @@ static void test_legacy_modes(void)
 	CHECK(once(&e, "\x8b\x45\xff", 3) == EMUL_DONE && (u32)cpu.gpr[0] == val,
 	      "access up to the segment limit");
 
+	e.seg_limit[SEG_DS] = 0xffffffff;
+	e.seg_first[SEG_DS] = 0x1000;
+	cpu.gpr[3] = 0xfff;
+	CHECK(faults(&e, "\x8b\x03", 2, 13), "below a segment that expands downwards: #GP");
+	e.seg_base[SEG_DS] = data + 0x100 - 0x1000;
+	cpu.gpr[3] = 0x1000;
+	CHECK(once(&e, "\x8b\x03", 2) == EMUL_DONE && (u32)cpu.gpr[0] == val, "its first byte");
+	e.seg_first[SEG_DS] = 1ull << 32;
+	CHECK(faults(&e, "\x8b\x03", 2, 13), "one that is empty");
+	e.seg_first[SEG_DS] = 0;
+	e.seg_limit[SEG_DS] = 0xffff;
+
 	e.mode = EMUL_16;
 	e.stack32 = false;
 	e.seg_base[SEG_DS] = data;
