@@ -60,6 +60,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define DR6_BS	  BIT(14)
 #define DR6_ONES  0xffff0ff0ull /* always set */
 #define DR7_ONE	  BIT(10)
+#define DR7_GD	  BIT(13)
 
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
