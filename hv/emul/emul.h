@@ -8,6 +8,8 @@
 #include "hv/emul/insn.h"
 #include "hv/lib/types.h"
 
+enum emul_vector { EMUL_MMX, EMUL_SSE, EMUL_AVX };
+
 struct emul_env;
 struct emul_ops {
 	/*
@@ -18,9 +20,15 @@ struct emul_ops {
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
 	/*
-	 * Fill seg_base, seg_limit, and stack32 for SS, which are about to be used.
+	 * Fill seg_base, seg_first, seg_limit, seg_selector, and stack32 for SS, which are about to
+	 * be used.
 	 */
 	void (*segment)(struct emul_env *e, u8 seg);
+	/*
+	 * Read or write register n: 32 bytes, of which MMX has 8. Without AVX those above 16 read
+	 * as 0 and cannot be written. -EFAULT: an instruction of this kind has #UD or #NM now.
+	 */
+	int (*vector)(struct emul_env *e, enum emul_vector file, u8 n, u8 *val, bool write);
 };
 struct emul_env {
 	const struct emul_ops *ops;
@@ -28,7 +36,9 @@ struct emul_env {
 	u64 *gpr; /* 16, order RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
 	u64 *rip, *rflags;
 	u64 seg_base[6];
+	u64 seg_first[6]; /* offsets from here to the limit; more than 0 if it expands downwards */
 	u32 seg_limit[6];
+	u16 seg_selector[6];
 	enum emul_mode mode;
 	bool stack32;	/* SS.B, outside 64-bit mode */
 	u8 linear_bits; /* width of a canonical address: 57 with CR4.LA57, else 48 (or 0) */
@@ -44,7 +54,12 @@ struct emul_env {
 	 * write
 	 */
 	bool rmw;
-	struct { /* vector 12 and 13 with error code 0, 14 as the callbacks said, 6 */
+	/*
+	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
+	 * NULL: they are EMUL_UNSUPPORTED
+	 */
+	const u16 *port;
+	struct { /* 12 and 13 with error code 0, 14 as the callbacks said, 0, 6, 7 */
 		u8 vector;
 		u32 error;
 		u64 cr2;
@@ -58,7 +73,9 @@ enum emul_result {
 	EMUL_DONE,
 	EMUL_MMIO_READ,	 /* st->mmio_gpa/len: get data into st->mmio_data, call emul_continue */
 	EMUL_MMIO_WRITE, /* write st->mmio_data there, call emul_continue */
-	EMUL_FAULT,	 /* env->fault is to be injected, RIP unchanged */
+	EMUL_IN,	 /* the same with *env->port in place of an address */
+	EMUL_OUT,
+	EMUL_FAULT, /* env->fault is to be injected, RIP unchanged */
 	EMUL_RETRY, /* p2m miss in RAM operand: handle, then emul_continue, which repeats no MMIO
 		     * already done; where that cannot matter the guest may as well run again */
 	EMUL_UNSUPPORTED, /* the VM is to be told (CORBEL_EXIT_INTERNAL), RIP unchanged */
@@ -71,7 +88,7 @@ struct emul_state { /* lives across exits to the VMM */
 	u64 mmio_gpa;
 	u32 mmio_len;
 	u64 mmio_data;
-	u64 tmp[4];
+	u8 log[64];
 };
 /*
  * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete;
@@ -79,13 +96,28 @@ struct emul_state { /* lives across exits to the VMM */
  * mmio_len may then be any number from 1 to 7. RF is cleared at the end; a trap for TF is the
  * caller's.
  *
- * Run the instruction at RIP, which faulted on MMIO. MOV (all forms incl. MOVZX, MOVSX, MOVBE, MOV
- * moffs, imm), STOS, LODS, MOVS, CMPS, SCAS with REP (bounded iterations a start), AND OR XOR ADD
- * SUB ADC SBB CMP TEST BT BTS BTR BTC XCHG XADD CMPXCHG INC DEC NOT NEG PUSH POP with a memory
- * operand; all others, among them SSE/AVX moves, are EMUL_UNSUPPORTED.
+ * Run the instruction at RIP, which faulted on MMIO: what op.h, string.h, stack.h and vector.h
+ * name, REP with bounded iterations a start. All others, x87 and arithmetic of SSE among them, are
+ * EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
+
+static inline bool emul_is_string_io(const struct insn *i)
+{
+	return !i->map && !i->vex && (i->opcode & 0xfc) == 0x6c;
+}
+/* INS, not OUTS */
+static inline bool emul_is_ins(const struct insn *i)
+{
+	return !(i->opcode & 2);
+}
+/*
+ * Where INS or OUTS has its next element, and how many lie behind each other in that page, which
+ * can be moved at once: 1 for an element that crosses its end, 0 if REP has nothing left to do.
+ * -EFAULT: env->fault.
+ */
+int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear);
 
 /* The address that the operand in memory has, before segment base and address size. */
 static inline u64 emul_offset(const struct insn *i, const u64 *gpr, u64 rip)

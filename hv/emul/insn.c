@@ -142,6 +142,13 @@ static u8 take_prefixes(struct cursor *c, struct insn *i)
 	}
 }
 
+static u8 legacy_pp(const struct cursor *c, const struct insn *i)
+{
+	if (i->rep)
+		return i->rep == 0xf3 ? PP_F3 : PP_F2;
+	return c->opsize ? PP_66 : PP_NONE;
+}
+
 /*
  * VEX, EVEX and XOP carry REX bits inverted, an opcode map, and W. Outside 64-bit mode their escape
  * bytes are LDS, LES, BOUND when the next byte is a memory ModRM; 8F is POP when the map field is
@@ -149,7 +156,7 @@ static u8 take_prefixes(struct cursor *c, struct insn *i)
  */
 static u16 take_vex(struct cursor *c, struct insn *i)
 {
-	u8 rxb = take(c, 1), w = 0, map = 1, op;
+	u8 rxb = take(c, 1), last = rxb, w = 0, map = 1, op;
 
 	if (i->rex || c->opsize || i->lock || i->rep)
 		return U;
@@ -157,12 +164,16 @@ static u16 take_vex(struct cursor *c, struct insn *i)
 		rxb |= 0x60;
 	} else {
 		map = rxb & (i->vex == 0x62 ? 7 : 0x1f);
-		w = take(c, 1) >> 7;
+		last = take(c, 1);
+		w = last >> 7;
 		if (i->vex == 0x62)
 			take(c, 1);
 	}
 	if (c->mode == EMUL_64)
 		i->rex = 0x40 | w << 3 | ((~rxb >> 5) & 7);
+	i->pp = last & 3;
+	i->vex_256 = last & 4;
+	i->vvvv = (~last >> 3) & (c->mode == EMUL_64 ? 15 : 7);
 	i->map = map;
 	i->opcode = op = take(c, 1);
 	if (i->vex != 0x8f && map > 6)
@@ -203,6 +214,7 @@ static u16 take_opcode(struct cursor *c, struct insn *i, u8 op)
 		i->vex = op;
 		return take_vex(c, i);
 	}
+	i->pp = legacy_pp(c, i);
 	i->opcode = op;
 	if (op != 0x0f)
 		return one_byte[op];

@@ -8,14 +8,15 @@ enum emul_mode { EMUL_16, EMUL_32, EMUL_64 }; /* from CS.L, CS.D */
 
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 
+enum insn_pp { PP_NONE, PP_66, PP_F3, PP_F2 };
+
 struct insn {
 	u8 len;
-	u8 map; /* 0 = one byte, 1 = 0F, 2 = 0F38, 3 = 0F3A; others only with vex */
-	/*
-	 * 0, or the escape byte: C4, C5 (VEX), 62 (EVEX), 8F (XOP); length only, no general-purpose
-	 * move
-	 */
-	u8 vex;
+	u8 map;	 /* 0 = one byte, 1 = 0F, 2 = 0F38, 3 = 0F3A; others only with vex */
+	u8 vex;	 /* 0, or the escape byte: C4, C5 (VEX), 62 (EVEX), 8F (XOP) */
+	u8 vvvv; /* of VEX: another register; without: 0 */
+	bool vex_256;
+	u8 pp; /* enum insn_pp: the prefix that selects an instruction, or that VEX stands for */
 	u8 opcode;
 	u8 modrm, sib;
 	bool has_modrm, has_mem, rip_relative;
@@ -42,8 +43,9 @@ static inline u8 modrm_ext(const struct insn *i)
 
 /*
  * Decode one instruction from n bytes. Length and operands for all general-purpose instructions,
- * length for the others (near branches as Intel does: 66 is ignored in 64-bit mode). MOV CR/DR: reg
- * is the control register, rm the GPR, whatever ModRM.mod says. -EINVAL: not an instruction, or
- * longer than 15 bytes; -E2BIG: needs more bytes than given.
+ * length, memory operand and registers for those of SSE and AVX, length for the others (near
+ * branches as Intel does: 66 is ignored in 64-bit mode). MOV CR/DR: reg is the control register, rm
+ * the GPR, whatever ModRM.mod says. -EINVAL: not an instruction, or longer than 15 bytes; -E2BIG:
+ * needs more bytes than given.
  */
 int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode);

@@ -70,78 +70,90 @@ u64 op_alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 	return res;
 }
 
-/* A byte opcode and its neighbour for wider operands are handled as one: by the even opcode. */
-static enum kind classify_one_byte(const struct insn *i, enum emul_mode mode)
-{
-	static const u8 unary[8] = {K_TEST, K_TEST, K_NOT, K_NEG};
-	static const u8 count[8] = {K_INC, K_DEC, [6] = K_PUSH};
-	u8 ext = modrm_ext(i);
+/* ---- which instruction is what ---- */
 
-	switch (i->opcode & ~1) {
-	case 0x00 ... 0x3f:
-	case 0x80:
-	case 0x82:
-		return K_ALU;
-	case 0x62:
-		return mode == EMUL_64 ? K_LOAD_SIGNED : K_NONE;
-	case 0x84:
-		return K_TEST;
-	case 0x86:
-		return K_XCHG;
-	case 0x8a:
-	case 0xa0:
-		return K_LOAD;
-	case 0x88:
-	case 0xa2:
-		return K_STORE;
-	case 0x8e:
-		return i->opcode == 0x8f && !ext ? K_POP : K_NONE;
-	case 0xc6:
-		return ext ? K_NONE : K_STORE;
-	case 0xf6:
-		return unary[ext];
-	case 0xfe:
-		return i->opcode == 0xfe && ext == 6 ? K_NONE : count[ext];
+#define GROUP(n)   (K_GROUP + (n))
+#define ALU_ROW(n) [(n)...(n) + 3] = K_ALU
+
+/* clang-format off */
+static const u8 one_byte[256] = {
+	ALU_ROW(0x00), ALU_ROW(0x08), ALU_ROW(0x10), ALU_ROW(0x18),
+	ALU_ROW(0x20), ALU_ROW(0x28), ALU_ROW(0x30), ALU_ROW(0x38),
+	[0x06] = K_PUSH_SEGMENT, [0x0e] = K_PUSH_SEGMENT,
+	[0x16] = K_PUSH_SEGMENT, [0x1e] = K_PUSH_SEGMENT,
+	[0x50 ... 0x57] = K_PUSH_REG, [0x58 ... 0x5f] = K_POP_REG,
+	[0x60] = K_PUSH_ALL, [0x61] = K_POP_ALL, [0x63] = K_LOAD_SIGNED,
+	[0x68] = K_PUSH_IMM, [0x69] = K_IMUL, [0x6a] = K_PUSH_IMM, [0x6b] = K_IMUL,
+	[0x80 ... 0x83] = K_ALU, [0x84 ... 0x85] = K_TEST, [0x86 ... 0x87] = K_XCHG,
+	[0x88 ... 0x89] = K_STORE, [0x8a ... 0x8b] = K_LOAD, [0x8c] = K_STORE_SEGMENT,
+	[0x8f] = GROUP(0), [0xa0 ... 0xa1] = K_LOAD, [0xa2 ... 0xa3] = K_STORE,
+	[0xc0 ... 0xc1] = K_SHIFT, [0xc2 ... 0xc3] = K_RET, [0xc6 ... 0xc7] = GROUP(1),
+	[0xc9] = K_LEAVE, [0xd0 ... 0xd3] = K_SHIFT, [0xd7] = K_XLAT, [0xe8] = K_CALL_REL,
+	[0xf6 ... 0xf7] = GROUP(2), [0xfe] = GROUP(3), [0xff] = GROUP(4),
+};
+
+static const u8 two_byte[256] = {
+	[0x40 ... 0x4f] = K_CMOV, [0x90 ... 0x9f] = K_SETCC, [0xa0] = K_PUSH_SEGMENT, [0xa3] = K_BT,
+	[0xa4 ... 0xa5] = K_DOUBLE_SHIFT, [0xa8] = K_PUSH_SEGMENT, [0xab] = K_BT, [0xac ... 0xad] = K_DOUBLE_SHIFT,
+	[0xae] = GROUP(5), [0xaf] = K_IMUL, [0xb0 ... 0xb1] = K_CMPXCHG, [0xb3] = K_BT,
+	[0xb6 ... 0xb7] = K_LOAD, [0xba] = GROUP(6), [0xbb] = K_BT, [0xbc ... 0xbd] = K_SCAN,
+	[0xbe ... 0xbf] = K_LOAD_SIGNED, [0xc0 ... 0xc1] = K_XADD, [0xc3] = K_STORE,
+	[0xc7] = GROUP(7),
+};
+
+static const u8 groups[][8] = {
+	{K_POP}, {K_STORE}, {K_TEST, K_TEST, K_NOT, K_NEG, K_MUL, K_MUL, K_DIV, K_DIV},
+	{K_INC, K_DEC}, {K_INC, K_DEC, K_CALL, [4] = K_JMP, [6] = K_PUSH},
+	{[6] = K_FLUSH, [7] = K_FLUSH}, {[4 ... 7] = K_BT}, {[1] = K_CMPXCHG_PAIR},
+};
+/* clang-format on */
+
+/* Prefixes make other instructions of some opcodes of the second map. */
+static bool has_other_meaning(const struct insn *i, enum kind kind)
+{
+	switch (kind) {
+	case K_SCAN: /* TZCNT, LZCNT */
+		return i->rep == 0xf3;
+	case K_CMPXCHG_PAIR: /* RDRAND's group */
+		return i->rep;
+	case K_STORE: /* MOVNTI */
+		return i->map == 1 && (i->op_size == 2 || i->rep);
+	case K_FLUSH: /* CLFLUSH, CLFLUSHOPT, CLWB; but XSAVEOPT, and with F3 CLRSSBSY */
+		return i->rep || (modrm_ext(i) == 6 && i->pp != PP_66);
+	default:
+		return false;
 	}
-	return K_NONE;
 }
 
-static enum kind classify_two_byte(const struct insn *i)
+static bool has_implicit_operand(enum kind kind)
 {
-	switch (i->opcode) {
-	case 0xba:
-		return modrm_ext(i) & 4 ? K_BT : K_NONE;
-	case 0xa3:
-	case 0xab:
-	case 0xb3:
-	case 0xbb:
-		return K_BT;
-	case 0xb0 ... 0xb1:
-		return K_CMPXCHG;
-	case 0xb6 ... 0xb7:
-		return K_LOAD;
-	case 0xbe ... 0xbf:
-		return K_LOAD_SIGNED;
-	case 0xc0 ... 0xc1:
-		return K_XADD;
-	case 0xc3: /* MOVNTI */
-		return i->op_size >= 4 && !i->rep ? K_STORE : K_NONE;
-	}
-	return K_NONE;
+	return (kind >= K_PUSH_REG && kind <= K_CALL_REL) || kind == K_XLAT;
 }
 
 enum kind op_classify(const struct insn *i, enum emul_mode mode)
 {
-	if (!i->has_mem || i->vex)
+	u32 kind = K_NONE;
+
+	if (i->vex)
 		return K_NONE;
 	if (i->map == 0)
-		return classify_one_byte(i, mode);
-	if (i->map == 1)
-		return classify_two_byte(i);
-	if (i->map == 2 && (i->opcode & ~1) == 0xf0 && !i->rep) /* MOVBE */
-		return i->opcode & 1 ? K_STORE : K_LOAD;
-	return K_NONE;
+		kind = one_byte[i->opcode];
+	else if (i->map == 1)
+		kind = two_byte[i->opcode];
+	else if (i->map == 2 && (i->opcode & ~1) == 0xf0 && !i->rep) /* MOVBE */
+		kind = i->opcode & 1 ? K_STORE : K_LOAD;
+	if (kind >= K_GROUP) {
+		BUG_ON(kind - K_GROUP >= ARRAY_SIZE(groups));
+		kind = groups[kind - K_GROUP][modrm_ext(i)];
+	}
+	if (has_implicit_operand(kind) == i->has_mem || has_other_meaning(i, kind))
+		return K_NONE;
+	if (i->map == 0 && kind == K_LOAD_SIGNED && mode != EMUL_64) /* ARPL */
+		return K_NONE;
+	return kind;
 }
+
+/* ---- what it does ---- */
 
 static u64 byte_swap(u64 v, u32 size)
 {
@@ -155,79 +167,353 @@ u64 op_bit_displacement(u32 size, u64 src)
 	return (u64)(bits >> __builtin_ctz(8 * size)) * size;
 }
 
-static void bit_test(const struct insn *i, u64 src, u64 *mem, u64 *flags)
+static void bit_test(const struct insn *i, struct op *o)
 {
-	u64 bit = BIT(src & (8 * i->op_size - 1));
+	u64 bit = BIT(o->src & (8 * i->op_size - 1));
 
-	*flags &= ~FL_CF;
-	if (*mem & bit)
-		*flags |= FL_CF;
+	o->flags &= ~FL_CF;
+	if (o->mem & bit)
+		o->flags |= FL_CF;
 	switch (op_of(i) & 3) {
 	case 1:
-		*mem |= bit;
+		o->mem |= bit;
 		break;
 	case 2:
-		*mem &= ~bit;
+		o->mem &= ~bit;
 		break;
 	case 3:
-		*mem ^= bit;
+		o->mem ^= bit;
 		break;
 	}
 }
 
-bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 *mem, u64 *reg, u64 *flags)
+/* The condition of SETcc, CMOVcc and Jcc. */
+static bool condition(u8 cc, u64 flags)
 {
-	u64 old = *mem, cf = *flags & FL_CF;
-	u32 size = i->op_size;
+	bool less = !(flags & FL_SF) != !(flags & FL_OF), holds = false;
+
+	switch (cc >> 1 & 7) {
+	case 0:
+		holds = flags & FL_OF;
+		break;
+	case 1:
+		holds = flags & FL_CF;
+		break;
+	case 2:
+		holds = flags & FL_ZF;
+		break;
+	case 3:
+		holds = flags & (FL_CF | FL_ZF);
+		break;
+	case 4:
+		holds = flags & FL_SF;
+		break;
+	case 5:
+		holds = flags & FL_PF;
+		break;
+	case 6:
+		holds = less;
+		break;
+	case 7:
+		holds = less || flags & FL_ZF;
+		break;
+	}
+	return holds != (cc & 1);
+}
+
+/* ---- shifts ---- */
+
+enum { SH_ROL, SH_ROR, SH_RCL, SH_RCR, SH_SHL, SH_SHR, SH_SAL, SH_SAR };
+
+static void set_flag(u64 *flags, u64 flag, bool on)
+{
+	*flags &= ~flag;
+	if (on)
+		*flags |= flag;
+}
+
+/*
+ * One step of a rotation or shift of v, whose highest bit is top: CF is what falls out. What comes
+ * in is said by the operation.
+ */
+static u64 shift_once(u32 op, u64 v, u64 top, u64 *flags)
+{
+	bool left = !(op & 1), out = v & (left ? top : 1), in = false;
+
+	if (op == SH_ROL || op == SH_ROR)
+		in = out;
+	else if (op == SH_RCL || op == SH_RCR)
+		in = *flags & FL_CF;
+	else if (op == SH_SAR)
+		in = v & top;
+	set_flag(flags, FL_CF, out);
+	if (left)
+		return v << 1 | in;
+	return v >> 1 | (in ? top : 0);
+}
+
+/* OF is defined for a count of 1 only, but processors set it by the same rule always. */
+static void shift(const struct insn *i, struct op *o)
+{
+	u32 op = modrm_ext(i), size = i->op_size, count = o->src & (size == 8 ? 63 : 31);
+	u64 mask = size_mask(size), top = BIT(8 * size - 1), v = o->mem & mask, before = v;
+
+	if (!count)
+		return;
+	for (u32 k = 0; k < count; k++) {
+		before = v;
+		v = shift_once(op, v, top, &o->flags) & mask;
+	}
+	if (op & 1)
+		set_flag(&o->flags, FL_OF, (v ^ v << 1) & top);
+	else
+		set_flag(&o->flags, FL_OF, !(v & top) != !(o->flags & FL_CF));
+	if (op == SH_SHR)
+		set_flag(&o->flags, FL_OF, before & top);
+	if (op == SH_SAR)
+		set_flag(&o->flags, FL_OF, false);
+	if (op >= SH_SHL) {
+		o->flags &= ~(FL_SF | FL_ZF | FL_PF | FL_AF);
+		o->flags |= arith_flags(v, 0, 0, size);
+	}
+	o->mem = v;
+}
+
+/* A count above the size, which only 16 bits allow, has no defined result. */
+static void double_shift(const struct insn *i, struct op *o)
+{
+	bool right = i->opcode & 8;
+	u32 bits = 8 * i->op_size, count = o->src & (bits == 64 ? 63 : 31);
+	u64 mask = size_mask(i->op_size), top = BIT(bits - 1), v = o->mem & mask, before = v,
+	    more = o->reg & mask;
+
+	if (!count)
+		return;
+	for (u32 k = 0; k < count; k++) {
+		before = v;
+		set_flag(&o->flags, FL_CF, v & (right ? 1 : top));
+		if (right) {
+			v = v >> 1 | (more & 1 ? top : 0);
+			more >>= 1;
+		} else {
+			v = (v << 1 | !!(more & top)) & mask;
+			more <<= 1;
+		}
+	}
+	o->flags &= ~(FL_SF | FL_ZF | FL_PF | FL_AF | FL_OF);
+	o->flags |= arith_flags(v, 0, before ^ v, i->op_size);
+	o->mem = v;
+}
+
+/* ---- multiplication and division ---- */
+
+typedef unsigned __int128 wide;
+
+/* CF and OF: the upper half is more than the sign. Others are undefined and stay. */
+static wide multiply(struct op *o, u64 a, u64 b, u32 size, bool is_signed)
+{
+	wide product = (wide)(a & size_mask(size)) * (b & size_mask(size));
+	bool more = (u64)(product >> (8 * size)) & size_mask(size);
+
+	if (is_signed) {
+		product = (wide)(__int128)(s64)sign_extend(a, size) * (s64)sign_extend(b, size);
+		more = (__int128)product != (s64)sign_extend((u64)product, size);
+	}
+	set_flag(&o->flags, FL_CF | FL_OF, more);
+	return product;
+}
+
+static void multiply_acc(const struct insn *i, struct op *o)
+{
+	wide product = multiply(o, o->acc, o->mem, i->op_size, modrm_ext(i) == 5);
+
+	o->sets_acc = true;
+	o->acc = (u64)product;
+	o->sets_high = i->op_size > 1;
+	o->high = (u64)(product >> (8 * i->op_size));
+}
+
+/* n / d, both unsigned, of 128 by 64 bits; the quotient fits. */
+static u64 divide_wide(wide n, u64 d, u64 *rest)
+{
+	u64 quotient;
+
+	BUG_ON((u64)(n >> 64) >= d);
+	__asm__("divq %4"
+		: "=a"(quotient), "=d"(*rest)
+		: "0"((u64)n), "1"((u64)(n >> 64)), "r"(d)
+		: "cc");
+	return quotient;
+}
+
+static bool divide(const struct insn *i, struct op *o)
+{
+	u32 size = i->op_size, bits = 8 * size;
+	bool is_signed = modrm_ext(i) == 7, minus_n = false, minus_d = false;
+	u64 d = o->mem & size_mask(size), q, rest, limit = size_mask(size);
+	wide n = (wide)(o->high & size_mask(size)) << bits | (o->acc & size_mask(size));
+
+	if (size == 1)
+		n = o->acc & 0xffff;
+	if (is_signed) {
+		minus_n = n >> (2 * bits - 1) & 1;
+		minus_d = d >> (bits - 1) & 1;
+		if (minus_n)
+			n = -n;
+		if (size < 8)
+			n &= size_mask(2 * size);
+		if (minus_d)
+			d = -d & size_mask(size);
+		limit = size_mask(size) >> 1;
+		if (minus_n != minus_d)
+			limit++;
+	}
+	if (!d || (u64)(n >> 64) >= d)
+		return false;
+	q = divide_wide(n, d, &rest);
+	if (q > limit)
+		return false;
+	if (minus_n != minus_d)
+		q = -q;
+	if (minus_n)
+		rest = -rest;
+	o->sets_acc = true;
+	o->sets_high = size > 1;
+	o->acc = q;
+	o->high = rest;
+	if (size == 1)
+		o->acc = (q & 0xff) | (rest & 0xff) << 8;
+	return true;
+}
+
+/* ---- all others ---- */
+
+/* The number of the lowest or highest bit; where there is none the register stays. */
+static void scan(const struct insn *i, struct op *o)
+{
+	u64 v = o->mem & size_mask(i->op_size);
+
+	set_flag(&o->flags, FL_ZF, !v);
+	if (!v)
+		return;
+	o->sets_reg = true;
+	o->reg = i->opcode & 1 ? 63 - __builtin_clzll(v) : __builtin_ctzll(v);
+}
+
+static void alu(const struct insn *i, struct op *o)
+{
+	if (op_is_to_reg(i)) {
+		o->reg = op_alu(op_of(i), o->src, o->mem, i->op_size, &o->flags);
+		o->sets_reg = op_of(i) != ALU_CMP;
+	} else {
+		o->mem = op_alu(op_of(i), o->mem, o->src, i->op_size, &o->flags);
+	}
+}
+
+/* The simple ones: they load or store. */
+static bool compute_move(const struct insn *i, enum kind kind, struct op *o)
+{
+	u64 old = o->mem;
 
 	switch (kind) {
 	case K_LOAD:
-		*reg = op_is_movbe(i) ? byte_swap(old, size) : old;
+		o->reg = op_is_movbe(i) ? byte_swap(old, i->op_size) : old;
+		o->sets_reg = true;
 		return true;
 	case K_LOAD_SIGNED:
-		*reg = sign_extend(old, op_mem_size(i, kind));
+		o->reg = sign_extend(old, op_mem_size(i, kind));
+		o->sets_reg = true;
+		return true;
+	case K_CMOV: /* 32 bits clear the upper half in either case */
+		if (condition(i->opcode, o->flags))
+			o->reg = old;
+		o->sets_reg = true;
 		return true;
 	case K_STORE:
-		*mem = op_is_movbe(i) ? byte_swap(src, size) : src;
-		return false;
-	case K_ALU:
-		if (op_is_to_reg(i)) {
-			*reg = op_alu(op_of(i), src, old, size, flags);
-			return op_of(i) != ALU_CMP;
-		}
-		*mem = op_alu(op_of(i), old, src, size, flags);
-		return false;
-	case K_TEST:
-		op_alu(ALU_AND, old, src, size, flags);
-		return false;
-	case K_XADD:
-		*mem = op_alu(ALU_ADD, old, src, size, flags);
-		*reg = old;
+		o->mem = op_is_movbe(i) ? byte_swap(o->src, i->op_size) : o->src;
+		return true;
+	case K_STORE_SEGMENT:
+		o->mem = o->src;
+		return true;
+	case K_SETCC:
+		o->mem = condition(i->opcode, o->flags);
 		return true;
 	case K_XCHG:
-		*mem = src;
-		*reg = old;
+		o->mem = o->src;
+		o->reg = old;
+		o->sets_reg = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool compute_long(const struct insn *i, enum kind kind, struct op *o)
+{
+	switch (kind) {
+	case K_SHIFT:
+		shift(i, o);
+		return true;
+	case K_DOUBLE_SHIFT:
+		double_shift(i, o);
+		return true;
+	case K_IMUL:
+		o->reg = (u64)multiply(o, o->src, o->mem, i->op_size, true);
+		o->sets_reg = true;
+		return true;
+	case K_MUL:
+		multiply_acc(i, o);
+		return true;
+	case K_DIV:
+		return divide(i, o);
+	default:
+		BUG_ON(kind != K_SCAN);
+		scan(i, o);
+		return true;
+	}
+}
+
+bool op_compute(const struct insn *i, enum kind kind, struct op *o)
+{
+	u64 old = o->mem, cf = o->flags & FL_CF;
+	u32 size = i->op_size;
+
+	if (compute_move(i, kind, o))
+		return true;
+	switch (kind) {
+	case K_ALU:
+		alu(i, o);
+		return true;
+	case K_TEST:
+		op_alu(ALU_AND, old, o->src, size, &o->flags);
+		return true;
+	case K_XADD:
+		o->mem = op_alu(ALU_ADD, old, o->src, size, &o->flags);
+		o->reg = old;
+		o->sets_reg = true;
 		return true;
 	case K_CMPXCHG: /* memory is written in either case */
-		op_alu(ALU_CMP, *reg, old, size, flags);
-		if (*flags & FL_ZF)
-			*mem = src;
-		*reg = old;
-		return !(*flags & FL_ZF);
+		op_alu(ALU_CMP, o->acc & size_mask(size), old, size, &o->flags);
+		o->sets_acc = !(o->flags & FL_ZF);
+		if (!o->sets_acc)
+			o->mem = o->src;
+		o->acc = old;
+		return true;
 	case K_INC:
 	case K_DEC:
-		*mem = op_alu(kind == K_INC ? ALU_ADD : ALU_SUB, old, 1, size, flags);
-		*flags = (*flags & ~FL_CF) | cf;
-		return false;
+		o->mem = op_alu(kind == K_INC ? ALU_ADD : ALU_SUB, old, 1, size, &o->flags);
+		o->flags = (o->flags & ~FL_CF) | cf;
+		return true;
 	case K_NOT:
-		*mem = ~old;
-		return false;
+		o->mem = ~old;
+		return true;
 	case K_NEG:
-		*mem = op_alu(ALU_SUB, 0, old, size, flags);
-		return false;
+		o->mem = op_alu(ALU_SUB, 0, old, size, &o->flags);
+		return true;
+	case K_BT:
+		bit_test(i, o);
+		return true;
 	default:
-		BUG_ON(kind != K_BT);
-		bit_test(i, src, mem, flags);
-		return false;
+		return compute_long(i, kind, o);
 	}
 }

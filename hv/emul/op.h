@@ -6,11 +6,8 @@
 
 enum kind {
 	K_NONE,
-	K_LOAD,
-	K_LOAD_SIGNED,
-	K_STORE,
+	/* one operand in memory; LOCK allows these if they write it */
 	K_ALU,
-	K_TEST,
 	K_XCHG,
 	K_XADD,
 	K_CMPXCHG,
@@ -19,19 +16,59 @@ enum kind {
 	K_NOT,
 	K_NEG,
 	K_BT,
+	K_CMPXCHG_PAIR, /* CMPXCHG8B, CMPXCHG16B */
+	K_LOCKABLE = K_CMPXCHG_PAIR,
+	/* the others */
+	K_LOAD,
+	K_LOAD_SIGNED,
+	K_STORE,
+	K_STORE_SEGMENT,
+	K_TEST,
+	K_SHIFT,	/* and rotate */
+	K_DOUBLE_SHIFT, /* SHLD, SHRD */
+	K_SETCC,
+	K_CMOV,
+	K_IMUL,	 /* with two or three operands */
+	K_MUL,	 /* MUL and IMUL with one */
+	K_DIV,	 /* DIV, IDIV */
+	K_SCAN,	 /* BSF, BSR */
+	K_FLUSH, /* CLFLUSH and its like: no access */
+	K_OPERAND_LAST = K_FLUSH,
+	/* several accesses, most of them to the stack */
 	K_PUSH,
 	K_POP,
+	K_PUSH_REG,
+	K_PUSH_SEGMENT,
+	K_POP_REG,
+	K_PUSH_IMM,
+	K_PUSH_ALL,
+	K_POP_ALL,
+	K_LEAVE,
+	K_RET,
+	K_CALL_REL,
+	K_CALL,
+	K_JMP,
+	K_STACK_LAST = K_JMP,
+	K_XLAT,
+	K_GROUP, /* in tables: the rest is the number of one in which ModRM.reg chooses */
 };
 
 /* Which of the kinds this is; K_NONE: not supported. */
 enum kind op_classify(const struct insn *i, enum emul_mode mode);
 /* BT and its family with a register: the bit string reaches in both directions from the operand. */
 u64 op_bit_displacement(u32 size, u64 src);
-/*
- * What it makes of its operands: *mem, the value of memory before, becomes that after, and *reg
- * that of the register (CMPXCHG: the accumulator). Returns whether the register changes.
- */
-bool op_compute(const struct insn *i, enum kind kind, u64 src, u64 *mem, u64 *reg, u64 *flags);
+
+/* Operands: before, and afterwards those that the instruction changes. */
+struct op {
+	u64 mem;
+	u64 src;       /* a register or a constant; of shifts the count */
+	u64 reg;       /* the one that ModRM names */
+	u64 acc, high; /* RAX, RDX; with 16 bits where they are AX to MUL and DIV of bytes */
+	u64 flags;
+	bool sets_reg, sets_acc, sets_high;
+};
+/* For the kinds up to K_OPERAND_LAST, pairs excepted. False: #DE. */
+bool op_compute(const struct insn *i, enum kind kind, struct op *o);
 
 #define FL_ZF BIT(6)
 
@@ -54,14 +91,20 @@ static inline u64 size_mask(u32 size)
 	return GENMASK(8 * size - 1, 0);
 }
 
-/* Of the operand in memory: MOVSX and MOVZX have a smaller one than the register. */
+/* Of the operand in memory, which is not always as wide as the register. */
 static inline u32 op_mem_size(const struct insn *i, enum kind kind)
 {
-	if (kind == K_LOAD_SIGNED && i->map == 0) /* MOVSXD */
-		return MIN(i->op_size, 4);
-	if (i->map == 1 && (kind == K_LOAD || kind == K_LOAD_SIGNED))
-		return 1 + (i->opcode & 1);
-	return i->op_size;
+	switch (kind) {
+	case K_LOAD_SIGNED:
+	case K_LOAD:
+		if (kind == K_LOAD_SIGNED && i->map == 0) /* MOVSXD */
+			return MIN(i->op_size, 4);
+		return i->map == 1 ? 1 + (i->opcode & 1) : i->op_size;
+	case K_STORE_SEGMENT:
+		return 2;
+	default:
+		return i->op_size;
+	}
 }
 
 /* K_ALU: enum alu_op; K_BT, its low bits: 0 test, 1 set, 2 reset, 3 complement */
@@ -76,18 +119,25 @@ static inline bool op_is_to_reg(const struct insn *i)
 	return !i->imm_size && i->opcode & 2;
 }
 
+static inline bool op_reads(enum kind kind)
+{
+	return kind != K_STORE && kind != K_STORE_SEGMENT && kind != K_SETCC;
+}
+
 static inline bool op_writes(const struct insn *i, enum kind kind)
 {
 	switch (kind) {
-	case K_LOAD:
-	case K_LOAD_SIGNED:
-	case K_TEST:
-		return false;
 	case K_ALU:
 		return !op_is_to_reg(i) && op_of(i) != ALU_CMP;
 	case K_BT:
 		return op_of(i) & 3;
-	default:
+	case K_STORE:
+	case K_STORE_SEGMENT:
+	case K_SHIFT:
+	case K_DOUBLE_SHIFT:
+	case K_SETCC:
 		return true;
+	default:
+		return kind <= K_LOCKABLE;
 	}
 }

@@ -121,9 +121,6 @@ void policy_init(void)
 	}
 }
 
-#define XCR0_X87    BIT(0)
-#define XCR0_SSE    BIT(1)
-#define XCR0_AVX    BIT(2)
 #define XCR0_AVX512 GENMASK(7, 5)
 
 u64 policy_xcr0_all(void)

@@ -62,7 +62,7 @@ void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)
 	if (f->vector == VEC_PF)
 		vcpu_inject_pf(v, f->cr2, f->error);
 	else
-		vcpu_inject_exception(v, f->vector, true, f->error);
+		vcpu_inject_exception(v, f->vector, EXC_HAS_ERROR & BIT(f->vector), f->error);
 }
 
 void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f)

@@ -120,6 +120,9 @@ struct hvm_paging {
 /* what of CR4 matters to the fetch of an instruction */
 #define HVM_FETCH_CR4 (CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP)
 
+/* Exceptions with an error code: #DF, #TS to #PF, #AC, #CP */
+#define EXC_HAS_ERROR (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21))
+
 /*
  * An event as the hardware of both vendors writes it, where one is injected and where one was
  * broken off by an exit.

@@ -86,6 +86,25 @@ static inline bool irq_fits(struct vcpu *v)
 	return fits;
 }
 
+/*
+ * Those that are faults: their handler returns to the instruction, whose breakpoint is not to be
+ * met again. #DB leaves RF as it is. SDM "EFLAGS Register", RF.
+ */
+#define EXC_IS_FAULT                                                                               \
+	(BIT(0) | GENMASK(7, 5) | GENMASK(14, 10) | BIT(16) | BIT(17) | GENMASK(21, 19))
+
+static void inject_exception(struct vcpu *v)
+{
+	u8 vector = v->exception.vector;
+
+	v->exception.pending = false;
+	if (EXC_IS_FAULT & BIT(vector))
+		v->rflags |= RFLAGS_RF;
+	if (vector == VEC_DB)
+		hvm->set(v, HVM_DR7, hvm->get(v, HVM_DR7) & ~DR7_GD);
+	hvm->inject(v, HVM_INJ_EXCEPTION, vector, v->exception.has_error, v->exception.error);
+}
+
 void vcpu_deliver_events(struct vcpu *v)
 {
 	int vector;
@@ -97,9 +116,7 @@ void vcpu_deliver_events(struct vcpu *v)
 		v->nmi_injected = false;
 		inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
 	} else if (v->exception.pending) {
-		v->exception.pending = false;
-		hvm->inject(v, HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error,
-			    v->exception.error);
+		inject_exception(v);
 	}
 	if (unlikely(v->exception.pending)) /* behind another: at the next entry */
 		vcpu_note(v, DUE_LOOK);

@@ -39,6 +39,8 @@ struct lapic {
 	u64 timer_due;	  /* its interrupt, sent early, is not to be taken before; 0: none */
 	u32 timer_lead;	  /* how early, in ticks */
 	bool timer_on;	  /* armed */
+	/* a one-shot that had run out when it was made periodic: at 0 until it is started anew */
+	bool timer_ended;
 	/* periodic, but the guest has not taken the last tick: armed again when it does */
 	bool timer_wait;
 	struct timer timer;

@@ -44,7 +44,7 @@ static u32 current_count(const struct lapic *l)
 	s64 ticks = rdtsc() - l->timer_start; /* written on a CPU whose TSC may be ahead */
 	u64 passed = tsc_to_ns(MAX(ticks, 0)) >> divide_shift(l);
 
-	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr)
+	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr || l->timer_ended)
 		return 0;
 	if (timer_mode(l) == MODE_PERIODIC)
 		passed %= l->timer_icr;
@@ -66,7 +66,7 @@ static u64 end_of_timer(struct vcpu *v, u64 now)
 			return now;
 		return now + MIN(scale_tsc_back(l->tsc_deadline - guest_now, v->tsc_mul), BIT(62));
 	}
-	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr)
+	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr || l->timer_ended)
 		return 0;
 	period = counts_to_tsc(l, l->timer_icr);
 	if (timer_mode(l) == MODE_ONE_SHOT)
@@ -137,6 +137,7 @@ static void stop_locked(struct vcpu *v)
 
 	BUG_ON(!lock_is_held(&l->lock));
 	l->timer_icr = 0;
+	l->timer_ended = false;
 	l->tsc_deadline = 0;
 	arm_timer(v, 0);
 	BUG_ON(l->timer_on); /* nothing is left to wait for */
@@ -196,10 +197,22 @@ void lapic_timer_stop(struct vcpu *v)
 	lock_release(&v->lapic.lock);
 }
 
+/* Between one-shot and periodic, with count left: when it runs out, if it runs, stays. */
+static void change_mode_locked(struct vcpu *v, u32 old, u32 count)
+{
+	struct lapic *l = &v->lapic;
+
+	BUG_ON(!lock_is_held(&l->lock));
+	if (old == MODE_ONE_SHOT && !count)
+		l->timer_ended = l->timer_icr;
+	else
+		l->timer_start = rdtsc() - counts_to_tsc(l, l->timer_icr - count);
+}
+
 static void set_lvt_locked(struct vcpu *v, u32 lvt)
 {
 	struct lapic *l = &v->lapic;
-	u32 old = timer_mode(l), mode;
+	u32 old = timer_mode(l), count = current_count(l), mode;
 
 	BUG_ON(!lock_is_held(&l->lock));
 	l->lvt[LVT_TIMER] = lvt;
@@ -207,6 +220,8 @@ static void set_lvt_locked(struct vcpu *v, u32 lvt)
 	/* Counts and deadlines do not outlive a change between them. */
 	if (old != mode && MAX(old, mode) >= MODE_DEADLINE)
 		stop_locked(v);
+	else if (old != mode) /* one that counts goes on */
+		change_mode_locked(v, old, count);
 	if (l->timer_wait && !(lvt & LVT_MASKED))
 		restart_timer(v);
 }
@@ -236,6 +251,7 @@ void lapic_timer_write(struct vcpu *v, u32 offset, u32 val)
 	case APIC_TIMER_INIT:
 		if (timer_mode(l) < MODE_DEADLINE) {
 			l->timer_icr = val;
+			l->timer_ended = false;
 			l->timer_start = rdtsc();
 			restart_timer(v);
 		}

@@ -27,6 +27,25 @@ static void fpu_restore(struct vcpu *v)
 		FPU_INSN("fxrstor64");
 }
 
+/* The registers to the vCPU's XSAVE area, with all components of the hypervisor's XCR0. */
+static void take_fpu(struct vcpu *v)
+{
+	if (xcr0_host) {
+		if (quirk_has(QUIRK_XSETBV))
+			v->xcr0 = xgetbv(0);
+		if (v->xcr0 != xcr0_host)
+			xsetbv(0, xcr0_host);
+	}
+	fpu_save(v);
+}
+
+static void give_fpu(struct vcpu *v)
+{
+	fpu_restore(v);
+	if (xcr0_host && v->xcr0 != xcr0_host)
+		xsetbv(0, v->xcr0);
+}
+
 #define EACH_ADDRESS_DR(X) X(0) X(1) X(2) X(3)
 
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
@@ -35,13 +54,7 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 #define X(n) v->dr[n] = READ_DR(n);
 	EACH_ADDRESS_DR(X)
 #undef X
-	if (xcr0_host) {
-		if (quirk_has(QUIRK_XSETBV))
-			v->xcr0 = xgetbv(0);
-		if (v->xcr0 != xcr0_host)
-			xsetbv(0, xcr0_host);
-	}
-	fpu_save(v);
+	take_fpu(v);
 	c->loaded = NULL;
 }
 
@@ -62,9 +75,7 @@ void vcpu_load(struct vcpu *v)
 	BUG_ON(v->stopped);
 	if (c->loaded)
 		put_loaded(c->loaded, c);
-	fpu_restore(v);
-	if (xcr0_host && v->xcr0 != xcr0_host)
-		xsetbv(0, v->xcr0);
+	give_fpu(v);
 #define X(n) WRITE_DR(n, v->dr[n]);
 	EACH_ADDRESS_DR(X)
 #undef X
@@ -77,11 +88,106 @@ void vcpu_load(struct vcpu *v)
 	c->switches++;
 }
 
+/* SDM "Legacy Region of an XSAVE Area", and in the standard format AVX' part behind the header. */
+struct fpu_area {
+	u16 fcw, fsw;
+	u8 tags, legacy1[19];
+	u32 mxcsr, mxcsr_mask;
+	u8 st[8][16]; /* from the top of the stack on */
+	u8 xmm[16][16];
+	u8 legacy2[96];
+	u64 xstate_bv, header[7];
+	u8 ymm_high[16][16];
+};
+_Static_assert(offsetof(struct fpu_area, xmm) == 160 && offsetof(struct fpu_area, ymm_high) == 576,
+	       "an XSAVE area as the manual has it");
+#define FSW_TOP	  GENMASK(13, 11)
+#define FCW_RESET 0x37f
+
 void fpu_reset(struct vcpu *v)
 {
+	struct fpu_area *a = (void *)v->xsave;
+
 	memset(v->xsave, 0, XSAVE_BYTES);
-	*(u16 *)v->xsave = 0x37f;
-	*(u32 *)(v->xsave + 24) = 0x1f80;
-	*(u64 *)(v->xsave + 512) = XCR0_FXSAVE; /* XSTATE_BV */
+	a->fcw = FCW_RESET;
+	a->mxcsr = 0x1f80;
+	a->xstate_bv = XCR0_FXSAVE;
 	v->xcr0 = XCR0_RESET;
+}
+
+/* ---- single registers ---- */
+
+/* What instructions of this kind raise at their start; 0: nothing. SDM "Exceptions" of AVX, SSE. */
+static u8 vector_exception(struct vcpu *v, enum emul_vector file)
+{
+	u64 cr0 = hvm->get(v, HVM_CR0), cr4 = hvm->get(v, HVM_CR4);
+	bool defined = !(cr0 & CR0_EM);
+
+	if (file == EMUL_SSE)
+		defined = defined && cr4 & CR4_OSFXSR;
+	if (file == EMUL_AVX)
+		defined = cr4 & CR4_OSXSAVE && !(~v->xcr0 & (XCR0_SSE | XCR0_AVX));
+	if (!defined)
+		return VEC_UD;
+	return cr0 & CR0_TS ? VEC_NM : 0;
+}
+
+/* A component in its initial state may have anything in the area. */
+static void make_present(struct fpu_area *a, u64 component, void *part, u32 bytes)
+{
+	if (xcr0_host && !(a->xstate_bv & component))
+		memset(part, 0, bytes);
+	a->xstate_bv |= component;
+}
+
+/*
+ * MMX names registers as they are, the area from the top of the stack on. After any instruction of
+ * MMX that is register 0, and all are in use.
+ */
+static void enter_mmx(struct fpu_area *a)
+{
+	u32 top = FIELD_GET(FSW_TOP, a->fsw);
+	u8 old[8][16];
+
+	if (xcr0_host && !(a->xstate_bv & XCR0_X87))
+		a->fcw = FCW_RESET, a->fsw = 0, top = 0;
+	make_present(a, XCR0_X87, a->st, sizeof(a->st));
+	memcpy(old, a->st, sizeof(old));
+	for (u32 n = 0; n < 8; n++)
+		memcpy(a->st[n], old[(n - top) & 7], 16);
+	a->fsw &= ~FSW_TOP;
+	a->tags = 0xff;
+}
+
+static void move_register(struct fpu_area *a, enum emul_vector file, u8 n, u8 *val, bool write)
+{
+	if (file == EMUL_MMX) {
+		enter_mmx(a);
+		if (write) {
+			memcpy(a->st[n], val, 8);
+			memset(a->st[n] + 8, 0xff, 2);
+		} else {
+			memcpy(val, a->st[n], 8);
+		}
+		return;
+	}
+	make_present(a, XCR0_SSE, a->xmm, sizeof(a->xmm));
+	memcpy(write ? a->xmm[n] : val, write ? val : a->xmm[n], 16);
+	if (xcr0_host & XCR0_AVX) {
+		make_present(a, XCR0_AVX, a->ymm_high, sizeof(a->ymm_high));
+		memcpy(write ? a->ymm_high[n] : val + 16, write ? val + 16 : a->ymm_high[n], 16);
+	} else if (!write) {
+		memset(val + 16, 0, 16);
+	}
+}
+
+int fpu_vector(struct vcpu *v, enum emul_vector file, u8 n, u8 *val, bool write, u8 *exception)
+{
+	BUG_ON(this_cpu()->loaded != v || n > (file == EMUL_MMX ? 7 : 15));
+	take_fpu(v);
+	*exception = vector_exception(v, file);
+	if (!*exception)
+		move_register((void *)v->xsave, file, n, val, write);
+	give_fpu(v);
+	return *exception ? -EFAULT : 0;
 }

@@ -5,6 +5,9 @@
  */
 #pragma once
 
+#include "hv/emul/emul.h"
+#include "hv/lib/types.h"
+
 struct vcpu;
 
 /* Bring it into the hardware; whose state was there is saved. */
@@ -13,3 +16,8 @@ void vcpu_load(struct vcpu *v);
 void vcpu_put(struct vcpu *v);
 /* XSAVE area in the state after reset: x87 and SSE defaults, all other components initial. */
 void fpu_reset(struct vcpu *v);
+/*
+ * Read or write one register of the vCPU that is loaded: emul_ops.vector. -EFAULT: *exception is
+ * what an instruction of this kind raises now.
+ */
+int fpu_vector(struct vcpu *v, enum emul_vector file, u8 n, u8 *val, bool write, u8 *exception);

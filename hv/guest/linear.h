@@ -51,6 +51,8 @@ struct vcpu_emul {
 	struct emul_state state;
 	struct fetched *insn;	 /* the one being emulated, in fetched[] */
 	struct guest_fault miss; /* where the emulator found no memory */
+	bool is_io; /* state is that of INS or OUTS, at the port that has been checked */
+	u16 port;
 	struct fetched fetched[FETCHED];
 };
 

@@ -7,6 +7,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/lapic_regs.h"
+#include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -20,6 +21,11 @@ static bool is_lapic_page(const struct vcpu *v, u64 at)
 {
 	return at_lapic_base(v, at) &&
 	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
+}
+
+bool mmio_is_device(const struct vcpu *v, u64 at, const struct pt_leaf *leaf, bool write)
+{
+	return is_lapic_page(v, at) || guest_has_device(leaf, write);
 }
 
 static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio, u64 access,
@@ -39,7 +45,7 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 	}
 	if (!ret) {
 		p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
-		if (is_lapic_page(v, at) || guest_has_device(&leaf, write)) {
+		if (mmio_is_device(v, at, &leaf, write)) {
 			*mmio = at;
 			return -EOPNOTSUPP;
 		}
@@ -60,18 +66,33 @@ static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, 
 	return emul_access(e, linear, (void *)buf, len, mmio, WALK_WRITE, true);
 }
 
+/* Type of a data segment, not of code, that has its limit below */
+#define SEG_EXPANDS_MASK (BIT(3) | BIT(2))
+#define SEG_EXPANDS_DOWN BIT(2)
+
 static void emul_segment(struct emul_env *e, u8 seg)
 {
 	struct corbel_segment s;
 
 	hvm->get_seg(e->ctx, seg, &s);
 	e->seg_base[seg] = s.base;
+	e->seg_first[seg] = 0;
 	e->seg_limit[seg] = s.limit;
+	if (s.s && (s.type & SEG_EXPANDS_MASK) == SEG_EXPANDS_DOWN) {
+		e->seg_first[seg] = (u64)s.limit + 1;
+		e->seg_limit[seg] = s.db ? ~0u : 0xffff;
+	}
+	e->seg_selector[seg] = s.selector;
 	if (seg == SEG_SS)
 		e->stack32 = s.db;
 }
 
-static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment};
+static int emul_vector(struct emul_env *e, enum emul_vector file, u8 n, u8 *val, bool write)
+{
+	return fpu_vector(e->ctx, file, n, val, write, &e->fault.vector);
+}
+
+static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment, emul_vector};
 
 static void fill_env(struct vcpu *v, struct emul_env *e)
 {
@@ -80,6 +101,7 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 			       .gpr = v->gpr,
 			       .rip = &v->rip,
 			       .rflags = &v->rflags,
+			       .port = v->emul->is_io ? &v->emul->port : NULL,
 			       .mode = hvm->get(v, HVM_MODE),
 			       .linear_bits = 48};
 }
@@ -138,6 +160,24 @@ static void mmio_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool 
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
 }
 
+static void complete_port(struct vcpu *v)
+{
+	memcpy(&v->emul->state.mmio_data, v->data, sizeof(v->emul->state.mmio_data));
+	go_on_emulating(v);
+}
+
+static void port_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool in)
+{
+	BUG_ON(!v->emul->is_io);
+	v->page->io.port = v->emul->port;
+	v->page->io.size = st->mmio_len;
+	v->page->io.is_in = in;
+	v->page->io.count = 1;
+	memcpy(v->data, &st->mmio_data, sizeof(st->mmio_data));
+	v->complete = complete_port;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
+}
+
 static void cannot_emulate(struct vcpu *v)
 {
 	if (vm_may_log(v->vm))
@@ -166,6 +206,10 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	switch (r) {
 	case EMUL_DONE:
 		vcpu_retire(v);
+		break;
+	case EMUL_IN:
+	case EMUL_OUT:
+		port_exit_to_dom0(v, st, r == EMUL_IN);
 		break;
 	case EMUL_FAULT:
 		guest_inject_fault(v, &(struct guest_fault){.vector = e->fault.vector,
@@ -207,6 +251,7 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 	int ret = vcpu_fetch(v, &f);
 	struct fetched *in = v->emul->insn;
 
+	v->emul->state.mmio_gpa = x->p2m.gpa; /* for cannot_emulate() */
 	if (ret && ret != -EINVAL) {
 		guest_access_failed(v, ret, &f);
 		return EXIT_PREPARE;
@@ -221,6 +266,7 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 		vcpu_step(v, x, in->insn.len);
 		return EXIT_AGAIN;
 	}
+	v->emul->is_io = false;
 	fill_env(v, &e);
 	if (device && !x->p2m.during_walk) {
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
@@ -228,6 +274,28 @@ static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool dev
 	}
 	emul_finish(v, &e, emul_start(&v->emul->state, &e, &in->insn));
 	return EXIT_PREPARE;
+}
+
+int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
+{
+	struct emul_env e;
+	int ret;
+
+	fill_env(v, &e);
+	ret = emul_string_span(&e, &v->emul->insn->insn, linear);
+	if (ret < 0)
+		*f = (struct guest_fault){.vector = e.fault.vector};
+	return ret;
+}
+
+void mmio_string_io(struct vcpu *v, const struct vm_exit *x)
+{
+	struct emul_env e;
+
+	v->emul->is_io = true;
+	v->emul->port = x->io.port;
+	fill_env(v, &e);
+	emul_finish(v, &e, emul_start(&v->emul->state, &e, &v->emul->insn->insn));
 }
 
 static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)

@@ -6,6 +6,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
+#include "hv/guest/mmio.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -37,45 +38,29 @@ static u64 string_left(const struct vcpu *v)
 	return v->gpr[RCX] & GENMASK(v->io.addr_size * 8 - 1, 0);
 }
 
-/* Fill v->io: where the string is, and how many elements of it can be moved at once. */
+/*
+ * Fill v->io: where the string is, and how many elements of it can be moved at once. -EBUSY: it is
+ * no such instruction any more, another vCPU has changed it.
+ */
 static int string_setup(struct vcpu *v, const struct vm_exit *x, struct guest_fault *f)
 {
 	int ret = vcpu_fetch(v, f);
 	const struct insn *i = &v->emul->insn->insn;
-	enum hvm_seg which = HVM_ES;
-	struct corbel_segment seg;
-	u64 linear;
 
 	if (ret)
 		return ret;
-	if (i->vex)
-		return -EINVAL;
-	v->io = (struct vcpu_io){.reg = RDI,
-				 .count = 1,
+	if (!emul_is_string_io(i) || emul_is_ins(i) != x->io.in || i->op_size != x->io.size)
+		return -EBUSY;
+	v->io = (struct vcpu_io){.reg = x->io.in ? RDI : RSI,
 				 .size = x->io.size,
 				 .addr_size = i->addr_size,
 				 .insn_len = x->insn_len,
-				 .rep = x->io.rep,
+				 .rep = i->rep,
 				 .down = v->rflags & RFLAGS_DF};
-	if (!x->io.in) {
-		v->io.reg = RSI;
-		which = i->seg < 6 ? i->seg : HVM_DS;
-	}
-	hvm->get_seg(v, which, &seg);
-	linear = v->gpr[v->io.reg] & GENMASK(i->addr_size * 8 - 1, 0);
-	if (v->emul->insn->paging.mode != EMUL_64)
-		linear = (u32)(linear + seg.base);
-	else if (which >= HVM_FS)
-		linear += seg.base;
-	v->io.linear = linear;
-	if (v->io.rep) {
-		u64 fit = (PAGE_SIZE - linear % PAGE_SIZE) / x->io.size;
-
-		/* one at a time downwards, and where an element lies across two pages */
-		if (v->io.down || !fit)
-			fit = 1;
-		v->io.count = MIN(string_left(v), fit);
-	}
+	ret = mmio_string_span(v, &v->io.linear, f);
+	if (ret < 0)
+		return ret;
+	v->io.count = ret;
 	return 0;
 }
 
@@ -99,48 +84,86 @@ static void string_advance(struct vcpu *v)
 /* dom0 has delivered the elements. */
 static void pio_complete_ins(struct vcpu *v)
 {
-	const struct vcpu_io *io = &v->io;
+	struct vcpu_io *io = &v->io;
 	struct guest_fault f = {0};
-	int ret = vcpu_access_linear(v, io->linear, v->data, io->count * io->size, WALK_WRITE, &f);
+	struct pt_leaf leaf;
+	int ret;
 
-	if (ret == -EAGAIN)
-		/* the data stay in the data page until there is memory */
-		v->complete = pio_complete_ins;
+	if (io->rep) /* the VMM may have set RCX meanwhile */
+		io->count = MIN(io->count, string_left(v));
+	ret = vcpu_access_linear(v, io->linear, v->data, io->count * io->size, WALK_WRITE, &f);
+	if (ret == -EAGAIN) {
+		p2m_lookup(&v->vm->p2m, f.gpa >> PAGE_SHIFT, &leaf);
+		/* Taken away while dom0 was asked: the data are lost, as if it had been later. */
+		if (mmio_is_device(v, f.gpa, &leaf, true))
+			ret = 0;
+		else /* the data stay in the data page until there is memory */
+			v->complete = pio_complete_ins;
+	}
 	if (ret)
 		guest_access_failed(v, ret, &f);
 	else
 		string_advance(v);
 }
 
+/*
+ * Are the elements in one page of memory? True and that page's leaf has been looked at, and for
+ * OUTS they are in the data page. False: they have to be moved one by one. Negative: *f.
+ */
+static int string_in_memory(struct vcpu *v, struct guest_fault *f)
+{
+	const struct vcpu_io *io = &v->io;
+	bool write = io->reg == RDI;
+	u32 bytes = io->count * io->size;
+	struct pt_leaf leaf;
+	u64 at;
+	int ret = vcpu_translate(v, io->linear, write ? WALK_WRITE : 0, &at, f);
+
+	if (ret)
+		return ret;
+	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	if (mmio_is_device(v, at, &leaf, write) || at % PAGE_SIZE + bytes > PAGE_SIZE)
+		return false;
+	if (leaf.kind == PT_NONE) {
+		f->gpa = at;
+		f->write = write;
+		return -EAGAIN;
+	}
+	ret = write ? 0 : guest_copy(v, at, v->data, bytes, false, f);
+	return ret ? ret : true;
+}
+
 static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
-	struct vcpu_io *io = &v->io;
-	u64 at;
 	int ret = string_setup(v, x, &f);
 
+	if (ret == -EBUSY)
+		return;
 	if (ret == -EINVAL) {
 		guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
 		return;
 	}
-	if (!ret && !io->count) {
+	if (!ret && !v->io.count) {
 		vcpu_skip(v, x->insn_len);
 		return;
 	}
-	BUG_ON(!ret && io->count * io->size > PAGE_SIZE);
-	if (!ret && x->io.in)
-		ret = vcpu_translate(v, io->linear, WALK_WRITE, &at, &f);
-	else if (!ret)
-		ret = vcpu_access_linear(v, io->linear, v->data, io->count * io->size, 0, &f);
-	if (ret) {
+	BUG_ON(!ret && v->io.count * v->io.size > PAGE_SIZE);
+	if (!ret)
+		ret = string_in_memory(v, &f);
+	if (ret < 0) {
 		guest_access_failed(v, ret, &f);
+		return;
+	}
+	if (!ret) {
+		mmio_string_io(v, x);
 		return;
 	}
 	if (x->io.in)
 		v->complete = pio_complete_ins;
 	else
 		string_advance(v);
-	pio_exit_to_dom0(v, x, io->count);
+	pio_exit_to_dom0(v, x, v->io.count);
 }
 
 /* ---- single accesses ---- */

@@ -9,6 +9,8 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 
 #define CR0_PE	BIT(0)
 #define CR0_MP	BIT(1)
+#define CR0_EM	BIT(2)
+#define CR0_TS	BIT(3)
 #define CR0_ET	BIT(4)
 #define CR0_NE	BIT(5)
 #define CR0_WP	BIT(16)
@@ -57,6 +59,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define DR6_BS	  BIT(14)
 #define DR6_ONES  0xffff0ff0ull /* always set */
 #define DR7_ONE	  BIT(10)
+#define DR7_GD	  BIT(13)
 
 #define MSR_TSC		    0x10
 #define MSR_APIC_BASE	    0x1b
@@ -90,6 +93,9 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
  * x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched
  * with the vCPU
  */
+#define XCR0_X87      BIT(0)
+#define XCR0_SSE      BIT(1)
+#define XCR0_AVX      BIT(2)
 #define XCR0_SWITCHED 0x2e7ull
 #define XCR0_RESET    1ull
 #define XCR0_FXSAVE   3ull /* what FXSAVE holds of it */

@@ -23,9 +23,6 @@ const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
     [SVM_EXIT_XSETBV] = {VMEXIT_XSETBV, 3},
 };
 
-/* Exceptions with an error code: #DF, #TS to #PF, #AC, #CP */
-#define HAS_ERROR (BIT(8) | GENMASK(14, 10) | BIT(17) | BIT(21))
-
 static void decode_io(const struct vmcb *vmcb, struct vm_exit *x)
 {
 	u64 i = vmcb->exitinfo1;
@@ -44,7 +41,7 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->reason = VMEXIT_EXCEPTION;
 	x->exc.vector = code - SVM_EXIT_EXCEPTION;
 	x->exc.error = vmcb->exitinfo1;
-	x->exc.has_error = BIT(x->exc.vector) & HAS_ERROR;
+	x->exc.has_error = BIT(x->exc.vector) & EXC_HAS_ERROR;
 	x->exc.behind = false;
 }
 

@@ -280,9 +280,6 @@ static bool registers(void)
 	return !ends[END_ERROR] && !ends[END_OTHER];
 }
 
-/*
- * Each transfer in a run of its own, since what needs memory and meets a device is the guest's end.
- */
 static bool string_io(void)
 {
 	const u64 far = 0x8000000000ul, at[][2] = {
@@ -333,7 +330,7 @@ static bool string_io(void)
 	note("string-io: %u came to the end, %u internal errors, %u went on", ends[END_DONE],
 	     ends[END_INTERNAL], ends[END_TIME]);
 	vm_free(&vm);
-	return ends[END_DONE] && !ends[END_ERROR] && !ends[END_OTHER];
+	return ends[END_DONE] && !ends[END_INTERNAL] && !ends[END_ERROR] && !ends[END_OTHER];
 }
 
 static bool page_tables(void)
@@ -346,7 +343,7 @@ static bool page_tables(void)
 	bool good = true;
 	struct vm vm;
 
-	for (u32 i = 0; i < 8; i++) { /* those with devices end soon */
+	for (u32 i = 0; i < 8; i++) {
 		vm_init(&vm, 3, VM_IRQCHIP);
 		vm_map_page(&vm, page, 0x110000, 3);
 		memcpy(vm.ram + 0x200000, i ? devices : memory,

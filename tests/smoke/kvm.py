@@ -23,6 +23,9 @@ def api():
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', what)
             ok(status == 0, f'{program} says that all is well', out)
+        lines = m.sh('corbel dmesg | grep "cannot emulate"')[1]
+        ok(re.search(r'cannot emulate instruction at \w+ for address b8110\b', lines),
+           'the log says which address the hypervisor could not emulate an access to', lines)
         after = m.json('corbel info --json')
         for key in 'vms', 'vcpus', 'pool_free_bytes':
             ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')

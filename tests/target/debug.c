@@ -67,11 +67,42 @@ static void check_int1(void)
 	       int1_count, (int)(int1_rip - (u64)at_int1));
 }
 
+#define RF BIT(16)
+
+static volatile u64 fault_flags;
+static volatile u32 fault_len;
+
+static void on_fault(struct frame *f)
+{
+	fault_flags = f->rflags;
+	f->rip += fault_len;
+}
+
+/* A fault that the hypervisor makes has RF, or a breakpoint on the instruction would come again. */
+static void test_resume_flag(void)
+{
+	u64 flags;
+
+	handler[GP] = handler[UD] = on_fault;
+	fault_flags = 0;
+	fault_len = 2;
+	__asm__ volatile("rdmsr" ::"c"(0x12345678) : "rax", "rdx", "memory");
+	report(fault_flags & RF, "#GP by RDMSR has RF");
+	fault_flags = 0;
+	fault_len = 3;
+	__asm__ volatile(".byte 0x0f, 0x01, 0xc9" ::"a"(0), "c"(0) : "memory"); /* MWAIT */
+	report(fault_flags & RF, "#UD by MWAIT has RF");
+	__asm__ volatile("pushf; pop %0" : "=r"(flags));
+	report(!(flags & RF), "it is gone afterwards");
+	handler[GP] = handler[UD] = NULL;
+}
+
 void test_debug(void)
 {
 	u32 r[4];
 
 	check_int1();
+	test_resume_flag();
 
 	handler[DB] = on_db;
 	STEP("nop; nop; nop", 3, "NOP");

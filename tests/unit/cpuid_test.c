@@ -94,9 +94,9 @@ void sched_wake(struct sched_unit *u)
  * read these MSRs. Instructions that need no more than their bit are listed too: what is not in
  * this table must not be shown.
  */
-#define XCR0_AVX    0x6u
-#define XCR0_AVX512 0xe6u
-#define XCR0_PKRU   BIT(9)
+#define XCR0_AVX_WHOLE 0x6u
+#define XCR0_AVX512    0xe6u
+#define XCR0_PKRU      BIT(9)
 
 struct promise {
 	u32 leaf, sub, reg;
@@ -111,7 +111,8 @@ static const struct promise promises[] = {
      CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_CX16 | CPUID_1C_SSE41 |
 	 CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT | CPUID_1C_AES | CPUID_1C_RDRAND |
 	 CPUID_1C_HYPERVISOR},
-    {1, 0, ECX, CPUID_1C_FMA | CPUID_1C_AVX | CPUID_1C_F16C, .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_AVX},
+    {1, 0, ECX, CPUID_1C_FMA | CPUID_1C_AVX | CPUID_1C_F16C, .cr4 = CR4_OSXSAVE,
+     .xcr0 = XCR0_AVX_WHOLE},
     {1, 0, ECX, CPUID_1C_PCID, .cr4 = CR4_PCIDE},
     {1, 0, ECX, CPUID_1C_X2APIC, .msr = {MSR_APIC_BASE}},
     {1, 0, ECX, CPUID_1C_TSC_DEADLINE, .msr = {MSR_TSC_DEADLINE}},
@@ -139,7 +140,7 @@ static const struct promise promises[] = {
      CPUID_7B_BMI1 | CPUID_7B_BMI2 | CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_RDSEED |
 	 CPUID_7B_ADX | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_SHA},
     {7, 0, EBX, CPUID_7B_FSGSBASE, .cr4 = CR4_FSGSBASE, .msr = {MSR_KERNEL_GS_BASE}},
-    {7, 0, EBX, CPUID_7B_AVX2, .xcr0 = XCR0_AVX},
+    {7, 0, EBX, CPUID_7B_AVX2, .xcr0 = XCR0_AVX_WHOLE},
     {7, 0, EBX, CPUID_7B_SMEP, .cr4 = CR4_SMEP},
     {7, 0, EBX, CPUID_7B_SMAP, .cr4 = CR4_SMAP},
     {7, 0, EBX,
@@ -149,7 +150,7 @@ static const struct promise promises[] = {
     {7, 0, ECX, CPUID_7C_GFNI},
     {7, 0, ECX, CPUID_7C_UMIP, .cr4 = CR4_UMIP},
     {7, 0, ECX, CPUID_7C_PKU, .cr4 = CR4_PKE, .xcr0 = XCR0_PKRU},
-    {7, 0, ECX, CPUID_7C_VAES | CPUID_7C_VPCLMUL, .xcr0 = XCR0_AVX},
+    {7, 0, ECX, CPUID_7C_VAES | CPUID_7C_VPCLMUL, .xcr0 = XCR0_AVX_WHOLE},
     {7, 0, ECX,
      CPUID_7C_VBMI | CPUID_7C_VBMI2 | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ,
      .xcr0 = XCR0_AVX512},
@@ -160,7 +161,7 @@ static const struct promise promises[] = {
     {0x80000001, 0, ECX,
      CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
 	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_TBM},
-    {0x80000001, 0, ECX, CPUID_X1C_XOP | CPUID_X1C_FMA4, .xcr0 = XCR0_AVX},
+    {0x80000001, 0, ECX, CPUID_X1C_XOP | CPUID_X1C_FMA4, .xcr0 = XCR0_AVX_WHOLE},
     {0x80000001, 0, EDX, CPUID_X1D_COPIES | CPUID_X1D_MMXEXT | CPUID_X1D_1G},
     {0x80000001, 0, EDX, CPUID_X1D_SYSCALL, .efer = EFER_SCE,
      .msr = {MSR_STAR, 0xc0000082, 0xc0000083, MSR_SFMASK}},

@@ -20,7 +20,7 @@ static u64 rng = SEED;
 static const ZydisMachineMode machine[] = {
     ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64};
 static ZydisDecoder decoder[3];
-static u32 valid, compared_gp, failures;
+static u32 valid, compared_gp, compared_vectors, failures;
 
 static u64 rnd(void)
 {
@@ -90,6 +90,24 @@ static bool has_phantom_base(const struct insn *i, enum emul_mode mode)
 	       i->rex & 1;
 }
 
+/* Moves and arithmetic of vector registers: memory operand and registers must agree. */
+static bool is_vector(const ZydisDecodedInstruction *z)
+{
+	switch (z->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_MMX:
+	case ZYDIS_ISA_EXT_SSE:
+	case ZYDIS_ISA_EXT_SSE2:
+	case ZYDIS_ISA_EXT_SSE3:
+	case ZYDIS_ISA_EXT_SSE4:
+	case ZYDIS_ISA_EXT_AVX:
+	case ZYDIS_ISA_EXT_AVX2:
+		return z->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+		       z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+	default:
+		return false;
+	}
+}
+
 static int reg_id(ZydisRegister r)
 {
 	return r == ZYDIS_REGISTER_NONE || ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_IP
@@ -124,6 +142,46 @@ static bool same_memory(const struct insn *i, const ZydisDecodedInstruction *z,
 	}
 	return !i->has_mem || i->opcode == 0x0d || i->opcode == 0x1f ||
 	       (i->opcode >= 0x18 && i->opcode <= 0x1e);
+}
+
+static bool is_vector_register(ZydisRegister r)
+{
+	switch (ZydisRegisterGetClass(r)) {
+	case ZYDIS_REGCLASS_MMX:
+	case ZYDIS_REGCLASS_XMM:
+	case ZYDIS_REGCLASS_YMM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of an instruction with memory, the other operands; MMX has 8 registers. */
+static bool same_vectors(const struct insn *i, const ZydisDecodedInstruction *z,
+			 const ZydisDecodedOperand *ops)
+{
+	bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+
+	for (u32 k = 0; k < z->operand_count; k++) {
+		const ZydisDecodedOperand *o = &ops[k];
+		u32 n, mask = 15;
+
+		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+			return true;
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_vector_register(o->reg.value))
+			continue;
+		if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_MMX)
+			mask = 7;
+		n = ZydisRegisterGetId(o->reg.value);
+		if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG && n != (i->reg & mask))
+			return false;
+		if (o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD && n != i->vvvv)
+			return false;
+		if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG && vex &&
+		    ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_YMM && !i->vex_256)
+			return false;
+	}
+	return same_memory(i, z, ops);
 }
 
 static bool same_immediate(const struct insn *i, const ZydisDecodedInstruction *z)
@@ -186,6 +244,10 @@ static void compare(const u8 *bytes, u32 n, enum emul_mode mode)
 		if ((i.op_size != z.operand_width / 8 && !has_conventional_size(&z)) ||
 		    i.addr_size != z.address_width / 8)
 			complain("same sizes", bytes, n, mode, &i, got, &z);
+	} else if (is_vector(&z) && i.has_mem) {
+		compared_vectors++;
+		if (!has_phantom_base(&i, mode) && !same_vectors(&i, &z, ops))
+			complain("same memory and vector registers", bytes, n, mode, &i, got, &z);
 	}
 out:
 	free(heap);
@@ -369,8 +431,10 @@ int main(void)
 		CHECK(failures == before,
 		      "%d-bit mode: lengths and operands agree with the disassembler", 16 << m);
 	}
-	printf("# %u valid instructions, %u compared in detail\n", valid, compared_gp);
-	CHECK(valid > 1000000 && compared_gp > 500000, "enough instructions were compared");
+	printf("# %u valid instructions, %u compared in detail, %u of vector registers\n", valid,
+	       compared_gp, compared_vectors);
+	CHECK(valid > 1000000 && compared_gp > 500000 && compared_vectors > 100000,
+	      "enough instructions were compared");
 	test_intercepted();
 	test_bounds();
 	return test_end();

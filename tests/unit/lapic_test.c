@@ -376,6 +376,37 @@ static void test_timer(void)
 	wr(v0, LVT_T, 0x200ec);
 	advance(100000);
 	CHECK(take(v0) == 0xec, "and goes on when unmasked");
+
+	wr(v0, LVT_T, 0xec);
+	wr(v0, TMICT, 1000000);
+	advance(1000000);
+	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 0, "a one-shot has run out");
+	wr(v0, LVT_T, 0x200ec);
+	CHECK(rd(v0, TMCCT) == 0 && rd(v0, TMICT) == 1000000, "made periodic it stays at 0");
+	advance(300000);
+	CHECK(rd(v0, TMCCT) == 0, "and does not count");
+	wr(v0, TDCR, 0xb);
+	advance(3000000);
+	CHECK(rd(v0, TMCCT) == 0 && take(v0) == -1, "nor tick, whatever is done to the divisor");
+	wr(v0, TMICT, 1000000);
+	advance(1000000);
+	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 1000000, "until the initial count is written");
+	advance(1000000);
+	CHECK(take(v0) == 0xec, "then it does");
+	advance(400000);
+	wr(v0, LVT_T, 0xec);
+	CHECK(rd(v0, TMCCT) == 600000, "a periodic one made one-shot counts on");
+	advance(600000);
+	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 0, "to 0");
+	advance(3000000);
+	CHECK(take(v0) == -1, "once");
+	wr(v0, TMICT, 1000000);
+	advance(300000);
+	wr(v0, LVT_T, 0x200ec);
+	CHECK(rd(v0, TMCCT) == 700000, "a one-shot under way made periodic counts on, too");
+	advance(700000);
+	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 1000000, "and then periodically");
+
 	wr(v0, LVT_T, 0x400ec);
 	advance(1000000);
 	CHECK(take(v0) == -1 && rd(v0, TMICT) == 0, "change to TSC-deadline stops it");
