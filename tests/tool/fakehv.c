@@ -48,11 +48,7 @@ static int answer(struct corbel_query *q, const void *data, size_t size)
 static int query_vm(struct corbel_query *q)
 {
 	struct corbel_vm_stat vm[2] = {
-	    {.id = 0,
-	     .vcpus = 2,
-	     .mapped_bytes = 1 << 30,
-	     .runtime_ns = 5000000000,
-	     .name = "dom0"},
+	    {.id = 0, .vcpus = 2, .runtime_ns = 5000000000, .name = "dom0"},
 	    {.id = 3,
 	     .vcpus = 2,
 	     .pid = record_pid(),

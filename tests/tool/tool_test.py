@@ -4,7 +4,7 @@
 
 Usage: tool_test.py CORBEL GUEST FAKEHV.so
 """
-import fcntl, json, os, pty, random, select, shutil, signal, socket, subprocess, sys, tempfile, time
+import fcntl, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
 DIR = tempfile.mkdtemp(prefix="corbel-tool-")
@@ -199,6 +199,141 @@ def test_failures():
     check(corbel("--help").returncode == 0 and corbel("top", "--help").returncode == 0, "help")
 
 
+def test_check():
+    good = config("chk", "vcpus = 2\n")
+    p = corbel("create", "--check", good)
+    check(p.returncode == 0 and "good" in p.stdout and guests() == {}, "create --check of a good file starts nothing", p.stderr)
+    bad = config("chk", "vcpu = 2\nmemmory = 5\nviridian = 1\n")
+    p = corbel("create", "--check", bad)
+    check(fails(p, f'{bad}:4: unknown key "vcpu" is ignored; did you mean "vcpus"?', f"{bad}:5:", 'did you mean "memory"?',
+                f'{bad}:6: key "viridian" of xl is not supported', "3 of its settings"), "and names all that would be ignored", p.stderr)
+    check(fails(corbel("create", "--check", config("chk", "disk = ['/no/disk,raw,xvda,w']\n")), "/no/disk"), "and files that are missing")
+
+
+def test_console_input():
+    corbel("create", config("inp"))
+    wait(lambda: "guest ready" in log("inp"))
+    t = time.time()
+    p = corbel("console", "inp", timeout=20)
+    check(p.returncode == 0 and time.time() - t < 5, "console < /dev/null ends")
+    p = corbel("console", "inp", stdin="ab", timeout=20)
+    check(p.stdout == "<a><b>", "what a script sends is answered before it ends", p.stdout)
+    corbel("destroy", "inp")
+
+
+def test_manage():
+    check(corbel("create", config("man")).returncode == 0, "a guest without maxmem")
+    check(fails(corbel("mem-set", "man", "40"), "maxmem"), "mem-set wants maxmem")
+    check(fails(corbel("vcpu-set", "man", "2"), "firmware = \"bios\""), "vcpu-set wants a PC")
+    check(fails(corbel("rename", "man", "a/b"), "not a guest's name"), "rename to a path")
+    check(corbel("rename", "man", "woman").returncode == 0 and list(guests()) == ["woman"], "rename")
+    check(corbel("pause", "woman").returncode == 0 and guests()["woman"]["state"] == "paused", "it obeys by its new name")
+    corbel("unpause", "woman")
+    out = corbel("uptime", "woman").stdout
+    check(out.startswith("woman") and " 0 days 00:00:" in out, "uptime", out)
+    check(fails(corbel("uptime", "man"), "no guest man"), "uptime of nobody")
+    core = f"{DIR}/core"
+    p = corbel("dump-core", "woman", core)
+    check(p.returncode == 0 and open(core, "rb").read(4) == b"\x7fELF" and os.path.getsize(core) > 48 << 20, "dump-core", p.stderr)
+    check(wait(lambda: "guest ready" in log("woman")), "ready")
+    p = corbel("sysrq", "woman", "h")
+    check(p.returncode == 0 and wait(lambda: "<h>" in log("woman")), "sysrq: the letter arrives", p.stderr + log("woman"))
+    check(fails(corbel("sysrq", "woman", "??"), "not one letter"), "sysrq of no letter")
+    check(corbel("trigger", "woman", "reset").returncode == 0 and wait(lambda: log("woman").count("guest ready") == 2), "trigger reset")
+    check(fails(corbel("trigger", "woman", "bogus"), "nmi, power, reset"), "trigger of nothing")
+    corbel("destroy", "woman")
+    for cmd, more in ("mem-set", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
+            ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
+        check(fails(corbel(cmd, "man", *more), "there is no guest man"), f"{cmd} of a guest that is not there")
+    check("corbel 0.1" in corbel("version").stdout and "save" in corbel("help").stdout, "version, help")
+    check("--check" in corbel("help", "create").stdout, "help of a command")
+
+
+def test_hotplug():
+    for name in "hd.img", "cd.iso":
+        with open(f"{DIR}/{name}", "wb") as f:
+            f.truncate(1 << 20)
+    p = corbel("create", config("pc", f"type = 'hvm'\nmaxmem = 64\nvcpus = 1\nmaxvcpus = 3\ndisk = ['{DIR}/cd.iso,raw,hdc,cdrom']\n"))
+    if not check(p.returncode == 0, "a PC with a balloon and room for vCPUs", p.stderr):
+        return
+    check(corbel("mem-set", "pc", "56").returncode == 0, "mem-set")
+    check(fails(corbel("mem-set", "pc", "lots"), "not a number"), "mem-set of no number")
+    p = corbel("vcpu-set", "pc", "3")
+    check(p.returncode == 0, "vcpu-set", p.stderr)
+    check(fails(corbel("vcpu-set", "pc", "4"), "at most 3 vCPUs", "maxvcpus"), "vcpu-set beyond maxvcpus")
+    p = corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdb,r")
+    out = corbel("block-list", "pc").stdout
+    check(p.stdout == "disk-0\n" and f"{DIR}/hd.img" in out and "yes" in out, "block-attach, block-list", p.stderr + out)
+    check(fails(corbel("block-attach", "pc", "/no/disk"), "/no/disk"), "a disk that is not there")
+    check(fails(corbel("block-attach", "pc", "/x,vmdk"), "vmdk"), "a disk that is wrong")
+    check(fails(corbel("block-detach", "pc", "disk0"), "was not attached"), "only what was attached can be detached")
+    check(fails(corbel("block-detach", "pc", "disk-7"), "disk-7"), "what is not there cannot be, too")
+    check(corbel("cd-eject", "pc", "cd0").returncode == 0 and "(empty)" in corbel("block-list", "pc").stdout, "cd-eject",
+          corbel("block-list", "pc").stdout)
+    p = corbel("cd-insert", "pc", "cd0", f"{DIR}/hd.img")
+    check(p.returncode == 0, "cd-insert", p.stderr)
+    check(fails(corbel("cd-insert", "pc", "cd9", f"{DIR}/hd.img"), "cd9"), "cd-insert into no drive")
+    check(fails(corbel("network-attach", "pc", "bridge=nobr9"), "no bridge nobr9"), "network-attach to no bridge")
+    check("MAC" in corbel("network-list", "pc").stdout, "network-list")
+    corbel("destroy", "pc")
+
+
+def test_save():
+    disk, state = f"{DIR}/save.qcow2", f"{DIR}/saved"
+    cfg = config("sav", "maxmem = 64\n")
+    corbel("create", cfg)
+    wait(lambda: "guest ready" in log("sav"))
+    corbel("console", "sav", stdin="a")
+    pid = guests()["sav"]["pid"]
+    os.unlink(cfg)
+    p = corbel("save", "--keep", "sav", state)
+    check(p.returncode == 0 and guests()["sav"]["pid"] == pid and guests()["sav"]["state"] == "running", "save --keep: it runs on", p.stderr)
+    p = corbel("save", "sav", state)
+    check(p.returncode == 0 and guests("--all") == {} and not alive(pid), "save ends it", p.stderr)
+    p = corbel("restore", state)
+    check(p.returncode == 0 and guests()["sav"]["state"] == "running", "restore starts it", p.stderr)
+    p = corbel("console", "sav", stdin="b")
+    check(p.stdout == "<b>" and log("sav").count("guest ready") == 1, "where it was: it answers and has not booted again", p.stdout + log("sav"))
+    check(fails(corbel("restore", state), "sav runs already"), "a second restore is refused")
+    check(corbel("save", "sav", state).returncode == 0, "a restored guest can be saved, its file long gone")
+    p = corbel("restore", "--paused", state)
+    check(p.returncode == 0 and guests()["sav"]["state"] == "paused", "restore --paused", p.stderr)
+    corbel("destroy", "sav")
+    check(fails(corbel("restore", cfg + "x"), "No such file"), "restore of no file")
+    check(fails(corbel("restore", config("sav")), "is not a saved guest"), "restore of another file")
+    with open(state, "r+b") as f:
+        f.truncate(9000)
+    p = corbel("restore", state)
+    check(p.returncode == 1 and "sav" in p.stderr, "restore of half a file fails", p.stderr)
+    corbel("destroy", "sav")
+    corbel("create", config("sav"))
+    check(fails(corbel("save", "sav", "/no/dir/x"), "cannot write") and guests()["sav"]["state"] == "running", "save to nowhere: it runs on")
+    check(fails(corbel("snapshot", "sav", "t1"), "sav:"), "a snapshot needs a qcow2 disk, as the VMM says")
+    corbel("destroy", "sav")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
+    corbel("create", config("sav", f"type = 'hvm'\ndisk = ['{disk},qcow2,xvda,w']\n"))
+    check(corbel("snapshot", "sav", "t1").returncode == 0 and "t1" in corbel("snapshot", "sav").stdout, "snapshot")
+    check(corbel("revert", "sav", "t1").returncode == 0 and fails(corbel("revert", "sav", "t2"), "t2"), "revert")
+    corbel("destroy", "sav")
+
+
+def test_manual():
+    """Man pages, and the completion, against the tables."""
+    top = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+    read = lambda path: open(os.path.join(top, path)).read()
+    has = set(re.findall(r'^  ([a-z-]+) +\S*.*  [A-Z]', corbel("help").stdout.partition("Commands:")[2], re.M))
+    told = set(re.findall(r'^\.TP\n\.BI? ([a-z-]+)', read("tools/man/corbel.8").partition(".SH COMMANDS")[2].partition(".SH EXIT")[0], re.M))
+    check(has and has == told, "corbel(8) has the commands that there are", has ^ told)
+    table = read("tools/corbel/cfg.c").partition("static const struct key keys[]")[2].partition("};")[0]
+    keys = set(re.findall(r'\{"(\w+)"', table))
+    page = read("tools/man/corbel.cfg.5").partition(".SH KEYS")[2].partition(".SH EXAMPLE")[0]
+    told = set(w for line in re.findall(r'^\.TP\n\.BR? (.*)', page, re.M) for w in re.findall(r"\w+", line))
+    check(keys and keys == told, "corbel.cfg(5) has the keys that there are", keys ^ told)
+    script = f". {top}/tools/completion/corbel; COMP_WORDS=(corbel ''); COMP_CWORD=1; _corbel; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    out = subprocess.run(["bash", "-c", script], env=dict(ENV, PATH=os.path.dirname(CORBEL) + ":" + ENV["PATH"]), capture_output=True, text=True)
+    check(set(out.stdout.split()) == has, "the completion knows all commands", out.stdout + out.stderr)
+
+
 def test_start():
     config("etc", file=f"{ETC}/etc.cfg")
     config("other", file=f"{ETC}/wrong.cfg")
@@ -304,7 +439,8 @@ def test_hypervisor():
     check(want.items() <= i.items(), "info --json", i)
     check("back end    svm" in corbel("info", env=env).stdout, "info")
     g = guests(env=env)
-    check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0,
+    check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0 and
+          g["dom0"]["memory_bytes"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"),
           "list --json joins the hypervisor's VMs and guests", g)
     out = corbel("list", env=env).stdout.splitlines()
     check(len(out) == 3 and out[2].split() == ["hyp", "3", "running", "2", "48", "7.0"], "list", out)
@@ -331,6 +467,13 @@ def test_hypervisor():
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2, "top --json", t)
     check("hyp" in corbel("top", "-b", "-n1", env=env).stdout, "top in batch mode")
+    check(corbel("domid", "hyp", env=env).stdout == "3\n" and corbel("domname", "3", env=env).stdout == "hyp\n", "domid, domname")
+    check(fails(corbel("domname", "9", env=env), "no VM 9") and fails(corbel("domid", "nobody", env=env), "no VM nobody"), "of nobody")
+    m = corbel("metrics", env=env).stdout
+    samples = [line for line in m.splitlines() if not line.startswith("#")]
+    check('corbel_domain_vcpu_steal_seconds_total{domain="hyp",vcpu="1"} 0' in samples and 'corbel_domain_vcpu_exits_total{domain="dom0",vcpu="0"} 12' in samples
+          and 'corbel_domain_info_cpu_time_seconds_total{domain="hyp"} 7.000000000' in samples, "metrics", m)
+    check(samples and all(re.fullmatch(r'[a-z0-9_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+', s) for s in samples), "in Prometheus' format", m)
     check(fails(corbel("info", env=dict(env, FAKEHV_ABI="1")), "ABI 99"), "another ABI is told")
     check(fails(corbel("list", env=dict(env, FAKEHV_SHORT="1")), "different versions"), "another size of answers is told")
     corbel("destroy", "hyp")
@@ -339,7 +482,8 @@ def test_hypervisor():
 def main():
     os.makedirs(ETC)
     try:
-        for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_start, test_disks, test_vif, test_races,
+        for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
+                  test_console_input, test_manage, test_hotplug, test_save, test_manual, test_start, test_disks, test_vif, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

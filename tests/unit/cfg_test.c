@@ -74,10 +74,90 @@ static void warns(void)
 
 	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nvga = 'std'\nvif = ['model=e1000']\n"),
 	      "unknown keys do not stop");
-	CHECK(c.nwarnings == 2 && !strcmp(c.warnings[0], "f:4: unknown key \"vga\" is ignored") &&
+	CHECK(c.nwarnings == 2 &&
+		  !strcmp(c.warnings[0], "f:4: key \"vga\" of xl is not supported and ignored") &&
 		  strstr(c.warnings[1], "f:5: unknown vif option \"model\""),
 	      "but are named in warnings");
+	CHECK(c.unknown == 2, "and counted");
 	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\nmemry=1\nvcpu=2\ndsk=[]\nzzz=1\nbiulder='hvm'\n") &&
+		  c.nwarnings == 5 && c.unknown == 5,
+	      "five unknown keys are five warnings");
+	CHECK(strstr(c.warnings[0],
+		     "f:3: unknown key \"memry\" is ignored; did you mean \"memory\"?") &&
+		  strstr(c.warnings[1], "\"vcpus\"?") && strstr(c.warnings[2], "\"disk\"?") &&
+		  strstr(c.warnings[4], "\"builder\"?"),
+	      "each with the nearest right one: %s", c.warnings[0]);
+	CHECK(!strcmp(c.warnings[3], "f:6: unknown key \"zzz\" is ignored"),
+	      "if there is one that is near: %s", c.warnings[3]);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\non_crash='restart'\non_reboot='restart'\n") &&
+		  c.nwarnings == 1 &&
+		  strstr(c.warnings[0], "on_crash = \"restart\" is not supported"),
+	      "what cannot be had is told");
+	cfg_free(&c);
+}
+
+/* Files as people have them for xl. */
+static void as_xl(void)
+{
+	struct cfg c;
+
+	CHECK(!cfg_parse(&c, "f",
+			 "# -*- mode: python; -*-\n"
+			 "type = \"hvm\"\n"
+			 "name = 'win'\n"
+			 "uuid = \"06ed00fe-1162-4fc4-b5d8-11993ee4a8b9\"\n"
+			 "memory = 1024; maxmem = 2048\n"
+			 "vcpus = 2; maxvcpus = 4\n"
+			 "localtime = 1\n"
+			 "disk = [\n"
+			 "\t'file:/a.img,hda,w',   # the system\n"
+			 "\t'file:/b.iso,hdc:cdrom,r',\n"
+			 "]\n"
+			 "disk += [ '/c.iso,raw,hdd,cdrom', 'target=/d.iso,devtype=cdrom' ]\n"
+			 "vif = [ '' ]\n"
+			 "vif += [ 'bridge=xenbr0' ]\n"
+			 "on_poweroff = \"destroy\"\n"
+			 "on_reboot = \"destroy\"\n"),
+	      "an HVM guest's file is read: %s", c.error);
+	CHECK(c.firmware == FIRMWARE_BIOS && c.localtime && c.no_reboot && !c.nwarnings &&
+		  !strcmp(c.uuid, "06ed00fe-1162-4fc4-b5d8-11993ee4a8b9"),
+	      "it is a PC with this UUID and local time, whose reboot is its end");
+	CHECK(c.memory_mib == 1024 && c.maxmem_mib == 2048 && c.maxvcpus == 4,
+	      "memory and vCPUs have limits");
+	CHECK(c.ndisks == 4 && !c.disk[0].cdrom && !c.disk[0].readonly && c.disk[1].cdrom &&
+		  c.disk[1].readonly && c.disk[2].cdrom && c.disk[3].cdrom,
+	      "CDs in all three ways to write them, and += adds disks");
+	CHECK(c.nvifs == 2 && !strcmp(c.vif[1].bridge, "xenbr0"), "and interfaces");
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\nextra='x'\nextra+=' y'\nvcpus=3\ntype='pvh'") &&
+		  !strcmp(c.cmdline, "x y") && c.maxvcpus == 3 && c.firmware == FIRMWARE_MICROVM,
+	      "+= adds to a string; a PVH guest is a microvm: %s", c.error);
+	cfg_free(&c);
+}
+
+static void items(void)
+{
+	struct cfg_disk d;
+	struct cfg_vif v;
+	char err[256] = "";
+
+	CHECK(!cfg_parse_disk(&d, "/x,qcow2,xvdb,r", err) && !strcmp(d.path, "/x") && d.qcow2 &&
+		  d.readonly,
+	      "one disk alone");
+	free(d.path);
+	CHECK(cfg_parse_disk(&d, "/x,vmdk", err) == -1 && !strncmp(err, "disk format \"vmdk\"", 18),
+	      "what is wrong with it is told: %s", err);
+	free(d.path);
+	CHECK(!cfg_parse_vif(&v, "", err) && !strcmp(v.bridge, "corbr0"), "one interface alone");
+	free(v.bridge);
+	CHECK(cfg_parse_vif(&v, "model=x", err) == -1 && strstr(err, "unknown vif option"),
+	      "what would be ignored in a file is wrong there: %s", err);
+	free(v.bridge);
 }
 
 static const struct {
@@ -116,6 +196,17 @@ static const struct {
     {"vcpus=0", "1: vcpus wants a number from 1 to 64"},
     {"vcpus=65", "1: vcpus wants a number from 1 to 64"},
     {"cpu_weight=100001", "1: cpu_weight wants a number from 1 to 100000"},
+    {"vcpus=4\nmaxvcpus=2\nname='a'\nkernel='k'", "4: maxvcpus is less than vcpus"},
+    {"memory=4\nmaxmem=2\nname='a'\nkernel='k'", "4: maxmem is less than memory"},
+    {"maxmem='x'", "1: maxmem wants the number of MiB"},
+    {"memory += 5", "1: += adds to a list"},
+    {"uuid='06ed00fe-1162-4fc4-b5d8-11993ee4a8b'", "1: uuid wants"},
+    {"uuid='06ed00fex1162-4fc4-b5d8-11993ee4a8b9'", "1: uuid wants"},
+    {"type='pv'", "1: type is \"hvm\" or \"pvh\""},
+    {"on_reboot='preserve'", "1: on_reboot is"},
+    {"localtime=2", "1: localtime wants a number from 0 to 1"},
+    {"name='a'\nkernel='k'\ndisk=['/d,raw,hdc,cdrom']", "3: only a PC has a CD drive"},
+    {"vif=['','','','','']\nvif+=['','','','']", "2: vif has 9 items"},
     {"cap=101", "1: cap wants a number from 0 to 100"},
     {"firmware='uefi'", "1: firmware is one of"},
     {"firmware=1", "1: firmware is one of"},
@@ -219,6 +310,8 @@ int main(void)
 {
 	good();
 	warns();
+	as_xl();
+	items();
 	bad();
 	noise();
 	cpulists();

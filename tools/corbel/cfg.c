@@ -17,6 +17,7 @@ enum kind { V_STRING, V_NUMBER, V_LIST };
 
 struct value {
 	enum kind kind;
+	bool add;   /* += */
 	char *text; /* of a string; of a number as written */
 	long long number;
 	char *item[MAX_ITEMS];
@@ -29,6 +30,7 @@ struct parser {
 	const char *file, *at;
 	int line;
 	char *root, *extra;
+	bool firmware_set;
 };
 
 struct key {
@@ -55,11 +57,13 @@ bad(struct parser *p, int line, const char *fmt, ...)
 static void __attribute__((format(printf, 3, 4)))
 warn(struct parser *p, int line, const char *fmt, ...)
 {
-	char text[200];
+	char text[200], **more;
 	va_list ap;
 
-	if (p->c->nwarnings == (int)(sizeof(p->c->warnings) / sizeof(p->c->warnings[0])))
+	more = realloc(p->c->warnings, (p->c->nwarnings + 1) * sizeof(*more));
+	if (!more)
 		return;
+	p->c->warnings = more;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -206,11 +210,15 @@ static void free_value(struct value *v)
 
 static int get_string(struct parser *p, const char *key, const struct value *v, char **out)
 {
+	char *whole;
+
 	if (v->kind != V_STRING)
 		return bad(p, v->line, "%s wants a string: %s = \"...\"", key, key);
+	if (asprintf(&whole, "%s%s", v->add && *out ? *out : "", v->text) < 0)
+		return bad(p, v->line, "out of memory");
 	free(*out);
-	*out = strdup(v->text);
-	return *out ? 0 : bad(p, v->line, "out of memory");
+	*out = whole;
+	return 0;
 }
 
 static int get_number(struct parser *p, const char *key, const struct value *v, long long min,
@@ -229,14 +237,15 @@ static int get_number(struct parser *p, const char *key, const struct value *v, 
 	return 0;
 }
 
-static int get_list(struct parser *p, const char *key, const struct value *v, int max,
+/* have: items there already, to which += adds. */
+static int get_list(struct parser *p, const char *key, const struct value *v, int have, int max,
 		    const char *example)
 {
 	if (v->kind != V_LIST)
 		return bad(p, v->line, "%s wants a list: %s = [ %s ]", key, key, example);
-	if (v->items > max)
-		return bad(p, v->line, "%s has %d items; at most %d are possible", key, v->items,
-			   max);
+	if (have + v->items > max)
+		return bad(p, v->line, "%s has %d items; at most %d are possible", key,
+			   have + v->items, max);
 	return 0;
 }
 
@@ -305,24 +314,93 @@ static int set_memory(struct parser *p, const char *key, const struct value *v)
 	long long n;
 
 	if (get_number(p, key, v, 1, 1ll << 24, &n))
-		return bad(p, v->line, "memory wants the number of MiB: memory = 512");
-	p->c->memory_mib = n;
+		return bad(p, v->line, "%s wants the number of MiB: %s = 512", key, key);
+	*(!strcmp(key, "memory") ? &p->c->memory_mib : &p->c->maxmem_mib) = n;
 	return 0;
 }
 
 static int set_number(struct parser *p, const char *key, const struct value *v)
 {
-	bool vcpus = !strcmp(key, "vcpus"), cap = !strcmp(key, "cap");
-	long long n, max = CORBEL_MAX_WEIGHT;
+	const struct {
+		const char *key;
+		unsigned int *to, min, max;
+	} all[] = {{"vcpus", &p->c->vcpus, 1, CFG_MAX_VCPUS},
+		   {"maxvcpus", &p->c->maxvcpus, 1, CFG_MAX_VCPUS},
+		   {"cap", &p->c->cap, 0, 100},
+		   {"cpu_weight", &p->c->weight, 1, CORBEL_MAX_WEIGHT}};
+	long long n;
+	int i = 0;
 
-	if (vcpus)
-		max = CFG_MAX_VCPUS;
-	else if (cap)
-		max = 100;
-	if (get_number(p, key, v, cap ? 0 : 1, max, &n))
+	while (strcmp(all[i].key, key))
+		i++;
+	if (get_number(p, key, v, all[i].min, all[i].max, &n))
 		return -1;
-	*(vcpus ? &p->c->vcpus : cap ? &p->c->cap : &p->c->weight) = n;
+	*all[i].to = n;
 	return 0;
+}
+
+static int set_flag(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+
+	if (get_number(p, key, v, 0, 1, &n))
+		return -1;
+	p->c->localtime = n;
+	return 0;
+}
+
+static int set_uuid(struct parser *p, const char *key, const struct value *v)
+{
+	const char *s;
+	int i = 0;
+
+	if (get_string(p, key, v, &p->c->uuid))
+		return -1;
+	for (s = p->c->uuid; i < 36 && *s; i++, s++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? *s != '-'
+							    : !isxdigit((unsigned char)*s))
+			break;
+	if (i < 36 || *s)
+		return bad(p, v->line,
+			   "uuid wants 32 hexadecimal digits parted like "
+			   "12345678-1234-1234-1234-123456789abc");
+	return 0;
+}
+
+static int set_on_reboot(struct parser *p, const char *key, const struct value *v)
+{
+	bool destroy = v->kind == V_STRING && !strcmp(v->text, "destroy");
+
+	if (!destroy && (v->kind != V_STRING || strcmp(v->text, "restart")))
+		return bad(p, v->line, "%s is \"restart\" (usual) or \"destroy\"", key);
+	p->c->no_reboot = destroy;
+	return 0;
+}
+
+/* xen-tools writes on_crash = 'restart' into each file, so this cannot be an error. */
+static int set_on_end(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind != V_STRING)
+		return bad(p, v->line, "%s wants a string: %s = \"destroy\"", key, key);
+	if (!strcmp(v->text, "destroy"))
+		return 0;
+	p->c->unknown++;
+	warn(p, v->line, "%s = \"%s\" is not supported: a guest that ends is gone", key, v->text);
+	return 0;
+}
+
+/* HVM guests of xl are PCs with a BIOS; PVH and PV ones boot a kernel. */
+static int set_type(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind == V_STRING && (!strcmp(v->text, "hvm") || !strcmp(v->text, "pvh"))) {
+		if (!p->firmware_set)
+			p->c->firmware = *v->text == 'h' ? FIRMWARE_BIOS : FIRMWARE_MICROVM;
+		return 0;
+	}
+	return bad(p, v->line,
+		   "%s is \"hvm\" or \"pvh\"; there are no PV guests: boot the same kernel as "
+		   "\"pvh\"",
+		   key);
 }
 
 static int set_firmware(struct parser *p, const char *key, const struct value *v)
@@ -334,6 +412,7 @@ static int set_firmware(struct parser *p, const char *key, const struct value *v
 	for (i = 0; v->kind == V_STRING && i < 3; i++)
 		if (!strcmp(v->text, names[i])) {
 			p->c->firmware = i;
+			p->firmware_set = true;
 			return 0;
 		}
 	return bad(p, v->line, "firmware is one of \"microvm\" (default), \"bios\" and \"none\"");
@@ -389,7 +468,13 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 		    strcmp(val, "rw"))
 			return bad(p, d->line, "disk access \"%s\" is not known; " DISK_RIGHT, val);
 		d->readonly = *val == 'r' && strcmp(val, "rw");
-	} else if (strcmp(what, "vdev")) {
+	} else if (!strcmp(what, "devtype")) {
+		d->cdrom = !strcmp(val, "cdrom");
+		d->readonly |= d->cdrom;
+	} else if (!strcmp(what, "vdev")) {
+		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
+			return disk_set(p, d, "devtype", "cdrom");
+	} else {
 		return bad(p, d->line, "disk option \"%s\" is not known; " DISK_RIGHT, what);
 	}
 	return 0;
@@ -412,6 +497,10 @@ static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 				return -1;
 			continue;
 		}
+		if (!strcmp(f, "cdrom")) {
+			d->cdrom = d->readonly = true;
+			continue;
+		}
 		if (i == 4)
 			return bad(p, d->line, "too many fields in a disk; " DISK_RIGHT);
 		if (disk_set(p, d, order[i], f))
@@ -427,12 +516,13 @@ static int set_disk(struct parser *p, const char *key, const struct value *v)
 {
 	int i;
 
-	if (get_list(p, key, v, CFG_MAX_DISKS, "'/path/img,raw,xvda,w'"))
+	if (get_list(p, key, v, p->c->ndisks, CFG_MAX_DISKS, "'/path/img,raw,xvda,w'"))
 		return -1;
 	for (i = 0; i < v->items; i++) {
-		p->c->disk[i].line = v->item_line[i];
-		p->c->ndisks = i + 1;
-		if (parse_disk(p, &p->c->disk[i], v->item[i]))
+		struct cfg_disk *d = &p->c->disk[p->c->ndisks++];
+
+		d->line = v->item_line[i];
+		if (parse_disk(p, d, v->item[i]))
 			return -1;
 	}
 	return 0;
@@ -480,6 +570,7 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 				    val);
 			vif->has_mac = true;
 		} else {
+			p->c->unknown++;
 			warn(p, vif->line,
 			     "unknown vif option \"%s\" is ignored; bridge and mac are known", f);
 		}
@@ -493,28 +584,72 @@ static int set_vif(struct parser *p, const char *key, const struct value *v)
 {
 	int i;
 
-	if (get_list(p, key, v, CFG_MAX_VIFS, "'' or 'bridge=" CFG_BRIDGE "'"))
+	if (get_list(p, key, v, p->c->nvifs, CFG_MAX_VIFS, "'' or 'bridge=" CFG_BRIDGE "'"))
 		return -1;
 	for (i = 0; i < v->items; i++) {
-		p->c->vif[i].line = v->item_line[i];
-		p->c->nvifs = i + 1;
-		if (parse_vif(p, &p->c->vif[i], v->item[i]))
+		struct cfg_vif *vif = &p->c->vif[p->c->nvifs++];
+
+		vif->line = v->item_line[i];
+		if (parse_vif(p, vif, v->item[i]))
 			return -1;
 	}
 	return 0;
+}
+
+/* A parser for one item, outside of a file. */
+static int parse_one(char *err, const char *spec, int (*parse)(struct parser *p, void *to, char *s),
+		     void *to)
+{
+	struct cfg c = {0};
+	struct parser p = {.c = &c, .file = "item", .line = 1};
+	char *copy = strdup(spec);
+	int ret = copy ? parse(&p, to, copy) : bad(&p, 1, "out of memory");
+	const char *why = c.error;
+
+	if (!ret && c.nwarnings) {
+		why = c.warnings[0];
+		ret = -1;
+	}
+	if (ret) /* without "item:1: " */
+		snprintf(err, 256, "%s", strchr(why, ' ') + 1);
+	free(copy);
+	cfg_free(&c);
+	return ret;
+}
+
+static int one_disk(struct parser *p, void *to, char *s)
+{
+	return parse_disk(p, to, s);
+}
+
+static int one_vif(struct parser *p, void *to, char *s)
+{
+	return parse_vif(p, to, s);
+}
+
+int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err)
+{
+	*d = (struct cfg_disk){.line = 1};
+	return parse_one(err, spec, one_disk, d);
+}
+
+int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err)
+{
+	*vif = (struct cfg_vif){.line = 1};
+	return parse_one(err, spec, one_vif, vif);
 }
 
 static int set_args(struct parser *p, const char *key, const struct value *v)
 {
 	int i;
 
-	if (get_list(p, key, v, CFG_MAX_ARGS, "'-device', '...'"))
+	if (get_list(p, key, v, p->c->nargs, CFG_MAX_ARGS, "'-device', '...'"))
 		return -1;
 	for (i = 0; i < v->items; i++) {
-		p->c->args[i] = strdup(v->item[i]);
-		if (!p->c->args[i])
+		p->c->args[p->c->nargs] = strdup(v->item[i]);
+		if (!p->c->args[p->c->nargs])
 			return bad(p, v->line, "out of memory");
-		p->c->nargs = i + 1;
+		p->c->nargs++;
 	}
 	return 0;
 }
@@ -527,7 +662,9 @@ static const struct key keys[] = {
     {"root", set_cmdline},
     {"extra", set_cmdline},
     {"memory", set_memory},
+    {"maxmem", set_memory},
     {"vcpus", set_number},
+    {"maxvcpus", set_number},
     {"disk", set_disk},
     {"vif", set_vif},
     {"firmware", set_firmware},
@@ -536,10 +673,167 @@ static const struct key keys[] = {
     {"cpus", set_cpus},
     {"device_model_override", set_path},
     {"device_model_args", set_args},
+    {"type", set_type},
+    {"builder", set_type},
+    {"uuid", set_uuid},
+    {"localtime", set_flag},
+    {"on_poweroff", set_on_end},
+    {"on_reboot", set_on_reboot},
+    {"on_crash", set_on_end},
 };
 #define NKEYS ((int)(sizeof(keys) / sizeof(keys[0])))
 
+/* Keys of xl that mean nothing here, in alphabetical order. */
+static const char *const xl_keys[] = {"acpi",
+				      "acpi_firmware",
+				      "altp2m",
+				      "apic",
+				      "bios",
+				      "blkdev_start",
+				      "boot",
+				      "bootloader",
+				      "bootloader_args",
+				      "bootloader_restrict",
+				      "channel",
+				      "claim_mode",
+				      "cpuid",
+				      "cpus_soft",
+				      "device_model",
+				      "device_model_user",
+				      "device_model_version",
+				      "device_tree",
+				      "dm_restrict",
+				      "driver_domain",
+				      "firmware_override",
+				      "gfx_passthru",
+				      "hap",
+				      "hdtype",
+				      "hpet",
+				      "init_seclabel",
+				      "ioports",
+				      "iomem",
+				      "irqs",
+				      "keymap",
+				      "max_event_channels",
+				      "max_grant_frames",
+				      "max_maptrack_frames",
+				      "mca_caps",
+				      "monitor",
+				      "msr_relaxed",
+				      "nestedhvm",
+				      "nodes",
+				      "nomigrate",
+				      "nographic",
+				      "nx",
+				      "on_soft_reset",
+				      "on_watchdog",
+				      "opengl",
+				      "p9",
+				      "pae",
+				      "passthrough",
+				      "pci",
+				      "pci_msitranslate",
+				      "pci_permissive",
+				      "pci_power_mgmt",
+				      "pool",
+				      "pvcalls",
+				      "pvh",
+				      "pvshim",
+				      "rdm",
+				      "rdm_mem_boundary",
+				      "reboot",
+				      "rtc_timeoffset",
+				      "sched",
+				      "sdl",
+				      "seclabel",
+				      "serial",
+				      "shadow_memory",
+				      "smbios",
+				      "smbios_firmware",
+				      "soundhw",
+				      "spice",
+				      "spiceagent_mouse",
+				      "spicehost",
+				      "spicepasswd",
+				      "spiceport",
+				      "stdvga",
+				      "timer_mode",
+				      "tsc_mode",
+				      "usb",
+				      "usbctrl",
+				      "usbdev",
+				      "usbdevice",
+				      "usbversion",
+				      "vdispl",
+				      "vfb",
+				      "vga",
+				      "videoram",
+				      "viridian",
+				      "vkb",
+				      "vnc",
+				      "vncconsole",
+				      "vncdisplay",
+				      "vnclisten",
+				      "vncpasswd",
+				      "vncunused",
+				      "vnuma",
+				      "vpt_align",
+				      "vtpm",
+				      "vuart",
+				      "xen_platform_pci"};
+#define NXL ((int)(sizeof(xl_keys) / sizeof(xl_keys[0])))
+
 /* ---- the file ---- */
+
+static int least(int a, int b, int c)
+{
+	int least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
+/* How many letters have to be changed, put in or taken out to make b of a. */
+static int distance(const char *a, const char *b)
+{
+	int row[64], up, left, i, j, n = strlen(b);
+
+	for (j = 0; j <= n; j++)
+		row[j] = j;
+	for (i = 1; a[i - 1]; i++) {
+		left = row[0]; /* of the row above */
+		row[0] = i;
+		for (j = 1; j <= n; j++) {
+			up = row[j];
+			row[j] = least(up + 1, row[j - 1] + 1, left + (a[i - 1] != b[j - 1]));
+			left = up;
+		}
+	}
+	return row[n];
+}
+
+static void unknown_key(struct parser *p, int line, const char *name)
+{
+	const char *nearest = NULL;
+	int i, d, best = strlen(name) / 3 + 1;
+
+	p->c->unknown++;
+	for (i = 0; i < NXL; i++)
+		if (!strcmp(name, xl_keys[i])) {
+			warn(p, line, "key \"%s\" of xl is not supported and ignored", name);
+			return;
+		}
+	for (i = 0; i < NKEYS; i++) {
+		d = distance(name, keys[i].name);
+		if (d <= best) {
+			best = d - 1;
+			nearest = keys[i].name;
+		}
+	}
+	if (nearest)
+		warn(p, line, "unknown key \"%s\" is ignored; did you mean \"%s\"?", name, nearest);
+	else
+		warn(p, line, "unknown key \"%s\" is ignored", name);
+}
 
 static int assign(struct parser *p, const char *name, const struct value *v, int seen[NKEYS])
 {
@@ -549,10 +843,12 @@ static int assign(struct parser *p, const char *name, const struct value *v, int
 		if (!strcmp(name, keys[i].name))
 			break;
 	if (i == NKEYS) {
-		warn(p, v->line, "unknown key \"%s\" is ignored", name);
+		unknown_key(p, v->line, name);
 		return 0;
 	}
-	if (seen[i])
+	if (v->add && v->kind == V_NUMBER)
+		return bad(p, v->line, "+= adds to a list or a string, not to a number");
+	if (seen[i] && !v->add)
 		return bad(p, v->line, "%s is set in line %d already; keep one of the two", name,
 			   seen[i]);
 	seen[i] = v->line;
@@ -572,6 +868,10 @@ static int parse_line(struct parser *p, int seen[NKEYS])
 	snprintf(name, sizeof(name), "%.*s", (int)len, p->at);
 	p->at += len;
 	skip(p, false);
+	if (*p->at == '+') {
+		v.add = true;
+		p->at++;
+	}
 	if (*p->at != '=' || p->at[1] == '=')
 		return bad(p, p->line, "= expected after %s", name);
 	p->at++;
@@ -590,6 +890,7 @@ static int parse_line(struct parser *p, int seen[NKEYS])
 static int check(struct parser *p)
 {
 	struct cfg *c = p->c;
+	int i;
 
 	if (!c->name)
 		return bad(p, p->line, "name is missing; add name = \"...\"");
@@ -598,6 +899,18 @@ static int check(struct parser *p)
 	if (!c->kernel && (c->ramdisk || c->cmdline))
 		return bad(p, p->line, "%s without a kernel; add kernel = \"/path/vmlinuz\"",
 			   c->ramdisk ? "ramdisk" : "a command line");
+	if (!c->maxvcpus)
+		c->maxvcpus = c->vcpus;
+	if (c->maxvcpus < c->vcpus)
+		return bad(p, p->line, "maxvcpus is less than vcpus; it has to be %u or more",
+			   c->vcpus);
+	if (c->maxmem_mib && c->maxmem_mib < c->memory_mib)
+		return bad(p, p->line, "maxmem is less than memory; it has to be %llu or more",
+			   (unsigned long long)c->memory_mib);
+	for (i = 0; i < c->ndisks; i++)
+		if (c->disk[i].cdrom && c->firmware != FIRMWARE_BIOS)
+			return bad(p, c->disk[i].line,
+				   "only a PC has a CD drive; add firmware = \"bios\"");
 	if (!c->kernel && c->firmware == FIRMWARE_NONE)
 		return bad(
 		    p, p->line,
@@ -650,6 +963,8 @@ void cfg_free(struct cfg *c)
 		free(c->vif[i].bridge);
 	for (i = 0; i < c->nwarnings; i++)
 		free(c->warnings[i]);
+	free(c->warnings);
+	free(c->uuid);
 }
 
 /* ---- CPU lists ---- */

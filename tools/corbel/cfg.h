@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A guest's file in xl.cfg syntax: `key = value`, one a line or parted by `;`, where a value is a
- * number, a "string" or 'string', or a list of these in [ ]; `#` begins a comment. Pure: reads
- * text, touches no files.
+ * number, a "string" or 'string', or a list of these in [ ]; `+=` adds to a list or string, `#`
+ * begins a comment. Pure: reads text, touches no files.
  */
 #ifndef TOOLS_CORBEL_CFG_H
 #define TOOLS_CORBEL_CFG_H
@@ -19,7 +19,7 @@
 
 struct cfg_disk {
 	char *path;
-	bool qcow2, readonly;
+	bool qcow2, readonly, cdrom;
 	int line;
 };
 
@@ -39,7 +39,10 @@ struct cfg {
 	char *args[CFG_MAX_ARGS]; /* device_model_args */
 	int nargs;
 	uint64_t memory_mib;
-	unsigned int vcpus;
+	uint64_t maxmem_mib; /* 0 = no balloon */
+	unsigned int vcpus, maxvcpus;
+	char *uuid;
+	bool localtime, no_reboot;
 	enum cfg_firmware firmware;
 	struct cfg_disk disk[CFG_MAX_DISKS];
 	int ndisks;
@@ -50,8 +53,9 @@ struct cfg {
 	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
 
 	char error[256]; /* "FILE:LINE: what is wrong; what would be right" when parsing failed */
-	char *warnings[16];
+	char **warnings;
 	int nwarnings;
+	int unknown; /* how many of them name something that is ignored: a key, an option */
 };
 
 /*
@@ -60,6 +64,13 @@ struct cfg {
  */
 int cfg_parse(struct cfg *c, const char *file, const char *text);
 void cfg_free(struct cfg *c);
+
+/*
+ * One disk or network interface as in the lists `disk` and `vif`. 0, or -1 with why in err of 256
+ * bytes; the strings in it are the caller's.
+ */
+int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err);
+int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err);
 
 /* NULL, or why this cannot be a guest's name. */
 const char *cfg_bad_name(const char *name);

@@ -96,17 +96,19 @@ static int open_socket(const char *name)
 
 enum end { DETACHED, GUEST_ENDED, SILENT, OUTPUT_GONE };
 
-/* Input to the guest. False: detach. */
-static bool take_input(int s, struct pollfd *in)
+/* Input to the guest. False: detach, by the key or because there never was any input. */
+static bool take_input(int s, struct pollfd *in, bool *sent)
 {
 	char buf[4096];
 	ssize_t n = read(0, buf, sizeof(buf));
 	char *detach = raw && n > 0 ? memchr(buf, DETACH, n) : NULL;
 
-	if (n <= 0)
-		in->fd = -1; /* a script's input ended: go on with output */
-	else
-		write_all(s, buf, detach ? detach - buf : n);
+	if (n <= 0) {
+		in->fd = -1; /* a script's input ended: its last output may be to come */
+		return *sent;
+	}
+	*sent = true;
+	write_all(s, buf, detach ? detach - buf : n);
 	return !detach;
 }
 
@@ -114,9 +116,12 @@ static enum end copy(int s, long timeout)
 {
 	struct pollfd p[2] = {{.fd = s, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
 	char buf[4096];
+	bool sent = false;
 	ssize_t n;
 
 	for (;;) {
+		if (!timeout && p[1].fd < 0)
+			timeout = 1;
 		n = poll(p, 2, timeout ? timeout * 1000 : -1);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -129,25 +134,49 @@ static enum end copy(int s, long timeout)
 			if (!write_all(1, buf, n))
 				return OUTPUT_GONE;
 		}
-		if (p[1].revents && !take_input(s, &p[1]))
+		if (p[1].revents && !take_input(s, &p[1], &sent))
 			return DETACHED;
 	}
 }
 
-int console_attach(const char *name, long timeout)
+/* Only one can be attached. The lock's fd, or -1 told. */
+static int lock_console(const char *name)
 {
 	char path[PATH_MAX];
-	int lock = open(guest_path(name, "console.lock", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600),
-	    s;
+	int lock = open(guest_path(name, "console.lock", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (lock < 0) {
+		fail("%s: %s", path, strerror(errno));
+	} else if (flock(lock, LOCK_EX | LOCK_NB)) {
+		close(lock);
+		fail("somebody is attached to the console of %s; Ctrl-] there detaches", name);
+		return -1;
+	}
+	return lock;
+}
+
+int console_open(const char *name)
+{
+	struct guest g;
+	int lock, s;
+
+	if (guest_get(name, true, &g))
+		return -1;
+	guest_unlock(&g);
+	lock = lock_console(name);
+	s = lock < 0 ? -1 : open_socket(name);
+	if (lock >= 0)
+		close(lock);
+	return s;
+}
+
+int console_attach(const char *name, long timeout)
+{
+	int lock = lock_console(name), s;
 	enum end end;
 
 	if (lock < 0)
-		return fail("%s: %s", path, strerror(errno));
-	if (flock(lock, LOCK_EX | LOCK_NB)) {
-		close(lock);
-		return fail("somebody is attached to the console of %s; Ctrl-] there detaches",
-			    name);
-	}
+		return 1;
 	s = open_socket(name);
 	if (s < 0) {
 		close(lock);

@@ -19,7 +19,7 @@
 
 /* ---- start ---- */
 
-static char *read_file(const char *path)
+char *config_read(const char *path)
 {
 	FILE *f = fopen(path, "re");
 	char *text = f ? malloc(CONFIG_MAX + 1) : NULL;
@@ -44,17 +44,27 @@ static char *read_file(const char *path)
 	return NULL;
 }
 
+/* create --check: what is ignored is a fault, too. */
+static int check_file(struct cfg *c, const char *path, const char *accel)
+{
+	if (vmm_check(c, accel))
+		return 1;
+	if (c->unknown)
+		return fail("%s: %d of its settings would be ignored", path, c->unknown);
+	printf("%s: good\n", path);
+	return 0;
+}
+
 static int start_file(const char *path, const char *want_name, struct opts *o)
 {
 	char full[PATH_MAX], name[CFG_NAME_MAX + 1];
-	char *text = read_file(path);
+	char *text = config_read(path);
 	struct cfg c;
 	int i, err;
 
 	if (!text)
 		return 1;
 	err = cfg_parse(&c, path, text);
-	free(text);
 	for (i = 0; i < c.nwarnings; i++)
 		warning("%s", c.warnings[i]);
 	if (err)
@@ -62,14 +72,17 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	else if (want_name && strcmp(want_name, c.name))
 		err = fail("%s: its name is \"%s\", not \"%s\"; rename the file or the guest", path,
 			   c.name, want_name);
+	else if (o->check)
+		err = check_file(&c, path, o->accel);
 	else
-		err = vmm_start(&c, realpath(path, full) ? full : path, o->accel);
+		err = vmm_start(&c, realpath(path, full) ? full : path, text, o->accel, -1);
+	free(text);
 	snprintf(name, sizeof(name), "%s", c.name ? c.name : "");
 	cfg_free(&c);
 	if (err)
 		return 1;
 	fflush(stdout);
-	return o->attach ? console_attach(name, 0) : 0;
+	return o->attach && !o->check ? console_attach(name, 0) : 0;
 }
 
 int cmd_create(struct opts *o)
@@ -168,7 +181,7 @@ static int kill_vmm(const struct guest *g)
 	return err;
 }
 
-static int end_vmm(const struct guest *g)
+int end_vmm(const struct guest *g)
 {
 	static struct qmp q;
 	char err[128];

@@ -20,7 +20,7 @@ struct json_object;
 /* ---- main.c ---- */
 struct opts {
 	const char *accel;
-	bool json, all, attach, follow, wait, batch;
+	bool json, all, attach, follow, wait, batch, check, keep, paused;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	double delay;
 	unsigned int weight, cap; /* 0 = leave */
@@ -99,8 +99,17 @@ int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) 
 void qmp_close(struct qmp *q);
 /* Run a command; *ret (may be NULL) takes the return value. 0, or -1 with why in err[128]. */
 int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err);
+/*
+ * The same with arguments (NULL, or an object, which is taken over) and a file to go with it
+ * (-1 = none).
+ */
+int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
+	     struct json_object **ret, char *err);
+int qmp_need(struct qmp *q, const char *name); /* qmp_open(). 0, or -1 told */
 /* One command to a guest. 0, or -1 told. */
 int qmp_do(const char *name, const char *command);
+int qmp_do_with(const char *name, const char *command, struct json_object *args,
+		struct json_object **ret);
 /* "running", "paused" ... or "unresponsive". */
 void qmp_status(const char *name, char *buf, size_t size);
 
@@ -109,16 +118,34 @@ void qmp_status(const char *name, char *buf, size_t size);
 int tap_open(const char *bridge, char ifname[16]);
 
 /* ---- vmm.c ---- */
-int vmm_start(struct cfg *c, const char *config, const char *accel);
+#define HOTPLUG_PORTS 4 /* of a PC, called port0... */
+/*
+ * Of a guest's nth interface: stable, in the range for locally made addresses that QEMU and KVM
+ * guests use.
+ */
+void make_mac(const char *name, int n, uint8_t mac[6]);
+/*
+ * config is the path of the guest's file, text what stood there; incoming: state of a saved guest,
+ * positioned, or -1. 0, or 1 told.
+ */
+int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel, int incoming);
+/* Whether its files and VMM are there. 0, or -1 told. */
+int vmm_check(struct cfg *c, const char *accel);
 
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
+/* For one who has something to write, while nobody is attached. fd, or -1 told. */
+int console_open(const char *name);
 /*
  * Keys one by one and without echo; all: also those that are signals. False: standard input is no
  * terminal. Signals restore it.
  */
 bool terminal_keys(bool all);
 void terminal_restore(void);
+/* Text of a guest's file (malloc), or NULL told. */
+char *config_read(const char *path);
+/* End a guest's VMM, whatever state it is in. 0, or 1 told. */
+int end_vmm(const struct guest *g);
 int cmd_create(struct opts *o); /* control.c */
 int cmd_start(struct opts *o);
 int cmd_console(struct opts *o);
@@ -127,7 +154,29 @@ int cmd_unpause(struct opts *o);
 int cmd_shutdown(struct opts *o);
 int cmd_reboot(struct opts *o);
 int cmd_destroy(struct opts *o);
-int cmd_info(struct opts *o); /* show.c */
+int cmd_domid(struct opts *o); /* manage.c */
+int cmd_domname(struct opts *o);
+int cmd_rename(struct opts *o);
+int cmd_uptime(struct opts *o);
+int cmd_mem_set(struct opts *o);
+int cmd_vcpu_set(struct opts *o);
+int cmd_block_list(struct opts *o);
+int cmd_block_attach(struct opts *o);
+int cmd_block_detach(struct opts *o);
+int cmd_cd_insert(struct opts *o);
+int cmd_cd_eject(struct opts *o);
+int cmd_network_list(struct opts *o);
+int cmd_network_attach(struct opts *o);
+int cmd_network_detach(struct opts *o);
+int cmd_trigger(struct opts *o);
+int cmd_sysrq(struct opts *o);
+int cmd_dump_core(struct opts *o);
+int cmd_save(struct opts *o); /* save.c */
+int cmd_restore(struct opts *o);
+int cmd_snapshot(struct opts *o);
+int cmd_revert(struct opts *o);
+int cmd_metrics(struct opts *o); /* metrics.c */
+int cmd_info(struct opts *o);	 /* show.c */
 int cmd_list(struct opts *o);
 int cmd_vcpu_list(struct opts *o);
 int cmd_sched(struct opts *o);

@@ -30,7 +30,10 @@ enum {
 	OPT_WEIGHT = 257,
 	OPT_CPUS,
 	OPT_CAP,
-	OPT_VCPU
+	OPT_VCPU,
+	OPT_CHECK,
+	OPT_KEEP,
+	OPT_PAUSED
 };
 
 #define O_JSON                                                                                     \
@@ -47,7 +50,12 @@ static const struct argp_option
     create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg",
 			 0},
 			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
+			{"check", OPT_CHECK, 0, 0, "Only say what is wrong in the file", 0},
 			{0}},
+    save_options[] = {{"keep", OPT_KEEP, 0, 0, "Let the guest run on", 0}, {0}},
+    restore_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
+			 {"paused", OPT_PAUSED, 0, 0, "Leave the guest paused", 0},
+			 {0}},
     console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
     wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
 		      O_TIMEOUT("Wait at most so long (60)"),
@@ -69,6 +77,9 @@ static const struct argp_option
 		       {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0},
 		       {0}},
     no_options[] = {{0}};
+
+static int cmd_help(struct opts *o);
+static int cmd_version(struct opts *o);
 
 static const struct command {
 	const char *name, *args, *doc;
@@ -98,6 +109,38 @@ static const struct command {
     {"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1,
      cmd_sched},
     {"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
+    {"metrics", "", "Show numbers of all guests for Prometheus", no_options, 0, 0, cmd_metrics},
+    {"domid", "NAME", "Show the id of a guest of this name", no_options, 1, 1, cmd_domid},
+    {"domname", "ID", "Show the name of a guest of this id", no_options, 1, 1, cmd_domname},
+    {"uptime", "[NAME]", "Show how long guests have been running", no_options, 0, 1, cmd_uptime},
+    {"rename", "NAME NEW", "Give a running guest another name", no_options, 2, 2, cmd_rename},
+    {"mem-set", "NAME MIB", "Set a guest's memory, up to maxmem of its file", no_options, 2, 2,
+     cmd_mem_set},
+    {"vcpu-set", "NAME N", "Set how many vCPUs a guest has, up to maxvcpus", no_options, 2, 2,
+     cmd_vcpu_set},
+    {"block-list", "NAME", "List a guest's disks", json_only, 1, 1, cmd_block_list},
+    {"block-attach", "NAME DISK", "Give it a disk, described as in its file", no_options, 2, 2,
+     cmd_block_attach},
+    {"block-detach", "NAME ID", "Take it away", no_options, 2, 2, cmd_block_detach},
+    {"cd-insert", "NAME ID FILE", "Put an image into a guest's CD drive", no_options, 3, 3,
+     cmd_cd_insert},
+    {"cd-eject", "NAME ID", "Take it out", no_options, 2, 2, cmd_cd_eject},
+    {"network-list", "NAME", "List a guest's network interfaces", json_only, 1, 1,
+     cmd_network_list},
+    {"network-attach", "NAME [VIF]", "Give it one, described as in its file", no_options, 1, 2,
+     cmd_network_attach},
+    {"network-detach", "NAME ID", "Take it away", no_options, 2, 2, cmd_network_detach},
+    {"sysrq", "NAME LETTER", "Send a magic SysRq to a Linux guest", no_options, 2, 2, cmd_sysrq},
+    {"trigger", "NAME WHAT", "Send nmi, power, reset or s3resume", no_options, 2, 2, cmd_trigger},
+    {"dump-core", "NAME FILE", "Write a guest's memory as an ELF core", no_options, 2, 2,
+     cmd_dump_core},
+    {"save", "NAME FILE", "Write a guest to a file and end it", save_options, 2, 2, cmd_save},
+    {"restore", "FILE", "Let it go on from there", restore_options, 1, 1, cmd_restore},
+    {"snapshot", "NAME [TAG]", "Keep a guest's state in its qcow2 disks, or list such", no_options,
+     1, 2, cmd_snapshot},
+    {"revert", "NAME TAG", "Go back to such a state", no_options, 2, 2, cmd_revert},
+    {"help", "[COMMAND]", "Tell about all commands or one", no_options, 0, 1, cmd_help},
+    {"version", "", "Show the version of this tool", no_options, 0, 0, cmd_version},
 };
 #define NCOMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 
@@ -191,6 +234,15 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 	case OPT_BATCH:
 		o->batch = true;
 		break;
+	case OPT_CHECK:
+		o->check = true;
+		break;
+	case OPT_KEEP:
+		o->keep = true;
+		break;
+	case OPT_PAUSED:
+		o->paused = true;
+		break;
 	case OPT_TIMEOUT:
 		o->timeout = number(state, "--timeout", arg, 1, 1000000);
 		break;
@@ -258,7 +310,7 @@ static char *help_filter(int key, const char *text, void *input)
 		return (char *)text;
 	fprintf(f, "Commands:\n");
 	for (i = 0; i < NCOMMANDS; i++)
-		fprintf(f, "  %-9s %-6s  %s\n", commands[i].name, commands[i].args,
+		fprintf(f, "  %-14s %-12s  %s\n", commands[i].name, commands[i].args,
 			commands[i].doc);
 	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN "
 		   "(/run/corbel), their files "
@@ -293,21 +345,49 @@ static int run_command(const struct command *c, int argc, char **argv)
 	return err;
 }
 
+static const struct argp global_argp = {.parser = parse_global,
+					.args_doc = "COMMAND [ARGUMENTS]",
+					.help_filter = help_filter,
+					.doc = "Manage the Corbel hypervisor and its guests.\v "};
+
+static const struct command *find_command(const char *name)
+{
+	int i;
+
+	for (i = 0; i < NCOMMANDS; i++)
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	fail("there is no command \"%s\"; `corbel --help' lists them", name);
+	return NULL;
+}
+
+static int cmd_help(struct opts *o)
+{
+	const struct command *c;
+
+	if (!o->nargs) {
+		argp_help(&global_argp, stdout, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK, "corbel");
+		return 0;
+	}
+	c = find_command(o->args[0]);
+	return c ? run_command(c, 2, (char *[]){"corbel", "--help", NULL}) : 2;
+}
+
+static int cmd_version(struct opts *o)
+{
+	printf("%s\n", argp_program_version);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	struct argp argp = {.parser = parse_global,
-			    .args_doc = "COMMAND [ARGUMENTS]",
-			    .help_filter = help_filter,
-			    .doc = "Manage the Corbel hypervisor and its guests.\v "};
-	int i, at = 0;
+	const struct command *c;
+	int at = 0;
 
 	argp_err_exit_status = 2;
 	signal(SIGPIPE, SIG_IGN);
-	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &at))
+	if (argp_parse(&global_argp, argc, argv, ARGP_IN_ORDER, NULL, &at))
 		return 2;
-	for (i = 0; i < NCOMMANDS; i++)
-		if (!strcmp(argv[at], commands[i].name))
-			return run_command(&commands[i], argc - at, argv + at);
-	fail("there is no command \"%s\"; `corbel --help' lists them", argv[at]);
-	return 2;
+	c = find_command(argv[at]);
+	return c ? run_command(c, argc - at, argv + at) : 2;
 }

@@ -82,14 +82,43 @@ out:
 	return -1;
 }
 
-int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err)
+/* Send a line, and a file with it unless fd is -1. 0 or -1 (errno). */
+static int send_line(int socket, const char *line, int fd)
+{
+	struct iovec v = {.iov_base = (char *)line, .iov_len = strlen(line)};
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		m.msg_control = control.space;
+		m.msg_controllen = sizeof(control.space);
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(int));
+	}
+	return sendmsg(socket, &m, MSG_NOSIGNAL) == (ssize_t)v.iov_len ? 0 : -1;
+}
+
+int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
+	     struct json_object **ret, char *err)
 {
 	long deadline = now_ms() + TIMEOUT_MS;
-	struct json_object *o, *v;
-	char line[128];
-	int n = snprintf(line, sizeof(line), "{\"execute\":\"%s\"}\n", command);
+	struct json_object *o = json_object_new_object(), *v;
+	char *line = NULL;
+	int failed;
 
-	if (send(q->fd, line, n, MSG_NOSIGNAL) != n) {
+	json_object_object_add(o, "execute", json_object_new_string(command));
+	if (args)
+		json_object_object_add(o, "arguments", args);
+	failed = asprintf(&line, "%s\n", json_object_to_json_string(o)) < 0 ||
+		 send_line(q->fd, line, fd);
+	json_object_put(o);
+	free(line);
+	if (failed) {
 		snprintf(err, 128, "%s", strerror(errno));
 		return -1;
 	}
@@ -116,19 +145,37 @@ int qmp_command(struct qmp *q, const char *command, struct json_object **ret, ch
 	}
 }
 
+int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err)
+{
+	return qmp_call(q, command, NULL, -1, ret, err);
+}
+
 int qmp_do(const char *name, const char *command)
+{
+	return qmp_do_with(name, command, NULL, NULL);
+}
+
+int qmp_need(struct qmp *q, const char *name)
+{
+	if (!qmp_open(q, name, TIMEOUT_MS))
+		return 0;
+	fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' ends it",
+	     name, strerror(errno), name);
+	return -1;
+}
+
+int qmp_do_with(const char *name, const char *command, struct json_object *args,
+		struct json_object **answer)
 {
 	static struct qmp q;
 	char err[128];
 	int ret;
 
-	if (qmp_open(&q, name, TIMEOUT_MS)) {
-		fail("%s: its VMM does not answer on the control socket (%s); `corbel destroy %s' "
-		     "ends it",
-		     name, strerror(errno), name);
+	if (qmp_need(&q, name)) {
+		json_object_put(args);
 		return -1;
 	}
-	ret = qmp_command(&q, command, NULL, err);
+	ret = qmp_call(&q, command, args, -1, answer, err);
 	qmp_close(&q);
 	if (ret)
 		fail("%s: the VMM refused %s: %s", name, command, err);

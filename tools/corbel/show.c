@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char *const exit_names[] = {
 #define X(id, name) name,
@@ -98,6 +99,8 @@ static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
 			  .cpu_ns = vm->runtime_ns};
 	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
 	snprintf(r->state, sizeof(r->state), "running");
+	if (!r->memory_bytes && !vm->id) /* dom0 has what nobody else has; its kernel knows */
+		r->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
 static void row_of_guest(struct row *r, const struct guest *g)

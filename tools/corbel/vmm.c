@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct start {
 	char vmm[PATH_MAX]; /* the program */
 	char *argv[MAX_ARGV + 1];
 	int argc;
+	int incoming; /* fd of a saved guest's state, -1 = none */
 	int tap[CFG_MAX_VIFS];
 	char tap_name[CFG_MAX_VIFS][16];
 };
@@ -99,9 +101,9 @@ static void machine_args(struct start *s)
 	arg(s, "-cpu");
 	arg(s, "%s", is_tcg(s) ? "max" : "host");
 	arg(s, "-smp");
-	arg(s, "%u", c->vcpus);
+	arg(s, "%u,maxcpus=%u", c->vcpus, c->maxvcpus);
 	arg(s, "-m");
-	arg(s, "%lluM", (unsigned long long)c->memory_mib);
+	arg(s, "%lluM", (unsigned long long)(c->maxmem_mib ? c->maxmem_mib : c->memory_mib));
 	arg(s, "-nodefaults");
 	arg(s, "-no-user-config");
 	arg(s, "-display");
@@ -109,6 +111,31 @@ static void machine_args(struct start *s)
 	if (c->firmware == FIRMWARE_NONE) {
 		arg(s, "-bios"); /* only loads the kernel */
 		arg(s, "qboot.rom");
+	}
+	if (c->uuid) {
+		arg(s, "-uuid");
+		arg(s, "%s", c->uuid);
+	}
+	if (c->localtime) {
+		arg(s, "-rtc");
+		arg(s, "base=localtime");
+	}
+	if (c->no_reboot)
+		arg(s, "-no-reboot");
+	if (s->incoming >= 0) {
+		arg(s, "-incoming");
+		arg(s, "fd:%d", s->incoming);
+	}
+}
+
+/* PCI Express takes new devices only behind ports of their own. */
+static void port_args(struct start *s)
+{
+	int i;
+
+	for (i = 0; is_q35(s) && i < HOTPLUG_PORTS; i++) {
+		arg(s, "-device");
+		arg(s, "pcie-root-port,id=port%d,chassis=%d", i, i + 1);
 	}
 }
 
@@ -148,7 +175,9 @@ static void disk_args(struct start *s)
 		    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
 		    escaped(c->disk[i].path, esc));
 		arg(s, "-device");
-		if (is_q35(s))
+		if (c->disk[i].cdrom)
+			arg(s, "ide-cd,drive=disk%d,id=cd%d", i, i);
+		else if (is_q35(s))
 			arg(s, "virtio-blk-pci,drive=disk%d", i);
 		else
 			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i,
@@ -156,8 +185,7 @@ static void disk_args(struct start *s)
 	}
 }
 
-/* Stable for a name, in the range for locally made addresses that QEMU and KVM guests use. */
-static void make_mac(const char *name, int i, uint8_t mac[6])
+void make_mac(const char *name, int i, uint8_t mac[6])
 {
 	uint32_t h = 2166136261u;
 
@@ -188,6 +216,21 @@ static void vif_args(struct start *s)
 		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
 		    is_q35(s) ? "pci" : "device", i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}
+}
+
+/* On microvm behind the last interface. */
+static void balloon_args(struct start *s)
+{
+	struct cfg *c = s->c;
+
+	if (!c->maxmem_mib)
+		return;
+	arg(s, "-device");
+	if (is_q35(s))
+		arg(s, "virtio-balloon-pci");
+	else
+		arg(s, "virtio-balloon-device,bus=virtio-mmio-bus.%d",
+		    FIRST_BUS + c->ndisks + c->nvifs);
 }
 
 /* ---- checks that QEMU would fail late or obscurely ---- */
@@ -309,6 +352,8 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 		close(log);
 	for (i = 0; i < s->c->nvifs; i++)
 		fcntl(s->tap[i], F_SETFD, 0);
+	if (s->incoming >= 0)
+		fcntl(s->incoming, F_SETFD, 0);
 	signal(SIGPIPE, SIG_DFL);
 	if (guest_record(&s->g)) {
 		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path),
@@ -413,26 +458,59 @@ static int tune(struct start *s)
 	return apply_sched(c->name, c->weight, c->affinity, c->cap, -1);
 }
 
-int vmm_start(struct cfg *c, const char *config, const char *accel)
+/* Down to `memory`, as far as the guest's driver gives it back. */
+static void set_balloon(const struct cfg *c)
 {
-	struct start s = {.c = c, .accel = accel, .g.lock = -1};
+	struct json_object *args = json_object_new_object();
+
+	json_object_object_add(args, "value", json_object_new_int64(c->memory_mib << 20));
+	qmp_do_with(c->name, "balloon", args, NULL);
+}
+
+/* The guest's file as it was, for `corbel save'. */
+static int keep_text(const char *name, const char *text)
+{
+	char path[PATH_MAX];
+	FILE *f = fopen(guest_path(name, "config", path), "we");
+	bool written = f && fputs(text, f) >= 0;
+
+	if (f && !fclose(f) && written)
+		return 0;
+	fail("cannot write %s: %s", path, strerror(errno));
+	return -1;
+}
+
+int vmm_check(struct cfg *c, const char *accel)
+{
+	struct start s = {.c = c, .accel = accel};
+
+	return check_files(c) || find_vmm(&s) ? -1 : 0;
+}
+
+int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel, int incoming)
+{
+	struct start s = {.c = c, .accel = accel, .g.lock = -1, .incoming = incoming};
 	int i, lock, err;
 
 	memset(s.tap, -1, sizeof(s.tap));
-	err = prepare(&s, config);
+	err = prepare(&s, config) || keep_text(c->name, text) ? -1 : 0;
 	lock = s.g.lock;
 	if (!err) {
 		machine_args(&s);
 		socket_args(&s);
 		boot_args(&s);
+		port_args(&s);
 		disk_args(&s);
 		vif_args(&s);
+		balloon_args(&s);
 		for (i = 0; i < c->nargs; i++)
 			arg(&s, "%s", c->args[i]);
 		err = run_vmm(&s);
 	}
 	if (!err)
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
+	if (!err && c->maxmem_mib > c->memory_mib && incoming < 0)
+		set_balloon(c);
 	if (!err && tune(&s)) {
 		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched "
 		     "%s' sets it",

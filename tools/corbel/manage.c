@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Commands that change a running guest's parts, by QMP: memory, vCPUs, disks, network, keys. */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- answers and arguments ---- */
+
+/* {key: value, ...} of n pairs of strings. */
+static struct json_object *object(int n, const char *const *pairs)
+{
+	struct json_object *o = json_object_new_object();
+	int i;
+
+	for (i = 0; i < 2 * n; i += 2)
+		json_object_object_add(o, pairs[i], json_object_new_string(pairs[i + 1]));
+	return o;
+}
+#define OBJECT(...)                                                                                \
+	object(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) / 2,                         \
+	       (const char *const[]){__VA_ARGS__})
+
+static struct json_object *member(struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	return json_object_object_get_ex(o, key, &v) ? v : NULL;
+}
+
+static const char *text(struct json_object *o, const char *key)
+{
+	struct json_object *v = member(o, key);
+
+	return v ? json_object_get_string(v) : "";
+}
+
+/* Lock the guest, run one command. 0, or 1 told. */
+static int guest_do(const char *name, const char *command, struct json_object *args,
+		    struct json_object **ret)
+{
+	struct guest g;
+	int err;
+
+	if (guest_get(name, true, &g)) {
+		json_object_put(args);
+		return 1;
+	}
+	err = qmp_do_with(name, command, args, ret);
+	guest_unlock(&g);
+	return err ? 1 : 0;
+}
+
+static bool number_of(const char *s, long min, long max, long *out)
+{
+	char *end;
+
+	*out = strtol(s, &end, 10);
+	return end != s && !*end && *out >= min && *out <= max;
+}
+
+/* ---- names ---- */
+
+int cmd_domid(struct opts *o)
+{
+	struct corbel_vm_stat vm;
+
+	if (vm_of_name(o->args[0], &vm))
+		return 1;
+	printf("%u\n", vm.id);
+	return 0;
+}
+
+int cmd_domname(struct opts *o)
+{
+	struct row *r;
+	long id;
+	int i, n;
+
+	if (!number_of(o->args[0], 0, 1000000, &id))
+		return fail("\"%s\" is not a VM's id; `corbel list' shows them", o->args[0]);
+	n = rows_get(&r, false);
+	for (i = 0; i < n && r[i].id != id; i++)
+		;
+	if (i < n)
+		printf("%s\n", r[i].name);
+	free(r);
+	if (n < 0)
+		return 1;
+	return i < n ? 0 : fail("there is no VM %ld; `corbel list' shows them", id);
+}
+
+/* The VMM goes on with the files that it has open, wherever they lie. */
+int cmd_rename(struct opts *o)
+{
+	const char *old = o->args[0], *new = o->args[1], *why = cfg_bad_name(new);
+	char from[PATH_MAX], to[PATH_MAX];
+	struct guest g;
+	int err = 0;
+
+	if (why)
+		return fail("\"%s\" is not a guest's name: %s", new, why);
+	if (guest_get(old, true, &g))
+		return 1;
+	guest_path(old, "", from);
+	guest_path(new, "", to);
+	if (!access(to, F_OK))
+		err = fail("%s is there already; `corbel list --all' shows it", new);
+	else if (rename(from, to))
+		err = fail("%s: %s", from, strerror(errno));
+	guest_unlock(&g);
+	return err;
+}
+
+static double machine_uptime(void)
+{
+	FILE *f = fopen("/proc/uptime", "re");
+	double s = 0;
+
+	if (f && fscanf(f, "%lf", &s) != 1)
+		s = 0;
+	if (f)
+		fclose(f);
+	return s;
+}
+
+int cmd_uptime(struct opts *o)
+{
+	struct guest *g;
+	int i, n = guest_all(&g), shown = 0;
+	long s;
+
+	for (i = 0; i < n; i++) {
+		if (!g[i].alive || (o->nargs && strcmp(g[i].name, o->args[0])))
+			continue;
+		s = (long)(machine_uptime() - (double)g[i].start_time / sysconf(_SC_CLK_TCK));
+		printf("%-24s %ld days %02ld:%02ld:%02ld\n", g[i].name, s / 86400, s / 3600 % 24,
+		       s / 60 % 60, s % 60);
+		shown++;
+	}
+	free(g);
+	if (n < 0)
+		return 1;
+	return o->nargs && !shown ? fail("there is no guest %s that runs", o->args[0]) : 0;
+}
+
+/* ---- memory, vCPUs ---- */
+
+int cmd_mem_set(struct opts *o)
+{
+	struct json_object *args = json_object_new_object();
+	long mib;
+
+	if (!number_of(o->args[1], 1, 1 << 24, &mib)) {
+		json_object_put(args);
+		return fail("\"%s\" is not a number of MiB", o->args[1]);
+	}
+	json_object_object_add(args, "value", json_object_new_int64((int64_t)mib << 20));
+	if (!guest_do(o->args[0], "balloon", args, NULL))
+		return 0;
+	return fail("%s has a balloon only if its file says maxmem = ...", o->args[0]);
+}
+
+/* One slot of query-hotpluggable-cpus: plug it in, or out if id is given. */
+static int plug_vcpu(struct qmp *q, struct json_object *slot, int i, bool in, char *err)
+{
+	struct json_object *args;
+	char id[32];
+
+	snprintf(id, sizeof(id), "vcpu%d", i);
+	if (!in)
+		return qmp_call(q, "device_del", OBJECT("id", id), -1, NULL, err);
+	args = OBJECT("driver", text(slot, "type"), "id", id);
+	json_object_object_foreach(member(slot, "props"), key, value)
+	    json_object_object_add(args, key, json_object_get(value));
+	return qmp_call(q, "device_add", args, -1, NULL, err);
+}
+
+/* Slots come with the last vCPU first; those taken have a qom-path. */
+static int set_vcpus(struct qmp *q, const char *name, long want)
+{
+	struct json_object *all = NULL;
+	int i, err = 0, slots, taken = 0;
+	char why[128];
+
+	if (qmp_command(q, "query-hotpluggable-cpus", &all, why))
+		return fail("%s: its machine cannot change vCPUs (%s); one with firmware = "
+			    "\"bios\" can",
+			    name, why);
+	slots = json_object_array_length(all);
+	for (i = 0; i < slots; i++)
+		taken += member(json_object_array_get_idx(all, i), "qom-path") != NULL;
+	if (want > slots)
+		err = fail("%s has at most %d vCPUs; its file says so with maxvcpus", name, slots);
+	for (i = 0; i < slots && !err; i++) {
+		struct json_object *slot = json_object_array_get_idx(all, slots - 1 - i);
+		bool is = member(slot, "qom-path") != NULL;
+
+		if (is == (i < want))
+			continue;
+		if (plug_vcpu(q, slot, i, !is, why))
+			err = fail("%s: vCPU %d: %s", name, i, why);
+	}
+	json_object_put(all);
+	return err;
+}
+
+int cmd_vcpu_set(struct opts *o)
+{
+	static struct qmp q;
+	struct guest g;
+	long n;
+	int err;
+
+	if (!number_of(o->args[1], 1, CFG_MAX_VCPUS, &n))
+		return fail("\"%s\" is not a number of vCPUs, 1 to %d", o->args[1], CFG_MAX_VCPUS);
+	if (guest_get(o->args[0], true, &g))
+		return 1;
+	err = qmp_need(&q, g.name);
+	if (!err) {
+		err = set_vcpus(&q, g.name, n);
+		qmp_close(&q);
+	}
+	guest_unlock(&g);
+	return err ? 1 : 0;
+}
+
+/* ---- disks ---- */
+
+/* By which other commands know it: a CD drive or attached disk by its device. */
+static const char *disk_name(struct json_object *b)
+{
+	const char *qdev = text(b, "qdev");
+
+	if (!strncmp(qdev, "cd", 2))
+		return qdev;
+	return *text(b, "device") ? text(b, "device") : text(member(b, "inserted"), "node-name");
+}
+
+int cmd_block_list(struct opts *o)
+{
+	struct json_object *all = NULL, *b, *in;
+	size_t i;
+
+	if (guest_do(o->args[0], "query-block", NULL, &all))
+		return 1;
+	if (o->json) {
+		print_json(all);
+		return 0;
+	}
+	printf("%-16s %-8s %-3s %s\n", "DISK", "FORMAT", "RO", "FILE");
+	for (i = 0; i < json_object_array_length(all); i++) {
+		b = json_object_array_get_idx(all, i);
+		in = member(b, "inserted");
+		printf("%-16s %-8s %-3s %s\n", disk_name(b), in ? text(in, "drv") : "-",
+		       in && *text(in, "ro") == 't' ? "yes" : "no",
+		       in ? text(in, "file") : "(empty)");
+	}
+	json_object_put(all);
+	return 0;
+}
+
+/* On a port that is free: the others refuse. 0, or -1 with the last one's words in err. */
+static int add_device(struct qmp *q, struct json_object *args, char *err)
+{
+	char port[16];
+	int i, ret = -1;
+
+	for (i = 0; i < HOTPLUG_PORTS && ret; i++) {
+		snprintf(port, sizeof(port), "port%d", i);
+		json_object_object_add(args, "bus", json_object_new_string(port));
+		ret = qmp_call(q, "device_add", json_object_get(args), -1, NULL, err);
+	}
+	json_object_put(args);
+	return ret;
+}
+
+static int attach_disk(struct qmp *q, const struct cfg_disk *d, const char *id, char *err)
+{
+	struct json_object *node = OBJECT("driver", d->qcow2 ? "qcow2" : "raw", "node-name", id);
+
+	json_object_object_add(node, "read-only", json_object_new_boolean(d->readonly));
+	json_object_object_add(node, "file", OBJECT("driver", "file", "filename", d->path));
+	if (qmp_call(q, "blockdev-add", node, -1, NULL, err))
+		return -1;
+	if (!add_device(q, OBJECT("driver", "virtio-blk-pci", "id", id, "drive", id), err))
+		return 0;
+	qmp_call(q, "blockdev-del", OBJECT("node-name", id), -1, NULL, (char[128]){0});
+	return -1;
+}
+
+/* The first PREFIXn that no device of the guest has. */
+static void free_id(struct qmp *q, const char *prefix, char *id, size_t size)
+{
+	char path[64], err[128];
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		struct json_object *ret = NULL;
+
+		snprintf(id, size, "%s%d", prefix, i);
+		snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
+		if (qmp_call(q, "qom-list", OBJECT("path", path), -1, &ret, err))
+			return;
+		json_object_put(ret);
+	}
+}
+
+/* Open the guest's control socket, locked. 0, or 1 told. */
+static int open_guest(const char *name, struct guest *g, struct qmp *q)
+{
+	if (guest_get(name, true, g))
+		return 1;
+	if (!qmp_need(q, name))
+		return 0;
+	guest_unlock(g);
+	return 1;
+}
+
+int cmd_block_attach(struct opts *o)
+{
+	static struct qmp q;
+	char err[256], id[32], *full;
+	struct cfg_disk d;
+	struct guest g;
+	int ret = 0;
+
+	if (cfg_parse_disk(&d, o->args[1], err)) {
+		free(d.path);
+		return fail("%s", err);
+	}
+	full = realpath(d.path, NULL);
+	if (!full) {
+		ret = fail("disk %s: %s", d.path, strerror(errno));
+		free(d.path);
+		return ret;
+	}
+	free(d.path);
+	d.path = full;
+	ret = open_guest(o->args[0], &g, &q);
+	if (!ret) {
+		free_id(&q, "disk-", id, sizeof(id));
+		if (attach_disk(&q, &d, id, err))
+			ret = fail("%s: cannot attach %s: %s", g.name, full, err);
+		else
+			printf("%s\n", id);
+		qmp_close(&q);
+		guest_unlock(&g);
+	}
+	free(full);
+	return ret;
+}
+
+/* Ask the guest to give a device back, and wait until it has. False: it did not, told. */
+static bool unplug(struct qmp *q, const char *guest, const char *id)
+{
+	char err[128], path[64];
+	long end = now_ms() + 10000;
+	struct json_object *ret;
+
+	if (qmp_call(q, "device_del", OBJECT("id", id), -1, NULL, err)) {
+		fail("%s: cannot detach %s: %s", guest, id, err);
+		return false;
+	}
+	snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
+	while (now_ms() < end) {
+		ret = NULL;
+		if (qmp_call(q, "qom-list", OBJECT("path", path), -1, &ret, err))
+			return true;
+		json_object_put(ret);
+		usleep(50000);
+	}
+	fail("%s: the guest does not let go of %s; it may still use it", guest, id);
+	return false;
+}
+
+static int detach(struct opts *o, const char *prefix, const char *command, const char *key)
+{
+	static struct qmp q;
+	const char *id = o->args[1];
+	char err[128];
+	struct guest g;
+	int ret;
+
+	if (strncmp(id, prefix, strlen(prefix)) || strlen(id) > 20)
+		return fail("%s was not attached by corbel: what can be detached is called %sN", id,
+			    prefix);
+	ret = open_guest(o->args[0], &g, &q);
+	if (ret)
+		return ret;
+	ret = !unplug(&q, g.name, id);
+	if (!ret && qmp_call(&q, command, OBJECT(key, id), -1, NULL, err))
+		ret = fail("%s: %s: %s", g.name, id, err);
+	qmp_close(&q);
+	guest_unlock(&g);
+	return ret;
+}
+
+int cmd_block_detach(struct opts *o)
+{
+	return detach(o, "disk-", "blockdev-del", "node-name");
+}
+
+int cmd_cd_insert(struct opts *o)
+{
+	char *full = realpath(o->args[2], NULL);
+	int ret;
+
+	if (!full)
+		return fail("%s: %s", o->args[2], strerror(errno));
+	ret = guest_do(o->args[0], "blockdev-change-medium",
+		       OBJECT("id", o->args[1], "filename", full, "format", "raw", "read-only-mode",
+			      "read-only"),
+		       NULL);
+	free(full);
+	return ret ? fail("`corbel block-list %s' shows its CD drives: cd0...", o->args[0]) : 0;
+}
+
+int cmd_cd_eject(struct opts *o)
+{
+	return guest_do(o->args[0], "eject", OBJECT("id", o->args[1]), NULL);
+}
+
+/* ---- network ---- */
+
+int cmd_network_list(struct opts *o)
+{
+	struct json_object *all = NULL, *n;
+	size_t i;
+
+	if (guest_do(o->args[0], "query-rx-filter", NULL, &all))
+		return 1;
+	if (o->json) {
+		print_json(all);
+		return 0;
+	}
+	printf("%-24s %s\n", "DEVICE", "MAC");
+	for (i = 0; i < json_object_array_length(all); i++) {
+		n = json_object_array_get_idx(all, i);
+		printf("%-24s %s\n", text(n, "name"), text(n, "main-mac"));
+	}
+	json_object_put(all);
+	return 0;
+}
+
+static int attach_vif(struct qmp *q, const struct cfg_vif *vif, const char *guest, const char *id,
+		      char *err)
+{
+	uint8_t m[6];
+	char name[16], mac[18];
+	int ret, tap = tap_open(vif->bridge, name);
+
+	if (tap < 0) {
+		snprintf(err, 128, "no tap device");
+		return -1;
+	}
+	ret = qmp_call(q, "getfd", OBJECT("fdname", id), tap, NULL, err) ||
+	      qmp_call(q, "netdev_add", OBJECT("type", "tap", "id", id, "fd", id), -1, NULL, err);
+	close(tap);
+	if (ret)
+		return -1;
+	memcpy(m, vif->mac, 6);
+	if (!vif->has_mac)
+		make_mac(guest, 100 + atoi(id + strlen("net-")), m);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+	if (!add_device(q, OBJECT("driver", "virtio-net-pci", "id", id, "netdev", id, "mac", mac),
+			err))
+		return 0;
+	qmp_call(q, "netdev_del", OBJECT("id", id), -1, NULL, (char[128]){0});
+	return -1;
+}
+
+int cmd_network_attach(struct opts *o)
+{
+	static struct qmp q;
+	char err[256], id[32];
+	struct cfg_vif vif;
+	struct guest g;
+	int ret;
+
+	if (cfg_parse_vif(&vif, o->nargs > 1 ? o->args[1] : "", err)) {
+		free(vif.bridge);
+		return fail("%s", err);
+	}
+	ret = open_guest(o->args[0], &g, &q);
+	if (!ret) {
+		free_id(&q, "net-", id, sizeof(id));
+		if (attach_vif(&q, &vif, g.name, id, err))
+			ret = fail("%s: cannot attach a network interface: %s", g.name, err);
+		else
+			printf("%s\n", id);
+		qmp_close(&q);
+		guest_unlock(&g);
+	}
+	free(vif.bridge);
+	return ret;
+}
+
+int cmd_network_detach(struct opts *o)
+{
+	return detach(o, "net-", "netdev_del", "id");
+}
+
+/* ---- keys and buttons ---- */
+
+int cmd_trigger(struct opts *o)
+{
+	static const char *const known[][2] = {{"nmi", "inject-nmi"},
+					       {"power", "system_powerdown"},
+					       {"reset", "system_reset"},
+					       {"s3resume", "system_wakeup"}};
+	size_t i;
+
+	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (!strcmp(o->args[1], known[i][0]))
+			return guest_do(o->args[0], known[i][1], NULL, NULL);
+	return fail("there is no trigger \"%s\"; there are nmi, power, reset and s3resume",
+		    o->args[1]);
+}
+
+/* Linux takes a break on its serial console and a letter within five seconds. */
+int cmd_sysrq(struct opts *o)
+{
+	const char *letter = o->args[1];
+	int s, ret, i, unread;
+
+	if (strlen(letter) != 1 || !isalnum((unsigned char)*letter))
+		return fail("\"%s\" is not one letter; h lists what the guest knows", letter);
+	s = console_open(o->args[0]);
+	if (s < 0)
+		return 1;
+	ret = guest_do(o->args[0], "chardev-send-break", OBJECT("id", "console"), NULL);
+	if (!ret && write(s, letter, 1) != 1)
+		ret = fail("%s: its console takes no letter: %s", o->args[0], strerror(errno));
+	/* QEMU forgets what it has not read yet when the socket is closed. */
+	for (i = 0; !ret && i < 200 && !ioctl(s, SIOCOUTQ, &unread) && unread; i++)
+		usleep(10000);
+	close(s);
+	return ret;
+}
+
+int cmd_dump_core(struct opts *o)
+{
+	struct json_object *args;
+	char protocol[PATH_MAX + 8], *dir = get_current_dir_name();
+
+	snprintf(protocol, sizeof(protocol), "file:%s%s%s", *o->args[1] == '/' ? "" : dir,
+		 *o->args[1] == '/' ? "" : "/", o->args[1]);
+	free(dir);
+	args = OBJECT("protocol", protocol);
+	json_object_object_add(args, "paging", json_object_new_boolean(false));
+	return guest_do(o->args[0], "dump-guest-memory", args, NULL);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The hypervisor's and guests' numbers in Prometheus' text format. */
+#include "corbel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What stands above the samples of one metric. */
+static void head(const char *name, const char *type, const char *help)
+{
+	printf("# HELP corbel_%s %s\n# TYPE corbel_%s %s\n", name, help, name, type);
+}
+
+static void one(const char *name, const char *type, const char *help, double value)
+{
+	head(name, type, help);
+	printf("corbel_%s %.17g\n", name, value);
+}
+
+static void of_hypervisor(const struct corbel_info *i)
+{
+	one("uptime_seconds", "gauge", "Time since the hypervisor booted.", i->uptime_ns / 1e9);
+	one("cpus", "gauge", "Physical CPUs.", i->cpus);
+	one("memory_bytes", "gauge", "Memory of the machine.", i->memory_total_bytes);
+	one("pool_free_bytes", "gauge", "The hypervisor's own memory that is free.",
+	    i->pool_free_bytes);
+}
+
+static void of_domains(const struct row *r, int n)
+{
+	int i;
+
+	head("domain_info_memory_usage_bytes", "gauge", "Memory of the domain.");
+	for (i = 0; i < n; i++)
+		printf("corbel_domain_info_memory_usage_bytes{domain=\"%s\"} %llu\n", r[i].name,
+		       (unsigned long long)r[i].memory_bytes);
+	head("domain_info_virtual_cpus", "gauge", "Virtual CPUs of the domain.");
+	for (i = 0; i < n; i++)
+		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n", r[i].name,
+		       r[i].vcpus);
+	head("domain_info_cpu_time_seconds_total", "counter", "CPU time of the domain.");
+	for (i = 0; i < n; i++)
+		printf("corbel_domain_info_cpu_time_seconds_total{domain=\"%s\"} %.9f\n", r[i].name,
+		       r[i].cpu_ns / 1e9);
+}
+
+static const char *name_of(const struct row *r, int n, uint32_t id)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (r[i].id == id)
+			return r[i].name;
+	return "";
+}
+
+enum figure { TIME, STEAL, EXITS };
+
+static void of_vcpus(const char *name, const char *help, enum figure what,
+		     const struct corbel_vcpu_stat *v, int n, const struct row *r, int rows)
+{
+	int i;
+
+	head(name, "counter", help);
+	for (i = 0; i < n; i++) {
+		double value = what == TIME    ? v[i].runtime_ns / 1e9
+			       : what == STEAL ? v[i].steal_ns / 1e9
+					       : (double)v[i].exits_total;
+
+		printf("corbel_%s{domain=\"%s\",vcpu=\"%u\"} %.17g\n", name,
+		       name_of(r, rows, v[i].vm), v[i].index, value);
+	}
+}
+
+int cmd_metrics(struct opts *o)
+{
+	struct corbel_vcpu_stat *v = NULL;
+	struct corbel_info info;
+	struct row *r = NULL;
+	int vcpus, rows;
+
+	if (hv_info(&info))
+		return 1;
+	rows = rows_get(&r, false);
+	vcpus = rows < 0 ? -1 : vcpus_of(-1, &v);
+	if (vcpus >= 0) {
+		of_hypervisor(&info);
+		of_domains(r, rows);
+		of_vcpus("domain_vcpu_time_seconds_total", "CPU time of the virtual CPU.", TIME, v,
+			 vcpus, r, rows);
+		of_vcpus("domain_vcpu_steal_seconds_total",
+			 "Time for which it wanted to run and did not.", STEAL, v, vcpus, r, rows);
+		of_vcpus("domain_vcpu_exits_total", "Exits to the hypervisor.", EXITS, v, vcpus, r,
+			 rows);
+	}
+	free(v);
+	free(r);
+	return vcpus < 0;
+}

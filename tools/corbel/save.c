@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guests in files. A saved guest is a line with SAVE_MAGIC, the length of its own file, that file,
+ * zeros up to SAVE_ALIGN, and what QEMU writes for a migration.
+ */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SAVE_MAGIC "corbel saved guest 1"
+#define SAVE_ALIGN 4096
+#define HEAD_MAX   64
+#define CONFIG_MAX (1 << 20)
+#define STATE_MS   600000 /* for gigabytes on a slow disk */
+
+/* ---- the migration ---- */
+
+/* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
+static int wait_status(struct qmp *q, const char *command, const char *const *words, char *err)
+{
+	long end = now_ms() + STATE_MS;
+	struct json_object *o, *v;
+	int i, found = -1;
+
+	while (now_ms() < end && found < 0) {
+		o = NULL;
+		if (qmp_command(q, command, &o, err))
+			return -1;
+		if (json_object_object_get_ex(o, "status", &v))
+			for (i = 0; words[i] && found < 0; i++)
+				if (!strcmp(json_object_get_string(v), words[i]))
+					found = i;
+		if (found > 0 && json_object_object_get_ex(o, "error-desc", &v))
+			snprintf(err, 128, "%s", json_object_get_string(v));
+		json_object_put(o);
+		if (found < 0)
+			usleep(20000);
+	}
+	if (found < 0)
+		snprintf(err, 128, "not done after %d s", STATE_MS / 1000);
+	return found;
+}
+
+static int write_state(struct qmp *q, int fd, char *err)
+{
+	struct json_object *name = json_object_new_object(), *uri = json_object_new_object();
+
+	snprintf(err, 128, "QEMU gave up");
+	json_object_object_add(name, "fdname", json_object_new_string("save"));
+	json_object_object_add(uri, "uri", json_object_new_string("fd:save"));
+	if (qmp_command(q, "stop", NULL, err) || qmp_call(q, "getfd", name, fd, NULL, err)) {
+		json_object_put(uri);
+		return -1;
+	}
+	if (qmp_call(q, "migrate", uri, -1, NULL, err))
+		return -1;
+	return wait_status(q, "query-migrate",
+			   (const char *const[]){"completed", "failed", "cancelled", NULL}, err)
+		   ? -1
+		   : 0;
+}
+
+/* ---- save ---- */
+
+/* Header and configuration. 0, or -1 told. */
+static int write_head(int fd, const char *path, const struct guest *g)
+{
+	char file[PATH_MAX], *config = config_read(guest_path(g->name, "config", file));
+	int n = -1;
+
+	if (!config)
+		return -1;
+	if (strlen(config) <= CONFIG_MAX)
+		n = dprintf(fd, "%s %zu %s\n%s", SAVE_MAGIC, strlen(config), g->name, config);
+	free(config);
+	if (n > 0 && lseek(fd, (n + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN, SEEK_SET) > 0)
+		return 0;
+	fail("cannot write %s: %s", path, strerror(errno));
+	return -1;
+}
+
+static int save(struct opts *o, const struct guest *g, const char *path, int fd)
+{
+	static struct qmp q;
+	char err[128];
+	int ret;
+
+	if (write_head(fd, path, g) || qmp_need(&q, g->name))
+		return 1;
+	ret = write_state(&q, fd, err);
+	if (ret || o->keep)
+		qmp_command(&q, "cont", NULL, (char[128]){0});
+	qmp_close(&q);
+	if (ret)
+		return fail("%s: cannot be saved: %s; it runs on", g->name, err);
+	if (fsync(fd))
+		return fail("%s: %s", path, strerror(errno));
+	return o->keep ? 0 : end_vmm(g);
+}
+
+int cmd_save(struct opts *o)
+{
+	const char *path = o->args[1];
+	char tmp[PATH_MAX];
+	struct guest g;
+	int fd, ret;
+
+	if (guest_get(o->args[0], true, &g))
+		return 1;
+	snprintf(tmp, sizeof(tmp), "%s.new", path);
+	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ret = fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno)) : save(o, &g, path, fd);
+	if (fd >= 0)
+		close(fd);
+	if (!ret && rename(tmp, path))
+		ret = fail("cannot write %s: %s", path, strerror(errno));
+	if (ret)
+		unlink(tmp);
+	else if (!o->keep)
+		guest_remove(g.name, true);
+	guest_unlock(&g);
+	return ret;
+}
+
+/* ---- restore ---- */
+
+/* The saved guest's file and name; fd then stands where QEMU's part begins. NULL told. */
+static char *read_head(int fd, const char *path, char *name)
+{
+	char head[HEAD_MAX + CFG_NAME_MAX + 2], *config = NULL;
+	ssize_t got = pread(fd, head, sizeof(head) - 1, 0);
+	size_t size = 0, line;
+
+	head[got > 0 ? got : 0] = 0;
+	line = strcspn(head, "\n") + 1;
+	if (sscanf(head, SAVE_MAGIC " %zu %31s\n", &size, name) == 2 && size <= CONFIG_MAX)
+		config = calloc(size + 1, 1);
+	if (config && pread(fd, config, size, line) == (ssize_t)size && strlen(config) == size &&
+	    lseek(fd, (line + size + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN, SEEK_SET) > 0)
+		return config;
+	free(config);
+	fail("%s is not a saved guest; `corbel save' makes such files", path);
+	return NULL;
+}
+
+/* The state is read, then the guest goes on. */
+static int resume(const char *name, bool paused)
+{
+	static const char *const words[] = {"paused",	 "postmigrate", "running",
+					    "prelaunch", "suspended",	NULL};
+	static struct qmp q;
+	char err[128];
+	int ret;
+
+	if (qmp_need(&q, name))
+		return 1;
+	ret = wait_status(&q, "query-status", words, err) < 0;
+	if (!ret && !paused)
+		ret = qmp_command(&q, "cont", NULL, err);
+	qmp_close(&q);
+	if (!ret)
+		return 0;
+	guest_show_log(name);
+	return fail("%s: its state cannot be read: %s; `corbel destroy %s' ends it", name, err,
+		    name);
+}
+
+int cmd_restore(struct opts *o)
+{
+	const char *path = o->args[0];
+	char name[CFG_NAME_MAX + 1], file[PATH_MAX], *config;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret = 1;
+	struct cfg c;
+
+	if (fd < 0)
+		return fail("cannot read %s: %s", path, strerror(errno));
+	config = read_head(fd, path, name);
+	if (!config) {
+		close(fd);
+		return 1;
+	}
+	if (cfg_parse(&c, path, config)) {
+		fail("%s", c.error);
+	} else {
+		free(c.name);
+		c.name = strdup(name);
+		snprintf(file, sizeof(file), "%s/%s.cfg", etc_dir(), name);
+		ret = vmm_start(&c, file, config, o->accel, fd) || resume(name, o->paused);
+	}
+	cfg_free(&c);
+	free(config);
+	close(fd);
+	return ret;
+}
+
+/* ---- snapshots, inside the guest's qcow2 disks ---- */
+
+/* A command of QEMU's monitor, which has its errors in its answer. 0, or 1 told. */
+static int monitor(const char *name, const char *line, bool show)
+{
+	struct json_object *args = json_object_new_object(), *ret = NULL;
+	struct guest g;
+	const char *said;
+	int err;
+
+	if (guest_get(name, true, &g)) {
+		json_object_put(args);
+		return 1;
+	}
+	json_object_object_add(args, "command-line", json_object_new_string(line));
+	err = qmp_do_with(name, "human-monitor-command", args, &ret);
+	guest_unlock(&g);
+	said = ret ? json_object_get_string(ret) : "";
+	if (!err && show)
+		printf("%s", said);
+	else if (!err && *said)
+		err = fail("%s: %.*s", name, (int)strcspn(said, "\r\n"), said);
+	json_object_put(ret);
+	return err ? 1 : 0;
+}
+
+static int with_tag(struct opts *o, const char *command)
+{
+	char line[64];
+	const char *why = cfg_bad_name(o->args[1]);
+
+	if (why)
+		return fail("\"%s\" cannot be a snapshot's name: %s", o->args[1], why);
+	snprintf(line, sizeof(line), "%s %s", command, o->args[1]);
+	return monitor(o->args[0], line, false);
+}
+
+int cmd_snapshot(struct opts *o)
+{
+	return o->nargs > 1 ? with_tag(o, "savevm") : monitor(o->args[0], "info snapshots", true);
+}
+
+int cmd_revert(struct opts *o)
+{
+	return with_tag(o, "loadvm");
+}
