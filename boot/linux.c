@@ -326,11 +326,11 @@ static const char *place_kernel(const struct boot_info *bi, const struct linux_k
 		 * Not lower: a kernel loaded below the address it prefers unpacks itself there all
 		 * the same. Where the modules lie only if it must be, since it means moving them.
 		 */
-		p->load = memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, bi->module,
-					  bi->module_count);
+		p->load = memmap_find(&p->map, MEM_LOW, k->size, k->align, k->load, BELOW_4G,
+				      bi->module, bi->module_count);
 		if (!p->load)
-			p->load =
-			    memmap_find_low(&p->map, k->size, k->align, k->load, BELOW_4G, NULL, 0);
+			p->load = memmap_find(&p->map, MEM_LOW, k->size, k->align, k->load,
+					      BELOW_4G, NULL, 0);
 		if (p->load)
 			return NULL;
 		return "not enough memory below 4 GiB to load the dom0 kernel; give the machine "
@@ -375,8 +375,8 @@ static const char *place_initrd(const struct boot_info *bi, const struct linux_k
 	memcpy(avoid, bi->module, sizeof(bi->module));
 	n = n == 2 ? 1 : n;
 	avoid[n] = (struct mem_range){p->load, p->load + k->size};
-	p->initrd =
-	    memmap_find_high(&p->map, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end, avoid, n + 1);
+	p->initrd = memmap_find(&p->map, MEM_HIGH, p->initrd_size, PAGE_SIZE, MIB, k->initrd_end,
+				avoid, n + 1);
 	if (p->initrd)
 		return NULL;
 	return "not enough memory for the initrd; give the machine or dom0_mem= more, or use a "
@@ -395,8 +395,8 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 		return "the firmware's memory map has too many ranges; report this machine";
 	p->rsdp = 0;
 	if (bi->rsdp_len) {
-		p->rsdp = memmap_find_low(&p->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_4G,
-					  bi->module, bi->module_count);
+		p->rsdp = memmap_find(&p->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_4G,
+				      bi->module, bi->module_count);
 		if (!p->rsdp || memmap_set(&p->map, p->rsdp, p->rsdp + PAGE_SIZE, MEM_RESERVED))
 			return no_room;
 	}
@@ -411,7 +411,7 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	p->kernel_from = bi->module[0].start;
 	if (overlaps(p->kernel_from, kernel_size, p->load, k->size))
 		p->kernel_from =
-		    memmap_find_high(&p->map, kernel_size, PAGE_SIZE, MIB, BELOW_4G, used, 2);
+		    memmap_find(&p->map, MEM_HIGH, kernel_size, PAGE_SIZE, MIB, BELOW_4G, used, 2);
 	if (!p->kernel_from)
 		return no_room;
 	used[2] = (struct mem_range){p->kernel_from, p->kernel_from + kernel_size};
@@ -419,10 +419,11 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	 * At the bottom: the decompressor wipes the top two pages of low memory while it still uses
 	 * our tables.
 	 */
-	p->block = memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, 0x10000, 0x80000, used, 3);
+	p->block =
+	    memmap_find(&p->map, MEM_LOW, LINUX_BLOCK_SIZE, PAGE_SIZE, 0x10000, 0x80000, used, 3);
 	if (!p->block)
-		p->block =
-		    memmap_find_low(&p->map, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G, used, 3);
+		p->block = memmap_find(&p->map, MEM_LOW, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G,
+				       used, 3);
 	return p->block ? NULL : no_room;
 }
 

@@ -2,8 +2,8 @@
 #include "boot/mb2.h"
 #include "boot/memmap.h"
 #include "boot/multiboot2.h"
+#include "boot/text.h"
 #include "hv/lib/log.h"
-#include "hv/lib/string.h"
 
 /* Tags that are looked at after all have been seen, since one kind is better than another. */
 struct seen {
@@ -20,18 +20,11 @@ static int malformed_tag(const struct mb2_tag *t, const char *what)
 }
 
 /* The text of a tag: its size bounds it, and its NUL, which need not be there. */
-struct tag_text {
-	const char *s;
-	u32 len;
-};
-
-static struct tag_text tag_text(const struct mb2_tag *t, const char *s)
+static struct text tag_text(const struct mb2_tag *t, const char *s)
 {
-	struct tag_text text = {s, 0};
+	struct text all = {s, (const char *)t + t->size - s};
 
-	while (s + text.len < (const char *)t + t->size && s[text.len])
-		text.len++;
-	return text;
+	return text_cut(&all, 0);
 }
 
 /*
@@ -39,32 +32,21 @@ static struct tag_text tag_text(const struct mb2_tag *t, const char *s)
  * Xen's stanzas have, comes before the arguments. Neither can be an argument of a kernel's or of
  * ours.
  */
-static struct tag_text tag_args(const struct mb2_tag *t, const char *s)
+static struct text tag_args(const struct mb2_tag *t, const char *s)
 {
-	static const char placeholder[] = "placeholder";
-	struct tag_text text = tag_text(t, s);
-	u32 word = 0;
+	struct text all = tag_text(t, s), rest = all, word = text_cut(&rest, ' ');
 
-	while (word < text.len && s[word] != ' ')
-		word++;
-	if (word && (s[0] == '/' || s[0] == '(' ||
-		     (word == sizeof(placeholder) - 1 && !memcmp(s, placeholder, word)))) {
-		while (word < text.len && s[word] == ' ')
-			word++;
-		text.s += word;
-		text.len -= word;
-	}
-	return text;
+	if (!word.len || (*s != '/' && *s != '(' && !text_is(word, "placeholder")))
+		return all;
+	while (rest.len && *rest.s == ' ')
+		text_cut(&rest, ' ');
+	return rest;
 }
 
-static void copy_text(char *to, u32 size, struct tag_text from, const char *what)
+static void copy_text(char *to, u32 size, struct text from, const char *what)
 {
-	if (from.len >= size) {
+	if (!text_copy(to, size, from))
 		log_warn("%s is longer than %u characters, the rest is dropped", what, size - 1);
-		from.len = size - 1;
-	}
-	memcpy(to, from.s, from.len);
-	to[from.len] = 0;
 }
 
 static int take_module(const struct mb2_tag_module *t, struct seen *seen, struct boot_info *out)

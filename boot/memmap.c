@@ -159,54 +159,28 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
 	return NULL;
 }
 
-/*
- * The part of a region that may be used: RAM, inside [lo, hi), without page 0. False if it has less
- * than size.
- */
-static bool usable_part(const struct mem_region *r, u64 size, u64 lo, u64 hi, struct mem_range *out)
+u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
+		const struct mem_range *avoid, u32 avoid_count)
 {
-	out->start = MAX(MAX(r->start, lo), PAGE_SIZE);
-	out->end = MIN(r->end, hi);
-	return r->kind == MEM_RAM && out->start < out->end && out->end - out->start >= size;
-}
-
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
-		    const struct mem_range *avoid, u32 avoid_count)
-{
-	const struct mem_range *hit;
-	struct mem_range in;
-
 	for (u32 i = 0; i < m->count; i++) {
-		if (!usable_part(&m->r[i], size, lo, hi, &in))
-			continue;
-		for (u64 at = ALIGN_UP(in.start, align);
-		     at >= in.start && at <= in.end && in.end - at >= size;
-		     at = ALIGN_UP(hit->end, align)) {
-			hit = first_overlap(at, at + size, avoid, avoid_count);
-			if (!hit)
-				return at;
-		}
-	}
-	return 0;
-}
+		const struct mem_region *r = &m->r[side == MEM_LOW ? i : m->count - 1 - i];
+		u64 start = MAX(MAX(r->start, lo), PAGE_SIZE), end = MIN(r->end, hi);
 
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
-		     const struct mem_range *avoid, u32 avoid_count)
-{
-	const struct mem_range *hit;
-	struct mem_range in;
+		while (r->kind == MEM_RAM && start < end && end - start >= size) {
+			u64 at = ALIGN_UP(start, align);
+			const struct mem_range *hit;
 
-	for (u32 i = m->count; i-- > 0;) {
-		if (!usable_part(&m->r[i], size, lo, hi, &in))
-			continue;
-		for (u64 top = in.end; top >= size; top = hit->start) {
-			u64 at = ALIGN_DOWN(top - size, align);
-
-			if (at < in.start)
+			if (side == MEM_HIGH)
+				at = ALIGN_DOWN(end - size, align);
+			if (at < start || at > end || end - at < size)
 				break;
 			hit = first_overlap(at, at + size, avoid, avoid_count);
 			if (!hit)
 				return at;
+			if (side == MEM_LOW)
+				start = hit->end;
+			else
+				end = hit->start;
 		}
 	}
 	return 0;
@@ -228,14 +202,15 @@ u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 h
 static u64 find_pool(const struct boot_info *bi, u64 size, const struct mem_range *avoid, u32 n)
 {
 	static const u64 lowest[] = {256 * MIB, 64 * MIB, MIB};
-	u64 at = memmap_find_high(&bi->map, size, POOL_ALIGN, BELOW_4G, bi->reach, avoid, n);
+	u64 at = memmap_find(&bi->map, MEM_HIGH, size, POOL_ALIGN, BELOW_4G, bi->reach, avoid, n);
 
 	for (u32 i = 0; i < ARRAY_SIZE(lowest) && !at; i++)
-		at = memmap_find_high(&bi->map, size, POOL_ALIGN, lowest[i], BELOW_4G, avoid, n);
+		at = memmap_find(&bi->map, MEM_HIGH, size, POOL_ALIGN, lowest[i], BELOW_4G, avoid,
+				 n);
 	return at;
 }
 
-static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n, const char **why)
+static const char *plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n)
 {
 	u64 ram = memmap_bytes(&bi->map, MEM_RAM);
 	u64 frames = ram / PAGE_SIZE * 8; /* struct frame for each */
@@ -251,11 +226,10 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 		}
 	}
 	if (ram < size + DOM0_LEAST) {
-		*why = "not enough memory for the hypervisor and dom0; give the machine at least "
-		       "128 MiB";
 		if (bi->opt.hvmem)
-			*why = "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it";
-		return -ENOMEM;
+			return "hvmem= leaves dom0 less than 64 MiB; make it smaller or drop it";
+		return "not enough memory for the hypervisor and dom0; give the machine at least "
+		       "128 MiB";
 	}
 	bi->pool_start = find_pool(bi, size, avoid, n);
 	/* What was not asked for may be smaller: half way to the least each time. */
@@ -266,15 +240,14 @@ static int plan_pool(struct boot_info *bi, const struct mem_range *avoid, u32 n,
 	bi->pool_end = bi->pool_start + size;
 	BUG_ON(!IS_ALIGNED(bi->pool_start | size, POOL_ALIGN));
 	if (bi->pool_start)
-		return 0;
-	*why = "no contiguous memory for the hypervisor's pool; load smaller modules";
+		return NULL;
 	if (bi->opt.hvmem)
-		*why = "no contiguous memory of the size hvmem= asks for; make it smaller or "
-		       "drop it";
-	return -ENOMEM;
+		return "no contiguous memory of the size hvmem= asks for; make it smaller or drop "
+		       "it";
+	return "no contiguous memory for the hypervisor's pool; load smaller modules";
 }
 
-int boot_plan(struct boot_info *bi, const char **why)
+const char *boot_plan(struct boot_info *bi)
 {
 	struct mem_range avoid[1 + ARRAY_SIZE(bi->module)] = {{bi->image_start, bi->image_end}};
 	u32 n = 1 + bi->module_count;
@@ -287,14 +260,12 @@ int boot_plan(struct boot_info *bi, const char **why)
 	 * playground.
 	 */
 	bi->low_page =
-	    memmap_find_low(&bi->map, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
+	    memmap_find(&bi->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
 	if (!bi->low_page)
-		bi->low_page =
-		    memmap_find_high(&bi->map, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 0x8000, avoid, n);
-	if (!bi->low_page) {
-		*why = "no free page below 640 KiB to start the other CPUs from; check the "
+		bi->low_page = memmap_find(&bi->map, MEM_HIGH, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE,
+					   0x8000, avoid, n);
+	if (!bi->low_page)
+		return "no free page below 640 KiB to start the other CPUs from; check the "
 		       "firmware's memory map";
-		return -ENOMEM;
-	}
-	return plan_pool(bi, avoid, n, why);
+	return plan_pool(bi, avoid, n);
 }

@@ -28,14 +28,13 @@ u64 memmap_max_ram_end(const struct mem_map *m);
  * the ranges to avoid: the lowest such place, or the highest. 0 if there is none (page 0 is never
  * given).
  */
-u64 memmap_find_low(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
-		    const struct mem_range *avoid, u32 avoid_count);
-u64 memmap_find_high(const struct mem_map *m, u64 size, u64 align, u64 lo, u64 hi,
-		     const struct mem_range *avoid, u32 avoid_count);
+enum mem_side { MEM_LOW, MEM_HIGH };
+u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
+		const struct mem_range *avoid, u32 avoid_count);
 
 /*
  * Choose low_page, pool_start, pool_end and max_ram_end from the map, the modules, opt.hvmem and
- * image_start/image_end and reach (which the caller has filled in). 0, or -ENOMEM with *why set to
- * a line for boot_fail().
+ * image_start/image_end and reach (which the caller has filled in). NULL, or a text "cause; cure"
+ * for boot_fail().
  */
-int boot_plan(struct boot_info *bi, const char **why);
+const char *boot_plan(struct boot_info *bi);

@@ -1,37 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "boot/options.h"
+#include "boot/text.h"
 #include "hv/lib/log.h"
-#include "hv/lib/string.h"
 
 #define COM1_PORT    0x3f8
 #define COM2_PORT    0x2f8
 #define DEFAULT_BAUD 115200u
-
-/* A piece of the command line: not NUL-terminated. */
-struct text {
-	const char *s;
-	u32 len;
-};
-
-static bool text_is(struct text t, const char *word)
-{
-	return t.len == strlen(word) && !memcmp(t.s, word, t.len);
-}
-
-/* Cut off what stands before the first sep; *rest is what follows it, empty if there is none. */
-static struct text text_cut(struct text t, char sep, struct text *rest)
-{
-	struct text head = {t.s, 0};
-
-	while (head.len < t.len && t.s[head.len] != sep)
-		head.len++;
-	*rest = (struct text){t.s + head.len, t.len - head.len};
-	if (rest->len) { /* without sep */
-		rest->s++;
-		rest->len--;
-	}
-	return head;
-}
 
 /*
  * Decimal, or hexadecimal after 0x. Reads as far as there are digits; false on none or on overflow.
@@ -77,16 +51,17 @@ static bool read_word(struct text t, char *out, u32 size, bool list)
 		    c != '.' && !(list && c == ','))
 			return false;
 	}
-	memcpy(out, t.s, t.len);
-	out[t.len] = 0;
+	text_copy(out, size, t);
 	return true;
 }
 
-/* One of count words: *out is its number. */
-static bool read_choice(struct text t, const char *const *words, u32 count, u32 *out)
+/* One of the words, which have commas between them: *out is its number. */
+static bool read_choice(struct text t, const char *words, u32 *out)
 {
-	for (u32 i = 0; i < count; i++) {
-		if (!text_is(t, words[i]))
+	struct text rest = text_of(words);
+
+	for (u32 i = 0; rest.len; i++) {
+		if (!text_same(text_cut(&rest, ','), t))
 			continue;
 		*out = i;
 		return true;
@@ -102,7 +77,7 @@ static bool read_choice(struct text t, const char *const *words, u32 count, u32 
 static bool opt_console(struct text v, void *out)
 {
 	struct boot_consoles *list = out;
-	struct text baud, name = text_cut(v, ',', &baud);
+	struct text baud = v, name = text_cut(&baud, ',');
 	struct boot_console c = {0, DEFAULT_BAUD};
 
 	if (text_is(v, "none")) {
@@ -130,10 +105,7 @@ static bool opt_console(struct text v, void *out)
 
 static bool opt_loglvl(struct text v, void *out)
 {
-	static const char *const names[] = {
-	    [LOG_ERR] = "err", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
-
-	return read_choice(v, names, ARRAY_SIZE(names), out) ||
+	return read_choice(v, "err,warn,info,debug", out) ||
 	       read_number(v, LOG_ERR, LOG_DEBUG, out);
 }
 
@@ -145,22 +117,21 @@ static bool opt_cpus(struct text v, void *out)
 /* Bytes, or with a suffix K, M, G. Less than 1 MiB is surely a forgotten suffix. */
 static bool opt_size(struct text v, void *out)
 {
-	static const char *const suffixes[] = {"", "k", "m", "g"};
 	u64 n, *size = out;
-	u32 unit;
-	char suffix;
+	u32 unit = 0; /* bits */
 
 	if (!read_digits(&v, &n) || v.len > 1)
 		return false;
 	if (v.len) {
-		suffix = *v.s | 0x20;
-		v.s = &suffix;
+		char suffix = *v.s | 0x20;
+
+		if (!read_choice((struct text){&suffix, 1}, "k,m,g", &unit))
+			return false;
+		unit = (unit + 1) * 10;
 	}
-	if (!read_choice(v, suffixes, ARRAY_SIZE(suffixes), &unit))
+	if (n > ~0ull >> (unit + 1) || n << unit < BIT(20))
 		return false;
-	if (n > ~0ull >> (unit * 10 + 1) || n << unit * 10 < BIT(20))
-		return false;
-	*size = n << unit * 10;
+	*size = n << unit;
 	return true;
 }
 
@@ -192,55 +163,38 @@ static bool opt_flag(struct text v, void *out)
 	return *flag = true;
 }
 
-static bool opt_reboot(struct text v, void *out)
-{
-	static const char *const names[] = {[REBOOT_ACPI] = "acpi",
-					    [REBOOT_KEYBOARD] = "kbd",
-					    [REBOOT_TRIPLE] = "triple",
-					    [REBOOT_HALT] = "halt"};
-
-	return read_choice(v, names, ARRAY_SIZE(names), out);
-}
-
-static bool opt_debugkeys(struct text v, void *out)
-{
-	static const char *const names[] = {"on", "off"};
-
-	return read_choice(v, names, ARRAY_SIZE(names), out);
-}
-
-#define OPTION(name, read, member)                                                                 \
-	{                                                                                          \
-		name, read, offsetof(struct boot_options, member)                                  \
-	}
+#define AT(member) offsetof(struct boot_options, member)
 
 static const struct option {
 	const char *name;
-	bool (*read)(struct text v, void *out);
 	u32 at;
+	bool (*read)(struct text v, void *out);
+	const char *words; /* the values of one without read() */
 } options[] = {
-    OPTION("console", opt_console, console),
-    OPTION("loglvl", opt_loglvl, loglvl),
-    OPTION("dom0_max_vcpus", opt_cpus, dom0_max_vcpus),
-    OPTION("dom0_mem", opt_size, dom0_mem),
-    OPTION("hvmem", opt_size, hvmem),
-    OPTION("maxcpus", opt_cpus, maxcpus),
-    OPTION("sched", opt_sched, sched),
-    OPTION("mask", opt_mask, mask),
-    OPTION("noreboot", opt_flag, noreboot),
-    OPTION("reboot", opt_reboot, reboot),
-    OPTION("debugkeys", opt_debugkeys, debugkeys_off),
+    {"console", AT(console), opt_console},
+    {"loglvl", AT(loglvl), opt_loglvl},
+    {"dom0_max_vcpus", AT(dom0_max_vcpus), opt_cpus},
+    {"dom0_mem", AT(dom0_mem), opt_size},
+    {"hvmem", AT(hvmem), opt_size},
+    {"maxcpus", AT(maxcpus), opt_cpus},
+    {"sched", AT(sched), opt_sched},
+    {"mask", AT(mask), opt_mask},
+    {"noreboot", AT(noreboot), opt_flag},
+    {"reboot", AT(reboot), NULL, "acpi,kbd,triple,halt"}, /* enum reboot_way */
+    {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */
-static const char *apply_option(struct text opt, struct boot_options *o)
+static const char *apply_option(struct text opt, struct boot_options *out)
 {
-	struct text v, name = text_cut(opt, '=', &v);
+	struct text v = opt, name = text_cut(&v, '=');
 
-	for (u32 i = 0; i < ARRAY_SIZE(options); i++) {
-		if (!text_is(name, options[i].name))
+	for (const struct option *o = options; o < options + ARRAY_SIZE(options); o++) {
+		void *to = (char *)out + o->at;
+
+		if (!text_is(name, o->name))
 			continue;
-		if (options[i].read(v, (char *)o + options[i].at))
+		if (o->read ? o->read(v, to) : read_choice(v, o->words, to))
 			return NULL;
 		return "malformed";
 	}
@@ -249,7 +203,7 @@ static const char *apply_option(struct text opt, struct boot_options *o)
 
 u32 options_parse(const char *cmdline, struct boot_options *out)
 {
-	struct text rest = {cmdline, strlen(cmdline)};
+	struct text rest = text_of(cmdline);
 	u32 warnings = 0;
 
 	*out = (struct boot_options){
@@ -257,15 +211,13 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 	    .loglvl = LOG_INFO,
 	};
 	while (rest.len) {
-		struct text opt = text_cut(rest, ' ', &rest);
+		struct text opt = text_cut(&rest, ' ');
 		const char *wrong = opt.len ? apply_option(opt, out) : NULL;
 		char name[48];
 
 		if (!wrong)
 			continue;
-		opt.len = MIN(opt.len, sizeof(name) - 1);
-		memcpy(name, opt.s, opt.len);
-		name[opt.len] = 0;
+		text_copy(name, sizeof(name), opt);
 		log_warn("%s option \"%s\" is ignored", wrong, name);
 		warnings++;
 	}
@@ -274,10 +226,10 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 
 bool cap_masked(const char *name)
 {
-	struct text rest = {boot_info.opt.mask, strlen(boot_info.opt.mask)};
+	struct text rest = text_of(boot_info.opt.mask);
 
 	while (rest.len)
-		if (text_is(text_cut(rest, ',', &rest), name))
+		if (text_is(text_cut(&rest, ','), name))
 			return true;
 	return false;
 }

@@ -45,13 +45,13 @@ static void read_boot_info(u32 magic, u64 info)
 
 static void init_memory(void)
 {
-	const char *why = NULL;
 	struct boot_info *b = &boot_info;
+	const char *why = boot_plan(b);
 
-	if (boot_plan(b, &why))
+	if (why)
 		boot_fail("%s", why);
 	pool_init(b->pool_start, b->pool_end);
-	if (frame_init(&b->map, b->image_start, b->image_end, b->pool_start, b->pool_end))
+	if (frame_init(b))
 		boot_fail("the pool is too small for the table of frames; give the hypervisor more "
 			  "with option hvmem=");
 	mm_init();

@@ -57,10 +57,9 @@ static u64 find_regions(const struct mem_map *map)
 	return sum;
 }
 
-int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
-	       u64 pool_end)
+int frame_init(const struct boot_info *bi)
 {
-	struct frame *next = pool_take_front(find_regions(map) * sizeof(*next));
+	struct frame *next = pool_take_front(find_regions(&bi->map) * sizeof(*next));
 
 	if (!next)
 		return -ENOMEM;
@@ -69,8 +68,8 @@ int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 po
 		next += r->end - r->start;
 	}
 	set_range(0, ~0ull & PAGE_MASK, FRAME_DOM0);
-	set_range(image_start, image_end, FRAME_HV);
-	set_range(pool_start, pool_end, FRAME_HV);
+	set_range(bi->image_start, bi->image_end, FRAME_HV);
+	set_range(bi->pool_start, bi->pool_end, FRAME_HV);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "hv/lib/types.h"
 
-struct mem_map;
+struct boot_info;
 
 enum frame_kind {
 	FRAME_NONE = 0, /* not RAM: MMIO, reserved, firmware */
@@ -19,12 +19,11 @@ struct frame {
 _Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
 
 /*
- * Build the frame table, 8 bytes for each frame that is wholly RAM, from the map; pool and image
- * become FRAME_HV. The table is taken off the pool by pool_take_front(): call this after
- * pool_init() and before the first pool_alloc(). 0 or -ENOMEM (pool too small).
+ * Build the frame table, 8 bytes for each frame that is wholly RAM, as boot_plan() has left bi;
+ * pool and image become FRAME_HV. The table is taken off the pool by pool_take_front(): call this
+ * after pool_init() and before the first pool_alloc(). 0 or -ENOMEM (pool too small).
  */
-int frame_init(const struct mem_map *map, u64 image_start, u64 image_end, u64 pool_start,
-	       u64 pool_end);
+int frame_init(const struct boot_info *bi);
 /*
  * Record of a frame, NULL if pfn is beyond RAM; one of FRAME_NONE, not to be written, in holes.
  */

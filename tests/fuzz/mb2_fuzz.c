@@ -51,7 +51,6 @@ static void check_result(const struct boot_info *bi)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct boot_info bi;
-	const char *why;
 	/*
 	 * A block of its own of this very size, so that the sanitizer sees each byte read beyond
 	 * it.
@@ -64,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_result(&bi);
 		bi.image_start = BIT(20);
 		bi.image_end = 2 * BIT(20);
-		if (!boot_plan(&bi, &why)) {
+		if (!boot_plan(&bi)) {
 			require(memmap_is(&bi.map, bi.low_page, bi.low_page + PAGE_SIZE, MEM_RAM),
 				"the low page is RAM");
 			require(memmap_is(&bi.map, bi.pool_start, bi.pool_end, MEM_RAM),

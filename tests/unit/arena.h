@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "boot/boot.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 #include "hv/mm/pool.h"
@@ -58,6 +59,20 @@ static inline u64 rnd(u64 n)
 	x ^= x >> 7;
 	x ^= x << 17;
 	return (x >> 11) % n;
+}
+
+/* The table of frames for a map. */
+static inline int init_frames(const struct mem_map *map, u64 image_start, u64 image_end,
+			      u64 pool_start, u64 pool_end)
+{
+	static struct boot_info bi;
+
+	bi.map = *map;
+	bi.image_start = image_start;
+	bi.image_end = image_end;
+	bi.pool_start = pool_start;
+	bi.pool_end = pool_end;
+	return frame_init(&bi);
 }
 
 #endif

@@ -109,10 +109,10 @@ static void test_random_finds(void)
 			avoid[i].start = (u64)rand() % (CELLS * PAGE_SIZE);
 			avoid[i].end = avoid[i].start + (u64)rand() % (20 * PAGE_SIZE);
 		}
-		at = memmap_find_low(&m, size, align, lo, hi, avoid, 4);
+		at = memmap_find(&m, MEM_LOW, size, align, lo, hi, avoid, 4);
 		good &= at == naive_find(&m, false, size, align, lo, hi, avoid, 4);
 		hits += at != 0;
-		good &= memmap_find_high(&m, size, align, lo, hi, avoid, 4) ==
+		good &= memmap_find(&m, MEM_HIGH, size, align, lo, hi, avoid, 4) ==
 			naive_find(&m, true, size, align, lo, hi, avoid, 4);
 	}
 	CHECK(good && hits > 500,
@@ -127,14 +127,14 @@ static void test_edges(void)
 	      "an empty range is nothing");
 	CHECK(memmap_add(&m, 0x5000, 0x1000, MEM_RAM) == 0 && !m.count,
 	      "a negative range is nothing");
-	CHECK(!memmap_max_ram_end(&m) && !memmap_find_low(&m, 1, 1, 0, ~0ull, NULL, 0),
+	CHECK(!memmap_max_ram_end(&m) && !memmap_find(&m, MEM_LOW, 1, 1, 0, ~0ull, NULL, 0),
 	      "an empty map has no RAM");
 	memmap_add(&m, 0, ~0ull, MEM_RAM);
-	CHECK(memmap_find_low(&m, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE,
+	CHECK(memmap_find(&m, MEM_LOW, PAGE_SIZE, PAGE_SIZE, 0, ~0ull, NULL, 0) == PAGE_SIZE,
 	      "page 0 is never given");
-	CHECK(memmap_find_high(&m, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1,
+	CHECK(memmap_find(&m, MEM_HIGH, 2 * GIB, GIB, 0, ~0ull, NULL, 0) == ~0ull - 3 * GIB + 1,
 	      "the end of the address space does not wrap");
-	CHECK(!memmap_find_low(&m, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0),
+	CHECK(!memmap_find(&m, MEM_LOW, ~0ull, PAGE_SIZE, 0, ~0ull, NULL, 0),
 	      "too large a size is not found");
 	memmap_set(&m, 0, ~0ull, MEM_RESERVED);
 	for (u32 i = 0; i < BOOT_MAX_REGIONS / 2; i++)
@@ -155,7 +155,6 @@ static void test_edges(void)
 }
 
 static struct boot_info bi;
-static const char *why;
 
 static void machine(u64 ram, u64 image_end)
 {
@@ -226,12 +225,14 @@ static void test_big_machines(void)
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
+		const char *why;
 		u64 low;
 
 		big_machine(machines[i].low_100, machines[i].ram, machines[i].block,
 			    machines[i].hole);
-		CHECK(!boot_plan(&bi, &why) && pool_is_good(), "%s has room for the pool (%s)",
-		      machines[i].what, why);
+		why = boot_plan(&bi);
+		CHECK(!why && pool_is_good(), "%s has room for the pool (%s)", machines[i].what,
+		      why ? why : "");
 		low = bi.pool_start < 4 * GIB ? bi.pool_end - bi.pool_start : 0;
 		CHECK(!low, "which takes nothing of dom0's memory below 4 GiB");
 		CHECK(bi.pool_end - bi.pool_start >= machines[i].ram / 512 + 32 * MIB &&
@@ -240,18 +241,19 @@ static void test_big_machines(void)
 	}
 	big_machine(270, 64 * GIB, ~0ull, 0);
 	bi.reach = BOOT_REACH_SMALL;
-	CHECK(!boot_plan(&bi, &why) && pool_is_good(), "without 1 GiB pages it is below 4 GiB");
+	CHECK(!boot_plan(&bi) && pool_is_good(), "without 1 GiB pages it is below 4 GiB");
 }
 
 static void test_plan(void)
 {
+	const char *why;
 	static const u64 sizes[] = {192 * MIB, 512 * MIB, GIB, 16 * GIB, 256 * GIB};
 
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
 		u64 size;
 
 		machine(sizes[i], 2 * MIB);
-		CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(),
+		CHECK(!boot_plan(&bi) && pool_is_good(),
 		      "a machine with %u MiB has room for pool and low page",
 		      (u32)(sizes[i] / MIB));
 		size = bi.pool_end - bi.pool_start;
@@ -262,40 +264,37 @@ static void test_plan(void)
 	}
 	machine(GIB, 2 * MIB);
 	bi.opt.hvmem = 100 * MIB;
-	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start == 100 * MIB,
+	CHECK(!boot_plan(&bi) && bi.pool_end - bi.pool_start == 100 * MIB,
 	      "hvmem= is the pool's size");
 	bi.opt.hvmem = MIB;
-	CHECK(boot_plan(&bi, &why) == 0 && bi.pool_end - bi.pool_start >= 8 * MIB,
+	CHECK(!boot_plan(&bi) && bi.pool_end - bi.pool_start >= 8 * MIB,
 	      "too small a hvmem= is raised");
 	bi.opt.hvmem = GIB;
-	why = "";
-	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why && strstr(why, "hvmem"),
-	      "hvmem= that leaves dom0 nothing is refused and told");
+	why = boot_plan(&bi);
+	CHECK(why && strstr(why, "hvmem"), "hvmem= that leaves dom0 nothing is refused and told");
 
 	machine(64 * MIB, 2 * MIB);
-	why = "";
-	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why, "a machine of 64 MiB is refused and told");
+	why = boot_plan(&bi);
+	CHECK(why && *why, "a machine of 64 MiB is refused and told");
 
 	machine(GIB, 2 * MIB);
 	bi.module[1].start = 300 * MIB;
 	bi.module[1].end = GIB - 128 * 1024;
-	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good() && bi.pool_end <= 300 * MIB,
+	CHECK(!boot_plan(&bi) && pool_is_good() && bi.pool_end <= 300 * MIB,
 	      "modules at the top push the pool down");
 	machine(GIB, 2 * MIB);
 	memmap_set(&bi.map, 0x8000, 0xa0000, MEM_RESERVED);
-	CHECK(boot_plan(&bi, &why) == 0 && bi.low_page == 0x7000,
-	      "the low page may lie below 32 KiB");
+	CHECK(!boot_plan(&bi) && bi.low_page == 0x7000, "the low page may lie below 32 KiB");
 	memmap_set(&bi.map, 0, 0xa0000, MEM_RESERVED);
-	why = "";
-	CHECK(boot_plan(&bi, &why) == -ENOMEM && *why, "no low page is refused and told");
+	why = boot_plan(&bi);
+	CHECK(why && *why, "no low page is refused and told");
 
 	machine(GIB, 2 * MIB);
 	for (u64 at = 20 * MIB; at < GIB; at += 20 * MIB)
 		memmap_set(&bi.map, at, at + PAGE_SIZE, MEM_RESERVED);
-	CHECK(boot_plan(&bi, &why) == 0 && pool_is_good(),
-	      "in scattered memory the default pool shrinks");
+	CHECK(!boot_plan(&bi) && pool_is_good(), "in scattered memory the default pool shrinks");
 	bi.opt.hvmem = 32 * MIB;
-	CHECK(boot_plan(&bi, &why) == -ENOMEM, "but hvmem= is taken at its word");
+	CHECK(boot_plan(&bi), "but hvmem= is taken at its word");
 }
 
 int main(void)

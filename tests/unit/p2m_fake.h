@@ -63,7 +63,7 @@ static inline void start_guest(const struct pt_format *fmt)
 	pt_guest = *fmt;
 	pt_guest.max_order = 18;
 	pool_init(POOL_START, POOL_END);
-	frame_init(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
+	init_frames(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
 	memset(&guest, 0, sizeof(guest));
 	guest.id = 1;
 	last_gen = 0;

@@ -450,7 +450,7 @@ static void test_dom0_layouts(const struct pt_format *fmt, u32 max_order)
 		if (n % 4 == 3)
 			add_region(&m, 4096 * MB, 4200 * MB + nudge[rnd(6)], MEM_RAM);
 		pool_init(pool, pool_end);
-		if (!CHECK_QUIET(!frame_init(&m, image, image + 0x54321, pool, pool_end),
+		if (!CHECK_QUIET(!init_frames(&m, image, image + 0x54321, pool, pool_end),
 				 "the frame table fits"))
 			return;
 		memset(&dom0_vm, 0, sizeof(dom0_vm));

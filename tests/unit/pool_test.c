@@ -186,7 +186,7 @@ static void test_holes(void)
 
 	pool_init(0x2000000, 0x2400000);
 	before = pool_total_bytes();
-	CHECK(!frame_init(&far, 0, 0, 0x2000000, 0x2400000), "RAM up to 16 TiB, with holes");
+	CHECK(!init_frames(&far, 0, 0, 0x2000000, 0x2400000), "RAM up to 16 TiB, with holes");
 	CHECK(before - pool_total_bytes() <= (0x8000 + 4) * sizeof(struct frame) + 2 * PAGE_SIZE,
 	      "takes records for what there is only (%lu bytes)", before - pool_total_bytes());
 	CHECK(frame_next_ram(&pfn, &end) && pfn == BIT(28) && end == BIT(28) + 2,
@@ -207,7 +207,7 @@ static void test_holes(void)
 static void test_frames(void)
 {
 	pool_init(0x2000000, 0x2400000);
-	CHECK(!frame_init(&map, 0x200123, 0x234567, 0x2000000, 0x2400000), "the frame table fits");
+	CHECK(!init_frames(&map, 0x200123, 0x234567, 0x2000000, 0x2400000), "the frame table fits");
 	CHECK(frame_count() == 0x10004 && !frame_of(0x10004) && frame_of(0x10003),
 	      "it ends with RAM");
 	CHECK(kind_at(0x9e000) == FRAME_DOM0 && kind_at(0x9f000) == FRAME_NONE,
@@ -239,7 +239,7 @@ static void test_frames(void)
 	frame_get(0x101, 1);
 	CHECK(DIES(frame_set_kind(0x101, FRAME_HV)), "a mapped frame does not change its kind");
 	pool_init(0x2000000, 0x2040000);
-	CHECK(frame_init(&map, 0, 0, 0x2000000, 0x2040000) == -ENOMEM,
+	CHECK(init_frames(&map, 0, 0, 0x2000000, 0x2040000) == -ENOMEM,
 	      "a pool too small for the table is an error");
 }
 
