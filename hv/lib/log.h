@@ -13,8 +13,8 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /*
  * Format one line into the log ring and, if level <= the console level (option loglvl=), onto the
- * consoles with the prefix "(hv) ". No trailing newline in fmt. Supports %d %u %x %llx %lx %s %c %p
- * %zu, width, 0 and - flags.
+ * consoles with the prefix "(hv) ". No trailing newline in fmt. Supports %d %u %x %s %c, l and ll,
+ * and width, with 0 or without; but no width of %d.
  */
 void hv_log(enum log_level level, const char *fmt, ...) __printf(2, 3);
 

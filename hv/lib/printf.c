@@ -9,8 +9,8 @@ struct out {
 };
 
 struct spec {
-	bool left, zero;
-	bool wide; /* l, ll, z: 64 bits all */
+	bool zero; /* padding, else spaces */
+	bool wide; /* l, ll: 64 bits both */
 	u32 width;
 };
 
@@ -21,31 +21,16 @@ static void put_char(struct out *o, char c)
 	o->len++;
 }
 
-static void put_padding(struct out *o, char c, u32 have, u32 width)
+/* Padding and text in a field. */
+static void put_field(struct out *o, const struct spec *s, const char *text, u32 len)
 {
-	while (have++ < width)
-		put_char(o, c);
-}
-
-/* Prefix (sign or 0x), then the body, in a field. */
-static void put_field(struct out *o, const struct spec *s, const char *prefix, const char *body,
-		      u32 len)
-{
-	u32 all = strlen(prefix) + len;
-
-	if (!s->left && !s->zero)
-		put_padding(o, ' ', all, s->width);
-	while (*prefix)
-		put_char(o, *prefix++);
-	if (!s->left && s->zero)
-		put_padding(o, '0', all, s->width);
+	for (u32 n = len; n < s->width; n++)
+		put_char(o, s->zero ? '0' : ' ');
 	while (len--)
-		put_char(o, *body++);
-	if (s->left)
-		put_padding(o, ' ', all, s->width);
+		put_char(o, *text++);
 }
 
-static void put_number(struct out *o, const struct spec *s, u64 v, u32 base, const char *prefix)
+static void put_number(struct out *o, const struct spec *s, u64 v, u32 base)
 {
 	char digits[20];
 	u32 n = sizeof(digits);
@@ -54,22 +39,16 @@ static void put_number(struct out *o, const struct spec *s, u64 v, u32 base, con
 		digits[--n] = "0123456789abcdef"[v % base];
 		v /= base;
 	} while (v);
-	put_field(o, s, prefix, digits + n, sizeof(digits) - n);
+	put_field(o, s, digits + n, sizeof(digits) - n);
 }
 
 static const char *read_spec(const char *f, struct spec *s)
 {
-	*s = (struct spec){0};
-	for (; *f == '-' || *f == '0'; f++) {
-		if (*f == '-')
-			s->left = true;
-		else
-			s->zero = true;
-	}
+	*s = (struct spec){.zero = *f == '0'};
 	for (; *f >= '0' && *f <= '9'; f++)
 		if (s->width < 1000)
 			s->width = s->width * 10 + *f - '0';
-	for (; *f == 'l' || *f == 'z'; f++)
+	for (; *f == 'l'; f++)
 		s->wide = true;
 	return f;
 }
@@ -77,7 +56,7 @@ static const char *read_spec(const char *f, struct spec *s)
 int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 {
 	struct out o = {buf, size, 0};
-	const char *prefix, *text;
+	const char *text;
 	struct spec s;
 	u64 v;
 	char c;
@@ -91,30 +70,26 @@ int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 		switch (*fmt) {
 		case 'd':
 			v = s.wide ? va_arg(ap, s64) : va_arg(ap, int);
-			prefix = "";
 			if ((s64)v < 0) {
+				put_char(&o, '-');
 				v = -v;
-				prefix = "-";
 			}
-			put_number(&o, &s, v, 10, prefix);
+			put_number(&o, &s, v, 10);
 			break;
 		case 'u':
 		case 'x':
 			v = s.wide ? va_arg(ap, u64) : va_arg(ap, u32);
-			put_number(&o, &s, v, *fmt == 'u' ? 10 : 16, "");
-			break;
-		case 'p':
-			put_number(&o, &s, (u64)va_arg(ap, void *), 16, "0x");
+			put_number(&o, &s, v, *fmt == 'u' ? 10 : 16);
 			break;
 		case 's':
 			text = va_arg(ap, const char *);
 			if (!text)
 				text = "(null)";
-			put_field(&o, &s, "", text, strlen(text));
+			put_field(&o, &s, text, strlen(text));
 			break;
 		case 'c':
 			c = va_arg(ap, int);
-			put_field(&o, &s, "", &c, 1);
+			put_field(&o, &s, &c, 1);
 			break;
 		case '%':
 			put_char(&o, '%');
