@@ -59,7 +59,8 @@ static void heap_remove(struct heap *h, struct timer *t)
 {
 	struct timer *last = h->at[--h->n];
 
-	BUG_ON(!lock_is_held(&h->lock) || h->at[t->pos] != t);
+	ASSERT_HELD(&h->lock);
+	BUG_ON(h->at[t->pos] != t);
 	if (last != t)
 		heap_place(h, t->pos, last);
 	WRITE_ONCE(t->cpu, -1);
@@ -68,7 +69,7 @@ static void heap_remove(struct heap *h, struct timer *t)
 /* Tell the hardware of the earliest one. 0 would disarm it. */
 static void arm_hardware(struct heap *h)
 {
-	BUG_ON(!lock_is_held(&h->lock));
+	ASSERT_HELD(&h->lock);
 	h->armed = MAX(h->at[0]->deadline, 1);
 	apic_timer_arm(h->armed);
 }

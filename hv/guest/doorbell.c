@@ -67,7 +67,7 @@ static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, str
 {
 	u32 at = hash(d->pio, d->addr);
 
-	BUG_ON(!lock_is_held(&vm->lock));
+	ASSERT_HELD(&vm->lock);
 	*room = NULL;
 	for (u32 i = 0; i < SLOTS; i++) {
 		struct doorbell *s = &vm->doorbells[(at + i) % SLOTS];
@@ -88,7 +88,7 @@ static int add_locked(struct vm *vm, struct doorbell *d)
 	struct doorbell *slot;
 	int id;
 
-	BUG_ON(!lock_is_held(&vm->lock));
+	ASSERT_HELD(&vm->lock);
 	if (find_locked(vm, d, &slot))
 		return -EEXIST;
 	if (!slot)
@@ -108,7 +108,7 @@ static int remove_locked(struct vm *vm, const struct doorbell *d)
 {
 	struct doorbell *room, *slot = find_locked(vm, d, &room);
 
-	BUG_ON(!lock_is_held(&vm->lock));
+	ASSERT_HELD(&vm->lock);
 	if (!slot)
 		return -ENOENT;
 	BUG_ON(!vm->doorbell_count);

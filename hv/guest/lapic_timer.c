@@ -108,7 +108,7 @@ static void expire_locked(struct vcpu *v, u64 now)
 	u32 lvt = l->lvt[LVT_TIMER];
 	u8 vector = lvt;
 
-	BUG_ON(!lock_is_held(&l->lock));
+	ASSERT_HELD(&l->lock);
 	l->timer_on = false;
 	if (timer_mode(l) == MODE_DEADLINE)
 		l->tsc_deadline = 0;
@@ -135,7 +135,7 @@ static void stop_locked(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
 
-	BUG_ON(!lock_is_held(&l->lock));
+	ASSERT_HELD(&l->lock);
 	l->timer_icr = 0;
 	l->timer_ended = false;
 	l->tsc_deadline = 0;
@@ -149,7 +149,7 @@ static void go_on_locked(struct vcpu *v, u32 count)
 	struct lapic *l = &v->lapic;
 	u64 now = rdtsc();
 
-	BUG_ON(!lock_is_held(&l->lock));
+	ASSERT_HELD(&l->lock);
 	l->timer_start = now - counts_to_tsc(l, l->timer_icr - MIN(count, l->timer_icr));
 	if (arm_timer(v, now) && (count || timer_mode(l) == MODE_DEADLINE))
 		expire_locked(v, now);
@@ -214,7 +214,7 @@ static void set_lvt_locked(struct vcpu *v, u32 lvt)
 	struct lapic *l = &v->lapic;
 	u32 old = timer_mode(l), count = current_count(l), mode;
 
-	BUG_ON(!lock_is_held(&l->lock));
+	ASSERT_HELD(&l->lock);
 	l->lvt[LVT_TIMER] = lvt;
 	mode = timer_mode(l);
 	/* Counts and deadlines do not outlive a change between them. */

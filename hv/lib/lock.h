@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "hv/lib/log.h"
 #include "hv/lib/percpu.h"
 
 enum lock_level {
@@ -63,6 +64,8 @@ static inline bool lock_is_held(const struct lock *l)
 {
 	return READ_ONCE(l->holder) == this_cpu()->index + 1;
 }
+
+#define ASSERT_HELD(l) BUG_ON(!lock_is_held(l))
 
 static inline bool lock_try(struct lock *l)
 {

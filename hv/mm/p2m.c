@@ -40,7 +40,7 @@ static bool range_ok(u64 gfn, u64 count)
 
 static void flush_locked(struct p2m *p)
 {
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
 	flush_wait(p->vm);
 }
@@ -81,7 +81,8 @@ static void put_later(void *ctx, u64 pfn, u64 count)
 /* Flush, then let go of what put_later() collected and of the tables cut off. */
 static void settle_locked(struct p2m *p, bool flush)
 {
-	BUG_ON(!lock_is_held(&p->lock) || (!flush && (p->runs_nr || p->pt.cut)));
+	ASSERT_HELD(&p->lock);
+	BUG_ON((!flush && (p->runs_nr || p->pt.cut)));
 	if (flush)
 		flush_locked(p);
 	for (u32 i = 0; i < p->runs_nr; i++) {
@@ -102,7 +103,7 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 	bool flush = false;
 	s64 done;
 
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put, p);
 	if (done == -ENOMEM) {
 		u64 first = gfn, span = whole_page(p, &first);
@@ -182,7 +183,8 @@ static s64 change_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_chan
 	bool flush = false;
 	s64 done;
 
-	BUG_ON(!lock_is_held(&p->lock) || p->is_dom0);
+	ASSERT_HELD(&p->lock);
+	BUG_ON(p->is_dom0);
 	done = pt_protect(&p->pt, gfn, count, c, CHANGE_BUDGET, &flush, bitmap);
 	if (done == -ENOMEM && c == &log_release) {
 		u64 first = gfn, span = whole_page(p, &first);
@@ -203,7 +205,7 @@ static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	struct pt_leaf leaf;
 	s64 done;
 
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	pt_lookup(&p->pt, gfn, &leaf);
 	if (leaf.kind != PT_LEAF || leaf.pfn != pfn || leaf.order < order ||
 	    ((attr & PT_ROM) && (leaf.attr & (PT_W | PT_LOG))))
@@ -223,7 +225,7 @@ static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
 	int err = frame_get(pfn, BIT(order));
 
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	if (err)
 		return err;
 	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_DIRTY);
@@ -303,7 +305,7 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 /* leaf is updated. */
 static bool fix_write_locked(struct p2m *p, u64 gfn, struct pt_leaf *leaf)
 {
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	if (leaf->kind != PT_LEAF)
 		return false;
 	if (leaf->attr & PT_LOG) {
@@ -400,7 +402,8 @@ static bool dom0_fault_locked(struct p2m *p, u64 gfn)
 	struct pt_leaf leaf;
 	u32 order;
 
-	BUG_ON(!lock_is_held(&p->lock) || !p->is_dom0);
+	ASSERT_HELD(&p->lock);
+	BUG_ON(!p->is_dom0);
 	pt_lookup(&p->pt, gfn, &leaf);
 	if (leaf.kind == PT_LEAF) /* another CPU was faster; but a shared page has no PT_X */
 		return leaf.attr & PT_X;
@@ -468,7 +471,7 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
 {
 	u64 pfn;
 
-	BUG_ON(!lock_is_held(&p->lock));
+	ASSERT_HELD(&p->lock);
 	if (unlikely(!pt_frame(&p->pt, at >> PAGE_SHIFT, write, &pfn))) {
 		struct pt_leaf leaf;
 

@@ -136,7 +136,7 @@ static u64 take_block_locked(u32 order)
 	u32 o = order;
 	u64 pfn;
 
-	BUG_ON(!lock_is_held(&pool.lock));
+	ASSERT_HELD(&pool.lock);
 	while (o < ORDERS && !pool.head[o])
 		o++;
 	if (o == ORDERS)
