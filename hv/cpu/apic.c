@@ -54,19 +54,9 @@ void apic_eoi(void)
 	apic_write(APIC_EOI, 0);
 }
 
-static bool test_vector(u32 reg, u8 vector)
+bool apic_test(u32 reg, u8 vector)
 {
 	return apic_read(reg + vector / 32 * 16) & BIT(vector % 32);
-}
-
-bool apic_is_level(u8 vector)
-{
-	return test_vector(APIC_TMR, vector);
-}
-
-bool apic_in_service(u8 vector)
-{
-	return test_vector(APIC_ISR, vector);
 }
 
 /* ---- interrupts to other CPUs ---- */

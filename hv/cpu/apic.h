@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "hv/lib/types.h"
+#include "hv/lib/apicdef.h"
 
 /* On each CPU; the boot CPU (first) also measures the timer. */
 void apic_init_cpu(void);
@@ -20,13 +20,12 @@ bool apic_want(bool x2apic);
 void apic_follow(void);
 #define XAPIC_LAST_ID 0xfeu /* above are broadcasts, and ids of x2APICs */
 void apic_eoi(void);
-/* Is the vector in service marked level-triggered (TMR)? APM/SDM "Trigger Mode Register". */
-bool apic_is_level(u8 vector);
 /*
- * Is the vector in service? No: it came from the 8259 through LINT0 (ExtINT) or was spurious, and
- * no EOI is due.
+ * The vector's bit of a register: in APIC_TMR, is it level-triggered; in APIC_ISR, is it in
+ * service? If not, it came from the 8259 through LINT0 (ExtINT) or was spurious, and no EOI is due.
+ * APM/SDM "Trigger Mode Register", "In-Service Register".
  */
-bool apic_in_service(u8 vector);
+bool apic_test(u32 reg, u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_init(u32 apic_id);
 void apic_send_sipi(u32 apic_id, u8 page);

@@ -115,10 +115,9 @@ static inline void __noreturn cpu_halt(void)
  */
 static inline bool cpu_runs_in(u32 name, u32 name2)
 {
-	u32 a, b, c, d;
+	struct cpuid_regs l = cpuid_read(0x40000000, 0);
 
-	cpuid(0x40000000, 0, &a, &b, &c, &d);
-	return cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR && b == name && c == name2;
+	return cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR && l.b == name && l.c == name2;
 }
 #define IN_TCG 0x54474354, 0x43544743 /* "TCGTCGTC" */
 #define IN_KVM 0x4b4d564b, 0x564b4d56 /* "KVMKVMKV" */

@@ -90,7 +90,7 @@ static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 	set_boot_segment(v, HVM_DS, 0x18, 0x3, false);
 	set_boot_segment(v, HVM_ES, 0x18, 0x3, false);
 	set_boot_segment(v, HVM_SS, 0x18, 0x3, false);
-	hvm->set_dt(v, HVM_GDTR, &e->gdt);
+	hvm_set_dt(v, HVM_GDTR, &e->gdt);
 	v->rip = e->rip;
 	v->gpr[RSI] = e->rsi;
 }

@@ -49,10 +49,10 @@ void dom0_irq(u8 vector)
 	struct vcpu *v = dom0->vcpu[cpu];
 	bool is_level;
 
-	if (!apic_in_service(vector)) /* spurious: no EOI is due */
+	if (!apic_test(APIC_ISR, vector)) /* spurious: no EOI is due */
 		return;
 	/* Without a dom0 vCPU nobody asked for interrupts here. */
-	is_level = v && apic_is_level(vector);
+	is_level = v && apic_test(APIC_TMR, vector);
 	if (is_level) {
 		level[cpu].owed[w] |= BIT(vector % 64);
 		level[cpu].done[w] &= ~BIT(vector % 64);

@@ -31,8 +31,8 @@ static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 	};
 	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
 		hvm->get_seg(v, seg_order[i], &s->cs + i);
-	hvm->get_dt(v, HVM_GDTR, &s->gdt);
-	hvm->get_dt(v, HVM_IDTR, &s->idt);
+	hvm_get_dt(v, HVM_GDTR, &s->gdt);
+	hvm_get_dt(v, HVM_IDTR, &s->idt);
 	if (v->user_irq >= 0)
 		s->interrupt_bitmap[v->user_irq / 64] |= BIT(v->user_irq % 64);
 }
@@ -61,8 +61,8 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 		return -EINVAL;
 	for (u32 i = 0; i < ARRAY_SIZE(seg_order); i++)
 		hvm->set_seg(v, seg_order[i], &s->cs + i);
-	hvm->set_dt(v, HVM_GDTR, &s->gdt);
-	hvm->set_dt(v, HVM_IDTR, &s->idt);
+	hvm_set_dt(v, HVM_GDTR, &s->gdt);
+	hvm_set_dt(v, HVM_IDTR, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
 	hvm->set(v, HVM_EFER, s->efer & ~EFER_SVME);
 	vcpu_set_cr4(v, s->cr4);

@@ -81,28 +81,25 @@ static void apply_masks(struct corbel_cpuid *e)
 u64 policy_cr4_mask(void)
 {
 	static u64 mask;
-	u32 a, b = 0, c = 0, c1, d;
+	struct cpuid_regs l = cpuid_read(7, 0);
 
 	if (mask)
 		return mask;
-	cpuid(1, 0, &a, &d, &c1, &d);
-	if (cpuid_max(0) >= 7) /* beyond the last leaf CPUID gives that one's values */
-		cpuid(7, 0, &a, &b, &c, &d);
 	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
 	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	if (xcr0_host)
 		mask |= CR4_OSXSAVE;
-	if (c1 & CPUID_1C_PCID)
+	if (cpuid_read(1, 0).c & CPUID_1C_PCID)
 		mask |= CR4_PCIDE;
-	if (b & CPUID_7B_FSGSBASE)
+	if (l.b & CPUID_7B_FSGSBASE)
 		mask |= CR4_FSGSBASE;
-	if (b & CPUID_7B_SMEP)
+	if (l.b & CPUID_7B_SMEP)
 		mask |= CR4_SMEP;
-	if (b & CPUID_7B_SMAP)
+	if (l.b & CPUID_7B_SMAP)
 		mask |= CR4_SMAP;
-	if (c & CPUID_7C_UMIP)
+	if (l.c & CPUID_7C_UMIP)
 		mask |= CR4_UMIP;
-	if (c & CPUID_7C_PKU)
+	if (l.c & CPUID_7C_PKU)
 		mask |= CR4_PKE;
 	return mask;
 }
@@ -111,14 +108,10 @@ bool has_rdtscp, has_xsaves;
 
 void policy_init(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	has_rdtscp = (d & CPUID_X1D_RDTSCP) && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
-	if (xcr0_host) {
-		cpuid(0xd, 1, &a, &b, &c, &d);
-		has_xsaves = (a & CPUID_D1A_XSAVES) && !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
-	}
+	has_rdtscp =
+	    cpuid_read(0x80000001, 0).d & CPUID_X1D_RDTSCP && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
+	has_xsaves = xcr0_host && cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES &&
+		     !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
 }
 
 #define XCR0_AVX512 GENMASK(7, 5)

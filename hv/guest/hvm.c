@@ -15,20 +15,16 @@ struct hvm_caps hvm_caps;
 
 bool hvm_has_vmx(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(1, 0, &a, &b, &c, &d);
-	return c & CPUID_VMX;
+	return cpuid_read(1, 0).c & CPUID_VMX;
 }
 
 void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx)
 {
 	const char *why;
-	u32 a, b, c, d;
 
-	cpuid(0, 0, &a, &b, &c, &d);
 	hvm = svm;
-	if (b == CPUID_0B_GENU || hvm_has_vmx()) /* others' CPUs may have VT-x, too */
+	if (cpuid_read(0, 0).b == CPUID_0B_GENU ||
+	    hvm_has_vmx()) /* others' CPUs may have VT-x, too */
 		hvm = vmx;
 	quirks_detect();
 	why = hvm->probe(&hvm_caps);
@@ -87,4 +83,20 @@ u32 hvm_seg_rights(const struct corbel_segment *in)
 	return (in->type & AR_TYPE) | FIELD_PREP(AR_S, !!in->s) | FIELD_PREP(AR_DPL, in->dpl) |
 	       FIELD_PREP(AR_P, in->present && !in->unusable) | FIELD_PREP(AR_AVL, !!in->avl) |
 	       FIELD_PREP(AR_L, !!in->l) | FIELD_PREP(AR_DB, !!in->db) | FIELD_PREP(AR_G, !!in->g);
+}
+
+void hvm_get_dt(struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)
+{
+	struct corbel_segment seg;
+
+	hvm->get_seg(v, s, &seg);
+	out->base = seg.base;
+	out->limit = seg.limit;
+}
+
+void hvm_set_dt(struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)
+{
+	struct corbel_segment seg = {.base = in->base, .limit = in->limit};
+
+	hvm->set_seg(v, s, &seg);
 }

@@ -58,7 +58,7 @@ struct vm_exit {
 	};
 };
 
-/* The last two have a base and a limit only: get_dt() and set_dt(). */
+/* The last two have a base and a limit only. */
 enum hvm_seg {
 	HVM_ES,
 	HVM_CS,
@@ -210,8 +210,6 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 	X(bool, is_paging, struct vcpu *v, const struct hvm_paging *p)                             \
 	X(void, get_seg, struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)               \
 	X(void, set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)          \
-	X(void, get_dt, struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)                 \
-	X(void, set_dt, struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)            \
 	X(void, set_tsc, struct vcpu *v)                                                           \
 	X(int, msr_get, struct vcpu *v, u32 msr, u64 *val)                                         \
 	X(int, msr_set, struct vcpu *v, u32 msr, u64 val)                                          \
@@ -231,6 +229,9 @@ struct hvm_ops {
 };
 
 extern const struct hvm_ops *hvm; /* set once, by hvm_select() */
+
+void hvm_get_dt(struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out);
+void hvm_set_dt(struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in);
 
 /* Choose by CPUID between the two back ends and probe; boot_fail() when this CPU can do neither. */
 void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx);

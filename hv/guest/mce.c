@@ -50,45 +50,52 @@ static u32 bank_count(const struct vcpu *v)
 	return n;
 }
 
-/* There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0. */
-static int check_ctl2(const struct vcpu *v, u32 msr, bool host)
+/*
+ * Where an MSR lies. NULL, and *err: -ENOENT, it is none of these; -EINVAL, the vCPU does not have
+ * it. There is no CMCI: guests have no MCi_CTL2, and in a VMM's eyes it is 0.
+ */
+static u64 *find_msr(struct vcpu *v, u32 msr, bool host, int *err)
 {
-	return host && msr - MSR_MC0_CTL2 < bank_count(v) ? 0 : -EINVAL;
-}
-
-int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
-{
-	const struct mce *m = &v->mce;
+	static u64 zero; /* and so it stays, see may_write() */
+	struct mce *m = &v->mce;
 	u32 at = msr - MSR_MC0_CTL;
 
-	if (v->vm->is_dom0)
-		return -ENOENT;
-	*val = 0;
+	*err = -EINVAL;
 	switch (msr) {
 	case MSR_P5_MC_ADDR:
 	case MSR_P5_MC_TYPE:
-		return 0;
+		return &zero;
 	case MSR_HWCR:
-		*val = HWCR_TSC | m->hwcr;
-		return 0;
+		return &m->hwcr;
 	case MSR_MCG_CAP:
-		*val = m->cap;
-		return 0;
+		return &m->cap;
 	case MSR_MCG_STATUS:
-		*val = m->status;
-		return 0;
+		return &m->status;
 	case MSR_MCG_CTL:
-		*val = m->ctl;
-		return m->cap & MCG_CTL_P || host ? 0 : -EINVAL;
+		return m->cap & MCG_CTL_P || host ? &m->ctl : NULL;
 	case MSR_MC0_CTL2 ... LAST_CTL2:
-		return check_ctl2(v, msr, host);
+		return host && msr - MSR_MC0_CTL2 < bank_count(v) ? &zero : NULL;
 	case MSR_MC0_CTL ... LAST_BANK_MSR:
-		if (at >= bank_count(v) * 4)
-			return -EINVAL;
-		*val = m->bank[at / 4][at % 4];
-		return 0;
+		return at < bank_count(v) * 4 ? &m->bank[at / 4][at % 4] : NULL;
 	}
-	return -ENOENT;
+	*err = -ENOENT;
+	return NULL;
+}
+
+int mce_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	const u64 *reg;
+	int err;
+
+	if (v->vm->is_dom0)
+		return -ENOENT;
+	reg = find_msr(v, msr, host, &err);
+	if (!reg)
+		return err;
+	*val = *reg;
+	if (msr == MSR_HWCR)
+		*val |= HWCR_TSC;
+	return 0;
 }
 
 static bool is_amd(const struct vcpu *v)
@@ -108,40 +115,40 @@ static bool may_write_bank(const struct vcpu *v, u32 which, u64 val, bool host)
 	return true;
 }
 
-int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+/* May it have this value? What is not listed may have any. */
+static bool may_write(const struct vcpu *v, u32 msr, u64 val, bool host)
 {
-	struct mce *m = &v->mce;
-	u32 at = msr - MSR_MC0_CTL;
-
-	if (v->vm->is_dom0)
-		return -ENOENT;
 	switch (msr) {
 	case MSR_P5_MC_ADDR:
 	case MSR_P5_MC_TYPE:
 	case MSR_MCG_CAP:
-		return -EINVAL;
-	case MSR_HWCR:
-		m->hwcr = val & HWCR_WRITE;
-		return 0;
-	case MSR_MCG_STATUS:
-		m->status = val;
-		return 0;
+		return false;
 	case MSR_MCG_CTL:
-		if (val && val != ~0ull)
-			return -EINVAL;
-		if (!(m->cap & MCG_CTL_P) && (val || !host))
-			return -EINVAL;
-		m->ctl = val;
-		return 0;
+		return !val || (val == ~0ull && v->mce.cap & MCG_CTL_P);
 	case MSR_MC0_CTL2 ... LAST_CTL2:
-		return val ? -EINVAL : check_ctl2(v, msr, host);
+		return !val;
 	case MSR_MC0_CTL ... LAST_BANK_MSR:
-		if (at >= bank_count(v) * 4 || !may_write_bank(v, at % 4, val, host))
-			return -EINVAL;
-		m->bank[at / 4][at % 4] = val;
-		return 0;
+		return may_write_bank(v, (msr - MSR_MC0_CTL) % 4, val, host);
 	}
-	return -ENOENT;
+	return true;
+}
+
+int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	u64 *reg;
+	int err;
+
+	if (v->vm->is_dom0)
+		return -ENOENT;
+	reg = find_msr(v, msr, host, &err);
+	if (!reg)
+		return err;
+	if (!may_write(v, msr, val, host))
+		return -EINVAL;
+	if (msr == MSR_HWCR)
+		val &= HWCR_WRITE;
+	*reg = val;
+	return 0;
 }
 
 void mce_reset(struct vcpu *v)

@@ -20,7 +20,7 @@ struct mce {			       /* in struct vcpu, for its own CPU only */
 /* RESET, not INIT. The first time the vCPU gets KVM's banks, until the VMM says which there are. */
 void mce_reset(struct vcpu *v);
 /* As msr_read() and msr_write(); -ENOENT: none of a guest's machine-check MSRs. */
-int mce_msr_read(const struct vcpu *v, u32 msr, u64 *val, bool host);
+int mce_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host);
 int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host);
 /* MCG_CAP of a stopped vCPU, and an error for it. -EINVAL: not offered, no such bank, no error. */
 int mce_setup(struct vcpu *v, u64 cap);

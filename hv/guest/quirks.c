@@ -28,9 +28,7 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
-/* struct acpi_rsdp: the OEM's name */
-#define RSDP_MIN 20
-#define RSDP_OEM 9
+#define RSDP_OEM 9 /* struct acpi_rsdp: the OEM's name */
 
 u32 quirks;
 
@@ -110,10 +108,7 @@ static const struct {
 /* QEMU's firmware calls itself BOCHS as well, but its CPUs say that they are virtual. */
 static bool is_bochs(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(1, 0, &a, &b, &c, &d);
-	return !(c & CPUID_1C_HYPERVISOR) && boot_info.rsdp_len >= RSDP_MIN &&
+	return !(cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR) &&
 	       !memcmp(boot_info.rsdp_copy + RSDP_OEM, "BOCHS ", 6);
 }
 

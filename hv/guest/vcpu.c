@@ -92,7 +92,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 /* Put the vCPU into its VM's tables; the caller holds vm->lock. */
 static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 {
-	BUG_ON(!lock_is_held(&vm->lock));
+	ASSERT_HELD(&vm->lock);
 	if (vm_vcpu_by_apic(vm, apic_id))
 		return -EEXIST;
 	for (u32 i = 0; i < MAX_CPUS; i++) {
@@ -205,7 +205,6 @@ int vcpu_destroy(struct vcpu *v)
 /* SDM "Processor State After Reset"; the same on AMD. */
 static void reset_registers(struct vcpu *v, u64 cr0)
 {
-	static const struct corbel_dtable none = {.limit = 0xffff};
 	struct corbel_segment seg = {.limit = 0xffff, .type = 0x3, .s = 1, .present = 1};
 
 	for (enum hvm_seg s = HVM_ES; s <= HVM_GS; s++)
@@ -218,8 +217,9 @@ static void reset_registers(struct vcpu *v, u64 cr0)
 	hvm->set_seg(v, HVM_TR, &seg);
 	seg.type = 0x2;
 	hvm->set_seg(v, HVM_LDTR, &seg);
-	hvm->set_dt(v, HVM_GDTR, &none);
-	hvm->set_dt(v, HVM_IDTR, &none);
+	seg = (struct corbel_segment){.limit = 0xffff};
+	hvm->set_seg(v, HVM_GDTR, &seg);
+	hvm->set_seg(v, HVM_IDTR, &seg);
 	hvm->set(v, HVM_EFER, 0);
 	vcpu_set_cr4(v, 0);
 	hvm->set(v, HVM_CR3, 0);

@@ -165,22 +165,6 @@ void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in
 		svm_vmcb(v)->cpl = in->dpl & 3; /* CPUs take the CPL from here */
 }
 
-void svm_get_dt(struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)
-{
-	const struct vmcb_seg *t = vmcb_seg(v, s);
-
-	out->base = t->base;
-	out->limit = t->limit;
-}
-
-void svm_set_dt(struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)
-{
-	struct vmcb_seg *t = vmcb_seg(v, s);
-
-	t->base = in->base;
-	t->limit = in->limit;
-}
-
 static u64 *msr_slot(struct vmcb *m, u32 msr)
 {
 	switch (msr) {

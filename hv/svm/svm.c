@@ -49,33 +49,30 @@ static u8 flush_one = SVM_TLB_FLUSH_ALL; /* flushes at least a guest's translati
 
 const char *svm_probe(struct hvm_caps *caps)
 {
-	u32 a, asids, c, d;
+	struct cpuid_regs l = cpuid_read(0x80000001, 0);
 	u64 vm_cr;
 
-	if (cpuid_max(0x80000000) < CPUID_SVM)
-		return NO_SVM;
-	cpuid(0x80000001, 0, &a, &asids, &c, &d);
-	if (!(c & CPUID_X1C_SVM) || cap_masked("svm"))
+	if (!(l.c & CPUID_X1C_SVM) || cap_masked("svm"))
 		return NO_SVM;
 	caps->p2m = &pt_npt;
-	caps->p2m_1g = d & CPUID_X1D_1G && !cap_masked("1g");
+	caps->p2m_1g = l.d & CPUID_X1D_1G && !cap_masked("1g");
 	rdmsr_safe(MSR_VM_CR, &vm_cr);
 	if (vm_cr & VM_CR_SVMDIS && vm_cr & VM_CR_LOCK)
 		return "AMD-V (SVM) is switched off and locked; enable SVM in the firmware set-up";
 	if (vm_cr & VM_CR_SVMDIS)
 		return "AMD-V (SVM) is switched off; enable SVM in the firmware set-up";
-	cpuid(CPUID_SVM, 0, &a, &asids, &c, &d);
-	if (!(d & CPUID_SVM_NP) || cap_masked("npt"))
+	l = cpuid_read(CPUID_SVM, 0);
+	if (!(l.d & CPUID_SVM_NP) || cap_masked("npt"))
 		return "this CPU has AMD-V without nested paging (NPT); use a newer CPU, or -cpu "
 		       "max in QEMU";
-	if (asids < 2) /* 0 is the hypervisor's own */
+	if (l.b < 2) /* 0 is the hypervisor's own */
 		return "this CPU offers no ASIDs for guests; if it is virtual, give it more than "
 		       "one";
-	max_asid = MIN(asids - 1, 0xffff);
-	nrips = d & CPUID_SVM_NRIPS && !cap_masked("nrips");
-	if (d & CPUID_SVM_FLUSHASID && !cap_masked("flushbyasid"))
+	max_asid = MIN(l.b - 1, 0xffff);
+	nrips = l.d & CPUID_SVM_NRIPS && !cap_masked("nrips");
+	if (l.d & CPUID_SVM_FLUSHASID && !cap_masked("flushbyasid"))
 		flush_one = SVM_TLB_FLUSH_ASID;
-	if (d & CPUID_SVM_TSC_RATE && !cap_masked("tsc-scale"))
+	if (l.d & CPUID_SVM_TSC_RATE && !cap_masked("tsc-scale"))
 		caps->tsc_frac = TSC_RATIO_FRAC;
 	caps->msr_map_order = 1;
 	return NULL;

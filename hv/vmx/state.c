@@ -231,10 +231,12 @@ void vmx_load_pdptes(struct vcpu *v)
 void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 {
 	vmx_current(v);
-	hvm_seg_from_rights(out, vmcs_read(VMCS_SEG_AR(s)));
+	if (s <= HVM_TR) {
+		hvm_seg_from_rights(out, vmcs_read(VMCS_SEG_AR(s)));
+		out->selector = vmcs_read(VMCS_SEG_SEL(s));
+	}
 	out->base = vmcs_read(VMCS_SEG_BASE(s));
 	out->limit = vmcs_read(VMCS_SEG_LIMIT(s));
-	out->selector = vmcs_read(VMCS_SEG_SEL(s));
 }
 
 /*
@@ -265,22 +267,10 @@ void vmx_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in
 	vmx_current(v);
 	vmcs_write(VMCS_SEG_BASE(s), in->base);
 	vmcs_write(VMCS_SEG_LIMIT(s), in->limit);
+	if (s > HVM_TR)
+		return;
 	vmcs_write(VMCS_SEG_SEL(s), in->selector);
 	vmcs_write(VMCS_SEG_AR(s), access_rights(s, in));
-}
-
-void vmx_get_dt(struct vcpu *v, enum hvm_seg s, struct corbel_dtable *out)
-{
-	vmx_current(v);
-	out->base = vmcs_read(VMCS_SEG_BASE(s));
-	out->limit = vmcs_read(VMCS_SEG_LIMIT(s));
-}
-
-void vmx_set_dt(struct vcpu *v, enum hvm_seg s, const struct corbel_dtable *in)
-{
-	vmx_current(v);
-	vmcs_write(VMCS_SEG_BASE(s), in->base);
-	vmcs_write(VMCS_SEG_LIMIT(s), in->limit);
 }
 
 /* ---- MSRs ---- */

@@ -151,7 +151,7 @@ static inline void make_current(struct vmcs_state *m)
 {
 	struct cpu *c = this_cpu();
 
-	BUG_ON(!lock_is_held(&m->lock));
+	ASSERT_HELD(&m->lock);
 	BUG_ON(m->cpu && m->cpu != c);
 	BUG_ON(!m->cpu && m->launched);
 	load_vmcs(m);
@@ -161,7 +161,7 @@ static inline void make_current(struct vmcs_state *m)
 /* And nobody's: another CPU may want it. */
 static inline void make_clear(struct vmcs_state *m)
 {
-	BUG_ON(!lock_is_held(&m->lock));
+	ASSERT_HELD(&m->lock);
 	BUG_ON(m->cpu != this_cpu());
 	clear_vmcs(m);
 	m->launched = false;

@@ -14,7 +14,8 @@ static u32 leaf0_ebx, leaf1_ecx;
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	*a = *d = 0;
+	*a = leaf ? 0 : 1; /* the highest leaf */
+	*d = 0;
 	*b = leaf ? 0 : leaf0_ebx;
 	*c = leaf ? leaf1_ecx : 0;
 }
