@@ -8,7 +8,6 @@
  */
 #pragma once
 
-#include "boot/boot.h"
 #include "boot/memmap.h"
 
 #define LINUX_HEAD_SIZE	   4096u /* this much of an image's start is enough to parse it */

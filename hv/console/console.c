@@ -138,10 +138,10 @@ void console_line(enum log_level level, const char *fmt, va_list ap)
 	console_unlock();
 }
 
-void console_plain(const char *prefix, const char *text)
+void console_plain(const char *text)
 {
 	char line[LINE_MAX];
-	u32 len = end_line(line, hv_snprintf(line, LINE_MAX, "%s%s", prefix, text));
+	u32 len = end_line(line, hv_snprintf(line, LINE_MAX, "corbel: %s", text));
 
 	console_lock();
 	ring_put(line, len);

@@ -22,8 +22,8 @@ void console_panic(void);
 void console_line(enum log_level level, const char *fmt, va_list ap);
 /* What is done with a key typed after three Ctrl-A: on this CPU, interrupts off, no lock held. */
 void console_set_keys(void (*fn)(char key));
-/* A line without prefix and time on all consoles, and into the log. */
-void console_plain(const char *prefix, const char *text);
+/* A last line, "corbel: " and the text: on all consoles, without time, and into the log. */
+void console_plain(const char *text);
 /*
  * Text of the log ring from byte seq on; returns bytes, *seq_out = position of the first byte
  * given.

@@ -165,7 +165,7 @@ static void panic_regs(const struct regs *r)
 	/* Once more: a screen holds but the end of all this. */
 	hv_snprintf(text + strlen(text), sizeof(text) - strlen(text),
 		    "; please report it with the lines before this one");
-	console_plain("corbel: ", text);
+	console_plain(text);
 	machine_restart();
 }
 
@@ -175,7 +175,7 @@ static void __noreturn boot_fail_line(const char *fmt, va_list ap)
 
 	begin_panic();
 	hv_vsnprintf(text, sizeof(text), fmt, ap);
-	console_plain("corbel: ", text);
+	console_plain(text);
 	machine_restart();
 }
 

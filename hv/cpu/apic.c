@@ -8,7 +8,6 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
-#include "hv/lib/apicdef.h"
 #include "hv/lib/io.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
@@ -81,7 +80,7 @@ static void tell_stuck(void)
 {
 	static bool told;
 
-	if (likely(!icr_stuck) || told)
+	if (!icr_stuck || told)
 		return;
 	told = true;
 	log_err("CPU %u: the local APIC does not send an interrupt to another CPU; reset the "

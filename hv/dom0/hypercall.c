@@ -34,12 +34,12 @@ static bool is_in_one_page(u64 at, u64 len)
 /* dom0's memory only: hypervisor frames are not in its map. */
 static int copy_in(u64 from, void *to, u64 len)
 {
-	return is_in_one_page(from, len) ? p2m_read(&dom0->p2m, gpa(from), to, len, NULL) : -EINVAL;
+	return is_in_one_page(from, len) ? p2m_read(&dom0->p2m, gpa(from), to, len) : -EINVAL;
 }
 
 static int copy_out(u64 to, const void *from, u64 len)
 {
-	return is_in_one_page(to, len) ? p2m_write(&dom0->p2m, gpa(to), from, len, NULL) : -EINVAL;
+	return is_in_one_page(to, len) ? p2m_write(&dom0->p2m, gpa(to), from, len) : -EINVAL;
 }
 
 /* ---- the hypervisor ---- */

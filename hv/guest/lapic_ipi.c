@@ -31,15 +31,15 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 	struct lapic *l = &v->lapic;
 	u32 bit = 1u << vector % 32;
 
-	if (unlikely(!is_enabled(l)))
+	if (!is_enabled(l))
 		return false;
-	if (unlikely(vector < 16)) {
+	if (vector < 16) {
 		lapic_error(v, ESR_RECV_VECTOR);
 		return false;
 	}
-	if (unlikely(level))
+	if (level)
 		__atomic_fetch_or(&l->tmr[vector / 32], bit, __ATOMIC_RELAXED);
-	else if (unlikely(lapic_bit(l->tmr, vector)))
+	else if (lapic_bit(l->tmr, vector))
 		__atomic_fetch_and(&l->tmr[vector / 32], ~bit, __ATOMIC_RELAXED);
 	/* DUE_IRQ follows the bit; irr_highest() takes it away before it looks a last time. */
 	__atomic_fetch_or(&l->irr[vector / 32], bit, __ATOMIC_SEQ_CST);
@@ -118,7 +118,7 @@ static u64 find_targets(struct vm *vm, const struct apic_msg *m, struct vcpu *fr
 
 static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 {
-	if (unlikely(!lapic_is_on(&v->lapic)))
+	if (!lapic_is_on(&v->lapic))
 		return false;
 	switch (m->mode) {
 	case DM_FIXED:

@@ -17,7 +17,7 @@ static int walk_read(void *ctx, u64 at, void *buf, u32 len)
 {
 	struct walk *c = ctx;
 
-	if (p2m_read(&c->v->vm->p2m, gpa(at), buf, len, NULL))
+	if (p2m_read(&c->v->vm->p2m, gpa(at), buf, len))
 		return -EAGAIN;
 	if (c->seen && len == sizeof(u64) && c->seen->n < P2M_WORDS)
 		c->seen->w[c->seen->n++] = (struct mm_word){hpa(at), *(u64 *)buf};
@@ -72,13 +72,7 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 
 int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
 {
-	int ret;
-
-	if (write)
-		ret = p2m_write(&v->vm->p2m, gpa(at), buf, len, NULL);
-	else
-		ret = p2m_read(&v->vm->p2m, gpa(at), buf, len, NULL);
-	if (!ret)
+	if (!p2m_copy(&v->vm->p2m, gpa(at), buf, len, write))
 		return 0;
 	f->gpa = at;
 	f->write = write;

@@ -68,12 +68,12 @@ u32 pv_features(void)
 
 static bool write_guest(struct vcpu *v, u64 at, const void *from, size_t len)
 {
-	return !(at >> 52) && !p2m_write(&v->vm->p2m, gpa(at), from, len, NULL);
+	return !(at >> 52) && !p2m_write(&v->vm->p2m, gpa(at), from, len);
 }
 
 static bool read_guest(struct vcpu *v, u64 at, void *to, size_t len)
 {
-	return !(at >> 52) && !p2m_read(&v->vm->p2m, gpa(at), to, len, NULL);
+	return !(at >> 52) && !p2m_read(&v->vm->p2m, gpa(at), to, len);
 }
 
 /* Write a structure in which version lies: that is odd while the rest changes. */

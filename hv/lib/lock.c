@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The order of locks, checked. */
 #include "hv/lib/lock.h"
-#include "hv/lib/log.h"
 
 bool lock_unchecked;
 

@@ -2,9 +2,6 @@
 #include "hv/lib/scale.h"
 #include "hv/lib/log.h"
 
-#define NS_SHIFT   43
-#define TICK_SHIFT 39
-
 #define RTC_BINARY BIT(2)
 #define RTC_24H	   BIT(1)
 #define RTC_PM	   0x80
@@ -12,18 +9,8 @@
 void scale_init(struct tsc_scale *s, u64 khz)
 {
 	BUG_ON(khz < 1000);
-	s->ns_mul = (1000000ull << NS_SHIFT) / khz;
-	s->tick_mul = (khz << TICK_SHIFT) / 1000000;
-}
-
-u64 scale_to_ns(const struct tsc_scale *s, u64 ticks)
-{
-	return mul_shift(ticks, s->ns_mul, NS_SHIFT);
-}
-
-u64 scale_to_ticks(const struct tsc_scale *s, u64 ns)
-{
-	return mul_shift(ns, s->tick_mul, TICK_SHIFT);
+	s->ns_mul = (1000000ull << SCALE_NS_SHIFT) / khz;
+	s->tick_mul = (khz << SCALE_TICK_SHIFT) / 1000000;
 }
 
 /* (v << 48) / by and the remainder; v >> 16 < by */

@@ -11,13 +11,22 @@ static inline u64 mul_shift(u64 v, u64 mul, u32 shift)
 }
 
 struct tsc_scale {
-	u64 ns_mul, tick_mul; /* fixed point, see hv/lib/scale.c */
+	u64 ns_mul, tick_mul; /* fixed point, with so many fraction bits: */
 };
+
+#define SCALE_NS_SHIFT	 43
+#define SCALE_TICK_SHIFT 39
 
 /* khz: 1 MHz to 16 GHz */
 void scale_init(struct tsc_scale *s, u64 khz);
-u64 scale_to_ns(const struct tsc_scale *s, u64 ticks);
-u64 scale_to_ticks(const struct tsc_scale *s, u64 ns);
+static inline u64 scale_to_ns(const struct tsc_scale *s, u64 ticks)
+{
+	return mul_shift(ticks, s->ns_mul, SCALE_NS_SHIFT);
+}
+static inline u64 scale_to_ticks(const struct tsc_scale *s, u64 ns)
+{
+	return mul_shift(ns, s->tick_mul, SCALE_TICK_SHIFT);
+}
 /*
  * A guest's TSC advances by mul / 2^48 for each tick of the machine's; 0 stands for 1. frac: of 48
  * fraction bits the hardware has so many. scale_tsc_mul() returns 0 if it cannot be had, or is not

@@ -518,17 +518,14 @@ static void put_page(struct p2m *p, u64 at)
 		lock_release(&p->lock);
 }
 
-static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t *fault)
+int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 {
-	while (len) {
+	for (u64 at = gpa.v; len;) {
 		size_t n = MIN(len, PAGE_SIZE - at % PAGE_SIZE);
 		void *page = get_page(p, at, write);
 
-		if (!page) {
-			if (fault)
-				*fault = gpa(at);
+		if (!page)
 			return -EFAULT;
-		}
 		if (write)
 			memcpy(page, buf, n);
 		else
@@ -539,16 +536,6 @@ static int copy(struct p2m *p, u64 at, void *buf, size_t len, bool write, gpa_t 
 		len -= n;
 	}
 	return 0;
-}
-
-int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)
-{
-	return copy(p, from.v, to, len, false, fault);
-}
-
-int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault)
-{
-	return copy(p, to.v, (void *)from, len, true, fault);
 }
 
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)

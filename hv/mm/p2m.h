@@ -111,11 +111,18 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page);
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);
 /*
  * Copy between the hypervisor and guest memory, page by page, under the lock. 0 or -EFAULT (nothing
- * mapped, MMIO, or not writable; then bytes before the fault are done). *fault (may be NULL) is
- * where. Writes are seen by dirty logging.
+ * mapped, MMIO, or not writable; then bytes before the fault are done). Writes are seen by dirty
+ * logging.
  */
-int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault);
-int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault);
+int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write);
+static inline int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len)
+{
+	return p2m_copy(p, from, to, len, false);
+}
+static inline int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len)
+{
+	return p2m_copy(p, to, (void *)from, len, true);
+}
 /*
  * Atomic on an aligned u32/u64 (size 4, 8) in guest memory, for page-table A/D bits and PV EOI. 0,
  * -EFAULT, -EAGAIN (changed), -EINVAL (size or alignment).

@@ -2,8 +2,6 @@
 /* A raw exit of the VMCB into the neutral form. Pure. */
 #pragma once
 
-#include "hv/guest/hvm.h"
-#include "hv/lib/x86.h"
 #include "hv/svm/vmcb.h"
 
 /* Exits that say all by their code. */

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "hv/guest/vcpu.h"
-#include "hv/lib/log.h"
 #include "hv/svm/vmcb.h"
 
 /* Of the CPU that has the vCPU or has borrowed it. */

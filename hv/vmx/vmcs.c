@@ -86,13 +86,13 @@ void vmcs_log_refusal(const char *insn)
 
 static void load_vmcs(const struct vmcs_state *m)
 {
-	if (unlikely(REFUSED("vmptrld %1", "m"(m->at.v))))
+	if (REFUSED("vmptrld %1", "m"(m->at.v)))
 		vmcs_refuse("VMPTRLD", 0);
 }
 
 static void clear_vmcs(const struct vmcs_state *m)
 {
-	if (unlikely(REFUSED("vmclear %1", "m"(m->at.v))))
+	if (REFUSED("vmclear %1", "m"(m->at.v)))
 		vmcs_refuse("VMCLEAR", 0);
 }
 
@@ -109,7 +109,7 @@ void vmx_invept(u64 type, u64 eptp)
 {
 	struct inv_operand op = {.what = eptp};
 
-	if (unlikely(REFUSED("invept %1, %2", "m"(op), "r"(type))))
+	if (REFUSED("invept %1, %2", "m"(op), "r"(type)))
 		vmcs_refuse("INVEPT", 0);
 }
 
@@ -118,7 +118,7 @@ void vmx_invvpid(u64 type, u16 vpid)
 	struct inv_operand op = {.what = vpid};
 
 	BUG_ON(!vpid); /* the hypervisor's own */
-	if (unlikely(REFUSED("invvpid %1, %2", "m"(op), "r"(type))))
+	if (REFUSED("invvpid %1, %2", "m"(op), "r"(type)))
 		vmcs_refuse("INVVPID", 0);
 }
 

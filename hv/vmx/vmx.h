@@ -3,7 +3,6 @@
 #pragma once
 
 #include "hv/guest/vcpu.h"
-#include "hv/lib/log.h"
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
 

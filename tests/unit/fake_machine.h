@@ -141,23 +141,13 @@ static inline u8 *fake_at(gpa_t at, size_t len)
 		   : fake_memory + at.v;
 }
 
-int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)
+int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 {
-	u8 *m = fake_at(from, len);
+	u8 *m = fake_at(gpa, len);
 
 	if (!m)
 		return -EFAULT;
-	memcpy(to, m, len);
-	return 0;
-}
-
-int p2m_write(struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault)
-{
-	u8 *m = fake_at(to, len);
-
-	if (!m)
-		return -EFAULT;
-	memcpy(m, from, len);
+	memcpy(write ? (void *)m : buf, write ? buf : m, len);
 	return 0;
 }
 

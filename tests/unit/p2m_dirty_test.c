@@ -89,7 +89,7 @@ static void test_dirty_basic(const struct pt_format *fmt)
 	memset(map, 0, sizeof(map));
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 && !map[1] && !map[8],
 	      "afterwards they are clean");
-	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4, NULL),
+	CHECK(!p2m_write(&guest.p2m, gpa(0x247ffe), "abcd", 4),
 	      "the hypervisor writes across a page border");
 	p2m_map(&guest.p2m, 0x402, 0x6402, 0, RIGHTS);
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 0x400, map, true) == 0x400 &&
@@ -223,7 +223,7 @@ static void test_dirty_random(const struct pt_format *fmt)
 			u64 g = rnd(few);
 
 			if (rnd(2) ? cpu_write(g)
-				   : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1, NULL))
+				   : !p2m_write(&guest.p2m, gpa(g * PAGE_SIZE + 8), "x", 1))
 				written[g] = true;
 		}
 		memset(map, 0, sizeof(map));
