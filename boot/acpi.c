@@ -182,6 +182,7 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 	u8 *t = map_table(madt, "APIC", map);
 	u32 len, id;
 
+	BUG_ON(!keep_count); /* at least the boot CPU is dom0's */
 	if (!t)
 		return -EINVAL;
 	len = table_length(t);

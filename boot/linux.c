@@ -514,6 +514,8 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 
 	BUG_ON(!p->block || !IS_ALIGNED(p->block, PAGE_SIZE));
 	BUG_ON(p->initrd + p->initrd_size > BELOW_4G);
+	BUG_ON(overlaps(p->block, LINUX_BLOCK_SIZE, p->load, k->size));
+	BUG_ON(overlaps(p->block, LINUX_BLOCK_SIZE, p->initrd, p->initrd_size));
 	memset(block, 0, LINUX_BLOCK_SIZE);
 	*h = k->setup;
 	h->setup_data = 0;

@@ -90,6 +90,7 @@ static int overlay_range(struct mem_map *m, u64 start, u64 end, u32 kind, bool f
 	int err = 0;
 	u32 i = 0;
 
+	BUG_ON(kind < MEM_RAM || kind > MEM_BAD);
 	/* Piece by piece: each lies either in a gap or in one region. */
 	while (start < end && !err) {
 		u64 stop = end;
@@ -162,6 +163,7 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
 u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
 		const struct mem_range *avoid, u32 avoid_count)
 {
+	BUG_ON(!align || align & (align - 1));
 	for (u32 i = 0; i < m->count; i++) {
 		const struct mem_region *r = &m->r[side == MEM_LOW ? i : m->count - 1 - i];
 		u64 start = MAX(MAX(r->start, lo), PAGE_SIZE), end = MIN(r->end, hi);
@@ -252,6 +254,7 @@ const char *boot_plan(struct boot_info *bi)
 	struct mem_range avoid[1 + ARRAY_SIZE(bi->module)] = {{bi->image_start, bi->image_end}};
 	u32 n = 1 + bi->module_count;
 
+	BUG_ON(bi->image_start >= bi->image_end);
 	memcpy(avoid + 1, bi->module, sizeof(bi->module));
 	bi->max_ram_end = memmap_max_ram_end(&bi->map);
 

@@ -2,6 +2,7 @@
 /* Pieces of text that another owns: not NUL-terminated. */
 #pragma once
 
+#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
 struct text {
@@ -43,6 +44,7 @@ static inline bool text_copy(char *to, u32 size, struct text from)
 {
 	u32 n = MIN(from.len, size - 1);
 
+	BUG_ON(!size);
 	memcpy(to, from.s, n);
 	to[n] = 0;
 	return n == from.len;

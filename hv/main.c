@@ -41,6 +41,7 @@ static void read_boot_info(u32 magic, u64 info)
 	boot_info.image_end = (u64)__bss_end - HV_IMAGE;
 	boot_info.reach =
 	    cpuid_read(0x80000001, 0).d & CPUID_X1D_1G ? BOOT_REACH : BOOT_REACH_SMALL;
+	BUG_ON(!IS_ALIGNED(boot_info.image_start | boot_info.image_end, PAGE_SIZE));
 }
 
 static void init_memory(void)
@@ -73,6 +74,7 @@ static int enable_cpu(struct cpu *c)
 {
 	int ret = hvm->cpu_enable(c);
 
+	BUG_ON(c != this_cpu());
 	if (!ret)
 		sched_init_cpu();
 	return ret;
@@ -117,6 +119,7 @@ static void __noreturn main_rest(void)
 	print_banner();
 	console_start_polling();
 	dom0_create();
+	BUG_ON(!dom0->vcpu_count || dom0->vcpu_count > cpu_count);
 	mm_boot_done();
 	console_leave_screen();
 	cpu_main();

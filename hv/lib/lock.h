@@ -113,7 +113,7 @@ static inline void read_acquire(struct rwlock *l)
 
 static inline void read_release(struct rwlock *l)
 {
-	__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE);
+	BUG_ON(!(__atomic_fetch_sub(&l->state, 1, __ATOMIC_RELEASE) & ~RW_WRITER));
 }
 
 static inline void write_acquire(struct rwlock *l)
@@ -126,5 +126,5 @@ static inline void write_acquire(struct rwlock *l)
 
 static inline void write_release(struct rwlock *l)
 {
-	__atomic_fetch_and(&l->state, ~RW_WRITER, __ATOMIC_RELEASE);
+	BUG_ON(!(__atomic_fetch_and(&l->state, ~RW_WRITER, __ATOMIC_RELEASE) & RW_WRITER));
 }

@@ -59,6 +59,7 @@ void tsc_pvclock_scale(u64 khz, u32 *mul, s8 *shift)
 {
 	u64 hz = khz * 1000;
 
+	BUG_ON(!hz); /* which no shifting brings up */
 	*shift = 0;
 	while (hz > 2000000000) {
 		hz >>= 1;

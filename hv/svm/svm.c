@@ -155,7 +155,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	};
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
-	svm_of(v)->watch = 0;
+	svm_of(v)->watch = svm_of(v)->virq = 0;
 	svm_flush_asid(v);
 }
 

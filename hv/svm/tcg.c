@@ -9,6 +9,7 @@ bool svm_virq_inject(struct svm_vcpu *s, u8 vector)
 {
 	struct vmcb *m = &s->vmcb;
 
+	BUG_ON(s->virq); /* svm_virq_exit() has seen to the last one */
 	if (m->int3 & SVM_INT3_VINTR)
 		return false;
 	s->virq = vector;

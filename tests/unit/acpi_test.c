@@ -238,6 +238,7 @@ static void test_limit(void)
 	CHECK(acpi_limit_madt(m.hpet, map, keep, 1) == -EINVAL && !memcmp(before, mem, SIZE),
 	      "another table is left as it is");
 	CHECK(acpi_limit_madt(0x1000, map, keep, 1) == -EINVAL, "a table out of reach is an error");
+	CHECK(PANICS(acpi_limit_madt(m.madt, map, keep, 0)), "no machine is left without a CPU");
 }
 
 static void test_many_cpus(void)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the back ends share, and AMD-V's exits. links: hv/guest/hvm.c hv/svm/decode.c */
+/* What the back ends share, and AMD-V's exits. links: hv/guest/hvm.c hv/svm/decode.c hv/svm/tcg.c
+ */
 #include <string.h>
 
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/mm/pt.h"
 #include "hv/svm/decode.h"
 #include "hv/svm/svm.h"
+#include "hv/svm/tcg.h"
 #include "test.h"
 
 static u32 leaf0_ebx, leaf1_ecx;
@@ -99,6 +102,23 @@ static void test_events(void)
 	CHECK(PANICS(hvm_take_back_event(&v, 14, 0)), "what is not valid is nobody's event");
 }
 
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+}
+
+static void test_virtual_interrupts(void)
+{
+	static struct svm_vcpu s;
+	static struct vcpu v = {.arch = &s};
+
+	CHECK(svm_virq_inject(&s, 0x41) && s.vmcb.vintr & SVM_V_IRQ, "one is injected");
+	CHECK(PANICS(svm_virq_inject(&s, 0x42)), "one an entry");
+	svm_virq_exit(&v);
+	CHECK(v.irq_injected && v.irq_vector == 0x41 && !(s.vmcb.vintr & SVM_V_IRQ),
+	      "one that was not taken goes back");
+	CHECK(svm_virq_inject(&s, 0x42), "and the way is free again");
+}
+
 static struct vm_exit decode(u64 code, u64 info1, u64 next_rip)
 {
 	static struct vmcb m;
@@ -141,6 +161,7 @@ int main(void)
 	test_select();
 	test_rights();
 	test_events();
+	test_virtual_interrupts();
 	test_decode();
 	return test_end();
 }

@@ -401,6 +401,18 @@ static void test_block(void)
 	CHECK(block[0x0f] == 0x23 && word(0x1c, 4) == 48, "a VESA framebuffer counts in 64 KiB");
 }
 
+static void test_bad_plans(void)
+{
+	struct linux_plan bad = plan;
+
+	bad.block = plan.load + MIB;
+	CHECK(PANICS(linux_build(&bi, &k, &bad, block)), "the block does not lie in the kernel");
+	bad.block = plan.initrd - PAGE_SIZE;
+	CHECK(PANICS(linux_build(&bi, &k, &bad, block)), "nor in the initrd");
+	bad.block = 0;
+	CHECK(PANICS(linux_build(&bi, &k, &bad, block)), "nor nowhere");
+}
+
 static void test_many_ranges(void)
 {
 	u64 next;
@@ -429,6 +441,7 @@ int main(void)
 	test_initrd();
 	test_plan();
 	test_block();
+	test_bad_plans();
 	test_many_ranges();
 	return test_end();
 }

@@ -19,6 +19,7 @@ int main(void)
 {
 	struct lock early = LOCK_INIT(LOCK_CONSOLE), vm = LOCK_INIT(LOCK_VM),
 		    p2m = LOCK_INIT(LOCK_P2M), other = LOCK_INIT(LOCK_P2M), none = LOCK_INIT(0);
+	struct rwlock objects = {0};
 
 	lock_acquire(&early);
 	lock_release(&early);
@@ -40,6 +41,13 @@ int main(void)
 	lock_release(&p2m);
 	CHECK(PANICS(lock_release(&p2m)), "one given back twice, too");
 	CHECK(PANICS(lock_acquire(&none)), "a lock without a level, too");
+	read_acquire(&objects);
+	read_release(&objects);
+	CHECK(PANICS(read_release(&objects)), "a read lock is given back once");
+	objects = (struct rwlock){0};
+	write_acquire(&objects);
+	write_release(&objects);
+	CHECK(PANICS(write_release(&objects)), "a write lock, too");
 	lock_unchecked = true;
 	CHECK(!PANICS(lock_release(&vm)), "a panic is not held up by all that");
 	return test_end();

@@ -152,6 +152,11 @@ static void test_edges(void)
 	CHECK(memmap_add(&m, 9 * GIB, 9 * GIB + MIB, MEM_ACPI) == -ENOSPC &&
 		  m.count == BOOT_MAX_REGIONS,
 	      "without RAM it says so");
+	CHECK(PANICS(memmap_add(&m, 0, MIB, 0)) && PANICS(memmap_set(&m, 0, MIB, MEM_BAD + 1)),
+	      "there are no kinds but those");
+	CHECK(PANICS(memmap_find(&m, MEM_LOW, 1, 0, 0, ~0ull, NULL, 0)) &&
+		  PANICS(memmap_find(&m, MEM_HIGH, 1, 3, 0, ~0ull, NULL, 0)),
+	      "nothing is placed at multiples of what is no power of two");
 }
 
 static struct boot_info bi;
@@ -272,6 +277,9 @@ static void test_plan(void)
 	bi.opt.hvmem = GIB;
 	why = boot_plan(&bi);
 	CHECK(why && strstr(why, "hvmem"), "hvmem= that leaves dom0 nothing is refused and told");
+
+	bi.image_end = bi.image_start;
+	CHECK(PANICS(boot_plan(&bi)), "nothing is planned around an image that is nowhere");
 
 	machine(64 * MIB, 2 * MIB);
 	why = boot_plan(&bi);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "boot/options.h"
+#include "boot/text.h"
 #include "hv/lib/log.h"
 #include "test.h"
 
@@ -127,6 +128,7 @@ static void test_bad(void)
 	      "too many masks do not overflow");
 	memset(many, 'y', sizeof(many) - 1);
 	CHECK(options_parse(many, &o) == 1, "a very long option is one warning");
+	CHECK(PANICS(text_copy(many, 0, text_of("x"))), "no text is put where there is no room");
 }
 
 int main(void)

@@ -157,5 +157,6 @@ int main(void)
 	test_dates();
 	CHECK(PANICS(scale_init(&(struct tsc_scale){0}, 999)),
 	      "a TSC of less than a MHz is our own bug");
+	CHECK(PANICS(tsc_pvclock_scale(0, &(u32){0}, &(s8){0})), "one that stands still, too");
 	return test_end();
 }
