@@ -1830,6 +1830,57 @@ static void test_xcr0_rights(void)
 	end(&v);
 }
 
+/* Values that a CPU refuses, by whomever they are written, and MSRs that guests only read. */
+static void test_msr_values(void)
+{
+	static const struct {
+		uint32_t msr;
+		u64 value;
+		bool good;
+	} values[] = {
+	    {0x2ff, 0xc06, true},
+	    {0x2ff, 0xc07, false},
+	    {0x2ff, 0x1000, false},
+	    {0x2ff, 2, false},
+	    {0x200, 0xc0000006, true},
+	    {0x200, 0xc0000003, false},
+	    {0x200, 0xc0000100, false},
+	    {0x200, 1ull << 60, false},
+	    {0x201, 0xc0000800, true},
+	    {0x201, 0xc0000400, false},
+	    {0x201, 1ull << 60, false},
+	    {0x250, 0x0606060606060606, true},
+	    {0x250, 0x0606060606060206, false},
+	    {0x26f, 0x0700000000000000, false},
+	    {0x26f, 0x0501040000000600, true},
+	};
+	static const struct {
+		const char *name;
+		uint32_t msr;
+	} read_only[] = {{"SMI_COUNT", 0x34}, {"FEATURE_CONTROL", 0x3a}, {"PLATFORM_INFO", 0xce},
+			 {"MTRRcap", 0xfe},   {"MISC_FEATURES", 0x140},	 {"PERF_STATUS", 0x198}};
+	struct vm v = start(NO_CHIP);
+	u64 before;
+	int bad = 0;
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		before = get_msr(&v, values[i].msr);
+		if ((set_msr(&v, values[i].msr, values[i].value) == 1) != values[i].good ||
+		    get_msr(&v, values[i].msr) != (values[i].good ? values[i].value : before)) {
+			bad++;
+			printf("# MSR %#x, %#lx\n", values[i].msr, values[i].value);
+		}
+	}
+	check(!bad, "MTRRs take valid types and addresses only (%d are wrong)", bad);
+	LOAD(v, set_msr_bits);
+	HANDLE(13, on_refused);
+	for (size_t i = 0; i < sizeof(read_only) / sizeof(read_only[0]); i++)
+		check(get_msr(&v, read_only[i].msr) != ~0ull && may(&v, 0, read_only[i].msr) &&
+			  !may(&v, 1 << 16, read_only[i].msr),
+		      "%s can be read, and not changed by a guest", read_only[i].name);
+	end(&v);
+}
+
 /* A table that the guest has seen stays; what depends on the vCPU is as it is now. */
 static void test_cpuid_stays(void)
 {
@@ -1946,6 +1997,7 @@ int main(void)
 	test_stats();
 	test_rights();
 	test_xcr0_rights();
+	test_msr_values();
 	test_cpuid_stays();
 	test_missing();
 	return failures != 0;
