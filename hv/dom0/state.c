@@ -37,11 +37,11 @@ static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 		s->interrupt_bitmap[v->user_irq / 64] |= BIT(v->user_irq % 64);
 }
 
-static bool sregs_valid(const struct corbel_sregs *s)
+static bool sregs_valid(const struct vcpu *v, const struct corbel_sregs *s)
 {
 	u64 efer = s->efer & ~EFER_SVME;
 
-	if ((s->cr4 & ~policy_cr4_mask()) || (s->cr0 >> 32) ||
+	if ((s->cr4 & ~v->rights.cr4) || (s->cr0 >> 32) ||
 	    (efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)))
 		return false;
 	if ((s->cr0 & CR0_PG) && !(s->cr0 & CR0_PE))
@@ -55,7 +55,7 @@ static bool sregs_valid(const struct corbel_sregs *s)
 
 static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 {
-	if (!sregs_valid(s))
+	if (!sregs_valid(v, s))
 		return -EINVAL;
 	if (s->apic_base != v->lapic.base && lapic_set_base(v, s->apic_base, true))
 		return -EINVAL;
@@ -294,7 +294,7 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_XSAVE:
 		return set_xsave(v, s);
 	case CORBEL_STATE_XCR0:
-		if (xcr0_host ? !policy_xcr0_valid(s->number) : s->number != XCR0_RESET)
+		if (xcr0_host ? !policy_xcr0_valid(v, s->number) : s->number != XCR0_RESET)
 			return -EINVAL;
 		v->xcr0 = s->number;
 		return 0;

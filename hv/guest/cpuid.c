@@ -78,29 +78,43 @@ static void apply_masks(struct corbel_cpuid *e)
 		e->eax &= ~(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
 }
 
+/* CR4 bits that come with a feature; the others are there for every guest. */
+static const struct {
+	u32 leaf, reg, feature;
+	u64 bit;
+} cr4_features[] = {
+    {1, ECX, CPUID_1C_PCID, CR4_PCIDE},	       {1, ECX, CPUID_1C_XSAVE, CR4_OSXSAVE},
+    {7, EBX, CPUID_7B_FSGSBASE, CR4_FSGSBASE}, {7, EBX, CPUID_7B_SMEP, CR4_SMEP},
+    {7, EBX, CPUID_7B_SMAP, CR4_SMAP},	       {7, ECX, CPUID_7C_UMIP, CR4_UMIP},
+    {7, ECX, CPUID_7C_PKU, CR4_PKE},
+};
+
+/* Of leaves 1 and 7; one that is not there is all zero. */
+static u64 cr4_features_of(const struct corbel_cpuid *one, const struct corbel_cpuid *seven)
+{
+	u64 mask = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cr4_features); i++) {
+		const struct corbel_cpuid *e = cr4_features[i].leaf == 1 ? one : seven;
+		u32 word = cr4_features[i].reg == EBX ? e->ebx : e->ecx;
+
+		if (word & cr4_features[i].feature)
+			mask |= cr4_features[i].bit;
+	}
+	return mask;
+}
+
 u64 policy_cr4_mask(void)
 {
+	struct cpuid_regs l1 = cpuid_read(1, 0), l7 = cpuid_read(7, 0);
+	struct corbel_cpuid one = {.ecx = l1.c}, seven = {.ebx = l7.b, .ecx = l7.c};
 	static u64 mask;
-	struct cpuid_regs l = cpuid_read(7, 0);
 
 	if (mask)
 		return mask;
-	mask = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-	if (xcr0_host)
-		mask |= CR4_OSXSAVE;
-	if (cpuid_read(1, 0).c & CPUID_1C_PCID)
-		mask |= CR4_PCIDE;
-	if (l.b & CPUID_7B_FSGSBASE)
-		mask |= CR4_FSGSBASE;
-	if (l.b & CPUID_7B_SMEP)
-		mask |= CR4_SMEP;
-	if (l.b & CPUID_7B_SMAP)
-		mask |= CR4_SMAP;
-	if (l.c & CPUID_7C_UMIP)
-		mask |= CR4_UMIP;
-	if (l.c & CPUID_7C_PKU)
-		mask |= CR4_PKE;
+	if (!xcr0_host)
+		one.ecx &= ~CPUID_1C_XSAVE;
+	mask = CR4_ALWAYS | cr4_features_of(&one, &seven);
 	return mask;
 }
 
@@ -121,9 +135,9 @@ u64 policy_xcr0_all(void)
 	return xcr0_host & XCR0_SWITCHED;
 }
 
-bool policy_xcr0_valid(u64 x)
+bool policy_xcr0_valid(const struct vcpu *v, u64 x)
 {
-	if (!(x & XCR0_X87) || x & ~policy_xcr0_all())
+	if (!(x & XCR0_X87) || x & ~(v->rights.xcr0 | XCR0_X87))
 		return false;
 	if (x & XCR0_AVX && !(x & XCR0_SSE))
 		return false;
@@ -284,57 +298,6 @@ static bool in_table(u32 leaf)
 #define CPUID_DYNAMIC BIT(31) /* ours: part of it depends on the vCPU's state */
 #define CPUID_LEAF_1  BIT(30) /* ours: see give_state() */
 
-static void index_table(struct vcpu *v)
-{
-	BUG_ON(v->cpuid_count > VCPU_MAX_CPUID);
-	memset(v->cpuid_first, 0xff, sizeof(v->cpuid_first));
-	for (u32 i = v->cpuid_count; i--;) {
-		struct corbel_cpuid *e = &v->cpuid[i];
-
-		if (in_table(e->function))
-			v->cpuid_first[e->function >> 30][e->function & 31] = i;
-		e->flags &= CPUID_INDEXED;
-		switch (e->function) {
-		case 1:
-			e->flags |= CPUID_LEAF_1;
-			e->ecx &= ~CPUID_1C_OSXSAVE;
-			v->cpuid_sig = e->eax;
-			break;
-		case 7:
-		case 0xd:
-			e->flags |= CPUID_DYNAMIC;
-			break;
-		case 0x80000001:
-			v->ffxsr = e->edx & CPUID_X1D_FFXSR;
-		}
-	}
-}
-
-int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n)
-{
-	if (n > VCPU_MAX_CPUID)
-		return -E2BIG;
-	memcpy(v->cpuid, e, n * sizeof(*e));
-	v->cpuid_count = n;
-	index_table(v);
-	return 0;
-}
-
-u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out)
-{
-	for (u32 i = 0; i < v->cpuid_count; i++) {
-		out[i] = v->cpuid[i];
-		out[i].flags &= CPUID_INDEXED;
-	}
-	return v->cpuid_count;
-}
-
-void cpuid_set_default(struct vcpu *v)
-{
-	v->cpuid_count = cpuid_offered(v->cpuid, v);
-	index_table(v);
-}
-
 static __noinline const struct corbel_cpuid *find_leaf(const struct vcpu *v, u32 leaf, u32 sub)
 {
 	u32 i = 0;
@@ -366,6 +329,131 @@ static u32 xsave_size(const struct vcpu *v, bool compacted)
 	return size;
 }
 
+/* The parts of a leaf that depend on the vCPU's state. */
+static void apply_state(struct vcpu *v, struct corbel_cpuid *r)
+{
+	if (r->function == 1) {
+		if (v->osxsave)
+			r->ecx |= CPUID_1C_OSXSAVE;
+		if (!(v->lapic.base & APIC_BASE_ENABLE) && v->lapic.present)
+			r->edx &= ~CPUID_1D_APIC;
+	} else if (r->function == 7 && !r->index) {
+		r->ecx &= ~CPUID_7C_OSPKE;
+		if (hvm->get(v, HVM_CR4) & CR4_PKE)
+			r->ecx |= CPUID_7C_OSPKE;
+	} else if (r->function == 0xd && xcr0_host &&
+		   (!r->index ||
+		    (r->index == 1 && r->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES)))) {
+		r->ebx = xsave_size(v, r->index);
+	}
+}
+
+/* What the guest may set, by what it is shown; a leaf that it has not shows nothing. */
+static void note_rights(struct vcpu *v)
+{
+	static const struct corbel_cpuid none;
+	const struct corbel_cpuid *one = find_leaf(v, 1, 0) ?: &none,
+				  *seven = find_leaf(v, 7, 0) ?: &none,
+				  *xstate = find_leaf(v, 0xd, 0) ?: &none,
+				  *xsaves = find_leaf(v, 0xd, 1) ?: &none,
+				  *extended = find_leaf(v, 0x80000001, 0) ?: &none;
+	u32 edx = extended->edx;
+
+	v->rights.cr4 = policy_cr4_mask() & (CR4_ALWAYS | cr4_features_of(one, seven));
+	v->rights.xcr0 = (xstate->eax | (u64)xstate->edx << 32) & policy_xcr0_all();
+	v->rights.efer = EFER_SCE;
+	if (edx & CPUID_X1D_LM)
+		v->rights.efer |= EFER_LME | EFER_LMA;
+	if (edx & CPUID_X1D_NX)
+		v->rights.efer |= EFER_NXE;
+	if (edx & CPUID_X1D_FFXSR)
+		v->rights.efer |= EFER_FFXSR;
+	v->rights.tsc_aux = has_rdtscp && (edx & CPUID_X1D_RDTSCP || seven->ecx & CPUID_7C_RDPID);
+	v->rights.xss = has_xsaves && xsaves->eax & CPUID_D1A_XSAVES;
+}
+
+static void index_table(struct vcpu *v)
+{
+	BUG_ON(v->cpuid_count > VCPU_MAX_CPUID);
+	memset(v->cpuid_first, 0xff, sizeof(v->cpuid_first));
+	for (u32 i = v->cpuid_count; i--;) {
+		struct corbel_cpuid *e = &v->cpuid[i];
+
+		if (in_table(e->function))
+			v->cpuid_first[e->function >> 30][e->function & 31] = i;
+		e->flags &= CPUID_INDEXED;
+		switch (e->function) {
+		case 1:
+			e->flags |= CPUID_LEAF_1;
+			e->ecx &= ~CPUID_1C_OSXSAVE;
+			v->cpuid_sig = e->eax;
+			break;
+		case 7:
+		case 0xd:
+			e->flags |= CPUID_DYNAMIC;
+		}
+	}
+	note_rights(v);
+}
+
+/* Without what apply_state() sets. */
+static struct corbel_cpuid without_state(const struct corbel_cpuid *e)
+{
+	struct corbel_cpuid r = *e;
+
+	r.flags &= CPUID_INDEXED;
+	if (r.function == 1) {
+		r.ecx &= ~CPUID_1C_OSXSAVE;
+		r.edx &= ~CPUID_1D_APIC;
+	} else if (r.function == 7) {
+		r.ecx &= ~CPUID_7C_OSPKE;
+	} else if (r.function == 0xd && r.index < 2) {
+		r.ebx = 0;
+	}
+	return r;
+}
+
+static bool is_same_table(const struct vcpu *v, const struct corbel_cpuid *e, u32 n)
+{
+	for (u32 i = 0; i < n && n == v->cpuid_count; i++) {
+		struct corbel_cpuid is = without_state(&v->cpuid[i]), wanted = without_state(&e[i]);
+
+		if (memcmp(&is, &wanted, sizeof(is)))
+			return false;
+	}
+	return n == v->cpuid_count;
+}
+
+int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n)
+{
+	if (n > VCPU_MAX_CPUID)
+		return -E2BIG;
+	/* A guest that has run has looked. */
+	if (v->exits_total)
+		return is_same_table(v, e, n) ? 0 : -EINVAL;
+	if (n)
+		memcpy(v->cpuid, e, n * sizeof(*e));
+	v->cpuid_count = n;
+	index_table(v);
+	return 0;
+}
+
+u32 cpuid_get(struct vcpu *v, struct corbel_cpuid *out)
+{
+	for (u32 i = 0; i < v->cpuid_count; i++) {
+		out[i] = v->cpuid[i];
+		out[i].flags &= CPUID_INDEXED;
+		apply_state(v, &out[i]);
+	}
+	return v->cpuid_count;
+}
+
+void cpuid_set_default(struct vcpu *v)
+{
+	v->cpuid_count = cpuid_offered(v->cpuid, v);
+	index_table(v);
+}
+
 static inline void give_leaf(struct vcpu *v, const struct corbel_cpuid *e)
 {
 	v->gpr[RAX] = e->eax;
@@ -391,24 +479,18 @@ static __noinline void emulate_other(struct vcpu *v, u32 leaf, u32 sub)
 
 	if (e)
 		r = *e;
-	if (leaf == 7 && sub == 0) {
-		r.ecx &= ~CPUID_7C_OSPKE;
-		if (hvm->get(v, HVM_CR4) & CR4_PKE)
-			r.ecx |= CPUID_7C_OSPKE;
-	} else if (leaf == 0xd && e && xcr0_host &&
-		   (!sub || (sub == 1 && (r.eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))))) {
-		if (quirk_has(QUIRK_XSETBV))
-			v->xcr0 = xgetbv(0);
-		r.ebx = xsave_size(v, sub);
-	} else if (leaf == 0xb && !e) {
+	if (leaf == 0xd && xcr0_host && quirk_has(QUIRK_XSETBV))
+		v->xcr0 = xgetbv(0);
+	if (e) {
+		r.index = sub;
+		apply_state(v, &r);
+	} else if (leaf == 0xb) {
 		r.ecx = sub & 0xff;
 		e = find_leaf(v, 0xb, 0);
 		if (e)
 			r.edx = e->edx;
 	}
 	give_leaf(v, &r);
-	if (leaf == 1)
-		give_state(v);
 }
 
 void cpuid_emulate(struct vcpu *v)

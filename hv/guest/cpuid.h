@@ -11,10 +11,13 @@ extern bool has_rdtscp; /* the CPU has MSR TSC_AUX */
 extern bool has_xsaves; /* and IA32_XSS, of which nothing may be set */
 /* Execute CPUID for the running vCPU: RAX, RBX, RCX, RDX. */
 void cpuid_emulate(struct vcpu *v);
-/* A VMM's table. -E2BIG, -EINVAL. */
+/* A VMM's table. -E2BIG; -EINVAL: another one than that with which the guest has run. */
 int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n);
-/* The table as it was set; out has room for VCPU_MAX_CPUID. Returns the number of entries. */
-u32 cpuid_get(const struct vcpu *v, struct corbel_cpuid *out);
+/*
+ * The table as the vCPU, which is loaded or borrowed, is shown it now; out has room for
+ * VCPU_MAX_CPUID. Returns the number of entries.
+ */
+u32 cpuid_get(struct vcpu *v, struct corbel_cpuid *out);
 /* dom0's table: this machine's CPU by the allow list. */
 void cpuid_set_default(struct vcpu *v);
 /*
@@ -22,10 +25,14 @@ void cpuid_set_default(struct vcpu *v);
  * Returns their number.
  */
 u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu);
-/* CR4 bits and XCR0 values that a guest may have. */
+/* Bits of CR4 that every guest may set, and all that some may; components of XCR0. */
+#define CR4_ALWAYS                                                                                 \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |  \
+	 CR4_OSFXSR | CR4_OSXMMEXCPT)
 u64 policy_cr4_mask(void);
-bool policy_xcr0_valid(u64 xcr0);
 u64 policy_xcr0_all(void);
+/* May this guest have that? */
+bool policy_xcr0_valid(const struct vcpu *v, u64 xcr0);
 
 /* The first entry of a leaf that the vCPU is shown, or NULL. */
 static inline const struct corbel_cpuid *cpuid_leaf(const struct vcpu *v, u32 leaf)

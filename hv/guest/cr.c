@@ -33,7 +33,7 @@ static bool cr4_valid(struct vcpu *v, u64 val)
 	u64 old = hvm->get(v, HVM_CR4);
 	bool lma = hvm->get(v, HVM_EFER) & EFER_LMA;
 
-	if ((val & ~policy_cr4_mask()) || (lma && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))))
+	if ((val & ~v->rights.cr4) || (lma && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))))
 		return false;
 	return !(val & ~old & CR4_PCIDE) || (lma && !(hvm->get(v, HVM_CR3) & 0xfff));
 }
@@ -98,7 +98,7 @@ void cr_handle_xsetbv(struct vcpu *v)
 {
 	u64 val = vcpu_edx_eax(v);
 
-	if (hvm->get(v, HVM_CPL) || (u32)v->gpr[RCX] || !policy_xcr0_valid(val)) {
+	if (hvm->get(v, HVM_CPL) || (u32)v->gpr[RCX] || !policy_xcr0_valid(v, val)) {
 		vcpu_inject_gp(v);
 		return;
 	}

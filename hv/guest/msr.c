@@ -15,6 +15,37 @@ static bool pat_valid(u64 pat)
 	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
 }
 
+/* SDM "MTRRs": types 0, 1, 4, 5 and 6; other bits are reserved. */
+static bool mtrr_type_valid(u64 type)
+{
+	return type < 8 && BIT(type) & (GENMASK(1, 0) | GENMASK(6, 4));
+}
+
+#define MTRR_DEF_BITS	   (GENMASK(11, 10) | GENMASK(7, 0))
+#define MTRR_BASE_RESERVED GENMASK(11, 8)
+#define MTRR_MASK_RESERVED GENMASK(10, 0)
+
+/* May this be stored there? */
+static bool stored_valid(u32 msr, u64 val)
+{
+	u64 reserved = ~GENMASK(phys_bits - 1, 0);
+
+	switch (msr) {
+	case MSR_MTRR_FIX_64K ... MSR_MTRR_FIX_4K + 7:
+		for (u32 i = 0; i < 8; i++)
+			if (!mtrr_type_valid(val >> 8 * i & 0xff))
+				return false;
+		return true;
+	case MSR_MTRR_PHYS_BASE0 ... MSR_MTRR_PHYS_LAST:
+		if (msr & 1)
+			return !(val & (reserved | MTRR_MASK_RESERVED));
+		return mtrr_type_valid(val & 0xff) && !(val & (reserved | MTRR_BASE_RESERVED));
+	case MSR_MTRR_DEF_TYPE:
+		return !(val & ~MTRR_DEF_BITS) && mtrr_type_valid(val & 0xff);
+	}
+	return true;
+}
+
 static bool is_canonical(u64 a)
 {
 	return (u64)((s64)(a << 16) >> 16) == a;
@@ -40,18 +71,27 @@ static u64 *stored(struct vcpu *v, u32 msr)
 	return NULL;
 }
 
-/* Read as a constant, writes ignored; dom0 reads the machine's own value where there is one. */
+/*
+ * Read as a constant, writes ignored or, of those to be read only, refused to guests but for the
+ * constant; dom0 reads the machine's own value where there is one.
+ */
 static const struct constant {
 	u32 first;
 	u64 value;
 	bool dom0_reads;
 	u32 more; /* as many follow that are the same */
+	bool read_only;
 } constants[] = {
-    {0x17},			 /* platform id */
-    {0x3a, BIT(0)},		 /* feature control: locked, VMX off */
-    {0x8b, 0, true},		 /* microcode level */
-    {MSR_MTRR_CAP, 0x508, true}, /* 8 variable, fixed, WC */
-    {0x179, .more = 2},		 /* machine check: no banks, for dom0 */
+    {0x17},						 /* platform id */
+    {0x34, 0, true, .read_only = true},			 /* SMI count */
+    {0x3a, BIT(0), .read_only = true},			 /* feature control: locked, VMX off */
+    {0x8b, 0, true},					 /* microcode level */
+    {0xce, 0, true, .read_only = true},			 /* platform info */
+    {MSR_MTRR_CAP, 0x508, true, .read_only = true},	 /* 8 variable, fixed, WC */
+    {0x140, .read_only = true},				 /* CPUID does not fault */
+    {0x198, 4ull << 40 | 1000, true, .read_only = true}, /* performance status, as in KVM */
+    {0x199},						 /* performance control */
+    {0x179, .more = 2},					 /* machine check: no banks, for dom0 */
     {0x400, .more = 0x7f},
     {MSR_DEBUGCTL},		     /* LBR, BTF not offered */
     {0x1db, .more = 3},		     /* last branch, last exception */
@@ -130,10 +170,10 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 		return 0;
 	case MSR_TSC_AUX:
 		*val = v->tsc_aux;
-		return has_rdtscp ? 0 : -EINVAL;
+		return v->rights.tsc_aux || (host && has_rdtscp) ? 0 : -EINVAL;
 	case MSR_XSS:
 		*val = 0;
-		return has_xsaves ? 0 : -EINVAL;
+		return v->rights.xss || (host && has_xsaves) ? 0 : -EINVAL;
 	}
 	return read_other(v, msr, val, host);
 }
@@ -154,10 +194,10 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 static int write_efer(struct vcpu *v, u64 val, bool host)
 {
 	u64 old = hvm->get(v, HVM_EFER);
-	u64 allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+	u64 allowed = v->rights.efer;
 
-	if (v->ffxsr)
-		allowed |= EFER_FFXSR;
+	if (host)
+		allowed |= EFER_LME | EFER_LMA | EFER_NXE;
 	if (val & ~allowed)
 		return -EINVAL;
 	if (!host && (hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
@@ -206,6 +246,7 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 {
 	u64 *slot = stored(v, msr);
+	const struct constant *c;
 	int ret = pv_msr_write(v, msr, val);
 
 	if (ret == -ENOENT)
@@ -213,12 +254,17 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
+		if (!stored_valid(msr, val))
+			return -EINVAL;
 		*slot = val;
 		return 0;
 	}
 	if (msr != MSR_DEBUGCTL && !hvm->msr_set(v, msr, val))
 		return 0;
-	return constant_of(msr) ? 0 : refuse(v, msr, "write");
+	c = constant_of(msr);
+	if (!c || (c->read_only && !host && !v->vm->is_dom0 && val != c->value))
+		return refuse(v, msr, "write");
+	return 0;
 }
 
 int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
@@ -243,14 +289,14 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		hvm->msr_set(v, msr, val);
 		return 0;
 	case MSR_TSC_AUX:
-		if (!has_rdtscp || val >> 32)
+		if (!(v->rights.tsc_aux || (host && has_rdtscp)) || val >> 32)
 			return -EINVAL;
 		v->tsc_aux = val;
 		if (this_cpu()->loaded == v)
 			wrmsr(MSR_TSC_AUX, this_cpu()->tsc_aux = val);
 		return 0;
 	case MSR_XSS:
-		return has_xsaves && !val ? 0 : -EINVAL;
+		return (v->rights.xss || (host && has_xsaves)) && !val ? 0 : -EINVAL;
 	case MSR_UCODE_UPDATE: /* not through us */
 		return 0;
 	/* These hold linear addresses: others would fail at VM entry or in the CPU. */

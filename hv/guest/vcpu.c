@@ -3,6 +3,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/cpuid.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
@@ -130,6 +131,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	v->user_irq = -1;
 	v->pat = 0x0007040600070406ull;
 	v->tsc_khz = tsc_khz;
+	cpuid_set(v, NULL, 0);
 	v->stopped = !is_dom0;
 	if (!is_dom0 && (ret = share_pages(v)))
 		goto fail_free;

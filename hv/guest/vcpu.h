@@ -96,7 +96,10 @@ struct vcpu {
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
 	u32 tsc_khz;		 /* its frequency */
 	u64 tsc_aux, misc_enable, pat, mtrr_def_type;
-	bool ffxsr;   /* CPUID shows EFER.FFXSR */
+	struct { /* what its CPUID lets the guest set, and MSRs that it has by it */
+		u64 cr4, efer, xcr0;
+		bool tsc_aux, xss;
+	} rights;
 	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;

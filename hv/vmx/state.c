@@ -10,13 +10,13 @@
 /*
  * CR0: NE must be one while VMX is on, and caches must not be switched off for the whole CPU. CR4:
  * VMXE must be one, MCE is ours since a machine check would shut the machine down, OSXSAVE shows in
- * CPUID, and what no guest may set exits to be refused.
+ * CPUID, and what not every guest may set exits to be looked at.
  */
 #define CR0_MASK (CR0_NE | CR0_NW | CR0_CD)
 
 static u64 cr4_mask(void)
 {
-	return ~policy_cr4_mask() | CR4_VMXE | CR4_MCE | CR4_OSXSAVE;
+	return ~CR4_ALWAYS | CR4_VMXE | CR4_MCE | CR4_OSXSAVE;
 }
 
 /* As the guest sees it: the bits of the mask are in the shadow. */

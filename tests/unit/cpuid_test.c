@@ -219,7 +219,7 @@ static bool kept(const struct promise *p)
 {
 	u64 val;
 
-	if (p->cr4 & ~policy_cr4_mask() || p->xcr0 & ~policy_xcr0_all())
+	if (p->cr4 & ~v->rights.cr4 || p->xcr0 & ~v->rights.xcr0)
 		return false;
 	if (p->efer && msr_write(v, MSR_EFER, p->efer, false))
 		return false;
