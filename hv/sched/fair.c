@@ -91,8 +91,10 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 	u64 uncharged = now > running->since ? now - running->since : 0;
 	u64 reached = running->vruntime + virtual_ticks(uncharged, READ_ONCE(running->weight));
 
+	/* of a light unit as well: its credit is no greater */
 	return ahead(reached, woken->vruntime) >
-	       (s64)virtual_ticks(PREEMPT_MS * sched_ms, READ_ONCE(woken->weight));
+	       (s64)virtual_ticks(PREEMPT_MS * sched_ms,
+				  MAX(READ_ONCE(woken->weight), (u32)SCHED_WEIGHT_DEFAULT));
 }
 
 const struct sched_ops sched_fair = {"fair", fair_enqueue, fair_slice, fair_charge, fair_preempts};

@@ -128,6 +128,25 @@ static void test_latency(u32 cpus_used, u32 hogs)
 	    (unsigned long long)inter->runs);
 }
 
+/* A light unit that runs less than its share does not wait either; alone it would not. */
+static void test_light_latency(u32 weight, u64 burst)
+{
+	struct sim_unit *light;
+
+	machine(1, "fair");
+	hog(1024);
+	hog(1024);
+	run(SEC);
+	light = add(weight, 0, false, burst, 10 * MS);
+	run(2 * SEC);
+	light->max_latency = 0;
+	run(5 * SEC);
+	CHECK(light->max_latency <= 100 * US,
+	      "a unit of weight %u that runs %llu us each 10 ms waits at most 0.1 ms: %llu us",
+	      weight, (unsigned long long)burst / 1000,
+	      (unsigned long long)light->max_latency / 1000);
+}
+
 /*
  * A unit preempted in mid-burst gets an event: it comes soon, also when the wake comes from another
  * CPU.
@@ -633,6 +652,9 @@ int main(void)
 	test_starvation();
 	test_latency(1, 4);
 	test_latency(2, 8);
+	test_light_latency(335, 200 * US);
+	test_light_latency(110, 200 * US);
+	test_light_latency(15, 20 * US);
 	test_queued_event();
 	test_pinned();
 	test_affinity();
