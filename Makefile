@@ -93,6 +93,13 @@ $(BUILD)/unit/flush: hv/svm/svm.c
 unit: $(UNIT:%=$(BUILD)/unit/%)
 	@fail=0; for t in $(UNIT); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
 
+# Shares of CPUs beside the ideal: the unit test sched_share with SCENARIOS random ones, from SEED on.
+SCENARIOS ?= 3000
+SEED      ?= 1
+.PHONY: sched-sim
+sched-sim: $(BUILD)/unit/sched_share
+	@$< $(SCENARIOS) $(SEED)
+
 # ---- fuzz targets, under libFuzzer for FUZZ_SECONDS; the unit tests drive the same ones with repeatable mutations ----
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
@@ -243,6 +250,7 @@ help:
 	@echo 'make mutants     mistakes made on purpose, which the tests have to notice; MUTANTS="words" picks some'
 	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
+	@echo 'make sched-sim   the scheduler on simulated CPUs: shares beside the ideal, in SCENARIOS random cases from SEED on'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
 	@echo 'make bench-check no row is worse than in the committed table'
 	@echo 'make bench-boot  time to the dom0 prompt, with Corbel and without'

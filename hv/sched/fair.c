@@ -4,17 +4,21 @@
  *
  * A unit's virtual runtime grows by ran * 1024 / weight; the unit with the least runs next. The
  * queue's floor follows the least virtual runtime of all units here and never falls. A unit that
- * slept is placed not further than CREDIT before the floor: enough to preempt whoever runs, too
+ * slept is placed not further than CREDIT before the least: enough to preempt whoever runs, too
  * little to starve him. Between CPUs only the distance to the floor counts.
  */
 #include "hv/sched/policy.h"
 
-/* in which each of a few waiting units runs once: two of them get 6 ms each */
+/* in which each of a few waiting units runs once, for as long as its weight says */
 #define LATENCY_MS     12
 #define SLICE_MIN_MS   1
 #define SLICE_ALONE_MS 50 /* nobody waits: look around for work of busier CPUs now and then */
 #define CREDIT_MS      3
-#define PREEMPT_MS     1 /* a woken unit this far behind the running one preempts it */
+/*
+ * Until it has first run: so it also comes before a unit that came from a busier CPU and is behind
+ */
+#define WAKE_MS	   24
+#define PREEMPT_MS 1 /* a woken unit this far behind the running one preempts it */
 /* dom0's weight on a CPU is at least this part of what all others there have */
 #define PINNED_SHARE 8
 
@@ -47,24 +51,25 @@ static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u)
 static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
 	struct sched_unit *pos = rq->queue.tail;
-	u64 least = rq->floor - CREDIT_MS * sched_ms;
+	u64 least = rq->least - (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms;
 
 	if (u->floor_rq != rq)
 		u->vruntime += rq->floor - u->floor;
-	if (ahead(u->vruntime, least) < 0)
+	if (u->slept && ahead(u->vruntime, least) < 0)
 		u->vruntime = least;
+	u->slept &= READ_ONCE(u->boost);
 	while (pos && ahead(pos->vruntime, u->vruntime) > 0)
 		pos = pos->prev;
 	queue_insert(&rq->queue, pos, u);
 }
 
-static u64 fair_slice(const struct sched_rq *rq)
+static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)
 {
-	u64 running = rq->queue.count + 1;
+	u64 weight = READ_ONCE(u->weight), load = READ_ONCE(rq->load);
 
-	if (running == 1)
+	if (!rq->queue.count)
 		return SLICE_ALONE_MS * sched_ms;
-	return MAX(LATENCY_MS * sched_ms / running, SLICE_MIN_MS * sched_ms);
+	return MAX(LATENCY_MS * sched_ms * weight / MAX(load, weight), SLICE_MIN_MS * sched_ms);
 }
 
 static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
@@ -76,8 +81,9 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 	least = u->vruntime;
 	if (first && ahead(first->vruntime, least) < 0)
 		least = first->vruntime;
+	rq->least = least;
 	if (ahead(least, rq->floor) > 0)
-		rq->floor = least;
+		WRITE_ONCE(rq->floor, least);
 }
 
 static bool fair_preempts(const struct sched_unit *woken, const struct sched_unit *running, u64 now)
@@ -85,8 +91,10 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 	u64 uncharged = now > running->since ? now - running->since : 0;
 	u64 reached = running->vruntime + virtual_ticks(uncharged, READ_ONCE(running->weight));
 
+	/* of a light unit as well: its credit is no greater */
 	return ahead(reached, woken->vruntime) >
-	       (s64)virtual_ticks(PREEMPT_MS * sched_ms, READ_ONCE(woken->weight));
+	       (s64)virtual_ticks(PREEMPT_MS * sched_ms,
+				  MAX(READ_ONCE(woken->weight), (u32)SCHED_WEIGHT_DEFAULT));
 }
 
 const struct sched_ops sched_fair = {"fair", fair_enqueue, fair_slice, fair_charge, fair_preempts};

@@ -1,7 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How CPUs stay even. A policy counts in rq.floor how far units get on a CPU. Where the others are
+ * ahead of a CPU, units that wait there have got less than their weight's share, and one of them is
+ * passed on to a CPU that is ahead and has less to run. With it goes what it is behind, so that it
+ * runs there until it has caught up. So units take turns on the less busy CPUs, of whatever weight
+ * they are and wherever they may run, and none falls behind by more than the tolerance.
+ *
+ * Only CPUs between which a unit could move are compared. If one runs away from another that cannot
+ * be helped (a unit alone on its CPU, or tied to one), the other's debt stops growing: `lift`.
+ */
 #include "hv/sched/place.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
+
+/* A unit of the default weight alone on a CPU may be ahead of others by this. */
+#define LEAD_MS	   8
+#define MAX_DEBT   4 /* what a CPU is behind by more than this often that, is forgotten */
+#define ALONE_DEBT 2 /* the same where nobody has waited for ALONE_MS */
+#define ALONE_MS   50
+#define EVEN_MS	   1 /* how often a CPU passes on a unit because of that */
 
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static sched_leave_fn *leave_unit;
@@ -19,7 +36,8 @@ void place_init_cpu(void)
 	struct cpu *c = this_cpu();
 	struct sched_cpu *sc = &sched_cpus[c->index];
 
-	*sc = (struct sched_cpu){.index = c->index, .lock = LOCK_INIT(LOCK_SCHED)};
+	*sc = (struct sched_cpu){
+	    .index = c->index, .lock = LOCK_INIT(LOCK_SCHED), .charged_at = SCHED_NEVER};
 	c->sched = sc;
 	__atomic_fetch_or(&sched_online, BIT(c->index), __ATOMIC_SEQ_CST);
 }
@@ -45,15 +63,20 @@ static bool claim_idle(u32 cpu)
 	return __atomic_fetch_and(&sched_idle, ~BIT(cpu), __ATOMIC_SEQ_CST) & BIT(cpu);
 }
 
-/* Units that wait or run there. */
-static u32 load_of(u32 cpu)
+void place_count(struct sched_unit *u, u32 weight)
 {
-	const struct sched_cpu *sc = &sched_cpus[cpu];
-
-	return READ_ONCE(sc->rq.queue.count) + (READ_ONCE(sc->curr) != NULL);
+	if (u->load == weight)
+		return;
+	__atomic_fetch_add(&sched_cpus[u->cpu].rq.load, (u64)weight - u->load, __ATOMIC_SEQ_CST);
+	u->load = weight;
 }
 
-/* Where it was if idle, another idle CPU, where it was, the least busy. */
+static u64 load_of(const struct sched_cpu *sc)
+{
+	return READ_ONCE(sc->rq.load);
+}
+
+/* Where it was if idle, another idle CPU, where it was, the least loaded. */
 u32 place_choose(const struct sched_unit *u)
 {
 	u64 allowed = READ_ONCE(u->affinity) & READ_ONCE(sched_online);
@@ -71,7 +94,7 @@ u32 place_choose(const struct sched_unit *u)
 		return last;
 	for (best = __builtin_ctzll(allowed); allowed; allowed &= allowed - 1) {
 		cpu = __builtin_ctzll(allowed);
-		if (load_of(cpu) < load_of(best))
+		if (load_of(&sched_cpus[cpu]) < load_of(&sched_cpus[best]))
 			best = cpu;
 	}
 	return best;
@@ -82,64 +105,169 @@ void place_send(struct sched_unit *u, u32 cpu)
 	struct sched_cpu *sc = &sched_cpus[cpu];
 
 	BUG_ON(u->on_rq || u->state != SCHED_QUEUED);
+	place_count(u, 0);
 	WRITE_ONCE(u->cpu, cpu);
+	place_count(u, READ_ONCE(u->weight));
 	lock_acquire(&sc->lock);
 	queue_insert(&sc->inbox, sc->inbox.tail, u);
 	lock_release(&sc->lock);
 	place_poke(cpu);
 }
 
-/*
- * Give the unit that may go to that CPU and ran most of late, so that turns on the less busy CPU go
- * round.
- */
-static bool give_one(struct sched_cpu *sc, u32 cpu)
+static void send_from(struct sched_cpu *sc, struct sched_unit *u, u32 cpu)
 {
-	struct sched_unit *u, *best = NULL;
+	if (sc->loaded == u)
+		place_unload(sc);
+	place_send(u, cpu);
+}
+
+/* The first that may go to that CPU. */
+static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
+{
+	struct sched_unit *u;
 
 	for (u = sc->rq.queue.head; u; u = u->next)
-		if (!u->pinned && (READ_ONCE(u->affinity) & BIT(cpu)) &&
-		    (!best || u->recent > best->recent))
-			best = u;
-	if (!best)
-		return false;
-	rq_remove(sc, best);
-	if (sc->loaded == best)
-		place_unload(sc);
-	place_send(best, cpu);
-	return true;
+		if (!u->pinned && (READ_ONCE(u->affinity) & BIT(cpu)))
+			break;
+	return u;
+}
+
+/*
+ * How far units of the default weight have got there. A unit that runs alone is seldom charged:
+ * what it has run since is added.
+ */
+static u64 level_of(const struct sched_cpu *sc, u64 now)
+{
+	u64 since = READ_ONCE(sc->charged_at), level = READ_ONCE(sc->rq.floor);
+
+	if (!READ_ONCE(sc->rq.queue.count) && now > since)
+		level += (now - since) * SCHED_WEIGHT_DEFAULT / MAX(load_of(sc), 1ull);
+	return level + READ_ONCE(sc->lift);
+}
+
+/* Ticks of a unit of the default weight: the same part of the share of each, whatever the load. */
+static s64 tolerance(const struct sched_cpu *sc)
+{
+	return LEAD_MS * sched_ms * SCHED_WEIGHT_DEFAULT / MAX(load_of(sc), 1ull);
+}
+
+/* How far one CPU is ahead of another; what is more than `most` is forgotten. */
+static s64 lead_of(const struct sched_cpu *ahead, struct sched_cpu *behind, s64 most, u64 now)
+{
+	s64 lead = (s64)(level_of(ahead, now) - level_of(behind, now));
+
+	if (lead > most)
+		__atomic_fetch_add(&behind->lift, lead - most, __ATOMIC_SEQ_CST);
+	return MIN(lead, most);
+}
+
+/*
+ * The CPUs that are ahead of this one by more than the tolerance and have less to run, of those
+ * that a unit waiting here may go to.
+ */
+static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
+{
+	s64 tolerated = tolerance(sc);
+	u64 reach = 0, found = 0;
+
+	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
+		reach |= u->pinned ? 0 : READ_ONCE(u->affinity);
+	reach &= READ_ONCE(sched_online) & ~BIT(sc->index);
+	for (; reach; reach &= reach - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
+
+		if (!load_of(other))
+			continue; /* it idles, and does not get on at all */
+		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
+			lead_of(sc, other, ALONE_DEBT * tolerance(other), now);
+		if (lead_of(other, sc, MAX_DEBT * tolerated, now) > tolerated &&
+		    load_of(other) < load_of(sc))
+			found |= BIT(other->index);
+	}
+	return found;
+}
+
+/*
+ * Where the unit goes: the most ahead of those CPUs. One that outweighs all others here stays, and
+ * others go, unless it would find less there; one just woken runs first.
+ */
+static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched_unit *u, u64 ahead,
+				  u64 now)
+{
+	struct sched_cpu *best = NULL;
+
+	if (u->pinned || READ_ONCE(u->boost))
+		return NULL;
+	for (ahead &= READ_ONCE(u->affinity); ahead; ahead &= ahead - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(ahead)];
+
+		if (2ull * u->load > load_of(sc) && load_of(other) + u->load >= load_of(sc))
+			continue;
+		if (!best || (s64)(level_of(other, now) - level_of(best, now)) > 0)
+			best = other;
+	}
+	return best;
+}
+
+static void even_out(struct sched_cpu *sc, u64 now)
+{
+	struct sched_cpu *to = NULL;
+	struct sched_unit *u;
+	u64 ahead, most_behind;
+
+	if (now < sc->evened_at + EVEN_MS * sched_ms)
+		return;
+	sc->evened_at = now;
+	ahead = cpus_ahead(sc, now);
+	for (u = ahead ? sc->rq.queue.head : NULL; u; u = u->next) {
+		to = best_for(sc, u, ahead, now);
+		if (to)
+			break;
+	}
+	if (!u)
+		return;
+	rq_remove(sc, u);
+	/* it is as far as it was, and so behind those there */
+	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
+	most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * tolerance(to);
+	if ((s64)(most_behind - u->vruntime) > 0)
+		u->vruntime = most_behind;
+	u->floor_rq = &to->rq;
+	send_from(sc, u, to->index);
 }
 
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
-	u64 asked = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST);
-	u64 idle = place_takers(sc, now);
+	u64 idle = READ_ONCE(sched_idle) & ~BIT(sc->index);
 	const u32 *waiting = &sc->rq.queue.count;
-	u32 cpu;
 
-	for (; asked && *waiting + kept > 1; asked &= asked - 1) {
-		cpu = __builtin_ctzll(asked);
-		if (load_of(cpu) < *waiting + kept && give_one(sc, cpu))
-			claim_idle(cpu);
-	}
+	idle &= __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST) | place_takers(sc, now);
 	for (; idle && *waiting + kept > 1; idle &= idle - 1) {
-		cpu = __builtin_ctzll(idle);
-		if (claim_idle(cpu) && !give_one(sc, cpu))
-			__atomic_fetch_or(&sched_idle, BIT(cpu), __ATOMIC_SEQ_CST);
+		u32 cpu = __builtin_ctzll(idle);
+		struct sched_unit *u = first_for(sc, cpu);
+
+		if (u && claim_idle(cpu)) {
+			lead_of(sc, &sched_cpus[cpu], 0, now);
+			rq_remove(sc, u);
+			send_from(sc, u, cpu);
+		}
 	}
+	if (*waiting + kept > 1)
+		even_out(sc, now);
 }
 
 void place_ask_for_work(struct sched_cpu *sc, u64 now)
 {
 	u64 others = READ_ONCE(sched_online) & ~BIT(sc->index);
-	u32 most = MAX(load_of(sc->index), 1u), busiest = MAX_CPUS;
+	u32 most = 0, busiest = MAX_CPUS;
 
 	sc->asked_at = now;
 	for (; others; others &= others - 1) {
-		u32 cpu = __builtin_ctzll(others), load = load_of(cpu);
+		u32 cpu = __builtin_ctzll(others),
+		    waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);
 
-		if (load > most) {
-			most = load;
+		if (waiting > most) {
+			most = waiting;
 			busiest = cpu;
 		}
 	}

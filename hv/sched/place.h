@@ -9,13 +9,14 @@
 #include "hv/sched/policy.h"
 
 /*
- * One CPU's part of the scheduler. Where nothing else is said only that CPU touches a field; curr
- * and the length of rq are read by others, as hints.
+ * One CPU's part of the scheduler. Where nothing else is said only that CPU touches a field; the
+ * length of rq is read by others, as a hint.
  */
 struct sched_cpu {
 	struct lock lock;	  /* LOCK_SCHED, for the inbox */
 	struct sched_queue inbox; /* units that other CPUs have sent, under the lock */
-	u64 pull;		  /* bit mask of the CPUs that ask for a unit; atomic */
+	u64 pull;		  /* bit mask of the idle CPUs that ask for a unit; atomic */
+	u64 lift;		  /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
 	u32 index;		  /* set once */
 	struct sched_rq rq;
 	struct sched_queue parked;
@@ -24,7 +25,10 @@ struct sched_cpu {
 	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
 	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
 	u64 started, slice_end;	   /* of curr, in ticks */
-	u64 asked_at;		   /* when it last looked for work */
+	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
+	u64 charged_at;
+	u64 shared_at;		 /* when it was last asked and units waited; others read it */
+	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
 } __aligned(64);
 
 extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
@@ -59,14 +63,16 @@ void place_init_cpu(void);
 void place_poke(u32 cpu);
 /* The loaded unit's registers leave this CPU's hardware. */
 void place_unload(struct sched_cpu *sc);
+/* The unit is part of the load of its CPU with that weight from now on; 0: no longer. */
+void place_count(struct sched_unit *u, u32 weight);
 /* For a unit that is on no CPU's hardware. */
 u32 place_choose(const struct sched_unit *u);
 /* Into the inbox of a CPU. The unit is queued, and the caller's. */
 void place_send(struct sched_unit *u, u32 cpu);
 /*
- * Pass waiting units on to CPUs that asked, and to idle ones. One stays to run here: on the queue,
- * or kept by the caller.
+ * Pass waiting units on to idle CPUs, and one to a CPU whose units get on faster. One stays to run
+ * here: on the queue, or kept by the caller.
  */
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
-/* Ask the busiest CPU for a unit if it has more than this one. */
+/* This CPU idles: ask the one where most units wait for one. */
 void place_ask_for_work(struct sched_cpu *sc, u64 now);

@@ -35,7 +35,13 @@ static inline void queue_remove(struct sched_queue *q, struct sched_unit *u)
 /* The units that wait for a CPU, in the order of the policy; the first is next. */
 struct sched_rq {
 	struct sched_queue queue;
-	u64 floor; /* of the virtual runtimes here: hv/sched/fair.c */
+	/*
+	 * How far units get here: the ticks that one of the default weight has run, or would have.
+	 * The policy counts it when it charges; it never falls. Other CPUs read it.
+	 */
+	u64 floor;
+	u64 least; /* the least virtual runtime here, of late: hv/sched/fair.c */
+	u64 load;  /* weights of all units that run, wait, or are sent here; atomic, any CPU */
 };
 
 /* A policy. All is called on the CPU whose queue it is. */
@@ -43,7 +49,8 @@ struct sched_ops {
 	const char *name;
 	/* put it where it belongs; the core takes units off */
 	void (*enqueue)(struct sched_rq *rq, struct sched_unit *u);
-	u64 (*slice)(const struct sched_rq *rq); /* ticks that the one picked may run now */
+	/* ticks that u may run when it is picked now */
+	u64 (*slice)(const struct sched_rq *rq, const struct sched_unit *u);
 	void (*charge)(struct sched_rq *rq, struct sched_unit *u, u64 ran);
 	/* has the running unit, charged up to running->since, to make way for the one woken? */
 	bool (*preempts)(const struct sched_unit *woken, const struct sched_unit *running, u64 now);

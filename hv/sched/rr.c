@@ -12,13 +12,14 @@ static void rr_enqueue(struct sched_rq *rq, struct sched_unit *u)
 	queue_insert(&rq->queue, rq->queue.tail, u);
 }
 
-static u64 rr_slice(const struct sched_rq *rq)
+static u64 rr_slice(const struct sched_rq *rq, const struct sched_unit *u)
 {
 	return RR_SLICE_MS * sched_ms;
 }
 
 static void rr_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 {
+	WRITE_ONCE(rq->floor, rq->floor + ran / (rq->queue.count + 1));
 }
 
 static bool rr_preempts(const struct sched_unit *woken, const struct sched_unit *running, u64 now)

@@ -11,11 +11,8 @@
  * for
  */
 #define CAP_DEBT    5
-#define BALANCE_MS  50 /* how often a busy CPU looks for one with more waiting units */
-#define IDLE_ASK_MS 2  /* how often an idle one does */
+#define IDLE_ASK_MS 2 /* how often an idle CPU looks for one where units wait */
 #define CAP_ASK_MS  1000
-/* ticks of an epoch of sched_unit.recent, as a power of two: some 50 ms */
-#define RECENT_SHIFT 27
 
 u64 sched_ms;
 static const struct sched_ops *policy = &sched_fair; /* set once */
@@ -58,16 +55,14 @@ static u64 cap_budget(u64 cap)
 static void charge_running(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->curr;
-	u64 epoch = now >> RECENT_SHIFT, epochs = epoch - u->recent_epoch, cap = READ_ONCE(u->cap);
-	u64 ran;
+	u64 cap = READ_ONCE(u->cap), ran;
 
 	BUG_ON(u->state != SCHED_RUNNING);
 	ran = account_ticks(u, &u->runtime, SCHED_RUNNING, now);
-	u->recent = (epochs < 64 ? u->recent >> epochs : 0) + ran;
-	u->recent_epoch = epoch;
 	if (cap)
 		u->cap_used = MIN(u->cap_used + ran, CAP_DEBT * cap_budget(cap));
 	policy->charge(&sc->rq, u, ran);
+	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
 	u->floor_rq = &sc->rq;
 }
@@ -113,11 +108,15 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		place_send(u, place_choose(u));
 		return false;
 	}
+	BUG_ON(u->load && u->cpu != sc->index);
 	WRITE_ONCE(u->cpu, sc->index);
 	if (!cap_left(u, now)) {
+		place_count(u, 0);
+		u->slept = true;
 		queue_insert(&sc->parked, sc->parked.tail, u);
 		return false;
 	}
+	place_count(u, READ_ONCE(u->weight));
 	policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;
@@ -168,6 +167,7 @@ static u64 begin_waiting(struct sched_unit *u)
 	u64 asleep = 0, now = clock();
 
 	account_ticks(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
+	u->slept = true;
 	return now;
 }
 
@@ -193,7 +193,7 @@ static void put_woken(struct sched_unit *u)
 	enqueue_here(sc, u, now);
 	/* Has sched_next() to be asked before the slice ends, or does that now end earlier? */
 	if (!sc->curr || sc->parked.count || is_preempted(sc, now) ||
-	    sc->started + policy->slice(&sc->rq) < sc->slice_end)
+	    sc->started + policy->slice(&sc->rq, sc->curr) < sc->slice_end)
 		this_cpu()->resched = true;
 }
 
@@ -217,6 +217,7 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	}
 	begin_waiting(to);
 	WRITE_ONCE(to->cpu, sc->index);
+	place_count(to, READ_ONCE(to->weight));
 	sc->hand = to;
 	/* what comes from now on keeps `from` here */
 	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
@@ -230,11 +231,14 @@ bool sched_block(struct sched_unit *u)
 
 	BUG_ON(sc->curr != u);
 	charge_running(sc, clock());
+	place_count(u, 0);
 	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
 	    __atomic_compare_exchange_n(&u->state, &blocked, SCHED_RUNNING, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST))
+					__ATOMIC_SEQ_CST)) {
+		place_count(u, READ_ONCE(u->weight));
 		return false;
+	}
 	sc->curr = NULL;
 	return true;
 }
@@ -303,6 +307,7 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	BUG_ON(u->state != SCHED_QUEUED);
 	sc->curr = u;
 	sc->started = now;
+	WRITE_ONCE(sc->charged_at, now);
 	u->boost = false;
 	account_ticks(u, &u->steal, SCHED_RUNNING, now);
 	__atomic_store_n(&u->wake, 0, __ATOMIC_SEQ_CST);
@@ -368,7 +373,7 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 		}
 		requeue_running(sc, now);
 		sc->giver = ran;
-		cut_slice(sc, now + policy->slice(&sc->rq));
+		cut_slice(sc, now + policy->slice(&sc->rq, to));
 		shorten_for_giver(sc, to, now);
 	} else {
 		to = sc->giver;
@@ -417,10 +422,11 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	if (!u)
 		return NULL;
 	if (!inherits)
-		sc->slice_end = now + policy->slice(&sc->rq);
+		sc->slice_end = now + policy->slice(&sc->rq, u);
 	shorten_for_giver(sc, u, now);
 	if (u == sc->giver)
 		sc->giver = NULL;
+	policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
 	start_unit(sc, u, now);
 	return u;
 }
@@ -459,7 +465,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	unpark_due(sc, now);
 	take_inbox(sc, now);
 	if (ran) /* more may wait now than when the slice began */
-		cut_slice(sc, sc->started + policy->slice(&sc->rq));
+		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
 	u = ran;
 	if (!ran || next || !may_keep_cpu(sc, now)) {
 		if (ran)
@@ -470,11 +476,15 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		if (!u && sc->loaded && !sc->loaded->pinned)
 			place_unload(sc);
 	}
-	if (u)
+	if (sc->rq.queue.count)
+		WRITE_ONCE(sc->shared_at, now);
+	if (u) {
 		__atomic_fetch_and(&sched_idle, ~BIT(sc->index), __ATOMIC_SEQ_CST);
-	else
+	} else {
+		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
 		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
-	if (now >= sc->asked_at + sched_ms * (u ? BALANCE_MS : IDLE_ASK_MS))
+	}
+	if (!u && now >= sc->asked_at + sched_ms * IDLE_ASK_MS)
 		place_ask_for_work(sc, now);
 	*slice_end = ask_again_at(sc, now);
 	return u;

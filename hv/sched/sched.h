@@ -39,18 +39,18 @@ struct sched_unit {
 	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
 	bool pinned;  /* dom0: never moves; set once */
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
+	bool slept;   /* since it was last on a run queue */
+	u32 load;     /* part of it in the load of CPU `cpu`: its weight, or 0 if none */
 	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
 	u64 vruntime; /* the policy's */
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
 	struct sched_rq *floor_rq;
-	u32 seq;     /* odd while the three below change; other CPUs read these so */
-	u64 runtime; /* ticks run in all */
-	u64 steal;   /* ticks waited while runnable */
-	u64 since;   /* ticks: when the state began, or when it was last charged */
-	/* ticks run lately, halved every epoch; the balancer moves who had most */
-	u64 recent, recent_epoch;
-	u64 cap_start, cap_used;	/* window of the cap and ticks run in it */
+	u32 seq;		 /* odd while the three below change; other CPUs read these so */
+	u64 runtime;		 /* ticks run in all */
+	u64 steal;		 /* ticks waited while runnable */
+	u64 since;		 /* ticks: when the state began, or when it was last charged */
+	u64 cap_start, cap_used; /* window of the cap and ticks run in it */
 	struct sched_unit *next, *prev; /* run queue, inbox (its lock) or parked */
 };
 

@@ -219,7 +219,7 @@ static struct model_vcpu {
 		enum hvm_event_kind kind;
 		u8 vector;
 	} injected;
-	bool window, in_irq, after_eoi, faulted;
+	bool window, nmi_window, in_irq, after_eoi, faulted;
 	u64 irqs[4]; /* vectors handled */
 	u32 nmis, faults, stops;
 } vcpus[2];
@@ -310,6 +310,11 @@ static void model_run(struct vcpu *v, struct vm_exit *x)
 			x->reason = VMEXIT_IRQ_WINDOW;
 			return;
 		}
+		if (m->nmi_window) { /* asked for once, it comes once */
+			m->nmi_window = false;
+			x->reason = VMEXIT_NMI_WINDOW;
+			return;
+		}
 		if (next_exit(m, x))
 			return;
 		wait_for_irq();
@@ -341,7 +346,9 @@ static void model_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool 
 
 static void model_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
-	((struct model_vcpu *)v)->window = on;
+	struct model_vcpu *m = (struct model_vcpu *)v;
+
+	*(k == HVM_INJ_NMI ? &m->nmi_window : &m->window) = on;
 }
 
 static const struct hvm_ops model_ops = {

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A machine for the scheduler: CPUs under simulated time (1 tick = 1 ns), from event to event, and
+ * units that run and sleep on them. A CPU that is poked asks POKE later.
+ */
+#ifndef TESTS_UNIT_SCHED_SIM_H
+#define TESTS_UNIT_SCHED_SIM_H
+
+#include <string.h>
+
+#include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
+#include "hv/lib/percpu.h"
+#include "hv/sched/sched.h"
+#include "test.h"
+
+#define US	  1000ull
+#define MS	  1000000ull
+#define SEC	  1000000000ull
+#define POKE	  (2 * US)
+#define MAX_UNITS 64
+
+/* ---- what the scheduler asks of the machine ---- */
+struct cpu *cpus[MAX_CPUS];
+u32 cpu_count;
+static struct cpu cpu_mem[MAX_CPUS];
+static __thread struct cpu *me;
+static u64 now;
+static bool threaded;
+
+struct cpu *this_cpu(void)
+{
+	return me;
+}
+
+void smp_kick(struct cpu *c)
+{
+	__atomic_store_n(&c->resched, true, __ATOMIC_SEQ_CST);
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
+}
+
+u64 sched_test_clock(void);
+u64 sched_test_clock(void)
+{
+	return threaded ? rdtsc() : now;
+}
+
+/* ---- simulated units: hogs (burst 0), or run `burst`, sleep `sleep`, again ---- */
+struct sim_unit {
+	struct sched_unit s; /* first */
+	u64 burst, sleep, left, wake_at, woken_at;
+	u64 max_latency, runs, left_cpu;
+	u64 moves; /* it ran on another CPU than the last time */
+	u32 last_cpu;
+	u64 ran_on;		   /* mask of CPUs */
+	struct sim_unit *gives_to; /* hand-off when the burst ends */
+};
+static struct sim_unit unit[MAX_UNITS];
+static u32 units;
+static struct sched_unit *running[MAX_CPUS];
+static u64 slice_end[MAX_CPUS];
+static u32 leaves;
+/* CPU time that was idle while a unit without a cap waited that could have run there */
+static u64 wasted, wasted_since[MAX_CPUS], longest_waste;
+
+static void leave(struct sched_unit *u, bool preempted)
+{
+	struct sim_unit *s = (struct sim_unit *)u;
+
+	__atomic_fetch_add(&leaves, 1, __ATOMIC_RELAXED);
+	CHECK_QUIET(u->cpu == me->index, "leaves the CPU it ran on");
+	s->left_cpu++;
+}
+
+static void machine(u32 count, const char *policy)
+{
+	u32 i;
+
+	memset(cpu_mem, 0, sizeof(cpu_mem));
+	memset(unit, 0, sizeof(unit));
+	memset(running, 0, sizeof(running));
+	memset(slice_end, 0, sizeof(slice_end));
+	memset(wasted_since, 0, sizeof(wasted_since));
+	wasted = longest_waste = 0;
+	now = 5 * SEC;
+	units = 0;
+	cpu_count = count;
+	me = &cpu_mem[0];
+	sched_init(policy, leave);
+	for (i = 0; i < count; i++) {
+		cpus[i] = me = &cpu_mem[i];
+		me->index = i;
+		sched_init_cpu();
+	}
+	me = &cpu_mem[0];
+}
+
+static struct sim_unit *add(u32 weight, u32 cpu, bool pinned, u64 burst, u64 sleep)
+{
+	struct sim_unit *s = &unit[units++];
+
+	sched_unit_init(&s->s, weight, ~0ull, cpu, pinned);
+	s->burst = s->left = burst;
+	s->sleep = sleep;
+	s->woken_at = now;
+	s->last_cpu = MAX_CPUS;
+	sched_wake(&s->s);
+	return s;
+}
+
+static inline struct sim_unit *hog(u32 weight)
+{
+	return add(weight, 0, false, 0, 0);
+}
+
+static void ask(struct cpu *c, bool blocked)
+{
+	u32 i;
+	struct sim_unit *s;
+
+	running[c->index] =
+	    sched_next(blocked ? NULL : running[c->index], now, &slice_end[c->index]);
+	s = (struct sim_unit *)running[c->index];
+	for (i = 0; s && i < cpu_count; i++)
+		CHECK_QUIET(i == c->index || running[i] != &s->s,
+			    "a unit runs on one CPU at a time");
+	if (!s)
+		return;
+	s->moves += s->last_cpu != c->index && s->last_cpu != MAX_CPUS;
+	s->last_cpu = c->index;
+	s->ran_on |= BIT(c->index);
+	s->runs++;
+	CHECK_QUIET(slice_end[c->index] > now, "a slice is not empty");
+	if (s->woken_at)
+		s->max_latency = MAX(s->max_latency, now - s->woken_at);
+	s->woken_at = 0;
+}
+
+static void burst_ends(struct cpu *c, struct sim_unit *s)
+{
+	s->left = s->burst;
+	if (s->gives_to) {
+		sched_yield_to(&s->s, &s->gives_to->s);
+		return;
+	}
+	if (!sched_block(&s->s))
+		return;
+	s->wake_at = s->sleep ? now + s->sleep : 0;
+	ask(c, true);
+}
+
+static void step_cpu(struct cpu *c)
+{
+	struct sim_unit *s = (struct sim_unit *)running[c->index];
+
+	me = c;
+	if (c->resched || now >= slice_end[c->index])
+		ask(c, false);
+	s = (struct sim_unit *)running[c->index];
+	if (s && s->burst && !s->left)
+		burst_ends(c, s);
+}
+
+/* Each is woken from a CPU that has nothing to do with it. */
+static void wake_due(void)
+{
+	u32 i;
+
+	for (i = 0; i < units; i++)
+		if (unit[i].wake_at && now >= unit[i].wake_at) {
+			unit[i].wake_at = 0;
+			unit[i].woken_at = now;
+			me = &cpu_mem[now / (20 * US) % cpu_count];
+			sched_wake(&unit[i].s);
+		}
+}
+
+/* When something happens next. */
+static u64 next_event(u64 end)
+{
+	u64 t = end;
+	u32 i;
+
+	for (i = 0; i < cpu_count; i++) {
+		const struct sim_unit *s = (struct sim_unit *)running[i];
+
+		if (cpu_mem[i].resched)
+			t = MIN(t, now + POKE);
+		t = MIN(t, MAX(slice_end[i], now + 1));
+		if (s && s->burst)
+			t = MIN(t, now + MAX(s->left, 1ull));
+	}
+	for (i = 0; i < units; i++)
+		if (unit[i].wake_at)
+			t = MIN(t, unit[i].wake_at);
+	return t;
+}
+
+static bool could_run_on(u32 cpu)
+{
+	for (u32 i = 0; i < units; i++)
+		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.cap &&
+		    (unit[i].s.affinity & BIT(cpu)))
+			return true;
+	return false;
+}
+
+static void look_for_waste(u64 until)
+{
+	for (u32 i = 0; i < cpu_count; i++) {
+		if (running[i] || !could_run_on(i)) {
+			wasted_since[i] = 0;
+			continue;
+		}
+		if (!wasted_since[i])
+			wasted_since[i] = now;
+		wasted += until - now;
+		longest_waste = MAX(longest_waste, until - wasted_since[i]);
+	}
+}
+
+static void run(u64 ns)
+{
+	u64 end = now + ns, next;
+	u32 i;
+
+	while (now < end) {
+		wake_due();
+		for (i = 0; i < cpu_count; i++)
+			step_cpu(&cpu_mem[i]);
+		next = next_event(end);
+		look_for_waste(next);
+		for (i = 0; i < cpu_count; i++) {
+			struct sim_unit *s = (struct sim_unit *)running[i];
+
+			if (s && s->burst)
+				s->left -= MIN(s->left, next - now);
+		}
+		now = next;
+	}
+	me = &cpu_mem[0];
+}
+
+static inline double share(const struct sim_unit *s, u64 ns)
+{
+	return (double)sched_runtime(&s->s, now) / ns;
+}
+
+static inline bool near(double got, double want, double tolerance)
+{
+	return got >= want * (1 - tolerance) && got <= want * (1 + tolerance);
+}
+
+#endif
