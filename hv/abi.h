@@ -20,7 +20,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 1u
+#define CORBEL_ABI_VERSION 2u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
@@ -98,6 +98,12 @@ enum corbel_hypercall {
 	CORBEL_HC_DEBUG,
 	/* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
 	CORBEL_HC_MAP_ONE,
+	/*
+	 * (vm, pages, back?): promise the VM so many pages more of the pool, for its page tables,
+	 * or take that back. -ENOMEM: the pool has only its reserve left; -EDQUOT: the user has too
+	 * many
+	 */
+	CORBEL_HC_PROMISE,
 	CORBEL_HC_END
 };
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
@@ -119,9 +125,10 @@ struct corbel_info {
 	uint64_t events_hpa; /* struct corbel_events, shared with dom0 */
 	char version[32];
 	char scheduler[16];
-	uint64_t features; /* CORBEL_FEATURE_x */
-	uint64_t gfn_end;  /* guests have no memory from this frame on */
-	uint64_t reserved[2];
+	uint64_t features;	      /* CORBEL_FEATURE_x */
+	uint64_t gfn_end;	      /* guests have no memory from this frame on */
+	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
+	uint64_t reserved;
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
 #define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes frequencies not this machine's */
@@ -130,6 +137,9 @@ struct corbel_vm_create {
 	char name[32];
 	uint32_t pid;	/* of the VMM, for listings */
 	uint32_t flags; /* CORBEL_VM_x */
+	/* whose VM it is, and how many pages of the pool this user's VMs may have; 0: no limit */
+	uint32_t user, pad;
+	uint64_t user_pages;
 };
 /* LAPICs in the hypervisor; without it HLT exits and interrupts come by STATE_INTERRUPT */
 #define CORBEL_VM_LAPIC 1u

@@ -13,7 +13,7 @@
 #include <asm/irqdomain.h>
 #include <asm/smp.h>
 
-u64 cb_features, cb_gfn_end;
+u64 cb_features, cb_gfn_end, cb_pool_bytes;
 u32 cb_tsc_khz;
 static struct corbel_events *events;
 static struct fwnode_handle *fwnode;
@@ -200,6 +200,7 @@ static int map_events(void)
 	if (r >= 0) {
 		cb_features = info->features;
 		cb_tsc_khz = info->tsc_khz;
+		cb_pool_bytes = info->pool_total_bytes;
 		cb_gfn_end =
 		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
 		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);

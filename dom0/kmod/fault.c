@@ -195,7 +195,7 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 }
 
 /* What there is to do without the lock, beside trying again */
-enum { FAULT_IN = 1, TOO_MANY };
+enum { FAULT_IN = 1, TOO_MANY, NO_TABLES };
 
 /*
  * What the VMM's page tables say stays true while mmu_lock is held and no invalidation of it is in
@@ -255,12 +255,20 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 		f->write = write && !(s->flags & KVM_MEM_READONLY);
 		r = map_page_locked(v, f);
 	}
+	if (r == -ENOMEM) { /* all that the VM was promised is in use, by itself */
+		r = vm->mmio_marks ? TOO_MANY : NO_TABLES;
+		vm->mmio_marks = 0;
+	}
 	spin_unlock(&vm->mmu_lock);
 	if (r == FAULT_IN)
 		return fault_in(vm, f);
 	/* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
 	if (r == TOO_MANY) {
 		cb_mem_forget_mmio(vm);
+		return -EAGAIN;
+	}
+	if (r == NO_TABLES) {
+		cb_mem_forget(vm);
 		return -EAGAIN;
 	}
 	return r;

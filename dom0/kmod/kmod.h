@@ -118,6 +118,7 @@ struct cb_vm {
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
 	struct cb_slots __rcu *slots; /* replaced under slots_lock and mmu_lock */
+	u64 promised; /* page tables that the hypervisor has for it; under slots_lock */
 	spinlock_t mmu_lock;
 	u32 inv_count;			  /* invalidations in progress ... */
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
@@ -158,6 +159,7 @@ long cb_check_extension(const struct cb_vm *vm, long cap);
 extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
 extern u64 cb_gfn_end;	/* what guests can have ends here */
 extern u32 cb_tsc_khz;
+extern u64 cb_pool_bytes; /* the hypervisor's memory */
 /* event.c: returns with one interrupt bound for each dom0 CPU */
 int cb_event_init(void);
 void cb_event_exit(void);
@@ -185,6 +187,13 @@ struct cb_account *cb_account_vm(const struct file *kvm);
 void cb_account_vm_gone(struct cb_account *a);
 int cb_account_vcpu(struct cb_account *a);
 void cb_account_vcpu_gone(struct cb_account *a);
+/* Whose the new VM is, for the hypervisor, which counts its memory. */
+void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c);
+/*
+ * What the hypervisor said to somebody who wanted so many pages (0: a VM or vCPU): -ENOMEM, which
+ * is logged, in place of -EDQUOT.
+ */
+long cb_account_refused(const struct cb_account *a, long r, u64 pages);
 
 /* vm.c */
 int cb_vm_create(const struct file *kvm, unsigned long type);
@@ -225,6 +234,8 @@ void cb_sync_regs_put(struct cb_vcpu *v);
 int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
+/* The hypervisor's VM has been made: its slots' page tables are promised, and vm->id is set. */
+int cb_mem_realize(struct cb_vm *vm, u32 id);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
 int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
 /* Of guest memory that can be written, or 0. It may go at any time: use get_user() and put_user().
@@ -234,6 +245,8 @@ unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa);
 void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa);
 /* Take all marks of frames without memory away; they come again when used. */
 void cb_mem_forget_mmio(struct cb_vm *vm);
+/* Likewise all memory, whose page tables then are free for other parts of it. */
+void cb_mem_forget(struct cb_vm *vm);
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What one user may have. The hypervisor's numbers of VMs and vCPUs are few, and who has all of
- * them keeps everybody else out. As with ulimits the superuser is counted, but not refused.
+ * What one user may have. The hypervisor's numbers of VMs and vCPUs are few, as is its memory, and
+ * who has all of them keeps everybody else out. As with ulimits the superuser is counted, but not
+ * refused; the hypervisor's reserve is kept from him, too.
  */
 #include "kmod.h"
 
@@ -15,6 +16,11 @@ MODULE_PARM_DESC(max_vms_per_user, "VMs that one user other than root can have (
 static uint max_vcpus_per_user = CORBEL_MAX_VCPUS / 2;
 module_param(max_vcpus_per_user, uint, 0644);
 MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs that one user other than root can have (512)");
+
+static uint max_pool_percent_per_user = 50;
+module_param(max_pool_percent_per_user, uint, 0644);
+MODULE_PARM_DESC(max_pool_percent_per_user,
+		 "of the hypervisor's memory that VMs of one user other than root can have (50)");
 
 struct cb_account { /* there as long as the user has VMs */
 	struct list_head list;
@@ -100,6 +106,29 @@ int cb_account_vcpu(struct cb_account *a)
 	r = charge(a->uid, &a->vcpus, READ_ONCE(max_vcpus_per_user), "max_vcpus_per_user");
 	mutex_unlock(&accounts_lock);
 	return r;
+}
+
+void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c)
+{
+	u32 percent = min(READ_ONCE(max_pool_percent_per_user), 100u);
+
+	c->user = __kuid_val(a->uid);
+	if (is_limited(a->uid))
+		c->user_pages = (cb_pool_bytes >> PAGE_SHIFT) * percent / 100 ?: 1;
+}
+
+long cb_account_refused(const struct cb_account *a, long r, u64 pages)
+{
+	if (r == -EDQUOT)
+		pr_info_ratelimited(
+		    "user %u gets no more of the hypervisor's memory (%llu KiB for "
+		    "tables): parameter max_pool_percent_per_user of module corbel\n",
+		    __kuid_val(a->uid), pages << (PAGE_SHIFT - 10));
+	else if (r == -ENOMEM)
+		pr_info_ratelimited("user %u gets no more of the hypervisor's memory (%llu KiB for "
+				    "tables), only its reserve is left: option hvmem= of Corbel\n",
+				    __kuid_val(a->uid), pages << (PAGE_SHIFT - 10));
+	return r == -EDQUOT ? -ENOMEM : r;
 }
 
 void cb_account_vcpu_gone(struct cb_account *a)

@@ -150,31 +150,43 @@ static enum may_sleep may_sleep(const struct mmu_notifier_range *range)
 	return mmu_notifier_range_blockable(range) ? MAY_SLEEP : NO_SLEEP;
 }
 
-static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+static void begin(struct cb_vm *vm, unsigned long start, unsigned long end, enum may_sleep how)
 {
-	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
-
 	spin_lock(&vm->mmu_lock);
 	if (vm->inv_count++ == 0) {
-		vm->inv_start = range->start;
-		vm->inv_end = range->end;
+		vm->inv_start = start;
+		vm->inv_end = end;
 	} else {
-		vm->inv_start = min(vm->inv_start, range->start);
-		vm->inv_end = max(vm->inv_end, range->end);
+		vm->inv_start = min(vm->inv_start, start);
+		vm->inv_end = max(vm->inv_end, end);
 	}
 	spin_unlock(&vm->mmu_lock);
-	unmap_hva_range(vm, range->start, range->end, may_sleep(range));
+	unmap_hva_range(vm, start, end, how);
+}
+
+static void end(struct cb_vm *vm, unsigned long start, unsigned long end, enum may_sleep how)
+{
+	spin_lock(&vm->mmu_lock);
+	mark_lost(vm, start, end, how);
+	vm->inv_count--;
+	spin_unlock(&vm->mmu_lock);
+}
+
+static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	begin(container_of(mn, struct cb_vm, notifier), range->start, range->end, may_sleep(range));
 	return 0;
 }
 
 static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	struct cb_vm *vm = container_of(mn, struct cb_vm, notifier);
+	end(container_of(mn, struct cb_vm, notifier), range->start, range->end, may_sleep(range));
+}
 
-	spin_lock(&vm->mmu_lock);
-	mark_lost(vm, range->start, range->end, may_sleep(range));
-	vm->inv_count--;
-	spin_unlock(&vm->mmu_lock);
+void cb_mem_forget(struct cb_vm *vm)
+{
+	begin(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
+	end(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
 }
 
 /* The address space goes away: its threads are gone, no vCPU runs any more. */
@@ -331,6 +343,62 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 	return 0;
 }
 
+static u64 all_tables(struct cb_vm *vm)
+{
+	const struct cb_slots *slots =
+	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+	u64 n = 0;
+	u32 i;
+
+	for (i = 0; i < slots->n; i++)
+		n += slot_tables(&slots->slot[i]);
+	return n;
+}
+
+/*
+ * The hypervisor promises a VM the page tables that its slots can take at most: whoever runs has
+ * what his guest's faults need, and who wants more than there is is refused when he makes the slot.
+ * With a quarter of the pool, which is enough for guests as large as the machine, a VM has to make
+ * do: when it is used up, what was mapped is forgotten.
+ */
+static int promise(struct cb_vm *vm, u32 id, u64 tables)
+{
+	u64 now = min(tables, cb_pool_bytes / 4 >> PAGE_SHIFT), had = vm->promised;
+	bool back = now < had;
+	u64 pages = back ? had - now : now - had;
+	long r = id && pages ? HC3(PROMISE, id, pages, back) : 0;
+
+	if (id && !r)
+		vm->promised = now;
+	return cb_account_refused(vm->account, r, pages);
+}
+
+int cb_mem_realize(struct cb_vm *vm, u32 id)
+{
+	int r;
+
+	mutex_lock(&vm->slots_lock);
+	r = promise(vm, id, all_tables(vm));
+	if (!r)
+		WRITE_ONCE(vm->id, id);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
+/* The same; a slot that moves has no tables at its old place before it gets some at the new one. */
+static int set_promised_region(struct cb_vm *vm, const struct cb_slot *new)
+{
+	u64 tables = all_tables(vm), want = slot_tables(new);
+	u64 old = slot_tables(slots_by_id(rcu_dereference_protected(vm->slots, true), new->id));
+	int r = want > old ? promise(vm, vm->id, tables - old + want) : 0;
+
+	if (r)
+		return r;
+	r = set_region_locked(vm, new);
+	promise(vm, vm->id, all_tables(vm));
+	return r;
+}
+
 /* The same; the bitmap of what is lost comes and goes with the log. */
 static int set_region(struct cb_vm *vm, struct cb_slot *new)
 {
@@ -348,7 +416,7 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 		if (new->lost != old && vm->manual_log &KVM_DIRTY_LOG_INITIALLY_SET)
 			bitmap_set(new->lost, 0, new->pages);
 	}
-	r = set_region_locked(vm, new);
+	r = set_promised_region(vm, new);
 	s = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
 	now = s ? s->lost : NULL;
 	if (old != now)

@@ -47,6 +47,8 @@ const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
  * (added; removed if change->pages is 0). -EEXIST: overlaps another slot.
  */
 int slots_change(const struct cb_slots *old, const struct cb_slot *change, struct cb_slots *out);
+/* The most page tables, of 512 entries, that it takes to map the slot; NULL and no pages: 0. */
+u64 slot_tables(const struct cb_slot *s);
 
 /* ---- pic.c: a pair of 8259A, state as KVM_GET_IRQCHIP has it ---- */
 struct pic_pair {

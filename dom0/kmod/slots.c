@@ -78,3 +78,15 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 		out->slot[out->n++] = *change;
 	return 0;
 }
+
+u64 slot_tables(const struct cb_slot *s)
+{
+	u64 n = 0;
+	u32 shift;
+
+	if (!s || !s->pages)
+		return 0;
+	for (shift = 9; shift <= 27; shift += 9) /* the root is there anyway */
+		n += ((s->gfn + s->pages - 1) >> shift) - (s->gfn >> shift) + 1;
+	return n;
+}

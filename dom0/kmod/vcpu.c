@@ -235,7 +235,7 @@ static int vcpu_create(struct cb_vcpu *v)
 		return r;
 	id = HC2(VCPU_CREATE, v->vm->id, v->apic_id);
 	if (id < 0)
-		return id;
+		return cb_account_refused(v->vm->account, id, 0);
 	if (id >= CORBEL_MAX_VCPUS)
 		return -EIO;
 	pa = HC1(VCPU_PAGE, id);

@@ -26,19 +26,21 @@ static int create_in_hypervisor(struct cb_vm *vm)
 	strscpy(c->name, comm, sizeof(c->name));
 	c->pid = task_tgid_nr(current);
 	c->flags = vm->irqchip == CB_IRQCHIP_NONE ? 0 : CORBEL_VM_LAPIC;
+	cb_account_pool(vm->account, c);
 	id = HC1(VM_CREATE, cb_phys(c));
 	free_page((unsigned long)c);
 	if (id <= 0)
-		return id < 0 ? id : -EIO;
+		return id < 0 ? cb_account_refused(vm->account, id, 0) : -EIO;
 	r = HC2(BOOT_CPU, id, vm->boot_apic_id);
 	if (r >= 0)
 		r = HC3(CLOCK, id, 1, ktime_get_boottime_ns() + vm->clock_ns);
+	if (r >= 0)
+		r = cb_mem_realize(vm, id);
 	if (r < 0) {
 		while (HC1(VM_DESTROY, id) == -EAGAIN)
 			cond_resched();
 		return r;
 	}
-	WRITE_ONCE(vm->id, id);
 	return 0;
 }
 

@@ -212,6 +212,21 @@ static s64 update_doorbell(struct vm *vm, u64 from)
 	return copy_in(from, &d, sizeof(d)) ?: doorbell_update(vm, &d);
 }
 
+static s64 promise(struct vm *vm, u64 pages, bool back)
+{
+	s64 ret = 0;
+
+	if (pages > (back ? vm->table_pages : PT_FN_END))
+		return -EINVAL;
+	if (back)
+		pool_retract(&vm->acct, pages);
+	else
+		ret = vm_promise(vm, pages);
+	if (!ret)
+		vm->table_pages += back ? -pages : pages;
+	return ret;
+}
+
 /* arg[0] was the VM's id. */
 static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 {
@@ -225,6 +240,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 			return -EBUSY;
 		vm->bsp_apic_id = arg[1];
 		return 0;
+	case CORBEL_HC_PROMISE: /* pages, back? */
+		return promise(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP:
 		return map_many(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP_ONE:
@@ -316,12 +333,14 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	(CALL(VM_DESTROY) | CALL(BOOT_CPU) | CALL(UNMAP) | CALL(DIRTY) | CALL(MSI) |               \
 	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK))
 /* not of a VM that is being torn down: what is gone already must stay so */
-#define LIVE_VM_CALLS (CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE))
+#define LIVE_VM_CALLS (CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
-/* These make or free VMs and vCPUs, and are alone; all others use them. */
-#define OBJECT_CALLS (CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY))
+/* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
+#define OBJECT_CALLS                                                                               \
+	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
+	 CALL(PROMISE))
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

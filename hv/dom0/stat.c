@@ -22,6 +22,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .memory_total_bytes = memmap_bytes(&boot_info.map, MEM_RAM),
 	    .pool_total_bytes = pool_total_bytes(),
 	    .pool_free_bytes = pool_free_bytes(),
+	    .pool_promised_bytes = pool_promised_bytes(),
 	    .tsc_khz = tsc_khz,
 	    .uptime_ns = tsc_to_ns(rdtsc() - boot_tsc),
 	    .events_hpa = event_page().v,

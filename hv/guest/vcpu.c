@@ -120,14 +120,23 @@ static void detach(struct vm *vm, struct vcpu *v)
 	lock_release(&vm->lock);
 }
 
+/* What a guest's vCPU is promised: all of the above. */
+static u64 vcpu_pages(void)
+{
+	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages;
+}
+
 int vcpu_create(struct vm *vm, u32 apic_id)
 {
 	bool is_dom0 = vm->is_dom0;
 	struct vcpu *v;
-	int ret = vcpu_alloc(vm, &v);
+	int ret = is_dom0 ? 0 : vm_promise(vm, vcpu_pages());
 
 	if (ret)
 		return ret;
+	ret = vcpu_alloc(vm, &v);
+	if (ret)
+		goto fail_promise;
 	v->user_irq = -1;
 	v->pat = 0x0007040600070406ull;
 	v->tsc_khz = tsc_khz;
@@ -166,6 +175,9 @@ fail_share:
 		unshare_pages(v);
 fail_free:
 	vcpu_free(v);
+fail_promise:
+	if (!is_dom0)
+		pool_retract(&vm->acct, vcpu_pages());
 	return ret;
 }
 
@@ -183,11 +195,13 @@ static int check_off(struct vcpu *v)
 
 int vcpu_destroy(struct vcpu *v)
 {
-	if (v->vm->is_dom0)
+	struct vm *vm = v->vm;
+
+	if (vm->is_dom0)
 		return -EPERM;
 	/* Running siblings may be sending it an interrupt. */
 	for (u32 i = 0; i < MAX_CPUS; i++) {
-		struct vcpu *sibling = v->vm->vcpu[i];
+		struct vcpu *sibling = vm->vcpu[i];
 		int ret = 0;
 
 		if (sibling)
@@ -196,11 +210,12 @@ int vcpu_destroy(struct vcpu *v)
 			return ret;
 	}
 	BUG_ON(vcpu_by_id(v->id) != v);
-	detach(v->vm, v);
+	detach(vm, v);
 	table_remove(&vcpus, v->id);
 	lapic_destroy(v);
 	unshare_pages(v);
 	vcpu_free(v);
+	pool_retract(&vm->acct, vcpu_pages());
 	return 0;
 }
 

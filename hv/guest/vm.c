@@ -85,6 +85,13 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	return vm;
 }
 
+static void vm_free(struct vm *vm)
+{
+	if (vm->acct.bounded)
+		pool_retract(&vm->acct, vm->acct.promised);
+	pool_free(vm, VM_ORDER, NULL);
+}
+
 static void free_maps(struct vm *vm)
 {
 	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
@@ -113,6 +120,31 @@ static int alloc_maps(struct vm *vm)
 	return 0;
 }
 
+/* Beside the maps: doorbells, the p2m's root and list of frames, and tables for MMIO marks. */
+#define VM_PAGES 32
+
+static u64 pages_of_user(u32 user)
+{
+	u64 n = 0;
+
+	for (u32 i = 1; i < MAX_VMS; i++) {
+		const struct vm *vm = slots[i];
+
+		if (vm && vm->user == user)
+			n += vm->acct.pages + vm->acct.promised;
+	}
+	return n;
+}
+
+int vm_promise(struct vm *vm, u64 pages)
+{
+	u64 limit = vm->user_pages, have = limit ? pages_of_user(vm->user) : 0;
+
+	if (limit && (have > limit || limit - have < pages))
+		return -EDQUOT;
+	return pool_promise(&vm->acct, pages);
+}
+
 /* What goes to terminals is printable. The page is zeroed, so the name ends in time. */
 static void copy_name(char *to, const char *from)
 {
@@ -134,7 +166,11 @@ int vm_create(const struct corbel_vm_create *c)
 	if (!vm)
 		return -ENOMEM;
 	copy_name(vm->name, c->name);
-	ret = alloc_maps(vm);
+	vm->user = c->user;
+	vm->user_pages = c->user_pages;
+	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order) + BIT(hvm->io_map_order));
+	if (!ret)
+		ret = alloc_maps(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
@@ -146,7 +182,7 @@ int vm_create(const struct corbel_vm_create *c)
 	p2m_destroy(&vm->p2m);
 fail:
 	free_maps(vm);
-	pool_free(vm, VM_ORDER, NULL);
+	vm_free(vm);
 	return ret;
 }
 
@@ -184,7 +220,7 @@ int vm_destroy(struct vm *vm)
 	if (vm->acct.pages != 1)
 		log_warn("vm %u (%s) leaves %lu pool pages", vm->id, vm->name, vm->acct.pages - 1);
 	table_remove(&vms, vm->id);
-	pool_free(vm, VM_ORDER, NULL);
+	vm_free(vm);
 	return 0;
 }
 

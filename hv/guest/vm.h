@@ -46,6 +46,9 @@ struct vm {
 	char name[VM_NAME_BYTES]; /* printable */
 	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
 	struct account acct;	  /* pool pages charged to this VM */
+	u32 user;		  /* dom0's whose VM it is: set once, as is the next */
+	u64 user_pages;		  /* all of the user's VMs may have together, 0: no limit */
+	u64 table_pages;	  /* what dom0 was promised for the VM's page tables */
 	struct p2m p2m;
 	u32 vcpu_count;
 	u32 bsp_apic_id;
@@ -81,6 +84,11 @@ int vm_create(const struct corbel_vm_create *c);
 /* The VM that is dom0, with all MSRs and ports exiting, and an empty p2m. NULL: out of memory. */
 struct vm *vm_create_dom0(const struct vm_ops *ops);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
+/*
+ * So many pages of the pool more for vm, by pool_promise(); the caller is alone with the objects.
+ * -ENOMEM, -EDQUOT: its user has too many.
+ */
+int vm_promise(struct vm *vm, u64 pages);
 /*
  * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM
  * and for all, lest they fill the log and hold CPUs at the serial line.

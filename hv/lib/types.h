@@ -82,6 +82,7 @@ static inline gpa_t gpa(u64 v)
 #define ENOSPC	   28
 #define ENOSYS	   38
 #define EOPNOTSUPP 95
+#define EDQUOT	   122
 
 #define MAX_CPUS  64
 #define MAX_VCPUS 1024 /* of all VMs together; vCPU ids are below this */

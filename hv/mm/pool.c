@@ -31,6 +31,7 @@ static struct {
 	u64 first, last; /* managed pfns, last exclusive */
 	u8 *state;	 /* of pfn first and up */
 	u64 free;	 /* pages */
+	u64 promised;	 /* of those: the sum over all accounts */
 	struct free_block *head[ORDERS];
 } pool = {.lock = LOCK_INIT(LOCK_POOL)};
 
@@ -101,6 +102,7 @@ void pool_init(u64 start, u64 end)
 	pool.last = end >> PAGE_SHIFT;
 	pool.state = hpa_to_virt(hpa(start));
 	pool.free = pool.last - pool.first;
+	pool.promised = 0;
 	memset(pool.state, STATE_INSIDE, pages);
 	memset(pool.head, 0, sizeof(pool.head));
 	for (u64 pfn = pool.first; pfn < pool.last;) {
@@ -125,9 +127,66 @@ void *pool_take_front(u64 bytes)
 	return memset(hpa_to_virt(hpa(start)), 0, size);
 }
 
-static bool can_charge(const struct account *acct, u64 pages)
+static bool can_take(const struct account *acct, u64 pages)
 {
-	return !acct || !acct->limit || acct->pages + pages <= acct->limit;
+	BUG_ON(pool.promised > pool.free);
+	if (acct && acct->bounded)
+		return acct->promised >= pages;
+	return pool.free - pool.promised >= pages;
+}
+
+static void promise_locked(struct account *acct, s64 pages)
+{
+	BUG_ON(!lock_is_held(&pool.lock));
+	acct->promised += pages;
+	pool.promised += pages;
+}
+
+static void charge_locked(struct account *acct, u64 pages)
+{
+	BUG_ON(!lock_is_held(&pool.lock));
+	acct->pages += pages;
+	if (acct->bounded)
+		promise_locked(acct, -(s64)pages);
+}
+
+static void uncharge_locked(struct account *acct, u64 pages)
+{
+	u64 owed = MIN(acct->debt, pages);
+
+	BUG_ON(!lock_is_held(&pool.lock) || acct->pages < pages);
+	acct->pages -= pages;
+	acct->debt -= owed;
+	if (acct->bounded)
+		promise_locked(acct, pages - owed);
+}
+
+int pool_promise(struct account *acct, u64 pages)
+{
+	u64 reserve = (pool.last - pool.first) / 16, left;
+	int err = -ENOMEM;
+
+	lock_acquire(&pool.lock);
+	left = pool.free - pool.promised;
+	if (left >= reserve && left - reserve >= pages) {
+		acct->bounded = true;
+		promise_locked(acct, pages);
+		err = 0;
+	}
+	lock_release(&pool.lock);
+	return err;
+}
+
+void pool_retract(struct account *acct, u64 pages)
+{
+	u64 at_once;
+
+	lock_acquire(&pool.lock);
+	at_once = MIN(pages, acct->promised);
+	BUG_ON(!acct->bounded || pages - at_once > acct->pages - acct->debt);
+	promise_locked(acct, -(s64)at_once);
+	acct->debt += pages - at_once;
+	lock_release(&pool.lock);
 }
 
 /* A block of this order, cut out of the smallest that has it; 0 if there is none. */
@@ -160,10 +219,10 @@ void *pool_alloc(u32 order, struct account *acct)
 	if (order >= ORDERS)
 		return NULL;
 	lock_acquire(&pool.lock);
-	if (can_charge(acct, BIT(order)))
+	if (can_take(acct, BIT(order)))
 		pfn = take_block_locked(order);
 	if (pfn && acct)
-		acct->pages += BIT(order);
+		charge_locked(acct, BIT(order));
 	lock_release(&pool.lock);
 	return pfn ? memset(block_of(pfn), 0, PAGE_SIZE << order) : NULL;
 }
@@ -178,10 +237,9 @@ void pool_free(void *p, u32 order, struct account *acct)
 	if (order >= ORDERS || !IS_ALIGNED(pa, PAGE_SIZE) || pfn < pool.first || pfn >= pool.last ||
 	    *state_of(pfn) != (STATE_USED | order))
 		panic("pool: bad free of %lx, order %u", pa, order);
-	BUG_ON(acct && acct->pages < BIT(order));
-	if (acct)
-		acct->pages -= BIT(order);
 	pool.free += BIT(order);
+	if (acct)
+		uncharge_locked(acct, BIT(order));
 	block_free(pfn, order);
 	lock_release(&pool.lock);
 }
@@ -189,6 +247,11 @@ void pool_free(void *p, u32 order, struct account *acct)
 u64 pool_total_bytes(void)
 {
 	return (pool.last - pool.first) << PAGE_SHIFT;
+}
+
+u64 pool_promised_bytes(void)
+{
+	return READ_ONCE(pool.promised) << PAGE_SHIFT;
 }
 
 u64 pool_free_bytes(void)

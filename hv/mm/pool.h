@@ -4,8 +4,16 @@
 
 #include "hv/lib/types.h"
 
+/*
+ * What a VM, or something else, has of the pool. A bounded one gets what it was promised, whatever
+ * others do, and no more; the others share what is neither taken nor promised. Guarded by the
+ * pool's lock.
+ */
 struct account {
-	u64 pages, limit; /* limit 0 = none; limit reached: allocation fails */
+	u64 pages;    /* taken */
+	u64 promised; /* still to be had */
+	u64 debt;     /* given back with pool_retract() while it was taken: off the next frees */
+	bool bounded;
 };
 void pool_init(u64 start, u64 end); /* physical */
 /*
@@ -18,7 +26,17 @@ void *pool_take_front(u64 bytes);
  * context.
  */
 void *pool_alloc(u32 order, struct account *acct);
+/*
+ * Promise acct, which is bounded from then on, so many pages more: single ones can always be had
+ * up to that. -ENOMEM: only the reserve would be left, a 16th of the pool, by which dom0 and the
+ * hypervisor itself go on.
+ */
+int pool_promise(struct account *acct, u64 pages);
+/* Take such a promise back; what has been taken beyond what remains is not given again once freed.
+ */
+void pool_retract(struct account *acct, u64 pages);
 /* Same order and account as allocated; NULL is ignored. Double or foreign frees end in panic(). */
 void pool_free(void *p, u32 order, struct account *acct);
 u64 pool_total_bytes(void);
 u64 pool_free_bytes(void);
+u64 pool_promised_bytes(void); /* a part of those */

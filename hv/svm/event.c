@@ -21,19 +21,6 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 	return v->rflags & RFLAGS_IF;
 }
 
-void svm_mask_nmi(struct vcpu *v, bool masked)
-{
-	struct svm_vcpu *s = svm_of(v);
-
-	v->nmi_masked = masked;
-	s->watch &= ~(WATCH_NMI | WATCH_IRET);
-	s->vmcb.int3 &= ~SVM_INT3_IRET;
-	if (masked) {
-		s->watch |= WATCH_NMI;
-		s->vmcb.int3 |= SVM_INT3_IRET;
-	}
-}
-
 void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
 {
 	struct svm_vcpu *s = svm_of(v);

@@ -164,6 +164,19 @@ void svm_flush_asid(struct vcpu *v)
 	svm_of(v)->asid_gen = 0;
 }
 
+void svm_mask_nmi(struct vcpu *v, bool masked)
+{
+	struct svm_vcpu *s = svm_of(v);
+
+	v->nmi_masked = masked;
+	s->watch &= ~(WATCH_NMI | WATCH_IRET);
+	s->vmcb.int3 &= ~SVM_INT3_IRET;
+	if (masked) {
+		s->watch |= WATCH_NMI;
+		s->vmcb.int3 |= SVM_INT3_IRET;
+	}
+}
+
 /*
  * For this entry: give the vCPU an ASID of this CPU if it has none, or else see to the flush that
  * is owed.
@@ -333,6 +346,7 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 const struct hvm_ops svm_ops = {.name = "svm",
 				.backend = CORBEL_BACKEND_SVM,
 				.io_map_order = 2, /* 12 KiB needed */
+				.vcpu_pages = 1 << SVM_VCPU_ORDER,
 #define X(type, name, ...) .name = svm_##name,
 				HVM_OPS(X)
 #undef X

@@ -466,7 +466,8 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 
 const struct hvm_ops vmx_ops = {.name = "vmx",
 				.backend = CORBEL_BACKEND_VMX,
-				.io_map_order = 1, /* bitmaps A and B */
+				.io_map_order = 1,			 /* bitmaps A and B */
+				.vcpu_pages = (1 << VMX_VCPU_ORDER) + 1, /* and a VMCS */
 #define X(type, name, ...) .name = vmx_##name,
 				HVM_OPS(X)
 #undef X

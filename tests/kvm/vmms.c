@@ -363,7 +363,10 @@ struct taker {
 	struct had had;
 };
 
-static void take_as(uid_t uid, int report, int wait, u32 most, u32 vcpus)
+typedef void take_fn(uid_t uid, int report, int wait);
+static u32 want_vms, want_vcpus; /* of take_as() */
+
+static void take_as(uid_t uid, int report, int wait)
 {
 	struct had had;
 	char c;
@@ -371,14 +374,14 @@ static void take_as(uid_t uid, int report, int wait, u32 most, u32 vcpus)
 	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
 		_exit(1);
 	errno = 0;
-	had.vms = take_vms(most, vcpus, &had.vcpus);
+	had.vms = take_vms(want_vms, want_vcpus, &had.vcpus);
 	had.error = errno;
 	if (write(report, &had, sizeof(had)) == sizeof(had) && read(wait, &c, 1) < 0)
 		_exit(1);
 	_exit(0);
 }
 
-static struct taker taker_start(uid_t uid, u32 most, u32 vcpus)
+static struct taker taker_start(take_fn *take, uid_t uid)
 {
 	struct taker t;
 	int report[2], wait[2];
@@ -388,7 +391,7 @@ static struct taker taker_start(uid_t uid, u32 most, u32 vcpus)
 	t.pid = fork();
 	if (t.pid == 0) {
 		close(wait[1]);
-		take_as(uid, report[1], wait[0], most, vcpus);
+		take(uid, report[1], wait[0]);
 	}
 	close(report[1]), close(wait[0]);
 	t.let_go = wait[1];
@@ -396,6 +399,13 @@ static struct taker taker_start(uid_t uid, u32 most, u32 vcpus)
 		fatal("uid %u cannot use /dev/kvm", uid);
 	close(report[0]);
 	return t;
+}
+
+static struct taker taker_start_vms(uid_t uid, u32 most, u32 vcpus)
+{
+	want_vms = most;
+	want_vcpus = vcpus;
+	return taker_start(take_as, uid);
 }
 
 static struct had taker_end(struct taker t)
@@ -423,20 +433,167 @@ static bool limits(void)
 
 	if (chmod("/dev/kvm", 0666))
 		fatal("chmod: errno %d", errno);
-	user = taker_start(USER, 20, 0);
+	user = taker_start_vms(USER, 20, 0);
 	good &= is_had(user.had, 5, 0, ENOSPC);
-	good &= is_had(taker_end(taker_start(USER, 20, 1)), 0, 0, ENOSPC); /* its other process */
-	good &= is_had(taker_end(taker_start(OTHER, 5, 1)), 5, 5, 0);
-	good &= is_had(taker_end(taker_start(0, 10, 1)), 10, 10, 0);
+	good &=
+	    is_had(taker_end(taker_start_vms(USER, 20, 1)), 0, 0, ENOSPC); /* its other process */
+	good &= is_had(taker_end(taker_start_vms(OTHER, 5, 1)), 5, 5, 0);
+	good &= is_had(taker_end(taker_start_vms(0, 10, 1)), 10, 10, 0);
 	taker_end(user);
-	user = taker_start(USER, 5, 4);
+	user = taker_start_vms(USER, 5, 4);
 	good &= is_had(user.had, 1, 7, ENOSPC);
-	good &= is_had(taker_end(taker_start(OTHER, 3, 2)), 3, 6, 0);
+	good &= is_had(taker_end(taker_start_vms(OTHER, 3, 2)), 3, 6, 0);
 	taker_end(user);
-	good &= is_had(taker_end(taker_start(USER, 3, 2)), 3, 6, 0);
+	good &= is_had(taker_end(taker_start_vms(USER, 3, 2)), 3, 6, 0);
 	chmod("/dev/kvm", 0660);
 	set_limit("max_vms_per_user", vms);
 	set_limit("max_vcpus_per_user", vcpus);
+	return good;
+}
+
+/* ---- the hypervisor's memory, which pays for page tables ---- */
+
+#define GB	      (1ul << 30)
+#define HOG_SLOTS     500 /* of a page each, a GiB apart: three tables each */
+#define VICTIM_STRIDE (2ul << 20)
+
+/* A VM whose guest touches as many such slots as can be had; errno of the first that was refused.
+ */
+static int hog_vm(struct vm *vm, u8 *page)
+{
+	/* mov ecx, n; .next: mov eax, [rdi]; add rdi, GB; dec ecx; jnz .next; out PORT_DONE, al */
+	u8 code[] = {0xb9, 0, 0, 0,    0,    0x8b, 0x07, 0x48, 0x81, 0xc7,
+		     0,	   0, 0, 0x40, 0xff, 0xc9, 0x75, 0xf3, 0xe6, PORT_DONE};
+	int error = 0, fd = ioctl(kvm, KVM_CREATE_VM, 0), cpu = ioctl(fd, KVM_CREATE_VCPU, 0);
+	u32 n;
+
+	if (cpu < 0) /* which ends the program in vm_init() */
+		return errno;
+	close(cpu), close(fd);
+	vm_init(vm, 1, VM_IRQCHIP);
+	for (n = 0; n < HOG_SLOTS && !error; n++) {
+		struct kvm_userspace_memory_region r = {.slot = n + 1,
+							.guest_phys_addr = (n + 4) * GB,
+							.memory_size = 4096,
+							.userspace_addr = (u64)page};
+
+		((u64 *)(vm->ram + PML4 + 0x1000))[n + 4] = (n + 4) * GB | 0x87;
+		error = -vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r);
+	}
+	n -= !!error;
+	memcpy(code + 1, &n, sizeof(n));
+	if (n && run_code(vm, code, sizeof(code), 4 * GB) != END_DONE)
+		fatal("a guest cannot touch the memory that it was given");
+	return error;
+}
+
+static void hog(uid_t uid, int report, int wait)
+{
+	static struct vm vms[100];
+	u8 *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct had had = {};
+	char c;
+
+	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+		_exit(1);
+	open_kvm();
+	*page = 1;
+	while (had.vms < 100 && !had.error)
+		had.error = hog_vm(&vms[had.vms++], page);
+	if (write(report, &had, sizeof(had)) == sizeof(had) && read(wait, &c, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+/* The next n pages, each of which takes a table. */
+static bool victim_touches(struct vm *vm, u64 *at, u32 n)
+{
+	/* mov ecx, n; .next: mov [rdi], eax; add rdi, 2 MiB; dec ecx; jnz .next; out PORT_DONE */
+	u8 code[] = {0xb9, 0, 0,    0, 0,    0x89, 0x07, 0x48, 0x81, 0xc7,
+		     0,	   0, 0x20, 0, 0xff, 0xc9, 0x75, 0xf3, 0xe6, PORT_DONE};
+	enum end end;
+
+	memcpy(code + 1, &n, sizeof(n));
+	end = run_code(vm, code, sizeof(code), *at);
+	*at += n * VICTIM_STRIDE;
+	if (end != END_DONE)
+		note("pool: a guest that only touches its memory: %s, errno %u", end_names[end],
+		     vm->values[0]);
+	return end == END_DONE;
+}
+
+/* One user takes what he can get, then root: others' guests go on, and new ones can be made. */
+static bool pool(void)
+{
+	enum { USER = 1000, OTHER = 1001 };
+	u8 *m = mmap(NULL, GB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		     -1, 0);
+	struct kvm_userspace_memory_region r = {
+	    .slot = 1, .guest_phys_addr = GB, .memory_size = GB, .userspace_addr = (u64)m};
+	struct taker user, root;
+	struct vm victim;
+	u64 at = GB;
+	bool good;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	madvise(m, GB, MADV_NOHUGEPAGE);
+	vm_init(&victim, 1, VM_IRQCHIP);
+	good =
+	    !vm_ioctl(&victim, KVM_SET_USER_MEMORY_REGION, &r) && victim_touches(&victim, &at, 10);
+	user = taker_start(hog, USER);
+	good &= user.had.error == ENOMEM && victim_touches(&victim, &at, 100);
+	good &= is_had(taker_end(taker_start_vms(OTHER, 2, 1)), 2, 2, 0);
+	root = taker_start(hog, 0);
+	good &= root.had.error == ENOMEM && victim_touches(&victim, &at, 400);
+	good &= taker_end(taker_start_vms(OTHER, 2, 1)).error == ENOMEM;
+	note("pool: a user had %u VMs, then root %u, errnos %d and %d", user.had.vms, root.had.vms,
+	     user.had.error, root.had.error);
+	taker_end(root); /* it has inherited what keeps the other waiting */
+	taker_end(user);
+	good &= is_had(taker_end(taker_start_vms(OTHER, 5, 1)), 5, 5, 0);
+	vm_free(&victim);
+	munmap(m, GB);
+	chmod("/dev/kvm", 0660);
+	return good;
+}
+
+/*
+ * 8 GiB, of which a page each 2 MiB is touched: 16 MiB of page tables. Each has its number, which
+ * is found again.
+ */
+static bool sparse(void)
+{
+	enum { STRIDES = 4000 };
+	/*
+	 * mov ecx, STRIDES; .next: mov [rdi], ecx; add rdi, 2 MiB; dec ecx; jnz .next; likewise
+	 * backwards: inc ecx; sub rdi, 2 MiB; cmp [rdi], ecx; jne .bad; cmp ecx, STRIDES; jb;
+	 * .bad: mov eax, ecx; out PORT_VALUE, eax; out PORT_DONE, al
+	 */
+	static const u8 code[] = {0xb9, 0xa0, 0x0f, 0,	  0,	0x89, 0x0f,	  0x48, 0x81,
+				  0xc7, 0,    0,    0x20, 0,	0xff, 0xc9,	  0x75, 0xf3,
+				  0xff, 0xc1, 0x48, 0x81, 0xef, 0,    0,	  0x20, 0,
+				  0x39, 0x0f, 0x75, 0x08, 0x81, 0xf9, 0xa0,	  0x0f, 0,
+				  0,	0x72, 0xeb, 0x89, 0xc8, 0xe7, PORT_VALUE, 0xe6, PORT_DONE};
+	const u64 size = STRIDES * VICTIM_STRIDE;
+	u8 *m = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct kvm_userspace_memory_region r = {
+	    .slot = 1, .guest_phys_addr = 4 * GB, .memory_size = size, .userspace_addr = (u64)m};
+	struct vm vm;
+	bool good;
+
+	madvise(m, size, MADV_NOHUGEPAGE);
+	vm_init(&vm, 1, VM_IRQCHIP);
+	for (u64 i = 4; i < 4 + size / GB + 1; i++)
+		((u64 *)(vm.ram + PML4 + 0x1000))[i] = i * GB | 0x87;
+	if (m == MAP_FAILED || vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("a slot of %llu bytes: errno %d", (unsigned long long)size, errno);
+	good = run_code(&vm, code, sizeof(code), 4 * GB) == END_DONE;
+	note("sparse: %u of %u", vm.values[0], STRIDES);
+	good &= vm.values[0] == STRIDES;
+	vm_free(&vm);
+	munmap(m, size);
 	return good;
 }
 
@@ -633,6 +790,11 @@ static const struct {
      "a vCPU that takes over another one's number while that ends is heard when it stops",
      vcpu_ids},
     {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs", limits},
+    {"pool",
+     "a user takes all of the hypervisor's memory that he can get, then root: others' guests go on",
+     pool},
+    {"sparse",
+     "a guest whose memory takes more page tables than a VM can have goes on all the same", sparse},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
     {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},

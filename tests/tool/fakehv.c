@@ -74,6 +74,7 @@ static int query(struct corbel_query *q)
 				   .memory_total_bytes = 1ull << 30,
 				   .pool_total_bytes = 1 << 24,
 				   .pool_free_bytes = 1 << 23,
+				   .pool_promised_bytes = 1 << 22,
 				   .version = "0.1",
 				   .scheduler = "fair",
 				   .tsc_khz = 2000000};

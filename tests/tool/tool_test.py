@@ -435,7 +435,7 @@ def test_hypervisor():
     check(p.returncode == 0 and sched() == "12 512 1 50\n13 512 fffffffffffffffe 50\n", "weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
-            "pool_free_bytes": 1 << 23, "vms": 2, "vcpus": 4}
+            "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4}
     check(want.items() <= i.items(), "info --json", i)
     check("back end    svm" in corbel("info", env=env).stdout, "info")
     g = guests(env=env)

@@ -38,6 +38,21 @@ static inline void arena_init(u64 bytes)
 	test_direct_base = (u64)p;
 }
 
+/* acct gets so many pages more, and then no others. */
+static inline void leave_pages(struct account *acct, u64 pages)
+{
+	if (acct->bounded)
+		pool_retract(acct, acct->promised);
+	if (pool_promise(acct, pages))
+		exit(1);
+}
+
+static inline void leave_all(struct account *acct)
+{
+	leave_pages(acct, 0);
+	acct->bounded = false;
+}
+
 /* In a child, since a panic leaves locks held. */
 #define DIES(stmt)                                                                                 \
 	({                                                                                         \

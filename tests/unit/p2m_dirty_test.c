@@ -108,7 +108,7 @@ static void test_dirty_basic(const struct pt_format *fmt)
 	CHECK(!cpu_write(0x403), "but no more than there were");
 	p2m_unmap(&guest.p2m, 0x200, 512);
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
-	guest.acct.limit = guest.acct.pages;
+	leave_pages(&guest.acct, 0);
 	CHECK(dirty_all(0x210, 16, p2m_dirty_start) == -ENOMEM,
 	      "starting inside a large page without memory is an error");
 	dirty_all(0x200, 512, p2m_dirty_start);
@@ -116,7 +116,7 @@ static void test_dirty_basic(const struct pt_format *fmt)
 	CHECK(cpu_write(0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 &&
 		  map[0] == ~0ull && map[7] == ~0ull,
 	      "a write without memory to split makes the whole large page dirty");
-	guest.acct.limit = 0;
+	leave_all(&guest.acct);
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
 }

@@ -220,7 +220,7 @@ static void test_unmap_full(void)
 	start_guest(&pt_ept);
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
 	p2m_map(&guest.p2m, 0x400, 0x6400, 9, RIGHTS);
-	guest.acct.limit = guest.acct.pages;
+	leave_pages(&guest.acct, 0);
 	CHECK(p2m_unmap(&guest.p2m, 0x3ff, 1) == 1 && guest.p2m.mapped == 512,
 	      "a large page goes as a whole if it must");
 	p2m_lookup(&guest.p2m, 0x200, &l);
@@ -229,7 +229,7 @@ static void test_unmap_full(void)
 	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
 	CHECK(p2m_unmap(&guest.p2m, 0x300, 0x180) == 0x180 && !guest.p2m.mapped && !maps_total(),
 	      "also at both ends of a range");
-	guest.acct.limit = 0;
+	leave_all(&guest.acct);
 	CHECK(destroy_guest(), "nothing is left behind");
 }
 

@@ -111,24 +111,68 @@ static void test_merge(void)
 
 static void test_limit(void)
 {
-	struct account acct = {.limit = 5};
+	struct account acct = {0};
 	void *a, *b;
 
 	pool_init(START, END);
+	CHECK(!pool_promise(&acct, 5), "pages can be promised");
 	a = pool_alloc(2, &acct);
-	CHECK(a && !pool_alloc(1, &acct),
-	      "an allocation that would pass the account's limit fails");
+	CHECK(a && !pool_alloc(1, &acct), "an allocation that would pass the promise fails");
 	b = pool_alloc(0, &acct);
-	CHECK(b && acct.pages == 5 && !pool_alloc(0, &acct), "the limit can be reached exactly");
+	CHECK(b && acct.pages == 5 && !pool_alloc(0, &acct), "the promise can be used up");
 	pool_free(a, 2, &acct);
 	pool_free(b, 0, &acct);
-	acct.limit = 0;
+	leave_all(&acct);
 	while (pool_alloc(10, NULL))
 		;
 	CHECK(!pool_alloc(10, &acct) && !acct.pages,
 	      "what fails for want of memory is not charged");
 	pool_free(NULL, 0, &acct);
 	CHECK(!acct.pages, "freeing NULL does nothing");
+}
+
+/* Two that are promised something, and a third who takes all it can get. */
+static void test_promise(void)
+{
+	struct account one = {0}, other = {0};
+	u64 total, reserve, n = 0;
+	void *p, *list = NULL;
+
+	pool_init(START, END);
+	total = pool_total_bytes() / PAGE_SIZE;
+	reserve = total / 16;
+	CHECK(!pool_promise(&one, 1000) && pool_promised_bytes() == 1000 * PAGE_SIZE &&
+		  pool_free_bytes() == total * PAGE_SIZE,
+	      "what is promised is free, and counted");
+	CHECK(pool_promise(&other, total - reserve - 999) == -ENOMEM && !other.bounded,
+	      "the reserve is nobody's");
+	CHECK(pool_promise(&other, ~0ull) == -ENOMEM, "nor is more than there is");
+	CHECK(!pool_promise(&other, total - reserve - 1000), "all else can be promised");
+	for (; (p = pool_alloc(0, NULL)); n++) {
+		*(void **)p = list;
+		list = p;
+	}
+	CHECK(n == reserve, "who was promised nothing gets what is left");
+	for (n = 0; (p = pool_alloc(0, &one)); n++) {
+		*(void **)p = list;
+		list = p;
+	}
+	CHECK(n == 1000 && one.pages == 1000 && !one.promised,
+	      "all that was promised is still to be had, and no more");
+	pool_retract(&one, 600);
+	p = list;
+	list = *(void **)p;
+	pool_free(p, 0, &one);
+	CHECK(one.debt == 599 && !one.promised && !pool_alloc(0, &one) && (p = pool_alloc(0, NULL)),
+	      "a promise taken back while its pages are out: the next that are freed are others'");
+	pool_free(p, 0, NULL);
+	for (n = 0; n < 998; n++) {
+		p = list;
+		list = *(void **)p;
+		pool_free(p, 0, &one);
+	}
+	CHECK(one.pages == 1 && !one.debt && one.promised == 399, "what remains of it stays");
+	CHECK(DIES(pool_retract(&one, 401)), "more than was promised cannot be taken back");
 }
 
 static void test_abuse(void)
@@ -249,6 +293,7 @@ int main(void)
 	test_random();
 	test_merge();
 	test_limit();
+	test_promise();
 	test_abuse();
 	test_holes();
 	test_frames();

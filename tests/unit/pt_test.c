@@ -72,7 +72,7 @@ static bool any(u64 i, u64 count, bool leaves_only)
 /* Allow `more` tables than there are now. */
 static void allow(u64 more)
 {
-	pages_acct.limit = pages_acct.pages + more;
+	leave_pages(&pages_acct, more);
 }
 
 static u64 random_attr(void)
@@ -233,7 +233,7 @@ static void test_random(const struct pt_format *template)
 	      "cut off",
 	      name_of(f));
 	CHECK(budget_kept, "%s: not more leaves are removed than the budget allows", name_of(f));
-	pages_acct.limit = 0;
+	leave_all(&pages_acct);
 	put_next = 0;
 	CHECK(pt_unmap(&pt, 0, 1ull << 36, UINT32_MAX, &flush, put, NULL) == 1ll << 36,
 	      "%s: the whole range unmaps", name_of(f));

@@ -58,8 +58,20 @@ static bool agrees(struct cb_slots *t)
 	return !slots_find(t, ~0ull) && !slots_find(t, FRAMES + 5);
 }
 
+static void test_tables(void)
+{
+	struct cb_slot one = {.gfn = 511, .pages = 1}, across = {.gfn = (1 << 27) - 1, .pages = 2},
+		       gib = {.gfn = 1 << 18, .pages = 1 << 18}, none = {.gfn = 5};
+
+	CHECK(!slot_tables(NULL) && !slot_tables(&none), "no slot takes no page tables");
+	CHECK(slot_tables(&one) == 3, "a page takes three beside the root");
+	CHECK(slot_tables(&across) == 6, "two across a border of all levels twice as many");
+	CHECK(slot_tables(&gib) == 512 + 1 + 1, "a GiB by itself one for each 2 MiB, and two");
+}
+
 int main(void)
 {
+	test_tables();
 	struct cb_slots *t = table_new(0);
 	u32 refused = 0, bad = 0;
 

@@ -53,6 +53,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_u64(o, "memory_total_bytes", i->memory_total_bytes);
 	add_u64(o, "pool_total_bytes", i->pool_total_bytes);
 	add_u64(o, "pool_free_bytes", i->pool_free_bytes);
+	add_u64(o, "pool_promised_bytes", i->pool_promised_bytes);
 	add_u64(o, "vms", i->vms);
 	add_u64(o, "vcpus", i->vcpus);
 	add_u64(o, "doorbells", i->doorbells);
@@ -77,9 +78,10 @@ int cmd_info(struct opts *o)
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
 	printf("memory      %llu MiB\n", (unsigned long long)mib(i.memory_total_bytes));
-	printf("pool        %llu KiB, %llu KiB free\n",
+	printf("pool        %llu KiB, %llu KiB free, of which %llu KiB are promised to guests\n",
 	       (unsigned long long)i.pool_total_bytes >> 10,
-	       (unsigned long long)i.pool_free_bytes >> 10);
+	       (unsigned long long)i.pool_free_bytes >> 10,
+	       (unsigned long long)i.pool_promised_bytes >> 10);
 	printf("VMs         %u (dom0 included)\n", i.vms);
 	printf("vCPUs       %u\n", i.vcpus);
 	printf("doorbells   %u\n", i.doorbells);
