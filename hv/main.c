@@ -13,6 +13,7 @@
 #include "hv/console/panic.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
@@ -138,6 +139,7 @@ void hv_main(u32 magic, u64 info)
 	init_memory();
 	console_start_screen();
 	cpu_init_features();
+	mcheck_init_cpu();
 	cpu_init_stacks(this_cpu());
 	cpu_call_on_stack(main_rest, (void *)this_cpu()->stack_top);
 }

@@ -5,6 +5,7 @@
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/time.h"
 #include "hv/lib/io.h"
 #include "hv/lib/lock.h"
@@ -158,6 +159,8 @@ static void panic_regs(const struct regs *r)
 	}
 	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s", this_cpu()->index, panic_text);
 	log_err("%s", text);
+	if (r->vector == VEC_MC)
+		mcheck_log();
 	print_regs(r);
 	backtrace(r->rip, r->rbp);
 	if (dump_more)

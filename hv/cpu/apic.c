@@ -252,15 +252,18 @@ static void drain_isr(void)
  */
 static void init_lvts(void)
 {
-	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1;
+	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1, thermal;
 
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
 	apic_write(APIC_LVT_ERROR, VEC_ERROR);
 	if (count > 4)
 		apic_write(APIC_LVT_PERF, LVT_MASKED);
-	if (count > 5)
-		apic_write(APIC_LVT_THERMAL, LVT_MASKED | (apic_read(APIC_LVT_THERMAL) & LVT_MODE));
+	if (count > 5) {
+		thermal = apic_read(APIC_LVT_THERMAL);
+		if ((thermal & LVT_MODE) != LVT_MODE_SMI) /* else the firmware is listening */
+			apic_write(APIC_LVT_THERMAL, LVT_MASKED);
+	}
 	if (count > 6)
 		apic_write(APIC_LVT_CMCI, LVT_MASKED);
 }

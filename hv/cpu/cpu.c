@@ -180,6 +180,7 @@ void cpu_init_features(void)
 		xcr0 = cpuid_read(0xd, 0).a & XCR0_SWITCHED;
 	if (xcr0)
 		cr4 |= CR4_OSXSAVE;
+	wrmsr(MSR_PAT, PAT_RESET); /* firmware may have made uncached entries something else */
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
 	if (!xcr0)
@@ -215,6 +216,8 @@ static void nmi_handle(void)
 	if (panic_elsewhere())
 		cpu_halt();
 	__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
+	WRITE_ONCE(this_cpu()->nmi_owed, true); /* locks may be held here: cpu_main() tells */
+	WRITE_ONCE(this_cpu()->resched, true);
 }
 
 void exception_handle(struct regs *r)

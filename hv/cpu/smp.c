@@ -4,6 +4,7 @@
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/lib/lock.h"
@@ -59,6 +60,7 @@ static void __noreturn ap_main(void)
 	mm_load_cpu();
 	cpu_load(c);
 	cpu_init_features();
+	mcheck_init_cpu();
 	apic_init_cpu();
 	timer_init_cpu();
 	if (ap_enable(c)) {

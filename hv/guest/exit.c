@@ -2,6 +2,7 @@
 /* Exits, handled once for both vendors. */
 #include "hv/guest/exit.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/fault.h"
@@ -65,8 +66,10 @@ static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
 
 static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
-	if (x->exc.vector == VEC_MC)
+	if (x->exc.vector == VEC_MC) {
+		mcheck_log();
 		panic("machine check while vm %u ran", v->vm->id);
+	}
 	if (x->exc.behind)
 		v->rip += x->insn_len;
 	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);

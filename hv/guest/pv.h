@@ -31,6 +31,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 
 /* CPUID leaf 0x40000001 EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
 u32 pv_features(void);
+#define PV_NOP_IO_DELAY BIT(1) /* not for dom0, whose 8259 and RTC are real */
 /* 0; -EINVAL: #GP; -ENOENT: none of MSR_KVM_x. */
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);

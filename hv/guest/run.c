@@ -6,6 +6,7 @@
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
+#include "hv/guest/kick.h"
 #include "hv/guest/lapic_timer.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/vm.h"
@@ -292,6 +293,19 @@ void vcpu_leave(struct sched_unit *u, bool preempted)
 		pv_preempted(v);
 }
 
+/* The machine's NMIs are for dom0: broken memory or bus, a button, a watchdog. */
+static void nmi_tell(struct cpu *c)
+{
+	static u32 times;
+	u32 n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+
+	WRITE_ONCE(c->nmi_owed, false); /* first: one that comes now is told, too */
+	if (!(n & (n - 1)))
+		log_warn("CPU %u: NMI, %u by now, passed on to dom0", c->index, n);
+	if (dom0 && dom0->vcpu[0])
+		vcpu_request(dom0->vcpu[0], DUE_NMI);
+}
+
 void cpu_main(void)
 {
 	struct cpu *c = this_cpu();
@@ -306,6 +320,8 @@ void cpu_main(void)
 		irq_window();
 		if (unlikely(c->event_owed))
 			event_tell();
+		if (unlikely(READ_ONCE(c->nmi_owed)))
+			nmi_tell(c);
 		u = sched_next(ran, rdtsc(), &slice_end);
 		arm_slice(c, slice_end);
 		if (!u) {

@@ -138,7 +138,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	if (ret)
 		goto fail_promise;
 	v->user_irq = -1;
-	v->pat = 0x0007040600070406ull;
+	v->pat = PAT_RESET;
 	v->tsc_khz = tsc_khz;
 	cpuid_set(v, NULL, 0);
 	v->stopped = !is_dom0;

@@ -48,6 +48,7 @@
 #define LVT_MASKED	BIT(16)
 #define LVT_DEADLINE	BIT(18)
 #define LVT_MODE	GENMASK(10, 8)
+#define LVT_MODE_SMI	0x200
 #define LVT_MODE_NMI	0x400
 #define LVT_MODE_EXTINT 0x700
 

@@ -28,6 +28,8 @@ struct cpu {
 	bool resched;
 	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
 	bool event_owed;
+	/* dom0 is still to be told of an NMI, which set this */
+	bool nmi_owed;
 	bool online;
 	bool x2apic; /* the mode of its local APIC */
 	u64 tsc_aux; /* now in MSR TSC_AUX */

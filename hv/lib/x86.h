@@ -76,6 +76,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define MSR_MTRR_FIX_16K    0x258 /* 2 */
 #define MSR_MTRR_FIX_4K	    0x268 /* 8 */
 #define MSR_PAT		    0x277
+#define PAT_RESET	    0x0007040600070406ull
 #define MSR_MTRR_DEF_TYPE   0x2ff
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080

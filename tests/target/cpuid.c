@@ -54,6 +54,8 @@ static void check_words(void)
 		report(!(v & ~words[i].may) && (v & must) == must, "%s (it is %x)", words[i].what,
 		       v);
 	}
+	cpuid(0x40000001, 0, r);
+	report(!(r[EAX] & BIT(1)), "delays between I/O are left to dom0, whose devices are real");
 }
 
 static void check_empty(void)

@@ -28,9 +28,11 @@ void test_wait(void)
 {
 	report(true, "dom0 runs");
 	note("waiting");
-	for (;;) {
+	for (u32 nmis = 0;;) {
 		sti_hlt();
 		cli();
+		if (me()->count[2] != nmis)
+			note("%u NMIs", nmis = me()->count[2]);
 	}
 }
 

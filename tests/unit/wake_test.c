@@ -18,6 +18,7 @@
 
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
@@ -453,6 +454,11 @@ void timer_cancel_wait(struct timer *t)
 
 void apic_set_logical(u32 ldr, u32 dfr)
 {
+}
+
+u32 mcheck_log(void)
+{
+	return 0;
 }
 
 bool apic_is_x2apic(void)
