@@ -56,6 +56,13 @@
 #define cb_eventfd_signal(ctx) eventfd_signal(ctx, 1)
 #endif
 
+/* Newer kernels give the member another name, to say that user space may change it at any time. */
+#ifdef HINT_UNSAFE_IN_KVM
+#define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit__unsafe)
+#else
+#define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit)
+#endif
+
 #define CB_MAX_SLOTS	  509u
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  64u /* of one VM */

@@ -360,7 +360,7 @@ int cb_vcpu_run(struct cb_vcpu *v)
 		take_result(v);
 		if (v->sigmask_set)
 			sigprocmask(SIG_SETMASK, &v->sigmask, &saved);
-		r = run_loop(v, READ_ONCE(v->run->immediate_exit));
+		r = run_loop(v, cb_immediate_exit(v->run));
 		if (v->sigmask_set)
 			sigprocmask(SIG_SETMASK, &saved, NULL);
 	}

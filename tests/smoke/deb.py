@@ -17,6 +17,7 @@ SETTINGS = 'dom0/debian/corbel.cfg'
 FILES = {
     'corbel-hypervisor-{v}': ['/boot/corbel-{v}.elf', '/boot/corbel-{v}.config'],
     'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
+                                 '/lib/systemd/system/smartmontools.service.d/corbel.conf',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
     'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
@@ -103,6 +104,11 @@ def grub_menu():
         text = menu(boot, GRUB_DISABLE_RECOVERY='true', GRUB_CMDLINE_LINUX_CORBEL='console=hvc0', GRUB_DISTRIBUTOR='O\'Brien')
         ok(not any('recovery' in e for e in entries(text)) and ' ro console=hvc0\n' in text and "O'\\''Brien" in text,
            'menu: settings are obeyed, quotes quoted', text)
+        open(f'{boot}/amd-ucode.img', 'w').close()
+        first = block(menu(boot, GRUB_EARLY_INITRD_LINUX_STOCK='intel-uc.img amd-ucode.img'), 'corbel')
+        ok(re.search(r'module2 /boot/vmlinuz-6\.1\.0-10-amd64 .*\n module2 /boot/amd-ucode\.img\n module2 /boot/initrd',
+                     first.replace(" echo 'Loading its initial ramdisk ...'\n", '')) and 'intel' not in first,
+           'menu: an early image is loaded before the initrd', first)
         default = ['sh', '-c', f'GRUB_DEFAULT=0; . {boot}/corbel.cfg; echo $GRUB_DEFAULT']
         with open(SETTINGS) as f:
             settings = f.read().replace('/boot/', boot + '/')
