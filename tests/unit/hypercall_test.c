@@ -56,8 +56,10 @@ u64 rdtsc(void)
 	void name(__VA_ARGS__)                                                                     \
 	{                                                                                          \
 	}
+/* clang-format off */
 ZERO(u64, tsc_to_ns, u64 t)
 ZERO(u64, ns_to_tsc, u64 t)
+ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
 NOTHING(debug_key, char c)
 NOTHING(doorbell_destroy, struct vm *vm)
@@ -78,7 +80,6 @@ ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
 ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
 ZERO(int, p2m_destroy, struct p2m *p)
-ZERO(int, p2m_write, struct p2m *p, gpa_t to, const void *from, size_t len, gpa_t *fault)
 ZERO(u64, policy_xcr0_all, void)
 ZERO(u64, pv_clock_get, struct vm *vm)
 NOTHING(pv_clock_set, struct vm *vm, u64 ns)
@@ -89,6 +90,7 @@ ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
 NOTHING(vcpu_request, struct vcpu *v, u64 req)
 ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
 ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
+/* clang-format on */
 
 void lapic_init(struct vcpu *v, u32 id, bool present)
 {
@@ -108,9 +110,10 @@ bool sched_is_off(const struct sched_unit *u)
 	return off;
 }
 
-int p2m_read(struct p2m *p, gpa_t from, void *to, size_t len, gpa_t *fault)
+int p2m_copy(struct p2m *p, gpa_t at, void *buf, size_t len, bool write)
 {
-	memcpy(to, dom0_page + from.v % PAGE_SIZE, len);
+	if (!write)
+		memcpy(buf, dom0_page + at.v % PAGE_SIZE, len);
 	return 0;
 }
 
@@ -134,57 +137,35 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 
 /* ---- the back end ---- */
 
+/* clang-format off */
+static NOTHING(fake_give_back, struct vcpu *v)
+static NOTHING(fake_allow_msr, struct vm *vm, u32 msr)
+static ZERO(int, fake_vcpu_init, struct vcpu *v)
+static NOTHING(fake_vcpu_destroy, struct vcpu *v)
+static NOTHING(fake_vcpu_reset, struct vcpu *v, bool init)
+static ZERO(u64, fake_get, struct vcpu *v, enum hvm_reg r)
+static NOTHING(fake_set, struct vcpu *v, enum hvm_reg r, u64 val)
+static NOTHING(fake_set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
+static ZERO(int, fake_msr_set, struct vcpu *v, u32 msr, u64 val)
+
 static bool fake_borrow(struct vcpu *v)
 {
 	return borrows;
 }
+/* clang-format on */
 
-static NOTHING(fake_give_back, struct vcpu *v) static NOTHING(fake_allow_msr, struct vm *vm, u32 msr) static ZERO(int, fake_vcpu_init, struct vcpu *v) static NOTHING(
-    fake_vcpu_destroy,
-    struct vcpu *
-	v) static NOTHING(fake_vcpu_reset, struct vcpu *v,
-			  bool
-			      init) static ZERO(u64, fake_get, struct vcpu *v,
-						enum hvm_reg
-						    r) static NOTHING(fake_set, struct vcpu *v,
-								      enum hvm_reg r,
-								      u64 val) static NOTHING(fake_set_seg,
-											      struct
-											      vcpu *
-												  v,
-											      enum hvm_seg
-												  s,
-											      const struct
-											      corbel_segment *
-												  in) static NOTHING(fake_set_dt,
-														     struct
-														     vcpu *
-															 v,
-														     enum hvm_seg
-															 s,
-														     const struct
-														     corbel_dtable *
-															 in) static ZERO(int,
-																	 fake_msr_set,
-																	 struct
-																	 vcpu *
-																	     v,
-																	 u32 msr,
-																	 u64 val)
-
-    static const struct hvm_ops fake_ops = {
-	.vcpu_pages = 2,
-	.borrow = fake_borrow,
-	.give_back = fake_give_back,
-	.allow_msr = fake_allow_msr,
-	.vcpu_init = fake_vcpu_init,
-	.vcpu_destroy = fake_vcpu_destroy,
-	.vcpu_reset = fake_vcpu_reset,
-	.get = fake_get,
-	.set = fake_set,
-	.set_seg = fake_set_seg,
-	.set_dt = fake_set_dt,
-	.msr_set = fake_msr_set,
+static const struct hvm_ops fake_ops = {
+    .vcpu_pages = 2,
+    .borrow = fake_borrow,
+    .give_back = fake_give_back,
+    .allow_msr = fake_allow_msr,
+    .vcpu_init = fake_vcpu_init,
+    .vcpu_destroy = fake_vcpu_destroy,
+    .vcpu_reset = fake_vcpu_reset,
+    .get = fake_get,
+    .set = fake_set,
+    .set_seg = fake_set_seg,
+    .msr_set = fake_msr_set,
 };
 const struct hvm_ops *hvm = &fake_ops;
 
