@@ -87,7 +87,7 @@ $(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/un
 	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(call links,$(1))
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
-$(BUILD)/unit/flush: hv/svm/svm.c
+$(BUILD)/unit/flush $(BUILD)/unit/svm: hv/svm/svm.c
 
 .PHONY: unit
 unit: $(UNIT:%=$(BUILD)/unit/%)

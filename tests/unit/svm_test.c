@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * AMD-V: what of a fresh VMCB exits, bit by bit, and what an entry does about flushes and NMIs. The
+ * CPU is a function of ours. svm.c is included, since what it knows of CPUs is its own.
+ * links: hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c hv/guest/hvm.c
+ */
+#include "hv/svm/svm.c"
+#include "hv/cpu/apic.h"
+#include "arena.h"
+
+#include <string.h>
+
+static struct cpu cpu0;
+static struct svm_cpu svm_cpu0;
+static struct vm vm;
+static struct vcpu vcpu;
+static struct svm_vcpu arch __aligned(4096);
+u32 quirks;
+struct pt_format pt_guest;
+const struct pt_format pt_npt;
+
+/* What the guest does at this entry. */
+static void (*guest)(struct vmcb *m);
+static u32 tlb_seen, threshold;
+
+void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state)
+{
+	tlb_seen = svm_vmcb(v)->tlb_control;
+	svm_vmcb(v)->exitcode = SVM_EXIT_INTR;
+	svm_vmcb(v)->exitintinfo = 0;
+	if (guest)
+		guest(svm_vmcb(v));
+}
+
+struct cpu *this_cpu(void)
+{
+	return &cpu0;
+}
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = *b = *c = *d = 0;
+}
+
+bool cap_masked(const char *name)
+{
+	return false;
+}
+
+void quirks_detect(void)
+{
+}
+
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+}
+
+u32 lapic_tpr_threshold(struct vcpu *v)
+{
+	return threshold;
+}
+
+void *pool_alloc(u32 order, struct account *acct)
+{
+	return NULL;
+}
+
+void pool_free(void *p, u32 order, struct account *acct)
+{
+}
+
+static struct vmcb *fresh(bool is_dom0)
+{
+	arch = (struct svm_vcpu){.watch = 0xff, .nmi_iret_rip = 1};
+	memset(&arch.vmcb, 0xff, sizeof(arch.vmcb)); /* nothing of before is left */
+	arch.vmcb_pa = 0x1000;
+	arch.asid_cpu = NULL;
+	max_asid = 15;
+	flush_one = SVM_TLB_FLUSH_ASID;
+	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
+	cpu0.svm = &svm_cpu0;
+	vm = (struct vm){.is_dom0 = is_dom0, .p2m = {.tlb_gen = 1, .pt.root = hpa(0x5000)}};
+	vm.io_map = hpa_to_virt(hpa(0x6000));
+	vm.msr_map = hpa_to_virt(hpa(0xa000));
+	vcpu = (struct vcpu){.vm = &vm, .arch = &arch, .rip = 0x1000};
+	guest = NULL;
+	threshold = 0;
+	svm_vcpu_reset(&vcpu, false);
+	svm_mask_nmi(&vcpu, false);
+	svm_load(&vcpu);
+	return &arch.vmcb;
+}
+
+/*
+ * APM "Layout of VMCB". A guest does without an exit: CR reads, CR0, CR2, CR3 and CR8 writes, debug
+ * registers, all exceptions but #DB, #AC, #MC; SMI; descriptor tables, TR, LDTR; RDTSC; PUSHF,
+ * POPF; RSM; IRET; INT n; PAUSE; INVLPG; task switches; RDTSCP; ICEBP. dom0 besides: WBINVD.
+ */
+static void test_intercepts(void)
+{
+	struct vmcb *m = fresh(false);
+
+	CHECK(m->cr_read == 0 && m->cr_write == 0x0010, "control registers: writes of CR4 exit");
+	CHECK(m->dr_read == 0 && m->dr_write == 0, "debug registers: none");
+	CHECK(m->exceptions == (BIT(1) | BIT(17) | BIT(18)), "exceptions: #DB, #AC, #MC");
+	CHECK(m->int3 == 0xdd44800b, "word 3: INTR, NMI, INIT, RDPMC, CPUID, INVD, HLT, INVLPGA, "
+				     "ports, MSRs, freeze, shutdown");
+	CHECK(m->int4 == 0x3e7f,
+	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV");
+	CHECK(m->int5 == 0, "word 5 is later CPUs'");
+	CHECK(m->np_control == SVM_NP_ENABLE && m->ncr3 == 0x5000, "nested paging by the VM's map");
+	CHECK(m->iopm == 0x6000 && m->msrpm == 0xa000, "ports and MSRs by the VM's bitmaps");
+	CHECK(m->vintr == SVM_V_INTR_MASKING && !m->virt_ext && !m->clean,
+	      "its flags do not mask our interrupts; nothing else is virtualized or kept");
+	m = fresh(true);
+	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44800b, "dom0's: WBINVD does not");
+}
+
+/* Two bits an MSR from the start of the part. */
+static void test_msr_map(void)
+{
+	static u8 map[2 * PAGE_SIZE], want[2 * PAGE_SIZE];
+
+	fresh(false);
+	memset(map, 0xff, sizeof(map));
+	memset(want, 0xff, sizeof(want));
+	vm.msr_map = map;
+	svm_allow_msr(&vm, 0x174);
+	svm_allow_msr(&vm, 0xc0000081);
+	want[0x174 / 4] = (u8)~0x03;
+	want[0x800 + 0x81 / 4] = (u8)~0x0c;
+	CHECK(!memcmp(map, want, sizeof(map)), "an MSR that is allowed is that MSR, and no other");
+	CHECK(PANICS(svm_allow_msr(&vm, 0x2000)) && PANICS(svm_allow_msr(&vm, 0xc0002000)),
+	      "MSRs that no bitmap has are none to allow");
+}
+
+static void run(void)
+{
+	struct vm_exit x;
+
+	svm_run(&vcpu, &x);
+}
+
+static void test_flushes(void)
+{
+	struct vmcb *m = fresh(false);
+	u32 asid;
+
+	run();
+	asid = m->asid;
+	CHECK(asid == 1 && tlb_seen == SVM_TLB_FLUSH_ALL, "the first ASID after boot: all go");
+	run();
+	CHECK(m->asid == asid && tlb_seen == SVM_TLB_NONE, "the next entry flushes nothing");
+	vm.p2m.tlb_gen++;
+	run();
+	CHECK(m->asid == asid && tlb_seen == SVM_TLB_FLUSH_ASID, "a flush that is owed is done");
+	run();
+	CHECK(tlb_seen == SVM_TLB_NONE, "once");
+	svm_flush_asid(&vcpu);
+	run();
+	CHECK(m->asid == asid + 1 && tlb_seen == SVM_TLB_NONE,
+	      "a guest's own translations go with a fresh ASID");
+	arch.asid_cpu = NULL;
+	svm_load(&vcpu);
+	run();
+	CHECK(m->asid == asid + 2 && arch.asid_cpu == &cpu0, "so they do on another CPU");
+	svm_set(&vcpu, HVM_CR3, 0x3000);
+	run();
+	CHECK(m->asid == asid + 3, "and when its CR3 is set");
+	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
+	run();
+	CHECK(m->asid == asid + 4, "or its CR0");
+	svm_set(&vcpu, HVM_CR4, CR4_PAE);
+	run();
+	CHECK(m->asid == asid + 5, "or its CR4");
+	svm_cpu0.next_asid = max_asid + 1;
+	svm_flush_asid(&vcpu);
+	run();
+	CHECK(m->asid == 1 && svm_cpu0.asid_gen == 2 && tlb_seen == SVM_TLB_FLUSH_ALL,
+	      "when ASIDs run out all go");
+}
+
+static void test_efer(void)
+{
+	struct vmcb *m = fresh(false);
+
+	svm_set(&vcpu, HVM_EFER, EFER_LME);
+	CHECK(m->efer == (EFER_LME | EFER_SVME) && svm_get(&vcpu, HVM_EFER) == EFER_LME,
+	      "EFER.SVME is set, or VMRUN fails, and not shown");
+}
+
+static void at_iret(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_IRET;
+}
+
+static void past_iret(struct vmcb *m)
+{
+	m->rip = 0x2000;
+}
+
+static void test_nmi(void)
+{
+	struct vmcb *m = fresh(false);
+
+	CHECK(svm_can_inject(&vcpu, HVM_INJ_NMI), "NMIs are open after a reset");
+	svm_inject(&vcpu, HVM_INJ_NMI, VEC_NMI, false, 0);
+	CHECK(m->eventinj == (BIT(31) | 2 << 8 | 2) && m->int3 & SVM_INT3_IRET,
+	      "one that is injected has its IRET watched");
+	run();
+	CHECK(!m->eventinj && !svm_can_inject(&vcpu, HVM_INJ_NMI), "NMIs are closed meanwhile");
+	guest = at_iret;
+	run();
+	CHECK(!svm_can_inject(&vcpu, HVM_INJ_NMI) && !(m->int3 & SVM_INT3_IRET),
+	      "IRET is reached, but not done");
+	guest = past_iret;
+	run();
+	CHECK(svm_can_inject(&vcpu, HVM_INJ_NMI) && !arch.watch, "it is done: NMIs are open");
+	svm_set(&vcpu, HVM_NMI_MASK, 1);
+	CHECK(svm_get(&vcpu, HVM_NMI_MASK) && m->int3 & SVM_INT3_IRET,
+	      "set from outside, the mask has the IRET watched, too");
+	guest = at_iret;
+	run();
+	svm_vcpu_reset(&vcpu, true);
+	svm_set(&vcpu, HVM_NMI_MASK, 0);
+	svm_inject(&vcpu, HVM_INJ_NMI, VEC_NMI, false, 0);
+	guest = past_iret;
+	vcpu.rip = 0x3000;
+	run();
+	CHECK(!svm_can_inject(&vcpu, HVM_INJ_NMI), "an IRET of before a reset opens nothing");
+}
+
+static void test_cr8(void)
+{
+	struct vmcb *m = fresh(false);
+
+	vcpu.due = DUE_IRQ;
+	threshold = 5;
+	run();
+	CHECK(m->cr_write & BIT(8), "an interrupt waits for CR8 to fall: writes exit");
+	threshold = 0;
+	run();
+	CHECK(!(m->cr_write & BIT(8)), "and then no more");
+}
+
+int main(void)
+{
+	arena_init(0x100000);
+	test_intercepts();
+	test_msr_map();
+	test_flushes();
+	test_efer();
+	test_nmi();
+	test_cr8();
+	return test_end();
+}
