@@ -74,6 +74,7 @@ const struct hvm_ops *hvm = &ops;
 struct hvm_caps hvm_caps;
 u32 quirks;
 u64 xcr0_host;
+u32 phys_bits = 46;
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {
