@@ -107,10 +107,11 @@ static void test_limits(void)
 	CHECK(finish() == 0 && !bi.cmdline[0], "an empty string tag is an empty string");
 
 	begin();
-	for (u32 i = 0; i < 6; i++)
+	for (u32 i = 0; i < BOOT_MAX_MODULES + 2; i++)
 		mb2_module(&b, 0x1000000 + i, 0x1001000, "m");
-	CHECK(finish() == 0 && bi.module_count == 4 && bi.module[3].start == 0x1000003,
-	      "modules after the fourth are ignored");
+	CHECK(finish() == 0 && bi.module_count == BOOT_MAX_MODULES &&
+		  bi.module[BOOT_MAX_MODULES - 1].start == 0x1000000 + BOOT_MAX_MODULES - 1,
+	      "modules after the eighth are ignored");
 }
 
 static void test_malformed(void)
