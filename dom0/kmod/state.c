@@ -14,6 +14,7 @@ static_assert(sizeof(struct kvm_vcpu_events) == sizeof(struct corbel_vcpu_events
 static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
 static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
 static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
+static_assert(sizeof(struct kvm_guest_debug) == sizeof(struct corbel_guest_debug));
 static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
 					     offsetof(struct corbel_vcpu_page, rax));
@@ -352,6 +353,8 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 		return blob_get(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
 	case KVM_SET_DEBUGREGS:
 		return blob_set(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
+	case KVM_SET_GUEST_DEBUG:
+		return blob_set(v, CORBEL_STATE_GUEST_DEBUG, arg, sizeof(struct kvm_guest_debug));
 	case KVM_GET_MP_STATE:
 		return blob_get(v, CORBEL_STATE_MP, arg, sizeof(u32));
 	case KVM_SET_MP_STATE:
