@@ -63,6 +63,7 @@ static const u16 caps_present[] = {
     KVM_CAP_BINARY_STATS_FD,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
     KVM_CAP_SET_GUEST_DEBUG,
+    KVM_CAP_SREGS2,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
