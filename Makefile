@@ -217,7 +217,7 @@ test test-full: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso 
 test:
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 # And what is too costly for each run.
-test-full: $(BUILD)/qemu10.cpio
+test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 
 -include tests/bochs.mk

@@ -298,7 +298,7 @@ enum corbel_state {
 	CORBEL_STATE_TSC_KHZ,	  /* uint64_t; SET 0: this machine's */
 	CORBEL_STATE_INTERRUPT,	  /* SET only: uint32_t vector, for VMs without LAPICs */
 	CORBEL_STATE_RESET,	  /* SET only: architectural reset */
-	CORBEL_STATE_GUEST_DEBUG, /* kept free for KVM_SET_GUEST_DEBUG: -EINVAL */
+	CORBEL_STATE_GUEST_DEBUG, /* SET only: struct corbel_guest_debug (as kvm_guest_debug) */
 	/* GET: data page holds uint64_t gva; out: struct corbel_translation */
 	CORBEL_STATE_TRANSLATE,
 	CORBEL_STATE_MCE_CAP, /* SET only: uint64_t, MCG_CAP */
@@ -365,6 +365,19 @@ struct corbel_mce {
 	uint64_t reserved[3];
 };
 CORBEL_ASSERT(sizeof(struct corbel_mce) == 64);
+/* control, with KVM's values */
+#define CORBEL_DEBUG_ENABLE    BIT_U32(0)
+#define CORBEL_DEBUG_STEP      BIT_U32(1)
+#define CORBEL_DEBUG_SW	       BIT_U32(16) /* INT3 stops the vCPU */
+#define CORBEL_DEBUG_HW	       BIT_U32(17) /* dr[0] to dr[3] and dr[7] are in the hardware */
+#define CORBEL_DEBUG_INJECT_DB BIT_U32(18) /* once, as is the next */
+#define CORBEL_DEBUG_INJECT_BP BIT_U32(19)
+#define CORBEL_DEBUG_BLOCKIRQ  BIT_U32(20) /* no interrupts and NMIs */
+struct corbel_guest_debug {
+	uint32_t control, pad;
+	uint64_t dr[8];
+};
+CORBEL_ASSERT(sizeof(struct corbel_guest_debug) == 72);
 struct corbel_translation {
 	uint64_t gpa;
 	uint8_t valid, writeable, usermode, pad[5];
@@ -440,6 +453,7 @@ struct corbel_sched_set {
 	X(NMI_WINDOW, "nmi-window") X(CPUID, "cpuid") X(HLT, "hlt")				\
 	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read")				\
 	X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") X(CR_ACCESS, "cr-access")		\
+	X(DR_ACCESS, "dr-access")								\
 	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
 	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
 	X(APIC_WRITE, "apic-write") X(EOI, "eoi")						\

@@ -73,6 +73,12 @@
 /* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
 #define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
+/* what KVM_SET_GUEST_DEBUG takes */
+#define CB_GUEST_DEBUG                                                                             \
+	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
+	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |                \
+	 KVM_GUESTDBG_BLOCKIRQ)
+
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 
 /* Who asserts a line; a line is high while any of them does. */

@@ -62,6 +62,8 @@ static const u16 caps_present[] = {
     KVM_CAP_ENABLE_CAP,
     KVM_CAP_BINARY_STATS_FD,
     KVM_CAP_X86_ROBUST_SINGLESTEP,
+    KVM_CAP_SET_GUEST_DEBUG,
+    KVM_CAP_SREGS2,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -89,6 +91,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return 1;
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
+	case KVM_CAP_SET_GUEST_DEBUG2:
+		return CB_GUEST_DEBUG;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return CB_MANUAL_LOG;
 	case KVM_CAP_TSC_CONTROL:

@@ -14,6 +14,7 @@ static_assert(sizeof(struct kvm_vcpu_events) == sizeof(struct corbel_vcpu_events
 static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
 static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
 static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
+static_assert(sizeof(struct kvm_guest_debug) == sizeof(struct corbel_guest_debug));
 static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
 					     offsetof(struct corbel_vcpu_page, rax));
@@ -75,6 +76,38 @@ static long set_regs(struct cb_vcpu *v, const void __user *from)
 		return -EFAULT;
 	put_regs(v, &regs);
 	return 0;
+}
+
+/* Both structures are alike up to here. */
+#define SREGS_COMMON offsetof(struct kvm_sregs, interrupt_bitmap)
+static_assert(SREGS_COMMON == offsetof(struct kvm_sregs2, flags));
+
+/* No PDPTRs: the CPU reads them from memory again where the hypervisor has let them go. */
+static long get_sregs2(struct cb_vcpu *v, struct kvm_sregs2 __user *to)
+{
+	struct kvm_sregs2 s = {};
+	long r = state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+
+	if (r)
+		return r;
+	memcpy(&s, v->data, SREGS_COMMON);
+	return copy_to_user(to, &s, sizeof(s)) ? -EFAULT : 0;
+}
+
+/* PDPTRs are those in memory, whatever user space has kept; they exist only in PAE paging. */
+static long set_sregs2(struct cb_vcpu *v, const struct kvm_sregs2 __user *from)
+{
+	struct kvm_sregs2 s;
+	bool pae;
+
+	if (copy_from_user(&s, from, sizeof(s)))
+		return -EFAULT;
+	pae = (s.cr0 & X86_CR0_PG) && (s.cr4 & X86_CR4_PAE) && !(s.efer & EFER_LMA);
+	if (s.flags & ~KVM_SREGS2_FLAGS_PDPTRS_VALID || (s.flags && !pae))
+		return -EINVAL;
+	memset(v->data, 0, sizeof(struct kvm_sregs));
+	memcpy(v->data, &s, SREGS_COMMON);
+	return state_set(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
 }
 
 /* The x87 and SSE part of the XSAVE area in the layout of FXSAVE. */
@@ -320,6 +353,10 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 		return blob_get(v, CORBEL_STATE_SREGS, arg, sizeof(struct kvm_sregs));
 	case KVM_SET_SREGS:
 		return blob_set(v, CORBEL_STATE_SREGS, arg, sizeof(struct kvm_sregs));
+	case KVM_GET_SREGS2:
+		return get_sregs2(v, arg);
+	case KVM_SET_SREGS2:
+		return set_sregs2(v, arg);
 	case KVM_GET_FPU:
 		return get_fpu(v, arg);
 	case KVM_SET_FPU:
@@ -352,6 +389,8 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 		return blob_get(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
 	case KVM_SET_DEBUGREGS:
 		return blob_set(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
+	case KVM_SET_GUEST_DEBUG:
+		return blob_set(v, CORBEL_STATE_GUEST_DEBUG, arg, sizeof(struct kvm_guest_debug));
 	case KVM_GET_MP_STATE:
 		return blob_get(v, CORBEL_STATE_MP, arg, sizeof(u32));
 	case KVM_SET_MP_STATE:

@@ -8,6 +8,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
@@ -164,8 +165,8 @@ static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 	if (d->flags || d->dr6 >> 32 || d->dr7 >> 32)
 		return -EINVAL;
 	memcpy(v->dr, d->db, sizeof(d->db));
-	hvm->set(v, HVM_DR6, d->dr6);
-	hvm->set(v, HVM_DR7, d->dr7);
+	debug_set_dr(v, 6, d->dr6);
+	debug_set_dr(v, 7, d->dr7);
 	return 0;
 }
 
@@ -196,6 +197,7 @@ union state {
 	struct corbel_sregs sregs;
 	struct corbel_vcpu_events events;
 	struct corbel_debugregs debugregs;
+	struct corbel_guest_debug debug;
 	struct corbel_translation translation;
 	struct corbel_mce mce;
 	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
@@ -214,6 +216,7 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_LAPIC] = 1024,
     [CORBEL_STATE_EVENTS] = sizeof(struct corbel_vcpu_events),
     [CORBEL_STATE_DEBUGREGS] = sizeof(struct corbel_debugregs),
+    [CORBEL_STATE_GUEST_DEBUG] = sizeof(struct corbel_guest_debug),
     [CORBEL_STATE_MP] = sizeof(u32),
     [CORBEL_STATE_TSC_KHZ] = sizeof(u64),
     [CORBEL_STATE_INTERRUPT] = sizeof(u32),
@@ -255,8 +258,8 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_DEBUGREGS:
 		s->debugregs = (struct corbel_debugregs){0};
 		memcpy(s->debugregs.db, v->dr, sizeof(v->dr));
-		s->debugregs.dr6 = hvm->get(v, HVM_DR6);
-		s->debugregs.dr7 = hvm->get(v, HVM_DR7);
+		s->debugregs.dr6 = debug_get_dr(v, 6);
+		s->debugregs.dr7 = debug_get_dr(v, 7);
 		break;
 	case CORBEL_STATE_MP:
 		s->word = v->mp_state;
@@ -308,6 +311,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return set_events(v, &s->events);
 	case CORBEL_STATE_DEBUGREGS:
 		return set_debugregs(v, &s->debugregs);
+	case CORBEL_STATE_GUEST_DEBUG:
+		return debug_set(v, &s->debug);
 	case CORBEL_STATE_MP:
 		return set_mp_state(v, s->word);
 	case CORBEL_STATE_TSC_KHZ:

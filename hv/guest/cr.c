@@ -53,19 +53,17 @@ static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 	return true;
 }
 
-/*
- * Which general register a MOV to or from a control register names. 0, or as vcpu_fetch(); -EINVAL:
- * another instruction.
- */
-static int decode_cr_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
-			 struct guest_fault *f)
+int cr_decode_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
 {
 	int ret = vcpu_fetch(v, f);
 	const struct insn *i = &v->emul->insn->insn;
+	u8 opcode = x->cr.write ? 0x22 : 0x20;
 
 	if (ret)
 		return ret;
-	if (i->vex || i->map != 1 || i->opcode != (x->cr.write ? 0x22 : 0x20))
+	if (x->reason == VMEXIT_DR_ACCESS)
+		opcode++;
+	if (i->vex || i->map != 1 || i->opcode != opcode)
 		return -EINVAL;
 	*gpr = i->rm;
 	*len = i->len;
@@ -80,7 +78,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 	int ret = 0;
 
 	if (gpr > 15) /* not known */
-		ret = decode_cr_gpr(v, x, &gpr, &len, &f);
+		ret = cr_decode_gpr(v, x, &gpr, &len, &f);
 	if (ret == -EINVAL || (!x->cr.write && x->cr.cr != 8)) {
 		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	} else if (ret) {

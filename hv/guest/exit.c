@@ -5,6 +5,7 @@
 #include "hv/cpu/mcheck.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
@@ -72,7 +73,8 @@ static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (x->exc.behind)
 		v->rip += x->insn_len;
-	vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
+	if (!debug_takes(v, x))
+		vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
 }
 
 static void not_handled(struct vcpu *v, const struct vm_exit *x)
@@ -97,6 +99,9 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 	switch (x->reason) {
 	case VMEXIT_EXCEPTION:
 		handle_exception(v, x);
+		break;
+	case VMEXIT_DR_ACCESS:
+		debug_handle_mov(v, x);
 		break;
 	case VMEXIT_XSETBV:
 		cr_handle_xsetbv(v);
@@ -184,7 +189,10 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 		lock_none_held();
 		/* a stop is noted, else nobody would see it while exits are handled here */
 		BUG_ON(v->stop_reason && !v->due);
-		hvm->run(v, &x);
+		if (unlikely(v->debug.control))
+			debug_run(v, &x);
+		else
+			hvm->run(v, &x);
 		note_exit(c, v, x.reason);
 	} while (handle_exit(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
 }

@@ -49,8 +49,11 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error)
 		v->nmi_injected = true;
 		break;
 	case HVM_INJ_EXCEPTION:
-		if (vector == VEC_BP || vector == VEC_OF) /* of INT3 and INTO on AMD-V */
-			break;
+		if (vector == VEC_BP || vector == VEC_OF) {
+			if (!v->trap_injected) /* of INT3 and INTO on AMD-V */
+				break;
+			v->rip--;
+		}
 		v->exception.pending = true;
 		v->exception.vector = vector;
 		v->exception.has_error = event & EVT_HAS_ERROR;

@@ -143,6 +143,9 @@ static inline u32 hvm_event(enum hvm_event_kind k, u8 vector, bool has_error)
 /* An event whose delivery was broken off by the exit is to be delivered again. */
 void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
 
+/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
+#define HVM_OUR_EXCEPTIONS (BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC))
+
 #define HVM_TSC_MUL_FRAC 48 /* fraction bits of v->tsc_mul */
 
 /* MSR bitmaps have parts of so many MSRs: from 0 on, and from HVM_MSR_HIGH on. */
@@ -188,6 +191,7 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   set_tsc: v->tsc_offset has changed, or v->tsc_mul of a vCPU that is not loaded.
  *   msr_x: MSRs that live in the back end's structure, EFER excluded; -ENOENT: not one of them.
  *   can_inject: IF, shadow, NMI blocking, nothing injected yet.
+ *   set_debug: INT3 exits; MOVs to and from debug registers exit, and no old trap is left.
  *   want_window: an exit as soon as one can be injected.
  *   dump: into the log, in the manual's order.
  */
@@ -216,6 +220,7 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 	X(bool, can_inject, struct vcpu *v, enum hvm_event_kind k)                                 \
 	X(void, inject, struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error,          \
 	  u32 error)                                                                               \
+	X(void, set_debug, struct vcpu *v, bool int3, bool drs)                                    \
 	X(void, want_window, struct vcpu *v, enum hvm_event_kind k, bool on)                       \
 	X(void, dump, struct vcpu *v)
 

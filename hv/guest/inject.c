@@ -2,6 +2,7 @@
 /* Events on their way into the guest. */
 #include "hv/guest/inject.h"
 #include "hv/cpu/cpu.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -24,6 +25,8 @@ void vcpu_retire(struct vcpu *v)
 	v->rflags &= ~RFLAGS_RF;
 	if (hvm->get(v, HVM_SHADOW))
 		hvm->set(v, HVM_SHADOW, 0);
+	if (unlikely(v->debug.control) && debug_retired(v))
+		return;
 	if (unlikely(v->rflags & RFLAGS_TF)) {
 		hvm->set(v, HVM_DR6, hvm->get(v, HVM_DR6) | DR6_BS);
 		vcpu_inject_exception(v, VEC_DB, false, 0);
@@ -101,25 +104,19 @@ static void inject_exception(struct vcpu *v)
 	if (EXC_IS_FAULT & BIT(vector))
 		v->rflags |= RFLAGS_RF;
 	if (vector == VEC_DB)
-		hvm->set(v, HVM_DR7, hvm->get(v, HVM_DR7) & ~DR7_GD);
+		debug_set_dr(v, 7, debug_get_dr(v, 7) & ~DR7_GD);
+	v->trap_injected = vector == VEC_BP || vector == VEC_OF;
+	if (v->trap_injected) { /* behind the instruction, which has one byte */
+		v->rip++;
+		vcpu_note(v, DUE_LOOK);
+	}
 	hvm->inject(v, HVM_INJ_EXCEPTION, vector, v->exception.has_error, v->exception.error);
 }
 
-void vcpu_deliver_events(struct vcpu *v)
+static inline void deliver_interrupts(struct vcpu *v)
 {
 	int vector;
 
-	if (v->irq_injected) {
-		v->irq_injected = false;
-		inject_interrupt(v, HVM_INJ_IRQ, v->irq_vector);
-	} else if (v->nmi_injected) {
-		v->nmi_injected = false;
-		inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
-	} else if (v->exception.pending) {
-		inject_exception(v);
-	}
-	if (unlikely(v->exception.pending)) /* behind another: at the next entry */
-		vcpu_note(v, DUE_LOOK);
 	if (v->nmi_pending) {
 		v->nmi_pending = !hvm->can_inject(v, HVM_INJ_NMI);
 		if (v->nmi_pending)
@@ -140,6 +137,24 @@ void vcpu_deliver_events(struct vcpu *v)
 		inject_interrupt(v, HVM_INJ_IRQ, vector);
 		v->window = lapic_pending(v) >= 0;
 	}
+}
+
+void vcpu_deliver_events(struct vcpu *v)
+{
+	v->trap_injected = false;
+	if (v->irq_injected) {
+		v->irq_injected = false;
+		inject_interrupt(v, HVM_INJ_IRQ, v->irq_vector);
+	} else if (v->nmi_injected) {
+		v->nmi_injected = false;
+		inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
+	} else if (v->exception.pending) {
+		inject_exception(v);
+	}
+	if (unlikely(v->exception.pending)) /* behind another: at the next entry */
+		vcpu_note(v, DUE_LOOK);
+	if (likely(!debug_blocks_irqs(v)))
+		deliver_interrupts(v);
 	if (v->window != v->window_on) {
 		hvm->want_window(v, HVM_INJ_IRQ, v->window);
 		v->window_on = v->window;

@@ -3,6 +3,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
@@ -48,12 +49,23 @@ static void give_fpu(struct vcpu *v)
 
 #define EACH_ADDRESS_DR(X) X(0) X(1) X(2) X(3)
 
+void drs_to_hw(const struct vcpu *v)
+{
+	const u64 *dr = debug_hw_dr(v);
+
+#define X(n) WRITE_DR(n, dr[n]);
+	EACH_ADDRESS_DR(X)
+#undef X
+}
+
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 {
 	hvm->put(v);
+	if (!debug_holds_drs(v)) { /* else they have not changed, or are not the guest's */
 #define X(n) v->dr[n] = READ_DR(n);
-	EACH_ADDRESS_DR(X)
+		EACH_ADDRESS_DR(X)
 #undef X
+	}
 	take_fpu(v);
 	c->loaded = NULL;
 }
@@ -76,9 +88,7 @@ void vcpu_load(struct vcpu *v)
 	if (c->loaded)
 		put_loaded(c->loaded, c);
 	give_fpu(v);
-#define X(n) WRITE_DR(n, v->dr[n]);
-	EACH_ADDRESS_DR(X)
-#undef X
+	drs_to_hw(v);
 	if (v->tsc_aux != c->tsc_aux && has_rdtscp) {
 		c->tsc_aux = v->tsc_aux;
 		wrmsr(MSR_TSC_AUX, v->tsc_aux);

@@ -14,6 +14,8 @@ struct vcpu;
 void vcpu_load(struct vcpu *v);
 /* Save it if this CPU holds it. */
 void vcpu_put(struct vcpu *v);
+/* DR0..3 of the vCPU that is loaded have changed. */
+void drs_to_hw(const struct vcpu *v);
 /* XSAVE area in the state after reset: x87 and SSE defaults, all other components initial. */
 void fpu_reset(struct vcpu *v);
 /*

@@ -73,6 +73,17 @@ static const struct {
      */
     [QUIRK_XSETBV] = {TCG | BOCHS, "xsetbv"},
     /*
+     * INT3 is intercepted as INT n is, not as #BP. Remedy: while a debugger wants INT3, INT n is
+     * intercepted; one that is no INT3 is executed with the intercept off until the next exit.
+     * Test: smoke test kvm, debugger.
+     */
+    [QUIRK_INT3] = {TCG, "int3"},
+    /*
+     * VMRUN loads DR7, but breakpoints begin only with a MOV to DR7. Remedy: a debugger's DR7 is
+     * loaded by one before VMRUN, and emptied by one behind it. Test: the same.
+     */
+    [QUIRK_DR7] = {TCG, "dr7"},
+    /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
      * look, as it does at each of its exits, which may come before the timer for ever; saving the

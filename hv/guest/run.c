@@ -3,6 +3,7 @@
 #include "hv/guest/run.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
@@ -201,9 +202,12 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		vcpu_load(v); /* it will run, and is cheaper to work on */
 		complete(v);
 	}
+	if (unlikely(v->debug.owed) && !v->stop_reason)
+		debug_stop_owed(v);
 	if (unlikely(READ_ONCE(v->due) & ~DUE_STATES))
 		take_requests(v);
-	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason)
+	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason &&
+	    !debug_blocks_irqs(v))
 		ask_dom0_for_irq(v);
 	if (unlikely(v->stop_reason)) {
 		stop_for_dom0(v);

@@ -4,6 +4,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
@@ -272,5 +273,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	}
 	hvm->vcpu_reset(v, init);
 	reset_registers(v, cr0 | CR0_ET);
+	if (v->debug.control)
+		debug_reset(v);
 	lapic_reset(v, init);
 }

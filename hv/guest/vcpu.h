@@ -76,6 +76,8 @@ struct vcpu {
 		u8 vector;
 		u32 error;
 	} exception;
+	/* at this entry INT3's or INTO's, with RIP behind the instruction */
+	bool trap_injected;
 	bool nmi_pending;  /* taken over from DUE_NMI */
 	bool nmi_injected; /* one whose delivery was broken off by an exit */
 	/*
@@ -90,7 +92,15 @@ struct vcpu {
 	/* Lazily switched state; in the hardware while cpu->loaded == this */
 	u8 *xsave; /* XSAVE_BYTES, 64-byte aligned, pool page */
 	u64 xcr0;
-	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end */
+	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end, or in debug */
+
+	/* debug.h */
+	struct {
+		u32 control;	     /* CORBEL_DEBUG_x; 0: no debugger */
+		bool owed;	     /* a single-step trap that the debugger is to see */
+		u64 dr6, dr7;	     /* the guest's, while they are not in the hardware */
+		u64 own[4], own_dr7; /* the debugger's */
+	} debug;
 
 	/* MSRs outside the back end's structure */
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */

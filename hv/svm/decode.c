@@ -63,7 +63,12 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->cr.cr = code & 15;
 		x->cr.write = code >= SVM_EXIT_CR_WRITE;
 		x->cr.gpr = 0xff;
-	} else if (code >= SVM_EXIT_EXCEPTION && code < SVM_EXIT_INTR) {
+	} else if (code < SVM_EXIT_EXCEPTION) {
+		x->reason = VMEXIT_DR_ACCESS;
+		x->cr.cr = code & 15;
+		x->cr.write = code >= SVM_EXIT_DR_WRITE;
+		x->cr.gpr = 0xff;
+	} else if (code < SVM_EXIT_INTR) {
 		decode_exception(vmcb, code, x);
 	} else if (code == SVM_EXIT_INTR) {
 		x->reason = VMEXIT_INTR;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Event injection and windows on AMD-V; APM "Event Injection", "Virtual Interrupts". */
+#include "hv/cpu/cpu.h"
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
 
@@ -32,6 +33,23 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	s->vmcb.eventinj = hvm_event(k, vector, has_error) | FIELD_PREP(SVM_EVT_ERROR, error);
 	if (k == HVM_INJ_NMI) /* EVENTINJ does not block further NMIs by itself */
 		svm_mask_nmi(v, true);
+}
+
+void svm_set_debug(struct vcpu *v, bool int3, bool drs)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct vmcb *m = &s->vmcb;
+
+	s->watch &= ~WATCH_DEBUG;
+	if (int3 || drs)
+		s->watch |= WATCH_DEBUG;
+	m->exceptions = HVM_OUR_EXCEPTIONS;
+	m->int3 &= ~SVM_INT3_INT_N;
+	if (int3)
+		m->exceptions |= BIT(VEC_BP);
+	if (int3 && quirk_has(QUIRK_INT3))
+		m->int3 |= SVM_INT3_INT_N;
+	m->dr_read = m->dr_write = drs ? 0xffff : 0;
 }
 
 /* The interrupt window is a virtual interrupt that is intercepted the moment it would be taken. */

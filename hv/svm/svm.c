@@ -142,8 +142,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	BUG_ON(!vm->p2m.pt.root.v);
 	*m = (struct vmcb){
 	    .cr_write = BIT(4), /* CR4: its reserved bits are checked here, not by the CPU */
-	    /* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
-	    .exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC),
+	    .exceptions = HVM_OUR_EXCEPTIONS,
 	    .int3 = (u32)~SVM_INT3_ALLOWED,
 	    .int4 = SVM_INT4_ALL & ~SVM_INT4_ALLOWED,
 	    .iopm = virt_to_hpa(vm->io_map).v,
@@ -323,12 +322,16 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	s->vmcb.tlb_control = SVM_TLB_NONE;
 	s->watch &= ~WATCH_TLB;
 	watch_cr8(v);
+	if (s->watch & WATCH_DEBUG)
+		svm_debug_enter(s);
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_enter(s);
 	if (s->watch & (WATCH_NMI | WATCH_IRET))
 		run_with_nmi(v, x);
 	else
 		enter_and_decode(v, x);
+	if (s->watch & WATCH_DEBUG)
+		svm_debug_exit(v, x);
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_exit(v);
 	s->vmcb.eventinj = 0;

@@ -29,6 +29,7 @@ _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 #define WATCH_CR8    BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered */
 #define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
 #define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
+#define WATCH_DEBUG  BIT(5) /* a debugger is there */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {

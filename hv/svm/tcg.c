@@ -3,7 +3,10 @@
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
+#include "hv/guest/linear.h"
 #include "hv/svm/svm.h"
+
+#define OP_INT3 0xcc
 
 bool svm_virq_inject(struct svm_vcpu *s, u8 vector)
 {
@@ -56,6 +59,46 @@ void svm_lme_hide(struct svm_vcpu *s)
 	if (!(m->cr0 & CR0_PG) && !(m->cr4 & CR4_PAE))
 		s->hidden_lme = m->efer & EFER_LME;
 	m->efer &= ~s->hidden_lme;
+}
+
+void svm_debug_enter(struct svm_vcpu *s)
+{
+	if (s->virq) { /* would wait for a kick's end, and a step's kick follows each entry */
+		svm_virq_make_way(s);
+		s->vmcb.vintr &= ~SVM_V_IRQ;
+	}
+	if (s->vmcb.dr_write && quirk_has(QUIRK_DR7))
+		WRITE_DR(7, s->vmcb.dr7);
+}
+
+/* What INT n exits by is an exception, or the instruction is to run after all. */
+static void sort_int_n(struct vcpu *v, struct vm_exit *x)
+{
+	struct vmcb *m = svm_vmcb(v);
+	struct guest_fault f;
+
+	if (m->exitcode != SVM_EXIT_INT_N) {
+		m->int3 |= SVM_INT3_INT_N;
+		return;
+	}
+	if (!vcpu_fetch(v, &f) && v->emul->insn->insn.opcode == OP_INT3) {
+		x->reason = VMEXIT_EXCEPTION;
+		x->exc.vector = VEC_BP;
+		x->exc.behind = false;
+	} else {
+		x->reason = VMEXIT_IRQ_WINDOW; /* nothing to be done */
+		m->int3 &= ~SVM_INT3_INT_N;
+	}
+}
+
+void svm_debug_exit(struct vcpu *v, struct vm_exit *x)
+{
+	const struct vmcb *m = svm_vmcb(v);
+
+	if (m->dr_write && quirk_has(QUIRK_DR7))
+		WRITE_DR(7, DR7_ONE);
+	if (m->exceptions & BIT(VEC_BP) && quirk_has(QUIRK_INT3))
+		sort_int_n(v, x);
 }
 
 u64 svm_event_repair(u64 event)

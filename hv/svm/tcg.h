@@ -8,6 +8,7 @@
 
 struct svm_vcpu;
 struct vcpu;
+struct vm_exit;
 
 /* QUIRK_VIRQ. Inject an interrupt; false: by EVENTINJ, a window needs the virtual interrupt. */
 bool svm_virq_inject(struct svm_vcpu *s, u8 vector);
@@ -19,6 +20,10 @@ void svm_virq_exit(struct vcpu *v);
 
 /* QUIRK_LME: after CR0, CR4 or EFER has been set. */
 void svm_lme_hide(struct svm_vcpu *s);
+
+/* QUIRK_INT3 and QUIRK_DR7, around an entry with WATCH_DEBUG */
+void svm_debug_enter(struct svm_vcpu *s);
+void svm_debug_exit(struct vcpu *v, struct vm_exit *x);
 
 /* QUIRK_EVENT_TYPE -> EXITINTINFO as it should be. */
 u64 svm_event_repair(u64 event);

@@ -54,6 +54,7 @@
 /* Exit codes; of EXITCODE the low half is looked at */
 #define SVM_EXIT_CR_WRITE    0x010
 #define SVM_EXIT_DR_READ     0x020
+#define SVM_EXIT_DR_WRITE    0x030
 #define SVM_EXIT_EXCEPTION   0x040
 #define SVM_EXIT_INTR	     0x060
 #define SVM_EXIT_NMI	     0x061
@@ -62,6 +63,7 @@
 #define SVM_EXIT_RDPMC	     0x06f
 #define SVM_EXIT_CPUID	     0x072
 #define SVM_EXIT_IRET	     0x074
+#define SVM_EXIT_INT_N	     0x075
 #define SVM_EXIT_INVD	     0x076
 #define SVM_EXIT_HLT	     0x078
 #define SVM_EXIT_INVLPGA     0x07a

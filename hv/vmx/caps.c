@@ -46,7 +46,7 @@ static const struct wanted {
     {W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
     {W_PROC,
      PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR |
-	 PROC_RDPMC,
+	 PROC_RDPMC | PROC_MOV_DR,
      NULL, TOO_OLD},
     {W_PROC, PROC_IO_BITMAPS | PROC_MSR_BITMAP, NULL, TOO_OLD},
     {W_EXIT, EXIT_HOST_64 | EXIT_SAVE_DEBUG, NULL, TOO_OLD},
@@ -141,9 +141,9 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 		return TOO_OLD;
 	/*
 	 * Asked for above only to see that they are there: windows are opened when something
-	 * waits, and 64-bit mode follows the guest.
+	 * waits, debug registers are watched for a debugger, and 64-bit mode follows the guest.
 	 */
-	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW);
+	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_MOV_DR);
 	c->entry &= ~ENTRY_GUEST_64;
 	return NULL;
 }

@@ -64,6 +64,14 @@ static void decode_cr(const struct vmx_raw *r, struct vm_exit *x)
 	x->cr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
 }
 
+static void decode_dr(const struct vmx_raw *r, struct vm_exit *x)
+{
+	x->reason = VMEXIT_DR_ACCESS;
+	x->cr.cr = FIELD_GET(QUAL_DR_NR, r->qual);
+	x->cr.write = !(r->qual & QUAL_DR_READ);
+	x->cr.gpr = FIELD_GET(QUAL_CR_GPR, r->qual);
+}
+
 void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 {
 	u32 basic = (u16)r->reason;
@@ -81,6 +89,8 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		decode_io(r, x);
 	} else if (basic == EXIT_CR) {
 		decode_cr(r, x);
+	} else if (basic == EXIT_DR) {
+		decode_dr(r, x);
 	} else if (basic == EXIT_EPT_VIOLATION) {
 		vmx_decode_ept(r->qual, r->gpa, x);
 	} else if (basic == EXIT_EXT_INTR || basic == EXIT_TIMER) { /* hv/vmx/bochs.c */

@@ -4,6 +4,8 @@
  * "APIC Virtualization".
  */
 #include "hv/vmx/event.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/vmx.h"
@@ -44,6 +46,18 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 
 	if (!(s->proc & bit) == on)
 		vmcs_write32(VMCS_PROC_CONTROLS, s->proc ^= bit);
+}
+
+void vmx_set_debug(struct vcpu *v, bool int3, bool drs)
+{
+	struct vmx_vcpu *s = vmx_current(v);
+
+	s->proc &= ~PROC_MOV_DR;
+	if (drs)
+		s->proc |= PROC_MOV_DR;
+	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
+	vmcs_write32(VMCS_EXCEPTIONS, int3 ? HVM_OUR_EXCEPTIONS | BIT(VEC_BP) : HVM_OUR_EXCEPTIONS);
+	vmcs_writen(VMCS_PENDING_DEBUG, 0);
 }
 
 void vmx_write_blocking(struct vcpu *v)
@@ -145,11 +159,13 @@ static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 void vmx_apic_to_hw(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
+	/* the CPU would deliver what the debugger holds back */
+	bool direct = lapic_is_direct(&v->lapic) && !debug_blocks_irqs(v);
 	u32 threshold;
 
 	v->lapic.hw_stale = false;
-	if (vmx_ctl.proc2 & PROC2_X2APIC && unlikely(lapic_is_direct(&v->lapic) != s->direct))
-		vmx_switch_direct(v, !s->direct);
+	if (vmx_ctl.proc2 & PROC2_X2APIC && unlikely(direct != s->direct))
+		vmx_switch_direct(v, direct);
 	if (s->vid) {
 		deliver_by_hw(v, s);
 	} else if (s->proc & PROC_TPR_SHADOW) {

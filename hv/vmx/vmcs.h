@@ -130,6 +130,7 @@ refused:
 #define PROC_CR8_LOAD	 BIT(19)
 #define PROC_CR8_STORE	 BIT(20)
 #define PROC_TPR_SHADOW	 BIT(21)
+#define PROC_MOV_DR	 BIT(23)
 #define PROC_NMI_WINDOW	 BIT(22)
 #define PROC_IO_BITMAPS	 BIT(25)
 #define PROC_MSR_BITMAP	 BIT(28)
@@ -192,6 +193,7 @@ enum {
 	EXIT_VMCLEAR = 19,
 	EXIT_VMXON = 27,
 	EXIT_CR = 28,
+	EXIT_DR = 29,
 	EXIT_IO = 30,
 	EXIT_RDMSR = 31,
 	EXIT_WRMSR = 32,
@@ -215,6 +217,8 @@ enum {
 #define QUAL_CR_TYPE	GENMASK(5, 4)
 #define QUAL_CR_READ	1 /* after 0, a write; then CLTS and LMSW */
 #define QUAL_CR_GPR	GENMASK(11, 8)
+#define QUAL_DR_NR	GENMASK(2, 0)
+#define QUAL_DR_READ	BIT(4) /* of the GPR as QUAL_CR_GPR */
 #define QUAL_IO_SIZE	GENMASK(2, 0)
 #define QUAL_IO_IN	BIT(3)
 #define QUAL_IO_STRING	BIT(4)

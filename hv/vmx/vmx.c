@@ -219,8 +219,7 @@ static const struct {
 	u32 field;
 	u64 value;
 } reset_fields[] = {
-    /* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
-    {VMCS_EXCEPTIONS, BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC)},
+    {VMCS_EXCEPTIONS, HVM_OUR_EXCEPTIONS},
     {VMCS_PF_ERROR_MASK}, /* all error codes match: #PF follows its bit in EXCEPTIONS */
     {VMCS_PF_ERROR_MATCH},
     {VMCS_CR3_TARGETS},

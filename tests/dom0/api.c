@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1119,6 +1120,38 @@ static void test_apic_base(void)
 	end(&v);
 }
 
+static void test_sregs2(void)
+{
+	const size_t common = offsetof(struct kvm_sregs, interrupt_bitmap);
+	struct vm v = start(NO_CHIP);
+	struct kvm_sregs2 s2;
+	struct kvm_sregs s;
+	uint32_t irq = 0x41;
+
+	memset(&s2, 0xff, sizeof(s2));
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SREGS2) == 1 &&
+		  !ioctl(v.vcpu, KVM_GET_SREGS, &s) && !ioctl(v.vcpu, KVM_GET_SREGS2, &s2) &&
+		  !memcmp(&s, &s2, common) && !s2.flags && !s2.pdptrs[3],
+	      "KVM_GET_SREGS2 gives what KVM_GET_SREGS does, and no PDPTRs");
+	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "an interrupt waits");
+	s2.cr2 = 0x1234;
+	check(!ioctl(v.vcpu, KVM_SET_SREGS2, &s2) && !ioctl(v.vcpu, KVM_GET_SREGS, &s) &&
+		  s.cr2 == 0x1234 && s.interrupt_bitmap[1] == 2,
+	      "KVM_SET_SREGS2 sets them, and leaves the interrupt alone");
+	s2.cr2 = 0x5678;
+	s2.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	check(ioctl(v.vcpu, KVM_SET_SREGS2, &s2) && errno == EINVAL,
+	      "PDPTRs without PAE paging are refused");
+	s2.cr0 = 0x80000011, s2.cr4 = 0x20;
+	check(!ioctl(v.vcpu, KVM_SET_SREGS2, &s2), "with it they are taken");
+	s2.flags = 2;
+	s2.cr2 = 0x9abc;
+	check(ioctl(v.vcpu, KVM_SET_SREGS2, &s2) && errno == EINVAL &&
+		  !ioctl(v.vcpu, KVM_GET_SREGS2, &s2) && s2.cr2 == 0x5678,
+	      "an unknown flag is refused, and changes nothing");
+	end(&v);
+}
+
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
@@ -1928,15 +1961,10 @@ static void test_cpuid_stays(void)
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
-	static const int none[] = {KVM_CAP_NESTED_STATE,
-				   KVM_CAP_HYPERV,
-				   KVM_CAP_X86_SMM,
-				   KVM_CAP_XSAVE2,
-				   KVM_CAP_SREGS2,
-				   KVM_CAP_VAPIC,
-				   KVM_CAP_X86_DISABLE_EXITS,
-				   KVM_CAP_DISABLE_QUIRKS2,
-				   KVM_CAP_EXCEPTION_PAYLOAD,
+	static const int none[] = {KVM_CAP_NESTED_STATE,    KVM_CAP_HYPERV,
+				   KVM_CAP_X86_SMM,	    KVM_CAP_XSAVE2,
+				   KVM_CAP_VAPIC,	    KVM_CAP_X86_DISABLE_EXITS,
+				   KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_EXCEPTION_PAYLOAD,
 				   KVM_CAP_VCPU_ATTRIBUTES};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
@@ -1981,6 +2009,7 @@ int main(void)
 	test_tsc_khz();
 	test_tsc();
 	test_apic_base();
+	test_sregs2();
 	test_efer();
 	test_cpuid_flags();
 	test_mmu_pages();

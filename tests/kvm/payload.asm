@@ -438,6 +438,72 @@ entry pl_debug_regs
 	mov dr7, rsi
 	jmp pl_exits
 
+%macro point 1			; a place that a test has to know
+	global %1
+%1:
+%endmacro
+
+; What a debugger outside stops at: kvm/debugger.c. RDI: where to write, RSI: lowest bits of the
+; guest's own DR7 at the end.
+entry pl_debugger
+	lea r15, [dbg_after]
+point dbg_int3
+	int3
+point dbg_after
+	nop
+point dbg_hw
+	nop
+	mov [rdi], rdi
+point dbg_written
+	lapic_on
+	mov dword [r11 + 0x300], 0x40041	; an interrupt for itself, vector 0x41
+	sti
+	nop
+point dbg_steps
+	xor eax, eax
+	cpuid
+	mov ecx, 0x1a0
+	rdmsr
+	mov eax, r13d
+	out PORT_VALUE, eax
+	pushf
+	pop rax
+	push rax
+	popf
+	test eax, 0x100
+	jnz unexpected
+point dbg_stepped
+	nop
+	nop
+	value r13d
+	cli
+	lea rax, [dbg_own]
+	mov dr1, rax
+	mov dr7, rsi
+	xor eax, eax
+	mov rax, dr1
+	value eax
+	mov rax, dr7
+	value eax
+point dbg_own
+	mov rax, dr1
+	value eax
+	lea rax, [dbg_own2]
+	mov dr1, rax
+	mov eax, 0x400
+	mov dr7, rax
+	lea r15, [dbg_own_after]
+	mov dr7, rsi
+point dbg_own2
+	nop
+point dbg_own_after
+	mov rax, dr6
+	value eax
+point dbg_gd
+	mov rax, dr0
+	value r14d
+	done
+
 ; What outlives a snapshot: a register, XMM, the LAPIC. Stops at PORT_PAUSE, then tells what it has
 ; after one interrupt.
 entry pl_snapshot

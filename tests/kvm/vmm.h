@@ -69,7 +69,8 @@ extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interr
 extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out,
     pl_flood_in, pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table,
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
-    pl_instructions, pl_snapshot, pl_int_n, pl_hypercalls, pl_call;
+    pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call;
+extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own, dbg_gd;
 
 extern int kvm;
 void open_kvm(void); /* or ends the program */

@@ -392,6 +392,17 @@ static void test_decode_cr(void)
 	CHECK(x.reason == VMEXIT_OTHER, "LMSW never exits");
 }
 
+static void test_decode_dr(void)
+{
+	struct vm_exit x = decode((struct vmx_raw){.reason = 29, .qual = 0xf06, .insn_len = 4});
+
+	CHECK(x.reason == VMEXIT_DR_ACCESS && x.cr.cr == 6 && x.cr.write && x.cr.gpr == 15 &&
+		  x.insn_len == 4,
+	      "MOV to DR6 from R15");
+	x = decode((struct vmx_raw){.reason = 29, .qual = 0x311});
+	CHECK(x.cr.cr == 1 && !x.cr.write && x.cr.gpr == 3, "MOV from DR1 to RBX");
+}
+
 static void test_decode_events(void)
 {
 	struct vm_exit x = decode((struct vmx_raw){.reason = 0, .intr_info = 0x80000202});
@@ -454,6 +465,7 @@ int main(void)
 	test_decode_memory();
 	test_decode_io();
 	test_decode_cr();
+	test_decode_dr();
 	test_decode_events();
 	test_decode_plain();
 	return test_end();

@@ -23,6 +23,7 @@
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/fault.h"
@@ -484,6 +485,37 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 }
 
 void cr_handle_xsetbv(struct vcpu *v)
+{
+}
+
+void debug_run(struct vcpu *v, struct vm_exit *x)
+{
+}
+
+bool debug_takes(struct vcpu *v, const struct vm_exit *x)
+{
+	return false;
+}
+
+bool debug_retired(struct vcpu *v)
+{
+	return false;
+}
+
+void debug_stop_owed(struct vcpu *v)
+{
+}
+
+u64 debug_get_dr(struct vcpu *v, u32 n)
+{
+	return 0;
+}
+
+void debug_set_dr(struct vcpu *v, u32 n, u64 val)
+{
+}
+
+void debug_handle_mov(struct vcpu *v, const struct vm_exit *x)
 {
 }
 

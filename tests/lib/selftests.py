@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""KVM's own selftests in dom0: tests/dom0/selftests has built and packed them. What may be skipped stands here, with the
+capability that is missing, and in the top-level README."""
+import re
+from .machine import Machine, build_file
+from .report import ok, skip
+
+SKIPPED = 4  # exit status, by the selftests' own rule
+
+# Name: what Corbel has not.
+MISSING = {
+    'amx_test': 'XSAVE2 (AMX)',
+    'emulator_error_test': 'SMALLER_MAXPHYADDR',
+    'fix_hypercall_test': 'DISABLE_QUIRKS2',
+    'hyperv_clock': 'HYPERV_CPUID',
+    'hyperv_cpuid': 'HYPERV_CPUID',
+    'hyperv_features': 'HYPERV_CPUID',
+    'kvm_clock_test': 'ADJUST_CLOCK with CLOCK_REALTIME',
+    'kvm_pv_test': 'ENFORCE_PV_FEATURE_CPUID',
+    'monitor_mwait_test': 'DISABLE_QUIRKS2',
+    'nested_exceptions_test': 'EXCEPTION_PAYLOAD',
+    'platform_info_test': 'MSR_PLATFORM_INFO',
+    'pmu_event_filter_test': 'PMU_EVENT_FILTER',
+    'smm_test': 'X86_SMM',
+    'svm_int_ctl_test': 'NESTED_STATE',
+    'svm_nested_shutdown_test': 'NESTED_STATE',
+    'svm_vmcall_test': 'NESTED_STATE',
+    'system_counter_offset_test': 'VCPU_ATTRIBUTES',
+    'triple_fault_event_test': 'NESTED_STATE',
+    'userspace_msr_exit_test': 'X86_USER_SPACE_MSR',
+    'xen_shinfo_test': 'XEN_HVM',
+}
+
+# What tests are called with: less memory than they would take.
+ARGUMENTS = {
+    'demand_paging_test': '-b 32M',
+    'dirty_log_perf_test': '-b 32M',
+    'memslot_modification_stress_test': '-b 32M',
+}
+
+
+def run(label, cpio):
+    disk = f'file={build_file(cpio)},format=raw,if=virtio,readonly=on'
+    with Machine(label, mem='2G', extra=['-drive', disk], life=3000) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && cd /run/t && cpio -idm < /dev/vda && cd /', 60)
+        before = m.json('corbel info --json')
+        for name in m.out_of('ls /run/t/selftests').split():
+            status, out = m.sh(f'/run/t/selftests/{name} {ARGUMENTS.get(name, "")} > /run/out 2>&1; S=$?; '
+                               'tail -n 12 /run/out | cut -c 1-180; (exit $S)', 120)
+            why = MISSING.get(name)
+            if why and status:
+                skip(name, f'no {why}')
+            else:
+                ok(status == 0, name, 'it has been skipped:\n' + out if status == SKIPPED else out)
+            if why and not status:
+                ok(False, f'{name} is in the list of those that need {why}', 'it passes: take it out')
+        after = m.json('corbel info --json')
+        ok(all(before[k] == after[k] for k in ('vms', 'vcpus', 'pool_free_bytes')), 'nothing of them is left in the hypervisor',
+           f'{before}\n{after}')
+        bad = re.sub(r'.*(?:segfault|traps:).*\n', '', m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1])
+        ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)

@@ -1,0 +1,15 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""KVM's own selftests that selftests.py has not. Part of `make test-full` only."""
+import os
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import selftests
+from lib.report import main
+
+
+def rest():
+    selftests.run('the other selftests of KVM', 'selftests-rest.cpio')
+
+
+main(rest)
