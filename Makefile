@@ -173,8 +173,8 @@ $(BUILD)/corbel.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_clou
 
 .PHONY: iso run
 iso: $(BUILD)/corbel.iso
-run: $(BUILD)/corbel.iso
-	@BUILD=$(BUILD) CPUS='$(CPUS)' MEM='$(MEM)' ACCEL='$(ACCEL)' FIRMWARE='$(FIRMWARE)' APPEND='$(APPEND)' DOM0='$(DOM0)' \
+run: $(if $(filter disk,$(DOM0)),dom0-disk,$(BUILD)/corbel.iso)
+	@BUILD=$(BUILD) CPUS='$(CPUS)' MEM='$(MEM)' ACCEL='$(ACCEL)' FIRMWARE='$(FIRMWARE)' APPEND='$(APPEND)' DOM0='$(DOM0)' DISK='$(DISK)/$(SUITE).img' \
 		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
 
 # ---- Debian packages, in build/deb; and the disk of a Debian machine ----
@@ -188,12 +188,26 @@ $(DEB): $(DEB_SRC)
 deb: $(DEB)
 	@ls $(BUILD)/deb/*.deb
 
+# SUITE is a release of Debian; needs root. What the packages need comes along, so that apt has nothing to fetch later.
+SUITE ?= bookworm
+DISK  := $(BUILD)/disk
+$(DISK)/%.img: dom0/mkdisk $(DEB)
+	@mkdir -p $(DISK)
+	dom0/mkdisk $* $@ qemu-system-x86 linux-headers-cloud-amd64 $(BUILD)/deb/*.deb
+.PHONY: dom0-disk
+dom0-disk: $(DISK)/$(SUITE).img
+
 # ---- tests: see tests/README.md ----
 # Debian's full QEMU with its firmware, for dom0 to unpack: too big for the image itself.
 $(IMG)/full.cpio: $(MKIMAGE_SRC) $(VMLINUX_cloud)
 	@mkdir -p $(@D)
 	$(MKIMAGE) --program /usr/bin/qemu-system-x86_64 $(foreach f,seabios/bios-256k.bin qemu/kvmvapic.bin qemu/linuxboot_dma.bin, \
 		--add /usr/share/$(f)=/usr/share/$(f)) --add /boot/vmlinuz=$(VMLINUZ_cloud) --compress none -o $@
+
+# A guest for dom0 on a disk.
+$(DISK)/guest.cpio: $(VMLINUX_cloud) $(IMG)/demo.img
+	@mkdir -p $(@D)
+	$(MKIMAGE) --add /guest/vmlinux=$(VMLINUX_cloud) --add /guest/initrd=$(IMG)/demo.img --compress none -o $@
 
 # The hypervisor with its lock order checked.
 $(BUILD)/checked/corbel.elf: FORCE
@@ -217,7 +231,7 @@ test test-full: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso 
 test:
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 # And what is too costly for each run.
-test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio
+test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 
 -include tests/bochs.mk
@@ -242,6 +256,8 @@ help:
 	@echo 'make iso         build/corbel.iso, boots by BIOS and UEFI'
 	@echo 'make run         boot it in QEMU; Ctrl-A x leaves. Variables: CPUS=2 MEM=2G ACCEL=kvm|tcg FIRMWARE=bios|uefi'
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
+	@echo '                 DOM0=disk boots the disk of make dom0-disk instead, which keeps what is written to it'
+	@echo 'make dom0-disk   a disk of Debian with the packages installed; SUITE=bookworm|trixie; needs root'
 	@echo 'make deb         Debian packages, in build/deb: hypervisor, GRUB menu, module for DKMS, tool'
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'
 	@echo 'make test        all tests; TESTS="boot demo" picks some of tests/smoke, or "unit"'

@@ -6,7 +6,8 @@
         status, out = m.sh('nproc')
 
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
-iso='checked.iso' has a hypervisor that checks its locks. The transcript goes to
+iso='checked.iso' has a hypervisor that checks its locks,
+disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
 import json
@@ -46,7 +47,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso'):
+                 grub=None, life=600, iso='corbel.iso', disk=None):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -60,7 +61,11 @@ class Machine:
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
         cmd = ['qemu-system-x86_64', '-M', machine, '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
-               '-cdrom', os.path.join(BUILD, iso), '-smbios', f'type=11,value=corbel:{oem}']
+               '-smbios', f'type=11,value=corbel:{oem}']
+        if disk:
+            cmd += ['-drive', f'file={os.path.join(BUILD, "disk", disk)}.img,if=virtio,format=raw,snapshot=on']
+        else:
+            cmd += ['-cdrom', os.path.join(BUILD, iso)]
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
         if not reboot:
             cmd += ['-no-reboot']

@@ -126,7 +126,7 @@ def manual():
     """corbel-hypervisor(7) against the table in boot/options.c."""
     page = open('tools/man/corbel-hypervisor.7').read()
     told = set(re.findall(r'^\.TP\n\.(?:BR?I?|BI) (\w+)', page.partition('.SH OPTIONS')[2].partition('.SH FILES')[0], re.M))
-    known = set(re.findall(r'^ *OPTION\("(\w+)"', open('boot/options.c').read(), re.M))
+    known = set(re.findall(r'^ *\{"(\w+)", AT\(', open('boot/options.c').read(), re.M))
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 

@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""The packages on a Debian machine's disk: dom0 by systemd and GRUB, a guest, a kernel update, purge. Part of `make test-full`.
+
+Needs build/disk/bookworm.img, trixie.img (make dom0-disk) and guest.cpio.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, ok, skip
+
+GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncmdline = "console=ttyS0 quiet"\\nmemory = 128\\n'
+
+
+def machine(what, suite, **more):
+    guest = f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on'
+    return Machine(what, disk=suite, extra=['-drive', guest], reboot=True, life=5400, **more)
+
+
+def boots(m, what):
+    m.prompt(f'{m.label}: {what}', 200)
+    m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 200)
+    failed = m.out_of('systemctl --failed --no-legend')
+    ok(not failed, f'{m.label}: no unit has failed', failed)
+
+
+def is_dom0(m):
+    info = m.json('corbel info --json', 20)
+    ok(info['vms'] == 1, f'{m.label}: it is dom0 of the hypervisor', info)
+    out = m.out_of("stat -c '%G %a %t,%T' /dev/kvm /dev/corbel")
+    ok(out.split('\n')[0].strip() == 'kvm 660 a,e8' and out.split('\n')[1].startswith('root 600 '),
+       f'{m.label}: /dev/kvm is the group kvm\'s, /dev/corbel root\'s', out)
+
+
+def is_host(m):
+    """Units that look after hardware start in dom0; each of these stands for its namesake of Debian."""
+    for unit, want in ('smartmontools', 'yes'), ('thermald', 'yes'), ('other', 'no'):
+        out = m.out_of(f'printf "[Unit]\\nConditionVirtualization=no\\n[Service]\\nType=oneshot\\nExecStart=/bin/true\\n" > '
+                       f'/run/systemd/system/{unit}.service; systemctl daemon-reload; systemctl start {unit}; '
+                       f'systemctl show -P ConditionResult {unit}; rm /run/systemd/system/{unit}.service', 60)
+        ok(out.endswith(want), f'{m.label}: a unit {unit} that virtual machines do not start: {want}', out)
+
+
+def runs_guest(m):
+    m.out_of(f'cd / && cpio -idm < /dev/vdb && printf \'{GUEST}\' > /etc/corbel/g.cfg && cd', 60)
+    m.out_of('systemctl start corbel@g', 60)
+    out = m.out_of('n=0; until grep -q "demo: ready" /run/corbel/g/console.log || [ $n -ge 100 ]; do n=$((n+1)); sleep 1; done; '
+                   'corbel list; systemctl is-active corbel@g', 150)
+    ok(re.search(r'^g .* running', out, re.M) and 'inactive' not in out, f'{m.label}: a guest runs as a unit of systemd', out)
+    out = m.out_of('systemctl stop corbel@g; corbel list; tail -n 3 /var/log/syslog /run/corbel/g/console.log 2>/dev/null; true', 120)
+    ok(not re.search(r'^g ', out, re.M) and 'Power down' in out, f'{m.label}: which shuts it down in order', out)
+
+
+def updates_kernel(m):
+    before = m.out_of('uname -r')
+    m.out_of('export DEBIAN_FRONTEND=noninteractive; apt-get -qq update', 200)
+    if 'newer' not in m.out_of('apt list -q --upgradable 2>/dev/null | grep -q "^linux-image-cloud-amd64/" && echo newer; true', 60):
+        return skip(f'{m.label}: a kernel update', 'Debian has no newer kernel than the release')
+    m.out_of('apt-get -qq install -y linux-image-cloud-amd64 linux-headers-cloud-amd64 > /run/apt.log 2>&1 || tail -n 30 /run/apt.log', 2400)
+    m.send('reboot\r')
+    boots(m, 'the machine starts after a kernel update')
+    after = m.out_of('uname -r')
+    ok(after != before, f'{m.label}: with the new kernel', f'{before}, {after}')
+    is_dom0(m)
+
+
+def purges(m):
+    m.out_of('rm -f /etc/corbel/g.cfg; apt-get -qq purge -y "^corbel-.*" > /run/apt.log 2>&1 || tail -n 30 /run/apt.log', 600)
+    m.send('reboot\r')
+    boots(m, 'without the packages it starts')
+    out = m.out_of('find / -xdev -iname "*corbel*" ! -path "/var/cache/*" ! -path "/var/lib/apt/*" ! -path "/var/log/*"; grep -i corbel /boot/grub/grub.cfg; '
+                   'test -e /dev/corbel && echo /dev/corbel; true', 60)
+    ok(not out, f'{m.label}: nothing of them is left', out)
+
+
+def debian12():
+    with machine('Debian 12, BIOS', 'bookworm') as m:
+        boots(m, 'the default entry starts it')
+        is_dom0(m)
+        is_host(m)
+        runs_guest(m)
+        updates_kernel(m)
+        purges(m)
+
+
+def debian12_uefi():
+    with machine('Debian 12, UEFI', 'bookworm', firmware='uefi') as m:
+        boots(m, 'the default entry starts it')
+        is_dom0(m)
+        runs_guest(m)
+        purges(m)
+
+
+def debian13():
+    with machine('Debian 13, BIOS', 'trixie') as m:
+        boots(m, 'the default entry starts it')
+        is_dom0(m)
+        runs_guest(m)
+        purges(m)
+
+
+def reproducible():
+    """Built again elsewhere, the packages are the same."""
+    with tempfile.TemporaryDirectory() as there:
+        version = re.search(r'^VERSION := (.*)', open('Makefile').read(), re.M).group(1)
+        r = subprocess.run(['dom0/mkdeb', version, f'{there}/again'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        ok(r.returncode == 0, 'the packages can be built elsewhere', r.stdout)
+        debs = sorted(f for f in os.listdir(f'{there}/again') if f.endswith('.deb'))
+        other = [f for f in debs if open(f'{there}/again/{f}', 'rb').read() != open(build_file(f'deb/{f}'), 'rb').read()]
+        ok(debs and not other, 'they are the same to the bit', other)
+
+
+main(reproducible, debian12, debian12_uefi, debian13)
