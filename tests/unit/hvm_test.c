@@ -5,7 +5,6 @@
 
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
-#include "hv/guest/linear.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/mm/pt.h"
@@ -26,6 +25,8 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 
 u32 quirks;
 
+struct guest_fault;
+int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
 {
 	return -EINVAL;
