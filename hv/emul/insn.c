@@ -8,8 +8,6 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
-#define INSN_MAX 15
-
 /* Attributes of an opcode */
 #define M   BIT(0)  /* ModRM */
 #define B   BIT(1)  /* byte operand */

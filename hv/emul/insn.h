@@ -10,6 +10,8 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 
 enum insn_pp { PP_NONE, PP_66, PP_F3, PP_F2 };
 
+#define INSN_MAX 15u /* bytes that an instruction can have */
+
 struct insn {
 	u8 len;
 	u8 map;	 /* 0 = one byte, 1 = 0F, 2 = 0F38, 3 = 0F3A; others only with vex */

@@ -23,8 +23,6 @@ struct guest_fault {
 	bool write;
 };
 
-#define INSN_MAX 15u /* bytes that an instruction can have */
-
 /*
  * An instruction that has exited, decoded. When it exits again it need not be fetched and decoded
  * if the fetch would find the same: in the same mode, with the same words in the page tables on the

@@ -2,6 +2,7 @@
 /* A raw exit of the VMCB into the neutral form. Pure. */
 #pragma once
 
+#include "hv/emul/insn.h"
 #include "hv/svm/vmcb.h"
 
 /* Exits that say all by their code. */
@@ -11,8 +12,6 @@ struct svm_simple_exit {
 };
 #define SVM_SIMPLE_EXITS 0x90
 extern const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS];
-
-#define INSN_MAX 15 /* bytes of the longest instruction */
 
 /* The others. */
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x);

@@ -14,6 +14,7 @@
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/debug.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
@@ -62,6 +63,7 @@ ZERO(u64, ns_to_tsc, u64 t)
 ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
 NOTHING(debug_key, char c)
+NOTHING(debug_reset, struct vcpu *v)
 NOTHING(doorbell_destroy, struct vm *vm)
 ZERO(int, doorbell_update, struct vm *vm, const struct corbel_doorbell *d)
 NOTHING(fpu_reset, struct vcpu *v)

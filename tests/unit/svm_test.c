@@ -6,6 +6,7 @@
  */
 #include "hv/svm/svm.c"
 #include "hv/cpu/apic.h"
+#include "hv/guest/linear.h"
 #include "arena.h"
 
 #include <string.h>
@@ -49,6 +50,11 @@ bool cap_masked(const char *name)
 
 void quirks_detect(void)
 {
+}
+
+int vcpu_fetch(struct vcpu *v, struct guest_fault *f) /* a quirk wants it */
+{
+	return -EINVAL;
 }
 
 void apic_send_ipi(u32 apic_id, u8 vector)
