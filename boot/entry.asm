@@ -53,7 +53,8 @@ entry32:
 	jz no_long_mode
 	mov edi, edx			; features
 
-	; First 4 GiB by 2 MiB pages: PD entries, then the tables above; the loader has cleared .bss.
+	; First 4 GiB by 2 MiB pages: PD entries, then the tables above.
+	; The loader has cleared .bss.
 	; What is behind, up to BOOT_REACH, by 1 GiB pages if there are any.
 	mov ecx, 0
 .pd:

@@ -128,7 +128,7 @@ static bool is_undefined(const struct insn *i, enum kind kind, u32 string)
 
 static enum emul_result run_kind(struct pass *r, const struct vector_move *move)
 {
-	u32 string = string_kind(r->i);
+	u32 string = r->kind == K_NONE ? string_kind(r->i) : 0;
 
 	if (move)
 		return r->i->lock ? pass_fault(r->e, VEC_UD) : vector_run(r, move);
@@ -152,10 +152,8 @@ static enum emul_result run_kind(struct pass *r, const struct vector_move *move)
 
 static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool answered)
 {
-	const struct insn *i = &st->insn;
-	enum kind kind = op_classify(i, e->mode);
-	struct pass r = {.st = st, .e = e, .i = i, .answered = answered, .kind = kind};
-	enum emul_result res = run_kind(&r, kind == K_NONE ? vector_move(i) : NULL);
+	struct pass r = {.st = st, .e = e, .i = &st->insn, .answered = answered, .kind = st->kind};
+	enum emul_result res = run_kind(&r, r.kind == K_NONE ? vector_move(r.i) : NULL);
 
 	e->stopped = EMUL_STOPPED_NOT; /* what comes later is another access */
 	st->active = res != EMUL_DONE && res != EMUL_FAULT && res != EMUL_UNSUPPORTED;
@@ -168,6 +166,7 @@ enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const str
 	st->phase = st->iterations = st->mmio_len = 0;
 	st->active = false;
 	st->insn = *i;
+	st->kind = op_classify(i, e->mode);
 	return run_pass(st, e, false);
 }
 

@@ -85,6 +85,7 @@ struct emul_state { /* lives across exits to the VMM */
 	u32 phase;
 	u32 iterations; /* of a REP */
 	struct insn insn;
+	u8 kind; /* enum kind of it */
 	u64 mmio_gpa;
 	u32 mmio_len;
 	u64 mmio_data;

@@ -121,14 +121,21 @@ static enum emul_result memory_result(int ret)
 	}
 }
 
-/* One piece of an access, within a page. For MMIO the request is left in the state. */
-static enum emul_result piece_access(struct pass *r, enum access type, u64 linear, u8 *bytes,
-				     u32 len)
+/*
+ * One piece of an access, offset bytes behind its start, at most *size, which becomes what lies
+ * within a page. For MMIO the request is left in the state.
+ */
+static enum emul_result piece_access(struct pass *r, enum access type, u64 start, u32 offset,
+				     u8 *bytes, u32 *size)
 {
 	struct emul_state *st = r->st;
 	struct emul_env *e = r->e;
+	u64 linear = e->mode == EMUL_64 ? start + offset : (u32)(start + offset);
+	u32 len = MIN(*size, PAGE_SIZE - linear % PAGE_SIZE);
 	int ret;
 
+	len = MIN(len, sizeof(st->mmio_data));
+	*size = len;
 	st->mmio_len = 0;
 	if (is_stopped_access(r, type, linear)) {
 		st->mmio_gpa = e->stopped_gpa;
@@ -156,24 +163,22 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 	struct emul_state *st = r->st;
 	u8 *log = st->log + r->passed, *bytes = type == WRITE ? val : log;
 	u32 done = MIN(st->phase - r->passed, size);
-	u64 linear;
-	enum emul_result res = pass_linear(r->e, seg, ea, size, &linear);
 
 	BUG_ON(r->passed + size > sizeof(st->log));
-	if (res != EMUL_DONE)
-		return res;
 	while (done < size) {
-		u64 at = r->e->mode == EMUL_64 ? linear + done : (u32)(linear + done);
-		u32 len = MIN(size - done, PAGE_SIZE - at % PAGE_SIZE);
+		u32 len = size - done;
 
-		len = MIN(len, sizeof(st->mmio_data));
 		if (r->answered) {
 			len = MIN(st->mmio_len, len);
 			if (type != WRITE)
 				memcpy(bytes + done, &st->mmio_data, len);
 			r->answered = false;
 		} else {
-			res = piece_access(r, type, at, bytes + done, len);
+			u64 linear;
+			enum emul_result res = pass_linear(r->e, seg, ea, size, &linear);
+
+			if (res == EMUL_DONE)
+				res = piece_access(r, type, linear, done, bytes + done, &len);
 			if (res != EMUL_DONE)
 				return res;
 		}

@@ -94,16 +94,21 @@ static int emul_vector(struct emul_env *e, enum emul_vector file, u8 n, u8 *val,
 
 static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment, emul_vector};
 
+/* But for segments, which emul_segment() fills before they are used, and a fault's vector. */
 static void fill_env(struct vcpu *v, struct emul_env *e)
 {
-	*e = (struct emul_env){.ops = &emul_ops,
-			       .ctx = v,
-			       .gpr = v->gpr,
-			       .rip = &v->rip,
-			       .rflags = &v->rflags,
-			       .port = v->emul->is_io ? &v->emul->port : NULL,
-			       .mode = hvm->get(v, HVM_MODE),
-			       .linear_bits = 48};
+	e->ops = &emul_ops;
+	e->ctx = v;
+	e->gpr = v->gpr;
+	e->rip = &v->rip;
+	e->rflags = &v->rflags;
+	e->mode = hvm->get(v, HVM_MODE);
+	e->linear_bits = 48;
+	e->stopped = EMUL_STOPPED_NOT;
+	e->rmw = false;
+	e->fault.error = 0;
+	e->fault.cr2 = 0;
+	e->port = v->emul->is_io ? &v->emul->port : NULL;
 }
 
 /*

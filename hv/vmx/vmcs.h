@@ -10,7 +10,7 @@ struct vcpu;
 
 /* Fields this back end uses, by class; a field's width is part of its encoding. */
 /* clang-format off */
-/* A field of each segment, in the order of enum hvm_seg; GDTR and IDTR have a limit and a base only. */
+/* A field of each segment, in the order of enum hvm_seg. GDTR, IDTR: limit and base only. */
 #define VMCS_SEGMENTS(X, what, at)								\
 	X(GUEST_ES_##what, at) X(GUEST_CS_##what, at + 2) X(GUEST_SS_##what, at + 4)		\
 	X(GUEST_DS_##what, at + 6) X(GUEST_FS_##what, at + 8) X(GUEST_GS_##what, at + 10)	\
