@@ -48,9 +48,8 @@ static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u)
 	return MAX(READ_ONCE(u->weight), others / PINNED_SHARE);
 }
 
-static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
+static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
-	struct sched_unit *pos = rq->queue.tail;
 	u64 least = rq->least - (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms;
 
 	if (u->floor_rq != rq)
@@ -58,6 +57,15 @@ static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 	if (u->slept && ahead(u->vruntime, least) < 0)
 		u->vruntime = least;
 	u->slept &= READ_ONCE(u->boost);
+	u->floor = rq->floor;
+	u->floor_rq = rq;
+}
+
+static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
+{
+	struct sched_unit *pos = rq->queue.tail;
+
+	fair_arrive(rq, u);
 	while (pos && ahead(pos->vruntime, u->vruntime) > 0)
 		pos = pos->prev;
 	queue_insert(&rq->queue, pos, u);
@@ -97,4 +105,5 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 				  MAX(READ_ONCE(woken->weight), (u32)SCHED_WEIGHT_DEFAULT));
 }
 
-const struct sched_ops sched_fair = {"fair", fair_enqueue, fair_slice, fair_charge, fair_preempts};
+const struct sched_ops sched_fair = {"fair",	 fair_arrive, fair_enqueue,
+				     fair_slice, fair_charge, fair_preempts};

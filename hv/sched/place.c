@@ -232,16 +232,18 @@ static void even_out(struct sched_cpu *sc, u64 now)
 	most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * tolerance(to);
 	if ((s64)(most_behind - u->vruntime) > 0)
 		u->vruntime = most_behind;
+	u->floor = READ_ONCE(to->rq.floor); /* it may have to go on from there */
 	u->floor_rq = &to->rq;
 	send_from(sc, u, to->index);
 }
 
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
-	u64 idle = READ_ONCE(sched_idle) & ~BIT(sc->index);
+	/* in this order: who asks has set its bit in sched_idle before */
+	u64 idle = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST) | place_takers(sc, now);
 	const u32 *waiting = &sc->rq.queue.count;
 
-	idle &= __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST) | place_takers(sc, now);
+	idle &= READ_ONCE(sched_idle) & ~BIT(sc->index);
 	for (; idle && *waiting + kept > 1; idle &= idle - 1) {
 		u32 cpu = __builtin_ctzll(idle);
 		struct sched_unit *u = first_for(sc, cpu);

@@ -47,6 +47,8 @@ struct sched_rq {
 /* A policy. All is called on the CPU whose queue it is. */
 struct sched_ops {
 	const char *name;
+	/* it is about to run without having been on the queue: as far as enqueue() would put it */
+	void (*arrive)(struct sched_rq *rq, struct sched_unit *u);
 	/* put it where it belongs; the core takes units off */
 	void (*enqueue)(struct sched_rq *rq, struct sched_unit *u);
 	/* ticks that u may run when it is picked now */

@@ -7,6 +7,10 @@
 
 #define RR_SLICE_MS 5
 
+static void rr_arrive(struct sched_rq *rq, struct sched_unit *u)
+{
+}
+
 static void rr_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
 	queue_insert(&rq->queue, rq->queue.tail, u);
@@ -27,4 +31,4 @@ static bool rr_preempts(const struct sched_unit *woken, const struct sched_unit 
 	return false;
 }
 
-const struct sched_ops sched_rr = {"rr", rr_enqueue, rr_slice, rr_charge, rr_preempts};
+const struct sched_ops sched_rr = {"rr", rr_arrive, rr_enqueue, rr_slice, rr_charge, rr_preempts};

@@ -373,6 +373,7 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 		}
 		requeue_running(sc, now);
 		sc->giver = ran;
+		policy->arrive(&sc->rq, to);
 		cut_slice(sc, now + policy->slice(&sc->rq, to));
 		shorten_for_giver(sc, to, now);
 	} else {

@@ -370,6 +370,28 @@ static void test_yield(void)
 	      share(from, 10 * SEC), share(to, 10 * SEC));
 }
 
+/* It has not been on the queue, but is no further behind than who has. */
+static void test_yield_to_hog(void)
+{
+	struct sim_unit *from, *old, *to;
+
+	machine(1, "fair");
+	from = add(2048, 0, true, 100 * US, 10 * MS);
+	old = hog(1024);
+	run(10 * SEC);
+	while (running[0] != &from->s)
+		run(STEP);
+	to = &unit[units++];
+	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_yield_to(&from->s, &to->s);
+	old->before = sched_runtime(&old->s, now);
+	to->before = sched_runtime(&to->s, now);
+	run(SEC);
+	CHECK(near(share(old, SEC), .5, .02) && near(share(to, SEC), .5, .02),
+	      "who is given the CPU shares it from then on: %.3f %.3f", share(old, SEC),
+	      share(to, SEC));
+}
+
 static void test_yield_event(void)
 {
 	struct sim_unit *from, *to;
@@ -664,6 +686,7 @@ int main(void)
 	test_cap_sleeper();
 	test_steal();
 	test_yield();
+	test_yield_to_hog();
 	test_yield_event();
 	test_wakes();
 	for (i = 1; i <= 8; i++)
