@@ -57,12 +57,14 @@ static u32 move_size(const struct insn *i, const struct vector_move *m)
 	return i->vex_256 ? 32 : 16;
 }
 
-/* What a load leaves of the register: without VEX bits 128 and above, and of V_PART the other half.
+/*
+ * What a load leaves of register n: without VEX bits 128 and above, and of V_PART the other half.
  */
-static int prepare_load(struct pass *r, const struct vector_move *m, enum emul_vector file, u8 *val)
+static int prepare_load(struct pass *r, const struct vector_move *m, enum emul_vector file, u8 n,
+			u8 *val)
 {
 	const struct insn *i = r->i;
-	u8 other = i->vex && m->flags & V_PART ? i->vvvv : i->reg;
+	u8 other = i->vex && m->flags & V_PART ? i->vvvv : n;
 	int ret = r->e->ops->vector(r->e, file, other, val, false);
 
 	if (!(m->flags & V_PART))
@@ -86,12 +88,12 @@ enum emul_result vector_run(struct pass *r, const struct vector_move *m)
 	r->one_operand = true;
 	if (m->flags & V_MMX) {
 		file = EMUL_MMX;
-		n &= 7;
+		n &= 7; /* REX.R means nothing */
 	}
 	if (m->flags & V_STORE)
 		ret = r->e->ops->vector(r->e, file, n, val, false);
 	else
-		ret = prepare_load(r, m, file, val);
+		ret = prepare_load(r, m, file, n, val);
 	if (ret)
 		return EMUL_FAULT;
 	res = pass_linear(r->e, i->seg, ea, size, &linear);

@@ -136,11 +136,11 @@ static void remember_words(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 static int fetch_anew(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 {
 	struct walk c = {.v = v, .seen = &in->words};
-	struct guest_fault ignored;
+	struct guest_fault second = {0};
 	u64 linear = in->paging.next, at,
 	    gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
 	u32 first = MIN(sizeof(in->bytes), PAGE_SIZE - linear % PAGE_SIZE);
-	int ret;
+	int ret, more = 0;
 
 	in->words.n = in->words.gen = in->bell = 0;
 	ret = translate(&c, &in->paging, linear, WALK_FETCH, &at, f);
@@ -149,10 +149,17 @@ static int fetch_anew(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 	if (ret)
 		return ret;
 	in->n = MIN(first, INSN_MAX);
-	if (first < INSN_MAX && !vcpu_access_linear(v, linear + first, in->bytes + first,
-						    INSN_MAX - first, WALK_FETCH, &ignored))
+	if (first < INSN_MAX)
+		more = vcpu_access_linear(v, linear + first, in->bytes + first, INSN_MAX - first,
+					  WALK_FETCH, &second);
+	if (!more)
 		in->n = INSN_MAX;
-	if (insn_decode(&in->insn, in->bytes, in->n, in->paging.mode))
+	ret = insn_decode(&in->insn, in->bytes, in->n, in->paging.mode);
+	if (ret == -E2BIG && more) { /* it goes on in a page that is not there now */
+		*f = second;
+		return more;
+	}
+	if (ret)
 		return -EINVAL;
 	in->plain_store = emul_is_plain_store(&in->insn, in->paging.mode);
 	/*

@@ -772,7 +772,7 @@ static const struct vector_template {
 static u32 generate_vector(const struct vector_template *t, bool vex, u8 *b)
 {
 	static const u8 prefix[] = {0, 0x66, 0xf3, 0xf2};
-	u32 n = 0, off = 256 + rnd() % (DATA_SIZE - 512), reg = rnd() % (t->mmx ? 8 : 16);
+	u32 n = 0, off = 256 + rnd() % (DATA_SIZE - 512), reg = rnd() % 16;
 	u8 base, w = t->w && rnd() % 2, l = vex && !t->size && rnd() % 2, vvvv = 0;
 	s32 disp = (s32)rnd() >> 1;
 
