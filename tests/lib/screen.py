@@ -46,9 +46,14 @@ def picture(base):
 
 
 def font():
+    """Columns of dots, the uppermost the lowest bit, and their character: 15 are drawn side by side in font.c."""
     with open(os.path.join(HERE, '../../hv/console/font.c')) as f:
-        rows = re.findall(r'^\s+0x(..)(..)(..)(..)(..),', f.read(), re.M)
-    return {tuple(int(x, 16) for x in r): chr(32 + i) for i, r in enumerate(rows)}
+        rows = re.findall(r'^    "([ #]{90})"', f.read(), re.M)
+    glyphs = {}
+    for i in range(95):
+        drawn = [row[i % 15 * 6:][:5] for row in rows[i // 15 * 7:][:7]]
+        glyphs[tuple(sum(1 << r for r in range(7) if drawn[r][c] == '#') for c in range(5))] = chr(32 + i)
+    return glyphs
 
 
 def size_of(ppm):
