@@ -88,6 +88,7 @@ $(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/un
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 $(BUILD)/unit/flush $(BUILD)/unit/svm: hv/svm/svm.c
+$(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 .PHONY: unit
 unit: $(UNIT:%=$(BUILD)/unit/%)

@@ -317,7 +317,12 @@ void apic_follow(void)
 
 	if (likely(was == READ_ONCE(wanted)))
 		return;
+	if (was)
+		drain_isr(); /* "off" forgets them, and IOAPICs would wait for their end */
 	enable_apic();
+	/* where the way is locked: not again at each kick */
+	if (was && this_cpu()->x2apic)
+		WRITE_ONCE(wanted, true);
 	if (!was || this_cpu()->x2apic) /* all registers but LDR and ICR are as before */
 		return;
 	init_registers();

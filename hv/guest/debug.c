@@ -179,10 +179,13 @@ static void step(struct vcpu *v, struct vm_exit *x)
 {
 	u64 own = v->rflags & RFLAGS_TF;
 	enum tf_use use = next_tf_use(v);
+	u64 rip = v->rip;
 	bool done;
 
 	v->rflags |= RFLAGS_TF;
 	hvm->run(v, x);
+	if (v->rip == rip)
+		use = TF_KEPT; /* a trap is of the instruction before: this one has not run */
 	done = x->reason == VMEXIT_EXCEPTION && x->exc.vector == VEC_DB &&
 	       hvm->get(v, HVM_DR6) & DR6_BS;
 	if (done && use == TF_LOADED)

@@ -30,6 +30,15 @@ static inline bool debug_blocks_irqs(const struct vcpu *v)
 	return v->debug.control & CORBEL_DEBUG_BLOCKIRQ;
 }
 
+/*
+ * Hardware that delivers interrupts is not to do so: it would deliver what the debugger holds back,
+ * and in the middle of a step, with a TF that is not the guest's.
+ */
+static inline bool debug_keeps_irqs(const struct vcpu *v)
+{
+	return v->debug.control & (CORBEL_DEBUG_STEP | CORBEL_DEBUG_BLOCKIRQ);
+}
+
 /* What the debugger wants from now on. -EINVAL: unknown; -EBUSY: nothing can be injected now. */
 s64 debug_set(struct vcpu *v, const struct corbel_guest_debug *d);
 /* The guest's DR6 or DR7 of a vCPU that is loaded or borrowed; n = 6, 7. */

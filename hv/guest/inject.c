@@ -113,6 +113,11 @@ static void inject_exception(struct vcpu *v)
 	hvm->inject(v, HVM_INJ_EXCEPTION, vector, v->exception.has_error, v->exception.error);
 }
 
+static inline bool hw_delivers(const struct vcpu *v)
+{
+	return hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v);
+}
+
 static inline void deliver_interrupts(struct vcpu *v)
 {
 	int vector;
@@ -129,8 +134,7 @@ static inline void deliver_interrupts(struct vcpu *v)
 		v->user_irq = -1;
 	}
 	vector = lapic_pending(v);
-	if (vector >= 0 && !(hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic)) &&
-	    irq_fits(v)) {
+	if (vector >= 0 && !hw_delivers(v) && irq_fits(v)) {
 		/* one that waits or was injected has left no room for another */
 		BUG_ON(v->user_irq >= 0);
 		lapic_accept(v, vector);

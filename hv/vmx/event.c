@@ -71,7 +71,11 @@ void vmx_write_blocking(struct vcpu *v)
 		u64 pending = v->rflags & RFLAGS_TF ? DR6_BS : 0;
 
 		vmcs_writen(VMCS_PENDING_DEBUG, pending);
-		if (!(v->rflags & RFLAGS_IF))
+		/*
+		 * Behind STI the trap would come before an instruction. The debugger has had that
+		 * of STI itself: MOV SS holds the next one back, for an instruction.
+		 */
+		if (!(v->rflags & RFLAGS_IF) || (pending && debug_holds_drs(v)))
 			state = SHADOW_MOV_SS;
 	}
 	/* an entry with an NMI blocks the next ones itself, and wants to find them open */
@@ -159,8 +163,7 @@ static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 void vmx_apic_to_hw(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	/* the CPU would deliver what the debugger holds back */
-	bool direct = lapic_is_direct(&v->lapic) && !debug_blocks_irqs(v);
+	bool direct = lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v);
 	u32 threshold;
 
 	v->lapic.hw_stale = false;

@@ -165,6 +165,9 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		vmcs_writen(VMCS_GUEST_DR7, (u32)val | DR7_ONE);
 		return;
 	case HVM_SHADOW:
+		/* the trap that waited for its end is raised by who ended it */
+		if (s->shadow && !val)
+			vmcs_writen(VMCS_PENDING_DEBUG, vmcs_readn(VMCS_PENDING_DEBUG) & ~DR6_BS);
 		s->shadow = val ? SHADOW_STI : 0;
 		s->watch |= WATCH_BLOCK;
 		return;
