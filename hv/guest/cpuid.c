@@ -359,7 +359,9 @@ static void note_rights(struct vcpu *v)
 				  *extended = find_leaf(v, 0x80000001, 0) ?: &none;
 	u32 edx = extended->edx;
 
-	v->rights.cr4 = policy_cr4_mask() & (CR4_ALWAYS | cr4_features_of(one, seven));
+	v->rights.cr4 = policy_cr4_mask();
+	if (v->cpuid_count) /* as in KVM, a VMM may set CR4 before it sets CPUID */
+		v->rights.cr4 &= CR4_ALWAYS | cr4_features_of(one, seven);
 	v->rights.xcr0 = (xstate->eax | (u64)xstate->edx << 32) & policy_xcr0_all();
 	v->rights.efer = EFER_SCE;
 	if (edx & CPUID_X1D_LM)
