@@ -171,6 +171,8 @@ int vm_create(const struct corbel_vm_create *c)
 	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order) + BIT(hvm->io_map_order));
 	if (!ret)
 		ret = alloc_maps(vm);
+	if (!ret)
+		ret = doorbell_init(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
@@ -181,6 +183,7 @@ int vm_create(const struct corbel_vm_create *c)
 		return vm->id;
 	p2m_destroy(&vm->p2m);
 fail:
+	doorbell_destroy(vm);
 	free_maps(vm);
 	vm_free(vm);
 	return ret;
