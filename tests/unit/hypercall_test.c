@@ -338,6 +338,26 @@ static void test_doorbells(void)
 	CHECK(pool_free_bytes() == before && !doorbell_total(), "which go with it");
 }
 
+/* ---- names ---- */
+
+static void test_names(void)
+{
+	struct corbel_vm_create c = {.name = "qemu-system_x86:0,a b.c=d+e@f/g"};
+	s64 vm;
+
+	_Static_assert(sizeof("qemu-system_x86:0,a b.c=d+e@f/g") == sizeof(c.name), "fits");
+	memcpy(dom0_page, &c, sizeof(c));
+	vm = call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
+	CHECK(!strcmp(vm_by_id(vm)->name, c.name), "a usual name stays as it is");
+	free_vm(vm, 0);
+	memcpy(c.name, "a\"'\\$`;&|<>(){}*?[]~!#\n\x1b\x7f\xffxxxxxx", sizeof(c.name));
+	memcpy(dom0_page, &c, sizeof(c));
+	vm = call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
+	CHECK(!strcmp(vm_by_id(vm)->name, "a_________________________xxxxx"),
+	      "shells, terminals and text formats find nothing in a name (%s)", vm_by_id(vm)->name);
+	free_vm(vm, 0);
+}
+
 int main(void)
 {
 	arena_init(64ull << 20);
@@ -347,5 +367,6 @@ int main(void)
 	test_refused();
 	test_pool();
 	test_doorbells();
+	test_names();
 	return test_end();
 }
