@@ -257,6 +257,10 @@ const char *boot_plan(struct boot_info *bi)
 	BUG_ON(bi->image_start >= bi->image_end);
 	memcpy(avoid + 1, bi->module, sizeof(bi->module));
 	bi->max_ram_end = memmap_max_ram_end(&bi->map);
+	/* frames that are not RAM have no record: dom0 could map and write them */
+	if (!memmap_is(&bi->map, bi->image_start, bi->image_end, MEM_RAM))
+		return "the loader has put the hypervisor where its memory map has no RAM; use "
+		       "GRUB 2.06 or newer";
 
 	/*
 	 * Low, since Linux's own real-mode code wants the top; the first pages are the firmware's

@@ -226,14 +226,17 @@ static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
+	int r;
 
 	if (vm->mmio_marks >= MAX_MMIO) {
 		vm->mmio_marks = 0;
 		return TOO_MANY;
 	}
 	v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
-	vm->mmio_marks++;
-	return map_batch(v, 1);
+	r = map_batch(v, 1);
+	if (!r) /* else it has no part in what there is to forget */
+		vm->mmio_marks++;
+	return r;
 }
 
 static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)

@@ -264,13 +264,25 @@ static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
 	return r;
 }
 
+/*
+ * HC_DIRTY; under slots_lock. Where a large page must become small ones it takes tables: when the
+ * VM has used up all that it was promised, what was mapped is forgotten, and counts as dirty.
+ */
+static long dirty(struct cb_vm *vm, u64 gfn, u64 n, u64 to, u32 flags)
+{
+	long r = vm->id ? HC5(DIRTY, vm->id, gfn, n, to, flags) : 0;
+
+	if (r != -ENOMEM)
+		return r;
+	cb_mem_forget(vm);
+	return HC5(DIRTY, vm->id, gfn, n, to, flags);
+}
+
 static int dirty_range(struct cb_vm *vm, u64 gfn, u64 pages, u32 flags)
 {
-	u32 id = READ_ONCE(vm->id);
-
-	while (id && pages) {
+	while (pages) {
 		u64 n = min_t(u64, pages, CB_BITMAP_PAGES);
-		long r = HC5(DIRTY, id, gfn, n, 0, flags);
+		long r = dirty(vm, gfn, n, 0, flags);
 
 		if (r < 0)
 			return r;
@@ -513,9 +525,7 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 		u64 n = min_t(u64, s->pages - done, CB_BITMAP_PAGES);
 
 		clear_page(bitmap);
-		if (vm->id)
-			r = HC5(DIRTY, vm->id, s->gfn + done, n, cb_phys(bitmap),
-				clear ? CORBEL_DIRTY_CLEAR : 0);
+		r = dirty(vm, s->gfn + done, n, cb_phys(bitmap), clear ? CORBEL_DIRTY_CLEAR : 0);
 		if (r >= 0)
 			add_lost(vm, s, done, n, (unsigned long *)bitmap, clear);
 		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
@@ -560,14 +570,13 @@ static int clear_part(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 
 		      const unsigned long *named, unsigned long *found)
 {
 	unsigned long *lost = s->lost + first / BITS_PER_LONG;
-	long r = 0;
+	long r;
 	u64 i;
 
 	if (bitmap_empty(named, n))
 		return 0;
 	clear_page(found);
-	if (vm->id)
-		r = HC5(DIRTY, vm->id, s->gfn + first, n, cb_phys(found), CORBEL_DIRTY_CLEAR);
+	r = dirty(vm, s->gfn + first, n, cb_phys(found), CORBEL_DIRTY_CLEAR);
 	if (r < 0)
 		return r;
 	spin_lock(&vm->mmu_lock);

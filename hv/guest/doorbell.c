@@ -118,6 +118,12 @@ static int remove_locked(struct vm *vm, const struct doorbell *d)
 	return 0;
 }
 
+int doorbell_init(struct vm *vm)
+{
+	vm->doorbells = pool_alloc(SLOTS_ORDER, &vm->acct);
+	return vm->doorbells ? 0 : -ENOMEM;
+}
+
 int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 {
 	struct doorbell d = {
@@ -133,11 +139,7 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 	if (d.match)
 		d.data = c->data;
 	lock_acquire(&vm->lock);
-	if (!vm->doorbells)
-		vm->doorbells = pool_alloc(SLOTS_ORDER, &vm->acct);
-	if (!vm->doorbells)
-		ret = -ENOMEM;
-	else if (c->flags & CORBEL_DOORBELL_REMOVE)
+	if (c->flags & CORBEL_DOORBELL_REMOVE)
 		ret = remove_locked(vm, &d);
 	else
 		ret = add_locked(vm, &d);

@@ -145,14 +145,25 @@ int vm_promise(struct vm *vm, u64 pages)
 	return pool_promise(&vm->acct, pages);
 }
 
-/* What goes to terminals is printable. The page is zeroed, so the name ends in time. */
+/* Not printable, or of a meaning to shells and formats of text. */
+static bool is_odd(char c)
+{
+	static const char odd[] = "\"'\\$`;&|<>(){}*?[]~!#";
+
+	for (const char *o = odd; *o; o++)
+		if (c == *o)
+			return true;
+	return c < ' ' || c > '~';
+}
+
+/*
+ * Any user's process may choose it, and it goes to terminals and scripts. The page is zeroed, so
+ * the name ends in time.
+ */
 static void copy_name(char *to, const char *from)
 {
-	for (u32 left = VM_NAME_BYTES - 1; left && *from; left--, from++, to++) {
-		*to = *from;
-		if (*from < ' ' || *from > '~')
-			*to = '?';
-	}
+	for (u32 left = VM_NAME_BYTES - 1; left && *from; left--, from++, to++)
+		*to = is_odd(*from) ? '_' : *from;
 }
 
 int vm_create(const struct corbel_vm_create *c)
@@ -171,6 +182,8 @@ int vm_create(const struct corbel_vm_create *c)
 	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order) + BIT(hvm->io_map_order));
 	if (!ret)
 		ret = alloc_maps(vm);
+	if (!ret)
+		ret = doorbell_init(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
@@ -181,6 +194,7 @@ int vm_create(const struct corbel_vm_create *c)
 		return vm->id;
 	p2m_destroy(&vm->p2m);
 fail:
+	doorbell_destroy(vm);
 	free_maps(vm);
 	vm_free(vm);
 	return ret;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/vcpu.c hv/mm/pool.c hv/lib/lock.c
+ * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/vcpu.c hv/guest/doorbell.c
+ * hv/mm/pool.c hv/lib/lock.c
  */
 #include "hv/dom0/hypercall.h"
 
@@ -16,6 +17,7 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/doorbell.h"
+#include "hv/guest/event.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/lazy.h"
@@ -64,8 +66,7 @@ ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
 NOTHING(debug_key, char c)
 NOTHING(debug_reset, struct vcpu *v)
-NOTHING(doorbell_destroy, struct vm *vm)
-ZERO(int, doorbell_update, struct vm *vm, const struct corbel_doorbell *d)
+NOTHING(event_doorbell, u32 id)
 NOTHING(fpu_reset, struct vcpu *v)
 NOTHING(lapic_destroy, struct vcpu *v)
 NOTHING(lapic_reset, struct vcpu *v, bool init)
@@ -316,6 +317,47 @@ static void test_pool(void)
 	CHECK(pool_free_bytes() == before && !pool_promised_bytes(), "all of it comes back");
 }
 
+static void test_doorbells(void)
+{
+	struct corbel_doorbell d = {.addr = 0x510, .len = 1, .flags = CORBEL_DOORBELL_PIO};
+	u64 before = pool_free_bytes();
+	s64 vm = make_vm(0, 0);
+	struct account *a = &vm_by_id(vm)->acct;
+	void *page[64];
+	u32 n = 0;
+
+	while (n < ARRAY_SIZE(page) && (page[n] = pool_alloc(0, a)))
+		n++;
+	memcpy(dom0_page, &d, sizeof(d));
+	CHECK(n && n < ARRAY_SIZE(page) && call(CORBEL_HC_DOORBELL, vm, 0, 0, 0) >= 0 &&
+		  call(CORBEL_HC_DOORBELL, vm, 0, 0, 0) == -EEXIST && doorbell_total() == 1,
+	      "a VM that has used up its promise can still have doorbells");
+	while (n)
+		pool_free(page[--n], 0, a);
+	free_vm(vm, 0);
+	CHECK(pool_free_bytes() == before && !doorbell_total(), "which go with it");
+}
+
+/* ---- names ---- */
+
+static void test_names(void)
+{
+	struct corbel_vm_create c = {.name = "qemu-system_x86:0,a b.c=d+e@f/g"};
+	s64 vm;
+
+	_Static_assert(sizeof("qemu-system_x86:0,a b.c=d+e@f/g") == sizeof(c.name), "fits");
+	memcpy(dom0_page, &c, sizeof(c));
+	vm = call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
+	CHECK(!strcmp(vm_by_id(vm)->name, c.name), "a usual name stays as it is");
+	free_vm(vm, 0);
+	memcpy(c.name, "a\"'\\$`;&|<>(){}*?[]~!#\n\x1b\x7f\xffxxxxxx", sizeof(c.name));
+	memcpy(dom0_page, &c, sizeof(c));
+	vm = call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
+	CHECK(!strcmp(vm_by_id(vm)->name, "a_________________________xxxxx"),
+	      "shells, terminals and text formats find nothing in a name (%s)", vm_by_id(vm)->name);
+	free_vm(vm, 0);
+}
+
 int main(void)
 {
 	arena_init(64ull << 20);
@@ -324,5 +366,7 @@ int main(void)
 	test_states();
 	test_refused();
 	test_pool();
+	test_doorbells();
+	test_names();
 	return test_end();
 }

@@ -281,6 +281,12 @@ static void test_plan(void)
 	bi.image_end = bi.image_start;
 	CHECK(PANICS(boot_plan(&bi)), "nothing is planned around an image that is nowhere");
 
+	machine(GIB, 2 * MIB);
+	memmap_set(&bi.map, 2 * MIB - PAGE_SIZE, 2 * MIB, MEM_RESERVED);
+	why = boot_plan(&bi);
+	CHECK(why && strstr(why, "no RAM"),
+	      "an image that is not wholly in RAM is refused and told");
+
 	machine(64 * MIB, 2 * MIB);
 	why = boot_plan(&bi);
 	CHECK(why && *why, "a machine of 64 MiB is refused and told");
