@@ -232,22 +232,25 @@ static int vms_get(struct corbel_vm_stat **out)
 	return n;
 }
 
+/* A guest is known by its VMM: a VM of anybody's may have the same name. */
 int vm_of_name(const char *name, struct corbel_vm_stat *found)
 {
 	struct corbel_vm_stat *vm;
 	struct guest g;
+	bool managed = !cfg_bad_name(name) && !guest_load(name, &g) && g.alive;
 	int i, n = vms_get(&vm);
 
 	if (n < 0)
 		return -1;
-	for (i = 0; i < n && strcmp(vm[i].name, name); i++)
-		;
+	for (i = 0; i < n; i++)
+		if (managed ? vm[i].pid == (uint32_t)g.pid : !strcmp(vm[i].name, name))
+			break;
 	if (i < n)
 		*found = vm[i];
 	free(vm);
 	if (i < n)
 		return 0;
-	if (!cfg_bad_name(name) && !guest_load(name, &g) && g.alive)
+	if (managed)
 		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)",
 		     name);
 	else
