@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that is
- * set, and the guest whose record is $FAKEHV_RECORD. With $FAKEHV_FSYNC fsync() fails. What is set by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
+ * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
+ * is set, and the guest whose record is $FAKEHV_RECORD. What is set by CORBEL_IOC_SCHED goes into
+ * $FAKEHV_SCHED, one line a call. With $FAKEHV_FSYNC fsync() fails.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -4,7 +4,7 @@
 
 Usage: tool_test.py CORBEL GUEST FAKEHV.so
 """
-import fcntl, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, time
+import fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
 DIR = tempfile.mkdtemp(prefix="corbel-tool-")
@@ -316,6 +316,14 @@ def test_save():
     corbel("destroy", "sav")
     corbel("create", config("sav"))
     check(fails(corbel("save", "sav", "/no/dir/x"), "cannot write") and guests()["sav"]["state"] == "running", "save to nowhere: it runs on")
+    check(fails(corbel("save", "sav", DIR), "Is a directory", "it runs on") and guests()["sav"]["state"] == "running", "save to a directory: it runs on")
+    p = corbel("save", "sav", f"{DIR}/lost", env={"LD_PRELOAD": FAKEHV, "FAKEHV_FSYNC": "1"})
+    check(fails(p, "lost: Input/output error; it runs on") and guests()["sav"]["state"] == "running" and not glob.glob(f"{DIR}/lost*"),
+          "save to a bad disk: it runs on, and no file is left", p.stderr)
+    corbel("pause", "sav")
+    p = corbel("save", "--keep", "sav", state)
+    check(p.returncode == 0 and guests()["sav"]["state"] in ("paused", "postmigrate"), "save --keep of a paused guest: it stays paused", f"{p} {guests()}")
+    check(corbel("unpause", "sav").returncode == 0 and guests()["sav"]["state"] == "running", "until it is told to go on")
     check(fails(corbel("snapshot", "sav", "t1"), "sav:"), "a snapshot needs a qcow2 disk, as the VMM says")
     corbel("destroy", "sav")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
@@ -323,6 +331,49 @@ def test_save():
     check(corbel("snapshot", "sav", "t1").returncode == 0 and "t1" in corbel("snapshot", "sav").stdout, "snapshot")
     check(corbel("revert", "sav", "t1").returncode == 0 and fails(corbel("revert", "sav", "t2"), "t2"), "revert")
     corbel("destroy", "sav")
+
+
+def test_rubbish():
+    """A VMM that answers what it should not."""
+    answer = b""
+    sleeper = subprocess.Popen(["sleep", "100"])
+    os.makedirs(f"{RUN}/evil")
+    with open(f"{RUN}/evil/vmm.json", "w") as f:
+        json.dump({"pid": sleeper.pid, "start_time": int(open(f"/proc/{sleeper.pid}/stat").read().rsplit(")")[-1].split()[19]),
+                   "vcpus": 1, "memory_mib": 1, "config": ""}, f)
+    with open(f"{RUN}/evil/config", "w") as f:
+        f.write("x")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"{RUN}/evil/qmp")
+    server.listen(8)
+
+    def serve():
+        while True:
+            s = server.accept()[0]
+            with s, s.makefile("rwb", buffering=0) as f:
+                try:
+                    f.write(b"{}\n")
+                    for line in f:
+                        f.write(b'{"return": {}}\n' if b"qmp_capabilities" in line else answer)
+                except OSError:
+                    pass
+    threading.Thread(target=serve, daemon=True).start()
+
+    commands = (["list"], ["block-list", "evil"], ["network-list", "evil"], ["vcpu-set", "evil", "2"], ["snapshot", "evil"], ["pause", "evil"],
+                ["block-attach", "evil", "/dev/null,raw,xvdb,r"])
+    for value in '{"return": 5}', '{"return": null}', '{"return": [5, null, {}]}', '{"return": [{"props": 7}, {"props": null, "qdev": null}]}', \
+            '{"return": {"status": null, "error-desc": null}}', '{"return": {"status": "failed", "error-desc": 1}}', '{"error": 3}', \
+            '{"error": {"desc": null}}', '{"error": {"desc": "\\u001b[2J\\u0007"}}':
+        answer = value.encode() + b"\n"
+        bad = [(c, p) for c in commands for p in [corbel(*c)] if "\x1b" in p.stdout + p.stderr or p.returncode > 1]
+        check(not bad, f"commands live with the answer {value}", bad)
+    answer = b'{"return": {"status": "failed", "error-desc": null}}\n'
+    check(fails(corbel("save", "evil", f"{DIR}/evil"), "QEMU gave up; it stays as it was"), "so does save")
+    answer = b'{"return": {"status": "\\u001b[2J"}}\n'
+    check("\x1b" not in corbel("list").stdout and guests()["evil"]["state"] == "?[2J", "control characters of a state are not shown", guests())
+    sleeper.kill()
+    sleeper.wait()
+    shutil.rmtree(f"{RUN}/evil")
 
 
 def test_manual():
@@ -503,7 +554,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_manual, test_start, test_disks, test_vif, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:
