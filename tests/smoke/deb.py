@@ -104,6 +104,8 @@ def grub_menu():
         text = menu(boot, GRUB_DISABLE_RECOVERY='true', GRUB_CMDLINE_LINUX_CORBEL='console=hvc0', GRUB_DISTRIBUTOR='O\'Brien')
         ok(not any('recovery' in e for e in entries(text)) and ' ro console=hvc0\n' in text and "O'\\''Brien" in text,
            'menu: settings are obeyed, quotes quoted', text)
+        text = menu(boot, GRUB_DISTRIBUTOR='Kali GNU/Linux')
+        ok("'Kali GNU/Linux, with" in text and 'Linux GNU' not in text, 'menu: a name with GNU/Linux is taken as it is', text)
         open(f'{boot}/amd-ucode.img', 'w').close()
         first = block(menu(boot, GRUB_EARLY_INITRD_LINUX_STOCK='intel-uc.img amd-ucode.img'), 'corbel')
         ok(re.search(r'module2 /boot/vmlinuz-6\.1\.0-10-amd64 .*\n module2 /boot/amd-ucode\.img\n module2 /boot/initrd',

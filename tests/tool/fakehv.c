@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0 and the guest whose record is
- * $FAKEHV_RECORD. What is set by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call.
+ * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
+ * is set, and the guest whose record is $FAKEHV_RECORD. What is set by CORBEL_IOC_SCHED goes into
+ * $FAKEHV_SCHED, one line a call. With $FAKEHV_FSYNC fsync() fails.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -47,8 +48,11 @@ static int answer(struct corbel_query *q, const void *data, size_t size)
 
 static int query_vm(struct corbel_query *q)
 {
-	struct corbel_vm_stat vm[2] = {
+	const char *other = getenv("FAKEHV_OTHER");
+	unsigned int index = q->index + (q->index && !other);
+	struct corbel_vm_stat vm[3] = {
 	    {.id = 0, .vcpus = 2, .runtime_ns = 5000000000, .name = "dom0"},
+	    {.id = 2, .pid = 1},
 	    {.id = 3,
 	     .vcpus = 2,
 	     .pid = record_pid(),
@@ -58,8 +62,9 @@ static int query_vm(struct corbel_query *q)
 	     .name = "qemu"},
 	};
 
-	if (q->index < 2 && (q->index == 0 || vm[1].pid))
-		return answer(q, &vm[q->index], sizeof(vm[0]));
+	snprintf((char *)vm[1].name, sizeof(vm[1].name), "%s", other ? other : "");
+	if (index < 3 && (index < 2 || vm[2].pid))
+		return answer(q, &vm[index], sizeof(vm[0]));
 	errno = ENOENT;
 	return -1;
 }
@@ -138,6 +143,18 @@ static int set_sched(const struct corbel_sched_set *s)
 	}
 	note("%u %u %llx %u\n", s->vcpu, s->weight, (unsigned long long)s->affinity, s->cap);
 	return 0;
+}
+
+int fsync(int fd)
+{
+	static int (*real)(int);
+
+	if (!real)
+		real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+	if (!getenv("FAKEHV_FSYNC"))
+		return real(fd);
+	errno = EIO;
+	return -1;
 }
 
 int open(const char *path, int flags, ...)

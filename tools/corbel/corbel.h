@@ -30,6 +30,8 @@ struct opts {
 };
 const char *run_dir(void); /* /run/corbel */
 const char *etc_dir(void); /* /etc/corbel */
+/* Control characters become '?', but for line ends and tabs if asked. Returns text. */
+char *printable(char *text, bool lines);
 /* "corbel: ..." on stderr; fail() returns 1, the exit code of a failed command. */
 int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -110,6 +112,13 @@ int qmp_need(struct qmp *q, const char *name); /* qmp_open(). 0, or -1 told */
 int qmp_do(const char *name, const char *command);
 int qmp_do_with(const char *name, const char *command, struct json_object *args,
 		struct json_object **ret);
+/*
+ * Parts of an answer, which may be anything: a member, or NULL; a member's text without control
+ * characters, or ""; how many elements an array has, 0 if it is none.
+ */
+struct json_object *qmp_member(struct json_object *o, const char *key);
+const char *qmp_text(struct json_object *o, const char *key);
+size_t qmp_count(struct json_object *o);
 /* "running", "paused" ... or "unresponsive". */
 void qmp_status(const char *name, char *buf, size_t size);
 

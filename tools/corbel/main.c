@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Command line of the corbel tool. */
+#define _GNU_SOURCE
 #include "corbel.h"
 
 #include <argp.h>
+#include <ctype.h>
 #include <json-c/json.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -146,16 +148,28 @@ static const struct command {
 
 /* ---- messages ---- */
 
+char *printable(char *text, bool lines)
+{
+	char *p;
+
+	for (p = text; *p; p++)
+		if (iscntrl((unsigned char)*p) && !(lines && (*p == '\n' || *p == '\t')))
+			*p = '?';
+	return text;
+}
+
 int fail(const char *fmt, ...)
 {
+	char *text;
 	va_list ap;
 
 	fflush(stdout);
-	fprintf(stderr, "corbel: ");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) >= 0) {
+		fprintf(stderr, "corbel: %s\n", printable(text, true));
+		free(text);
+	}
 	va_end(ap);
-	fprintf(stderr, "\n");
 	return 1;
 }
 

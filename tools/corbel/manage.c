@@ -29,20 +29,6 @@ static struct json_object *object(int n, const char *const *pairs)
 	object(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) / 2,                         \
 	       (const char *const[]){__VA_ARGS__})
 
-static struct json_object *member(struct json_object *o, const char *key)
-{
-	struct json_object *v = NULL;
-
-	return json_object_object_get_ex(o, key, &v) ? v : NULL;
-}
-
-static const char *text(struct json_object *o, const char *key)
-{
-	struct json_object *v = member(o, key);
-
-	return v ? json_object_get_string(v) : "";
-}
-
 /* Lock the guest, run one command. 0, or 1 told. */
 static int guest_do(const char *name, const char *command, struct json_object *args,
 		    struct json_object **ret)
@@ -172,15 +158,17 @@ int cmd_mem_set(struct opts *o)
 /* One slot of query-hotpluggable-cpus: plug it in, or out if id is given. */
 static int plug_vcpu(struct qmp *q, struct json_object *slot, int i, bool in, char *err)
 {
-	struct json_object *args;
+	struct json_object *args, *props = qmp_member(slot, "props");
 	char id[32];
 
 	snprintf(id, sizeof(id), "vcpu%d", i);
 	if (!in)
 		return qmp_call(q, "device_del", OBJECT("id", id), -1, NULL, err);
-	args = OBJECT("driver", text(slot, "type"), "id", id);
-	json_object_object_foreach(member(slot, "props"), key, value)
-	    json_object_object_add(args, key, json_object_get(value));
+	args = OBJECT("driver", qmp_text(slot, "type"), "id", id);
+	if (json_object_is_type(props, json_type_object)) {
+		json_object_object_foreach(props, key, value)
+		    json_object_object_add(args, key, json_object_get(value));
+	}
 	return qmp_call(q, "device_add", args, -1, NULL, err);
 }
 
@@ -195,14 +183,14 @@ static int set_vcpus(struct qmp *q, const char *name, long want)
 		return fail("%s: its machine cannot change vCPUs (%s); one with firmware = "
 			    "\"bios\" can",
 			    name, why);
-	slots = json_object_array_length(all);
+	slots = qmp_count(all);
 	for (i = 0; i < slots; i++)
-		taken += member(json_object_array_get_idx(all, i), "qom-path") != NULL;
+		taken += qmp_member(json_object_array_get_idx(all, i), "qom-path") != NULL;
 	if (want > slots)
 		err = fail("%s has at most %d vCPUs; its file says so with maxvcpus", name, slots);
 	for (i = 0; i < slots && !err; i++) {
 		struct json_object *slot = json_object_array_get_idx(all, slots - 1 - i);
-		bool is = member(slot, "qom-path") != NULL;
+		bool is = qmp_member(slot, "qom-path") != NULL;
 
 		if (is == (i < want))
 			continue;
@@ -238,11 +226,12 @@ int cmd_vcpu_set(struct opts *o)
 /* By which other commands know it: a CD drive or attached disk by its device. */
 static const char *disk_name(struct json_object *b)
 {
-	const char *qdev = text(b, "qdev");
+	const char *qdev = qmp_text(b, "qdev");
 
 	if (!strncmp(qdev, "cd", 2))
 		return qdev;
-	return *text(b, "device") ? text(b, "device") : text(member(b, "inserted"), "node-name");
+	return *qmp_text(b, "device") ? qmp_text(b, "device")
+				      : qmp_text(qmp_member(b, "inserted"), "node-name");
 }
 
 int cmd_block_list(struct opts *o)
@@ -257,12 +246,12 @@ int cmd_block_list(struct opts *o)
 		return 0;
 	}
 	printf("%-16s %-8s %-3s %s\n", "DISK", "FORMAT", "RO", "FILE");
-	for (i = 0; i < json_object_array_length(all); i++) {
+	for (i = 0; i < qmp_count(all); i++) {
 		b = json_object_array_get_idx(all, i);
-		in = member(b, "inserted");
-		printf("%-16s %-8s %-3s %s\n", disk_name(b), in ? text(in, "drv") : "-",
-		       in && *text(in, "ro") == 't' ? "yes" : "no",
-		       in ? text(in, "file") : "(empty)");
+		in = qmp_member(b, "inserted");
+		printf("%-16s %-8s %-3s %s\n", disk_name(b), in ? qmp_text(in, "drv") : "-",
+		       in && *qmp_text(in, "ro") == 't' ? "yes" : "no",
+		       in ? qmp_text(in, "file") : "(empty)");
 	}
 	json_object_put(all);
 	return 0;
@@ -443,9 +432,9 @@ int cmd_network_list(struct opts *o)
 		return 0;
 	}
 	printf("%-24s %s\n", "DEVICE", "MAC");
-	for (i = 0; i < json_object_array_length(all); i++) {
+	for (i = 0; i < qmp_count(all); i++) {
 		n = json_object_array_get_idx(all, i);
-		printf("%-24s %s\n", text(n, "name"), text(n, "main-mac"));
+		printf("%-24s %s\n", qmp_text(n, "name"), qmp_text(n, "main-mac"));
 	}
 	json_object_put(all);
 	return 0;

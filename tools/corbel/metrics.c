@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LABEL_MAX (2 * sizeof(((struct row *)0)->name) + 2)
+
 /* What stands above the samples of one metric. */
 static void head(const char *name, const char *type, const char *help)
 {
@@ -26,22 +28,37 @@ static void of_hypervisor(const struct corbel_info *i)
 	    i->pool_free_bytes);
 }
 
+/* A VM's name is what its process chose, but printable. buf of LABEL_MAX. */
+static const char *label(const char *name, char *buf)
+{
+	char *to = buf;
+
+	for (; *name && to < buf + LABEL_MAX - 2; name++) {
+		if (*name == '"' || *name == '\\')
+			*to++ = '\\';
+		*to++ = *name;
+	}
+	*to = 0;
+	return buf;
+}
+
 static void of_domains(const struct row *r, int n)
 {
+	char name[LABEL_MAX];
 	int i;
 
 	head("domain_info_memory_usage_bytes", "gauge", "Memory of the domain.");
 	for (i = 0; i < n; i++)
-		printf("corbel_domain_info_memory_usage_bytes{domain=\"%s\"} %llu\n", r[i].name,
-		       (unsigned long long)r[i].memory_bytes);
+		printf("corbel_domain_info_memory_usage_bytes{domain=\"%s\"} %llu\n",
+		       label(r[i].name, name), (unsigned long long)r[i].memory_bytes);
 	head("domain_info_virtual_cpus", "gauge", "Virtual CPUs of the domain.");
 	for (i = 0; i < n; i++)
-		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n", r[i].name,
-		       r[i].vcpus);
+		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n",
+		       label(r[i].name, name), r[i].vcpus);
 	head("domain_info_cpu_time_seconds_total", "counter", "CPU time of the domain.");
 	for (i = 0; i < n; i++)
-		printf("corbel_domain_info_cpu_time_seconds_total{domain=\"%s\"} %.9f\n", r[i].name,
-		       r[i].cpu_ns / 1e9);
+		printf("corbel_domain_info_cpu_time_seconds_total{domain=\"%s\"} %.9f\n",
+		       label(r[i].name, name), r[i].cpu_ns / 1e9);
 }
 
 static const char *name_of(const struct row *r, int n, uint32_t id)
@@ -59,6 +76,7 @@ enum figure { TIME, STEAL, EXITS };
 static void of_vcpus(const char *name, const char *help, enum figure what,
 		     const struct corbel_vcpu_stat *v, int n, const struct row *r, int rows)
 {
+	char buf[LABEL_MAX];
 	int i;
 
 	head(name, "counter", help);
@@ -68,7 +86,7 @@ static void of_vcpus(const char *name, const char *help, enum figure what,
 					       : (double)v[i].exits_total;
 
 		printf("corbel_%s{domain=\"%s\",vcpu=\"%u\"} %.17g\n", name,
-		       name_of(r, rows, v[i].vm), v[i].index, value);
+		       label(name_of(r, rows, v[i].vm), buf), v[i].index, value);
 	}
 }
 

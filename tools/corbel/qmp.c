@@ -24,6 +24,26 @@ long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+struct json_object *qmp_member(struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	return json_object_object_get_ex(o, key, &v) ? v : NULL;
+}
+
+/* The replacing is done in the answer itself, which nobody else reads. */
+const char *qmp_text(struct json_object *o, const char *key)
+{
+	struct json_object *v = qmp_member(o, key);
+
+	return v ? printable((char *)json_object_get_string(v), false) : "";
+}
+
+size_t qmp_count(struct json_object *o)
+{
+	return json_object_is_type(o, json_type_array) ? json_object_array_length(o) : 0;
+}
+
 /* Next object from the VMM, or NULL (errno). */
 static struct json_object *receive(struct qmp *q, long deadline)
 {
@@ -123,7 +143,8 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 		return -1;
 	}
 	for (;;) {
-		o = receive(q, deadline);
+		errno = ETIMEDOUT;
+		o = now_ms() < deadline ? receive(q, deadline) : NULL;
 		if (!o) {
 			snprintf(err, 128, "%s",
 				 errno == ETIMEDOUT ? "no answer" : strerror(errno));
@@ -136,8 +157,7 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 			return 0;
 		}
 		if (json_object_object_get_ex(o, "error", &v)) {
-			json_object_object_get_ex(v, "desc", &v);
-			snprintf(err, 128, "%s", json_object_get_string(v));
+			snprintf(err, 128, "%s", qmp_text(v, "desc"));
 			json_object_put(o);
 			return -1;
 		}
@@ -185,14 +205,17 @@ int qmp_do_with(const char *name, const char *command, struct json_object *args,
 void qmp_status(const char *name, char *buf, size_t size)
 {
 	static struct qmp q;
-	struct json_object *o = NULL, *v;
+	struct json_object *o = NULL;
+	const char *status;
 	char err[128];
 
 	snprintf(buf, size, "unresponsive");
 	if (qmp_open(&q, name, STATUS_MS))
 		return;
-	if (!qmp_command(&q, "query-status", &o, err) && json_object_object_get_ex(o, "status", &v))
-		snprintf(buf, size, "%s", json_object_get_string(v));
+	qmp_command(&q, "query-status", &o, err);
+	status = qmp_text(o, "status");
+	if (*status)
+		snprintf(buf, size, "%s", status);
 	json_object_put(o);
 	qmp_close(&q);
 }

@@ -19,37 +19,43 @@
 #define HEAD_MAX   64
 #define CONFIG_MAX (1 << 20)
 #define STATE_MS   600000 /* for gigabytes on a slow disk */
+#define CANCEL_MS  10000
 
 /* ---- the migration ---- */
 
 /* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
-static int wait_status(struct qmp *q, const char *command, const char *const *words, char *err)
+static int wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
+		       char *err)
 {
-	long end = now_ms() + STATE_MS;
-	struct json_object *o, *v;
+	long end = now_ms() + ms;
+	struct json_object *o;
+	const char *status;
 	int i, found = -1;
 
 	while (now_ms() < end && found < 0) {
 		o = NULL;
 		if (qmp_command(q, command, &o, err))
 			return -1;
-		if (json_object_object_get_ex(o, "status", &v))
-			for (i = 0; words[i] && found < 0; i++)
-				if (!strcmp(json_object_get_string(v), words[i]))
-					found = i;
-		if (found > 0 && json_object_object_get_ex(o, "error-desc", &v))
-			snprintf(err, 128, "%s", json_object_get_string(v));
+		status = qmp_text(o, "status");
+		for (i = 0; words[i] && found < 0; i++)
+			if (!strcmp(status, words[i]))
+				found = i;
+		if (found > 0 && *qmp_text(o, "error-desc"))
+			snprintf(err, 128, "%s", qmp_text(o, "error-desc"));
 		json_object_put(o);
 		if (found < 0)
 			usleep(20000);
 	}
 	if (found < 0)
-		snprintf(err, 128, "not done after %d s", STATE_MS / 1000);
+		snprintf(err, 128, "not done after %ld s", ms / 1000);
 	return found;
 }
 
 static int write_state(struct qmp *q, int fd, char *err)
 {
+	static const char *const words[] = {"completed", "failed", "cancelled", NULL};
+	char ignored[128];
+	int ret;
 	struct json_object *name = json_object_new_object(), *uri = json_object_new_object();
 
 	snprintf(err, 128, "QEMU gave up");
@@ -61,10 +67,10 @@ static int write_state(struct qmp *q, int fd, char *err)
 	}
 	if (qmp_call(q, "migrate", uri, -1, NULL, err))
 		return -1;
-	return wait_status(q, "query-migrate",
-			   (const char *const[]){"completed", "failed", "cancelled", NULL}, err)
-		   ? -1
-		   : 0;
+	ret = wait_status(q, "query-migrate", words, STATE_MS, err);
+	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
+		wait_status(q, "query-migrate", words, CANCEL_MS, ignored);
+	return ret ? -1 : 0;
 }
 
 /* ---- save ---- */
@@ -86,22 +92,37 @@ static int write_head(int fd, const char *path, const struct guest *g)
 	return -1;
 }
 
-static int save(struct opts *o, const struct guest *g, const char *path, int fd)
+/* From tmp to path, all of it on the disk. 0, or -1 with why in err. */
+static int keep_file(int fd, const char *tmp, const char *path, char *err)
 {
+	if (!fsync(fd) && !rename(tmp, path))
+		return 0;
+	snprintf(err, 128, "%s: %s", path, strerror(errno));
+	return -1;
+}
+
+/* The guest ends only when its file is safe. 0, or 1 told. */
+static int save(struct opts *o, const struct guest *g, const char *tmp, const char *path, int fd)
+{
+	struct json_object *status = NULL;
 	static struct qmp q;
 	char err[128];
+	bool ran;
 	int ret;
 
 	if (write_head(fd, path, g) || qmp_need(&q, g->name))
 		return 1;
-	ret = write_state(&q, fd, err);
-	if (ret || o->keep)
+	ret = qmp_command(&q, "query-status", &status, err);
+	ran = !strcmp(qmp_text(status, "status"), "running");
+	json_object_put(status);
+	if (!ret)
+		ret = write_state(&q, fd, err) || keep_file(fd, tmp, path, err);
+	if ((ret || o->keep) && ran)
 		qmp_command(&q, "cont", NULL, (char[128]){0});
 	qmp_close(&q);
 	if (ret)
-		return fail("%s: cannot be saved: %s; it runs on", g->name, err);
-	if (fsync(fd))
-		return fail("%s: %s", path, strerror(errno));
+		return fail("%s: cannot be saved: %s; it %s", g->name, err,
+			    ran ? "runs on" : "stays as it was");
 	return o->keep ? 0 : end_vmm(g);
 }
 
@@ -116,11 +137,10 @@ int cmd_save(struct opts *o)
 		return 1;
 	snprintf(tmp, sizeof(tmp), "%s.new", path);
 	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ret = fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno)) : save(o, &g, path, fd);
+	ret =
+	    fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno)) : save(o, &g, tmp, path, fd);
 	if (fd >= 0)
 		close(fd);
-	if (!ret && rename(tmp, path))
-		ret = fail("cannot write %s: %s", path, strerror(errno));
 	if (ret)
 		unlink(tmp);
 	else if (!o->keep)
@@ -161,7 +181,7 @@ static int resume(const char *name, bool paused)
 
 	if (qmp_need(&q, name))
 		return 1;
-	ret = wait_status(&q, "query-status", words, err) < 0;
+	ret = wait_status(&q, "query-status", words, STATE_MS, err) < 0;
 	if (!ret && !paused)
 		ret = qmp_command(&q, "cont", NULL, err);
 	qmp_close(&q);
@@ -207,7 +227,7 @@ static int monitor(const char *name, const char *line, bool show)
 {
 	struct json_object *args = json_object_new_object(), *ret = NULL;
 	struct guest g;
-	const char *said;
+	char *said;
 	int err;
 
 	if (guest_get(name, true, &g)) {
@@ -217,9 +237,9 @@ static int monitor(const char *name, const char *line, bool show)
 	json_object_object_add(args, "command-line", json_object_new_string(line));
 	err = qmp_do_with(name, "human-monitor-command", args, &ret);
 	guest_unlock(&g);
-	said = ret ? json_object_get_string(ret) : "";
+	said = ret ? (char *)json_object_get_string(ret) : (char[1]){0};
 	if (!err && show)
-		printf("%s", said);
+		printf("%s", printable(said, true));
 	else if (!err && *said)
 		err = fail("%s: %.*s", name, (int)strcspn(said, "\r\n"), said);
 	json_object_put(ret);

@@ -100,6 +100,7 @@ static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
 			  .pool_bytes = vm->pool_bytes,
 			  .cpu_ns = vm->runtime_ns};
 	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
+	printable(r->name, false); /* its process chose it */
 	snprintf(r->state, sizeof(r->state), "running");
 	if (!r->memory_bytes && !vm->id) /* dom0 has what nobody else has; its kernel knows */
 		r->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -224,6 +225,7 @@ static int vms_get(struct corbel_vm_stat **out)
 		return -1;
 	for (i = 0; i < n; i++) {
 		(*out)[i].name[sizeof((*out)[i].name) - 1] = 0;
+		printable((*out)[i].name, false);
 		for (j = 0; j < guests; j++)
 			if (g[j].alive && (uint32_t)g[j].pid == (*out)[i].pid)
 				snprintf((*out)[i].name, sizeof((*out)[i].name), "%s", g[j].name);
@@ -232,22 +234,25 @@ static int vms_get(struct corbel_vm_stat **out)
 	return n;
 }
 
+/* A guest is known by its VMM: a VM of anybody's may have the same name. */
 int vm_of_name(const char *name, struct corbel_vm_stat *found)
 {
 	struct corbel_vm_stat *vm;
 	struct guest g;
+	bool managed = !cfg_bad_name(name) && !guest_load(name, &g) && g.alive;
 	int i, n = vms_get(&vm);
 
 	if (n < 0)
 		return -1;
-	for (i = 0; i < n && strcmp(vm[i].name, name); i++)
-		;
+	for (i = 0; i < n; i++)
+		if (managed ? vm[i].pid == (uint32_t)g.pid : !strcmp(vm[i].name, name))
+			break;
 	if (i < n)
 		*found = vm[i];
 	free(vm);
 	if (i < n)
 		return 0;
-	if (!cfg_bad_name(name) && !guest_load(name, &g) && g.alive)
+	if (managed)
 		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)",
 		     name);
 	else
