@@ -80,17 +80,18 @@ hv-clang: $(CLANG_OBJ)
 
 # ---- unit tests: each tests/unit/NAME_test.c names what it links in a comment "links: ..." ----
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
+UNIT_H     := $(wildcard tests/unit/*.h hv/*.h hv/*/*.h boot/*.h)
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
 
 links = $(shell sed -n '/links:/{:a;/\*\//!{N;ba};s|.*links:||;s|\*/.*||;s|\n \*||g;p;q}' tests/unit/$(1)_test.c)
 
 define unit_rule
-$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(wildcard tests/unit/*.h) $(filter %.c,$(call links,$(1)))
+$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(UNIT_H) $(filter %.c,$(call links,$(1)))
 	@mkdir -p $(BUILD)/unit
 	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(call links,$(1))
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
-$(BUILD)/unit/flush $(BUILD)/unit/svm: hv/svm/svm.c
+$(BUILD)/unit/svm: hv/svm/svm.c
 $(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 .PHONY: unit
