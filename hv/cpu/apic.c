@@ -112,6 +112,21 @@ void apic_send_ipi(u32 apic_id, u8 vector)
 	tell_stuck();
 }
 
+/* The CPU itself knows its mode at any moment; this_cpu()->x2apic may be about to follow. */
+void apic_kick_from_nmi(void)
+{
+	u64 base = rdmsr(MSR_APIC_BASE);
+
+	if (base & APIC_BASE_X2APIC) {
+		wrmsr(MSR_X2APIC + APIC_SELF_IPI / 16, VEC_KICK);
+	} else if (base & APIC_BASE_ENABLE && regs) {
+		/* The other half of the ICR, which the interrupted code may have set, stays. */
+		mmio_write32(regs + APIC_ICR, ICR_SELF | ICR_ASSERT | VEC_KICK);
+		while (mmio_read32(regs + APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck))
+			cpu_relax();
+	}
+}
+
 void apic_send_init(u32 apic_id)
 {
 	send_icr(apic_id, ICR_INIT);

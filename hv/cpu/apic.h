@@ -27,6 +27,11 @@ void apic_eoi(void);
  */
 bool apic_test(u32 reg, u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
+/*
+ * In an NMI's handler, whatever it interrupted: VEC_KICK on this CPU as soon as interrupts are on,
+ * or at the next entry to a guest.
+ */
+void apic_kick_from_nmi(void);
 void apic_send_init(u32 apic_id);
 void apic_send_sipi(u32 apic_id, u8 page);
 /*

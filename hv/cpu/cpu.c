@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/apic.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
@@ -218,6 +219,7 @@ static void nmi_handle(void)
 	__atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
 	WRITE_ONCE(this_cpu()->nmi_owed, true); /* locks may be held here: cpu_main() tells */
 	WRITE_ONCE(this_cpu()->resched, true);
+	apic_kick_from_nmi(); /* resched may have been looked at already, before HLT or an entry */
 }
 
 void exception_handle(struct regs *r)

@@ -65,6 +65,7 @@
 #define ICR_ASSERT	 BIT(14)
 #define ICR_LEVEL	 BIT(15)
 #define ICR_SHORTHAND	 GENMASK(19, 18)
+#define ICR_SELF	 BIT(18)
 #define ICR_ALL_BUT_SELF GENMASK(19, 18)
 
 #define TIMER_DIV_1    0xb
