@@ -47,8 +47,17 @@ static inline gpa_t gpa(u64 v)
 #define FIELD_PREP(mask, v) (((u64)(v) * ((mask) & -(mask))) & (mask))
 
 #define ARRAY_SIZE(a)	 (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	 ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	 ((a) > (b) ? (a) : (b))
+/* What another CPU may change is read once: the value that was compared is the one given. */
+#define MIN(a, b)                                                                                  \
+	({                                                                                         \
+		__typeof__(1 ? (a) : (b)) a_ = (a), b_ = (b);                                      \
+		a_ < b_ ? a_ : b_;                                                                 \
+	})
+#define MAX(a, b)                                                                                  \
+	({                                                                                         \
+		__typeof__(1 ? (a) : (b)) a_ = (a), b_ = (b);                                      \
+		a_ > b_ ? a_ : b_;                                                                 \
+	})
 #define ALIGN_UP(x, a)	 (((x) + (a)-1) & ~((__typeof__(x))(a)-1))
 #define ALIGN_DOWN(x, a) ((x) & ~((__typeof__(x))(a)-1))
 #define IS_ALIGNED(x, a) (((x) & ((a)-1)) == 0)

@@ -80,7 +80,7 @@ class Machine:
         cmd += extra
         self.command = cmd
         # `timeout` ends the emulator even if this test is killed.
-        self.life = life
+        self.life = life * max(PATIENCE / 4, 1)
         self.failures = report.failures
 
     def file(self, suffix):
@@ -186,6 +186,26 @@ class Machine:
             ok(False, f'{self.label}: `{command}` succeeds', f'exit status {status}\n{out}')
             raise Stop
         return out.strip()
+
+    def until(self, condition, seconds=45):
+        """Wait in dom0 until a shell condition holds; whether it does. It is looked at once a second."""
+        return self.sh(f'n=0; until {condition} || [ $n -ge {seconds * PATIENCE:.0f} ]; do n=$((n+1)); sleep 1; done; {condition}',
+                       2 * seconds)[0] == 0
+
+    def guest_up(self, name='demo'):
+        """Wait until a guest of the demo's initramfs gives its shell; whether it does."""
+        return self.until(f'grep -q "demo: ready, 2 CPUs" /run/corbel/{name}/console.log')
+
+    def uptime(self, prompt='dom0# '):
+        """(seconds since boot, the host's seconds at that time, by how many they may be apart): the best of some answers."""
+        looks = []
+        while len(looks) < 10 and (not looks or min(looks)[0] > 0.05):
+            before = time.monotonic()
+            up = float(self.out_of("cut -d' ' -f1 /proc/uptime", 10, prompt))
+            off = (time.monotonic() - before) / 2
+            looks.append((off, up, before + off))
+        off, up, here = min(looks)
+        return up, here, off
 
     def json(self, command, seconds=10):
         out = self.out_of(command, seconds)

@@ -45,7 +45,7 @@ def vmx():
         m.prompt()
         info = m.json('corbel info --json')
         ok(info['backend'] == 'vmx', 'the back end is VT-x', info)
-        m.out_of('n=0; until grep -q "demo: ready" /run/corbel/demo/console.log || [ $n -ge 60 ]; do n=$((n+1)); sleep 1; done', 70)
+        m.guest_up()
         out = m.out_of('corbel list')
         ok([l for l in out.splitlines() if l.startswith('demo ') and 'running' in l], 'corbel list shows demo running', out)
         m.send('corbel console demo\r')

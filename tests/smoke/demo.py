@@ -7,7 +7,7 @@ import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine
-from lib.report import main, ok
+from lib.report import main, need, ok
 
 
 def no_sleep(m):
@@ -35,8 +35,8 @@ def no_sleep_without_module(m):
 def demo():
     with Machine('demo', args='quiet') as m:
         m.prompt()
-        out = m.out_of('n=0; until grep -q "demo: ready" /run/corbel/demo/console.log || [ $n -ge 60 ]; do n=$((n+1)); sleep 1; done; '
-                       'corbel list', 120)
+        need(m.guest_up(), 'the demo guest comes up', m.sh('tail -n 5 /run/corbel/demo/console.log')[1])
+        out = m.out_of('corbel list')
         ok([l for l in out.splitlines() if l.startswith('demo ') and 'running' in l], 'corbel list shows demo running', out)
         rows = {r['name']: r for r in m.json('corbel list --json')}
         ok(rows['demo']['vcpus'] == 2 and rows['demo']['cpu_time_ns'] > 0, 'corbel list --json has vCPUs and CPU time', rows)
@@ -70,7 +70,8 @@ def demo():
            'corbel debug-dump has the machine, the guest, the log, the hypervisor\'s memory and vCPUs', out[-3000:])
         no_sleep(m)
         m.out_of('corbel shutdown demo', 60)
-        out = m.out_of('n=0; while corbel list | grep -q "^demo .*running" && [ $n -lt 60 ]; do n=$((n+1)); sleep 1; done; corbel list', 70)
+        m.until('! corbel list | grep -q "^demo .*running"')
+        out = m.out_of('corbel list')
         ok('running' not in ''.join(l for l in out.splitlines() if l.startswith('demo ')), 'corbel shutdown: the guest ends', out)
         log = m.out_of('tail -n 4 /run/corbel/demo/console.log; true')
         ok('Power down' in log, 'corbel shutdown: it powers itself off in order', log)
@@ -85,31 +86,26 @@ def demo():
 
 def clocks():
     """dom0's clock and a guest's keep with the host's over minutes."""
-    def look(prompt):
-        before = time.monotonic()
-        up = float(m.out_of("cut -d' ' -f1 /proc/uptime", 10, prompt))
-        return up, (before + time.monotonic()) / 2
-
     def compare(who, first, last, source):
         here, there = last[1] - first[1], last[0] - first[0]
-        ok(here > 120 and abs(there - here) < 0.005 * here, f'{who}\'s clock keeps with the host\'s for two minutes',
+        ok(here > 120 and abs(there - here) < 0.005 * here + first[2] + last[2], f'{who}\'s clock keeps with the host\'s for two minutes',
            f'{there:.2f} s there, {here:.2f} s here')
         ok(source[0] == source[1], f'{who} keeps its clock source {source[0]}', source)
     with Machine('clocks', args='quiet') as m:
         m.prompt()
         source = 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource'
-        m.out_of('n=0; until grep -q "demo: ready" /run/corbel/demo/console.log || [ $n -ge 60 ]; do n=$((n+1)); sleep 1; done', 120)
-        dom0, dom0_source = look('dom0# '), m.out_of(source)
+        need(m.guest_up(), 'clocks: the guest comes up')
+        dom0, dom0_source = m.uptime(), m.out_of(source)
         m.send('corbel console demo\r')
         m.expect('detaches', 'clocks: the guest\'s console attaches')
         m.send('\r')
         m.expect('demo# ', 'clocks: its shell answers', 20)
-        guest, guest_source = look('demo# '), m.out_of(source, 10, 'demo# ')
+        guest, guest_source = m.uptime('demo# '), m.out_of(source, 10, 'demo# ')
         time.sleep(121)
-        compare('the guest', guest, look('demo# '), (guest_source, m.out_of(source, 10, 'demo# ')))
+        compare('the guest', guest, m.uptime('demo# '), (guest_source, m.out_of(source, 10, 'demo# ')))
         m.send('\x1d')
         m.expect('dom0# ', 'clocks: its console detaches')
-        compare('dom0', dom0, look('dom0# '), (dom0_source, m.out_of(source)))
+        compare('dom0', dom0, m.uptime(), (dom0_source, m.out_of(source)))
 
 
 main(demo, clocks)

@@ -66,9 +66,7 @@ def make_guests(m, count):
                  f'/etc/corbel/demo.cfg > /run/g{i}.cfg')
         m.out_of(f'corbel create /run/g{i}.cfg', 60)
     for i in range(1, count + 1):
-        status, out = m.sh(f'n=0; until grep -q "demo: ready" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 200 ] || break; '
-                           f' sleep 1; done; grep "demo: ready" /run/corbel/g{i}/console.log', 60)
-        need('demo: ready, 2 CPUs' in out, f'{m.label}: guest g{i} is up with 2 CPUs', out)
+        need(m.guest_up(f'g{i}'), f'{m.label}: guest g{i} is up with 2 CPUs', m.sh(f'tail -n 5 /run/corbel/g{i}/console.log; corbel vcpu-list')[1])
 
 
 def in_guest(m, name, command):
@@ -97,9 +95,7 @@ def four_guests():
         status, out = m.sh('corbel list', 15)
         ok(status == 0 and len(re.findall(r'^g\d ', out, re.M)) == 4, 'four guests: dom0 answers while all four work', out)
         for i in range(1, 5):
-            status, out = m.sh(f'n=0; until grep -q "load done" /run/corbel/g{i}/console.log; do n=$((n+1)); [ $n -lt 200 ] || break; '
-                               f'sleep 1; done; grep -c "load done" /run/corbel/g{i}/console.log', 60)
-            ok(out.strip() == '1', f'four guests: g{i} finishes its load', out)
+            ok(m.until(f'grep -q "load done" /run/corbel/g{i}/console.log', 60), f'four guests: g{i} finishes its load')
         status, out = m.sh('for i in 1 2 3 4; do grep -iE "lockup|stall" /run/corbel/g$i/console.log; done; '
                            'dmesg | grep -iE "lockup|rcu.*stall|blocked for"')
         ok(not out.strip(), 'four guests: no lockups or stalls, in them or in dom0', out)

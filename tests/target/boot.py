@@ -53,7 +53,7 @@ class Boot:
         script = f'set hv="{grub_quote(hv)}"; set args="{grub_quote(args)} cpus={cpus}"'
         if grub:
             script += '; ' + grub.replace(',', ',,') + '; boot'
-        cmd = ['timeout', '-k', '5', str(life), 'qemu-system-x86_64', '-M', machine, '-accel', os.environ.get('ACCEL', 'tcg,thread=single'), '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+        cmd = ['timeout', '-k', '5', str(life * max(PATIENCE / 4, 1)), 'qemu-system-x86_64', '-M', machine, '-accel', os.environ.get('ACCEL', 'tcg,thread=single'), '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.base}.mon,server=on,wait=off', '-nic', 'none', '-no-reboot',
                '-cdrom', os.path.join(DIR, 'target.iso'), '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
                '-smbios', f'type=11,value=corbel:{script}']

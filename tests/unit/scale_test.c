@@ -145,6 +145,15 @@ static void test_dates(void)
 	CHECK(rtc_seconds((u8[6]){0, 0, 0, 0, 0, 0}, 0) < 4294967296ull * 2, "an empty RTC too");
 }
 
+/* What another CPU changes meanwhile is not to be compared with one value and given with another. */
+static void test_min_max(void)
+{
+	u32 looks = 0;
+
+	CHECK(MAX(5 - 3 * looks++, 1u) == 5 && looks == 1, "MAX looks at what it compares once");
+	CHECK(MIN(2 + 9 * looks++ - 9, 7u) == 2 && looks == 2, "MIN, too");
+}
+
 int main(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(rates); i++) {
@@ -155,6 +164,7 @@ int main(void)
 	}
 	test_guest_rate_limits();
 	test_dates();
+	test_min_max();
 	CHECK(PANICS(scale_init(&(struct tsc_scale){0}, 999)),
 	      "a TSC of less than a MHz is our own bug");
 	CHECK(PANICS(tsc_pvclock_scale(0, &(u32){0}, &(s8){0})), "one that stands still, too");
