@@ -112,6 +112,12 @@ void apic_send_ipi(u32 apic_id, u8 vector)
 	tell_stuck();
 }
 
+static void wait_xapic_icr(void)
+{
+	for (u32 i = 0; i < ICR_SPINS && mmio_read32(regs + APIC_ICR) & ICR_PENDING; i++)
+		cpu_relax();
+}
+
 /* The CPU itself knows its mode at any moment; this_cpu()->x2apic may be about to follow. */
 void apic_kick_from_nmi(void)
 {
@@ -121,9 +127,9 @@ void apic_kick_from_nmi(void)
 		wrmsr(MSR_X2APIC + APIC_SELF_IPI / 16, VEC_KICK);
 	} else if (base & APIC_BASE_ENABLE && regs) {
 		/* The other half of the ICR, which the interrupted code may have set, stays. */
+		wait_xapic_icr();
 		mmio_write32(regs + APIC_ICR, ICR_SELF | ICR_ASSERT | VEC_KICK);
-		while (mmio_read32(regs + APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck))
-			cpu_relax();
+		wait_xapic_icr();
 	}
 }
 

@@ -40,23 +40,25 @@ hpa_t event_page(void)
 	return virt_to_hpa(events);
 }
 
-/* The dom0 vCPU of a CPU if it takes events, has bound an interrupt. */
-static struct vcpu *receiver_on(u32 cpu)
+/* The dom0 vCPU of a CPU, if it takes events, has bound an interrupt, gets that. */
+static bool interrupt_on(u32 cpu)
 {
 	struct vcpu *v = receiver->vcpu[cpu];
+	u8 vector = v ? READ_ONCE(v->event_vector) : 0;
 
-	return v && v->event_vector ? v : NULL;
+	if (vector)
+		lapic_set_irq(v, vector, false);
+	return vector;
 }
 
 /* The dom0 vCPU of this CPU, or the first that takes events. */
 static void interrupt_dom0(void)
 {
-	struct vcpu *v = receiver_on(this_cpu()->index);
-
-	for (u32 i = 0; !v && i < MAX_CPUS; i++)
-		v = receiver_on(i);
-	if (v)
-		lapic_set_irq(v, v->event_vector, false);
+	if (interrupt_on(this_cpu()->index))
+		return;
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		if (interrupt_on(i))
+			return;
 }
 
 void event_tell(void)
@@ -65,16 +67,13 @@ void event_tell(void)
 	interrupt_dom0();
 }
 
-/* Of the CPUs that idle, one whose dom0 vCPU takes events. */
-static struct vcpu *idle_dom0_vcpu(void)
+/* Of the CPUs that idle, one whose dom0 vCPU takes events gets its interrupt. */
+static bool interrupt_idle(void)
 {
-	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1) {
-		struct vcpu *v = receiver_on(__builtin_ctzll(idle));
-
-		if (v)
-			return v;
-	}
-	return NULL;
+	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1)
+		if (interrupt_on(__builtin_ctzll(idle)))
+			return true;
+	return false;
 }
 
 /* False: dom0 has not looked yet since the bit was last set. */
@@ -97,12 +96,8 @@ void event_vcpu_stopped(u32 id)
 
 static __noinline void doorbell_is_new(struct cpu *c)
 {
-	struct vcpu *v = idle_dom0_vcpu();
-
-	if (v) {
-		lapic_set_irq(v, v->event_vector, false);
+	if (interrupt_idle())
 		return;
-	}
 	c->event_owed = true;
 	if (delay_timers[c->index].cpu < 0)
 		timer_arm(&delay_timers[c->index], rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));

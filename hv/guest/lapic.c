@@ -65,17 +65,25 @@ void lapic_ended(struct vcpu *v, u8 vector)
 		level_eoi(v, vector);
 }
 
-void lapic_eoi(struct vcpu *v)
+/* The highest vector in service is so no more; 0: there is none. */
+static u8 end_service(struct lapic *l)
 {
-	struct lapic *l = &v->lapic;
 	u8 vector = l->isr_top;
 
-	if (!vector)
-		return;
-	l->isr[vector / 32] &= ~(1u << vector % 32);
-	l->isr_top = lapic_highest(l->isr);
-	l->hw_stale = true;
-	lapic_ended(v, vector);
+	if (vector) {
+		l->isr[vector / 32] &= ~(1u << vector % 32);
+		l->isr_top = lapic_highest(l->isr);
+		l->hw_stale = true;
+	}
+	return vector;
+}
+
+void lapic_eoi(struct vcpu *v)
+{
+	u8 vector = end_service(&v->lapic);
+
+	if (vector)
+		lapic_ended(v, vector);
 }
 
 /*
@@ -97,8 +105,9 @@ void lapic_take_pv_eoi(struct vcpu *v)
 		return;
 	BUG_ON(!l->isr_top);
 	l->pv_eoi_pending = false;
+	/* It was edge-triggered when accepted: nobody is told, whatever TMR says by now. */
 	if (!pv_eoi_change(v, 1, 0))
-		lapic_eoi(v);
+		end_service(l);
 }
 
 int lapic_set_pv_eoi(struct vcpu *v, u64 val)

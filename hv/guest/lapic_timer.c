@@ -187,7 +187,8 @@ u64 lapic_timer_due(struct vcpu *v)
 	l->timer_due = 0;
 	if (late < 2 * max)
 		l->timer_lead = MIN(MAX(lead, 0), max);
-	return due;
+	/* So early it is not fired: the clock of the CPU that did is ahead of this one's. */
+	return late < -max ? 0 : due;
 }
 
 void lapic_timer_stop(struct vcpu *v)

@@ -38,14 +38,15 @@ static void regs_to_page(struct vcpu *v)
 static void regs_from_page(struct vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
+	u64 rip = READ_ONCE(p->rip);
 
 #define X(field, reg) v->gpr[reg] = p->field;
 	EACH_LOW_REGISTER(X)
 #undef X
 	memcpy(&v->gpr[R8], &p->r8, 8 * sizeof(u64));
-	if (v->rip != p->rip) { /* a reset, say: what was in progress is void */
+	if (v->rip != rip) { /* a reset, say: what was in progress is void */
 		v->complete = NULL;
-		v->rip = p->rip;
+		v->rip = rip;
 	}
 	v->rflags = (p->rflags & RFLAGS_SETTABLE) | RFLAGS_FIXED;
 }
@@ -110,11 +111,12 @@ static void take_init_sipi(struct vcpu *v, u64 req)
 			v->mp_state = MP_RUNNABLE;
 	}
 	if ((req & DUE_SIPI) && v->mp_state == MP_INIT_RECEIVED) {
+		u8 page = READ_ONCE(v->sipi_vector);
 		struct corbel_segment cs;
 
 		hvm->get_seg(v, HVM_CS, &cs);
-		cs.selector = v->sipi_vector << 8;
-		cs.base = v->sipi_vector << 12;
+		cs.selector = page << 8;
+		cs.base = page << 12;
 		hvm->set_seg(v, HVM_CS, &cs);
 		v->rip = 0;
 		v->mp_state = MP_RUNNABLE;
@@ -341,6 +343,11 @@ void cpu_main(void)
 				 __ATOMIC_SEQ_CST);
 		note_steal(c->current);
 		ran = vcpu_run(c->current) ? u : NULL;
+		if (ran) {
+			sched_seen(ran);
+			if (READ_ONCE(c->current->due))
+				sched_wake(ran);
+		}
 	}
 }
 

@@ -211,9 +211,11 @@ int vcpu_destroy(struct vcpu *v)
 			return ret;
 	}
 	BUG_ON(vcpu_by_id(v->id) != v);
+	lapic_destroy(v);
+	if (check_off(v)) /* its timer was about to wake it */
+		return -EAGAIN;
 	detach(vm, v);
 	table_remove(&vcpus, v->id);
-	lapic_destroy(v);
 	unshare_pages(v);
 	vcpu_free(v);
 	pool_retract(&vm->acct, vcpu_pages());

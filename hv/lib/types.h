@@ -46,7 +46,7 @@ static inline gpa_t gpa(u64 v)
 #define FIELD_GET(mask, v)  (((v) & (mask)) / ((mask) & -(mask)))
 #define FIELD_PREP(mask, v) (((u64)(v) * ((mask) & -(mask))) & (mask))
 
-#define ARRAY_SIZE(a)	 (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 /* What another CPU may change is read once: the value that was compared is the one given. */
 #define MIN(a, b)                                                                                  \
 	({                                                                                         \

@@ -184,7 +184,8 @@ static void put_woken(struct sched_unit *u)
 		cpu = u->cpu;
 	else
 		cpu = place_choose(u);
-	if (cpu != sc->index) {
+	/* What may not run here is sent on by the next sched_next(): no lock is held there. */
+	if (cpu != sc->index || !may_run_here(sc, u)) {
 		place_send(u, cpu);
 		return;
 	}
@@ -222,6 +223,12 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	/* what comes from now on keeps `from` here */
 	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
 	this_cpu()->resched = true;
+}
+
+void sched_seen(struct sched_unit *u)
+{
+	BUG_ON(this_sched()->curr != u);
+	__atomic_store_n(&u->wake, 0, __ATOMIC_SEQ_CST);
 }
 
 bool sched_block(struct sched_unit *u)
@@ -290,16 +297,18 @@ static void requeue_running(struct sched_cpu *sc, u64 now)
 	sc->curr = NULL;
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
 	enqueue_here(sc, u, now);
+	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
+		boost_queued(u);
 }
 
-/* May the running unit keep the CPU? */
+/* May the running unit keep the CPU, as far as it depends on those here? */
 static bool may_keep_cpu(const struct sched_cpu *sc, u64 now)
 {
-	if (!fits_here(sc, sc->curr, now) || now >= sc->slice_end || READ_ONCE(sc->pull))
+	if (!fits_here(sc, sc->curr, now) || now >= sc->slice_end)
 		return false;
 	if (sc->giver && READ_ONCE(sc->giver->boost))
 		return false;
-	return !place_takers(sc, now) && !is_preempted(sc, now);
+	return !is_preempted(sc, now);
 }
 
 static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
@@ -371,8 +380,8 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 			sc->giver = ran;
 			return NULL;
 		}
-		requeue_running(sc, now);
 		sc->giver = ran;
+		requeue_running(sc, now);
 		policy->arrive(&sc->rq, to);
 		cut_slice(sc, now + policy->slice(&sc->rq, to));
 		shorten_for_giver(sc, to, now);
@@ -450,6 +459,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
 	struct sched_unit *u, *next;
+	bool keeps;
 
 	BUG_ON(ran != sc->curr);
 	/* Before the inbox is looked at: whoever fills it later sets this again. */
@@ -468,9 +478,12 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	if (ran) /* more may wait now than when the slice began */
 		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
 	u = ran;
-	if (!ran || next || !may_keep_cpu(sc, now)) {
+	keeps = ran && !next && may_keep_cpu(sc, now);
+	if (!keeps || READ_ONCE(sc->pull) || place_takers(sc, now)) {
 		if (ran)
 			requeue_running(sc, now);
+		if (keeps && READ_ONCE(ran->boost)) /* others go where they are asked for */
+			next = ran;
 		u = take_preferred(sc, next, !ran, now);
 		place_give_away(sc, u, now);
 		u = choose_next(sc, u, now);

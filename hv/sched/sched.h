@@ -82,9 +82,16 @@ void sched_wake(struct sched_unit *u);
  * `from`, a dom0 unit running here, has made `to` runnable and expects to wait for it: as
  * sched_wake(to), but if `to` may run here it is picked next. `from` stays runnable and gets the
  * CPU back when `to` blocks, its slice ends, or `from` is woken. The pair shares one slice while
- * others wait, so handing to and fro starves nobody. Not for a `from` with events pending.
+ * others wait, so handing to and fro starves nobody. Not if sched_wake(from) comes before
+ * sched_next().
  */
 void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
+/*
+ * What has woken the unit running here until now counts no more. The caller looks for events then;
+ * of one that the unit has not handled it says so by sched_wake(), and so do others of those that
+ * come. When the unit has to wait it is boosted if there were any.
+ */
+void sched_seen(struct sched_unit *u);
 /*
  * The running unit of this CPU has nothing to do. False if a wake came since it was picked: it goes
  * on running.

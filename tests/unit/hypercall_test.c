@@ -68,7 +68,6 @@ NOTHING(debug_key, char c)
 NOTHING(debug_reset, struct vcpu *v)
 NOTHING(event_doorbell, u32 id)
 NOTHING(fpu_reset, struct vcpu *v)
-NOTHING(lapic_destroy, struct vcpu *v)
 NOTHING(lapic_reset, struct vcpu *v, bool init)
 ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data)
 NOTHING(mce_reset, struct vcpu *v)
@@ -94,6 +93,13 @@ NOTHING(vcpu_request, struct vcpu *v, u64 req)
 ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
 ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
 /* clang-format on */
+
+static bool timer_wakes; /* the vCPU, before it can be stopped */
+
+void lapic_destroy(struct vcpu *v)
+{
+	off = off && !timer_wakes;
+}
 
 void lapic_init(struct vcpu *v, u32 id, bool present)
 {
@@ -233,6 +239,11 @@ static void test_states(void)
 	      "one that its CPU has not let go of stays");
 	off = true;
 	CHECK(call(CORBEL_HC_VM_DESTROY, vm, 0, 0, 0) == -EBUSY, "a VM with vCPUs stays");
+	timer_wakes = true;
+	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_id(id) == v,
+	      "nor while its timer wakes it");
+	timer_wakes = false;
+	off = true;
 	CHECK(!call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) && !vcpu_by_id(id), "it goes when it can");
 
 	maps = 0;

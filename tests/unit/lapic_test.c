@@ -450,6 +450,8 @@ static void test_lead(void)
 		lapic_timer_due(v0);
 		take(v0);
 	}
+	v0->lapic.timer_due = fake_tsc + ns_to_tsc(1000000);
+	CHECK(!lapic_timer_due(v0), "nobody waits for a clock that is behind the one of the tick");
 	CHECK(v0->lapic.timer_lead < 10, "who comes at once needs no lead (%u)",
 	      v0->lapic.timer_lead);
 	v0->lapic.timer_lead = 5000;
@@ -620,6 +622,13 @@ static void test_pv_eoi(void)
 	*word = 0;
 	wr(v0, EOI, 0);
 	CHECK(rd(v0, PPR) == 0, "and EOIs and vectors still match");
+	level_eois = 0;
+	lapic_set_irq(v0, 0x50, false);
+	lapic_accept(v0, lapic_pending(v0));
+	*word = 0;
+	lapic_set_irq(v0, 0x50, true);
+	CHECK(lapic_pending(v0) == 0x50 && !level_eois,
+	      "an edge that has been ended without is told nobody, though the next is a level");
 }
 
 int main(void)

@@ -145,7 +145,7 @@ static void test_dates(void)
 	CHECK(rtc_seconds((u8[6]){0, 0, 0, 0, 0, 0}, 0) < 4294967296ull * 2, "an empty RTC too");
 }
 
-/* What another CPU changes meanwhile is not to be compared with one value and given with another. */
+/* What another CPU may change is not to be compared with one value and given with another. */
 static void test_min_max(void)
 {
 	u32 looks = 0;

@@ -46,6 +46,7 @@
 #define MAX_STEPS    20000
 #define VEC_EVENT    0xe0
 #define VEC_FIRST    0x40
+#define VEC_DEVICE   0x50
 #define RFLAGS_IF    BIT(9)
 
 u64 sched_test_clock(void);
@@ -195,6 +196,7 @@ static const struct scenario {
 	u64 affinity;	/* its CPUs */
 	bool faults;	/* it begins with an MSR that does not exist */
 	struct action dom0[4];
+	bool device; /* the guest has been stopped, and CPU 1 sends dom0 VEC_DEVICE */
 } scenarios[] = {
     {"an interrupt to a vCPU that halts", HALTS, BIT(1), false, {{MSI, 0x40}}},
     {"an interrupt to a vCPU that spins", SPINS, BIT(1), false, {{MSI, 0x40}}},
@@ -211,6 +213,12 @@ static const struct scenario {
      BIT(0) | BIT(1),
      true,
      {{MSI, DATA_LEVEL | 0x40}, {NMI}, {PAUSE}}},
+    {"an interrupt to dom0 while it gives its CPU to a guest that spins",
+     SPINS,
+     BIT(0),
+     false,
+     {{0}},
+     true},
 };
 
 /* The two vCPUs, and what their software and the hardware they run on know. */
@@ -535,6 +543,13 @@ void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 
 /* ---- exploration ---- */
 
+static void device_main(void)
+{
+	test_step();
+	lapic_set_irq(&dom0_vcpu->v, VEC_DEVICE, false);
+	cpu_main();
+}
+
 static void set_up_vcpu(struct model_vcpu *m, struct vm *vm, u64 affinity, u32 cpu)
 {
 	struct vcpu *v = &m->v;
@@ -550,7 +565,8 @@ static void set_up_vcpu(struct model_vcpu *m, struct vm *vm, u64 affinity, u32 c
 	v->lapic.svr |= SVR_ENABLE;
 	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, affinity, cpu, vm == dom0);
 	running = cpu;
-	sched_wake(&v->sched);
+	if (!v->stopped)
+		sched_wake(&v->sched);
 }
 
 static void set_up(void)
@@ -572,14 +588,15 @@ static void set_up(void)
 		getcontext(&c->context);
 		c->context.uc_stack.ss_sp = c->stack;
 		c->context.uc_stack.ss_size = STACK;
-		makecontext(&c->context, cpu_main, 0);
+		makecontext(&c->context, scenario->device && running ? device_main : cpu_main, 0);
 	}
 	running = 0;
 	guest_vm.id = 1;
 	dom0_vm.is_dom0 = true;
 	dom0_vm.ops = &dom0_ops;
 	guest_vm.eoi_mask[VEC_FIRST / 64] = ~0ull;
-	page.state = CORBEL_VCPU_RUNNABLE;
+	guest->v.stopped = scenario->device;
+	page.state = scenario->device ? CORBEL_VCPU_STOPPED : CORBEL_VCPU_RUNNABLE;
 	guest->v.page = &page;
 	guest->v.data = data;
 	set_up_vcpu(dom0_vcpu, &dom0_vm, BIT(0), 0);
@@ -590,8 +607,10 @@ static void set_up(void)
 static bool all_arrived(void)
 {
 	u64 irqs = 0;
-	u32 nmis = 0, stops = 0;
+	u32 nmis = 0, stops = scenario->device;
 
+	if (scenario->device && !(dom0_vcpu->irqs[VEC_DEVICE / 64] & BIT(VEC_DEVICE % 64)))
+		return false;
 	for (const struct action *a = scenario->dom0; a->hypercall; a++) {
 		nmis += a->hypercall == NMI;
 		stops += a->hypercall == PAUSE;

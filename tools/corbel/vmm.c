@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_MS 180000 /* of a busy dom0: an idle one needs one second */
-#define ENDING_MS 10000 /* a killed VMM has a VM and memory to give back */
+#define START_MS  180000 /* of a busy dom0: an idle one needs one second */
+#define ENDING_MS 10000	 /* a killed VMM has a VM and memory to give back */
 #define MAX_ARGV  256
 
 struct start {
