@@ -303,6 +303,8 @@ enum corbel_state {
 	CORBEL_STATE_TRANSLATE,
 	CORBEL_STATE_MCE_CAP, /* SET only: uint64_t, MCG_CAP */
 	CORBEL_STATE_MCE,     /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
+	/* SET only, no data: the guest's kvmclock says that it stood still; -EINVAL: it has none */
+	CORBEL_STATE_CLOCK_STOPPED,
 	CORBEL_STATE_NR,
 };
 

@@ -11,7 +11,7 @@
  *
  * What a user may have: limits.c.
  *
- * Guests' clocks: pvclock.c. Statistics: stats.c, devctl.c (/dev/corbel).
+ * Statistics: stats.c, devctl.c (/dev/corbel).
  *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
@@ -104,8 +104,6 @@ struct cb_vcpu {
 	bool lost;	 /* did not stop when told to */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
-	bool clock_told;   /* that it stood still, by KVM_KVMCLOCK_CTRL, and has not run since */
-	u32 clock_version; /* of its kvmclock then */
 	sigset_t sigmask;
 	u32 weight; /* as last told to the hypervisor */
 	u64 affinity;
@@ -251,11 +249,6 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 int cb_mem_realize(struct cb_vm *vm, u32 id);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
 int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
-/* Of guest memory that can be written, or 0. It may go at any time: use get_user() and put_user().
- */
-unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa);
-/* What was written there by its user address is the guest's doing. */
-void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa);
 /* Take all marks of frames without memory away; they come again when used. */
 void cb_mem_forget_mmio(struct cb_vm *vm);
 /* Likewise all memory, whose page tables then are free for other parts of it. */
@@ -325,14 +318,6 @@ int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg
 int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
 /* A guest's write. True: it is in the ring; false: user space is to see it at once. */
 bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
-
-/* pvclock.c; under vcpu->mutex. -EINVAL: the guest has no kvmclock. */
-int cb_pvclock_stopped(struct cb_vcpu *v);
-/*
- * It has run since: if the hypervisor had the clock to write before, which takes the flag away, say
- * it once more.
- */
-void cb_pvclock_tell_again(struct cb_vcpu *v);
 
 /* stats.c: a new file descriptor; vcpu NULL: the VM's */
 int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);

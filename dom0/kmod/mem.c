@@ -635,36 +635,3 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
-
-/* ---- what the module itself writes to a guest's memory ---- */
-
-/* Under mmu_lock. */
-static const struct cb_slot *slot_at(struct cb_vm *vm, u64 gpa)
-{
-	return slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
-			  gpa >> PAGE_SHIFT);
-}
-
-unsigned long cb_mem_user_address(struct cb_vm *vm, u64 gpa)
-{
-	const struct cb_slot *s;
-	unsigned long at = 0;
-
-	spin_lock(&vm->mmu_lock);
-	s = slot_at(vm, gpa);
-	if (s && !(s->flags & (CB_SLOT_DEAD | KVM_MEM_READONLY)))
-		at = s->hva + (gpa - (s->gfn << PAGE_SHIFT));
-	spin_unlock(&vm->mmu_lock);
-	return at;
-}
-
-void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa)
-{
-	const struct cb_slot *s;
-
-	spin_lock(&vm->mmu_lock);
-	s = slot_at(vm, gpa);
-	if (s && s->lost)
-		__set_bit((gpa >> PAGE_SHIFT) - s->gfn, s->lost);
-	spin_unlock(&vm->mmu_lock);
-}

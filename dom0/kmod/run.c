@@ -73,15 +73,11 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	/* Often it has run to its next exit already and there will be no event. */
 	while (!cb_vcpu_stopped(v)) {
 		/* Changes of nice and affinity are noticed by looking now and then. */
-		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v),
-						     v->clock_told ? 1 : HZ / 4);
+		r = wait_event_interruptible_timeout(v->wait, cb_vcpu_stopped(v), HZ / 4);
 		if (r < 0)
 			return cb_vcpu_stop(v);
-		if (r)
-			continue;
-		sync_scheduling(v);
-		if (v->clock_told) /* the sooner it is told again the better */
-			HC1(VCPU_PAUSE, v->id);
+		if (!r)
+			sync_scheduling(v);
 	}
 	return 0;
 }
@@ -305,8 +301,6 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		cb_event_sync_doorbells();
 		if (r)
 			return r;
-		if (unlikely(v->clock_told) && !stop)
-			cb_pvclock_tell_again(v);
 		r = handle_exit(v);
 		cond_resched();
 	} while (r == 1);

@@ -122,7 +122,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 		r = HC1(NMI, v->id);
 		return r < 0 ? r : 0;
 	case KVM_KVMCLOCK_CTRL:
-		return cb_pvclock_stopped(v);
+		r = HC3(VCPU_SET, v->id, CORBEL_STATE_CLOCK_STOPPED, 0);
+		return r < 0 ? r : 0;
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(v->vm, v);
 	case KVM_ENABLE_CAP: /* of a vCPU there is none to be enabled */

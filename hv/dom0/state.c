@@ -323,6 +323,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return mce_set(v, &s->mce);
 	case CORBEL_STATE_INTERRUPT:
 		return set_user_irq(v, s->word);
+	case CORBEL_STATE_CLOCK_STOPPED:
+		return pv_clock_stopped(v);
 	case CORBEL_STATE_RESET:
 		vcpu_reset(v, false);
 		return 0;

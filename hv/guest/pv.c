@@ -39,7 +39,8 @@ struct pv_clock { /* struct pvclock_vcpu_time_info */
 	u8 flags, pad[2];
 };
 _Static_assert(sizeof(struct pv_clock) == 32, "as the guest has it");
-#define CLOCK_TSC_STABLE 1
+#define CLOCK_TSC_STABLE    BIT(0)
+#define CLOCK_GUEST_STOPPED BIT(1) /* the guest's to take away */
 
 struct pv_wall_clock { /* struct pvclock_wall_clock */
 	u32 version, sec, nsec;
@@ -151,16 +152,33 @@ void pv_clock_set(struct vm *vm, u64 ns)
 
 static bool write_clock(struct vcpu *v)
 {
-	u64 anchor = anchor_tsc(v->vm);
+	u64 anchor = anchor_tsc(v->vm), at = v->pv.system_time & ~MSR_ENABLED;
 	struct pv_clock c = {
 	    .tsc_timestamp = vcpu_tsc(v, anchor),
 	    .system_time = clock_at(v->vm, anchor),
 	};
 
+	if (!read_guest(v, at + offsetof(struct pv_clock, flags), &c.flags, 1))
+		return false;
+	c.flags &= CLOCK_GUEST_STOPPED;
+	if (v->pv.clock_stopped)
+		c.flags |= CLOCK_GUEST_STOPPED;
 	if (tsc_stable)
-		c.flags = CLOCK_TSC_STABLE;
+		c.flags |= CLOCK_TSC_STABLE;
 	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
-	return write_versioned(v, v->pv.system_time & ~MSR_ENABLED, &c, sizeof(c), &c.version);
+	if (!write_versioned(v, at, &c, sizeof(c), &c.version))
+		return false;
+	v->pv.clock_stopped = false;
+	return true;
+}
+
+int pv_clock_stopped(struct vcpu *v)
+{
+	if (!(v->pv.system_time & MSR_ENABLED))
+		return -EINVAL;
+	v->pv.clock_stopped = true;
+	v->pv.clock_dirty = !write_clock(v) || v->pv.wall_dirty;
+	return 0;
 }
 
 /* The wall clock when kvmclock was 0. */

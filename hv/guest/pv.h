@@ -25,6 +25,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	u64 poll_control;
 	bool clock_dirty, steal_dirty; /* write before the next entry */
 	bool wall_dirty;	       /* with clock_dirty */
+	bool clock_stopped;	       /* with clock_dirty: say that it stood still */
 	u64 steal_last;		       /* ticks accounted so far */
 	bool unhalted;		       /* a PV kick came; any CPU sets it */
 };
@@ -54,3 +55,8 @@ void pv_reset(struct vcpu *v);
  */
 u64 pv_clock_get(struct vm *vm);
 void pv_clock_set(struct vm *vm, u64 ns);
+/*
+ * A stopped vCPU's guest is told that its clock stood still, so that its watchdogs do not bark:
+ * now, or as soon as the clock can be written. The guest takes the flag away. -EINVAL: no kvmclock.
+ */
+int pv_clock_stopped(struct vcpu *v);

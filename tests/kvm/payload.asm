@@ -506,7 +506,7 @@ point dbg_gd
 
 ; What outlives a snapshot: a register, XMM, the LAPIC. Stops at PORT_PAUSE, then tells what it has
 ; after one interrupt.
-entry pl_snapshot
+entry pl_snapshot		; with a kvmclock in a page that is its own
 	lapic_on
 	mov al, 0xff			; interrupts come by the LAPIC alone
 	out 0x21, al
@@ -514,6 +514,7 @@ entry pl_snapshot
 	mov eax, 0x600dcafe
 	movd xmm3, eax
 	mov [abs 0x100000], eax
+	mov dword [abs 0x102ff0], 1
 	out 0xe5, al
 	sti
 	hlt

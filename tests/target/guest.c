@@ -455,8 +455,8 @@ static void check_state(void)
 	       "the FPU's state and XCR0 can be set to what they are");
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
-		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128,
-					   4,	8,    4, 0,   4,  0,	8,  64};
+		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128, 4,
+					   8,	4,    0, 4,   0,  8,	64, 0};
 
 		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET ||
 		    what == CORBEL_STATE_MSRS || what == CORBEL_STATE_LAPIC)

@@ -62,6 +62,36 @@ static u64 guest_clock(struct vcpu *v, u64 at)
 	return c.system_time + (u64)((unsigned __int128)delta * c.mul >> 32);
 }
 
+static void update_clock(struct vcpu *v)
+{
+	v->pv.clock_dirty = true;
+	pv_update(v);
+}
+
+/* v0's clock is at 0x1000; its flags: 1 stable, 2 stood still. */
+static void test_stopped(void)
+{
+	u8 *flags = fake_memory + 0x1000 + 29;
+
+	CHECK(!pv_clock_stopped(v0) && *flags == 3 && !v0->pv.clock_dirty,
+	      "a guest is told at once that it stood still");
+	update_clock(v0);
+	CHECK(*flags == 3, "and still is when its clock is written");
+	*flags = 1;
+	update_clock(v0);
+	CHECK(*flags == 1, "until it has taken notice");
+	fake_unmapped = true;
+	CHECK(!pv_clock_stopped(v0) && v0->pv.clock_dirty && *flags == 1,
+	      "told later if the clock cannot be written now");
+	fake_unmapped = false;
+	pv_update(v0);
+	CHECK(*flags == 3 && !v0->pv.clock_stopped, "when it can");
+	*flags = 0xff;
+	update_clock(v0);
+	CHECK(*flags == 3, "other flags are not the guest's");
+	CHECK(pv_clock_stopped(&fake_vcpu[2]) == -EINVAL, "a guest without kvmclock is not told");
+}
+
 static void test_clock(void)
 {
 	u64 last, now, i;
@@ -133,6 +163,7 @@ static void test_clock(void)
 	fake_unmapped = false;
 	pv_update(v0);
 	CHECK(!v0->pv.clock_dirty, "when it is mapped");
+	test_stopped();
 	pv_msr_write(v0, SYSTEM_TIME, ~0ull);
 	pv_update(v0);
 	pv_msr_write(v0, SYSTEM_TIME, FAKE_MEMORY - 7);
