@@ -321,11 +321,15 @@ int lapic_set_state(struct vcpu *v, const void *state)
 	for (i = 0; i < 8; i++) {
 		u32 legal = ~0u;
 
+		/*
+		 * Vectors below 16 do not exist: their class is that of no interrupt at all. As
+		 * requests they stay as the VMM put them, and are never delivered.
+		 */
 		if (!i)
-			legal = ~0xffffu; /* vectors below 16 do not exist */
+			legal = ~0xffffu;
 		l->isr[i] = regs[APIC_ISR / 4 + i * 4] & legal;
 		WRITE_ONCE(l->tmr[i], regs[APIC_TMR / 4 + i * 4]);
-		__atomic_store_n(&l->irr[i], regs[APIC_IRR / 4 + i * 4] & legal, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&l->irr[i], regs[APIC_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
 	}
 	l->isr_top = lapic_highest(l->isr);
 	l->hw_stale = true;

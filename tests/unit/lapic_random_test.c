@@ -206,8 +206,9 @@ static void check_sane(struct vcpu *v)
 			top = i;
 	CHECK_QUIET(top == l->isr_top, "isr_top is the highest bit of ISR");
 	for (i = 0; i < 8; i++)
-		CHECK_QUIET(!l->irr[i] || v->due & DUE_IRQ, "IRR bits imply DUE_IRQ");
-	CHECK_QUIET(!(l->irr[0] & 0xffff) && !(l->isr[0] & 0xffff), "no vector below 16");
+		CHECK_QUIET(!(l->irr[i] & (i ? ~0u : ~1u)) || v->due & DUE_IRQ,
+			    "IRR bits but that of vector 0 imply DUE_IRQ");
+	CHECK_QUIET(!(l->isr[0] & 0xffff), "no vector below 16 is in service");
 	CHECK_QUIET(!l->timer_on || l->timer.cpu == 0, "an armed timer is queued");
 	CHECK_QUIET(l->timer_on || l->timer.cpu == -1, "and only then");
 }

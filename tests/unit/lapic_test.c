@@ -557,6 +557,16 @@ static void test_state(void)
 	CHECK(!memcmp(a + 0x20, "\0\0\0\0", 4) && a[0x30] == 0x14,
 	      "id and version lie where KVM has them");
 
+	memset(a + 0x100, 0, 0x180); /* ISR, TMR, IRR */
+	memset(a + 0x100, 0xff, 2);
+	memset(a + 0x200, 0xff, 2);
+	lapic_set_state(v0, a);
+	lapic_get_state(v0, b);
+	CHECK(!b[0x100] && b[0x200] == 0xff && b[0x201] == 0xff && take(v0) == -1,
+	      "requests below vector 16 stay and are not delivered; none is in service");
+	lapic_set_irq(v0, 0x30, false);
+	CHECK(take(v0) == 0x30 && take(v0) == -1, "others are");
+
 	lapic_msr_write(v1, MSR_BASE, v1->lapic.base | APIC_BASE_X2APIC, false);
 	lapic_msr_write(v1, MSR_X2(ICR), 0x1234500004077, false);
 	lapic_get_state(v1, a);
