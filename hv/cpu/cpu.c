@@ -38,6 +38,7 @@ struct cpu_arch {
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count;
 u64 xcr0_host;
+u32 mxcsr_mask;
 u64 nmi_count;
 
 static struct gate idt[256];
@@ -164,6 +165,20 @@ struct cpu_tables cpu_tables(void)
 	return (struct cpu_tables){.gdt = (u64)a->gdt, .idt = (u64)idt, .tss = (u64)&a->tss};
 }
 
+#define MXCSR_MASK_AT	   28 /* in FXSAVE's area */
+#define MXCSR_MASK_DEFAULT 0xffbf
+
+/* SDM "Guidelines for Writing to the MXCSR Register" */
+static u32 read_mxcsr_mask(void)
+{
+	static u8 area[512] __attribute__((aligned(16)));
+	u32 mask;
+
+	__asm__ volatile("fxsave64 %0" : "=m"(area));
+	memcpy(&mask, area + MXCSR_MASK_AT, sizeof(mask));
+	return mask ? mask : MXCSR_MASK_DEFAULT;
+}
+
 void cpu_init_features(void)
 {
 	u64 cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -184,6 +199,8 @@ void cpu_init_features(void)
 	wrmsr(MSR_PAT, PAT_RESET); /* firmware may have made uncached entries something else */
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
+	if (this_cpu() == &boot_cpu)
+		mxcsr_mask = read_mxcsr_mask();
 	if (!xcr0)
 		return;
 	if (this_cpu() == &boot_cpu)

@@ -74,7 +74,8 @@ struct cpu_tables cpu_tables(void);
 
 /* XCR0 while the hypervisor runs: the components of XCR0_SWITCHED the CPU has. 0: no XSAVE. */
 extern u64 xcr0_host;
-extern u64 nmi_count; /* NMIs taken by the hypervisor; of all CPUs together */
+extern u32 mxcsr_mask; /* the bits of MXCSR that the CPU has, as FXSAVE tells */
+extern u64 nmi_count;  /* NMIs taken by the hypervisor; of all CPUs together */
 
 /* ---- interrupts ---- */
 #ifdef HV_HOST_TEST

@@ -95,7 +95,7 @@ static s64 set_xsave(struct vcpu *v, const void *area)
 	bool valid;
 
 	memcpy(x, area, XSAVE_BYTES);
-	valid = !(x->xstate_bv & ~known) && !x->xcomp_bv && !(x->mxcsr >> 16);
+	valid = !(x->xstate_bv & ~known) && !x->xcomp_bv && !(x->mxcsr & ~mxcsr_mask);
 	x->xcomp_bv = 0;
 	memset(x->reserved, 0, sizeof(x->reserved));
 	if (valid)

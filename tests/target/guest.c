@@ -422,6 +422,23 @@ static void check_guest_eois(void)
 	FREE(&g);
 }
 
+/* MXCSR: the bits that this CPU has, no others, which XRSTOR would fault at. */
+static void check_mxcsr(struct guest *g)
+{
+	static u8 own[512] __attribute__((aligned(16)));
+	u32 mask, wrong = 0;
+
+	__asm__ volatile("fxsave64 %0" : "=m"(own));
+	mask = *(u32 *)(own + 28) ? *(u32 *)(own + 28) : 0xffbf;
+	for (u32 bit = 0; bit < 32; bit++) {
+		hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_XSAVE, 0);
+		LONG_DATA(g, 24) = 0x1f80 | BIT(bit);
+		wrong += !hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_XSAVE, PAGE) !=
+			 !!(mask & BIT(bit));
+	}
+	report(!wrong, "a guest's MXCSR has the bits of the CPU's (%x)", mask);
+}
+
 static void check_state(void)
 {
 	struct guest g;
@@ -453,6 +470,7 @@ static void check_state(void)
 		   hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_XCR0, 0) == 8 &&
 		   !hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_XCR0, 8),
 	       "the FPU's state and XCR0 can be set to what they are");
+	check_mxcsr(&g);
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
 		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128, 4,
