@@ -315,6 +315,9 @@ static int change_logging(struct cb_vm *vm, const struct cb_slot *s, u32 old_fla
 
 	if (log == logged)
 		return 0;
+	/* All count as dirty: each is protected when it has been cleared. */
+	if (log && vm->manual_log & KVM_DIRTY_LOG_INITIALLY_SET)
+		return 0;
 	return dirty_range(vm, s->gfn, s->pages, log ? CORBEL_DIRTY_START : CORBEL_DIRTY_STOP);
 }
 
