@@ -234,8 +234,12 @@ static void add_basic(struct builder *b)
 		add_caches(b);
 	e = add_leaf(b, 6, 0, false);
 	e->ebx = e->ecx = e->edx = 0;
-	if (max >= 7)
-		add_leaf(b, 7, 0, true)->eax = 0;
+	if (max >= 7) {
+		e = add_leaf(b, 7, 0, true);
+		e->eax = 0;
+		if (!b->dom0)
+			e->ebx |= CPUID_7B_TSC_ADJUST; /* dom0's TSC is the machine's */
+	}
 	for (u32 i = 0; b->dom0 && max >= 0xb && i < 2; i++)
 		add_leaf(b, 0xb, i, true)->edx = b->dom0->lapic.id;
 	if (xcr0_host)

@@ -67,6 +67,8 @@ static u64 *stored(struct vcpu *v, u32 msr)
 		return &v->mtrr_def_type;
 	case MSR_MISC_ENABLE:
 		return &v->misc_enable;
+	case MSR_POWER_CTL:
+		return &v->power_ctl;
 	}
 	return NULL;
 }
@@ -162,6 +164,11 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 	case MSR_TSC:
 		*val = vcpu_tsc(v, rdtsc());
 		return 0;
+	case MSR_TSC_ADJUST:
+		if (v->vm->is_dom0)
+			break;
+		*val = v->tsc_adjust;
+		return 0;
 	case MSR_EFER:
 		*val = hvm->get(v, HVM_EFER);
 		return 0;
@@ -185,6 +192,13 @@ static void set_tsc_offset(struct vcpu *v, u64 offset)
 	v->pv.clock_dirty = true;
 	vcpu_note(v, DUE_LOOK);
 	lapic_tsc_changed(v);
+}
+
+/* SDM "IA32_TSC_ADJUST Register Support": a guest's own write to either is seen in both. */
+static void move_tsc(struct vcpu *v, u64 by)
+{
+	v->tsc_adjust += by;
+	set_tsc_offset(v, v->tsc_offset + by);
 }
 
 /*
@@ -213,16 +227,22 @@ static int write_efer(struct vcpu *v, u64 val, bool host)
  */
 static void set_vm_tsc(struct vcpu *v, u64 val)
 {
+	struct vm *vm = v->vm;
 	u64 offset = val - scale_tsc(rdtsc(), v->tsc_mul);
-	s64 apart = offset - v->vm->tsc_offset_base, second = v->tsc_khz * 1000ll;
-	bool same_moment = !val || (apart <= second && apart >= -second);
+	s64 apart, second = v->tsc_khz * 1000ll;
 
-	if (!v->vm->tsc_offset_set || v->vm->tsc_mul_base != v->tsc_mul || !same_moment) {
-		v->vm->tsc_offset_base = offset;
-		v->vm->tsc_mul_base = v->tsc_mul;
-		v->vm->tsc_offset_set = true;
+	lock_acquire(&vm->tsc_lock); /* threads of a VMM set their vCPUs' at once */
+	apart = offset - vm->tsc_offset_base;
+	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul &&
+	    (!val || (apart <= second && apart >= -second))) {
+		offset = vm->tsc_offset_base;
+	} else {
+		vm->tsc_offset_base = offset;
+		vm->tsc_mul_base = v->tsc_mul;
+		vm->tsc_offset_set = true;
 	}
-	set_tsc_offset(v, v->vm->tsc_offset_base);
+	lock_release(&vm->tsc_lock);
+	set_tsc_offset(v, offset);
 }
 
 int msr_set_tsc_khz(struct vcpu *v, u64 khz)
@@ -278,7 +298,15 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		if (host)
 			set_vm_tsc(v, val);
 		else if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
-			set_tsc_offset(v, val - scale_tsc(rdtsc(), v->tsc_mul));
+			move_tsc(v, val - vcpu_tsc(v, rdtsc()));
+		return 0;
+	case MSR_TSC_ADJUST:
+		if (v->vm->is_dom0)
+			break;
+		if (host) /* what it has been moved by, by no more */
+			v->tsc_adjust = val;
+		else
+			move_tsc(v, val - v->tsc_adjust);
 		return 0;
 	case MSR_EFER:
 		return write_efer(v, val, host);
@@ -311,11 +339,13 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 
 static const u32 saved_msrs[] = {
     MSR_TSC,
+    MSR_TSC_ADJUST,
     MSR_SYSENTER_CS,
     MSR_SYSENTER_ESP,
     MSR_SYSENTER_EIP,
     MSR_PAT,
     MSR_MISC_ENABLE,
+    MSR_POWER_CTL,
     MSR_TSC_AUX,
     MSR_XSS,
     MSR_STAR,

@@ -105,7 +105,8 @@ struct vcpu {
 	/* MSRs outside the back end's structure */
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
 	u32 tsc_khz;		 /* its frequency */
-	u64 tsc_aux, misc_enable, pat, mtrr_def_type;
+	u64 tsc_adjust;		 /* IA32_TSC_ADJUST: what the guest has moved it by */
+	u64 tsc_aux, misc_enable, power_ctl, pat, mtrr_def_type;
 	struct { /* what its CPUID lets the guest set, and MSRs that it has by it */
 		u64 cr4, efer, xcr0;
 		bool tsc_aux, xss;

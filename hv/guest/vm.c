@@ -76,6 +76,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	if (!vm)
 		return NULL;
 	vm->lock.level = LOCK_VM;
+	vm->tsc_lock.level = LOCK_VM_TSC;
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;

@@ -60,7 +60,8 @@ struct vm {
 	u64 clock_anchor_tsc;
 	struct doorbell *doorbells; /* hv/guest/doorbell.c */
 	u32 doorbell_count;
-	u64 tsc_offset_base; /* the offset the VMM last set for all vCPUs, and at which rate */
+	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
+	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
 	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */

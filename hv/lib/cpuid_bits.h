@@ -55,6 +55,7 @@
 #define CPUID_6A_ARAT BIT(2)
 
 #define CPUID_7B_FSGSBASE   BIT(0)
+#define CPUID_7B_TSC_ADJUST BIT(1)
 #define CPUID_7B_BMI1	    BIT(3)
 #define CPUID_7B_AVX2	    BIT(5)
 #define CPUID_7B_SMEP	    BIT(7)

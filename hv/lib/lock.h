@@ -17,6 +17,7 @@ enum lock_level {
 	LOCK_VMS = 1, /* table of VMs and vCPUs */
 	LOCK_VM,      /* one VM's set-up */
 	LOCK_VMCS,    /* one vCPU's VMCS: who has it */
+	LOCK_VM_TSC,  /* what one VM's TSCs were set to */
 	LOCK_P2M,     /* one p2m: structure and hv access to guest memory */
 	LOCK_LAPIC,
 	LOCK_TIMER,   /* one CPU's timer heap */

@@ -63,6 +63,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define DR7_GD	  BIT(13)
 
 #define MSR_TSC		    0x10
+#define MSR_TSC_ADJUST	    0x3b
 #define MSR_APIC_BASE	    0x1b
 #define MSR_UCODE_UPDATE    0x79
 #define MSR_MTRR_CAP	    0xfe
@@ -70,6 +71,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define MSR_SYSENTER_ESP    0x175
 #define MSR_SYSENTER_EIP    0x176
 #define MSR_MISC_ENABLE	    0x1a0
+#define MSR_POWER_CTL	    0x1fc
 #define MSR_DEBUGCTL	    0x1d9
 #define MSR_MTRR_PHYS_BASE0 0x200
 #define MSR_MTRR_PHYS_LAST  0x20f
