@@ -275,7 +275,8 @@ struct corbel_vcpu_page {
 	uint8_t stop_at_once;
 	uint8_t pad[2];
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
-	uint64_t reserved;
+	/* module -> hypervisor: what its threads have waited for a CPU of dom0's; it only grows */
+	uint64_t waited_ns;
 	uint64_t runtime_ns;
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);

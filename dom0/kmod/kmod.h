@@ -105,7 +105,9 @@ struct cb_vcpu {
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
 	sigset_t sigmask;
-	u32 weight; /* as last told to the hypervisor */
+	int runner;    /* thread that ran it last ... */
+	u64 run_delay; /* ... and what that had waited for a CPU by then, in ns */
+	u32 weight;    /* as last told to the hypervisor */
 	u64 affinity;
 	unsigned long synced_at; /* jiffies then */
 	struct rcu_head rcu;

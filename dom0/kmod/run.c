@@ -56,6 +56,22 @@ int cb_vcpu_stop(struct cb_vcpu *v)
 	return -EIO;
 }
 
+/*
+ * What the thread has waited for a CPU is stolen from the guest, as what the vCPU waits for one in
+ * the hypervisor, which counts that itself.
+ */
+static void count_waiting(struct cb_vcpu *v)
+{
+#ifdef CONFIG_SCHED_INFO
+	u64 delay = current->sched_info.run_delay;
+
+	if (v->runner == task_pid_nr(current) && delay > v->run_delay)
+		v->page->waited_ns += delay - v->run_delay;
+	v->runner = task_pid_nr(current);
+	v->run_delay = delay;
+#endif
+}
+
 /* stop: let it only finish the instruction it is at. Returns with the vCPU stopped, or -EIO. */
 static int resume_and_wait(struct cb_vcpu *v, bool stop)
 {
@@ -64,6 +80,7 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	v->page->stop_at_once = stop;
 	v->page->request_irq_window =
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
+	count_waiting(v);
 	r = HC1(VCPU_RESUME, v->id);
 	if (r < 0)
 		return r;

@@ -13,6 +13,7 @@
 
 #define MSR_ENABLED    BIT(0)
 #define STEAL_RESERVED GENMASK(5, 1)
+#define STEAL_WORTH_NS 10000 /* not written for less */
 
 #define FEATURE_CLOCKSOURCE  BIT(0)
 #define FEATURE_CLOCKSOURCE2 BIT(3)
@@ -198,17 +199,26 @@ static u64 steal_address(const struct vcpu *v)
 static void write_steal(struct vcpu *v)
 {
 	u64 ticks = sched_steal(&v->sched, rdtsc());
+	u64 ns = tsc_to_ns(ticks - v->pv.steal_last) + v->pv.waited_ns - v->pv.waited_last;
 	struct pv_steal s;
 
-	if (!read_guest(v, steal_address(v), &s, sizeof(s)) ||
-	    (ticks == v->pv.steal_last && !s.preempted))
+	if (!read_guest(v, steal_address(v), &s, sizeof(s)) || (!ns && !s.preempted))
 		return;
-	s.steal += tsc_to_ns(ticks - v->pv.steal_last);
+	s.steal += ns;
 	s.flags = 0;
 	s.preempted = 0;
 	if (write_versioned(v, steal_address(v), &s, offsetof(struct pv_steal, preempted) + 1,
-			    &s.version))
+			    &s.version)) {
 		v->pv.steal_last = ticks;
+		v->pv.waited_last = v->pv.waited_ns;
+	}
+}
+
+void pv_waited(struct vcpu *v, u64 ns)
+{
+	v->pv.waited_ns = ns;
+	if (v->pv.steal && ns - v->pv.waited_last >= STEAL_WORTH_NS)
+		v->pv.steal_dirty = true;
 }
 
 void pv_update(struct vcpu *v)
@@ -239,7 +249,7 @@ void pv_preempted(struct vcpu *v)
 
 void pv_reset(struct vcpu *v)
 {
-	v->pv = (struct pv_state){.poll_control = 1};
+	v->pv = (struct pv_state){.poll_control = 1, .waited_ns = v->pv.waited_ns};
 }
 
 /* ---- MSRs ---- */
@@ -287,8 +297,10 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 	case MSR_KVM_STEAL_TIME:
 		if (val & STEAL_RESERVED)
 			return -EINVAL;
-		if (!(p->steal & MSR_ENABLED))
+		if (!(p->steal & MSR_ENABLED)) {
 			p->steal_last = sched_steal(&v->sched, rdtsc());
+			p->waited_last = p->waited_ns;
+		}
 		p->steal = val;
 		p->steal_dirty = true;
 		break;

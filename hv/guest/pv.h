@@ -27,6 +27,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	bool wall_dirty;	       /* with clock_dirty */
 	bool clock_stopped;	       /* with clock_dirty: say that it stood still */
 	u64 steal_last;		       /* ticks accounted so far */
+	u64 waited_ns, waited_last;    /* pv_waited(), and what of it is accounted */
 	bool unhalted;		       /* a PV kick came; any CPU sets it */
 };
 
@@ -49,6 +50,8 @@ u64 pv_hypercall(struct vcpu *v);
 void pv_update(struct vcpu *v);
 /* A runnable vCPU has lost its CPU: tell the other vCPUs of its VM (kvm_steal_time.preempted). */
 void pv_preempted(struct vcpu *v);
+/* Stolen was also what its VMM's threads have waited for a CPU of dom0's, by now, in all. */
+void pv_waited(struct vcpu *v, u64 ns);
 void pv_reset(struct vcpu *v);
 /*
  * kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew.

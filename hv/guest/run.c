@@ -65,7 +65,6 @@ static void stop_for_dom0(struct vcpu *v)
 	BUG_ON(v->stopped);
 	regs_to_page(v);
 	v->page->exit_reason = v->stop_reason;
-	v->page->reserved = 0;
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
@@ -89,6 +88,7 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 	v->want_irq_window = v->page->request_irq_window;
 	if (v->page->stop_at_once)
 		vcpu_note(v, DUE_PAUSE);
+	pv_waited(v, READ_ONCE(v->page->waited_ns));
 	if (!v->vm->has_lapic)
 		lapic_set_cr8(v, v->page->cr8 & 15);
 	v->resumer = by;

@@ -235,12 +235,24 @@ static void test_steal(void)
 	v0->pv.steal_dirty = true;
 	pv_update(v0);
 	CHECK(steal_ns() == 500, "nothing is lost while it cannot be written");
+	pv_waited(v0, 9000);
+	CHECK(!v0->pv.steal_dirty, "a little is not worth it");
+	pv_waited(v0, 11000);
+	pv_update(v0);
+	CHECK(steal_ns() == 11500, "what its thread has waited for is stolen, too");
+	pv_waited(v0, 11000);
+	CHECK(!v0->pv.steal_dirty, "once");
+	pv_msr_write(v0, STEAL, 0);
+	pv_waited(v0, 50000);
+	pv_msr_write(v0, STEAL, 0x4001);
+	pv_update(v0);
+	CHECK(steal_ns() == 11500, "but not while nobody looked");
 	pv_msr_write(v0, STEAL, 0);
 	steal_ticks += 500;
 	v0->pv.steal_dirty = true;
 	pv_update(v0);
 	pv_preempted(v0);
-	CHECK(steal_ns() == 500 && fake_memory[0x4010] == 0, "off is off");
+	CHECK(steal_ns() == 11500 && fake_memory[0x4010] == 0, "off is off");
 }
 
 static u32 got(void)

@@ -419,6 +419,10 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 
 /* ---- of no concern here ---- */
 
+void pv_waited(struct vcpu *v, u64 ns)
+{
+}
+
 bool vm_may_log(struct vm *vm)
 {
 	return true;
