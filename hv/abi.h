@@ -104,6 +104,8 @@ enum corbel_hypercall {
 	 * many
 	 */
 	CORBEL_HC_PROMISE,
+	/* (vm, CORBEL_MSR_EXIT_x, buf: struct corbel_msr_filter, 0: none): MSRs of its guest */
+	CORBEL_HC_MSR_FILTER,
 	CORBEL_HC_END
 };
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
@@ -218,6 +220,8 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_FAIL_ENTRY, /* internal.code = hardware's reason */
 	CORBEL_EXIT_DEBUG,	/* debug */
 	CORBEL_EXIT_SYSTEM_RESET,
+	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
+	CORBEL_EXIT_MSR,
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
@@ -248,6 +252,11 @@ struct corbel_vcpu_page {
 		struct {
 			uint32_t vector;
 		} eoi, inta;
+		struct {
+			uint32_t index, reason; /* CORBEL_MSR_EXIT_x */
+			uint64_t data;
+			uint8_t is_write, error;
+		} msr;
 		struct {
 			uint64_t code;
 			uint32_t insn_len;
@@ -420,6 +429,25 @@ struct corbel_doorbell {
 #define CORBEL_DOORBELL_PIO    BIT_U32(0)
 #define CORBEL_DOORBELL_MATCH  BIT_U32(1)
 #define CORBEL_DOORBELL_REMOVE BIT_U32(2)
+
+/* HC_MSR_FILTER: which accesses stop the vCPU, with KVM's values */
+#define CORBEL_MSR_EXIT_INVALID BIT_U32(0) /* of what would be #GP: for its value, say */
+#define CORBEL_MSR_EXIT_UNKNOWN BIT_U32(1) /* because there is no such MSR */
+#define CORBEL_MSR_EXIT_FILTER	BIT_U32(2) /* of what the filter denies */
+/* The first range that has the MSR, for this kind of access, decides; x2APIC MSRs are allowed. */
+#define CORBEL_MSR_RANGES    16u
+#define CORBEL_MSR_RANGE_MAX 0x3000u /* MSRs of one */
+#define CORBEL_MSR_READ	     BIT_U32(0)
+#define CORBEL_MSR_WRITE     BIT_U32(1)
+struct corbel_msr_range {
+	uint32_t base, count;
+	uint32_t how, pad; /* CORBEL_MSR_READ, WRITE */
+	uint64_t bits;	   /* address of the bitmap, in one page: allowed */
+};
+struct corbel_msr_filter {
+	uint32_t count, deny; /* ranges; what is in none of them is denied */
+	struct corbel_msr_range range[CORBEL_MSR_RANGES];
+};
 
 /* HC_DIRTY flags */
 #define CORBEL_DIRTY_START BIT_U32(0) /* write-protect the range, no bitmap */

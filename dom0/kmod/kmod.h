@@ -140,6 +140,10 @@ struct cb_vm {
 	struct mmu_notifier notifier;
 	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
 
+	/* msrs.c; under lock */
+	struct corbel_msr_filter *msr_filter; /* a page, or NULL; so are its bitmaps */
+	u32 msr_exits;			      /* KVM_MSR_EXIT_REASON_x */
+
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;
 	u32 split_pins; /* GSIs whose EOI user space wants */
@@ -242,6 +246,13 @@ long cb_msr_features(struct kvm_msrs __user *arg);
  */
 int cb_sync_regs_take(struct cb_vcpu *v);
 void cb_sync_regs_put(struct cb_vcpu *v);
+
+/* msrs.c: MSRs that user space wants to see */
+int cb_msr_set_filter(struct cb_vm *vm, const struct kvm_msr_filter __user *arg);
+int cb_msr_set_exits(struct cb_vm *vm, u64 reasons);
+/* The hypervisor's VM has been made. */
+int cb_msr_realize(const struct cb_vm *vm, u32 id);
+void cb_msr_exit(struct cb_vm *vm);
 
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);

@@ -64,6 +64,8 @@ static const u16 caps_present[] = {
     KVM_CAP_X86_ROBUST_SINGLESTEP,
     KVM_CAP_SET_GUEST_DEBUG,
     KVM_CAP_SREGS2,
+    KVM_CAP_X86_USER_SPACE_MSR,
+    KVM_CAP_X86_MSR_FILTER,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)

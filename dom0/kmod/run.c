@@ -218,6 +218,21 @@ static int exit_internal(struct cb_vcpu *v)
 	return 0;
 }
 
+static int exit_msr(struct cb_vcpu *v)
+{
+	const struct corbel_vcpu_page *p = v->page;
+	struct kvm_run *run = v->run;
+
+	v->unfinished = true;
+	v->user_exit = p->msr.is_write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
+	run->exit_reason = v->user_exit;
+	memset(&run->msr, 0, sizeof(run->msr));
+	run->msr.reason = p->msr.reason;
+	run->msr.index = p->msr.index;
+	run->msr.data = p->msr.data;
+	return 0;
+}
+
 static int exit_debug(struct cb_vcpu *v)
 {
 	struct kvm_debug_exit_arch *d = &v->run->debug.arch;
@@ -272,6 +287,8 @@ static int handle_exit(struct cb_vcpu *v)
 		return 0;
 	case CORBEL_EXIT_DEBUG:
 		return exit_debug(v);
+	case CORBEL_EXIT_MSR:
+		return exit_msr(v);
 	case CORBEL_EXIT_SYSTEM_RESET:
 		run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
 		run->system_event.type = KVM_SYSTEM_EVENT_RESET;
@@ -290,6 +307,10 @@ static void take_result(struct cb_vcpu *v)
 		memcpy(v->data, v->pio, v->io_bytes);
 	else if (v->user_exit == KVM_EXIT_MMIO)
 		memcpy(v->page->mmio.data, v->run->mmio.data, sizeof(v->page->mmio.data));
+	else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR)
+		v->page->msr.error = !!READ_ONCE(v->run->msr.error);
+	if (v->user_exit == KVM_EXIT_X86_RDMSR)
+		v->page->msr.data = READ_ONCE(v->run->msr.data);
 	v->user_exit = 0;
 }
 

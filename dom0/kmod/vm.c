@@ -35,6 +35,8 @@ static int create_in_hypervisor(struct cb_vm *vm)
 	if (r >= 0)
 		r = HC3(CLOCK, id, 1, ktime_get_boottime_ns() + vm->clock_ns);
 	if (r >= 0)
+		r = cb_msr_realize(vm, id);
+	if (r >= 0)
 		r = cb_mem_realize(vm, id);
 	if (r < 0) {
 		while (HC1(VM_DESTROY, id) == -EAGAIN)
@@ -70,6 +72,7 @@ static void vm_destroy(struct cb_vm *vm)
 		       vm->id, r);
 	cb_account_vm_gone(vm->account);
 	cb_coalesced_exit(vm);
+	cb_msr_exit(vm);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
@@ -178,6 +181,8 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return set_max_vcpu_id(vm, cap.args[0]);
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return set_manual_log(vm, cap.args[0]);
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		return cb_msr_set_exits(vm, cap.args[0]);
 	}
 	return -EINVAL;
 }
@@ -396,6 +401,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_tsc_khz(vm, arg);
 	case KVM_GET_TSC_KHZ:
 		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
+	case KVM_X86_SET_MSR_FILTER:
+		return cb_msr_set_filter(vm, argp);
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(vm, NULL);
 	case KVM_SET_NR_MMU_PAGES:

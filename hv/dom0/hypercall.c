@@ -227,6 +227,22 @@ static s64 promise(struct vm *vm, u64 pages, bool back)
 	return ret;
 }
 
+static s64 filter_msrs(struct vm *vm, u64 exits, u64 from)
+{
+	struct corbel_msr_filter f = {0};
+	int err = from ? copy_in(from, &f, sizeof(f)) : 0;
+
+	if (err)
+		return err;
+	lock_acquire(&vm->lock);
+	err = msr_filter_set(vm, &f, &dom0->p2m);
+	vm_set_direct_msrs(vm);
+	if (!err)
+		vm->msr_exits = exits;
+	lock_release(&vm->lock);
+	return err;
+}
+
 /* arg[0] was the VM's id. */
 static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 {
@@ -259,6 +275,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return 0;
 	case CORBEL_HC_DOORBELL:
 		return update_doorbell(vm, arg[1]);
+	case CORBEL_HC_MSR_FILTER: /* exits, filter */
+		return filter_msrs(vm, arg[1], arg[2]);
 	case CORBEL_HC_CLOCK: /* set?, ns */
 		if (!arg[1])
 			return pv_clock_get(vm);
@@ -333,7 +351,8 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	(CALL(VM_DESTROY) | CALL(BOOT_CPU) | CALL(UNMAP) | CALL(DIRTY) | CALL(MSI) |               \
 	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK))
 /* not of a VM that is being torn down: what is gone already must stay so */
-#define LIVE_VM_CALLS (CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE))
+#define LIVE_VM_CALLS                                                                              \
+	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))

@@ -12,17 +12,28 @@
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/msr_exit.h"
 #include "hv/guest/pio.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
+/* Is the VMM's filter against it? */
+static inline bool is_filtered(const struct vcpu *v, u32 msr, u32 how)
+{
+	const struct msr_filter *f = &v->vm->msr_filter;
+
+	return unlikely(f->on) && !msr_filter_allows(f, msr, how);
+}
+
 static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
+	u32 msr = v->gpr[RCX];
 	u64 val;
+	int err = is_filtered(v, msr, CORBEL_MSR_READ) ? -EPERM : msr_read(v, msr, &val, false);
 
-	if (msr_read(v, v->gpr[RCX], &val, false)) {
-		vcpu_inject_gp(v);
+	if (err) {
+		msr_refused(v, x, err);
 		return;
 	}
 	v->gpr[RAX] = (u32)val;
@@ -34,10 +45,13 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val = vcpu_edx_eax(v);
 	u32 msr = v->gpr[RCX];
-	bool plain_eoi = msr == MSR_X2APIC_EOI && !val && lapic_plain_eoi(&v->lapic);
+	int err = 0;
 
-	if (!plain_eoi && msr_write(v, msr, val, false))
-		vcpu_inject_gp(v);
+	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
+		err =
+		    is_filtered(v, msr, CORBEL_MSR_WRITE) ? -EPERM : msr_write(v, msr, val, false);
+	if (err)
+		msr_refused(v, x, err);
 	else
 		vcpu_step(v, x, x->insn_len);
 }

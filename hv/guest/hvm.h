@@ -179,8 +179,8 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *     CPU; only reads CPUID and MSRs.
  *   cpu_enable, cpu_disable: on the CPU itself; the latter before reboot and in panic.
  * VMs and vCPUs:
- *   allow_msr: reads and writes use the hardware's register, which is switched. An MSR of the two
- *     ranges of MSR bitmaps.
+ *   direct_msr: reads, and writes, use the hardware's register, which is switched, or exit. An MSR
+ *     of the two ranges of MSR bitmaps.
  *   vcpu_reset: controls and MSRs; registers are set by set().
  *   load, put: becomes current on this CPU (may have been elsewhere before), and no longer.
  *   borrow, give_back: access to a vCPU that is not loaded, while another may be. False: it is
@@ -199,7 +199,7 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 	X(const char *, probe, struct hvm_caps *caps)                                              \
 	X(int, cpu_enable, struct cpu *c)                                                          \
 	X(void, cpu_disable, struct cpu *c)                                                        \
-	X(void, allow_msr, struct vm *vm, u32 msr)                                                 \
+	X(void, direct_msr, struct vm *vm, u32 msr, bool reads, bool writes)                       \
 	X(int, vcpu_init, struct vcpu *v)                                                          \
 	X(void, vcpu_destroy, struct vcpu *v)                                                      \
 	X(void, vcpu_reset, struct vcpu *v, bool init)                                             \

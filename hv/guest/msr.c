@@ -119,12 +119,12 @@ static const struct constant *constant_of(u32 msr)
 	return NULL;
 }
 
-/* It is no vCPU's: #GP. */
+/* It is no vCPU's. */
 static int refuse(struct vcpu *v, u32 msr, const char *what)
 {
 	if (vm_may_log(v->vm))
 		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
-	return -EINVAL;
+	return -ENOENT;
 }
 
 /* Apart, so that the frequent ones need to save no registers; as is write_other(). */
@@ -282,9 +282,9 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 	if (msr != MSR_DEBUGCTL && !hvm->msr_set(v, msr, val))
 		return 0;
 	c = constant_of(msr);
-	if (!c || (c->read_only && !host && !v->vm->is_dom0 && val != c->value))
+	if (!c)
 		return refuse(v, msr, "write");
-	return 0;
+	return c->read_only && !host && !v->vm->is_dom0 && val != c->value ? -EINVAL : 0;
 }
 
 int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)

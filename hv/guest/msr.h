@@ -7,8 +7,9 @@
 struct vcpu;
 
 /*
- * 0 or -EINVAL (#GP). The running vCPU's own access, or (host) the VMM's to a stopped one, which
- * may also set what the guest cannot: it writes states, not transitions.
+ * 0, -ENOENT (no such MSR) or -EINVAL, which are #GP. The running vCPU's own access, or (host) the
+ * VMM's to a stopped one, which may also set what the guest cannot: it writes states, not
+ * transitions.
  */
 int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host);
 int msr_write(struct vcpu *v, u32 msr, u64 val, bool host);

@@ -97,6 +97,7 @@ static void free_maps(struct vm *vm)
 {
 	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
 	pool_free(vm->io_map, hvm->io_map_order, &vm->acct);
+	msr_filter_free(vm);
 }
 
 /* MSRs that a guest may use without an exit: both vendors' back ends switch them. */
@@ -107,6 +108,16 @@ static const u32 direct_msrs[] = {
     0x176 /* SYSENTER_EIP */,
 };
 
+void vm_set_direct_msrs(struct vm *vm)
+{
+	const struct msr_filter *f = &vm->msr_filter;
+
+	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		hvm->direct_msr(vm, direct_msrs[i],
+				msr_filter_allows(f, direct_msrs[i], CORBEL_MSR_READ),
+				msr_filter_allows(f, direct_msrs[i], CORBEL_MSR_WRITE));
+}
+
 /* All other MSRs, and all ports, exit. */
 static int alloc_maps(struct vm *vm)
 {
@@ -116,8 +127,7 @@ static int alloc_maps(struct vm *vm)
 		return -ENOMEM;
 	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
 	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
-	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		hvm->allow_msr(vm, direct_msrs[i]);
+	vm_set_direct_msrs(vm);
 	return 0;
 }
 

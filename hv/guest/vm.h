@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hv/abi.h"
+#include "hv/guest/msr_filter.h"
 #include "hv/mm/p2m.h"
 
 struct vcpu;
@@ -66,7 +67,9 @@ struct vm {
 	bool tsc_offset_set;
 	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
 	u8 *msr_map, *io_map;
-	u64 log_since; /* vm_may_log() */
+	struct msr_filter msr_filter; /* msr_filter.h */
+	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x */
+	u64 log_since;		      /* vm_may_log() */
 	u32 log_count;
 };
 
@@ -95,6 +98,8 @@ int vm_promise(struct vm *vm, u64 pages);
  * and for all, lest they fill the log and hold CPUs at the serial line.
  */
 bool vm_may_log(struct vm *vm);
+/* Its filter has changed: which MSRs exit, and which are the hardware's. */
+void vm_set_direct_msrs(struct vm *vm);
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);

@@ -107,14 +107,17 @@ void svm_cpu_disable(struct cpu *c)
 }
 
 /* Two bits an MSR, for reads and writes; APM "MSR Intercepts". */
-void svm_allow_msr(struct vm *vm, u32 msr)
+void svm_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 {
-	u32 at = msr % HVM_MSR_RANGE;
+	u32 at = msr % HVM_MSR_RANGE, shift;
+	u8 exits = (reads ? 0 : 1) | (writes ? 0 : 2), *byte;
 
 	BUG_ON(msr % HVM_MSR_HIGH >= HVM_MSR_RANGE);
 	if (msr >= HVM_MSR_HIGH)
 		at += HVM_MSR_RANGE;
-	vm->msr_map[at / 4] &= ~(3 << at % 4 * 2);
+	shift = at % 4 * 2;
+	byte = &vm->msr_map[at / 4];
+	WRITE_ONCE(*byte, (*byte & ~(3 << shift)) | exits << shift);
 }
 
 int svm_vcpu_init(struct vcpu *v)

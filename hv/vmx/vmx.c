@@ -132,11 +132,16 @@ void vmx_cpu_disable(struct cpu *c)
 
 /* ---- VMs ---- */
 
+static void set_exits(u8 *byte, u8 bit, bool exits)
+{
+	WRITE_ONCE(*byte, exits ? *byte | bit : *byte & ~bit);
+}
+
 /*
  * SDM "MSR-Bitmap Address": reads low, reads high, writes low, writes high, 1 KiB each; see
  * SYSCALL_MSRS.
  */
-void vmx_allow_msr(struct vm *vm, u32 msr)
+void vmx_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 {
 	u32 at = msr % HVM_MSR_RANGE / 8;
 	u8 *end = vm->msr_map + (PAGE_SIZE << hvm_caps.msr_map_order);
@@ -145,9 +150,9 @@ void vmx_allow_msr(struct vm *vm, u32 msr)
 	if (msr >= HVM_MSR_HIGH)
 		at += HVM_MSR_RANGE / 8;
 	for (u8 *map = vm->msr_map; map < end; map += PAGE_SIZE) {
-		map[at] &= ~BIT(msr % 8);
-		if (!vmx_is_syscall_msr(msr))
-			map[at + MSR_MAP_WRITES] &= ~BIT(msr % 8);
+		set_exits(&map[at], BIT(msr % 8), !reads);
+		set_exits(&map[at + MSR_MAP_WRITES], BIT(msr % 8),
+			  !writes || vmx_is_syscall_msr(msr));
 	}
 }
 

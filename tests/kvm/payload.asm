@@ -626,6 +626,35 @@ entry pl_hypercalls
 	value r14d
 	done
 
+; Reads, or writes RSI to, MSR EDI: what RDMSR leaves in EAX and EDX, and the number of faults.
+entry pl_rdmsr
+	mov ecx, edi
+	mov eax, 0x11
+	mov edx, 0x22
+	xor r14d, r14d
+	lea r15, [msr_read_at.after]
+point msr_read_at
+	rdmsr
+.after:	mov ebx, eax
+	mov ebp, edx
+	value ebx
+	value ebp
+	value r14d
+	done
+entry pl_wrmsr
+	mov ecx, edi
+	mov rax, rsi
+	mov rdx, rsi
+	shr rdx, 32
+	xor r14d, r14d
+	guarded wrmsr
+	value r14d
+	done
+entry pl_rdmsr_loop
+	mov ecx, edi
+.next:	rdmsr
+	jmp .next
+
 entry pl_call			; RDI, RSI is its argument
 	call rdi
 	done

@@ -120,8 +120,9 @@ int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg)
 	return r < 0 ? -errno : r;
 }
 
-static void add_cpu(struct vm *vm, u32 i)
+void vm_add_cpu(struct vm *vm)
 {
+	u32 i = vm->vcpus++;
 	struct {
 		struct kvm_cpuid2 head;
 		struct kvm_cpuid_entry2 entry[128];
@@ -161,8 +162,7 @@ void vm_init(struct vm *vm, u32 vcpus, u32 flags)
 	if ((flags & VM_PIT) && vm_ioctl(vm, KVM_CREATE_PIT2, &pit))
 		fatal("KVM_CREATE_PIT2: errno %d", errno);
 	for (u32 i = 0; i < vcpus; i++)
-		add_cpu(vm, i);
-	vm->vcpus = vcpus;
+		vm_add_cpu(vm);
 	vm_load(vm);
 }
 

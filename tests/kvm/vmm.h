@@ -69,7 +69,8 @@ extern payload payload_start, payload_end, on_fault, on_error, on_nmi, on_interr
 extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witness, pl_flood_out,
     pl_flood_in, pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table,
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
-    pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call;
+    pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
+    pl_rdmsr_loop, msr_read_at;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own, dbg_gd;
 
 extern int kvm;
@@ -78,6 +79,8 @@ extern const char *const end_names[];
 
 /* A failing system call here ends the test program: these are not what is tested. */
 void vm_init(struct vm *vm, u32 vcpus, u32 flags);
+/* One vCPU more. */
+void vm_add_cpu(struct vm *vm);
 void vm_free(struct vm *vm);
 /* Payload, descriptor tables and registers for starting at entry. */
 void vm_load(struct vm *vm);

@@ -27,7 +27,6 @@ MISSING = {
     'svm_vmcall_test': 'NESTED_STATE',
     'system_counter_offset_test': 'VCPU_ATTRIBUTES',
     'triple_fault_event_test': 'NESTED_STATE',
-    'userspace_msr_exit_test': 'X86_USER_SPACE_MSR',
     'xen_shinfo_test': 'XEN_HVM',
 }
 

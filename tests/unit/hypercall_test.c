@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/vcpu.c hv/guest/doorbell.c
- * hv/mm/pool.c hv/lib/lock.c
+ * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
+ * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
 #include "hv/dom0/hypercall.h"
 
@@ -148,7 +148,6 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 
 /* clang-format off */
 static NOTHING(fake_give_back, struct vcpu *v)
-static NOTHING(fake_allow_msr, struct vm *vm, u32 msr)
 static ZERO(int, fake_vcpu_init, struct vcpu *v)
 static NOTHING(fake_vcpu_destroy, struct vcpu *v)
 static NOTHING(fake_vcpu_reset, struct vcpu *v, bool init)
@@ -163,11 +162,21 @@ static bool fake_borrow(struct vcpu *v)
 }
 /* clang-format on */
 
+static bool direct_reads, direct_writes; /* of LSTAR */
+
+static void fake_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
+{
+	if (msr != 0xc0000082)
+		return;
+	direct_reads = reads;
+	direct_writes = writes;
+}
+
 static const struct hvm_ops fake_ops = {
     .vcpu_pages = 2,
     .borrow = fake_borrow,
     .give_back = fake_give_back,
-    .allow_msr = fake_allow_msr,
+    .direct_msr = fake_direct_msr,
     .vcpu_init = fake_vcpu_init,
     .vcpu_destroy = fake_vcpu_destroy,
     .vcpu_reset = fake_vcpu_reset,
@@ -256,6 +265,66 @@ static void test_states(void)
 		  call(CORBEL_HC_PROMISE, vm, 1, 0, 0) == -ENOENT,
 	      "which gets no vCPU and no promise either");
 	free_vm(vm, 0);
+}
+
+/* ---- a filter of MSRs ---- */
+
+#define LSTAR 0xc0000082
+
+static s64 set_filter(s64 vm, const struct corbel_msr_filter *f)
+{
+	memcpy(dom0_page, f, sizeof(*f));
+	return call(CORBEL_HC_MSR_FILTER, vm, CORBEL_MSR_EXIT_FILTER, PAGE_SIZE, 0);
+}
+
+static void test_msr_filter(void)
+{
+	s64 id = make_vm(0, 0);
+	struct vm *vm = vm_by_id(id);
+	const struct msr_filter *m = &vm->msr_filter;
+	struct corbel_msr_filter f = {.count = 2, .deny = 1};
+	u64 had = vm->acct.pages;
+
+	f.range[0] = (struct corbel_msr_range){.base = 0x800, .count = 64, .how = 3, .bits = 0x800};
+	f.range[1] = (struct corbel_msr_range){
+	    .base = LSTAR, .count = 9, .how = CORBEL_MSR_WRITE, .bits = 0x900};
+	memset(dom0_page + 0x800, 0, 8);
+	memcpy(dom0_page + 0x900, "\x02\x01", 2);
+	CHECK(direct_reads && direct_writes && !m->on, "at first LSTAR is the guest's");
+	CHECK(!set_filter(id, &f) && m->on && vm->msr_exits == CORBEL_MSR_EXIT_FILTER,
+	      "a filter is set");
+	CHECK(!direct_reads && !direct_writes, "and LSTAR not the hardware's any more");
+	CHECK(msr_filter_allows(m, LSTAR + 1, CORBEL_MSR_WRITE) &&
+		  msr_filter_allows(m, LSTAR + 8, CORBEL_MSR_WRITE) &&
+		  !msr_filter_allows(m, LSTAR, CORBEL_MSR_WRITE) &&
+		  !msr_filter_allows(m, LSTAR + 1, CORBEL_MSR_READ) &&
+		  !msr_filter_allows(m, LSTAR + 9, CORBEL_MSR_WRITE) &&
+		  !msr_filter_allows(m, 0x10, CORBEL_MSR_READ),
+	      "its bits decide, then its default");
+	CHECK(msr_filter_allows(m, 0x800, CORBEL_MSR_READ) &&
+		  msr_filter_allows(m, 0x8ff, CORBEL_MSR_WRITE) &&
+		  !msr_filter_allows(m, 0x900, CORBEL_MSR_READ) &&
+		  !msr_filter_allows(m, 0x7ff, CORBEL_MSR_READ),
+	      "but not of the x2APIC's");
+	f.deny = 0;
+	f.range[0] = (struct corbel_msr_range){.base = ~0u, .count = 64, .how = 3, .bits = 0x800};
+	CHECK(!set_filter(id, &f) && direct_reads && !direct_writes &&
+		  msr_filter_allows(m, 0x10, CORBEL_MSR_READ) &&
+		  !msr_filter_allows(m, ~0u, CORBEL_MSR_READ),
+	      "reads alone are the hardware's, and no range goes round");
+	f.count = CORBEL_MSR_RANGES + 1;
+	CHECK(set_filter(id, &f) == -EINVAL, "too many ranges are refused");
+	f.count = 1;
+	f.range[0].count = CORBEL_MSR_RANGE_MAX + 1;
+	CHECK(set_filter(id, &f) == -EINVAL && !direct_writes, "and too long ones");
+	f.count = 0;
+	CHECK(!set_filter(id, &f) && !m->on && direct_writes, "an empty one takes it away");
+	vm->dying = true;
+	CHECK(set_filter(id, &f) == -ENOENT, "a VM that goes gets none");
+	vm->dying = false;
+	CHECK(vm->acct.pages == had + 2 && set_filter(0, &f) == -ENOENT,
+	      "it has taken a page a range, and dom0 has no filter");
+	free_vm(id, 0);
 }
 
 static void test_refused(void)
@@ -375,6 +444,7 @@ int main(void)
 	pool_init(1 << 20, 32 << 20);
 	dom0_start();
 	test_states();
+	test_msr_filter();
 	test_refused();
 	test_pool();
 	test_doorbells();

@@ -131,12 +131,19 @@ static void test_msr_map(void)
 	memset(map, 0xff, sizeof(map));
 	memset(want, 0xff, sizeof(want));
 	vm.msr_map = map;
-	svm_allow_msr(&vm, 0x174);
-	svm_allow_msr(&vm, 0xc0000081);
+	svm_direct_msr(&vm, 0x174, true, true);
+	svm_direct_msr(&vm, 0xc0000081, true, true);
 	want[0x174 / 4] = (u8)~0x03;
 	want[0x800 + 0x81 / 4] = (u8)~0x0c;
 	CHECK(!memcmp(map, want, sizeof(map)), "an MSR that is allowed is that MSR, and no other");
-	CHECK(PANICS(svm_allow_msr(&vm, 0x2000)) && PANICS(svm_allow_msr(&vm, 0xc0002000)),
+	svm_direct_msr(&vm, 0x174, false, true);
+	want[0x174 / 4] = (u8)~0x02;
+	CHECK(!memcmp(map, want, sizeof(map)), "its reads can exit");
+	svm_direct_msr(&vm, 0x174, true, false);
+	want[0x174 / 4] = (u8)~0x01;
+	CHECK(!memcmp(map, want, sizeof(map)), "or its writes");
+	CHECK(PANICS(svm_direct_msr(&vm, 0x2000, true, true)) &&
+		  PANICS(svm_direct_msr(&vm, 0xc0002000, true, true)),
 	      "MSRs that no bitmap has are none to allow");
 }
 

@@ -34,6 +34,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/msr_exit.h"
 #include "hv/guest/pio.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
@@ -419,8 +420,18 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 
 /* ---- of no concern here ---- */
 
+void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
+{
+	vcpu_inject_gp(v);
+}
+
 void pv_waited(struct vcpu *v, u64 ns)
 {
+}
+
+bool msr_filter_allows(const struct msr_filter *f, u32 msr, u32 how)
+{
+	return true;
 }
 
 bool vm_may_log(struct vm *vm)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/guest/msr_exit.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/vm.h"
+
+static void finish(struct vcpu *v, bool error)
+{
+	if (error)
+		vcpu_inject_gp(v);
+	else
+		vcpu_skip(v, v->io.insn_len);
+}
+
+static void complete_write(struct vcpu *v)
+{
+	finish(v, READ_ONCE(v->page->msr.error));
+}
+
+static void complete_read(struct vcpu *v)
+{
+	bool error = READ_ONCE(v->page->msr.error);
+	u64 val = READ_ONCE(v->page->msr.data);
+
+	if (!error) {
+		v->gpr[RAX] = (u32)val;
+		v->gpr[RDX] = val >> 32;
+	}
+	finish(v, error);
+}
+
+void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
+{
+	u32 why = CORBEL_MSR_EXIT_INVALID;
+
+	if (err == -EPERM)
+		why = CORBEL_MSR_EXIT_FILTER;
+	if (err == -ENOENT)
+		why = CORBEL_MSR_EXIT_UNKNOWN;
+	if (!(v->vm->msr_exits & why)) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	BUG_ON(!v->page || v->complete);
+	v->page->msr.index = v->gpr[RCX];
+	v->page->msr.reason = why;
+	v->page->msr.data = 0;
+	v->page->msr.error = 0;
+	v->page->msr.is_write = x->reason == VMEXIT_MSR_WRITE;
+	v->complete = complete_read;
+	if (x->reason == VMEXIT_MSR_WRITE) {
+		v->page->msr.data = vcpu_edx_eax(v);
+		v->complete = complete_write;
+	}
+	v->io.insn_len = x->insn_len;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MSR);
+}
