@@ -112,7 +112,10 @@ fuzz:
 	@mkdir -p $(BUILD)/fuzz
 	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/mb2 \
 		tests/fuzz/mb2_fuzz.c tests/unit/host.c boot/mb2.c boot/memmap.c
+	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/iommu \
+		tests/fuzz/iommu_fuzz.c tests/unit/host.c hv/iommu/dmar.c hv/iommu/ivrs.c
 	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
+	$(BUILD)/fuzz/iommu -max_len=1024 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
 
 -include dom0/kmod/kmod.mk
 -include tools/tools.mk

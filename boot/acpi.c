@@ -199,6 +199,15 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 	return 0;
 }
 
+void acpi_hide(u64 table, acpi_map_fn map)
+{
+	u8 *t = map(table, SDT_SIZE);
+
+	BUG_ON(!t);
+	t[SDT_CHECKSUM] += *t - 'x';
+	*t = 'x';
+}
+
 /* ---- sleep ---- */
 
 /* Code that is still to be read. */
@@ -368,12 +377,25 @@ static void read_hpet(struct acpi_scan *s, u64 addr, u8 *t)
 		s->out->hpet_addr = table_field(t, HPET_ADDRESS + GAS_ADDRESS, 8);
 }
 
+static void read_dmar(struct acpi_scan *s, u64 addr, u8 *t)
+{
+	s->out->dmar = (struct acpi_table){addr, table_length(t)};
+}
+
+static void read_ivrs(struct acpi_scan *s, u64 addr, u8 *t)
+{
+	s->out->ivrs = (struct acpi_table){addr, table_length(t)};
+}
+
 static void read_table(struct acpi_scan *s, u64 addr)
 {
 	static const struct {
 		const char *sig;
 		void (*read)(struct acpi_scan *s, u64 addr, u8 *t);
-	} kinds[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet}};
+	} kinds[] = {
+	    {"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet},
+	    {"DMAR", read_dmar}, {"IVRS", read_ivrs},
+	};
 	u8 *t = addr ? s->map(addr, SDT_SIZE) : NULL;
 
 	if (!t)

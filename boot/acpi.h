@@ -22,7 +22,8 @@ typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 
 /*
  * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local
- * APIC), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs (types of S5), HPET.
+ * APIC), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs (types of S5), HPET;
+ * where DMAR and IVRS are.
  * Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero; The
  * boot CPU is always there. -EINVAL: no usable RSDP or root table.
  */
@@ -33,6 +34,12 @@ int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
  * are enabled or can ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
  */
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
+
+/*
+ * Make the table at this physical address, one of those found, one that nobody looks for; its
+ * checksum stays right.
+ */
+void acpi_hide(u64 table, acpi_map_fn map);
 
 /*
  * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a

@@ -61,6 +61,7 @@ struct boot_options {
 	bool noreboot;
 	u32 reboot;	   /* enum reboot_way */
 	u32 debugkeys_off; /* Ctrl-A three times is nothing but that */
+	u32 iommu;	   /* enum iommu_mode */
 };
 
 /*
@@ -85,7 +86,11 @@ struct acpi_info {
 	u64 madt;	   /* physical, 0 = none */
 	u16 pm_timer_port; /* 0 = none */
 	struct acpi_ports sleep, wake;
-	u64 hpet_addr;	/* 0 = none */
+	u64 hpet_addr; /* 0 = none */
+	struct acpi_table {
+		u64 addr; /* physical, 0 = none */
+		u32 len;  /* bytes; they and the checksum are right */
+	} dmar, ivrs;
 	u64 reset_addr; /* in reset_space; 0 = there is no reset register */
 	u8 reset_space, reset_value;
 };

@@ -182,6 +182,7 @@ static const struct option {
     {"noreboot", AT(noreboot), opt_flag},
     {"reboot", AT(reboot), NULL, "acpi,kbd,triple,halt"}, /* enum reboot_way */
     {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
+    {"iommu", AT(iommu), NULL, "dom0,off,strict"}, /* enum iommu_mode */
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */

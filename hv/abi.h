@@ -130,9 +130,17 @@ struct corbel_info {
 	uint64_t features;	      /* CORBEL_FEATURE_x */
 	uint64_t gfn_end;	      /* guests have no memory from this frame on */
 	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
-	uint64_t reserved;
+	uint32_t iommu;		      /* enum corbel_iommu */
+	uint32_t iommu_units;
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
+/* What keeps dom0's devices from memory that is not dom0's. */
+enum corbel_iommu {
+	CORBEL_IOMMU_NONE,   /* nothing: the machine has none, or none that is known */
+	CORBEL_IOMMU_OFF,    /* nothing, by option iommu=off */
+	CORBEL_IOMMU_DOM0,   /* what dom0's kernel sets up */
+	CORBEL_IOMMU_STRICT, /* the hypervisor: they do not reach its memory */
+};
 #define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes frequencies not this machine's */
 
 struct corbel_vm_create {

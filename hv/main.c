@@ -21,6 +21,7 @@
 #include "hv/dom0/dom0.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
+#include "hv/iommu/iommu.h"
 #include "hv/mm/frame.h"
 #include "hv/svm/svm.h"
 #include "hv/vmx/vmx.h"
@@ -118,6 +119,7 @@ static void __noreturn main_rest(void)
 	me->online = true;
 	smp_init(enable_cpu, cpu_main);
 	print_banner();
+	iommu_init();
 	console_start_polling();
 	dom0_create();
 	BUG_ON(!dom0->vcpu_count || dom0->vcpu_count > cpu_count);

@@ -14,6 +14,7 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/pio.h"
 #include "hv/guest/vm.h"
+#include "hv/iommu/iommu.h"
 
 static void uart_io(u16 port, u8 size, bool in, u32 *val)
 {
@@ -95,6 +96,16 @@ static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 	v->gpr[RSI] = e->rsi;
 }
 
+/* The registers of the units are the hypervisor's alone. */
+static void keep_iommus(void)
+{
+	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		for (u64 at = u->at; at < u->at + u->size; at += PAGE_SIZE)
+			if (p2m_set_mmio(&dom0->p2m, at >> PAGE_SHIFT))
+				boot_fail("the IOMMU at %lx lies in RAM; start with iommu=dom0",
+					  u->at);
+}
+
 static const struct vm_ops dom0_ops = {
     .hypercall = hypercall,
     .port_io = dom0_io,
@@ -116,6 +127,8 @@ void dom0_create(void)
 	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
 		boot_fail("the local APIC lies in RAM at %lx; the firmware's tables are wrong",
 			  boot_info.acpi.lapic_addr);
+	if (iommu.protection == CORBEL_IOMMU_STRICT)
+		keep_iommus();
 	for (u32 p = 0; p < 0x10000; p++)
 		if (!vuart_owns(p) && !sleep_owns(p))
 			dom0->io_map[p / 8] &= ~(1 << p % 8);

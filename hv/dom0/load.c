@@ -3,6 +3,7 @@
 #include "boot/acpi.h"
 #include "boot/linux.h"
 #include "hv/cpu/cpu.h"
+#include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
@@ -130,6 +131,8 @@ void dom0_load(struct dom0_entry *out)
 	if (plan.rsdp)
 		memcpy(map_phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
 	limit_cpus(bi);
+	if (iommu.count && iommu.protection != CORBEL_IOMMU_DOM0)
+		acpi_hide(iommu.table, map_phys);
 
 	out->rip = plan.load + kernel.entry;
 	out->rsi = plan.block;

@@ -27,12 +27,30 @@ PORT_ACCESS(l, u32)
 #undef PORT_ACCESS
 #endif
 
+/* Each of them is one access of this width. */
+#ifdef HV_HOST_TEST
+u32 mmio_read32(const volatile void *p);
+u64 mmio_read64(const volatile void *p);
+void mmio_write32(volatile void *p, u32 val);
+void mmio_write64(volatile void *p, u64 val);
+#else
 static inline u32 mmio_read32(const volatile void *p)
 {
 	return *(const volatile u32 *)p;
+}
+
+static inline u64 mmio_read64(const volatile void *p)
+{
+	return *(const volatile u64 *)p;
 }
 
 static inline void mmio_write32(volatile void *p, u32 val)
 {
 	*(volatile u32 *)p = val;
 }
+
+static inline void mmio_write64(volatile void *p, u64 val)
+{
+	*(volatile u64 *)p = val;
+}
+#endif

@@ -89,6 +89,21 @@ bool frame_next_ram(u64 *pfn, u64 *end)
 	return true;
 }
 
+bool frame_next_dom0(u64 *pfn, u64 *end)
+{
+	for (u64 stop; frame_next_ram(pfn, &stop); *pfn = stop) {
+		const struct frame *f = frame_of(*pfn);
+
+		for (; *pfn < stop && f->kind != FRAME_DOM0; f++)
+			++*pfn;
+		for (*end = *pfn; *end < stop && f->kind == FRAME_DOM0; f++)
+			++*end;
+		if (*end > *pfn)
+			return true;
+	}
+	return false;
+}
+
 struct frame *frame_of(u64 pfn)
 {
 	const struct ram *r = find_ram(pfn);

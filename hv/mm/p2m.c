@@ -346,37 +346,6 @@ static u64 dom0_attr(bool ram)
 	return attr;
 }
 
-/* Identity-map [pfn, end) with the largest pages that fit. */
-static int dom0_map_run(struct p2m *p, u64 pfn, u64 end)
-{
-	while (pfn < end) {
-		u32 order = pt_guest.max_order;
-		int err;
-
-		while (order && (!IS_ALIGNED(pfn, BIT(order)) || end - pfn < BIT(order)))
-			order -= 9;
-		err = pt_map(&p->pt, pfn, pfn, order, dom0_attr(true));
-		if (err)
-			return err;
-		pfn += BIT(order);
-	}
-	return 0;
-}
-
-/* All of dom0's frames in [pfn, end), which is RAM without a hole. */
-static int dom0_map_ram(struct p2m *p, u64 pfn, u64 end)
-{
-	const struct frame *f = frame_of(pfn), *last = f + (end - pfn), *run;
-	int err = 0;
-
-	for (; !err && f < last; f = run + 1, pfn = end - (last - f)) {
-		for (run = f; run < last && run->kind == FRAME_DOM0; run++)
-			;
-		err = dom0_map_run(p, pfn, pfn + (run - f));
-	}
-	return err;
-}
-
 int p2m_dom0_init(struct p2m *p, u64 limit)
 {
 	u64 stop = limit >> PAGE_SHIFT, pfn = 0, end;
@@ -384,8 +353,8 @@ int p2m_dom0_init(struct p2m *p, u64 limit)
 
 	lock_acquire(&p->lock);
 	err = pt_set_mmio(&p->pt, LAPIC_DEFAULT_GFN);
-	for (; !err && frame_next_ram(&pfn, &end) && pfn < stop; pfn = end)
-		err = dom0_map_ram(p, pfn, MIN(end, stop));
+	for (; !err && frame_next_dom0(&pfn, &end) && pfn < stop; pfn = end)
+		err = pt_map_identity(&p->pt, pfn, MIN(end, stop), dom0_attr(true));
 	lock_release(&p->lock);
 	return err;
 }

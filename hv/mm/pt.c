@@ -85,6 +85,25 @@ const struct pt_format pt_ept_ad = {
     .dirty = E_EPT_DIRTY,
 };
 
+/* VT-d specification "Second-Level Paging Entries": R and W lie as in EPT. */
+const struct pt_format pt_vtd = {
+    .max_order = 9,
+    .table = E_PRESENT | PT_W,
+};
+
+/*
+ * AMD IOMMU specification "I/O Page Tables": rights are bits of their own, what an entry points to
+ * is told by its level, 0 for a page; bits 1 to 4, 7 and 8 are ignored, so E_LARGE may stay.
+ */
+#define E_VI_RIGHTS (BIT(61) | BIT(62)) /* IR, IW */
+#define E_VI_FC	    BIT(60)		/* coherent */
+const struct pt_format pt_amdvi = {
+    .max_order = 9,
+    .table = E_PRESENT | E_VI_RIGHTS,
+    .level = BIT(9),
+    .leaf = E_VI_RIGHTS | E_VI_FC,
+};
+
 static u32 index_of(u64 fn, u32 order)
 {
 	return (fn >> order) % ENTRIES;
@@ -161,6 +180,12 @@ static inline __attribute__((always_inline)) u64 *descend(const struct pt *t, u6
 	return e;
 }
 
+/* The entry that points to a table whose entries are of this order. */
+static u64 table_raw(const struct pt_format *f, const u64 *table, u32 order)
+{
+	return virt_to_hpa(table).v | f->table | f->level * (order / LEVEL + 1);
+}
+
 /*
  * Put raw, an entry of this order, below the hole e: the tables between are built bottom-up around
  * it and linked last, so that -ENOMEM leaves no trace.
@@ -181,7 +206,7 @@ static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 order, u64 raw)
 			return -ENOMEM;
 		}
 		table[index_of(fn, at)] = raw;
-		raw = virt_to_hpa(table).v | t->fmt->table;
+		raw = table_raw(t->fmt, table, at);
 	}
 	__atomic_store_n(e, raw, __ATOMIC_RELEASE);
 	return 0;
@@ -267,6 +292,33 @@ int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr)
 	return put_entry(t, fn, order, pt_leaf_raw(t->fmt, pfn, order, attr));
 }
 
+int pt_map_identity(struct pt *t, u64 pfn, u64 end, u64 attr)
+{
+	while (pfn < end) {
+		u32 order = t->fmt->max_order;
+		int err;
+
+		while (order && (!IS_ALIGNED(pfn, BIT(order)) || end - pfn < BIT(order)))
+			order -= LEVEL;
+		err = pt_map(t, pfn, pfn, order, attr);
+		if (err)
+			return err;
+		pfn += BIT(order);
+	}
+	return 0;
+}
+
+hpa_t pt_root(const struct pt *t, u32 levels)
+{
+	u64 first = *(u64 *)hpa_to_virt(t->root);
+
+	BUG_ON(levels != 3 && levels != 4);
+	if (levels == 4)
+		return t->root;
+	BUG_ON(!is_table(first, ROOT_ORDER));
+	return hpa(first & ADDR);
+}
+
 int pt_set_mmio(struct pt *t, u64 fn)
 {
 	int ret = fn < PT_FN_END ? put_entry(t, fn, 0, PT_SW_MMIO) : -EINVAL;
@@ -316,7 +368,7 @@ static int range_split(struct range *r, u64 *e, u64 v, u32 order)
 	BUG_ON(!order || !(v & E_LARGE));
 	if (!table)
 		return -ENOMEM;
-	raw = virt_to_hpa(table).v | r->t->fmt->table;
+	raw = table_raw(r->t->fmt, table, small);
 	do {
 		u64 first = small ? v : v & ~E_LARGE;
 

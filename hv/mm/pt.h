@@ -26,13 +26,16 @@
 struct pt_format {
 	u32 max_order; /* of a leaf: 9, or 18 if the CPU has 1 GiB pages */
 	u64 table;     /* bits of an entry that points to a table */
-	u64 leaf;      /* bits of every leaf, among them accessed: the CPU need not write it */
-	u64 x, nx;     /* one of them is 0 */
-	u64 wb, uc;    /* memory types */
-	u64 dirty;     /* 0: no such flag */
+	u64 level;  /* times the table's level, 1 the lowest, further bits of such an entry; or 0 */
+	u64 leaf;   /* bits of every leaf, among them accessed: the CPU need not write it */
+	u64 x, nx;  /* one of them is 0 */
+	u64 wb, uc; /* memory types */
+	u64 dirty;  /* 0: no such flag */
 };
 /* What the manuals say. */
 extern const struct pt_format pt_host, pt_npt, pt_ept, pt_ept_ad; /* EPT with dirty flags */
+/* Second-level tables of the IOMMUs, with 2 MiB leaves */
+extern const struct pt_format pt_vtd, pt_amdvi;
 /* The format of all domains' maps: one of those, with what the CPU has besides; set once, at boot.
  */
 extern struct pt_format pt_guest;
@@ -77,6 +80,13 @@ bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
  * not-present entries change.
  */
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);
+/* Map the frames [pfn, end) at their own numbers, by the largest pages that fit; as pt_map(). */
+int pt_map_identity(struct pt *t, u64 pfn, u64 end, u64 attr);
+/*
+ * Where tables begin for hardware that walks only 3 or 4 levels; something must be mapped in what
+ * they reach.
+ */
+hpa_t pt_root(const struct pt *t, u32 levels);
 /* Mark one page (4 KiB) as MMIO; -EEXIST if memory is mapped there. */
 int pt_set_mmio(struct pt *t, u64 fn);
 

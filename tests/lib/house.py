@@ -6,7 +6,7 @@ import re
 import subprocess
 
 # Rooms from the ground up. A room may use those of a lower storey, and itself.
-STOREY = {'lib': 0, 'boot': 1, 'emul': 1, 'mm': 2, 'cpu': 3, 'console': 4, 'sched': 4, 'guest': 5, 'svm': 6, 'vmx': 6,
+STOREY = {'lib': 0, 'boot': 1, 'emul': 1, 'mm': 2, 'cpu': 3, 'console': 4, 'iommu': 4, 'sched': 4, 'guest': 5, 'svm': 6, 'vmx': 6,
           'dom0': 7, 'main': 8}
 # What the loader's entry calls, and plain data of the boot code that any room may read.
 ENTRY_POINTS = {'hv_main'}

@@ -30,5 +30,6 @@ const struct group groups[] = {
     {"timer", test_timer, 1},
     {"vid", test_vid, 1},
     {"stale", test_stale, 2},
+    {"dma", test_dma, 1},
 };
 const u32 group_count = ARRAY_SIZE(groups);

@@ -307,6 +307,7 @@ void test_xapic(void);
 void test_x2apic(void);
 void test_vid(void);
 void test_stale(void);
+void test_dma(void);
 void test_timer(void);
 void test_smp(void);
 void test_insn(void);

@@ -80,6 +80,8 @@ static int query(struct corbel_query *q)
 				   .pool_total_bytes = 1 << 24,
 				   .pool_free_bytes = 1 << 23,
 				   .pool_promised_bytes = 1 << 22,
+				   .iommu = CORBEL_IOMMU_STRICT,
+				   .iommu_units = 1,
 				   .version = "0.1",
 				   .scheduler = "fair",
 				   .tsc_khz = 2000000};

@@ -492,9 +492,11 @@ def test_hypervisor():
     check(p.returncode == 0 and sched() == "12 512 1 50\n13 512 fffffffffffffffe 50\n", "weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
-            "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4}
+            "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
+            "iommu": "strict", "iommu_units": 1}
     check(want.items() <= i.items(), "info --json", i)
-    check("back end    svm" in corbel("info", env=env).stdout, "info")
+    out = corbel("info", env=env).stdout
+    check("back end    svm" in out and "IOMMU       strict, 1 units: devices reach dom0's memory only" in out, "info", out)
     g = guests(env=env)
     check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0 and
           g["dom0"]["memory_bytes"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"),

@@ -241,6 +241,37 @@ static void test_limit(void)
 	CHECK(PANICS(acpi_limit_madt(m.madt, map, keep, 0)), "no machine is left without a CPU");
 }
 
+static void test_iommus(void)
+{
+	u8 body[20] = {0};
+	struct machine m;
+	u64 entries[3];
+	u8 sum = 0, *t;
+
+	make(&m, 2);
+	next = 0x1000;
+	entries[0] = add_table("DMAR", body, sizeof(body));
+	entries[1] = add_table("IVRS", body, 12);
+	entries[2] = m.madt;
+	put(m.rsdp + 24, add_table("XSDT", entries, sizeof(entries)), 8);
+	fix(m.rsdp, 36, 32);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(info.dmar.addr == entries[0] && info.dmar.len == 56 && info.ivrs.addr == entries[1] &&
+		  info.ivrs.len == 48,
+	      "the tables of IOMMUs are found");
+	acpi_hide(info.dmar.addr, map);
+	t = mem + (entries[0] - BASE);
+	for (u32 i = 0; i < 56; i++)
+		sum += t[i];
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(!sum && !info.dmar.addr && info.ivrs.addr,
+	      "one that is hidden is not found again, its checksum is right");
+	t[56 - 1] ^= 1;
+	memcpy(t, "DMAR", 4);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(!info.dmar.addr, "nor is a damaged one");
+}
+
 static void test_many_cpus(void)
 {
 	u8 madt[8 + 300 * 16] = {0};
@@ -417,6 +448,7 @@ int main(void)
 	test_damage();
 	test_limit();
 	test_many_cpus();
+	test_iommus();
 	test_s5();
 	test_sleep();
 	test_random_damage();

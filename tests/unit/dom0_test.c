@@ -12,6 +12,7 @@
 #include "boot/linux.h"
 #include "boot/memmap.h"
 #include "hv/dom0/load.h"
+#include "hv/iommu/iommu.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 #include "hv/mm/pool.h"
@@ -23,6 +24,7 @@
 #define RAM	(192 * MIB)
 #define HV_BYTE 0xa5 /* fills what the hypervisor keeps */
 
+struct iommu_state iommu;
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count = 1;
 
@@ -311,6 +313,31 @@ static void test_cpus(void)
 	CHECK(dom0_sees(MAX_CPUS, MAX_CPUS + 8), "or as many as the hypervisor can use");
 }
 
+static void test_iommu_table(void)
+{
+	static const struct {
+		enum corbel_iommu protection;
+		bool hidden;
+	} modes[] = {{CORBEL_IOMMU_NONE, false},
+		     {CORBEL_IOMMU_OFF, true},
+		     {CORBEL_IOMMU_DOM0, false},
+		     {CORBEL_IOMMU_STRICT, true}};
+	bool good = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(modes); i++) {
+		simple_machine();
+		bi->acpi.madt = 0;
+		memcpy(ram + MADT, "DMAR", 4);
+		iommu.protection = modes[i].protection;
+		iommu.count = iommu.protection != CORBEL_IOMMU_NONE;
+		iommu.table = MADT;
+		dom0_load(&entry);
+		good &= !!memcmp(ram + MADT, "DMAR", 4) == modes[i].hidden;
+	}
+	iommu = (struct iommu_state){0};
+	CHECK(good, "dom0 sees the table of IOMMUs if and only if they are left to it");
+}
+
 static void load_real(const char *path)
 {
 	struct mem_range k = {0x242000, 0}, rd;
@@ -357,6 +384,7 @@ int main(int argc, char **argv)
 	test_random_places();
 	test_refusals();
 	test_cpus();
+	test_iommu_table();
 	if (argc > 1)
 		load_real(argv[1]);
 	return test_end();

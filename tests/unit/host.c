@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hv/cpu/cpu.h"
+#include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/lib/percpu.h"
 #include "hv/cpu/time.h"
@@ -26,6 +27,21 @@ __attribute__((weak)) void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, 
 	__asm__ volatile("cpuid"
 			 : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
 			 : "0"(leaf), "2"(subleaf));
+}
+
+__attribute__((weak)) void wbinvd(void)
+{
+}
+
+/* Device registers that are memory, unless a test has a device. */
+__attribute__((weak)) u32 mmio_read32(const volatile void *p)
+{
+	return *(const volatile u32 *)p;
+}
+
+__attribute__((weak)) void mmio_write32(volatile void *p, u32 val)
+{
+	*(volatile u32 *)p = val;
 }
 
 /* One CPU, unless a test has its own. */

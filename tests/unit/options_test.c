@@ -4,6 +4,7 @@
 
 #include "boot/options.h"
 #include "boot/text.h"
+#include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
 #include "test.h"
 
@@ -48,6 +49,10 @@ static void test_good(void)
 	CHECK(!o.debugkeys_off && options_parse("debugkeys=off", &o) == 0 && o.debugkeys_off &&
 		  options_parse("debugkeys=on", &o) == 0 && !o.debugkeys_off,
 	      "debug keys are there unless refused");
+	CHECK(!o.iommu && options_parse("iommu=strict", &o) == 0 && o.iommu == IOMMU_STRICT &&
+		  options_parse("iommu=off", &o) == 0 && o.iommu == IOMMU_OFF &&
+		  options_parse("iommu=dom0", &o) == 0 && o.iommu == IOMMU_DOM0,
+	      "IOMMUs are left to dom0 unless asked for");
 	CHECK(options_parse("console=none", &o) == 0 && o.console.count == 0, "console=none");
 	CHECK(options_parse("loglvl=0 hvmem=65536K dom0_mem=0x40000000", &o) == 0 &&
 		  o.loglvl == LOG_ERR && o.hvmem == 64 * MIB && o.dom0_mem == BIT(30),
@@ -104,6 +109,8 @@ static void test_bad(void)
 	    "reboot=",
 	    "reboot=now",
 	    "debugkeys",
+	    "iommu",
+	    "iommu=on",
 	    "debugkeys=no",
 	    "=",
 	    "=x",

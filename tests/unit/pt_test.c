@@ -9,6 +9,7 @@
 
 #include "hv/mm/pt.h"
 #include "arena.h"
+#include "iommu_walk.h"
 
 #define BASE   0x7fffc0000ull /* 2 GiB of frame numbers, across a border of the root's entries */
 #define PAGES  0x80000ull
@@ -388,12 +389,52 @@ static void test_concurrent(void)
 	pt_destroy(&pt);
 }
 
+/* The formats of IOMMUs, with each size of page, read as their hardware reads them. */
+static void test_iommu(void)
+{
+	static const u32 orders[] = {0, 9, 18};
+	bool vtd = true, amdvi = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(orders) * 2; i++) {
+		struct pt_format f = i % 2 ? pt_amdvi : pt_vtd;
+		u64 end = BIT(18) * 2 + 513;
+		bool flush = false, good = true;
+
+		f.max_order = orders[i / 2];
+		pt_init(&pt, &f, NULL);
+		good &= !pt_map_identity(&pt, 1, end, PT_R | PT_W);
+		good &= pt_unmap(&pt, BIT(18) + 5, 1, 1000, &flush, NULL, NULL) == 1;
+		for (u64 fn = 0; fn < end + 3; fn += fn < BIT(18) + 600 ? 1 : 511) {
+			u64 at = fn << 12 | 0xabc, to = at;
+			u64 sees = i % 2 ? walk_amdvi(pt_root(&pt, 4).v, 4, at)
+					 : walk_vtd(pt_root(&pt, 4).v, 4, at);
+
+			if (!fn || fn == BIT(18) + 5 || fn >= end)
+				to = 0;
+			good &= sees == to;
+			if (!(i % 2))
+				good &= walk_vtd(pt_root(&pt, 3).v, 3, at) == to;
+		}
+		pt_reap(&pt);
+		pt_destroy(&pt);
+		vtd &= good || i % 2;
+		amdvi &= good || !(i % 2);
+	}
+	CHECK(vtd, "VT-d finds its way by three levels and by four, also where pages were split");
+	CHECK(amdvi, "so does AMD-Vi, to which each entry says the level below");
+	pt_init(&pt, &pt_vtd, NULL);
+	CHECK(PANICS(pt_root(&pt, 3)) && PANICS(pt_root(&pt, 5)),
+	      "what has no table for three levels, or would need five, is refused");
+	pt_destroy(&pt);
+}
+
 int main(void)
 {
 	arena_init(0x4000000);
 	pool_init(0x100000, 0x4000000);
 	test_raw();
 	test_limits();
+	test_iommu();
 	test_random(&pt_npt);
 	test_random(&pt_ept);
 	test_random(&pt_ept_ad);

@@ -41,6 +41,28 @@ static uint64_t mib(uint64_t bytes)
 
 /* ---- info ---- */
 
+static const char *iommu_name(uint32_t iommu)
+{
+	static const char *const names[] = {
+	    [CORBEL_IOMMU_NONE] = "none",
+	    [CORBEL_IOMMU_OFF] = "off",
+	    [CORBEL_IOMMU_DOM0] = "dom0",
+	    [CORBEL_IOMMU_STRICT] = "strict",
+	};
+
+	return iommu < sizeof(names) / sizeof(*names) ? names[iommu] : "?";
+}
+
+/* What devices may reach by DMA. */
+static const char *dma_reach(uint32_t iommu)
+{
+	if (iommu == CORBEL_IOMMU_STRICT)
+		return "devices reach dom0's memory only";
+	if (iommu == CORBEL_IOMMU_DOM0)
+		return "devices reach what dom0 lets them";
+	return "devices reach all memory";
+}
+
 static struct json_object *info_json(const struct corbel_info *i)
 {
 	struct json_object *o = json_object_new_object();
@@ -57,6 +79,8 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_u64(o, "vms", i->vms);
 	add_u64(o, "vcpus", i->vcpus);
 	add_u64(o, "doorbells", i->doorbells);
+	add_str(o, "iommu", iommu_name(i->iommu));
+	add_u64(o, "iommu_units", i->iommu_units);
 	add_u64(o, "tsc_khz", i->tsc_khz);
 	add_u64(o, "uptime_ns", i->uptime_ns);
 	return o;
@@ -85,6 +109,8 @@ int cmd_info(struct opts *o)
 	printf("VMs         %u (dom0 included)\n", i.vms);
 	printf("vCPUs       %u\n", i.vcpus);
 	printf("doorbells   %u\n", i.doorbells);
+	printf("IOMMU       %s, %u units: %s\n", iommu_name(i.iommu), i.iommu_units,
+	       dma_reach(i.iommu));
 	printf("uptime      %llu s\n", (unsigned long long)(i.uptime_ns / 1000000000));
 	return 0;
 }

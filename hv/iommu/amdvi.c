@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* AMD's IOMMU: device table, four levels of tables, a command buffer, an event log. */
+#include "hv/iommu/amdvi.h"
+#include "hv/iommu/ivrs.h"
+#include "hv/iommu/unit.h"
+#include "hv/mm/mm.h"
+
+/* AMD IOMMU specification "MMIO Registers" */
+#define VI_DEVICES    0x0000
+#define VI_COMMANDS   0x0008
+#define VI_EVENTS     0x0010
+#define VI_CONTROL    0x0018
+#define VI_EXCLUSION  0x0020
+#define VI_EFR	      0x0030
+#define VI_CMD_HEAD   0x2000
+#define VI_CMD_TAIL   0x2008
+#define VI_EVENT_HEAD 0x2010
+#define VI_EVENT_TAIL 0x2018
+#define VI_STATUS     0x2020
+#define VI_REGS	      0x4000
+
+#define BASE_256 FIELD_PREP(GENMASK(59, 56), 8) /* of commands, events: entries in a page */
+
+/* "IOMMU Control Register" */
+#define CTL_ON	     BIT(0)
+#define CTL_HT_TUN   BIT(1)
+#define CTL_EVENTS   BIT(2)
+#define CTL_PASS_PW  BIT(8)
+#define CTL_RES_PASS BIT(9)
+#define CTL_COHERENT BIT(10)
+#define CTL_ISOC     BIT(11)
+#define CTL_COMMANDS BIT(12)
+
+/* "Extended Feature Register", "IOMMU Status Register" */
+#define EFR_XT	      BIT(2)
+#define EFR_IA	      BIT(6) /* has CMD_ALL */
+#define STS_OVERFLOW  BIT(0)
+#define STS_EVENT_RUN BIT(3)
+#define STS_CMD_RUN   BIT(4)
+
+/* "Device Table Entry Format": four words */
+#define DTE_V	     BIT(0)
+#define DTE_TV	     BIT(1)
+#define DTE_4_LEVELS FIELD_PREP(GENMASK(11, 9), 4)
+#define DTE_RIGHTS   (BIT(61) | BIT(62))
+#define DTE_SYS_MGT  GENMASK(41, 40) /* word 1, beside the domain's number */
+#define DTE_PASS     GENMASK(58, 56) /* word 2: INIT, ExtInt, NMI */
+#define DTE_LINTS    GENMASK(63, 62)
+#define DTE_WORDS    4u
+#define DTE_BYTES    32u
+
+/* Flags of devices in the IVHD: what goes into those */
+#define FLAG_PASS    GENMASK(2, 0)
+#define FLAG_SYS_MGT GENMASK(5, 4)
+#define FLAG_LINTS   GENMASK(7, 6)
+
+#define DOMAIN 1ull
+
+/* "Commands" */
+#define CMD_WAIT       FIELD_PREP(GENMASK(63, 60), 1) /* with BIT(0): write the second word */
+#define CMD_DEVICE     FIELD_PREP(GENMASK(63, 60), 2)
+#define CMD_PAGES      FIELD_PREP(GENMASK(63, 60), 3)
+#define CMD_ALL	       FIELD_PREP(GENMASK(63, 60), 8)
+#define PAGES_OF(d)    ((d) << 32)
+#define PAGES_ALL      (GENMASK(62, 12) | BIT(0) | BIT(1)) /* of any size, and their tables */
+#define CMD_ADDRESS(a) ((a) | BIT(0))
+
+/* "Event Log" */
+#define EVENT_SIZE  16u
+#define EVENT_CODE  GENMASK(63, 60)
+#define EVENT_WRITE BIT(53)
+
+static bool amdvi_probe(struct iommu_unit *u)
+{
+	u->caps = unit_read64(u, VI_EFR);
+	if (u->caps == ~0ull)
+		return false;
+	u->size = VI_REGS;
+	u->bits = 48;
+	u->max_order = 18;
+	u->queued = true;
+	u->remap = true;
+	u->x2apic = u->caps & EFR_XT;
+	return true;
+}
+
+/* Of a device table of 2^order pages. */
+static u32 entries_of(u32 order)
+{
+	return (PAGE_SIZE << order) / DTE_BYTES;
+}
+
+/* What the firmware says a device may do beside DMA and interrupts. */
+static void allow_special(struct iommu_unit *u, const struct iommu_special *s)
+{
+	for (u32 id = s->first; id <= s->last; id++) {
+		u64 *e = u->devices + id * DTE_WORDS;
+
+		e[1] |= FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, s->flags));
+		e[2] |= FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, s->flags)) |
+			FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, s->flags));
+	}
+}
+
+/* All devices that the firmware names, and those before: in the domain, interrupts as they come. */
+static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
+{
+	u32 order = 0;
+
+	while (entries_of(order) <= t->last_id)
+		order++;
+	u->devices = pool_alloc(order, NULL);
+	if (!u->devices)
+		return false;
+	u->devices_nr = entries_of(order);
+	for (u32 id = 0; id < u->devices_nr; id++) {
+		u64 *e = u->devices + id * DTE_WORDS;
+
+		e[0] = pt_root(domain, 4).v | DTE_V | DTE_TV | DTE_4_LEVELS | DTE_RIGHTS;
+		e[1] = DOMAIN;
+	}
+	for (u32 i = 0; i < t->special_count; i++)
+		allow_special(u, &t->special[i]);
+	return true;
+}
+
+static bool wait_status(const struct iommu_unit *u, u64 mask, u64 val)
+{
+	return UNIT_WAIT((unit_read64(u, VI_STATUS) & mask) == val);
+}
+
+static const char *amdvi_stop(struct iommu_unit *u)
+{
+	unit_write64(u, VI_CONTROL, 0);
+	if (!wait_status(u, STS_CMD_RUN | STS_EVENT_RUN, 0))
+		return "does not cease to work as the firmware has it";
+	return NULL;
+}
+
+static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
+{
+	return unit_command(u, VI_CMD_HEAD, VI_CMD_TAIL, lo, hi);
+}
+
+/* Nothing of other tables is left: first the entries of devices, then translations. */
+static bool flush(struct iommu_unit *u)
+{
+	if (u->caps & EFR_IA) {
+		if (!submit(u, CMD_ALL, 0))
+			return false;
+	} else {
+		for (u32 id = 0; id < u->devices_nr; id++)
+			if (!submit(u, CMD_DEVICE | id, 0))
+				return false;
+		if (!submit(u, CMD_PAGES | PAGES_OF(DOMAIN), PAGES_ALL))
+			return false;
+	}
+	return submit(u, CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1) && unit_wait_done(u);
+}
+
+/* How the unit is to treat HyperTransport, as the firmware says. */
+static u64 control_of(const struct iommu_unit *u)
+{
+	static const u64 flags[] = {CTL_HT_TUN, CTL_PASS_PW, CTL_RES_PASS, CTL_ISOC};
+	u64 control = CTL_ON | CTL_EVENTS | CTL_COMMANDS | CTL_COHERENT;
+
+	for (u32 i = 0; i < ARRAY_SIZE(flags); i++)
+		if (u->flags & BIT(i))
+			control |= flags[i];
+	return control;
+}
+
+static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
+			      const struct pt *domain)
+{
+	const char *why;
+
+	u->log = pool_alloc(0, NULL);
+	if (!make_devices(u, t, domain) || !unit_make_queue(u) || !u->log)
+		return "has no memory for its tables";
+	why = amdvi_stop(u);
+	if (why)
+		return why;
+	unit_write64(u, VI_DEVICES,
+		     virt_to_hpa(u->devices).v | (u->devices_nr / entries_of(0) - 1));
+	unit_write64(u, VI_COMMANDS, virt_to_hpa(u->queue).v | BASE_256);
+	unit_write64(u, VI_EVENTS, virt_to_hpa(u->log).v | BASE_256);
+	unit_write64(u, VI_EXCLUSION, 0);
+	unit_write64(u, VI_CMD_HEAD, 0);
+	unit_write64(u, VI_CMD_TAIL, 0);
+	unit_write64(u, VI_EVENT_HEAD, 0);
+	unit_write64(u, VI_EVENT_TAIL, 0);
+	unit_write64(u, VI_STATUS, STS_OVERFLOW);
+	unit_write64(u, VI_CONTROL, control_of(u));
+	if (!wait_status(u, STS_CMD_RUN, STS_CMD_RUN))
+		return "does not begin to work";
+	if (!flush(u))
+		return "does not come to the end of its queue";
+	return NULL;
+}
+
+/* It has stopped recording events, for want of room. */
+static void restart_log(struct iommu_unit *u)
+{
+	unit_write64(u, VI_CONTROL, control_of(u) & ~CTL_EVENTS);
+	unit_write64(u, VI_STATUS, STS_OVERFLOW);
+	unit_write64(u, VI_CONTROL, control_of(u));
+}
+
+static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
+{
+	u32 head = unit_read64(u, VI_EVENT_HEAD) % PAGE_SIZE, n = 0;
+	u32 tail = unit_read64(u, VI_EVENT_TAIL) % PAGE_SIZE;
+
+	for (; head != tail && n < max; head = (head + EVENT_SIZE) % PAGE_SIZE) {
+		const u64 *e = u->log + head / sizeof(u64);
+		u64 what = READ_ONCE(e[0]);
+
+		out[n++] = (struct iommu_fault){
+		    .device = what,
+		    .reason = FIELD_GET(EVENT_CODE, what),
+		    .write = what & EVENT_WRITE,
+		    .addr = READ_ONCE(e[1]),
+		};
+	}
+	if (n)
+		unit_write64(u, VI_EVENT_HEAD, head);
+	if (unit_read64(u, VI_STATUS) & STS_OVERFLOW)
+		restart_log(u);
+	return n;
+}
+
+const struct iommu_ops amdvi_ops = {
+    .name = "AMD-Vi",
+    .regs_max = VI_REGS,
+    .format = &pt_amdvi,
+    .parse = ivrs_parse,
+    .probe = amdvi_probe,
+    .take = amdvi_take,
+    .stop = amdvi_stop,
+    .poll = amdvi_poll,
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/iommu/dmar.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+
+/* VT-d specification "DMA Remapping Reporting Structure" and those behind it */
+#define DMAR_STRUCTURES 48u
+#define DMAR_TYPE	0u
+#define DMAR_LENGTH	2u
+#define DMAR_HEAD	4u /* of each structure */
+#define DMAR_SEGMENT	6u
+#define DMAR_ADDRESS	8u /* DRHD: registers, RMRR: first byte */
+#define RMRR_LAST	16u
+
+enum { DMAR_DRHD, DMAR_RMRR };
+
+/* Which devices are a unit's, or a region's, does not matter here: all are treated alike. */
+static bool read_structure(const u8 *s, u32 len, struct iommu_table *out)
+{
+	static const u8 least[] = {[DMAR_DRHD] = 16, [DMAR_RMRR] = 24};
+	u32 type = get_le(s + DMAR_TYPE, 2);
+
+	if (type >= ARRAY_SIZE(least)) /* of no interest */
+		return true;
+	if (len < least[type])
+		return false;
+	if (type == DMAR_DRHD)
+		return iommu_add_unit(out, get_le(s + DMAR_ADDRESS, 8), get_le(s + DMAR_SEGMENT, 2),
+				      0);
+	return iommu_add_region(out, get_le(s + DMAR_ADDRESS, 8), get_le(s + RMRR_LAST, 8) + 1);
+}
+
+bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out)
+{
+	u32 at = DMAR_STRUCTURES, size;
+
+	*out = (struct iommu_table){0};
+	for (; at < len; at += size) {
+		if (len - at < DMAR_HEAD)
+			break;
+		size = get_le(t + at + DMAR_LENGTH, 2);
+		if (size < DMAR_HEAD || size > len - at || !read_structure(t + at, size, out))
+			break;
+	}
+	if (at == len && out->unit_count)
+		return true;
+	log_warn("ACPI DMAR: what stands at byte %u cannot be true, no IOMMU is used", at);
+	*out = (struct iommu_table){0};
+	return false;
+}

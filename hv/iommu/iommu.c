@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which IOMMUs there are, who drives them, and the domain of dom0's devices. */
+#include "hv/iommu/iommu.h"
+#include "boot/acpi.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/iommu/amdvi.h"
+#include "hv/iommu/vtd.h"
+#include "hv/lib/log.h"
+#include "hv/mm/frame.h"
+#include "hv/mm/mm.h"
+
+#define POLL_NS	   250000000ull
+#define POLL_MAX   32u /* faults taken at once */
+#define TOLD_KINDS 256u
+#define DOMAIN	   (PT_R | PT_W)
+
+struct iommu_state iommu;
+
+static struct iommu_table table;
+static struct pt_format format;
+static struct pt domain;
+
+/* ---- what there is ---- */
+
+/* The table is firmware's: its registers must not lie in RAM, and somebody must answer there. */
+static bool add_unit(const struct iommu_place *p)
+{
+	struct iommu_unit *u = &iommu.unit[iommu.count];
+	const struct frame *f = frame_of(p->regs >> PAGE_SHIFT);
+
+	*u = (struct iommu_unit){.at = p->regs, .segment = p->segment, .flags = p->flags};
+	if (f && f->kind != FRAME_NONE)
+		return false;
+	u->regs = mm_map_mmio(p->regs, iommu.ops->regs_max);
+	if (!u->regs || !iommu.ops->probe(u))
+		return false;
+	iommu.count++;
+	return true;
+}
+
+static void find_units(void)
+{
+	const struct acpi_info *a = &boot_info.acpi;
+	const struct acpi_table *from = a->dmar.addr ? &a->dmar : &a->ivrs;
+	const u8 *t = from->addr ? mm_map_boot(from->addr, from->len) : NULL;
+
+	iommu.ops = from == &a->dmar ? &vtd_ops : &amdvi_ops;
+	iommu.table = from->addr;
+	if (!t || !iommu.ops->parse(t, from->len, &table))
+		return;
+	for (u32 i = 0; i < table.unit_count; i++) {
+		if (add_unit(&table.unit[i]))
+			continue;
+		log_warn("no %s unit answers at %lx, where the firmware says: no IOMMU is used",
+			 iommu.ops->name, table.unit[i].regs);
+		iommu.count = 0;
+		return;
+	}
+}
+
+/* What all units can. */
+static struct iommu_unit common(void)
+{
+	struct iommu_unit all = iommu.unit[0];
+
+	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		all.max_order = MIN(all.max_order, u->max_order);
+		all.bits = MIN(all.bits, u->bits);
+		all.queued &= u->queued;
+		all.remap &= u->remap;
+		all.x2apic &= u->x2apic;
+	}
+	return all;
+}
+
+static void print_units(void)
+{
+	static const char *const who[] = {
+	    [CORBEL_IOMMU_OFF] = "switched off",
+	    [CORBEL_IOMMU_DOM0] = "left to dom0",
+	    [CORBEL_IOMMU_STRICT] = "driven by Corbel: devices do not reach its memory",
+	};
+	static const char *const sizes[] = {"4K", "2M", "1G"};
+	struct iommu_unit all = common();
+
+	log_info("IOMMU: %s, %u units, the first at %lx, %u bits, pages up to %s%s%s%s; %s",
+		 iommu.ops->name, iommu.count, all.at, all.bits, sizes[all.max_order / 9],
+		 all.queued ? ", queued invalidation" : "",
+		 all.remap ? ", interrupt remapping" : "", all.x2apic ? " with x2APIC ids" : "",
+		 who[iommu.protection]);
+}
+
+/* ---- the domain ---- */
+
+/* Firmware's memory, page by page: what is dom0's is there already, regions may overlap. */
+static int map_region(const struct mem_range *r)
+{
+	for (u64 pfn = r->start >> PAGE_SHIFT; pfn < r->end >> PAGE_SHIFT; pfn++) {
+		const struct frame *f = frame_of(pfn);
+		int err;
+
+		if (f && f->kind != FRAME_NONE && f->kind != FRAME_DOM0)
+			boot_fail("the firmware wants devices to reach %lx-%lx, where the "
+				  "hypervisor lies; start with iommu=dom0",
+				  r->start, r->end);
+		err = pt_map(&domain, pfn, pfn, 0, DOMAIN);
+		if (err < 0 && err != -EEXIST)
+			return err;
+	}
+	return 0;
+}
+
+static int make_domain(void)
+{
+	u64 pfn = 0, end;
+	int err;
+
+	format = *iommu.ops->format;
+	format.max_order = common().max_order;
+	err = pt_init(&domain, &format, NULL);
+	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
+		err = pt_map_identity(&domain, pfn, end, DOMAIN);
+	for (u32 i = 0; !err && i < table.region_count; i++)
+		err = map_region(&table.region[i]);
+	return err;
+}
+
+/* ---- taking over ---- */
+
+static const char *take(struct iommu_unit *u)
+{
+	if (!u->queued)
+		return "has no queued invalidation";
+	if (frame_count() > BIT(u->bits - PAGE_SHIFT))
+		return "does not reach all memory";
+	return iommu.ops->take(u, &table, &domain);
+}
+
+static void set_up(enum corbel_iommu protection)
+{
+	iommu.protection = protection;
+	if (protection == CORBEL_IOMMU_STRICT && make_domain())
+		boot_fail("not enough hypervisor memory for the IOMMU's tables; give more with "
+			  "hvmem=");
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		const char *why = NULL;
+
+		if (protection == CORBEL_IOMMU_STRICT)
+			why = take(u);
+		else if (protection == CORBEL_IOMMU_OFF)
+			why = iommu.ops->stop(u);
+		if (why)
+			boot_fail("the %s unit at %lx %s; start with iommu=dom0", iommu.ops->name,
+				  u->at, why);
+	}
+}
+
+/* ---- faults ---- */
+
+/* More and more seldom for devices with the same number: they may go on for ever. */
+static void tell(const struct iommu_unit *u, const struct iommu_fault *f)
+{
+	static u32 times[TOLD_KINDS];
+	u32 n = ++times[(f->device ^ f->device >> 8) % TOLD_KINDS];
+
+	if (n & (n - 1))
+		return;
+	log_warn("%s: device %04x:%02x:%02x.%x may not %s %lx (reason %u), %u times by now",
+		 iommu.ops->name, u->segment, f->device >> 8, f->device >> 3 & 0x1f, f->device & 7,
+		 f->write ? "write" : "read", f->addr, f->reason, n);
+}
+
+static void poll(struct timer *t)
+{
+	struct iommu_fault faults[POLL_MAX];
+
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		u32 n = iommu.ops->poll(u, faults, POLL_MAX);
+
+		BUG_ON(n > POLL_MAX);
+		for (u32 i = 0; i < n; i++)
+			tell(u, &faults[i]);
+	}
+	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
+}
+
+void iommu_init(void)
+{
+	static const enum corbel_iommu wanted[] = {
+	    [IOMMU_DOM0] = CORBEL_IOMMU_DOM0,
+	    [IOMMU_OFF] = CORBEL_IOMMU_OFF,
+	    [IOMMU_STRICT] = CORBEL_IOMMU_STRICT,
+	};
+	static struct timer timer;
+	u32 mode = boot_info.opt.iommu;
+
+	BUG_ON(mode >= ARRAY_SIZE(wanted) || iommu.count);
+	find_units();
+	if (!iommu.count) {
+		if (mode == IOMMU_STRICT)
+			log_warn("no IOMMU is known here, so iommu=strict protects nothing");
+		return;
+	}
+	set_up(wanted[mode]);
+	print_units();
+	if (mode != IOMMU_STRICT)
+		return;
+	timer_setup(&timer, poll);
+	poll(&timer);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The IOMMUs. With iommu=strict the hypervisor drives them and all devices are in one domain, which
+ * has dom0's memory at its own addresses and nothing of the hypervisor's:
+ *
+ *   device --id--> root, context table   \                    (VT-d: a pair of pages a unit)
+ *                                         > the domain's tables: a struct pt, as EPT and NPT are
+ *   device --id--> device table          /                    (AMD-Vi: one a unit)
+ *
+ * All entries are alike, so neither the buses nor what is plugged in matter. The domain is complete
+ * before it is used and does not change: what each unit may have cached of others before is flushed
+ * when it is taken over, and never again.
+ *
+ * The contract with the back ends is struct iommu_ops.
+ */
+#pragma once
+
+#include "hv/abi.h"
+#include "hv/iommu/table.h"
+#include "hv/mm/pt.h"
+
+/* Option iommu=: who drives them. In this order in boot/options.c. */
+enum iommu_mode { IOMMU_DOM0, IOMMU_OFF, IOMMU_STRICT };
+
+struct iommu_unit {
+	u64 at;	  /* physical address of the registers */
+	u8 *regs; /* where they are mapped */
+	u16 segment;
+	u8 flags; /* as in struct iommu_place */
+
+	/* Found by probe() */
+	u64 caps, more;	    /* its registers that say so */
+	u32 size;	    /* bytes of registers that are used */
+	u32 max_order;	    /* of pages: 0, 9, 18 */
+	u32 bits;	    /* addresses that its tables reach */
+	bool queued;	    /* invalidation by a queue in memory; needed */
+	bool remap, x2apic; /* of interrupts; with ids of 32 bits */
+
+	/* Once take() has been called */
+	u64 *queue;	/* a page of 256 commands, of 16 bytes */
+	u64 *done;	/* behind it; written by the unit at the end of the queue */
+	u32 tail;	/* the first free one */
+	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
+	u64 *devices;	/* AMD-Vi: the device table */
+	u32 devices_nr; /* its entries, of 32 bytes */
+};
+#define IOMMU_QUEUE 256u
+
+/* An access that was blocked, or something else the unit complains of. */
+struct iommu_fault {
+	u16 device; /* bus << 8 | device << 3 | function */
+	u8 reason;  /* VT-d: fault reason, AMD-Vi: event code */
+	bool write;
+	u64 addr;
+};
+
+struct iommu_ops {
+	const char *name;
+	u32 regs_max; /* bytes that are mapped for a unit */
+	const struct pt_format *format;
+	bool (*parse)(const u8 *t, u32 len, struct iommu_table *out);
+	/* Fill in what the unit can; false if what answers is not one. Changes nothing. */
+	bool (*probe)(struct iommu_unit *u);
+	/*
+	 * From whatever state it is in: translation by these tables and nothing else, remapping of
+	 * interrupts off, nothing left in its caches. NULL, or what it does not do.
+	 */
+	const char *(*take)(struct iommu_unit *u, const struct iommu_table *t,
+			    const struct pt *domain);
+	/* Likewise: off. */
+	const char *(*stop)(struct iommu_unit *u);
+	/* Take at most max faults off its record; how many. */
+	u32 (*poll)(struct iommu_unit *u, struct iommu_fault *out, u32 max);
+};
+
+/* What the machine has. Set once, by iommu_init(). */
+struct iommu_state {
+	enum corbel_iommu protection;
+	u32 count;
+	const struct iommu_ops *ops; /* for them */
+	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
+	struct iommu_unit unit[IOMMU_MAX_UNITS];
+};
+extern struct iommu_state iommu;
+
+/*
+ * Boot: find the units, say in a line what there is, and do what option iommu= asks for. Ends in
+ * boot_fail() where that is impossible. After the timers are there, before dom0 is loaded and while
+ * mm_map_boot() works.
+ */
+void iommu_init(void);

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Intel VT-d, in legacy mode: root table, context table, second-level tables. */
+#include "hv/iommu/vtd.h"
+#include "hv/iommu/dmar.h"
+#include "hv/iommu/unit.h"
+#include "hv/lib/asm.h"
+#include "hv/mm/mm.h"
+
+/* VT-d specification "Remapping Hardware Software Interface", registers */
+#define VTD_VER	   0x00
+#define VTD_CAP	   0x08
+#define VTD_ECAP   0x10
+#define VTD_GCMD   0x18
+#define VTD_GSTS   0x1c
+#define VTD_RTADDR 0x20
+#define VTD_FSTS   0x34
+#define VTD_FECTL  0x38
+#define VTD_PMEN   0x64
+#define VTD_IQH	   0x80
+#define VTD_IQT	   0x88
+#define VTD_IQA	   0x90
+
+#define VTD_REGS_MAX 0x5000
+
+/* "Capability Register", "Extended Capability Register" */
+#define CAP_RWBF     BIT(4) /* writes to tables are to be flushed out of the chipset */
+#define CAP_PLMR     BIT(5) /* protected memory, low and high */
+#define CAP_PHMR     BIT(6)
+#define CAP_SAGAW(n) BIT(8 + (n))    /* tables of n + 2 levels */
+#define CAP_FRO	     GENMASK(33, 24) /* where faults are recorded */
+#define CAP_2M	     BIT(34)
+#define CAP_1G	     BIT(35)
+#define CAP_NFR	     GENMASK(47, 40) /* how many of them, less one */
+#define ECAP_C	     BIT(0)	     /* the unit's accesses to its tables look into caches */
+#define ECAP_QI	     BIT(1)
+#define ECAP_IR	     BIT(3)
+#define ECAP_EIM     BIT(4)
+
+/* "Global Command Register"; the status register has the same bits. One is changed at a time. */
+#define CMD_TE	     BIT(31)
+#define CMD_SRTP     BIT(30)
+#define CMD_WBF	     BIT(27)
+#define CMD_QIE	     BIT(26)
+#define CMD_IRE	     BIT(25)
+#define CMD_ONE_SHOT (BIT(30) | BIT(29) | BIT(27) | BIT(24)) /* done once, not a state */
+
+#define RTADDR_MODE GENMASK(11, 10)
+#define PMEN_PRS    BIT(0)
+
+/* "Fault Status Register", "Fault Recording Registers" */
+#define FSTS_PENDING BIT(1)
+#define FSTS_CLEAR   (BIT(0) | BIT(4) | BIT(5) | BIT(6)) /* overflow, the queue's errors */
+#define FECTL_IM     BIT(31)
+#define FAULT_SIZE   16u	    /* and the unit of CAP_FRO */
+#define FAULT_SID    GENMASK(15, 0) /* of the upper half */
+#define FAULT_REASON GENMASK(39, 32)
+#define FAULT_READ   BIT(62)
+#define FAULT_F	     BIT(63)
+
+/* "Root Entry", "Context Entry" */
+#define ENTRY_P	       BIT(0)
+#define CONTEXT_AW(lv) ((lv)-2u) /* levels of the tables */
+#define CONTEXT_DOMAIN FIELD_PREP(GENMASK(23, 8), 1)
+
+/* "Invalidation Descriptors" */
+#define INV_CONTEXT_ALL 0x11ull
+#define INV_IOTLB_ALL	0xd2ull /* with reads and writes on their way drained */
+#define INV_WAIT	(0x5ull | BIT(5) | FIELD_PREP(GENMASK(63, 32), 1)) /* then writes 1 */
+
+static u32 levels_of(const struct iommu_unit *u)
+{
+	return u->caps & CAP_SAGAW(2) ? 4 : 3;
+}
+
+static u32 faults_at(const struct iommu_unit *u)
+{
+	return FIELD_GET(CAP_FRO, u->caps) * FAULT_SIZE;
+}
+
+static u32 faults_end(const struct iommu_unit *u)
+{
+	return faults_at(u) + (FIELD_GET(CAP_NFR, u->caps) + 1) * FAULT_SIZE;
+}
+
+static bool vtd_probe(struct iommu_unit *u)
+{
+	u->caps = unit_read64(u, VTD_CAP);
+	u->more = unit_read64(u, VTD_ECAP);
+	if (u->caps == ~0ull || !(unit_read32(u, VTD_VER) & 0xf0) ||
+	    !(u->caps & (CAP_SAGAW(1) | CAP_SAGAW(2))))
+		return false;
+	_Static_assert((FIELD_GET(CAP_FRO, ~0ull) + 256) * FAULT_SIZE <= VTD_REGS_MAX,
+		       "all places where faults may be recorded are mapped");
+	u->size = ALIGN_UP(MAX(faults_end(u), (u32)PAGE_SIZE), (u32)PAGE_SIZE);
+	u->bits = levels_of(u) == 4 ? 48 : 39;
+	if (u->caps & CAP_2M)
+		u->max_order = u->caps & CAP_1G ? 18 : 9;
+	u->queued = u->more & ECAP_QI;
+	u->remap = u->more & ECAP_IR;
+	u->x2apic = u->more & ECAP_EIM;
+	return true;
+}
+
+/* Switch something on or off, or have it done, and see that it is. */
+static bool command(struct iommu_unit *u, u32 bit, bool on)
+{
+	u32 now = unit_read32(u, VTD_GSTS) & ~CMD_ONE_SHOT, want = on ? bit : 0;
+
+	unit_write32(u, VTD_GCMD, (now & ~bit) | want);
+	if (bit == CMD_WBF) /* its status says that it is under way */
+		want = 0;
+	return UNIT_WAIT((unit_read32(u, VTD_GSTS) & bit) == want);
+}
+
+static bool is_on(const struct iommu_unit *u, u32 bit)
+{
+	return unit_read32(u, VTD_GSTS) & bit;
+}
+
+/*
+ * The firmware's queue, if it has left one: what is in it is waited for. Whether it has an error
+ * does not matter; it is given up.
+ */
+static const char *stop_queue(struct iommu_unit *u)
+{
+	if (!is_on(u, CMD_QIE))
+		return NULL;
+	if (!UNIT_WAIT(unit_read64(u, VTD_IQH) == unit_read64(u, VTD_IQT)))
+		unit_write32(u, VTD_FSTS, FSTS_CLEAR);
+	return command(u, CMD_QIE, false) ? NULL : "does not let go of the firmware's queue";
+}
+
+static const char *start_queue(struct iommu_unit *u)
+{
+	const char *why = stop_queue(u);
+
+	if (why)
+		return why;
+	if (!unit_make_queue(u))
+		return "has no memory for its queue";
+	unit_write32(u, VTD_FSTS, FSTS_CLEAR);
+	unit_write64(u, VTD_IQT, 0);
+	unit_write64(u, VTD_IQA, virt_to_hpa(u->queue).v);
+	return command(u, CMD_QIE, true) ? NULL : "does not start its queue";
+}
+
+static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
+{
+	return unit_command(u, VTD_IQH, VTD_IQT, lo, hi);
+}
+
+/*
+ * Nothing of other tables is left when this returns true: what tables the unit reads is up to date,
+ * then the entries of devices are forgotten, and after them translations, which are found by those.
+ */
+static bool flush(struct iommu_unit *u)
+{
+	if (u->caps & CAP_RWBF && !command(u, CMD_WBF, true))
+		return false;
+	return submit(u, INV_CONTEXT_ALL, 0) && submit(u, INV_IOTLB_ALL, 0) &&
+	       submit(u, INV_WAIT, virt_to_hpa(u->done).v) && unit_wait_done(u);
+}
+
+/* A root table, all of whose buses have the same devices, all of which are in the domain. 0: no
+ * memory.
+ */
+static u64 make_root(const struct iommu_unit *u, const struct pt *domain)
+{
+	u64 *root = pool_alloc(0, NULL), *context = pool_alloc(0, NULL);
+
+	if (!root || !context)
+		return 0;
+	for (u32 i = 0; i < PAGE_SIZE / sizeof(u64); i += 2) {
+		root[i] = virt_to_hpa(context).v | ENTRY_P;
+		context[i] = pt_root(domain, levels_of(u)).v | ENTRY_P;
+		context[i + 1] = CONTEXT_AW(levels_of(u)) | CONTEXT_DOMAIN;
+	}
+	return virt_to_hpa(root).v;
+}
+
+/* Memory that the firmware kept devices from until now; the domain does so. */
+static bool end_protected_memory(struct iommu_unit *u)
+{
+	if (!(u->caps & (CAP_PLMR | CAP_PHMR)))
+		return true;
+	unit_write32(u, VTD_PMEN, 0);
+	return UNIT_WAIT(!(unit_read32(u, VTD_PMEN) & PMEN_PRS));
+}
+
+static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
+			    const struct pt *domain)
+{
+	const char *why = start_queue(u);
+	u64 root = make_root(u, domain);
+
+	if (why)
+		return why;
+	if (!root)
+		return "has no memory for its tables";
+	if (!(u->more & ECAP_C)) /* this CPU has written them, just now */
+		wbinvd();
+	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
+	if (is_on(u, CMD_IRE) && !command(u, CMD_IRE, false))
+		return "goes on remapping interrupts as the firmware has it";
+	if (unit_read64(u, VTD_RTADDR) & RTADDR_MODE && is_on(u, CMD_TE) &&
+	    !command(u, CMD_TE, false))
+		return "does not leave the firmware's mode of translation";
+	unit_write64(u, VTD_RTADDR, root);
+	if (!command(u, CMD_SRTP, true))
+		return "does not take its root table";
+	if (!flush(u))
+		return "does not come to the end of its queue";
+	if (!command(u, CMD_TE, true))
+		return "does not begin to translate";
+	if (!end_protected_memory(u))
+		return "goes on protecting what the firmware has set";
+	return NULL;
+}
+
+static const char *vtd_stop(struct iommu_unit *u)
+{
+	if (is_on(u, CMD_IRE) && !command(u, CMD_IRE, false))
+		return "goes on remapping interrupts as the firmware has it";
+	if (is_on(u, CMD_TE) && !command(u, CMD_TE, false))
+		return "does not cease to translate";
+	if (!end_protected_memory(u))
+		return "goes on protecting what the firmware has set";
+	return stop_queue(u);
+}
+
+static u32 vtd_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
+{
+	u32 at = faults_at(u), n = 0;
+
+	if (!(unit_read32(u, VTD_FSTS) & (FSTS_PENDING | FSTS_CLEAR)))
+		return 0;
+	for (; at < faults_end(u) && n < max; at += FAULT_SIZE) {
+		u64 hi = unit_read64(u, at + 8);
+
+		if (!(hi & FAULT_F))
+			continue;
+		out[n++] = (struct iommu_fault){
+		    .device = FIELD_GET(FAULT_SID, hi),
+		    .reason = FIELD_GET(FAULT_REASON, hi),
+		    .write = !(hi & FAULT_READ),
+		    .addr = unit_read64(u, at) & PAGE_MASK,
+		};
+		unit_write32(u, at + 12, FAULT_F >> 32);
+	}
+	unit_write32(u, VTD_FSTS, FSTS_CLEAR);
+	return n;
+}
+
+const struct iommu_ops vtd_ops = {
+    .name = "VT-d",
+    .regs_max = VTD_REGS_MAX,
+    .format = &pt_vtd,
+    .parse = dmar_parse,
+    .probe = vtd_probe,
+    .take = vtd_take,
+    .stop = vtd_stop,
+    .poll = vtd_poll,
+};

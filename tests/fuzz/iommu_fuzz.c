@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Fuzz target: arbitrary bytes as DMAR and as IVRS. `make fuzz` runs it under libFuzzer;
+ * tests/unit/iommu_tables_test.c drives it with random mutations where there is none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/iommu/dmar.h"
+#include "hv/iommu/ivrs.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool cond, const char *what)
+{
+	if (cond)
+		return;
+	printf("not ok - fuzz: %s\n", what);
+	abort();
+}
+
+static void check_result(const struct iommu_table *t, bool accepted)
+{
+	require(accepted == !!t->unit_count, "a table is accepted if and only if it has units");
+	require(t->unit_count <= IOMMU_MAX_UNITS && t->region_count <= IOMMU_MAX_REGIONS &&
+		    t->special_count <= IOMMU_MAX_SPECIAL,
+		"no more than there is room for");
+	for (u32 i = 0; i < t->unit_count; i++) {
+		u64 at = t->unit[i].regs;
+
+		require(at && at % PAGE_SIZE == 0 && at < BIT(52), "registers lie in pages");
+		for (u32 k = 0; k < i; k++)
+			require(t->unit[k].regs != at, "each unit is there once");
+	}
+	for (u32 i = 0; i < t->region_count; i++)
+		require(t->region[i].start < t->region[i].end && t->region[i].end <= BIT(52) &&
+			    t->region[i].end - t->region[i].start <= IOMMU_MAX_REGION &&
+			    (t->region[i].start | t->region[i].end) % PAGE_SIZE == 0,
+			"regions are pages, and not too many");
+	for (u32 i = 0; i < t->special_count; i++)
+		require(t->special[i].flags && t->special[i].first <= t->special[i].last &&
+			    t->special[i].last <= t->last_id,
+			"what is allowed to devices is allowed to some");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct iommu_table t;
+	/* A block of its own of this very size, so that the sanitizer sees each byte read beyond.
+	 */
+	uint8_t *copy = malloc(size ? size : 1);
+
+	memcpy(copy, data, size);
+	memset(&t, 0xff, sizeof(t));
+	check_result(&t, dmar_parse(copy, (u32)size, &t));
+	memset(&t, 0xff, sizeof(t));
+	check_result(&t, ivrs_parse(copy, (u32)size, &t));
+	free(copy);
+	return 0;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * DMA by QEMU's device "edu" (docs/specs/edu): it copies between memory and a buffer of its own.
+ * With iommu=strict it reaches dom0's memory, at its own addresses, and nothing of the
+ * hypervisor's; else it does, which shows that this test can fail.
+ */
+#include "lib.h"
+
+#define EDU_ID	    0x11e81234
+#define EDU_SRC	    0x80
+#define EDU_DST	    0x88
+#define EDU_COUNT   0x90
+#define EDU_CMD	    0x98
+#define EDU_START   1
+#define EDU_TO_RAM  2
+#define EDU_BUFFER  0x40000
+#define IMAGE	    0x200000ull /* of the hypervisor */
+#define SIZE	    64u
+#define LARGE_PAGE  0x200000ull
+#define PCI_COMMAND 4
+#define PCI_BAR0    0x10
+
+static u32 pci_address(u32 devfn, u32 reg)
+{
+	return 0x80000000 | devfn << 8 | reg;
+}
+
+static u32 pci_read(u32 devfn, u32 reg)
+{
+	outl(0xcf8, pci_address(devfn, reg));
+	return inl(0xcfc);
+}
+
+static void pci_write(u32 devfn, u32 reg, u32 val)
+{
+	outl(0xcf8, pci_address(devfn, reg));
+	outl(0xcfc, val);
+}
+
+static volatile u8 *edu;
+
+static bool find_edu(void)
+{
+	for (u32 devfn = 0; devfn < 256; devfn++) {
+		if (pci_read(devfn, 0) != EDU_ID)
+			continue;
+		pci_write(devfn, PCI_COMMAND, pci_read(devfn, PCI_COMMAND) | 6);
+		edu = (u8 *)(u64)(pci_read(devfn, PCI_BAR0) & ~0xfu);
+		return edu;
+	}
+	return false;
+}
+
+/* Copy SIZE bytes between the buffer and memory; false: it takes for ever. */
+static bool dma(u64 at, bool to_ram)
+{
+	volatile u64 *cmd = (volatile u64 *)(edu + EDU_CMD);
+
+	*(volatile u64 *)(edu + EDU_SRC) = to_ram ? EDU_BUFFER : at;
+	*(volatile u64 *)(edu + EDU_DST) = to_ram ? at : EDU_BUFFER;
+	*(volatile u64 *)(edu + EDU_COUNT) = SIZE;
+	*cmd = EDU_START | (to_ram ? EDU_TO_RAM : 0);
+	return WAIT(!(*cmd & EDU_START), 2000);
+}
+
+static u8 mine[2 * SIZE] __attribute__((aligned(64)));
+
+/* The device reads at from; what it has then is put where we can see it. */
+static const u8 *seen_at(u64 from)
+{
+	u8 *to = mine + SIZE;
+
+	memset(to, 0xee, SIZE);
+	dma(from, false);
+	dma((u64)to, true);
+	return to;
+}
+
+static bool is_all(const volatile u8 *p, u8 val)
+{
+	for (u32 i = 0; i < SIZE; i++)
+		if (p[i] != val)
+			return false;
+	return true;
+}
+
+static void check_own(void)
+{
+	u64 far = (u64)mine + 2 * LARGE_PAGE;
+
+	for (u32 i = 0; i < SIZE; i++)
+		mine[i] = i * 3 + 1;
+	report(!memcmp(seen_at((u64)mine), mine, SIZE),
+	       "a device reads and writes dom0's memory at its own addresses");
+	while (e820_kind(far) != 1)
+		far += LARGE_PAGE;
+	memset((u8 *)far, 0x5a, SIZE);
+	report(is_all(seen_at(far), 0x5a), "in another large page, too");
+}
+
+/* Patterns that the hypervisor's memory surely does not have. */
+static void check_hypervisor(bool strict)
+{
+	struct corbel_info i;
+	volatile u8 *shared;
+	bool leaked;
+
+	memset(mine, 0x77, SIZE);
+	seen_at((u64)mine);
+	leaked =
+	    !is_all(seen_at(IMAGE), 0x77) && !is_all(mine + SIZE, 0) && !is_all(mine + SIZE, 0xff);
+	report(leaked != strict, "a device %s the hypervisor's image",
+	       strict ? "does not read" : "reads, where nothing keeps it off,");
+	info(&i);
+	shared = (volatile u8 *)(i.events_hpa + PAGE - SIZE); /* behind what it is used for */
+	report(is_all(shared, 0), "a page of the hypervisor's that we see has nothing at its end");
+	seen_at((u64)mine);
+	dma((u64)shared, true);
+	report(is_all(shared, strict ? 0 : 0x77), "a device %s it",
+	       strict ? "does not write" : "writes, where nothing keeps it off,");
+	report(!memcmp(seen_at((u64)mine), mine, SIZE), "and dom0's memory as before");
+}
+
+/* The registers of the unit, at where QEMU has it: nothing answers there. */
+static void check_registers(bool strict, u64 at)
+{
+	volatile u64 *control = (volatile u64 *)(at + 0x18); /* VT-d: command and status */
+	u64 was = *control;
+
+	*control = was ^ BIT(31) ^ 1;
+	report((was == ~0ull) == strict && (*control == was || !strict),
+	       "dom0 %s the IOMMU's registers", strict ? "does not reach" : "reaches");
+	if (!strict)
+		*control = was;
+}
+
+void test_dma(void)
+{
+	const char *said = option("iommu"), *regs = option("regs");
+	struct corbel_info i;
+	bool strict = said && *said == 's';
+
+	info(&i);
+	report(i.iommu == (strict ? CORBEL_IOMMU_STRICT : CORBEL_IOMMU_OFF) && i.iommu_units == 1,
+	       "the hypervisor says what protects memory");
+	if (!report(find_edu(), "there is a device for it"))
+		return;
+	check_own();
+	check_hypervisor(strict);
+	check_registers(strict, regs && *regs == 'a' ? 0xfed80000 : 0xfed90000);
+	(void)WAIT(false, 1000); /* faults are told of four times a second */
+}

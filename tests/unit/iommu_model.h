@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Models of a VT-d unit and of an AMD IOMMU, after the manuals: registers, queues, faults, and
+ * caches of devices' entries and of translations that give up nothing without being told.
+ */
+#pragma once
+
+#include <string.h>
+
+#include "hv/lib/asm.h"
+#include "hv/lib/io.h"
+#include "hv/lib/log.h"
+#include "iommu_walk.h"
+
+#define MODEL_REGS    0x5000u
+#define MODEL_DEVICES 0x800u
+#define MODEL_TLB     256u
+#define OLD_ROOT      model.old /* the firmware's tables */
+
+/* What a device's entry says. */
+struct model_entry { /* without gaps, to be compared */
+	u64 valid, root;
+	u32 levels, domain;
+};
+
+static struct {
+	bool amd, coherent, absent, hangs;
+	bool busy; /* devices do DMA all the time */
+	bool on, remaps;
+	u64 root; /* of the tables in use */
+	u32 writes, hangs_after;
+	u32 stale, unwritten;
+	const char *wrong;	     /* a rule that was broken */
+	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
+	struct model_entry device[MODEL_DEVICES];
+	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
+	struct {
+		bool valid;
+		u32 domain;
+		u64 page, to;
+	} tlb[MODEL_TLB];
+	u32 tlb_next;
+	u64 old;
+	u8 regs[MODEL_REGS] __attribute__((aligned(16)));
+} model;
+
+static inline u64 *model_reg(u32 at)
+{
+	return (u64 *)(void *)(model.regs + at);
+}
+
+static inline u32 *model_reg32(u32 at)
+{
+	return (u32 *)(void *)(model.regs + at);
+}
+
+static inline u64 *model_memory(u64 at)
+{
+	return hpa_to_virt(hpa(at));
+}
+
+static inline void model_rule(bool kept, const char *what)
+{
+	if (!kept && !model.wrong)
+		model.wrong = what;
+}
+
+/* ---- translation ---- */
+
+static inline struct model_entry model_entry_in_memory(u16 dev)
+{
+	u64 *e;
+
+	if (model.amd) {
+		e = model_memory((model.root & GENMASK(51, 12)) + dev * 32ull);
+		if (dev >= ((model.root & 0x1ff) + 1) * 128)
+			return (struct model_entry){0};
+		return (struct model_entry){.valid = (e[0] & 3) == 3 && e[0] >> 61 == 3,
+					    .root = e[0] & GENMASK(51, 12),
+					    .levels = e[0] >> 9 & 7,
+					    .domain = e[1] & 0xffff};
+	}
+	e = model_memory((model.root & PAGE_MASK) + (dev >> 8) * 16ull);
+	if (!(e[0] & 1))
+		return (struct model_entry){0};
+	e = model_memory((e[0] & PAGE_MASK) + (dev & 0xff) * 16ull);
+	return (struct model_entry){.valid = (e[0] & 0xf) == 1,
+				    .root = e[0] & PAGE_MASK,
+				    .levels = (e[1] & 7) + 2,
+				    .domain = e[1] >> 8 & 0xffff};
+}
+
+static inline u64 model_walk(const struct model_entry *e, u64 at)
+{
+	if (at >> (12 + 9 * e->levels))
+		return 0;
+	return model.amd ? walk_amdvi(e->root, e->levels, at) : walk_vtd(e->root, e->levels, at);
+}
+
+/* Are the new tables where the unit reads them? */
+static inline bool model_in_memory(void)
+{
+	return model.is_flushed && (model.coherent || model.is_written);
+}
+
+/* Where a device's access ends up, 0: it is blocked. */
+static inline u64 model_dma(u16 dev, u64 at)
+{
+	struct model_entry now, *e = &model.device[dev];
+	u64 to;
+	u32 i = 0;
+
+	if (!model.on)
+		return at;
+	now = model_entry_in_memory(dev);
+	if (!e->valid) {
+		*e = now;
+		model.is_early[dev] = model.root != OLD_ROOT && !model_in_memory();
+	} else if (!model.busy && memcmp(e, &now, sizeof(now))) {
+		model.stale++;
+	}
+	if (!model.busy && model.is_early[dev])
+		model.unwritten++;
+	if (!e->valid)
+		return 0;
+	for (; i < MODEL_TLB; i++)
+		if (model.tlb[i].valid && model.tlb[i].domain == e->domain &&
+		    model.tlb[i].page == at >> 12)
+			break;
+	if (i == MODEL_TLB) {
+		to = model_walk(e, at & PAGE_MASK);
+		if (!to)
+			return 0;
+		i = model.tlb_next++ % MODEL_TLB;
+		model.tlb[i].valid = true;
+		model.tlb[i].domain = e->domain;
+		model.tlb[i].page = at >> 12;
+		model.tlb[i].to = to;
+	} else if (!model.busy && model.tlb[i].to != model_walk(&now, at & PAGE_MASK)) {
+		model.stale++;
+	}
+	return model.tlb[i].to | (at & 0xfff);
+}
+
+/* Devices go on with what they did for the firmware. */
+static inline void model_traffic(void)
+{
+	static const u64 at[] = {1, 2, 4, 16, 17, 39, 47};
+
+	for (u32 i = 0; model.busy && i < ARRAY_SIZE(at); i++) {
+		model_dma(0x10, at[i] << 20);
+		model_dma(0x1ff, at[i] << 20);
+	}
+}
+
+static inline void model_forget(bool entries, bool translations)
+{
+	if (entries)
+		memset(model.device, 0, sizeof(model.device));
+	if (translations)
+		memset(model.tlb, 0, sizeof(model.tlb));
+	model_traffic();
+}
+
+static inline bool model_remaps(void)
+{
+	if (!model.amd)
+		return *model_reg32(0x1c) & BIT(25);
+	return model.on && model_memory((model.root & GENMASK(51, 12)) + 0x10 * 32)[2] & 1;
+}
+
+/* ---- VT-d ---- */
+
+static inline void vtd_run_queue(void)
+{
+	while (*model_reg32(0x1c) & BIT(26) && *model_reg(0x80) != *model_reg(0x88)) {
+		u64 *d = model_memory((*model_reg(0x90) & PAGE_MASK) + *model_reg(0x80));
+
+		switch (d[0] & 0xf) {
+		case 1:
+			model_rule((d[0] >> 4 & 3) == 1, "what is invalidated is all");
+			model_forget(true, false);
+			break;
+		case 2:
+			model_rule((d[0] >> 4 & 3) == 1, "what is invalidated is all");
+			model_forget(false, true);
+			break;
+		case 5:
+			model_rule(d[0] & BIT(5) && d[1] % 4 == 0, "waiting writes a status");
+			*(u32 *)model_memory(d[1]) = d[0] >> 32;
+			break;
+		default:
+			model_rule(false, "commands are known");
+		}
+		*model_reg(0x80) = (*model_reg(0x80) + 16) % PAGE_SIZE;
+	}
+}
+
+static inline void vtd_command(u32 val)
+{
+	u32 once = BIT(30) | BIT(29) | BIT(27) | BIT(24), *status = model_reg32(0x1c);
+	u32 changed = ((val ^ *status) & ~once) | (val & once);
+
+	model_rule(__builtin_popcount(changed) <= 1, "one thing is commanded at a time");
+	if (changed & BIT(26)) {
+		model_rule(*model_reg(0x80) == *model_reg(0x88), "a queue is stopped when empty");
+		*model_reg(0x80) = 0;
+		model_rule(!(val & BIT(26)) || !*model_reg(0x88), "a queue starts at 0");
+	}
+	if (val & BIT(30)) {
+		model_rule(!model.on || !((model.root ^ *model_reg(0x20)) & GENMASK(11, 10)),
+			   "the mode does not change while translation is on");
+		model.root = *model_reg(0x20);
+	}
+	if (val & BIT(27))
+		model.is_flushed = true;
+	*status = (*status & once & ~BIT(27)) | (val & ~BIT(27));
+	model.on = *status & BIT(31);
+}
+
+static inline void vtd_write(u32 at, u64 val)
+{
+	if (at == 0x18) {
+		vtd_command(val);
+	} else if (at == 0x34) {
+		*model_reg32(at) &= ~val;
+	} else if (at >= 0x220 && at < 0x260) {
+		*model_reg32(at) &= ~val; /* F */
+	} else if (at == 0x64) {
+		*model_reg32(at) = val & BIT(31) ? BIT(31) | 1 : 0;
+	} else if (at == 0x90 || at == 0x88 || at == 0x20) {
+		model_rule(at != 0x90 || !(*model_reg32(0x1c) & BIT(26)), "a queue stays in place");
+		*model_reg(at) = val;
+		vtd_run_queue();
+	} else {
+		*model_reg32(at) = val;
+	}
+}
+
+static inline u64 vtd_read(u32 at, u64 val)
+{
+	u64 faults = 0;
+
+	for (u32 i = 0; i < 4; i++)
+		faults |= *model_reg(0x228 + i * 16);
+	return at == 0x34 ? val | faults >> 62 : val; /* PPF is bit 1, F bit 63 */
+}
+
+/* ---- AMD-Vi ---- */
+
+static inline void amdvi_run_queue(void)
+{
+	while (*model_reg(0x2020) & BIT(4) && *model_reg(0x2000) != *model_reg(0x2008)) {
+		u64 *d = model_memory((*model_reg(8) & GENMASK(51, 12)) + *model_reg(0x2000));
+
+		switch (d[0] >> 60) {
+		case 1:
+			model_rule(d[0] & 1, "waiting writes a status");
+			*model_memory(d[0] & GENMASK(51, 3)) = d[1];
+			break;
+		case 2:
+			if ((d[0] & 0xffff) < MODEL_DEVICES)
+				model.device[d[0] & 0xffff].valid = false;
+			model_traffic();
+			break;
+		case 3:
+			model_rule((d[1] & (GENMASK(62, 12) | 3)) == (GENMASK(62, 12) | 3) &&
+				       (d[0] >> 32 & 0xffff) == 1,
+				   "what is invalidated is all");
+			model_forget(false, true);
+			break;
+		case 8:
+			model_rule(*model_reg(0x30) & BIT(6), "commands are known");
+			model_forget(true, true);
+			break;
+		default:
+			model_rule(false, "commands are known");
+		}
+		*model_reg(0x2000) = (*model_reg(0x2000) + 16) % PAGE_SIZE;
+	}
+}
+
+static inline void amdvi_control(u64 val)
+{
+	u64 *status = model_reg(0x2020);
+
+	model_rule(!model.on || !(val & 1) || !((val ^ *model_reg(0x18)) & ~BIT(2)),
+		   "only the log is switched while the unit is on");
+	model.on = val & 1;
+	model.root = *model_reg(0);
+	*status &= ~(BIT(3) | BIT(4));
+	if (model.on && val & BIT(12))
+		*status |= BIT(4);
+	if (model.on && val & BIT(2))
+		*status |= BIT(3);
+}
+
+static inline void amdvi_write(u32 at, u64 val)
+{
+	if (at < 0x18 || at == 0x20)
+		model_rule(!model.on, "tables stay in place while the unit is on");
+	if (at == 0x18)
+		amdvi_control(val);
+	if (at == 0x2020)
+		*model_reg(at) &= ~(val & 7);
+	else
+		*model_reg(at) = val;
+	amdvi_run_queue();
+}
+
+/* ---- the machine ---- */
+
+static inline u32 model_at(const volatile void *p)
+{
+	u64 at = (u64)p - (u64)model.regs;
+
+	BUG_ON(at >= MODEL_REGS);
+	model_traffic();
+	return at;
+}
+
+u64 mmio_read64(const volatile void *p)
+{
+	u32 at = model_at(p);
+
+	if (model.absent)
+		return ~0ull;
+	return model.amd ? *model_reg(at) : vtd_read(at, *model_reg(at));
+}
+
+u32 mmio_read32(const volatile void *p)
+{
+	u32 at = model_at(p);
+
+	if (model.absent)
+		return ~0u;
+	return model.amd ? *model_reg32(at) : vtd_read(at, *model_reg32(at));
+}
+
+void mmio_write64(volatile void *p, u64 val)
+{
+	u32 at = model_at(p);
+
+	if (model.hangs || (++model.writes > model.hangs_after && model.hangs_after))
+		return;
+	(model.amd ? amdvi_write : vtd_write)(at, val);
+}
+
+void mmio_write32(volatile void *p, u32 val)
+{
+	model_rule(!model.amd, "AMD's registers have 64 bits");
+	mmio_write64(p, val);
+}
+
+void wbinvd(void)
+{
+	model.is_written = true;
+}
+
+static inline void model_reset(bool amd)
+{
+	memset(&model, 0, sizeof(model));
+	model.amd = amd;
+	model.coherent = true;
+	model.is_flushed = true;
+	if (amd) {
+		*model_reg(0x30) = BIT(6);
+		return;
+	}
+	*model_reg32(0) = 0x10;
+	/* 3 and 4 levels, 2 MiB and 1 GiB, protected memory, 4 faults recorded from 0x220 on */
+	*model_reg(8) = BIT(5) | BIT(6) | 6 << 8 | 0x22ull << 24 | 3ull << 34 | 3ull << 40;
+	*model_reg(0x10) = 0xf; /* coherent, queue, remapping */
+}
+
+/* The least there may be. */
+static inline void model_few(void)
+{
+	if (model.amd) {
+		*model_reg(0x30) = 0;
+		return;
+	}
+	*model_reg(8) = BIT(4) | 2 << 8 | 0x22ull << 24;
+	*model_reg(0x10) = 2;
+	model.coherent = false;
+	model.is_flushed = false;
+}
+
+/* As a firmware does that protects itself: on, with tables, remapping and a queue of its own. */
+static inline void model_leave_on(u64 at)
+{
+	u64 *root = model_memory(at), *table = model_memory(at + 2 * PAGE_SIZE);
+
+	if (model.amd) { /* 3 levels: pages of 1 GiB */
+		for (u32 i = 0; i < 0x200; i++) {
+			root[i * 4] = (at + 8 * PAGE_SIZE) | 3 | 3 << 9 | 3ull << 61;
+			root[i * 4 + 1] = 1;
+			root[i * 4 + 2] = 1;
+		}
+		table = model_memory(at + 8 * PAGE_SIZE);
+		for (u32 i = 0; i < 4; i++)
+			table[i] = (u64)i << 30 | 1 | 3ull << 61;
+		*model_reg(0) = at | 3;
+		*model_reg(8) = (at + 16 * PAGE_SIZE) | 8ull << 56;
+		amdvi_write(0x18, BIT(0) | BIT(2) | BIT(12));
+	} else {
+		u64 *context = model_memory(at + PAGE_SIZE);
+
+		for (u32 i = 0; i < 512; i += 2) {
+			root[i] = (at + PAGE_SIZE) | 1;
+			context[i] = (at + 2 * PAGE_SIZE) | 1;
+			context[i + 1] = 1 | 1 << 8;
+		}
+		for (u32 i = 0; i < 4; i++)
+			table[i] = (u64)i << 30 | 0x83;
+		*model_reg(0x20) = at;
+		*model_reg(0x90) = at + 3 * PAGE_SIZE;
+		vtd_command(BIT(30));
+		vtd_command(BIT(26));
+		vtd_command(BIT(26) | BIT(25));
+		vtd_command(BIT(26) | BIT(25) | BIT(31));
+		*model_reg(0x80) = *model_reg(0x88) = 0x230;
+		*model_reg32(0x64) = BIT(31) | 1;
+	}
+	model.old = model.root;
+	model.wrong = NULL;
+}
+
+/* The unit blocks an access. */
+static inline void model_fault(u16 dev, u64 at, bool write)
+{
+	u64 *e, tail = *model_reg(0x2018);
+
+	if (model.amd) {
+		if (*model_reg(0x2020) & 1 || !(*model_reg(0x2020) & BIT(3)))
+			return;
+		if ((tail + 16) % PAGE_SIZE == *model_reg(0x2010)) {
+			*model_reg(0x2020) = (*model_reg(0x2020) | 1) & ~BIT(3);
+			return;
+		}
+		e = model_memory((*model_reg(0x10) & GENMASK(51, 12)) + tail);
+		e[0] = dev | 2ull << 60 | (write ? BIT(53) : 0);
+		e[1] = at;
+		*model_reg(0x2018) = (tail + 16) % PAGE_SIZE;
+		return;
+	}
+	for (u32 i = 0; i < 4; i++) {
+		e = model_reg(0x220 + i * 16);
+		if (e[1] & BIT(63))
+			continue;
+		e[0] = at;
+		e[1] = BIT(63) | (write ? 0 : BIT(62)) | 6ull << 32 | dev;
+		return;
+	}
+	*model_reg32(0x34) |= 1; /* it is lost */
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: tests/fuzz/iommu_fuzz.c hv/iommu/dmar.c hv/iommu/ivrs.c */
+/*
+ * The firmware's tables of IOMMUs: QEMU's, larger ones made here, damaged ones; and the fuzz target
+ * with repeatable mutations. Argument: the number of rounds.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/iommu/dmar.h"
+#include "hv/iommu/ivrs.h"
+#include "iommu_tables.h"
+#include "test.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct iommu_table t;
+static u8 buf[8192];
+static u32 len;
+
+static void put(u64 v, u32 bytes)
+{
+	memcpy(buf + len, &v, MIN(bytes, 8u)); /* the rest is 0 */
+	len += bytes;
+}
+
+static void begin(void)
+{
+	memset(buf, 0, sizeof(buf));
+	len = 48;
+}
+
+static void drhd(u64 base, u32 size)
+{
+	u32 at = len;
+
+	put(0, 2);
+	put(size, 2);
+	put(1, 2); /* all devices */
+	put(3, 2); /* segment */
+	put(base, 8);
+	len = at + size;
+}
+
+static void rmrr(u64 start, u64 last)
+{
+	put(1, 2);
+	put(24 + 8, 2);
+	put(0, 4);
+	put(start, 8);
+	put(last, 8);
+	put(0x0802, 8); /* one device */
+}
+
+static bool is_refused(bool (*parse)(const u8 *, u32, struct iommu_table *), u32 at)
+{
+	char byte[32];
+
+	snprintf(byte, sizeof(byte), "at byte %u cannot", at);
+	test_log_lines = 0;
+	memset(&t, 0xff, sizeof(t));
+	return !parse(buf, len, &t) && !t.unit_count && !t.region_count && test_log_lines == 1 &&
+	       strstr(test_log_text, byte);
+}
+
+static void test_dmar(void)
+{
+	CHECK(dmar_parse(qemu_dmar, sizeof(qemu_dmar), &t) && t.unit_count == 1 &&
+		  t.unit[0].regs == 0xfed90000 && !t.region_count,
+	      "QEMU's DMAR has one unit");
+	begin();
+	drhd(0xfed90000, 24);
+	rmrr(0x7b800000, 0x7fffffff);
+	put(2, 2); /* an ATSR */
+	put(8, 2);
+	put(0, 4);
+	drhd(0xfed91000, 16);
+	drhd(0xfed91000, 16);
+	rmrr(0x1234, 0x2345);
+	CHECK(dmar_parse(buf, len, &t) && t.unit_count == 2 && t.unit[1].regs == 0xfed91000 &&
+		  t.unit[1].segment == 3,
+	      "a DMAR of two units, one of them twice");
+	CHECK(t.region_count == 2 && t.region[0].start == 0x7b800000 &&
+		  t.region[0].end == 0x80000000 && t.region[1].start == 0x1000 &&
+		  t.region[1].end == 0x3000,
+	      "and two regions, with all of their pages");
+}
+
+static void test_bad_dmar(void)
+{
+	static const u64 wild[][2] = {{0x1000, 0xfff},
+				      {0x2000, 0x0fff},
+				      {0, ~0ull},
+				      {0x1000, 0x200000000},
+				      {BIT(52), BIT(52) + 4095}};
+	bool good = true;
+
+	begin();
+	CHECK(is_refused(dmar_parse, 48), "a DMAR without units is refused, in a line");
+	drhd(0xfed90000, 16);
+	len++;
+	CHECK(is_refused(dmar_parse, 64), "so is one with a byte too much");
+	begin();
+	drhd(0xfed90000, 15);
+	CHECK(is_refused(dmar_parse, 48), "a unit cut off");
+	begin();
+	drhd(0xfed90000, 16);
+	drhd(0xfed91000, 16);
+	buf[64 + 2] = 0;
+	CHECK(is_refused(dmar_parse, 64), "an entry of no length");
+	buf[64 + 2] = 17;
+	CHECK(is_refused(dmar_parse, 64), "one that ends behind the table");
+	begin();
+	drhd(0xfed90800, 16);
+	CHECK(is_refused(dmar_parse, 48), "registers that are no page");
+	for (u32 i = 0; i < ARRAY_SIZE(wild); i++) {
+		begin();
+		drhd(0xfed90000, 16);
+		rmrr(wild[i][0], wild[i][1]);
+		good &= is_refused(dmar_parse, 64);
+	}
+	CHECK(good, "regions that end before they begin, or hold nearly all memory");
+	begin();
+	for (u32 i = 0; i <= IOMMU_MAX_UNITS; i++)
+		drhd(0xfed90000 + i * PAGE_SIZE, 16);
+	CHECK(is_refused(dmar_parse, 48 + 16 * IOMMU_MAX_UNITS),
+	      "more units than there is room for");
+	len = 40;
+	CHECK(!dmar_parse(buf, 40, &t) && !dmar_parse(buf, 0, &t), "a table cut off in its header");
+}
+
+static u32 ivhd(u8 type, u64 base)
+{
+	u32 at = len;
+
+	put(type, 1);
+	put(0x21, 1);
+	put(0, 2); /* length: end_block() */
+	put(0x10, 2);
+	put(0x40, 2);
+	put(base, 8);
+	put(5, 2);
+	put(0, type == 0x10 ? 6 : 6 + 8);
+	if (type != 0x10)
+		put(0, 8);
+	return at;
+}
+
+static void end_block(u32 at)
+{
+	memcpy(buf + at + 2, &(u16){(u16)(len - at)}, 2);
+}
+
+static void entry(u8 type, u16 id, u8 flags)
+{
+	put(type, 1);
+	put(id, 2);
+	put(flags, 1);
+}
+
+static u32 ivmd(u64 start, u64 size)
+{
+	u32 at = len;
+
+	put(0x21, 1);
+	put(7, 1);
+	put(32, 2);
+	put(0, 12);
+	put(start, 8);
+	put(size, 8);
+	return at;
+}
+
+static bool has_special(u32 i, u16 first, u16 last, u8 flags)
+{
+	return i < t.special_count && t.special[i].first == first && t.special[i].last == last &&
+	       t.special[i].flags == flags;
+}
+
+static void test_ivrs(void)
+{
+	u32 at;
+
+	CHECK(ivrs_parse(qemu_ivrs, sizeof(qemu_ivrs), &t) && t.unit_count == 1 &&
+		  t.unit[0].regs == 0xfed80000 && t.last_id == 0x1ff && !t.special_count,
+	      "QEMU's IVRS has one unit, and devices up to bus 1");
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	entry(3, 0x8, 0xd7); /* a range, with all rights */
+	entry(4, 0xfffe, 0);
+	entry(0, 0, 0);
+	entry(0x48, 0, 0xd7); /* an IOAPIC */
+	put(0x0100a000, 4);
+	end_block(at);
+	at = ivhd(0x11, 0xfed80000);
+	entry(0xf0, 0x98, 0x40); /* by name */
+	put(0, 16);
+	put(2, 1);
+	put(3, 1);
+	put(0x414141, 3);
+	end_block(at);
+	ivmd(0x7b800000, 0x1000);
+	at = ivhd(0x40, 0x1fed80000);
+	entry(0x42, 0x300, 0); /* comes as 0x400 */
+	put(0x00040000, 4);
+	entry(1, 0, 0);
+	end_block(at);
+	CHECK(ivrs_parse(buf, len, &t) && t.unit_count == 2 && t.unit[0].flags == 0x21 &&
+		  t.unit[1].regs == 0x1fed80000 && t.unit[1].segment == 5,
+	      "a unit that blocks of two kinds describe is one");
+	CHECK(t.last_id == 0xffff && t.special_count == 3 && has_special(0, 8, 0xfffe, 0xd7) &&
+		  has_special(1, 0xa0, 0xa0, 0xd7) && has_special(2, 0x98, 0x98, 0x40),
+	      "devices by range, by handle, by name, and all");
+	CHECK(t.region_count == 1 && t.region[0].start == 0x7b800000 &&
+		  t.region[0].end == 0x7b801000,
+	      "and a region");
+}
+
+static void test_bad_ivrs(void)
+{
+	u32 at;
+
+	begin();
+	CHECK(is_refused(ivrs_parse, 48), "an IVRS without units is refused, in a line");
+	at = ivhd(0x10, 0xfed80000);
+	put(0x48, 1);
+	put(0, 3); /* 8 bytes, it should have */
+	end_block(at);
+	CHECK(is_refused(ivrs_parse, 48), "an entry that ends behind its block");
+	begin();
+	at = ivhd(0x11, 0xfed80000);
+	entry(0xf0, 0x98, 0);
+	put(0, 17);
+	put(200, 1); /* of a name */
+	end_block(at);
+	CHECK(is_refused(ivrs_parse, 48), "a name that does");
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	entry(3, 0x10, 0);
+	entry(4, 0x8, 0);
+	end_block(at);
+	CHECK(is_refused(ivrs_parse, 48), "a range that ends before it begins");
+	begin();
+	end_block(ivhd(0x10, 0xfed80000));
+	len += 24;
+	buf[len - 24] = 0x10;
+	buf[len - 22] = 16;
+	CHECK(is_refused(ivrs_parse, 72), "a block too short for what it is");
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	for (u32 i = 0; i <= IOMMU_MAX_SPECIAL; i++)
+		entry(2, (u16)i, 1);
+	end_block(at);
+	CHECK(is_refused(ivrs_parse, 48), "more special devices than there is room for");
+	begin();
+	end_block(ivhd(0x10, 0xfed80000));
+	at = ivmd(~0xfffull, 0x2000);
+	CHECK(is_refused(ivrs_parse, at), "a region around the end of all addresses");
+}
+
+static void test_mutations(u32 rounds)
+{
+	srand(5);
+	for (u32 i = 0; i < rounds; i++) {
+		const u8 *from = rand() % 2 ? qemu_dmar : qemu_ivrs;
+		u32 size = from == qemu_dmar ? sizeof(qemu_dmar) : sizeof(qemu_ivrs);
+		u8 odd[256];
+
+		memset(odd, 0, sizeof(odd));
+		memcpy(odd, from, size);
+		for (int flips = rand() % 6; flips; flips--)
+			odd[(u32)rand() % size] = rand() % 2 ? (u8)rand() : (u8)(rand() % 0x50);
+		if (rand() % 4 == 0)
+			size = (u32)rand() % sizeof(odd);
+		LLVMFuzzerTestOneInput(odd, size);
+	}
+	CHECK(true, "%u mutated tables are read or refused", rounds);
+}
+
+int main(int argc, char **argv)
+{
+	test_dmar();
+	test_bad_dmar();
+	test_ivrs();
+	test_bad_ivrs();
+	test_mutations(argc > 1 ? (u32)atoi(argv[1]) : 100000);
+	return test_end();
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c hv/iommu/amdvi.c hv/iommu/dmar.c
+ * hv/iommu/ivrs.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c boot/boot.c
+ */
+/*
+ * Units taken over from a firmware that uses them, against models that cache all they can, by
+ * devices that do DMA between any two accesses to registers. An answer out of a cache that the
+ * tables no longer give is counted as a stale use.
+ */
+#include <string.h>
+
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+#include "hv/iommu/iommu.h"
+#include "hv/lib/io.h"
+#include "arena.h"
+#include "iommu_model.h"
+#include "iommu_tables.h"
+
+#define MB	   0x100000ull
+#define RAM_END	   (48 * MB)
+#define POOL_START (16 * MB)
+#define POOL_END   (40 * MB)
+#define IMAGE	   (2 * MB)
+#define OLD_TABLES (4 * MB) /* the firmware's, in what is dom0's memory by now */
+#define TABLE_AT   (6 * MB)
+#define REGION	   (64 * MB) /* beyond RAM */
+
+/* ---- what iommu.c asks of the rest ---- */
+
+static u64 now;
+u64 tsc_khz = 1000000;
+
+u64 rdtsc(void)
+{
+	return now += 100000;
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
+}
+
+static struct timer *armed;
+
+void timer_setup(struct timer *t, void (*fn)(struct timer *))
+{
+	t->fn = fn;
+}
+
+void timer_arm(struct timer *t, u64 deadline)
+{
+	armed = t;
+}
+
+void *mm_map_boot(u64 addr, u64 size)
+{
+	return hpa_to_virt(hpa(addr));
+}
+
+void *mm_map_mmio(u64 addr, u64 size)
+{
+	BUG_ON(size > MODEL_REGS);
+	return model.regs;
+}
+
+/* ---- a machine ---- */
+
+static void add_region(u8 *t, u32 *len, bool amd, u64 start, u64 size)
+{
+	u8 *e = t + *len;
+
+	memset(e, 0, 32);
+	e[0] = amd ? 0x20 : 1;
+	e[2] = amd ? 32 : 24;
+	memcpy(e + (amd ? 16 : 8), &start, 8);
+	if (!amd)
+		size += start - 1;
+	memcpy(e + (amd ? 24 : 16), &size, 8);
+	*len += e[2];
+}
+
+/* A machine with such a unit, which the firmware has left on, or off; and a table with a region. */
+static void start(bool amd, bool left_on, u32 mode, u64 region)
+{
+	static const struct mem_map ram = {.count = 1, .r = {{MB, RAM_END, MEM_RAM}}};
+	u8 *t = hpa_to_virt(hpa(TABLE_AT));
+	struct acpi_table *where = amd ? &boot_info.acpi.ivrs : &boot_info.acpi.dmar;
+
+	memset(hpa_to_virt(hpa(OLD_TABLES)), 0, MB);
+	iommu = (struct iommu_state){0};
+	memset(&boot_info.acpi, 0, sizeof(boot_info.acpi));
+	boot_info.opt.iommu = mode;
+	pool_init(POOL_START, POOL_END);
+	init_frames(&ram, IMAGE, IMAGE + MB, POOL_START, POOL_END);
+	model_reset(amd);
+	if (left_on)
+		model_leave_on(OLD_TABLES);
+	where->addr = TABLE_AT;
+	where->len = amd ? sizeof(qemu_ivrs) : sizeof(qemu_dmar);
+	memcpy(t, amd ? qemu_ivrs : qemu_dmar, where->len);
+	if (region)
+		add_region(t, &where->len, amd, region, 2 * PAGE_SIZE);
+	armed = NULL;
+}
+
+/* What a device reaches, out of caches or not. */
+static bool reaches(u16 device, u64 at)
+{
+	return model_dma(device, at) == at;
+}
+
+static bool reaches_right(void)
+{
+	bool good = true;
+
+	for (u32 i = 0; i < 2; i++) { /* from the tables, and then from the caches */
+		u16 dev = i ? 0x10 : 0x1ff;
+
+		good &= reaches(dev, MB) && reaches(dev, TABLE_AT) && reaches(dev, RAM_END - 8);
+		good &= reaches(dev, REGION) && reaches(dev, REGION + PAGE_SIZE);
+		good &= !model_dma(dev, IMAGE) && !model_dma(dev, POOL_START) &&
+			!model_dma(dev, POOL_END - 1) && !model_dma(dev, REGION + 2 * PAGE_SIZE) &&
+			!model_dma(dev, 0) && !model_dma(dev, RAM_END) && !model_dma(dev, BIT(45));
+	}
+	return good;
+}
+
+static const char *name(bool amd)
+{
+	return amd ? "AMD-Vi" : "VT-d";
+}
+
+static void test_take(bool amd)
+{
+	for (u32 i = 0; i < 4; i++) {
+		bool left_on = i & 1;
+
+		start(amd, left_on, IOMMU_STRICT, REGION);
+		if (i & 2)
+			model_few();
+		model.busy = true;
+		iommu_init();
+		model.busy = false;
+		CHECK(iommu.protection == CORBEL_IOMMU_STRICT && iommu.count == 1 && armed &&
+			  iommu.unit[0].max_order == (i & 2 && !amd ? 0 : 18),
+		      "%s%s%s: taken over", name(amd), left_on ? ", left on" : "",
+		      i & 2 ? ", with few features" : "");
+		CHECK(reaches_right(), "dom0's memory and the firmware's region are reached, and "
+				       "nothing of the hypervisor's");
+		CHECK(!model.stale && !model.unwritten,
+		      "nothing stale is used: %u translations, %u entries not yet in memory",
+		      model.stale, model.unwritten);
+		CHECK(!model_remaps() && !model.wrong,
+		      "interrupts come as they are, no rule of the "
+		      "registers is broken (%s)",
+		      model.wrong ? model.wrong : "none");
+	}
+}
+
+static void test_modes(bool amd)
+{
+	start(amd, true, IOMMU_OFF, 0);
+	iommu_init();
+	CHECK(iommu.protection == CORBEL_IOMMU_OFF && reaches(0x10, IMAGE) && !model_remaps(),
+	      "%s: with iommu=off nothing is translated", name(amd));
+	CHECK(!armed && !model.wrong, "nor looked at any more");
+	start(amd, true, IOMMU_DOM0, 0);
+	iommu_init();
+	CHECK(iommu.protection == CORBEL_IOMMU_DOM0 && iommu.count == 1 && !model.writes && !armed,
+	      "%s: with iommu=dom0 no register is written", name(amd));
+	start(amd, true, IOMMU_STRICT, 0);
+	model.absent = true;
+	iommu_init();
+	CHECK(!iommu.count && iommu.protection == CORBEL_IOMMU_NONE && !model.writes,
+	      "a unit that is not there is not used");
+	start(amd, true, IOMMU_STRICT, 0);
+	memcpy((u8 *)hpa_to_virt(hpa(TABLE_AT)) + 56, &(u64){TABLE_AT}, 8);
+	iommu_init();
+	CHECK(!iommu.count && !model.writes, "nor one that would lie in RAM");
+	start(amd, true, IOMMU_STRICT, POOL_START + MB);
+	CHECK(PANICS(iommu_init()) && strstr(test_panic_text, "start with iommu=dom0"),
+	      "a region of the firmware's in the hypervisor's memory ends the boot");
+}
+
+/* Each wait is for something that may never come. */
+static void test_hangs(bool amd)
+{
+	static u32 lines, at;
+
+	lines = 0;
+	for (at = 0; at < 64; at++) {
+		u64 began = now;
+
+		start(amd, true, IOMMU_STRICT, 0);
+		model.hangs_after = at + 1; /* register writes */
+		if (!PANICS(iommu_init()))
+			break;
+		lines++;
+		CHECK_QUIET(strstr(test_panic_text, " unit at fed") &&
+				strstr(test_panic_text, "start with iommu=dom0") &&
+				now - began < 5000000000ull,
+			    "in a line: %s", test_panic_text);
+	}
+	CHECK(lines >= (amd ? 8 : 6) && lines < 64,
+	      "%s: a unit that hangs after any of %u writes ends in a line, after seconds",
+	      name(amd), lines);
+	start(amd, true, IOMMU_OFF, 0);
+	model.hangs = true;
+	CHECK(PANICS(iommu_init()), "one that does not let itself be switched off does so, too");
+}
+
+static void test_faults(bool amd)
+{
+	u16 dev = amd ? 0x1ab : 0x1a3; /* of neither is anything told yet */
+	u32 n = 0;
+
+	start(amd, false, IOMMU_STRICT, 0);
+	iommu_init();
+	test_log_lines = 0;
+	for (u32 i = 0; i < 1000; i++) {
+		model_fault(dev, 0x123000, i & 1);
+		if (i % 3 == 0)
+			armed->fn(armed);
+		if (!n && test_log_lines)
+			n = !!strstr(test_log_text, amd ? "0000:01:15.3 may not read 123000"
+							: "0000:01:14.3 may not read 123000");
+	}
+	armed->fn(armed);
+	CHECK(n && test_log_lines >= 8 && test_log_lines < 12,
+	      "%s: a device's faults are told by its name, of 1000 only %u", name(amd),
+	      test_log_lines);
+	for (u32 i = 0; i < 600; i++)
+		model_fault((u16)i, 0x1000, true);
+	for (u32 i = 0; i < 20; i++)
+		armed->fn(armed);
+	model_fault(0x7f8, 0x456000, true);
+	armed->fn(armed);
+	CHECK(strstr(test_log_text, "00:07:1f.0 may not write 456000"),
+	      "where so many come that some are lost, later ones are told again");
+	test_log_lines = 0;
+	armed->fn(armed);
+	CHECK(!test_log_lines, "each is told once");
+}
+
+int main(void)
+{
+	arena_init(128 * MB);
+	for (u32 amd = 0; amd < 2; amd++) {
+		test_take(amd);
+		test_modes(amd);
+		test_hangs(amd);
+		test_faults(amd);
+	}
+	return test_end();
+}
