@@ -162,25 +162,40 @@ static s64 lead_of(const struct sched_cpu *ahead, struct sched_cpu *behind, s64 
 }
 
 /*
+ * Forget what cannot be helped between this CPU and those of `reach`. Before any are compared: to
+ * be far behind one CPU is no reason to send a unit to another.
+ */
+static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
+{
+	for (; reach; reach &= reach - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
+
+		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
+			lead_of(sc, other, ALONE_DEBT * tolerance(other), now);
+		lead_of(other, sc, MAX_DEBT * tolerance(sc), now);
+	}
+}
+
+/*
  * The CPUs that are ahead of this one by more than the tolerance and have less to run, of those
  * that a unit waiting here may go to.
  */
 static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 {
-	s64 tolerated = tolerance(sc);
-	u64 reach = 0, found = 0;
+	const s64 tolerated = tolerance(sc);
+	u64 reach = 0, others = 0, found = 0;
 
 	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
 		reach |= u->pinned ? 0 : READ_ONCE(u->affinity);
 	reach &= READ_ONCE(sched_online) & ~BIT(sc->index);
-	for (; reach; reach &= reach - 1) {
-		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
+	for (; reach; reach &= reach - 1) /* one that idles does not get on at all */
+		if (load_of(&sched_cpus[__builtin_ctzll(reach)]))
+			others |= reach & -reach;
+	forget_debts(sc, others, now);
+	for (; others; others &= others - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
 
-		if (!load_of(other))
-			continue; /* it idles, and does not get on at all */
-		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
-			lead_of(sc, other, ALONE_DEBT * tolerance(other), now);
-		if (lead_of(other, sc, MAX_DEBT * tolerated, now) > tolerated &&
+		if ((s64)(level_of(other, now) - level_of(sc, now)) > tolerated &&
 		    load_of(other) < load_of(sc))
 			found |= BIT(other->index);
 	}

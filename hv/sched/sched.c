@@ -3,14 +3,9 @@
 #include "hv/sched/sched.h"
 #include "hv/cpu/time.h"
 #include "hv/lib/string.h"
+#include "hv/sched/cap.h"
 #include "hv/sched/place.h"
 
-#define CAP_WINDOW_MS 100
-/*
- * windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged
- * for
- */
-#define CAP_DEBT    5
 #define IDLE_ASK_MS 2 /* how often an idle CPU looks for one where units wait */
 #define CAP_ASK_MS  1000
 
@@ -45,46 +40,19 @@ static u64 account_ticks(struct sched_unit *u, u64 *total, enum sched_state stat
 	return passed;
 }
 
-/* Ticks of a window. */
-static u64 cap_budget(u64 cap)
-{
-	return cap * sched_ms * CAP_WINDOW_MS / 100;
-}
-
 /* Charge the running unit up to now. */
 static void charge_running(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->curr;
-	u64 cap = READ_ONCE(u->cap), ran;
+	u64 ran;
 
 	BUG_ON(u->state != SCHED_RUNNING);
 	ran = account_ticks(u, &u->runtime, SCHED_RUNNING, now);
-	if (cap)
-		u->cap_used = MIN(u->cap_used + ran, CAP_DEBT * cap_budget(cap));
+	cap_charge(u, ran);
 	policy->charge(&sc->rq, u, ran);
 	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
 	u->floor_rq = &sc->rq;
-}
-
-/*
- * Ticks the cap lets it run in the window around now. What was run too much is taken off the next
- * windows.
- */
-static u64 cap_left(struct sched_unit *u, u64 now)
-{
-	const u64 window = sched_ms * CAP_WINDOW_MS;
-	u64 cap = READ_ONCE(u->cap), budget, passed;
-
-	if (likely(!cap))
-		return SCHED_NEVER;
-	budget = cap_budget(cap);
-	passed = now > u->cap_start ? (now - u->cap_start) / window : 0;
-	if (passed) {
-		u->cap_used = u->cap_used / budget >= passed ? u->cap_used - passed * budget : 0;
-		u->cap_start += passed * window;
-	}
-	return u->cap_used < budget ? budget - u->cap_used : 0;
 }
 
 /* ---- queues ---- */
@@ -451,7 +419,7 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 		at = MIN(now + at, sc->slice_end);
 	}
 	for (const struct sched_unit *u = sc->parked.head; u; u = u->next)
-		at = MIN(at, u->cap_start + sched_ms * CAP_WINDOW_MS);
+		at = MIN(at, cap_window_end(u));
 	return at;
 }
 

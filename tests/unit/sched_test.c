@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/sched/sched.c hv/sched/place.c hv/sched/fair.c hv/sched/rr.c -lpthread */
+/* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c -lpthread */
 /*
  * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
  * the races.
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/sched/place.h"
 #include "sched_sim.h"
 #include "test.h"
 
@@ -254,6 +255,38 @@ static void test_idle_pull(void)
 		      share(&unit[i], 5 * SEC));
 	CHECK(unit[4].left_cpu < 3000, "without moving all the time: %llu",
 	      (unsigned long long)unit[4].left_cpu);
+}
+
+/* Three hogs on CPU 0, of which one runs, one on CPU 1, four on CPU 2; as far ahead as said, in ms.
+ */
+static u32 left_after_evening(u64 ahead1, u64 ahead2)
+{
+	static const u8 where[] = {0, 0, 0, 1, 2, 2, 2, 2};
+	struct sched_cpu *sc, *one, *two;
+
+	machine(3, "fair");
+	for (u32 i = 0; i < ARRAY_SIZE(where); i++)
+		sched_set(&hog(1024)->s, 0, BIT(where[i]), 0);
+	run(60 * MS);
+	for (u32 i = 0; i < 3; i++)
+		unit[i].s.affinity = 7;
+	sc = cpus[0]->sched;
+	one = cpus[1]->sched;
+	two = cpus[2]->sched;
+	sc->evened_at = 0;
+	one->charged_at = now;
+	one->rq.floor = sc->rq.floor + ahead1 * MS;
+	two->rq.floor = sc->rq.floor + ahead2 * MS;
+	place_give_away(sc, true, now);
+	return sc->rq.queue.count;
+}
+
+/* Nobody goes to one CPU because of another that ran away and where none can go. */
+static void test_debts(void)
+{
+	CHECK(left_after_evening(6, 0) == 1, "a CPU ahead of the others by 6 ms is sent a unit");
+	CHECK(left_after_evening(6, 900) == 2,
+	      "not if a busier one is so far ahead that what CPUs are behind is forgotten");
 }
 
 /* ---- caps and accounting ---- */
@@ -681,6 +714,7 @@ int main(void)
 	test_pinned();
 	test_affinity();
 	test_idle_pull();
+	test_debts();
 	test_caps();
 	test_cap_debt();
 	test_cap_sleeper();
