@@ -188,7 +188,7 @@ static void cannot_emulate(struct vcpu *v)
 	if (vm_may_log(v->vm))
 		log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
 			 v->vm->id, v->index, v->rip, v->emul->state.mmio_gpa);
-	guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
+	guest_cannot_emulate(v, v->emul->insn);
 }
 
 /* The emulator has come as far as r says. */
