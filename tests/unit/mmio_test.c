@@ -184,8 +184,57 @@ static void test_cannot_emulate(void)
 	      "what can be emulated is the VMM's to answer, in user mode too");
 }
 
+/* The level-triggered vector is in service. */
+static void serve(u8 vector)
+{
+	lapic_set_irq(v, vector, true);
+	lapic_accept(v, vector);
+}
+
+/*
+ * One instruction ends an interrupt and then has to wait for something else of dom0: that dom0 is
+ * told of both.
+ */
+static void test_eoi_and_more(void)
+{
+	static const u8 rep_movsd[] = {0xf3, 0xa5};
+
+	reset();
+	fake_vm.eoi_mask[1] = ~0ull;
+	lapic_write(v, APIC_SVR, 0x1ff);
+	serve(0x51);
+	v->gpr[RSI] = FAKE_MEMORY - 4; /* there is nothing behind it */
+	v->gpr[RDI] = LAPIC + APIC_EOI;
+	v->gpr[RCX] = 2;
+	run(0, rep_movsd, sizeof(rep_movsd), LAPIC + APIC_EOI);
+	CHECK(v->stop_reason == CORBEL_EXIT_MEM_FAULT && page.fault.gpa == FAKE_MEMORY &&
+		  !lapic_bit(v->lapic.isr, 0x51),
+	      "an EOI is written, and the next element's memory is missing");
+	CHECK(v->due & DUE_EOI, "the EOI is still to be told");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	lapic_tell_eoi(v);
+	CHECK(v->stop_reason == CORBEL_EXIT_EOI && page.eoi.vector == 0x51 && !(v->due & DUE_EOI),
+	      "after that dom0 is told of the EOI");
+
+	reset();
+	fake_vm.eoi_mask[1] = ~0ull;
+	lapic_write(v, APIC_SVR, 0x1ff);
+	serve(0x51);
+	serve(0x62);
+	lapic_eoi(v);
+	lapic_eoi(v);
+	lapic_tell_eoi(v);
+	CHECK(page.eoi.vector == 0x62 && v->due & DUE_EOI, "of two EOIs at once, of the first");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	lapic_tell_eoi(v);
+	CHECK(page.eoi.vector == 0x51 && !(v->due & DUE_EOI), "and of the second");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	CHECK(PANICS(lapic_tell_eoi(v)), "and of no third");
+}
+
 int main(void)
 {
 	test_cannot_emulate();
+	test_eoi_and_more();
 	return test_end();
 }
