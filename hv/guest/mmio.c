@@ -293,6 +293,18 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 	return ret;
 }
 
+int mmio_operand(struct vcpu *v, u32 size, u64 *linear, struct guest_fault *f)
+{
+	struct emul_env e;
+	int ret;
+
+	fill_env(v, &e);
+	ret = emul_operand(&e, &v->emul->insn->insn, size, linear);
+	if (ret < 0)
+		*f = (struct guest_fault){.vector = e.fault.vector};
+	return ret;
+}
+
 void mmio_string_io(struct vcpu *v, const struct vm_exit *x)
 {
 	struct emul_env e;

@@ -98,9 +98,10 @@ static struct vmcb *fresh(bool is_dom0)
 }
 
 /*
- * APM "Layout of VMCB". A guest does without an exit: CR reads, CR0, CR2, CR3 and CR8 writes, debug
- * registers, all exceptions but #DB, #AC, #MC; SMI; descriptor tables, TR, LDTR; RDTSC; PUSHF,
- * POPF; RSM; IRET; INT n; PAUSE; INVLPG; task switches; RDTSCP; ICEBP. dom0 besides: WBINVD.
+ * APM "Layout of VMCB". A guest does without an exit: CR reads, CR2, CR3 and CR8 writes, TS and MP
+ * of CR0, debug registers, all exceptions but #DB, #AC, #MC; SMI; descriptor tables, TR, LDTR;
+ * RDTSC; PUSHF, POPF; RSM; IRET; INT n; PAUSE; INVLPG; task switches; RDTSCP; ICEBP. dom0 besides:
+ * WBINVD.
  */
 static void test_intercepts(void)
 {
@@ -109,8 +110,8 @@ static void test_intercepts(void)
 	CHECK(m->cr_read == 0 && m->cr_write == 0x0010, "control registers: writes of CR4 exit");
 	CHECK(m->dr_read == 0 && m->dr_write == 0, "debug registers: none");
 	CHECK(m->exceptions == (BIT(1) | BIT(17) | BIT(18)), "exceptions: #DB, #AC, #MC");
-	CHECK(m->int3 == 0xdd44800b, "word 3: INTR, NMI, INIT, RDPMC, CPUID, INVD, HLT, INVLPGA, "
-				     "ports, MSRs, freeze, shutdown");
+	CHECK(m->int3 == 0xdd44802b, "word 3: INTR, NMI, INIT, CR0, RDPMC, CPUID, INVD, HLT, "
+				     "INVLPGA, ports, MSRs, freeze, shutdown");
 	CHECK(m->int4 == 0x3e7f,
 	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV");
 	CHECK(m->int5 == 0, "word 5 is later CPUs'");
@@ -119,7 +120,7 @@ static void test_intercepts(void)
 	CHECK(m->vintr == SVM_V_INTR_MASKING && !m->virt_ext && !m->clean,
 	      "its flags do not mask our interrupts; nothing else is virtualized or kept");
 	m = fresh(true);
-	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44800b, "dom0's: WBINVD does not");
+	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44802b, "dom0's: WBINVD does not");
 }
 
 /* Two bits an MSR from the start of the part. */
@@ -202,6 +203,37 @@ static void test_efer(void)
 	      "EFER.SVME is set, or VMRUN fails, and not shown");
 }
 
+static void test_cr0(void)
+{
+	struct vmcb *m = fresh(false);
+	u64 off = CR0_CD | CR0_NW, on = CR0_PG | CR0_PE | CR0_ET;
+	struct vm_exit x;
+
+	svm_set(&vcpu, HVM_CR0, off | CR0_ET);
+	CHECK(svm_get(&vcpu, HVM_CR0) == (off | CR0_ET), "CD and NW read as they were written");
+	CHECK(m->cr0 == CR0_ET, "the hardware does not get them: caches are everybody's");
+	CHECK(m->cr_read == BIT(0) && m->cr_write == (BIT(4) | BIT(0)),
+	      "the guest's own accesses exit, to see them");
+	svm_set(&vcpu, HVM_EFER, EFER_LME);
+	svm_set(&vcpu, HVM_CR0, CR0_CD | on);
+	CHECK(m->cr0 == on && m->cr_read == BIT(0) && svm_get(&vcpu, HVM_CR0) == (CR0_CD | on),
+	      "with paging, too");
+	CHECK(svm_get(&vcpu, HVM_EFER) == (EFER_LME | EFER_LMA), "which makes it long mode");
+	svm_set(&vcpu, HVM_CR0, on);
+	CHECK(svm_get(&vcpu, HVM_CR0) == on && !m->cr_read && m->cr_write == BIT(4) &&
+		  m->int3 & BIT(5),
+	      "without them writes exit that change more than TS and MP");
+	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_ET);
+	CHECK(svm_get(&vcpu, HVM_EFER) == EFER_LME, "and without paging it is no long mode");
+	m->exitcode = 0x65;
+	svm_decode_exit(m, true, &x);
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && x.cr.write && x.cr.gpr == 0xff,
+	      "an exit by the selective intercept is a write of CR0");
+	m->exitcode = 0;
+	svm_decode_exit(m, true, &x);
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && !x.cr.write, "0 is a read");
+}
+
 static void at_iret(struct vmcb *m)
 {
 	m->exitcode = SVM_EXIT_IRET;
@@ -263,6 +295,7 @@ int main(void)
 	test_msr_map();
 	test_flushes();
 	test_efer();
+	test_cr0();
 	test_nmi();
 	test_cr8();
 	return test_end();

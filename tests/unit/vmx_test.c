@@ -554,7 +554,8 @@ int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 	return -EFAULT;
 }
 
-int cr_decode_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
+int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+		       struct guest_fault *f)
 {
 	return -EINVAL;
 }
