@@ -25,7 +25,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 }
 
 /* ---- a CPU with all bits of the feature words set ---- */
-static u32 leaf_max, extended_max;
+static u32 leaf_max, extended_max, vendor, hidden_8b;
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
@@ -33,6 +33,10 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	switch (leaf) {
 	case 0:
 		*a = leaf_max;
+		*b = vendor;
+		break;
+	case 0x80000008:
+		*b &= ~hidden_8b;
 		break;
 	case 4:
 		*a = 0; /* no more caches */
@@ -173,7 +177,7 @@ static const struct promise promises[] = {
     {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME,
      .msr = {0xc0000100, 0xc0000101}},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
-    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
+    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD},
 };
 
 /* Words that are features from the first bit to the last, in the leaves that are shown */
@@ -318,6 +322,28 @@ static void test_promises(void)
 	check_table("a guest without RDTSCP, XSAVES and INVPCID");
 }
 
+/* Whose x87 pointers does XRSTOR leave? */
+static void test_x87_leak(void)
+{
+	static const struct {
+		u32 vendor, hidden;
+		bool leaks;
+	} cpu[] = {{0x756e6547 /* Genu */, CPUID_X8B_XSAVEERPTR, false},
+		   {0x68747541 /* Auth */, CPUID_X8B_XSAVEERPTR, true},
+		   {0x6f677948 /* Hygo */, CPUID_X8B_XSAVEERPTR, true},
+		   {0x68747541, 0, false}};
+	bool good = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cpu); i++) {
+		vendor = cpu[i].vendor;
+		hidden_8b = cpu[i].hidden;
+		make_cpu(0);
+		good &= leaks_x87 == cpu[i].leaks;
+	}
+	CHECK(good, "AMD's CPUs without RstrFpErrPtrs leak x87 pointers, others do not");
+	vendor = hidden_8b = 0;
+}
+
 static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
 {
 	for (u32 i = 0; i < count; i++)
@@ -381,6 +407,7 @@ static void test_ospke(void)
 int main(void)
 {
 	test_promises();
+	test_x87_leak();
 	test_absent();
 	test_ospke();
 	return test_end();
