@@ -57,7 +57,7 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 		guest_memory_missing(v, f->gpa, f->write, false);
 		return;
 	}
-	if (vm_may_log(v->vm))
+	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_warn("vm %u vcpu %u: instruction at %lx needs memory at %lx, where there is "
 			 "a device",
 			 v->vm->id, v->index, v->rip, f->gpa);

@@ -185,7 +185,7 @@ static void port_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool 
 
 static void cannot_emulate(struct vcpu *v)
 {
-	if (vm_may_log(v->vm))
+	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
 			 v->vm->id, v->index, v->rip, v->emul->state.mmio_gpa);
 	guest_cannot_emulate(v, v->emul->insn);

@@ -85,7 +85,7 @@ u64 sched_steal(const struct sched_unit *u, u64 now)
 	return 0;
 }
 
-bool vm_may_log(struct vm *vm)
+bool vm_may_log(struct vm *vm, u32 bytes)
 {
 	return false;
 }

@@ -94,7 +94,7 @@ int fpu_vector(struct vcpu *w, enum emul_vector file, u8 n, u8 *val, bool write,
 	return 0;
 }
 
-bool vm_may_log(struct vm *vm)
+bool vm_may_log(struct vm *vm, u32 bytes)
 {
 	return false;
 }

@@ -194,6 +194,26 @@ static void test_flushes(void)
 	      "when ASIDs run out all go");
 }
 
+/* A VM's part of the log is counted in bytes: what is asked for must do for all that is written. */
+static u32 logged;
+
+void hv_log(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	logged += sizeof("(hv) [12345.123456] \r\n") - 1 + vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+}
+
+static void test_dump(void)
+{
+	memset(fresh(false), 0xff, sizeof(struct vmcb));
+	logged = 0;
+	svm_dump(&vcpu);
+	CHECK(logged > 500 && logged <= HVM_DUMP_BYTES, "a dump has %u bytes at most", logged);
+}
+
 static void test_efer(void)
 {
 	struct vmcb *m = fresh(false);
@@ -294,6 +314,7 @@ int main(void)
 	test_intercepts();
 	test_msr_map();
 	test_flushes();
+	test_dump();
 	test_efer();
 	test_cr0();
 	test_nmi();
