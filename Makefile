@@ -93,6 +93,7 @@ endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 $(BUILD)/unit/svm: hv/svm/svm.c
 $(BUILD)/unit/lazy: hv/guest/lazy.c
+$(BUILD)/unit/cr: hv/guest/cr.c
 $(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 .PHONY: unit
