@@ -92,6 +92,8 @@ $(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(UNIT_H) $(filter 
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
 $(BUILD)/unit/svm: hv/svm/svm.c
+$(BUILD)/unit/lazy: hv/guest/lazy.c
+$(BUILD)/unit/cr: hv/guest/cr.c
 $(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 .PHONY: unit

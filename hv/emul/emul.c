@@ -175,6 +175,14 @@ enum emul_result emul_continue(struct emul_state *st, struct emul_env *e)
 	return st->active ? run_pass(st, e, st->mmio_len != 0) : EMUL_UNSUPPORTED;
 }
 
+int emul_operand(struct emul_env *e, const struct insn *i, u32 size, u64 *linear)
+{
+	u64 ea = emul_offset(i, e->gpr, *e->rip) & size_mask(i->addr_size);
+
+	BUG_ON(!i->has_mem);
+	return pass_linear(e, i->seg, ea, size, linear) == EMUL_DONE ? 0 : -EFAULT;
+}
+
 bool emul_is_plain_store(const struct insn *i, enum emul_mode mode)
 {
 	bool high_byte = i->op_size == 1 && !i->rex && i->reg >= 4; /* AH and its like */

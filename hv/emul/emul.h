@@ -119,6 +119,8 @@ static inline bool emul_is_ins(const struct insn *i)
  * -EFAULT: env->fault.
  */
 int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear);
+/* Where an instruction has its operand of size bytes in memory. -EFAULT: env->fault. */
+int emul_operand(struct emul_env *e, const struct insn *i, u32 size, u64 *linear);
 
 /* The address that the operand in memory has, before segment base and address size. */
 static inline u64 emul_offset(const struct insn *i, const u64 *gpr, u64 rip)

@@ -55,7 +55,7 @@ static const struct {
      CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR |
 	 CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
-    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
+    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD},
 };
 
 static void apply_masks(struct corbel_cpuid *e)
@@ -118,7 +118,15 @@ u64 policy_cr4_mask(void)
 	return mask;
 }
 
-bool has_rdtscp, has_xsaves;
+bool has_rdtscp, has_xsaves, leaks_x87;
+
+/* AMD's, and Hygon's, which are of the same make */
+static bool is_amd(void)
+{
+	u32 b = cpuid_read(0, 0).b;
+
+	return b == 0x68747541 || b == 0x6f677948; /* "Auth", "Hygo" */
+}
 
 void policy_init(void)
 {
@@ -126,6 +134,7 @@ void policy_init(void)
 	    cpuid_read(0x80000001, 0).d & CPUID_X1D_RDTSCP && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
 	has_xsaves = xcr0_host && cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES &&
 		     !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
+	leaks_x87 = is_amd() && !(cpuid_read(0x80000008, 0).b & CPUID_X8B_XSAVEERPTR);
 }
 
 #define XCR0_AVX512 GENMASK(7, 5)

@@ -8,6 +8,7 @@
 /* Boot CPU, before the first vCPU. */
 void policy_init(void);
 extern bool has_rdtscp; /* the CPU has MSR TSC_AUX */
+extern bool leaks_x87;	/* XRSTOR may leave FIP, FDP and FOP of who was there before */
 extern bool has_xsaves; /* and IA32_XSS, of which nothing may be set */
 /* Execute CPUID for the running vCPU: RAX, RBX, RCX, RDX. */
 void cpuid_emulate(struct vcpu *v);

@@ -2,10 +2,13 @@
 /* Guests' control registers and XCR0. */
 #include "hv/guest/cr.h"
 #include "hv/cpu/cpu.h"
+#include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
+#include "hv/guest/mmio.h"
+#include "hv/guest/pio.h"
 
 /*
  * MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from
@@ -53,43 +56,82 @@ static bool write_cr(struct vcpu *v, u8 cr, u64 val)
 	return true;
 }
 
-int cr_decode_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
+static bool is_insn(const struct insn *i, u8 opcode)
 {
-	int ret = vcpu_fetch(v, f);
-	const struct insn *i = &v->emul->insn->insn;
-	u8 opcode = x->cr.write ? 0x22 : 0x20;
+	return i->len && !i->vex && i->map == 1 && i->opcode == opcode;
+}
 
+#define MSW_LOADED (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
+
+/*
+ * The exit may be by CLTS, or by LMSW or SMSW, older ways to CR0, of which a register gets all and
+ * memory 16 bits. 0: done, or #GP; -EINVAL: another instruction.
+ */
+static int handle_msw(struct vcpu *v, const struct vm_exit *x, struct guest_fault *f)
+{
+	const struct insn *i = &v->emul->insn->insn;
+	bool clts = x->cr.write && is_insn(i, 0x06);
+	u64 cr0 = hvm->get(v, HVM_CR0), access = x->cr.write ? 0 : WALK_WRITE, linear;
+	u16 word = cr0;
+	int ret = 0;
+
+	if (x->cr.cr || (!clts && (!is_insn(i, 0x01) || modrm_ext(i) != (x->cr.write ? 6 : 4))))
+		return -EINVAL;
+	if (hvm->get(v, HVM_CPL) && (x->cr.write || hvm->get(v, HVM_CR4) & CR4_UMIP)) {
+		vcpu_inject_gp(v);
+		return 0;
+	}
+	if (i->has_mem)
+		ret = mmio_operand(v, sizeof(word), &linear, f);
+	if (i->has_mem && !ret)
+		ret = vcpu_access_linear(v, linear, &word, sizeof(word), access, f);
 	if (ret)
 		return ret;
-	if (x->reason == VMEXIT_DR_ACCESS)
-		opcode++;
-	if (i->vex || i->map != 1 || i->opcode != opcode)
-		return -EINVAL;
-	*gpr = i->rm;
-	*len = i->len;
+	if (clts)
+		word &= ~CR0_TS;
+	else if (!i->has_mem && x->cr.write)
+		word = v->gpr[i->rm];
+	else if (!i->has_mem)
+		pio_write_reg(v, i->rm, cr0, i->op_size);
+	if (x->cr.write) /* which cannot clear PE */
+		write_cr(v, 0, (cr0 & (~MSW_LOADED | CR0_PE)) | (word & MSW_LOADED));
+	vcpu_skip(v, i->len);
 	return 0;
+}
+
+static void handle_mov(struct vcpu *v, const struct vm_exit *x, u8 gpr, u32 len)
+{
+	if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr]))) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	if (!x->cr.write)
+		v->gpr[gpr] = x->cr.cr ? lapic_get_cr8(v) : hvm->get(v, HVM_CR0);
+	vcpu_skip(v, len);
 }
 
 void cr_handle(struct vcpu *v, const struct vm_exit *x)
 {
+	bool other = !x->cr.write && x->cr.cr && x->cr.cr != 8;
 	struct guest_fault f = {0};
 	u32 len = x->insn_len;
 	u8 gpr = x->cr.gpr;
 	int ret = 0;
 
-	if (gpr > 15) /* not known */
-		ret = cr_decode_gpr(v, x, &gpr, &len, &f);
-	if (ret == -EINVAL || (!x->cr.write && x->cr.cr != 8)) {
-		guest_stuck(v, GUEST_ERROR_CR, NULL);
-	} else if (ret) {
-		guest_access_failed(v, ret, &f);
-	} else if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr]))) {
-		vcpu_inject_gp(v);
-	} else {
-		if (!x->cr.write)
-			v->gpr[gpr] = lapic_get_cr8(v);
-		vcpu_skip(v, len);
+	if (gpr > 15) { /* not known */
+		ret = vcpu_fetch_cr_move(v, x, &gpr, &len, &f);
+		if (ret == -EINVAL) {
+			ret = handle_msw(v, x, &f);
+			if (!ret)
+				return;
+		}
 	}
+	if (ret == -EINVAL || other)
+		guest_stuck(v, GUEST_ERROR_CR, NULL);
+	else if (ret)
+		guest_access_failed(v, ret, &f);
+	else
+		handle_mov(v, x, gpr, len);
 }
 
 void cr_handle_xsetbv(struct vcpu *v)

@@ -5,7 +5,6 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/emul/walk.h"
-#include "hv/guest/cr.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/lazy.h"
@@ -252,7 +251,7 @@ void debug_handle_mov(struct vcpu *v, const struct vm_exit *x)
 	int ret = 0;
 
 	if (gpr > 15) /* not known */
-		ret = cr_decode_gpr(v, x, &gpr, &len, &f);
+		ret = vcpu_fetch_cr_move(v, x, &gpr, &len, &f);
 	if (ret == -EINVAL) {
 		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	} else if (ret) {

@@ -93,7 +93,7 @@ static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 
 static void not_handled(struct vcpu *v, const struct vm_exit *x)
 {
-	if (vm_may_log(v->vm)) {
+	if (vm_may_log(v->vm, HVM_DUMP_BYTES + VM_LOG_LINE)) {
 		hvm->dump(v);
 		log_err("vm %u vcpu %u: exit %lx is not handled", v->vm->id, v->index, x->raw);
 	}

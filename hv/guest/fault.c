@@ -40,6 +40,14 @@ void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
 }
 
+void guest_cannot_emulate(struct vcpu *v, const struct fetched *in)
+{
+	if (hvm->get(v, HVM_CPL))
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+	else
+		guest_stuck(v, GUEST_ERROR_EMULATION, in);
+}
+
 void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 {
 	struct pt_leaf leaf;
@@ -49,12 +57,12 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 		guest_memory_missing(v, f->gpa, f->write, false);
 		return;
 	}
-	if (vm_may_log(v->vm))
+	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_warn("vm %u vcpu %u: instruction at %lx needs memory at %lx, where there is "
 			 "a device",
 			 v->vm->id, v->index, v->rip, f->gpa);
 	v->complete = NULL;
-	guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
+	guest_cannot_emulate(v, NULL);
 }
 
 void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)

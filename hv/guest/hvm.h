@@ -193,8 +193,9 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   can_inject: IF, shadow, NMI blocking, nothing injected yet.
  *   set_debug: INT3 exits; MOVs to and from debug registers exit, and no old trap is left.
  *   want_window: an exit as soon as one can be injected.
- *   dump: into the log, in the manual's order.
+ *   dump: into the log, in the manual's order, HVM_DUMP_BYTES at most.
  */
+#define HVM_DUMP_BYTES 8192
 #define HVM_OPS(X)                                                                                 \
 	X(const char *, probe, struct hvm_caps *caps)                                              \
 	X(int, cpu_enable, struct cpu *c)                                                          \

@@ -54,9 +54,21 @@ static void level_eoi(struct vcpu *v, u8 vector)
 	if (vm->ops) {
 		vm->ops->level_eoi(v, vector);
 	} else if (vm->eoi_mask[vector / 64] & BIT(vector % 64)) {
-		v->page->eoi.vector = vector;
-		vcpu_exit_to_dom0(v, CORBEL_EXIT_EOI);
+		v->lapic.eoi_owed[vector / 32] |= 1u << vector % 32;
+		vcpu_note(v, DUE_EOI);
 	}
+}
+
+void lapic_tell_eoi(struct vcpu *v)
+{
+	u32 *owed = v->lapic.eoi_owed, vector = lapic_highest(owed);
+
+	BUG_ON(v->stop_reason || !vector);
+	v->page->eoi.vector = vector;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_EOI);
+	owed[vector / 32] &= ~(1u << vector % 32);
+	if (!lapic_highest(owed))
+		__atomic_fetch_and(&v->due, ~DUE_EOI, __ATOMIC_SEQ_CST);
 }
 
 void lapic_ended(struct vcpu *v, u8 vector)

@@ -47,6 +47,8 @@ struct lapic {
 
 	u64 pv_eoi;	     /* MSR_KVM_PV_EOI_EN */
 	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
+	/* level-triggered vectors it has ended and dom0 has not been told of: DUE_EOI; own CPU */
+	u32 eoi_owed[8] __aligned(8);
 };
 
 void lapic_init(struct vcpu *v, u32 apic_id, bool present);
@@ -71,6 +73,11 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4]);
 void lapic_from_hw(struct vcpu *v, const u32 *page, u16 status);
 /* An EOI has ended the vector: tell whom it concerns if it was level-triggered. */
 void lapic_ended(struct vcpu *v, u8 vector);
+/*
+ * With DUE_EOI, before an entry: stop for dom0 to hear of one. What stops the vCPU already, as the
+ * instruction that wrote the EOI may have done later, comes first.
+ */
+void lapic_tell_eoi(struct vcpu *v);
 /* PPR-relevant: is the ExtINT line up and would LINT0/virtual wire take it? */
 bool lapic_extint_pending(struct vcpu *v);
 /* An interrupt that would end HLT (so only with RFLAGS.IF). */

@@ -47,6 +47,15 @@ static void give_fpu(struct vcpu *v)
 		xsetbv(0, v->xcr0);
 }
 
+/*
+ * Without an exception that waits these CPUs neither save nor load the addresses of the last x87
+ * instruction and its operand, nor its opcode. APM "FXRSTOR": they are the last vCPU's.
+ */
+static void fpu_forget(void)
+{
+	__asm__ volatile("fninit");
+}
+
 #define EACH_ADDRESS_DR(X) X(0) X(1) X(2) X(3)
 
 void drs_to_hw(const struct vcpu *v)
@@ -87,6 +96,8 @@ void vcpu_load(struct vcpu *v)
 	BUG_ON(v->stopped);
 	if (c->loaded)
 		put_loaded(c->loaded, c);
+	if (leaks_x87)
+		fpu_forget();
 	give_fpu(v);
 	drs_to_hw(v);
 	if (v->tsc_aux != c->tsc_aux && has_rdtscp) {

@@ -183,3 +183,21 @@ int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
 	in->paging = now;
 	return fetch_anew(v, in, f);
 }
+
+int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+		       struct guest_fault *f)
+{
+	int ret = vcpu_fetch(v, f);
+	const struct insn *i = &v->emul->insn->insn;
+	u8 opcode = x->cr.write ? 0x22 : 0x20;
+
+	if (ret)
+		return ret;
+	if (x->reason == VMEXIT_DR_ACCESS)
+		opcode++;
+	if (i->vex || i->map != 1 || i->opcode != opcode)
+		return -EINVAL;
+	*gpr = i->rm;
+	*len = i->len;
+	return 0;
+}

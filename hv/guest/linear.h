@@ -72,6 +72,12 @@ int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct gu
  * bytes are there.
  */
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
+/*
+ * The same for a MOV to or from a control or debug register that has exited: which general register
+ * it names, and its length. -EINVAL: also another instruction.
+ */
+int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+		       struct guest_fault *f);
 
 /* Is such an access one to a device? A ROM is one for writes. */
 static inline bool guest_has_device(const struct pt_leaf *leaf, bool write)

@@ -185,10 +185,10 @@ static void port_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool 
 
 static void cannot_emulate(struct vcpu *v)
 {
-	if (vm_may_log(v->vm))
+	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_warn("vm %u vcpu %u: cannot emulate instruction at %lx for address %lx",
 			 v->vm->id, v->index, v->rip, v->emul->state.mmio_gpa);
-	guest_stuck(v, GUEST_ERROR_EMULATION, v->emul->insn);
+	guest_cannot_emulate(v, v->emul->insn);
 }
 
 /* The emulator has come as far as r says. */
@@ -288,6 +288,18 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 
 	fill_env(v, &e);
 	ret = emul_string_span(&e, &v->emul->insn->insn, linear);
+	if (ret < 0)
+		*f = (struct guest_fault){.vector = e.fault.vector};
+	return ret;
+}
+
+int mmio_operand(struct vcpu *v, u32 size, u64 *linear, struct guest_fault *f)
+{
+	struct emul_env e;
+	int ret;
+
+	fill_env(v, &e);
+	ret = emul_operand(&e, &v->emul->insn->insn, size, linear);
 	if (ret < 0)
 		*f = (struct guest_fault){.vector = e.fault.vector};
 	return ret;

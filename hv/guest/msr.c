@@ -122,7 +122,7 @@ static const struct constant *constant_of(u32 msr)
 /* It is no vCPU's. */
 static int refuse(struct vcpu *v, u32 msr, const char *what)
 {
-	if (vm_may_log(v->vm))
+	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
 	return -ENOENT;
 }

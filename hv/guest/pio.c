@@ -141,7 +141,7 @@ static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 	if (ret == -EBUSY)
 		return;
 	if (ret == -EINVAL) {
-		guest_stuck(v, GUEST_ERROR_EMULATION, NULL);
+		guest_cannot_emulate(v, NULL);
 		return;
 	}
 	if (!ret && !v->io.count) {

@@ -129,6 +129,8 @@ static void take_requests(struct vcpu *v)
 {
 	u64 req = __atomic_fetch_and(&v->due, DUE_STATES, __ATOMIC_SEQ_CST);
 
+	if (req & DUE_EOI && !v->stop_reason)
+		lapic_tell_eoi(v);
 	if (req & (DUE_INIT | DUE_SIPI))
 		take_init_sipi(v, req);
 	if (req & DUE_NMI)
@@ -206,7 +208,7 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	}
 	if (unlikely(v->debug.owed) && !v->stop_reason)
 		debug_stop_owed(v);
-	if (unlikely(READ_ONCE(v->due) & ~DUE_STATES))
+	if (unlikely(READ_ONCE(v->due) & (~DUE_STATES | DUE_EOI)))
 		take_requests(v);
 	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason &&
 	    !debug_blocks_irqs(v))

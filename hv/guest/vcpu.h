@@ -45,7 +45,8 @@ typedef void complete_fn(struct vcpu *v);
 #define DUE_LOOK   BIT(5)
 #define DUE_IRQ	   BIT(6) /* state: IRR may hold bits */
 #define DUE_EXTINT BIT(7) /* state: the PIC's INTR line is up */
-#define DUE_STATES (DUE_IRQ | DUE_EXTINT)
+#define DUE_EOI	   BIT(8) /* state: lapic.eoi_owed is to be told to dom0 */
+#define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
 #define VCPU_MAX_CPUID 96
 #define XSAVE_BYTES    4096

@@ -69,8 +69,8 @@ struct vm {
 	u8 *msr_map, *io_map;
 	struct msr_filter msr_filter; /* msr_filter.h */
 	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x */
-	u64 log_since;		      /* vm_may_log() */
-	u32 log_count;
+	u64 log_full;		      /* vm_may_log() */
+	bool log_muted;
 };
 
 extern struct vm *dom0;
@@ -94,10 +94,12 @@ int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
  */
 int vm_promise(struct vm *vm, u64 pages);
 /*
- * Something that the guest or its VMM can cause at will is to be logged: not too often for one VM
- * and for all, lest they fill the log and hold CPUs at the serial line.
+ * Something that the guest or its VMM can cause at will is to be logged, in so many bytes: not too
+ * much for one VM and for all, lest they fill the log and the serial line. The first that is left
+ * out is told of. dom0 may log what it likes.
  */
-bool vm_may_log(struct vm *vm);
+bool vm_may_log(struct vm *vm, u32 bytes);
+#define VM_LOG_LINE 160 /* bytes of such a message, with its time */
 /* Its filter has changed: which MSRs exit, and which are the hardware's. */
 void vm_set_direct_msrs(struct vm *vm);
 /* The i-th VM in use, for listings. */

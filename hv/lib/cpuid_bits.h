@@ -121,5 +121,6 @@
 
 #define CPUID_X7D_INVARIANT_TSC BIT(8)
 
-#define CPUID_X8B_CLZERO   BIT(0)
-#define CPUID_X8B_WBNOINVD BIT(9)
+#define CPUID_X8B_CLZERO     BIT(0)
+#define CPUID_X8B_XSAVEERPTR BIT(2) /* XRSTOR loads the x87 pointers always */
+#define CPUID_X8B_WBNOINVD   BIT(9)

@@ -58,9 +58,9 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->p2m.during_walk = i & SVM_NPF_TABLE;
 	} else if (code == SVM_EXIT_IOIO) {
 		decode_io(vmcb, x);
-	} else if (code < SVM_EXIT_DR_READ) {
+	} else if (code < SVM_EXIT_DR_READ || code == SVM_EXIT_CR0_SEL) {
 		x->reason = VMEXIT_CR_ACCESS;
-		x->cr.cr = code & 15;
+		x->cr.cr = code == SVM_EXIT_CR0_SEL ? 0 : code & 15;
 		x->cr.write = code >= SVM_EXIT_CR_WRITE;
 		x->cr.gpr = 0xff;
 	} else if (code < SVM_EXIT_EXCEPTION) {

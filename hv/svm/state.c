@@ -25,7 +25,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 
 	switch (r) {
 	case HVM_CR0:
-		return m->cr0;
+		return m->cr0 | svm_of(v)->cr0_cache;
 	case HVM_CR2:
 		return m->cr2;
 	case HVM_CR3:
@@ -54,14 +54,36 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 #define CR4_FLUSHES                                                                                \
 	(CR4_PGE | CR4_PSE | CR4_PAE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE)
 
+/*
+ * The guest's writes come here, too, unless they change TS and MP alone: so EFER.LMA has to follow.
+ * While it has CD or NW set the hardware's CR0 is another than its own: all its accesses exit.
+ */
+static void set_cr0(struct vcpu *v, u64 val)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct vmcb *m = &s->vmcb;
+
+	s->cr0_cache = val & CR0_CACHE;
+	m->cr0 = (val & ~CR0_CACHE) | CR0_ET;
+	m->cr_read &= ~BIT(0);
+	m->cr_write &= ~BIT(0);
+	if (s->cr0_cache) {
+		m->cr_read |= BIT(0);
+		m->cr_write |= BIT(0);
+	}
+	m->efer &= ~EFER_LMA;
+	if ((m->efer | s->hidden_lme) & EFER_LME && val & CR0_PG)
+		m->efer |= EFER_LMA;
+	svm_flush_asid(v);
+}
+
 void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmcb *m = svm_vmcb(v);
 
 	switch (r) {
 	case HVM_CR0:
-		m->cr0 = val | CR0_ET;
-		svm_flush_asid(v);
+		set_cr0(v, val);
 		break;
 	case HVM_CR2:
 		m->cr2 = val;

@@ -144,7 +144,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 
 	BUG_ON(!vm->p2m.pt.root.v);
 	*m = (struct vmcb){
-	    .cr_write = BIT(4), /* CR4: its reserved bits are checked here, not by the CPU */
+	    /* CR4: its reserved bits are checked here, not by the CPU. CR0: word 3 */
+	    .cr_write = BIT(4),
 	    .exceptions = HVM_OUR_EXCEPTIONS,
 	    .int3 = (u32)~SVM_INT3_ALLOWED,
 	    .int4 = SVM_INT4_ALL & ~SVM_INT4_ALLOWED,

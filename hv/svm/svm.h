@@ -20,7 +20,10 @@ struct svm_vcpu {
 	 */
 	u8 virq;
 	u64 hidden_lme;
+	u64 cr0_cache; /* CR0_CACHE as the guest has it: the hardware's caches are not its to switch
+			  off */
 };
+#define CR0_CACHE      (CR0_CD | CR0_NW)
 #define SVM_VCPU_ORDER 1
 _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 

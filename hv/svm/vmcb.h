@@ -9,22 +9,21 @@
  * Intercepts, as what is allowed: all else exits. Word 3, "INTERCEPT_..." at offset 0x00c; VINTR
  * and IRET come and go.
  */
-#define SVM_INT3_SMI	 BIT(2)
-#define SVM_INT3_VINTR	 BIT(4)
-#define SVM_INT3_CR0_SEL BIT(5)
-#define SVM_INT3_TABLES	 GENMASK(13, 6) /* reads and writes of IDTR, GDTR, LDTR, TR */
-#define SVM_INT3_RDTSC	 BIT(14)
-#define SVM_INT3_FLAGS	 GENMASK(17, 16) /* PUSHF, POPF */
-#define SVM_INT3_RSM	 BIT(19)
-#define SVM_INT3_IRET	 BIT(20)
-#define SVM_INT3_INT_N	 BIT(21)
-#define SVM_INT3_PAUSE	 BIT(23)
-#define SVM_INT3_INVLPG	 BIT(25)
-#define SVM_INT3_TASK	 BIT(29)
+#define SVM_INT3_SMI	BIT(2)
+#define SVM_INT3_VINTR	BIT(4)
+#define SVM_INT3_TABLES GENMASK(13, 6) /* reads and writes of IDTR, GDTR, LDTR, TR */
+#define SVM_INT3_RDTSC	BIT(14)
+#define SVM_INT3_FLAGS	GENMASK(17, 16) /* PUSHF, POPF */
+#define SVM_INT3_RSM	BIT(19)
+#define SVM_INT3_IRET	BIT(20)
+#define SVM_INT3_INT_N	BIT(21)
+#define SVM_INT3_PAUSE	BIT(23)
+#define SVM_INT3_INVLPG BIT(25)
+#define SVM_INT3_TASK	BIT(29)
 #define SVM_INT3_ALLOWED                                                                           \
-	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_CR0_SEL | SVM_INT3_TABLES | SVM_INT3_RDTSC |     \
-	 SVM_INT3_FLAGS | SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE |         \
-	 SVM_INT3_INVLPG | SVM_INT3_TASK)
+	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_TABLES | SVM_INT3_RDTSC | SVM_INT3_FLAGS |       \
+	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG |        \
+	 SVM_INT3_TASK)
 
 /* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
 #define SVM_INT4_ALL	 GENMASK(13, 0)
@@ -60,6 +59,7 @@
 #define SVM_EXIT_NMI	     0x061
 #define SVM_EXIT_INIT	     0x063
 #define SVM_EXIT_VINTR	     0x064
+#define SVM_EXIT_CR0_SEL     0x065
 #define SVM_EXIT_RDPMC	     0x06f
 #define SVM_EXIT_CPUID	     0x072
 #define SVM_EXIT_IRET	     0x074

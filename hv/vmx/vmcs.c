@@ -270,6 +270,8 @@ void vmx_put(struct vcpu *v)
 	lock_release(&s->vmcs.lock);
 }
 
+_Static_assert(ARRAY_SIZE(fields) * sizeof(" GUEST_SYSENTER_EIP 0123456789abcdef") < HVM_DUMP_BYTES,
+	       "a dump has room for the times of its lines, too");
 void vmx_dump(struct vcpu *v)
 {
 	char line[160];

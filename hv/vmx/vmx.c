@@ -415,7 +415,8 @@ static inline bool ept_violation(struct vmx_vcpu *s, struct vm_exit *x)
 static __noinline void entry_refused(struct vcpu *v, struct vm_exit *x)
 {
 	entry_end(this_cpu());
-	vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
+	if (vm_may_log(v->vm, VM_LOG_LINE))
+		vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
 	*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
 }
 

@@ -29,7 +29,8 @@ static const struct {
      "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
     {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
     {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
-    {0x80000008, 0, EBX, BIT(0) | BIT(9), 0, "leaf 0x80000008 EBX: nothing but CLZERO, WBNOINVD"},
+    {0x80000008, 0, EBX, BIT(0) | BIT(2) | BIT(9), 0,
+     "leaf 0x80000008 EBX: nothing but CLZERO, XSAVEERPTR, WBNOINVD"},
 };
 
 /* Leaves that tell of what is not offered, and leaves that do not exist: all zero. */

@@ -61,6 +61,48 @@ static void check_cr8(void)
 	WRITE_CR(0, cr0);
 }
 
+#define CD BIT(30)
+#define NW BIT(29)
+
+/* What is written reads back, by all instructions there are; what the hardware does with it does
+ * not show. */
+static void check_cr0(void)
+{
+	u64 cr0 = READ_CR(0), wide = 0, half = ~0ull;
+	u16 word = 0, load;
+	u32 r[4];
+
+	report(!(cr0 & (CD | NW)) && WRITE_CR(0, cr0 | NW) == GP && READ_CR(0) == cr0,
+	       "CR0: NW without CD is refused");
+	report(WRITE_CR(0, cr0 | CD) == -1 && READ_CR(0) == (cr0 | CD), "CR0.CD reads back");
+	report(WRITE_CR(0, cr0 | CD | NW) == -1 && READ_CR(0) == (cr0 | CD | NW),
+	       "CR0.CD and NW read back");
+	cpuid(0, 0, r);
+	report(READ_CR(0) == (cr0 | CD | NW), "after an exit, too");
+	__asm__ volatile("smsw %0" : "=r"(wide));
+	__asm__ volatile("smsw %w0" : "+r"(half));
+	__asm__ volatile("smsw %0" : "=m"(word));
+	report((u32)wide == (u32)(cr0 | CD | NW) && half == (~0xffffull | (u16)cr0) &&
+		   word == (u16)cr0,
+	       "SMSW reads the same (%lx %lx %x)", wide, half, word);
+	load = (u16)cr0 | 8;
+	__asm__ volatile("lmsw %0" ::"m"(load));
+	report(READ_CR(0) == (cr0 | CD | NW | 8), "LMSW from memory sets TS and leaves CD alone");
+	__asm__ volatile("clts");
+	report(READ_CR(0) == (cr0 | CD | NW), "CLTS clears TS");
+	load = (u16)cr0 & ~1u;
+	__asm__ volatile("lmsw %0" ::"r"(load));
+	report(READ_CR(0) == (cr0 | CD | NW), "LMSW cannot clear PE");
+	report(WRITE_CR(0, cr0) == -1 && READ_CR(0) == cr0, "CR0.CD and NW can be cleared");
+	__asm__ volatile("lmsw %0" ::"r"((u16)(cr0 | 4)));
+	report(READ_CR(0) == (cr0 | 4), "LMSW from a register sets EM");
+	WRITE_CR(0, cr0);
+	report(WRITE_CR(0, cr0 ^ BIT(16)) == -1 && READ_CR(0) == (cr0 ^ BIT(16)),
+	       "CR0.WP can be switched");
+	WRITE_CR(0, cr0);
+	report(WRITE_CR(0, cr0 & ~BIT(31)) == GP, "CR0: paging cannot go in long mode");
+}
+
 static int xsetbv(u32 index, u64 val)
 {
 	int v;
@@ -151,6 +193,7 @@ static void check_debug_registers(void)
 
 void test_cr(void)
 {
+	check_cr0();
 	check_cr4();
 	check_cr8();
 	check_xcr0();

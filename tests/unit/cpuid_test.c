@@ -25,7 +25,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 }
 
 /* ---- a CPU with all bits of the feature words set ---- */
-static u32 leaf_max, extended_max;
+static u32 leaf_max, extended_max, vendor, hidden_8b;
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
@@ -33,6 +33,10 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	switch (leaf) {
 	case 0:
 		*a = leaf_max;
+		*b = vendor;
+		break;
+	case 0x80000008:
+		*b &= ~hidden_8b;
 		break;
 	case 4:
 		*a = 0; /* no more caches */
@@ -59,17 +63,39 @@ static int fake_msr_get(struct vcpu *v, u32 msr, u64 *val)
 		   : -ENOENT;
 }
 
-static u64 fake_cr4;
+static u64 fake_cr0, fake_cr4, fake_efer;
+static u32 reached; /* values that the back end got */
+
 static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 {
-	return r == HVM_CR4 ? fake_cr4 : 0;
+	if (r == HVM_EFER)
+		return fake_efer;
+	return r == HVM_CR4 ? fake_cr4 : r == HVM_CR0 ? fake_cr0 : 0;
 }
 
 static void fake_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
+	reached++;
 }
 
-static struct hvm_ops ops = {.get = fake_get, .set = fake_set, .msr_get = fake_msr_get};
+static int fake_msr_set(struct vcpu *v, u32 msr, u64 val)
+{
+	u64 known;
+
+	reached += !fake_msr_get(v, msr, &known) || msr == MSR_PAT;
+	return fake_msr_get(v, msr, &known);
+}
+
+static void fake_set_tsc(struct vcpu *v)
+{
+	reached++;
+}
+
+static struct hvm_ops ops = {.get = fake_get,
+			     .set = fake_set,
+			     .msr_get = fake_msr_get,
+			     .msr_set = fake_msr_set,
+			     .set_tsc = fake_set_tsc};
 const struct hvm_ops *hvm = &ops;
 struct hvm_caps hvm_caps;
 u32 quirks;
@@ -81,7 +107,7 @@ u64 sched_steal(const struct sched_unit *u, u64 now)
 	return 0;
 }
 
-bool vm_may_log(struct vm *vm)
+bool vm_may_log(struct vm *vm, u32 bytes)
 {
 	return false;
 }
@@ -173,7 +199,7 @@ static const struct promise promises[] = {
     {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME,
      .msr = {0xc0000100, 0xc0000101}},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
-    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_WBNOINVD},
+    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD},
 };
 
 /* Words that are features from the first bit to the last, in the leaves that are shown */
@@ -318,6 +344,28 @@ static void test_promises(void)
 	check_table("a guest without RDTSCP, XSAVES and INVPCID");
 }
 
+/* Whose x87 pointers does XRSTOR leave? */
+static void test_x87_leak(void)
+{
+	static const struct {
+		u32 vendor, hidden;
+		bool leaks;
+	} cpu[] = {{0x756e6547 /* Genu */, CPUID_X8B_XSAVEERPTR, false},
+		   {0x68747541 /* Auth */, CPUID_X8B_XSAVEERPTR, true},
+		   {0x6f677948 /* Hygo */, CPUID_X8B_XSAVEERPTR, true},
+		   {0x68747541, 0, false}};
+	bool good = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cpu); i++) {
+		vendor = cpu[i].vendor;
+		hidden_8b = cpu[i].hidden;
+		make_cpu(0);
+		good &= leaks_x87 == cpu[i].leaks;
+	}
+	CHECK(good, "AMD's CPUs without RstrFpErrPtrs leak x87 pointers, others do not");
+	vendor = hidden_8b = 0;
+}
+
 static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
 {
 	for (u32 i = 0; i < count; i++)
@@ -378,10 +426,82 @@ static void test_ospke(void)
 	}
 }
 
+/* Does a guest get #GP for it, and does nobody get the value? */
+static bool refuses(u32 msr, u64 val)
+{
+	u32 before = reached;
+
+	return msr_write(v, msr, val, false) < 0 && reached == before;
+}
+
+static void test_msrs(void)
+{
+	static const u32 addresses[] = {0x175,	    0x176,	MSR_LSTAR,	   MSR_CSTAR,
+					0xc0000100, 0xc0000101, MSR_KERNEL_GS_BASE};
+	bool good = true;
+
+	make_cpu(0);
+	to_guest();
+	v->vm->is_dom0 = false;
+	for (u32 i = 0; i < ARRAY_SIZE(addresses); i++)
+		good &= refuses(addresses[i], 0x0000800000000000) &&
+			refuses(addresses[i], 0xffff7fffffffffff) &&
+			refuses(addresses[i], BIT(63)) &&
+			!msr_write(v, addresses[i], 0xffff800000000000, false) &&
+			!msr_write(v, addresses[i], 0x00007fffffffffff, false);
+	CHECK(good, "MSRs of addresses take canonical ones only");
+	CHECK(refuses(MSR_PAT, 0x0007040600070402) && refuses(MSR_PAT, 0x0807040600070406) &&
+		  refuses(MSR_PAT, 3) && !msr_write(v, MSR_PAT, 0x0007040600070406, false),
+	      "PAT takes memory types that there are");
+	CHECK(refuses(MSR_EFER, EFER_SVME) && refuses(MSR_EFER, BIT(63)) &&
+		  refuses(MSR_EFER, BIT(1)) && !msr_write(v, MSR_EFER, EFER_SCE | EFER_NXE, false),
+	      "EFER takes what the guest is shown, and not SVME");
+	fake_cr0 = CR0_PG | CR0_PE;
+	fake_efer = EFER_LME | EFER_LMA;
+	CHECK(refuses(MSR_EFER, 0), "EFER.LME does not go while there is paging");
+	fake_cr0 = fake_efer = 0;
+	CHECK(refuses(MSR_TSC_AUX, BIT(32)) && refuses(MSR_XSS, 1) && refuses(MSR_XSS, BIT(8)),
+	      "TSC_AUX has 32 bits, and XSS none");
+	CHECK(refuses(0x2ff, 0xc02) && refuses(0x2ff, BIT(63)) && refuses(0x250, 2) &&
+		  refuses(0x200, 7) && refuses(0x200, BIT(46)) && refuses(0x201, BIT(10)) &&
+		  !msr_write(v, 0x2ff, 0xc06, false) && !msr_write(v, 0x201, 0xff000800, false),
+	      "MTRRs take types that there are, and addresses that the CPU has");
+	CHECK(refuses(0x12345678, 0) && refuses(0xc0010117, 0x1000),
+	      "MSRs that nobody has heard of, and SVM's own, are refused");
+	v->vm->is_dom0 = true;
+	reached = 0;
+	CHECK(!msr_write(v, 0x10, 5, false) && !reached,
+	      "dom0 cannot move its TSC, which is the machine's");
+	v->vm->is_dom0 = false;
+	CHECK(!msr_write(v, 0x10, 5, false) && reached, "a guest can, by its offset");
+}
+
+static void test_xcr0(void)
+{
+	static const u64 bad[] = {0,	2,    4,    5,	  6,	       0x27, 0x47,
+				  0x87, 0x67, 0xe3, 0xe1, BIT(63) | 3, 0xb,  BIT(62) | 1},
+			 fine[] = {1, 3, 7, 0xe7, 0x201, 0x203};
+	bool good = true;
+
+	make_cpu(0);
+	to_guest();
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		good &= !policy_xcr0_valid(v, bad[i]);
+	CHECK(good, "XCR0: x87 always, AVX with SSE, AVX-512 whole and with AVX, nothing unknown");
+	for (u32 i = 0; i < ARRAY_SIZE(fine); i++)
+		good &= policy_xcr0_valid(v, fine[i]);
+	CHECK(good, "XCR0: what is offered can be had");
+	v->rights.xcr0 = 3;
+	CHECK(!policy_xcr0_valid(v, 7) && policy_xcr0_valid(v, 3), "XCR0: and nothing else");
+}
+
 int main(void)
 {
 	test_promises();
+	test_x87_leak();
 	test_absent();
 	test_ospke();
+	test_msrs();
+	test_xcr0();
 	return test_end();
 }

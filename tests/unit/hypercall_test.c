@@ -44,9 +44,16 @@ struct cpu *this_cpu(void)
 	return &cpu0;
 }
 
+static u64 now = 1000; /* ns */
+
 u64 rdtsc(void)
 {
-	return 1000;
+	return now;
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
 }
 
 /* Of these nothing is looked at. */
@@ -61,7 +68,6 @@ u64 rdtsc(void)
 	}
 /* clang-format off */
 ZERO(u64, tsc_to_ns, u64 t)
-ZERO(u64, ns_to_tsc, u64 t)
 ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
 NOTHING(debug_key, char c)
@@ -397,6 +403,61 @@ static void test_pool(void)
 	CHECK(pool_free_bytes() == before && !pool_promised_bytes(), "all of it comes back");
 }
 
+/* ---- messages that VMs cause ---- */
+
+#define RATE_VM	  512 /* bytes a second */
+#define RATE_ALL  2048
+#define BURST_VM  16384
+#define BURST_ALL 65536
+
+/* It asks for so many bytes as often as it can for so long. What it was given. */
+static u64 chatter(struct vm *vm, u32 bytes, u64 seconds)
+{
+	u64 end = now + seconds * 1000000000, given = 0;
+
+	for (; now < end; now += 10000000)
+		if (vm_may_log(vm, bytes))
+			given += bytes;
+	return given;
+}
+
+static void test_messages(void)
+{
+	s64 ids[12];
+	struct vm *vm[ARRAY_SIZE(ids)];
+	u64 given, sum = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(ids); i++) {
+		ids[i] = make_vm(0, 0);
+		vm[i] = vm_by_id(ids[i]);
+	}
+	test_log_lines = 0;
+	given = chatter(vm[0], VM_LOG_LINE, 100);
+	CHECK(given > 8000 && given <= BURST_VM + 100 * RATE_VM,
+	      "a VM's messages: %lu bytes in 100 s", given);
+	CHECK(test_log_lines && test_log_lines * VM_LOG_LINE <= given,
+	      "the first that is left out is told of, which is counted");
+	now += 1000000000000;
+	given = chatter(vm[0], HVM_DUMP_BYTES, 100);
+	CHECK(given >= HVM_DUMP_BYTES && given <= BURST_VM + 100 * RATE_VM,
+	      "dumps: %lu bytes, so fewer of them", given);
+	CHECK(vm_may_log(vm[1], VM_LOG_LINE),
+	      "another VM's first message is let through meanwhile");
+	now += 1000000000000;
+	for (u32 i = 0; i < ARRAY_SIZE(ids); i++)
+		while (vm_may_log(vm[i], VM_LOG_LINE))
+			sum += VM_LOG_LINE;
+	CHECK(sum > BURST_VM && sum <= BURST_ALL, "of all VMs at once: %lu bytes", sum);
+	test_log_lines = 0;
+	vm_may_log(vm[0], VM_LOG_LINE);
+	vm_may_log(vm[0], VM_LOG_LINE);
+	CHECK(!test_log_lines, "that it is muted is said once");
+	CHECK(vm_may_log(vm_by_id(0), 1 << 30), "dom0 may log what it likes");
+	now += 1000000000000;
+	for (u32 i = 0; i < ARRAY_SIZE(ids); i++)
+		free_vm(ids[i], 0);
+}
+
 static void test_doorbells(void)
 {
 	struct corbel_doorbell d = {.addr = 0x510, .len = 1, .flags = CORBEL_DOORBELL_PIO};
@@ -447,6 +508,7 @@ int main(void)
 	test_msr_filter();
 	test_refused();
 	test_pool();
+	test_messages();
 	test_doorbells();
 	test_names();
 	return test_end();

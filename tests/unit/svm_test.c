@@ -98,9 +98,10 @@ static struct vmcb *fresh(bool is_dom0)
 }
 
 /*
- * APM "Layout of VMCB". A guest does without an exit: CR reads, CR0, CR2, CR3 and CR8 writes, debug
- * registers, all exceptions but #DB, #AC, #MC; SMI; descriptor tables, TR, LDTR; RDTSC; PUSHF,
- * POPF; RSM; IRET; INT n; PAUSE; INVLPG; task switches; RDTSCP; ICEBP. dom0 besides: WBINVD.
+ * APM "Layout of VMCB". A guest does without an exit: CR reads, CR2, CR3 and CR8 writes, TS and MP
+ * of CR0, debug registers, all exceptions but #DB, #AC, #MC; SMI; descriptor tables, TR, LDTR;
+ * RDTSC; PUSHF, POPF; RSM; IRET; INT n; PAUSE; INVLPG; task switches; RDTSCP; ICEBP. dom0 besides:
+ * WBINVD.
  */
 static void test_intercepts(void)
 {
@@ -109,8 +110,8 @@ static void test_intercepts(void)
 	CHECK(m->cr_read == 0 && m->cr_write == 0x0010, "control registers: writes of CR4 exit");
 	CHECK(m->dr_read == 0 && m->dr_write == 0, "debug registers: none");
 	CHECK(m->exceptions == (BIT(1) | BIT(17) | BIT(18)), "exceptions: #DB, #AC, #MC");
-	CHECK(m->int3 == 0xdd44800b, "word 3: INTR, NMI, INIT, RDPMC, CPUID, INVD, HLT, INVLPGA, "
-				     "ports, MSRs, freeze, shutdown");
+	CHECK(m->int3 == 0xdd44802b, "word 3: INTR, NMI, INIT, CR0, RDPMC, CPUID, INVD, HLT, "
+				     "INVLPGA, ports, MSRs, freeze, shutdown");
 	CHECK(m->int4 == 0x3e7f,
 	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV");
 	CHECK(m->int5 == 0, "word 5 is later CPUs'");
@@ -119,7 +120,7 @@ static void test_intercepts(void)
 	CHECK(m->vintr == SVM_V_INTR_MASKING && !m->virt_ext && !m->clean,
 	      "its flags do not mask our interrupts; nothing else is virtualized or kept");
 	m = fresh(true);
-	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44800b, "dom0's: WBINVD does not");
+	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44802b, "dom0's: WBINVD does not");
 }
 
 /* Two bits an MSR from the start of the part. */
@@ -193,6 +194,26 @@ static void test_flushes(void)
 	      "when ASIDs run out all go");
 }
 
+/* A VM's part of the log is counted in bytes: what is asked for must do for all that is written. */
+static u32 logged;
+
+void hv_log(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	logged += sizeof("(hv) [12345.123456] \r\n") - 1 + vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+}
+
+static void test_dump(void)
+{
+	memset(fresh(false), 0xff, sizeof(struct vmcb));
+	logged = 0;
+	svm_dump(&vcpu);
+	CHECK(logged > 500 && logged <= HVM_DUMP_BYTES, "a dump has %u bytes at most", logged);
+}
+
 static void test_efer(void)
 {
 	struct vmcb *m = fresh(false);
@@ -200,6 +221,37 @@ static void test_efer(void)
 	svm_set(&vcpu, HVM_EFER, EFER_LME);
 	CHECK(m->efer == (EFER_LME | EFER_SVME) && svm_get(&vcpu, HVM_EFER) == EFER_LME,
 	      "EFER.SVME is set, or VMRUN fails, and not shown");
+}
+
+static void test_cr0(void)
+{
+	struct vmcb *m = fresh(false);
+	u64 off = CR0_CD | CR0_NW, on = CR0_PG | CR0_PE | CR0_ET;
+	struct vm_exit x;
+
+	svm_set(&vcpu, HVM_CR0, off | CR0_ET);
+	CHECK(svm_get(&vcpu, HVM_CR0) == (off | CR0_ET), "CD and NW read as they were written");
+	CHECK(m->cr0 == CR0_ET, "the hardware does not get them: caches are everybody's");
+	CHECK(m->cr_read == BIT(0) && m->cr_write == (BIT(4) | BIT(0)),
+	      "the guest's own accesses exit, to see them");
+	svm_set(&vcpu, HVM_EFER, EFER_LME);
+	svm_set(&vcpu, HVM_CR0, CR0_CD | on);
+	CHECK(m->cr0 == on && m->cr_read == BIT(0) && svm_get(&vcpu, HVM_CR0) == (CR0_CD | on),
+	      "with paging, too");
+	CHECK(svm_get(&vcpu, HVM_EFER) == (EFER_LME | EFER_LMA), "which makes it long mode");
+	svm_set(&vcpu, HVM_CR0, on);
+	CHECK(svm_get(&vcpu, HVM_CR0) == on && !m->cr_read && m->cr_write == BIT(4) &&
+		  m->int3 & BIT(5),
+	      "without them writes exit that change more than TS and MP");
+	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_ET);
+	CHECK(svm_get(&vcpu, HVM_EFER) == EFER_LME, "and without paging it is no long mode");
+	m->exitcode = 0x65;
+	svm_decode_exit(m, true, &x);
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && x.cr.write && x.cr.gpr == 0xff,
+	      "an exit by the selective intercept is a write of CR0");
+	m->exitcode = 0;
+	svm_decode_exit(m, true, &x);
+	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && !x.cr.write, "0 is a read");
 }
 
 static void at_iret(struct vmcb *m)
@@ -262,7 +314,9 @@ int main(void)
 	test_intercepts();
 	test_msr_map();
 	test_flushes();
+	test_dump();
 	test_efer();
+	test_cr0();
 	test_nmi();
 	test_cr8();
 	return test_end();

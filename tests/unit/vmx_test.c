@@ -203,6 +203,41 @@ static void test_models(void)
 	}
 }
 
+/*
+ * The words of a fresh VMCS on a CPU that has all of it, bit by bit. SDM "VM-Execution Control
+ * Fields": what exits, and what the hardware does by itself, is no more and no less than this.
+ */
+static void test_words(void)
+{
+	struct vmx_msrs all = {.basic = 0x00da040000000010,
+			       .pin = 0xffffffff00000016,
+			       .proc = 0xffffffff04006172,
+			       .proc2 = 0xffffffff00000000,
+			       .exit = 0xffffffff00036dfb,
+			       .entry = 0xffffffff000011fb,
+			       .ept_vpid = ~0ull,
+			       .cr0_fixed0 = 0x80000021,
+			       .cr4_fixed0 = 0x2000};
+	struct vmx_controls c;
+
+	CHECK(!vmx_choose_controls(&all, masked, &c), "a CPU with all bits will do");
+	CHECK(c.pin == (0x16 | BIT(0) | BIT(3) | BIT(5) | BIT(6) | BIT(7)),
+	      "pins: interrupts, NMIs, virtual NMIs, timer, posting (%x)", c.pin);
+	CHECK(c.proc == (0x04006172 | BIT(3) | BIT(7) | BIT(10) | BIT(11) | BIT(21) | BIT(25) |
+			 BIT(28) | BIT(29) | BIT(31)),
+	      "processor: TSC offset, HLT, MWAIT, RDPMC, TPR shadow, ports, MSRs, MONITOR (%x)",
+	      c.proc);
+	CHECK(c.proc2 == (BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
+			  BIT(12) | BIT(15) | BIT(20) | BIT(25)),
+	      "secondary: EPT, RDTSCP, x2APIC, VPID, WBINVD, unrestricted, APIC registers, "
+	      "interrupt delivery, INVPCID, ENCLS, XSAVES, TSC scaling (%x)",
+	      c.proc2);
+	CHECK(c.exit == (0x36dfb | BIT(2) | BIT(9) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
+	      "exits: debug, 64 bits, interrupts acknowledged, PAT, EFER (%x)", c.exit);
+	CHECK(c.entry == (0x11fb | BIT(2) | BIT(14) | BIT(15)), "entries: debug, PAT, EFER (%x)",
+	      c.entry);
+}
+
 static struct vmx_controls choose_without(const char *name)
 {
 	struct vmx_controls c;
@@ -554,7 +589,8 @@ int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 	return -EFAULT;
 }
 
-int cr_decode_gpr(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len, struct guest_fault *f)
+int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+		       struct guest_fault *f)
 {
 	return -EINVAL;
 }
@@ -722,9 +758,28 @@ static void test_step_irqs(void)
 	vmx_ctl = was;
 }
 
+/* What the guest may not have in the hardware is in the shadow. */
+static void test_crs(void)
+{
+	vcpu = (struct vcpu){.arch = &arch};
+	vmx_write_cr_masks();
+	CHECK(vmcs[VMCS_CR0_MASK] == (CR0_NE | CR0_NW | CR0_CD), "CR0: NE, NW and CD are ours");
+	CHECK(vmcs[VMCS_CR4_MASK] == (~CR4_ALWAYS | CR4_VMXE | CR4_MCE | CR4_OSXSAVE),
+	      "CR4: all that not every guest may set, VMXE, MCE and OSXSAVE");
+	vmx_set(&vcpu, HVM_CR0, CR0_PE | CR0_CD | CR0_NW | CR0_ET);
+	CHECK(vmcs[VMCS_GUEST_CR0] == (CR0_PE | CR0_ET | CR0_NE) &&
+		  vmx_get(&vcpu, HVM_CR0) == (CR0_PE | CR0_CD | CR0_NW | CR0_ET),
+	      "CD and NW read back, and the hardware has NE instead");
+	vmx_set(&vcpu, HVM_CR4, CR4_PAE);
+	CHECK(vmcs[VMCS_GUEST_CR4] == (CR4_PAE | CR4_VMXE | CR4_MCE) &&
+		  vmx_get(&vcpu, HVM_CR4) == CR4_PAE,
+	      "a guest's CR4 has VMXE and MCE in the hardware, which it does not see");
+}
+
 int main(void)
 {
 	test_models();
+	test_words();
 	test_fallbacks();
 	test_posting();
 	test_flushes();
@@ -740,5 +795,6 @@ int main(void)
 	test_step_flags();
 	test_shadow_ends();
 	test_step_irqs();
+	test_crs();
 	return test_end();
 }

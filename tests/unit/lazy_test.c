@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The FPU's state changes hands by the CPU's own instructions, which this test executes. lazy.c is
+ * included, for its debug registers are the kernel's here.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "hv/lib/asm.h"
+#undef READ_DR
+#undef WRITE_DR
+#define READ_DR(n)	 ((u64)(n))
+#define WRITE_DR(n, val) ((void)(val))
+#include "hv/guest/lazy.c"
+#include "test.h"
+
+u64 xcr0_host; /* no XSAVE: nothing here needs ring 0 */
+bool has_rdtscp, leaks_x87;
+u32 quirks;
+static struct vm vm;
+static struct vcpu first, second;
+static u8 areas[2][XSAVE_BYTES] __aligned(64);
+static u32 loads, puts;
+
+static void fake_load(struct vcpu *v)
+{
+	loads++;
+}
+
+static void fake_put(struct vcpu *v)
+{
+	puts++;
+}
+
+static const struct hvm_ops ops = {.load = fake_load, .put = fake_put};
+const struct hvm_ops *hvm = &ops;
+
+static void reset(void)
+{
+	*this_cpu() = (struct cpu){0};
+	first = (struct vcpu){.vm = &vm, .xsave = areas[0]};
+	second = (struct vcpu){.vm = &vm, .xsave = areas[1]};
+	fpu_reset(&first);
+	fpu_reset(&second);
+	loads = puts = 0;
+}
+
+static void test_switch(void)
+{
+	static const u16 other_fcw = 0x27f;
+	u16 fcw;
+
+	reset();
+	vcpu_load(&first);
+	__asm__ volatile("fldcw %0; fld1" ::"m"(other_fcw));
+	vcpu_load(&second);
+	__asm__ volatile("fnstcw %0" : "=m"(fcw));
+	CHECK(fcw == FCW_RESET && loads == 2 && puts == 1, "a vCPU finds its own FPU state");
+	vcpu_load(&second);
+	CHECK(loads == 2, "which is not loaded twice");
+	vcpu_load(&first);
+	__asm__ volatile("fnstcw %0; fninit" : "=m"(fcw));
+	CHECK(fcw == other_fcw, "and again when it comes back");
+}
+
+/* ---- what is in the FPU the moment before a vCPU's state is loaded, which ends in a fault ---- */
+
+static sigjmp_buf back;
+static struct {
+	u16 fcw, opcode;
+	u64 rip, rdp;
+} seen;
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	const struct _libc_fpstate *s = ((ucontext_t *)context)->uc_mcontext.fpregs;
+
+	seen.fcw = s->cwd, seen.opcode = s->fop, seen.rip = s->rip, seen.rdp = s->rdp;
+	siglongjmp(back, 1);
+}
+
+static void load_without_area(void)
+{
+	static const u16 other_fcw = 0x27f;
+	static double val = 3;
+
+	reset();
+	first.xsave = (u8 *)64;
+	if (!sigsetjmp(back, 1)) {
+		__asm__ volatile("fninit; fldcw %0; fldl %1" ::"m"(other_fcw), "m"(val));
+		vcpu_load(&first);
+	}
+}
+
+static void test_pointers(void)
+{
+	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+
+	sigaction(SIGSEGV, &sa, NULL);
+	leaks_x87 = false;
+	load_without_area();
+	CHECK(seen.fcw == 0x27f, "a CPU that loads x87's pointers needs nothing before");
+	leaks_x87 = true;
+	load_without_area();
+	CHECK(seen.fcw == FCW_RESET && !seen.rip && !seen.rdp && !seen.opcode,
+	      "on one that may not, the last vCPU's are cleared first");
+	signal(SIGSEGV, SIG_DFL);
+	leaks_x87 = false;
+}
+
+int main(void)
+{
+	test_switch();
+	test_pointers();
+	return test_end();
+}

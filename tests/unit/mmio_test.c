@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Instructions that exit for their operand, on guest memory without paging: what stops the vCPU,
+ * and in which order dom0 is told.
+ * links: hv/guest/mmio.c hv/guest/fault.c hv/guest/linear.c hv/guest/inject.c hv/emul/emul.c
+ * hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c hv/emul/string.c hv/emul/vector.c
+ * hv/emul/walk.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
+ * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
+ */
+#include "hv/guest/mmio.h"
+#include "hv/guest/debug.h"
+#include "hv/guest/doorbell.h"
+#include "hv/guest/fault.h"
+#include "hv/guest/lazy.h"
+#include "hv/guest/linear.h"
+#include "fake_machine.h"
+
+#define DEVICE 0xfeb00000u
+#define LAPIC  0xfee00000u
+#define CODE   0x1000u
+
+static struct vcpu *const v = &fake_vcpu[0];
+static struct vcpu_emul emul;
+static struct corbel_vcpu_page page;
+static u32 cpl;
+struct hvm_caps hvm_caps;
+u32 phys_bits = 40;
+
+static u64 fake_get(struct vcpu *w, enum hvm_reg r)
+{
+	if (r == HVM_MODE)
+		return EMUL_32;
+	return r == HVM_CPL ? cpl : 0;
+}
+
+static void fake_set(struct vcpu *w, enum hvm_reg r, u64 val)
+{
+}
+
+static void fake_paging(struct vcpu *w, struct hvm_paging *out)
+{
+	*out = (struct hvm_paging){.cr0 = CR0_PE, .next = w->rip, .cpl = cpl, .mode = EMUL_32};
+}
+
+static bool fake_is_paging(struct vcpu *w, const struct hvm_paging *p)
+{
+	return false;
+}
+
+static void fake_seg(struct vcpu *w, enum hvm_seg s, struct corbel_segment *out)
+{
+	*out = (struct corbel_segment){.limit = ~0u, .type = 3, .s = 1, .present = 1, .db = 1};
+}
+
+static void fake_dump(struct vcpu *w)
+{
+}
+
+static const struct hvm_ops ops = {.get = fake_get,
+				   .set = fake_set,
+				   .get_paging = fake_paging,
+				   .is_paging = fake_is_paging,
+				   .get_seg = fake_seg,
+				   .dump = fake_dump};
+const struct hvm_ops *hvm = &ops;
+
+void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
+{
+	*out = (struct pt_leaf){.pfn = gfn, .kind = PT_NONE};
+	if (gfn < FAKE_MEMORY / PAGE_SIZE)
+		out->kind = PT_LEAF;
+	else if (gfn == DEVICE / PAGE_SIZE)
+		out->kind = PT_MMIO;
+}
+
+bool p2m_unchanged(struct p2m *p, const struct p2m_words *w)
+{
+	return false;
+}
+
+bool p2m_fix_write(struct p2m *p, u64 gfn)
+{
+	return false;
+}
+
+bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
+{
+	return false;
+}
+
+int fpu_vector(struct vcpu *w, enum emul_vector file, u8 n, u8 *val, bool write, u8 *exception)
+{
+	memset(val, 0, 32);
+	return 0;
+}
+
+bool vm_may_log(struct vm *vm, u32 bytes)
+{
+	return false;
+}
+
+bool debug_retired(struct vcpu *w)
+{
+	return false;
+}
+
+u64 debug_get_dr(struct vcpu *w, u32 n)
+{
+	return 0;
+}
+
+void debug_set_dr(struct vcpu *w, u32 n, u64 val)
+{
+}
+
+/* The instruction at CODE, run with this privilege, has exited for a write at gpa. */
+static void run(u32 privilege, const void *code, u32 len, u64 gpa)
+{
+	struct vm_exit x = {.reason = VMEXIT_P2M_FAULT, .p2m = {.gpa = gpa, .write = true}};
+
+	cpl = privilege;
+	v->rip = CODE;
+	if (len)
+		memcpy(fake_memory + CODE, code, len);
+	mmio_handle_fault(v, &x);
+}
+
+static void reset(void)
+{
+	fake_reset(NULL);
+	memset(&emul, 0, sizeof(emul));
+	memset(&page, 0, sizeof(page));
+	fake_vm.ops = NULL;
+	v->emul = &emul;
+	v->page = &page;
+}
+
+static bool is_ud(void)
+{
+	return v->exception.pending && v->exception.vector == VEC_UD && !v->exception.has_error &&
+	       !v->stop_reason && v->rip == CODE;
+}
+
+static void test_cannot_emulate(void)
+{
+	static const u8 fxsave[] = {0x0f, 0xae, 0x07}, store[] = {0x89, 0x07};
+	static const u8 none[] = {0x0f, 0xff, 0xff, 0xff};
+	struct vm_exit x = {.reason = VMEXIT_P2M_FAULT, .p2m = {.gpa = DEVICE, .exec = true}};
+
+	reset();
+	v->gpr[RDI] = DEVICE;
+	run(0, fxsave, sizeof(fxsave), DEVICE);
+	CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && !v->exception.pending &&
+		  page.internal.code == GUEST_ERROR_EMULATION && page.internal.insn_len == 15 &&
+		  !memcmp(page.internal.insn, fxsave, sizeof(fxsave)),
+	      "what a kernel runs and nobody emulates is told to its VMM, with the bytes");
+	reset();
+	v->gpr[RDI] = DEVICE;
+	run(3, fxsave, sizeof(fxsave), DEVICE);
+	CHECK(is_ud(), "in user mode it is #UD, and the machine goes on");
+	reset();
+	v->gpr[RDI] = DEVICE;
+	run(3, none, sizeof(none), DEVICE);
+	CHECK(is_ud(), "so is what is no instruction");
+	reset();
+	cpl = 3;
+	v->rip = DEVICE;
+	mmio_handle_fault(v, &x);
+	CHECK(v->exception.pending && v->exception.vector == VEC_UD && !v->stop_reason,
+	      "so is a jump into a device");
+	reset();
+	cpl = 0;
+	v->rip = DEVICE;
+	mmio_handle_fault(v, &x);
+	CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && !v->exception.pending,
+	      "which ends a kernel's machine");
+	reset();
+	v->gpr[RDI] = DEVICE + 4;
+	v->gpr[RAX] = 0x12345678;
+	run(3, store, sizeof(store), DEVICE + 4);
+	CHECK(v->stop_reason == CORBEL_EXIT_MMIO && page.mmio.gpa == DEVICE + 4 &&
+		  page.mmio.is_write && page.mmio.len == 4 &&
+		  !memcmp(page.mmio.data, "\x78\x56\x34\x12", 4),
+	      "what can be emulated is the VMM's to answer, in user mode too");
+}
+
+/* The level-triggered vector is in service. */
+static void serve(u8 vector)
+{
+	lapic_set_irq(v, vector, true);
+	lapic_accept(v, vector);
+}
+
+/*
+ * One instruction ends an interrupt and then has to wait for something else of dom0: that dom0 is
+ * told of both.
+ */
+static void test_eoi_and_more(void)
+{
+	static const u8 rep_movsd[] = {0xf3, 0xa5};
+
+	reset();
+	fake_vm.eoi_mask[1] = ~0ull;
+	lapic_write(v, APIC_SVR, 0x1ff);
+	serve(0x51);
+	v->gpr[RSI] = FAKE_MEMORY - 4; /* there is nothing behind it */
+	v->gpr[RDI] = LAPIC + APIC_EOI;
+	v->gpr[RCX] = 2;
+	run(0, rep_movsd, sizeof(rep_movsd), LAPIC + APIC_EOI);
+	CHECK(v->stop_reason == CORBEL_EXIT_MEM_FAULT && page.fault.gpa == FAKE_MEMORY &&
+		  !lapic_bit(v->lapic.isr, 0x51),
+	      "an EOI is written, and the next element's memory is missing");
+	CHECK(v->due & DUE_EOI, "the EOI is still to be told");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	lapic_tell_eoi(v);
+	CHECK(v->stop_reason == CORBEL_EXIT_EOI && page.eoi.vector == 0x51 && !(v->due & DUE_EOI),
+	      "after that dom0 is told of the EOI");
+
+	reset();
+	fake_vm.eoi_mask[1] = ~0ull;
+	lapic_write(v, APIC_SVR, 0x1ff);
+	serve(0x51);
+	serve(0x62);
+	lapic_eoi(v);
+	lapic_eoi(v);
+	lapic_tell_eoi(v);
+	CHECK(page.eoi.vector == 0x62 && v->due & DUE_EOI, "of two EOIs at once, of the first");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	lapic_tell_eoi(v);
+	CHECK(page.eoi.vector == 0x51 && !(v->due & DUE_EOI), "and of the second");
+	v->stop_reason = CORBEL_EXIT_NONE;
+	CHECK(PANICS(lapic_tell_eoi(v)), "and of no third");
+}
+
+int main(void)
+{
+	test_cannot_emulate();
+	test_eoi_and_more();
+	return test_end();
+}
