@@ -382,7 +382,7 @@ def test_manual():
     has = set(re.findall(r'^  ([a-z-]+) +\S*.*  [A-Z]', corbel("help").stdout.partition("Commands:")[2], re.M))
     told = set(re.findall(r'^\.TP\n\.BI? ([a-z-]+)', read("tools/man/corbel.8").partition(".SH COMMANDS")[2].partition(".SH EXIT")[0], re.M))
     check(has and has == told, "corbel(8) has the commands that there are", has ^ told)
-    table = read("tools/corbel/cfg.c").partition("static const struct key keys[]")[2].partition("};")[0]
+    table = read("tools/corbel/cfg_keys.c").partition("const struct cfg_key cfg_keys[]")[2].partition("};")[0]
     keys = set(re.findall(r'\{"(\w+)"', table))
     page = read("tools/man/corbel.cfg.5").partition(".SH KEYS")[2].partition(".SH EXAMPLE")[0]
     told = set(w for line in re.findall(r'^\.TP\n\.BR? (.*)', page, re.M) for w in re.findall(r"\w+", line))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: tools/corbel/cfg.c */
+/*
+ * links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_hint.c
+ * tools/corbel/cpulist.c
+ */
 /* Guests' files and CPU lists: what they mean, and what is said about wrong ones. */
 #include <stdlib.h>
 #include <string.h>
