@@ -539,6 +539,13 @@ def test_hypervisor():
     check('corbel_domain_info_virtual_cpus{domain="a\\"b\\\\c?d"} 0\n' in m, "metrics quote names", m)
     out = [corbel(c, env=dict(env, FAKEHV_OTHER="\x1b[2J")).stdout for c in ("list", "vcpu-list", "stat")]
     check("?[2J" in out[0] and "\x1b" not in "".join(out), "control characters of a name are not shown", out)
+    for args, name in (["-name", "guest=virt,,sh\x1b,debug-threads=on"], "virt,sh?"), (["-name", "plain"], "plain"), (["-name", ""], "qemu"), (["-name"], "qemu"):
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", *args]) as p:
+            named = dict(env, FAKEHV_OTHER="qemu", FAKEHV_OTHER_PID=str(p.pid))
+            wait(lambda: b"time.sleep" in open(f"/proc/{p.pid}/cmdline", "rb").read())
+            ok = name in guests(env=named) and f"\n{name} " in corbel("vcpu-list", env=named).stdout + "\n" + corbel("stat", env=named).stdout.replace(":", " ")
+            check(ok and corbel("domid", name, env=named).stdout == "2\n", f"a VM that QEMU calls so is listed as {name}", guests(env=named))
+            p.kill()
     os.mkdir(f"{DIR}/bin")
     with open(f"{DIR}/bin/corbel", "w") as f:
         f.write('#!/bin/sh\nLD_PRELOAD=$PRELOAD exec "$REAL" "$@"\n')

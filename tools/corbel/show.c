@@ -117,16 +117,28 @@ int cmd_info(struct opts *o)
 
 /* ---- list ---- */
 
-static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
+/*
+ * The hypervisor knows a VM by its process; libvirt, like others, tells QEMU the guest's name. Both
+ * are chosen by whoever runs the process.
+ */
+static void name_vm(struct corbel_vm_stat *vm)
 {
+	vm->name[sizeof(vm->name) - 1] = 0;
+	if (vm->id)
+		process_guest_name(vm->pid, vm->name, sizeof(vm->name));
+	printable(vm->name, false);
+}
+
+static void row_of_vm(struct row *r, struct corbel_vm_stat *vm)
+{
+	name_vm(vm);
 	*r = (struct row){.id = vm->id,
 			  .pid = vm->pid,
 			  .vcpus = vm->vcpus,
 			  .memory_bytes = vm->mapped_bytes,
 			  .pool_bytes = vm->pool_bytes,
 			  .cpu_ns = vm->runtime_ns};
-	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
-	printable(r->name, false); /* its process chose it */
+	snprintf(r->name, sizeof(r->name), "%s", vm->name);
 	snprintf(r->state, sizeof(r->state), "running");
 	if (!r->memory_bytes && !vm->id) /* dom0 has what nobody else has; its kernel knows */
 		r->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -250,8 +262,7 @@ static int vms_get(struct corbel_vm_stat **out)
 	if (guests < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
-		(*out)[i].name[sizeof((*out)[i].name) - 1] = 0;
-		printable((*out)[i].name, false);
+		name_vm(&(*out)[i]);
 		for (j = 0; j < guests; j++)
 			if (g[j].alive && (uint32_t)g[j].pid == (*out)[i].pid)
 				snprintf((*out)[i].name, sizeof((*out)[i].name), "%s", g[j].name);
