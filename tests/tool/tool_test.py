@@ -437,6 +437,45 @@ def test_vif():
         fcntl.ioctl(s, 0x89a1, b"cbtest0\0")  # SIOCBRDELBR
 
 
+def test_real_files():
+    """The files of tests/tool/cfg, in the shapes that people have: what --check says of each, and what QEMU is given."""
+    xen, stand_in = f"{DIR}/xen", f"{DIR}/stand-in"
+    for d in xen, stand_in:
+        os.mkdir(d)
+    for f in "vmlinuz-6.1.0-56-amd64", "initrd.img-6.1.0-56-amd64", "disk.img", "swap.img", "disk.qcow2", "debian.iso":
+        open(f"{xen}/{f}", "w").close()
+    for vmm in "qemu-system-x86_64", "qemu-system-x86_64-microvm":
+        with open(f"{stand_in}/{vmm}", "w") as f:
+            f.write('#!/bin/sh\necho "$@" > "$ARGS"\nexit 1\n')
+        os.chmod(f"{stand_in}/{vmm}", 0o755)
+    files = sorted(glob.glob(f"{TOP}/tests/tool/cfg/*.cfg"))
+    check(len(files) == 20, "there are twenty files", files)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        fcntl.ioctl(s, 0x89a0, b"xenbr0\0")  # SIOCBRADDBR
+        bridge = True
+    except OSError:
+        bridge = False
+    try:
+        for path in files:
+            name, text = os.path.basename(path), open(path).read().replace("/srv/xen/", f"{xen}/")
+            want = {k: re.findall(rf"^#{k} (.*)", text, re.M) for k in ("says", "gives", "check")}
+            with open(f"{DIR}/{name}", "w") as f:
+                f.write(text)
+            p = corbel("create", "--check", f"{DIR}/{name}")
+            lines = [line for line in p.stderr.splitlines() if "settings would be ignored" not in line]
+            check(p.returncode == int(want["check"][0]) and len(lines) == len(want["says"]) and all(w in p.stderr for w in want["says"]),
+                  f"{name}: --check says what there is to say", p.stderr + p.stdout)
+            if want["gives"] and ("xenbr0" not in text or bridge):
+                corbel("create", f"{DIR}/{name}", env={"PATH": f"{stand_in}:{ENV['PATH']}", "ARGS": f"{DIR}/args"})
+                given = open(f"{DIR}/args").read()
+                os.unlink(f"{DIR}/args")
+                check(all(w.replace("DIR", xen) in given for w in want["gives"]), f"{name}: QEMU is given what it asks for", given)
+    finally:
+        if bridge:
+            fcntl.ioctl(s, 0x89a1, b"xenbr0\0")  # SIOCBRDELBR
+
+
 def test_races():
     cfg = config("race")
     ps = [subprocess.Popen([CORBEL, "create", cfg], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(5)]
@@ -565,7 +604,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

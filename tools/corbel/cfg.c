@@ -268,9 +268,20 @@ static int check(struct parser *p)
 		return cfg_bad(p, p->line, "maxmem is less than memory; it has to be %llu or more",
 			       (unsigned long long)c->memory_mib);
 	for (i = 0; i < c->ndisks; i++)
-		if (c->disk[i].cdrom && c->firmware != FIRMWARE_BIOS)
+		if (c->disk[i].cdrom && !cfg_is_pc(c))
 			return cfg_bad(p, c->disk[i].line,
 				       "only a PC has a CD drive; add firmware = \"bios\"");
+	for (i = 0; i < c->nvifs; i++)
+		if (c->vif[i].model && !cfg_is_pc(c))
+			return cfg_bad(
+			    p, c->vif[i].line,
+			    "only a PC has a network card of this model; add firmware = \"bios\"");
+	if ((c->screen.vga || c->screen.vnc || c->usb || c->boot) && !cfg_is_pc(c))
+		return cfg_bad(
+		    p, p->line,
+		    "only a PC has a screen, USB and a boot order; add firmware = \"bios\"");
+	if (c->screen.vnc && !c->screen.vga)
+		c->screen.vga = "VGA";
 	if (!c->kernel && c->firmware == FIRMWARE_NONE)
 		return cfg_bad(
 		    p, p->line,
@@ -304,6 +315,17 @@ int cfg_parse(struct cfg *c, const char *file, const char *text)
 	return err;
 }
 
+bool cfg_is_pc(const struct cfg *c)
+{
+	return c->firmware == FIRMWARE_BIOS || c->firmware == FIRMWARE_UEFI;
+}
+
+void cfg_free_vif(struct cfg_vif *vif)
+{
+	free(vif->bridge);
+	free(vif->model);
+}
+
 void cfg_free(struct cfg *c)
 {
 	int i;
@@ -318,9 +340,12 @@ void cfg_free(struct cfg *c)
 	for (i = 0; i < c->ndisks; i++)
 		free(c->disk[i].path);
 	for (i = 0; i < c->nvifs; i++)
-		free(c->vif[i].bridge);
+		cfg_free_vif(&c->vif[i]);
 	for (i = 0; i < c->nwarnings; i++)
 		free(c->warnings[i]);
 	free(c->warnings);
 	free(c->uuid);
+	free(c->boot);
+	free(c->screen.vnclisten);
+	free(c->screen.keymap);
 }

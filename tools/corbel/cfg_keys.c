@@ -131,11 +131,138 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 
 static int set_flag(struct parser *p, const char *key, const struct value *v)
 {
+	const struct {
+		const char *key;
+		bool *to;
+	} all[] = {
+	    {"localtime", &p->c->localtime}, {"vnc", &p->c->screen.vnc}, {"usb", &p->c->usb}};
 	long long n;
+	int i = 0;
 
+	while (strcmp(all[i].key, key))
+		i++;
 	if (get_number(p, key, v, 0, 1, &n))
 		return -1;
-	p->c->localtime = n;
+	*all[i].to = n;
+	return 0;
+}
+
+/* Guests are so, whatever the file says. */
+static int set_settled(struct parser *p, const char *key, const struct value *v)
+{
+	static const struct {
+		const char *key, *value, *why;
+	} all[] = {{"acpi", "1", "guests have ACPI"},
+		   {"apic", "1", "guests have local APICs"},
+		   {"pae", "1", "guests have PAE"},
+		   {"nx", "1", "guests have NX"},
+		   {"hap", "1", "there are nested page tables only"},
+		   {"nestedhvm", "0", "guests have no guests"},
+		   {"viridian", "0", "there are no enlightenments for Windows"},
+		   {"xen_platform_pci", "0", "there are no PV drivers: virtio is used"},
+		   {"sdl", "0", "a screen is shown by VNC"},
+		   {"spice", "0", "a screen is shown by VNC"},
+		   {"serial", "pty", "it is `corbel console'"},
+		   {"vncunused", "1", "a display that is free is taken"}};
+	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
+	int i = 0;
+
+	while (strcmp(all[i].key, key))
+		i++;
+	if (!strcmp(text, all[i].value))
+		return 0;
+	p->c->unknown++;
+	cfg_warn(p, v->line, "%s can only be %s: %s", key, all[i].value, all[i].why);
+	return 0;
+}
+
+static int set_boot(struct parser *p, const char *key, const struct value *v)
+{
+	if (get_string(p, key, v, &p->c->boot))
+		return -1;
+	if (*p->c->boot && !p->c->boot[strspn(p->c->boot, "acdn")])
+		return 0;
+	return cfg_bad(p, v->line,
+		       "boot = \"%s\": letters are c (disk), d (CD), n (network), a (floppy)",
+		       p->c->boot);
+}
+
+static int set_vga(struct parser *p, const char *key, const struct value *v)
+{
+	static const char *const names[][2] = {
+	    {"none", NULL}, {"stdvga", "VGA"}, {"cirrus", "cirrus-vga"}, {"qxl", "qxl-vga"}};
+	long long n;
+	size_t i;
+
+	if (!strcmp(key, "stdvga")) {
+		if (get_number(p, key, v, 0, 1, &n))
+			return -1;
+		p->c->screen.vga = n ? "VGA" : "cirrus-vga";
+		return 0;
+	}
+	for (i = 0; v->kind == V_STRING && i < 4; i++)
+		if (!strcmp(v->text, names[i][0])) {
+			p->c->screen.vga = names[i][1];
+			return 0;
+		}
+	return cfg_bad(p, v->line, "vga is one of \"stdvga\", \"cirrus\", \"qxl\" and \"none\"");
+}
+
+static int set_vnclisten(struct parser *p, const char *key, const struct value *v)
+{
+	struct cfg_screen *s = &p->c->screen;
+	char *colon, *end;
+
+	if (get_string(p, key, v, &s->vnclisten))
+		return -1;
+	colon = strrchr(s->vnclisten, ':');
+	if (colon) {
+		*colon = 0;
+		s->vncdisplay = strtoul(colon + 1, &end, 10);
+		s->vncfixed = true;
+		if (end == colon + 1 || *end || s->vncdisplay > 99)
+			return cfg_bad(p, v->line,
+				       "vnclisten is \"ADDRESS\" or \"ADDRESS:DISPLAY\"");
+	}
+	if (s->vnclisten[strspn(s->vnclisten, "0123456789abcdefABCDEF.:[]")])
+		return cfg_bad(p, v->line, "vnclisten wants an address: vnclisten = \"127.0.0.1\"");
+	return 0;
+}
+
+static int set_vncdisplay(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+
+	if (get_number(p, key, v, 0, 99, &n))
+		return -1;
+	p->c->screen.vncdisplay = n;
+	p->c->screen.vncfixed = true;
+	return 0;
+}
+
+/* Without it anybody could have the screen that the file wants to protect. */
+static int set_vncpasswd(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind == V_STRING && !*v->text)
+		return 0;
+	return cfg_bad(
+	    p, v->line,
+	    "%s is not supported: take it out, and have vnclisten = \"127.0.0.1\" and ssh", key);
+}
+
+static int set_keymap(struct parser *p, const char *key, const struct value *v)
+{
+	return get_string(p, key, v, &p->c->screen.keymap);
+}
+
+static int set_usbdevice(struct parser *p, const char *key, const struct value *v)
+{
+	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
+
+	if (strcmp(text, "tablet"))
+		return cfg_bad(p, v->line,
+			       "%s is \"tablet\"; others can be given by device_model_args", key);
+	p->c->usb = p->c->tablet = true;
 	return 0;
 }
 
@@ -196,18 +323,33 @@ static int set_type(struct parser *p, const char *key, const struct value *v)
 
 static int set_firmware(struct parser *p, const char *key, const struct value *v)
 {
-	static const char *const names[] = {
-	    [FIRMWARE_MICROVM] = "microvm", [FIRMWARE_BIOS] = "bios", [FIRMWARE_NONE] = "none"};
-	int i;
+	static const struct {
+		const char *name;
+		enum cfg_firmware firmware;
+	} all[] = {{"microvm", FIRMWARE_MICROVM}, {"bios", FIRMWARE_BIOS},
+		   {"uefi", FIRMWARE_UEFI},	  {"none", FIRMWARE_NONE},
+		   {"seabios", FIRMWARE_BIOS},	  {"ovmf", FIRMWARE_UEFI}};
+	size_t i;
 
-	for (i = 0; v->kind == V_STRING && i < 3; i++)
-		if (!strcmp(v->text, names[i])) {
-			p->c->firmware = i;
+	for (i = 0; v->kind == V_STRING && i < sizeof(all) / sizeof(all[0]); i++)
+		if (!strcmp(v->text, all[i].name)) {
+			p->c->firmware = all[i].firmware;
 			p->firmware_set = true;
 			return 0;
 		}
 	return cfg_bad(p, v->line,
-		       "firmware is one of \"microvm\" (default), \"bios\" and \"none\"");
+		       "%s is one of \"microvm\" (default), \"bios\", \"uefi\" and \"none\"", key);
+}
+
+/* The loader on the disk does what pygrub does for a kernel without one. */
+static int set_bootloader(struct parser *p, const char *key, const struct value *v)
+{
+	p->c->unknown++;
+	cfg_warn(p, v->line,
+		 "%s is ignored: a PC (type = \"hvm\") boots the loader on its disk; else name the "
+		 "kernel",
+		 key);
+	return 0;
 }
 
 static int set_cpus(struct parser *p, const char *key, const struct value *v)
@@ -265,6 +407,10 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 	} else if (!strcmp(what, "devtype")) {
 		d->cdrom = !strcmp(val, "cdrom");
 		d->readonly |= d->cdrom;
+	} else if (!strcmp(what, "backendtype")) { /* all are files and devices that QEMU opens */
+		if (strcmp(val, "phy") && strcmp(val, "tap") && strcmp(val, "qdisk"))
+			return cfg_bad(p, d->line,
+				       "disk backendtype \"%s\" is not known; " DISK_RIGHT, val);
 	} else if (!strcmp(what, "vdev")) {
 		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
 			return disk_set(p, d, "devtype", "cdrom");
@@ -277,12 +423,21 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 {
 	static const char *const order[] = {"target", "format", "vdev", "access"};
-	bool old = !strncmp(spec, "file:", 5) || !strncmp(spec, "phy:", 4);
+	static const char *const prefixes[] = {
+	    "file:",	   "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:",
+	    "tap2:qcow2:", "aio:", "raw:",     "qcow2:"};
+	bool old = false;
 	int i = 0;
+	size_t k;
 	char *f, *val;
 
-	if (old)
-		spec = strchr(spec, ':') + 1;
+	for (k = 0; k < sizeof(prefixes) / sizeof(prefixes[0]) && !old; k++) {
+		old = !strncmp(spec, prefixes[k], strlen(prefixes[k]));
+		if (old) {
+			spec += strlen(prefixes[k]);
+			d->qcow2 = strstr(prefixes[k], "qcow2") != NULL;
+		}
+	}
 	while ((f = field(&spec))) {
 		val = i || *f != '/' ? strchr(f, '=') : NULL;
 		if (val) {
@@ -322,6 +477,24 @@ static int set_disk(struct parser *p, const char *key, const struct value *v)
 	return 0;
 }
 
+static int set_model(struct parser *p, struct cfg_vif *vif, const char *model)
+{
+	static const char *const cards[] = {"e1000", "e1000e", "rtl8139"};
+	size_t i;
+
+	if (!strncmp(model, "virtio", 6))
+		return 0;
+	for (i = 0; i < sizeof(cards) / sizeof(cards[0]); i++)
+		if (!strcmp(model, cards[i])) {
+			free(vif->model);
+			vif->model = strdup(model);
+			return vif->model ? 0 : cfg_bad(p, vif->line, "out of memory");
+		}
+	return cfg_bad(p, vif->line,
+		       "network card \"%s\" is not known; virtio, e1000, e1000e, rtl8139 are",
+		       model);
+}
+
 static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 {
 	char *f, *val;
@@ -350,11 +523,15 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 				    "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
 				    val);
 			vif->has_mac = true;
-		} else {
+		} else if (!strcmp(f, "model")) {
+			if (set_model(p, vif, val))
+				return -1;
+		} else if (strcmp(f, "type") || strcmp(val, "ioemu")) {
 			p->c->unknown++;
-			cfg_warn(p, vif->line,
-				 "unknown vif option \"%s\" is ignored; bridge and mac are known",
-				 f);
+			cfg_warn(
+			    p, vif->line,
+			    "unknown vif option \"%s\" is ignored; bridge, mac and model are known",
+			    f);
 		}
 	}
 	if (!vif->bridge)
@@ -450,6 +627,30 @@ const struct cfg_key cfg_keys[] = {
     {"disk", set_disk},
     {"vif", set_vif},
     {"firmware", set_firmware},
+    {"bios", set_firmware},
+    {"boot", set_boot},
+    {"bootloader", set_bootloader},
+    {"vga", set_vga},
+    {"stdvga", set_vga},
+    {"vnc", set_flag},
+    {"vnclisten", set_vnclisten},
+    {"vncdisplay", set_vncdisplay},
+    {"vncunused", set_settled},
+    {"vncpasswd", set_vncpasswd},
+    {"keymap", set_keymap},
+    {"usb", set_flag},
+    {"usbdevice", set_usbdevice},
+    {"serial", set_settled},
+    {"acpi", set_settled},
+    {"apic", set_settled},
+    {"pae", set_settled},
+    {"nx", set_settled},
+    {"hap", set_settled},
+    {"nestedhvm", set_settled},
+    {"viridian", set_settled},
+    {"xen_platform_pci", set_settled},
+    {"sdl", set_settled},
+    {"spice", set_settled},
     {"cpu_weight", set_number},
     {"cap", set_number},
     {"cpus", set_cpus},
