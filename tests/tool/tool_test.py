@@ -543,6 +543,9 @@ def test_hypervisor():
     out = corbel("list", env=env).stdout.splitlines()
     check(len(out) == 3 and out[2].split() == ["hyp", "3", "running", "2", "48", "7.0"], "list", out)
     v = json.loads(corbel("vcpu-list", "--json", "hyp", env=env).stdout)
+    out = corbel("list", "-v", env=dict(env, FAKEHV_OTHER="other")).stdout.splitlines()
+    check([line.split()[-3:] for line in out] == [["PID", "POOL(KiB)", "BY"], ["0", "0", "-"], ["1", "0", "another"], [str(g["hyp"]["pid"]), "4", "corbel"]],
+          "list -v", out)
     check(len(v) == 2 and v[1]["vcpu"] == 1 and v[1]["vm"] == "hyp" and v[0]["state"] == "running" and v[0]["cpus"] == "all", "vcpu-list", v)
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")

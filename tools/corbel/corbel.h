@@ -20,7 +20,7 @@ struct json_object;
 /* ---- main.c ---- */
 struct opts {
 	const char *accel;
-	bool json, all, attach, follow, wait, batch, check, keep, paused;
+	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	double delay;
 	unsigned int weight, cap; /* 0 = leave */

@@ -223,29 +223,44 @@ static void list_json(const struct row *r, int n)
 	print_json(all);
 }
 
+static void list_text(const struct row *r, int n, bool verbose)
+{
+	char id[24];
+	int i;
+
+	printf("%-24s %4s  %-12s %5s %9s %10s", "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)",
+	       "TIME(s)");
+	if (verbose)
+		printf(" %8s %9s  %s", "PID", "POOL(KiB)", "BY");
+	putchar('\n');
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
+		printf("%-24s %4s  %-12s %5u %9llu %10.1f", r[i].name, id, r[i].state, r[i].vcpus,
+		       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
+		if (verbose)
+			printf(" %8d %9llu  %s", r[i].pid,
+			       (unsigned long long)r[i].pool_bytes >> 10,
+			       r[i].managed ? "corbel"
+			       : r[i].id    ? "another"
+					    : "-");
+		putchar('\n');
+	}
+}
+
 int cmd_list(struct opts *o)
 {
 	struct row *r;
-	char id[24];
-	int i, n = rows_get(&r, o->all);
+	int n = rows_get(&r, o->all);
 
 	if (n < 0)
 		return 1;
 	if (!hv_present())
 		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, "
 			"dom0 is not");
-	if (o->json) {
+	if (o->json)
 		list_json(r, n);
-	} else {
-		printf("%-24s %4s  %-12s %5s %9s %10s\n", "NAME", "ID", "STATE", "VCPUS",
-		       "MEM(MiB)", "TIME(s)");
-		for (i = 0; i < n; i++) {
-			snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
-			printf("%-24s %4s  %-12s %5u %9llu %10.1f\n", r[i].name, id, r[i].state,
-			       r[i].vcpus, (unsigned long long)mib(r[i].memory_bytes),
-			       r[i].cpu_ns / 1e9);
-		}
-	}
+	else
+		list_text(r, n, o->verbose);
 	free(r);
 	return 0;
 }
