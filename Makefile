@@ -188,7 +188,7 @@ run: $(if $(filter disk,$(DOM0)),dom0-disk,$(BUILD)/corbel.iso)
 		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
 
 # ---- Debian packages, in build/deb; and the disk of a Debian machine ----
-DEB_SRC := dom0/mkdeb Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod tools -type f ! -name '*.pyc')
+DEB_SRC := dom0/mkdeb Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod dom0/systemd tools -type f ! -name '*.pyc')
 DEB     := $(BUILD)/deb/corbel_$(VERSION)_amd64.changes
 
 $(DEB): $(DEB_SRC)
@@ -198,12 +198,15 @@ $(DEB): $(DEB_SRC)
 deb: $(DEB)
 	@ls $(BUILD)/deb/*.deb
 
-# SUITE is a release of Debian; needs root. What the packages need comes along, so that apt has nothing to fetch later.
+# SUITE is a release of Debian; needs root. The plain machine, with all that the packages need, is made once; they come on top.
 SUITE ?= bookworm
 DISK  := $(BUILD)/disk
-$(DISK)/%.img: dom0/mkdisk $(DEB)
+.PRECIOUS: $(DISK)/%.base
+$(DISK)/%.base: dom0/mkdisk
 	@mkdir -p $(DISK)
-	dom0/mkdisk $* $@ qemu-system-x86 linux-headers-cloud-amd64 $(BUILD)/deb/*.deb
+	dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
+$(DISK)/%.img: $(DISK)/%.base $(DEB)
+	BASE=$< dom0/mkdisk $* $@ $(BUILD)/deb/*.deb
 .PHONY: dom0-disk
 dom0-disk: $(DISK)/$(SUITE).img
 

@@ -20,7 +20,7 @@ tool: $(BUILD)/corbel
 # ---- its tests: tests/tool, with a sanitized build; real VMMs under TCG ----
 TT := $(BUILD)/tool-test
 
-$(TT)/corbel: $(TOOL_C) tools/corbel/corbel.h tools/corbel/cfg.h hv/abi.h
+$(TT)/corbel: $(TOOL_C) $(wildcard tools/corbel/*.h) hv/abi.h
 	@mkdir -p $(TT)
 	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(TOOL_CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(TOOL_C) -ljson-c
 

@@ -11,7 +11,8 @@
  *
  * What a user may have: limits.c.
  *
- * Statistics: stats.c, devctl.c (/dev/corbel).
+ * Statistics: stats.c, devctl.c (/dev/corbel). What tells programs that they are on a host:
+ * sysfs.c.
  *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
@@ -338,5 +339,9 @@ int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);
 void cb_devctl_exit(void);
+
+/* sysfs.c: /sys/hypervisor/{type,version/}; svm or vmx among the flags in /proc/cpuinfo */
+int cb_sysfs_init(void);
+void cb_sysfs_exit(void);
 
 #endif

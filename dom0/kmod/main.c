@@ -237,9 +237,12 @@ static int __init corbel_init(void)
 	r = cb_devctl_init();
 	if (r)
 		goto out_event;
-	r = register_pm_notifier(&sleep_notifier);
+	r = cb_sysfs_init();
 	if (r)
 		goto out_devctl;
+	r = register_pm_notifier(&sleep_notifier);
+	if (r)
+		goto out_sysfs;
 	r = misc_register(&kvm_dev);
 	if (r) {
 		pr_err("/dev/kvm is taken (%d): unload kvm.ko first\n", r);
@@ -251,6 +254,8 @@ static int __init corbel_init(void)
 
 out_notifier:
 	unregister_pm_notifier(&sleep_notifier);
+out_sysfs:
+	cb_sysfs_exit();
 out_devctl:
 	cb_devctl_exit();
 out_event:
@@ -264,6 +269,7 @@ static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
 	unregister_pm_notifier(&sleep_notifier);
+	cb_sysfs_exit();
 	cb_devctl_exit();
 	cb_event_exit();
 	destroy_workqueue(cb_wq);

@@ -24,6 +24,10 @@ def look(m, cpus, mem_gib):
     ok(mem_gib * 0.80 < total < mem_gib, f'{m.label}: dom0 has most of {mem_gib} GiB', f'MemTotal is {total:.2f} GiB')
     ok('kvm-clock' in m.out_of('cat /sys/devices/system/clocksource/clocksource0/available_clocksource'),
        f'{m.label}: dom0 has the paravirtual clock')
+    tells = 'cat /sys/hypervisor/type /sys/hypervisor/version/*or 2>/dev/null; grep -c "^flags.* svm" /proc/cpuinfo'
+    out = m.out_of(f'{tells}; modprobe -r corbel; {tells} || true; modprobe corbel')
+    ok(out.split() == ['corbel', *re.match(r'(\d+)\.(\d+)', info['version']).groups(), str(cpus), '0'],
+       f'{m.label}: while the module is there /sys/hypervisor and /proc/cpuinfo say that VMs can be had', out)
 
 
 def left_out(m, used, cpus):

@@ -13,11 +13,12 @@ from lib.report import main, need, ok
 
 SCRIPT = 'dom0/debian/20_linux_corbel'
 SETTINGS = 'dom0/debian/corbel.cfg'
+GENERATOR = 'dom0/systemd/corbel-generator'
 # What each package must have; {v} is its version.
 FILES = {
     'corbel-hypervisor-{v}': ['/boot/corbel-{v}.elf', '/boot/corbel-{v}.config'],
     'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
-                                 '/lib/systemd/system/smartmontools.service.d/corbel.conf',
+                                 '/lib/systemd/system-generators/corbel',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
     'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
@@ -124,6 +125,24 @@ def grub_menu():
             ok(out == want, f'menu: CORBEL_DEFAULT={said} {"with" if elf else "without"} a hypervisor: the default is {want}', out)
 
 
+def units():
+    """The drop-ins of the generator for made-up units in two directories, of which the first one counts."""
+    bare, made = 'ConditionVirtualization=no\n', {}
+    files = {'high/masked.service': '', 'high/own.service': 'ConditionVirtualization=!vm\n', 'low/masked.service': bare,
+             'low/own.service': bare + 'ConditionPathExists=/no\n', 'low/smartd.service': bare + 'ConditionACPower=true\n',
+             'low/guest.service': 'ConditionVirtualization=vm\n', 'low/plain.service': 'ConditionPathExists=/no\n'}
+    with tempfile.TemporaryDirectory() as top:
+        for name, text in files.items():
+            os.makedirs(os.path.dirname(f'{top}/{name}'), exist_ok=True)
+            with open(f'{top}/{name}', 'w') as f:
+                f.write(f'[Unit]\n{text}')
+        r = run('sh', GENERATOR, f'{top}/out', f'{top}/out', f'{top}/out', env=dict(os.environ, CORBEL_UNITS=f'{top}/high {top}/low {top}/none'))
+        for path in glob.glob(f'{top}/out/*/*'):
+            made[path.split('/')[-2]] = open(path).read()
+    want = {f'{name}.service.d': f'[Unit]\nConditionVirtualization=\n{rest}' for name, rest in (('own', ''), ('smartd', 'ConditionACPower=true\n'))}
+    ok(r.returncode == 0 and made == want, 'units that stay out of virtual machines lose this condition, and only this one', f'{r.stdout}{made}')
+
+
 def manual():
     """corbel-hypervisor(7) against the table in boot/options.c."""
     page = open('tools/man/corbel-hypervisor.7').read()
@@ -132,4 +151,4 @@ def manual():
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 
-main(packages, grub_menu, manual)
+main(packages, grub_menu, units, manual)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
- * is set, and the guest whose record is $FAKEHV_RECORD. What is set by CORBEL_IOC_SCHED goes into
- * $FAKEHV_SCHED, one line a call. With $FAKEHV_FSYNC fsync() fails.
+ * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
+ * set by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call. With $FAKEHV_FSYNC fsync()
+ * fails.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -62,6 +63,8 @@ static int query_vm(struct corbel_query *q)
 	     .name = "qemu"},
 	};
 
+	if (getenv("FAKEHV_OTHER_PID"))
+		vm[1].pid = atoi(getenv("FAKEHV_OTHER_PID"));
 	snprintf((char *)vm[1].name, sizeof(vm[1].name), "%s", other ? other : "");
 	if (index < 3 && (index < 2 || vm[2].pid))
 		return answer(q, &vm[index], sizeof(vm[0]));

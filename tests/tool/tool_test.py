@@ -382,7 +382,7 @@ def test_manual():
     has = set(re.findall(r'^  ([a-z-]+) +\S*.*  [A-Z]', corbel("help").stdout.partition("Commands:")[2], re.M))
     told = set(re.findall(r'^\.TP\n\.BI? ([a-z-]+)', read("tools/man/corbel.8").partition(".SH COMMANDS")[2].partition(".SH EXIT")[0], re.M))
     check(has and has == told, "corbel(8) has the commands that there are", has ^ told)
-    table = read("tools/corbel/cfg.c").partition("static const struct key keys[]")[2].partition("};")[0]
+    table = read("tools/corbel/cfg_keys.c").partition("const struct cfg_key cfg_keys[]")[2].partition("};")[0]
     keys = set(re.findall(r'\{"(\w+)"', table))
     page = read("tools/man/corbel.cfg.5").partition(".SH KEYS")[2].partition(".SH EXAMPLE")[0]
     told = set(w for line in re.findall(r'^\.TP\n\.BR? (.*)', page, re.M) for w in re.findall(r"\w+", line))
@@ -435,6 +435,45 @@ def test_vif():
         check(fails(corbel("create", config("net", "vif = ['bridge=lo']\n")), "on lo"), "what is no bridge is told")
     finally:
         fcntl.ioctl(s, 0x89a1, b"cbtest0\0")  # SIOCBRDELBR
+
+
+def test_real_files():
+    """The files of tests/tool/cfg, in the shapes that people have: what --check says of each, and what QEMU is given."""
+    xen, stand_in = f"{DIR}/xen", f"{DIR}/stand-in"
+    for d in xen, stand_in:
+        os.mkdir(d)
+    for f in "vmlinuz-6.1.0-56-amd64", "initrd.img-6.1.0-56-amd64", "disk.img", "swap.img", "disk.qcow2", "debian.iso":
+        open(f"{xen}/{f}", "w").close()
+    for vmm in "qemu-system-x86_64", "qemu-system-x86_64-microvm":
+        with open(f"{stand_in}/{vmm}", "w") as f:
+            f.write('#!/bin/sh\necho "$@" > "$ARGS"\nexit 1\n')
+        os.chmod(f"{stand_in}/{vmm}", 0o755)
+    files = sorted(glob.glob(f"{TOP}/tests/tool/cfg/*.cfg"))
+    check(len(files) == 20, "there are twenty files", files)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        fcntl.ioctl(s, 0x89a0, b"xenbr0\0")  # SIOCBRADDBR
+        bridge = True
+    except OSError:
+        bridge = False
+    try:
+        for path in files:
+            name, text = os.path.basename(path), open(path).read().replace("/srv/xen/", f"{xen}/")
+            want = {k: re.findall(rf"^#{k} (.*)", text, re.M) for k in ("says", "gives", "check")}
+            with open(f"{DIR}/{name}", "w") as f:
+                f.write(text)
+            p = corbel("create", "--check", f"{DIR}/{name}")
+            lines = [line for line in p.stderr.splitlines() if "settings would be ignored" not in line]
+            check(p.returncode == int(want["check"][0]) and len(lines) == len(want["says"]) and all(w in p.stderr for w in want["says"]),
+                  f"{name}: --check says what there is to say", p.stderr + p.stdout)
+            if want["gives"] and ("xenbr0" not in text or bridge):
+                corbel("create", f"{DIR}/{name}", env={"PATH": f"{stand_in}:{ENV['PATH']}", "ARGS": f"{DIR}/args"})
+                given = open(f"{DIR}/args").read()
+                os.unlink(f"{DIR}/args")
+                check(all(w.replace("DIR", xen) in given for w in want["gives"]), f"{name}: QEMU is given what it asks for", given)
+    finally:
+        if bridge:
+            fcntl.ioctl(s, 0x89a1, b"xenbr0\0")  # SIOCBRDELBR
 
 
 def test_races():
@@ -504,6 +543,9 @@ def test_hypervisor():
     out = corbel("list", env=env).stdout.splitlines()
     check(len(out) == 3 and out[2].split() == ["hyp", "3", "running", "2", "48", "7.0"], "list", out)
     v = json.loads(corbel("vcpu-list", "--json", "hyp", env=env).stdout)
+    out = corbel("list", "-v", env=dict(env, FAKEHV_OTHER="other")).stdout.splitlines()
+    check([line.split()[-3:] for line in out] == [["PID", "POOL(KiB)", "BY"], ["0", "0", "-"], ["1", "0", "another"], [str(g["hyp"]["pid"]), "4", "corbel"]],
+          "list -v", out)
     check(len(v) == 2 and v[1]["vcpu"] == 1 and v[1]["vm"] == "hyp" and v[0]["state"] == "running" and v[0]["cpus"] == "all", "vcpu-list", v)
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")
@@ -539,6 +581,13 @@ def test_hypervisor():
     check('corbel_domain_info_virtual_cpus{domain="a\\"b\\\\c?d"} 0\n' in m, "metrics quote names", m)
     out = [corbel(c, env=dict(env, FAKEHV_OTHER="\x1b[2J")).stdout for c in ("list", "vcpu-list", "stat")]
     check("?[2J" in out[0] and "\x1b" not in "".join(out), "control characters of a name are not shown", out)
+    for args, name in (["-name", "guest=virt,,sh\x1b,debug-threads=on"], "virt,sh?"), (["-name", "plain"], "plain"), (["-name", ""], "qemu"), (["-name"], "qemu"):
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", *args]) as p:
+            named = dict(env, FAKEHV_OTHER="qemu", FAKEHV_OTHER_PID=str(p.pid))
+            wait(lambda: b"time.sleep" in open(f"/proc/{p.pid}/cmdline", "rb").read())
+            ok = name in guests(env=named) and f"\n{name} " in corbel("vcpu-list", env=named).stdout + "\n" + corbel("stat", env=named).stdout.replace(":", " ")
+            check(ok and corbel("domid", name, env=named).stdout == "2\n", f"a VM that QEMU calls so is listed as {name}", guests(env=named))
+            p.kill()
     os.mkdir(f"{DIR}/bin")
     with open(f"{DIR}/bin/corbel", "w") as f:
         f.write('#!/bin/sh\nLD_PRELOAD=$PRELOAD exec "$REAL" "$@"\n')
@@ -558,7 +607,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: tools/corbel/cfg.c */
+/*
+ * links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_hint.c
+ * tools/corbel/cpulist.c
+ */
 /* Guests' files and CPU lists: what they mean, and what is said about wrong ones. */
 #include <stdlib.h>
 #include <string.h>
@@ -68,15 +71,46 @@ static void good(void)
 	cfg_free(&c);
 }
 
+static void pc(void)
+{
+	struct cfg c;
+
+	CHECK(!cfg_parse(
+		  &c, "f",
+		  "name='a'\ntype='hvm'\nbios='ovmf'\nboot='dc'\nvnc=1\nvnclisten='0.0.0.0:7'\n"
+		  "usb=1\nusbdevice=['tablet']\nkeymap='de'\nserial='pty'\nacpi=1\nsdl=0\n"
+		  "disk=['tap:qcow2:/a,hda,w','/b,,hdb,backendtype=phy']\n"
+		  "vif=['type=ioemu,model=e1000,bridge=xenbr0','model=virtio-net']\n") &&
+		  !c.nwarnings,
+	      "a PC with a screen: %s", c.error);
+	CHECK(c.firmware == FIRMWARE_UEFI && cfg_is_pc(&c) && !strcmp(c.boot, "dc"),
+	      "UEFI, boot order");
+	CHECK(c.screen.vnc && !strcmp(c.screen.vga, "VGA") &&
+		  !strcmp(c.screen.vnclisten, "0.0.0.0") && c.screen.vncfixed &&
+		  c.screen.vncdisplay == 7 && !strcmp(c.screen.keymap, "de"),
+	      "VNC, with a VGA where none is named");
+	CHECK(c.usb && c.tablet, "a tablet");
+	CHECK(c.disk[0].qcow2 && !strcmp(c.disk[0].path, "/a") && !c.disk[1].qcow2,
+	      "disks with xm's prefixes");
+	CHECK(!strcmp(c.vif[0].model, "e1000") && !c.vif[1].model, "models of network cards");
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\nacpi=0\nserial='/dev/"
+			 "ttyS1'\nvncunused=1\nbootloader='pygrub'\n") &&
+		  c.nwarnings == 3 && c.unknown == 3 && strstr(c.warnings[0], "acpi can only be 1"),
+	      "what cannot be otherwise is told");
+	cfg_free(&c);
+}
+
 static void warns(void)
 {
 	struct cfg c;
 
-	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nvga = 'std'\nvif = ['model=e1000']\n"),
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\n\nrdm = 'x'\nvif = ['rate=1MB/s']\n"),
 	      "unknown keys do not stop");
 	CHECK(c.nwarnings == 2 &&
-		  !strcmp(c.warnings[0], "f:4: key \"vga\" of xl is not supported and ignored") &&
-		  strstr(c.warnings[1], "f:5: unknown vif option \"model\""),
+		  !strcmp(c.warnings[0], "f:4: key \"rdm\" of xl is not supported and ignored") &&
+		  strstr(c.warnings[1], "f:5: unknown vif option \"rate\""),
 	      "but are named in warnings");
 	CHECK(c.unknown == 2, "and counted");
 	cfg_free(&c);
@@ -155,7 +189,7 @@ static void items(void)
 	free(d.path);
 	CHECK(!cfg_parse_vif(&v, "", err) && !strcmp(v.bridge, "corbr0"), "one interface alone");
 	free(v.bridge);
-	CHECK(cfg_parse_vif(&v, "model=x", err) == -1 && strstr(err, "unknown vif option"),
+	CHECK(cfg_parse_vif(&v, "rate=x", err) == -1 && strstr(err, "unknown vif option"),
 	      "what would be ignored in a file is wrong there: %s", err);
 	free(v.bridge);
 }
@@ -208,7 +242,20 @@ static const struct {
     {"name='a'\nkernel='k'\ndisk=['/d,raw,hdc,cdrom']", "3: only a PC has a CD drive"},
     {"vif=['','','','','']\nvif+=['','','','']", "2: vif has 9 items"},
     {"cap=101", "1: cap wants a number from 0 to 100"},
-    {"firmware='uefi'", "1: firmware is one of"},
+    {"firmware='coreboot'", "1: firmware is one of"},
+    {"bios='rombios'", "1: bios is one of"},
+    {"name='a'\nkernel='k'\nvnc=1", "3: only a PC has a screen"},
+    {"name='a'\nkernel='k'\nvif=['model=e1000']", "3: only a PC has a network card of this"},
+    {"vif=['model=ne2k']", "1: network card \"ne2k\""},
+    {"boot='cx'", "1: boot = \"cx\""},
+    {"boot=''", "1: boot = \"\""},
+    {"vga='voodoo'", "1: vga is one of"},
+    {"vnclisten='0.0.0.0,password=off'", "1: vnclisten wants an address"},
+    {"vnclisten='0.0.0.0:x'", "1: vnclisten is"},
+    {"vncdisplay=100", "1: vncdisplay wants a number from 0 to 99"},
+    {"vncpasswd='secret'", "1: vncpasswd is not supported"},
+    {"usbdevice='host:1.2'", "1: usbdevice is"},
+    {"disk=['/a,raw,xvda,w,backendtype=x']", "1: disk backendtype \"x\""},
     {"firmware=1", "1: firmware is one of"},
     {"disk='/a'", "1: disk wants a list"},
     {"disk=['/a,vmdk,xvda,w']", "1: disk format \"vmdk\""},
@@ -309,6 +356,7 @@ static void cpulists(void)
 int main(void)
 {
 	good();
+	pc();
 	warns();
 	as_xl();
 	items();

@@ -27,10 +27,20 @@ struct cfg_vif {
 	char *bridge;
 	uint8_t mac[6];
 	bool has_mac;
+	char *model; /* of QEMU, or NULL: virtio */
 	int line;
 };
 
-enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_NONE };
+enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_UEFI, FIRMWARE_NONE };
+
+struct cfg_screen {
+	const char *vga; /* QEMU's device, NULL = none */
+	bool vnc;
+	char *vnclisten; /* NULL = 127.0.0.1 */
+	unsigned int vncdisplay;
+	bool vncfixed; /* this display or none */
+	char *keymap;
+};
 
 struct cfg {
 	char *name, *kernel, *ramdisk;
@@ -43,7 +53,10 @@ struct cfg {
 	unsigned int vcpus, maxvcpus;
 	char *uuid;
 	bool localtime, no_reboot;
-	enum cfg_firmware firmware;
+	enum cfg_firmware firmware; /* BIOS, UEFI: a PC */
+	char *boot;		    /* letters of a, c, d, n, or NULL */
+	struct cfg_screen screen;
+	bool usb, tablet;
 	struct cfg_disk disk[CFG_MAX_DISKS];
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];
@@ -64,6 +77,9 @@ struct cfg {
  */
 int cfg_parse(struct cfg *c, const char *file, const char *text);
 void cfg_free(struct cfg *c);
+void cfg_free_vif(struct cfg_vif *vif);
+/* Not a microvm. */
+bool cfg_is_pc(const struct cfg *c);
 
 /*
  * One disk or network interface as in the lists `disk` and `vif`. 0, or -1 with why in err of 256

@@ -20,7 +20,7 @@ struct json_object;
 /* ---- main.c ---- */
 struct opts {
 	const char *accel;
-	bool json, all, attach, follow, wait, batch, check, keep, paused;
+	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	double delay;
 	unsigned int weight, cap; /* 0 = leave */
@@ -82,6 +82,8 @@ int guest_all(struct guest **out);
 bool process_alive(pid_t pid, uint64_t start_time);
 uint64_t process_start(pid_t pid); /* 0 = no such process */
 uint64_t process_cpu_ns(pid_t pid);
+/* What QEMU's option -name calls the guest of this process. False: it has none. */
+bool process_guest_name(pid_t pid, char *name, size_t size);
 /* It is being killed, or exits: it will not run again, but holds its memory and files yet. */
 bool process_is_ending(pid_t pid);
 /* Wait until the VMM has ended. */

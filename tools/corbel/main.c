@@ -29,6 +29,7 @@ enum {
 	OPT_DELAY = 'd',
 	OPT_ITERATIONS = 'n',
 	OPT_BATCH = 'b',
+	OPT_VERBOSE = 'v',
 	OPT_WEIGHT = 257,
 	OPT_CPUS,
 	OPT_CAP,
@@ -48,7 +49,11 @@ enum {
 	}
 static const struct argp_option
     json_only[] = {O_JSON, {0}},
-    list_options[] = {O_JSON, {"all", OPT_ALL, 0, 0, "Show guests that have ended, too", 0}, {0}},
+    list_options[] = {O_JSON,
+		      {"all", OPT_ALL, 0, 0, "Show guests that have ended, too", 0},
+		      {"verbose", OPT_VERBOSE, 0, 0,
+		       "Show process, hypervisor memory and who started it, too", 0},
+		      {0}},
     create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg",
 			 0},
 			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
@@ -247,6 +252,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_BATCH:
 		o->batch = true;
+		break;
+	case OPT_VERBOSE:
+		o->verbose = true;
 		break;
 	case OPT_CHECK:
 		o->check = true;

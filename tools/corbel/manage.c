@@ -461,7 +461,9 @@ static int attach_vif(struct qmp *q, const struct cfg_vif *vif, const char *gues
 		make_mac(guest, 100 + atoi(id + strlen("net-")), m);
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
 		 m[5]);
-	if (!add_device(q, OBJECT("driver", "virtio-net-pci", "id", id, "netdev", id, "mac", mac),
+	if (!add_device(q,
+			OBJECT("driver", vif->model ? vif->model : "virtio-net-pci", "id", id,
+			       "netdev", id, "mac", mac),
 			err))
 		return 0;
 	qmp_call(q, "netdev_del", OBJECT("id", id), -1, NULL, (char[128]){0});
@@ -477,7 +479,7 @@ int cmd_network_attach(struct opts *o)
 	int ret;
 
 	if (cfg_parse_vif(&vif, o->nargs > 1 ? o->args[1] : "", err)) {
-		free(vif.bridge);
+		cfg_free_vif(&vif);
 		return fail("%s", err);
 	}
 	ret = open_guest(o->args[0], &g, &q);
@@ -490,7 +492,7 @@ int cmd_network_attach(struct opts *o)
 		qmp_close(&q);
 		guest_unlock(&g);
 	}
-	free(vif.bridge);
+	cfg_free_vif(&vif);
 	return ret;
 }
 

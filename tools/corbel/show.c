@@ -117,16 +117,28 @@ int cmd_info(struct opts *o)
 
 /* ---- list ---- */
 
-static void row_of_vm(struct row *r, const struct corbel_vm_stat *vm)
+/*
+ * The hypervisor knows a VM by its process; libvirt, like others, tells QEMU the guest's name. Both
+ * are chosen by whoever runs the process.
+ */
+static void name_vm(struct corbel_vm_stat *vm)
 {
+	vm->name[sizeof(vm->name) - 1] = 0;
+	if (vm->id)
+		process_guest_name(vm->pid, vm->name, sizeof(vm->name));
+	printable(vm->name, false);
+}
+
+static void row_of_vm(struct row *r, struct corbel_vm_stat *vm)
+{
+	name_vm(vm);
 	*r = (struct row){.id = vm->id,
 			  .pid = vm->pid,
 			  .vcpus = vm->vcpus,
 			  .memory_bytes = vm->mapped_bytes,
 			  .pool_bytes = vm->pool_bytes,
 			  .cpu_ns = vm->runtime_ns};
-	snprintf(r->name, sizeof(r->name), "%.31s", vm->name);
-	printable(r->name, false); /* its process chose it */
+	snprintf(r->name, sizeof(r->name), "%s", vm->name);
 	snprintf(r->state, sizeof(r->state), "running");
 	if (!r->memory_bytes && !vm->id) /* dom0 has what nobody else has; its kernel knows */
 		r->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -211,29 +223,44 @@ static void list_json(const struct row *r, int n)
 	print_json(all);
 }
 
+static void list_text(const struct row *r, int n, bool verbose)
+{
+	char id[24];
+	int i;
+
+	printf("%-24s %4s  %-12s %5s %9s %10s", "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)",
+	       "TIME(s)");
+	if (verbose)
+		printf(" %8s %9s  %s", "PID", "POOL(KiB)", "BY");
+	putchar('\n');
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
+		printf("%-24s %4s  %-12s %5u %9llu %10.1f", r[i].name, id, r[i].state, r[i].vcpus,
+		       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
+		if (verbose)
+			printf(" %8d %9llu  %s", r[i].pid,
+			       (unsigned long long)r[i].pool_bytes >> 10,
+			       r[i].managed ? "corbel"
+			       : r[i].id    ? "another"
+					    : "-");
+		putchar('\n');
+	}
+}
+
 int cmd_list(struct opts *o)
 {
 	struct row *r;
-	char id[24];
-	int i, n = rows_get(&r, o->all);
+	int n = rows_get(&r, o->all);
 
 	if (n < 0)
 		return 1;
 	if (!hv_present())
 		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, "
 			"dom0 is not");
-	if (o->json) {
+	if (o->json)
 		list_json(r, n);
-	} else {
-		printf("%-24s %4s  %-12s %5s %9s %10s\n", "NAME", "ID", "STATE", "VCPUS",
-		       "MEM(MiB)", "TIME(s)");
-		for (i = 0; i < n; i++) {
-			snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
-			printf("%-24s %4s  %-12s %5u %9llu %10.1f\n", r[i].name, id, r[i].state,
-			       r[i].vcpus, (unsigned long long)mib(r[i].memory_bytes),
-			       r[i].cpu_ns / 1e9);
-		}
-	}
+	else
+		list_text(r, n, o->verbose);
 	free(r);
 	return 0;
 }
@@ -250,8 +277,7 @@ static int vms_get(struct corbel_vm_stat **out)
 	if (guests < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
-		(*out)[i].name[sizeof((*out)[i].name) - 1] = 0;
-		printable((*out)[i].name, false);
+		name_vm(&(*out)[i]);
 		for (j = 0; j < guests; j++)
 			if (g[j].alive && (uint32_t)g[j].pid == (*out)[i].pid)
 				snprintf((*out)[i].name, sizeof((*out)[i].name), "%s", g[j].name);

@@ -141,6 +141,32 @@ uint64_t process_cpu_ns(pid_t pid)
 		 : 0;
 }
 
+/* -name NAME[,OPTION...] or -name guest=NAME[,OPTION...]; a comma of the name is doubled. */
+bool process_guest_name(pid_t pid, char *name, size_t size)
+{
+	char path[64], *arg = NULL, *from;
+	size_t room = 0, n = 0;
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	f = fopen(path, "re");
+	while (f && !found && getdelim(&arg, &room, 0, f) > 0)
+		found = !strcmp(arg, "-name") && getdelim(&arg, &room, 0, f) > 0;
+	if (f)
+		fclose(f);
+	from = found && !strncmp(arg, "guest=", 6) ? arg + 6 : arg;
+	for (; found && *from && n + 1 < size; from++) {
+		if (*from == ',' && *++from != ',')
+			break;
+		name[n++] = *from;
+	}
+	free(arg);
+	if (n)
+		name[n] = 0;
+	return n;
+}
+
 bool guest_wait_end(const struct guest *g, long ms)
 {
 	for (; process_alive(g->pid, g->start_time); ms -= 20) {

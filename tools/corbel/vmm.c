@@ -62,7 +62,7 @@ static const char *escaped(const char *path, char *buf)
 
 static bool is_q35(const struct start *s)
 {
-	return s->c->firmware == FIRMWARE_BIOS;
+	return cfg_is_pc(s->c);
 }
 
 static bool is_tcg(const struct start *s)
@@ -106,8 +106,10 @@ static void machine_args(struct start *s)
 	arg(s, "%lluM", (unsigned long long)(c->maxmem_mib ? c->maxmem_mib : c->memory_mib));
 	arg(s, "-nodefaults");
 	arg(s, "-no-user-config");
-	arg(s, "-display");
-	arg(s, "none");
+	if (c->firmware == FIRMWARE_UEFI) {
+		arg(s, "-bios");
+		arg(s, "OVMF.fd");
+	}
 	if (c->firmware == FIRMWARE_NONE) {
 		arg(s, "-bios"); /* only loads the kernel */
 		arg(s, "qboot.rom");
@@ -128,6 +130,35 @@ static void machine_args(struct start *s)
 	}
 }
 
+/* Also what a user of the screen types and clicks with. */
+static void screen_args(struct start *s)
+{
+	const struct cfg_screen *screen = &s->c->screen;
+
+	arg(s, "-display");
+	if (screen->vnc)
+		arg(s, "vnc=%s:%u%s", screen->vnclisten ? screen->vnclisten : "127.0.0.1",
+		    screen->vncdisplay, screen->vncfixed ? "" : ",to=99");
+	else
+		arg(s, "none");
+	if (screen->vga) {
+		arg(s, "-device");
+		arg(s, "%s", screen->vga);
+	}
+	if (screen->keymap) {
+		arg(s, "-k");
+		arg(s, "%s", screen->keymap);
+	}
+	if (s->c->usb) {
+		arg(s, "-device");
+		arg(s, "qemu-xhci");
+	}
+	if (s->c->tablet) {
+		arg(s, "-device");
+		arg(s, "usb-tablet");
+	}
+}
+
 /* PCI Express takes new devices only behind ports of their own. */
 static void port_args(struct start *s)
 {
@@ -143,6 +174,10 @@ static void boot_args(struct start *s)
 {
 	struct cfg *c = s->c;
 
+	if (c->boot) {
+		arg(s, "-boot");
+		arg(s, "order=%s", c->boot);
+	}
 	if (!c->kernel)
 		return;
 	arg(s, "-kernel");
@@ -213,8 +248,11 @@ static void vif_args(struct start *s)
 		if (!is_q35(s))
 			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d",
 				 FIRST_BUS + c->ndisks + i);
-		arg(s, "virtio-net-%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
-		    is_q35(s) ? "pci" : "device", i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
+		arg(s, "%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
+		    c->vif[i].model ? c->vif[i].model
+		    : is_q35(s)	    ? "virtio-net-pci"
+				    : "virtio-net-device",
+		    i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}
 }
 
@@ -497,6 +535,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	lock = s.g.lock;
 	if (!err) {
 		machine_args(&s);
+		screen_args(&s);
 		socket_args(&s);
 		boot_args(&s);
 		port_args(&s);

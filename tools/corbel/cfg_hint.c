@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What is said of keys that are not known here. */
+#include "cfg_parse.h"
+
+#include <string.h>
+
+/* Keys of xl that mean nothing here, in alphabetical order. */
+static const char *const xl_keys[] = {"acpi",
+				      "acpi_firmware",
+				      "altp2m",
+				      "blkdev_start",
+				      "bootloader_args",
+				      "bootloader_restrict",
+				      "channel",
+				      "claim_mode",
+				      "cpuid",
+				      "cpus_soft",
+				      "device_model",
+				      "device_model_user",
+				      "device_model_version",
+				      "device_tree",
+				      "dm_restrict",
+				      "driver_domain",
+				      "firmware_override",
+				      "gfx_passthru",
+				      "hdtype",
+				      "hpet",
+				      "init_seclabel",
+				      "ioports",
+				      "iomem",
+				      "irqs",
+				      "max_event_channels",
+				      "max_grant_frames",
+				      "max_maptrack_frames",
+				      "mca_caps",
+				      "monitor",
+				      "msr_relaxed",
+				      "nodes",
+				      "nomigrate",
+				      "nographic",
+				      "on_soft_reset",
+				      "on_watchdog",
+				      "opengl",
+				      "p9",
+				      "passthrough",
+				      "pci",
+				      "pci_msitranslate",
+				      "pci_permissive",
+				      "pci_power_mgmt",
+				      "pool",
+				      "pvcalls",
+				      "pvh",
+				      "pvshim",
+				      "rdm",
+				      "rdm_mem_boundary",
+				      "reboot",
+				      "rtc_timeoffset",
+				      "sched",
+				      "seclabel",
+				      "shadow_memory",
+				      "smbios",
+				      "smbios_firmware",
+				      "soundhw",
+				      "spiceagent_mouse",
+				      "spicehost",
+				      "spicepasswd",
+				      "spiceport",
+				      "timer_mode",
+				      "tsc_mode",
+				      "usbctrl",
+				      "usbdev",
+				      "usbversion",
+				      "vdispl",
+				      "vfb",
+				      "videoram",
+				      "vkb",
+				      "vncconsole",
+				      "vnuma",
+				      "vpt_align",
+				      "vtpm",
+				      "vuart",
+				      "xen_platform_pci"};
+#define NXL ((int)(sizeof(xl_keys) / sizeof(xl_keys[0])))
+
+static int least(int a, int b, int c)
+{
+	int least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
+/* How many letters have to be changed, put in or taken out to make b of a. */
+static int distance(const char *a, const char *b)
+{
+	int row[64], up, left, i, j, n = strlen(b);
+
+	for (j = 0; j <= n; j++)
+		row[j] = j;
+	for (i = 1; a[i - 1]; i++) {
+		left = row[0]; /* of the row above */
+		row[0] = i;
+		for (j = 1; j <= n; j++) {
+			up = row[j];
+			row[j] = least(up + 1, row[j - 1] + 1, left + (a[i - 1] != b[j - 1]));
+			left = up;
+		}
+	}
+	return row[n];
+}
+
+void cfg_unknown_key(struct parser *p, int line, const char *name)
+{
+	const char *nearest = NULL;
+	int i, d, best = strlen(name) / 3 + 1;
+
+	p->c->unknown++;
+	for (i = 0; i < NXL; i++)
+		if (!strcmp(name, xl_keys[i])) {
+			cfg_warn(p, line, "key \"%s\" of xl is not supported and ignored", name);
+			return;
+		}
+	for (i = 0; i < cfg_nkeys; i++) {
+		d = distance(name, cfg_keys[i].name);
+		if (d <= best) {
+			best = d - 1;
+			nearest = cfg_keys[i].name;
+		}
+	}
+	if (nearest)
+		cfg_warn(p, line, "unknown key \"%s\" is ignored; did you mean \"%s\"?", name,
+			 nearest);
+	else
+		cfg_warn(p, line, "unknown key \"%s\" is ignored", name);
+}

@@ -1,0 +1,669 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The keys of guests' files: what each takes and sets. */
+#define _GNU_SOURCE
+#include "cfg_parse.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../../hv/abi.h"
+
+/* ---- values of the right kind ---- */
+
+static int get_string(struct parser *p, const char *key, const struct value *v, char **out)
+{
+	char *whole;
+
+	if (v->kind != V_STRING)
+		return cfg_bad(p, v->line, "%s wants a string: %s = \"...\"", key, key);
+	if (asprintf(&whole, "%s%s", v->add && *out ? *out : "", v->text) < 0)
+		return cfg_bad(p, v->line, "out of memory");
+	free(*out);
+	*out = whole;
+	return 0;
+}
+
+static int get_number(struct parser *p, const char *key, const struct value *v, long long min,
+		      long long max, long long *out)
+{
+	char *end = v->text;
+
+	*out = v->number;
+	if (v->kind == V_STRING) {
+		errno = 0;
+		*out = strtoll(v->text, &end, 0);
+	}
+	if (v->kind == V_LIST || (v->kind == V_STRING && (errno || *end || end == v->text)) ||
+	    *out < min || *out > max)
+		return cfg_bad(p, v->line, "%s wants a number from %lld to %lld", key, min, max);
+	return 0;
+}
+
+/* have: items there already, to which += adds. */
+static int get_list(struct parser *p, const char *key, const struct value *v, int have, int max,
+		    const char *example)
+{
+	if (v->kind != V_LIST)
+		return cfg_bad(p, v->line, "%s wants a list: %s = [ %s ]", key, key, example);
+	if (have + v->items > max)
+		return cfg_bad(p, v->line, "%s has %d items; at most %d are possible", key,
+			       have + v->items, max);
+	return 0;
+}
+
+/* ---- keys ---- */
+
+const char *cfg_bad_name(const char *name)
+{
+	if (!*name || strlen(name) > CFG_NAME_MAX)
+		return "a name has 1 to 31 characters";
+	if (!isalnum((unsigned char)*name) ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-") !=
+		strlen(name))
+		return "a name begins with a letter or digit and holds only letters, digits and _ "
+		       ". + -";
+	if (!strcmp(name, "dom0"))
+		return "dom0 is the management domain's name";
+	return NULL;
+}
+
+static int set_name(struct parser *p, const char *key, const struct value *v)
+{
+	const char *why;
+
+	if (get_string(p, key, v, &p->c->name))
+		return -1;
+	why = cfg_bad_name(p->c->name);
+	return why ? cfg_bad(p, v->line, "name = \"%s\": %s", p->c->name, why) : 0;
+}
+
+static int set_path(struct parser *p, const char *key, const struct value *v)
+{
+	char **to = !strcmp(key, "kernel")    ? &p->c->kernel
+		    : !strcmp(key, "ramdisk") ? &p->c->ramdisk
+					      : &p->c->vmm;
+
+	if (get_string(p, key, v, to))
+		return -1;
+	return **to ? 0
+		    : cfg_bad(p, v->line, "%s is empty; give a path or leave the line out", key);
+}
+
+static int set_cmdline(struct parser *p, const char *key, const struct value *v)
+{
+	return get_string(p, key, v,
+			  !strcmp(key, "cmdline") ? &p->c->cmdline
+			  : !strcmp(key, "root")  ? &p->root
+						  : &p->extra);
+}
+
+static int set_memory(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+
+	if (get_number(p, key, v, 1, 1ll << 24, &n))
+		return cfg_bad(p, v->line, "%s wants the number of MiB: %s = 512", key, key);
+	*(!strcmp(key, "memory") ? &p->c->memory_mib : &p->c->maxmem_mib) = n;
+	return 0;
+}
+
+static int set_number(struct parser *p, const char *key, const struct value *v)
+{
+	const struct {
+		const char *key;
+		unsigned int *to, min, max;
+	} all[] = {{"vcpus", &p->c->vcpus, 1, CFG_MAX_VCPUS},
+		   {"maxvcpus", &p->c->maxvcpus, 1, CFG_MAX_VCPUS},
+		   {"cap", &p->c->cap, 0, 100},
+		   {"cpu_weight", &p->c->weight, 1, CORBEL_MAX_WEIGHT}};
+	long long n;
+	int i = 0;
+
+	while (strcmp(all[i].key, key))
+		i++;
+	if (get_number(p, key, v, all[i].min, all[i].max, &n))
+		return -1;
+	*all[i].to = n;
+	return 0;
+}
+
+static int set_flag(struct parser *p, const char *key, const struct value *v)
+{
+	const struct {
+		const char *key;
+		bool *to;
+	} all[] = {
+	    {"localtime", &p->c->localtime}, {"vnc", &p->c->screen.vnc}, {"usb", &p->c->usb}};
+	long long n;
+	int i = 0;
+
+	while (strcmp(all[i].key, key))
+		i++;
+	if (get_number(p, key, v, 0, 1, &n))
+		return -1;
+	*all[i].to = n;
+	return 0;
+}
+
+/* Guests are so, whatever the file says. */
+static int set_settled(struct parser *p, const char *key, const struct value *v)
+{
+	static const struct {
+		const char *key, *value, *why;
+	} all[] = {{"acpi", "1", "guests have ACPI"},
+		   {"apic", "1", "guests have local APICs"},
+		   {"pae", "1", "guests have PAE"},
+		   {"nx", "1", "guests have NX"},
+		   {"hap", "1", "there are nested page tables only"},
+		   {"nestedhvm", "0", "guests have no guests"},
+		   {"viridian", "0", "there are no enlightenments for Windows"},
+		   {"xen_platform_pci", "0", "there are no PV drivers: virtio is used"},
+		   {"sdl", "0", "a screen is shown by VNC"},
+		   {"spice", "0", "a screen is shown by VNC"},
+		   {"serial", "pty", "it is `corbel console'"},
+		   {"vncunused", "1", "a display that is free is taken"}};
+	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
+	int i = 0;
+
+	while (strcmp(all[i].key, key))
+		i++;
+	if (!strcmp(text, all[i].value))
+		return 0;
+	p->c->unknown++;
+	cfg_warn(p, v->line, "%s can only be %s: %s", key, all[i].value, all[i].why);
+	return 0;
+}
+
+static int set_boot(struct parser *p, const char *key, const struct value *v)
+{
+	if (get_string(p, key, v, &p->c->boot))
+		return -1;
+	if (*p->c->boot && !p->c->boot[strspn(p->c->boot, "acdn")])
+		return 0;
+	return cfg_bad(p, v->line,
+		       "boot = \"%s\": letters are c (disk), d (CD), n (network), a (floppy)",
+		       p->c->boot);
+}
+
+static int set_vga(struct parser *p, const char *key, const struct value *v)
+{
+	static const char *const names[][2] = {
+	    {"none", NULL}, {"stdvga", "VGA"}, {"cirrus", "cirrus-vga"}, {"qxl", "qxl-vga"}};
+	long long n;
+	size_t i;
+
+	if (!strcmp(key, "stdvga")) {
+		if (get_number(p, key, v, 0, 1, &n))
+			return -1;
+		p->c->screen.vga = n ? "VGA" : "cirrus-vga";
+		return 0;
+	}
+	for (i = 0; v->kind == V_STRING && i < 4; i++)
+		if (!strcmp(v->text, names[i][0])) {
+			p->c->screen.vga = names[i][1];
+			return 0;
+		}
+	return cfg_bad(p, v->line, "vga is one of \"stdvga\", \"cirrus\", \"qxl\" and \"none\"");
+}
+
+static int set_vnclisten(struct parser *p, const char *key, const struct value *v)
+{
+	struct cfg_screen *s = &p->c->screen;
+	char *colon, *end;
+
+	if (get_string(p, key, v, &s->vnclisten))
+		return -1;
+	colon = strrchr(s->vnclisten, ':');
+	if (colon) {
+		*colon = 0;
+		s->vncdisplay = strtoul(colon + 1, &end, 10);
+		s->vncfixed = true;
+		if (end == colon + 1 || *end || s->vncdisplay > 99)
+			return cfg_bad(p, v->line,
+				       "vnclisten is \"ADDRESS\" or \"ADDRESS:DISPLAY\"");
+	}
+	if (s->vnclisten[strspn(s->vnclisten, "0123456789abcdefABCDEF.:[]")])
+		return cfg_bad(p, v->line, "vnclisten wants an address: vnclisten = \"127.0.0.1\"");
+	return 0;
+}
+
+static int set_vncdisplay(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+
+	if (get_number(p, key, v, 0, 99, &n))
+		return -1;
+	p->c->screen.vncdisplay = n;
+	p->c->screen.vncfixed = true;
+	return 0;
+}
+
+/* Without it anybody could have the screen that the file wants to protect. */
+static int set_vncpasswd(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind == V_STRING && !*v->text)
+		return 0;
+	return cfg_bad(
+	    p, v->line,
+	    "%s is not supported: take it out, and have vnclisten = \"127.0.0.1\" and ssh", key);
+}
+
+static int set_keymap(struct parser *p, const char *key, const struct value *v)
+{
+	return get_string(p, key, v, &p->c->screen.keymap);
+}
+
+static int set_usbdevice(struct parser *p, const char *key, const struct value *v)
+{
+	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
+
+	if (strcmp(text, "tablet"))
+		return cfg_bad(p, v->line,
+			       "%s is \"tablet\"; others can be given by device_model_args", key);
+	p->c->usb = p->c->tablet = true;
+	return 0;
+}
+
+static int set_uuid(struct parser *p, const char *key, const struct value *v)
+{
+	const char *s;
+	int i = 0;
+
+	if (get_string(p, key, v, &p->c->uuid))
+		return -1;
+	for (s = p->c->uuid; i < 36 && *s; i++, s++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? *s != '-'
+							    : !isxdigit((unsigned char)*s))
+			break;
+	if (i < 36 || *s)
+		return cfg_bad(p, v->line,
+			       "uuid wants 32 hexadecimal digits parted like "
+			       "12345678-1234-1234-1234-123456789abc");
+	return 0;
+}
+
+static int set_on_reboot(struct parser *p, const char *key, const struct value *v)
+{
+	bool destroy = v->kind == V_STRING && !strcmp(v->text, "destroy");
+
+	if (!destroy && (v->kind != V_STRING || strcmp(v->text, "restart")))
+		return cfg_bad(p, v->line, "%s is \"restart\" (usual) or \"destroy\"", key);
+	p->c->no_reboot = destroy;
+	return 0;
+}
+
+/* xen-tools writes on_crash = 'restart' into each file, so this cannot be an error. */
+static int set_on_end(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind != V_STRING)
+		return cfg_bad(p, v->line, "%s wants a string: %s = \"destroy\"", key, key);
+	if (!strcmp(v->text, "destroy"))
+		return 0;
+	p->c->unknown++;
+	cfg_warn(p, v->line, "%s = \"%s\" is not supported: a guest that ends is gone", key,
+		 v->text);
+	return 0;
+}
+
+/* HVM guests of xl are PCs with a BIOS; PVH and PV ones boot a kernel. */
+static int set_type(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind == V_STRING && (!strcmp(v->text, "hvm") || !strcmp(v->text, "pvh"))) {
+		if (!p->firmware_set)
+			p->c->firmware = *v->text == 'h' ? FIRMWARE_BIOS : FIRMWARE_MICROVM;
+		return 0;
+	}
+	return cfg_bad(p, v->line,
+		       "%s is \"hvm\" or \"pvh\"; there are no PV guests: boot the same kernel as "
+		       "\"pvh\"",
+		       key);
+}
+
+static int set_firmware(struct parser *p, const char *key, const struct value *v)
+{
+	static const struct {
+		const char *name;
+		enum cfg_firmware firmware;
+	} all[] = {{"microvm", FIRMWARE_MICROVM}, {"bios", FIRMWARE_BIOS},
+		   {"uefi", FIRMWARE_UEFI},	  {"none", FIRMWARE_NONE},
+		   {"seabios", FIRMWARE_BIOS},	  {"ovmf", FIRMWARE_UEFI}};
+	size_t i;
+
+	for (i = 0; v->kind == V_STRING && i < sizeof(all) / sizeof(all[0]); i++)
+		if (!strcmp(v->text, all[i].name)) {
+			p->c->firmware = all[i].firmware;
+			p->firmware_set = true;
+			return 0;
+		}
+	return cfg_bad(p, v->line,
+		       "%s is one of \"microvm\" (default), \"bios\", \"uefi\" and \"none\"", key);
+}
+
+/* The loader on the disk does what pygrub does for a kernel without one. */
+static int set_bootloader(struct parser *p, const char *key, const struct value *v)
+{
+	p->c->unknown++;
+	cfg_warn(p, v->line,
+		 "%s is ignored: a PC (type = \"hvm\") boots the loader on its disk; else name the "
+		 "kernel",
+		 key);
+	return 0;
+}
+
+static int set_cpus(struct parser *p, const char *key, const struct value *v)
+{
+	char err[128];
+	uint64_t mask;
+	int i, n = v->kind == V_LIST ? v->items : CFG_MAX_VCPUS;
+
+	if (n > CFG_MAX_VCPUS)
+		return cfg_bad(p, v->line, "cpus has %d items; at most %d are possible", n,
+			       CFG_MAX_VCPUS);
+	for (i = 0; i < n; i++) {
+		if (cpulist_parse(v->kind == V_LIST ? v->item[i] : v->text, &mask, err,
+				  sizeof(err)))
+			return cfg_bad(p, v->kind == V_LIST ? v->item_line[i] : v->line, "cpus: %s",
+				       err);
+		p->c->affinity[i] = mask == ~0ull ? 0 : mask;
+	}
+	return 0;
+}
+
+/* Take the next comma-separated field off *s. */
+static char *field(char **s)
+{
+	char *f = strsep(s, ","), *end;
+
+	if (!f)
+		return NULL;
+	f += strspn(f, " \t");
+	for (end = f + strlen(f); end > f && (end[-1] == ' ' || end[-1] == '\t'); end--)
+		end[-1] = 0;
+	return f;
+}
+
+#define DISK_RIGHT                                                                                 \
+	"right is '/path/img,raw,xvda,w' or 'file:/path/img,xvda,w' (format raw or qcow2, access " \
+	"r or w)"
+
+static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, const char *val)
+{
+	if (!strcmp(what, "target")) {
+		free(d->path);
+		d->path = strdup(val);
+	} else if (!strcmp(what, "format")) {
+		if (*val && strcmp(val, "raw") && strcmp(val, "qcow2"))
+			return cfg_bad(p, d->line, "disk format \"%s\" is not known; " DISK_RIGHT,
+				       val);
+		d->qcow2 = !strcmp(val, "qcow2");
+	} else if (!strcmp(what, "access")) {
+		if (*val && strcmp(val, "r") && strcmp(val, "ro") && strcmp(val, "w") &&
+		    strcmp(val, "rw"))
+			return cfg_bad(p, d->line, "disk access \"%s\" is not known; " DISK_RIGHT,
+				       val);
+		d->readonly = *val == 'r' && strcmp(val, "rw");
+	} else if (!strcmp(what, "devtype")) {
+		d->cdrom = !strcmp(val, "cdrom");
+		d->readonly |= d->cdrom;
+	} else if (!strcmp(what, "backendtype")) { /* all are files and devices that QEMU opens */
+		if (strcmp(val, "phy") && strcmp(val, "tap") && strcmp(val, "qdisk"))
+			return cfg_bad(p, d->line,
+				       "disk backendtype \"%s\" is not known; " DISK_RIGHT, val);
+	} else if (!strcmp(what, "vdev")) {
+		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
+			return disk_set(p, d, "devtype", "cdrom");
+	} else {
+		return cfg_bad(p, d->line, "disk option \"%s\" is not known; " DISK_RIGHT, what);
+	}
+	return 0;
+}
+
+static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
+{
+	static const char *const order[] = {"target", "format", "vdev", "access"};
+	static const char *const prefixes[] = {
+	    "file:",	   "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:",
+	    "tap2:qcow2:", "aio:", "raw:",     "qcow2:"};
+	bool old = false;
+	int i = 0;
+	size_t k;
+	char *f, *val;
+
+	for (k = 0; k < sizeof(prefixes) / sizeof(prefixes[0]) && !old; k++) {
+		old = !strncmp(spec, prefixes[k], strlen(prefixes[k]));
+		if (old) {
+			spec += strlen(prefixes[k]);
+			d->qcow2 = strstr(prefixes[k], "qcow2") != NULL;
+		}
+	}
+	while ((f = field(&spec))) {
+		val = i || *f != '/' ? strchr(f, '=') : NULL;
+		if (val) {
+			*val++ = 0;
+			if (disk_set(p, d, f, val))
+				return -1;
+			continue;
+		}
+		if (!strcmp(f, "cdrom")) {
+			d->cdrom = d->readonly = true;
+			continue;
+		}
+		if (i == 4)
+			return cfg_bad(p, d->line, "too many fields in a disk; " DISK_RIGHT);
+		if (disk_set(p, d, order[i], f))
+			return -1;
+		i += old && i == 0 ? 2 : 1; /* file: and phy: have no format field */
+	}
+	if (!d->path || !*d->path)
+		return cfg_bad(p, d->line, "a disk without a path; " DISK_RIGHT);
+	return 0;
+}
+
+static int set_disk(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (get_list(p, key, v, p->c->ndisks, CFG_MAX_DISKS, "'/path/img,raw,xvda,w'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_disk *d = &p->c->disk[p->c->ndisks++];
+
+		d->line = v->item_line[i];
+		if (parse_disk(p, d, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int set_model(struct parser *p, struct cfg_vif *vif, const char *model)
+{
+	static const char *const cards[] = {"e1000", "e1000e", "rtl8139"};
+	size_t i;
+
+	if (!strncmp(model, "virtio", 6))
+		return 0;
+	for (i = 0; i < sizeof(cards) / sizeof(cards[0]); i++)
+		if (!strcmp(model, cards[i])) {
+			free(vif->model);
+			vif->model = strdup(model);
+			return vif->model ? 0 : cfg_bad(p, vif->line, "out of memory");
+		}
+	return cfg_bad(p, vif->line,
+		       "network card \"%s\" is not known; virtio, e1000, e1000e, rtl8139 are",
+		       model);
+}
+
+static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
+{
+	char *f, *val;
+
+	while ((f = field(&spec))) {
+		if (!*f)
+			continue;
+		val = strchr(f, '=');
+		if (!val)
+			return cfg_bad(
+			    p, vif->line,
+			    "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f,
+			    CFG_BRIDGE);
+		*val++ = 0;
+		if (!strcmp(f, "bridge") && *val && strlen(val) < 16) {
+			free(vif->bridge);
+			vif->bridge = strdup(val);
+		} else if (!strcmp(f, "bridge")) {
+			return cfg_bad(p, vif->line,
+				       "\"%s\" is not a bridge's name; it has 1 to 15 characters",
+				       val);
+		} else if (!strcmp(f, "mac")) {
+			if (mac_parse(val, vif->mac))
+				return cfg_bad(
+				    p, vif->line,
+				    "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
+				    val);
+			vif->has_mac = true;
+		} else if (!strcmp(f, "model")) {
+			if (set_model(p, vif, val))
+				return -1;
+		} else if (strcmp(f, "type") || strcmp(val, "ioemu")) {
+			p->c->unknown++;
+			cfg_warn(
+			    p, vif->line,
+			    "unknown vif option \"%s\" is ignored; bridge, mac and model are known",
+			    f);
+		}
+	}
+	if (!vif->bridge)
+		vif->bridge = strdup(CFG_BRIDGE);
+	return vif->bridge ? 0 : cfg_bad(p, vif->line, "out of memory");
+}
+
+static int set_vif(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (get_list(p, key, v, p->c->nvifs, CFG_MAX_VIFS, "'' or 'bridge=" CFG_BRIDGE "'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_vif *vif = &p->c->vif[p->c->nvifs++];
+
+		vif->line = v->item_line[i];
+		if (parse_vif(p, vif, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
+/* A parser for one item, outside of a file. */
+static int parse_one(char *err, const char *spec, int (*parse)(struct parser *p, void *to, char *s),
+		     void *to)
+{
+	struct cfg c = {0};
+	struct parser p = {.c = &c, .file = "item", .line = 1};
+	char *copy = strdup(spec);
+	int ret = copy ? parse(&p, to, copy) : cfg_bad(&p, 1, "out of memory");
+	const char *why = c.error;
+
+	if (!ret && c.nwarnings) {
+		why = c.warnings[0];
+		ret = -1;
+	}
+	if (ret) /* without "item:1: " */
+		snprintf(err, 256, "%s", strchr(why, ' ') + 1);
+	free(copy);
+	cfg_free(&c);
+	return ret;
+}
+
+static int one_disk(struct parser *p, void *to, char *s)
+{
+	return parse_disk(p, to, s);
+}
+
+static int one_vif(struct parser *p, void *to, char *s)
+{
+	return parse_vif(p, to, s);
+}
+
+int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err)
+{
+	*d = (struct cfg_disk){.line = 1};
+	return parse_one(err, spec, one_disk, d);
+}
+
+int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err)
+{
+	*vif = (struct cfg_vif){.line = 1};
+	return parse_one(err, spec, one_vif, vif);
+}
+
+static int set_args(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (get_list(p, key, v, p->c->nargs, CFG_MAX_ARGS, "'-device', '...'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		p->c->args[p->c->nargs] = strdup(v->item[i]);
+		if (!p->c->args[p->c->nargs])
+			return cfg_bad(p, v->line, "out of memory");
+		p->c->nargs++;
+	}
+	return 0;
+}
+
+const struct cfg_key cfg_keys[] = {
+    {"name", set_name},
+    {"kernel", set_path},
+    {"ramdisk", set_path},
+    {"cmdline", set_cmdline},
+    {"root", set_cmdline},
+    {"extra", set_cmdline},
+    {"memory", set_memory},
+    {"maxmem", set_memory},
+    {"vcpus", set_number},
+    {"maxvcpus", set_number},
+    {"disk", set_disk},
+    {"vif", set_vif},
+    {"firmware", set_firmware},
+    {"bios", set_firmware},
+    {"boot", set_boot},
+    {"bootloader", set_bootloader},
+    {"vga", set_vga},
+    {"stdvga", set_vga},
+    {"vnc", set_flag},
+    {"vnclisten", set_vnclisten},
+    {"vncdisplay", set_vncdisplay},
+    {"vncunused", set_settled},
+    {"vncpasswd", set_vncpasswd},
+    {"keymap", set_keymap},
+    {"usb", set_flag},
+    {"usbdevice", set_usbdevice},
+    {"serial", set_settled},
+    {"acpi", set_settled},
+    {"apic", set_settled},
+    {"pae", set_settled},
+    {"nx", set_settled},
+    {"hap", set_settled},
+    {"nestedhvm", set_settled},
+    {"viridian", set_settled},
+    {"xen_platform_pci", set_settled},
+    {"sdl", set_settled},
+    {"spice", set_settled},
+    {"cpu_weight", set_number},
+    {"cap", set_number},
+    {"cpus", set_cpus},
+    {"device_model_override", set_path},
+    {"device_model_args", set_args},
+    {"type", set_type},
+    {"builder", set_type},
+    {"uuid", set_uuid},
+    {"localtime", set_flag},
+    {"on_poweroff", set_on_end},
+    {"on_reboot", set_on_reboot},
+    {"on_crash", set_on_end},
+};
+const int cfg_nkeys = sizeof(cfg_keys) / sizeof(cfg_keys[0]);
+_Static_assert(sizeof(cfg_keys) / sizeof(cfg_keys[0]) <= CFG_MAX_KEYS,
+	       "a line for each in struct parser");

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the sources that read guests' files share: cfg.c reads the text, cfg_keys.c knows the keys,
+ * cfg_hint.c tells about unknown ones.
+ */
+#ifndef TOOLS_CORBEL_CFG_PARSE_H
+#define TOOLS_CORBEL_CFG_PARSE_H
+
+#include "cfg.h"
+
+#define CFG_MAX_KEYS 64
+
+enum kind { V_STRING, V_NUMBER, V_LIST };
+
+#define MAX_ITEMS 64
+
+struct value {
+	enum kind kind;
+	bool add;   /* += */
+	char *text; /* of a string; of a number as written */
+	long long number;
+	char *item[MAX_ITEMS];
+	int item_line[MAX_ITEMS];
+	int items, line;
+};
+
+struct parser {
+	struct cfg *c;
+	const char *file, *at;
+	int line;
+	char *root, *extra;
+	bool firmware_set;
+	int seen[CFG_MAX_KEYS]; /* line of each key, 0 = not yet */
+};
+
+struct cfg_key {
+	const char *name;
+	int (*set)(struct parser *p, const char *key, const struct value *v);
+};
+
+/* In cfg_keys.c, all keys; cfg_nkeys of them. */
+extern const struct cfg_key cfg_keys[];
+extern const int cfg_nkeys;
+
+/* A fault of the file in this line, into c->error. -1. */
+int __attribute__((format(printf, 3, 4))) cfg_bad(struct parser *p, int line, const char *fmt, ...);
+/* Something that can be borne. */
+void __attribute__((format(printf, 3, 4)))
+cfg_warn(struct parser *p, int line, const char *fmt, ...);
+/* Warn of a key that is not in cfg_keys: one of xl, or the nearest right one. */
+void cfg_unknown_key(struct parser *p, int line, const char *name);
+
+#endif
