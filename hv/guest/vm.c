@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* VMs: table, creation, destruction; and dom0. */
 #include "hv/guest/vm.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
@@ -71,11 +72,13 @@ _Static_assert(sizeof(struct vm) <= PAGE_SIZE << VM_ORDER, "a VM fits its page")
 
 static struct vm *vm_alloc(u32 pid, u32 flags)
 {
+	static u64 owners; /* dom0, the first, has 0 */
 	struct vm *vm = pool_alloc(VM_ORDER, NULL);
 
 	if (!vm)
 		return NULL;
 	vm->lock.level = LOCK_VM;
+	vm->owner = __atomic_fetch_add(&owners, 1, __ATOMIC_RELAXED);
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
@@ -117,6 +120,9 @@ static int alloc_maps(struct vm *vm)
 	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		hvm->allow_msr(vm, direct_msrs[i]);
+	/* switched at each entry then; kernels use it at each system call */
+	if (spec.each & SPEC_IBRS)
+		hvm->allow_msr(vm, MSR_SPEC_CTRL);
 	return 0;
 }
 
