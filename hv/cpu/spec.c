@@ -10,6 +10,7 @@
 #define CPUID_7B_RTM BIT(11)
 
 /* Leaf 0x80000021: EAX, ECX */
+#define X21A_LFENCE	BIT(2) /* waits always */
 #define X21A_VERW_CLEAR BIT(5)
 #define X21A_AUTO_IBRS	BIT(8)
 #define X21A_SRSO_NO	BIT(29)
@@ -34,6 +35,10 @@
 	(GENMASK(6, 0) | ARCH_TAA_NO | ARCH_STALE_NO | ARCH_FB_CLEAR | BIT(19) | ARCH_BHI_NO |     \
 	 ARCH_PBRSB_NO | GENMASK(28, 26) | BIT(62))
 
+#define MSR_DE_CFG    0xc0011029
+#define DE_CFG_LFENCE BIT(1)
+#define DE_CFG_ZENBLEED                                                                            \
+	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)
 #define EFER_AIBRSE	 BIT(21)
@@ -91,6 +96,28 @@ static void choose_amd(const struct spec_facts *f, struct spec_plan *p)
 		p->each |= SPEC_RSB;
 }
 
+static bool is_zen2(const struct spec_facts *f)
+{
+	u32 m = f->model;
+
+	return f->family == 0x17 && ((m >= 0x30 && m <= 0x4f) || (m >= 0x60 && m <= 0x7f) ||
+				     m == 0x90 || m == 0x91 || (m >= 0xa0 && m <= 0xaf));
+}
+
+/* AMD64 "Software Techniques for Managing Speculation", "Zenbleed" */
+static u64 choose_de_cfg(const struct spec_facts *f)
+{
+	u64 bits = 0;
+
+	if (!f->amd || f->nested)
+		return 0;
+	if (f->family >= 0x10 && f->family != 0x11 && !(f->x21a & X21A_LFENCE))
+		bits |= DE_CFG_LFENCE;
+	if (is_zen2(f))
+		bits |= DE_CFG_ZENBLEED;
+	return bits;
+}
+
 /* What guests may use themselves, whatever we do. */
 static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 {
@@ -105,6 +132,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 	if (f->x8b & CPUID_X8B_PSFD)
 		p->guest |= SPEC_CTRL_PSFD;
 	p->arch = f->arch & ARCH_SHOWN;
+	p->de_cfg = choose_de_cfg(f);
 }
 
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
@@ -145,6 +173,8 @@ static void read_facts(struct spec_facts *f)
 	f->family = FIELD_GET(GENMASK(11, 8), sig);
 	if (f->family == 0xf)
 		f->family += FIELD_GET(GENMASK(27, 20), sig);
+	f->model = FIELD_GET(GENMASK(7, 4), sig) | FIELD_GET(GENMASK(19, 16), sig) << 4;
+	f->nested = cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR;
 	f->l7b = l7.b;
 	f->l7d = l7.d;
 	if (l7.a >= 2)
@@ -203,6 +233,8 @@ void spec_init_cpu(void)
 
 	if (spec.auto_ibrs)
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
+	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
+		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
 	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */

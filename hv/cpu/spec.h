@@ -33,7 +33,8 @@ enum spec_mode { SPEC_MODE_AUTO, SPEC_MODE_OFF, SPEC_MODE_FULL }; /* option spec
 /* What the choice is made by: CPUID, ARCH_CAPABILITIES */
 struct spec_facts {
 	bool amd;
-	u32 family;
+	bool nested; /* the CPU's own registers are another hypervisor's */
+	u32 family, model;
 	u32 l7b, l7d;	/* leaf 7: EBX, EDX */
 	u32 l72d;	/* leaf 7.2, EDX */
 	u32 x8b;	/* leaf 0x80000008, EBX */
@@ -42,13 +43,14 @@ struct spec_facts {
 };
 
 struct spec_plan {
-	u8 each;	  /* SPEC_x */
-	u64 host;	  /* bits of SPEC_CTRL that are always set */
-	bool ibpb;	  /* before another VM's vCPU, or dom0's, runs where a guest has run */
-	bool l1d;	  /* empty the L1 data cache where a guest comes after others */
-	bool auto_ibrs;	  /* EFER.AIBRSE */
-	bool bp_reduce;	  /* BP_CFG: no speculation from guests' branches in the host */
-	u64 guest;	  /* bits of SPEC_CTRL that guests may have */
+	u8 each;	/* SPEC_x */
+	u64 host;	/* bits of SPEC_CTRL that are always set */
+	bool ibpb;	/* before another VM's vCPU, or dom0's, runs where a guest has run */
+	bool l1d;	/* empty the L1 data cache where a guest comes after others */
+	bool auto_ibrs; /* EFER.AIBRSE */
+	bool bp_reduce; /* BP_CFG: no speculation from guests' branches in the host */
+	u64 de_cfg; /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
+	u64 guest;  /* bits of SPEC_CTRL that guests may have */
 	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
 	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */
 };

@@ -179,6 +179,36 @@ static void test_shown(void)
 	      "guests may set what CPUID names, not what is ours");
 }
 
+/* AMD's DE_CFG: bit 1 has LFENCE wait, bit 9 is against Zenbleed. */
+static void test_de_cfg(void)
+{
+	static const struct {
+		const char *name;
+		struct spec_facts f;
+		u64 want;
+	} cases[] = {
+	    {"Phenom", {.amd = true, .family = 0x10, .model = 4}, BIT(1)},
+	    {"family 11h, whose LFENCE waits", {.amd = true, .family = 0x11}, 0},
+	    {"Zen 1", {.amd = true, .family = 0x17, .model = 1}, BIT(1)},
+	    {"Zen+", {.amd = true, .family = 0x17, .model = 8}, BIT(1)},
+	    {"Zen 2, server", {.amd = true, .family = 0x17, .model = 0x31}, BIT(9) | BIT(1)},
+	    {"Zen 2, notebook", {.amd = true, .family = 0x17, .model = 0x60}, BIT(9) | BIT(1)},
+	    {"Zen 2, Mendocino", {.amd = true, .family = 0x17, .model = 0xa0}, BIT(9) | BIT(1)},
+	    {"Zen 3", {.amd = true, .family = 0x19, .model = 1, .x21a = BIT(2)}, 0},
+	    {"Zen 2 under KVM", {.amd = true, .nested = true, .family = 0x17, .model = 0x31}, 0},
+	    {"Intel", {.family = 0x17, .model = 0x31}, 0},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct spec_plan p, off;
+
+		spec_choose(&cases[i].f, SPEC_MODE_AUTO, &p);
+		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
+		CHECK(p.de_cfg == cases[i].want && off.de_cfg == cases[i].want,
+		      "%s: bits of DE_CFG: %lx", cases[i].name, cases[i].want);
+	}
+}
+
 static void test_switch(void)
 {
 	here = (struct cpu){0};
@@ -198,6 +228,7 @@ int main(void)
 	test_models();
 	test_what_is_there();
 	test_shown();
+	test_de_cfg();
 	test_switch();
 	return test_end();
 }
