@@ -191,8 +191,14 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 	for (u8 *entry = t + MADT_ENTRIES; entry < t + len; entry += entry[1]) {
 		u8 *flags = madt_cpu(entry, &id);
 
-		if (flags && !has_id(keep, keep_count, id))
-			*flags &= ~(MADT_ENABLED | MADT_ONLINE_CAPABLE);
+		if (!flags || has_id(keep, keep_count, id))
+			continue;
+		*flags &= ~(MADT_ENABLED | MADT_ONLINE_CAPABLE);
+		/* Nobody's id: else Linux would keep a place for a CPU that may come later. */
+		if (*entry == MADT_LAPIC)
+			entry[3] = 0xff;
+		else
+			memset(entry + 4, 0xff, 4);
 	}
 	t[SDT_CHECKSUM] -= checksum(t, len);
 	BUG_ON(checksum(t, len));

@@ -31,7 +31,8 @@ int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	       struct acpi_info *out);
 /*
  * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[]
- * are enabled or can ever be; the checksum stays right. 0, or -EINVAL and nothing is changed.
+ * are enabled or can ever be: the others lose their ids, too. The checksum stays right. 0, or
+ * -EINVAL and nothing is changed.
  */
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 

@@ -60,6 +60,7 @@ struct boot_options {
 	char mask[256];	    /* comma-separated capability names to hide; see cap_masked() */
 	bool noreboot;
 	u32 reboot;	   /* enum reboot_way */
+	u32 spec;	   /* enum spec_mode */
 	u32 debugkeys_off; /* Ctrl-A three times is nothing but that */
 	u32 iommu;	   /* enum iommu_mode */
 };

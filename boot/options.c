@@ -181,6 +181,7 @@ static const struct option {
     {"mask", AT(mask), opt_mask},
     {"noreboot", AT(noreboot), opt_flag},
     {"reboot", AT(reboot), NULL, "acpi,kbd,triple,halt"}, /* enum reboot_way */
+    {"spec", AT(spec), NULL, "auto,off,full"},		  /* enum spec_mode */
     {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
     {"iommu", AT(iommu), NULL, "dom0,off,strict"}, /* enum iommu_mode */
 };

@@ -15,6 +15,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/dom0/debugkey.h"
@@ -106,6 +107,8 @@ static void __noreturn main_rest(void)
 		log_warn("no usable ACPI tables: one CPU only");
 	time_init();
 	hvm_select(&svm_ops, &vmx_ops);
+	spec_init();
+	spec_init_cpu();
 	apic_init_cpu();
 	timer_init_cpu();
 	sched_init(b->opt.sched, vcpu_leave);

@@ -290,5 +290,11 @@ int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 		else
 			cond_resched();
 	}
+	if (r == -EPERM)
+		pr_warn_ratelimited("VM %u cannot go on: its page %llx lies at %llx, which was not "
+				    "there as RAM at boot, as of memory added later; reboot, or "
+				    "keep VMMs away from it with numactl\n",
+				    v->vm->id, f.gfn << PAGE_SHIFT,
+				    (u64)v->maps[0].pfn << PAGE_SHIFT);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/mcheck.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/lib/lock.h"
@@ -61,6 +62,7 @@ static void __noreturn ap_main(void)
 	cpu_load(c);
 	cpu_init_features();
 	mcheck_init_cpu();
+	spec_init_cpu();
 	apic_init_cpu();
 	timer_init_cpu();
 	if (ap_enable(c)) {

@@ -2,6 +2,7 @@
 /* CPUID as an allow list over the machine's own leaves. */
 #include "hv/guest/cpuid.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
@@ -45,7 +46,8 @@ static const struct {
     {7, 0, ECX,
      CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |
 	 CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | CPUID_7C_RDPID},
-    {7, 0, EDX, CPUID_7D_FSRM | CPUID_7D_MD_CLEAR},
+    {7, 0, EDX,
+     CPUID_7D_FSRM | CPUID_7D_MD_CLEAR | CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP},
     {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES},
     /* Not SVM, OSVW, TOPOEXT, PERFCTR. */
     {0x80000001, 0, ECX,
@@ -55,8 +57,28 @@ static const struct {
      CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR |
 	 CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
-    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD},
+    {0x80000008, 0, EBX,
+     CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
+	 CPUID_X8B_CTRLS | CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO},
 };
+
+/* Bits that stand for MSRs which spec_init() has not found in the machine. */
+static void hide_speculation(struct corbel_cpuid *e)
+{
+	if (e->function == 7) {
+		if (!spec.guest)
+			e->edx &= ~CPUID_7D_CTRLS;
+		if (!spec.flush)
+			e->edx &= ~CPUID_7D_L1D_FLUSH;
+		if (!spec.arch)
+			e->edx &= ~CPUID_7D_ARCH_CAP;
+	} else {
+		if (!spec.guest)
+			e->ebx &= ~CPUID_X8B_CTRLS;
+		if (!spec.pred)
+			e->ebx &= ~CPUID_X8B_IBPB;
+	}
+}
 
 static void apply_masks(struct corbel_cpuid *e)
 {
@@ -66,6 +88,8 @@ static void apply_masks(struct corbel_cpuid *e)
 	for (u32 i = 0; i < ARRAY_SIZE(masks); i++)
 		if (masks[i].leaf == e->function && masks[i].sub == e->index)
 			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
+	if (leaf7 || e->function == 0x80000008)
+		hide_speculation(e);
 	if (e->function == 1 && !xcr0_host)
 		e->ecx &= ~CPUID_1C_XSAVE;
 	if (leaf7 && (hvm_caps.flags & HVM_CAP_NO_INVPCID))
@@ -361,6 +385,25 @@ static void apply_state(struct vcpu *v, struct corbel_cpuid *r)
 	}
 }
 
+/* Of Intel's leaf 7 and AMD's 0x80000008 */
+static void note_spec_rights(struct vcpu *v, u32 l7d, u32 x8b)
+{
+	u64 ctrl = 0;
+
+	if (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBRS)
+		ctrl |= SPEC_CTRL_IBRS;
+	if (l7d & CPUID_7D_STIBP || x8b & CPUID_X8B_STIBP)
+		ctrl |= SPEC_CTRL_STIBP;
+	if (l7d & CPUID_7D_SSBD || x8b & CPUID_X8B_SSBD)
+		ctrl |= SPEC_CTRL_SSBD;
+	if (x8b & CPUID_X8B_PSFD)
+		ctrl |= SPEC_CTRL_PSFD;
+	v->rights.spec_ctrl = ctrl & spec.guest;
+	v->rights.pred_cmd = spec.pred && (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBPB);
+	v->rights.flush_cmd = spec.flush && l7d & CPUID_7D_L1D_FLUSH;
+	v->rights.arch_cap = spec.arch && l7d & CPUID_7D_ARCH_CAP;
+}
+
 /* What the guest may set, by what it is shown; a leaf that it has not shows nothing. */
 static void note_rights(struct vcpu *v)
 {
@@ -369,13 +412,15 @@ static void note_rights(struct vcpu *v)
 				  *seven = find_leaf(v, 7, 0) ?: &none,
 				  *xstate = find_leaf(v, 0xd, 0) ?: &none,
 				  *xsaves = find_leaf(v, 0xd, 1) ?: &none,
-				  *extended = find_leaf(v, 0x80000001, 0) ?: &none;
+				  *extended = find_leaf(v, 0x80000001, 0) ?: &none,
+				  *sizes = find_leaf(v, 0x80000008, 0) ?: &none;
 	u32 edx = extended->edx;
 
 	v->rights.cr4 = policy_cr4_mask();
 	if (v->cpuid_count) /* as in KVM, a VMM may set CR4 before it sets CPUID */
 		v->rights.cr4 &= CR4_ALWAYS | cr4_features_of(one, seven);
 	v->rights.xcr0 = (xstate->eax | (u64)xstate->edx << 32) & policy_xcr0_all();
+	note_spec_rights(v, seven->edx, sizes->ebx);
 	v->rights.efer = EFER_SCE;
 	if (edx & CPUID_X1D_LM)
 		v->rights.efer |= EFER_LME | EFER_LMA;

@@ -2,6 +2,7 @@
 /* State that is switched with the vCPU, not with the exit: FPU, XCR0, debug registers. */
 #include "hv/guest/lazy.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/quirks.h"
@@ -104,6 +105,8 @@ void vcpu_load(struct vcpu *v)
 		c->tsc_aux = v->tsc_aux;
 		wrmsr(MSR_TSC_AUX, v->tsc_aux);
 	}
+	spec_set(v->spec_ctrl);
+	spec_switch(v->vm->owner);
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;

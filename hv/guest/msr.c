@@ -2,6 +2,7 @@
 /* MSR policy: what is listed is allowed, everything else is #GP. */
 #include "hv/guest/msr.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/lapic_regs.h"
@@ -127,6 +128,58 @@ static int refuse(struct vcpu *v, u32 msr, const char *what)
 	return -ENOENT;
 }
 
+/* ---- speculation; -ENOENT: not one of these ---- */
+
+static int spec_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	switch (msr) {
+	case MSR_SPEC_CTRL:
+		*val = v->spec_ctrl;
+		return v->rights.spec_ctrl || (host && spec.guest) ? 0 : -EINVAL;
+	case MSR_ARCH_CAPABILITIES:
+		*val = spec.arch & ~v->arch_hidden;
+		return v->rights.arch_cap || (host && spec.arch) ? 0 : -EINVAL;
+	case MSR_PRED_CMD:
+	case MSR_FLUSH_CMD:
+		return -EINVAL; /* to be written only */
+	}
+	return -ENOENT;
+}
+
+/* A VMM restores a state; what it can do to the CPU is not part of that. */
+static int spec_command(u32 msr, u64 val, bool right, bool host)
+{
+	if (!right || val & ~BIT(0))
+		return -EINVAL;
+	if (val && !host)
+		wrmsr(msr, val);
+	return 0;
+}
+
+static int spec_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	switch (msr) {
+	case MSR_SPEC_CTRL:
+		if (!spec.guest || val & ~(host ? spec.guest : v->rights.spec_ctrl) ||
+		    !(host || v->rights.spec_ctrl))
+			return -EINVAL;
+		v->spec_ctrl = val;
+		if (this_cpu()->loaded == v)
+			spec_set(val);
+		return 0;
+	case MSR_PRED_CMD:
+		return spec_command(msr, val, v->rights.pred_cmd, host);
+	case MSR_FLUSH_CMD:
+		return spec_command(msr, val, v->rights.flush_cmd, host);
+	case MSR_ARCH_CAPABILITIES:
+		if (!host || !spec.arch || val & ~spec.arch)
+			return -EINVAL;
+		v->arch_hidden = spec.arch & ~val;
+		return 0;
+	}
+	return -ENOENT;
+}
+
 /* Apart, so that the frequent ones need to save no registers; as is write_other(). */
 static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
@@ -136,6 +189,8 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 
 	if (ret == -ENOENT)
 		ret = mce_msr_read(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = spec_read(v, msr, val, host);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
@@ -271,6 +326,8 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 
 	if (ret == -ENOENT)
 		ret = mce_msr_write(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = spec_write(v, msr, val, host);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
@@ -365,6 +422,8 @@ static const u32 saved_msrs[] = {
     MSR_MCG_STATUS,
     MSR_MCG_CTL,
     MSR_HWCR,
+    MSR_SPEC_CTRL,
+    MSR_ARCH_CAPABILITIES,
 };
 
 u32 msr_list(u32 *out)
@@ -373,7 +432,9 @@ u32 msr_list(u32 *out)
 
 	for (u32 i = 0; i < ARRAY_SIZE(saved_msrs); i++)
 		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) &&
-		    (saved_msrs[i] != MSR_XSS || has_xsaves))
+		    (saved_msrs[i] != MSR_XSS || has_xsaves) &&
+		    (saved_msrs[i] != MSR_SPEC_CTRL || spec.guest) &&
+		    (saved_msrs[i] != MSR_ARCH_CAPABILITIES || spec.arch))
 			out[n++] = saved_msrs[i];
 	return n;
 }

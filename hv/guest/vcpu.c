@@ -273,6 +273,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->mtrr_def_type = 0;
 		v->misc_enable = 1;
 		v->tsc_adjust = v->power_ctl = 0;
+		v->spec_ctrl = 0;
 	}
 	hvm->vcpu_reset(v, init);
 	reset_registers(v, cr0 | CR0_ET);

@@ -108,9 +108,11 @@ struct vcpu {
 	u32 tsc_khz;		 /* its frequency */
 	u64 tsc_adjust;		 /* IA32_TSC_ADJUST: what the guest has moved it by */
 	u64 tsc_aux, misc_enable, power_ctl, pat, mtrr_def_type;
-	struct { /* what its CPUID lets the guest set, and MSRs that it has by it */
-		u64 cr4, efer, xcr0;
-		bool tsc_aux, xss;
+	u64 spec_ctrl;	 /* SPEC_CTRL, but for bits of ours; hv/cpu/spec.asm has it, too */
+	u64 arch_hidden; /* what its VMM hides of ARCH_CAPABILITIES */
+	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
+		u64 cr4, efer, xcr0, spec_ctrl;
+		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap;
 	} rights;
 	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* VMs: table, creation, destruction; and dom0. */
 #include "hv/guest/vm.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
@@ -71,12 +72,14 @@ _Static_assert(sizeof(struct vm) <= PAGE_SIZE << VM_ORDER, "a VM fits its page")
 
 static struct vm *vm_alloc(u32 pid, u32 flags)
 {
+	static u64 owners; /* dom0, the first, has 0 */
 	struct vm *vm = pool_alloc(VM_ORDER, NULL);
 
 	if (!vm)
 		return NULL;
 	vm->lock.level = LOCK_VM;
 	vm->tsc_lock.level = LOCK_VM_TSC;
+	vm->owner = __atomic_fetch_add(&owners, 1, __ATOMIC_RELAXED);
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
@@ -108,14 +111,21 @@ static const u32 direct_msrs[] = {
     0x176 /* SYSENTER_EIP */,
 };
 
-void vm_set_direct_msrs(struct vm *vm)
+static void set_direct_msr(struct vm *vm, u32 msr)
 {
 	const struct msr_filter *f = &vm->msr_filter;
 
+	hvm->direct_msr(vm, msr, msr_filter_allows(f, msr, CORBEL_MSR_READ),
+			msr_filter_allows(f, msr, CORBEL_MSR_WRITE));
+}
+
+void vm_set_direct_msrs(struct vm *vm)
+{
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		hvm->direct_msr(vm, direct_msrs[i],
-				msr_filter_allows(f, direct_msrs[i], CORBEL_MSR_READ),
-				msr_filter_allows(f, direct_msrs[i], CORBEL_MSR_WRITE));
+		set_direct_msr(vm, direct_msrs[i]);
+	/* switched at each entry then; kernels use it at each system call */
+	if (spec.each & SPEC_IBRS)
+		set_direct_msr(vm, MSR_SPEC_CTRL);
 }
 
 /* All other MSRs, and all ports, exit. */

@@ -44,6 +44,7 @@ struct vm {
 	const struct vm_ops *ops;
 	bool has_lapic; /* LAPICs in the hypervisor */
 	u32 flags, pid;
+	u64 owner; /* of its own, also when its id or memory is another's: spec_switch() */
 	char name[VM_NAME_BYTES]; /* printable */
 	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
 	struct account acct;	  /* pool pages charged to this VM */

@@ -88,8 +88,14 @@
 #define CPUID_7C_VPOPCNTDQ BIT(14)
 #define CPUID_7C_RDPID	   BIT(22)
 
-#define CPUID_7D_FSRM	  BIT(4)
-#define CPUID_7D_MD_CLEAR BIT(10)
+#define CPUID_7D_FSRM	   BIT(4)
+#define CPUID_7D_MD_CLEAR  BIT(10)
+#define CPUID_7D_SPEC_CTRL BIT(26) /* IBRS, and IBPB by PRED_CMD */
+#define CPUID_7D_STIBP	   BIT(27)
+#define CPUID_7D_L1D_FLUSH BIT(28)
+#define CPUID_7D_ARCH_CAP  BIT(29)
+#define CPUID_7D_SSBD	   BIT(31)
+#define CPUID_7D_CTRLS	   (CPUID_7D_SPEC_CTRL | CPUID_7D_STIBP | CPUID_7D_SSBD) /* in SPEC_CTRL */
 
 /* Leaf 0xd.1 */
 #define CPUID_D1A_XSAVEOPT BIT(0)
@@ -124,3 +130,13 @@
 #define CPUID_X8B_CLZERO     BIT(0)
 #define CPUID_X8B_XSAVEERPTR BIT(2) /* XRSTOR loads the x87 pointers always */
 #define CPUID_X8B_WBNOINVD   BIT(9)
+#define CPUID_X8B_IBPB	     BIT(12)
+#define CPUID_X8B_IBRS	     BIT(14)
+#define CPUID_X8B_STIBP	     BIT(15)
+#define CPUID_X8B_HINTS	     GENMASK(19, 16) /* how IBRS and STIBP are best used */
+#define CPUID_X8B_SSBD	     BIT(24)
+#define CPUID_X8B_SSB_NO     BIT(26)
+#define CPUID_X8B_PSFD	     BIT(28)
+#define CPUID_X8B_BTC_NO     BIT(29)
+#define CPUID_X8B_CTRLS                                                                            \
+	(CPUID_X8B_IBRS | CPUID_X8B_STIBP | CPUID_X8B_HINTS | CPUID_X8B_SSBD | CPUID_X8B_PSFD)

@@ -33,7 +33,10 @@ struct cpu {
 	bool online;
 	bool x2apic; /* the mode of its local APIC */
 	u64 tsc_aux; /* now in MSR TSC_AUX */
-	u32 locks;   /* levels of the locks held, where that is checked */
+	/* hv/cpu/spec.c: in MSR SPEC_CTRL; whose branches are remembered, whose data may be cached
+	 */
+	u64 spec_ctrl, spec_trained, spec_data;
+	u32 locks; /* levels of the locks held, where that is checked */
 
 	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */
 	struct {

@@ -18,6 +18,7 @@ svm_enter:
 	PUSH_CALLEE_SAVED
 	push rdx
 	push rdi
+	SPEC_ENTER rcx
 	clgi
 	sti
 	mov rax, rsi
@@ -31,6 +32,7 @@ svm_enter:
 	vmsave
 	xchg rdi, [rsp]			; vCPU pointer; guest RDI to the stack
 	STORE_GUEST
+	SPEC_LEAVE
 	pop rax				; host's page
 	vmload
 	cli

@@ -26,6 +26,7 @@ vmx_enter:
 	jc refused
 	jz refused
 .rsp_known:
+	SPEC_ENTER rdx
 	test dl, dl
 	mov rax, [rdi + VCPU_GPR + 8 * 0]
 	LOAD_GUEST
@@ -42,6 +43,7 @@ vmx_exit:				; HOST_RIP
 	xchg rdi, [rsp]			; vCPU pointer; guest RDI to the stack
 	mov [rdi + VCPU_GPR + 8 * 0], rax
 	STORE_GUEST
+	SPEC_LEAVE
 	mov eax, 1
 leave_enter:
 	xor ecx, ecx

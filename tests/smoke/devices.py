@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Dom0 drives the machine's devices: disks, networks, USB and clock, by level interrupts, MSI and MSI-X. Its kernel log says
-nothing that it would not say without Corbel."""
+nothing that it would not say without Corbel. What is added to the machine later does no harm."""
 import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok
+from lib.screen import monitor
 
 # serial number -> how QEMU attaches the disk
 DISKS = {
@@ -152,6 +153,28 @@ def same_log():
         ok(not extra, f'{dom0}: dom0\'s kernel log has no warning or error that bare Linux\' lacks', '\n'.join(sorted(extra)))
 
 
+def added_later():
+    """A CPU and memory that the machine gets while it runs: neither does harm, and what cannot be had is told in a line."""
+    with Machine('added later', cpus='1,maxcpus=2', mem='1G,slots=1,maxmem=4G', args='dom0.demo=0') as m:
+        m.prompt()
+        monitor(m.base, 'device_add max-x86_64-cpu,socket-id=0,core-id=1,thread-id=0')
+        told = m.sh('n=0; until dmesg | grep "Processor .* ignored" || [ $n -ge 10 ]; do n=$((n+1)); sleep 1; done', 15)[1]
+        ok('limit of 1 reached' in told, f'{m.label}: dom0 refuses a CPU in one line', told)
+        there = m.out_of('echo /sys/devices/system/cpu/cpu[0-9]*')
+        ok(there == '/sys/devices/system/cpu/cpu0', f'{m.label}: there is nothing that it could try to start', there)
+        monitor(m.base, 'object_add memory-backend-ram,id=more,size=1G')
+        monitor(m.base, 'device_add pc-dimm,memdev=more')
+        # What is movable only is what programs, and so guests, get first.
+        used = m.sh('n=0; until grep -l offline /sys/devices/system/memory/memory*/state || [ $n -ge 10 ]; do n=$((n+1)); sleep 1; done; sleep 1; '
+                    'for f in /sys/devices/system/memory/memory*/state; do grep -q offline $f && echo online_movable > $f; done; free -m', 30)[1]
+        total = re.search(r'Mem:\s+(\d+)', used)
+        ok(total and int(total.group(1)) > 1800, f'{m.label}: dom0 uses added memory', used)
+        m.sh('corbel create /etc/corbel/demo.cfg', 15)
+        told = m.sh('n=0; until dmesg | grep "cannot go on" || [ $n -ge 10 ]; do n=$((n+1)); sleep 1; done', 15)[1]
+        ok(re.search(r'corbel: VM \d+ cannot go on: its page \w+ lies at \w+, which was not there as RAM at boot.*; reboot, or', told),
+           f'{m.label}: a guest that gets some of it ends with a line of cause and cure', told)
+
+
 def module_without_corbel():
     with Machine('module on bare Linux', bare=True) as m:
         m.prompt()
@@ -163,4 +186,4 @@ def module_without_corbel():
         ok(m.sh('test -e /dev/corbel')[0] != 0, 'corbel.ko without Corbel: leaves no device')
 
 
-main(devices('q35'), devices('pc'), same_log, module_without_corbel)
+main(devices('q35'), devices('pc'), same_log, added_later, module_without_corbel)

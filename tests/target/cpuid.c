@@ -21,7 +21,8 @@ static const struct {
     {6, 0, EAX, BIT(2), BIT(2), "leaf 6: ARAT only"},
     {7, 0, EBX, 0xf1bf07a9, 0, "leaf 7 EBX: no SGX, RTM, HLE, MPX, PT, resource monitoring"},
     {7, 0, ECX, 0x00405f4e, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
-    {7, 0, EDX, BIT(4) | BIT(10), 0, "leaf 7 EDX: nothing but FSRM and MD_CLEAR"},
+    {7, 0, EDX, BIT(4) | BIT(10) | GENMASK(29, 26) | BIT(31), 0,
+     "leaf 7 EDX: nothing but FSRM and what speculation has to do with"},
     {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
     {0xd, 1, EAX, 0xf, 0, "leaf 0xd.1: no XFD"},
     {0xd, 1, ECX, 0, 0, "leaf 0xd.1: no supervisor states"},
@@ -29,8 +30,10 @@ static const struct {
      "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
     {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
     {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
-    {0x80000008, 0, EBX, BIT(0) | BIT(2) | BIT(9), 0,
-     "leaf 0x80000008 EBX: nothing but CLZERO, XSAVEERPTR, WBNOINVD"},
+    {0x80000008, 0, EBX,
+     BIT(0) | BIT(2) | BIT(9) | BIT(12) | GENMASK(19, 14) | BIT(24) | BIT(26) | GENMASK(29, 28), 0,
+     "leaf 0x80000008 EBX: nothing but CLZERO, XSAVEERPTR, WBNOINVD and what speculation has to do "
+     "with"},
 };
 
 /* Leaves that tell of what is not offered, and leaves that do not exist: all zero. */

@@ -19,6 +19,7 @@ typedef int32_t s32;
 typedef int64_t s64;
 
 #define BIT(n)	      (1ull << (n))
+#define GENMASK(h, l) ((~0ull >> (63 - (h))) & (~0ull << (l)))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define PAGE	      4096ull
 #define MAX_CPU	      8

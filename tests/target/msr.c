@@ -15,10 +15,12 @@ static const struct {
     {0x17, 0x17},
     {0x1b, 0x1b},
     {0x34, 0x34},
+    {0x48, 0x49}, /* check_speculation() */
     {0x3a, 0x3a},
     {0x8b, 0x8b},
     {0xce, 0xce},
     {0xfe, 0xfe},
+    {0x10a, 0x10b},
     {0x140, 0x140},
     {0x174, 0x176},
     {0x179, 0x17b},
@@ -77,6 +79,45 @@ static void scan(u32 first, u32 last, const char *what)
 			note("read of MSR %x is not refused (%lx)", msr, val);
 	}
 	report(!bad, "%s: MSRs not on the list are refused (%u are not)", what, bad);
+}
+
+#define IS_THERE(vector) ((vector) == -1)
+
+/* An MSR works where CPUID says so, and is refused elsewhere. */
+static void check_speculation(void)
+{
+	u32 l7[4], l8[4], ctrls;
+	u64 val = 0;
+	bool ctrl, pred, flush, arch;
+
+	cpuid(7, 0, l7);
+	cpuid(0x80000008, 0, l8);
+	ctrl =
+	    l7[3] & (BIT(26) | BIT(27) | BIT(31)) || l8[1] & (GENMASK(15, 14) | BIT(24) | BIT(28));
+	pred = l7[3] & BIT(26) || l8[1] & BIT(12);
+	flush = l7[3] & BIT(28);
+	arch = l7[3] & BIT(29);
+	note("speculation: SPEC_CTRL %d PRED_CMD %d FLUSH_CMD %d ARCH_CAPABILITIES %d", ctrl, pred,
+	     flush, arch);
+	report(IS_THERE(rdmsr_try(0x48, &val)) == ctrl && IS_THERE(wrmsr_try(0x48, val)) == ctrl &&
+		   !IS_THERE(wrmsr_try(0x48, BIT(20))),
+	       "SPEC_CTRL is there if CPUID has it, and takes no unknown bit");
+	ctrls = l7[3] & BIT(26) || l8[1] & BIT(14); /* IBRS */
+	if (ctrls) {
+		wrmsr(0x48, 1);
+		cpuid(0, 0, l7); /* an exit */
+	}
+	report(!ctrls || rdmsr(0x48) == 1, "it keeps what is written over an exit");
+	if (ctrls)
+		wrmsr(0x48, val);
+	report(IS_THERE(wrmsr_try(0x49, 1)) == pred && !IS_THERE(wrmsr_try(0x49, BIT(5))) &&
+		   !IS_THERE(rdmsr_try(0x49, &val)),
+	       "PRED_CMD is there if CPUID has IBPB, and is no memory");
+	report(IS_THERE(wrmsr_try(0x10b, 1)) == flush && !IS_THERE(wrmsr_try(0x10b, 2)) &&
+		   !IS_THERE(rdmsr_try(0x10b, &val)),
+	       "so is FLUSH_CMD");
+	report(IS_THERE(rdmsr_try(0x10a, &val)) == arch && !IS_THERE(wrmsr_try(0x10a, 0)),
+	       "ARCH_CAPABILITIES can be read if CPUID has it, and not be written");
 }
 
 static void check_listed(void)
@@ -219,6 +260,7 @@ static void check_instructions(void)
 void test_msr(void)
 {
 	check_listed();
+	check_speculation();
 	check_values();
 	check_instructions();
 	scan(0, 0x7ff, "0..7ff");

@@ -227,6 +227,8 @@ static void test_limit(void)
 	t = mem + (m.madt - BASE) + 44;
 	CHECK(t[4] == 1 && t[8 + 4] == 0 && t[24 + 12 + 8] == 0 && t[24 + 12 + 32 + 4] == 0,
 	      "none of the others can come online");
+	CHECK(t[3] == 0 && t[8 + 3] == 0xff && *(u32 *)(void *)(t + 24 + 12 + 4) == ~0u,
+	      "nor has any an id for which a place would be kept");
 
 	make(&m, 2);
 	t = mem + (m.madt - BASE);

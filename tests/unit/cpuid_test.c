@@ -7,6 +7,7 @@
  * What is shown of a CPU that has everything, known today or not: each bit keeps what it promises.
  */
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/inject.h"
@@ -101,6 +102,11 @@ struct hvm_caps hvm_caps;
 u32 quirks;
 u64 xcr0_host;
 u32 phys_bits = 46;
+struct spec_plan spec;
+
+void spec_set(u64 ctrl)
+{
+}
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {
@@ -184,6 +190,9 @@ static const struct promise promises[] = {
      .xcr0 = XCR0_AVX512},
     {7, 0, ECX, CPUID_7C_RDPID, .msr = {MSR_TSC_AUX}},
     {7, 0, EDX, CPUID_7D_FSRM | CPUID_7D_MD_CLEAR},
+    {7, 0, EDX, CPUID_7D_CTRLS, .msr = {MSR_SPEC_CTRL}},
+    {7, 0, EDX, CPUID_7D_L1D_FLUSH}, /* test_speculation() */
+    {7, 0, EDX, CPUID_7D_ARCH_CAP, .msr = {MSR_ARCH_CAPABILITIES}},
     {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1, .cr4 = CR4_OSXSAVE},
     {0xd, 1, EAX, CPUID_D1A_XSAVES, .cr4 = CR4_OSXSAVE, .msr = {MSR_XSS}},
     {0x80000001, 0, ECX,
@@ -199,7 +208,10 @@ static const struct promise promises[] = {
     {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME,
      .msr = {0xc0000100, 0xc0000101}},
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
-    {0x80000008, 0, EBX, CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD},
+    {0x80000008, 0, EBX,
+     CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
+	 CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO},
+    {0x80000008, 0, EBX, CPUID_X8B_CTRLS, .msr = {MSR_SPEC_CTRL}},
 };
 
 /* Words that are features from the first bit to the last, in the leaves that are shown */
@@ -316,6 +328,7 @@ static void make_cpu(u64 caps)
 	leaf_max = 0x24;
 	extended_max = 0x80000028;
 	xcr0_host = XCR0_SWITCHED;
+	spec = (struct spec_plan){.guest = 0x87, .pred = true, .flush = true, .arch = 0x200ab};
 	policy_init();
 }
 
@@ -390,8 +403,8 @@ static void test_absent(void)
 	     BIT(16) | BIT(5) | BIT(13) | BIT(24) | BIT(23) | BIT(29) | BIT(31)},
 	    {"user interrupts, AMX, hybrid, PCONFIG", 7, 0, EDX,
 	     BIT(5) | BIT(22) | BIT(24) | BIT(25) | BIT(15) | BIT(18)},
-	    {"speculation MSRs", 7, 0, EDX,
-	     BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31)},
+	    {"core capabilities", 7, 0, EDX, BIT(30)},
+	    {"virtual SSBD", 0x80000008, 0, EBX, BIT(25)},
 	    {"SGX, RTM, HLE, MPX, PT", 7, 0, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(14) | BIT(25)},
 	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
 	    {"SVM, OSVW, IBS, SKINIT, performance counters, topology", 0x80000001, 0, ECX,
@@ -410,6 +423,39 @@ static void test_absent(void)
 	}
 	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL),
 	      "what is allowed is");
+}
+
+/* For writing: 0, which does nothing to the machine that runs this */
+static void test_speculation(void)
+{
+	u64 val;
+
+	make_cpu(0);
+	to_guest();
+	CHECK(!msr_write(v, MSR_SPEC_CTRL, 7, false) && !msr_read(v, MSR_SPEC_CTRL, &val, false) &&
+		  val == 7 && msr_write(v, MSR_SPEC_CTRL, BIT(10), false),
+	      "SPEC_CTRL keeps the bits that CPUID names, and takes no other");
+	CHECK(!msr_write(v, MSR_PRED_CMD, 0, false) && msr_write(v, MSR_PRED_CMD, 2, false) &&
+		  msr_read(v, MSR_PRED_CMD, &val, false),
+	      "PRED_CMD is a command, and takes one bit");
+	CHECK(!msr_write(v, MSR_FLUSH_CMD, 0, false) && msr_write(v, MSR_FLUSH_CMD, 2, false) &&
+		  msr_read(v, MSR_FLUSH_CMD, &val, false),
+	      "so is FLUSH_CMD");
+	CHECK(msr_write(v, MSR_ARCH_CAPABILITIES, 0xab, false) &&
+		  !msr_write(v, MSR_ARCH_CAPABILITIES, 0x2b, true) &&
+		  !msr_read(v, MSR_ARCH_CAPABILITIES, &val, false) && val == 0x2b &&
+		  msr_write(v, MSR_ARCH_CAPABILITIES, 0x100, true),
+	      "a VMM may hide bits of ARCH_CAPABILITIES, nobody can add one");
+	make_cpu(0);
+	spec = (struct spec_plan){0};
+	to_guest();
+	CHECK(!shows(7, 0, EDX, CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP) &&
+		  !shows(0x80000008, 0, EBX, CPUID_X8B_CTRLS | CPUID_X8B_IBPB),
+	      "no bit is shown whose MSR the machine has not, whatever its CPUID says");
+	for (u32 msr = MSR_SPEC_CTRL; msr <= MSR_FLUSH_CMD; msr += msr == MSR_PRED_CMD ? 0xc1 : 1)
+		CHECK(msr_read(v, msr, &val, false) && msr_read(v, msr, &val, true) &&
+			  msr_write(v, msr, 0, false) && msr_write(v, msr, 0, true),
+		      "MSR %x is refused there", msr);
 }
 
 static void test_ospke(void)
@@ -503,5 +549,6 @@ int main(void)
 	test_ospke();
 	test_msrs();
 	test_xcr0();
+	test_speculation();
 	return test_end();
 }

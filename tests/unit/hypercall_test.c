@@ -10,6 +10,7 @@
 
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/stat.h"
@@ -38,6 +39,7 @@ static u32 maps, moves;
 u64 tsc_khz = 1000000, boot_tsc;
 u32 cpu_count = 1;
 struct hvm_caps hvm_caps;
+struct spec_plan spec;
 
 struct cpu *this_cpu(void)
 {

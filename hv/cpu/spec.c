@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/spec.h"
+#include "boot/boot.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/log.h"
+
+#define CPUID_B_AUTH 0x68747541 /* leaf 0: "Auth"enticAMD */
+#define CPUID_B_HYGO 0x6f677948 /* "Hygo"nGenuine, which is family 18h */
+
+#define CPUID_7B_RTM BIT(11)
+
+/* Leaf 0x80000021: EAX, ECX */
+#define X21A_LFENCE	BIT(2) /* waits always */
+#define X21A_VERW_CLEAR BIT(5)
+#define X21A_AUTO_IBRS	BIT(8)
+#define X21A_SRSO_NO	BIT(29)
+#define X21A_BP_REDUCE	BIT(31)
+#define X21C_TSA_NO	GENMASK(2, 1)
+
+#define CPUID_72D_BHI_CTRL BIT(4)
+
+/* SDM "IA32_ARCH_CAPABILITIES" */
+#define ARCH_RDCL_NO	BIT(0)
+#define ARCH_IBRS_ALL	BIT(1)
+#define ARCH_SKIP_L1D	BIT(3)
+#define ARCH_MDS_NO	BIT(5)
+#define ARCH_TAA_NO	BIT(8)
+#define ARCH_STALE_NO	GENMASK(15, 13) /* SBDR_SSDP_NO, FBSDP_NO, PSDP_NO */
+#define ARCH_FB_CLEAR	BIT(17)
+#define ARCH_BHI_NO	BIT(20)
+#define ARCH_PBRSB_NO	BIT(24)
+#define ARCH_RFDS_CLEAR BIT(28)
+/* What needs no MSR that guests do not have: no TSX_CTRL, MISC_PACKAGE_CTLS, FB_CLEAR_CTRL ... */
+#define ARCH_SHOWN                                                                                 \
+	(GENMASK(6, 0) | ARCH_TAA_NO | ARCH_STALE_NO | ARCH_FB_CLEAR | BIT(19) | ARCH_BHI_NO |     \
+	 ARCH_PBRSB_NO | GENMASK(28, 26) | BIT(62))
+
+#define MSR_DE_CFG    0xc0011029
+#define DE_CFG_LFENCE BIT(1)
+#define DE_CFG_ZENBLEED                                                                            \
+	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
+#define MSR_BP_CFG	 0xc001102e
+#define BP_CFG_REDUCE	 BIT(4)
+#define EFER_AIBRSE	 BIT(21)
+#define FAMILY_LAST_SRSO 0x19 /* Zen 4's; all from 17h on have it, or the like, but for a bit */
+
+struct spec_plan spec;
+u8 spec_each; /* for hv/cpu/spec.asm */
+
+/* Old data in buffers: MDS, TAA, MMIO stale data, RFDS; AMD's TSA */
+static bool wants_verw(const struct spec_facts *f)
+{
+	u64 a = f->arch;
+
+	if (f->amd)
+		return f->x21a & X21A_VERW_CLEAR && (f->x21c & X21C_TSA_NO) != X21C_TSA_NO;
+	if (f->l7d & CPUID_7D_MD_CLEAR &&
+	    (!(a & ARCH_MDS_NO) || (f->l7b & CPUID_7B_RTM && !(a & ARCH_TAA_NO))))
+		return true;
+	return (a & ARCH_FB_CLEAR && ~a & ARCH_STALE_NO) || a & ARCH_RFDS_CLEAR;
+}
+
+/* Branches that a guest has trained: Spectre v2, BHI, stale return stacks */
+static void choose_intel(const struct spec_facts *f, struct spec_plan *p)
+{
+	if (!(f->l7d & CPUID_7D_SPEC_CTRL))
+		return;
+	if (!(f->arch & ARCH_IBRS_ALL)) {
+		p->each |= SPEC_IBRS | SPEC_RSB;
+		return;
+	}
+	p->host = SPEC_CTRL_IBRS;
+	if (!(f->arch & ARCH_PBRSB_NO))
+		p->each |= SPEC_RSB;
+	if (f->arch & ARCH_BHI_NO)
+		return;
+	if (f->l72d & CPUID_72D_BHI_CTRL)
+		p->host |= SPEC_CTRL_BHI_DIS_S;
+	else
+		p->each |= SPEC_BHB;
+}
+
+/*
+ * The same, with SRSO and Retbleed: what returns are predicted by has to be forgotten as well, and
+ * then so has been all else.
+ */
+static void choose_amd(const struct spec_facts *f, struct spec_plan *p)
+{
+	bool srso = f->family >= 0x17 && !(f->x21a & X21A_SRSO_NO);
+
+	p->auto_ibrs = f->x21a & X21A_AUTO_IBRS;
+	p->bp_reduce = srso && f->family > FAMILY_LAST_SRSO && f->x21a & X21A_BP_REDUCE;
+	if (f->x8b & CPUID_X8B_IBPB && ((srso && !p->bp_reduce) || !p->auto_ibrs))
+		p->each |= SPEC_IBPB;
+	if (p->auto_ibrs || p->each)
+		p->each |= SPEC_RSB;
+}
+
+static bool is_zen2(const struct spec_facts *f)
+{
+	u32 m = f->model;
+
+	return f->family == 0x17 && ((m >= 0x30 && m <= 0x4f) || (m >= 0x60 && m <= 0x7f) ||
+				     m == 0x90 || m == 0x91 || (m >= 0xa0 && m <= 0xaf));
+}
+
+/* AMD64 "Software Techniques for Managing Speculation", "Zenbleed" */
+static u64 choose_de_cfg(const struct spec_facts *f)
+{
+	u64 bits = 0;
+
+	if (!f->amd || f->nested)
+		return 0;
+	if (f->family >= 0x10 && f->family != 0x11 && !(f->x21a & X21A_LFENCE))
+		bits |= DE_CFG_LFENCE;
+	if (is_zen2(f))
+		bits |= DE_CFG_ZENBLEED;
+	return bits;
+}
+
+/* What guests may use themselves, whatever we do. */
+static void pass_on(const struct spec_facts *f, struct spec_plan *p)
+{
+	p->pred = f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBPB;
+	p->flush = f->l7d & CPUID_7D_L1D_FLUSH;
+	if (f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBRS)
+		p->guest |= SPEC_CTRL_IBRS;
+	if (f->l7d & CPUID_7D_STIBP || f->x8b & CPUID_X8B_STIBP)
+		p->guest |= SPEC_CTRL_STIBP;
+	if (f->l7d & CPUID_7D_SSBD || f->x8b & CPUID_X8B_SSBD)
+		p->guest |= SPEC_CTRL_SSBD;
+	if (f->x8b & CPUID_X8B_PSFD)
+		p->guest |= SPEC_CTRL_PSFD;
+	p->arch = f->arch & ARCH_SHOWN;
+	p->de_cfg = choose_de_cfg(f);
+}
+
+void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
+{
+	*p = (struct spec_plan){0};
+	pass_on(f, p);
+	if (mode == SPEC_MODE_OFF)
+		return;
+	if (f->amd)
+		choose_amd(f, p);
+	else
+		choose_intel(f, p);
+	if (wants_verw(f))
+		p->each |= SPEC_VERW;
+	p->l1d = !f->amd && p->flush && !(f->arch & (ARCH_RDCL_NO | ARCH_SKIP_L1D));
+	if (mode == SPEC_MODE_FULL) {
+		p->each |= SPEC_VERW | SPEC_RSB | SPEC_BHB;
+		if (p->pred)
+			p->each |= SPEC_IBPB;
+		p->l1d = p->flush;
+	}
+	p->ibpb = p->pred && !(p->each & SPEC_IBPB);
+}
+
+/* Is it there to be written? What firmware or an outer hypervisor announces without it is not. */
+static bool has_command(u32 msr)
+{
+	return !wrmsr_safe(msr, 0);
+}
+
+static void read_facts(struct spec_facts *f)
+{
+	u32 vendor = cpuid_read(0, 0).b, sig = cpuid_read(1, 0).a;
+	struct cpuid_regs l7 = cpuid_read(7, 0);
+	u64 val;
+
+	f->amd = vendor == CPUID_B_AUTH || vendor == CPUID_B_HYGO;
+	f->family = FIELD_GET(GENMASK(11, 8), sig);
+	if (f->family == 0xf)
+		f->family += FIELD_GET(GENMASK(27, 20), sig);
+	f->model = FIELD_GET(GENMASK(7, 4), sig) | FIELD_GET(GENMASK(19, 16), sig) << 4;
+	f->nested = cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR;
+	f->l7b = l7.b;
+	f->l7d = l7.d;
+	if (l7.a >= 2)
+		f->l72d = cpuid_read(7, 2).d;
+	f->x8b = cpuid_read(0x80000008, 0).b;
+	f->x21a = cpuid_read(0x80000021, 0).a;
+	f->x21c = cpuid_read(0x80000021, 0).c;
+	if (f->l7d & CPUID_7D_ARCH_CAP)
+		rdmsr_safe(MSR_ARCH_CAPABILITIES, &f->arch);
+	if ((f->l7d & CPUID_7D_CTRLS || f->x8b & CPUID_X8B_CTRLS) &&
+	    rdmsr_safe(MSR_SPEC_CTRL, &val)) {
+		f->l7d &= ~CPUID_7D_CTRLS;
+		f->x8b &= ~CPUID_X8B_CTRLS;
+	}
+	if ((f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBPB) &&
+	    !has_command(MSR_PRED_CMD)) {
+		f->l7d &= ~CPUID_7D_CTRLS;
+		f->x8b &= ~CPUID_X8B_IBPB;
+	}
+	if (f->l7d & CPUID_7D_L1D_FLUSH && !has_command(MSR_FLUSH_CMD))
+		f->l7d &= ~CPUID_7D_L1D_FLUSH;
+}
+
+static void say(const struct spec_plan *p)
+{
+	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
+	const char *n[ARRAY_SIZE(names)];
+
+	if (!p->each && !p->host && !p->auto_ibrs && !p->ibpb && !p->l1d) {
+		log_info("speculation: nothing is done against it, guests must trust each other");
+		return;
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
+		n[i] = p->each & BIT(i) ? names[i] : "";
+	log_info("speculation: always%s%s%s%s; between VMs%s%s%s; each entry and exit%s%s%s%s%s%s",
+		 p->host & SPEC_CTRL_IBRS ? " IBRS" : "",
+		 p->host & SPEC_CTRL_BHI_DIS_S ? " BHI_DIS_S" : "", p->auto_ibrs ? " AutoIBRS" : "",
+		 p->host || p->auto_ibrs ? "" : " -", p->ibpb ? " IBPB" : "", p->l1d ? " L1D" : "",
+		 p->ibpb || p->l1d ? "" : " -", n[0], n[1], n[2], n[3], n[4], p->each ? "" : " -");
+}
+
+void spec_init(void)
+{
+	struct spec_facts f = {0};
+
+	read_facts(&f);
+	spec_choose(&f, boot_info.opt.spec, &spec);
+	spec_each = spec.each;
+	say(&spec);
+}
+
+void spec_init_cpu(void)
+{
+	struct cpu *c = this_cpu();
+	u64 val;
+
+	if (spec.auto_ibrs)
+		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
+	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
+		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
+	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
+		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
+	if (spec.guest) /* whatever the firmware has left */
+		wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = spec.host);
+}
+
+void spec_set(u64 ctrl)
+{
+	struct cpu *c = this_cpu();
+
+	ctrl |= spec.host;
+	if (spec.each & SPEC_IBRS || ctrl == c->spec_ctrl)
+		return;
+	BUG_ON(!spec.guest);
+	wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = ctrl);
+}
+
+void spec_switch(u64 owner)
+{
+	struct cpu *c = this_cpu();
+
+	if (spec.ibpb && c->spec_trained && c->spec_trained != owner) {
+		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
+		c->spec_trained = 0;
+	}
+	if (spec.l1d && owner && c->spec_data != owner)
+		wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
+	if (owner) /* dom0 trains nothing to anybody's harm */
+		c->spec_trained = owner;
+	c->spec_data = owner;
+}

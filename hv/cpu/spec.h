@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Speculative execution: what is done so that guests learn nothing by it of the hypervisor, of dom0
+ * and of each other, and what of the CPU's means is passed on to them.
+ */
+#pragma once
+
+#include "hv/lib/types.h"
+
+/* At each entry (VERW, IBRS) or exit; hv/cpu/spec.asm */
+#define SPEC_VERW    BIT(0) /* empty the buffers that loads may be served from */
+#define SPEC_IBRS    BIT(1) /* SPEC_CTRL is the guest's own, and IBRS while it does not run */
+#define SPEC_RSB     BIT(2) /* fill the return stack */
+#define SPEC_IBPB    BIT(3) /* forget all branches */
+#define SPEC_BHB     BIT(4) /* overwrite the branch history */
+#define SPEC_AT_EXIT (SPEC_IBRS | SPEC_RSB | SPEC_IBPB | SPEC_BHB)
+
+/* SDM "IA32_SPEC_CTRL", APM "Speculation Control MSRs" */
+#define MSR_SPEC_CTRL	      0x48
+#define SPEC_CTRL_IBRS	      BIT(0)
+#define SPEC_CTRL_STIBP	      BIT(1)
+#define SPEC_CTRL_SSBD	      BIT(2)
+#define SPEC_CTRL_PSFD	      BIT(7)
+#define SPEC_CTRL_BHI_DIS_S   BIT(10)
+#define MSR_PRED_CMD	      0x49
+#define PRED_CMD_IBPB	      BIT(0)
+#define MSR_ARCH_CAPABILITIES 0x10a
+#define MSR_FLUSH_CMD	      0x10b
+#define FLUSH_CMD_L1D	      BIT(0)
+
+enum spec_mode { SPEC_MODE_AUTO, SPEC_MODE_OFF, SPEC_MODE_FULL }; /* option spec= */
+
+/* What the choice is made by: CPUID, ARCH_CAPABILITIES */
+struct spec_facts {
+	bool amd;
+	bool nested; /* the CPU's own registers are another hypervisor's */
+	u32 family, model;
+	u32 l7b, l7d;	/* leaf 7: EBX, EDX */
+	u32 l72d;	/* leaf 7.2, EDX */
+	u32 x8b;	/* leaf 0x80000008, EBX */
+	u32 x21a, x21c; /* leaf 0x80000021 */
+	u64 arch;
+};
+
+struct spec_plan {
+	u8 each;	/* SPEC_x */
+	u64 host;	/* bits of SPEC_CTRL that are always set */
+	bool ibpb;	/* before another VM's vCPU, or dom0's, runs where a guest has run */
+	bool l1d;	/* empty the L1 data cache where a guest comes after others */
+	bool auto_ibrs; /* EFER.AIBRSE */
+	bool bp_reduce; /* BP_CFG: no speculation from guests' branches in the host */
+	u64 de_cfg; /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
+	u64 guest;  /* bits of SPEC_CTRL that guests may have */
+	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
+	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */
+};
+
+/* A pure function. */
+void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p);
+
+extern struct spec_plan spec; /* set once, by spec_init() */
+/* Boot CPU: find out, choose, and say it in one line. */
+void spec_init(void);
+/* On each CPU. */
+void spec_init_cpu(void);
+/* SPEC_CTRL as a vCPU that comes to this CPU, or the one that is here, wants it. */
+void spec_set(u64 ctrl);
+/* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */
+void spec_switch(u64 owner);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is done against speculation, chosen by what CPUs tell with their latest microcode: CPUID,
+ * and ARCH_CAPABILITIES as Intel's list of affected processors has it.
+ * links: hv/cpu/spec.c -no-pie
+ */
+#include "boot/boot.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
+#include "test.h"
+
+struct boot_info boot_info;
+static struct cpu here;
+
+struct cpu *this_cpu(void)
+{
+	return &here;
+}
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = *b = *c = *d = 0;
+}
+
+#define INTEL_OLD                                                                                  \
+	(CPUID_7D_MD_CLEAR | CPUID_7D_SPEC_CTRL | CPUID_7D_STIBP | CPUID_7D_L1D_FLUSH |            \
+	 CPUID_7D_SSBD)
+#define INTEL_NEW (INTEL_OLD | CPUID_7D_ARCH_CAP)
+#define RTM	  BIT(11)
+#define AMD_OLD	  (CPUID_X8B_IBPB | CPUID_X8B_STIBP)
+#define AMD_NEW	  (AMD_OLD | CPUID_X8B_IBRS | CPUID_X8B_SSBD | CPUID_X8B_PSFD)
+#define IBRS	  SPEC_CTRL_IBRS
+#define BHI	  SPEC_CTRL_BHI_DIS_S
+
+static const struct {
+	const char *name;
+	struct spec_facts f;
+	u64 host;
+	u8 each;
+	bool ibpb, l1d, auto_ibrs, bp_reduce;
+} models[] = {
+    {"Sandy Bridge",
+     {.family = 6, .l7d = INTEL_OLD},
+     0,
+     SPEC_VERW | SPEC_IBRS | SPEC_RSB,
+     true,
+     true},
+    {"Haswell",
+     {.family = 6, .l7b = RTM, .l7d = INTEL_OLD},
+     0,
+     SPEC_VERW | SPEC_IBRS | SPEC_RSB,
+     true,
+     true},
+    {"Skylake server",
+     {.family = 6, .l7b = RTM, .l7d = INTEL_NEW, .arch = BIT(2)},
+     0,
+     SPEC_VERW | SPEC_IBRS | SPEC_RSB,
+     true,
+     true},
+    {"Cascade Lake",
+     {.family = 6, .l7b = RTM, .l7d = INTEL_NEW, .arch = 0x200ab},
+     IBRS,
+     SPEC_VERW | SPEC_RSB | SPEC_BHB,
+     true},
+    {"Ice Lake",
+     {.family = 6, .l7d = INTEL_NEW, .arch = 0x20deb},
+     IBRS,
+     SPEC_VERW | SPEC_RSB | SPEC_BHB,
+     true},
+    {"Alder Lake",
+     {.family = 6, .l7d = INTEL_NEW, .l72d = 0x1f, .arch = 0x1008e16b},
+     IBRS | BHI,
+     SPEC_VERW | SPEC_RSB,
+     true},
+    {"Sapphire Rapids",
+     {.family = 6, .l7b = RTM, .l7d = INTEL_NEW, .l72d = 0x1f, .arch = 0xc08e1eb},
+     IBRS | BHI,
+     SPEC_RSB,
+     true},
+    {"Zen 1", {.amd = true, .family = 0x17, .x8b = AMD_OLD}, 0, SPEC_IBPB | SPEC_RSB},
+    {"Zen 2", {.amd = true, .family = 0x17, .x8b = AMD_NEW}, 0, SPEC_IBPB | SPEC_RSB},
+    {"Zen 3",
+     {.amd = true, .family = 0x19, .x8b = AMD_NEW | CPUID_X8B_BTC_NO, .x21a = BIT(5) | BIT(28)},
+     0,
+     SPEC_VERW | SPEC_IBPB | SPEC_RSB},
+    {"Zen 4",
+     {.amd = true,
+      .family = 0x19,
+      .x8b = AMD_NEW | CPUID_X8B_BTC_NO,
+      .x21a = BIT(5) | BIT(8) | BIT(28),
+      .x21c = BIT(1)},
+     0,
+     SPEC_VERW | SPEC_IBPB | SPEC_RSB,
+     .auto_ibrs = true},
+    {"Zen 5",
+     {.amd = true,
+      .family = 0x1a,
+      .x8b = AMD_NEW | CPUID_X8B_BTC_NO,
+      .x21a = BIT(8) | BIT(28) | BIT(30) | BIT(31),
+      .x21c = BIT(2) | BIT(1)},
+     0,
+     SPEC_RSB,
+     true,
+     .auto_ibrs = true,
+     .bp_reduce = true},
+    {"a CPU that will have none of it",
+     {.family = 6, .l7d = INTEL_NEW, .l72d = 0x1f, .arch = 0x0d11e16b},
+     IBRS,
+     0,
+     true},
+    {"Intel without microcode", {.family = 6}},
+    {"AMD without microcode", {.amd = true, .family = 0x17}},
+};
+
+static void test_models(void)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		struct spec_plan p;
+
+		spec_choose(&models[i].f, SPEC_MODE_AUTO, &p);
+		CHECK(p.host == models[i].host, "%s: always in SPEC_CTRL: %lx", models[i].name,
+		      models[i].host);
+		CHECK(p.each == models[i].each, "%s: at each entry and exit: %x (it is %x)",
+		      models[i].name, models[i].each, p.each);
+		CHECK(p.ibpb == models[i].ibpb && p.l1d == models[i].l1d, "%s: between VMs",
+		      models[i].name);
+		CHECK(p.auto_ibrs == models[i].auto_ibrs && p.bp_reduce == models[i].bp_reduce,
+		      "%s: AMD's own", models[i].name);
+	}
+}
+
+/* Nothing is ever done that the CPU does not have: it would fault. */
+static void test_what_is_there(void)
+{
+	bool host = true, pred = true, flush = true, same = true, off = true, full = true;
+
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		const struct spec_facts *f = &models[i].f;
+
+		for (enum spec_mode m = SPEC_MODE_AUTO; m <= SPEC_MODE_FULL; m++) {
+			struct spec_plan p, other;
+
+			spec_choose(f, m, &p);
+			spec_choose(f, SPEC_MODE_AUTO, &other);
+			host = host && (!p.host || p.guest & IBRS) &&
+			       (!(p.each & SPEC_IBRS) || f->l7d & CPUID_7D_SPEC_CTRL) &&
+			       (!(p.host & BHI) || f->l72d & BIT(4));
+			pred = pred && (p.pred || !(p.ibpb || p.each & SPEC_IBPB)) &&
+			       (f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBPB || !p.pred);
+			flush = flush && (!p.l1d || f->l7d & CPUID_7D_L1D_FLUSH);
+			same = same && p.guest == other.guest && p.arch == other.arch &&
+			       p.pred == other.pred && p.flush == other.flush;
+			if (m == SPEC_MODE_OFF)
+				off = off && !p.each && !p.host && !p.ibpb && !p.l1d &&
+				      !p.auto_ibrs && !p.bp_reduce;
+			if (m == SPEC_MODE_FULL)
+				full = full && !(other.each & ~p.each) && p.each & SPEC_VERW &&
+				       p.each & SPEC_RSB && p.each & SPEC_BHB;
+		}
+	}
+	CHECK(host, "bits of SPEC_CTRL are used only where the CPU has them");
+	CHECK(pred, "PRED_CMD is written only where it is");
+	CHECK(flush, "FLUSH_CMD is written only where it is");
+	CHECK(same, "guests have the same, whatever spec= says");
+	CHECK(off, "spec=off: nothing is done");
+	CHECK(full, "spec=full: no less than by itself, and what any CPU can do");
+}
+
+static void test_shown(void)
+{
+	struct spec_facts f = {.l7d = INTEL_NEW, .arch = ~0ull};
+	struct spec_plan p;
+
+	spec_choose(&f, SPEC_MODE_AUTO, &p);
+	CHECK(!(p.arch & (BIT(7) | BIT(9) | BIT(10) | BIT(11) | BIT(12) | BIT(18) | BIT(21) |
+			  BIT(23) | BIT(25) | BIT(63))),
+	      "no bit of ARCH_CAPABILITIES is shown that promises another MSR");
+	CHECK(p.guest == (IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD),
+	      "guests may set what CPUID names, not what is ours");
+}
+
+/* AMD's DE_CFG: bit 1 has LFENCE wait, bit 9 is against Zenbleed. */
+static void test_de_cfg(void)
+{
+	static const struct {
+		const char *name;
+		struct spec_facts f;
+		u64 want;
+	} cases[] = {
+	    {"Phenom", {.amd = true, .family = 0x10, .model = 4}, BIT(1)},
+	    {"family 11h, whose LFENCE waits", {.amd = true, .family = 0x11}, 0},
+	    {"Zen 1", {.amd = true, .family = 0x17, .model = 1}, BIT(1)},
+	    {"Zen+", {.amd = true, .family = 0x17, .model = 8}, BIT(1)},
+	    {"Zen 2, server", {.amd = true, .family = 0x17, .model = 0x31}, BIT(9) | BIT(1)},
+	    {"Zen 2, notebook", {.amd = true, .family = 0x17, .model = 0x60}, BIT(9) | BIT(1)},
+	    {"Zen 2, Mendocino", {.amd = true, .family = 0x17, .model = 0xa0}, BIT(9) | BIT(1)},
+	    {"Zen 3", {.amd = true, .family = 0x19, .model = 1, .x21a = BIT(2)}, 0},
+	    {"Zen 2 under KVM", {.amd = true, .nested = true, .family = 0x17, .model = 0x31}, 0},
+	    {"Intel", {.family = 0x17, .model = 0x31}, 0},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct spec_plan p, off;
+
+		spec_choose(&cases[i].f, SPEC_MODE_AUTO, &p);
+		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
+		CHECK(p.de_cfg == cases[i].want && off.de_cfg == cases[i].want,
+		      "%s: bits of DE_CFG: %lx", cases[i].name, cases[i].want);
+	}
+}
+
+static void test_switch(void)
+{
+	here = (struct cpu){0};
+	spec = (struct spec_plan){0};
+	spec_switch(1);
+	spec_set(0);
+	spec_switch(0);
+	spec_switch(2);
+	CHECK(true, "a CPU that has none of the MSRs: none is written"); /* it would be SIGSEGV */
+	here.spec_ctrl = 5;
+	spec_set(5);
+	CHECK(PANICS(spec_set(4)), "SPEC_CTRL is not written where it is not");
+}
+
+int main(void)
+{
+	test_models();
+	test_what_is_there();
+	test_shown();
+	test_de_cfg();
+	test_switch();
+	return test_end();
+}
