@@ -25,6 +25,14 @@ static struct vcpu first, second;
 static u8 areas[2][XSAVE_BYTES] __aligned(64);
 static u32 loads, puts;
 
+void spec_set(u64 ctrl)
+{
+}
+
+void spec_switch(u64 owner)
+{
+}
+
 static void fake_load(struct vcpu *v)
 {
 	loads++;
