@@ -98,13 +98,13 @@ static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 
 static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 {
-	u64 up = rdtsc() - c->start_tsc;
+	u64 up = rdtsc() - c->start_tsc, idle = MIN(up, READ_ONCE(c->idle_tsc));
 
 	*s = (struct corbel_cpu_stat){
 	    .cpu = c->index,
 	    .apic_id = c->apic_id,
-	    .idle_ns = tsc_to_ns(c->idle_tsc),
-	    .busy_ns = tsc_to_ns(up - MIN(up, c->idle_tsc)),
+	    .idle_ns = tsc_to_ns(idle),
+	    .busy_ns = tsc_to_ns(up - idle),
 	    .interrupts = c->interrupts,
 	    .switches = c->switches,
 	};

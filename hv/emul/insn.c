@@ -338,7 +338,8 @@ static u8 address_size(const struct cursor *c)
 
 int insn_decode(struct insn *i, const u8 *bytes, u32 n, enum emul_mode mode)
 {
-	struct cursor c = {.bytes = bytes, .end = MIN(n, INSN_MAX), .mode = mode, .seg = -1};
+	u32 end = MIN(n, INSN_MAX);
+	struct cursor c = {.bytes = bytes, .end = end, .mode = mode, .seg = -1};
 	u16 attr;
 	u8 op;
 

@@ -105,8 +105,10 @@ void vcpu_load(struct vcpu *v)
 		c->tsc_aux = v->tsc_aux;
 		wrmsr(MSR_TSC_AUX, v->tsc_aux);
 	}
-	spec_set(v->spec_ctrl);
-	spec_switch(v->vm->owner);
+	if (unlikely((v->spec_ctrl | spec.host) != c->spec_ctrl))
+		spec_set(v->spec_ctrl);
+	if (unlikely(spec.ibpb || spec.l1d))
+		spec_switch(v->vm->owner);
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;

@@ -14,7 +14,7 @@ static u64 budget_of(u64 cap)
 	return cap * sched_ms * WINDOW_MS / 100;
 }
 
-void cap_charge(struct sched_unit *u, u64 ran)
+void cap_charge_capped(struct sched_unit *u, u64 ran)
 {
 	u64 cap = READ_ONCE(u->cap);
 
@@ -23,7 +23,7 @@ void cap_charge(struct sched_unit *u, u64 ran)
 		u->cap_used = MIN(u->cap_used + ran, MAX_DEBT * budget_of(cap));
 }
 
-u64 cap_left(struct sched_unit *u, u64 now)
+u64 cap_left_capped(struct sched_unit *u, u64 now)
 {
 	const u64 window = sched_ms * WINDOW_MS;
 	u64 cap = READ_ONCE(u->cap), budget, passed;

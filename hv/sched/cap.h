@@ -7,9 +7,22 @@
 
 #include "hv/sched/policy.h"
 
+/* Of one that has a cap: as the two below. */
+void cap_charge_capped(struct sched_unit *u, u64 ran);
+u64 cap_left_capped(struct sched_unit *u, u64 now);
+
 /* It has run. */
-void cap_charge(struct sched_unit *u, u64 ran);
+static inline void cap_charge(struct sched_unit *u, u64 ran)
+{
+	if (unlikely(READ_ONCE(u->cap)))
+		cap_charge_capped(u, ran);
+}
+
 /* Ticks the cap lets it run in the window around now; SCHED_NEVER: it has none. */
-u64 cap_left(struct sched_unit *u, u64 now);
+static inline u64 cap_left(struct sched_unit *u, u64 now)
+{
+	return likely(!READ_ONCE(u->cap)) ? SCHED_NEVER : cap_left_capped(u, now);
+}
+
 /* When a unit that has used up its cap may run again at the earliest. */
 u64 cap_window_end(const struct sched_unit *u);
