@@ -68,8 +68,8 @@ static u64 *stored(struct vcpu *v, u32 msr)
 		return &v->mtrr_def_type;
 	case MSR_MISC_ENABLE:
 		return &v->misc_enable;
-	case MSR_POWER_CTL:
-		return &v->power_ctl;
+	case MSR_POWER_CTL: /* dom0 would take it for the machine's */
+		return v->vm->is_dom0 ? NULL : &v->power_ctl;
 	}
 	return NULL;
 }

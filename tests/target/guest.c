@@ -426,9 +426,12 @@ static void check_guest_eois(void)
 static void check_mxcsr(struct guest *g)
 {
 	static u8 own[512] __attribute__((aligned(16)));
+	u64 cr4 = READ_CR(4);
 	u32 mask, wrong = 0;
 
+	WRITE_CR(4, cr4 | BIT(9)); /* OSFXSR: else FXSAVE does not tell */
 	__asm__ volatile("fxsave64 %0" : "=m"(own));
+	WRITE_CR(4, cr4);
 	mask = *(u32 *)(own + 28) ? *(u32 *)(own + 28) : 0xffbf;
 	for (u32 bit = 0; bit < 32; bit++) {
 		hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_XSAVE, 0);
