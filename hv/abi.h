@@ -408,6 +408,7 @@ enum corbel_supported {
 	CORBEL_SUPPORTED_CPUID, /* struct corbel_cpuid[] */
 	CORBEL_SUPPORTED_MSRS,	/* uint32_t[]: MSRs to save and restore */
 	CORBEL_SUPPORTED_XCR0,	/* uint64_t */
+	CORBEL_SUPPORTED_ARCH,	/* uint64_t: IA32_ARCH_CAPABILITIES; 0: guests have none */
 };
 
 /*

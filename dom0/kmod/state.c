@@ -519,37 +519,51 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 	return r;
 }
 
-/* ---- MSRs that tell of features; AMD's come last ---- */
+/* ---- MSRs that tell of features ---- */
 
 #define MSR_DE_CFG	 0xc0011029
 #define LFENCE_SERIALIZE BIT(1)
 
-static const u32 feature_msrs[] = {MSR_IA32_UCODE_REV, MSR_DE_CFG};
-
-static u32 feature_count(void)
+static u64 arch_capabilities(void)
 {
-	bool amd = boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
-		   boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+	void *list;
+	u64 val = 0;
 
-	return ARRAY_SIZE(feature_msrs) - !amd;
+	if (fetch_list(CORBEL_SUPPORTED_ARCH, sizeof(val), &list) != 1)
+		return 0;
+	memcpy(&val, list, sizeof(val));
+	kvfree(list);
+	return val;
 }
 
-/* As the hypervisor has it for guests, which see no microcode. */
+/* As the hypervisor has it for guests, which see no microcode. False: the machine has it not. */
 static bool read_feature(u32 index, u64 *val)
 {
-	u32 i, n = feature_count();
-
-	for (i = 0; i < n; i++)
-		if (feature_msrs[i] == index) {
-			*val = index == MSR_DE_CFG ? LFENCE_SERIALIZE : 0;
-			return true;
-		}
+	*val = 0;
+	switch (index) {
+	case MSR_IA32_UCODE_REV:
+		return true;
+	case MSR_IA32_ARCH_CAPABILITIES:
+		*val = arch_capabilities();
+		return *val;
+	case MSR_DE_CFG:
+		*val = LFENCE_SERIALIZE;
+		return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+		       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+	}
 	return false;
 }
 
 long cb_msr_feature_list(struct kvm_msr_list __user *arg)
 {
-	return put_msr_list(arg, feature_msrs, feature_count());
+	static const u32 all[] = {MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES, MSR_DE_CFG};
+	u32 have[ARRAY_SIZE(all)], n = 0, i;
+	u64 val;
+
+	for (i = 0; i < ARRAY_SIZE(all); i++)
+		if (read_feature(all[i], &val))
+			have[n++] = all[i];
+	return put_msr_list(arg, have, n);
 }
 
 /* Returns the number of MSRs read: up to the first that is none of them. */

@@ -5,6 +5,7 @@
  */
 #include "hv/dom0/hypercall.h"
 #include "hv/console/console.h"
+#include "hv/cpu/spec.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
@@ -87,6 +88,9 @@ static s64 read_supported(u64 what, u64 first, u64 to, u64 room)
 		break;
 	case CORBEL_SUPPORTED_XCR0:
 		*(u64 *)buf = policy_xcr0_all();
+		break;
+	case CORBEL_SUPPORTED_ARCH:
+		*(u64 *)buf = spec.arch;
 		break;
 	default:
 		return -EINVAL;

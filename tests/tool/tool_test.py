@@ -214,7 +214,7 @@ def test_check():
     bad = config("chk", "vcpu = 2\nmemmory = 5\nviridian = 1\n")
     p = corbel("create", "--check", bad)
     check(fails(p, f'{bad}:4: unknown key "vcpu" is ignored; did you mean "vcpus"?', f"{bad}:5:", 'did you mean "memory"?',
-                f'{bad}:6: key "viridian" of xl is not supported', "3 of its settings"), "and names all that would be ignored", p.stderr)
+                f"{bad}:6: viridian can only be 0", "3 of its settings"), "and names all that would be ignored", p.stderr)
     check(fails(corbel("create", "--check", config("chk", "disk = ['/no/disk,raw,xvda,w']\n")), "/no/disk"), "and files that are missing")
 
 

@@ -292,19 +292,23 @@ int vm_of_name(const char *name, struct corbel_vm_stat *found)
 	struct corbel_vm_stat *vm;
 	struct guest g;
 	bool managed = !cfg_bad_name(name) && !guest_load(name, &g) && g.alive;
-	int i, n = vms_get(&vm);
+	int i, n = vms_get(&vm), count = 0;
 
 	if (n < 0)
 		return -1;
 	for (i = 0; i < n; i++)
-		if (managed ? vm[i].pid == (uint32_t)g.pid : !strcmp(vm[i].name, name))
-			break;
-	if (i < n)
-		*found = vm[i];
+		if (managed ? vm[i].pid == (uint32_t)g.pid : !strcmp(vm[i].name, name)) {
+			*found = vm[i];
+			count++;
+		}
 	free(vm);
-	if (i < n)
+	if (count == 1)
 		return 0;
-	if (managed)
+	if (count)
+		fail("%d VMs are called %s, and corbel has started none of them; give theirs "
+		     "names of their own",
+		     count, name);
+	else if (managed)
 		fail("%s runs, but not under the hypervisor (its VMM uses another accelerator)",
 		     name);
 	else

@@ -141,27 +141,38 @@ uint64_t process_cpu_ns(pid_t pid)
 		 : 0;
 }
 
+#define CMDLINE_MOST 65536
+
 /* -name NAME[,OPTION...] or -name guest=NAME[,OPTION...]; a comma of the name is doubled. */
 bool process_guest_name(pid_t pid, char *name, size_t size)
 {
-	char path[64], *arg = NULL, *from;
-	size_t room = 0, n = 0;
+	static char line[CMDLINE_MOST + 1]; /* it may be anybody's, and as long as he likes */
+	char path[64], *from = line;
+	ssize_t len = -1;
+	size_t n = 0;
 	bool found = false;
-	FILE *f;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	f = fopen(path, "re");
-	while (f && !found && getdelim(&arg, &room, 0, f) > 0)
-		found = !strcmp(arg, "-name") && getdelim(&arg, &room, 0, f) > 0;
-	if (f)
-		fclose(f);
-	from = found && !strncmp(arg, "guest=", 6) ? arg + 6 : arg;
-	for (; found && *from && n + 1 < size; from++) {
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = read(fd, line, CMDLINE_MOST);
+		close(fd);
+	}
+	if (len <= 0)
+		return false;
+	line[len] = 0;
+	for (; !found && from < line + len; from += strlen(from) + 1)
+		found = !strcmp(from, "-name");
+	if (!found || from >= line + len)
+		return false;
+	if (!strncmp(from, "guest=", 6))
+		from += 6;
+	for (; *from && n + 1 < size; from++) {
 		if (*from == ',' && *++from != ',')
 			break;
 		name[n++] = *from;
 	}
-	free(arg);
 	if (n)
 		name[n] = 0;
 	return n;

@@ -134,11 +134,12 @@ static void machine_args(struct start *s)
 static void screen_args(struct start *s)
 {
 	const struct cfg_screen *screen = &s->c->screen;
+	bool host = screen->vnclisten && *screen->vnclisten; /* empty would be all addresses */
 
 	arg(s, "-display");
 	if (screen->vnc)
-		arg(s, "vnc=%s:%u%s", screen->vnclisten ? screen->vnclisten : "127.0.0.1",
-		    screen->vncdisplay, screen->vncfixed ? "" : ",to=99");
+		arg(s, "vnc=%s:%u%s", host ? screen->vnclisten : "127.0.0.1", screen->vncdisplay,
+		    screen->vncfixed ? "" : ",to=99");
 	else
 		arg(s, "none");
 	if (screen->vga) {
