@@ -126,6 +126,8 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 				return;
 		}
 	}
+	if (ret == -EINVAL && hvm->get(v, HVM_CPL))
+		return; /* a program has changed its code meanwhile: once more */
 	if (ret == -EINVAL || other)
 		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	else if (ret)

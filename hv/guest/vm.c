@@ -295,7 +295,9 @@ bool vm_may_log(struct vm *vm, u32 bytes)
 		vm->log_muted = false;
 		return true;
 	}
-	if (!__atomic_exchange_n(&vm->log_muted, true, __ATOMIC_RELAXED))
+	/* It is paid for, too: VMs that are made for it alone say it at no other rate. */
+	if (!__atomic_exchange_n(&vm->log_muted, true, __ATOMIC_RELAXED) &&
+	    take_tokens(&full_at, &of_all, VM_LOG_LINE, now))
 		log_warn("vm %u (%s): too many messages, the next ones are left out", vm->id,
 			 vm->name);
 	return false;
