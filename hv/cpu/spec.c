@@ -163,6 +163,14 @@ static bool has_command(u32 msr)
 	return !wrmsr_safe(msr, 0);
 }
 
+/* Another hypervisor may show a bit and refuse it. It is left as it was. */
+static bool takes_bit(u32 msr, u64 bit)
+{
+	u64 old;
+
+	return !rdmsr_safe(msr, &old) && !wrmsr_safe(msr, old | bit) && !wrmsr_safe(msr, old);
+}
+
 static void read_facts(struct spec_facts *f)
 {
 	u32 vendor = cpuid_read(0, 0).b, sig = cpuid_read(1, 0).a;
@@ -196,6 +204,10 @@ static void read_facts(struct spec_facts *f)
 	}
 	if (f->l7d & CPUID_7D_L1D_FLUSH && !has_command(MSR_FLUSH_CMD))
 		f->l7d &= ~CPUID_7D_L1D_FLUSH;
+	if (f->x21a & X21A_AUTO_IBRS && !takes_bit(MSR_EFER, EFER_AIBRSE))
+		f->x21a &= ~X21A_AUTO_IBRS;
+	if (f->x21a & X21A_BP_REDUCE && !takes_bit(MSR_BP_CFG, BP_CFG_REDUCE))
+		f->x21a &= ~X21A_BP_REDUCE;
 }
 
 static void say(const struct spec_plan *p)

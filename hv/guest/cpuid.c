@@ -68,6 +68,8 @@ static void hide_speculation(struct corbel_cpuid *e)
 	if (e->function == 7) {
 		if (!spec.guest)
 			e->edx &= ~CPUID_7D_CTRLS;
+		if (!spec.pred) /* which the bit promises, too */
+			e->edx &= ~CPUID_7D_SPEC_CTRL;
 		if (!spec.flush)
 			e->edx &= ~CPUID_7D_L1D_FLUSH;
 		if (!spec.arch)

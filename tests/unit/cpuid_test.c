@@ -447,6 +447,11 @@ static void test_speculation(void)
 		  msr_write(v, MSR_ARCH_CAPABILITIES, 0x100, true),
 	      "a VMM may hide bits of ARCH_CAPABILITIES, nobody can add one");
 	make_cpu(0);
+	spec.pred = false;
+	to_guest();
+	CHECK(!shows(7, 0, EDX, CPUID_7D_SPEC_CTRL) && !shows(0x80000008, 0, EBX, CPUID_X8B_IBPB),
+	      "without PRED_CMD neither vendor's bit promises it");
+	make_cpu(0);
 	spec = (struct spec_plan){0};
 	to_guest();
 	CHECK(!shows(7, 0, EDX, CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP) &&
