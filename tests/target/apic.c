@@ -490,10 +490,18 @@ static void check_periodic(u32 vector)
 	apic_write(APIC_LVTT, LVT_PERIODIC | vector);
 	WAIT(me()->count[vector] > n, 1000);
 	report(me()->count[vector] > n, "unmasked, they go on");
-	/* Ticks that could not be taken are one, not a burst. */
-	delay_us(40000);
-	n = me()->count[vector];
-	window();
+	/*
+	 * Ticks that could not be taken are one, not a burst. A machine that stands still in the
+	 * window itself lets more come: so once more.
+	 */
+	for (u32 tries = 0; tries < 5; tries++) {
+		delay_us(40000);
+		n = me()->count[vector];
+		t = rdtsc();
+		window();
+		if (rdtsc() - t < ms_to_tsc(5))
+			break;
+	}
 	report(me()->count[vector] - n <= 2, "missed ticks do not come in a burst (%u)",
 	       me()->count[vector] - n);
 	WAIT(me()->count[vector] > n + 3, 1000);
