@@ -114,7 +114,9 @@ void apic_send_ipi(u32 apic_id, u8 vector)
 
 static void wait_xapic_icr(void)
 {
-	for (u32 i = 0; i < ICR_SPINS && mmio_read32(regs + APIC_ICR) & ICR_PENDING; i++)
+	for (u32 i = 0;
+	     i < ICR_SPINS && mmio_read32(regs + APIC_ICR) & ICR_PENDING && !READ_ONCE(icr_stuck);
+	     i++)
 		cpu_relax();
 }
 

@@ -185,6 +185,17 @@ static void enter_mmx(struct fpu_area *a)
 	a->tags = 0xff;
 }
 
+/* What VEX-encoded loads leave of a register ends at bit 255: the rest of ZMM is 0. */
+static void clear_zmm_high(struct fpu_area *a, u8 n)
+{
+	u32 at = cpuid_read(0xd, 6).b;
+
+	if (!(xcr0_host & a->xstate_bv & XCR0_ZMM_HIGH))
+		return;
+	BUG_ON(at < sizeof(*a) || at + 16 * 32 > XSAVE_BYTES);
+	memset((u8 *)a + at + n * 32, 0, 32);
+}
+
 static void move_register(struct fpu_area *a, enum emul_vector file, u8 n, u8 *val, bool write)
 {
 	if (file == EMUL_MMX) {
@@ -205,6 +216,8 @@ static void move_register(struct fpu_area *a, enum emul_vector file, u8 n, u8 *v
 	} else if (!write) {
 		memset(val + 16, 0, 16);
 	}
+	if (write && file == EMUL_AVX)
+		clear_zmm_high(a, n);
 }
 
 int fpu_vector(struct vcpu *v, enum emul_vector file, u8 n, u8 *val, bool write, u8 *exception)

@@ -100,6 +100,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define XCR0_X87      BIT(0)
 #define XCR0_SSE      BIT(1)
 #define XCR0_AVX      BIT(2)
+#define XCR0_ZMM_HIGH BIT(6) /* of ZMM0 to 15 the bits from 256 on */
 #define XCR0_SWITCHED 0x2e7ull
 #define XCR0_RESET    1ull
 #define XCR0_FXSAVE   3ull /* what FXSAVE holds of it */

@@ -32,10 +32,13 @@ vmx_enter:
 	LOAD_GUEST
 	jnz .resume
 	vmlaunch
-	jmp refused
+	jmp not_run
 .resume:
 	vmresume
-refused:				; guest registers are thrown away
+not_run:				; guest registers are thrown away
+	mov rdi, [rsp]
+	SPEC_LEAVE
+refused:
 	pop rdi
 	xor eax, eax
 	jmp leave_enter

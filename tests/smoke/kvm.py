@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""The KVM API as VMMs use it: tests/dom0/api.c, and tests/kvm's firecracker.c, cloudhv.c, kvmtool.c,
+"""The KVM API as VMMs use it: tests/dom0/api, and tests/kvm's firecracker.c, cloudhv.c, kvmtool.c,
 debugger.c, msrs.c and dirty.c, run in dom0. Afterwards nothing of them is left in the hypervisor."""
 import os
 import re

@@ -35,6 +35,21 @@ void spec_switch(u64 owner)
 {
 }
 
+/* Where the upper halves of ZMM are. */
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = leaf ? 0 : 0xd;
+	*b = leaf == 0xd && subleaf == 6 ? 1152 : 0;
+	*c = *d = 0;
+}
+
+static bool is_zero(const u8 *p, u32 n)
+{
+	for (; n && !*p; n--)
+		p++;
+	return !n;
+}
+
 static void fake_load(struct vcpu *v)
 {
 	loads++;
@@ -121,9 +136,36 @@ static void test_pointers(void)
 	leaks_x87 = false;
 }
 
+/* The area of a CPU with AVX-512; only what lies in memory is looked at. */
+static void test_zmm(void)
+{
+	static const u8 old[32] = {[0 ... 31] = 0xaa};
+	struct fpu_area *a = (void *)areas[0];
+	u8 val[32] = {1}, *high = areas[0] + 1152;
+
+	reset();
+	xcr0_host = XCR0_X87 | XCR0_SSE | XCR0_AVX | 7 << 5;
+	a->xstate_bv = xcr0_host;
+	memset(high, 0xaa, 16 * 32);
+	move_register(a, EMUL_AVX, 3, val, false);
+	move_register(a, EMUL_SSE, 3, val, true);
+	CHECK(!memcmp(high + 3 * 32, old, 32), "a read, and a load by SSE, leave ZMM's upper half");
+	move_register(a, EMUL_AVX, 3, val, true);
+	CHECK(is_zero(high + 3 * 32, 32), "a load by AVX clears it");
+	CHECK(!memcmp(high + 2 * 32, old, 32) && !memcmp(high + 4 * 32, old, 32),
+	      "not that of the registers beside");
+	memset(high, 0xaa, 16 * 32);
+	a->xstate_bv &= ~XCR0_ZMM_HIGH;
+	move_register(a, EMUL_AVX, 3, val, true);
+	CHECK(!memcmp(high + 3 * 32, old, 32) && !(a->xstate_bv & XCR0_ZMM_HIGH),
+	      "nor is an initial one looked at");
+	xcr0_host = 0;
+}
+
 int main(void)
 {
 	test_switch();
+	test_zmm();
 	test_pointers();
 	return test_end();
 }

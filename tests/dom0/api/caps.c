@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Capabilities, what they enable, what is missing, statistics. */
+#include "api.h"
+
+static void test_mmu_pages(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_MMU_SHADOW_CACHE_CONTROL) == 1 &&
+		  !ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 1000) &&
+		  ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
+	      "KVM_SET_NR_MMU_PAGES is taken, and KVM_GET_NR_MMU_PAGES tells it");
+	check(ioctl(v.fd, KVM_SET_NR_MMU_PAGES, 63) && errno == EINVAL &&
+		  ioctl(v.fd, KVM_GET_NR_MMU_PAGES, 0) == 1000,
+	      "63 are too few");
+	end(&v);
+}
+
+/* ---- MSRs that tell of features ---- */
+
+static long system_msr(uint32_t index, u64 *val)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = {.head.nmsrs = 1, .entry.index = index};
+	long r = ioctl(kvm, KVM_GET_MSRS, &m);
+
+	*val = m.entry.data;
+	return r;
+}
+
+static void test_msr_features(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct {
+		struct kvm_msr_list head;
+		uint32_t index[64];
+	} l = {};
+	bool amd = __builtin_cpu_is("amd"), lfence = false;
+	int bad = 0;
+	u64 val;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GET_MSR_FEATURES) == 1 &&
+		  ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) && errno == E2BIG &&
+		  l.head.nmsrs > 0 && l.head.nmsrs <= 64,
+	      "there are MSRs that tell of features (%u)", l.head.nmsrs);
+	if (l.head.nmsrs > 64)
+		l.head.nmsrs = 64;
+	bad += ioctl(kvm, KVM_GET_MSR_FEATURE_INDEX_LIST, &l) != 0;
+	for (uint32_t i = 0; i < l.head.nmsrs; i++) {
+		bad += system_msr(l.index[i], &val) != 1 || val != get_msr(&v, l.index[i]);
+		lfence |= l.index[i] == 0xc0011029 && val & 2;
+	}
+	check(!bad, "/dev/kvm reads them as a new vCPU does (%d it does not)", bad);
+	check(lfence == amd, "AMD's says that LFENCE serializes");
+	check(!system_msr(MSR_TSC, &val), "others it does not read");
+	end(&v);
+}
+
+/* ---- capabilities to be enabled ---- */
+
+static void test_enable_cap(void)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0),
+	    max = ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPU_ID), vcpu;
+
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, max + 1, 0) == -EINVAL &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 1) == -EINVAL,
+	      "more vCPU ids than there are cannot be asked for");
+	check(!enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) && !enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 3, 0) == -EINVAL,
+	      "fewer can, once");
+	check(ioctl(vm, KVM_CREATE_VCPU, 2) < 0 && errno == EINVAL, "and then there are no others");
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
+	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
+		  enable(vcpu, KVM_CAP_SPLIT_IRQCHIP, 24, 0) == -EINVAL &&
+		  enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 0) == -EINVAL,
+	      "a vCPU has no capability to be enabled, and says so");
+	close(vcpu);
+	close(vm);
+
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	check(enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) == -EINVAL,
+	      "with the first vCPU the number of ids is settled");
+	close(vcpu);
+	close(vm);
+}
+
+/* ---- statistics ---- */
+
+struct stats {
+	struct kvm_stats_header h;
+	int fd;
+};
+
+static bool open_stats(struct stats *s, int of)
+{
+	s->fd = ioctl(of, KVM_GET_STATS_FD, NULL);
+	return s->fd >= 0 && pread(s->fd, &s->h, sizeof(s->h), 0) == sizeof(s->h);
+}
+
+/* The first value of this name; ~0: there is none. */
+static u64 stat_value(const struct stats *s, const char *name, uint32_t *flags)
+{
+	size_t size = sizeof(struct kvm_stats_desc) + s->h.name_size;
+	char buf[sizeof(struct kvm_stats_desc) + 256];
+	struct kvm_stats_desc *d = (void *)buf;
+	u64 val = ~0ull;
+
+	for (uint32_t i = 0; i < s->h.num_desc && size <= sizeof(buf); i++) {
+		if (pread(s->fd, buf, size, s->h.desc_offset + i * size) != (ssize_t)size)
+			return ~0ull;
+		if (strncmp(d->name, name, s->h.name_size))
+			continue;
+		*flags = d->flags;
+		return pread(s->fd, &val, 8, s->h.data_offset + d->offset) == 8 ? val : ~0ull;
+	}
+	return ~0ull;
+}
+
+static void test_stats(void)
+{
+	struct vm v = start(NO_CHIP);
+	void *volatile nowhere = NULL;
+	struct stats vm, vcpu;
+	char id[64] = "", want[64];
+	uint32_t flags;
+	u64 exits, end_of;
+
+	LOAD(v, show);
+	if (!check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_BINARY_STATS_FD) == 1 &&
+		       open_stats(&vm, v.fd) && open_stats(&vcpu, v.vcpu),
+		   "VM and vCPU have statistics"))
+		return end(&v);
+	pread(vcpu.fd, id, vcpu.h.name_size < 64 ? vcpu.h.name_size : 63, vcpu.h.id_offset);
+	snprintf(want, sizeof(want), "kvm-%d/vcpu-0", getpid());
+	check(!vcpu.h.flags && !strcmp(id, want), "which say whose they are (%s)", id);
+	exits = stat_value(&vcpu, "exits", &flags);
+	check(exits != ~0ull && flags == (KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE),
+	      "exits are counted");
+	for (int i = 0; i < 5; i++)
+		run(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) >= 5 &&
+		  stat_value(&vcpu, "io_exits", &flags) < 1000,
+	      "five more and five accesses to ports");
+	check(stat_value(&vcpu, "run_time", &flags) - 1 < ~0ull - 1 &&
+		  (flags & KVM_STATS_UNIT_MASK) == KVM_STATS_UNIT_SECONDS,
+	      "and the time the guest ran");
+	check(stat_value(&vm, "mapped_bytes", &flags) >= 4096 &&
+		  stat_value(&vm, "mapped_bytes", &flags) <= RAM_BYTES &&
+		  flags == (KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_BYTES),
+	      "and the memory it has");
+	end_of = vcpu.h.data_offset + 8 * vcpu.h.num_desc;
+	check(pread(vcpu.fd, id, 8, end_of - 4) == 4 && pread(vcpu.fd, id, 8, end_of) == 0 &&
+		  pread(vcpu.fd, id, 8, 1l << 40) == 0 && pread(vcpu.fd, nowhere, 8, 0) < 0 &&
+		  write(vcpu.fd, id, 1) < 0,
+	      "they end, and are not to be written");
+	end(&v);
+	check(stat_value(&vcpu, "exits", &flags) >= exits + 5, "they outlive the VM's descriptors");
+	close(vm.fd);
+	close(vcpu.fd);
+}
+
+/* ---- what is missing says so ---- */
+
+static void test_missing(void)
+{
+	struct vm v = start(NO_CHIP);
+	static const int none[] = {KVM_CAP_NESTED_STATE,    KVM_CAP_HYPERV,
+				   KVM_CAP_X86_SMM,	    KVM_CAP_XSAVE2,
+				   KVM_CAP_VAPIC,	    KVM_CAP_X86_DISABLE_EXITS,
+				   KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_EXCEPTION_PAYLOAD,
+				   KVM_CAP_VCPU_ATTRIBUTES};
+
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
+		      "capability %d is not claimed", none[i]);
+	check(ioctl(v.vcpu, KVM_SMI) && errno == ENOTTY, "KVM_SMI is ENOTTY");
+	check(ioctl(v.fd, KVM_GET_REGS) && errno == ENOTTY, "a vCPU's ioctl on the VM is ENOTTY");
+	end(&v);
+}
+
+void caps_tests(void)
+{
+	test_mmu_pages();
+	test_msr_features();
+	test_enable_cap();
+	test_stats();
+	test_missing();
+}

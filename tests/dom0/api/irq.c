@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Interrupts: the PIC, resampling, the PIT, the LAPIC's page, KVM_INTERRUPT. */
+#include "api.h"
+
+/* ---- interrupts ---- */
+
+#define PIC_INIT(mask)                                                                             \
+	"mov $0x11, %al; out %al, $0x20; mov $0x20, %al; out %al, $0x21; mov $4, %al; out %al, "   \
+	"$0x21\n"                                                                                  \
+	"mov $1, %al; out %al, $0x21; mov $" #mask ", %al; out %al, $0x21\n"
+GUEST(pic_wait,
+      PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; hlt; mov $0x79, %dx; out %al, %dx; hlt");
+GUEST(level_wait, PIC_INIT(0xdf) "mov $0x4d0, %dx; mov $0x20, %al; out %al, %dx; mov $0x78, %dx; "
+				 "out %al, %dx; sti; hlt");
+GUEST(pit_wait, "xor %cx, %cx\n" PIC_INIT(
+		    0xfe) "mov $0x34, %al; out %al, $0x43; mov $0x9c, %al; out %al, $0x40\n"
+			  "mov $0x2e, %al; out %al, $0x40; sti; 1: hlt; jmp 1b");
+GUEST(sti_spin, "nop; nop; sti; nop; jmp .");
+GUEST(sti_halt, "mov $0x78, %dx; out %al, %dx; sti; hlt");
+GUEST(on_irq_eoi, "mov $0x20, %al; out %al, $0x20; mov $0x77, %dx; out %al, %dx; iret");
+GUEST(on_tick, "inc %cx; cmp $50, %cx; mov $0x20, %al; out %al, $0x20; jne 1f; mov $0x77, %dx; out "
+	       "%al, %dx; 1: iret");
+
+static struct kvm_pic_state pic(struct vm *v)
+{
+	struct kvm_irqchip c = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+	ioctl(v->fd, KVM_GET_IRQCHIP, &c);
+	return c.chip.pic;
+}
+
+static void test_pic(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_irq_level l = {.irq = 4, .level = 1};
+
+	LOAD(v, pic_wait);
+	HANDLE(0x24, on_irq);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "the PIC is programmed without exits");
+	check(!ioctl(v.fd, KVM_IRQ_LINE_STATUS, &l) && l.status > 0,
+	      "KVM_IRQ_LINE_STATUS says delivered");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler of its vector runs");
+	check(pic(&v).isr == 0x10 && pic(&v).irq_base == 0x20,
+	      "KVM_GET_IRQCHIP shows it in service");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x79), "and returns behind HLT");
+	end(&v);
+}
+
+static void test_resample(void)
+{
+	struct vm v = start(FULL_CHIP);
+	int e = eventfd(0, EFD_NONBLOCK), again = eventfd(0, EFD_NONBLOCK);
+	struct kvm_irqfd f = {
+	    .fd = e, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = again};
+
+	LOAD(v, level_wait);
+	HANDLE(0x25, on_irq_eoi);
+	check(!ioctl(v.fd, KVM_IRQFD, &f), "an irqfd with resampling can be assigned");
+	run(&v);
+	eventfd_write(e, 1);
+	check(pic(&v).irr == 0x20, "writing it raises the line");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the handler runs");
+	check(count(again) == 1 && pic(&v).irr == 0,
+	      "its EOI signals the resample eventfd and lowers the line");
+	f.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	check(!ioctl(v.fd, KVM_IRQFD, &f), "it can be deassigned");
+	eventfd_write(e, 1);
+	check(pic(&v).irr == 0, "and then raises nothing");
+	close(e);
+	close(again);
+	end(&v);
+}
+
+static void test_pit(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	struct timespec a, b;
+	double s;
+
+	LOAD(v, pit_wait);
+	HANDLE(0x20, on_tick);
+	check(!ioctl(v.fd, KVM_CREATE_PIT2, &c), "a PIT can be made");
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "50 ticks come");
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	s = b.tv_sec - a.tv_sec + (b.tv_nsec - a.tv_nsec) / 1e9;
+	check(s > 0.45 && s < 2, "at 100 Hz (%.2f s)", s);
+	end(&v);
+}
+
+GUEST(lapic, "mov %eax, 0x80; mov 0x80, %ebx; mov 0x81, %cl; mov $0x78, %dx; out %al, %dx; hlt");
+
+/* Run it with DS there and this EAX. True: the VMM hears of nothing but the port. */
+static bool lapic_access(struct vm *v, u64 apic_base, u64 at, uint32_t eax)
+{
+	struct kvm_regs r = {.rip = CODE, .rflags = 2, .rsp = STACK, .rax = eax};
+	struct kvm_sregs s;
+
+	ioctl(v->vcpu, KVM_GET_SREGS, &s);
+	s.apic_base = apic_base;
+	s.ds.base = at;
+	ioctl(v->vcpu, KVM_SET_SREGS, &s);
+	ioctl(v->vcpu, KVM_SET_REGS, &r);
+	return run(v) == KVM_EXIT_IO && at_port(v, 0x78);
+}
+
+static uint32_t tpr(struct vm *v)
+{
+	struct kvm_lapic_state l = {};
+
+	ioctl(v->vcpu, KVM_GET_LAPIC, &l);
+	return *(uint32_t *)(l.regs + 0x80);
+}
+
+static void test_lapic_hole(void)
+{
+	struct vm v = start(FULL_CHIP);
+	int e = eventfd(0, EFD_NONBLOCK);
+	struct kvm_ioeventfd io = {.addr = 0xfee00080, .len = 4, .fd = e};
+
+	LOAD(v, lapic);
+	ioctl(v.fd, KVM_IOEVENTFD, &io);
+	check(lapic_access(&v, APIC_XAPIC, 0xfee00000, 0x50) && (uint32_t)regs(&v).rbx == 0x50 &&
+		  tpr(&v) == 0x50,
+	      "LAPIC page: an enabled xAPIC is there");
+	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x60) && (uint32_t)regs(&v).rbx == ~0u &&
+		  (regs(&v).rcx & 0xff) == 0xff && tpr(&v) == 0x50,
+	      "LAPIC page: of one that is off stores are dropped, loads give ones");
+	check(lapic_access(&v, APIC_X2APIC, 0xfee00000, 0x70) && (uint32_t)regs(&v).rbx == ~0u &&
+		  tpr(&v) == 0x50,
+	      "LAPIC page: so they are in x2APIC mode");
+	check(lapic_access(&v, APIC_OFF - 0x100000, 0xfed00000, 0x70) &&
+		  (uint32_t)regs(&v).rbx == ~0u,
+	      "LAPIC page: so they are where it has moved");
+	check(!count(e), "LAPIC page: an ioeventfd there is not signalled by then");
+	check(!lapic_access(&v, APIC_XAPIC - 0x100000, 0xfee00000, 0x70) &&
+		  v.run->exit_reason == KVM_EXIT_MMIO && !v.run->mmio.is_write && count(e) == 1,
+	      "LAPIC page: what is elsewhere reaches eventfd and VMM");
+	set_slot(v.fd, 1, 0, 0xfee00000, 4096, ram + 0x100000);
+	check(lapic_access(&v, APIC_OFF, 0xfee00000, 0x1234) &&
+		  *(uint32_t *)(ram + 0x100080) == 0x1234,
+	      "LAPIC page: memory there is memory while it is off");
+	close(e);
+	end(&v);
+
+	v = start(NO_CHIP);
+	LOAD(v, lapic);
+	check(!lapic_access(&v, APIC_OFF, 0xfee00000, 0x70) &&
+		  v.run->exit_reason == KVM_EXIT_MMIO && v.run->mmio.is_write &&
+		  v.run->mmio.phys_addr == 0xfee00080,
+	      "LAPIC page: without an irqchip it is the VMM's");
+	end(&v);
+}
+
+static void test_user_interrupts(void)
+{
+	struct kvm_interrupt irq = {0x40};
+	struct vm v = start(NO_CHIP);
+
+	LOAD(v, sti_spin);
+	HANDLE(0x40, on_irq);
+	v.run->request_interrupt_window = 1;
+	check(run(&v) == KVM_EXIT_IRQ_WINDOW_OPEN && v.run->ready_for_interrupt_injection &&
+		  v.run->if_flag,
+	      "no irqchip: the interrupt window is told");
+	v.run->request_interrupt_window = 0;
+	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "no irqchip: KVM_INTERRUPT is taken");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "no irqchip: the handler runs");
+	end(&v);
+
+	v = start(SPLIT_CHIP);
+	LOAD(v, sti_halt);
+	HANDLE(0x40, on_irq);
+	run(&v);
+	check(!ioctl(v.vcpu, KVM_INTERRUPT, &irq), "split irqchip: KVM_INTERRUPT is taken");
+	check(ioctl(v.vcpu, KVM_INTERRUPT, &irq) && errno == EEXIST,
+	      "split irqchip: one at a time");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "split irqchip: the handler runs");
+	end(&v);
+}
+
+void irq_tests(void)
+{
+	test_pic();
+	test_resample();
+	test_pit();
+	test_user_interrupts();
+	test_lapic_hole();
+}
