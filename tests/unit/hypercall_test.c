@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
+ * links: tests/unit/rest.c hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
  * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
 #include "hv/dom0/hypercall.h"
@@ -26,8 +26,8 @@
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
 #include "arena.h"
+#include "stand_in.h"
 
-static struct cpu cpu0;
 static struct vcpu *caller;
 static u8 dom0_page[PAGE_SIZE];
 
@@ -37,14 +37,6 @@ static u32 maps, moves;
 /* ---- the rest of the hypervisor ---- */
 
 u64 tsc_khz = 1000000, boot_tsc;
-u32 cpu_count = 1;
-struct hvm_caps hvm_caps;
-struct spec_plan spec;
-
-struct cpu *this_cpu(void)
-{
-	return &cpu0;
-}
 
 static u64 now = 1000; /* ns */
 
@@ -58,49 +50,10 @@ u64 ns_to_tsc(u64 ns)
 	return ns;
 }
 
-/* Of these nothing is looked at. */
-#define ZERO(type, name, ...)                                                                      \
-	type name(__VA_ARGS__)                                                                     \
-	{                                                                                          \
-		return 0;                                                                          \
-	}
-#define NOTHING(name, ...)                                                                         \
-	void name(__VA_ARGS__)                                                                     \
-	{                                                                                          \
-	}
-/* clang-format off */
-ZERO(u64, tsc_to_ns, u64 t)
-ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
-ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
-NOTHING(debug_key, char c)
-NOTHING(debug_reset, struct vcpu *v)
-NOTHING(event_doorbell, u32 id)
-NOTHING(fpu_reset, struct vcpu *v)
-NOTHING(lapic_reset, struct vcpu *v, bool init)
-ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data)
-NOTHING(mce_reset, struct vcpu *v)
-ZERO(u32, msr_list, u32 *out)
-ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
-ZERO(s64, p2m_dirty_start, struct p2m *p, u64 gfn, u64 count)
-ZERO(s64, p2m_dirty_stop, struct p2m *p, u64 gfn, u64 count)
-ZERO(s64, p2m_dirty_read, struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
-ZERO(int, p2m_dom0_share, struct p2m *p, hpa_t page)
-NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
-ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
-ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
-ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
-ZERO(int, p2m_destroy, struct p2m *p)
-ZERO(u64, policy_xcr0_all, void)
-ZERO(u64, pv_clock_get, struct vm *vm)
-NOTHING(pv_clock_set, struct vm *vm, u64 ns)
-NOTHING(pv_reset, struct vcpu *v)
-ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
-NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
-ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
-NOTHING(vcpu_request, struct vcpu *v, u64 req)
-ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
-ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
-/* clang-format on */
+u64 tsc_to_ns(u64 ticks)
+{
+	return ticks;
+}
 
 static bool timer_wakes; /* the vCPU, before it can be stopped */
 
