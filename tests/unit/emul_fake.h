@@ -229,3 +229,55 @@ static inline bool faults(struct emul_env *e, const char *bytes, u32 n, u8 vecto
 	return res == EMUL_FAULT && e->fault.vector == vector &&
 	       memcmp(&before, &cpu, sizeof(cpu)) == 0;
 }
+
+/* ---- hostile ones ---- */
+
+static u32 plain_stores;
+
+/* What is told of a plain store without emulating it is what the emulator has found. */
+static inline void check_short_way(const struct emul_state *st, enum emul_result res,
+				   const u8 *bytes, u32 n, enum emul_mode mode)
+{
+	struct insn i;
+	u64 val;
+
+	if (res == EMUL_UNSUPPORTED || insn_decode(&i, bytes, n, mode) ||
+	    !emul_is_plain_store(&i, mode))
+		return;
+	plain_stores++;
+	EXPECT(res != EMUL_MMIO_READ, "a plain store reads");
+	if (res != EMUL_MMIO_WRITE)
+		return;
+	EXPECT(emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa, &val) == (st->mmio_len == i.op_size),
+	       "a plain store is one that does not cross a page");
+	val &= ~0ull >> (64 - 8 * i.op_size);
+	EXPECT(st->mmio_len != i.op_size || val == st->mmio_data,
+	       "a plain store of %llx, not of %llx", (unsigned long long)st->mmio_data,
+	       (unsigned long long)val);
+	EXPECT(!emul_stored(&i, cpu.gpr, cpu.rip, st->mmio_gpa + 4, &val),
+	       "another address is another's");
+}
+
+/* In bounded time, and no byte is read beyond the instruction. */
+static inline enum emul_result run_hostile(struct emul_env *e, const u8 *bytes, u32 n)
+{
+	u8 *heap = malloc(n);
+	struct emul_state st;
+	enum emul_result res;
+	u32 loops = 0;
+
+	memcpy(heap, bytes, n);
+	res = start(&st, e, heap, n);
+	check_short_way(&st, res, heap, n, e->mode);
+	free(heap);
+	while (is_under_way(res) && loops++ < 20000) {
+		if (rnd() % 16 == 0) /* the VMM may set registers in between */
+			cpu.gpr[rnd() % 16] = rnd_value();
+		if (rnd() % 64 == 0)
+			cpu.gpr[1] = 0;
+		st.mmio_data = rnd();
+		res = emul_continue(&st, e);
+	}
+	EXPECT(loops < 20000, "hostile input ends");
+	return res;
+}
