@@ -145,6 +145,49 @@ static void test_refused(void)
 	free_vm(vm, 0);
 }
 
+/* A border of each argument that has one. */
+static void test_borders(void)
+{
+	s64 vm = make_vm(0, 0), id;
+
+	CHECK(call(CORBEL_HC_VCPU_CREATE, vm, 0xffffffff, 0, 0) == -EINVAL,
+	      "the APIC id of all is nobody's");
+	id = call(CORBEL_HC_VCPU_CREATE, vm, 0xfe, 0, 0);
+	CHECK(call(CORBEL_HC_BOOT_CPU, vm, 1, 0, 0) == -EBUSY,
+	      "no other boot CPU once there are vCPUs");
+	CHECK(call(CORBEL_HC_MSI, vm, 0xfee00000, 0x40, 0) == -ENOENT,
+	      "no MSI without local APICs");
+	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 1, 0) == -EINVAL, "a weight has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED, id, 1, 1, 1ull << 32) == -EINVAL, "a cap has 32 bits");
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 0, 0) == -EINVAL, "no log of no pages");
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, PAGE_SIZE * 8 + 1, 0) == -EINVAL,
+	      "no log that is longer than a page");
+	caller->gpr[R8] = 0;
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 128, PAGE_SIZE - 8) == -EINVAL,
+	      "no log to a buffer that crosses pages");
+	maps = 0;
+	caller->gpr[R8] = CORBEL_MAP_MMIO;
+	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 9) == -EINVAL && !maps, "MMIO is 4 KiB at a time");
+	caller->gpr[R8] = 1ull << 32;
+	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 0) == -EINVAL && !maps, "flags have 32 bits");
+	caller->gpr[R8] = 0;
+	CHECK(call(CORBEL_HC_LOG_READ, 0, 0, sizeof(struct corbel_log), 0) == -EINVAL,
+	      "no log without room for text");
+	CHECK(call(CORBEL_HC_SUPPORTED, ~0ull, 0, 0, PAGE_SIZE) == -EINVAL,
+	      "what is supported is asked by kinds that there are");
+	CHECK(call(CORBEL_HC_SUPPORTED, CORBEL_SUPPORTED_XCR0, 0, 0, 7) == -E2BIG,
+	      "and with room for it");
+	CHECK(call(CORBEL_HC_EVENT_BIND, 0, 31, 0, 0) == -EINVAL &&
+		  call(CORBEL_HC_EVENT_BIND, 0, 256, 0, 0) == -EINVAL,
+	      "events do not come as exceptions, nor beyond the last vector");
+	CHECK(call(CORBEL_HC_EVENT_BIND, 1ull << 32, 64, 0, 0) == -ENOENT &&
+		  call(CORBEL_HC_EVENT_BIND, 77, 64, 0, 0) == -ENOENT,
+	      "nor to CPUs that dom0 has not");
+	CHECK(call(CORBEL_HC_MSR_FILTER, vm, 0, PAGE_SIZE - 8, 0) == -EINVAL,
+	      "no filter from a buffer that crosses pages");
+	free_vm(vm, id);
+}
+
 /* ---- the pool ---- */
 
 static u64 had(u64 vm)
@@ -287,6 +330,7 @@ int main(void)
 	test_states();
 	test_msr_filter();
 	test_refused();
+	test_borders();
 	test_pool();
 	test_messages();
 	test_doorbells();
