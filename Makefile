@@ -80,25 +80,43 @@ hv-clang: $(CLANG_OBJ)
 
 # ---- unit tests: each tests/unit/NAME_test.c names what it links in a comment "links: ..." ----
 UNIT      := $(patsubst tests/unit/%_test.c,%,$(wildcard tests/unit/*_test.c))
-UNIT_H     := $(wildcard tests/unit/*.h hv/*.h hv/*/*.h boot/*.h)
+UNIT_H     := $(wildcard tests/unit/*.h tests/fuzz/*.h hv/*.h hv/*/*.h boot/*.h)
 UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefined -fno-sanitize-recover=all -I.
 
-links = $(shell sed -n '/links:/{:a;/\*\//!{N;ba};s|.*links:||;s|\*/.*||;s|\n \*||g;p;q}' tests/unit/$(1)_test.c)
+links = $(shell sed -n '/links:/{:a;/\*\//!{N;ba};s|.*links:||;s|\*/.*||;s|\n \*||g;p;q}' $(1))
 
+# Name of the program; its own sources; those it links
 define unit_rule
-$(BUILD)/unit/$(1): tests/unit/$(1)_test.c tests/unit/host.c $(UNIT_H) $(filter %.c,$(call links,$(1)))
+$(BUILD)/unit/$(1): $(2) tests/unit/host.c $(UNIT_H) $(filter %.c,$(3))
 	@mkdir -p $(BUILD)/unit
-	$$(CC) $$(UNIT_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(call links,$(1))
+	$$(CC) $$(UNIT_FLAGS) -o $$@ $(2) tests/unit/host.c $(3)
 endef
-$(foreach t,$(UNIT),$(eval $(call unit_rule,$(t))))
+$(foreach t,$(UNIT),$(eval $(call unit_rule,$(t),tests/unit/$(t)_test.c,$(call links,tests/unit/$(t)_test.c))))
 $(BUILD)/unit/svm: hv/svm/svm.c
 $(BUILD)/unit/lazy: hv/guest/lazy.c
 $(BUILD)/unit/cr: hv/guest/cr.c
 $(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
-.PHONY: unit
-unit: $(UNIT:%=$(BUILD)/unit/%)
-	@fail=0; for t in $(UNIT); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
+# ---- fuzz targets: each tests/fuzz/NAME.c likewise. In `make unit` on repeatable mutations, in `make fuzz` under libFuzzer ----
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/main.c,$(wildcard tests/fuzz/*.c)))
+$(foreach t,$(FUZZ),$(eval $(call unit_rule,$(t)_fuzz,tests/fuzz/$(t).c tests/fuzz/main.c,$(call links,tests/fuzz/$(t).c))))
+
+define fuzz_rule
+.PHONY: fuzz-$(1)
+fuzz-$(1): $(BUILD)/unit/$(1)_fuzz
+	@mkdir -p $(BUILD)/fuzz/$(1)
+	$$< $(BUILD)/fuzz/$(1)
+	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/$(1).elf \
+		tests/fuzz/$(1).c tests/unit/host.c $(call links,tests/fuzz/$(1).c)
+	$(BUILD)/fuzz/$(1).elf -max_len=65536 -max_total_time=$$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$(1)
+endef
+FUZZ_SECONDS ?= 60
+$(foreach t,$(FUZZ),$(eval $(call fuzz_rule,$(t))))
+
+.PHONY: unit fuzz
+unit: $(UNIT:%=$(BUILD)/unit/%) $(FUZZ:%=$(BUILD)/unit/%_fuzz)
+	@fail=0; for t in $(UNIT) $(FUZZ:%=%_fuzz); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
+fuzz: $(FUZZ:%=fuzz-%)
 
 # Shares of CPUs beside the ideal: the unit test sched_share with SCENARIOS random ones, from SEED on.
 SCENARIOS ?= 3000
@@ -106,18 +124,6 @@ SEED      ?= 1
 .PHONY: sched-sim
 sched-sim: $(BUILD)/unit/sched_share
 	@$< $(SCENARIOS) $(SEED)
-
-# ---- fuzz targets, under libFuzzer for FUZZ_SECONDS; the unit tests drive the same ones with repeatable mutations ----
-FUZZ_SECONDS ?= 60
-.PHONY: fuzz
-fuzz:
-	@mkdir -p $(BUILD)/fuzz
-	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/mb2 \
-		tests/fuzz/mb2_fuzz.c tests/unit/host.c boot/mb2.c boot/memmap.c
-	clang -std=gnu11 -O1 -g -DHV_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -o $(BUILD)/fuzz/iommu \
-		tests/fuzz/iommu_fuzz.c tests/unit/host.c hv/iommu/dmar.c hv/iommu/ivrs.c
-	$(BUILD)/fuzz/mb2 -max_len=16384 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
-	$(BUILD)/fuzz/iommu -max_len=1024 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/
 
 -include dom0/kmod/kmod.mk
 -include tools/tools.mk
@@ -280,7 +286,7 @@ help:
 	@echo 'make style-test  the rules of the house: layout, headers, rooms, numbers; in make test, too'
 	@echo 'make mutants     mistakes made on purpose, which the tests have to notice; MUTANTS="words" picks some'
 	@echo 'make locks-test  the target tests with the order of locks checked'
-	@echo 'make unit fuzz   tests of the pure modules on the host; fuzzing for FUZZ_SECONDS'
+	@echo 'make unit fuzz   tests of the pure modules on the host; each fuzz target for FUZZ_SECONDS, fuzz-NAME: one'
 	@echo 'make sched-sim   the scheduler on simulated CPUs: shares beside the ideal, in SCENARIOS random cases from SEED on'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
 	@echo 'make bench-check no row is worse than in the committed table'

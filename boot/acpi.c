@@ -343,7 +343,7 @@ static void read_sleep(struct acpi_scan *s)
 	for (u32 i = 0; t && i < ARRAY_SIZE(regs); i++) {
 		u16 port = fadt_port(t, regs[i].at);
 
-		if (!port)
+		if (!port || port > 0xffff - regs[i].byte)
 			continue;
 		port += regs[i].byte;
 		if (regs[i].what == WAKE)
@@ -379,7 +379,7 @@ static void read_fadt(struct acpi_scan *s, u64 addr, u8 *t)
 
 static void read_hpet(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	if (!s->out->hpet_addr && t[HPET_ADDRESS + GAS_SPACE] == ACPI_SPACE_MEMORY)
+	if (!s->out->hpet_addr && table_field(t, HPET_ADDRESS + GAS_SPACE, 1) == ACPI_SPACE_MEMORY)
 		s->out->hpet_addr = table_field(t, HPET_ADDRESS + GAS_ADDRESS, 8);
 }
 

@@ -2,7 +2,7 @@
 /*
  * Guests' control registers and XCR0 on a back end of ours: what is refused never reaches it.
  * cr.c is included, for XSETBV is an instruction of ring 0.
- * links: hv/guest/fault.c hv/guest/inject.c hv/emul/insn.c
+ * links: tests/unit/rest.c hv/guest/fault.c hv/guest/inject.c hv/emul/insn.c
  */
 #include "hv/lib/asm.h"
 static unsigned long long xcr0_hw;
@@ -11,7 +11,6 @@ static unsigned long long xcr0_hw;
 
 #include <string.h>
 
-#include "hv/guest/debug.h"
 #include "test.h"
 
 #define OFF (CR0_CD | CR0_NW)
@@ -45,7 +44,6 @@ static void fake_seg(struct vcpu *w, enum hvm_seg s, struct corbel_segment *out)
 
 static const struct hvm_ops ops = {.get = fake_get, .set = fake_set, .get_seg = fake_seg};
 const struct hvm_ops *hvm = &ops;
-struct hvm_caps hvm_caps;
 u64 xcr0_host = 7;
 
 /* ---- the rest of the hypervisor ---- */
@@ -103,34 +101,6 @@ u64 lapic_get_cr8(const struct vcpu *w)
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 {
 	*out = (struct pt_leaf){0};
-}
-
-bool vm_may_log(struct vm *m, u32 bytes)
-{
-	return false;
-}
-
-bool debug_retired(struct vcpu *w)
-{
-	return false;
-}
-
-u64 debug_get_dr(struct vcpu *w, u32 n)
-{
-	return 0;
-}
-
-void debug_set_dr(struct vcpu *w, u32 n, u64 val)
-{
-}
-
-int lapic_pending(struct vcpu *w)
-{
-	return -1;
-}
-
-void lapic_accept(struct vcpu *w, u8 vector)
-{
 }
 
 /* ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the back ends share, and AMD-V's exits. links: hv/guest/hvm.c hv/svm/decode.c hv/svm/tcg.c
+/* What the back ends share, and AMD-V's exits. links: tests/unit/rest.c hv/guest/hvm.c
+ * hv/svm/decode.c hv/svm/tcg.c
  */
 #include <string.h>
 
@@ -23,21 +24,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*c = leaf ? leaf1_ecx : 0;
 }
 
-u32 quirks;
-
-struct guest_fault;
-int vcpu_fetch(struct vcpu *v, struct guest_fault *f);
-int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
-{
-	return -EINVAL;
-}
-
-void quirks_detect(void)
-{
-}
-
 static const struct pt_format fake_format = {.max_order = 9, .dirty = BIT(9)};
-struct pt_format pt_guest;
 
 static const char *fake_probe(struct hvm_caps *caps)
 {

@@ -1,230 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
+ * links: tests/unit/rest.c hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
  * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
-#include "hv/dom0/hypercall.h"
-
-#include <string.h>
-
-#include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
-#include "hv/cpu/spec.h"
-#include "hv/cpu/time.h"
-#include "hv/dom0/debugkey.h"
-#include "hv/dom0/stat.h"
-#include "hv/dom0/state.h"
-#include "hv/guest/cpuid.h"
-#include "hv/guest/debug.h"
-#include "hv/guest/doorbell.h"
-#include "hv/guest/event.h"
-#include "hv/guest/kick.h"
-#include "hv/guest/lapic_ipi.h"
-#include "hv/guest/lazy.h"
-#include "hv/guest/msr.h"
-#include "hv/guest/run.h"
-#include "hv/guest/vm.h"
-#include "arena.h"
-
-static struct cpu cpu0;
-static struct vcpu *caller;
-static u8 dom0_page[PAGE_SIZE];
-
-static bool borrows = true, off = true;
-static u32 maps, moves;
-
-/* ---- the rest of the hypervisor ---- */
-
-u64 tsc_khz = 1000000, boot_tsc;
-u32 cpu_count = 1;
-struct hvm_caps hvm_caps;
-struct spec_plan spec;
-
-struct cpu *this_cpu(void)
-{
-	return &cpu0;
-}
-
-static u64 now = 1000; /* ns */
-
-u64 rdtsc(void)
-{
-	return now;
-}
-
-u64 ns_to_tsc(u64 ns)
-{
-	return ns;
-}
-
-/* Of these nothing is looked at. */
-#define ZERO(type, name, ...)                                                                      \
-	type name(__VA_ARGS__)                                                                     \
-	{                                                                                          \
-		return 0;                                                                          \
-	}
-#define NOTHING(name, ...)                                                                         \
-	void name(__VA_ARGS__)                                                                     \
-	{                                                                                          \
-	}
-/* clang-format off */
-ZERO(u64, tsc_to_ns, u64 t)
-ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
-ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
-NOTHING(debug_key, char c)
-NOTHING(debug_reset, struct vcpu *v)
-NOTHING(event_doorbell, u32 id)
-NOTHING(fpu_reset, struct vcpu *v)
-NOTHING(lapic_reset, struct vcpu *v, bool init)
-ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data)
-NOTHING(mce_reset, struct vcpu *v)
-ZERO(u32, msr_list, u32 *out)
-ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
-ZERO(s64, p2m_dirty_start, struct p2m *p, u64 gfn, u64 count)
-ZERO(s64, p2m_dirty_stop, struct p2m *p, u64 gfn, u64 count)
-ZERO(s64, p2m_dirty_read, struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
-ZERO(int, p2m_dom0_share, struct p2m *p, hpa_t page)
-NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
-ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
-ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
-ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
-ZERO(int, p2m_destroy, struct p2m *p)
-ZERO(u64, policy_xcr0_all, void)
-ZERO(u64, pv_clock_get, struct vm *vm)
-NOTHING(pv_clock_set, struct vm *vm, u64 ns)
-NOTHING(pv_reset, struct vcpu *v)
-ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
-NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
-ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
-NOTHING(vcpu_request, struct vcpu *v, u64 req)
-ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
-ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
-/* clang-format on */
-
-static bool timer_wakes; /* the vCPU, before it can be stopped */
-
-void lapic_destroy(struct vcpu *v)
-{
-	off = off && !timer_wakes;
-}
-
-void lapic_init(struct vcpu *v, u32 id, bool present)
-{
-	v->lapic.id = id;
-}
-
-struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 id)
-{
-	for (u32 i = 0; i < MAX_CPUS; i++)
-		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == id)
-			return vm->vcpu[i];
-	return NULL;
-}
-
-bool sched_is_off(const struct sched_unit *u)
-{
-	return off;
-}
-
-int p2m_copy(struct p2m *p, gpa_t at, void *buf, size_t len, bool write)
-{
-	if (!write)
-		memcpy(buf, dom0_page + at.v % PAGE_SIZE, len);
-	return 0;
-}
-
-int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
-{
-	maps++;
-	return 0;
-}
-
-s64 state_get(struct vcpu *v, u32 what, u32 n)
-{
-	moves++;
-	return 8;
-}
-
-s64 state_set(struct vcpu *v, u32 what, u32 n)
-{
-	moves++;
-	return 8;
-}
-
-/* ---- the back end ---- */
-
-/* clang-format off */
-static NOTHING(fake_give_back, struct vcpu *v)
-static ZERO(int, fake_vcpu_init, struct vcpu *v)
-static NOTHING(fake_vcpu_destroy, struct vcpu *v)
-static NOTHING(fake_vcpu_reset, struct vcpu *v, bool init)
-static ZERO(u64, fake_get, struct vcpu *v, enum hvm_reg r)
-static NOTHING(fake_set, struct vcpu *v, enum hvm_reg r, u64 val)
-static NOTHING(fake_set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
-static ZERO(int, fake_msr_set, struct vcpu *v, u32 msr, u64 val)
-
-static bool fake_borrow(struct vcpu *v)
-{
-	return borrows;
-}
-/* clang-format on */
-
-static bool direct_reads, direct_writes; /* of LSTAR */
-
-static void fake_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
-{
-	if (msr != 0xc0000082)
-		return;
-	direct_reads = reads;
-	direct_writes = writes;
-}
-
-static const struct hvm_ops fake_ops = {
-    .vcpu_pages = 2,
-    .borrow = fake_borrow,
-    .give_back = fake_give_back,
-    .direct_msr = fake_direct_msr,
-    .vcpu_init = fake_vcpu_init,
-    .vcpu_destroy = fake_vcpu_destroy,
-    .vcpu_reset = fake_vcpu_reset,
-    .get = fake_get,
-    .set = fake_set,
-    .set_seg = fake_set_seg,
-    .msr_set = fake_msr_set,
-};
-const struct hvm_ops *hvm = &fake_ops;
-
-static void dom0_start(void)
-{
-	static const struct vm_ops ops;
-
-	caller = vcpu_by_id(vcpu_create(vm_create_dom0(&ops), 0));
-}
-
-static s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d)
-{
-	caller->gpr[RDI] = a;
-	caller->gpr[RSI] = b;
-	caller->gpr[RDX] = c;
-	caller->gpr[RCX] = d;
-	return hypercall(caller, nr);
-}
-
-static s64 make_vm(u32 user, u64 pages)
-{
-	struct corbel_vm_create c = {.name = "test", .user = user, .user_pages = pages};
-
-	memcpy(dom0_page, &c, sizeof(c));
-	return call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
-}
-
-static void free_vm(u64 vm, u64 vcpu)
-{
-	if (vcpu)
-		CHECK_QUIET(!call(CORBEL_HC_VCPU_DESTROY, vcpu, 0, 0, 0), "a vCPU goes");
-	CHECK_QUIET(!call(CORBEL_HC_VM_DESTROY, vm, 0, 0, 0), "a VM goes");
-}
+#include "hypercall_fake.h"
 
 /* ---- nothing is done to what runs, or is being torn down ---- */
 
@@ -365,6 +145,49 @@ static void test_refused(void)
 	free_vm(vm, 0);
 }
 
+/* A border of each argument that has one. */
+static void test_borders(void)
+{
+	s64 vm = make_vm(0, 0), id;
+
+	CHECK(call(CORBEL_HC_VCPU_CREATE, vm, 0xffffffff, 0, 0) == -EINVAL,
+	      "the APIC id of all is nobody's");
+	id = call(CORBEL_HC_VCPU_CREATE, vm, 0xfe, 0, 0);
+	CHECK(call(CORBEL_HC_BOOT_CPU, vm, 1, 0, 0) == -EBUSY,
+	      "no other boot CPU once there are vCPUs");
+	CHECK(call(CORBEL_HC_MSI, vm, 0xfee00000, 0x40, 0) == -ENOENT,
+	      "no MSI without local APICs");
+	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 1, 0) == -EINVAL, "a weight has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED, id, 1, 1, 1ull << 32) == -EINVAL, "a cap has 32 bits");
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 0, 0) == -EINVAL, "no log of no pages");
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, PAGE_SIZE * 8 + 1, 0) == -EINVAL,
+	      "no log that is longer than a page");
+	caller->gpr[R8] = 0;
+	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 128, PAGE_SIZE - 8) == -EINVAL,
+	      "no log to a buffer that crosses pages");
+	maps = 0;
+	caller->gpr[R8] = CORBEL_MAP_MMIO;
+	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 9) == -EINVAL && !maps, "MMIO is 4 KiB at a time");
+	caller->gpr[R8] = 1ull << 32;
+	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 0) == -EINVAL && !maps, "flags have 32 bits");
+	caller->gpr[R8] = 0;
+	CHECK(call(CORBEL_HC_LOG_READ, 0, 0, sizeof(struct corbel_log), 0) == -EINVAL,
+	      "no log without room for text");
+	CHECK(call(CORBEL_HC_SUPPORTED, ~0ull, 0, 0, PAGE_SIZE) == -EINVAL,
+	      "what is supported is asked by kinds that there are");
+	CHECK(call(CORBEL_HC_SUPPORTED, CORBEL_SUPPORTED_XCR0, 0, 0, 7) == -E2BIG,
+	      "and with room for it");
+	CHECK(call(CORBEL_HC_EVENT_BIND, 0, 31, 0, 0) == -EINVAL &&
+		  call(CORBEL_HC_EVENT_BIND, 0, 256, 0, 0) == -EINVAL,
+	      "events do not come as exceptions, nor beyond the last vector");
+	CHECK(call(CORBEL_HC_EVENT_BIND, 1ull << 32, 64, 0, 0) == -ENOENT &&
+		  call(CORBEL_HC_EVENT_BIND, 77, 64, 0, 0) == -ENOENT,
+	      "nor to CPUs that dom0 has not");
+	CHECK(call(CORBEL_HC_MSR_FILTER, vm, 0, PAGE_SIZE - 8, 0) == -EINVAL,
+	      "no filter from a buffer that crosses pages");
+	free_vm(vm, id);
+}
+
 /* ---- the pool ---- */
 
 static u64 had(u64 vm)
@@ -503,12 +326,11 @@ static void test_names(void)
 
 int main(void)
 {
-	arena_init(64ull << 20);
-	pool_init(1 << 20, 32 << 20);
 	dom0_start();
 	test_states();
 	test_msr_filter();
 	test_refused();
+	test_borders();
 	test_pool();
 	test_messages();
 	test_doorbells();

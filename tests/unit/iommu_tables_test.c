@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: tests/fuzz/iommu_fuzz.c hv/iommu/dmar.c hv/iommu/ivrs.c */
-/*
- * The firmware's tables of IOMMUs: QEMU's, larger ones made here, damaged ones; and the fuzz target
- * with repeatable mutations. Argument: the number of rounds.
- */
+/* links: hv/iommu/dmar.c hv/iommu/ivrs.c */
+/* The firmware's tables of IOMMUs: QEMU's, larger ones made here, damaged ones. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +9,6 @@
 #include "hv/iommu/ivrs.h"
 #include "iommu_tables.h"
 #include "test.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct iommu_table t;
 static u8 buf[8192];
@@ -259,31 +254,11 @@ static void test_bad_ivrs(void)
 	CHECK(is_refused(ivrs_parse, at), "a region around the end of all addresses");
 }
 
-static void test_mutations(u32 rounds)
-{
-	srand(5);
-	for (u32 i = 0; i < rounds; i++) {
-		const u8 *from = rand() % 2 ? qemu_dmar : qemu_ivrs;
-		u32 size = from == qemu_dmar ? sizeof(qemu_dmar) : sizeof(qemu_ivrs);
-		u8 odd[256];
-
-		memset(odd, 0, sizeof(odd));
-		memcpy(odd, from, size);
-		for (int flips = rand() % 6; flips; flips--)
-			odd[(u32)rand() % size] = rand() % 2 ? (u8)rand() : (u8)(rand() % 0x50);
-		if (rand() % 4 == 0)
-			size = (u32)rand() % sizeof(odd);
-		LLVMFuzzerTestOneInput(odd, size);
-	}
-	CHECK(true, "%u mutated tables are read or refused", rounds);
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
 	test_dmar();
 	test_bad_dmar();
 	test_ivrs();
 	test_bad_ivrs();
-	test_mutations(argc > 1 ? (u32)atoi(argv[1]) : 100000);
 	return test_end();
 }

@@ -309,14 +309,35 @@ static void test_ipi(void)
 	CHECK(ipi_x2(0x84077, 0) == (all & ~4u), "a vCPU that is gone leaves a hole");
 }
 
-static void test_timer(void)
-{
-	u32 i, n;
+#define ONE_SHOT     0xec /* LVT: mode and vector */
+#define MASKED	     0x100ec
+#define PERIODIC     0x200ec
+#define TSC_DEADLINE 0x400ec
 
+/* A timer of this kind, not running, that counts nanoseconds. */
+static void start_timer(u32 lvt)
+{
 	fake_reset(NULL);
 	enable_all(false);
-	wr(v0, LVT_T, 0xec);
+	wr(v0, LVT_T, lvt);
 	wr(v0, TDCR, 0xb);
+}
+
+/* How often it fires in so many steps of so many ns. */
+static u32 ticks(u32 steps, u32 ns)
+{
+	u32 n = 0;
+
+	while (steps--) {
+		advance(ns);
+		n += take(v0) == 0xec;
+	}
+	return n;
+}
+
+static void test_timer_one_shot(void)
+{
+	start_timer(ONE_SHOT);
 	wr(v0, TMICT, 1000);
 	advance(400);
 	CHECK(rd(v0, TMCCT) == 600 && take(v0) == -1, "one-shot counts ns at divide 1");
@@ -340,19 +361,18 @@ static void test_timer(void)
 	wr(v0, TMICT, 0);
 	advance(100000);
 	CHECK(take(v0) == -1, "count 0 stops it");
-	wr(v0, LVT_T, 0x100ec);
+	wr(v0, LVT_T, MASKED);
 	wr(v0, TMICT, 10);
 	advance(100000);
 	CHECK(take(v0) == -1, "masked: nothing");
+	lapic_destroy(v0);
+}
 
-	wr(v0, TDCR, 0xb);
-	wr(v0, LVT_T, 0x200ec);
+static void test_timer_periodic(void)
+{
+	start_timer(PERIODIC);
 	wr(v0, TMICT, 1000000);
-	for (n = i = 0; i < 100; i++) {
-		advance(100000);
-		n += take(v0) == 0xec;
-	}
-	CHECK(n == 10 && rd(v0, TMCCT) == 1000000, "periodic");
+	CHECK(ticks(100, 100000) == 10 && rd(v0, TMCCT) == 1000000, "periodic");
 	advance(50000000);
 	advance(1000000);
 	advance(1000000);
@@ -364,24 +384,25 @@ static void test_timer(void)
 	advance(1000);
 	CHECK(take(v0) == 0xec, "and on the old grid");
 	wr(v0, TMICT, 10);
-	for (n = i = 0; i < 1000; i++) {
-		advance(1000);
-		n += take(v0) == 0xec;
-	}
-	CHECK(n == 10, "a period below 100 us is stretched to that");
-	wr(v0, LVT_T, 0x300ec);
+	CHECK(ticks(1000, 1000) == 10, "a period below 100 us is stretched to that");
+	wr(v0, LVT_T, PERIODIC | MASKED);
 	advance(100000);
 	advance(100000);
 	CHECK(v0->lapic.timer_wait, "a masked periodic timer rests");
-	wr(v0, LVT_T, 0x200ec);
+	wr(v0, LVT_T, PERIODIC);
 	advance(100000);
 	CHECK(take(v0) == 0xec, "and goes on when unmasked");
+	lapic_destroy(v0);
+}
 
-	wr(v0, LVT_T, 0xec);
+/* The mode is changed while it counts, and when it has run out. */
+static void test_timer_modes(void)
+{
+	start_timer(ONE_SHOT);
 	wr(v0, TMICT, 1000000);
 	advance(1000000);
 	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 0, "a one-shot has run out");
-	wr(v0, LVT_T, 0x200ec);
+	wr(v0, LVT_T, PERIODIC);
 	CHECK(rd(v0, TMCCT) == 0 && rd(v0, TMICT) == 1000000, "made periodic it stays at 0");
 	advance(300000);
 	CHECK(rd(v0, TMCCT) == 0, "and does not count");
@@ -394,7 +415,7 @@ static void test_timer(void)
 	advance(1000000);
 	CHECK(take(v0) == 0xec, "then it does");
 	advance(400000);
-	wr(v0, LVT_T, 0xec);
+	wr(v0, LVT_T, ONE_SHOT);
 	CHECK(rd(v0, TMCCT) == 600000, "a periodic one made one-shot counts on");
 	advance(600000);
 	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 0, "to 0");
@@ -402,12 +423,12 @@ static void test_timer(void)
 	CHECK(take(v0) == -1, "once");
 	wr(v0, TMICT, 1000000);
 	advance(300000);
-	wr(v0, LVT_T, 0x200ec);
+	wr(v0, LVT_T, PERIODIC);
 	CHECK(rd(v0, TMCCT) == 700000, "a one-shot under way made periodic counts on, too");
 	advance(700000);
 	CHECK(take(v0) == 0xec && rd(v0, TMCCT) == 1000000, "and then periodically");
 
-	wr(v0, LVT_T, 0x400ec);
+	wr(v0, LVT_T, TSC_DEADLINE);
 	advance(1000000);
 	CHECK(take(v0) == -1 && rd(v0, TMICT) == 0, "change to TSC-deadline stops it");
 	lapic_destroy(v0);
@@ -421,7 +442,7 @@ static void test_lead(void)
 	fake_reset(NULL);
 	enable_all(false);
 	wr(v0, TDCR, 0xb);
-	wr(v0, LVT_T, 0x400ec);
+	wr(v0, LVT_T, TSC_DEADLINE);
 	for (u32 i = 0; i < 50; i++) {
 		due = fake_tsc + 20000;
 		lapic_msr_write(v0, MSR_TSCD, vcpu_tsc(v0, due), false);
@@ -475,7 +496,7 @@ static void test_deadline(void)
 	fake_reset(NULL);
 	enable_all(false);
 	wr(v0, TDCR, 0xb);
-	wr(v0, LVT_T, 0x400ec);
+	wr(v0, LVT_T, TSC_DEADLINE);
 	v0->tsc_offset = -4000000ull;
 	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000, false);
 	wr(v0, TMICT, 10);
@@ -509,7 +530,7 @@ static void test_deadline(void)
 	advance(5000);
 	CHECK(take(v0) == -1, "0 disarms");
 	lapic_msr_write(v0, MSR_TSCD, fake_tsc + v0->tsc_offset + 2000, false);
-	wr(v0, LVT_T, 0xec);
+	wr(v0, LVT_T, ONE_SHOT);
 	CHECK(guest_rdmsr(v0, MSR_TSCD) == 0, "leaving TSC-deadline mode disarms");
 	wr(v0, TMICT, 100);
 	lapic_reset(v0, true);
@@ -527,7 +548,7 @@ static void test_state(void)
 
 	fake_reset(NULL);
 	enable_all(false);
-	wr(v0, LVT_T, 0xec);
+	wr(v0, LVT_T, ONE_SHOT);
 	wr(v0, TDCR, 0xb);
 	wr(v0, TMICT, 100000);
 	wr(v0, TPR, 0x20);
@@ -648,7 +669,9 @@ int main(void)
 	test_modes();
 	test_hardware_mode();
 	test_ipi();
-	test_timer();
+	test_timer_one_shot();
+	test_timer_periodic();
+	test_timer_modes();
 	test_lead();
 	test_deadline();
 	test_state();

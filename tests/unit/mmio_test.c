@@ -2,13 +2,12 @@
 /*
  * Instructions that exit for their operand, on guest memory without paging: what stops the vCPU,
  * and in which order dom0 is told.
- * links: hv/guest/mmio.c hv/guest/fault.c hv/guest/linear.c hv/guest/inject.c hv/emul/emul.c
- * hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c hv/emul/string.c hv/emul/vector.c
- * hv/emul/walk.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
+ * links: tests/unit/rest.c hv/guest/mmio.c hv/guest/fault.c hv/guest/linear.c hv/guest/inject.c
+ * hv/emul/emul.c hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c hv/emul/string.c
+ * hv/emul/vector.c hv/emul/walk.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
  * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
  */
 #include "hv/guest/mmio.h"
-#include "hv/guest/debug.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/lazy.h"
@@ -23,7 +22,6 @@ static struct vcpu *const v = &fake_vcpu[0];
 static struct vcpu_emul emul;
 static struct corbel_vcpu_page page;
 static u32 cpl;
-struct hvm_caps hvm_caps;
 u32 phys_bits = 40;
 
 static u64 fake_get(struct vcpu *w, enum hvm_reg r)
@@ -92,25 +90,6 @@ int fpu_vector(struct vcpu *w, enum emul_vector file, u8 n, u8 *val, bool write,
 {
 	memset(val, 0, 32);
 	return 0;
-}
-
-bool vm_may_log(struct vm *vm, u32 bytes)
-{
-	return false;
-}
-
-bool debug_retired(struct vcpu *w)
-{
-	return false;
-}
-
-u64 debug_get_dr(struct vcpu *w, u32 n)
-{
-	return 0;
-}
-
-void debug_set_dr(struct vcpu *w, u32 n, u64 val)
-{
 }
 
 /* The instruction at CODE, run with this privilege, has exited for a write at gpa. */

@@ -2,7 +2,8 @@
 /*
  * AMD-V: what of a fresh VMCB exits, bit by bit, and what an entry does about flushes and NMIs. The
  * CPU is a function of ours. svm.c is included, since what it knows of CPUs is its own.
- * links: hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c hv/guest/hvm.c
+ * links: tests/unit/rest.c hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c
+ * hv/guest/hvm.c
  */
 #include "hv/svm/svm.c"
 #include "hv/cpu/apic.h"
@@ -11,13 +12,10 @@
 
 #include <string.h>
 
-static struct cpu cpu0;
 static struct svm_cpu svm_cpu0;
 static struct vm vm;
 static struct vcpu vcpu;
 static struct svm_vcpu arch __aligned(4096);
-u32 quirks;
-struct pt_format pt_guest;
 const struct pt_format pt_npt;
 
 /* What the guest does at this entry. */
@@ -33,32 +31,9 @@ void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state)
 		guest(svm_vmcb(v));
 }
 
-struct cpu *this_cpu(void)
-{
-	return &cpu0;
-}
-
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	*a = *b = *c = *d = 0;
-}
-
-bool cap_masked(const char *name)
-{
-	return false;
-}
-
-void quirks_detect(void)
-{
-}
-
-int vcpu_fetch(struct vcpu *v, struct guest_fault *f) /* a quirk wants it */
-{
-	return -EINVAL;
-}
-
-void apic_send_ipi(u32 apic_id, u8 vector)
-{
 }
 
 u32 lapic_tpr_threshold(struct vcpu *v)
@@ -84,7 +59,7 @@ static struct vmcb *fresh(bool is_dom0)
 	max_asid = 15;
 	flush_one = SVM_TLB_FLUSH_ASID;
 	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
-	cpu0.svm = &svm_cpu0;
+	this_cpu()->svm = &svm_cpu0;
 	vm = (struct vm){.is_dom0 = is_dom0, .p2m = {.tlb_gen = 1, .pt.root = hpa(0x5000)}};
 	vm.io_map = hpa_to_virt(hpa(0x6000));
 	vm.msr_map = hpa_to_virt(hpa(0xa000));
@@ -177,7 +152,7 @@ static void test_flushes(void)
 	arch.asid_cpu = NULL;
 	svm_load(&vcpu);
 	run();
-	CHECK(m->asid == asid + 2 && arch.asid_cpu == &cpu0, "so they do on another CPU");
+	CHECK(m->asid == asid + 2 && arch.asid_cpu == this_cpu(), "so they do on another CPU");
 	svm_set(&vcpu, HVM_CR3, 0x3000);
 	run();
 	CHECK(m->asid == asid + 3, "and when its CR3 is set");

@@ -2,7 +2,7 @@
 /*
  * VT-x: the choice of controls, exits, and a debugger's steps. The VMCS is an array of ours, for
  * which the files that access it are included.
- * links: hv/vmx/caps.c hv/vmx/decode.c hv/guest/hvm.c hv/guest/inject.c
+ * links: tests/unit/rest.c hv/vmx/caps.c hv/vmx/decode.c hv/guest/hvm.c hv/guest/inject.c
  */
 #include <string.h>
 
@@ -507,7 +507,6 @@ static void test_decode_plain(void)
 #define STACK 0x2000
 #define VEC   0x40
 
-static struct cpu cpu0;
 static struct vmx_cpu vmx_cpu0;
 static struct vmx_vcpu arch;
 static struct fetched fetched;
@@ -516,14 +515,7 @@ static struct vcpu vcpu;
 static u16 stack; /* its top */
 static int irq;	  /* of the local APIC, -1: none */
 static u32 runs, ipis;
-u32 quirks;
-struct pt_format pt_guest;
 u64 pt_frames_end, test_direct_base;
-
-struct cpu *this_cpu(void)
-{
-	return &cpu0;
-}
 
 void apic_send_ipi(u32 apic_id, u8 vector)
 {
@@ -568,31 +560,9 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 	return 0;
 }
 
-#define NOTHING(name, ...)                                                                         \
-	void name(__VA_ARGS__)                                                                     \
-	{                                                                                          \
-	}
-NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
-NOTHING(vcpu_load, struct vcpu *v)
-NOTHING(drs_to_hw, const struct vcpu *v)
-NOTHING(guest_stuck, struct vcpu *v, u64 code, const struct fetched *in)
-NOTHING(guest_access_failed, struct vcpu *v, int err, const struct guest_fault *f)
-NOTHING(quirks_detect, void)
-
-u32 lapic_tpr_threshold(struct vcpu *v)
-{
-	return 0;
-}
-
 int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 {
 	return -EFAULT;
-}
-
-int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
-		       struct guest_fault *f)
-{
-	return -EINVAL;
 }
 
 /*
@@ -648,7 +618,7 @@ static void before(u8 opcode, u32 control)
 	vcpu.debug.control = control;
 	fetched.insn = (struct insn){.opcode = opcode};
 	vmx_cpu0.current = &vcpu;
-	cpu0.vmx = &vmx_cpu0;
+	this_cpu()->vmx = &vmx_cpu0;
 	hvm = &fake_ops;
 	stack = 0;
 	runs = ipis = 0;

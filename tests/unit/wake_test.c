@@ -1,8 +1,8 @@
 /*
- * links: hv/guest/run.c hv/guest/exit.c hv/guest/inject.c hv/guest/kick.c hv/guest/lapic.c
- * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c
- * hv/sched/cap.c hv/sched/sched.c hv/sched/fair.c hv/sched/rr.c -include tests/unit/steps.h
- * -fno-sanitize=all
+ * links: tests/unit/rest.c hv/guest/run.c hv/guest/exit.c hv/guest/inject.c hv/guest/kick.c
+ * hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/lib/scale.c
+ * hv/sched/place.c hv/sched/cap.c hv/sched/sched.c hv/sched/fair.c hv/sched/rr.c -include
+ * tests/unit/steps.h -fno-sanitize=all
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -371,8 +371,6 @@ static const struct hvm_ops model_ops = {
     .run = model_run,
 };
 const struct hvm_ops *hvm = &model_ops;
-struct hvm_caps hvm_caps;
-u32 quirks;
 
 static s64 model_hypercall(struct vcpu *v, u64 nr)
 {
@@ -426,10 +424,6 @@ void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
 	vcpu_inject_gp(v);
 }
 
-void pv_waited(struct vcpu *v, u64 ns)
-{
-}
-
 bool msr_filter_allows(const struct msr_filter *f, u32 msr, u32 how)
 {
 	return true;
@@ -440,107 +434,9 @@ bool vm_may_log(struct vm *vm, u32 bytes)
 	return true;
 }
 
-void event_tell(void)
-{
-}
-
-void vcpu_reset(struct vcpu *v, bool init)
-{
-}
-
-void pv_update(struct vcpu *v)
-{
-}
-
-void pv_preempted(struct vcpu *v)
-{
-}
-
-u64 pv_hypercall(struct vcpu *v)
-{
-	return 0;
-}
-
-void timer_setup(struct timer *t, void (*fn)(struct timer *))
-{
-}
-
-void timer_arm(struct timer *t, u64 deadline)
-{
-}
-
-void timer_cancel(struct timer *t)
-{
-}
-
-void timer_cancel_wait(struct timer *t)
-{
-}
-
-void apic_set_logical(u32 ldr, u32 dfr)
-{
-}
-
-u32 mcheck_log(void)
-{
-	return 0;
-}
-
-bool apic_is_x2apic(void)
-{
-	return false;
-}
-
-void smp_set_x2apic(bool on)
-{
-}
-
 int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 {
 	return -EFAULT;
-}
-
-void cpuid_emulate(struct vcpu *v)
-{
-}
-
-void cr_handle(struct vcpu *v, const struct vm_exit *x)
-{
-}
-
-void cr_handle_xsetbv(struct vcpu *v)
-{
-}
-
-void debug_run(struct vcpu *v, struct vm_exit *x)
-{
-}
-
-bool debug_takes(struct vcpu *v, const struct vm_exit *x)
-{
-	return false;
-}
-
-bool debug_retired(struct vcpu *v)
-{
-	return false;
-}
-
-void debug_stop_owed(struct vcpu *v)
-{
-}
-
-u64 debug_get_dr(struct vcpu *v, u32 n)
-{
-	return 0;
-}
-
-void debug_set_dr(struct vcpu *v, u32 n, u64 val)
-{
-}
-
-void debug_handle_mov(struct vcpu *v, const struct vm_exit *x)
-{
 }
 
 enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
@@ -551,10 +447,6 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	return EXIT_PREPARE;
-}
-
-void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
-{
 }
 
 /* ---- exploration ---- */

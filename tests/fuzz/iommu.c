@@ -1,24 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fuzz target: arbitrary bytes as DMAR and as IVRS. `make fuzz` runs it under libFuzzer;
- * tests/unit/iommu_tables_test.c drives it with random mutations where there is none.
+ * Arbitrary bytes as DMAR and as IVRS.
+ * links: hv/iommu/dmar.c hv/iommu/ivrs.c
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include "hv/iommu/dmar.h"
 #include "hv/iommu/ivrs.h"
+#include "tests/unit/iommu_tables.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool cond, const char *what)
-{
-	if (cond)
-		return;
-	printf("not ok - fuzz: %s\n", what);
-	abort();
-}
+const char fuzz_what[] = "DMAR and IVRS are read or refused";
+const u32 fuzz_rounds = 100000;
 
 static void check_result(const struct iommu_table *t, bool accepted)
 {
@@ -47,15 +39,22 @@ static void check_result(const struct iommu_table *t, bool accepted)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct iommu_table t;
-	/* A block of its own of this very size, so that the sanitizer sees each byte read beyond.
-	 */
-	uint8_t *copy = malloc(size ? size : 1);
+	uint8_t *copy = fuzz_copy(data, size);
 
-	memcpy(copy, data, size);
 	memset(&t, 0xff, sizeof(t));
 	check_result(&t, dmar_parse(copy, (u32)size, &t));
 	memset(&t, 0xff, sizeof(t));
 	check_result(&t, ivrs_parse(copy, (u32)size, &t));
 	free(copy);
 	return 0;
+}
+
+size_t fuzz_make(u8 *to)
+{
+	bool dmar = fuzz_random(2);
+	u32 size = dmar ? sizeof(qemu_dmar) : sizeof(qemu_ivrs);
+
+	memset(to, 0, 256);
+	memcpy(to, dmar ? qemu_dmar : qemu_ivrs, size);
+	return fuzz_random(4) ? size : 256;
 }

@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Fuzz target: arbitrary bytes as Multiboot2 information. `make fuzz` runs it under libFuzzer;
- * tests/unit/mb2_fuzz_test.c drives it with random mutations where there is none.
+ * Arbitrary bytes as Multiboot2 information.
+ * links: boot/mb2.c boot/memmap.c
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
 
 #include "boot/mb2.h"
 #include "boot/memmap.h"
+#include "tests/unit/mb2_build.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool cond, const char *what)
-{
-	if (cond)
-		return;
-	printf("not ok - fuzz: %s\n", what);
-	abort();
-}
+const char fuzz_what[] = "Multiboot2 lists are parsed or refused";
+const u32 fuzz_rounds = 100000;
 
 static void check_result(const struct boot_info *bi)
 {
@@ -51,13 +42,8 @@ static void check_result(const struct boot_info *bi)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct boot_info bi;
-	/*
-	 * A block of its own of this very size, so that the sanitizer sees each byte read beyond
-	 * it.
-	 */
-	uint8_t *copy = malloc(size ? size : 1);
+	uint8_t *copy = fuzz_copy(data, size);
 
-	memcpy(copy, data, size);
 	memset(&bi, 0, sizeof(bi));
 	if (!mb2_parse(copy, (u32)size, &bi)) {
 		check_result(&bi);
@@ -74,4 +60,41 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	free(copy);
 	return 0;
+}
+
+static void make_list(struct mb2_build *b)
+{
+	static const u32 efi[26] = {40, 1, 7, 0, 0x100000, 0, 0, 0, 0x40000, 0, 0xf};
+	static const u64 interesting[] = {0,	    1,		0x1000,	    0xfffff,
+					  0x100000, 0x40000000, 0xffffffff, BIT(32),
+					  BIT(40),  ~0ull,	~0xfffull};
+	struct mb2_mmap_entry map[300];
+	u32 n = (u32)fuzz_random(4) ? (u32)fuzz_random(12) : (u32)fuzz_random(ARRAY_SIZE(map));
+
+	mb2_begin(b);
+	if (fuzz_random(3))
+		mb2_default_mmap(b);
+	for (u32 i = 0; i < n; i++) {
+		map[i].addr = fuzz_random(2) ? interesting[fuzz_random(ARRAY_SIZE(interesting))]
+					     : fuzz_random(1 << 20) << fuzz_random(24);
+		map[i].len = fuzz_random(2) ? interesting[fuzz_random(ARRAY_SIZE(interesting))]
+					    : fuzz_random(1 << 20) << fuzz_random(16);
+		map[i].type = (u32)fuzz_random(7);
+	}
+	mb2_mmap(b, 24 + 8 * (u32)fuzz_random(3), map, n);
+	mb2_tag(b, MB2_TAG_CMDLINE, "console=com1", 13);
+	mb2_module(b, (u32)fuzz_random(0xffffffff), 0xfffff000, "quiet");
+	mb2_module(b, 0x1000000, 0x2000000, "");
+	mb2_tag(b, MB2_TAG_EFI_MMAP, efi, sizeof(efi));
+	mb2_tag(b, (u32)fuzz_random(24), interesting, sizeof(interesting));
+	mb2_end(b);
+}
+
+size_t fuzz_make(u8 *to)
+{
+	static struct mb2_build b;
+
+	make_list(&b);
+	memcpy(to, b.buf, b.len);
+	return b.len;
 }

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The rest of the hypervisor, for tests that have a piece of it in hand and name this file in their
+ * links: nothing is done, and 0 returned. All of it is weak: a test that looks at one of these has
+ * its own, or links the real one.
+ */
+#include "boot/options.h"
+#include "hv/console/console.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/mcheck.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/spec.h"
+#include "hv/cpu/timer.h"
+#include "hv/dom0/debugkey.h"
+#include "hv/dom0/stat.h"
+#include "hv/dom0/state.h"
+#include "hv/guest/cpuid.h"
+#include "hv/guest/cr.h"
+#include "hv/guest/debug.h"
+#include "hv/guest/event.h"
+#include "hv/guest/fault.h"
+#include "hv/guest/kick.h"
+#include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lazy.h"
+#include "hv/guest/linear.h"
+#include "hv/guest/mce.h"
+#include "hv/guest/msr.h"
+#include "hv/guest/pv.h"
+#include "hv/guest/quirks.h"
+#include "hv/guest/run.h"
+#include "hv/guest/vm.h"
+#include "stand_in.h"
+
+#define __weak __attribute__((weak))
+
+__weak u32 cpu_count = 1, quirks;
+__weak struct hvm_caps hvm_caps;
+__weak struct pt_format pt_guest;
+__weak struct spec_plan spec;
+
+/* clang-format off */
+__weak ZERO(bool, apic_is_x2apic, void)
+__weak NOTHING(apic_send_ipi, u32 apic_id, u8 vector)
+__weak NOTHING(apic_set_logical, u32 ldr, u32 dfr)
+__weak ZERO(bool, cap_masked, const char *name)
+__weak NOTHING(cpuid_emulate, struct vcpu *v)
+__weak ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
+__weak ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
+__weak NOTHING(cr_handle, struct vcpu *v, const struct vm_exit *x)
+__weak NOTHING(cr_handle_xsetbv, struct vcpu *v)
+__weak ZERO(u64, debug_get_dr, struct vcpu *v, u32 n)
+__weak NOTHING(debug_handle_mov, struct vcpu *v, const struct vm_exit *x)
+__weak NOTHING(debug_key, char c)
+__weak NOTHING(debug_reset, struct vcpu *v)
+__weak ZERO(bool, debug_retired, struct vcpu *v)
+__weak NOTHING(debug_run, struct vcpu *v, struct vm_exit *x)
+__weak NOTHING(debug_set_dr, struct vcpu *v, u32 n, u64 val)
+__weak NOTHING(debug_stop_owed, struct vcpu *v)
+__weak ZERO(bool, debug_takes, struct vcpu *v, const struct vm_exit *x)
+__weak NOTHING(drs_to_hw, const struct vcpu *v)
+__weak NOTHING(event_doorbell, u32 id)
+__weak NOTHING(event_tell, void)
+__weak NOTHING(fpu_reset, struct vcpu *v)
+__weak NOTHING(guest_access_failed, struct vcpu *v, int err, const struct guest_fault *f)
+__weak NOTHING(guest_stuck, struct vcpu *v, u64 code, const struct fetched *in)
+__weak NOTHING(lapic_accept, struct vcpu *v, u8 vector)
+__weak NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
+__weak NOTHING(lapic_reset, struct vcpu *v, bool init)
+__weak ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data)
+__weak ZERO(u32, lapic_tpr_threshold, struct vcpu *v)
+__weak ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
+__weak NOTHING(mce_reset, struct vcpu *v)
+__weak ZERO(u32, mcheck_log, void)
+__weak ZERO(u32, msr_list, u32 *out)
+__weak ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
+__weak ZERO(int, p2m_destroy, struct p2m *p)
+__weak ZERO(s64, p2m_dirty_read, struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
+__weak ZERO(s64, p2m_dirty_start, struct p2m *p, u64 gfn, u64 count)
+__weak ZERO(s64, p2m_dirty_stop, struct p2m *p, u64 gfn, u64 count)
+__weak ZERO(int, p2m_dom0_share, struct p2m *p, hpa_t page)
+__weak NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
+__weak ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
+__weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
+__weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
+__weak ZERO(u64, policy_xcr0_all, void)
+__weak ZERO(u64, pv_clock_get, struct vm *vm)
+__weak NOTHING(pv_clock_set, struct vm *vm, u64 ns)
+__weak ZERO(u64, pv_hypercall, struct vcpu *v)
+__weak NOTHING(pv_preempted, struct vcpu *v)
+__weak NOTHING(pv_reset, struct vcpu *v)
+__weak NOTHING(pv_update, struct vcpu *v)
+__weak NOTHING(pv_waited, struct vcpu *v, u64 ns)
+__weak NOTHING(quirks_detect, void)
+__weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
+__weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
+__weak NOTHING(smp_set_x2apic, bool on)
+__weak ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
+__weak NOTHING(timer_arm, struct timer *t, u64 deadline)
+__weak NOTHING(timer_cancel, struct timer *t)
+__weak NOTHING(timer_cancel_wait, struct timer *t)
+__weak NOTHING(timer_setup, struct timer *t, void (*fn)(struct timer *))
+__weak NOTHING(vcpu_load, struct vcpu *v)
+__weak NOTHING(vcpu_request, struct vcpu *v, u64 req)
+__weak NOTHING(vcpu_reset, struct vcpu *v, bool init)
+__weak ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
+__weak ZERO(bool, vm_may_log, struct vm *vm, u32 bytes)
+    /* clang-format on */
+
+    __weak int lapic_pending(struct vcpu *v)
+{
+	return -1;
+}
+
+/* There is no instruction to be had. */
+__weak int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
+{
+	return -EINVAL;
+}
+
+__weak int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, u32 *len,
+			      struct guest_fault *f)
+{
+	return -EINVAL;
+}
