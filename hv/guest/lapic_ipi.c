@@ -65,7 +65,7 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 	if (is_broadcast(m))
 		return true;
 	if (!m->logical)
-		return l->id == m->dest;
+		return m->dest == (lapic_is_x2apic(l) ? l->id : READ_ONCE(l->xapic_id));
 	if (lapic_is_x2apic(l)) {
 		ldr = lapic_x2apic_ldr(l);
 		return ldr >> 16 == m->dest >> 16 && (ldr & m->dest & 0xffff);
@@ -176,7 +176,8 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	u64 mask;
 	u32 n = 0;
 
-	if (likely(!m->shorthand && !m->logical && !is_broadcast(m))) {
+	if (likely(!m->shorthand && !m->logical && !is_broadcast(m) &&
+		   !READ_ONCE(vm->apic_ids_moved))) {
 		v = vm_vcpu_by_apic(vm, m->dest);
 		return v && deliver_msg(v, m);
 	}

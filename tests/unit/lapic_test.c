@@ -309,6 +309,39 @@ static void test_ipi(void)
 	CHECK(ipi_x2(0x84077, 0) == (all & ~4u), "a vCPU that is gone leaves a hole");
 }
 
+static void test_ids(void)
+{
+	struct vcpu *v2 = &fake_vcpu[2];
+	static u8 state[1024];
+
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v2, 0x20, 0x22abcdef);
+	CHECK(rd(v2, 0x20) == 0x22000000, "a guest gives an xAPIC another id");
+	CHECK(ipi(0x4077, 0x22) == 4 && ipi(0x4077, 2) == 0 && ipi(0x4077, 3) == 8,
+	      "by which interrupts find it, and by its old one no more");
+	wr(&fake_vcpu[5], 0x20, 0x22000000);
+	CHECK(ipi(0x4077, 0x22) == 0x24, "two of one id both take them");
+	lapic_get_state(v2, state);
+	CHECK(state[0x23] == 0x22, "KVM_GET_LAPIC tells it");
+	lapic_reset(v2, true);
+	CHECK(rd(v2, 0x20) == 0x22000000, "INIT keeps it");
+	lapic_reset(v2, false);
+	CHECK(rd(v2, 0x20) == 0x2000000, "RESET does not");
+	CHECK(!lapic_set_state(v2, state) && rd(v2, 0x20) == 0x22000000, "KVM_SET_LAPIC sets it");
+	wr(v2, SVR, 0x1ff);
+	lapic_msr_write(v2, MSR_BASE, 0xfee00d00, false);
+	CHECK(guest_rdmsr(v2, MSR_X2(0x20)) == 2 && ipi(0x4077, 2) == 4 &&
+		  ipi(0x4077, 0x22) == 0x20,
+	      "that of x2APIC mode is fixed");
+	lapic_msr_write(v2, MSR_BASE, 0xfee00100, false);
+	lapic_msr_write(v2, MSR_BASE, 0xfee00900, false);
+	CHECK(rd(v2, 0x20) == 0x2000000, "and of it xAPIC mode begins again");
+	fake_vm.is_dom0 = true;
+	wr(v2, 0x20, 0x22000000);
+	CHECK(rd(v2, 0x20) == 0x2000000, "dom0's is the hardware's");
+}
+
 static void test_timer(void)
 {
 	u32 i, n;
@@ -648,6 +681,7 @@ int main(void)
 	test_modes();
 	test_hardware_mode();
 	test_ipi();
+	test_ids();
 	test_timer();
 	test_lead();
 	test_deadline();
