@@ -160,7 +160,9 @@ static int set_manual_log(struct cb_vm *vm, u64 how)
 {
 	if ((how & ~(u64)CB_MANUAL_LOG) || (how && !(how & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)))
 		return -EINVAL;
-	WRITE_ONCE(vm->manual_log, how);
+	mutex_lock(&vm->slots_lock); /* a slot's log begins in one way or the other */
+	vm->manual_log = how;
+	mutex_unlock(&vm->slots_lock);
 	return 0;
 }
 

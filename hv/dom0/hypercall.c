@@ -363,7 +363,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE))
+	 CALL(PROMISE) | CALL(MSR_FILTER))
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

@@ -336,8 +336,10 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		*slot = val;
 		return 0;
 	}
-	if (msr != MSR_DEBUGCTL && !hvm->msr_set(v, msr, val))
-		return 0;
+	if (msr != MSR_DEBUGCTL)
+		ret = hvm->msr_set(v, msr, val);
+	if (ret != -ENOENT)
+		return ret;
 	c = constant_of(msr);
 	if (!c)
 		return refuse(v, msr, "write");
