@@ -62,7 +62,7 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 	const struct lapic *l = &v->lapic;
 	u32 ldr;
 
-	if (is_broadcast(m))
+	if (is_broadcast(m) && !(m->strict && lapic_is_x2apic(l)))
 		return true;
 	if (!m->logical)
 		return m->dest == (lapic_is_x2apic(l) ? l->id : READ_ONCE(l->xapic_id));
@@ -193,12 +193,13 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	return n;
 }
 
-u32 lapic_send_msi(struct vm *vm, u64 address, u32 data)
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
 {
 	u32 high = (address >> 40) << 8; /* KVM_CAP_X2APIC_API: bits 31:8 of the destination */
 	struct apic_msg m = {
 	    .dest = FIELD_GET(GENMASK(19, 12), address) | high,
 	    .x2apic_dest = high,
+	    .strict = strict && !high,
 	    .logical = address & BIT(2),
 	    .vector = data,
 	    .mode = FIELD_GET(ICR_MODE, data),

@@ -562,6 +562,8 @@ static void small_calls(void)
 						   KVM_SMI,
 						   KVM_TPR_ACCESS_REPORTING,
 						   KVM_X86_SETUP_MCE,
+						   KVM_GET_DEVICE_ATTR,
+						   KVM_SET_DEVICE_ATTR,
 						   KVM_X86_SET_MCE};
 	bool vm = below(2);
 	u64 log[] = {below(4), (u64)(scratch + 0x1000)};

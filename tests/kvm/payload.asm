@@ -680,6 +680,14 @@ entry pl_wrmsr
 	guarded wrmsr
 	value r14d
 	done
+; Where an exception has led to: what CR2 and DR6 say, and the number of exceptions
+entry pl_took
+	mov rax, cr2
+	value eax
+	mov rax, dr6
+	value eax
+	value r14d
+	done
 entry pl_rdmsr_loop
 	mov ecx, edi
 .next:	rdmsr

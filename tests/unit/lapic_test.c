@@ -285,11 +285,12 @@ static void test_ipi(void)
 		  fake_requests[4] == 0 && fake_requests[5] == DUE_SIPI &&
 		  fake_vcpu[5].sipi_vector == 0x9a,
 	      "NMI, INIT, INIT de-assert (nothing), SIPI");
-	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077) == 1 && got() == 0x40, "MSI, physical");
-	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1,
+	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077, false) == 1 && got() == 0x40,
+	      "MSI, physical");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77, false) == 1,
 	      "MSI, logical with redirection hint");
 	got();
-	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77) == 0, "MSI to nobody");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77, false) == 0, "MSI to nobody");
 
 	fake_reset(ids);
 	enable_all(true);
@@ -301,8 +302,18 @@ static void test_ipi(void)
 	CHECK(ipi_x2(0xc4077, 0) == (all & ~1u), "x2APIC shorthand");
 	CHECK(!lapic_msr_write(v0, 0x83f, 0x77, false) && got() == 1, "self-IPI register");
 	CHECK(lapic_msr_write(v0, 0x83f, 0x177, false) == -EINVAL, "whose reserved bits fault");
-	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80,
+	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77, false) == 1 &&
+		  got() == 0x80,
 	      "MSI with extended destination");
+	CHECK(lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, false) == 8 && got() == all &&
+		  lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, true) == 0 && !got(),
+	      "an MSI to 255 is a broadcast, but where the VMM wants to have such an id");
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00000, false);
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00800, false);
+	wr(&fake_vcpu[1], SVR, 0x1ff);
+	CHECK(lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, true) == 1 && got() == 2,
+	      "to LAPICs in xAPIC mode it is one still");
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00c00, false);
 	CHECK(guest_rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
 	fake_vm.vcpu[2] = NULL;
 	fake_vm.vcpu_count--;
