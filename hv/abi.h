@@ -77,7 +77,10 @@ enum corbel_hypercall {
 	CORBEL_HC_UNMAP,
 	/* (vm, gfn, count <= 32768, buf: bitmap, flags): write-protect / read and clear -> 0 */
 	CORBEL_HC_DIRTY,
-	/* (vm, address, data) -> 1 delivered, 0 no such target */
+	/*
+	 * (vm, address, data, strict): 1 delivered, 0 no such target. strict: destination 0xff is
+	 * no broadcast to LAPICs in x2APIC mode
+	 */
 	CORBEL_HC_MSI,
 	CORBEL_HC_NMI, /* (vcpu) */
 	/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
@@ -323,6 +326,7 @@ enum corbel_state {
 	CORBEL_STATE_MCE,     /* SET only: struct corbel_mce (as kvm_x86_mce), an error */
 	/* SET only, no data: the guest's kvmclock says that it stood still; -EINVAL: it has none */
 	CORBEL_STATE_CLOCK_STOPPED,
+	CORBEL_STATE_TSC_OFFSET, /* uint64_t: the vCPU's TSC is this machine's plus that */
 	CORBEL_STATE_NR,
 };
 
@@ -368,7 +372,8 @@ struct corbel_vcpu_events {
 	struct {
 		uint8_t smm, pending, smm_inside_nmi, latched_init;
 	} smi;
-	uint8_t reserved[27];
+	uint8_t triple_fault;
+	uint8_t reserved[26];
 	uint8_t exception_has_payload;
 	uint64_t exception_payload;
 };

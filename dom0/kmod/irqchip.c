@@ -15,9 +15,11 @@ struct cb_routing { /* immutable once published */
 
 int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data)
 {
-	u32 id = READ_ONCE(vm->id);
+	u32 id = READ_ONCE(vm->id), api = READ_ONCE(vm->x2apic_api);
 
-	return id ? HC3(MSI, id, address, data) : 0;
+	if (!(api & KVM_X2APIC_API_USE_32BIT_IDS))
+		address = (u32)address;
+	return id ? HC4(MSI, id, address, data, api & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK) : 0;
 }
 
 static int deliver(struct ioapic *io, u64 address, u32 data)

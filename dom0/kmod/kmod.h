@@ -74,6 +74,9 @@
 /* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
 #define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
+/* what KVM_CAP_X2APIC_API can be enabled with */
+#define CB_X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+
 /* what KVM_SET_GUEST_DEBUG takes */
 #define CB_GUEST_DEBUG                                                                             \
 	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
@@ -127,7 +130,10 @@ struct cb_vm {
 	u32 tsc_khz;	 /* of vCPUs to come; 0: the machine's */
 	int pid;	 /* who made it */
 	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
-	s64 clock_ns;	 /* until there is an id: kvmclock = boot time + this */
+	/* what has been enabled */
+	bool exception_payload, triple_fault_event;
+	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
+	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
 
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
@@ -235,6 +241,8 @@ static inline bool cb_vcpu_stopped(const struct cb_vcpu *v)
 
 /* state.c: register and state ioctls; -ENOTTY: not one of them. Under vcpu->mutex. */
 long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg);
+/* KVM_VCPU_TSC_OFFSET. Under vcpu->mutex. */
+long cb_state_tsc_offset(struct cb_vcpu *v, u64 __user *arg, bool set);
 /* Of /dev/kvm: what HC_SUPPORTED lists. */
 long cb_supported_cpuid(struct kvm_cpuid2 __user *arg);
 long cb_msr_index_list(struct kvm_msr_list __user *arg);
@@ -283,6 +291,11 @@ void cb_irqchip_realize(struct cb_vm *vm);
  */
 int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level);
 int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data);
+/* Bits that an MSI's upper address must not have, where it is looked at. */
+static inline bool cb_msi_is_bad(const struct cb_vm *vm, u32 address_hi)
+{
+	return READ_ONCE(vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS && address_hi & 0xff;
+}
 int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n);
 /* INTA cycle: vector, or 0. */
 u32 cb_irq_inta(struct cb_vm *vm);

@@ -66,6 +66,9 @@ static const u16 caps_present[] = {
     KVM_CAP_SREGS2,
     KVM_CAP_X86_USER_SPACE_MSR,
     KVM_CAP_X86_MSR_FILTER,
+    KVM_CAP_EXCEPTION_PAYLOAD,
+    KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+    KVM_CAP_VCPU_ATTRIBUTES,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -97,6 +100,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_GUEST_DEBUG;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return CB_MANUAL_LOG;
+	case KVM_CAP_X2APIC_API:
+		return CB_X2APIC_API;
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);

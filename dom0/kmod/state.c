@@ -270,6 +270,12 @@ static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
 	return state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
 }
 
+long cb_state_tsc_offset(struct cb_vcpu *v, u64 __user *arg, bool set)
+{
+	return set ? blob_set(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64))
+		   : blob_get(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64));
+}
+
 static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 {
 	u32 state;
@@ -283,17 +289,55 @@ static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 }
 
 /* Some of the events are taken over only where a flag says so. */
-#define EVENT_FLAGS                                                                                \
-	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |                       \
-	 KVM_VCPUEVENT_VALID_SHADOW)
+static u32 event_flags(const struct cb_vm *vm)
+{
+	u32 flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+
+	if (READ_ONCE(vm->exception_payload))
+		flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
+	if (READ_ONCE(vm->triple_fault_event))
+		flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
+	return flags;
+}
+
+static long get_events(struct cb_vcpu *v, struct kvm_vcpu_events *e)
+{
+	long r = state_get(v, CORBEL_STATE_EVENTS, sizeof(*e));
+
+	if (r)
+		return r;
+	memcpy(e, v->data, sizeof(*e));
+	e->flags = event_flags(v->vm);
+	if (!(e->flags & KVM_VCPUEVENT_VALID_PAYLOAD))
+		e->exception.injected |= e->exception.pending;
+	if (!(e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT))
+		e->triple_fault.pending = 0;
+	return 0;
+}
+
+static long copy_events(struct cb_vcpu *v, void __user *arg)
+{
+	struct kvm_vcpu_events e;
+	long r = get_events(v, &e);
+
+	if (r)
+		return r;
+	return copy_to_user(arg, &e, sizeof(e)) ? -EFAULT : 0;
+}
 
 static long put_events(struct cb_vcpu *v, struct kvm_vcpu_events e)
 {
 	const struct kvm_vcpu_events *now = (void *)v->data;
 	long r;
 
-	if (e.flags & ~EVENT_FLAGS)
+	if (e.flags & ~(event_flags(v->vm) | KVM_VCPUEVENT_VALID_SIPI_VECTOR))
 		return -EINVAL;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_PAYLOAD))
+		e.exception.pending = 0;
+	if (e.exception.pending)
+		e.exception.injected = 0;
+	else
+		e.exception_has_payload = 0;
 	r = state_get(v, CORBEL_STATE_EVENTS, sizeof(e));
 	if (r)
 		return r;
@@ -303,6 +347,8 @@ static long put_events(struct cb_vcpu *v, struct kvm_vcpu_events e)
 		e.sipi_vector = now->sipi_vector;
 	if (!(e.flags & KVM_VCPUEVENT_VALID_SHADOW))
 		e.interrupt.shadow = now->interrupt.shadow;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT))
+		e.triple_fault = now->triple_fault;
 	memcpy(v->data, &e, sizeof(e));
 	return state_set(v, CORBEL_STATE_EVENTS, sizeof(e));
 }
@@ -334,12 +380,49 @@ static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
 	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
 }
 
+/*
+ * 1: the id of x2APIC mode, which is in xAPIC's form unless KVM_CAP_X2APIC_API has been enabled.
+ */
+static long lapic_has_32bit_id(struct cb_vcpu *v)
+{
+	long r;
+
+	if (!(READ_ONCE(v->vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS))
+		return 0;
+	r = state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+	return r ? r : !!(((struct kvm_sregs *)v->data)->apic_base & X2APIC_ENABLE);
+}
+
+static long get_lapic(struct cb_vcpu *v, void __user *arg)
+{
+	long wide = lapic_has_32bit_id(v);
+	long r = wide < 0 ? wide : state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+
+	if (r)
+		return r;
+	if (wide)
+		*(u32 *)(v->data + APIC_ID) = v->apic_id;
+	return copy_to_user(arg, v->data, KVM_APIC_REG_SIZE) ? -EFAULT : 0;
+}
+
+static long set_lapic(struct cb_vcpu *v, const void __user *arg)
+{
+	long wide = lapic_has_32bit_id(v);
+
+	if (wide < 0)
+		return wide;
+	if (copy_from_user(v->data, arg, KVM_APIC_REG_SIZE))
+		return -EFAULT;
+	if (wide && *(u32 *)(v->data + APIC_ID) != v->apic_id)
+		return -EINVAL;
+	return state_set(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+}
+
 static long lapic(struct cb_vcpu *v, void __user *arg, bool set)
 {
 	if (v->vm->irqchip == CB_IRQCHIP_NONE)
 		return -EINVAL;
-	return set ? blob_set(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE)
-		   : blob_get(v, CORBEL_STATE_LAPIC, arg, KVM_APIC_REG_SIZE);
+	return set ? set_lapic(v, arg) : get_lapic(v, arg);
 }
 
 long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
@@ -382,7 +465,7 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 	case KVM_SET_LAPIC:
 		return lapic(v, arg, true);
 	case KVM_GET_VCPU_EVENTS:
-		return blob_get(v, CORBEL_STATE_EVENTS, arg, sizeof(struct kvm_vcpu_events));
+		return copy_events(v, arg);
 	case KVM_SET_VCPU_EVENTS:
 		return set_events(v, arg);
 	case KVM_GET_DEBUGREGS:
@@ -438,8 +521,8 @@ void cb_sync_regs_put(struct cb_vcpu *v)
 		s->regs = *regs_of(v);
 	if ((wanted & KVM_SYNC_X86_SREGS) && !state_get(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
 		memcpy(&s->sregs, v->data, sizeof(s->sregs));
-	if ((wanted & KVM_SYNC_X86_EVENTS) && !state_get(v, CORBEL_STATE_EVENTS, sizeof(s->events)))
-		memcpy(&s->events, v->data, sizeof(s->events));
+	if (wanted & KVM_SYNC_X86_EVENTS)
+		get_events(v, &s->events);
 }
 
 /* ---- lists of /dev/kvm, fetched page by page ---- */

@@ -107,6 +107,27 @@ static long set_vapic_addr(struct cb_vcpu *v, const struct kvm_vapic_addr __user
 	return a.vapic_addr ? -EINVAL : 0;
 }
 
+/* Of a vCPU there is one: its TSC's offset. */
+static long device_attr(struct cb_vcpu *v, unsigned int cmd,
+			const struct kvm_device_attr __user *arg)
+{
+	struct kvm_device_attr a;
+	u64 __user *at;
+
+	if (copy_from_user(&a, arg, sizeof(a)))
+		return -EFAULT;
+	if (a.group != KVM_VCPU_TSC_CTRL || a.attr != KVM_VCPU_TSC_OFFSET)
+		return -ENXIO;
+	at = u64_to_user_ptr(a.addr);
+	switch (cmd) {
+	case KVM_GET_DEVICE_ATTR:
+		return cb_state_tsc_offset(v, at, false);
+	case KVM_SET_DEVICE_ATTR:
+		return cb_state_tsc_offset(v, at, true);
+	}
+	return 0;
+}
+
 static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
 {
 	long r;
@@ -128,6 +149,10 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 		return cb_stats_fd(v->vm, v);
 	case KVM_ENABLE_CAP: /* of a vCPU there is none to be enabled */
 		return -EINVAL;
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+	case KVM_SET_DEVICE_ATTR:
+		return device_attr(v, cmd, (void __user *)arg);
 	case KVM_SET_VAPIC_ADDR:
 		return set_vapic_addr(v, (void __user *)arg);
 	case KVM_SET_SIGNAL_MASK:

@@ -160,7 +160,20 @@ static int set_manual_log(struct cb_vm *vm, u64 how)
 {
 	if ((how & ~(u64)CB_MANUAL_LOG) || (how && !(how & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)))
 		return -EINVAL;
-	WRITE_ONCE(vm->manual_log, how);
+	mutex_lock(&vm->slots_lock); /* a slot's log begins in one way or the other */
+	vm->manual_log = how;
+	mutex_unlock(&vm->slots_lock);
+	return 0;
+}
+
+/* As in KVM nothing takes it back. */
+static int enable_x2apic_api(struct cb_vm *vm, u64 how)
+{
+	if (how & ~(u64)CB_X2APIC_API)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	WRITE_ONCE(vm->x2apic_api, vm->x2apic_api | how);
+	mutex_unlock(&vm->lock);
 	return 0;
 }
 
@@ -183,6 +196,14 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return set_manual_log(vm, cap.args[0]);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		return cb_msr_set_exits(vm, cap.args[0]);
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+		WRITE_ONCE(vm->exception_payload, !!cap.args[0]);
+		return 0;
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+		WRITE_ONCE(vm->triple_fault_event, !!cap.args[0]);
+		return 0;
+	case KVM_CAP_X2APIC_API:
+		return enable_x2apic_api(vm, cap.args[0]);
 	}
 	return -EINVAL;
 }
@@ -225,6 +246,7 @@ static int set_routing(struct cb_vm *vm, const struct kvm_irq_routing __user *ar
 {
 	struct kvm_irq_routing_entry *e = NULL;
 	struct kvm_irq_routing head;
+	u32 i;
 	int r;
 
 	if (copy_from_user(&head, arg, sizeof(head)))
@@ -236,7 +258,11 @@ static int set_routing(struct cb_vm *vm, const struct kvm_irq_routing __user *ar
 		if (IS_ERR(e))
 			return PTR_ERR(e);
 	}
-	r = cb_irq_set_routing(vm, e, head.nr);
+	for (i = 0, r = 0; i < head.nr; i++)
+		if (e[i].type == KVM_IRQ_ROUTING_MSI && cb_msi_is_bad(vm, e[i].u.msi.address_hi))
+			r = -EINVAL;
+	if (!r)
+		r = cb_irq_set_routing(vm, e, head.nr);
 	kvfree(e);
 	return r;
 }
@@ -247,7 +273,7 @@ static int signal_msi(struct cb_vm *vm, const struct kvm_msi __user *arg)
 
 	if (copy_from_user(&m, arg, sizeof(m)))
 		return -EFAULT;
-	if (vm->irqchip == CB_IRQCHIP_NONE || m.flags)
+	if (vm->irqchip == CB_IRQCHIP_NONE || m.flags || cb_msi_is_bad(vm, m.address_hi))
 		return -EINVAL;
 	return cb_irq_msi(vm, (u64)m.address_hi << 32 | m.address_lo, m.data);
 }

@@ -270,8 +270,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return p2m_unmap(&vm->p2m, arg[1], arg[2]);
 	case CORBEL_HC_DIRTY:
 		return dirty_log(vm, arg[1], arg[2], arg[3], arg[4]);
-	case CORBEL_HC_MSI: /* address, data */
-		return vm->has_lapic ? lapic_send_msi(vm, arg[1], arg[2]) != 0 : -ENOENT;
+	case CORBEL_HC_MSI: /* address, data, strict */
+		return vm->has_lapic ? lapic_send_msi(vm, arg[1], arg[2], arg[3]) != 0 : -ENOENT;
 	case CORBEL_HC_EOI_MASK: /* word, mask */
 		if (arg[1] >= ARRAY_SIZE(vm->eoi_mask))
 			return -EINVAL;
@@ -363,7 +363,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE))
+	 CALL(PROMISE) | CALL(MSR_FILTER))
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

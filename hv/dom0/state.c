@@ -128,7 +128,8 @@ static s64 move_msrs(struct vcpu *v, struct corbel_msr *m, u32 n, bool set)
 static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
 	*e = (struct corbel_vcpu_events){
-	    .exception.injected = v->exception.pending,
+	    .exception.injected = v->exception.pending && !v->exception.queued,
+	    .exception.pending = v->exception.pending && v->exception.queued,
 	    .exception.nr = v->exception.vector,
 	    .exception.has_error_code = v->exception.has_error,
 	    .exception.error_code = v->exception.error,
@@ -139,14 +140,23 @@ static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 	    .nmi.pending = v->nmi_pending,
 	    .nmi.masked = v->nmi_masked,
 	    .sipi_vector = v->sipi_vector,
+	    .triple_fault = !!(READ_ONCE(v->due) & DUE_TRIPLE),
+	    .exception_has_payload = v->exception.pending && v->exception.has_payload,
 	};
+	if (e->exception_has_payload)
+		e->exception_payload = v->exception.payload;
 }
 
 static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 {
-	if (e->exception.injected && (e->exception.nr > 31 || e->exception.nr == VEC_NMI))
+	bool exception = e->exception.injected || e->exception.pending;
+
+	if (exception && (e->exception.nr > 31 || e->exception.nr == VEC_NMI))
 		return -EINVAL;
-	v->exception.pending = e->exception.injected || e->exception.pending;
+	v->exception.pending = exception;
+	v->exception.queued = e->exception.pending;
+	v->exception.has_payload = e->exception.pending && e->exception_has_payload;
+	v->exception.payload = e->exception_payload;
 	v->exception.vector = e->exception.nr & 31;
 	v->exception.has_error = e->exception.has_error_code;
 	v->exception.error = e->exception.error_code;
@@ -157,6 +167,10 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	v->nmi_pending = e->nmi.pending;
 	hvm->set(v, HVM_NMI_MASK, e->nmi.masked);
 	v->sipi_vector = e->sipi_vector;
+	if (e->triple_fault)
+		vcpu_note(v, DUE_TRIPLE);
+	else
+		__atomic_fetch_and(&v->due, ~DUE_TRIPLE, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
@@ -223,6 +237,7 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_TRANSLATE] = sizeof(struct corbel_translation),
     [CORBEL_STATE_MCE_CAP] = sizeof(u64),
     [CORBEL_STATE_MCE] = sizeof(struct corbel_mce),
+    [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
 };
 
 s64 state_get(struct vcpu *v, u32 what, u32 n)
@@ -266,6 +281,9 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		break;
 	case CORBEL_STATE_TSC_KHZ:
 		s->number = v->tsc_khz;
+		break;
+	case CORBEL_STATE_TSC_OFFSET:
+		s->number = v->tsc_offset;
 		break;
 	case CORBEL_STATE_TRANSLATE:
 		linear = s->number;
@@ -317,6 +335,9 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return set_mp_state(v, s->word);
 	case CORBEL_STATE_TSC_KHZ:
 		return msr_set_tsc_khz(v, s->number);
+	case CORBEL_STATE_TSC_OFFSET:
+		msr_set_tsc_offset(v, s->number);
+		return 0;
 	case CORBEL_STATE_MCE_CAP:
 		return mce_setup(v, s->number);
 	case CORBEL_STATE_MCE:

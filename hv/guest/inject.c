@@ -58,6 +58,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 		}
 	}
 	v->exception.pending = true;
+	v->exception.queued = v->exception.has_payload = false;
 	vcpu_note(v, DUE_LOOK);
 	v->exception.vector = vector;
 	v->exception.has_error = has_error && (hvm->get(v, HVM_CR0) & CR0_PE);
@@ -96,11 +97,27 @@ static inline bool irq_fits(struct vcpu *v)
 #define EXC_IS_FAULT                                                                               \
 	(BIT(0) | GENMASK(7, 5) | GENMASK(14, 10) | BIT(16) | BIT(17) | GENMASK(21, 19))
 
+/* Linux' api.rst, KVM_CAP_EXCEPTION_PAYLOAD: of a #DB bits of DR6 with the sense of all turned. */
+static void take_payload(struct vcpu *v)
+{
+	u64 payload = v->exception.payload;
+
+	v->exception.has_payload = false;
+	if (v->exception.vector == VEC_PF)
+		hvm->set(v, HVM_CR2, payload);
+	else if (v->exception.vector == VEC_DB)
+		debug_set_dr(v, 6,
+			     ((debug_get_dr(v, 6) & ~DR6_TRAPS) | DR6_ONES | payload) ^
+				 (payload & DR6_ONES));
+}
+
 static void inject_exception(struct vcpu *v)
 {
 	u8 vector = v->exception.vector;
 
-	v->exception.pending = false;
+	if (unlikely(v->exception.has_payload))
+		take_payload(v);
+	v->exception.pending = v->exception.queued = false;
 	if (EXC_IS_FAULT & BIT(vector))
 		v->rflags |= RFLAGS_RF;
 	if (vector == VEC_DB)

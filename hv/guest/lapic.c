@@ -301,6 +301,7 @@ void lapic_reset(struct vcpu *v, bool init)
 	struct lapic *l = &v->lapic;
 
 	if (!init) {
+		l->xapic_id = l->id;
 		l->base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE;
 		if (l->id == v->vm->bsp_apic_id)
 			l->base |= APIC_BASE_BSP;
@@ -346,6 +347,8 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 		return -EINVAL;
 	WRITE_ONCE(l->base, val);
 	l->hw_stale = true;
+	if ((old ^ val) & (APIC_BASE_ENABLE | APIC_BASE_X2APIC))
+		WRITE_ONCE(l->xapic_id, l->id); /* as in KVM: other modes forget it */
 	if (!host && old & APIC_BASE_ENABLE && !on)
 		reset_registers(v);
 	if (x2apic && !(old & APIC_BASE_X2APIC))

@@ -20,9 +20,10 @@ struct lapic {
 	bool present; /* CORBEL_VM_LAPIC, or dom0 */
 	/* base, SVR or ISR have changed: the hardware that delivers is to be told */
 	bool hw_stale;
-	u8 isr_top; /* highest vector in service, 0: none, as there are none below 16 */
-	u32 id;	    /* initial APIC id; the ID register cannot be changed */
-	u64 base;   /* APIC_BASE MSR */
+	u8 isr_top;  /* highest vector in service, 0: none, as there are none below 16 */
+	u8 xapic_id; /* the ID register of xAPIC mode, which guests may change; any CPU reads it */
+	u32 id;	     /* initial APIC id, and that of x2APIC mode */
+	u64 base;    /* APIC_BASE MSR */
 	/* atomic; together VT-x' posted-interrupt descriptor */
 	u32 irr[8] __aligned(64), posted_control[8];
 	u32 isr[8], tmr[8];			/* tmr: atomic */

@@ -62,10 +62,10 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 	const struct lapic *l = &v->lapic;
 	u32 ldr;
 
-	if (is_broadcast(m))
+	if (is_broadcast(m) && !(m->strict && lapic_is_x2apic(l)))
 		return true;
 	if (!m->logical)
-		return l->id == m->dest;
+		return m->dest == (lapic_is_x2apic(l) ? l->id : READ_ONCE(l->xapic_id));
 	if (lapic_is_x2apic(l)) {
 		ldr = lapic_x2apic_ldr(l);
 		return ldr >> 16 == m->dest >> 16 && (ldr & m->dest & 0xffff);
@@ -176,7 +176,8 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	u64 mask;
 	u32 n = 0;
 
-	if (likely(!m->shorthand && !m->logical && !is_broadcast(m))) {
+	if (likely(!m->shorthand && !m->logical && !is_broadcast(m) &&
+		   !READ_ONCE(vm->apic_ids_moved))) {
 		v = vm_vcpu_by_apic(vm, m->dest);
 		return v && deliver_msg(v, m);
 	}
@@ -192,12 +193,13 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	return n;
 }
 
-u32 lapic_send_msi(struct vm *vm, u64 address, u32 data)
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
 {
 	u32 high = (address >> 40) << 8; /* KVM_CAP_X2APIC_API: bits 31:8 of the destination */
 	struct apic_msg m = {
 	    .dest = FIELD_GET(GENMASK(19, 12), address) | high,
 	    .x2apic_dest = high,
+	    .strict = strict && !high,
 	    .logical = address & BIT(2),
 	    .vector = data,
 	    .mode = FIELD_GET(ICR_MODE, data),

@@ -22,6 +22,7 @@ struct apic_msg {
 	bool logical, level, assert;
 	u8 shorthand;	  /* SHORT_x */
 	bool x2apic_dest; /* 32-bit destination, 0xffffffff broadcasts */
+	bool strict;	  /* 0xff does not broadcast to LAPICs in x2APIC mode */
 };
 
 /*
@@ -33,7 +34,7 @@ bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
 /* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */
 u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
 /* MSI address/data pair (with KVM's extended destination bits in the high address half). */
-u32 lapic_send_msi(struct vm *vm, u64 address, u32 data);
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict);
 
 /* Note an error and raise LVT error. Any CPU. */
 void lapic_error(struct vcpu *v, u32 bit);

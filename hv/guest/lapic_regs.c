@@ -35,7 +35,7 @@ static s64 register_value(struct vcpu *v, u32 offset)
 	case APIC_ID:
 		if (lapic_is_x2apic(l))
 			return l->id;
-		return l->id << 24;
+		return (u64)l->xapic_id << 24;
 	case APIC_VERSION:
 		return VERSION_REG;
 	case APIC_TPR:
@@ -172,12 +172,25 @@ static void write_logical(struct vcpu *v, u32 *reg, u32 val)
 		apic_set_logical(v->lapic.ldr, v->lapic.dfr);
 }
 
+/* Interrupts find it by this id from now on. dom0's would have to be the hardware's. */
+static void write_id(struct vcpu *v, u8 id)
+{
+	if (v->vm->is_dom0)
+		return;
+	WRITE_ONCE(v->lapic.xapic_id, id);
+	if (id != v->lapic.id)
+		WRITE_ONCE(v->vm->apic_ids_moved, true);
+}
+
 /* Registers that only xAPIC mode has, or lets be written. */
 static void write_xapic(struct vcpu *v, u32 offset, u32 val)
 {
 	struct lapic *l = &v->lapic;
 
 	switch (offset) {
+	case APIC_ID:
+		write_id(v, val >> 24);
+		break;
 	case APIC_LDR:
 		write_logical(v, &l->ldr, val & LDR_ID);
 		break;
@@ -303,7 +316,8 @@ void lapic_get_state(struct vcpu *v, void *state)
 		regs[offset / 4] = MAX(reg, 0);
 	}
 	/* KVM's format in x2APIC mode too, without KVM_CAP_X2APIC_API */
-	regs[APIC_ID / 4] = v->lapic.id << 24;
+	if (lapic_is_x2apic(&v->lapic))
+		regs[APIC_ID / 4] = v->lapic.id << 24;
 }
 
 int lapic_set_state(struct vcpu *v, const void *state)
@@ -316,6 +330,8 @@ int lapic_set_state(struct vcpu *v, const void *state)
 	BUG_ON(!l->present);
 	if (lapic_is_x2apic(l) && id != l->id && id != l->id << 24)
 		return -EINVAL;
+	if (!lapic_is_x2apic(l))
+		write_id(v, id >> 24);
 	lapic_timer_stop(v);
 	l->pv_eoi_pending = false;
 	for (i = 0; i < 8; i++) {

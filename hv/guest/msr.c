@@ -275,6 +275,17 @@ static int write_efer(struct vcpu *v, u64 val, bool host)
 	return 0;
 }
 
+/* What siblings set to nearly the same are to mean. */
+static void note_vm_tsc(struct vcpu *v, u64 offset)
+{
+	struct vm *vm = v->vm;
+
+	ASSERT_HELD(&vm->tsc_lock);
+	vm->tsc_offset_base = offset;
+	vm->tsc_mul_base = v->tsc_mul;
+	vm->tsc_offset_set = true;
+}
+
 /*
  * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same
  * moment: they get one offset, or the guest would see its clocks apart by the time between two
@@ -289,14 +300,19 @@ static void set_vm_tsc(struct vcpu *v, u64 val)
 	lock_acquire(&vm->tsc_lock); /* threads of a VMM set their vCPUs' at once */
 	apart = offset - vm->tsc_offset_base;
 	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul &&
-	    (!val || (apart <= second && apart >= -second))) {
+	    (!val || (apart <= second && apart >= -second)))
 		offset = vm->tsc_offset_base;
-	} else {
-		vm->tsc_offset_base = offset;
-		vm->tsc_mul_base = v->tsc_mul;
-		vm->tsc_offset_set = true;
-	}
+	else
+		note_vm_tsc(v, offset);
 	lock_release(&vm->tsc_lock);
+	set_tsc_offset(v, offset);
+}
+
+void msr_set_tsc_offset(struct vcpu *v, u64 offset)
+{
+	lock_acquire(&v->vm->tsc_lock);
+	note_vm_tsc(v, offset);
+	lock_release(&v->vm->tsc_lock);
 	set_tsc_offset(v, offset);
 }
 
@@ -336,8 +352,10 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		*slot = val;
 		return 0;
 	}
-	if (msr != MSR_DEBUGCTL && !hvm->msr_set(v, msr, val))
-		return 0;
+	if (msr != MSR_DEBUGCTL)
+		ret = hvm->msr_set(v, msr, val);
+	if (ret != -ENOENT)
+		return ret;
 	c = constant_of(msr);
 	if (!c)
 		return refuse(v, msr, "write");

@@ -18,5 +18,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host);
  * range.
  */
 int msr_set_tsc_khz(struct vcpu *v, u64 khz);
+/* What is added to the machine's TSC, at its rate, for this one's. */
+void msr_set_tsc_offset(struct vcpu *v, u64 offset);
 /* MSRs worth saving, less than a page of them; returns how many there are. */
 u32 msr_list(u32 *out);

@@ -38,6 +38,8 @@ bool msr_filter_allows(const struct msr_filter *f, u32 msr, u32 how)
 static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 {
 	u8 **bits = vm->msr_filter.bits;
+	u32 missing = 0;
+	int err;
 
 	ASSERT_HELD(&vm->lock);
 	if (new->count > CORBEL_MSR_RANGES)
@@ -47,12 +49,15 @@ static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 
 		if (!r->count || r->count > CORBEL_MSR_RANGE_MAX)
 			return -EINVAL;
+		missing += !bits[i];
+	}
+	err = missing ? vm_promise(vm, missing) : 0;
+	for (u32 i = 0; !err && i < new->count; i++) {
 		if (!bits[i])
 			bits[i] = pool_alloc(0, &vm->acct);
-		if (!bits[i])
-			return -ENOMEM;
+		BUG_ON(!bits[i]); /* promised */
 	}
-	return 0;
+	return err;
 }
 
 static int change(struct msr_filter *f, const struct corbel_msr_filter *new, struct p2m *from)

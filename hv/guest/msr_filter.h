@@ -22,9 +22,10 @@ struct msr_filter { /* in struct vm: changed under its lock, read by all its vCP
 };
 
 /*
- * A filter in place of the last one, its bitmaps in that memory; vm->lock is held. vCPUs that run
- * see it soon; vm_set_direct_msrs() is the caller's. -EINVAL, -ENOMEM: nothing has changed;
- * -EFAULT: a bitmap is not there, and nothing is allowed.
+ * A filter in place of the last one, its bitmaps in that memory; vm->lock is held, the caller is
+ * alone with the objects. vCPUs that run see it soon; vm_set_direct_msrs() is the caller's.
+ * -EINVAL, -ENOMEM, -EDQUOT: nothing has changed; -EFAULT: a bitmap is not there, and nothing is
+ * allowed.
  */
 int msr_filter_set(struct vm *vm, const struct corbel_msr_filter *new, struct p2m *from);
 void msr_filter_free(struct vm *vm);

@@ -57,6 +57,12 @@ static const struct {
      */
     [QUIRK_VIRQ] = {TCG, "virq"},
     /*
+     * A guest's MOV to CR8 while a virtual interrupt waits ends QEMU by an assertion
+     * (tcg_handle_interrupt), which UEFI's firmware meets within minutes. Remedy: such a MOV exits.
+     * Test: smoke test hostile, cr8.
+     */
+    [QUIRK_CR8] = {TCG, "cr8"},
+    /*
      * EXITINTINFO calls an interrupt, or an NMI, an exception. Remedy: the vector tells, since
      * exceptions have vectors below 32, and not the NMI's. Test: target group guest-smp.
      */

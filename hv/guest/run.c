@@ -139,6 +139,10 @@ static void take_requests(struct vcpu *v)
 		v->pv.clock_dirty = true;
 	if ((req & DUE_PAUSE) && !v->stop_reason && v->page)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_PAUSED);
+	if (req & DUE_TRIPLE && v->stop_reason)
+		vcpu_note(v, DUE_TRIPLE);
+	else if (req & DUE_TRIPLE)
+		vcpu_shutdown(v);
 }
 
 /* Does a vCPU in HLT have to go on? */

@@ -45,6 +45,8 @@ typedef void complete_fn(struct vcpu *v);
 #define DUE_LOOK   BIT(5)
 #define DUE_IRQ	   BIT(6) /* state: IRR may hold bits */
 #define DUE_EXTINT BIT(7) /* state: the PIC's INTR line is up */
+#define DUE_TRIPLE                                                                                 \
+	BIT(9) /* request, of the VMM's: as by a triple fault, once nothing else stops it */
 #define DUE_EOI	   BIT(8) /* state: lapic.eoi_owed is to be told to dom0 */
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
@@ -76,6 +78,11 @@ struct vcpu {
 		bool pending, has_error;
 		u8 vector;
 		u32 error;
+		/*
+		 * the VMM's, not begun yet; with what CR2 or DR6 gets of it then, if has_payload
+		 */
+		bool queued, has_payload;
+		u64 payload;
 	} exception;
 	/* at this entry INT3's or INTO's, with RIP behind the instruction */
 	bool trap_injected;

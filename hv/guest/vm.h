@@ -56,6 +56,7 @@ struct vm {
 	u32 bsp_apic_id;
 	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
 	u8 apic_to_index[256];	     /* APIC id -> index, 0xff = none; larger ids are searched */
+	bool apic_ids_moved;	     /* an xAPIC has another id than its initial one; stays */
 	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module */
 	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */

@@ -64,6 +64,8 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	} else if (on) {
 		if (quirk_has(QUIRK_VIRQ))
 			svm_virq_make_way(s);
+		if (quirk_has(QUIRK_CR8))
+			s->watch |= WATCH_CR8;
 		m->vintr |= WINDOW;
 		m->int3 |= SVM_INT3_VINTR;
 	} else if (m->int3 & SVM_INT3_VINTR) {

@@ -29,10 +29,11 @@ _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 
 #define WATCH_INJECT BIT(0) /* an event is in the VMCB */
 #define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
-#define WATCH_CR8    BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered */
-#define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
-#define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
-#define WATCH_DEBUG  BIT(5) /* a debugger is there */
+#define WATCH_CR8                                                                                  \
+	BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered, or QUIRK_CR8 */
+#define WATCH_TLB   BIT(3) /* the last entry flushed, the next must not */
+#define WATCH_IRET  BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
+#define WATCH_DEBUG BIT(5) /* a debugger is there */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {

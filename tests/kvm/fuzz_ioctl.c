@@ -421,6 +421,29 @@ static void set_lists(void)
 	}
 }
 
+static void msr_filter(void)
+{
+	static const u64 base[] = {0x10, 0x174, 0x277, 0x800, 0xc0000080, 0xc0000100, 0xc0010000};
+	struct kvm_enable_cap exits = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
+				       .args = {below(8) ? below(8) : number()}};
+	struct kvm_msr_filter *f = (void *)scratch;
+
+	if (below(3) == 0) {
+		count(ioctl(*any_vm(), KVM_ENABLE_CAP, &exits));
+		return;
+	}
+	fill(scratch + 0x1000, 0x1000);
+	memset(f, 0, sizeof(*f));
+	f->flags = below(8) ? below(2) : number();
+	for (u32 i = below(KVM_MSR_FILTER_MAX_RANGES + 1); i--;)
+		f->ranges[i] = (struct kvm_msr_filter_range){
+		    .flags = below(20) ? 1 + below(3) : number(),
+		    .nmsrs = below(20) ? below(0x300) : number(),
+		    .base = below(8) ? base[below(7)] : number(),
+		    .bitmap = below(20) ? scratch + 0x1000 : pointer(scratch)};
+	count(ioctl(*any_vm(), KVM_X86_SET_MSR_FILTER, pointer(f)));
+}
+
 static void interrupts(void)
 {
 	int vm = *any_vm();
@@ -539,6 +562,8 @@ static void small_calls(void)
 						   KVM_SMI,
 						   KVM_TPR_ACCESS_REPORTING,
 						   KVM_X86_SETUP_MCE,
+						   KVM_GET_DEVICE_ATTR,
+						   KVM_SET_DEVICE_ATTR,
 						   KVM_X86_SET_MCE};
 	bool vm = below(2);
 	u64 log[] = {below(4), (u64)(scratch + 0x1000)};
@@ -722,7 +747,7 @@ static void *thread(void *arg)
 	    create,	create,	       close_one,   map_run,	   poke_run,	  set_memory,
 	    set_memory, change_memory, fill_code,   set_registers, set_registers, run,
 	    run,	run,	       set_lists,   interrupts,	   interrupts,	  state,
-	    state,	small_calls,   small_calls, any_ioctl,	   corbel};
+	    state,	small_calls,   small_calls, any_ioctl,	   corbel,	  msr_filter};
 
 	seed = (u64)arg * 0x9e3779b97f4a7c15ull | 1;
 	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -584,6 +584,19 @@ static bool instructions(void)
 	return good;
 }
 
+static bool cr8(void)
+{
+	const u32 rounds = 200;
+	struct vm vm;
+	bool good;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	good = count(&vm, pl_cr8, rounds, 0) && !vm.values[0] && vm.values[1] == rounds;
+	note("cr8: %u interrupts came, %u of them early", vm.values[1], vm.values[0]);
+	vm_free(&vm);
+	return good;
+}
+
 /* Dom0's hypercalls are not there for guests; the low numbers, which are KVM's, come back. */
 static bool hypercalls(void)
 {
@@ -703,6 +716,7 @@ static const struct {
     {"debug-registers", "breakpoints on addresses of hypervisor and kernel", debug_registers},
     {"instructions",
      "instructions of virtualization fault, INT n comes to the guest's own handlers", instructions},
+    {"cr8", "an interrupt waits for IF and for CR8, which is written meanwhile", cr8},
     {"hypercalls", "a guest has none of dom0's hypercalls", hypercalls},
     {"pv-addresses", "paravirtual structures at odd addresses", pv_addresses},
     {"stride", "a guest that looks for devices everywhere costs the hypervisor little memory",

@@ -8,8 +8,12 @@
 #include "vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "hv/abi.h"
 
 #define TSC	   0x10
 #define APIC_BASE  0x1b
@@ -238,6 +242,40 @@ static void *run_loop(void *arg)
 	return (void *)(long)asks(vm, KVM_EXIT_X86_RDMSR, KVM_MSR_EXIT_REASON_FILTER, LSTAR, 0);
 }
 
+/* What the hypervisor's memory has for others. */
+static u64 pool_left(void)
+{
+	struct corbel_info info = {0};
+	struct corbel_query q = {.what = CORBEL_STAT_INFO, .buf = (u64)&info, .len = sizeof(info)};
+	int fd = open("/dev/corbel", O_RDWR);
+
+	if (fd < 0 || ioctl(fd, CORBEL_IOC_QUERY, &q) < 0)
+		fatal("/dev/corbel does not answer");
+	close(fd);
+	return info.pool_free_bytes - info.pool_promised_bytes;
+}
+
+static void check_account(void)
+{
+	struct kvm_msr_filter f = {0};
+	u64 before, after, again;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	for (u32 i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		f.ranges[i] = (struct kvm_msr_filter_range){
+		    .flags = DENY_READ, .nmsrs = 8, .base = 16 * i, .bitmap = some};
+	before = pool_left();
+	ok(!vm_ioctl(&vm, KVM_X86_SET_MSR_FILTER, &f), "MSRs: a filter of 16 ranges");
+	after = pool_left();
+	ok(!vm_ioctl(&vm, KVM_X86_SET_MSR_FILTER, &f), "MSRs: and the same again");
+	again = pool_left();
+	ok(before - after == 16 * 4096 && again == after,
+	   "MSRs: their pages are not what the VM has for its page tables (%lu, then %lu)",
+	   before - after, after - again);
+	vm_free(&vm);
+}
+
 /* It begins while the guest reads what the hardware has. */
 static void check_running(struct vm *vm)
 {
@@ -289,6 +327,7 @@ int main(void)
 	no_filter(&vm);
 	check_default(&vm);
 	vm_free(&vm);
+	check_account();
 	check_qemu();
 	return failures != 0;
 }

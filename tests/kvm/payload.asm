@@ -418,6 +418,36 @@ entry pl_irq_storm
 .next:	pause
 	jmp .next
 
+; CR8 is written RDI times while an interrupt waits, first for IF and then for CR8: how many came
+; before their time, and how many in all
+entry pl_cr8
+	lapic_on
+	xor r13d, r13d
+	xor ebx, ebx
+	xor ebp, ebp
+.next:	mov dword [r11 + 0x300], 0x40051	; for itself, vector 0x51
+	mov ecx, 15
+.down:	mov cr8, rcx
+	dec ecx
+	jns .down
+	add ebx, r13d
+	mov ecx, 5
+	mov cr8, rcx
+	sti
+	nop
+	add ebx, r13d
+	xor ecx, ecx
+	mov cr8, rcx
+	nop
+	cli
+	add ebp, r13d
+	xor r13d, r13d
+	dec rdi
+	jnz .next
+	value ebx
+	value ebp
+	done
+
 entry pl_stos			; RSI dwords to RDI
 	mov rcx, rsi
 	xor eax, eax
@@ -648,6 +678,14 @@ entry pl_wrmsr
 	shr rdx, 32
 	xor r14d, r14d
 	guarded wrmsr
+	value r14d
+	done
+; Where an exception has led to: what CR2 and DR6 say, and the number of exceptions
+entry pl_took
+	mov rax, cr2
+	value eax
+	mov rax, dr6
+	value eax
 	value r14d
 	done
 entry pl_rdmsr_loop

@@ -83,6 +83,8 @@ static int fake_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
 	u64 known;
 
+	if (msr == MSR_SFMASK && val >> 32)
+		return -EINVAL;
 	reached += !fake_msr_get(v, msr, &known) || msr == MSR_PAT;
 	return fake_msr_get(v, msr, &known);
 }
@@ -425,6 +427,16 @@ static void test_absent(void)
 	      "what is allowed is");
 }
 
+static void test_errors(void)
+{
+	make_cpu(0);
+	to_guest();
+	CHECK(msr_write(v, MSR_SFMASK, 1ull << 32, false) == -EINVAL &&
+		  msr_write(v, MSR_LSTAR, 1ull << 63, false) == -EINVAL,
+	      "a value that the MSR does not take is EINVAL, whoever finds out");
+	CHECK(msr_write(v, 0x474f4f00, 0, false) == -ENOENT, "an MSR that is not there ENOENT");
+}
+
 /* For writing: 0, which does nothing to the machine that runs this */
 static void test_speculation(void)
 {
@@ -554,6 +566,7 @@ int main(void)
 	test_ospke();
 	test_msrs();
 	test_xcr0();
+	test_errors();
 	test_speculation();
 	return test_end();
 }

@@ -268,7 +268,7 @@ static void fuzz_step(struct vcpu *v)
 		lapic_set_irq(v, rnd(), rnd() & 1);
 		break;
 	case 7:
-		lapic_send_msi(&fake_vm, rnd(), rnd());
+		lapic_send_msi(&fake_vm, rnd(), rnd(), rnd() & 1);
 		break;
 	case 8:
 		vector = lapic_pending(v);

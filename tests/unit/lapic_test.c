@@ -285,11 +285,12 @@ static void test_ipi(void)
 		  fake_requests[4] == 0 && fake_requests[5] == DUE_SIPI &&
 		  fake_vcpu[5].sipi_vector == 0x9a,
 	      "NMI, INIT, INIT de-assert (nothing), SIPI");
-	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077) == 1 && got() == 0x40, "MSI, physical");
-	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77) == 1,
+	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0xc077, false) == 1 && got() == 0x40,
+	      "MSI, physical");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee1500c, 0x77, false) == 1,
 	      "MSI, logical with redirection hint");
 	got();
-	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77) == 0, "MSI to nobody");
+	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77, false) == 0, "MSI to nobody");
 
 	fake_reset(ids);
 	enable_all(true);
@@ -301,12 +302,55 @@ static void test_ipi(void)
 	CHECK(ipi_x2(0xc4077, 0) == (all & ~1u), "x2APIC shorthand");
 	CHECK(!lapic_msr_write(v0, 0x83f, 0x77, false) && got() == 1, "self-IPI register");
 	CHECK(lapic_msr_write(v0, 0x83f, 0x177, false) == -EINVAL, "whose reserved bits fault");
-	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77) == 1 && got() == 0x80,
+	CHECK(lapic_send_msi(&fake_vm, 0x10000000000 | 0xfee2c000, 0x77, false) == 1 &&
+		  got() == 0x80,
 	      "MSI with extended destination");
+	CHECK(lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, false) == 8 && got() == all &&
+		  lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, true) == 0 && !got(),
+	      "an MSI to 255 is a broadcast, but where the VMM wants to have such an id");
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00000, false);
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00800, false);
+	wr(&fake_vcpu[1], SVR, 0x1ff);
+	CHECK(lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, true) == 1 && got() == 2,
+	      "to LAPICs in xAPIC mode it is one still");
+	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00c00, false);
 	CHECK(guest_rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
 	fake_vm.vcpu[2] = NULL;
 	fake_vm.vcpu_count--;
 	CHECK(ipi_x2(0x84077, 0) == (all & ~4u), "a vCPU that is gone leaves a hole");
+}
+
+static void test_ids(void)
+{
+	struct vcpu *v2 = &fake_vcpu[2];
+	static u8 state[1024];
+
+	fake_reset(NULL);
+	enable_all(false);
+	wr(v2, 0x20, 0x22abcdef);
+	CHECK(rd(v2, 0x20) == 0x22000000, "a guest gives an xAPIC another id");
+	CHECK(ipi(0x4077, 0x22) == 4 && ipi(0x4077, 2) == 0 && ipi(0x4077, 3) == 8,
+	      "by which interrupts find it, and by its old one no more");
+	wr(&fake_vcpu[5], 0x20, 0x22000000);
+	CHECK(ipi(0x4077, 0x22) == 0x24, "two of one id both take them");
+	lapic_get_state(v2, state);
+	CHECK(state[0x23] == 0x22, "KVM_GET_LAPIC tells it");
+	lapic_reset(v2, true);
+	CHECK(rd(v2, 0x20) == 0x22000000, "INIT keeps it");
+	lapic_reset(v2, false);
+	CHECK(rd(v2, 0x20) == 0x2000000, "RESET does not");
+	CHECK(!lapic_set_state(v2, state) && rd(v2, 0x20) == 0x22000000, "KVM_SET_LAPIC sets it");
+	wr(v2, SVR, 0x1ff);
+	lapic_msr_write(v2, MSR_BASE, 0xfee00d00, false);
+	CHECK(guest_rdmsr(v2, MSR_X2(0x20)) == 2 && ipi(0x4077, 2) == 4 &&
+		  ipi(0x4077, 0x22) == 0x20,
+	      "that of x2APIC mode is fixed");
+	lapic_msr_write(v2, MSR_BASE, 0xfee00100, false);
+	lapic_msr_write(v2, MSR_BASE, 0xfee00900, false);
+	CHECK(rd(v2, 0x20) == 0x2000000, "and of it xAPIC mode begins again");
+	fake_vm.is_dom0 = true;
+	wr(v2, 0x20, 0x22000000);
+	CHECK(rd(v2, 0x20) == 0x2000000, "dom0's is the hardware's");
 }
 
 #define ONE_SHOT     0xec /* LVT: mode and vector */
@@ -669,6 +713,7 @@ int main(void)
 	test_modes();
 	test_hardware_mode();
 	test_ipi();
+	test_ids();
 	test_timer_one_shot();
 	test_timer_periodic();
 	test_timer_modes();

@@ -281,6 +281,20 @@ static void test_cr8(void)
 	threshold = 0;
 	run();
 	CHECK(!(m->cr_write & BIT(8)), "and then no more");
+	svm_want_window(&vcpu, HVM_INJ_IRQ, true);
+	run();
+	CHECK(!(m->cr_write & BIT(8)), "nor for a window");
+	svm_want_window(&vcpu, HVM_INJ_IRQ, false);
+	quirks = BIT(QUIRK_CR8);
+	svm_want_window(&vcpu, HVM_INJ_IRQ, true);
+	vcpu.due = 0;
+	for (u32 i = 0; i < 3; i++)
+		run();
+	CHECK(m->cr_write & BIT(8), "but where QEMU would end by it, as long as there is one");
+	svm_want_window(&vcpu, HVM_INJ_IRQ, false);
+	run();
+	CHECK(!(m->cr_write & BIT(8)), "and no longer");
+	quirks = 0;
 }
 
 int main(void)

@@ -378,9 +378,9 @@ static s64 model_hypercall(struct vcpu *v, u64 nr)
 	case RESUME:
 		return vcpu_resume(&guest->v, v);
 	case MSI:
-		return lapic_send_msi(&guest_vm, 0xfee00000, v->gpr[RBX]);
+		return lapic_send_msi(&guest_vm, 0xfee00000, v->gpr[RBX], false);
 	case NMI:
-		return lapic_send_msi(&guest_vm, 0xfee00000, ICR_NMI);
+		return lapic_send_msi(&guest_vm, 0xfee00000, ICR_NMI, false);
 	case PAUSE:
 		vcpu_request(&guest->v, DUE_PAUSE);
 		return 0;
