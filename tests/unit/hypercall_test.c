@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
+ * links: hv/dom0/hypercall.c hv/dom0/takeover.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
  * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
 #include "hv/dom0/hypercall.h"
@@ -15,6 +15,7 @@
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
+#include "hv/dom0/takeover.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/doorbell.h"
@@ -87,7 +88,6 @@ ZERO(s64, p2m_dirty_read, struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool c
 ZERO(int, p2m_dom0_share, struct p2m *p, hpa_t page)
 NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
 ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
-ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
 ZERO(int, p2m_destroy, struct p2m *p)
 ZERO(u64, policy_xcr0_all, void)
@@ -97,10 +97,34 @@ NOTHING(pv_reset, struct vcpu *v)
 ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
 ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
-NOTHING(vcpu_request, struct vcpu *v, u64 req)
 ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
 ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
 /* clang-format on */
+
+static u64 unmapped, pauses, forgotten;
+
+u64 p2m_gfn_end(void)
+{
+	return 1 << 20;
+}
+
+s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
+{
+	u64 done = MIN(count, 100000u); /* not all at once */
+
+	unmapped += done;
+	return done;
+}
+
+void vcpu_request(struct vcpu *v, u64 req)
+{
+	pauses += req == DUE_PAUSE;
+}
+
+void event_forget(void)
+{
+	forgotten++;
+}
 
 static bool timer_wakes; /* the vCPU, before it can be stopped */
 
@@ -273,6 +297,39 @@ static void test_states(void)
 		  call(CORBEL_HC_PROMISE, vm, 1, 0, 0) == -ENOENT,
 	      "which gets no vCPU and no promise either");
 	free_vm(vm, 0);
+}
+
+/* ---- another kernel takes dom0's place ---- */
+
+static void test_takeover(void)
+{
+	u64 had = pool_free_bytes();
+	s64 vm = make_vm(0, 0), id = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0);
+	s64 second = call(CORBEL_HC_VCPU_CREATE, vm, 1, 0, 0), empty = make_vm(0, 0);
+
+	CHECK(!call(CORBEL_HC_EVENT_BIND, 0, 0x40, 0, 0) && caller->event_vector == 0x40,
+	      "dom0's events are bound");
+	unmapped = pauses = forgotten = 0;
+	CHECK(!call(CORBEL_HC_KERNEL, 0, 0, 0, 0) && unmapped >= 2 * p2m_gfn_end() && pauses == 2,
+	      "a kernel ends: all VMs lose all memory, and all their vCPUs are to stop");
+	CHECK(!caller->event_vector && forgotten == 1, "no events are bound any more");
+	CHECK(vcpu_by_id(id)->page && call(CORBEL_HC_VCPU_CREATE, vm, 2, 0, 0) == -ENOENT &&
+		  make_vm(0, 0) == -EBUSY,
+	      "what there is stays, nothing new is made");
+	takeover_kernel_ends(caller);
+	CHECK(pauses == 2, "a second time there is nothing to end");
+	vcpu_by_id(second)->stopped = 0;
+	CHECK(call(CORBEL_HC_KERNEL, 1, 0, 0, 0) == -EAGAIN && make_vm(0, 0) == -EBUSY,
+	      "another begins, but not while a vCPU runs");
+	vcpu_by_id(second)->stopped = 1;
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_id(id) && !vm_by_id(vm) &&
+		  !vm_by_id(empty) && pool_free_bytes() == had,
+	      "then all is freed (%lu of %lu bytes)", pool_free_bytes(), had);
+	vm = make_vm(0, 0);
+	CHECK(vm > 0, "and it can have VMs");
+	pauses = 0;
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vm_by_id(vm),
+	      "of a kernel that crashed nobody has said that it ends");
 }
 
 /* ---- a filter of MSRs ---- */
@@ -507,6 +564,7 @@ int main(void)
 	pool_init(1 << 20, 32 << 20);
 	dom0_start();
 	test_states();
+	test_takeover();
 	test_msr_filter();
 	test_refused();
 	test_pool();
