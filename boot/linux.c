@@ -502,6 +502,32 @@ static void build_page_tables(u64 at, u64 *pml4)
 		directory[i] = i << 21 | large;
 }
 
+/*
+ * Before the user's own words, which so have the last one. dom0 is not to sleep by the ports that
+ * its ACPI tables name for deep idle states: the machine would idle inside dom0's vCPU, which the
+ * scheduler takes for a busy one. What is left is HLT, which hands the CPU to whoever wants it.
+ */
+#define CMDLINE_OURS "processor.max_cstate=1 "
+_Static_assert(sizeof(CMDLINE_OURS) + sizeof(boot_info.module_cmdline[0]) <=
+		   LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
+	       "the block has room for a whole command line");
+
+static void build_cmdline(const char *cmdline, u32 max, char *to)
+{
+	u32 len = strlen(cmdline), ours = strlen(CMDLINE_OURS);
+
+	if (len > max) {
+		log_warn("dom0's command line is longer than its kernel's %u characters, the rest "
+			 "is dropped",
+			 max);
+		len = max;
+	}
+	if (ours > max - len)
+		ours = 0;
+	memcpy(to, CMDLINE_OURS, ours);
+	memcpy(to + ours, cmdline, len);
+}
+
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 		 const struct linux_plan *p, u8 *block)
 {
@@ -509,8 +535,6 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 				  0x00cf93000000ffff}; /* 0x10 code, 64-bit; 0x18 data, flat */
 	struct boot_params *bp = (void *)block;
 	struct linux_setup *h = &bp->setup;
-	const char *cmdline = bi->module_cmdline[0];
-	u32 len = strlen(cmdline);
 
 	BUG_ON(!p->block || !IS_ALIGNED(p->block, PAGE_SIZE));
 	BUG_ON(p->initrd + p->initrd_size > BELOW_4G);
@@ -528,13 +552,7 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 	h->ramdisk_size = p->initrd_size;
 	h->cmd_line_ptr = p->block + LINUX_BLOCK_CMDLINE;
 	bp->acpi_rsdp = p->rsdp;
-	if (len > k->cmdline_max) {
-		log_warn("dom0's command line is longer than its kernel's %u characters, the rest "
-			 "is dropped",
-			 k->cmdline_max);
-		len = k->cmdline_max;
-	}
-	memcpy(block + LINUX_BLOCK_CMDLINE, cmdline, len);
+	build_cmdline(bi->module_cmdline[0], k->cmdline_max, (char *)block + LINUX_BLOCK_CMDLINE);
 	memcpy(block + LINUX_BLOCK_GDT, gdt, sizeof(gdt));
 	build_e820(&p->map, p->block + LINUX_BLOCK_E820, bp, (void *)(block + LINUX_BLOCK_E820));
 	build_screen(bi, &bp->screen);
@@ -544,5 +562,3 @@ _Static_assert(sizeof(struct boot_params) <= LINUX_BLOCK_CMDLINE, "boot_params b
 _Static_assert(LINUX_GDT_LIMIT == 4 * 8 - 1, "GDT");
 _Static_assert(LINUX_BLOCK_PML4 + 6 * PAGE_SIZE == LINUX_BLOCK_SIZE,
 	       "the page tables end the block");
-_Static_assert(sizeof(boot_info.module_cmdline[0]) <= LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
-	       "the command line fits");

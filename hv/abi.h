@@ -109,6 +109,11 @@ enum corbel_hypercall {
 	CORBEL_HC_PROMISE,
 	/* (vm, CORBEL_MSR_EXIT_x, buf: struct corbel_msr_filter, 0: none): MSRs of its guest */
 	CORBEL_HC_MSR_FILTER,
+	/*
+	 * (begins?): dom0's kernel is about to end: all VMs stop for good, their memory is dom0's,
+	 * no event is bound; or one has begun, and what is left of VMs goes: -EAGAIN: call again
+	 */
+	CORBEL_HC_KERNEL,
 	CORBEL_HC_END
 };
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)

@@ -213,12 +213,34 @@ static int map_events(void)
 	return 0;
 }
 
+#define BEGIN_TIMEOUT (10 * HZ)
+
+/*
+ * Whatever VMs there are were another kernel's, whose place this one has taken: kexec, or a crash.
+ * A hypervisor that does not know the call (-ENOSYS) has ended none.
+ */
+static int end_others_guests(void)
+{
+	unsigned long end = jiffies + BEGIN_TIMEOUT;
+	long r;
+
+	while ((r = HC1(KERNEL, 1)) == -EAGAIN && time_before(jiffies, end))
+		cond_resched();
+	if (!r || r == -ENOSYS)
+		return 0;
+	pr_err("guests of the kernel before this one do not end (%ld): reboot\n", r);
+	return r;
+}
+
 int cb_event_init(void)
 {
 	int r = map_events();
 
 	if (r)
 		return r;
+	r = end_others_guests();
+	if (r)
+		goto out_unmap;
 	r = -ENOMEM;
 	fwnode = irq_domain_alloc_named_fwnode("corbel");
 	if (!fwnode)

@@ -3,6 +3,7 @@
 #include "kmod.h"
 
 #include <linux/miscdevice.h>
+#include <linux/reboot.h>
 #include <linux/suspend.h>
 #include <linux/workqueue.h>
 #include <asm/cpu_device_id.h>
@@ -227,6 +228,20 @@ static struct notifier_block sleep_notifier = {
     .priority = INT_MAX,
 };
 
+/*
+ * By kexec another kernel may get all memory, guests' too. Of a crash, when nobody is asked, the
+ * hypervisor learns by itself.
+ */
+static int end_guests(struct notifier_block *nb, unsigned long action, void *unused)
+{
+	HC1(KERNEL, 0);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block reboot_notifier = {
+    .notifier_call = end_guests,
+};
+
 static int __init corbel_init(void)
 {
 	int r = find_hypervisor();
@@ -248,15 +263,20 @@ static int __init corbel_init(void)
 	r = register_pm_notifier(&sleep_notifier);
 	if (r)
 		goto out_sysfs;
+	r = register_reboot_notifier(&reboot_notifier);
+	if (r)
+		goto out_notifier;
 	r = misc_register(&kvm_dev);
 	if (r) {
 		pr_err("/dev/kvm is taken (%d): unload kvm.ko first\n", r);
-		goto out_notifier;
+		goto out_reboot;
 	}
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
 		cb_backend_vmx ? "vmx" : "svm");
 	return 0;
 
+out_reboot:
+	unregister_reboot_notifier(&reboot_notifier);
 out_notifier:
 	unregister_pm_notifier(&sleep_notifier);
 out_sysfs:
@@ -273,6 +293,7 @@ out_wq:
 static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
+	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);
 	cb_sysfs_exit();
 	cb_devctl_exit();

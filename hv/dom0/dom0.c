@@ -9,6 +9,7 @@
 #include "hv/dom0/irq.h"
 #include "hv/dom0/load.h"
 #include "hv/dom0/sleep.h"
+#include "hv/dom0/takeover.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/event.h"
 #include "hv/guest/inject.h"
@@ -111,6 +112,7 @@ static const struct vm_ops dom0_ops = {
     .port_io = dom0_io,
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
+    .kernel_ends = takeover_kernel_ends,
 };
 
 void dom0_create(void)

@@ -9,6 +9,7 @@
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
+#include "hv/dom0/takeover.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/kick.h"
@@ -119,7 +120,18 @@ static s64 create_vm(u64 from)
 {
 	struct corbel_vm_create c;
 
+	if (takeover_is_between())
+		return -EBUSY;
 	return copy_in(from, &c, sizeof(c)) ?: vm_create(&c);
+}
+
+/* Of its own guests' pages a kernel that ends may still read, so they stay. */
+static s64 change_kernel(u64 begins)
+{
+	if (begins)
+		return takeover_kernel_begins();
+	takeover_end_guests();
+	return 0;
 }
 
 static s64 call_hypervisor(u64 nr, const u64 *arg)
@@ -140,6 +152,8 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 	case CORBEL_HC_DEBUG: /* key */
 		debug_key(arg[0]);
 		return 0;
+	case CORBEL_HC_KERNEL: /* begins? */
+		return change_kernel(arg[0]);
 	}
 	return -ENOSYS;
 }
@@ -363,7 +377,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE) | CALL(MSR_FILTER))
+	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL))
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

@@ -10,6 +10,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 #define DOORBELL_DELAY_NS 50000
 
@@ -38,6 +39,11 @@ void event_init(struct vm *vm)
 hpa_t event_page(void)
 {
 	return virt_to_hpa(events);
+}
+
+void event_forget(void)
+{
+	memset(events, 0, sizeof(*events));
 }
 
 /* The dom0 vCPU of a CPU, if it takes events, has bound an interrupt, gets that. */

@@ -9,6 +9,8 @@ struct vm;
 /* To dom0, once it has its p2m; ends in boot_fail() when there is no memory. */
 void event_init(struct vm *vm);
 hpa_t event_page(void);
+/* All bits go: they are of VMs that are no more. */
+void event_forget(void);
 /* Set the vCPU's bit and interrupt dom0. */
 void event_vcpu_stopped(u32 id);
 /* The same of a doorbell, but not at the cost of the vCPU that runs here. */

@@ -80,6 +80,8 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 {
 	if (!v->page || !READ_ONCE(v->stopped))
 		return -EBUSY;
+	if (v->vm->dying)
+		return -ENOENT;
 	BUG_ON(!by->vm->is_dom0);
 	if (v->page->regs_dirty) {
 		regs_from_page(v);

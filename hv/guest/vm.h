@@ -19,6 +19,7 @@ struct vm_ops {
 	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);
+	void (*kernel_ends)(struct vcpu *v); /* another is about to take its place */
 };
 
 /*

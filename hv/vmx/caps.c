@@ -147,3 +147,36 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	c->entry &= ~ENTRY_GUEST_64;
 	return NULL;
 }
+
+/* Flags of EPT_VPID_CAP that the choice stands on */
+static u64 flushes_of(const struct vmx_controls *c)
+{
+	u64 flags = EPT_WALK_4 | EPT_WB | EPT_2M | EPT_INVEPT;
+
+	if (c->invept_single)
+		flags |= EPT_INVEPT_ONE;
+	if (c->invept_all)
+		flags |= EPT_INVEPT_ALL;
+	if (c->ept_1g)
+		flags |= EPT_1G;
+	if (c->ept_ad)
+		flags |= EPT_AD;
+	if (c->invvpid)
+		flags |= EPT_INVVPID | (c->invvpid == INV_ONE ? EPT_INVVPID_ONE : EPT_INVVPID_ALL);
+	return flags;
+}
+
+bool vmx_controls_fit(const struct vmx_msrs *m, const struct vmx_msrs *boot,
+		      const struct vmx_controls *c)
+{
+	const u64 cap[W_NR] = {m->pin, m->proc, m->proc2, m->exit, m->entry};
+	const u32 word[W_NR] = {c->pin, c->proc, c->proc2, c->exit, c->entry};
+
+	for (u32 i = 0; i < W_NR; i++)
+		if (word[i] & ~(cap[i] >> 32) || (u32)cap[i] & ~word[i])
+			return false;
+	if ((m->basic ^ boot->basic) & BASIC_REVISION)
+		return false;
+	return !(flushes_of(c) & ~m->ept_vpid) && m->cr0_fixed0 == boot->cr0_fixed0 &&
+	       m->cr4_fixed0 == boot->cr4_fixed0;
+}

@@ -28,4 +28,8 @@ struct vmx_controls {
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *out);
 
+/* Can a CPU with these MSRs run what the boot CPU, whose they are, has chosen for all? */
+bool vmx_controls_fit(const struct vmx_msrs *m, const struct vmx_msrs *boot,
+		      const struct vmx_controls *c);
+
 extern struct vmx_controls vmx_ctl; /* set once, by vmx_probe() */

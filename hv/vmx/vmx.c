@@ -26,9 +26,9 @@
 
 static struct vmx_msrs msrs; /* set once, by vmx_probe() */
 
-static void read_msrs(void)
+static void read_msrs(struct vmx_msrs *out)
 {
-	u64 raw[sizeof(msrs) / sizeof(u64)] = {0};
+	u64 raw[sizeof(*out) / sizeof(u64)] = {0};
 
 	for (u32 i = 0; i < ARRAY_SIZE(raw); i++) {
 		u32 msr = MSR_VMX_BASIC + i;
@@ -37,7 +37,7 @@ static void read_msrs(void)
 			msr += VMX_TRUE;
 		rdmsr_safe(msr, &raw[i]);
 	}
-	memcpy(&msrs, raw, sizeof(msrs));
+	memcpy(out, raw, sizeof(*out));
 }
 
 static void tell_caps(struct hvm_caps *caps)
@@ -76,7 +76,7 @@ const char *vmx_probe(struct hvm_caps *caps)
 	if (feature & FEATURE_LOCK && !(feature & FEATURE_VMX))
 		return "VT-x is switched off and locked; enable Intel Virtualization Technology in "
 		       "the firmware set-up";
-	read_msrs();
+	read_msrs(&msrs);
 	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
 	if (why)
 		return why;
@@ -90,8 +90,16 @@ const char *vmx_probe(struct hvm_caps *caps)
 int vmx_cpu_enable(struct cpu *c)
 {
 	struct vmx_cpu *p = c->vmx;
+	struct vmx_msrs own;
 	u64 feature;
 
+	read_msrs(&own);
+	if (!vmx_controls_fit(&own, &msrs, &vmx_ctl)) {
+		log_warn("the CPU with APIC id %u has not the VT-x of the boot CPU; mask= can keep "
+			 "all from what only some have",
+			 c->apic_id);
+		return -ENODEV;
+	}
 	if (!p) {
 		p = c->vmx = pool_alloc(VMX_CPU_ORDER, NULL);
 		if (!p)

@@ -2,8 +2,8 @@
 /*
  * Hypercalls in any order, with any arguments: what they make can be taken away afterwards, and all
  * of the pool comes back.
- * links: tests/unit/rest.c hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
- * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/guest/vm.c
+ * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
 #include "fuzz.h"
 
@@ -94,6 +94,7 @@ static void take_all_away(void)
 		require(!call(CORBEL_HC_VM_DESTROY, vm->id, 0, 0, 0), "a VM goes");
 	}
 	made_count = 0;
+	require(!call(CORBEL_HC_KERNEL, true, 0, 0, 0), "the next kernel begins with nothing");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

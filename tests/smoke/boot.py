@@ -22,6 +22,8 @@ def look(m, cpus, mem_gib):
        f'{m.label}: corbel info names back end svm and {cpus} CPUs', info)
     total = int(m.out_of("awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1048576
     ok(mem_gib * 0.80 < total < mem_gib, f'{m.label}: dom0 has most of {mem_gib} GiB', f'MemTotal is {total:.2f} GiB')
+    deepest = m.out_of('cat /sys/module/processor/parameters/max_cstate')
+    ok(deepest == '1', f'{m.label}: dom0 idles by HLT only, which the hypervisor sees', deepest)
     ok('kvm-clock' in m.out_of('cat /sys/devices/system/clocksource/clocksource0/available_clocksource'),
        f'{m.label}: dom0 has the paravirtual clock')
     tells = 'cat /sys/hypervisor/type /sys/hypervisor/version/*or 2>/dev/null; grep -c "^flags.* svm" /proc/cpuinfo'

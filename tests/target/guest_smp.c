@@ -45,6 +45,50 @@ static void check_unmap(void)
 	FREE(&g);
 }
 
+/* Another kernel takes dom0's place, which the one before tells of by hypercall, or not at all. */
+static void check_takeover(bool told)
+{
+	struct corbel_info before, after;
+	struct guest g, other;
+	u32 count;
+
+	info(&before);
+	MAKE(&g, 0, g_count);
+	report(guest_make(&other, 1, 0, g_count, g_count_end), "another, which has not run yet");
+	guest_map(&g, 9, CORBEL_MAP_WRITE);
+	guest_pin(&g, 2);
+	guest_resume(&g);
+	kvmclock_off();
+	count = LONG(&g, 0x9000);
+	report(WAIT(LONG(&g, 0x9000) > count + 1000, 2000),
+	       "a CPU that takes no events may switch its clock off: the guest counts on");
+	hc(CORBEL_HC_EVENT_BIND, cpu_of(0)->apic_id, VEC_EVENT);
+	if (told)
+		hc(CORBEL_HC_KERNEL, 0);
+	else
+		wrmsr(MSR_KVMCLOCK, 0);
+	count = LONG(&g, 0x9000);
+	delay_us(3000);
+	report(LONG(&g, 0x9000) == count, "%s: from then on its memory is not written any more",
+	       told ? "the kernel says that it ends" : "its clock goes off");
+	report(WAIT(g.page->state == CORBEL_VCPU_STOPPED, 2000) && guest_resume(&g) == -ENOENT &&
+		   guest_resume(&other) == -ENOENT,
+	       "guests stop, and run no more");
+	report(guest_map(&g, 9, CORBEL_MAP_WRITE) == -ENOENT &&
+		   hc(CORBEL_HC_VM_CREATE, buf) == -EBUSY,
+	       "they get no memory, and no VM is made between two kernels");
+	count = me()->count[VEC_EVENT];
+	report(WAIT(hc(CORBEL_HC_KERNEL, 1) == 0, 2000), "another kernel begins");
+	info(&after);
+	report(after.vms == before.vms && after.vcpus == before.vcpus &&
+		   after.pool_free_bytes == before.pool_free_bytes &&
+		   me()->count[VEC_EVENT] == count,
+	       "of the VMs nothing is left, and no event comes (%lu KiB)",
+	       (before.pool_free_bytes - after.pool_free_bytes) / 1024);
+	report(guest_make(&g, 0, 0, g_count, g_count_end) && guest_free(&g),
+	       "it can have VMs of its own");
+}
+
 static void check_dirty(void)
 {
 	struct guest g;
@@ -224,6 +268,8 @@ void test_guest_smp(void)
 	info(&before);
 	check_remote();
 	check_unmap();
+	check_takeover(true);
+	check_takeover(false);
 	check_dirty();
 	check_doorbells();
 	check_two_vcpus(1, 2);

@@ -416,6 +416,12 @@ void smp_start(void)
 	cpu_count = trampoline_next;
 }
 
+void kvmclock_off(void)
+{
+	hc(CORBEL_HC_EVENT_BIND, me()->apic_id, 0);
+	wrmsr(MSR_KVMCLOCK, 0);
+}
+
 void run_on(u32 cpu, void (*fn)(void *arg), void *arg)
 {
 	struct percpu *p = cpu_of(cpu);

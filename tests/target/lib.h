@@ -103,6 +103,10 @@ extern const u8 *boot_params;
 /* Start the others by INIT and SIPI; idempotent. */
 void smp_start(void);
 void run_on(u32 cpu, void (*fn)(void *arg), void *arg);
+/* This CPU's, as Linux does when the CPU goes offline: with its event bound it would say that the
+ * kernel ends. */
+#define MSR_KVMCLOCK 0x4b564d01
+void kvmclock_off(void);
 bool wait_for(u32 cpu, u32 ms);
 u64 user_call(u64 (*fn)(void), void *stack_top);
 void user_return(u64 val) __attribute__((noreturn));

@@ -136,13 +136,13 @@ static void check_by_hypervisor(void)
 	report(hc(CORBEL_HC_VM_CREATE, first_hole) < 0 && hc(CORBEL_HC_VM_CREATE, 0x200000) < 0,
 	       "and take no arguments from it");
 	for (u32 n = 0; n < 64; n++) {
-		wrmsr(0x4b564d01, (first_hole + n * 4160) | 1);
+		wrmsr(MSR_KVMCLOCK, (first_hole + n * 4160) | 1);
 		wrmsr(0x4b564d00, 0x200000 + n * 4);
 		wrmsr(0x4b564d03, ((0x200000 + n * 4096) & ~0x3full) | 1);
 		wrmsr_try(0x4b564d04, ((first_hole + n * 4096) & ~3ull) | 1);
 		delay_us(100);
 	}
-	wrmsr(0x4b564d01, 0);
+	kvmclock_off();
 	wrmsr(0x4b564d03, 0);
 	wrmsr(0x4b564d04, 0);
 	info(&i);

@@ -38,7 +38,17 @@ $(TARGET)/bochs-%.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf FORCE
 
 -include $(wildcard $(TARGET)/*.d)
 
-.PHONY: target-test bochs-target-test messages-test
+# Debian with its KVM and its QEMU, for Corbel to run on.
+$(TARGET)/nested.img: $(MKIMAGE_SRC) tests/target/nested-init $(VMLINUX_cloud)
+	$(MKIMAGE) --add /init=tests/target/nested-init --busybox $(BASE_DIRS) --program /usr/bin/qemu-system-x86_64 \
+		$(foreach f,seabios/bios-256k.bin qemu/kvmvapic.bin qemu/linuxboot_dma.bin,--add /usr/share/$(f)=/usr/share/$(f)) \
+		--modules $(dir $(VMLINUX_cloud)) $(KVER_cloud) dom0/modules nested --compress lz4 -o $@
+$(TARGET)/nested.vmlinuz: $(VMLINUX_cloud)
+	ln -sf $(abspath $(VMLINUZ_cloud)) $@
+
+.PHONY: target-test bochs-target-test messages-test nested-test
+nested-test: $(TARGET)/target.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
+	@BUILD=$(BUILD) $(PYTHON) tests/target/run --nested $(TARGETS)
 target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
 bochs-target-test: $(TARGET)/target.iso

@@ -24,7 +24,6 @@ static struct steal steals[MAX_CPU] __attribute__((aligned(64)));
 static struct wallclock wall __attribute__((aligned(64)));
 
 #define MSR_WALL  0x4b564d00
-#define MSR_CLOCK 0x4b564d01
 #define MSR_STEAL 0x4b564d03
 
 static u64 clock_ns(const struct pvclock *c)
@@ -56,7 +55,7 @@ static void read_clock(void *arg)
 {
 	struct pvclock *c = &clocks[me()->index];
 
-	wrmsr(MSR_CLOCK, (u64)c | 1);
+	wrmsr(MSR_KVMCLOCK, (u64)c | 1);
 	while (!stop) {
 		lock_it();
 		u64 now = clock_ns(c);
@@ -74,7 +73,7 @@ static void check_clock(void)
 	u64 t0, t1, c0, c1, hz = 0;
 	u32 before;
 
-	wrmsr(MSR_CLOCK, (u64)&clocks[0] | 1);
+	wrmsr(MSR_KVMCLOCK, (u64)&clocks[0] | 1);
 	report(clocks[0].version && !(clocks[0].version & 1) && clocks[0].mul,
 	       "kvmclock is filled in when it is switched on");
 	for (u32 i = 0; i < 5; i++) { /* more than once: the emulator may be held up in between */
@@ -90,13 +89,13 @@ static void check_clock(void)
 	report(hz > tsc_khz - tsc_khz / 1000 && hz < tsc_khz + tsc_khz / 1000,
 	       "it runs at the TSC's rate (%lu of %lu kHz)", hz, tsc_khz);
 	before = clocks[0].version;
-	wrmsr(MSR_CLOCK, 0);
+	kvmclock_off();
 	delay_us(1000);
-	wrmsr(MSR_CLOCK, 0xfffffffffffffff1ull);
+	wrmsr(MSR_KVMCLOCK, 0xfffffffffffffff1ull);
 	delay_us(1000);
 	report(clocks[0].version == before,
 	       "switched off, or with an address that is none, it does no harm");
-	wrmsr(MSR_CLOCK, (u64)&clocks[0] | 1);
+	wrmsr(MSR_KVMCLOCK, (u64)&clocks[0] | 1);
 	wrmsr(MSR_WALL, (u64)&wall);
 	report(wall.sec > 1500000000 && wall.sec < 4000000000u && wall.nsec < 1000000000 &&
 		   !(wall.version & 1),
@@ -160,6 +159,6 @@ void test_time(void)
 	check_clock();
 	check_rate();
 	check_monotonic();
-	wrmsr(MSR_CLOCK, 0);
+	kvmclock_off();
 	wrmsr(MSR_STEAL, 0);
 }

@@ -8,6 +8,7 @@
 #include "hv/dom0/hypercall.h"
 #include "hv/dom0/state.h"
 #include "hv/guest/doorbell.h"
+#include "hv/guest/event.h"
 #include "hv/guest/lapic.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
@@ -41,6 +42,31 @@ u64 ns_to_tsc(u64 ns)
 u64 tsc_to_ns(u64 ticks)
 {
 	return ticks;
+}
+
+static u64 unmapped, pauses, forgotten;
+
+u64 p2m_gfn_end(void)
+{
+	return 1 << 20;
+}
+
+s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
+{
+	u64 done = MIN(count, 100000u); /* not all at once */
+
+	unmapped += done;
+	return done;
+}
+
+void vcpu_request(struct vcpu *v, u64 req)
+{
+	pauses += req == DUE_PAUSE;
+}
+
+void event_forget(void)
+{
+	forgotten++;
 }
 
 static bool timer_wakes; /* the vCPU, before it can be stopped */

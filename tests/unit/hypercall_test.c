@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: tests/unit/rest.c hv/dom0/hypercall.c hv/guest/vm.c hv/guest/msr_filter.c hv/guest/vcpu.c
- * hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/guest/vm.c
+ * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
+#include "hv/dom0/takeover.h"
 #include "hypercall_fake.h"
 
 /* ---- nothing is done to what runs, or is being torn down ---- */
@@ -53,6 +54,39 @@ static void test_states(void)
 		  call(CORBEL_HC_PROMISE, vm, 1, 0, 0) == -ENOENT,
 	      "which gets no vCPU and no promise either");
 	free_vm(vm, 0);
+}
+
+/* ---- another kernel takes dom0's place ---- */
+
+static void test_takeover(void)
+{
+	u64 had = pool_free_bytes();
+	s64 vm = make_vm(0, 0), id = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0);
+	s64 second = call(CORBEL_HC_VCPU_CREATE, vm, 1, 0, 0), empty = make_vm(0, 0);
+
+	CHECK(!call(CORBEL_HC_EVENT_BIND, 0, 0x40, 0, 0) && caller->event_vector == 0x40,
+	      "dom0's events are bound");
+	unmapped = pauses = forgotten = 0;
+	CHECK(!call(CORBEL_HC_KERNEL, 0, 0, 0, 0) && unmapped >= 2 * p2m_gfn_end() && pauses == 2,
+	      "a kernel ends: all VMs lose all memory, and all their vCPUs are to stop");
+	CHECK(!caller->event_vector && forgotten == 1, "no events are bound any more");
+	CHECK(vcpu_by_id(id)->page && call(CORBEL_HC_VCPU_CREATE, vm, 2, 0, 0) == -ENOENT &&
+		  make_vm(0, 0) == -EBUSY,
+	      "what there is stays, nothing new is made");
+	takeover_kernel_ends(caller);
+	CHECK(pauses == 2, "a second time there is nothing to end");
+	vcpu_by_id(second)->stopped = 0;
+	CHECK(call(CORBEL_HC_KERNEL, 1, 0, 0, 0) == -EAGAIN && make_vm(0, 0) == -EBUSY,
+	      "another begins, but not while a vCPU runs");
+	vcpu_by_id(second)->stopped = 1;
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_id(id) && !vm_by_id(vm) &&
+		  !vm_by_id(empty) && pool_free_bytes() == had,
+	      "then all is freed (%lu of %lu bytes)", pool_free_bytes(), had);
+	vm = make_vm(0, 0);
+	CHECK(vm > 0, "and it can have VMs");
+	pauses = 0;
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vm_by_id(vm),
+	      "of a kernel that crashed nobody has said that it ends");
 }
 
 /* ---- a filter of MSRs ---- */
@@ -328,6 +362,7 @@ int main(void)
 {
 	dom0_start();
 	test_states();
+	test_takeover();
 	test_msr_filter();
 	test_refused();
 	test_borders();

@@ -363,8 +363,9 @@ static void test_block(void)
 		  word(0x70, 8) == plan.rsdp && word(0x214, 4) == plan.load,
 	      "initrd, RSDP, load address");
 	CHECK(word(0x228, 4) == plan.block + LINUX_BLOCK_CMDLINE &&
-		  !strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root=/dev/vda1 quiet"),
-	      "command line");
+		  !strcmp((char *)block + LINUX_BLOCK_CMDLINE,
+			  "processor.max_cstate=1 root=/dev/vda1 quiet"),
+	      "command line, after a word that keeps dom0 from sleeping by I/O ports");
 	CHECK(block[0x1e8] == plan.map.count, "e820 has all ranges");
 	for (u32 i = 0; i < block[0x1e8]; i++)
 		if (word(0x2d0 + i * 20 + 16, 4) == MEM_RAM)
@@ -383,6 +384,10 @@ static void test_block(void)
 	linux_build(&bi, &k, &plan, block);
 	CHECK(!strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root"),
 	      "a command line too long for the kernel is cut");
+	k.cmdline_max = 30;
+	linux_build(&bi, &k, &plan, block);
+	CHECK(!strcmp((char *)block + LINUX_BLOCK_CMDLINE, "root=/dev/vda1 quiet"),
+	      "where there is no room for our word the user's are whole");
 	bi.fb = (struct boot_framebuffer){.present = true,
 					  .addr = 0x1c0000000,
 					  .pitch = 4096,

@@ -238,6 +238,39 @@ static void test_words(void)
 	      c.entry);
 }
 
+/* Of two kinds of CPU in one machine those are left out that cannot do what was chosen. */
+static void test_fit(void)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		const struct vmx_msrs *boot = &models[i].m;
+		struct vmx_msrs other = *boot;
+		struct vmx_controls c;
+
+		vmx_choose_controls(boot, masked, &c);
+		CHECK(vmx_controls_fit(boot, boot, &c), "%s: fits itself", models[i].name);
+		other.basic ^= 1;
+		CHECK(!vmx_controls_fit(&other, boot, &c), "%s: not another VMCS revision",
+		      models[i].name);
+		for (u32 bit = 0; bit < 32; bit++) {
+			other = *boot;
+			other.proc2 &= ~(BIT(32) << bit);
+			CHECK_QUIET(vmx_controls_fit(&other, boot, &c) == !(c.proc2 & BIT(bit)),
+				    "%s: a CPU without control %u fits if that is not used",
+				    models[i].name, bit);
+		}
+		other = *boot;
+		other.proc |= PROC_CR3_LOAD; /* must be one there */
+		CHECK(!vmx_controls_fit(&other, boot, &c), "%s: nor one that must exit more",
+		      models[i].name);
+		for (u32 bit = 25; bit <= 26; bit++) {
+			other = *boot;
+			other.ept_vpid &= ~BIT(bit);
+			CHECK(vmx_controls_fit(&other, boot, &c) == !(boot->ept_vpid & BIT(bit)),
+			      "%s: nor one without a kind of INVEPT, bit %u", models[i].name, bit);
+		}
+	}
+}
+
 static struct vmx_controls choose_without(const char *name)
 {
 	struct vmx_controls c;
@@ -750,6 +783,7 @@ int main(void)
 {
 	test_models();
 	test_words();
+	test_fit();
 	test_fallbacks();
 	test_posting();
 	test_flushes();

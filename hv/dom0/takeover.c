@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/dom0/takeover.h"
+#include "hv/guest/event.h"
+#include "hv/guest/kick.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+#include "hv/lib/log.h"
+
+static bool between; /* under the lock `objects`, for writing */
+
+/*
+ * Whoever is inside the guest is out of it when the first page has been taken away, and stops
+ * before the next entry. One that is to finish an access to memory finds none.
+ */
+static void end_vm(struct vm *vm)
+{
+	vm->dying = true; /* nothing is mapped any more, nor resumed */
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		if (vm->vcpu[i])
+			vcpu_request(vm->vcpu[i], DUE_PAUSE);
+	for (u64 gfn = 0; gfn < p2m_gfn_end();)
+		gfn += p2m_unmap(&vm->p2m, gfn, p2m_gfn_end() - gfn);
+}
+
+void takeover_end_guests(void)
+{
+	u32 n = 0;
+
+	between = true;
+	for (u32 id = 1; id < MAX_VMS; id++) {
+		struct vm *vm = vm_by_id(id);
+
+		if (!vm || vm->dying)
+			continue;
+		end_vm(vm);
+		n++;
+	}
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		if (dom0->vcpu[i])
+			dom0->vcpu[i]->event_vector = 0;
+	event_forget();
+	if (n)
+		log_warn("dom0's kernel makes way for another: its %u VMs are ended", n);
+}
+
+void takeover_kernel_ends(struct vcpu *v)
+{
+	BUG_ON(!v->vm->is_dom0);
+	write_acquire(&objects);
+	takeover_end_guests();
+	write_release(&objects);
+}
+
+static int free_vm(struct vm *vm)
+{
+	int ret = 0;
+
+	for (u32 i = 0; i < MAX_CPUS && !ret; i++)
+		if (vm->vcpu[i])
+			ret = vcpu_destroy(vm->vcpu[i]);
+	return ret ?: vm_destroy(vm);
+}
+
+s64 takeover_kernel_begins(void)
+{
+	takeover_end_guests();
+	for (u32 id = 1; id < MAX_VMS; id++) {
+		struct vm *vm = vm_by_id(id);
+
+		if (vm && free_vm(vm))
+			return -EAGAIN;
+	}
+	between = false;
+	return 0;
+}
+
+bool takeover_is_between(void)
+{
+	return between;
+}

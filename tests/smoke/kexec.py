@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+Another kernel takes dom0's place while a guest runs: by kexec, and after a crash. The hypervisor ends the guest, whose memory is
+the new kernel's, gives back what it had, and the new dom0 has guests of its own.
+"""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+
+DISKS = [arg for f in ('dom0-tests.cpio', 'corbel.iso') for arg in ('-drive', f'file={build_file(f)},format=raw,if=virtio,readonly=on')]
+LOAD = '/run/t/kexec /run/cd/boot/vmlinuz-cloud /run/cd/boot/initrd-cloud "console=ttyS0 quiet {args}" {how}'
+
+
+def prepare(m):
+    """The guest is up, the programs and the kernel are at hand. -> what the hypervisor counts"""
+    m.prompt()
+    need(m.guest_up(), f'{m.label}: the demo guest comes up', m.sh('tail -n 5 /run/corbel/demo/console.log')[1])
+    m.out_of('mkdir -p /run/t /run/cd && cd /run/t && cpio -id < /dev/vda && cd && modprobe isofs && mount -r -t iso9660 /dev/vdb /run/cd', 20)
+    return m.json('corbel info --json')
+
+
+def ended(m, before):
+    """What the new kernel finds."""
+    log = m.out_of('corbel dmesg')
+    ok(len(re.findall('makes way for another: its 1 VMs are ended', log)) == 1, f'{m.label}: the log says that the guest was ended', log[-2000:])
+    info = m.json('corbel info --json')
+    ok(info['vms'] == 1 and info['vcpus'] == before['vcpus'] - 2, f'{m.label}: the hypervisor has dom0 only', info)
+    bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|corbel: .*refuse"')[1]
+    ok(not bad.strip(), f'{m.label}: the new kernel has no complaint', bad)
+
+
+def kexec():
+    with Machine('kexec', args='quiet', extra=DISKS) as m:
+        before = prepare(m)
+        m.out_of('cd /sys/devices/system/cpu/cpu1 && echo 0 > online && echo 1 > online && cd', 30)
+        ok('makes way' not in m.out_of('corbel dmesg') and 'running' in m.out_of('corbel list | grep "^demo "'),
+           'kexec: a CPU that goes offline, and comes back, ends no guest')
+        m.send(LOAD.format(args='dom0.demo=0', how='go') + '\r')
+        m.prompt('kexec: the new kernel comes to its prompt', 60)
+        ended(m, before)
+        ok(m.out_of('nproc') == '2', 'kexec: it has both CPUs')
+        m.out_of('corbel create /etc/corbel/demo.cfg', 20)
+        ok(m.guest_up(), 'kexec: a guest of its own comes up')
+        pool = m.json('corbel info --json')['pool_promised_bytes']
+        ok(pool == before['pool_promised_bytes'], 'kexec: no more of the pool is promised than before', f'{before["pool_promised_bytes"]} before, {pool} after')
+        m.send('poweroff\r')
+        m.ends('kexec: poweroff ends the machine')
+
+
+def crash():
+    with Machine('crash', args='quiet crashkernel=256M', extra=DISKS, mem='3G') as m:
+        before = prepare(m)
+        m.out_of(LOAD.format(args='dom0.demo=0 nr_cpus=1', how='crash'), 30)
+        m.send('echo c > /proc/sysrq-trigger\r')
+        m.expect('dom0# ', 'crash: the crash kernel comes to its prompt', 90)
+        ended(m, before)
+        ok('vmcore' in m.sh('ls /proc/vmcore')[1], 'crash: it has the memory of the one that crashed')
+
+
+main(kexec, crash)
