@@ -39,7 +39,8 @@ static bool add_unit(const struct iommu_place *p)
 	return true;
 }
 
-static void find_units(void)
+/* NULL, or why none is used. No register has been written then. */
+static const char *find_units(void)
 {
 	const struct acpi_info *a = &boot_info.acpi;
 	const struct acpi_table *from = a->dmar.addr ? &a->dmar : &a->ivrs;
@@ -47,16 +48,18 @@ static void find_units(void)
 
 	iommu.ops = from == &a->dmar ? &vtd_ops : &amdvi_ops;
 	iommu.table = from->addr;
+	if (!from->addr)
+		return "the firmware names none";
 	if (!t || !iommu.ops->parse(t, from->len, &table))
-		return;
+		return "the firmware's table of them is damaged";
 	for (u32 i = 0; i < table.unit_count; i++) {
 		if (add_unit(&table.unit[i]))
 			continue;
-		log_warn("no %s unit answers at %lx, where the firmware says: no IOMMU is used",
-			 iommu.ops->name, table.unit[i].regs);
+		log_warn("no %s unit answers at %lx", iommu.ops->name, table.unit[i].regs);
 		iommu.count = 0;
-		return;
+		return "one does not answer where the firmware says";
 	}
+	return NULL;
 }
 
 /* What all units can. */
@@ -194,12 +197,17 @@ void iommu_init(void)
 	};
 	static struct timer timer;
 	u32 mode = boot_info.opt.iommu;
+	const char *why;
 
 	BUG_ON(mode >= ARRAY_SIZE(wanted) || iommu.count);
-	find_units();
-	if (!iommu.count) {
-		if (mode == IOMMU_STRICT)
-			log_warn("no IOMMU is known here, so iommu=strict protects nothing");
+	why = find_units();
+	if (why) {
+		/* What cannot be had is not promised, and what is named not left as it is. */
+		if (mode == IOMMU_STRICT || (mode == IOMMU_OFF && iommu.table))
+			boot_fail("no IOMMU can be %s: %s; see to it in the firmware's setup, or "
+				  "start with iommu=dom0",
+				  mode == IOMMU_OFF ? "switched off" : "used", why);
+		log_info("IOMMU: none, %s: devices reach all memory", why);
 		return;
 	}
 	set_up(wanted[mode]);

@@ -85,7 +85,7 @@ extern struct iommu_state iommu;
 
 /*
  * Boot: find the units, say in a line what there is, and do what option iommu= asks for. Ends in
- * boot_fail() where that is impossible. After the timers are there, before dom0 is loaded and while
- * mm_map_boot() works.
+ * boot_fail() where that is impossible, be it that a table is damaged. After the timers are there,
+ * before dom0 is loaded and while mm_map_boot() works.
  */
 void iommu_init(void);

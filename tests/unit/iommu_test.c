@@ -170,18 +170,74 @@ static void test_modes(bool amd)
 	iommu_init();
 	CHECK(iommu.protection == CORBEL_IOMMU_DOM0 && iommu.count == 1 && !model.writes && !armed,
 	      "%s: with iommu=dom0 no register is written", name(amd));
-	start(amd, true, IOMMU_STRICT, 0);
-	model.absent = true;
-	iommu_init();
-	CHECK(!iommu.count && iommu.protection == CORBEL_IOMMU_NONE && !model.writes,
-	      "a unit that is not there is not used");
-	start(amd, true, IOMMU_STRICT, 0);
-	memcpy((u8 *)hpa_to_virt(hpa(TABLE_AT)) + 56, &(u64){TABLE_AT}, 8);
-	iommu_init();
-	CHECK(!iommu.count && !model.writes, "nor one that would lie in RAM");
 	start(amd, true, IOMMU_STRICT, POOL_START + MB);
 	CHECK(PANICS(iommu_init()) && strstr(test_panic_text, "start with iommu=dom0"),
 	      "a region of the firmware's in the hypervisor's memory ends the boot");
+}
+
+/* What is not there, or cannot be true, is neither used nor left half on, and nobody is deceived.
+ */
+static void test_bad(bool amd, const char *what, void (*spoil)(u8 *t))
+{
+	static const u32 modes[] = {IOMMU_STRICT, IOMMU_OFF, IOMMU_DOM0};
+
+	for (u32 i = 0; i < ARRAY_SIZE(modes); i++) {
+		bool ends, wanted;
+
+		start(amd, true, modes[i], 0);
+		spoil(hpa_to_virt(hpa(TABLE_AT)));
+		ends = PANICS(iommu_init());
+		wanted = modes[i] == IOMMU_STRICT || (modes[i] == IOMMU_OFF && iommu.table);
+		CHECK(ends == wanted && (!ends || strstr(test_panic_text, "start with iommu=dom0")),
+		      "%s: with %s, mode %u %s", name(amd), what, modes[i],
+		      wanted ? "ends in a line of cause and cure" : "goes on");
+		CHECK(!iommu.count && iommu.protection == CORBEL_IOMMU_NONE && !model.writes &&
+			  (ends || strstr(test_log_text, "devices reach all memory")),
+		      "no unit is touched, none counted");
+	}
+}
+
+static void no_table(u8 *t)
+{
+	memset(&boot_info.acpi, 0, sizeof(boot_info.acpi));
+}
+
+static void damaged_table(u8 *t)
+{
+	t[48 + 2] = 3; /* the first entry's length */
+}
+
+static void no_answer(u8 *t)
+{
+	model.absent = true;
+}
+
+static void in_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){TABLE_AT}, 8);
+}
+
+/* The first one is as it should be. */
+static void second_in_ram(u8 *t)
+{
+	struct acpi_table *where =
+	    boot_info.acpi.dmar.addr ? &boot_info.acpi.dmar : &boot_info.acpi.ivrs;
+	u8 *e = t + where->len, size = where == &boot_info.acpi.dmar ? 16 : 24;
+
+	memset(e, 0, size);
+	e[0] = size == 16 ? 0 : 0x10;
+	e[2] = size;
+	memcpy(e + 8, &(u64){TABLE_AT}, 8);
+	where->len += size;
+}
+
+static void test_bad_tables(bool amd)
+{
+	test_bad(amd, "no table", no_table);
+	test_bad(amd, "a damaged table", damaged_table);
+	test_bad(amd, "a unit that does not answer", no_answer);
+	test_bad(amd, "a unit in RAM", in_ram);
+	test_bad(amd, "a second unit in RAM", second_in_ram);
 }
 
 /* Each wait is for something that may never come. */
@@ -250,6 +306,7 @@ int main(void)
 	for (u32 amd = 0; amd < 2; amd++) {
 		test_take(amd);
 		test_modes(amd);
+		test_bad_tables(amd);
 		test_hangs(amd);
 		test_faults(amd);
 	}
