@@ -68,11 +68,8 @@ static bool add_devices(struct iommu_table *out, u16 first, u16 last, u8 flags)
 	if (last < first)
 		return false;
 	out->last_id = MAX(out->last_id, last);
-	if (!flags)
-		return true;
-	if (out->special_count == IOMMU_MAX_SPECIAL)
-		return false;
-	out->special[out->special_count++] = (struct iommu_special){first, last, flags};
+	for (u32 id = first; flags && id <= last; id++)
+		out->rights[id] |= flags;
 	return true;
 }
 

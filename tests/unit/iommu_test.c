@@ -240,6 +240,21 @@ static void test_bad_tables(bool amd)
 	test_bad(amd, "a second unit in RAM", second_in_ram);
 }
 
+/* A device that the IVRS lets raise more than interrupts of its own: INIT, NMI, LINT, and messages.
+ */
+static void test_rights(void)
+{
+	u64 *e;
+
+	start(true, false, IOMMU_STRICT, 0);
+	((u8 *)hpa_to_virt(hpa(TABLE_AT)))[48 + 24 + 3] = 0xd7;
+	iommu_init();
+	e = model_memory((model.root & GENMASK(51, 12)) + qemu_ivrs[48 + 24 + 1] * 32ull);
+	CHECK(e[1] == (1 | 1ull << 40) && e[2] == (7ull << 56 | 3ull << 62),
+	      "AMD-Vi: a device may raise what the firmware says");
+	CHECK(e[5] == 1 && !e[6] && !e[7] && !e[3], "and the next one may not");
+}
+
 /* Each wait is for something that may never come. */
 static void test_hangs(bool amd)
 {
@@ -310,5 +325,6 @@ int main(void)
 		test_hangs(amd);
 		test_faults(amd);
 	}
+	test_rights();
 	return test_end();
 }
