@@ -23,17 +23,29 @@ static struct pt domain;
 
 /* ---- what there is ---- */
 
+/* Is any of these pages RAM, or the hypervisor's? */
+static bool is_ram(u64 at, u64 size)
+{
+	for (u64 pfn = at >> PAGE_SHIFT; pfn < (at + size) >> PAGE_SHIFT; pfn++) {
+		const struct frame *f = frame_of(pfn);
+
+		if (f && f->kind != FRAME_NONE)
+			return true;
+	}
+	return false;
+}
+
 /* The table is firmware's: its registers must not lie in RAM, and somebody must answer there. */
 static bool add_unit(const struct iommu_place *p)
 {
 	struct iommu_unit *u = &iommu.unit[iommu.count];
-	const struct frame *f = frame_of(p->regs >> PAGE_SHIFT);
 
 	*u = (struct iommu_unit){.at = p->regs, .segment = p->segment, .flags = p->flags};
-	if (f && f->kind != FRAME_NONE)
+	if (is_ram(p->regs, PAGE_SIZE))
 		return false;
 	u->regs = mm_map_mmio(p->regs, iommu.ops->regs_max);
-	if (!u->regs || !iommu.ops->probe(u))
+	/* How many pages they are, the unit says. */
+	if (!u->regs || !iommu.ops->probe(u) || is_ram(p->regs, u->size))
 		return false;
 	iommu.count++;
 	return true;

@@ -231,6 +231,19 @@ static void second_in_ram(u8 *t)
 	where->len += size;
 }
 
+/* Its first page is not, but it says that it has more. */
+static void reaches_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){MB - PAGE_SIZE}, 8);
+	*model_reg(8) |= 0x100ull << 24; /* VT-d: faults are recorded from 0x1220 on */
+}
+
+static void invalidates_in_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){MB - PAGE_SIZE}, 8);
+	*model_reg(0x10) |= 0x100 << 8; /* VT-d: registers at 0x1000 */
+}
+
 static void test_bad_tables(bool amd)
 {
 	test_bad(amd, "no table", no_table);
@@ -238,6 +251,9 @@ static void test_bad_tables(bool amd)
 	test_bad(amd, "a unit that does not answer", no_answer);
 	test_bad(amd, "a unit in RAM", in_ram);
 	test_bad(amd, "a second unit in RAM", second_in_ram);
+	test_bad(amd, "a unit whose second page is RAM", reaches_ram);
+	if (!amd)
+		test_bad(amd, "a unit that invalidates in RAM", invalidates_in_ram);
 }
 
 /* A device that the IVRS lets raise more than interrupts of its own: INIT, NMI, LINT, and messages.
