@@ -67,6 +67,7 @@
 
 /* "Event Log" */
 #define EVENT_SIZE  16u
+#define EVENT_AT    GENMASK(11, 4) /* head and tail, in a page */
 #define EVENT_CODE  GENMASK(63, 60)
 #define EVENT_WRITE BIT(53)
 
@@ -200,8 +201,8 @@ static void restart_log(struct iommu_unit *u)
 
 static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 {
-	u32 head = unit_read64(u, VI_EVENT_HEAD) % PAGE_SIZE, n = 0;
-	u32 tail = unit_read64(u, VI_EVENT_TAIL) % PAGE_SIZE;
+	u32 head = unit_read64(u, VI_EVENT_HEAD) & EVENT_AT, n = 0;
+	u32 tail = unit_read64(u, VI_EVENT_TAIL) & EVENT_AT;
 
 	for (; head != tail && n < max; head = (head + EVENT_SIZE) % PAGE_SIZE) {
 		const u64 *e = u->log + head / sizeof(u64);

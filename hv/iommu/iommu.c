@@ -6,6 +6,7 @@
 #include "hv/cpu/timer.h"
 #include "hv/iommu/amdvi.h"
 #include "hv/iommu/vtd.h"
+#include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
@@ -186,12 +187,25 @@ static void tell(const struct iommu_unit *u, const struct iommu_fault *f)
 		 f->write ? "write" : "read", f->addr, f->reason, n);
 }
 
+/* All ones is what the bus answers: of neither kind can the first register be that. Told once. */
+static bool is_there(struct iommu_unit *u)
+{
+	bool gone = mmio_read32(u->regs) == ~0u;
+
+	if (gone && !u->is_gone)
+		log_warn("the %s unit at %lx does not answer any more: it is not known what "
+			 "devices reach; restart the machine",
+			 iommu.ops->name, u->at);
+	u->is_gone |= gone;
+	return !gone;
+}
+
 static void poll(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		u32 n = iommu.ops->poll(u, faults, POLL_MAX);
+		u32 n = is_there(u) ? iommu.ops->poll(u, faults, POLL_MAX) : 0;
 
 		BUG_ON(n > POLL_MAX);
 		for (u32 i = 0; i < n; i++)

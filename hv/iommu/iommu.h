@@ -40,6 +40,7 @@ struct iommu_unit {
 	u64 *queue;	/* a page of 256 commands, of 16 bytes */
 	u64 *done;	/* behind it; written by the unit at the end of the queue */
 	u32 tail;	/* the first free one */
+	bool is_gone;	/* it has been told that it does not answer any more */
 	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
 	u64 *devices;	/* AMD-Vi: the device table */
 	u32 devices_nr; /* its entries, of 32 bytes */

@@ -298,6 +298,51 @@ static void test_hangs(bool amd)
 	CHECK(PANICS(iommu_init()), "one that does not let itself be switched off does so, too");
 }
 
+/* A command that the unit refuses: it stops there, and what waits for it does not wait for ever. */
+static void test_refused_commands(bool amd, bool few)
+{
+	static u32 lines;
+
+	for (lines = 0; lines < 1000; lines++) {
+		u64 began = now;
+
+		start(amd, false, IOMMU_STRICT, 0);
+		if (few)
+			model_few();
+		model.refuses = lines + 1;
+		if (!PANICS(iommu_init()))
+			break;
+		CHECK_QUIET(strstr(test_panic_text, " unit at fed") &&
+				strstr(test_panic_text, "does not come to the end of its queue; "
+							"start with iommu=dom0") &&
+				now - began < 1500000000ull,
+			    "in a line: %s", test_panic_text);
+	}
+	CHECK(lines == (!amd  ? 3
+			: few ? 514
+			      : 2) &&
+		  model.refuses == 1 && iommu.protection == CORBEL_IOMMU_STRICT,
+	      "%s%s: each of %u commands that is refused ends in a line, after a second", name(amd),
+	      few ? ", with few features" : "", lines);
+}
+
+/* It does not spin, nor are faults made up. */
+static void test_gone(bool amd)
+{
+	u64 began;
+
+	start(amd, false, IOMMU_STRICT, 0);
+	iommu_init();
+	test_log_lines = 0;
+	model.absent = true;
+	began = now;
+	for (u32 i = 0; i < 1000; i++)
+		armed->fn(armed);
+	CHECK(test_log_lines == 1 && strstr(test_log_text, "does not answer any more") &&
+		  now - began < 1000000000ull,
+	      "%s: one that does not answer any more is told of, once", name(amd));
+}
+
 static void test_faults(bool amd)
 {
 	u16 dev = amd ? 0x1ab : 0x1a3; /* of neither is anything told yet */
@@ -339,6 +384,9 @@ int main(void)
 		test_modes(amd);
 		test_bad_tables(amd);
 		test_hangs(amd);
+		test_refused_commands(amd, false);
+		test_refused_commands(amd, true);
+		test_gone(amd);
 		test_faults(amd);
 	}
 	test_rights();
