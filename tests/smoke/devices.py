@@ -100,6 +100,8 @@ def behind(maker, more=''):
         with machine_with('behind', f'{maker}-iommu', ['-device', f'{maker}-iommu,intremap=on{more}'], hv='iommu=strict') as (m, want):
             info = m.json('corbel info --json')
             ok(info.get('iommu') == 'strict' and info.get('iommu_units') == 1, f'{m.label}: corbel info says what protects memory', info)
+            text = m.out_of('corbel info')
+            ok("devices reach dom0's memory only, and raise any interrupt" in text, f'{m.label}: and what it does not keep devices from', text)
             disks(m, want)
             networks(m, 'behind')
             log = m.out_of('corbel dmesg')
