@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "boot/acpi.h"
+#include "hv/lib/asm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -205,13 +206,16 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 	return 0;
 }
 
-void acpi_hide(u64 table, acpi_map_fn map)
+bool acpi_hide(u64 table, acpi_map_fn map)
 {
 	u8 *t = map(table, SDT_SIZE);
 
 	BUG_ON(!t);
 	t[SDT_CHECKSUM] += *t - 'x';
 	*t = 'x';
+	wbinvd(); /* memory is to answer, not a cache */
+	t = map(table, SDT_SIZE);
+	return READ_ONCE(*t) == 'x';
 }
 
 /* ---- sleep ---- */

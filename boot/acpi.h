@@ -38,9 +38,9 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 
 /*
  * Make the table at this physical address, one of those found, one that nobody looks for; its
- * checksum stays right.
+ * checksum stays right. False: its memory takes no writes, the table is still there.
  */
-void acpi_hide(u64 table, acpi_map_fn map);
+bool acpi_hide(u64 table, acpi_map_fn map);
 
 /*
  * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a

@@ -67,6 +67,7 @@
 
 /* "Event Log" */
 #define EVENT_SIZE  16u
+#define EVENT_AT    GENMASK(11, 4) /* head and tail, in a page */
 #define EVENT_CODE  GENMASK(63, 60)
 #define EVENT_WRITE BIT(53)
 
@@ -90,19 +91,10 @@ static u32 entries_of(u32 order)
 	return (PAGE_SIZE << order) / DTE_BYTES;
 }
 
-/* What the firmware says a device may do beside DMA and interrupts. */
-static void allow_special(struct iommu_unit *u, const struct iommu_special *s)
-{
-	for (u32 id = s->first; id <= s->last; id++) {
-		u64 *e = u->devices + id * DTE_WORDS;
-
-		e[1] |= FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, s->flags));
-		e[2] |= FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, s->flags)) |
-			FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, s->flags));
-	}
-}
-
-/* All devices that the firmware names, and those before: in the domain, interrupts as they come. */
+/*
+ * All devices that the firmware names, and those before: in the domain, interrupts as they come,
+ * and what else the firmware says that they may do.
+ */
 static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
 {
 	u32 order = 0;
@@ -117,10 +109,10 @@ static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, cons
 		u64 *e = u->devices + id * DTE_WORDS;
 
 		e[0] = pt_root(domain, 4).v | DTE_V | DTE_TV | DTE_4_LEVELS | DTE_RIGHTS;
-		e[1] = DOMAIN;
+		e[1] = DOMAIN | FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, t->rights[id]));
+		e[2] = FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, t->rights[id])) |
+		       FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, t->rights[id]));
 	}
-	for (u32 i = 0; i < t->special_count; i++)
-		allow_special(u, &t->special[i]);
 	return true;
 }
 
@@ -209,8 +201,8 @@ static void restart_log(struct iommu_unit *u)
 
 static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 {
-	u32 head = unit_read64(u, VI_EVENT_HEAD) % PAGE_SIZE, n = 0;
-	u32 tail = unit_read64(u, VI_EVENT_TAIL) % PAGE_SIZE;
+	u32 head = unit_read64(u, VI_EVENT_HEAD) & EVENT_AT, n = 0;
+	u32 tail = unit_read64(u, VI_EVENT_TAIL) & EVENT_AT;
 
 	for (; head != tail && n < max; head = (head + EVENT_SIZE) % PAGE_SIZE) {
 		const u64 *e = u->log + head / sizeof(u64);

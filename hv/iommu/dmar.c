@@ -44,7 +44,10 @@ bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out)
 	}
 	if (at == len && out->unit_count)
 		return true;
-	log_warn("ACPI DMAR: what stands at byte %u cannot be true, no IOMMU is used", at);
+	log_warn(
+	    "ACPI DMAR: what stands at byte %u cannot be true, or is more than the %u units and "
+	    "%u regions that there is room for",
+	    at, IOMMU_MAX_UNITS, IOMMU_MAX_REGIONS);
 	*out = (struct iommu_table){0};
 	return false;
 }

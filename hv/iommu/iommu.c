@@ -6,6 +6,7 @@
 #include "hv/cpu/timer.h"
 #include "hv/iommu/amdvi.h"
 #include "hv/iommu/vtd.h"
+#include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
@@ -23,23 +24,36 @@ static struct pt domain;
 
 /* ---- what there is ---- */
 
+/* Is any of these pages RAM, or the hypervisor's? */
+static bool is_ram(u64 at, u64 size)
+{
+	for (u64 pfn = at >> PAGE_SHIFT; pfn < (at + size) >> PAGE_SHIFT; pfn++) {
+		const struct frame *f = frame_of(pfn);
+
+		if (f && f->kind != FRAME_NONE)
+			return true;
+	}
+	return false;
+}
+
 /* The table is firmware's: its registers must not lie in RAM, and somebody must answer there. */
 static bool add_unit(const struct iommu_place *p)
 {
 	struct iommu_unit *u = &iommu.unit[iommu.count];
-	const struct frame *f = frame_of(p->regs >> PAGE_SHIFT);
 
 	*u = (struct iommu_unit){.at = p->regs, .segment = p->segment, .flags = p->flags};
-	if (f && f->kind != FRAME_NONE)
+	if (is_ram(p->regs, PAGE_SIZE))
 		return false;
 	u->regs = mm_map_mmio(p->regs, iommu.ops->regs_max);
-	if (!u->regs || !iommu.ops->probe(u))
+	/* How many pages they are, the unit says. */
+	if (!u->regs || !iommu.ops->probe(u) || is_ram(p->regs, u->size))
 		return false;
 	iommu.count++;
 	return true;
 }
 
-static void find_units(void)
+/* NULL, or why none is used. No register has been written then. */
+static const char *find_units(void)
 {
 	const struct acpi_info *a = &boot_info.acpi;
 	const struct acpi_table *from = a->dmar.addr ? &a->dmar : &a->ivrs;
@@ -47,16 +61,18 @@ static void find_units(void)
 
 	iommu.ops = from == &a->dmar ? &vtd_ops : &amdvi_ops;
 	iommu.table = from->addr;
+	if (!from->addr)
+		return "the firmware names none";
 	if (!t || !iommu.ops->parse(t, from->len, &table))
-		return;
+		return "the firmware's table of them is damaged";
 	for (u32 i = 0; i < table.unit_count; i++) {
 		if (add_unit(&table.unit[i]))
 			continue;
-		log_warn("no %s unit answers at %lx, where the firmware says: no IOMMU is used",
-			 iommu.ops->name, table.unit[i].regs);
+		log_warn("no %s unit answers at %lx", iommu.ops->name, table.unit[i].regs);
 		iommu.count = 0;
-		return;
+		return "one does not answer where the firmware says";
 	}
+	return NULL;
 }
 
 /* What all units can. */
@@ -171,12 +187,25 @@ static void tell(const struct iommu_unit *u, const struct iommu_fault *f)
 		 f->write ? "write" : "read", f->addr, f->reason, n);
 }
 
+/* All ones is what the bus answers: of neither kind can the first register be that. Told once. */
+static bool is_there(struct iommu_unit *u)
+{
+	bool gone = mmio_read32(u->regs) == ~0u;
+
+	if (gone && !u->is_gone)
+		log_warn("the %s unit at %lx does not answer any more: it is not known what "
+			 "devices reach; restart the machine",
+			 iommu.ops->name, u->at);
+	u->is_gone |= gone;
+	return !gone;
+}
+
 static void poll(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		u32 n = iommu.ops->poll(u, faults, POLL_MAX);
+		u32 n = is_there(u) ? iommu.ops->poll(u, faults, POLL_MAX) : 0;
 
 		BUG_ON(n > POLL_MAX);
 		for (u32 i = 0; i < n; i++)
@@ -194,12 +223,17 @@ void iommu_init(void)
 	};
 	static struct timer timer;
 	u32 mode = boot_info.opt.iommu;
+	const char *why;
 
 	BUG_ON(mode >= ARRAY_SIZE(wanted) || iommu.count);
-	find_units();
-	if (!iommu.count) {
-		if (mode == IOMMU_STRICT)
-			log_warn("no IOMMU is known here, so iommu=strict protects nothing");
+	why = find_units();
+	if (why) {
+		/* What cannot be had is not promised, and what is named not left as it is. */
+		if (mode == IOMMU_STRICT || (mode == IOMMU_OFF && iommu.table))
+			boot_fail("no IOMMU can be %s: %s; see to it in the firmware's setup, or "
+				  "start with iommu=dom0",
+				  mode == IOMMU_OFF ? "switched off" : "used", why);
+		log_info("IOMMU: none, %s: devices reach all memory", why);
 		return;
 	}
 	set_up(wanted[mode]);

@@ -40,6 +40,7 @@ struct iommu_unit {
 	u64 *queue;	/* a page of 256 commands, of 16 bytes */
 	u64 *done;	/* behind it; written by the unit at the end of the queue */
 	u32 tail;	/* the first free one */
+	bool is_gone;	/* it has been told that it does not answer any more */
 	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
 	u64 *devices;	/* AMD-Vi: the device table */
 	u32 devices_nr; /* its entries, of 32 bytes */
@@ -85,7 +86,7 @@ extern struct iommu_state iommu;
 
 /*
  * Boot: find the units, say in a line what there is, and do what option iommu= asks for. Ends in
- * boot_fail() where that is impossible. After the timers are there, before dom0 is loaded and while
- * mm_map_boot() works.
+ * boot_fail() where that is impossible, be it that a table is damaged. After the timers are there,
+ * before dom0 is loaded and while mm_map_boot() works.
  */
 void iommu_init(void);

@@ -68,11 +68,8 @@ static bool add_devices(struct iommu_table *out, u16 first, u16 last, u8 flags)
 	if (last < first)
 		return false;
 	out->last_id = MAX(out->last_id, last);
-	if (!flags)
-		return true;
-	if (out->special_count == IOMMU_MAX_SPECIAL)
-		return false;
-	out->special[out->special_count++] = (struct iommu_special){first, last, flags};
+	for (u32 id = first; flags && id <= last; id++)
+		out->rights[id] |= flags;
 	return true;
 }
 
@@ -156,7 +153,10 @@ bool ivrs_parse(const u8 *t, u32 len, struct iommu_table *out)
 	}
 	if (at == len && out->unit_count)
 		return true;
-	log_warn("ACPI IVRS: what stands at byte %u cannot be true, no IOMMU is used", at);
+	log_warn(
+	    "ACPI IVRS: what stands at byte %u cannot be true, or is more than the %u units and "
+	    "%u regions that there is room for",
+	    at, IOMMU_MAX_UNITS, IOMMU_MAX_REGIONS);
 	*out = (struct iommu_table){0};
 	return false;
 }

@@ -4,9 +4,9 @@
 
 #include "boot/boot.h"
 
-#define IOMMU_MAX_UNITS	  64
+#define IOMMU_MAX_UNITS	  128 /* eight sockets with a dozen each */
 #define IOMMU_MAX_REGIONS 64
-#define IOMMU_MAX_SPECIAL 64
+#define IOMMU_DEVICES	  BIT(16) /* ids that there can be: bus << 8 | device << 3 | function */
 #define IOMMU_MAX_REGION  BIT(32) /* bytes: more than any firmware needs for its devices */
 
 struct iommu_table {
@@ -19,13 +19,9 @@ struct iommu_table {
 	/* memory that devices go on reaching, since firmware uses it with them: RMRR, IVMD */
 	struct mem_range region[IOMMU_MAX_REGIONS];
 
-	/* AMD-Vi: the last device id named, and devices that may raise more than interrupts */
+	/* AMD-Vi: the last device id named, and what each may raise beside common interrupts */
 	u16 last_id;
-	u32 special_count;
-	struct iommu_special {
-		u16 first, last;
-		u8 flags; /* of the IVHD's entry */
-	} special[IOMMU_MAX_SPECIAL];
+	u8 rights[IOMMU_DEVICES]; /* flags of the IVHD's entries */
 };
 
 /*

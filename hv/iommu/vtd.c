@@ -35,6 +35,7 @@
 #define ECAP_QI	     BIT(1)
 #define ECAP_IR	     BIT(3)
 #define ECAP_EIM     BIT(4)
+#define ECAP_IRO     GENMASK(17, 8) /* where translations are invalidated without a queue */
 
 /* "Global Command Register"; the status register has the same bits. One is changed at a time. */
 #define CMD_TE	     BIT(31)
@@ -51,7 +52,7 @@
 #define FSTS_PENDING BIT(1)
 #define FSTS_CLEAR   (BIT(0) | BIT(4) | BIT(5) | BIT(6)) /* overflow, the queue's errors */
 #define FECTL_IM     BIT(31)
-#define FAULT_SIZE   16u	    /* and the unit of CAP_FRO */
+#define FAULT_SIZE   16u	    /* and the unit of CAP_FRO, ECAP_IRO */
 #define FAULT_SID    GENMASK(15, 0) /* of the upper half */
 #define FAULT_REASON GENMASK(39, 32)
 #define FAULT_READ   BIT(62)
@@ -84,6 +85,8 @@ static u32 faults_end(const struct iommu_unit *u)
 
 static bool vtd_probe(struct iommu_unit *u)
 {
+	u32 last; /* of the registers beside those of faults */
+
 	u->caps = unit_read64(u, VTD_CAP);
 	u->more = unit_read64(u, VTD_ECAP);
 	if (u->caps == ~0ull || !(unit_read32(u, VTD_VER) & 0xf0) ||
@@ -91,7 +94,8 @@ static bool vtd_probe(struct iommu_unit *u)
 		return false;
 	_Static_assert((FIELD_GET(CAP_FRO, ~0ull) + 256) * FAULT_SIZE <= VTD_REGS_MAX,
 		       "all places where faults may be recorded are mapped");
-	u->size = ALIGN_UP(MAX(faults_end(u), (u32)PAGE_SIZE), (u32)PAGE_SIZE);
+	last = (FIELD_GET(ECAP_IRO, u->more) + 1) * FAULT_SIZE;
+	u->size = ALIGN_UP(MAX(faults_end(u), last), (u32)PAGE_SIZE);
 	u->bits = levels_of(u) == 4 ? 48 : 39;
 	if (u->caps & CAP_2M)
 		u->max_order = u->caps & CAP_1G ? 18 : 9;

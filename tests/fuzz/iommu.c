@@ -12,11 +12,12 @@
 const char fuzz_what[] = "DMAR and IVRS are read or refused";
 const u32 fuzz_rounds = 100000;
 
+static const u8 none[IOMMU_DEVICES];
+
 static void check_result(const struct iommu_table *t, bool accepted)
 {
 	require(accepted == !!t->unit_count, "a table is accepted if and only if it has units");
-	require(t->unit_count <= IOMMU_MAX_UNITS && t->region_count <= IOMMU_MAX_REGIONS &&
-		    t->special_count <= IOMMU_MAX_SPECIAL,
+	require(t->unit_count <= IOMMU_MAX_UNITS && t->region_count <= IOMMU_MAX_REGIONS,
 		"no more than there is room for");
 	for (u32 i = 0; i < t->unit_count; i++) {
 		u64 at = t->unit[i].regs;
@@ -30,10 +31,9 @@ static void check_result(const struct iommu_table *t, bool accepted)
 			    t->region[i].end - t->region[i].start <= IOMMU_MAX_REGION &&
 			    (t->region[i].start | t->region[i].end) % PAGE_SIZE == 0,
 			"regions are pages, and not too many");
-	for (u32 i = 0; i < t->special_count; i++)
-		require(t->special[i].flags && t->special[i].first <= t->special[i].last &&
-			    t->special[i].last <= t->last_id,
-			"what is allowed to devices is allowed to some");
+	require(t->last_id == IOMMU_DEVICES - 1 ||
+		    !memcmp(t->rights + t->last_id + 1, none, IOMMU_DEVICES - 1 - t->last_id),
+		"what is allowed to devices is allowed to some that are named");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Dom0 drives the machine's devices: disks, networks, USB and clock, by level interrupts, MSI and MSI-X. Its kernel log says
 nothing that it would not say without Corbel. What is added to the machine later does no harm."""
+import contextlib
 import os
 import re
 import sys
@@ -26,7 +27,11 @@ DISKS = {
         'usb': ['-device', 'ich9-usb-ehci1,id=ehci', '-device', 'usb-storage,bus=ehci.0,drive=usb,serial=usb'],
     },
 }
-NICS = {'q35': ('virtio-net-pci', 'e1000e'), 'pc': ('virtio-net-pci', 'e1000')}
+# As the hypervisor's IOMMU has them: virtio devices go past it unless told otherwise.
+BEHIND = ',iommu_platform=on,disable-legacy=on'
+DISKS['behind'] = dict(DISKS['q35'], virtio=[DISKS['q35']['virtio'][0], DISKS['q35']['virtio'][1] + BEHIND])
+del DISKS['behind']['vscsi']
+NICS = {'behind': ('virtio-net-pci' + BEHIND, 'e1000e'), 'q35': ('virtio-net-pci', 'e1000e'), 'pc': ('virtio-net-pci', 'e1000')}
 # Finds the disk with a serial number, reads it all, writes a pattern and reads it back past the cache.
 DISK_SCRIPT = r'''
 for s in $1; do
@@ -56,31 +61,54 @@ def md5(data):
     return hashlib.md5(data).hexdigest()
 
 
+@contextlib.contextmanager
+def machine_with(kind, label, before=(), after=(), hv=''):
+    """One with all devices of this kind; it, and what each disk should hold before and after the script."""
+    want, disks_nics = {}, []
+    os.makedirs(build_file('logs'), exist_ok=True)
+    for i, (serial, how) in enumerate(DISKS[kind].items()):
+        name = build_file(f'logs/devices-{label}-{serial}.disk')
+        data = disk_content(i)
+        with open(name, 'wb') as f:
+            f.write(data)
+        disks_nics += ['-drive', f'if=none,id={serial},file={name},format=raw', *how]
+        want[serial] = (name, md5(data), md5(data[:8 * 65536] + bytes(16 * 65536) + data[24 * 65536:]))
+    for i, nic in enumerate(NICS[kind]):
+        disks_nics += ['-netdev', f'user,id=n{i},net=10.0.{i + 1}.0/24', '-device', f'{nic},netdev=n{i},romfile=']
+    with Machine(f'devices of {label}', machine='pc' if kind == 'pc' else 'q35', dom0='amd64', nic=None, extra=[*before, *disks_nics, *after], hv=hv,
+                 script=f"cat > /run/disks <<'EOF'{DISK_SCRIPT}EOF\n", args='quiet dom0.demo=0') as m:
+        m.prompt()
+        yield m, want
+    for name, _, _ in want.values():
+        os.remove(name)
+
+
 def devices(machine):
     def part():
-        extra, want = [], {}
-        os.makedirs(build_file('logs'), exist_ok=True)
-        for i, (serial, how) in enumerate(DISKS[machine].items()):
-            name = build_file(f'logs/devices-{machine}-{serial}.disk')
-            data = disk_content(i)
-            with open(name, 'wb') as f:
-                f.write(data)
-            extra += ['-drive', f'if=none,id={serial},file={name},format=raw', *how]
-            want[serial] = (name, md5(data), md5(data[:8 * 65536] + bytes(16 * 65536) + data[24 * 65536:]))
-        for i, nic in enumerate(NICS[machine]):
-            extra += ['-netdev', f'user,id=n{i},net=10.0.{i + 1}.0/24', '-device', f'{nic},netdev=n{i},romfile=']
-        if machine == 'q35':
-            extra += ['-device', 'usb-tablet']
-        with Machine(f'devices of {machine}', machine=machine, dom0='amd64', nic=None, extra=extra, script=f"cat > /run/disks <<'EOF'{DISK_SCRIPT}EOF\n",
-                     args='quiet dom0.demo=0') as m:
-            m.prompt()
+        with machine_with(machine, machine, after=['-device', 'usb-tablet'] if machine == 'q35' else []) as (m, want):
             disks(m, want)
             networks(m, machine)
             clocks(m)
             interrupts(m, machine)
-        for name, _, _ in want.values():
-            os.remove(name)
     part.__name__ = machine
+    return part
+
+
+def behind(maker, more=''):
+    """The hypervisor drives the IOMMU: devices work as before, and dom0 does not know of it."""
+    def part():
+        with machine_with('behind', f'{maker}-iommu', ['-device', f'{maker}-iommu,intremap=on{more}'], hv='iommu=strict') as (m, want):
+            info = m.json('corbel info --json')
+            ok(info.get('iommu') == 'strict' and info.get('iommu_units') == 1, f'{m.label}: corbel info says what protects memory', info)
+            text = m.out_of('corbel info')
+            ok("devices reach dom0's memory only, and raise any interrupt" in text, f'{m.label}: and what it does not keep devices from', text)
+            disks(m, want)
+            networks(m, 'behind')
+            log = m.out_of('corbel dmesg')
+            ok('driven by Corbel' in log and ' may not ' not in log, f'{m.label}: no device is kept from what it needs', log)
+            seen = m.out_of('ls /sys/class/iommu /sys/firmware/acpi/tables | grep -E "dmar|ivhd|DMAR|IVRS"; true')
+            ok(not seen, f'{m.label}: dom0 sees no IOMMU', seen)
+    part.__name__ = f'{maker}_iommu'
     return part
 
 
@@ -186,4 +214,4 @@ def module_without_corbel():
         ok(m.sh('test -e /dev/corbel')[0] != 0, 'corbel.ko without Corbel: leaves no device')
 
 
-main(devices('q35'), devices('pc'), same_log, added_later, module_without_corbel)
+main(devices('q35'), devices('pc'), behind('intel', ',aw-bits=48'), behind('amd'), same_log, added_later, module_without_corbel)

@@ -535,7 +535,7 @@ def test_hypervisor():
             "iommu": "strict", "iommu_units": 1}
     check(want.items() <= i.items(), "info --json", i)
     out = corbel("info", env=env).stdout
-    check("back end    svm" in out and "IOMMU       strict, 1 units: devices reach dom0's memory only" in out, "info", out)
+    check("back end    svm" in out and "IOMMU       strict, 1 units: devices reach dom0's memory only, and raise any interrupt" in out, "info", out)
     g = guests(env=env)
     check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0 and
           g["dom0"]["memory_bytes"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"),

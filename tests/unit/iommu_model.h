@@ -29,6 +29,7 @@ static struct {
 	bool on, remaps;
 	u64 root; /* of the tables in use */
 	u32 writes, hangs_after;
+	u32 refuses; /* this command, the first is 1, and stops */
 	u32 stale, unwritten;
 	const char *wrong;	     /* a rule that was broken */
 	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
@@ -171,11 +172,22 @@ static inline bool model_remaps(void)
 
 /* ---- VT-d ---- */
 
+/* The unit finds a fault with its next command. */
+static inline bool model_refuses(void)
+{
+	return model.refuses && !--model.refuses;
+}
+
 static inline void vtd_run_queue(void)
 {
-	while (*model_reg32(0x1c) & BIT(26) && *model_reg(0x80) != *model_reg(0x88)) {
+	while (*model_reg32(0x1c) & BIT(26) && *model_reg(0x80) != *model_reg(0x88) &&
+	       !(*model_reg32(0x34) & BIT(4))) {
 		u64 *d = model_memory((*model_reg(0x90) & PAGE_MASK) + *model_reg(0x80));
 
+		if (model_refuses()) {
+			*model_reg32(0x34) |= BIT(4);
+			return;
+		}
 		switch (d[0] & 0xf) {
 		case 1:
 			model_rule((d[0] >> 4 & 3) == 1, "what is invalidated is all");
@@ -253,6 +265,10 @@ static inline void amdvi_run_queue(void)
 	while (*model_reg(0x2020) & BIT(4) && *model_reg(0x2000) != *model_reg(0x2008)) {
 		u64 *d = model_memory((*model_reg(8) & GENMASK(51, 12)) + *model_reg(0x2000));
 
+		if (model_refuses()) {
+			*model_reg(0x2020) &= ~BIT(4);
+			return;
+		}
 		switch (d[0] >> 60) {
 		case 1:
 			model_rule(d[0] & 1, "waiting writes a status");

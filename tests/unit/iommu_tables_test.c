@@ -167,10 +167,14 @@ static u32 ivmd(u64 start, u64 size)
 	return at;
 }
 
-static bool has_special(u32 i, u16 first, u16 last, u8 flags)
+/* All devices from first to last have these rights. */
+static bool have_rights(u32 first, u32 last, u8 flags)
 {
-	return i < t.special_count && t.special[i].first == first && t.special[i].last == last &&
-	       t.special[i].flags == flags;
+	bool good = true;
+
+	for (u32 id = first; id <= last; id++)
+		good &= t.rights[id] == flags;
+	return good;
 }
 
 static void test_ivrs(void)
@@ -178,18 +182,18 @@ static void test_ivrs(void)
 	u32 at;
 
 	CHECK(ivrs_parse(qemu_ivrs, sizeof(qemu_ivrs), &t) && t.unit_count == 1 &&
-		  t.unit[0].regs == 0xfed80000 && t.last_id == 0x1ff && !t.special_count,
+		  t.unit[0].regs == 0xfed80000 && t.last_id == 0x1ff && have_rights(0, 0xffff, 0),
 	      "QEMU's IVRS has one unit, and devices up to bus 1");
 	begin();
 	at = ivhd(0x10, 0xfed80000);
-	entry(3, 0x8, 0xd7); /* a range, with all rights */
+	entry(3, 0x8, 0x50); /* a range */
 	entry(4, 0xfffe, 0);
 	entry(0, 0, 0);
-	entry(0x48, 0, 0xd7); /* an IOAPIC */
+	entry(0x48, 0, 0xd7); /* an IOAPIC, with all rights */
 	put(0x0100a000, 4);
 	end_block(at);
 	at = ivhd(0x11, 0xfed80000);
-	entry(0xf0, 0x98, 0x40); /* by name */
+	entry(0xf0, 0x98, 0x08); /* by name */
 	put(0, 16);
 	put(2, 1);
 	put(3, 1);
@@ -204,12 +208,43 @@ static void test_ivrs(void)
 	CHECK(ivrs_parse(buf, len, &t) && t.unit_count == 2 && t.unit[0].flags == 0x21 &&
 		  t.unit[1].regs == 0x1fed80000 && t.unit[1].segment == 5,
 	      "a unit that blocks of two kinds describe is one");
-	CHECK(t.last_id == 0xffff && t.special_count == 3 && has_special(0, 8, 0xfffe, 0xd7) &&
-		  has_special(1, 0xa0, 0xa0, 0xd7) && has_special(2, 0x98, 0x98, 0x40),
+	CHECK(t.last_id == 0xffff && have_rights(0, 7, 0) && have_rights(8, 0x97, 0x50) &&
+		  have_rights(0x98, 0x98, 0x58) && have_rights(0x99, 0x9f, 0x50) &&
+		  have_rights(0xa0, 0xa0, 0xd7) && have_rights(0xa1, 0xfffe, 0x50) &&
+		  !t.rights[0xffff],
 	      "devices by range, by handle, by name, and all");
 	CHECK(t.region_count == 1 && t.region[0].start == 0x7b800000 &&
 		  t.region[0].end == 0x7b801000,
 	      "and a region");
+}
+
+/* Eight units, each told of three times, with the devices that raise more than their own
+ * interrupts. */
+static void test_epyc(void)
+{
+	static const u8 kinds[] = {0x10, 0x11, 0x40};
+	bool good = true;
+
+	begin();
+	for (u32 i = 0; i < 24; i++) {
+		u32 at = ivhd(kinds[i / 8], 0x10000000 + (i % 8) * 0x20000000ull);
+
+		entry(3, (u16)((i % 8) << 13 | 8), 0);
+		entry(4, (u16)((i % 8) << 13 | 0x1fff), 0);
+		for (u16 k = 0; k < 16; k++) {
+			entry(0x48, 0, 0xd7);
+			put(0x01000000 | ((i % 8) << 13 | (k + 1) << 4) << 8, 4);
+		}
+		end_block(at);
+	}
+	CHECK(ivrs_parse(buf, len, &t) && t.unit_count == 8 && t.last_id == 0xffff,
+	      "an IVRS of two sockets: 8 units, and 384 devices that may raise more");
+	for (u32 id = 0; id < IOMMU_DEVICES; id++) {
+		bool special = !(id & 0xf) && (id & 0x1fff) && (id & 0x1fff) <= 0x100;
+
+		good &= t.rights[id] == (special ? 0xd7 : 0);
+	}
+	CHECK(good, "each of these may, and no other");
 }
 
 static void test_bad_ivrs(void)
@@ -243,12 +278,6 @@ static void test_bad_ivrs(void)
 	buf[len - 22] = 16;
 	CHECK(is_refused(ivrs_parse, 72), "a block too short for what it is");
 	begin();
-	at = ivhd(0x10, 0xfed80000);
-	for (u32 i = 0; i <= IOMMU_MAX_SPECIAL; i++)
-		entry(2, (u16)i, 1);
-	end_block(at);
-	CHECK(is_refused(ivrs_parse, 48), "more special devices than there is room for");
-	begin();
 	end_block(ivhd(0x10, 0xfed80000));
 	at = ivmd(~0xfffull, 0x2000);
 	CHECK(is_refused(ivrs_parse, at), "a region around the end of all addresses");
@@ -259,6 +288,7 @@ int main(void)
 	test_dmar();
 	test_bad_dmar();
 	test_ivrs();
+	test_epyc();
 	test_bad_ivrs();
 	return test_end();
 }

@@ -170,18 +170,105 @@ static void test_modes(bool amd)
 	iommu_init();
 	CHECK(iommu.protection == CORBEL_IOMMU_DOM0 && iommu.count == 1 && !model.writes && !armed,
 	      "%s: with iommu=dom0 no register is written", name(amd));
-	start(amd, true, IOMMU_STRICT, 0);
-	model.absent = true;
-	iommu_init();
-	CHECK(!iommu.count && iommu.protection == CORBEL_IOMMU_NONE && !model.writes,
-	      "a unit that is not there is not used");
-	start(amd, true, IOMMU_STRICT, 0);
-	memcpy((u8 *)hpa_to_virt(hpa(TABLE_AT)) + 56, &(u64){TABLE_AT}, 8);
-	iommu_init();
-	CHECK(!iommu.count && !model.writes, "nor one that would lie in RAM");
 	start(amd, true, IOMMU_STRICT, POOL_START + MB);
 	CHECK(PANICS(iommu_init()) && strstr(test_panic_text, "start with iommu=dom0"),
 	      "a region of the firmware's in the hypervisor's memory ends the boot");
+}
+
+/* What is not there, or cannot be true, is neither used nor left half on, and nobody is deceived.
+ */
+static void test_bad(bool amd, const char *what, void (*spoil)(u8 *t))
+{
+	static const u32 modes[] = {IOMMU_STRICT, IOMMU_OFF, IOMMU_DOM0};
+
+	for (u32 i = 0; i < ARRAY_SIZE(modes); i++) {
+		bool ends, wanted;
+
+		start(amd, true, modes[i], 0);
+		spoil(hpa_to_virt(hpa(TABLE_AT)));
+		ends = PANICS(iommu_init());
+		wanted = modes[i] == IOMMU_STRICT || (modes[i] == IOMMU_OFF && iommu.table);
+		CHECK(ends == wanted && (!ends || strstr(test_panic_text, "start with iommu=dom0")),
+		      "%s: with %s, mode %u %s", name(amd), what, modes[i],
+		      wanted ? "ends in a line of cause and cure" : "goes on");
+		CHECK(!iommu.count && iommu.protection == CORBEL_IOMMU_NONE && !model.writes &&
+			  (ends || strstr(test_log_text, "devices reach all memory")),
+		      "no unit is touched, none counted");
+	}
+}
+
+static void no_table(u8 *t)
+{
+	memset(&boot_info.acpi, 0, sizeof(boot_info.acpi));
+}
+
+static void damaged_table(u8 *t)
+{
+	t[48 + 2] = 3; /* the first entry's length */
+}
+
+static void no_answer(u8 *t)
+{
+	model.absent = true;
+}
+
+static void in_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){TABLE_AT}, 8);
+}
+
+/* The first one is as it should be. */
+static void second_in_ram(u8 *t)
+{
+	struct acpi_table *where =
+	    boot_info.acpi.dmar.addr ? &boot_info.acpi.dmar : &boot_info.acpi.ivrs;
+	u8 *e = t + where->len, size = where == &boot_info.acpi.dmar ? 16 : 24;
+
+	memset(e, 0, size);
+	e[0] = size == 16 ? 0 : 0x10;
+	e[2] = size;
+	memcpy(e + 8, &(u64){TABLE_AT}, 8);
+	where->len += size;
+}
+
+/* Its first page is not, but it says that it has more. */
+static void reaches_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){MB - PAGE_SIZE}, 8);
+	*model_reg(8) |= 0x100ull << 24; /* VT-d: faults are recorded from 0x1220 on */
+}
+
+static void invalidates_in_ram(u8 *t)
+{
+	memcpy(t + 56, &(u64){MB - PAGE_SIZE}, 8);
+	*model_reg(0x10) |= 0x100 << 8; /* VT-d: registers at 0x1000 */
+}
+
+static void test_bad_tables(bool amd)
+{
+	test_bad(amd, "no table", no_table);
+	test_bad(amd, "a damaged table", damaged_table);
+	test_bad(amd, "a unit that does not answer", no_answer);
+	test_bad(amd, "a unit in RAM", in_ram);
+	test_bad(amd, "a second unit in RAM", second_in_ram);
+	test_bad(amd, "a unit whose second page is RAM", reaches_ram);
+	if (!amd)
+		test_bad(amd, "a unit that invalidates in RAM", invalidates_in_ram);
+}
+
+/* A device that the IVRS lets raise more than interrupts of its own: INIT, NMI, LINT, and messages.
+ */
+static void test_rights(void)
+{
+	u64 *e;
+
+	start(true, false, IOMMU_STRICT, 0);
+	((u8 *)hpa_to_virt(hpa(TABLE_AT)))[48 + 24 + 3] = 0xd7;
+	iommu_init();
+	e = model_memory((model.root & GENMASK(51, 12)) + qemu_ivrs[48 + 24 + 1] * 32ull);
+	CHECK(e[1] == (1 | 1ull << 40) && e[2] == (7ull << 56 | 3ull << 62),
+	      "AMD-Vi: a device may raise what the firmware says");
+	CHECK(e[5] == 1 && !e[6] && !e[7] && !e[3], "and the next one may not");
 }
 
 /* Each wait is for something that may never come. */
@@ -209,6 +296,51 @@ static void test_hangs(bool amd)
 	start(amd, true, IOMMU_OFF, 0);
 	model.hangs = true;
 	CHECK(PANICS(iommu_init()), "one that does not let itself be switched off does so, too");
+}
+
+/* A command that the unit refuses: it stops there, and what waits for it does not wait for ever. */
+static void test_refused_commands(bool amd, bool few)
+{
+	static u32 lines;
+
+	for (lines = 0; lines < 1000; lines++) {
+		u64 began = now;
+
+		start(amd, false, IOMMU_STRICT, 0);
+		if (few)
+			model_few();
+		model.refuses = lines + 1;
+		if (!PANICS(iommu_init()))
+			break;
+		CHECK_QUIET(strstr(test_panic_text, " unit at fed") &&
+				strstr(test_panic_text, "does not come to the end of its queue; "
+							"start with iommu=dom0") &&
+				now - began < 1500000000ull,
+			    "in a line: %s", test_panic_text);
+	}
+	CHECK(lines == (!amd  ? 3
+			: few ? 514
+			      : 2) &&
+		  model.refuses == 1 && iommu.protection == CORBEL_IOMMU_STRICT,
+	      "%s%s: each of %u commands that is refused ends in a line, after a second", name(amd),
+	      few ? ", with few features" : "", lines);
+}
+
+/* It does not spin, nor are faults made up. */
+static void test_gone(bool amd)
+{
+	u64 began;
+
+	start(amd, false, IOMMU_STRICT, 0);
+	iommu_init();
+	test_log_lines = 0;
+	model.absent = true;
+	began = now;
+	for (u32 i = 0; i < 1000; i++)
+		armed->fn(armed);
+	CHECK(test_log_lines == 1 && strstr(test_log_text, "does not answer any more") &&
+		  now - began < 1000000000ull,
+	      "%s: one that does not answer any more is told of, once", name(amd));
 }
 
 static void test_faults(bool amd)
@@ -250,8 +382,13 @@ int main(void)
 	for (u32 amd = 0; amd < 2; amd++) {
 		test_take(amd);
 		test_modes(amd);
+		test_bad_tables(amd);
 		test_hangs(amd);
+		test_refused_commands(amd, false);
+		test_refused_commands(amd, true);
+		test_gone(amd);
 		test_faults(amd);
 	}
+	test_rights();
 	return test_end();
 }

@@ -53,14 +53,14 @@ static const char *iommu_name(uint32_t iommu)
 	return iommu < sizeof(names) / sizeof(*names) ? names[iommu] : "?";
 }
 
-/* What devices may reach by DMA. */
+/* What devices may reach by DMA, and which interrupts they may raise: nothing remaps these yet. */
 static const char *dma_reach(uint32_t iommu)
 {
 	if (iommu == CORBEL_IOMMU_STRICT)
-		return "devices reach dom0's memory only";
+		return "devices reach dom0's memory only, and raise any interrupt";
 	if (iommu == CORBEL_IOMMU_DOM0)
-		return "devices reach what dom0 lets them";
-	return "devices reach all memory";
+		return "devices reach, and raise, what dom0 lets them";
+	return "devices reach all memory, and raise any interrupt";
 }
 
 static struct json_object *info_json(const struct corbel_info *i)
