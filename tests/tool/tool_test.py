@@ -333,6 +333,49 @@ def test_save():
     corbel("destroy", "sav")
 
 
+def test_migrate():
+    """To another host, which is another CORBEL_RUN here, by a script in ssh's place."""
+    there = {"CORBEL_RUN": f"{DIR}/there"}
+
+    def ssh(name, script):
+        with open(f"{DIR}/{name}", "w") as f:
+            f.write(f'#!/bin/sh\nhost=$1; shift 2\nexport CORBEL_RUN="{there["CORBEL_RUN"]}"\n{script}\n')
+        return f"--ssh=sh '{DIR}/{name}'"
+
+    plain = ssh("ssh", f"exec '{CORBEL}' \"$@\"")
+    corbel("create", config("mig"))
+    wait(lambda: "guest ready" in log("mig"))
+    corbel("console", "--timeout=2", "mig", stdin="a")
+    p = corbel("migrate", plain, "mig", "other")
+    check(p.returncode == 0 and re.search(r"^mig: runs on other now; it stood still for \d+ ms$", p.stdout, re.M), "migrate moves a guest", f"{p}")
+    check(guests("--all") == {} and guests(env=there).get("mig", {}).get("state") == "running", "it is there, and here no more", guests(env=there))
+    p = corbel("console", "--timeout=3", "mig", stdin="b", env=there)
+    check(p.stdout.endswith("<b>") and "guest ready" not in p.stdout, "it answers there and has not booted again", p.stdout)
+    corbel("create", config("mig"))
+    p = corbel("migrate", plain, "mig", "other")
+    check(fails(p, "mig runs already", "mig: cannot move", "it runs on here") and guests()["mig"]["state"] == "running", "a name that is taken there: it runs on here", p.stderr)
+    corbel("destroy", "mig", env=there)
+    p = corbel("migrate", "--ssh=false", "mig", "other")
+    check(fails(p, "it runs on here") and guests()["mig"]["state"] == "running", "no connection: it runs on here", p.stderr)
+    p = corbel("migrate", ssh("cut", f"head -c 20000 | '{CORBEL}' \"$@\""), "mig", "other")
+    check(fails(p, "it runs on here") and guests()["mig"]["state"] == "running" and guests("--all", env=there) == {},
+          "a connection that breaks: it runs on here, and nothing is there", f"{p.stderr} {guests('--all', env=there)}")
+    check(fails(corbel("migrate", plain, "--", "mig", "-oProxyCommand=true"), "is not a machine's name"), "a machine's name cannot be an option")
+    corbel("pause", "mig")
+    p = corbel("migrate", plain, "mig", "other")
+    check("paused as it was" in p.stdout and guests("--all") == {} and guests(env=there)["mig"]["state"] == "paused", "a paused guest stays paused", f"{p}")
+    corbel("destroy", "mig", env=there)
+    corbel("create", config("mig"))
+    p = corbel("migrate", ssh("deaf", f"'{CORBEL}' \"$@\" | sed -u /runs/d"), "mig", "other")
+    check(fails(p, "may run it or not", "look there") and guests()["mig"]["state"] in ("paused", "postmigrate") and guests(env=there)["mig"]["state"] == "running",
+          "no answer at the end: the one here stays, paused", p.stderr)
+    corbel("destroy", "mig", env=there)
+    check(corbel("unpause", "mig").returncode == 0 and guests()["mig"]["state"] == "running", "and can go on")
+    corbel("destroy", "mig")
+    check(fails(corbel("migrate", plain, "mig", "other"), "there is no guest mig"), "migrate of a guest that is not there")
+    check(fails(corbel("migrate-receive", stdin="x\n"), "is not a saved guest"), "migrate-receive of something else")
+
+
 def test_rubbish():
     """A VMM that answers what it should not."""
     answer = b""
@@ -607,7 +650,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:
