@@ -249,7 +249,18 @@ def test_manage():
     check(fails(corbel("sysrq", "woman", "??"), "not one letter"), "sysrq of no letter")
     check(corbel("trigger", "woman", "reset").returncode == 0 and wait(lambda: log("woman").count("guest ready") == 2), "trigger reset")
     check(fails(corbel("trigger", "woman", "bogus"), "nmi, power, reset"), "trigger of nothing")
+    viewer = f"{DIR}/viewer/vncviewer"
+    os.makedirs(os.path.dirname(viewer))
+    with open(viewer, "w") as f:
+        f.write('#!/bin/sh\necho "looks at $*"\n')
+    os.chmod(viewer, 0o755)
+    path = {"PATH": os.path.dirname(viewer) + ":" + os.environ["PATH"]}
+    check(fails(corbel("vncviewer", "woman", env=path), "has no screen", "vnc = 1"), "vncviewer of a guest without a screen")
     corbel("destroy", "woman")
+    corbel("create", config("seen", "type = 'hvm'\nvnc = 1\nvnclisten = '127.0.0.1:57'\n"))
+    check(corbel("vncviewer", "seen", env=path).stdout == "looks at 127.0.0.1::5957\n", "vncviewer finds a guest's screen")
+    check(fails(corbel("vncviewer", "seen", env={"PATH": "/nowhere"}), "install tigervnc-viewer", "127.0.0.1::5957"), "or says where it is")
+    corbel("destroy", "seen")
     for cmd, more in ("mem-set", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
             ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
         check(fails(corbel(cmd, "man", *more), "there is no guest man"), f"{cmd} of a guest that is not there")
@@ -593,6 +604,10 @@ def test_hypervisor():
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")
     check(corbel("sched", "--cpus=0-1", "--cap=100", "hyp", env=env).returncode == 0 and sched() == "12 0 3 100\n13 0 3 100\n", "sched")
+    check(corbel("vcpu-pin", "hyp", "1", "0-1", env=env).returncode == 0 and sched() == "13 0 3 0\n", "vcpu-pin of one vCPU")
+    check(corbel("vcpu-pin", "hyp", "all", "2", env=env).returncode == 0 and sched() == "12 0 4 0\n13 0 4 0\n", "of all")
+    check(fails(corbel("vcpu-pin", "hyp", "-1", "2", env=env), code=2) or fails(corbel("vcpu-pin", "--", "hyp", "-1", "2", env=env), "is no vCPU"), "of none")
+    check(fails(corbel("vcpu-pin", "hyp", "0", "x", env=env), "x"), "to no CPUs")
     check(fails(corbel("sched", "--cpus=1", "dom0", env=env), "not permitted"), "dom0's vCPUs stay")
     check(fails(corbel("sched", "--vcpu=7", "--cap=5", "hyp", env=env), "no vCPU 7; it has 2"), "no such vCPU")
     check(fails(corbel("sched", "--cap=5", env=env), "name a guest"), "sched wants a name to set something")

@@ -194,6 +194,7 @@ int cmd_cd_eject(struct opts *o);
 int cmd_network_list(struct opts *o);
 int cmd_network_attach(struct opts *o);
 int cmd_network_detach(struct opts *o);
+int cmd_vncviewer(struct opts *o);
 int cmd_trigger(struct opts *o);
 int cmd_sysrq(struct opts *o);
 int cmd_dump_core(struct opts *o);
@@ -208,6 +209,7 @@ int cmd_info(struct opts *o);	 /* show.c */
 int cmd_list(struct opts *o);
 int cmd_vcpu_list(struct opts *o);
 int cmd_sched(struct opts *o);
+int cmd_vcpu_pin(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);
 int cmd_debug_dump(struct opts *o);
