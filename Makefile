@@ -213,6 +213,9 @@ $(DISK)/%.base: dom0/mkdisk
 	dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
 $(DISK)/%.img: $(DISK)/%.base $(DEB)
 	BASE=$< dom0/mkdisk $* $@ $(BUILD)/deb/*.deb
+# With libvirt, for its test.
+$(DISK)/libvirt.img: $(DISK)/bookworm.img
+	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients qemu-utils apparmor dnsmasq-base
 .PHONY: dom0-disk
 dom0-disk: $(DISK)/$(SUITE).img
 
@@ -249,9 +252,10 @@ mutants-test: hv
 test test-full: all $(BUILD)/corbel.iso $(BUILD)/checked.iso $(BUILD)/bochs.iso $(IMG)/full.cpio
 test:
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
-# And what is too costly for each run. Disks are made by root, for the test that wants them.
-DISKS = $(if $(filter disk,$(or $(TESTS),disk)),$(DEB) $(if $(filter 0,$(shell id -u)),\
-	$(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio))
+# And what is too costly for each run. Disks are made by root, for the tests that want them.
+wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
+DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
+	$(call wanted,libvirt,$(DISK)/libvirt.img $(DISK)/guest.cpio))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 

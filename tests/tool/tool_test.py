@@ -249,7 +249,18 @@ def test_manage():
     check(fails(corbel("sysrq", "woman", "??"), "not one letter"), "sysrq of no letter")
     check(corbel("trigger", "woman", "reset").returncode == 0 and wait(lambda: log("woman").count("guest ready") == 2), "trigger reset")
     check(fails(corbel("trigger", "woman", "bogus"), "nmi, power, reset"), "trigger of nothing")
+    viewer = f"{DIR}/viewer/vncviewer"
+    os.makedirs(os.path.dirname(viewer))
+    with open(viewer, "w") as f:
+        f.write('#!/bin/sh\necho "looks at $*"\n')
+    os.chmod(viewer, 0o755)
+    path = {"PATH": os.path.dirname(viewer) + ":" + os.environ["PATH"]}
+    check(fails(corbel("vncviewer", "woman", env=path), "has no screen", "vnc = 1"), "vncviewer of a guest without a screen")
     corbel("destroy", "woman")
+    corbel("create", config("seen", "type = 'hvm'\nvnc = 1\nvnclisten = '127.0.0.1:57'\n"))
+    check(corbel("vncviewer", "seen", env=path).stdout == "looks at 127.0.0.1::5957\n", "vncviewer finds a guest's screen")
+    check(fails(corbel("vncviewer", "seen", env={"PATH": "/nowhere"}), "install tigervnc-viewer", "127.0.0.1::5957"), "or says where it is")
+    corbel("destroy", "seen")
     for cmd, more in ("mem-set", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
             ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
         check(fails(corbel(cmd, "man", *more), "there is no guest man"), f"{cmd} of a guest that is not there")
@@ -331,6 +342,49 @@ def test_save():
     check(corbel("snapshot", "sav", "t1").returncode == 0 and "t1" in corbel("snapshot", "sav").stdout, "snapshot")
     check(corbel("revert", "sav", "t1").returncode == 0 and fails(corbel("revert", "sav", "t2"), "t2"), "revert")
     corbel("destroy", "sav")
+
+
+def test_migrate():
+    """To another host, which is another CORBEL_RUN here, by a script in ssh's place."""
+    there = {"CORBEL_RUN": f"{DIR}/there"}
+
+    def ssh(name, script):
+        with open(f"{DIR}/{name}", "w") as f:
+            f.write(f'#!/bin/sh\nhost=$1; shift 2\nexport CORBEL_RUN="{there["CORBEL_RUN"]}"\n{script}\n')
+        return f"--ssh=sh '{DIR}/{name}'"
+
+    plain = ssh("ssh", f"exec '{CORBEL}' \"$@\"")
+    corbel("create", config("mig"))
+    wait(lambda: "guest ready" in log("mig"))
+    corbel("console", "--timeout=2", "mig", stdin="a")
+    p = corbel("migrate", plain, "mig", "other")
+    check(p.returncode == 0 and re.search(r"^mig: runs on other now; it stood still for \d+ ms$", p.stdout, re.M), "migrate moves a guest", f"{p}")
+    check(guests("--all") == {} and guests(env=there).get("mig", {}).get("state") == "running", "it is there, and here no more", guests(env=there))
+    p = corbel("console", "--timeout=3", "mig", stdin="b", env=there)
+    check(p.stdout.endswith("<b>") and "guest ready" not in p.stdout, "it answers there and has not booted again", p.stdout)
+    corbel("create", config("mig"))
+    p = corbel("migrate", plain, "mig", "other")
+    check(fails(p, "mig runs already", "mig: cannot move", "it runs on here") and guests()["mig"]["state"] == "running", "a name that is taken there: it runs on here", p.stderr)
+    corbel("destroy", "mig", env=there)
+    p = corbel("migrate", "--ssh=false", "mig", "other")
+    check(fails(p, "it runs on here") and guests()["mig"]["state"] == "running", "no connection: it runs on here", p.stderr)
+    p = corbel("migrate", ssh("cut", f"head -c 20000 | '{CORBEL}' \"$@\""), "mig", "other")
+    check(fails(p, "it runs on here") and guests()["mig"]["state"] == "running" and guests("--all", env=there) == {},
+          "a connection that breaks: it runs on here, and nothing is there", f"{p.stderr} {guests('--all', env=there)}")
+    check(fails(corbel("migrate", plain, "--", "mig", "-oProxyCommand=true"), "is not a machine's name"), "a machine's name cannot be an option")
+    corbel("pause", "mig")
+    p = corbel("migrate", plain, "mig", "other")
+    check("paused as it was" in p.stdout and guests("--all") == {} and guests(env=there)["mig"]["state"] == "paused", "a paused guest stays paused", f"{p}")
+    corbel("destroy", "mig", env=there)
+    corbel("create", config("mig"))
+    p = corbel("migrate", ssh("deaf", f"'{CORBEL}' \"$@\" | sed -u /runs/d"), "mig", "other")
+    check(fails(p, "may run it or not", "look there") and guests()["mig"]["state"] in ("paused", "postmigrate") and guests(env=there)["mig"]["state"] == "running",
+          "no answer at the end: the one here stays, paused", p.stderr)
+    corbel("destroy", "mig", env=there)
+    check(corbel("unpause", "mig").returncode == 0 and guests()["mig"]["state"] == "running", "and can go on")
+    corbel("destroy", "mig")
+    check(fails(corbel("migrate", plain, "mig", "other"), "there is no guest mig"), "migrate of a guest that is not there")
+    check(fails(corbel("migrate-receive", stdin="x\n"), "is not a saved guest"), "migrate-receive of something else")
 
 
 def test_rubbish():
@@ -550,6 +604,10 @@ def test_hypervisor():
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")
     check(corbel("sched", "--cpus=0-1", "--cap=100", "hyp", env=env).returncode == 0 and sched() == "12 0 3 100\n13 0 3 100\n", "sched")
+    check(corbel("vcpu-pin", "hyp", "1", "0-1", env=env).returncode == 0 and sched() == "13 0 3 0\n", "vcpu-pin of one vCPU")
+    check(corbel("vcpu-pin", "hyp", "all", "2", env=env).returncode == 0 and sched() == "12 0 4 0\n13 0 4 0\n", "of all")
+    check(fails(corbel("vcpu-pin", "hyp", "-1", "2", env=env), code=2) or fails(corbel("vcpu-pin", "--", "hyp", "-1", "2", env=env), "is no vCPU"), "of none")
+    check(fails(corbel("vcpu-pin", "hyp", "0", "x", env=env), "x"), "to no CPUs")
     check(fails(corbel("sched", "--cpus=1", "dom0", env=env), "not permitted"), "dom0's vCPUs stay")
     check(fails(corbel("sched", "--vcpu=7", "--cap=5", "hyp", env=env), "no vCPU 7; it has 2"), "no such vCPU")
     check(fails(corbel("sched", "--cap=5", env=env), "name a guest"), "sched wants a name to set something")
@@ -607,7 +665,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

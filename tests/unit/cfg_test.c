@@ -5,6 +5,7 @@
  */
 /* Guests' files and CPU lists: what they mean, and what is said about wrong ones. */
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../tools/corbel/cfg.h"
@@ -100,6 +101,34 @@ static void pc(void)
 		  c.nwarnings == 3 && c.unknown == 3 && strstr(c.warnings[0], "acpi can only be 1"),
 	      "what cannot be otherwise is told");
 	cfg_free(&c);
+}
+
+static void vnclisten(void)
+{
+	static const struct {
+		const char *text, *address;
+		int display;
+	} t[] = {{"127.0.0.1", "127.0.0.1", -1},
+		 {"0.0.0.0:12", "0.0.0.0", 12},
+		 {":3", "", 3},
+		 {"", "", -1},
+		 {"::1", "[::1]", -1},
+		 {"::", "[::]", -1},
+		 {"[fe80::1]", "[fe80::1]", -1},
+		 {"[::1]:5", "[::1]", 5}};
+	char text[128];
+	struct cfg c;
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		snprintf(text, sizeof(text),
+			 "name='a'\ntype='hvm'\ndisk=['/b,raw,xvda,w']\nvnc=1\nvnclisten='%s'\n",
+			 t[i].text);
+		CHECK(!cfg_parse(&c, "f", text) && !strcmp(c.screen.vnclisten, t[i].address) &&
+			  c.screen.vncfixed == (t[i].display >= 0) &&
+			  (t[i].display < 0 || c.screen.vncdisplay == (unsigned int)t[i].display),
+		      "vnclisten \"%s\": %s %d", t[i].text, t[i].address, t[i].display);
+		cfg_free(&c);
+	}
 }
 
 static void warns(void)
@@ -252,6 +281,14 @@ static const struct {
     {"vga='voodoo'", "1: vga is one of"},
     {"vnclisten='0.0.0.0,password=off'", "1: vnclisten wants an address"},
     {"vnclisten='0.0.0.0:x'", "1: vnclisten is"},
+    {"vnclisten='0.0.0.0:'", "1: vnclisten is"},
+    {"vnclisten='0.0.0.0:-1'", "1: vnclisten is"},
+    {"vnclisten='0.0.0.0:100'", "1: vnclisten is"},
+    {"vnclisten='300.0.0.0'", "1: vnclisten wants an address"},
+    {"vnclisten='[::1'", "1: vnclisten: [ wants"},
+    {"vnclisten='[::1]5'", "1: vnclisten: [ wants"},
+    {"vnclisten='[127.0.0.1]:5'", "1: vnclisten wants an address"},
+    {"vnclisten='::1::2'", "1: vnclisten wants an address"},
     {"vncdisplay=100", "1: vncdisplay wants a number from 0 to 99"},
     {"vncpasswd='secret'", "1: vncpasswd is not supported"},
     {"usbdevice='host:1.2'", "1: usbdevice is"},
@@ -357,6 +394,7 @@ int main(void)
 {
 	good();
 	pc();
+	vnclisten();
 	warns();
 	as_xl();
 	items();

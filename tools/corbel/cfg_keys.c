@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cfg_parse.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -208,24 +209,45 @@ static int set_vga(struct parser *p, const char *key, const struct value *v)
 	return cfg_bad(p, v->line, "vga is one of \"stdvga\", \"cirrus\", \"qxl\" and \"none\"");
 }
 
+/*
+ * "ADDRESS" or "ADDRESS:DISPLAY", of IPv4 or IPv6; with a display the latter stands in brackets.
+ * Kept as QEMU takes it.
+ */
 static int set_vnclisten(struct parser *p, const char *key, const struct value *v)
 {
 	struct cfg_screen *s = &p->c->screen;
-	char *colon, *end;
+	char *text, *display = NULL, *end;
+	unsigned char address[16];
+	bool six;
 
 	if (get_string(p, key, v, &s->vnclisten))
 		return -1;
-	colon = strrchr(s->vnclisten, ':');
-	if (colon) {
-		*colon = 0;
-		s->vncdisplay = strtoul(colon + 1, &end, 10);
+	text = s->vnclisten;
+	six = *text == '[' || strchr(text, ':') != strrchr(text, ':');
+	if (*text == '[') {
+		end = strchr(text, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return cfg_bad(p, v->line, "vnclisten: [ wants its ]: \"[::1]:0\"");
+		display = end[1] ? end + 2 : NULL;
+		*end = 0;
+		text++;
+	} else if (!six && strchr(text, ':')) {
+		display = strchr(text, ':') + 1;
+		display[-1] = 0;
+	}
+	if (display) {
+		s->vncdisplay = strtoul(display, &end, 10);
 		s->vncfixed = true;
-		if (end == colon + 1 || *end || s->vncdisplay > 99)
+		if (!isdigit((unsigned char)*display) || *end || s->vncdisplay > 99)
 			return cfg_bad(p, v->line,
 				       "vnclisten is \"ADDRESS\" or \"ADDRESS:DISPLAY\"");
 	}
-	if (s->vnclisten[strspn(s->vnclisten, "0123456789abcdefABCDEF.:[]")])
+	if (*text && inet_pton(six ? AF_INET6 : AF_INET, text, address) != 1)
 		return cfg_bad(p, v->line, "vnclisten wants an address: vnclisten = \"127.0.0.1\"");
+	if (asprintf(&end, six ? "[%s]" : "%s", text) < 0)
+		return cfg_bad(p, v->line, "out of memory");
+	free(s->vnclisten);
+	s->vnclisten = end;
 	return 0;
 }
 

@@ -19,7 +19,7 @@ struct json_object;
 
 /* ---- main.c ---- */
 struct opts {
-	const char *accel;
+	const char *accel, *ssh;
 	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	double delay;
@@ -143,6 +143,21 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 /* Whether its files and VMM are there. 0, or -1 told. */
 int vmm_check(struct cfg *c, const char *accel);
 
+/* ---- save.c: what migrate.c has of it ---- */
+/* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
+int qmp_wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
+		    char *err);
+/* Header and configuration of a saved guest; path is for messages. 0, or -1 told. */
+int head_write(int fd, const char *path, const struct guest *g);
+/* The VMM writes the guest's state behind that. 0, or -1 with why in err[128]. */
+int state_write(struct qmp *q, int fd, char *err);
+/* A saved guest's file (malloc) and name; fd then stands where the VMM's part begins. NULL told. */
+char *head_read(int fd, const char *path, char *name);
+/* Start the VMM of the saved guest that fd has, which begins to read its state. 0, or 1 told. */
+int state_start(int fd, const char *path, const char *accel, char *name);
+/* Wait until it has. 0, or -1 with why in err[128]. */
+int state_wait(struct qmp *q, char *err);
+
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
 /* For one who has something to write, while nobody is attached. fd, or -1 told. */
@@ -179,6 +194,7 @@ int cmd_cd_eject(struct opts *o);
 int cmd_network_list(struct opts *o);
 int cmd_network_attach(struct opts *o);
 int cmd_network_detach(struct opts *o);
+int cmd_vncviewer(struct opts *o);
 int cmd_trigger(struct opts *o);
 int cmd_sysrq(struct opts *o);
 int cmd_dump_core(struct opts *o);
@@ -186,11 +202,14 @@ int cmd_save(struct opts *o); /* save.c */
 int cmd_restore(struct opts *o);
 int cmd_snapshot(struct opts *o);
 int cmd_revert(struct opts *o);
+int cmd_migrate(struct opts *o); /* migrate.c */
+int cmd_migrate_receive(struct opts *o);
 int cmd_metrics(struct opts *o); /* metrics.c */
 int cmd_info(struct opts *o);	 /* show.c */
 int cmd_list(struct opts *o);
 int cmd_vcpu_list(struct opts *o);
 int cmd_sched(struct opts *o);
+int cmd_vcpu_pin(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);
 int cmd_debug_dump(struct opts *o);

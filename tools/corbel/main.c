@@ -36,7 +36,8 @@ enum {
 	OPT_VCPU,
 	OPT_CHECK,
 	OPT_KEEP,
-	OPT_PAUSED
+	OPT_PAUSED,
+	OPT_SSH
 };
 
 #define O_JSON                                                                                     \
@@ -63,6 +64,9 @@ static const struct argp_option
     restore_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
 			 {"paused", OPT_PAUSED, 0, 0, "Leave the guest paused", 0},
 			 {0}},
+    migrate_options[] = {{"ssh", OPT_SSH, "COMMAND", 0, "What to run for ssh, with options", 0},
+			 {0}},
+    accel_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0}, {0}},
     console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
     wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
 		      O_TIMEOUT("Wait at most so long (60)"),
@@ -125,6 +129,8 @@ static const struct command {
      cmd_mem_set},
     {"vcpu-set", "NAME N", "Set how many vCPUs a guest has, up to maxvcpus", no_options, 2, 2,
      cmd_vcpu_set},
+    {"vcpu-pin", "NAME VCPU CPUS", "Set on which CPUs a vCPU, or all, may run", no_options, 3, 3,
+     cmd_vcpu_pin},
     {"block-list", "NAME", "List a guest's disks", json_only, 1, 1, cmd_block_list},
     {"block-attach", "NAME DISK", "Give it a disk, described as in its file", no_options, 2, 2,
      cmd_block_attach},
@@ -137,12 +143,16 @@ static const struct command {
     {"network-attach", "NAME [VIF]", "Give it one, described as in its file", no_options, 1, 2,
      cmd_network_attach},
     {"network-detach", "NAME ID", "Take it away", no_options, 2, 2, cmd_network_detach},
+    {"vncviewer", "NAME", "Look at a guest's screen", no_options, 1, 1, cmd_vncviewer},
     {"sysrq", "NAME LETTER", "Send a magic SysRq to a Linux guest", no_options, 2, 2, cmd_sysrq},
     {"trigger", "NAME WHAT", "Send nmi, power, reset or s3resume", no_options, 2, 2, cmd_trigger},
     {"dump-core", "NAME FILE", "Write a guest's memory as an ELF core", no_options, 2, 2,
      cmd_dump_core},
     {"save", "NAME FILE", "Write a guest to a file and end it", save_options, 2, 2, cmd_save},
     {"restore", "FILE", "Let it go on from there", restore_options, 1, 1, cmd_restore},
+    {"migrate", "NAME HOST", "Move a running guest to another machine, by ssh", migrate_options, 2,
+     2, cmd_migrate},
+    {"migrate-receive", "", "What migrate runs there", accel_options, 0, 0, cmd_migrate_receive},
     {"snapshot", "NAME [TAG]", "Keep a guest's state in its qcow2 disks, or list such", no_options,
      1, 2, cmd_snapshot},
     {"revert", "NAME TAG", "Go back to such a state", no_options, 2, 2, cmd_revert},
@@ -240,6 +250,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_ACCEL:
 		o->accel = arg;
+		break;
+	case OPT_SSH:
+		o->ssh = arg;
 		break;
 	case OPT_ATTACH:
 		o->attach = true;

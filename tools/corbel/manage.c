@@ -501,6 +501,31 @@ int cmd_network_detach(struct opts *o)
 	return detach(o, "net-", "netdev_del", "id");
 }
 
+/* ---- the screen ---- */
+
+int cmd_vncviewer(struct opts *o)
+{
+	struct json_object *vnc = NULL;
+	const char *host, *port;
+	char *at = NULL;
+	bool on;
+
+	if (guest_do(o->args[0], "query-vnc", NULL, &vnc))
+		return 1;
+	on = json_object_get_boolean(qmp_member(vnc, "enabled"));
+	host = qmp_text(vnc, "host");
+	port = qmp_text(vnc, "service");
+	if (on && asprintf(&at, strchr(host, ':') ? "[%s]::%s" : "%s::%s", host, port) < 0)
+		at = NULL;
+	json_object_put(vnc);
+	if (!on)
+		return fail("%s has no screen; have vnc = 1 in its file", o->args[0]);
+	if (at)
+		execlp("vncviewer", "vncviewer", at, NULL);
+	return fail("cannot run vncviewer: %s; install tigervnc-viewer, or connect any other to %s",
+		    strerror(errno), at ? at : o->args[0]);
+}
+
 /* ---- keys and buttons ---- */
 
 int cmd_trigger(struct opts *o)

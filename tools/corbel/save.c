@@ -23,9 +23,8 @@
 
 /* ---- the migration ---- */
 
-/* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
-static int wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
-		       char *err)
+int qmp_wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
+		    char *err)
 {
 	long end = now_ms() + ms;
 	struct json_object *o;
@@ -51,7 +50,7 @@ static int wait_status(struct qmp *q, const char *command, const char *const *wo
 	return found;
 }
 
-static int write_state(struct qmp *q, int fd, char *err)
+int state_write(struct qmp *q, int fd, char *err)
 {
 	static const char *const words[] = {"completed", "failed", "cancelled", NULL};
 	char ignored[128];
@@ -61,32 +60,33 @@ static int write_state(struct qmp *q, int fd, char *err)
 	snprintf(err, 128, "QEMU gave up");
 	json_object_object_add(name, "fdname", json_object_new_string("save"));
 	json_object_object_add(uri, "uri", json_object_new_string("fd:save"));
-	if (qmp_command(q, "stop", NULL, err) || qmp_call(q, "getfd", name, fd, NULL, err)) {
+	if (qmp_call(q, "getfd", name, fd, NULL, err)) {
 		json_object_put(uri);
 		return -1;
 	}
 	if (qmp_call(q, "migrate", uri, -1, NULL, err))
 		return -1;
-	ret = wait_status(q, "query-migrate", words, STATE_MS, err);
+	ret = qmp_wait_status(q, "query-migrate", words, STATE_MS, err);
 	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
-		wait_status(q, "query-migrate", words, CANCEL_MS, ignored);
+		qmp_wait_status(q, "query-migrate", words, CANCEL_MS, ignored);
 	return ret ? -1 : 0;
 }
 
 /* ---- save ---- */
 
-/* Header and configuration. 0, or -1 told. */
-static int write_head(int fd, const char *path, const struct guest *g)
+int head_write(int fd, const char *path, const struct guest *g)
 {
 	char file[PATH_MAX], *config = config_read(guest_path(g->name, "config", file));
-	int n = -1;
+	static const char zeros[SAVE_ALIGN];
+	int n = -1, rest;
 
 	if (!config)
 		return -1;
 	if (strlen(config) <= CONFIG_MAX)
 		n = dprintf(fd, "%s %zu %s\n%s", SAVE_MAGIC, strlen(config), g->name, config);
 	free(config);
-	if (n > 0 && lseek(fd, (n + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN, SEEK_SET) > 0)
+	rest = n > 0 ? (SAVE_ALIGN - n % SAVE_ALIGN) % SAVE_ALIGN : 0;
+	if (n > 0 && write(fd, zeros, rest) == rest)
 		return 0;
 	fail("cannot write %s: %s", path, strerror(errno));
 	return -1;
@@ -110,13 +110,14 @@ static int save(struct opts *o, const struct guest *g, const char *tmp, const ch
 	bool ran;
 	int ret;
 
-	if (write_head(fd, path, g) || qmp_need(&q, g->name))
+	if (head_write(fd, path, g) || qmp_need(&q, g->name))
 		return 1;
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
 	if (!ret)
-		ret = write_state(&q, fd, err) || keep_file(fd, tmp, path, err);
+		ret = qmp_command(&q, "stop", NULL, err) || state_write(&q, fd, err) ||
+		      keep_file(fd, tmp, path, err);
 	if ((ret || o->keep) && ran)
 		qmp_command(&q, "cont", NULL, (char[128]){0});
 	qmp_close(&q);
@@ -151,37 +152,53 @@ int cmd_save(struct opts *o)
 
 /* ---- restore ---- */
 
-/* The saved guest's file and name; fd then stands where QEMU's part begins. NULL told. */
-static char *read_head(int fd, const char *path, char *name)
+/* Exactly so much: of a pipe, too, from which the VMM reads what follows. */
+static bool read_all(int fd, char *to, size_t size)
 {
-	char head[HEAD_MAX + CFG_NAME_MAX + 2], *config = NULL;
-	ssize_t got = pread(fd, head, sizeof(head) - 1, 0);
-	size_t size = 0, line;
+	ssize_t n = 1;
 
-	head[got > 0 ? got : 0] = 0;
-	line = strcspn(head, "\n") + 1;
+	for (; size && n > 0; size -= n > 0 ? n : 0, to += n > 0 ? n : 0)
+		n = read(fd, to, size);
+	return !size;
+}
+
+char *head_read(int fd, const char *path, char *name)
+{
+	char head[HEAD_MAX + CFG_NAME_MAX + 2] = {0}, *config = NULL, zeros[SAVE_ALIGN];
+	size_t size = 0, line = 0;
+
+	do
+		if (line + 1 == sizeof(head) || !read_all(fd, head + line, 1))
+			break;
+	while (head[line++] != '\n');
 	if (sscanf(head, SAVE_MAGIC " %zu %31s\n", &size, name) == 2 && size <= CONFIG_MAX)
 		config = calloc(size + 1, 1);
-	if (config && pread(fd, config, size, line) == (ssize_t)size && strlen(config) == size &&
-	    lseek(fd, (line + size + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN, SEEK_SET) > 0)
+	if (config && read_all(fd, config, size) && strlen(config) == size &&
+	    read_all(fd, zeros, (SAVE_ALIGN - (line + size) % SAVE_ALIGN) % SAVE_ALIGN))
 		return config;
 	free(config);
 	fail("%s is not a saved guest; `corbel save' makes such files", path);
 	return NULL;
 }
 
-/* The state is read, then the guest goes on. */
-static int resume(const char *name, bool paused)
+int state_wait(struct qmp *q, char *err)
 {
 	static const char *const words[] = {"paused",	 "postmigrate", "running",
 					    "prelaunch", "suspended",	NULL};
+
+	return qmp_wait_status(q, "query-status", words, STATE_MS, err) < 0 ? -1 : 0;
+}
+
+/* The state is read, then the guest goes on. */
+static int resume(const char *name, bool paused)
+{
 	static struct qmp q;
 	char err[128];
 	int ret;
 
 	if (qmp_need(&q, name))
 		return 1;
-	ret = wait_status(&q, "query-status", words, STATE_MS, err) < 0;
+	ret = state_wait(&q, err);
 	if (!ret && !paused)
 		ret = qmp_command(&q, "cont", NULL, err);
 	qmp_close(&q);
@@ -192,30 +209,36 @@ static int resume(const char *name, bool paused)
 		    name);
 }
 
-int cmd_restore(struct opts *o)
+int state_start(int fd, const char *path, const char *accel, char *name)
 {
-	const char *path = o->args[0];
-	char name[CFG_NAME_MAX + 1], file[PATH_MAX], *config;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), ret = 1;
+	char file[PATH_MAX], *config = head_read(fd, path, name);
 	struct cfg c;
+	int ret;
 
-	if (fd < 0)
-		return fail("cannot read %s: %s", path, strerror(errno));
-	config = read_head(fd, path, name);
-	if (!config) {
-		close(fd);
+	if (!config)
 		return 1;
-	}
 	if (cfg_parse(&c, path, config)) {
-		fail("%s", c.error);
+		ret = fail("%s", c.error);
 	} else {
 		free(c.name);
 		c.name = strdup(name);
 		snprintf(file, sizeof(file), "%s/%s.cfg", etc_dir(), name);
-		ret = vmm_start(&c, file, config, o->accel, fd) || resume(name, o->paused);
+		ret = vmm_start(&c, file, config, accel, fd);
 	}
 	cfg_free(&c);
 	free(config);
+	return ret;
+}
+
+int cmd_restore(struct opts *o)
+{
+	const char *path = o->args[0];
+	char name[CFG_NAME_MAX + 1];
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return fail("cannot read %s: %s", path, strerror(errno));
+	ret = state_start(fd, path, o->accel, name) || resume(name, o->paused);
 	close(fd);
 	return ret;
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "corbel.h"
 
+#include <ctype.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -461,6 +462,27 @@ int cmd_sched(struct opts *o)
 		printf("scheduler %s\n", info.scheduler);
 	}
 	return cmd_vcpu_list(o);
+}
+
+/* xl's words for `sched --vcpu=N --cpus=LIST NAME'. */
+int cmd_vcpu_pin(struct opts *o)
+{
+	uint64_t affinity[CFG_MAX_VCPUS], cpus;
+	const char *which = o->args[1];
+	char err[160], *end;
+	long only = -1;
+	int i;
+
+	if (strcmp(which, "all")) {
+		only = strtol(which, &end, 10);
+		if (!isdigit((unsigned char)*which) || *end)
+			return fail("\"%s\" is no vCPU; give its number, or all", which);
+	}
+	if (cpulist_parse(o->args[2], &cpus, err, sizeof(err)))
+		return fail("%s", err);
+	for (i = 0; i < CFG_MAX_VCPUS; i++)
+		affinity[i] = cpus;
+	return apply_sched(o->args[0], 0, affinity, 0, only) ? 1 : 0;
 }
 
 /* ---- stat ---- */
