@@ -5,10 +5,13 @@
 #include "hv/lib/types.h"
 
 struct vm;
+struct corbel_load; /* hv/abi.h */
 
 /* To dom0, once it has its p2m; ends in boot_fail() when there is no memory. */
 void event_init(struct vm *vm);
 hpa_t event_page(void);
+/* What runs in dom0 on its CPU of that index. */
+struct corbel_load *event_load(u32 cpu);
 /* Set the vCPU's bit and interrupt dom0. */
 void event_vcpu_stopped(u32 id);
 /* The same of a doorbell, but not at the cost of the vCPU that runs here. */

@@ -23,6 +23,7 @@ struct sched_cpu {
 	struct sched_unit *curr;   /* picked, and not blocked since */
 	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
 	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
+	struct sched_unit *home;   /* dom0's unit of this CPU, once it has been queued */
 	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
 	u64 started, slice_end;	   /* of curr, in ticks */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
