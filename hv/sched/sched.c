@@ -5,7 +5,6 @@
 #include "hv/lib/string.h"
 #include "hv/sched/cap.h"
 #include "hv/sched/place.h"
-#include "hv/sched/ticks.h"
 
 #define IDLE_ASK_MS 2 /* how often an idle CPU looks for one where units wait */
 #define CAP_ASK_MS  1000
@@ -26,6 +25,20 @@ static struct sched_cpu *this_sched(void)
 }
 
 /* ---- time ---- */
+
+/* What has passed since u->since goes into one of its counters; it is in that state from now on. */
+static u64 account_ticks(struct sched_unit *u, u64 *total, enum sched_state state, u64 now)
+{
+	u64 passed = now > u->since ? now - u->since : 0;
+
+	WRITE_ONCE(u->seq, u->seq + 1);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	*total += passed;
+	u->since += passed;
+	WRITE_ONCE(u->state, state);
+	__atomic_store_n(&u->seq, u->seq + 1, __ATOMIC_RELEASE);
+	return passed;
+}
 
 /* Charge the running unit up to now. */
 static void charge_running(struct sched_cpu *sc, u64 now)
@@ -545,41 +558,4 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
 	    .pinned = pinned,
 	    .since = clock(),
 	};
-}
-
-bool sched_is_off(const struct sched_unit *u)
-{
-	return __atomic_load_n(&u->state, __ATOMIC_SEQ_CST) == SCHED_BLOCKED &&
-	       !__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE);
-}
-
-int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
-{
-	u64 online = affinity & READ_ONCE(sched_online);
-
-	if (weight > SCHED_WEIGHT_MAX || cap > 100 || (affinity && !online))
-		return -EINVAL;
-	if (affinity && u->pinned)
-		return -EPERM;
-	if (weight)
-		WRITE_ONCE(u->weight, weight);
-	if (weight && !u->inside)
-		WRITE_ONCE(u->share, weight);
-	if (cap)
-		WRITE_ONCE(u->cap, cap == 100 ? 0 : cap);
-	if (affinity)
-		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
-		place_poke(READ_ONCE(u->cpu));
-	return 0;
-}
-
-u64 sched_runtime(const struct sched_unit *u, u64 now)
-{
-	return read_counter(u, &u->runtime, SCHED_RUNNING, now);
-}
-
-u64 sched_steal(const struct sched_unit *u, u64 now)
-{
-	return read_counter(u, &u->steal, SCHED_QUEUED, now);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * -lpthread
+ * hv/sched/unit.c -lpthread
  */
 /*
  * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
