@@ -223,6 +223,21 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	this_cpu()->resched = true;
 }
 
+void sched_give_way(struct sched_unit *from, struct sched_unit *to)
+{
+	struct sched_cpu *sc = this_sched();
+
+	BUG_ON(sc->curr != from || from == to);
+	if (READ_ONCE(to->state) != SCHED_QUEUED)
+		return;
+	if (READ_ONCE(to->cpu) != sc->index) {
+		sched_wake(to);
+		return;
+	}
+	sc->favoured = to;
+	this_cpu()->resched = true;
+}
+
 void sched_seen(struct sched_unit *u)
 {
 	BUG_ON(this_sched()->curr != u);
@@ -421,6 +436,22 @@ static struct sched_unit *take_preferred(struct sched_cpu *sc, struct sched_unit
 	return next;
 }
 
+/*
+ * The running unit makes way for u. So that the two have no more between them than before, u has
+ * the other's place among those that wait, and the other u's.
+ */
+static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *u)
+{
+	u64 vruntime = u->vruntime;
+
+	rq_remove(sc, u);
+	u->vruntime = sc->curr->vruntime;
+	sc->curr->vruntime = vruntime;
+	policy->enqueue(&sc->rq, u);
+	u->on_rq = true;
+	return u;
+}
+
 /* Start u, who is on no queue, or if there is none the first of the queue. */
 static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
@@ -466,10 +497,11 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
-	struct sched_unit *u, *next;
+	struct sched_unit *u, *next, *favoured = sc->favoured;
 	bool keeps;
 
 	BUG_ON(ran != sc->curr);
+	sc->favoured = NULL;
 	/* Before the inbox is looked at: whoever fills it later sets this again. */
 	__atomic_store_n(&this_cpu()->resched, false, __ATOMIC_SEQ_CST);
 	if (ran) {
@@ -487,6 +519,8 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		place_count(ran, READ_ONCE(ran->share));
 		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
 	}
+	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
+		next = trade_places(sc, favoured);
 	u = ran;
 	keeps = ran && !next && may_keep_cpu(sc, now);
 	if (!keeps || READ_ONCE(sc->pull) || place_takers(sc, now)) {

@@ -97,6 +97,13 @@ void sched_wake(struct sched_unit *u);
  */
 void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
 /*
+ * `from`, which runs here, cannot go on before `to`, which is queued, has run: what is left of
+ * from's slice, and its place among those that wait, is for `to` if that waits for this CPU. On
+ * another CPU it is as an event for `to`, which changes no order. Nothing if `to` is not queued any
+ * more. For units of one VM only: `to` must not be freed while `from` runs.
+ */
+void sched_give_way(struct sched_unit *from, struct sched_unit *to);
+/*
  * What has woken the unit running here until now counts no more. The caller looks for events then;
  * of one that the unit has not handled it says so by sched_wake(), and so do others of those that
  * come. When the unit has to wait it is boosted if there were any.

@@ -165,6 +165,57 @@ static void test_dom0_lies(void)
 	      share(&unit[1], 4 * SEC));
 }
 
+/* How often b runs while a makes way for it whenever that has the CPU, beside others, in 2 s. */
+static void make_way(const char *policy, bool makes)
+{
+	struct sim_unit *a, *b, *c, *d;
+	u32 waits = 0, next = 0;
+
+	machine(1, policy);
+	a = hog(1024);
+	b = hog(1024);
+	c = hog(1024);
+	d = hog(1024);
+	for (u32 i = 0; i < 20000; i++) {
+		run(100 * US);
+		if (running[0] != &a->s)
+			continue;
+		waits++;
+		if (!makes)
+			continue;
+		me = &cpu_mem[0];
+		sched_give_way(&a->s, &b->s);
+		CHECK_QUIET(b->s.state == SCHED_QUEUED, "it is still to be asked for");
+		run(US);
+		next += running[0] == &b->s;
+	}
+	if (!makes) {
+		CHECK(waits > 4500, "%s: one that waits for another burns its share", policy);
+		return;
+	}
+	CHECK(waits < 900 && next * 10 > waits * 8,
+	      "%s: it makes way at once, %u of %u times, and burns little", policy, next, waits);
+	CHECK(share(b, 2 * SEC) > .42 && share(c, 2 * SEC) > .24 && share(d, 2 * SEC) > .24,
+	      "%s: what it leaves is for the other, and nobody else has less: %.3f %.3f %.3f",
+	      policy, share(b, 2 * SEC), share(c, 2 * SEC), share(d, 2 * SEC));
+}
+
+/* A spinning vCPU makes way for the holder of the lock. */
+static void test_make_way(void)
+{
+	struct sim_unit *a, *b;
+
+	make_way("fair", false);
+	make_way("fair", true);
+	machine(2, "fair");
+	a = hog(1024);
+	b = hog(1024);
+	run(10 * MS);
+	me = &cpu_mem[a->s.cpu];
+	sched_give_way(&a->s, &b->s);
+	CHECK(!me->resched, "not for one that runs elsewhere");
+}
+
 static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
 {
 	double want = (double)cpus_used / count, low = 1, high = 0;
@@ -792,6 +843,7 @@ int main(void)
 	test_pinned_share();
 	test_dom0_threads();
 	test_dom0_lies();
+	test_make_way();
 	test_many("fair", 8, 2, .05);
 	test_many("fair", 3, 2, .02);
 	test_many("fair", 5, 4, .02);
