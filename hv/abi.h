@@ -49,7 +49,7 @@ enum corbel_hypercall {
 	CORBEL_HC_STAT,
 	/* (seq, buf, len): struct corbel_log; -> bytes of text */
 	CORBEL_HC_LOG_READ,
-	/* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds */
+	/* (apic id, vector): event interrupt of that dom0 CPU; 0 unbinds -> its index in load[] */
 	CORBEL_HC_EVENT_BIND,
 	/* (buf: struct corbel_vm_create) -> VM id (> 0) */
 	CORBEL_HC_VM_CREATE,
@@ -114,6 +114,8 @@ enum corbel_hypercall {
 	 * no event is bound; or one has begun, and what is left of VMs goes: -EAGAIN: call again
 	 */
 	CORBEL_HC_KERNEL,
+	/* (): the caller's CPU has left what it was let in for: see struct corbel_load */
+	CORBEL_HC_TURN_OVER,
 	CORBEL_HC_END
 };
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
@@ -132,7 +134,7 @@ struct corbel_info {
 	uint32_t cpus, vms, vcpus, doorbells;
 	uint64_t memory_total_bytes, pool_total_bytes, pool_free_bytes;
 	uint64_t tsc_khz, uptime_ns;
-	uint64_t events_hpa; /* struct corbel_events, shared with dom0 */
+	uint64_t events_hpa; /* struct corbel_events and the page behind it, struct corbel_load[] */
 	char version[32];
 	char scheduler[16];
 	uint64_t features;	      /* CORBEL_FEATURE_x */
@@ -213,6 +215,25 @@ struct corbel_events {
 	uint64_t doorbell[CORBEL_MAX_DOORBELLS / 64]; /* doorbell id has rung */
 };
 CORBEL_ASSERT(sizeof(struct corbel_events) <= 4096);
+
+/*
+ * ---- in the page behind: what runs in dom0 on each of its CPUs, so that dom0's share there
+ * follows it. Written by dom0, but for out_of_turn ----
+ */
+struct corbel_load {
+	/* sum of the weights of the threads that could run; 0: none, or not known */
+	uint32_t weight;
+	/* not 0: the thread that runs has hardly run since it woke; another number for the next */
+	uint32_t fresh;
+	/*
+	 * dom0 runs because of an event, ahead of guests whose turn it is: before `fresh` is
+	 * cleared HC_TURN_OVER is to be called. Written by the hypervisor
+	 */
+	uint32_t out_of_turn;
+	uint32_t pad[13];
+};
+#define CORBEL_MAX_CPUS 64u
+CORBEL_ASSERT(CORBEL_MAX_CPUS * sizeof(struct corbel_load) == 4096);
 
 /*
  * ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O data) ----
@@ -506,7 +527,7 @@ struct corbel_sched_set {
 	X(DR_ACCESS, "dr-access")								\
 	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
 	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
-	X(APIC_WRITE, "apic-write") X(EOI, "eoi")						\
+	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(PAUSE, "pause")				\
 	X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
 /* clang-format on */
 

@@ -16,6 +16,7 @@
 u64 cb_features, cb_gfn_end, cb_pool_bytes;
 u32 cb_tsc_khz;
 static struct corbel_events *events;
+static struct corbel_load *loads; /* in the page behind */
 static struct fwnode_handle *fwnode;
 static struct irq_domain *domain;
 static DEFINE_PER_CPU(int, event_irq);
@@ -168,6 +169,8 @@ static int event_cpu_up(unsigned int cpu)
 		pr_err("event interrupt of CPU %u refused (%d)\n", cpu, r);
 		goto free_action;
 	}
+	if (r < CORBEL_MAX_CPUS)
+		cb_load_start(&loads[r]);
 	per_cpu(event_irq, cpu) = irq;
 	return 0;
 
@@ -182,6 +185,7 @@ static int event_cpu_down(unsigned int cpu)
 {
 	int irq = per_cpu(event_irq, cpu);
 
+	cb_load_stop(cpu);
 	HC2(EVENT_BIND, per_cpu(x86_cpu_to_apicid, cpu), 0);
 	per_cpu(event_irq, cpu) = 0;
 	free_irq(irq, &event_irq);
@@ -203,7 +207,8 @@ static int map_events(void)
 		cb_pool_bytes = info->pool_total_bytes;
 		cb_gfn_end =
 		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
-		events = memremap(info->events_hpa, PAGE_SIZE, MEMREMAP_WB);
+		events = memremap(info->events_hpa, 2 * PAGE_SIZE, MEMREMAP_WB);
+		loads = (void *)events + PAGE_SIZE;
 	}
 	free_page((unsigned long)info);
 	if (!events) {

@@ -185,6 +185,13 @@ extern u64 cb_gfn_end;	/* what guests can have ends here */
 extern u32 cb_tsc_khz;
 extern u64 cb_pool_bytes; /* the hypervisor's memory */
 /* event.c: returns with one interrupt bound for each dom0 CPU */
+/* load.c: tells the hypervisor what runs in dom0. */
+int cb_load_init(void);
+void cb_load_exit(void);
+void cb_load_start(struct corbel_load *told);
+void cb_load_stop(unsigned int cpu);
+u32 cb_task_weight(const struct task_struct *p);
+
 int cb_event_init(void);
 void cb_event_exit(void);
 /* Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY. */

@@ -11,6 +11,7 @@
 
 bool cb_backend_vmx __ro_after_init;
 struct workqueue_struct *cb_wq;
+static bool load_told;
 
 /*
  * Capabilities that are simply there; what is in neither this list nor the switch below is missing.
@@ -254,9 +255,14 @@ static int __init corbel_init(void)
 	r = cb_event_init();
 	if (r)
 		goto out_wq;
+	load_told = !cb_load_init();
+	if (!load_told)
+		pr_warn(
+		    "this kernel does not tell what runs: dom0 gets the share of two threads on "
+		    "each CPU\n");
 	r = cb_devctl_init();
 	if (r)
-		goto out_event;
+		goto out_load;
 	r = cb_sysfs_init();
 	if (r)
 		goto out_devctl;
@@ -283,7 +289,9 @@ out_sysfs:
 	cb_sysfs_exit();
 out_devctl:
 	cb_devctl_exit();
-out_event:
+out_load:
+	if (load_told)
+		cb_load_exit();
 	cb_event_exit();
 out_wq:
 	destroy_workqueue(cb_wq);
@@ -297,6 +305,8 @@ static void __exit corbel_exit(void)
 	unregister_pm_notifier(&sleep_notifier);
 	cb_sysfs_exit();
 	cb_devctl_exit();
+	if (load_told)
+		cb_load_exit();
 	cb_event_exit();
 	destroy_workqueue(cb_wq);
 	rcu_barrier();

@@ -2,26 +2,14 @@
 /* KVM_RUN: hand the vCPU to the hypervisor, sleep until it has stopped, deal with why. */
 #include "kmod.h"
 
-#include <linux/sched/rt.h>
 #include <linux/sched/signal.h>
 
 #define STOP_TIMEOUT_S 30
 
-/*
- * Weight of each nice level from -20 to 19: a step is a quarter more or less, as in Linux' own
- * scheduler.
- */
-static const u32 nice_weight[40] = {
-    88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904,
-    3906,  3121,  2501,	 1991,	1586,  1277,  1024,  820,   655,   526,	  423,	335,  272,  215,
-    172,   137,	  110,	 87,	70,    56,    45,    36,    29,	   23,	  18,	15,
-};
-static_assert(CORBEL_MAX_WEIGHT >= 88761); /* the first one is the greatest */
-
 /* What taskset and nice did to the thread is to hold for its vCPU. Once a tick is soon enough. */
 static void sync_scheduling(struct cb_vcpu *v)
 {
-	u32 weight = rt_task(current) ? nice_weight[0] : nice_weight[task_nice(current) + 20];
+	u32 weight = cb_task_weight(current);
 	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
 	long r;
 

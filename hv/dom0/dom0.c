@@ -145,6 +145,7 @@ void dom0_create(void)
 			    "cannot create dom0's vCPU %u (error %d); give more memory with hvmem=",
 			    i, id);
 		cpuid_set_default(v);
+		v->sched.inside = event_load(v->index);
 		if (i == 0) {
 			BUG_ON(!hvm->borrow(v));
 			set_boot_state(v, &entry);

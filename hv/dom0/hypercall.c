@@ -113,7 +113,7 @@ static s64 bind_event(u64 apic_id, u64 vector)
 	if (vector && (vector < 32 || vector > 255))
 		return -EINVAL;
 	v->event_vector = vector;
-	return 0;
+	return v->index;
 }
 
 static s64 create_vm(u64 from)
@@ -149,6 +149,9 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return create_vm(arg[0]);
 	case CORBEL_HC_SUPPORTED:
 		return read_supported(arg[0], arg[1], arg[2], arg[3]);
+	case CORBEL_HC_TURN_OVER:
+		sched_turn_over();
+		return 0;
 	case CORBEL_HC_DEBUG: /* key */
 		debug_key(arg[0]);
 		return 0;

@@ -15,6 +15,7 @@
 #define DOORBELL_DELAY_NS 50000
 
 static struct corbel_events *events; /* dom0 reads it and clears bits; set once */
+static struct corbel_load *loads;    /* in the page behind */
 static struct vm *receiver;	     /* dom0 */
 static struct timer delay_timers[MAX_CPUS];
 
@@ -30,10 +31,12 @@ void event_init(struct vm *vm)
 	receiver = vm;
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		timer_setup(&delay_timers[i], delay_fn);
-	events = pool_alloc(0, NULL);
-	if (!events || p2m_dom0_share(&vm->p2m, virt_to_hpa(events)))
+	events = pool_alloc(1, NULL);
+	loads = events ? (void *)((u8 *)events + PAGE_SIZE) : NULL;
+	if (!events || p2m_dom0_share(&vm->p2m, virt_to_hpa(events)) ||
+	    p2m_dom0_share(&vm->p2m, virt_to_hpa(loads)))
 		boot_fail(
-		    "not enough hypervisor memory for dom0's event page; give more with hvmem=");
+		    "not enough hypervisor memory for dom0's event pages; give more with hvmem=");
 }
 
 hpa_t event_page(void)
@@ -44,6 +47,13 @@ hpa_t event_page(void)
 void event_forget(void)
 {
 	memset(events, 0, sizeof(*events));
+	memset(loads, 0, CORBEL_MAX_CPUS * sizeof(*loads));
+}
+
+struct corbel_load *event_load(u32 cpu)
+{
+	BUG_ON(cpu >= CORBEL_MAX_CPUS);
+	return &loads[cpu];
 }
 
 /* The dom0 vCPU of a CPU, if it takes events, has bound an interrupt, gets that. */

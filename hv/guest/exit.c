@@ -15,6 +15,7 @@
 #include "hv/guest/msr_exit.h"
 #include "hv/guest/pio.h"
 #include "hv/guest/quirks.h"
+#include "hv/guest/spin.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -119,6 +120,10 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		break;
 	case VMEXIT_XSETBV:
 		cr_handle_xsetbv(v);
+		break;
+	case VMEXIT_PAUSE:
+		vcpu_step(v, x, x->insn_len);
+		spin_make_way(v);
 		break;
 	case VMEXIT_WBINVD:
 		vcpu_skip(v, x->insn_len);

@@ -363,16 +363,11 @@ static void kick_cpu(struct vcpu *to)
 	vcpu_notify(to, true);
 }
 
-/*
- * The caller waits for a vCPU that waits for a CPU: that one is preferred, and the caller asks the
- * scheduler.
- */
-static void yield_to(const struct vcpu *v, struct vcpu *to)
+/* The caller waits for a vCPU, which may wait for a CPU. */
+static void yield_to(struct vcpu *v, struct vcpu *to)
 {
-	if (!to || to == v || READ_ONCE(to->sched.state) != SCHED_QUEUED)
-		return;
-	sched_wake(&to->sched);
-	this_cpu()->resched = true;
+	if (to && to != v)
+		sched_give_way(&v->sched, &to->sched);
 }
 
 u64 pv_hypercall(struct vcpu *v)

@@ -152,6 +152,7 @@ struct vcpu {
 	u8 event_vector; /* any CPU reads it */
 
 	u64 exits_total, exits[VMEXIT_NR]; /* any CPU reads them */
+	u64 spun_at;			   /* exits_total when it made way: spin.h */
 };
 
 /* By global id; NULL if there is none. */

@@ -74,6 +74,7 @@ struct vm {
 	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x */
 	u64 log_full;		      /* vm_may_log() */
 	bool log_muted;
+	u32 favoured; /* index of the vCPU that one which spun has made way for; any CPU */
 };
 
 extern struct vm *dom0;

@@ -28,7 +28,7 @@ u64 cap_left_capped(struct sched_unit *u, u64 now)
 	const u64 window = sched_ms * WINDOW_MS;
 	u64 cap = READ_ONCE(u->cap), budget, passed;
 
-	if (likely(!cap))
+	if (!cap) /* lifted just now */
 		return SCHED_NEVER;
 	budget = budget_of(cap);
 	passed = now > u->cap_start ? (now - u->cap_start) / window : 0;

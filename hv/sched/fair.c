@@ -6,6 +6,11 @@
  * queue's floor follows the least virtual runtime of all units here and never falls. A unit that
  * slept is placed not further than CREDIT before the least: enough to preempt whoever runs, too
  * little to starve him. Between CPUs only the distance to the floor counts.
+ *
+ * dom0's unit stands for many threads: one that runs all the time would make others wait that have
+ * hardly run. So it has a second virtual runtime, `urgent`, as of one more unit of the default
+ * weight: while that is behind, an event lets dom0 in before its turn, for as long as it says that
+ * a thread runs that has woken of late. What others run on that occasion is charged to both.
  */
 #include "hv/sched/policy.h"
 
@@ -14,6 +19,7 @@
 #define SLICE_MIN_MS   1
 #define SLICE_ALONE_MS 50 /* nobody waits: look around for work of busier CPUs now and then */
 #define CREDIT_MS      3
+#define URGENT_PART    10 /* of a millisecond has dom0 for an interrupt, if no thread wakes there */
 /*
  * Until it has first run: so it also comes before a unit that came from a busier CPU and is behind
  */
@@ -38,14 +44,14 @@ static u64 virtual_ticks(u64 ticks, u64 weight)
  * one: while it has something to do there it gets a share of its own, however many guests of
  * whatever weight there are.
  */
-static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u)
+static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u, u64 weight)
 {
 	u64 others = 0;
 
 	if (u->pinned)
 		for (const struct sched_unit *o = rq->queue.head; o; o = o->next)
-			others += READ_ONCE(o->weight);
-	return MAX(READ_ONCE(u->weight), others / PINNED_SHARE);
+			others += READ_ONCE(o->share);
+	return MAX(weight, others / PINNED_SHARE);
 }
 
 static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
@@ -73,11 +79,23 @@ static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 
 static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)
 {
-	u64 weight = READ_ONCE(u->weight), load = READ_ONCE(rq->load);
+	u64 weight = READ_ONCE(u->share), load = READ_ONCE(rq->load);
 
+	if (unlikely(u->out_of_turn))
+		return u->is_fresh ? SLICE_MIN_MS * sched_ms : sched_ms / URGENT_PART;
 	if (!rq->queue.count)
 		return SLICE_ALONE_MS * sched_ms;
 	return MAX(LATENCY_MS * sched_ms * weight / MAX(load, weight), SLICE_MIN_MS * sched_ms);
+}
+
+/* What it runs out of turn, never further from the least than a credit. */
+static __noinline void charge_urgent(struct sched_rq *rq, struct sched_unit *u, u64 ran)
+{
+	const s64 credit = CREDIT_MS * sched_ms;
+	s64 lead = MAX(ahead(u->urgent, rq->least), -credit);
+
+	lead += virtual_ticks(ran, weight_here(rq, u, SCHED_WEIGHT_DEFAULT));
+	u->urgent = rq->least + MIN(lead, credit);
 }
 
 static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
@@ -85,7 +103,10 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 	const struct sched_unit *first = rq->queue.head;
 	u64 least;
 
-	u->vruntime += virtual_ticks(ran, weight_here(rq, u));
+	if (unlikely(u->out_of_turn))
+		charge_urgent(rq, u, ran);
+	if (likely(!u->out_of_turn || !u->is_fresh))
+		u->vruntime += virtual_ticks(ran, weight_here(rq, u, READ_ONCE(u->share)));
 	least = u->vruntime;
 	if (first && ahead(first->vruntime, least) < 0)
 		least = first->vruntime;
@@ -94,16 +115,39 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 		WRITE_ONCE(rq->floor, least);
 }
 
+/* Where an event puts dom0's unit: on a level with others that have just woken. */
+static u64 urgent_at(const struct sched_unit *u)
+{
+	return u->urgent - (WAKE_MS - CREDIT_MS) * sched_ms;
+}
+
 static bool fair_preempts(const struct sched_unit *woken, const struct sched_unit *running, u64 now)
 {
 	u64 uncharged = now > running->since ? now - running->since : 0;
-	u64 reached = running->vruntime + virtual_ticks(uncharged, READ_ONCE(running->weight));
+	u64 reached = running->out_of_turn ? running->urgent : running->vruntime;
+	u64 from = woken->vruntime;
 
+	reached += virtual_ticks(uncharged, READ_ONCE(running->share));
+	if (woken->pinned && ahead(from, urgent_at(woken)) > 0)
+		from = urgent_at(woken);
 	/* of a light unit as well: its credit is no greater */
-	return ahead(reached, woken->vruntime) >
+	return ahead(reached, from) >
 	       (s64)virtual_ticks(PREEMPT_MS * sched_ms,
-				  MAX(READ_ONCE(woken->weight), (u32)SCHED_WEIGHT_DEFAULT));
+				  MAX(READ_ONCE(woken->share), (u32)SCHED_WEIGHT_DEFAULT));
 }
 
-const struct sched_ops sched_fair = {"fair",	 fair_arrive, fair_enqueue,
-				     fair_slice, fair_charge, fair_preempts};
+static bool fair_urgent(const struct sched_rq *rq, const struct sched_unit *u)
+{
+	const struct sched_unit *first = rq->queue.head;
+	s64 lag;
+
+	if (READ_ONCE(first->boost) && ahead(urgent_at(u), first->vruntime) > 0)
+		return false;
+	lag = ahead(rq->least, u->urgent);
+	/* The least can fall, when one comes that is far behind: what was before says nothing then.
+	 */
+	return lag > 0 || lag < -2 * CREDIT_MS * (s64)sched_ms;
+}
+
+const struct sched_ops sched_fair = {"fair",	  fair_arrive,	 fair_enqueue, fair_slice,
+				     fair_charge, fair_preempts, fair_urgent};

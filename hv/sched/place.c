@@ -12,6 +12,7 @@
 #include "hv/sched/place.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
 
 /* A unit of the default weight alone on a CPU may be ahead of others by this. */
 #define LEAD_MS	   8
@@ -22,12 +23,14 @@
 
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static sched_leave_fn *leave_unit;
+u64 sched_ms;
 /* A CPU's idle bit is taken away by whoever sends it work. */
 u64 sched_online, sched_idle;
 
 void place_init(sched_leave_fn *leave)
 {
 	leave_unit = leave;
+	sched_ms = ns_to_tsc(1000000);
 	sched_online = sched_idle = 0;
 }
 
@@ -107,7 +110,7 @@ void place_send(struct sched_unit *u, u32 cpu)
 	BUG_ON(u->on_rq || u->state != SCHED_QUEUED);
 	place_count(u, 0);
 	WRITE_ONCE(u->cpu, cpu);
-	place_count(u, READ_ONCE(u->weight));
+	place_count(u, READ_ONCE(u->share));
 	lock_acquire(&sc->lock);
 	queue_insert(&sc->inbox, sc->inbox.tail, u);
 	lock_release(&sc->lock);

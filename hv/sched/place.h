@@ -20,11 +20,13 @@ struct sched_cpu {
 	u32 index;		  /* set once */
 	struct sched_rq rq;
 	struct sched_queue parked;
-	struct sched_unit *curr;   /* picked, and not blocked since */
-	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
-	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
-	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
-	u64 started, slice_end;	   /* of curr, in ticks */
+	struct sched_unit *curr;     /* picked, and not blocked since */
+	struct sched_unit *loaded;   /* its on_cpu is set for this CPU */
+	struct sched_unit *hand;     /* yielded to, and on no queue: see hand_over() in sched.c */
+	struct sched_unit *home;     /* dom0's unit of this CPU, once it has been queued */
+	struct sched_unit *favoured; /* to be picked by the next sched_next(): sched_give_way() */
+	struct sched_unit *giver;    /* gave the CPU by sched_yield_to(), and waits; pinned */
+	u64 started, slice_end;	     /* of curr, in ticks */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */

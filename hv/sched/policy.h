@@ -6,6 +6,24 @@
 #include "hv/lib/log.h"
 #include "hv/sched/sched.h"
 
+extern u64 sched_ms; /* ticks of a millisecond; set once */
+
+#define UNIT_FRESH_MS 3
+
+/*
+ * dom0's unit has run for so long: what it tells of the threads in it holds from now on. It tells
+ * of them only when one follows another, which can run for longer than it is fresh.
+ */
+static inline void unit_hear(struct sched_unit *u, u64 ran)
+{
+	u32 weight = READ_ONCE(u->inside->weight), fresh = READ_ONCE(u->inside->fresh);
+
+	u->fresh_ran = fresh == u->fresh ? u->fresh_ran + ran : 0;
+	u->fresh = fresh;
+	u->is_fresh = fresh && u->fresh_ran < UNIT_FRESH_MS * sched_ms;
+	WRITE_ONCE(u->share, weight ? MIN(weight, SCHED_WEIGHT_MAX) : READ_ONCE(u->weight));
+}
+
 /* A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. */
 struct sched_queue {
 	struct sched_unit *head, *tail;
@@ -56,8 +74,8 @@ struct sched_ops {
 	void (*charge)(struct sched_rq *rq, struct sched_unit *u, u64 ran);
 	/* has the running unit, charged up to running->since, to make way for the one woken? */
 	bool (*preempts)(const struct sched_unit *woken, const struct sched_unit *running, u64 now);
+	/* may dom0's unit, which waits and has an event, go before those whose turn it is? */
+	bool (*urgent)(const struct sched_rq *rq, const struct sched_unit *u);
 };
 extern const struct sched_ops sched_fair; /* default */
 extern const struct sched_ops sched_rr;
-
-extern u64 sched_ms; /* ticks of a millisecond; set once */

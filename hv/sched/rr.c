@@ -31,4 +31,10 @@ static bool rr_preempts(const struct sched_unit *woken, const struct sched_unit 
 	return false;
 }
 
-const struct sched_ops sched_rr = {"rr", rr_arrive, rr_enqueue, rr_slice, rr_charge, rr_preempts};
+static bool rr_urgent(const struct sched_rq *rq, const struct sched_unit *u)
+{
+	return false;
+}
+
+const struct sched_ops sched_rr = {"rr",      rr_arrive,   rr_enqueue, rr_slice,
+				   rr_charge, rr_preempts, rr_urgent};

@@ -8,8 +8,8 @@
 
 #define IDLE_ASK_MS 2 /* how often an idle CPU looks for one where units wait */
 #define CAP_ASK_MS  1000
+#define LEAVE_PART  50 /* of a millisecond has dom0 to leave the CPU when its turn is over */
 
-u64 sched_ms;
 static const struct sched_ops *policy = &sched_fair; /* set once */
 
 #ifdef HV_HOST_TEST
@@ -49,6 +49,8 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 	BUG_ON(u->state != SCHED_RUNNING);
 	ran = account_ticks(u, &u->runtime, SCHED_RUNNING, now);
 	cap_charge(u, ran);
+	if (u->inside)
+		unit_hear(u, ran);
 	policy->charge(&sc->rq, u, ran);
 	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
@@ -84,16 +86,28 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		queue_insert(&sc->parked, sc->parked.tail, u);
 		return false;
 	}
-	place_count(u, READ_ONCE(u->weight));
+	place_count(u, READ_ONCE(u->share));
+	if (u->pinned)
+		sc->home = u;
 	policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;
 }
 
-/* Does a unit that waits here have an event, and come before the running one? */
-static bool is_preempted(const struct sched_cpu *sc, u64 now)
+/* Who is next: the first of the queue, or dom0's unit for an event that cannot wait its turn. */
+static struct sched_unit *first_of(const struct sched_cpu *sc)
 {
-	const struct sched_unit *first = sc->rq.queue.head;
+	struct sched_unit *home = sc->home;
+
+	if (home && home->on_rq && READ_ONCE(home->boost) && policy->urgent(&sc->rq, home))
+		return home;
+	return sc->rq.queue.head;
+}
+
+/* Does a unit that waits here have an event, and come before the running one? */
+static inline bool is_preempted(const struct sched_cpu *sc, u64 now)
+{
+	const struct sched_unit *first = first_of(sc);
 
 	return first && READ_ONCE(first->boost) && policy->preempts(first, sc->curr, now);
 }
@@ -137,6 +151,22 @@ static u64 begin_waiting(struct sched_unit *u)
 	account_ticks(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
 	u->slept = true;
 	return now;
+}
+
+/* The slice ends at that time, if not before. */
+static void cut_slice(struct sched_cpu *sc, u64 end)
+{
+	sc->slice_end = MIN(sc->slice_end, end);
+}
+
+/* Only dom0's units ever run so; dom0 is told. */
+static void set_out_of_turn(struct sched_unit *u, bool yes)
+{
+	if (u->out_of_turn == yes)
+		return;
+	u->out_of_turn = yes;
+	if (u->inside)
+		WRITE_ONCE(u->inside->out_of_turn, yes);
 }
 
 /* Put a unit that the caller has won where it waits for a CPU. */
@@ -186,10 +216,25 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	}
 	begin_waiting(to);
 	WRITE_ONCE(to->cpu, sc->index);
-	place_count(to, READ_ONCE(to->weight));
+	place_count(to, READ_ONCE(to->share));
 	sc->hand = to;
 	/* what comes from now on keeps `from` here */
 	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
+	this_cpu()->resched = true;
+}
+
+void sched_give_way(struct sched_unit *from, struct sched_unit *to)
+{
+	struct sched_cpu *sc = this_sched();
+
+	BUG_ON(sc->curr != from || from == to);
+	if (READ_ONCE(to->state) != SCHED_QUEUED)
+		return;
+	if (READ_ONCE(to->cpu) != sc->index) {
+		sched_wake(to);
+		return;
+	}
+	sc->favoured = to;
 	this_cpu()->resched = true;
 }
 
@@ -211,11 +256,24 @@ bool sched_block(struct sched_unit *u)
 	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
 	    __atomic_compare_exchange_n(&u->state, &blocked, SCHED_RUNNING, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_SEQ_CST)) {
-		place_count(u, READ_ONCE(u->weight));
+		place_count(u, READ_ONCE(u->share));
 		return false;
 	}
 	sc->curr = NULL;
+	set_out_of_turn(u, false);
 	return true;
+}
+
+void sched_turn_over(void)
+{
+	struct sched_cpu *sc = this_sched();
+	u64 now = clock();
+
+	if (sc->curr && sc->curr->out_of_turn) {
+		charge_running(sc, now);
+		cut_slice(sc, now + sched_ms / LEAVE_PART);
+		this_cpu()->resched = true; /* to arm the timer */
+	}
 }
 
 /* ---- choosing ---- */
@@ -250,19 +308,14 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 	}
 }
 
-/* The slice ends at that time, if not before. */
-static void cut_slice(struct sched_cpu *sc, u64 end)
-{
-	sc->slice_end = MIN(sc->slice_end, end);
-}
-
 /* The running unit, charged, waits from now on. */
-static void requeue_running(struct sched_cpu *sc, u64 now)
+static inline void requeue_running(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->curr;
 
 	u->boost = false;
 	sc->curr = NULL;
+	set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
 	enqueue_here(sc, u, now);
 	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
@@ -383,14 +436,31 @@ static struct sched_unit *take_preferred(struct sched_cpu *sc, struct sched_unit
 	return next;
 }
 
+/*
+ * The running unit makes way for u. So that the two have no more between them than before, u has
+ * the other's place among those that wait, and the other u's.
+ */
+static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *u)
+{
+	u64 vruntime = u->vruntime;
+
+	rq_remove(sc, u);
+	u->vruntime = sc->curr->vruntime;
+	sc->curr->vruntime = vruntime;
+	policy->enqueue(&sc->rq, u);
+	u->on_rq = true;
+	return u;
+}
+
 /* Start u, who is on no queue, or if there is none the first of the queue. */
 static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	bool inherits = u && now < sc->slice_end;
+	bool inherits = u && now < sc->slice_end, early = false;
 
 	if (!u)
 		sc->giver = NULL;
-	while (!u && (u = sc->rq.queue.head)) {
+	while (!u && (u = first_of(sc))) {
+		early = u != sc->rq.queue.head;
 		rq_remove(sc, u);
 		if (!fits_here(sc, u, now)) {
 			enqueue_here(sc, u, now);
@@ -399,6 +469,7 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	}
 	if (!u)
 		return NULL;
+	set_out_of_turn(u, early);
 	if (!inherits)
 		sc->slice_end = now + policy->slice(&sc->rq, u);
 	shorten_for_giver(sc, u, now);
@@ -426,10 +497,11 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
-	struct sched_unit *u, *next;
+	struct sched_unit *u, *next, *favoured = sc->favoured;
 	bool keeps;
 
 	BUG_ON(ran != sc->curr);
+	sc->favoured = NULL;
 	/* Before the inbox is looked at: whoever fills it later sets this again. */
 	__atomic_store_n(&this_cpu()->resched, false, __ATOMIC_SEQ_CST);
 	if (ran) {
@@ -443,13 +515,19 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	}
 	unpark_due(sc, now);
 	take_inbox(sc, now);
-	if (ran) /* more may wait now than when the slice began */
+	if (ran) { /* more may wait now than when the slice began, and in dom0 more or less run */
+		place_count(ran, READ_ONCE(ran->share));
 		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
+	}
+	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
+		next = trade_places(sc, favoured);
 	u = ran;
 	keeps = ran && !next && may_keep_cpu(sc, now);
 	if (!keeps || READ_ONCE(sc->pull) || place_takers(sc, now)) {
 		if (ran)
 			requeue_running(sc, now);
+		if (ran && !next && ran->is_fresh) /* which is as good as an event */
+			WRITE_ONCE(ran->boost, true);
 		if (keeps && READ_ONCE(ran->boost)) /* others go where they are asked for */
 			next = ran;
 		u = take_preferred(sc, next, !ran, now);
@@ -482,7 +560,6 @@ void sched_init(const char *name, sched_leave_fn *leave)
 	else if (name[0] && strcmp(name, policy->name))
 		log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)", name,
 			 policy->name);
-	sched_ms = ns_to_tsc(1000000);
 	place_init(leave);
 }
 
@@ -510,64 +587,9 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
 	*u = (struct sched_unit){
 	    .cpu = cpu,
 	    .weight = weight,
+	    .share = weight,
 	    .affinity = affinity,
 	    .pinned = pinned,
 	    .since = clock(),
 	};
-}
-
-bool sched_is_off(const struct sched_unit *u)
-{
-	return __atomic_load_n(&u->state, __ATOMIC_SEQ_CST) == SCHED_BLOCKED &&
-	       !__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE);
-}
-
-int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
-{
-	u64 online = affinity & READ_ONCE(sched_online);
-
-	if (weight > SCHED_WEIGHT_MAX || cap > 100 || (affinity && !online))
-		return -EINVAL;
-	if (affinity && u->pinned)
-		return -EPERM;
-	if (weight)
-		WRITE_ONCE(u->weight, weight);
-	if (cap)
-		WRITE_ONCE(u->cap, cap == 100 ? 0 : cap);
-	if (affinity)
-		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
-		place_poke(READ_ONCE(u->cpu));
-	return 0;
-}
-
-/*
- * One of a unit's counters, which grows while the unit is in a state: a snapshot without its CPU's
- * lock.
- */
-static u64 read_counter(const struct sched_unit *u, const u64 *total, u32 growing, u64 now)
-{
-	u64 value, since;
-	u32 seq, state;
-
-	do {
-		seq = __atomic_load_n(&u->seq, __ATOMIC_ACQUIRE);
-		value = READ_ONCE(*total);
-		since = READ_ONCE(u->since);
-		state = READ_ONCE(u->state);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while ((seq & 1) || seq != READ_ONCE(u->seq));
-	if (state == growing && now > since)
-		value += now - since;
-	return value;
-}
-
-u64 sched_runtime(const struct sched_unit *u, u64 now)
-{
-	return read_counter(u, &u->runtime, SCHED_RUNNING, now);
-}
-
-u64 sched_steal(const struct sched_unit *u, u64 now)
-{
-	return read_counter(u, &u->steal, SCHED_QUEUED, now);
 }

@@ -35,6 +35,7 @@ struct sched_unit {
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
 	u32 cpu;      /* where it is, or last was, queued or running; any CPU reads it */
 	u32 weight;   /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_set() */
+	u32 share;    /* the weight in effect: of dom0's what the threads in it have together */
 	u32 cap;      /* percent of one CPU, 0 = none; any CPU, by sched_set() */
 	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
 	bool pinned;  /* dom0: never moves; set once */
@@ -43,6 +44,15 @@ struct sched_unit {
 	u32 load;     /* part of it in the load of CPU `cpu`: its weight, or 0 if none */
 	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
 	u64 vruntime; /* the policy's */
+	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
+	 */
+	struct corbel_load *inside;
+	u64 urgent;	  /* the policy's, of what it has run out of turn */
+	bool out_of_turn; /* it runs, and others were to come before it */
+	/* what `inside` said when the unit was last charged, and the ticks run since */
+	u32 fresh;
+	bool is_fresh; /* a thread runs in it that has woken of late */
+	u64 fresh_ran;
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
 	struct sched_rq *floor_rq;
@@ -87,6 +97,13 @@ void sched_wake(struct sched_unit *u);
  */
 void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
 /*
+ * `from`, which runs here, cannot go on before `to`, which is queued, has run: what is left of
+ * from's slice, and its place among those that wait, is for `to` if that waits for this CPU. On
+ * another CPU it is as an event for `to`, which changes no order. Nothing if `to` is not queued any
+ * more. For units of one VM only: `to` must not be freed while `from` runs.
+ */
+void sched_give_way(struct sched_unit *from, struct sched_unit *to);
+/*
  * What has woken the unit running here until now counts no more. The caller looks for events then;
  * of one that the unit has not handled it says so by sched_wake(), and so do others of those that
  * come. When the unit has to wait it is boosted if there were any.
@@ -104,6 +121,11 @@ bool sched_block(struct sched_unit *u);
  * interrupt or cpu->resched.
  */
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end);
+/*
+ * The unit that runs here, let in out of turn by an event, has done what was urgent. It keeps the
+ * CPU for a moment, since it may hold a lock.
+ */
+void sched_turn_over(void);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*

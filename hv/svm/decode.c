@@ -12,6 +12,7 @@ const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
     [SVM_EXIT_RDPMC] = {VMEXIT_RDPMC, 2},
     [SVM_EXIT_CPUID] = {VMEXIT_CPUID, 2},
     [SVM_EXIT_INVD] = {VMEXIT_WBINVD, 2},
+    [SVM_EXIT_PAUSE] = {VMEXIT_PAUSE, 2},
     [SVM_EXIT_HLT] = {VMEXIT_HLT, 1},
     [SVM_EXIT_INVLPGA] = {VMEXIT_VMX_SVM_INSN, 3},
     [SVM_EXIT_SHUTDOWN] = {VMEXIT_SHUTDOWN},

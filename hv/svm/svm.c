@@ -7,6 +7,7 @@
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guest/entry.h"
+#include "hv/guest/spin.h"
 #include "hv/svm/decode.h"
 #include "hv/svm/tcg.h"
 
@@ -24,6 +25,8 @@
 #define CPUID_SVM_NRIPS	    BIT(3)
 #define CPUID_SVM_TSC_RATE  BIT(4)
 #define CPUID_SVM_FLUSHASID BIT(6)
+#define CPUID_SVM_PAUSE	    BIT(10) /* PAUSE filter */
+#define CPUID_SVM_PAUSE_GAP BIT(12) /* its threshold */
 
 #define NO_SVM "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU"
 
@@ -45,6 +48,7 @@ _Static_assert(sizeof(struct svm_cpu) <= PAGE_SIZE << SVM_CPU_ORDER, "fits");
 /* Set once, by svm_probe() */
 static u32 max_asid;
 static bool nrips; /* the CPU tells where the instruction after an intercepted one is */
+static u16 pause_count, pause_threshold; /* 0: PAUSE does not exit; there is no threshold */
 static u8 flush_one = SVM_TLB_FLUSH_ALL; /* flushes at least a guest's translations */
 
 const char *svm_probe(struct hvm_caps *caps)
@@ -74,6 +78,11 @@ const char *svm_probe(struct hvm_caps *caps)
 		flush_one = SVM_TLB_FLUSH_ASID;
 	if (l.d & CPUID_SVM_TSC_RATE && !cap_masked("tsc-scale"))
 		caps->tsc_frac = TSC_RATIO_FRAC;
+	/* Without a filter each PAUSE would exit. */
+	if (l.d & CPUID_SVM_PAUSE && !cap_masked("pause-loop")) {
+		pause_count = SPIN_COUNT;
+		pause_threshold = l.d & CPUID_SVM_PAUSE_GAP ? SPIN_THRESHOLD : 0;
+	}
 	caps->msr_map_order = 1;
 	return NULL;
 }
@@ -149,6 +158,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	    .exceptions = HVM_OUR_EXCEPTIONS,
 	    .int3 = (u32)~SVM_INT3_ALLOWED,
 	    .int4 = SVM_INT4_ALL & ~SVM_INT4_ALLOWED,
+	    .pause_threshold = pause_threshold,
+	    .pause_count = pause_count,
 	    .iopm = virt_to_hpa(vm->io_map).v,
 	    .msrpm = virt_to_hpa(vm->msr_map).v,
 	    .vintr = SVM_V_INTR_MASKING,
@@ -156,6 +167,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	    .np_control = SVM_NP_ENABLE,
 	    .ncr3 = vm->p2m.pt.root.v,
 	};
+	if (pause_count)
+		m->int3 |= SVM_INT3_PAUSE;
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
 	svm_of(v)->watch = svm_of(v)->virq = 0;

@@ -7,7 +7,7 @@
 
 /*
  * Intercepts, as what is allowed: all else exits. Word 3, "INTERCEPT_..." at offset 0x00c; VINTR
- * and IRET come and go.
+ * and IRET come and go, PAUSE exits where it is filtered.
  */
 #define SVM_INT3_SMI	BIT(2)
 #define SVM_INT3_VINTR	BIT(4)
@@ -65,6 +65,7 @@
 #define SVM_EXIT_IRET	     0x074
 #define SVM_EXIT_INT_N	     0x075
 #define SVM_EXIT_INVD	     0x076
+#define SVM_EXIT_PAUSE	     0x077
 #define SVM_EXIT_HLT	     0x078
 #define SVM_EXIT_INVLPGA     0x07a
 #define SVM_EXIT_IOIO	     0x07b

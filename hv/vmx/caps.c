@@ -69,6 +69,7 @@ static const struct wanted {
     {W_PROC2, PROC2_ENCLS, "encls-exit"},
     {W_PROC2, PROC2_XSAVES, "xsaves"},
     {W_PROC2, PROC2_TSC_SCALE, "tsc-scale"},
+    {W_PROC2, PROC2_PAUSE, "pause-loop"},
 };
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)

@@ -7,6 +7,7 @@
 #include "boot/options.h"
 #include "hv/cpu/irq.h"
 #include "hv/guest/entry.h"
+#include "hv/guest/spin.h"
 #include "hv/lib/string.h"
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/decode.h"
@@ -297,6 +298,10 @@ static void init_controls(struct vcpu *v)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
 	if (s->proc2 & PROC2_XSAVES)
 		vmcs_write64(VMCS_XSS_BITMAP, 0);
+	if (s->proc2 & PROC2_PAUSE) {
+		vmcs_write32(VMCS_PLE_GAP, SPIN_GAP);
+		vmcs_write32(VMCS_PLE_WINDOW, SPIN_WINDOW);
+	}
 	vmx_set_tsc(v);
 	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
 	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = RFLAGS_FIXED);

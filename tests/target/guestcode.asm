@@ -452,4 +452,46 @@ program g_work			; vCPU 1's handler of vector 0x60, at 0x3200: sends 0x61 back
 	iret
 g_work_end:
 
+%macro take_turns 2		; wait until word 0x510 is %1, then make it %2, its APIC id
+.again:
+	cmp word [0x510], %1
+	je .mine
+	mov ax, [0x514]
+	cmp ax, 1
+	jb .again
+	ja .yield
+	pause
+	jmp .again
+.yield:
+	mov bx, ax
+	mov eax, 11		; KVM_HC_SCHED_YIELD
+	cmp bx, 2
+	mov ebx, %2
+	jne .intel
+	vmmcall
+	jmp .again
+.intel:
+	vmcall
+	jmp .again
+.mine:
+	inc dword [0x500]
+	mov word [0x510], %2
+	jmp .again
+%endmacro
+
+program g_turns			; starts vCPU 1 at 0x4000, and takes turns with it
+	mov dword [es:0xf0], 0x1ff
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4500
+	mov dword [es:0x310], 1 << 24
+	mov dword [es:0x300], 0x4604
+	take_turns 0, 1
+g_turns_end:
+
+program g_turns_worker		; CS is 0x400
+	xor ax, ax
+	mov ds, ax
+	take_turns 1, 0
+g_turns_worker_end:
+
 section .note.GNU-stack noalloc noexec nowrite progbits

@@ -96,6 +96,8 @@ static void check_refused(void)
 		   hc(CORBEL_HC_EVENT_BIND, 99, 0x40) == -ENOENT &&
 		   hc(CORBEL_HC_EVENT_BIND, BIT(32), 0x40) == -ENOENT,
 	       "EVENT_BIND: no vector, no such CPU");
+	report(!hc(CORBEL_HC_TURN_OVER) && !hc(CORBEL_HC_TURN_OVER),
+	       "TURN_OVER means nothing to a CPU whose turn it is");
 	memset(page, 0, sizeof(page));
 	create->flags = ~0u;
 	report(hc(CORBEL_HC_VM_CREATE, create) == -EINVAL &&

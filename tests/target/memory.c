@@ -148,8 +148,10 @@ static void check_by_hypervisor(void)
 	info(&i);
 	report(i.abi_version == CORBEL_ABI_VERSION,
 	       "nor do clocks, steal time and PV EOI go there");
-	report(read_try(i.events_hpa, &val) == -1, "the event page is lent to dom0");
-	report(write_try(i.events_hpa + PAGE, 1) == GP || write_try(i.events_hpa - PAGE, 1) == GP,
+	report(read_try(i.events_hpa, &val) == -1 && read_try(i.events_hpa + PAGE, &val) == -1,
+	       "the event pages are lent to dom0");
+	report(write_try(i.events_hpa + 2 * PAGE, 1) == GP ||
+		   write_try(i.events_hpa - PAGE, 1) == GP,
 	       "its neighbours are not");
 	/* Far beyond RAM there is nothing, or devices: that is dom0's. */
 	report(read_try(0xfffff000, &val) == -1, "the firmware below 4 GiB can be read");

@@ -120,7 +120,7 @@ bool vm_may_log(struct vm *vm, u32 bytes)
 	return false;
 }
 
-void sched_wake(struct sched_unit *u)
+void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 {
 }
 

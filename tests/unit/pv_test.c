@@ -15,7 +15,7 @@
 
 static struct vcpu *const v0 = &fake_vcpu[0], *const v1 = &fake_vcpu[1];
 static u64 mode = EMUL_64, steal_ticks;
-static u32 wakes;
+static u32 ways;
 
 static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 {
@@ -30,9 +30,11 @@ u64 sched_steal(const struct sched_unit *u, u64 now)
 	return steal_ticks;
 }
 
-void sched_wake(struct sched_unit *u)
+void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 {
-	wakes++;
+	CHECK_QUIET(from == &v0->sched && to == &fake_vcpu[3].sched,
+		    "the caller makes way for the other");
+	ways++;
 }
 
 /* The guest's arithmetic below and the hypervisor's must agree for all rates. */
@@ -300,14 +302,11 @@ static void test_hypercalls(void)
 	CHECK(call(v0, 5, 0, 31, 0, 0) == 0 && fake_vcpu[3].pv.unhalted && fake_notified[3] == 1,
 	      "kick wakes");
 	CHECK(call(v0, 5, 0, 30, 0, 0) == 0, "kick of nobody");
-	fake_vcpu[3].sched.state = SCHED_QUEUED;
-	CHECK(call(v0, 11, 31, 0, 0, 0) == 0 && wakes == 1 && fake_cpu.resched,
-	      "yield to a queued vCPU boosts it");
-	fake_vcpu[3].sched.state = SCHED_RUNNING;
-	fake_cpu.resched = false;
-	call(v0, 11, 31, 0, 0, 0);
+	CHECK(call(v0, 11, 31, 0, 0, 0) == 0 && ways == 1, "yield makes way for a vCPU");
+	call(v0, 11, 30, 0, 0, 0);
 	call(v0, 11, ~0ull, 0, 0, 0);
-	CHECK(wakes == 1 && !fake_cpu.resched, "not to a running one or nobody");
+	call(v0, 11, v0->lapic.id, 0, 0, 0);
+	CHECK(ways == 1, "not for nobody, nor for the caller");
 	CHECK(call(v0, 9, 0, 0, 0, 0) == -1000 && call(v0, 12, 0, 0, 0, 0) == -1000,
 	      "what is not offered is ENOSYS");
 }

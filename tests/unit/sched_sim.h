@@ -58,6 +58,14 @@ struct sim_unit {
 	u32 last_cpu;
 	u64 ran_on;		   /* mask of CPUs */
 	struct sim_unit *gives_to; /* hand-off when the burst ends */
+	/*
+	 * dom0: beside what else runs in it a thread that an interrupt wakes each `io_period`, that
+	 * then runs `io_burst`, before all others, and is late if that has not ended by then
+	 */
+	struct corbel_load inside;
+	u64 io_period, io_burst, io_left, io_at, io_since;
+	u64 io_late[4096]; /* the last so many */
+	u32 io_done;
 };
 static struct sim_unit unit[MAX_UNITS];
 static u32 units;
@@ -153,6 +161,31 @@ static void burst_ends(struct cpu *c, struct sim_unit *s)
 	ask(c, true);
 }
 
+/* The thread in dom0 has run for so long: `inside` says what dom0's module does. */
+static void run_io(struct sim_unit *s, u64 ran)
+{
+	if (!s->io_left)
+		return;
+	s->io_left -= MIN(s->io_left, ran);
+	if (s->io_left)
+		return;
+	s->io_late[s->io_done++ % ARRAY_SIZE(s->io_late)] = now + ran - s->io_since - s->io_burst;
+}
+
+/* The interrupt has come, or has been taken. */
+static void step_io(struct cpu *c, struct sim_unit *s)
+{
+	if (s->io_left && !s->inside.fresh) {
+		s->inside.fresh = 1;
+		s->inside.weight += 1024;
+	} else if (!s->io_left && s->inside.fresh) {
+		if (s->inside.out_of_turn)
+			sched_turn_over();
+		s->inside.fresh = 0;
+		s->inside.weight -= 1024;
+	}
+}
+
 static void step_cpu(struct cpu *c)
 {
 	struct sim_unit *s = (struct sim_unit *)running[c->index];
@@ -161,6 +194,8 @@ static void step_cpu(struct cpu *c)
 	if (c->resched || now >= slice_end[c->index])
 		ask(c, false);
 	s = (struct sim_unit *)running[c->index];
+	if (s && s->io_period)
+		step_io(c, s);
 	if (s && s->burst && !s->left)
 		burst_ends(c, s);
 }
@@ -175,6 +210,16 @@ static void wake_due(void)
 			unit[i].wake_at = 0;
 			unit[i].woken_at = now;
 			me = &cpu_mem[now / (20 * US) % cpu_count];
+			sched_wake(&unit[i].s);
+		}
+	for (i = 0; i < units; i++)
+		if (unit[i].io_period && now >= unit[i].io_at) {
+			unit[i].io_at += unit[i].io_period;
+			if (!unit[i].io_left) {
+				unit[i].io_left = unit[i].io_burst;
+				unit[i].io_since = now;
+			}
+			me = &cpu_mem[unit[i].s.cpu];
 			sched_wake(&unit[i].s);
 		}
 }
@@ -193,10 +238,15 @@ static u64 next_event(u64 end)
 		t = MIN(t, MAX(slice_end[i], now + 1));
 		if (s && s->burst)
 			t = MIN(t, now + MAX(s->left, 1ull));
+		if (s && s->io_left)
+			t = MIN(t, now + s->io_left);
 	}
-	for (i = 0; i < units; i++)
+	for (i = 0; i < units; i++) {
 		if (unit[i].wake_at)
 			t = MIN(t, unit[i].wake_at);
+		if (unit[i].io_at)
+			t = MIN(t, unit[i].io_at);
+	}
 	return t;
 }
 
@@ -239,6 +289,8 @@ static void run(u64 ns)
 
 			if (s && s->burst)
 				s->left -= MIN(s->left, next - now);
+			if (s)
+				run_io(s, next - now);
 		}
 		now = next;
 	}

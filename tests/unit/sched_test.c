@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * -lpthread
+ * hv/sched/unit.c -lpthread
  */
 /*
  * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
@@ -76,6 +76,144 @@ static void test_pinned_share(void)
 	run(10 * SEC);
 	CHECK(near(share(dom0, 10 * SEC), .667, .05),
 	      "and two thirds beside one of nice 0, by weight: %.3f", share(dom0, 10 * SEC));
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* dom0 with so many threads that run all the time, beside guests' hogs. */
+static struct sim_unit *busy_dom0(u32 threads, u32 hogs, u64 io_burst)
+{
+	struct sim_unit *dom0;
+
+	machine(1, "fair");
+	dom0 = add(2048, 0, true, 0, 0);
+	dom0->s.inside = &dom0->inside;
+	dom0->inside.weight = threads * 1024;
+	dom0->io_burst = io_burst;
+	dom0->io_period = io_burst ? MS : 0;
+	dom0->io_at = io_burst ? now + MS : 0;
+	for (u32 i = 0; i < hogs; i++)
+		hog(1024);
+	run(200 * MS);
+	for (u32 i = 0; i < units; i++)
+		unit[i].s.runtime = 0;
+	dom0->io_done = 0;
+	return dom0;
+}
+
+/* QEMU's I/O threads, behind guests and beside a thread of dom0 that never sleeps. */
+static void test_dom0_threads(void)
+{
+	static const u8 hogs[] = {1, 2, 8};
+	struct sim_unit *dom0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(hogs); i++) {
+		double ideal = (1 - .05) / (1 + hogs[i]), worst = 0;
+
+		dom0 = busy_dom0(1, hogs[i], 50 * US);
+		run(4 * SEC);
+		qsort(dom0->io_late, dom0->io_done, sizeof(u64), by_size);
+		for (u32 j = 0; j < hogs[i]; j++)
+			worst = MAX(worst, MAX(ideal - share(&unit[1 + j], 4 * SEC),
+					       share(&unit[1 + j], 4 * SEC) - ideal));
+		CHECK(dom0->io_done > 3990 && dom0->io_late[dom0->io_done * 99 / 100] <= 10 * US &&
+			  dom0->io_late[dom0->io_done - 1] <= 100 * US,
+		      "a 1 ms sleeper of dom0 beside a hog there and %u guests' is late by %llu us "
+		      "at p99, %llu us at most",
+		      hogs[i], (unsigned long long)dom0->io_late[dom0->io_done * 99 / 100] / US,
+		      (unsigned long long)dom0->io_late[dom0->io_done - 1] / US);
+		CHECK(worst < ideal * .05, "and guests get what is theirs: %.3f of %.3f",
+		      share(&unit[1], 4 * SEC), ideal);
+	}
+	for (u32 n = 1; n <= 8; n *= 2) {
+		busy_dom0(n, 1, 0);
+		run(4 * SEC);
+		CHECK(near(share(&unit[1], 4 * SEC), 1. / (n + 1), .02),
+		      "beside %u busy threads of dom0 a guest gets 1/%u of the CPU: %.3f", n, n + 1,
+		      share(&unit[1], 4 * SEC));
+	}
+}
+
+/* Whatever is said of dom0, by whomever: guests get a share, and dom0 one thread's more than its
+ * own. */
+static void test_dom0_lies(void)
+{
+	struct sim_unit *dom0 = busy_dom0(1, 1, 0);
+
+	dom0->inside.fresh = 1;
+	run(4 * SEC);
+	CHECK(near(share(&unit[1], 4 * SEC), .5, .02),
+	      "a thread of dom0 that has been running for long is no fresh one: a guest has %.3f",
+	      share(&unit[1], 4 * SEC));
+	dom0 = busy_dom0(1, 1, 0);
+	for (u32 i = 0; i < 4000; i++) {
+		dom0->inside.fresh++;
+		sched_wake(&dom0->s);
+		run(MS);
+	}
+	CHECK(share(&unit[1], 4 * SEC) > .32, "a dom0 that is always urgent leaves a guest %.3f",
+	      share(&unit[1], 4 * SEC));
+	dom0 = busy_dom0(1, 1, 0);
+	dom0->inside.weight = ~0u;
+	run(4 * SEC);
+	CHECK(share(&unit[1], 4 * SEC) > .009, "one of endless weight leaves it %.4f",
+	      share(&unit[1], 4 * SEC));
+}
+
+/* How often b runs while a makes way for it whenever that has the CPU, beside others, in 2 s. */
+static void make_way(const char *policy, bool makes)
+{
+	struct sim_unit *a, *b, *c, *d;
+	u32 waits = 0, next = 0;
+
+	machine(1, policy);
+	a = hog(1024);
+	b = hog(1024);
+	c = hog(1024);
+	d = hog(1024);
+	for (u32 i = 0; i < 20000; i++) {
+		run(100 * US);
+		if (running[0] != &a->s)
+			continue;
+		waits++;
+		if (!makes)
+			continue;
+		me = &cpu_mem[0];
+		sched_give_way(&a->s, &b->s);
+		CHECK_QUIET(b->s.state == SCHED_QUEUED, "it is still to be asked for");
+		run(US);
+		next += running[0] == &b->s;
+	}
+	if (!makes) {
+		CHECK(waits > 4500, "%s: one that waits for another burns its share", policy);
+		return;
+	}
+	CHECK(waits < 900 && next * 10 > waits * 8,
+	      "%s: it makes way at once, %u of %u times, and burns little", policy, next, waits);
+	CHECK(share(b, 2 * SEC) > .42 && share(c, 2 * SEC) > .24 && share(d, 2 * SEC) > .24,
+	      "%s: what it leaves is for the other, and nobody else has less: %.3f %.3f %.3f",
+	      policy, share(b, 2 * SEC), share(c, 2 * SEC), share(d, 2 * SEC));
+}
+
+/* A spinning vCPU makes way for the holder of the lock. */
+static void test_make_way(void)
+{
+	struct sim_unit *a, *b;
+
+	make_way("fair", false);
+	make_way("fair", true);
+	machine(2, "fair");
+	a = hog(1024);
+	b = hog(1024);
+	run(10 * MS);
+	me = &cpu_mem[a->s.cpu];
+	sched_give_way(&a->s, &b->s);
+	CHECK(!me->resched, "not for one that runs elsewhere");
 }
 
 static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
@@ -703,6 +841,9 @@ int main(void)
 	test_equal("rr");
 	test_weights();
 	test_pinned_share();
+	test_dom0_threads();
+	test_dom0_lies();
+	test_make_way();
 	test_many("fair", 8, 2, .05);
 	test_many("fair", 3, 2, .02);
 	test_many("fair", 5, 4, .02);

@@ -94,6 +94,13 @@ static void test_intercepts(void)
 	CHECK(m->iopm == 0x6000 && m->msrpm == 0xa000, "ports and MSRs by the VM's bitmaps");
 	CHECK(m->vintr == SVM_V_INTR_MASKING && !m->virt_ext && !m->clean,
 	      "its flags do not mask our interrupts; nothing else is virtualized or kept");
+	pause_count = SPIN_COUNT;
+	pause_threshold = SPIN_THRESHOLD;
+	m = fresh(false);
+	CHECK(m->int3 == (0xdd44802b | BIT(23)) && m->pause_count == 3000 &&
+		  m->pause_threshold == 128,
+	      "with a filter PAUSE exits, too");
+	pause_count = pause_threshold = 0;
 	m = fresh(true);
 	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xdd44802b, "dom0's: WBINVD does not");
 }

@@ -228,9 +228,9 @@ static void test_words(void)
 	      "processor: TSC offset, HLT, MWAIT, RDPMC, TPR shadow, ports, MSRs, MONITOR (%x)",
 	      c.proc);
 	CHECK(c.proc2 == (BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
-			  BIT(12) | BIT(15) | BIT(20) | BIT(25)),
+			  BIT(10) | BIT(12) | BIT(15) | BIT(20) | BIT(25)),
 	      "secondary: EPT, RDTSCP, x2APIC, VPID, WBINVD, unrestricted, APIC registers, "
-	      "interrupt delivery, INVPCID, ENCLS, XSAVES, TSC scaling (%x)",
+	      "interrupt delivery, PAUSE loops, INVPCID, ENCLS, XSAVES, TSC scaling (%x)",
 	      c.proc2);
 	CHECK(c.exit == (0x36dfb | BIT(2) | BIT(9) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
 	      "exits: debug, 64 bits, interrupts acknowledged, PAT, EFER (%x)", c.exit);
@@ -330,6 +330,8 @@ static void test_fallbacks(void)
 	CHECK(!c.ept_1g, "without 1 GiB pages");
 	c = choose_without("preemption-timer");
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
+	c = choose_without("pause-loop");
+	CHECK(!(c.proc2 & PROC2_PAUSE), "without exits of PAUSE loops");
 	c = choose_without("tsc-scale");
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/guest/spin.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
+
+/* Has it made way for another, and not run since? Then it waits for the lock as well. */
+static bool spins(const struct vcpu *v)
+{
+	return READ_ONCE(v->spun_at) == READ_ONCE(v->exits_total);
+}
+
+/* Of those that wait for a CPU, from the one behind the last on: the first, but better one that
+ * does not spin. */
+static struct vcpu *choose(const struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	u32 count = READ_ONCE(vm->vcpu_count), last = READ_ONCE(vm->favoured), seen = 0;
+	struct vcpu *first = NULL;
+
+	for (u32 i = 1; i <= MAX_CPUS && seen < count; i++) {
+		struct vcpu *o = READ_ONCE(vm->vcpu[(last + i) % MAX_CPUS]);
+
+		if (!o)
+			continue;
+		seen++;
+		if (o == v || READ_ONCE(o->sched.state) != SCHED_QUEUED)
+			continue;
+		if (!spins(o))
+			return o;
+		if (!first)
+			first = o;
+	}
+	return first;
+}
+
+void spin_make_way(struct vcpu *v)
+{
+	struct vcpu *to = choose(v);
+
+	WRITE_ONCE(v->spun_at, v->exits_total);
+	if (!to)
+		return;
+	WRITE_ONCE(v->vm->favoured, to->index);
+	sched_give_way(&v->sched, &to->sched);
+}

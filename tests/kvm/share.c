@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A busy dom0 beside busy guests, all on one CPU: how late a thread of dom0 is that sleeps for 1 ms
+ * at a time, as QEMU's I/O threads do, and what the guests get. For a machine whose time is counted
+ * in instructions; elsewhere the host's own delays are measured.
+ */
+#define _GNU_SOURCE
+#include "vmm.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "hv/abi.h"
+
+#define MAX_CHILDREN 16
+#define SAMPLES	     300
+#define SKIP	     50 /* at first, while it all begins */
+#define MS	     1000000ull
+
+static pid_t children[MAX_CHILDREN];
+static u32 count;
+
+static u64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void sleep_until(u64 at)
+{
+	struct timespec t = {at / 1000000000, at % 1000000000};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL))
+		;
+}
+
+static void guest(void)
+{
+	struct vm vm;
+
+	open_kvm();
+	vm_init(&vm, 1, VM_IRQCHIP);
+	vm_load(&vm);
+	cpu_setup(&vm, 0, MODE_LONG, pl_spin, 0, 0);
+	for (;;)
+		vm_run(&vm, 0, 1u << 30);
+}
+
+static void burn(void)
+{
+	for (;;)
+		__asm__ volatile("");
+}
+
+static void start(void (*what)(void), u32 how_many)
+{
+	for (u32 i = 0; i < how_many; i++) {
+		children[count] = fork();
+		if (!children[count]) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			what();
+		}
+		count++;
+	}
+}
+
+static void stop_all(void)
+{
+	while (count) {
+		kill(children[--count], SIGKILL);
+		waitpid(children[count], NULL, 0);
+	}
+}
+
+static void fifo_guest(void)
+{
+	struct sched_param p = {.sched_priority = 10};
+
+	if (sched_setscheduler(0, SCHED_FIFO, &p))
+		fatal("SCHED_FIFO: %m");
+	guest();
+}
+
+/* The nth vCPU's, if there is one. */
+static bool get_stat(u32 n, struct corbel_vcpu_stat *s)
+{
+	static int fd = -1;
+	struct corbel_query q = {
+	    .what = CORBEL_STAT_VCPU, .index = n, .buf = (uintptr_t)s, .len = sizeof(*s)};
+
+	if (fd < 0)
+		fd = open("/dev/corbel", O_RDWR | O_CLOEXEC);
+	return !ioctl(fd, CORBEL_IOC_QUERY, &q);
+}
+
+/* What all guests of such a weight have run. */
+static u64 guests_ns(u32 least)
+{
+	struct corbel_vcpu_stat s;
+	u64 sum = 0;
+
+	for (u32 i = 0; get_stat(i, &s); i++)
+		if (s.vm && s.weight >= least)
+			sum += s.runtime_ns;
+	return sum;
+}
+
+/* Until all guests have begun to run: making them takes dom0 time of its own. */
+static void wait_for_guests(u32 guests)
+{
+	u64 until = now_ns() + 10000 * MS;
+	u32 begun = 0;
+
+	while (begun < guests && now_ns() < until) {
+		struct corbel_vcpu_stat s;
+
+		sleep_until(now_ns() + 10 * MS);
+		begun = 0;
+		for (u32 i = 0; get_stat(i, &s); i++)
+			begun += s.vm && s.runtime_ns > MS;
+	}
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void lateness(u32 guests, u32 threads)
+{
+	static u64 late[SAMPLES];
+	u32 n = SAMPLES - SKIP;
+
+	start(guest, guests);
+	wait_for_guests(guests);
+	start(burn, threads);
+	prctl(PR_SET_TIMERSLACK, 1);
+	for (u32 i = 0; i < SAMPLES; i++) {
+		u64 at = now_ns() + MS;
+
+		sleep_until(at);
+		late[i] = now_ns() - at;
+	}
+	stop_all();
+	qsort(late + SKIP, n, sizeof(u64), by_size);
+	ok(late[SKIP + n * 9 / 10] <= MS / 10 && late[SKIP + n * 99 / 100] <= MS,
+	   "share: a 1 ms sleeper of dom0 beside %u busy threads there and %u guests is late by "
+	   "%llu us "
+	   "at p50, %llu at p90, %llu at p99, %llu at most",
+	   threads, guests, (unsigned long long)late[SKIP + n / 2] / 1000,
+	   (unsigned long long)late[SKIP + n * 9 / 10] / 1000,
+	   (unsigned long long)late[SKIP + n * 99 / 100] / 1000,
+	   (unsigned long long)late[SKIP + n - 1] / 1000);
+}
+
+static void shares(u32 threads)
+{
+	double ideal = 1. / (threads + 1), got;
+	u64 began, ran;
+
+	start(guest, 1);
+	start(burn, threads);
+	sleep_until(now_ns() + 200 * MS);
+	began = now_ns();
+	ran = guests_ns(0);
+	sleep_until(began + 800 * MS);
+	got = (double)(guests_ns(0) - ran) / (now_ns() - began);
+	stop_all();
+	ok(got > ideal * .9 && got < ideal * 1.1,
+	   "share: beside %u busy threads of dom0 a guest gets %.3f of the CPU, %.3f are its share",
+	   threads, got, ideal);
+}
+
+/* As Linux has it: everything but what it leaves to others for the sake of all. */
+static void realtime(void)
+{
+	u64 began, ran;
+	double got;
+
+	start(guest, 1);
+	start(fifo_guest, 1);
+	sleep_until(now_ns() + 200 * MS);
+	began = now_ns();
+	ran = guests_ns(2048);
+	sleep_until(began + 400 * MS);
+	got = (double)(guests_ns(2048) - ran) / (now_ns() - began);
+	stop_all();
+	ok(got >= .95, "share: a FIFO guest beside one of nice 0 gets %.3f of the CPU", got);
+}
+
+int main(void)
+{
+	realtime();
+	shares(1);
+	shares(4);
+	lateness(2, 1);
+	lateness(8, 1);
+	return failures != 0;
+}
