@@ -58,7 +58,8 @@ static const struct {
     [QUIRK_VIRQ] = {TCG, "virq"},
     /*
      * A guest's MOV to CR8 while a virtual interrupt waits ends QEMU by an assertion
-     * (tcg_handle_interrupt), which UEFI's firmware meets within minutes. Remedy: such a MOV exits.
+     * (tcg_handle_interrupt), which UEFI's firmware meets within minutes. Remedy: such a MOV exits
+     * (with QUIRK_VIRQ, which has such interrupts).
      * Test: smoke test hostile, cr8.
      */
     [QUIRK_CR8] = {TCG, "cr8"},

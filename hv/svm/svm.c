@@ -228,7 +228,7 @@ static __noinline void watch_cr8(struct vcpu *v)
 
 	s->watch &= ~WATCH_CR8;
 	s->vmcb.cr_write &= ~BIT(8);
-	if (lapic_tpr_threshold(v) || (quirk_has(QUIRK_CR8) && s->vmcb.vintr & SVM_V_IRQ)) {
+	if (lapic_tpr_threshold(v)) {
 		s->watch |= WATCH_CR8;
 		s->vmcb.cr_write |= BIT(8);
 	}

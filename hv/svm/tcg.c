@@ -28,10 +28,15 @@ void svm_virq_make_way(struct svm_vcpu *s)
 	s->virq = 0;
 }
 
-void svm_virq_enter(const struct svm_vcpu *s)
+void svm_virq_enter(struct svm_vcpu *s)
 {
 	u64 event = s->vmcb.eventinj;
 
+	if (s->vmcb.vintr & SVM_V_IRQ && quirk_has(QUIRK_CR8)) {
+		s->vmcb.cr_write |= BIT(8);
+		if (!s->virq) /* a window: longer than till the next exit, perhaps */
+			s->watch |= WATCH_CR8;
+	}
 	/* With a window behind it: a kick of our own has the exit come before the harm is done. */
 	if (event & EVT_VALID && FIELD_GET(EVT_TYPE, event) == HVM_INJ_IRQ)
 		apic_send_ipi(this_cpu()->apic_id, VEC_NOP);
@@ -47,6 +52,8 @@ void svm_virq_exit(struct vcpu *v)
 		v->irq_vector = s->virq;
 		v->exception.pending = false; /* so TCG may call it */
 	}
+	if (s->virq && !(s->watch & WATCH_CR8))
+		s->vmcb.cr_write &= ~BIT(8);
 	s->virq = 0;
 }
 

@@ -15,7 +15,7 @@ bool svm_virq_inject(struct svm_vcpu *s, u8 vector);
 /* The window needs it: an interrupt that waits for this entry goes into EVENTINJ. */
 void svm_virq_make_way(struct svm_vcpu *s);
 /* Right before an entry that may inject, and after its exit. */
-void svm_virq_enter(const struct svm_vcpu *s);
+void svm_virq_enter(struct svm_vcpu *s);
 void svm_virq_exit(struct vcpu *v);
 
 /* QUIRK_LME: after CR0, CR4 or EFER has been set. */

@@ -292,7 +292,7 @@ static void test_cr8(void)
 	run();
 	CHECK(!(m->cr_write & BIT(8)), "nor for a window");
 	svm_want_window(&vcpu, HVM_INJ_IRQ, false);
-	quirks = BIT(QUIRK_CR8);
+	quirks = BIT(QUIRK_CR8) | BIT(QUIRK_VIRQ);
 	svm_want_window(&vcpu, HVM_INJ_IRQ, true);
 	vcpu.due = 0;
 	for (u32 i = 0; i < 3; i++)
@@ -301,6 +301,13 @@ static void test_cr8(void)
 	svm_want_window(&vcpu, HVM_INJ_IRQ, false);
 	run();
 	CHECK(!(m->cr_write & BIT(8)), "and no longer");
+	svm_inject(&vcpu, HVM_INJ_IRQ, 0x40, false, 0);
+	CHECK(m->vintr & SVM_V_IRQ, "an injected one is a virtual interrupt there, too");
+	svm_virq_enter(svm_of(&vcpu));
+	CHECK(m->cr_write & BIT(8), "writes exit");
+	svm_virq_exit(&vcpu);
+	CHECK(!(m->cr_write & BIT(8)), "till the next exit");
+	vcpu.irq_injected = false;
 	quirks = 0;
 }
 
