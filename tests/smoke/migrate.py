@@ -31,8 +31,9 @@ def free_port():
 
 def set_up(m, address):
     m.prompt()
-    # Its script flushes addresses, also when it is killed meanwhile.
-    need(m.until('! { killall udhcpc || pgrep -f udhcpc.script; } > /dev/null 2>&1'), f'{m.label}: nobody else gives its network card addresses')
+    # It may only be about to start, and its script flushes addresses, also when it is killed meanwhile.
+    need(m.until('killall udhcpc 2> /dev/null') and m.until('! pgrep -f udhcpc > /dev/null'),
+         f'{m.label}: nobody else gives its network card addresses')
     m.out_of(f'dmesg -n 1; nic=$(ls -d /sys/class/net/*/device | cut -d/ -f5); ip addr add {address}/24 dev $nic && ip link set up dev $nic')
     m.sh(LISTEN)
     m.out_of(f"printf '{GUEST}' > /run/mover.cfg")
