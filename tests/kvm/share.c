@@ -25,6 +25,8 @@
 #define SAMPLES	     300
 #define SKIP	     50 /* at first, while it all begins */
 #define MS	     1000000ull
+#define TRIES	     3 /* dom0 has other things to do now and then; what is wrong always is so each time \
+			*/
 
 static pid_t children[MAX_CHILDREN];
 static u32 count;
@@ -139,11 +141,9 @@ static int by_size(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void lateness(u32 guests, u32 threads)
+/* Sorted, without the first SKIP, in late[]. */
+static void sample(u64 late[SAMPLES], u32 guests, u32 threads)
 {
-	static u64 late[SAMPLES];
-	u32 n = SAMPLES - SKIP;
-
 	start(guest, guests);
 	wait_for_guests(guests);
 	start(burn, threads);
@@ -155,8 +155,20 @@ static void lateness(u32 guests, u32 threads)
 		late[i] = now_ns() - at;
 	}
 	stop_all();
-	qsort(late + SKIP, n, sizeof(u64), by_size);
-	ok(late[SKIP + n * 9 / 10] <= MS / 10 && late[SKIP + n * 99 / 100] <= MS,
+	qsort(late + SKIP, SAMPLES - SKIP, sizeof(u64), by_size);
+}
+
+static void lateness(u32 guests, u32 threads)
+{
+	static u64 late[SAMPLES];
+	u32 n = SAMPLES - SKIP;
+	bool good = false;
+
+	for (u32 i = 0; i < TRIES && !good; i++) {
+		sample(late, guests, threads);
+		good = late[SKIP + n * 9 / 10] <= MS / 10 && late[SKIP + n * 99 / 100] <= MS;
+	}
+	ok(good,
 	   "share: a 1 ms sleeper of dom0 beside %u busy threads there and %u guests is late by "
 	   "%llu us "
 	   "at p50, %llu at p90, %llu at p99, %llu at most",
@@ -166,20 +178,31 @@ static void lateness(u32 guests, u32 threads)
 	   (unsigned long long)late[SKIP + n - 1] / 1000);
 }
 
-static void shares(u32 threads)
+/* Which part of the CPU guests of such a weight get in so many ms, when all have begun. */
+static double share_of(u32 least, u64 ms)
 {
-	double ideal = 1. / (threads + 1), got;
 	u64 began, ran;
 
-	start(guest, 1);
-	start(burn, threads);
 	sleep_until(now_ns() + 200 * MS);
 	began = now_ns();
-	ran = guests_ns(0);
-	sleep_until(began + 800 * MS);
-	got = (double)(guests_ns(0) - ran) / (now_ns() - began);
-	stop_all();
-	ok(got > ideal * .9 && got < ideal * 1.1,
+	ran = guests_ns(least);
+	sleep_until(began + ms * MS);
+	return (double)(guests_ns(least) - ran) / (now_ns() - began);
+}
+
+static void shares(u32 threads)
+{
+	double ideal = 1. / (threads + 1), got = 0;
+	bool good = false;
+
+	for (u32 i = 0; i < TRIES && !good; i++) {
+		start(guest, 1);
+		start(burn, threads);
+		got = share_of(0, 800);
+		stop_all();
+		good = got > ideal * .9 && got < ideal * 1.1;
+	}
+	ok(good,
 	   "share: beside %u busy threads of dom0 a guest gets %.3f of the CPU, %.3f are its share",
 	   threads, got, ideal);
 }
@@ -187,17 +210,14 @@ static void shares(u32 threads)
 /* As Linux has it: everything but what it leaves to others for the sake of all. */
 static void realtime(void)
 {
-	u64 began, ran;
-	double got;
+	double got = 0;
 
-	start(guest, 1);
-	start(fifo_guest, 1);
-	sleep_until(now_ns() + 200 * MS);
-	began = now_ns();
-	ran = guests_ns(2048);
-	sleep_until(began + 400 * MS);
-	got = (double)(guests_ns(2048) - ran) / (now_ns() - began);
-	stop_all();
+	for (u32 i = 0; i < TRIES && got < .95; i++) {
+		start(guest, 1);
+		start(fifo_guest, 1);
+		got = share_of(2048, 400);
+		stop_all();
+	}
 	ok(got >= .95, "share: a FIFO guest beside one of nice 0 gets %.3f of the CPU", got);
 }
 
