@@ -70,6 +70,7 @@ s64 takeover_kernel_begins(void)
 		if (vm && free_vm(vm))
 			return -EAGAIN;
 	}
+	event_forget(); /* a vCPU may have stopped since */
 	between = false;
 	return 0;
 }

@@ -64,6 +64,8 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 
 	if (is_broadcast(m) && !(m->strict && lapic_is_x2apic(l)))
 		return true;
+	if (!m->logical && l->id > 0xff) /* an xAPIC cannot have it, but is started by it */
+		return m->dest == l->id;
 	if (!m->logical)
 		return m->dest == (lapic_is_x2apic(l) ? l->id : READ_ONCE(l->xapic_id));
 	if (lapic_is_x2apic(l)) {

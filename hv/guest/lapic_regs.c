@@ -178,7 +178,7 @@ static void write_id(struct vcpu *v, u8 id)
 	if (v->vm->is_dom0)
 		return;
 	WRITE_ONCE(v->lapic.xapic_id, id);
-	if (id != v->lapic.id)
+	if (id != (u8)v->lapic.id)
 		WRITE_ONCE(v->vm->apic_ids_moved, true);
 }
 

@@ -52,10 +52,16 @@ static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 		missing += !bits[i];
 	}
 	err = missing ? vm_promise(vm, missing) : 0;
-	for (u32 i = 0; !err && i < new->count; i++) {
-		if (!bits[i])
-			bits[i] = pool_alloc(0, &vm->acct);
-		BUG_ON(!bits[i]); /* promised */
+	for (u32 i = 0; !err && missing; i++) {
+		if (bits[i])
+			continue;
+		bits[i] = pool_alloc(0, &vm->acct);
+		if (bits[i]) {
+			missing--;
+		} else { /* a fault of the guest's has taken what was promised here */
+			pool_retract(&vm->acct, missing);
+			err = -ENOMEM;
+		}
 	}
 	return err;
 }
