@@ -20,7 +20,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 2u
+#define CORBEL_ABI_VERSION 3u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the

@@ -52,7 +52,8 @@ struct cpu_load {
 };
 static DEFINE_PER_CPU(struct cpu_load, cpu_load);
 
-static unsigned long rq_base; /* the run queues' per-CPU address, which Linux does not export */
+/* The run queues' per-CPU address, which Linux does not export; and what it was taken for last. */
+static unsigned long rq_base, rq_candidate;
 static struct tracepoint *switch_point;
 
 u32 cb_task_weight(const struct task_struct *p)
@@ -107,8 +108,10 @@ static bool set_curr(struct cpu_load *l, const struct task_struct *p)
 {
 	struct seen *s = l->seen_count ? seen_slot(l, p) : NULL;
 
-	if (s && s->task == p) {
+	/* another's memory may be its own now */
+	if (s && s->task == p && p->se.sum_exec_runtime >= s->ran) {
 		l->curr = *s;
+		l->curr.weight = cb_task_weight(p);
 		forget(l, s);
 		return p->se.sum_exec_runtime - l->curr.ran < FRESH_NS;
 	}
@@ -137,13 +140,25 @@ static void tell_weight(struct cpu_load *l)
 
 /*
  * The first of what is called when a thread goes to sleep is that its own CPU's run queue has
- * changed: if nothing else has changed here since the switch before, that was it.
+ * changed: if nothing else has changed here since the switch before, that was it. Not always, for
+ * its sleep may have been called off: so twice the same is wanted.
  */
 static void learn_rq_base(struct cpu_load *l, bool slept)
 {
-	if (slept && l->changes == 1)
-		WRITE_ONCE(rq_base, l->rq - per_cpu_offset(smp_processor_id()));
+	unsigned long base = l->rq - per_cpu_offset(smp_processor_id());
+
+	if (slept && l->changes == 1 && xchg(&rq_candidate, base) == base)
+		WRITE_ONCE(rq_base, base);
 	l->changes = 0;
+}
+
+/* It was not what it seemed: learn it again, and count anew. */
+static void forget_rq_base(void)
+{
+	unsigned int cpu;
+
+	WRITE_ONCE(rq_base, 0);
+	for_each_possible_cpu(cpu) WRITE_ONCE(per_cpu(cpu_load.exact, cpu), false);
 }
 
 static struct cpu_load *load_of(unsigned long rq)
@@ -180,12 +195,14 @@ static void running_changed(void *unused, struct rq *rq, int change)
 static void idles(struct cpu_load *l, struct corbel_load *told)
 {
 	if (l->exact && l->running)
-		WRITE_ONCE(rq_base, 0); /* it was not what it seemed: learn it again */
+		forget_rq_base();
 	forget_all(l);
 	l->running = 0;
-	l->exact = rq_base;
+	l->exact = READ_ONCE(rq_base);
 	WRITE_ONCE(told->fresh, 0);
-	WRITE_ONCE(told->weight, 0);
+	/* What has run till now is charged by the weight that there was. */
+	if (!l->exact)
+		WRITE_ONCE(told->weight, 0);
 }
 
 static void switched(void *unused, bool preempt, struct task_struct *prev, struct task_struct *next,
@@ -225,6 +242,8 @@ void cb_load_start(struct corbel_load *told)
 	struct cpu_load *l = get_cpu_ptr(&cpu_load);
 
 	local_irq_disable();
+	WRITE_ONCE(told->weight, 0);
+	WRITE_ONCE(told->fresh, 0);
 	*l = (struct cpu_load){.told = told};
 	local_irq_enable();
 	put_cpu_ptr(&cpu_load);

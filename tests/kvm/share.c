@@ -25,8 +25,9 @@
 #define SAMPLES	     300
 #define SKIP	     50 /* at first, while it all begins */
 #define MS	     1000000ull
-#define TRIES	     3 /* dom0 has other things to do now and then; what is wrong always is so each time \
-			*/
+#define TRIES                                                                                      \
+	3 /* dom0 has other things to do now and then; what is wrong always is so each time        \
+	   */
 
 static pid_t children[MAX_CHILDREN];
 static u32 count;
@@ -132,6 +133,8 @@ static void wait_for_guests(u32 guests)
 		for (u32 i = 0; get_stat(i, &s); i++)
 			begun += s.vm && s.runtime_ns > MS;
 	}
+	if (begun < guests)
+		fatal("%u of %u guests have begun after 10 s", begun, guests);
 }
 
 static int by_size(const void *a, const void *b)
@@ -179,10 +182,11 @@ static void lateness(u32 guests, u32 threads)
 }
 
 /* Which part of the CPU guests of such a weight get in so many ms, when all have begun. */
-static double share_of(u32 least, u64 ms)
+static double share_of(u32 guests, u32 least, u64 ms)
 {
 	u64 began, ran;
 
+	wait_for_guests(guests);
 	sleep_until(now_ns() + 200 * MS);
 	began = now_ns();
 	ran = guests_ns(least);
@@ -197,8 +201,9 @@ static void shares(u32 threads)
 
 	for (u32 i = 0; i < TRIES && !good; i++) {
 		start(guest, 1);
+		wait_for_guests(1);
 		start(burn, threads);
-		got = share_of(0, 800);
+		got = share_of(1, 0, 800);
 		stop_all();
 		good = got > ideal * .9 && got < ideal * 1.1;
 	}
@@ -215,7 +220,7 @@ static void realtime(void)
 	for (u32 i = 0; i < TRIES && got < .95; i++) {
 		start(guest, 1);
 		start(fifo_guest, 1);
-		got = share_of(2048, 400);
+		got = share_of(2, 2048, 400);
 		stop_all();
 	}
 	ok(got >= .95, "share: a FIFO guest beside one of nice 0 gets %.3f of the CPU", got);

@@ -139,6 +139,27 @@ static void test_dom0_threads(void)
 	}
 }
 
+/* A guest that does I/O lets dom0 in a thousand times a second, at the cost of the two only. */
+static void test_dom0_serves(void)
+{
+	double least = 1;
+
+	for (u32 phase = 0; phase < 5; phase++) {
+		struct sim_unit *dom0 = busy_dom0(1, 1, 900 * US);
+
+		add(1024, 0, false, 200 * US, 800 * US);
+		dom0->io_at += phase * 200 * US;
+		run(200 * MS);
+		unit[1].s.runtime = 0;
+		run(2 * SEC);
+		least = MIN(least, share(&unit[1], 2 * SEC));
+	}
+	CHECK(
+	    least > .3,
+	    "a hog beside dom0 with a hog, I/O threads and a guest that keeps them busy gets %.3f",
+	    least);
+}
+
 /* Whatever is said of dom0, by whomever: guests get a share, and dom0 one thread's more than its
  * own. */
 static void test_dom0_lies(void)
@@ -842,6 +863,7 @@ int main(void)
 	test_weights();
 	test_pinned_share();
 	test_dom0_threads();
+	test_dom0_serves();
 	test_dom0_lies();
 	test_make_way();
 	test_many("fair", 8, 2, .05);
