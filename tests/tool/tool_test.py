@@ -381,6 +381,19 @@ def test_migrate():
     check(fails(p, "may run it or not", "look there") and guests()["mig"]["state"] in ("paused", "postmigrate") and guests(env=there)["mig"]["state"] == "running",
           "no answer at the end: the one here stays, paused", p.stderr)
     corbel("destroy", "mig", env=there)
+    corbel("unpause", "mig")
+    p = corbel("migrate", ssh("mute", f"""
+mkfifo '{DIR}/words'
+exec 3<&0
+'{CORBEL}' "$@" <&3 3<&- > '{DIR}/words' &
+read word < '{DIR}/words'
+kill $!
+wait $!
+'{CORBEL}' list --json > '{DIR}/mute.json'"""), "mig", "other")
+    was = [g["state"] for g in json.load(open(f"{DIR}/mute.json")) if g["name"] == "mig"]
+    check(fails(p, "has not taken it", "it runs on here") and guests()["mig"]["state"] == "running" and was == ["paused"],
+          "until it is told to go it does not run there: it runs on here", f"{p.stderr} {was}")
+    corbel("destroy", "mig", env=there)
     check(corbel("unpause", "mig").returncode == 0 and guests()["mig"]["state"] == "running", "and can go on")
     corbel("destroy", "mig")
     check(fails(corbel("migrate", plain, "mig", "other"), "there is no guest mig"), "migrate of a guest that is not there")

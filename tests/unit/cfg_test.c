@@ -287,6 +287,7 @@ static const struct {
     {"vnclisten='300.0.0.0'", "1: vnclisten wants an address"},
     {"vnclisten='[::1'", "1: vnclisten: [ wants"},
     {"vnclisten='[::1]5'", "1: vnclisten: [ wants"},
+    {"vnclisten='[]:5'", "1: vnclisten: [ wants"},
     {"vnclisten='[127.0.0.1]:5'", "1: vnclisten wants an address"},
     {"vnclisten='::1::2'", "1: vnclisten wants an address"},
     {"vncdisplay=100", "1: vncdisplay wants a number from 0 to 99"},

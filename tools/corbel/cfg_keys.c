@@ -226,7 +226,7 @@ static int set_vnclisten(struct parser *p, const char *key, const struct value *
 	six = *text == '[' || strchr(text, ':') != strrchr(text, ':');
 	if (*text == '[') {
 		end = strchr(text, ']');
-		if (!end || (end[1] && end[1] != ':'))
+		if (!end || end == text + 1 || (end[1] && end[1] != ':'))
 			return cfg_bad(p, v->line, "vnclisten: [ wants its ]: \"[::1]:0\"");
 		display = end[1] ? end + 2 : NULL;
 		*end = 0;

@@ -101,6 +101,7 @@ struct qmp {
 long now_ms(void);					       /* monotonic */
 int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) */
 void qmp_close(struct qmp *q);
+#define QMP_NO_ANSWER "no answer"
 /* Run a command; *ret (may be NULL) takes the return value. 0, or -1 with why in err[128]. */
 int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err);
 /*
@@ -153,6 +154,8 @@ int head_write(int fd, const char *path, const struct guest *g);
 int state_write(struct qmp *q, int fd, char *err);
 /* A saved guest's file (malloc) and name; fd then stands where the VMM's part begins. NULL told. */
 char *head_read(int fd, const char *path, char *name);
+/* Let the guest run on; whether it does, which may take until another has let go of its disks. */
+bool run_on(const char *name);
 /* Start the VMM of the saved guest that fd has, which begins to read its state. 0, or 1 told. */
 int state_start(int fd, const char *path, const char *accel, char *name);
 /* Wait until it has. 0, or -1 with why in err[128]. */

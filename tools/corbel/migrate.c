@@ -28,6 +28,7 @@
 #define WORD_MAX   16
 #define LOADED_MS  600000
 #define ANSWER_MS  60000
+#define SSH_END_MS 5000
 #define FIRST_FREE 3 /* no standard stream */
 
 static int say(int fd, const char *word)
@@ -132,16 +133,22 @@ static int send_guest(const struct guest *g, const char *host, int s)
 	bool ran;
 	int ret;
 
-	if (head_write(s, host, g) || qmp_need(&q, g->name))
+	if (qmp_need(&q, g->name))
 		return 1;
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
+	if (!ret && head_write(s, host, g)) {
+		snprintf(err, sizeof(err), "%s takes nothing", host);
+		ret = -1;
+	}
 	if (!ret)
 		ret = send_state(&q, host, s, &since, err);
-	if (ret && ran)
-		qmp_command(&q, "cont", NULL, (char[128]){0});
 	qmp_close(&q);
+	if (ret && ran && !run_on(g->name))
+		return fail("%s: cannot move: %s; it stands still here, `corbel unpause %s' lets "
+			    "it run when %s has let go of its disks",
+			    g->name, err, g->name, host);
 	if (ret)
 		return fail("%s: cannot move: %s; it %s", g->name, err,
 			    ran ? "runs on here" : "stays as it was");
@@ -159,8 +166,23 @@ static int send_guest(const struct guest *g, const char *host, int s)
 	return 0;
 }
 
+/* It may wait for a network that is gone. */
+static void end_ssh(pid_t pid, bool failed)
+{
+	long end = now_ms() + (failed ? 0 : SSH_END_MS);
+	int left;
+
+	while (!(left = waitpid(pid, NULL, WNOHANG)) && now_ms() < end)
+		usleep(20000);
+	if (left)
+		return;
+	kill(pid, SIGTERM);
+	waitpid(pid, NULL, 0);
+}
+
 int cmd_migrate(struct opts *o)
 {
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 	const char *host = o->args[1];
 	struct guest g;
 	pid_t pid;
@@ -170,12 +192,14 @@ int cmd_migrate(struct opts *o)
 		return fail("\"%s\" is not a machine's name", host);
 	if (guest_get(o->args[0], true, &g))
 		return 1;
-	signal(SIGPIPE, SIG_IGN);
 	s = run_ssh(o->ssh ? o->ssh : "ssh", host, &pid);
 	if (s >= 0) {
+		/* What ends ssh shows here; what ended this one in between would leave nobody. */
+		for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+			signal(ends[i], SIG_IGN);
 		ret = send_guest(&g, host, s);
 		close(s);
-		waitpid(pid, NULL, 0);
+		end_ssh(pid, ret);
 	}
 	if (!ret)
 		ret = end_vmm(&g);
@@ -188,45 +212,52 @@ int cmd_migrate(struct opts *o)
 /* ---- there ---- */
 
 /* What came goes again, for the guest is still where it was. */
-static int give_up(const char *name)
+static int give_up(const struct guest *mine)
 {
 	struct guest g;
 
-	if (!guest_get(name, false, &g)) {
-		guest_show_log(name);
-		if (!end_vmm(&g))
-			guest_remove(name, true);
-		guest_unlock(&g);
-	}
+	if (guest_get(mine->name, false, &g))
+		return 1;
+	guest_show_log(g.name);
+	/* Somebody may have ended it and started another by this name. */
+	if (g.pid == mine->pid && g.start_time == mine->start_time && !end_vmm(&g))
+		guest_remove(g.name, true);
+	guest_unlock(&g);
 	return 1;
 }
 
 int cmd_migrate_receive(struct opts *o)
 {
 	char name[CFG_NAME_MAX + 1], word[WORD_MAX], err[128];
-	int in = fcntl(0, F_DUPFD_CLOEXEC, FIRST_FREE), ret;
+	int in = fcntl(0, F_DUPFD_CLOEXEC, FIRST_FREE), out = fcntl(1, F_DUPFD_CLOEXEC, FIRST_FREE);
+	struct guest mine;
 	static struct qmp q;
+	int ret;
 
-	if (in < 0)
-		return fail("standard input: %s", strerror(errno));
+	if (in < 0 || out < 0)
+		return fail("standard input and output: %s", strerror(errno));
 	if (isatty(in))
 		return fail("this is what `corbel migrate' runs on the other machine");
+	dup2(2, 1); /* what else is printed is no word of ours */
 	signal(SIGPIPE, SIG_IGN);
 	if (state_start(in, "what comes", o->accel, name))
 		return 1;
+	if (guest_load(name, &mine))
+		return fail("%s ended", name);
 	if (qmp_need(&q, name))
-		return give_up(name);
+		return give_up(&mine);
 	ret = state_wait(&q, err);
-	if (!ret && (say(1, "loaded") || hear(in, word, ANSWER_MS))) {
+	if (!ret && (say(out, "loaded") || hear(in, word, ANSWER_MS))) {
 		snprintf(err, sizeof(err), "the other machine does not answer any more");
 		ret = -1;
 	}
-	if (!ret && !strcmp(word, "go"))
-		ret = qmp_command(&q, "cont", NULL, err);
 	qmp_close(&q);
 	if (ret) {
 		fail("%s: cannot be taken: %s", name, err);
-		return give_up(name);
+		return give_up(&mine);
 	}
-	return say(1, "runs") ? 1 : 0;
+	if (!strcmp(word, "go") && !run_on(name))
+		return fail("%s has come but does not run; `corbel unpause %s' lets it", name,
+			    name);
+	return say(out, "runs") ? 1 : 0;
 }

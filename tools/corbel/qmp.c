@@ -129,9 +129,11 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 	long deadline = now_ms() + TIMEOUT_MS;
 	struct json_object *o = json_object_new_object(), *v;
 	char *line = NULL;
+	static int id; /* of the command: an answer that came too late is not the next one's */
 	int failed;
 
 	json_object_object_add(o, "execute", json_object_new_string(command));
+	json_object_object_add(o, "id", json_object_new_int(++id));
 	if (args)
 		json_object_object_add(o, "arguments", args);
 	failed = asprintf(&line, "%s\n", json_object_to_json_string(o)) < 0 ||
@@ -147,8 +149,12 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 		o = now_ms() < deadline ? receive(q, deadline) : NULL;
 		if (!o) {
 			snprintf(err, 128, "%s",
-				 errno == ETIMEDOUT ? "no answer" : strerror(errno));
+				 errno == ETIMEDOUT ? QMP_NO_ANSWER : strerror(errno));
 			return -1;
+		}
+		if (json_object_object_get_ex(o, "id", &v) && json_object_get_int(v) != id) {
+			json_object_put(o);
+			continue;
 		}
 		if (json_object_object_get_ex(o, "return", &v)) {
 			if (ret)

@@ -33,8 +33,11 @@ int qmp_wait_status(struct qmp *q, const char *command, const char *const *words
 
 	while (now_ms() < end && found < 0) {
 		o = NULL;
-		if (qmp_command(q, command, &o, err))
-			return -1;
+		if (qmp_command(q, command, &o, err)) {
+			if (strcmp(err, QMP_NO_ANSWER))
+				return -1;
+			continue; /* it is busy with just this */
+		}
 		status = qmp_text(o, "status");
 		for (i = 0; words[i] && found < 0; i++)
 			if (!strcmp(status, words[i]))
@@ -70,6 +73,32 @@ int state_write(struct qmp *q, int fd, char *err)
 	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
 		qmp_wait_status(q, "query-migrate", words, CANCEL_MS, ignored);
 	return ret ? -1 : 0;
+}
+
+#define RUN_ON_MS 60000
+
+bool run_on(const char *name)
+{
+	static struct qmp q; /* a new one: the last may have been left in the middle of something */
+	long end = now_ms() + RUN_ON_MS;
+	struct json_object *o = NULL;
+	char err[128];
+	bool runs = false;
+
+	do {
+		if (qmp_open(&q, name, CANCEL_MS))
+			return false;
+		qmp_command(&q, "cont", NULL, err);
+		if (!qmp_command(&q, "query-status", &o, err)) {
+			runs = !strcmp(qmp_text(o, "status"), "running");
+			json_object_put(o);
+			o = NULL;
+		}
+		qmp_close(&q);
+		if (!runs)
+			usleep(200000);
+	} while (!runs && now_ms() < end);
+	return runs;
 }
 
 /* ---- save ---- */
@@ -118,9 +147,11 @@ static int save(struct opts *o, const struct guest *g, const char *tmp, const ch
 	if (!ret)
 		ret = qmp_command(&q, "stop", NULL, err) || state_write(&q, fd, err) ||
 		      keep_file(fd, tmp, path, err);
-	if ((ret || o->keep) && ran)
-		qmp_command(&q, "cont", NULL, (char[128]){0});
 	qmp_close(&q);
+	if ((ret || o->keep) && ran && !run_on(g->name)) {
+		fail("%s stands still; `corbel unpause %s' lets it run", g->name, g->name);
+		ran = false;
+	}
 	if (ret)
 		return fail("%s: cannot be saved: %s; it %s", g->name, err,
 			    ran ? "runs on" : "stays as it was");

@@ -125,6 +125,7 @@ static void machine_args(struct start *s)
 	if (c->no_reboot)
 		arg(s, "-no-reboot");
 	if (s->incoming >= 0) {
+		arg(s, "-S"); /* it is for us to say when it runs */
 		arg(s, "-incoming");
 		arg(s, "fd:%d", s->incoming);
 	}
@@ -555,7 +556,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched "
 		     "%s' sets it",
 		     c->name, c->name);
-		err = -1;
+		err = incoming < 0 ? -1 : 0; /* one that has come from elsewhere is to go on */
 	}
 	for (i = 0; i < c->nvifs; i++)
 		if (s.tap[i] >= 0)
