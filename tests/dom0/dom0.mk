@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The KVM API as VMMs use it, a program that a test runs in dom0; build/dom0-tests.cpio is attached to the machine as a disk.
+# Programs that tests run in dom0, of a file or a folder each; build/dom0-tests.cpio is attached to the machine as a disk.
+DOM0_TESTS := api $(patsubst tests/dom0/%.c,%,$(wildcard tests/dom0/*.c))
+
 $(BUILD)/dom0-tests/api: $(wildcard tests/dom0/api/*.[ch])
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g $(WARN) -static -pthread -o $@ $(filter %.c,$^)
 
-$(BUILD)/dom0-tests.cpio: $(BUILD)/dom0-tests/api
-	cd $(<D) && strip -s $(<F) && echo $(<F) | cpio -o -H newc --quiet > ../dom0-tests.cpio
+$(BUILD)/dom0-tests/%: tests/dom0/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 -g $(WARN) -static -I. -o $@ $<
+
+$(BUILD)/dom0-tests.cpio: $(DOM0_TESTS:%=$(BUILD)/dom0-tests/%)
+	cd $(BUILD)/dom0-tests && strip -s $(DOM0_TESTS) && printf '%s\n' $(DOM0_TESTS) | cpio -o -H newc --quiet > ../dom0-tests.cpio
 
 # Debian 13's QEMU, fetched into build/debian13.
 $(BUILD)/qemu10.cpio: tests/dom0/debian13 $(VMLINUX_cloud) $(IMG)/demo.img
