@@ -79,9 +79,11 @@ static void test_takeover(void)
 	CHECK(call(CORBEL_HC_KERNEL, 1, 0, 0, 0) == -EAGAIN && make_vm(0, 0) == -EBUSY,
 	      "another begins, but not while a vCPU runs");
 	vcpu_by_id(second)->stopped = 1;
+	forgotten = 0;
 	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_id(id) && !vm_by_id(vm) &&
 		  !vm_by_id(empty) && pool_free_bytes() == had,
 	      "then all is freed (%lu of %lu bytes)", pool_free_bytes(), had);
+	CHECK(forgotten == 2, "and what vCPUs told that stopped meanwhile");
 	vm = make_vm(0, 0);
 	CHECK(vm > 0, "and it can have VMs");
 	pauses = 0;

@@ -351,6 +351,12 @@ static void test_ids(void)
 	fake_vm.is_dom0 = true;
 	wr(v2, 0x20, 0x22000000);
 	CHECK(rd(v2, 0x20) == 0x2000000, "dom0's is the hardware's");
+	fake_reset(NULL);
+	enable_all(false);
+	fake_vcpu[7].lapic.id = 300;
+	fake_vm.apic_ids_moved = true;
+	lapic_msr_write(v0, MSR_BASE, 0xfee00d00, false);
+	CHECK(ipi_x2(0x4077, 300) == 0x80, "an id that no xAPIC can have stays, to start it by");
 }
 
 #define ONE_SHOT     0xec /* LVT: mode and vector */
