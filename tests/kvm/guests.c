@@ -14,7 +14,6 @@
 #define _GNU_SOURCE
 #include "vmm.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -643,14 +642,7 @@ static bool pv_addresses(void)
 
 static u64 pool_free(void)
 {
-	struct corbel_info info = {0};
-	struct corbel_query q = {.what = CORBEL_STAT_INFO, .buf = (u64)&info, .len = sizeof(info)};
-	int fd = open("/dev/corbel", O_RDWR);
-
-	if (fd < 0 || ioctl(fd, CORBEL_IOC_QUERY, &q) < 0)
-		fatal("/dev/corbel does not answer");
-	close(fd);
-	return info.pool_free_bytes;
+	return hv_info().pool_free_bytes;
 }
 
 /*

@@ -64,6 +64,18 @@ void fatal(const char *fmt, ...)
 	_exit(2);
 }
 
+struct corbel_info hv_info(void)
+{
+	struct corbel_info info = {0};
+	struct corbel_query q = {.what = CORBEL_STAT_INFO, .buf = (u64)&info, .len = sizeof(info)};
+	int fd = open("/dev/corbel", O_RDWR);
+
+	if (fd < 0 || ioctl(fd, CORBEL_IOC_QUERY, &q) < 0)
+		fatal("/dev/corbel does not answer");
+	close(fd);
+	return info;
+}
+
 bool wanted(const char *name, int argc, char **argv)
 {
 	for (int a = 1; a < argc; a++)

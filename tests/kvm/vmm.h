@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <linux/kvm.h>
 
+#include "hv/abi.h"
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
@@ -107,5 +109,7 @@ extern int failures;
 /* Is a test among those named on the command line, or is none named? */
 bool wanted(const char *name, int argc, char **argv);
 void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* What /dev/corbel says of the hypervisor; fatal if it does not answer. */
+struct corbel_info hv_info(void);
 
 #endif
