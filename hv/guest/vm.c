@@ -157,13 +157,21 @@ static u64 pages_of_user(u32 user)
 	return n;
 }
 
-int vm_promise(struct vm *vm, u64 pages)
+static bool has_quota(const struct vm *vm, u64 pages)
 {
 	u64 limit = vm->user_pages, have = limit ? pages_of_user(vm->user) : 0;
 
-	if (limit && (have > limit || limit - have < pages))
-		return -EDQUOT;
-	return pool_promise(&vm->acct, pages);
+	return !limit || (have <= limit && limit - have >= pages);
+}
+
+int vm_promise(struct vm *vm, u64 pages)
+{
+	return has_quota(vm, pages) ? pool_promise(&vm->acct, pages) : -EDQUOT;
+}
+
+int vm_promise_taken(struct vm *vm, void **pages, u32 count)
+{
+	return has_quota(vm, count) ? pool_promise_taken(&vm->acct, pages, count) : -EDQUOT;
 }
 
 /* Not printable, or of a meaning to shells and formats of text. */

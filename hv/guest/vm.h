@@ -97,6 +97,8 @@ int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
  * -ENOMEM, -EDQUOT: its user has too many.
  */
 int vm_promise(struct vm *vm, u64 pages);
+/* Likewise by pool_promise_taken(). */
+int vm_promise_taken(struct vm *vm, void **pages, u32 count);
 /*
  * Something that the guest or its VMM can cause at will is to be logged, in so many bytes: not too
  * much for one VM and for all, lest they fill the log and the serial line. The first that is left

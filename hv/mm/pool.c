@@ -161,18 +161,24 @@ static void uncharge_locked(struct account *acct, u64 pages)
 		promise_locked(acct, pages - owed);
 }
 
+static int try_promise_locked(struct account *acct, u64 pages)
+{
+	u64 reserve = (pool.last - pool.first) / 16, left = pool.free - pool.promised;
+
+	ASSERT_HELD(&pool.lock);
+	if (left < reserve || left - reserve < pages)
+		return -ENOMEM;
+	acct->bounded = true;
+	promise_locked(acct, pages);
+	return 0;
+}
+
 int pool_promise(struct account *acct, u64 pages)
 {
-	u64 reserve = (pool.last - pool.first) / 16, left;
-	int err = -ENOMEM;
+	int err;
 
 	lock_acquire(&pool.lock);
-	left = pool.free - pool.promised;
-	if (left >= reserve && left - reserve >= pages) {
-		acct->bounded = true;
-		promise_locked(acct, pages);
-		err = 0;
-	}
+	err = try_promise_locked(acct, pages);
 	lock_release(&pool.lock);
 	return err;
 }
@@ -210,6 +216,25 @@ static u64 take_block_locked(u32 order)
 	*state_of(pfn) = STATE_USED | order;
 	pool.free -= BIT(order);
 	return pfn;
+}
+
+int pool_promise_taken(struct account *acct, void **pages, u32 count)
+{
+	int err;
+
+	lock_acquire(&pool.lock);
+	err = try_promise_locked(acct, count);
+	for (u32 i = 0; !err && i < count; i++) {
+		u64 pfn = take_block_locked(0);
+
+		BUG_ON(!pfn); /* single ones there are */
+		charge_locked(acct, 1);
+		pages[i] = block_of(pfn);
+	}
+	lock_release(&pool.lock);
+	for (u32 i = 0; !err && i < count; i++)
+		memset(pages[i], 0, PAGE_SIZE);
+	return err;
 }
 
 void *pool_alloc(u32 order, struct account *acct)

@@ -32,6 +32,11 @@ void *pool_alloc(u32 order, struct account *acct);
  * hypervisor itself go on.
  */
 int pool_promise(struct account *acct, u64 pages);
+/*
+ * The same for single zeroed pages that are taken at once, so that nobody else with that account
+ * has them first.
+ */
+int pool_promise_taken(struct account *acct, void **pages, u32 count);
 /* Take such a promise back; what has been taken beyond what remains is not given again once freed.
  */
 void pool_retract(struct account *acct, u64 pages);

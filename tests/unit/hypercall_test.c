@@ -3,6 +3,7 @@
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
  * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/guest/vm.c
  * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * -Wl,--wrap=pool_promise
  */
 #include "hv/dom0/takeover.h"
 #include "hypercall_fake.h"
@@ -149,6 +150,68 @@ static void test_msr_filter(void)
 	CHECK(vm->acct.pages == had + 2 && set_filter(0, &f) == -ENOENT,
 	      "it has taken a page a range, and dom0 has no filter");
 	free_vm(id, 0);
+}
+
+/* Between two holds of the pool's lock: faults of the guest take all that its account has. */
+static struct account *faults;
+static void **faulted; /* what they took */
+
+static void take_all(struct account *acct)
+{
+	for (void **p; (p = pool_alloc(0, acct)); faulted = p)
+		*p = faulted;
+}
+
+static void give_all(struct account *acct)
+{
+	while (faulted) {
+		void **p = faulted;
+
+		faulted = *p;
+		pool_free(p, 0, acct);
+	}
+}
+
+int __real_pool_promise(struct account *acct, u64 pages);
+int __wrap_pool_promise(struct account *acct, u64 pages);
+int __wrap_pool_promise(struct account *acct, u64 pages)
+{
+	int err = __real_pool_promise(acct, pages);
+
+	if (faults == acct)
+		take_all(acct);
+	return err;
+}
+
+static void test_msr_filter_pages(void)
+{
+	u64 before = pool_free_bytes();
+	s64 id = make_vm(5, 200);
+	struct vm *vm = vm_by_id(id);
+	struct corbel_msr_filter f = {.count = 3};
+	u64 pages, promised;
+
+	for (u32 i = 0; i < CORBEL_MSR_RANGES; i++)
+		f.range[i] = (struct corbel_msr_range){
+		    .base = i, .count = 8, .how = CORBEL_MSR_READ, .bits = 0x800};
+	take_all(&vm->acct);
+	pages = vm->acct.pages;
+	faults = &vm->acct;
+	CHECK(!set_filter(id, &f) && vm->acct.pages == pages + 3 && !vm->acct.promised,
+	      "a filter has its pages, however its guest's faults hurry");
+	faults = NULL;
+	CHECK(!call(CORBEL_HC_PROMISE, id, 200 - vm->acct.pages - 1, 0, 0), "a page short");
+	f.count = 5;
+	promised = vm->acct.promised;
+	CHECK(set_filter(id, &f) == -EDQUOT && !vm->msr_filter.bits[3] &&
+		  vm->acct.promised == promised && vm->msr_filter.count == 3,
+	      "pages beyond its user's limit are refused, and the filter stays as it was");
+	f.count = 4;
+	CHECK(!set_filter(id, &f) && vm->acct.promised == promised,
+	      "up to it they are not, and what tables were promised stays theirs");
+	give_all(&vm->acct);
+	free_vm(id, 0);
+	CHECK(pool_free_bytes() == before, "and all comes back");
 }
 
 static void test_refused(void)
@@ -366,6 +429,7 @@ int main(void)
 	test_states();
 	test_takeover();
 	test_msr_filter();
+	test_msr_filter_pages();
 	test_refused();
 	test_borders();
 	test_pool();
