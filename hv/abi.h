@@ -102,9 +102,9 @@ enum corbel_hypercall {
 	/* (vm, gfn, pfn, order, flags): HC_MAP of one entry, without a buffer */
 	CORBEL_HC_MAP_ONE,
 	/*
-	 * (vm, pages, back?): promise the VM so many pages more of the pool, for its page tables,
-	 * or take that back. -ENOMEM: the pool has only its reserve left; -EDQUOT: the user has too
-	 * many
+	 * (vm, pages, CORBEL_PROMISE_x): promise the VM so many pages more of the pool, for its
+	 * page tables, or take that back. -EAGAIN: the pool runs low, lend it something and call
+	 * again; -ENOMEM: it has only its reserve left; -EDQUOT: the user has too many
 	 */
 	CORBEL_HC_PROMISE,
 	/* (vm, CORBEL_MSR_EXIT_x, buf: struct corbel_msr_filter, 0: none): MSRs of its guest */
@@ -116,10 +116,26 @@ enum corbel_hypercall {
 	CORBEL_HC_KERNEL,
 	/* (): the caller's CPU has left what it was let in for: see struct corbel_load */
 	CORBEL_HC_TURN_OVER,
+	/*
+	 * (pfn): CORBEL_LENT_PAGES frames of dom0's, aligned alike, become the pool's: dom0 cannot
+	 * reach them from now on. -EAGAIN: call again with the same; -EPERM: not dom0's; -EBUSY: a
+	 * guest has one of them, or another block is on its way; -ENOSPC: enough are lent;
+	 * -EOPNOTSUPP: not with iommu=strict
+	 */
+	CORBEL_HC_LEND,
+	/*
+	 * () -> pfn of lent frames that are dom0's again, zeroed; -ENOENT: none can be spared;
+	 * -EAGAIN: call again
+	 */
+	CORBEL_HC_TAKE_BACK,
 	CORBEL_HC_END
 };
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
 CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
+
+/* HC_PROMISE; NEVERTHELESS: also if the pool is low then */
+enum corbel_promise { CORBEL_PROMISE, CORBEL_PROMISE_BACK, CORBEL_PROMISE_NEVERTHELESS };
+#define CORBEL_LENT_PAGES 512u
 
 /* HC_STAT what */
 enum corbel_stat {

@@ -226,6 +226,14 @@ void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c);
  */
 long cb_account_refused(const struct cb_account *a, long r, u64 pages);
 
+/*
+ * HC_PROMISE of so many pages for tables: a pool that runs low is lent memory of the caller's
+ * first.
+ */
+long cb_account_promise(u32 id, u64 pages);
+/* A VM has gone: what it needed of that is free again. */
+void cb_account_take_back(void);
+
 /* vm.c */
 int cb_vm_create(const struct file *kvm, unsigned long type);
 void cb_vm_put(struct cb_vm *vm);

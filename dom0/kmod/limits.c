@@ -7,6 +7,7 @@
 #include "kmod.h"
 
 #include <linux/cred.h>
+#include <linux/gfp.h>
 #include <linux/user_namespace.h>
 
 /* Half of what there is: two users can always have VMs. */
@@ -129,6 +130,63 @@ long cb_account_refused(const struct cb_account *a, long r, u64 pages)
 				    "tables), only its reserve is left: option hvmem= of Corbel\n",
 				    __kuid_val(a->uid), pages << (PAGE_SHIFT - 10));
 	return r == -EDQUOT ? -ENOMEM : r;
+}
+
+/* ---- memory lent to the hypervisor, for page tables of guests ---- */
+
+#define LENT_ORDER ilog2(CORBEL_LENT_PAGES)
+
+static DEFINE_MUTEX(lend_lock); /* one block at a time is on its way */
+static u32 lent;		/* blocks */
+
+/*
+ * A block of the one who asks, whose memory cgroup pays: not at the price of others' memory, since
+ * the pool has its reserve. False: it is not to be had, or the hypervisor does not want it.
+ */
+static bool lend(void)
+{
+	struct page *page =
+	    alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN, LENT_ORDER);
+	long r;
+
+	if (!page)
+		return false;
+	mutex_lock(&lend_lock);
+	while ((r = HC1(LEND, page_to_pfn(page))) == -EAGAIN)
+		cond_resched();
+	lent += !r;
+	mutex_unlock(&lend_lock);
+	if (r)
+		__free_pages(page, LENT_ORDER);
+	return !r;
+}
+
+long cb_account_promise(u32 id, u64 pages)
+{
+	long r;
+
+	do {
+		r = HC3(PROMISE, id, pages, CORBEL_PROMISE);
+	} while (r == -EAGAIN && lend());
+	return r == -EAGAIN ? HC3(PROMISE, id, pages, CORBEL_PROMISE_NEVERTHELESS) : r;
+}
+
+void cb_account_take_back(void)
+{
+	long r = 0;
+
+	mutex_lock(&lend_lock);
+	while (lent && (r = HC0(TAKE_BACK)) != -ENOENT) {
+		if (r > 0) {
+			__free_pages(pfn_to_page(r), LENT_ORDER);
+			lent--;
+		} else if (r != -EAGAIN) {
+			pr_err("2 MiB that the hypervisor has borrowed are lost (%ld)\n", r);
+			lent--;
+		}
+		cond_resched();
+	}
+	mutex_unlock(&lend_lock);
 }
 
 void cb_account_vcpu_gone(struct cb_account *a)

@@ -381,8 +381,11 @@ static int promise(struct cb_vm *vm, u32 id, u64 tables)
 	u64 now = min(tables, cb_pool_bytes / 4 >> PAGE_SHIFT), had = vm->promised;
 	bool back = now < had;
 	u64 pages = back ? had - now : now - had;
-	long r = id && pages ? HC3(PROMISE, id, pages, back) : 0;
+	long r = 0;
 
+	if (id && pages)
+		r = back ? HC3(PROMISE, id, pages, CORBEL_PROMISE_BACK)
+			 : cb_account_promise(id, pages);
 	if (id && !r)
 		vm->promised = now;
 	return cb_account_refused(vm->account, r, pages);

@@ -41,6 +41,7 @@ static int create_in_hypervisor(struct cb_vm *vm)
 	if (r < 0) {
 		while (HC1(VM_DESTROY, id) == -EAGAIN)
 			cond_resched();
+		cb_account_take_back();
 		return r;
 	}
 	return 0;
@@ -70,6 +71,7 @@ static void vm_destroy(struct cb_vm *vm)
 	if (!gone || r < 0)
 		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
 		       vm->id, r);
+	cb_account_take_back();
 	cb_account_vm_gone(vm->account);
 	cb_coalesced_exit(vm);
 	cb_msr_exit(vm);

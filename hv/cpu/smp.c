@@ -210,6 +210,35 @@ void smp_kick(struct cpu *c)
 		apic_send_ipi(c->apic_id, VEC_KICK);
 }
 
+static u64 host_gen;
+
+void smp_follow(struct cpu *c)
+{
+	u64 gen = __atomic_load_n(&host_gen, __ATOMIC_ACQUIRE);
+
+	if (likely(c->host_gen == gen))
+		return;
+	mm_load_cpu();
+	__atomic_store_n(&c->host_gen, gen, __ATOMIC_RELEASE);
+}
+
+void smp_flush_host(void)
+{
+	__atomic_add_fetch(&host_gen, 1, __ATOMIC_SEQ_CST);
+	smp_follow(this_cpu());
+	for (u32 i = 0; i < cpu_count; i++)
+		if (cpus[i] != this_cpu())
+			smp_kick(cpus[i]);
+}
+
+bool smp_flush_host_done(void)
+{
+	for (u32 i = 0; i < cpu_count; i++)
+		if (__atomic_load_n(&cpus[i]->host_gen, __ATOMIC_ACQUIRE) != READ_ONCE(host_gen))
+			return false;
+	return true;
+}
+
 void smp_flush_wait(struct vm *vm)
 {
 	u64 seq[MAX_CPUS], waiting = 0;

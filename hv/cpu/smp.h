@@ -20,6 +20,17 @@ void smp_kick(struct cpu *c);
 void smp_set_x2apic(bool on);
 
 /*
+ * The hypervisor's own map has lost something: all TLBs are to be flushed of it, this CPU's at
+ * once, others' where they next pass through their loop, with no lock and nothing of a guest or
+ * dom0 in hand. They are kicked.
+ */
+void smp_flush_host(void);
+/* Have all CPUs done so since the last call? */
+bool smp_flush_host_done(void);
+/* In each CPU's loop. */
+void smp_follow(struct cpu *c);
+
+/*
  * Wait until no CPU is inside a guest of vm with an entry begun before this call: kicks those that
  * are, spins on their exit_seq. The caller has bumped vm->tlb_gen before. May be called with P2M
  * lock held: CPUs in the hypervisor count as out.

@@ -7,6 +7,7 @@
 #include "hv/console/console.h"
 #include "hv/cpu/spec.h"
 #include "hv/dom0/debugkey.h"
+#include "hv/dom0/lend.h"
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
 #include "hv/dom0/takeover.h"
@@ -157,6 +158,10 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return 0;
 	case CORBEL_HC_KERNEL: /* begins? */
 		return change_kernel(arg[0]);
+	case CORBEL_HC_LEND: /* pfn */
+		return takeover_is_between() ? -EBUSY : lend(arg[0]);
+	case CORBEL_HC_TAKE_BACK:
+		return lend_take_back();
 	}
 	return -ENOSYS;
 }
@@ -233,16 +238,17 @@ static s64 update_doorbell(struct vm *vm, u64 from)
 	return copy_in(from, &d, sizeof(d)) ?: doorbell_update(vm, &d);
 }
 
-static s64 promise(struct vm *vm, u64 pages, bool back)
+static s64 promise(struct vm *vm, u64 pages, u64 how)
 {
+	bool back = how == CORBEL_PROMISE_BACK;
 	s64 ret = 0;
 
-	if (pages > (back ? vm->table_pages : PT_FN_END))
+	if (how > CORBEL_PROMISE_NEVERTHELESS || pages > (back ? vm->table_pages : PT_FN_END))
 		return -EINVAL;
 	if (back)
-		pool_retract(&vm->acct, pages);
+		pool_retract(&vm->tables, pages);
 	else
-		ret = vm_promise(vm, pages);
+		ret = vm_promise_tables(vm, pages, how == CORBEL_PROMISE_NEVERTHELESS);
 	if (!ret)
 		vm->table_pages += back ? -pages : pages;
 	return ret;
@@ -277,7 +283,7 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 			return -EBUSY;
 		vm->bsp_apic_id = arg[1];
 		return 0;
-	case CORBEL_HC_PROMISE: /* pages, back? */
+	case CORBEL_HC_PROMISE: /* pages, how */
 		return promise(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP:
 		return map_many(vm, arg[1], arg[2]);
@@ -380,7 +386,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL))
+	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL) | CALL(LEND) | CALL(TAKE_BACK))
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

@@ -54,7 +54,7 @@ static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	    .pid = vm->pid,
 	    .flags = vm->flags,
 	    .mapped_bytes = vm->p2m.mapped << PAGE_SHIFT,
-	    .pool_bytes = vm->acct.pages << PAGE_SHIFT,
+	    .pool_bytes = (vm->acct.pages + vm->tables.pages) << PAGE_SHIFT,
 	    .runtime_ns = tsc_to_ns(run),
 	};
 	memcpy(s->name, vm->name, sizeof(s->name));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/takeover.h"
+#include "hv/dom0/lend.h"
 #include "hv/guest/event.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
@@ -14,12 +15,13 @@ static bool between; /* under the lock `objects`, for writing */
  */
 static void end_vm(struct vm *vm)
 {
-	vm->dying = true; /* nothing is mapped any more, nor resumed */
 	for (u32 i = 0; i < MAX_CPUS; i++)
-		if (vm->vcpu[i])
+		if (vm->vcpu[i] && !vm->dying)
 			vcpu_request(vm->vcpu[i], DUE_PAUSE);
+	vm->dying = true; /* nothing is mapped any more, nor resumed */
 	for (u64 gfn = 0; gfn < p2m_gfn_end();)
 		gfn += p2m_unmap(&vm->p2m, gfn, p2m_gfn_end() - gfn);
+	pool_retract(&vm->tables, vm->tables.promised);
 }
 
 void takeover_end_guests(void)
@@ -30,11 +32,12 @@ void takeover_end_guests(void)
 	for (u32 id = 1; id < MAX_VMS; id++) {
 		struct vm *vm = vm_by_id(id);
 
-		if (!vm || vm->dying)
+		if (!vm)
 			continue;
-		end_vm(vm);
-		n++;
+		n += !vm->dying;
+		end_vm(vm); /* of one that was being freed tables may be left */
 	}
+	lend_return_all();
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		if (dom0->vcpu[i])
 			dom0->vcpu[i]->event_vector = 0;

@@ -11,7 +11,8 @@ struct vcpu;
 
 /*
  * The kernel that has v is about to go. Its guests run no more, nor is anything written to their
- * memory; their vCPUs' pages stay dom0's to read. No VM can be made until another has begun.
+ * memory; their vCPUs' pages stay dom0's to read; what was lent is dom0's again. No VM can be made
+ * until another has begun.
  */
 void takeover_kernel_ends(struct vcpu *v);
 /*

@@ -37,8 +37,9 @@ bool msr_filter_allows(const struct msr_filter *f, u32 msr, u32 how)
 
 static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 {
-	u8 **bits = vm->msr_filter.bits;
-	u32 missing = 0;
+	u8 **missing[CORBEL_MSR_RANGES];
+	void *pages[CORBEL_MSR_RANGES];
+	u32 n = 0;
 	int err;
 
 	ASSERT_HELD(&vm->lock);
@@ -49,20 +50,12 @@ static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 
 		if (!r->count || r->count > CORBEL_MSR_RANGE_MAX)
 			return -EINVAL;
-		missing += !bits[i];
+		if (!vm->msr_filter.bits[i])
+			missing[n++] = &vm->msr_filter.bits[i];
 	}
-	err = missing ? vm_promise(vm, missing) : 0;
-	for (u32 i = 0; !err && missing; i++) {
-		if (bits[i])
-			continue;
-		bits[i] = pool_alloc(0, &vm->acct);
-		if (bits[i]) {
-			missing--;
-		} else { /* a fault of the guest's has taken what was promised here */
-			pool_retract(&vm->acct, missing);
-			err = -ENOMEM;
-		}
-	}
+	err = n ? vm_promise_taken(vm, pages, n) : 0;
+	for (u32 i = 0; !err && i < n; i++)
+		*missing[i] = pages[i];
 	return err;
 }
 

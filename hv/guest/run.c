@@ -2,6 +2,7 @@
 /* The run loop of each CPU. */
 #include "hv/guest/run.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/event.h"
@@ -332,6 +333,7 @@ void cpu_main(void)
 		u64 slice_end = SCHED_NEVER;
 
 		irq_window();
+		smp_follow(c);
 		if (unlikely(c->event_owed))
 			event_tell();
 		if (unlikely(READ_ONCE(c->nmi_owed)))

@@ -85,6 +85,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
 	memset(vm->apic_to_index, 0xff, sizeof(vm->apic_to_index));
 	vm->acct.pages = 1;
+	vm->tables.tables = true;
 	vm->clock_offset_ns = -(s64)tsc_to_ns(rdtsc() - boot_tsc);
 	return vm;
 }
@@ -93,6 +94,8 @@ static void vm_free(struct vm *vm)
 {
 	if (vm->acct.bounded)
 		pool_retract(&vm->acct, vm->acct.promised);
+	if (vm->tables.bounded)
+		pool_retract(&vm->tables, vm->tables.promised);
 	pool_free(vm, VM_ORDER, NULL);
 }
 
@@ -141,8 +144,14 @@ static int alloc_maps(struct vm *vm)
 	return 0;
 }
 
-/* Beside the maps: doorbells, the p2m's root and list of frames, and tables for MMIO marks. */
-#define VM_PAGES 32
+/* Beside the maps: doorbells, the p2m's root and list of frames; and tables for MMIO marks. */
+#define VM_PAGES  4
+#define VM_TABLES 28
+
+u64 vm_pages(const struct vm *vm)
+{
+	return vm->acct.pages + vm->acct.promised + vm->tables.pages + vm->tables.promised;
+}
 
 static u64 pages_of_user(u32 user)
 {
@@ -152,18 +161,35 @@ static u64 pages_of_user(u32 user)
 		const struct vm *vm = slots[i];
 
 		if (vm && vm->user == user)
-			n += vm->acct.pages + vm->acct.promised;
+			n += vm_pages(vm);
 	}
 	return n;
 }
 
-int vm_promise(struct vm *vm, u64 pages)
+static bool has_quota(const struct vm *vm, u64 pages)
 {
 	u64 limit = vm->user_pages, have = limit ? pages_of_user(vm->user) : 0;
 
-	if (limit && (have > limit || limit - have < pages))
+	return !limit || (have <= limit && limit - have >= pages);
+}
+
+int vm_promise(struct vm *vm, u64 pages)
+{
+	return has_quota(vm, pages) ? pool_promise(&vm->acct, pages) : -EDQUOT;
+}
+
+int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless)
+{
+	if (!has_quota(vm, pages))
 		return -EDQUOT;
-	return pool_promise(&vm->acct, pages);
+	if (!nevertheless && pool_is_low(pages))
+		return -EAGAIN;
+	return pool_promise(&vm->tables, pages);
+}
+
+int vm_promise_taken(struct vm *vm, void **pages, u32 count)
+{
+	return has_quota(vm, count) ? pool_promise_taken(&vm->acct, pages, count) : -EDQUOT;
 }
 
 /* Not printable, or of a meaning to shells and formats of text. */
@@ -202,12 +228,14 @@ int vm_create(const struct corbel_vm_create *c)
 	vm->user_pages = c->user_pages;
 	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order) + BIT(hvm->io_map_order));
 	if (!ret)
+		ret = vm_promise_tables(vm, VM_TABLES, true);
+	if (!ret)
 		ret = alloc_maps(vm);
 	if (!ret)
 		ret = doorbell_init(vm);
 	if (ret)
 		goto fail;
-	ret = p2m_init(&vm->p2m, vm, false, &vm->acct);
+	ret = p2m_init(&vm->p2m, vm, false, &vm->acct, &vm->tables);
 	if (ret)
 		goto fail;
 	ret = table_add(&vms, vm, &vm->id);
@@ -230,7 +258,7 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL) ||
+	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL, NULL) ||
 	    table_add(&vms, dom0, &dom0->id))
 		return NULL;
 	BUG_ON(dom0->id);
@@ -252,8 +280,9 @@ int vm_destroy(struct vm *vm)
 		return ret;
 	doorbell_destroy(vm);
 	free_maps(vm);
-	if (vm->acct.pages != 1)
-		log_warn("vm %u (%s) leaves %lu pool pages", vm->id, vm->name, vm->acct.pages - 1);
+	if (vm->acct.pages != 1 || vm->tables.pages)
+		log_warn("vm %u (%s) leaves %lu pool pages", vm->id, vm->name,
+			 vm->acct.pages - 1 + vm->tables.pages);
 	table_remove(&vms, vm->id);
 	vm_free(vm);
 	return 0;

@@ -48,7 +48,8 @@ struct vm {
 	u64 owner; /* of its own, also when its id or memory is another's: spec_switch() */
 	char name[VM_NAME_BYTES]; /* printable */
 	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
-	struct account acct;	  /* pool pages charged to this VM */
+	struct account acct;	  /* pool pages charged to this VM, */
+	struct account tables;	  /* and its page tables */
 	u32 user;		  /* dom0's whose VM it is: set once, as is the next */
 	u64 user_pages;		  /* all of the user's VMs may have together, 0: no limit */
 	u64 table_pages;	  /* what dom0 was promised for the VM's page tables */
@@ -97,6 +98,15 @@ int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
  * -ENOMEM, -EDQUOT: its user has too many.
  */
 int vm_promise(struct vm *vm, u64 pages);
+/*
+ * Likewise for its page tables. -EAGAIN: the pool would be low, unless the caller wants them
+ * nevertheless.
+ */
+int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless);
+/* What it has of the pool, promised and taken. */
+u64 vm_pages(const struct vm *vm);
+/* Likewise by pool_promise_taken(). */
+int vm_promise_taken(struct vm *vm, void **pages, u32 count);
 /*
  * Something that the guest or its VMM can cause at will is to be logged, in so many bytes: not too
  * much for one VM and for all, lest they fill the log and the serial line. The first that is left

@@ -24,6 +24,7 @@ struct cpu {
 	/* set before the flush generation is read for an entry, cleared after the exit */
 	struct vm *in_guest;
 	u64 exit_seq; /* incremented after each exit */
+	u64 host_gen; /* smp_flush_host() calls that it has followed */
 	/* leave the vCPU's run loop and ask the scheduler; others may set it */
 	bool resched;
 	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */

@@ -149,6 +149,33 @@ void frame_put(u64 pfn, u64 count)
 	}
 }
 
+int frame_take(u64 pfn, u64 count)
+{
+	const struct ram *r = find_ram(pfn);
+	struct frame *f;
+
+	if (!r || pfn < r->start || count > r->end - pfn)
+		return -EPERM;
+	f = &r->frames[pfn - r->start];
+	for (u64 i = 0; i < count; i++) {
+		if (f[i].kind != FRAME_DOM0)
+			return -EPERM;
+		if (READ_ONCE(f[i].maps))
+			return -EBUSY;
+	}
+	for (u64 i = 0; i < count; i++)
+		frame_set_kind(pfn + i, FRAME_HV);
+	return 0;
+}
+
+void frame_give(u64 pfn, u64 count)
+{
+	for (u64 i = 0; i < count; i++) {
+		BUG_ON(frame_of(pfn + i)->kind != FRAME_HV);
+		frame_set_kind(pfn + i, FRAME_DOM0);
+	}
+}
+
 void frame_set_kind(u64 pfn, enum frame_kind kind)
 {
 	struct frame *f = frame_of(pfn);

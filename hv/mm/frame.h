@@ -14,7 +14,7 @@ enum frame_kind {
 };
 struct frame {
 	u32 maps; /* how many times mapped into guests; atomic */
-	u8 kind;  /* set at boot; pages lent to dom0 change theirs under its p2m's lock */
+	u8 kind;  /* set at boot; what is lent, to dom0 or by it, changes under its p2m's lock */
 };
 _Static_assert(sizeof(struct frame) == 8, "one record per frame is 8 bytes");
 
@@ -34,6 +34,13 @@ struct frame *frame_of(u64 pfn);
  */
 int frame_get(u64 pfn, u64 count);
 void frame_put(u64 pfn, u64 count);
+/*
+ * Consecutive dom0 frames, which no guest maps, become the hypervisor's: 0, or nothing has changed,
+ * -EPERM: one is not dom0's; -EBUSY: one is mapped. The caller keeps frame_get() out meanwhile.
+ */
+int frame_take(u64 pfn, u64 count);
+/* The opposite. */
+void frame_give(u64 pfn, u64 count);
 /* Only for frames of RAM that no guest maps. */
 void frame_set_kind(u64 pfn, enum frame_kind kind);
 /*

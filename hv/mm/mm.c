@@ -234,6 +234,36 @@ void mm_boot_done(void)
 	lock_release(&host_lock);
 }
 
+int mm_map_direct(u64 addr, u64 size)
+{
+	int err;
+
+	lock_acquire(&host_lock);
+	err = map_direct(addr, size, DATA);
+	lock_release(&host_lock);
+	return err;
+}
+
+void mm_unmap_direct(u64 addr, u64 size)
+{
+	u64 pages = size >> PAGE_SHIFT;
+	bool flush = false;
+	s64 done;
+
+	BUG_ON(phase != MM_DONE || !IS_ALIGNED(addr | size, PAGE_SIZE << 9));
+	lock_acquire(&host_lock);
+	done = pt_unmap(&host, fn_of(HV_DIRECT + addr), pages, UINT32_MAX, &flush, NULL, NULL);
+	BUG_ON(done != (s64)pages);
+	lock_release(&host_lock);
+}
+
+void mm_reap_direct(void)
+{
+	lock_acquire(&host_lock);
+	pt_reap(&host);
+	lock_release(&host_lock);
+}
+
 void *mm_alloc_stack(u32 cpu, u32 which)
 {
 	u64 va =

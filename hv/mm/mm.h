@@ -49,6 +49,13 @@ static inline hpa_t virt_to_hpa(const void *p)
 
 	return hpa(v >= HV_IMAGE ? v - HV_IMAGE : v - HV_DIRECT);
 }
+/*
+ * Map memory that the pool has got, and unmap it again: whoever may have it in his TLB is to be
+ * flushed (smp_flush_host()), and then mm_reap_direct() called. 0 or -ENOMEM.
+ */
+int mm_map_direct(u64 addr, u64 size);
+void mm_unmap_direct(u64 addr, u64 size);
+void mm_reap_direct(void);
 /* Map device registers, uncached, for ever. NULL when out of space or memory. */
 void *mm_map_mmio(u64 addr, u64 size);
 /*

@@ -45,15 +45,18 @@ static void flush_locked(struct p2m *p)
 	flush_wait(p->vm);
 }
 
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct)
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
+	     struct account *tables)
 {
 	BUG_ON(!pt_guest.table);
 	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = is_dom0, .tlb_gen = 1};
 	p->runs = pool_alloc(0, acct);
-	if (p->runs && !pt_init(&p->pt, &pt_guest, acct))
-		return 0;
-	pool_free(p->runs, 0, acct);
-	return -ENOMEM;
+	if (!p->runs || pt_init(&p->pt, &pt_guest, acct)) {
+		pool_free(p->runs, 0, acct);
+		return -ENOMEM;
+	}
+	p->pt.acct = tables;
+	return 0;
 }
 
 /*
@@ -151,7 +154,7 @@ int p2m_destroy(struct p2m *p)
 	if (p->destroyed < end)
 		return -EAGAIN;
 	BUG_ON(p->mapped || p->runs_nr || p->pt.cut);
-	pool_free(p->runs, 0, p->pt.acct);
+	pool_free(p->runs, 0, p->pt.root_acct);
 	pt_destroy(&p->pt);
 	return 0;
 }
@@ -420,6 +423,41 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page)
 	lock_release(&p->lock);
 }
 
+int p2m_dom0_take(struct p2m *p, u64 pfn, u64 count)
+{
+	bool flush = false;
+	int err;
+	s64 done;
+
+	BUG_ON(!p->is_dom0 || !IS_ALIGNED(pfn | count, 512) || count > UNMAP_BUDGET);
+	lock_acquire(&p->lock);
+	err = frame_take(pfn, count);
+	if (!err) {
+		done = pt_unmap(&p->pt, pfn, count, UNMAP_BUDGET, &flush, NULL, NULL);
+		settle_locked(p, flush);
+		if (done < 0) {
+			frame_give(pfn, count);
+			err = (int)done;
+		}
+		BUG_ON(!err && done != (s64)count);
+	}
+	lock_release(&p->lock);
+	return err;
+}
+
+int p2m_dom0_give(struct p2m *p, u64 pfn, u64 count)
+{
+	int err;
+
+	BUG_ON(!p->is_dom0);
+	lock_acquire(&p->lock);
+	err = pt_map_identity(&p->pt, pfn, pfn + count, dom0_attr(true));
+	if (!err)
+		frame_give(pfn, count);
+	lock_release(&p->lock);
+	return err;
+}
+
 /* ---- access by the hypervisor ---- */
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
@@ -453,8 +491,8 @@ static void *map_page_locked(struct p2m *p, u64 at, bool write)
 }
 
 /*
- * dom0's own frames stay in its map for ever: they may be touched without the lock, which all its
- * CPUs would fight for.
+ * dom0's own frames stay in its map: they may be touched without the lock, which all its CPUs would
+ * fight for. What it lends is used when each CPU has been through its loop since.
  */
 static bool is_fixed(const struct p2m *p, u64 at)
 {
@@ -480,10 +518,10 @@ static void *get_page(struct p2m *p, u64 at, bool write)
 	return page;
 }
 
-static void put_page(struct p2m *p, u64 at)
+static void put_page(struct p2m *p)
 {
 	mm_unmap_temp();
-	if (!is_fixed(p, at))
+	if (lock_is_held(&p->lock))
 		lock_release(&p->lock);
 }
 
@@ -499,7 +537,7 @@ int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 			memcpy(page, buf, n);
 		else
 			memcpy(buf, page, n);
-		put_page(p, at);
+		put_page(p);
 		at += n;
 		buf = (u8 *)buf + n;
 		len -= n;
@@ -524,7 +562,7 @@ int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 	else
 		same = __atomic_compare_exchange_n((u64 *)page, &old, new, false, __ATOMIC_SEQ_CST,
 						   __ATOMIC_RELAXED);
-	put_page(p, at.v);
+	put_page(p);
 	return same ? 0 : -EAGAIN;
 }
 

@@ -41,8 +41,12 @@ struct p2m {
  * TLBs are clean of what was taken away on return.
  */
 
-/* 0 or -ENOMEM. pt_guest and pt_frames_end must be final (mm_init(), hvm_select()). */
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct);
+/*
+ * 0 or -ENOMEM. pt_guest and pt_frames_end must be final (mm_init(), hvm_select()). tables pays for
+ * all tables but the root.
+ */
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
+	     struct account *tables);
 /*
  * Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU
  * can run.
@@ -103,6 +107,14 @@ int p2m_dom0_init(struct p2m *p, u64 limit);
  * out of memory (log and #GP).
  */
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr);
+/*
+ * count frames of dom0's, none mapped into a guest, become the hypervisor's, and are flushed: but a
+ * CPU in the hypervisor may be accessing them for dom0 until it passes its loop. 0; -EPERM: not
+ * dom0's; -EBUSY: a guest has one; -ENOMEM: no table to split a page.
+ */
+int p2m_dom0_take(struct p2m *p, u64 pfn, u64 count);
+/* They are dom0's again. 0 or -ENOMEM. */
+int p2m_dom0_give(struct p2m *p, u64 pfn, u64 count);
 /* Lend a pool page to dom0 at its own address / take it back. 0 or -ENOMEM. */
 int p2m_dom0_share(struct p2m *p, hpa_t page);
 void p2m_dom0_unshare(struct p2m *p, hpa_t page);

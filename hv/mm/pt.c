@@ -218,7 +218,7 @@ int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct)
 
 	if (!root)
 		return -ENOMEM;
-	*t = (struct pt){.fmt = fmt, .root = virt_to_hpa(root), .acct = acct};
+	*t = (struct pt){.fmt = fmt, .root = virt_to_hpa(root), .acct = acct, .root_acct = acct};
 	return 0;
 }
 
@@ -227,7 +227,7 @@ static void free_tables(struct pt *t, u64 *table, u32 order)
 	for (u32 i = 0; i < ENTRIES; i++)
 		if (is_table(table[i], order))
 			free_tables(t, table_of(table[i]), order - LEVEL);
-	pool_free(table, 0, t->acct);
+	pool_free(table, 0, order == ROOT_ORDER ? t->root_acct : t->acct);
 }
 
 void pt_destroy(struct pt *t)

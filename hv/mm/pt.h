@@ -46,7 +46,8 @@ extern u64 pt_frames_end;
 
 struct pt {
 	const struct pt_format *fmt; /* set once, as is acct */
-	struct account *acct;
+	struct account *acct;	     /* whose the tables are, but for the root */
+	struct account *root_acct;
 	hpa_t root;
 	/*
 	 * tables cut off by pt_unmap(), waiting for the flush: list through their first words, 0
@@ -55,6 +56,7 @@ struct pt {
 	u64 cut;
 };
 
+/* The account of tables may be changed before there are any but the root. */
 int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct);
 /* frees all tables; does not look at leaves; no hardware may use them any more */
 void pt_destroy(struct pt *t);

@@ -522,7 +522,18 @@ static bool victim_touches(struct vm *vm, u64 *at, u32 n)
 	return end == END_DONE;
 }
 
-/* One user takes what he can get, then root: others' guests go on, and new ones can be made. */
+/* What dom0 has lent the pool is dom0's again, soon after the VMs have gone. */
+static bool is_pool_of(u64 bytes)
+{
+	for (u32 i = 0; i < 500 && hv_info().pool_total_bytes != bytes; i++)
+		usleep(20000);
+	return hv_info().pool_total_bytes == bytes;
+}
+
+/*
+ * One user takes what he can get, then root: others' guests go on, and new ones can be made. By
+ * then the pool has grown by what dom0 has lent it for page tables.
+ */
 static bool pool(void)
 {
 	enum { USER = 1000, OTHER = 1001 };
@@ -532,7 +543,7 @@ static bool pool(void)
 	    .slot = 1, .guest_phys_addr = GB, .memory_size = GB, .userspace_addr = (u64)m};
 	struct taker user, root;
 	struct vm victim;
-	u64 at = GB;
+	u64 at = GB, own = hv_info().pool_total_bytes, grown;
 	bool good;
 
 	if (chmod("/dev/kvm", 0666))
@@ -547,12 +558,16 @@ static bool pool(void)
 	root = taker_start(hog, 0);
 	good &= root.had.error == ENOMEM && victim_touches(&victim, &at, 400);
 	good &= taker_end(taker_start_vms(OTHER, 2, 1)).error == ENOMEM;
-	note("pool: a user had %u VMs, then root %u, errnos %d and %d", user.had.vms, root.had.vms,
-	     user.had.error, root.had.error);
+	grown = hv_info().pool_total_bytes;
+	note("pool: a user had %u VMs, then root %u, errnos %d and %d; %llu KiB, first %llu",
+	     user.had.vms, root.had.vms, user.had.error, root.had.error,
+	     (unsigned long long)grown >> 10, (unsigned long long)own >> 10);
+	good &= grown > own;
 	taker_end(root); /* it has inherited what keeps the other waiting */
 	taker_end(user);
 	good &= is_had(taker_end(taker_start_vms(OTHER, 5, 1)), 5, 5, 0);
 	vm_free(&victim);
+	good &= is_pool_of(own);
 	munmap(m, GB);
 	chmod("/dev/kvm", 0660);
 	return good;
@@ -792,7 +807,9 @@ static const struct {
      vcpu_ids},
     {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs", limits},
     {"pool",
-     "a user takes all of the hypervisor's memory that he can get, then root: others' guests go on",
+     "a user takes all of the hypervisor's memory that he can get, then root: others' guests go "
+     "on, "
+     "and what dom0 has lent comes back",
      pool},
     {"sparse",
      "a guest whose memory takes more page tables than a VM can have goes on all the same", sparse},

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/dom0/hypercall.h"
 #include "hv/dom0/state.h"
@@ -14,6 +15,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/vm.h"
+#include "hv/iommu/iommu.h"
 #include "arena.h"
 #include "stand_in.h"
 
@@ -22,6 +24,9 @@ static u8 dom0_page[PAGE_SIZE];
 
 static bool borrows = true, off = true;
 static u32 maps, moves;
+static bool passed = true; /* all CPUs have been through their loops */
+static u64 lent_pfns, given;
+static int give_err;
 
 /* ---- the rest of the hypervisor ---- */
 
@@ -123,6 +128,56 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 	bitmap[(MIN(count, 4096u) - 1) / 64] = 1; /* there is room for it */
 	return MIN(count, 4096u);
 }
+
+/* dom0's memory lies above the pool. */
+#define BLOCK(n) ((32ull << 20 >> PAGE_SHIFT) + 512 * (n))
+
+int p2m_dom0_take(struct p2m *p, u64 pfn, u64 count)
+{
+	u64 n = (pfn - BLOCK(0)) / 512;
+
+	if (pfn < BLOCK(0) || n >= 16 || lent_pfns & BIT(n))
+		return -EPERM;
+	lent_pfns |= BIT(n);
+	return 0;
+}
+
+int p2m_dom0_give(struct p2m *p, u64 pfn, u64 count)
+{
+	if (give_err)
+		return give_err;
+	lent_pfns &= ~BIT((pfn - BLOCK(0)) / 512);
+	given++;
+	return 0;
+}
+
+static u32 mapped; /* blocks, by the hypervisor */
+
+int mm_map_direct(u64 addr, u64 size)
+{
+	mapped++;
+	return 0;
+}
+
+void mm_unmap_direct(u64 addr, u64 size)
+{
+	mapped--;
+}
+
+void mm_reap_direct(void)
+{
+}
+
+void smp_flush_host(void)
+{
+}
+
+bool smp_flush_host_done(void)
+{
+	return passed;
+}
+
+struct iommu_state iommu;
 
 s64 state_get(struct vcpu *v, u32 what, u32 n)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * dom0's hypercalls on a back end of ours: what is refused, and what of the pool VMs and users get.
- * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/guest/vm.c
+ * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/dom0/lend.c hv/guest/vm.c
  * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * -Wl,--wrap=pool_promise
  */
 #include "hv/dom0/takeover.h"
 #include "hypercall_fake.h"
@@ -151,6 +152,68 @@ static void test_msr_filter(void)
 	free_vm(id, 0);
 }
 
+/* Between two holds of the pool's lock: faults of the guest take all that its account has. */
+static struct account *faults;
+static void **faulted; /* what they took */
+
+static void take_all(struct account *acct)
+{
+	for (void **p; (p = pool_alloc(0, acct)); faulted = p)
+		*p = faulted;
+}
+
+static void give_all(struct account *acct)
+{
+	while (faulted) {
+		void **p = faulted;
+
+		faulted = *p;
+		pool_free(p, 0, acct);
+	}
+}
+
+int __real_pool_promise(struct account *acct, u64 pages);
+int __wrap_pool_promise(struct account *acct, u64 pages);
+int __wrap_pool_promise(struct account *acct, u64 pages)
+{
+	int err = __real_pool_promise(acct, pages);
+
+	if (faults == acct)
+		take_all(acct);
+	return err;
+}
+
+static void test_msr_filter_pages(void)
+{
+	u64 before = pool_free_bytes();
+	s64 id = make_vm(5, 200);
+	struct vm *vm = vm_by_id(id);
+	struct corbel_msr_filter f = {.count = 3};
+	u64 pages, promised;
+
+	for (u32 i = 0; i < CORBEL_MSR_RANGES; i++)
+		f.range[i] = (struct corbel_msr_range){
+		    .base = i, .count = 8, .how = CORBEL_MSR_READ, .bits = 0x800};
+	take_all(&vm->acct);
+	pages = vm->acct.pages;
+	faults = &vm->acct;
+	CHECK(!set_filter(id, &f) && vm->acct.pages == pages + 3 && !vm->acct.promised,
+	      "a filter has its pages, however its guest's faults hurry");
+	faults = NULL;
+	CHECK(!call(CORBEL_HC_PROMISE, id, 200 - vm_pages(vm) - 1, 0, 0), "a page short");
+	f.count = 5;
+	promised = vm->acct.promised;
+	CHECK(set_filter(id, &f) == -EDQUOT && !vm->msr_filter.bits[3] &&
+		  vm->acct.promised == promised && vm->msr_filter.count == 3,
+	      "pages beyond its user's limit are refused, and the filter stays as it was");
+	f.count = 4;
+	CHECK(!set_filter(id, &f) && vm->acct.promised == promised,
+	      "up to it they are not, and what tables were promised stays theirs");
+	give_all(&vm->acct);
+	free_vm(id, 0);
+	CHECK(pool_free_bytes() == before, "and all comes back");
+}
+
 static void test_refused(void)
 {
 	s64 vm = make_vm(0, 0);
@@ -230,7 +293,8 @@ static u64 had(u64 vm)
 {
 	const struct account *a = &vm_by_id(vm)->acct;
 
-	return a->pages + a->promised;
+	/* not vm_pages(), which is under test */
+	return a->pages + a->promised + vm_by_id(vm)->tables.pages + vm_by_id(vm)->tables.promised;
 }
 
 static void test_pool(void)
@@ -241,7 +305,7 @@ static void test_pool(void)
 	base = had(one);
 	id = call(CORBEL_HC_VCPU_CREATE, one, 0, 0, 0);
 	each = had(one) - base;
-	CHECK(id > 0 && each >= 8 && vm_by_id(one)->acct.promised >= 16,
+	CHECK(id > 0 && each >= 8 && vm_by_id(one)->tables.promised >= 16,
 	      "a VM and a vCPU are promised what they take, and some for tables");
 	CHECK(call(CORBEL_HC_PROMISE, one, 300 - base - each + 1, 0, 0) == -EDQUOT &&
 		  !call(CORBEL_HC_PROMISE, one, 300 - base - each, 0, 0) && had(one) == 300,
@@ -255,7 +319,7 @@ static void test_pool(void)
 	CHECK(call(CORBEL_HC_PROMISE, one, 300 - base - each + 1, 1, 0) == -EINVAL &&
 		  !call(CORBEL_HC_PROMISE, one, 300 - base - each, 1, 0),
 	      "what was promised can be given back, not more");
-	CHECK(call(CORBEL_HC_PROMISE, two, before / PAGE_SIZE, 0, 0) == -ENOMEM &&
+	CHECK(call(CORBEL_HC_PROMISE, two, before / PAGE_SIZE, 2, 0) == -ENOMEM &&
 		  call(CORBEL_HC_PROMISE, two, ~0ull, 0, 0) == -EINVAL,
 	      "nobody is promised what there is not");
 	free_vm(one, id);
@@ -319,6 +383,107 @@ static void test_messages(void)
 		free_vm(ids[i], 0);
 }
 
+/* ---- memory that dom0 lends ---- */
+
+static s64 lend(u64 pfn)
+{
+	return call(CORBEL_HC_LEND, pfn, 0, 0, 0);
+}
+
+static s64 take_back(void)
+{
+	return call(CORBEL_HC_TAKE_BACK, 0, 0, 0, 0);
+}
+
+static void lend_all(u64 pfn)
+{
+	CHECK_QUIET(lend(pfn) == -EAGAIN && !lend(pfn), "a block is lent");
+}
+
+static void test_lend(void)
+{
+	u64 before = pool_free_bytes(), total = pool_total_bytes();
+	u8 *block = hpa_to_virt(hpa(BLOCK(0) << PAGE_SHIFT));
+
+	CHECK(lend(BLOCK(0) + 1) == -EINVAL && lend(0) == -EINVAL && lend(PT_FN_END) == -EINVAL &&
+		  lend(512) == -EPERM && !mapped,
+	      "what is lent are whole blocks of dom0's");
+	iommu.protection = CORBEL_IOMMU_STRICT;
+	CHECK(lend(BLOCK(0)) == -EOPNOTSUPP && !lent_pfns, "not where devices are kept off it");
+	iommu.protection = CORBEL_IOMMU_DOM0;
+	CHECK(take_back() == -ENOENT, "nothing is to be had back");
+	passed = false;
+	CHECK(lend(BLOCK(0)) == -EAGAIN && lend(BLOCK(0)) == -EAGAIN && lent_pfns == 1 &&
+		  pool_total_bytes() == total && lend(BLOCK(1)) == -EBUSY && take_back() == -EBUSY,
+	      "one on its way is nobody's until all CPUs have passed, and alone");
+	passed = true;
+	CHECK(!lend(BLOCK(0)) && pool_total_bytes() == total + 512 * PAGE_SIZE &&
+		  pool_free_bytes() == before + 512 * PAGE_SIZE && mapped == 1,
+	      "then it is the pool's");
+	CHECK(lend(BLOCK(0)) == -EPERM, "once");
+	block[4711] = 1;
+	passed = false;
+	CHECK(take_back() == -EAGAIN && take_back() == -EAGAIN && lent_pfns == 1 && !mapped &&
+		  pool_total_bytes() == total && lend(BLOCK(1)) == -EBUSY,
+	      "so it is on its way back");
+	passed = true;
+	CHECK(take_back() == (s64)BLOCK(0) && !lent_pfns && !block[4711] && take_back() == -ENOENT,
+	      "then it is dom0's, zeroed");
+	lend_all(BLOCK(3));
+	give_err = -ENOMEM;
+	CHECK(take_back() == -EAGAIN && take_back() == -ENOMEM && take_back() == -ENOENT,
+	      "one that dom0's map has no room for is told");
+	give_err = 0;
+	lent_pfns = 0;
+	CHECK(pool_free_bytes() == before, "the pool is as before");
+}
+
+/* The tables that a VM is promised make the pool low, and its user's limit stays. */
+static void test_low(void)
+{
+	u64 before = pool_free_bytes(), pages = before / PAGE_SIZE, half = pages / 2;
+	s64 vm = make_vm(3, 0), limited = make_vm(4, 300), id;
+	u64 most = 300 - had(limited);
+	void *table;
+
+	CHECK(!call(CORBEL_HC_PROMISE, vm, half, CORBEL_PROMISE, 0), "a pool that is not low");
+	CHECK(call(CORBEL_HC_PROMISE, vm, half - 200, CORBEL_PROMISE, 0) == -EAGAIN &&
+		  call(CORBEL_HC_PROMISE, limited, most + 1, CORBEL_PROMISE, 0) == -EDQUOT,
+	      "one that would be low wants to be lent something, but not for who has too much");
+	CHECK(call(CORBEL_HC_PROMISE, vm, 1, CORBEL_PROMISE_NEVERTHELESS + 1, 0) == -EINVAL,
+	      "there are three ways");
+	CHECK(call(CORBEL_HC_PROMISE, vm, half, CORBEL_PROMISE_NEVERTHELESS, 0) == -ENOMEM,
+	      "its reserve is kept from tables");
+	for (u32 i = 0; i < 4; i++)
+		lend_all(BLOCK(i));
+	CHECK(!call(CORBEL_HC_PROMISE, vm, half - 200, CORBEL_PROMISE, 0) && take_back() == -ENOENT,
+	      "with enough of it it is not low, and keeps it");
+	lend_all(BLOCK(4));
+	CHECK(call(CORBEL_HC_PROMISE, limited, most + 1, CORBEL_PROMISE_NEVERTHELESS, 0) ==
+		      -EDQUOT &&
+		  !call(CORBEL_HC_PROMISE, limited, most, CORBEL_PROMISE, 0),
+	      "a user's limit does not grow with the pool");
+	id = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0);
+	CHECK(id > 0, "what is no table has place");
+	table = pool_alloc(0, &vm_by_id(vm)->tables);
+	CHECK(virt_to_hpa(table).v >> PAGE_SHIFT >= BLOCK(0) &&
+		  virt_to_hpa(vcpu_by_id(id)).v >> PAGE_SHIFT < BLOCK(0),
+	      "tables lie in what was lent, and nothing else does");
+	pool_free(table, 0, &vm_by_id(vm)->tables);
+	/* dom0's kernel goes, though a VM is half freed and a block on its way */
+	free_vm(limited, 0);
+	passed = false;
+	CHECK(lend(BLOCK(8)) == -EAGAIN, "a block on its way");
+	given = 0;
+	takeover_kernel_ends(caller);
+	CHECK(given == 6 && !lent_pfns && !mapped, "dom0's kernel ends: all of it is the next's");
+	CHECK(lend(BLOCK(0)) == -EBUSY && !lent_pfns, "and nothing is lent before that begins");
+	passed = true;
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && pool_free_bytes() == before &&
+		  !pool_promised_bytes(),
+	      "then nothing is left of it");
+}
+
 static void test_doorbells(void)
 {
 	struct corbel_doorbell d = {.addr = 0x510, .len = 1, .flags = CORBEL_DOORBELL_PIO};
@@ -366,9 +531,12 @@ int main(void)
 	test_states();
 	test_takeover();
 	test_msr_filter();
+	test_msr_filter_pages();
 	test_refused();
 	test_borders();
 	test_pool();
+	test_lend();
+	test_low();
 	test_messages();
 	test_doorbells();
 	test_names();

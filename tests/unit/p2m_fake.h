@@ -68,7 +68,7 @@ static inline void start_guest(const struct pt_format *fmt)
 	guest.id = 1;
 	last_gen = 0;
 	p2m_set_flush_wait(fake_flush_wait);
-	p2m_init(&guest.p2m, &guest, false, &guest.acct);
+	p2m_init(&guest.p2m, &guest, false, &guest.acct, &guest.acct);
 }
 
 static inline u64 maps_total(void)

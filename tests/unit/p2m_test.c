@@ -453,7 +453,7 @@ static void test_dom0_layouts(const struct pt_format *fmt, u32 max_order)
 			return;
 		memset(&dom0_vm, 0, sizeof(dom0_vm));
 		dom0_vm.is_dom0 = true;
-		p2m_init(&dom0_vm.p2m, &dom0_vm, true, NULL);
+		p2m_init(&dom0_vm.p2m, &dom0_vm, true, NULL, NULL);
 		CHECK_QUIET(!p2m_dom0_init(&dom0_vm.p2m, frame_count() << PAGE_SHIFT),
 			    "dom0's map can be built");
 		check_dom0(&dom0_vm.p2m, &r);
@@ -514,6 +514,67 @@ static void test_dom0_share(void)
 	pool_free(page, 0, NULL);
 }
 
+/* Blocks that dom0 lends: it does not reach them, nor can guests be given them. */
+static void test_dom0_lends(const struct pt_format *fmt)
+{
+	struct p2m *p = &dom0_vm.p2m;
+	u64 pfn = 128 * MB >> PAGE_SHIFT, far = 1024 * MB >> PAGE_SHIFT;
+	struct account none = {0};
+	struct pt_leaf l;
+	u8 buf[4] = {0};
+	u32 before;
+
+	ram.r[0].end = 2048 * MB;
+	start_guest(fmt);
+	memset(&dom0_vm, 0, sizeof(dom0_vm));
+	dom0_vm.is_dom0 = true;
+	p2m_init(p, &dom0_vm, true, NULL, NULL);
+	CHECK_QUIET(!p2m_dom0_init(p, frame_count() << PAGE_SHIFT), "dom0's map can be built");
+	CHECK(p2m_dom0_take(p, POOL_START >> PAGE_SHIFT, 512) == -EPERM &&
+		  p2m_dom0_take(p, 0, 512) == -EPERM &&
+		  p2m_dom0_take(p, 2048 * MB >> PAGE_SHIFT, 512) == -EPERM,
+	      "%s: the hypervisor's memory, what is no RAM and what lies beyond is not lent",
+	      name_of(fmt));
+	CHECK_QUIET(!p2m_map(&guest.p2m, 0, pfn + 511, 0, PT_R), "a guest has a page");
+	CHECK(p2m_dom0_take(p, pfn, 512) == -EBUSY && frame_of(pfn)->kind == FRAME_DOM0,
+	      "%s: nor is what a guest has", name_of(fmt));
+	p2m_unmap(&guest.p2m, 0, 1);
+	leave_pages(&none, 0);
+	p->pt.acct = &none;
+	before = flushes;
+	CHECK(p2m_dom0_take(p, far, 512) == -ENOMEM && frame_of(far)->kind == FRAME_DOM0 &&
+		  flushes == before,
+	      "%s: a page of 1 GiB that cannot be split", name_of(fmt));
+	p->pt.acct = NULL;
+	p2m_lookup(p, far + 511, &l);
+	CHECK(l.kind == PT_LEAF && l.order == 18, "%s: stays as it is", name_of(fmt));
+	CHECK(!p2m_dom0_take(p, far, 512) && !p2m_dom0_give(p, far, 512), "%s: one that can is",
+	      name_of(fmt));
+	before = flushes;
+	CHECK(!p2m_dom0_take(p, pfn, 512) && flushes == before + 1, "%s: a block is lent, flushed",
+	      name_of(fmt));
+	p2m_lookup(p, pfn + 77, &l);
+	CHECK(l.kind == PT_NONE && !p2m_dom0_fault(p, gpa((pfn + 77) << PAGE_SHIFT)) &&
+		  p2m_read(p, gpa(pfn << PAGE_SHIFT), buf, 4) == -EFAULT &&
+		  p2m_write(p, gpa((pfn + 511) << PAGE_SHIFT), buf, 4) == -EFAULT,
+	      "%s: dom0 does not reach it, nor does the hypervisor for it", name_of(fmt));
+	p2m_lookup(p, pfn + 512, &l);
+	CHECK(l.kind == PT_LEAF && !p2m_read(p, gpa((pfn - 1) << PAGE_SHIFT), buf, 4),
+	      "%s: but what lies beside", name_of(fmt));
+	CHECK(p2m_map(&guest.p2m, 0, pfn, 9, PT_R) == -EPERM &&
+		  p2m_map(&guest.p2m, 0, pfn + 5, 0, PT_R) == -EPERM,
+	      "%s: and guests do not get it", name_of(fmt));
+	CHECK(p2m_dom0_take(p, pfn, 512) == -EPERM, "%s: it is not lent twice", name_of(fmt));
+	CHECK(!p2m_dom0_give(p, pfn, 512) && !p2m_map(&guest.p2m, 0, pfn, 9, PT_R),
+	      "%s: given back it is dom0's again", name_of(fmt));
+	p2m_lookup(p, pfn + 77, &l);
+	CHECK(l.kind == PT_LEAF && l.pfn == pfn + 77 && l.order == 9 &&
+		  (l.attr & (PT_R | PT_W | PT_X)) == (PT_R | PT_W | PT_X) &&
+		  !p2m_write(p, gpa(pfn << PAGE_SHIFT), buf, 4),
+	      "%s: as a large page", name_of(fmt));
+	ram.r[0].end = 256 * MB;
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -529,5 +590,7 @@ int main(void)
 	test_dom0_layouts(&pt_npt, 18);
 	test_dom0_layouts(&pt_ept, 9);
 	test_dom0_share();
+	test_dom0_lends(&pt_npt);
+	test_dom0_lends(&pt_ept);
 	return test_end();
 }

@@ -175,6 +175,102 @@ static void test_promise(void)
 	CHECK(DIES(pool_retract(&one, 401)), "more than was promised cannot be taken back");
 }
 
+/* ---- blocks that are lent ---- */
+
+#define LENT(n) (0x2200ull + 512 * (n)) /* above the pool */
+
+static bool is_lent(const void *p)
+{
+	return virt_to_hpa(p).v >> PAGE_SHIFT >= LENT(0);
+}
+
+/* Only tables come out of what is lent, and what of the pool itself is nobody's stays so. */
+static void test_lent(void)
+{
+	struct account tables = {.tables = true}, vm = {0};
+	u64 total, reserve, own;
+	void *list = NULL, *p = NULL;
+	u32 n = 0, lent = 0;
+	bool zero = true;
+
+	pool_init(START, END);
+	total = pool_total_bytes() / PAGE_SIZE;
+	reserve = total / 16;
+	memset(hpa_to_virt(hpa(LENT(0) << PAGE_SHIFT)), 0x5a, 512 * PAGE_SIZE);
+	CHECK(pool_can_lend() && !pool_unlend(false) && !pool_unlend(true), "at first none is");
+	CHECK(!pool_is_low(total / 2) && pool_is_low(total - total / 4 + 1),
+	      "a quarter of the pool left is low");
+	pool_lend(LENT(0));
+	CHECK(pool_total_bytes() / PAGE_SIZE == total + 512 &&
+		  pool_free_bytes() / PAGE_SIZE == total + 512,
+	      "the pool is larger");
+	CHECK(pool_promise(&vm, total - reserve + 1) == -ENOMEM &&
+		  !is_lent(p = pool_alloc(0, NULL)),
+	      "but not for what is no table");
+	pool_free(p, 0, NULL);
+	CHECK(!pool_promise(&tables, total - reserve + 512) && pool_promise(&tables, 1) == -ENOMEM,
+	      "all but the reserve can be promised to tables");
+	CHECK(pool_promise(&vm, 1) == -ENOMEM, "then nothing to what is none");
+	pool_retract(&tables, 512);
+	CHECK(!pool_promise(&vm, 512) && pool_promise(&vm, 1) == -ENOMEM,
+	      "what is none has the pool's own");
+	for (; (p = pool_alloc(0, &tables)); n++) {
+		zero &= is_zero(p, PAGE_SIZE);
+		lent += is_lent(p);
+		CHECK_QUIET((n < 512) == is_lent(p), "what is lent is used first");
+		*(void **)p = list;
+		list = p;
+	}
+	CHECK(n == total - reserve && lent == 512 && zero, "tables get what they were promised");
+	for (n = 0; (p = pool_alloc(0, &vm)); n++)
+		CHECK_QUIET(!is_lent(p), "nothing else lies in what is lent");
+	CHECK(n == 512, "others do, too");
+	for (own = 0; (p = pool_alloc(0, NULL)); own++)
+		CHECK_QUIET(!is_lent(p), "nor what is the hypervisor's");
+	CHECK(own == reserve, "and the reserve is there");
+	CHECK(!pool_unlend(false) && !pool_unlend(true), "what is in use is not given back");
+	while (list) {
+		p = list;
+		list = *(void **)p;
+		pool_free(p, 0, &tables);
+	}
+	CHECK(!pool_unlend(false), "nor what is promised");
+	pool_retract(&tables, tables.promised);
+	CHECK(pool_unlend(false) == LENT(0), "but what is neither");
+}
+
+static void test_unlend(void)
+{
+	struct account tables = {.tables = true};
+	u64 total;
+	u8 *p, *q;
+	u32 n = 1;
+
+	pool_init(START, END);
+	total = pool_total_bytes() / PAGE_SIZE;
+	pool_lend(LENT(0));
+	pool_lend(LENT(1));
+	CHECK(!pool_promise(&tables, 600), "pages are promised");
+	p = pool_alloc(0, &tables);
+	CHECK(is_lent(p) && pool_unlend(false) == LENT(1) && !pool_unlend(false),
+	      "a block that is free and not needed goes, one that is in use stays");
+	CHECK(DIES(pool_free(p, 1, &tables)) && DIES(pool_free(p + PAGE_SIZE, 0, &tables)) &&
+		  DIES(pool_free(hpa_to_virt(hpa(LENT(1) << PAGE_SHIFT)), 0, &tables)),
+	      "frees of other sizes, of free pages and of what has gone are found");
+	q = pool_alloc(1, NULL);
+	CHECK(!is_lent(q), "two pages at once are the pool's own");
+	pool_free(q, 1, NULL);
+	pool_free(p, 0, &tables);
+	CHECK(DIES(pool_free(p, 0, &tables)), "and a double free");
+	CHECK(pool_unlend(true) == LENT(0) && pool_total_bytes() / PAGE_SIZE == total &&
+		  pool_free_bytes() / PAGE_SIZE == total,
+	      "in the end the pool has its own");
+	CHECK(DIES(pool_lend(0)) && DIES(pool_lend(LENT(0) + 1)), "blocks have their places");
+	for (pool_lend(LENT(0)); pool_can_lend(); n++)
+		pool_lend(LENT(n));
+	CHECK(n == (total + 511) / 512, "it grows to twice its size at most");
+}
+
 static void test_abuse(void)
 {
 	u8 *p, *q;
@@ -294,6 +390,8 @@ int main(void)
 	test_merge();
 	test_limit();
 	test_promise();
+	test_lent();
+	test_unlend();
 	test_abuse();
 	test_holes();
 	test_frames();

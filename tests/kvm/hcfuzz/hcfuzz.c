@@ -27,6 +27,7 @@ bool cb_backend_vmx;
 #define VCPUS 8
 
 static u8 *pages[PAGES];
+static struct page *block;	    /* to be lent */
 static long vms[VMS], vcpus[VCPUS]; /* ids, or 0 and -1 */
 static u8 *shared[VCPUS];	    /* two pages each, mapped for good once known */
 static long shared_at[VCPUS];
@@ -260,6 +261,9 @@ static void one(struct rng *r, u8 *page)
 		break;
 	case CORBEL_HC_KERNEL: /* would end everybody's guests */
 		return;
+	case CORBEL_HC_LEND: /* what is not ours would be missed */
+		call(nr, below(r, 2) ? page_to_pfn(block) : number(r) | 1, 0, 0, 0, 0);
+		break;
 	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
 		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
 		break;
@@ -429,6 +433,80 @@ static bool take_down(void)
 	return !left;
 }
 
+/* ---- what is lent: by name, before all else ---- */
+
+static long lend(u64 pfn)
+{
+	long ret;
+
+	while ((ret = call(CORBEL_HC_LEND, pfn, 0, 0, 0, 0)) == -EAGAIN)
+		cond_resched();
+	return ret;
+}
+
+static long take_back(void)
+{
+	long ret;
+
+	while ((ret = call(CORBEL_HC_TAKE_BACK, 0, 0, 0, 0, 0)) == -EAGAIN)
+		cond_resched();
+	return ret;
+}
+
+/* False: there is nothing for dom0. */
+static bool can_read(const u64 *at, u64 *val)
+{
+	bool there = false;
+
+	*val = ~0ull;
+	asm volatile("1: mov (%2), %0\n\tmovb $1, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : "+r"(*val), "+q"(there)
+		     : "r"(at)
+		     : "memory");
+	return there;
+}
+
+static void say(bool good, const char *what)
+{
+	pr_info("hcfuzz: %sok - lent memory: %s\n", good ? "" : "not ", what);
+}
+
+static void check_lending(const struct corbel_info *before)
+{
+	struct corbel_vm_create *c = (void *)pages[0];
+	u64 pfn = page_to_pfn(block), *words = page_address(block), val = 0;
+	struct corbel_info now;
+	long vm;
+	u32 i;
+
+	for (i = 0; i < 512 * CORBEL_LENT_PAGES; i++)
+		words[i] = i;
+	say(lend(pfn + 1) == -EINVAL && lend(0) == -EINVAL && lend(~0ull << 9) == -EINVAL,
+	    "only whole blocks");
+	say(lend(ALIGN_DOWN(before->events_hpa >> PAGE_SHIFT, CORBEL_LENT_PAGES)) == -EPERM,
+	    "not the hypervisor's own");
+	say(lend(1ull << 28) == -EPERM, "not what is no memory");
+	strscpy(c->name, "hcfuzz", sizeof(c->name));
+	vm = call(CORBEL_HC_VM_CREATE, cb_phys(c), 0, 0, 0, 0);
+	say(vm > 0 && call(CORBEL_HC_MAP_ONE, vm, 0, pfn + 7, 0, 0) == 1 && lend(pfn) == -EBUSY &&
+		call(CORBEL_HC_UNMAP, vm, 0, 1, 0, 0) == 1,
+	    "not while a guest has a page of it");
+	say(can_read(words + 5, &val) && val == 5 && !lend(pfn) && !info(&now) &&
+		now.pool_total_bytes - before->pool_total_bytes == PAGE_SIZE << 9,
+	    "the pool is larger by it");
+	say(!can_read(words, &val) && !can_read(words + 512 * CORBEL_LENT_PAGES - 1, &val),
+	    "dom0's kernel does not reach it any more");
+	say(lend(pfn) == -EPERM && call(CORBEL_HC_MAP_ONE, vm, 0, pfn + 7, 0, 0) == -EPERM,
+	    "it is not lent twice, nor mapped into a guest");
+	say(take_back() == pfn && take_back() == -ENOENT, "it can be had back, once");
+	for (i = 0; i < CORBEL_LENT_PAGES && !words[512 * i + 5]; i++)
+		;
+	say(i == CORBEL_LENT_PAGES && can_read(words, &val) && !val, "zeroed");
+	while (call(CORBEL_HC_VM_DESTROY, vm, 0, 0, 0, 0) == -EAGAIN)
+		cond_resched();
+	memset(c, 0, sizeof(*c));
+}
+
 static void run(unsigned int threads)
 {
 	unsigned int i;
@@ -459,8 +537,15 @@ static int __init hcfuzz_init(void)
 		if (!pages[i])
 			return -ENOMEM;
 	}
+	block = alloc_pages(GFP_KERNEL, 9);
+	if (!block)
+		return -ENOMEM;
+	check_lending(&before);
 	run(num_online_cpus());
 	gone = take_down();
+	lend(page_to_pfn(block)); /* if that had begun */
+	while (take_back() > 0)
+		;
 	if (info(&after))
 		return -EIO;
 	pr_info("hcfuzz: %lld calls, %lld answered\n", atomic64_read(&calls),
@@ -478,6 +563,8 @@ static int __init hcfuzz_init(void)
 	/* A guest may still have pages that could not be taken back: then they are lost. */
 	for (i = 0; gone && i < PAGES; i++)
 		free_page((unsigned long)pages[i]);
+	if (gone)
+		__free_pages(block, 9);
 	return 0;
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/dom0/lend.h"
+#include "hv/cpu/smp.h"
+#include "hv/guest/vm.h"
+#include "hv/iommu/iommu.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
+
+#define PAGES CORBEL_LENT_PAGES
+#define BYTES (PAGES * PAGE_SIZE)
+_Static_assert(PAGES == BIT(POOL_LENT_ORDER), "as hv/abi.h says");
+
+/* Under the lock `objects`, for writing. */
+static struct {
+	enum { NOWHERE, TO_POOL, TO_DOM0 } way;
+	u64 pfn;
+} moving;
+
+static s64 start(u32 way, u64 pfn)
+{
+	moving.way = way;
+	moving.pfn = pfn;
+	smp_flush_host();
+	return -EAGAIN;
+}
+
+/* dom0 has it again, at the place where it was. */
+static s64 give(u64 pfn)
+{
+	int err = p2m_dom0_give(&dom0->p2m, pfn, PAGES);
+
+	if (err)
+		log_err("dom0 does not get %lx back, for want of memory for its map: it must not "
+			"use it",
+			pfn << PAGE_SHIFT);
+	return err;
+}
+
+static s64 begin(u64 pfn)
+{
+	int err;
+
+	if (!pfn || !IS_ALIGNED(pfn, PAGES) || pfn >= PT_FN_END)
+		return -EINVAL;
+	if (!pool_can_lend())
+		return -ENOSPC;
+	if (iommu.protection == CORBEL_IOMMU_STRICT)
+		return -EOPNOTSUPP;
+	err = p2m_dom0_take(&dom0->p2m, pfn, PAGES);
+	if (err)
+		return err;
+	err = mm_map_direct(pfn << PAGE_SHIFT, BYTES);
+	if (!err)
+		return start(TO_POOL, pfn);
+	give(pfn);
+	return err;
+}
+
+s64 lend(u64 pfn)
+{
+	if (moving.way == NOWHERE)
+		return begin(pfn);
+	if (moving.way != TO_POOL || moving.pfn != pfn)
+		return -EBUSY;
+	if (!smp_flush_host_done())
+		return -EAGAIN;
+	moving.way = NOWHERE;
+	pool_lend(pfn);
+	return 0;
+}
+
+/* Nothing of guests' maps is left in it. */
+static void leave(u64 pfn)
+{
+	memset(hpa_to_virt(hpa(pfn << PAGE_SHIFT)), 0, BYTES);
+	mm_unmap_direct(pfn << PAGE_SHIFT, BYTES);
+}
+
+s64 lend_take_back(void)
+{
+	u64 pfn;
+
+	if (moving.way == NOWHERE) {
+		pfn = pool_unlend(false);
+		if (!pfn)
+			return -ENOENT;
+		leave(pfn);
+		return start(TO_DOM0, pfn);
+	}
+	if (moving.way != TO_DOM0)
+		return -EBUSY;
+	if (!smp_flush_host_done())
+		return -EAGAIN;
+	moving.way = NOWHERE;
+	mm_reap_direct();
+	return give(moving.pfn) ?: (s64)moving.pfn;
+}
+
+/*
+ * Nobody waits for other CPUs here: they flush their TLBs before they run anything, and only
+ * speculation could use what is there.
+ */
+void lend_return_all(void)
+{
+	u64 pfn;
+
+	if (moving.way == TO_POOL)
+		leave(moving.pfn);
+	if (moving.way != NOWHERE)
+		give(moving.pfn);
+	moving.way = NOWHERE;
+	while ((pfn = pool_unlend(true))) {
+		leave(pfn);
+		give(pfn);
+	}
+	smp_flush_host();
+}
