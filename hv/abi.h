@@ -20,7 +20,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 3u
+#define CORBEL_ABI_VERSION 4u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
@@ -116,8 +116,29 @@ enum corbel_hypercall {
 	CORBEL_HC_KERNEL,
 	/* (): the caller's CPU has left what it was let in for: see struct corbel_load */
 	CORBEL_HC_TURN_OVER,
+	/*
+	 * (): a domain for devices, with no memory yet -> its id (> 0). -ENODEV: not with
+	 * iommu=strict, or the units cannot; -ENOSPC: there are as many as there can be
+	 */
+	CORBEL_HC_DOMAIN_CREATE,
+	/* (domain): -EBUSY: it has devices; -EAGAIN: call again */
+	CORBEL_HC_DOMAIN_DESTROY,
+	/*
+	 * (segment << 16 | bus << 8 | device << 3 | function, domain): where the device's
+	 * accesses go; 0: to dom0's memory, CORBEL_DOMAIN_NONE: nowhere
+	 */
+	CORBEL_HC_DOMAIN_ATTACH,
+	/*
+	 * (domain, dfn, pfn, count <= 512, CORBEL_MAP_WRITE): dom0's frames from pfn on, at the
+	 * devices' frame numbers from dfn on -> frames done, or what is wrong with the first:
+	 * -EPERM: not dom0's memory, -EEXIST: something is there
+	 */
+	CORBEL_HC_DOMAIN_MAP,
+	/* (domain, dfn, count) -> frames done, which no device reaches any more; call again */
+	CORBEL_HC_DOMAIN_UNMAP,
 	CORBEL_HC_END
 };
+#define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
 #define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
 CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 
