@@ -121,7 +121,8 @@ enum corbel_hypercall {
 	 * iommu=strict, or the units cannot; -ENOSPC: there are as many as there can be
 	 */
 	CORBEL_HC_DOMAIN_CREATE,
-	/* (domain): -EBUSY: it has devices; -EAGAIN: call again */
+	/* (domain): -EBUSY: it has devices; -EAGAIN: call again; 0: all, their devices are blocked
+	 */
 	CORBEL_HC_DOMAIN_DESTROY,
 	/*
 	 * (segment << 16 | bus << 8 | device << 3 | function, domain): where the device's
@@ -139,7 +140,7 @@ enum corbel_hypercall {
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
-#define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
+#define CORBEL_HC_NR	   (CORBEL_HC_END - CORBEL_HC_BASE)
 CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 
 /* HC_STAT what */
@@ -163,8 +164,10 @@ struct corbel_info {
 	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
 	uint32_t iommu;		      /* enum corbel_iommu */
 	uint32_t iommu_units;
+	uint32_t iommu_bits; /* of the addresses that domains of devices have; 0: no units */
+	uint32_t pad;
 };
-CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
+CORBEL_ASSERT(sizeof(struct corbel_info) == 160);
 /* What keeps dom0's devices from memory that is not dom0's. */
 enum corbel_iommu {
 	CORBEL_IOMMU_NONE,   /* nothing: the machine has none, or none that is known */
