@@ -111,15 +111,17 @@ static int make_first_unused(void)
 	return -ENOSPC;
 }
 
-int domain_create(void)
+/* Can there be any? Then the one without memory is there. */
+static int make_nowhere(void)
 {
-	int err = 0;
-
 	if (iommu.protection != CORBEL_IOMMU_STRICT)
 		return -ENODEV;
-	if (!domains[0].used)
-		err = make(&domains[0]);
-	return err ?: make_first_unused();
+	return domains[0].used ? 0 : make(&domains[0]);
+}
+
+int domain_create(void)
+{
+	return make_nowhere() ?: make_first_unused();
 }
 
 static struct domain *domain_by_id(u64 id)
@@ -261,11 +263,12 @@ static int move(u32 slot, u32 device, struct domain *to)
 int domain_attach(u64 device, u64 id)
 {
 	struct domain *to = id == CORBEL_DOMAIN_NONE ? &domains[0] : domain_by_id(id);
+	int err = device >> 32 ? -ENODEV : make_nowhere();
 	u32 slot;
 
-	if (device >> 32 || iommu.protection != CORBEL_IOMMU_STRICT)
-		return -ENODEV;
-	if (id && (!to || !to->used))
+	if (err)
+		return err;
+	if (id && !to)
 		return -ENOENT;
 	slot = slot_of(device);
 	if (slot == DOMAIN_DEVICES)

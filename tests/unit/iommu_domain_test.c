@@ -62,6 +62,9 @@ static void test_way(bool amd)
 	int id;
 
 	start_strict(amd);
+	CHECK(!domain_attach(DEVICE, CORBEL_DOMAIN_NONE) && !model_dma(DEVICE, MB) &&
+		  !domain_attach(DEVICE, 0),
+	      "%s: a device can be kept from everything before there is any domain", name(amd));
 	id = domain_create();
 	CHECK(id == 1 && reaches(DEVICE, MB) && reaches(OTHER, MB),
 	      "%s: a domain is made, the devices are still dom0's", name(amd));
