@@ -20,7 +20,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 3u
+#define CORBEL_ABI_VERSION 4u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
@@ -128,9 +128,31 @@ enum corbel_hypercall {
 	 * -EAGAIN: call again
 	 */
 	CORBEL_HC_TAKE_BACK,
+	/*
+	 * (): a domain for devices, with no memory yet -> its id (> 0). -ENODEV: not with
+	 * iommu=strict, or the units cannot; -ENOSPC: there are as many as there can be
+	 */
+	CORBEL_HC_DOMAIN_CREATE,
+	/* (domain): -EBUSY: it has devices; -EAGAIN: call again; 0: all, their devices are blocked
+	 */
+	CORBEL_HC_DOMAIN_DESTROY,
+	/*
+	 * (segment << 16 | bus << 8 | device << 3 | function, domain): where the device's
+	 * accesses go; 0: to dom0's memory, CORBEL_DOMAIN_NONE: nowhere
+	 */
+	CORBEL_HC_DOMAIN_ATTACH,
+	/*
+	 * (domain, dfn, pfn, count <= 512, CORBEL_MAP_WRITE): dom0's frames from pfn on, at the
+	 * devices' frame numbers from dfn on -> frames done, or what is wrong with the first:
+	 * -EPERM: not dom0's memory, -EEXIST: something is there
+	 */
+	CORBEL_HC_DOMAIN_MAP,
+	/* (domain, dfn, count) -> frames done, which no device reaches any more; call again */
+	CORBEL_HC_DOMAIN_UNMAP,
 	CORBEL_HC_END
 };
-#define CORBEL_HC_NR (CORBEL_HC_END - CORBEL_HC_BASE)
+#define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
+#define CORBEL_HC_NR	   (CORBEL_HC_END - CORBEL_HC_BASE)
 CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 
 /* HC_PROMISE; NEVERTHELESS: also if the pool is low then */
@@ -158,8 +180,10 @@ struct corbel_info {
 	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
 	uint32_t iommu;		      /* enum corbel_iommu */
 	uint32_t iommu_units;
+	uint32_t iommu_bits; /* of the addresses that domains of devices have; 0: no units */
+	uint32_t pad;
 };
-CORBEL_ASSERT(sizeof(struct corbel_info) == 152);
+CORBEL_ASSERT(sizeof(struct corbel_info) == 160);
 /* What keeps dom0's devices from memory that is not dom0's. */
 enum corbel_iommu {
 	CORBEL_IOMMU_NONE,   /* nothing: the machine has none, or none that is known */

@@ -17,6 +17,7 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/run.h"
+#include "hv/iommu/domain.h"
 #include "hv/lib/string.h"
 
 /*
@@ -132,6 +133,7 @@ static s64 change_kernel(u64 begins)
 	if (begins)
 		return takeover_kernel_begins();
 	takeover_end_guests();
+	domain_block_all();
 	return 0;
 }
 
@@ -162,6 +164,18 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return takeover_is_between() ? -EBUSY : lend(arg[0]);
 	case CORBEL_HC_TAKE_BACK:
 		return lend_take_back();
+	case CORBEL_HC_DOMAIN_CREATE:
+		return domain_create();
+	case CORBEL_HC_DOMAIN_DESTROY: /* domain */
+		return domain_destroy(arg[0]);
+	case CORBEL_HC_DOMAIN_ATTACH: /* device, domain */
+		return domain_attach(arg[0], arg[1]);
+	case CORBEL_HC_DOMAIN_MAP: /* domain, dfn, pfn, count, flags */
+		if (arg[4] & ~(u64)CORBEL_MAP_WRITE)
+			return -EINVAL;
+		return domain_map(arg[0], arg[1], arg[2], arg[3], arg[4]);
+	case CORBEL_HC_DOMAIN_UNMAP: /* domain, dfn, count */
+		return domain_unmap(arg[0], arg[1], arg[2]);
 	}
 	return -ENOSYS;
 }
@@ -383,10 +397,14 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
+#define DOMAIN_CALLS                                                                               \
+	(CALL(DOMAIN_CREATE) | CALL(DOMAIN_DESTROY) | CALL(DOMAIN_ATTACH) | CALL(DOMAIN_MAP) |     \
+	 CALL(DOMAIN_UNMAP))
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL) | CALL(LEND) | CALL(TAKE_BACK))
+	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL) | CALL(LEND) | CALL(TAKE_BACK) |          \
+	 DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

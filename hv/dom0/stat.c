@@ -7,6 +7,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/event.h"
 #include "hv/guest/vcpu.h"
+#include "hv/iommu/domain.h"
 #include "hv/iommu/iommu.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -30,6 +31,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .gfn_end = p2m_gfn_end(),
 	    .iommu = iommu.protection,
 	    .iommu_units = iommu.count,
+	    .iommu_bits = domain_bits(),
 	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);

@@ -5,6 +5,7 @@
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
+#include "hv/iommu/domain.h"
 #include "hv/lib/log.h"
 
 static bool between; /* under the lock `objects`, for writing */
@@ -51,6 +52,7 @@ void takeover_kernel_ends(struct vcpu *v)
 	BUG_ON(!v->vm->is_dom0);
 	write_acquire(&objects);
 	takeover_end_guests();
+	domain_block_all();
 	write_release(&objects);
 }
 

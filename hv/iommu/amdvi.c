@@ -43,6 +43,8 @@
 #define DTE_TV	     BIT(1)
 #define DTE_4_LEVELS FIELD_PREP(GENMASK(11, 9), 4)
 #define DTE_RIGHTS   (BIT(61) | BIT(62))
+#define DTE_FIXED    (DTE_V | DTE_TV | DTE_4_LEVELS | DTE_RIGHTS)
+#define DTE_DOMAIN   GENMASK(15, 0)  /* word 1 */
 #define DTE_SYS_MGT  GENMASK(41, 40) /* word 1, beside the domain's number */
 #define DTE_PASS     GENMASK(58, 56) /* word 2: INIT, ExtInt, NMI */
 #define DTE_LINTS    GENMASK(63, 62)
@@ -53,8 +55,6 @@
 #define FLAG_PASS    GENMASK(2, 0)
 #define FLAG_SYS_MGT GENMASK(5, 4)
 #define FLAG_LINTS   GENMASK(7, 6)
-
-#define DOMAIN 1ull
 
 /* "Commands" */
 #define CMD_WAIT       FIELD_PREP(GENMASK(63, 60), 1) /* with BIT(0): write the second word */
@@ -82,6 +82,8 @@ static bool amdvi_probe(struct iommu_unit *u)
 	u->queued = true;
 	u->remap = true;
 	u->x2apic = u->caps & EFR_XT;
+	u->coherent = true;
+	u->domains = BIT(16);
 	return true;
 }
 
@@ -108,8 +110,9 @@ static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, cons
 	for (u32 id = 0; id < u->devices_nr; id++) {
 		u64 *e = u->devices + id * DTE_WORDS;
 
-		e[0] = pt_root(domain, 4).v | DTE_V | DTE_TV | DTE_4_LEVELS | DTE_RIGHTS;
-		e[1] = DOMAIN | FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, t->rights[id]));
+		e[0] = pt_root(domain, 4).v | DTE_FIXED;
+		e[1] = IOMMU_DOM0_NUMBER |
+		       FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, t->rights[id]));
 		e[2] = FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, t->rights[id])) |
 		       FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, t->rights[id]));
 	}
@@ -134,6 +137,35 @@ static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
 	return unit_command(u, VI_CMD_HEAD, VI_CMD_TAIL, lo, hi);
 }
 
+static bool wait_done(struct iommu_unit *u)
+{
+	return unit_wait_done(u, VI_CMD_HEAD, VI_CMD_TAIL,
+			      CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1);
+}
+
+static int amdvi_flush(struct iommu_unit *u, u16 number)
+{
+	bool done = submit(u, CMD_PAGES | PAGES_OF((u64)number), PAGES_ALL) && wait_done(u);
+
+	return done ? 0 : -EIO;
+}
+
+/*
+ * The unit may read the entry between the two writes: what it caches then of the domain left is by
+ * the number of the one joined, of which the caller flushes all. At no time is it not valid, which
+ * would let everything pass.
+ */
+static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number)
+{
+	u64 *e = u->devices + device * DTE_WORDS;
+
+	if (device >= u->devices_nr)
+		return -EINVAL;
+	WRITE_ONCE(e[1], (e[1] & ~DTE_DOMAIN) | number);
+	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
+	return submit(u, CMD_DEVICE | device, 0) && wait_done(u) ? 0 : -EIO;
+}
+
 /* Nothing of other tables is left: first the entries of devices, then translations. */
 static bool flush(struct iommu_unit *u)
 {
@@ -144,10 +176,10 @@ static bool flush(struct iommu_unit *u)
 		for (u32 id = 0; id < u->devices_nr; id++)
 			if (!submit(u, CMD_DEVICE | id, 0))
 				return false;
-		if (!submit(u, CMD_PAGES | PAGES_OF(DOMAIN), PAGES_ALL))
+		if (!submit(u, CMD_PAGES | PAGES_OF((u64)IOMMU_DOM0_NUMBER), PAGES_ALL))
 			return false;
 	}
-	return submit(u, CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1) && unit_wait_done(u);
+	return wait_done(u);
 }
 
 /* How the unit is to treat HyperTransport, as the firmware says. */
@@ -230,5 +262,7 @@ const struct iommu_ops amdvi_ops = {
     .probe = amdvi_probe,
     .take = amdvi_take,
     .stop = amdvi_stop,
+    .attach = amdvi_attach,
+    .flush = amdvi_flush,
     .poll = amdvi_poll,
 };

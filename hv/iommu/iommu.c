@@ -19,8 +19,6 @@
 struct iommu_state iommu;
 
 static struct iommu_table table;
-static struct pt_format format;
-static struct pt domain;
 
 /* ---- what there is ---- */
 
@@ -120,7 +118,7 @@ static int map_region(const struct mem_range *r)
 			boot_fail("the firmware wants devices to reach %lx-%lx, where the "
 				  "hypervisor lies; start with iommu=dom0",
 				  r->start, r->end);
-		err = pt_map(&domain, pfn, pfn, 0, DOMAIN);
+		err = pt_map(&iommu.dom0, pfn, pfn, 0, DOMAIN);
 		if (err < 0 && err != -EEXIST)
 			return err;
 	}
@@ -132,11 +130,11 @@ static int make_domain(void)
 	u64 pfn = 0, end;
 	int err;
 
-	format = *iommu.ops->format;
-	format.max_order = common().max_order;
-	err = pt_init(&domain, &format, NULL);
+	iommu.format = *iommu.ops->format;
+	iommu.format.max_order = common().max_order;
+	err = pt_init(&iommu.dom0, &iommu.format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
-		err = pt_map_identity(&domain, pfn, end, DOMAIN);
+		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN);
 	for (u32 i = 0; !err && i < table.region_count; i++)
 		err = map_region(&table.region[i]);
 	return err;
@@ -150,7 +148,7 @@ static const char *take(struct iommu_unit *u)
 		return "has no queued invalidation";
 	if (frame_count() > BIT(u->bits - PAGE_SHIFT))
 		return "does not reach all memory";
-	return iommu.ops->take(u, &table, &domain);
+	return iommu.ops->take(u, &table, &iommu.dom0);
 }
 
 static void set_up(enum corbel_iommu protection)

@@ -9,7 +9,8 @@
  *
  * All entries are alike, so neither the buses nor what is plugged in matter. The domain is complete
  * before it is used and does not change: what each unit may have cached of others before is flushed
- * when it is taken over, and never again.
+ * when it is taken over, and never again. Devices that dom0 gives to guests leave it for domains of
+ * their own: domain.h.
  *
  * The contract with the back ends is struct iommu_ops.
  */
@@ -35,14 +36,19 @@ struct iommu_unit {
 	u32 bits;	    /* addresses that its tables reach */
 	bool queued;	    /* invalidation by a queue in memory; needed */
 	bool remap, x2apic; /* of interrupts; with ids of 32 bits */
+	bool coherent;	    /* looks for its tables in the CPUs' caches */
+	bool flush_maps;    /* what is mapped is not seen before a flush */
+	u32 domains;	    /* numbers of domains it has */
 
 	/* Once take() has been called */
-	u64 *queue;	/* a page of 256 commands, of 16 bytes */
-	u64 *done;	/* behind it; written by the unit at the end of the queue */
-	u32 tail;	/* the first free one */
-	bool is_gone;	/* it has been told that it does not answer any more */
-	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
-	u64 *devices;	/* AMD-Vi: the device table */
+	u64 *queue;   /* a page of 256 commands, of 16 bytes */
+	u64 *done;    /* behind it; written by the unit at the end of the queue */
+	u32 tail;     /* the first free one */
+	bool is_gone; /* it has been told that it does not answer any more */
+	u64 *root;    /* VT-d: the root table */
+	u64 *context; /* VT-d: entries of the devices of all buses but those that have their own */
+	u64 *log;     /* AMD-Vi: a page of 256 events, of 16 bytes */
+	u64 *devices; /* AMD-Vi: the device table */
 	u32 devices_nr; /* its entries, of 32 bytes */
 };
 #define IOMMU_QUEUE 256u
@@ -70,6 +76,14 @@ struct iommu_ops {
 			    const struct pt *domain);
 	/* Likewise: off. */
 	const char *(*stop)(struct iommu_unit *u);
+	/*
+	 * After take(): the device's accesses go through these tables of the domain of that number
+	 * from now on, and what was cached of its entry is gone. -ENOMEM, -EINVAL: the unit has no
+	 * such device, -EIO: it does not answer.
+	 */
+	int (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number);
+	/* After take(): no translation of this domain is cached any more, or -EIO. */
+	int (*flush)(struct iommu_unit *u, u16 number);
 	/* Take at most max faults off its record; how many. */
 	u32 (*poll)(struct iommu_unit *u, struct iommu_fault *out, u32 max);
 };
@@ -80,9 +94,12 @@ struct iommu_state {
 	u32 count;
 	const struct iommu_ops *ops; /* for them */
 	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
+	struct pt_format format;     /* of all domains: what all units can */
+	struct pt dom0;		     /* the domain of dom0's devices */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
 };
 extern struct iommu_state iommu;
+#define IOMMU_DOM0_NUMBER 1u /* of that domain; 0 has another meaning in some modes */
 
 /*
  * Boot: find the units, say in a line what there is, and do what option iommu= asks for. Ends in

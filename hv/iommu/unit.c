@@ -29,7 +29,8 @@ bool unit_command(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi)
 	return true;
 }
 
-bool unit_wait_done(struct iommu_unit *u)
+bool unit_wait_done(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi)
 {
-	return UNIT_WAIT(READ_ONCE(*u->done));
+	WRITE_ONCE(*u->done, 0);
+	return unit_command(u, head, tail, lo, hi) && UNIT_WAIT(READ_ONCE(*u->done));
 }

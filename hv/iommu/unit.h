@@ -42,5 +42,5 @@ bool unit_make_queue(struct iommu_unit *u);
  * False: the unit has stopped working on it.
  */
 bool unit_command(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi);
-/* The last command writes *done, which was 0: wait for that. Once only. */
-bool unit_wait_done(struct iommu_unit *u);
+/* unit_command() of one that writes *done when all before are done, and wait for that. */
+bool unit_wait_done(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi);

@@ -4,6 +4,7 @@
 #include "hv/iommu/dmar.h"
 #include "hv/iommu/unit.h"
 #include "hv/lib/asm.h"
+#include "hv/lib/string.h"
 #include "hv/mm/mm.h"
 
 /* VT-d specification "Remapping Hardware Software Interface", registers */
@@ -23,9 +24,11 @@
 #define VTD_REGS_MAX 0x5000
 
 /* "Capability Register", "Extended Capability Register" */
-#define CAP_RWBF     BIT(4) /* writes to tables are to be flushed out of the chipset */
-#define CAP_PLMR     BIT(5) /* protected memory, low and high */
+#define CAP_ND	     GENMASK(2, 0) /* numbers of domains: 4 bits, and two more for each */
+#define CAP_RWBF     BIT(4)	   /* writes to tables are to be flushed out of the chipset */
+#define CAP_PLMR     BIT(5)	   /* protected memory, low and high */
 #define CAP_PHMR     BIT(6)
+#define CAP_CM	     BIT(7)	     /* entries that are not there are cached, too */
 #define CAP_SAGAW(n) BIT(8 + (n))    /* tables of n + 2 levels */
 #define CAP_FRO	     GENMASK(33, 24) /* where faults are recorded */
 #define CAP_2M	     BIT(34)
@@ -61,11 +64,13 @@
 /* "Root Entry", "Context Entry" */
 #define ENTRY_P	       BIT(0)
 #define CONTEXT_AW(lv) ((lv)-2u) /* levels of the tables */
-#define CONTEXT_DOMAIN FIELD_PREP(GENMASK(23, 8), 1)
+#define CONTEXT_DOMAIN GENMASK(23, 8)
+#define ENTRIES	       (u32)(PAGE_SIZE / sizeof(u64)) /* two words each */
 
 /* "Invalidation Descriptors" */
 #define INV_CONTEXT_ALL 0x11ull
 #define INV_IOTLB_ALL	0xd2ull /* with reads and writes on their way drained */
+#define INV_IOTLB_OF(d) (0xe2ull | (u64)(d) << 16)
 #define INV_WAIT	(0x5ull | BIT(5) | FIELD_PREP(GENMASK(63, 32), 1)) /* then writes 1 */
 
 static u32 levels_of(const struct iommu_unit *u)
@@ -102,6 +107,9 @@ static bool vtd_probe(struct iommu_unit *u)
 	u->queued = u->more & ECAP_QI;
 	u->remap = u->more & ECAP_IR;
 	u->x2apic = u->more & ECAP_EIM;
+	u->coherent = u->more & ECAP_C;
+	u->flush_maps = u->caps & (CAP_CM | CAP_RWBF) || !u->coherent;
+	u->domains = BIT(4 + 2 * FIELD_GET(CAP_ND, u->caps));
 	return true;
 }
 
@@ -153,33 +161,80 @@ static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
 	return unit_command(u, VTD_IQH, VTD_IQT, lo, hi);
 }
 
+static bool wait_done(struct iommu_unit *u)
+{
+	return unit_wait_done(u, VTD_IQH, VTD_IQT, INV_WAIT, virt_to_hpa(u->done).v);
+}
+
+/* What tables the unit reads is up to date. They are written by one CPU at a time, this one. */
+static bool flush_writes(struct iommu_unit *u)
+{
+	if (!u->coherent)
+		wbinvd();
+	return !(u->caps & CAP_RWBF) || command(u, CMD_WBF, true);
+}
+
 /*
- * Nothing of other tables is left when this returns true: what tables the unit reads is up to date,
- * then the entries of devices are forgotten, and after them translations, which are found by those.
+ * Nothing of other tables is left when this returns true: the entries of devices are forgotten, and
+ * after them translations, which are found by those.
  */
 static bool flush(struct iommu_unit *u)
 {
-	if (u->caps & CAP_RWBF && !command(u, CMD_WBF, true))
-		return false;
-	return submit(u, INV_CONTEXT_ALL, 0) && submit(u, INV_IOTLB_ALL, 0) &&
-	       submit(u, INV_WAIT, virt_to_hpa(u->done).v) && unit_wait_done(u);
+	return flush_writes(u) && submit(u, INV_CONTEXT_ALL, 0) && submit(u, INV_IOTLB_ALL, 0) &&
+	       wait_done(u);
 }
 
-/* A root table, all of whose buses have the same devices, all of which are in the domain. 0: no
- * memory.
- */
-static u64 make_root(const struct iommu_unit *u, const struct pt *domain)
+static int vtd_flush(struct iommu_unit *u, u16 number)
 {
-	u64 *root = pool_alloc(0, NULL), *context = pool_alloc(0, NULL);
+	return flush_writes(u) && submit(u, INV_IOTLB_OF(number), 0) && wait_done(u) ? 0 : -EIO;
+}
 
-	if (!root || !context)
-		return 0;
-	for (u32 i = 0; i < PAGE_SIZE / sizeof(u64); i += 2) {
-		root[i] = virt_to_hpa(context).v | ENTRY_P;
-		context[i] = pt_root(domain, levels_of(u)).v | ENTRY_P;
-		context[i + 1] = CONTEXT_AW(levels_of(u)) | CONTEXT_DOMAIN;
+/* The unit may read the entry at any time: it is not there while its halves do not belong together.
+ */
+static void set_entry(const struct iommu_unit *u, u64 *entry, const struct pt *domain, u16 number)
+{
+	WRITE_ONCE(entry[0], 0);
+	WRITE_ONCE(entry[1], CONTEXT_AW(levels_of(u)) | FIELD_PREP(CONTEXT_DOMAIN, number));
+	WRITE_ONCE(entry[0], pt_root(domain, levels_of(u)).v | ENTRY_P);
+}
+
+/* A root table, all of whose buses have the same devices, all of which are in the domain. */
+static bool make_root(struct iommu_unit *u, const struct pt *domain)
+{
+	u->root = pool_alloc(0, NULL);
+	u->context = pool_alloc(0, NULL);
+	if (!u->root || !u->context)
+		return false;
+	for (u32 i = 0; i < ENTRIES; i += 2) {
+		set_entry(u, &u->context[i], domain, IOMMU_DOM0_NUMBER);
+		u->root[i] = virt_to_hpa(u->context).v | ENTRY_P;
 	}
-	return virt_to_hpa(root).v;
+	return true;
+}
+
+/* The entries of a bus's devices, made its own if they are not yet. NULL: no memory. */
+static u64 *own_entries(struct iommu_unit *u, u32 bus)
+{
+	u64 *root = &u->root[2 * bus], *own;
+
+	if (*root != (virt_to_hpa(u->context).v | ENTRY_P))
+		return hpa_to_virt(hpa(*root & PAGE_MASK));
+	own = pool_alloc(0, NULL);
+	if (!own)
+		return NULL;
+	memcpy(own, u->context, PAGE_SIZE);
+	__atomic_store_n(root, virt_to_hpa(own).v | ENTRY_P, __ATOMIC_RELEASE);
+	return own;
+}
+
+static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number)
+{
+	u64 *entries = own_entries(u, device >> 8);
+
+	if (!entries)
+		return -ENOMEM;
+	set_entry(u, &entries[2 * (device & 0xff)], domain, number);
+	return flush(u) ? 0 : -EIO;
 }
 
 /* Memory that the firmware kept devices from until now; the domain does so. */
@@ -195,21 +250,20 @@ static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
 			    const struct pt *domain)
 {
 	const char *why = start_queue(u);
-	u64 root = make_root(u, domain);
 
 	if (why)
 		return why;
-	if (!root)
+	if (!make_root(u, domain))
 		return "has no memory for its tables";
-	if (!(u->more & ECAP_C)) /* this CPU has written them, just now */
-		wbinvd();
+	if (!flush_writes(u))
+		return "does not flush its buffers";
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
 	if (is_on(u, CMD_IRE) && !command(u, CMD_IRE, false))
 		return "goes on remapping interrupts as the firmware has it";
 	if (unit_read64(u, VTD_RTADDR) & RTADDR_MODE && is_on(u, CMD_TE) &&
 	    !command(u, CMD_TE, false))
 		return "does not leave the firmware's mode of translation";
-	unit_write64(u, VTD_RTADDR, root);
+	unit_write64(u, VTD_RTADDR, virt_to_hpa(u->root).v);
 	if (!command(u, CMD_SRTP, true))
 		return "does not take its root table";
 	if (!flush(u))
@@ -263,5 +317,7 @@ const struct iommu_ops vtd_ops = {
     .probe = vtd_probe,
     .take = vtd_take,
     .stop = vtd_stop,
+    .attach = vtd_attach,
+    .flush = vtd_flush,
     .poll = vtd_poll,
 };

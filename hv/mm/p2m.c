@@ -38,25 +38,47 @@ static bool range_ok(u64 gfn, u64 count)
 	return count && gfn < end && count <= end - gfn;
 }
 
+static void flush_cpus(struct p2m *p)
+{
+	flush_wait(p->vm);
+}
+
 static void flush_locked(struct p2m *p)
 {
 	ASSERT_HELD(&p->lock);
 	__atomic_add_fetch(&p->tlb_gen, 1, __ATOMIC_SEQ_CST);
-	flush_wait(p->vm);
+	p->flush(p);
 }
 
-int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
-	     struct account *tables)
+static int make_tables(struct p2m *p, const struct pt_format *fmt, struct account *acct,
+		       struct account *tables)
 {
-	BUG_ON(!pt_guest.table);
-	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .vm = vm, .is_dom0 = is_dom0, .tlb_gen = 1};
+	BUG_ON(!fmt->table);
 	p->runs = pool_alloc(0, acct);
-	if (!p->runs || pt_init(&p->pt, &pt_guest, acct)) {
+	if (!p->runs || pt_init(&p->pt, fmt, acct)) {
 		pool_free(p->runs, 0, acct);
 		return -ENOMEM;
 	}
 	p->pt.acct = tables;
 	return 0;
+}
+
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
+	     struct account *tables)
+{
+	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M),
+			  .vm = vm,
+			  .flush = flush_cpus,
+			  .is_dom0 = is_dom0,
+			  .tlb_gen = 1};
+	return make_tables(p, &pt_guest, acct, tables);
+}
+
+int p2m_init_devices(struct p2m *p, const struct pt_format *fmt, void (*flush)(struct p2m *p),
+		     struct account *acct)
+{
+	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M), .flush = flush, .tlb_gen = 1};
+	return make_tables(p, fmt, acct, acct);
 }
 
 /*

@@ -22,9 +22,11 @@ struct p2m {
 	/* LOCK_P2M: also held while the hypervisor touches guest memory through the map */
 	struct lock lock;
 	struct pt pt;
-	struct vm *vm; /* set once */
-	bool is_dom0;  /* set once: identity map, leaves hold no frame references */
-	u64 mapped;    /* guests: frames mapped */
+	struct vm *vm; /* set once; NULL: of devices */
+	/* set once: clean all TLBs of what has gone. Called under the lock */
+	void (*flush)(struct p2m *p);
+	bool is_dom0; /* set once: identity map, leaves hold no frame references */
+	u64 mapped;   /* guests: frames mapped */
 	/*
 	 * bumped when a flush is owed, and when an MMIO mark has gone; never 0; back ends compare
 	 * before each entry
@@ -47,6 +49,9 @@ struct p2m {
  */
 int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
 	     struct account *tables);
+/* The same for a domain of devices: the format of its tables, and who has their TLBs. */
+int p2m_init_devices(struct p2m *p, const struct pt_format *fmt, void (*flush)(struct p2m *p),
+		     struct account *acct);
 /*
  * Restartable: -EAGAIN after some work; drops the frame references. The caller makes sure no vCPU
  * can run.

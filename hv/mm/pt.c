@@ -95,13 +95,15 @@ const struct pt_format pt_vtd = {
  * AMD IOMMU specification "I/O Page Tables": rights are bits of their own, what an entry points to
  * is told by its level, 0 for a page; bits 1 to 4, 7 and 8 are ignored, so E_LARGE may stay.
  */
-#define E_VI_RIGHTS (BIT(61) | BIT(62)) /* IR, IW */
-#define E_VI_FC	    BIT(60)		/* coherent */
+#define E_VI_IR BIT(61)
+#define E_VI_IW BIT(62)
+#define E_VI_FC BIT(60) /* coherent */
 const struct pt_format pt_amdvi = {
     .max_order = 9,
-    .table = E_PRESENT | E_VI_RIGHTS,
+    .table = E_PRESENT | E_VI_IR | E_VI_IW,
     .level = BIT(9),
-    .leaf = E_VI_RIGHTS | E_VI_FC,
+    .leaf = E_VI_IR | E_VI_FC,
+    .w = E_VI_IW,
 };
 
 static u32 index_of(u64 fn, u32 order)
@@ -130,6 +132,7 @@ u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 order, u64 attr)
 	u64 raw = pfn << PAGE_SHIFT | f->leaf | (attr & PT_SAME);
 
 	BUG_ON(!(attr & PT_R) || pfn >= pt_frames_end);
+	raw |= attr & PT_W ? f->w : 0;
 	raw |= attr & PT_X ? f->x : f->nx;
 	raw |= attr & PT_UC ? f->uc : f->wb;
 	if (attr & PT_DIRTY)

@@ -28,6 +28,7 @@ struct pt_format {
 	u64 table;     /* bits of an entry that points to a table */
 	u64 level;  /* times the table's level, 1 the lowest, further bits of such an entry; or 0 */
 	u64 leaf;   /* bits of every leaf, among them accessed: the CPU need not write it */
+	u64 w;	    /* what a right to write is beside PT_W */
 	u64 x, nx;  /* one of them is 0 */
 	u64 wb, uc; /* memory types */
 	u64 dirty;  /* 0: no such flag */

@@ -38,6 +38,7 @@ static void pci_write(u32 devfn, u32 reg, u32 val)
 }
 
 static volatile u8 *edu;
+static u32 edu_id; /* bus << 8 | device << 3 | function */
 
 static bool find_edu(void)
 {
@@ -46,6 +47,7 @@ static bool find_edu(void)
 			continue;
 		pci_write(devfn, PCI_COMMAND, pci_read(devfn, PCI_COMMAND) | 6);
 		edu = (u8 *)(u64)(pci_read(devfn, PCI_BAR0) & ~0xfu);
+		edu_id = devfn;
 		return edu;
 	}
 	return false;
@@ -82,6 +84,18 @@ static bool is_all(const volatile u8 *p, u8 val)
 		if (p[i] != val)
 			return false;
 	return true;
+}
+
+/* The same for a device that sees `mine` nowhere, but another page of ours. */
+static u64 own;
+static u8 *own_page;
+
+static const u8 *seen_by_own(u64 from)
+{
+	memset(own_page, 0xee, SIZE);
+	dma(from, false);
+	dma(own, true);
+	return own_page;
 }
 
 static void check_own(void)
@@ -121,6 +135,57 @@ static void check_hypervisor(bool strict)
 	report(!memcmp(seen_at((u64)mine), mine, SIZE), "and dom0's memory as before");
 }
 
+/* What a device finds at an address of its own: the pattern put into one of our pages. */
+static bool finds(u64 at, const u8 *page, u8 pattern)
+{
+	memset((u8 *)page, pattern, SIZE);
+	return is_all(seen_by_own(at), pattern);
+}
+
+#define DFN   0x123456ull /* an address of the device's, above all memory */
+#define PAGES 4u
+
+/* The device is given to a guest, whose memory are four of our pages. */
+static void check_domain(void)
+{
+	static u8 page[PAGES][PAGE] __attribute__((aligned(PAGE)));
+	u64 pfn = (u64)page[0] / PAGE;
+	s64 id = hc(CORBEL_HC_DOMAIN_CREATE);
+
+	report(id > 0, "a domain for devices is made");
+	report(hc(CORBEL_HC_DOMAIN_MAP, id, DFN, pfn, PAGES, CORBEL_MAP_WRITE) == PAGES,
+	       "our pages are mapped there");
+	report(hc(CORBEL_HC_DOMAIN_MAP, id, DFN + PAGES, IMAGE / PAGE, 1, 0) == -EPERM,
+	       "the hypervisor's are not");
+	report(!hc(CORBEL_HC_DOMAIN_ATTACH, edu_id, id), "the device is attached to it");
+	own = (DFN + 3) * PAGE;
+	own_page = page[3];
+	report(finds(DFN * PAGE, page[0], 0x21) && finds((DFN + 2) * PAGE, page[2], 0x43),
+	       "and reaches them at the addresses given");
+	memset(mine, 0x77, SIZE);
+	report(!is_all(seen_by_own((u64)mine), 0x77), "but dom0's memory not at dom0's addresses");
+	report(hc(CORBEL_HC_DOMAIN_UNMAP, id, DFN + 2, 1) == 1 &&
+		   !finds((DFN + 2) * PAGE, page[2], 0x65) && finds(DFN * PAGE, page[0], 0x66),
+	       "what is unmapped is not reached, though it was just before");
+	report(hc(CORBEL_HC_DOMAIN_MAP, id, DFN + 2, pfn + 1, 1, 0) == 1 &&
+		   finds((DFN + 2) * PAGE, page[1], 0x17),
+	       "where another page is mapped it reaches that");
+	memset(page[1], 0x18, SIZE);
+	dma((DFN + 2) * PAGE, true);
+	report(is_all(page[1], 0x18), "and does not write it where that is for reading only");
+	report(hc(CORBEL_HC_DOMAIN_DESTROY, id) == -EBUSY,
+	       "the domain stays as long as it is there");
+	report(!hc(CORBEL_HC_DOMAIN_ATTACH, edu_id, CORBEL_DOMAIN_NONE) &&
+		   !finds(DFN * PAGE, page[0], 0x19),
+	       "attached to none, it reaches nothing");
+	report(!hc(CORBEL_HC_DOMAIN_ATTACH, edu_id, 0), "it is dom0's again");
+	memset(mine, 0x5e, SIZE);
+	report(!memcmp(seen_at((u64)mine), mine, SIZE), "and reaches what dom0 has");
+	report(WAIT(!hc(CORBEL_HC_DOMAIN_DESTROY, id), 5000) &&
+		   hc(CORBEL_HC_DOMAIN_MAP, id, DFN, pfn, 1, 0) == -ENOENT,
+	       "the domain is destroyed");
+}
+
 /* The registers of the unit, at where QEMU has it: nothing answers there. */
 static void check_registers(bool strict, u64 at)
 {
@@ -147,6 +212,10 @@ void test_dma(void)
 		return;
 	check_own();
 	check_hypervisor(strict);
+	if (strict)
+		check_domain();
+	else
+		report(hc(CORBEL_HC_DOMAIN_CREATE) == -ENODEV, "there are no domains of devices");
 	check_registers(strict, regs && *regs == 'a' ? 0xfed80000 : 0xfed90000);
 	(void)WAIT(false, 1000); /* faults are told of four times a second */
 }

@@ -17,7 +17,10 @@
 #define MODEL_TLB     256u
 #define OLD_ROOT      model.old /* the firmware's tables */
 
-/* What a device's entry says. */
+/*
+ * What a device's entry says. Translations are found by the domain's number that it has, and with
+ * AMD by the device's own, as QEMU does it.
+ */
 struct model_entry { /* without gaps, to be compared */
 	u64 valid, root;
 	u32 levels, domain;
@@ -25,7 +28,8 @@ struct model_entry { /* without gaps, to be compared */
 
 static struct {
 	bool amd, coherent, absent, hangs;
-	bool busy; /* devices do DMA all the time */
+	bool caches_none; /* that an address led nowhere, too */
+	bool busy;	  /* devices do DMA all the time */
 	bool on, remaps;
 	u64 root; /* of the tables in use */
 	u32 writes, hangs_after;
@@ -37,6 +41,7 @@ static struct {
 	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
 	struct {
 		bool valid;
+		u16 dev;
 		u32 domain;
 		u64 page, to;
 	} tlb[MODEL_TLB];
@@ -125,22 +130,23 @@ static inline u64 model_dma(u16 dev, u64 at)
 	if (!e->valid)
 		return 0;
 	for (; i < MODEL_TLB; i++)
-		if (model.tlb[i].valid && model.tlb[i].domain == e->domain &&
-		    model.tlb[i].page == at >> 12)
+		if (model.tlb[i].valid && model.tlb[i].page == at >> 12 &&
+		    (model.amd ? model.tlb[i].dev == dev : model.tlb[i].domain == e->domain))
 			break;
 	if (i == MODEL_TLB) {
 		to = model_walk(e, at & PAGE_MASK);
-		if (!to)
+		if (!to && !model.caches_none)
 			return 0;
 		i = model.tlb_next++ % MODEL_TLB;
 		model.tlb[i].valid = true;
 		model.tlb[i].domain = e->domain;
+		model.tlb[i].dev = dev;
 		model.tlb[i].page = at >> 12;
 		model.tlb[i].to = to;
 	} else if (!model.busy && model.tlb[i].to != model_walk(&now, at & PAGE_MASK)) {
 		model.stale++;
 	}
-	return model.tlb[i].to | (at & 0xfff);
+	return model.tlb[i].to ? model.tlb[i].to | (at & 0xfff) : 0;
 }
 
 /* Devices go on with what they did for the firmware. */
@@ -160,6 +166,14 @@ static inline void model_forget(bool entries, bool translations)
 		memset(model.device, 0, sizeof(model.device));
 	if (translations)
 		memset(model.tlb, 0, sizeof(model.tlb));
+	model_traffic();
+}
+
+static inline void model_forget_domain(u32 domain)
+{
+	for (u32 i = 0; i < MODEL_TLB; i++)
+		if (model.tlb[i].domain == domain)
+			model.tlb[i].valid = false;
 	model_traffic();
 }
 
@@ -194,8 +208,12 @@ static inline void vtd_run_queue(void)
 			model_forget(true, false);
 			break;
 		case 2:
-			model_rule((d[0] >> 4 & 3) == 1, "what is invalidated is all");
-			model_forget(false, true);
+			model_rule((d[0] >> 4 & 3) == 1 || (d[0] >> 4 & 3) == 2,
+				   "what is invalidated is all, or a domain");
+			if ((d[0] >> 4 & 3) == 2)
+				model_forget_domain(d[0] >> 16 & 0xffff);
+			else
+				model_forget(false, true);
 			break;
 		case 5:
 			model_rule(d[0] & BIT(5) && d[1] % 4 == 0, "waiting writes a status");
@@ -280,10 +298,9 @@ static inline void amdvi_run_queue(void)
 			model_traffic();
 			break;
 		case 3:
-			model_rule((d[1] & (GENMASK(62, 12) | 3)) == (GENMASK(62, 12) | 3) &&
-				       (d[0] >> 32 & 0xffff) == 1,
-				   "what is invalidated is all");
-			model_forget(false, true);
+			model_rule((d[1] & (GENMASK(62, 12) | 3)) == (GENMASK(62, 12) | 3),
+				   "what is invalidated is all of a domain");
+			model_forget_domain(d[0] >> 32 & 0xffff);
 			break;
 		case 8:
 			model_rule(*model_reg(0x30) & BIT(6), "commands are known");

@@ -29,6 +29,7 @@
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
+#include "hv/iommu/domain.h"
 #include "stand_in.h"
 
 #define __weak __attribute__((weak))
@@ -57,6 +58,12 @@ __weak NOTHING(debug_run, struct vcpu *v, struct vm_exit *x)
 __weak NOTHING(debug_set_dr, struct vcpu *v, u32 n, u64 val)
 __weak NOTHING(debug_stop_owed, struct vcpu *v)
 __weak ZERO(bool, debug_takes, struct vcpu *v, const struct vm_exit *x)
+__weak ZERO(int, domain_attach, u64 device, u64 id)
+__weak NOTHING(domain_block_all, void)
+__weak ZERO(int, domain_create, void)
+__weak ZERO(int, domain_destroy, u64 id)
+__weak ZERO(s64, domain_map, u64 id, u64 dfn, u64 pfn, u64 count, bool write)
+__weak ZERO(s64, domain_unmap, u64 id, u64 dfn, u64 count)
 __weak NOTHING(drs_to_hw, const struct vcpu *v)
 __weak NOTHING(event_doorbell, u32 id)
 __weak NOTHING(event_tell, void)

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/iommu/domain.h"
+#include "hv/iommu/iommu.h"
+#include "hv/lib/log.h"
+#include "hv/mm/p2m.h"
+
+/*
+ * Writes to there are interrupts, and never translated. That the frame has a mark keeps tables of
+ * three levels in all domains, so that units which walk only these find where to begin.
+ */
+#define MSI_START 0xfee00ull
+#define MSI_END	  0xfef00ull
+
+/* Tables that DOMAIN_MAP_FRAMES frames need at most: two of the lowest level, and those above. */
+#define MAP_TABLES 6u
+/* Of an empty domain: the root, three tables below, and the list of its map. */
+#define EMPTY_PAGES 5u
+
+static struct domain {
+	bool used, dying;
+	u32 devices;
+	struct account acct; /* bounded: has no more than is needed at the time */
+	struct p2m map;
+} domains[DOMAINS]; /* 0: the one without memory, made with the first other */
+
+static struct {
+	u32 device;
+	struct domain *in; /* NULL: the slot is free */
+} attached[DOMAIN_DEVICES];
+
+/* Units know it by that; NULL: dom0's. */
+static u16 number_of(const struct domain *d)
+{
+	return IOMMU_DOM0_NUMBER + (d ? 1 + (d - domains) : 0);
+}
+
+static void must(int err, const struct iommu_unit *u)
+{
+	if (err == -EIO)
+		panic("the %s unit at %lx does not end what it has been told: devices may reach "
+		      "what is no longer theirs; see to the hardware",
+		      iommu.ops->name, u->at);
+}
+
+static void flush(u16 number)
+{
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		must(iommu.ops->flush(u, number), u);
+}
+
+static void flush_map(struct p2m *p)
+{
+	flush(number_of(container_of(p, struct domain, map)));
+}
+
+/* What of its promise a domain has not used, others may have again. */
+static void settle(struct domain *d)
+{
+	if (d->acct.bounded)
+		pool_retract(&d->acct, d->acct.promised);
+}
+
+static u32 domains_end(void)
+{
+	u32 end = DOMAINS;
+
+	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		end = MIN(end, u->domains - IOMMU_DOM0_NUMBER - 1);
+	return end;
+}
+
+u32 domain_bits(void)
+{
+	u32 bits = iommu.count ? 64 : 0;
+
+	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		bits = MIN(bits, u->bits);
+	return bits;
+}
+
+/* The first frame number that the tables of some unit do not reach. */
+static u64 reach(void)
+{
+	return MIN(p2m_gfn_end(), BIT(domain_bits() - PAGE_SHIFT));
+}
+
+/* ---- domains ---- */
+
+static int make(struct domain *d)
+{
+	int err;
+
+	*d = (struct domain){0};
+	err = pool_promise(&d->acct, EMPTY_PAGES);
+	if (!err)
+		err = p2m_init_devices(&d->map, &iommu.format, flush_map, &d->acct);
+	if (!err) {
+		err = p2m_set_mmio(&d->map, MSI_START);
+		BUG_ON(err); /* the promise was enough */
+		d->used = true;
+	}
+	settle(d);
+	return err;
+}
+
+static int make_first_unused(void)
+{
+	for (u32 i = 1; i < domains_end(); i++)
+		if (!domains[i].used)
+			return make(&domains[i]) ?: (int)i;
+	return -ENOSPC;
+}
+
+/* Can there be any? Then the one without memory is there. */
+static int make_nowhere(void)
+{
+	if (iommu.protection != CORBEL_IOMMU_STRICT)
+		return -ENODEV;
+	return domains[0].used ? 0 : make(&domains[0]);
+}
+
+int domain_create(void)
+{
+	return make_nowhere() ?: make_first_unused();
+}
+
+static struct domain *domain_by_id(u64 id)
+{
+	struct domain *d = id && id < DOMAINS ? &domains[id] : NULL;
+
+	return d && d->used && !d->dying ? d : NULL;
+}
+
+static int destroy(struct domain *d)
+{
+	int err;
+
+	BUG_ON(!d->used || d->devices);
+	d->dying = true;
+	err = p2m_destroy(&d->map);
+	settle(d);
+	d->used = err;
+	return err;
+}
+
+s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
+{
+	struct domain *d = domain_by_id(id);
+	u64 attr = PT_R | (write ? PT_W : 0), done = 0;
+	u32 order;
+	int err;
+
+	if (!d)
+		return -ENOENT;
+	if (!count || count > DOMAIN_MAP_FRAMES || dfn >= reach() || count > reach() - dfn ||
+	    (dfn < MSI_END && dfn + count > MSI_START))
+		return -EINVAL;
+	err = pool_promise(&d->acct, MAP_TABLES);
+	for (; !err && done < count; done += err ? 0 : BIT(order)) {
+		order = IS_ALIGNED((dfn + done) | (pfn + done), BIT(9)) && count - done >= BIT(9) &&
+				iommu.format.max_order >= 9
+			    ? 9
+			    : 0;
+		err = p2m_map(&d->map, dfn + done, pfn + done, order, attr);
+	}
+	settle(d);
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		if (u->flush_maps)
+			must(iommu.ops->flush(u, number_of(d)), u);
+	return done ? (s64)done : err;
+}
+
+s64 domain_unmap(u64 id, u64 dfn, u64 count)
+{
+	struct domain *d = domain_by_id(id);
+	s64 done;
+
+	if (!d)
+		return -ENOENT;
+	if (dfn < MSI_END && (count > MSI_END || dfn + count > MSI_START))
+		return -EINVAL;
+	/* To split a large page; where there is none it goes as a whole. */
+	(void)pool_promise(&d->acct, MAP_TABLES);
+	done = p2m_unmap(&d->map, dfn, count);
+	settle(d);
+	return done;
+}
+
+/* ---- devices ---- */
+
+/* Where the device is noted, or where it can be; DOMAIN_DEVICES: neither. */
+static u32 slot_of(u32 device)
+{
+	u32 free = DOMAIN_DEVICES;
+
+	for (u32 i = 0; i < DOMAIN_DEVICES; i++) {
+		if (attached[i].in && attached[i].device == device)
+			return i;
+		if (!attached[i].in)
+			free = MIN(free, i);
+	}
+	return free;
+}
+
+/* NULL: dom0's. Translations may be found by the device, too: none of either domain stays. */
+static int tell_unit(struct iommu_unit *u, u32 device, const struct domain *from,
+		     const struct domain *to)
+{
+	int err = iommu.ops->attach(u, device, to ? &to->map.pt : &iommu.dom0, number_of(to));
+
+	must(err, u);
+	if (err)
+		return err;
+	must(iommu.ops->flush(u, number_of(to)), u);
+	must(iommu.ops->flush(u, number_of(from)), u);
+	return 0;
+}
+
+/* What did not work in one unit is undone in those before, where the device's entry is there. */
+static void tell_back(const struct iommu_unit *end, u32 device, const struct domain *from,
+		      const struct domain *to)
+{
+	for (struct iommu_unit *u = iommu.unit; u < end; u++) {
+		int err = u->segment == device >> 16 ? tell_unit(u, device, to, from) : 0;
+
+		BUG_ON(err);
+	}
+}
+
+/* In all units of the segment: which of them it is behind does not matter to the others. */
+static int tell_units(u32 device, const struct domain *from, const struct domain *to)
+{
+	bool any = false;
+
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		int err = u->segment == device >> 16 ? tell_unit(u, device, from, to) : 0;
+
+		if (err) {
+			tell_back(u, device, from, to);
+			return err;
+		}
+		any |= u->segment == device >> 16;
+	}
+	return any ? 0 : -ENODEV;
+}
+
+static int move(u32 slot, u32 device, struct domain *to)
+{
+	struct domain *from = attached[slot].in;
+	int err = tell_units(device, from, to);
+
+	if (err)
+		return err;
+	if (from)
+		from->devices--;
+	if (to)
+		to->devices++;
+	attached[slot].device = device;
+	attached[slot].in = to;
+	return 0;
+}
+
+int domain_attach(u64 device, u64 id)
+{
+	struct domain *to = id == CORBEL_DOMAIN_NONE ? &domains[0] : domain_by_id(id);
+	int err = device >> 32 ? -ENODEV : make_nowhere();
+	u32 slot;
+
+	if (err)
+		return err;
+	if (id && !to)
+		return -ENOENT;
+	slot = slot_of(device);
+	if (slot == DOMAIN_DEVICES)
+		return id ? -ENOSPC : 0;
+	if (attached[slot].in == to)
+		return 0; /* as it is; dom0's have no slot */
+	return move(slot, device, to);
+}
+
+void domain_block_all(void)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < DOMAIN_DEVICES; i++) {
+		int err = 0;
+
+		if (attached[i].in && attached[i].in != &domains[0]) {
+			err = move(i, attached[i].device, &domains[0]);
+			n++;
+		}
+		BUG_ON(err); /* its entries are there */
+	}
+	if (n)
+		log_warn("%u devices of guests are blocked until dom0 takes them back", n);
+}
+
+static int destroy_all(void)
+{
+	domain_block_all();
+	for (struct domain *d = domains + 1; d < domains + DOMAINS; d++)
+		if (d->used && destroy(d))
+			return -EAGAIN;
+	return 0;
+}
+
+int domain_destroy(u64 id)
+{
+	struct domain *d = id < DOMAINS ? &domains[id] : NULL;
+
+	if (!id)
+		return destroy_all();
+	if (!d || !d->used)
+		return -ENOENT;
+	return d->devices ? -EBUSY : destroy(d);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Domains of devices that dom0 gives to guests: the memory such a device reaches is what dom0 has
+ * mapped there, at the addresses the guest knows it by. A domain's map is a p2m whose TLBs are the
+ * IOMMUs': it holds references to dom0's frames, which are dropped when no unit has them cached.
+ *
+ *   device --> 0, dom0's (iommu.dom0): all of dom0's memory
+ *          --> one of these
+ *          --> none: its accesses are blocked
+ *
+ * Only with iommu=strict. All calls are hypercalls, see DOMAIN_x in hv/abi.h, and are alone: under
+ * the lock `objects`, for writing. A unit that does not answer ends the machine in a line, since
+ * nobody knows then what its devices reach.
+ */
+#pragma once
+
+#include "hv/lib/types.h"
+
+#define DOMAINS		  64u /* with the one that has no memory; a unit may have fewer */
+#define DOMAIN_DEVICES	  64u /* that are not in dom0's domain */
+#define DOMAIN_MAP_FRAMES 512u
+
+/* Of the addresses that devices have there; 0: there are no units. */
+u32 domain_bits(void);
+/* Number of a new domain, > 0; -ENODEV, -ENOSPC, -ENOMEM. */
+int domain_create(void);
+/* Or, 0: all, after domain_block_all(). -ENOENT, -EBUSY: it has devices, -EAGAIN: call again. */
+int domain_destroy(u64 id);
+/* Device: segment << 16 | id. -ENOENT: no such domain, -ENODEV: no unit has it, -ENOSPC. */
+int domain_attach(u64 device, u64 id);
+/* Frames done, or of the first what is wrong: -EPERM, -EEXIST, -ENOMEM, -EINVAL. */
+s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write);
+/* Frames done: call again with the rest. -EINVAL, -ENOENT. */
+s64 domain_unmap(u64 id, u64 dfn, u64 count);
+
+/*
+ * dom0's kernel is another, which knows of no domain: devices in one go on to be blocked, until
+ * they are attached to dom0's again. What they reached is dom0's.
+ */
+void domain_block_all(void);

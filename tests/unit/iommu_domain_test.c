@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * links: tests/unit/rest.c hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c
+ * hv/iommu/amdvi.c hv/iommu/dmar.c hv/iommu/ivrs.c hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c
+ * hv/mm/frame.c hv/lib/lock.c boot/boot.c
+ */
+/*
+ * Devices in domains of their own: against models of units that cache all they can, what each
+ * reaches at each moment, whose frames are held, and that nothing stale is ever used.
+ */
+#include "hv/iommu/domain.c"
+#include "iommu_machine.h"
+#include "stand_in.h"
+
+/* The hypervisor does not touch devices' memory. */
+ZERO(void *, mm_map_temp, hpa_t page)
+NOTHING(mm_unmap_temp, void)
+ZERO(bool, mm_compare, const struct mm_word *w, u32 n)
+
+#define DEVICE	  0x1ffu /* bus 1 */
+#define OTHER	  0x1f0u /* on the same bus */
+#define FRAME(mb) ((mb)*MB >> PAGE_SHIFT)
+
+static u32 held(u64 pfn)
+{
+	return frame_of(pfn)->maps;
+}
+
+/* Destroy it in as many calls as it takes. */
+static int destroyed(u64 id)
+{
+	int err = domain_destroy(id);
+
+	for (u32 i = 0; err == -EAGAIN && i < 10000; i++)
+		err = domain_destroy(id);
+	return err;
+}
+
+/* Nothing is left of the machine before. */
+static void start_afresh(bool amd, u32 mode)
+{
+	memset(domains, 0, sizeof(domains));
+	memset(attached, 0, sizeof(attached));
+	start(amd, false, mode, 0);
+}
+
+static void start_strict(bool amd)
+{
+	start_afresh(amd, IOMMU_STRICT);
+	iommu_init();
+}
+
+static void check_caches(const char *what)
+{
+	CHECK(!model.stale && !model.wrong, "%s: nothing stale is used (%u), no rule broken (%s)",
+	      what, model.stale, model.wrong ? model.wrong : "none");
+}
+
+/* A device leaves dom0's domain for one of its own, and comes back. */
+static void test_way(bool amd)
+{
+	int id;
+
+	start_strict(amd);
+	CHECK(!domain_attach(DEVICE, CORBEL_DOMAIN_NONE) && !model_dma(DEVICE, MB) &&
+		  !domain_attach(DEVICE, 0),
+	      "%s: a device can be kept from everything before there is any domain", name(amd));
+	id = domain_create();
+	CHECK(id == 1 && reaches(DEVICE, MB) && reaches(OTHER, MB),
+	      "%s: a domain is made, the devices are still dom0's", name(amd));
+	CHECK(domain_map(id, 0, FRAME(5), 16, true) == 16 && held(FRAME(5)) == 1 &&
+		  !held(FRAME(5) + 16),
+	      "frames that are mapped are held");
+	CHECK(!domain_attach(DEVICE, id) && !model_dma(DEVICE, MB) &&
+		  model_dma(DEVICE, 0) == 5 * MB && !model_dma(DEVICE, 16 * PAGE_SIZE),
+	      "its device reaches what is mapped there, and no more");
+	CHECK(reaches(OTHER, MB) && reaches(0x10, MB), "other devices, on its bus, too, go on");
+	CHECK(domain_map(id, 0x100000, FRAME(7), 512, true) == 512 &&
+		  model_dma(DEVICE, 0x100000ull << 12) == 7 * MB,
+	      "what is mapped later is reached");
+	CHECK(domain_unmap(id, 3, 2) == 2 && !model_dma(DEVICE, 3 * PAGE_SIZE) &&
+		  model_dma(DEVICE, 5 * PAGE_SIZE) == 5 * MB + 5 * PAGE_SIZE && !held(FRAME(5) + 3),
+	      "what is unmapped is not reached any more, and not held");
+	CHECK(domain_destroy(id) == -EBUSY, "a domain that has a device stays");
+	CHECK(!domain_attach(DEVICE, CORBEL_DOMAIN_NONE) && !model_dma(DEVICE, 0) &&
+		  !model_dma(DEVICE, MB),
+	      "a device can be kept from everything");
+	CHECK(!domain_attach(DEVICE, 0) && reaches(DEVICE, MB), "and goes back to dom0");
+	CHECK(!destroyed(id) && !held(FRAME(5)) && !held(FRAME(7)) &&
+		  domain_map(id, 0, FRAME(5), 1, true) == -ENOENT,
+	      "a domain without devices goes, and holds nothing");
+	check_caches(name(amd));
+}
+
+/* Two devices, domains in which the same addresses are others. */
+static void test_apart(bool amd)
+{
+	int a, b;
+
+	start_strict(amd);
+	a = domain_create();
+	b = domain_create();
+	CHECK(domain_map(a, 0, FRAME(5), 8, true) == 8 &&
+		  domain_map(b, 0, FRAME(7), 8, true) == 8 && !domain_attach(DEVICE, a) &&
+		  !domain_attach(OTHER, b),
+	      "%s: two domains", name(amd));
+	for (u32 i = 0; i < 3; i++) {
+		CHECK(model_dma(DEVICE, 0) == 5 * MB && model_dma(OTHER, 0) == 7 * MB,
+		      "each device reaches its own");
+		domain_attach(DEVICE, CORBEL_DOMAIN_NONE);
+		domain_attach(DEVICE, a);
+	}
+	domain_attach(DEVICE, b);
+	CHECK(model_dma(DEVICE, 0) == 7 * MB, "and another's when it is moved there");
+	domain_attach(DEVICE, 0);
+	domain_attach(OTHER, 0);
+	check_caches(name(amd));
+}
+
+static void test_refusals(bool amd)
+{
+	u64 free;
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	CHECK(domain_map(id, 0, IMAGE >> PAGE_SHIFT, 1, true) == -EPERM &&
+		  domain_map(id, 0, POOL_START >> PAGE_SHIFT, 1, false) == -EPERM &&
+		  domain_map(id, 0, RAM_END >> PAGE_SHIFT, 1, true) == -EPERM &&
+		  domain_map(id, 0, BIT(60), 1, true) == -EPERM,
+	      "%s: neither the hypervisor's frames nor what is no RAM can be mapped", name(amd));
+	CHECK(domain_map(id, 0, (POOL_START >> PAGE_SHIFT) - 4, 8, true) == 4,
+	      "of a run that reaches the hypervisor only what is dom0's is");
+	CHECK(domain_map(id, 0xfee00, FRAME(5), 1, true) == -EINVAL &&
+		  domain_map(id, 0xfedff, FRAME(5), 2, true) == -EINVAL &&
+		  domain_map(id, 0xfeeff, FRAME(5), 1, true) == -EINVAL &&
+		  domain_map(id, 0xfef00, FRAME(5), 1, true) == 1 &&
+		  domain_unmap(id, 0, BIT(30)) == -EINVAL,
+	      "where interrupts are sent there is no memory");
+	CHECK(domain_map(id, BIT(36), FRAME(5), 1, true) == -EINVAL &&
+		  domain_map(id, BIT(36) - 1, FRAME(5), 2, true) == -EINVAL &&
+		  domain_map(id, ~0ull, FRAME(5), 2, true) == -EINVAL,
+	      "nor beyond what the units reach");
+	CHECK(domain_map(id, 0x400, FRAME(5), 0, true) == -EINVAL &&
+		  domain_map(id, 0x400, FRAME(5), 513, true) == -EINVAL,
+	      "a call does something, and not too much");
+	CHECK(domain_map(id, 0, FRAME(7), 1, true) == -EEXIST, "what is mapped is not replaced");
+	CHECK(domain_map(id + 1, 0, FRAME(5), 1, true) == -ENOENT &&
+		  domain_unmap(id + 1, 0, 1) == -ENOENT && domain_destroy(id + 1) == -ENOENT &&
+		  domain_attach(DEVICE, id + 1) == -ENOENT &&
+		  domain_attach(DEVICE, 64) == -ENOENT &&
+		  domain_map(DOMAINS, 0, FRAME(5), 1, true) == -ENOENT &&
+		  domain_map(0, 0, FRAME(5), 1, true) == -ENOENT,
+	      "there is no other domain; dom0's is not changed");
+	CHECK(domain_attach(DEVICE | 1u << 16, id) == -ENODEV &&
+		  domain_attach(BIT(40) | DEVICE, id) == -ENODEV && reaches(DEVICE, MB),
+	      "a device of another segment is not this one");
+	if (amd)
+		CHECK(domain_attach(0xff00, id) == -EINVAL, "nor one that the unit does not have");
+	CHECK(domain_map(id, 0x800, FRAME(5), 1, false) == 1, "memory may be for reading only");
+	free = pool_free_bytes();
+	for (u64 at = 1; at < 30; at++)
+		domain_map(id, at << 30, FRAME(5), 1, true);
+	CHECK(!destroyed(id) && pool_free_bytes() >= free && !pool_promised_bytes(),
+	      "what the tables took comes back, and nothing stays promised");
+	check_caches(name(amd));
+}
+
+/* Large pages, and a hole in one where the pool has nothing left to split it with. */
+static void test_large(bool amd)
+{
+	struct pt_leaf leaf;
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	CHECK(domain_map(id, 512, FRAME(8), 512, true) == 512 && !domain_attach(DEVICE, id),
+	      "%s: 2 MiB", name(amd));
+	CHECK(model_dma(DEVICE, 3 * MB) == 9 * MB && domain_unmap(id, 512 + 7, 1) == 1 &&
+		  !model_dma(DEVICE, 2 * MB + 7 * PAGE_SIZE) &&
+		  model_dma(DEVICE, 2 * MB + 8 * PAGE_SIZE) == 8 * MB + 8 * PAGE_SIZE,
+	      "are split for a hole");
+	while (domain_unmap(id, 512, 512) != 512)
+		;
+	CHECK(domain_map(id, 512, FRAME(8), 512, true) == 512 &&
+		  model_dma(DEVICE, 2 * MB) == 8 * MB,
+	      "and large again where all small ones have gone");
+	pt_lookup(&iommu.dom0, FRAME(8), &leaf);
+	CHECK(leaf.kind == PT_LEAF, "dom0's domain has them all the while");
+	while (pool_alloc(0, NULL))
+		;
+	CHECK(domain_unmap(id, 512 + 7, 1) == 1 && !model_dma(DEVICE, 2 * MB + 7 * PAGE_SIZE) &&
+		  !held(FRAME(8) + 7),
+	      "without memory to split it the page goes as a whole");
+	CHECK(domain_map(id, BIT(27), FRAME(8), 1, true) == -ENOMEM, "and nothing new is mapped");
+	domain_attach(DEVICE, 0);
+	check_caches(name(amd));
+}
+
+/* dom0's kernel is another. */
+static void test_takeover(bool amd)
+{
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	domain_map(id, 0, FRAME(5), 16, true);
+	domain_attach(DEVICE, id);
+	domain_block_all();
+	CHECK(!model_dma(DEVICE, 0) && !model_dma(DEVICE, MB) &&
+		  strstr(test_log_text, "1 devices of guests are blocked"),
+	      "%s: a guest's device is blocked where dom0's kernel ends, in a line", name(amd));
+	CHECK(!destroyed(0) && !held(FRAME(5)) && !model_dma(DEVICE, 0) &&
+		  domain_map(id, 0, FRAME(5), 1, true) == -ENOENT,
+	      "the next one has no domain, and the device is blocked still");
+	CHECK(!domain_attach(DEVICE, 0) && reaches(DEVICE, MB), "until it is dom0's again");
+	check_caches(name(amd));
+}
+
+/* No unit is asked for more than it has, no device forgotten. */
+static void test_limits(bool amd)
+{
+	u32 n = 0, d = 0;
+	int id;
+
+	start_strict(amd);
+	while ((id = domain_create()) > 0)
+		n++;
+	CHECK(id == -ENOSPC && n == (amd ? DOMAINS - 1 : 13),
+	      "%s: %u domains can be made, then there is no number left", name(amd), n);
+	start_strict(amd);
+	id = domain_create();
+	while (!domain_attach(d, id))
+		d++;
+	CHECK(d == DOMAIN_DEVICES && domain_attach(d, id) == -ENOSPC && reaches(d, MB) &&
+		  !domain_attach(d, 0) && !model_dma(d - 1, MB),
+	      "%u devices can be given away, the next stays dom0's", d);
+	check_caches(name(amd));
+}
+
+static void test_modes(bool amd)
+{
+	start_afresh(amd, IOMMU_DOM0);
+	iommu_init();
+	CHECK(domain_create() == -ENODEV && domain_attach(DEVICE, 0) == -ENODEV && !model.writes,
+	      "%s: with iommu=dom0 there are no domains", name(amd));
+}
+
+/* Units that do not look into the CPUs' caches, and whose chipset buffers what is written. */
+static void test_few(void)
+{
+	int id;
+
+	start_afresh(false, IOMMU_STRICT);
+	model_few();
+	iommu_init();
+	id = domain_create();
+	model.is_written = model.is_flushed = false;
+	CHECK(!domain_attach(DEVICE, id) && model.is_written && model.is_flushed,
+	      "VT-d with few features: the entry of a device is written out of all caches");
+	model.is_written = model.is_flushed = false;
+	CHECK(domain_map(id, 0, FRAME(5), 2, true) == 2 && model.is_written && model.is_flushed &&
+		  model_dma(DEVICE, 0) == 5 * MB,
+	      "so is what is mapped");
+	model.is_written = model.is_flushed = false;
+	CHECK(domain_unmap(id, 0, 1) == 1 && model.is_written && model.is_flushed &&
+		  !model_dma(DEVICE, 0),
+	      "and what is unmapped");
+	domain_attach(DEVICE, 0);
+	check_caches("VT-d with few features");
+}
+
+/* A unit that has cached that there was nothing, where something is now. */
+static void test_caches_none(void)
+{
+	int id;
+
+	start_afresh(false, IOMMU_STRICT);
+	*model_reg(8) |= BIT(7);
+	model.caches_none = true;
+	iommu_init();
+	id = domain_create();
+	domain_attach(DEVICE, id);
+	CHECK(!model_dma(DEVICE, 0) && domain_map(id, 0, FRAME(5), 1, true) == 1 &&
+		  model_dma(DEVICE, 0) == 5 * MB,
+	      "VT-d in caching mode: what is mapped is reached");
+	domain_attach(DEVICE, 0);
+	check_caches("VT-d in caching mode");
+}
+
+/* Of three levels: the tables begin where the unit looks, whatever is unmapped. */
+static void test_three_levels(void)
+{
+	int id;
+
+	start_afresh(false, IOMMU_STRICT);
+	*model_reg(8) &= ~(BIT(10));
+	iommu_init();
+	id = domain_create();
+	CHECK(!domain_attach(DEVICE, id) && !model_dma(DEVICE, 0) &&
+		  domain_map(id, 0, FRAME(5), 1, true) == 1 && model_dma(DEVICE, 0) == 5 * MB &&
+		  domain_unmap(id, 0, 1) == 1 && !model_dma(DEVICE, 0) &&
+		  domain_map(id, 9, FRAME(5), 1, true) == 1 &&
+		  model_dma(DEVICE, 9 * PAGE_SIZE) == 5 * MB,
+	      "VT-d with three levels: a domain is filled, emptied and filled");
+	CHECK(domain_map(id, BIT(27), FRAME(5), 1, true) == -EINVAL, "and ends where they end");
+	domain_attach(DEVICE, 0);
+	check_caches("VT-d with three levels");
+}
+
+/* Whatever is not confirmed may still be reached: nobody gets those frames. */
+static void test_hangs(bool amd)
+{
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	domain_map(id, 0, FRAME(5), 16, true);
+	domain_attach(DEVICE, id);
+	model.hangs = true;
+	CHECK(DIES(domain_attach(DEVICE, 0)) && DIES(domain_unmap(id, 0, 1)) && held(FRAME(5)),
+	      "%s: a unit that does not let a device go, or does not flush, ends the machine",
+	      name(amd));
+	model.hangs = false;
+	domain_attach(DEVICE, 0);
+}
+
+/* The last of all, since a lock remains held. */
+static void test_last_words(void)
+{
+	u64 began;
+	int id;
+
+	start_strict(false);
+	id = domain_create();
+	domain_map(id, 0, FRAME(5), 16, true);
+	model.hangs = true;
+	began = now;
+	CHECK(PANICS(domain_unmap(id, 0, 1)) && now - began < 3000000000ull &&
+		  strstr(test_panic_text, "the VT-d unit at fed90000 does not end what it has been "
+					  "told"),
+	      "in a line, after a second");
+}
+
+int main(void)
+{
+	arena_init(128 * MB);
+	for (u32 amd = 0; amd < 2; amd++) {
+		test_modes(amd);
+		test_way(amd);
+		test_apart(amd);
+		test_refusals(amd);
+		test_large(amd);
+		test_takeover(amd);
+		test_limits(amd);
+		test_hangs(amd);
+	}
+	test_few();
+	test_caches_none();
+	test_three_levels();
+	test_last_words();
+	return test_end();
+}
