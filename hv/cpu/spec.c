@@ -210,7 +210,7 @@ static void read_facts(struct spec_facts *f)
 		f->x21a &= ~X21A_BP_REDUCE;
 }
 
-static void say(const struct spec_plan *p)
+static void log_plan(const struct spec_plan *p)
 {
 	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
 	const char *n[ARRAY_SIZE(names)];
@@ -235,7 +235,7 @@ void spec_init(void)
 	read_facts(&f);
 	spec_choose(&f, boot_info.opt.spec, &spec);
 	spec_each = spec.each;
-	say(&spec);
+	log_plan(&spec);
 }
 
 void spec_init_cpu(void)

@@ -11,7 +11,7 @@
 #include "hv/lib/x86.h"
 
 /* What is not the operand in memory, and not what ModRM.reg names if that is the destination. */
-static u64 source(const struct pass *r)
+static u64 source_operand(const struct pass *r)
 {
 	const struct insn *i = r->i;
 
@@ -47,7 +47,8 @@ static enum emul_result run_operand(struct pass *r)
 	u32 size = op_mem_size(i, r->kind);
 	bool writes = op_writes(i, r->kind);
 	u64 ea = pass_address(r), *gpr = r->e->gpr;
-	struct op o = {.src = source(r), .acc = gpr[RAX], .high = gpr[RDX], .flags = *r->e->rflags};
+	struct op o = {
+	    .src = source_operand(r), .acc = gpr[RAX], .high = gpr[RDX], .flags = *r->e->rflags};
 	enum emul_result res = EMUL_DONE;
 
 	o.reg = pass_reg(r, i->reg, i->op_size);

@@ -249,7 +249,7 @@ static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const s
  * x: the access that the instruction was stopped by, to a device or else to a ROM. gen: of the p2m
  * since before that was looked up.
  */
-static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
+static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
@@ -321,10 +321,10 @@ static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const s
 	struct pt_leaf leaf;
 
 	if (is_lapic_page(v, x->p2m.gpa))
-		return emulate(v, x, true, gen);
+		return emulate_insn(v, x, true, gen);
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (guest_has_device(&leaf, x->p2m.write))
-		return emulate(v, x, leaf.kind == PT_MMIO, gen);
+		return emulate_insn(v, x, leaf.kind == PT_MMIO, gen);
 	if (!x->p2m.write || leaf.kind != PT_LEAF ||
 	    !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);

@@ -129,25 +129,26 @@ static const char *amdvi_stop(struct iommu_unit *u)
 	return NULL;
 }
 
-static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
+static bool amdvi_submit(struct iommu_unit *u, u64 lo, u64 hi)
 {
 	return unit_command(u, VI_CMD_HEAD, VI_CMD_TAIL, lo, hi);
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */
-static bool flush(struct iommu_unit *u)
+static bool amdvi_flush(struct iommu_unit *u)
 {
 	if (u->caps & EFR_IA) {
-		if (!submit(u, CMD_ALL, 0))
+		if (!amdvi_submit(u, CMD_ALL, 0))
 			return false;
 	} else {
 		for (u32 id = 0; id < u->devices_nr; id++)
-			if (!submit(u, CMD_DEVICE | id, 0))
+			if (!amdvi_submit(u, CMD_DEVICE | id, 0))
 				return false;
-		if (!submit(u, CMD_PAGES | PAGES_OF(DOMAIN), PAGES_ALL))
+		if (!amdvi_submit(u, CMD_PAGES | PAGES_OF(DOMAIN), PAGES_ALL))
 			return false;
 	}
-	return submit(u, CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1) && unit_wait_done(u);
+	return amdvi_submit(u, CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1) &&
+	       unit_wait_done(u);
 }
 
 /* How the unit is to treat HyperTransport, as the firmware says. */
@@ -186,7 +187,7 @@ static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
 	unit_write64(u, VI_CONTROL, control_of(u));
 	if (!wait_status(u, STS_CMD_RUN, STS_CMD_RUN))
 		return "does not begin to work";
-	if (!flush(u))
+	if (!amdvi_flush(u))
 		return "does not come to the end of its queue";
 	return NULL;
 }

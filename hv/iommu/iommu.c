@@ -76,7 +76,7 @@ static const char *find_units(void)
 }
 
 /* What all units can. */
-static struct iommu_unit common(void)
+static struct iommu_unit common_to_all(void)
 {
 	struct iommu_unit all = iommu.unit[0];
 
@@ -98,7 +98,7 @@ static void print_units(void)
 	    [CORBEL_IOMMU_STRICT] = "driven by Corbel: devices do not reach its memory",
 	};
 	static const char *const sizes[] = {"4K", "2M", "1G"};
-	struct iommu_unit all = common();
+	struct iommu_unit all = common_to_all();
 
 	log_info("IOMMU: %s, %u units, the first at %lx, %u bits, pages up to %s%s%s%s; %s",
 		 iommu.ops->name, iommu.count, all.at, all.bits, sizes[all.max_order / 9],
@@ -133,7 +133,7 @@ static int make_domain(void)
 	int err;
 
 	format = *iommu.ops->format;
-	format.max_order = common().max_order;
+	format.max_order = common_to_all().max_order;
 	err = pt_init(&domain, &format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
 		err = pt_map_identity(&domain, pfn, end, DOMAIN);
@@ -144,7 +144,7 @@ static int make_domain(void)
 
 /* ---- taking over ---- */
 
-static const char *take(struct iommu_unit *u)
+static const char *take_unit(struct iommu_unit *u)
 {
 	if (!u->queued)
 		return "has no queued invalidation";
@@ -163,7 +163,7 @@ static void set_up(enum corbel_iommu protection)
 		const char *why = NULL;
 
 		if (protection == CORBEL_IOMMU_STRICT)
-			why = take(u);
+			why = take_unit(u);
 		else if (protection == CORBEL_IOMMU_OFF)
 			why = iommu.ops->stop(u);
 		if (why)
@@ -175,7 +175,7 @@ static void set_up(enum corbel_iommu protection)
 /* ---- faults ---- */
 
 /* More and more seldom for devices with the same number: they may go on for ever. */
-static void tell(const struct iommu_unit *u, const struct iommu_fault *f)
+static void log_fault(const struct iommu_unit *u, const struct iommu_fault *f)
 {
 	static u32 times[TOLD_KINDS];
 	u32 n = ++times[(f->device ^ f->device >> 8) % TOLD_KINDS];
@@ -200,7 +200,7 @@ static bool is_there(struct iommu_unit *u)
 	return !gone;
 }
 
-static void poll(struct timer *t)
+static void poll_faults(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
@@ -209,7 +209,7 @@ static void poll(struct timer *t)
 
 		BUG_ON(n > POLL_MAX);
 		for (u32 i = 0; i < n; i++)
-			tell(u, &faults[i]);
+			log_fault(u, &faults[i]);
 	}
 	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
 }
@@ -240,6 +240,6 @@ void iommu_init(void)
 	print_units();
 	if (mode != IOMMU_STRICT)
 		return;
-	timer_setup(&timer, poll);
-	poll(&timer);
+	timer_setup(&timer, poll_faults);
+	poll_faults(&timer);
 }
