@@ -3,17 +3,8 @@
 #include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
 
-#define MSR_MCG_CAP    0x179
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_MC0_CTL    0x400 /* four for each bank */
-#define MCG_BANKS      GENMASK(7, 0)
-#define MCG_CTL_P      BIT(8)
-#define MCI_VAL	       BIT(63)
-#define MCI_MISCV      BIT(59)
-#define MCI_ADDRV      BIT(58)
-
-enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC }; /* order of a bank's MSRs */
+#define MCI_MISCV BIT(59)
+#define MCI_ADDRV BIT(58)
 
 static u32 bank_msr(u32 bank, u32 reg)
 {

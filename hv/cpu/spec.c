@@ -4,9 +4,6 @@
 #include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
 
-#define CPUID_B_AUTH 0x68747541 /* leaf 0: "Auth"enticAMD */
-#define CPUID_B_HYGO 0x6f677948 /* "Hygo"nGenuine, which is family 18h */
-
 #define CPUID_7B_RTM BIT(11)
 
 /* Leaf 0x80000021: EAX, ECX */
@@ -177,7 +174,7 @@ static void read_facts(struct spec_facts *f)
 	struct cpuid_regs l7 = cpuid_read(7, 0);
 	u64 val;
 
-	f->amd = vendor == CPUID_B_AUTH || vendor == CPUID_B_HYGO;
+	f->amd = cpuid_is_amd(vendor);
 	f->family = FIELD_GET(GENMASK(11, 8), sig);
 	if (f->family == 0xf)
 		f->family += FIELD_GET(GENMASK(27, 20), sig);

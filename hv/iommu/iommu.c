@@ -11,10 +11,10 @@
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 
-#define POLL_NS	   250000000ull
-#define POLL_MAX   32u /* faults taken at once */
-#define TOLD_KINDS 256u
-#define DOMAIN	   (PT_R | PT_W)
+#define FAULT_POLL_NS 250000000ull
+#define POLL_MAX      32u /* faults taken at once */
+#define TOLD_KINDS    256u
+#define DOMAIN_RIGHTS (PT_R | PT_W)
 
 struct iommu_state iommu;
 
@@ -120,7 +120,7 @@ static int map_region(const struct mem_range *r)
 			boot_fail("the firmware wants devices to reach %lx-%lx, where the "
 				  "hypervisor lies; start with iommu=dom0",
 				  r->start, r->end);
-		err = pt_map(&domain, pfn, pfn, 0, DOMAIN);
+		err = pt_map(&domain, pfn, pfn, 0, DOMAIN_RIGHTS);
 		if (err < 0 && err != -EEXIST)
 			return err;
 	}
@@ -136,7 +136,7 @@ static int make_domain(void)
 	format.max_order = common_to_all().max_order;
 	err = pt_init(&domain, &format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
-		err = pt_map_identity(&domain, pfn, end, DOMAIN);
+		err = pt_map_identity(&domain, pfn, end, DOMAIN_RIGHTS);
 	for (u32 i = 0; !err && i < table.region_count; i++)
 		err = map_region(&table.region[i]);
 	return err;
@@ -211,7 +211,7 @@ static void poll_faults(struct timer *t)
 		for (u32 i = 0; i < n; i++)
 			log_fault(u, &faults[i]);
 	}
-	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
+	timer_arm(t, rdtsc() + ns_to_tsc(FAULT_POLL_NS));
 }
 
 void iommu_init(void)
