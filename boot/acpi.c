@@ -44,7 +44,6 @@
 #define AML_ONE	    0x01u
 #define AML_NAME    0x08u
 #define AML_BYTE    0x0au
-#define AML_WORD    0x0bu
 #define AML_DWORD   0x0cu
 #define AML_PACKAGE 0x12u
 #define AML_ROOT    '\\'

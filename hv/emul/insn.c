@@ -274,7 +274,6 @@ static void take_mem(struct cursor *c, struct insn *i)
 
 static void take_modrm(struct cursor *c, struct insn *i, u16 attr)
 {
-	i->has_modrm = true;
 	i->modrm = take_bytes(c, 1);
 	i->reg = modrm_ext(i) | (i->rex & 4) << 1;
 	i->rm = (i->modrm & 7) | (i->rex & 1) << 3;

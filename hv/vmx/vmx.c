@@ -23,7 +23,6 @@
 #define VMX_TRUE	    12 /* the TRUE MSR of those for pin..entry lies this much higher */
 #define EPTP_WB_WALK_4	    (6 | 3 << 3)
 #define EPTP_AD		    BIT(6)
-#define EPT_DIRTY	    BIT(9)
 
 static struct vmx_msrs msrs; /* set once, by vmx_probe() */
 
