@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* MMIO and other accesses that are emulated. */
+/*
+ * MMIO and other accesses that are emulated, instruction by instruction. The way of a guest's write
+ * to a device:
+ *   the nested page fault: mmio_handle_fault(), handle_other_p2m_fault()
+ *   fetched, decoded, carried out up to the access: emulate_insn()
+ *   by what the emulator says, EMUL_MMIO_WRITE here: emul_finish()
+ *   the LAPIC, a doorbell: mmio_here(), and the emulator goes on at once
+ *   a device of the VMM: mmio_exit_to_dom0(); with the answer complete_mmio() goes on before the
+ *   next entry
+ */
 #include "hv/guest/mmio.h"
 #include "hv/emul/op.h"
 #include "hv/emul/walk.h"
