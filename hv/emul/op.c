@@ -501,8 +501,11 @@ bool op_compute(const struct insn *i, enum kind kind, struct op *o)
 		o->acc = old;
 		return true;
 	case K_INC:
+		o->mem = op_alu(ALU_ADD, old, 1, size, &o->flags);
+		o->flags = (o->flags & ~FL_CF) | cf;
+		return true;
 	case K_DEC:
-		o->mem = op_alu(kind == K_INC ? ALU_ADD : ALU_SUB, old, 1, size, &o->flags);
+		o->mem = op_alu(ALU_SUB, old, 1, size, &o->flags);
 		o->flags = (o->flags & ~FL_CF) | cf;
 		return true;
 	case K_NOT:

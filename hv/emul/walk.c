@@ -154,7 +154,9 @@ static int read_path(const struct walk_env *w, const struct paging *p, u64 linea
 			t->leaf = level;
 			return 0;
 		}
-		table = entry & GENMASK(p->size == 8 ? 51 : 31, 12);
+		table = entry & GENMASK(31, 12);
+		if (p->size == 8)
+			table = entry & GENMASK(51, 12);
 	}
 }
 

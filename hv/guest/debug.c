@@ -51,14 +51,18 @@ static void tell_back_end(struct vcpu *v)
 
 void debug_set_dr(struct vcpu *v, u32 n, u64 val)
 {
-	if (n == 6)
+	enum hvm_reg reg = HVM_DR7;
+
+	if (n == 6) {
+		reg = HVM_DR6;
 		v->debug.dr6 = (u32)val | DR6_ONES;
-	else
+	} else {
 		v->debug.dr7 = (u32)val | DR7_ONE;
+	}
 	if (debug_holds_drs(v))
 		tell_back_end(v);
 	else
-		hvm->set(v, n == 6 ? HVM_DR6 : HVM_DR7, (u32)val);
+		hvm->set(v, reg, (u32)val);
 }
 
 void debug_reset(struct vcpu *v)
@@ -85,9 +89,10 @@ s64 debug_set(struct vcpu *v, const struct corbel_guest_debug *d)
 	v->debug.own_dr7 = (u32)d->dr[7] | DR7_ONE;
 	v->lapic.hw_stale = true; /* who delivers interrupts may change */
 	tell_back_end(v);
-	if (d->control & INJECT)
-		vcpu_inject_exception(v, d->control & CORBEL_DEBUG_INJECT_DB ? VEC_DB : VEC_BP,
-				      false, 0);
+	if (d->control & CORBEL_DEBUG_INJECT_DB)
+		vcpu_inject_exception(v, VEC_DB, false, 0);
+	else if (d->control & INJECT)
+		vcpu_inject_exception(v, VEC_BP, false, 0);
 	return 0;
 }
 

@@ -66,8 +66,9 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 
 static int emul_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio)
 {
-	/* The read half of a read-modify-write needs the right to write. */
-	return emul_access(e, linear, buf, len, mmio, e->rmw ? WALK_WRITE : 0, false);
+	u64 right = e->rmw ? WALK_WRITE : 0; /* a read that is followed by a write needs both */
+
+	return emul_access(e, linear, buf, len, mmio, right, false);
 }
 
 static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio)

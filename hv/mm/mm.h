@@ -47,7 +47,9 @@ static inline hpa_t virt_to_hpa(const void *p)
 {
 	u64 v = (u64)p;
 
-	return hpa(v >= HV_IMAGE ? v - HV_IMAGE : v - HV_DIRECT);
+	if (v >= HV_IMAGE)
+		return hpa(v - HV_IMAGE);
+	return hpa(v - HV_DIRECT);
 }
 /* Map device registers, uncached, for ever. NULL when out of space or memory. */
 void *mm_map_mmio(u64 addr, u64 size);

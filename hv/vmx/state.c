@@ -130,7 +130,7 @@ void vmx_set_tsc(struct vcpu *v)
 	vmx_current(v);
 	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset);
 	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
-		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(HVM_TSC_MUL_FRAC));
+		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ?: BIT(HVM_TSC_MUL_FRAC));
 }
 
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)

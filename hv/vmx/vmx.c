@@ -142,7 +142,10 @@ void vmx_cpu_disable(struct cpu *c)
 
 static void set_exits(u8 *byte, u8 bit, bool exits)
 {
-	WRITE_ONCE(*byte, exits ? *byte | bit : *byte & ~bit);
+	if (exits)
+		WRITE_ONCE(*byte, *byte | bit);
+	else
+		WRITE_ONCE(*byte, *byte & ~bit);
 }
 
 /*

@@ -173,6 +173,25 @@ def arrows_up(graph):
     return out
 
 
+def choices(path):
+    """Ternaries that are nested or stand in an argument; not those of a log line, which pick a word, nor `a ?: b`."""
+    text = re.sub(STRING, '0', without_comments(path, read(path)))
+    out = []
+    for m in re.finditer(r'[^;{}]*\?(?!:)[^;{}]*[;{}]', text):
+        said = m.group()
+        if said.lstrip().startswith('#') or re.search(r'\b(log_\w+|hv_snprintf|panic|boot_fail|vmcs_log_refusal)\(', said):
+            continue
+        before = said[:re.search(r'\?(?!:)', said).start()]
+        deep, at = 0, len(before)
+        while at and deep < 1: # to the bracket that the choice stands in
+            at -= 1
+            deep += {'(': 1, ')': -1}.get(before[at], 0)
+        inside = deep == 1 and re.search(r'(\w+)$', before[:at])
+        if len(re.findall(r'\?(?!:)', said)) > 1 or (inside and inside.group(1) not in ('if', 'while', 'for', 'return', 'switch')):
+            out.append(f'{path}:{text[:m.end()].count(chr(10)) + 1}')
+    return out
+
+
 # Structures whose members others lay out: the hardware, boot loaders, Linux, KVM. They are there whether used or not.
 LAYOUTS = {'boot/linux.c', 'boot/linux.h', 'boot/multiboot2.h', 'hv/abi.h', 'hv/cpu/cpu.c', 'hv/dom0/state.c',
            'hv/guest/lapic.h', 'hv/guest/lazy.c', 'hv/guest/pv.c', 'hv/svm/vmcb.h', 'hv/vmx/caps.h'}
