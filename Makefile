@@ -95,7 +95,7 @@ $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t),tests/unit/$(t)_test.c,$(call l
 $(BUILD)/unit/svm: hv/svm/svm.c
 $(BUILD)/unit/lazy: hv/guest/lazy.c
 $(BUILD)/unit/cr: hv/guest/cr.c
-$(BUILD)/unit/vmx: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
+$(BUILD)/unit/vmx_event: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 # ---- fuzz targets: each tests/fuzz/NAME.c likewise. In `make unit` on repeatable mutations, in `make fuzz` under libFuzzer ----
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/main.c,$(wildcard tests/fuzz/*.c)))

@@ -44,7 +44,6 @@
 #define AML_ONE	    0x01u
 #define AML_NAME    0x08u
 #define AML_BYTE    0x0au
-#define AML_WORD    0x0bu
 #define AML_DWORD   0x0cu
 #define AML_PACKAGE 0x12u
 #define AML_ROOT    '\\'
@@ -65,7 +64,7 @@ struct acpi_scan {
 	u8 off_types[2]; /* of S5, for PM1a and PM1b; see acpi_scan_s5() */
 };
 
-static u8 checksum(const u8 *p, u32 len)
+static u8 sum_of_bytes(const u8 *p, u32 len)
 {
 	u8 sum = 0;
 
@@ -102,7 +101,7 @@ static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map)
 	if (memcmp(t, sig, 4) || len < SDT_SIZE || len > SDT_MAX)
 		goto bad;
 	t = map(addr, len);
-	if (t && !checksum(t, len))
+	if (t && !sum_of_bytes(t, len))
 		return t;
 bad:
 	log_warn("ACPI table %s at %lx is damaged or out of reach, ignored", name, addr);
@@ -201,8 +200,8 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
 		else
 			memset(entry + 4, 0xff, 4);
 	}
-	t[SDT_CHECKSUM] -= checksum(t, len);
-	BUG_ON(checksum(t, len));
+	t[SDT_CHECKSUM] -= sum_of_bytes(t, len);
+	BUG_ON(sum_of_bytes(t, len));
 	return 0;
 }
 
@@ -427,11 +426,12 @@ static const u8 *find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, u64 *r
 	const u8 *t;
 
 	if (rsdp_len < RSDP_V1_SIZE || memcmp(rsdp, "RSD PTR ", 8) ||
-	    checksum(rsdp, RSDP_V1_SIZE)) {
+	    sum_of_bytes(rsdp, RSDP_V1_SIZE)) {
 		log_warn("ACPI: no valid RSDP");
 		return NULL;
 	}
-	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2 && !checksum(rsdp, RSDP_V2_SIZE)) {
+	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2 &&
+	    !sum_of_bytes(rsdp, RSDP_V2_SIZE)) {
 		*root = get_le(rsdp + RSDP_XSDT, 8);
 		t = *root ? map_table(*root, "XSDT", map) : NULL;
 		if (t)

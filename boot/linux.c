@@ -285,7 +285,7 @@ const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
 
 /* ---- placing ---- */
 
-static bool overlaps(u64 a, u64 a_size, u64 b, u64 b_size)
+static bool spans_overlap(u64 a, u64 a_size, u64 b, u64 b_size)
 {
 	return a < b + b_size && b < a + a_size;
 }
@@ -369,7 +369,7 @@ static const char *place_initrd(const struct boot_info *bi, const struct linux_k
 	p->initrd = initrd.start;
 	if (n == 2 && IS_ALIGNED(initrd.start, PAGE_SIZE) && initrd.end <= k->initrd_end &&
 	    memmap_is(&p->map, initrd.start, initrd.end, MEM_RAM) &&
-	    !overlaps(p->load, k->size, p->initrd, p->initrd_size))
+	    !spans_overlap(p->load, k->size, p->initrd, p->initrd_size))
 		return NULL;
 	/* One part may be moved to where it overlaps itself, but of several none may another. */
 	memcpy(avoid, bi->module, sizeof(bi->module));
@@ -409,7 +409,7 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	used[0] = (struct mem_range){p->load, p->load + k->size};
 	used[1] = (struct mem_range){p->initrd, p->initrd + p->initrd_size};
 	p->kernel_from = bi->module[0].start;
-	if (overlaps(p->kernel_from, kernel_size, p->load, k->size))
+	if (spans_overlap(p->kernel_from, kernel_size, p->load, k->size))
 		p->kernel_from =
 		    memmap_find(&p->map, MEM_HIGH, kernel_size, PAGE_SIZE, MIB, BELOW_4G, used, 2);
 	if (!p->kernel_from)
@@ -538,8 +538,8 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 
 	BUG_ON(!p->block || !IS_ALIGNED(p->block, PAGE_SIZE));
 	BUG_ON(p->initrd + p->initrd_size > BELOW_4G);
-	BUG_ON(overlaps(p->block, LINUX_BLOCK_SIZE, p->load, k->size));
-	BUG_ON(overlaps(p->block, LINUX_BLOCK_SIZE, p->initrd, p->initrd_size));
+	BUG_ON(spans_overlap(p->block, LINUX_BLOCK_SIZE, p->load, k->size));
+	BUG_ON(spans_overlap(p->block, LINUX_BLOCK_SIZE, p->initrd, p->initrd_size));
 	memset(block, 0, LINUX_BLOCK_SIZE);
 	*h = k->setup;
 	h->setup_data = 0;

@@ -291,12 +291,10 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_INTA,
 	CORBEL_EXIT_EOI,	/* eoi.vector, asked for by EOI_MASK */
 	CORBEL_EXIT_IRQ_WINDOW, /* only without CORBEL_VM_LAPIC or with request_irq_window */
-	CORBEL_EXIT_SET_TPR,	/* only without CORBEL_VM_LAPIC: CR8 lowered */
 	/* internal: the hypervisor cannot go on with this vCPU; reason is in the log too */
 	CORBEL_EXIT_INTERNAL,
 	CORBEL_EXIT_FAIL_ENTRY, /* internal.code = hardware's reason */
 	CORBEL_EXIT_DEBUG,	/* debug */
-	CORBEL_EXIT_SYSTEM_RESET,
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
 };

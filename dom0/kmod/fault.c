@@ -89,10 +89,17 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *l)
 {
 	pte_t *pte = host_entry(vm->mm, f->hva, l);
-	/* devices' memory is no struct page's */
-	int r = pte ? host_page(pte, l) : !l->order ? ABSENT : pfn_valid(l->pfn) ? USABLE : UNFIT;
+	int r = USABLE;
 
-	return r == USABLE && f->write && !l->writable ? ABSENT : r;
+	if (pte)
+		r = host_page(pte, l);
+	else if (!l->order)
+		r = ABSENT;
+	else if (!pfn_valid(l->pfn)) /* devices' memory is no struct page's */
+		r = UNFIT;
+	if (r == USABLE && f->write && !l->writable)
+		return ABSENT;
+	return r;
 }
 
 /* As if the VMM had touched it. */

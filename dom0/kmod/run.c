@@ -263,9 +263,6 @@ static int handle_exit(struct cb_vcpu *v)
 	case CORBEL_EXIT_IRQ_WINDOW:
 		run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 		return 0;
-	case CORBEL_EXIT_SET_TPR:
-		run->exit_reason = KVM_EXIT_SET_TPR;
-		return 0;
 	case CORBEL_EXIT_INTERNAL:
 		return exit_internal(v);
 	case CORBEL_EXIT_FAIL_ENTRY:
@@ -277,11 +274,6 @@ static int handle_exit(struct cb_vcpu *v)
 		return exit_debug(v);
 	case CORBEL_EXIT_MSR:
 		return exit_msr(v);
-	case CORBEL_EXIT_SYSTEM_RESET:
-		run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
-		run->system_event.type = KVM_SYSTEM_EVENT_RESET;
-		run->system_event.ndata = 0;
-		return 0;
 	}
 	run->exit_reason = KVM_EXIT_UNKNOWN;
 	run->hw.hardware_exit_reason = reason;

@@ -414,9 +414,9 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
 		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
-		return copy_from_user(&addr, argp, sizeof(addr)) ? -EFAULT
-		       : vm->vcpus				 ? -EINVAL
-								 : 0;
+		if (copy_from_user(&addr, argp, sizeof(addr)))
+			return -EFAULT;
+		return vm->vcpus ? -EINVAL : 0;
 	case KVM_SET_BOOT_CPU_ID:
 		return set_boot_cpu(vm, arg);
 	case KVM_GET_CLOCK:

@@ -57,7 +57,7 @@ static void print_frame(u64 rip)
  * Frame pointers lead from frame to frame; each must lie above the last, on the same stack, and
  * return into our text.
  */
-static void backtrace(u64 rip, u64 rbp)
+static void print_backtrace(u64 rip, u64 rbp)
 {
 	log_err("Backtrace:");
 	if (rip)
@@ -162,7 +162,7 @@ static void panic_regs(const struct regs *r)
 	if (r->vector == VEC_MC)
 		mcheck_log();
 	print_regs(r);
-	backtrace(r->rip, r->rbp);
+	print_backtrace(r->rip, r->rbp);
 	if (dump_more)
 		dump_more();
 	/* Once more: a screen holds but the end of all this. */

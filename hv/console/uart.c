@@ -117,7 +117,10 @@ static void take_char(struct uart *u, u8 c, u8 err, struct uart_keys *keys)
 	if (u->escapes == ESCAPES) {
 		u->escapes = 0;
 		u->to_hv = !u->to_hv;
-		add_key(keys, u->to_hv ? 'h' : UART_KEY_LEAVE);
+		if (u->to_hv)
+			add_key(keys, 'h');
+		else
+			add_key(keys, UART_KEY_LEAVE);
 	} else if (!u->to_hv) {
 		if (!is_looped(u))
 			rx_put(u, c, err);
@@ -304,7 +307,9 @@ void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 		return;
 	case UART_MCR:
 		u->mcr = val;
-		outb(u->port + UART_MCR, is_looped(u) ? MCR_DTR_RTS : val);
+		if (is_looped(u))
+			val = MCR_DTR_RTS;
+		outb(u->port + UART_MCR, val);
 		return;
 	default:
 		outb(u->port + reg, val);

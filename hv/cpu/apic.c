@@ -307,8 +307,12 @@ static void quiesce_pic(u16 port, u8 vector, u8 cascade)
 
 static void init_timer(void)
 {
+	u32 lvt = VEC_TIMER;
+
+	if (deadline)
+		lvt |= LVT_DEADLINE;
 	apic_write(APIC_TIMER_DIV, TIMER_DIV_1);
-	apic_write(APIC_LVT_TIMER, deadline ? VEC_TIMER | LVT_DEADLINE : VEC_TIMER);
+	apic_write(APIC_LVT_TIMER, lvt);
 	/* The LVT must be seen before the first deadline. SDM "TSC-Deadline Mode". */
 	__asm__ volatile("mfence" : : : "memory");
 }

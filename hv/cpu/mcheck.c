@@ -3,25 +3,16 @@
 #include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
 
-#define MSR_MCG_CAP    0x179
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_MC0_CTL    0x400 /* four for each bank */
-#define MCG_BANKS      GENMASK(7, 0)
-#define MCG_CTL_P      BIT(8)
-#define MCI_VAL	       BIT(63)
-#define MCI_MISCV      BIT(59)
-#define MCI_ADDRV      BIT(58)
+#define MCI_MISCV BIT(59)
+#define MCI_ADDRV BIT(58)
 
-enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC }; /* order of a bank's MSRs */
-
-static u32 mci(u32 bank, u32 reg)
+static u32 bank_msr(u32 bank, u32 reg)
 {
 	return MSR_MC0_CTL + 4 * bank + reg;
 }
 
 /* MCG_CAP, 0 where there is none; firmware may have switched leaves off, so what fails is left. */
-static u64 capabilities(void)
+static u64 read_mcg_cap(void)
 {
 	u32 wanted = CPUID_1D_MCE | CPUID_1D_MCA;
 	u64 cap;
@@ -40,24 +31,25 @@ static u64 read_if(bool there, u32 msr)
 
 u32 mcheck_log(void)
 {
-	u32 banks = capabilities() & MCG_BANKS, found = 0;
+	u32 banks = read_mcg_cap() & MCG_BANKS, found = 0;
 
 	for (u32 i = 0; i < banks; i++) {
-		u64 status = read_if(true, mci(i, MCI_STATUS));
+		u64 status = read_if(true, bank_msr(i, MCI_STATUS));
 
 		if (!(status & MCI_VAL))
 			continue;
 		found++;
 		log_err("CPU %u: machine check, bank %u: status %lx, address %lx, misc %lx",
-			this_cpu()->index, i, status, read_if(status & MCI_ADDRV, mci(i, MCI_ADDR)),
-			read_if(status & MCI_MISCV, mci(i, MCI_MISC)));
+			this_cpu()->index, i, status,
+			read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR)),
+			read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC)));
 	}
 	return found;
 }
 
 void mcheck_init_cpu(void)
 {
-	u64 cap = capabilities();
+	u64 cap = read_mcg_cap();
 
 	if (mcheck_log())
 		log_warn("CPU %u: these are left over from before the boot; if they come again the "
@@ -66,8 +58,8 @@ void mcheck_init_cpu(void)
 	if (cap & MCG_CTL_P)
 		wrmsr_safe(MSR_MCG_CTL, ~0ull);
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
-		wrmsr_safe(mci(i, MCI_CTL), ~0ull);
-		wrmsr_safe(mci(i, MCI_STATUS), 0);
+		wrmsr_safe(bank_msr(i, MCI_CTL), ~0ull);
+		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}
 	wrmsr_safe(MSR_MCG_STATUS, 0);
 }

@@ -4,9 +4,6 @@
 #include "hv/cpu/cpu.h"
 #include "hv/lib/log.h"
 
-#define CPUID_B_AUTH 0x68747541 /* leaf 0: "Auth"enticAMD */
-#define CPUID_B_HYGO 0x6f677948 /* "Hygo"nGenuine, which is family 18h */
-
 #define CPUID_7B_RTM BIT(11)
 
 /* Leaf 0x80000021: EAX, ECX */
@@ -177,7 +174,7 @@ static void read_facts(struct spec_facts *f)
 	struct cpuid_regs l7 = cpuid_read(7, 0);
 	u64 val;
 
-	f->amd = vendor == CPUID_B_AUTH || vendor == CPUID_B_HYGO;
+	f->amd = cpuid_is_amd(vendor);
 	f->family = FIELD_GET(GENMASK(11, 8), sig);
 	if (f->family == 0xf)
 		f->family += FIELD_GET(GENMASK(27, 20), sig);
@@ -210,7 +207,7 @@ static void read_facts(struct spec_facts *f)
 		f->x21a &= ~X21A_BP_REDUCE;
 }
 
-static void say(const struct spec_plan *p)
+static void log_plan(const struct spec_plan *p)
 {
 	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
 	const char *n[ARRAY_SIZE(names)];
@@ -235,7 +232,7 @@ void spec_init(void)
 	read_facts(&f);
 	spec_choose(&f, boot_info.opt.spec, &spec);
 	spec_each = spec.each;
-	say(&spec);
+	log_plan(&spec);
 }
 
 void spec_init_cpu(void)

@@ -252,7 +252,7 @@ static s64 update_doorbell(struct vm *vm, u64 from)
 	return copy_in(from, &d, sizeof(d)) ?: doorbell_update(vm, &d);
 }
 
-static s64 promise(struct vm *vm, u64 pages, u64 how)
+static s64 promise_pages(struct vm *vm, u64 pages, u64 how)
 {
 	bool back = how == CORBEL_PROMISE_BACK;
 	s64 ret = 0;
@@ -298,7 +298,7 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		vm->bsp_apic_id = arg[1];
 		return 0;
 	case CORBEL_HC_PROMISE: /* pages, how */
-		return promise(vm, arg[1], arg[2]);
+		return promise_pages(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP:
 		return map_many(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP_ONE:

@@ -11,7 +11,7 @@
 #include "hv/lib/x86.h"
 
 /* What is not the operand in memory, and not what ModRM.reg names if that is the destination. */
-static u64 source(const struct pass *r)
+static u64 source_operand(const struct pass *r)
 {
 	const struct insn *i = r->i;
 
@@ -30,12 +30,14 @@ static u64 source(const struct pass *r)
 
 static void store_results(struct pass *r, const struct op *o)
 {
-	u32 size = r->i->op_size;
+	u32 size = r->i->op_size, acc_size = size;
 
+	if (size == 1 && r->kind != K_CMPXCHG) /* MUL and DIV use AX for both halves */
+		acc_size = 2;
 	if (o->sets_reg)
 		pass_set_reg(r, r->i->reg, o->reg, size);
-	if (o->sets_acc) /* MUL and DIV of bytes use AX for both halves */
-		pass_set_reg(r, RAX, o->acc, size == 1 && r->kind != K_CMPXCHG ? 2 : size);
+	if (o->sets_acc)
+		pass_set_reg(r, RAX, o->acc, acc_size);
 	if (o->sets_high)
 		pass_set_reg(r, RDX, o->high, size);
 	*r->e->rflags = o->flags;
@@ -47,15 +49,17 @@ static enum emul_result run_operand(struct pass *r)
 	u32 size = op_mem_size(i, r->kind);
 	bool writes = op_writes(i, r->kind);
 	u64 ea = pass_address(r), *gpr = r->e->gpr;
-	struct op o = {.src = source(r), .acc = gpr[RAX], .high = gpr[RDX], .flags = *r->e->rflags};
+	struct op o = {
+	    .src = source_operand(r), .acc = gpr[RAX], .high = gpr[RDX], .flags = *r->e->rflags};
 	enum emul_result res = EMUL_DONE;
+	enum access how = writes ? READ_FOR_WRITE : READ;
 
 	o.reg = pass_reg(r, i->reg, i->op_size);
 	r->one_operand = true;
 	if (r->kind == K_BT && !i->imm_size)
 		ea = (ea + op_bit_displacement(i->op_size, o.src)) & size_mask(i->addr_size);
 	if (op_reads(r->kind))
-		res = pass_memory(r, writes ? READ_FOR_WRITE : READ, i->seg, ea, size, &o.mem);
+		res = pass_memory(r, how, i->seg, ea, size, &o.mem);
 	if (res != EMUL_DONE)
 		return res;
 	if (!op_compute(i, r->kind, &o))
@@ -153,7 +157,8 @@ static enum emul_result run_kind(struct pass *r, const struct vector_move *move)
 static enum emul_result run_pass(struct emul_state *st, struct emul_env *e, bool answered)
 {
 	struct pass r = {.st = st, .e = e, .i = &st->insn, .answered = answered, .kind = st->kind};
-	enum emul_result res = run_kind(&r, r.kind == K_NONE ? vector_move(r.i) : NULL);
+	const struct vector_move *move = r.kind == K_NONE ? vector_move(r.i) : NULL;
+	enum emul_result res = run_kind(&r, move);
 
 	e->stopped = EMUL_STOPPED_NOT; /* what comes later is another access */
 	st->active = res != EMUL_DONE && res != EMUL_FAULT && res != EMUL_UNSUPPORTED;

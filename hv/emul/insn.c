@@ -77,7 +77,7 @@ struct cursor {
 };
 
 /* The next n (0..8) bytes, little endian. */
-static u64 take(struct cursor *c, u32 n)
+static u64 take_bytes(struct cursor *c, u32 n)
 {
 	u64 v = 0;
 
@@ -93,7 +93,7 @@ static u64 take(struct cursor *c, u32 n)
 
 static s64 take_signed(struct cursor *c, u32 n)
 {
-	u64 v = take(c, n), sign = n ? 1ull << (8 * n - 1) : 0;
+	u64 v = take_bytes(c, n), sign = n ? 1ull << (8 * n - 1) : 0;
 
 	return (s64)((v ^ sign) - sign);
 }
@@ -102,7 +102,7 @@ static s64 take_signed(struct cursor *c, u32 n)
 static u8 take_prefixes(struct cursor *c, struct insn *i)
 {
 	for (;;) {
-		u8 b = take(c, 1);
+		u8 b = take_bytes(c, 1);
 
 		if (c->mode == EMUL_64 && (b & 0xf0) == 0x40) {
 			i->rex = b;
@@ -154,7 +154,7 @@ static u8 legacy_pp(const struct cursor *c, const struct insn *i)
  */
 static u16 take_vex(struct cursor *c, struct insn *i)
 {
-	u8 rxb = take(c, 1), last = rxb, w = 0, map = 1, op;
+	u8 rxb = take_bytes(c, 1), last = rxb, w = 0, map = 1, op;
 
 	if (i->rex || c->opsize || i->lock || i->rep)
 		return U;
@@ -162,10 +162,10 @@ static u16 take_vex(struct cursor *c, struct insn *i)
 		rxb |= 0x60;
 	} else {
 		map = rxb & (i->vex == 0x62 ? 7 : 0x1f);
-		last = take(c, 1);
+		last = take_bytes(c, 1);
 		w = last >> 7;
 		if (i->vex == 0x62)
-			take(c, 1);
+			take_bytes(c, 1);
 	}
 	if (c->mode == EMUL_64)
 		i->rex = 0x40 | w << 3 | ((~rxb >> 5) & 7);
@@ -173,7 +173,7 @@ static u16 take_vex(struct cursor *c, struct insn *i)
 	i->vex_256 = last & 4;
 	i->vvvv = (~last >> 3) & (c->mode == EMUL_64 ? 15 : 7);
 	i->map = map;
-	i->opcode = op = take(c, 1);
+	i->opcode = op = take_bytes(c, 1);
 	if (i->vex != 0x8f && map > 6)
 		return U;
 	switch (map) {
@@ -217,10 +217,10 @@ static u16 take_opcode(struct cursor *c, struct insn *i, u8 op)
 	if (op != 0x0f)
 		return one_byte[op];
 	i->map = 1;
-	i->opcode = op = take(c, 1);
+	i->opcode = op = take_bytes(c, 1);
 	if (op == 0x38 || op == 0x3a) {
 		i->map = op == 0x38 ? 2 : 3;
-		i->opcode = take(c, 1);
+		i->opcode = take_bytes(c, 1);
 		return i->map == 2 ? M : M | I8;
 	}
 	if (op == 0x78 && (c->opsize || i->rep == 0xf2)) /* EXTRQ, INSERTQ */
@@ -260,7 +260,7 @@ static void take_mem(struct cursor *c, struct insn *i)
 	if (base == 4) {
 		u8 index;
 
-		i->sib = take(c, 1);
+		i->sib = take_bytes(c, 1);
 		base = i->sib & 7;
 		index = ((i->sib >> 3) & 7) | (i->rex & 2) << 2;
 		i->index = index == 4 ? -1 : index;
@@ -274,8 +274,7 @@ static void take_mem(struct cursor *c, struct insn *i)
 
 static void take_modrm(struct cursor *c, struct insn *i, u16 attr)
 {
-	i->has_modrm = true;
-	i->modrm = take(c, 1);
+	i->modrm = take_bytes(c, 1);
 	i->reg = modrm_ext(i) | (i->rex & 4) << 1;
 	i->rm = (i->modrm & 7) | (i->rex & 1) << 3;
 	if (i->modrm >= 0xc0 || attr & CR)
@@ -310,7 +309,7 @@ static void take_imm(struct cursor *c, struct insn *i, u16 attr)
 
 	if (attr & MO) {
 		i->has_mem = true;
-		i->disp = (s64)take(c, i->addr_size);
+		i->disp = (s64)take_bytes(c, i->addr_size);
 		return;
 	}
 	if (attr & G3 && !(modrm_ext(i) & 6))

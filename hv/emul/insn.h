@@ -21,7 +21,7 @@ struct insn {
 	u8 pp; /* enum insn_pp: the prefix that selects an instruction, or that VEX stands for */
 	u8 opcode;
 	u8 modrm, sib;
-	bool has_modrm, has_mem, rip_relative;
+	bool has_mem, rip_relative;
 	u8 rex;
 	u8 op_size;   /* 2, 4, 8: effective operand size (1 for byte opcodes) */
 	u8 addr_size; /* 2, 4, 8 */

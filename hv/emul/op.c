@@ -189,7 +189,7 @@ static void bit_test(const struct insn *i, struct op *o)
 }
 
 /* The condition of SETcc, CMOVcc and Jcc. */
-static bool condition(u8 cc, u64 flags)
+static bool condition_holds(u8 cc, u64 flags)
 {
 	bool less = !(flags & FL_SF) != !(flags & FL_OF), holds = false;
 
@@ -254,7 +254,7 @@ static u64 shift_once(u32 op, u64 v, u64 top, u64 *flags)
 }
 
 /* OF is defined for a count of 1 only, but processors set it by the same rule always. */
-static void shift(const struct insn *i, struct op *o)
+static void op_shift(const struct insn *i, struct op *o)
 {
 	u32 op = modrm_ext(i), size = i->op_size, count = o->src & (size == 8 ? 63 : 31);
 	u64 mask = size_mask(size), top = BIT(8 * size - 1), v = o->mem & mask, before = v;
@@ -311,7 +311,7 @@ static void double_shift(const struct insn *i, struct op *o)
 typedef unsigned __int128 wide;
 
 /* CF and OF: the upper half is more than the sign. Others are undefined and stay. */
-static wide multiply(struct op *o, u64 a, u64 b, u32 size, bool is_signed)
+static wide op_multiply(struct op *o, u64 a, u64 b, u32 size, bool is_signed)
 {
 	wide product = (wide)(a & size_mask(size)) * (b & size_mask(size));
 	bool more = (u64)(product >> (8 * size)) & size_mask(size);
@@ -326,7 +326,7 @@ static wide multiply(struct op *o, u64 a, u64 b, u32 size, bool is_signed)
 
 static void multiply_acc(const struct insn *i, struct op *o)
 {
-	wide product = multiply(o, o->acc, o->mem, i->op_size, modrm_ext(i) == 5);
+	wide product = op_multiply(o, o->acc, o->mem, i->op_size, modrm_ext(i) == 5);
 
 	o->sets_acc = true;
 	o->acc = (u64)product;
@@ -347,7 +347,7 @@ static u64 divide_wide(wide n, u64 d, u64 *rest)
 	return quotient;
 }
 
-static bool divide(const struct insn *i, struct op *o)
+static bool op_divide(const struct insn *i, struct op *o)
 {
 	u32 size = i->op_size, bits = 8 * size;
 	bool is_signed = modrm_ext(i) == 7, minus_n = false, minus_d = false;
@@ -390,7 +390,7 @@ static bool divide(const struct insn *i, struct op *o)
 /* ---- all others ---- */
 
 /* The number of the lowest or highest bit; where there is none the register stays. */
-static void scan(const struct insn *i, struct op *o)
+static void op_scan_bits(const struct insn *i, struct op *o)
 {
 	u64 v = o->mem & size_mask(i->op_size);
 
@@ -401,7 +401,7 @@ static void scan(const struct insn *i, struct op *o)
 	o->reg = i->opcode & 1 ? 63 - __builtin_clzll(v) : __builtin_ctzll(v);
 }
 
-static void alu(const struct insn *i, struct op *o)
+static void op_alu_operands(const struct insn *i, struct op *o)
 {
 	if (op_is_to_reg(i)) {
 		o->reg = op_alu(op_of(i), o->src, o->mem, i->op_size, &o->flags);
@@ -426,7 +426,7 @@ static bool compute_move(const struct insn *i, enum kind kind, struct op *o)
 		o->sets_reg = true;
 		return true;
 	case K_CMOV: /* 32 bits clear the upper half in either case */
-		if (condition(i->opcode, o->flags))
+		if (condition_holds(i->opcode, o->flags))
 			o->reg = old;
 		o->sets_reg = true;
 		return true;
@@ -437,7 +437,7 @@ static bool compute_move(const struct insn *i, enum kind kind, struct op *o)
 		o->mem = o->src;
 		return true;
 	case K_SETCC:
-		o->mem = condition(i->opcode, o->flags);
+		o->mem = condition_holds(i->opcode, o->flags);
 		return true;
 	case K_XCHG:
 		o->mem = o->src;
@@ -453,23 +453,23 @@ static bool compute_long(const struct insn *i, enum kind kind, struct op *o)
 {
 	switch (kind) {
 	case K_SHIFT:
-		shift(i, o);
+		op_shift(i, o);
 		return true;
 	case K_DOUBLE_SHIFT:
 		double_shift(i, o);
 		return true;
 	case K_IMUL:
-		o->reg = (u64)multiply(o, o->src, o->mem, i->op_size, true);
+		o->reg = (u64)op_multiply(o, o->src, o->mem, i->op_size, true);
 		o->sets_reg = true;
 		return true;
 	case K_MUL:
 		multiply_acc(i, o);
 		return true;
 	case K_DIV:
-		return divide(i, o);
+		return op_divide(i, o);
 	default:
 		BUG_ON(kind != K_SCAN);
-		scan(i, o);
+		op_scan_bits(i, o);
 		return true;
 	}
 }
@@ -483,7 +483,7 @@ bool op_compute(const struct insn *i, enum kind kind, struct op *o)
 		return true;
 	switch (kind) {
 	case K_ALU:
-		alu(i, o);
+		op_alu_operands(i, o);
 		return true;
 	case K_TEST:
 		op_alu(ALU_AND, old, o->src, size, &o->flags);
@@ -501,8 +501,11 @@ bool op_compute(const struct insn *i, enum kind kind, struct op *o)
 		o->acc = old;
 		return true;
 	case K_INC:
+		o->mem = op_alu(ALU_ADD, old, 1, size, &o->flags);
+		o->flags = (o->flags & ~FL_CF) | cf;
+		return true;
 	case K_DEC:
-		o->mem = op_alu(kind == K_INC ? ALU_ADD : ALU_SUB, old, 1, size, &o->flags);
+		o->mem = op_alu(ALU_SUB, old, 1, size, &o->flags);
 		o->flags = (o->flags & ~FL_CF) | cf;
 		return true;
 	case K_NOT:

@@ -92,7 +92,9 @@ enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *
 	}
 	if (ok)
 		return EMUL_DONE;
-	return pass_fault(e, seg == SEG_SS ? VEC_SS : VEC_GP);
+	if (seg == SEG_SS)
+		return pass_fault(e, VEC_SS);
+	return pass_fault(e, VEC_GP);
 }
 
 /* The processor has translated this very address, for an access that needed as much. */

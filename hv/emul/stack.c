@@ -23,13 +23,13 @@ static struct stack stack_of(struct pass *r)
 	return s;
 }
 
-static enum emul_result push(struct stack *s, u64 val)
+static enum emul_result stack_push(struct stack *s, u64 val)
 {
 	s->sp = (s->sp - s->size) & size_mask(s->width);
 	return pass_memory(s->r, WRITE, SEG_SS, s->sp, s->size, &val);
 }
 
-static enum emul_result pop(struct stack *s, u64 *val)
+static enum emul_result stack_pop(struct stack *s, u64 *val)
 {
 	enum emul_result res;
 
@@ -39,7 +39,7 @@ static enum emul_result pop(struct stack *s, u64 *val)
 	return res;
 }
 
-static enum emul_result finish(struct stack *s)
+static enum emul_result stack_finish(struct stack *s)
 {
 	pass_set_reg(s->r, RSP, s->sp, s->width);
 	return pass_finish(s->r);
@@ -76,8 +76,8 @@ static enum emul_result run_push(struct pass *r)
 	else if (r->kind == K_PUSH_SEGMENT)
 		val = segment_of(r);
 	if (res == EMUL_DONE)
-		res = push(&s, val);
-	return res == EMUL_DONE ? finish(&s) : res;
+		res = stack_push(&s, val);
+	return res == EMUL_DONE ? stack_finish(&s) : res;
 }
 
 static enum emul_result run_pop(struct pass *r)
@@ -85,7 +85,7 @@ static enum emul_result run_pop(struct pass *r)
 	const struct insn *i = r->i;
 	struct stack s = stack_of(r);
 	u64 val, ea = pass_address(r);
-	enum emul_result res = pop(&s, &val);
+	enum emul_result res = stack_pop(&s, &val);
 
 	if (r->kind == K_POP_REG) {
 		if (res != EMUL_DONE)
@@ -98,7 +98,7 @@ static enum emul_result run_pop(struct pass *r)
 		ea = (ea + s.size) & size_mask(i->addr_size);
 	if (res == EMUL_DONE)
 		res = pass_memory(r, WRITE, i->seg, ea, s.size, &val);
-	return res == EMUL_DONE ? finish(&s) : res;
+	return res == EMUL_DONE ? stack_finish(&s) : res;
 }
 
 static enum emul_result run_push_all(struct pass *r)
@@ -107,8 +107,8 @@ static enum emul_result run_push_all(struct pass *r)
 	enum emul_result res = EMUL_DONE;
 
 	for (u8 n = RAX; n <= RDI && res == EMUL_DONE; n++)
-		res = push(&s, pass_reg(r, n, s.size));
-	return res == EMUL_DONE ? finish(&s) : res;
+		res = stack_push(&s, pass_reg(r, n, s.size));
+	return res == EMUL_DONE ? stack_finish(&s) : res;
 }
 
 /* SP's place is skipped. */
@@ -119,13 +119,13 @@ static enum emul_result run_pop_all(struct pass *r)
 	u64 val[8];
 
 	for (u32 n = 8; n-- > 0 && res == EMUL_DONE;)
-		res = pop(&s, &val[n]);
+		res = stack_pop(&s, &val[n]);
 	if (res != EMUL_DONE)
 		return res;
 	for (u8 n = RAX; n <= RDI; n++)
 		if (n != RSP)
 			pass_set_reg(r, n, val[n], s.size);
-	return finish(&s);
+	return stack_finish(&s);
 }
 
 static enum emul_result run_leave(struct pass *r)
@@ -135,11 +135,11 @@ static enum emul_result run_leave(struct pass *r)
 	u64 val;
 
 	s.sp = r->e->gpr[RBP] & size_mask(s.width);
-	res = pop(&s, &val);
+	res = stack_pop(&s, &val);
 	if (res != EMUL_DONE)
 		return res;
 	pass_set_reg(r, RBP, val, s.size);
-	return finish(&s);
+	return stack_finish(&s);
 }
 
 /* Near ones: the code segment stays. */
@@ -153,7 +153,7 @@ static enum emul_result run_branch(struct pass *r)
 	if (r->e->mode != EMUL_64)
 		next = (u32)next;
 	if (r->kind == K_RET) {
-		res = pop(&s, &target);
+		res = stack_pop(&s, &target);
 		s.sp = (s.sp + (i->imm_size ? (u16)i->imm : 0)) & size_mask(s.width);
 	} else if (r->kind != K_CALL_REL) {
 		target = 0;
@@ -163,7 +163,7 @@ static enum emul_result run_branch(struct pass *r)
 	if (res == EMUL_DONE && pass_linear(r->e, SEG_CS, target, 1, &unused) != EMUL_DONE)
 		return pass_fault(r->e, VEC_GP);
 	if (res == EMUL_DONE && (r->kind == K_CALL || r->kind == K_CALL_REL))
-		res = push(&s, next);
+		res = stack_push(&s, next);
 	if (res != EMUL_DONE)
 		return res;
 	pass_set_reg(r, RSP, s.sp, s.width);

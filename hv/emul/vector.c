@@ -80,6 +80,7 @@ enum emul_result vector_run(struct pass *r, const struct vector_move *m)
 	u32 size = move_size(i, m), at = m->flags & V_HIGH ? 8 : 0;
 	u64 ea = pass_address(r), linear;
 	enum emul_vector file = i->vex ? EMUL_AVX : EMUL_SSE;
+	enum access how = m->flags & V_STORE ? WRITE : READ;
 	u8 val[32], n = i->reg;
 	enum emul_result res;
 	int ret;
@@ -100,7 +101,7 @@ enum emul_result vector_run(struct pass *r, const struct vector_move *m)
 	if (res == EMUL_DONE && m->flags & V_ALIGNED && linear % size)
 		return pass_fault(r->e, VEC_GP);
 	if (res == EMUL_DONE)
-		res = pass_memory(r, m->flags & V_STORE ? WRITE : READ, i->seg, ea, size, val + at);
+		res = pass_memory(r, how, i->seg, ea, size, val + at);
 	if (res != EMUL_DONE)
 		return res;
 	if (!(m->flags & V_STORE) && r->e->ops->vector(r->e, file, n, val, true))

@@ -154,12 +154,14 @@ static int read_path(const struct walk_env *w, const struct paging *p, u64 linea
 			t->leaf = level;
 			return 0;
 		}
-		table = entry & GENMASK(p->size == 8 ? 51 : 31, 12);
+		table = entry & GENMASK(31, 12);
+		if (p->size == 8)
+			table = entry & GENMASK(51, 12);
 	}
 }
 
 /* SDM "Determination of Access Rights" and "Protection Keys". 0, or PF_P and perhaps PF_PK. */
-static u32 denied(const struct walk_env *w, u64 access, bool user, const struct path *t)
+static u32 access_denied(const struct walk_env *w, u64 access, bool user, const struct path *t)
 {
 	bool user_page = t->rights & PTE_U, write = access & WALK_WRITE,
 	     wp = user || w->cr0 & CR0_WP;
@@ -237,7 +239,7 @@ int walk_linear(const struct walk_env *w, u64 linear, u64 access, u64 *gpa, u32 
 		struct path t;
 
 		ret = read_path(w, &p, linear, &t, gpa, error);
-		if (!ret && (*error = denied(w, access, user, &t)))
+		if (!ret && (*error = access_denied(w, access, user, &t)))
 			ret = -EFAULT;
 		if (ret == -EFAULT)
 			*error |= kind;

@@ -146,21 +146,14 @@ u64 policy_cr4_mask(void)
 
 bool has_rdtscp, has_xsaves, leaks_x87;
 
-/* AMD's, and Hygon's, which are of the same make */
-static bool is_amd(void)
-{
-	u32 b = cpuid_read(0, 0).b;
-
-	return b == 0x68747541 || b == 0x6f677948; /* "Auth", "Hygo" */
-}
-
 void policy_init(void)
 {
 	has_rdtscp =
 	    cpuid_read(0x80000001, 0).d & CPUID_X1D_RDTSCP && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
 	has_xsaves = xcr0_host && cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES &&
 		     !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
-	leaks_x87 = is_amd() && !(cpuid_read(0x80000008, 0).b & CPUID_X8B_XSAVEERPTR);
+	leaks_x87 = cpuid_is_amd(cpuid_read(0, 0).b) &&
+		    !(cpuid_read(0x80000008, 0).b & CPUID_X8B_XSAVEERPTR);
 }
 
 #define XCR0_AVX512 GENMASK(7, 5)

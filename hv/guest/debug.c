@@ -51,14 +51,18 @@ static void tell_back_end(struct vcpu *v)
 
 void debug_set_dr(struct vcpu *v, u32 n, u64 val)
 {
-	if (n == 6)
+	enum hvm_reg reg = HVM_DR7;
+
+	if (n == 6) {
+		reg = HVM_DR6;
 		v->debug.dr6 = (u32)val | DR6_ONES;
-	else
+	} else {
 		v->debug.dr7 = (u32)val | DR7_ONE;
+	}
 	if (debug_holds_drs(v))
 		tell_back_end(v);
 	else
-		hvm->set(v, n == 6 ? HVM_DR6 : HVM_DR7, (u32)val);
+		hvm->set(v, reg, (u32)val);
 }
 
 void debug_reset(struct vcpu *v)
@@ -85,15 +89,16 @@ s64 debug_set(struct vcpu *v, const struct corbel_guest_debug *d)
 	v->debug.own_dr7 = (u32)d->dr[7] | DR7_ONE;
 	v->lapic.hw_stale = true; /* who delivers interrupts may change */
 	tell_back_end(v);
-	if (d->control & INJECT)
-		vcpu_inject_exception(v, d->control & CORBEL_DEBUG_INJECT_DB ? VEC_DB : VEC_BP,
-				      false, 0);
+	if (d->control & CORBEL_DEBUG_INJECT_DB)
+		vcpu_inject_exception(v, VEC_DB, false, 0);
+	else if (d->control & INJECT)
+		vcpu_inject_exception(v, VEC_BP, false, 0);
 	return 0;
 }
 
 /* ---- stops ---- */
 
-static void stop(struct vcpu *v, u8 vector, u64 dr6)
+static void debug_stop(struct vcpu *v, u8 vector, u64 dr6)
 {
 	struct hvm_paging p;
 
@@ -109,9 +114,9 @@ static void stop(struct vcpu *v, u8 vector, u64 dr6)
 bool debug_takes(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exc.vector == VEC_BP && v->debug.control & CORBEL_DEBUG_SW) {
-		stop(v, VEC_BP, 0);
+		debug_stop(v, VEC_BP, 0);
 	} else if (x->exc.vector == VEC_DB && debug_holds_drs(v)) {
-		stop(v, VEC_DB, hvm->get(v, HVM_DR6));
+		debug_stop(v, VEC_DB, hvm->get(v, HVM_DR6));
 		hvm->set(v, HVM_DR6, DR6_ONES); /* where its bits are sticky */
 	} else {
 		return false;
@@ -133,7 +138,7 @@ void debug_stop_owed(struct vcpu *v)
 {
 	v->debug.owed = false;
 	vcpu_load(v);
-	stop(v, VEC_DB, DR6_BS);
+	debug_stop(v, VEC_DB, DR6_BS);
 }
 
 /* ---- single steps ---- */
@@ -174,7 +179,7 @@ static void hide_pushed_tf(struct vcpu *v)
 	vcpu_access_linear(v, linear, &flags, sizeof(flags), WALK_WRITE, &f);
 }
 
-static void step(struct vcpu *v, struct vm_exit *x)
+static void debug_step(struct vcpu *v, struct vm_exit *x)
 {
 	u64 own = v->rflags & RFLAGS_TF;
 	enum tf_use use = next_tf_use(v);
@@ -205,7 +210,7 @@ void debug_run(struct vcpu *v, struct vm_exit *x)
 	if (!steps) {
 		hvm->run(v, x);
 	} else if (hvm->can_inject(v, HVM_INJ_EXCEPTION)) {
-		step(v, x);
+		debug_step(v, x);
 	} else {
 		apic_send_ipi(this_cpu()->apic_id, VEC_KICK);
 		hvm->run(v, x);
@@ -232,7 +237,7 @@ static bool write_dr(struct vcpu *v, u32 n, u64 val)
 static bool general_detect(struct vcpu *v)
 {
 	if (v->debug.control & CORBEL_DEBUG_HW && v->debug.own_dr7 & DR7_GD) {
-		stop(v, VEC_DB, DR6_BD);
+		debug_stop(v, VEC_DB, DR6_BD);
 		return true;
 	}
 	if (!(v->debug.dr7 & DR7_GD))

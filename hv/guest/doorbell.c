@@ -56,7 +56,7 @@ u32 doorbell_total(void)
 	return ids_used;
 }
 
-static u32 hash(bool pio, u64 addr)
+static u32 doorbell_hash(bool pio, u64 addr)
 {
 	_Static_assert(SLOTS >= 256, "eight bits are taken");
 	return (addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 56;
@@ -65,7 +65,7 @@ static u32 hash(bool pio, u64 addr)
 /* The slot that is for the same; or NULL, and in *room where it may be put, NULL if nowhere. */
 static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, struct doorbell **room)
 {
-	u32 at = hash(d->pio, d->addr);
+	u32 at = doorbell_hash(d->pio, d->addr);
 
 	ASSERT_HELD(&vm->lock);
 	*room = NULL;
@@ -149,7 +149,7 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 
 bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 {
-	const struct doorbell *first = vm->doorbells, *s = first + hash(pio, addr);
+	const struct doorbell *first = vm->doorbells, *s = first + doorbell_hash(pio, addr);
 	u32 left = SLOTS;
 
 	for (;;) {

@@ -12,13 +12,19 @@
 
 void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 {
+	u32 flags = 0;
+
 	if (v->vm->ops) {
 		v->vm->ops->memory_fault(v, at);
 		return;
 	}
 	BUG_ON(!v->page);
 	v->page->fault.gpa = at;
-	v->page->fault.flags = (write ? CORBEL_FAULT_WRITE : 0) | (exec ? CORBEL_FAULT_EXEC : 0);
+	if (write)
+		flags |= CORBEL_FAULT_WRITE;
+	if (exec)
+		flags |= CORBEL_FAULT_EXEC;
+	v->page->fault.flags = flags;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 

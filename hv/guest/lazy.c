@@ -196,6 +196,15 @@ static void clear_zmm_high(struct fpu_area *a, u8 n)
 	memset((u8 *)a + at + n * 32, 0, 32);
 }
 
+/* Half a register: to it or from it. */
+static void move_half(u8 *half, u8 *val, bool write)
+{
+	if (write)
+		memcpy(half, val, 16);
+	else
+		memcpy(val, half, 16);
+}
+
 static void move_register(struct fpu_area *a, enum emul_vector file, u8 n, u8 *val, bool write)
 {
 	if (file == EMUL_MMX) {
@@ -209,10 +218,10 @@ static void move_register(struct fpu_area *a, enum emul_vector file, u8 n, u8 *v
 		return;
 	}
 	make_present(a, XCR0_SSE, a->xmm, sizeof(a->xmm));
-	memcpy(write ? a->xmm[n] : val, write ? val : a->xmm[n], 16);
+	move_half(a->xmm[n], val, write);
 	if (xcr0_host & XCR0_AVX) {
 		make_present(a, XCR0_AVX, a->ymm_high, sizeof(a->ymm_high));
-		memcpy(write ? a->ymm_high[n] : val + 16, write ? val + 16 : a->ymm_high[n], 16);
+		move_half(a->ymm_high[n], val + 16, write);
 	} else if (!write) {
 		memset(val + 16, 0, 16);
 	}

@@ -34,8 +34,8 @@ static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
 	return p2m_cmpxchg(&c->v->vm->p2m, gpa(at), old, new, size);
 }
 
-static int translate(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out,
-		     struct guest_fault *f)
+static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out,
+		       struct guest_fault *f)
 {
 	struct walk_env w = {
 	    .cr0 = p->cr0,
@@ -67,7 +67,7 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 	struct hvm_paging p;
 
 	hvm->get_paging(v, &p);
-	return translate(&c, &p, linear, access, out, f);
+	return walk_to_gpa(&c, &p, linear, access, out, f);
 }
 
 int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
@@ -143,7 +143,7 @@ static int fetch_anew(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 	int ret, more = 0;
 
 	in->words.n = in->words.gen = in->bell = 0;
-	ret = translate(&c, &in->paging, linear, WALK_FETCH, &at, f);
+	ret = walk_to_gpa(&c, &in->paging, linear, WALK_FETCH, &at, f);
 	if (!ret)
 		ret = guest_copy(v, at, in->bytes, first, false, f);
 	if (ret)

@@ -5,6 +5,7 @@
  * are the hypervisor's, dom0 has none.
  */
 #include "hv/guest/mce.h"
+#include "hv/cpu/cpu.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/vm.h"
@@ -12,20 +13,15 @@
 
 #define MSR_P5_MC_ADDR 0x0
 #define MSR_P5_MC_TYPE 0x1
-#define MSR_MCG_CAP    0x179
 #define MSR_MC0_CTL2   0x280 /* one for each bank */
-#define MSR_MC0_CTL    0x400 /* four for each bank */
 #define LAST_CTL2      (MSR_MC0_CTL2 + CORBEL_MCE_BANKS - 1)
 #define LAST_BANK_MSR  (MSR_MC0_CTL + CORBEL_MCE_BANKS * 4 - 1)
 
-#define MCG_BANKS  GENMASK(7, 0)
-#define MCG_CTL_P  BIT(8)
 #define MCG_EXT	   GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
 #define MCG_MCIP   BIT(2)	   /* of MCG_STATUS */
 #define HWCR_TSC   BIT(24)	   /* the TSC runs at P0 frequency */
 #define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
 
-#define MCI_VAL	 BIT(63)
 #define MCI_OVER BIT(62)
 #define MCI_UC	 BIT(61)
 #define MCI_PCC	 BIT(57)
@@ -33,14 +29,6 @@
 #define MCI_AR	 BIT(55)
 /* Guests clear single bits of MCi_CTL to work around faults of real machines' banks. */
 #define MCI_CTL_QUIRKS (BIT(10) | BIT(0))
-
-#define VECTOR_MC 18
-
-/* Leaf 0's EBX */
-#define CPUID_AMD   0x68747541 /* "Auth"enticAMD */
-#define CPUID_HYGON 0x6f677948 /* "Hygo"nGenuine */
-
-enum { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC }; /* order of a bank's MSRs */
 
 static u32 bank_count(const struct vcpu *v)
 {
@@ -102,7 +90,7 @@ static bool is_amd(const struct vcpu *v)
 {
 	const struct corbel_cpuid *c = cpuid_leaf(v, 0);
 
-	return c && (c->ebx == CPUID_AMD || c->ebx == CPUID_HYGON);
+	return c && cpuid_is_amd(c->ebx);
 }
 
 /* Errors can be cleared; a guest can make some up only where AMD's CPUs let it. */
@@ -202,7 +190,7 @@ static void report_uncorrected(struct vcpu *v, const struct corbel_mce *e)
 	}
 	put_error(v, e);
 	m->status = e->mcg_status;
-	vcpu_inject_exception(v, VECTOR_MC, false, 0);
+	vcpu_inject_exception(v, VEC_MC, false, 0);
 }
 
 int mce_set(struct vcpu *v, const struct corbel_mce *e)

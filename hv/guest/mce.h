@@ -3,13 +3,12 @@
 #pragma once
 
 #include "hv/abi.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/lib/types.h"
 
 struct vcpu;
 
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_HWCR       0xc0010015 /* AMD */
+#define MSR_HWCR 0xc0010015 /* AMD */
 
 struct mce {			       /* in struct vcpu, for its own CPU only */
 	u64 cap, status, ctl;	       /* MCG_x */

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* MMIO and other accesses that are emulated. */
+/*
+ * MMIO and other accesses that are emulated, instruction by instruction. The way of a guest's write
+ * to a device:
+ *   the nested page fault: mmio_handle_fault(), handle_other_p2m_fault()
+ *   fetched, decoded, carried out up to the access: emulate_insn()
+ *   by what the emulator says, EMUL_MMIO_WRITE here: emul_finish()
+ *   the LAPIC, a doorbell: mmio_here(), and the emulator goes on at once
+ *   a device of the VMM: mmio_exit_to_dom0(); with the answer complete_mmio() goes on before the
+ *   next entry
+ */
 #include "hv/guest/mmio.h"
 #include "hv/emul/op.h"
 #include "hv/emul/walk.h"
@@ -57,8 +66,9 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 
 static int emul_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio)
 {
-	/* The read half of a read-modify-write needs the right to write. */
-	return emul_access(e, linear, buf, len, mmio, e->rmw ? WALK_WRITE : 0, false);
+	u64 right = e->rmw ? WALK_WRITE : 0; /* a read that is followed by a write needs both */
+
+	return emul_access(e, linear, buf, len, mmio, right, false);
 }
 
 static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio)
@@ -249,7 +259,7 @@ static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const s
  * x: the access that the instruction was stopped by, to a device or else to a ROM. gen: of the p2m
  * since before that was looked up.
  */
-static enum after_exit emulate(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
+static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
 {
 	struct guest_fault f = {0};
 	struct emul_env e;
@@ -321,10 +331,10 @@ static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const s
 	struct pt_leaf leaf;
 
 	if (is_lapic_page(v, x->p2m.gpa))
-		return emulate(v, x, true, gen);
+		return emulate_insn(v, x, true, gen);
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (guest_has_device(&leaf, x->p2m.write))
-		return emulate(v, x, leaf.kind == PT_MMIO, gen);
+		return emulate_insn(v, x, leaf.kind == PT_MMIO, gen);
 	if (!x->p2m.write || leaf.kind != PT_LEAF ||
 	    !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);

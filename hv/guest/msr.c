@@ -53,7 +53,7 @@ static bool is_canonical(u64 a)
 }
 
 /* Stored for the guest, without effect; NULL if it is none of these. */
-static u64 *stored(struct vcpu *v, u32 msr)
+static u64 *stored_msr(struct vcpu *v, u32 msr)
 {
 	switch (msr) {
 	case MSR_MTRR_FIX_64K:
@@ -121,7 +121,7 @@ static const struct constant *constant_of(u32 msr)
 }
 
 /* It is no vCPU's. */
-static int refuse(struct vcpu *v, u32 msr, const char *what)
+static int refuse_msr(struct vcpu *v, u32 msr, const char *what)
 {
 	if (vm_may_log(v->vm, VM_LOG_LINE))
 		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
@@ -183,7 +183,7 @@ static int spec_write(struct vcpu *v, u32 msr, u64 val, bool host)
 /* Apart, so that the frequent ones need to save no registers; as is write_other(). */
 static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
-	const u64 *slot = stored(v, msr);
+	const u64 *slot = stored_msr(v, msr);
 	const struct constant *c;
 	int ret = pv_msr_read(v, msr, val);
 
@@ -203,7 +203,7 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 		return 0;
 	c = constant_of(msr);
 	if (!c)
-		return refuse(v, msr, "read");
+		return refuse_msr(v, msr, "read");
 	if (!v->vm->is_dom0 || !c->dom0_reads || rdmsr_safe(msr, val))
 		*val = c->value;
 	return 0;
@@ -336,7 +336,7 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 
 static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 {
-	u64 *slot = stored(v, msr);
+	u64 *slot = stored_msr(v, msr);
 	const struct constant *c;
 	int ret = pv_msr_write(v, msr, val);
 
@@ -358,7 +358,7 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		return ret;
 	c = constant_of(msr);
 	if (!c)
-		return refuse(v, msr, "write");
+		return refuse_msr(v, msr, "write");
 	return c->read_only && !host && !v->vm->is_dom0 && val != c->value ? -EINVAL : 0;
 }
 

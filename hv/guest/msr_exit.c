@@ -3,7 +3,7 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/vm.h"
 
-static void finish(struct vcpu *v, bool error)
+static void finish_msr(struct vcpu *v, bool error)
 {
 	if (error)
 		vcpu_inject_gp(v);
@@ -13,7 +13,7 @@ static void finish(struct vcpu *v, bool error)
 
 static void complete_write(struct vcpu *v)
 {
-	finish(v, READ_ONCE(v->page->msr.error));
+	finish_msr(v, READ_ONCE(v->page->msr.error));
 }
 
 static void complete_read(struct vcpu *v)
@@ -25,7 +25,7 @@ static void complete_read(struct vcpu *v)
 		v->gpr[RAX] = (u32)val;
 		v->gpr[RDX] = val >> 32;
 	}
-	finish(v, error);
+	finish_msr(v, error);
 }
 
 void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)

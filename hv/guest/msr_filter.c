@@ -59,7 +59,8 @@ static int check_new(struct vm *vm, const struct corbel_msr_filter *new)
 	return err;
 }
 
-static int change(struct msr_filter *f, const struct corbel_msr_filter *new, struct p2m *from)
+static int change_filter(struct msr_filter *f, const struct corbel_msr_filter *new,
+			 struct p2m *from)
 {
 	int err = 0;
 
@@ -83,7 +84,7 @@ int msr_filter_set(struct vm *vm, const struct corbel_msr_filter *new, struct p2
 
 	BUG_ON(vm->is_dom0);
 	err = check_new(vm, new);
-	return err ? err : change(&vm->msr_filter, new, from);
+	return err ? err : change_filter(&vm->msr_filter, new, from);
 }
 
 void msr_filter_free(struct vm *vm)

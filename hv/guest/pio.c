@@ -116,8 +116,8 @@ static int string_in_memory(struct vcpu *v, struct guest_fault *f)
 	bool write = io->reg == RDI;
 	u32 bytes = io->count * io->size;
 	struct pt_leaf leaf;
-	u64 at;
-	int ret = vcpu_translate(v, io->linear, write ? WALK_WRITE : 0, &at, f);
+	u64 at, right = write ? WALK_WRITE : 0;
+	int ret = vcpu_translate(v, io->linear, right, &at, f);
 
 	if (ret)
 		return ret;

@@ -4,14 +4,14 @@
 #include "hv/guest/vm.h"
 
 /* Has it made way for another, and not run since? Then it waits for the lock as well. */
-static bool spins(const struct vcpu *v)
+static bool is_spinning(const struct vcpu *v)
 {
 	return READ_ONCE(v->spun_at) == READ_ONCE(v->exits_total);
 }
 
 /* Of those that wait for a CPU, from the one behind the last on: the first, but better one that
  * does not spin. */
-static struct vcpu *choose(const struct vcpu *v)
+static struct vcpu *choose_waiting(const struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 	u32 count = READ_ONCE(vm->vcpu_count), last = READ_ONCE(vm->favoured), seen = 0;
@@ -25,7 +25,7 @@ static struct vcpu *choose(const struct vcpu *v)
 		seen++;
 		if (o == v || READ_ONCE(o->sched.state) != SCHED_QUEUED)
 			continue;
-		if (!spins(o))
+		if (!is_spinning(o))
 			return o;
 		if (!first)
 			first = o;
@@ -35,7 +35,7 @@ static struct vcpu *choose(const struct vcpu *v)
 
 void spin_make_way(struct vcpu *v)
 {
-	struct vcpu *to = choose(v);
+	struct vcpu *to = choose_waiting(v);
 
 	WRITE_ONCE(v->spun_at, v->exits_total);
 	if (!to)

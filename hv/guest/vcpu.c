@@ -110,7 +110,7 @@ static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 	return -ENOSPC;
 }
 
-static void detach(struct vm *vm, struct vcpu *v)
+static void vcpu_detach(struct vm *vm, struct vcpu *v)
 {
 	lock_acquire(&vm->lock);
 	BUG_ON(vm->vcpu[v->index] != v);
@@ -214,7 +214,7 @@ int vcpu_destroy(struct vcpu *v)
 	lapic_destroy(v);
 	if (check_off(v)) /* its timer was about to wake it */
 		return -EAGAIN;
-	detach(vm, v);
+	vcpu_detach(vm, v);
 	table_remove(&vcpus, v->id);
 	unshare_pages(v);
 	vcpu_free(v);

@@ -45,14 +45,18 @@ typedef void complete_fn(struct vcpu *v);
 #define DUE_LOOK   BIT(5)
 #define DUE_IRQ	   BIT(6) /* state: IRR may hold bits */
 #define DUE_EXTINT BIT(7) /* state: the PIC's INTR line is up */
-#define DUE_TRIPLE                                                                                 \
-	BIT(9) /* request, of the VMM's: as by a triple fault, once nothing else stops it */
 #define DUE_EOI	   BIT(8) /* state: lapic.eoi_owed is to be told to dom0 */
+/* request, of the VMM's: as by a triple fault, once nothing else stops it */
+#define DUE_TRIPLE BIT(9)
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
 #define VCPU_MAX_CPUID 96
 #define XSAVE_BYTES    4096
 
+/*
+ * What nothing else is said of belongs to the CPU that runs the vCPU, and to dom0's hypercalls
+ * while it is `stopped`.
+ */
 struct vcpu {
 	u64 gpr[16]; /* by enum gpr */
 	u64 rip, rflags;
@@ -66,7 +70,7 @@ struct vcpu {
 	 * it; atomic
 	 */
 	u32 stopped;
-	u32 mp_state;		 /* enum mp_state; own CPU */
+	u32 mp_state;		 /* enum mp_state */
 	u8 sipi_vector;		 /* any CPU, before DUE_SIPI */
 	struct sched_unit sched; /* as the scheduler says */
 	struct lapic lapic;	 /* as it says itself: others set IRR bits */

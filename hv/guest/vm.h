@@ -39,9 +39,12 @@ void table_remove(struct id_table *t, u32 id);
 
 #define VM_NAME_BYTES 32
 
+/* What nothing else is said of is set once, before others can find the VM; "lock": changed under
+ * it. */
 struct vm {
 	u32 id;
-	bool is_dom0, dying;
+	bool is_dom0;
+	bool dying; /* set once, by who holds `objects` for writing */
 	const struct vm_ops *ops;
 	bool has_lapic; /* LAPICs in the hypervisor */
 	u32 flags, pid;
@@ -52,28 +55,29 @@ struct vm {
 	struct account tables;	  /* and its page tables */
 	u32 user;		  /* dom0's whose VM it is: set once, as is the next */
 	u64 user_pages;		  /* all of the user's VMs may have together, 0: no limit */
-	u64 table_pages;	  /* what dom0 was promised for the VM's page tables */
+	/* what dom0 was promised for the VM's page tables; `objects`, for writing */
+	u64 table_pages;
 	struct p2m p2m;
-	u32 vcpu_count;
-	u32 bsp_apic_id;
+	u32 vcpu_count;		     /* lock */
+	u32 bsp_apic_id;	     /* until there are vCPUs a hypercall may set it */
 	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
 	u8 apic_to_index[256];	     /* APIC id -> index, 0xff = none; larger ids are searched */
 	bool apic_ids_moved;	     /* an xAPIC has another id than its initial one; stays */
-	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module */
+	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module; any CPU */
 	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
 	u64 clock_anchor_tsc;
-	struct doorbell *doorbells; /* hv/guest/doorbell.c */
-	u32 doorbell_count;
-	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
-	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
+	struct doorbell *doorbells; /* hv/guest/doorbell.c; set once */
+	u32 doorbell_count;	    /* lock */
+	struct lock tsc_lock;	    /* LOCK_VM_TSC: what follows */
+	u64 tsc_offset_base; /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
 	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
 	u8 *msr_map, *io_map;
 	struct msr_filter msr_filter; /* msr_filter.h */
-	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x */
-	u64 log_full;		      /* vm_may_log() */
+	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x; lock */
+	u64 log_full;		      /* vm_may_log(); atomic, as is the next */
 	bool log_muted;
 	u32 favoured; /* index of the vCPU that one which spun has made way for; any CPU */
 };

@@ -132,12 +132,12 @@ static const char *amdvi_stop(struct iommu_unit *u)
 	return NULL;
 }
 
-static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
+static bool amdvi_submit(struct iommu_unit *u, u64 lo, u64 hi)
 {
 	return unit_command(u, VI_CMD_HEAD, VI_CMD_TAIL, lo, hi);
 }
 
-static bool wait_done(struct iommu_unit *u)
+static bool amdvi_wait_done(struct iommu_unit *u)
 {
 	return unit_wait_done(u, VI_CMD_HEAD, VI_CMD_TAIL,
 			      CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1);
@@ -145,7 +145,8 @@ static bool wait_done(struct iommu_unit *u)
 
 static int amdvi_flush(struct iommu_unit *u, u16 number)
 {
-	bool done = submit(u, CMD_PAGES | PAGES_OF((u64)number), PAGES_ALL) && wait_done(u);
+	bool done =
+	    amdvi_submit(u, CMD_PAGES | PAGES_OF((u64)number), PAGES_ALL) && amdvi_wait_done(u);
 
 	return done ? 0 : -EIO;
 }
@@ -163,23 +164,23 @@ static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domai
 		return -EINVAL;
 	WRITE_ONCE(e[1], (e[1] & ~DTE_DOMAIN) | number);
 	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
-	return submit(u, CMD_DEVICE | device, 0) && wait_done(u) ? 0 : -EIO;
+	return amdvi_submit(u, CMD_DEVICE | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */
-static bool flush(struct iommu_unit *u)
+static bool amdvi_flush_all(struct iommu_unit *u)
 {
 	if (u->caps & EFR_IA) {
-		if (!submit(u, CMD_ALL, 0))
+		if (!amdvi_submit(u, CMD_ALL, 0))
 			return false;
 	} else {
 		for (u32 id = 0; id < u->devices_nr; id++)
-			if (!submit(u, CMD_DEVICE | id, 0))
+			if (!amdvi_submit(u, CMD_DEVICE | id, 0))
 				return false;
-		if (!submit(u, CMD_PAGES | PAGES_OF((u64)IOMMU_DOM0_NUMBER), PAGES_ALL))
+		if (!amdvi_submit(u, CMD_PAGES | PAGES_OF((u64)IOMMU_DOM0_NUMBER), PAGES_ALL))
 			return false;
 	}
-	return wait_done(u);
+	return amdvi_wait_done(u);
 }
 
 /* How the unit is to treat HyperTransport, as the firmware says. */
@@ -218,7 +219,7 @@ static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
 	unit_write64(u, VI_CONTROL, control_of(u));
 	if (!wait_status(u, STS_CMD_RUN, STS_CMD_RUN))
 		return "does not begin to work";
-	if (!flush(u))
+	if (!amdvi_flush_all(u))
 		return "does not come to the end of its queue";
 	return NULL;
 }

@@ -11,10 +11,10 @@
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 
-#define POLL_NS	   250000000ull
-#define POLL_MAX   32u /* faults taken at once */
-#define TOLD_KINDS 256u
-#define DOMAIN	   (PT_R | PT_W)
+#define FAULT_POLL_NS 250000000ull
+#define POLL_MAX      32u /* faults taken at once */
+#define TOLD_KINDS    256u
+#define DOMAIN_RIGHTS (PT_R | PT_W)
 
 struct iommu_state iommu;
 
@@ -74,7 +74,7 @@ static const char *find_units(void)
 }
 
 /* What all units can. */
-static struct iommu_unit common(void)
+static struct iommu_unit common_to_all(void)
 {
 	struct iommu_unit all = iommu.unit[0];
 
@@ -96,7 +96,7 @@ static void print_units(void)
 	    [CORBEL_IOMMU_STRICT] = "driven by Corbel: devices do not reach its memory",
 	};
 	static const char *const sizes[] = {"4K", "2M", "1G"};
-	struct iommu_unit all = common();
+	struct iommu_unit all = common_to_all();
 
 	log_info("IOMMU: %s, %u units, the first at %lx, %u bits, pages up to %s%s%s%s; %s",
 		 iommu.ops->name, iommu.count, all.at, all.bits, sizes[all.max_order / 9],
@@ -118,7 +118,7 @@ static int map_region(const struct mem_range *r)
 			boot_fail("the firmware wants devices to reach %lx-%lx, where the "
 				  "hypervisor lies; start with iommu=dom0",
 				  r->start, r->end);
-		err = pt_map(&iommu.dom0, pfn, pfn, 0, DOMAIN);
+		err = pt_map(&iommu.dom0, pfn, pfn, 0, DOMAIN_RIGHTS);
 		if (err < 0 && err != -EEXIST)
 			return err;
 	}
@@ -131,10 +131,10 @@ static int make_domain(void)
 	int err;
 
 	iommu.format = *iommu.ops->format;
-	iommu.format.max_order = common().max_order;
+	iommu.format.max_order = common_to_all().max_order;
 	err = pt_init(&iommu.dom0, &iommu.format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
-		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN);
+		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN_RIGHTS);
 	for (u32 i = 0; !err && i < table.region_count; i++)
 		err = map_region(&table.region[i]);
 	return err;
@@ -142,7 +142,7 @@ static int make_domain(void)
 
 /* ---- taking over ---- */
 
-static const char *take(struct iommu_unit *u)
+static const char *take_unit(struct iommu_unit *u)
 {
 	if (!u->queued)
 		return "has no queued invalidation";
@@ -161,7 +161,7 @@ static void set_up(enum corbel_iommu protection)
 		const char *why = NULL;
 
 		if (protection == CORBEL_IOMMU_STRICT)
-			why = take(u);
+			why = take_unit(u);
 		else if (protection == CORBEL_IOMMU_OFF)
 			why = iommu.ops->stop(u);
 		if (why)
@@ -173,7 +173,7 @@ static void set_up(enum corbel_iommu protection)
 /* ---- faults ---- */
 
 /* More and more seldom for devices with the same number: they may go on for ever. */
-static void tell(const struct iommu_unit *u, const struct iommu_fault *f)
+static void log_fault(const struct iommu_unit *u, const struct iommu_fault *f)
 {
 	static u32 times[TOLD_KINDS];
 	u32 n = ++times[(f->device ^ f->device >> 8) % TOLD_KINDS];
@@ -198,7 +198,7 @@ static bool is_there(struct iommu_unit *u)
 	return !gone;
 }
 
-static void poll(struct timer *t)
+static void poll_faults(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
@@ -207,9 +207,9 @@ static void poll(struct timer *t)
 
 		BUG_ON(n > POLL_MAX);
 		for (u32 i = 0; i < n; i++)
-			tell(u, &faults[i]);
+			log_fault(u, &faults[i]);
 	}
-	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
+	timer_arm(t, rdtsc() + ns_to_tsc(FAULT_POLL_NS));
 }
 
 void iommu_init(void)
@@ -238,6 +238,6 @@ void iommu_init(void)
 	print_units();
 	if (mode != IOMMU_STRICT)
 		return;
-	timer_setup(&timer, poll);
-	poll(&timer);
+	timer_setup(&timer, poll_faults);
+	poll_faults(&timer);
 }

@@ -114,7 +114,7 @@ static bool vtd_probe(struct iommu_unit *u)
 }
 
 /* Switch something on or off, or have it done, and see that it is. */
-static bool command(struct iommu_unit *u, u32 bit, bool on)
+static bool vtd_command(struct iommu_unit *u, u32 bit, bool on)
 {
 	u32 now = unit_read32(u, VTD_GSTS) & ~CMD_ONE_SHOT, want = on ? bit : 0;
 
@@ -139,7 +139,7 @@ static const char *stop_queue(struct iommu_unit *u)
 		return NULL;
 	if (!UNIT_WAIT(unit_read64(u, VTD_IQH) == unit_read64(u, VTD_IQT)))
 		unit_write32(u, VTD_FSTS, FSTS_CLEAR);
-	return command(u, CMD_QIE, false) ? NULL : "does not let go of the firmware's queue";
+	return vtd_command(u, CMD_QIE, false) ? NULL : "does not let go of the firmware's queue";
 }
 
 static const char *start_queue(struct iommu_unit *u)
@@ -153,15 +153,15 @@ static const char *start_queue(struct iommu_unit *u)
 	unit_write32(u, VTD_FSTS, FSTS_CLEAR);
 	unit_write64(u, VTD_IQT, 0);
 	unit_write64(u, VTD_IQA, virt_to_hpa(u->queue).v);
-	return command(u, CMD_QIE, true) ? NULL : "does not start its queue";
+	return vtd_command(u, CMD_QIE, true) ? NULL : "does not start its queue";
 }
 
-static bool submit(struct iommu_unit *u, u64 lo, u64 hi)
+static bool vtd_submit(struct iommu_unit *u, u64 lo, u64 hi)
 {
 	return unit_command(u, VTD_IQH, VTD_IQT, lo, hi);
 }
 
-static bool wait_done(struct iommu_unit *u)
+static bool vtd_wait_done(struct iommu_unit *u)
 {
 	return unit_wait_done(u, VTD_IQH, VTD_IQT, INV_WAIT, virt_to_hpa(u->done).v);
 }
@@ -171,22 +171,23 @@ static bool flush_writes(struct iommu_unit *u)
 {
 	if (!u->coherent)
 		wbinvd();
-	return !(u->caps & CAP_RWBF) || command(u, CMD_WBF, true);
+	return !(u->caps & CAP_RWBF) || vtd_command(u, CMD_WBF, true);
 }
 
 /*
  * Nothing of other tables is left when this returns true: the entries of devices are forgotten, and
  * after them translations, which are found by those.
  */
-static bool flush(struct iommu_unit *u)
+static bool vtd_flush_all(struct iommu_unit *u)
 {
-	return flush_writes(u) && submit(u, INV_CONTEXT_ALL, 0) && submit(u, INV_IOTLB_ALL, 0) &&
-	       wait_done(u);
+	return flush_writes(u) && vtd_submit(u, INV_CONTEXT_ALL, 0) &&
+	       vtd_submit(u, INV_IOTLB_ALL, 0) && vtd_wait_done(u);
 }
 
 static int vtd_flush(struct iommu_unit *u, u16 number)
 {
-	return flush_writes(u) && submit(u, INV_IOTLB_OF(number), 0) && wait_done(u) ? 0 : -EIO;
+	return flush_writes(u) && vtd_submit(u, INV_IOTLB_OF(number), 0) && vtd_wait_done(u) ? 0
+											     : -EIO;
 }
 
 /* The unit may read the entry at any time: it is not there while its halves do not belong together.
@@ -234,7 +235,7 @@ static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain,
 	if (!entries)
 		return -ENOMEM;
 	set_entry(u, &entries[2 * (device & 0xff)], domain, number);
-	return flush(u) ? 0 : -EIO;
+	return vtd_flush_all(u) ? 0 : -EIO;
 }
 
 /* Memory that the firmware kept devices from until now; the domain does so. */
@@ -258,17 +259,17 @@ static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
 	if (!flush_writes(u))
 		return "does not flush its buffers";
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
-	if (is_on(u, CMD_IRE) && !command(u, CMD_IRE, false))
+	if (is_on(u, CMD_IRE) && !vtd_command(u, CMD_IRE, false))
 		return "goes on remapping interrupts as the firmware has it";
 	if (unit_read64(u, VTD_RTADDR) & RTADDR_MODE && is_on(u, CMD_TE) &&
-	    !command(u, CMD_TE, false))
+	    !vtd_command(u, CMD_TE, false))
 		return "does not leave the firmware's mode of translation";
 	unit_write64(u, VTD_RTADDR, virt_to_hpa(u->root).v);
-	if (!command(u, CMD_SRTP, true))
+	if (!vtd_command(u, CMD_SRTP, true))
 		return "does not take its root table";
-	if (!flush(u))
+	if (!vtd_flush_all(u))
 		return "does not come to the end of its queue";
-	if (!command(u, CMD_TE, true))
+	if (!vtd_command(u, CMD_TE, true))
 		return "does not begin to translate";
 	if (!end_protected_memory(u))
 		return "goes on protecting what the firmware has set";
@@ -277,9 +278,9 @@ static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
 
 static const char *vtd_stop(struct iommu_unit *u)
 {
-	if (is_on(u, CMD_IRE) && !command(u, CMD_IRE, false))
+	if (is_on(u, CMD_IRE) && !vtd_command(u, CMD_IRE, false))
 		return "goes on remapping interrupts as the firmware has it";
-	if (is_on(u, CMD_TE) && !command(u, CMD_TE, false))
+	if (is_on(u, CMD_TE) && !vtd_command(u, CMD_TE, false))
 		return "does not cease to translate";
 	if (!end_protected_memory(u))
 		return "goes on protecting what the firmware has set";

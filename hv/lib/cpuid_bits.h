@@ -8,6 +8,16 @@
 
 #include "hv/lib/types.h"
 
+/* Leaf 0, EBX: the vendor's first four letters */
+#define CPUID_0B_AUTH 0x68747541 /* "Auth"enticAMD */
+#define CPUID_0B_HYGO 0x6f677948 /* "Hygo"nGenuine, whose family is 18h */
+
+/* AMD's, and Hygon's, which are of the same make */
+static inline bool cpuid_is_amd(u32 leaf0_ebx)
+{
+	return leaf0_ebx == CPUID_0B_AUTH || leaf0_ebx == CPUID_0B_HYGO;
+}
+
 #define CPUID_1C_SSE3	      BIT(0)
 #define CPUID_1C_PCLMUL	      BIT(1)
 #define CPUID_1C_SSSE3	      BIT(9)

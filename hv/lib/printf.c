@@ -24,8 +24,10 @@ static void put_char(struct out *o, char c)
 /* Padding and text in a field. */
 static void put_field(struct out *o, const struct spec *s, const char *text, u32 len)
 {
+	char pad = s->zero ? '0' : ' ';
+
 	for (u32 n = len; n < s->width; n++)
-		put_char(o, s->zero ? '0' : ' ');
+		put_char(o, pad);
 	while (len--)
 		put_char(o, *text++);
 }
@@ -77,9 +79,12 @@ int hv_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 			put_number(&o, &s, v, 10);
 			break;
 		case 'u':
+			v = s.wide ? va_arg(ap, u64) : va_arg(ap, u32);
+			put_number(&o, &s, v, 10);
+			break;
 		case 'x':
 			v = s.wide ? va_arg(ap, u64) : va_arg(ap, u32);
-			put_number(&o, &s, v, *fmt == 'u' ? 10 : 16);
+			put_number(&o, &s, v, 16);
 			break;
 		case 's':
 			text = va_arg(ap, const char *);

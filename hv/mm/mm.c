@@ -29,11 +29,6 @@ static u64 fn_of(u64 va)
 	return (va & GENMASK(47, 0)) >> PAGE_SHIFT;
 }
 
-static void invlpg(const void *va)
-{
-	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
-}
-
 static void check_cpu(void)
 {
 	u32 width = cpuid_read(0x80000008, 0).a & 0xff;

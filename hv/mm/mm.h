@@ -47,7 +47,9 @@ static inline hpa_t virt_to_hpa(const void *p)
 {
 	u64 v = (u64)p;
 
-	return hpa(v >= HV_IMAGE ? v - HV_IMAGE : v - HV_DIRECT);
+	if (v >= HV_IMAGE)
+		return hpa(v - HV_IMAGE);
+	return hpa(v - HV_DIRECT);
 }
 /*
  * Map memory that the pool has got, and unmap it again: whoever may have it in his TLB is to be

@@ -318,7 +318,8 @@ s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
-	s64 done = change_range(p, gfn, count, clear ? log_start(p) : &log_look, bitmap);
+	const struct pt_change *c = clear ? log_start(p) : &log_look;
+	s64 done = change_range(p, gfn, count, c, bitmap);
 
 	if (done <= 0 || (u64)done == count)
 		return done;

@@ -6,7 +6,7 @@
  * windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged
  * for
  */
-#define MAX_DEBT 5
+#define CAP_MAX_DEBT 5
 
 /* Ticks of a window. */
 static u64 budget_of(u64 cap)
@@ -20,7 +20,7 @@ void cap_charge_capped(struct sched_unit *u, u64 ran)
 
 	BUG_ON(cap >= 100);
 	if (cap)
-		u->cap_used = MIN(u->cap_used + ran, MAX_DEBT * budget_of(cap));
+		u->cap_used = MIN(u->cap_used + ran, CAP_MAX_DEBT * budget_of(cap));
 }
 
 u64 cap_left_capped(struct sched_unit *u, u64 now)

@@ -29,7 +29,7 @@
 #define PINNED_SHARE 8
 
 /* Virtual runtimes may wrap around: only their distance means something. */
-static s64 ahead(u64 a, u64 b)
+static s64 runs_ahead(u64 a, u64 b)
 {
 	return (s64)(a - b);
 }
@@ -60,7 +60,7 @@ static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 
 	if (u->floor_rq != rq)
 		u->vruntime += rq->floor - u->floor;
-	if (u->slept && ahead(u->vruntime, least) < 0)
+	if (u->slept && runs_ahead(u->vruntime, least) < 0)
 		u->vruntime = least;
 	u->slept &= READ_ONCE(u->boost);
 	u->floor = rq->floor;
@@ -72,7 +72,7 @@ static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 	struct sched_unit *pos = rq->queue.tail;
 
 	fair_arrive(rq, u);
-	while (pos && ahead(pos->vruntime, u->vruntime) > 0)
+	while (pos && runs_ahead(pos->vruntime, u->vruntime) > 0)
 		pos = pos->prev;
 	queue_insert(&rq->queue, pos, u);
 }
@@ -92,7 +92,7 @@ static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)
 static __noinline void charge_urgent(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 {
 	const s64 credit = CREDIT_MS * sched_ms;
-	s64 lead = MAX(ahead(u->urgent, rq->least), -credit);
+	s64 lead = MAX(runs_ahead(u->urgent, rq->least), -credit);
 
 	lead += virtual_ticks(ran, weight_here(rq, u, SCHED_WEIGHT_DEFAULT));
 	u->urgent = rq->least + MIN(lead, credit);
@@ -108,10 +108,10 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 	if (likely(!u->out_of_turn || !u->is_fresh))
 		u->vruntime += virtual_ticks(ran, weight_here(rq, u, READ_ONCE(u->share)));
 	least = u->vruntime;
-	if (first && ahead(first->vruntime, least) < 0)
+	if (first && runs_ahead(first->vruntime, least) < 0)
 		least = first->vruntime;
 	rq->least = least;
-	if (ahead(least, rq->floor) > 0)
+	if (runs_ahead(least, rq->floor) > 0)
 		WRITE_ONCE(rq->floor, least);
 }
 
@@ -128,10 +128,10 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 	u64 from = woken->vruntime;
 
 	reached += virtual_ticks(uncharged, READ_ONCE(running->share));
-	if (woken->pinned && ahead(from, urgent_at(woken)) > 0)
+	if (woken->pinned && runs_ahead(from, urgent_at(woken)) > 0)
 		from = urgent_at(woken);
 	/* of a light unit as well: its credit is no greater */
-	return ahead(reached, from) >
+	return runs_ahead(reached, from) >
 	       (s64)virtual_ticks(PREEMPT_MS * sched_ms,
 				  MAX(READ_ONCE(woken->share), (u32)SCHED_WEIGHT_DEFAULT));
 }
@@ -141,9 +141,9 @@ static bool fair_urgent(const struct sched_rq *rq, const struct sched_unit *u)
 	const struct sched_unit *first = rq->queue.head;
 	s64 lag;
 
-	if (READ_ONCE(first->boost) && ahead(urgent_at(u), first->vruntime) > 0)
+	if (READ_ONCE(first->boost) && runs_ahead(urgent_at(u), first->vruntime) > 0)
 		return false;
-	lag = ahead(rq->least, u->urgent);
+	lag = runs_ahead(rq->least, u->urgent);
 	/* The least can fall, when one comes that is far behind: what was before says nothing then.
 	 */
 	return lag > 0 || lag < -2 * CREDIT_MS * (s64)sched_ms;

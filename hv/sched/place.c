@@ -149,7 +149,7 @@ static u64 level_of(const struct sched_cpu *sc, u64 now)
 }
 
 /* Ticks of a unit of the default weight: the same part of the share of each, whatever the load. */
-static s64 tolerance(const struct sched_cpu *sc)
+static s64 lead_allowed(const struct sched_cpu *sc)
 {
 	return LEAD_MS * sched_ms * SCHED_WEIGHT_DEFAULT / MAX(load_of(sc), 1ull);
 }
@@ -174,8 +174,8 @@ static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
 
 		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
-			lead_of(sc, other, ALONE_DEBT * tolerance(other), now);
-		lead_of(other, sc, MAX_DEBT * tolerance(sc), now);
+			lead_of(sc, other, ALONE_DEBT * lead_allowed(other), now);
+		lead_of(other, sc, MAX_DEBT * lead_allowed(sc), now);
 	}
 }
 
@@ -185,7 +185,7 @@ static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
  */
 static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 {
-	const s64 tolerated = tolerance(sc);
+	const s64 tolerated = lead_allowed(sc);
 	u64 reach = 0, others = 0, found = 0;
 
 	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
@@ -247,7 +247,7 @@ static void even_out(struct sched_cpu *sc, u64 now)
 	rq_remove(sc, u);
 	/* it is as far as it was, and so behind those there */
 	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
-	most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * tolerance(to);
+	most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * lead_allowed(to);
 	if ((s64)(most_behind - u->vruntime) > 0)
 		u->vruntime = most_behind;
 	u->floor = READ_ONCE(to->rq.floor); /* it may have to go on from there */

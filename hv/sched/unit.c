@@ -20,8 +20,10 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 		WRITE_ONCE(u->weight, weight);
 	if (weight && !u->inside)
 		WRITE_ONCE(u->share, weight);
-	if (cap)
-		WRITE_ONCE(u->cap, cap == 100 ? 0 : cap);
+	if (cap == 100)
+		WRITE_ONCE(u->cap, 0);
+	else if (cap)
+		WRITE_ONCE(u->cap, cap);
 	if (affinity)
 		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)

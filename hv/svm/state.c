@@ -5,12 +5,12 @@
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
 
-static u32 cpl(const struct vmcb *m)
+static u32 svm_cpl(const struct vmcb *m)
 {
 	return FIELD_GET(AR_DPL, m->ss.attrib);
 }
 
-static enum emul_mode mode(const struct vmcb *m)
+static enum emul_mode svm_mode(const struct vmcb *m)
 {
 	if (m->efer & EFER_LMA && m->cs.attrib & VMCB_ATTR_L)
 		return EMUL_64;
@@ -39,9 +39,9 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_DR7:
 		return m->dr7;
 	case HVM_CPL:
-		return cpl(m);
+		return svm_cpl(m);
 	case HVM_MODE:
-		return mode(m);
+		return svm_mode(m);
 	case HVM_SHADOW:
 		return m->int_state & SVM_INT_SHADOW;
 	case HVM_NMI_MASK:
@@ -129,8 +129,8 @@ void svm_get_paging(struct vcpu *v, struct hvm_paging *out)
 {
 	const struct vmcb *m = svm_vmcb(v);
 
-	*out = (struct hvm_paging){m->cr0, m->cr3, m->cr4, m->efer & ~EFER_SVME,
-				   v->rip, cpl(m), mode(m)};
+	*out = (struct hvm_paging){m->cr0, m->cr3,     m->cr4,	   m->efer & ~EFER_SVME,
+				   v->rip, svm_cpl(m), svm_mode(m)};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + m->cs.base);
 }
@@ -140,7 +140,8 @@ bool svm_is_paging(struct vcpu *v, const struct hvm_paging *p)
 	const struct vmcb *m = svm_vmcb(v);
 
 	return !((m->cr3 ^ p->cr3) | (m->cr0 ^ p->cr0) | ((m->cr4 ^ p->cr4) & HVM_FETCH_CR4) |
-		 ((m->efer ^ p->efer) & ~EFER_SVME) | (cpl(m) ^ p->cpl) | (mode(m) ^ p->mode));
+		 ((m->efer ^ p->efer) & ~EFER_SVME) | (svm_cpl(m) ^ p->cpl) |
+		 (svm_mode(m) ^ p->mode));
 }
 
 static struct vmcb_seg *vmcb_seg(struct vcpu *v, enum hvm_seg s)

@@ -119,9 +119,13 @@ void svm_cpu_disable(struct cpu *c)
 void svm_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 {
 	u32 at = msr % HVM_MSR_RANGE, shift;
-	u8 exits = (reads ? 0 : 1) | (writes ? 0 : 2), *byte;
+	u8 exits = 0, *byte;
 
 	BUG_ON(msr % HVM_MSR_HIGH >= HVM_MSR_RANGE);
+	if (!reads)
+		exits |= 1;
+	if (!writes)
+		exits |= 2;
 	if (msr >= HVM_MSR_HIGH)
 		at += HVM_MSR_RANGE;
 	shift = at % 4 * 2;
@@ -244,7 +248,7 @@ void svm_load(struct vcpu *v)
 		u64 ratio = v->tsc_mul >> (HVM_TSC_MUL_FRAC - TSC_RATIO_FRAC);
 
 		c->tsc_mul = v->tsc_mul;
-		wrmsr(MSR_TSC_RATIO, ratio ? ratio : TSC_RATIO_1);
+		wrmsr(MSR_TSC_RATIO, ratio ?: TSC_RATIO_1);
 	}
 }
 

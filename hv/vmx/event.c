@@ -51,12 +51,15 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 void vmx_set_debug(struct vcpu *v, bool int3, bool drs)
 {
 	struct vmx_vcpu *s = vmx_current(v);
+	u32 exceptions = HVM_OUR_EXCEPTIONS;
 
+	if (int3)
+		exceptions |= BIT(VEC_BP);
 	s->proc &= ~PROC_MOV_DR;
 	if (drs)
 		s->proc |= PROC_MOV_DR;
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
-	vmcs_write32(VMCS_EXCEPTIONS, int3 ? HVM_OUR_EXCEPTIONS | BIT(VEC_BP) : HVM_OUR_EXCEPTIONS);
+	vmcs_write32(VMCS_EXCEPTIONS, exceptions);
 	vmcs_writen(VMCS_PENDING_DEBUG, 0);
 }
 

@@ -35,7 +35,7 @@ static u64 get_cr4(void)
 	return get_cr(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, cr4_mask());
 }
 
-static u32 cpl(void)
+static u32 vmx_cpl(void)
 {
 	return FIELD_GET(AR_DPL, vmcs_read32(VMCS_GUEST_SS_AR));
 }
@@ -59,7 +59,7 @@ static u64 get_efer(const struct vmx_vcpu *s)
 	return is_long_mode() ? efer | EFER_LMA : efer;
 }
 
-static enum emul_mode mode(void)
+static enum emul_mode vmx_mode(void)
 {
 	u32 ar = vmcs_read32(VMCS_GUEST_CS_AR);
 
@@ -99,7 +99,7 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 
 	switch (r) {
 	case HVM_CPL:
-		return cpl();
+		return vmx_cpl();
 	case HVM_CR0:
 		return get_cr0();
 	case HVM_CR2:
@@ -115,7 +115,7 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_DR7:
 		return vmcs_readn(VMCS_GUEST_DR7);
 	case HVM_MODE:
-		return mode();
+		return vmx_mode();
 	case HVM_SHADOW:
 		return s->shadow;
 	case HVM_NMI_MASK:
@@ -130,7 +130,7 @@ void vmx_set_tsc(struct vcpu *v)
 	vmx_current(v);
 	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset);
 	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
-		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ? v->tsc_mul : BIT(HVM_TSC_MUL_FRAC));
+		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ?: BIT(HVM_TSC_MUL_FRAC));
 }
 
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
@@ -186,7 +186,8 @@ void vmx_get_paging(struct vcpu *v, struct hvm_paging *out)
 	const struct vmx_vcpu *s = vmx_current(v);
 
 	*out = (struct hvm_paging){
-	    get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), get_efer(s), v->rip, cpl(), mode()};
+	    get_cr0(), vmcs_readn(VMCS_GUEST_CR3), get_cr4(), get_efer(s), v->rip, vmx_cpl(),
+	    vmx_mode()};
 	if (out->mode != EMUL_64)
 		out->next = (u32)(v->rip + vmcs_read(VMCS_SEG_BASE(HVM_CS)));
 }
@@ -200,11 +201,11 @@ bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 	if ((vmcs_readn(VMCS_GUEST_CR3) ^ p->cr3) |
 	    ((vmcs_readn(VMCS_GUEST_CR0) ^ p->cr0) & ~CR0_MASK) |
 	    ((vmcs_readn(VMCS_GUEST_CR4) ^ p->cr4) & HVM_FETCH_CR4) |
-	    (get_efer(vmx_of(v)) ^ p->efer) | (cpl() ^ p->cpl))
+	    (get_efer(vmx_of(v)) ^ p->efer) | (vmx_cpl() ^ p->cpl))
 		return false;
 	if (p->mode == EMUL_64)
 		return vmcs_read32(VMCS_GUEST_CS_AR) & AR_L;
-	return mode() == p->mode;
+	return vmx_mode() == p->mode;
 }
 
 /* SDM "PDPTE Registers" */

@@ -23,7 +23,6 @@
 #define VMX_TRUE	    12 /* the TRUE MSR of those for pin..entry lies this much higher */
 #define EPTP_WB_WALK_4	    (6 | 3 << 3)
 #define EPTP_AD		    BIT(6)
-#define EPT_DIRTY	    BIT(9)
 
 static struct vmx_msrs msrs; /* set once, by vmx_probe() */
 
@@ -143,7 +142,10 @@ void vmx_cpu_disable(struct cpu *c)
 
 static void set_exits(u8 *byte, u8 bit, bool exits)
 {
-	WRITE_ONCE(*byte, exits ? *byte | bit : *byte & ~bit);
+	if (exits)
+		WRITE_ONCE(*byte, *byte | bit);
+	else
+		WRITE_ONCE(*byte, *byte & ~bit);
 }
 
 /*
@@ -195,12 +197,12 @@ int vmx_vcpu_init(struct vcpu *v)
 }
 
 /* 0 is the hypervisor's own. */
-static u16 vpid(const struct vcpu *v)
+static u16 vmx_vpid(const struct vcpu *v)
 {
 	return v->id + 1;
 }
 
-static u64 eptp(const struct vm *vm)
+static u64 vmx_eptp(const struct vm *vm)
 {
 	u64 flags = vmx_ctl.ept_ad ? EPTP_WB_WALK_4 | EPTP_AD : EPTP_WB_WALK_4;
 
@@ -281,7 +283,7 @@ static void init_controls(struct vcpu *v)
 	vmx_write_cr_masks();
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(vm->io_map + PAGE_SIZE).v);
-	vmcs_write64(VMCS_EPTP, eptp(vm));
+	vmcs_write64(VMCS_EPTP, vmx_eptp(vm));
 	if (s->proc & PROC_TPR_SHADOW) {
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
 		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = 0);
@@ -293,7 +295,7 @@ static void init_controls(struct vcpu *v)
 		vmcs_write64(VMCS_POSTED_DESCRIPTOR, virt_to_hpa(v->lapic.irr).v);
 	}
 	if (s->proc2 & PROC2_VPID)
-		vmcs_write16(VMCS_VPID, vpid(v));
+		vmcs_write16(VMCS_VPID, vmx_vpid(v));
 	if (s->proc2 & PROC2_ENCLS)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
 	if (s->proc2 & PROC2_XSAVES)
@@ -327,7 +329,7 @@ static __noinline void flush_p2m(struct vcpu *v, u64 gen)
 {
 	u64 type = vmx_ctl.invept_single ? INV_ONE : INV_ALL;
 
-	vmx_invept(type, eptp(v->vm));
+	vmx_invept(type, vmx_eptp(v->vm));
 	vmx_of(v)->tlb_gen = gen;
 }
 
@@ -346,7 +348,7 @@ static __noinline void prepare_watched(struct vcpu *v)
 		vmx_load_pdptes(v);
 	vmx_write_blocking(v);
 	if (s->watch & WATCH_VPID && vmx_ctl.invvpid)
-		vmx_invvpid(vmx_ctl.invvpid, vpid(v));
+		vmx_invvpid(vmx_ctl.invvpid, vmx_vpid(v));
 	s->watch &= ~(WATCH_INJECT | WATCH_INJECT_NMI | WATCH_VPID);
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The hypervisor's source as a house: rooms, their sizes, and who calls whom. For `make size` and the test `style`."""
+import collections
 import glob
 import os
 import re
@@ -170,6 +171,61 @@ def arrows_up(graph):
     for f in sources('c', 'h'):
         out += [f'{f} includes {h}' for h in re.findall(r'#include "((?:boot|hv)/[^"]+)"', read(f)) if not may_use(f, h)]
     return out
+
+
+def choices(path):
+    """Ternaries that are nested or stand in an argument; not those of a log line, which pick a word, nor `a ?: b`."""
+    text = re.sub(STRING, '0', without_comments(path, read(path)))
+    out = []
+    for m in re.finditer(r'[^;{}]*\?(?!:)[^;{}]*[;{}]', text):
+        said = m.group()
+        if said.lstrip().startswith('#') or re.search(r'\b(log_\w+|hv_snprintf|panic|boot_fail|vmcs_log_refusal)\(', said):
+            continue
+        before = said[:re.search(r'\?(?!:)', said).start()]
+        deep, at = 0, len(before)
+        while at and deep < 1: # to the bracket that the choice stands in
+            at -= 1
+            deep += {'(': 1, ')': -1}.get(before[at], 0)
+        inside = deep == 1 and re.search(r'(\w+)$', before[:at])
+        if len(re.findall(r'\?(?!:)', said)) > 1 or (inside and inside.group(1) not in ('if', 'while', 'for', 'return', 'switch')):
+            out.append(f'{path}:{text[:m.end()].count(chr(10)) + 1}')
+    return out
+
+
+# Structures whose members others lay out: the hardware, boot loaders, Linux, KVM. They are there whether used or not.
+LAYOUTS = {'boot/linux.c', 'boot/linux.h', 'boot/multiboot2.h', 'hv/abi.h', 'hv/cpu/cpu.c', 'hv/dom0/state.c',
+           'hv/guest/lapic.h', 'hv/guest/lazy.c', 'hv/guest/pv.c', 'hv/svm/vmcb.h', 'hv/vmx/caps.h'}
+WORD = re.compile(r'[A-Za-z_]\w*')
+
+
+def members(text):
+    """Names of the members of all structures and unions, nested ones, too."""
+    found = True
+    while found:
+        found = re.search(r'\b(?:struct|union)\s*\w*\s*\{([^{}]*)\}', text)
+        if found:
+            yield from re.findall(r'(\w+)\s*(?:\[[^\]]*\])*\s*(?::\s*\d+\s*)?[;,]', found.group(1))
+            text = text[:found.start()] + 'inner' + text[found.end():]
+
+
+def unused():
+    """Macros, functions of headers, and members of structures that boot/ and hv/ define and nobody but tests uses."""
+    texts = {f: re.sub(STRING, '', without_comments(f, read(f)))
+             for f in sources('c', 'h', 'asm', 'inc', within=('boot', 'hv', 'dom0', 'tools'))}
+    words = collections.Counter(w for t in texts.values() for w in WORD.findall(t))
+    out = []
+    for f, text in texts.items():
+        if not f.startswith(('boot/', 'hv/')):
+            continue
+        names = [('macro', n) for n in re.findall(r'^\s*[#%]define\s+(\w+)', text, re.M)]
+        if f.endswith('.h'):
+            names += [('function', n) for n, _ in functions(text)]
+        if f not in LAYOUTS:
+            names += [('member', n) for n in members(text)]
+        out += [f'{kind} {n} of {f}' for kind, n in names if words[n] == 1]
+    raised = ' '.join(texts[f] for f in texts if f.startswith('hv/') and f.endswith('.c'))
+    reasons = re.search(r'enum corbel_exit_reason \{([^}]*)\}', texts['hv/abi.h']).group(1)
+    return out + [f'exit reason {n}' for n in re.findall(r'CORBEL_\w+', reasons) if n not in raised]
 
 
 if __name__ == '__main__':

@@ -86,8 +86,7 @@ static bool has_conventional_size(const ZydisDecodedInstruction *z)
  */
 static bool has_phantom_base(const struct insn *i, enum emul_mode mode)
 {
-	return mode == EMUL_64 && i->has_modrm && (i->modrm & 0xc7) == 4 && (i->sib & 7) == 5 &&
-	       i->rex & 1;
+	return mode == EMUL_64 && (i->modrm & 0xc7) == 4 && (i->sib & 7) == 5 && i->rex & 1;
 }
 
 /* Moves and arithmetic of vector registers: memory operand and registers must agree. */

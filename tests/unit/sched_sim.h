@@ -273,7 +273,7 @@ static void look_for_waste(u64 until)
 	}
 }
 
-static void run(u64 ns)
+static inline void run(u64 ns)
 {
 	u64 end = now + ns, next;
 	u32 i;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * hv/sched/unit.c -lpthread
+ * hv/sched/unit.c
  */
 /*
- * The scheduler under simulated time (1 tick = 1 ns) on several CPUs, and under real threads for
- * the races.
+ * The scheduler under simulated time (1 tick = 1 ns) on several CPUs: fairness, latency, placing,
+ * caps, wake-ups. Beside it: sched_dom0_test.c, sched_yield_test.c, sched_threads_test.c, and who
+ * gets how much of several CPUs in sched_share_test.c.
  */
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,186 +54,6 @@ static void test_weights(void)
 	run(20 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), NICE_MINUS_20 / 1024., .2),
 	      "and takes effect: %.1f", share(b, SEC) / share(a, SEC));
-}
-
-/* dom0's CPU must not look dead to it, whatever guests are given. */
-static void test_pinned_share(void)
-{
-	struct sim_unit *dom0;
-
-	machine(1, "fair");
-	dom0 = add(2048, 0, true, 0, 0);
-	for (u32 i = 0; i < 4; i++)
-		hog(NICE_MINUS_20);
-	run(10 * SEC);
-	CHECK(share(dom0, 10 * SEC) > .1 && share(dom0, 10 * SEC) < .13,
-	      "dom0 gets a ninth of its CPU beside four guests of nice -20: %.3f",
-	      share(dom0, 10 * SEC));
-	machine(1, "fair");
-	dom0 = add(2048, 0, true, 0, 0);
-	hog(1024);
-	run(10 * SEC);
-	CHECK(near(share(dom0, 10 * SEC), .667, .05),
-	      "and two thirds beside one of nice 0, by weight: %.3f", share(dom0, 10 * SEC));
-}
-
-static int by_size(const void *a, const void *b)
-{
-	const u64 *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* dom0 with so many threads that run all the time, beside guests' hogs. */
-static struct sim_unit *busy_dom0(u32 threads, u32 hogs, u64 io_burst)
-{
-	struct sim_unit *dom0;
-
-	machine(1, "fair");
-	dom0 = add(2048, 0, true, 0, 0);
-	dom0->s.inside = &dom0->inside;
-	dom0->inside.weight = threads * 1024;
-	dom0->io_burst = io_burst;
-	dom0->io_period = io_burst ? MS : 0;
-	dom0->io_at = io_burst ? now + MS : 0;
-	for (u32 i = 0; i < hogs; i++)
-		hog(1024);
-	run(200 * MS);
-	for (u32 i = 0; i < units; i++)
-		unit[i].s.runtime = 0;
-	dom0->io_done = 0;
-	return dom0;
-}
-
-/* QEMU's I/O threads, behind guests and beside a thread of dom0 that never sleeps. */
-static void test_dom0_threads(void)
-{
-	static const u8 hogs[] = {1, 2, 8};
-	struct sim_unit *dom0;
-
-	for (u32 i = 0; i < ARRAY_SIZE(hogs); i++) {
-		double ideal = (1 - .05) / (1 + hogs[i]), worst = 0;
-
-		dom0 = busy_dom0(1, hogs[i], 50 * US);
-		run(4 * SEC);
-		qsort(dom0->io_late, dom0->io_done, sizeof(u64), by_size);
-		for (u32 j = 0; j < hogs[i]; j++)
-			worst = MAX(worst, MAX(ideal - share(&unit[1 + j], 4 * SEC),
-					       share(&unit[1 + j], 4 * SEC) - ideal));
-		CHECK(dom0->io_done > 3990 && dom0->io_late[dom0->io_done * 99 / 100] <= 10 * US &&
-			  dom0->io_late[dom0->io_done - 1] <= 100 * US,
-		      "a 1 ms sleeper of dom0 beside a hog there and %u guests' is late by %llu us "
-		      "at p99, %llu us at most",
-		      hogs[i], (unsigned long long)dom0->io_late[dom0->io_done * 99 / 100] / US,
-		      (unsigned long long)dom0->io_late[dom0->io_done - 1] / US);
-		CHECK(worst < ideal * .05, "and guests get what is theirs: %.3f of %.3f",
-		      share(&unit[1], 4 * SEC), ideal);
-	}
-	for (u32 n = 1; n <= 8; n *= 2) {
-		busy_dom0(n, 1, 0);
-		run(4 * SEC);
-		CHECK(near(share(&unit[1], 4 * SEC), 1. / (n + 1), .02),
-		      "beside %u busy threads of dom0 a guest gets 1/%u of the CPU: %.3f", n, n + 1,
-		      share(&unit[1], 4 * SEC));
-	}
-}
-
-/* A guest that does I/O lets dom0 in a thousand times a second, at the cost of the two only. */
-static void test_dom0_serves(void)
-{
-	double least = 1;
-
-	for (u32 phase = 0; phase < 5; phase++) {
-		struct sim_unit *dom0 = busy_dom0(1, 1, 900 * US);
-
-		add(1024, 0, false, 200 * US, 800 * US);
-		dom0->io_at += phase * 200 * US;
-		run(200 * MS);
-		unit[1].s.runtime = 0;
-		run(2 * SEC);
-		least = MIN(least, share(&unit[1], 2 * SEC));
-	}
-	CHECK(
-	    least > .3,
-	    "a hog beside dom0 with a hog, I/O threads and a guest that keeps them busy gets %.3f",
-	    least);
-}
-
-/* Whatever is said of dom0, by whomever: guests get a share, and dom0 one thread's more than its
- * own. */
-static void test_dom0_lies(void)
-{
-	struct sim_unit *dom0 = busy_dom0(1, 1, 0);
-
-	dom0->inside.fresh = 1;
-	run(4 * SEC);
-	CHECK(near(share(&unit[1], 4 * SEC), .5, .02),
-	      "a thread of dom0 that has been running for long is no fresh one: a guest has %.3f",
-	      share(&unit[1], 4 * SEC));
-	dom0 = busy_dom0(1, 1, 0);
-	for (u32 i = 0; i < 4000; i++) {
-		dom0->inside.fresh++;
-		sched_wake(&dom0->s);
-		run(MS);
-	}
-	CHECK(share(&unit[1], 4 * SEC) > .32, "a dom0 that is always urgent leaves a guest %.3f",
-	      share(&unit[1], 4 * SEC));
-	dom0 = busy_dom0(1, 1, 0);
-	dom0->inside.weight = ~0u;
-	run(4 * SEC);
-	CHECK(share(&unit[1], 4 * SEC) > .009, "one of endless weight leaves it %.4f",
-	      share(&unit[1], 4 * SEC));
-}
-
-/* How often b runs while a makes way for it whenever that has the CPU, beside others, in 2 s. */
-static void make_way(const char *policy, bool makes)
-{
-	struct sim_unit *a, *b, *c, *d;
-	u32 waits = 0, next = 0;
-
-	machine(1, policy);
-	a = hog(1024);
-	b = hog(1024);
-	c = hog(1024);
-	d = hog(1024);
-	for (u32 i = 0; i < 20000; i++) {
-		run(100 * US);
-		if (running[0] != &a->s)
-			continue;
-		waits++;
-		if (!makes)
-			continue;
-		me = &cpu_mem[0];
-		sched_give_way(&a->s, &b->s);
-		CHECK_QUIET(b->s.state == SCHED_QUEUED, "it is still to be asked for");
-		run(US);
-		next += running[0] == &b->s;
-	}
-	if (!makes) {
-		CHECK(waits > 4500, "%s: one that waits for another burns its share", policy);
-		return;
-	}
-	CHECK(waits < 900 && next * 10 > waits * 8,
-	      "%s: it makes way at once, %u of %u times, and burns little", policy, next, waits);
-	CHECK(share(b, 2 * SEC) > .42 && share(c, 2 * SEC) > .24 && share(d, 2 * SEC) > .24,
-	      "%s: what it leaves is for the other, and nobody else has less: %.3f %.3f %.3f",
-	      policy, share(b, 2 * SEC), share(c, 2 * SEC), share(d, 2 * SEC));
-}
-
-/* A spinning vCPU makes way for the holder of the lock. */
-static void test_make_way(void)
-{
-	struct sim_unit *a, *b;
-
-	make_way("fair", false);
-	make_way("fair", true);
-	machine(2, "fair");
-	a = hog(1024);
-	b = hog(1024);
-	run(10 * MS);
-	me = &cpu_mem[a->s.cpu];
-	sched_give_way(&a->s, &b->s);
-	CHECK(!me->resched, "not for one that runs elsewhere");
 }
 
 static void test_many(const char *policy, u32 count, u32 cpus_used, double tolerance)
@@ -539,112 +358,6 @@ static void test_steal(void)
 	      (unsigned long long)sched_steal(&a->s, now) / 1000);
 }
 
-/* ---- hand-off ---- */
-
-static void test_yield(void)
-{
-	struct sim_unit *from, *to, *h;
-	u64 runs;
-
-	machine(1, "fair");
-	from = add(1024, 0, true, 100 * US, 0);
-	to = add(1024, 0, false, 100 * US, 0);
-	run(MS);
-	CHECK(from->s.state == SCHED_BLOCKED && to->s.state == SCHED_BLOCKED,
-	      "both sleep at first");
-	from->gives_to = to;
-	sched_wake(&from->s);
-	runs = to->runs;
-	run(100 * MS);
-	CHECK(to->runs - runs >= 400, "two units hand the CPU to and fro: %llu times in 100 ms",
-	      (unsigned long long)(to->runs - runs));
-	h = hog(1024);
-	run(10 * SEC);
-	CHECK(share(h, 10 * SEC) > .33 * .9 && share(h, 10 * SEC) < .5 && share(to, 10 * SEC) > .2,
-	      "a hog beside them gets its third: hog %.3f from %.3f to %.3f", share(h, 10 * SEC),
-	      share(from, 10 * SEC), share(to, 10 * SEC));
-}
-
-/* It has not been on the queue, but is no further behind than who has. */
-static void test_yield_to_hog(void)
-{
-	struct sim_unit *from, *old, *to;
-	double was, got;
-
-	machine(1, "fair");
-	from = add(2048, 0, true, 100 * US, 10 * MS);
-	old = hog(1024);
-	run(10 * SEC);
-	while (running[0] != &from->s)
-		run(STEP);
-	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
-	sched_yield_to(&from->s, &to->s);
-	was = share(old, SEC);
-	run(SEC);
-	got = share(old, SEC) - was;
-	CHECK(near(got, .5, .03) && near(share(to, SEC), .5, .03),
-	      "who is given the CPU shares it from then on: %.3f %.3f", got, share(to, SEC));
-}
-
-static void test_yield_event(void)
-{
-	struct sim_unit *from, *to;
-	u64 slice;
-
-	machine(2, "fair");
-	from = add(1024, 0, true, 0, 0);
-	to = add(1024, 0, false, 100 * US, 0);
-	add(1024, 0, false, 0, 0);
-	run(10 * MS);
-	to->burst = to->left = 0; /* a hog from now on */
-	while (running[0] != &from->s)
-		run(STEP);
-	sched_yield_to(&from->s, &to->s);
-	run(2 * STEP);
-	CHECK(running[0] == &to->s && from->s.state == SCHED_QUEUED,
-	      "the unit yielded to runs next, though another waits");
-	me = &cpu_mem[1];
-	sched_wake(&from->s);
-	run(2 * STEP);
-	CHECK(running[0] == &from->s, "an event for the giver brings it back at once");
-	me = &cpu_mem[0];
-	slice = now;
-	machine(1, "fair");
-	from = add(1024, 0, true, 0, 0);
-	run(MS);
-	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
-	sched_yield_to(&from->s, &to->s);
-	run(2 * STEP);
-	slice = now;
-	while (running[0] == &to->s && now < slice + SEC)
-		run(STEP);
-	CHECK(running[0] == &from->s && now - slice < 13 * MS,
-	      "the giver comes back when the slice ends: %llu us",
-	      (unsigned long long)(now - slice) / 1000);
-	machine(2, "fair");
-	from = add(1024, 0, true, 0, 0);
-	run(MS);
-	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, BIT(1), 0, false);
-	sched_yield_to(&from->s, &to->s);
-	run(2 * STEP);
-	CHECK(running[0] == &from->s && running[1] == &to->s,
-	      "who may not run here is woken elsewhere");
-	machine(2, "fair");
-	from = add(1024, 0, true, 0, 0);
-	run(10 * MS);
-	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
-	sched_yield_to(&from->s, &to->s);
-	run(2 * STEP);
-	CHECK(running[0] == &to->s, "it runs here, though another CPU idles");
-	run(1100 * US);
-	CHECK(running[0] == &from->s && running[1] == &to->s,
-	      "but goes to the idle CPU when it runs on for 1 ms");
-}
-
 /* ---- wake-ups ---- */
 
 static void test_wakes(void)
@@ -739,120 +452,6 @@ static void test_random(u32 seed)
 	      cpu_count);
 }
 
-/* ---- real threads: no unit on two CPUs at once, no wake lost ---- */
-
-#define T_CPUS	4
-#define T_UNITS 10
-static struct {
-	struct sched_unit s; /* first */
-	u64 pad[16];	     /* leave() above counts here */
-	u32 owner;	     /* CPU + 1 that runs it */
-	u32 events, handled;
-} tu[T_UNITS];
-static u32 stop_posting, stop_all;
-
-static void post(u32 to, struct sched_unit *giver)
-{
-	if (__atomic_load_n(&stop_posting, __ATOMIC_SEQ_CST))
-		return;
-	__atomic_fetch_add(&tu[to].events, 1, __ATOMIC_SEQ_CST);
-	if (giver)
-		sched_yield_to(giver, &tu[to].s);
-	else
-		sched_wake(&tu[to].s);
-}
-
-static void thread_burst(u32 i, u32 *seed)
-{
-	u32 none = 0, n, events;
-
-	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false,
-						     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
-			 "unit %u is on one CPU at a time", i))
-		abort();
-	events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&tu[i].handled, events, __ATOMIC_SEQ_CST);
-	for (n = rand_r(seed) % 3; n; n--)
-		post(rand_r(seed) % T_UNITS, rand_r(seed) % 3 ? NULL : &tu[i].s);
-	if (rand_r(seed) % 50 == 0)
-		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16,
-			  0);
-	__atomic_store_n(&tu[i].owner, 0, __ATOMIC_SEQ_CST);
-}
-
-static void *thread_main(void *arg)
-{
-	struct sched_unit *u = NULL;
-	u64 end;
-	u32 i, seed = 1 + (u32)(u64)arg;
-
-	me = &cpu_mem[(u64)arg];
-	while (!__atomic_load_n(&stop_all, __ATOMIC_SEQ_CST)) {
-		u = sched_next(u, rdtsc(), &end);
-		if (!u) {
-			/* as a device's interrupt would */
-			post(rand_r(&seed) % T_UNITS, NULL);
-			for (i = 0; i < 20 && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) &&
-				    rdtsc() < end;
-			     i++)
-				sched_yield();
-			continue;
-		}
-		do {
-			i = (u32)((char *)u - (char *)tu) / sizeof(tu[0]);
-			thread_burst(i, &seed);
-			/*
-			 * Like HLT: sleep when there is nothing to handle; a wake meanwhile makes
-			 * this fail.
-			 */
-			if (tu[i].events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
-				u = NULL;
-		} while (u && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end);
-	}
-	return NULL;
-}
-
-static u64 unhandled(void)
-{
-	u64 n = 0;
-	u32 i;
-
-	for (i = 0; i < T_UNITS; i++)
-		n += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST) !=
-		     __atomic_load_n(&tu[i].handled, __ATOMIC_SEQ_CST);
-	return n;
-}
-
-static void test_threads(void)
-{
-	struct timespec ms10 = {0, 10 * MS};
-	pthread_t t[T_CPUS];
-	u64 i, posted = 0;
-
-	machine(T_CPUS, "fair");
-	threaded = true;
-	for (i = 0; i < T_UNITS; i++) {
-		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
-		tu[i].events = 1;
-		sched_wake(&tu[i].s);
-	}
-	for (i = 0; i < T_CPUS; i++)
-		pthread_create(&t[i], NULL, thread_main, (void *)i);
-	for (i = 0; i < 100; i++)
-		nanosleep(&ms10, NULL);
-	__atomic_store_n(&stop_posting, 1, __ATOMIC_SEQ_CST);
-	for (i = 0; i < 1000 && unhandled(); i++)
-		nanosleep(&ms10, NULL);
-	for (i = 0; i < T_UNITS; i++)
-		posted += tu[i].events;
-	CHECK(!unhandled(), "threads: of %llu wake-ups none is lost", (unsigned long long)posted);
-	__atomic_store_n(&stop_all, 1, __ATOMIC_SEQ_CST);
-	for (i = 0; i < T_CPUS; i++)
-		pthread_join(t[i], NULL);
-	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
-	threaded = false;
-}
-
 int main(void)
 {
 	u32 i;
@@ -861,11 +460,6 @@ int main(void)
 	test_equal("fair");
 	test_equal("rr");
 	test_weights();
-	test_pinned_share();
-	test_dom0_threads();
-	test_dom0_serves();
-	test_dom0_lies();
-	test_make_way();
 	test_many("fair", 8, 2, .05);
 	test_many("fair", 3, 2, .02);
 	test_many("fair", 5, 4, .02);
@@ -885,12 +479,8 @@ int main(void)
 	test_cap_debt();
 	test_cap_sleeper();
 	test_steal();
-	test_yield();
-	test_yield_to_hog();
-	test_yield_event();
 	test_wakes();
 	for (i = 1; i <= 8; i++)
 		test_random(i);
-	test_threads();
 	return test_end();
 }

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
+ * hv/sched/unit.c -lpthread
+ */
+/* The scheduler under real threads: no unit is on two CPUs at once, no wake is lost. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "sched_sim.h"
+#include "test.h"
+
+#define T_CPUS	4
+#define T_UNITS 10
+static struct {
+	struct sched_unit s; /* first */
+	u64 pad[16];	     /* leave() counts here */
+	u32 owner;	     /* CPU + 1 that runs it */
+	u32 events, handled;
+} tu[T_UNITS];
+static u32 stop_posting, stop_all;
+
+static void post(u32 to, struct sched_unit *giver)
+{
+	if (__atomic_load_n(&stop_posting, __ATOMIC_SEQ_CST))
+		return;
+	__atomic_fetch_add(&tu[to].events, 1, __ATOMIC_SEQ_CST);
+	if (giver)
+		sched_yield_to(giver, &tu[to].s);
+	else
+		sched_wake(&tu[to].s);
+}
+
+static void thread_burst(u32 i, u32 *seed)
+{
+	u32 none = 0, n, events;
+
+	if (!CHECK_QUIET(__atomic_compare_exchange_n(&tu[i].owner, &none, me->index + 1, false,
+						     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST),
+			 "unit %u is on one CPU at a time", i))
+		abort();
+	events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&tu[i].handled, events, __ATOMIC_SEQ_CST);
+	for (n = rand_r(seed) % 3; n; n--)
+		post(rand_r(seed) % T_UNITS, rand_r(seed) % 3 ? NULL : &tu[i].s);
+	if (rand_r(seed) % 50 == 0)
+		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16,
+			  0);
+	__atomic_store_n(&tu[i].owner, 0, __ATOMIC_SEQ_CST);
+}
+
+static void *thread_main(void *arg)
+{
+	struct sched_unit *u = NULL;
+	u64 end;
+	u32 i, seed = 1 + (u32)(u64)arg;
+
+	me = &cpu_mem[(u64)arg];
+	while (!__atomic_load_n(&stop_all, __ATOMIC_SEQ_CST)) {
+		u = sched_next(u, rdtsc(), &end);
+		if (!u) {
+			/* as a device's interrupt would */
+			post(rand_r(&seed) % T_UNITS, NULL);
+			for (i = 0; i < 20 && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) &&
+				    rdtsc() < end;
+			     i++)
+				sched_yield();
+			continue;
+		}
+		do {
+			i = (u32)((char *)u - (char *)tu) / sizeof(tu[0]);
+			thread_burst(i, &seed);
+			/*
+			 * Like HLT: sleep when there is nothing to handle; a wake meanwhile makes
+			 * this fail.
+			 */
+			if (tu[i].events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
+				u = NULL;
+		} while (u && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end);
+	}
+	return NULL;
+}
+
+static u64 unhandled(void)
+{
+	u64 n = 0;
+	u32 i;
+
+	for (i = 0; i < T_UNITS; i++)
+		n += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST) !=
+		     __atomic_load_n(&tu[i].handled, __ATOMIC_SEQ_CST);
+	return n;
+}
+
+static void test_threads(void)
+{
+	struct timespec ms10 = {0, 10 * MS};
+	pthread_t t[T_CPUS];
+	u64 i, posted = 0;
+
+	machine(T_CPUS, "fair");
+	threaded = true;
+	for (i = 0; i < T_UNITS; i++) {
+		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
+		tu[i].events = 1;
+		sched_wake(&tu[i].s);
+	}
+	for (i = 0; i < T_CPUS; i++)
+		pthread_create(&t[i], NULL, thread_main, (void *)i);
+	for (i = 0; i < 100; i++)
+		nanosleep(&ms10, NULL);
+	__atomic_store_n(&stop_posting, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 1000 && unhandled(); i++)
+		nanosleep(&ms10, NULL);
+	for (i = 0; i < T_UNITS; i++)
+		posted += tu[i].events;
+	CHECK(!unhandled(), "threads: of %llu wake-ups none is lost", (unsigned long long)posted);
+	__atomic_store_n(&stop_all, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < T_CPUS; i++)
+		pthread_join(t[i], NULL);
+	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
+	threaded = false;
+}
+
+int main(void)
+{
+	test_threads();
+	return test_end();
+}
