@@ -53,6 +53,7 @@ struct boot_options {
 	struct boot_consoles console;
 	u32 loglvl;	    /* enum log_level */
 	u32 dom0_max_vcpus; /* 0 = one per CPU */
+	u32 dom0_share;	    /* percent */
 	u64 dom0_mem;	    /* bytes, 0 = all that is left */
 	u64 hvmem;	    /* bytes, 0 = default by memory size */
 	u32 maxcpus;	    /* 0 = all */

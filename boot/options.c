@@ -114,6 +114,12 @@ static bool opt_cpus(struct text v, void *out)
 	return read_number(v, 1, MAX_CPUS, out);
 }
 
+/* Guests are to have something, too. */
+static bool opt_share(struct text v, void *out)
+{
+	return read_number(v, 1, 90, out);
+}
+
 /* Bytes, or with a suffix K, M, G. Less than 1 MiB is surely a forgotten suffix. */
 static bool opt_size(struct text v, void *out)
 {
@@ -175,6 +181,7 @@ static const struct option {
     {"loglvl", AT(loglvl), opt_loglvl},
     {"dom0_max_vcpus", AT(dom0_max_vcpus), opt_cpus},
     {"dom0_mem", AT(dom0_mem), opt_size},
+    {"dom0_share", AT(dom0_share), opt_share},
     {"hvmem", AT(hvmem), opt_size},
     {"maxcpus", AT(maxcpus), opt_cpus},
     {"sched", AT(sched), opt_sched},
@@ -211,6 +218,7 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 	*out = (struct boot_options){
 	    .console = {.count = 2, .at = {{COM1_PORT, DEFAULT_BAUD}}},
 	    .loglvl = LOG_INFO,
+	    .dom0_share = 25,
 	};
 	while (rest.len) {
 		struct text opt = text_cut(&rest, ' ');

@@ -112,6 +112,7 @@ static void __noreturn main_rest(void)
 	apic_init_cpu();
 	timer_init_cpu();
 	sched_init(b->opt.sched, vcpu_leave);
+	sched_set_pinned_share(b->opt.dom0_share);
 	if (enable_cpu(me))
 		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more "
 			  "memory with option hvmem=",

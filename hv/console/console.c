@@ -7,13 +7,20 @@
 #include "hv/cpu/timer.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/printf.h"
+#include "hv/lib/string.h"
 
-#define RING_SIZE BIT(16)
-#define LINE_MAX  400
-#define EARLY_MAX 64 /* lines logged before the options are known whose level is kept */
-#define POLL_NS	  200000000ull
-#define COM1	  0x3f8
-#define PREFIX	  "(hv) "
+#define RING_SIZE  BIT(16)
+#define LINE_MAX   400
+#define EARLY_MAX  64 /* lines logged before the options are known whose level is kept */
+#define POLL_NS	   200000000ull
+#define DRAIN_NS   1000000ull /* while there is something to send */
+#define FEED_NS	   400000ull  /* interrupts are off so long for it at most, and for one more FIFO */
+#define DEAD_NS	   5000000000ull /* a port that has sent nothing for so long never will */
+#define DEAD_LOOKS 1000		 /* nor at so many looks: we ourselves may have stood still */
+#define IMPORTANT  8192		 /* of a ring is kept for warnings and errors */
+#define COM1	   0x3f8
+#define PREFIX	   "(hv) "
+#define LAST	   "corbel: "
 
 static struct lock lock = LOCK_INIT(LOCK_CONSOLE);
 static struct uart uarts[BOOT_MAX_CONSOLES];
@@ -26,7 +33,10 @@ static u8 early_level[EARLY_MAX];
 static u32 early_count;
 
 static char ring[RING_SIZE];
-static u64 ring_head; /* bytes ever written; the ring is guarded by lock */
+static u64 ring_head;	 /* bytes ever written; the ring is guarded by lock */
+static bool drains;	 /* lines are sent by and by; before, and in a panic, they are waited for */
+static bool has_drainer; /* some CPU's timer is at it */
+static struct timer drain_timers[MAX_CPUS];
 static void (*on_key)(char key);
 
 static void console_lock(void)
@@ -69,21 +79,94 @@ u32 log_read(u64 seq, char *buf, u32 len, u64 *seq_out)
 	return n;
 }
 
-/* ---- lines ---- */
+/* ---- sending ---- */
 
-static void show_text(const char *s, u32 len)
+/* Say what there was no room for, as soon as there is. */
+static void tell_lost(struct uart *u)
 {
-	for (u32 i = 0; i < uart_count; i++)
-		uart_write(&uarts[i], s, len);
-	if (screen_on)
-		screen_write(s, len);
+	char line[100];
+	u32 len;
+
+	if (!u->lost || uart_room(u) < UART_TX_RING / 4)
+		return;
+	len = hv_snprintf(line, sizeof(line),
+			  PREFIX "%u bytes were too much for this line: they are in the log\n",
+			  u->lost);
+	u->lost = 0;
+	uart_put(u, line, len);
 }
 
-/* A line of ours, with its end. */
-static void show_line(const char *line, u32 len)
+static void note_progress(struct uart *u)
 {
-	show_text(PREFIX, sizeof(PREFIX) - 1);
-	show_text(line, len);
+	u->progress = rdtsc();
+	u->looks = 0;
+}
+
+/* What the port takes now. */
+static void drain(struct uart *u)
+{
+	u64 start = rdtsc();
+
+	while (uart_feed(u) && rdtsc() - start < ns_to_tsc(FEED_NS))
+		;
+	if (u->tx_tail != u->tail_seen)
+		note_progress(u);
+	u->tail_seen = u->tx_tail;
+	tell_lost(u);
+	if (uart_pending(u) && ++u->looks > DEAD_LOOKS && start - u->progress > ns_to_tsc(DEAD_NS))
+		u->tx_dead = true;
+}
+
+static void flush_all(void)
+{
+	for (u32 i = 0; i < uart_count; i++)
+		uart_flush(&uarts[i]);
+}
+
+static bool is_pending(void)
+{
+	bool pending = false;
+
+	for (u32 i = 0; i < uart_count; i++)
+		pending |= uart_pending(&uarts[i]);
+	return pending;
+}
+
+/* Lock held: this CPU is to come to console_work(), if some of it is left. */
+static void send_rest(void)
+{
+	for (u32 i = 0; i < uart_count; i++)
+		if (uart_pending(&uarts[i]))
+			drain(&uarts[i]);
+	if (is_pending() && !has_drainer)
+		WRITE_ONCE(this_cpu()->resched, true);
+}
+
+/* ---- lines ---- */
+
+/* A line of ours with its end, all or nothing of it. */
+static void show_line(enum log_level level, const char *prefix, const char *line, u32 len)
+{
+	u32 head = strlen(prefix), keep = level > LOG_WARN ? IMPORTANT : 0;
+
+	for (struct uart *u = uarts; u < uarts + uart_count; u++) {
+		if (uart_room(u) < head + len + keep) {
+			u->lost += head + len;
+			continue;
+		}
+		if (!uart_pending(u))
+			note_progress(u);
+		uart_put(u, prefix, head);
+		uart_put(u, line, len);
+	}
+	if (screen_on) {
+		screen_write(prefix, head);
+		screen_write(line, len);
+	}
+	if (drains && !panicking)
+		send_rest();
+	else
+		flush_all();
 }
 
 /* End a line of len characters, which may be more than there was room for. Returns its length. */
@@ -112,8 +195,47 @@ static void tell_dead(void)
 		len = end_line(line, len);
 		ring_put(line, len);
 		if (started)
-			show_line(line, len);
+			show_line(LOG_ERR, PREFIX, line, len);
 	}
+}
+
+static void drain_fn(struct timer *t)
+{
+	bool more;
+
+	console_lock();
+	for (u32 i = 0; i < uart_count; i++)
+		drain(&uarts[i]);
+	tell_dead();
+	more = is_pending();
+	has_drainer = more;
+	console_unlock();
+	if (more)
+		timer_arm(t, rdtsc() + ns_to_tsc(DRAIN_NS));
+}
+
+void console_work(void)
+{
+	struct timer *t = &drain_timers[this_cpu()->index];
+	bool mine;
+
+	if (!drains || READ_ONCE(has_drainer))
+		return;
+	console_lock();
+	mine = !has_drainer && is_pending();
+	has_drainer |= mine;
+	console_unlock();
+	if (!mine)
+		return;
+	timer_setup(t, drain_fn);
+	timer_arm(t, rdtsc() + ns_to_tsc(DRAIN_NS));
+}
+
+void console_flush(void)
+{
+	console_lock();
+	flush_all();
+	console_unlock();
 }
 
 void console_line(enum log_level level, const char *fmt, va_list ap)
@@ -131,7 +253,7 @@ void console_line(enum log_level level, const char *fmt, va_list ap)
 	console_lock();
 	ring_put(line, len);
 	if (started && level <= boot_info.opt.loglvl)
-		show_line(line, len);
+		show_line(level, PREFIX, line, len);
 	else if (!started && early_count < EARLY_MAX)
 		early_level[early_count++] = level;
 	tell_dead();
@@ -141,11 +263,12 @@ void console_line(enum log_level level, const char *fmt, va_list ap)
 void console_plain(const char *text)
 {
 	char line[LINE_MAX];
-	u32 len = end_line(line, hv_snprintf(line, LINE_MAX, "corbel: %s", text));
+	u32 len = end_line(line, hv_snprintf(line, LINE_MAX, "%s", text));
 
 	console_lock();
+	ring_put(LAST, sizeof(LAST) - 1);
 	ring_put(line, len);
-	show_text(line, len);
+	show_line(LOG_ERR, LAST, line, len);
 	tell_dead();
 	console_unlock();
 }
@@ -160,7 +283,7 @@ static void show_early(u32 max_level)
 		if (ring[i] != '\n')
 			continue;
 		if (nth >= EARLY_MAX || early_level[nth] <= max_level)
-			show_line(ring + start, i + 1 - start);
+			show_line(LOG_INFO, PREFIX, ring + start, i + 1 - start);
 		nth++;
 		start = i + 1;
 	}
@@ -210,9 +333,15 @@ void console_leave_screen(void)
 	console_unlock();
 }
 
-void console_panic(void)
+void console_alone(void)
 {
 	panicking = true;
+	flush_all();
+}
+
+void console_panic(void)
+{
+	console_alone();
 	if (!screen_on)
 		screen_on = (screen_wanted || !started) && screen_init(true);
 	if (!started) { /* the options are not known yet: COM1 and whatever screen there is */
@@ -244,6 +373,7 @@ static void poll_input(struct timer *t)
 		uart_poll(&uarts[i], &keys);
 	tell_dead();
 	console_unlock();
+	console_work();
 	handle_keys(&keys);
 	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
 }
@@ -254,6 +384,7 @@ void console_start_polling(void)
 
 	BUG_ON(timer.fn);
 	timer_setup(&timer, poll_input);
+	drains = true;
 	if (uart_count)
 		timer_arm(&timer, rdtsc() + ns_to_tsc(POLL_NS));
 }
@@ -293,6 +424,10 @@ void vuart_out(u16 port, u8 val)
 	if (!u)
 		return;
 	console_lock();
+	if (!uart_pending(u))
+		note_progress(u);
 	uart_dom0_out(u, port - u->port, val);
+	if (uart_pending(u))
+		send_rest();
 	console_unlock();
 }

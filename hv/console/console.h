@@ -9,14 +9,23 @@ void console_early_init(void); /* serial COM1 with defaults, before options are 
 void console_init(void);
 /* After mm_init(): the screen too, if the options want it. */
 void console_start_screen(void);
-/* On the boot CPU, when timers run: look for input now and then, whatever dom0 does. */
+/*
+ * On the boot CPU, when timers run: look for input now and then, whatever dom0 does. From here on
+ * nobody waits for a serial port: what it does not take at once is sent by and by.
+ */
 void console_start_polling(void);
+/* In each CPU's loop, no lock held: see to it that what is left is sent. */
+void console_work(void);
+/* The machine is about to end by dom0's doing: wait until all is sent. */
+void console_flush(void);
 /* From here on the screen is dom0's; panic() and boot_fail() still write there. */
 void console_leave_screen(void);
 /*
- * Panic: the only running CPU no longer waits for the console's lock, and what has not been shown
- * yet is.
+ * This is the only running CPU, and the machine ends: the console's lock is no longer waited for,
+ * and all is sent before anybody goes on.
  */
+void console_alone(void);
+/* The same for a panic: what has not been shown yet is. */
 void console_panic(void);
 /* For log_set_hooks(). */
 void console_line(enum log_level level, const char *fmt, va_list ap);

@@ -269,6 +269,7 @@ void machine_restart(void)
 	u32 how = boot_info.opt.reboot;
 
 	take_over();
+	console_alone();
 	udelay(LINGER_US);
 	if (boot_info.opt.noreboot || how == REBOOT_HALT)
 		cpu_halt();

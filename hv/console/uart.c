@@ -5,12 +5,18 @@
  * line goes to dom0 directly.
  *
  * Loopback is such a setting, too, and never the chip's: so what dom0, or a user there, sends
- * himself cannot pass for input from outside, which may be keys for the hypervisor.
+ * himself cannot pass for input from outside, which may be keys for the hypervisor. The FIFOs are
+ * on, whatever dom0 says, and what it clears is its own.
+ *
+ * The hypervisor's text is sent from a ring, when the chip has room. While there is something in it
+ * dom0's driver sees a transmitter that is not empty. What it sends all the same, since it has
+ * looked before, goes into the ring, too, behind what is there.
  */
 #include "hv/console/uart.h"
 #include "hv/lib/io.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 #define UART_CLOCK 115200u
 /* reads, seconds of them: a dead transmitter must not hold the machine */
@@ -28,8 +34,12 @@ bool uart_init(struct uart *u, u16 port, u32 baud)
 	outb(port + UART_SCR, 0x5a);
 	if (inb(port + UART_SCR) != 0x5a || inb(port + UART_LSR) == 0xff)
 		return false;
-	*u = (struct uart){
-	    .port = port, .lcr = LCR_8N1, .mcr = MCR_DTR_RTS, .divisor = {div, div >> 8}};
+	memset(u, 0, sizeof(*u));
+	u->port = port;
+	u->lcr = LCR_8N1;
+	u->mcr = MCR_DTR_RTS;
+	u->divisor[UART_DLL] = div;
+	u->divisor[UART_DLM] = div >> 8;
 	outb(port + UART_IER, 0);
 	outb(port + UART_LCR, LCR_DLAB);
 	outb(port + UART_DLL, u->divisor[UART_DLL]);
@@ -37,43 +47,112 @@ bool uart_init(struct uart *u, u16 port, u32 baud)
 	outb(port + UART_LCR, LCR_8N1);
 	outb(port + UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
 	outb(port + UART_MCR, MCR_DTR_RTS);
+	u->room = (inb(port + UART_IIR) & IIR_FIFOS) == IIR_FIFOS ? UART_FIFO : 1;
 	return true;
 }
 
-/* ---- output of the hypervisor ---- */
+/* The chip forgets a character's errors when they are read. */
+static u8 chip_lsr(struct uart *u)
+{
+	u8 lsr = inb(u->port + UART_LSR);
+
+	u->err |= lsr & LSR_ERRORS;
+	return lsr;
+}
+
+/* ---- output ---- */
 
 static void wait_lsr(struct uart *u, u8 bit)
 {
 	u32 spins = 0;
 
-	while (!u->tx_dead && !(inb(u->port + UART_LSR) & bit)) {
+	while (!u->tx_dead && !(chip_lsr(u) & bit)) {
 		u->tx_dead = ++spins == SPIN_MAX;
 		cpu_relax();
 	}
 }
 
-static void send_char(struct uart *u, char c)
+bool uart_pending(const struct uart *u)
 {
-	wait_lsr(u, LSR_THRE);
-	if (!u->tx_dead)
-		outb(u->port + UART_THR, c);
+	return u->tx_head != u->tx_tail;
 }
 
-void uart_write(struct uart *u, const char *s, u32 len)
+static u32 tx_free(const struct uart *u)
+{
+	return UART_TX_RING - (u32)(u->tx_head - u->tx_tail);
+}
+
+u32 uart_room(const struct uart *u)
+{
+	u32 n = tx_free(u), besides = UART_KEPT + 3; /* CR and LF for dom0's line, CR for ours */
+
+	return n > besides ? n - besides : 0;
+}
+
+/* The head moves last: a panic may find this half done on another CPU. */
+static void tx_put(struct uart *u, char c)
+{
+	BUG_ON(!tx_free(u));
+	u->tx[u->tx_head % UART_TX_RING] = c;
+	u->tx_head++;
+}
+
+void uart_put(struct uart *u, const char *s, u32 len)
 {
 	if (u->tx_dead)
 		return;
 	if (u->line_open) {
-		send_char(u, '\r');
-		send_char(u, '\n');
+		tx_put(u, '\r');
+		tx_put(u, '\n');
 		u->line_open = false;
 	}
 	for (u32 i = 0; i < len; i++) {
 		if (s[i] == '\n')
-			send_char(u, '\r');
-		send_char(u, s[i]);
+			tx_put(u, '\r');
+		tx_put(u, s[i]);
+	}
+}
+
+/* Into an empty transmitter; the tail moves last: rather twice than never. */
+static void send_some(struct uart *u)
+{
+	for (u32 n = u->room; n && uart_pending(u); n--) {
+		u->ours = true;
+		outb(u->port + UART_THR, u->tx[u->tx_tail % UART_TX_RING]);
+		u->tx_tail++;
+	}
+}
+
+bool uart_feed(struct uart *u)
+{
+	if (u->tx_dead)
+		u->tx_tail = u->tx_head;
+	if (!uart_pending(u) || !(chip_lsr(u) & LSR_THRE))
+		return false;
+	send_some(u);
+	return true;
+}
+
+void uart_flush(struct uart *u)
+{
+	while (uart_pending(u) && !u->tx_dead) {
+		wait_lsr(u, LSR_THRE);
+		if (!u->tx_dead)
+			send_some(u);
 	}
 	wait_lsr(u, LSR_TEMT);
+}
+
+/* dom0 may believe in an empty transmitter that has been filled from the ring since. */
+static void take_dom0_char(struct uart *u, u8 c)
+{
+	if (u->ours && !uart_pending(u))
+		u->ours = !(chip_lsr(u) & LSR_THRE);
+	u->line_open = c != '\n';
+	if (u->tx_dead || !(u->ours || uart_pending(u)))
+		outb(u->port + UART_THR, c);
+	else if (tx_free(u)) /* else it is lost, as in a chip that is full */
+		tx_put(u, c);
 }
 
 /* ---- input ---- */
@@ -151,10 +230,11 @@ void uart_poll(struct uart *u, struct uart_keys *keys)
 	u8 lsr;
 
 	while (!u->rx_dead && rx_count(u) < UART_RX_RING) {
-		lsr = inb(u->port + UART_LSR);
+		lsr = chip_lsr(u);
 		if (!(lsr & LSR_DR) || lsr == 0xff)
 			break;
-		take_char(u, inb(u->port + UART_RBR), lsr & LSR_ERRORS, keys);
+		take_char(u, inb(u->port + UART_RBR), u->err, keys);
+		u->err = 0;
 		u->rx_dead = ++taken == RX_MAX;
 	}
 	sync_ier(u);
@@ -175,8 +255,12 @@ static u8 read_rbr(struct uart *u)
 static u8 read_lsr(struct uart *u)
 {
 	u8 *err = &u->rx_err[u->rx_tail % UART_RX_RING];
-	u8 lsr = inb(u->port + UART_LSR) & ~(LSR_DR | LSR_ERRORS);
+	u8 lsr;
 
+	uart_feed(u); /* the driver waits for that */
+	lsr = chip_lsr(u) & ~(LSR_DR | LSR_ERRORS);
+	if (uart_pending(u))
+		lsr &= ~(LSR_THRE | LSR_TEMT);
 	if (rx_count(u)) {
 		lsr |= LSR_DR | *err;
 		*err = 0; /* reading clears errors */
@@ -190,11 +274,11 @@ static u8 read_lsr(struct uart *u)
  */
 static u8 read_iir(struct uart *u)
 {
-	if (!(rx_count(u) && u->ier & IER_RX))
-		return inb(u->port + UART_IIR);
-	if (u->fcr & FCR_ENABLE)
-		return IIR_RX | IIR_FIFOS;
-	return IIR_RX;
+	u8 fifos = u->fcr & FCR_ENABLE ? IIR_FIFOS : 0;
+
+	if (rx_count(u) && u->ier & IER_RX)
+		return IIR_RX | fifos;
+	return inb(u->port + UART_IIR) & (fifos | ~IIR_FIFOS);
 }
 
 /*
@@ -214,6 +298,22 @@ static u8 read_msr(const struct uart *u)
 		if (u->mcr & lines[i].out)
 			msr |= lines[i].in;
 	return msr;
+}
+
+/* Switching the FIFOs on or off clears them; what is the hypervisor's in them stays. */
+static void write_fcr(struct uart *u, u8 val)
+{
+	u8 clear = val & (FCR_CLEAR_RX | FCR_CLEAR_TX);
+
+	if ((val ^ u->fcr) & FCR_ENABLE)
+		clear = FCR_CLEAR_RX | FCR_CLEAR_TX;
+	u->fcr = val;
+	if (clear & FCR_CLEAR_RX)
+		u->rx_tail = u->rx_head;
+	if (u->ours || uart_pending(u))
+		clear &= ~FCR_CLEAR_TX;
+	outb(u->port + UART_FCR, (val & FCR_ENABLE ? val & FCR_TRIGGER : 0) | FCR_ENABLE | clear);
+	sync_ier(u);
 }
 
 /*
@@ -291,19 +391,14 @@ void uart_dom0_out(struct uart *u, u8 reg, u8 val)
 		sync_ier(u);
 		return;
 	case UART_FCR:
-		u->fcr = val;
-		if (val & FCR_CLEAR_RX)
-			u->rx_tail = u->rx_head;
-		outb(u->port + UART_FCR, val);
-		sync_ier(u);
+		write_fcr(u, val);
 		return;
 	case UART_THR:
 		if (is_looped(u)) {
 			loop_back(u, val);
 			return;
 		}
-		u->line_open = val != '\n';
-		outb(u->port + UART_THR, val);
+		take_dom0_char(u, val);
 		return;
 	case UART_MCR:
 		u->mcr = val;

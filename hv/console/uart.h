@@ -26,6 +26,7 @@
 #define FCR_ENABLE   BIT(0)
 #define FCR_CLEAR_RX BIT(1)
 #define FCR_CLEAR_TX BIT(2)
+#define FCR_TRIGGER  0xc0
 #define LCR_8N1	     0x03
 #define LCR_DLAB     BIT(7)
 #define MCR_DTR	     BIT(0)
@@ -46,11 +47,24 @@
 
 #define UART_FIFO    16
 #define UART_RX_RING 64 /* power of two */
+#define UART_TX_RING BIT(16)
 
 /* Guarded by the console's lock but for the port, which is set once. */
 struct uart {
 	u16 port;
 	bool line_open; /* dom0's last character did not end a line */
+
+	/* What is still to be sent, of the hypervisor and of dom0, in the order in which it came.
+	 */
+	char tx[UART_TX_RING];
+	u64 tx_head, tx_tail;
+	/* The console's: bytes there was no room for; the tail when it looked last. Something was
+	 * sent, or came into the empty ring, at this TSC, and it has looked so often since.
+	 */
+	u32 lost, looks;
+	u64 tail_seen, progress;
+	u8 room;   /* characters that an empty transmitter takes */
+	bool ours; /* characters out of the ring may still be in the transmitter */
 
 	/* dom0's view */
 	u8 lcr, mcr, ier, fcr, divisor[2];
@@ -59,6 +73,7 @@ struct uart {
 	/* Input taken from the chip, waiting for dom0. Errors go with the character. */
 	u8 rx[UART_RX_RING], rx_err[UART_RX_RING];
 	u32 rx_head, rx_tail;
+	u8 err; /* of the character to come next: reading the chip's LSR has cleared them there */
 	bool no_keys; /* every key is dom0's */
 	bool to_hv;   /* Ctrl-A three times: keys are the hypervisor's */
 	bool tx_dead; /* does not send: nothing is written or waited for any more */
@@ -74,10 +89,19 @@ bool uart_init(struct uart *u, u16 port, u32 baud);
  * dead from then on (tx_dead, rx_dead), and costs no more time.
  */
 /*
- * A hypervisor's text, breaking a line of dom0's. The transmitter is empty afterwards, as dom0's
- * driver believes.
+ * A hypervisor's text goes into the ring, breaking a line of dom0's: it has to fit, see
+ * uart_room(). A port that is dead takes it and forgets it.
  */
-void uart_write(struct uart *u, const char *s, u32 len);
+void uart_put(struct uart *u, const char *s, u32 len);
+/* The characters of a line that uart_put() has room for, with UART_KEPT left for dom0. */
+u32 uart_room(const struct uart *u);
+#define UART_KEPT 1024u
+/* Is there something to be sent? */
+bool uart_pending(const struct uart *u);
+/* Send what the transmitter takes now, without waiting. False: nothing was sent. */
+bool uart_feed(struct uart *u);
+/* Send all that there is, and wait until it is on the line. */
+void uart_flush(struct uart *u);
 
 /*
  * Keys for the hypervisor; what there is no room for is lost. 'h' stands for the escape that turned

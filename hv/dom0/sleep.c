@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/sleep.h"
 #include "boot/acpi.h"
+#include "hv/console/console.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
 
 #define TOLD_MAX 8 /* a line for each attempt, but dom0 must not fill the log */
+
+/* "Reset Control Register" of Intel's chipsets */
+#define RESET_PORT    0xcf9
+#define RESET_RST_CPU BIT(2)
+/* A keyboard controller's command to pulse output lines: line 0, at 0, resets. */
+#define KEYBOARD_COMMAND     0x64
+#define KEYBOARD_PULSE_MASK  0xf1
+#define KEYBOARD_PULSE_RESET 0xf0
 
 /*
  * Who has been refused waits for the machine to wake up, ACPICA without end and with interrupts
@@ -30,9 +39,33 @@ static bool is_wake_port(u16 port)
 	return find_port(&boot_info.acpi.wake, port);
 }
 
+/*
+ * Ports by which dom0 may reset the machine. A register in memory, as few machines have, is not
+ * seen.
+ */
+static bool is_reset_port(u16 port)
+{
+	const struct acpi_info *a = &boot_info.acpi;
+
+	return port == RESET_PORT || port == KEYBOARD_COMMAND ||
+	       (a->reset_space == ACPI_SPACE_IO && a->reset_addr && port == a->reset_addr);
+}
+
+/* Four bytes at CF8 are the address of PCI's configuration, whatever lies among them. */
+static bool is_reset(u16 port, u8 size, u8 val)
+{
+	if (!is_reset_port(port) || (port == RESET_PORT && size == 4))
+		return false;
+	if (port == RESET_PORT)
+		return val & RESET_RST_CPU;
+	if (port == KEYBOARD_COMMAND)
+		return (val & KEYBOARD_PULSE_MASK) == KEYBOARD_PULSE_RESET;
+	return val == boot_info.acpi.reset_value;
+}
+
 bool sleep_owns(u16 port)
 {
-	return sleep_port(port) || is_wake_port(port);
+	return sleep_port(port) || is_wake_port(port) || is_reset_port(port);
 }
 
 u32 sleep_in(u16 port, u8 size)
@@ -60,8 +93,12 @@ static u8 allowed_byte(u16 port, u8 val)
 
 	if (is_wake_port(port) && val & ACPI_WAK_STS)
 		WRITE_ONCE(woken, false);
-	if (!s || !(val & ACPI_SLP_EN) || s->off_types & BIT(type))
+	if (!s || !(val & ACPI_SLP_EN))
 		return val;
+	if (s->off_types & BIT(type)) {
+		console_flush();
+		return val;
+	}
 	WRITE_ONCE(woken, true);
 	if (__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) < TOLD_MAX)
 		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests "
@@ -76,6 +113,8 @@ void sleep_out(u16 port, u8 size, u32 val)
 		u32 shift = i * 8;
 		u32 byte = allowed_byte(port + i, val >> shift);
 
+		if (is_reset(port + i, size, byte))
+			console_flush();
 		val = (val & ~(0xffu << shift)) | byte << shift;
 	}
 	if (size == 4)

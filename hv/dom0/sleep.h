@@ -2,7 +2,8 @@
 /*
  * dom0 must not put the machine to sleep: it would wake up on the bare CPU, and the hypervisor and
  * all guests would be gone. Its accesses to the ACPI registers that do it, as boot_info.acpi names
- * them, go through here; switching off passes.
+ * them, go through here; switching off passes, and so do resets by ports, once the consoles have
+ * sent what they hold.
  */
 #pragma once
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The run loop of each CPU. */
 #include "hv/guest/run.h"
+#include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
@@ -338,6 +339,7 @@ void cpu_main(void)
 			event_tell();
 		if (unlikely(READ_ONCE(c->nmi_owed)))
 			nmi_tell(c);
+		console_work();
 		u = sched_next(ran, rdtsc(), &slice_end);
 		arm_slice(c, slice_end);
 		if (!u) {

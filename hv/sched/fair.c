@@ -25,8 +25,16 @@
  */
 #define WAKE_MS	   24
 #define PREEMPT_MS 1 /* a woken unit this far behind the running one preempts it */
-/* dom0's weight on a CPU is at least this part of what all others there have */
-#define PINNED_SHARE 8
+
+/* dom0's weight on a CPU is at least this part of what all others there have; set once */
+#define PART 1024
+static u32 pinned_part = 25 * PART / (100 - 25);
+
+void sched_set_pinned_share(u32 percent)
+{
+	BUG_ON(!percent || percent > 90);
+	pinned_part = percent * PART / (100 - percent);
+}
 
 /* Virtual runtimes may wrap around: only their distance means something. */
 static s64 runs_ahead(u64 a, u64 b)
@@ -51,7 +59,7 @@ static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u, u6
 	if (u->pinned)
 		for (const struct sched_unit *o = rq->queue.head; o; o = o->next)
 			others += READ_ONCE(o->share);
-	return MAX(weight, others / PINNED_SHARE);
+	return MAX(weight, others * pinned_part / PART);
 }
 
 static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)

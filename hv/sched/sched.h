@@ -72,6 +72,11 @@ struct sched_unit {
  */
 typedef void sched_leave_fn(struct sched_unit *u, bool preempted);
 /*
+ * A pinned unit that has something to run gets at least so many percent of its CPU from the fair
+ * policy, whatever weight others have. 1 to 90.
+ */
+void sched_set_pinned_share(u32 percent);
+/*
  * Choose the policy by name ("" = default); an unknown name is named in a warning and the default
  * used.
  */

@@ -161,7 +161,8 @@ void finish(void)
 	put_text(" checks, ");
 	put_number(failures, 10, false);
 	put_text(" failed\n");
-	delay_us(1000);
+	for (u32 i = 0; i < 5000 && !(inb(COM1 + 5) & 0x40); i++)
+		delay_us(1000);	      /* the hypervisor's last lines, too */
 	outb(0xf4, failures ? 1 : 0); /* QEMU's isa-debug-exit: status 2n + 1 */
 	delay_us(100000);
 	for (u32 i = 0; i < sizeof(bochs) - 1; i++)

@@ -21,6 +21,8 @@ static u32 get32(u64 at)
 	return *(const u32 *)at;
 }
 
+#define END_LINES 200
+
 static u64 find_fadt(void)
 {
 	u64 rsdt = get32(*(const u64 *)(boot_params + RSDP_PLACE) + RSDP_RSDT);
@@ -65,4 +67,36 @@ void test_sleep(void)
 	outb(evt + 1, WAK_STS >> 8);
 	report(!(inw(evt) & WAK_STS), "and the machine goes on");
 	outw(cnt, before);
+}
+
+/*
+ * The machine ends while the hypervisor has much to say, and only that: the port at which dom0
+ * could wait for it is not looked at.
+ */
+void test_ends(void)
+{
+	const char *how = option("how");
+	u64 fadt = find_fadt();
+
+	if (!how || !fadt) {
+		report(false, "there is a FADT, and a way to end");
+		return;
+	}
+	for (u32 i = 0; i < END_LINES; i++)
+		hc(CORBEL_HC_DEBUG, 'h');
+	switch (*how) {
+	case 'c':
+		outb(0xcf9, 6);
+		break;
+	case 'k':
+		outb(0x64, 0xfe);
+		break;
+	case 's': /* the type of S5 is 0 in QEMU */
+		outw((u16)get32(fadt + FADT_CNT), SLP_EN);
+		break;
+	default:
+		test_triple();
+	}
+	delay_us(1000000);
+	report(false, "the machine ends by %s", how);
 }

@@ -24,14 +24,14 @@ static void test_defaults(void)
 {
 	CHECK(options_parse("", &o) == 0 && o.console.count == 2 && o.console.at[0].port == 0x3f8 &&
 		  o.console.at[0].baud == 115200 && !o.console.at[1].port && o.loglvl == LOG_INFO &&
-		  !o.hvmem && !o.dom0_mem,
-	      "defaults: COM1 at 115200 and the screen");
+		  !o.hvmem && !o.dom0_mem && o.dom0_share == 25,
+	      "defaults: COM1 at 115200 and the screen, a quarter for dom0");
 }
 
 static void test_good(void)
 {
 	u32 n = options_parse("  console=com2,9600 console=vga  console=0x3e8 loglvl=debug "
-			      "dom0_max_vcpus=4 dom0_mem=512M hvmem=1g "
+			      "dom0_max_vcpus=4 dom0_mem=512M hvmem=1g dom0_share=90 "
 			      "maxcpus=2 sched=rr mask=npt,vgif noreboot reboot=kbd mask=1g ",
 			      &o);
 
@@ -41,7 +41,7 @@ static void test_good(void)
 		  o.console.at[2].port == 0x3e8 && o.console.at[2].baud == 115200,
 	      "consoles named replace the default ones");
 	CHECK(o.loglvl == LOG_DEBUG && o.dom0_max_vcpus == 4 && o.dom0_mem == 512 * MIB &&
-		  o.hvmem == BIT(30) && o.maxcpus == 2,
+		  o.hvmem == BIT(30) && o.maxcpus == 2 && o.dom0_share == 90,
 	      "numbers and sizes");
 	CHECK(!strcmp(o.sched, "rr") && !strcmp(o.mask, "npt,vgif,1g") && o.noreboot &&
 		  o.reboot == REBOOT_KEYBOARD,
@@ -87,6 +87,11 @@ static void test_bad(void)
 	    "dom0_max_vcpus=65",
 	    "dom0_max_vcpus=two",
 	    "dom0_max_vcpus=4x",
+	    "dom0_share",
+	    "dom0_share=0",
+	    "dom0_share=91",
+	    "dom0_share=-1",
+	    "dom0_share=25%",
 	    "dom0_mem=512",
 	    "dom0_mem=",
 	    "dom0_mem=M",

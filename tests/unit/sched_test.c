@@ -139,7 +139,8 @@ static void test_queued_event(void)
 	u64 t0;
 
 	machine(2, "fair");
-	h = add(1024, 0, true, 0, 0);
+	h = add(1024, 0, false, 0, 0);
+	h->s.affinity = 1;
 	add(1024, 1, true, 0, 0);
 	d = add(8192, 0, true, 0, 0);
 	run(SEC + 10 * MS);

@@ -17,11 +17,13 @@ static struct {
 	u8 ier, lcr, mcr, dll, dlm, scr, fcr;
 	u8 rx[16];
 	u32 rx_n;
+	u8 rx_err; /* of rx[0], until it is looked at */
 	u32 tx_n, tx_delay;
 	bool thre_pending;
-	char out[512];
+	char out[65536];
 	u32 out_n;
 	u32 overruns;		 /* characters written into a full transmitter */
+	u32 cleared;		 /* and out of it before they were sent */
 	bool tx_stuck, rx_stuck; /* never sends; always has one more */
 	u32 reads;
 } chip;
@@ -83,7 +85,9 @@ u8 inb(u16 port)
 	case UART_MCR:
 		return chip.mcr;
 	case UART_LSR:
-		return (chip.rx_n ? LSR_DR : 0) | (chip.tx_n ? 0 : LSR_THRE | LSR_TEMT);
+		v = (chip.rx_n ? LSR_DR : 0) | (chip.tx_n ? 0 : LSR_THRE | LSR_TEMT) | chip.rx_err;
+		chip.rx_err = 0;
+		return v;
 	case UART_MSR:
 		return 0xb0;
 	default:
@@ -121,6 +125,10 @@ void outb(u16 port, u8 v)
 		break;
 	case UART_FCR:
 		chip.fcr = v;
+		if (v & FCR_CLEAR_TX) {
+			chip.cleared += chip.tx_n;
+			chip.tx_n = 0;
+		}
 		if (v & FCR_CLEAR_RX)
 			chip.rx_n = 0;
 		break;
@@ -154,6 +162,13 @@ static void type(const char *s, u32 n)
 {
 	while (n--)
 		chip.rx[chip.rx_n++] = (u8)*s++;
+}
+
+/* What the hypervisor does where it waits. */
+static void tell(struct uart *port, const char *s, u32 len)
+{
+	uart_put(port, s, len);
+	uart_flush(port);
 }
 
 static void reset(void)
@@ -203,7 +218,7 @@ static void test_output(void)
 	reset();
 	for (const char *s = "dom0 half"; *s; s++)
 		out(UART_THR, (u8)*s);
-	uart_write(&u, "(hv) x\n", 7);
+	tell(&u, "(hv) x\n", 7);
 	CHECK(!strcmp(chip.out, "dom0 half\r\n(hv) x\r\n"),
 	      "a hypervisor line breaks a half line of dom0");
 	CHECK(in(UART_LSR) == (LSR_THRE | LSR_TEMT) && !chip.tx_n,
@@ -214,11 +229,11 @@ static void test_output(void)
 	reset();
 	out(UART_THR, 'a');
 	out(UART_THR, '\n');
-	uart_write(&u, "b\n", 2);
+	tell(&u, "b\n", 2);
 	CHECK(!strcmp(chip.out, "a\nb\r\n"), "nothing is broken when dom0's line is whole");
 	reset();
 	out(UART_MCR, MCR_LOOP | 0x0a);
-	uart_write(&u, "c\n", 2);
+	tell(&u, "c\n", 2);
 	CHECK(!strcmp(chip.out, "c\r\n") && !chip.rx_n,
 	      "a line goes out while dom0's driver probes in loopback");
 	CHECK(chip.mcr == MCR_DTR_RTS && in(UART_MCR) == (MCR_LOOP | 0x0a),
@@ -331,18 +346,18 @@ static void test_dead(void)
 	reset();
 	chip.tx_stuck = true;
 	chip.tx_n = 1;
-	uart_write(&u, "some line\n", 10);
+	tell(&u, "some line\n", 10);
 	CHECK(u.tx_dead && chip.reads < 3000000 && !chip.out_n,
 	      "a port that does not send is given up at the first character");
 	before = chip.reads;
 	for (u32 i = 0; i < 2; i++)
-		uart_write(&u, "more lines\n", 11);
+		tell(&u, "more lines\n", 11);
 	CHECK(chip.reads == before && !chip.out_n, "and costs no time after that");
 	reset();
-	uart_write(&u, "abc\n", 4);
+	tell(&u, "abc\n", 4);
 	chip.tx_stuck = true;
 	chip.tx_n = 16;
-	uart_write(&u, "def\n", 4);
+	tell(&u, "def\n", 4);
 	CHECK(u.tx_dead, "so is one that stops in the midst");
 	out(UART_THR, 'd');
 	CHECK(!(in(UART_LSR)&LSR_THRE), "dom0 sees the chip as it is");
@@ -362,6 +377,191 @@ static void test_dead(void)
 	before = chip.reads;
 	uart_poll(&u, &keys);
 	CHECK(chip.reads == before, "and costs no time after that");
+}
+
+/* ---- sending without waiting ---- */
+
+static void test_feed(void)
+{
+	static const char text[] = "(HV) A LINE OF MORE THAN A FIFO\n";
+	u32 before, n = 0;
+
+	reset();
+	uart_put(&u, text, sizeof(text) - 1);
+	before = chip.reads;
+	CHECK(uart_feed(&u) && chip.tx_n == 16 && chip.reads == before + 1,
+	      "so much is sent as the FIFO takes");
+	CHECK(!uart_feed(&u) && chip.tx_n == 16 && chip.reads == before + 2,
+	      "nothing while it is not empty, and nobody waits");
+	out(UART_THR, 'd');
+	CHECK(!chip.overruns && !(in(UART_LSR) & (LSR_THRE | LSR_TEMT)),
+	      "dom0's character waits, which its driver sees");
+	out(UART_FCR, FCR_ENABLE | FCR_CLEAR_TX);
+	CHECK(!chip.cleared, "and cannot clear what is ours");
+	while (uart_pending(&u))
+		uart_feed(&u);
+	CHECK(!strcmp(chip.out, "(HV) A LINE OF MORE THAN A FIFO\r\nd"),
+	      "until the line is out, whatever the driver clears");
+	while (!(in(UART_LSR)&LSR_THRE))
+		;
+	tell(&u, "X\n", 2);
+	CHECK(!strcmp(chip.out + 33, "d\r\nX\r\n"), "the next one breaks dom0's");
+	reset();
+	chip.tx_stuck = true;
+	chip.tx_n = 16;
+	while (uart_room(&u) >= sizeof(text))
+		uart_put(&u, text, sizeof(text) - 1);
+	for (u32 i = 0; i < 2 * UART_KEPT; i++)
+		n += (out(UART_THR, 'd'), !chip.overruns);
+	CHECK(n == 2 * UART_KEPT && !chip.out_n && u.tx_head - u.tx_tail == UART_TX_RING,
+	      "a full ring has some room for dom0, and no more");
+	u.tx_dead = true;
+	CHECK(!uart_feed(&u) && !uart_pending(&u), "a dead port forgets");
+	reset();
+	u.room = 1;
+	uart_put(&u, "AB\n", 3);
+	CHECK(uart_feed(&u) && chip.tx_n == 1, "without a FIFO there is room for one");
+}
+
+static void test_flush(void)
+{
+	reset();
+	for (const char *s = "half"; *s; s++)
+		out(UART_THR, (u8)*s);
+	uart_put(&u, "LAST WORDS OF MORE THAN A FIFO\n", 31);
+	out(UART_THR, 'd');
+	uart_flush(&u);
+	CHECK(!uart_pending(&u) && !chip.tx_n && !chip.overruns &&
+		  !strcmp(chip.out, "half\r\nLAST WORDS OF MORE THAN A FIFO\r\nd"),
+	      "at the end all is waited for, dom0's characters, too, in their order");
+	chip.tx_stuck = true;
+	uart_put(&u, "NEVER SEEN, OF MORE THAN A FIFO, TOO\n", 37);
+	uart_feed(&u);
+	chip.reads = 0;
+	uart_flush(&u);
+	CHECK(u.tx_dead && chip.reads < 3000000, "not for ever, though");
+}
+
+/* Fifos are dom0's to switch, as it sees them. */
+static void test_fcr(void)
+{
+	reset();
+	CHECK(!(in(UART_IIR)&IIR_FIFOS) && chip.fcr & FCR_ENABLE, "dom0 begins without FIFOs");
+	out(UART_FCR, FCR_ENABLE | 0x80);
+	CHECK((in(UART_IIR)&IIR_FIFOS) == IIR_FIFOS && chip.fcr == (FCR_ENABLE | 0x80 | 6),
+	      "has them when it wants them, and its trigger level");
+	type("x", 1);
+	uart_poll(&u, &keys);
+	out(UART_FCR, 0);
+	CHECK(!(in(UART_IIR)&IIR_FIFOS) && chip.fcr & FCR_ENABLE && !(in(UART_LSR)&LSR_DR),
+	      "and loses what is in them when it switches them off; the chip's stay on");
+}
+
+/* Whoever looks whether there is room must not lose that a character came with an error. */
+static void test_errors(void)
+{
+	reset();
+	chip.rx_err = 0x10; /* a break */
+	type("", 1);
+	uart_put(&u, "X\n", 2);
+	uart_feed(&u);
+	CHECK(!chip.rx_err && in(UART_LSR) == (LSR_DR | 0x10), "a break is seen after a look");
+	in(UART_RBR);
+	type("a", 1);
+	CHECK(!(in(UART_LSR)&LSR_ERRORS) && in(UART_RBR) == 'a', "and the next character has none");
+}
+
+/* A random number below n. */
+static u32 rnd(u32 n)
+{
+	static u64 x = 7;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (x >> 11) % n;
+}
+
+#define HV_LINE "(HV) ABCDEFGHIJKLMNOP\n"
+
+static struct {
+	u32 lines; /* of HV_LINE */
+	u32 dom0;  /* sent by its driver; character n is 'a' + n % 26 */
+} talk;
+
+/* What other CPUs do at any time. */
+static void others(void)
+{
+	if (!rnd(500)) {
+		uart_put(&u, HV_LINE, sizeof(HV_LINE) - 1);
+		talk.lines++;
+	}
+	if (!rnd(3))
+		uart_feed(&u);
+}
+
+/* A driver of dom0's has found the transmitter empty and fills it. */
+static void fill(void)
+{
+	for (u32 n = 1 + rnd(16); n; n--) {
+		out(UART_THR, 'a' + talk.dom0++ % 26);
+		if (!rnd(4))
+			others();
+	}
+}
+
+static u32 count_of(const char *what)
+{
+	u32 n = 0;
+
+	for (const char *s = chip.out; (s = strstr(s, what)); s++)
+		n++;
+	return n;
+}
+
+/* dom0's characters come all and in order, whole lines of ours between them. */
+static void check_talk(const char *how)
+{
+	u32 next = 0;
+	bool order = true;
+
+	while (uart_pending(&u))
+		uart_feed(&u);
+	for (const char *s = chip.out; *s; s++)
+		if (*s >= 'a' && *s <= 'z')
+			order &= *s == (char)('a' + next++ % 26);
+	CHECK(order && next == talk.dom0 && talk.dom0 > 1000 && !chip.overruns,
+	      "%s: all %u characters of dom0 are sent, in their order", how, talk.dom0);
+	CHECK(talk.lines > 100 && count_of("(HV) ABCDEFGHIJKLMNOP\r\n") == talk.lines,
+	      "%s: and %u whole lines of ours", how, talk.lines);
+}
+
+static void test_talk(void)
+{
+	reset();
+	out(UART_FCR, FCR_ENABLE);
+	memset(&talk, 0, sizeof(talk));
+	while (talk.lines < 150 || talk.dom0 < 2000) {
+		others();
+		if (!rnd(5) && in(UART_LSR)&LSR_THRE) {
+			if (!rnd(2))
+				others();
+			fill();
+		}
+	}
+	check_talk("a driver that polls");
+
+	reset();
+	out(UART_FCR, FCR_ENABLE);
+	out(UART_IER, IER_RX | IER_THRE);
+	memset(&talk, 0, sizeof(talk));
+	while (talk.lines < 150 || talk.dom0 < 2000) {
+		others();
+		if (line() && (in(UART_IIR)&0x0f) == 0x02 && in(UART_LSR)&LSR_THRE)
+			fill();
+		inb(PORT + UART_LSR); /* time goes by */
+	}
+	check_talk("one that waits for interrupts");
 }
 
 static void loop(const char *s, u32 n)
@@ -453,6 +653,11 @@ int main(void)
 	test_overflow();
 	test_escape();
 	test_dead();
+	test_feed();
+	test_flush();
+	test_fcr();
+	test_errors();
+	test_talk();
 	test_loopback();
 	test_escape_in_loopback();
 	CHECK(PANICS(in(UART_PORTS)) && PANICS(out(UART_PORTS, 0)),

@@ -143,6 +143,21 @@ static void map_page(struct rng *r, u8 *page)
 	}
 }
 
+/* Ranges of a few MSRs that guests use, mostly, with their bits in our pages. */
+static void random_filter(struct rng *r, struct corbel_msr_filter *f)
+{
+	u32 i;
+
+	f->count = below(r, 8) ? below(r, CORBEL_MSR_RANGES + 1) : number(r);
+	f->deny = below(r, 2);
+	for (i = 0; i < CORBEL_MSR_RANGES; i++) {
+		f->range[i].base = below(r, 2) ? number(r) : 0xc0000080;
+		f->range[i].count = below(r, 8) ? 1 + below(r, 64) : number(r);
+		f->range[i].how = below(r, 8) ? below(r, 4) : number(r);
+		f->range[i].bits = buffer(r, 8 * below(r, 500));
+	}
+}
+
 static long call(u64 nr, u64 a, u64 b, u64 c, u64 d, u64 e)
 {
 	long ret = cb_hypercall(nr, a, b, c, d, e);
@@ -251,7 +266,10 @@ static void one(struct rng *r, u8 *page)
 	    len = below(r, 8) ? 1 + below(r, 4096) : number(r);
 	const struct corbel_map *m = (void *)page;
 
-	switch (nr) {
+/* Each number that there is: one that is new has to be added. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wswitch-enum"
+	switch ((enum corbel_hypercall)nr) {
 	case CORBEL_HC_STAT:
 		call(nr, below(r, 8) ? below(r, 5) : number(r),
 		     below(r, 4) ? below(r, 12) : number(r), buffer(r, 0), len, 0);
@@ -259,10 +277,32 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_LOG_READ:
 		call(nr, number(r), buffer(r, 0), len, 0, 0);
 		break;
-	case CORBEL_HC_KERNEL: /* would end everybody's guests */
+	case CORBEL_HC_KERNEL: /* would take corbel.ko's events: tests/fuzz/hypercall.c does that */
 		return;
 	case CORBEL_HC_LEND: /* what is not ours would be missed */
 		call(nr, below(r, 2) ? page_to_pfn(block) : number(r) | 1, 0, 0, 0, 0);
+		break;
+	case CORBEL_HC_DOMAIN_CREATE:
+	case CORBEL_HC_DOMAIN_DESTROY:
+	case CORBEL_HC_DOMAIN_MAP:
+	case CORBEL_HC_DOMAIN_UNMAP:
+		call(nr, number(r), number(r), number(r), number(r), number(r));
+		break;
+	case CORBEL_HC_DOMAIN_ATTACH: /* not of devices that there are */
+		call(nr, number(r) | 0x10000, number(r), 0, 0, 0);
+		break;
+	case CORBEL_HC_VERSION:
+	case CORBEL_HC_TURN_OVER:
+	case CORBEL_HC_TAKE_BACK:
+		call(nr, number(r), number(r), number(r), number(r), number(r));
+		break;
+	case CORBEL_HC_PROMISE:
+		call(nr, any_vm(r), below(r, 4) ? below(r, 64) : number(r), below(r, 4), 0, 0);
+		break;
+	case CORBEL_HC_MSR_FILTER:
+		random_filter(r, (void *)page);
+		call(nr, any_vm(r), below(r, 8) ? below(r, 8) : number(r),
+		     below(r, 8) ? cb_phys(page) : buffer(r, 0), below(r, 8) ? 0 : number(r), 0);
 		break;
 	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
 		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
@@ -334,9 +374,15 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_VCPU_PAGE:
 		call(nr, number(r), 0, 0, 0, 0);
 		break;
-	default: /* by VM, and numbers that do not exist */
+	case CORBEL_HC_MSI: /* by VM */
+	case CORBEL_HC_EOI_MASK:
+	case CORBEL_HC_CLOCK:
+	case CORBEL_HC_BOOT_CPU:
+	case CORBEL_HC_END: /* and numbers that do not exist */
+	default:
 		call(nr, any_vm(r), number(r), number(r), ~0ull - number(r) % 4096, number(r));
 	}
+#pragma GCC diagnostic pop
 }
 
 static int fuzz(void *arg)
