@@ -20,16 +20,17 @@
 #define CPUID_72D_BHI_CTRL BIT(4)
 
 /* SDM "IA32_ARCH_CAPABILITIES" */
-#define ARCH_RDCL_NO	BIT(0)
-#define ARCH_IBRS_ALL	BIT(1)
-#define ARCH_SKIP_L1D	BIT(3)
-#define ARCH_MDS_NO	BIT(5)
-#define ARCH_TAA_NO	BIT(8)
-#define ARCH_STALE_NO	GENMASK(15, 13) /* SBDR_SSDP_NO, FBSDP_NO, PSDP_NO */
-#define ARCH_FB_CLEAR	BIT(17)
-#define ARCH_BHI_NO	BIT(20)
-#define ARCH_PBRSB_NO	BIT(24)
-#define ARCH_RFDS_CLEAR BIT(28)
+#define ARCH_RDCL_NO	    BIT(0)
+#define ARCH_IBRS_ALL	    BIT(1)
+#define ARCH_SKIP_L1D	    BIT(3)
+#define ARCH_MDS_NO	    BIT(5)
+#define ARCH_PSCHANGE_MC_NO BIT(6)
+#define ARCH_TAA_NO	    BIT(8)
+#define ARCH_STALE_NO	    GENMASK(15, 13) /* SBDR_SSDP_NO, FBSDP_NO, PSDP_NO */
+#define ARCH_FB_CLEAR	    BIT(17)
+#define ARCH_BHI_NO	    BIT(20)
+#define ARCH_PBRSB_NO	    BIT(24)
+#define ARCH_RFDS_CLEAR	    BIT(28)
 /* What needs no MSR that guests do not have: no TSX_CTRL, MISC_PACKAGE_CTLS, FB_CLEAR_CTRL ... */
 #define ARCH_SHOWN                                                                                 \
 	(GENMASK(6, 0) | ARCH_TAA_NO | ARCH_STALE_NO | ARCH_FB_CLEAR | BIT(19) | ARCH_BHI_NO |     \
@@ -96,6 +97,20 @@ static void choose_amd(const struct spec_facts *f, struct spec_plan *p)
 		p->each |= SPEC_RSB;
 }
 
+/* Its cores have the erratum "iTLB multihit": all but Atoms and Xeon Phi, which are these. */
+static bool has_multihit(const struct spec_facts *f)
+{
+	static const u8 small[] = {0x37, 0x4a, 0x4c, 0x4d, 0x57, 0x5a, 0x5c, 0x5d,
+				   0x5f, 0x75, 0x7a, 0x85, 0x86, 0x96, 0x9c};
+
+	if (f->amd || f->family != 6 || f->arch & ARCH_PSCHANGE_MC_NO)
+		return false;
+	for (u32 i = 0; i < ARRAY_SIZE(small); i++)
+		if (f->model == small[i])
+			return false;
+	return true;
+}
+
 static bool is_zen2(const struct spec_facts *f)
 {
 	u32 m = f->model;
@@ -148,6 +163,7 @@ void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_pl
 	if (wants_verw(f))
 		p->each |= SPEC_VERW;
 	p->l1d = !f->amd && p->flush && !(f->arch & (ARCH_RDCL_NO | ARCH_SKIP_L1D));
+	p->nx_large = has_multihit(f) || mode == SPEC_MODE_FULL;
 	if (mode == SPEC_MODE_FULL) {
 		p->each |= SPEC_VERW | SPEC_RSB | SPEC_BHB;
 		if (p->pred)
@@ -215,6 +231,8 @@ static void say(const struct spec_plan *p)
 	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
 	const char *n[ARRAY_SIZE(names)];
 
+	if (p->nx_large)
+		log_info("iTLB multihit: guests' large pages are split where they are executed");
 	if (!p->each && !p->host && !p->auto_ibrs && !p->ibpb && !p->l1d) {
 		log_info("speculation: nothing is done against it, guests must trust each other");
 		return;
