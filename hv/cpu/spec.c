@@ -40,6 +40,8 @@
 #define DE_CFG_LFENCE BIT(1)
 #define DE_CFG_ZENBLEED                                                                            \
 	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
+#define MSR_INT_PENDING	 0xc0010055 /* BKDG of family 10h, "Interrupt Pending and CMP-Halt" */
+#define INT_PENDING_C1E	 GENMASK(28, 27)
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)
 #define EFER_AIBRSE	 BIT(21)
@@ -148,6 +150,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 		p->guest |= SPEC_CTRL_PSFD;
 	p->arch = f->arch & ARCH_SHOWN;
 	p->de_cfg = choose_de_cfg(f);
+	p->no_c1e = f->amd && !f->nested && f->family == 0x10;
 }
 
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
@@ -265,6 +268,8 @@ void spec_init_cpu(void)
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
 	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
 		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
+	if (spec.no_c1e && !rdmsr_safe(MSR_INT_PENDING, &val))
+		wrmsr_safe(MSR_INT_PENDING, val & ~INT_PENDING_C1E);
 	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */

@@ -240,6 +240,8 @@ static void test_de_cfg(void)
 		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
 		CHECK(p.de_cfg == cases[i].want && off.de_cfg == cases[i].want,
 		      "%s: bits of DE_CFG: %lx", cases[i].name, cases[i].want);
+		CHECK(p.no_c1e == !i && off.no_c1e == !i, "%s: C1E is %s", cases[i].name,
+		      i ? "not its erratum" : "switched off");
 	}
 }
 
