@@ -12,6 +12,7 @@ PROGRAM(g_doorbell);
 PROGRAM(g_boss);
 PROGRAM(g_worker);
 PROGRAM(g_work);
+PROGRAM(g_other);
 
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
@@ -234,6 +235,10 @@ static void check_two_vcpus(u64 mask0, u64 mask1)
 	memcpy(g.mem + 0x3200, g_work, (size_t)(g_work_end - g_work));
 	memcpy(g.mem + 0x4000, g_worker, (size_t)(g_worker_end - g_worker));
 	memcpy(g.mem + 0x7d0, gdt, sizeof(gdt));
+	memcpy(g.mem + 0x3300, g_other, (size_t)(g_other_end - g_other));
+	for (u32 i = 0; i < 256; i++)
+		if (i != 2 && i != 0x61)
+			LONG(&g, i * 4) = i << 16 | (0x3300 - i * 16);
 	LONG(&g, 0x60 * 4) = 0x3200;
 	WORD(&g, 0x7e0) = sizeof(gdt) - 1;
 	LONG(&g, 0x7e2) = 0x7d0;
@@ -253,6 +258,8 @@ static void check_two_vcpus(u64 mask0, u64 mask1)
 	report(WORD(&g, 0x512) == 100 && WORD(&g, 0x500) == 100 && WORD(&g, 0x504) == 1,
 	       "100 IPIs to and fro, and an NMI (%u, %u, %u)", WORD(&g, 0x512), WORD(&g, 0x500),
 	       WORD(&g, 0x504));
+	report(!WORD(&g, 0x506), "and nothing else (%u, the last one's vector is %x)",
+	       WORD(&g, 0x506), WORD(&g, 0x508));
 	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY, "a vCPU stays while its sibling runs");
 	hc(CORBEL_HC_VCPU_PAUSE, h.vcpu);
 	report(guest_wait(&h, 2000), "paused, the second one stops");

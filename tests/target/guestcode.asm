@@ -236,6 +236,15 @@ program g_handler		; of every interrupt, at 0x3000
 	iret
 g_handler_end:
 
+program g_other			; at 0x3300, of what should not come: CS is the vector
+	push ax
+	mov ax, cs
+	mov [0x508], ax
+	inc word [0x506]
+	pop ax
+	iret
+g_other_end:
+
 program g_x2apic
 	mov ecx, 0x1b
 	rdmsr
