@@ -46,9 +46,14 @@ static void check_unmap(void)
 	FREE(&g);
 }
 
+/* How a kernel ends: it says so, or switches its clock or its APIC off. */
+enum ending { TOLD, CLOCK_OFF, APIC_OFF };
+
 /* Another kernel takes dom0's place, which the one before tells of by hypercall, or not at all. */
-static void check_takeover(bool told)
+static void check_takeover(enum ending how)
 {
+	static const char *const names[] = {"the kernel says that it ends", "its clock goes off",
+					    "its APIC goes off"};
 	struct corbel_info before, after;
 	struct guest g, other;
 	u32 count;
@@ -60,18 +65,23 @@ static void check_takeover(bool told)
 	guest_pin(&g, 2);
 	guest_resume(&g);
 	kvmclock_off();
+	apic_write(APIC_SVR, 0xff);
+	apic_write(APIC_SVR, 0x1ff);
 	count = LONG(&g, 0x9000);
 	report(WAIT(LONG(&g, 0x9000) > count + 1000, 2000),
-	       "a CPU that takes no events may switch its clock off: the guest counts on");
+	       "a CPU that takes no events may switch clock and APIC off: the guest counts on");
 	hc(CORBEL_HC_EVENT_BIND, cpu_of(0)->apic_id, VEC_EVENT);
-	if (told)
+	if (how == TOLD)
 		hc(CORBEL_HC_KERNEL, 0);
-	else
+	else if (how == CLOCK_OFF)
 		wrmsr(MSR_KVMCLOCK, 0);
+	else
+		apic_write(APIC_SVR, 0xff);
 	count = LONG(&g, 0x9000);
 	delay_us(3000);
 	report(LONG(&g, 0x9000) == count, "%s: from then on its memory is not written any more",
-	       told ? "the kernel says that it ends" : "its clock goes off");
+	       names[how]);
+	apic_write(APIC_SVR, 0x1ff);
 	report(WAIT(g.page->state == CORBEL_VCPU_STOPPED, 2000) && guest_resume(&g) == -ENOENT &&
 		   guest_resume(&other) == -ENOENT,
 	       "guests stop, and run no more");
@@ -275,8 +285,9 @@ void test_guest_smp(void)
 	info(&before);
 	check_remote();
 	check_unmap();
-	check_takeover(true);
-	check_takeover(false);
+	check_takeover(TOLD);
+	check_takeover(CLOCK_OFF);
+	check_takeover(APIC_OFF);
 	check_dirty();
 	check_doorbells();
 	check_two_vcpus(1, 2);
