@@ -108,6 +108,7 @@ static void __noreturn main_rest(void)
 	time_init();
 	hvm_select(&svm_ops, &vmx_ops);
 	spec_init();
+	p2m_nx_large = spec.nx_large;
 	spec_init_cpu();
 	apic_init_cpu();
 	timer_init_cpu();

@@ -22,10 +22,13 @@ struct stat_desc {
 	u16 at; /* of a u64 in the hypervisor's structure */
 };
 
-struct entry {
+/* Linux' structure ends in the name, which has a size in later headers, and none in earlier ones.
+ */
+union entry {
 	struct kvm_stats_desc desc;
-	char name[NAME_SIZE];
+	u8 space[offsetof(struct kvm_stats_desc, name) + NAME_SIZE];
 };
+static_assert(sizeof(union entry) == offsetof(struct kvm_stats_desc, name) + NAME_SIZE);
 
 struct head {
 	struct kvm_stats_header h;
@@ -73,7 +76,7 @@ static const struct stat_desc vm_stats[] = {
     {"run_time", SECONDS, NANO, offsetof(struct corbel_vm_stat, runtime_ns)},
 };
 
-#define IMAGE_SIZE(n) (sizeof(struct head) + (n) * (sizeof(struct entry) + sizeof(u64)))
+#define IMAGE_SIZE(n) (sizeof(struct head) + (n) * (sizeof(union entry) + sizeof(u64)))
 static_assert(IMAGE_SIZE(ARRAY_SIZE(vcpu_stats)) <= PAGE_SIZE);
 static_assert(sizeof(struct corbel_vcpu_stat) <= PAGE_SIZE);
 
@@ -96,7 +99,7 @@ static size_t build(const struct stats_file *s, void *image, void *stat)
 	const struct stat_desc *table = s->vcpu ? vcpu_stats : vm_stats;
 	u32 n = s->vcpu ? ARRAY_SIZE(vcpu_stats) : ARRAY_SIZE(vm_stats), i;
 	struct head *head = image;
-	struct entry *entry = (void *)(head + 1);
+	union entry *entry = (void *)(head + 1);
 	u64 *value = (void *)(entry + n);
 
 	head->h = (struct kvm_stats_header){
@@ -115,7 +118,7 @@ static size_t build(const struct stats_file *s, void *image, void *stat)
 		entry[i].desc.exponent = table[i].exponent;
 		entry[i].desc.size = 1;
 		entry[i].desc.offset = i * sizeof(u64);
-		strscpy(entry[i].name, table[i].name, NAME_SIZE);
+		strscpy(entry[i].desc.name, table[i].name, NAME_SIZE);
 		value[i] = *(const u64 *)(stat + table[i].at);
 	}
 	return IMAGE_SIZE(n);

@@ -17,16 +17,17 @@
 #define CPUID_72D_BHI_CTRL BIT(4)
 
 /* SDM "IA32_ARCH_CAPABILITIES" */
-#define ARCH_RDCL_NO	BIT(0)
-#define ARCH_IBRS_ALL	BIT(1)
-#define ARCH_SKIP_L1D	BIT(3)
-#define ARCH_MDS_NO	BIT(5)
-#define ARCH_TAA_NO	BIT(8)
-#define ARCH_STALE_NO	GENMASK(15, 13) /* SBDR_SSDP_NO, FBSDP_NO, PSDP_NO */
-#define ARCH_FB_CLEAR	BIT(17)
-#define ARCH_BHI_NO	BIT(20)
-#define ARCH_PBRSB_NO	BIT(24)
-#define ARCH_RFDS_CLEAR BIT(28)
+#define ARCH_RDCL_NO	    BIT(0)
+#define ARCH_IBRS_ALL	    BIT(1)
+#define ARCH_SKIP_L1D	    BIT(3)
+#define ARCH_MDS_NO	    BIT(5)
+#define ARCH_PSCHANGE_MC_NO BIT(6)
+#define ARCH_TAA_NO	    BIT(8)
+#define ARCH_STALE_NO	    GENMASK(15, 13) /* SBDR_SSDP_NO, FBSDP_NO, PSDP_NO */
+#define ARCH_FB_CLEAR	    BIT(17)
+#define ARCH_BHI_NO	    BIT(20)
+#define ARCH_PBRSB_NO	    BIT(24)
+#define ARCH_RFDS_CLEAR	    BIT(28)
 /* What needs no MSR that guests do not have: no TSX_CTRL, MISC_PACKAGE_CTLS, FB_CLEAR_CTRL ... */
 #define ARCH_SHOWN                                                                                 \
 	(GENMASK(6, 0) | ARCH_TAA_NO | ARCH_STALE_NO | ARCH_FB_CLEAR | BIT(19) | ARCH_BHI_NO |     \
@@ -36,6 +37,8 @@
 #define DE_CFG_LFENCE BIT(1)
 #define DE_CFG_ZENBLEED                                                                            \
 	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
+#define MSR_INT_PENDING	 0xc0010055 /* BKDG of family 10h, "Interrupt Pending and CMP-Halt" */
+#define INT_PENDING_C1E	 GENMASK(28, 27)
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)
 #define EFER_AIBRSE	 BIT(21)
@@ -93,6 +96,20 @@ static void choose_amd(const struct spec_facts *f, struct spec_plan *p)
 		p->each |= SPEC_RSB;
 }
 
+/* Its cores have the erratum "iTLB multihit": all but Atoms and Xeon Phi, which are these. */
+static bool has_multihit(const struct spec_facts *f)
+{
+	static const u8 small[] = {0x37, 0x4a, 0x4c, 0x4d, 0x57, 0x5a, 0x5c, 0x5d,
+				   0x5f, 0x75, 0x7a, 0x85, 0x86, 0x96, 0x9c};
+
+	if (f->amd || f->family != 6 || f->arch & ARCH_PSCHANGE_MC_NO)
+		return false;
+	for (u32 i = 0; i < ARRAY_SIZE(small); i++)
+		if (f->model == small[i])
+			return false;
+	return true;
+}
+
 static bool is_zen2(const struct spec_facts *f)
 {
 	u32 m = f->model;
@@ -130,6 +147,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 		p->guest |= SPEC_CTRL_PSFD;
 	p->arch = f->arch & ARCH_SHOWN;
 	p->de_cfg = choose_de_cfg(f);
+	p->no_c1e = f->amd && !f->nested && f->family == 0x10;
 }
 
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
@@ -145,6 +163,7 @@ void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_pl
 	if (wants_verw(f))
 		p->each |= SPEC_VERW;
 	p->l1d = !f->amd && p->flush && !(f->arch & (ARCH_RDCL_NO | ARCH_SKIP_L1D));
+	p->nx_large = has_multihit(f) || mode == SPEC_MODE_FULL;
 	if (mode == SPEC_MODE_FULL) {
 		p->each |= SPEC_VERW | SPEC_RSB | SPEC_BHB;
 		if (p->pred)
@@ -212,6 +231,8 @@ static void log_plan(const struct spec_plan *p)
 	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
 	const char *n[ARRAY_SIZE(names)];
 
+	if (p->nx_large)
+		log_info("iTLB multihit: guests' large pages are split where they are executed");
 	if (!p->each && !p->host && !p->auto_ibrs && !p->ibpb && !p->l1d) {
 		log_info("speculation: nothing is done against it, guests must trust each other");
 		return;
@@ -244,6 +265,8 @@ void spec_init_cpu(void)
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
 	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
 		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
+	if (spec.no_c1e && !rdmsr_safe(MSR_INT_PENDING, &val))
+		wrmsr_safe(MSR_INT_PENDING, val & ~INT_PENDING_C1E);
 	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */

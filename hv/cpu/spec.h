@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Speculative execution: what is done so that guests learn nothing by it of the hypervisor, of dom0
- * and of each other, and what of the CPU's means is passed on to them.
+ * and of each other, and what of the CPU's means is passed on to them. And what else such guests
+ * can do by what a CPU does wrong.
  */
 #pragma once
 
@@ -49,8 +50,10 @@ struct spec_plan {
 	bool l1d;	/* empty the L1 data cache where a guest comes after others */
 	bool auto_ibrs; /* EFER.AIBRSE */
 	bool bp_reduce; /* BP_CFG: no speculation from guests' branches in the host */
-	u64 de_cfg; /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
-	u64 guest;  /* bits of SPEC_CTRL that guests may have */
+	bool nx_large;	/* see p2m_nx_large */
+	u64 de_cfg;  /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
+	bool no_c1e; /* the APIC's timer would stand still in C1E */
+	u64 guest;   /* bits of SPEC_CTRL that guests may have */
 	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
 	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */
 };

@@ -325,6 +325,17 @@ void mmio_string_io(struct vcpu *v, const struct vm_exit *x)
 	emul_finish(v, &e, emul_start(&v->emul->state, &e, &v->emul->insn->insn));
 }
 
+/* Memory is there, and is held back for a reason of our own. */
+static bool fix_fault(struct vcpu *v, const struct vm_exit *x)
+{
+	struct p2m *p = &v->vm->p2m;
+	u64 gfn = x->p2m.gpa >> PAGE_SHIFT;
+
+	if (x->p2m.write)
+		return p2m_fix_write(p, gfn);
+	return x->p2m.exec && !x->p2m.during_walk && p2m_fix_exec(p, gfn);
+}
+
 static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
@@ -335,8 +346,7 @@ static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const s
 	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (guest_has_device(&leaf, x->p2m.write))
 		return emulate_insn(v, x, leaf.kind == PT_MMIO, gen);
-	if (!x->p2m.write || leaf.kind != PT_LEAF ||
-	    !p2m_fix_write(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT))
+	if (leaf.kind != PT_LEAF || !fix_fault(v, x))
 		guest_memory_missing(v, x->p2m.gpa, x->p2m.write, x->p2m.exec);
 	return EXIT_PREPARE;
 }

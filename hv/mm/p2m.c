@@ -20,6 +20,7 @@
 _Static_assert(52 - PAGE_SHIFT + P2M_RUN_SHIFT <= 64, "a run has room for any frame");
 
 static void (*flush_wait)(struct vm *vm);
+bool p2m_nx_large;
 
 void p2m_set_flush_wait(void (*wait)(struct vm *vm))
 {
@@ -248,9 +249,15 @@ static int widen_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 
 static int map_locked(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
-	int err = frame_get(pfn, BIT(order));
+	int err;
 
 	ASSERT_HELD(&p->lock);
+	BUG_ON(p2m_nx_large && order && attr & PT_X);
+	if (p->starved) {
+		p->starved = false;
+		return -ENOMEM;
+	}
+	err = frame_get(pfn, BIT(order));
 	if (err)
 		return err;
 	err = pt_map(&p->pt, gfn, pfn, order, attr | PT_DIRTY);
@@ -274,6 +281,8 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	    !range_ok(gfn, BIT(order)) || (attr & ~(PT_RIGHTS | PT_ROM)) || !(attr & PT_R) ||
 	    (attr & (PT_W | PT_ROM)) == (PT_W | PT_ROM))
 		return -EINVAL;
+	if (p2m_nx_large && order && attr & PT_X)
+		attr = (attr & ~PT_X) | PT_SMALL_X;
 	lock_acquire(&p->lock);
 	err = map_locked(p, gfn, pfn, order, attr);
 	lock_release(&p->lock);
@@ -353,6 +362,34 @@ bool p2m_fix_write(struct p2m *p, u64 gfn)
 	lock_acquire(&p->lock);
 	pt_lookup(&p->pt, gfn, &leaf);
 	fixed = fix_write_locked(p, gfn, &leaf);
+	lock_release(&p->lock);
+	return fixed;
+}
+
+/* ---- execution ---- */
+
+static const struct pt_change exec_let = {.match = PT_SMALL_X, .clear = PT_SMALL_X, .set = PT_X};
+
+static bool fix_exec_locked(struct p2m *p, u64 gfn)
+{
+	struct pt_leaf leaf;
+
+	ASSERT_HELD(&p->lock);
+	pt_lookup(&p->pt, gfn, &leaf);
+	if (leaf.kind != PT_LEAF || !(leaf.attr & PT_SMALL_X))
+		return leaf.kind == PT_LEAF && leaf.attr & PT_X;
+	p->starved = change_locked(p, gfn, 1, &exec_let, NULL) < 0;
+	if (!p->starved) /* the rest of what was large */
+		change_locked(p, ALIGN_DOWN(gfn, 512), 512, &exec_let, NULL);
+	return !p->starved;
+}
+
+bool p2m_fix_exec(struct p2m *p, u64 gfn)
+{
+	bool fixed;
+
+	lock_acquire(&p->lock);
+	fixed = fix_exec_locked(p, gfn);
 	lock_release(&p->lock);
 	return fixed;
 }

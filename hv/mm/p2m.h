@@ -16,6 +16,13 @@ struct vm;
  * (smp_flush_wait()). CPUs lie above memory.
  */
 void p2m_set_flush_wait(void (*wait)(struct vm *vm));
+/*
+ * Set once, at boot: guests' large pages are not executable, and split where one is executed. Of
+ * Intel's CPUs many stop the machine when a guest's kernel changes the size of a page that is being
+ * executed, unless small pages lie below it (erratum "Machine Check Error Avoidance on Page Size
+ * Change", iTLB multihit).
+ */
+extern bool p2m_nx_large;
 
 /* Guarded by the lock, but for what is set once, and tlb_gen, which all may read. */
 struct p2m {
@@ -34,6 +41,7 @@ struct p2m {
 	u64 tlb_gen;
 	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
 	u32 runs_nr;
+	bool starved;  /* a page could not be split: the next p2m_map() says -ENOMEM */
 	u64 destroyed; /* gfns p2m_destroy() has done: its caller's alone */
 };
 
@@ -100,6 +108,12 @@ s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear);
  * CPU was faster).
  */
 bool p2m_fix_write(struct p2m *p, u64 gfn);
+/*
+ * A fault at the execution of what is mapped: true if it may be executed now (was in a large page,
+ * or another CPU was faster). Small pages stay small until they are unmapped. False for want of
+ * memory, too: p2m_map() says so next, that whoever maps makes room.
+ */
+bool p2m_fix_exec(struct p2m *p, u64 gfn);
 
 /*
  * Dom0: identity-map the RAM that is dom0's below limit (bytes), with large pages; the local APIC's

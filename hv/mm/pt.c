@@ -40,7 +40,7 @@
 #define E_EPT_DIRTY    BIT(9)
 #define E_EPT_WB       FIELD_PREP(GENMASK(5, 3), 6)
 
-#define SW_BITS (PT_SW_MMIO | PT_LOG | PT_ROM)
+#define SW_BITS (PT_SW_MMIO | PT_LOG | PT_ROM | PT_SMALL_X)
 _Static_assert(!(SW_BITS & (ADDR | GENMASK(11, 0) | GENMASK(63, 57))),
 	       "software bits where NPT, EPT and host tables all have none");
 _Static_assert(BIT(ROOT_ORDER) * ENTRIES == PT_FN_END, "four levels");
@@ -434,7 +434,7 @@ static int change_leaf(struct range *r, u64 *e, u64 v, u32 order)
 		raw = pt_leaf_raw(f, leaf_pfn(v, 0, 0), order, new);
 	} while (
 	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	if ((attr & ~new & ~(PT_LOG | PT_ROM)) || ((attr ^ new) & PT_UC))
+	if ((attr & ~new & ~(PT_LOG | PT_ROM | PT_SMALL_X)) || ((attr ^ new) & PT_UC))
 		*r->flush = true;
 	if (r->bitmap) {
 		u64 stop = MIN(r->end, next_of(r->fn, order)) - r->first;

@@ -19,9 +19,11 @@
 /*
  * Of a leaf without PT_W: why the hypervisor, not the domain's owner, holds back the write
  */
-#define PT_LOG	BIT(53) /* writable, protected for dirty logging only */
-#define PT_ROM	BIT(54) /* writes are to be emulated as MMIO */
-#define PT_SAME (PT_R | PT_W | PT_LOG | PT_ROM)
+#define PT_LOG BIT(53) /* writable, protected for dirty logging only */
+#define PT_ROM BIT(54) /* writes are to be emulated as MMIO */
+/* Of a leaf without PT_X: it was executable, but for its size */
+#define PT_SMALL_X BIT(55)
+#define PT_SAME	   (PT_R | PT_W | PT_LOG | PT_ROM | PT_SMALL_X)
 
 struct pt_format {
 	u32 max_order; /* of a leaf: 9, or 18 if the CPU has 1 GiB pages */

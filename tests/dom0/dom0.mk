@@ -14,8 +14,12 @@ $(BUILD)/dom0-tests.cpio: $(DOM0_TESTS:%=$(BUILD)/dom0-tests/%)
 	cd $(BUILD)/dom0-tests && strip -s $(DOM0_TESTS) && printf '%s\n' $(DOM0_TESTS) | cpio -o -H newc --quiet > ../dom0-tests.cpio
 
 # Debian 13's QEMU, fetched into build/debian13.
-$(BUILD)/qemu10.cpio: tests/dom0/debian13 $(VMLINUX_cloud) $(IMG)/demo.img
+$(BUILD)/qemu10.cpio: tests/dom0/debian13 tests/dom0/trixie $(VMLINUX_cloud) $(IMG)/demo.img
 	tests/dom0/debian13 $(BUILD)/debian13 $(VMLINUZ_cloud) $(IMG)/demo.img $@
+
+# corbel.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
+$(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)
+	tests/dom0/kernel13 $(@D) $(KMOD_SRC)
 
 # KVM's selftests, fetched into build/selftests: those that take a second or two each; and those that take longer or, see
 # tests/lib/selftests.py, want a capability that is missing.

@@ -26,18 +26,6 @@ static bool map_span(struct guest *g)
 	return true;
 }
 
-/* Segments of 4 GiB from 0 on, which real mode keeps. */
-static void widen_segments(struct guest *g)
-{
-	struct corbel_sregs *s = (void *)g->data;
-
-	hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_SREGS, 0);
-	s->es.base = 0;
-	s->ds.limit = s->es.limit = 0xffffffff;
-	s->ds.g = s->es.g = 1;
-	hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_SREGS, sizeof(*s));
-}
-
 /* It writes the pages, and then wants a byte from port 0x77 to be put into the one after them. */
 static bool sweep(struct guest *g, u32 from, u32 pages)
 {
@@ -72,7 +60,7 @@ void test_dirty(void)
 	if (!report(guest_make(&g, 0, 0, g_sweep, g_sweep_end) && map_span(&g),
 		    "a guest with %u pages is made", SPAN))
 		return;
-	widen_segments(&g);
+	guest_widen(&g);
 	report(hc(CORBEL_HC_DIRTY, g.vm, FIRST, SPAN, buf, CORBEL_DIRTY_START) == 0,
 	       "logging starts");
 	report(read_log(&g, CORBEL_DIRTY_CLEAR) && log_is(0, 0), "nothing is dirty");

@@ -17,6 +17,7 @@ const struct group groups[] = {
     {"ends", test_ends, 1},
     {"guest", test_guest, 1},
     {"dirty", test_dirty, 1},
+    {"large", test_large, 1},
     {"tsc-scale", test_tsc_scale, 1},
     {"guest-ends", test_guest_ends, 1},
     {"bad-entry", test_bad_entry, 1},

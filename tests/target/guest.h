@@ -37,6 +37,8 @@ s64 guest_resume(struct guest *g);
 
 /* The CPUs it may run on. */
 void guest_pin(struct guest *g, u64 mask);
+/* Data segments of 4 GiB from 0 on, which real mode keeps. */
+void guest_widen(struct guest *g);
 /* All vectors count interrupts at 0x500, but for the NMI, at 0x504. */
 void guest_set_ivt(struct guest *g);
 

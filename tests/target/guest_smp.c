@@ -12,6 +12,7 @@ PROGRAM(g_doorbell);
 PROGRAM(g_boss);
 PROGRAM(g_worker);
 PROGRAM(g_work);
+PROGRAM(g_other);
 
 static u8 buf[PAGE] __attribute__((aligned(4096)));
 
@@ -45,9 +46,14 @@ static void check_unmap(void)
 	FREE(&g);
 }
 
+/* How a kernel ends: it says so, or switches its clock or its APIC off. */
+enum ending { TOLD, CLOCK_OFF, APIC_OFF };
+
 /* Another kernel takes dom0's place, which the one before tells of by hypercall, or not at all. */
-static void check_takeover(bool told)
+static void check_takeover(enum ending how)
 {
+	static const char *const names[] = {"the kernel says that it ends", "its clock goes off",
+					    "its APIC goes off"};
 	struct corbel_info before, after;
 	struct guest g, other;
 	u32 count;
@@ -59,18 +65,23 @@ static void check_takeover(bool told)
 	guest_pin(&g, 2);
 	guest_resume(&g);
 	kvmclock_off();
+	apic_write(APIC_SVR, 0xff);
+	apic_write(APIC_SVR, 0x1ff);
 	count = LONG(&g, 0x9000);
 	report(WAIT(LONG(&g, 0x9000) > count + 1000, 2000),
-	       "a CPU that takes no events may switch its clock off: the guest counts on");
+	       "a CPU that takes no events may switch clock and APIC off: the guest counts on");
 	hc(CORBEL_HC_EVENT_BIND, cpu_of(0)->apic_id, VEC_EVENT);
-	if (told)
+	if (how == TOLD)
 		hc(CORBEL_HC_KERNEL, 0);
-	else
+	else if (how == CLOCK_OFF)
 		wrmsr(MSR_KVMCLOCK, 0);
+	else
+		apic_write(APIC_SVR, 0xff);
 	count = LONG(&g, 0x9000);
 	delay_us(3000);
 	report(LONG(&g, 0x9000) == count, "%s: from then on its memory is not written any more",
-	       told ? "the kernel says that it ends" : "its clock goes off");
+	       names[how]);
+	apic_write(APIC_SVR, 0x1ff);
 	report(WAIT(g.page->state == CORBEL_VCPU_STOPPED, 2000) && guest_resume(&g) == -ENOENT &&
 		   guest_resume(&other) == -ENOENT,
 	       "guests stop, and run no more");
@@ -234,6 +245,10 @@ static void check_two_vcpus(u64 mask0, u64 mask1)
 	memcpy(g.mem + 0x3200, g_work, (size_t)(g_work_end - g_work));
 	memcpy(g.mem + 0x4000, g_worker, (size_t)(g_worker_end - g_worker));
 	memcpy(g.mem + 0x7d0, gdt, sizeof(gdt));
+	memcpy(g.mem + 0x3300, g_other, (size_t)(g_other_end - g_other));
+	for (u32 i = 0; i < 256; i++)
+		if (i != 2 && i != 0x61)
+			LONG(&g, i * 4) = i << 16 | (0x3300 - i * 16);
 	LONG(&g, 0x60 * 4) = 0x3200;
 	WORD(&g, 0x7e0) = sizeof(gdt) - 1;
 	LONG(&g, 0x7e2) = 0x7d0;
@@ -253,6 +268,8 @@ static void check_two_vcpus(u64 mask0, u64 mask1)
 	report(WORD(&g, 0x512) == 100 && WORD(&g, 0x500) == 100 && WORD(&g, 0x504) == 1,
 	       "100 IPIs to and fro, and an NMI (%u, %u, %u)", WORD(&g, 0x512), WORD(&g, 0x500),
 	       WORD(&g, 0x504));
+	report(!WORD(&g, 0x506), "and nothing else (%u, the last one's vector is %x)",
+	       WORD(&g, 0x506), WORD(&g, 0x508));
 	report(hc(CORBEL_HC_VCPU_DESTROY, g.vcpu) == -EBUSY, "a vCPU stays while its sibling runs");
 	hc(CORBEL_HC_VCPU_PAUSE, h.vcpu);
 	report(guest_wait(&h, 2000), "paused, the second one stops");
@@ -268,8 +285,9 @@ void test_guest_smp(void)
 	info(&before);
 	check_remote();
 	check_unmap();
-	check_takeover(true);
-	check_takeover(false);
+	check_takeover(TOLD);
+	check_takeover(CLOCK_OFF);
+	check_takeover(APIC_OFF);
 	check_dirty();
 	check_doorbells();
 	check_two_vcpus(1, 2);

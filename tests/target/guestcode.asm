@@ -135,6 +135,20 @@ program g_sweep
 	hlt
 g_sweep_end:
 
+program g_touch
+	inc dword [edi]
+	add edi, 0x1000
+	dec ecx
+	jnz g_touch
+	out 0x20, al
+	hlt
+g_touch_end:
+
+program g_far
+	out 0x21, al
+	hlt
+g_far_end:
+
 ; the TSC by RDMSR, RDTSC, RDMSR; kvmclock at 0x600; dword 0x620: the TSC is to be set first
 program g_tsc
 	mov ecx, 0x4b564d01
@@ -221,6 +235,15 @@ program g_handler		; of every interrupt, at 0x3000
 	mov dword [es:0xb0], 0
 	iret
 g_handler_end:
+
+program g_other			; at 0x3300, of what should not come: CS is the vector
+	push ax
+	mov ax, cs
+	mov [0x508], ax
+	inc word [0x506]
+	pop ax
+	iret
+g_other_end:
 
 program g_x2apic
 	mov ecx, 0x1b

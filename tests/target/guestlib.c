@@ -158,3 +158,14 @@ void guest_set_ivt(struct guest *g)
 	for (u32 v = 0; v < 256; v++)
 		LONG(g, v * 4) = v == 2 ? 0x3100 : 0x3000;
 }
+
+void guest_widen(struct guest *g)
+{
+	struct corbel_sregs *s = (void *)g->data;
+
+	hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_SREGS, 0);
+	s->es.base = 0;
+	s->ds.limit = s->es.limit = 0xffffffff;
+	s->ds.g = s->es.g = 1;
+	hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_SREGS, sizeof(*s));
+}

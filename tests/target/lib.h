@@ -325,6 +325,7 @@ void test_hypercall(void);
 void test_guest(void);
 void test_tsc_scale(void);
 void test_dirty(void);
+void test_large(void);
 void test_guest_ends(void);
 void test_bad_entry(void);
 void test_spoilt(void);

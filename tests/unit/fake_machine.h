@@ -122,7 +122,15 @@ static void fake_level_eoi(struct vcpu *v, u8 vector)
 	level_eois++;
 }
 
-static const struct vm_ops fake_ops = {.level_eoi = fake_level_eoi};
+static u32 kernels_ended;
+
+static void fake_kernel_ends(struct vcpu *v)
+{
+	kernels_ended++;
+}
+
+static const struct vm_ops fake_ops = {.level_eoi = fake_level_eoi,
+				       .kernel_ends = fake_kernel_ends};
 
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 {

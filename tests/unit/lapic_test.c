@@ -712,8 +712,26 @@ static void test_pv_eoi(void)
 	      "an edge that has been ended without is told nobody, though the next is a level");
 }
 
+/* Events come by fixed vectors: a kernel that cannot take them any more has ended. */
+static void test_switched_off(void)
+{
+	fake_reset(NULL);
+	enable_all(false);
+	kernels_ended = 0;
+	wr(v0, SVR, 0xff);
+	wr(v0, SVR, 0x1ff);
+	CHECK(!kernels_ended, "a CPU to which no event is bound may switch its APIC off and on");
+	v0->event_vector = 0x40;
+	wr(v0, SVR, 0x1f0);
+	CHECK(!kernels_ended, "one that takes events may change its spurious vector");
+	wr(v0, SVR, 0xff);
+	CHECK(kernels_ended == 1, "with its APIC goes its kernel");
+	v0->event_vector = 0;
+}
+
 int main(void)
 {
+	test_switched_off();
 	test_priorities();
 	test_registers();
 	test_modes();

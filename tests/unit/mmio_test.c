@@ -81,6 +81,13 @@ bool p2m_fix_write(struct p2m *p, u64 gfn)
 	return false;
 }
 
+static bool executable;
+
+bool p2m_fix_exec(struct p2m *p, u64 gfn)
+{
+	return executable;
+}
+
 bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 {
 	return false;
@@ -163,6 +170,26 @@ static void test_cannot_emulate(void)
 	      "what can be emulated is the VMM's to answer, in user mode too");
 }
 
+/* Memory that may be executed from now on: what was a large page. */
+static void test_exec(void)
+{
+	struct vm_exit x = {.reason = VMEXIT_P2M_FAULT, .p2m = {.gpa = CODE, .exec = true}};
+
+	reset();
+	executable = true;
+	mmio_handle_fault(v, &x);
+	CHECK(!v->stop_reason && !v->exception.pending, "code that may run now runs again");
+	x.p2m.during_walk = true;
+	mmio_handle_fault(v, &x);
+	CHECK(v->stop_reason == CORBEL_EXIT_MEM_FAULT,
+	      "its page tables are no code, and memory is missing");
+	reset();
+	executable = x.p2m.during_walk = false;
+	mmio_handle_fault(v, &x);
+	CHECK(v->stop_reason == CORBEL_EXIT_MEM_FAULT && page.fault.flags == CORBEL_FAULT_EXEC,
+	      "where it may not, dom0 has to bring memory");
+}
+
 /* The level-triggered vector is in service. */
 static void serve(u8 vector)
 {
@@ -214,6 +241,7 @@ static void test_eoi_and_more(void)
 int main(void)
 {
 	test_cannot_emulate();
+	test_exec();
 	test_eoi_and_more();
 	return test_end();
 }

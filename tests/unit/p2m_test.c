@@ -89,10 +89,31 @@ static bool random_unmap(void)
 	return true;
 }
 
-static void test_guest(const struct pt_format *fmt)
+/* A guest executes a page somewhere: it may where it is mapped so, in a small page. */
+static bool random_exec(void)
+{
+	u64 gfn = rnd(GFNS);
+	struct pt_leaf before, l;
+	bool fixed;
+
+	p2m_lookup(&guest.p2m, gfn, &before);
+	fixed = p2m_fix_exec(&guest.p2m, gfn);
+	p2m_lookup(&guest.p2m, gfn, &l);
+	for (u64 i = gfn & ~511ull; i <= (gfn | 511) && before.order != l.order; i++) {
+		shadow_order[i] = 0;
+		p2m_lookup(&guest.p2m, i, &before);
+		if (!(before.attr & PT_X))
+			return false;
+	}
+	return fixed == !!(l.attr & PT_X) && !(l.order && l.attr & PT_X && p2m_nx_large);
+}
+
+static void test_guest(const struct pt_format *fmt, bool nx_large)
 {
 	bool maps_right = true, unmaps_right = true, refs_right = true, lookups_right = true;
+	bool execs_right = true;
 
+	p2m_nx_large = nx_large;
 	start_guest(fmt);
 	memset(shadow, 0, sizeof(shadow));
 	memset(refs, 0, sizeof(refs));
@@ -102,6 +123,8 @@ static void test_guest(const struct pt_format *fmt)
 		} else {
 			unmaps_right &= random_unmap();
 		}
+		if (!rnd(8))
+			execs_right &= random_exec();
 		if (round % 50)
 			continue;
 		for (u64 pfn = 0; pfn < frame_count(); pfn++)
@@ -113,6 +136,7 @@ static void test_guest(const struct pt_format *fmt)
 			p2m_lookup(&guest.p2m, i, &l);
 			lookups_right &= l.kind == (shadow[i] ? PT_LEAF : PT_NONE) &&
 					 (!shadow[i] || l.pfn == shadow[i] - 1);
+			execs_right &= !nx_large || !l.order || !(l.attr & PT_X);
 		}
 	}
 	CHECK(maps_right, "%s: maps what is dom0's and free, the same again is no error",
@@ -121,9 +145,12 @@ static void test_guest(const struct pt_format *fmt)
 	      name_of(fmt));
 	CHECK(refs_right, "%s: each frame has as many references as mappings", name_of(fmt));
 	CHECK(lookups_right, "%s: lookups agree with the shadow", name_of(fmt));
+	CHECK(execs_right, "%s: what is mapped so can be executed%s", name_of(fmt),
+	      nx_large ? ", and no large page is" : "");
 	CHECK(gen_bumped && lock_held,
 	      "%s: the TLB generation rises before each wait, under the lock", name_of(fmt));
 	CHECK(destroy_guest(), "%s: destroying puts all frames and pages back", name_of(fmt));
+	p2m_nx_large = false;
 }
 
 static u64 watched;
@@ -210,6 +237,65 @@ static void test_rights(void)
 	      "writable memory cannot");
 	CHECK(!p2m_fix_write(&guest.p2m, 77), "a write fault where nothing is mapped is not fixed");
 	CHECK(destroy_guest(), "nothing is left behind");
+}
+
+/* iTLB multihit: a guest never executes from a large page. */
+static void test_nx_large(const struct pt_format *fmt)
+{
+	struct pt_leaf l, other;
+	u32 before;
+
+	p2m_nx_large = true;
+	start_guest(fmt);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	p2m_map(&guest.p2m, 0x400, 0x6400, 9, RIGHTS);
+	p2m_map(&guest.p2m, 0x600, 0x6600, 9, PT_R | PT_W);
+	p2m_map(&guest.p2m, 0x800, 0x6800, 0, RIGHTS);
+	p2m_lookup(&guest.p2m, 0x234, &l);
+	CHECK(l.order == 9 && l.attr & PT_W && !(l.attr & PT_X),
+	      "%s: a large page is mapped without the right to execute it", name_of(fmt));
+	p2m_lookup(&guest.p2m, 0x800, &l);
+	CHECK(l.attr & PT_X, "a small one with it");
+	CHECK(p2m_fix_write(&guest.p2m, 0x234) && !p2m_write(&guest.p2m, gpa(0x234000), "x", 1) &&
+		  !p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS),
+	      "reads and writes, and who maps it again, ");
+	p2m_lookup(&guest.p2m, 0x234, &l);
+	CHECK(l.order == 9 && !(l.attr & PT_X), "leave it as it is");
+	before = flushes;
+	CHECK(p2m_fix_exec(&guest.p2m, 0x234) && flushes == before + 1,
+	      "who executes it has it split, and the TLBs flushed");
+	p2m_lookup(&guest.p2m, 0x234, &l);
+	p2m_lookup(&guest.p2m, 0x3ff, &other);
+	CHECK(!l.order && !other.order && l.pfn == 0x6234 && other.pfn == 0x63ff &&
+		  (l.attr & RIGHTS) == RIGHTS && (other.attr & RIGHTS) == RIGHTS,
+	      "into pages that all can be executed");
+	CHECK(p2m_fix_exec(&guest.p2m, 0x234) && p2m_fix_exec(&guest.p2m, 0x3ff) &&
+		  flushes == before + 1,
+	      "and for a CPU that came second there is nothing to do");
+	p2m_lookup(&guest.p2m, 0x400, &l);
+	CHECK(l.order == 9, "other large pages stay large");
+	CHECK(!p2m_fix_exec(&guest.p2m, 0x600) && !p2m_fix_exec(&guest.p2m, 0x900),
+	      "what may not be executed, or is not there, stays so");
+	/* split by the dirty log: small, and not yet executable */
+	p2m_dirty_start(&guest.p2m, 0x400, 512);
+	CHECK(p2m_fix_write(&guest.p2m, 0x412) && p2m_fix_exec(&guest.p2m, 0x413),
+	      "one that the dirty log has split can be executed, too");
+	p2m_lookup(&guest.p2m, 0x413, &l);
+	CHECK(!l.order && l.attr & PT_X && (fmt->dirty || !(l.attr & PT_W)),
+	      "and is not written for it");
+	p2m_unmap(&guest.p2m, 0x200, 512);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	leave_pages(&guest.acct, 0);
+	CHECK(!p2m_fix_exec(&guest.p2m, 0x234), "without memory none is split");
+	p2m_lookup(&guest.p2m, 0x234, &l);
+	CHECK(l.order == 9 && !(l.attr & PT_X), "nor executed");
+	CHECK(p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS) == -ENOMEM &&
+		  !p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS),
+	      "and the next that maps hears of it, once");
+	leave_all(&guest.acct);
+	CHECK(p2m_fix_exec(&guest.p2m, 0x234), "with memory it is");
+	CHECK(destroy_guest(), "nothing is left behind");
+	p2m_nx_large = false;
 }
 
 /* Unmapping never fails, even without memory to split a large page. */
@@ -578,10 +664,14 @@ static void test_dom0_lends(const struct pt_format *fmt)
 int main(void)
 {
 	arena_init(256 * MB);
-	test_guest(&pt_npt);
-	test_guest(&pt_ept);
+	test_guest(&pt_npt, false);
+	test_guest(&pt_ept, false);
+	test_guest(&pt_ept, true);
 	test_guest_order();
 	test_rights();
+	test_nx_large(&pt_ept);
+	test_nx_large(&pt_ept_ad);
+	test_nx_large(&pt_npt);
 	test_unmap_full();
 	test_border(&pt_npt);
 	test_border(&pt_ept);

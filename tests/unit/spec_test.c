@@ -179,6 +179,40 @@ static void test_shown(void)
 	      "guests may set what CPUID names, not what is ours");
 }
 
+/* Machine checks that a guest's kernel causes by executing from pages of two sizes */
+static void test_nx_large(void)
+{
+	static const struct {
+		const char *name;
+		struct spec_facts f;
+		bool want;
+	} cases[] = {
+	    {"Sandy Bridge", {.family = 6, .model = 0x2a}, true},
+	    {"Haswell", {.family = 6, .model = 0x3c}, true},
+	    {"Skylake server", {.family = 6, .model = 0x55, .arch = BIT(2)}, true},
+	    {"Cascade Lake", {.family = 6, .model = 0x55, .arch = 0x200ab}, true},
+	    {"Ice Lake", {.family = 6, .model = 0x6a, .arch = 0x20deb}, false},
+	    {"Alder Lake", {.family = 6, .model = 0x97, .arch = 0x1008e16b}, false},
+	    {"Sapphire Rapids", {.family = 6, .model = 0x8f, .arch = 0xc08e1eb}, false},
+	    {"Silvermont", {.family = 6, .model = 0x37}, false},
+	    {"Goldmont Plus", {.family = 6, .model = 0x7a, .arch = 0x9}, false},
+	    {"Xeon Phi", {.family = 6, .model = 0x57}, false},
+	    {"Zen 1", {.amd = true, .family = 0x17, .model = 1}, false},
+	    {"Zen 5", {.amd = true, .family = 0x1a, .model = 2}, false},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct spec_plan p, off, full;
+
+		spec_choose(&cases[i].f, SPEC_MODE_AUTO, &p);
+		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
+		spec_choose(&cases[i].f, SPEC_MODE_FULL, &full);
+		CHECK(p.nx_large == cases[i].want && !off.nx_large && full.nx_large,
+		      "%s: large pages %s", cases[i].name,
+		      cases[i].want ? "are not executed" : "are as others");
+	}
+}
+
 /* AMD's DE_CFG: bit 1 has LFENCE wait, bit 9 is against Zenbleed. */
 static void test_de_cfg(void)
 {
@@ -206,6 +240,8 @@ static void test_de_cfg(void)
 		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
 		CHECK(p.de_cfg == cases[i].want && off.de_cfg == cases[i].want,
 		      "%s: bits of DE_CFG: %lx", cases[i].name, cases[i].want);
+		CHECK(p.no_c1e == !i && off.no_c1e == !i, "%s: C1E is %s", cases[i].name,
+		      i ? "not its erratum" : "switched off");
 	}
 }
 
@@ -228,6 +264,7 @@ int main(void)
 	test_models();
 	test_what_is_there();
 	test_shown();
+	test_nx_large();
 	test_de_cfg();
 	test_switch();
 	return test_end();
