@@ -51,6 +51,11 @@ struct vm_exit {
 			bool behind; /* INT1: the handler is to see RIP behind it */
 			u32 error;
 		} exc;
+		struct {
+			u8 source;    /* enum task_source */
+			u16 selector; /* of the new TSS */
+			u32 event;    /* EVT_x that was being delivered, if EVT_VALID */
+		} task;
 		/*
 		 * EOI: the vector; APIC_WRITE: offset of a register that has been written by WRMSR
 		 */

@@ -90,13 +90,6 @@ static inline bool irq_fits(struct vcpu *v)
 	return fits;
 }
 
-/*
- * Those that are faults: their handler returns to the instruction, whose breakpoint is not to be
- * met again. #DB leaves RF as it is. SDM "EFLAGS Register", RF.
- */
-#define EXC_IS_FAULT                                                                               \
-	(BIT(0) | GENMASK(7, 5) | GENMASK(14, 10) | BIT(16) | BIT(17) | GENMASK(21, 19))
-
 /* Linux' api.rst, KVM_CAP_EXCEPTION_PAYLOAD: of a #DB bits of DR6 with the sense of all turned. */
 static void take_payload(struct vcpu *v)
 {

@@ -9,6 +9,13 @@
 #include "hv/guest/vcpu.h"
 
 /*
+ * Those that are faults: their handler returns to the instruction, whose breakpoint is not to be
+ * met again. #DB leaves RF as it is. SDM "EFLAGS Register", RF.
+ */
+#define EXC_IS_FAULT                                                                               \
+	(BIT(0) | GENMASK(7, 5) | GENMASK(14, 10) | BIT(16) | BIT(17) | GENMASK(21, 19))
+
+/*
  * Queue an exception for the next entry; contributory and double-fault rules, SDM "Interrupt 8 -
  * Double Fault".
  */

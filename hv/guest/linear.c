@@ -79,13 +79,15 @@ int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct gu
 	return -EAGAIN;
 }
 
-int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
-		       struct guest_fault *f)
+int vcpu_access_paged(struct vcpu *v, const struct hvm_paging *p, u64 linear, void *buf, u32 len,
+		      u64 access, struct guest_fault *f)
 {
+	struct walk c = {.v = v};
+
 	while (len) {
 		u32 n = MIN(len, (u32)(PAGE_SIZE - (linear & ~PAGE_MASK)));
 		u64 at;
-		int ret = vcpu_translate(v, linear, access, &at, f);
+		int ret = translate(&c, p, linear, access, &at, f);
 
 		if (!ret)
 			ret = guest_copy(v, at, buf, n, access & WALK_WRITE, f);
@@ -96,6 +98,15 @@ int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 acces
 		len -= n;
 	}
 	return 0;
+}
+
+int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		       struct guest_fault *f)
+{
+	struct hvm_paging p;
+
+	hvm->get_paging(v, &p);
+	return vcpu_access_paged(v, &p, linear, buf, len, access, f);
 }
 
 /* ---- the instruction at CS:RIP ---- */

@@ -65,6 +65,9 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *gpa, struct gues
  */
 int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
 		       struct guest_fault *f);
+/* The same with other page tables, or another CPL, than the vCPU's. */
+int vcpu_access_paged(struct vcpu *v, const struct hvm_paging *p, u64 linear, void *buf, u32 len,
+		      u64 access, struct guest_fault *f);
 /* The same at a guest-physical address, within a page; its only error is -EAGAIN. */
 int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f);
 /*

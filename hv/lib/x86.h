@@ -58,7 +58,9 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define DR6_TRAPS GENMASK(3, 0) /* which of DR0..3 matched */
 #define DR6_BD	  BIT(13)	/* an access that DR7_GD forbids */
 #define DR6_BS	  BIT(14)
+#define DR6_BT	  BIT(15)	/* a TSS with its T bit */
 #define DR6_ONES  0xffff0ff0ull /* always set */
+#define DR7_LOCAL 0x155		/* L0..3 and LE */
 #define DR7_ONE	  BIT(10)
 #define DR7_GD	  BIT(13)
 

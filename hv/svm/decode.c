@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Raw SVM exits to the neutral struct vm_exit: a pure function of the VMCB. */
 #include "hv/svm/decode.h"
+#include "hv/emul/task.h"
 
 /* VMEXIT_INTR is 0 as what is not listed; svm_decode_other() knows it. */
 _Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
@@ -46,6 +47,20 @@ static void decode_exception(const struct vmcb *vmcb, u32 code, struct vm_exit *
 	x->exc.behind = false;
 }
 
+static void decode_task_switch(const struct vmcb *vmcb, struct vm_exit *x)
+{
+	x->reason = VMEXIT_TASK_SWITCH;
+	x->task.selector = vmcb->exitinfo1;
+	x->task.event = vmcb->exitintinfo;
+	x->task.source = TASK_CALL;
+	if (vmcb->exitinfo2 & SVM_TASK_IRET)
+		x->task.source = TASK_IRET;
+	else if (vmcb->exitinfo2 & SVM_TASK_JMP)
+		x->task.source = TASK_JMP;
+	else if (x->task.event & EVT_VALID)
+		x->task.source = TASK_GATE;
+}
+
 void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 {
 	u64 i = vmcb->exitinfo1;
@@ -59,6 +74,8 @@ void svm_decode_other(const struct vmcb *vmcb, u32 code, struct vm_exit *x)
 		x->p2m.during_walk = i & SVM_NPF_TABLE;
 	} else if (code == SVM_EXIT_IOIO) {
 		decode_io(vmcb, x);
+	} else if (code == SVM_EXIT_TASK_SWITCH) {
+		decode_task_switch(vmcb, x);
 	} else if (code < SVM_EXIT_DR_READ || code == SVM_EXIT_CR0_SEL) {
 		x->reason = VMEXIT_CR_ACCESS;
 		x->cr.cr = code == SVM_EXIT_CR0_SEL ? 0 : code & 15;

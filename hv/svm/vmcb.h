@@ -19,11 +19,9 @@
 #define SVM_INT3_INT_N	BIT(21)
 #define SVM_INT3_PAUSE	BIT(23)
 #define SVM_INT3_INVLPG BIT(25)
-#define SVM_INT3_TASK	BIT(29)
 #define SVM_INT3_ALLOWED                                                                           \
 	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_TABLES | SVM_INT3_RDTSC | SVM_INT3_FLAGS |       \
-	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG |        \
-	 SVM_INT3_TASK)
+	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG)
 
 /* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
 #define SVM_INT4_ALL	 GENMASK(13, 0)
@@ -70,6 +68,7 @@
 #define SVM_EXIT_INVLPGA     0x07a
 #define SVM_EXIT_IOIO	     0x07b
 #define SVM_EXIT_MSR	     0x07c
+#define SVM_EXIT_TASK_SWITCH 0x07d
 #define SVM_EXIT_SHUTDOWN    0x07f
 #define SVM_EXIT_VMRUN	     0x080
 #define SVM_EXIT_VMMCALL     0x081
@@ -93,6 +92,10 @@
 #define SVM_NPF_W     BIT(1)
 #define SVM_NPF_ID    BIT(4)
 #define SVM_NPF_TABLE BIT(33)
+
+/* EXITINFO2 of a task switch; its EXITINFO1 has the selector */
+#define SVM_TASK_IRET BIT(36)
+#define SVM_TASK_JMP  BIT(38)
 
 struct vmcb_seg {
 	u16 selector, attrib;

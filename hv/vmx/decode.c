@@ -10,7 +10,6 @@ const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
     [EXIT_INIT] = VMEXIT_INIT,
     [EXIT_INTR_WINDOW] = VMEXIT_IRQ_WINDOW,
     [EXIT_NMI_WINDOW] = VMEXIT_NMI_WINDOW,
-    [EXIT_TASK_SWITCH] = VMEXIT_TASK_SWITCH,
     [EXIT_CPUID] = VMEXIT_CPUID,
     [EXIT_GETSEC] = VMEXIT_VMX_SVM_INSN,
     [EXIT_HLT] = VMEXIT_HLT,
@@ -92,6 +91,11 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		decode_cr(r, x);
 	} else if (basic == EXIT_DR) {
 		decode_dr(r, x);
+	} else if (basic == EXIT_TASK_SWITCH) {
+		x->reason = VMEXIT_TASK_SWITCH;
+		x->task.selector = FIELD_GET(QUAL_TASK_TSS, r->qual);
+		x->task.source = FIELD_GET(QUAL_TASK_FROM, r->qual);
+		x->task.event = r->idt_info;
 	} else if (basic == EXIT_EPT_VIOLATION) {
 		vmx_decode_ept(r->qual, r->gpa, x);
 	} else if (basic == EXIT_EXT_INTR || basic == EXIT_TIMER) { /* hv/vmx/bochs.c */

@@ -8,7 +8,7 @@
 /* What an exit leaves in the read-only fields, as far as decoding wants it */
 struct vmx_raw {
 	u32 reason, insn_len;
-	u32 intr_info, intr_error;
+	u32 intr_info, intr_error, idt_info;
 	u64 qual, gpa;
 };
 

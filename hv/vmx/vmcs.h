@@ -215,7 +215,7 @@ enum {
 	EXIT_ENCLS = 60,
 };
 
-/* Exit qualification of CR accesses, I/O, EPT violations */
+/* Exit qualification of CR accesses, I/O, task switches, EPT violations */
 #define QUAL_CR_NR	GENMASK(3, 0)
 #define QUAL_CR_TYPE	GENMASK(5, 4)
 #define QUAL_CR_READ	1 /* after 0, a write; then CLTS and LMSW */
@@ -227,6 +227,8 @@ enum {
 #define QUAL_IO_STRING	BIT(4)
 #define QUAL_IO_REP	BIT(5)
 #define QUAL_IO_PORT	GENMASK(31, 16)
+#define QUAL_TASK_TSS	GENMASK(15, 0)
+#define QUAL_TASK_FROM	GENMASK(31, 30) /* enum task_source */
 #define QUAL_EPT_WRITE	BIT(1)
 #define QUAL_EPT_EXEC	BIT(2)
 #define QUAL_EPT_LINEAR BIT(7)

@@ -406,6 +406,7 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 		if (idt & EVT_HAS_ERROR)
 			error = vmcs_read32(VMCS_IDT_ERROR);
 		hvm_take_back_event(v, idt, error);
+		r.idt_info = idt;
 	} else if (unblocked & INTR_NMI_UNBLOCK) {
 		v->nmi_masked = true;
 	}

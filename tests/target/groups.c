@@ -34,6 +34,8 @@ const struct group groups[] = {
     {"timer", test_timer, 1},
     {"vid", test_vid, 1},
     {"stale", test_stale, 2},
+    {"task", test_task, 1},
+    {"task-gates", test_task_gates, 1},
     {"dma", test_dma, 1},
 };
 const u32 group_count = ARRAY_SIZE(groups);

@@ -313,6 +313,8 @@ void test_xapic(void);
 void test_x2apic(void);
 void test_vid(void);
 void test_stale(void);
+void test_task(void);
+void test_task_gates(void);
 void test_spin(void);
 void test_dma(void);
 void test_timer(void);

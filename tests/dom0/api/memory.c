@@ -13,6 +13,8 @@ GUEST(stores, "mov $0xb800, %ax; mov %ax, %ds; movw $0x1234, 0x10; movb $0x56, 0
 	      "movw $0x789a, 0x7ff; mov 0x10, %al; out %al, $0x78; movw $0x1111, 0x10; hlt");
 GUEST(many_stores, "mov $0xb800, %ax; mov %ax, %ds; mov $400, %cx; xor %ax, %ax\n"
 		   "1: mov %ax, 0x20; inc %ax; loop 1b; hlt");
+GUEST(draws, "mov $0xb800, %ax; mov %ax, %es; xor %di, %di; mov $0x0741, %ax; 1: stosw; inc %ax\n"
+	     "cmp $1000, %di; jne 1b; mov $1500, %cx; rep stosw; hlt");
 GUEST(many_outs, "mov $0x2000, %si; mov $0x3d4, %dx; mov $400, %cx; rep outsb; hlt");
 
 static int zone(struct vm *v, bool add, u64 addr, uint32_t size, uint32_t pio)
@@ -122,6 +124,48 @@ static void test_ring_full(void)
 	ioctl(v.vcpu, KVM_SET_REGS, &(struct kvm_regs){.rip = CODE, .rflags = 2, .rsp = STACK});
 	check(run(&v) == KVM_EXIT_IO && v.run->io.count == 400 && r->last == 0x12345678,
 	      "a ring that the VMM has spoilt takes nothing");
+	end(&v);
+}
+
+/* A screen of text, 80 by 25, some of it by REP STOS. */
+static void test_screen(void)
+{
+	struct vm v = start_with_hole();
+	struct kvm_coalesced_mmio_ring *r = ring_of(&v);
+	unsigned n = 0, bad = 0, exits = 0;
+	uint32_t reason;
+
+	check(!zone(&v, true, 0xb8000, 0x8000, 0), "the text screen is a zone");
+	LOAD(v, draws);
+	do {
+		reason = run(&v);
+		exits++;
+		for (; r->first != r->last; r->first = (r->first + 1) % RING_MAX, n++)
+			bad += !took(&r->coalesced_mmio[r->first], 0xb8000 + n * 2, 2, 0,
+				     0x741 + (n < 500 ? n : 500));
+		if (reason != KVM_EXIT_MMIO)
+			break;
+		bad += v.run->mmio.phys_addr != 0xb8000 + n * 2 ||
+		       *(u16 *)v.run->mmio.data != 0x741 + (n < 500 ? n : 500);
+		n++;
+	} while (n < 3000);
+	check(reason == KVM_EXIT_HLT && n == 2000 && !bad && exits * 10 <= n,
+	      "a screen of text takes a tenth of the exits (%u stores, %u wrong, %u exits)", n, bad,
+	      exits);
+	end(&v);
+}
+
+static void test_zone_limit(void)
+{
+	struct vm v = start_with_hole();
+	uint32_t n = 0;
+
+	while (n < 2000 && !zone(&v, true, 0x100000 + n * 16, 16, 0))
+		n++;
+	check(n == 1000 && errno == ENOSPC, "a VM can have 1000 zones and no more (%u)", n);
+	check(!zone(&v, false, 0x100000 + 10 * 16, 16, 0) && !zone(&v, true, 0x200000, 16, 0) &&
+		  zone(&v, true, 0x200010, 16, 0) && errno == ENOSPC,
+	      "one that goes makes room for another");
 	end(&v);
 }
 
@@ -282,6 +326,8 @@ void memory_tests(void)
 {
 	test_coalesced();
 	test_ring_full();
+	test_screen();
+	test_zone_limit();
 	test_notifier();
 	test_dirty_log();
 	test_clear_log();
