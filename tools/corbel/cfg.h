@@ -78,6 +78,11 @@ struct cfg {
 int cfg_parse(struct cfg *c, const char *file, const char *text);
 void cfg_free(struct cfg *c);
 void cfg_free_vif(struct cfg_vif *vif);
+/*
+ * The same text (malloc) with blanks in place of the assignments to these keys, NULL at their end.
+ * NULL if it is not a list of assignments.
+ */
+char *cfg_without(const char *text, const char *const *keys);
 /* Not a microvm. */
 bool cfg_is_pc(const struct cfg *c);
 

@@ -64,6 +64,9 @@ static const struct argp_option
     restore_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
 			 {"paused", OPT_PAUSED, 0, 0, "Leave the guest paused", 0},
 			 {0}},
+    template_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
+			  {"keep", OPT_KEEP, 0, 0, "Let the guest run on", 0},
+			  {0}},
     migrate_options[] = {{"ssh", OPT_SSH, "COMMAND", 0, "What to run for ssh, with options", 0},
 			 {0}},
     accel_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0}, {0}},
@@ -150,6 +153,10 @@ static const struct command {
      cmd_dump_core},
     {"save", "NAME FILE", "Write a guest to a file and end it", save_options, 2, 2, cmd_save},
     {"restore", "FILE", "Let it go on from there", restore_options, 1, 1, cmd_restore},
+    {"template", "FROM FILE", "Make a template of a guest or a saved one", template_options, 2, 2,
+     cmd_template},
+    {"clone", "FROM NAME", "Start a guest like a template, or a guest", restore_options, 2, 2,
+     cmd_clone},
     {"migrate", "NAME HOST", "Move a running guest to another machine, by ssh", migrate_options, 2,
      2, cmd_migrate},
     {"migrate-receive", "", "What migrate runs there", accel_options, 0, 0, cmd_migrate_receive},
@@ -221,6 +228,11 @@ const char *run_dir(void)
 const char *etc_dir(void)
 {
 	return dir("CORBEL_ETC", "/etc/corbel");
+}
+
+const char *lib_dir(void)
+{
+	return dir("CORBEL_LIB", "/var/lib/corbel");
 }
 
 /* ---- arguments ---- */
@@ -350,7 +362,8 @@ static char *help_filter(int key, const char *text, void *input)
 	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN "
 		   "(/run/corbel), their files "
 		   "in\n"
-		   "$CORBEL_ETC (/etc/corbel); $CORBEL_ACCEL is QEMU's accelerator (kvm).");
+		   "$CORBEL_ETC (/etc/corbel), clones in $CORBEL_LIB (/var/lib/corbel); "
+		   "$CORBEL_ACCEL is QEMU's accelerator (kvm).");
 	fclose(f);
 	return out;
 }

@@ -440,13 +440,13 @@ int cmd_network_list(struct opts *o)
 	return 0;
 }
 
-static int attach_vif(struct qmp *q, const struct cfg_vif *vif, const char *guest, const char *id,
-		      char *err)
+int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err)
 {
 	uint8_t m[6];
 	char name[16], mac[18];
 	int ret, tap = tap_open(vif->bridge, name);
 
+	free_id(q, "net-", id, 32);
 	if (tap < 0) {
 		snprintf(err, 128, "no tap device");
 		return -1;
@@ -484,8 +484,7 @@ int cmd_network_attach(struct opts *o)
 	}
 	ret = open_guest(o->args[0], &g, &q);
 	if (!ret) {
-		free_id(&q, "net-", id, sizeof(id));
-		if (attach_vif(&q, &vif, g.name, id, err))
+		if (vif_attach(&q, g.name, &vif, id, err))
 			ret = fail("%s: cannot attach a network interface: %s", g.name, err);
 		else
 			printf("%s\n", id);
