@@ -15,7 +15,7 @@ from lib.report import Stop, main, ok, skip
 
 # What Linux says of every module that is not its own.
 EXPECTED = re.compile(r'corbel: (loading out-of-tree module taints kernel|module verification failed)')
-GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncmdline = "console=ttyS0 quiet"\\nmemory = 128\\n'
+GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncmdline = "console=ttyS0 quiet"\\nmemory = 128\\nvcpus = 2\\n'
 
 
 def machine(what, suite, **more):
