@@ -200,7 +200,10 @@ def test_failures():
     check(p is None or fails(p, "/dev/kvm", "modprobe corbel"), "no /dev/kvm")
     check(fails(corbel("create", config("bad"), env={"CORBEL_RUN": DIR + "/" + "x" * 90}), "too long for a socket"), "a long CORBEL_RUN")
     check(fails(corbel("info"), "/dev/corbel is not there", "modprobe corbel"), "no hypervisor")
-    check(fails(corbel("nonsense"), "no command \"nonsense\"", code=2), "an unknown command")
+    check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
+    check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
+    check(fails(corbel("pci-attach"), "as in xl: guests cannot have devices", code=2), "one of xl")
+    check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-list")), "which is told what to do instead")
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
     check(corbel("list", "--bogus").returncode == 2, "an unknown option")
@@ -240,6 +243,8 @@ def test_manage():
     out = corbel("uptime", "woman").stdout
     check(out.startswith("woman") and " 0 days 00:00:" in out, "uptime", out)
     check(fails(corbel("uptime", "man"), "no guest man"), "uptime of nobody")
+    up = json.loads(corbel("uptime", "--json").stdout)
+    check([g["name"] for g in up] == ["woman"] and 0 <= up[0]["uptime_seconds"] < 300, "uptime --json", up)
     core = f"{DIR}/core"
     p = corbel("dump-core", "woman", core)
     check(p.returncode == 0 and open(core, "rb").read(4) == b"\x7fELF" and os.path.getsize(core) > 48 << 20, "dump-core", p.stderr)
@@ -372,6 +377,15 @@ def memory_of(name):
     return own, shared - own
 
 
+def answers(name, key):
+    """The guest answers the key; on a busy host it may not have read it when the console goes."""
+    for _ in range(5):
+        corbel("console", name, stdin=key)
+        if wait(lambda: f"<{key}>" in log(name), 5):
+            return True
+    return False
+
+
 def test_clone():
     """Guests that begin as another, running or saved, or as a template."""
     lib, t = f"{DIR}/lib", f"{DIR}/template"
@@ -382,8 +396,8 @@ def test_clone():
     wait(lambda: "guest ready" in log("orig"))
     p = corbel("clone", "orig", "twin")
     check(p.returncode == 0 and guests()["twin"]["state"] == guests()["orig"]["state"] == "running", "clone of a running guest: both run", f"{p} {guests()}")
-    check(corbel("console", "twin", stdin="a").stdout == "<a>" and "guest ready" not in log("twin"), "the clone goes on from where that was", log("twin"))
-    check(corbel("console", "orig", stdin="b").stdout == "<b>" and "<a>" not in log("orig"), "as does the guest, for itself")
+    check(answers("twin", "a") and "guest ready" not in log("twin"), "the clone goes on from where that was", log("twin"))
+    check(answers("orig", "b") and "<a>" not in log("orig"), "as does the guest, for itself")
     check(os.listdir(f"{lib}/twin") == ["twin.cfg"] and "6ba7b810" not in open(f"{lib}/twin/twin.cfg").read(), "it has a file of its own, with another UUID",
           os.listdir(f"{lib}/twin"))
     p = corbel("clone", "orig", "twin")
@@ -397,14 +411,14 @@ def test_clone():
     said = [p.communicate(timeout=60)[1] for p in ps]
     print(f"# three clones at once: {time.time() - began:.1f} s")
     check([guests().get(f"c{i}", {}).get("state") for i in range(3)] == 3 * ["running"], "three clones of a template at once", said)
-    check([corbel("console", f"c{i}", stdin=str(i)).stdout for i in range(3)] == ["<0>", "<1>", "<2>"], "each is itself")
+    check(all(answers(f"c{i}", str(i)) for i in range(3)) and "<1>" not in log("c0"), "each is itself")
     own, shared = memory_of("c0")
     check(0 < own < shared, "most of its memory is the template's, what it wrote is its own", f"{own} KiB, {shared} KiB")
     state = f"{DIR}/clone-saved"
     check(corbel("save", "c0", state).returncode == 0, "a clone can be saved")
     os.unlink(t + ".ram")
     p = corbel("restore", state)
-    check(p.returncode == 0 and corbel("console", "c0", stdin="s").stdout == "<s>", "and restored without the template", p.stderr)
+    check(p.returncode == 0 and answers("c0", "s"), "and restored without the template", p.stderr)
     p = corbel("clone", t, "c4")
     check(fails(p, f"{t}.ram", "a template is two files") and not os.path.exists(f"{lib}/c4"), "a template without its memory: nothing is left", p.stderr)
     check(fails(corbel("restore", t), "is a template", "corbel clone"), "a template is not restored")
@@ -433,7 +447,7 @@ def test_clone_pc():
     corbel("create", config("pc", f"type = 'hvm'\ndisk = ['{disk},raw,xvda,w', '{cd},raw,hdc,cdrom']\n"))
     wait(lambda: "guest ready" in log("pc"))
     p = corbel("clone", "pc", "pc2")
-    check(p.returncode == 0 and corbel("console", "pc2", stdin="a").stdout == "<a>" and corbel("console", "pc", stdin="b").stdout == "<b>",
+    check(p.returncode == 0 and answers("pc2", "a") and answers("pc", "b"),
           "clone of a running PC with a disk and a CD", f"{p} {log('pc2')}")
     out = corbel("block-list", "pc2").stdout
     check(f"{lib}/pc2/disk0.img" in out and cd in out and open(f"{lib}/pc2/disk0.img", "rb").read() == open(disk, "rb").read(),
@@ -446,7 +460,7 @@ def test_clone_pc():
     out = corbel("block-list", "pc4").stdout
     info = json.loads(subprocess.run(["qemu-img", "info", "-U", "--output=json", f"{lib}/pc4/disk0.qcow2"], capture_output=True, text=True).stdout)
     check(f"{lib}/pc4/disk0.qcow2" in out and info["full-backing-filename"] == disk, "a clone of it has an overlay of its disk", f"{ps} {out} {info}")
-    check([corbel("console", g, stdin="c").stdout for g in ("pc3", "pc4")] == ["<c>", "<c>"], "two of them run")
+    check(answers("pc3", "c") and answers("pc4", "c"), "two of them run")
     corbel("destroy", "pc3")
     corbel("destroy", "pc4")
     p = corbel("create", f"{lib}/pc4/pc4.cfg")
@@ -771,7 +785,9 @@ def test_hypervisor():
           "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2, "top --json", t)
-    check("hyp" in corbel("top", "-b", "-n1", env=env).stdout, "top in batch mode")
+    check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second"}, "with what went over networks and to disks", t)
+    out = corbel("top", "-b", "-n1", env=env).stdout
+    check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode", out)
     check(corbel("domid", "hyp", env=env).stdout == "3\n" and corbel("domname", "3", env=env).stdout == "hyp\n", "domid, domname")
     check(fails(corbel("domname", "9", env=env), "no VM 9") and fails(corbel("domid", "nobody", env=env), "no VM nobody"), "of nobody")
     m = corbel("metrics", env=env).stdout

@@ -93,6 +93,9 @@ bool cfg_is_pc(const struct cfg *c);
 int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err);
 int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err);
 
+/* How many letters have to be changed, put in or taken out to make b, of 63 at most, of a. */
+int cfg_distance(const char *a, const char *b);
+
 /* NULL, or why this cannot be a guest's name. */
 const char *cfg_bad_name(const char *name);
 

@@ -240,9 +240,17 @@ struct row {
 	unsigned int vcpus;
 	uint64_t memory_bytes, cpu_ns, pool_bytes;
 	bool managed; /* started by this tool */
+	struct traffic {
+		uint64_t net_rx, net_tx, disk_rd, disk_wr; /* bytes, as the guest sees it */
+	} traffic;
 };
 /* dom0, the hypervisor's VMs and guests of run_dir(). Count, or -1 told. */
 int rows_get(struct row **out, bool ended);
+/*
+ * Fill in what went over a VMM's tap devices, and of this tool's guests, to and from disks. What
+ * cannot be told is 0.
+ */
+void rows_traffic(struct row *rows, int n);
 /* VM of a name: a guest's, "dom0", or one known to the hypervisor only. 0, or -1 told. */
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
