@@ -45,6 +45,21 @@ static void check_cpulist(const char *text)
 	    "a list is what is written of it");
 }
 
+/* Nothing but the keys is gone: the name is missed then, and nothing else is complained of before.
+ */
+static void check_without(const char *text)
+{
+	static const char *const name[] = {"name", NULL};
+	char *rest = cfg_without(text, name);
+	struct cfg c;
+
+	require(rest && strlen(rest) == strlen(text), "a file that is read has assignments");
+	require(cfg_parse(&c, "f", rest) && strstr(c.error, "name is missing"),
+		"a file without the name is the same but for that");
+	cfg_free(&c);
+	free(rest);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), err[256] = "";
@@ -53,9 +68,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct cfg c;
 	u8 mac[6];
 
-	if (!cfg_parse(&c, "f", text))
+	if (!cfg_parse(&c, "f", text)) {
 		check_result(&c);
-	else
+		check_without(text);
+	} else
 		require(!strncmp(c.error, "f:", 2) && memchr(c.error, 0, sizeof(c.error)),
 			"what is wrong with a file is said, and where");
 	cfg_free(&c);

@@ -32,6 +32,31 @@ def no_sleep_without_module(m):
     ok('dom0 may not' in out and 'use poweroff or reboot' in out, 'because the hypervisor has refused it, and says so', out)
 
 
+def traffic(m, received, sent):
+    """The guest's network counters of a moment ago, and what dom0's tell."""
+    out = m.out_of('corbel metrics | grep domain=.demo')
+    count = {k: float(v) for k, v in re.findall(r'^corbel_domain_(\w+)_bytes_total\{domain="demo"\} (\S+)', out, re.M)}
+    near = [first <= count.get(f'interface_stats_{what}', 0) < first + 100000 for first, what in ((received, 'receive'), (sent, 'transmit'))]
+    ok(received and sent and all(near), 'corbel metrics: what the guest has received and sent', f'{received}, {sent} by the guest\n{out}')
+    ok(count.get('block_stats_read', 0) > 1024 and count.get('block_stats_write', 0) > 1024, 'and has read and written', out)
+
+
+def twin(m):
+    """A clone of the guest, as in the README."""
+    m.out_of('corbel clone demo twin', 60)
+    rows = {r['name']: r for r in m.json('corbel list --json')}
+    ok([rows.get(name, {}).get('state') for name in ('demo', 'twin')] == ['running', 'running'], 'corbel clone: both run', rows)
+    m.send('corbel console twin\r')
+    m.expect('detaches', 'corbel console attaches to the clone')
+    m.send('\r')
+    m.expect('demo# ', 'the clone\'s shell answers', 20)
+    status, out = m.sh('echo more >> /mnt/boots; sync; cat /mnt/boots', 15, 'demo# ')
+    m.send('\x1d')
+    m.expect('dom0# ', 'Ctrl-] detaches from it')
+    ok(not status and 'boot of' in out and 'more' in out, 'it writes to a copy of the disk', out)
+    m.out_of('corbel destroy twin && rm -r /var/lib/corbel/twin', 20)
+
+
 def demo():
     with Machine('demo', args='quiet') as m:
         m.prompt()
@@ -54,8 +79,11 @@ def demo():
         ok(guest('dmesg | grep -c "Hypervisor detected: KVM"') == '1', 'demo: the guest has found KVM')
         out = guest('dmesg | grep -iE "lockup|stall|BUG:|Call Trace"')
         ok(not out, 'demo: no lockup or stall in the guest\'s kernel log', out)
+        counts = [int(n) for n in guest('cat /sys/class/net/eth0/statistics/[rt]x_bytes').split()]
         m.send('\x1d')
         m.expect('dom0# ', 'Ctrl-] detaches from the console')
+        traffic(m, *counts)
+        twin(m)
         for verb, state in ('pause', 'paused'), ('unpause', 'running'):
             m.out_of(f'corbel {verb} demo', 20)
             now = {r['name']: r for r in m.json('corbel list --json')}['demo']['state']

@@ -152,6 +152,30 @@ def linux_calls():
         m.out_of('corbel destroy g1', 20)
 
 
+def clones():
+    """Guests that begin as another and have its memory in common; `corbel clone` itself is looked at in tests/tool."""
+    with Machine('clones', mem='3G') as m:
+        m.prompt()
+        m.out_of('sed -e s/demo\\"/t\\"/ -e /^disk/d /etc/corbel/demo.cfg > /run/t.cfg; corbel create /run/t.cfg', 60)
+        need(m.guest_up('t'), 'clones: the template boots', m.sh('tail -n 5 /run/corbel/t/console.log')[1])
+        in_guest(m, 't', 'mark=here; head -c 8000000 /dev/zero > /run/eight')
+        m.out_of('corbel template t /run/template', 60)
+        for name in 'c1', 'c2':
+            m.out_of(f'corbel clone /run/template {name}', 30)
+        for name in 'c1', 'c2':
+            in_guest(m, name, f'mark=$mark-{name}; cat /run/eight > /dev/null; echo said:$mark:$(cat /sys/class/net/eth0/carrier)')
+        for name in 'c1', 'c2':
+            ok(m.until(f'grep -q said:here-{name}:0 /run/corbel/{name}/console.log'),
+               f'clones: {name} goes on from the template for itself, cut off from its network', m.sh(f'tail -n 5 /run/corbel/{name}/console.log')[1])
+            pid = [g for g in m.json('corbel list --json') if g['name'] == name][0]['pid']
+            rss, own = map(int, m.out_of("awk '/^[0-9a-f]+-/ {r = /template.ram/} r && /^Rss/ {m += $2} r && /^Anon/ {a += $2} "
+                                         f"END {{print m, a}}' /proc/{pid}/smaps").split())
+            ok(0 < own < rss / 2, f'clones: most memory of {name} is the template\'s', f'{own} of {rss} KiB are its own')
+        m.out_of('corbel destroy c1; corbel destroy c2', 20)
+        info = m.json('corbel info --json')
+        ok(info['vms'] == 1, 'clones: all gone after destroy', info)
+
+
 def busy_dom0():
     """Busy threads in dom0 count as many, and make its others wait no more than guests do. Time is counted in instructions."""
     disk = f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'
@@ -165,4 +189,4 @@ def busy_dom0():
         ok(status == 0 and len(said) == 5, 'share says that all is well', out)
 
 
-main(full_qemu, four_guests, linux_calls, busy_dom0)
+main(full_qemu, four_guests, linux_calls, clones, busy_dom0)

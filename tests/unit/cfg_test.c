@@ -391,8 +391,33 @@ static void cpulists(void)
 	      "the longest list fits");
 }
 
+static void without(void)
+{
+	static const char text[] = "name = 'a'; kernel = '/name = 1'\n"
+				   "disk = [ '/d,raw,xvda,w', # disk = 1\n"
+				   "  '/e' ]; vcpus = 2 # name\n"
+				   "disk += [ '/f' ]\nnamed = 3\n";
+	static const char *const keys[] = {"name", "disk", NULL}, *const none[] = {NULL};
+	char *s = cfg_without(text, keys), *same = cfg_without(text, none);
+
+	CHECK(s, "a file can be had without some keys");
+	if (!s)
+		return;
+	CHECK(strlen(s) == strlen(text) && strstr(s, "kernel = '/name = 1'\n") &&
+		  strstr(s, "; vcpus = 2 # name\n") && strstr(s, "\nnamed = 3\n"),
+	      "without some keys: the others stay where they are: %s", s);
+	CHECK(!strstr(s, "name = 'a'") && !strstr(s, "/d,raw") && !strstr(s, "/e") &&
+		  !strstr(s, "/f"),
+	      "and these are gone, all lines of a list: %s", s);
+	CHECK(same && !strcmp(same, text), "without none: the same");
+	CHECK(!cfg_without("name = [ 'a", keys), "without: what is no file is refused");
+	free(s);
+	free(same);
+}
+
 int main(void)
 {
+	without();
 	good();
 	pc();
 	vnclisten();

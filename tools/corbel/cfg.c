@@ -199,28 +199,36 @@ static int assign(struct parser *p, const char *name, const struct value *v)
 	return cfg_keys[i].set(p, name, v);
 }
 
-static int parse_line(struct parser *p)
+#define KEY_MAX 64
+
+/* The value is to be freed in any case. */
+static int read_assignment(struct parser *p, char name[KEY_MAX], struct value *v)
 {
-	struct value v = {0};
 	size_t len =
 	    strspn(p->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-	char name[64];
-	int err;
 
-	if (!len || len >= sizeof(name))
+	if (!len || len >= KEY_MAX)
 		return cfg_bad(p, p->line, "key = value expected, like memory = 512");
-	snprintf(name, sizeof(name), "%.*s", (int)len, p->at);
+	snprintf(name, KEY_MAX, "%.*s", (int)len, p->at);
 	p->at += len;
 	skip(p, false);
 	if (*p->at == '+') {
-		v.add = true;
+		v->add = true;
 		p->at++;
 	}
 	if (*p->at != '=' || p->at[1] == '=')
 		return cfg_bad(p, p->line, "= expected after %s", name);
 	p->at++;
 	skip(p, false);
-	err = read_value(p, &v) || assign(p, name, &v);
+	return read_value(p, v);
+}
+
+static int parse_line(struct parser *p)
+{
+	struct value v = {0};
+	char name[KEY_MAX];
+	int err = read_assignment(p, name, &v) || assign(p, name, &v);
+
 	free_value(&v);
 	if (err)
 		return -1;
@@ -289,18 +297,47 @@ static int check(struct parser *p)
 	return 0;
 }
 
+/* To the next assignment. False: there is none. */
+static bool find_assignment(struct parser *p)
+{
+	for (skip(p, true); *p->at == ';'; skip(p, true))
+		p->at++;
+	return *p->at;
+}
+
 static int parse_all(struct parser *p)
 {
-	for (;;) {
-		skip(p, true);
-		if (*p->at == ';')
-			p->at++;
-		else if (!*p->at)
-			break;
-		else if (parse_line(p))
+	while (find_assignment(p))
+		if (parse_line(p))
 			return -1;
-	}
 	return join_cmdline(p) || check(p) ? -1 : 0;
+}
+
+char *cfg_without(const char *text, const char *const *keys)
+{
+	char name[KEY_MAX], *copy = strdup(text), *from, *to;
+	struct cfg c = {0};
+	struct parser p = {.c = &c, .file = "", .at = text, .line = 1};
+	bool bad = !copy;
+	int i;
+
+	while (!bad && find_assignment(&p)) {
+		struct value v = {0};
+
+		from = copy + (p.at - text);
+		bad = read_assignment(&p, name, &v);
+		free_value(&v);
+		to = copy + (p.at - text);
+		for (i = 0; keys[i] && strcmp(keys[i], name); i++)
+			;
+		for (; keys[i] && from < to; from++)
+			if (*from != '\n')
+				*from = ' ';
+	}
+	if (!bad)
+		return copy;
+	free(copy);
+	return NULL;
 }
 
 int cfg_parse(struct cfg *c, const char *file, const char *text)

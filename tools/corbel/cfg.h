@@ -78,6 +78,11 @@ struct cfg {
 int cfg_parse(struct cfg *c, const char *file, const char *text);
 void cfg_free(struct cfg *c);
 void cfg_free_vif(struct cfg_vif *vif);
+/*
+ * The same text (malloc) with blanks in place of the assignments to these keys, NULL at their end.
+ * NULL if it is not a list of assignments.
+ */
+char *cfg_without(const char *text, const char *const *keys);
 /* Not a microvm. */
 bool cfg_is_pc(const struct cfg *c);
 
@@ -87,6 +92,9 @@ bool cfg_is_pc(const struct cfg *c);
  */
 int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err);
 int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err);
+
+/* How many letters have to be changed, put in or taken out to make b, of 63 at most, of a. */
+int cfg_distance(const char *a, const char *b);
 
 /* NULL, or why this cannot be a guest's name. */
 const char *cfg_bad_name(const char *name);

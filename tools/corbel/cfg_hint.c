@@ -89,8 +89,7 @@ static int least(int a, int b, int c)
 	return least < c ? least : c;
 }
 
-/* How many letters have to be changed, put in or taken out to make b of a. */
-static int distance(const char *a, const char *b)
+int cfg_distance(const char *a, const char *b)
 {
 	int row[64], up, left, i, j, n = strlen(b);
 
@@ -120,7 +119,7 @@ void cfg_unknown_key(struct parser *p, int line, const char *name)
 			return;
 		}
 	for (i = 0; i < cfg_nkeys; i++) {
-		d = distance(name, cfg_keys[i].name);
+		d = cfg_distance(name, cfg_keys[i].name);
 		if (d <= best) {
 			best = d - 1;
 			nearest = cfg_keys[i].name;

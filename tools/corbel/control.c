@@ -75,7 +75,7 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	else if (o->check)
 		err = check_file(&c, path, o->accel);
 	else
-		err = vmm_start(&c, realpath(path, full) ? full : path, text, o->accel, -1);
+		err = vmm_start(&c, realpath(path, full) ? full : path, text, o->accel, NULL);
 	free(text);
 	snprintf(name, sizeof(name), "%s", c.name ? c.name : "");
 	cfg_free(&c);

@@ -30,6 +30,7 @@ struct opts {
 };
 const char *run_dir(void); /* /run/corbel */
 const char *etc_dir(void); /* /etc/corbel */
+const char *lib_dir(void); /* /var/lib/corbel */
 /* Control characters become '?', but for line ends and tabs if asked. Returns text. */
 char *printable(char *text, bool lines);
 /* "corbel: ..." on stderr; fail() returns 1, the exit code of a failed command. */
@@ -136,11 +137,15 @@ int tap_open(const char *bridge, char ifname[16]);
  * guests use.
  */
 void make_mac(const char *name, int n, uint8_t mac[6]);
-/*
- * config is the path of the guest's file, text what stood there; incoming: state of a saved guest,
- * positioned, or -1. 0, or 1 told.
- */
-int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel, int incoming);
+/* Where the state of a guest that does not boot comes from. */
+struct origin {
+	int fd;		 /* of a saved guest, positioned; -1: by the control socket, later */
+	const char *ram; /* the file that is its memory, or NULL */
+	bool ram_shared; /* what it writes goes into the file, and it is a template to be */
+};
+/* config is the path of the guest's file, text what stood there. 0, or 1 told. */
+int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel,
+	      const struct origin *from);
 /* Whether its files and VMM are there. 0, or -1 told. */
 int vmm_check(struct cfg *c, const char *accel);
 
@@ -148,12 +153,17 @@ int vmm_check(struct cfg *c, const char *accel);
 /* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
 int qmp_wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
 		    char *err);
-/* Header and configuration of a saved guest; path is for messages. 0, or -1 told. */
-int head_write(int fd, const char *path, const struct guest *g);
+/* Header and configuration of a saved guest or a template; path is for messages. 0, or -1 told. */
+int head_write(int fd, const char *path, const struct guest *g, bool template);
 /* The VMM writes the guest's state behind that. 0, or -1 with why in err[128]. */
 int state_write(struct qmp *q, int fd, char *err);
-/* A saved guest's file (malloc) and name; fd then stands where the VMM's part begins. NULL told. */
-char *head_read(int fd, const char *path, char *name);
+/*
+ * A saved guest's file (malloc), name, and whether it is a template; fd then stands where the VMM's
+ * part begins. NULL told.
+ */
+char *head_read(int fd, const char *path, char *name, bool *template);
+/* From tmp to path, all of it on the disk. 0, or -1 with why in err[128]. */
+int keep_file(int fd, const char *tmp, const char *path, char *err);
 /* Let the guest run on; whether it does, which may take until another has let go of its disks. */
 bool run_on(const char *name);
 /* Start the VMM of the saved guest that fd has, which begins to read its state. 0, or 1 told. */
@@ -175,6 +185,8 @@ void terminal_restore(void);
 char *config_read(const char *path);
 /* End a guest's VMM, whatever state it is in. 0, or 1 told. */
 int end_vmm(const struct guest *g);
+/* Give a guest a network interface, and its id[32]. 0, or -1 with why in err[128]. */
+int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err);
 int cmd_create(struct opts *o); /* control.c */
 int cmd_start(struct opts *o);
 int cmd_console(struct opts *o);
@@ -205,6 +217,8 @@ int cmd_save(struct opts *o); /* save.c */
 int cmd_restore(struct opts *o);
 int cmd_snapshot(struct opts *o);
 int cmd_revert(struct opts *o);
+int cmd_template(struct opts *o); /* clone.c */
+int cmd_clone(struct opts *o);
 int cmd_migrate(struct opts *o); /* migrate.c */
 int cmd_migrate_receive(struct opts *o);
 int cmd_metrics(struct opts *o); /* metrics.c */
@@ -226,9 +240,17 @@ struct row {
 	unsigned int vcpus;
 	uint64_t memory_bytes, cpu_ns, pool_bytes;
 	bool managed; /* started by this tool */
+	struct traffic {
+		uint64_t net_rx, net_tx, disk_rd, disk_wr; /* bytes, as the guest sees it */
+	} traffic;
 };
 /* dom0, the hypervisor's VMs and guests of run_dir(). Count, or -1 told. */
 int rows_get(struct row **out, bool ended);
+/*
+ * Fill in what went over a VMM's tap devices, and of this tool's guests, to and from disks. What
+ * cannot be told is 0.
+ */
+void rows_traffic(struct row *rows, int n);
 /* VM of a name: a guest's, "dom0", or one known to the hypervisor only. 0, or -1 told. */
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */

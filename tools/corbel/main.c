@@ -64,6 +64,9 @@ static const struct argp_option
     restore_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
 			 {"paused", OPT_PAUSED, 0, 0, "Leave the guest paused", 0},
 			 {0}},
+    template_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
+			  {"keep", OPT_KEEP, 0, 0, "Let the guest run on", 0},
+			  {0}},
     migrate_options[] = {{"ssh", OPT_SSH, "COMMAND", 0, "What to run for ssh, with options", 0},
 			 {0}},
     accel_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0}, {0}},
@@ -111,7 +114,8 @@ static const struct command {
     {"shutdown", "NAME", "Press the guest's power button", wait_options, 1, 1, cmd_shutdown},
     {"reboot", "NAME", "Reset the guest", no_options, 1, 1, cmd_reboot},
     {"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
-    {"top", "", "Show CPU use, refreshed; q ends", top_options, 0, 0, cmd_top},
+    {"top", "", "Show use of CPUs, networks and disks, refreshed; q ends", top_options, 0, 0,
+     cmd_top},
     {"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
     {"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options,
      0, 0, cmd_debug_dump},
@@ -123,7 +127,7 @@ static const struct command {
     {"metrics", "", "Show numbers of all guests for Prometheus", no_options, 0, 0, cmd_metrics},
     {"domid", "NAME", "Show the id of a guest of this name", no_options, 1, 1, cmd_domid},
     {"domname", "ID", "Show the name of a guest of this id", no_options, 1, 1, cmd_domname},
-    {"uptime", "[NAME]", "Show how long guests have been running", no_options, 0, 1, cmd_uptime},
+    {"uptime", "[NAME]", "Show how long guests have been running", json_only, 0, 1, cmd_uptime},
     {"rename", "NAME NEW", "Give a running guest another name", no_options, 2, 2, cmd_rename},
     {"mem-set", "NAME MIB", "Set a guest's memory, up to maxmem of its file", no_options, 2, 2,
      cmd_mem_set},
@@ -150,6 +154,10 @@ static const struct command {
      cmd_dump_core},
     {"save", "NAME FILE", "Write a guest to a file and end it", save_options, 2, 2, cmd_save},
     {"restore", "FILE", "Let it go on from there", restore_options, 1, 1, cmd_restore},
+    {"template", "FROM FILE", "Make a template of a guest or a saved one", template_options, 2, 2,
+     cmd_template},
+    {"clone", "FROM NAME", "Start a guest like a template, or a guest", restore_options, 2, 2,
+     cmd_clone},
     {"migrate", "NAME HOST", "Move a running guest to another machine, by ssh", migrate_options, 2,
      2, cmd_migrate},
     {"migrate-receive", "", "What migrate runs there", accel_options, 0, 0, cmd_migrate_receive},
@@ -221,6 +229,11 @@ const char *run_dir(void)
 const char *etc_dir(void)
 {
 	return dir("CORBEL_ETC", "/etc/corbel");
+}
+
+const char *lib_dir(void)
+{
+	return dir("CORBEL_LIB", "/var/lib/corbel");
 }
 
 /* ---- arguments ---- */
@@ -350,7 +363,8 @@ static char *help_filter(int key, const char *text, void *input)
 	fprintf(f, "\n`corbel COMMAND --help' tells more. Guests' state lies in $CORBEL_RUN "
 		   "(/run/corbel), their files "
 		   "in\n"
-		   "$CORBEL_ETC (/etc/corbel); $CORBEL_ACCEL is QEMU's accelerator (kvm).");
+		   "$CORBEL_ETC (/etc/corbel), clones in $CORBEL_LIB (/var/lib/corbel); "
+		   "$CORBEL_ACCEL is QEMU's accelerator (kvm).");
 	fclose(f);
 	return out;
 }
@@ -385,6 +399,50 @@ static const struct argp global_argp = {.parser = parse_global,
 					.help_filter = help_filter,
 					.doc = "Manage the Corbel hypervisor and its guests.\v "};
 
+/* Commands of xl, or how those of a kind begin, and what to do instead. */
+static const struct {
+	const char *name, *instead;
+} of_xl[] = {
+    {"mem-max", "have maxmem = ... in the guest's file and start it anew"},
+    {"config-update", "change the guest's file and start it anew"},
+    {"sched-", "`corbel sched' has weights, CPUs and caps"},
+    {"cpupool-", "there are no pools; `corbel sched --cpus' says where a guest runs"},
+    {"pci-", "guests cannot have devices"},
+    {"usb", "have usb = 1 and usbdevice in the guest's file"},
+    {"vtpm-", "guests have no TPM but by device_model_args"},
+    {"psr-", "caches are not parted"},
+    {"button-press", "`corbel trigger' does that"},
+    {"debug-keys", "`corbel debug-dump' shows what they do"},
+    {"devd", "dom0's kernel and QEMU are all drivers there are"},
+    {"claims", "memory is dom0's to give: see free(1)"},
+    {"vm-list", "`corbel list' does that"},
+    {"remus", "`corbel migrate' moves a guest, once"},
+};
+
+/* Tell of a command that is not there: the one of xl, or the nearest. */
+static void no_command(const char *name)
+{
+	const char *nearest = NULL;
+	int i, d, best = strlen(name) / 3 + 1;
+
+	for (i = 0; i < (int)(sizeof(of_xl) / sizeof(of_xl[0])); i++)
+		if (!strncmp(name, of_xl[i].name, strlen(of_xl[i].name))) {
+			fail("there is no command \"%s\" as in xl: %s", name, of_xl[i].instead);
+			return;
+		}
+	for (i = 0; i < NCOMMANDS; i++) {
+		d = cfg_distance(name, commands[i].name);
+		if (d <= best) {
+			best = d - 1;
+			nearest = commands[i].name;
+		}
+	}
+	if (nearest)
+		fail("there is no command \"%s\"; did you mean \"%s\"?", name, nearest);
+	else
+		fail("there is no command \"%s\"; `corbel --help' lists them", name);
+}
+
 static const struct command *find_command(const char *name)
 {
 	int i;
@@ -392,7 +450,7 @@ static const struct command *find_command(const char *name)
 	for (i = 0; i < NCOMMANDS; i++)
 		if (!strcmp(name, commands[i].name))
 			return &commands[i];
-	fail("there is no command \"%s\"; `corbel --help' lists them", name);
+	no_command(name);
 	return NULL;
 }
 

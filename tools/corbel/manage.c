@@ -118,21 +118,36 @@ static double machine_uptime(void)
 	return s;
 }
 
+static void show_uptime(const struct guest *g, struct json_object *all)
+{
+	long s = machine_uptime() - (double)g->start_time / sysconf(_SC_CLK_TCK);
+	struct json_object *o;
+
+	if (!all) {
+		printf("%-24s %ld days %02ld:%02ld:%02ld\n", g->name, s / 86400, s / 3600 % 24,
+		       s / 60 % 60, s % 60);
+		return;
+	}
+	o = OBJECT("name", g->name);
+	json_object_object_add(o, "uptime_seconds", json_object_new_int64(s));
+	json_object_array_add(all, o);
+}
+
 int cmd_uptime(struct opts *o)
 {
+	struct json_object *all = o->json ? json_object_new_array() : NULL;
 	struct guest *g;
 	int i, n = guest_all(&g), shown = 0;
-	long s;
 
 	for (i = 0; i < n; i++) {
 		if (!g[i].alive || (o->nargs && strcmp(g[i].name, o->args[0])))
 			continue;
-		s = (long)(machine_uptime() - (double)g[i].start_time / sysconf(_SC_CLK_TCK));
-		printf("%-24s %ld days %02ld:%02ld:%02ld\n", g[i].name, s / 86400, s / 3600 % 24,
-		       s / 60 % 60, s % 60);
+		show_uptime(&g[i], all);
 		shown++;
 	}
 	free(g);
+	if (all)
+		print_json(all);
 	if (n < 0)
 		return 1;
 	return o->nargs && !shown ? fail("there is no guest %s that runs", o->args[0]) : 0;
@@ -440,13 +455,13 @@ int cmd_network_list(struct opts *o)
 	return 0;
 }
 
-static int attach_vif(struct qmp *q, const struct cfg_vif *vif, const char *guest, const char *id,
-		      char *err)
+int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err)
 {
 	uint8_t m[6];
 	char name[16], mac[18];
 	int ret, tap = tap_open(vif->bridge, name);
 
+	free_id(q, "net-", id, 32);
 	if (tap < 0) {
 		snprintf(err, 128, "no tap device");
 		return -1;
@@ -484,8 +499,7 @@ int cmd_network_attach(struct opts *o)
 	}
 	ret = open_guest(o->args[0], &g, &q);
 	if (!ret) {
-		free_id(&q, "net-", id, sizeof(id));
-		if (attach_vif(&q, &vif, g.name, id, err))
+		if (vif_attach(&q, g.name, &vif, id, err))
 			ret = fail("%s: cannot attach a network interface: %s", g.name, err);
 		else
 			printf("%s\n", id);

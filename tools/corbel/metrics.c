@@ -2,8 +2,10 @@
 /* The hypervisor's and guests' numbers in Prometheus' text format. */
 #include "corbel.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define LABEL_MAX (2 * sizeof(((struct row *)0)->name) + 2)
 
@@ -61,6 +63,23 @@ static void of_domains(const struct row *r, int n)
 		       label(r[i].name, name), r[i].cpu_ns / 1e9);
 }
 
+/* One counter of those that have a VMM. at: of the counter in struct traffic. */
+static void of_traffic(const char *name, const char *help, size_t at, const struct row *r, int n)
+{
+	char buf[LABEL_MAX];
+	uint64_t value;
+	int i;
+
+	head(name, "counter", help);
+	for (i = 0; i < n; i++) {
+		if (!r[i].id)
+			continue;
+		memcpy(&value, (const char *)&r[i].traffic + at, sizeof(value));
+		printf("corbel_%s{domain=\"%s\"} %llu\n", name, label(r[i].name, buf),
+		       (unsigned long long)value);
+	}
+}
+
 static const char *name_of(const struct row *r, int n, uint32_t id)
 {
 	int i;
@@ -100,10 +119,23 @@ int cmd_metrics(struct opts *o)
 	if (hv_info(&info))
 		return 1;
 	rows = rows_get(&r, false);
+	rows_traffic(r, rows);
 	vcpus = rows < 0 ? -1 : vcpus_of(-1, &v);
 	if (vcpus >= 0) {
 		of_hypervisor(&info);
 		of_domains(r, rows);
+		of_traffic("domain_interface_stats_receive_bytes_total",
+			   "Bytes that the domain received.", offsetof(struct traffic, net_rx), r,
+			   rows);
+		of_traffic("domain_interface_stats_transmit_bytes_total",
+			   "Bytes that the domain sent.", offsetof(struct traffic, net_tx), r,
+			   rows);
+		of_traffic("domain_block_stats_read_bytes_total",
+			   "Bytes that the domain read from its disks.",
+			   offsetof(struct traffic, disk_rd), r, rows);
+		of_traffic("domain_block_stats_write_bytes_total",
+			   "Bytes that the domain wrote to its disks.",
+			   offsetof(struct traffic, disk_wr), r, rows);
 		of_vcpus("domain_vcpu_time_seconds_total", "CPU time of the virtual CPU.", TIME, v,
 			 vcpus, r, rows);
 		of_vcpus("domain_vcpu_steal_seconds_total",

@@ -14,12 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SAVE_MAGIC "corbel saved guest 1"
-#define SAVE_ALIGN 4096
-#define HEAD_MAX   64
-#define CONFIG_MAX (1 << 20)
-#define STATE_MS   600000 /* for gigabytes on a slow disk */
-#define CANCEL_MS  10000
+#define SAVE_MAGIC     "corbel saved guest 1"
+#define TEMPLATE_MAGIC "corbel template 1"
+#define SAVE_ALIGN     4096
+#define HEAD_MAX       64
+#define CONFIG_MAX     (1 << 20)
+#define STATE_MS       600000 /* for gigabytes on a slow disk */
+#define CANCEL_MS      10000
 
 /* ---- the migration ---- */
 
@@ -103,7 +104,7 @@ bool run_on(const char *name)
 
 /* ---- save ---- */
 
-int head_write(int fd, const char *path, const struct guest *g)
+int head_write(int fd, const char *path, const struct guest *g, bool template)
 {
 	char file[PATH_MAX], *config = config_read(guest_path(g->name, "config", file));
 	static const char zeros[SAVE_ALIGN];
@@ -112,7 +113,8 @@ int head_write(int fd, const char *path, const struct guest *g)
 	if (!config)
 		return -1;
 	if (strlen(config) <= CONFIG_MAX)
-		n = dprintf(fd, "%s %zu %s\n%s", SAVE_MAGIC, strlen(config), g->name, config);
+		n = dprintf(fd, "%s %zu %s\n%s", template ? TEMPLATE_MAGIC : SAVE_MAGIC,
+			    strlen(config), g->name, config);
 	free(config);
 	rest = n > 0 ? (SAVE_ALIGN - n % SAVE_ALIGN) % SAVE_ALIGN : 0;
 	if (n > 0 && write(fd, zeros, rest) == rest)
@@ -121,8 +123,7 @@ int head_write(int fd, const char *path, const struct guest *g)
 	return -1;
 }
 
-/* From tmp to path, all of it on the disk. 0, or -1 with why in err. */
-static int keep_file(int fd, const char *tmp, const char *path, char *err)
+int keep_file(int fd, const char *tmp, const char *path, char *err)
 {
 	if (!fsync(fd) && !rename(tmp, path))
 		return 0;
@@ -139,7 +140,7 @@ static int save(struct opts *o, const struct guest *g, const char *tmp, const ch
 	bool ran;
 	int ret;
 
-	if (head_write(fd, path, g) || qmp_need(&q, g->name))
+	if (head_write(fd, path, g, false) || qmp_need(&q, g->name))
 		return 1;
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
@@ -193,7 +194,7 @@ static bool read_all(int fd, char *to, size_t size)
 	return !size;
 }
 
-char *head_read(int fd, const char *path, char *name)
+char *head_read(int fd, const char *path, char *name, bool *template)
 {
 	char head[HEAD_MAX + CFG_NAME_MAX + 2] = {0}, *config = NULL, zeros[SAVE_ALIGN];
 	size_t size = 0, line = 0;
@@ -202,7 +203,9 @@ char *head_read(int fd, const char *path, char *name)
 		if (line + 1 == sizeof(head) || !read_all(fd, head + line, 1))
 			break;
 	while (head[line++] != '\n');
-	if (sscanf(head, SAVE_MAGIC " %zu %31s\n", &size, name) == 2 && size <= CONFIG_MAX)
+	*template = sscanf(head, TEMPLATE_MAGIC " %zu %31s\n", &size, name) == 2;
+	if ((*template || sscanf(head, SAVE_MAGIC " %zu %31s\n", &size, name) == 2) &&
+	    size <= CONFIG_MAX)
 		config = calloc(size + 1, 1);
 	if (config && read_all(fd, config, size) && strlen(config) == size &&
 	    read_all(fd, zeros, (SAVE_ALIGN - (line + size) % SAVE_ALIGN) % SAVE_ALIGN))
@@ -242,19 +245,25 @@ static int resume(const char *name, bool paused)
 
 int state_start(int fd, const char *path, const char *accel, char *name)
 {
-	char file[PATH_MAX], *config = head_read(fd, path, name);
+	const struct origin from = {.fd = fd};
+	bool template;
+	char file[PATH_MAX], *config = head_read(fd, path, name, &template);
 	struct cfg c;
 	int ret;
 
 	if (!config)
 		return 1;
+	if (template) {
+		free(config);
+		return fail("%s is a template; `corbel clone' starts guests like it", path);
+	}
 	if (cfg_parse(&c, path, config)) {
 		ret = fail("%s", c.error);
 	} else {
 		free(c.name);
 		c.name = strdup(name);
 		snprintf(file, sizeof(file), "%s/%s.cfg", etc_dir(), name);
-		ret = vmm_start(&c, file, config, accel, fd);
+		ret = vmm_start(&c, file, config, accel, &from);
 	}
 	cfg_free(&c);
 	free(config);

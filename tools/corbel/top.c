@@ -29,6 +29,7 @@ static int look(struct look *l)
 	l->cpus = hv_all(CORBEL_STAT_CPU, sizeof(*l->cpu), &l->cpu);
 	l->vcpus = l->cpus < 0 ? -1 : hv_all(CORBEL_STAT_VCPU, sizeof(*l->vcpu), &l->vcpu);
 	l->rows = l->vcpus < 0 ? -1 : rows_get(&l->row, false);
+	rows_traffic(l->row, l->rows);
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	l->at = t.tv_sec + t.tv_nsec / 1e9;
 	return l->rows < 0 ? -1 : 0;
@@ -56,13 +57,21 @@ static void vm_sums(const struct look *l, int64_t vm, uint64_t *exits, uint64_t 
 }
 
 struct rates {
-	double cpu, stolen, exits; /* percent of one CPU, percent, 1/s */
+	double cpu, stolen, exits;		 /* percent of one CPU, percent, 1/s */
+	double net_tx, net_rx, disk_rd, disk_wr; /* bytes/s */
 };
+
+/* Of a counter that begins again when a device comes or goes. */
+static double per_second(uint64_t before, uint64_t now, double t)
+{
+	return now > before ? (now - before) / t : 0;
+}
 
 static struct rates vm_rates(const struct look *a, const struct look *b, const struct row *r)
 {
 	uint64_t e0, e1, s0, s1;
 	double t = b->at - a->at;
+	const struct traffic *was;
 	struct rates x = {0};
 	int i;
 
@@ -76,6 +85,11 @@ static struct rates vm_rates(const struct look *a, const struct look *b, const s
 	x.cpu = (double)(int64_t)(r->cpu_ns - a->row[i].cpu_ns) / t / 1e7;
 	x.stolen = (double)(int64_t)(s1 - s0) / t / 1e7;
 	x.exits = (double)(int64_t)(e1 - e0) / t;
+	was = &a->row[i].traffic;
+	x.net_tx = per_second(was->net_tx, r->traffic.net_tx, t);
+	x.net_rx = per_second(was->net_rx, r->traffic.net_rx, t);
+	x.disk_rd = per_second(was->disk_rd, r->traffic.disk_rd, t);
+	x.disk_wr = per_second(was->disk_wr, r->traffic.disk_wr, t);
 	return x;
 }
 
@@ -105,17 +119,25 @@ static void show_text(const struct look *a, const struct look *b, bool clear)
 	printf("CPU %%");
 	for (i = 0; i < b->cpus; i++)
 		printf(" %u:%.0f", b->cpu[i].cpu, busy(a, b, i));
-	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s%s", eol, eol, "NAME", "ID", "STATE",
-	       "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s", eol);
+	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s%s", eol, eol, "NAME", "ID",
+	       "STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
+	       "  NETTX   NETRX  DISKRD  DISKWR (KiB/s)", eol);
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
-		printf("%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f%s", b->row[i].name,
+		printf("%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f", b->row[i].name,
 		       (long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
 		       (unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
-		       x.cpu, x.stolen, x.exits, eol);
+		       x.cpu, x.stolen, x.exits);
+		printf(" %7.0f %7.0f %7.0f %7.0f%s", x.net_tx / 1024, x.net_rx / 1024,
+		       x.disk_rd / 1024, x.disk_wr / 1024, eol);
 	}
 	printf("%s", clear ? "\033[J" : "\n");
 	fflush(stdout);
+}
+
+static void add_rate(struct json_object *o, const char *key, double rate)
+{
+	json_object_object_add(o, key, json_object_new_double(rate));
 }
 
 static void show_json(const struct look *a, const struct look *b)
@@ -132,9 +154,13 @@ static void show_json(const struct look *a, const struct look *b)
 		v = json_object_new_object();
 		json_object_object_add(v, "name", json_object_new_string(b->row[i].name));
 		json_object_object_add(v, "id", json_object_new_int64(b->row[i].id));
-		json_object_object_add(v, "cpu_percent", json_object_new_double(x.cpu));
-		json_object_object_add(v, "stolen_percent", json_object_new_double(x.stolen));
-		json_object_object_add(v, "exits_per_second", json_object_new_double(x.exits));
+		add_rate(v, "cpu_percent", x.cpu);
+		add_rate(v, "stolen_percent", x.stolen);
+		add_rate(v, "exits_per_second", x.exits);
+		add_rate(v, "net_transmit_bytes_per_second", x.net_tx);
+		add_rate(v, "net_receive_bytes_per_second", x.net_rx);
+		add_rate(v, "disk_read_bytes_per_second", x.disk_rd);
+		add_rate(v, "disk_write_bytes_per_second", x.disk_wr);
 		json_object_array_add(vms, v);
 	}
 	json_object_object_add(o, "seconds", json_object_new_double(b->at - a->at));

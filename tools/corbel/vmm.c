@@ -27,7 +27,7 @@ struct start {
 	char vmm[PATH_MAX]; /* the program */
 	char *argv[MAX_ARGV + 1];
 	int argc;
-	int incoming; /* fd of a saved guest's state, -1 = none */
+	const struct origin *from; /* NULL: it boots */
 	int tap[CFG_MAX_VIFS];
 	char tap_name[CFG_MAX_VIFS][16];
 };
@@ -102,8 +102,6 @@ static void machine_args(struct start *s)
 	arg(s, "%s", is_tcg(s) ? "max" : "host");
 	arg(s, "-smp");
 	arg(s, "%u,maxcpus=%u", c->vcpus, c->maxvcpus);
-	arg(s, "-m");
-	arg(s, "%lluM", (unsigned long long)(c->maxmem_mib ? c->maxmem_mib : c->memory_mib));
 	arg(s, "-nodefaults");
 	arg(s, "-no-user-config");
 	if (c->firmware == FIRMWARE_UEFI) {
@@ -124,11 +122,37 @@ static void machine_args(struct start *s)
 	}
 	if (c->no_reboot)
 		arg(s, "-no-reboot");
-	if (s->incoming >= 0) {
+	if (s->from) {
 		arg(s, "-S"); /* it is for us to say when it runs */
 		arg(s, "-incoming");
-		arg(s, "fd:%d", s->incoming);
+		if (s->from->fd >= 0)
+			arg(s, "fd:%d", s->from->fd);
+		else
+			arg(s, "defer");
 	}
+}
+
+static uint64_t most_mib(const struct cfg *c)
+{
+	return c->maxmem_mib ? c->maxmem_mib : c->memory_mib;
+}
+
+/* The memory's name is the one that QEMU gives to that of this machine: saved states have it. */
+static void memory_args(struct start *s)
+{
+	const char *name = is_q35(s) ? "pc.ram" : "microvm.ram";
+	char esc[PATH_MAX];
+
+	arg(s, "-m");
+	arg(s, "%lluM", (unsigned long long)most_mib(s->c));
+	if (!s->from || !s->from->ram)
+		return;
+	arg(s, "-object");
+	arg(s, "memory-backend-file,id=%s,size=%lluM,share=%s,mem-path=%s", name,
+	    (unsigned long long)most_mib(s->c), s->from->ram_shared ? "on" : "off",
+	    escaped(s->from->ram, esc));
+	arg(s, "-M");
+	arg(s, "memory-backend=%s", name);
 }
 
 /* Also what a user of the screen types and clicks with. */
@@ -230,6 +254,15 @@ void make_mac(const char *name, int i, uint8_t mac[6])
 		h = (h ^ (uint8_t)*name) * 16777619u;
 	h = (h ^ (uint32_t)i) * 16777619u;
 	memcpy(mac, (uint8_t[6]){0x52, 0x54, 0x00, h >> 16, h >> 8, h}, 6);
+}
+
+/* By which a guest notices that it is not the only one with its past; on a PC alone. */
+static void generation_args(struct start *s)
+{
+	if (!is_q35(s))
+		return;
+	arg(s, "-device");
+	arg(s, "vmgenid,guid=auto");
 }
 
 static void vif_args(struct start *s)
@@ -392,8 +425,8 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 		close(log);
 	for (i = 0; i < s->c->nvifs; i++)
 		fcntl(s->tap[i], F_SETFD, 0);
-	if (s->incoming >= 0)
-		fcntl(s->incoming, F_SETFD, 0);
+	if (s->from && s->from->fd >= 0)
+		fcntl(s->from->fd, F_SETFD, 0);
 	signal(SIGPIPE, SIG_DFL);
 	if (guest_record(&s->g)) {
 		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path),
@@ -527,9 +560,10 @@ int vmm_check(struct cfg *c, const char *accel)
 	return check_files(c) || find_vmm(&s) ? -1 : 0;
 }
 
-int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel, int incoming)
+int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel,
+	      const struct origin *from)
 {
-	struct start s = {.c = c, .accel = accel, .g.lock = -1, .incoming = incoming};
+	struct start s = {.c = c, .accel = accel, .g.lock = -1, .from = from};
 	int i, lock, err;
 
 	memset(s.tap, -1, sizeof(s.tap));
@@ -537,6 +571,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	lock = s.g.lock;
 	if (!err) {
 		machine_args(&s);
+		memory_args(&s);
 		screen_args(&s);
 		socket_args(&s);
 		boot_args(&s);
@@ -544,19 +579,20 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 		disk_args(&s);
 		vif_args(&s);
 		balloon_args(&s);
+		generation_args(&s);
 		for (i = 0; i < c->nargs; i++)
 			arg(&s, "%s", c->args[i]);
 		err = run_vmm(&s);
 	}
-	if (!err)
+	if (!err && !(from && from->ram_shared))
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
-	if (!err && c->maxmem_mib > c->memory_mib && incoming < 0)
+	if (!err && c->maxmem_mib > c->memory_mib && !from)
 		set_balloon(c);
 	if (!err && tune(&s)) {
 		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched "
 		     "%s' sets it",
 		     c->name, c->name);
-		err = incoming < 0 ? -1 : 0; /* one that has come from elsewhere is to go on */
+		err = from ? 0 : -1; /* one that has come from elsewhere is to go on */
 	}
 	for (i = 0; i < c->nvifs; i++)
 		if (s.tap[i] >= 0)
