@@ -87,7 +87,7 @@ int vcpu_access_paged(struct vcpu *v, const struct hvm_paging *p, u64 linear, vo
 	while (len) {
 		u32 n = MIN(len, (u32)(PAGE_SIZE - (linear & ~PAGE_MASK)));
 		u64 at;
-		int ret = translate(&c, p, linear, access, &at, f);
+		int ret = walk_to_gpa(&c, p, linear, access, &at, f);
 
 		if (!ret)
 			ret = guest_copy(v, at, buf, n, access & WALK_WRITE, f);
