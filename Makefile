@@ -175,7 +175,8 @@ define initrd_rule
 $(IMG)/initrd-$(1).img: $(MKIMAGE_SRC) $(shell find dom0/image -type f) $(VMLINUX_$(1)) $(VMLINUX_cloud) $(IMG)/demo.img $(IMG)/demo-disk.img \
 		$(if $(TOOL_C),$(BUILD)/corbel) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko
 	$(MKIMAGE) $$(DOM0_FILES) --modules $$(dir $$(VMLINUX_$(1))) $(KVER_$(1)) dom0/modules $(1) \
-		--module $(KVER_$(1)) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko --compress lz4 -o $$@
+		--module $(KVER_$(1)) $(BUILD)/kmod/$(KVER_$(1))/corbel.ko \
+		--module $(KVER_$(1)) $(BUILD)/kmod/$(KVER_$(1))/corbel_iommu.ko --compress lz4 -o $$@
 endef
 $(foreach f,$(if $(KVER_cloud),cloud amd64),$(eval $(call initrd_rule,$(f))))
 

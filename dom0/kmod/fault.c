@@ -72,7 +72,8 @@ static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_l
 	return pte_offset_kernel(&pmd, addr);
 }
 
-enum { USABLE, ABSENT, UNFIT };
+/* DEVICE: what is no RAM of dom0's, such as a device's registers that VFIO lets the VMM map */
+enum { USABLE, ABSENT, DEVICE };
 
 /* A small page. Not pte_present(), which is also true of what nobody may access. */
 static int host_page(const pte_t *at, struct host_leaf *l)
@@ -82,7 +83,7 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte) && pte_dirty(pte)};
 	if (!(pte_flags(pte) & _PAGE_PRESENT))
 		return ABSENT;
-	return pte_special(pte) && !is_zero_pfn(l->pfn) ? UNFIT : USABLE;
+	return pte_special(pte) && !is_zero_pfn(l->pfn) ? DEVICE : USABLE;
 }
 
 /* The page of the fault. Interrupts are off. */
@@ -96,7 +97,7 @@ static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *
 	else if (!l->order)
 		r = ABSENT;
 	else if (!pfn_valid(l->pfn)) /* devices' memory is no struct page's */
-		r = UNFIT;
+		r = DEVICE;
 	if (r == USABLE && f->write && !l->writable)
 		return ABSENT;
 	return r;
@@ -201,6 +202,12 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 	return 0;
 }
 
+static int mark_mmio(struct cb_vcpu *v, const struct fault *f)
+{
+	v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
+	return map_batch(v, 1);
+}
+
 /* What there is to do without the lock, beside trying again */
 enum { FAULT_IN = 1, TOO_MANY, NO_TABLES };
 
@@ -223,8 +230,12 @@ static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 	if (r == USABLE)
 		n = build_maps(v, f, &l);
 	local_irq_restore(flags);
-	if (r != USABLE)
-		return r == ABSENT ? FAULT_IN : -EFAULT;
+	if (r == ABSENT)
+		return FAULT_IN;
+	if (r == DEVICE) { /* each access is made by cb_device_access() */
+		WRITE_ONCE(vm->has_devices, true);
+		return mark_mmio(v, f);
+	}
 	if (!f->fresh)
 		mark_page_accessed(pfn_to_page(v->maps[0].pfn));
 	return map_batch(v, n);
@@ -239,8 +250,7 @@ static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
 		vm->mmio_marks = 0;
 		return TOO_MANY;
 	}
-	v->maps[0] = (struct corbel_map){f->gfn, 0, 0, CORBEL_MAP_MMIO};
-	r = map_batch(v, 1);
+	r = mark_mmio(v, f);
 	if (!r) /* else it has no part in what there is to forget */
 		vm->mmio_marks++;
 	return r;
@@ -304,4 +314,64 @@ int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 				    v->vm->id, f.gfn << PAGE_SHIFT,
 				    (u64)v->maps[0].pfn << PAGE_SHIFT);
 	return r;
+}
+
+/* ---- devices that the VMM has mapped ---- */
+
+/* Where the VMM has what is at gpa, or 0: there is no slot, or the guest may not do this. */
+static unsigned long hva_of(struct cb_vm *vm, u64 gpa, u32 len, bool write)
+{
+	u64 gfn = gpa >> PAGE_SHIFT;
+	unsigned long hva = 0;
+	const struct cb_slot *s;
+
+	rcu_read_lock();
+	s = slots_from(rcu_dereference(vm->slots), gfn);
+	if (s && s->gfn <= gfn && gpa + len <= (s->gfn + s->pages) << PAGE_SHIFT &&
+	    !(s->flags & CB_SLOT_DEAD) && !(write && s->flags & KVM_MEM_READONLY))
+		hva = s->hva + (gpa - (s->gfn << PAGE_SHIFT));
+	rcu_read_unlock();
+	return hva;
+}
+
+static bool is_device(struct mm_struct *mm, unsigned long hva)
+{
+	const struct vm_area_struct *vma;
+	bool r;
+
+	mmap_read_lock(mm);
+	vma = vma_lookup(mm, hva);
+	r = vma && vma->vm_flags & VM_PFNMAP;
+	mmap_read_unlock(mm);
+	return r;
+}
+
+/* A device may care about how wide an access is. */
+#define ACCESS(type)                                                                               \
+	do {                                                                                       \
+		type __user *at_ = (type __user *)hva;                                             \
+		return !(write ? put_user(*(type *)data, at_) : get_user(*(type *)data, at_));     \
+	} while (0)
+
+bool cb_device_access(struct cb_vm *vm, u64 gpa, u32 len, bool write, void *data)
+{
+	unsigned long hva;
+
+	if (!READ_ONCE(vm->has_devices))
+		return false;
+	hva = hva_of(vm, gpa, len, write);
+	if (!hva || !is_device(vm->mm, hva))
+		return false;
+	switch (len) {
+	case 1:
+		ACCESS(u8);
+	case 2:
+		ACCESS(u16);
+	case 4:
+		ACCESS(u32);
+	case 8:
+		ACCESS(u64);
+	}
+	return !(write ? copy_to_user((void __user *)hva, data, len)
+		       : copy_from_user(data, (void __user *)hva, len));
 }

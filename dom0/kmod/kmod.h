@@ -7,7 +7,7 @@
  * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page).
  *
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
- * ioeventfd.c; coalesced.c (writes that can wait).
+ * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
  *
  * What a user may have: limits.c.
  *
@@ -144,6 +144,7 @@ struct cb_vm {
 	unsigned long inv_start, inv_end; /* ... somewhere in this range */
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
+	bool has_devices;		  /* a guest frame is a device's; it stays true */
 	struct mmu_notifier notifier;
 	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
 
@@ -174,6 +175,8 @@ struct cb_vm {
 	struct list_head zones;
 	u32 zone_count;
 	struct kvm_coalesced_mmio_ring *ring; /* mapped by user space, as kvm_run is */
+
+	bool has_vfio; /* vfio.c */
 };
 
 /* main.c */
@@ -293,6 +296,12 @@ void cb_mem_forget(struct cb_vm *vm);
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);
+/*
+ * A guest's access to a device's registers that the VMM has mapped, and given a slot, as VFIO's
+ * users do: made here, by the VMM's mapping, since the hypervisor maps only RAM into guests. False:
+ * there are none, or the access fails, and is the VMM's to make.
+ */
+bool cb_device_access(struct cb_vm *vm, u64 gpa, u32 len, bool write, void *data);
 
 /* irqchip.c */
 void cb_irqchip_init(struct cb_vm *vm);
@@ -360,6 +369,9 @@ int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg
 int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
 /* A guest's write. True: it is in the ring; false: user space is to see it at once. */
 bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
+
+/* vfio.c: KVM_CREATE_DEVICE */
+int cb_create_device(struct cb_vm *vm, struct kvm_create_device __user *arg);
 
 /* stats.c: a new file descriptor; vcpu NULL: the VM's */
 int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);

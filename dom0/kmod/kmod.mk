@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# corbel.ko for each kernel whose headers are installed: build/kmod/<version>/corbel.ko. The sources are linked into the
+# corbel.ko, and beside it corbel_iommu.ko, for each kernel whose headers are installed: build/kmod/<version>/corbel.ko. The sources are linked into the
 # build directory, because kbuild writes beside them.
 
 KMOD_SRC      := $(wildcard dom0/kmod/*.c dom0/kmod/*.h) dom0/kmod/Kbuild hv/abi.h

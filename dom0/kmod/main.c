@@ -50,6 +50,7 @@ static const u16 caps_present[] = {
     KVM_CAP_READONLY_MEM,
     KVM_CAP_IRQFD_RESAMPLE,
     KVM_CAP_IOAPIC_POLARITY_IGNORED,
+    KVM_CAP_DEVICE_CTRL,
     KVM_CAP_ENABLE_CAP_VM,
     KVM_CAP_IOEVENTFD_NO_LENGTH,
     KVM_CAP_CHECK_EXTENSION_VM,
@@ -170,43 +171,6 @@ static struct miscdevice kvm_dev = {
     .fops = &kvm_dev_fops,
 };
 
-/* Leaves from 0x40000000 mean something only under a hypervisor. */
-static int find_hypervisor(void)
-{
-	u32 eax, ebx, ecx, edx;
-	long version;
-
-	cpuid(1, &eax, &ebx, &ecx, &edx);
-	if (!(ecx & BIT(31)))
-		goto none;
-	cpuid(CORBEL_CPUID_BASE, &eax, &ebx, &ecx, &edx);
-	if (ebx != CORBEL_CPUID_SIG_EBX || ecx != CORBEL_CPUID_SIG_ECX ||
-	    edx != CORBEL_CPUID_SIG_EDX || eax < CORBEL_CPUID_ABI)
-		goto none;
-	cpuid(CORBEL_CPUID_ABI, &eax, &ebx, &ecx, &edx);
-	if (!(ecx & 1)) {
-		pr_err("this is a guest of Corbel, not its dom0: /dev/kvm can only be had there\n");
-		return -ENODEV;
-	}
-	if (eax != CORBEL_ABI_VERSION || (ebx != CORBEL_BACKEND_SVM && ebx != CORBEL_BACKEND_VMX)) {
-		pr_err("the hypervisor speaks ABI version %u, this module %u: boot the Corbel this "
-		       "module came with\n",
-		       eax, CORBEL_ABI_VERSION);
-		return -ENODEV;
-	}
-	cb_backend_vmx = ebx == CORBEL_BACKEND_VMX;
-	version = HC0(VERSION);
-	if (version != CORBEL_ABI_VERSION) {
-		pr_err("the hypervisor does not answer hypercalls (%ld)\n", version);
-		return -ENODEV;
-	}
-	return 0;
-none:
-	pr_err("no Corbel hypervisor under this kernel: boot Corbel from GRUB, then load this "
-	       "module\n");
-	return -ENODEV;
-}
-
 /*
  * The hypervisor would not survive, and refuses the last step; here it is early enough for dom0 to
  * go on as if nothing was.
@@ -245,7 +209,7 @@ static struct notifier_block reboot_notifier = {
 
 static int __init corbel_init(void)
 {
-	int r = find_hypervisor();
+	int r = cb_find_hypervisor();
 
 	if (r)
 		return r;

@@ -145,6 +145,8 @@ static int exit_mmio(struct cb_vcpu *v)
 		return -EIO;
 	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data))
 		return 1;
+	if (cb_device_access(v->vm, gpa, len, is_write, p->mmio.data))
+		return 1;
 	if (is_write && cb_coalesce(v->vm, gpa, len, p->mmio.data, false))
 		return 1;
 	run->exit_reason = KVM_EXIT_MMIO;

@@ -433,6 +433,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return cb_msr_set_filter(vm, argp);
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(vm, NULL);
+	case KVM_CREATE_DEVICE:
+		return cb_create_device(vm, argp);
 	case KVM_SET_NR_MMU_PAGES:
 		return set_mmu_pages(vm, arg);
 	case KVM_GET_NR_MMU_PAGES:

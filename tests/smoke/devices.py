@@ -90,6 +90,7 @@ def devices(machine):
             networks(m, machine)
             clocks(m)
             interrupts(m, machine)
+            refused(m, 'corbel_iommu', 'iommu=strict')
     part.__name__ = machine
     return part
 
@@ -203,14 +204,20 @@ def added_later():
            f'{m.label}: a guest that gets some of it ends with a line of cause and cure', told)
 
 
+def refused(m, module, why):
+    """A module does not load, and says why."""
+    status, out = m.sh(f'dmesg -c > /dev/null; modprobe {module}')
+    # Busybox tries the two system calls there are for loading, so the same line may come twice.
+    lines = {l.split('] ', 1)[-1] for l in m.sh(f'dmesg | grep {module}:')[1].strip().splitlines()}
+    ok(status != 0, f'{m.label}: {module}.ko does not load', out)
+    ok(len(lines) == 1 and why in min(lines), f'{m.label}: {module}.ko says why in one line', lines)
+
+
 def module_without_corbel():
     with Machine('module on bare Linux', bare=True) as m:
         m.prompt()
-        status, out = m.sh('dmesg -c > /dev/null; modprobe corbel')
-        # Busybox tries the two system calls there are for loading, so the same line may come twice.
-        lines = {l.split('] ', 1)[-1] for l in m.sh('dmesg | grep corbel:')[1].strip().splitlines()}
-        ok(status != 0, 'corbel.ko without Corbel: does not load', out)
-        ok(len(lines) == 1 and 'no Corbel' in min(lines), 'corbel.ko without Corbel: says why in one line', lines)
+        refused(m, 'corbel', 'no Corbel')
+        refused(m, 'corbel_iommu', 'no Corbel')
         ok(m.sh('test -e /dev/corbel')[0] != 0, 'corbel.ko without Corbel: leaves no device')
 
 

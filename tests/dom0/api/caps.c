@@ -164,6 +164,47 @@ static void test_stats(void)
 	close(vcpu.fd);
 }
 
+/* ---- the device by which a VMM tells of VFIO's groups; `passthrough` has some ---- */
+
+static void test_vfio_device(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_create_device d = {.type = KVM_DEV_TYPE_VFIO, .flags = KVM_CREATE_DEVICE_TEST},
+				 none = {.type = KVM_DEV_TYPE_FLIC};
+	int32_t fd = kvm;
+	struct kvm_device_attr a = {
+	    .group = KVM_DEV_VFIO_GROUP, .attr = KVM_DEV_VFIO_GROUP_ADD, .addr = (u64)&fd};
+
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_DEVICE_CTRL) == 1 &&
+		  !ioctl(v.fd, KVM_CREATE_DEVICE, &d),
+	      "there is a VFIO device");
+	check(ioctl(v.fd, KVM_CREATE_DEVICE, &none) && errno == ENODEV &&
+		  ioctl(v.fd, KVM_CREATE_DEVICE, NULL) && errno == EFAULT,
+	      "and no other");
+	d.flags = 0;
+	check(!ioctl(v.fd, KVM_CREATE_DEVICE, &d), "it is made");
+	check(ioctl(v.fd, KVM_CREATE_DEVICE, &d) && errno == EBUSY, "but once");
+	check(!ioctl(d.fd, KVM_HAS_DEVICE_ATTR, &a) && ioctl(d.fd, KVM_SET_DEVICE_ATTR, &a) &&
+		  errno == EINVAL,
+	      "it takes groups, and nothing else");
+	fd = -1;
+	check(ioctl(d.fd, KVM_SET_DEVICE_ATTR, &a) && errno == EBADF, "no closed ones");
+	a.attr = KVM_DEV_VFIO_GROUP_DEL;
+	fd = kvm;
+	check(ioctl(d.fd, KVM_SET_DEVICE_ATTR, &a) && errno == ENOENT,
+	      "and gives back only what it has");
+	a.attr = 99;
+	check(ioctl(d.fd, KVM_HAS_DEVICE_ATTR, &a) && errno == ENXIO &&
+		  ioctl(d.fd, KVM_SET_DEVICE_ATTR, &a) && errno == ENXIO,
+	      "what else it might do is ENXIO");
+	end(&v);
+	check(!ioctl(d.fd, KVM_HAS_DEVICE_ATTR,
+		     &(struct kvm_device_attr){.group = KVM_DEV_VFIO_GROUP,
+					       .attr = KVM_DEV_VFIO_GROUP_ADD}),
+	      "it outlives the VM's descriptor");
+	close(d.fd);
+}
+
 /* ---- what is missing says so ---- */
 
 static void test_missing(void)
@@ -188,5 +229,6 @@ void caps_tests(void)
 	test_msr_features();
 	test_enable_cap();
 	test_stats();
+	test_vfio_device();
 	test_missing();
 }

@@ -2,6 +2,9 @@
 /* Guest memory: stores that wait in a ring, mappings that change, the dirty log. */
 #include "api.h"
 
+#include <glob.h>
+#include <limits.h>
+
 /* ---- stores that wait in a ring ---- */
 
 #define RING_PAGE 2
@@ -322,8 +325,66 @@ static void test_clear_log(void)
 	end(&v);
 }
 
+/* ---- a device's registers in a slot ---- */
+
+/* The frame buffer of the machine's VGA, which nobody looks at. */
+static u8 *map_vga(void)
+{
+	char class[16] = "", path[PATH_MAX];
+	void *at = MAP_FAILED;
+	glob_t g;
+	int fd;
+
+	glob("/sys/bus/pci/devices/*/class", 0, NULL, &g);
+	for (size_t i = 0; i < g.gl_pathc && at == MAP_FAILED; i++) {
+		fd = open(g.gl_pathv[i], O_RDONLY);
+		pread(fd, class, sizeof(class) - 1, 0);
+		close(fd);
+		if (strncmp(class, "0x030000", 8))
+			continue;
+		snprintf(path, sizeof(path), "%.*sresource0",
+			 (int)(strlen(g.gl_pathv[i]) - strlen("class")), g.gl_pathv[i]);
+		fd = open(path, O_RDWR);
+		at = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	globfree(&g);
+	return at == MAP_FAILED ? NULL : at;
+}
+
+GUEST(device,
+      "mov $0xb800, %ax; mov %ax, %ds; mov 0x1010, %eax; inc %eax; mov %eax, 0x1014\n"
+      "movb $0x5a, 0x1fff; mov $0x77, %dx; out %eax, %dx; mov 0x1010, %eax; out %eax, %dx; hlt");
+
+static void test_device_memory(void)
+{
+	struct vm v = start_with_hole();
+	u8 *vga = map_vga();
+
+	if (!check(vga, "a device's memory can be mapped"))
+		return end(&v);
+	LOAD(v, device);
+	set_slot(v.fd, 5, 0, 0xb9000, 4096, vga);
+	*(volatile uint32_t *)(vga + 0x10) = 0x11223344;
+	vga[0x14] = vga[0xfff] = 0;
+	check(run(&v) == KVM_EXIT_IO && *(uint32_t *)io_data(&v) == 0x11223345,
+	      "in a slot it is read by the guest, without an exit");
+	check(*(volatile uint32_t *)(vga + 0x14) == 0x11223345 && vga[0xfff] == 0x5a,
+	      "and written");
+	mmap(vga, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	vga[0x10] = 0x66;
+	check(run(&v) == KVM_EXIT_IO && *(uint32_t *)io_data(&v) == 0x66,
+	      "the guest follows when the VMM has memory there instead");
+	ioctl(v.vcpu, KVM_SET_REGS, &(struct kvm_regs){.rip = CODE, .rflags = 2, .rsp = STACK});
+	set_slot(v.fd, 5, 0, 0xb9000, 0, vga);
+	check(run(&v) == KVM_EXIT_MMIO && v.run->mmio.phys_addr == 0xb9010,
+	      "where there is no slot any more it is the VMM's");
+	end(&v);
+}
+
 void memory_tests(void)
 {
+	test_device_memory();
 	test_coalesced();
 	test_ring_full();
 	test_screen();

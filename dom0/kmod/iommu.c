@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * corbel_iommu.ko: where the hypervisor drives the IOMMUs (iommu=strict), Linux' domains on top of
+ * its hypercalls. VFIO, which gives devices to guests and programs, needs them.
+ *
+ * dom0's own drivers notice nothing: their devices stay in the hypervisor's domain of dom0's
+ * memory, at the addresses that they had before. A device that VFIO takes reaches nothing, and then
+ * what VFIO maps; when it is given back, dom0's memory.
+ *
+ * A module of its own, since Linux does not let go of one that devices depend on.
+ */
+#define pr_fmt(fmt) "corbel_iommu: " fmt
+
+#include <linux/iommu.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
+
+#include "hypercall.h"
+
+#define MAP_PAGES 512u /* that HC_DOMAIN_MAP takes at once */
+#define MSI_START 0xfee00000ul
+#define MSI_SIZE  0x100000ul
+
+bool cb_backend_vmx __ro_after_init;
+
+struct domain {
+	struct iommu_domain core;
+	u32 id; /* the hypervisor's; 0: dom0's memory; CORBEL_DOMAIN_NONE: nothing */
+	/*
+	 * dfn -> pfn of what is mapped: VFIO asks for it when it takes a page back, so as to know
+	 * which one it was
+	 */
+	struct xarray frames;
+};
+
+static struct iommu_device unit; /* all of them: the hypervisor shows no single ones */
+static const struct iommu_ops ops;
+static u64 reach; /* last address that domains can have something at */
+
+static struct domain *to_domain(struct iommu_domain *core)
+{
+	return container_of(core, struct domain, core);
+}
+
+/* ---- life ---- */
+
+/* It has no devices. */
+static void destroy(u32 id)
+{
+	long r;
+
+	while ((r = HC1(DOMAIN_DESTROY, id)) == -EAGAIN)
+		cond_resched();
+	if (r < 0)
+		pr_err("domain %u could not be destroyed (%ld); please report it\n", id, r);
+}
+
+static struct iommu_domain *domain_alloc(unsigned int type)
+{
+	struct domain *d;
+	long id;
+
+	switch (type) {
+	case IOMMU_DOMAIN_IDENTITY:
+		id = 0;
+		break;
+	case IOMMU_DOMAIN_BLOCKED:
+		id = CORBEL_DOMAIN_NONE;
+		break;
+	case IOMMU_DOMAIN_UNMANAGED:
+		id = HC0(DOMAIN_CREATE);
+		if (id <= 0) {
+			pr_warn_ratelimited("no domain for devices (%ld): %s\n", id,
+					    id == -ENOSPC ? "end a guest that has some"
+							  : "the hypervisor's log may say why");
+			return NULL;
+		}
+		break;
+	default:
+		return NULL;
+	}
+	d = kzalloc(sizeof(*d), GFP_KERNEL);
+	if (!d) {
+		if (type == IOMMU_DOMAIN_UNMANAGED)
+			destroy(id);
+		return NULL;
+	}
+	d->id = id;
+	d->core.geometry.aperture_end = reach;
+	d->core.geometry.force_aperture = true;
+	xa_init(&d->frames);
+	return &d->core;
+}
+
+static void domain_free(struct iommu_domain *core)
+{
+	struct domain *d = to_domain(core);
+
+	if (core->type == IOMMU_DOMAIN_UNMANAGED)
+		destroy(d->id);
+	xa_destroy(&d->frames);
+	kfree(d);
+}
+
+/* ---- devices ---- */
+
+static int attach_id(const struct pci_dev *pdev, u8 bus, u8 devfn, u32 domain)
+{
+	u64 device = (u64)pci_domain_nr(pdev->bus) << 16 | PCI_DEVID(bus, devfn);
+	long r = HC2(DOMAIN_ATTACH, device, domain);
+
+	if (r < 0)
+		pci_err(pdev, "the hypervisor does not let it use domain %d (%ld)\n", (int)domain,
+			r);
+	return r < 0 ? r : 0;
+}
+
+/* A bridge that is not PCI Express on both sides may put its own name on what comes from behind. */
+static bool renames(struct pci_dev *bridge)
+{
+	if (!pci_is_pcie(bridge))
+		return true;
+	switch (pci_pcie_type(bridge)) {
+	case PCI_EXP_TYPE_ROOT_PORT:
+	case PCI_EXP_TYPE_UPSTREAM:
+	case PCI_EXP_TYPE_DOWNSTREAM:
+		return false;
+	}
+	return true;
+}
+
+/*
+ * By all names that the device's accesses may bear. Those of a bridge are of devices in the same
+ * group, which are never in two domains. "PCI Express to PCI/PCI-X Bridge Specification",
+ * "Requester ID".
+ */
+static int attach(struct pci_dev *pdev, u32 domain)
+{
+	struct pci_bus *bus;
+	unsigned int devfn;
+	int r = attach_id(pdev, pdev->bus->number, pdev->devfn, domain);
+
+	if (pdev->dma_alias_mask)
+		for_each_set_bit(devfn, pdev->dma_alias_mask, 256) r =
+		    r ? r : attach_id(pdev, pdev->bus->number, devfn, domain);
+	for (bus = pdev->bus; !r && bus->parent; bus = bus->parent) {
+		struct pci_dev *bridge = bus->self; /* none: the bus of virtual functions */
+
+		if (!bridge || !renames(bridge))
+			continue;
+		r = attach_id(pdev, bridge->bus->number, bridge->devfn, domain);
+		r = r ? r : attach_id(pdev, bus->number, 0, domain);
+	}
+	return r;
+}
+
+static int attach_dev(struct iommu_domain *core, struct device *dev)
+{
+	return attach(to_pci_dev(dev), to_domain(core)->id);
+}
+
+/* What other than 65536 segments there is (VMD) has no name of its own for the IOMMU. */
+static struct iommu_device *probe_device(struct device *dev)
+{
+	if (!dev_is_pci(dev) || pci_domain_nr(to_pci_dev(dev)->bus) >> 16)
+		return ERR_PTR(-ENODEV);
+	dev_iommu_priv_set(dev, dev->driver);
+	return &unit;
+}
+
+/*
+ * A driver that had its device before there was a group is not counted as the group's user, but
+ * when it leaves, it is: so it is told of the group as one that comes now.
+ */
+static int count_user(struct device *dev, void *unused)
+{
+	device_lock(dev);
+	if (dev->iommu_group && dev->driver && dev->driver == dev_iommu_priv_get(dev) &&
+	    dev->bus->dma_configure(dev))
+		dev_err(dev, "its driver is not counted as its group's user\n");
+	device_unlock(dev);
+	return 0;
+}
+
+/* What comes in its place is dom0's. */
+static void release_device(struct device *dev)
+{
+	attach(to_pci_dev(dev), 0);
+}
+
+static bool can(struct device *dev, enum iommu_cap cap)
+{
+	return cap == IOMMU_CAP_CACHE_COHERENCY;
+}
+
+static int def_domain_type(struct device *dev)
+{
+	return IOMMU_DOMAIN_IDENTITY;
+}
+
+/* Writes there are interrupts and never reach memory. */
+static void get_resv_regions(struct device *dev, struct list_head *list)
+{
+	struct iommu_resv_region *r =
+	    iommu_alloc_resv_region(MSI_START, MSI_SIZE, 0, IOMMU_RESV_MSI, GFP_KERNEL);
+
+	if (r)
+		list_add_tail(&r->list, list);
+}
+
+/* ---- memory ---- */
+
+static void forget(struct domain *d, u64 dfn, u64 pages)
+{
+	while (pages--)
+		xa_erase(&d->frames, dfn++);
+}
+
+static int remember(struct domain *d, u64 dfn, u64 pfn, u64 pages, gfp_t gfp)
+{
+	u64 i;
+
+	for (i = 0; i < pages; i++) {
+		int r = xa_insert(&d->frames, dfn + i, xa_mk_value(pfn + i), gfp);
+
+		if (r) {
+			forget(d, dfn, i);
+			return r == -EBUSY ? -EEXIST : r;
+		}
+	}
+	return 0;
+}
+
+/* MAP_PAGES at most -> how many; what is mapped is remembered, at any time. */
+static long map_some(struct domain *d, u64 dfn, u64 pfn, u64 pages, int prot, gfp_t gfp)
+{
+	long r = remember(d, dfn, pfn, pages, gfp);
+	u64 done;
+
+	if (r)
+		return r;
+	r = HC5(DOMAIN_MAP, d->id, dfn, pfn, pages, prot & IOMMU_WRITE ? CORBEL_MAP_WRITE : 0);
+	done = r > 0 ? min_t(u64, r, pages) : 0;
+	forget(d, dfn + done, pages - done);
+	return done ? done : r ? r : -EIO;
+}
+
+/* What could be mapped before it failed is in *mapped: the caller unmaps it. */
+static int map_pages(struct iommu_domain *core, unsigned long iova, phys_addr_t paddr,
+		     size_t pgsize, size_t pgcount, int prot, gfp_t gfp, size_t *mapped)
+{
+	u64 dfn = iova >> PAGE_SHIFT, pfn = paddr >> PAGE_SHIFT, done = 0;
+	u64 pages = (pgsize >> PAGE_SHIFT) * pgcount;
+	long r = 0;
+
+	while (r >= 0 && done < pages) {
+		r = map_some(to_domain(core), dfn + done, pfn + done,
+			     min_t(u64, pages - done, MAP_PAGES), prot, gfp);
+		done += r > 0 ? r : 0;
+	}
+	*mapped = done << PAGE_SHIFT;
+	return r < 0 ? r : 0;
+}
+
+/* On return no device reaches them: there is nothing left to flush. */
+static size_t unmap_pages(struct iommu_domain *core, unsigned long iova, size_t pgsize,
+			  size_t pgcount, struct iommu_iotlb_gather *gather)
+{
+	struct domain *d = to_domain(core);
+	u64 dfn = iova >> PAGE_SHIFT, done = 0, pages = (pgsize >> PAGE_SHIFT) * pgcount;
+
+	while (done < pages) {
+		long r = HC3(DOMAIN_UNMAP, d->id, dfn + done, pages - done);
+
+		if (r == -EAGAIN)
+			continue;
+		if (r <= 0) { /* Linux then keeps the pages for ever, which is the best there is */
+			pr_err("pages from %llx of domain %u cannot be unmapped (%ld); please "
+			       "report it\n",
+			       dfn + done, d->id, r);
+			break;
+		}
+		r = min_t(u64, r, pages - done);
+		forget(d, dfn + done, r);
+		done += r;
+	}
+	return done << PAGE_SHIFT;
+}
+
+static phys_addr_t iova_to_phys(struct iommu_domain *core, dma_addr_t iova)
+{
+	const void *at = xa_load(&to_domain(core)->frames, iova >> PAGE_SHIFT);
+
+	return at ? (phys_addr_t)xa_to_value(at) << PAGE_SHIFT | (iova & ~PAGE_MASK) : 0;
+}
+
+static const struct iommu_domain_ops domain_ops = {
+    .attach_dev = attach_dev,
+    .map_pages = map_pages,
+    .unmap_pages = unmap_pages,
+    .iova_to_phys = iova_to_phys,
+    .free = domain_free,
+};
+
+static const struct iommu_ops ops = {
+    .capable = can,
+    .domain_alloc = domain_alloc,
+    .probe_device = probe_device,
+    .release_device = release_device,
+    .device_group = pci_device_group,
+    .get_resv_regions = get_resv_regions,
+    .def_domain_type = def_domain_type,
+    .default_domain_ops = &domain_ops,
+    .pgsize_bitmap = PAGE_SIZE, /* the hypervisor makes large ones of them */
+    .owner = THIS_MODULE,
+};
+
+/* Is there something to drive? */
+static int ask(void)
+{
+	struct corbel_info *info = (void *)get_zeroed_page(GFP_KERNEL);
+	bool strict;
+	long r;
+
+	if (!info)
+		return -ENOMEM;
+	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
+	strict = r >= 0 && info->iommu == CORBEL_IOMMU_STRICT;
+	reach = min(info->gfn_end << PAGE_SHIFT, BIT_ULL(info->iommu_bits)) - 1;
+	free_page((unsigned long)info);
+	if (strict)
+		return 0;
+	pr_err("the hypervisor does not drive the IOMMUs, so that no device can be given away: "
+	       "start it with iommu=strict\n");
+	return -ENODEV;
+}
+
+/*
+ * Another kernel's domains go, in whose place this one has come by kexec. Then one is made and
+ * ended: not all IOMMUs are fit for it, and Linux would not ask before VFIO does.
+ */
+static int try_domain(void)
+{
+	long id;
+
+	while (HC1(DOMAIN_DESTROY, 0) == -EAGAIN)
+		cond_resched();
+	id = HC0(DOMAIN_CREATE);
+	if (id <= 0) {
+		pr_err("the hypervisor has no domains for devices (%ld); its log says why\n", id);
+		return -ENODEV;
+	}
+	destroy(id);
+	return 0;
+}
+
+static int __init corbel_iommu_init(void)
+{
+	int r = cb_find_hypervisor();
+
+	r = r ? r : ask();
+	if (r)
+		return r;
+	r = try_domain();
+	if (r)
+		return r;
+	r = iommu_device_sysfs_add(&unit, NULL, NULL, "corbel");
+	if (r)
+		return r;
+	r = iommu_device_register(&unit, &ops, NULL);
+	if (r) {
+		pr_err("Linux takes no IOMMU driver (%d)%s\n", r,
+		       r == -EBUSY ? ": it has another one" : "");
+		iommu_device_sysfs_remove(&unit);
+		return r;
+	}
+	bus_for_each_dev(&pci_bus_type, NULL, NULL, count_user);
+	pr_info("devices can be given to guests and programs by VFIO\n");
+	return 0;
+}
+
+module_init(corbel_iommu_init);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Linux' IOMMU driver on the Corbel hypervisor");

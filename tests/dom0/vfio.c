@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A device in the hands of a program: QEMU's `edu` (docs/specs/edu), which copies between memory
+ * and a buffer of its own, by VFIO. It must reach what the program has mapped for it, and nothing
+ * else.
+ *
+ * usage: vfio DEVICE		bound to vfio-pci; DEVICE is like 0000:00:02.0
+ *        vfio DEVICE dom0	bound to no driver: it reaches dom0's memory
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef uint8_t u8;
+typedef uint64_t u64;
+
+#define EDU_SRC	   0x80
+#define EDU_DST	   0x88
+#define EDU_COUNT  0x90
+#define EDU_CMD	   0x98
+#define EDU_START  1
+#define EDU_TO_RAM 2
+#define EDU_BUFFER 0x40000
+#define EDU_SIZE   0x100000
+#define COPY	   4000ul /* less than a page, which is what the buffer has */
+#define PAGE	   4096ul
+#define LARGE	   (2ul << 20)
+#define IOVA	   0x200000000ul /* behind all memory of the machine */
+#define PATIENCE_S 60		 /* a copy takes 0.1 s */
+
+#define PCI_COMMAND 4
+#define PCI_MASTER  6 /* and memory */
+
+static const char *device;
+static volatile u8 *edu;
+static int failures;
+
+struct vfio {
+	int container, group, device;
+};
+
+static bool check(bool cond, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	printf("%s - ", cond ? "ok" : "not ok");
+	vprintf(fmt, args);
+	printf("\n");
+	fflush(stdout);
+	va_end(args);
+	failures += !cond;
+	return cond;
+}
+
+static void need(bool cond, const char *what)
+{
+	if (cond)
+		return;
+	perror(what);
+	check(false, "%s", what);
+	exit(1);
+}
+
+static int group_number(void)
+{
+	char path[128], to[128] = "";
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", device);
+	need(readlink(path, to, sizeof(to) - 1) > 0, "the device has an IOMMU group");
+	return atoi(strrchr(to, '/') + 1);
+}
+
+/* ---- the device ---- */
+
+/* Copy COPY bytes between memory and its buffer; false: it takes for ever. */
+static bool dma(u64 at, bool to_ram)
+{
+	volatile u64 *cmd = (volatile u64 *)(edu + EDU_CMD);
+
+	*(volatile u64 *)(edu + EDU_SRC) = to_ram ? EDU_BUFFER : at;
+	*(volatile u64 *)(edu + EDU_DST) = to_ram ? at : EDU_BUFFER;
+	*(volatile u64 *)(edu + EDU_COUNT) = COPY;
+	*cmd = EDU_START | (to_ram ? EDU_TO_RAM : 0);
+	for (int i = 0; i < PATIENCE_S * 100 && *cmd & EDU_START; i++)
+		usleep(10000);
+	return !(*cmd & EDU_START);
+}
+
+static struct vfio take(void)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	struct vfio_region_info config = {.argsz = sizeof(config),
+					  .index = VFIO_PCI_CONFIG_REGION_INDEX},
+				bar = {.argsz = sizeof(bar), .index = VFIO_PCI_BAR0_REGION_INDEX};
+	uint16_t command = PCI_MASTER;
+	char path[64];
+	struct vfio v;
+
+	snprintf(path, sizeof(path), "/dev/vfio/%d", group_number());
+	v.container = open("/dev/vfio/vfio", O_RDWR);
+	v.group = open(path, O_RDWR);
+	need(v.container >= 0 && v.group >= 0, "the device's group opens");
+	need(!ioctl(v.group, VFIO_GROUP_GET_STATUS, &status) &&
+		 status.flags & VFIO_GROUP_FLAGS_VIABLE,
+	     "the group is viable");
+	need(!ioctl(v.group, VFIO_GROUP_SET_CONTAINER, &v.container), "the group has a container");
+	need(!ioctl(v.container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), "the container has a domain");
+	v.device = ioctl(v.group, VFIO_GROUP_GET_DEVICE_FD, device);
+	need(v.device >= 0, "the device opens");
+	need(!ioctl(v.device, VFIO_DEVICE_GET_REGION_INFO, &config) &&
+		 pwrite(v.device, &command, 2, config.offset + PCI_COMMAND) == 2,
+	     "the device may access memory");
+	need(!ioctl(v.device, VFIO_DEVICE_GET_REGION_INFO, &bar), "the device has registers");
+	edu = mmap(NULL, EDU_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, v.device, (off_t)bar.offset);
+	need(edu != MAP_FAILED, "the device's registers are mapped");
+	return v;
+}
+
+static void give_back(const struct vfio *v)
+{
+	munmap((void *)edu, EDU_SIZE);
+	close(v->device);
+	close(v->group);
+	close(v->container);
+}
+
+static bool map(const struct vfio *v, u64 iova, const void *at, u64 size, bool write)
+{
+	struct vfio_iommu_type1_dma_map m = {.argsz = sizeof(m),
+					     .flags = VFIO_DMA_MAP_FLAG_READ |
+						      (write ? VFIO_DMA_MAP_FLAG_WRITE : 0),
+					     .vaddr = (u64)at,
+					     .iova = iova,
+					     .size = size};
+
+	return !ioctl(v->container, VFIO_IOMMU_MAP_DMA, &m);
+}
+
+/* Whether all that there was is unmapped. */
+static bool unmap(const struct vfio *v, u64 iova, u64 size)
+{
+	struct vfio_iommu_type1_dma_unmap u = {.argsz = sizeof(u), .iova = iova, .size = size};
+
+	return !ioctl(v->container, VFIO_IOMMU_UNMAP_DMA, &u) && u.size == size;
+}
+
+/* ---- memory ---- */
+
+static u8 *memory(u64 size, int flags)
+{
+	u8 *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
+
+	need(p != MAP_FAILED, flags ? "there are large pages" : "there is memory");
+	return p;
+}
+
+static void fill(u8 *page, u8 seed)
+{
+	for (u64 i = 0; i < COPY; i++)
+		page[i] = i * 7 + (i >> 8) + seed;
+}
+
+static bool is(const volatile u8 *page, u8 seed)
+{
+	for (u64 i = 0; i < COPY; i++)
+		if (page[i] != (u8)(i * 7 + (i >> 8) + seed))
+			return false;
+	return true;
+}
+
+/* Where a page that stays there lies. */
+static u64 physical(const void *at)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	u64 entry = 0;
+
+	need(fd >= 0 && pread(fd, &entry, 8, (u64)at / PAGE * 8) == 8 && entry << 9,
+	     "a page's address is known");
+	close(fd);
+	return (entry & ((1ull << 55) - 1)) * PAGE;
+}
+
+/* ---- what is to be true ---- */
+
+/* What the device reads there it writes to `to`, which it may. */
+static bool reads(u64 iova, u64 to_iova, const u8 *to, u8 seed)
+{
+	return dma(iova, false) && dma(to_iova, true) && is(to, seed);
+}
+
+static void own_pages(const struct vfio *v)
+{
+	u8 *p = memory(4 * PAGE, 0);
+
+	fill(p, 1);
+	check(map(v, IOVA, p, PAGE, false), "a page is mapped for reading");
+	check(map(v, IOVA + PAGE, p + PAGE, 2 * PAGE, true), "two are for writing");
+	check(reads(IOVA, IOVA + PAGE, p + PAGE, 1), "the device reads one and writes the other");
+	check(dma(IOVA + 2 * PAGE, true) && is(p + 2 * PAGE, 1), "and the next");
+
+	fill(p, 2);
+	dma(IOVA, true);
+	check(is(p, 2), "it does not write what it may read only");
+	fill(p + 3 * PAGE, 3);
+	mlock(p + 3 * PAGE, PAGE);
+	dma(physical(p + 3 * PAGE), true);
+	check(is(p + 3 * PAGE, 3), "it does not write memory that is not mapped for it");
+	dma(physical(p + 3 * PAGE), false);
+	dma(IOVA + PAGE, true);
+	check(!is(p + PAGE, 3), "it does not read it");
+
+	check(unmap(v, IOVA + PAGE, 2 * PAGE), "the two pages are unmapped");
+	fill(p + PAGE, 4);
+	fill(p + 2 * PAGE, 5);
+	dma(IOVA + PAGE, true);
+	dma(IOVA + 2 * PAGE, true);
+	check(is(p + PAGE, 4) && is(p + 2 * PAGE, 5), "it writes neither any more");
+	check(map(v, IOVA + PAGE, p + 2 * PAGE, PAGE, true) &&
+		  reads(IOVA, IOVA + PAGE, p + 2 * PAGE, 2) && is(p + PAGE, 4),
+	      "another page in the same place is reached, the one before is not");
+	check(unmap(v, IOVA, 2 * PAGE), "all is unmapped");
+}
+
+/* Of Linux' large pages; what is next to one that is taken away stays. */
+static void large_pages(const struct vfio *v)
+{
+	u64 size = 3 * LARGE, last = size - PAGE;
+	u8 *p = memory(size, MAP_HUGETLB);
+
+	check(map(v, IOVA, p, LARGE, true) && map(v, IOVA + LARGE, p + LARGE, 2 * LARGE, true),
+	      "6 MiB are mapped, in two parts");
+	fill(p, 6);
+	check(reads(IOVA, IOVA + last, p + last, 6),
+	      "the device reaches their first and last page");
+	check(unmap(v, IOVA, LARGE), "the first third is unmapped");
+	fill(p, 7);
+	fill(p + LARGE - PAGE, 8);
+	dma(IOVA, true);
+	dma(IOVA + LARGE - PAGE, true);
+	check(is(p, 7) && is(p + LARGE - PAGE, 8), "it is not reached any more");
+	fill(p + LARGE, 9);
+	check(reads(IOVA + LARGE, IOVA + last, p + last, 9), "what is behind it is");
+	check(unmap(v, IOVA + LARGE, 2 * LARGE), "the rest is unmapped");
+	dma(IOVA + last, true);
+	fill(p + last, 10);
+	dma(IOVA + last, true);
+	check(is(p + last, 10), "and not reached any more");
+}
+
+/* The registers of a device are no memory that devices can be given. */
+static void no_registers(const struct vfio *v)
+{
+	check(!map(v, IOVA, (const void *)edu, PAGE, true), "a device's registers are not mapped");
+}
+
+/* Does as it is told, until it is killed. */
+static void copy_for_ever(u8 *page)
+{
+	struct vfio v = take();
+	u8 *from = memory(PAGE, 0);
+
+	need(map(&v, IOVA, page, PAGE, true), "the page is mapped");
+	for (u8 seed = 0;; seed ^= 1) {
+		fill(from, seed);
+		if (!map(&v, IOVA + PAGE, from, PAGE, false) || !dma(IOVA + PAGE, false) ||
+		    !dma(IOVA, true) || !unmap(&v, IOVA + PAGE, PAGE))
+			_exit(1);
+	}
+}
+
+static void killed(void)
+{
+	u8 *page = memory(PAGE, 0);
+	bool came = false;
+	struct vfio v;
+	int status;
+	pid_t pid;
+
+	fill(page, 11);
+	mlock(page, PAGE);
+	pid = fork();
+	if (!pid)
+		copy_for_ever(page);
+	for (int i = 0; i < PATIENCE_S * 100 && !came; i++) {
+		usleep(10000);
+		came = is(page, 1);
+	}
+	check(came, "a program's device copies to memory, again and again");
+	kill(pid, SIGKILL);
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "the program is killed");
+	fill(page, 12);
+	for (int i = 0; i < 5; i++)
+		usleep(100000);
+	check(is(page, 12), "the page is not written any more");
+	v = take();
+	own_pages(&v);
+	give_back(&v);
+}
+
+static void by_vfio(void)
+{
+	struct vfio v = take();
+
+	own_pages(&v);
+	large_pages(&v);
+	no_registers(&v);
+	give_back(&v);
+	killed();
+}
+
+/* Without a driver, by what root may do in sysfs. */
+static void of_dom0(void)
+{
+	uint16_t command = PCI_MASTER;
+	u8 *p = memory(2 * PAGE, 0);
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/enable", device);
+	fd = open(path, O_WRONLY);
+	need(fd >= 0 && write(fd, "1", 1) == 1, "the device is switched on");
+	close(fd);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", device);
+	fd = open(path, O_RDWR);
+	need(fd >= 0 && pwrite(fd, &command, 2, PCI_COMMAND) == 2, "the device may access memory");
+	close(fd);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", device);
+	fd = open(path, O_RDWR);
+	edu = mmap(NULL, EDU_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	need(fd >= 0 && edu != MAP_FAILED, "the device's registers are mapped");
+	fill(p, 13);
+	fill(p + PAGE, 14);
+	mlock(p, 2 * PAGE);
+	check(reads(physical(p), physical(p + PAGE), p + PAGE, 13),
+	      "without a driver it reaches dom0's memory at its own addresses");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return 2;
+	device = argv[1];
+	if (argc > 2)
+		of_dom0();
+	else
+		by_vfio();
+	return failures ? 1 : 0;
+}

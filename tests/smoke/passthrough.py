@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices for programs and guests by stock VFIO, with the hypervisor's IOMMU driver, on VT-d and on AMD-Vi: they reach what they are
+given, and nothing else, and are dom0's again afterwards. Killing whom they serve does no harm."""
+import hashlib
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+
+CHUNK = 65536
+BLOCKS = 64  # of the disk
+PATTERN = bytes((i * 11 + (i >> 8) * 3) & 0xff for i in range(CHUNK))
+# What dom0 is told to do with a device, by its address.
+SCRIPT = r'''
+give() { # to VFIO
+	echo vfio-pci > /sys/bus/pci/devices/$1/driver_override
+	[ -e /sys/bus/pci/devices/$1/driver ] && echo $1 > /sys/bus/pci/devices/$1/driver/unbind
+	echo $1 > /sys/bus/pci/drivers_probe
+	[ "$(basename $(readlink /sys/bus/pci/devices/$1/driver))" = vfio-pci ]
+}
+back() { # to its driver, if it has one
+	echo $1 > /sys/bus/pci/devices/$1/driver/unbind
+	echo > /sys/bus/pci/devices/$1/driver_override
+	echo $1 > /sys/bus/pci/drivers_probe
+}
+'''
+QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none -kernel /boot/vmlinuz '
+        '-initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" -no-reboot -serial stdio -monitor none '
+        '-device vfio-pci,host=%s')
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def dom0_is_well(m, what):
+    bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|Call Trace"')[1]
+    ok(not bad.strip(), f'{m.label}: {what}: dom0\'s kernel log has no complaint', bad)
+
+
+def set_up(m):
+    m.prompt()
+    m.out_of('cd / && cpio -idm < /dev/vda && mkdir -p /run/t && cd /run/t && cpio -id < /dev/vdb && cd', 60)
+    status, out = m.sh('modprobe corbel_iommu && modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio_pci', 20)
+    need(status == 0, f'{m.label}: the driver and VFIO are loaded', out + m.sh('dmesg | tail -n 5; corbel dmesg | tail -n 5')[1])
+    groups = m.out_of('ls /sys/kernel/iommu_groups | wc -l; ls -d /sys/bus/pci/devices/* | wc -l; ls -d /sys/bus/pci/devices/*/iommu_group | wc -l').split()
+    ok(int(groups[0]) > 2 and groups[1] == groups[2], f'{m.label}: each device has its group', groups)
+
+
+def program(m, vtd):
+    """edu, whose copies a program asks for."""
+    edu = m.out_of('basename $(dirname $(grep -l 0x11e8 /sys/bus/pci/devices/*/device))')
+    m.out_of('echo 3 > /proc/sys/vm/nr_hugepages')
+    for how in '', ' dom0':
+        status, out = m.sh(f'/run/t/vfio {edu}{how}' if how else f'give {edu} && /run/t/vfio {edu}; s=$?; back {edu}; (exit $s)', 120)
+        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+            ok(kind == 'ok', f'{m.label}: edu: {what}')
+        ok(status == 0, f'{m.label}: edu: the program says that all is well', out + m.sh('dmesg | tail -n 20; corbel dmesg | tail -n 20')[1])
+    m.out_of('echo 0 > /proc/sys/vm/nr_hugepages')
+    if vtd:
+        told = m.sh(f'n=0; until corbel dmesg | grep "device {edu} may not write" || [ $n -ge 10 ]; do n=$((n+1)); sleep 1; done', 15)[1]
+        ok('may not write' in told, f'{m.label}: edu: the hypervisor tells what it has blocked', m.sh('corbel dmesg')[1])
+    dom0_is_well(m, 'edu')
+
+
+def guest(m, nvme):
+    """A guest that reads and writes an NVMe disk, which dom0 has before and after."""
+    need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: nvme: VFIO takes it', m.sh('dmesg | tail')[1])
+    m.send(QEMU % nvme + '\r')
+    m.expect(r'demo: ready, 2 CPUs', f'{m.label}: nvme: a guest that has it boots', 90)
+    m.expect('demo# ', f'{m.label}: nvme: it gives its shell', 20)
+    seen = m.sh('n=0; until [ -b /dev/nvme0n1 ] || [ $n -ge 20 ]; do n=$((n+1)); sleep 1; done; md5sum < /dev/nvme0n1', 60, 'demo# ')[1]
+    ok(md5(PATTERN * BLOCKS) in seen, f'{m.label}: nvme: the guest reads what is there', seen + m.sh('dmesg | tail', 10, 'demo# ')[1])
+    status, out = m.sh(f'dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=8 seek=4 conv=fsync && echo 3 > /proc/sys/vm/drop_caches && '
+                       'md5sum < /dev/nvme0n1', 60, 'demo# ')
+    ok(status == 0 and written() in out, f'{m.label}: nvme: it reads what it has written', out)
+    irqs = m.out_of('grep nvme /proc/interrupts', 10, 'demo# ')
+    ok(re.search(r'\s[1-9]\d*\s.*PCI-MSI', irqs), f'{m.label}: nvme: its interrupts are messages', irqs)
+    m.send('poweroff -f\r')
+    m.expect('dom0# ', f'{m.label}: nvme: the guest\'s poweroff ends QEMU', 20)
+    of_dom0(m, nvme, 'afterwards')
+
+
+def written():
+    return md5(PATTERN * 4 + bytes(8 * CHUNK) + PATTERN * (BLOCKS - 12))
+
+
+def of_dom0(m, nvme, when):
+    m.out_of(f'back {nvme}; n=0; until [ -b /dev/nvme0n1 ] || [ $n -ge 20 ]; do n=$((n+1)); sleep 1; done', 60)
+    seen = m.sh('md5sum < /dev/nvme0n1', 30)[1]
+    ok(written() in seen, f'{m.label}: nvme: {when} dom0 has it, with what the guest has written', seen + m.sh('dmesg | tail')[1])
+    dom0_is_well(m, f'nvme, {when}')
+
+
+def killed(m, nvme):
+    """The guest's QEMU is killed while the disk writes to its memory."""
+    need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: killed: VFIO takes the disk again', m.sh('dmesg | tail')[1])
+    m.out_of(f'mkfifo /run/typed; ({QEMU % nvme} < /run/typed > /run/guest.log 2>&1 & echo $! > /run/qemu); exec 5> /run/typed')
+    need(m.until('grep -q "demo# " /run/guest.log', 90), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
+    m.out_of('echo "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=64k iflag=direct 2>/dev/null && echo rea""ding; done" >&5')
+    need(m.until('grep -q reading /run/guest.log', 60), f'{m.label}: killed: it reads its disk', m.sh('tail -n 5 /run/guest.log')[1])
+    m.out_of('kill -9 $(cat /run/qemu); exec 5>&-; n=0; while kill -0 $(cat /run/qemu) 2>/dev/null && [ $n -lt 60 ]; do n=$((n+1)); sleep 1; done', 70)
+    # Its 256 MiB are free now: dom0 takes about as much, and it is as it was written.
+    zeroes = m.out_of('mount -t tmpfs tmpfs /mnt && dd if=/dev/zero of=/mnt/zeroes bs=1M count=300 2>/dev/null && sleep 2 && '
+                      'tr -d "\\0" < /mnt/zeroes | wc -c; umount /mnt', 60)
+    ok(zeroes == '0', f'{m.label}: killed: what was its memory is not written', zeroes)
+    of_dom0(m, nvme, 'after the kill')
+    info = m.json('corbel info --json')
+    ok(info['vms'] == 1, f'{m.label}: killed: the VM is gone', info)
+
+
+def on(maker, more=''):
+    def part():
+        label = f'{maker}-iommu'
+        os.makedirs(build_file('logs'), exist_ok=True)
+        name = build_file(f'logs/passthrough-{maker}.disk')
+        with open(name, 'wb') as f:
+            f.write(PATTERN * BLOCKS)
+        extra = ['-device', f'{maker}-iommu,intremap=on{more}', '-device', 'edu,dma_mask=0xffffffffffffffff',
+                 '-drive', f'if=none,id=nvme,file={name},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
+        for cpio in 'dom0/full.cpio', 'dom0-tests.cpio':
+            extra += ['-drive', f'file={build_file(cpio)},format=raw,if=virtio,readonly=on']
+        with Machine(label, mem='2G', dom0='amd64', nic=None, extra=extra, hv='iommu=strict', script=f"cat > /run/vfio.sh <<'EOF'{SCRIPT}EOF\n") as m:
+            set_up(m)
+            m.out_of('. /run/vfio.sh')
+            program(m, maker == 'intel')
+            nvme = m.out_of('basename $(readlink -f /sys/block/nvme0n1/device/device)')
+            guest(m, nvme)
+            killed(m, nvme)
+            with open(name, 'rb') as f:
+                ok(md5(f.read()) == written(), f'{m.label}: nvme: the disk has it on the host')
+        os.remove(name)
+    part.__name__ = f'{maker}_iommu'
+    return part
+
+
+main(on('intel', ',aw-bits=48'), on('amd'))
