@@ -156,9 +156,15 @@ static int attach(struct pci_dev *pdev, u32 domain)
 	return r;
 }
 
+/* Where not all names can be moved, none remains in the domain: Linux thinks it left. */
 static int attach_dev(struct iommu_domain *core, struct device *dev)
 {
-	return attach(to_pci_dev(dev), to_domain(core)->id);
+	u32 domain = to_domain(core)->id;
+	int r = attach(to_pci_dev(dev), domain);
+
+	if (r)
+		attach(to_pci_dev(dev), domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
+	return r;
 }
 
 /* What other than 65536 segments there is (VMD) has no name of its own for the IOMMU. */
@@ -184,10 +190,15 @@ static int count_user(struct device *dev, void *unused)
 	return 0;
 }
 
-/* What comes in its place is dom0's. */
+/*
+ * What comes in its place is dom0's. Names that it shares with others of its group stay: the group
+ * may be somebody's.
+ */
 static void release_device(struct device *dev)
 {
-	attach(to_pci_dev(dev), 0);
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	attach_id(pdev, pdev->bus->number, pdev->devfn, 0);
 }
 
 static bool can(struct device *dev, enum iommu_cap cap)

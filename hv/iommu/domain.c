@@ -143,6 +143,16 @@ static int destroy(struct domain *d)
 	return err;
 }
 
+/* All domains together have no more of the pool than a quarter, as a VM. */
+static bool tables_end(void)
+{
+	u64 pages = MAP_TABLES;
+
+	for (const struct domain *d = domains; d < domains + DOMAINS; d++)
+		pages += d->acct.pages;
+	return pages > pool_total_bytes() / 4 / PAGE_SIZE;
+}
+
 s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 {
 	struct domain *d = domain_by_id(id);
@@ -155,7 +165,7 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 	if (!count || count > DOMAIN_MAP_FRAMES || dfn >= reach() || count > reach() - dfn ||
 	    (dfn < MSI_END && dfn + count > MSI_START))
 		return -EINVAL;
-	err = pool_promise(&d->acct, MAP_TABLES);
+	err = tables_end() ? -ENOMEM : pool_promise(&d->acct, MAP_TABLES);
 	for (; !err && done < count; done += err ? 0 : BIT(order)) {
 		order = IS_ALIGNED((dfn + done) | (pfn + done), BIT(9)) && count - done >= BIT(9) &&
 				iommu.format.max_order >= 9

@@ -28,7 +28,10 @@ int domain_create(void);
 int domain_destroy(u64 id);
 /* Device: segment << 16 | id. -ENOENT: no such domain, -ENODEV: no unit has it, -ENOSPC. */
 int domain_attach(u64 device, u64 id);
-/* Frames done, or of the first what is wrong: -EPERM, -EEXIST, -ENOMEM, -EINVAL. */
+/*
+ * Frames done, or of the first what is wrong: -EPERM, -EEXIST, -EINVAL; -ENOMEM: all domains'
+ * tables would be more than a quarter of the pool, or only the pool's reserve would be left.
+ */
 s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write);
 /* Frames done: call again with the rest. -EINVAL, -ENOENT. */
 s64 domain_unmap(u64 id, u64 dfn, u64 count);

@@ -202,7 +202,7 @@ def test_failures():
     check(fails(corbel("info"), "/dev/corbel is not there", "modprobe corbel"), "no hypervisor")
     check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
     check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
-    check(fails(corbel("pci-attach"), "as in xl: guests cannot have devices", code=2), "one of xl")
+    check(fails(corbel("pci-attach"), "as in xl: give the guest a device of VFIO", code=2), "one of xl")
     check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-list")), "which is told what to do instead")
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
@@ -289,6 +289,8 @@ def test_hotplug():
     out = corbel("block-list", "pc").stdout
     check(p.stdout == "disk-0\n" and f"{DIR}/hd.img" in out and "yes" in out, "block-attach, block-list", p.stderr + out)
     check(fails(corbel("block-attach", "pc", "/no/disk"), "/no/disk"), "a disk that is not there")
+    check(fails(corbel("save", "pc", f"{DIR}/attached"), "disk-0 was attached later", "runs on") and guests()["pc"]["state"] == "running",
+          "a guest with a disk that stands in no file is not saved: it could not be restored")
     check(fails(corbel("block-attach", "pc", "/x,vmdk"), "vmdk"), "a disk that is wrong")
     check(fails(corbel("block-detach", "pc", "disk0"), "was not attached"), "only what was attached can be detached")
     check(fails(corbel("block-detach", "pc", "disk-7"), "disk-7"), "what is not there cannot be, too")
@@ -423,6 +425,7 @@ def test_clone():
     check(fails(p, f"{t}.ram", "a template is two files") and not os.path.exists(f"{lib}/c4"), "a template without its memory: nothing is left", p.stderr)
     check(fails(corbel("restore", t), "is a template", "corbel clone"), "a template is not restored")
     check(fails(corbel("template", t, t + "2"), "is a template already"), "nor made of one")
+    check(fails(corbel("template", "c1", t), "is there already") and answers("c1", "u"), "nor made over one: the guest runs on")
     p = corbel("clone", "--paused", state, "c5")
     check(p.returncode == 0 and guests()["c5"]["state"] == "paused", "clone of a saved guest", f"{p}")
     check(fails(corbel("clone", "nobody", "c6"), "there is no guest nobody") and not os.path.exists(f"{lib}/c6"), "clone of nobody")

@@ -166,6 +166,26 @@ static void test_refusals(bool amd)
 	check_caches(name(amd));
 }
 
+/* Far apart, each page has tables of its own: they do not take the pool from everybody else. */
+static void test_sparse(bool amd)
+{
+	u64 all = pool_total_bytes(), mapped = 0;
+	int id[2];
+
+	start_strict(amd);
+	all = pool_free_bytes();
+	id[0] = domain_create();
+	id[1] = domain_create();
+	for (u64 at = 1; at < 4000; at++)
+		mapped += domain_map(id[at & 1], at << 9, FRAME(5), 1, true) == 1;
+	CHECK(mapped > 500 && all - pool_free_bytes() <= pool_total_bytes() / 4 &&
+		  domain_map(id[0], 4000 << 9, FRAME(5), 1, true) == -ENOMEM,
+	      "%s: two domains that map pages far apart get %lu tables, a quarter of the pool",
+	      name(amd), mapped);
+	CHECK(domain_unmap(id[0], 1 << 9, 100 << 9) && domain_map(id[0], 1 << 9, FRAME(5), 1, true),
+	      "and what they give back they may have again");
+}
+
 /* Large pages, and a hole in one where the pool has nothing left to split it with. */
 static void test_large(bool amd)
 {
@@ -350,6 +370,7 @@ int main(void)
 		test_way(amd);
 		test_apart(amd);
 		test_refusals(amd);
+		test_sparse(amd);
 		test_large(amd);
 		test_takeover(amd);
 		test_limits(amd);

@@ -88,18 +88,20 @@ static int maker_start(struct maker *m, const char *path, const char *config, co
 		       int fd)
 {
 	const struct origin from = {.fd = fd, .ram = m->ram, .ram_shared = true};
+	char ram[PATH_MAX];
 	struct cfg c;
 	int ret, out;
 
 	snprintf(m->name, sizeof(m->name), "template-%d", getpid());
-	ram_of(path, m->ram);
+	if (!access(path, F_OK))
+		return fail("%s is there already; remove it and its memory, or give another name",
+			    path);
 	/* The VMM gives it its size; nobody else may read what the guest knows. */
-	out = unlink(m->ram) && errno != ENOENT
-		  ? -1
-		  : open(m->ram, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	out = open(ram_of(path, ram), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (out < 0)
-		return fail("cannot write %s: %s", m->ram, strerror(errno));
+		return fail("cannot write %s: %s", ram, strerror(errno));
 	close(out);
+	strcpy(m->ram, ram);
 	if (cfg_parse(&c, path, config)) {
 		ret = fail("%s", c.error);
 	} else {
@@ -109,6 +111,19 @@ static int maker_start(struct maker *m, const char *path, const char *config, co
 		m->started = !ret;
 	}
 	cfg_free(&c);
+	return ret;
+}
+
+/* The guest's memory is on the disk before the file that belongs to it. 0, or -1 with why in err.
+ */
+static int memory_keep(const struct maker *m, char *err)
+{
+	int fd = open(m->ram, O_RDWR | O_CLOEXEC), ret = fd < 0 || fsync(fd) ? -1 : 0;
+
+	if (ret)
+		snprintf(err, 128, "its memory: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
 	return ret;
 }
 
@@ -131,7 +146,7 @@ static int maker_write(struct maker *m, const char *path, char *err)
 	} else {
 		ret = state_wait(&q, err) || leave_shared(&q, true, err) || fast(&q, err) ||
 		      head_write(fd, path, &g, true) || state_write(&q, fd, err) ||
-		      keep_file(fd, tmp, path, err);
+		      memory_keep(m, err) || keep_file(fd, tmp, path, err);
 		close(fd);
 		if (ret)
 			unlink(tmp);
@@ -187,7 +202,9 @@ static int give_state(struct qmp *q, const struct guest *g, const char *path, co
 	int s[2], ret = -1;
 
 	snprintf(err, 128, "see above");
-	if (config && !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s)) {
+	if (config && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s)) {
+		snprintf(err, 128, "%s", strerror(errno));
+	} else if (config) {
 		ret = maker_start(m, path, config, accel, s[1]);
 		close(s[1]);
 		if (!ret)
@@ -227,7 +244,7 @@ static int template_of_guest(const char *name, const char *path, const char *dir
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
-	if (!ret && give_state(&q, &g, path, accel, &m, err))
+	if (ret || give_state(&q, &g, path, accel, &m, err))
 		ret = fail("%s: cannot make a template: %s", name, err);
 	qmp_close(&q);
 	maker_end(&m, ret);

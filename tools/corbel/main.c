@@ -407,7 +407,7 @@ static const struct {
     {"config-update", "change the guest's file and start it anew"},
     {"sched-", "`corbel sched' has weights, CPUs and caps"},
     {"cpupool-", "there are no pools; `corbel sched --cpus' says where a guest runs"},
-    {"pci-", "guests cannot have devices"},
+    {"pci-", "give the guest a device of VFIO by device_model_args"},
     {"usb", "have usb = 1 and usbdevice in the guest's file"},
     {"vtpm-", "guests have no TPM but by device_model_args"},
     {"psr-", "caches are not parted"},

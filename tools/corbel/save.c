@@ -131,6 +131,30 @@ int keep_file(int fd, const char *tmp, const char *path, char *err)
 	return -1;
 }
 
+/*
+ * Has the guest a disk or network that was attached to it while it ran? It stands in no file: a
+ * VMM started from that would refuse the state. Why in err.
+ */
+static bool has_attached(struct qmp *q, char *err)
+{
+	struct json_object *path = json_object_new_object(), *ret = NULL;
+	bool any = false;
+
+	json_object_object_add(path, "path", json_object_new_string("/machine/peripheral"));
+	if (qmp_call(q, "qom-list", path, -1, &ret, err))
+		return true;
+	for (size_t i = 0; !any && i < json_object_array_length(ret); i++) {
+		const char *id = qmp_text(json_object_array_get_idx(ret, i), "name");
+
+		any = !strncmp(id, "disk-", 5) || !strncmp(id, "net-", 4);
+		if (any)
+			snprintf(err, 128,
+				 "%.40s was attached later and stands in no file; detach it", id);
+	}
+	json_object_put(ret);
+	return any;
+}
+
 /* The guest ends only when its file is safe. 0, or 1 told. */
 static int save(struct opts *o, const struct guest *g, const char *tmp, const char *path, int fd)
 {
@@ -146,8 +170,8 @@ static int save(struct opts *o, const struct guest *g, const char *tmp, const ch
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
 	if (!ret)
-		ret = qmp_command(&q, "stop", NULL, err) || state_write(&q, fd, err) ||
-		      keep_file(fd, tmp, path, err);
+		ret = has_attached(&q, err) || qmp_command(&q, "stop", NULL, err) ||
+		      state_write(&q, fd, err) || keep_file(fd, tmp, path, err);
 	qmp_close(&q);
 	if ((ret || o->keep) && ran && !run_on(g->name)) {
 		fail("%s stands still; `corbel unpause %s' lets it run", g->name, g->name);
