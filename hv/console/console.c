@@ -36,6 +36,7 @@ static char ring[RING_SIZE];
 static u64 ring_head;	 /* bytes ever written; the ring is guarded by lock */
 static bool drains;	 /* lines are sent by and by; before, and in a panic, they are waited for */
 static bool has_drainer; /* some CPU's timer is at it */
+static bool wants_drainer; /* something is left, and none is; looked at without the lock first */
 static struct timer drain_timers[MAX_CPUS];
 static void (*on_key)(char key);
 
@@ -138,8 +139,10 @@ static void send_rest(void)
 	for (u32 i = 0; i < uart_count; i++)
 		if (uart_pending(&uarts[i]))
 			drain(&uarts[i]);
-	if (is_pending() && !has_drainer)
+	if (is_pending() && !has_drainer) {
+		WRITE_ONCE(wants_drainer, true);
 		WRITE_ONCE(this_cpu()->resched, true);
+	}
 }
 
 /* ---- lines ---- */
@@ -219,11 +222,12 @@ void console_work(void)
 	struct timer *t = &drain_timers[this_cpu()->index];
 	bool mine;
 
-	if (!drains || READ_ONCE(has_drainer))
+	if (!READ_ONCE(wants_drainer))
 		return;
 	console_lock();
 	mine = !has_drainer && is_pending();
 	has_drainer |= mine;
+	wants_drainer = false;
 	console_unlock();
 	if (!mine)
 		return;

@@ -133,7 +133,7 @@ static s64 change_kernel(u64 begins)
 	if (begins)
 		return takeover_kernel_begins();
 	takeover_end_guests();
-	domain_block_all();
+	domain_kernel_ends();
 	return 0;
 }
 

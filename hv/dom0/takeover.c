@@ -52,7 +52,7 @@ void takeover_kernel_ends(struct vcpu *v)
 	BUG_ON(!v->vm->is_dom0);
 	write_acquire(&objects);
 	takeover_end_guests();
-	domain_block_all();
+	domain_kernel_ends();
 	write_release(&objects);
 }
 

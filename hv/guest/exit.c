@@ -16,6 +16,7 @@
 #include "hv/guest/pio.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/spin.h"
+#include "hv/guest/task.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -134,6 +135,9 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 	case VMEXIT_MWAIT:
 	case VMEXIT_VMX_SVM_INSN:
 		vcpu_inject_exception(v, VEC_UD, false, 0);
+		break;
+	case VMEXIT_TASK_SWITCH:
+		task_handle_switch(v, x);
 		break;
 	case VMEXIT_SHUTDOWN:
 		vcpu_shutdown(v);

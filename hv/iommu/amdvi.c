@@ -152,9 +152,9 @@ static int amdvi_flush(struct iommu_unit *u, u16 number)
 }
 
 /*
- * The unit may read the entry between the two writes: what it caches then of the domain left is by
- * the number of the one joined, of which the caller flushes all. At no time is it not valid, which
- * would let everything pass.
+ * The unit may read the entry at any time. While its halves do not belong together it lets nothing
+ * pass, or translations would be cached by the other domain's number. At no time is it not valid,
+ * which would let everything pass.
  */
 static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number)
 {
@@ -162,6 +162,9 @@ static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domai
 
 	if (device >= u->devices_nr)
 		return -EINVAL;
+	WRITE_ONCE(e[0], DTE_V | DTE_TV);
+	if (!amdvi_submit(u, CMD_DEVICE | device, 0) || !amdvi_wait_done(u))
+		return -EIO;
 	WRITE_ONCE(e[1], (e[1] & ~DTE_DOMAIN) | number);
 	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
 	return amdvi_submit(u, CMD_DEVICE | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;

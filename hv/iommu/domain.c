@@ -23,6 +23,9 @@ static struct domain {
 	struct p2m map;
 } domains[DOMAINS]; /* 0: the one without memory, made with the first other */
 
+/* dom0's kernel has ended: nothing is given away until a driver of the next one has begun. */
+static bool closed;
+
 static struct {
 	u32 device;
 	struct domain *in; /* NULL: the slot is free */
@@ -116,6 +119,8 @@ static int make_nowhere(void)
 {
 	if (iommu.protection != CORBEL_IOMMU_STRICT)
 		return -ENODEV;
+	if (closed)
+		return -EBUSY;
 	return domains[0].used ? 0 : make(&domains[0]);
 }
 
@@ -288,7 +293,7 @@ int domain_attach(u64 device, u64 id)
 	return move(slot, device, to);
 }
 
-void domain_block_all(void)
+static void block_all(void)
 {
 	u32 n = 0;
 
@@ -305,12 +310,19 @@ void domain_block_all(void)
 		log_warn("%u devices of guests are blocked until dom0 takes them back", n);
 }
 
+void domain_kernel_ends(void)
+{
+	closed = true;
+	block_all();
+}
+
 static int destroy_all(void)
 {
-	domain_block_all();
+	block_all();
 	for (struct domain *d = domains + 1; d < domains + DOMAINS; d++)
 		if (d->used && destroy(d))
 			return -EAGAIN;
+	closed = false;
 	return 0;
 }
 

@@ -24,7 +24,10 @@
 u32 domain_bits(void);
 /* Number of a new domain, > 0; -ENODEV, -ENOSPC, -ENOMEM. */
 int domain_create(void);
-/* Or, 0: all, after domain_block_all(). -ENOENT, -EBUSY: it has devices, -EAGAIN: call again. */
+/*
+ * Or, 0: all, for a driver that begins; their devices are blocked until they are attached to dom0's
+ * domain again. -ENOENT, -EBUSY: it has devices, -EAGAIN: call again.
+ */
 int domain_destroy(u64 id);
 /* Device: segment << 16 | id. -ENOENT: no such domain, -ENODEV: no unit has it, -ENOSPC. */
 int domain_attach(u64 device, u64 id);
@@ -37,7 +40,7 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write);
 s64 domain_unmap(u64 id, u64 dfn, u64 count);
 
 /*
- * dom0's kernel is another, which knows of no domain: devices in one go on to be blocked, until
- * they are attached to dom0's again. What they reached is dom0's.
+ * dom0's kernel ends, and the next one knows of no domain: devices in one go on to be blocked, and
+ * none is given away or back, -EBUSY, until domain_destroy(0).
  */
-void domain_block_all(void);
+void domain_kernel_ends(void);

@@ -84,6 +84,7 @@ static struct iommu_unit common_to_all(void)
 		all.queued &= u->queued;
 		all.remap &= u->remap;
 		all.x2apic &= u->x2apic;
+		all.coherent &= u->coherent;
 	}
 	return all;
 }
@@ -132,6 +133,7 @@ static int make_domain(void)
 
 	iommu.format = *iommu.ops->format;
 	iommu.format.max_order = common_to_all().max_order;
+	iommu.format.write_back = !common_to_all().coherent;
 	err = pt_init(&iommu.dom0, &iommu.format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
 		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN_RIGHTS);

@@ -224,6 +224,8 @@ static u64 *own_entries(struct iommu_unit *u, u32 bus)
 	if (!own)
 		return NULL;
 	memcpy(own, u->context, PAGE_SIZE);
+	if (!flush_writes(u))
+		return NULL;
 	__atomic_store_n(root, virt_to_hpa(own).v | ENTRY_P, __ATOMIC_RELEASE);
 	return own;
 }
@@ -234,6 +236,9 @@ static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain,
 
 	if (!entries)
 		return -ENOMEM;
+	/* What they lead to is in memory before they are. */
+	if (!flush_writes(u))
+		return -EIO;
 	set_entry(u, &entries[2 * (device & 0xff)], domain, number);
 	return vtd_flush_all(u) ? 0 : -EIO;
 }

@@ -19,6 +19,7 @@
  * all small ones have gone.
  */
 #include "hv/mm/pt.h"
+#include "hv/lib/asm.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
@@ -211,6 +212,8 @@ static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 order, u64 raw)
 		table[index_of(fn, at)] = raw;
 		raw = table_raw(t->fmt, table, at);
 	}
+	if (t->fmt->write_back)
+		wbinvd();
 	__atomic_store_n(e, raw, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -377,6 +380,8 @@ static int range_split(struct range *r, u64 *e, u64 v, u32 order)
 
 		for (u32 i = 0; i < ENTRIES; i++)
 			table[i] = first + (BIT(small) * i << PAGE_SHIFT);
+		if (r->t->fmt->write_back)
+			wbinvd();
 	} while (
 	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	*r->flush = true;

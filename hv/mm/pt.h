@@ -34,6 +34,9 @@ struct pt_format {
 	u64 x, nx;  /* one of them is 0 */
 	u64 wb, uc; /* memory types */
 	u64 dirty;  /* 0: no such flag */
+	/* the hardware does not look into the CPUs' caches: a table is in memory before it is
+	 * linked */
+	bool write_back;
 };
 /* What the manuals say. */
 extern const struct pt_format pt_host, pt_npt, pt_ept, pt_ept_ad; /* EPT with dirty flags */

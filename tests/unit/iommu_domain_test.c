@@ -41,6 +41,7 @@ static void start_afresh(bool amd, u32 mode)
 {
 	memset(domains, 0, sizeof(domains));
 	memset(attached, 0, sizeof(attached));
+	closed = false;
 	start(amd, false, mode, 0);
 }
 
@@ -226,10 +227,13 @@ static void test_takeover(bool amd)
 	id = domain_create();
 	domain_map(id, 0, FRAME(5), 16, true);
 	domain_attach(DEVICE, id);
-	domain_block_all();
+	domain_kernel_ends();
 	CHECK(!model_dma(DEVICE, 0) && !model_dma(DEVICE, MB) &&
 		  strstr(test_log_text, "1 devices of guests are blocked"),
 	      "%s: a guest's device is blocked where dom0's kernel ends, in a line", name(amd));
+	CHECK(domain_create() == -EBUSY && domain_attach(DEVICE, id) == -EBUSY &&
+		  domain_attach(DEVICE, 0) == -EBUSY && !model_dma(DEVICE, 0),
+	      "and nobody of the old one can undo it");
 	CHECK(!destroyed(0) && !held(FRAME(5)) && !model_dma(DEVICE, 0) &&
 		  domain_map(id, 0, FRAME(5), 1, true) == -ENOENT,
 	      "the next one has no domain, and the device is blocked still");
@@ -269,6 +273,7 @@ static void test_modes(bool amd)
 /* Units that do not look into the CPUs' caches, and whose chipset buffers what is written. */
 static void test_few(void)
 {
+	u32 written;
 	int id;
 
 	start_afresh(false, IOMMU_STRICT);
@@ -282,6 +287,10 @@ static void test_few(void)
 	CHECK(domain_map(id, 0, FRAME(5), 2, true) == 2 && model.is_written && model.is_flushed &&
 		  model_dma(DEVICE, 0) == 5 * MB,
 	      "so is what is mapped");
+	written = model.written;
+	CHECK(domain_map(id, 1 << 9, FRAME(8), 1, true) == 1 && model.written == written + 2,
+	      "and a new table, before it is linked");
+	domain_map(id, 2 << 9, FRAME(8), 512, true);
 	model.is_written = model.is_flushed = false;
 	CHECK(domain_unmap(id, 0, 1) == 1 && model.is_written && model.is_flushed &&
 		  !model_dma(DEVICE, 0),

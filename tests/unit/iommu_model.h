@@ -34,7 +34,7 @@ static struct {
 	u64 root; /* of the tables in use */
 	u32 writes, hangs_after;
 	u32 refuses; /* this command, the first is 1, and stops */
-	u32 stale, unwritten;
+	u32 stale, unwritten, written;
 	const char *wrong;	     /* a rule that was broken */
 	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
 	struct model_entry device[MODEL_DEVICES];
@@ -388,6 +388,7 @@ void mmio_write32(volatile void *p, u32 val)
 void wbinvd(void)
 {
 	model.is_written = true;
+	model.written++;
 }
 
 static inline void model_reset(bool amd)
