@@ -104,7 +104,7 @@ static void note_progress(struct uart *u)
 }
 
 /* What the port takes now. */
-static void drain(struct uart *u)
+static void drain_port(struct uart *u)
 {
 	u64 start = rdtsc();
 
@@ -138,7 +138,7 @@ static void send_rest(void)
 {
 	for (u32 i = 0; i < uart_count; i++)
 		if (uart_pending(&uarts[i]))
-			drain(&uarts[i]);
+			drain_port(&uarts[i]);
 	if (is_pending() && !has_drainer) {
 		WRITE_ONCE(wants_drainer, true);
 		WRITE_ONCE(this_cpu()->resched, true);
@@ -208,7 +208,7 @@ static void drain_fn(struct timer *t)
 
 	console_lock();
 	for (u32 i = 0; i < uart_count; i++)
-		drain(&uarts[i]);
+		drain_port(&uarts[i]);
 	tell_dead();
 	more = is_pending();
 	has_drainer = more;

@@ -204,13 +204,11 @@ void panic_set_hooks(void (*dump)(void), void (*leave)(struct cpu *c))
 #define PCI_CONFIG_ENABLE  BIT(31)
 
 /* "Reset Control Register" of Intel's chipsets */
-#define RESET_PORT   0xcf9
 #define RESET_SYSTEM 0x02
 #define RESET_CPU    0x06 /* and the rising edge of RST_CPU */
 
-#define KEYBOARD_COMMAND 0x64
-#define KEYBOARD_BUSY	 BIT(1)
-#define KEYBOARD_RESET	 0xfe
+#define KEYBOARD_BUSY  BIT(1)
+#define KEYBOARD_RESET 0xfe
 
 #define RESET_WAIT_US 50000 /* a reset takes effect within, if it does */
 

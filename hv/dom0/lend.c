@@ -5,6 +5,7 @@
 #include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
+#include "hv/mm/p2m_lend.h"
 
 #define PAGES CORBEL_LENT_PAGES
 #define BYTES (PAGES * PAGE_SIZE)
@@ -16,7 +17,7 @@ static struct {
 	u64 pfn;
 } moving;
 
-static s64 start(u32 way, u64 pfn)
+static s64 start_move(u32 way, u64 pfn)
 {
 	moving.way = way;
 	moving.pfn = pfn;
@@ -25,7 +26,7 @@ static s64 start(u32 way, u64 pfn)
 }
 
 /* dom0 has it again, at the place where it was. */
-static s64 give(u64 pfn)
+static s64 give_block(u64 pfn)
 {
 	int err = p2m_dom0_give(&dom0->p2m, pfn, PAGES);
 
@@ -36,7 +37,7 @@ static s64 give(u64 pfn)
 	return err;
 }
 
-static s64 begin(u64 pfn)
+static s64 begin_lend(u64 pfn)
 {
 	int err;
 
@@ -51,15 +52,15 @@ static s64 begin(u64 pfn)
 		return err;
 	err = mm_map_direct(pfn << PAGE_SHIFT, BYTES);
 	if (!err)
-		return start(TO_POOL, pfn);
-	give(pfn);
+		return start_move(TO_POOL, pfn);
+	give_block(pfn);
 	return err;
 }
 
 s64 lend(u64 pfn)
 {
 	if (moving.way == NOWHERE)
-		return begin(pfn);
+		return begin_lend(pfn);
 	if (moving.way != TO_POOL || moving.pfn != pfn)
 		return -EBUSY;
 	if (!smp_flush_host_done())
@@ -70,7 +71,7 @@ s64 lend(u64 pfn)
 }
 
 /* Nothing of guests' maps is left in it. */
-static void leave(u64 pfn)
+static void leave_hv(u64 pfn)
 {
 	memset(hpa_to_virt(hpa(pfn << PAGE_SHIFT)), 0, BYTES);
 	mm_unmap_direct(pfn << PAGE_SHIFT, BYTES);
@@ -84,8 +85,8 @@ s64 lend_take_back(void)
 		pfn = pool_unlend(false);
 		if (!pfn)
 			return -ENOENT;
-		leave(pfn);
-		return start(TO_DOM0, pfn);
+		leave_hv(pfn);
+		return start_move(TO_DOM0, pfn);
 	}
 	if (moving.way != TO_DOM0)
 		return -EBUSY;
@@ -93,7 +94,7 @@ s64 lend_take_back(void)
 		return -EAGAIN;
 	moving.way = NOWHERE;
 	mm_reap_direct();
-	return give(moving.pfn) ?: (s64)moving.pfn;
+	return give_block(moving.pfn) ?: (s64)moving.pfn;
 }
 
 /*
@@ -105,13 +106,13 @@ void lend_return_all(void)
 	u64 pfn;
 
 	if (moving.way == TO_POOL)
-		leave(moving.pfn);
+		leave_hv(moving.pfn);
 	if (moving.way != NOWHERE)
-		give(moving.pfn);
+		give_block(moving.pfn);
 	moving.way = NOWHERE;
 	while ((pfn = pool_unlend(true))) {
-		leave(pfn);
-		give(pfn);
+		leave_hv(pfn);
+		give_block(pfn);
 	}
 	smp_flush_host();
 }

@@ -8,10 +8,8 @@
 #define TOLD_MAX 8 /* a line for each attempt, but dom0 must not fill the log */
 
 /* "Reset Control Register" of Intel's chipsets */
-#define RESET_PORT    0xcf9
 #define RESET_RST_CPU BIT(2)
 /* A keyboard controller's command to pulse output lines: line 0, at 0, resets. */
-#define KEYBOARD_COMMAND     0x64
 #define KEYBOARD_PULSE_MASK  0xf1
 #define KEYBOARD_PULSE_RESET 0xf0
 

@@ -47,7 +47,7 @@ static const struct shape *shape_of(const struct corbel_segment *tss)
 	return tss->type & TYPE_32 ? &shape32 : &shape16;
 }
 
-static int fault(struct task *t, u8 vector, u16 sel)
+static int raise_fault(struct task *t, u8 vector, u16 sel)
 {
 	t->fault.vector = vector;
 	t->fault.error = (sel & ~3u) | t->external;
@@ -99,7 +99,7 @@ static int read_descriptor(struct task *t, enum task_space space, u16 sel, u8 ve
 	int ret;
 
 	if (!descriptor_at(t, sel, &at))
-		return fault(t, vector, sel);
+		return raise_fault(t, vector, sel);
 	ret = t->access(t, space, at, &d, sizeof(d), false);
 	if (!ret)
 		from_descriptor(out, sel, d);
@@ -126,20 +126,22 @@ static int write_type(struct task *t, enum task_space space, u16 sel, u8 clear, 
 static int check_target(struct task *t, struct corbel_segment *tss)
 {
 	bool iret = t->source == TASK_IRET;
-	u8 vector = iret ? VEC_TS : VEC_GP, want = iret ? TYPE_TSS | TYPE_BUSY : TYPE_TSS;
+	u8 vector = iret ? VEC_TS : VEC_GP, want = TYPE_TSS;
 	int ret;
 
+	if (iret)
+		want |= TYPE_BUSY;
 	if (t->selector & SEL_TI || !INDEX(t->selector))
-		return fault(t, vector, t->selector);
+		return raise_fault(t, vector, t->selector);
 	ret = read_descriptor(t, TASK_OLD, t->selector, vector, tss);
 	if (ret)
 		return ret;
 	if (tss->s || (tss->type & ~TYPE_32) != want)
-		return fault(t, vector, t->selector);
+		return raise_fault(t, vector, t->selector);
 	if (!tss->present)
-		return fault(t, VEC_NP, t->selector);
+		return raise_fault(t, VEC_NP, t->selector);
 	if (tss->limit < shape_of(tss)->bytes - 1u)
-		return fault(t, VEC_TS, t->selector);
+		return raise_fault(t, VEC_TS, t->selector);
 	return 0;
 }
 
@@ -182,14 +184,14 @@ static int load_ldt(struct task *t, u16 sel)
 
 	*ldt = (struct corbel_segment){.selector = sel, .unusable = 1};
 	if (sel & SEL_TI)
-		return fault(t, VEC_TS, sel);
+		return raise_fault(t, VEC_TS, sel);
 	if (!INDEX(sel))
 		return 0;
 	ret = read_descriptor(t, TASK_NEW, sel, VEC_TS, &s);
 	if (ret)
 		return ret;
 	if (s.s || s.type != TYPE_LDT || !s.present)
-		return fault(t, VEC_TS, sel);
+		return raise_fault(t, VEC_TS, sel);
 	*ldt = s;
 	return 0;
 }
@@ -221,14 +223,16 @@ static int load_segment(struct task *t, u32 i, u8 cpl)
 	int ret;
 
 	if (!INDEX(sel) && !(sel & SEL_TI))
-		return i == SEG_CS || i == SEG_SS ? fault(t, VEC_TS, sel) : 0;
+		return i == SEG_CS || i == SEG_SS ? raise_fault(t, VEC_TS, sel) : 0;
 	ret = read_descriptor(t, TASK_NEW, sel, VEC_TS, &s);
 	if (ret)
 		return ret;
 	if (!is_fit(i, &s, cpl))
-		return fault(t, VEC_TS, sel);
+		return raise_fault(t, VEC_TS, sel);
+	if (!s.present && i == SEG_SS)
+		return raise_fault(t, VEC_SS, sel);
 	if (!s.present)
-		return fault(t, i == SEG_SS ? VEC_SS : VEC_NP, sel);
+		return raise_fault(t, VEC_NP, sel);
 	ret = write_type(t, TASK_NEW, sel, 0, TYPE_ACCESSED);
 	if (ret)
 		return ret;
@@ -259,7 +263,7 @@ static int push_error(struct task *t, u32 size)
 	if (ss->type & TYPE_CONFORMING)
 		fits = sp > ss->limit && last <= mask;
 	if (!fits)
-		return fault(t, VEC_SS, 0);
+		return raise_fault(t, VEC_SS, 0);
 	ret = t->access(t, TASK_NEW_STACK, (u32)(ss->base + sp), &t->error, size, true);
 	if (!ret)
 		t->gpr[RSP] = (t->gpr[RSP] & ~mask) | sp;
@@ -276,7 +280,7 @@ static u32 get_word(const struct shape *s, const u8 *tss, u32 n)
 	return val;
 }
 
-static int save(struct task *t)
+static int save_old(struct task *t)
 {
 	const struct corbel_segment *tr = &t->seg[TASK_TR];
 	const struct shape *s = shape_of(tr);
@@ -286,7 +290,7 @@ static int save(struct task *t)
 
 	BUG_ON(len > sizeof(image));
 	if (tr->limit < s->at + len - 1)
-		return fault(t, VEC_TS, tr->selector);
+		return raise_fault(t, VEC_TS, tr->selector);
 	if (t->source == TASK_IRET)
 		words[W_FLAGS] &= ~RFLAGS_NT;
 	for (u32 i = 0; i < 8; i++)
@@ -299,7 +303,7 @@ static int save(struct task *t)
 }
 
 /* Registers, then segments, and what comes before the first instruction. */
-static int load(struct task *t, const struct shape *s, const u8 *tss)
+static int load_new(struct task *t, const struct shape *s, const u8 *tss)
 {
 	u16 sel[SEG_GS + 1] = {0};
 	int ret;
@@ -323,7 +327,7 @@ static int load(struct task *t, const struct shape *s, const u8 *tss)
 	if (!ret && t->has_error)
 		ret = push_error(t, s->size);
 	if (!ret && t->rip > t->seg[SEG_CS].limit)
-		ret = fault(t, VEC_GP, 0);
+		ret = raise_fault(t, VEC_GP, 0);
 	return ret;
 }
 
@@ -331,7 +335,7 @@ static int load(struct task *t, const struct shape *s, const u8 *tss)
  * What tells of the tasks which of them runs. The new one's busy bit is last: with it a second try
  * would fail.
  */
-static int mark(struct task *t, const struct corbel_segment *tss, u16 old)
+static int mark_busy(struct task *t, const struct corbel_segment *tss, u16 old)
 {
 	bool nests = t->source == TASK_CALL || t->source == TASK_GATE;
 	int ret = 0;
@@ -354,17 +358,17 @@ int task_switch(struct task *t)
 	int ret = check_target(t, &tss);
 
 	if (!ret)
-		ret = save(t);
+		ret = save_old(t);
 	if (!ret)
 		ret = t->access(t, TASK_OLD, tss.base, image, shape_of(&tss)->bytes, false);
 	if (ret)
 		return ret;
-	ret = load(t, shape_of(&tss), image);
+	ret = load_new(t, shape_of(&tss), image);
 	if (ret && ret != -EFAULT)
 		return ret;
 	t->faulted = ret;
 	first = t->fault;
-	ret = mark(t, &tss, old);
+	ret = mark_busy(t, &tss, old);
 	if (ret)
 		return ret;
 	t->fault = first;

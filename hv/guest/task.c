@@ -22,7 +22,8 @@ struct task_run {
 	struct guest_fault missing;
 };
 
-static int access(struct task *t, enum task_space space, u64 linear, void *buf, u32 len, bool write)
+static int access_memory(struct task *t, enum task_space space, u64 linear, void *buf, u32 len,
+			 bool write)
 {
 	struct task_run *r = t->ctx;
 	u64 how = write ? WALK_WRITE : 0;
@@ -59,7 +60,7 @@ static bool is_software(const struct vcpu *v, u32 event)
 }
 
 /* How far behind RIP the old task is to go on. */
-static int length(struct vcpu *v, const struct vm_exit *x, u32 *len, struct guest_fault *f)
+static int length_of(struct vcpu *v, const struct vm_exit *x, u32 *len, struct guest_fault *f)
 {
 	u8 vector = x->task.event & EVT_VECTOR;
 	int ret;
@@ -85,7 +86,7 @@ static void read_state(struct task_run *r, const struct vm_exit *x, u32 len)
 	memset(r, 0, sizeof(*r));
 	r->v = v;
 	t->ctx = r;
-	t->access = access;
+	t->access = access_memory;
 	t->source = x->task.source;
 	t->selector = x->task.selector;
 	if (t->source == TASK_GATE && !is_software(v, event)) {
@@ -142,7 +143,7 @@ static void drop_event(struct vcpu *v, const struct vm_exit *x, bool delivered)
 	}
 }
 
-static void inject(struct vcpu *v, const struct task *t)
+static void inject_fault(struct vcpu *v, const struct task *t)
 {
 	struct guest_fault f = {t->fault.vector, t->fault.error, t->fault.cr2};
 
@@ -153,7 +154,7 @@ void task_handle_switch(struct vcpu *v, const struct vm_exit *x)
 {
 	struct task_run r = {.v = v};
 	u32 len;
-	int ret = length(v, x, &len, &r.missing);
+	int ret = length_of(v, x, &len, &r.missing);
 
 	if (ret == -EINVAL)
 		return; /* it has been changed meanwhile: once more */
@@ -169,14 +170,14 @@ void task_handle_switch(struct vcpu *v, const struct vm_exit *x)
 	}
 	drop_event(v, x, !ret);
 	if (ret) {
-		inject(v, &r.task);
+		inject_fault(v, &r.task);
 		return;
 	}
 	write_state(v, &r.task);
 	if (unlikely(v->debug.control))
 		debug_retired(v);
 	if (r.task.faulted) {
-		inject(v, &r.task);
+		inject_fault(v, &r.task);
 	} else if (r.task.trap) {
 		debug_set_dr(v, 6, debug_get_dr(v, 6) | DR6_BT);
 		vcpu_inject_exception(v, VEC_DB, false, 0);

@@ -37,7 +37,7 @@ static u16 number_of(const struct domain *d)
 	return IOMMU_DOM0_NUMBER + (d ? 1 + (d - domains) : 0);
 }
 
-static void must(int err, const struct iommu_unit *u)
+static void must_answer(int err, const struct iommu_unit *u)
 {
 	if (err == -EIO)
 		panic("the %s unit at %lx does not end what it has been told: devices may reach "
@@ -45,19 +45,19 @@ static void must(int err, const struct iommu_unit *u)
 		      iommu.ops->name, u->at);
 }
 
-static void flush(u16 number)
+static void flush_number(u16 number)
 {
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		must(iommu.ops->flush(u, number), u);
+		must_answer(iommu.ops->flush(u, number), u);
 }
 
 static void flush_map(struct p2m *p)
 {
-	flush(number_of(container_of(p, struct domain, map)));
+	flush_number(number_of(container_of(p, struct domain, map)));
 }
 
 /* What of its promise a domain has not used, others may have again. */
-static void settle(struct domain *d)
+static void settle_promise(struct domain *d)
 {
 	if (d->acct.bounded)
 		pool_retract(&d->acct, d->acct.promised);
@@ -82,14 +82,14 @@ u32 domain_bits(void)
 }
 
 /* The first frame number that the tables of some unit do not reach. */
-static u64 reach(void)
+static u64 reach_end(void)
 {
 	return MIN(p2m_gfn_end(), BIT(domain_bits() - PAGE_SHIFT));
 }
 
 /* ---- domains ---- */
 
-static int make(struct domain *d)
+static int make_one(struct domain *d)
 {
 	int err;
 
@@ -102,7 +102,7 @@ static int make(struct domain *d)
 		BUG_ON(err); /* the promise was enough */
 		d->used = true;
 	}
-	settle(d);
+	settle_promise(d);
 	return err;
 }
 
@@ -110,7 +110,7 @@ static int make_first_unused(void)
 {
 	for (u32 i = 1; i < domains_end(); i++)
 		if (!domains[i].used)
-			return make(&domains[i]) ?: (int)i;
+			return make_one(&domains[i]) ?: (int)i;
 	return -ENOSPC;
 }
 
@@ -121,7 +121,7 @@ static int make_nowhere(void)
 		return -ENODEV;
 	if (closed)
 		return -EBUSY;
-	return domains[0].used ? 0 : make(&domains[0]);
+	return domains[0].used ? 0 : make_one(&domains[0]);
 }
 
 int domain_create(void)
@@ -136,14 +136,14 @@ static struct domain *domain_by_id(u64 id)
 	return d && d->used && !d->dying ? d : NULL;
 }
 
-static int destroy(struct domain *d)
+static int destroy_one(struct domain *d)
 {
 	int err;
 
 	BUG_ON(!d->used || d->devices);
 	d->dying = true;
 	err = p2m_destroy(&d->map);
-	settle(d);
+	settle_promise(d);
 	d->used = err;
 	return err;
 }
@@ -167,8 +167,8 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 
 	if (!d)
 		return -ENOENT;
-	if (!count || count > DOMAIN_MAP_FRAMES || dfn >= reach() || count > reach() - dfn ||
-	    (dfn < MSI_END && dfn + count > MSI_START))
+	if (!count || count > DOMAIN_MAP_FRAMES || dfn >= reach_end() ||
+	    count > reach_end() - dfn || (dfn < MSI_END && dfn + count > MSI_START))
 		return -EINVAL;
 	err = tables_end() ? -ENOMEM : pool_promise(&d->acct, MAP_TABLES);
 	for (; !err && done < count; done += err ? 0 : BIT(order)) {
@@ -178,10 +178,10 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 			    : 0;
 		err = p2m_map(&d->map, dfn + done, pfn + done, order, attr);
 	}
-	settle(d);
+	settle_promise(d);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		if (u->flush_maps)
-			must(iommu.ops->flush(u, number_of(d)), u);
+			must_answer(iommu.ops->flush(u, number_of(d)), u);
 	return done ? (s64)done : err;
 }
 
@@ -197,7 +197,7 @@ s64 domain_unmap(u64 id, u64 dfn, u64 count)
 	/* To split a large page; where there is none it goes as a whole. */
 	(void)pool_promise(&d->acct, MAP_TABLES);
 	done = p2m_unmap(&d->map, dfn, count);
-	settle(d);
+	settle_promise(d);
 	return done;
 }
 
@@ -221,13 +221,14 @@ static u32 slot_of(u32 device)
 static int tell_unit(struct iommu_unit *u, u32 device, const struct domain *from,
 		     const struct domain *to)
 {
-	int err = iommu.ops->attach(u, device, to ? &to->map.pt : &iommu.dom0, number_of(to));
+	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
+	int err = iommu.ops->attach(u, device, tables, number_of(to));
 
-	must(err, u);
+	must_answer(err, u);
 	if (err)
 		return err;
-	must(iommu.ops->flush(u, number_of(to)), u);
-	must(iommu.ops->flush(u, number_of(from)), u);
+	must_answer(iommu.ops->flush(u, number_of(to)), u);
+	must_answer(iommu.ops->flush(u, number_of(from)), u);
 	return 0;
 }
 
@@ -259,7 +260,7 @@ static int tell_units(u32 device, const struct domain *from, const struct domain
 	return any ? 0 : -ENODEV;
 }
 
-static int move(u32 slot, u32 device, struct domain *to)
+static int move_device(u32 slot, u32 device, struct domain *to)
 {
 	struct domain *from = attached[slot].in;
 	int err = tell_units(device, from, to);
@@ -290,7 +291,7 @@ int domain_attach(u64 device, u64 id)
 		return id ? -ENOSPC : 0;
 	if (attached[slot].in == to)
 		return 0; /* as it is; dom0's have no slot */
-	return move(slot, device, to);
+	return move_device(slot, device, to);
 }
 
 static void block_all(void)
@@ -301,7 +302,7 @@ static void block_all(void)
 		int err = 0;
 
 		if (attached[i].in && attached[i].in != &domains[0]) {
-			err = move(i, attached[i].device, &domains[0]);
+			err = move_device(i, attached[i].device, &domains[0]);
 			n++;
 		}
 		BUG_ON(err); /* its entries are there */
@@ -320,7 +321,7 @@ static int destroy_all(void)
 {
 	block_all();
 	for (struct domain *d = domains + 1; d < domains + DOMAINS; d++)
-		if (d->used && destroy(d))
+		if (d->used && destroy_one(d))
 			return -EAGAIN;
 	closed = false;
 	return 0;
@@ -334,5 +335,5 @@ int domain_destroy(u64 id)
 		return destroy_all();
 	if (!d || !d->used)
 		return -ENOENT;
-	return d->devices ? -EBUSY : destroy(d);
+	return d->devices ? -EBUSY : destroy_one(d);
 }

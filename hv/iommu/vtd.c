@@ -65,7 +65,7 @@
 #define ENTRY_P	       BIT(0)
 #define CONTEXT_AW(lv) ((lv)-2u) /* levels of the tables */
 #define CONTEXT_DOMAIN GENMASK(23, 8)
-#define ENTRIES	       (u32)(PAGE_SIZE / sizeof(u64)) /* two words each */
+#define CONTEXT_WORDS  (u32)(PAGE_SIZE / sizeof(u64)) /* two words each */
 
 /* "Invalidation Descriptors" */
 #define INV_CONTEXT_ALL 0x11ull
@@ -206,7 +206,7 @@ static bool make_root(struct iommu_unit *u, const struct pt *domain)
 	u->context = pool_alloc(0, NULL);
 	if (!u->root || !u->context)
 		return false;
-	for (u32 i = 0; i < ENTRIES; i += 2) {
+	for (u32 i = 0; i < CONTEXT_WORDS; i += 2) {
 		set_entry(u, &u->context[i], domain, IOMMU_DOM0_NUMBER);
 		u->root[i] = virt_to_hpa(u->context).v | ENTRY_P;
 	}

@@ -4,6 +4,11 @@
 
 #include "hv/lib/types.h"
 
+/* Ports by which a machine is reset: "Reset Control Register" of Intel's chipsets, the keyboard's.
+ */
+#define RESET_PORT	 0xcf9
+#define KEYBOARD_COMMAND 0x64
+
 #ifdef HV_HOST_TEST
 u8 inb(u16 port);
 void outb(u16 port, u8 val);

@@ -9,10 +9,9 @@
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"
 
-#define P2M_RUN_SHIFT 20u
-#define UNMAP_BUDGET  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
-/* per call; the lock is free between two */
-#define UNMAP_BATCHES	  4u
+#define P2M_RUN_SHIFT	  20u
+#define UNMAP_BUDGET	  (u32)(PAGE_SIZE / sizeof(u64)) /* one run per unit of work at most */
+#define UNMAP_BATCHES	  4u /* per call; the lock is free between two */
 #define CHANGE_BUDGET	  8192u
 #define LAPIC_DEFAULT_GFN 0xfee00ull
 #define PT_RIGHTS	  (PT_R | PT_W | PT_X)
@@ -104,8 +103,7 @@ static void put_later(void *ctx, u64 pfn, u64 count)
 	p->runs[p->runs_nr++] = pfn << P2M_RUN_SHIFT | count;
 }
 
-/* Flush, then let go of what put_later() collected and of the tables cut off. */
-static void settle_locked(struct p2m *p, bool flush)
+void p2m_settle_locked(struct p2m *p, bool flush)
 {
 	ASSERT_HELD(&p->lock);
 	BUG_ON((!flush && (p->runs_nr || p->pt.cut)));
@@ -139,7 +137,7 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 		done = (s64)MIN(count, first + span - gfn);
 	}
 	BUG_ON(done <= 0);
-	settle_locked(p, flush);
+	p2m_settle_locked(p, flush);
 	return (u64)done;
 }
 
@@ -402,7 +400,7 @@ bool p2m_fix_exec(struct p2m *p, u64 gfn)
  */
 static u64 dom0_attr(bool ram)
 {
-	u64 attr = PT_RIGHTS | PT_DIRTY;
+	u64 attr = P2M_DOM0_RAM;
 
 	if (!ram && pt_guest.wb)
 		attr |= PT_UC;
@@ -481,41 +479,6 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page)
 	unmap_locked(p, pfn, 1);
 	frame_set_kind(pfn, FRAME_HV);
 	lock_release(&p->lock);
-}
-
-int p2m_dom0_take(struct p2m *p, u64 pfn, u64 count)
-{
-	bool flush = false;
-	int err;
-	s64 done;
-
-	BUG_ON(!p->is_dom0 || !IS_ALIGNED(pfn | count, 512) || count > UNMAP_BUDGET);
-	lock_acquire(&p->lock);
-	err = frame_take(pfn, count);
-	if (!err) {
-		done = pt_unmap(&p->pt, pfn, count, UNMAP_BUDGET, &flush, NULL, NULL);
-		settle_locked(p, flush);
-		if (done < 0) {
-			frame_give(pfn, count);
-			err = (int)done;
-		}
-		BUG_ON(!err && done != (s64)count);
-	}
-	lock_release(&p->lock);
-	return err;
-}
-
-int p2m_dom0_give(struct p2m *p, u64 pfn, u64 count)
-{
-	int err;
-
-	BUG_ON(!p->is_dom0);
-	lock_acquire(&p->lock);
-	err = pt_map_identity(&p->pt, pfn, pfn + count, dom0_attr(true));
-	if (!err)
-		frame_give(pfn, count);
-	lock_release(&p->lock);
-	return err;
 }
 
 /* ---- access by the hypervisor ---- */

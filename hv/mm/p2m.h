@@ -126,17 +126,14 @@ int p2m_dom0_init(struct p2m *p, u64 limit);
  * out of memory (log and #GP).
  */
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr);
-/*
- * count frames of dom0's, none mapped into a guest, become the hypervisor's, and are flushed: but a
- * CPU in the hypervisor may be accessing them for dom0 until it passes its loop. 0; -EPERM: not
- * dom0's; -EBUSY: a guest has one; -ENOMEM: no table to split a page.
- */
-int p2m_dom0_take(struct p2m *p, u64 pfn, u64 count);
-/* They are dom0's again. 0 or -ENOMEM. */
-int p2m_dom0_give(struct p2m *p, u64 pfn, u64 count);
 /* Lend a pool page to dom0 at its own address / take it back. 0 or -ENOMEM. */
 int p2m_dom0_share(struct p2m *p, hpa_t page);
 void p2m_dom0_unshare(struct p2m *p, hpa_t page);
+
+/* What dom0 may do with its RAM. */
+#define P2M_DOM0_RAM (PT_R | PT_W | PT_X | PT_DIRTY)
+/* With the lock held, behind a pt_unmap(): flush, then let go of frames and of tables cut off. */
+void p2m_settle_locked(struct p2m *p, bool flush);
 
 /* In a guest, beyond the end of the tables: PT_MMIO. */
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);

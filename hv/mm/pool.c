@@ -145,7 +145,7 @@ void *pool_take_front(u64 bytes)
  * What of the pool's own pages is free and promised to nobody, if tables were promised so many
  * pages more and there were less lent. Negative: that cannot be.
  */
-static s64 spare(u64 tables, u64 less)
+static s64 spare_pages(u64 tables, u64 less)
 {
 	s64 lacking = (s64)(pool.tables + tables) - (s64)(pool.lent_free - less);
 
@@ -155,10 +155,10 @@ static s64 spare(u64 tables, u64 less)
 
 static bool can_take(const struct account *acct, u64 pages)
 {
-	BUG_ON(spare(0, 0) < 0);
+	BUG_ON(spare_pages(0, 0) < 0);
 	if (acct && acct->bounded)
 		return acct->promised >= pages;
-	return spare(0, 0) >= (s64)pages;
+	return spare_pages(0, 0) >= (s64)pages;
 }
 
 static void promise_locked(struct account *acct, s64 pages)
@@ -195,7 +195,7 @@ static int try_promise_locked(struct account *acct, u64 pages)
 	u64 reserve = (pool.last - pool.first) / 16, of_own = acct->tables ? 0 : pages;
 
 	ASSERT_HELD(&pool.lock);
-	if (pages > BIT(40) || spare(pages - of_own, 0) < (s64)(reserve + of_own))
+	if (pages > BIT(40) || spare_pages(pages - of_own, 0) < (s64)(reserve + of_own))
 		return -ENOMEM;
 	acct->bounded = true;
 	promise_locked(acct, pages);
@@ -354,7 +354,7 @@ bool pool_is_low(u64 tables)
 	bool low;
 
 	lock_acquire(&pool.lock);
-	low = spare(tables, 0) < low_mark();
+	low = spare_pages(tables, 0) < low_mark();
 	lock_release(&pool.lock);
 	return low;
 }
@@ -385,7 +385,8 @@ u64 pool_unlend(bool all)
 
 	lock_acquire(&pool.lock);
 	for (struct lent *l = pool.lent; l < pool.lent + LENT_MAX && !pfn; l++) {
-		if (!l->pfn || l->free != LENT_PAGES || (!all && spare(0, LENT_PAGES) < low_mark()))
+		if (!l->pfn || l->free != LENT_PAGES ||
+		    (!all && spare_pages(0, LENT_PAGES) < low_mark()))
 			continue;
 		pfn = l->pfn;
 		l->pfn = 0;

@@ -233,7 +233,10 @@ static void free_tables(struct pt *t, u64 *table, u32 order)
 	for (u32 i = 0; i < ENTRIES; i++)
 		if (is_table(table[i], order))
 			free_tables(t, table_of(table[i]), order - LEVEL);
-	pool_free(table, 0, order == ROOT_ORDER ? t->root_acct : t->acct);
+	if (order == ROOT_ORDER)
+		pool_free(table, 0, t->root_acct);
+	else
+		pool_free(table, 0, t->acct);
 }
 
 void pt_destroy(struct pt *t)

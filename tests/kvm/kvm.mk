@@ -12,7 +12,7 @@ $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h 
 
 # What other VMMs, and debuggers, ask for.
 KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate share
-$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
+$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
 $(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h

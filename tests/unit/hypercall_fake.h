@@ -17,6 +17,7 @@
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
 #include "arena.h"
+#include "hv/mm/p2m_lend.h"
 #include "stand_in.h"
 
 static struct vcpu *caller;

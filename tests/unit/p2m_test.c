@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
+/* links: hv/mm/p2m.c hv/mm/p2m_lend.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c */
 /*
  * Guest maps: references, flushes, access; dom0's map: hypervisor frames are left out whatever the
  * layout.
  */
+#include "hv/mm/p2m_lend.h"
 #include "p2m_fake.h"
 
 static struct vm dom0_vm;

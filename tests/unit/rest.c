@@ -28,6 +28,7 @@
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
+#include "hv/guest/task.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/domain.h"
 #include "stand_in.h"
@@ -105,6 +106,7 @@ __weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, 
 __weak NOTHING(smp_follow, struct cpu *c)
 __weak NOTHING(smp_set_x2apic, bool on)
 __weak ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
+__weak NOTHING(task_handle_switch, struct vcpu *v, const struct vm_exit *x)
 __weak NOTHING(timer_arm, struct timer *t, u64 deadline)
 __weak NOTHING(timer_cancel, struct timer *t)
 __weak NOTHING(timer_cancel_wait, struct timer *t)
