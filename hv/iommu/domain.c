@@ -158,11 +158,18 @@ static bool tables_end(void)
 	return pages > pool_total_bytes() / 4 / PAGE_SIZE;
 }
 
+/* Of the page that can be mapped there. */
+static u32 order_at(u64 dfn, u64 pfn, u64 left)
+{
+	if (iommu.format.max_order >= 9 && left >= BIT(9) && IS_ALIGNED(dfn | pfn, BIT(9)))
+		return 9;
+	return 0;
+}
+
 s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 {
 	struct domain *d = domain_by_id(id);
 	u64 attr = PT_R | (write ? PT_W : 0), done = 0;
-	u32 order;
 	int err;
 
 	if (!d)
@@ -171,12 +178,12 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 	    count > reach_end() - dfn || (dfn < MSI_END && dfn + count > MSI_START))
 		return -EINVAL;
 	err = tables_end() ? -ENOMEM : pool_promise(&d->acct, MAP_TABLES);
-	for (; !err && done < count; done += err ? 0 : BIT(order)) {
-		order = IS_ALIGNED((dfn + done) | (pfn + done), BIT(9)) && count - done >= BIT(9) &&
-				iommu.format.max_order >= 9
-			    ? 9
-			    : 0;
+	while (!err && done < count) {
+		u32 order = order_at(dfn + done, pfn + done, count - done);
+
 		err = p2m_map(&d->map, dfn + done, pfn + done, order, attr);
+		if (!err)
+			done += BIT(order);
 	}
 	settle_promise(d);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
