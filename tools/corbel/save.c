@@ -143,7 +143,7 @@ static bool has_attached(struct qmp *q, char *err)
 	json_object_object_add(path, "path", json_object_new_string("/machine/peripheral"));
 	if (qmp_call(q, "qom-list", path, -1, &ret, err))
 		return true;
-	for (size_t i = 0; !any && i < json_object_array_length(ret); i++) {
+	for (size_t i = 0; !any && i < qmp_count(ret); i++) {
 		const char *id = qmp_text(json_object_array_get_idx(ret, i), "name");
 
 		any = !strncmp(id, "disk-", 5) || !strncmp(id, "net-", 4);
