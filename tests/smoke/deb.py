@@ -21,7 +21,7 @@ FILES = {
                                  '/lib/systemd/system-generators/corbel',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
     'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h',
-                    '/lib/modprobe.d/corbel-dkms.conf'],
+                    '/etc/modprobe.d/corbel-dkms.conf'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
                      '/usr/share/man/man5/corbel.cfg.5.gz', '/lib/systemd/system/corbel@.service',
                      '/usr/share/bash-completion/completions/corbel'],
