@@ -6,7 +6,7 @@ $(BUILD)/dom0-tests/api: $(wildcard tests/dom0/api/*.[ch])
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g $(WARN) -static -pthread -o $@ $(filter %.c,$^)
 
-$(BUILD)/dom0-tests/%: tests/dom0/%.c
+$(BUILD)/dom0-tests/%: tests/dom0/%.c tests/target/edu.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 -g $(WARN) -static -I. -o $@ $<
 

@@ -25,13 +25,6 @@
 typedef uint8_t u8;
 typedef uint64_t u64;
 
-#define EDU_SRC	   0x80
-#define EDU_DST	   0x88
-#define EDU_COUNT  0x90
-#define EDU_CMD	   0x98
-#define EDU_START  1
-#define EDU_TO_RAM 2
-#define EDU_BUFFER 0x40000
 #define EDU_SIZE   0x100000
 #define COPY	   4000ul /* less than a page, which is what the buffer has */
 #define PAGE	   4096ul

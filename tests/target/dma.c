@@ -4,16 +4,10 @@
  * With iommu=strict it reaches dom0's memory, at its own addresses, and nothing of the
  * hypervisor's; else it does, which shows that this test can fail.
  */
+#include "edu.h"
 #include "lib.h"
 
 #define EDU_ID	    0x11e81234
-#define EDU_SRC	    0x80
-#define EDU_DST	    0x88
-#define EDU_COUNT   0x90
-#define EDU_CMD	    0x98
-#define EDU_START   1
-#define EDU_TO_RAM  2
-#define EDU_BUFFER  0x40000
 #define IMAGE	    0x200000ull /* of the hypervisor */
 #define SIZE	    64u
 #define LARGE_PAGE  0x200000ull

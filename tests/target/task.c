@@ -4,6 +4,7 @@
  * ask for it, and QEMU's TCG makes them itself: there this looks at the test.
  */
 #include "guest.h"
+#include "tests/target/tss.h"
 
 enum { GDT = 0x2000, IDT = 0x2400, TSS_A = 0x2800, TSS_C = 0x2a00, TSS_D = 0x2b00 };
 enum { CODE_A = 0x1000, CODE_B = 0x1800, CODE_D = 0x1900, HANDLERS = 0x3000 };
@@ -23,20 +24,6 @@ enum {
 	S_DATA_NOT_THERE = 0x58,
 	S_CODE_SHORT = 0x60,
 	GDT_LIMIT = 0x67
-};
-enum {
-	T_LINK = 0,
-	T_CR3 = 0x1c,
-	T_EIP = 0x20,
-	T_FLAGS = 0x24,
-	T_EAX = 0x28,
-	T_ESP = 0x38,
-	T_ES = 0x48,
-	T_CS = 0x4c,
-	T_SS = 0x50,
-	T_DS = 0x54,
-	T_LDT = 0x60,
-	T_TRAP = 0x64
 };
 #define NT	BIT(14)
 #define RF	BIT(16)

@@ -12,6 +12,7 @@
 #include "hv/emul/task.h"
 #include "hv/lib/x86.h"
 #include "test.h"
+#include "tests/target/tss.h"
 
 #define GDT 0x1000u
 #define A   0x2000u /* TSS of the task that runs */
@@ -30,19 +31,6 @@ enum {
 	CONFORMING = 0x40,
 	DOWN = 0x48,
 	NULLS = 0x50
-};
-enum {
-	T_CR3 = 0x1c,
-	T_EIP = 0x20,
-	T_FLAGS = 0x24,
-	T_EAX = 0x28,
-	T_ESP = 0x38,
-	T_ES = 0x48,
-	T_CS = 0x4c,
-	T_SS = 0x50,
-	T_DS = 0x54,
-	T_LDT = 0x60,
-	T_TRAP = 0x64
 };
 
 static u8 memory[0x4000];
