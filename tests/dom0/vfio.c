@@ -22,6 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/target/edu.h"
+
 typedef uint8_t u8;
 typedef uint64_t u64;
 
