@@ -153,6 +153,8 @@ MKIMAGE     := dom0/mkimage
 MKIMAGE_SRC := dom0/mkimage dom0/modules
 BASE_DIRS   := --dir /proc --dir /sys --dir /dev --dir /run --dir /tmp --dir /root --dir /mnt --dir /var/lib/misc
 QEMU_DATA   := /usr/share/qemu
+# Debian 12's QEMU has it, and Debian 13's finds it with SeaBIOS.
+MICROVM     := $(firstword $(wildcard $(QEMU_DATA)/bios-microvm.bin) /usr/share/seabios/bios-microvm.bin)
 IMG         := $(BUILD)/dom0
 
 $(IMG)/demo.img: $(MKIMAGE_SRC) $(shell find dom0/demo -type f) $(VMLINUX_cloud)
@@ -166,7 +168,7 @@ $(IMG)/demo-disk.img:
 
 DOM0_FILES = --files dom0/image --busybox $(BASE_DIRS) \
 	--program /usr/bin/chrt \
-	--program /usr/bin/qemu-system-x86_64-microvm --add $(QEMU_DATA)/bios-microvm.bin=$(QEMU_DATA)/bios-microvm.bin \
+	--program /usr/bin/qemu-system-x86_64-microvm --add $(MICROVM)=$(MICROVM) \
 	--add $(QEMU_DATA)/linuxboot_dma.bin=$(QEMU_DATA)/linuxboot_dma.bin --add $(QEMU_DATA)/pvh.bin=$(QEMU_DATA)/pvh.bin \
 	--add /usr/share/corbel/demo/vmlinux=$(VMLINUX_cloud) --add /usr/share/corbel/demo/initrd=$(IMG)/demo.img \
 	--add /usr/share/corbel/demo/disk.img=$(IMG)/demo-disk.img $(if $(TOOL_C),--program /usr/bin/corbel=$(BUILD)/corbel)

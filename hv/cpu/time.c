@@ -143,6 +143,7 @@ static u32 read_pair(const struct reference *r, u64 *tsc)
 	u64 best = ~0ull;
 	u32 count = 0;
 
+	*tsc = 0;
 	for (u32 i = 0; i < 8; i++) {
 		u64 before = rdtsc();
 		u32 v = r->read();
