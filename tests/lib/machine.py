@@ -177,6 +177,10 @@ class Machine:
             raise Stop
         status, out = int(self.child.match.group(2)), clean(self.child.match.group(1))
         self.wait(prompt, 5)
+        missing = re.search(r'sh: (\S+): not found', out)
+        if missing: # negated, it would hold
+            ok(False, f'{self.label}: `{command}` finds {missing.group(1)}', out)
+            raise Stop
         return status, out
 
     def out_of(self, command, seconds=10, prompt='dom0# '):
@@ -189,7 +193,7 @@ class Machine:
 
     def until(self, condition, seconds=45):
         """Wait in dom0 until a shell condition holds; whether it does. It is looked at once a second."""
-        return self.sh(f'n=0; until {condition} || [ $n -ge {seconds * PATIENCE:.0f} ]; do n=$((n+1)); sleep 1; done; {condition}',
+        return self.sh(f'end=$(($(date +%s) + {seconds * PATIENCE:.0f})); until {condition} || [ $(date +%s) -ge $end ]; do sleep 1; done; {condition}',
                        2 * seconds)[0] == 0
 
     def guest_up(self, name='demo'):

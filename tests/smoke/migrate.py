@@ -32,7 +32,7 @@ def free_port():
 def set_up(m, address):
     m.prompt()
     # It may only be about to start, and its script flushes addresses, also when it is killed meanwhile.
-    need(m.until('killall udhcpc 2> /dev/null') and m.until('! pgrep -f udhcpc > /dev/null'),
+    need(m.until('pidof udhcpc > /dev/null') and m.until('! { killall udhcpc 2> /dev/null; ps | grep -q "[u]dhcpc"; }'),
          f'{m.label}: nobody else gives its network card addresses')
     m.out_of(f'dmesg -n 1; nic=$(ls -d /sys/class/net/*/device | cut -d/ -f5); ip addr add {address}/24 dev $nic && ip link set up dev $nic')
     m.sh(LISTEN)
@@ -67,8 +67,8 @@ def moves(here, there, address):
 
 def migrate():
     link = free_port()
-    with Machine('first', nic=None, extra=['-nic', f'socket,listen=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:01']) as a, \
-            Machine('second', nic=None, extra=['-nic', f'socket,connect=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:02']) as b:
+    with Machine('first', nic=None, life=3600, extra=['-nic', f'socket,listen=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:01']) as a, \
+            Machine('second', nic=None, life=3600, extra=['-nic', f'socket,connect=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:02']) as b:
         set_up(a, '10.9.0.1')
         set_up(b, '10.9.0.2')
         need(a.until('ping -c 1 -q 10.9.0.2 | grep -q " 0% packet loss"'), 'two machines reach each other', b.sh('ip addr; ip neigh')[1])
