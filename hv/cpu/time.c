@@ -198,7 +198,7 @@ static u64 khz_from_host(void)
 static u64 calibrate_tsc(const char **source)
 {
 	static bool (*const use[])(struct reference *) = {use_hpet, use_pm_timer, use_pit};
-	struct reference r;
+	struct reference r = {0};
 	u64 khz = 0;
 
 	*source = "CPUID";

@@ -108,6 +108,7 @@ static void limit_cpus(const struct boot_info *bi)
 	BUG_ON(n > MAX_CPUS);
 	for (u32 i = 0; i < n; i++)
 		keep[i] = cpus[i]->apic_id;
+	/* cppcheck-suppress uninitvar; as many as n are set */
 	if (bi->acpi.madt && acpi_limit_madt(bi->acpi.madt, mm_map_boot, keep, n))
 		log_warn(
 		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
