@@ -105,7 +105,7 @@ struct cb_vcpu {
 	u32 user_exit;
 	u32 io_bytes;	 /* of the last KVM_EXIT_IO; at most a page */
 	bool unfinished; /* the next resume completes an instruction or injection */
-	bool lost;	 /* did not stop when told to */
+	bool lost;	 /* did not stop when told to; it may later, see vm.c */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
 	sigset_t sigmask;
@@ -134,6 +134,8 @@ struct cb_vm {
 	bool exception_payload, triple_fault_event;
 	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
 	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
+
+	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 
 	/* mem.c, fault.c */
 	struct mutex slots_lock;
@@ -245,7 +247,10 @@ int cb_vm_realize(struct cb_vm *vm);
 
 /* vcpu.c */
 int cb_vcpu_create(struct cb_vm *vm, u32 apic_id);
-/* With the VM's last reference. False: the hypervisor would not let go of it. */
+/*
+ * Of a VM without users whose vCPUs have all stopped. False: the hypervisor would not let go of it
+ * yet.
+ */
 bool cb_vcpu_destroy(struct cb_vcpu *v);
 
 /* run.c */

@@ -35,6 +35,8 @@ int cb_vcpu_stop(struct cb_vcpu *v)
 
 	if (cb_vcpu_stopped(v))
 		return 0;
+	if (v->lost)
+		return -EIO;
 	HC1(VCPU_PAUSE, v->id);
 	for (i = 0; i < STOP_TIMEOUT_S; i++)
 		if (wait_event_timeout(v->wait, cb_vcpu_stopped(v), HZ))

@@ -208,17 +208,16 @@ static long destroy(u32 id)
 
 bool cb_vcpu_destroy(struct cb_vcpu *v)
 {
-	long r = cb_vcpu_stop(v);
+	long r;
 
 	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
-	if (!r)
-		r = destroy(v->id);
-	if (r < 0)
-		pr_err("vCPU %u could not be destroyed (%ld)\n", v->id, r);
+	r = destroy(v->id);
+	if (r < 0 && r != -ENOENT)
+		return false;
 	cb_account_vcpu_gone(v->vm->account);
 	vcpu_free(v);
-	return r >= 0;
+	return true;
 }
 
 static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)

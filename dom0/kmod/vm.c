@@ -54,21 +54,34 @@ int cb_vm_realize(struct cb_vm *vm)
 	return r ? r : cb_ioeventfd_realize(vm);
 }
 
-static void vm_destroy(struct cb_vm *vm)
+/* ---- the end ---- */
+
+#define REAP_AGAIN HZ
+
+/* Only when all have stopped does the hypervisor let go of one. */
+static bool destroy_vcpus(struct cb_vm *vm)
 {
-	bool gone = true;
-	long r = 0;
+	bool stopped = true;
 	u32 i;
 
-	cb_irqchip_exit(vm);
-	cb_ioeventfd_release(vm);
-	cb_mem_exit(vm);
 	for (i = 0; i < vm->vcpus; i++)
-		gone &= cb_vcpu_destroy(vm->vcpu[i]);
-	if (vm->id && gone)
+		stopped &= !cb_vcpu_stop(vm->vcpu[i]);
+	while (stopped && vm->vcpus && cb_vcpu_destroy(vm->vcpu[vm->vcpus - 1]))
+		vm->vcpus--;
+	return !vm->vcpus;
+}
+
+/* False: a vCPU does not stop. */
+static bool vm_free(struct cb_vm *vm)
+{
+	long r = 0;
+
+	if (!destroy_vcpus(vm))
+		return false;
+	if (vm->id)
 		while ((r = HC1(VM_DESTROY, vm->id)) == -EAGAIN)
 			cond_resched();
-	if (!gone || r < 0)
+	if (r < 0)
 		pr_err("VM %u could not be destroyed (%ld); its memory in the hypervisor is lost\n",
 		       vm->id, r);
 	cb_account_take_back();
@@ -78,6 +91,32 @@ static void vm_destroy(struct cb_vm *vm)
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kvfree(vm);
+	return true;
+}
+
+static void reap(struct work_struct *w)
+{
+	struct cb_vm *vm = container_of(to_delayed_work(w), struct cb_vm, reap);
+
+	if (vm_free(vm))
+		module_put(THIS_MODULE); /* whose exit waits for the rest of this function */
+	else
+		queue_delayed_work(cb_wq, &vm->reap, REAP_AGAIN);
+}
+
+/* What a vCPU that does not stop has, and its user's numbers, are given back when it does. */
+static void vm_destroy(struct cb_vm *vm)
+{
+	cb_irqchip_exit(vm);
+	cb_ioeventfd_release(vm);
+	cb_mem_exit(vm);
+	if (vm_free(vm))
+		return;
+	pr_warn("a vCPU of VM %u does not stop: what that has is taken back when it does\n",
+		vm->id);
+	__module_get(THIS_MODULE); /* the file that is being closed has it */
+	INIT_DELAYED_WORK(&vm->reap, reap);
+	queue_delayed_work(cb_wq, &vm->reap, REAP_AGAIN);
 }
 
 void cb_vm_put(struct cb_vm *vm)

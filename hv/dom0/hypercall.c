@@ -338,14 +338,18 @@ static bool is_stopped(struct vcpu *v)
 /* access: state_get() or state_set() */
 static s64 move_state(struct vcpu *v, u64 what, u64 bytes, s64 (*access)(struct vcpu *, u32, u32))
 {
-	s64 ret;
+	s64 ret = -EBUSY;
 
 	if (what >= CORBEL_STATE_NR || bytes > PAGE_SIZE)
 		return -EINVAL;
-	if (!is_stopped(v) || !hvm->borrow(v))
+	if (!vcpu_claim(v))
 		return -EBUSY;
-	ret = access(v, what, bytes);
-	hvm->give_back(v);
+	if (hvm->borrow(v)) {
+		ret = access(v, what, bytes);
+		hvm->give_back(v);
+	}
+	BUG_ON(v->stopped != VCPU_CLAIMED);
+	__atomic_store_n(&v->stopped, VCPU_STOPPED, __ATOMIC_RELEASE);
 	return ret;
 }
 

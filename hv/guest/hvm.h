@@ -188,14 +188,13 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *     of the two ranges of MSR bitmaps.
  *   vcpu_reset: controls and MSRs; registers are set by set().
  *   load, put: becomes current on this CPU (may have been elsewhere before), and no longer.
- *   borrow, give_back: access to a vCPU that is not loaded, while another may be. False: it is
- *     loaded, here or elsewhere. May hold a lock between.
- *   run: IF = 0 in and out; physical interrupts stay pending, or have been handled.
- * State of a vCPU that is loaded here or borrowed. Values to be set have been validated:
- *   is_paging: would an instruction be fetched from p->next in the same way?
- *   set_tsc: v->tsc_offset has changed, or v->tsc_mul of a vCPU that is not loaded.
- *   msr_x: MSRs that live in the back end's structure, EFER excluded; -ENOENT: not one of them.
- *   can_inject: IF, shadow, NMI blocking, nothing injected yet.
+ *   borrow, give_back: access to a vCPU that is not loaded and that nobody else can load or borrow
+ *     (vcpu_claim()), while another may be. False: it is loaded, here or elsewhere. May hold a lock
+ * between. run: IF = 0 in and out; physical interrupts stay pending, or have been handled. State of
+ * a vCPU that is loaded here or borrowed. Values to be set have been validated: is_paging: would an
+ * instruction be fetched from p->next in the same way? set_tsc: v->tsc_offset has changed, or
+ * v->tsc_mul of a vCPU that is not loaded. msr_x: MSRs that live in the back end's structure, EFER
+ * excluded; -ENOENT: not one of them. can_inject: IF, shadow, NMI blocking, nothing injected yet.
  *   set_debug: INT3 exits; MOVs to and from debug registers exit, and no old trap is left.
  *   want_window: an exit as soon as one can be injected.
  *   dump: into the log, in the manual's order, HVM_DUMP_BYTES at most.

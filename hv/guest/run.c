@@ -70,7 +70,7 @@ static void stop_for_dom0(struct vcpu *v)
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
-	__atomic_store_n(&v->stopped, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&v->stopped, VCPU_STOPPED, __ATOMIC_SEQ_CST);
 	while (!sched_block(&v->sched))
 		;
 	__atomic_store_n(&v->page->state, CORBEL_VCPU_STOPPED, __ATOMIC_RELEASE);
@@ -80,11 +80,11 @@ static void stop_for_dom0(struct vcpu *v)
 
 int vcpu_resume(struct vcpu *v, struct vcpu *by)
 {
-	if (!v->page || !READ_ONCE(v->stopped))
-		return -EBUSY;
-	if (v->vm->dying)
-		return -ENOENT;
 	BUG_ON(!by->vm->is_dom0);
+	if (v->vm->dying)
+		return READ_ONCE(v->stopped) ? -ENOENT : -EBUSY;
+	if (!v->page || !vcpu_claim(v))
+		return -EBUSY;
 	if (v->page->regs_dirty) {
 		regs_from_page(v);
 		v->page->regs_dirty = 0;

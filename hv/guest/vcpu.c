@@ -142,7 +142,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	v->pat = PAT_RESET;
 	v->tsc_khz = tsc_khz;
 	cpuid_set(v, NULL, 0);
-	v->stopped = !is_dom0;
+	v->stopped = is_dom0 ? 0 : VCPU_STOPPED;
 	if (!is_dom0 && (ret = share_pages(v)))
 		goto fail_free;
 	ret = table_add(&vcpus, v, &v->id);

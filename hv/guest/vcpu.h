@@ -27,6 +27,8 @@ enum mp_state {
 	MP_SIPI_RECEIVED = 4
 };
 
+enum { VCPU_STOPPED = 1, VCPU_CLAIMED = 2 };
+
 /* Finishes, once dom0 has answered, what the vCPU has stopped for. */
 typedef void complete_fn(struct vcpu *v);
 
@@ -66,8 +68,8 @@ struct vcpu {
 	u32 index;     /* in its VM */
 	u64 due;       /* DUE_x; atomic, any CPU */
 	/*
-	 * 1: belongs to dom0 (CORBEL_VCPU_STOPPED); the only state in which hypercalls may touch
-	 * it; atomic
+	 * VCPU_STOPPED: belongs to dom0 (CORBEL_VCPU_STOPPED); VCPU_CLAIMED: and to the hypercall
+	 * that touches it, see vcpu_claim(); 0: neither; atomic
 	 */
 	u32 stopped;
 	u32 mp_state;		 /* enum mp_state */
@@ -187,6 +189,18 @@ static inline void vcpu_set_cr4(struct vcpu *v, u64 val)
 {
 	v->osxsave = val & CR4_OSXSAVE;
 	hvm->set(v, HVM_CR4, val);
+}
+
+/*
+ * For a hypercall: a stopped vCPU, which nobody resumes or touches before v->stopped is set anew.
+ * False: it runs, or is another's.
+ */
+static inline bool vcpu_claim(struct vcpu *v)
+{
+	u32 was = VCPU_STOPPED;
+
+	return __atomic_compare_exchange_n(&v->stopped, &was, VCPU_CLAIMED, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
 }
 
 static inline void vcpu_note(struct vcpu *v, u64 due)

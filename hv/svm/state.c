@@ -81,6 +81,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmcb *m = svm_vmcb(v);
 
+	svm_current(v);
 	switch (r) {
 	case HVM_CR0:
 		set_cr0(v, val);
@@ -178,6 +179,7 @@ void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 
 void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
 {
+	svm_current(v);
 	*vmcb_seg(v, s) = (struct vmcb_seg){
 	    .base = in->base,
 	    .limit = in->limit,
@@ -233,6 +235,7 @@ int svm_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
 	u64 *slot = msr_slot(svm_vmcb(v), msr);
 
+	svm_current(v);
 	if (!slot)
 		return -ENOENT;
 	*slot = val;

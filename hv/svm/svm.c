@@ -242,6 +242,8 @@ void svm_load(struct vcpu *v)
 {
 	struct svm_cpu *c = this_cpu()->svm;
 
+	BUG_ON(svm_of(v)->cpu);
+	svm_of(v)->cpu = this_cpu();
 	if (svm_of(v)->asid_cpu != this_cpu())
 		svm_flush_asid(v);
 	if (unlikely(c->tsc_mul != v->tsc_mul)) {
@@ -255,15 +257,23 @@ void svm_load(struct vcpu *v)
 /* A VMCB is memory: nothing is to be put back or fetched. */
 void svm_put(struct vcpu *v)
 {
+	svm_current(v);
+	svm_of(v)->cpu = NULL;
 }
 
 bool svm_borrow(struct vcpu *v)
 {
+	struct svm_vcpu *s = svm_of(v);
+
+	if (s->cpu)
+		return false;
+	s->cpu = this_cpu();
 	return true;
 }
 
 void svm_give_back(struct vcpu *v)
 {
+	svm_put(v);
 }
 
 /* After a single-stepped entry: nobody is to see the step. before: RFLAGS without it. */

@@ -2,6 +2,7 @@
 /* Inside the AMD-V back end. */
 #pragma once
 
+#include "hv/cpu/cpu.h"
 #include "hv/guest/vcpu.h"
 #include "hv/svm/vmcb.h"
 
@@ -9,6 +10,7 @@
 struct svm_vcpu {
 	struct vmcb vmcb;     /* first: a page of its own */
 	u64 vmcb_pa;	      /* set once */
+	struct cpu *cpu;      /* that has loaded or borrowed it */
 	struct cpu *asid_cpu; /* the CPU whose ASID the VMCB holds */
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
@@ -43,6 +45,12 @@ static inline struct svm_vcpu *svm_of(struct vcpu *v)
 static inline struct vmcb *svm_vmcb(struct vcpu *v)
 {
 	return &svm_of(v)->vmcb;
+}
+
+/* State is set by the CPU that has loaded or borrowed the vCPU. */
+static inline void svm_current(struct vcpu *v)
+{
+	BUG_ON(svm_of(v)->cpu != this_cpu());
 }
 
 /* v->nmi_masked, and what makes the IRET at a handler's end seen. */

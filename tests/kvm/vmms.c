@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,20 +32,25 @@ static volatile bool stop;
 
 /* ---- windows of races, made wide by widen.ko ---- */
 
-/* Whoever calls this function of corbel.ko loses some milliseconds first. */
-static void widen(const char *symbol, u32 ms)
+static void load_widen(const char *symbol, const char *what, u32 value)
 {
-	char path[200], args[100];
+	char path[200], args[200];
 	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
 
 	while (n > 0 && path[n - 1] != '/')
 		n--;
 	strcpy(path + (n > 0 ? n : 0), "widen.ko");
-	snprintf(args, sizeof(args), "symbol=%s ms=%u", symbol, ms);
+	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
 		fatal("%s %s: errno %d", path, args, errno);
 	close(fd);
+}
+
+/* Whoever calls this function of corbel.ko loses some milliseconds first. */
+static void widen(const char *symbol, u32 ms)
+{
+	load_widen(symbol, "ms", ms);
 }
 
 static void widen_end(void)
@@ -451,6 +457,57 @@ static bool limits(void)
 	return good;
 }
 
+/* ---- a vCPU that does not stop when its VM ends ---- */
+
+static void spin_as(uid_t uid, int report, int wait)
+{
+	static const u8 code[] = {0xeb, 0xfe}; /* jmp . */
+	struct had had = {.vms = 1};
+	struct vm vm;
+
+	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+		_exit(1);
+	open_kvm();
+	vm_init(&vm, 1, VM_IRQCHIP);
+	if (write(report, &had, sizeof(had)) == sizeof(had))
+		run_code(&vm, code, sizeof(code), 0);
+	_exit(0);
+}
+
+static bool is_vms(u32 n, u32 tries)
+{
+	for (; hv_info().vms != n && tries; tries--)
+		usleep(100000);
+	return hv_info().vms == n;
+}
+
+/* The module is told for a while that it has not stopped. */
+static bool stops_late(void)
+{
+	enum { USER = 1000, LATE_MS = 2500 };
+	u32 vms = set_limit("max_vms_per_user", 1), before = hv_info().vms, vcpus = hv_info().vcpus;
+	bool kept, counted, back;
+	struct taker t;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	t = taker_start(spin_as, USER);
+	load_widen("cb_vcpu_stop", "error", EIO);
+	kill(t.pid, SIGKILL);
+	taker_end(t);
+	usleep(LATE_MS * 1000);
+	kept = hv_info().vms == before + 1 && hv_info().vcpus == vcpus + 1;
+	counted = is_had(taker_end(taker_start_vms(USER, 1, 1)), 0, 0, ENOSPC);
+	widen_end();
+	back = is_vms(before, 600) && hv_info().vcpus == vcpus;
+	note("stops-late: %s, %s, %s", kept ? "kept" : "not kept",
+	     counted ? "counted" : "not counted", back ? "taken back" : "not taken back");
+	back &= is_had(taker_end(taker_start_vms(USER, 2, 1)), 1, 1, ENOSPC);
+	chmod("/dev/kvm", 0660);
+	set_limit("max_vms_per_user", vms);
+	return kept && counted && back;
+}
+
 /* ---- the hypervisor's memory, which pays for page tables ---- */
 
 #define GB	      (1ul << 30)
@@ -806,6 +863,9 @@ static const struct {
      "a vCPU that takes over another one's number while that ends is heard when it stops",
      vcpu_ids},
     {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs", limits},
+    {"stops-late",
+     "a vCPU that does not stop when its VM ends is its user's until it does, and then given back",
+     stops_late},
     {"pool",
      "a user takes all of the hypervisor's memory that he can get, then root: others' guests go "
      "on, "

@@ -204,8 +204,18 @@ static NOTHING(fake_set, struct vcpu *v, enum hvm_reg r, u64 val)
 static NOTHING(fake_set_seg, struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)
 static ZERO(int, fake_msr_set, struct vcpu *v, u32 msr, u64 val)
 
+static inline s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d);
+static bool meddles; /* another CPU makes hypercalls while state is moved */
+static s64 meddled[3];
+
 static inline bool fake_borrow(struct vcpu *v)
 {
+	if (meddles) {
+		meddles = false;
+		meddled[0] = v->stopped;
+		meddled[1] = call(CORBEL_HC_VCPU_SET, v->id, CORBEL_STATE_SREGS, 8, 0);
+		meddled[2] = call(CORBEL_HC_VCPU_GET, v->id, CORBEL_STATE_SREGS, 0, 0);
+	}
 	return borrows;
 }
 /* clang-format on */

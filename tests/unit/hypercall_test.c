@@ -30,6 +30,13 @@ static void test_states(void)
 	CHECK(call(CORBEL_HC_VCPU_GET, id, CORBEL_STATE_SREGS, 0, 0) == -EBUSY && moves == 2,
 	      "nor one's that another CPU still has");
 	borrows = true;
+	CHECK(v->stopped == VCPU_STOPPED, "and it stays stopped");
+	meddles = true;
+	CHECK(call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, 8, 0) == 8 && moves == 3 &&
+		  v->stopped == VCPU_STOPPED,
+	      "while state is set another CPU wants the vCPU");
+	CHECK(meddled[0] == VCPU_CLAIMED, "which cannot be resumed meanwhile");
+	CHECK(meddled[1] == -EBUSY && meddled[2] == -EBUSY, "nor set or read by others");
 	CHECK(call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_NR, 8, 0) == -EINVAL &&
 		  call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, PAGE_SIZE + 1, 0) == -EINVAL,
 	      "unknown states and more than a page are refused");

@@ -66,8 +66,10 @@ static struct vmcb *fresh(bool is_dom0)
 	vcpu = (struct vcpu){.vm = &vm, .arch = &arch, .rip = 0x1000};
 	guest = NULL;
 	threshold = 0;
+	CHECK(svm_borrow(&vcpu), "a vCPU that nobody has can be borrowed");
 	svm_vcpu_reset(&vcpu, false);
 	svm_mask_nmi(&vcpu, false);
+	svm_give_back(&vcpu);
 	svm_load(&vcpu);
 	return &arch.vmcb;
 }
@@ -157,6 +159,7 @@ static void test_flushes(void)
 	CHECK(m->asid == asid + 1 && tlb_seen == SVM_TLB_NONE,
 	      "a guest's own translations go with a fresh ASID");
 	arch.asid_cpu = NULL;
+	svm_put(&vcpu);
 	svm_load(&vcpu);
 	run();
 	CHECK(m->asid == asid + 2 && arch.asid_cpu == this_cpu(), "so they do on another CPU");
@@ -311,6 +314,28 @@ static void test_cr8(void)
 	quirks = 0;
 }
 
+/* One CPU has a vCPU, by loading or by borrowing it, and only that one sets its state. */
+static void test_owner(void)
+{
+	struct corbel_segment seg = {0};
+
+	fresh(false);
+	CHECK(!svm_borrow(&vcpu), "one that is loaded cannot be borrowed");
+	svm_put(&vcpu);
+	CHECK(PANICS(svm_put(&vcpu)), "it is put once");
+	CHECK(PANICS(svm_set(&vcpu, HVM_CR3, 0)) && PANICS(svm_set_seg(&vcpu, HVM_CS, &seg)) &&
+		  PANICS(svm_msr_set(&vcpu, MSR_STAR, 0)),
+	      "nobody's state is set");
+	CHECK(svm_borrow(&vcpu) && !svm_borrow(&vcpu), "it is borrowed once");
+	svm_set(&vcpu, HVM_CR3, 0x3000);
+	CHECK(PANICS(svm_load(&vcpu)), "and not loaded meanwhile");
+	svm_give_back(&vcpu);
+	svm_load(&vcpu);
+	arch.cpu = this_cpu() + 1;
+	CHECK(!svm_borrow(&vcpu) && PANICS(svm_set(&vcpu, HVM_CR3, 0)) && PANICS(svm_put(&vcpu)),
+	      "what another CPU has is that CPU's");
+}
+
 int main(void)
 {
 	arena_init(0x100000);
@@ -322,5 +347,6 @@ int main(void)
 	test_cr0();
 	test_nmi();
 	test_cr8();
+	test_owner();
 	return test_end();
 }

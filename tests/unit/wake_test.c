@@ -601,7 +601,11 @@ static void test_asserts(void)
 	CHECK(PANICS(vcpu_inject_exception(&guest->v, 32, false, 0)), "there is no exception 32");
 	guest->v.stopped = 1;
 	CHECK(PANICS(vcpu_resume(&guest->v, &guest->v)), "only dom0's vCPUs resume others");
+	guest->v.stopped = VCPU_CLAIMED;
+	CHECK(vcpu_resume(&guest->v, &dom0_vcpu->v) == -EBUSY && guest->v.stopped == VCPU_CLAIMED,
+	      "nobody resumes one whose state is being set");
 	guest->v.stopped = 0;
+	CHECK(vcpu_resume(&guest->v, &dom0_vcpu->v) == -EBUSY, "nor one that runs");
 	guest->v.stop_reason = CORBEL_EXIT_PAUSED;
 	CHECK(PANICS(exit_loop(&guest->v, this_cpu())), "no entry with a stop that is not noted");
 }

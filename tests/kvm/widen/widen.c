@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Widens the window of a race: whoever calls a function of the kernel, or of corbel.ko, loses some
- * milliseconds before it. So corbel.ko itself needs no code for that.
+ * milliseconds before it. Or it fails: it is not called, but returns -error. So corbel.ko itself
+ * needs no code for that.
  *
- * insmod widen.ko symbol=NAME ms=N
+ * insmod widen.ko symbol=NAME ms=N | error=N
  */
 #include <linux/delay.h>
 #include <linux/kprobes.h>
+#include <linux/linkage.h>
 #include <linux/module.h>
 
 static char *symbol;
@@ -14,9 +16,22 @@ module_param(symbol, charp, 0444);
 static unsigned int ms = 20;
 module_param(ms, uint, 0444);
 
+static unsigned int error;
+module_param(error, uint, 0444);
+
+void widen_return(void);
+asm(".text\n"
+    ".type widen_return, @function\n"
+    "widen_return:\n" ASM_RET ".size widen_return, . - widen_return\n");
+
 /* Here nothing may sleep: only another CPU gets anything done meanwhile. */
 static int lose_time(struct kprobe *p, struct pt_regs *regs)
 {
+	if (error) {
+		regs->ax = -(long)error;
+		regs->ip = (unsigned long)widen_return;
+		return 1;
+	}
 	mdelay(ms);
 	return 0;
 }
@@ -25,7 +40,7 @@ static struct kprobe probe = {.pre_handler = lose_time};
 
 static int __init widen_init(void)
 {
-	if (!symbol || ms > 100)
+	if (!symbol || ms > 100 || error > MAX_ERRNO)
 		return -EINVAL;
 	probe.symbol_name = symbol;
 	return register_kprobe(&probe);
@@ -39,4 +54,4 @@ static void __exit widen_exit(void)
 module_init(widen_init);
 module_exit(widen_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("Delays before a function, for tests");
+MODULE_DESCRIPTION("Delays before a function, or its failure, for tests");
