@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests beyond the demo: Debian's full QEMU as q35 and pc, four guests at once, and Linux' scheduling calls on vCPUs."""
+"""Guests beyond the demo: Debian's full QEMU as q35 and pc, also with gdb's protocol, four guests at once, and Linux'
+scheduling calls on vCPUs."""
 import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.gdb import HARDWARE, SOFTWARE, WATCH, Gdb
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok
 
@@ -15,14 +17,84 @@ def comes_again(m, what):
     m.expect('demo# ', f'{what} the guest gives its shell', 20)
 
 
-def reboots(m):
+def named(m, gdb, name):
+    """The guest's shell calls sethostname(), where it has a breakpoint: why the guest has stopped, and its registers."""
+    gdb.go()
+    m.send(f'hostname {name}\r')
+    why = gdb.hear(20)
+    need(why.startswith('T05'), f'gdb: the guest stops when it is named {name}', why)
+    return why, gdb.registers()
+
+
+def goes_on(m, gdb):
+    gdb.go()
+    m.expect('demo# ', 'gdb: the guest goes on when it is told to', 20)
+    gdb.interrupt()
+
+
+def argument(gdb, regs):
+    """Where the name is that was given to sethostname(): its caller's RDI, in struct pt_regs."""
+    return int.from_bytes(gdb.read(regs['rdi'] + 14 * 8, 8), 'little')
+
+
+def steps(gdb, regs):
+    """From the first instruction of a function of the kernel's, a NOP (0f 1f 44 00 00) for its tracer."""
+    at = regs['rip']
+    need(gdb.read(at, 5) == bytes.fromhex('0f1f440000'), 'gdb: the function begins as functions of this kernel do')
+    seen = []
+    for _ in range(4):
+        why = gdb.ask('s')
+        seen.append(gdb.registers()['rip'])
+        if not why.startswith('T05'):
+            break
+    # The guest's timer has long been due in the second: QEMU has interrupts held back.
+    ok(seen[0] == at + 5 and len(set(seen)) == 4 and all(0 < rip - at < 0x100 for rip in seen),
+       'gdb: each step is one instruction of the function', ' '.join(f'{rip - at:x}' for rip in seen))
+
+
+def debugged(m, gdb):
+    """Breakpoints, a watchpoint and steps in the guest's kernel, by QEMU's stub (-s)."""
+    out = m.out_of("grep -E ' (linux_banner|__x64_sys_sethostname|init_uts_ns)$' /proc/kallsyms", 20, 'demo# ')
+    symbols = {name: int(address, 16) for address, name in re.findall(r'^(\w+) \w (\w+)', out, re.M)}
+    call, nodename = symbols['__x64_sys_sethostname'], symbols['init_uts_ns'] + 65
+    ok(gdb.interrupt().startswith('T02'), 'gdb: the guest stops when it is told to')
+    ok(gdb.read(symbols['linux_banner'], 14) == b'Linux version ', 'gdb: the kernel\'s memory can be read')
+
+    ok(gdb.set(SOFTWARE, call) == 'OK', 'gdb: a software breakpoint is set')
+    regs = named(m, gdb, 'soft')[1]
+    ok(regs['rip'] == call, 'gdb: it has stopped at the software breakpoint', regs)
+    ok(gdb.read(argument(gdb, regs), 5) == b'soft\0', 'gdb: the program\'s registers and memory can be read')
+    gdb.clear(SOFTWARE, call)
+    steps(gdb, regs)
+    goes_on(m, gdb)
+
+    ok(gdb.set(HARDWARE, call) == 'OK', 'gdb: a hardware breakpoint is set')
+    regs = named(m, gdb, 'hard')[1]
+    ok(regs['rip'] == call and gdb.read(call, 1) != b'\xcc', 'gdb: it has stopped at the hardware breakpoint', regs)
+    gdb.write(argument(gdb, regs), b'HARD')
+    gdb.clear(HARDWARE, call)
+    goes_on(m, gdb)
+
+    ok(gdb.set(WATCH, nodename) == 'OK', 'gdb: a watchpoint is set')
+    ok(gdb.read(nodename, 5) == b'HARD\0', 'gdb: what it wrote into the program\'s memory was used')
+    why, regs = named(m, gdb, 'watch')
+    ok(f'watch:{nodename:x};' in why and gdb.read(nodename, 1) == b'w' and 0 < regs['rip'] - call < 0x400,
+       'gdb: it has stopped behind the write that is watched', f'{why} {regs}')
+    gdb.clear(WATCH, nodename)
+    ok(gdb.ask('D') == 'OK', 'gdb: it detaches')
+    m.expect('demo# ', 'gdb: without it the guest goes on', 20)
+    ok(m.out_of('hostname twice && hostname', 10, 'demo# ') == 'twice', 'gdb: and stops no more')
+
+
+def reboots(m, gdb):
     """A guest in x2APIC mode, whose QEMU has to set its APIC back: by its own will, and by the monitor's."""
     m.send('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none '
            '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
-           '-serial mon:stdio\r')
+           '-serial mon:stdio -gdb /dev/ttyS1\r')
     m.expect(r'demo: ready, 2 CPUs', 'reboot: the guest boots', 60)
     m.expect('demo# ', 'reboot: the guest gives its shell', 20)
     ok(m.out_of('dmesg | grep -c "x2apic enabled"', 10, 'demo# ') == '1', 'reboot: the guest is in x2APIC mode')
+    debugged(m, gdb)
     m.send('reboot -f\r')
     comes_again(m, 'reboot:')
     m.send('\x01c') # QEMU's monitor
@@ -38,7 +110,9 @@ def reboots(m):
 def full_qemu():
     """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
     disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine('full QEMU', mem='3G', extra=['-drive', disk]) as m:
+    stub = build_file('logs/guests.gdb') # dom0's second serial port, which QEMU there has its stub at
+    with Machine('full QEMU', mem='3G', extra=['-drive', disk, '-serial', f'unix:{stub},server=on,wait=off']) as m:
+        m.files.append(stub)
         m.prompt()
         m.out_of('cd / && cpio -idm < /dev/vda && cd', 30)
         for machine in 'q35', 'pc':
@@ -54,7 +128,7 @@ def full_qemu():
             ok(status == 1, f'{machine}: the guest\'s kernel log has no lockup, stall or warning', out)
             m.send('poweroff -f\r')
             m.expect('dom0# ', f'{machine}: the guest\'s poweroff ends QEMU', 20)
-        reboots(m)
+        reboots(m, Gdb(stub))
         vms = m.json('corbel info --json')['vms']
         ok(vms == 1, 'full QEMU: all VMs are gone from the hypervisor', f'{vms} VMs')
 
