@@ -5,14 +5,23 @@ given, and nothing else, and are dom0's again afterwards. Killing whom they serv
 import hashlib
 import os
 import re
+import shutil
+import subprocess
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
 
 CHUNK = 65536
-BLOCKS = 64  # of the disk
+BLOCKS = 64  # of the disk, behind what the guest boots from
 PATTERN = bytes((i * 11 + (i >> 8) * 3) & 0xff for i in range(CHUNK))
+GRUB = """
+serial --unit=0
+terminal_output serial
+linux /vmlinuz console=ttyS0 quiet panic=-1
+initrd /initrd
+boot
+"""
 # What dom0 is told to do with a device, by its address.
 SCRIPT = r'''
 give() { # to VFIO
@@ -27,9 +36,32 @@ back() { # to its driver, if it has one
 	echo $1 > /sys/bus/pci/drivers_probe
 }
 '''
-QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none -kernel /boot/vmlinuz '
-        '-initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" -no-reboot -serial stdio -monitor none '
-        '-device vfio-pci,host=%s')
+QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none '
+        '-no-reboot -serial stdio -monitor none -device vfio-pci,host=%s')
+
+
+class Disk:
+    """One with GRUB, a kernel and the demo's initramfs, and behind that what the test looks at."""
+
+    def __init__(self, name):
+        self.name = name
+        tree = name + '.tree'
+        os.makedirs(f'{tree}/boot/grub', exist_ok=True)
+        kernel = [k for k in os.listdir(build_file('kernel')) if 'cloud' in k and os.path.exists(build_file(f'kernel/{k}/vmlinuz'))][0]
+        shutil.copyfile(build_file(f'kernel/{kernel}/vmlinuz'), f'{tree}/vmlinuz')
+        shutil.copyfile(build_file('dom0/demo.img'), f'{tree}/initrd')
+        with open(f'{tree}/boot/grub/grub.cfg', 'w') as f:
+            f.write(GRUB)
+        subprocess.run(['grub-mkrescue', '-o', name, tree], check=True, capture_output=True)
+        shutil.rmtree(tree)
+        with open(name, 'rb') as f:
+            boot = f.read()
+        boot += bytes(-len(boot) % CHUNK)
+        self.seek = len(boot) // CHUNK + 4  # where the guest writes zeroes
+        self.before = boot + PATTERN * BLOCKS
+        self.after = self.before[:self.seek * CHUNK] + bytes(8 * CHUNK) + PATTERN * (BLOCKS - 12)
+        with open(name, 'wb') as f:
+            f.write(self.before)
 
 
 def md5(data):
@@ -65,41 +97,39 @@ def program(m, vtd):
     dom0_is_well(m, 'edu')
 
 
-def guest(m, nvme):
-    """A guest that reads and writes an NVMe disk, which dom0 has before and after."""
+def guest(m, nvme, disk):
+    """A guest that boots from an NVMe disk, reads and writes it; dom0 has it before and after."""
     need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: nvme: VFIO takes it', m.sh('dmesg | tail')[1])
     m.send(QEMU % nvme + '\r')
-    m.expect(r'demo: ready, 2 CPUs', f'{m.label}: nvme: a guest that has it boots', 90)
+    m.expect(r'demo: ready, 2 CPUs', f'{m.label}: nvme: a guest boots from it', 120)
     m.expect('demo# ', f'{m.label}: nvme: it gives its shell', 20)
+    line = m.out_of('cat /proc/cmdline', 10, 'demo# ')
+    ok('BOOT_IMAGE=/vmlinuz' in line, f'{m.label}: nvme: its kernel is what GRUB has loaded from there', line)
     seen = m.sh(f'n=0; until [ -b /dev/nvme0n1 ] || [ $n -ge {20 * PATIENCE:.0f} ]; do n=$((n+1)); sleep 1; done; md5sum < /dev/nvme0n1', 60, 'demo# ')[1]
-    ok(md5(PATTERN * BLOCKS) in seen, f'{m.label}: nvme: the guest reads what is there', seen + m.sh('dmesg | tail', 10, 'demo# ')[1])
-    status, out = m.sh(f'dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=8 seek=4 conv=fsync && echo 3 > /proc/sys/vm/drop_caches && '
+    ok(md5(disk.before) in seen, f'{m.label}: nvme: the guest reads what is there', seen + m.sh('dmesg | tail', 10, 'demo# ')[1])
+    status, out = m.sh(f'dd if=/dev/zero of=/dev/nvme0n1 bs=64k count=8 seek={disk.seek} conv=fsync && echo 3 > /proc/sys/vm/drop_caches && '
                        'md5sum < /dev/nvme0n1', 60, 'demo# ')
-    ok(status == 0 and written() in out, f'{m.label}: nvme: it reads what it has written', out)
+    ok(status == 0 and md5(disk.after) in out, f'{m.label}: nvme: it reads what it has written', out)
     irqs = m.out_of('grep nvme /proc/interrupts', 10, 'demo# ')
     ok(re.search(r'\s[1-9]\d*\s.*PCI-MSI', irqs), f'{m.label}: nvme: its interrupts are messages', irqs)
     m.send('poweroff -f\r')
     m.expect('dom0# ', f'{m.label}: nvme: the guest\'s poweroff ends QEMU', 20)
-    of_dom0(m, nvme, 'afterwards')
+    of_dom0(m, nvme, disk, 'afterwards')
 
 
-def written():
-    return md5(PATTERN * 4 + bytes(8 * CHUNK) + PATTERN * (BLOCKS - 12))
-
-
-def of_dom0(m, nvme, when):
+def of_dom0(m, nvme, disk, when):
     m.out_of(f'back {nvme}')
     ok(m.until('[ -b /dev/nvme0n1 ]', 60), f'{m.label}: nvme: {when} it is a disk of dom0\'s')
     seen = m.sh('md5sum < /dev/nvme0n1', 30)[1]
-    ok(written() in seen, f'{m.label}: nvme: {when} dom0 has it, with what the guest has written', seen + m.sh('dmesg | tail')[1])
+    ok(md5(disk.after) in seen, f'{m.label}: nvme: {when} dom0 has it, with what the guest has written', seen + m.sh('dmesg | tail')[1])
     dom0_is_well(m, f'nvme, {when}')
 
 
-def killed(m, nvme):
+def killed(m, nvme, disk):
     """The guest's QEMU is killed while the disk writes to its memory."""
     need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: killed: VFIO takes the disk again', m.sh('dmesg | tail')[1])
     m.out_of(f'mkfifo /run/typed; ({QEMU % nvme} < /run/typed > /run/guest.log 2>&1 & echo $! > /run/qemu); exec 5> /run/typed')
-    need(m.until('grep -q "demo# " /run/guest.log', 90), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
+    need(m.until('grep -q "demo# " /run/guest.log', 120), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
     m.out_of('echo "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=64k iflag=direct 2>/dev/null && echo rea""ding; done" >&5')
     need(m.until('grep -q reading /run/guest.log', 60), f'{m.label}: killed: it reads its disk', m.sh('tail -n 5 /run/guest.log')[1])
     m.out_of('kill -9 $(cat /run/qemu); exec 5>&-')
@@ -108,7 +138,7 @@ def killed(m, nvme):
     zeroes = m.out_of('mount -t tmpfs tmpfs /mnt && dd if=/dev/zero of=/mnt/zeroes bs=1M count=300 2>/dev/null && sleep 2 && '
                       'tr -d "\\0" < /mnt/zeroes | wc -c; umount /mnt', 60)
     ok(zeroes == '0', f'{m.label}: killed: what was its memory is not written', zeroes)
-    of_dom0(m, nvme, 'after the kill')
+    of_dom0(m, nvme, disk, 'after the kill')
     info = m.json('corbel info --json')
     ok(info['vms'] == 1, f'{m.label}: killed: the VM is gone', info)
 
@@ -117,11 +147,9 @@ def on(maker, more=''):
     def part():
         label = f'{maker}-iommu'
         os.makedirs(build_file('logs'), exist_ok=True)
-        name = build_file(f'logs/passthrough-{maker}.disk')
-        with open(name, 'wb') as f:
-            f.write(PATTERN * BLOCKS)
+        disk = Disk(build_file(f'logs/passthrough-{maker}.disk'))
         extra = ['-device', f'{maker}-iommu,intremap=on{more}', '-device', 'edu,dma_mask=0xffffffffffffffff',
-                 '-drive', f'if=none,id=nvme,file={name},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
+                 '-drive', f'if=none,id=nvme,file={disk.name},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
         for cpio in 'dom0/full.cpio', 'dom0-tests.cpio':
             extra += ['-drive', f'file={build_file(cpio)},format=raw,if=virtio,readonly=on']
         with Machine(label, mem='2G', dom0='amd64', nic=None, extra=extra, hv='iommu=strict', script=f"cat > /run/vfio.sh <<'EOF'{SCRIPT}EOF\n") as m:
@@ -129,11 +157,11 @@ def on(maker, more=''):
             m.out_of('. /run/vfio.sh')
             program(m, maker == 'intel')
             nvme = m.out_of('basename $(readlink -f /sys/block/nvme0n1/device/device)')
-            guest(m, nvme)
-            killed(m, nvme)
-            with open(name, 'rb') as f:
-                ok(md5(f.read()) == written(), f'{m.label}: nvme: the disk has it on the host')
-        os.remove(name)
+            guest(m, nvme, disk)
+            killed(m, nvme, disk)
+            with open(disk.name, 'rb') as f:
+                ok(f.read() == disk.after, f'{m.label}: nvme: the disk has it on the host')
+        os.remove(disk.name)
     part.__name__ = f'{maker}_iommu'
     return part
 
