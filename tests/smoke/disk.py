@@ -14,7 +14,7 @@ from lib.machine import Machine, build_file
 from lib.report import Stop, main, ok, skip
 
 # What Linux says of every module that is not its own; and of an emulator that stood still, which may be before or after.
-EXPECTED = re.compile(r'corbel: (loading out-of-tree module taints kernel|module verification failed)|hrtimer: interrupt took')
+EXPECTED = re.compile(r'clocksource: Long readout interval|corbel: (loading out-of-tree module taints kernel|module verification failed)|hrtimer: interrupt took')
 GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncmdline = "console=ttyS0 quiet"\\nmemory = 128\\nvcpus = 2\\n'
 
 
