@@ -9,6 +9,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/pio.h"
+#include "hv/guest/quirks.h"
 
 /*
  * MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from
@@ -99,14 +100,34 @@ static int handle_msw(struct vcpu *v, const struct vm_exit *x, struct guest_faul
 	return 0;
 }
 
+static u64 read_cr(struct vcpu *v, u8 cr)
+{
+	switch (cr) {
+	case 2:
+		return hvm->get(v, HVM_CR2);
+	case 3:
+		return hvm->get(v, HVM_CR3);
+	case 4:
+		return hvm->get(v, HVM_CR4);
+	case 8:
+		return lapic_get_cr8(v);
+	default:
+		return hvm->get(v, HVM_CR0);
+	}
+}
+
 static void handle_mov(struct vcpu *v, const struct vm_exit *x, u8 gpr, u32 len)
 {
-	if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, x->cr.cr, v->gpr[gpr]))) {
+	u8 cr = x->cr.cr;
+
+	if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, cr, v->gpr[gpr]))) {
 		vcpu_inject_gp(v);
 		return;
 	}
+	if (!x->cr.write && !cr && quirk_has(QUIRK_CR_READ))
+		cr = v->emul->insn->insn.reg;
 	if (!x->cr.write)
-		v->gpr[gpr] = x->cr.cr ? lapic_get_cr8(v) : hvm->get(v, HVM_CR0);
+		v->gpr[gpr] = read_cr(v, cr);
 	vcpu_skip(v, len);
 }
 

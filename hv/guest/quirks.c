@@ -91,6 +91,12 @@ static const struct {
      */
     [QUIRK_DR7] = {TCG, "dr7"},
     /*
+     * QEMU 10.0.13: where reads of CR0 are intercepted, those of CR2, CR3 and CR4 exit, too, as if
+     * they were of CR0; Debian 13's Linux reads CR4 while its caches are off, and did not boot.
+     * Remedy: the instruction tells. Test: target group cr, in that QEMU.
+     */
+    [QUIRK_CR_READ] = {TCG, "cr-read"},
+    /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
      * look, as it does at each of its exits, which may come before the timer for ever; saving the

@@ -68,7 +68,8 @@ static void check_cr8(void)
  * not show. */
 static void check_cr0(void)
 {
-	u64 cr0 = READ_CR(0), wide = 0, half = ~0ull;
+	u64 cr0 = READ_CR(0), cr2 = READ_CR(2), cr3 = READ_CR(3), cr4 = READ_CR(4), wide = 0,
+	    half = ~0ull;
 	u16 word = 0, load;
 	u32 r[4];
 
@@ -77,6 +78,8 @@ static void check_cr0(void)
 	report(WRITE_CR(0, cr0 | CD) == -1 && READ_CR(0) == (cr0 | CD), "CR0.CD reads back");
 	report(WRITE_CR(0, cr0 | CD | NW) == -1 && READ_CR(0) == (cr0 | CD | NW),
 	       "CR0.CD and NW read back");
+	report(READ_CR(2) == cr2 && READ_CR(3) == cr3 && READ_CR(4) == cr4,
+	       "the other control registers, too");
 	cpuid(0, 0, r);
 	report(READ_CR(0) == (cr0 | CD | NW), "after an exit, too");
 	__asm__ volatile("smsw %0" : "=r"(wide));
