@@ -147,7 +147,10 @@ enum corbel_hypercall {
 	 * -EPERM: not dom0's memory, -EEXIST: something is there
 	 */
 	CORBEL_HC_DOMAIN_MAP,
-	/* (domain, dfn, count) -> frames done, which no device reaches any more; call again */
+	/*
+	 * (domain, dfn, count) -> frames done, which no device reaches any more; call again.
+	 * -ENOMEM: a large page would have to be split for a part of it, and is there as before
+	 */
 	CORBEL_HC_DOMAIN_UNMAP,
 	CORBEL_HC_END
 };

@@ -7,7 +7,9 @@
  * memory, at the addresses that they had before. A device that VFIO takes reaches nothing, and then
  * what VFIO maps; when it is given back, dom0's memory.
  *
- * A module of its own, since Linux does not let go of one that devices depend on.
+ * A module of its own, since Linux does not let go of one that devices depend on. It keeps
+ * corbel.ko with it: by the events of that the hypervisor knows when this kernel ends, and blocks
+ * the devices.
  */
 #define pr_fmt(fmt) "corbel_iommu: " fmt
 
@@ -22,8 +24,6 @@
 #define MAP_PAGES 512u /* that HC_DOMAIN_MAP takes at once */
 #define MSI_START 0xfee00000ul
 #define MSI_SIZE  0x100000ul
-
-bool cb_backend_vmx __ro_after_init;
 
 struct domain {
 	struct iommu_domain core;
@@ -288,9 +288,10 @@ static size_t unmap_pages(struct iommu_domain *core, unsigned long iova, size_t 
 		if (r == -EAGAIN)
 			continue;
 		if (r <= 0) { /* Linux then keeps the pages for ever, which is the best there is */
-			pr_err("pages from %llx of domain %u cannot be unmapped (%ld); please "
-			       "report it\n",
-			       dfn + done, d->id, r);
+			pr_err("pages from %llx of domain %u cannot be unmapped (%ld): %s\n",
+			       dfn + done, d->id, r,
+			       r == -ENOMEM ? "give the hypervisor more memory with hvmem="
+					    : "please report it");
 			break;
 		}
 		r = min_t(u64, r, pages - done);
@@ -369,9 +370,8 @@ static int try_domain(void)
 
 static int __init corbel_iommu_init(void)
 {
-	int r = cb_find_hypervisor();
+	int r = ask();
 
-	r = r ? r : ask();
 	if (r)
 		return r;
 	r = try_domain();

@@ -10,6 +10,8 @@
 #include <asm/processor.h>
 
 bool cb_backend_vmx __ro_after_init;
+/* So corbel_iommu.ko is there only where this one is, which tells when dom0's kernel ends. */
+EXPORT_SYMBOL_GPL(cb_backend_vmx);
 struct workqueue_struct *cb_wq;
 static bool load_told;
 
@@ -207,9 +209,49 @@ static struct notifier_block reboot_notifier = {
     .notifier_call = end_guests,
 };
 
+/*
+ * Says in a line why not: -ENODEV. CPUID leaves from 0x40000000 on mean
+ * something only under a hypervisor.
+ */
+static int __init find_hypervisor(void)
+{
+	u32 eax, ebx, ecx, edx;
+	long version;
+
+	cpuid(1, &eax, &ebx, &ecx, &edx);
+	if (!(ecx & BIT(31)))
+		goto none;
+	cpuid(CORBEL_CPUID_BASE, &eax, &ebx, &ecx, &edx);
+	if (ebx != CORBEL_CPUID_SIG_EBX || ecx != CORBEL_CPUID_SIG_ECX ||
+	    edx != CORBEL_CPUID_SIG_EDX || eax < CORBEL_CPUID_ABI)
+		goto none;
+	cpuid(CORBEL_CPUID_ABI, &eax, &ebx, &ecx, &edx);
+	if (!(ecx & 1)) {
+		pr_err("this is a guest of Corbel, not its dom0, where this module belongs\n");
+		return -ENODEV;
+	}
+	if (eax != CORBEL_ABI_VERSION || (ebx != CORBEL_BACKEND_SVM && ebx != CORBEL_BACKEND_VMX)) {
+		pr_err("the hypervisor speaks ABI version %u, this module %u: boot the Corbel this "
+		       "module came with\n",
+		       eax, CORBEL_ABI_VERSION);
+		return -ENODEV;
+	}
+	cb_backend_vmx = ebx == CORBEL_BACKEND_VMX;
+	version = HC0(VERSION);
+	if (version != CORBEL_ABI_VERSION) {
+		pr_err("the hypervisor does not answer hypercalls (%ld)\n", version);
+		return -ENODEV;
+	}
+	return 0;
+none:
+	pr_err("no Corbel hypervisor under this kernel: boot Corbel from GRUB, then load this "
+	       "module\n");
+	return -ENODEV;
+}
+
 static int __init corbel_init(void)
 {
-	int r = cb_find_hypervisor();
+	int r = find_hypervisor();
 
 	if (r)
 		return r;

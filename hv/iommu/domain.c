@@ -201,7 +201,7 @@ s64 domain_unmap(u64 id, u64 dfn, u64 count)
 		return -ENOENT;
 	if (dfn < MSI_END && (count > MSI_END || dfn + count > MSI_START))
 		return -EINVAL;
-	/* To split a large page; where there is none it goes as a whole. */
+	/* To split a large page. */
 	(void)pool_promise(&d->acct, MAP_TABLES);
 	done = p2m_unmap(&d->map, dfn, count);
 	settle_promise(d);

@@ -36,7 +36,10 @@ int domain_attach(u64 device, u64 id);
  * tables would be more than a quarter of the pool, or only the pool's reserve would be left.
  */
 s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write);
-/* Frames done: call again with the rest. -EINVAL, -ENOENT. */
+/*
+ * Frames done: call again with the rest. -EINVAL, -ENOENT; -ENOMEM: a large page would have to be
+ * split for a part of it, and all of it is there still.
+ */
 s64 domain_unmap(u64 id, u64 dfn, u64 count);
 
 /*

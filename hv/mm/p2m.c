@@ -81,10 +81,8 @@ int p2m_init_devices(struct p2m *p, const struct pt_format *fmt, void (*flush)(s
 	return make_tables(p, fmt, acct, acct);
 }
 
-/*
- * The large page that gfn lies in, where there is no memory to split it: *gfn becomes its first,
- * returns its size.
- */
+/* The large page that gfn lies in, where there is no memory to split it: *gfn becomes its first,
+ * returns its size. */
 static u64 whole_page(struct p2m *p, u64 *gfn)
 {
 	struct pt_leaf leaf;
@@ -120,7 +118,7 @@ void p2m_settle_locked(struct p2m *p, bool flush)
 	pt_reap(&p->pt);
 }
 
-/* One batch of an unmap; returns gfns done. */
+/* One batch of an unmap; returns gfns done. 0: a device's large page cannot be split, and stays. */
 static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 {
 	pt_put_fn *put = p->is_dom0 ? NULL : put_later;
@@ -129,6 +127,8 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 
 	ASSERT_HELD(&p->lock);
 	done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put, p);
+	if (done == -ENOMEM && p->flush != flush_cpus)
+		return 0; /* a device does not wait for what may come back */
 	if (done == -ENOMEM) {
 		u64 first = gfn, span = whole_page(p, &first);
 
@@ -162,6 +162,8 @@ s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
 	if (!count)
 		return -EINVAL;
 	done = unmap_batches(p, gfn, there);
+	if (!done && there)
+		return -ENOMEM;
 	if (done == there)
 		done = MIN(count, BIT(62)); /* beyond the end of the tables there is nothing */
 	return (s64)done;
@@ -198,10 +200,8 @@ static const struct pt_change *log_start(const struct p2m *p)
 	return p->pt.fmt->dirty ? &log_clean : &log_protect;
 }
 
-/*
- * Change leaves, and tell in the bitmap, if any, which these are; a large one that cannot be split
- * is released as a whole: its other pages then count as dirty.
- */
+/* Change leaves, and tell in the bitmap, if any, which these are; a large one that cannot be split
+ * is released as a whole: its other pages then count as dirty. */
 static s64 change_locked(struct p2m *p, u64 gfn, u64 count, const struct pt_change *c, u64 *bitmap)
 {
 	bool flush = false;

@@ -79,10 +79,11 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr);
  */
 int p2m_set_mmio(struct p2m *p, u64 gfn);
 /*
- * Memory and MMIO marks go. References are dropped after the flush. Never fails, but for dom0's map
- * (-EPERM), since who calls gives the memory away next. For want of memory a large page that cannot
- * be split goes as a whole, what lies beyond the range faults in again; beyond the end of the
- * tables there is nothing, and it counts as done.
+ * Memory and MMIO marks go. References are dropped after the flush. A guest's never fails, since
+ * who calls gives the memory away next; dom0's map does, -EPERM. For want of memory a large page
+ * that cannot be split goes as a whole, what lies beyond the range faults in again; devices could
+ * not wait for that, and keep all of it, -ENOMEM. Beyond the end of the tables there is nothing,
+ * and it counts as done.
  */
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count);
 /* The first gfn that tables do not reach on this CPU: nothing can be mapped from there on. */

@@ -78,6 +78,7 @@ def set_up(m):
     m.out_of('cd / && cpio -idm < /dev/vda && mkdir -p /run/t && cd /run/t && cpio -id < /dev/vdb && cd', 60)
     status, out = m.sh('modprobe corbel_iommu && modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio_pci', 20)
     need(status == 0, f'{m.label}: the driver and VFIO are loaded', out + m.sh('dmesg | tail -n 5; corbel dmesg | tail -n 5')[1])
+    ok(m.sh('rmmod corbel')[0] != 0, f'{m.label}: corbel.ko, which tells the hypervisor when this kernel ends, stays as long as the driver')
     groups = m.out_of('ls /sys/kernel/iommu_groups | wc -l; ls -d /sys/bus/pci/devices/* | wc -l; ls -d /sys/bus/pci/devices/*/iommu_group | wc -l').split()
     ok(int(groups[0]) > 2 and groups[1] == groups[2], f'{m.label}: each device has its group', groups)
 
@@ -130,7 +131,7 @@ def killed(m, nvme, disk):
     need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: killed: VFIO takes the disk again', m.sh('dmesg | tail')[1])
     m.out_of(f'mkfifo /run/typed; ({QEMU % nvme} < /run/typed > /run/guest.log 2>&1 & echo $! > /run/qemu); exec 5> /run/typed')
     need(m.until('grep -q "demo# " /run/guest.log', 120), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
-    m.out_of('echo "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=64k iflag=direct 2>/dev/null && echo rea""ding; done" >&5')
+    m.out_of('echo "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=64k iflag=direct 2>/dev/null && echo rea\'\'ding; done" >&5')
     need(m.until('grep -q reading /run/guest.log', 60), f'{m.label}: killed: it reads its disk', m.sh('tail -n 5 /run/guest.log')[1])
     m.out_of('kill -9 $(cat /run/qemu); exec 5>&-')
     ok(m.until('! kill -0 $(cat /run/qemu) 2>/dev/null', 60), f'{m.label}: killed: QEMU is gone')

@@ -210,9 +210,13 @@ static void test_large(bool amd)
 	CHECK(leaf.kind == PT_LEAF, "dom0's domain has them all the while");
 	while (pool_alloc(0, NULL))
 		;
-	CHECK(domain_unmap(id, 512 + 7, 1) == 1 && !model_dma(DEVICE, 2 * MB + 7 * PAGE_SIZE) &&
-		  !held(FRAME(8) + 7),
-	      "without memory to split it the page goes as a whole");
+	CHECK(domain_unmap(id, 512 + 7, 1) == -ENOMEM && domain_unmap(id, 512, 511) == -ENOMEM &&
+		  model_dma(DEVICE, 2 * MB + 7 * PAGE_SIZE) == 8 * MB + 7 * PAGE_SIZE &&
+		  model_dma(DEVICE, 4 * MB - PAGE_SIZE) == 10 * MB - PAGE_SIZE &&
+		  held(FRAME(8) + 7),
+	      "without memory to split it no part of the page is taken away");
+	CHECK(domain_unmap(id, 512, 512) == 512 && !model_dma(DEVICE, 2 * MB) && !held(FRAME(8)),
+	      "but the whole is");
 	CHECK(domain_map(id, BIT(27), FRAME(8), 1, true) == -ENOMEM, "and nothing new is mapped");
 	domain_attach(DEVICE, 0);
 	check_caches(name(amd));
