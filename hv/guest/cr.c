@@ -133,7 +133,6 @@ static void handle_mov(struct vcpu *v, const struct vm_exit *x, u8 gpr, u32 len)
 
 void cr_handle(struct vcpu *v, const struct vm_exit *x)
 {
-	bool other = !x->cr.write && x->cr.cr && x->cr.cr != 8;
 	struct guest_fault f = {0};
 	u32 len = x->insn_len;
 	u8 gpr = x->cr.gpr;
@@ -149,7 +148,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 	}
 	if (ret == -EINVAL && hvm->get(v, HVM_CPL))
 		return; /* a program has changed its code meanwhile: once more */
-	if (ret == -EINVAL || other)
+	if (ret == -EINVAL)
 		guest_stuck(v, GUEST_ERROR_CR, NULL);
 	else if (ret)
 		guest_access_failed(v, ret, &f);
