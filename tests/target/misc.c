@@ -29,10 +29,10 @@ void test_wait(void)
 	report(true, "dom0 runs");
 	note("waiting");
 	for (u32 nmis = 0;;) {
+		while (me()->count[2] != nmis) /* also of those that came before HLT */
+			note("%u NMIs", nmis = me()->count[2]);
 		sti_hlt();
 		cli();
-		if (me()->count[2] != nmis)
-			note("%u NMIs", nmis = me()->count[2]);
 	}
 }
 
