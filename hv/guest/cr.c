@@ -9,7 +9,6 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/pio.h"
-#include "hv/guest/quirks.h"
 
 /*
  * MOV to CR0, of which a back end leaves out nothing but what cannot fail; SDM "MOV - Move to/from
@@ -116,17 +115,13 @@ static u64 read_cr(struct vcpu *v, u8 cr)
 	}
 }
 
-static void handle_mov(struct vcpu *v, const struct vm_exit *x, u8 gpr, u32 len)
+static void handle_mov(struct vcpu *v, bool write, u8 cr, u8 gpr, u32 len)
 {
-	u8 cr = x->cr.cr;
-
-	if (hvm->get(v, HVM_CPL) || (x->cr.write && !write_cr(v, cr, v->gpr[gpr]))) {
+	if (hvm->get(v, HVM_CPL) || (write && !write_cr(v, cr, v->gpr[gpr]))) {
 		vcpu_inject_gp(v);
 		return;
 	}
-	if (!x->cr.write && !cr && quirk_has(QUIRK_CR_READ))
-		cr = v->emul->insn->insn.reg;
-	if (!x->cr.write)
+	if (!write)
 		v->gpr[gpr] = read_cr(v, cr);
 	vcpu_skip(v, len);
 }
@@ -134,12 +129,16 @@ static void handle_mov(struct vcpu *v, const struct vm_exit *x, u8 gpr, u32 len)
 void cr_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
+	const struct insn *i;
 	u32 len = x->insn_len;
-	u8 gpr = x->cr.gpr;
+	u8 cr = x->cr.cr, gpr = x->cr.gpr;
 	int ret = 0;
 
-	if (gpr > 15) { /* not known */
+	if (gpr > 15) { /* not known: the instruction tells all of it */
 		ret = vcpu_fetch_cr_move(v, x, &gpr, &len, &f);
+		i = &v->emul->insn->insn;
+		if (!ret) /* LOCK: CR8 where there is no REX */
+			cr = i->lock ? i->reg | 8 : i->reg;
 		if (ret == -EINVAL) {
 			ret = handle_msw(v, x, &f);
 			if (!ret)
@@ -153,7 +152,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 	else if (ret)
 		guest_access_failed(v, ret, &f);
 	else
-		handle_mov(v, x, gpr, len);
+		handle_mov(v, x->cr.write, cr, gpr, len);
 }
 
 void cr_handle_xsetbv(struct vcpu *v)

@@ -2,12 +2,15 @@
 /*
  * The emulators' faults that are allowed for, in one place.
  *
- * Three more remedies cost so little that they are always there, and harmless elsewhere:
+ * Four more remedies cost so little that they are always there, and harmless elsewhere:
  * - QEMU 7.2 TCG: VMRUN does not load the guest's interrupt shadow. An exit between STI and HLT (a
  *   kick, a page fault) let in the interrupt that HLT was to wait for, and the guest slept on:
  * group smp stood still in one run of a hundred, on a busy host. An STI of the host's right before
  * VMRUN has the shadow live on (hv/svm/entry.asm); group guest fails without.
  * - Some write only the lower half of EXITCODE: no more of it is looked at.
+ * - QEMU 10.0.13 TCG: where reads of CR0 are intercepted, those of CR2, CR3 and CR4 exit, too, as
+ *   if they were of CR0. The instruction tells which is read (hv/guest/cr.c); group cr fails
+ *   without.
  * - Some take the CPL from SS, not from the VMCB's own field: svm_set_seg() writes both.
  *
  * And one is allowed for by the way we are run: QEMU 7.2 TCG with a thread for each CPU. An XRSTOR,
@@ -90,12 +93,6 @@ static const struct {
      * loaded by one before VMRUN, and emptied by one behind it. Test: the same.
      */
     [QUIRK_DR7] = {TCG, "dr7"},
-    /*
-     * QEMU 10.0.13: where reads of CR0 are intercepted, those of CR2, CR3 and CR4 exit, too, as if
-     * they were of CR0; Debian 13's Linux reads CR4 while its caches are off, and did not boot.
-     * Remedy: the instruction tells. Test: target group cr, in that QEMU.
-     */
-    [QUIRK_CR_READ] = {TCG, "cr-read"},
     /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
