@@ -159,6 +159,10 @@ void cr_handle_xsetbv(struct vcpu *v)
 {
 	u64 val = vcpu_edx_eax(v);
 
+	if (!(hvm->get(v, HVM_CR4) & CR4_OSXSAVE)) { /* QEMU 10 exits all the same */
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+		return;
+	}
 	if (hvm->get(v, HVM_CPL) || (u32)v->gpr[RCX] || !policy_xcr0_valid(v, val)) {
 		vcpu_inject_gp(v);
 		return;

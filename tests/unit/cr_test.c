@@ -170,6 +170,7 @@ static void test_xsetbv(void)
 
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
 		reset();
+		regs[HVM_CR4] |= CR4_OSXSAVE;
 		xcr0_hw = v->xcr0 = 1;
 		v->gpr[RCX] = bad[i].rcx, v->gpr[RAX] = bad[i].rax, v->gpr[RDX] = bad[i].rdx;
 		regs[HVM_CPL] = bad[i].cpl;
@@ -177,6 +178,13 @@ static void test_xsetbv(void)
 		CHECK(faults() && xcr0_hw == 1 && v->xcr0 == 1, "XSETBV: #GP for %s", bad[i].what);
 	}
 	reset();
+	v->gpr[RAX] = 7, v->gpr[RCX] = 1ull << 32;
+	xcr0_hw = v->xcr0 = 1;
+	cr_handle_xsetbv(v);
+	CHECK(v->exception.pending && v->exception.vector == VEC_UD && xcr0_hw == 1,
+	      "XSETBV: #UD without CR4.OSXSAVE");
+	reset();
+	regs[HVM_CR4] |= CR4_OSXSAVE;
 	v->gpr[RAX] = 7, v->gpr[RCX] = 1ull << 32;
 	cr_handle_xsetbv(v);
 	CHECK(xcr0_hw == 7 && v->xcr0 == 7 && v->rip == 0x1003, "XSETBV: what is offered is set");
