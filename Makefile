@@ -85,17 +85,17 @@ UNIT_FLAGS := -std=gnu11 -O1 -g $(WARN) -DHV_HOST_TEST -fsanitize=address,undefi
 
 links = $(shell sed -n '/links:/{:a;/\*\//!{N;ba};s|.*links:||;s|\*/.*||;s|\n \*||g;p;q}' $(1))
 
+# TEST:FILE of each source that a test includes, to get at what is static there
+INCLUDED := $(shell grep -o 'include ".*\.c"' tests/unit/*_test.c tests/fuzz/*.c | sed 's/include "//; s/"$$//')
+
 # Name of the program; its own sources; those it links
 define unit_rule
-$(BUILD)/unit/$(1): $(2) tests/unit/host.c $(UNIT_H) $(filter %.c,$(3))
+$(BUILD)/unit/$(1): $(2) tests/unit/host.c $(UNIT_H) $(filter %.c,$(3)) \
+		$(patsubst $(firstword $(2)):%,%,$(filter $(firstword $(2)):%,$(INCLUDED)))
 	@mkdir -p $(BUILD)/unit
 	$$(CC) $$(UNIT_FLAGS) -o $$@ $(2) tests/unit/host.c $(3)
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t),tests/unit/$(t)_test.c,$(call links,tests/unit/$(t)_test.c))))
-$(BUILD)/unit/svm: hv/svm/svm.c
-$(BUILD)/unit/lazy: hv/guest/lazy.c
-$(BUILD)/unit/cr: hv/guest/cr.c
-$(BUILD)/unit/vmx_event: hv/guest/debug.c hv/vmx/event.c hv/vmx/state.c
 
 # ---- fuzz targets: each tests/fuzz/NAME.c likewise. In `make unit` on repeatable mutations, in `make fuzz` under libFuzzer ----
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/main.c,$(wildcard tests/fuzz/*.c)))

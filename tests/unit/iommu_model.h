@@ -10,6 +10,7 @@
 #include "hv/lib/asm.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
+#include "hv/mm/pool.h"
 #include "iommu_walk.h"
 
 #define MODEL_REGS    0x5000u
@@ -37,6 +38,7 @@ static struct {
 	u32 stale, unwritten, written;
 	const char *wrong;	     /* a rule that was broken */
 	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
+	u64 free_then; /* of the pool, when that was so: no table has been made since */
 	struct model_entry device[MODEL_DEVICES];
 	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
 	struct {
@@ -106,7 +108,9 @@ static inline u64 model_walk(const struct model_entry *e, u64 at)
 /* Are the new tables where the unit reads them? */
 static inline bool model_in_memory(void)
 {
-	return model.is_flushed && (model.coherent || model.is_written);
+	bool is_written = model.is_written && model.free_then == pool_free_bytes();
+
+	return model.is_flushed && (model.coherent || is_written);
 }
 
 /* Where a device's access ends up, 0: it is blocked. */
@@ -388,6 +392,7 @@ void mmio_write32(volatile void *p, u32 val)
 void wbinvd(void)
 {
 	model.is_written = true;
+	model.free_then = pool_free_bytes();
 	model.written++;
 }
 
