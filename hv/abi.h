@@ -152,9 +152,17 @@ enum corbel_hypercall {
 	 * -ENOMEM: a large page would have to be split for a part of it, and is there as before
 	 */
 	CORBEL_HC_DOMAIN_UNMAP,
+	/*
+	 * (device, index, low half of the address, data of a message): its message of that index,
+	 * which is sent to 0xfee00000 with the index as data, raises the interrupt that dom0 gets
+	 * by this message; address 0: none. -ENOENT: dom0's device, -ENODEV: without
+	 * CORBEL_FEATURE_DEVICE_IRQ, -EINVAL: not a vector of dom0's
+	 */
+	CORBEL_HC_DOMAIN_IRQ,
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
+#define CORBEL_DOMAIN_IRQS 512u	       /* messages that a device can have */
 #define CORBEL_HC_NR	   (CORBEL_HC_END - CORBEL_HC_BASE)
 CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 
@@ -194,7 +202,8 @@ enum corbel_iommu {
 	CORBEL_IOMMU_DOM0,   /* what dom0's kernel sets up */
 	CORBEL_IOMMU_STRICT, /* the hypervisor: they do not reach its memory */
 };
-#define CORBEL_FEATURE_TSC_SCALE 1u /* STATE_TSC_KHZ takes frequencies not this machine's */
+#define CORBEL_FEATURE_TSC_SCALE  1u /* STATE_TSC_KHZ takes frequencies not this machine's */
+#define CORBEL_FEATURE_DEVICE_IRQ 2u /* devices in domains raise only what HC_DOMAIN_IRQ says */
 
 struct corbel_vm_create {
 	char name[32];

@@ -4,7 +4,10 @@
 
 #include "hv/lib/types.h"
 
-/* Vectors 0x20..0xef arriving on a CPU belong to dom0. The hypervisor's own: */
+/* Vectors arriving on a CPU from here on belong to dom0, lower ones are exceptions. */
+#define VEC_DOM0_FIRST 0x20
+
+/* The hypervisor's own: */
 #define VEC_HV_FIRST 0xf0
 #define VEC_TIMER    0xf0 /* local APIC timer */
 #define VEC_KICK     0xf1 /* makes a guest exit, wakes an idle CPU, and has the scheduler asked */

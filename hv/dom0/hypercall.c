@@ -176,6 +176,8 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return domain_map(arg[0], arg[1], arg[2], arg[3], arg[4]);
 	case CORBEL_HC_DOMAIN_UNMAP: /* domain, dfn, count */
 		return domain_unmap(arg[0], arg[1], arg[2]);
+	case CORBEL_HC_DOMAIN_IRQ: /* device, index, address, data */
+		return domain_set_irq(arg[0], arg[1], arg[2], arg[3]);
 	}
 	return -ENOSYS;
 }
@@ -403,7 +405,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
 #define DOMAIN_CALLS                                                                               \
 	(CALL(DOMAIN_CREATE) | CALL(DOMAIN_DESTROY) | CALL(DOMAIN_ATTACH) | CALL(DOMAIN_MAP) |     \
-	 CALL(DOMAIN_UNMAP))
+	 CALL(DOMAIN_UNMAP) | CALL(DOMAIN_IRQ))
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \

@@ -34,6 +34,8 @@ static s64 stat_info(struct corbel_info *i)
 	    .iommu_bits = domain_bits(),
 	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
+	if (domain_has_irqs())
+		i->features |= CORBEL_FEATURE_DEVICE_IRQ;
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);
 	hv_snprintf(i->scheduler, sizeof(i->scheduler), "%s", sched_policy_name());
 	return sizeof(*i);

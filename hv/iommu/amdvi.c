@@ -44,12 +44,21 @@
 #define DTE_4_LEVELS FIELD_PREP(GENMASK(11, 9), 4)
 #define DTE_RIGHTS   (BIT(61) | BIT(62))
 #define DTE_FIXED    (DTE_V | DTE_TV | DTE_4_LEVELS | DTE_RIGHTS)
-#define DTE_DOMAIN   GENMASK(15, 0)  /* word 1 */
 #define DTE_SYS_MGT  GENMASK(41, 40) /* word 1, beside the domain's number */
 #define DTE_PASS     GENMASK(58, 56) /* word 2: INIT, ExtInt, NMI */
 #define DTE_LINTS    GENMASK(63, 62)
+#define DTE_IV	     BIT(0) /* word 2: what of interrupts stands there holds */
+#define DTE_IRQS     FIELD_PREP(GENMASK(4, 1), 9) /* 512 entries: more, and data is an NMI */
+#define DTE_REMAP    FIELD_PREP(GENMASK(61, 60), 2)
 #define DTE_WORDS    4u
 #define DTE_BYTES    32u
+
+/* "Interrupt Remapping Table Fields" */
+#define IRTE_REMAP   BIT(0)
+#define IRTE_LOWEST  BIT(2)
+#define IRTE_LOGICAL BIT(6)
+#define IRTE_DEST    GENMASK(15, 8)
+#define IRTE_VECTOR  GENMASK(23, 16)
 
 /* Flags of devices in the IVHD: what goes into those */
 #define FLAG_PASS    GENMASK(2, 0)
@@ -60,6 +69,7 @@
 #define CMD_WAIT       FIELD_PREP(GENMASK(63, 60), 1) /* with BIT(0): write the second word */
 #define CMD_DEVICE     FIELD_PREP(GENMASK(63, 60), 2)
 #define CMD_PAGES      FIELD_PREP(GENMASK(63, 60), 3)
+#define CMD_IRQS       FIELD_PREP(GENMASK(63, 60), 5)
 #define CMD_ALL	       FIELD_PREP(GENMASK(63, 60), 8)
 #define PAGES_OF(d)    ((d) << 32)
 #define PAGES_ALL      (GENMASK(62, 12) | BIT(0) | BIT(1)) /* of any size, and their tables */
@@ -69,6 +79,7 @@
 #define EVENT_SIZE  16u
 #define EVENT_AT    GENMASK(11, 4) /* head and tail, in a page */
 #define EVENT_CODE  GENMASK(63, 60)
+#define EVENT_IRQ   BIT(51)
 #define EVENT_WRITE BIT(53)
 
 static bool amdvi_probe(struct iommu_unit *u)
@@ -93,6 +104,18 @@ static u32 entries_of(u32 order)
 	return (PAGE_SIZE << order) / DTE_BYTES;
 }
 
+/* What the firmware says that a device of dom0's may raise: words 1, without the domain, and 2. */
+static u64 sys_mgt_of(u8 rights)
+{
+	return FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, rights));
+}
+
+static u64 irq_rights_of(u8 rights)
+{
+	return FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, rights)) |
+	       FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, rights));
+}
+
 /*
  * All devices that the firmware names, and those before: in the domain, interrupts as they come,
  * and what else the firmware says that they may do.
@@ -111,11 +134,10 @@ static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, cons
 		u64 *e = u->devices + id * DTE_WORDS;
 
 		e[0] = pt_root(domain, 4).v | DTE_FIXED;
-		e[1] = IOMMU_DOM0_NUMBER |
-		       FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, t->rights[id]));
-		e[2] = FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, t->rights[id])) |
-		       FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, t->rights[id]));
+		e[1] = IOMMU_DOM0_NUMBER | sys_mgt_of(t->rights[id]);
+		e[2] = irq_rights_of(t->rights[id]);
 	}
+	u->rights = t->rights;
 	return true;
 }
 
@@ -151,23 +173,44 @@ static int amdvi_flush(struct iommu_unit *u, u16 number)
 	return done ? 0 : -EIO;
 }
 
+static int amdvi_flush_irqs(struct iommu_unit *u, u16 device)
+{
+	return amdvi_submit(u, CMD_IRQS | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;
+}
+
 /*
  * The unit may read the entry at any time. While its halves do not belong together it lets nothing
  * pass, or translations would be cached by the other domain's number. At no time is it not valid,
  * which would let everything pass.
  */
-static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number)
+static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+			const u32 *irqs)
 {
-	u64 *e = u->devices + device * DTE_WORDS;
+	u64 *e = u->devices + device * DTE_WORDS, rights = number, interrupts;
 
 	if (device >= u->devices_nr)
 		return -EINVAL;
 	WRITE_ONCE(e[0], DTE_V | DTE_TV);
 	if (!amdvi_submit(u, CMD_DEVICE | device, 0) || !amdvi_wait_done(u))
 		return -EIO;
-	WRITE_ONCE(e[1], (e[1] & ~DTE_DOMAIN) | number);
+	if (number == IOMMU_DOM0_NUMBER) {
+		rights |= sys_mgt_of(u->rights[device]);
+		interrupts = irq_rights_of(u->rights[device]);
+	} else {
+		BUG_ON(!irqs);
+		interrupts = virt_to_hpa(irqs).v | DTE_IV | DTE_IRQS | DTE_REMAP;
+	}
+	WRITE_ONCE(e[2], interrupts);
+	WRITE_ONCE(e[1], rights);
 	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
-	return amdvi_submit(u, CMD_DEVICE | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;
+	return amdvi_submit(u, CMD_DEVICE | device, 0) ? amdvi_flush_irqs(u, device) : -EIO;
+}
+
+static u32 amdvi_irq_entry(const struct iommu_irq *irq)
+{
+	return IRTE_REMAP | FIELD_PREP(IRTE_LOWEST, irq->lowest) |
+	       FIELD_PREP(IRTE_LOGICAL, irq->logical) | FIELD_PREP(IRTE_DEST, irq->dest) |
+	       FIELD_PREP(IRTE_VECTOR, irq->vector);
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */
@@ -248,6 +291,7 @@ static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 		    .device = what,
 		    .reason = FIELD_GET(EVENT_CODE, what),
 		    .write = what & EVENT_WRITE,
+		    .interrupt = what & EVENT_IRQ,
 		    .addr = READ_ONCE(e[1]),
 		};
 	}
@@ -267,6 +311,8 @@ const struct iommu_ops amdvi_ops = {
     .take = amdvi_take,
     .stop = amdvi_stop,
     .attach = amdvi_attach,
+    .irq_entry = amdvi_irq_entry,
+    .flush_irqs = amdvi_flush_irqs,
     .flush = amdvi_flush,
     .poll = amdvi_poll,
 };

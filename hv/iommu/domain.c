@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/iommu/domain.h"
+#include "hv/cpu/irq.h"
 #include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
 #include "hv/mm/p2m.h"
@@ -29,6 +30,7 @@ static bool closed;
 static struct {
 	u32 device;
 	struct domain *in; /* NULL: the slot is free */
+	u32 *irqs;	   /* a page, entries of its messages, if units have them */
 } attached[DOMAIN_DEVICES];
 
 /* Units know it by that; NULL: dom0's. */
@@ -225,11 +227,11 @@ static u32 slot_of(u32 device)
 }
 
 /* NULL: dom0's. Translations may be found by the device, too: none of either domain stays. */
-static int tell_unit(struct iommu_unit *u, u32 device, const struct domain *from,
+static int tell_unit(struct iommu_unit *u, u32 slot, u32 device, const struct domain *from,
 		     const struct domain *to)
 {
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
-	int err = iommu.ops->attach(u, device, tables, number_of(to));
+	int err = iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
 
 	must_answer(err, u);
 	if (err)
@@ -240,26 +242,26 @@ static int tell_unit(struct iommu_unit *u, u32 device, const struct domain *from
 }
 
 /* What did not work in one unit is undone in those before, where the device's entry is there. */
-static void tell_back(const struct iommu_unit *end, u32 device, const struct domain *from,
+static void tell_back(const struct iommu_unit *end, u32 slot, u32 device, const struct domain *from,
 		      const struct domain *to)
 {
 	for (struct iommu_unit *u = iommu.unit; u < end; u++) {
-		int err = u->segment == device >> 16 ? tell_unit(u, device, to, from) : 0;
+		int err = u->segment == device >> 16 ? tell_unit(u, slot, device, to, from) : 0;
 
 		BUG_ON(err);
 	}
 }
 
 /* In all units of the segment: which of them it is behind does not matter to the others. */
-static int tell_units(u32 device, const struct domain *from, const struct domain *to)
+static int tell_units(u32 slot, u32 device, const struct domain *from, const struct domain *to)
 {
 	bool any = false;
 
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		int err = u->segment == device >> 16 ? tell_unit(u, device, from, to) : 0;
+		int err = u->segment == device >> 16 ? tell_unit(u, slot, device, from, to) : 0;
 
 		if (err) {
-			tell_back(u, device, from, to);
+			tell_back(u, slot, device, from, to);
 			return err;
 		}
 		any |= u->segment == device >> 16;
@@ -267,19 +269,47 @@ static int tell_units(u32 device, const struct domain *from, const struct domain
 	return any ? 0 : -ENODEV;
 }
 
+/* None to begin with. Units may be reading them, each as a whole. */
+static int make_irqs(u32 slot)
+{
+	u32 **irqs = &attached[slot].irqs;
+
+	_Static_assert(CORBEL_DOMAIN_IRQS * sizeof(**irqs) <= PAGE_SIZE, "they fit a page");
+	for (u32 i = 0; *irqs && i < CORBEL_DOMAIN_IRQS; i++)
+		WRITE_ONCE((*irqs)[i], 0);
+	if (!*irqs && domain_has_irqs())
+		*irqs = pool_alloc(0, NULL);
+	return domain_has_irqs() && !*irqs ? -ENOMEM : 0;
+}
+
+/* No unit has it any more. */
+static void free_irqs(u32 slot)
+{
+	BUG_ON(attached[slot].in);
+	pool_free(attached[slot].irqs, 0, NULL);
+	attached[slot].irqs = NULL;
+}
+
 static int move_device(u32 slot, u32 device, struct domain *to)
 {
 	struct domain *from = attached[slot].in;
-	int err = tell_units(device, from, to);
+	int err = make_irqs(slot);
 
-	if (err)
+	if (!err)
+		err = tell_units(slot, device, from, to);
+	if (err) {
+		if (!from)
+			free_irqs(slot);
 		return err;
+	}
 	if (from)
 		from->devices--;
 	if (to)
 		to->devices++;
 	attached[slot].device = device;
 	attached[slot].in = to;
+	if (!to)
+		free_irqs(slot);
 	return 0;
 }
 
@@ -301,6 +331,60 @@ int domain_attach(u64 device, u64 id)
 	return move_device(slot, device, to);
 }
 
+/* ---- their interrupts ---- */
+
+/* "Intel SDM", "Message Address Register Format", "Message Data Register Format" */
+#define MSI_DEST    GENMASK(19, 12)
+#define MSI_LOGICAL BIT(2)
+#define MSI_ADDRESS (MSI_DEST | BIT(3) | MSI_LOGICAL) /* what may be in it beside 0xfee00000 */
+#define MSI_VECTOR  GENMASK(7, 0)
+#define MSI_LOWEST  BIT(8)
+
+bool domain_has_irqs(void)
+{
+	return iommu.protection == CORBEL_IOMMU_STRICT && iommu.ops->irq_entry;
+}
+
+/*
+ * Common interrupts with dom0's vectors only: one below would be taken for an exception of the
+ * hypervisor's. Any CPU may take one: dom0's vCPU there has it, or nobody.
+ */
+static bool read_message(u64 address, u64 data, struct iommu_irq *out)
+{
+	*out = (struct iommu_irq){
+	    .vector = FIELD_GET(MSI_VECTOR, data),
+	    .dest = FIELD_GET(MSI_DEST, address),
+	    .logical = address & MSI_LOGICAL,
+	    .lowest = data & MSI_LOWEST,
+	};
+	return (address & ~MSI_ADDRESS) == MSI_START << PAGE_SHIFT &&
+	       !(data & ~(MSI_VECTOR | MSI_LOWEST)) && out->vector >= VEC_DOM0_FIRST &&
+	       out->vector < VEC_HV_FIRST;
+}
+
+int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
+{
+	int err = domain_has_irqs() && !(device >> 32) ? make_nowhere() : -ENODEV;
+	struct iommu_irq irq;
+	u32 slot, entry;
+
+	if (err)
+		return err;
+	if (index >= CORBEL_DOMAIN_IRQS || (address && !read_message(address, data, &irq)))
+		return -EINVAL;
+	slot = slot_of(device);
+	if (slot == DOMAIN_DEVICES || !attached[slot].in)
+		return -ENOENT;
+	entry = address ? iommu.ops->irq_entry(&irq) : 0;
+	WRITE_ONCE(attached[slot].irqs[index], entry);
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		if (u->segment == device >> 16)
+			must_answer(iommu.ops->flush_irqs(u, device), u);
+	return 0;
+}
+
+/* ---- another kernel ---- */
+
 static void block_all(void)
 {
 	u32 n = 0;
@@ -308,9 +392,9 @@ static void block_all(void)
 	for (u32 i = 0; i < DOMAIN_DEVICES; i++) {
 		int err = 0;
 
-		if (attached[i].in && attached[i].in != &domains[0]) {
+		if (attached[i].in) {
+			n += attached[i].in != &domains[0];
 			err = move_device(i, attached[i].device, &domains[0]);
-			n++;
 		}
 		BUG_ON(err); /* its entries are there */
 	}

@@ -42,6 +42,11 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write);
  */
 s64 domain_unmap(u64 id, u64 dfn, u64 count);
 
+/* Can devices be kept to the interrupts that are theirs? */
+bool domain_has_irqs(void);
+/* HC_DOMAIN_IRQ in hv/abi.h. What has been there is not raised any more when this returns. */
+int domain_set_irq(u64 device, u64 index, u64 address, u64 data);
+
 /*
  * dom0's kernel ends, and the next one knows of no domain: devices in one go on to be blocked, and
  * none is given away or back, -EBUSY, until domain_destroy(0).

@@ -184,7 +184,10 @@ static void log_fault(const struct iommu_unit *u, const struct iommu_fault *f)
 		return;
 	log_warn("%s: device %04x:%02x:%02x.%x may not %s %lx (reason %u), %u times by now",
 		 iommu.ops->name, u->segment, f->device >> 8, f->device >> 3 & 0x1f, f->device & 7,
-		 f->write ? "write" : "read", f->addr, f->reason, n);
+		 f->interrupt ? "raise an interrupt by"
+		 : f->write   ? "write"
+			      : "read",
+		 f->addr, f->reason, n);
 }
 
 /* All ones is what the bus answers: of neither kind can the first register be that. Told once. */

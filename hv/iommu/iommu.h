@@ -49,7 +49,8 @@ struct iommu_unit {
 	u64 *context; /* VT-d: entries of the devices of all buses but those that have their own */
 	u64 *log;     /* AMD-Vi: a page of 256 events, of 16 bytes */
 	u64 *devices; /* AMD-Vi: the device table */
-	u32 devices_nr; /* its entries, of 32 bytes */
+	u32 devices_nr;	  /* its entries, of 32 bytes */
+	const u8 *rights; /* AMD-Vi: of dom0's devices, see struct iommu_table */
 };
 #define IOMMU_QUEUE 256u
 
@@ -57,8 +58,15 @@ struct iommu_unit {
 struct iommu_fault {
 	u16 device; /* bus << 8 | device << 3 | function */
 	u8 reason;  /* VT-d: fault reason, AMD-Vi: event code */
-	bool write;
+	bool write, interrupt;
 	u64 addr;
+};
+
+/* What a message of a device's raises. */
+struct iommu_irq {
+	u8 vector, dest; /* of the APICs that take it */
+	bool logical;	 /* dest is */
+	bool lowest;	 /* one of them takes it */
 };
 
 struct iommu_ops {
@@ -79,9 +87,15 @@ struct iommu_ops {
 	/*
 	 * After take(): the device's accesses go through these tables of the domain of that number
 	 * from now on, and what was cached of its entry is gone. -ENOMEM, -EINVAL: the unit has no
-	 * such device, -EIO: it does not answer.
+	 * such device, -EIO: it does not answer. Not of dom0's domain it raises the interrupts that
+	 * irqs says and no other; a unit without irq_entry ignores that.
 	 */
-	int (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number);
+	int (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+		      const u32 *irqs);
+	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, 0: there is none. */
+	u32 (*irq_entry)(const struct iommu_irq *irq);
+	/* After take(): no entry of the device's irqs is cached any more, or -EIO. */
+	int (*flush_irqs)(struct iommu_unit *u, u16 device);
 	/* After take(): no translation of this domain is cached any more, or -EIO. */
 	int (*flush)(struct iommu_unit *u, u16 number);
 	/* Take at most max faults off its record; how many. */

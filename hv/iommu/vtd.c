@@ -230,7 +230,8 @@ static u64 *own_entries(struct iommu_unit *u, u32 bus)
 	return own;
 }
 
-static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number)
+static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+		      const u32 *irqs)
 {
 	u64 *entries = own_entries(u, device >> 8);
 

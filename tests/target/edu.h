@@ -3,6 +3,8 @@
  * own. */
 #pragma once
 
+#define EDU_RAISE  0x60
+#define EDU_ACK	   0x64
 #define EDU_SRC	   0x80
 #define EDU_DST	   0x88
 #define EDU_COUNT  0x90

@@ -245,6 +245,121 @@ static void test_takeover(bool amd)
 	check_caches(name(amd));
 }
 
+/* The firmware lets the device raise INIT, NMI, LINT, and send messages of management. */
+static void start_with_rights(void)
+{
+	u8 *entry = hpa_to_virt(hpa(TABLE_AT + 48 + 24));
+
+	start_afresh(true, IOMMU_STRICT);
+	entry[1] = DEVICE & 0xff;
+	entry[2] = DEVICE >> 8;
+	entry[3] = 0xd7;
+	iommu_init();
+}
+
+static bool has_rights(void)
+{
+	const u64 *e = model_memory((model.root & GENMASK(51, 12)) + DEVICE * 32ull);
+
+	return (e[1] >> 40 & 3) == 1 && e[2] == (7ull << 56 | 3ull << 62);
+}
+
+/* What a device in a domain raises. */
+static void test_interrupts(void)
+{
+	const u64 at = 0xfee00000;
+	u64 *e;
+	int id;
+
+	start_with_rights();
+	CHECK(has_rights(), "AMD-Vi: a device of dom0's has the rights that the firmware gives it");
+	id = domain_create();
+	CHECK(domain_has_irqs() && model_message(DEVICE, 0x51) == 0x51 &&
+		  domain_set_irq(DEVICE, 0, at, 0x51) == -ENOENT,
+	      "AMD-Vi: a device of dom0's raises what it likes");
+	domain_attach(DEVICE, id);
+	e = model_memory((model.root & GENMASK(51, 12)) + DEVICE * 32ull);
+	CHECK(!model_message(DEVICE, 0x51) && !model_message(DEVICE, 0) &&
+		  !model_message(DEVICE, 0x400) && !(e[1] >> 40 & 3) && !(e[2] >> 62) &&
+		  !(e[2] >> 56 & 7),
+	      "one in a domain raises nothing, be it NMI, INIT, LINT or a message of management");
+	CHECK(model_message(OTHER, 0x51) == 0x51, "its neighbour does");
+	CHECK(!domain_set_irq(DEVICE, 7, at | 3 << 12 | 4, 0x151) &&
+		  model_message(DEVICE, 7) == 0x151 && !model_message(DEVICE, 6) &&
+		  !model_message(DEVICE, 0x51) && model.irte[DEVICE] == 0,
+	      "but what it is given, by its index");
+	CHECK(model_message(DEVICE, 7) == 0x151 && model.irte[DEVICE] == 0x510345,
+	      "vector, mode and destination are those of the message");
+	CHECK(!domain_set_irq(DEVICE, 7, at, 0x61) && model_message(DEVICE, 7) == 0x61 &&
+		  !domain_set_irq(DEVICE, 7, 0, 0) && !model_message(DEVICE, 7),
+	      "it is another, or none, as soon as the call returns");
+	domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS - 1, at, 0xef);
+	CHECK(model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1) == 0xef &&
+		  domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS, at, 0x51) == -EINVAL &&
+		  !model_message(DEVICE, CORBEL_DOMAIN_IRQS - 2),
+	      "as many as there are");
+	CHECK(domain_set_irq(DEVICE, 0, at, 0xf0) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at, 0xff) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at, 0x1f) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at, 0x400) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at, 0x8051) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at, BIT(32) | 0x51) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, 0xfed00000, 0x51) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, BIT(32) | at, 0x51) == -EINVAL &&
+		  domain_set_irq(DEVICE, 0, at | 0x10, 0x51) == -EINVAL &&
+		  domain_set_irq(OTHER, 0, at, 0x51) == -ENOENT && !model_message(DEVICE, 0),
+	      "no vector of the hypervisor's nor an exception, and nothing but common interrupts");
+	CHECK(!domain_set_irq(DEVICE, 0, at | 0xff << 12 | 8, 0x20) &&
+		  model_message(DEVICE, 0) == 0x20 && model.irte[DEVICE] == 0x20ff01,
+	      "the lowest of dom0's, to all CPUs");
+	domain_attach(DEVICE, CORBEL_DOMAIN_NONE);
+	CHECK(!model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1),
+	      "what one domain's owner has set is not the next one's");
+	domain_set_irq(DEVICE, 1, at, 0x51);
+	CHECK(model_message(DEVICE, 1) == 0x51, "it has what is set then");
+	domain_kernel_ends();
+	CHECK(!model_message(DEVICE, 1) && domain_set_irq(DEVICE, 1, at, 0x51) == -EBUSY,
+	      "until dom0's kernel ends, nor is it set between two");
+	destroyed(0);
+	domain_attach(DEVICE, 0);
+	CHECK(model_message(DEVICE, 0x51) == 0x51 && has_rights() && !attached[0].irqs,
+	      "dom0 has it as before");
+	check_caches("AMD-Vi: interrupts");
+	start_strict(false);
+	domain_create();
+	CHECK(!domain_has_irqs() && domain_set_irq(DEVICE, 0, at, 0x51) == -ENODEV,
+	      "VT-d's are not kept apart, and nobody is told that they are");
+}
+
+/* The page of a device's entries is there as long as the device is in a domain. */
+static void test_interrupt_pages(void)
+{
+	u64 free;
+	int id;
+
+	start_strict(true);
+	id = domain_create();
+	free = pool_free_bytes();
+	domain_attach(DEVICE, id);
+	domain_attach(OTHER, id);
+	CHECK(pool_free_bytes() == free - 2 * PAGE_SIZE && attached[0].irqs != attached[1].irqs,
+	      "AMD-Vi: each device has a page");
+	domain_set_irq(DEVICE, 0, 0xfee00000, 0x51);
+	CHECK(!domain_attach(DEVICE, id) && model_message(DEVICE, 0) == 0x51,
+	      "it is the same one when the device is where it shall be already");
+	domain_attach(DEVICE, CORBEL_DOMAIN_NONE);
+	domain_attach(DEVICE, 0);
+	domain_attach(OTHER, 0);
+	CHECK(domain_attach(0xff00, id) == -EINVAL && pool_free_bytes() == free,
+	      "each comes back, that of a device that there is not, too");
+	while (pool_alloc(0, NULL))
+		;
+	CHECK(domain_attach(DEVICE, id) == -ENOMEM && reaches(DEVICE, MB) &&
+		  model_message(DEVICE, 0x51) == 0x51,
+	      "without memory for it the device stays dom0's");
+	check_caches("AMD-Vi: interrupts' pages");
+}
+
 /* No unit is asked for more than it has, no device forgotten. */
 static void test_limits(bool amd)
 {
@@ -354,6 +469,8 @@ static void test_hangs(bool amd)
 	CHECK(DIES(domain_attach(DEVICE, 0)) && DIES(domain_unmap(id, 0, 1)) && held(FRAME(5)),
 	      "%s: a unit that does not let a device go, or does not flush, ends the machine",
 	      name(amd));
+	CHECK(!amd || DIES(domain_set_irq(DEVICE, 0, 0, 0)),
+	      "and one that may go on with an interrupt");
 	model.hangs = false;
 	domain_attach(DEVICE, 0);
 }
@@ -389,6 +506,8 @@ int main(void)
 		test_limits(amd);
 		test_hangs(amd);
 	}
+	test_interrupts();
+	test_interrupt_pages();
 	test_few();
 	test_caches_none();
 	test_three_levels();

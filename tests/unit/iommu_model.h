@@ -25,6 +25,7 @@
 struct model_entry { /* without gaps, to be compared */
 	u64 valid, root;
 	u32 levels, domain;
+	u64 irqs, rights; /* AMD: where the entries of its messages are, and what it may do */
 };
 
 static struct {
@@ -40,6 +41,9 @@ static struct {
 	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
 	u64 free_then; /* of the pool, when that was so: no table has been made since */
 	struct model_entry device[MODEL_DEVICES];
+	bool faults_irqs;		 /* what is blocked is messages */
+	bool irte_cached[MODEL_DEVICES]; /* AMD: one entry, of that index, for each device */
+	u32 irte[MODEL_DEVICES], irte_index[MODEL_DEVICES];
 	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
 	struct {
 		bool valid;
@@ -86,7 +90,9 @@ static inline struct model_entry model_entry_in_memory(u16 dev)
 		return (struct model_entry){.valid = (e[0] & 3) == 3 && e[0] >> 61 == 3,
 					    .root = e[0] & GENMASK(51, 12),
 					    .levels = e[0] >> 9 & 7,
-					    .domain = e[1] & 0xffff};
+					    .domain = e[1] & 0xffff,
+					    .irqs = e[2],
+					    .rights = e[1] >> 16};
 	}
 	e = model_memory((model.root & PAGE_MASK) + (dev >> 8) * 16ull);
 	if (!(e[0] & 1))
@@ -113,16 +119,11 @@ static inline bool model_in_memory(void)
 	return model.is_flushed && (model.coherent || is_written);
 }
 
-/* Where a device's access ends up, 0: it is blocked. */
-static inline u64 model_dma(u16 dev, u64 at)
+/* What the unit goes by: as it is cached, if it is. */
+static inline struct model_entry model_entry_of(u16 dev)
 {
-	struct model_entry now, *e = &model.device[dev];
-	u64 to;
-	u32 i = 0;
+	struct model_entry now = model_entry_in_memory(dev), *e = &model.device[dev];
 
-	if (!model.on)
-		return at;
-	now = model_entry_in_memory(dev);
 	if (!e->valid) {
 		*e = now;
 		model.is_early[dev] = model.root != OLD_ROOT && !model_in_memory();
@@ -131,19 +132,33 @@ static inline u64 model_dma(u16 dev, u64 at)
 	}
 	if (!model.busy && model.is_early[dev])
 		model.unwritten++;
-	if (!e->valid)
+	return *e;
+}
+
+/* Where a device's access ends up, 0: it is blocked. */
+static inline u64 model_dma(u16 dev, u64 at)
+{
+	struct model_entry now, e;
+	u64 to;
+	u32 i = 0;
+
+	if (!model.on)
+		return at;
+	e = model_entry_of(dev);
+	now = model_entry_in_memory(dev);
+	if (!e.valid)
 		return 0;
 	for (; i < MODEL_TLB; i++)
 		if (model.tlb[i].valid && model.tlb[i].page == at >> 12 &&
-		    (model.amd ? model.tlb[i].dev == dev : model.tlb[i].domain == e->domain))
+		    (model.amd ? model.tlb[i].dev == dev : model.tlb[i].domain == e.domain))
 			break;
 	if (i == MODEL_TLB) {
-		to = model_walk(e, at & PAGE_MASK);
+		to = model_walk(&e, at & PAGE_MASK);
 		if (!to && !model.caches_none)
 			return 0;
 		i = model.tlb_next++ % MODEL_TLB;
 		model.tlb[i].valid = true;
-		model.tlb[i].domain = e->domain;
+		model.tlb[i].domain = e.domain;
 		model.tlb[i].dev = dev;
 		model.tlb[i].page = at >> 12;
 		model.tlb[i].to = to;
@@ -151,6 +166,33 @@ static inline u64 model_dma(u16 dev, u64 at)
 		model.stale++;
 	}
 	return model.tlb[i].to ? model.tlb[i].to | (at & 0xfff) : 0;
+}
+
+/*
+ * The vector that a message with this as data raises, sent by the device to the first APIC's
+ * address; 0: it is blocked. Of other than fixed ones: its delivery mode << 8.
+ */
+static inline u32 model_message(u16 dev, u32 data)
+{
+	u32 index = data & 0x7ff, now;
+	u64 irqs = model_entry_of(dev).irqs;
+
+	if (!model.amd || !(irqs & 1))
+		return data;
+	if (data >> 8 & 7 & ~1u && !(irqs >> 56 & 7))
+		return 0;
+	if ((irqs >> 60 & 3) != 2 || index >= 1u << (irqs >> 1 & 0xf))
+		return 0;
+	now = ((u32 *)(void *)model_memory(irqs & GENMASK(51, 6)))[index];
+	if (!model.irte_cached[dev] || model.irte_index[dev] != index) {
+		model.irte_cached[dev] = true;
+		model.irte_index[dev] = index;
+		model.irte[dev] = now;
+	} else if (model.irte[dev] != now) {
+		model.stale++;
+	}
+	now = model.irte[dev];
+	return now & 1 ? (now >> 16 & 0xff) | (now >> 2 & 7) << 8 : 0;
 }
 
 /* Devices go on with what they did for the firmware. */
@@ -305,6 +347,9 @@ static inline void amdvi_run_queue(void)
 			model_rule((d[1] & (GENMASK(62, 12) | 3)) == (GENMASK(62, 12) | 3),
 				   "what is invalidated is all of a domain");
 			model_forget_domain(d[0] >> 32 & 0xffff);
+			break;
+		case 5:
+			model.irte_cached[d[0] % MODEL_DEVICES] = false;
 			break;
 		case 8:
 			model_rule(*model_reg(0x30) & BIT(6), "commands are known");
@@ -478,7 +523,7 @@ static inline void model_fault(u16 dev, u64 at, bool write)
 			return;
 		}
 		e = model_memory((*model_reg(0x10) & GENMASK(51, 12)) + tail);
-		e[0] = dev | 2ull << 60 | (write ? BIT(53) : 0);
+		e[0] = dev | 2ull << 60 | (write ? BIT(53) : 0) | (model.faults_irqs ? BIT(51) : 0);
 		e[1] = at;
 		*model_reg(0x2018) = (tail + 16) % PAGE_SIZE;
 		return;

@@ -265,6 +265,13 @@ static void test_faults(bool amd)
 	armed->fn(armed);
 	CHECK(strstr(test_log_text, "00:07:1f.0 may not write 456000"),
 	      "where so many come that some are lost, later ones are told again");
+	if (amd) {
+		model.faults_irqs = true;
+		model_fault(0x750, 0xfee00000, true);
+		armed->fn(armed);
+		CHECK(strstr(test_log_text, "07:0a.0 may not raise an interrupt by fee00000"),
+		      "what is blocked of interrupts is told as that");
+	}
 	test_log_lines = 0;
 	armed->fn(armed);
 	CHECK(!test_log_lines, "each is told once");

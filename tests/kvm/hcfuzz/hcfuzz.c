@@ -289,7 +289,8 @@ static void one(struct rng *r, u8 *page)
 		call(nr, number(r), number(r), number(r), number(r), number(r));
 		break;
 	case CORBEL_HC_DOMAIN_ATTACH: /* not of devices that there are */
-		call(nr, number(r) | 0x10000, number(r), 0, 0, 0);
+	case CORBEL_HC_DOMAIN_IRQ:
+		call(nr, number(r) | 0x10000, number(r), number(r), number(r), 0);
 		break;
 	case CORBEL_HC_VERSION:
 	case CORBEL_HC_TURN_OVER:
