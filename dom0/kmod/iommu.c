@@ -7,6 +7,10 @@
  * memory, at the addresses that they had before. A device that VFIO takes reaches nothing, and then
  * what VFIO maps; when it is given back, dom0's memory.
  *
+ * Where the hypervisor keeps such devices to interrupts of their own, these are of an interrupt
+ * domain of ours: the device sends the index of a message, and the hypervisor is told what that
+ * raises.
+ *
  * A module of its own, since Linux does not let go of one that devices depend on. It keeps
  * corbel.ko with it: by the events of that the hypervisor knows when this kernel ends, and blocks
  * the devices.
@@ -14,10 +18,17 @@
 #define pr_fmt(fmt) "corbel_iommu: " fmt
 
 #include <linux/iommu.h>
+#include <linux/irq.h>
+#include <linux/irqdomain.h>
 #include <linux/module.h>
+#include <linux/msi.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 #include <linux/xarray.h>
+
+#include <asm/irqdomain.h>
+#include <asm/msi.h>
 
 #include "hypercall.h"
 
@@ -37,6 +48,8 @@ struct domain {
 
 static struct iommu_device unit; /* all of them: the hypervisor shows no single ones */
 static const struct iommu_ops ops;
+/* Messages of devices in domains, NULL: they raise what they like; those of all others. */
+static struct irq_domain *messages, *standard;
 static u64 reach; /* last address that domains can have something at */
 
 static struct domain *to_domain(struct iommu_domain *core)
@@ -106,10 +119,14 @@ static void domain_free(struct iommu_domain *core)
 
 /* ---- devices ---- */
 
+static u64 name_of(const struct pci_dev *pdev, u8 bus, u8 devfn)
+{
+	return (u64)pci_domain_nr(pdev->bus) << 16 | PCI_DEVID(bus, devfn);
+}
+
 static int attach_id(const struct pci_dev *pdev, u8 bus, u8 devfn, u32 domain)
 {
-	u64 device = (u64)pci_domain_nr(pdev->bus) << 16 | PCI_DEVID(bus, devfn);
-	long r = HC2(DOMAIN_ATTACH, device, domain);
+	long r = HC2(DOMAIN_ATTACH, name_of(pdev, bus, devfn), domain);
 
 	if (r < 0)
 		pci_err(pdev, "the hypervisor does not let it use domain %d (%ld)\n", (int)domain,
@@ -129,6 +146,17 @@ static bool renames(struct pci_dev *bridge)
 		return false;
 	}
 	return true;
+}
+
+/* Then interrupts do not tell them apart. */
+static bool shares_name(struct pci_dev *pdev)
+{
+	struct pci_bus *bus;
+
+	for (bus = pdev->bus; bus->parent; bus = bus->parent)
+		if (bus->self && renames(bus->self))
+			return true;
+	return false;
 }
 
 /*
@@ -156,6 +184,33 @@ static int attach(struct pci_dev *pdev, u32 domain)
 	return r;
 }
 
+/* Do the hypervisor and we know of each interrupt that the device raises? */
+static bool is_remappable(struct device *dev)
+{
+	struct irq_domain *now = dev_get_msi_domain(dev);
+
+	return messages && now && (now == x86_vector_domain || now->parent == x86_vector_domain);
+}
+
+/*
+ * Whose messages they are: Linux' own for dom0's drivers. Nobody has any of the device's now, as
+ * those who take it or give it back have switched them off. A bridge of its group may have a driver
+ * at work, whose interrupts are blocked meanwhile.
+ */
+static void choose_messages(struct device *dev, u32 domain)
+{
+	struct irq_domain *now = dev_get_msi_domain(dev);
+
+	if (to_pci_dev(dev)->hdr_type != PCI_HEADER_TYPE_NORMAL)
+		return;
+	if (domain && now != messages && is_remappable(dev)) {
+		standard = now;
+		dev_set_msi_domain(dev, messages);
+	} else if (!domain && messages && now == messages) {
+		dev_set_msi_domain(dev, standard);
+	}
+}
+
 /* Where not all names can be moved, none remains in the domain: Linux thinks it left. */
 static int attach_dev(struct iommu_domain *core, struct device *dev)
 {
@@ -164,6 +219,8 @@ static int attach_dev(struct iommu_domain *core, struct device *dev)
 
 	if (r)
 		attach(to_pci_dev(dev), domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
+	else
+		choose_messages(dev, domain);
 	return r;
 }
 
@@ -203,6 +260,10 @@ static void release_device(struct device *dev)
 
 static bool can(struct device *dev, enum iommu_cap cap)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+	if (cap == IOMMU_CAP_INTR_REMAP)
+		return is_remappable(dev);
+#endif
 	return cap == IOMMU_CAP_CACHE_COHERENCY;
 }
 
@@ -219,6 +280,90 @@ static void get_resv_regions(struct device *dev, struct list_head *list)
 
 	if (r)
 		list_add_tail(&r->list, list);
+}
+
+/* ---- interrupts ---- */
+
+static void set_irq(const struct pci_dev *pdev, u8 devfn, u32 index, const struct msi_msg *msg)
+{
+	long r = HC4(DOMAIN_IRQ, name_of(pdev, pdev->bus->number, devfn), index, msg->address_lo,
+		     msg->data);
+
+	if (r < 0)
+		dev_warn_ratelimited(&pdev->dev,
+				     "the hypervisor does not let it raise interrupt %u (%ld)\n",
+				     index, r);
+}
+
+/* The device's own message stays what it is, whatever it raises. Address 0: it has none. */
+static void write_message(struct irq_data *data, struct msi_msg *msg)
+{
+	const struct msi_desc *desc = irq_data_get_msi_desc(data);
+	struct pci_dev *pdev = to_pci_dev(desc->dev);
+	struct msi_msg own = {};
+	unsigned int devfn;
+
+	set_irq(pdev, pdev->devfn, desc->msi_index, msg);
+	if (pdev->dma_alias_mask)
+		for_each_set_bit(devfn, pdev->dma_alias_mask, 256)
+		    set_irq(pdev, devfn, desc->msi_index, msg);
+	if (msg->address_lo) {
+		own.address_lo = MSI_START;
+		own.data = desc->msi_index;
+	}
+	pci_write_msi_msg(data->irq, &own);
+}
+
+/* Devices without messages of their own interrupt by a line. */
+static int prepare(struct irq_domain *domain, struct device *dev, int count, msi_alloc_info_t *arg)
+{
+	if (count > CORBEL_DOMAIN_IRQS || shares_name(to_pci_dev(dev)))
+		return -EOPNOTSUPP;
+	return pci_msi_prepare(domain, dev, count, arg);
+}
+
+static struct irq_chip chip = {
+    .name = "Corbel-MSI",
+    .irq_ack = irq_chip_ack_parent,
+    .irq_retrigger = irq_chip_retrigger_hierarchy,
+    .irq_write_msi_msg = write_message,
+    .flags = IRQCHIP_SKIP_SET_WAKE | IRQCHIP_AFFINITY_PRE_STARTUP,
+};
+
+static struct msi_domain_ops message_ops = {.msi_prepare = prepare};
+
+static struct msi_domain_info message_info = {
+    .flags = MSI_FLAG_USE_DEF_DOM_OPS | MSI_FLAG_USE_DEF_CHIP_OPS | MSI_FLAG_PCI_MSIX,
+    .ops = &message_ops,
+    .chip = &chip,
+    .handler = handle_edge_irq,
+    .handler_name = "edge",
+};
+
+/* Without memory for them devices in domains have no messages, and VFIO is told of none. */
+static void make_messages(void)
+{
+	struct fwnode_handle *fwnode = irq_domain_alloc_named_fwnode("Corbel-MSI");
+
+	if (!fwnode)
+		return;
+	messages = pci_msi_create_irq_domain(fwnode, &message_info, x86_vector_domain);
+	if (!messages)
+		irq_domain_free_fwnode(fwnode);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	else
+		messages->flags |= IRQ_DOMAIN_FLAG_ISOLATED_MSI;
+#endif
+}
+
+static void remove_messages(void)
+{
+	struct fwnode_handle *fwnode = messages ? messages->fwnode : NULL;
+
+	if (!messages)
+		return;
+	irq_domain_remove(messages);
+	irq_domain_free_fwnode(fwnode);
 }
 
 /* ---- memory ---- */
@@ -329,8 +474,8 @@ static const struct iommu_ops ops = {
     .owner = THIS_MODULE,
 };
 
-/* Is there something to drive? */
-static int ask(void)
+/* Is there something to drive? *irqs: do its devices have interrupts of their own? */
+static int ask(bool *irqs)
 {
 	struct corbel_info *info = (void *)get_zeroed_page(GFP_KERNEL);
 	bool strict;
@@ -340,6 +485,7 @@ static int ask(void)
 		return -ENOMEM;
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	strict = r >= 0 && info->iommu == CORBEL_IOMMU_STRICT;
+	*irqs = info->features & CORBEL_FEATURE_DEVICE_IRQ;
 	reach = min(info->gfn_end << PAGE_SHIFT, BIT_ULL(info->iommu_bits)) - 1;
 	free_page((unsigned long)info);
 	if (strict)
@@ -370,21 +516,21 @@ static int try_domain(void)
 
 static int __init corbel_iommu_init(void)
 {
-	int r = ask();
+	bool irqs = false;
+	int r = ask(&irqs);
 
+	r = r ? r : try_domain();
+	r = r ? r : iommu_device_sysfs_add(&unit, NULL, NULL, "corbel");
 	if (r)
 		return r;
-	r = try_domain();
-	if (r)
-		return r;
-	r = iommu_device_sysfs_add(&unit, NULL, NULL, "corbel");
-	if (r)
-		return r;
+	if (irqs)
+		make_messages();
 	r = iommu_device_register(&unit, &ops, NULL);
 	if (r) {
 		pr_err("Linux takes no IOMMU driver (%d)%s\n", r,
 		       r == -EBUSY ? ": it has another one" : "");
 		iommu_device_sysfs_remove(&unit);
+		remove_messages();
 		return r;
 	}
 	bus_for_each_dev(&pci_bus_type, NULL, NULL, count_user);

@@ -103,6 +103,7 @@ def behind(maker, more=''):
             ok(info.get('iommu') == 'strict' and info.get('iommu_units') == 1, f'{m.label}: corbel info says what protects memory', info)
             text = m.out_of('corbel info')
             ok("devices reach dom0's memory only, and raise any interrupt" in text, f'{m.label}: and what it does not keep devices from', text)
+            ok(('guests\' only their own' in text) == (maker == 'amd'), f'{m.label}: and whether it does so with guests\'', text)
             disks(m, want)
             networks(m, 'behind')
             log = m.out_of('corbel dmesg')

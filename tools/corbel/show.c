@@ -54,12 +54,15 @@ static const char *iommu_name(uint32_t iommu)
 	return iommu < sizeof(names) / sizeof(*names) ? names[iommu] : "?";
 }
 
-/* What devices may reach by DMA, and which interrupts they may raise: nothing remaps these yet. */
-static const char *dma_reach(uint32_t iommu)
+/* What devices may reach by DMA, and which interrupts they may raise. */
+static const char *dma_reach(const struct corbel_info *i)
 {
-	if (iommu == CORBEL_IOMMU_STRICT)
+	if (i->iommu == CORBEL_IOMMU_STRICT && i->features & CORBEL_FEATURE_DEVICE_IRQ)
+		return "devices reach dom0's memory only, and raise any interrupt; guests' only "
+		       "their own";
+	if (i->iommu == CORBEL_IOMMU_STRICT)
 		return "devices reach dom0's memory only, and raise any interrupt";
-	if (iommu == CORBEL_IOMMU_DOM0)
+	if (i->iommu == CORBEL_IOMMU_DOM0)
 		return "devices reach, and raise, what dom0 lets them";
 	return "devices reach all memory, and raise any interrupt";
 }
@@ -110,8 +113,7 @@ int cmd_info(struct opts *o)
 	printf("VMs         %u (dom0 included)\n", i.vms);
 	printf("vCPUs       %u\n", i.vcpus);
 	printf("doorbells   %u\n", i.doorbells);
-	printf("IOMMU       %s, %u units: %s\n", iommu_name(i.iommu), i.iommu_units,
-	       dma_reach(i.iommu));
+	printf("IOMMU       %s, %u units: %s\n", iommu_name(i.iommu), i.iommu_units, dma_reach(&i));
 	printf("uptime      %llu s\n", (unsigned long long)(i.uptime_ns / 1000000000));
 	return 0;
 }
