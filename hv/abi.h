@@ -62,7 +62,10 @@ enum corbel_hypercall {
 	CORBEL_HC_VCPU_PAGE,
 	/* (vcpu): stopped -> runnable. May run it before returning */
 	CORBEL_HC_VCPU_RESUME,
-	/* (vcpu): ask a runnable vCPU to stop; ends as CORBEL_EXIT_PAUSED */
+	/*
+	 * (vcpu): ask a vCPU to stop, one that is stopped as soon as it is resumed; ends as
+	 * CORBEL_EXIT_PAUSED, if it does not stop for something else
+	 */
 	CORBEL_HC_VCPU_PAUSE,
 	/* (vcpu, CORBEL_STATE_x, n of STATE_MSRS) -> bytes in the data page; -EBUSY: not stopped */
 	CORBEL_HC_VCPU_GET,

@@ -331,12 +331,6 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 
 /* ---- one vCPU ---- */
 
-/* Its state is all in memory and no CPU touches it. */
-static bool is_stopped(struct vcpu *v)
-{
-	return __atomic_load_n(&v->stopped, __ATOMIC_ACQUIRE);
-}
-
 /* access: state_get() or state_set() */
 static s64 move_state(struct vcpu *v, u64 what, u64 bytes, s64 (*access)(struct vcpu *, u32, u32))
 {
@@ -366,8 +360,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	case CORBEL_HC_VCPU_RESUME:
 		return vcpu_resume(v, caller);
 	case CORBEL_HC_VCPU_PAUSE:
-		if (!is_stopped(v))
-			vcpu_request(v, DUE_PAUSE);
+		vcpu_request(v, DUE_PAUSE);
 		return 0;
 	case CORBEL_HC_VCPU_GET: /* what, how many */
 		return move_state(v, arg[1], arg[2], state_get);

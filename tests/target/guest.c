@@ -184,6 +184,10 @@ static void check_ends(void)
 	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_wait(&g, 2000) &&
 		   g.page->exit_reason == CORBEL_EXIT_PAUSED,
 	       "PAUSE stops it");
+	report(!hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) && guest_run(&g, 2000) == CORBEL_EXIT_PAUSED &&
+		   guest_run(&g, 50) == CORBEL_EXIT_NONE && !hc(CORBEL_HC_VCPU_PAUSE, g.vcpu) &&
+		   guest_wait(&g, 2000),
+	       "and one that is stopped when it is resumed, once");
 	g.page->stop_at_once = 1;
 	report(guest_run(&g, 2000) == CORBEL_EXIT_PAUSED, "stop_at_once stops it at once");
 	FREE(&g);

@@ -20,6 +20,9 @@ static void test_states(void)
 	CHECK(call(CORBEL_HC_VCPU_GET, id, CORBEL_STATE_SREGS, 0, 0) == 8 &&
 		  call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, 8, 0) == 8 && moves == 2,
 	      "a stopped vCPU's state can be had and set");
+	pauses = 0;
+	CHECK(!call(CORBEL_HC_VCPU_PAUSE, id, 0, 0, 0) && pauses == 1,
+	      "and it is paused: once somebody resumes it");
 	v->stopped = 0;
 	CHECK(call(CORBEL_HC_VCPU_GET, id, CORBEL_STATE_SREGS, 0, 0) == -EBUSY &&
 		  call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, 8, 0) == -EBUSY && moves == 2,
