@@ -20,7 +20,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 4u
+#define CORBEL_ABI_VERSION 5u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
@@ -372,13 +372,24 @@ struct corbel_vcpu_page {
 	uint8_t in_smm;
 	/* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
 	uint8_t stop_at_once;
-	uint8_t pad[2];
+	/*
+	 * module -> hypervisor, at resume: stop behind each exit, which is told in `exit` (PAUSED,
+	 * if there is nothing else)
+	 */
+	uint8_t trace;
+	uint8_t pad;
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
 	/* module -> hypervisor: what its threads have waited for a CPU of dom0's; it only grows */
 	uint64_t waited_ns;
 	uint64_t runtime_ns;
+	struct { /* while trace is set: the last exit, with registers as they were */
+		uint64_t reason; /* by place in CORBEL_EXIT_NAMES */
+		uint64_t code;	 /* the hardware's */
+		uint64_t rip, rax, rcx;
+	} exit;
 };
-CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 256);
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
+#define CORBEL_NOT_TRACED (~0ull) /* exit.reason; from the module, which has it changed */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {

@@ -105,6 +105,17 @@ void cb_event_del_vcpu(struct cb_vcpu *v)
 	RCU_INIT_POINTER(vcpus[v->id], NULL);
 }
 
+void cb_event_pause_vcpus(void)
+{
+	u32 id;
+
+	rcu_read_lock();
+	for (id = 0; id < ARRAY_SIZE(vcpus); id++)
+		if (rcu_access_pointer(vcpus[id]))
+			HC1(VCPU_PAUSE, id);
+	rcu_read_unlock();
+}
+
 void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx)
 {
 	spin_lock_irq(&doorbells_lock);

@@ -4,6 +4,7 @@
  * reaches a CPU leaves as HC_MSI or HC_EXTINT; nothing here sleeps.
  */
 #include "kmod.h"
+#include "trace.h"
 
 #define MSI_LEVEL  BIT(15)
 #define MSI_VECTOR 0xffu
@@ -38,6 +39,7 @@ static void acked(struct cb_vm *vm, u32 chip, u32 pin)
 	const struct cb_routing *rt;
 	int gsi = NO_GSI;
 
+	trace_kvm_ack_irq(chip, pin);
 	rcu_read_lock();
 	rt = rcu_dereference(vm->routing);
 	if (rt)
@@ -183,22 +185,35 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route 
 {
 	unsigned long flags;
 	u32 line;
+	u64 rte;
 	int ret;
 
-	if (r->chip == CHIP_MSI)
-		return level ? cb_irq_msi(vm, r->address, r->data) : -1;
+	if (r->chip == CHIP_MSI && !level)
+		return -1;
+	if (r->chip == CHIP_MSI) {
+		trace_kvm_msi_set_irq(r->address, r->data);
+		return cb_irq_msi(vm, r->address, r->data);
+	}
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	if (r->chip == KVM_IRQCHIP_IOAPIC) {
+		rte = vm->ioapic.s.redirtbl[r->pin].bits;
 		ret = ioapic_set_irq(&vm->ioapic, r->pin,
 				     merge(&vm->ioapic_sources[r->pin], src, level));
+		trace_kvm_ioapic_set_irq(rte, r->pin, !ret);
 	} else {
 		line = r->chip * PIC_PINS + r->pin;
 		ret = pic_set_irq(&vm->pic, line, merge(&vm->pic_sources[line], src, level));
+		trace_kvm_pic_set_irq(r->chip, r->pin, vm->pic.chip[r->chip].elcr,
+				      vm->pic.chip[r->chip].imr, !ret);
 		sync_pic_locked(vm);
 	}
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	return ret;
 }
+
+/* What KVM tells in their place: its PIT has the first id behind user space's and resampling. */
+static const int source_id[] = {
+    [CB_SRC_USER] = 0, [CB_SRC_IRQFD] = 0, [CB_SRC_RESAMPLE] = 1, [CB_SRC_PIT] = 2};
 
 int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level)
 {
@@ -206,6 +221,7 @@ int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level)
 	int ret = -1, r;
 	u32 i;
 
+	trace_kvm_set_irq(gsi, level, source_id[src]);
 	rcu_read_lock();
 	rt = rcu_dereference(vm->routing);
 	if (rt && gsi < CB_MAX_ROUTES) {

@@ -11,8 +11,8 @@
  *
  * What a user may have: limits.c.
  *
- * Statistics: stats.c, devctl.c (/dev/corbel). What tells programs that they are on a host:
- * sysfs.c.
+ * Statistics: stats.c, trace.c, devctl.c (/dev/corbel). What tells programs that they are on a
+ * host: sysfs.c.
  *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
@@ -82,6 +82,14 @@
 	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
 	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |                \
 	 KVM_GUESTDBG_BLOCKIRQ)
+
+/* why a guest has left for the hypervisor: corbel_vcpu_stat.exits[], corbel_vcpu_page.exit */
+enum cb_exit {
+#define X(id, name) CB_EXIT_##id,
+	CORBEL_EXIT_NAMES
+#undef X
+	    CB_EXIT_NR
+};
 
 enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 
@@ -202,6 +210,8 @@ void cb_event_exit(void);
 /* Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY. */
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
+/* All vCPUs stop, as by VCPU_PAUSE (at their next resume if they are stopped), and go on. */
+void cb_event_pause_vcpus(void);
 /*
  * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the
  * hypervisor has it back: it is taken and added, or given back and deleted, without anybody else's

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* KVM_RUN: hand the vCPU to the hypervisor, sleep until it has stopped, deal with why. */
 #include "kmod.h"
+#include "trace.h"
 
 #include <linux/sched/signal.h>
 
@@ -71,6 +72,7 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	v->page->request_irq_window =
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
 	count_waiting(v);
+	cb_trace_resume(v);
 	r = HC1(VCPU_RESUME, v->id);
 	if (r < 0)
 		return r;
@@ -115,11 +117,16 @@ static int exit_io(struct cb_vcpu *v)
 	v->unfinished = true;
 	if ((size != 1 && size != 2 && size != 4) || !count || count > PAGE_SIZE / size)
 		return -EIO;
+	if (!in)
+		trace_kvm_pio(CB_PIO_OUT, port, size, count, v->data);
 	for (i = 0; i < count; i++)
 		if (!take_io(v, port, size, in, v->data + i * size))
 			break;
-	if (i == count || (in && i))
+	if (i == count || (in && i)) {
+		if (in)
+			trace_kvm_pio(CB_PIO_IN, port, size, count, v->data);
 		return 1;
+	}
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = size;
@@ -145,20 +152,26 @@ static int exit_mmio(struct cb_vcpu *v)
 	v->unfinished = true;
 	if (!len || len > sizeof(p->mmio.data))
 		return -EIO;
-	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data))
+	if (is_write)
+		trace_kvm_mmio(CB_MMIO_WRITE, len, gpa, p->mmio.data);
+	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data) ||
+	    cb_device_access(v->vm, gpa, len, is_write, p->mmio.data)) {
+		if (!is_write)
+			trace_kvm_mmio(CB_MMIO_READ, len, gpa, p->mmio.data);
 		return 1;
-	if (cb_device_access(v->vm, gpa, len, is_write, p->mmio.data))
-		return 1;
+	}
 	if (is_write && cb_coalesce(v->vm, gpa, len, p->mmio.data, false))
 		return 1;
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = gpa;
 	run->mmio.len = len;
 	run->mmio.is_write = is_write;
-	if (is_write)
+	if (is_write) {
 		memcpy(run->mmio.data, p->mmio.data, sizeof(run->mmio.data));
-	else
-		v->user_exit = KVM_EXIT_MMIO;
+		return 0;
+	}
+	trace_kvm_mmio(CB_MMIO_READ_UNSATISFIED, len, gpa, NULL);
+	v->user_exit = KVM_EXIT_MMIO;
 	return 0;
 }
 
@@ -237,12 +250,30 @@ static int exit_debug(struct cb_vcpu *v)
 	return 0;
 }
 
+/* error_code of kvm_page_fault; a guest's accesses to its memory are a user's for nested paging */
+#define PF_WRITE BIT(1)
+#define PF_USER	 BIT(2)
+#define PF_FETCH BIT(4)
+
+static int exit_mem_fault(struct cb_vcpu *v)
+{
+	u64 gpa = READ_ONCE(v->page->fault.gpa);
+	u32 flags = READ_ONCE(v->page->fault.flags);
+	int r;
+
+	trace_kvm_page_fault(v->apic_id, v->page->rip, gpa,
+			     PF_USER | (flags & CORBEL_FAULT_WRITE ? PF_WRITE : 0) |
+				 (flags & CORBEL_FAULT_EXEC ? PF_FETCH : 0));
+	r = cb_fault(v, gpa, flags);
+	return r ? r : 1;
+}
+
 static int handle_exit(struct cb_vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	u32 reason = READ_ONCE(v->page->exit_reason);
-	int r;
 
+	cb_trace_stop(v);
 	switch (reason) {
 	case CORBEL_EXIT_PAUSED: /* whoever asked for it looks at the loop's condition */
 	case CORBEL_EXIT_NONE:
@@ -252,8 +283,7 @@ static int handle_exit(struct cb_vcpu *v)
 	case CORBEL_EXIT_MMIO:
 		return exit_mmio(v);
 	case CORBEL_EXIT_MEM_FAULT:
-		r = cb_fault(v, READ_ONCE(v->page->fault.gpa), READ_ONCE(v->page->fault.flags));
-		return r ? r : 1;
+		return exit_mem_fault(v);
 	case CORBEL_EXIT_INTA:
 		return exit_inta(v);
 	case CORBEL_EXIT_EOI:
@@ -287,14 +317,19 @@ static int handle_exit(struct cb_vcpu *v)
 /* What user space was asked for by the last exit. */
 static void take_result(struct cb_vcpu *v)
 {
-	if (v->user_exit == KVM_EXIT_IO)
+	struct corbel_vcpu_page *p = v->page;
+
+	if (v->user_exit == KVM_EXIT_IO) {
 		memcpy(v->data, v->pio, v->io_bytes);
-	else if (v->user_exit == KVM_EXIT_MMIO)
-		memcpy(v->page->mmio.data, v->run->mmio.data, sizeof(v->page->mmio.data));
-	else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR)
-		v->page->msr.error = !!READ_ONCE(v->run->msr.error);
+		trace_kvm_pio(CB_PIO_IN, p->io.port, p->io.size, p->io.count, v->data);
+	} else if (v->user_exit == KVM_EXIT_MMIO) {
+		memcpy(p->mmio.data, v->run->mmio.data, sizeof(p->mmio.data));
+		trace_kvm_mmio(CB_MMIO_READ, p->mmio.len, p->mmio.gpa, p->mmio.data);
+	} else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR) {
+		p->msr.error = !!READ_ONCE(v->run->msr.error);
+	}
 	if (v->user_exit == KVM_EXIT_X86_RDMSR)
-		v->page->msr.data = READ_ONCE(v->run->msr.data);
+		p->msr.data = READ_ONCE(v->run->msr.data);
 	v->user_exit = 0;
 }
 
@@ -382,5 +417,6 @@ int cb_vcpu_run(struct cb_vcpu *v)
 	}
 	publish_state(v);
 	cb_sync_regs_put(v);
+	trace_kvm_userspace_exit(READ_ONCE(v->run->exit_reason), r);
 	return r;
 }

@@ -40,18 +40,12 @@ struct stats_file {
 	const struct cb_vcpu *vcpu; /* NULL: the VM's */
 };
 
-enum exit_number {
-#define X(id, name) EXIT_##id,
-	CORBEL_EXIT_NAMES
-#undef X
-	    EXIT_NR
-};
-static_assert(EXIT_NR <= CORBEL_EXIT_STATS);
+static_assert(CB_EXIT_NR <= CORBEL_EXIT_STATS);
 
 #define EXIT(id, name)                                                                             \
 	{                                                                                          \
 		name, COUNT, 0,                                                                    \
-		    offsetof(struct corbel_vcpu_stat, exits) + EXIT_##id *(u16)sizeof(u64)         \
+		    offsetof(struct corbel_vcpu_stat, exits) + CB_EXIT_##id *(u16)sizeof(u64)      \
 	}
 
 /* First under KVM's names, as far as they mean the same; then all by the hypervisor's. */

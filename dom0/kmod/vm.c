@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* VM file descriptors: life time and ioctls. */
 #include "kmod.h"
+#include "trace.h"
 
 #include <linux/anon_inodes.h>
 #include <linux/ktime.h>
@@ -316,6 +317,7 @@ static int signal_msi(struct cb_vm *vm, const struct kvm_msi __user *arg)
 		return -EFAULT;
 	if (vm->irqchip == CB_IRQCHIP_NONE || m.flags || cb_msi_is_bad(vm, m.address_hi))
 		return -EINVAL;
+	trace_kvm_msi_set_irq((u64)m.address_hi << 32 | m.address_lo, m.data);
 	return cb_irq_msi(vm, (u64)m.address_hi << 32 | m.address_lo, m.data);
 }
 

@@ -199,6 +199,18 @@ static void debug_step(struct vcpu *v, struct vm_exit *x)
 		hide_pushed_tf(v);
 }
 
+static void debug_tell(struct vcpu *v, const struct vm_exit *x)
+{
+	struct corbel_vcpu_page *p = v->page;
+
+	p->exit.reason = x->reason;
+	p->exit.code = x->raw;
+	p->exit.rip = v->rip;
+	p->exit.rax = v->gpr[RAX];
+	p->exit.rcx = v->gpr[RCX];
+	vcpu_note(v, DUE_PAUSE);
+}
+
 /*
  * An event that is delivered at this entry comes first, and must not push our TF: the exit is to
  * follow at once, before the first instruction of its handler, which is the one that is stepped.
@@ -216,6 +228,8 @@ void debug_run(struct vcpu *v, struct vm_exit *x)
 		hvm->run(v, x);
 	}
 	x->plain = false; /* what is emulated retires the long way */
+	if (v->debug.control & DEBUG_TRACE)
+		debug_tell(v, x);
 }
 
 /* ---- MOV to and from debug registers ---- */

@@ -11,6 +11,8 @@
 #include "hv/guest/hvm.h"
 #include "hv/guest/vcpu.h"
 
+/* in v->debug.control, of no debugger's: every exit stops the vCPU, and is told to dom0 */
+#define DEBUG_TRACE BIT(31)
 #define DEBUG_HOLDS (CORBEL_DEBUG_STEP | CORBEL_DEBUG_HW)
 
 static inline bool debug_holds_drs(const struct vcpu *v)

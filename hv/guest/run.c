@@ -90,6 +90,9 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 		v->page->regs_dirty = 0;
 	}
 	v->want_irq_window = v->page->request_irq_window;
+	v->debug.control &= ~DEBUG_TRACE;
+	if (v->page->trace)
+		v->debug.control |= DEBUG_TRACE;
 	if (v->page->stop_at_once)
 		vcpu_note(v, DUE_PAUSE);
 	pv_waited(v, READ_ONCE(v->page->waited_ns));

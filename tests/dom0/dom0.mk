@@ -17,6 +17,12 @@ $(BUILD)/dom0-tests.cpio: $(DOM0_TESTS:%=$(BUILD)/dom0-tests/%)
 $(BUILD)/qemu10.cpio: tests/dom0/debian13 tests/dom0/trixie $(VMLINUX_cloud) $(IMG)/demo.img
 	tests/dom0/debian13 $(BUILD)/debian13 $(VMLINUZ_cloud) $(IMG)/demo.img $@
 
+# perf with its libraries, where it is installed (linux-perf).
+$(BUILD)/perf.cpio: $(MKIMAGE_SRC)
+	@mkdir -p $(@D)
+	$(MKIMAGE) --program /usr/bin/perf --compress none -o $@
+test-full: $(if $(wildcard /usr/bin/perf),$(BUILD)/perf.cpio)
+
 # corbel.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
 $(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)
 	tests/dom0/kernel13 $(@D) $(KMOD_SRC)

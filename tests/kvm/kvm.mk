@@ -11,7 +11,7 @@ $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h 
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
 # What other VMMs, and debuggers, ask for.
-KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate share
+KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate traced share
 $(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 

@@ -147,6 +147,17 @@ entry pl_exits
 	cpuid
 	jmp pl_exits
 
+; Says at RDI + 4 that it runs, waits for a word at RDI without any exit, then exits RSI times.
+entry pl_traced
+	mov dword [rdi + 4], 1
+.wait:	cmp dword [rdi], 0
+	je .wait
+.next:	xor eax, eax
+	cpuid
+	dec rsi
+	jnz .next
+	done
+
 ; MSRs of the ranges {first, count} at RDI, a count of 0 ends; each is read and written with hostile
 ; values. RSI = seed.
 entry pl_msr_sweep

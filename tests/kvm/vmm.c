@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -82,6 +83,37 @@ bool wanted(const char *name, int argc, char **argv)
 		if (!strcmp(argv[a], name))
 			return true;
 	return argc < 2;
+}
+
+void widen_load(const char *symbol, const char *what, u32 value)
+{
+	char path[200], args[200];
+	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
+
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	strcpy(path + (n > 0 ? n : 0), "widen.ko");
+	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
+		fatal("%s %s: errno %d", path, args, errno);
+	close(fd);
+}
+
+void widen_end(void)
+{
+	if (syscall(SYS_delete_module, "widen", 0))
+		fatal("widen.ko cannot be removed: errno %d", errno);
+}
+
+void stay_on_cpu(u32 cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fatal("sched_setaffinity: errno %d", errno);
 }
 
 void open_kvm(void)

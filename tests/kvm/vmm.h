@@ -72,7 +72,7 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_flood_in, pl_exits, pl_msr_sweep, pl_lapic_mmio, pl_x2apic, pl_registers, pl_string_table,
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
     pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
-    pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took;
+    pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took, pl_traced;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own, dbg_gd;
 
 extern int kvm;
@@ -109,6 +109,13 @@ extern int failures;
 /* Is a test among those named on the command line, or is none named? */
 bool wanted(const char *name, int argc, char **argv);
 void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/*
+ * A window of a race is made wide: widen.ko, beside this program, with what to do where a function
+ * of corbel.ko is called ("ms", "ms_after", "error"), and how much.
+ */
+void widen_load(const char *symbol, const char *what, u32 value);
+void widen_end(void);
+void stay_on_cpu(u32 cpu);
 /* What /dev/corbel says of the hypervisor; fatal if it does not answer. */
 struct corbel_info hv_info(void);
 

@@ -30,45 +30,6 @@
 
 static volatile bool stop;
 
-/* ---- windows of races, made wide by widen.ko ---- */
-
-static void load_widen(const char *symbol, const char *what, u32 value)
-{
-	char path[200], args[200];
-	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
-
-	while (n > 0 && path[n - 1] != '/')
-		n--;
-	strcpy(path + (n > 0 ? n : 0), "widen.ko");
-	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
-		fatal("%s %s: errno %d", path, args, errno);
-	close(fd);
-}
-
-/* Whoever calls this function of corbel.ko loses some milliseconds first. */
-static void widen(const char *symbol, u32 ms)
-{
-	load_widen(symbol, "ms", ms);
-}
-
-static void widen_end(void)
-{
-	if (syscall(SYS_delete_module, "widen", 0))
-		fatal("widen.ko cannot be removed: errno %d", errno);
-}
-
-static void stay_on_cpu(u32 cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fatal("sched_setaffinity: errno %d", errno);
-}
-
 /* ---- irqfds: assigned, deassigned, written and closed all at once ---- */
 
 enum { PLAIN_GSI = 5, RESAMPLE_GSI = 6 };
@@ -225,7 +186,7 @@ static bool doorbells(void)
 
 	vm_init(&busy_vm, 1, VM_IRQCHIP);
 	vm_init(&vm, 1, VM_IRQCHIP);
-	widen("cb_event_del_doorbell", 2);
+	widen_load("cb_event_del_doorbell", "ms", 2);
 	stop = false;
 	pthread_create(&t, NULL, bell_maker, &other);
 	/* a busy machine needs longer for enough of them */
@@ -299,7 +260,7 @@ static bool vcpu_ids(void)
 
 	vm_init(&other, 1, VM_IRQCHIP);
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	widen("cb_event_del_vcpu", WIDTH_MS);
+	widen_load("cb_event_del_vcpu", "ms", WIDTH_MS);
 	for (u32 i = 0; i < ROUNDS; i++) {
 		struct vm old, new;
 		pthread_t t;
@@ -492,7 +453,7 @@ static bool stops_late(void)
 	if (chmod("/dev/kvm", 0666))
 		fatal("chmod: errno %d", errno);
 	t = taker_start(spin_as, USER);
-	load_widen("cb_vcpu_stop", "error", EIO);
+	widen_load("cb_vcpu_stop", "error", EIO);
 	kill(t.pid, SIGKILL);
 	taker_end(t);
 	usleep(LATE_MS * 1000);

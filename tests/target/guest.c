@@ -160,6 +160,35 @@ static void check_memory_exits(void)
 	FREE(&g);
 }
 
+/* It stops behind each exit, which is told, also of those that the hypervisor serves alone. */
+static void check_traced(void)
+{
+	u64 code = backend == CORBEL_BACKEND_VMX ? 10 : 0x72; /* CPUID's */
+	u32 told = 0, wrong = 0;
+	struct guest g;
+
+	MAKE(&g, 0, g_exits);
+	g.page->trace = 1;
+	for (u32 i = 0; i < 200 && told < 20; i++) {
+		g.page->exit.reason = CORBEL_NOT_TRACED;
+		wrong += guest_run(&g, 2000) != CORBEL_EXIT_PAUSED;
+		if (g.page->exit.reason != NR_CPUID) { /* an interrupt's, say */
+			wrong += g.page->exit.reason == CORBEL_NOT_TRACED;
+			continue;
+		}
+		told++;
+		wrong += g.page->exit.code != code || g.page->exit.rip != 0x1000 ||
+			 g.page->rip != 0x1002;
+	}
+	report(told == 20 && !wrong, "traced, it stops behind each CPUID (%u, %u wrong)", told,
+	       wrong);
+	g.page->trace = 0;
+	g.page->exit.reason = CORBEL_NOT_TRACED;
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && g.page->exit.reason == CORBEL_NOT_TRACED,
+	       "and does not when it is not traced any more");
+	FREE(&g);
+}
+
 static void check_ends(void)
 {
 	struct guest g;
@@ -768,6 +797,7 @@ static void check_switches(void)
 /* What an emulator must be good at interrupts and faults for. */
 void test_guest_ends(void)
 {
+	check_traced();
 	check_ends();
 	check_after_shutdown();
 	check_switches();

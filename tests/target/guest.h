@@ -14,6 +14,13 @@ struct guest {
 #define VEC_EVENT 0x40
 #define PAGES	  16
 
+/* Exits by number: vcpu_stat()->exits[], page->exit.reason */
+enum {
+#define X(id, name) NR_##id,
+	CORBEL_EXIT_NAMES
+#undef X
+};
+
 #define PROGRAM(p) extern const u8 p[], p##_end[]
 
 /*

@@ -10,12 +10,6 @@ PROGRAM(g_turns_worker);
 
 enum { PLAIN, PAUSE, YIELD_VMMCALL, YIELD_VMCALL }; /* what they do while they wait: word 0x514 */
 
-enum {
-#define X(id, name) NR_##id,
-	CORBEL_EXIT_NAMES
-#undef X
-};
-
 #define MANY 50
 
 static struct guest g, h;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Widens the window of a race: whoever calls a function of the kernel, or of corbel.ko, loses some
- * milliseconds before it. Or it fails: it is not called, but returns -error. So corbel.ko itself
- * needs no code for that.
+ * milliseconds before it, or behind it. Or it fails: it is not called, but returns -error. So
+ * corbel.ko itself needs no code for that.
  *
- * insmod widen.ko symbol=NAME ms=N | error=N
+ * insmod widen.ko symbol=NAME ms=N | ms_after=N | error=N
  */
 #include <linux/delay.h>
 #include <linux/kprobes.h>
@@ -15,6 +15,8 @@ static char *symbol;
 module_param(symbol, charp, 0444);
 static unsigned int ms = 20;
 module_param(ms, uint, 0444);
+static unsigned int ms_after;
+module_param(ms_after, uint, 0444);
 
 static unsigned int error;
 module_param(error, uint, 0444);
@@ -36,22 +38,36 @@ static int lose_time(struct kprobe *p, struct pt_regs *regs)
 	return 0;
 }
 
+static int lose_time_after(struct kretprobe_instance *i, struct pt_regs *regs)
+{
+	mdelay(ms_after);
+	return 0;
+}
+
 static struct kprobe probe = {.pre_handler = lose_time};
+static struct kretprobe probe_after = {.handler = lose_time_after};
 
 static int __init widen_init(void)
 {
-	if (!symbol || ms > 100 || error > MAX_ERRNO)
+	if (!symbol || ms > 100 || ms_after > 100 || error > MAX_ERRNO)
 		return -EINVAL;
+	if (ms_after) {
+		probe_after.kp.symbol_name = symbol;
+		return register_kretprobe(&probe_after);
+	}
 	probe.symbol_name = symbol;
 	return register_kprobe(&probe);
 }
 
 static void __exit widen_exit(void)
 {
-	unregister_kprobe(&probe);
+	if (ms_after)
+		unregister_kretprobe(&probe_after);
+	else
+		unregister_kprobe(&probe);
 }
 
 module_init(widen_init);
 module_exit(widen_exit);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("Delays before a function, or its failure, for tests");
+MODULE_DESCRIPTION("Delays before or behind a function, or its failure, for tests");
