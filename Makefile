@@ -244,7 +244,7 @@ locks-test:
 	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS target-test TARGETS="$(or $(TARGETS),smp sched guest guest-ends guest-smp hypercall)"
 
 .PHONY: style-test mutants mutants-test mutants-all-test
-style-test: hv
+style-test: hv kmod
 	@$(PYTHON) tests/style $(BUILD)
 mutants mutants-all-test: hv
 	@$(PYTHON) tests/mutate $(BUILD) $(MUTANTS)
@@ -274,7 +274,7 @@ bench-boot: $(BUILD)/corbel.iso
 size: $(BUILD)/corbel.iso
 	@tests/bench/size $(BUILD)
 
-style: hv
+style: hv kmod
 	@$(PYTHON) tests/style $(BUILD)
 
 .PHONY: help

@@ -26,13 +26,13 @@ void cb_coalesced_init(struct cb_vm *vm)
 	INIT_LIST_HEAD(&vm->zones);
 }
 
-struct kvm_coalesced_mmio_ring *cb_coalesced_ring(struct cb_vm *vm)
+struct kvm_coalesced_mmio_ring __shared *cb_coalesced_ring(struct cb_vm *vm)
 {
-	struct kvm_coalesced_mmio_ring *new, *ring = READ_ONCE(vm->ring);
+	struct kvm_coalesced_mmio_ring __shared *new, *ring = READ_ONCE(vm->ring);
 
 	if (ring)
 		return ring;
-	new = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	new = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!new)
 		return NULL;
 	ring = cmpxchg(&vm->ring, NULL, new);
@@ -112,18 +112,19 @@ static bool in_zone(const struct cb_vm *vm, u64 addr, u32 len, bool pio)
 }
 
 /* User space may have written anything into the ring. False: full, or spoilt. */
-static bool put(struct kvm_coalesced_mmio_ring *ring, u64 addr, u32 len, const void *data, bool pio)
+static bool put(struct kvm_coalesced_mmio_ring __shared *ring, u64 addr, u32 len, const void *data,
+		bool pio)
 {
 	u32 last = READ_ONCE(ring->last), next = (last + 1) % KVM_COALESCED_MMIO_MAX;
-	struct kvm_coalesced_mmio *e;
+	struct kvm_coalesced_mmio __shared *e;
 
 	if (last >= KVM_COALESCED_MMIO_MAX || next == READ_ONCE(ring->first))
 		return false;
 	e = &ring->coalesced_mmio[last];
-	e->phys_addr = addr;
-	e->len = len;
-	e->pio = pio;
-	memcpy(e->data, data, len);
+	WRITE_ONCE(e->phys_addr, addr);
+	WRITE_ONCE(e->len, len);
+	WRITE_ONCE(e->pio, pio);
+	shared_write(e->data, data, len);
 	smp_store_release(&ring->last, next);
 	return true;
 }

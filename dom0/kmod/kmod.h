@@ -57,6 +57,35 @@
 #define cb_eventfd_signal(ctx) eventfd_signal(ctx, 1)
 #endif
 
+/*
+ * p of `type __shared *p` points to what user space has mapped and writes at any time. READ_ONCE,
+ * WRITE_ONCE, shared_read() and shared_write() reach it, nothing else: the test `style` sees to it.
+ * shared_plain(): its address, for who does not look at what is there.
+ */
+#ifdef CHECK_SHARED
+#define __shared __attribute__((address_space(1)))
+#undef READ_ONCE
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#undef WRITE_ONCE
+#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+#define shared_plain(p)	 ((void *)(unsigned long)(p))
+#else
+#define __shared
+#define shared_plain(p) ((void *)(p))
+#endif
+
+/* Copies from and to there; what has been read is not read again. */
+static inline void shared_read(void *to, const void __shared *from, size_t n)
+{
+	memcpy(to, shared_plain(from), n);
+	barrier();
+}
+
+static inline void shared_write(void __shared *to, const void *from, size_t n)
+{
+	memcpy(shared_plain(to), from, n);
+}
+
 /* Newer kernels give the member another name, to say that user space may change it at any time. */
 #ifdef HINT_UNSAFE_IN_KVM
 #define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit__unsafe)
@@ -106,8 +135,8 @@ struct cb_vcpu {
 	wait_queue_head_t wait;	       /* for page->state */
 	struct corbel_vcpu_page *page; /* shared with the hypervisor, as is data */
 	u8 *data;		       /* one page */
-	struct kvm_run *run;	       /* mapped by user space: read once, never trust */
-	u8 *pio;		       /* the page after it */
+	struct kvm_run __shared *run;  /* mapped by user space: read once, never trust */
+	u8 __shared *pio;	       /* the page after it */
 	struct corbel_map *maps;       /* one page: argument of HC_MAP */
 	/* KVM_EXIT_IO or _MMIO whose result user space is to supply, or 0 */
 	u32 user_exit;
@@ -184,7 +213,7 @@ struct cb_vm {
 	spinlock_t zones_lock;
 	struct list_head zones;
 	u32 zone_count;
-	struct kvm_coalesced_mmio_ring *ring; /* mapped by user space, as kvm_run is */
+	struct kvm_coalesced_mmio_ring __shared *ring; /* mapped by user space, as kvm_run is */
 
 	bool has_vfio; /* vfio.c */
 };
@@ -378,7 +407,7 @@ void cb_ioeventfd_release(struct cb_vm *vm);
 /* coalesced.c */
 void cb_coalesced_init(struct cb_vm *vm);
 /* The ring, which comes with its first user: a zone or who maps it. NULL: no memory. */
-struct kvm_coalesced_mmio_ring *cb_coalesced_ring(struct cb_vm *vm);
+struct kvm_coalesced_mmio_ring __shared *cb_coalesced_ring(struct cb_vm *vm);
 void cb_coalesced_exit(struct cb_vm *vm);
 int cb_coalesced_add(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);
 int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg);

@@ -109,7 +109,7 @@ static bool take_io(struct cb_vcpu *v, u16 port, u32 size, bool in, void *data)
 static int exit_io(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 	u32 size = READ_ONCE(p->io.size), count = READ_ONCE(p->io.count), i;
 	u16 port = READ_ONCE(p->io.port);
 	bool in = READ_ONCE(p->io.is_in);
@@ -127,24 +127,24 @@ static int exit_io(struct cb_vcpu *v)
 			trace_kvm_pio(CB_PIO_IN, port, size, count, v->data);
 		return 1;
 	}
-	run->exit_reason = KVM_EXIT_IO;
-	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
-	run->io.size = size;
-	run->io.port = port;
-	run->io.count = count - i; /* the ring may have filled up on the way */
-	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_IO);
+	WRITE_ONCE(run->io.direction, in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT);
+	WRITE_ONCE(run->io.size, size);
+	WRITE_ONCE(run->io.port, port);
+	WRITE_ONCE(run->io.count, count - i); /* the ring may have filled up on the way */
+	WRITE_ONCE(run->io.data_offset, KVM_PIO_PAGE_OFFSET * PAGE_SIZE);
 	v->io_bytes = size * count;
 	if (in)
 		v->user_exit = KVM_EXIT_IO;
 	else
-		memcpy(v->pio, v->data + i * size, size * (count - i));
+		shared_write(v->pio, v->data + i * size, size * (count - i));
 	return 0;
 }
 
 static int exit_mmio(struct cb_vcpu *v)
 {
 	struct corbel_vcpu_page *p = v->page;
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 	u32 len = READ_ONCE(p->mmio.len);
 	u64 gpa = READ_ONCE(p->mmio.gpa);
 	bool is_write = READ_ONCE(p->mmio.is_write);
@@ -162,12 +162,12 @@ static int exit_mmio(struct cb_vcpu *v)
 	}
 	if (is_write && cb_coalesce(v->vm, gpa, len, p->mmio.data, false))
 		return 1;
-	run->exit_reason = KVM_EXIT_MMIO;
-	run->mmio.phys_addr = gpa;
-	run->mmio.len = len;
-	run->mmio.is_write = is_write;
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_MMIO);
+	WRITE_ONCE(run->mmio.phys_addr, gpa);
+	WRITE_ONCE(run->mmio.len, len);
+	WRITE_ONCE(run->mmio.is_write, is_write);
 	if (is_write) {
-		memcpy(run->mmio.data, p->mmio.data, sizeof(run->mmio.data));
+		shared_write(run->mmio.data, p->mmio.data, sizeof(run->mmio.data));
 		return 0;
 	}
 	trace_kvm_mmio(CB_MMIO_READ_UNSATISFIED, len, gpa, NULL);
@@ -196,57 +196,60 @@ static int exit_eoi(struct cb_vcpu *v)
 		cb_irq_eoi(v->vm, vector);
 		return 1;
 	}
-	v->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
-	v->run->eoi.vector = vector;
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_IOAPIC_EOI);
+	WRITE_ONCE(v->run->eoi.vector, vector);
 	return 0;
 }
 
 static int exit_internal(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 	u32 len = min_t(u32, READ_ONCE(p->internal.insn_len), sizeof(p->internal.insn));
+	u8 insn[sizeof(p->internal.insn)];
 
-	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
 	if (!len) {
-		run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
-		run->internal.ndata = 1;
-		run->internal.data[0] = p->internal.code;
+		WRITE_ONCE(run->internal.suberror, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
+		WRITE_ONCE(run->internal.ndata, 1);
+		WRITE_ONCE(run->internal.data[0], p->internal.code);
 		return 0;
 	}
-	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
-	run->emulation_failure.ndata = 3; /* flags, and two words of instruction */
-	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
-	run->emulation_failure.insn_size = len;
-	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
-	memcpy(run->emulation_failure.insn_bytes, p->internal.insn, len);
+	WRITE_ONCE(run->emulation_failure.suberror, KVM_INTERNAL_ERROR_EMULATION);
+	WRITE_ONCE(run->emulation_failure.ndata, 3); /* flags, and two words of instruction */
+	WRITE_ONCE(run->emulation_failure.flags,
+		   KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES);
+	WRITE_ONCE(run->emulation_failure.insn_size, len);
+	memcpy(insn, p->internal.insn, len);
+	memset(insn + len, 0x90, sizeof(insn) - len);
+	shared_write(run->emulation_failure.insn_bytes, insn, sizeof(insn));
 	return 0;
 }
 
 static int exit_msr(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 
 	v->unfinished = true;
 	v->user_exit = p->msr.is_write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
-	run->exit_reason = v->user_exit;
-	memset(&run->msr, 0, sizeof(run->msr));
-	run->msr.reason = p->msr.reason;
-	run->msr.index = p->msr.index;
-	run->msr.data = p->msr.data;
+	WRITE_ONCE(run->exit_reason, v->user_exit);
+	memset(shared_plain(&run->msr), 0, sizeof(run->msr));
+	WRITE_ONCE(run->msr.reason, p->msr.reason);
+	WRITE_ONCE(run->msr.index, p->msr.index);
+	WRITE_ONCE(run->msr.data, p->msr.data);
 	return 0;
 }
 
 static int exit_debug(struct cb_vcpu *v)
 {
-	struct kvm_debug_exit_arch *d = &v->run->debug.arch;
+	struct kvm_debug_exit_arch __shared *d = &v->run->debug.arch;
 
-	v->run->exit_reason = KVM_EXIT_DEBUG;
-	d->exception = v->page->debug.vector;
-	d->pc = v->page->debug.rip;
-	d->dr6 = v->page->debug.dr6;
-	d->dr7 = v->page->debug.dr7;
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_DEBUG);
+	WRITE_ONCE(d->exception, v->page->debug.vector);
+	WRITE_ONCE(d->pc, v->page->debug.rip);
+	WRITE_ONCE(d->dr6, v->page->debug.dr6);
+	WRITE_ONCE(d->dr7, v->page->debug.dr7);
 	return 0;
 }
 
@@ -270,7 +273,7 @@ static int exit_mem_fault(struct cb_vcpu *v)
 
 static int handle_exit(struct cb_vcpu *v)
 {
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 	u32 reason = READ_ONCE(v->page->exit_reason);
 
 	cb_trace_stop(v);
@@ -289,28 +292,28 @@ static int handle_exit(struct cb_vcpu *v)
 	case CORBEL_EXIT_EOI:
 		return exit_eoi(v);
 	case CORBEL_EXIT_HLT:
-		run->exit_reason = KVM_EXIT_HLT;
+		WRITE_ONCE(run->exit_reason, KVM_EXIT_HLT);
 		return 0;
 	case CORBEL_EXIT_SHUTDOWN:
-		run->exit_reason = KVM_EXIT_SHUTDOWN;
+		WRITE_ONCE(run->exit_reason, KVM_EXIT_SHUTDOWN);
 		return 0;
 	case CORBEL_EXIT_IRQ_WINDOW:
-		run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+		WRITE_ONCE(run->exit_reason, KVM_EXIT_IRQ_WINDOW_OPEN);
 		return 0;
 	case CORBEL_EXIT_INTERNAL:
 		return exit_internal(v);
 	case CORBEL_EXIT_FAIL_ENTRY:
-		run->exit_reason = KVM_EXIT_FAIL_ENTRY;
-		run->fail_entry.hardware_entry_failure_reason = v->page->internal.code;
-		run->fail_entry.cpu = raw_smp_processor_id();
+		WRITE_ONCE(run->exit_reason, KVM_EXIT_FAIL_ENTRY);
+		WRITE_ONCE(run->fail_entry.hardware_entry_failure_reason, v->page->internal.code);
+		WRITE_ONCE(run->fail_entry.cpu, raw_smp_processor_id());
 		return 0;
 	case CORBEL_EXIT_DEBUG:
 		return exit_debug(v);
 	case CORBEL_EXIT_MSR:
 		return exit_msr(v);
 	}
-	run->exit_reason = KVM_EXIT_UNKNOWN;
-	run->hw.hardware_exit_reason = reason;
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_UNKNOWN);
+	WRITE_ONCE(run->hw.hardware_exit_reason, reason);
 	return 0;
 }
 
@@ -320,10 +323,10 @@ static void take_result(struct cb_vcpu *v)
 	struct corbel_vcpu_page *p = v->page;
 
 	if (v->user_exit == KVM_EXIT_IO) {
-		memcpy(v->data, v->pio, v->io_bytes);
+		shared_read(v->data, v->pio, v->io_bytes);
 		trace_kvm_pio(CB_PIO_IN, p->io.port, p->io.size, p->io.count, v->data);
 	} else if (v->user_exit == KVM_EXIT_MMIO) {
-		memcpy(p->mmio.data, v->run->mmio.data, sizeof(p->mmio.data));
+		shared_read(p->mmio.data, v->run->mmio.data, sizeof(p->mmio.data));
 		trace_kvm_mmio(CB_MMIO_READ, p->mmio.len, p->mmio.gpa, p->mmio.data);
 	} else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR) {
 		p->msr.error = !!READ_ONCE(v->run->msr.error);
@@ -347,7 +350,7 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		if (stop && !v->unfinished) {
 			/* immediate_exit is no exit: what the last one was can still be read. */
 			if (!immediate)
-				v->run->exit_reason = KVM_EXIT_INTR;
+				WRITE_ONCE(v->run->exit_reason, KVM_EXIT_INTR);
 			return -EINTR;
 		}
 		if (READ_ONCE(v->vm->lost))
@@ -367,20 +370,20 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 static void publish_state(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
-	struct kvm_run *run = v->run;
+	struct kvm_run __shared *run = v->run;
 
-	run->if_flag = p->if_flag;
-	run->cr8 = p->cr8;
-	run->apic_base = p->apic_base;
-	run->flags = 0;
-	run->ready_for_interrupt_injection =
-	    v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0);
+	WRITE_ONCE(run->if_flag, p->if_flag);
+	WRITE_ONCE(run->cr8, p->cr8);
+	WRITE_ONCE(run->apic_base, p->apic_base);
+	WRITE_ONCE(run->flags, 0);
+	WRITE_ONCE(run->ready_for_interrupt_injection,
+		   v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0));
 }
 
 /* What user space has asked for in its page, as far as it makes sense. */
 static int take_request(struct cb_vcpu *v)
 {
-	const struct kvm_run *run = v->run;
+	const struct kvm_run __shared *run = v->run;
 	u64 cr8 = READ_ONCE(run->cr8);
 	int r;
 

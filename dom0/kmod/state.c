@@ -496,33 +496,46 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 
 int cb_sync_regs_take(struct cb_vcpu *v)
 {
-	struct kvm_sync_regs *s = &v->run->s.regs;
+	const struct kvm_sync_regs __shared *s = &v->run->s.regs;
 	u64 dirty = READ_ONCE(v->run->kvm_dirty_regs);
 
-	if (dirty & KVM_SYNC_X86_REGS)
-		put_regs(v, &s->regs);
+	if (dirty & KVM_SYNC_X86_REGS) {
+		struct kvm_regs regs;
+
+		shared_read(&regs, &s->regs, sizeof(regs));
+		put_regs(v, &regs);
+	}
 	if (dirty & KVM_SYNC_X86_SREGS) {
-		memcpy(v->data, &s->sregs, sizeof(s->sregs));
+		shared_read(v->data, &s->sregs, sizeof(s->sregs));
 		if (state_set(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
 			return -EINVAL;
 	}
-	if ((dirty & KVM_SYNC_X86_EVENTS) && put_events(v, s->events))
-		return -EINVAL;
+	if (dirty & KVM_SYNC_X86_EVENTS) {
+		struct kvm_vcpu_events events;
+
+		shared_read(&events, &s->events, sizeof(events));
+		if (put_events(v, events))
+			return -EINVAL;
+	}
 	WRITE_ONCE(v->run->kvm_dirty_regs, 0);
 	return 0;
 }
 
 void cb_sync_regs_put(struct cb_vcpu *v)
 {
-	struct kvm_sync_regs *s = &v->run->s.regs;
+	struct kvm_sync_regs __shared *s = &v->run->s.regs;
 	u64 wanted = READ_ONCE(v->run->kvm_valid_regs);
 
 	if (wanted & KVM_SYNC_X86_REGS)
-		s->regs = *regs_of(v);
+		shared_write(&s->regs, regs_of(v), sizeof(s->regs));
 	if ((wanted & KVM_SYNC_X86_SREGS) && !state_get(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
-		memcpy(&s->sregs, v->data, sizeof(s->sregs));
-	if (wanted & KVM_SYNC_X86_EVENTS)
-		get_events(v, &s->events);
+		shared_write(&s->sregs, v->data, sizeof(s->sregs));
+	if (wanted & KVM_SYNC_X86_EVENTS) {
+		struct kvm_vcpu_events events;
+
+		if (!get_events(v, &events))
+			shared_write(&s->events, &events, sizeof(events));
+	}
 }
 
 /* ---- lists of /dev/kvm, fetched page by page ---- */

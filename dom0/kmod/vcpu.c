@@ -16,11 +16,11 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 	void *at;
 
 	if (vmf->pgoff == 0)
-		at = v->run;
+		at = shared_plain(v->run);
 	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
-		at = v->pio;
+		at = shared_plain(v->pio);
 	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
-		at = cb_coalesced_ring(v->vm);
+		at = shared_plain(cb_coalesced_ring(v->vm));
 	else
 		return VM_FAULT_SIGBUS;
 	if (!at)
@@ -231,8 +231,8 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 	v->extint = -1;
 	mutex_init(&v->mutex);
 	init_waitqueue_head(&v->wait);
-	v->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	v->pio = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->run = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	v->pio = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->maps = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!v->run || !v->pio || !v->maps) {
 		vcpu_free(v);

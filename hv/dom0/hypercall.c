@@ -356,7 +356,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	case CORBEL_HC_VCPU_DESTROY:
 		return vcpu_destroy(v);
 	case CORBEL_HC_VCPU_PAGE:
-		return virt_to_hpa(v->page).v;
+		return virt_to_hpa(shared_plain(v->page)).v;
 	case CORBEL_HC_VCPU_RESUME:
 		return vcpu_resume(v, caller);
 	case CORBEL_HC_VCPU_PAUSE:

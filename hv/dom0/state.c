@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * State of a stopped vCPU as blobs in its data page (VCPU_GET, VCPU_SET). The page is dom0's to
- * write at any time, so a SET copies the blob first and checks the copy.
+ * write at any time, so a SET copies the blob first and checks the copy; a GET fills one.
  */
 #include "hv/dom0/state.h"
 #include "boot/linux.h"
@@ -107,8 +107,9 @@ static s64 set_xsave(struct vcpu *v, const void *area)
 }
 
 /* Data in v's page, which dom0 may change meanwhile: each word is read once. */
-static s64 move_msrs(struct vcpu *v, struct corbel_msr *m, u32 n, bool set)
+static s64 move_msrs(struct vcpu *v, u32 n, bool set)
 {
+	struct corbel_msr __shared *m = (void __shared *)v->data;
 	u32 i;
 
 	if (n > PAGE_SIZE / sizeof(*m))
@@ -120,7 +121,7 @@ static s64 move_msrs(struct vcpu *v, struct corbel_msr *m, u32 n, bool set)
 		if (set ? msr_write(v, index, val, true) : msr_read(v, index, &val, true))
 			break;
 		if (!set)
-			m[i].data = val;
+			WRITE_ONCE(m[i].data, val);
 	}
 	return i;
 }
@@ -215,7 +216,6 @@ union state {
 	struct corbel_translation translation;
 	struct corbel_mce mce;
 	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
-	struct corbel_msr msrs[PAGE_SIZE / sizeof(struct corbel_msr)];
 	u32 word;
 	u64 number;
 	u8 bytes[PAGE_SIZE];
@@ -240,9 +240,18 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
 };
 
+/* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
+static union state *state_copy(void)
+{
+	static union state copies[MAX_CPUS];
+
+	return &copies[this_cpu()->index];
+}
+
 s64 state_get(struct vcpu *v, u32 what, u32 n)
 {
-	union state *s = (void *)v->data;
+	union state *s = state_copy();
+	s64 bytes = state_bytes[what];
 	struct guest_fault f;
 	u64 linear, at;
 	bool valid;
@@ -253,15 +262,16 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		get_sregs(v, &s->sregs);
 		break;
 	case CORBEL_STATE_XSAVE:
-		memcpy(s, v->xsave, XSAVE_BYTES);
-		break;
+		shared_write(v->data, v->xsave, XSAVE_BYTES);
+		return XSAVE_BYTES;
 	case CORBEL_STATE_XCR0:
 		s->number = v->xcr0;
 		break;
 	case CORBEL_STATE_MSRS:
-		return move_msrs(v, s->msrs, n, false);
+		return move_msrs(v, n, false);
 	case CORBEL_STATE_CPUID:
-		return cpuid_get(v, s->cpuid) * sizeof(struct corbel_cpuid);
+		bytes = cpuid_get(v, s->cpuid) * sizeof(struct corbel_cpuid);
+		break;
 	case CORBEL_STATE_LAPIC:
 		if (!v->lapic.present)
 			return -EINVAL;
@@ -286,7 +296,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		s->number = v->tsc_offset;
 		break;
 	case CORBEL_STATE_TRANSLATE:
-		linear = s->number;
+		linear = READ_ONCE(*(const u64 __shared *)v->data);
 		valid = !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
 		s->translation = (struct corbel_translation){
 		    .gpa = valid ? at : 0, .valid = valid, .writeable = valid};
@@ -294,21 +304,20 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 	default:
 		return -EINVAL;
 	}
-	return state_bytes[what];
+	shared_write(v->data, s, bytes);
+	return bytes;
 }
 
 s64 state_set(struct vcpu *v, u32 what, u32 n)
 {
-	/* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
-	static union state copies[MAX_CPUS];
-	union state *s = &copies[this_cpu()->index];
+	union state *s = state_copy();
 
 	BUG_ON(what >= CORBEL_STATE_NR || n > PAGE_SIZE);
 	if (what == CORBEL_STATE_MSRS)
-		return move_msrs(v, (void *)v->data, n, true);
+		return move_msrs(v, n, true);
 	if (state_bytes[what] && n != state_bytes[what])
 		return -EINVAL;
-	memcpy(s, v->data, n);
+	shared_read(s, v->data, n);
 	switch (what) {
 	case CORBEL_STATE_SREGS:
 		return set_sregs(v, &s->sregs);

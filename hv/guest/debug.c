@@ -104,10 +104,10 @@ static void debug_stop(struct vcpu *v, u8 vector, u64 dr6)
 
 	BUG_ON(!v->page || v->stop_reason);
 	hvm->get_paging(v, &p);
-	v->page->debug.rip = p.next;
-	v->page->debug.dr6 = dr6 | DR6_ONES;
-	v->page->debug.dr7 = hvm->get(v, HVM_DR7);
-	v->page->debug.vector = vector;
+	WRITE_ONCE(v->page->debug.rip, p.next);
+	WRITE_ONCE(v->page->debug.dr6, dr6 | DR6_ONES);
+	WRITE_ONCE(v->page->debug.dr7, hvm->get(v, HVM_DR7));
+	WRITE_ONCE(v->page->debug.vector, vector);
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_DEBUG);
 }
 

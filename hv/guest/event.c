@@ -14,9 +14,9 @@
 
 #define DOORBELL_DELAY_NS 50000
 
-static struct corbel_events *events; /* dom0 reads it and clears bits; set once */
-static struct corbel_load *loads;    /* in the page behind */
-static struct vm *receiver;	     /* dom0 */
+static struct corbel_events __shared *events; /* dom0 reads it and clears bits; set once */
+static struct corbel_load __shared *loads;    /* in the page behind */
+static struct vm *receiver;		      /* dom0 */
 static struct timer delay_timers[MAX_CPUS];
 
 static void delay_fn(struct timer *t)
@@ -27,30 +27,33 @@ static void delay_fn(struct timer *t)
 
 void event_init(struct vm *vm)
 {
+	u8 *pages;
+
 	BUG_ON(receiver);
 	receiver = vm;
 	for (u32 i = 0; i < MAX_CPUS; i++)
 		timer_setup(&delay_timers[i], delay_fn);
-	events = pool_alloc(1, NULL);
-	loads = events ? (void *)((u8 *)events + PAGE_SIZE) : NULL;
-	if (!events || p2m_dom0_share(&vm->p2m, virt_to_hpa(events)) ||
-	    p2m_dom0_share(&vm->p2m, virt_to_hpa(loads)))
+	pages = pool_alloc(1, NULL);
+	if (!pages || p2m_dom0_share(&vm->p2m, virt_to_hpa(pages)) ||
+	    p2m_dom0_share(&vm->p2m, virt_to_hpa(pages + PAGE_SIZE)))
 		boot_fail(
 		    "not enough hypervisor memory for dom0's event pages; give more with hvmem=");
+	events = (void __shared *)pages;
+	loads = (void __shared *)(pages + PAGE_SIZE);
 }
 
 hpa_t event_page(void)
 {
-	return virt_to_hpa(events);
+	return virt_to_hpa(shared_plain(events));
 }
 
 void event_forget(void)
 {
-	memset(events, 0, sizeof(*events));
-	memset(loads, 0, CORBEL_MAX_CPUS * sizeof(*loads));
+	memset(shared_plain(events), 0, sizeof(*events));
+	memset(shared_plain(loads), 0, CORBEL_MAX_CPUS * sizeof(*loads));
 }
 
-struct corbel_load *event_load(u32 cpu)
+struct corbel_load __shared *event_load(u32 cpu)
 {
 	BUG_ON(cpu >= CORBEL_MAX_CPUS);
 	return &loads[cpu];
@@ -93,7 +96,7 @@ static bool interrupt_idle(void)
 }
 
 /* False: dom0 has not looked yet since the bit was last set. */
-static bool set_bit(u64 *word, u64 *summary, u32 id)
+static bool set_bit(u64 __shared *word, u64 __shared *summary, u32 id)
 {
 	const u64 bit = BIT(id % 64);
 

@@ -13,7 +13,7 @@ hpa_t event_page(void);
 /* All bits go: they are of VMs that are no more; and what dom0 said of its load. */
 void event_forget(void);
 /* What runs in dom0 on its CPU of that index. */
-struct corbel_load *event_load(u32 cpu);
+struct corbel_load __shared *event_load(u32 cpu);
 /* Set the vCPU's bit and interrupt dom0. */
 void event_vcpu_stopped(u32 id);
 /* The same of a doorbell, but not at the cost of the vCPU that runs here. */

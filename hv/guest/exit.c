@@ -100,7 +100,7 @@ static void not_handled(struct vcpu *v, const struct vm_exit *x)
 		log_err("vm %u vcpu %u: exit %lx is not handled", v->vm->id, v->index, x->raw);
 	}
 	if (x->reason == VMEXIT_ENTRY_FAIL && !v->vm->is_dom0) {
-		v->page->internal.code = x->raw;
+		WRITE_ONCE(v->page->internal.code, x->raw);
 		if (quirk_has(QUIRK_BAD_ENTRY))
 			vcpu_request(v, DUE_INIT);
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_FAIL_ENTRY);

@@ -19,12 +19,12 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 		return;
 	}
 	BUG_ON(!v->page);
-	v->page->fault.gpa = at;
+	WRITE_ONCE(v->page->fault.gpa, at);
 	if (write)
 		flags |= CORBEL_FAULT_WRITE;
 	if (exec)
 		flags |= CORBEL_FAULT_EXEC;
-	v->page->fault.flags = flags;
+	WRITE_ONCE(v->page->fault.flags, flags);
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 
@@ -36,12 +36,12 @@ void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 			  "this log",
 			  v->index, code, v->rip);
 	}
-	v->page->internal.code = code;
-	v->page->internal.insn_len = 0;
+	WRITE_ONCE(v->page->internal.code, code);
+	WRITE_ONCE(v->page->internal.insn_len, 0);
 	if (in) {
 		BUG_ON(in->n > sizeof(v->page->internal.insn));
-		v->page->internal.insn_len = in->n;
-		memcpy(v->page->internal.insn, in->bytes, in->n);
+		WRITE_ONCE(v->page->internal.insn_len, in->n);
+		shared_write(v->page->internal.insn, in->bytes, in->n);
 	}
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTERNAL);
 }

@@ -64,7 +64,7 @@ void lapic_tell_eoi(struct vcpu *v)
 	u32 *owed = v->lapic.eoi_owed, vector = lapic_highest(owed);
 
 	BUG_ON(v->stop_reason || !vector);
-	v->page->eoi.vector = vector;
+	WRITE_ONCE(v->page->eoi.vector, vector);
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_EOI);
 	owed[vector / 32] &= ~(1u << vector % 32);
 	if (!lapic_highest(owed))

@@ -161,34 +161,35 @@ static void go_on_emulating(struct vcpu *v)
 
 static void complete_mmio(struct vcpu *v)
 {
-	memcpy(&v->emul->state.mmio_data, v->page->mmio.data, sizeof(v->emul->state.mmio_data));
+	shared_read(&v->emul->state.mmio_data, v->page->mmio.data,
+		    sizeof(v->emul->state.mmio_data));
 	go_on_emulating(v);
 }
 
 static void mmio_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool write)
 {
-	v->page->mmio.gpa = st->mmio_gpa;
-	v->page->mmio.len = st->mmio_len;
-	v->page->mmio.is_write = write;
-	memcpy(v->page->mmio.data, &st->mmio_data, sizeof(st->mmio_data));
+	WRITE_ONCE(v->page->mmio.gpa, st->mmio_gpa);
+	WRITE_ONCE(v->page->mmio.len, st->mmio_len);
+	WRITE_ONCE(v->page->mmio.is_write, write);
+	shared_write(v->page->mmio.data, &st->mmio_data, sizeof(st->mmio_data));
 	v->complete = complete_mmio;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MMIO);
 }
 
 static void complete_port(struct vcpu *v)
 {
-	memcpy(&v->emul->state.mmio_data, v->data, sizeof(v->emul->state.mmio_data));
+	shared_read(&v->emul->state.mmio_data, v->data, sizeof(v->emul->state.mmio_data));
 	go_on_emulating(v);
 }
 
 static void port_exit_to_dom0(struct vcpu *v, const struct emul_state *st, bool in)
 {
 	BUG_ON(!v->emul->is_io);
-	v->page->io.port = v->emul->port;
-	v->page->io.size = st->mmio_len;
-	v->page->io.is_in = in;
-	v->page->io.count = 1;
-	memcpy(v->data, &st->mmio_data, sizeof(st->mmio_data));
+	WRITE_ONCE(v->page->io.port, v->emul->port);
+	WRITE_ONCE(v->page->io.size, st->mmio_len);
+	WRITE_ONCE(v->page->io.is_in, in);
+	WRITE_ONCE(v->page->io.count, 1);
+	shared_write(v->data, &st->mmio_data, sizeof(st->mmio_data));
 	v->complete = complete_port;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
 }

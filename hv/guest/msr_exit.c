@@ -41,14 +41,14 @@ void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
 		return;
 	}
 	BUG_ON(!v->page || v->complete);
-	v->page->msr.index = v->gpr[RCX];
-	v->page->msr.reason = why;
-	v->page->msr.data = 0;
-	v->page->msr.error = 0;
-	v->page->msr.is_write = x->reason == VMEXIT_MSR_WRITE;
+	WRITE_ONCE(v->page->msr.index, v->gpr[RCX]);
+	WRITE_ONCE(v->page->msr.reason, why);
+	WRITE_ONCE(v->page->msr.data, 0);
+	WRITE_ONCE(v->page->msr.error, 0);
+	WRITE_ONCE(v->page->msr.is_write, x->reason == VMEXIT_MSR_WRITE);
 	v->complete = complete_read;
 	if (x->reason == VMEXIT_MSR_WRITE) {
-		v->page->msr.data = vcpu_edx_eax(v);
+		WRITE_ONCE(v->page->msr.data, vcpu_edx_eax(v));
 		v->complete = complete_write;
 	}
 	v->io.insn_len = x->insn_len;

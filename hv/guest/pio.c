@@ -24,10 +24,10 @@ void pio_write_reg(struct vcpu *v, u32 reg, u64 val, u32 size)
 
 static inline void pio_exit_to_dom0(struct vcpu *v, const struct vm_exit *x, u32 count)
 {
-	v->page->io.port = x->io.port;
-	v->page->io.size = x->io.size;
-	v->page->io.is_in = x->io.in;
-	v->page->io.count = count;
+	WRITE_ONCE(v->page->io.port, x->io.port);
+	WRITE_ONCE(v->page->io.size, x->io.size);
+	WRITE_ONCE(v->page->io.is_in, x->io.in);
+	WRITE_ONCE(v->page->io.count, count);
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_IO);
 }
 
@@ -91,7 +91,8 @@ static void pio_complete_ins(struct vcpu *v)
 
 	if (io->rep) /* the VMM may have set RCX meanwhile */
 		io->count = MIN(io->count, string_left(v));
-	ret = vcpu_access_linear(v, io->linear, v->data, io->count * io->size, WALK_WRITE, &f);
+	ret = vcpu_access_linear(v, io->linear, shared_plain(v->data), io->count * io->size,
+				 WALK_WRITE, &f);
 	if (ret == -EAGAIN) {
 		p2m_lookup(&v->vm->p2m, f.gpa >> PAGE_SHIFT, &leaf);
 		/* Taken away while dom0 was asked: the data are lost, as if it had been later. */
@@ -129,7 +130,7 @@ static int string_in_memory(struct vcpu *v, struct guest_fault *f)
 		f->write = write;
 		return -EAGAIN;
 	}
-	ret = write ? 0 : guest_copy(v, at, v->data, bytes, false, f);
+	ret = write ? 0 : guest_copy(v, at, shared_plain(v->data), bytes, false, f);
 	return ret ? ret : true;
 }
 
@@ -172,7 +173,7 @@ static void pio_complete_in(struct vcpu *v)
 {
 	u32 val;
 
-	memcpy(&val, v->data, sizeof(val));
+	shared_read(&val, v->data, sizeof(val));
 	pio_write_reg(v, RAX, val, v->io.size);
 }
 
@@ -197,7 +198,7 @@ enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 		if (v->vm->doorbell_count &&
 		    doorbell_ring(v->vm, true, x->io.port, x->io.size, val))
 			return EXIT_AGAIN;
-		memcpy(v->data, &val, sizeof(val));
+		shared_write(v->data, &val, sizeof(val));
 	}
 	pio_exit_to_dom0(v, x, 1);
 	return EXIT_PREPARE;

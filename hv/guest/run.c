@@ -24,33 +24,34 @@
 
 static void regs_to_page(struct vcpu *v)
 {
-	struct corbel_vcpu_page *p = v->page;
+	struct corbel_vcpu_page __shared *p = v->page;
 
-#define X(field, reg) p->field = v->gpr[reg];
+#define X(field, reg) WRITE_ONCE(p->field, v->gpr[reg]);
 	EACH_LOW_REGISTER(X)
 #undef X
-	memcpy(&p->r8, &v->gpr[R8], 8 * sizeof(u64));
-	p->rip = v->rip, p->rflags = v->rflags;
-	p->if_flag = !!(v->rflags & RFLAGS_IF);
-	p->ready_for_irq = vcpu_can_take_irq(v);
-	p->cr8 = lapic_get_cr8(v);
-	p->apic_base = v->lapic.base;
+	shared_write(&p->r8, &v->gpr[R8], 8 * sizeof(u64));
+	WRITE_ONCE(p->rip, v->rip);
+	WRITE_ONCE(p->rflags, v->rflags);
+	WRITE_ONCE(p->if_flag, !!(v->rflags & RFLAGS_IF));
+	WRITE_ONCE(p->ready_for_irq, vcpu_can_take_irq(v));
+	WRITE_ONCE(p->cr8, lapic_get_cr8(v));
+	WRITE_ONCE(p->apic_base, v->lapic.base);
 }
 
 static void regs_from_page(struct vcpu *v)
 {
-	const struct corbel_vcpu_page *p = v->page;
+	const struct corbel_vcpu_page __shared *p = v->page;
 	u64 rip = READ_ONCE(p->rip);
 
-#define X(field, reg) v->gpr[reg] = p->field;
+#define X(field, reg) v->gpr[reg] = READ_ONCE(p->field);
 	EACH_LOW_REGISTER(X)
 #undef X
-	memcpy(&v->gpr[R8], &p->r8, 8 * sizeof(u64));
+	shared_read(&v->gpr[R8], &p->r8, 8 * sizeof(u64));
 	if (v->rip != rip) { /* a reset, say: what was in progress is void */
 		v->complete = NULL;
 		v->rip = rip;
 	}
-	v->rflags = (p->rflags & RFLAGS_SETTABLE) | RFLAGS_FIXED;
+	v->rflags = (READ_ONCE(p->rflags) & RFLAGS_SETTABLE) | RFLAGS_FIXED;
 }
 
 /*
@@ -66,7 +67,7 @@ static void stop_for_dom0(struct vcpu *v)
 
 	BUG_ON(v->stopped);
 	regs_to_page(v);
-	v->page->exit_reason = v->stop_reason;
+	WRITE_ONCE(v->page->exit_reason, v->stop_reason);
 	v->stop_reason = CORBEL_EXIT_NONE;
 	v->resumer = NULL;
 	vcpu_put(v);
@@ -85,19 +86,19 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 		return READ_ONCE(v->stopped) ? -ENOENT : -EBUSY;
 	if (!v->page || !vcpu_claim(v))
 		return -EBUSY;
-	if (v->page->regs_dirty) {
+	if (READ_ONCE(v->page->regs_dirty)) {
 		regs_from_page(v);
-		v->page->regs_dirty = 0;
+		WRITE_ONCE(v->page->regs_dirty, 0);
 	}
-	v->want_irq_window = v->page->request_irq_window;
+	v->want_irq_window = READ_ONCE(v->page->request_irq_window);
 	v->debug.control &= ~DEBUG_TRACE;
-	if (v->page->trace)
+	if (READ_ONCE(v->page->trace))
 		v->debug.control |= DEBUG_TRACE;
-	if (v->page->stop_at_once)
+	if (READ_ONCE(v->page->stop_at_once))
 		vcpu_note(v, DUE_PAUSE);
 	pv_waited(v, READ_ONCE(v->page->waited_ns));
 	if (!v->vm->has_lapic)
-		lapic_set_cr8(v, v->page->cr8 & 15);
+		lapic_set_cr8(v, READ_ONCE(v->page->cr8) & 15);
 	v->resumer = by;
 	v->resumer_exits = by->exits_total;
 	__atomic_store_n(&v->page->state, CORBEL_VCPU_RUNNABLE, __ATOMIC_RELEASE);

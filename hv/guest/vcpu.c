@@ -40,24 +40,25 @@ _Static_assert(sizeof(struct vcpu_block) <= PAGE_SIZE << VCPU_ORDER, "a vCPU fit
 static int share_pages(struct vcpu *v)
 {
 	int ret;
+	u8 *pages = pool_alloc(SHARED_ORDER, &v->vm->acct);
 
-	v->page = pool_alloc(SHARED_ORDER, &v->vm->acct);
-	if (!v->page)
+	if (!pages)
 		return -ENOMEM;
-	v->data = (u8 *)v->page + PAGE_SIZE;
-	ret = p2m_dom0_share(&dom0->p2m, virt_to_hpa(v->page));
+	v->page = (void __shared *)pages;
+	v->data = (u8 __shared *)pages + PAGE_SIZE;
+	ret = p2m_dom0_share(&dom0->p2m, virt_to_hpa(shared_plain(v->page)));
 	if (ret)
 		return ret;
-	ret = p2m_dom0_share(&dom0->p2m, virt_to_hpa(v->data));
+	ret = p2m_dom0_share(&dom0->p2m, virt_to_hpa(shared_plain(v->data)));
 	if (ret)
-		p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(v->page));
+		p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(shared_plain(v->page)));
 	return ret;
 }
 
 static void unshare_pages(struct vcpu *v)
 {
-	p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(v->page));
-	p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(v->data));
+	p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(shared_plain(v->page)));
+	p2m_dom0_unshare(&dom0->p2m, virt_to_hpa(shared_plain(v->data)));
 }
 
 static void vcpu_free(struct vcpu *v)
@@ -66,7 +67,7 @@ static void vcpu_free(struct vcpu *v)
 
 	if (v->arch)
 		hvm->vcpu_destroy(v);
-	pool_free(v->page, SHARED_ORDER, acct);
+	pool_free(shared_plain(v->page), SHARED_ORDER, acct);
 	pool_free(v->xsave, 0, acct);
 	pool_free(v->cpuid, 0, acct);
 	pool_free(v, VCPU_ORDER, acct);

@@ -143,11 +143,11 @@ struct vcpu {
 		u32 count, size, addr_size, insn_len;
 		u32 reg; /* that points to the string */
 		bool rep, down;
-	} io;			       /* in progress; of a single IN the size only */
-	complete_fn *complete;	       /* at the next run; NULL: nothing is in progress */
-	u32 stop_reason;	       /* CORBEL_EXIT_x: stop before the next entry */
-	struct corbel_vcpu_page *page; /* NULL for dom0's vCPUs */
-	u8 *data;		       /* data page */
+	} io;					/* in progress; of a single IN the size only */
+	complete_fn *complete;			/* at the next run; NULL: nothing is in progress */
+	u32 stop_reason;			/* CORBEL_EXIT_x: stop before the next entry */
+	struct corbel_vcpu_page __shared *page; /* NULL for dom0's vCPUs */
+	u8 __shared *data;			/* data page */
 	/* dom0 vCPU that resumed us: if it has not run since, it needs no event interrupt */
 	struct vcpu *resumer;
 	u64 resumer_exits;	/* its exits_total then */

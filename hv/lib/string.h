@@ -20,6 +20,18 @@ int strcmp(const char *a, const char *b);
 #define memset(to, c, n)    __builtin_memset(to, c, n)
 #endif
 
+/* Copies from and to memory shared with dom0; what has been read is not read again. */
+static inline void shared_read(void *to, const void __shared *from, size_t n)
+{
+	memcpy(to, shared_plain(from), n);
+	__asm__ volatile("" : : : "memory");
+}
+
+static inline void shared_write(void __shared *to, const void *from, size_t n)
+{
+	memcpy(shared_plain(to), from, n);
+}
+
 /* Value of a hexadecimal or decimal digit; 16: it is none. */
 static inline u32 digit_of(char c)
 {

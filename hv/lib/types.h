@@ -75,6 +75,20 @@ static inline gpa_t gpa(u64 v)
 #define READ_ONCE(x)	 (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
+/*
+ * p of `type __shared *p` points to what dom0 can write at any time. READ_ONCE, WRITE_ONCE, atomic
+ * operations, shared_read() and shared_write() (hv/lib/string.h) reach it, nothing else: the test
+ * `style` sees to it. shared_plain(): its address, for who does not look at what is
+ * there.
+ */
+#ifdef CHECK_SHARED
+#define __shared	__attribute__((address_space(1)))
+#define shared_plain(p) ((void *)(u64)(p))
+#else
+#define __shared
+#define shared_plain(p) ((void *)(p))
+#endif
+
 /* Errors inside the hypervisor and across hypercalls: negated Linux errno values. */
 #define EPERM	   1
 #define ENOENT	   2

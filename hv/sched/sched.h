@@ -46,7 +46,7 @@ struct sched_unit {
 	u64 vruntime; /* the policy's */
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
 	 */
-	struct corbel_load *inside;
+	struct corbel_load __shared *inside;
 	u64 urgent;	  /* the policy's, of what it has run out of turn */
 	bool out_of_turn; /* it runs, and others were to come before it */
 	/* what `inside` said when the unit was last charged, and the ticks run since */

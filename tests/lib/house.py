@@ -228,5 +228,42 @@ def unused():
     return out + [f'exit reason {n}' for n in re.findall(r'CORBEL_\w+', reasons) if n not in raised]
 
 
+# What LLVM calls an access to address space 1 that is neither volatile nor atomic, a copy, and a cast that hides whose memory it is.
+PLAIN_ACCESS = re.compile(r'(?:load|store) (?!volatile|atomic)[^@]*addrspace\(1\)(?:\*| [%@]\w+)(?: [^,]+)?, align|@llvm\.mem\w+\.[\w.]*p1'
+                          r'|addrspacecast [^@]*addrspace\(1\)\*? \S+ to ')
+
+
+def plain_accesses(command, path, text=None, cwd=None):
+    """Where C code, compiled by clang with this command, reaches what is `__shared` by a plain access: what C may do twice, or by parts."""
+    r = subprocess.run([*command, '-w', '-DCHECK_SHARED', '-O0', '-gline-tables-only', '-S', '-emit-llvm', '-o', '-', '-x', 'c',
+                        '-' if text else os.path.abspath(path)], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    if r.returncode:
+        return [f'{path} does not compile: {r.stderr[:1000]}']
+    line = dict(re.findall(r'^(!\d+) = !DILocation\(line: (\d+)', r.stdout, re.M))
+    out, function = [], ''
+    for at in r.stdout.split('\n'):
+        function = at.partition('@')[2].partition('(')[0] if at.startswith('define ') else function
+        if at.startswith('  ') and PLAIN_ACCESS.search(at):
+            out.append(f'{path}: {function}(), line {line.get(at.split()[-1], "?")}')
+    return out
+
+
+def shared_names(headers):
+    """Members, functions and variables of headers that lead to what is `__shared`."""
+    return {n for h in headers for n in re.findall(r'__shared \*(\w+)(?:;|\(.*\);)', without_comments(h, read(h)))}
+
+
+def read_twice(paths, names):
+    """Functions that read the same `__shared` word twice, by these names or their own: what was checked need not be what is used."""
+    out = []
+    for f in paths:
+        text = without_comments(f, read(f))
+        here = names | set(re.findall(r'__shared \*(\w+)', text))
+        for name, body in functions(text):
+            words = collections.Counter(re.sub(r'\s', '', w) for w in re.findall(r'READ_ONCE\(((?:[^()]|\([^()]*\))*)\)', body))
+            out += [f'{f}: {name}() reads {w} twice' for w, n in words.items() if n > 1 and here & set(re.findall(r'(\w+)(?:->|\[)', w))]
+    return out
+
+
 if __name__ == '__main__':
     print_sizes()
