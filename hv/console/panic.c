@@ -159,8 +159,10 @@ static void panic_regs(const struct regs *r)
 	}
 	hv_snprintf(text, sizeof(text), "panic on CPU %u: %s", this_cpu()->index, panic_text);
 	log_err("%s", text);
-	if (r->vector == VEC_MC)
+	if (r->vector == VEC_MC) {
 		mcheck_log();
+		log_err("the hardware that these banks name is at fault");
+	}
 	print_regs(r);
 	print_backtrace(r->rip, r->rbp);
 	if (dump_more)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/apic.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -243,6 +244,6 @@ void exception_handle(struct regs *r)
 {
 	if (r->vector == VEC_NMI)
 		nmi_handle();
-	else if (!fix_up(r))
+	else if (!(r->vector == VEC_MC && mcheck_survived()) && !fix_up(r))
 		panic_regs(r);
 }

@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/cpu.h"
+#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/log.h"
 
-#define MCI_MISCV BIT(59)
-#define MCI_ADDRV BIT(58)
+/* MCi_MISC */
+#define MISC_LSB      GENMASK(5, 0) /* the lowest bit of the address that is right */
+#define MISC_MODE     GENMASK(8, 6)
+#define MODE_PHYSICAL 2
+/* MCA error codes, without the bit that says whether corrected ones are filtered */
+#define CODE_MASK  (GENMASK(15, 13) | GENMASK(11, 0))
+#define CODE_DATA  0x134 /* a load */
+#define CODE_FETCH 0x150 /* of an instruction */
+/* CPUID Fn8000_0007, EBX */
+#define LEAF_RAS	0x80000007
+#define RAS_OVERFLOW_OK BIT(0)
+#define RAS_CONTAINS	BIT(1) /* SUCCOR */
+
+static struct mcheck_error owed[MAX_CPUS]; /* of mcheck_tell(), each written by its CPU */
 
 static u32 bank_msr(u32 bank, u32 reg)
 {
@@ -47,6 +60,112 @@ u32 mcheck_log(void)
 	return found;
 }
 
+/* S and AR say whether somebody has used it already; who has not is left alone. */
+static enum mcheck_verdict judge_intel(u64 status, u64 misc, u64 cap)
+{
+	u64 kind = status & (MCI_S | MCI_AR), code = status & CODE_MASK;
+
+	if (!(cap & MCG_SER_P) || kind == MCI_AR)
+		return MCHECK_FATAL;
+	if (kind != (MCI_S | MCI_AR) || !(status & MCI_EN))
+		return MCHECK_GO_ON;
+	if (status & MCI_OVER || (code != CODE_DATA && code != CODE_FETCH) ||
+	    !(status & MCI_MISCV) || FIELD_GET(MISC_MODE, misc) != MODE_PHYSICAL ||
+	    FIELD_GET(MISC_LSB, misc) > PAGE_SHIFT)
+		return MCHECK_FATAL;
+	return MCHECK_GUEST;
+}
+
+/* What nobody has used is deferred there, and not uncorrected. */
+static enum mcheck_verdict judge_amd(u64 status)
+{
+	u32 ras = cpuid_read(0x80000000, 0).a >= LEAF_RAS ? cpuid_read(LEAF_RAS, 0).b : 0;
+
+	if (!(ras & RAS_CONTAINS) || (status & MCI_OVER && !(ras & RAS_OVERFLOW_OK)))
+		return MCHECK_FATAL;
+	return status & MCI_EN ? MCHECK_GUEST : MCHECK_GO_ON;
+}
+
+static enum mcheck_verdict judge_bank(u64 status, u64 misc, u64 cap)
+{
+	enum mcheck_verdict verdict;
+
+	if (!(status & MCI_UC))
+		return MCHECK_GO_ON;
+	if (status & MCI_PCC)
+		return MCHECK_FATAL;
+	if (cpuid_is_amd(cpuid_read(0, 0).b))
+		verdict = judge_amd(status);
+	else
+		verdict = judge_intel(status, misc, cap);
+	return verdict == MCHECK_GUEST && !(status & MCI_ADDRV) ? MCHECK_FATAL : verdict;
+}
+
+enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
+{
+	u64 cap = read_mcg_cap(), mcg = read_if(cap, MSR_MCG_STATUS);
+	enum mcheck_verdict worst = MCHECK_GO_ON;
+
+	*e = (struct mcheck_error){0};
+	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+		u64 status = read_if(true, bank_msr(i, MCI_STATUS));
+		enum mcheck_verdict verdict;
+
+		if (!(status & MCI_VAL) || !(status & MCI_UC))
+			continue;
+		verdict =
+		    judge_bank(status, read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC)), cap);
+		/* Used by the hypervisor, or two: who has which cannot be told. */
+		if (verdict == MCHECK_GUEST && (!in_guest || worst == MCHECK_GUEST))
+			verdict = MCHECK_FATAL;
+		if (verdict > worst || !e->status)
+			*e = (struct mcheck_error){
+			    i, status, read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR))};
+		worst = MAX(worst, verdict);
+	}
+	/* Is it known what was interrupted? If it is to go on, it has to be whole. */
+	if (!(mcg & (worst == MCHECK_GUEST ? MCG_RIPV | MCG_EIPV : MCG_RIPV)))
+		return MCHECK_FATAL;
+	return worst;
+}
+
+void mcheck_clear(void)
+{
+	u32 banks = read_mcg_cap() & MCG_BANKS;
+
+	for (u32 i = 0; i < banks; i++)
+		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
+	wrmsr_safe(MSR_MCG_STATUS, 0);
+}
+
+/* Locks may be held, as in an NMI. */
+bool mcheck_survived(void)
+{
+	struct cpu *c = this_cpu();
+	struct mcheck_error e;
+
+	if (mcheck_judge(false, &e) != MCHECK_GO_ON)
+		return false;
+	mcheck_clear();
+	owed[c->index] = e;
+	WRITE_ONCE(c->mcheck_owed, true);
+	WRITE_ONCE(c->resched, true);
+	return true;
+}
+
+void mcheck_tell(void)
+{
+	struct cpu *c = this_cpu();
+	struct mcheck_error e;
+
+	WRITE_ONCE(c->mcheck_owed, false); /* first: one that comes now is told, too */
+	e = owed[c->index];
+	if (e.status)
+		log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; who "
+			 "uses it will be ended",
+			 c->index, e.bank, e.status, e.addr);
+}
+
 void mcheck_init_cpu(void)
 {
 	u64 cap = read_mcg_cap();
@@ -57,9 +176,7 @@ void mcheck_init_cpu(void)
 			 this_cpu()->index);
 	if (cap & MCG_CTL_P)
 		wrmsr_safe(MSR_MCG_CTL, ~0ull);
-	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+	for (u32 i = 0; i < (cap & MCG_BANKS); i++)
 		wrmsr_safe(bank_msr(i, MCI_CTL), ~0ull);
-		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
-	}
-	wrmsr_safe(MSR_MCG_STATUS, 0);
+	mcheck_clear();
 }

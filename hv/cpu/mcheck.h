@@ -10,7 +10,19 @@
 #define MSR_MC0_CTL    0x400 /* four for each bank, in the order of enum mci_reg */
 #define MCG_BANKS      GENMASK(7, 0)
 #define MCG_CTL_P      BIT(8)
+#define MCG_SER_P      BIT(24)
+#define MCG_RIPV       BIT(0) /* MCG_STATUS */
+#define MCG_EIPV       BIT(1)
+#define MCG_MCIP       BIT(2)
 #define MCI_VAL	       BIT(63)
+#define MCI_OVER       BIT(62)
+#define MCI_UC	       BIT(61)
+#define MCI_EN	       BIT(60)
+#define MCI_MISCV      BIT(59)
+#define MCI_ADDRV      BIT(58)
+#define MCI_PCC	       BIT(57)
+#define MCI_S	       BIT(56)
+#define MCI_AR	       BIT(55)
 
 enum mci_reg { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
 
@@ -21,3 +33,25 @@ enum mci_reg { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
 void mcheck_init_cpu(void);
 /* Log this CPU's banks that hold an error; they keep it. -> how many */
 u32 mcheck_log(void);
+
+enum mcheck_verdict {
+	MCHECK_GO_ON, /* nothing is lost that anybody has used */
+	MCHECK_GUEST, /* what ran in the guest has used what is broken at `addr`; all else is well
+		       */
+	MCHECK_FATAL,
+};
+struct mcheck_error {
+	u32 bank;
+	u64 status, addr; /* status 0: there is none, another CPU has it */
+};
+/*
+ * What the machine check that has just come to this CPU means, and the gravest error of its banks.
+ * in_guest: it has ended a guest's turn. SDM "Machine-Check Architecture", "Uncorrected Error
+ * Recovery"; APM "Machine Check Architecture", "Error Recovery". Unless it is fatal mcheck_clear()
+ * comes next, else the next one shuts the CPU down.
+ */
+enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e);
+void mcheck_clear(void);
+/* One that came to the hypervisor itself. False: it cannot go on. True: mcheck_tell() is owed. */
+bool mcheck_survived(void);
+void mcheck_tell(void);

@@ -19,6 +19,7 @@
 #include "hv/guest/task.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/mm/frame.h"
 
 /* Is the VMM's filter against it? */
 static inline bool is_filtered(const struct vcpu *v, u32 msr, u32 how)
@@ -81,11 +82,42 @@ static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_HLT);
 }
 
+/* Is it memory that guests have, and dom0 only for them? */
+static bool is_guest_memory(u64 addr)
+{
+	const struct frame *f = frame_of(addr >> PAGE_SHIFT);
+
+	return f && f->kind == FRAME_DOM0 && READ_ONCE(f->maps);
+}
+
+/* A guest that has used broken memory ends; where it is not the guest's alone, the machine does. */
+static void handle_machine_check(struct vcpu *v)
+{
+	struct mcheck_error e;
+	enum mcheck_verdict verdict = mcheck_judge(true, &e);
+
+	if (verdict == MCHECK_GUEST && (v->vm->is_dom0 || !is_guest_memory(e.addr)))
+		verdict = MCHECK_FATAL;
+	if (verdict == MCHECK_FATAL) {
+		mcheck_log();
+		panic("machine check while vm %u ran, and more than a guest is hit; the hardware "
+		      "that its banks name is at fault",
+		      v->vm->id);
+	}
+	mcheck_clear();
+	if (verdict == MCHECK_GO_ON)
+		return;
+	log_err("vm %u vcpu %u: ends, the memory at %lx that it has used is broken (machine check, "
+		"bank %u, status %lx)",
+		v->vm->id, v->index, e.addr, e.bank, e.status);
+	guest_stuck(v, GUEST_ERROR_MCHECK, NULL);
+}
+
 static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exc.vector == VEC_MC) {
-		mcheck_log();
-		panic("machine check while vm %u ran", v->vm->id);
+		handle_machine_check(v);
+		return;
 	}
 	if (x->exc.behind)
 		v->rip += x->insn_len;

@@ -18,15 +18,9 @@
 #define LAST_BANK_MSR  (MSR_MC0_CTL + CORBEL_MCE_BANKS * 4 - 1)
 
 #define MCG_EXT	   GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
-#define MCG_MCIP   BIT(2)	   /* of MCG_STATUS */
 #define HWCR_TSC   BIT(24)	   /* the TSC runs at P0 frequency */
 #define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
 
-#define MCI_OVER BIT(62)
-#define MCI_UC	 BIT(61)
-#define MCI_PCC	 BIT(57)
-#define MCI_S	 BIT(56)
-#define MCI_AR	 BIT(55)
 /* Guests clear single bits of MCi_CTL to work around faults of real machines' banks. */
 #define MCI_CTL_QUIRKS (BIT(10) | BIT(0))
 

@@ -3,6 +3,7 @@
 #include "hv/guest/run.h"
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/debug.h"
@@ -343,6 +344,8 @@ void cpu_main(void)
 			event_tell();
 		if (unlikely(READ_ONCE(c->nmi_owed)))
 			nmi_tell(c);
+		if (unlikely(READ_ONCE(c->mcheck_owed)))
+			mcheck_tell();
 		console_work();
 		u = sched_next(ran, rdtsc(), &slice_end);
 		arm_slice(c, slice_end);

@@ -31,6 +31,7 @@ struct cpu {
 	bool event_owed;
 	/* dom0 is still to be told of an NMI, which set this */
 	bool nmi_owed;
+	bool mcheck_owed; /* and the log of a machine check */
 	bool online;
 	bool x2apic; /* the mode of its local APIC */
 	u64 tsc_aux; /* now in MSR TSC_AUX */

@@ -31,6 +31,7 @@
 #include "hv/guest/task.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/domain.h"
+#include "hv/mm/frame.h"
 #include "stand_in.h"
 
 #define __weak __attribute__((weak))
@@ -70,6 +71,7 @@ __weak ZERO(s64, domain_unmap, u64 id, u64 dfn, u64 count)
 __weak NOTHING(drs_to_hw, const struct vcpu *v)
 __weak NOTHING(event_doorbell, u32 id)
 __weak NOTHING(event_tell, void)
+__weak ZERO(struct frame *, frame_of, u64 pfn)
 __weak NOTHING(fpu_reset, struct vcpu *v)
 __weak NOTHING(guest_access_failed, struct vcpu *v, int err, const struct guest_fault *f)
 __weak NOTHING(guest_stuck, struct vcpu *v, u64 code, const struct fetched *in)
@@ -80,7 +82,10 @@ __weak ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data, bool stri
 __weak ZERO(u32, lapic_tpr_threshold, struct vcpu *v)
 __weak ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
 __weak NOTHING(mce_reset, struct vcpu *v)
+__weak NOTHING(mcheck_clear, void)
+__weak ZERO(enum mcheck_verdict, mcheck_judge, bool in_guest, struct mcheck_error *e)
 __weak ZERO(u32, mcheck_log, void)
+__weak NOTHING(mcheck_tell, void)
 __weak ZERO(u32, msr_list, u32 *out)
 __weak ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
 __weak ZERO(int, p2m_destroy, struct p2m *p)

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whom a machine check hits: what each vendor's banks say of an error, and what follows from it
+ * where a guest ran. The banks are the test's.
+ * links: tests/unit/rest.c hv/guest/exit.c
+ */
+#include <string.h>
+
+#include "hv/lib/asm.h"
+
+static int fake_rdmsr(u32 msr, u64 *val);
+static int fake_wrmsr(u32 msr, u64 val);
+#define rdmsr_safe fake_rdmsr
+#define wrmsr_safe fake_wrmsr
+#include "hv/cpu/mcheck.c"
+
+#include "hv/guest/exit.h"
+#include "hv/guest/fault.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/lapic_regs.h"
+#include "hv/guest/lapic_timer.h"
+#include "hv/guest/mmio.h"
+#include "hv/guest/msr.h"
+#include "hv/guest/msr_exit.h"
+#include "hv/guest/pio.h"
+#include "hv/guest/spin.h"
+#include "hv/guest/vm.h"
+#include "hv/mm/frame.h"
+#include "stand_in.h"
+#include "test.h"
+
+#define BANKS 4
+
+/* ---- the machine ---- */
+
+static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_status;
+static bool amd;
+static u32 ras = RAS_CONTAINS | RAS_OVERFLOW_OK;
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = leaf == 0x80000000 ? LEAF_RAS : 1;
+	*b = leaf == LEAF_RAS ? ras : 0;
+	if (!leaf)
+		*b = amd ? CPUID_0B_AUTH : 0x756e6547;
+	*c = 0;
+	*d = CPUID_1D_MCE | CPUID_1D_MCA;
+}
+
+static u64 *msr_at(u32 msr)
+{
+	u32 at = msr - MSR_MC0_CTL;
+
+	if (msr == MSR_MCG_CAP)
+		return &mcg_cap;
+	if (msr == MSR_MCG_STATUS)
+		return &mcg_status;
+	return at < BANKS * 4 ? &banks[at / 4][at % 4] : NULL;
+}
+
+static int fake_rdmsr(u32 msr, u64 *val)
+{
+	const u64 *at = msr_at(msr);
+
+	*val = at ? *at : 0;
+	return at ? 0 : -EIO;
+}
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	if (msr_at(msr))
+		*msr_at(msr) = val;
+	return 0;
+}
+
+#define BROKEN_PFN 0x12345ull
+#define ADDRESS	   (BROKEN_PFN << PAGE_SHIFT | 0x40)
+#define MISC	   (2ull << 6 | 6) /* physical, of a cache line */
+#define USED                                                                                       \
+	(MCI_VAL | MCI_UC | MCI_EN | MCI_MISCV | MCI_ADDRV | MCI_S | MCI_AR | CODE_DATA) /* SRAR   \
+											  */
+#define AMD_USED (MCI_VAL | MCI_UC | MCI_EN | MCI_MISCV | MCI_ADDRV | 0x0135)
+#define RUNS	 (MCG_RIPV | MCG_EIPV | MCG_MCIP)
+
+static void put_bank(u32 n, u64 status, u64 misc)
+{
+	banks[n][MCI_STATUS] = status;
+	banks[n][MCI_ADDR] = ADDRESS;
+	banks[n][MCI_MISC] = misc;
+}
+
+static void reset(u64 mcg)
+{
+	memset(banks, 0, sizeof(banks));
+	mcg_status = mcg;
+}
+
+/* ---- what the banks say ---- */
+
+static const struct {
+	const char *name;
+	u64 status, misc, mcg, cap;
+	enum mcheck_verdict guest, host; /* where a guest ran, and in the hypervisor */
+} intel[] =
+    {
+	{"data that the guest has used", USED, MISC, RUNS, 0, MCHECK_GUEST, MCHECK_FATAL},
+	{"code that the guest has used", (USED & ~CODE_MASK) | CODE_FETCH, MISC, MCG_EIPV, 0,
+	 MCHECK_GUEST, MCHECK_FATAL},
+	{"context corrupt", USED | MCI_PCC, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"an earlier one is lost", USED | MCI_OVER, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"no address", USED & ~MCI_ADDRV, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"no kind of address", USED & ~MCI_MISCV, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"a linear address", USED, 1ull << 6 | 6, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"two pages at least", USED, 2ull << 6 | 13, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"a page", USED, 2ull << 6 | 12, RUNS, 0, MCHECK_GUEST, MCHECK_FATAL},
+	{"an unknown error that wants action", USED | 0x400, MISC, RUNS, 0, MCHECK_FATAL,
+	 MCHECK_FATAL},
+	{"nobody knows what was interrupted", USED, MISC, MCG_MCIP, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"AR without S", USED & ~MCI_S, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"found by the scrubber", (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC, RUNS, 0, MCHECK_GO_ON,
+	 MCHECK_GO_ON},
+	{"found by the scrubber, nothing can go on", (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC,
+	 MCG_EIPV, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"no action", USED & ~(MCI_S | MCI_AR), MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"not reported", USED & ~MCI_EN, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"corrected", USED & ~MCI_UC, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"another CPU's", 0, 0, MCG_RIPV | MCG_MCIP, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"a CPU that cannot recover", USED, MISC, RUNS, BANKS, MCHECK_FATAL, MCHECK_FATAL},
+},
+  amds[] = {
+      {"data that the guest has used", AMD_USED, 0, RUNS, 0, MCHECK_GUEST, MCHECK_FATAL},
+      {"context corrupt", AMD_USED | MCI_PCC, 0, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+      {"an earlier one is lost, another bank has it", AMD_USED | MCI_OVER, 0, RUNS, 0, MCHECK_GUEST,
+       MCHECK_FATAL},
+      {"no address", AMD_USED & ~MCI_ADDRV, 0, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
+      {"deferred", (AMD_USED & ~MCI_UC) | BIT(44), 0, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+      {"not reported", AMD_USED & ~MCI_EN, 0, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+      {"nobody knows what was interrupted", AMD_USED, 0, MCG_MCIP, 0, MCHECK_FATAL, MCHECK_FATAL},
+};
+
+static enum mcheck_verdict verdict_of(bool in_guest)
+{
+	struct mcheck_error e;
+
+	return mcheck_judge(in_guest, &e);
+}
+
+static void test_verdicts(void)
+{
+	const u64 cap = mcg_cap;
+
+	for (u32 i = 0; i < ARRAY_SIZE(intel); i++) {
+		reset(intel[i].mcg);
+		put_bank(1, intel[i].status, intel[i].misc);
+		mcg_cap = intel[i].cap ? intel[i].cap : cap;
+		CHECK(verdict_of(true) == intel[i].guest && verdict_of(false) == intel[i].host,
+		      "Intel: %s", intel[i].name);
+		mcg_cap = cap;
+	}
+	amd = true;
+	for (u32 i = 0; i < ARRAY_SIZE(amds); i++) {
+		reset(amds[i].mcg);
+		put_bank(1, amds[i].status, amds[i].misc);
+		CHECK(verdict_of(true) == amds[i].guest && verdict_of(false) == amds[i].host,
+		      "AMD: %s", amds[i].name);
+	}
+	reset(RUNS);
+	put_bank(1, AMD_USED | MCI_OVER, 0);
+	ras = RAS_CONTAINS;
+	CHECK(verdict_of(true) == MCHECK_FATAL, "AMD: what is lost is lost on older CPUs");
+	put_bank(1, AMD_USED, 0);
+	ras = RAS_OVERFLOW_OK;
+	CHECK(verdict_of(true) == MCHECK_FATAL, "AMD: CPUs without SUCCOR contain nothing");
+	ras |= RAS_CONTAINS;
+	amd = false;
+}
+
+static void test_several(void)
+{
+	struct mcheck_error e;
+
+	reset(RUNS);
+	put_bank(0, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	put_bank(2, USED, MISC);
+	CHECK(mcheck_judge(true, &e) == MCHECK_GUEST && e.bank == 2 && e.addr == ADDRESS,
+	      "the gravest of two errors is the one that is told");
+	put_bank(3, USED, MISC);
+	CHECK(verdict_of(true) == MCHECK_FATAL, "two that have been used are too many");
+	mcheck_clear();
+	CHECK(!banks[0][MCI_STATUS] && !banks[2][MCI_STATUS] && !banks[3][MCI_STATUS] &&
+		  !mcg_status,
+	      "banks and MCIP are cleared: the next one can come");
+}
+
+static void test_host(void)
+{
+	reset(RUNS);
+	put_bank(1, USED, MISC);
+	CHECK(!mcheck_survived() && mcg_status == RUNS && banks[1][MCI_STATUS] == USED,
+	      "the hypervisor does not go on with what it has used; the banks keep it");
+	put_bank(1, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	CHECK(mcheck_survived() && !mcg_status && this_cpu()->mcheck_owed && this_cpu()->resched,
+	      "with what nobody has used it does");
+	mcheck_tell();
+	CHECK(strstr(test_log_text, "bank 1") && strstr(test_log_text, "memory at 12345040") &&
+		  !this_cpu()->mcheck_owed,
+	      "and a line says what is broken (%s)", test_log_text);
+}
+
+/* ---- a guest's turn ends so ---- */
+
+/* clang-format off */
+NOTHING(irq_window, void)
+NOTHING(lapic_ended, struct vcpu *v, u8 vector)
+ZERO(int, lapic_write, struct vcpu *v, u32 offset, u64 val)
+NOTHING(msr_refused, struct vcpu *v, const struct vm_exit *x, int err)
+NOTHING(spin_make_way, struct vcpu *v)
+NOTHING(vcpu_inject_exception, struct vcpu *v, u8 vector, bool has_error, u32 error)
+NOTHING(vcpu_inject_gp, struct vcpu *v)
+NOTHING(vcpu_retire, struct vcpu *v)
+NOTHING(vcpu_shutdown, struct vcpu *v)
+ZERO(enum after_exit, mmio_handle_fault, struct vcpu *v, const struct vm_exit *x)
+ZERO(enum after_exit, pio_handle, struct vcpu *v, const struct vm_exit *x)
+ZERO(bool, msr_filter_allows, const struct msr_filter *f, u32 msr, u32 how)
+ZERO(int, msr_read, struct vcpu *v, u32 msr, u64 *val, bool host)
+/* clang-format on */
+
+static struct frame broken = {.maps = 1, .kind = FRAME_DOM0};
+static u64 stuck_code;
+
+struct frame *frame_of(u64 pfn)
+{
+	return pfn == BROKEN_PFN ? &broken : NULL;
+}
+
+void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
+{
+	stuck_code = code;
+	v->due |= 1;
+}
+
+static void fake_run(struct vcpu *v, struct vm_exit *x)
+{
+	*x = (struct vm_exit){.reason = VMEXIT_EXCEPTION, .exc.vector = VEC_MC};
+}
+
+static const struct hvm_ops fake_ops = {.run = fake_run};
+const struct hvm_ops *hvm = &fake_ops;
+
+static bool goes_on(struct vcpu *v)
+{
+	v->due = stuck_code = 0;
+	if (PANICS(exit_loop(v, this_cpu())))
+		return false;
+	return true;
+}
+
+static void test_exit(void)
+{
+	static struct vm guest = {.id = 3};
+	static struct vcpu v = {.vm = &guest, .index = 1};
+
+	reset(RUNS);
+	put_bank(1, USED, MISC);
+	CHECK(goes_on(&v) && stuck_code == GUEST_ERROR_MCHECK && !mcg_status,
+	      "a guest that has used broken memory of its own ends, and nobody else");
+	CHECK(!strcmp(test_log_text,
+		      "vm 3 vcpu 1: ends, the memory at 12345040 that it has used is "
+		      "broken (machine check, bank 1, status bd80000000000134)"),
+	      "a line names address and bank (%s)", test_log_text);
+	reset(RUNS);
+	put_bank(1, USED | MCI_PCC, MISC);
+	CHECK(!goes_on(&v) && strstr(test_panic_text, "while vm 3 ran") &&
+		  strstr(test_panic_text, "hardware"),
+	      "if the context is corrupt the machine stops, with a line (%s)", test_panic_text);
+	reset(RUNS);
+	put_bank(1, USED, MISC);
+	broken.kind = FRAME_HV;
+	CHECK(!goes_on(&v), "so it does if the memory is the hypervisor's");
+	broken = (struct frame){.kind = FRAME_DOM0};
+	CHECK(!goes_on(&v), "or dom0's, and no guest's");
+	broken.maps = 1;
+	guest.is_dom0 = true;
+	CHECK(!goes_on(&v), "or dom0 has used it");
+	guest.is_dom0 = false;
+	reset(RUNS);
+	this_cpu()->resched = true;
+	CHECK(goes_on(&v) && !stuck_code && !mcg_status, "another CPU's error ends no guest");
+}
+
+int main(void)
+{
+	test_verdicts();
+	test_several();
+	test_host();
+	test_exit();
+	return test_end();
+}
