@@ -523,6 +523,58 @@ static void hog(uid_t uid, int report, int wait)
 	_exit(0);
 }
 
+/* From here on in the log of dom0's kernel. */
+static int log_from_here(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0 || lseek(fd, 0, SEEK_END) < 0)
+		fatal("/dev/kmsg: errno %d", errno);
+	return fd;
+}
+
+/* Has a line been added that has both? */
+static bool log_names(int fd, const char *who, const char *limit)
+{
+	char text[1024];
+	bool found = false;
+	ssize_t n;
+
+	while ((n = read(fd, text, sizeof(text) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+		text[n > 0 ? n : 0] = 0;
+		found |= strstr(text, who) && strstr(text, limit);
+	}
+	close(fd);
+	if (!found)
+		note("the log has no line of `%s` and `%s`", who, limit);
+	return found;
+}
+
+/* A small part of the pool for each user: one takes it, which is told; others have theirs. */
+static bool pool_limit(void)
+{
+	enum { USER = 1000, OTHER = 1001 };
+	u32 percent = set_limit("max_pool_percent_per_user", 2);
+	int log = log_from_here();
+	struct taker user;
+	bool good;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	user = taker_start(hog, USER);
+	good = user.had.error == ENOMEM &&
+	       log_names(log, "user 1000 gets no more of the hypervisor's memory",
+			 "parameter max_pool_percent_per_user of module corbel");
+	note("pool-limit: errno %d for the first of %u VMs", user.had.error, user.had.vms);
+	good &= is_had(taker_end(taker_start_vms(OTHER, 2, 1)), 2, 2, 0);
+	good &= is_had(taker_end(taker_start_vms(0, 2, 1)), 2, 2, 0);
+	taker_end(user);
+	set_limit("max_pool_percent_per_user", percent);
+	good &= is_had(taker_end(taker_start_vms(USER, 2, 1)), 2, 2, 0);
+	chmod("/dev/kvm", 0660);
+	return good;
+}
+
 /* The next n pages, each of which takes a table. */
 static bool victim_touches(struct vm *vm, u64 *at, u32 n)
 {
@@ -563,6 +615,7 @@ static bool pool(void)
 	struct vm victim;
 	u64 at = GB, own = hv_info().pool_total_bytes, grown;
 	bool good;
+	int log;
 
 	if (chmod("/dev/kvm", 0666))
 		fatal("chmod: errno %d", errno);
@@ -573,7 +626,10 @@ static bool pool(void)
 	user = taker_start(hog, USER);
 	good &= user.had.error == ENOMEM && victim_touches(&victim, &at, 100);
 	good &= is_had(taker_end(taker_start_vms(OTHER, 2, 1)), 2, 2, 0);
+	log = log_from_here();
 	root = taker_start(hog, 0);
+	good &= log_names(log, "user 0 gets no more of the hypervisor's memory",
+			  "option hvmem= of Corbel");
 	good &= root.had.error == ENOMEM && victim_touches(&victim, &at, 400);
 	good &= taker_end(taker_start_vms(OTHER, 2, 1)).error == ENOMEM;
 	grown = hv_info().pool_total_bytes;
@@ -827,6 +883,10 @@ static const struct {
     {"stops-late",
      "a vCPU that does not stop when its VM ends is its user's until it does, and then given back",
      stops_late},
+    {"pool-limit",
+     "a user gets no more of the hypervisor's memory than a module parameter says, and a line "
+     "names it",
+     pool_limit},
     {"pool",
      "a user takes all of the hypervisor's memory that he can get, then root: others' guests go "
      "on, "
