@@ -26,6 +26,11 @@ test-full: $(if $(wildcard /usr/bin/perf),$(BUILD)/perf.cpio)
 # corbel.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
 $(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)
 	tests/dom0/kernel13 $(@D) $(KMOD_SRC)
+$(BUILD)/trixie/initrd.img: $(BUILD)/trixie/corbel.ko $(MKIMAGE_SRC) $(IMG)/demo.img $(IMG)/demo-disk.img $(BUILD)/corbel
+	kver=$$(cat $(@D)/version) && $(MKIMAGE) $(DOM0_FILES) --modules $(@D)/kernel/ $$kver dom0/modules cloud \
+		--module $$kver $< --compress lz4 -o $@
+$(BUILD)/trixie.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(BUILD)/trixie/initrd.img
+	dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(BUILD)/trixie/kernel/vmlinuz:$(BUILD)/trixie/initrd.img
 
 # KVM's selftests, fetched into build/selftests: those that take a second or two each; and those that take longer or, see
 # tests/lib/selftests.py, want a capability that is missing.
