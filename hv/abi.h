@@ -37,7 +37,8 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 
 #define CORBEL_MAX_VCPUS     1024u
 #define CORBEL_MAX_DOORBELLS 4096u
-#define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED; nice -20 is 88761 */
+#define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
+#define CORBEL_MAX_CAP	     6400u   /* of HC_SCHED_VM: percent of one CPU; lifts it */
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE	0x43520000u
@@ -162,6 +163,11 @@ enum corbel_hypercall {
 	 * CORBEL_FEATURE_DEVICE_IRQ, -EINVAL: not a vector of dom0's
 	 */
 	CORBEL_HC_DOMAIN_IRQ,
+	/*
+	 * (vm, weight, cap percent) of all its vCPUs together, which share both; 0 = leave as it
+	 * is. The weight is in parts of 1024 that each vCPU's own is multiplied by
+	 */
+	CORBEL_HC_SCHED_VM,
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
@@ -225,8 +231,9 @@ struct corbel_vm_stat {
 	uint64_t pool_bytes;   /* hypervisor memory spent on this VM */
 	uint64_t runtime_ns;
 	char name[32];
+	uint32_t weight, cap; /* as set by HC_SCHED_VM; 0: no cap */
 };
-CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 72);
+CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 80);
 
 /* vCPU run states as shown to dom0 */
 enum corbel_vcpu_state {
@@ -573,9 +580,13 @@ struct corbel_sched_set {
 	uint64_t affinity;
 	uint32_t cap, pad;
 };
-#define CORBEL_IOC_QUERY _IOWR('C', 0x01, struct corbel_query)
-#define CORBEL_IOC_SCHED _IOW('C', 0x02, struct corbel_sched_set)
-#define CORBEL_IOC_DEBUG _IO('C', 0x03)
+struct corbel_sched_vm {
+	uint32_t vm, weight, cap, pad;
+};
+#define CORBEL_IOC_QUERY    _IOWR('C', 0x01, struct corbel_query)
+#define CORBEL_IOC_SCHED    _IOW('C', 0x02, struct corbel_sched_set)
+#define CORBEL_IOC_DEBUG    _IO('C', 0x03)
+#define CORBEL_IOC_SCHED_VM _IOW('C', 0x04, struct corbel_sched_vm)
 
 /*
  * Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons

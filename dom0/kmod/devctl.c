@@ -52,18 +52,31 @@ static long sched(const struct corbel_sched_set __user *arg)
 	return r < 0 ? r : 0;
 }
 
+static long sched_vm(const struct corbel_sched_vm __user *arg)
+{
+	struct corbel_sched_vm s;
+	long r;
+
+	if (copy_from_user(&s, arg, sizeof(s)))
+		return -EFAULT;
+	r = HC3(SCHED_VM, s.vm, s.weight, s.cap);
+	return r < 0 ? r : 0;
+}
+
 static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	long r;
 
 	if (cmd == CORBEL_IOC_QUERY)
 		return query((void __user *)arg);
-	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_DEBUG)
+	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_SCHED_VM && cmd != CORBEL_IOC_DEBUG)
 		return -ENOTTY;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (cmd == CORBEL_IOC_SCHED)
 		return sched((void __user *)arg);
+	if (cmd == CORBEL_IOC_SCHED_VM)
+		return sched_vm((void __user *)arg);
 	r = HC1(DEBUG, arg);
 	return r < 0 ? r : 0;
 }

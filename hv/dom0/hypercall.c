@@ -320,6 +320,10 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return update_doorbell(vm, arg[1]);
 	case CORBEL_HC_MSR_FILTER: /* exits, filter */
 		return filter_msrs(vm, arg[1], arg[2]);
+	case CORBEL_HC_SCHED_VM: /* weight, cap */
+		if (arg[1] >> 32 || arg[2] >> 32)
+			return -EINVAL;
+		return sched_group_set(&vm->sched, arg[1], arg[2]);
 	case CORBEL_HC_CLOCK: /* set?, ns */
 		if (!arg[1])
 			return pv_clock_get(vm);
@@ -389,7 +393,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 
 #define VM_CALLS                                                                                   \
 	(CALL(VM_DESTROY) | CALL(BOOT_CPU) | CALL(UNMAP) | CALL(DIRTY) | CALL(MSI) |               \
-	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK))
+	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK) | CALL(SCHED_VM))
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
 	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER))

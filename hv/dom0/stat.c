@@ -60,6 +60,8 @@ static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	    .mapped_bytes = vm->p2m.mapped << PAGE_SHIFT,
 	    .pool_bytes = (vm->acct.pages + vm->tables.pages) << PAGE_SHIFT,
 	    .runtime_ns = tsc_to_ns(run),
+	    .weight = vm->sched.weight,
+	    .cap = vm->sched.cap.percent,
 	};
 	memcpy(s->name, vm->name, sizeof(s->name));
 	return sizeof(*s);
@@ -90,7 +92,7 @@ static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 	    .state = state_shown(v),
 	    .cpu = v->sched.cpu,
 	    .weight = v->sched.weight,
-	    .cap = v->sched.cap,
+	    .cap = v->sched.cap.percent,
 	    .affinity = v->sched.affinity,
 	    .runtime_ns = tsc_to_ns(sched_runtime(&v->sched, now)),
 	    .steal_ns = tsc_to_ns(sched_steal(&v->sched, now)),

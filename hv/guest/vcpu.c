@@ -128,6 +128,17 @@ static u64 vcpu_pages(void)
 	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages;
 }
 
+static void init_sched(struct vcpu *v)
+{
+	if (v->vm->is_dom0) {
+		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
+		return;
+	}
+	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
+			this_cpu()->index, false);
+	sched_group_join(&v->vm->sched, &v->sched);
+}
+
 int vcpu_create(struct vm *vm, u32 apic_id)
 {
 	bool is_dom0 = vm->is_dom0;
@@ -155,11 +166,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	lock_release(&vm->lock);
 	if (ret)
 		goto fail_id;
-	if (is_dom0)
-		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
-	else
-		sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
-				this_cpu()->index, false);
+	init_sched(v);
 	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
@@ -215,6 +222,7 @@ int vcpu_destroy(struct vcpu *v)
 	lapic_destroy(v);
 	if (check_off(v)) /* its timer was about to wake it */
 		return -EAGAIN;
+	sched_group_leave(&v->sched);
 	vcpu_detach(vm, v);
 	table_remove(&vcpus, v->id);
 	unshare_pages(v);

@@ -83,6 +83,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
+	sched_group_init(&vm->sched);
 	memset(vm->apic_to_index, 0xff, sizeof(vm->apic_to_index));
 	vm->acct.pages = 1;
 	vm->tables.tables = true;

@@ -5,6 +5,7 @@
 #include "hv/abi.h"
 #include "hv/guest/msr_filter.h"
 #include "hv/mm/p2m.h"
+#include "hv/sched/sched.h"
 
 struct vcpu;
 
@@ -59,6 +60,7 @@ struct vm {
 	u64 table_pages;
 	struct p2m p2m;
 	u32 vcpu_count;		     /* lock */
+	struct sched_group sched;    /* all its vCPUs, but dom0's */
 	u32 bsp_apic_id;	     /* until there are vCPUs a hypercall may set it */
 	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
 	u8 apic_to_index[256];	     /* APIC id -> index, 0xff = none; larger ids are searched */

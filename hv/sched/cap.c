@@ -1,45 +1,84 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/sched/cap.h"
 
-#define WINDOW_MS 100
+#define WINDOW_MS 10
 /*
  * windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged
  * for
  */
-#define CAP_MAX_DEBT 5
+#define CAP_MAX_DEBT 50
+/* Units of a group that run at once share what is left, in parts of a millisecond at least. */
+#define LEAST_PART 10
 
 /* Ticks of a window. */
-static u64 budget_of(u64 cap)
+static s64 budget_of(s64 percent)
 {
-	return cap * sched_ms * WINDOW_MS / 100;
+	return percent * (s64)(sched_ms * WINDOW_MS) / 100;
+}
+
+static void charge_cap(struct sched_cap *c, u64 ran)
+{
+	u64 percent = READ_ONCE(c->percent);
+
+	BUG_ON(percent >= SCHED_CAP_MAX);
+	if (percent)
+		c->used = MIN(c->used + (s64)ran, CAP_MAX_DEBT * budget_of(percent));
+}
+
+/* Ticks left in the window around now. */
+static u64 left_of(struct sched_cap *c, u64 now)
+{
+	const u64 window = sched_ms * WINDOW_MS;
+	u64 percent = READ_ONCE(c->percent);
+	s64 budget, passed;
+
+	if (!percent) /* lifted just now, or only the other of unit and group has one */
+		return SCHED_NEVER;
+	budget = budget_of(percent);
+	passed = now > c->start ? (now - c->start) / window : 0;
+	if (passed) {
+		/* what one window leaves over is for the next */
+		c->used = MAX(c->used - MIN(passed, CAP_MAX_DEBT + 1) * budget, -budget);
+		c->start += passed * window;
+	}
+	return c->used < budget ? budget - c->used : 0;
 }
 
 void cap_charge_capped(struct sched_unit *u, u64 ran)
 {
-	u64 cap = READ_ONCE(u->cap);
+	struct sched_group *g = u->group;
 
-	BUG_ON(cap >= 100);
-	if (cap)
-		u->cap_used = MIN(u->cap_used + ran, CAP_MAX_DEBT * budget_of(cap));
+	charge_cap(&u->cap, ran);
+	if (!g)
+		return;
+	lock_acquire(&g->lock);
+	charge_cap(&g->cap, ran);
+	lock_release(&g->lock);
 }
 
 u64 cap_left_capped(struct sched_unit *u, u64 now)
 {
-	const u64 window = sched_ms * WINDOW_MS;
-	u64 cap = READ_ONCE(u->cap), budget, passed;
+	struct sched_group *g = u->group;
+	u64 left = left_of(&u->cap, now), all = SCHED_NEVER;
 
-	if (!cap) /* lifted just now */
-		return SCHED_NEVER;
-	budget = budget_of(cap);
-	passed = now > u->cap_start ? (now - u->cap_start) / window : 0;
-	if (passed) {
-		u->cap_used = u->cap_used / budget >= passed ? u->cap_used - passed * budget : 0;
-		u->cap_start += passed * window;
+	if (g) {
+		lock_acquire(&g->lock);
+		all = left_of(&g->cap, now);
+		lock_release(&g->lock);
 	}
-	return u->cap_used < budget ? budget - u->cap_used : 0;
+	if (all && all != SCHED_NEVER)
+		all = MAX(all / MAX(READ_ONCE(g->runnable), 1u), sched_ms / LEAST_PART);
+	return MIN(left, all);
+}
+
+static u64 end_of(const struct sched_cap *c)
+{
+	return READ_ONCE(c->percent) ? READ_ONCE(c->start) + sched_ms * WINDOW_MS : SCHED_NEVER;
 }
 
 u64 cap_window_end(const struct sched_unit *u)
 {
-	return u->cap_start + sched_ms * WINDOW_MS;
+	u64 end = end_of(&u->cap);
+
+	return u->group ? MIN(end, end_of(&u->group->cap)) : end;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Caps: a unit gets at most so much of a CPU in each window. What it ran too much is taken off the
- * next windows. In hv/sched only; where nothing else is said called on the CPU the unit is on.
+ * Caps: a unit, and a group, get at most so much CPU time in each window. What they ran too much is
+ * taken off the next windows. In hv/sched only; where nothing else is said called on the CPU the
+ * unit is on.
  */
 #pragma once
 
@@ -14,14 +15,14 @@ u64 cap_left_capped(struct sched_unit *u, u64 now);
 /* It has run. */
 static inline void cap_charge(struct sched_unit *u, u64 ran)
 {
-	if (unlikely(READ_ONCE(u->cap)))
+	if (unlikely(READ_ONCE(u->capped)))
 		cap_charge_capped(u, ran);
 }
 
 /* Ticks the cap lets it run in the window around now; SCHED_NEVER: it has none. */
 static inline u64 cap_left(struct sched_unit *u, u64 now)
 {
-	return likely(!READ_ONCE(u->cap)) ? SCHED_NEVER : cap_left_capped(u, now);
+	return likely(!READ_ONCE(u->capped)) ? SCHED_NEVER : cap_left_capped(u, now);
 }
 
 /* When a unit that has used up its cap may run again at the earliest. */

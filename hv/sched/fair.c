@@ -7,6 +7,10 @@
  * slept is placed not further than CREDIT before the least: enough to preempt whoever runs, too
  * little to starve him. Between CPUs only the distance to the floor counts.
  *
+ * The units of a group that could run have its weight in equal parts, so one that sleeps leaves its
+ * own to the others. What it was ahead by, and the floor passes while it sleeps, is forgiven: it
+ * has run out of the others' parts, and they pay. So a group gets no more by its units' sleep.
+ *
  * dom0's unit stands for many threads: one that runs all the time would make others wait that have
  * hardly run. So it has a second virtual runtime, `urgent`, as of one more unit of the default
  * weight: while that is behind, an event lets dom0 in before its turn, for as long as it says that
@@ -42,9 +46,9 @@ static s64 runs_ahead(u64 a, u64 b)
 	return (s64)(a - b);
 }
 
-static u64 virtual_ticks(u64 ticks, u64 weight)
+static u64 virtual_ticks(u64 ticks, u64 share)
 {
-	return ticks * SCHED_WEIGHT_DEFAULT / weight;
+	return ticks * SHARE_DEFAULT / share;
 }
 
 /*
@@ -52,20 +56,53 @@ static u64 virtual_ticks(u64 ticks, u64 weight)
  * one: while it has something to do there it gets a share of its own, however many guests of
  * whatever weight there are.
  */
-static u64 weight_here(const struct sched_rq *rq, const struct sched_unit *u, u64 weight)
+static u64 share_here(const struct sched_rq *rq, const struct sched_unit *u, u64 share)
 {
 	u64 others = 0;
 
 	if (u->pinned)
 		for (const struct sched_unit *o = rq->queue.head; o; o = o->next)
 			others += READ_ONCE(o->share);
-	return MAX(weight, others * pinned_part / PART);
+	return MAX(share, others * pinned_part / PART);
+}
+
+/*
+ * It has slept: what it was ahead by when the floor was there is the debt of those of its group
+ * that could run.
+ */
+static __noinline void pass_on_lead(struct sched_unit *u, u64 floor)
+{
+	const s64 most = WAKE_MS * sched_ms;
+	struct sched_group *g = u->group;
+	s64 before = MIN(MAX(runs_ahead(u->vruntime, u->floor), -most), most),
+	    after = MAX(runs_ahead(u->vruntime, floor), -most), count = READ_ONCE(g->runnable);
+
+	if (count > 1 && before > after)
+		__atomic_fetch_add(&g->debt, (before - after) / count, __ATOMIC_RELAXED);
+	u->paid = READ_ONCE(g->debt);
+}
+
+/* Not further than others let in whoever wakes: it is to run, too. */
+static __noinline void pay_debt(const struct sched_rq *rq, struct sched_unit *u)
+{
+	s64 debt = READ_ONCE(u->group->debt),
+	    room = runs_ahead(rq->floor + CREDIT_MS * sched_ms, u->vruntime);
+
+	u->vruntime += MIN(debt - u->paid, MAX(room, 0));
+	u->paid = debt;
 }
 
 static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
 	u64 least = rq->least - (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms;
 
+	if (u->slept && u->floor_rq) { /* the floor there is passed also by who wakes elsewhere */
+		u64 floor = READ_ONCE(u->floor_rq->floor);
+
+		if (unlikely(u->divides))
+			pass_on_lead(u, floor);
+		u->floor = floor;
+	}
 	if (u->floor_rq != rq)
 		u->vruntime += rq->floor - u->floor;
 	if (u->slept && runs_ahead(u->vruntime, least) < 0)
@@ -87,13 +124,13 @@ static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 
 static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)
 {
-	u64 weight = READ_ONCE(u->share), load = READ_ONCE(rq->load);
+	u64 share = READ_ONCE(u->share), load = READ_ONCE(rq->load);
 
 	if (unlikely(u->out_of_turn))
 		return u->is_fresh ? SLICE_MIN_MS * sched_ms : sched_ms / URGENT_PART;
 	if (!rq->queue.count)
 		return SLICE_ALONE_MS * sched_ms;
-	return MAX(LATENCY_MS * sched_ms * weight / MAX(load, weight), SLICE_MIN_MS * sched_ms);
+	return MAX(LATENCY_MS * sched_ms * share / MAX(load, share), SLICE_MIN_MS * sched_ms);
 }
 
 /* What it runs out of turn, never further from the least than a credit. */
@@ -102,7 +139,7 @@ static __noinline void charge_urgent(struct sched_rq *rq, struct sched_unit *u, 
 	const s64 credit = CREDIT_MS * sched_ms;
 	s64 lead = MAX(runs_ahead(u->urgent, rq->least), -credit);
 
-	lead += virtual_ticks(ran, weight_here(rq, u, SCHED_WEIGHT_DEFAULT));
+	lead += virtual_ticks(ran, share_here(rq, u, SHARE_DEFAULT));
 	u->urgent = rq->least + MIN(lead, credit);
 }
 
@@ -114,7 +151,9 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 	if (unlikely(u->out_of_turn))
 		charge_urgent(rq, u, ran);
 	if (likely(!u->out_of_turn || !u->is_fresh))
-		u->vruntime += virtual_ticks(ran, weight_here(rq, u, READ_ONCE(u->share)));
+		u->vruntime += virtual_ticks(ran, share_here(rq, u, READ_ONCE(u->share)));
+	if (unlikely(u->divides) && READ_ONCE(u->group->debt) != u->paid)
+		pay_debt(rq, u);
 	least = u->vruntime;
 	if (first && runs_ahead(first->vruntime, least) < 0)
 		least = first->vruntime;
@@ -141,7 +180,7 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 	/* of a light unit as well: its credit is no greater */
 	return runs_ahead(reached, from) >
 	       (s64)virtual_ticks(PREEMPT_MS * sched_ms,
-				  MAX(READ_ONCE(woken->share), (u32)SCHED_WEIGHT_DEFAULT));
+				  MAX(READ_ONCE(woken->share), SHARE_DEFAULT));
 }
 
 static bool fair_urgent(const struct sched_rq *rq, const struct sched_unit *u)

@@ -66,12 +66,18 @@ static bool claim_idle(u32 cpu)
 	return __atomic_fetch_and(&sched_idle, ~BIT(cpu), __ATOMIC_SEQ_CST) & BIT(cpu);
 }
 
-void place_count(struct sched_unit *u, u32 weight)
+void place_set_load(struct sched_unit *u, u32 share)
 {
-	if (u->load == weight)
-		return;
-	__atomic_fetch_add(&sched_cpus[u->cpu].rq.load, (u64)weight - u->load, __ATOMIC_SEQ_CST);
-	u->load = weight;
+	__atomic_fetch_add(&sched_cpus[u->cpu].rq.load, (u64)share - u->load, __ATOMIC_SEQ_CST);
+	u->load = share;
+}
+
+void place_count_in_group(struct sched_unit *u, bool counts)
+{
+	__atomic_fetch_add(&u->group->runnable, counts - u->counted, __ATOMIC_SEQ_CST);
+	u->counted = counts;
+	if (counts)
+		unit_weigh_again(u);
 }
 
 static u64 load_of(const struct sched_cpu *sc)
@@ -79,11 +85,12 @@ static u64 load_of(const struct sched_cpu *sc)
 	return READ_ONCE(sc->rq.load);
 }
 
-/* Where it was if idle, another idle CPU, where it was, the least loaded. */
+/* Where it was if idle, another idle CPU, else where least is to run: if possible where it was. */
 u32 place_choose(const struct sched_unit *u)
 {
 	u64 allowed = READ_ONCE(u->affinity) & READ_ONCE(sched_online);
 	u32 last = READ_ONCE(u->cpu), cpu, best;
+	s64 least, load;
 
 	BUG_ON(!allowed);
 	if ((allowed & BIT(last)) && claim_idle(last))
@@ -93,12 +100,15 @@ u32 place_choose(const struct sched_unit *u)
 		if (claim_idle(cpu))
 			return cpu;
 	}
-	if (allowed & BIT(last))
-		return last;
-	for (best = __builtin_ctzll(allowed); allowed; allowed &= allowed - 1) {
+	best = allowed & BIT(last) ? last : (u32)__builtin_ctzll(allowed);
+	least = load_of(&sched_cpus[best]);
+	for (allowed &= ~BIT(best); allowed; allowed &= allowed - 1) {
 		cpu = __builtin_ctzll(allowed);
-		if (load_of(&sched_cpus[cpu]) < load_of(&sched_cpus[best]))
+		load = load_of(&sched_cpus[cpu]);
+		if (load < least) {
 			best = cpu;
+			least = load;
+		}
 	}
 	return best;
 }
@@ -108,9 +118,9 @@ void place_send(struct sched_unit *u, u32 cpu)
 	struct sched_cpu *sc = &sched_cpus[cpu];
 
 	BUG_ON(u->on_rq || u->state != SCHED_QUEUED);
-	place_count(u, 0);
+	place_set_load(u, 0);
 	WRITE_ONCE(u->cpu, cpu);
-	place_count(u, READ_ONCE(u->share));
+	place_count(u, true);
 	lock_acquire(&sc->lock);
 	queue_insert(&sc->inbox, sc->inbox.tail, u);
 	lock_release(&sc->lock);
@@ -144,14 +154,14 @@ static u64 level_of(const struct sched_cpu *sc, u64 now)
 	u64 since = READ_ONCE(sc->charged_at), level = READ_ONCE(sc->rq.floor);
 
 	if (!READ_ONCE(sc->rq.queue.count) && now > since)
-		level += (now - since) * SCHED_WEIGHT_DEFAULT / MAX(load_of(sc), 1ull);
+		level += (now - since) * SHARE_DEFAULT / MAX(load_of(sc), 1ull);
 	return level + READ_ONCE(sc->lift);
 }
 
 /* Ticks of a unit of the default weight: the same part of the share of each, whatever the load. */
 static s64 lead_allowed(const struct sched_cpu *sc)
 {
-	return LEAD_MS * sched_ms * SCHED_WEIGHT_DEFAULT / MAX(load_of(sc), 1ull);
+	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load_of(sc), 1ull);
 }
 
 /* How far one CPU is ahead of another; what is more than `most` is forgotten. */

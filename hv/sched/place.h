@@ -65,8 +65,21 @@ void place_init_cpu(void);
 void place_poke(u32 cpu);
 /* The loaded unit's registers leave this CPU's hardware. */
 void place_unload(struct sched_cpu *sc);
-/* The unit is part of the load of its CPU with that weight from now on; 0: no longer. */
-void place_count(struct sched_unit *u, u32 weight);
+void place_set_load(struct sched_unit *u, u32 share);
+void place_count_in_group(struct sched_unit *u, bool counts);
+
+/* The unit could run: it is part of the load of its CPU, and of its group; or it is no longer. */
+static inline void place_count(struct sched_unit *u, bool counts)
+{
+	u32 share;
+
+	if (unlikely(READ_ONCE(u->divides)) && u->counted != counts)
+		place_count_in_group(u, counts);
+	share = counts ? READ_ONCE(u->share) : 0;
+	if (u->load != share)
+		place_set_load(u, share);
+}
+
 /* For a unit that is on no CPU's hardware. */
 u32 place_choose(const struct sched_unit *u);
 /* Into the inbox of a CPU. The unit is queued, and the caller's. */

@@ -8,6 +8,27 @@
 
 extern u64 sched_ms; /* ticks of a millisecond; set once */
 
+/* A share is a weight, finer: many may divide a small one. */
+#define SHARE_OF(weight) ((weight)*64ull)
+#define SHARE_DEFAULT	 SHARE_OF(SCHED_WEIGHT_DEFAULT)
+#define SHARE_MAX	 SHARE_OF(SCHED_WEIGHT_MAX)
+
+/* The share of a unit, but dom0's, by its weight and what becomes of its group. Any CPU. */
+void unit_weigh(struct sched_unit *u);
+
+/* Its weight is divided by so many. */
+static inline u32 group_parts(const struct sched_group *g)
+{
+	return MAX(READ_ONCE(g->runnable), 1u);
+}
+
+/* The same for one of several, if the number of those that could run is another one by now. */
+static inline void unit_weigh_again(struct sched_unit *u)
+{
+	if (u->parts != group_parts(u->group))
+		unit_weigh(u);
+}
+
 #define UNIT_FRESH_MS 3
 
 /*
@@ -21,7 +42,8 @@ static inline void unit_hear(struct sched_unit *u, u64 ran)
 	u->fresh_ran = fresh == u->fresh ? u->fresh_ran + ran : 0;
 	u->fresh = fresh;
 	u->is_fresh = fresh && u->fresh_ran < UNIT_FRESH_MS * sched_ms;
-	WRITE_ONCE(u->share, weight ? MIN(weight, SCHED_WEIGHT_MAX) : READ_ONCE(u->weight));
+	weight = weight ? MIN(weight, SCHED_WEIGHT_MAX) : READ_ONCE(u->weight);
+	WRITE_ONCE(u->share, SHARE_OF(weight));
 }
 
 /* A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. */
@@ -59,7 +81,7 @@ struct sched_rq {
 	 */
 	u64 floor;
 	u64 least; /* the least virtual runtime here, of late: hv/sched/fair.c */
-	u64 load;  /* weights of all units that run, wait, or are sent here; atomic, any CPU */
+	u64 load;  /* shares of all units that run, wait, or are sent here; atomic, any CPU */
 };
 
 /* A policy. All is called on the CPU whose queue it is. */

@@ -51,6 +51,8 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 	cap_charge(u, ran);
 	if (u->inside)
 		unit_hear(u, ran);
+	else if (unlikely(u->divides))
+		unit_weigh_again(u);
 	policy->charge(&sc->rq, u, ran);
 	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
@@ -81,12 +83,12 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	BUG_ON(u->load && u->cpu != sc->index);
 	WRITE_ONCE(u->cpu, sc->index);
 	if (!cap_left(u, now)) {
-		place_count(u, 0);
+		place_count(u, false);
 		u->slept = true;
 		queue_insert(&sc->parked, sc->parked.tail, u);
 		return false;
 	}
-	place_count(u, READ_ONCE(u->share));
+	place_count(u, true);
 	if (u->pinned)
 		sc->home = u;
 	policy->enqueue(&sc->rq, u);
@@ -216,7 +218,7 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	}
 	begin_waiting(to);
 	WRITE_ONCE(to->cpu, sc->index);
-	place_count(to, READ_ONCE(to->share));
+	place_count(to, true);
 	sc->hand = to;
 	/* what comes from now on keeps `from` here */
 	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
@@ -251,12 +253,12 @@ bool sched_block(struct sched_unit *u)
 
 	BUG_ON(sc->curr != u);
 	charge_running(sc, clock());
-	place_count(u, 0);
+	place_count(u, false);
 	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
 	    __atomic_compare_exchange_n(&u->state, &blocked, SCHED_RUNNING, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_SEQ_CST)) {
-		place_count(u, READ_ONCE(u->share));
+		place_count(u, true);
 		return false;
 	}
 	sc->curr = NULL;
@@ -298,13 +300,16 @@ static void take_inbox(struct sched_cpu *sc, u64 now)
 static void unpark_due(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u, *next;
+	u32 cpu;
 
 	for (u = sc->parked.head; u; u = next) {
 		next = u->next;
 		if (may_run_here(sc, u) && !cap_left(u, now))
 			continue;
 		queue_remove(&sc->parked, u);
-		enqueue_here(sc, u, now);
+		/* several may have been parked here, and other CPUs idle */
+		cpu = sc->loaded == u ? sc->index : place_choose(u);
+		cpu == sc->index ? (void)enqueue_here(sc, u, now) : place_send(u, cpu);
 	}
 }
 
@@ -367,7 +372,7 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *to, u64 now)
 {
 	return now < sc->slice_end && !sc->parked.count && !READ_ONCE(sc->inbox.head) &&
-	       !READ_ONCE(sc->pull) && !READ_ONCE(to->cap) && may_run_here(sc, to) &&
+	       !READ_ONCE(sc->pull) && !READ_ONCE(to->capped) && may_run_here(sc, to) &&
 	       !place_takers(sc, now);
 }
 
@@ -516,7 +521,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	unpark_due(sc, now);
 	take_inbox(sc, now);
 	if (ran) { /* more may wait now than when the slice began, and in dom0 more or less run */
-		place_count(ran, READ_ONCE(ran->share));
+		place_count(ran, true);
 		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
 	}
 	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
@@ -568,11 +573,6 @@ void sched_init_cpu(void)
 	place_init_cpu();
 }
 
-u64 sched_idle_cpus(void)
-{
-	return READ_ONCE(sched_idle);
-}
-
 const char *sched_policy_name(void)
 {
 	return policy->name;
@@ -587,7 +587,7 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
 	*u = (struct sched_unit){
 	    .cpu = cpu,
 	    .weight = weight,
-	    .share = weight,
+	    .share = SHARE_OF(weight),
 	    .affinity = affinity,
 	    .pinned = pinned,
 	    .since = clock(),

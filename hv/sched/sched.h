@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The vCPU scheduler: states, wake-ups and caps here, which CPU a unit runs on in hv/sched/place.h,
- * who of those that wait there is next in policies (hv/sched/policy.h).
+ * The vCPU scheduler: states, wake-ups, groups and caps here, which CPU a unit runs on in
+ * hv/sched/place.h, who of those that wait there is next in policies (hv/sched/policy.h).
  *
  * Rules. (1) Only CPU c touches c's run queue. Remote wakes go through c's inbox (LOCK_SCHED) +
  * smp_kick(). (2) A unit is on at most one queue or inbox. (3) A wake is never lost: one that comes
@@ -14,15 +14,37 @@
 #pragma once
 
 #include "hv/abi.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/types.h"
 
 #define SCHED_WEIGHT_DEFAULT 1024 /* nice 0, as in Linux */
 #define SCHED_WEIGHT_MAX     CORBEL_MAX_WEIGHT
+#define SCHED_CAP_MAX	     CORBEL_MAX_CAP
 #define SCHED_NEVER	     (~0ull) /* *slice_end of sched_next(): no timer needed */
 
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
 
 struct sched_rq; /* hv/sched/policy.h */
+
+/* At most so much CPU time in each window: hv/sched/cap.h */
+struct sched_cap {
+	u32 percent; /* of one CPU, 0 = none; any CPU, by sched_set() or sched_group_set() */
+	u64 start;   /* of the window */
+	s64 used;    /* ticks run in it, and more than allowed before it */
+};
+
+/*
+ * The units of a VM, which divide its weight: each has its own weight, times the group's in parts
+ * of the default, divided by how many of them could run. Embedded in struct vm.
+ */
+struct sched_group {
+	struct lock lock; /* LOCK_GROUP: the list, the cap */
+	u32 weight;	  /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_group_set() */
+	u32 runnable;	  /* units that run, or wait for a CPU; atomic */
+	s64 debt;	  /* the policy's, in ticks; atomic */
+	struct sched_cap cap;
+	struct sched_unit *members;
+};
 
 /*
  * Embedded in struct vcpu. Where nothing else is said only the CPU `cpu` writes a field, or, while
@@ -35,13 +57,16 @@ struct sched_unit {
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
 	u32 cpu;      /* where it is, or last was, queued or running; any CPU reads it */
 	u32 weight;   /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_set() */
-	u32 share;    /* the weight in effect: of dom0's what the threads in it have together */
-	u32 cap;      /* percent of one CPU, 0 = none; any CPU, by sched_set() */
+	u32 share;    /* the weight in effect, finer: SHARE_OF() in hv/sched/policy.h */
+	u32 parts;    /* of its group's weight, of which one is its own; any CPU, as the share */
+	bool divides; /* its group has others; any CPU, by sched_group_join() */
+	bool counted; /* in group->runnable */
+	bool capped;  /* it or its group has a cap; any CPU, as the two */
 	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
 	bool pinned;  /* dom0: never moves; set once */
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
 	bool slept;   /* since it was last on a run queue */
-	u32 load;     /* part of it in the load of CPU `cpu`: its weight, or 0 if none */
+	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
 	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
 	u64 vruntime; /* the policy's */
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
@@ -56,12 +81,15 @@ struct sched_unit {
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
 	struct sched_rq *floor_rq;
-	u32 seq;		 /* odd while the three below change; other CPUs read these so */
-	u64 runtime;		 /* ticks run in all */
-	u64 steal;		 /* ticks waited while runnable */
-	u64 since;		 /* ticks: when the state began, or when it was last charged */
-	u64 cap_start, cap_used; /* window of the cap and ticks run in it */
+	u32 seq;     /* odd while the three below change; other CPUs read these so */
+	u64 runtime; /* ticks run in all */
+	u64 steal;   /* ticks waited while runnable */
+	u64 since;   /* ticks: when the state began, or when it was last charged */
 	struct sched_unit *next, *prev; /* run queue, inbox (its lock) or parked */
+	struct sched_cap cap;
+	struct sched_group *group;  /* NULL: none */
+	struct sched_unit *sibling; /* the next of the group */
+	s64 paid;		    /* the policy's: of the group's debt */
 };
 
 /*
@@ -87,6 +115,11 @@ const char *sched_policy_name(void);
 u64 sched_idle_cpus(void);
 
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned);
+/* A group without members, of the default weight. */
+void sched_group_init(struct sched_group *g);
+/* A blocked unit becomes one of the group's, or is it no longer. Before it is freed it leaves. */
+void sched_group_join(struct sched_group *g, struct sched_unit *u);
+void sched_group_leave(struct sched_unit *u);
 /*
  * Make a blocked unit runnable. Any CPU, any time, idempotent. On a queued unit: boost it (it has
  * an event to handle). On a running unit only `wake` is set: whoever raised the event kicks the CPU
@@ -139,6 +172,11 @@ bool sched_is_off(const struct sched_unit *u);
  * affinity. -EPERM: affinity of a pinned unit.
  */
 int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
+/*
+ * The same for a group: 0 = leave as it is; cap in percent of one CPU for all of it together, from
+ * 1 to SCHED_CAP_MAX, which lifts it. -EINVAL: out of range.
+ */
+int sched_group_set(struct sched_group *g, u32 weight, u32 cap);
 /* Ticks run, and waited, until now, also while running or waiting. Any CPU. */
 u64 sched_runtime(const struct sched_unit *u, u64 now);
 u64 sched_steal(const struct sched_unit *u, u64 now);

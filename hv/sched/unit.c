@@ -8,6 +8,80 @@ bool sched_is_off(const struct sched_unit *u)
 	       !__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE);
 }
 
+/* ---- weights, groups, caps ---- */
+
+void unit_weigh(struct sched_unit *u)
+{
+	const struct sched_group *g = READ_ONCE(u->group);
+	u64 share = SHARE_OF(READ_ONCE(u->weight));
+
+	if (g) {
+		u->parts = group_parts(g);
+		share = share * READ_ONCE(g->weight) / SCHED_WEIGHT_DEFAULT / u->parts;
+	}
+	WRITE_ONCE(u->share, MAX(MIN(share, SHARE_MAX), 1ull));
+}
+
+/* For lists of members, and that units know whether they are capped. */
+static struct lock set_up = LOCK_INIT(LOCK_GROUP);
+
+void sched_group_init(struct sched_group *g)
+{
+	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP), .weight = SCHED_WEIGHT_DEFAULT};
+}
+
+/* Its weight, cap or affinity is another one. */
+static void changed_locked(struct sched_unit *u)
+{
+	ASSERT_HELD(&set_up);
+	WRITE_ONCE(u->capped, u->cap.percent || (u->group && u->group->cap.percent));
+	if (!u->inside)
+		unit_weigh(u);
+	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
+		place_poke(READ_ONCE(u->cpu));
+}
+
+void sched_group_join(struct sched_group *g, struct sched_unit *u)
+{
+	BUG_ON(u->group || u->pinned || u->state != SCHED_BLOCKED);
+	lock_acquire(&set_up);
+	u->sibling = g->members;
+	u->divides = u->sibling;
+	if (u->sibling)
+		WRITE_ONCE(u->sibling->divides, true);
+	g->members = u;
+	u->group = g;
+	changed_locked(u);
+	lock_release(&set_up);
+}
+
+void sched_group_leave(struct sched_unit *u)
+{
+	struct sched_unit **at;
+
+	BUG_ON(!u->group || u->state != SCHED_BLOCKED || u->counted);
+	lock_acquire(&set_up);
+	for (at = &u->group->members; *at != u; at = &(*at)->sibling)
+		BUG_ON(!*at);
+	*at = u->sibling;
+	u->group = NULL;
+	lock_release(&set_up);
+}
+
+u64 sched_idle_cpus(void)
+{
+	return READ_ONCE(sched_idle);
+}
+
+/* 0 leaves it as it is. */
+static void set_cap(struct sched_cap *c, u32 percent, u32 lifts)
+{
+	if (percent == lifts)
+		WRITE_ONCE(c->percent, 0);
+	else if (percent)
+		WRITE_ONCE(c->percent, percent);
+}
+
 int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 {
 	u64 online = affinity & READ_ONCE(sched_online);
@@ -16,18 +90,28 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 		return -EINVAL;
 	if (affinity && u->pinned)
 		return -EPERM;
+	lock_acquire(&set_up);
 	if (weight)
 		WRITE_ONCE(u->weight, weight);
-	if (weight && !u->inside)
-		WRITE_ONCE(u->share, weight);
-	if (cap == 100)
-		WRITE_ONCE(u->cap, 0);
-	else if (cap)
-		WRITE_ONCE(u->cap, cap);
+	set_cap(&u->cap, cap, 100);
 	if (affinity)
 		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
-		place_poke(READ_ONCE(u->cpu));
+	changed_locked(u);
+	lock_release(&set_up);
+	return 0;
+}
+
+int sched_group_set(struct sched_group *g, u32 weight, u32 cap)
+{
+	if (weight > SCHED_WEIGHT_MAX || cap > SCHED_CAP_MAX)
+		return -EINVAL;
+	lock_acquire(&set_up);
+	if (weight)
+		WRITE_ONCE(g->weight, weight);
+	set_cap(&g->cap, cap, SCHED_CAP_MAX);
+	for (struct sched_unit *u = g->members; u; u = u->sibling)
+		changed_locked(u);
+	lock_release(&set_up);
 	return 0;
 }
 

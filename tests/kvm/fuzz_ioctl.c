@@ -613,7 +613,8 @@ static void corbel(void)
 		q.what = CORBEL_QUERY_LOG;
 	switch (below(8)) {
 	case 0:
-		count(ioctl(corbel_fd, CORBEL_IOC_SCHED, pointer(memcpy(scratch, &s, sizeof(s)))));
+		count(ioctl(corbel_fd, below(2) ? CORBEL_IOC_SCHED : CORBEL_IOC_SCHED_VM,
+			    pointer(memcpy(scratch, &s, sizeof(s)))));
 		break;
 	case 1:
 		if (below(200) == 0) /* these fill the console */

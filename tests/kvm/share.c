@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A busy dom0 beside busy guests, all on one CPU: how late a thread of dom0 is that sleeps for 1 ms
- * at a time, as QEMU's I/O threads do, and what the guests get. For a machine whose time is counted
- * in instructions; elsewhere the host's own delays are measured.
+ * at a time, as QEMU's I/O threads do, and what the guests get, by VM and by cap. For a machine
+ * whose time is counted in instructions; elsewhere the host's own delays are measured.
  */
 #define _GNU_SOURCE
 #include "vmm.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,6 +62,29 @@ static void guest(void)
 		vm_run(&vm, 0, 1u << 30);
 }
 
+static void *spin(void *fd)
+{
+	for (;;)
+		ioctl((int)(intptr_t)fd, KVM_RUN, 0);
+	return NULL;
+}
+
+static void guest_of_three(void)
+{
+	pthread_t t;
+	struct vm vm;
+
+	open_kvm();
+	vm_init(&vm, 3, 0);
+	vm_load(&vm);
+	for (u32 i = 0; i < 3; i++) {
+		cpu_setup(&vm, i, MODE_LONG, pl_spin, 0, 0);
+		if (pthread_create(&t, NULL, spin, (void *)(intptr_t)vm.cpu_fd[i]))
+			fatal("a thread: %m");
+	}
+	pthread_join(t, NULL);
+}
+
 static void burn(void)
 {
 	for (;;)
@@ -95,16 +120,22 @@ static void fifo_guest(void)
 	guest();
 }
 
-/* The nth vCPU's, if there is one. */
-static bool get_stat(u32 n, struct corbel_vcpu_stat *s)
+static int corbel(unsigned long what, void *arg)
 {
 	static int fd = -1;
-	struct corbel_query q = {
-	    .what = CORBEL_STAT_VCPU, .index = n, .buf = (uintptr_t)s, .len = sizeof(*s)};
 
 	if (fd < 0)
 		fd = open("/dev/corbel", O_RDWR | O_CLOEXEC);
-	return !ioctl(fd, CORBEL_IOC_QUERY, &q);
+	return ioctl(fd, what, arg);
+}
+
+/* The nth vCPU's, if there is one. */
+static bool get_stat(u32 n, struct corbel_vcpu_stat *s)
+{
+	struct corbel_query q = {
+	    .what = CORBEL_STAT_VCPU, .index = n, .buf = (uintptr_t)s, .len = sizeof(*s)};
+
+	return !corbel(CORBEL_IOC_QUERY, &q);
 }
 
 /* What all guests of such a weight have run. */
@@ -226,9 +257,61 @@ static void realtime(void)
 	ok(got >= .95, "share: a FIFO guest beside one of nice 0 gets %.3f of the CPU", got);
 }
 
+/* The first and the last vCPU's VM are the two; what the second runs in `ms`, and all run. */
+static double part_of_last(u64 ms, double *all, u32 *last)
+{
+	struct corbel_vcpu_stat s;
+	u64 ran = 0, sum, began;
+
+	*last = 0;
+	for (u32 i = 0; get_stat(i, &s); i++)
+		*last = s.vm > *last ? s.vm : *last;
+	sum = guests_ns(0);
+	for (u32 i = 0; get_stat(i, &s); i++)
+		ran -= s.vm == *last ? s.runtime_ns : 0;
+	began = now_ns();
+	sleep_until(began + ms * MS);
+	for (u32 i = 0; get_stat(i, &s); i++)
+		ran += s.vm == *last ? s.runtime_ns : 0;
+	*all = (double)(guests_ns(0) - sum) / (now_ns() - began);
+	return (double)ran / (now_ns() - began);
+}
+
+/* vCPUs divide their VM's weight, and have its cap together. */
+static void groups(void)
+{
+	double got = 0, capped = 0, all = 0, most = 0;
+	bool fair = false, holds = false;
+	struct corbel_sched_vm set = {.cap = 15}, nothing = {.vm = 0, .weight = 1};
+	u32 vm;
+
+	for (u32 i = 0; i < TRIES && !(fair && holds); i++) {
+		start(guest, 1);
+		wait_for_guests(1);
+		start(guest_of_three, 1);
+		wait_for_guests(4);
+		sleep_until(now_ns() + 200 * MS);
+		got = part_of_last(800, &all, &vm) / all;
+		fair = got > .48 && got < .52;
+		set.vm = vm;
+		if (corbel(CORBEL_IOC_SCHED_VM, &set))
+			fatal("cap of VM %u: %m", vm);
+		sleep_until(now_ns() + 200 * MS);
+		capped = part_of_last(800, &most, &vm);
+		holds = capped > .14 && capped < .155 && most > .9;
+		stop_all();
+	}
+	ok(fair, "share: a VM of three vCPUs beside one of one gets %.3f of what both get", got);
+	ok(holds, "share: with a cap of 15 %% its three vCPUs get %.3f, and both VMs %.3f", capped,
+	   most);
+	ok(corbel(CORBEL_IOC_SCHED_VM, &nothing) == -1 && errno == ENOENT,
+	   "share: dom0 is no such group");
+}
+
 int main(void)
 {
 	realtime();
+	groups();
 	shares(1);
 	shares(4);
 	lateness(2, 1);

@@ -5,6 +5,7 @@ scheduling calls on vCPUs."""
 import os
 import re
 import sys
+import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.gdb import HARDWARE, SOFTWARE, WATCH, Gdb
 from lib.machine import Machine, build_file
@@ -215,6 +216,20 @@ def linux_calls():
         status, out = m.sh('dmesg | grep -E "are refused|stall"')
         ok(status == 1, 'the hypervisor has taken all of that, and dom0 has CPU time enough', out)
 
+        # what it has run beyond the cap when that was set may be charged for a while
+        m.out_of('corbel sched g1 --cap 150 --weight 2048')
+        after = vcpus(m, 'g1')
+        ok(all((v['vm_cap'], v['vm_weight']) == (150, 2048) for v in after), 'corbel sched: a guest may have one and a half CPUs', after)
+        m.out_of('corbel sched g1 --cap 20; sleep 2')
+        first, begun = sum(v['runtime_ns'] for v in vcpus(m, 'g1')), time.monotonic()
+        m.out_of('sleep 3')
+        part = (sum(v['runtime_ns'] for v in vcpus(m, 'g1')) - first) / (time.monotonic() - begun) / 1e9
+        ok(0 < part < .25, 'corbel sched --cap=20: all vCPUs of the guest together get no more', f'{part:.3f} of a CPU')
+        m.out_of('corbel sched g1 --cap 0')
+        ok(not any(v['vm_cap'] for v in vcpus(m, 'g1')), 'corbel sched --cap=0 lifts it', vcpus(m, 'g1'))
+        status, out = m.sh('corbel sched g1 --weight 100001; corbel sched g1 --cap 6400')
+        ok(status and all(v['vm_weight'] == 2048 for v in vcpus(m, 'g1')), 'corbel sched: weights and caps without sense are refused', out)
+
         m.out_of(f'kill -STOP {pid}; sleep 1')
         first = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
         m.out_of('sleep 2')
@@ -260,7 +275,7 @@ def busy_dom0():
         said = re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M)
         for kind, what in said:
             ok(kind == 'ok', what)
-        ok(status == 0 and len(said) == 5, 'share says that all is well', out)
+        ok(status == 0 and len(said) == 8, 'share says that all is well', out)
 
 
 main(full_qemu, four_guests, linux_calls, clones, busy_dom0)

@@ -2,8 +2,8 @@
 /*
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
- * set by CORBEL_IOC_SCHED goes into $FAKEHV_SCHED, one line a call. With $FAKEHV_FSYNC fsync()
- * fails.
+ * set by CORBEL_IOC_SCHED and CORBEL_IOC_SCHED_VM goes into $FAKEHV_SCHED, one line a call. With
+ * $FAKEHV_FSYNC fsync() fails.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -60,6 +60,8 @@ static int query_vm(struct corbel_query *q)
 	     .mapped_bytes = 1 << 20,
 	     .pool_bytes = 4096,
 	     .runtime_ns = 7000000000,
+	     .weight = 512,
+	     .cap = 150,
 	     .name = "qemu"},
 	};
 
@@ -150,6 +152,16 @@ static int set_sched(const struct corbel_sched_set *s)
 	return 0;
 }
 
+static int set_sched_vm(const struct corbel_sched_vm *s)
+{
+	if (!s->vm) {
+		errno = ENOENT;
+		return -1;
+	}
+	note("vm %u %u %u\n", s->vm, s->weight, s->cap);
+	return 0;
+}
+
 int fsync(int fd)
 {
 	static int (*real)(int);
@@ -195,6 +207,8 @@ int ioctl(int fd, unsigned long request, ...)
 		return query(arg);
 	if (request == CORBEL_IOC_SCHED)
 		return set_sched(arg);
+	if (request == CORBEL_IOC_SCHED_VM)
+		return set_sched_vm(arg);
 	if (request == CORBEL_IOC_DEBUG) {
 		note("key %c\n", (int)(long)arg);
 		return 0;

@@ -745,7 +745,7 @@ def test_hypervisor():
             return ""
 
     p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\n"), env=env)
-    check(p.returncode == 0 and sched() == "12 512 1 50\n13 512 fffffffffffffffe 50\n", "weight, CPUs and cap are set at start", p.stderr)
+    check(p.returncode == 0 and sched() == "vm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
@@ -766,7 +766,11 @@ def test_hypervisor():
     check(len(v) == 2 and v[1]["vcpu"] == 1 and v[1]["vm"] == "hyp" and v[0]["state"] == "running" and v[0]["cpus"] == "all", "vcpu-list", v)
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")
-    check(corbel("sched", "--cpus=0-1", "--cap=100", "hyp", env=env).returncode == 0 and sched() == "12 0 3 100\n13 0 3 100\n", "sched")
+    check(corbel("sched", "--cpus=0-1", "--cap=250", "hyp", env=env).returncode == 0 and sched() == "vm 3 0 250\n12 0 3 0\n13 0 3 0\n", "sched of a guest")
+    check(corbel("sched", "--cap=0", "hyp", env=env).returncode == 0 and sched() == "vm 3 0 6400\n", "a guest's cap is lifted")
+    check(corbel("sched", "--cap=0", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 0 0 100\n", "a vCPU's is")
+    check(fails(corbel("sched", "--cap=101", "--vcpu=1", "hyp", env=env), "at most one CPU"), "a vCPU has at most one CPU")
+    check(fails(corbel("sched", "--weight=5", "dom0", env=env), "always has a share"), "dom0's weight is its own")
     check(corbel("vcpu-pin", "hyp", "1", "0-1", env=env).returncode == 0 and sched() == "13 0 3 0\n", "vcpu-pin of one vCPU")
     check(corbel("vcpu-pin", "hyp", "all", "2", env=env).returncode == 0 and sched() == "12 0 4 0\n13 0 4 0\n", "of all")
     check(fails(corbel("vcpu-pin", "hyp", "-1", "2", env=env), code=2) or fails(corbel("vcpu-pin", "--", "hyp", "-1", "2", env=env), "is no vCPU"), "of none")
@@ -775,7 +779,10 @@ def test_hypervisor():
     check(fails(corbel("sched", "--vcpu=7", "--cap=5", "hyp", env=env), "no vCPU 7; it has 2"), "no such vCPU")
     check(fails(corbel("sched", "--cap=5", env=env), "name a guest"), "sched wants a name to set something")
     check(fails(corbel("sched", "nobody", env=env), "there is no VM nobody"), "sched of nobody")
-    check("scheduler fair" in corbel("sched", "hyp", env=env).stdout, "sched shows")
+    out = corbel("sched", "hyp", env=env).stdout.splitlines()
+    check(out[0] == "scheduler fair" and out[2].split() == ["hyp", "3", "512", "150%"], "sched shows", out)
+    v = json.loads(corbel("sched", "--json", "hyp", env=env).stdout)
+    check(v[1]["vm_weight"] == 512 and v[1]["vm_cap"] == 150, "sched --json", v)
     s = json.loads(corbel("stat", "--json", "hyp", env=env).stdout)
     vcpus = [{"vcpu": i, "exits_total": 12 + i, "exits": {"intr": 2, "hlt": 10 + i}} for i in (0, 1)]
     check(s == [{"vm": "hyp", "vm_id": 3, "exits_total": 25, "exits": {"intr": 4, "hlt": 21}, "vcpus": vcpus}], "stat, of all and each vCPU", s)

@@ -270,7 +270,7 @@ static const struct {
     {"localtime=2", "1: localtime wants a number from 0 to 1"},
     {"name='a'\nkernel='k'\ndisk=['/d,raw,hdc,cdrom']", "3: only a PC has a CD drive"},
     {"vif=['','','','','']\nvif+=['','','','']", "2: vif has 9 items"},
-    {"cap=101", "1: cap wants a number from 0 to 100"},
+    {"cap=6400", "1: cap wants a number from 0 to 6399"},
     {"firmware='coreboot'", "1: firmware is one of"},
     {"bios='rombios'", "1: bios is one of"},
     {"name='a'\nkernel='k'\nvnc=1", "3: only a PC has a screen"},

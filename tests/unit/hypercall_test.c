@@ -268,6 +268,10 @@ static void test_borders(void)
 	      "no MSI without local APICs");
 	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 1, 0) == -EINVAL, "a weight has 32 bits");
 	CHECK(call(CORBEL_HC_SCHED, id, 1, 1, 1ull << 32) == -EINVAL, "a cap has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED_VM, vm, 1ull << 32, 1, 0) == -EINVAL &&
+		  call(CORBEL_HC_SCHED_VM, vm, 1, 1ull << 32, 0) == -EINVAL,
+	      "so have a VM's");
+	CHECK(call(CORBEL_HC_SCHED_VM, 0, 1, 1, 0) == -ENOENT, "dom0's is its own");
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 0, 0) == -EINVAL, "no log of no pages");
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, PAGE_SIZE * 8 + 1, 0) == -EINVAL,
 	      "no log that is longer than a page");

@@ -107,17 +107,25 @@ static void machine(u32 count, const char *policy)
 	me = &cpu_mem[0];
 }
 
-static struct sim_unit *add(u32 weight, u32 cpu, bool pinned, u64 burst, u64 sleep)
+static struct sim_unit *add_to(struct sched_group *g, u32 weight, u32 cpu, bool pinned, u64 burst,
+			       u64 sleep)
 {
 	struct sim_unit *s = &unit[units++];
 
 	sched_unit_init(&s->s, weight, ~0ull, cpu, pinned);
+	if (g)
+		sched_group_join(g, &s->s);
 	s->burst = s->left = burst;
 	s->sleep = sleep;
 	s->woken_at = now;
 	s->last_cpu = MAX_CPUS;
 	sched_wake(&s->s);
 	return s;
+}
+
+static struct sim_unit *add(u32 weight, u32 cpu, bool pinned, u64 burst, u64 sleep)
+{
+	return add_to(NULL, weight, cpu, pinned, burst, sleep);
 }
 
 static inline struct sim_unit *hog(u32 weight)
@@ -253,7 +261,7 @@ static u64 next_event(u64 end)
 static bool could_run_on(u32 cpu)
 {
 	for (u32 i = 0; i < units; i++)
-		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.cap &&
+		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.capped &&
 		    (unit[i].s.affinity & BIT(cpu)))
 			return true;
 	return false;

@@ -312,7 +312,7 @@ static void test_cap_debt(void)
 	a = hog(1024);
 	sched_set(&a->s, 0, 0, 1);
 	while (a->s.state != SCHED_RUNNING)
-		run(MS / 4);
+		run(STEP);
 	a->s.since -= 500 * MS;
 	run(10 * MS);
 	before = sched_runtime(&a->s, now);

@@ -62,7 +62,7 @@ struct cfg {
 	struct cfg_vif vif[CFG_MAX_VIFS];
 	int nvifs;
 	unsigned int weight;		  /* 0 = default */
-	unsigned int cap;		  /* percent of one CPU for each vCPU, 0 = none */
+	unsigned int cap;		  /* percent of one CPU, 0 = none */
 	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
 
 	char error[256]; /* "FILE:LINE: what is wrong; what would be right" when parsing failed */

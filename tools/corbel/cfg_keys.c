@@ -117,7 +117,7 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 		unsigned int *to, min, max;
 	} all[] = {{"vcpus", &p->c->vcpus, 1, CFG_MAX_VCPUS},
 		   {"maxvcpus", &p->c->maxvcpus, 1, CFG_MAX_VCPUS},
-		   {"cap", &p->c->cap, 0, 100},
+		   {"cap", &p->c->cap, 0, CORBEL_MAX_CAP - 1},
 		   {"cpu_weight", &p->c->weight, 1, CORBEL_MAX_WEIGHT}};
 	long long n;
 	int i = 0;

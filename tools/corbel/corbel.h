@@ -48,6 +48,7 @@ int hv_all(uint32_t what, size_t size, void *out);
 /* Bytes of text from *seq on into buf, and *seq moves on. 0 at the end, -1 told. */
 int hv_log(uint64_t *seq, char *buf, size_t size);
 int hv_sched(const struct corbel_sched_set *s);
+int hv_sched_vm(const struct corbel_sched_vm *s);
 /* Debug keys, each of which makes the hypervisor log some of its state. 0, or not 0, told. */
 int hv_debug(const char *keys);
 

@@ -166,6 +166,22 @@ int hv_sched(const struct corbel_sched_set *s)
 	return -1;
 }
 
+int hv_sched_vm(const struct corbel_sched_vm *s)
+{
+	if (hv_need())
+		return -1;
+	if (!ioctl(device, CORBEL_IOC_SCHED_VM, s))
+		return 0;
+	if (errno == ENOENT && !s->vm)
+		fail("scheduling of dom0: it always has a share by the threads that run in it");
+	else if (errno == EINVAL)
+		fail("scheduling of VM %u: refused; weight goes from 1 to %u, cap from 1 to %u",
+		     s->vm, CORBEL_MAX_WEIGHT, CORBEL_MAX_CAP - 1);
+	else
+		fail("scheduling of VM %u: %s", s->vm, strerror(errno));
+	return -1;
+}
+
 int hv_debug(const char *keys)
 {
 	if (hv_need())

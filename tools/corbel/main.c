@@ -83,12 +83,12 @@ static const struct argp_option
 		       {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0},
 		       {0}},
     sched_options[] = {O_JSON,
-		       {"weight", OPT_WEIGHT, "N", 0, "Share of CPU time, 1..100000; 1024 is usual",
-			0},
+		       {"weight", OPT_WEIGHT, "N", 0,
+			"Share of CPU time of all its vCPUs, 1..100000; 1024 is usual", 0},
 		       {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
 		       {"cap", OPT_CAP, "PERCENT", 0,
-			"At most so much of one CPU for each vCPU; 100 lifts it", 0},
-		       {"vcpu", OPT_VCPU, "N", 0, "Only this vCPU of the guest", 0},
+			"At most so much of one CPU, 200 is two; 0 lifts it", 0},
+		       {"vcpu", OPT_VCPU, "N", 0, "Not the guest as a whole, only this vCPU", 0},
 		       {0}},
     no_options[] = {{0}};
 
@@ -121,8 +121,8 @@ static const struct command {
      0, 0, cmd_debug_dump},
     {"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1,
      cmd_vcpu_list},
-    {"sched", "[NAME]", "Show or set weight, CPUs and cap of a guest's vCPUs", sched_options, 0, 1,
-     cmd_sched},
+    {"sched", "[NAME]", "Show or set weight, cap and CPUs of a guest or a vCPU", sched_options, 0,
+     1, cmd_sched},
     {"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
     {"metrics", "", "Show numbers of all guests for Prometheus", no_options, 0, 0, cmd_metrics},
     {"domid", "NAME", "Show the id of a guest of this name", no_options, 1, 1, cmd_domid},
@@ -307,7 +307,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		o->weight = number(state, "--weight", arg, 1, CORBEL_MAX_WEIGHT);
 		break;
 	case OPT_CAP:
-		o->cap = number(state, "--cap", arg, 1, 100);
+		o->cap = number(state, "--cap", arg, 0, CORBEL_MAX_CAP - 1);
+		if (!o->cap)
+			o->cap = CORBEL_MAX_CAP;
 		break;
 	case OPT_VCPU:
 		o->vcpu = number(state, "--vcpu", arg, 0, CFG_MAX_VCPUS - 1);

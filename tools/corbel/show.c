@@ -341,14 +341,15 @@ static int select_vcpus(struct opts *o, struct corbel_vcpu_stat **v, struct corb
 	return *nvms < 0 ? -1 : vcpus_of(o->nargs ? (int64_t)vm.id : -1, v);
 }
 
-static const char *vm_name(uint32_t id, const struct corbel_vm_stat *vms, int n)
+static const struct corbel_vm_stat *find_vm(uint32_t id, const struct corbel_vm_stat *vms, int n)
 {
+	static const struct corbel_vm_stat gone = {.name = "?"};
 	int i;
 
 	for (i = 0; i < n; i++)
 		if (vms[i].id == id)
-			return vms[i].name;
-	return "?";
+			return &vms[i];
+	return &gone;
 }
 
 static const char *state_name(uint32_t state)
@@ -357,13 +358,16 @@ static const char *state_name(uint32_t state)
 								    : "unknown";
 }
 
-static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v, const char *name)
+static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
+				     const struct corbel_vm_stat *vm)
 {
 	struct json_object *o = json_object_new_object();
 	char cpus[256];
 
-	add_str(o, "vm", name);
+	add_str(o, "vm", vm->name);
 	add_u64(o, "vm_id", v->vm);
+	add_u64(o, "vm_weight", vm->weight);
+	add_u64(o, "vm_cap", vm->cap);
 	add_u64(o, "vcpu", v->index);
 	add_u64(o, "id", v->id);
 	add_u64(o, "apic_id", v->apic_id);
@@ -401,9 +405,9 @@ int cmd_vcpu_list(struct opts *o)
 		       "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "CPUS");
 	for (i = 0; i < n; i++)
 		if (o->json)
-			json_object_array_add(all, vcpu_json(&v[i], vm_name(v[i].vm, vms, nvms)));
+			json_object_array_add(all, vcpu_json(&v[i], find_vm(v[i].vm, vms, nvms)));
 		else
-			vcpu_text(&v[i], vm_name(v[i].vm, vms, nvms));
+			vcpu_text(&v[i], find_vm(v[i].vm, vms, nvms)->name);
 	if (n >= 0 && o->json)
 		print_json(json_object_get(all));
 	json_object_put(all);
@@ -414,25 +418,37 @@ int cmd_vcpu_list(struct opts *o)
 
 /* ---- sched ---- */
 
+/* One vCPU: the cap is at most one CPU then. */
+static int apply_vcpu(const struct corbel_vcpu_stat *v, unsigned int weight, uint64_t affinity,
+		      unsigned int cap)
+{
+	struct corbel_sched_set s = {.vcpu = v->id, .weight = weight, .affinity = affinity};
+
+	if (cap > 100 && cap != CORBEL_MAX_CAP)
+		return fail("a vCPU has at most one CPU: its cap goes from 1 to 100");
+	s.cap = cap < 100 ? cap : 100;
+	return s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
+}
+
 int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
 		long only)
 {
 	struct corbel_vcpu_stat *v = NULL;
-	struct corbel_sched_set s;
 	struct corbel_vm_stat vm;
 	int i, n, done = 0, err = 0;
 
 	if (vm_of_name(name, &vm))
 		return -1;
+	if (only < 0 && (weight || cap)) {
+		err = hv_sched_vm(
+		    &(struct corbel_sched_vm){.vm = vm.id, .weight = weight, .cap = cap});
+		weight = cap = 0;
+	}
 	n = vcpus_of(vm.id, &v);
 	for (i = 0; i < n && !err; i++) {
 		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
 			continue;
-		s = (struct corbel_sched_set){.vcpu = v[i].id,
-					      .weight = weight,
-					      .affinity = affinity[v[i].index],
-					      .cap = cap};
-		err = s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
+		err = apply_vcpu(&v[i], weight, affinity[v[i].index], cap);
 		done++;
 	}
 	free(v);
@@ -443,6 +459,28 @@ int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity,
 		return -1;
 	}
 	return 0;
+}
+
+/* What guests have as a whole. */
+static int show_groups(struct opts *o)
+{
+	struct corbel_vm_stat *vms = NULL, one;
+	int i, n;
+	char cap[16];
+
+	if (o->nargs && vm_of_name(o->args[0], &one))
+		return -1;
+	n = vms_get(&vms);
+	printf("%-24s %4s %6s %5s\n", "NAME", "ID", "WEIGHT", "CAP");
+	for (i = 0; i < n; i++) {
+		if (!vms[i].id || (o->nargs && vms[i].id != one.id))
+			continue;
+		snprintf(cap, sizeof(cap), vms[i].cap ? "%u%%" : "-", vms[i].cap);
+		printf("%-24s %4u %6u %5s\n", vms[i].name, vms[i].id, vms[i].weight, cap);
+	}
+	putchar('\n');
+	free(vms);
+	return n < 0 ? -1 : 0;
 }
 
 int cmd_sched(struct opts *o)
@@ -462,6 +500,8 @@ int cmd_sched(struct opts *o)
 		if (hv_info(&info))
 			return 1;
 		printf("scheduler %s\n", info.scheduler);
+		if (show_groups(o))
+			return 1;
 	}
 	return cmd_vcpu_list(o);
 }
@@ -576,7 +616,7 @@ int cmd_stat(struct opts *o)
 		n = -1;
 	for (i = 0; n >= 0 && i < nvms; i++)
 		if (!o->nargs || vms[i].id == one.id)
-			stat_vm(o, all, vm_name(vms[i].id, vms, nvms), vms[i].id, v, n);
+			stat_vm(o, all, find_vm(vms[i].id, vms, nvms)->name, vms[i].id, v, n);
 	if (n >= 0 && o->json)
 		print_json(json_object_get(all));
 	json_object_put(all);

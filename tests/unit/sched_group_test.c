@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
+ * hv/sched/unit.c
+ */
+/*
+ * VMs of several vCPUs: what each VM, and each vCPU in it, gets beside the ideal. The VMs divide
+ * the CPUs by weight, as far as their caps and their vCPUs' need let them, and vCPUs their VM's
+ * part.
+ */
+#include "sched_sim.h"
+#include "test.h"
+
+#define SETTLE	   (100 * MS)
+#define TOLERANCE  .02
+#define GRAIN	   .006 /* of a second: half of the longest turn */
+#define MAX_GROUPS 8
+
+static struct sched_group group[MAX_GROUPS];
+static u32 groups;
+
+static void begin(u32 on)
+{
+	machine(on, "fair");
+	groups = 0;
+}
+
+/* A VM with so many vCPUs that never sleep. */
+static struct sched_group *vm(u32 weight, u32 hogs)
+{
+	struct sched_group *g = &group[groups++];
+
+	sched_group_init(g);
+	if (weight)
+		sched_group_set(g, weight, 0);
+	for (u32 i = 0; i < hogs; i++)
+		add_to(g, 1024, 0, false, 0, 0);
+	return g;
+}
+
+/* ---- the ideal ---- */
+
+/* What the unit can use at most. */
+static double limit(const struct sim_unit *s)
+{
+	double cap = s->s.cap.percent ? s->s.cap.percent / 100. : 1;
+
+	return MIN(cap, s->burst ? (double)s->burst / (s->burst + s->sleep) : 1);
+}
+
+/* What a group's units use when each gets `rate` at most. */
+static double use(const struct sched_group *g, double rate)
+{
+	double sum = 0;
+
+	for (u32 i = 0; i < units; i++)
+		if (unit[i].s.group == g)
+			sum += MIN(limit(&unit[i]), rate);
+	return sum;
+}
+
+/* What the group uses when it gets so much at most. */
+static double part(const struct sched_group *g, double at_most)
+{
+	double cap = g->cap.percent ? g->cap.percent / 100. : 64;
+
+	return MIN(MIN(use(g, 1), cap), at_most);
+}
+
+static double part_at(double rate)
+{
+	double sum = 0;
+
+	for (u32 i = 0; i < groups; i++)
+		sum += part(&group[i], rate * group[i].weight);
+	return sum;
+}
+
+static void weigh(double *ideal)
+{
+	double low = 0, high = 1;
+
+	for (u32 step = 0; step < 60; step++) {
+		double rate = (low + high) / 2;
+
+		*(part_at(rate) < cpu_count ? &low : &high) = rate;
+	}
+	for (u32 i = 0; i < groups; i++) {
+		double mine = part(&group[i], high * group[i].weight), least = 0, most = 1;
+
+		for (u32 step = 0; step < 60; step++) {
+			double rate = (least + most) / 2;
+
+			*(use(&group[i], rate) < mine ? &least : &most) = rate;
+		}
+		for (u32 j = 0; j < units; j++)
+			if (unit[j].s.group == &group[i])
+				ideal[j] = MIN(limit(&unit[j]), most);
+	}
+}
+
+/* ---- what came of it ---- */
+
+struct result {
+	double vm, vcpu; /* how far the worst is off its ideal, beyond the grain, in any second */
+	double got, ideal;
+	u64 late; /* of the units that sleep, the latest */
+};
+
+static double off_by(double got, double ideal)
+{
+	double off = got > ideal ? got - ideal : ideal - got;
+
+	return MAX(off - GRAIN, 0.) / ideal;
+}
+
+static void look(struct result *r, const double *ideal, const u64 *before)
+{
+	for (u32 g = 0; g < groups; g++) {
+		double got = 0, want = 0, off;
+
+		for (u32 i = 0; i < units; i++) {
+			double mine = (sched_runtime(&unit[i].s, now) - before[i]) / (double)SEC;
+
+			if (unit[i].s.group != &group[g])
+				continue;
+			got += mine;
+			want += ideal[i];
+			r->vcpu = MAX(r->vcpu, off_by(mine, ideal[i]));
+		}
+		off = off_by(got, want);
+		if (off < r->vm)
+			continue;
+		r->vm = off;
+		r->got = got;
+		r->ideal = want;
+	}
+}
+
+static struct result measure(u32 seconds)
+{
+	double ideal[MAX_UNITS];
+	struct result r = {0};
+	u64 before[MAX_UNITS];
+
+	weigh(ideal);
+	run(SETTLE);
+	for (u32 i = 0; i < units; i++)
+		unit[i].max_latency = 0;
+	wasted = longest_waste = 0;
+	memset(wasted_since, 0, sizeof(wasted_since));
+	for (u32 s = 0; s < seconds; s++) {
+		for (u32 i = 0; i < units; i++)
+			before[i] = sched_runtime(&unit[i].s, now);
+		run(SEC);
+		look(&r, ideal, before);
+	}
+	for (u32 i = 0; i < units; i++)
+		r.late = MAX(r.late, unit[i].max_latency);
+	return r;
+}
+
+static void check_within(const char *what, double tolerance)
+{
+	struct result r = measure(4);
+
+	CHECK(
+	    r.vm <= tolerance && longest_waste <= 3 * MS,
+	    "%s on %u CPUs: VMs are at most %.1f %% off in a second (%.4f of %.4f), vCPUs %.1f %%",
+	    what, cpu_count, r.vm * 100, r.got, r.ideal, r.vcpu * 100);
+	if (tolerance <= TOLERANCE)
+		CHECK(r.vcpu <= 2 * TOLERANCE, "and no vCPU more than %.0f %%", 200 * TOLERANCE);
+}
+
+static void check_shares(const char *what)
+{
+	check_within(what, TOLERANCE);
+}
+
+static void test_sizes(void)
+{
+	for (u32 on = 1; on <= 8; on++) {
+		begin(on);
+		vm(0, 1);
+		vm(0, 4);
+		check_shares("a VM of one vCPU and one of four");
+	}
+	for (u32 on = 1; on <= 8; on++) {
+		begin(on);
+		vm(0, 3);
+		vm(0, 8);
+		vm(2048, 4);
+		check_shares("VMs of 3 and 8 vCPUs, and one of 4 with twice the weight");
+	}
+}
+
+/* What vCPUs that sleep have run out of their siblings' parts, those pay. */
+static void test_sleepers(void)
+{
+	/* In the ideal none waits; those that sleep do, for each other: see hv/README.md. */
+	static const double all[] = {.05, .03, .05, .12};
+
+	for (u32 on = 1; on <= 4; on++) {
+		struct sched_group *g;
+
+		begin(on);
+		g = vm(0, 1);
+		add_to(g, 1024, 0, false, 300 * US, 2700 * US);
+		add_to(g, 1024, 0, false, 200 * US, 1900 * US);
+		vm(0, 2);
+		check_shares("a VM of one busy vCPU and two that sleep, and one of two busy ones");
+	}
+	for (u32 on = 1; on <= 4; on++) {
+		struct sched_group *g;
+
+		begin(on);
+		g = vm(0, 0);
+		for (u32 i = 0; i < 8; i++)
+			add_to(g, 1024, 0, false, (100 + 10 * i) * US, 900 * US);
+		vm(0, 4);
+		check_within("a VM of eight vCPUs that sleep, and one of four busy ones",
+			     all[on - 1]);
+	}
+}
+
+/* The VM gets so much, and the second one no less than it had without the cap. */
+static void check_cap(struct sched_group *g, u32 percent, const char *beside)
+{
+	double got[2] = {0}, had = group[1].members ? part(&group[1], cpu_count / 2.) : 0;
+
+	sched_group_set(g, 0, percent);
+	run(SETTLE);
+	for (u32 i = 0; i < units; i++)
+		got[unit[i].s.group != g] -= sched_runtime(&unit[i].s, now) / 4e9;
+	run(4 * SEC);
+	for (u32 i = 0; i < units; i++)
+		got[unit[i].s.group != g] += sched_runtime(&unit[i].s, now) / 4e9;
+	CHECK(near(got[0], percent / 100., TOLERANCE) && got[1] >= had * (1 - TOLERANCE),
+	      "%u CPUs: a VM with a cap of %u %% gets %.3f, %s %.3f", cpu_count, percent, got[0],
+	      beside, got[1]);
+}
+
+static void test_caps(void)
+{
+	struct sched_group *g;
+
+	begin(4);
+	g = vm(0, 4);
+	group[1].members = NULL;
+	check_cap(g, 150, "others");
+	vm(0, 3);
+	check_cap(g, 150, "one of three vCPUs");
+	check_cap(g, 40, "one of three vCPUs");
+	check_cap(g, 5, "one of three vCPUs");
+	sched_group_set(g, 0, SCHED_CAP_MAX);
+	check_shares("VMs of four and three vCPUs when no cap is left");
+	sched_set(&unit[0].s, 0, 0, 20);
+	check_cap(g, 120, "one of three vCPUs");
+	begin(1);
+	g = vm(0, 3);
+	vm(0, 1);
+	check_cap(g, 10, "one of one vCPU");
+	begin(2);
+	g = vm(0, 0);
+	for (u32 i = 0; i < 3; i++)
+		add_to(g, 1024, 0, false, 700 * US, 700 * US);
+	vm(0, 2);
+	check_cap(g, 60, "one of two vCPUs");
+}
+
+static void test_parameters(void)
+{
+	struct sched_group *g, *other;
+	double before, got;
+
+	begin(2);
+	g = vm(0, 4);
+	other = vm(0, 2);
+	check_shares("VMs of four and two vCPUs");
+	sched_group_set(other, 3072, 0);
+	check_shares("when one has three times the weight");
+	CHECK(sched_group_set(g, SCHED_WEIGHT_MAX + 1, 0) == -EINVAL &&
+		  sched_group_set(g, 0, SCHED_CAP_MAX + 1) == -EINVAL && g->weight == 1024 &&
+		  !g->cap.percent,
+	      "nonsense is refused: a weight over 100000, a cap of more than all CPUs");
+	begin(1);
+	g = vm(0, 1);
+	add_to(g, 335, 0, false, 0, 0);
+	run(4 * SEC);
+	CHECK(near(share(&unit[0], SEC) / share(&unit[1], SEC), 1024. / 335, .03),
+	      "each vCPU has its own weight in its VM");
+
+	begin(1);
+	g = vm(0, 2);
+	vm(0, 1);
+	run(SEC);
+	while (running[0] != &unit[0].s)
+		run(20 * US);
+	sched_block(&unit[0].s);
+	ask(&cpu_mem[0], true);
+	CHECK(PANICS(sched_group_leave(&unit[1].s)), "a vCPU that could run is not taken away");
+	sched_group_leave(&unit[0].s);
+	CHECK(g->members == &unit[1].s && !g->members->sibling && g->runnable <= 1,
+	      "one that is taken away is none of the VM's");
+	before = share(&unit[1], SEC);
+	run(4 * SEC);
+	got = share(&unit[1], SEC) - before;
+	CHECK(near(got / 4, .5, .02), "the other has all of the VM's share: %.3f", got / 4);
+}
+
+int main(void)
+{
+	test_sizes();
+	test_sleepers();
+	test_caps();
+	test_parameters();
+	return test_end();
+}
