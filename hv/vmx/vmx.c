@@ -475,6 +475,7 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	if (unlikely(state != s->intr_state_hw))
 		note_blocking(v, state);
 	reason = vmcs_read(VMCS_EXIT_REASON);
+	x->raw = reason;
 	if (likely(reason < 64 && INSN_EXITS & BIT(reason))) {
 		s->vmcs.launched = true;
 		x->reason = vmx_plain_exits[reason];
