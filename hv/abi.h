@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The only contract between the hypervisor, dom0's module corbel.ko and the tools. Self-contained;
- * usable from kernel and user space.
+ * The only contract between the hypervisor, dom0's module corbel.ko and the tools, but for what
+ * these ask the module (dom0/kmod/devctl.h). Self-contained; usable from kernel and user space.
  *
  * Hypercalls: VMMCALL (svm) or VMCALL (vmx) from dom0's ring 0. RAX = number, RDI RSI RDX RCX R8 =
  * arguments, result in RAX (>= 0, or a negated errno). All other registers are preserved. "buf"
@@ -13,7 +13,6 @@
 
 #ifdef __KERNEL__
 #include <linux/types.h>
-#include <linux/ioctl.h>
 #else
 #include <stdint.h>
 #endif
@@ -564,29 +563,6 @@ struct corbel_msr_filter {
 #define CORBEL_DIRTY_START BIT_U32(0) /* write-protect the range, no bitmap */
 #define CORBEL_DIRTY_CLEAR BIT_U32(1) /* write-protect again what is reported */
 #define CORBEL_DIRTY_STOP  BIT_U32(2)
-
-/* ---- /dev/corbel, for the tools ---- */
-struct corbel_query {  /* STAT and LOG_READ */
-	uint32_t what; /* CORBEL_STAT_x, or CORBEL_QUERY_LOG */
-	uint32_t index;
-	uint64_t seq; /* LOG */
-	uint64_t buf; /* user address */
-	uint32_t len; /* in: size; out: bytes */
-	uint32_t pad;
-};
-#define CORBEL_QUERY_LOG 0x100u
-struct corbel_sched_set {
-	uint32_t vcpu, weight;
-	uint64_t affinity;
-	uint32_t cap, pad;
-};
-struct corbel_sched_vm {
-	uint32_t vm, weight, cap, pad;
-};
-#define CORBEL_IOC_QUERY    _IOWR('C', 0x01, struct corbel_query)
-#define CORBEL_IOC_SCHED    _IOW('C', 0x02, struct corbel_sched_set)
-#define CORBEL_IOC_DEBUG    _IO('C', 0x03)
-#define CORBEL_IOC_SCHED_VM _IOW('C', 0x04, struct corbel_sched_vm)
 
 /*
  * Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons

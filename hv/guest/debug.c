@@ -201,13 +201,13 @@ static void debug_step(struct vcpu *v, struct vm_exit *x)
 
 static void debug_tell(struct vcpu *v, const struct vm_exit *x)
 {
-	struct corbel_vcpu_page *p = v->page;
+	struct corbel_vcpu_page __shared *p = v->page;
 
-	p->exit.reason = x->reason;
-	p->exit.code = x->raw;
-	p->exit.rip = v->rip;
-	p->exit.rax = v->gpr[RAX];
-	p->exit.rcx = v->gpr[RCX];
+	WRITE_ONCE(p->exit.reason, x->reason);
+	WRITE_ONCE(p->exit.code, x->raw);
+	WRITE_ONCE(p->exit.rip, v->rip);
+	WRITE_ONCE(p->exit.rax, v->gpr[RAX]);
+	WRITE_ONCE(p->exit.rcx, v->gpr[RCX]);
 	vcpu_note(v, DUE_PAUSE);
 }
 

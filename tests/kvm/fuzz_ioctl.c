@@ -26,6 +26,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "dom0/kmod/devctl.h"
 #include "hv/abi.h"
 
 typedef uint8_t u8;

@@ -7,15 +7,15 @@ $(KT)/payload.o: tests/kvm/payload.asm
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -o $@ $<
 
-$(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h $(KT)/payload.o
+$(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h dom0/kmod/devctl.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
 # What other VMMs, and debuggers, ask for.
 KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate traced share
-$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
+$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h dom0/kmod/devctl.h $(addprefix tests/kvm/,snapshot.c snapshot.h vmm.c vmm.h) $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
-$(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h
+$(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c hv/abi.h dom0/kmod/devctl.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_FLAGS) -o $@ $<
 

@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "dom0/kmod/devctl.h"
 #include "hv/abi.h"
 
 #define MAX_CHILDREN 16

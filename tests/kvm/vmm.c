@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #define _GNU_SOURCE
 #include "vmm.h"
+#include "dom0/kmod/devctl.h"
 
 #include <errno.h>
 #include <fcntl.h>

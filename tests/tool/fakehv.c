@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../../dom0/kmod/devctl.h"
 #include "../../hv/abi.h"
 
 static int device = -1;

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/types.h>
 
+#include "../../dom0/kmod/devctl.h"
 #include "../../hv/abi.h"
 #include "cfg.h"
 
