@@ -9,6 +9,7 @@ $(KT)/payload.o: tests/kvm/payload.asm
 
 $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h hv/abi.h dom0/kmod/devctl.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
+$(KT)/vmms: tests/kvm/quota.c tests/kvm/quota.h
 
 # What other VMMs, and debuggers, ask for.
 KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate traced share

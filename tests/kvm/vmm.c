@@ -471,3 +471,16 @@ enum end vm_run(struct vm *vm, u32 cpu, u32 ms)
 	arm(0);
 	return end;
 }
+
+enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi)
+{
+	struct kvm_regs r;
+
+	vm->value_count = 0;
+	memcpy(vm->ram + DATA, code, len);
+	cpu_setup(vm, 0, MODE_LONG, payload_start, rdi, 0);
+	cpu_get_regs(vm, 0, &r);
+	r.rip = DATA;
+	cpu_set_regs(vm, 0, &r);
+	return vm_run(vm, 0, 30000);
+}

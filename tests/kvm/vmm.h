@@ -92,6 +92,8 @@ u64 payload_addr(const void *label);
 void vm_map_page(struct vm *vm, u64 linear, u64 gpa, u64 flags);
 /* Serve exits until something of enum end, at most for ms milliseconds. */
 enum end vm_run(struct vm *vm, u32 cpu, u32 ms);
+/* The same for code of the caller's on CPU 0 in long mode, flat; RDI as given. */
+enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi);
 void cpu_get_regs(struct vm *vm, u32 cpu, struct kvm_regs *r);
 void cpu_set_regs(struct vm *vm, u32 cpu, const struct kvm_regs *r);
 int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg);
