@@ -254,10 +254,9 @@ static bool general_detect(struct vcpu *v)
 		debug_stop(v, VEC_DB, DR6_BD);
 		return true;
 	}
-	if (!(v->debug.dr7 & DR7_GD))
+	if (!(debug_get_dr(v, 7) & DR7_GD))
 		return false;
-	v->debug.dr6 |= DR6_BD;
-	v->debug.dr7 &= ~DR7_GD;
+	debug_set_dr(v, 6, debug_get_dr(v, 6) | DR6_BD);
 	vcpu_inject_exception(v, VEC_DB, false, 0);
 	return true;
 }

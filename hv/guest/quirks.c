@@ -89,8 +89,11 @@ static const struct {
      */
     [QUIRK_INT3] = {TCG, "int3"},
     /*
-     * VMRUN loads DR7, but breakpoints begin only with a MOV to DR7. Remedy: a debugger's DR7 is
-     * loaded by one before VMRUN, and emptied by one behind it. Test: the same.
+     * VMRUN and #VMEXIT load and save DR7, but breakpoints begin and end only with a MOV to DR7: a
+     * guest's went on in other guests and in the hypervisor, which any guest could end so. Remedy:
+     * writes of DR7 exit; one with breakpoints is loaded by a MOV before VMRUN, and emptied by one
+     * behind it. What is left is the code between the two. Test: the same; hostile,
+     * debug-registers.
      */
     [QUIRK_DR7] = {TCG, "dr7"},
     /*

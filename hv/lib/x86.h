@@ -61,6 +61,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define DR6_BT	  BIT(15)	/* a TSS with its T bit */
 #define DR6_ONES  0xffff0ff0ull /* always set */
 #define DR7_LOCAL 0x155		/* L0..3 and LE */
+#define DR7_ANY	  0xff		/* L0..3, G0..3 */
 #define DR7_ONE	  BIT(10)
 #define DR7_GD	  BIT(13)
 

@@ -107,6 +107,8 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		break;
 	case HVM_DR7:
 		m->dr7 = val | DR7_ONE;
+		if (quirk_has(QUIRK_DR7))
+			svm_dr7_follow(svm_of(v));
 		break;
 	case HVM_SHADOW:
 		m->int_state = val ? SVM_INT_SHADOW : 0;

@@ -357,10 +357,14 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 		svm_debug_enter(s);
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_enter(s);
+	if (s->watch & WATCH_DR7)
+		WRITE_DR(7, s->vmcb.dr7 & ~DR7_GD);
 	if (s->watch & (WATCH_NMI | WATCH_IRET))
 		run_with_nmi(v, x);
 	else
 		enter_and_decode(v, x);
+	if (s->watch & WATCH_DR7)
+		WRITE_DR(7, DR7_ONE);
 	if (s->watch & WATCH_DEBUG)
 		svm_debug_exit(v, x);
 	if (quirk_has(QUIRK_VIRQ))

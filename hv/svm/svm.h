@@ -36,6 +36,7 @@ _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 #define WATCH_TLB   BIT(3) /* the last entry flushed, the next must not */
 #define WATCH_IRET  BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
 #define WATCH_DEBUG BIT(5) /* a debugger is there */
+#define WATCH_DR7   BIT(6) /* QUIRK_DR7: breakpoints are on */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {

@@ -74,8 +74,14 @@ void svm_debug_enter(struct svm_vcpu *s)
 		svm_virq_make_way(s);
 		s->vmcb.vintr &= ~SVM_V_IRQ;
 	}
-	if (s->vmcb.dr_write && quirk_has(QUIRK_DR7))
-		WRITE_DR(7, s->vmcb.dr7);
+}
+
+void svm_dr7_follow(struct svm_vcpu *s)
+{
+	s->vmcb.dr_write |= BIT(7) | BIT(5); /* DR5 is its old name */
+	s->watch &= ~WATCH_DR7;
+	if (s->vmcb.dr7 & DR7_ANY)
+		s->watch |= WATCH_DR7;
 }
 
 /* What INT n exits by is an exception, or the instruction is to run after all. */
@@ -102,8 +108,6 @@ void svm_debug_exit(struct vcpu *v, struct vm_exit *x)
 {
 	const struct vmcb *m = svm_vmcb(v);
 
-	if (m->dr_write && quirk_has(QUIRK_DR7))
-		WRITE_DR(7, DR7_ONE);
 	if (m->exceptions & BIT(VEC_BP) && quirk_has(QUIRK_INT3))
 		sort_int_n(v, x);
 }

@@ -21,7 +21,10 @@ void svm_virq_exit(struct vcpu *v);
 /* QUIRK_LME: after CR0, CR4 or EFER has been set. */
 void svm_lme_hide(struct svm_vcpu *s);
 
-/* QUIRK_INT3 and QUIRK_DR7, around an entry with WATCH_DEBUG */
+/* QUIRK_DR7: after DR7 has been set. */
+void svm_dr7_follow(struct svm_vcpu *s);
+
+/* QUIRK_INT3, around an entry with WATCH_DEBUG */
 void svm_debug_enter(struct svm_vcpu *s);
 void svm_debug_exit(struct vcpu *v, struct vm_exit *x);
 

@@ -164,9 +164,9 @@ static void own_registers(struct vm *vm)
 	      DR7 | 2 << 2);
 	stopped = stops(vm, DB, payload_addr(&dbg_own), ONES | 2);
 	ok(stopped && vm->value_count == 4 && vm->values[1] == 1 &&
-	       vm->values[2] == (u32)payload_addr(&dbg_own) && vm->values[3] == OWN,
+	       vm->values[2] == (u32)payload_addr(&dbg_own_hit) && vm->values[3] == OWN,
 	   "debugger: the guest reads the debug registers it has written");
-	ok(!cpu_ioctl(vm, 0, KVM_GET_DEBUGREGS, &d) && d.db[1] == payload_addr(&dbg_own) &&
+	ok(!cpu_ioctl(vm, 0, KVM_GET_DEBUGREGS, &d) && d.db[1] == payload_addr(&dbg_own_hit) &&
 	       d.dr7 == OWN && d.dr6 == ONES,
 	   "debugger: KVM_GET_DEBUGREGS gives the guest's");
 	debug(vm, 0, 0, 0, 0);
@@ -174,7 +174,7 @@ static void own_registers(struct vm *vm)
 	vm->ram[payload_addr(&dbg_gd)] = 0xcc;
 	stopped = stops(vm, BP, payload_addr(&dbg_gd), 0);
 	vm->ram[payload_addr(&dbg_gd)] = 0x0f;
-	ok(stopped && vm->value_count == 6 && vm->values[4] == (u32)payload_addr(&dbg_own) &&
+	ok(stopped && vm->value_count == 6 && vm->values[4] == (u32)payload_addr(&dbg_own_hit) &&
 	       vm->values[5] == (ONES | 2),
 	   "debugger: when it has let go, the guest has its registers and its breakpoint");
 }

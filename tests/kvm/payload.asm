@@ -518,7 +518,7 @@ point dbg_stepped
 	nop
 	value r13d
 	cli
-	lea rax, [dbg_own]
+	lea rax, [dbg_own_hit]
 	mov dr1, rax
 	mov dr7, rsi
 	xor eax, eax
@@ -529,15 +529,10 @@ point dbg_stepped
 point dbg_own
 	mov rax, dr1
 	value eax
-	lea rax, [dbg_own2]
-	mov dr1, rax
-	mov eax, 0x400
-	mov dr7, rax
 	lea r15, [dbg_own_after]
-	mov dr7, rsi
-point dbg_own2
+point dbg_own_hit
 	nop
-point dbg_own_after
+dbg_own_after:
 	mov rax, dr6
 	value eax
 point dbg_gd

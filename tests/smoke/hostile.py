@@ -24,6 +24,8 @@ def guests():
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', what)
             ok(status == 0, f'{program} says that all is well', out)
+        status, out = m.sh('/run/t/guests debug-registers > /dev/null && /run/t/kvmtool', 60)
+        ok(status == 0, 'what a guest had breakpoints on the next one can run', out)
         after = m.json('corbel info --json')
         for key in 'vms', 'vcpus':
             ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')
