@@ -82,7 +82,11 @@ def keeps(m):
 def console(m):
     m.send('virsh console v\r')
     m.expect('Escape character is', 'virsh: console', 30)
-    m.send('\recho con$((40 + 2))sole\r')
+    for _ in range(20): # virsh throws away what is typed before it has the terminal
+        m.send('\r')
+        if m.wait('demo# ', 3) >= 0:
+            break
+    m.send('echo con$((40 + 2))sole\r')
     m.expect('con42sole', 'virsh: the guest\'s shell answers there', 60)
     m.send('\x1d')
     m.prompt('virsh: Ctrl-] leaves it', 30)
