@@ -164,14 +164,17 @@ void lapic_accept(struct vcpu *v, u8 vector)
 		l->pv_eoi_pending = pv_eoi_change(v, 0, 1);
 }
 
-bool lapic_extint_pending(struct vcpu *v)
+bool lapic_takes_extint(const struct vcpu *v)
 {
 	const struct lapic *l = &v->lapic;
 
-	if (likely(!(READ_ONCE(v->due) & DUE_EXTINT)))
-		return false;
-	return !lapic_is_on(l) ||
+	return !v->vm->has_lapic || !lapic_is_on(l) ||
 	       (l->lvt[LVT_LINT0] & (LVT_MASKED | LVT_MODE_EXTINT)) == LVT_MODE_EXTINT;
+}
+
+bool lapic_extint_pending(struct vcpu *v)
+{
+	return unlikely(READ_ONCE(v->due) & DUE_EXTINT) && lapic_takes_extint(v);
 }
 
 bool lapic_has_work(struct vcpu *v)

@@ -79,7 +79,9 @@ void lapic_ended(struct vcpu *v, u8 vector);
  * instruction that wrote the EOI may have done later, comes first.
  */
 void lapic_tell_eoi(struct vcpu *v);
-/* PPR-relevant: is the ExtINT line up and would LINT0/virtual wire take it? */
+/* Is LINT0 the PIC's (ExtINT, not masked)? With no LAPIC on it is the CPU's. */
+bool lapic_takes_extint(const struct vcpu *v);
+/* Is that line up as well? */
 bool lapic_extint_pending(struct vcpu *v);
 /* An interrupt that would end HLT (so only with RFLAGS.IF). */
 bool lapic_has_work(struct vcpu *v);

@@ -23,6 +23,12 @@
 	X(rax, RAX)                                                                                \
 	X(rbx, RBX) X(rcx, RCX) X(rdx, RDX) X(rsi, RSI) X(rdi, RDI) X(rsp, RSP) X(rbp, RBP)
 
+/* Has KVM_INTERRUPT's vector a place, and a way in? */
+static bool takes_user_irq(const struct vcpu *v)
+{
+	return !(READ_ONCE(v->due) & DUE_EXTINT) && lapic_takes_extint(v);
+}
+
 static void regs_to_page(struct vcpu *v)
 {
 	struct corbel_vcpu_page __shared *p = v->page;
@@ -34,7 +40,7 @@ static void regs_to_page(struct vcpu *v)
 	WRITE_ONCE(p->rip, v->rip);
 	WRITE_ONCE(p->rflags, v->rflags);
 	WRITE_ONCE(p->if_flag, !!(v->rflags & RFLAGS_IF));
-	WRITE_ONCE(p->ready_for_irq, vcpu_can_take_irq(v));
+	WRITE_ONCE(p->ready_for_irq, takes_user_irq(v) && vcpu_can_take_irq(v));
 	WRITE_ONCE(p->cr8, lapic_get_cr8(v));
 	WRITE_ONCE(p->apic_base, v->lapic.base);
 }
@@ -200,7 +206,8 @@ static void ask_dom0_for_irq(struct vcpu *v)
 			vcpu_exit_to_dom0(v, CORBEL_EXIT_INTA);
 		}
 	}
-	if (v->want_irq_window && !v->stop_reason && can_take_irq_or_waits(v)) {
+	if (v->want_irq_window && !v->stop_reason && takes_user_irq(v) &&
+	    can_take_irq_or_waits(v)) {
 		v->want_irq_window = false;
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_IRQ_WINDOW);
 	}

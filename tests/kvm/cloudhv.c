@@ -85,6 +85,37 @@ static void check_split(void)
 	vm_free(&vm);
 }
 
+/* The VMM is the PIC. Its interrupt waits until the guest opens LINT0, and the guest runs. */
+static void check_lint0(void)
+{
+	struct kvm_interrupt irq = {0x41};
+	struct kvm_run *run;
+	enum end end;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_SPLIT);
+	cpu_setup(&vm, 0, MODE_LONG, pl_lint0, 0, 0);
+	run = vm.run[0];
+	ok(vm_run(&vm, 0, 5000) == END_PAUSE && !run->ready_for_interrupt_injection &&
+	       !cpu_ioctl(&vm, 0, KVM_INTERRUPT, &irq) &&
+	       cpu_ioctl(&vm, 0, KVM_INTERRUPT, &irq) == -EEXIST,
+	   WHO ": LINT0 is masked, so that an interrupt has to wait, and a second has no place");
+	run->request_interrupt_window = 1;
+	end = vm_run(&vm, 0, 5000);
+	ok(end == END_PAUSE && vm.value_count == 1 && !vm.values[0] &&
+	       !run->ready_for_interrupt_injection,
+	   WHO ": the guest runs on without it, whoever waits for the window (%s, exit %u)",
+	   end_names[end], run->exit_reason);
+	end = vm_run(&vm, 0, 5000);
+	ok(end == END_OTHER && run->exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN &&
+	       run->ready_for_interrupt_injection && run->if_flag,
+	   WHO ": LINT0 is open, the window comes (%s, exit %u)", end_names[end], run->exit_reason);
+	run->request_interrupt_window = 0;
+	ok(vm_run(&vm, 0, 5000) == END_DONE && vm.value_count == 2 && vm.values[1] == 1,
+	   WHO ": and the interrupt has come once");
+	vm_free(&vm);
+}
+
 /* Migration: the log is started while the guest runs, and read in rounds. */
 static void check_dirty_log(void)
 {
@@ -114,6 +145,7 @@ int main(void)
 	open_kvm();
 	check_caps(kvm, WHO, caps);
 	check_split();
+	check_lint0();
 	check_dirty_log();
 	check_snapshot(WHO, VM_SPLIT, wake);
 	return failures != 0;

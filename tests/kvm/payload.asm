@@ -561,6 +561,26 @@ entry pl_snapshot		; with a kvmclock in a page that is its own
 	out 0xe0, eax
 	done
 
+; The PIC's interrupt waits for LINT0
+entry pl_lint0
+	lapic_on
+	mov dword [r11 + 0x350], 0x10700
+	xor r13d, r13d
+	out 0xe5, al
+	sti
+	nop
+	nop
+	cli
+	value r13d
+	out 0xe5, al
+	mov dword [r11 + 0x350], 0x700
+	sti
+	nop
+	nop
+	cli
+	value r13d
+	done
+
 ; A breakpoint on the stack that exceptions use: each #DB makes the next
 entry pl_stride
 .next:	mov eax, [rdi]

@@ -212,9 +212,15 @@ static void boot_args(struct start *s)
 		arg(s, "-initrd");
 		arg(s, "%s", c->ramdisk);
 	}
+	/*
+	 * Linux on microvm, whose ACPI has reduced hardware, would reboot by a jump to the
+	 * firmware, and that start the kernel again as it lies there.
+	 */
 	if (c->cmdline) {
+		bool jumps = !is_q35(s) && !strstr(c->cmdline, "reboot=");
+
 		arg(s, "-append");
-		arg(s, "%s", c->cmdline);
+		arg(s, "%s%s", c->cmdline, jumps ? " reboot=acpi" : "");
 	}
 }
 
