@@ -102,7 +102,7 @@ def ends(m):
     ok(virsh(m, 'list --all --name') == '', 'virsh: undefine')
     info = m.json('corbel info --json', 20)
     ok(info['vms'] == 1, 'nothing of it is left in the hypervisor', info)
-    out = m.out_of('systemctl --failed --no-pager --no-legend; aa-status 2>/dev/null | grep libvirt; true', 30)
+    out = m.out_of('systemctl --failed --type=service,socket,mount,timer,target --no-pager --no-legend; aa-status 2>/dev/null | grep libvirt; true', 30)
     ok('failed' not in out, 'no unit has failed', out)
 
 
