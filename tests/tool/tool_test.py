@@ -494,6 +494,66 @@ def test_clone_pc():
         fcntl.ioctl(s, 0x89a1, b"cbtest1\0")  # SIOCBRDELBR
 
 
+def test_image():
+    base, key, out = f"{DIR}/cloud,image.raw", f"{DIR}/key.pub", f"{DIR}/seed"
+    lib, file = f"{DIR}/lib/cloudy", f"{ETC}/cloudy.cfg"
+    with open(base, "wb") as f:
+        f.truncate(8 << 20)
+    with open(key, "w") as f:
+        f.write("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@home\n")
+    home = {"HOME": f"{DIR}/home"}
+    image = lambda *args, env=None: corbel("image", "--no-start", *args, env=dict(home, **(env or {})))
+    refused = lambda p, *texts: fails(p, *texts) and not os.path.exists(lib) and not os.path.exists(file)
+    check(refused(image(base, "cloudy"), "no public key", "ssh-keygen", "--key"), "image without a key says how to have one")
+    check(refused(image("--key", base, base, "cloudy"), "has more than"), "what is too large for a key is refused")
+    with open(f"{DIR}/private", "w") as f:
+        f.write("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n")
+    check(refused(image("--key", f"{DIR}/private", base, "cloudy"), "is not a public key"), "a private key is refused")
+    check(refused(image("--key", key, f"{DIR}/nothing", "cloudy"), "cannot read", "nothing"), "an image that is not there is told")
+    check(refused(image("--key", key, base, "../cloudy"), "not a guest's name"), "an image's guest has a guest's name")
+    os.makedirs(f"{DIR}/few")
+    for program in "qemu-img", "rm":
+        os.symlink(shutil.which(program), f"{DIR}/few/{program}")
+    check(refused(image("--key", key, base, "cloudy", env={"PATH": f"{DIR}/few"}), "package xorriso"), "a program that is not there is told with its package")
+    os.makedirs(f"{DIR}/home/.ssh")
+    shutil.copy(key, f"{DIR}/home/.ssh/id_ed25519.pub")
+    p = image("--size", "2", "--memory", "64", "--vcpus", "2", base, "cloudy")
+    disk = json.loads(subprocess.run(["qemu-img", "info", "--output=json", f"{lib}/disk0.qcow2"], capture_output=True, text=True).stdout)
+    check(p.returncode == 0 and disk["virtual-size"] == 2 << 30 and disk["full-backing-filename"] == base and disk["backing-filename-format"] == "raw",
+          "image makes an overlay of the size that is asked for", f"{p} {disk}")
+    with open(f"{lib}/seed.iso", "rb") as f:
+        check(f.read(0x8030)[0x8028:].startswith(b"cidata"), "cloud-init will know its disk by the label")
+    subprocess.run(["xorriso", "-osirrox", "on", "-indev", f"{lib}/seed.iso", "-extract", "/", out], capture_output=True)
+    user, meta = (open(f"{out}/{f}").read() for f in ("user-data", "meta-data"))
+    check(user.startswith("#cloud-config\n") and '- "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@home"\n' in user, "it lets the key's owner in", user)
+    check(re.fullmatch(r"instance-id: [0-9a-f-]{36}\nlocal-hostname: cloudy\n", meta), "it has an instance and a name", meta)
+    check(sorted(os.listdir(lib)) == ["disk0.qcow2", "seed.iso"], "nothing else is left", os.listdir(lib))
+    p = image(base, "cloudy")
+    check(fails(p, "cloudy.cfg is there already") and os.path.exists(file), "a guest's file is not written over", f"{p}")
+    text = open(file).read()
+    with open(file, "w") as f:
+        f.write(text.replace("vif    = [ '' ]\n", "")) # no bridge here
+    p = corbel("start", "cloudy")
+    g = guests().get("cloudy", {})
+    check(p.returncode == 0 and g.get("state") == "running" and g.get("vcpus") == 2, "its guest runs", f"{p} {g}")
+    disks = corbel("block-list", "cloudy").stdout
+    check(f"{lib}/disk0.qcow2" in disks and f"{lib}/seed.iso" in disks, "with both disks", disks)
+    corbel("destroy", "cloudy")
+    shutil.rmtree(lib)
+    os.unlink(file)
+    with open(f"{DIR}/user", "w") as f:
+        f.write("#!/bin/sh\necho hello\n")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{DIR}/cloud.qcow2", "3M"], check=True)
+    p = image("--user-data", f"{DIR}/user", f"{DIR}/cloud.qcow2", "cloudy")
+    disk = json.loads(subprocess.run(["qemu-img", "info", "--output=json", f"{lib}/disk0.qcow2"], capture_output=True, text=True).stdout)
+    shutil.rmtree(out)
+    subprocess.run(["xorriso", "-osirrox", "on", "-indev", f"{lib}/seed.iso", "-extract", "/", out], capture_output=True)
+    check(p.returncode == 0 and disk["backing-filename-format"] == "qcow2" and disk["virtual-size"] == 3 << 20 and open(f"{out}/user-data").read() == "#!/bin/sh\necho hello\n",
+          "an image in qcow2 format, and user data of one's own", f"{p} {disk}")
+    shutil.rmtree(lib)
+    os.unlink(file)
+
+
 def test_migrate():
     """To another host, which is another CORBEL_RUN here, by a script in ssh's place."""
     there = {"CORBEL_RUN": f"{DIR}/there"}
@@ -837,7 +897,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_clone, test_clone_pc, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_manage, test_hotplug, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

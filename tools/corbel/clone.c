@@ -270,8 +270,7 @@ int cmd_template(struct opts *o)
 
 /* ---- the clone's disks and file ---- */
 
-/* Run a program, whose own words are seen. Whether it succeeded. */
-static bool run(char *const argv[])
+bool run_program(char *const argv[])
 {
 	int status = -1;
 	pid_t pid = fork();
@@ -283,8 +282,6 @@ static bool run(char *const argv[])
 	}
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
 }
-
-#define RUN(...) run((char *const[]){__VA_ARGS__, NULL})
 
 static const char *disk_path(const char *dir, int i, bool qcow2, char *buf)
 {
@@ -339,7 +336,7 @@ static int own_disk(struct cfg_disk *d, const char *dir, int i)
 	return made && d->path ? 0 : fail("cannot make %s; package qemu-utils has qemu-img", to);
 }
 
-static void write_string(FILE *f, const char *s)
+void write_escaped(FILE *f, const char *s)
 {
 	for (; *s; s++)
 		if (*s == '\n')
@@ -355,7 +352,7 @@ static void write_disks(FILE *f, const struct cfg *c)
 	fprintf(f, "disk = [");
 	for (i = 0; i < c->ndisks; i++) {
 		fprintf(f, "%s\n\t'target=", i ? "," : "");
-		write_string(f, c->disk[i].path);
+		write_escaped(f, c->disk[i].path);
 		fprintf(f, ",format=%s,vdev=xvd%c,access=%s%s'", c->disk[i].qcow2 ? "qcow2" : "raw",
 			'a' + i, c->disk[i].readonly ? "r" : "w",
 			c->disk[i].cdrom ? ",devtype=cdrom" : "");
@@ -371,26 +368,31 @@ static void write_vifs(FILE *f, const struct cfg *c)
 	fprintf(f, "vif = [");
 	for (i = 0; i < c->nvifs; i++) {
 		fprintf(f, "%s 'bridge=", i ? "," : "");
-		write_string(f, c->vif[i].bridge);
+		write_escaped(f, c->vif[i].bridge);
 		fprintf(f, "%s%s'", c->vif[i].model ? ",model=" : "",
 			c->vif[i].model ? c->vif[i].model : "");
 	}
 	fprintf(f, " ]\n");
 }
 
+int random_uuid(char uuid[37])
+{
+	FILE *random = fopen("/proc/sys/kernel/random/uuid", "re");
+	bool there = random && fgets(uuid, 37, random);
+
+	if (random)
+		fclose(random);
+	return there ? 0 : -1;
+}
+
 /* The template's file with what is the clone's own. malloc, or NULL. */
 static char *clone_text(const char *config, const struct cfg *c, const char *name)
 {
 	static const char *const own[] = {"name", "uuid", "disk", "vif", NULL};
-	char *rest = cfg_without(config, own), *text = NULL, uuid[37] = "";
-	FILE *random = fopen("/proc/sys/kernel/random/uuid", "re"), *f;
+	char *rest = cfg_without(config, own), *text = NULL, uuid[37];
 	size_t size;
+	FILE *f = rest && !random_uuid(uuid) ? open_memstream(&text, &size) : NULL;
 
-	if (random && !fgets(uuid, sizeof(uuid), random))
-		*uuid = 0;
-	if (random)
-		fclose(random);
-	f = rest && *uuid ? open_memstream(&text, &size) : NULL;
 	if (f) {
 		fprintf(f, "%s\nname = \"%s\"\nuuid = \"%s\"\n", rest, name, uuid);
 		if (c->ndisks)
@@ -462,7 +464,7 @@ static int clone_go(struct clone *k, struct cfg *c, const char *text, int fd)
 	return ret ? fail("%s: it cannot go on from %s: %s", k->name, k->template, err) : 0;
 }
 
-static int write_text(const char *path, const char *text)
+int write_text(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "we");
 	bool written = f && fputs(text, f) >= 0;
@@ -541,14 +543,14 @@ static int is_template(const char *path)
 	return config ? template : -1;
 }
 
-static int make_dir(const char *dir)
+int make_guest_dir(const char *dir)
 {
 	if (mkdir(lib_dir(), 0755) && errno != EEXIST)
 		return fail("cannot make %s: %s", lib_dir(), strerror(errno));
 	if (!mkdir(dir, 0700))
 		return 0;
 	if (errno == EEXIST)
-		return fail("%s is there already, with the disks of a clone of this name; remove "
+		return fail("%s is there already, with the disks of a guest of this name; remove "
 			    "it, or choose another name",
 			    dir);
 	return fail("cannot make %s: %s", dir, strerror(errno));
@@ -568,7 +570,7 @@ int cmd_clone(struct opts *o)
 		return 1;
 	snprintf(k.dir, sizeof(k.dir), "%s/%s", lib_dir(), k.name);
 	snprintf(k.file, sizeof(k.file), "%s/%s.cfg", k.dir, k.name);
-	if (make_dir(k.dir))
+	if (make_guest_dir(k.dir))
 		return 1;
 	snprintf(own, sizeof(own), "%s/template", k.dir);
 	k.template = template ? from : own;

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/types.h>
 
@@ -20,9 +21,10 @@ struct json_object;
 
 /* ---- main.c ---- */
 struct opts {
-	const char *accel, *ssh;
-	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose;
+	const char *accel, *ssh, *key, *user_data;
+	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose, no_start;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
+	long size, memory, vcpus;	/* GiB, MiB; 0 = as usual */
 	double delay;
 	unsigned int weight, cap; /* 0 = leave */
 	uint64_t cpus;		  /* 0 = leave */
@@ -173,6 +175,17 @@ int state_start(int fd, const char *path, const char *accel, char *name);
 /* Wait until it has. 0, or -1 with why in err[128]. */
 int state_wait(struct qmp *q, char *err);
 
+/* ---- clone.c: what image.c has of it ---- */
+/* Run a program, whose own words are seen. Whether it succeeded. */
+bool run_program(char *const argv[]);
+#define RUN(...) run_program((char *const[]){__VA_ARGS__, NULL})
+/* A directory under lib_dir(), which is made as well. 0, or 1 told. */
+int make_guest_dir(const char *dir);
+int write_text(const char *path, const char *text); /* 0, or 1 told */
+/* Into a string of a guest's file. */
+void write_escaped(FILE *f, const char *s);
+int random_uuid(char uuid[37]); /* 0, or -1 */
+
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
 /* For one who has something to write, while nobody is attached. fd, or -1 told. */
@@ -221,6 +234,7 @@ int cmd_snapshot(struct opts *o);
 int cmd_revert(struct opts *o);
 int cmd_template(struct opts *o); /* clone.c */
 int cmd_clone(struct opts *o);
+int cmd_image(struct opts *o);	 /* image.c */
 int cmd_migrate(struct opts *o); /* migrate.c */
 int cmd_migrate_receive(struct opts *o);
 int cmd_metrics(struct opts *o); /* metrics.c */

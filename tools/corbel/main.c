@@ -37,7 +37,13 @@ enum {
 	OPT_CHECK,
 	OPT_KEEP,
 	OPT_PAUSED,
-	OPT_SSH
+	OPT_SSH,
+	OPT_KEY,
+	OPT_USER_DATA,
+	OPT_SIZE,
+	OPT_MEMORY,
+	OPT_VCPUS,
+	OPT_NO_START
 };
 
 #define O_JSON                                                                                     \
@@ -67,6 +73,16 @@ static const struct argp_option
     template_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
 			  {"keep", OPT_KEEP, 0, 0, "Let the guest run on", 0},
 			  {0}},
+    image_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
+		       {"key", OPT_KEY, "FILE", 0,
+			"ssh's public key that may log in (~/.ssh/id_*.pub)", 0},
+		       {"user-data", OPT_USER_DATA, "FILE", 0,
+			"In place of a key, all that cloud-init is told", 0},
+		       {"size", OPT_SIZE, "GIB", 0, "Size of its disk (the image's)", 0},
+		       {"memory", OPT_MEMORY, "MIB", 0, "Its memory (1024)", 0},
+		       {"vcpus", OPT_VCPUS, "N", 0, "Its vCPUs (1)", 0},
+		       {"no-start", OPT_NO_START, 0, 0, "Only make its file and disks", 0},
+		       {0}},
     migrate_options[] = {{"ssh", OPT_SSH, "COMMAND", 0, "What to run for ssh, with options", 0},
 			 {0}},
     accel_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0}, {0}},
@@ -158,6 +174,8 @@ static const struct command {
      cmd_template},
     {"clone", "FROM NAME", "Start a guest like a template, or a guest", restore_options, 2, 2,
      cmd_clone},
+    {"image", "IMAGE NAME", "Make a guest of a cloud image, and start it", image_options, 2, 2,
+     cmd_image},
     {"migrate", "NAME HOST", "Move a running guest to another machine, by ssh", migrate_options, 2,
      2, cmd_migrate},
     {"migrate-receive", "", "What migrate runs there", accel_options, 0, 0, cmd_migrate_receive},
@@ -266,6 +284,24 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_SSH:
 		o->ssh = arg;
+		break;
+	case OPT_KEY:
+		o->key = arg;
+		break;
+	case OPT_USER_DATA:
+		o->user_data = arg;
+		break;
+	case OPT_SIZE:
+		o->size = number(state, "--size", arg, 1, 65536);
+		break;
+	case OPT_MEMORY:
+		o->memory = number(state, "--memory", arg, 16, 1 << 24);
+		break;
+	case OPT_VCPUS:
+		o->vcpus = number(state, "--vcpus", arg, 1, CFG_MAX_VCPUS);
+		break;
+	case OPT_NO_START:
+		o->no_start = true;
 		break;
 	case OPT_ATTACH:
 		o->attach = true;
