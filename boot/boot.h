@@ -97,6 +97,15 @@ struct acpi_info {
 	u8 reset_space, reset_value;
 };
 
+/* UEFI "EFI_BOOT_SERVICES.GetMemoryMap()" */
+struct efi_desc {
+	u32 type, pad;
+	u64 phys, reserved, pages, attribute;
+} __packed;
+_Static_assert(sizeof(struct efi_desc) == 40, "EFI memory descriptor");
+#define EFI_RUNTIME  BIT(63) /* of attribute */
+#define BOOT_MAX_EFI (PAGE_SIZE / sizeof(struct efi_desc))
+
 /* ACPI specification "Root System Description Pointer": of revision 0, and of later ones */
 #define RSDP_V1_SIZE 20
 #define RSDP_V2_SIZE 36
@@ -110,6 +119,11 @@ struct boot_info {
 	char module_cmdline[BOOT_MAX_MODULES][2048]; /* without the file's name, see mb2_parse() */
 	struct boot_framebuffer fb;
 	bool efi;
+	struct boot_efi { /* runtime services and what they use; count 0: there are none */
+		u64 system_table;
+		u32 version, count;
+		struct efi_desc desc[BOOT_MAX_EFI];
+	} efi_runtime;
 	u8 rsdp_copy[RSDP_V2_SIZE]; /* from tag 15 (preferred) or 14 */
 	u32 rsdp_len;
 	struct boot_options opt;

@@ -41,17 +41,27 @@ struct e820_entry {
 	u32 kind;
 } __packed;
 
+/* struct efi_info of Linux, arch/x86/include/uapi/asm/bootparam.h */
+struct efi_info {
+	u32 signature, system_table, desc_size, desc_version, map, map_size;
+	u32 system_table_high, map_high;
+} __packed;
+#define EFI_SIGNATURE 0x34364c45u /* "EL64" */
+
 /* zero-page.rst */
 struct boot_params {
 	struct screen_info screen;
 	u8 gap40[0x30];
 	u64 acpi_rsdp;
-	u8 gap78[0x170], e820_entries, gap1e9[8];
+	u8 gap78[0x148];
+	struct efi_info efi;
+	u8 gap1e0[8], e820_entries, gap1e9[8];
 	struct linux_setup setup;
 	u8 gap290[0x40];
 	struct e820_entry e820[BP_E820_MAX];
 } __packed;
 _Static_assert(offsetof(struct boot_params, setup) == LINUX_SETUP_START, "setup header");
+_Static_assert(offsetof(struct boot_params, efi) == 0x1c0, "EFI");
 _Static_assert(offsetof(struct boot_params, e820) == 0x2d0, "boot_params");
 
 /* boot.rst "struct setup_data", with what its type SETUP_E820_EXT has */
@@ -60,7 +70,7 @@ struct setup_e820 {
 	u32 type, len;
 	struct e820_entry e820[BOOT_MAX_REGIONS - BP_E820_MAX];
 } __packed;
-_Static_assert(sizeof(struct setup_e820) <= LINUX_BLOCK_PML4 - LINUX_BLOCK_E820,
+_Static_assert(sizeof(struct setup_e820) <= LINUX_BLOCK_EFI - LINUX_BLOCK_E820,
 	       "more e820 entries fit their pages");
 
 static const char no_room[] = "not enough memory to load dom0; give the machine or dom0_mem= more";
@@ -450,6 +460,25 @@ static void build_e820(const struct mem_map *m, u64 ext_addr, struct boot_params
 	bp->e820_entries = MIN(m->count, BP_E820_MAX);
 }
 
+static void build_efi(const struct boot_efi *efi, u64 map_addr, struct efi_info *to, void *map)
+{
+	u32 size = efi->count * sizeof(efi->desc[0]);
+
+	if (!efi->count)
+		return;
+	BUG_ON(size > LINUX_BLOCK_PML4 - LINUX_BLOCK_EFI);
+	memcpy(map, efi->desc, size);
+	*to = (struct efi_info){
+	    .signature = EFI_SIGNATURE,
+	    .system_table = efi->system_table,
+	    .system_table_high = efi->system_table >> 32,
+	    .desc_size = sizeof(efi->desc[0]),
+	    .desc_version = efi->version,
+	    .map = map_addr,
+	    .map_size = size,
+	};
+}
+
 static void build_screen(const struct boot_info *bi, struct screen_info *si)
 {
 	const struct boot_framebuffer *fb = &bi->fb;
@@ -555,6 +584,7 @@ void linux_build(const struct boot_info *bi, const struct linux_kernel *k,
 	build_cmdline(bi->module_cmdline[0], k->cmdline_max, (char *)block + LINUX_BLOCK_CMDLINE);
 	memcpy(block + LINUX_BLOCK_GDT, gdt, sizeof(gdt));
 	build_e820(&p->map, p->block + LINUX_BLOCK_E820, bp, (void *)(block + LINUX_BLOCK_E820));
+	build_efi(&bi->efi_runtime, p->block + LINUX_BLOCK_EFI, &bp->efi, block + LINUX_BLOCK_EFI);
 	build_screen(bi, &bp->screen);
 	build_page_tables(p->block + LINUX_BLOCK_PML4, (void *)(block + LINUX_BLOCK_PML4));
 }

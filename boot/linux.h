@@ -96,14 +96,15 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 		       struct linux_plan *out);
 
 /*
- * The block: boot_params; command line and GDT; more e820 entries; identity page tables of the
- * first 4 GiB.
+ * The block: boot_params; command line and GDT; more e820 entries; where EFI's runtime services
+ * are; identity page tables of the first 4 GiB.
  */
 #define LINUX_BLOCK_CMDLINE 0x1000u
 #define LINUX_BLOCK_GDT	    0x1c00u
 #define LINUX_BLOCK_E820    0x2000u
-#define LINUX_BLOCK_PML4    0x7000u
-#define LINUX_BLOCK_SIZE    0xd000u
+#define LINUX_BLOCK_EFI	    0x7000u
+#define LINUX_BLOCK_PML4    0x8000u
+#define LINUX_BLOCK_SIZE    0xe000u
 #define LINUX_GDT_LIMIT	    31u
 /* Fill the block, which is to lie at plan->block. */
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k,

@@ -146,14 +146,17 @@ static int take_tag(const struct mb2_tag *t, struct seen *seen, struct boot_info
 		break;
 	case MB2_TAG_EFI_MMAP:
 		seen->efi_mmap = tag;
-		if (seen->efi_mmap->entry_size < sizeof(struct mb2_efi_desc))
+		if (seen->efi_mmap->entry_size < sizeof(struct efi_desc))
 			return malformed_tag(t, "memory map with too small entries");
 		break;
 	case MB2_TAG_FRAMEBUFFER:
 		return take_framebuffer(tag, &out->fb);
 	case MB2_TAG_EFI32:
+		out->efi = true;
+		break;
 	case MB2_TAG_EFI64:
 		out->efi = true;
+		memcpy(&out->efi_runtime.system_table, t + 1, sizeof(u64));
 		break;
 	case MB2_TAG_RSDP_OLD:
 	case MB2_TAG_RSDP_NEW:
@@ -210,7 +213,7 @@ static int add_entry(struct mem_map *m, const void *entry)
 
 static int add_efi_entry(struct mem_map *m, const void *entry)
 {
-	const struct mb2_efi_desc *d = entry;
+	const struct efi_desc *d = entry;
 
 	if (d->pages > ~0ull / PAGE_SIZE)
 		return 0;
@@ -257,6 +260,29 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 	return err;
 }
 
+/* A system table without a map of its runtime services, or with too much of them, is of no use. */
+static void take_efi_runtime(const struct mb2_tag_mmap *t, struct boot_efi *efi)
+{
+	u32 n = t ? (t->tag.size - sizeof(*t)) / t->entry_size : 0;
+	const struct efi_desc *d;
+
+	efi->count = 0;
+	for (u32 i = 0; efi->system_table && i < n; i++) {
+		d = (const void *)(t->entries + i * t->entry_size);
+		if (!(d->attribute & EFI_RUNTIME))
+			continue;
+		if (efi->count == BOOT_MAX_EFI) {
+			log_warn("EFI's runtime services are in more than %u places: dom0 does "
+				 "without them",
+				 (u32)BOOT_MAX_EFI);
+			efi->count = 0;
+			return;
+		}
+		memcpy(&efi->desc[efi->count++], d, sizeof(*d));
+		efi->version = t->entry_version;
+	}
+}
+
 int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 {
 	const struct mb2_info *head = info;
@@ -272,6 +298,7 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 		return -EINVAL;
 	}
 	out->module_count = 0;
+	out->efi_runtime.system_table = 0;
 	for (;; at = ALIGN_UP(at + t->size, MB2_TAG_ALIGN)) {
 		if (at + sizeof(*t) > head->total_size) {
 			log_err("the Multiboot2 information ends without its end tag at %lu of %u "
@@ -292,5 +319,6 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 		out->rsdp_len = least_size(seen.rsdp->tag.type) - sizeof(*t);
 		memcpy(out->rsdp_copy, seen.rsdp->rsdp, out->rsdp_len);
 	}
+	take_efi_runtime(seen.efi_mmap, &out->efi_runtime);
 	return take_map(&seen, &out->map);
 }

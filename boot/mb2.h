@@ -6,7 +6,7 @@
 
 /*
  * Check and copy the boot information at info, of which at most size_limit bytes may be read, into
- * *out: command line, loader, modules, memory map, framebuffer, whether there is EFI, RSDP.
+ * *out: command line, loader, modules, memory map, framebuffer, EFI, RSDP.
  * Everything else in *out is left alone (zero it first). -EINVAL on a malformed list, -ENOSPC when
  * the memory map does not fit, -ENOENT without a memory map; each logged. After 0 nothing of info
  * is needed any more.

@@ -56,17 +56,11 @@ struct mb2_mmap_entry {
 } __packed;
 _Static_assert(sizeof(struct mb2_mmap_entry) == 24, "entry of the memory map");
 
-struct mb2_tag_mmap { /* also the form of the EFI memory map tag */
+struct mb2_tag_mmap { /* also the EFI memory map tag's form, with struct efi_desc in its entries */
 	struct mb2_tag tag;
 	u32 entry_size, entry_version;
 	u8 entries[];
 };
-
-struct mb2_efi_desc { /* UEFI "EFI_MEMORY_DESCRIPTOR"; the stride is the tag's entry_size */
-	u32 type, pad;
-	u64 phys, virt, pages, attribute;
-} __packed;
-_Static_assert(sizeof(struct mb2_efi_desc) == 40, "EFI memory descriptor");
 
 enum mb2_fb_type { MB2_FB_INDEXED = 0, MB2_FB_RGB = 1, MB2_FB_TEXT = 2 };
 

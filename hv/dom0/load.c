@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/load.h"
 #include "boot/acpi.h"
+#include "boot/efi.h"
 #include "boot/linux.h"
 #include "hv/cpu/cpu.h"
 #include "hv/iommu/iommu.h"
@@ -114,6 +115,16 @@ static void limit_cpus(const struct boot_info *bi)
 		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
 }
 
+static void keep_efi(const struct mem_map *m, struct boot_efi *efi)
+{
+	if (!efi->count || efi_keep(m, efi->system_table, map_phys))
+		return;
+	log_warn("EFI's system table at %lx is not where the firmware keeps its own: dom0 does "
+		 "without its runtime services",
+		 efi->system_table);
+	efi->count = 0;
+}
+
 void dom0_load(struct dom0_entry *out)
 {
 	struct boot_info *bi = &boot_info;
@@ -124,6 +135,7 @@ void dom0_load(struct dom0_entry *out)
 	if (why)
 		boot_fail("%s", why);
 
+	keep_efi(&bi->map, &bi->efi_runtime);
 	/* The order is part of linux_plan()'s contract. */
 	move_initrd(bi);
 	move_phys(plan.kernel_from, bi->module[0].start, bi->module[0].end - bi->module[0].start);

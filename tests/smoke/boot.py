@@ -98,6 +98,25 @@ def combination(label, cpus=2, mem=2, seconds=30, used=None, screen=None, **opti
     return part
 
 
+def efi():
+    """dom0 has the firmware's tables and services, as on the bare machine."""
+    var = '/efi/Corbel-12345678-1234-1234-1234-123456789abc'
+    with Machine('EFI', firmware='uefi', args='quiet') as m:
+        m.prompt()
+        ok(m.out_of('cat /sys/class/dmi/id/sys_vendor') == 'QEMU', 'EFI: dom0 knows the machine by SMBIOS')
+        m.out_of('modprobe efivarfs; mkdir /efi && mount -t efivarfs efivarfs /efi')
+        order = m.out_of('od -An -tx1 /efi/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c').split()
+        ok(len(order) > 4, 'EFI: dom0 reads the order of boot entries', order)
+        m.out_of(f"printf '\\007\\000\\000\\000seen' > {var}", 20)
+        ok(m.out_of(f'umount /efi; mount -t efivarfs efivarfs /efi; tail -c 4 {var}; echo') == 'seen', 'EFI: a variable that dom0 has written is there')
+        bad = m.out_of('dmesg -r | grep -iE "^<[0-4]>.*efi"; true')
+        ok(not bad, 'EFI: dom0\'s kernel has nothing to say against it', bad)
+        m.send('poweroff\r')
+        m.ends('EFI: poweroff in dom0 ends the machine')
+        with open(m.file('vars'), 'rb') as f:
+            ok('Corbel'.encode('utf-16-le') in f.read(), 'EFI: the variable is in the firmware\'s memory')
+
+
 def reboot():
     with Machine('reboot', reboot=True) as m:
         m.prompt()
@@ -116,5 +135,6 @@ main(
     combination('ELF kernel', dom0='cloud-elf'),
     combination('amd64 kernel', dom0='amd64'),
     combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
+    efi,
     reboot,
 )

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/dom0/load.c boot/linux.c boot/memmap.c boot/acpi.c boot/options.c boot/boot.c */
+/*
+ * links: hv/dom0/load.c boot/linux.c boot/efi.c boot/memmap.c boot/acpi.c boot/options.c
+ * boot/boot.c
+ */
 /*
  * Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a
  * real kernel to load.

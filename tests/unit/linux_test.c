@@ -401,6 +401,16 @@ static void test_block(void)
 		  word(0x36, 4) == 2 && word(0x1c, 4) == 4096 * 768 && word(0x24, 2) == 4096 &&
 		  word(0x12, 2) == 1024 && block[0x26] == 8 && block[0x27] == 16,
 	      "an EFI framebuffer, beyond 4 GiB");
+	CHECK(!word(0x1c0, 8), "without runtime services nothing is told of EFI");
+	bi.efi_runtime = (struct boot_efi){
+	    .system_table = 0x123456789, .version = 1, .count = 2, .desc[1].phys = 0xabc};
+	linux_build(&bi, &k, &plan, block);
+	CHECK(word(0x1c0, 4) == 0x34364c45 && word(0x1c4, 4) == 0x23456789 && word(0x1d8, 4) == 1 &&
+		  word(0x1c8, 4) == 40 && word(0x1cc, 4) == 1 &&
+		  word(0x1d0, 4) == plan.block + LINUX_BLOCK_EFI && word(0x1d4, 4) == 80 &&
+		  word(LINUX_BLOCK_EFI + 40 + 8, 8) == 0xabc,
+	      "system table and map of EFI's runtime services");
+	bi.efi_runtime.count = 0;
 	bi.efi = false;
 	linux_build(&bi, &k, &plan, block);
 	CHECK(block[0x0f] == 0x23 && word(0x1c, 4) == 48, "a VESA framebuffer counts in 64 KiB");

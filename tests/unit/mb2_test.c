@@ -182,6 +182,48 @@ static void test_screens(void)
 	CHECK(finish() == -EINVAL, "RGB without its colours is refused");
 }
 
+/* map: the tag's body, with descriptors of 48 bytes, of which the second is ACPI's, the third EFI's
+ */
+static void test_efi_runtime(void *map, u32 size)
+{
+	static struct {
+		u32 size, version;
+		struct efi_desc d[BOOT_MAX_EFI + 1];
+	} many = {sizeof(struct efi_desc), 1, {{0}}};
+	u64 table = 0x123456789000;
+	struct efi_desc d;
+
+	mb2_begin(&b);
+	mb2_default_mmap(&b);
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, map, size);
+	CHECK(finish() == 0 && !bi.efi_runtime.count, "without a system table there is no EFI");
+	memcpy(&d, (u8 *)map + 8 + 2 * 48, sizeof(d));
+	d.attribute |= EFI_RUNTIME;
+	memcpy((u8 *)map + 8 + 2 * 48, &d, sizeof(d));
+	mb2_begin(&b);
+	mb2_default_mmap(&b);
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, map, size);
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	CHECK(finish() == 0 && bi.efi && bi.efi_runtime.system_table == table &&
+		  bi.efi_runtime.count == 1 && bi.efi_runtime.version == 1 &&
+		  !memcmp(&bi.efi_runtime.desc[0], &d, sizeof(d)),
+	      "of the map what the runtime services need is kept");
+	for (u32 i = 0; i <= BOOT_MAX_EFI; i++)
+		many.d[i] =
+		    (struct efi_desc){.phys = i << 20, .pages = 1, .attribute = EFI_RUNTIME};
+	mb2_begin(&b);
+	mb2_default_mmap(&b);
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, &many, sizeof(many));
+	CHECK(finish() == 0 && !bi.efi_runtime.count, "more than there is room for is as none");
+	many.d[0].attribute = 0;
+	mb2_begin(&b);
+	mb2_default_mmap(&b);
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, &many, sizeof(many));
+	CHECK(finish() == 0 && bi.efi_runtime.count == BOOT_MAX_EFI, "one less fits");
+}
+
 static void test_maps(void)
 {
 	static const struct mb2_mmap_entry odd[] = {
@@ -195,9 +237,9 @@ static void test_maps(void)
 		u32 size, version;
 		u8 d[3][48];
 	} efi = {48, 1, {{0}}};
-	struct mb2_efi_desc d[3] = {{7, 0, 0x100000, 0, 0x10000, 0xf},
-				    {9, 0, 0x8000000, 0, 16, 0xf},
-				    {6, 0, 0x8100000, 0, 1, 0xf}};
+	struct efi_desc d[3] = {{7, 0, 0x100000, 0, 0x10000, 0xf},
+				{9, 0, 0x8000000, 0, 16, 0xf},
+				{6, 0, 0x8100000, 0, 1, 0xf}};
 	struct mb2_tag_mmap *t;
 
 	mb2_begin(&b);
@@ -251,6 +293,7 @@ static void test_maps(void)
 	begin();
 	mb2_tag(&b, MB2_TAG_EFI_MMAP, &efi, sizeof(efi));
 	CHECK(finish() == 0 && bi.map.count == 6, "the e820-like map is preferred");
+	test_efi_runtime(&efi, sizeof(efi));
 
 	mb2_begin(&b);
 	mb2_tag(&b, MB2_TAG_BASIC_MEM, kib, 8);
