@@ -19,7 +19,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
-#define CORBEL_ABI_VERSION 5u
+#define CORBEL_ABI_VERSION 6u
 
 /*
  * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
@@ -136,8 +136,7 @@ enum corbel_hypercall {
 	 * iommu=strict, or the units cannot; -ENOSPC: there are as many as there can be
 	 */
 	CORBEL_HC_DOMAIN_CREATE,
-	/* (domain): -EBUSY: it has devices; -EAGAIN: call again; 0: all, their devices are blocked
-	 */
+	/* (domain): -EBUSY: it has devices; -EAGAIN: call again; 0: all, which are blocked */
 	CORBEL_HC_DOMAIN_DESTROY,
 	/*
 	 * (segment << 16 | bus << 8 | device << 3 | function, domain): where the device's
@@ -296,9 +295,7 @@ struct corbel_load {
 #define CORBEL_MAX_CPUS 64u
 CORBEL_ASSERT(CORBEL_MAX_CPUS * sizeof(struct corbel_load) == 4096);
 
-/*
- * ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O data) ----
- */
+/* ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O) ---- */
 enum corbel_exit_reason {
 	CORBEL_EXIT_NONE = 0,
 	CORBEL_EXIT_PAUSED, /* VCPU_PAUSE */
@@ -318,6 +315,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_DEBUG,	/* debug */
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
+	CORBEL_EXIT_HYPERCALL, /* of CORBEL_HYPERV_CALLS: put hypercall.result there and resume */
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
@@ -354,6 +352,10 @@ struct corbel_vcpu_page {
 			uint8_t is_write, error;
 		} msr;
 		struct {
+			uint64_t result; /* for RAX, in other modes than 64-bit EDX:EAX */
+			uint8_t is_64;
+		} hypercall;
+		struct {
 			uint64_t code;
 			uint32_t insn_len;
 			uint8_t insn[15];
@@ -378,24 +380,26 @@ struct corbel_vcpu_page {
 	uint8_t in_smm;
 	/* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
 	uint8_t stop_at_once;
-	/*
-	 * module -> hypervisor, at resume: stop behind each exit, which is told in `exit` (PAUSED,
-	 * if there is nothing else)
-	 */
+	/* module -> hypervisor, at resume: stop (PAUSED) behind each exit, told in `exit` */
 	uint8_t trace;
-	uint8_t pad;
+	uint8_t hyperv;		 /* module -> hypervisor, at resume: CORBEL_HYPERV_x */
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
 	/* module -> hypervisor: what its threads have waited for a CPU of dom0's; it only grows */
 	uint64_t waited_ns;
-	uint64_t runtime_ns;
 	struct { /* while trace is set: the last exit, with registers as they were */
 		uint64_t reason; /* by place in CORBEL_EXIT_NAMES */
 		uint64_t code;	 /* the hardware's */
 		uint64_t rip, rax, rcx;
 	} exit;
 };
-CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
 #define CORBEL_NOT_TRACED (~0ull) /* exit.reason; from the module, which has it changed */
+
+/* What a guest for which the module plays Hyper-V may do */
+#define CORBEL_HYPERV_MSRS  1u /* use its MSRs: they stop it, as CORBEL_MSR_EXIT_HYPERV */
+#define CORBEL_HYPERV_APIC  2u /* use those of the LAPIC, without a stop */
+#define CORBEL_HYPERV_TIME  4u /* likewise read MSR_TIME_REF_COUNT, which is kvmclock's time */
+#define CORBEL_HYPERV_CALLS 8u /* its hypercalls are Hyper-V's */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {
@@ -423,6 +427,9 @@ enum corbel_state {
 	/* SET only, no data: the guest's kvmclock says that it stood still; -EINVAL: it has none */
 	CORBEL_STATE_CLOCK_STOPPED,
 	CORBEL_STATE_TSC_OFFSET, /* uint64_t: the vCPU's TSC is this machine's plus that */
+	CORBEL_STATE_CLOCK,	 /* GET only: struct corbel_clock */
+	/* SET only: struct corbel_memory, to be written as the guest would; -EFAULT: not mapped */
+	CORBEL_STATE_MEMORY,
 	CORBEL_STATE_NR,
 };
 
@@ -474,6 +481,14 @@ struct corbel_vcpu_events {
 	uint64_t exception_payload;
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_events) == 64);
+struct corbel_clock {
+	uint64_t tsc, ns, runtime_ns; /* guest's TSC, kvmclock, time run: at the same time */
+	uint32_t mul, shift;	      /* 2^(shift - 32) * mul ns pass for a tick of the TSC */
+};
+struct corbel_memory {
+	uint64_t gpa;
+	uint8_t bytes[4088]; /* some of them */
+};
 struct corbel_debugregs {
 	uint64_t db[4], dr6, dr7, flags, reserved[9];
 };
@@ -512,9 +527,7 @@ enum corbel_supported {
 	CORBEL_SUPPORTED_ARCH,	/* uint64_t: IA32_ARCH_CAPABILITIES; 0: guests have none */
 };
 
-/*
- * HC_MAP: entries are done in order. The result is the number done; if 0, the errno of the first.
- */
+/* HC_MAP: entries are done in order, the result is their number; if 0, the first one's errno. */
 struct corbel_map {
 	uint64_t gfn;	/* aligned to order */
 	uint64_t pfn;	/* of dom0; ignored for CORBEL_MAP_MMIO */
@@ -544,6 +557,7 @@ struct corbel_doorbell {
 #define CORBEL_MSR_EXIT_INVALID BIT_U32(0) /* of what would be #GP: for its value, say */
 #define CORBEL_MSR_EXIT_UNKNOWN BIT_U32(1) /* because there is no such MSR */
 #define CORBEL_MSR_EXIT_FILTER	BIT_U32(2) /* of what the filter denies */
+#define CORBEL_MSR_EXIT_HYPERV	BIT_U32(3) /* not asked for: see CORBEL_HYPERV_MSRS */
 /* The first range that has the MSR, for this kind of access, decides; x2APIC MSRs are allowed. */
 #define CORBEL_MSR_RANGES    16u
 #define CORBEL_MSR_RANGE_MAX 0x3000u /* MSRs of one */
@@ -564,10 +578,7 @@ struct corbel_msr_filter {
 #define CORBEL_DIRTY_CLEAR BIT_U32(1) /* write-protect again what is reported */
 #define CORBEL_DIRTY_STOP  BIT_U32(2)
 
-/*
- * Names of exits[] in corbel_vcpu_stat, in order; also the hypervisor's neutral exit reasons
- * (hv/guest/hvm.h).
- */
+/* Names of exits[] in corbel_vcpu_stat, and the hypervisor's exit reasons (hv/guest/hvm.h) */
 /* clang-format off */
 #define CORBEL_EXIT_NAMES									\
 	X(INTR, "intr") X(NMI, "nmi") X(SHUTDOWN, "shutdown") X(INIT, "init")			\

@@ -318,8 +318,7 @@ int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 
 /* ---- devices that the VMM has mapped ---- */
 
-/* Where the VMM has what is at gpa, or 0: there is no slot, or the guest may not do this. */
-static unsigned long hva_of(struct cb_vm *vm, u64 gpa, u32 len, bool write)
+unsigned long cb_fault_hva(struct cb_vm *vm, u64 gpa, u32 len, bool write)
 {
 	u64 gfn = gpa >> PAGE_SHIFT;
 	unsigned long hva = 0;
@@ -359,7 +358,7 @@ bool cb_device_access(struct cb_vm *vm, u64 gpa, u32 len, bool write, void *data
 
 	if (!READ_ONCE(vm->has_devices))
 		return false;
-	hva = hva_of(vm, gpa, len, write);
+	hva = cb_fault_hva(vm, gpa, len, write);
 	if (!hva || !is_device(vm->mm, hva))
 		return false;
 	switch (len) {

@@ -9,6 +9,8 @@
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
  *
+ * Hyper-V for guests that want it: hyperv.c.
+ *
  * What a user may have: limits.c.
  *
  * Statistics: stats.c, trace.c, devctl.c (/dev/corbel). What tells programs that they are on a
@@ -16,10 +18,10 @@
  *
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
  *
- * Locks, outermost first: vcpu->mutex, vm->slots_lock | vm->lock, (mm's locks), vm->mmu_lock;
- * limits.c's accounts_lock, ioeventfd.c's doorbell_ids, event.c's doorbells_lock, eventfd's lock,
- * vm->irqfds_lock, pit->lock, vm->irq_lock; vm->zones_lock. Hypercalls never sleep and may be made
- * under any of them.
+ * Locks, outermost first: vcpu->mutex, vm->hyperv.lock, vm->slots_lock | vm->lock, (mm's locks),
+ * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, event.c's doorbells_lock,
+ * eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock; vm->zones_lock. Hypercalls never sleep
+ * and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.
@@ -50,6 +52,7 @@
 
 #include "hypercall.h"
 #include "pure.h"
+#include "tlfs.h"
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
 #define cb_eventfd_signal(ctx) eventfd_signal(ctx)
@@ -127,6 +130,28 @@ enum cb_irq_source { CB_SRC_USER, CB_SRC_IRQFD, CB_SRC_RESAMPLE, CB_SRC_PIT };
 
 struct cb_pit;
 
+struct cb_hyperv_vcpu { /* hyperv.c; of a vCPU, under its mutex */
+	struct tlfs_rights rights;
+	u8 flags; /* CORBEL_HYPERV_MSRS, APIC, TIME */
+	u32 index;
+	u64 assist_page, runtime_offset;
+	/* KVM_SYSTEM_EVENT_x of the MSR just written: user space hears of it next; 0: none */
+	u32 event;
+};
+
+struct cb_hyperv {	   /* of a VM */
+	struct mutex lock; /* what follows */
+	u64 guest_os_id;   /* is also read without it */
+	u64 hypercall;
+	u64 crash[TLFS_CRASH_PARAMETERS], crash_ctl;
+	u64 reenlightenment, tsc_emulation, tsc_emulated;
+	u64 tsc_page;
+	bool tsc_page_new;	  /* the guest has just put it there */
+	bool tsc_stale;		  /* what the page says is no longer so */
+	bool tsc_stays;		  /* but the guest wants it so; both are also read without it */
+	struct tlfs_tsc_page tsc; /* what it says then */
+};
+
 struct cb_vcpu {
 	struct cb_vm *vm;
 	u32 id;	     /* the hypervisor's, global */
@@ -151,6 +176,7 @@ struct cb_vcpu {
 	u32 weight;    /* as last told to the hypervisor */
 	u64 affinity;
 	unsigned long synced_at; /* jiffies then */
+	struct cb_hyperv_vcpu hyperv;
 	struct rcu_head rcu;
 };
 
@@ -216,6 +242,8 @@ struct cb_vm {
 	struct kvm_coalesced_mmio_ring __shared *ring; /* mapped by user space, as kvm_run is */
 
 	bool has_vfio; /* vfio.c */
+
+	struct cb_hyperv hyperv; /* hyperv.c */
 };
 
 /* main.c */
@@ -325,6 +353,48 @@ int cb_msr_set_exits(struct cb_vm *vm, u64 reasons);
 int cb_msr_realize(const struct cb_vm *vm, u32 id);
 void cb_msr_exit(struct cb_vm *vm);
 
+/* hyperv.c; of a vCPU under its mutex */
+void cb_hyperv_init(struct cb_vm *vm);
+/* Guest memory. -EFAULT: there is none, or it may not be written. */
+int cb_guest_write(struct cb_vcpu *v, u64 gpa, const void *from, u32 len);
+int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len);
+/* KVM_GET_SUPPORTED_HV_CPUID */
+long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg);
+/* The MSRs that a VMM is to save; returns their number, which is that. */
+#define CB_HYPERV_MSRS 19u
+u32 cb_hyperv_msrs(u32 *out);
+/* What the guest is shown, and whether it may use nothing else. */
+void cb_hyperv_set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid_entry2 *e, u32 n);
+void cb_hyperv_enforce(struct cb_vcpu *v, bool on);
+/* An MSR of which tlfs_has_msr() is true. -EINVAL: not so; host: for the VMM. */
+int cb_hyperv_msr(struct cb_vcpu *v, u32 msr, u64 *val, bool write, bool host);
+/* CORBEL_EXIT_HYPERCALL; as the others in run.c */
+int cb_hyperv_call(struct cb_vcpu *v);
+/* Somebody has set the VM's clock or a TSC: its guest's page is written anew, by who runs next. */
+void cb_hyperv_clock_changed(struct cb_vm *vm);
+/*
+ * There is something to do for it before it runs on, once the instruction it is at has been
+ * finished. False: its exit is user space's.
+ */
+static inline bool cb_hyperv_has_work(const struct cb_vcpu *v)
+{
+	return unlikely(v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
+}
+bool cb_hyperv_work(struct cb_vcpu *v);
+/* CORBEL_HYPERV_x */
+static inline u8 cb_hyperv_flags(const struct cb_vcpu *v)
+{
+	u8 flags = v->hyperv.flags;
+
+	if (likely(!flags))
+		return 0;
+	if (READ_ONCE(v->vm->hyperv.guest_os_id))
+		flags |= CORBEL_HYPERV_CALLS;
+	if (READ_ONCE(v->vm->hyperv.tsc_stays))
+		flags &= ~CORBEL_HYPERV_TIME;
+	return flags;
+}
+
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
@@ -340,6 +410,8 @@ void cb_mem_forget(struct cb_vm *vm);
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);
+/* Where the VMM has what is at gpa, or 0: there is no slot, or the guest may not do this. */
+unsigned long cb_fault_hva(struct cb_vm *vm, u64 gpa, u32 len, bool write);
 /*
  * A guest's access to a device's registers that the VMM has mapped, and given a slot, as VFIO's
  * users do: made here, by the VMM's mapping, since the hypervisor maps only RAM into guests. False:

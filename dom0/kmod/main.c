@@ -74,6 +74,14 @@ static const u16 caps_present[] = {
     KVM_CAP_EXCEPTION_PAYLOAD,
     KVM_CAP_X86_TRIPLE_FAULT_EVENT,
     KVM_CAP_VCPU_ATTRIBUTES,
+    KVM_CAP_HYPERV,
+    KVM_CAP_HYPERV_VAPIC,
+    KVM_CAP_HYPERV_SPIN,
+    KVM_CAP_HYPERV_TIME,
+    KVM_CAP_HYPERV_VP_INDEX,
+    KVM_CAP_HYPERV_CPUID,
+    KVM_CAP_SYS_HYPERV_CPUID,
+    KVM_CAP_HYPERV_ENFORCE_CPUID,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -150,6 +158,8 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return emulated_cpuid(argp);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return mce_cap(argp);
+	case KVM_GET_SUPPORTED_HV_CPUID:
+		return cb_hyperv_cpuid(argp);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:

@@ -71,6 +71,7 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	v->page->stop_at_once = stop;
 	v->page->request_irq_window =
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
+	v->page->hyperv = cb_hyperv_flags(v);
 	count_waiting(v);
 	cb_trace_resume(v);
 	r = HC1(VCPU_RESUME, v->id);
@@ -226,12 +227,26 @@ static int exit_internal(struct cb_vcpu *v)
 	return 0;
 }
 
+/* False: the access is not allowed, and user space wants to see that. */
+static bool hyperv_msr(struct cb_vcpu *v)
+{
+	struct corbel_vcpu_page *p = v->page;
+	u64 val = p->msr.data;
+
+	p->msr.error = !!cb_hyperv_msr(v, p->msr.index, &val, p->msr.is_write, false);
+	p->msr.data = val;
+	p->msr.reason = KVM_MSR_EXIT_REASON_INVAL;
+	return !p->msr.error || !(READ_ONCE(v->vm->msr_exits) & KVM_MSR_EXIT_REASON_INVAL);
+}
+
 static int exit_msr(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
 	struct kvm_run __shared *run = v->run;
 
 	v->unfinished = true;
+	if (p->msr.reason == CORBEL_MSR_EXIT_HYPERV && hyperv_msr(v))
+		return 1;
 	v->user_exit = p->msr.is_write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
 	WRITE_ONCE(run->exit_reason, v->user_exit);
 	memset(shared_plain(&run->msr), 0, sizeof(run->msr));
@@ -311,6 +326,8 @@ static int handle_exit(struct cb_vcpu *v)
 		return exit_debug(v);
 	case CORBEL_EXIT_MSR:
 		return exit_msr(v);
+	case CORBEL_EXIT_HYPERCALL:
+		return cb_hyperv_call(v);
 	}
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_UNKNOWN);
 	WRITE_ONCE(run->hw.hardware_exit_reason, reason);
@@ -342,11 +359,17 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 
 	do {
 		bool stop = immediate || signal_pending(current);
+		bool work = cb_hyperv_has_work(v);
 
 		/*
 		 * An access user space has served is completed before it sees -EINTR: registers are
 		 * to be consistent.
 		 */
+		if (work && !v->unfinished) {
+			if (!cb_hyperv_work(v))
+				return 0;
+			work = false;
+		}
 		if (stop && !v->unfinished) {
 			/* immediate_exit is no exit: what the last one was can still be read. */
 			if (!immediate)
@@ -357,7 +380,7 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 			return -EIO;
 		if (v->synced_at != jiffies)
 			sync_scheduling(v);
-		r = resume_and_wait(v, stop);
+		r = resume_and_wait(v, stop || work);
 		cb_event_sync_doorbells();
 		if (r)
 			return r;

@@ -203,28 +203,58 @@ static long set_xcrs(struct cb_vcpu *v, const struct kvm_xcrs __user *from)
 	return r;
 }
 
+/* So many MSRs that are the hypervisor's, through the data page. Returns the number done. */
+static long hypervisor_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
+{
+	size_t len = n * sizeof(*m);
+	long done;
+
+	memcpy(v->data, m, len);
+	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n)
+		   : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
+	if (!set)
+		memcpy(m, v->data, len);
+	return min_t(long, done, n);
+}
+
+static long some_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
+{
+	bool tsc = false;
+	long done;
+	u32 i;
+
+	if (tlfs_has_msr(m->index))
+		return !cb_hyperv_msr(v, m->index, &m->data, set, true);
+	for (i = 0; i < n && !tlfs_has_msr(m[i].index); i++)
+		tsc |= set && m[i].index == MSR_IA32_TSC;
+	done = hypervisor_msrs(v, m, i, set);
+	if (tsc)
+		cb_hyperv_clock_changed(v->vm);
+	return done;
+}
+
 /* Returns the number of MSRs done, as KVM does. */
 static long msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
 {
-	size_t len;
-	long done;
-	u32 n;
+	struct corbel_msr *m;
+	u32 n, done = 0;
+	long r;
 
 	if (get_user(n, &arg->nmsrs))
 		return -EFAULT;
 	if (n > MAX_MSRS)
 		return -E2BIG;
-	len = n * sizeof(struct corbel_msr);
-	if (copy_from_user(v->data, arg->entries, len))
-		return -EFAULT;
-	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n)
-		   : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
-	if (done < 0)
-		return done;
-	done = min_t(long, done, n);
-	if (!set && copy_to_user(arg->entries, v->data, done * sizeof(struct corbel_msr)))
-		return -EFAULT;
-	return done;
+	m = memdup_user(arg->entries, n * sizeof(*m));
+	if (IS_ERR(m))
+		return PTR_ERR(m);
+	do {
+		r = done < n ? some_msrs(v, m + done, n - done, set) : 0;
+		done += max(r, 0l);
+	} while (r > 0);
+	if (r >= 0 && !set && copy_to_user(arg->entries, m, done * sizeof(*m)))
+		r = -EFAULT;
+	kfree(m);
+	return r < 0 ? r : done;
 }
 
 static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
@@ -248,13 +278,17 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
 
 static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 {
+	long r;
 	u32 n;
 
 	if (get_user(n, &arg->nent))
 		return -EFAULT;
 	if (n > MAX_CPUID)
 		return -E2BIG;
-	return blob_set(v, CORBEL_STATE_CPUID, arg->entries, n * sizeof(struct corbel_cpuid));
+	r = blob_set(v, CORBEL_STATE_CPUID, arg->entries, n * sizeof(struct corbel_cpuid));
+	if (!r)
+		cb_hyperv_set_cpuid(v, (void *)v->data, n);
+	return r;
 }
 
 static long get_tsc_khz(struct cb_vcpu *v)
@@ -266,14 +300,22 @@ static long get_tsc_khz(struct cb_vcpu *v)
 
 static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
 {
+	long r;
+
 	*(u64 *)v->data = khz;
-	return state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+	r = state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+	cb_hyperv_clock_changed(v->vm);
+	return r;
 }
 
 long cb_state_tsc_offset(struct cb_vcpu *v, u64 __user *arg, bool set)
 {
-	return set ? blob_set(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64))
-		   : blob_get(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64));
+	long r = set ? blob_set(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64))
+		     : blob_get(v, CORBEL_STATE_TSC_OFFSET, arg, sizeof(u64));
+
+	if (set)
+		cb_hyperv_clock_changed(v->vm);
+	return r;
 }
 
 static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
@@ -610,6 +652,8 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 
 	if (n < 0)
 		return n;
+	if (n + CB_HYPERV_MSRS <= LIST_MAX)
+		n += cb_hyperv_msrs((u32 *)list + n);
 	r = put_msr_list(arg, list, n);
 	kvfree(list);
 	return r;

@@ -128,6 +128,18 @@ static long device_attr(struct cb_vcpu *v, unsigned int cmd,
 	return 0;
 }
 
+static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *arg)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, arg, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags || cap.cap != KVM_CAP_HYPERV_ENFORCE_CPUID)
+		return -EINVAL;
+	cb_hyperv_enforce(v, cap.args[0]);
+	return 0;
+}
+
 static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
 {
 	long r;
@@ -147,8 +159,10 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 		return r < 0 ? r : 0;
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(v->vm, v);
-	case KVM_ENABLE_CAP: /* of a vCPU there is none to be enabled */
-		return -EINVAL;
+	case KVM_ENABLE_CAP:
+		return enable_cap(v, (void __user *)arg);
+	case KVM_GET_SUPPORTED_HV_CPUID:
+		return cb_hyperv_cpuid((void __user *)arg);
 	case KVM_HAS_DEVICE_ATTR:
 	case KVM_GET_DEVICE_ATTR:
 	case KVM_SET_DEVICE_ATTR:
@@ -330,6 +344,7 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	/*
 	 * From here on it belongs to the VM and goes with it, even if there is no fd left for it.
 	 */
+	v->hyperv.index = vm->vcpus;
 	vm->vcpu[vm->vcpus] = v;
 	smp_store_release(&vm->vcpus, vm->vcpus + 1);
 	cb_irqchip_realize(vm);

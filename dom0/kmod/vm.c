@@ -164,6 +164,7 @@ static int set_clock(struct cb_vm *vm, const struct kvm_clock_data __user *arg)
 	else
 		vm->clock_ns = c.clock - ktime_get_boottime_ns();
 	mutex_unlock(&vm->lock);
+	cb_hyperv_clock_changed(vm);
 	return r < 0 ? r : 0;
 }
 
@@ -513,6 +514,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	cb_irqchip_init(vm);
+	cb_hyperv_init(vm);
 	cb_coalesced_init(vm);
 	r = cb_mem_init(vm);
 	if (r)

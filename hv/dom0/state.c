@@ -6,6 +6,7 @@
 #include "hv/dom0/state.h"
 #include "boot/linux.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/time.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
@@ -175,6 +176,12 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	return 0;
 }
 
+static void get_debugregs(struct vcpu *v, struct corbel_debugregs *d)
+{
+	*d = (struct corbel_debugregs){.dr6 = debug_get_dr(v, 6), .dr7 = debug_get_dr(v, 7)};
+	memcpy(d->db, v->dr, sizeof(v->dr));
+}
+
 static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 {
 	if (d->flags || d->dr6 >> 32 || d->dr7 >> 32)
@@ -215,6 +222,8 @@ union state {
 	struct corbel_guest_debug debug;
 	struct corbel_translation translation;
 	struct corbel_mce mce;
+	struct corbel_clock clock;
+	struct corbel_memory memory;
 	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
 	u32 word;
 	u64 number;
@@ -238,7 +247,29 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_MCE_CAP] = sizeof(u64),
     [CORBEL_STATE_MCE] = sizeof(struct corbel_mce),
     [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
+    [CORBEL_STATE_CLOCK] = sizeof(struct corbel_clock),
 };
+
+static void get_clock(struct vcpu *v, struct corbel_clock *c)
+{
+	u64 now = rdtsc();
+	s8 shift;
+
+	c->tsc = vcpu_tsc(v, now);
+	c->ns = pv_clock_at(v->vm, now);
+	tsc_pvclock_scale(v->tsc_khz, &c->mul, &shift);
+	c->shift = shift;
+	c->runtime_ns = tsc_to_ns(sched_runtime(&v->sched, now));
+}
+
+static s64 set_memory(struct vcpu *v, const struct corbel_memory *m, u32 n)
+{
+	u32 head = offsetof(struct corbel_memory, bytes);
+
+	if (n < head || m->gpa >> 52)
+		return -EINVAL;
+	return p2m_write(&v->vm->p2m, gpa(m->gpa), m->bytes, n - head);
+}
 
 /* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
 static union state *state_copy(void)
@@ -281,10 +312,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		get_events(v, &s->events);
 		break;
 	case CORBEL_STATE_DEBUGREGS:
-		s->debugregs = (struct corbel_debugregs){0};
-		memcpy(s->debugregs.db, v->dr, sizeof(v->dr));
-		s->debugregs.dr6 = debug_get_dr(v, 6);
-		s->debugregs.dr7 = debug_get_dr(v, 7);
+		get_debugregs(v, &s->debugregs);
 		break;
 	case CORBEL_STATE_MP:
 		s->word = v->mp_state;
@@ -294,6 +322,9 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		break;
 	case CORBEL_STATE_TSC_OFFSET:
 		s->number = v->tsc_offset;
+		break;
+	case CORBEL_STATE_CLOCK:
+		get_clock(v, &s->clock);
 		break;
 	case CORBEL_STATE_TRANSLATE:
 		linear = READ_ONCE(*(const u64 __shared *)v->data);
@@ -351,6 +382,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return mce_setup(v, s->number);
 	case CORBEL_STATE_MCE:
 		return mce_set(v, &s->mce);
+	case CORBEL_STATE_MEMORY:
+		return set_memory(v, &s->memory, n);
 	case CORBEL_STATE_INTERRUPT:
 		return set_user_irq(v, s->word);
 	case CORBEL_STATE_CLOCK_STOPPED:

@@ -7,6 +7,7 @@
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/fault.h"
+#include "hv/guest/hyperv.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_regs.h"
@@ -63,6 +64,10 @@ static void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 nr = v->gpr[RAX];
 
+	if (unlikely(v->hyperv & CORBEL_HYPERV_CALLS)) {
+		hyperv_hypercall(v, x);
+		return;
+	}
 	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
 	vcpu_step(v, x, x->insn_len);
 	if (hvm->get(v, HVM_CPL))

@@ -5,6 +5,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/hyperv.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/lapic_timer.h"
 #include "hv/guest/vm.h"
@@ -123,7 +124,7 @@ static const struct constant *constant_of(u32 msr)
 /* It is no vCPU's. */
 static int refuse_msr(struct vcpu *v, u32 msr, const char *what)
 {
-	if (vm_may_log(v->vm, VM_LOG_LINE))
+	if (!hyperv_has_msr(v, msr) && vm_may_log(v->vm, VM_LOG_LINE))
 		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
 	return -ENOENT;
 }
@@ -191,6 +192,8 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 		ret = mce_msr_read(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = spec_read(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = hyperv_msr_read(v, msr, val);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
@@ -344,6 +347,8 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		ret = mce_msr_write(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = spec_write(v, msr, val, host);
+	if (ret == -ENOENT)
+		ret = hyperv_msr_write(v, msr, val);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/guest/msr_exit.h"
+#include "hv/guest/hyperv.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/vm.h"
 
@@ -36,7 +37,9 @@ void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
 		why = CORBEL_MSR_EXIT_FILTER;
 	if (err == -ENOENT)
 		why = CORBEL_MSR_EXIT_UNKNOWN;
-	if (!(v->vm->msr_exits & why)) {
+	if (err == -ENOENT && hyperv_has_msr(v, v->gpr[RCX])) {
+		why = CORBEL_MSR_EXIT_HYPERV;
+	} else if (!(v->vm->msr_exits & why)) {
 		vcpu_inject_gp(v);
 		return;
 	}

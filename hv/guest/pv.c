@@ -120,7 +120,7 @@ static u64 anchor_tsc(struct vm *vm)
 	return READ_ONCE(vm->clock_anchor_tsc);
 }
 
-static u64 clock_at(struct vm *vm, u64 tsc)
+u64 pv_clock_at(struct vm *vm, u64 tsc)
 {
 	u64 anchor = anchor_tsc(vm), ticks = ticks_since(anchor, tsc);
 	s8 shift;
@@ -134,7 +134,7 @@ static u64 clock_at(struct vm *vm, u64 tsc)
 
 u64 pv_clock_get(struct vm *vm)
 {
-	return clock_at(vm, rdtsc());
+	return pv_clock_at(vm, rdtsc());
 }
 
 void pv_clock_set(struct vm *vm, u64 ns)
@@ -156,7 +156,7 @@ static bool write_clock(struct vcpu *v)
 	u64 anchor = anchor_tsc(v->vm), at = v->pv.system_time & ~MSR_ENABLED;
 	struct pv_clock c = {
 	    .tsc_timestamp = vcpu_tsc(v, anchor),
-	    .system_time = clock_at(v->vm, anchor),
+	    .system_time = pv_clock_at(v->vm, anchor),
 	};
 
 	if (!read_guest(v, at + offsetof(struct pv_clock, flags), &c.flags, 1))
@@ -185,7 +185,7 @@ int pv_clock_stopped(struct vcpu *v)
 /* The wall clock when kvmclock was 0. */
 static bool write_wall_clock(struct vcpu *v)
 {
-	u64 now = rdtsc(), ns = wallclock_boot_ns + host_ns(now) - clock_at(v->vm, now);
+	u64 now = rdtsc(), ns = wallclock_boot_ns + host_ns(now) - pv_clock_at(v->vm, now);
 	struct pv_wall_clock w = {.sec = ns / 1000000000, .nsec = ns % 1000000000};
 
 	return write_versioned(v, v->pv.wall_clock, &w, sizeof(w), &w.version);

@@ -57,6 +57,7 @@ void pv_reset(struct vcpu *v);
  * kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew.
  */
 u64 pv_clock_get(struct vm *vm);
+u64 pv_clock_at(struct vm *vm, u64 tsc); /* when the machine's TSC is that */
 void pv_clock_set(struct vm *vm, u64 ns);
 /*
  * A stopped vCPU's guest is told that its clock stood still, so that its watchdogs do not bark:

@@ -157,6 +157,8 @@ struct vcpu {
 	/* dom0's vCPUs */
 	u8 event_vector; /* any CPU reads it */
 
+	u8 hyperv; /* CORBEL_HYPERV_x */
+
 	u64 exits_total, exits[VMEXIT_NR]; /* any CPU reads them */
 	u64 spun_at;			   /* exits_total when it made way: spin.h */
 };

@@ -388,11 +388,12 @@ static void run(void)
 
 static void set_lists(void)
 {
+	struct kvm_enable_cap enforce = {.cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .args = {below(2)}};
 	u32 i = any_vcpu(), n = below(8) ? below(100) : (u32)number();
 
 	fill(scratch, SCRATCH / 2);
 	memcpy(scratch, &n, 4);
-	switch (below(6)) {
+	switch (below(7)) {
 	case 0:
 		count(ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, pointer(scratch)));
 		break;
@@ -409,13 +410,22 @@ static void set_lists(void)
 	case 4:
 		for (u32 k = 0; k < 64; k++) {
 			static const u32 base[] = {
-			    0,	   0x10, 0x174,	     0x200,	 0x277,	     0x400,	0x6e0,
-			    0x800, 0x1b, 0x4b564d00, 0xc0000080, 0xc0000100, 0xc0010000};
+			    0,		0x10,	    0x174,	0x200,	    0x277,	0x400,
+			    0x6e0,	0x800,	    0x1b,	0x4b564d00, 0xc0000080, 0xc0000100,
+			    0xc0010000, 0x40000000, 0x40000020, 0x40000070, 0x40000100};
 
 			((struct kvm_msrs *)scratch)->entries[k].index =
-			    base[below(13)] + below(16);
+			    base[below(17)] + below(16);
 		}
 		count(ioctl(vcpu_fd[i], below(2) ? KVM_SET_MSRS : KVM_GET_MSRS, pointer(scratch)));
+		break;
+	case 5: /* a guest of Hyper-V, which may use what it sees */
+		n = 100;
+		memcpy(scratch, &n, 4);
+		count(ioctl(below(2) ? kvm_fd : vcpu_fd[i], KVM_GET_SUPPORTED_HV_CPUID,
+			    pointer(scratch)));
+		count(ioctl(vcpu_fd[i], KVM_ENABLE_CAP, &enforce));
+		count(ioctl(vcpu_fd[i], KVM_SET_CPUID2, scratch));
 		break;
 	default:
 		count(ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, pointer(scratch)));

@@ -719,6 +719,18 @@ entry pl_rdmsr_loop
 .next:	rdmsr
 	jmp .next
 
+; A call of the hypercall page at RDI, with RCX, RDX and R8 for it: RAX, and the number of faults
+entry pl_hyperv
+	xor r14d, r14d
+	lea r15, [.after]
+	call rdi
+.after:	mov rbp, rax
+	value ebp
+	shr rbp, 32
+	value ebp
+	value r14d
+	done
+
 entry pl_call			; RDI, RSI is its argument
 	call rdi
 	done

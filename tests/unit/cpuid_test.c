@@ -10,6 +10,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/guest/cpuid.h"
+#include "hv/guest/hyperv.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/msr.h"
 #include "fake_machine.h"
@@ -113,6 +114,16 @@ void spec_set(u64 ctrl)
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {
 	return 0;
+}
+
+int hyperv_msr_read(struct vcpu *v, u32 msr, u64 *val)
+{
+	return -ENOENT;
+}
+
+int hyperv_msr_write(struct vcpu *v, u32 msr, u64 val)
+{
+	return -ENOENT;
 }
 
 bool vm_may_log(struct vm *vm, u32 bytes)

@@ -14,6 +14,7 @@ static int fake_wrmsr(u32 msr, u64 val);
 #define wrmsr_safe fake_wrmsr
 #include "hv/cpu/mcheck.c"
 
+#include "hv/guest/hyperv.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
@@ -213,6 +214,7 @@ static void test_host(void)
 NOTHING(irq_window, void)
 NOTHING(lapic_ended, struct vcpu *v, u8 vector)
 ZERO(int, lapic_write, struct vcpu *v, u32 offset, u64 val)
+NOTHING(hyperv_hypercall, struct vcpu *v, const struct vm_exit *x)
 NOTHING(msr_refused, struct vcpu *v, const struct vm_exit *x, int err)
 NOTHING(spin_make_way, struct vcpu *v)
 NOTHING(vcpu_inject_exception, struct vcpu *v, u8 vector, bool has_error, u32 error)

@@ -27,6 +27,7 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
+#include "hv/guest/hyperv.h"
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/fault.h"
@@ -420,6 +421,10 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 }
 
 /* ---- of no concern here ---- */
+
+void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x)
+{
+}
 
 void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
 {

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What is only logic of TLFS: see tlfs.h. */
+#include "tlfs.h"
+
+/* ---- CPUID ---- */
+
+void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u32 n)
+{
+	u32 i;
+
+	*r = (struct tlfs_rights){.is_enforced = r->is_enforced};
+	for (i = 0; i < n; i++, e++) {
+		switch (e->function) {
+		case TLFS_LEAF_HV:
+			r->has_signature = e->eax == TLFS_HV1;
+			break;
+		case TLFS_LEAF_FEATURES:
+			r->eax = e->eax;
+			r->ebx = e->ebx;
+			r->edx = e->edx;
+			break;
+		case TLFS_LEAF_HINTS:
+			r->hints = e->eax;
+			r->spins = e->ebx;
+			break;
+		}
+	}
+}
+
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus)
+{
+	static const struct kvm_cpuid_entry2 all[TLFS_LEAVES] = {
+	    /* "Microsoft Hv" */
+	    {TLFS_LEAF_MAX, .eax = TLFS_LEAF_LIMITS, 0x7263694d, 0x666f736f, 0x76482074},
+	    {TLFS_LEAF_HV, .eax = TLFS_HV1},
+	    {TLFS_LEAF_VERSION, .eax = 14393, .ebx = 10 << 16}, /* as Windows Server 2016 has it */
+	    {TLFS_LEAF_FEATURES,
+	     .eax = TLFS_MSR_RUNTIME | TLFS_MSR_REF_COUNT | TLFS_MSR_APIC | TLFS_MSR_HYPERCALL |
+		    TLFS_MSR_VP_INDEX | TLFS_MSR_RESET | TLFS_MSR_REFERENCE_TSC |
+		    TLFS_MSR_FREQUENCY | TLFS_MSR_REENLIGHTENMENT,
+	     .edx = TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH},
+	    {TLFS_LEAF_HINTS, .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC, .ebx = 0xfff},
+	    {TLFS_LEAF_LIMITS, .ebx = 64},
+	};
+
+	memcpy(e, all, sizeof(all));
+	e[TLFS_LEAF_LIMITS - TLFS_LEAF_MAX].eax = max_vcpus;
+}
+
+/* ---- MSRs ---- */
+
+bool tlfs_may_use(const struct tlfs_rights *r, u32 msr)
+{
+	if (!r->is_enforced)
+		return true;
+	switch (msr) {
+	case MSR_GUEST_OS_ID:
+	case MSR_HV_HYPERCALL:
+		return r->eax & TLFS_MSR_HYPERCALL;
+	case MSR_VP_INDEX:
+		return r->eax & TLFS_MSR_VP_INDEX;
+	case MSR_HV_RESET:
+		return r->eax & TLFS_MSR_RESET;
+	case MSR_VP_RUNTIME:
+		return r->eax & TLFS_MSR_RUNTIME;
+	case MSR_TIME_REF_COUNT:
+		return r->eax & TLFS_MSR_REF_COUNT;
+	case MSR_REFERENCE_TSC:
+		return r->eax & TLFS_MSR_REFERENCE_TSC;
+	case MSR_TSC_FREQUENCY:
+	case MSR_APIC_FREQUENCY:
+		return r->eax & TLFS_MSR_FREQUENCY;
+	case MSR_HV_EOI ... MSR_VP_ASSIST_PAGE:
+		return r->eax & TLFS_MSR_APIC;
+	case MSR_CRASH_P0 ... MSR_CRASH_CTL:
+		return r->edx & TLFS_HAS_CRASH;
+	case MSR_REENLIGHTENMENT ... MSR_TSC_EMULATED:
+		return r->eax & TLFS_MSR_REENLIGHTENMENT;
+	}
+	return false;
+}
+
+/* ---- time ---- */
+
+static u64 mul_high(u64 a, u64 b)
+{
+	return (unsigned __int128)a * b >> 64;
+}
+
+bool tlfs_compute_tsc(struct tlfs_tsc_page *p, u64 tsc, u64 ns, u32 mul, s32 shift)
+{
+	u64 scale = ((u64)mul << 32) / 100;
+
+	if (shift <= -64 || shift >= 64 || (shift > 0 && scale >> (64 - shift)))
+		return false;
+	p->scale = shift < 0 ? scale >> -shift : scale << shift;
+	/* one less, since both quotients have been rounded down */
+	p->offset = ns / 100 - mul_high(tsc, p->scale) - 1;
+	return true;
+}
+
+u64 tlfs_time_at(const struct tlfs_tsc_page *p, u64 tsc)
+{
+	return mul_high(tsc, p->scale) + p->offset;
+}
+
+u32 tlfs_next_sequence(u32 sequence)
+{
+	return sequence + 1 == 0 || sequence + 1 == ~0u ? 1 : sequence + 1;
+}
+
+/* ---- hypercalls ---- */
+
+static bool may_call(const struct tlfs_rights *r, u32 code)
+{
+	if (!r->is_enforced)
+		return true;
+	switch (code) {
+	case CALL_SPIN_WAIT:
+		return r->spins && r->spins != TLFS_NO_SPINS;
+	}
+	return true; /* there is no such call, which is what it will be told */
+}
+
+enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_hypercall *c)
+{
+	bool is_list;
+
+	c->code = word;
+	c->fast = word & TLFS_CALL_FAST;
+	c->var = word >> 17 & 0x3ff;
+	c->count = word >> 32 & 0xfff;
+	c->done = word >> 48 & 0xfff;
+	is_list = c->count || c->done;
+	if (!may_call(r, c->code))
+		return TLFS_ACCESS_DENIED;
+	if (word & TLFS_CALL_RESERVED)
+		return TLFS_INVALID_INPUT;
+	switch (c->code) {
+	case CALL_SPIN_WAIT:
+		return is_list || c->var ? TLFS_INVALID_INPUT : TLFS_SUCCESS;
+	}
+	return TLFS_INVALID_CODE;
+}

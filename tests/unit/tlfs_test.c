@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* links: dom0/kmod/tlfs.c hv/lib/scale.c */
+/* What of Hyper-V's specification is only logic: rights, the reference time, hypercalls' word. */
+#include "dom0/kmod/tlfs.h"
+#include "hv/lib/scale.h"
+#include "test.h"
+
+static struct tlfs_rights open_to_all, nothing = {.is_enforced = true};
+
+static void test_cpuid(void)
+{
+	struct kvm_cpuid_entry2 e[TLFS_LEAVES];
+	struct tlfs_rights r = {.is_enforced = true, .eax = 1};
+
+	tlfs_offer_cpuid(e, 64);
+	for (u32 i = 0; i < TLFS_LEAVES; i++)
+		CHECK_QUIET(e[i].function == TLFS_LEAF_MAX + i && !e[i].index && !e[i].flags,
+			    "leaf %u is in its place", i);
+	CHECK(e[0].eax == e[TLFS_LEAVES - 1].function && e[TLFS_LEAVES - 1].eax == 64,
+	      "the first leaf names the last, which has the number of vCPUs");
+	tlfs_take_cpuid(&r, e, TLFS_LEAVES);
+	CHECK(r.has_signature && r.is_enforced && r.eax == e[3].eax && r.edx == e[3].edx &&
+		  r.hints == e[4].eax && r.spins == e[4].ebx,
+	      "what is offered and shown is allowed");
+	e[1].eax++;
+	tlfs_take_cpuid(&r, e, TLFS_LEAVES);
+	CHECK(!r.has_signature, "another signature is not Hyper-V's");
+	tlfs_take_cpuid(&r, e, 0);
+	CHECK(!r.has_signature && !r.eax && !r.hints && r.is_enforced,
+	      "a table without these leaves allows nothing");
+}
+
+/* Each bit allows its MSRs, and no bit those that there are not. */
+static void test_rights(void)
+{
+	static const struct {
+		u32 bit, first, last;
+	} msrs[] = {{TLFS_MSR_RUNTIME, MSR_VP_RUNTIME, MSR_VP_RUNTIME},
+		    {TLFS_MSR_REF_COUNT, MSR_TIME_REF_COUNT, MSR_TIME_REF_COUNT},
+		    {TLFS_MSR_APIC, MSR_HV_EOI, MSR_VP_ASSIST_PAGE},
+		    {TLFS_MSR_HYPERCALL, MSR_GUEST_OS_ID, MSR_HV_HYPERCALL},
+		    {TLFS_MSR_VP_INDEX, MSR_VP_INDEX, MSR_VP_INDEX},
+		    {TLFS_MSR_RESET, MSR_HV_RESET, MSR_HV_RESET},
+		    {TLFS_MSR_REFERENCE_TSC, MSR_REFERENCE_TSC, MSR_REFERENCE_TSC},
+		    {TLFS_MSR_FREQUENCY, MSR_TSC_FREQUENCY, MSR_APIC_FREQUENCY},
+		    {TLFS_MSR_REENLIGHTENMENT, MSR_REENLIGHTENMENT, MSR_TSC_EMULATED}};
+	struct tlfs_rights r = nothing;
+	u32 wrong = 0, all = 0;
+
+	for (u32 msr = TLFS_MSRS; msr < TLFS_MSRS + TLFS_MSRS_NR; msr++) {
+		wrong += tlfs_may_use(&nothing, msr) || !tlfs_may_use(&open_to_all, msr);
+		for (u32 i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
+			r.eax = ~msrs[i].bit;
+			if (msr >= msrs[i].first && msr <= msrs[i].last)
+				wrong += tlfs_may_use(&r, msr);
+			r.eax = msrs[i].bit;
+			wrong +=
+			    tlfs_may_use(&r, msr) != (msr >= msrs[i].first && msr <= msrs[i].last);
+		}
+	}
+	CHECK(!wrong, "each feature allows its MSRs and no other (%u)", wrong);
+	r = (struct tlfs_rights){.is_enforced = true, .edx = TLFS_HAS_CRASH};
+	for (u32 msr = TLFS_MSRS; msr < TLFS_MSRS + TLFS_MSRS_NR; msr++)
+		all += tlfs_may_use(&r, msr);
+	CHECK(all == 6 && tlfs_may_use(&r, MSR_CRASH_P0) && tlfs_may_use(&r, MSR_CRASH_CTL),
+	      "that of crashes its six");
+	CHECK(!tlfs_has_msr(TLFS_MSRS - 1) && tlfs_has_msr(TLFS_MSRS) &&
+		  tlfs_has_msr(TLFS_MSRS + 0x1ff) && !tlfs_has_msr(TLFS_MSRS + 0x200),
+	      "its MSRs begin and end");
+}
+
+/* How far the page is behind what it is to say, in units of 100 ns; it must not be ahead. */
+static void test_time(void)
+{
+	static const u32 khz[] = {20000, 100000, 999999, 1000000, 2345678, 3000000, 0xffffffff};
+	const u64 tsc = 123456789012345678, ns = 98765432109876, s = 36000;
+	struct tlfs_tsc_page p;
+	u32 wrong = 0, mul;
+	s8 shift;
+
+	for (u32 i = 0; i < sizeof(khz) / sizeof(khz[0]); i++) {
+		u64 ticks = s * 1000 * khz[i], later;
+
+		tsc_pvclock_scale(khz[i], &mul, &shift);
+		ticks = shift < 0 ? ticks >> -shift : ticks << shift;
+		later = ns + (u64)((unsigned __int128)ticks * mul >> 32);
+		CHECK_QUIET(tlfs_compute_tsc(&p, tsc, ns, mul, shift), "%u kHz fit", khz[i]);
+		wrong += ns / 100 - tlfs_time_at(&p, tsc) > 2;
+		wrong += later / 100 - tlfs_time_at(&p, tsc + s * 1000 * khz[i]) > 2;
+	}
+	CHECK(!wrong, "the page's time is kvmclock's, also ten hours later (%u)", wrong);
+	CHECK(!tlfs_compute_tsc(&p, 1, 1, ~0u, 10) && !tlfs_compute_tsc(&p, 1, 1, 1, 64) &&
+		  !tlfs_compute_tsc(&p, 1, 1, 1, -64),
+	      "a TSC slower than the unit has no scale");
+	CHECK(tlfs_compute_tsc(&p, ~0ull, 500, 1u << 31, 0) && tlfs_time_at(&p, ~0ull) == 4,
+	      "a TSC that was set back is no harm");
+	CHECK(tlfs_next_sequence(1) == 2 && tlfs_next_sequence(0) == 1 &&
+		  tlfs_next_sequence(~0u - 1) == 1 && tlfs_next_sequence(~0u) == 1,
+	      "sequences are never 0 nor ~0");
+}
+
+static u32 decode(const struct tlfs_rights *r, u64 word)
+{
+	struct tlfs_hypercall c;
+
+	return tlfs_decode(r, word, &c);
+}
+
+static void test_calls(void)
+{
+	struct tlfs_hypercall c;
+	struct tlfs_rights r = nothing;
+	u32 wrong = 0;
+
+	CHECK(tlfs_decode(&open_to_all, 0x0123045607fcbeef, &c) == TLFS_INVALID_CODE &&
+		  c.code == 0xbeef && !c.fast && c.var == 0x3fe && c.count == 0x456 &&
+		  c.done == 0x123,
+	      "the word is taken apart");
+	for (u32 bit = 17; bit < 64; bit++)
+		wrong += decode(&open_to_all, CALL_SPIN_WAIT | 1ull << bit) != TLFS_INVALID_INPUT;
+	CHECK(!wrong && decode(&open_to_all, CALL_SPIN_WAIT | TLFS_CALL_FAST) == TLFS_SUCCESS,
+	      "a call without lists has no counts, and nothing has reserved bits");
+	CHECK(decode(&open_to_all, 1ull << 27) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, 0) == TLFS_INVALID_CODE,
+	      "they are looked at first");
+	CHECK(decode(&nothing, CALL_SPIN_WAIT) == TLFS_ACCESS_DENIED &&
+		  decode(&nothing, 0xbeef) == TLFS_INVALID_CODE,
+	      "who may not is told so");
+	r.spins = TLFS_NO_SPINS;
+	CHECK(decode(&r, CALL_SPIN_WAIT) == TLFS_ACCESS_DENIED, "a guest that is never to say it");
+	r.spins = 1;
+	CHECK(decode(&r, CALL_SPIN_WAIT) == TLFS_SUCCESS, "one that may");
+}
+
+int main(void)
+{
+	test_cpuid();
+	test_rights();
+	test_time();
+	test_calls();
+	return test_end();
+}
