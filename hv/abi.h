@@ -166,6 +166,7 @@ enum corbel_hypercall {
 	 * is. The weight is in parts of 1024 that each vCPU's own is multiplied by
 	 */
 	CORBEL_HC_SCHED_VM,
+	CORBEL_HC_FLUSH, /* (vm): on return no TLB has anything of the guest's */
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */

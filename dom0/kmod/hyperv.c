@@ -9,6 +9,7 @@
  */
 #include "kmod.h"
 
+#include <asm/apicdef.h>
 #include <asm/kvm_para.h>
 
 #define WRITE_TRIES 100
@@ -430,9 +431,79 @@ static void take_registers(const struct corbel_vcpu_page *p, u64 *word, struct t
 	}
 }
 
+/*
+ * The vCPUs of a set, whose header is at gpa; as there are no more than 64, only those of the first
+ * bank can be there. TLFS_SUCCESS, or what is wrong with it.
+ */
+static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u64 gpa, u64 *mask)
+{
+	struct tlfs_set s;
+	u64 bank = 0;
+
+	if (cb_guest_read(v, gpa, &s, sizeof(s)) || s.format > TLFS_SET_ALL ||
+	    hweight64(s.banks) != c->var)
+		return TLFS_INVALID_INPUT;
+	if (s.banks & 1 && cb_guest_read(v, gpa + sizeof(s), &bank, sizeof(bank)))
+		return TLFS_INVALID_INPUT;
+	*mask = tlfs_first_bank(&s, &bank);
+	return TLFS_SUCCESS;
+}
+
+static void send_ipis(struct cb_vm *vm, u64 mask, u8 vector)
+{
+	u32 n = smp_load_acquire(&vm->vcpus), i;
+
+	for (i = 0; i < n; i++)
+		if (mask & BIT_ULL(READ_ONCE(vm->vcpu[i]->hyperv.index)))
+			HC4(MSI, vm->id, APIC_DEFAULT_PHYS_BASE | vm->vcpu[i]->apic_id << 12,
+			    vector, 0);
+}
+
+static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
+{
+	struct tlfs_ipi ipi;
+	u64 r = TLFS_SUCCESS;
+
+	if (c->fast)
+		ipi = (struct tlfs_ipi){.vector = c->input, c->input >> 32, c->output};
+	else if (cb_guest_read(v, c->input, &ipi, sizeof(ipi)))
+		return TLFS_INVALID_INPUT;
+	if (c->code == CALL_SEND_IPI_EX)
+		r = read_set(v, c, c->input + offsetof(struct tlfs_ipi, mask), &ipi.mask);
+	if (r == TLFS_SUCCESS && (ipi.vector < TLFS_IPI_FIRST || ipi.vector > TLFS_IPI_LAST))
+		r = TLFS_INVALID_INPUT;
+	if (r == TLFS_SUCCESS)
+		send_ipis(v->vm, ipi.mask, ipi.vector);
+	return r;
+}
+
+/* Whatever is to be flushed, all of the guest's is: its list is not looked at. */
+static u64 flush(struct cb_vcpu *v, const struct tlfs_hypercall *c)
+{
+	struct tlfs_flush f;
+	u64 r = TLFS_SUCCESS;
+
+	if (cb_guest_read(v, c->input, &f, sizeof(f)))
+		return TLFS_INVALID_INPUT;
+	if (c->code == CALL_FLUSH_EX || c->code == CALL_FLUSH_LIST_EX)
+		r = read_set(v, c, c->input + offsetof(struct tlfs_flush, mask), &f.mask);
+	if (r == TLFS_SUCCESS)
+		HC1(FLUSH, v->vm->id);
+	/* how much of the list is done */
+	return r == TLFS_SUCCESS ? r | (u64)c->count << 32 : r;
+}
+
 static u64 carry_out(struct cb_vcpu *v, struct tlfs_hypercall *c)
 {
 	switch (c->code) {
+	case CALL_FLUSH:
+	case CALL_FLUSH_LIST:
+	case CALL_FLUSH_EX:
+	case CALL_FLUSH_LIST_EX:
+		return flush(v, c);
+	case CALL_SEND_IPI:
+	case CALL_SEND_IPI_EX:
+		return send_ipi(v, c);
 	case CALL_SPIN_WAIT:
 		yield(); /* it waits for another vCPU, which may be waiting for this CPU */
 		return TLFS_SUCCESS;

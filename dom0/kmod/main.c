@@ -82,6 +82,8 @@ static const u16 caps_present[] = {
     KVM_CAP_HYPERV_CPUID,
     KVM_CAP_SYS_HYPERV_CPUID,
     KVM_CAP_HYPERV_ENFORCE_CPUID,
+    KVM_CAP_HYPERV_SEND_IPI,
+    KVM_CAP_HYPERV_TLBFLUSH,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)

@@ -39,7 +39,10 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus)
 		    TLFS_MSR_VP_INDEX | TLFS_MSR_RESET | TLFS_MSR_REFERENCE_TSC |
 		    TLFS_MSR_FREQUENCY | TLFS_MSR_REENLIGHTENMENT,
 	     .edx = TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH},
-	    {TLFS_LEAF_HINTS, .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC, .ebx = 0xfff},
+	    {TLFS_LEAF_HINTS,
+	     .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC | TLFS_HINT_FLUSH | TLFS_HINT_IPI |
+		    TLFS_HINT_SETS,
+	     .ebx = 0xfff},
 	    {TLFS_LEAF_LIMITS, .ebx = 64},
 	};
 
@@ -116,29 +119,73 @@ static bool may_call(const struct tlfs_rights *r, u32 code)
 	if (!r->is_enforced)
 		return true;
 	switch (code) {
+	case CALL_FLUSH_EX:
+	case CALL_FLUSH_LIST_EX:
+	case CALL_SEND_IPI_EX:
+		if (!(r->hints & TLFS_HINT_SETS))
+			return false;
+	}
+	switch (code) {
+	case CALL_FLUSH:
+	case CALL_FLUSH_LIST:
+	case CALL_FLUSH_EX:
+	case CALL_FLUSH_LIST_EX:
+		return r->hints & TLFS_HINT_FLUSH;
+	case CALL_SEND_IPI:
+	case CALL_SEND_IPI_EX:
+		return r->hints & TLFS_HINT_IPI;
 	case CALL_SPIN_WAIT:
 		return r->spins && r->spins != TLFS_NO_SPINS;
 	}
 	return true; /* there is no such call, which is what it will be told */
 }
 
+/* Do the word's counts, and where it has its input, make sense for the call? */
+static enum tlfs_status check_form(const struct tlfs_hypercall *c)
+{
+	bool is_list = c->count || c->done, fine;
+
+	switch (c->code) {
+	case CALL_SPIN_WAIT:
+	case CALL_SEND_IPI:
+		fine = !is_list && !c->var;
+		break;
+	case CALL_FLUSH:
+		fine = !is_list && !c->var && !c->fast;
+		break;
+	case CALL_FLUSH_LIST:
+		fine = c->count && !c->done && !c->var && !c->fast;
+		break;
+	case CALL_FLUSH_EX:
+	case CALL_SEND_IPI_EX:
+		fine = !is_list && !c->fast;
+		break;
+	case CALL_FLUSH_LIST_EX:
+		fine = c->count && !c->done && !c->fast;
+		break;
+	default:
+		return TLFS_INVALID_CODE;
+	}
+	return fine ? TLFS_SUCCESS : TLFS_INVALID_INPUT;
+}
+
 enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_hypercall *c)
 {
-	bool is_list;
-
 	c->code = word;
 	c->fast = word & TLFS_CALL_FAST;
 	c->var = word >> 17 & 0x3ff;
 	c->count = word >> 32 & 0xfff;
 	c->done = word >> 48 & 0xfff;
-	is_list = c->count || c->done;
 	if (!may_call(r, c->code))
 		return TLFS_ACCESS_DENIED;
 	if (word & TLFS_CALL_RESERVED)
 		return TLFS_INVALID_INPUT;
-	switch (c->code) {
-	case CALL_SPIN_WAIT:
-		return is_list || c->var ? TLFS_INVALID_INPUT : TLFS_SUCCESS;
-	}
-	return TLFS_INVALID_CODE;
+	return check_form(c);
+}
+
+u64 tlfs_first_bank(const struct tlfs_set *s, const u64 *bank)
+{
+	if (s->format == TLFS_SET_ALL)
+		return ~0ull;
+	return s->banks & 1 ? *bank : 0;
 }

@@ -33,8 +33,11 @@
 #define TLFS_HAS_FREQUENCY 0x0100u
 #define TLFS_HAS_CRASH	   0x0400u
 /* HINTS, EAX */
+#define TLFS_HINT_FLUSH	  0x0004u /* TLBs of others are flushed by hypercalls */
 #define TLFS_HINT_APIC	  0x0008u /* use its MSRs */
 #define TLFS_HINT_RELAXED 0x0020u /* no watchdogs */
+#define TLFS_HINT_IPI	  0x0400u /* so are IPIs sent */
+#define TLFS_HINT_SETS	  0x0800u /* to sets of vCPUs, too: the calls _EX */
 /* EBX: tries before a spinning vCPU says so */
 #define TLFS_NO_SPINS 0xffffffffu
 
@@ -107,7 +110,13 @@ u32 tlfs_next_sequence(u32 sequence);
 /* ---- hypercalls ---- */
 
 enum tlfs_call {
+	CALL_FLUSH = 0x02,
+	CALL_FLUSH_LIST = 0x03,
 	CALL_SPIN_WAIT = 0x08,
+	CALL_SEND_IPI = 0x0b,
+	CALL_FLUSH_EX = 0x13,
+	CALL_FLUSH_LIST_EX = 0x14,
+	CALL_SEND_IPI_EX = 0x15,
 };
 enum tlfs_status {
 	TLFS_SUCCESS,
@@ -131,5 +140,26 @@ struct tlfs_hypercall {
  * no sense for this call.
  */
 enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_hypercall *c);
+
+/* vCPUs by their index, 64 to a bank */
+#define TLFS_SET_SPARSE 0u
+#define TLFS_SET_ALL	1u
+struct tlfs_set {
+	u64 format;
+	u64 banks; /* which of them follow */
+};
+/* The first 64 of those in a set, all that there are; bank: those that follow. 0: none. */
+u64 tlfs_first_bank(const struct tlfs_set *s, const u64 *bank);
+
+struct tlfs_flush { /* input of CALL_FLUSH, _LIST; of _EX a set in place of the mask */
+	u64 space, flags;
+	u64 mask;
+};
+struct tlfs_ipi { /* likewise of CALL_SEND_IPI */
+	u32 vector, reserved;
+	u64 mask;
+};
+#define TLFS_IPI_FIRST 0x10u /* vectors that can be sent */
+#define TLFS_IPI_LAST  0xffu
 
 #endif

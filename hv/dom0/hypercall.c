@@ -307,6 +307,9 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return map_one(vm, arg[1], arg[2], arg[3], arg[4]) ?: 1;
 	case CORBEL_HC_UNMAP: /* gfn, count */
 		return p2m_unmap(&vm->p2m, arg[1], arg[2]);
+	case CORBEL_HC_FLUSH:
+		p2m_flush(&vm->p2m);
+		return 0;
 	case CORBEL_HC_DIRTY:
 		return dirty_log(vm, arg[1], arg[2], arg[3], arg[4]);
 	case CORBEL_HC_MSI: /* address, data, strict */
@@ -393,7 +396,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 
 #define VM_CALLS                                                                                   \
 	(CALL(VM_DESTROY) | CALL(BOOT_CPU) | CALL(UNMAP) | CALL(DIRTY) | CALL(MSI) |               \
-	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK) | CALL(SCHED_VM))
+	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK) | CALL(SCHED_VM) | CALL(FLUSH))
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
 	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER))

@@ -135,6 +135,13 @@ void p2m_dom0_unshare(struct p2m *p, hpa_t page);
 #define P2M_DOM0_RAM (PT_R | PT_W | PT_X | PT_DIRTY)
 /* With the lock held, behind a pt_unmap(): flush, then let go of frames and of tables cut off. */
 void p2m_settle_locked(struct p2m *p, bool flush);
+/* What TLBs have of the guest, also of its own tables, goes; it has gone on return. */
+static inline void p2m_flush(struct p2m *p)
+{
+	lock_acquire(&p->lock);
+	p2m_settle_locked(p, true);
+	lock_release(&p->lock);
+}
 
 /* In a guest, beyond the end of the tables: PT_MMIO. */
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out);

@@ -187,7 +187,8 @@ static void check_capabilities(void)
 	static const u32 caps[] = {KVM_CAP_HYPERV,	     KVM_CAP_HYPERV_VAPIC,
 				   KVM_CAP_HYPERV_SPIN,	     KVM_CAP_HYPERV_TIME,
 				   KVM_CAP_HYPERV_VP_INDEX,  KVM_CAP_HYPERV_CPUID,
-				   KVM_CAP_SYS_HYPERV_CPUID, KVM_CAP_HYPERV_ENFORCE_CPUID};
+				   KVM_CAP_SYS_HYPERV_CPUID, KVM_CAP_HYPERV_ENFORCE_CPUID,
+				   KVM_CAP_HYPERV_SEND_IPI,  KVM_CAP_HYPERV_TLBFLUSH};
 	struct table t = offered(kvm), few = {.head.nent = t.head.nent - 1}, mine;
 	struct kvm_enable_cap none = {.cap = KVM_CAP_HYPERV, .args = {1}};
 	struct vm vm;
@@ -548,8 +549,101 @@ static void check_rights(void)
 	enforce(&vm, 0);
 	introduce(&vm);
 	ok(calls(&vm, CALL_SPIN_WAIT, 0, 0) == TLFS_ACCESS_DENIED &&
+	       calls(&vm, CALL_SEND_IPI, 0, 0) == TLFS_ACCESS_DENIED &&
+	       calls(&vm, CALL_FLUSH_EX, 0, 0) == TLFS_ACCESS_DENIED &&
 	       calls(&vm, 0xbeef, 0, 0) == TLFS_INVALID_CODE && read_faults(&vm, MSR_VP_INDEX),
 	   "Hyper-V: the same holds for hypercalls");
+	vm_free(&vm);
+}
+
+/* ---- hypercalls that reach other vCPUs ---- */
+
+#define INPUT (DATA + 0x3000)
+#define FAST  TLFS_CALL_FAST
+
+static u32 requested(struct vm *vm, u32 cpu) /* of vectors 0x40 to 0x5f */
+{
+	struct kvm_lapic_state l;
+
+	if (cpu_ioctl(vm, cpu, KVM_GET_LAPIC, &l))
+		fatal("KVM_GET_LAPIC");
+	return *lapic_reg(&l, IRR2);
+}
+
+static u64 input_call(struct vm *vm, u64 word, const u64 *input, u32 words)
+{
+	memcpy(vm->ram + INPUT, input, words * sizeof(*input));
+	return calls(vm, word, INPUT, 0);
+}
+
+static void check_ipis(struct vm *vm)
+{
+	const u64 one[] = {0x41, 2}, set[] = {0x42, TLFS_SET_SPARSE, 1, 2},
+		  all[] = {0x43, TLFS_SET_ALL, 0}, far[] = {0x44, TLFS_SET_SPARSE, 2, 2},
+		  bad[] = {0x44, 2, 1, 2}, low[] = {0xf, TLFS_SET_ALL, 0},
+		  high[] = {0x144, TLFS_SET_ALL, 0};
+
+	ok(calls(vm, CALL_SEND_IPI | FAST, 0x40, 2) == TLFS_SUCCESS && requested(vm, 1) == 1 &&
+	       !requested(vm, 0),
+	   "Hyper-V: an IPI by registers");
+	ok(input_call(vm, CALL_SEND_IPI, one, 2) == TLFS_SUCCESS && requested(vm, 1) == 3 &&
+	       !requested(vm, 0),
+	   "Hyper-V: one by memory");
+	ok(input_call(vm, CALL_SEND_IPI_EX | 1ull << 17, set, 4) == TLFS_SUCCESS &&
+	       requested(vm, 1) == 7 && !requested(vm, 0),
+	   "Hyper-V: one to a set of vCPUs");
+	ok(input_call(vm, CALL_SEND_IPI_EX, all, 3) == TLFS_SUCCESS && requested(vm, 1) == 15 &&
+	       requested(vm, 0) == 8,
+	   "Hyper-V: one to all");
+	ok(input_call(vm, CALL_SEND_IPI_EX | 1ull << 17, far, 4) == TLFS_SUCCESS &&
+	       calls(vm, CALL_SEND_IPI | FAST, 0x44, 0) == TLFS_SUCCESS && requested(vm, 1) == 15 &&
+	       requested(vm, 0) == 8,
+	   "Hyper-V: one to none, and to some that are not there");
+	ok(input_call(vm, CALL_SEND_IPI_EX, set, 4) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_SEND_IPI_EX | 2ull << 17, set, 4) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_SEND_IPI_EX | 1ull << 17, bad, 4) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_SEND_IPI_EX, low, 3) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_SEND_IPI_EX, high, 3) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_SEND_IPI, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_SEND_IPI_EX, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_SEND_IPI_EX | FAST, 0x44, 0) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_SEND_IPI | FAST, 0x100000044, 2) == TLFS_SUCCESS,
+	   "Hyper-V: wrong counts, sets, vectors and addresses are refused");
+}
+
+static void check_flushes(struct vm *vm)
+{
+	const u64 one[] = {0, 3, 0}, set[] = {0, 0, TLFS_SET_SPARSE, 1, 2, 0x1000};
+	const u64 list = 1ull << 32;
+
+	ok(input_call(vm, CALL_FLUSH, one, 3) == TLFS_SUCCESS &&
+	       input_call(vm, CALL_FLUSH_LIST | list, one, 3) == list &&
+	       input_call(vm, CALL_FLUSH_EX | 1ull << 17, set, 6) == TLFS_SUCCESS &&
+	       input_call(vm, CALL_FLUSH_LIST_EX | list | 1ull << 17, set, 6) == list,
+	   "Hyper-V: TLBs are flushed by all four calls");
+	ok(input_call(vm, CALL_FLUSH_LIST, one, 3) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_FLUSH | list, one, 3) == TLFS_INVALID_INPUT &&
+	       input_call(vm, CALL_FLUSH_EX, set, 6) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_FLUSH, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       calls(vm, CALL_FLUSH | FAST, 0, 0) == TLFS_INVALID_INPUT,
+	   "Hyper-V: wrong counts and addresses are refused");
+}
+
+static void check_others(void)
+{
+	struct kvm_lapic_state l;
+	struct vm vm;
+
+	init(&vm, 2);
+	for (u32 i = 0; i < 2; i++) {
+		if (cpu_ioctl(&vm, i, KVM_GET_LAPIC, &l))
+			fatal("KVM_GET_LAPIC");
+		*lapic_reg(&l, SVR) = 0x1ff;
+		cpu_ioctl(&vm, i, KVM_SET_LAPIC, &l);
+	}
+	introduce(&vm);
+	check_ipis(&vm);
+	check_flushes(&vm);
 	vm_free(&vm);
 }
 
@@ -594,6 +688,7 @@ int main(void)
 	check_events(&vm);
 	vm_free(&vm);
 	check_index();
+	check_others();
 	check_rights();
 	check_migration();
 	return failures != 0;

@@ -50,7 +50,7 @@ u64 tsc_to_ns(u64 ticks)
 	return ticks;
 }
 
-static u64 unmapped, pauses, forgotten;
+static u64 unmapped, pauses, forgotten, flushed;
 
 u64 p2m_gfn_end(void)
 {
@@ -63,6 +63,11 @@ s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
 
 	unmapped += done;
 	return done;
+}
+
+void p2m_settle_locked(struct p2m *p, bool flush)
+{
+	flushed += flush;
 }
 
 void vcpu_request(struct vcpu *v, u64 req)

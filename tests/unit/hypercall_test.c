@@ -232,6 +232,10 @@ static void test_refused(void)
 		  call(CORBEL_HC_BASE + CORBEL_HC_NR, 0, 0, 0, 0) == -ENOSYS &&
 		  call(~0ull, 0, 0, 0, 0) == -ENOSYS,
 	      "numbers that are no hypercall's");
+	flushed = 0;
+	CHECK(call(CORBEL_HC_FLUSH, vm, 0, 0, 0) == 0 && flushed == 1 &&
+		  call(CORBEL_HC_FLUSH, 0, 0, 0, 0) == -ENOENT && flushed == 1,
+	      "a guest's TLBs are flushed, dom0's are its own");
 	CHECK(call(CORBEL_HC_MAP_ONE, 0, 5, 7, 0) == -ENOENT &&
 		  call(CORBEL_HC_UNMAP, 0, 5, 1, 0) == -ENOENT &&
 		  call(CORBEL_HC_VM_DESTROY, 0, 0, 0, 0) == -ENOENT &&

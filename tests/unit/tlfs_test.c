@@ -106,6 +106,44 @@ static u32 decode(const struct tlfs_rights *r, u64 word)
 	return tlfs_decode(r, word, &c);
 }
 
+static void test_forms(void)
+{
+	static const u32 sets[] = {CALL_FLUSH_EX, CALL_FLUSH_LIST_EX, CALL_SEND_IPI_EX};
+	const u64 list = 5ull << 32, var = 1ull << 17, later = 1ull << 48;
+	const struct tlfs_set some = {TLFS_SET_SPARSE, 3}, others = {TLFS_SET_SPARSE, 6},
+			      all = {TLFS_SET_ALL, 0};
+	struct tlfs_rights r = nothing;
+	const u64 bank = 0x55;
+
+	CHECK(decode(&open_to_all, CALL_FLUSH_LIST | list) == TLFS_SUCCESS &&
+		  decode(&open_to_all, CALL_FLUSH_LIST_EX | list | var) == TLFS_SUCCESS &&
+		  decode(&open_to_all, CALL_FLUSH_LIST) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_FLUSH_LIST | list | later) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_FLUSH_LIST | list | var) == TLFS_INVALID_INPUT,
+	      "a list has a length, and begins at its beginning");
+	CHECK(decode(&open_to_all, CALL_FLUSH | list) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_FLUSH_EX | list | var) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_SEND_IPI | var) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_SEND_IPI_EX | var) == TLFS_SUCCESS,
+	      "what is no list has none, and only sets vary in size");
+	CHECK(decode(&open_to_all, CALL_SEND_IPI | TLFS_CALL_FAST) == TLFS_SUCCESS &&
+		  decode(&open_to_all, CALL_SEND_IPI_EX | TLFS_CALL_FAST) == TLFS_INVALID_INPUT &&
+		  decode(&open_to_all, CALL_FLUSH | TLFS_CALL_FAST) == TLFS_INVALID_INPUT,
+	      "what does not fit two registers is not fast");
+	r.hints = TLFS_HINT_IPI | TLFS_HINT_FLUSH;
+	for (u32 i = 0; i < 3; i++)
+		CHECK_QUIET(decode(&r, sets[i]) == TLFS_ACCESS_DENIED, "call %x", sets[i]);
+	r.hints = TLFS_HINT_SETS;
+	for (u32 i = 0; i < 3; i++)
+		CHECK_QUIET(decode(&r, sets[i]) == TLFS_ACCESS_DENIED, "call %x", sets[i]);
+	CHECK(decode(&r, CALL_SEND_IPI) == TLFS_ACCESS_DENIED &&
+		  decode(&r, CALL_FLUSH) == TLFS_ACCESS_DENIED,
+	      "each of these needs its own right");
+	CHECK(tlfs_first_bank(&some, &bank) == 0x55 && !tlfs_first_bank(&others, &bank) &&
+		  tlfs_first_bank(&all, &bank) == ~0ull,
+	      "the first bank of a set is the one that there can be");
+}
+
 static void test_calls(void)
 {
 	struct tlfs_hypercall c;
@@ -130,6 +168,7 @@ static void test_calls(void)
 	CHECK(decode(&r, CALL_SPIN_WAIT) == TLFS_ACCESS_DENIED, "a guest that is never to say it");
 	r.spins = 1;
 	CHECK(decode(&r, CALL_SPIN_WAIT) == TLFS_SUCCESS, "one that may");
+	test_forms();
 }
 
 int main(void)

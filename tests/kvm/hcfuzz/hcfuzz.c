@@ -379,6 +379,7 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_EOI_MASK:
 	case CORBEL_HC_CLOCK:
 	case CORBEL_HC_SCHED_VM:
+	case CORBEL_HC_FLUSH:
 	case CORBEL_HC_BOOT_CPU:
 	case CORBEL_HC_END: /* and numbers that do not exist */
 	default:
