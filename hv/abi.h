@@ -212,6 +212,7 @@ enum corbel_iommu {
 };
 #define CORBEL_FEATURE_TSC_SCALE  1u /* STATE_TSC_KHZ takes frequencies not this machine's */
 #define CORBEL_FEATURE_DEVICE_IRQ 2u /* devices in domains raise only what HC_DOMAIN_IRQ says */
+#define CORBEL_FEATURE_IRQ_REMAP  4u /* all raise only what dom0's kernel has set for them */
 
 struct corbel_vm_create {
 	char name[32];

@@ -7,9 +7,10 @@
  * memory, at the addresses that they had before. A device that VFIO takes reaches nothing, and then
  * what VFIO maps; when it is given back, dom0's memory.
  *
- * Where the hypervisor keeps such devices to interrupts of their own, these are of an interrupt
- * domain of ours: the device sends the index of a message, and the hypervisor is told what that
- * raises.
+ * Where the hypervisor keeps such devices to interrupts of their own (AMD-Vi), these are of an
+ * interrupt domain of ours: the device sends the index of a message, and the hypervisor is told
+ * what that raises. With VT-d Linux' own driver sets what each device may raise, in units that the
+ * hypervisor shows it.
  *
  * A module of its own, since Linux does not let go of one that devices depend on. It keeps
  * corbel.ko with it: by the events of that the hypervisor knows when this kernel ends, and blocks
@@ -50,7 +51,8 @@ static struct iommu_device unit; /* all of them: the hypervisor shows no single 
 static const struct iommu_ops ops;
 /* Messages of devices in domains, NULL: they raise what they like; those of all others. */
 static struct irq_domain *messages, *standard;
-static u64 reach; /* last address that domains can have something at */
+static bool remapped; /* all devices are kept to what Linux has set for them */
+static u64 reach;     /* last address that domains can have something at */
 
 static struct domain *to_domain(struct iommu_domain *core)
 {
@@ -262,7 +264,7 @@ static bool can(struct device *dev, enum iommu_cap cap)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 	if (cap == IOMMU_CAP_INTR_REMAP)
-		return is_remappable(dev);
+		return remapped || is_remappable(dev);
 #endif
 	return cap == IOMMU_CAP_CACHE_COHERENCY;
 }
@@ -486,6 +488,7 @@ static int ask(bool *irqs)
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	strict = r >= 0 && info->iommu == CORBEL_IOMMU_STRICT;
 	*irqs = info->features & CORBEL_FEATURE_DEVICE_IRQ;
+	remapped = info->features & CORBEL_FEATURE_IRQ_REMAP;
 	reach = min(info->gfn_end << PAGE_SHIFT, BIT_ULL(info->iommu_bits)) - 1;
 	free_page((unsigned long)info);
 	if (strict)

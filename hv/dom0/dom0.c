@@ -16,6 +16,7 @@
 #include "hv/guest/pio.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
+#include "hv/iommu/vtd_shown.h"
 
 static void uart_io(u16 port, u8 size, bool in, u32 *val)
 {
@@ -48,6 +49,17 @@ static void dom0_io(struct vcpu *v, const struct vm_exit *x)
 	if (x->io.in)
 		pio_write_reg(v, RAX, val, size);
 	vcpu_skip(v, x->insn_len);
+}
+
+/* The registers of an IOMMU, as dom0 is to see them, or where its LAPIC has been. */
+static u64 dom0_mmio(u64 at, u32 len, bool write, u64 val)
+{
+	u64 answer;
+
+	write_acquire(&objects);
+	answer = shown_access(at, len, write, val);
+	write_release(&objects);
+	return answer;
 }
 
 /* dom0 has all memory but the hypervisor's, and devices where there is none. */
@@ -110,6 +122,7 @@ static void keep_iommus(void)
 static const struct vm_ops dom0_ops = {
     .hypercall = hypercall,
     .port_io = dom0_io,
+    .mmio = dom0_mmio,
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
     .kernel_ends = takeover_kernel_ends,

@@ -144,7 +144,7 @@ void dom0_load(struct dom0_entry *out)
 	if (plan.rsdp)
 		memcpy(map_phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);
 	limit_cpus(bi);
-	if (iommu.count && iommu.protection != CORBEL_IOMMU_DOM0 &&
+	if (iommu.count && iommu.protection != CORBEL_IOMMU_DOM0 && !iommu.is_shown &&
 	    !acpi_hide(iommu.table, map_phys))
 		boot_fail("the table of IOMMUs at %lx cannot be hidden from dom0, its memory takes "
 			  "no writes; start with iommu=dom0",

@@ -9,6 +9,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/iommu/domain.h"
 #include "hv/iommu/iommu.h"
+#include "hv/iommu/vtd_shown.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
@@ -36,6 +37,8 @@ static s64 stat_info(struct corbel_info *i)
 	};
 	if (domain_has_irqs())
 		i->features |= CORBEL_FEATURE_DEVICE_IRQ;
+	if (shown_remaps())
+		i->features |= CORBEL_FEATURE_IRQ_REMAP;
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);
 	hv_snprintf(i->scheduler, sizeof(i->scheduler), "%s", sched_policy_name());
 	return sizeof(*i);

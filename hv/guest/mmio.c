@@ -215,7 +215,8 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 				mmio_exit_to_dom0(v, st, write);
 				return;
 			}
-			st->mmio_data = ~0ull; /* nothing is emulated for dom0 but its LAPIC */
+			st->mmio_data =
+			    v->vm->ops->mmio(st->mmio_gpa, st->mmio_len, write, st->mmio_data);
 		}
 		r = emul_continue(st, e);
 	}

@@ -17,6 +17,8 @@ struct vm_ops {
 	s64 (*hypercall)(struct vcpu *v, u64 nr);
 	/* a port that exits; steps over the instruction */
 	void (*port_io)(struct vcpu *v, const struct vm_exit *x);
+	/* an access to a page marked MMIO, other than its LAPIC's: what a read yields */
+	u64 (*mmio)(u64 gpa, u32 len, bool write, u64 val);
 	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);

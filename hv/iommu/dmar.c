@@ -4,6 +4,8 @@
 #include "hv/lib/string.h"
 
 /* VT-d specification "DMA Remapping Reporting Structure" and those behind it */
+#define DMAR_FLAGS	37u
+#define DMAR_MAY_REMAP	BIT(0)
 #define DMAR_STRUCTURES 48u
 #define DMAR_TYPE	0u
 #define DMAR_LENGTH	2u
@@ -42,8 +44,10 @@ bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out)
 		if (size < DMAR_HEAD || size > len - at || !read_structure(t + at, size, out))
 			break;
 	}
-	if (at == len && out->unit_count)
+	if (at == len && out->unit_count) {
+		out->may_remap = t[DMAR_FLAGS] & DMAR_MAY_REMAP;
 		return true;
+	}
 	log_warn(
 	    "ACPI DMAR: what stands at byte %u cannot be true, or is more than the %u units and "
 	    "%u regions that there is room for",

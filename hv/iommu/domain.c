@@ -39,18 +39,10 @@ static u16 number_of(const struct domain *d)
 	return IOMMU_DOM0_NUMBER + (d ? 1 + (d - domains) : 0);
 }
 
-static void must_answer(int err, const struct iommu_unit *u)
-{
-	if (err == -EIO)
-		panic("the %s unit at %lx does not end what it has been told: devices may reach "
-		      "what is no longer theirs; see to the hardware",
-		      iommu.ops->name, u->at);
-}
-
 static void flush_number(u16 number)
 {
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		must_answer(iommu.ops->flush(u, number), u);
+		iommu_must_answer(iommu.ops->flush(u, number), u);
 }
 
 static void flush_map(struct p2m *p)
@@ -190,7 +182,7 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 	settle_promise(d);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		if (u->flush_maps)
-			must_answer(iommu.ops->flush(u, number_of(d)), u);
+			iommu_must_answer(iommu.ops->flush(u, number_of(d)), u);
 	return done ? (s64)done : err;
 }
 
@@ -233,11 +225,11 @@ static int tell_unit(struct iommu_unit *u, u32 slot, u32 device, const struct do
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
 	int err = iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
 
-	must_answer(err, u);
+	iommu_must_answer(err, u);
 	if (err)
 		return err;
-	must_answer(iommu.ops->flush(u, number_of(to)), u);
-	must_answer(iommu.ops->flush(u, number_of(from)), u);
+	iommu_must_answer(iommu.ops->flush(u, number_of(to)), u);
+	iommu_must_answer(iommu.ops->flush(u, number_of(from)), u);
 	return 0;
 }
 
@@ -379,7 +371,7 @@ int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 	WRITE_ONCE(attached[slot].irqs[index], entry);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		if (u->segment == device >> 16)
-			must_answer(iommu.ops->flush_irqs(u, device), u);
+			iommu_must_answer(iommu.ops->flush_irqs(u, device), u);
 	return 0;
 }
 

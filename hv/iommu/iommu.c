@@ -156,6 +156,7 @@ static const char *take_unit(struct iommu_unit *u)
 static void set_up(enum corbel_iommu protection)
 {
 	iommu.protection = protection;
+	iommu.is_shown = protection == CORBEL_IOMMU_STRICT;
 	if (protection == CORBEL_IOMMU_STRICT && make_domain())
 		boot_fail("not enough hypervisor memory for the IOMMU's tables; give more with "
 			  "hvmem=");
@@ -169,6 +170,7 @@ static void set_up(enum corbel_iommu protection)
 		if (why)
 			boot_fail("the %s unit at %lx %s; start with iommu=dom0", iommu.ops->name,
 				  u->at, why);
+		iommu.is_shown &= u->irqs != NULL;
 	}
 }
 
@@ -245,4 +247,12 @@ void iommu_init(void)
 		return;
 	timer_setup(&timer, poll_faults);
 	poll_faults(&timer);
+}
+
+void iommu_must_answer(int err, const struct iommu_unit *u)
+{
+	if (err == -EIO)
+		panic("the %s unit at %lx does not end what it has been told: devices may reach "
+		      "what is no longer theirs; see to the hardware",
+		      iommu.ops->name, u->at);
 }

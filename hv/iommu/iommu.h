@@ -47,6 +47,7 @@ struct iommu_unit {
 	bool is_gone; /* it has been told that it does not answer any more */
 	u64 *root;    /* VT-d: the root table */
 	u64 *context; /* VT-d: entries of the devices of all buses but those that have their own */
+	u64 *irqs;    /* VT-d: a table of interrupts, 2^16 entries of 16 bytes, or NULL */
 	u64 *log;     /* AMD-Vi: a page of 256 events, of 16 bytes */
 	u64 *devices; /* AMD-Vi: the device table */
 	u32 devices_nr;	  /* its entries, of 32 bytes */
@@ -108,6 +109,7 @@ struct iommu_state {
 	u32 count;
 	const struct iommu_ops *ops; /* for them */
 	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
+	bool is_shown;		     /* dom0 sees units that remap interrupts: vtd_shown.h */
 	struct pt_format format;     /* of all domains: what all units can */
 	struct pt dom0;		     /* the domain of dom0's devices */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
@@ -121,3 +123,5 @@ extern struct iommu_state iommu;
  * before dom0 is loaded and while mm_map_boot() works.
  */
 void iommu_init(void);
+/* -EIO: ends the machine, since nobody knows then what devices may do. */
+void iommu_must_answer(int err, const struct iommu_unit *u);

@@ -19,6 +19,8 @@ struct iommu_table {
 	/* memory that devices go on reaching, since firmware uses it with them: RMRR, IVMD */
 	struct mem_range region[IOMMU_MAX_REGIONS];
 
+	bool may_remap; /* VT-d: the firmware lets interrupts be remapped */
+
 	/* AMD-Vi: the last device id named, and what each may raise beside common interrupts */
 	u16 last_id;
 	u8 rights[IOMMU_DEVICES]; /* flags of the IVHD's entries */

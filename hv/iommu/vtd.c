@@ -3,23 +3,10 @@
 #include "hv/iommu/vtd.h"
 #include "hv/iommu/dmar.h"
 #include "hv/iommu/unit.h"
+#include "hv/iommu/vtd_regs.h"
 #include "hv/lib/asm.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
-
-/* VT-d specification "Remapping Hardware Software Interface", registers */
-#define VTD_VER	   0x00
-#define VTD_CAP	   0x08
-#define VTD_ECAP   0x10
-#define VTD_GCMD   0x18
-#define VTD_GSTS   0x1c
-#define VTD_RTADDR 0x20
-#define VTD_FSTS   0x34
-#define VTD_FECTL  0x38
-#define VTD_PMEN   0x64
-#define VTD_IQH	   0x80
-#define VTD_IQT	   0x88
-#define VTD_IQA	   0x90
 
 #define VTD_REGS_MAX 0x5000
 
@@ -28,38 +15,34 @@
 #define CAP_RWBF     BIT(4)	   /* writes to tables are to be flushed out of the chipset */
 #define CAP_PLMR     BIT(5)	   /* protected memory, low and high */
 #define CAP_PHMR     BIT(6)
-#define CAP_CM	     BIT(7)	     /* entries that are not there are cached, too */
-#define CAP_SAGAW(n) BIT(8 + (n))    /* tables of n + 2 levels */
-#define CAP_FRO	     GENMASK(33, 24) /* where faults are recorded */
+#define CAP_CM	     BIT(7)	  /* entries that are not there are cached, too */
+#define CAP_SAGAW(n) BIT(8 + (n)) /* tables of n + 2 levels */
 #define CAP_2M	     BIT(34)
 #define CAP_1G	     BIT(35)
 #define CAP_NFR	     GENMASK(47, 40) /* how many of them, less one */
-#define ECAP_C	     BIT(0)	     /* the unit's accesses to its tables look into caches */
-#define ECAP_QI	     BIT(1)
-#define ECAP_IR	     BIT(3)
-#define ECAP_EIM     BIT(4)
-#define ECAP_IRO     GENMASK(17, 8) /* where translations are invalidated without a queue */
 
 /* "Global Command Register"; the status register has the same bits. One is changed at a time. */
 #define CMD_TE	     BIT(31)
 #define CMD_SRTP     BIT(30)
 #define CMD_WBF	     BIT(27)
-#define CMD_QIE	     BIT(26)
-#define CMD_IRE	     BIT(25)
 #define CMD_ONE_SHOT (BIT(30) | BIT(29) | BIT(27) | BIT(24)) /* done once, not a state */
+#define CMD_CFI	     BIT(23) /* interrupts of compatibility format pass */
 
 #define RTADDR_MODE GENMASK(11, 10)
 #define PMEN_PRS    BIT(0)
 
 /* "Fault Status Register", "Fault Recording Registers" */
-#define FSTS_PENDING BIT(1)
-#define FSTS_CLEAR   (BIT(0) | BIT(4) | BIT(5) | BIT(6)) /* overflow, the queue's errors */
-#define FECTL_IM     BIT(31)
-#define FAULT_SIZE   16u	    /* and the unit of CAP_FRO, ECAP_IRO */
-#define FAULT_SID    GENMASK(15, 0) /* of the upper half */
-#define FAULT_REASON GENMASK(39, 32)
-#define FAULT_READ   BIT(62)
-#define FAULT_F	     BIT(63)
+#define FSTS_CLEAR     (BIT(0) | FSTS_IQE | BIT(5) | BIT(6)) /* overflow, the queue's errors */
+#define FSTS_PENDING   BIT(1)
+#define FECTL_IM       BIT(31)
+#define FAULT_SIZE     16u	      /* and the unit of CAP_FRO, ECAP_IRO */
+#define FAULT_SID      GENMASK(15, 0) /* of the upper half */
+#define FAULT_REASON   GENMASK(39, 32)
+#define FAULT_READ     BIT(62)
+#define FAULT_INDEX    GENMASK(63, 48) /* of the lower half: the interrupt's */
+#define REASON_IRQ     0x20	       /* "Interrupt Remapping Fault Conditions" */
+#define REASON_IRQ_END 0x30
+#define FAULT_F	       BIT(63)
 
 /* "Root Entry", "Context Entry" */
 #define ENTRY_P	       BIT(0)
@@ -69,6 +52,7 @@
 
 /* "Invalidation Descriptors" */
 #define INV_CONTEXT_ALL 0x11ull
+#define INV_IRQS_ALL	0x4ull
 #define INV_IOTLB_ALL	0xd2ull /* with reads and writes on their way drained */
 #define INV_IOTLB_OF(d) (0xe2ull | (u64)(d) << 16)
 #define INV_WAIT	(0x5ull | BIT(5) | FIELD_PREP(GENMASK(63, 32), 1)) /* then writes 1 */
@@ -244,6 +228,32 @@ static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain,
 	return vtd_flush_all(u) ? 0 : -EIO;
 }
 
+/* ---- interrupts of all devices, by entries that dom0 has made: vtd_shown.c ---- */
+
+int vtd_flush_irqs(struct iommu_unit *u)
+{
+	return flush_writes(u) && vtd_submit(u, INV_IRQS_ALL, 0) && vtd_wait_done(u) ? 0 : -EIO;
+}
+
+int vtd_take_irqs(struct iommu_unit *u, bool x2apic)
+{
+	if (!flush_writes(u))
+		return -EIO;
+	unit_write64(u, VTD_IRTA,
+		     virt_to_hpa(u->irqs).v | FIELD_PREP(IRTA_SIZE, IRTA_SIZE_MAX) |
+			 (x2apic ? IRTA_EIME : 0));
+	return vtd_command(u, CMD_SIRTP, true) ? vtd_flush_irqs(u) : -EIO;
+}
+
+int vtd_remap(struct iommu_unit *u, bool on)
+{
+	if (on && is_on(u, CMD_CFI) && !vtd_command(u, CMD_CFI, false))
+		return -EIO;
+	return vtd_command(u, CMD_IRE, on) ? 0 : -EIO;
+}
+
+/* ---- its life ---- */
+
 /* Memory that the firmware kept devices from until now; the domain does so. */
 static bool end_protected_memory(struct iommu_unit *u)
 {
@@ -262,6 +272,8 @@ static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
 		return why;
 	if (!make_root(u, domain))
 		return "has no memory for its tables";
+	if (u->remap && t->may_remap)
+		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
 	if (!flush_writes(u))
 		return "does not flush its buffers";
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
@@ -293,6 +305,20 @@ static const char *vtd_stop(struct iommu_unit *u)
 	return stop_queue(u);
 }
 
+static struct iommu_fault read_fault(u64 lo, u64 hi)
+{
+	u8 reason = FIELD_GET(FAULT_REASON, hi);
+	bool irq = reason >= REASON_IRQ && reason < REASON_IRQ_END;
+
+	return (struct iommu_fault){
+	    .device = FIELD_GET(FAULT_SID, hi),
+	    .reason = reason,
+	    .write = !(hi & FAULT_READ),
+	    .interrupt = irq,
+	    .addr = irq ? FIELD_GET(FAULT_INDEX, lo) : lo & PAGE_MASK,
+	};
+}
+
 static u32 vtd_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 {
 	u32 at = faults_at(u), n = 0;
@@ -304,12 +330,7 @@ static u32 vtd_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 
 		if (!(hi & FAULT_F))
 			continue;
-		out[n++] = (struct iommu_fault){
-		    .device = FIELD_GET(FAULT_SID, hi),
-		    .reason = FIELD_GET(FAULT_REASON, hi),
-		    .write = !(hi & FAULT_READ),
-		    .addr = unit_read64(u, at) & PAGE_MASK,
-		};
+		out[n++] = read_fault(unit_read64(u, at), hi);
 		unit_write32(u, at + 12, FAULT_F >> 32);
 	}
 	unit_write32(u, VTD_FSTS, FSTS_CLEAR);

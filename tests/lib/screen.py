@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def monitor(base, command):
-    """One command to QEMU's monitor."""
+    """One command to QEMU's monitor -> what it says."""
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(20)
         s.connect(base + '.mon')
@@ -20,6 +20,7 @@ def monitor(base, command):
             before = text.count(b'(qemu)')
             while text.count(b'(qemu)') <= before:
                 text += s.recv(4096)
+        return text.decode()
 
 
 def take(base, command, suffix):

@@ -100,12 +100,12 @@ static void start(bool amd, bool left_on, u32 mode, u64 region)
 }
 
 /* What a device reaches, out of caches or not. */
-static bool reaches(u16 device, u64 at)
+static inline bool reaches(u16 device, u64 at)
 {
 	return model_dma(device, at) == at;
 }
 
-static const char *name(bool amd)
+static inline const char *name(bool amd)
 {
 	return amd ? "AMD-Vi" : "VT-d";
 }

@@ -44,6 +44,11 @@ static struct {
 	bool faults_irqs;		 /* what is blocked is messages */
 	bool irte_cached[MODEL_DEVICES]; /* AMD: one entry, of that index, for each device */
 	u32 irte[MODEL_DEVICES], irte_index[MODEL_DEVICES];
+	u64 irta; /* VT-d: the table of interrupts in use */
+	struct {
+		bool valid;
+		u64 low, high;
+	} irq[1u << 16];	      /* and what is cached of it, also that nothing is there */
 	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
 	struct {
 		bool valid;
@@ -195,6 +200,38 @@ static inline u32 model_message(u16 dev, u32 data)
 	return now & 1 ? (now >> 16 & 0xff) | (now >> 2 & 7) << 8 : 0;
 }
 
+/*
+ * What a message of that address and data raises, with VT-d: vector, delivery mode << 8, and
+ * destination << 32. 0: it is blocked.
+ */
+static inline u64 model_raised(u16 dev, u64 address, u32 data)
+{
+	u32 index = (address >> 5 & 0x7fff) | (address & BIT(2)) << 13, sid;
+	const u64 *e;
+
+	if (!(*model_reg32(0x1c) & BIT(25)) ||
+	    (!(address & BIT(4)) && *model_reg32(0x1c) & BIT(23)))
+		return address & BIT(4) ? 0 : data | (address >> 12 & 0xff) << 32;
+	if (!(address & BIT(4)))
+		return 0;
+	index += address & BIT(3) ? data & 0xffff : 0;
+	if (index >= 2u << (model.irta & 0xf))
+		return 0;
+	e = model_memory((model.irta & PAGE_MASK) + index * 16ull);
+	if (!model.irq[index].valid) {
+		model.irq[index].valid = true;
+		model.irq[index].low = e[0];
+		model.irq[index].high = e[1];
+	} else if (model.irq[index].low != e[0] || model.irq[index].high != e[1]) {
+		model.stale++;
+	}
+	sid = model.irq[index].high & 0xffff;
+	if (!(model.irq[index].low & 1) || (model.irq[index].high >> 18 & 3) != 1 || sid != dev)
+		return 0;
+	return (model.irq[index].low >> 16 & 0xff) | (model.irq[index].low >> 5 & 7) << 8 |
+	       (model.irq[index].low >> (model.irta & BIT(11) ? 32 : 40) << 32);
+}
+
 /* Devices go on with what they did for the firmware. */
 static inline void model_traffic(void)
 {
@@ -261,6 +298,10 @@ static inline void vtd_run_queue(void)
 			else
 				model_forget(false, true);
 			break;
+		case 4:
+			model_rule(!(d[0] & BIT(4)), "what is invalidated are all interrupts");
+			memset(model.irq, 0, sizeof(model.irq));
+			break;
 		case 5:
 			model_rule(d[0] & BIT(5) && d[1] % 4 == 0, "waiting writes a status");
 			*(u32 *)model_memory(d[1]) = d[0] >> 32;
@@ -288,6 +329,8 @@ static inline void vtd_command(u32 val)
 			   "the mode does not change while translation is on");
 		model.root = *model_reg(0x20);
 	}
+	if (val & BIT(24))
+		model.irta = *model_reg(0xb8);
 	if (val & BIT(27))
 		model.is_flushed = true;
 	*status = (*status & once & ~BIT(27)) | (val & ~BIT(27));
@@ -304,7 +347,7 @@ static inline void vtd_write(u32 at, u64 val)
 		*model_reg32(at) &= ~val; /* F */
 	} else if (at == 0x64) {
 		*model_reg32(at) = val & BIT(31) ? BIT(31) | 1 : 0;
-	} else if (at == 0x90 || at == 0x88 || at == 0x20) {
+	} else if (at == 0x90 || at == 0x88 || at == 0x20 || at == 0xb8) {
 		model_rule(at != 0x90 || !(*model_reg32(0x1c) & BIT(26)), "a queue stays in place");
 		*model_reg(at) = val;
 		vtd_run_queue();

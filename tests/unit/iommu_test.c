@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c hv/iommu/amdvi.c hv/iommu/dmar.c
- * hv/iommu/ivrs.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c boot/boot.c
+ * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c hv/iommu/vtd_shown.c hv/iommu/amdvi.c
+ * hv/iommu/dmar.c hv/iommu/ivrs.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c boot/boot.c
  */
 /*
  * Units taken over from a firmware that uses them, against models that cache all they can, by
@@ -9,6 +9,11 @@
  * tables no longer give is counted as a stale use.
  */
 #include "iommu_machine.h"
+#include "stand_in.h"
+
+/* dom0's memory is not looked at. */
+ZERO(void *, mm_map_temp, hpa_t page)
+NOTHING(mm_unmap_temp, void)
 
 static bool reaches_right(void)
 {
