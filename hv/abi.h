@@ -19,12 +19,11 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
+#include "abi_pool.h"
+
 #define CORBEL_ABI_VERSION 6u
 
-/*
- * CPUID: dom0 sees this signature ("CorbelHyper " in EBX, ECX, EDX) at leaf 0x40000100; EAX is the
- * highest such leaf.
- */
+/* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
 #define CORBEL_CPUID_SIG_EBX 0x62726f43u /* "Corb" */
 #define CORBEL_CPUID_SIG_ECX 0x79486c65u /* "elHy" */
@@ -167,6 +166,7 @@ enum corbel_hypercall {
 	 */
 	CORBEL_HC_SCHED_VM,
 	CORBEL_HC_FLUSH, /* (vm): on return no TLB has anything of the guest's */
+	CORBEL_HC_POOL,	 /* (buf: struct corbel_pool_call) -> 0, or the id of a new pool */
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
@@ -184,6 +184,7 @@ enum corbel_stat {
 	CORBEL_STAT_VM,	  /* struct corbel_vm_stat of the index-th VM in use (0 is dom0) */
 	CORBEL_STAT_VCPU, /* struct corbel_vcpu_stat of the index-th vCPU in use */
 	CORBEL_STAT_CPU,  /* struct corbel_cpu_stat */
+	CORBEL_STAT_POOL, /* struct corbel_pool_stat of the index-th pool */
 };
 
 struct corbel_info {
@@ -232,8 +233,9 @@ struct corbel_vm_stat {
 	uint64_t runtime_ns;
 	char name[32];
 	uint32_t weight, cap; /* as set by HC_SCHED_VM; 0: no cap */
+	uint32_t pool, pad;   /* its id */
 };
-CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 80);
+CORBEL_ASSERT(sizeof(struct corbel_vm_stat) == 88);
 
 /* vCPU run states as shown to dom0 */
 enum corbel_vcpu_state {

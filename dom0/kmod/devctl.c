@@ -64,13 +64,27 @@ static long sched_vm(const struct corbel_sched_vm __user *arg)
 	return r < 0 ? r : 0;
 }
 
+static long pool(const struct corbel_pool_call __user *arg)
+{
+	struct corbel_pool_call *c = (void *)get_zeroed_page(GFP_KERNEL);
+	long r = -EFAULT;
+
+	if (!c)
+		return -ENOMEM;
+	if (!copy_from_user(c, arg, sizeof(*c)))
+		r = HC1(POOL, cb_phys(c));
+	free_page((unsigned long)c);
+	return r < 0 ? r : 0;
+}
+
 static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	long r;
 
 	if (cmd == CORBEL_IOC_QUERY)
 		return query((void __user *)arg);
-	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_SCHED_VM && cmd != CORBEL_IOC_DEBUG)
+	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_SCHED_VM && cmd != CORBEL_IOC_DEBUG &&
+	    cmd != CORBEL_IOC_POOL)
 		return -ENOTTY;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
@@ -78,6 +92,8 @@ static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return sched((void __user *)arg);
 	if (cmd == CORBEL_IOC_SCHED_VM)
 		return sched_vm((void __user *)arg);
+	if (cmd == CORBEL_IOC_POOL)
+		return pool((void __user *)arg);
 	r = HC1(DEBUG, arg);
 	return r < 0 ? r : 0;
 }

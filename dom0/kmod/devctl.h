@@ -32,5 +32,7 @@ struct corbel_sched_vm {
 #define CORBEL_IOC_SCHED    _IOW('C', 0x02, struct corbel_sched_set)
 #define CORBEL_IOC_DEBUG    _IO('C', 0x03)
 #define CORBEL_IOC_SCHED_VM _IOW('C', 0x04, struct corbel_sched_vm)
+/* HC_POOL; struct corbel_pool_call is in hv/abi_pool.h */
+#define CORBEL_IOC_POOL _IOW('C', 0x05, struct corbel_pool_call)
 
 #endif

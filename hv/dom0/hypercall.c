@@ -19,6 +19,7 @@
 #include "hv/guest/run.h"
 #include "hv/iommu/domain.h"
 #include "hv/lib/string.h"
+#include "hv/sched/cpupool.h"
 
 /*
  * Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted.
@@ -137,6 +138,25 @@ static s64 change_kernel(u64 begins)
 	return 0;
 }
 
+static s64 call_pool(u64 from)
+{
+	struct corbel_pool_call c;
+	struct vm *vm = dom0;
+	int err = copy_in(from, &c, sizeof(c));
+
+	if (err)
+		return err;
+	c.name[sizeof(c.name) - 1] = c.policy[sizeof(c.policy) - 1] = 0;
+	for (const char *s = c.name; *s; s++)
+		if (*s < ' ' || *s > '~')
+			return -EINVAL;
+	if (c.op == CORBEL_POOL_MOVE)
+		vm = vm_by_id(c.vm);
+	if (!vm || (c.op == CORBEL_POOL_MOVE && vm->is_dom0))
+		return -ENOENT;
+	return cpupool_call(&c, &vm->sched);
+}
+
 static s64 call_hypervisor(u64 nr, const u64 *arg)
 {
 	switch (nr) {
@@ -155,6 +175,8 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 	case CORBEL_HC_TURN_OVER:
 		sched_turn_over();
 		return 0;
+	case CORBEL_HC_POOL:
+		return call_pool(arg[0]);
 	case CORBEL_HC_DEBUG: /* key */
 		debug_key(arg[0]);
 		return 0;

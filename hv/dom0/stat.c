@@ -12,6 +12,8 @@
 #include "hv/iommu/vtd_shown.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
+#include "hv/sched/cpupool.h"
+#include "hv/lib/string.h"
 
 static s64 stat_info(struct corbel_info *i)
 {
@@ -65,6 +67,7 @@ static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	    .runtime_ns = tsc_to_ns(run),
 	    .weight = vm->sched.weight,
 	    .cap = vm->sched.cap.percent,
+	    .pool = cpupool_id(&vm->sched),
 	};
 	memcpy(s->name, vm->name, sizeof(s->name));
 	return sizeof(*s);
@@ -139,6 +142,8 @@ s64 stat_get(u64 what, u64 nth, void *buf)
 		return stat_vcpu(vcpu_nth(nth), buf);
 	case CORBEL_STAT_CPU:
 		return nth < cpu_count ? stat_cpu(cpus[nth], buf) : -ENOENT;
+	case CORBEL_STAT_POOL:
+		return cpupool_stat(nth, buf);
 	}
 	return -EINVAL;
 }

@@ -93,6 +93,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 
 static void vm_free(struct vm *vm)
 {
+	sched_group_exit(&vm->sched);
 	if (vm->acct.bounded)
 		pool_retract(&vm->acct, vm->acct.promised);
 	if (vm->tables.bounded)

@@ -21,6 +21,7 @@
 #define ALONE_MS   50
 #define EVEN_MS	   1 /* how often a CPU passes on a unit because of that */
 
+struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static sched_leave_fn *leave_unit;
 u64 sched_ms;
@@ -34,21 +35,38 @@ void place_init(sched_leave_fn *leave)
 	sched_online = sched_idle = 0;
 }
 
-void place_init_cpu(void)
+void sched_init_cpu(void)
 {
 	struct cpu *c = this_cpu();
 	struct sched_cpu *sc = &sched_cpus[c->index];
 
-	*sc = (struct sched_cpu){
-	    .index = c->index, .lock = LOCK_INIT(LOCK_SCHED), .charged_at = SCHED_NEVER};
+	*sc = (struct sched_cpu){.index = c->index,
+				 .lock = LOCK_INIT(LOCK_SCHED),
+				 .pool = &cpupools[0],
+				 .policy = cpupools[0].policy,
+				 .charged_at = SCHED_NEVER};
 	c->sched = sc;
 	__atomic_fetch_or(&sched_online, BIT(c->index), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&cpupools[0].cpus, BIT(c->index), __ATOMIC_SEQ_CST);
 }
 
 void place_poke(u32 cpu)
 {
 	__atomic_store_n(&cpus[cpu]->resched, true, __ATOMIC_SEQ_CST);
 	smp_kick(cpus[cpu]);
+}
+
+void place_recheck(u32 cpu)
+{
+	__atomic_store_n(&sched_cpus[cpu].recheck, true, __ATOMIC_SEQ_CST);
+	place_poke(cpu);
+}
+
+void place_set_pool(u32 cpu, struct cpupool *p)
+{
+	ASSERT_HELD(&sched_set_up);
+	WRITE_ONCE(sched_cpus[cpu].pool, p);
+	place_recheck(cpu);
 }
 
 void place_unload(struct sched_cpu *sc)
@@ -88,7 +106,7 @@ static u64 load_of(const struct sched_cpu *sc)
 /* Where it was if idle, another idle CPU, else where least is to run: if possible where it was. */
 u32 place_choose(const struct sched_unit *u)
 {
-	u64 allowed = READ_ONCE(u->affinity) & READ_ONCE(sched_online);
+	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online);
 	u32 last = READ_ONCE(u->cpu), cpu, best;
 	s64 least, load;
 
@@ -140,7 +158,7 @@ static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
 	struct sched_unit *u;
 
 	for (u = sc->rq.queue.head; u; u = u->next)
-		if (!u->pinned && (READ_ONCE(u->affinity) & BIT(cpu)))
+		if (!u->pinned && (READ_ONCE(u->allowed) & BIT(cpu)))
 			break;
 	return u;
 }
@@ -199,7 +217,7 @@ static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 	u64 reach = 0, others = 0, found = 0;
 
 	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
-		reach |= u->pinned ? 0 : READ_ONCE(u->affinity);
+		reach |= u->pinned ? 0 : READ_ONCE(u->allowed);
 	reach &= READ_ONCE(sched_online) & ~BIT(sc->index);
 	for (; reach; reach &= reach - 1) /* one that idles does not get on at all */
 		if (load_of(&sched_cpus[__builtin_ctzll(reach)]))
@@ -226,7 +244,7 @@ static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched
 
 	if (u->pinned || READ_ONCE(u->boost))
 		return NULL;
-	for (ahead &= READ_ONCE(u->affinity); ahead; ahead &= ahead - 1) {
+	for (ahead &= READ_ONCE(u->allowed); ahead; ahead &= ahead - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(ahead)];
 
 		if (2ull * u->load > load_of(sc) && load_of(other) + u->load >= load_of(sc))
@@ -288,7 +306,7 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 
 void place_ask_for_work(struct sched_cpu *sc, u64 now)
 {
-	u64 others = READ_ONCE(sched_online) & ~BIT(sc->index);
+	u64 others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 	u32 most = 0, busiest = MAX_CPUS;
 
 	sc->asked_at = now;

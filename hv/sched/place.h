@@ -6,6 +6,7 @@
 #pragma once
 
 #include "hv/lib/lock.h"
+#include "hv/sched/cpupool.h"
 #include "hv/sched/policy.h"
 
 /*
@@ -18,6 +19,9 @@ struct sched_cpu {
 	u64 pull;		  /* bit mask of the idle CPUs that ask for a unit; atomic */
 	u64 lift;		  /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
 	u32 index;		  /* set once */
+	struct cpupool *pool;	  /* under sched_set_up; its CPU reads it, too */
+	bool recheck;		  /* atomic, any CPU: what may run here is to be looked at */
+	const struct sched_ops *policy; /* its pool's, once it has seen that */
 	struct sched_rq rq;
 	struct sched_queue parked;
 	struct sched_unit *curr;     /* picked, and not blocked since */
@@ -33,11 +37,15 @@ struct sched_cpu {
 	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
 } __aligned(64);
 
+/* The last is none of them: it has the CPUs of no pool. */
+extern struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
+/* LOCK_GROUP: for pools, lists of members, and what units are told of both */
+extern struct lock sched_set_up;
 
 static inline bool may_run_here(const struct sched_cpu *sc, const struct sched_unit *u)
 {
-	return READ_ONCE(u->affinity) & BIT(sc->index);
+	return READ_ONCE(u->allowed) & BIT(sc->index);
 }
 
 /* Take a unit off the queue on which it waits for this CPU. */
@@ -55,14 +63,16 @@ static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
 {
 	if (now < sc->started + sched_ms || !sc->rq.queue.count)
 		return 0;
-	return READ_ONCE(sched_idle) & ~BIT(sc->index);
+	return READ_ONCE(sched_idle) & READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 }
 
 void place_init(sched_leave_fn *leave);
-/* This CPU takes part from now on. */
-void place_init_cpu(void);
 /* Make a CPU call sched_next() soon. */
 void place_poke(u32 cpu);
+/* And look there whether those that wait may run there. */
+void place_recheck(u32 cpu);
+/* The CPU is that pool's from now on. */
+void place_set_pool(u32 cpu, struct cpupool *p);
 /* The loaded unit's registers leave this CPU's hardware. */
 void place_unload(struct sched_cpu *sc);
 void place_set_load(struct sched_unit *u, u32 share);

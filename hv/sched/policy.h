@@ -16,6 +16,9 @@ extern u64 sched_ms; /* ticks of a millisecond; set once */
 /* The share of a unit, but dom0's, by its weight and what becomes of its group. Any CPU. */
 void unit_weigh(struct sched_unit *u);
 
+/* Weight, cap, affinity or pool of it are others now. The caller holds sched_set_up. */
+void unit_changed(struct sched_unit *u);
+
 /* Its weight is divided by so many. */
 static inline u32 group_parts(const struct sched_group *g)
 {
@@ -44,6 +47,16 @@ static inline void unit_hear(struct sched_unit *u, u64 ran)
 	u->is_fresh = fresh && u->fresh_ran < UNIT_FRESH_MS * sched_ms;
 	weight = weight ? MIN(weight, SCHED_WEIGHT_MAX) : READ_ONCE(u->weight);
 	WRITE_ONCE(u->share, SHARE_OF(weight));
+}
+
+/* Only dom0's units ever run so; dom0 is told. */
+static inline void unit_set_out_of_turn(struct sched_unit *u, bool yes)
+{
+	if (u->out_of_turn == yes)
+		return;
+	u->out_of_turn = yes;
+	if (u->inside)
+		WRITE_ONCE(u->inside->out_of_turn, yes);
 }
 
 /* A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. */
@@ -86,7 +99,7 @@ struct sched_rq {
 
 /* A policy. All is called on the CPU whose queue it is. */
 struct sched_ops {
-	const char *name;
+	char name[16];
 	/* it is about to run without having been on the queue: as far as enqueue() would put it */
 	void (*arrive)(struct sched_rq *rq, struct sched_unit *u);
 	/* put it where it belongs; the core takes units off */

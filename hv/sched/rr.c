@@ -7,12 +7,15 @@
 
 #define RR_SLICE_MS 5
 
+/* No unit is ahead of others, should another policy go on with it. */
 static void rr_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
+	u->vruntime = rq->floor;
 }
 
 static void rr_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
+	rr_arrive(rq, u);
 	queue_insert(&rq->queue, rq->queue.tail, u);
 }
 

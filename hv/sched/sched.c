@@ -10,8 +10,6 @@
 #define CAP_ASK_MS  1000
 #define LEAVE_PART  50 /* of a millisecond has dom0 to leave the CPU when its turn is over */
 
-static const struct sched_ops *policy = &sched_fair; /* set once */
-
 #ifdef HV_HOST_TEST
 u64 sched_test_clock(void);
 #define clock() sched_test_clock()
@@ -53,7 +51,7 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 		unit_hear(u, ran);
 	else if (unlikely(u->divides))
 		unit_weigh_again(u);
-	policy->charge(&sc->rq, u, ran);
+	sc->policy->charge(&sc->rq, u, ran);
 	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
 	u->floor_rq = &sc->rq;
@@ -91,7 +89,7 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	place_count(u, true);
 	if (u->pinned)
 		sc->home = u;
-	policy->enqueue(&sc->rq, u);
+	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;
 }
@@ -101,7 +99,7 @@ static struct sched_unit *first_of(const struct sched_cpu *sc)
 {
 	struct sched_unit *home = sc->home;
 
-	if (home && home->on_rq && READ_ONCE(home->boost) && policy->urgent(&sc->rq, home))
+	if (home && home->on_rq && READ_ONCE(home->boost) && sc->policy->urgent(&sc->rq, home))
 		return home;
 	return sc->rq.queue.head;
 }
@@ -111,7 +109,7 @@ static inline bool is_preempted(const struct sched_cpu *sc, u64 now)
 {
 	const struct sched_unit *first = first_of(sc);
 
-	return first && READ_ONCE(first->boost) && policy->preempts(first, sc->curr, now);
+	return first && READ_ONCE(first->boost) && sc->policy->preempts(first, sc->curr, now);
 }
 
 /* ---- wake-ups ---- */
@@ -161,16 +159,6 @@ static void cut_slice(struct sched_cpu *sc, u64 end)
 	sc->slice_end = MIN(sc->slice_end, end);
 }
 
-/* Only dom0's units ever run so; dom0 is told. */
-static void set_out_of_turn(struct sched_unit *u, bool yes)
-{
-	if (u->out_of_turn == yes)
-		return;
-	u->out_of_turn = yes;
-	if (u->inside)
-		WRITE_ONCE(u->inside->out_of_turn, yes);
-}
-
 /* Put a unit that the caller has won where it waits for a CPU. */
 static void put_woken(struct sched_unit *u)
 {
@@ -194,7 +182,7 @@ static void put_woken(struct sched_unit *u)
 	enqueue_here(sc, u, now);
 	/* Has sched_next() to be asked before the slice ends, or does that now end earlier? */
 	if (!sc->curr || sc->parked.count || is_preempted(sc, now) ||
-	    sc->started + policy->slice(&sc->rq, sc->curr) < sc->slice_end)
+	    sc->started + sc->policy->slice(&sc->rq, sc->curr) < sc->slice_end)
 		this_cpu()->resched = true;
 }
 
@@ -262,7 +250,7 @@ bool sched_block(struct sched_unit *u)
 		return false;
 	}
 	sc->curr = NULL;
-	set_out_of_turn(u, false);
+	unit_set_out_of_turn(u, false);
 	return true;
 }
 
@@ -313,6 +301,35 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 	}
 }
 
+/*
+ * This CPU is in another pool, or what may run here is: those that wait and may not any more go at
+ * once, and where the policy is another one, it puts the others into its order.
+ */
+static __noinline void recheck_waiting(struct sched_cpu *sc, u64 now)
+{
+	const struct sched_ops *was = sc->policy;
+	struct sched_queue again = {0};
+	struct sched_unit *u, *next;
+
+	__atomic_store_n(&sc->recheck, false, __ATOMIC_SEQ_CST);
+	lock_acquire(&sched_set_up);
+	sc->policy = sc->pool->policy;
+	lock_release(&sched_set_up);
+	for (u = sc->rq.queue.head; u; u = next) {
+		next = u->next;
+		if (may_run_here(sc, u) && sc->policy == was)
+			continue;
+		rq_remove(sc, u);
+		queue_insert(&again, again.tail, u);
+	}
+	if (sc->policy != was)
+		sc->rq.least = sc->rq.floor;
+	while ((u = again.head)) {
+		queue_remove(&again, u);
+		enqueue_here(sc, u, now);
+	}
+}
+
 /* The running unit, charged, waits from now on. */
 static inline void requeue_running(struct sched_cpu *sc, u64 now)
 {
@@ -320,7 +337,7 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 
 	u->boost = false;
 	sc->curr = NULL;
-	set_out_of_turn(u, false);
+	unit_set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
 	enqueue_here(sc, u, now);
 	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
@@ -383,7 +400,7 @@ static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *
 static void shorten_for_giver(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
 	if (sc->giver && u != sc->giver &&
-	    (READ_ONCE(sched_idle) & READ_ONCE(u->affinity) & ~BIT(sc->index)))
+	    (READ_ONCE(sched_idle) & READ_ONCE(u->allowed) & ~BIT(sc->index)))
 		cut_slice(sc, now + sched_ms);
 }
 
@@ -408,8 +425,8 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 		}
 		sc->giver = ran;
 		requeue_running(sc, now);
-		policy->arrive(&sc->rq, to);
-		cut_slice(sc, now + policy->slice(&sc->rq, to));
+		sc->policy->arrive(&sc->rq, to);
+		cut_slice(sc, now + sc->policy->slice(&sc->rq, to));
 		shorten_for_giver(sc, to, now);
 	} else {
 		to = sc->giver;
@@ -452,7 +469,7 @@ static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *
 	rq_remove(sc, u);
 	u->vruntime = sc->curr->vruntime;
 	sc->curr->vruntime = vruntime;
-	policy->enqueue(&sc->rq, u);
+	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return u;
 }
@@ -474,13 +491,13 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	}
 	if (!u)
 		return NULL;
-	set_out_of_turn(u, early);
+	unit_set_out_of_turn(u, early);
 	if (!inherits)
-		sc->slice_end = now + policy->slice(&sc->rq, u);
+		sc->slice_end = now + sc->policy->slice(&sc->rq, u);
 	shorten_for_giver(sc, u, now);
 	if (u == sc->giver)
 		sc->giver = NULL;
-	policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
+	sc->policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
 	start_unit(sc, u, now);
 	return u;
 }
@@ -513,6 +530,8 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		now = MAX(now, ran->since);
 		charge_running(sc, now);
 	}
+	if (unlikely(READ_ONCE(sc->recheck)))
+		recheck_waiting(sc, now);
 	u = hand_over(sc, &next, now);
 	if (u) {
 		*slice_end = sc->slice_end;
@@ -522,7 +541,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	take_inbox(sc, now);
 	if (ran) { /* more may wait now than when the slice began, and in dom0 more or less run */
 		place_count(ran, true);
-		cut_slice(sc, sc->started + policy->slice(&sc->rq, ran));
+		cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
 	}
 	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
 		next = trade_places(sc, favoured);
@@ -557,27 +576,6 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 
 /* ---- set-up and parameters ---- */
 
-void sched_init(const char *name, sched_leave_fn *leave)
-{
-	policy = &sched_fair;
-	if (!strcmp(name, sched_rr.name))
-		policy = &sched_rr;
-	else if (name[0] && strcmp(name, policy->name))
-		log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)", name,
-			 policy->name);
-	place_init(leave);
-}
-
-void sched_init_cpu(void)
-{
-	place_init_cpu();
-}
-
-const char *sched_policy_name(void)
-{
-	return policy->name;
-}
-
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned)
 {
 	if (pinned)
@@ -589,6 +587,7 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
 	    .weight = weight,
 	    .share = SHARE_OF(weight),
 	    .affinity = affinity,
+	    .allowed = affinity,
 	    .pinned = pinned,
 	    .since = clock(),
 	};

@@ -25,6 +25,7 @@
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
 
 struct sched_rq; /* hv/sched/policy.h */
+struct cpupool;
 
 /* At most so much CPU time in each window: hv/sched/cap.h */
 struct sched_cap {
@@ -44,6 +45,8 @@ struct sched_group {
 	s64 debt;	  /* the policy's, in ticks; atomic */
 	struct sched_cap cap;
 	struct sched_unit *members;
+	struct cpupool *pool; /* hv/sched/cpupool.h; this and the next are written under its lock */
+	struct sched_group *next;
 };
 
 /*
@@ -68,6 +71,9 @@ struct sched_unit {
 	bool slept;   /* since it was last on a run queue */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
 	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
+	/* where it may run: of these its pool's, or if that has none of them all the pool's; any
+	 * CPU */
+	u64 allowed;
 	u64 vruntime; /* the policy's */
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
 	 */
@@ -105,18 +111,21 @@ typedef void sched_leave_fn(struct sched_unit *u, bool preempted);
  */
 void sched_set_pinned_share(u32 percent);
 /*
- * Choose the policy by name ("" = default); an unknown name is named in a warning and the default
- * used.
+ * Choose the policy of pool 0 by name ("" = default); an unknown name is named in a warning and the
+ * default used.
  */
 void sched_init(const char *policy, sched_leave_fn *leave);
+/* This CPU takes part from now on, in pool 0. */
 void sched_init_cpu(void);
 const char *sched_policy_name(void);
 /* Mask of the CPUs that have nothing to run now. */
 u64 sched_idle_cpus(void);
 
 void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned);
-/* A group without members, of the default weight. */
+/* A group without members, of the default weight, in pool 0; before it is freed it leaves its pool.
+ */
 void sched_group_init(struct sched_group *g);
+void sched_group_exit(struct sched_group *g);
 /* A blocked unit becomes one of the group's, or is it no longer. Before it is freed it leaves. */
 void sched_group_join(struct sched_group *g, struct sched_unit *u);
 void sched_group_leave(struct sched_unit *u);

@@ -22,37 +22,34 @@ void unit_weigh(struct sched_unit *u)
 	WRITE_ONCE(u->share, MAX(MIN(share, SHARE_MAX), 1ull));
 }
 
-/* For lists of members, and that units know whether they are capped. */
-static struct lock set_up = LOCK_INIT(LOCK_GROUP);
+struct lock sched_set_up = LOCK_INIT(LOCK_GROUP);
 
-void sched_group_init(struct sched_group *g)
+void unit_changed(struct sched_unit *u)
 {
-	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP), .weight = SCHED_WEIGHT_DEFAULT};
-}
+	u64 cpus = (u->group ? u->group->pool : cpupools)->cpus;
 
-/* Its weight, cap or affinity is another one. */
-static void changed_locked(struct sched_unit *u)
-{
-	ASSERT_HELD(&set_up);
+	ASSERT_HELD(&sched_set_up);
+	if (!u->pinned)
+		__atomic_store_n(&u->allowed, u->affinity & cpus ?: cpus, __ATOMIC_SEQ_CST);
 	WRITE_ONCE(u->capped, u->cap.percent || (u->group && u->group->cap.percent));
 	if (!u->inside)
 		unit_weigh(u);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
-		place_poke(READ_ONCE(u->cpu));
+		place_recheck(READ_ONCE(u->cpu));
 }
 
 void sched_group_join(struct sched_group *g, struct sched_unit *u)
 {
 	BUG_ON(u->group || u->pinned || u->state != SCHED_BLOCKED);
-	lock_acquire(&set_up);
+	lock_acquire(&sched_set_up);
 	u->sibling = g->members;
 	u->divides = u->sibling;
 	if (u->sibling)
 		WRITE_ONCE(u->sibling->divides, true);
 	g->members = u;
 	u->group = g;
-	changed_locked(u);
-	lock_release(&set_up);
+	unit_changed(u);
+	lock_release(&sched_set_up);
 }
 
 void sched_group_leave(struct sched_unit *u)
@@ -60,12 +57,12 @@ void sched_group_leave(struct sched_unit *u)
 	struct sched_unit **at;
 
 	BUG_ON(!u->group || u->state != SCHED_BLOCKED || u->counted);
-	lock_acquire(&set_up);
+	lock_acquire(&sched_set_up);
 	for (at = &u->group->members; *at != u; at = &(*at)->sibling)
 		BUG_ON(!*at);
 	*at = u->sibling;
 	u->group = NULL;
-	lock_release(&set_up);
+	lock_release(&sched_set_up);
 }
 
 u64 sched_idle_cpus(void)
@@ -90,14 +87,14 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 		return -EINVAL;
 	if (affinity && u->pinned)
 		return -EPERM;
-	lock_acquire(&set_up);
+	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(u->weight, weight);
 	set_cap(&u->cap, cap, 100);
 	if (affinity)
 		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
-	changed_locked(u);
-	lock_release(&set_up);
+	unit_changed(u);
+	lock_release(&sched_set_up);
 	return 0;
 }
 
@@ -105,13 +102,13 @@ int sched_group_set(struct sched_group *g, u32 weight, u32 cap)
 {
 	if (weight > SCHED_WEIGHT_MAX || cap > SCHED_CAP_MAX)
 		return -EINVAL;
-	lock_acquire(&set_up);
+	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(g->weight, weight);
 	set_cap(&g->cap, cap, SCHED_CAP_MAX);
 	for (struct sched_unit *u = g->members; u; u = u->sibling)
-		changed_locked(u);
-	lock_release(&set_up);
+		unit_changed(u);
+	lock_release(&sched_set_up);
 	return 0;
 }
 

@@ -619,6 +619,11 @@ static void corbel(void)
 				     .weight = below(2) ? 1024 : number(),
 				     .affinity = number(),
 				     .cap = below(2) ? 0 : number()};
+	struct corbel_pool_call p = {.op = below(7),
+				     .pool = below(4),
+				     .cpus = below(4) ? below(8) : number(),
+				     .vm = below(8),
+				     .name = {'a' + below(8)}};
 
 	if (below(8) == 0)
 		q.what = CORBEL_QUERY_LOG;
@@ -628,6 +633,7 @@ static void corbel(void)
 			    pointer(memcpy(scratch, &s, sizeof(s)))));
 		break;
 	case 1:
+		count(ioctl(corbel_fd, CORBEL_IOC_POOL, pointer(memcpy(scratch, &p, sizeof(p)))));
 		if (below(200) == 0) /* these fill the console */
 			count(ioctl(corbel_fd, CORBEL_IOC_DEBUG,
 				    below(2) ? (u64) "hqmiRP?\n"[below(8)] : number()));

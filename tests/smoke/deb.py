@@ -20,7 +20,7 @@ FILES = {
     'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
                                  '/lib/systemd/system-generators/corbel',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
-    'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h',
+    'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h', '/usr/src/corbel-{v}/abi_pool.h',
                     '/etc/modprobe.d/corbel-dkms.conf'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
                      '/usr/share/man/man5/corbel.cfg.5.gz', '/lib/systemd/system/corbel@.service',

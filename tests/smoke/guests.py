@@ -246,7 +246,50 @@ def linux_calls():
         m.out_of(f'kill -CONT {pid}; sleep 2')
         third = sum(v['runtime_ns'] for v in vcpus(m, 'g1'))
         ok(third > second, 'kill -CONT: the vCPUs run on', f'{second} ns, then {third} ns')
+        pools(m, f'{threads} chrt -o -p 0 ${{t##*/}} >/dev/null; taskset -p 3 ${{t##*/}} >/dev/null; done; sleep 1')
         m.out_of('corbel destroy g1', 20)
+        ok(m.sh('corbel cpupool-destroy fast && corbel cpupool-cpu-add Pool-0 1')[0] == 0, 'corbel cpupool-destroy: a pool goes when its guest has gone')
+        rows = m.json('corbel cpupool-list --json')
+        ok([r['cpus'] for r in rows] == ['0-1'], 'and its CPU is another one\'s again', rows)
+
+
+def runs_in(m, pool, cpu):
+    """The guest's busy vCPU gets on, there and nowhere else. What vcpu-list tells."""
+    first = vcpus(m, 'g1')
+    busy = max(range(len(first)), key=lambda i: first[i]['runtime_ns'])
+    for _ in range(40):
+        m.out_of('sleep .5')
+        v = vcpus(m, 'g1')[busy]
+        if v['runtime_ns'] > first[busy]['runtime_ns'] + 10_000_000:
+            break
+    return (v['pool'], v['cpu'], v['runtime_ns'] > first[busy]['runtime_ns']) == (pool, cpu, True), v
+
+
+def pools(m, free_again):
+    """A guest that runs goes from pool to pool; its vCPUs are tied to CPU 1 at first. dom0 stays where it is."""
+    m.out_of('corbel cpupool-create fast cpus=1 policy=rr')
+    good, v = runs_in(m, 'Pool-0', 0)
+    ok(good and v['runs_on_mask'] == 1, 'corbel cpupool-create: a guest leaves the CPU that goes, though it is tied to it', v)
+    status, out = m.sh('corbel vcpu-list g1')
+    ok('of which its pool has none: runs on 0' in out, 'vcpu-list tells so', out)
+    m.out_of('corbel cpupool-migrate g1 fast')
+    good, v = runs_in(m, 'fast', 1)
+    ok(good, 'corbel cpupool-migrate: it runs in the other pool', v)
+    m.out_of(free_again)
+    good, v = runs_in(m, 'fast', 1)
+    ok(good and v['runs_on_mask'] == 2, 'also when it is tied to no CPU any more', v)
+    for what, why in (('destroy fast', 'fast has VMs'), ('cpu-remove fast 1', 'no CPU left'), ('cpu-add fast 0', 'would have none'),
+                      ('create more cpus=1', 'another pool has'), ('migrate dom0 fast', 'dom0 stays'), ('destroy Pool-0', 'and stays')):
+        status, out = m.sh(f'corbel cpupool-{what}')
+        ok(status and why in out, f'corbel cpupool-{what}: refused', out)
+    first = [v['runtime_ns'] for v in vcpus(m, 'dom0')]
+    m.out_of('for c in 1 2; do taskset $c sh -c "i=0; while [ \\$i -lt 3000 ]; do i=\\$((i+1)); done"; done', 60)
+    after = vcpus(m, 'dom0')
+    ok([v['cpu'] for v in after] == [0, 1] and all(v['runtime_ns'] > t for v, t in zip(after, first)), 'dom0 runs on both CPUs, in either pool', after)
+    m.out_of('corbel cpupool-migrate g1 Pool-0')
+    good, v = runs_in(m, 'Pool-0', 0)
+    ok(good, 'and back', v)
+    m.out_of('corbel cpupool-migrate g1 fast')
 
 
 def clones():

@@ -2,7 +2,8 @@
 /*
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
- * set by CORBEL_IOC_SCHED and CORBEL_IOC_SCHED_VM goes into $FAKEHV_SCHED, one line a call. With
+ * set by CORBEL_IOC_SCHED, SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call; $FAKEHV_POOL
+ * is the errno of the last. With
  * $FAKEHV_FSYNC fsync() fails.
  */
 #define _GNU_SOURCE
@@ -62,6 +63,7 @@ static int query_vm(struct corbel_query *q)
 	     .pool_bytes = 4096,
 	     .runtime_ns = 7000000000,
 	     .weight = 512,
+	     .pool = 5,
 	     .cap = 150,
 	     .name = "qemu"},
 	};
@@ -100,6 +102,11 @@ static int query(struct corbel_query *q)
 					.runtime_ns = 1000000000,
 					.exits_total = 12 + q->index % 2,
 					.exits = {2, [8] = 10 + q->index % 2}};
+	static const struct corbel_pool_stat pool[] = {
+	    {.vms = 1, .cpus = 1, .name = "Pool-0", .policy = "fair"},
+	    {.id = 5, .vms = 1, .cpus = 6, .name = "fast", .policy = "rr"},
+	    {.id = CORBEL_MAX_POOLS, .cpus = 8},
+	};
 	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 
@@ -111,6 +118,10 @@ static int query(struct corbel_query *q)
 	case CORBEL_STAT_VCPU:
 		if (q->index < 4)
 			return answer(q, &vcpu, sizeof(vcpu));
+		break;
+	case CORBEL_STAT_POOL:
+		if (q->index < 3)
+			return answer(q, &pool[q->index], sizeof(pool[0]));
 		break;
 	case CORBEL_STAT_CPU:
 		if (q->index < 2)
@@ -163,6 +174,17 @@ static int set_sched_vm(const struct corbel_sched_vm *s)
 	return 0;
 }
 
+static int call_pool(const struct corbel_pool_call *c)
+{
+	if (getenv("FAKEHV_POOL")) {
+		errno = atoi(getenv("FAKEHV_POOL"));
+		return -1;
+	}
+	note("pool %u %u %llx %u %s %s\n", c->op, c->pool, (unsigned long long)c->cpus, c->vm,
+	     c->name, c->policy);
+	return 0;
+}
+
 int fsync(int fd)
 {
 	static int (*real)(int);
@@ -210,6 +232,8 @@ int ioctl(int fd, unsigned long request, ...)
 		return set_sched(arg);
 	if (request == CORBEL_IOC_SCHED_VM)
 		return set_sched_vm(arg);
+	if (request == CORBEL_IOC_POOL)
+		return call_pool(arg);
 	if (request == CORBEL_IOC_DEBUG) {
 		note("key %c\n", (int)(long)arg);
 		return 0;

@@ -4,7 +4,7 @@
 
 Usage: tool_test.py CORBEL GUEST FAKEHV.so
 """
-import fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
 DIR = tempfile.mkdtemp(prefix="corbel-tool-")
@@ -203,7 +203,7 @@ def test_failures():
     check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
     check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
     check(fails(corbel("pci-attach"), "as in xl: give the guest a device of VFIO", code=2), "one of xl")
-    check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-list")), "which is told what to do instead")
+    check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-numa-split")), "which is told what to do instead")
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
     check(corbel("list", "--bogus").returncode == 2, "an unknown option")
@@ -792,6 +792,47 @@ def vmms():
     return found
 
 
+def check_pools(env, sched):
+    def run(*args):
+        p = corbel(*args, env=env)
+        return p.stdout if p.returncode == 0 and not p.stderr else (p.returncode, p.stderr)
+
+    def refused(errno, words, *args):
+        return fails(corbel(*args, env={**env, "FAKEHV_POOL": str(errno)}), *words)
+
+    out = [line.split() for line in run("cpupool-list").splitlines()]
+    check(out == [["NAME", "POLICY", "VMS", "CPUS"], ["Pool-0", "fair", "1", "1"], ["fast", "rr", "1", "2"], ["(of", "no", "pool)", "-", "-", "1"]],
+          "cpupool-list", out)
+    out = [line.split()[-1] for line in run("cpupool-list", "-c", "fast").splitlines()]
+    check(out == ["CPUS", "1-2"], "cpupool-list -c of one", out)
+    out = json.loads(run("cpupool-list", "--json"))
+    check(out[1] == {"id": 5, "policy": "rr", "vms": 1, "name": "fast", "cpus": "1-2", "cpu_count": 2} and out[2]["name"] is None,
+          "cpupool-list --json", out)
+    check(run("cpupool-create", "new", "policy=rr", "cpus=2-3") == "" and sched() == "pool 0 0 c 0 new rr\n", "cpupool-create")
+    check(run("cpupool-create", "new") == "" and sched() == "pool 0 0 0 0 new \n", "without CPUs")
+    check(run("cpupool-destroy", "fast") == "" and sched() == "pool 1 5 0 0  \n", "cpupool-destroy")
+    check(run("cpupool-cpu-add", "fast", "3") == "" and sched() == "pool 2 5 8 0  \n", "cpupool-cpu-add")
+    check(run("cpupool-cpu-remove", "5", "1") == "" and sched() == "pool 3 5 2 0  \n", "cpupool-cpu-remove, of a pool by its id")
+    check(run("cpupool-rename", "fast", "slow") == "" and sched() == "pool 4 5 0 0 slow \n", "cpupool-rename")
+    check(run("cpupool-migrate", "hyp", "Pool-0") == "" and sched() == "pool 5 0 0 3  \n", "cpupool-migrate")
+    v = json.loads(run("vcpu-list", "--json"))
+    check([(i["pool"], i["runs_on_mask"]) for i in v] == [("Pool-0", 1), ("Pool-0", 2), ("fast", 6), ("fast", 6)], "vcpu-list tells the pool", v)
+    rows = json.loads(run("list", "--json"))
+    check([r["pool"] for r in rows if r["name"] in ("dom0", "hyp")] == ["Pool-0", "fast"], "so does list", rows)
+    check(fails(corbel("cpupool-list", "none", env=env), "no pool none"), "a pool that is not there")
+    check(fails(corbel("cpupool-destroy", "16", env=env), "no pool 16"), "the CPUs of no pool are none")
+    check(fails(corbel("cpupool-migrate", "nobody", "fast", env=env), "there is no VM nobody"), "a guest that is not there")
+    check(fails(corbel("cpupool-create", "new", "cpu=1", env=env), "\"cpu=1\" is not known"), "words that are not known")
+    check(fails(corbel("cpupool-create", "new", "cpus=x", env=env), "is not a list of CPUs"), "CPUs that are no list")
+    check(fails(corbel("cpupool-create", "a/b", env=env), "is not a name for a pool"), "a name that is none")
+    check(refused(errno.EBUSY, ["has VMs; `corbel cpupool-migrate'"], "cpupool-destroy", "fast"), "a pool with VMs stays")
+    check(refused(errno.EPERM, ["Pool-0 is dom0's, and stays"], "cpupool-destroy", "Pool-0"), "Pool-0 stays")
+    check(refused(errno.EBUSY, ["would have no CPU left"], "cpupool-cpu-remove", "fast", "1-2"), "a pool's last CPU stays")
+    check(refused(errno.EBUSY, ["another pool has one of these CPUs"], "cpupool-cpu-add", "fast", "0"), "another's CPU stays")
+    check(refused(errno.ENODEV, ["has no CPUs"], "cpupool-migrate", "hyp", "fast"), "nobody moves where no CPU is")
+    check(refused(errno.ENOENT, ["dom0 stays"], "cpupool-migrate", "dom0", "fast"), "dom0 does not move")
+
+
 def test_hypervisor():
     env = {"LD_PRELOAD": FAKEHV, "FAKEHV_RECORD": f"{RUN}/hyp/vmm.json", "FAKEHV_SCHED": f"{DIR}/sched"}
 
@@ -804,8 +845,8 @@ def test_hypervisor():
         except OSError:
             return ""
 
-    p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\n"), env=env)
-    check(p.returncode == 0 and sched() == "vm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "weight, CPUs and cap are set at start", p.stderr)
+    p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\n"), env=env)
+    check(p.returncode == 0 and sched() == "pool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "pool, weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
@@ -821,7 +862,8 @@ def test_hypervisor():
     check(len(out) == 3 and out[2].split() == ["hyp", "3", "running", "2", "48", "7.0"], "list", out)
     v = json.loads(corbel("vcpu-list", "--json", "hyp", env=env).stdout)
     out = corbel("list", "-v", env=dict(env, FAKEHV_OTHER="other")).stdout.splitlines()
-    check([line.split()[-3:] for line in out] == [["PID", "POOL(KiB)", "BY"], ["0", "0", "-"], ["1", "0", "another"], [str(g["hyp"]["pid"]), "4", "corbel"]],
+    check([line.split()[-4:] for line in out] == [["PID", "POOL(KiB)", "BY", "CPUPOOL"], ["0", "0", "-", "Pool-0"], ["1", "0", "another", "Pool-0"],
+                                             [str(g["hyp"]["pid"]), "4", "corbel", "fast"]],
           "list -v", out)
     check(len(v) == 2 and v[1]["vcpu"] == 1 and v[1]["vm"] == "hyp" and v[0]["state"] == "running" and v[0]["cpus"] == "all", "vcpu-list", v)
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
@@ -843,6 +885,7 @@ def test_hypervisor():
     check(out[0] == "scheduler fair" and out[2].split() == ["hyp", "3", "512", "150%"], "sched shows", out)
     v = json.loads(corbel("sched", "--json", "hyp", env=env).stdout)
     check(v[1]["vm_weight"] == 512 and v[1]["vm_cap"] == 150, "sched --json", v)
+    check_pools(env, sched)
     s = json.loads(corbel("stat", "--json", "hyp", env=env).stdout)
     vcpus = [{"vcpu": i, "exits_total": 12 + i, "exits": {"intr": 2, "hlt": 10 + i}} for i in (0, 1)]
     check(s == [{"vm": "hyp", "vm_id": 3, "exits_total": 25, "exits": {"intr": 4, "hlt": 21}, "vcpus": vcpus}], "stat, of all and each vCPU", s)

@@ -6,6 +6,7 @@
  * -Wl,--wrap=pool_promise
  */
 #include "hv/dom0/takeover.h"
+#include "hv/sched/cpupool.h"
 #include "hypercall_fake.h"
 
 /* ---- nothing is done to what runs, or is being torn down ---- */
@@ -258,6 +259,40 @@ static void test_refused(void)
 	free_vm(vm, 0);
 }
 
+static u32 pool_calls;
+static struct sched_group *moved;
+
+s64 cpupool_call(const struct corbel_pool_call *c, struct sched_group *g)
+{
+	CHECK_QUIET(!c->name[CORBEL_POOL_NAME - 1] && !c->policy[15], "texts end in their fields");
+	pool_calls++;
+	moved = g;
+	return 7;
+}
+
+static s64 call_pool(u32 op, u32 vm, char filler)
+{
+	struct corbel_pool_call c = {.op = op, .vm = vm};
+
+	memset(c.name, filler, sizeof(c.name) + sizeof(c.policy));
+	memcpy(dom0_page, &c, sizeof(c));
+	return call(CORBEL_HC_POOL, PAGE_SIZE, 0, 0, 0);
+}
+
+static void check_pools(s64 vm)
+{
+	pool_calls = 0;
+	CHECK(call_pool(CORBEL_POOL_MOVE, 0, 'x') == -ENOENT &&
+		  call_pool(CORBEL_POOL_MOVE, 9999, 'x') == -ENOENT,
+	      "neither dom0 moves to a pool nor what there is not");
+	CHECK(call_pool(CORBEL_POOL_CREATE, 0, '\n') == -EINVAL &&
+		  call(CORBEL_HC_POOL, PAGE_SIZE - 8, 0, 0, 0) == -EINVAL && !pool_calls,
+	      "a name is printable, and its buffer is in one page");
+	CHECK(call_pool(CORBEL_POOL_MOVE, vm, 'x') == 7 && moved == &vm_by_id(vm)->sched &&
+		  call_pool(CORBEL_POOL_CREATE, 0, 'x') == 7 && pool_calls == 2,
+	      "what is right is passed on");
+}
+
 /* A border of each argument that has one. */
 static void test_borders(void)
 {
@@ -276,6 +311,7 @@ static void test_borders(void)
 		  call(CORBEL_HC_SCHED_VM, vm, 1, 1ull << 32, 0) == -EINVAL,
 	      "so have a VM's");
 	CHECK(call(CORBEL_HC_SCHED_VM, 0, 1, 1, 0) == -ENOENT, "dom0's is its own");
+	check_pools(vm);
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 0, 0) == -EINVAL, "no log of no pages");
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, PAGE_SIZE * 8 + 1, 0) == -EINVAL,
 	      "no log that is longer than a page");

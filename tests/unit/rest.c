@@ -28,6 +28,7 @@
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
+#include "hv/sched/cpupool.h"
 #include "hv/guest/task.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/domain.h"
@@ -109,6 +110,10 @@ __weak NOTHING(pv_waited, struct vcpu *v, u64 ns)
 __weak NOTHING(quirks_detect, void)
 __weak NOTHING(sched_turn_over, void)
 __weak NOTHING(sched_group_init, struct sched_group *g)
+__weak NOTHING(sched_group_exit, struct sched_group *g)
+__weak ZERO(s64, cpupool_call, const struct corbel_pool_call *c, struct sched_group *g)
+__weak ZERO(u32, cpupool_id, const struct sched_group *g)
+__weak ZERO(s64, cpupool_stat, u64 nth, struct corbel_pool_stat *s)
 __weak NOTHING(sched_group_join, struct sched_group *g, struct sched_unit *u)
 __weak NOTHING(sched_group_leave, struct sched_unit *u)
 __weak ZERO(int, sched_group_set, struct sched_group *g, u32 weight, u32 cap)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * hv/sched/unit.c */
+/* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
+ * hv/sched/rr.c hv/sched/unit.c */
 /*
  * Who gets how much of several CPUs, beside the ideal: the shares that are fair by weight and as
  * high as affinities and caps let them be (weighted max-min). `make sched-sim` runs more of it:
@@ -260,7 +260,7 @@ static void test_mixed(void)
 static void test_pinned(void)
 {
 	machine(4, "fair");
-	add(2048, 0, true, 0, 0)->s.affinity = 1;
+	add(2048, 0, true, 0, 0);
 	for (u32 i = 1; i < 4; i++)
 		add(2048, i, true, 100 * US, 3 * MS);
 	for (u32 i = 0; i < 8; i++)

@@ -262,7 +262,7 @@ static bool could_run_on(u32 cpu)
 {
 	for (u32 i = 0; i < units; i++)
 		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.capped &&
-		    (unit[i].s.affinity & BIT(cpu)))
+		    (unit[i].s.allowed & BIT(cpu)))
 			return true;
 	return false;
 }

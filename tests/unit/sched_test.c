@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * hv/sched/unit.c
+ * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
+ * hv/sched/rr.c hv/sched/unit.c
  */
 /*
  * The scheduler under simulated time (1 tick = 1 ns) on several CPUs: fairness, latency, placing,
@@ -140,7 +140,7 @@ static void test_queued_event(void)
 
 	machine(2, "fair");
 	h = add(1024, 0, false, 0, 0);
-	h->s.affinity = 1;
+	sched_set(&h->s, 0, 1, 0);
 	add(1024, 1, true, 0, 0);
 	d = add(8192, 0, true, 0, 0);
 	run(SEC + 10 * MS);
@@ -251,7 +251,7 @@ static u32 left_after_evening(u64 ahead1, u64 ahead2)
 		sched_set(&hog(1024)->s, 0, BIT(where[i]), 0);
 	run(60 * MS);
 	for (u32 i = 0; i < 3; i++)
-		unit[i].s.affinity = 7;
+		sched_set(&unit[i].s, 0, 7, 0);
 	sc = cpus[0]->sched;
 	one = cpus[1]->sched;
 	two = cpus[2]->sched;

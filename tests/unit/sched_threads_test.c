@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/fair.c hv/sched/rr.c
- * hv/sched/unit.c -lpthread
+ * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
+ * hv/sched/rr.c hv/sched/unit.c -lpthread
  */
-/* The scheduler under real threads: no unit is on two CPUs at once, no wake is lost. */
+/*
+ * The scheduler under real threads, while pools of CPUs change: no unit is on two CPUs at once, no
+ * wake is lost.
+ */
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 
+#include "hv/sched/cpupool.h"
 #include "sched_sim.h"
 #include "test.h"
 
@@ -93,23 +97,48 @@ static u64 unhandled(void)
 	return n;
 }
 
+/* Two VMs, and two pools beside pool 0: what dom0 asks for meanwhile, by chance. */
+static void change_pools(struct sched_group *vm, u32 *seed)
+{
+	struct corbel_pool_call c = {
+	    .op = CORBEL_POOL_ADD + rand_r(seed) % 4,
+	    .pool = rand_r(seed) % 3,
+	    .cpus = 1 + rand_r(seed) % (BIT(T_CPUS) - 1),
+	};
+
+	if (c.op == CORBEL_POOL_RENAME)
+		sched_set(&tu[2 + rand_r(seed) % (T_UNITS - 2)].s, 0, c.cpus, 0);
+	else
+		cpupool_call(&c, &vm[rand_r(seed) % 2]);
+}
+
 static void test_threads(void)
 {
-	struct timespec ms10 = {0, 10 * MS};
+	static struct sched_group vm[2];
+	struct timespec ms1 = {0, MS}, ms10 = {0, 10 * MS};
 	pthread_t t[T_CPUS];
 	u64 i, posted = 0;
+	u32 seed = 5;
 
 	machine(T_CPUS, "fair");
 	threaded = true;
+	sched_group_init(&vm[0]);
+	sched_group_init(&vm[1]);
+	cpupool_call(&(struct corbel_pool_call){.name = "one"}, NULL);
+	cpupool_call(&(struct corbel_pool_call){.name = "two", .policy = "rr"}, NULL);
 	for (i = 0; i < T_UNITS; i++) {
 		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
+		if (i >= 2)
+			sched_group_join(&vm[i % 2], &tu[i].s);
 		tu[i].events = 1;
 		sched_wake(&tu[i].s);
 	}
 	for (i = 0; i < T_CPUS; i++)
 		pthread_create(&t[i], NULL, thread_main, (void *)i);
-	for (i = 0; i < 100; i++)
-		nanosleep(&ms10, NULL);
+	for (i = 0; i < 1000; i++) {
+		change_pools(vm, &seed);
+		nanosleep(&ms1, NULL);
+	}
 	__atomic_store_n(&stop_posting, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < 1000 && unhandled(); i++)
 		nanosleep(&ms10, NULL);

@@ -61,6 +61,7 @@ struct cfg {
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];
 	int nvifs;
+	char pool[32];			  /* of CPUs; "" = Pool-0 */
 	unsigned int weight;		  /* 0 = default */
 	unsigned int cap;		  /* percent of one CPU, 0 = none */
 	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */

@@ -393,6 +393,15 @@ static int set_cpus(struct parser *p, const char *key, const struct value *v)
 	return 0;
 }
 
+static int set_pool(struct parser *p, const char *key, const struct value *v)
+{
+	if (!v->text[0] || strlen(v->text) >= sizeof(p->c->pool))
+		return cfg_bad(p, v->line, "%s wants the name of a pool of CPUs, as \"Pool-0\"",
+			       key);
+	strcpy(p->c->pool, v->text);
+	return 0;
+}
+
 /* Take the next comma-separated field off *s. */
 static char *field(char **s)
 {
@@ -676,6 +685,7 @@ const struct cfg_key cfg_keys[] = {
     {"cpu_weight", set_number},
     {"cap", set_number},
     {"cpus", set_cpus},
+    {"pool", set_pool},
     {"device_model_override", set_path},
     {"device_model_args", set_args},
     {"type", set_type},

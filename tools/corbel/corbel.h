@@ -52,6 +52,8 @@ int hv_all(uint32_t what, size_t size, void *out);
 int hv_log(uint64_t *seq, char *buf, size_t size);
 int hv_sched(const struct corbel_sched_set *s);
 int hv_sched_vm(const struct corbel_sched_vm *s);
+/* 0, or -1 (errno; not told). hv_need() first. */
+int hv_pool(const struct corbel_pool_call *c);
 /* Debug keys, each of which makes the hypervisor log some of its state. 0, or not 0, told. */
 int hv_debug(const char *keys);
 
@@ -242,11 +244,26 @@ int cmd_info(struct opts *o);	 /* show.c */
 int cmd_list(struct opts *o);
 int cmd_vcpu_list(struct opts *o);
 int cmd_sched(struct opts *o);
+int cmd_cpupool_list(struct opts *o); /* cpupool.c */
+int cmd_cpupool_create(struct opts *o);
+int cmd_cpupool_destroy(struct opts *o);
+int cmd_cpupool_rename(struct opts *o);
+int cmd_cpupool_cpu_add(struct opts *o);
+int cmd_cpupool_cpu_remove(struct opts *o);
+int cmd_cpupool_migrate(struct opts *o);
 int cmd_vcpu_pin(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);
 int cmd_debug_dump(struct opts *o);
 int cmd_top(struct opts *o); /* top.c */
+
+/* ---- cpupool.c ---- */
+/* All pools in *out (malloc), last the CPUs of none. Count, or -1 told. */
+int pools_get(struct corbel_pool_stat **out);
+/* Of that id, or one that is called "?". */
+const struct corbel_pool_stat *pool_find(const struct corbel_pool_stat *p, int n, uint32_t id);
+/* 0, or 1 told. */
+int pool_move(const char *guest, const char *pool);
 
 /* ---- show.c: what list and top are made of ---- */
 struct row {
@@ -255,7 +272,8 @@ struct row {
 	pid_t pid;
 	unsigned int vcpus;
 	uint64_t memory_bytes, cpu_ns, pool_bytes;
-	bool managed; /* started by this tool */
+	char pool[CORBEL_POOL_NAME]; /* of CPUs; "" = not in the hypervisor */
+	bool managed;		     /* started by this tool */
 	struct traffic {
 		uint64_t net_rx, net_tx, disk_rd, disk_wr; /* bytes, as the guest sees it */
 	} traffic;

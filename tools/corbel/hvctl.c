@@ -182,6 +182,11 @@ int hv_sched_vm(const struct corbel_sched_vm *s)
 	return -1;
 }
 
+int hv_pool(const struct corbel_pool_call *c)
+{
+	return ioctl(device, CORBEL_IOC_POOL, c) < 0 ? -1 : 0;
+}
+
 int hv_debug(const char *keys)
 {
 	if (hv_need())

@@ -134,7 +134,8 @@ static void name_vm(struct corbel_vm_stat *vm)
 	printable(vm->name, false);
 }
 
-static void row_of_vm(struct row *r, struct corbel_vm_stat *vm)
+static void row_of_vm(struct row *r, struct corbel_vm_stat *vm,
+		      const struct corbel_pool_stat *pools, int npools)
 {
 	name_vm(vm);
 	*r = (struct row){.id = vm->id,
@@ -144,6 +145,7 @@ static void row_of_vm(struct row *r, struct corbel_vm_stat *vm)
 			  .pool_bytes = vm->pool_bytes,
 			  .cpu_ns = vm->runtime_ns};
 	snprintf(r->name, sizeof(r->name), "%s", vm->name);
+	snprintf(r->pool, sizeof(r->pool), "%s", pool_find(pools, npools, vm->pool)->name);
 	snprintf(r->state, sizeof(r->state), "running");
 	if (!r->memory_bytes && !vm->id) /* dom0 has what nobody else has; its kernel knows */
 		r->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -175,17 +177,22 @@ static int by_id(const void *a, const void *b)
 
 int rows_get(struct row **out, bool ended)
 {
+	struct corbel_pool_stat *pool = NULL;
 	struct corbel_vm_stat *vm = NULL;
 	struct guest *guest = NULL;
-	int vms = 0, guests, n = 0, i, j;
+	int vms = 0, pools = 0, guests, n = 0, i, j;
 	struct row *rows;
 
 	if (hv_present())
+		pools = pools_get(&pool);
+	if (pools > 0)
 		vms = hv_all(CORBEL_STAT_VM, sizeof(*vm), &vm);
+	if (pools < 0)
+		vms = -1;
 	guests = vms < 0 ? -1 : guest_all(&guest);
 	rows = guests < 0 ? NULL : calloc(vms + guests + 1, sizeof(*rows));
 	for (i = 0; rows && i < vms; i++)
-		row_of_vm(&rows[n++], &vm[i]);
+		row_of_vm(&rows[n++], &vm[i], pool, pools);
 	for (i = 0; rows && i < guests; i++) {
 		if (!guest[i].alive && !ended)
 			continue;
@@ -197,6 +204,7 @@ int rows_get(struct row **out, bool ended)
 		}
 		row_of_guest(&rows[j], &guest[i]);
 	}
+	free(pool);
 	free(vm);
 	free(guest);
 	*out = rows;
@@ -222,6 +230,7 @@ static void list_json(const struct row *r, int n)
 		add_u64(o, "cpu_time_ns", r[i].cpu_ns);
 		add_u64(o, "pool_bytes", r[i].pool_bytes);
 		add_u64(o, "pid", r[i].pid);
+		add_str(o, "pool", r[i].pool[0] ? r[i].pool : NULL);
 		json_object_object_add(o, "managed", json_object_new_boolean(r[i].managed));
 		json_object_array_add(all, o);
 	}
@@ -236,18 +245,19 @@ static void list_text(const struct row *r, int n, bool verbose)
 	printf("%-24s %4s  %-12s %5s %9s %10s", "NAME", "ID", "STATE", "VCPUS", "MEM(MiB)",
 	       "TIME(s)");
 	if (verbose)
-		printf(" %8s %9s  %s", "PID", "POOL(KiB)", "BY");
+		printf(" %8s %9s  %-8s  %s", "PID", "POOL(KiB)", "BY", "CPUPOOL");
 	putchar('\n');
 	for (i = 0; i < n; i++) {
 		snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
 		printf("%-24s %4s  %-12s %5u %9llu %10.1f", r[i].name, id, r[i].state, r[i].vcpus,
 		       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
 		if (verbose)
-			printf(" %8d %9llu  %s", r[i].pid,
+			printf(" %8d %9llu  %-8s  %s", r[i].pid,
 			       (unsigned long long)r[i].pool_bytes >> 10,
 			       r[i].managed ? "corbel"
 			       : r[i].id    ? "another"
-					    : "-");
+					    : "-",
+			       r[i].pool[0] ? r[i].pool : "-");
 		putchar('\n');
 	}
 }
@@ -360,8 +370,17 @@ static const char *state_name(uint32_t state)
 								    : "unknown";
 }
 
+/* Where it may run: of its affinity what is in its pool, if anything is. dom0's vCPUs are tied. */
+static uint64_t runs_on(const struct corbel_vcpu_stat *v, const struct corbel_pool_stat *pool)
+{
+	if (!v->vm)
+		return v->affinity;
+	return v->affinity & pool->cpus ? v->affinity & pool->cpus : pool->cpus;
+}
+
 static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
-				     const struct corbel_vm_stat *vm)
+				     const struct corbel_vm_stat *vm,
+				     const struct corbel_pool_stat *pool)
 {
 	struct json_object *o = json_object_new_object();
 	char cpus[256];
@@ -381,18 +400,25 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 	add_u64(o, "cap", v->cap);
 	add_str(o, "cpus", cpulist_format(v->affinity, cpus, sizeof(cpus)));
 	add_u64(o, "affinity_mask", v->affinity);
+	add_str(o, "pool", pool->name);
+	add_u64(o, "runs_on_mask", runs_on(v, pool));
 	add_u64(o, "exits", v->exits_total);
 	return o;
 }
 
-static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name)
+static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name,
+		      const struct corbel_pool_stat *pool)
 {
 	char cpus[256], cap[16];
 
 	snprintf(cap, sizeof(cap), v->cap ? "%u%%" : "-", v->cap);
-	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %s\n", name, v->vm, v->index, v->cpu,
-	       state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
-	       cpulist_format(v->affinity, cpus, sizeof(cpus)));
+	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %-10s  %s", name, v->vm, v->index,
+	       v->cpu, state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
+	       pool->name, cpulist_format(v->affinity, cpus, sizeof(cpus)));
+	if (v->vm && !(v->affinity & pool->cpus))
+		printf(", of which its pool has none: runs on %s",
+		       cpulist_format(pool->cpus, cpus, sizeof(cpus)));
+	putchar('\n');
 }
 
 int cmd_vcpu_list(struct opts *o)
@@ -400,16 +426,27 @@ int cmd_vcpu_list(struct opts *o)
 	struct json_object *all = json_object_new_array();
 	struct corbel_vcpu_stat *v = NULL;
 	struct corbel_vm_stat *vms = NULL;
-	int nvms, i, n = select_vcpus(o, &v, &vms, &nvms);
+	struct corbel_pool_stat *pools = NULL;
+	int nvms, npools = 0, i, n = select_vcpus(o, &v, &vms, &nvms);
 
+	if (n >= 0)
+		npools = pools_get(&pools);
+	if (npools < 0)
+		n = -1;
 	if (n >= 0 && !o->json)
-		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %s\n", "NAME", "ID", "VCPU",
-		       "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "CPUS");
-	for (i = 0; i < n; i++)
+		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %-10s  %s\n", "NAME", "ID",
+		       "VCPU", "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "POOL",
+		       "CPUS");
+	for (i = 0; i < n; i++) {
+		const struct corbel_vm_stat *vm = find_vm(v[i].vm, vms, nvms);
+		const struct corbel_pool_stat *pool = pool_find(pools, npools, vm->pool);
+
 		if (o->json)
-			json_object_array_add(all, vcpu_json(&v[i], find_vm(v[i].vm, vms, nvms)));
+			json_object_array_add(all, vcpu_json(&v[i], vm, pool));
 		else
-			vcpu_text(&v[i], find_vm(v[i].vm, vms, nvms)->name);
+			vcpu_text(&v[i], vm->name, pool);
+	}
+	free(pools);
 	if (n >= 0 && o->json)
 		print_json(json_object_get(all));
 	json_object_put(all);
@@ -694,11 +731,9 @@ int cmd_debug_dump(struct opts *o)
 	static const struct {
 		const char *name;
 		int (*run)(struct opts *o);
-	} parts[] = {{"info", cmd_info},
-		     {"list", cmd_list},
-		     {"vcpu-list", cmd_vcpu_list},
-		     {"stat", cmd_stat},
-		     {"dmesg", cmd_dmesg}};
+	} parts[] = {{"info", cmd_info},	   {"list", cmd_list},
+		     {"vcpu-list", cmd_vcpu_list}, {"cpupool-list", cmd_cpupool_list},
+		     {"stat", cmd_stat},	   {"dmesg", cmd_dmesg}};
 	int ret = hv_debug("qmi"); /* its answers stand at the end of the log */
 	size_t i;
 

@@ -522,7 +522,7 @@ static int prepare(struct start *s, const char *config)
 static int tune(struct start *s)
 {
 	struct cfg *c = s->c;
-	bool wanted = c->weight || c->cap;
+	bool wanted = c->weight || c->cap || c->pool[0];
 	unsigned int i;
 
 	for (i = 0; i < c->vcpus; i++)
@@ -531,9 +531,12 @@ static int tune(struct start *s)
 		return 0;
 	if (!hv_present()) {
 		warning(
-		    "cpu_weight, cpus and cap need the hypervisor (/dev/corbel); they are ignored");
+		    "cpu_weight, cpus, cap and pool need the hypervisor (/dev/corbel); they are "
+		    "ignored");
 		return 0;
 	}
+	if (c->pool[0] && pool_move(c->name, c->pool))
+		return -1;
 	return apply_sched(c->name, c->weight, c->affinity, c->cap, -1);
 }
 
@@ -595,9 +598,9 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	if (!err && c->maxmem_mib > c->memory_mib && !from)
 		set_balloon(c);
 	if (!err && tune(&s)) {
-		fail("%s runs, but without what cpu_weight, cpus and cap ask for; `corbel sched "
-		     "%s' sets it",
-		     c->name, c->name);
+		fail("%s runs, but without what cpu_weight, cpus, cap and pool ask for; `corbel "
+		     "sched' and `corbel cpupool-migrate' set it",
+		     c->name);
 		err = from ? 0 : -1; /* one that has come from elsewhere is to go on */
 	}
 	for (i = 0; i < c->nvifs; i++)

@@ -356,6 +356,18 @@ static void one(struct rng *r, u8 *page)
 		((struct corbel_doorbell *)page)->addr = below(r, 32);
 		call(nr, any_vm(r), below(r, 16) ? cb_phys(page) : buffer(r, 0), 0, 0, 0);
 		break;
+	case CORBEL_HC_POOL:
+		random_page(r, page);
+		*(struct corbel_pool_call *)page = (struct corbel_pool_call){
+		    .op = below(r, 7),
+		    .pool = below(r, 4),
+		    .cpus = below(r, 4) ? below(r, 8) : number(r),
+		    .vm = any_vm(r),
+		    .name = {'a' + below(r, 8)},
+		    .policy = {below(r, 4) ? 0 : number(r)},
+		};
+		call(nr, below(r, 16) ? cb_phys(page) : buffer(r, 0), 0, 0, 0, 0);
+		break;
 	case CORBEL_HC_SUPPORTED:
 		call(nr, below(r, 4), below(r, 4), buffer(r, 0), len, 0);
 		break;

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which CPUs and which VMs are in which pool. */
+#include "hv/sched/cpupool.h"
+#include "hv/lib/string.h"
+#include "hv/sched/place.h"
+
+static struct cpupool *const loose = &cpupools[CORBEL_MAX_POOLS];
+
+/* "": the first; NULL: there is none of that name. */
+static const struct sched_ops *policy_of(const char *name)
+{
+	static const struct sched_ops *const all[] = {&sched_fair, &sched_rr};
+
+	for (u32 i = 0; i < ARRAY_SIZE(all); i++)
+		if (!name[0] || !strcmp(name, all[i]->name))
+			return all[i];
+	return NULL;
+}
+
+void sched_init(const char *name, sched_leave_fn *leave)
+{
+	const struct sched_ops *policy = policy_of(name);
+
+	if (!policy) {
+		policy = &sched_fair;
+		log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)", name,
+			 policy->name);
+	}
+	memset(cpupools, 0, sizeof(cpupools));
+	cpupools[0] = (struct cpupool){.policy = policy, .name = "Pool-0"};
+	loose->policy = &sched_fair;
+	place_init(leave);
+}
+
+const char *sched_policy_name(void)
+{
+	return cpupools[0].policy->name;
+}
+
+u32 cpupool_id(const struct sched_group *g)
+{
+	return READ_ONCE(g->pool) - cpupools;
+}
+
+/* ---- VMs ---- */
+
+static void link_locked(struct cpupool *p, struct sched_group *g)
+{
+	ASSERT_HELD(&sched_set_up);
+	g->pool = p;
+	g->next = p->groups;
+	p->groups = g;
+}
+
+static void unlink_locked(struct sched_group *g)
+{
+	struct sched_group **at = &g->pool->groups;
+
+	ASSERT_HELD(&sched_set_up);
+	for (; *at != g; at = &(*at)->next)
+		BUG_ON(!*at);
+	*at = g->next;
+}
+
+void sched_group_init(struct sched_group *g)
+{
+	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP), .weight = SCHED_WEIGHT_DEFAULT};
+	lock_acquire(&sched_set_up);
+	link_locked(&cpupools[0], g);
+	lock_release(&sched_set_up);
+}
+
+void sched_group_exit(struct sched_group *g)
+{
+	BUG_ON(g->members);
+	lock_acquire(&sched_set_up);
+	unlink_locked(g);
+	lock_release(&sched_set_up);
+}
+
+static void group_changed_locked(struct sched_group *g)
+{
+	ASSERT_HELD(&sched_set_up);
+	for (struct sched_unit *u = g->members; u; u = u->sibling)
+		unit_changed(u);
+}
+
+static s64 move_locked(struct cpupool *p, struct sched_group *g)
+{
+	ASSERT_HELD(&sched_set_up);
+	if (!p->cpus)
+		return -ENODEV;
+	unlink_locked(g);
+	link_locked(p, g);
+	group_changed_locked(g);
+	return 0;
+}
+
+/* ---- CPUs ---- */
+
+static void set_cpus_locked(struct cpupool *p, u64 cpus)
+{
+	ASSERT_HELD(&sched_set_up);
+	for (u64 come = cpus & ~p->cpus; come; come &= come - 1)
+		place_set_pool(__builtin_ctzll(come), p);
+	WRITE_ONCE(p->cpus, cpus);
+	for (struct sched_group *g = cpus ? p->groups : NULL; g; g = g->next)
+		group_changed_locked(g);
+}
+
+/* Those of no pool, and of pool 0, which keeps one. */
+static s64 add_locked(struct cpupool *p, u64 cpus)
+{
+	struct cpupool *first = &cpupools[0];
+
+	ASSERT_HELD(&sched_set_up);
+	if (!cpus || cpus & ~READ_ONCE(sched_online))
+		return -EINVAL;
+	if (cpus & ~(loose->cpus | first->cpus) || (p != first && !(first->cpus & ~cpus)))
+		return -EBUSY;
+	set_cpus_locked(p, p->cpus | cpus);
+	set_cpus_locked(loose, loose->cpus & ~cpus);
+	if (p != first)
+		set_cpus_locked(first, first->cpus & ~cpus);
+	return 0;
+}
+
+static s64 remove_locked(struct cpupool *p, u64 cpus)
+{
+	ASSERT_HELD(&sched_set_up);
+	if (cpus & ~p->cpus)
+		return -EINVAL;
+	if (p->groups && !(p->cpus & ~cpus))
+		return -EBUSY;
+	set_cpus_locked(p, p->cpus & ~cpus);
+	set_cpus_locked(loose, loose->cpus | cpus);
+	return 0;
+}
+
+/* ---- pools ---- */
+
+static bool is_taken(const char *name)
+{
+	for (u32 i = 0; i < CORBEL_MAX_POOLS; i++)
+		if (cpupools[i].policy && !strcmp(cpupools[i].name, name))
+			return true;
+	return false;
+}
+
+static s64 create_locked(const struct corbel_pool_call *c)
+{
+	const struct sched_ops *policy = policy_of(c->policy);
+	struct cpupool *p = cpupools;
+	s64 ret = 0;
+
+	ASSERT_HELD(&sched_set_up);
+	while (p < loose && p->policy)
+		p++;
+	if (p == loose)
+		return -ENOSPC;
+	if (!policy)
+		return -EINVAL;
+	*p = (struct cpupool){.policy = policy};
+	memcpy(p->name, c->name, sizeof(p->name));
+	if (c->cpus)
+		ret = add_locked(p, c->cpus);
+	if (ret)
+		p->policy = NULL;
+	return ret ?: p - cpupools;
+}
+
+static s64 destroy_locked(struct cpupool *p)
+{
+	s64 ret = p == cpupools ? -EPERM : remove_locked(p, p->cpus);
+
+	ASSERT_HELD(&sched_set_up);
+	if (!ret)
+		p->policy = NULL;
+	return ret;
+}
+
+static s64 call_locked(const struct corbel_pool_call *c, struct sched_group *g)
+{
+	struct cpupool *p = &cpupools[c->pool];
+
+	ASSERT_HELD(&sched_set_up);
+	switch (c->op) {
+	case CORBEL_POOL_DESTROY:
+		return destroy_locked(p);
+	case CORBEL_POOL_ADD:
+		return add_locked(p, c->cpus);
+	case CORBEL_POOL_REMOVE:
+		return remove_locked(p, c->cpus);
+	case CORBEL_POOL_RENAME:
+		memcpy(p->name, c->name, sizeof(p->name));
+		return 0;
+	case CORBEL_POOL_MOVE:
+		return move_locked(p, g);
+	}
+	return -EINVAL;
+}
+
+s64 cpupool_call(const struct corbel_pool_call *c, struct sched_group *g)
+{
+	bool creates = c->op == CORBEL_POOL_CREATE;
+	s64 ret;
+
+	lock_acquire(&sched_set_up);
+	if ((creates || c->op == CORBEL_POOL_RENAME) && (!c->name[0] || is_taken(c->name)))
+		ret = c->name[0] ? -EEXIST : -EINVAL;
+	else if (creates)
+		ret = create_locked(c);
+	else if (c->pool >= CORBEL_MAX_POOLS || !cpupools[c->pool].policy)
+		ret = -ENOENT;
+	else
+		ret = call_locked(c, g);
+	lock_release(&sched_set_up);
+	return ret;
+}
+
+s64 cpupool_stat(u64 nth, struct corbel_pool_stat *s)
+{
+	s64 ret = -ENOENT;
+
+	lock_acquire(&sched_set_up);
+	for (u32 i = 0; i <= CORBEL_MAX_POOLS; i++) {
+		const struct cpupool *p = &cpupools[i];
+
+		if (!p->policy || (p == loose && !p->cpus) || nth--)
+			continue;
+		*s = (struct corbel_pool_stat){.id = i, .cpus = p->cpus};
+		memcpy(s->name, p->name, sizeof(s->name));
+		memcpy(s->policy, p->policy->name, sizeof(s->policy));
+		for (const struct sched_group *g = p->groups; g; g = g->next)
+			s->vms++;
+		ret = sizeof(*s);
+		break;
+	}
+	lock_release(&sched_set_up);
+	return ret;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Pools of CPUs: the commands cpupool-*. */
+#include "corbel.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_loose(const struct corbel_pool_stat *p)
+{
+	return p->id == CORBEL_MAX_POOLS;
+}
+
+int pools_get(struct corbel_pool_stat **out)
+{
+	return hv_all(CORBEL_STAT_POOL, sizeof(**out), out);
+}
+
+const struct corbel_pool_stat *pool_find(const struct corbel_pool_stat *p, int n, uint32_t id)
+{
+	static const struct corbel_pool_stat gone = {.name = "?"};
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (p[i].id == id)
+			return &p[i];
+	return &gone;
+}
+
+/* By name, or id. 0, or -1 told. */
+static int pool_of_name(const char *name, struct corbel_pool_stat *found)
+{
+	struct corbel_pool_stat *p;
+	int i, n = pools_get(&p), at = -1;
+	char id[16];
+
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "%u", p[i].id);
+		if (!is_loose(&p[i]) && (!strcmp(p[i].name, name) || (at < 0 && !strcmp(id, name))))
+			at = i;
+	}
+	if (at >= 0)
+		*found = p[at];
+	else if (n >= 0)
+		fail("there is no pool %s; `corbel cpupool-list' shows those that there are", name);
+	free(p);
+	return at < 0 ? -1 : 0;
+}
+
+/* ---- cpupool-list ---- */
+
+static struct json_object *pool_json(const struct corbel_pool_stat *p)
+{
+	struct json_object *o = json_object_new_object();
+	char cpus[256];
+
+	cpulist_format(p->cpus, cpus, sizeof(cpus));
+	if (!is_loose(p)) {
+		json_object_object_add(o, "id", json_object_new_int(p->id));
+		json_object_object_add(o, "policy", json_object_new_string(p->policy));
+		json_object_object_add(o, "vms", json_object_new_int(p->vms));
+	}
+	json_object_object_add(o, "name", is_loose(p) ? NULL : json_object_new_string(p->name));
+	json_object_object_add(o, "cpus", json_object_new_string(cpus));
+	json_object_object_add(o, "cpu_count", json_object_new_int(__builtin_popcountll(p->cpus)));
+	return o;
+}
+
+static void pool_text(const struct corbel_pool_stat *p, bool cpus)
+{
+	char text[256];
+
+	if (cpus)
+		cpulist_format(p->cpus, text, sizeof(text));
+	else
+		snprintf(text, sizeof(text), "%d", __builtin_popcountll(p->cpus));
+	if (is_loose(p))
+		printf("%-24s %-8s %4s  %s\n", "(of no pool)", "-", "-", text);
+	else
+		printf("%-24s %-8s %4u  %s\n", p->name, p->policy, p->vms, text);
+}
+
+int cmd_cpupool_list(struct opts *o)
+{
+	struct json_object *all = json_object_new_array();
+	struct corbel_pool_stat *p, one;
+	int i, n = -1;
+
+	p = NULL;
+	if (!o->nargs || !pool_of_name(o->args[0], &one))
+		n = pools_get(&p);
+	if (n >= 0 && !o->json)
+		printf("%-24s %-8s %4s  %s\n", "NAME", "POLICY", "VMS", "CPUS");
+	for (i = 0; i < n; i++) {
+		if (o->nargs && p[i].id != one.id)
+			continue;
+		if (o->json)
+			json_object_array_add(all, pool_json(&p[i]));
+		else
+			pool_text(&p[i], o->attach);
+	}
+	if (n >= 0 && o->json)
+		print_json(json_object_get(all));
+	json_object_put(all);
+	free(p);
+	return n < 0;
+}
+
+/* ---- what changes them ---- */
+
+/* The words NAME=VALUE of cpupool-create. */
+static int take_word(const char *word, struct corbel_pool_call *c)
+{
+	char err[160];
+
+	if (!strncmp(word, "cpus=", 5)) {
+		if (!cpulist_parse(word + 5, &c->cpus, err, sizeof(err)))
+			return 0;
+		return fail("cpupool-create: cpus: %s", err);
+	}
+	if (strncmp(word, "policy=", 7) || strlen(word + 7) >= sizeof(c->policy))
+		return fail("cpupool-create: \"%s\" is not known; there are cpus=LIST and "
+			    "policy=fair or rr",
+			    word);
+	strcpy(c->policy, word + 7);
+	return 0;
+}
+
+static int set_name(struct corbel_pool_call *c, const char *name)
+{
+	const char *why = cfg_bad_name(name);
+
+	if (!why && strlen(name) >= sizeof(c->name))
+		why = "it is too long";
+	if (why)
+		return fail("\"%s\" is not a name for a pool: %s", name, why);
+	strcpy(c->name, name);
+	return 0;
+}
+
+int cmd_cpupool_create(struct opts *o)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE};
+	int i;
+
+	if (set_name(&c, o->args[0]))
+		return 1;
+	for (i = 1; i < o->nargs; i++)
+		if (take_word(o->args[i], &c))
+			return 1;
+	if (hv_need())
+		return 1;
+	if (!hv_pool(&c))
+		return 0;
+	switch (errno) {
+	case EEXIST:
+		return fail("there is a pool %s already", c.name);
+	case EBUSY:
+		return fail("cpupool-create: another pool has one of these CPUs, or Pool-0 would "
+			    "have none left; `corbel cpupool-list -c' shows who has which");
+	case EINVAL:
+		return fail("cpupool-create: there is no such CPU, or no policy %s; `corbel info' "
+			    "tells how many CPUs there are, policies are fair and rr",
+			    c.policy);
+	case ENOSPC:
+		return fail("cpupool-create: there are %u pools already", CORBEL_MAX_POOLS);
+	}
+	return fail("cpupool-create: %s", strerror(errno));
+}
+
+int cmd_cpupool_destroy(struct opts *o)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_DESTROY};
+	struct corbel_pool_stat p;
+
+	if (pool_of_name(o->args[0], &p))
+		return 1;
+	c.pool = p.id;
+	if (!hv_pool(&c))
+		return 0;
+	if (errno == EPERM)
+		return fail("cpupool-destroy: %s is dom0's, and stays", p.name);
+	if (errno == EBUSY)
+		return fail("cpupool-destroy: %s has VMs; `corbel cpupool-migrate' moves them",
+			    p.name);
+	return fail("cpupool-destroy: %s", strerror(errno));
+}
+
+int cmd_cpupool_rename(struct opts *o)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_RENAME};
+	struct corbel_pool_stat p;
+
+	if (pool_of_name(o->args[0], &p) || set_name(&c, o->args[1]))
+		return 1;
+	c.pool = p.id;
+	if (!hv_pool(&c))
+		return 0;
+	return fail("cpupool-rename: %s",
+		    errno == EEXIST ? "another pool has that name" : strerror(errno));
+}
+
+static int change_cpus(struct opts *o, uint32_t op)
+{
+	const char *what = op == CORBEL_POOL_ADD ? "cpupool-cpu-add" : "cpupool-cpu-remove";
+	struct corbel_pool_call c = {.op = op};
+	struct corbel_pool_stat p;
+	char err[160];
+
+	if (pool_of_name(o->args[0], &p))
+		return 1;
+	if (cpulist_parse(o->args[1], &c.cpus, err, sizeof(err)))
+		return fail("%s: %s", what, err);
+	c.pool = p.id;
+	if (!hv_pool(&c))
+		return 0;
+	if (errno == EBUSY && op == CORBEL_POOL_ADD)
+		return fail("%s: another pool has one of these CPUs, or Pool-0 would have none "
+			    "left; `corbel cpupool-list -c' shows who has which",
+			    what);
+	if (errno == EBUSY)
+		return fail("%s: %s has VMs, and would have no CPU left for them", what, p.name);
+	if (errno == EINVAL)
+		return fail("%s: there is no such CPU%s", what,
+			    op == CORBEL_POOL_ADD ? "" : " in that pool");
+	return fail("%s: %s", what, strerror(errno));
+}
+
+int cmd_cpupool_cpu_add(struct opts *o)
+{
+	return change_cpus(o, CORBEL_POOL_ADD);
+}
+
+int cmd_cpupool_cpu_remove(struct opts *o)
+{
+	return change_cpus(o, CORBEL_POOL_REMOVE);
+}
+
+int pool_move(const char *guest, const char *pool)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_MOVE};
+	struct corbel_pool_stat p;
+	struct corbel_vm_stat vm;
+
+	if (vm_of_name(guest, &vm) || pool_of_name(pool, &p))
+		return 1;
+	c.vm = vm.id;
+	c.pool = p.id;
+	if (!hv_pool(&c))
+		return 0;
+	if (errno == ENOENT && !vm.id)
+		return fail("dom0 stays where it is, and its vCPUs on their CPUs");
+	if (errno == ENODEV)
+		return fail("pool %s has no CPUs; `corbel cpupool-cpu-add' gives it some", p.name);
+	return fail("%s does not move to pool %s: %s", guest, p.name, strerror(errno));
+}
+
+int cmd_cpupool_migrate(struct opts *o)
+{
+	return pool_move(o->args[0], o->args[1]);
+}
