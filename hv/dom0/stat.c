@@ -13,7 +13,6 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/sched/cpupool.h"
-#include "hv/lib/string.h"
 
 static s64 stat_info(struct corbel_info *i)
 {
