@@ -76,11 +76,12 @@ static void check_refused(void)
 	report(hc(CORBEL_HC_BASE + 0x10000) == -1000 && hc(~0ull) == -1000 &&
 		   hc(BIT(63) | CORBEL_HC_VERSION) == -1000,
 	       "numbers outside the range are KVM's -ENOSYS");
-	report(hc(CORBEL_HC_STAT, 4, 0, page, 4096) == -EINVAL &&
+	report(hc(CORBEL_HC_STAT, CORBEL_STAT_POOL + 1, 0, page, 4096) == -EINVAL &&
 		   hc(CORBEL_HC_STAT, ~0ull, 0, page, 4096) == -EINVAL,
 	       "STAT: unknown kind");
 	report(hc(CORBEL_HC_STAT, CORBEL_STAT_VM, 1, page, 4096) == -ENOENT &&
 		   hc(CORBEL_HC_STAT, CORBEL_STAT_VCPU, ~0ull, page, 4096) == -ENOENT &&
+		   hc(CORBEL_HC_STAT, CORBEL_STAT_POOL, 17, page, 4096) == -ENOENT &&
 		   hc(CORBEL_HC_STAT, CORBEL_STAT_CPU, BIT(32), page, 4096) == -ENOENT,
 	       "STAT: an index past the end");
 	report(hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, page, 8) == -E2BIG &&
