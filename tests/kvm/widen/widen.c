@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Widens the window of a race: whoever calls a function of the kernel, or of corbel.ko, loses some
- * milliseconds before it, or behind it. Or it fails: it is not called, but returns -error. So
- * corbel.ko itself needs no code for that.
+ * milliseconds before it, or behind it. Or it fails: it is not called, but returns -error; only for
+ * the program that has loaded this, and for the kernel's threads, since other guests are to go on.
+ * So corbel.ko itself needs no code for that.
  *
  * insmod widen.ko symbol=NAME ms=N | ms_after=N | error=N
  */
@@ -10,6 +11,7 @@
 #include <linux/kprobes.h>
 #include <linux/linkage.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 
 static char *symbol;
 module_param(symbol, charp, 0444);
@@ -20,15 +22,23 @@ module_param(ms_after, uint, 0444);
 
 static unsigned int error;
 module_param(error, uint, 0444);
+static char who[TASK_COMM_LEN]; /* the program that loads this */
 
 void widen_return(void);
 asm(".text\n"
     ".type widen_return, @function\n"
     "widen_return:\n" ASM_RET ".size widen_return, . - widen_return\n");
 
+static bool is_meant(void)
+{
+	return current->flags & PF_KTHREAD || !strcmp(current->comm, who);
+}
+
 /* Here nothing may sleep: only another CPU gets anything done meanwhile. */
 static int lose_time(struct kprobe *p, struct pt_regs *regs)
 {
+	if (error && !is_meant())
+		return 0;
 	if (error) {
 		regs->ax = -(long)error;
 		regs->ip = (unsigned long)widen_return;
@@ -51,6 +61,7 @@ static int __init widen_init(void)
 {
 	if (!symbol || ms > 100 || ms_after > 100 || error > MAX_ERRNO)
 		return -EINVAL;
+	get_task_comm(who, current);
 	if (ms_after) {
 		probe_after.kp.symbol_name = symbol;
 		return register_kretprobe(&probe_after);
