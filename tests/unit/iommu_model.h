@@ -22,8 +22,9 @@
  * What a device's entry says. Translations are found by the domain's number that it has, and with
  * AMD by the device's own, as QEMU does it.
  */
-struct model_entry { /* without gaps, to be compared */
-	u64 valid, root;
+struct model_entry {	 /* without gaps, to be compared */
+	u64 valid, open; /* it may be cached; it lets the device's accesses be translated */
+	u64 root;
 	u32 levels, domain;
 	u64 irqs, rights; /* AMD: where the entries of its messages are, and what it may do */
 };
@@ -92,7 +93,8 @@ static inline struct model_entry model_entry_in_memory(u16 dev)
 		e = model_memory((model.root & GENMASK(51, 12)) + dev * 32ull);
 		if (dev >= ((model.root & 0x1ff) + 1) * 128)
 			return (struct model_entry){0};
-		return (struct model_entry){.valid = (e[0] & 3) == 3 && e[0] >> 61 == 3,
+		return (struct model_entry){.valid = e[0] & 1,
+					    .open = (e[0] & 3) == 3 && e[0] >> 61 == 3,
 					    .root = e[0] & GENMASK(51, 12),
 					    .levels = e[0] >> 9 & 7,
 					    .domain = e[1] & 0xffff,
@@ -104,6 +106,7 @@ static inline struct model_entry model_entry_in_memory(u16 dev)
 		return (struct model_entry){0};
 	e = model_memory((e[0] & PAGE_MASK) + (dev & 0xff) * 16ull);
 	return (struct model_entry){.valid = (e[0] & 0xf) == 1,
+				    .open = 1,
 				    .root = e[0] & PAGE_MASK,
 				    .levels = (e[1] & 7) + 2,
 				    .domain = e[1] >> 8 & 0xffff};
@@ -151,7 +154,7 @@ static inline u64 model_dma(u16 dev, u64 at)
 		return at;
 	e = model_entry_of(dev);
 	now = model_entry_in_memory(dev);
-	if (!e.valid)
+	if (!e.valid || !e.open)
 		return 0;
 	for (; i < MODEL_TLB; i++)
 		if (model.tlb[i].valid && model.tlb[i].page == at >> 12 &&
