@@ -378,15 +378,16 @@ void cb_hyperv_clock_changed(struct cb_vm *vm);
  */
 static inline bool cb_hyperv_has_work(const struct cb_vcpu *v)
 {
-	return unlikely(v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
+	return unlikely(v->hyperv.flags) &&
+	       (v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
 }
 bool cb_hyperv_work(struct cb_vcpu *v);
-/* CORBEL_HYPERV_x */
+/* CORBEL_HYPERV_x, as things stand; 0 stays 0 until the guest is shown something else. */
 static inline u8 cb_hyperv_flags(const struct cb_vcpu *v)
 {
 	u8 flags = v->hyperv.flags;
 
-	if (likely(!flags))
+	if (!flags)
 		return 0;
 	if (READ_ONCE(v->vm->hyperv.guest_os_id))
 		flags |= CORBEL_HYPERV_CALLS;

@@ -71,7 +71,8 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	v->page->stop_at_once = stop;
 	v->page->request_irq_window =
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
-	v->page->hyperv = cb_hyperv_flags(v);
+	if (unlikely(v->hyperv.flags))
+		v->page->hyperv = cb_hyperv_flags(v);
 	count_waiting(v);
 	cb_trace_resume(v);
 	r = HC1(VCPU_RESUME, v->id);

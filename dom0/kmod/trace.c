@@ -8,27 +8,28 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-static atomic_t users; /* of the tracepoints of exits */
+DEFINE_STATIC_KEY_FALSE(cb_trace_is_on);
 
 int cb_trace_begin(void)
 {
+	static_branch_inc(&cb_trace_is_on);
 	/*
-	 * Whoever has looked at users before stops once more, at the next resume if he is stopped:
+	 * Whoever has looked at that before stops once more, at the next resume if he is stopped:
 	 * a pause is not lost.
 	 */
-	if (atomic_inc_return(&users) == 1)
-		cb_event_pause_vcpus();
+	cb_event_pause_vcpus();
 	return 0;
 }
 
 void cb_trace_end(void)
 {
-	atomic_dec(&users);
+	static_branch_dec(&cb_trace_is_on);
 }
 
-void cb_trace_resume(struct cb_vcpu *v)
+/* Once more after the last tracepoint is off: the page says so then. */
+void cb_trace_resume_slow(struct cb_vcpu *v)
 {
-	v->page->trace = atomic_read(&users) > 0;
+	v->page->trace = static_key_enabled(&cb_trace_is_on);
 	v->page->exit.reason = CORBEL_NOT_TRACED;
 	trace_kvm_entry(v->apic_id, v->page->rip, v->page->stop_at_once);
 }
@@ -43,12 +44,10 @@ static void trace_msr(const struct corbel_vcpu_page *p, bool write)
 		trace_kvm_msr(write, p->exit.rcx, refused && !write ? 0 : data, refused);
 }
 
-void cb_trace_stop(struct cb_vcpu *v)
+void cb_trace_stop_slow(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
 
-	if (p->exit.reason == CORBEL_NOT_TRACED)
-		return;
 	trace_kvm_exit(v->apic_id, p->exit.code, p->exit.rip,
 		       cb_backend_vmx ? CB_ISA_VMX : CB_ISA_SVM);
 	if (p->exit.reason == CB_EXIT_MSR_READ || p->exit.reason == CB_EXIT_MSR_WRITE)

@@ -17,7 +17,7 @@
 #ifndef KMOD_TRACE_ONCE
 #define KMOD_TRACE_ONCE
 
-struct cb_vcpu;
+#include "kmod.h"
 
 /*
  * trace.c: while one of the tracepoints of exits is on, every exit stops the vCPU, also those that
@@ -25,9 +25,23 @@ struct cb_vcpu;
  */
 int cb_trace_begin(void);
 void cb_trace_end(void);
-/* Before the vCPU is resumed, and when it has stopped. */
-void cb_trace_resume(struct cb_vcpu *v);
-void cb_trace_stop(struct cb_vcpu *v);
+DECLARE_STATIC_KEY_FALSE(cb_trace_is_on);
+void cb_trace_resume_slow(struct cb_vcpu *v);
+void cb_trace_stop_slow(struct cb_vcpu *v);
+
+/* Before the vCPU is resumed. */
+static inline void cb_trace_resume(struct cb_vcpu *v)
+{
+	if (static_branch_unlikely(&cb_trace_is_on) || unlikely(v->page->trace))
+		cb_trace_resume_slow(v);
+}
+
+/* When it has stopped. */
+static inline void cb_trace_stop(struct cb_vcpu *v)
+{
+	if (unlikely(v->page->exit.reason != CORBEL_NOT_TRACED))
+		cb_trace_stop_slow(v);
+}
 
 enum cb_trace_isa { CB_ISA_VMX = 1, CB_ISA_SVM };
 enum cb_trace_mmio { CB_MMIO_READ_UNSATISFIED, CB_MMIO_READ, CB_MMIO_WRITE };

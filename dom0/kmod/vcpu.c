@@ -285,6 +285,7 @@ static int vcpu_create(struct cb_vcpu *v)
 		return pa < 0 ? pa : -ENOMEM;
 	}
 	v->data = (u8 *)v->page + PAGE_SIZE;
+	v->page->exit.reason = CORBEL_NOT_TRACED;
 	r = set_vm_tsc_khz(v, id);
 	if (r < 0) {
 		destroy(id);

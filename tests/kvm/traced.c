@@ -155,15 +155,15 @@ static void while_it_runs(void)
 }
 
 /*
- * It has looked whether it is traced, and is not resumed yet. On a busy machine that may be over
- * when they are switched on: then something has been told.
+ * It has looked whether it is traced, and is not resumed yet: who was traced before looks twice. On
+ * a busy machine that may be over when they are switched on: then something has been told.
  */
 static void while_resumed(void)
 {
 	u32 missed = 0, in_time = 0;
 
 	for (u32 i = 0; last_cpu && i < ROUNDS && in_time < ENOUGH; i++) {
-		widen_load("cb_trace_resume", "ms_after", WIDTH_MS);
+		widen_load("cb_trace_resume_slow", "ms_after", WIDTH_MS);
 		start();
 		usleep(WIDTH_MS * 1000 / 10);
 		trace(true);
@@ -184,7 +184,7 @@ static u32 stops(bool off)
 	u32 n;
 
 	trace(true);
-	put("kprobe_events", "p:stops cb_trace_stop");
+	put("kprobe_events", "p:stops cb_event_sync_doorbells");
 	put(STOPS, "1");
 	start();
 	wait_until_it_runs();
