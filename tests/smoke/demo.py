@@ -57,6 +57,15 @@ def twin(m):
     m.out_of('corbel destroy twin && rm -r /var/lib/corbel/twin', 20)
 
 
+def left_alone(m):
+    """How often a VMM comes between its guest, which has nothing to do: the clock of its PIT would be 18 times a second."""
+    m.sh('mount -t tracefs tracefs /sys/kernel/tracing; cd /sys/kernel/tracing/events/kvm/kvm_userspace_exit && echo "hist:keys=reason" > trigger')
+    m.out_of('sleep 5', 30)
+    out = m.out_of('cat hist; echo "!hist:keys=reason" > trigger; cd')
+    hits = re.search(r'Hits: (\d+)', out)
+    ok(hits and int(hits[1]) < 20, 'an idle guest is left alone by its VMM', out)
+
+
 def demo():
     with Machine('demo', args='quiet') as m:
         m.prompt()
@@ -96,6 +105,7 @@ def demo():
         out = m.out_of('corbel debug-dump')
         ok(all(re.search(x, out, re.M) for x in ('^== /proc/cpuinfo', '^== corbel dmesg', '^demo .* running', 'pool: .* free', 'vCPU 0: VM 0')),
            'corbel debug-dump has the machine, the guest, the log, the hypervisor\'s memory and vCPUs', out[-3000:])
+        left_alone(m)
         no_sleep(m)
         m.out_of('corbel shutdown demo', 60)
         m.until('! corbel list | grep -q "^demo .*running"')

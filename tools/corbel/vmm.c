@@ -87,6 +87,17 @@ static void socket_args(struct start *s)
 	arg(s, "chardev:console");
 }
 
+/*
+ * Linux on KVM uses neither PIC nor PIT there, but has the PIC's pins open: the PIT would have QEMU
+ * interrupt the guest 18 times a second for nothing. Without KVM's clock it needs both.
+ */
+static const char *machine(const struct start *s)
+{
+	if (is_q35(s))
+		return "q35";
+	return is_tcg(s) ? "microvm,acpi=on,rtc=on" : "microvm,acpi=on,rtc=on,pic=off,pit=off";
+}
+
 static void machine_args(struct start *s)
 {
 	struct cfg *c = s->c;
@@ -95,7 +106,7 @@ static void machine_args(struct start *s)
 	arg(s, "-name");
 	arg(s, "guest=%s,debug-threads=on", c->name);
 	arg(s, "-M");
-	arg(s, "%s", is_q35(s) ? "q35" : "microvm,acpi=on,rtc=on");
+	arg(s, "%s", machine(s));
 	arg(s, "-accel");
 	arg(s, "%s", s->accel);
 	arg(s, "-cpu");
