@@ -410,10 +410,7 @@ enum corbel_state {
 	CORBEL_STATE_SREGS, /* struct corbel_sregs (layout of kvm_sregs) */
 	CORBEL_STATE_XSAVE, /* 4096 bytes, standard format (layout of kvm_xsave) */
 	CORBEL_STATE_XCR0,  /* uint64_t */
-	/*
-	 * struct corbel_msr[n]; n in place of the bytes; returns the number done, stops at the
-	 * first bad one
-	 */
+	/* struct corbel_msr[n]; n in place of the bytes; -> how many up to the first bad one */
 	CORBEL_STATE_MSRS,
 	CORBEL_STATE_CPUID,	  /* struct corbel_cpuid[n] (layout of kvm_cpuid_entry2) */
 	CORBEL_STATE_LAPIC,	  /* 1024 bytes (layout of kvm_lapic_state) */
@@ -434,6 +431,7 @@ enum corbel_state {
 	CORBEL_STATE_CLOCK,	 /* GET only: struct corbel_clock */
 	/* SET only: struct corbel_memory, to be written as the guest would; -EFAULT: not mapped */
 	CORBEL_STATE_MEMORY,
+	CORBEL_STATE_AUTO_EOI, /* SET only: uint64_t[4], vectors that need no EOI: in IRR only */
 	CORBEL_STATE_NR,
 };
 

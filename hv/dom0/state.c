@@ -226,7 +226,7 @@ union state {
 	struct corbel_memory memory;
 	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
 	u32 word;
-	u64 number;
+	u64 number, vectors[4];
 	u8 bytes[PAGE_SIZE];
 };
 _Static_assert(sizeof(union state) == PAGE_SIZE, "a state fits the data page");
@@ -248,6 +248,7 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_MCE] = sizeof(struct corbel_mce),
     [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
     [CORBEL_STATE_CLOCK] = sizeof(struct corbel_clock),
+    [CORBEL_STATE_AUTO_EOI] = 4 * sizeof(u64),
 };
 
 static void get_clock(struct vcpu *v, struct corbel_clock *c)
@@ -384,6 +385,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return mce_set(v, &s->mce);
 	case CORBEL_STATE_MEMORY:
 		return set_memory(v, &s->memory, n);
+	case CORBEL_STATE_AUTO_EOI:
+		return lapic_set_auto_eoi(v, s->vectors);
 	case CORBEL_STATE_INTERRUPT:
 		return set_user_irq(v, s->word);
 	case CORBEL_STATE_CLOCK_STOPPED:

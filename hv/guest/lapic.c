@@ -133,6 +133,19 @@ int lapic_set_pv_eoi(struct vcpu *v, u64 val)
 	return 0;
 }
 
+int lapic_set_auto_eoi(struct vcpu *v, const u64 vectors[4])
+{
+	struct lapic *l = &v->lapic;
+
+	BUG_ON(!v->stopped);
+	if (vectors[0] & GENMASK(15, 0))
+		return -EINVAL;
+	memcpy(l->auto_eoi, vectors, sizeof(l->auto_eoi));
+	WRITE_ONCE(l->has_auto_eoi, vectors[0] | vectors[1] | vectors[2] | vectors[3]);
+	l->hw_stale = true;
+	return 0;
+}
+
 int lapic_pending(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
@@ -156,10 +169,12 @@ void lapic_accept(struct vcpu *v, u8 vector)
 	BUG_ON(!lapic_bit(l->irr, vector));
 	BUG_ON(vector <= l->isr_top);
 	__atomic_fetch_and(&l->irr[vector / 32], ~bit, __ATOMIC_SEQ_CST);
-	l->isr[vector / 32] |= bit;
-	l->isr_top = vector;
 	if (unlikely(READ_ONCE(l->timer_wait)) && vector == (u8)l->lvt[LVT_TIMER])
 		lapic_timer_taken(v);
+	if (unlikely(l->has_auto_eoi) && l->auto_eoi[vector / 64] & BIT(vector % 64))
+		return;
+	l->isr[vector / 32] |= bit;
+	l->isr_top = vector;
 	if (l->pv_eoi & 1 && !lapic_bit(l->tmr, vector) && !irr_highest(v))
 		l->pv_eoi_pending = pv_eoi_change(v, 0, 1);
 }

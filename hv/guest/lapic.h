@@ -46,6 +46,9 @@ struct lapic {
 	bool timer_wait;
 	struct timer timer;
 
+	/* vectors that are never in service: Hyper-V's SINTs with auto-EOI; are there any? */
+	u64 auto_eoi[4];
+	bool has_auto_eoi;
 	u64 pv_eoi;	     /* MSR_KVM_PV_EOI_EN */
 	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
 	/* level-triggered vectors it has ended and dom0 has not been told of: DUE_EOI; own CPU */
@@ -61,7 +64,7 @@ void lapic_destroy(struct vcpu *v);
  * it matters.
  */
 int lapic_pending(struct vcpu *v);
-/* It was injected: IRR -> ISR, and sets up PV EOI. */
+/* It was injected: IRR -> ISR, unless its EOI is automatic, and sets up PV EOI. */
 void lapic_accept(struct vcpu *v, u8 vector);
 /*
  * Hardware that delivers interrupts and takes EOIs by itself has IRR and ISR in a page of the
@@ -91,6 +94,11 @@ bool lapic_has_work(struct vcpu *v);
  * that sets a state is not.
  */
 int lapic_set_base(struct vcpu *v, u64 val, bool host);
+/*
+ * TLFS "Virtual Interrupt Controller": these vectors of a stopped vCPU need no EOI from now on, all
+ * others do. -EINVAL: one of them is none, being below 16.
+ */
+int lapic_set_auto_eoi(struct vcpu *v, const u64 vectors[4]);
 /* MSR_KVM_PV_EOI_EN; -EINVAL: #GP */
 int lapic_set_pv_eoi(struct vcpu *v, u64 val);
 u64 lapic_get_cr8(const struct vcpu *v);
@@ -118,12 +126,12 @@ static inline bool lapic_is_x2apic(const struct lapic *l)
 	return READ_ONCE(l->base) & APIC_BASE_X2APIC;
 }
 /*
- * In a mode in which to_hw() makes sense: registers are MSRs, and no register but APIC_BASE or SVR
- * refuses interrupts.
+ * In a mode in which to_hw() makes sense: registers are MSRs, no register but APIC_BASE or SVR
+ * refuses interrupts, and each that is accepted is in service.
  */
 static inline bool lapic_is_direct(const struct lapic *l)
 {
-	return lapic_is_x2apic(l) && READ_ONCE(l->svr) & SVR_ENABLE;
+	return lapic_is_x2apic(l) && READ_ONCE(l->svr) & SVR_ENABLE && !READ_ONCE(l->has_auto_eoi);
 }
 /* Logical id in x2APIC mode, SDM "Deriving Logical x2APIC ID from the Local x2APIC ID". */
 static inline u32 lapic_x2apic_ldr(const struct lapic *l)

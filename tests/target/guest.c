@@ -509,8 +509,8 @@ static void check_state(void)
 	check_mxcsr(&g);
 	memset(g.data, 0xff, PAGE);
 	for (u32 what = 0; what < CORBEL_STATE_NR; what++) {
-		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128, 4,  8,
-					   4,	0,    4, 0,   8,  64,	0,  0,	 32, 4096};
+		static const u16 size[] = {312, 4096, 8, 100, 40, 1024, 64, 128, 4,    8, 4,
+					   0,	4,    0, 8,   64, 0,	0,  32,	 4096, 32};
 
 		if (what == CORBEL_STATE_CPUID || what == CORBEL_STATE_RESET ||
 		    what == CORBEL_STATE_MSRS || what == CORBEL_STATE_LAPIC)

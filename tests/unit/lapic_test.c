@@ -656,6 +656,40 @@ static void test_state(void)
 	      "no LAPIC: nothing to set, takes nothing");
 }
 
+static void test_auto_eoi(void)
+{
+	const u64 some[4] = {1ull << 0x30, 1ull << 0x10}, none[4] = {0}, bad[4] = {1ull << 15};
+	u32 *word = (u32 *)&fake_memory[0x100];
+
+	fake_reset(NULL);
+	enable_all(false);
+	CHECK(PANICS(lapic_set_auto_eoi(v0, some)), "how EOIs are is said of a stopped vCPU");
+	v0->stopped = VCPU_CLAIMED;
+	lapic_set_pv_eoi(v0, 0x101);
+	CHECK(lapic_set_auto_eoi(v0, bad) == -EINVAL && !lapic_set_auto_eoi(v0, some) &&
+		  v0->lapic.hw_stale,
+	      "auto-EOI is of vectors");
+	lapic_set_irq(v0, 0x50, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(rd(v0, ISR + 0x20) == 0 && rd(v0, IRR + 0x20) == 0 && rd(v0, PPR) == 0 && !*word,
+	      "a vector with auto-EOI is accepted, and not in service");
+	lapic_set_irq(v0, 0x51, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(rd(v0, PPR) == 0x50, "its neighbour is");
+	lapic_set_irq(v0, 0x70, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(rd(v0, PPR) == 0x70, "as is the one of the same number in the next word");
+	wr(v0, EOI, 0);
+	wr(v0, EOI, 0);
+	CHECK(rd(v0, PPR) == 0, "these need their EOIs");
+	lapic_msr_write(v0, MSR_BASE, v0->lapic.base | APIC_BASE_X2APIC, false);
+	CHECK(!lapic_is_direct(&v0->lapic), "hardware that delivers knows of no auto-EOI");
+	CHECK(!lapic_set_auto_eoi(v0, none) && lapic_is_direct(&v0->lapic), "without it does");
+	lapic_set_irq(v0, 0x50, false);
+	lapic_accept(v0, lapic_pending(v0));
+	CHECK(v0->lapic.isr_top == 0x50, "and the vector is like all others");
+}
+
 static void test_pv_eoi(void)
 {
 	u32 *word = (u32 *)&fake_memory[0x100];
@@ -744,6 +778,7 @@ int main(void)
 	test_lead();
 	test_deadline();
 	test_state();
+	test_auto_eoi();
 	test_pv_eoi();
 	return test_end();
 }
