@@ -71,7 +71,7 @@ void cb_hyperv_enforce(struct cb_vcpu *v, bool on)
 	update_flags(v);
 }
 
-long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg)
+long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic)
 {
 	struct kvm_cpuid_entry2 e[TLFS_LEAVES];
 	u32 room;
@@ -80,7 +80,7 @@ long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg)
 		return -EFAULT;
 	if (room < TLFS_LEAVES)
 		return -E2BIG;
-	tlfs_offer_cpuid(e, CB_MAX_VCPUS);
+	tlfs_offer_cpuid(e, CB_MAX_VCPUS, lapic);
 	if (copy_to_user(arg->entries, e, sizeof(e)) || put_user(TLFS_LEAVES, &arg->nent))
 		return -EFAULT;
 	return 0;
@@ -88,16 +88,23 @@ long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg)
 
 u32 cb_hyperv_msrs(u32 *out)
 {
-	static const u32 saved[CB_HYPERV_MSRS] = {
+	static const u32 saved[] = {
 	    MSR_GUEST_OS_ID,	 MSR_HV_HYPERCALL,   MSR_VP_INDEX,	MSR_HV_RESET,
 	    MSR_VP_RUNTIME,	 MSR_TIME_REF_COUNT, MSR_REFERENCE_TSC, MSR_TSC_FREQUENCY,
 	    MSR_APIC_FREQUENCY,	 MSR_VP_ASSIST_PAGE, MSR_CRASH_P0,	MSR_CRASH_P0 + 1,
 	    MSR_CRASH_P0 + 2,	 MSR_CRASH_P0 + 3,   MSR_CRASH_P0 + 4,	MSR_CRASH_CTL,
-	    MSR_REENLIGHTENMENT, MSR_TSC_EMULATION,  MSR_TSC_EMULATED,
+	    MSR_REENLIGHTENMENT, MSR_TSC_EMULATION,  MSR_TSC_EMULATED,	MSR_SCONTROL,
+	    MSR_SVERSION,	 MSR_SIEFP,	     MSR_SIMP,
 	};
+	u32 n = ARRAY_SIZE(saved), i;
 
+	static_assert(ARRAY_SIZE(saved) + TLFS_SINTS + 2 * TLFS_TIMERS == CB_HYPERV_MSRS);
 	memcpy(out, saved, sizeof(saved));
-	return ARRAY_SIZE(saved);
+	for (i = 0; i < TLFS_SINTS; i++)
+		out[n++] = MSR_SINT0 + i;
+	for (i = 0; i < 2 * TLFS_TIMERS; i++)
+		out[n++] = MSR_STIMER0_CONFIG + i;
+	return n;
 }
 
 /* All vCPUs of the VM that run pass their loop, which looks at what has changed. */
@@ -173,20 +180,34 @@ static void update_tsc_page_locked(struct cb_vcpu *v)
 	pass_loops(v->vm, v);
 }
 
+static void system_event(struct cb_vcpu *v, u32 type)
+{
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_SYSTEM_EVENT);
+	WRITE_ONCE(v->run->system_event.type, type);
+	WRITE_ONCE(v->run->system_event.ndata, 0);
+}
+
 bool cb_hyperv_work(struct cb_vcpu *v)
 {
 	struct cb_hyperv *h = &v->vm->hyperv;
 
-	if (v->hyperv.event) {
-		WRITE_ONCE(v->run->exit_reason, KVM_EXIT_SYSTEM_EVENT);
-		WRITE_ONCE(v->run->system_event.type, v->hyperv.event);
-		WRITE_ONCE(v->run->system_event.ndata, 0);
-		v->hyperv.event = 0;
+	if (test_and_clear_bit(CB_HYPERV_CRASH, &v->hyperv.event)) {
+		system_event(v, KVM_SYSTEM_EVENT_CRASH);
+		return false;
+	}
+	if (test_and_clear_bit(CB_HYPERV_RESET, &v->hyperv.event)) {
+		system_event(v, KVM_SYSTEM_EVENT_RESET);
+		return false;
+	}
+	if (test_and_clear_bit(CB_HYPERV_SYNIC, &v->hyperv.event)) {
+		cb_synic_exit(v);
 		return false;
 	}
 	mutex_lock(&h->lock);
 	if (h->tsc_stale)
 		update_tsc_page_locked(v);
+	if (test_and_clear_bit(CB_HYPERV_TIMERS, &v->hyperv.event))
+		cb_synic_work(v);
 	mutex_unlock(&h->lock);
 	return true;
 }
@@ -201,11 +222,12 @@ void cb_hyperv_clock_changed(struct cb_vm *vm)
 	if (used)
 		WRITE_ONCE(h->tsc_stale, true);
 	mutex_unlock(&h->lock);
+	used |= cb_synic_clock_changed(vm);
 	if (used)
 		pass_loops(vm, NULL);
 }
 
-static int read_time(struct cb_vcpu *v, u64 *val)
+int cb_hyperv_time(struct cb_vcpu *v, u64 *val)
 {
 	const struct cb_hyperv *h = &v->vm->hyperv;
 	struct corbel_clock c;
@@ -287,7 +309,7 @@ static int write_crash_ctl(struct cb_vcpu *v, u64 val, bool host)
 	if (host)
 		v->vm->hyperv.crash_ctl = val & TLFS_CRASH_NOTIFY;
 	else if (val & TLFS_CRASH_NOTIFY)
-		v->hyperv.event = KVM_SYSTEM_EVENT_CRASH;
+		set_bit(CB_HYPERV_CRASH, &v->hyperv.event);
 	return 0;
 }
 
@@ -311,7 +333,7 @@ static int write_locked(struct cb_vcpu *v, u32 msr, u64 val, bool host)
 		return 0;
 	case MSR_HV_RESET:
 		if (val == 1 && !host)
-			v->hyperv.event = KVM_SYSTEM_EVENT_RESET;
+			set_bit(CB_HYPERV_RESET, &v->hyperv.event);
 		return 0;
 	case MSR_VP_RUNTIME:
 		if (!host)
@@ -370,7 +392,7 @@ static int read_locked(struct cb_vcpu *v, u32 msr, u64 *val)
 	case MSR_VP_RUNTIME:
 		return read_runtime(v, val);
 	case MSR_TIME_REF_COUNT:
-		return read_time(v, val);
+		return cb_hyperv_time(v, val);
 	case MSR_REFERENCE_TSC:
 		*val = h->tsc_page;
 		return 0;
@@ -411,7 +433,10 @@ int cb_hyperv_msr(struct cb_vcpu *v, u32 msr, u64 *val, bool write, bool host)
 	if (!host && !tlfs_may_use(&v->hyperv.rights, msr))
 		return -EINVAL;
 	mutex_lock(&h->lock);
-	r = write ? write_locked(v, msr, *val, host) : read_locked(v, msr, val);
+	if (tlfs_is_synic(msr))
+		r = cb_synic_msr(v, msr, val, write, host);
+	else
+		r = write ? write_locked(v, msr, *val, host) : read_locked(v, msr, val);
 	mutex_unlock(&h->lock);
 	return r;
 }
@@ -449,14 +474,18 @@ static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u64 gpa, 
 	return TLFS_SUCCESS;
 }
 
+long cb_hyperv_interrupt(const struct cb_vcpu *v, u8 vector)
+{
+	return HC4(MSI, v->vm->id, APIC_DEFAULT_PHYS_BASE | v->apic_id << 12, vector, 0);
+}
+
 static void send_ipis(struct cb_vm *vm, u64 mask, u8 vector)
 {
 	u32 n = smp_load_acquire(&vm->vcpus), i;
 
 	for (i = 0; i < n; i++)
 		if (mask & BIT_ULL(READ_ONCE(vm->vcpu[i]->hyperv.index)))
-			HC4(MSI, vm->id, APIC_DEFAULT_PHYS_BASE | vm->vcpu[i]->apic_id << 12,
-			    vector, 0);
+			cb_hyperv_interrupt(vm->vcpu[i], vector);
 }
 
 static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
@@ -507,6 +536,10 @@ static u64 carry_out(struct cb_vcpu *v, struct tlfs_hypercall *c)
 	case CALL_SPIN_WAIT:
 		yield(); /* it waits for another vCPU, which may be waiting for this CPU */
 		return TLFS_SUCCESS;
+	case CALL_SIGNAL_EVENT:
+		return cb_synic_signal(v, c);
+	case CALL_POST_MESSAGE:
+		return TLFS_INVALID_PORT;
 	}
 	return TLFS_INVALID_CODE;
 }
@@ -521,7 +554,11 @@ int cb_hyperv_call(struct cb_vcpu *v)
 	result = tlfs_decode(&v->hyperv.rights, word, &c);
 	if (result == TLFS_SUCCESS)
 		result = carry_out(v, &c);
-	v->page->hypercall.result = result;
+	if (result == TLFS_INVALID_PORT && v->hyperv.synic) {
+		cb_synic_ask_user(v, word, &c);
+		return 0;
+	}
+	v->page->hypercall.result = result == TLFS_INVALID_PORT ? TLFS_INVALID_INPUT : result;
 	return 1;
 }
 
@@ -530,4 +567,10 @@ int cb_hyperv_call(struct cb_vcpu *v)
 void cb_hyperv_init(struct cb_vm *vm)
 {
 	mutex_init(&vm->hyperv.lock);
+	xa_init_flags(&vm->hyperv.signals, XA_FLAGS_ACCOUNT);
+}
+
+void cb_hyperv_exit(struct cb_vm *vm)
+{
+	cb_synic_vm_exit(vm);
 }

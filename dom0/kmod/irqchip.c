@@ -52,6 +52,25 @@ static void acked(struct cb_vm *vm, u32 chip, u32 pin)
 	cb_irqfd_acked(vm, gsi);
 }
 
+void cb_irq_sint_acked(struct cb_vm *vm, u32 index)
+{
+	const struct cb_routing *rt;
+	u32 gsi;
+
+	if (list_empty(&vm->resamplers))
+		return;
+	rcu_read_lock();
+	rt = rcu_dereference(vm->routing);
+	for (gsi = 0; rt && gsi < CB_MAX_ROUTES; gsi++) {
+		const struct route *r = &rt->r.route[rt->r.start[gsi]];
+
+		if (rt->r.start[gsi] != rt->r.start[gsi + 1] && r->chip == CHIP_SINT &&
+		    r->address == index)
+			cb_irqfd_acked(vm, gsi);
+	}
+	rcu_read_unlock();
+}
+
 static void pic_acked(struct cb_vm *vm, u16 ended)
 {
 	for (; ended; ended &= ended - 1) {
@@ -188,8 +207,10 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route 
 	u64 rte;
 	int ret;
 
-	if (r->chip == CHIP_MSI && !level)
+	if (r->chip >= CHIP_MSI && !level)
 		return -1;
+	if (r->chip == CHIP_SINT)
+		return cb_synic_set_irq(vm, r->address, r->data);
 	if (r->chip == CHIP_MSI) {
 		trace_kvm_msi_set_irq(r->address, r->data);
 		return cb_irq_msi(vm, r->address, r->data);

@@ -9,7 +9,7 @@
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
  *
- * Hyper-V for guests that want it: hyperv.c.
+ * Hyper-V for guests that want it: hyperv.c, synic.c (interrupts, messages and timers).
  *
  * What a user may have: limits.c.
  *
@@ -49,6 +49,7 @@
 #include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/wait.h>
+#include <linux/xarray.h>
 
 #include "hypercall.h"
 #include "pure.h"
@@ -129,15 +130,21 @@ enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 enum cb_irq_source { CB_SRC_USER, CB_SRC_IRQFD, CB_SRC_RESAMPLE, CB_SRC_PIT };
 
 struct cb_pit;
+struct cb_synic;
 
 struct cb_hyperv_vcpu { /* hyperv.c; of a vCPU, under its mutex */
 	struct tlfs_rights rights;
 	u8 flags; /* CORBEL_HYPERV_MSRS, APIC, TIME */
 	u32 index;
 	u64 assist_page, runtime_offset;
-	/* KVM_SYSTEM_EVENT_x of the MSR just written: user space hears of it next; 0: none */
-	u32 event;
+	/* bits CB_HYPERV_x, what is to be done before it runs on; atomic: timers set theirs */
+	unsigned long event;
+	u32 synic_msr; /* of CB_HYPERV_SYNIC */
+	/* synic.c; NULL until its VMM has enabled it, then there for good */
+	struct cb_synic *synic;
 };
+/* Of the MSR just written user space hears next; CB_HYPERV_TIMERS: some may be due */
+enum { CB_HYPERV_CRASH, CB_HYPERV_RESET, CB_HYPERV_SYNIC, CB_HYPERV_TIMERS };
 
 struct cb_hyperv {	   /* of a VM */
 	struct mutex lock; /* what follows */
@@ -150,6 +157,7 @@ struct cb_hyperv {	   /* of a VM */
 	bool tsc_stale;		  /* what the page says is no longer so */
 	bool tsc_stays;		  /* but the guest wants it so; both are also read without it */
 	struct tlfs_tsc_page tsc; /* what it says then */
+	struct xarray signals;	  /* synic.c: eventfds by connection, of CALL_SIGNAL_EVENT */
 };
 
 struct cb_vcpu {
@@ -355,13 +363,15 @@ void cb_msr_exit(struct cb_vm *vm);
 
 /* hyperv.c; of a vCPU under its mutex */
 void cb_hyperv_init(struct cb_vm *vm);
+/* Of a VM without users: nothing of it runs by itself any more. */
+void cb_hyperv_exit(struct cb_vm *vm);
 /* Guest memory. -EFAULT: there is none, or it may not be written. */
 int cb_guest_write(struct cb_vcpu *v, u64 gpa, const void *from, u32 len);
 int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len);
-/* KVM_GET_SUPPORTED_HV_CPUID */
-long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg);
+/* KVM_GET_SUPPORTED_HV_CPUID; lapic: not of a vCPU whose VMM has the LAPIC */
+long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic);
 /* The MSRs that a VMM is to save; returns their number, which is that. */
-#define CB_HYPERV_MSRS 19u
+#define CB_HYPERV_MSRS 47u
 u32 cb_hyperv_msrs(u32 *out);
 /* What the guest is shown, and whether it may use nothing else. */
 void cb_hyperv_set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid_entry2 *e, u32 n);
@@ -382,6 +392,10 @@ static inline bool cb_hyperv_has_work(const struct cb_vcpu *v)
 	       (v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
 }
 bool cb_hyperv_work(struct cb_vcpu *v);
+/* The guest's reference time. Under vcpu->mutex and hyperv.lock. */
+int cb_hyperv_time(struct cb_vcpu *v, u64 *time);
+/* An interrupt for this vCPU; 1: its LAPIC has taken it. Any context. */
+long cb_hyperv_interrupt(const struct cb_vcpu *v, u8 vector);
 /* CORBEL_HYPERV_x, as things stand; 0 stays 0 until the guest is shown something else. */
 static inline u8 cb_hyperv_flags(const struct cb_vcpu *v)
 {
@@ -395,6 +409,33 @@ static inline u8 cb_hyperv_flags(const struct cb_vcpu *v)
 		flags &= ~CORBEL_HYPERV_TIME;
 	return flags;
 }
+
+/* synic.c; of a vCPU under its mutex */
+/* KVM_CAP_HYPERV_SYNIC; clear: the guest's pages are, when it says where they are */
+int cb_synic_enable(struct cb_vcpu *v, bool clear);
+void cb_synic_free(struct cb_vcpu *v);
+/* An MSR of which tlfs_is_synic() is true. Under hyperv.lock. */
+int cb_synic_msr(struct cb_vcpu *v, u32 msr, u64 *val, bool write, bool host);
+/* CB_HYPERV_SYNIC: KVM_EXIT_HYPERV tells what the guest has changed. */
+void cb_synic_exit(struct cb_vcpu *v);
+/* CB_HYPERV_TIMERS. Under hyperv.lock. */
+void cb_synic_work(struct cb_vcpu *v);
+/* Its timers stand still until it runs again: who saves a vCPU is not to miss an interrupt. */
+void cb_synic_freeze(struct cb_vcpu *v);
+/* All timers are looked at anew, the clock is another. False: there are none. Any thread. */
+bool cb_synic_clock_changed(struct cb_vm *vm);
+/* KVM_IRQ_ROUTING_HV_SINT: as cb_irq_set(). Any context. */
+int cb_synic_set_irq(struct cb_vm *vm, u32 index, u32 sint);
+/* KVM_HYPERV_EVENTFD */
+int cb_synic_eventfd(struct cb_vm *vm, const struct kvm_hyperv_eventfd __user *arg);
+/*
+ * CALL_SIGNAL_EVENT: TLFS_x. Of TLFS_INVALID_PORT user space may know, to which the next hands the
+ * hypercall over, as it does CALL_POST_MESSAGE.
+ */
+u64 cb_synic_signal(struct cb_vcpu *v, const struct tlfs_hypercall *c);
+void cb_synic_ask_user(struct cb_vcpu *v, u64 word, const struct tlfs_hypercall *c);
+/* A VM's timers are still from now on; its connections end. */
+void cb_synic_vm_exit(struct cb_vm *vm);
 
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);
@@ -441,6 +482,8 @@ int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, 
 /* INTA cycle: vector, or 0. */
 u32 cb_irq_inta(struct cb_vm *vm);
 void cb_irq_eoi(struct cb_vm *vm, u8 vector);
+/* The guest has acknowledged what is routed to SINTs of the vCPU of that index. */
+void cb_irq_sint_acked(struct cb_vm *vm, u32 index);
 /* Something changed that decides which EOIs are wanted. */
 void cb_irq_update_eoi(struct cb_vm *vm);
 /* PIC, its ELCRs, PIT and port B: most accesses are to other ports. */

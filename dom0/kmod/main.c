@@ -84,6 +84,9 @@ static const u16 caps_present[] = {
     KVM_CAP_HYPERV_ENFORCE_CPUID,
     KVM_CAP_HYPERV_SEND_IPI,
     KVM_CAP_HYPERV_TLBFLUSH,
+    KVM_CAP_HYPERV_SYNIC,
+    KVM_CAP_HYPERV_SYNIC2,
+    KVM_CAP_HYPERV_EVENTFD,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -161,7 +164,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return mce_cap(argp);
 	case KVM_GET_SUPPORTED_HV_CPUID:
-		return cb_hyperv_cpuid(argp);
+		return cb_hyperv_cpuid(argp, true);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:

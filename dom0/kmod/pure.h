@@ -99,10 +99,11 @@ void ioapic_resend(struct ioapic *io);
 #define NO_GSI	      (-1)
 #define PIC_PINS      8u
 #define CHIP_MSI      KVM_NR_IRQCHIPS
+#define CHIP_SINT     (KVM_NR_IRQCHIPS + 1)
 struct route {
-	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI */
-	u32 data;
-	u64 address;
+	u8 chip, pin; /* KVM_IRQCHIP_x, or CHIP_MSI, CHIP_SINT */
+	u32 data;     /* CHIP_SINT: which of them ... */
+	u64 address;  /* ... of the vCPU of that index */
 };
 struct routes {
 	s16 gsi_of[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS]; /* or NO_GSI */

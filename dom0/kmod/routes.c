@@ -8,6 +8,7 @@ static int check_entry(const struct kvm_irq_routing_entry *e, bool has_chips)
 		return -EINVAL;
 	switch (e->type) {
 	case KVM_IRQ_ROUTING_MSI:
+	case KVM_IRQ_ROUTING_HV_SINT: /* as in KVM, also of one that is not there */
 		return 0;
 	case KVM_IRQ_ROUTING_IRQCHIP:
 		if (!has_chips || e->u.irqchip.irqchip >= KVM_NR_IRQCHIPS)
@@ -27,6 +28,10 @@ static void add_entry(struct routes *out, const struct kvm_irq_routing_entry *e)
 	if (e->type == KVM_IRQ_ROUTING_MSI) {
 		r.address = (u64)e->u.msi.address_hi << 32 | e->u.msi.address_lo;
 		r.data = e->u.msi.data;
+	} else if (e->type == KVM_IRQ_ROUTING_HV_SINT) {
+		r.chip = CHIP_SINT;
+		r.address = e->u.hv_sint.vcpu;
+		r.data = e->u.hv_sint.sint;
 	} else {
 		r.chip = e->u.irqchip.irqchip;
 		r.pin = e->u.irqchip.pin;
@@ -35,13 +40,13 @@ static void add_entry(struct routes *out, const struct kvm_irq_routing_entry *e)
 	out->route[out->start[e->gsi + 1]++] = r;
 }
 
-/* A GSI is one message, or one pin of each of several chips. */
+/* A GSI is one message, or one SINT, or one pin of each of several chips. */
 static bool makes_sense(const struct route *r, u32 n)
 {
 	u32 chips = 0, i;
 
 	for (i = 0; i < n; i++) {
-		if ((r[i].chip == CHIP_MSI && n > 1) || (chips & 1u << r[i].chip))
+		if ((r[i].chip >= CHIP_MSI && n > 1) || (chips & 1u << r[i].chip))
 			return false;
 		chips |= 1u << r[i].chip;
 	}

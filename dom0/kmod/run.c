@@ -349,6 +349,8 @@ static void take_result(struct cb_vcpu *v)
 	} else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR) {
 		p->msr.error = !!READ_ONCE(v->run->msr.error);
 	}
+	if (v->user_exit == KVM_EXIT_HYPERV)
+		p->hypercall.result = READ_ONCE(v->run->hyperv.u.hcall.result);
 	if (v->user_exit == KVM_EXIT_X86_RDMSR)
 		p->msr.data = READ_ONCE(v->run->msr.data);
 	v->user_exit = 0;

@@ -437,9 +437,10 @@ static long lapic_has_32bit_id(struct cb_vcpu *v)
 
 static long get_lapic(struct cb_vcpu *v, void __user *arg)
 {
-	long wide = lapic_has_32bit_id(v);
-	long r = wide < 0 ? wide : state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+	long wide = lapic_has_32bit_id(v), r;
 
+	cb_synic_freeze(v);
+	r = wide < 0 ? wide : state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 	if (r)
 		return r;
 	if (wide)

@@ -27,7 +27,7 @@ void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u3
 	}
 }
 
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus)
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic)
 {
 	static const struct kvm_cpuid_entry2 all[TLFS_LEAVES] = {
 	    /* "Microsoft Hv" */
@@ -35,19 +35,21 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus)
 	    {TLFS_LEAF_HV, .eax = TLFS_HV1},
 	    {TLFS_LEAF_VERSION, .eax = 14393, .ebx = 10 << 16}, /* as Windows Server 2016 has it */
 	    {TLFS_LEAF_FEATURES,
-	     .eax = TLFS_MSR_RUNTIME | TLFS_MSR_REF_COUNT | TLFS_MSR_APIC | TLFS_MSR_HYPERCALL |
-		    TLFS_MSR_VP_INDEX | TLFS_MSR_RESET | TLFS_MSR_REFERENCE_TSC |
-		    TLFS_MSR_FREQUENCY | TLFS_MSR_REENLIGHTENMENT,
-	     .edx = TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH},
+	     .eax = TLFS_MSR_RUNTIME | TLFS_MSR_REF_COUNT | TLFS_MSR_SYNIC | TLFS_MSR_TIMERS |
+		    TLFS_MSR_APIC | TLFS_MSR_HYPERCALL | TLFS_MSR_VP_INDEX | TLFS_MSR_RESET |
+		    TLFS_MSR_REFERENCE_TSC | TLFS_MSR_FREQUENCY | TLFS_MSR_REENLIGHTENMENT,
+	     .ebx = TLFS_MAY_POST | TLFS_MAY_SIGNAL, .edx = TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH},
 	    {TLFS_LEAF_HINTS,
-	     .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC | TLFS_HINT_FLUSH | TLFS_HINT_IPI |
-		    TLFS_HINT_SETS,
+	     .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC | TLFS_HINT_FLUSH | TLFS_HINT_EOI |
+		    TLFS_HINT_IPI | TLFS_HINT_SETS,
 	     .ebx = 0xfff},
 	    {TLFS_LEAF_LIMITS, .ebx = 64},
 	};
 
 	memcpy(e, all, sizeof(all));
 	e[TLFS_LEAF_LIMITS - TLFS_LEAF_MAX].eax = max_vcpus;
+	if (lapic)
+		e[TLFS_LEAF_FEATURES - TLFS_LEAF_MAX].edx |= TLFS_HAS_DIRECT_TIMERS;
 }
 
 /* ---- MSRs ---- */
@@ -75,6 +77,11 @@ bool tlfs_may_use(const struct tlfs_rights *r, u32 msr)
 		return r->eax & TLFS_MSR_FREQUENCY;
 	case MSR_HV_EOI ... MSR_VP_ASSIST_PAGE:
 		return r->eax & TLFS_MSR_APIC;
+	case MSR_SCONTROL ... MSR_EOM:
+	case MSR_SINT0 ... MSR_SINT0 + TLFS_SINTS - 1:
+		return r->eax & TLFS_MSR_SYNIC;
+	case MSR_STIMER0_CONFIG ... MSR_STIMER0_CONFIG + 2 * TLFS_TIMERS - 1:
+		return r->eax & TLFS_MSR_TIMERS;
 	case MSR_CRASH_P0 ... MSR_CRASH_CTL:
 		return r->edx & TLFS_HAS_CRASH;
 	case MSR_REENLIGHTENMENT ... MSR_TSC_EMULATED:
@@ -136,6 +143,10 @@ static bool may_call(const struct tlfs_rights *r, u32 code)
 		return r->hints & TLFS_HINT_IPI;
 	case CALL_SPIN_WAIT:
 		return r->spins && r->spins != TLFS_NO_SPINS;
+	case CALL_POST_MESSAGE:
+		return r->ebx & TLFS_MAY_POST;
+	case CALL_SIGNAL_EVENT:
+		return r->ebx & TLFS_MAY_SIGNAL;
 	}
 	return true; /* there is no such call, which is what it will be told */
 }
@@ -148,6 +159,8 @@ static enum tlfs_status check_form(const struct tlfs_hypercall *c)
 	switch (c->code) {
 	case CALL_SPIN_WAIT:
 	case CALL_SEND_IPI:
+	case CALL_POST_MESSAGE:
+	case CALL_SIGNAL_EVENT:
 		fine = !is_list && !c->var;
 		break;
 	case CALL_FLUSH:
@@ -188,4 +201,101 @@ u64 tlfs_first_bank(const struct tlfs_set *s, const u64 *bank)
 	if (s->format == TLFS_SET_ALL)
 		return ~0ull;
 	return s->banks & 1 ? *bank : 0;
+}
+
+enum tlfs_status tlfs_check_signal(u64 input)
+{
+	if (input & TLFS_EVENT_FLAG)
+		return TLFS_INVALID_PORT;
+	return input < TLFS_CONNECTIONS ? TLFS_SUCCESS : TLFS_INVALID_INPUT;
+}
+
+/* ---- SynIC ---- */
+
+u8 tlfs_sint_vector(u64 sint)
+{
+	u8 vector = sint & TLFS_SINT_VECTOR;
+
+	return sint & TLFS_SINT_MASKED || vector < TLFS_FIRST_VECTOR ? 0 : vector;
+}
+
+void tlfs_auto_eoi(const u64 sint[TLFS_SINTS], u64 vectors[4])
+{
+	u32 i;
+
+	memset(vectors, 0, 4 * sizeof(vectors[0]));
+	for (i = 0; i < TLFS_SINTS; i++) {
+		u8 vector = tlfs_sint_vector(sint[i]);
+
+		if (vector && sint[i] & TLFS_SINT_AUTO_EOI)
+			vectors[vector / 64] |= 1ull << vector % 64;
+	}
+}
+
+/* ---- synthetic timers ---- */
+
+static void timer_rests(struct tlfs_timer *t)
+{
+	t->expires = 0;
+	t->undelivered = false;
+}
+
+void tlfs_timer_set_config(struct tlfs_timer *t, u64 config)
+{
+	timer_rests(t);
+	if (!(config & TLFS_TIMER_DIRECT) && !tlfs_timer_sint(config))
+		config &= ~TLFS_TIMER_ON;
+	t->config = config;
+}
+
+/* What a VMM restores is on or off by the configuration that it restores, too. */
+void tlfs_timer_set_count(struct tlfs_timer *t, u64 count, bool host)
+{
+	timer_rests(t);
+	t->count = count;
+	if (host)
+		return;
+	if (!count)
+		t->config &= ~TLFS_TIMER_ON;
+	else if (t->config & TLFS_TIMER_AUTO)
+		t->config |= TLFS_TIMER_ON;
+}
+
+bool tlfs_timer_counts(const struct tlfs_timer *t)
+{
+	return t->config & TLFS_TIMER_ON && t->count && !t->undelivered;
+}
+
+void tlfs_timer_start(struct tlfs_timer *t, u64 now)
+{
+	u64 left = t->count;
+
+	if (!(t->config & TLFS_TIMER_PERIODIC)) {
+		t->expires = t->count;
+		return;
+	}
+	/* what is further away than that is of a clock that was set back */
+	if (t->expires > now && t->expires - now <= t->count)
+		return;
+	if (t->expires && t->expires <= now)
+		left -= (now - t->expires) % t->count;
+	t->expires = left > ~0ull - now ? ~0ull : now + left;
+}
+
+void tlfs_timer_expired(struct tlfs_timer *t, bool delivered)
+{
+	t->undelivered = !delivered;
+	if (delivered && !(t->config & TLFS_TIMER_PERIODIC))
+		t->config &= ~TLFS_TIMER_ON;
+}
+
+struct tlfs_message tlfs_timer_message(const struct tlfs_timer *t, u32 index, u64 now)
+{
+	return (struct tlfs_message){
+	    .type = TLFS_TIMER_EXPIRED,
+	    .size = sizeof(struct tlfs_message) - TLFS_MESSAGE_HEADER,
+	    .timer = index,
+	    .expired_at = t->expires,
+	    .delivered_at = now,
+	};
 }

@@ -22,6 +22,8 @@
 /* FEATURES, EAX: MSRs that the guest may use */
 #define TLFS_MSR_RUNTIME	 0x0001u
 #define TLFS_MSR_REF_COUNT	 0x0002u
+#define TLFS_MSR_SYNIC		 0x0004u
+#define TLFS_MSR_TIMERS		 0x0008u
 #define TLFS_MSR_APIC		 0x0010u
 #define TLFS_MSR_HYPERCALL	 0x0020u
 #define TLFS_MSR_VP_INDEX	 0x0040u
@@ -29,13 +31,18 @@
 #define TLFS_MSR_REFERENCE_TSC	 0x0200u
 #define TLFS_MSR_FREQUENCY	 0x0800u
 #define TLFS_MSR_REENLIGHTENMENT 0x2000u
+/* EBX: hypercalls */
+#define TLFS_MAY_POST	0x0010u
+#define TLFS_MAY_SIGNAL 0x0020u
 /* EDX */
-#define TLFS_HAS_FREQUENCY 0x0100u
-#define TLFS_HAS_CRASH	   0x0400u
+#define TLFS_HAS_FREQUENCY     0x0100u
+#define TLFS_HAS_CRASH	       0x0400u
+#define TLFS_HAS_DIRECT_TIMERS 0x80000u
 /* HINTS, EAX */
 #define TLFS_HINT_FLUSH	  0x0004u /* TLBs of others are flushed by hypercalls */
 #define TLFS_HINT_APIC	  0x0008u /* use its MSRs */
 #define TLFS_HINT_RELAXED 0x0020u /* no watchdogs */
+#define TLFS_HINT_EOI	  0x0200u /* no automatic ones: then the CPU may deliver interrupts */
 #define TLFS_HINT_IPI	  0x0400u /* so are IPIs sent */
 #define TLFS_HINT_SETS	  0x0800u /* to sets of vCPUs, too: the calls _EX */
 /* EBX: tries before a spinning vCPU says so */
@@ -50,9 +57,9 @@ struct tlfs_rights {
 };
 /* Of a VMM's table; is_enforced stays as it is. */
 void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u32 n);
-/* What is offered: TLFS_LEAVES of them. */
+/* What is offered: TLFS_LEAVES of them. lapic: the vCPU has one that is not its VMM's. */
 #define TLFS_LEAVES 6u
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus);
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic);
 
 /* ---- MSRs ---- */
 
@@ -70,6 +77,14 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus);
 #define MSR_HV_EOI	    0x40000070u
 #define MSR_HV_TPR	    0x40000072u
 #define MSR_VP_ASSIST_PAGE  0x40000073u
+#define MSR_SCONTROL	    0x40000080u
+#define MSR_SVERSION	    0x40000081u
+#define MSR_SIEFP	    0x40000082u
+#define MSR_SIMP	    0x40000083u
+#define MSR_EOM		    0x40000084u
+#define MSR_SINT0	    0x40000090u
+#define MSR_STIMER0_CONFIG  0x400000b0u /* each is followed by its count */
+#define MSR_STIMER0_COUNT   0x400000b1u
 #define MSR_CRASH_P0	    0x40000100u
 #define MSR_CRASH_CTL	    0x40000105u
 #define MSR_REENLIGHTENMENT 0x40000106u
@@ -83,6 +98,23 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus);
 #define TLFS_PAGE_ENABLED 1ull
 #define TLFS_PAGE_MASK	  (~0xfffull)
 
+#define TLFS_SINTS  16u
+#define TLFS_TIMERS 4u
+
+static inline bool tlfs_is_sint(u32 msr)
+{
+	return msr - MSR_SINT0 < TLFS_SINTS;
+}
+static inline bool tlfs_is_timer(u32 msr)
+{
+	return msr - MSR_STIMER0_CONFIG < 2 * TLFS_TIMERS;
+}
+/* SynIC's and its timers' */
+static inline bool tlfs_is_synic(u32 msr)
+{
+	return msr - MSR_SCONTROL <= MSR_EOM - MSR_SCONTROL || tlfs_is_sint(msr) ||
+	       tlfs_is_timer(msr);
+}
 static inline bool tlfs_has_msr(u32 index)
 {
 	return index - TLFS_MSRS < TLFS_MSRS_NR;
@@ -117,12 +149,16 @@ enum tlfs_call {
 	CALL_FLUSH_EX = 0x13,
 	CALL_FLUSH_LIST_EX = 0x14,
 	CALL_SEND_IPI_EX = 0x15,
+	CALL_POST_MESSAGE = 0x5c,
+	CALL_SIGNAL_EVENT = 0x5d,
 };
 enum tlfs_status {
 	TLFS_SUCCESS,
 	TLFS_INVALID_CODE = 2,
 	TLFS_INVALID_INPUT = 3,
+	TLFS_INVALID_ALIGNMENT = 4,
 	TLFS_ACCESS_DENIED = 6,
+	TLFS_INVALID_PORT = 17,
 };
 /* What the guest has put into RCX, or EDX:EAX */
 #define TLFS_CALL_FAST	   (1ull << 16) /* input is in registers */
@@ -161,5 +197,81 @@ struct tlfs_ipi { /* likewise of CALL_SEND_IPI */
 };
 #define TLFS_IPI_FIRST 0x10u /* vectors that can be sent */
 #define TLFS_IPI_LAST  0xffu
+
+/* Input of CALL_SIGNAL_EVENT: connections' ids have 24 bits, and its flag has to be number 0. */
+#define TLFS_CONNECTIONS 0x1000000u
+#define TLFS_EVENT_FLAG	 0xffff00000000ull
+/* TLFS_SUCCESS, or what is wrong with its form */
+enum tlfs_status tlfs_check_signal(u64 input);
+
+/* ---- SynIC: interrupts, and messages in a page of the guest's ---- */
+
+#define TLFS_SYNIC_VERSION 1u
+#define TLFS_SYNIC_ENABLED 1u /* of MSR_SCONTROL */
+
+#define TLFS_SINT_VECTOR   0xffu
+#define TLFS_SINT_MASKED   (1ull << 16)
+#define TLFS_SINT_AUTO_EOI (1ull << 17)
+#define TLFS_FIRST_VECTOR  16u
+
+/* May a SINT be so? The VMM's may be anything. */
+static inline bool tlfs_sint_valid(u64 sint, bool host)
+{
+	return host || sint & TLFS_SINT_MASKED || (sint & TLFS_SINT_VECTOR) >= TLFS_FIRST_VECTOR;
+}
+/* What it raises; 0: nothing. */
+u8 tlfs_sint_vector(u64 sint);
+/* Vectors that need no EOI by these SINTs. */
+void tlfs_auto_eoi(const u64 sint[TLFS_SINTS], u64 vectors[4]);
+
+#define TLFS_MESSAGE_BYTES 256u /* a page has one for each SINT */
+struct tlfs_message {
+	u32 type; /* 0: the place is free */
+	u8 size;  /* of what follows the header */
+	u8 flags;
+	u16 reserved;
+	u64 port;
+	/* of TLFS_TIMER_EXPIRED; times are reference time */
+	u32 timer, reserved2;
+	u64 expired_at, delivered_at;
+};
+#define TLFS_MESSAGE_HEADER  16u
+#define TLFS_TIMER_EXPIRED   0x80000010u
+#define TLFS_MESSAGE_PENDING 1u /* another waits for this place: say so when it is free */
+
+/* ---- synthetic timers; all times are reference time ---- */
+
+#define TLFS_TIMER_ON	    1ull
+#define TLFS_TIMER_PERIODIC 2ull
+#define TLFS_TIMER_AUTO	    8ull /* a count switches it on */
+#define TLFS_TIMER_DIRECT   (1ull << 12)
+
+struct tlfs_timer {
+	u64 config, count;
+	u64 expires; /* 0: it has not been started */
+	/* it has expired, and what it is to say could not be said; it stands until it can */
+	bool undelivered;
+};
+static inline u8 tlfs_timer_sint(u64 config)
+{
+	return config >> 16 & 15;
+}
+static inline u8 tlfs_timer_vector(u64 config) /* of TLFS_TIMER_DIRECT */
+{
+	return config >> 4;
+}
+/* The registers. The timer has been stopped, and is started anew if it is on. */
+void tlfs_timer_set_config(struct tlfs_timer *t, u64 config);
+void tlfs_timer_set_count(struct tlfs_timer *t, u64 count, bool host);
+/* It is on, and does not wait for its last message. */
+bool tlfs_timer_counts(const struct tlfs_timer *t);
+/*
+ * Its next expiry, of a timer that counts: into t->expires. It may be over already, but only of one
+ * that is not periodic; ticks that one has missed are left out.
+ */
+void tlfs_timer_start(struct tlfs_timer *t, u64 now);
+/* It has expired; delivered: what it says is with the guest. */
+void tlfs_timer_expired(struct tlfs_timer *t, bool delivered);
+struct tlfs_message tlfs_timer_message(const struct tlfs_timer *t, u32 index, u64 now);
 
 #endif

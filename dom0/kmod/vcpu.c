@@ -134,10 +134,18 @@ static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *ar
 
 	if (copy_from_user(&cap, arg, sizeof(cap)))
 		return -EFAULT;
-	if (cap.flags || cap.cap != KVM_CAP_HYPERV_ENFORCE_CPUID)
+	if (cap.flags)
 		return -EINVAL;
-	cb_hyperv_enforce(v, cap.args[0]);
-	return 0;
+	switch (cap.cap) {
+	case KVM_CAP_HYPERV_ENFORCE_CPUID:
+		cb_hyperv_enforce(v, cap.args[0]);
+		return 0;
+	case KVM_CAP_HYPERV_SYNIC2:
+		return cap.args[0] ? -EINVAL : cb_synic_enable(v, false);
+	case KVM_CAP_HYPERV_SYNIC:
+		return cb_synic_enable(v, true);
+	}
+	return -EINVAL;
 }
 
 static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
@@ -162,7 +170,7 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_ENABLE_CAP:
 		return enable_cap(v, (void __user *)arg);
 	case KVM_GET_SUPPORTED_HV_CPUID:
-		return cb_hyperv_cpuid((void __user *)arg);
+		return cb_hyperv_cpuid((void __user *)arg, v->vm->irqchip != CB_IRQCHIP_NONE);
 	case KVM_HAS_DEVICE_ATTR:
 	case KVM_GET_DEVICE_ATTR:
 	case KVM_SET_DEVICE_ATTR:
@@ -206,6 +214,7 @@ static void vcpu_free(struct cb_vcpu *v)
 	free_page((unsigned long)v->run);
 	free_page((unsigned long)v->pio);
 	free_page((unsigned long)v->maps);
+	cb_synic_free(v);
 	kfree_rcu(v, rcu);
 }
 

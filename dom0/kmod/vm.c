@@ -109,6 +109,7 @@ static void reap(struct work_struct *w)
 static void vm_destroy(struct cb_vm *vm)
 {
 	cb_irqchip_exit(vm);
+	cb_hyperv_exit(vm);
 	cb_ioeventfd_release(vm);
 	cb_mem_exit(vm);
 	if (vm_free(vm))
@@ -475,6 +476,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return cb_msr_set_filter(vm, argp);
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(vm, NULL);
+	case KVM_HYPERV_EVENTFD:
+		return cb_synic_eventfd(vm, argp);
 	case KVM_CREATE_DEVICE:
 		return cb_create_device(vm, argp);
 	case KVM_SET_NR_MMU_PAGES:

@@ -5,180 +5,16 @@
  * Specification (TLFS), and Linux' Documentation/virt/kvm/api.rst.
  */
 #define _GNU_SOURCE
-#include "vmm.h"
+#include "hvguest.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include "dom0/kmod/tlfs.h"
 
-#define RUN_MS	  10000
-#define TSC	  0x10
-#define PV_EOI	  0x4b564d04
-#define LINUX_ID  (0x8100ull << 48)
-#define CALL_PAGE DATA
-#define TSC_PAGE  (DATA + 0x1000)
-#define ASSIST	  (DATA + 0x2000)
-#define NOWHERE	  0x40000000ull
-#define ON	  1ull
-#define LEAVES	  100
-
-struct table {
-	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 e[LEAVES];
-};
-
-/* ---- a VM whose guest sees Hyper-V ---- */
-
-static struct table offered(int fd)
-{
-	struct table t = {.head.nent = LEAVES};
-
-	if (ioctl(fd, KVM_GET_SUPPORTED_HV_CPUID, &t))
-		fatal("KVM_GET_SUPPORTED_HV_CPUID: errno %d", errno);
-	return t;
-}
-
-static struct kvm_cpuid_entry2 *leaf(struct table *t, u32 function)
-{
-	for (u32 i = 0; i < t->head.nent; i++)
-		if (t->e[i].function == function)
-			return &t->e[i];
-	fatal("there is no leaf %x", function);
-}
-
-/* All that is offered, Hyper-V's leaves in the place of KVM's; of features only these. */
-static void show(struct vm *vm, u32 cpu, u32 eax, u32 ebx, u32 edx, u32 hints, u32 spins)
-{
-	struct table t = {.head.nent = LEAVES}, hv = offered(kvm);
-	u32 n = 0;
-
-	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &t))
-		fatal("KVM_GET_SUPPORTED_CPUID: errno %d", errno);
-	for (u32 i = 0; i < t.head.nent; i++)
-		if (t.e[i].function >> 28 != 4)
-			t.e[n++] = t.e[i];
-	leaf(&hv, TLFS_LEAF_FEATURES)->eax &= eax;
-	leaf(&hv, TLFS_LEAF_FEATURES)->ebx &= ebx;
-	leaf(&hv, TLFS_LEAF_FEATURES)->edx &= edx;
-	leaf(&hv, TLFS_LEAF_HINTS)->eax &= hints;
-	leaf(&hv, TLFS_LEAF_HINTS)->ebx = spins;
-	memcpy(t.e + n, hv.e, hv.head.nent * sizeof(hv.e[0]));
-	t.head.nent = n + hv.head.nent;
-	if (cpu_ioctl(vm, cpu, KVM_SET_CPUID2, &t))
-		fatal("KVM_SET_CPUID2 with Hyper-V's leaves");
-}
-
-static void init(struct vm *vm, u32 vcpus)
-{
-	vm_init(vm, vcpus, VM_IRQCHIP);
-	for (u32 i = 0; i < vcpus; i++)
-		show(vm, i, ~0u, ~0u, ~0u, ~0u, 0xfff);
-}
-
-static int enforce(struct vm *vm, u32 cpu)
-{
-	struct kvm_enable_cap cap = {.cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .args = {1}};
-
-	return cpu_ioctl(vm, cpu, KVM_ENABLE_CAP, &cap);
-}
-
-static u64 get_msr(struct vm *vm, u32 cpu, u32 index)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} m = {.head.nmsrs = 1, .e = {.index = index}};
-
-	if (cpu_ioctl(vm, cpu, KVM_GET_MSRS, &m) != 1)
-		fatal("MSR %x cannot be read", index);
-	return m.e.data;
-}
-
-/* ---- what the guest does; the last of what it says is the number of its faults ---- */
-
-static bool ends(struct vm *vm, u32 cpu, u32 faults)
-{
-	enum end end = vm_run(vm, cpu, RUN_MS);
-
-	if (end == END_DONE && vm->value_count && vm->values[vm->value_count - 1] == faults)
-		return true;
-	note("%s, exit %u, %u values: %x %x %x", end_names[end], vm->run[cpu]->exit_reason,
-	     vm->value_count, vm->values[0], vm->values[1], vm->values[2]);
-	return false;
-}
-
-static u64 said(const struct vm *vm)
-{
-	return vm->values[0] | (u64)vm->values[1] << 32;
-}
-
-static void begin(struct vm *vm, u32 cpu, const void *entry, u64 arg0, u64 arg1)
-{
-	vm->value_count = 0;
-	cpu_setup(vm, cpu, MODE_LONG, entry, arg0, arg1);
-}
-
-static bool reads_on(struct vm *vm, u32 cpu, u32 msr, u64 *val)
-{
-	begin(vm, cpu, pl_rdmsr, msr, 0);
-	if (!ends(vm, cpu, 0))
-		return false;
-	*val = said(vm);
-	return true;
-}
-
-static u64 reads(struct vm *vm, u32 msr)
-{
-	u64 val = 0;
-
-	if (!reads_on(vm, 0, msr, &val))
-		note("MSR %x is not read", msr);
-	return val;
-}
-
-static bool writes(struct vm *vm, u32 msr, u64 val)
-{
-	begin(vm, 0, pl_wrmsr, msr, val);
-	return ends(vm, 0, 0);
-}
-
-static bool read_faults(struct vm *vm, u32 msr)
-{
-	begin(vm, 0, pl_rdmsr, msr, 0);
-	return ends(vm, 0, 1);
-}
-
-static bool write_faults(struct vm *vm, u32 msr, u64 val)
-{
-	begin(vm, 0, pl_wrmsr, msr, val);
-	return ends(vm, 0, 1);
-}
-
-static void set_call(struct vm *vm, u64 word, u64 input, u64 output)
-{
-	struct kvm_regs r;
-
-	begin(vm, 0, pl_hyperv, CALL_PAGE, 0);
-	cpu_get_regs(vm, 0, &r);
-	r.rcx = word;
-	r.rdx = input;
-	r.r8 = output;
-	cpu_set_regs(vm, 0, &r);
-}
-
-static u64 calls(struct vm *vm, u64 word, u64 input, u64 output)
-{
-	set_call(vm, word, input, output);
-	return ends(vm, 0, 0) ? said(vm) : ~0ull;
-}
-
-/* A guest that has said who it is, and has its hypercall page. */
-static void introduce(struct vm *vm)
-{
-	if (!writes(vm, MSR_GUEST_OS_ID, LINUX_ID) || !writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON))
-		fatal("the guest gets no hypercall page");
-}
+#define TSC	 0x10
+#define PV_EOI	 0x4b564d04
+#define TSC_PAGE (DATA + 0x1000)
+#define ASSIST	 (DATA + 0x2000)
 
 /* ---- what the VMM sees ---- */
 
@@ -189,7 +25,7 @@ static void check_capabilities(void)
 				   KVM_CAP_HYPERV_VP_INDEX,  KVM_CAP_HYPERV_CPUID,
 				   KVM_CAP_SYS_HYPERV_CPUID, KVM_CAP_HYPERV_ENFORCE_CPUID,
 				   KVM_CAP_HYPERV_SEND_IPI,  KVM_CAP_HYPERV_TLBFLUSH};
-	struct table t = offered(kvm), few = {.head.nent = t.head.nent - 1}, mine;
+	struct hv_table t = hv_offered(kvm), few = {.head.nent = t.head.nent - 1}, mine;
 	struct kvm_enable_cap none = {.cap = KVM_CAP_HYPERV, .args = {1}};
 	struct vm vm;
 	bool all = true;
@@ -198,12 +34,12 @@ static void check_capabilities(void)
 	for (u32 i = 0; i < sizeof(caps) / sizeof(caps[0]); i++)
 		all &= vm_ioctl(&vm, KVM_CHECK_EXTENSION, (void *)(u64)caps[i]) == 1;
 	ok(all, "Hyper-V: its capabilities are there");
-	mine = offered(vm.cpu_fd[0]);
+	mine = hv_offered(vm.cpu_fd[0]);
 	ok(mine.head.nent == t.head.nent && !memcmp(mine.e, t.e, sizeof(t.e)),
 	   "Hyper-V: a vCPU is offered what /dev/kvm says");
-	ok(leaf(&t, TLFS_LEAF_MAX)->eax == t.e[t.head.nent - 1].function &&
-	       !memcmp(&leaf(&t, TLFS_LEAF_MAX)->ebx, "Microsoft Hv", 12) &&
-	       leaf(&t, TLFS_LEAF_HV)->eax == TLFS_HV1,
+	ok(hv_leaf(&t, TLFS_LEAF_MAX)->eax == t.e[t.head.nent - 1].function &&
+	       !memcmp(&hv_leaf(&t, TLFS_LEAF_MAX)->ebx, "Microsoft Hv", 12) &&
+	       hv_leaf(&t, TLFS_LEAF_HV)->eax == TLFS_HV1,
 	   "Hyper-V: its leaves say so");
 	ok(ioctl(kvm, KVM_GET_SUPPORTED_HV_CPUID, &few) < 0 && errno == E2BIG &&
 	       cpu_ioctl(&vm, 0, KVM_GET_SUPPORTED_HV_CPUID, NULL) == -EFAULT,
@@ -232,15 +68,16 @@ static void check_list(void)
 		if (!tlfs_has_msr(index))
 			continue;
 		hv++;
-		if (set_msr(&vm, 0, index, get_msr(&vm, 0, index)) != 1 && ++bad)
+		if (set_msr(&vm, 0, index, hv_get_msr(&vm, 0, index)) != 1 && ++bad)
 			note("MSR %x cannot be put back", index);
 	}
 	ok(hv >= 19 && !bad, "Hyper-V: %u MSRs are in the list, and can be put back as they are",
 	   hv);
 	ok(set_msr(&vm, 0, TLFS_MSRS + 5, 0) == 0 && set_msr(&vm, 0, TLFS_MSRS + 0x1ff, 0) == 0,
 	   "Hyper-V: MSRs that it has not are none");
-	ok(read_faults(&vm, MSR_GUEST_OS_ID) && write_faults(&vm, MSR_GUEST_OS_ID, LINUX_ID) &&
-	       read_faults(&vm, MSR_TIME_REF_COUNT) && write_faults(&vm, MSR_HV_TPR, 0),
+	ok(hv_read_faults(&vm, MSR_GUEST_OS_ID) &&
+	       hv_write_faults(&vm, MSR_GUEST_OS_ID, LINUX_ID) &&
+	       hv_read_faults(&vm, MSR_TIME_REF_COUNT) && hv_write_faults(&vm, MSR_HV_TPR, 0),
 	   "Hyper-V: a guest that does not see it has none of its MSRs");
 	vm_free(&vm);
 }
@@ -251,28 +88,29 @@ static void check_calls(struct vm *vm)
 {
 	const u8 *page = vm->ram + CALL_PAGE;
 
-	ok(!reads(vm, MSR_GUEST_OS_ID) && writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON) &&
-	       !reads(vm, MSR_HV_HYPERCALL) && !page[0],
+	ok(!hv_reads(vm, MSR_GUEST_OS_ID) && hv_writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON) &&
+	       !hv_reads(vm, MSR_HV_HYPERCALL) && !page[0],
 	   "Hyper-V: a guest that has not said who it is gets no hypercall page");
-	ok(writes(vm, MSR_GUEST_OS_ID, LINUX_ID) && reads(vm, MSR_GUEST_OS_ID) == LINUX_ID &&
-	       writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON) &&
-	       reads(vm, MSR_HV_HYPERCALL) == (CALL_PAGE | ON),
+	ok(hv_writes(vm, MSR_GUEST_OS_ID, LINUX_ID) && hv_reads(vm, MSR_GUEST_OS_ID) == LINUX_ID &&
+	       hv_writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON) &&
+	       hv_reads(vm, MSR_HV_HYPERCALL) == (CALL_PAGE | ON),
 	   "Hyper-V: one that has gets it");
 	ok(page[0] == 0x0f && page[1] == 0x01 && page[3] == 0xc3,
 	   "Hyper-V: where it wants to have it");
-	ok(calls(vm, CALL_SPIN_WAIT, 1, 0) == TLFS_SUCCESS, "Hyper-V: a vCPU says that it spins");
-	ok(calls(vm, 0xbeef, 0, 0) == TLFS_INVALID_CODE, "Hyper-V: an unknown call is told so");
-	ok(calls(vm, CALL_SPIN_WAIT | 1ull << 27, 0, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SPIN_WAIT | 1ull << 63, 0, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SPIN_WAIT | 1ull << 17, 0, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SPIN_WAIT | 1ull << 32, 0, 0) == TLFS_INVALID_INPUT,
+	ok(hv_calls(vm, CALL_SPIN_WAIT, 1, 0) == TLFS_SUCCESS,
+	   "Hyper-V: a vCPU says that it spins");
+	ok(hv_calls(vm, 0xbeef, 0, 0) == TLFS_INVALID_CODE, "Hyper-V: an unknown call is told so");
+	ok(hv_calls(vm, CALL_SPIN_WAIT | 1ull << 27, 0, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SPIN_WAIT | 1ull << 63, 0, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SPIN_WAIT | 1ull << 17, 0, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SPIN_WAIT | 1ull << 32, 0, 0) == TLFS_INVALID_INPUT,
 	   "Hyper-V: as are reserved bits, and lists where none is expected");
-	ok(write_faults(vm, MSR_HV_HYPERCALL, NOWHERE | ON) &&
-	       write_faults(vm, MSR_HV_HYPERCALL, ~0xffeull) &&
-	       reads(vm, MSR_HV_HYPERCALL) == (CALL_PAGE | ON),
+	ok(hv_write_faults(vm, MSR_HV_HYPERCALL, NOWHERE | ON) &&
+	       hv_write_faults(vm, MSR_HV_HYPERCALL, ~0xffeull) &&
+	       hv_reads(vm, MSR_HV_HYPERCALL) == (CALL_PAGE | ON),
 	   "Hyper-V: a page where there is no memory is #GP");
-	ok(writes(vm, MSR_GUEST_OS_ID, 0) && reads(vm, MSR_HV_HYPERCALL) == CALL_PAGE &&
-	       calls(vm, 0xbeef, 0, 0) != TLFS_INVALID_CODE,
+	ok(hv_writes(vm, MSR_GUEST_OS_ID, 0) && hv_reads(vm, MSR_HV_HYPERCALL) == CALL_PAGE &&
+	       hv_calls(vm, 0xbeef, 0, 0) != TLFS_INVALID_CODE,
 	   "Hyper-V: without a name its hypercalls end");
 }
 
@@ -281,7 +119,7 @@ static void check_calls(struct vm *vm)
 static u64 page_time(struct vm *vm)
 {
 	const struct tlfs_tsc_page *p = (const void *)(vm->ram + TSC_PAGE);
-	u64 tsc = get_msr(vm, 0, TSC);
+	u64 tsc = hv_get_msr(vm, 0, TSC);
 
 	return (u64)((unsigned __int128)tsc * p->scale >> 64) + p->offset;
 }
@@ -316,7 +154,7 @@ static bool is_now(struct vm *vm, u64 (*look)(struct vm *vm))
 
 static u64 counter(struct vm *vm)
 {
-	return reads(vm, MSR_TIME_REF_COUNT);
+	return hv_reads(vm, MSR_TIME_REF_COUNT);
 }
 
 static void check_time(struct vm *vm)
@@ -326,10 +164,10 @@ static void check_time(struct vm *vm)
 	s64 offset;
 
 	ok(is_now(vm, counter), "Hyper-V: its reference time is kvmclock's");
-	ok(writes(vm, MSR_REFERENCE_TSC, TSC_PAGE) && !p->sequence && !p->scale,
+	ok(hv_writes(vm, MSR_REFERENCE_TSC, TSC_PAGE) && !p->sequence && !p->scale,
 	   "Hyper-V: a page that is not switched on is not touched");
-	ok(writes(vm, MSR_REFERENCE_TSC, TSC_PAGE | ON) && p->sequence && p->scale &&
-	       reads(vm, MSR_REFERENCE_TSC) == (TSC_PAGE | ON),
+	ok(hv_writes(vm, MSR_REFERENCE_TSC, TSC_PAGE | ON) && p->sequence && p->scale &&
+	       hv_reads(vm, MSR_REFERENCE_TSC) == (TSC_PAGE | ON),
 	   "Hyper-V: one that is says how time follows from the TSC");
 	ok(is_now(vm, page_time) && is_now(vm, counter), "Hyper-V: page and MSR agree");
 	sequence = p->sequence;
@@ -344,35 +182,37 @@ static void check_time(struct vm *vm)
 	set_clock(vm, 1000000000);
 	ok(is_now(vm, counter) && p->sequence == 1, "Hyper-V: its sequence passes what is none");
 	offset = p->offset;
-	ok(writes(vm, MSR_REENLIGHTENMENT, 0x100ff) && writes(vm, MSR_TSC_EMULATION, 1) &&
-	       reads(vm, MSR_REENLIGHTENMENT) == 0x100ff && reads(vm, MSR_TSC_EMULATION) == 1,
+	ok(hv_writes(vm, MSR_REENLIGHTENMENT, 0x100ff) && hv_writes(vm, MSR_TSC_EMULATION, 1) &&
+	       hv_reads(vm, MSR_REENLIGHTENMENT) == 0x100ff && hv_reads(vm, MSR_TSC_EMULATION) == 1,
 	   "Hyper-V: a guest wants to hear of migrations");
 	set_clock(vm, 77000000000);
 	ok(counter(vm) < 770000000 && p->sequence == 1 && p->offset == offset,
 	   "Hyper-V: and keeps its time until it is ready");
-	ok(writes(vm, MSR_TSC_EMULATION, 0) && write_faults(vm, MSR_TSC_EMULATED, 1) &&
-	       writes(vm, MSR_TSC_EMULATED, 0),
+	ok(hv_writes(vm, MSR_TSC_EMULATION, 0) && hv_write_faults(vm, MSR_TSC_EMULATED, 1) &&
+	       hv_writes(vm, MSR_TSC_EMULATED, 0),
 	   "Hyper-V: which it says");
 	set_clock(vm, 88000000000);
 	ok(is_now(vm, counter) && p->offset != offset, "Hyper-V: then it has the new one");
-	ok(writes(vm, MSR_REFERENCE_TSC, NOWHERE | ON) && is_now(vm, counter),
+	ok(hv_writes(vm, MSR_REFERENCE_TSC, NOWHERE | ON) && is_now(vm, counter),
 	   "Hyper-V: a page where there is no memory is the guest's mistake; the MSR still counts");
-	ok(write_faults(vm, MSR_TIME_REF_COUNT, 1) && write_faults(vm, MSR_TSC_FREQUENCY, 1) &&
-	       write_faults(vm, MSR_APIC_FREQUENCY, 1) && write_faults(vm, MSR_VP_RUNTIME, 1),
+	ok(hv_write_faults(vm, MSR_TIME_REF_COUNT, 1) &&
+	       hv_write_faults(vm, MSR_TSC_FREQUENCY, 1) &&
+	       hv_write_faults(vm, MSR_APIC_FREQUENCY, 1) && hv_write_faults(vm, MSR_VP_RUNTIME, 1),
 	   "Hyper-V: what is to be read only is not written");
-	ok(reads(vm, MSR_TSC_FREQUENCY) == 1000ull * (u32)cpu_ioctl(vm, 0, KVM_GET_TSC_KHZ, NULL) &&
-	       reads(vm, MSR_APIC_FREQUENCY) == 1000000000,
+	ok(hv_reads(vm, MSR_TSC_FREQUENCY) ==
+		   1000ull * (u32)cpu_ioctl(vm, 0, KVM_GET_TSC_KHZ, NULL) &&
+	       hv_reads(vm, MSR_APIC_FREQUENCY) == 1000000000,
 	   "Hyper-V: it knows its clocks' frequencies");
 }
 
 static void check_runtime(struct vm *vm)
 {
-	u64 first = reads(vm, MSR_VP_RUNTIME), second = reads(vm, MSR_VP_RUNTIME);
+	u64 first = hv_reads(vm, MSR_VP_RUNTIME), second = hv_reads(vm, MSR_VP_RUNTIME);
 
 	ok(second >= first && second - first < 10000000ull * RUN_MS / 1000,
 	   "Hyper-V: a vCPU knows how long it has run");
 	ok(set_msr(vm, 0, MSR_VP_RUNTIME, 1ull << 50) == 1 &&
-	       reads(vm, MSR_VP_RUNTIME) - (1ull << 50) < 10000000ull * RUN_MS / 1000,
+	       hv_reads(vm, MSR_VP_RUNTIME) - (1ull << 50) < 10000000ull * RUN_MS / 1000,
 	   "Hyper-V: and goes on from what its VMM has restored");
 }
 
@@ -408,18 +248,19 @@ static void check_lapic_in(struct vm *vm, const char *mode)
 	*lapic_reg(&l, ISR2) = 2;
 	*lapic_reg(&l, IRR2) = 0;
 	cpu_ioctl(vm, 0, KVM_SET_LAPIC, &l);
-	ok(writes(vm, MSR_HV_TPR, 0x60) && reads(vm, MSR_HV_TPR) == 0x60, "Hyper-V: TPR by MSR, %s",
-	   mode);
+	ok(hv_writes(vm, MSR_HV_TPR, 0x60) && hv_reads(vm, MSR_HV_TPR) == 0x60,
+	   "Hyper-V: TPR by MSR, %s", mode);
 	l = lapic(vm);
 	ok(*lapic_reg(&l, TPR) == 0x60, "Hyper-V: it is the LAPIC's");
-	ok(writes(vm, ICR, 0x4045) && reads(vm, ICR) == 0x4045, "Hyper-V: ICR by MSR, %s", mode);
-	l = lapic(vm);
-	ok(*lapic_reg(&l, IRR2) == 1u << 5, "Hyper-V: it has sent the interrupt");
-	ok(writes(vm, MSR_HV_EOI, 5) && read_faults(vm, MSR_HV_EOI), "Hyper-V: EOI by MSR, %s",
+	ok(hv_writes(vm, ICR, 0x4045) && hv_reads(vm, ICR) == 0x4045, "Hyper-V: ICR by MSR, %s",
 	   mode);
 	l = lapic(vm);
+	ok(*lapic_reg(&l, IRR2) == 1u << 5, "Hyper-V: it has sent the interrupt");
+	ok(hv_writes(vm, MSR_HV_EOI, 5) && hv_read_faults(vm, MSR_HV_EOI),
+	   "Hyper-V: EOI by MSR, %s", mode);
+	l = lapic(vm);
 	ok(!*lapic_reg(&l, ISR2), "Hyper-V: nothing is in service any more");
-	writes(vm, MSR_HV_TPR, 0);
+	hv_writes(vm, MSR_HV_TPR, 0);
 }
 
 static void check_assist(struct vm *vm)
@@ -428,14 +269,14 @@ static void check_assist(struct vm *vm)
 
 	word[0] = 7;
 	word[1] = 8;
-	ok(writes(vm, MSR_VP_ASSIST_PAGE, ASSIST | ON) &&
-	       reads(vm, MSR_VP_ASSIST_PAGE) == (ASSIST | ON) && !word[0] && word[1] == 8,
+	ok(hv_writes(vm, MSR_VP_ASSIST_PAGE, ASSIST | ON) &&
+	       hv_reads(vm, MSR_VP_ASSIST_PAGE) == (ASSIST | ON) && !word[0] && word[1] == 8,
 	   "Hyper-V: an assist page, of which the first word is cleared");
-	ok(get_msr(vm, 0, PV_EOI) == (ASSIST | 1), "Hyper-V: that says when no EOI is needed");
-	ok(write_faults(vm, MSR_VP_ASSIST_PAGE, NOWHERE | ON) &&
-	       reads(vm, MSR_VP_ASSIST_PAGE) == (ASSIST | ON),
+	ok(hv_get_msr(vm, 0, PV_EOI) == (ASSIST | 1), "Hyper-V: that says when no EOI is needed");
+	ok(hv_write_faults(vm, MSR_VP_ASSIST_PAGE, NOWHERE | ON) &&
+	       hv_reads(vm, MSR_VP_ASSIST_PAGE) == (ASSIST | ON),
 	   "Hyper-V: where there is no memory it is #GP");
-	ok(writes(vm, MSR_VP_ASSIST_PAGE, 0) && !get_msr(vm, 0, PV_EOI),
+	ok(hv_writes(vm, MSR_VP_ASSIST_PAGE, 0) && !hv_get_msr(vm, 0, PV_EOI),
 	   "Hyper-V: it can be switched off");
 }
 
@@ -445,10 +286,10 @@ static void check_lapic(struct vm *vm)
 	if (set_msr(vm, 0, 0x1b, X2APIC_BASE) != 1)
 		fatal("x2APIC mode");
 	check_lapic_in(vm, "x2APIC");
-	ok(write_faults(vm, MSR_HV_TPR, 0x100) && write_faults(vm, ICR, 1u << 13),
+	ok(hv_write_faults(vm, MSR_HV_TPR, 0x100) && hv_write_faults(vm, ICR, 1u << 13),
 	   "Hyper-V: reserved bits are #GP there");
 	set_msr(vm, 0, 0x1b, XAPIC_BASE & ~0x800);
-	ok(write_faults(vm, MSR_HV_EOI, 0) && read_faults(vm, MSR_HV_TPR),
+	ok(hv_write_faults(vm, MSR_HV_EOI, 0) && hv_read_faults(vm, MSR_HV_TPR),
 	   "Hyper-V: a LAPIC that is off has no MSRs");
 	set_msr(vm, 0, 0x1b, XAPIC_BASE);
 	check_assist(vm);
@@ -461,11 +302,11 @@ static bool stops_for(struct vm *vm, u32 msr, u64 val, u32 event)
 	struct kvm_run *run = vm->run[0];
 	enum end end;
 
-	begin(vm, 0, pl_wrmsr, msr, val);
+	hv_begin(vm, 0, pl_wrmsr, msr, val);
 	end = vm_run(vm, 0, RUN_MS);
 	if (end == END_OTHER && run->exit_reason == KVM_EXIT_SYSTEM_EVENT &&
 	    run->system_event.type == event)
-		return ends(vm, 0, 0);
+		return hv_ends(vm, 0, 0);
 	note("%s, exit %u", end_names[end], run->exit_reason);
 	return false;
 }
@@ -475,15 +316,16 @@ static void check_events(struct vm *vm)
 	bool kept = true;
 
 	for (u32 i = 0; i < TLFS_CRASH_PARAMETERS; i++)
-		kept &= writes(vm, MSR_CRASH_P0 + i, 100 + i);
+		kept &= hv_writes(vm, MSR_CRASH_P0 + i, 100 + i);
 	for (u32 i = 0; i < TLFS_CRASH_PARAMETERS; i++)
-		kept &= get_msr(vm, 0, MSR_CRASH_P0 + i) == 100 + i;
+		kept &= hv_get_msr(vm, 0, MSR_CRASH_P0 + i) == 100 + i;
 	ok(kept, "Hyper-V: what a guest has crashed of is the VMM's to read");
 	ok(set_msr(vm, 0, MSR_CRASH_CTL, TLFS_CRASH_NOTIFY | 5) == 1 &&
-	       reads(vm, MSR_CRASH_CTL) == TLFS_CRASH_NOTIFY && writes(vm, MSR_CRASH_CTL, 1) &&
+	       hv_reads(vm, MSR_CRASH_CTL) == TLFS_CRASH_NOTIFY &&
+	       hv_writes(vm, MSR_CRASH_CTL, 1) &&
 	       stops_for(vm, MSR_CRASH_CTL, TLFS_CRASH_NOTIFY, KVM_SYSTEM_EVENT_CRASH),
 	   "Hyper-V: and told to it");
-	ok(!reads(vm, MSR_HV_RESET) && writes(vm, MSR_HV_RESET, 2) &&
+	ok(!hv_reads(vm, MSR_HV_RESET) && hv_writes(vm, MSR_HV_RESET, 2) &&
 	       stops_for(vm, MSR_HV_RESET, 1, KVM_SYSTEM_EVENT_RESET),
 	   "Hyper-V: a guest resets itself");
 }
@@ -493,15 +335,15 @@ static void check_index(void)
 	struct vm vm;
 	u64 val = 0;
 
-	init(&vm, 2);
-	ok(!reads(&vm, MSR_VP_INDEX) && reads_on(&vm, 1, MSR_VP_INDEX, &val) && val == 1,
+	hv_init(&vm, 2);
+	ok(!hv_reads(&vm, MSR_VP_INDEX) && hv_reads_on(&vm, 1, MSR_VP_INDEX, &val) && val == 1,
 	   "Hyper-V: vCPUs have their numbers");
-	ok(set_msr(&vm, 1, MSR_VP_INDEX, 7) == 1 && reads_on(&vm, 1, MSR_VP_INDEX, &val) &&
+	ok(set_msr(&vm, 1, MSR_VP_INDEX, 7) == 1 && hv_reads_on(&vm, 1, MSR_VP_INDEX, &val) &&
 	       val == 7 && set_msr(&vm, 1, MSR_VP_INDEX, 1024) == 0 &&
-	       write_faults(&vm, MSR_VP_INDEX, 0),
+	       hv_write_faults(&vm, MSR_VP_INDEX, 0),
 	   "Hyper-V: which the VMM may change, and the guest may not");
-	ok(writes(&vm, MSR_GUEST_OS_ID, LINUX_ID) && reads_on(&vm, 1, MSR_GUEST_OS_ID, &val) &&
-	       val == LINUX_ID,
+	ok(hv_writes(&vm, MSR_GUEST_OS_ID, LINUX_ID) &&
+	       hv_reads_on(&vm, 1, MSR_GUEST_OS_ID, &val) && val == LINUX_ID,
 	   "Hyper-V: the guest is one on all of them");
 	vm_free(&vm);
 }
@@ -529,15 +371,15 @@ static void check_rights(void)
 	struct vm vm;
 
 	vm_init(&vm, 1, VM_IRQCHIP);
-	show(&vm, 0, 0, 0, 0, 0, TLFS_NO_SPINS);
-	ok(!reads(&vm, MSR_HV_RESET) && writes(&vm, MSR_HV_TPR, 0),
+	hv_show(&vm, 0, 0, 0, 0, 0, TLFS_NO_SPINS);
+	ok(!hv_reads(&vm, MSR_HV_RESET) && hv_writes(&vm, MSR_HV_TPR, 0),
 	   "Hyper-V: a guest may try what it is not shown");
-	ok(!enforce(&vm, 0), "Hyper-V: unless its VMM does not want that");
+	ok(!hv_enforce(&vm, 0), "Hyper-V: unless its VMM does not want that");
 	for (u32 i = 0; i < sizeof(denied) / sizeof(denied[0]); i++)
-		none &= read_faults(&vm, denied[i]) && write_faults(&vm, denied[i], 0);
+		none &= hv_read_faults(&vm, denied[i]) && hv_write_faults(&vm, denied[i], 0);
 	ok(none, "Hyper-V: then it is #GP, MSR by MSR");
 	vm_ioctl(&vm, KVM_ENABLE_CAP, &see);
-	begin(&vm, 0, pl_wrmsr, MSR_GUEST_OS_ID, 9);
+	hv_begin(&vm, 0, pl_wrmsr, MSR_GUEST_OS_ID, 9);
 	ok(vm_run(&vm, 0, RUN_MS) == END_OTHER && vm.run[0]->exit_reason == KVM_EXIT_X86_WRMSR &&
 	       vm.run[0]->msr.reason == KVM_MSR_EXIT_REASON_INVAL &&
 	       vm.run[0]->msr.index == MSR_GUEST_OS_ID && vm.run[0]->msr.data == 9,
@@ -545,13 +387,14 @@ static void check_rights(void)
 	vm_free(&vm);
 
 	vm_init(&vm, 1, VM_IRQCHIP);
-	show(&vm, 0, TLFS_MSR_HYPERCALL, 0, 0, 0, TLFS_NO_SPINS);
-	enforce(&vm, 0);
-	introduce(&vm);
-	ok(calls(&vm, CALL_SPIN_WAIT, 0, 0) == TLFS_ACCESS_DENIED &&
-	       calls(&vm, CALL_SEND_IPI, 0, 0) == TLFS_ACCESS_DENIED &&
-	       calls(&vm, CALL_FLUSH_EX, 0, 0) == TLFS_ACCESS_DENIED &&
-	       calls(&vm, 0xbeef, 0, 0) == TLFS_INVALID_CODE && read_faults(&vm, MSR_VP_INDEX),
+	hv_show(&vm, 0, TLFS_MSR_HYPERCALL, 0, 0, 0, TLFS_NO_SPINS);
+	hv_enforce(&vm, 0);
+	hv_introduce(&vm);
+	ok(hv_calls(&vm, CALL_SPIN_WAIT, 0, 0) == TLFS_ACCESS_DENIED &&
+	       hv_calls(&vm, CALL_SEND_IPI, 0, 0) == TLFS_ACCESS_DENIED &&
+	       hv_calls(&vm, CALL_FLUSH_EX, 0, 0) == TLFS_ACCESS_DENIED &&
+	       hv_calls(&vm, 0xbeef, 0, 0) == TLFS_INVALID_CODE &&
+	       hv_read_faults(&vm, MSR_VP_INDEX),
 	   "Hyper-V: the same holds for hypercalls");
 	vm_free(&vm);
 }
@@ -573,7 +416,7 @@ static u32 requested(struct vm *vm, u32 cpu) /* of vectors 0x40 to 0x5f */
 static u64 input_call(struct vm *vm, u64 word, const u64 *input, u32 words)
 {
 	memcpy(vm->ram + INPUT, input, words * sizeof(*input));
-	return calls(vm, word, INPUT, 0);
+	return hv_calls(vm, word, INPUT, 0);
 }
 
 static void check_ipis(struct vm *vm)
@@ -583,7 +426,7 @@ static void check_ipis(struct vm *vm)
 		  bad[] = {0x44, 2, 1, 2}, low[] = {0xf, TLFS_SET_ALL, 0},
 		  high[] = {0x144, TLFS_SET_ALL, 0};
 
-	ok(calls(vm, CALL_SEND_IPI | FAST, 0x40, 2) == TLFS_SUCCESS && requested(vm, 1) == 1 &&
+	ok(hv_calls(vm, CALL_SEND_IPI | FAST, 0x40, 2) == TLFS_SUCCESS && requested(vm, 1) == 1 &&
 	       !requested(vm, 0),
 	   "Hyper-V: an IPI by registers");
 	ok(input_call(vm, CALL_SEND_IPI, one, 2) == TLFS_SUCCESS && requested(vm, 1) == 3 &&
@@ -596,18 +439,18 @@ static void check_ipis(struct vm *vm)
 	       requested(vm, 0) == 8,
 	   "Hyper-V: one to all");
 	ok(input_call(vm, CALL_SEND_IPI_EX | 1ull << 17, far, 4) == TLFS_SUCCESS &&
-	       calls(vm, CALL_SEND_IPI | FAST, 0x44, 0) == TLFS_SUCCESS && requested(vm, 1) == 15 &&
-	       requested(vm, 0) == 8,
+	       hv_calls(vm, CALL_SEND_IPI | FAST, 0x44, 0) == TLFS_SUCCESS &&
+	       requested(vm, 1) == 15 && requested(vm, 0) == 8,
 	   "Hyper-V: one to none, and to some that are not there");
 	ok(input_call(vm, CALL_SEND_IPI_EX, set, 4) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_SEND_IPI_EX | 2ull << 17, set, 4) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_SEND_IPI_EX | 1ull << 17, bad, 4) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_SEND_IPI_EX, low, 3) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_SEND_IPI_EX, high, 3) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SEND_IPI, NOWHERE, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SEND_IPI_EX, NOWHERE, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SEND_IPI_EX | FAST, 0x44, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_SEND_IPI | FAST, 0x100000044, 2) == TLFS_SUCCESS,
+	       hv_calls(vm, CALL_SEND_IPI, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SEND_IPI_EX, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SEND_IPI_EX | FAST, 0x44, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SEND_IPI | FAST, 0x100000044, 2) == TLFS_SUCCESS,
 	   "Hyper-V: wrong counts, sets, vectors and addresses are refused");
 }
 
@@ -624,8 +467,8 @@ static void check_flushes(struct vm *vm)
 	ok(input_call(vm, CALL_FLUSH_LIST, one, 3) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_FLUSH | list, one, 3) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_FLUSH_EX, set, 6) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_FLUSH, NOWHERE, 0) == TLFS_INVALID_INPUT &&
-	       calls(vm, CALL_FLUSH | FAST, 0, 0) == TLFS_INVALID_INPUT,
+	       hv_calls(vm, CALL_FLUSH, NOWHERE, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_FLUSH | FAST, 0, 0) == TLFS_INVALID_INPUT,
 	   "Hyper-V: wrong counts and addresses are refused");
 }
 
@@ -634,14 +477,14 @@ static void check_others(void)
 	struct kvm_lapic_state l;
 	struct vm vm;
 
-	init(&vm, 2);
+	hv_init(&vm, 2);
 	for (u32 i = 0; i < 2; i++) {
 		if (cpu_ioctl(&vm, i, KVM_GET_LAPIC, &l))
 			fatal("KVM_GET_LAPIC");
 		*lapic_reg(&l, SVR) = 0x1ff;
 		cpu_ioctl(&vm, i, KVM_SET_LAPIC, &l);
 	}
-	introduce(&vm);
+	hv_introduce(&vm);
 	check_ipis(&vm);
 	check_flushes(&vm);
 	vm_free(&vm);
@@ -656,17 +499,17 @@ static void check_migration(void)
 	bool fine = true;
 	u64 clock;
 
-	init(&from, 1);
-	introduce(&from);
-	writes(&from, MSR_REFERENCE_TSC, TSC_PAGE | ON);
-	writes(&from, MSR_VP_ASSIST_PAGE, ASSIST | ON);
-	init(&to, 1);
+	hv_init(&from, 1);
+	hv_introduce(&from);
+	hv_writes(&from, MSR_REFERENCE_TSC, TSC_PAGE | ON);
+	hv_writes(&from, MSR_VP_ASSIST_PAGE, ASSIST | ON);
+	hv_init(&to, 1);
 	for (u32 i = 0; i < sizeof(moved) / sizeof(moved[0]); i++)
-		fine &= set_msr(&to, 0, moved[i], get_msr(&from, 0, moved[i])) == 1;
+		fine &= set_msr(&to, 0, moved[i], hv_get_msr(&from, 0, moved[i])) == 1;
 	memcpy(to.ram + DATA, from.ram + DATA, 0x3000);
 	clock = clock_now(&from);
 	set_clock(&to, clock * 100);
-	ok(fine && calls(&to, CALL_SPIN_WAIT, 0, 0) == TLFS_SUCCESS && is_now(&to, counter) &&
+	ok(fine && hv_calls(&to, CALL_SPIN_WAIT, 0, 0) == TLFS_SUCCESS && is_now(&to, counter) &&
 	       is_now(&to, page_time) && counter(&to) >= clock,
 	   "Hyper-V: a guest that has moved has its hypercalls, and its time goes on");
 	vm_free(&from);
@@ -680,7 +523,7 @@ int main(void)
 	open_kvm();
 	check_capabilities();
 	check_list();
-	init(&vm, 1);
+	hv_init(&vm, 1);
 	check_calls(&vm);
 	check_time(&vm);
 	check_runtime(&vm);

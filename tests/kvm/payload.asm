@@ -731,6 +731,57 @@ entry pl_hyperv
 	value r14d
 	done
 
+; RDI interrupts, which need EOIs or do not (RSI): when the last has come
+entry pl_sints
+	lapic_on
+	test esi, esi
+	jnz .wait
+	xor r11d, r11d
+.wait:	xor r13d, r13d
+.sleep:	sti
+	hlt
+	cli
+	cmp r13, rdi
+	jb .sleep
+	value r13d
+	done
+
+; RSI messages from the place at RDI, whose interrupt needs no EOI: the low half
+; of the time for which each was, and how often it was said that another waits
+entry pl_messages
+	lapic_on
+	xor r11d, r11d
+	xor r12d, r12d
+.sleep:	sti
+	hlt
+	cli
+.look:	cmp dword [rdi], 0
+	je .sleep
+	mov ebx, [rdi + 24]
+	value ebx
+	mov dword [rdi], 0
+	test byte [rdi + 5], 1
+	jz .next
+	mov byte [rdi + 5], 0
+	inc r12d
+	mov ecx, 0x40000084	; EOM
+	xor eax, eax
+	xor edx, edx
+	wrmsr
+.next:	dec rsi
+	jnz .look
+	value r12d
+	done
+
+; Interrupts all the time, each of which is ended: R13 counts them, RBX what else is done
+entry pl_flooded
+	lapic_on
+	xor r13d, r13d
+	xor ebx, ebx
+	sti
+.next:	inc rbx
+	jmp .next
+
 entry pl_call			; RDI, RSI is its argument
 	call rdi
 	done

@@ -32,6 +32,12 @@ static entry pin(u32 gsi, u32 chip, u32 pin)
 		       .u.irqchip = {.irqchip = chip, .pin = pin}};
 }
 
+static entry sint(u32 gsi, u32 vcpu, u32 sint)
+{
+	return (entry){
+	    .gsi = gsi, .type = KVM_IRQ_ROUTING_HV_SINT, .u.hv_sint = {.vcpu = vcpu, .sint = sint}};
+}
+
 static int build_one(entry e, bool has_chips)
 {
 	return build(&e, 1, has_chips);
@@ -63,7 +69,7 @@ static void test_borders(void)
 	e.flags = 1;
 	CHECK(build_one(e, true) == -EINVAL, "flags are refused");
 	e = msi(3, 0x31);
-	e.type = KVM_IRQ_ROUTING_HV_SINT;
+	e.type = KVM_IRQ_ROUTING_HV_SINT + 1;
 	CHECK(build_one(e, true) == -EINVAL, "other kinds of routes are refused");
 	CHECK(build_one(pin(3, KVM_IRQCHIP_IOAPIC, 3), false) == -EINVAL,
 	      "without chips in the kernel there are no pins");
@@ -95,6 +101,13 @@ static void test_together(void)
 		  rt->route[rt->start[8]].data == 0x5678 &&
 		  rt->route[rt->start[9]].address == 0x100fee01000,
 	      "a message is kept with all of its address");
+	CHECK(!build_two(sint(9, 3, 2), msi(8, 1)) && rt->route[rt->start[9]].chip == CHIP_SINT &&
+		  rt->route[rt->start[9]].address == 3 && rt->route[rt->start[9]].data == 2,
+	      "a SINT is one of a vCPU's");
+	CHECK(build_two(sint(9, 3, 2), sint(9, 3, 2)) == -EINVAL &&
+		  build_two(sint(9, 3, 2), msi(9, 1)) == -EINVAL &&
+		  build_two(pin(9, KVM_IRQCHIP_IOAPIC, 2), sint(9, 3, 2)) == -EINVAL,
+	      "and stands alone, as a message does");
 }
 
 /* All GSIs at once, in random order: each leads to its own message. */

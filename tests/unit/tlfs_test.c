@@ -12,7 +12,7 @@ static void test_cpuid(void)
 	struct kvm_cpuid_entry2 e[TLFS_LEAVES];
 	struct tlfs_rights r = {.is_enforced = true, .eax = 1};
 
-	tlfs_offer_cpuid(e, 64);
+	tlfs_offer_cpuid(e, 64, true);
 	for (u32 i = 0; i < TLFS_LEAVES; i++)
 		CHECK_QUIET(e[i].function == TLFS_LEAF_MAX + i && !e[i].index && !e[i].flags,
 			    "leaf %u is in its place", i);
@@ -22,6 +22,10 @@ static void test_cpuid(void)
 	CHECK(r.has_signature && r.is_enforced && r.eax == e[3].eax && r.edx == e[3].edx &&
 		  r.hints == e[4].eax && r.spins == e[4].ebx,
 	      "what is offered and shown is allowed");
+	CHECK(r.edx & TLFS_HAS_DIRECT_TIMERS, "timers may raise interrupts");
+	tlfs_offer_cpuid(e, 64, false);
+	CHECK(!(e[3].edx & TLFS_HAS_DIRECT_TIMERS) && e[3].eax == r.eax,
+	      "but where the VMM has the LAPIC");
 	e[1].eax++;
 	tlfs_take_cpuid(&r, e, TLFS_LEAVES);
 	CHECK(!r.has_signature, "another signature is not Hyper-V's");
@@ -38,6 +42,7 @@ static void test_rights(void)
 	} msrs[] = {{TLFS_MSR_RUNTIME, MSR_VP_RUNTIME, MSR_VP_RUNTIME},
 		    {TLFS_MSR_REF_COUNT, MSR_TIME_REF_COUNT, MSR_TIME_REF_COUNT},
 		    {TLFS_MSR_APIC, MSR_HV_EOI, MSR_VP_ASSIST_PAGE},
+		    {TLFS_MSR_TIMERS, MSR_STIMER0_CONFIG, MSR_STIMER0_CONFIG + 7},
 		    {TLFS_MSR_HYPERCALL, MSR_GUEST_OS_ID, MSR_HV_HYPERCALL},
 		    {TLFS_MSR_VP_INDEX, MSR_VP_INDEX, MSR_VP_INDEX},
 		    {TLFS_MSR_RESET, MSR_HV_RESET, MSR_HV_RESET},
@@ -59,6 +64,16 @@ static void test_rights(void)
 		}
 	}
 	CHECK(!wrong, "each feature allows its MSRs and no other (%u)", wrong);
+	for (u32 msr = TLFS_MSRS; msr < TLFS_MSRS + TLFS_MSRS_NR; msr++) {
+		r.eax = TLFS_MSR_SYNIC;
+		all += tlfs_may_use(&r, msr);
+		r.eax |= TLFS_MSR_TIMERS;
+		wrong += tlfs_may_use(&r, msr) != tlfs_is_synic(msr);
+	}
+	CHECK(!wrong && all == 5 + 16 && !tlfs_is_synic(MSR_SCONTROL - 1) &&
+		  !tlfs_is_synic(MSR_EOM + 1) && !tlfs_is_synic(MSR_SINT0 - 1),
+	      "that of SynIC its own");
+	all = 0;
 	r = (struct tlfs_rights){.is_enforced = true, .edx = TLFS_HAS_CRASH};
 	for (u32 msr = TLFS_MSRS; msr < TLFS_MSRS + TLFS_MSRS_NR; msr++)
 		all += tlfs_may_use(&r, msr);
@@ -171,8 +186,124 @@ static void test_calls(void)
 	test_forms();
 }
 
+static void test_signals(void)
+{
+	struct tlfs_rights r = nothing;
+
+	CHECK(tlfs_check_signal(0) == TLFS_SUCCESS && tlfs_check_signal(0xffffff) == TLFS_SUCCESS &&
+		  tlfs_check_signal(0x1000000) == TLFS_INVALID_INPUT &&
+		  tlfs_check_signal(1ull << 48) == TLFS_INVALID_INPUT,
+	      "a connection's id has 24 bits");
+	CHECK(tlfs_check_signal(1ull << 32 | 5) == TLFS_INVALID_PORT &&
+		  tlfs_check_signal(1ull << 47) == TLFS_INVALID_PORT,
+	      "a flag of an event is somebody else's");
+	r.ebx = TLFS_MAY_POST;
+	CHECK(decode(&r, CALL_POST_MESSAGE) == TLFS_SUCCESS &&
+		  decode(&r, CALL_SIGNAL_EVENT) == TLFS_ACCESS_DENIED,
+	      "who may post may not signal");
+	r.ebx = TLFS_MAY_SIGNAL;
+	CHECK(decode(&r, CALL_SIGNAL_EVENT | TLFS_CALL_FAST) == TLFS_SUCCESS &&
+		  decode(&r, CALL_POST_MESSAGE) == TLFS_ACCESS_DENIED &&
+		  decode(&r, CALL_SIGNAL_EVENT | 1ull << 32) == TLFS_INVALID_INPUT &&
+		  decode(&r, CALL_SIGNAL_EVENT | 1ull << 17) == TLFS_INVALID_INPUT,
+	      "nor the other way round, and neither is a list");
+}
+
+static void test_sints(void)
+{
+	u64 sint[TLFS_SINTS] = {TLFS_SINT_MASKED,
+				0x40 | TLFS_SINT_AUTO_EOI,
+				0x41 | TLFS_SINT_AUTO_EOI | TLFS_SINT_MASKED,
+				0xff,
+				15 | TLFS_SINT_AUTO_EOI,
+				0xfe | TLFS_SINT_AUTO_EOI};
+	u64 vectors[4] = {1, 2, 3, 4};
+
+	CHECK(!tlfs_sint_valid(15, false) && tlfs_sint_valid(16, false) &&
+		  tlfs_sint_valid(TLFS_SINT_MASKED, false) && tlfs_sint_valid(0, true) &&
+		  !tlfs_sint_valid(0x100, false),
+	      "a SINT that is not masked has a vector");
+	CHECK(tlfs_sint_vector(0x50) == 0x50 && !tlfs_sint_vector(0x50 | TLFS_SINT_MASKED) &&
+		  !tlfs_sint_vector(15),
+	      "only such a one raises it");
+	tlfs_auto_eoi(sint, vectors);
+	CHECK(!vectors[0] && vectors[1] == 1 && !vectors[2] && vectors[3] == 1ull << 62,
+	      "auto-EOI is of the vectors that are raised");
+}
+
+static void test_one_shot(void)
+{
+	struct tlfs_timer t = {0};
+	struct tlfs_message m;
+
+	tlfs_timer_set_config(&t, TLFS_TIMER_ON);
+	CHECK(!t.config, "a timer without a SINT is off");
+	tlfs_timer_set_config(&t, TLFS_TIMER_ON | TLFS_TIMER_DIRECT);
+	CHECK(t.config & TLFS_TIMER_ON && !tlfs_timer_counts(&t),
+	      "one that needs none is not, but has nothing to count");
+	tlfs_timer_set_config(&t, TLFS_TIMER_AUTO | 0x30000);
+	tlfs_timer_set_count(&t, 500, true);
+	CHECK(!tlfs_timer_counts(&t), "a count that a VMM restores switches nothing on");
+	tlfs_timer_set_count(&t, 500, false);
+	CHECK(tlfs_timer_counts(&t) && tlfs_timer_sint(t.config) == 3, "a guest's does");
+	tlfs_timer_start(&t, 100);
+	CHECK(t.expires == 500, "it expires then");
+	tlfs_timer_start(&t, 600);
+	m = tlfs_timer_message(&t, 2, 600);
+	CHECK(t.expires == 500 && m.type == 0x80000010 && m.size == 24 && m.timer == 2 &&
+		  m.expired_at == 500 && m.delivered_at == 600 && !m.flags,
+	      "also if that is over, and says so");
+	tlfs_timer_expired(&t, false);
+	CHECK(!tlfs_timer_counts(&t) && t.config & TLFS_TIMER_ON, "it waits with its message");
+	tlfs_timer_expired(&t, true);
+	CHECK(!tlfs_timer_counts(&t) && !(t.config & TLFS_TIMER_ON) && !t.undelivered,
+	      "until that has its place; then it is off");
+	tlfs_timer_set_count(&t, 700, false);
+	tlfs_timer_expired(&t, false);
+	tlfs_timer_set_count(&t, 0, false);
+	CHECK(!(t.config & TLFS_TIMER_ON) && !t.undelivered && !t.expires,
+	      "no count switches it off, and what waited is forgotten");
+	CHECK(tlfs_timer_vector(0x1ab4) == 0xab, "a vector is where it is");
+}
+
+static void test_periodic(void)
+{
+	struct tlfs_timer t = {0};
+	u32 wrong = 0;
+
+	tlfs_timer_set_config(&t, TLFS_TIMER_ON | TLFS_TIMER_PERIODIC | 0x20000);
+	tlfs_timer_set_count(&t, 100, true);
+	tlfs_timer_start(&t, 1000);
+	CHECK(t.expires == 1100, "a periodic timer expires after its period");
+	tlfs_timer_start(&t, 1050);
+	CHECK(t.expires == 1100, "also if it is started again meanwhile");
+	tlfs_timer_expired(&t, true);
+	tlfs_timer_start(&t, 1103);
+	CHECK(t.expires == 1200 && tlfs_timer_counts(&t), "then again, from the same beginning");
+	tlfs_timer_start(&t, 1555);
+	CHECK(t.expires == 1600, "what it has missed is left out");
+	tlfs_timer_start(&t, 1600);
+	CHECK(t.expires == 1700, "a whole period is one");
+	tlfs_timer_start(&t, 10);
+	CHECK(t.expires == 110, "a clock that was set back begins anew");
+	for (u64 count = 1; count; count = count * 3 + 1 < count ? 0 : count * 3 + 1) {
+		tlfs_timer_set_count(&t, count, true);
+		for (u64 now = 1; now < ~0ull / 8; now *= 7) {
+			tlfs_timer_start(&t, now);
+			wrong += t.expires <= now || t.expires - now > count;
+		}
+	}
+	tlfs_timer_set_count(&t, ~0ull, true);
+	tlfs_timer_start(&t, 5);
+	CHECK(!wrong && t.expires == ~0ull, "whatever it counts, the next expiry is to come");
+}
+
 int main(void)
 {
+	test_signals();
+	test_sints();
+	test_one_shot();
+	test_periodic();
 	test_cpuid();
 	test_rights();
 	test_time();
