@@ -43,6 +43,11 @@ typedef uint64_t u64;
 #define SCRATCH	  (64ul << 10)
 #define RUN_MS	  15
 
+/* Hyper-V's synthetic interrupts and timers */
+#define MSR_SCONTROL 0x40000080u
+#define MSR_SINT0    0x40000090u
+#define MSR_STIMER0  0x400000b0u
+
 static u64 contending; /* not 0: this process' threads get in each other's way on purpose */
 static int kvm_fd, corbel_fd, vm_fd[VMS], vcpu_fd[VCPUS], event_fd[EVENTS];
 static struct kvm_run *run_map[VCPUS];
@@ -351,6 +356,8 @@ static void set_registers(void)
 		if (below(4)) {
 			r->rip = below(AREA) & ~0xfffull;
 			r->rflags = 2 | (below(2) ? 0x200 : 0);
+			if (below(4) == 0) /* some of the code is WRMSR */
+				r->rcx = MSR_SCONTROL + below(0x40);
 		}
 		count(ioctl(vcpu_fd[i], KVM_SET_REGS, pointer(r)));
 	}
@@ -432,6 +439,53 @@ static void set_lists(void)
 	}
 }
 
+/* SINTs that may be raised, pages that may be there, timers of all kinds, of which some never end.
+ */
+static u64 synic_value(u32 msr)
+{
+	u64 config = below(0x10) | (u64)below(4) << 16 | (below(2) ? 1 << 12 | 0x51 << 4 : 0);
+
+	if (below(8) == 0)
+		return number();
+	if (msr < MSR_SINT0)
+		return below(AREA / 0x1000 + 4) << 12 | below(2);
+	if (msr < MSR_STIMER0)
+		return (u64)below(8) << 16 | (0x50 + below(4));
+	return msr & 1 ? (1ull << below(24)) : config;
+}
+
+static void synic(void)
+{
+	struct kvm_enable_cap enable = {
+	    .cap = below(2) ? KVM_CAP_HYPERV_SYNIC2 : KVM_CAP_HYPERV_SYNIC, .args = {!below(8)}};
+	struct kvm_hyperv_eventfd e = {.conn_id = below(8) ? below(8) : number(),
+				       .fd = event_fd[below(EVENTS)],
+				       .flags = below(8) ? below(2) : number()};
+	struct kvm_msrs *m = (void *)scratch;
+	u32 i = any_vcpu();
+
+	switch (below(8)) {
+	case 0:
+		count(
+		    ioctl(*any_vm(), KVM_HYPERV_EVENTFD, pointer(memcpy(scratch, &e, sizeof(e)))));
+		break;
+	case 1:
+		count(ioctl(vcpu_fd[i], KVM_ENABLE_CAP,
+			    pointer(memcpy(scratch, &enable, sizeof(enable)))));
+		break;
+	default:
+		m->nmsrs = 1 + below(20);
+		for (u32 k = 0; k < m->nmsrs; k++) {
+			u32 msr =
+			    (u32[]){MSR_SCONTROL, MSR_SINT0, MSR_STIMER0, MSR_STIMER0}[below(4)] +
+			    below(8);
+
+			m->entries[k] = (struct kvm_msr_entry){msr, 0, synic_value(msr)};
+		}
+		count(ioctl(vcpu_fd[i], below(4) ? KVM_SET_MSRS : KVM_GET_MSRS, pointer(m)));
+	}
+}
+
 static void msr_filter(void)
 {
 	static const u64 base[] = {0x10, 0x174, 0x277, 0x800, 0xc0000080, 0xc0000100, 0xc0010000};
@@ -486,11 +540,11 @@ static void interrupts(void)
 		table->flags = 0;
 		for (u32 i = 0; i < 60; i++) {
 			table->entries[i].gsi = below(8) ? below(40) : number();
-			table->entries[i].type = below(8) ? 1 + below(2) : number();
+			table->entries[i].type = below(8) ? (u32[]){1, 2, 4}[below(3)] : number();
 			table->entries[i].flags = 0;
 			if (below(2))
 				table->entries[i].u.irqchip =
-				    (struct kvm_irq_routing_irqchip){below(3), below(24)};
+				    (struct kvm_irq_routing_irqchip){below(4), below(24)};
 		}
 		count(ioctl(vm, KVM_SET_GSI_ROUTING, pointer(table)));
 		break;
@@ -765,7 +819,8 @@ static void *thread(void *arg)
 	    create,	create,	       close_one,   map_run,	   poke_run,	  set_memory,
 	    set_memory, change_memory, fill_code,   set_registers, set_registers, run,
 	    run,	run,	       set_lists,   interrupts,	   interrupts,	  state,
-	    state,	small_calls,   small_calls, any_ioctl,	   corbel,	  msr_filter};
+	    state,	small_calls,   small_calls, any_ioctl,	   corbel,	  msr_filter,
+	    synic,	synic};
 
 	seed = (u64)arg * 0x9e3779b97f4a7c15ull | 1;
 	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -14,7 +14,7 @@ from lib.report import main, need, ok
 
 # What QEMU asks for with these flags, which are those of Windows' guests, as far as there is something to have; see README.md.
 HYPERV = ('hv_relaxed,hv_vapic,hv_time,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_frequencies,hv_reset,hv_crash,'
-          'hv_reenlightenment,hv_tlbflush,hv_ipi,hv_synic,hv_stimer,hv_stimer_direct')
+          'hv_reenlightenment,hv_tlbflush,hv_ipi,hv_synic,hv_stimer,hv_stimer_direct,hv_avic')
 CLOCKS = {'KVM': 'kvm-clock', 'Microsoft Hyper-V': 'hyperv_clocksource_tsc_page'}
 
 
@@ -114,6 +114,23 @@ def reboots(m, gdb):
     m.expect('dom0# ', 'system_reset: the guest\'s poweroff ends QEMU', 20)
 
 
+def saved(m, qemu):
+    """The guest is saved, its QEMU ends, and another one goes on with it: its timers, too, in which it was asleep."""
+    m.send('\x01c')
+    m.expect(r'\(qemu\) ', 'saved: the monitor answers', 20)
+    m.send('migrate "exec:cat > /run/state"\r')
+    m.expect(r'\(qemu\) ', 'saved: the guest is in a file', 120)
+    m.send('quit\r')
+    m.expect('dom0# ', 'saved: QEMU ends', 20)
+    m.send(f'{qemu} -incoming "exec:cat /run/state"\r')
+    time.sleep(5) # what is typed before is lost
+    m.send('\r')
+    m.expect('demo# ', 'saved: another QEMU goes on', 60)
+    ticks = 'awk \'/Hyper-V stimer0/ {print $2 + $3}\' /proc/interrupts'
+    out = m.out_of(f'a=$({ticks}); sleep 1; b=$({ticks}); echo $((b - a))', 20, 'demo# ')
+    ok(out.isdigit() and int(out) > 2, 'saved: and the guest\'s timers tick', out)
+
+
 def full_qemu():
     """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
     disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
@@ -124,15 +141,20 @@ def full_qemu():
         m.out_of('cd / && cpio -idm < /dev/vda && cd', 30)
         for machine, cpu, found in ('q35', 'host', 'KVM'), ('pc', f'host,kvm=off,{HYPERV}', 'Microsoft Hyper-V'):
             # The guest's init says nothing but its name and its CPUs; "ready" therefore comes from a whole boot.
-            m.send(f'qemu-system-x86_64 -M {machine} -accel kvm -cpu {cpu} -m 256 -smp 2 -nodefaults -display none '
-                   '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
-                   '-no-reboot -serial stdio -monitor none\r')
+            qemu = (f'qemu-system-x86_64 -M {machine} -accel kvm -cpu {cpu} -m 256 -smp 2 -nodefaults -display none '
+                    '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
+                    '-no-reboot -serial mon:stdio')
+            m.send(qemu + '\r')
             m.expect(r'demo: ready, 2 CPUs', f'{machine}: Debian\'s kernel boots through SeaBIOS with 2 CPUs', 60)
             m.expect('demo# ', f'{machine}: the guest gives its shell', 20)
             ok(m.out_of(f'cat /sys/hypervisor/type 2>/dev/null; dmesg | grep -c "Hypervisor detected: {found}"', 10, 'demo# ') == '1',
                f'{machine}: the guest has found {found}')
             clock = m.out_of('cat /sys/devices/system/clocksource/clocksource0/current_clocksource', 10, 'demo# ')
             ok(clock == CLOCKS[found], f'{machine}: and has its clock', clock)
+            timers = m.out_of('grep -c "Clock Event Device: Hyper-V clockevent" /proc/timer_list; true', 10, 'demo# ')
+            ok(timers == ('2' if found.endswith('Hyper-V') else '0'), f'{machine}: and its timers', timers)
+            if timers == '2':
+                saved(m, qemu)
             status, out = m.sh('dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"', 10, 'demo# ')
             ok(status == 1, f'{machine}: the guest\'s kernel log has no lockup, stall or warning', out)
             m.send('poweroff -f\r')
