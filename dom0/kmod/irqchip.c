@@ -207,14 +207,14 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route 
 	u64 rte;
 	int ret;
 
-	if (r->chip >= CHIP_MSI && !level)
+	if (r->chip == CHIP_MSI && !level)
 		return -1;
-	if (r->chip == CHIP_SINT)
-		return cb_synic_set_irq(vm, r->address, r->data);
 	if (r->chip == CHIP_MSI) {
 		trace_kvm_msi_set_irq(r->address, r->data);
 		return cb_irq_msi(vm, r->address, r->data);
 	}
+	if (r->chip == CHIP_SINT)
+		return level ? cb_synic_set_irq(vm, r->address, r->data) : -1;
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	if (r->chip == KVM_IRQCHIP_IOAPIC) {
 		rte = vm->ioapic.s.redirtbl[r->pin].bits;

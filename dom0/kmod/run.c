@@ -348,9 +348,9 @@ static void take_result(struct cb_vcpu *v)
 		trace_kvm_mmio(CB_MMIO_READ, p->mmio.len, p->mmio.gpa, p->mmio.data);
 	} else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR) {
 		p->msr.error = !!READ_ONCE(v->run->msr.error);
-	}
-	if (v->user_exit == KVM_EXIT_HYPERV)
+	} else if (v->user_exit == KVM_EXIT_HYPERV) {
 		p->hypercall.result = READ_ONCE(v->run->hyperv.u.hcall.result);
+	}
 	if (v->user_exit == KVM_EXIT_X86_RDMSR)
 		p->msr.data = READ_ONCE(v->run->msr.data);
 	v->user_exit = 0;

@@ -160,6 +160,17 @@ int lapic_pending(struct vcpu *v)
 	return -1;
 }
 
+/* What has just been accepted is, if its EOI is automatic, not in service. */
+static __noinline bool end_by_itself(struct lapic *l)
+{
+	u8 vector = l->isr_top;
+
+	if (!(l->auto_eoi[vector / 64] & BIT(vector % 64)))
+		return false;
+	end_service(l);
+	return true;
+}
+
 void lapic_accept(struct vcpu *v, u8 vector)
 {
 	struct lapic *l = &v->lapic;
@@ -169,12 +180,12 @@ void lapic_accept(struct vcpu *v, u8 vector)
 	BUG_ON(!lapic_bit(l->irr, vector));
 	BUG_ON(vector <= l->isr_top);
 	__atomic_fetch_and(&l->irr[vector / 32], ~bit, __ATOMIC_SEQ_CST);
-	if (unlikely(READ_ONCE(l->timer_wait)) && vector == (u8)l->lvt[LVT_TIMER])
-		lapic_timer_taken(v);
-	if (unlikely(l->has_auto_eoi) && l->auto_eoi[vector / 64] & BIT(vector % 64))
-		return;
 	l->isr[vector / 32] |= bit;
 	l->isr_top = vector;
+	if (unlikely(READ_ONCE(l->timer_wait)) && vector == (u8)l->lvt[LVT_TIMER])
+		lapic_timer_taken(v);
+	if (unlikely(l->has_auto_eoi) && end_by_itself(l))
+		return;
 	if (l->pv_eoi & 1 && !lapic_bit(l->tmr, vector) && !irr_highest(v))
 		l->pv_eoi_pending = pv_eoi_change(v, 0, 1);
 }
