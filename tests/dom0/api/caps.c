@@ -75,8 +75,8 @@ static void test_enable_cap(void)
 	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
 	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
 		  enable(vcpu, KVM_CAP_SPLIT_IRQCHIP, 24, 0) == -EINVAL &&
-		  enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 0) == -EINVAL,
-	      "a vCPU has no capability to be enabled, and says so");
+		  enable(vcpu, KVM_CAP_HYPERV_ENLIGHTENED_VMCS, 0, 0) == -EINVAL,
+	      "a vCPU has no such capability to be enabled, and says so");
 	close(vcpu);
 	close(vm);
 
@@ -210,9 +210,10 @@ static void test_vfio_device(void)
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
-	static const int none[] = {
-	    KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV_SYNIC,	     KVM_CAP_X86_SMM,	     KVM_CAP_XSAVE2,
-	    KVM_CAP_VAPIC,	  KVM_CAP_X86_DISABLE_EXITS, KVM_CAP_DISABLE_QUIRKS2};
+	static const int none[] = {KVM_CAP_NESTED_STATE,   KVM_CAP_HYPERV_ENLIGHTENED_VMCS,
+				   KVM_CAP_X86_SMM,	   KVM_CAP_XSAVE2,
+				   KVM_CAP_VAPIC,	   KVM_CAP_X86_DISABLE_EXITS,
+				   KVM_CAP_DISABLE_QUIRKS2};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
