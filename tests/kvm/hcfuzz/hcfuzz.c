@@ -327,9 +327,9 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_VCPU_GET:
 	case CORBEL_HC_VCPU_SET:
 		call(nr, any_vcpu(r), below(r, 8) ? below(r, CORBEL_STATE_NR) : number(r),
-		     below(r, 2)
-			 ? number(r)
-			 : (u64[]){4, 8, 64, 128, 312, 1024, 4096, 40 * below(r, 100)}[below(r, 8)],
+		     below(r, 2) ? number(r)
+				 : (u64[]){4, 8, 32, 64, 128, 312, 1024, 4096,
+					   40 * below(r, 100)}[below(r, 9)],
 		     0, 0);
 		break;
 	case CORBEL_HC_MAP:
