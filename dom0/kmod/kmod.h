@@ -388,8 +388,7 @@ void cb_hyperv_clock_changed(struct cb_vm *vm);
  */
 static inline bool cb_hyperv_has_work(const struct cb_vcpu *v)
 {
-	return unlikely(v->hyperv.flags) &&
-	       (v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
+	return unlikely(v->hyperv.flags) && (v->hyperv.event || READ_ONCE(v->vm->hyperv.tsc_stale));
 }
 bool cb_hyperv_work(struct cb_vcpu *v);
 /* The guest's reference time. Under vcpu->mutex and hyperv.lock. */

@@ -74,6 +74,7 @@ static int set_sint(struct cb_vcpu *v, struct cb_synic *s, u32 sint, u64 val, bo
 static int deliver_message(struct cb_vcpu *v, u32 sint, const struct tlfs_message *m, bool waits)
 {
 	u64 page = v->hyperv.synic->message_page, at;
+	u8 vector = tlfs_sint_vector(v->hyperv.synic->sint[sint]);
 	struct tlfs_message old;
 	int r;
 
@@ -93,7 +94,7 @@ static int deliver_message(struct cb_vcpu *v, u32 sint, const struct tlfs_messag
 	r = cb_guest_write(v, at, m, sizeof(*m));
 	if (r)
 		return r;
-	return cb_synic_set_irq(v->vm, v->hyperv.index, sint) > 0 ? 0 : -ENOENT;
+	return vector && cb_hyperv_interrupt(v, vector) > 0 ? 0 : -ENOENT;
 }
 
 /* ---- timers ---- */
