@@ -12,11 +12,16 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/sched/cpupool.h"
 
 static void show_vcpus(void)
 {
+	struct corbel_pool_stat pool;
 	u64 now = rdtsc();
 
+	for (u32 i = 0; cpupool_stat(i, &pool) > 0; i++)
+		log_info("%s %s: CPUs %lx, %u VMs", pool.name[0] ? pool.name : "of no pool",
+			 pool.policy, pool.cpus, pool.vms);
 	for (u32 i = 0; i < cpu_count; i++) {
 		const struct vcpu *v = READ_ONCE(cpus[i]->current);
 
