@@ -248,8 +248,8 @@ enum corbel_vcpu_state {
 #define CORBEL_EXIT_STATS 40u
 struct corbel_vcpu_stat {
 	uint32_t id, vm, index, apic_id;
-	uint32_t state, cpu, weight, cap;
-	uint64_t affinity;
+	uint32_t state, cpu, weight, cap, period_us, budget_us; /* these: CORBEL_POOL_BUDGET */
+	uint64_t affinity, runs_on;    /* bit masks; where its pool lets it run */
 	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
 	/* by hv exit reason, names in corbel_exit_names */
 	uint64_t exits_total, exits[CORBEL_EXIT_STATS];

@@ -25,15 +25,38 @@ enum corbel_pool_op {
 	 * would have none; -EINVAL: no such CPUs
 	 */
 	CORBEL_POOL_ADD,
-	/* pool, cpus, which are of none then. -EBUSY: no CPU would be left, and it has VMs */
+	/*
+	 * pool, cpus, which are of none then. -EBUSY: no CPU would be left, and it has VMs;
+	 * -ENOSPC: see below
+	 */
 	CORBEL_POOL_REMOVE,
 	CORBEL_POOL_RENAME, /* pool, name. -EEXIST */
-	CORBEL_POOL_MOVE,   /* vm, pool. -ENODEV: it has no CPUs */
+	CORBEL_POOL_MOVE,   /* vm, pool. -ENODEV: it has no CPUs; -ENOSPC: see below */
+	/*
+	 * vm, vcpu (its id, or CORBEL_POOL_ALL, also for those to come), period, budget. -EINVAL:
+	 * out of range; -ENOSPC: see below
+	 */
+	CORBEL_POOL_BUDGET,
 };
+/*
+ * In a pool with policy deadline each vCPU is promised its budget in each of its periods, and gets
+ * no more; 4 of 10 ms, if nothing else is said. With null it has a CPU to itself, but for dom0's
+ * vCPU. Both tie it to one CPU, first to one of its affinity. -ENOSPC: for some vCPU no CPU has as
+ * much left; what was asked for is not done. So VCPU_CREATE may answer as well. Of a CPU 95 % can
+ * be promised, or as much less as dom0's share is where it has a vCPU.
+ */
+#define CORBEL_POOL_ALL	     0xffffffffu
+#define CORBEL_MAX_PERIOD_US 1000000u
+#define CORBEL_MIN_BUDGET_US 100u
 struct corbel_pool_call {
 	uint32_t op, pool;
-	uint64_t cpus; /* bit mask */
-	uint32_t vm, pad;
+	union {
+		uint64_t cpus; /* bit mask */
+		struct {
+			uint32_t period_us, budget_us;
+		};
+	};
+	uint32_t vm, vcpu;
 	char name[CORBEL_POOL_NAME]; /* printable */
 	char policy[16];
 };

@@ -138,11 +138,23 @@ static s64 change_kernel(u64 begins)
 	return 0;
 }
 
+static s64 set_budget(struct vm *vm, const struct corbel_pool_call *c)
+{
+	struct vcpu *v = vcpu_by_id(c->vcpu);
+
+	if (c->vcpu == CORBEL_POOL_ALL)
+		return sched_set_budget(&vm->sched, NULL, c->period_us, c->budget_us);
+	if (!v || v->vm != vm)
+		return -ENOENT;
+	return sched_set_budget(&vm->sched, &v->sched, c->period_us, c->budget_us);
+}
+
 static s64 call_pool(u64 from)
 {
 	struct corbel_pool_call c;
 	struct vm *vm = dom0;
 	int err = copy_in(from, &c, sizeof(c));
+	bool of_vm;
 
 	if (err)
 		return err;
@@ -150,10 +162,13 @@ static s64 call_pool(u64 from)
 	for (const char *s = c.name; *s; s++)
 		if (*s < ' ' || *s > '~')
 			return -EINVAL;
-	if (c.op == CORBEL_POOL_MOVE)
+	of_vm = c.op == CORBEL_POOL_MOVE || c.op == CORBEL_POOL_BUDGET;
+	if (of_vm)
 		vm = vm_by_id(c.vm);
-	if (!vm || (c.op == CORBEL_POOL_MOVE && vm->is_dom0))
+	if (!vm || (of_vm && vm->is_dom0))
 		return -ENOENT;
+	if (c.op == CORBEL_POOL_BUDGET)
+		return set_budget(vm, &c);
 	return cpupool_call(&c, &vm->sched);
 }
 

@@ -128,15 +128,14 @@ static u64 vcpu_pages(void)
 	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages;
 }
 
-static void init_sched(struct vcpu *v)
+/* Not dom0's, whose CPU is not known yet. */
+static int join_group(struct vcpu *v)
 {
-	if (v->vm->is_dom0) {
-		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
-		return;
-	}
+	if (v->vm->is_dom0)
+		return 0;
 	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
 			this_cpu()->index, false);
-	sched_group_join(&v->vm->sched, &v->sched);
+	return sched_group_join(&v->vm->sched, &v->sched);
 }
 
 int vcpu_create(struct vm *vm, u32 apic_id)
@@ -161,12 +160,16 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	if (ret)
 		goto fail_share;
 	lapic_init(v, apic_id, vm->has_lapic);
+	ret = join_group(v);
+	if (ret)
+		goto fail_id;
 	lock_acquire(&vm->lock);
 	ret = attach_locked(vm, v, apic_id);
 	lock_release(&vm->lock);
 	if (ret)
-		goto fail_id;
-	init_sched(v);
+		goto fail_group;
+	if (is_dom0)
+		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
 	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
@@ -176,6 +179,9 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;
 	return v->id;
 
+fail_group:
+	if (!is_dom0)
+		sched_group_leave(&v->sched);
 fail_id:
 	lapic_destroy(v);
 	table_remove(&vcpus, v->id);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/sched/cap.h"
+#include "hv/sched/deadline.h"
 
 #define WINDOW_MS 10
 /*
@@ -49,6 +50,8 @@ void cap_charge_capped(struct sched_unit *u, u64 ran)
 	struct sched_group *g = u->group;
 
 	charge_cap(&u->cap, ran);
+	if (READ_ONCE(u->budget.counts))
+		deadline_charge(u, ran);
 	if (!g)
 		return;
 	lock_acquire(&g->lock);
@@ -61,6 +64,8 @@ u64 cap_left_capped(struct sched_unit *u, u64 now)
 	struct sched_group *g = u->group;
 	u64 left = left_of(&u->cap, now), all = SCHED_NEVER;
 
+	if (READ_ONCE(u->budget.counts))
+		left = MIN(left, deadline_left(u, now));
 	if (g) {
 		lock_acquire(&g->lock);
 		all = left_of(&g->cap, now);
@@ -80,5 +85,12 @@ u64 cap_window_end(const struct sched_unit *u)
 {
 	u64 end = end_of(&u->cap);
 
+	if (u->budget.waits && READ_ONCE(u->budget.counts))
+		end = MIN(end, u->budget.deadline);
 	return u->group ? MIN(end, end_of(&u->group->cap)) : end;
+}
+
+bool cap_may_go_on(struct sched_unit *u, u64 now)
+{
+	return u->pinned && READ_ONCE(u->budget.counts) && left_of(&u->cap, now);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Caps: a unit, and a group, get at most so much CPU time in each window. What they ran too much is
- * taken off the next windows. In hv/sched only; where nothing else is said called on the CPU the
- * unit is on.
+ * taken off the next windows. Where there are deadlines, budgets count as well. In hv/sched only;
+ * where nothing else is said called on the CPU the unit is on.
  */
 #pragma once
 
@@ -27,3 +27,5 @@ static inline u64 cap_left(struct sched_unit *u, u64 now)
 
 /* When a unit that has used up its cap may run again at the earliest. */
 u64 cap_window_end(const struct sched_unit *u);
+/* It is dom0's, and may run all the same if nobody else wants to: hv/sched/deadline.c */
+bool cap_may_go_on(struct sched_unit *u, u64 now);

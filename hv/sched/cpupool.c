@@ -2,14 +2,17 @@
 /* Which CPUs and which VMs are in which pool. */
 #include "hv/sched/cpupool.h"
 #include "hv/lib/string.h"
+#include "hv/sched/deadline.h"
 #include "hv/sched/place.h"
+#include "hv/sched/seat.h"
 
 static struct cpupool *const loose = &cpupools[CORBEL_MAX_POOLS];
 
 /* "": the first; NULL: there is none of that name. */
 static const struct sched_ops *policy_of(const char *name)
 {
-	static const struct sched_ops *const all[] = {&sched_fair, &sched_rr};
+	static const struct sched_ops *const all[] = {&sched_fair, &sched_rr, &sched_deadline,
+						      &sched_null};
 
 	for (u32 i = 0; i < ARRAY_SIZE(all); i++)
 		if (!name[0] || !strcmp(name, all[i]->name))
@@ -21,14 +24,15 @@ void sched_init(const char *name, sched_leave_fn *leave)
 {
 	const struct sched_ops *policy = policy_of(name);
 
-	if (!policy) {
+	if (!policy || policy->need) {
 		policy = &sched_fair;
-		log_warn("sched=%s: no such scheduler, using %s (there are fair and rr)", name,
-			 policy->name);
+		log_warn("sched=%s: no such scheduler for dom0, using %s (there are fair and rr)",
+			 name, policy->name);
 	}
 	memset(cpupools, 0, sizeof(cpupools));
 	cpupools[0] = (struct cpupool){.policy = policy, .name = "Pool-0"};
 	loose->policy = &sched_fair;
+	seat_init();
 	place_init(leave);
 }
 
@@ -64,7 +68,9 @@ static void unlink_locked(struct sched_group *g)
 
 void sched_group_init(struct sched_group *g)
 {
-	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP), .weight = SCHED_WEIGHT_DEFAULT};
+	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP),
+				  .weight = SCHED_WEIGHT_DEFAULT,
+				  .terms = deadline_usual()};
 	lock_acquire(&sched_set_up);
 	link_locked(&cpupools[0], g);
 	lock_release(&sched_set_up);
@@ -87,13 +93,61 @@ static void group_changed_locked(struct sched_group *g)
 
 static s64 move_locked(struct cpupool *p, struct sched_group *g)
 {
+	struct cpupool *was = g->pool;
+
 	ASSERT_HELD(&sched_set_up);
 	if (!p->cpus)
 		return -ENODEV;
 	unlink_locked(g);
 	link_locked(p, g);
+	if (!seat_all(p, p->cpus)) {
+		unlink_locked(g);
+		link_locked(was, g);
+		return -ENOSPC;
+	}
 	group_changed_locked(g);
 	return 0;
+}
+
+static s64 set_budget_locked(struct sched_group *g, const struct sched_unit *only, u64 terms)
+{
+	struct sched_unit *u;
+	bool fits;
+
+	ASSERT_HELD(&sched_set_up);
+	for (u = g->members; u; u = u->sibling) {
+		if (only && u != only)
+			continue;
+		u->budget.wanted = terms;
+		if (u->seat.need)
+			seat_lift(u);
+	}
+	fits = seat_all(g->pool, g->pool->cpus);
+	for (u = g->members; u; u = u->sibling)
+		if (fits)
+			WRITE_ONCE(u->budget.terms, u->budget.wanted);
+		else
+			u->budget.wanted = u->budget.terms;
+	if (!fits)
+		return -ENOSPC;
+	if (!only)
+		g->terms = terms;
+	group_changed_locked(g);
+	return 0;
+}
+
+s64 sched_set_budget(struct sched_group *g, struct sched_unit *u, u32 period, u32 budget)
+{
+	u64 terms;
+	s64 ret = deadline_terms(period, budget, &terms);
+
+	BUG_ON(u && u->group != g);
+	if (ret)
+		return ret;
+	lock_acquire(&sched_set_up);
+	ret = set_budget_locked(g, u, terms);
+	lock_release(&sched_set_up);
+	return ret;
 }
 
 /* ---- CPUs ---- */
@@ -132,6 +186,8 @@ static s64 remove_locked(struct cpupool *p, u64 cpus)
 		return -EINVAL;
 	if (p->groups && !(p->cpus & ~cpus))
 		return -EBUSY;
+	if (!seat_all(p, p->cpus & ~cpus))
+		return -ENOSPC;
 	set_cpus_locked(p, p->cpus & ~cpus);
 	set_cpus_locked(loose, loose->cpus | cpus);
 	return 0;

@@ -37,6 +37,7 @@ static u32 pinned_part = 25 * PART / (100 - 25);
 void sched_set_pinned_share(u32 percent)
 {
 	BUG_ON(!percent || percent > 90);
+	sched_pinned_percent = percent;
 	pinned_part = percent * PART / (100 - percent);
 }
 
@@ -198,3 +199,20 @@ static bool fair_urgent(const struct sched_rq *rq, const struct sched_unit *u)
 
 const struct sched_ops sched_fair = {"fair",	  fair_arrive,	 fair_enqueue, fair_slice,
 				     fair_charge, fair_preempts, fair_urgent};
+
+/* ---- null: each vCPU has a CPU of its own; there only dom0's unit runs beside it ---- */
+
+#define SLICE_NULL_MS (3600u * 1000) /* nobody waits, and no other CPU has work */
+
+static u64 null_slice(const struct sched_rq *rq, const struct sched_unit *u)
+{
+	return rq->queue.count ? fair_slice(rq, u) : SLICE_NULL_MS * sched_ms;
+}
+
+static u32 null_need(const struct sched_unit *u, u32 room)
+{
+	return room;
+}
+
+const struct sched_ops sched_null = {"null",	  fair_arrive,	 fair_enqueue, null_slice,
+				     fair_charge, fair_preempts, fair_urgent,  null_need};

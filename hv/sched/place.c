@@ -25,6 +25,7 @@ struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 static struct sched_cpu sched_cpus[MAX_CPUS];
 static sched_leave_fn *leave_unit;
 u64 sched_ms;
+u32 sched_pinned_percent = 25;
 /* A CPU's idle bit is taken away by whoever sends it work. */
 u64 sched_online, sched_idle;
 
@@ -66,7 +67,25 @@ void place_set_pool(u32 cpu, struct cpupool *p)
 {
 	ASSERT_HELD(&sched_set_up);
 	WRITE_ONCE(sched_cpus[cpu].pool, p);
+	if (place_home(cpu))
+		unit_changed(place_home(cpu));
 	place_recheck(cpu);
+}
+
+const struct cpupool *place_pool(u32 cpu)
+{
+	ASSERT_HELD(&sched_set_up);
+	return sched_cpus[cpu].pool;
+}
+
+struct sched_unit *place_home(u32 cpu)
+{
+	return READ_ONCE(sched_cpus[cpu].home);
+}
+
+void place_set_home(u32 cpu, struct sched_unit *u)
+{
+	WRITE_ONCE(sched_cpus[cpu].home, u);
 }
 
 void place_unload(struct sched_cpu *sc)
@@ -310,6 +329,8 @@ void place_ask_for_work(struct sched_cpu *sc, u64 now)
 	u32 most = 0, busiest = MAX_CPUS;
 
 	sc->asked_at = now;
+	if (sc->policy->need) /* nobody may move */
+		return;
 	for (; others; others &= others - 1) {
 		u32 cpu = __builtin_ctzll(others),
 		    waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);

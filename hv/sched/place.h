@@ -27,7 +27,7 @@ struct sched_cpu {
 	struct sched_unit *curr;     /* picked, and not blocked since */
 	struct sched_unit *loaded;   /* its on_cpu is set for this CPU */
 	struct sched_unit *hand;     /* yielded to, and on no queue: see hand_over() in sched.c */
-	struct sched_unit *home;     /* dom0's unit of this CPU, once it has been queued */
+	struct sched_unit *home;     /* dom0's unit of this CPU; set once */
 	struct sched_unit *favoured; /* to be picked by the next sched_next(): sched_give_way() */
 	struct sched_unit *giver;    /* gave the CPU by sched_yield_to(), and waits; pinned */
 	u64 started, slice_end;	     /* of curr, in ticks */
@@ -36,6 +36,13 @@ struct sched_cpu {
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
 	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
 } __aligned(64);
+
+#ifdef HV_HOST_TEST
+u64 sched_test_clock(void);
+#define sched_clock() sched_test_clock()
+#else
+#define sched_clock() rdtsc()
+#endif
 
 /* The last is none of them: it has the CPUs of no pool. */
 extern struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
@@ -73,6 +80,10 @@ void place_poke(u32 cpu);
 void place_recheck(u32 cpu);
 /* The CPU is that pool's from now on. */
 void place_set_pool(u32 cpu, struct cpupool *p);
+const struct cpupool *place_pool(u32 cpu);
+/* dom0's unit of a CPU; NULL: it has none there. */
+struct sched_unit *place_home(u32 cpu);
+void place_set_home(u32 cpu, struct sched_unit *u);
 /* The loaded unit's registers leave this CPU's hardware. */
 void place_unload(struct sched_cpu *sc);
 void place_set_load(struct sched_unit *u, u32 share);

@@ -111,6 +111,14 @@ struct sched_ops {
 	bool (*preempts)(const struct sched_unit *woken, const struct sched_unit *running, u64 now);
 	/* may dom0's unit, which waits and has an event, go before those whose turn it is? */
 	bool (*urgent)(const struct sched_rq *rq, const struct sched_unit *u);
+	/* how much of a CPU with so much room its seat takes (hv/sched/seat.h); NULL: no seats */
+	u32 (*need)(const struct sched_unit *u, u32 room);
+	bool
+	    in_order; /* nobody runs before those in front of him, also not for who waits for him */
 };
 extern const struct sched_ops sched_fair; /* default */
 extern const struct sched_ops sched_rr;
+extern const struct sched_ops sched_deadline;
+extern const struct sched_ops sched_null;
+
+extern u32 sched_pinned_percent; /* as set by sched_set_pinned_share() */

@@ -6,16 +6,8 @@
 #include "hv/sched/cap.h"
 #include "hv/sched/place.h"
 
-#define IDLE_ASK_MS 2 /* how often an idle CPU looks for one where units wait */
-#define CAP_ASK_MS  1000
+#define IDLE_ASK_MS 2  /* how often an idle CPU looks for one where units wait */
 #define LEAVE_PART  50 /* of a millisecond has dom0 to leave the CPU when its turn is over */
-
-#ifdef HV_HOST_TEST
-u64 sched_test_clock(void);
-#define clock() sched_test_clock()
-#else
-#define clock() rdtsc()
-#endif
 
 static struct sched_cpu *this_sched(void)
 {
@@ -87,8 +79,6 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		return false;
 	}
 	place_count(u, true);
-	if (u->pinned)
-		sc->home = u;
 	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;
@@ -124,7 +114,7 @@ static void boost_queued(struct sched_unit *u)
 	if (cpu != sc->index) {
 		if (!was)
 			place_poke(cpu);
-	} else if (sc->giver == u || (sc->curr && is_preempted(sc, clock()))) {
+	} else if (sc->giver == u || (sc->curr && is_preempted(sc, sched_clock()))) {
 		this_cpu()->resched = true;
 	}
 }
@@ -146,7 +136,7 @@ static bool win_blocked(struct sched_unit *u)
 /* The caller has won the unit, which waits from now on. */
 static u64 begin_waiting(struct sched_unit *u)
 {
-	u64 asleep = 0, now = clock();
+	u64 asleep = 0, now = sched_clock();
 
 	account_ticks(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
 	u->slept = true;
@@ -240,7 +230,7 @@ bool sched_block(struct sched_unit *u)
 	u32 blocked = SCHED_BLOCKED;
 
 	BUG_ON(sc->curr != u);
-	charge_running(sc, clock());
+	charge_running(sc, sched_clock());
 	place_count(u, false);
 	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
@@ -257,7 +247,7 @@ bool sched_block(struct sched_unit *u)
 void sched_turn_over(void)
 {
 	struct sched_cpu *sc = this_sched();
-	u64 now = clock();
+	u64 now = sched_clock();
 
 	if (sc->curr && sc->curr->out_of_turn) {
 		charge_running(sc, now);
@@ -450,7 +440,7 @@ static struct sched_unit *take_preferred(struct sched_cpu *sc, struct sched_unit
 
 	if (!next && giver && (blocked || READ_ONCE(giver->boost)))
 		next = giver;
-	if (!next || !next->on_rq || !fits_here(sc, next, now))
+	if (!next || !next->on_rq || sc->policy->in_order || !fits_here(sc, next, now))
 		return NULL;
 	if (now >= sc->slice_end && sc->rq.queue.count > 2)
 		return NULL;
@@ -474,6 +464,21 @@ static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *
 	return u;
 }
 
+/* dom0's unit has used up its budget, but nobody else wants the CPU. */
+static __noinline struct sched_unit *take_parked(struct sched_cpu *sc, u64 now)
+{
+	struct sched_unit *u;
+
+	for (u = sc->parked.head; u; u = u->next)
+		if (cap_may_go_on(u, now))
+			break;
+	if (u) {
+		queue_remove(&sc->parked, u);
+		sc->policy->arrive(&sc->rq, u);
+	}
+	return u;
+}
+
 /* Start u, who is on no queue, or if there is none the first of the queue. */
 static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
@@ -489,6 +494,8 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 			u = NULL;
 		}
 	}
+	if (!u && sc->parked.count)
+		u = take_parked(sc, now);
 	if (!u)
 		return NULL;
 	unit_set_out_of_turn(u, early);
@@ -505,11 +512,14 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 /* When sched_next() must be called again at the latest. */
 static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 {
-	u64 at = SCHED_NEVER;
+	u64 at = sc->curr ? sc->slice_end : SCHED_NEVER, left;
 
 	if (sc->curr) {
-		at = MIN(cap_left(sc->curr, now), sched_ms * CAP_ASK_MS);
-		at = MIN(now + at, sc->slice_end);
+		left = cap_left(sc->curr, now);
+		if (!left) /* it was taken from those parked */
+			at = MIN(at, cap_window_end(sc->curr));
+		else if (left < at - now)
+			at = now + left;
 	}
 	for (const struct sched_unit *u = sc->parked.head; u; u = u->next)
 		at = MIN(at, cap_window_end(u));
@@ -572,23 +582,4 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		place_ask_for_work(sc, now);
 	*slice_end = ask_again_at(sc, now);
 	return u;
-}
-
-/* ---- set-up and parameters ---- */
-
-void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned)
-{
-	if (pinned)
-		affinity = BIT(cpu);
-	else if (!(affinity & READ_ONCE(sched_online)))
-		affinity = ~0ull;
-	*u = (struct sched_unit){
-	    .cpu = cpu,
-	    .weight = weight,
-	    .share = SHARE_OF(weight),
-	    .affinity = affinity,
-	    .allowed = affinity,
-	    .pinned = pinned,
-	    .since = clock(),
-	};
 }

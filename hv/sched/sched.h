@@ -34,6 +34,21 @@ struct sched_cap {
 	s64 used;    /* ticks run in it, and more than allowed before it */
 };
 
+/* What a unit may run in a pool with deadlines: hv/sched/deadline.h */
+struct sched_budget {
+	u64 terms;   /* period << 32 | budget, us; any CPU, by sched_set_budget() */
+	u64 wanted;  /* the same, while it is not known whether there is room; under sched_set_up */
+	bool counts; /* it is in such a pool; any CPU, as capped */
+	bool waits;  /* it is used up */
+	u64 deadline;
+	s64 left; /* ticks that it may run until then */
+};
+
+/* Its CPU, and how much of that is its own; need 0: none. hv/sched/seat.h */
+struct sched_seat {
+	u32 cpu, need;
+};
+
 /*
  * The units of a VM, which divide its weight: each has its own weight, times the group's in parts
  * of the default, divided by how many of them could run. Embedded in struct vm.
@@ -44,6 +59,7 @@ struct sched_group {
 	u32 runnable;	  /* units that run, or wait for a CPU; atomic */
 	s64 debt;	  /* the policy's, in ticks; atomic */
 	struct sched_cap cap;
+	u64 terms; /* of units that join: struct sched_budget; under sched_set_up */
 	struct sched_unit *members;
 	struct cpupool *pool; /* hv/sched/cpupool.h; this and the next are written under its lock */
 	struct sched_group *next;
@@ -64,7 +80,7 @@ struct sched_unit {
 	u32 parts;    /* of its group's weight, of which one is its own; any CPU, as the share */
 	bool divides; /* its group has others; any CPU, by sched_group_join() */
 	bool counted; /* in group->runnable */
-	bool capped;  /* it or its group has a cap; any CPU, as the two */
+	bool capped;  /* it or its group has a cap, or a budget counts; any CPU, as the two */
 	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
 	bool pinned;  /* dom0: never moves; set once */
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
@@ -96,6 +112,9 @@ struct sched_unit {
 	struct sched_group *group;  /* NULL: none */
 	struct sched_unit *sibling; /* the next of the group */
 	s64 paid;		    /* the policy's: of the group's debt */
+	struct sched_budget budget;
+	struct sched_seat seat, seat_was; /* this and the next under sched_set_up */
+	bool seat_changes;
 };
 
 /*
@@ -126,8 +145,11 @@ void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bo
  */
 void sched_group_init(struct sched_group *g);
 void sched_group_exit(struct sched_group *g);
-/* A blocked unit becomes one of the group's, or is it no longer. Before it is freed it leaves. */
-void sched_group_join(struct sched_group *g, struct sched_unit *u);
+/*
+ * A blocked unit becomes one of the group's, or is it no longer. Before it is freed it leaves.
+ * -ENOSPC: in the group's pool each unit has a seat, and there is none for it
+ */
+int sched_group_join(struct sched_group *g, struct sched_unit *u);
 void sched_group_leave(struct sched_unit *u);
 /*
  * Make a blocked unit runnable. Any CPU, any time, idempotent. On a queued unit: boost it (it has
@@ -186,6 +208,12 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
  * 1 to SCHED_CAP_MAX, which lifts it. -EINVAL: out of range.
  */
 int sched_group_set(struct sched_group *g, u32 weight, u32 cap);
+/*
+ * Period and budget of a unit, or NULL: of all of the group's and those that come to it, in
+ * microseconds. -EINVAL: out of range. -ENOSPC: the pool's CPUs have not enough left, and all is as
+ * before
+ */
+s64 sched_set_budget(struct sched_group *g, struct sched_unit *u, u32 period, u32 budget);
 /* Ticks run, and waited, until now, also while running or waiting. Any CPU. */
 u64 sched_runtime(const struct sched_unit *u, u64 now);
 u64 sched_steal(const struct sched_unit *u, u64 now);

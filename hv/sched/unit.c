@@ -1,6 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What any CPU can ask and change of a unit, whatever that does meanwhile. */
+#include "hv/cpu/time.h"
+#include "hv/sched/deadline.h"
 #include "hv/sched/place.h"
+#include "hv/sched/seat.h"
+
+void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned)
+{
+	if (pinned)
+		affinity = BIT(cpu);
+	else if (!(affinity & READ_ONCE(sched_online)))
+		affinity = ~0ull;
+	*u = (struct sched_unit){
+	    .cpu = cpu,
+	    .weight = weight,
+	    .share = SHARE_OF(weight),
+	    .affinity = affinity,
+	    .allowed = affinity,
+	    .pinned = pinned,
+	    .since = sched_clock(),
+	};
+	if (pinned)
+		place_set_home(cpu, u);
+}
 
 bool sched_is_off(const struct sched_unit *u)
 {
@@ -24,44 +46,72 @@ void unit_weigh(struct sched_unit *u)
 
 struct lock sched_set_up = LOCK_INIT(LOCK_GROUP);
 
+static const struct cpupool *pool_of(const struct sched_unit *u)
+{
+	if (u->pinned)
+		return place_pool(u->cpu);
+	return u->group ? u->group->pool : cpupools;
+}
+
 void unit_changed(struct sched_unit *u)
 {
-	u64 cpus = (u->group ? u->group->pool : cpupools)->cpus;
+	const struct cpupool *p = pool_of(u);
+	bool counts = p->policy == &sched_deadline;
+	u64 cpus = p->cpus;
 
 	ASSERT_HELD(&sched_set_up);
+	if (u->seat.need)
+		cpus = BIT(u->seat.cpu);
 	if (!u->pinned)
 		__atomic_store_n(&u->allowed, u->affinity & cpus ?: cpus, __ATOMIC_SEQ_CST);
-	WRITE_ONCE(u->capped, u->cap.percent || (u->group && u->group->cap.percent));
+	WRITE_ONCE(u->budget.counts, counts);
+	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && u->group->cap.percent));
 	if (!u->inside)
 		unit_weigh(u);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
 		place_recheck(READ_ONCE(u->cpu));
 }
 
-void sched_group_join(struct sched_group *g, struct sched_unit *u)
-{
-	BUG_ON(u->group || u->pinned || u->state != SCHED_BLOCKED);
-	lock_acquire(&sched_set_up);
-	u->sibling = g->members;
-	u->divides = u->sibling;
-	if (u->sibling)
-		WRITE_ONCE(u->sibling->divides, true);
-	g->members = u;
-	u->group = g;
-	unit_changed(u);
-	lock_release(&sched_set_up);
-}
-
-void sched_group_leave(struct sched_unit *u)
+static void leave_locked(struct sched_unit *u)
 {
 	struct sched_unit **at;
 
-	BUG_ON(!u->group || u->state != SCHED_BLOCKED || u->counted);
-	lock_acquire(&sched_set_up);
+	ASSERT_HELD(&sched_set_up);
 	for (at = &u->group->members; *at != u; at = &(*at)->sibling)
 		BUG_ON(!*at);
 	*at = u->sibling;
 	u->group = NULL;
+	seat_leave(u);
+}
+
+int sched_group_join(struct sched_group *g, struct sched_unit *u)
+{
+	int ret = 0;
+
+	BUG_ON(u->group || u->pinned || u->state != SCHED_BLOCKED);
+	lock_acquire(&sched_set_up);
+	u->budget.terms = u->budget.wanted = g->terms;
+	u->sibling = g->members;
+	u->divides = u->sibling;
+	g->members = u;
+	u->group = g;
+	if (!seat_all(g->pool, g->pool->cpus)) {
+		leave_locked(u);
+		ret = -ENOSPC;
+	} else {
+		if (u->sibling)
+			WRITE_ONCE(u->sibling->divides, true);
+		unit_changed(u);
+	}
+	lock_release(&sched_set_up);
+	return ret;
+}
+
+void sched_group_leave(struct sched_unit *u)
+{
+	BUG_ON(!u->group || u->state != SCHED_BLOCKED || u->counted);
+	lock_acquire(&sched_set_up);
+	leave_locked(u);
 	lock_release(&sched_set_up);
 }
 
@@ -93,6 +143,10 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 	set_cap(&u->cap, cap, 100);
 	if (affinity)
 		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
+	if (affinity && u->seat.need) {
+		seat_lift(u);
+		BUG_ON(!seat_all(u->group->pool, u->group->pool->cpus));
+	}
 	unit_changed(u);
 	lock_release(&sched_set_up);
 	return 0;

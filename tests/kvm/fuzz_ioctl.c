@@ -673,11 +673,19 @@ static void corbel(void)
 				     .weight = below(2) ? 1024 : number(),
 				     .affinity = number(),
 				     .cap = below(2) ? 0 : number()};
-	struct corbel_pool_call p = {.op = below(7),
+	struct corbel_pool_call p = {.op = below(8),
 				     .pool = below(4),
 				     .cpus = below(4) ? below(8) : number(),
 				     .vm = below(8),
+				     .vcpu = below(2) ? CORBEL_POOL_ALL : s.vcpu,
 				     .name = {'a' + below(8)}};
+	static const char *const policies[] = {"", "rr", "deadline", "null"};
+
+	strcpy(p.policy, policies[below(4)]);
+	if (p.op == CORBEL_POOL_BUDGET && below(8)) {
+		p.period_us = 1000 + below(10000);
+		p.budget_us = 100 + below(1000);
+	}
 
 	if (below(8) == 0)
 		q.what = CORBEL_QUERY_LOG;

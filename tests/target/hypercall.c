@@ -132,6 +132,38 @@ static void check_refused(void)
 	       "SUPPORTED: unknown kind, too small, past the end, right");
 }
 
+static s64 call_pool(struct corbel_pool_call c)
+{
+	memcpy(page, &c, sizeof(c));
+	return hc(CORBEL_HC_POOL, page);
+}
+
+/* Pools without CPUs: of those see test_sched(). */
+static void check_pools(void)
+{
+	static const char *const policies[] = {"rr", "deadline", "null"};
+
+	for (u32 i = 0; i < ARRAY_SIZE(policies); i++) {
+		struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE, .name = "x"};
+
+		memcpy(c.policy, policies[i], strlen(policies[i]));
+		report(call_pool(c) == 1 && call_pool(c) == -EEXIST, "POOL: one with policy %s",
+		       policies[i]);
+		c = (struct corbel_pool_call){.op = CORBEL_POOL_DESTROY, .pool = 1};
+		report(!call_pool(c) && call_pool(c) == -ENOENT, "POOL: it goes, once");
+	}
+	report(call_pool((struct corbel_pool_call){.name = "x", .policy = "edf"}) == -EINVAL &&
+		   call_pool((struct corbel_pool_call){.op = CORBEL_POOL_BUDGET + 1}) == -EINVAL,
+	       "POOL: no such policy, or call");
+	report(call_pool((struct corbel_pool_call){.op = CORBEL_POOL_MOVE, .pool = 0}) == -ENOENT &&
+		   call_pool((struct corbel_pool_call){.op = CORBEL_POOL_BUDGET,
+						       .vcpu = CORBEL_POOL_ALL,
+						       .period_us = 1000,
+						       .budget_us = 500}) == -ENOENT,
+	       "POOL: dom0 neither moves nor has a budget");
+	report(hc(CORBEL_HC_POOL, page + 4080) < 0, "POOL: over a page's end");
+}
+
 static u64 seed = 88172645463325252ull;
 
 static u64 rnd(void)
@@ -209,5 +241,6 @@ void test_hypercall(void)
 	check_registers();
 	check_user();
 	check_refused();
+	check_pools();
 	check_random();
 }

@@ -29,6 +29,7 @@ typedef int64_t s64;
 #define EAGAIN 11
 #define EBUSY  16
 #define ENODEV 19
+#define ENOSPC 28
 #define ENOENT 2
 #define EPERM  1
 #define EEXIST 17

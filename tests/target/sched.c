@@ -33,6 +33,102 @@ static bool is_one_to_three(const u64 run[4])
 	return run[3] * 100 > run[2] * 270 && run[3] * 100 < run[2] * 330;
 }
 
+/* ---- pools that promise something ---- */
+
+static struct corbel_pool_call pool_call __attribute__((aligned(4096)));
+
+static s64 call_pool(u32 op, u32 pool, u64 cpus, u32 n)
+{
+	pool_call.op = op;
+	pool_call.pool = pool;
+	pool_call.cpus = cpus;
+	pool_call.vm = (u32)g[n].vm;
+	return hc(CORBEL_HC_POOL, &pool_call);
+}
+
+static s64 create_pool(char name, const char *policy, u64 cpus)
+{
+	memset(&pool_call, 0, sizeof(pool_call));
+	pool_call.name[0] = name;
+	for (u32 i = 0; policy[i]; i++)
+		pool_call.policy[i] = policy[i];
+	return call_pool(CORBEL_POOL_CREATE, 0, cpus, 0);
+}
+
+static s64 set_budget(u32 n, u32 vcpu, u32 period_us, u32 budget_us)
+{
+	pool_call.vcpu = vcpu;
+	return call_pool(CORBEL_POOL_BUDGET, 0, (u64)budget_us << 32 | period_us, n);
+}
+
+/*
+ * Is what the guest has run in the next second so many percent of it? It has some such seconds,
+ * since it is charged with what holds up the emulator.
+ */
+static bool runs_percent(u32 n, u64 percent, u64 *ran)
+{
+	for (u32 i = 0; i < 5; i++) {
+		u64 begun = runtime_ms(n), t = rdtsc();
+
+		sleep_ms(1000);
+		*ran = runtime_ms(n) - begun;
+		t = (rdtsc() - t) / tsc_khz;
+		if (*ran * 100 > t * (percent - 10) && *ran * 100 < t * (percent + 10))
+			return true;
+	}
+	return false;
+}
+
+/* Two hogs on the last CPU, of which dom0 has a quarter. */
+static void check_deadlines(void)
+{
+	s64 pool = create_pool('d', "deadline", 4);
+	bool good;
+	u64 ran[2];
+
+	report(pool > 0 && set_budget(0, ~0u, 1000, 1001) == -EINVAL &&
+		   set_budget(0, (u32)g[1].vcpu, 1000, 500) == -ENOENT &&
+		   set_budget(0, 0, 1000, 500) == -ENOENT,
+	       "a pool with deadlines; a budget that is too long, of another's vCPU, of dom0's");
+	report(!set_budget(2, ~0u, 100000, 30000) && !set_budget(3, (u32)g[3].vcpu, 50000, 20000) &&
+		   !call_pool(CORBEL_POOL_MOVE, pool, 0, 2) &&
+		   !call_pool(CORBEL_POOL_MOVE, pool, 0, 3),
+	       "30 %% and 40 %% fit");
+	report(call_pool(CORBEL_POOL_MOVE, pool, 0, 1) == -ENOSPC &&
+		   set_budget(3, ~0u, 50000, 20001) == -ENOSPC &&
+		   vcpu_stat((u32)g[3].vcpu)->budget_us == 20000,
+	       "no more do");
+	good = runs_percent(2, 30, &ran[0]) && runs_percent(3, 40, &ran[1]);
+	report(good, "each hog has what it was promised (%lu and %lu ms)", ran[0], ran[1]);
+	report(!call_pool(CORBEL_POOL_MOVE, pool, 0, 2) && !call_pool(CORBEL_POOL_MOVE, 0, 0, 3),
+	       "one leaves");
+	good = runs_percent(2, 30, &ran[0]);
+	report(good, "the other one gets no more for that (%lu ms)", ran[0]);
+	report(!call_pool(CORBEL_POOL_MOVE, 0, 0, 2) &&
+		   !call_pool(CORBEL_POOL_DESTROY, pool, 0, 0) &&
+		   !call_pool(CORBEL_POOL_ADD, 0, 4, 0),
+	       "and the pool goes");
+}
+
+static void check_null(void)
+{
+	s64 pool = create_pool('n', "null", 4);
+	const struct corbel_vcpu_stat *v;
+	u64 ran;
+
+	report(pool > 0 && !call_pool(CORBEL_POOL_MOVE, pool, 0, 2) &&
+		   call_pool(CORBEL_POOL_MOVE, pool, 0, 3) == -ENOSPC,
+	       "of two hogs one has a CPU to itself");
+	runs_percent(2, 100, &ran);
+	v = vcpu_stat((u32)g[2].vcpu);
+	report(v->cpu == 2 && v->runs_on == 4 && ran > 800, "and runs there (%lu ms)", ran);
+	report(hc(CORBEL_HC_VCPU_CREATE, g[2].vm, 9) == -ENOSPC, "another vCPU it has not");
+	report(!call_pool(CORBEL_POOL_MOVE, 0, 0, 2) &&
+		   !call_pool(CORBEL_POOL_DESTROY, pool, 0, 0) &&
+		   !call_pool(CORBEL_POOL_ADD, 0, 4, 0),
+	       "the pool goes");
+}
+
 /*
  * Guests 0 and 1 share the last CPU but one and are equal; 2 and 3 the last one, with weights 1:3.
  * dom0 has CPU 0.
@@ -118,6 +214,8 @@ void test_sched(void)
 	report(n < 5, "a hog beside a busy dom0 shows in its steal time (%lu of %lu ms)", run[0],
 	       t);
 	wrmsr(0x4b564d03, 0);
+	check_deadlines();
+	check_null();
 	for (u32 i = 0; i < 4; i++)
 		report(guest_free(&g[i]), "hog %u goes", i);
 }

@@ -270,6 +270,63 @@ s64 cpupool_call(const struct corbel_pool_call *c, struct sched_group *g)
 	return 7;
 }
 
+static struct sched_unit *budget_of;
+static u32 budget_calls, budget_us[2];
+
+s64 sched_set_budget(struct sched_group *g, struct sched_unit *u, u32 period, u32 budget)
+{
+	budget_calls++;
+	moved = g;
+	budget_of = u;
+	budget_us[0] = period;
+	budget_us[1] = budget;
+	return 8;
+}
+
+static s64 call_budget(u32 vm, u32 vcpu)
+{
+	struct corbel_pool_call c = {
+	    .op = CORBEL_POOL_BUDGET, .vm = vm, .vcpu = vcpu, .period_us = 70, .budget_us = 30};
+
+	memcpy(dom0_page, &c, sizeof(c));
+	return call(CORBEL_HC_POOL, PAGE_SIZE, 0, 0, 0);
+}
+
+static int join_refused;
+
+int sched_group_join(struct sched_group *g, struct sched_unit *u)
+{
+	return join_refused;
+}
+
+static void check_budgets(s64 vm)
+{
+	s64 other = make_vm(0, 0), id = call(CORBEL_HC_VCPU_CREATE, vm, 5, 0, 0), second;
+	u64 free_pages;
+	u32 vcpus;
+
+	CHECK(call_budget(0, 0) == -ENOENT && call_budget(0, CORBEL_POOL_ALL) == -ENOENT &&
+		  call_budget(vm, 99999) == -ENOENT && call_budget(other, id) == -ENOENT &&
+		  call_budget(vm, 0) == -ENOENT && !budget_calls,
+	      "dom0 has no budget, and no VM another's vCPU");
+	CHECK(call_budget(vm, id) == 8 && budget_of == &vcpu_by_id(id)->sched &&
+		  moved == &vm_by_id(vm)->sched && budget_us[0] == 70 && budget_us[1] == 30,
+	      "a vCPU has one");
+	CHECK(call_budget(vm, CORBEL_POOL_ALL) == 8 && !budget_of, "so has a whole VM");
+	free_pages = pool_free_bytes();
+	vcpus = vm_by_id(vm)->vcpu_count;
+	join_refused = -ENOSPC;
+	CHECK(call(CORBEL_HC_VCPU_CREATE, vm, 6, 0, 0) == -ENOSPC &&
+		  pool_free_bytes() == free_pages && vm_by_id(vm)->vcpu_count == vcpus,
+	      "a vCPU for which its pool has no room is not made");
+	join_refused = 0;
+	second = call(CORBEL_HC_VCPU_CREATE, vm, 6, 0, 0);
+	CHECK(second > 0, "later there may be some");
+	call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0);
+	call(CORBEL_HC_VCPU_DESTROY, second, 0, 0, 0);
+	free_vm(other, 0);
+}
+
 static s64 call_pool(u32 op, u32 vm, char filler)
 {
 	struct corbel_pool_call c = {.op = op, .vm = vm};
@@ -312,6 +369,7 @@ static void test_borders(void)
 	      "so have a VM's");
 	CHECK(call(CORBEL_HC_SCHED_VM, 0, 1, 1, 0) == -ENOENT, "dom0's is its own");
 	check_pools(vm);
+	check_budgets(vm);
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, 0, 0) == -EINVAL, "no log of no pages");
 	CHECK(call(CORBEL_HC_DIRTY, vm, 0, PAGE_SIZE * 8 + 1, 0) == -EINVAL,
 	      "no log that is longer than a page");

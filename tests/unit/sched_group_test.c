@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
- * hv/sched/rr.c hv/sched/unit.c
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c
  */
 /*
  * VMs of several vCPUs: what each VM, and each vCPU in it, gets beside the ideal. The VMs divide
@@ -11,31 +11,13 @@
 #include "sched_sim.h"
 #include "test.h"
 
-#define SETTLE	   (100 * MS)
-#define TOLERANCE  .02
-#define GRAIN	   .006 /* of a second: half of the longest turn */
-#define MAX_GROUPS 8
-
-static struct sched_group group[MAX_GROUPS];
-static u32 groups;
+#define SETTLE	  (100 * MS)
+#define TOLERANCE .02
+#define GRAIN	  .006 /* of a second: half of the longest turn */
 
 static void begin(u32 on)
 {
 	machine(on, "fair");
-	groups = 0;
-}
-
-/* A VM with so many vCPUs that never sleep. */
-static struct sched_group *vm(u32 weight, u32 hogs)
-{
-	struct sched_group *g = &group[groups++];
-
-	sched_group_init(g);
-	if (weight)
-		sched_group_set(g, weight, 0);
-	for (u32 i = 0; i < hogs; i++)
-		add_to(g, 1024, 0, false, 0, 0);
-	return g;
 }
 
 /* ---- the ideal ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
- * hv/sched/rr.c hv/sched/unit.c
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c
  */
 /*
  * Pools of CPUs: vCPUs run on their pool's CPUs and nowhere else, whatever changes under them, and
@@ -9,67 +9,11 @@
  */
 #include <stdlib.h>
 
-#include "hv/sched/cpupool.h"
 #include "sched_sim.h"
 #include "test.h"
 
-#define SETTLE	   (100 * MS)
-#define MOVES	   (200 * US) /* until a change has reached all CPUs */
-#define MAX_GROUPS 8
-
-static struct sched_group group[MAX_GROUPS];
-static u32 groups;
-
-/* With a vCPU of dom0's on each CPU that does little. */
-static void begin(u32 on)
-{
-	machine(on, "fair");
-	groups = 0;
-	for (u32 i = 0; i < on; i++)
-		add(2048, i, true, 20 * US, 2 * MS);
-}
-
-static struct sched_group *vm(u32 weight, u32 hogs)
-{
-	struct sched_group *g = &group[groups++];
-
-	sched_group_init(g);
-	sched_group_set(g, weight, 0);
-	for (u32 i = 0; i < hogs; i++)
-		add_to(g, 1024, i % cpu_count, false, 0, 0);
-	return g;
-}
-
-static s64 call(u32 op, u32 pool, u64 cpus, struct sched_group *g)
-{
-	const struct corbel_pool_call c = {.op = op, .pool = pool, .cpus = cpus};
-
-	return cpupool_call(&c, g);
-}
-
-static s64 create(const char *name, const char *policy, u64 cpus)
-{
-	struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE, .cpus = cpus};
-
-	strcpy(c.name, name);
-	strcpy(c.policy, policy);
-	return cpupool_call(&c, NULL);
-}
-
-static s64 move(struct sched_group *g, u32 pool)
-{
-	return call(CORBEL_POOL_MOVE, pool, 0, g);
-}
-
-static u64 cpus_of(u32 pool)
-{
-	struct corbel_pool_stat s;
-
-	for (u32 i = 0; cpupool_stat(i, &s) > 0; i++)
-		if (s.id == pool)
-			return s.cpus;
-	return 0;
-}
+#define SETTLE (100 * MS)
+#define MOVES  (200 * US) /* until a change has reached all CPUs */
 
 /* Each unit has run only where it may since it was last looked at, and nobody idled beside a queue.
  */
@@ -116,7 +60,7 @@ static void test_shares(void)
 	double part[MAX_GROUPS];
 	s64 id;
 
-	begin(4);
+	machine_with_dom0(4);
 	vm(1024, 3);
 	vm(1024, 3);
 	vm(3072, 3);
@@ -160,7 +104,6 @@ static void test_dom0(void)
 	double before;
 
 	machine(2, "fair");
-	groups = 0;
 	add(2048, 0, true, 20 * US, 2 * MS);
 	busy = add(1024, 1, true, 0, 0);
 	vm(SCHED_WEIGHT_MAX, 4);
@@ -175,7 +118,7 @@ static void test_dom0(void)
 
 static void test_affinity(void)
 {
-	begin(4);
+	machine_with_dom0(4);
 	vm(1024, 2);
 	vm(1024, 2);
 	create("right", "", BIT(2) | BIT(3));
@@ -196,7 +139,7 @@ static void test_refusals(void)
 {
 	s64 id;
 
-	begin(2);
+	machine_with_dom0(2);
 	vm(1024, 1);
 	CHECK(create("", "", 1) == -EINVAL && create("Pool-0", "", 1) == -EEXIST &&
 		  create("new", "lottery", 1) == -EINVAL && create("new", "", 4) == -EINVAL,
@@ -230,7 +173,7 @@ static void test_policies(void)
 {
 	double part[MAX_GROUPS];
 
-	begin(2);
+	machine_with_dom0(2);
 	vm(1024, 1);
 	vm(4096, 1);
 	vm(1024, 1);
@@ -263,7 +206,7 @@ static void test_random(void)
 	u64 worst = 0;
 
 	for (u32 round = 0; round < 8; round++) {
-		begin(2 + round);
+		machine_with_dom0(2 + round);
 		for (u32 i = 0; i < 5; i++) {
 			vm(512 << i % 3, i);
 			add_to(&group[i], 1024, 0, false, 300 * US, 900 * US);

@@ -11,14 +11,16 @@
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/lib/percpu.h"
+#include "hv/sched/cpupool.h"
 #include "hv/sched/sched.h"
 #include "test.h"
 
-#define US	  1000ull
-#define MS	  1000000ull
-#define SEC	  1000000000ull
-#define POKE	  (2 * US)
-#define MAX_UNITS 64
+#define US	   1000ull
+#define MS	   1000000ull
+#define SEC	   1000000000ull
+#define POKE	   (2 * US)
+#define MAX_UNITS  64
+#define MAX_GROUPS 32
 
 /* ---- what the scheduler asks of the machine ---- */
 struct cpu *cpus[MAX_CPUS];
@@ -53,7 +55,10 @@ u64 sched_test_clock(void)
 struct sim_unit {
 	struct sched_unit s; /* first */
 	u64 burst, sleep, left, wake_at, woken_at;
+	u64 period, begun, longest; /* instead of `sleep`; the longest from wake to end of burst */
 	u64 max_latency, runs, left_cpu;
+	u64 had; /* runtime when a test began to look */
+	u32 promised_us, period_us;
 	u64 moves; /* it ran on another CPU than the last time */
 	u32 last_cpu;
 	u64 ran_on;		   /* mask of CPUs */
@@ -69,8 +74,11 @@ struct sim_unit {
 };
 static struct sim_unit unit[MAX_UNITS];
 static u32 units;
+static struct sched_group group[MAX_GROUPS]; /* VMs */
+static u32 groups;
 static struct sched_unit *running[MAX_CPUS];
 static u64 slice_end[MAX_CPUS];
+static u32 asked_of[MAX_CPUS]; /* how often a CPU has asked whom to run */
 static u32 leaves;
 /* CPU time that was idle while a unit without a cap waited that could have run there */
 static u64 wasted, wasted_since[MAX_CPUS], longest_waste;
@@ -95,7 +103,7 @@ static void machine(u32 count, const char *policy)
 	memset(wasted_since, 0, sizeof(wasted_since));
 	wasted = longest_waste = 0;
 	now = 5 * SEC;
-	units = 0;
+	units = groups = 0;
 	cpu_count = count;
 	me = &cpu_mem[0];
 	sched_init(policy, leave);
@@ -117,7 +125,7 @@ static struct sim_unit *add_to(struct sched_group *g, u32 weight, u32 cpu, bool 
 		sched_group_join(g, &s->s);
 	s->burst = s->left = burst;
 	s->sleep = sleep;
-	s->woken_at = now;
+	s->woken_at = s->begun = now;
 	s->last_cpu = MAX_CPUS;
 	sched_wake(&s->s);
 	return s;
@@ -133,11 +141,24 @@ static inline struct sim_unit *hog(u32 weight)
 	return add(weight, 0, false, 0, 0);
 }
 
+/* A VM with so many vCPUs that never sleep. Weight 0: as usual */
+static inline struct sched_group *vm(u32 weight, u32 hogs)
+{
+	struct sched_group *g = &group[groups++];
+
+	sched_group_init(g);
+	sched_group_set(g, weight, 0);
+	for (u32 i = 0; i < hogs; i++)
+		add_to(g, 1024, i % cpu_count, false, 0, 0);
+	return g;
+}
+
 static void ask(struct cpu *c, bool blocked)
 {
 	u32 i;
 	struct sim_unit *s;
 
+	asked_of[c->index]++;
 	running[c->index] =
 	    sched_next(blocked ? NULL : running[c->index], now, &slice_end[c->index]);
 	s = (struct sim_unit *)running[c->index];
@@ -165,7 +186,10 @@ static void burst_ends(struct cpu *c, struct sim_unit *s)
 	}
 	if (!sched_block(&s->s))
 		return;
+	s->longest = MAX(s->longest, now - s->begun);
 	s->wake_at = s->sleep ? now + s->sleep : 0;
+	if (s->period)
+		s->wake_at = MAX(s->begun + s->period, now + 1);
 	ask(c, true);
 }
 
@@ -216,7 +240,7 @@ static void wake_due(void)
 	for (i = 0; i < units; i++)
 		if (unit[i].wake_at && now >= unit[i].wake_at) {
 			unit[i].wake_at = 0;
-			unit[i].woken_at = now;
+			unit[i].woken_at = unit[i].begun = now;
 			me = &cpu_mem[now / (20 * US) % cpu_count];
 			sched_wake(&unit[i].s);
 		}
@@ -303,6 +327,47 @@ static inline void run(u64 ns)
 		now = next;
 	}
 	me = &cpu_mem[0];
+}
+
+/* ---- pools ---- */
+
+static inline s64 call(u32 op, u32 pool, u64 cpus, struct sched_group *g)
+{
+	const struct corbel_pool_call c = {.op = op, .pool = pool, .cpus = cpus};
+
+	return cpupool_call(&c, g);
+}
+
+static inline s64 create(const char *name, const char *policy, u64 cpus)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE, .cpus = cpus};
+
+	strcpy(c.name, name);
+	strcpy(c.policy, policy);
+	return cpupool_call(&c, NULL);
+}
+
+static inline s64 move(struct sched_group *g, u32 pool)
+{
+	return call(CORBEL_POOL_MOVE, pool, 0, g);
+}
+
+static inline u64 cpus_of(u32 pool)
+{
+	struct corbel_pool_stat s;
+
+	for (u32 i = 0; cpupool_stat(i, &s) > 0; i++)
+		if (s.id == pool)
+			return s.cpus;
+	return 0;
+}
+
+/* With a vCPU of dom0's on each CPU that does little. */
+static inline void machine_with_dom0(u32 on)
+{
+	machine(on, "fair");
+	for (u32 i = 0; i < on; i++)
+		add(2048, i, true, 20 * US, 2 * MS);
 }
 
 static inline double share(const struct sim_unit *s, u64 ns)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
- * hv/sched/rr.c hv/sched/unit.c -lpthread
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c -lpthread
  */
 /*
  * The scheduler under real threads, while pools of CPUs change: no unit is on two CPUs at once, no
@@ -11,7 +11,6 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "hv/sched/cpupool.h"
 #include "sched_sim.h"
 #include "test.h"
 
@@ -97,24 +96,31 @@ static u64 unhandled(void)
 	return n;
 }
 
-/* Two VMs, and two pools beside pool 0: what dom0 asks for meanwhile, by chance. */
+#define VMS   4
+#define POOLS 5
+static u32 moved[POOLS];
+
+/* Four VMs, and a pool of each policy beside pool 0: what dom0 asks for meanwhile, by chance. */
 static void change_pools(struct sched_group *vm, u32 *seed)
 {
 	struct corbel_pool_call c = {
 	    .op = CORBEL_POOL_ADD + rand_r(seed) % 4,
-	    .pool = rand_r(seed) % 3,
+	    .pool = rand_r(seed) % POOLS,
 	    .cpus = 1 + rand_r(seed) % (BIT(T_CPUS) - 1),
 	};
 
+	if (rand_r(seed) % 8 == 0)
+		sched_set_budget(&vm[rand_r(seed) % VMS], NULL, 200 + rand_r(seed) % 2000,
+				 100 + rand_r(seed) % 400);
 	if (c.op == CORBEL_POOL_RENAME)
 		sched_set(&tu[2 + rand_r(seed) % (T_UNITS - 2)].s, 0, c.cpus, 0);
-	else
-		cpupool_call(&c, &vm[rand_r(seed) % 2]);
+	else if (!cpupool_call(&c, &vm[rand_r(seed) % VMS]) && c.op == CORBEL_POOL_MOVE)
+		moved[c.pool]++;
 }
 
 static void test_threads(void)
 {
-	static struct sched_group vm[2];
+	static struct sched_group vm[VMS];
 	struct timespec ms1 = {0, MS}, ms10 = {0, 10 * MS};
 	pthread_t t[T_CPUS];
 	u64 i, posted = 0;
@@ -122,14 +128,16 @@ static void test_threads(void)
 
 	machine(T_CPUS, "fair");
 	threaded = true;
-	sched_group_init(&vm[0]);
-	sched_group_init(&vm[1]);
-	cpupool_call(&(struct corbel_pool_call){.name = "one"}, NULL);
-	cpupool_call(&(struct corbel_pool_call){.name = "two", .policy = "rr"}, NULL);
+	for (i = 0; i < VMS; i++)
+		sched_group_init(&vm[i]);
+	create("one", "", 0);
+	create("two", "rr", 0);
+	create("three", "deadline", 0);
+	create("four", "null", 0);
 	for (i = 0; i < T_UNITS; i++) {
 		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
 		if (i >= 2)
-			sched_group_join(&vm[i % 2], &tu[i].s);
+			sched_group_join(&vm[i % VMS], &tu[i].s);
 		tu[i].events = 1;
 		sched_wake(&tu[i].s);
 	}
@@ -148,6 +156,8 @@ static void test_threads(void)
 	__atomic_store_n(&stop_all, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < T_CPUS; i++)
 		pthread_join(t[i], NULL);
+	for (i = 0; i < POOLS; i++)
+		CHECK(moved[i] >= 3, "threads: %u times a VM moves to pool %u", moved[i], (u32)i);
 	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
 	threaded = false;
 }

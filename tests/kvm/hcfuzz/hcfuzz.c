@@ -359,13 +359,21 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_POOL:
 		random_page(r, page);
 		*(struct corbel_pool_call *)page = (struct corbel_pool_call){
-		    .op = below(r, 7),
+		    .op = below(r, 8),
 		    .pool = below(r, 4),
 		    .cpus = below(r, 4) ? below(r, 8) : number(r),
 		    .vm = any_vm(r),
+		    .vcpu = below(r, 2) ? CORBEL_POOL_ALL : READ_ONCE(vcpus[below(r, VCPUS)]),
 		    .name = {'a' + below(r, 8)},
 		    .policy = {below(r, 4) ? 0 : number(r)},
 		};
+		if (below(r, 2))
+			strcpy(((struct corbel_pool_call *)page)->policy,
+			       below(r, 2) ? "deadline" : "null");
+		if (((struct corbel_pool_call *)page)->op == CORBEL_POOL_BUDGET && below(r, 8)) {
+			((struct corbel_pool_call *)page)->period_us = 1000 + below(r, 10000);
+			((struct corbel_pool_call *)page)->budget_us = 100 + below(r, 1000);
+		}
 		call(nr, below(r, 16) ? cb_phys(page) : buffer(r, 0), 0, 0, 0, 0);
 		break;
 	case CORBEL_HC_SUPPORTED:

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Earliest deadline first, each unit on the CPU where it has a seat.
+ *
+ * A unit has a budget in each period, whose end is its deadline: a constant bandwidth server. Who
+ * has used up his budget is parked, as for a cap, till his deadline, which then is a period later.
+ * Who wakes goes on with what is left of his budget if that is no more than his part of the time
+ * until his deadline, else a period begins. So none can ever want more than his part of any time,
+ * and since the parts of a CPU are less than the whole of it, all meet their deadlines.
+ *
+ * dom0's unit is one of them, with its share in short periods. It is not held back when nobody else
+ * wants the CPU: sched_next() then takes it from those parked.
+ */
+#include "hv/sched/deadline.h"
+#include "hv/sched/policy.h"
+#include "hv/sched/seat.h"
+
+#define USUAL_PERIOD_US 10000
+#define USUAL_BUDGET_US 4000
+#define DOM0_PERIOD_US	2000
+#define SLICE_MS	1000 /* budgets end earlier */
+
+/* ---- period and budget ---- */
+
+static u64 terms_of(u32 period_us, u32 budget_us)
+{
+	return (u64)period_us << 32 | budget_us;
+}
+
+u64 deadline_usual(void)
+{
+	return terms_of(USUAL_PERIOD_US, USUAL_BUDGET_US);
+}
+
+s64 deadline_terms(u32 period_us, u32 budget_us, u64 *terms)
+{
+	if (period_us > CORBEL_MAX_PERIOD_US || budget_us < CORBEL_MIN_BUDGET_US ||
+	    budget_us > period_us)
+		return -EINVAL;
+	*terms = terms_of(period_us, budget_us);
+	return 0;
+}
+
+static u64 terms_in_effect(const struct sched_unit *u)
+{
+	if (u->pinned)
+		return terms_of(DOM0_PERIOD_US, DOM0_PERIOD_US * sched_pinned_percent / 100);
+	return READ_ONCE(u->budget.terms);
+}
+
+static s64 us_to_ticks(u32 us)
+{
+	return us * sched_ms / 1000;
+}
+
+/* In parts of SEAT_WHOLE, not less than budget / period. */
+static u32 part_of(u64 terms)
+{
+	u64 period = terms >> 32;
+
+	return ((u64)SEAT_WHOLE * (u32)terms + period - 1) / period;
+}
+
+static u32 deadline_need(const struct sched_unit *u, u32 room)
+{
+	return part_of(u->budget.wanted);
+}
+
+void deadline_charge(struct sched_unit *u, u64 ran)
+{
+	s64 most_behind = u->pinned ? 0 : -us_to_ticks(terms_in_effect(u));
+
+	u->budget.left = MAX(u->budget.left - (s64)ran, most_behind);
+}
+
+/* Would what is left of the budget be more than its part of the time until the deadline? */
+static bool is_too_much(const struct sched_budget *b, u64 terms, u64 now)
+{
+	return now >= b->deadline ||
+	       b->left > (s64)((b->deadline - now) * part_of(terms) / SEAT_WHOLE);
+}
+
+u64 deadline_left(struct sched_unit *u, u64 now)
+{
+	struct sched_budget *b = &u->budget;
+	u64 terms = terms_in_effect(u);
+	s64 period = us_to_ticks(terms >> 32), budget = us_to_ticks(terms);
+	bool woke = u->slept && (!b->waits || READ_ONCE(u->boost)), begins = true;
+
+	if ((woke && is_too_much(b, terms, now)) || now >= b->deadline + period ||
+	    b->deadline > now + period) /* it was elsewhere, or had other terms */
+		b->deadline = now + period;
+	else if (b->left <= 0 && now >= b->deadline)
+		b->deadline += period;
+	else
+		begins = false;
+	if (begins)
+		b->left += budget;
+	b->left = MIN(b->left, budget);
+	b->waits = b->left <= 0;
+	u->slept = false;
+	return MAX(b->left, 0);
+}
+
+/* ---- the policy ---- */
+
+static bool is_before(const struct sched_unit *a, const struct sched_unit *b)
+{
+	return a->budget.deadline < b->budget.deadline;
+}
+
+/* No unit is ahead of others, should another policy go on with it. */
+static void deadline_arrive(struct sched_rq *rq, struct sched_unit *u)
+{
+	u->slept = false;
+	u->vruntime = rq->floor;
+}
+
+static void deadline_enqueue(struct sched_rq *rq, struct sched_unit *u)
+{
+	struct sched_unit *pos = rq->queue.tail;
+
+	deadline_arrive(rq, u);
+	while (pos && is_before(u, pos))
+		pos = pos->prev;
+	queue_insert(&rq->queue, pos, u);
+}
+
+/* Has the running unit to make way? */
+static bool comes_before(const struct sched_unit *u, const struct sched_unit *running)
+{
+	return running->budget.left <= 0 || is_before(u, running);
+}
+
+/* The slice of one that runs is over as soon as one with an earlier deadline waits. */
+static u64 deadline_slice(const struct sched_rq *rq, const struct sched_unit *u)
+{
+	const struct sched_unit *first = rq->queue.head;
+
+	if (first && READ_ONCE(u->state) == SCHED_RUNNING && comes_before(first, u))
+		return 0;
+	return SLICE_MS * sched_ms;
+}
+
+static void deadline_ran(struct sched_rq *rq, struct sched_unit *u, u64 ran)
+{
+	WRITE_ONCE(rq->floor, rq->floor + ran / (rq->queue.count + 1));
+}
+
+static bool deadline_preempts(const struct sched_unit *woken, const struct sched_unit *running,
+			      u64 now)
+{
+	return comes_before(woken, running);
+}
+
+static bool deadline_urgent(const struct sched_rq *rq, const struct sched_unit *u)
+{
+	return false;
+}
+
+const struct sched_ops sched_deadline = {
+    "deadline",	       deadline_arrive, deadline_enqueue, deadline_slice,   deadline_ran,
+    deadline_preempts, deadline_urgent, deadline_need,	  .in_order = true,
+};

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Seats: a pool whose policy promises a vCPU something ties it to a CPU that has as much left: all
+ * of it (null), or budget / period (deadline). In hv/sched only, under sched_set_up.
+ */
+#pragma once
+
+#include "hv/sched/cpupool.h"
+
+#define SEAT_WHOLE 1000000u /* a CPU, in the unit of sched_seat.need */
+
+/* A unit of the pool gives up its seat; it has another, or this one again, by seat_all(). */
+void seat_lift(struct sched_unit *u);
+/*
+ * Each unit of the pool's VMs has a seat on one of the CPUs, if its policy has any: who has one
+ * there keeps it, others get one where there is room, first on CPUs of their affinity. False:
+ * somebody finds none, and all is as before, also for who was lifted since.
+ */
+bool seat_all(const struct cpupool *p, u64 cpus);
+/* The unit goes. */
+void seat_leave(struct sched_unit *u);
+/* Nobody sits anywhere. */
+void seat_init(void);
