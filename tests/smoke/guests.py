@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Guests beyond the demo: Debian's full QEMU as q35 and pc, also with gdb's protocol, four guests at once, and Linux'
 scheduling calls on vCPUs."""
+import itertools
 import os
 import re
 import sys
@@ -173,15 +174,19 @@ def make_guests(m, count):
         need(m.guest_up(f'g{i}'), f'{m.label}: guest g{i} is up with 2 CPUs', m.sh(f'tail -n 5 /run/corbel/g{i}/console.log; corbel vcpu-list')[1])
 
 
+TYPED = itertools.count()
+
+
 def in_guest(m, name, command):
     """Type a command at a guest's shell."""
+    going = f'going{next(TYPED)}'
     m.send(f'corbel console {name}\r')
     m.expect('detaches', f'{name}: its console attaches')
     m.send('\r')
     m.expect('demo# ', f'{name}: its shell answers', 20)
-    # The old prompt may have been shown again: only the command's own output tells that it was read.
-    m.send(f'echo go""ing; {command}\r')
-    m.expect('going\r', f'{name}: takes a command', 20)
+    # What was there before may have been shown again: only the command's own output tells that it was read.
+    m.send(f'echo ""{going}; {command}\r')
+    m.expect(f'[^"]{going}\r', f'{name}: takes a command', 20)
     m.expect('demo# ', f'{name}: its shell is back', 20)
     m.send('\x1d')
     m.expect('dom0# ', f'{name}: its console detaches')
@@ -310,7 +315,42 @@ def pools(m, free_again):
     m.out_of('corbel cpupool-migrate g1 Pool-0')
     good, v = runs_in(m, 'Pool-0', 0)
     ok(good, 'and back', v)
+    promises(m)
     m.out_of('corbel cpupool-migrate g1 fast')
+
+
+def promises(m):
+    """g1, whose busy vCPU has a sibling, in pools that promise something, and what these refuse. CPU 1 is in `fast` before and after."""
+    m.out_of('corbel cpupool-destroy fast; corbel cpupool-create rt cpus=1 policy=deadline')
+    status, out = m.sh('corbel cpupool-migrate g1 rt')
+    ok(status and 'not enough left for the budgets' in out, 'policy deadline: twice 40 % of a CPU are refused beside dom0\'s quarter', out)
+    m.out_of('corbel sched g1 --period 50000 --budget 10000; corbel cpupool-migrate g1 rt')
+    good, v = runs_in(m, 'rt', 1)
+    ok(good and (v['period_us'], v['budget_us'], v['runs_on_mask']) == (50000, 10000, 2), 'it runs there with a smaller budget', v)
+    first, begun = max(v['runtime_ns'] for v in vcpus(m, 'g1')), time.monotonic()
+    m.out_of('sleep 3')
+    part = (max(v['runtime_ns'] for v in vcpus(m, 'g1')) - first) / (time.monotonic() - begun) / 1e9
+    ok(.1 < part < .3, 'a busy vCPU gets the fifth that its budget is, though the CPU is free', f'{part:.3f} of a CPU')
+    in_guest(m, 'g1', f'({BUSY % 3000}; sleep 1; echo sib""ling done) &')
+    ok(m.until('grep -q "sibling done" /run/corbel/g1/console.log', 60), 'beside it others run and sleep')
+    for what, why in (('sched g1 --period 50000 --budget 20000', 'not enough left for the budgets'), ('cpupool-cpu-remove rt 1', 'no CPU left')):
+        status, out = m.sh(f'corbel {what}')
+        ok(status and why in out, f'corbel {what}: refused', out)
+    status, out = m.sh('corbel vcpu-list g1')
+    ok(out.count('10000 us each 50000 us') == 2, 'vcpu-list tells budgets', out)
+    status, out = m.sh('dmesg | grep -iE "lockup|stall"; grep -iE "lockup|stall" /run/corbel/g1/console.log')
+    ok(not out.strip(), 'no lockup or stall, in dom0 or in the guest', out)
+
+    m.out_of('corbel cpupool-migrate g1 Pool-0; corbel cpupool-destroy rt; corbel cpupool-create own cpus=1 policy=null')
+    status, out = m.sh('corbel cpupool-migrate g1 own')
+    ok(status and 'has not a CPU left for each vCPU' in out, 'policy null: two vCPUs do not go to one CPU', out)
+    m.out_of("sed 's/g1/alone/; s/^vcpus.*/vcpus = 1/' /run/g1.cfg > /run/alone.cfg; echo 'pool = \"own\"' >> /run/alone.cfg; corbel create /run/alone.cfg", 60)
+    ok(m.until("grep -q 'demo: ready, 1 CPUs' /run/corbel/alone/console.log", 60), 'one does, and the guest boots', m.sh('corbel vcpu-list alone')[1])
+    v = vcpus(m, 'alone')
+    ok([(i['cpu'], i['runs_on_mask'], i['pool']) for i in v] == [(1, 2, 'own')], 'vcpu-list tells its CPU', v)
+    status, out = m.sh('corbel cpupool-create more cpus=1')
+    ok(status and 'another pool has' in out, 'nobody else gets that CPU', out)
+    m.out_of('corbel destroy alone; corbel cpupool-destroy own; corbel cpupool-create fast cpus=1 policy=rr', 20)
 
 
 def clones():

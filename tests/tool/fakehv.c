@@ -99,10 +99,13 @@ static int query(struct corbel_query *q)
 					.state = q->index,
 					.weight = 1024,
 					.affinity = q->index < 2 ? 1ull << q->index : ~0ull,
+					.runs_on = q->index < 2 ? 1ull << q->index : 6,
+					.period_us = 10000,
+					.budget_us = 4000,
 					.runtime_ns = 1000000000,
 					.exits_total = 12 + q->index % 2,
 					.exits = {2, [8] = 10 + q->index % 2}};
-	static const struct corbel_pool_stat pool[] = {
+	struct corbel_pool_stat pool[] = {
 	    {.vms = 1, .cpus = 1, .name = "Pool-0", .policy = "fair"},
 	    {.id = 5, .vms = 1, .cpus = 6, .name = "fast", .policy = "rr"},
 	    {.id = CORBEL_MAX_POOLS, .cpus = 8},
@@ -110,6 +113,8 @@ static int query(struct corbel_query *q)
 	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 
+	if (getenv("FAKEHV_POLICY"))
+		strcpy(pool[1].policy, getenv("FAKEHV_POLICY"));
 	switch (q->what) {
 	case CORBEL_STAT_INFO:
 		return answer(q, &info, sizeof(info));
@@ -180,8 +185,11 @@ static int call_pool(const struct corbel_pool_call *c)
 		errno = atoi(getenv("FAKEHV_POOL"));
 		return -1;
 	}
-	note("pool %u %u %llx %u %s %s\n", c->op, c->pool, (unsigned long long)c->cpus, c->vm,
-	     c->name, c->policy);
+	if (c->op == CORBEL_POOL_BUDGET)
+		note("budget %u %d %u %u\n", c->vm, c->vcpu, c->period_us, c->budget_us);
+	else
+		note("pool %u %u %llx %u %s %s\n", c->op, c->pool, (unsigned long long)c->cpus,
+		     c->vm, c->name, c->policy);
 	return 0;
 }
 

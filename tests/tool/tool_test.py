@@ -831,6 +831,30 @@ def check_pools(env, sched):
     check(refused(errno.EBUSY, ["another pool has one of these CPUs"], "cpupool-cpu-add", "fast", "0"), "another's CPU stays")
     check(refused(errno.ENODEV, ["has no CPUs"], "cpupool-migrate", "hyp", "fast"), "nobody moves where no CPU is")
     check(refused(errno.ENOENT, ["dom0 stays"], "cpupool-migrate", "dom0", "fast"), "dom0 does not move")
+    check_budgets(run, refused, env, sched)
+
+
+def check_budgets(run, refused, env, sched):
+    check(run("sched", "--period=10000", "--budget=2500", "hyp") == "" and sched() == "budget 3 -1 10000 2500\n", "sched --period --budget")
+    check(run("sched", "--period=500", "--budget=100", "--vcpu=1", "hyp") == "" and sched() == "budget 3 13 500 100\n", "of one vCPU")
+    check(fails(corbel("sched", "--period=500", "hyp", env=env), "belong together") and sched() == "", "a period alone")
+    check(fails(corbel("sched", "--period=500", "--budget=501", "hyp", env=env), "501 us does not fit") and sched() == "", "a budget that is too long")
+    check(fails(corbel("sched", "--period=500", "--budget=100", "--vcpu=7", "hyp", env=env), "no vCPU 7; it has 2"), "of a vCPU that is not there")
+    check(corbel("sched", "--period=1000001", "--budget=100", "hyp", env=env).returncode and corbel("sched", "--period=500", "--budget=99", "hyp", env=env).returncode and
+          sched() == "", "out of range")
+    check(refused(errno.ENOENT, ["dom0 has its share"], "sched", "--period=500", "--budget=100", "dom0"), "dom0 has none")
+    check(run("cpupool-create", "new", "policy=deadline") == "" and sched() == "pool 0 0 0 0 new deadline\n", "a pool with deadlines")
+    for policy, words in (("deadline", ["not enough left for the budgets of the vCPUs of hyp", "make room"]),
+                          ("null", ["pool fast has not a CPU left for each vCPU of hyp", "cpupool-cpu-add"])):
+        env["FAKEHV_POLICY"] = policy
+        for args in (("cpupool-migrate", "hyp", "fast"), ("sched", "--period=500", "--budget=100", "hyp")):
+            check(refused(errno.ENOSPC, words, *args), f"{policy}: no room for {args[0]}")
+        check(refused(errno.ENOSPC, ["has promised these CPUs", "cpupool-migrate"], "cpupool-cpu-remove", "fast", "1"), "a promised CPU stays")
+        v = json.loads(run("vcpu-list", "--json"))
+        check([i.get("budget_us") for i in v] == [None, None] + [4000 if policy == "deadline" else None] * 2, "vcpu-list --json tells budgets", v)
+        out = run("vcpu-list", "hyp")
+        check(("4000 us each 10000 us" in out) == (policy == "deadline"), "vcpu-list tells them", out)
+    del env["FAKEHV_POLICY"]
 
 
 def test_hypervisor():
@@ -845,8 +869,8 @@ def test_hypervisor():
         except OSError:
             return ""
 
-    p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\n"), env=env)
-    check(p.returncode == 0 and sched() == "pool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "pool, weight, CPUs and cap are set at start", p.stderr)
+    p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\nperiod = 5000\nbudget = 1000\n"), env=env)
+    check(p.returncode == 0 and sched() == "budget 3 -1 5000 1000\npool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "budget, pool, weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,

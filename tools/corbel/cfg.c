@@ -272,6 +272,11 @@ static int check(struct parser *p)
 	if (c->maxvcpus < c->vcpus)
 		return cfg_bad(p, p->line, "maxvcpus is less than vcpus; it has to be %u or more",
 			       c->vcpus);
+	if (c->budget > c->period || !c->budget != !c->period)
+		return cfg_bad(
+		    p, p->line,
+		    "period and budget belong together, and the budget is the shorter one, "
+		    "like period = 10000 and budget = 4000");
 	if (c->maxmem_mib && c->maxmem_mib < c->memory_mib)
 		return cfg_bad(p, p->line, "maxmem is less than memory; it has to be %llu or more",
 			       (unsigned long long)c->memory_mib);

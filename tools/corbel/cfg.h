@@ -64,6 +64,7 @@ struct cfg {
 	char pool[32];			  /* of CPUs; "" = Pool-0 */
 	unsigned int weight;		  /* 0 = default */
 	unsigned int cap;		  /* percent of one CPU, 0 = none */
+	unsigned int period, budget;	  /* us of each vCPU, 0 = as usual */
 	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
 
 	char error[256]; /* "FILE:LINE: what is wrong; what would be right" when parsing failed */

@@ -118,6 +118,8 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 	} all[] = {{"vcpus", &p->c->vcpus, 1, CFG_MAX_VCPUS},
 		   {"maxvcpus", &p->c->maxvcpus, 1, CFG_MAX_VCPUS},
 		   {"cap", &p->c->cap, 0, CORBEL_MAX_CAP - 1},
+		   {"period", &p->c->period, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
+		   {"budget", &p->c->budget, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
 		   {"cpu_weight", &p->c->weight, 1, CORBEL_MAX_WEIGHT}};
 	long long n;
 	int i = 0;
@@ -684,6 +686,8 @@ const struct cfg_key cfg_keys[] = {
     {"spice", set_settled},
     {"cpu_weight", set_number},
     {"cap", set_number},
+    {"period", set_number},
+    {"budget", set_number},
     {"cpus", set_cpus},
     {"pool", set_pool},
     {"device_model_override", set_path},

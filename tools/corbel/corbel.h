@@ -26,8 +26,9 @@ struct opts {
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	long size, memory, vcpus;	/* GiB, MiB; 0 = as usual */
 	double delay;
-	unsigned int weight, cap; /* 0 = leave */
-	uint64_t cpus;		  /* 0 = leave */
+	unsigned int weight, cap;    /* 0 = leave */
+	unsigned int period, budget; /* us, 0 = leave */
+	uint64_t cpus;		     /* 0 = leave */
 	char **args;
 	int nargs;
 };
@@ -264,6 +265,9 @@ int pools_get(struct corbel_pool_stat **out);
 const struct corbel_pool_stat *pool_find(const struct corbel_pool_stat *p, int n, uint32_t id);
 /* 0, or 1 told. */
 int pool_move(const char *guest, const char *pool);
+/* What a vCPU, or if `only` is less than 0 each, may run where there are deadlines. 0, or 1 told.
+ */
+int budget_set(const char *guest, unsigned int period, unsigned int budget, long only);
 
 /* ---- show.c: what list and top are made of ---- */
 struct row {

@@ -122,7 +122,7 @@ static int take_word(const char *word, struct corbel_pool_call *c)
 	}
 	if (strncmp(word, "policy=", 7) || strlen(word + 7) >= sizeof(c->policy))
 		return fail("cpupool-create: \"%s\" is not known; there are cpus=LIST and "
-			    "policy=fair or rr",
+			    "policy=fair, rr, deadline or null",
 			    word);
 	strcpy(c->policy, word + 7);
 	return 0;
@@ -162,7 +162,8 @@ int cmd_cpupool_create(struct opts *o)
 			    "have none left; `corbel cpupool-list -c' shows who has which");
 	case EINVAL:
 		return fail("cpupool-create: there is no such CPU, or no policy %s; `corbel info' "
-			    "tells how many CPUs there are, policies are fair and rr",
+			    "tells how many CPUs there are, policies are fair, rr, deadline and "
+			    "null",
 			    c.policy);
 	case ENOSPC:
 		return fail("cpupool-create: there are %u pools already", CORBEL_MAX_POOLS);
@@ -220,6 +221,10 @@ static int change_cpus(struct opts *o, uint32_t op)
 		return fail("%s: another pool has one of these CPUs, or Pool-0 would have none "
 			    "left; `corbel cpupool-list -c' shows who has which",
 			    what);
+	if (errno == ENOSPC)
+		return fail("%s: %s has promised these CPUs to its VMs' vCPUs; `corbel "
+			    "vcpu-list' shows to which, `corbel cpupool-migrate' moves VMs",
+			    what, p.name);
 	if (errno == EBUSY)
 		return fail("%s: %s has VMs, and would have no CPU left for them", what, p.name);
 	if (errno == EINVAL)
@@ -238,6 +243,19 @@ int cmd_cpupool_cpu_remove(struct opts *o)
 	return change_cpus(o, CORBEL_POOL_REMOVE);
 }
 
+/* What its vCPUs are to have there is more than there is left. */
+static int no_room(const char *guest, const struct corbel_pool_stat *p)
+{
+	if (!strcmp(p->policy, "null"))
+		return fail("pool %s has not a CPU left for each vCPU of %s; `corbel "
+			    "cpupool-cpu-add' gives it some",
+			    p->name, guest);
+	return fail("the CPUs of pool %s have not enough left for the budgets of the vCPUs of %s; "
+		    "smaller ones (`corbel sched --period --budget') or more CPUs (`corbel "
+		    "cpupool-cpu-add') make room",
+		    p->name, guest);
+}
+
 int pool_move(const char *guest, const char *pool)
 {
 	struct corbel_pool_call c = {.op = CORBEL_POOL_MOVE};
@@ -254,10 +272,63 @@ int pool_move(const char *guest, const char *pool)
 		return fail("dom0 stays where it is, and its vCPUs on their CPUs");
 	if (errno == ENODEV)
 		return fail("pool %s has no CPUs; `corbel cpupool-cpu-add' gives it some", p.name);
+	if (errno == ENOSPC)
+		return no_room(guest, &p);
 	return fail("%s does not move to pool %s: %s", guest, p.name, strerror(errno));
 }
 
 int cmd_cpupool_migrate(struct opts *o)
 {
 	return pool_move(o->args[0], o->args[1]);
+}
+
+/* ---- budgets, for sched ---- */
+
+/* The id of a VM's vCPU. -1 told */
+static int64_t vcpu_of(const struct corbel_vm_stat *vm, long index)
+{
+	struct corbel_vcpu_stat *v = NULL;
+	int i, n = vcpus_of(vm->id, &v);
+	int64_t id = -1;
+
+	for (i = 0; i < n; i++)
+		if (v[i].index == index)
+			id = v[i].id;
+	free(v);
+	if (n >= 0 && id < 0)
+		fail("%s has no vCPU %ld; it has %d", vm->name, index, n);
+	return id;
+}
+
+int budget_set(const char *guest, unsigned int period, unsigned int budget, long only)
+{
+	struct corbel_pool_call c = {
+	    .op = CORBEL_POOL_BUDGET, .period_us = period, .budget_us = budget};
+	struct corbel_pool_stat *p, its;
+	struct corbel_vm_stat vm;
+	int64_t vcpu = CORBEL_POOL_ALL;
+	int n;
+
+	if (budget > period)
+		return fail("a budget of %u us does not fit a period of %u us", budget, period);
+	if (vm_of_name(guest, &vm))
+		return 1;
+	if (only >= 0)
+		vcpu = vcpu_of(&vm, only);
+	if (vcpu < 0)
+		return 1;
+	c.vm = vm.id;
+	c.vcpu = vcpu;
+	if (!hv_pool(&c))
+		return 0;
+	if (errno == ENOENT && !vm.id)
+		return fail("dom0 has its share, whatever the pool of a CPU");
+	if (errno != ENOSPC)
+		return fail("budget of %s: %s", guest, strerror(errno));
+	n = pools_get(&p);
+	if (n < 0)
+		return 1;
+	its = *pool_find(p, n, vm.pool);
+	free(p);
+	return no_room(guest, &its);
 }

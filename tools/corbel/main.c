@@ -33,6 +33,8 @@ enum {
 	OPT_WEIGHT = 257,
 	OPT_CPUS,
 	OPT_CAP,
+	OPT_PERIOD,
+	OPT_BUDGET,
 	OPT_VCPU,
 	OPT_CHECK,
 	OPT_KEEP,
@@ -104,6 +106,11 @@ static const struct argp_option
 		       {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
 		       {"cap", OPT_CAP, "PERCENT", 0,
 			"At most so much of one CPU, 200 is two; 0 lifts it", 0},
+		       {"period", OPT_PERIOD, "US", 0,
+			"Each so many microseconds it may run its budget, where its pool has "
+			"deadlines",
+			0},
+		       {"budget", OPT_BUDGET, "US", 0, "So long, each vCPU", 0},
 		       {"vcpu", OPT_VCPU, "N", 0, "Not the guest as a whole, only this vCPU", 0},
 		       {0}},
     pool_options[] = {O_JSON, {"cpus", OPT_ATTACH, 0, 0, "Show which CPUs, not how many", 0}, {0}},
@@ -142,8 +149,8 @@ static const struct command {
      1, cmd_sched},
     {"cpupool-list", "[POOL]", "List pools of CPUs: policy, VMs, CPUs", pool_options, 0, 1,
      cmd_cpupool_list},
-    {"cpupool-create", "POOL [cpus=LIST] [policy=fair|rr]", "Make a pool", no_options, 1, 3,
-     cmd_cpupool_create},
+    {"cpupool-create", "POOL [cpus=LIST] [policy=fair|rr|deadline|null]", "Make a pool", no_options,
+     1, 3, cmd_cpupool_create},
     {"cpupool-destroy", "POOL", "Unmake one that has no VMs", no_options, 1, 1,
      cmd_cpupool_destroy},
     {"cpupool-rename", "POOL NEW", "Give it another name", no_options, 2, 2, cmd_cpupool_rename},
@@ -360,6 +367,14 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		if (!o->cap)
 			o->cap = CORBEL_MAX_CAP;
 		break;
+	case OPT_PERIOD:
+		o->period =
+		    number(state, "--period", arg, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US);
+		break;
+	case OPT_BUDGET:
+		o->budget =
+		    number(state, "--budget", arg, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US);
+		break;
 	case OPT_VCPU:
 		o->vcpu = number(state, "--vcpu", arg, 0, CFG_MAX_VCPUS - 1);
 		break;
@@ -456,7 +471,7 @@ static const struct {
 } of_xl[] = {
     {"mem-max", "have maxmem = ... in the guest's file and start it anew"},
     {"config-update", "change the guest's file and start it anew"},
-    {"sched-", "`corbel sched' has weights, CPUs and caps"},
+    {"sched-", "`corbel sched' has weights, CPUs, caps and budgets"},
     {"cpupool-", "there are no nodes; `corbel help' lists what there is for pools"},
     {"pci-", "give the guest a device of VFIO by device_model_args"},
     {"usb", "have usb = 1 and usbdevice in the guest's file"},

@@ -370,12 +370,9 @@ static const char *state_name(uint32_t state)
 								    : "unknown";
 }
 
-/* Where it may run: of its affinity what is in its pool, if anything is. dom0's vCPUs are tied. */
-static uint64_t runs_on(const struct corbel_vcpu_stat *v, const struct corbel_pool_stat *pool)
+static bool has_deadline(const struct corbel_vcpu_stat *v, const struct corbel_pool_stat *pool)
 {
-	if (!v->vm)
-		return v->affinity;
-	return v->affinity & pool->cpus ? v->affinity & pool->cpus : pool->cpus;
+	return v->vm && !strcmp(pool->policy, "deadline");
 }
 
 static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
@@ -401,7 +398,11 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 	add_str(o, "cpus", cpulist_format(v->affinity, cpus, sizeof(cpus)));
 	add_u64(o, "affinity_mask", v->affinity);
 	add_str(o, "pool", pool->name);
-	add_u64(o, "runs_on_mask", runs_on(v, pool));
+	add_u64(o, "runs_on_mask", v->runs_on);
+	if (has_deadline(v, pool)) {
+		add_u64(o, "period_us", v->period_us);
+		add_u64(o, "budget_us", v->budget_us);
+	}
 	add_u64(o, "exits", v->exits_total);
 	return o;
 }
@@ -416,8 +417,11 @@ static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name,
 	       v->cpu, state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
 	       pool->name, cpulist_format(v->affinity, cpus, sizeof(cpus)));
 	if (v->vm && !(v->affinity & pool->cpus))
-		printf(", of which its pool has none: runs on %s",
-		       cpulist_format(pool->cpus, cpus, sizeof(cpus)));
+		printf(", of which its pool has none");
+	if (v->vm && v->runs_on != (v->affinity & pool->cpus))
+		printf(": runs on %s", cpulist_format(v->runs_on, cpus, sizeof(cpus)));
+	if (has_deadline(v, pool))
+		printf(", %u us each %u us", v->budget_us, v->period_us);
 	putchar('\n');
 }
 
@@ -530,9 +534,13 @@ int cmd_sched(struct opts *o)
 
 	for (i = 0; i < CFG_MAX_VCPUS; i++)
 		affinity[i] = o->cpus;
-	if (o->weight || o->cpus || o->cap) {
+	if (!o->period != !o->budget)
+		return fail("sched: --period and --budget belong together");
+	if (o->weight || o->cpus || o->cap || o->budget) {
 		if (!o->nargs)
 			return fail("sched: whose? name a guest: corbel sched --weight=512 NAME");
+		if (o->budget && budget_set(o->args[0], o->period, o->budget, o->vcpu))
+			return 1;
 		return apply_sched(o->args[0], o->weight, affinity, o->cap, o->vcpu) ? 1 : 0;
 	}
 	if (!o->json) {

@@ -533,7 +533,7 @@ static int prepare(struct start *s, const char *config)
 static int tune(struct start *s)
 {
 	struct cfg *c = s->c;
-	bool wanted = c->weight || c->cap || c->pool[0];
+	bool wanted = c->weight || c->cap || c->pool[0] || c->budget;
 	unsigned int i;
 
 	for (i = 0; i < c->vcpus; i++)
@@ -541,11 +541,13 @@ static int tune(struct start *s)
 	if (!wanted)
 		return 0;
 	if (!hv_present()) {
-		warning(
-		    "cpu_weight, cpus, cap and pool need the hypervisor (/dev/corbel); they are "
-		    "ignored");
+		warning("cpu_weight, cpus, cap, budget and pool need the hypervisor (/dev/corbel); "
+			"they are "
+			"ignored");
 		return 0;
 	}
+	if (c->budget && budget_set(c->name, c->period, c->budget, -1))
+		return -1;
 	if (c->pool[0] && pool_move(c->name, c->pool))
 		return -1;
 	return apply_sched(c->name, c->weight, c->affinity, c->cap, -1);
@@ -609,7 +611,8 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	if (!err && c->maxmem_mib > c->memory_mib && !from)
 		set_balloon(c);
 	if (!err && tune(&s)) {
-		fail("%s runs, but without what cpu_weight, cpus, cap and pool ask for; `corbel "
+		fail("%s runs, but without what cpu_weight, cpus, cap, budget and pool ask for; "
+		     "`corbel "
 		     "sched' and `corbel cpupool-migrate' set it",
 		     c->name);
 		err = from ? 0 : -1; /* one that has come from elsewhere is to go on */
