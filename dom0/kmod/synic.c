@@ -476,6 +476,7 @@ void cb_synic_vm_exit(struct cb_vm *vm)
 	for (i = 0; i < vm->vcpus; i++)
 		for (k = 0; vm->vcpu[i]->hyperv.synic && k < TLFS_TIMERS; k++)
 			stop_timer(vm->vcpu[i]->hyperv.synic, k);
-	xa_for_each(&vm->hyperv.signals, connection, ctx) eventfd_ctx_put(ctx);
+	xa_for_each(&vm->hyperv.signals, connection, ctx)
+		eventfd_ctx_put(ctx);
 	xa_destroy(&vm->hyperv.signals);
 }

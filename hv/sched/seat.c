@@ -91,12 +91,12 @@ bool seat_all(const struct cpupool *p, u64 cpus)
 
 	ASSERT_HELD(&sched_set_up);
 	FOR_EACH_UNIT(u, p)
-	if (u->seat.need && !has_seat(u, cpus))
-		seat_lift(u);
+		if (u->seat.need && !has_seat(u, cpus))
+			seat_lift(u);
 	if (p->policy->need)
 		FOR_EACH_UNIT(u, p)
-	found = found && (has_seat(u, cpus) || find_best(u, p->policy, cpus));
+			found = found && (has_seat(u, cpus) || find_best(u, p->policy, cpus));
 	FOR_EACH_UNIT(u, p)
-	settle_seat(u, found);
+		settle_seat(u, found);
 	return found;
 }
