@@ -108,7 +108,8 @@ static inline void shared_write(void __shared *to, const void *from, size_t n)
 #define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
 /* what KVM_CAP_X2APIC_API can be enabled with */
-#define CB_X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+#define CB_CLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+#define CB_X2APIC_API  (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
 /* what KVM_SET_GUEST_DEBUG takes */
 #define CB_GUEST_DEBUG                                                                             \

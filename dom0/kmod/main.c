@@ -105,7 +105,7 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	case KVM_CAP_IRQ_ROUTING:
 		return CB_MAX_ROUTES;
 	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_TSC_STABLE;
+		return CB_CLOCK_FLAGS;
 	case KVM_CAP_MCE:
 		return CORBEL_MCE_BANKS;
 	case KVM_CAP_COALESCED_MMIO:

@@ -138,11 +138,15 @@ static int vm_release(struct inode *inode, struct file *file)
 
 static int get_clock(struct cb_vm *vm, struct kvm_clock_data __user *arg)
 {
-	struct kvm_clock_data c = {.flags = KVM_CLOCK_TSC_STABLE};
+	struct kvm_clock_data c = {.flags = CB_CLOCK_FLAGS};
 	s64 ns;
 
 	mutex_lock(&vm->lock);
+	local_irq_disable(); /* the three are of one moment */
 	ns = vm->id ? HC3(CLOCK, vm->id, 0, 0) : ktime_get_boottime_ns() + vm->clock_ns;
+	c.host_tsc = rdtsc_ordered();
+	c.realtime = ktime_get_real_ns();
+	local_irq_enable();
 	mutex_unlock(&vm->lock);
 	if (ns < 0)
 		return ns;
@@ -153,11 +157,16 @@ static int get_clock(struct cb_vm *vm, struct kvm_clock_data __user *arg)
 static int set_clock(struct cb_vm *vm, const struct kvm_clock_data __user *arg)
 {
 	struct kvm_clock_data c;
+	u64 now;
 	int r = 0;
 
 	if (copy_from_user(&c, arg, sizeof(c)))
 		return -EFAULT;
-	if ((c.flags & ~KVM_CLOCK_TSC_STABLE) || (s64)c.clock < 0)
+	/* It has gone on since it was read, by wall clocks that agree. */
+	now = ktime_get_real_ns();
+	if (c.flags & KVM_CLOCK_REALTIME && now > c.realtime && (s64)c.clock >= 0)
+		c.clock += now - c.realtime;
+	if ((c.flags & ~CB_CLOCK_FLAGS) || (s64)c.clock < 0)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
 	if (vm->id)

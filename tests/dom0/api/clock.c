@@ -102,6 +102,57 @@ static void test_clock_ctrl(void)
 	end(&v);
 }
 
+/* ---- what a guest's clock says when it is moved to another machine ---- */
+
+#define SECOND	      1000000000ull
+#define CLOCK_OF_HOST (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+
+static u64 wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * SECOND + t.tv_nsec;
+}
+
+/* The clock, which was set to 5 s, as it was at wall time set_at; what it says now. */
+static u64 clock_set(const struct vm *v, unsigned int flags, u64 set_at)
+{
+	struct kvm_clock_data c = {.clock = 5 * SECOND, .flags = flags, .realtime = set_at};
+
+	if (ioctl(v->fd, KVM_SET_CLOCK, &c) || ioctl(v->fd, KVM_GET_CLOCK, &c))
+		return 0;
+	return c.clock;
+}
+
+static void test_clock_moved(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_clock_data c = {.clock = 1, .flags = 1u << 31};
+	u64 wall = wall_ns(), tsc = rdtsc(), hour = 3600 * SECOND, now;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK) == CLOCK_OF_HOST,
+	      "KVM_CAP_ADJUST_CLOCK names the flags that there are");
+	check(ioctl(v.fd, KVM_SET_CLOCK, &c) && errno == EINVAL, "others are refused");
+	check(!ioctl(v.fd, KVM_GET_CLOCK, &c) && c.flags == CLOCK_OF_HOST && c.realtime >= wall &&
+		  c.realtime <= wall_ns() && c.host_tsc >= tsc && c.host_tsc <= rdtsc(),
+	      "a clock is read with the host's wall clock and TSC of then");
+	now = clock_set(&v, KVM_CLOCK_REALTIME, wall_ns() - hour);
+	check(now > 5 * SECOND + hour && now < 65 * SECOND + hour,
+	      "what has passed since it was read is added when it is set (%llu)", now);
+	now = clock_set(&v, KVM_CLOCK_REALTIME, wall_ns() + hour);
+	check(now > 5 * SECOND && now < 65 * SECOND,
+	      "it does not go back by a wall clock that is behind (%llu)", now);
+	now = clock_set(&v, 0, wall_ns() - hour);
+	check(now > 5 * SECOND && now < 65 * SECOND, "nor on when nobody asks for it (%llu)", now);
+	c.clock = INT64_MAX - SECOND;
+	c.flags = KVM_CLOCK_REALTIME;
+	c.realtime = 0;
+	check(ioctl(v.fd, KVM_SET_CLOCK, &c) && errno == EINVAL,
+	      "beyond the end of time it is not set");
+	end(&v);
+}
+
 static void test_vm_tsc(void)
 {
 	struct vm v = start(NO_CHIP);
@@ -134,5 +185,6 @@ void clock_tests(void)
 	test_tsc_khz();
 	test_tsc();
 	test_clock_ctrl();
+	test_clock_moved();
 	test_vm_tsc();
 }
