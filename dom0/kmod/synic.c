@@ -10,7 +10,7 @@
  */
 #include "kmod.h"
 
-#define MIN_PERIOD_NS 100000ull	   /* what a guest asks for must not keep dom0 busy */
+#define MIN_PERIOD_NS 200000ull	   /* what a guest asks for must not keep dom0 busy */
 #define MAX_WAIT      (1ull << 36) /* then it is looked at again; in units of 100 ns */
 #define ZEROES	      2048u
 

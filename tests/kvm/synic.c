@@ -456,12 +456,14 @@ static void check_extremes(struct vm *vm)
 				  TLFS_TIMER_ON | TLFS_TIMER_PERIODIC |
 				      (i & 1 ? FOR_SINT : TLFS_TIMER_DIRECT | (VECTOR + i) << 4));
 	hv_begin(vm, 0, pl_flooded, 0, 0);
-	fine &= vm_run(vm, 0, 500) == END_TIME;
-	cpu_get_regs(vm, 0, &r);
-	n = r.r13;
-	note("%u interrupts in 500 ms, while the guest has counted to %llu", n, r.rbx);
-	/* a tenth of a millisecond, for each of the four, and as much again for slow clocks */
-	ok(fine && n > 10 && n < 500 * 10 * 4 * 2,
+	for (i = n = 0; !n && i < 20; i++) { /* a slow machine is busy with the timers */
+		fine &= vm_run(vm, 0, 500) == END_TIME;
+		cpu_get_regs(vm, 0, &r);
+		n = r.r13;
+	}
+	note("%u interrupts in %u ms, while the guest has counted to %llu", n, i * 500, r.rbx);
+	/* a fifth of a millisecond, for each of the four, and as much again for slow clocks */
+	ok(fine && n > 0 && n < i * 500 * 5 * 4 * 2,
 	   "timer: a period of next to nothing is one that can be had");
 	for (i = 0; i < 4; i++)
 		set_msr(vm, 0, CONFIG(i), 0);
