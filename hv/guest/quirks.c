@@ -97,6 +97,13 @@ static const struct {
      */
     [QUIRK_DR7] = {TCG, "dr7"},
     /*
+     * An SMI that comes while a guest runs does not leave the guest: the firmware's handler runs
+     * on the guest's nested page tables and intercepts, and ends in an exit. Remedy: SMIs exit, and
+     * come in behind STGI. Real CPUs that have SMM locked would not exit for them, nor need to.
+     * Test: smoke test secureboot, whose firmware keeps its variables by SMM.
+     */
+    [QUIRK_SMI] = {TCG, "smi"},
+    /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
      * look, as it does at each of its exits, which may come before the timer for ever; saving the

@@ -7,6 +7,7 @@
 _Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
 const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS] = {
     [SVM_EXIT_NMI] = {VMEXIT_NMI},
+    [SVM_EXIT_SMI] = {VMEXIT_IRQ_WINDOW}, /* STGI has let it in */
     [SVM_EXIT_INIT] = {VMEXIT_INIT},
     [SVM_EXIT_VINTR] = {VMEXIT_IRQ_WINDOW},
     [SVM_EXIT_IRET] = {VMEXIT_NMI_WINDOW},

@@ -173,6 +173,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	};
 	if (pause_count)
 		m->int3 |= SVM_INT3_PAUSE;
+	if (quirk_has(QUIRK_SMI))
+		m->int3 |= SVM_INT3_SMI;
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
 	svm_of(v)->watch = svm_of(v)->virq = 0;

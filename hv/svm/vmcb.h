@@ -55,6 +55,7 @@
 #define SVM_EXIT_EXCEPTION   0x040
 #define SVM_EXIT_INTR	     0x060
 #define SVM_EXIT_NMI	     0x061
+#define SVM_EXIT_SMI	     0x062
 #define SVM_EXIT_INIT	     0x063
 #define SVM_EXIT_VINTR	     0x064
 #define SVM_EXIT_CR0_SEL     0x065

@@ -146,6 +146,8 @@ static void test_decode(void)
 		  decode(SVM_EXIT_MSR, 0, 0).reason == VMEXIT_MSR_READ,
 	      "RDMSR, WRMSR");
 	CHECK(decode(SVM_EXIT_INTR, 0, 0).reason == VMEXIT_INTR, "interrupts");
+	CHECK(decode(SVM_EXIT_SMI, 0, 0).reason == VMEXIT_IRQ_WINDOW,
+	      "SMIs: nothing is left to do");
 	x = decode(SVM_EXIT_EXCEPTION + 17, 0, 0);
 	CHECK(x.reason == VMEXIT_EXCEPTION && x.exc.vector == 17 && x.exc.has_error, "#AC");
 	x = decode(0x014, 0, 0);

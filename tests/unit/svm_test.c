@@ -103,6 +103,11 @@ static void test_intercepts(void)
 		  m->pause_threshold == 128,
 	      "with a filter PAUSE exits, too");
 	pause_count = pause_threshold = 0;
+	quirks = BIT(QUIRK_SMI);
+	m = fresh(false);
+	CHECK(m->int3 == (0xfd44802b | BIT(2)),
+	      "where SMIs would be served in the guest, they exit");
+	quirks = 0;
 	m = fresh(true);
 	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xfd44802b, "dom0's: WBINVD does not");
 }
