@@ -196,8 +196,14 @@ run: $(if $(filter disk,$(DOM0)),dom0-disk,$(BUILD)/corbel.iso)
 	@BUILD=$(BUILD) CPUS='$(CPUS)' MEM='$(MEM)' ACCEL='$(ACCEL)' FIRMWARE='$(FIRMWARE)' APPEND='$(APPEND)' DOM0='$(DOM0)' DISK='$(DISK)/$(SUITE).img' \
 		DOM0_APPEND='$(DOM0_APPEND)' dom0/run
 
+# ---- one EFI program of hypervisor, kernel, initrd and command lines, for Secure Boot; KEY and CERT sign it ----
+EFI_DOM0 := $(or $(filter cloud amd64,$(DOM0)),cloud)
+.PHONY: efi-image
+efi-image: $(BUILD)/corbel.elf $(VMLINUZ_$(EFI_DOM0)) $(IMG)/initrd-$(EFI_DOM0).img
+	dom0/efi-image $(if $(KEY),-k '$(KEY)' -c '$(CERT)') -x '$(APPEND)' -o $(BUILD)/corbel.efi $^ 'console=tty0 console=ttyS0 $(DOM0_APPEND)'
+
 # ---- Debian packages, in build/deb; and the disk of a Debian machine ----
-DEB_SRC := dom0/mkdeb Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod dom0/systemd tools -type f ! -name '*.pyc')
+DEB_SRC := dom0/mkdeb dom0/efi-image Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod dom0/systemd tools -type f ! -name '*.pyc')
 DEB     := $(BUILD)/deb/corbel_$(VERSION)_amd64.changes
 
 $(DEB): $(DEB_SRC)
@@ -285,6 +291,7 @@ help:
 	@echo 'make run         boot it in QEMU; Ctrl-A x leaves. Variables: CPUS=2 MEM=2G ACCEL=kvm|tcg FIRMWARE=bios|uefi'
 	@echo '                 APPEND="hypervisor options" DOM0=cloud|amd64 DOM0_APPEND="kernel options"'
 	@echo '                 DOM0=disk boots the disk of make dom0-disk instead, which keeps what is written to it'
+	@echo 'make efi-image   build/corbel.efi, all of it in one EFI program, for Secure Boot; KEY=file CERT=file sign it, APPEND and others as above'
 	@echo 'make dom0-disk   a disk of Debian with the packages installed; SUITE=bookworm|trixie; needs root'
 	@echo 'make deb         Debian packages, in build/deb: hypervisor, GRUB menu, module for DKMS, tool'
 	@echo 'make run-bochs   the same in Bochs, on VT-x (in some minutes); Ctrl-A x leaves'

@@ -7,7 +7,8 @@
 
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
-disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends. The transcript goes to
+disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends,
+esp=DIR has that directory for a disk, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
 import json
@@ -26,7 +27,7 @@ from .report import Stop, ok, need
 
 BUILD = os.environ.get('BUILD', 'build')
 LOGS = os.path.join(BUILD, 'logs')
-OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
+OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
 # With a thread for each CPU QEMU 7.2 loses writes to CPU 0's flags, and with them its guest's registers: see tests/README.md.
 ACCEL = os.environ.get('ACCEL', 'tcg,thread=single')
 # Machines get this many seconds for what takes one second on an idle host with two CPUs.
@@ -47,7 +48,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso', disk=None):
+                 grub=None, life=600, iso='corbel.iso', disk=None, esp=None):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -59,19 +60,24 @@ class Machine:
         entry = ('bare-' if bare else '') + dom0
         oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
-        cmd = ['qemu-system-x86_64', '-M', machine, '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+        secure = firmware == 'secure'
+        cmd = ['qemu-system-x86_64', '-M', machine + (',smm=on' if secure else ''), '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-smbios', f'type=11,value=corbel:{oem}']
         if disk:
             cmd += ['-drive', f'file={os.path.join(BUILD, "disk", disk)}.img,if=virtio,format=raw,snapshot=on']
+        elif esp:
+            cmd += ['-drive', f'file=fat:{esp},if=virtio,format=raw,readonly=on']
         else:
             cmd += ['-cdrom', os.path.join(BUILD, iso)]
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']
         if not reboot:
             cmd += ['-no-reboot']
-        if firmware == 'uefi':
-            shutil.copyfile(OVMF % 'VARS', self.file('vars'))
-            cmd += ['-drive', 'if=pflash,format=raw,readonly=on,file=' + OVMF % 'CODE',
+        if firmware != 'bios':
+            code, variables = ('.secboot', '.snakeoil') if secure else ('', '')
+            shutil.copyfile(OVMF % ('VARS', variables), self.file('vars'))
+            cmd += ['-global', 'driver=cfi.pflash01,property=secure,value=on'] if secure else []
+            cmd += ['-drive', 'if=pflash,format=raw,readonly=on,file=' + OVMF % ('CODE', code),
                     '-drive', 'if=pflash,format=raw,file=' + self.base + '.vars']
         if script:
             with open(self.file('sh'), 'w') as f:

@@ -18,7 +18,8 @@ GENERATOR = 'dom0/systemd/corbel-generator'
 FILES = {
     'corbel-hypervisor-{v}': ['/boot/corbel-{v}.elf', '/boot/corbel-{v}.config'],
     'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
-                                 '/lib/systemd/system-generators/corbel',
+                                 '/lib/systemd/system-generators/corbel', '/usr/sbin/corbel-efi-image', '/etc/default/corbel-efi-image',
+                                 '/etc/initramfs/post-update.d/corbel-efi-image', '/usr/share/man/man8/corbel-efi-image.8.gz',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
     'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h', '/usr/src/corbel-{v}/abi_pool.h',
                     '/etc/modprobe.d/corbel-dkms.conf'],
@@ -126,6 +127,53 @@ def grub_menu():
             ok(out == want, f'menu: CORBEL_DEFAULT={said} {"with" if elf else "without"} a hypervisor: the default is {want}', out)
 
 
+def efi_image():
+    """What corbel-efi-image takes by its settings, and what it refuses; secureboot.py starts what it makes."""
+    with tempfile.TemporaryDirectory() as there:
+        def made(*args, settings='', **env):
+            with open(f'{there}/settings', 'w') as f:
+                f.write(settings)
+            return run('dom0/efi-image', *args, env=dict(os.environ, CORBEL_EFI_SETTINGS=f'{there}/settings', CORBEL_BOOT=there, TMPDIR=there, **env))
+
+        for f in 'corbel-0.9.elf', 'corbel-0.10.elf', 'corbel-0.11.elf.dpkg-new', 'vmlinuz-6.1.0-9-amd64', 'vmlinuz-6.1.0-10-amd64', \
+                'vmlinuz-6.1.0-11-amd64', 'initrd.img-6.1.0-9-amd64', 'initrd.img-6.1.0-10-amd64':
+            with open(f'{there}/{f}', 'w') as out:
+                out.write(f'this is {f}.')
+        r = run('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=me', '-keyout', f'{there}/key', '-out', f'{there}/pem')
+        need(r.returncode == 0, 'image: a key can be made', r.stdout)
+        out, key = f'{there}/esp/corbel.efi', f'KEY={there}/key CERT={there}/pem\n'
+        usual = f'OUT={out}\nCMDLINE="root=/dev/$((2 + 2)) a;b"\nOPTIONS="maxcpus=3"\n'
+        r = made('--hook', settings=usual)
+        ok(r.returncode == 0 and not r.stdout and not os.path.exists(out), 'image: the hook does nothing without a key', r.stdout)
+        r = made(settings=usual)
+        ok(r.returncode == 1 and 'no KEY in' in r.stdout and not os.path.exists(out), 'image: who calls it without one is told', r.stdout)
+        r = made('--hook', settings=usual + key)
+        need(r.returncode == 0, 'image: with a key the hook makes it', r.stdout)
+        with open(out, 'rb') as f:
+            image = f.read()
+        there_is = re.findall(r'this is ([^\0]*)\.\0', image.decode('latin-1'))
+        ok(there_is == ['corbel-0.10.elf', 'initrd.img-6.1.0-10-amd64', 'vmlinuz-6.1.0-10-amd64'],
+           'image: it has the newest hypervisor, and the newest kernel with an initrd', there_is)
+        ok(b'/corbel.elf maxcpus=3;' in image and b'/linux root=/dev/4 a\\;b;' in image, 'image: the command lines are those of the settings')
+        r = run('sbverify', '--cert', f'{there}/pem', out)
+        ok(r.returncode == 0, 'image: the key has signed it', r.stdout)
+        run('objcopy', '-O', 'binary', '--only-section=.sbat', out, f'{there}/sbat')
+        sbat = open(f'{there}/sbat').read()
+        ok(re.search(r'^sbat,.*\ngrub,\d+,(.*\n)+corbel,1,', sbat), 'image: .sbat names GRUB by its generation, and us', sbat)
+        os.remove(f'{there}/initrd.img-6.1.0-10-amd64')
+        for what, why, args, settings in (
+                ('a key without a certificate', 'not one of them', [], usual + f'KEY={there}/key\n'),
+                ('a key that is none', 'sbsign failed', [], usual + f'KEY={there}/pem CERT={there}/pem\n'),
+                ('a certificate that is none', 'is no certificate', [], usual + f'KEY={there}/key CERT={there}/key\n'),
+                ('two lines', 'one line', [], usual + key + 'CMDLINE="a\nb"\n'),
+                ('an open quote', 'does not understand', [], usual + key + 'OPTIONS="\'"\n'),
+                ('what is not there', 'not there', ['-o', out, f'{there}/none', f'{there}/pem', f'{there}/pem', ''], ''),
+                ('too few arguments', 'usage', ['-o', out, f'{there}/pem'], '')):
+            r = made(*args, settings=settings)
+            ok(r.returncode and why in r.stdout and open(out, 'rb').read() == image, f'image: {what}: refused in a line, and the last one stays', r.stdout)
+        ok(sorted(os.listdir(f'{there}/esp')) == ['corbel.efi'] and not glob.glob(f'{there}/tmp.*'), 'image: nothing else is left behind')
+
+
 def units():
     """The drop-ins of the generator for made-up units in two directories, of which the first one counts."""
     bare, made = 'ConditionVirtualization=no\n', {}
@@ -152,4 +200,4 @@ def manual():
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 
-main(packages, grub_menu, units, manual)
+main(packages, grub_menu, efi_image, units, manual)

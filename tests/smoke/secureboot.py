@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Secure Boot: an image by dom0/efi-image that the firmware's key has signed comes to dom0, others are refused. Part of `make test-full`."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+
+CMDLINE = 'console=ttyS0 dom0.demo=0 quiet lockdown=integrity'
+OVMF_KEY, CERT, PASSWORD = '/usr/share/ovmf/PkKek-1-snakeoil.key', '/usr/share/ovmf/PkKek-1-snakeoil.pem', 'snakeoil'
+KVER = re.search(r'KVER_cloud := (\S+)', open(build_file('deps.mk')).read()).group(1)
+GLOBAL = '8be4df61-93ca-11d2-aa0d-00e098032b8c'  # variables of the UEFI specification
+there = tempfile.TemporaryDirectory(dir=build_file(''))
+KEY = f'{there.name}/key'
+
+
+def run(*command):
+    r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    need(r.returncode == 0, f'{os.path.basename(command[0])} succeeds', r.stdout)
+    return r.stdout
+
+
+def esp(name):
+    """The path of the program that the firmware starts in this directory, which is made."""
+    os.makedirs(f'{there.name}/{name}/EFI/BOOT')
+    return f'{there.name}/{name}/EFI/BOOT/BOOTX64.EFI'
+
+
+def images():
+    """One that is signed, with a signed corbel.ko in its initrd beside the one that is not; and one that is not."""
+    run('openssl', 'rsa', '-in', OVMF_KEY, '-passin', f'pass:{PASSWORD}', '-out', KEY)
+    run('openssl', 'x509', '-in', CERT, '-outform', 'DER', '-out', f'{KEY}.der')
+    module = f'{there.name}/corbel.ko'
+    run(f'/usr/src/linux-headers-{KVER}/scripts/sign-file', 'sha256', KEY, CERT, build_file(f'kmod/{KVER}/corbel.ko'), module)
+    run('dom0/mkimage', '--add', f'/signed/corbel.ko={module}', '--compress', 'none', '-o', f'{there.name}/cpio')
+    initrd = f'{there.name}/initrd'
+    with open(initrd, 'wb') as out:
+        for part in f'{there.name}/cpio', build_file('dom0/initrd-cloud.img'):
+            with open(part, 'rb') as f:
+                out.write(f.read())
+    files = build_file('corbel.elf'), build_file(f'kernel/{KVER}/vmlinuz'), initrd, CMDLINE
+    said = run('dom0/efi-image', '-k', KEY, '-c', f'{KEY}.der', '-x', 'console=com1,115200 loglvl=debug', '-o', esp('signed'), *files)
+    ok(said.endswith(', signed\n'), 'it says what is in the image, and that it is signed', said)
+    said = run('dom0/efi-image', '-o', esp('unsigned'), *files)
+    ok(said.endswith(', not signed\n'), 'without a key it says that the image is not signed', said)
+
+
+def image(name):
+    with open(f'{there.name}/{name}/EFI/BOOT/BOOTX64.EFI', 'rb') as f:
+        return f.read()
+
+
+def changed(name, data, what, to=None, behind=0):
+    """An image with something else at the only place that has these bytes, or so far behind."""
+    need(data.count(what) == 1, f'{name}: the place to be changed is there once', data.count(what))
+    at = data.index(what) + behind
+    to = to or bytes([data[at] ^ 1])
+    with open(esp(name), 'wb') as f:
+        f.write(data[:at] + to + data[at + len(to):])
+
+
+def machine(name, **more):
+    return Machine(name, esp=f'{there.name}/{name}', firmware='secure', nic=None, **more)
+
+
+def variable(m, name):
+    """Its bytes, without the attributes in front."""
+    return bytes.fromhex(m.out_of(f'od -An -v -tx1 /mnt/{name}-{GLOBAL}').replace(' ', '').replace('\r', '').replace('\n', ''))[4:]
+
+
+def signed():
+    with machine('signed', reboot=True) as m:
+        m.prompt()
+        ok('loaded by GRUB' in m.transcript() and 'EFI v' in m.out_of('dmesg'), 'signed: the firmware starts it, and it comes to dom0\'s prompt')
+        m.out_of('modprobe efivarfs; mount -t efivarfs efivarfs /mnt; mount -t securityfs securityfs /sys/kernel/security')
+        ok(variable(m, 'SecureBoot') == b'\1', 'signed: dom0 reads that Secure Boot is on')
+        ok('[integrity]' in m.out_of('cat /sys/kernel/security/lockdown'), 'signed: dom0\'s kernel is locked down by its signed command line')
+        out = m.out_of('modprobe corbel 2>&1 || insmod /signed/corbel.ko && corbel info', 20)
+        ok('Key was rejected' in out and re.search(r'svm', out), 'signed: dom0\'s kernel takes the module that the key has signed, and not the other one', out)
+        with_options(m)
+
+
+def with_options(m):
+    """The firmware's boot entries can be written by everybody who has its console, or root: they are not signed."""
+    now = variable(m, 'BootCurrent')
+    entry = variable(m, f'Boot{now[1]:02X}{now[0]:02X}') + ' debugkeys=off init=/bin/false'.encode('utf-16-le') + b'\0\0'
+    for name, value in ('Boot0099', entry), ('BootNext', b'\x99\0'):
+        text = ''.join(f'\\{b:03o}' for b in b'\7\0\0\0' + value)
+        m.out_of(f"printf '{text}' > /tmp/v; dd if=/tmp/v of=/mnt/{name}-{GLOBAL} bs=4096 2>&1", 20)
+    before = m.out_of('cat /proc/cmdline')
+    m.send('reboot\r')
+    m.expect('GRUB', 'options: the machine starts again', 60)
+    m.prompt('options: it comes to the prompt again')
+    m.out_of('modprobe efivarfs; mount -t efivarfs efivarfs /mnt')
+    need(variable(m, 'BootCurrent') == b'\x99\0', 'options: by an entry that has options for the image')
+    after = m.out_of('cat /proc/cmdline')
+    ok(after == before, 'options: neither dom0 nor the hypervisor has got any of them', after)
+
+
+def is_refused(name):
+    with machine(name) as m:
+        got = m.wait([r'Access Denied|Security Violation', 'GRUB'], 30)
+        ok(got == 0, f'{name}: the firmware does not start it', m.transcript()[-500:])
+
+
+def refused():
+    """Each of these is one step away from what is started."""
+    data = image('signed')
+    changed('a byte of the initrd is another', data, b'./initrd\0', behind=4096)
+    changed('the command line is another', data, b'lockdown=integrity', b'lockdown=nothingxx')
+    run('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=somebody', '-keyout', f'{KEY}2', '-out', f'{KEY}2.pem')
+    run('sbsign', '--key', f'{KEY}2', '--cert', f'{KEY}2.pem', '--output', esp('somebody else has signed it'),
+        f'{there.name}/unsigned/EFI/BOOT/BOOTX64.EFI')
+    for name in 'unsigned', 'a byte of the initrd is another', 'the command line is another', 'somebody else has signed it':
+        is_refused(name)
+
+
+def broken():
+    """Signed, but not as it was made: GRUB says why, nobody gets its prompt, and the firmware goes on."""
+    name = 'no initrd'
+    changed(f'{name}, not signed', image('unsigned'), b'./initrd\0', b'./initrx\0')
+    run('sbsign', '--key', KEY, '--cert', CERT, '--output', esp(name), f'{there.name}/{name}, not signed/EFI/BOOT/BOOTX64.EFI')
+    with machine(name) as m:
+        m.expect('GRUB', f'{name}: the firmware starts what is signed', 30)
+        m.expect('initrd. not found', f'{name}: the cause is said', 30)
+        m.expect('Corbel is not started', f'{name}: and a line what to do')
+        m.send('c\x1bc\x1b')
+        m.expect('BdsDxe', f'{name}: and it goes back to the firmware')
+        ok(not re.search(r'grub>|rescue>', m.transcript()), f'{name}: nobody gets a prompt of GRUB')
+
+
+try:
+    main(images, signed, refused, broken)
+finally:
+    there.cleanup()
