@@ -222,6 +222,12 @@ $(DISK)/%.base: dom0/mkdisk
 	dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
 $(DISK)/%.img: $(DISK)/%.base $(DEB)
 	BASE=$< dom0/mkdisk $* $@ $(BUILD)/deb/*.deb
+# With the key of Debian's ovmf for DKMS, and what an image for Secure Boot is made with.
+OVMF_KEY := /usr/share/ovmf/PkKek-1-snakeoil
+$(DISK)/secureboot.img: $(DISK)/bookworm.base $(DEB)
+	openssl rsa -in $(OVMF_KEY).key -passin pass:snakeoil -out $@.key 2> /dev/null
+	openssl x509 -in $(OVMF_KEY).pem -outform DER -out $@.cer
+	BASE=$< MOK=$@.key:$@.cer dom0/mkdisk bookworm $@ $(BUILD)/deb/*.deb sbsigntool openssl binutils efibootmgr
 # With libvirt, for its test.
 $(DISK)/libvirt.img: $(DISK)/bookworm.img
 	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients qemu-utils apparmor dnsmasq-base
@@ -264,7 +270,7 @@ test:
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
-	$(call wanted,libvirt,$(DISK)/libvirt.img $(DISK)/guest.cpio))
+	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt,$(DISK)/libvirt.img $(DISK)/guest.cpio))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 

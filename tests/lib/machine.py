@@ -7,7 +7,7 @@
 
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
-disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends,
+disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends (but with keep=True),
 esp=DIR has that directory for a disk, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
@@ -48,7 +48,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso', disk=None, esp=None):
+                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -65,7 +65,7 @@ class Machine:
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-smbios', f'type=11,value=corbel:{oem}']
         if disk:
-            cmd += ['-drive', f'file={os.path.join(BUILD, "disk", disk)}.img,if=virtio,format=raw,snapshot=on']
+            cmd += ['-drive', f'file={os.path.join(BUILD, "disk", disk)}.img,if=virtio,format=raw,snapshot={"off" if keep else "on"}']
         elif esp:
             cmd += ['-drive', f'file=fat:{esp},if=virtio,format=raw,readonly=on']
         else:

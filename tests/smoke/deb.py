@@ -145,6 +145,8 @@ def efi_image():
         usual = f'OUT={out}\nCMDLINE="root=/dev/$((2 + 2)) a;b"\nOPTIONS="maxcpus=3"\n'
         r = made('--hook', settings=usual)
         ok(r.returncode == 0 and not r.stdout and not os.path.exists(out), 'image: the hook does nothing without a key', r.stdout)
+        r = made('--hook', settings='CMDLINE="root=$(false)"\n')
+        ok(r.returncode == 0 and not r.stdout, 'image: nor then if the settings cannot be read', r.stdout)
         r = made(settings=usual)
         ok(r.returncode == 1 and 'no KEY in' in r.stdout and not os.path.exists(out), 'image: who calls it without one is told', r.stdout)
         r = made('--hook', settings=usual + key)
@@ -166,6 +168,8 @@ def efi_image():
                 ('a key that is none', 'sbsign failed', [], usual + f'KEY={there}/pem CERT={there}/pem\n'),
                 ('a certificate that is none', 'is no certificate', [], usual + f'KEY={there}/key CERT={there}/key\n'),
                 ('two lines', 'one line', [], usual + key + 'CMDLINE="a\nb"\n'),
+                ('no root', 'no UUID', [], usual + key + 'CMDLINE="root=UUID=$(true) ro"\n'),
+                ('no EFI system partition', 'mounted?', [], usual + key + f'OUT={there}/no/corbel/corbel.efi\n'),
                 ('an open quote', 'does not understand', [], usual + key + 'OPTIONS="\'"\n'),
                 ('what is not there', 'not there', ['-o', out, f'{there}/none', f'{there}/pem', f'{there}/pem', ''], ''),
                 ('too few arguments', 'usage', ['-o', out, f'{there}/pem'], '')):
