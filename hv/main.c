@@ -24,6 +24,7 @@
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
 #include "hv/mm/frame.h"
+#include "hv/mm/mtrr.h"
 #include "hv/svm/svm.h"
 #include "hv/vmx/vmx.h"
 
@@ -59,6 +60,7 @@ static void init_memory(void)
 		boot_fail("the pool is too small for the table of frames; give the hypervisor more "
 			  "with option hvmem=");
 	mm_init();
+	mtrr_init();
 }
 
 static void print_banner(void)

@@ -89,6 +89,13 @@ bool frame_next_ram(u64 *pfn, u64 *end)
 	return true;
 }
 
+bool frame_has_ram(u64 pfn, u64 count)
+{
+	u64 first = pfn, end;
+
+	return frame_next_ram(&first, &end) && first < pfn + count;
+}
+
 bool frame_next_dom0(u64 *pfn, u64 *end)
 {
 	for (u64 stop; frame_next_ram(pfn, &stop); *pfn = stop) {

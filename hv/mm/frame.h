@@ -48,6 +48,8 @@ void frame_set_kind(u64 pfn, enum frame_kind kind);
  * records are an array. False: there is none.
  */
 bool frame_next_ram(u64 *pfn, u64 *end);
+/* Is any of it RAM? */
+bool frame_has_ram(u64 pfn, u64 count);
 /* Likewise, and all of them dom0's. */
 bool frame_next_dom0(u64 *pfn, u64 *end);
 /* First frame beyond RAM. */

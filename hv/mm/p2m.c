@@ -5,6 +5,7 @@
  * free tables. The lock is held all the while.
  */
 #include "hv/mm/p2m.h"
+#include "hv/mm/mtrr.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"
@@ -395,16 +396,12 @@ bool p2m_fix_exec(struct p2m *p, u64 gfn)
 /* ---- dom0 ---- */
 
 /*
- * EPT alone decides the memory type there; with NPT the MTRRs and dom0's PAT do, as on the bare
- * machine.
+ * EPT alone decides the memory type there, so it says what the MTRRs do; with NPT these and dom0's
+ * PAT decide, as on the bare machine.
  */
-static u64 dom0_attr(bool ram)
+static u64 dom0_attr(bool wb)
 {
-	u64 attr = P2M_DOM0_RAM;
-
-	if (!ram && pt_guest.wb)
-		attr |= PT_UC;
-	return attr;
+	return P2M_DOM0_RAM | (!wb && pt_guest.wb ? PT_UC : 0);
 }
 
 int p2m_dom0_init(struct p2m *p, u64 limit)
@@ -420,11 +417,10 @@ int p2m_dom0_init(struct p2m *p, u64 limit)
 	return err;
 }
 
-static bool block_has_ram(u64 pfn, u64 count)
+/* A block, aligned, that is not all alike. */
+static bool block_is_mixed(u64 pfn, u32 order)
 {
-	u64 first = pfn, end;
-
-	return frame_next_ram(&first, &end) && first < pfn + count;
+	return frame_has_ram(pfn, BIT(order)) || mtrr_of(pfn, order) == MTRR_MIXED;
 }
 
 static bool dom0_fault_locked(struct p2m *p, u64 gfn)
@@ -437,13 +433,13 @@ static bool dom0_fault_locked(struct p2m *p, u64 gfn)
 	pt_lookup(&p->pt, gfn, &leaf);
 	if (leaf.kind == PT_LEAF) /* another CPU was faster; but a shared page has no PT_X */
 		return leaf.attr & PT_X;
-	if (leaf.kind == PT_MMIO || gfn >= p2m_gfn_end() || block_has_ram(gfn, 1))
+	if (leaf.kind == PT_MMIO || gfn >= p2m_gfn_end() || frame_has_ram(gfn, 1))
 		return false;
 	order = MIN(leaf.order, pt_guest.max_order);
-	while (order && block_has_ram(ALIGN_DOWN(gfn, BIT(order)), BIT(order)))
+	while (order && block_is_mixed(ALIGN_DOWN(gfn, BIT(order)), order))
 		order -= 9;
 	gfn = ALIGN_DOWN(gfn, BIT(order));
-	return !pt_map(&p->pt, gfn, gfn, order, dom0_attr(false));
+	return !pt_map(&p->pt, gfn, gfn, order, dom0_attr(mtrr_of(gfn, order) == MTRR_WB));
 }
 
 bool p2m_dom0_fault(struct p2m *p, gpa_t addr)

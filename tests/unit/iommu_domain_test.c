@@ -9,12 +9,14 @@
  * reaches at each moment, whose frames are held, and that nothing stale is ever used.
  */
 #include "hv/iommu/domain.c"
+#include "hv/mm/mtrr.h"
 #include "iommu_machine.h"
 #include "stand_in.h"
 
 /* The hypervisor does not touch devices' memory. */
 ZERO(void *, mm_map_temp, hpa_t page)
 NOTHING(mm_unmap_temp, void)
+ZERO(enum mtrr_type, mtrr_of, u64 pfn, u32 order)
 ZERO(bool, mm_compare, const struct mm_word *w, u32 n)
 
 #define DEVICE	  0x1ffu /* bus 1 */

@@ -7,6 +7,7 @@
 #include "boot/boot.h"
 #include "hv/cpu/smp.h"
 #include "hv/guest/vm.h"
+#include "hv/mm/mtrr.h"
 #include "arena.h"
 
 #define MB	   0x100000ull
@@ -31,6 +32,18 @@ static void fake_flush_wait(struct vm *vm)
 	last_gen = vm->is_dom0 ? last_gen : vm->p2m.tlb_gen;
 	if (at_flush)
 		at_flush();
+}
+
+/* MTRRs have nothing as write-back, or each second MiB, be it RAM or not. */
+static bool mtrr_stripes __attribute__((unused));
+
+enum mtrr_type mtrr_of(u64 pfn, u32 order)
+{
+	if (!mtrr_stripes)
+		return MTRR_OTHER;
+	if (order)
+		return MTRR_MIXED;
+	return pfn & 0x100 ? MTRR_WB : MTRR_OTHER;
 }
 
 static u32 temp_mapped;

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the firmware's MTRRs say of memory: the same on all CPUs, and nobody changes them. */
+#pragma once
+
+#include "hv/lib/types.h"
+
+#define MTRR_RANGES 10u
+
+enum mtrr_type { MTRR_OTHER, MTRR_WB, MTRR_MIXED };
+
+extern struct mtrrs {
+	u32 count;
+	bool wb; /* what is in no range is write-back */
+	struct {
+		u64 base, mask; /* bytes; 0 in what an address may have any value of */
+		u32 type;
+	} range[MTRR_RANGES];
+} mtrrs;
+
+/* On the boot CPU, once, with phys_bits set. */
+void mtrr_init(void);
+/*
+ * Of an aligned block of 2^order pages: is all of it write-back (SDM "Memory Cache Control", "MTRR
+ * Precedences")? What lies below 1 MiB counts as other; MTRR_MIXED: ask for smaller blocks.
+ */
+enum mtrr_type mtrr_of(u64 pfn, u32 order);

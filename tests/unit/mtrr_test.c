@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What MTRRs as firmware sets them say of blocks of memory. The registers are the test's. */
+#include <string.h>
+
+#include "hv/lib/asm.h"
+
+static int fake_rdmsr(u32 msr, u64 *val);
+#define rdmsr_safe fake_rdmsr
+#include "hv/mm/mtrr.c"
+
+#include "test.h"
+
+#define GIB	    (1ull << 30)
+#define MIB	    (1ull << 20)
+#define UC	    0ull
+#define WC	    1ull
+#define WT	    4ull
+#define WB	    6ull
+#define ON	    0x800ull
+#define PAGE_OF(at) ((at) >> 12)
+#define ORDER_2M    9
+#define ORDER_1G    18
+
+u32 phys_bits = 39;
+
+static u64 cap, def, range[2 * MTRR_RANGES + 8];
+static bool absent;
+
+static int fake_rdmsr(u32 msr, u64 *val)
+{
+	u32 at = msr - MSR_MTRR_PHYS_BASE0;
+
+	if (absent)
+		return -EIO;
+	if (msr == MSR_MTRR_CAP)
+		*val = cap;
+	else if (msr == MSR_MTRR_DEF_TYPE)
+		*val = def;
+	else if (at < ARRAY_SIZE(range))
+		*val = range[at];
+	else
+		return -EIO;
+	return 0;
+}
+
+static void machine(u64 default_type)
+{
+	memset(range, 0, sizeof(range));
+	memset(&mtrrs, 0, sizeof(mtrrs));
+	absent = false;
+	cap = 0x500 | MTRR_RANGES;
+	def = default_type;
+}
+
+static void put(u32 i, u64 base, u64 size, u64 type)
+{
+	range[2 * i] = base | type;
+	range[2 * i + 1] = (~(size - 1) & GENMASK(phys_bits - 1, 12)) | ON;
+}
+
+static enum mtrr_type page(u64 at)
+{
+	return mtrr_of(PAGE_OF(at), 0);
+}
+
+/* Uncached unless a range says otherwise, as many firmwares have it. */
+static void test_ranges(void)
+{
+	machine(ON | UC);
+	put(0, 0, 2 * GIB, WB);
+	put(1, 2 * GIB, GIB, WB);
+	put(2, 3 * GIB - 16 * MIB, 16 * MIB, UC); /* SMM's memory, say */
+	put(3, 4 * GIB, 4 * GIB, WB);
+	put(5, 16 * GIB, GIB, WT);
+	range[2 * 6] = 32 * GIB | WB; /* is not valid */
+	mtrr_init();
+	CHECK(page(GIB) == MTRR_WB && page(3 * GIB - 17 * MIB) == MTRR_WB &&
+		  page(5 * GIB) == MTRR_WB,
+	      "what ranges have as write-back is");
+	CHECK(page(3 * GIB - 16 * MIB) == MTRR_OTHER && page(3 * GIB - 4096) == MTRR_OTHER,
+	      "uncached wins where two are of one place");
+	CHECK(page(3 * GIB) == MTRR_OTHER && page(9 * GIB) == MTRR_OTHER, "what is in none is not");
+	CHECK(page(16 * GIB) == MTRR_OTHER && page(32 * GIB) == MTRR_OTHER,
+	      "nor what is written through, or in a range that is not valid");
+	CHECK(mtrr_of(PAGE_OF(2 * GIB), ORDER_1G) == MTRR_MIXED &&
+		  mtrr_of(PAGE_OF(2 * GIB), ORDER_2M) == MTRR_WB &&
+		  mtrr_of(PAGE_OF(3 * GIB - 2 * MIB), ORDER_2M) == MTRR_OTHER &&
+		  mtrr_of(PAGE_OF(4 * GIB), ORDER_1G) == MTRR_WB,
+	      "a block is of one type, or mixed");
+	CHECK(page(0xa0000) == MTRR_OTHER && mtrr_of(0, ORDER_2M) == MTRR_MIXED,
+	      "the first MiB has MTRRs of its own");
+}
+
+/* Write-back unless a range says otherwise, as OVMF has it. */
+static void test_default(void)
+{
+	machine(ON | WB);
+	put(0, 2 * GIB, 2 * GIB, UC);
+	put(1, 512 * GIB - 64 * GIB, 64 * GIB, UC);
+	mtrr_init();
+	CHECK(page(GIB) == MTRR_WB && page(4 * GIB) == MTRR_WB &&
+		  mtrr_of(PAGE_OF(GIB), ORDER_1G) == MTRR_WB,
+	      "the default holds outside of all ranges");
+	CHECK(page(3 * GIB) == MTRR_OTHER && mtrr_of(PAGE_OF(450 * GIB), ORDER_1G) == MTRR_OTHER,
+	      "and not in them");
+}
+
+static void test_nothing_known(void)
+{
+	machine(WB);
+	put(0, 0, 4 * GIB, WB);
+	mtrr_init();
+	CHECK(page(GIB) == MTRR_OTHER, "MTRRs that are off make all uncached");
+	machine(ON | WB);
+	absent = true;
+	mtrr_init();
+	CHECK(page(GIB) == MTRR_OTHER, "as do those that are not there");
+	machine(ON | UC);
+	cap = 0x5ff;
+	range[2 * MTRR_RANGES] = 8 * GIB | WB;
+	range[2 * MTRR_RANGES + 1] = ~(GIB - 1) | ON;
+	mtrr_init();
+	CHECK(page(8 * GIB) == MTRR_OTHER && mtrrs.count == 0,
+	      "more ranges than there can be are not read");
+}
+
+int main(void)
+{
+	test_ranges();
+	test_default();
+	test_nothing_known();
+	return test_end();
+}
