@@ -95,7 +95,8 @@ static __noinline void pay_debt(const struct sched_rq *rq, struct sched_unit *u)
 
 static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
-	u64 least = rq->least - (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms;
+	u64 credit = (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms,
+	    least = rq->least - virtual_ticks(credit, MAX(READ_ONCE(u->share), SHARE_DEFAULT));
 
 	if (u->slept && u->floor_rq) { /* the floor there is passed also by who wakes elsewhere */
 		u64 floor = READ_ONCE(u->floor_rq->floor);

@@ -52,6 +52,26 @@ static void test_pinned_share(void)
 	      "and two thirds beside one of nice 0, by weight: %.3f", share(dom0, 10 * SEC));
 }
 
+/* A vCPU of the greatest weight wakes beside it, again and again, and does not sleep for long. */
+static void test_heavy_wakes(void)
+{
+	struct sim_unit *dom0;
+	u64 before, least = SEC;
+
+	machine(1, "fair");
+	dom0 = add(2048, 0, true, 0, 0);
+	add(NICE_MINUS_20, 0, false, SEC, 300 * MS);
+	run(SEC);
+	for (u32 i = 0; i < 100; i++) {
+		before = dom0->s.runtime;
+		run(200 * MS);
+		least = MIN(least, dom0->s.runtime - before);
+	}
+	CHECK(least > 30 * MS,
+	      "beside one of nice -20 that wakes it gets its quarter at once: %llu of 200 ms",
+	      (unsigned long long)least / MS);
+}
+
 static int by_size(const void *a, const void *b)
 {
 	const u64 *x = a, *y = b;
@@ -163,6 +183,7 @@ static void test_dom0_lies(void)
 int main(void)
 {
 	test_pinned_share();
+	test_heavy_wakes();
 	test_dom0_threads();
 	test_dom0_serves();
 	test_dom0_lies();
