@@ -518,7 +518,7 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 		left = cap_left(sc->curr, now);
 		if (!left) /* it was taken from those parked */
 			at = MIN(at, cap_window_end(sc->curr));
-		else if (left < at - now)
+		else if (now < at && left < at - now)
 			at = now + left;
 	}
 	for (const struct sched_unit *u = sc->parked.head; u; u = u->next)

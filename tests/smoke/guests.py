@@ -274,21 +274,22 @@ def linux_calls():
         ok(third > second, 'kill -CONT: the vCPUs run on', f'{second} ns, then {third} ns')
         pools(m, f'{threads} chrt -o -p 0 ${{t##*/}} >/dev/null; taskset -p 3 ${{t##*/}} >/dev/null; done; sleep 1')
         m.out_of('corbel destroy g1', 20)
+        m.until('corbel info --json | grep -q "vms.:1,"')
         ok(m.sh('corbel cpupool-destroy fast && corbel cpupool-cpu-add Pool-0 1')[0] == 0, 'corbel cpupool-destroy: a pool goes when its guest has gone')
         rows = m.json('corbel cpupool-list --json')
         ok([r['cpus'] for r in rows] == ['0-1'], 'and its CPU is another one\'s again', rows)
 
 
 def runs_in(m, pool, cpu):
-    """The guest's busy vCPU gets on, there and nowhere else. What vcpu-list tells."""
+    """The guest's busy vCPU, whichever that is, gets on, there and nowhere else. What vcpu-list tells."""
     first = vcpus(m, 'g1')
-    busy = max(range(len(first)), key=lambda i: first[i]['runtime_ns'])
     for _ in range(40):
         m.out_of('sleep .5')
-        v = vcpus(m, 'g1')[busy]
-        if v['runtime_ns'] > first[busy]['runtime_ns'] + 10_000_000:
+        now = vcpus(m, 'g1')
+        ran, v = max(((n['runtime_ns'] - f['runtime_ns'], n) for n, f in zip(now, first)), key=lambda pair: pair[0])
+        if ran > 10_000_000:
             break
-    return (v['pool'], v['cpu'], v['runtime_ns'] > first[busy]['runtime_ns']) == (pool, cpu, True), v
+    return (v['pool'], v['cpu'], ran > 0) == (pool, cpu, True), v
 
 
 def pools(m, free_again):
@@ -327,9 +328,9 @@ def promises(m):
     m.out_of('corbel sched g1 --period 50000 --budget 10000; corbel cpupool-migrate g1 rt')
     good, v = runs_in(m, 'rt', 1)
     ok(good and (v['period_us'], v['budget_us'], v['runs_on_mask']) == (50000, 10000, 2), 'it runs there with a smaller budget', v)
-    first, begun = max(v['runtime_ns'] for v in vcpus(m, 'g1')), time.monotonic()
+    first, begun = sum(v['runtime_ns'] for v in vcpus(m, 'g1')), time.monotonic()
     m.out_of('sleep 3')
-    part = (max(v['runtime_ns'] for v in vcpus(m, 'g1')) - first) / (time.monotonic() - begun) / 1e9
+    part = (sum(v['runtime_ns'] for v in vcpus(m, 'g1')) - first) / (time.monotonic() - begun) / 1e9 # the guest may change vCPUs
     ok(.1 < part < .3, 'a busy vCPU gets the fifth that its budget is, though the CPU is free', f'{part:.3f} of a CPU')
     in_guest(m, 'g1', f'({BUSY % 3000}; sleep 1; echo sib""ling done) &')
     ok(m.until('grep -q "sibling done" /run/corbel/g1/console.log', 60), 'beside it others run and sleep')
@@ -350,7 +351,10 @@ def promises(m):
     ok([(i['cpu'], i['runs_on_mask'], i['pool']) for i in v] == [(1, 2, 'own')], 'vcpu-list tells its CPU', v)
     status, out = m.sh('corbel cpupool-create more cpus=1')
     ok(status and 'another pool has' in out, 'nobody else gets that CPU', out)
-    m.out_of('corbel destroy alone; corbel cpupool-destroy own; corbel cpupool-create fast cpus=1 policy=rr', 20)
+    m.out_of('corbel destroy alone', 20)
+    m.until('corbel info --json | grep -q "vms.:2,"') # its VMM may be gone a moment before it
+    ok(m.sh('corbel cpupool-destroy own')[0] == 0, 'and when it has ended, its pool can go')
+    m.out_of('corbel cpupool-create fast cpus=1 policy=rr')
 
 
 def clones():
