@@ -157,3 +157,12 @@ void hv_introduce(struct vm *vm)
 	    !hv_writes(vm, MSR_HV_HYPERCALL, CALL_PAGE | ON))
 		fatal("the guest gets no hypercall page");
 }
+
+u64 hv_clock_now(struct vm *vm)
+{
+	struct kvm_clock_data c;
+
+	if (vm_ioctl(vm, KVM_GET_CLOCK, &c))
+		fatal("KVM_GET_CLOCK");
+	return c.clock / 100;
+}

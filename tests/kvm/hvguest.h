@@ -48,3 +48,5 @@ void hv_set_call(struct vm *vm, u64 word, u64 input, u64 output);
 u64 hv_calls(struct vm *vm, u64 word, u64 input, u64 output);
 
 #endif
+/* The VM's clock as reference time: units of 100 ns. */
+u64 hv_clock_now(struct vm *vm);

@@ -124,15 +124,6 @@ static u64 page_time(struct vm *vm)
 	return (u64)((unsigned __int128)tsc * p->scale >> 64) + p->offset;
 }
 
-static u64 clock_now(struct vm *vm)
-{
-	struct kvm_clock_data c;
-
-	if (vm_ioctl(vm, KVM_GET_CLOCK, &c))
-		fatal("KVM_GET_CLOCK");
-	return c.clock / 100;
-}
-
 static void set_clock(struct vm *vm, u64 ns)
 {
 	struct kvm_clock_data c = {.clock = ns};
@@ -144,7 +135,7 @@ static void set_clock(struct vm *vm, u64 ns)
 /* It lies between two looks at KVM's clock, give or take 10 us. */
 static bool is_now(struct vm *vm, u64 (*look)(struct vm *vm))
 {
-	u64 before = clock_now(vm), is = look(vm), after = clock_now(vm);
+	u64 before = hv_clock_now(vm), is = look(vm), after = hv_clock_now(vm);
 
 	if (is + 100 >= before && is <= after + 100)
 		return true;
@@ -507,7 +498,7 @@ static void check_migration(void)
 	for (u32 i = 0; i < sizeof(moved) / sizeof(moved[0]); i++)
 		fine &= set_msr(&to, 0, moved[i], hv_get_msr(&from, 0, moved[i])) == 1;
 	memcpy(to.ram + DATA, from.ram + DATA, 0x3000);
-	clock = clock_now(&from);
+	clock = hv_clock_now(&from);
 	set_clock(&to, clock * 100);
 	ok(fine && hv_calls(&to, CALL_SPIN_WAIT, 0, 0) == TLFS_SUCCESS && is_now(&to, counter) &&
 	       is_now(&to, page_time) && counter(&to) >= clock,

@@ -75,15 +75,6 @@ static volatile struct tlfs_message *message(struct vm *vm)
 	return (void *)(vm->ram + SLOT);
 }
 
-static u64 time_now(struct vm *vm)
-{
-	struct kvm_clock_data c;
-
-	if (vm_ioctl(vm, KVM_GET_CLOCK, &c))
-		fatal("KVM_GET_CLOCK");
-	return c.clock / 100;
-}
-
 /* The guest spins for so long, with interrupts off. */
 static bool spins(struct vm *vm, u32 ms)
 {
@@ -287,7 +278,7 @@ static void check_auto_eoi(struct vm *vm)
 static void check_one_shot(struct vm *vm)
 {
 	volatile struct tlfs_message *m = message(vm);
-	u64 then, before = time_now(vm);
+	u64 then, before = hv_clock_now(vm);
 
 	prepare(vm, VECTOR | TLFS_SINT_AUTO_EOI);
 	then = before + 300 * MS;
@@ -295,10 +286,10 @@ static void check_one_shot(struct vm *vm)
 	       hv_reads(vm, CONFIG(0)) == (TLFS_TIMER_ON | FOR_SINT) &&
 	       hv_reads(vm, COUNT(0)) == then && !m->type,
 	   "timer: one that is to expire once waits");
-	ok(takes(vm, 1, 0) && vm->values[0] == (u32)then && time_now(vm) >= then,
+	ok(takes(vm, 1, 0) && vm->values[0] == (u32)then && hv_clock_now(vm) >= then,
 	   "timer: its message comes when it is time, and not before");
 	ok(m->size == 24 && !m->flags && !m->port && !m->timer && m->expired_at == then &&
-	       m->delivered_at >= then && m->delivered_at <= time_now(vm),
+	       m->delivered_at >= then && m->delivered_at <= hv_clock_now(vm),
 	   "timer: the message says for when it was, and when it came");
 	ok(hv_reads(vm, CONFIG(0)) == FOR_SINT && hv_reads(vm, COUNT(0)) == then && spins(vm, 50) &&
 	       !m->type,
@@ -361,10 +352,10 @@ static void check_periodic(struct vm *vm)
 	u64 from;
 
 	prepare(vm, VECTOR | TLFS_SINT_AUTO_EOI);
-	from = time_now(vm);
+	from = hv_clock_now(vm);
 	ok(hv_writes(vm, COUNT(0), 2 * MS) &&
 	       hv_writes(vm, CONFIG(0), TLFS_TIMER_PERIODIC | TLFS_TIMER_ON | FOR_SINT) &&
-	       takes(vm, 5, 0) && time_now(vm) - from >= 10 * MS,
+	       takes(vm, 5, 0) && hv_clock_now(vm) - from >= 10 * MS,
 	   "timer: one that is to expire again and again does");
 	for (u32 i = 1; i < 5; i++)
 		if ((vm->values[i] - vm->values[0]) % (2 * MS))
@@ -389,7 +380,7 @@ static void check_direct(struct vm *vm)
 	ok(hv_writes(vm, COUNT(2), 1) && hv_writes(vm, CONFIG(2), TLFS_TIMER_ON | DIRECT) &&
 	       requested(vm, 0, VECTOR) && hv_reads(vm, CONFIG(2)) == DIRECT,
 	   "timer: one may raise an interrupt itself");
-	ok(hv_writes(vm, COUNT(2), time_now(vm) + 300 * MS) &&
+	ok(hv_writes(vm, COUNT(2), hv_clock_now(vm) + 300 * MS) &&
 	       hv_writes(vm, CONFIG(2), TLFS_TIMER_ON | DIRECT) && !requested(vm, 0, VECTOR) &&
 	       interrupts(vm, 1) == 1 && hv_reads(vm, CONFIG(2)) == DIRECT,
 	   "timer: in HLT, too, when its time comes");
@@ -419,7 +410,7 @@ static void check_bad_pages(struct vm *vm)
 	for (u32 i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
 		prepare(vm, VECTOR);
 		fine &= set_msr(vm, 0, MSR_SIMP, pages[i]) == 1 &&
-			hv_writes(vm, COUNT(0), time_now(vm) + MS) &&
+			hv_writes(vm, COUNT(0), hv_clock_now(vm) + MS) &&
 			hv_writes(vm, CONFIG(0), TLFS_TIMER_ON | FOR_SINT) && spins(vm, 20) &&
 			hv_writes(vm, MSR_EOM, 0) && spins(vm, 20) && !message(vm)->type;
 		answer += requested(vm, 0, VECTOR);
@@ -502,7 +493,7 @@ static void check_snapshots(struct vm *vm)
 	for (u32 i = 0; i < 50; i++) {
 		bool on, is;
 
-		if (!hv_writes(vm, COUNT(0), time_now(vm) + i * 2 * MS) ||
+		if (!hv_writes(vm, COUNT(0), hv_clock_now(vm) + i * 2 * MS) ||
 		    !hv_writes(vm, CONFIG(0), TLFS_TIMER_ON | DIRECT))
 			fatal("a timer");
 		spins(vm, 30);
