@@ -5,6 +5,7 @@
 #include "hv/emul/pass.h"
 #include "hv/emul/stack.h"
 #include "hv/emul/string.h"
+#include "hv/emul/system.h"
 #include "hv/emul/vector.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -150,7 +151,9 @@ static enum emul_result run_kind(struct pass *r, const struct vector_move *move)
 	case K_XLAT:
 		return run_xlat(r);
 	default:
-		return r->kind <= K_OPERAND_LAST ? run_operand(r) : stack_run(r);
+		if (r->kind <= K_OPERAND_LAST)
+			return run_operand(r);
+		return r->kind <= K_STACK_LAST ? stack_run(r) : system_run(r);
 	}
 }
 
@@ -178,14 +181,6 @@ enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const str
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e)
 {
 	return st->active ? run_pass(st, e, st->mmio_len != 0) : EMUL_UNSUPPORTED;
-}
-
-int emul_operand(struct emul_env *e, const struct insn *i, u32 size, u64 *linear)
-{
-	u64 ea = emul_offset(i, e->gpr, *e->rip) & size_mask(i->addr_size);
-
-	BUG_ON(!i->has_mem);
-	return pass_linear(e, i->seg, ea, size, linear) == EMUL_DONE ? 0 : -EFAULT;
 }
 
 bool emul_is_plain_store(const struct insn *i, enum emul_mode mode)

@@ -5,10 +5,19 @@
  */
 #pragma once
 
+#include "hv/abi.h"
 #include "hv/emul/insn.h"
 #include "hv/lib/types.h"
 
 enum emul_vector { EMUL_MMX, EMUL_SSE, EMUL_AVX };
+
+/* What instructions of an operating system load and store. */
+struct emul_system {
+	struct corbel_segment seg[SEG_IDTR + 1]; /* of GDT and IDT base and limit */
+	u64 cr0;
+	u8 cpl;
+	bool vm86, long_mode, umip;
+};
 
 struct emul_env;
 struct emul_ops {
@@ -29,6 +38,10 @@ struct emul_ops {
 	 * as 0 and cannot be written. -EFAULT: an instruction of this kind has #UD or #NM now.
 	 */
 	int (*vector)(struct emul_env *e, enum emul_vector file, u8 n, u8 *val, bool write);
+	void (*get_system)(struct emul_env *e, struct emul_system *s);
+	void (*set_segment)(struct emul_env *e, u8 seg, const struct corbel_segment *s);
+	/* False: #GP */
+	bool (*set_cr0)(struct emul_env *e, u64 cr0);
 };
 struct emul_env {
 	const struct emul_ops *ops;
@@ -54,12 +67,15 @@ struct emul_env {
 	 * write
 	 */
 	bool rmw;
+	bool as_system; /* set while the processor's own tables are read or written: CPL 0's rights
+			 */
+	bool shadow;	/* set when SS has been loaded: the next instruction comes before events */
 	/*
 	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
 	 * NULL: they are EMUL_UNSUPPORTED
 	 */
 	const u16 *port;
-	struct { /* 12 and 13 with error code 0, 14 as the callbacks said, 0, 6, 7 */
+	struct { /* 11 to 13 with a selector or 0, 14 as the callbacks said, 0, 6, 7 */
 		u8 vector;
 		u32 error;
 		u64 cr2;
@@ -97,9 +113,9 @@ struct emul_state { /* lives across exits to the VMM */
  * mmio_len may then be any number from 1 to 7. RF is cleared at the end; a trap for TF is the
  * caller's.
  *
- * Run the instruction at RIP, which faulted on MMIO: what op.h, string.h, stack.h and vector.h
- * name, REP with bounded iterations a start. All others, x87 and arithmetic of SSE among them, are
- * EMUL_UNSUPPORTED.
+ * Run the instruction at RIP, which faulted on MMIO: what op.h, string.h, stack.h, system.h and
+ * vector.h name, REP with bounded iterations a start. All others, x87 and arithmetic of SSE among
+ * them, are EMUL_UNSUPPORTED.
  */
 enum emul_result emul_start(struct emul_state *st, struct emul_env *e, const struct insn *i);
 enum emul_result emul_continue(struct emul_state *st, struct emul_env *e);
@@ -119,8 +135,6 @@ static inline bool emul_is_ins(const struct insn *i)
  * -EFAULT: env->fault.
  */
 int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear);
-/* Where an instruction has its operand of size bytes in memory. -EFAULT: env->fault. */
-int emul_operand(struct emul_env *e, const struct insn *i, u32 size, u64 *linear);
 
 /* The address that the operand in memory has, before segment base and address size. */
 static inline u64 emul_offset(const struct insn *i, const u64 *gpr, u64 rip)

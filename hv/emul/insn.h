@@ -6,7 +6,20 @@
 
 enum emul_mode { EMUL_16, EMUL_32, EMUL_64 }; /* from CS.L, CS.D */
 
-enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+/* As instructions number them, and behind those what is loaded like them. */
+enum {
+	SEG_ES,
+	SEG_CS,
+	SEG_SS,
+	SEG_DS,
+	SEG_FS,
+	SEG_GS,
+	SEG_LDTR,
+	SEG_TR,
+	SEGS,
+	SEG_GDTR = SEGS,
+	SEG_IDTR
+};
 
 enum insn_pp { PP_NONE, PP_66, PP_F3, PP_F2 };
 

@@ -86,17 +86,21 @@ static const u8 one_byte[256] = {
 	[0x68] = K_PUSH_IMM, [0x69] = K_IMUL, [0x6a] = K_PUSH_IMM, [0x6b] = K_IMUL,
 	[0x80 ... 0x83] = K_ALU, [0x84 ... 0x85] = K_TEST, [0x86 ... 0x87] = K_XCHG,
 	[0x88 ... 0x89] = K_STORE, [0x8a ... 0x8b] = K_LOAD, [0x8c] = K_STORE_SEGMENT,
-	[0x8f] = GROUP(0), [0xa0 ... 0xa1] = K_LOAD, [0xa2 ... 0xa3] = K_STORE,
-	[0xc0 ... 0xc1] = K_SHIFT, [0xc2 ... 0xc3] = K_RET, [0xc6 ... 0xc7] = GROUP(1),
-	[0xc9] = K_LEAVE, [0xd0 ... 0xd3] = K_SHIFT, [0xd7] = K_XLAT, [0xe8] = K_CALL_REL,
-	[0xf6 ... 0xf7] = GROUP(2), [0xfe] = GROUP(3), [0xff] = GROUP(4),
+	[0x8e] = K_LOAD_SEGMENT, [0x8f] = GROUP(0),
+	[0xa0 ... 0xa1] = K_LOAD, [0xa2 ... 0xa3] = K_STORE,
+	[0xc0 ... 0xc1] = K_SHIFT, [0xc2 ... 0xc3] = K_RET, [0xc4 ... 0xc5] = K_LOAD_FAR,
+	[0xc6 ... 0xc7] = GROUP(1), [0xc8] = K_ENTER, [0xc9] = K_LEAVE,
+	[0xd0 ... 0xd3] = K_SHIFT, [0xd7] = K_XLAT, [0xe8] = K_CALL_REL, [0xf6 ... 0xf7] = GROUP(2),
+	[0xfe] = GROUP(3), [0xff] = GROUP(4),
 };
 
 static const u8 two_byte[256] = {
+	[0x00] = GROUP(8), [0x01] = GROUP(9),
 	[0x40 ... 0x4f] = K_CMOV, [0x90 ... 0x9f] = K_SETCC, [0xa0] = K_PUSH_SEGMENT, [0xa3] = K_BT,
 	[0xa4 ... 0xa5] = K_DOUBLE_SHIFT, [0xa8] = K_PUSH_SEGMENT, [0xab] = K_BT,
 	[0xac ... 0xad] = K_DOUBLE_SHIFT,
-	[0xae] = GROUP(5), [0xaf] = K_IMUL, [0xb0 ... 0xb1] = K_CMPXCHG, [0xb3] = K_BT,
+	[0xae] = GROUP(5), [0xaf] = K_IMUL, [0xb0 ... 0xb1] = K_CMPXCHG,
+	[0xb2] = K_LOAD_FAR, [0xb3] = K_BT, [0xb4 ... 0xb5] = K_LOAD_FAR,
 	[0xb6 ... 0xb7] = K_LOAD, [0xba] = GROUP(6), [0xbb] = K_BT, [0xbc ... 0xbd] = K_SCAN,
 	[0xbe ... 0xbf] = K_LOAD_SIGNED, [0xc0 ... 0xc1] = K_XADD, [0xc3] = K_STORE,
 	[0xc7] = GROUP(7),
@@ -104,8 +108,11 @@ static const u8 two_byte[256] = {
 
 static const u8 groups[][8] = {
 	{K_POP}, {K_STORE}, {K_TEST, K_TEST, K_NOT, K_NEG, K_MUL, K_MUL, K_DIV, K_DIV},
-	{K_INC, K_DEC}, {K_INC, K_DEC, K_CALL, [4] = K_JMP, [6] = K_PUSH},
+	{K_INC, K_DEC}, {K_INC, K_DEC, K_CALL, K_CALL_FAR, K_JMP, K_JMP_FAR, K_PUSH},
 	{[6] = K_FLUSH, [7] = K_FLUSH}, {[4 ... 7] = K_BT}, {[1] = K_CMPXCHG_PAIR},
+	{K_STORE_SYSTEM, K_STORE_SYSTEM, K_LOAD_SYSTEM, K_LOAD_SYSTEM},
+	{[0 ... 1] = K_STORE_SYSTEM, [2 ... 3] = K_LOAD_SYSTEM, [4] = K_STORE_SYSTEM,
+	 [6] = K_LOAD_SYSTEM},
 };
 /* clang-format on */
 

@@ -43,12 +43,21 @@ enum kind {
 	K_PUSH_IMM,
 	K_PUSH_ALL,
 	K_POP_ALL,
+	K_ENTER,
 	K_LEAVE,
 	K_RET,
 	K_CALL_REL,
 	K_CALL,
 	K_JMP,
-	K_STACK_LAST = K_JMP,
+	K_CALL_FAR,
+	K_JMP_FAR,
+	K_STACK_LAST = K_JMP_FAR,
+	/* registers that an operating system sets */
+	K_LOAD_SEGMENT,
+	K_LOAD_FAR,	/* LDS and its like */
+	K_STORE_SYSTEM, /* SLDT, STR, SGDT, SIDT, SMSW */
+	K_LOAD_SYSTEM,	/* LLDT, LTR, LGDT, LIDT, LMSW */
+	K_SYSTEM_LAST = K_LOAD_SYSTEM,
 	K_XLAT,
 	K_GROUP, /* in tables: the rest is the number of one in which ModRM.reg chooses */
 };

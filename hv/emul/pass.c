@@ -4,10 +4,15 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
+enum emul_result pass_fault_at(struct emul_env *e, u8 vector, u16 sel)
+{
+	e->fault = (__typeof__(e->fault)){.vector = vector, .error = sel & ~3u};
+	return EMUL_FAULT;
+}
+
 enum emul_result pass_fault(struct emul_env *e, u8 vector)
 {
-	e->fault = (__typeof__(e->fault)){.vector = vector};
-	return EMUL_FAULT;
+	return pass_fault_at(e, vector, 0);
 }
 
 /* ---- registers ---- */
@@ -66,7 +71,7 @@ u64 pass_address(const struct pass *r)
 	return emul_offset(r->i, r->e->gpr, *r->e->rip) & size_mask(r->i->addr_size);
 }
 
-static bool is_canonical(const struct emul_env *e, u64 linear)
+bool pass_is_canonical(const struct emul_env *e, u64 linear)
 {
 	u32 unused = e->linear_bits == 57 ? 7 : 16;
 
@@ -77,15 +82,16 @@ enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *
 {
 	bool ok;
 
-	BUG_ON(seg > SEG_GS);
+	BUG_ON(seg > SEG_GS && seg != SEG_SYSTEM);
+	*linear = ea;
+	if (seg == SEG_SYSTEM)
+		return EMUL_DONE;
 	if (e->mode != EMUL_64 || seg >= SEG_FS) {
 		e->ops->segment(e, seg);
 		*linear = e->seg_base[seg] + ea;
-	} else {
-		*linear = ea;
 	}
 	if (e->mode == EMUL_64) {
-		ok = is_canonical(e, *linear) && is_canonical(e, *linear + size - 1);
+		ok = pass_is_canonical(e, *linear) && pass_is_canonical(e, *linear + size - 1);
 	} else {
 		*linear = (u32)*linear;
 		ok = ea >= e->seg_first[seg] && ea + size - 1 <= e->seg_limit[seg];
@@ -132,10 +138,12 @@ static enum emul_result piece_access(struct pass *r, enum access type, u64 start
 {
 	struct emul_state *st = r->st;
 	struct emul_env *e = r->e;
-	u64 linear = e->mode == EMUL_64 ? start + offset : (u32)(start + offset);
+	u64 linear = start + offset;
 	u32 len = MIN(*size, PAGE_SIZE - linear % PAGE_SIZE);
 	int ret;
 
+	if (e->mode != EMUL_64 && !r->system)
+		linear = (u32)linear;
 	len = MIN(len, sizeof(st->mmio_data));
 	*size = len;
 	st->mmio_len = 0;
@@ -144,11 +152,12 @@ static enum emul_result piece_access(struct pass *r, enum access type, u64 start
 		ret = -EOPNOTSUPP;
 	} else {
 		e->rmw = type == READ_FOR_WRITE;
+		e->as_system = r->system;
 		if (type == WRITE)
 			ret = e->ops->write(e, linear, bytes, len, &st->mmio_gpa);
 		else
 			ret = e->ops->read(e, linear, bytes, len, &st->mmio_gpa);
-		e->rmw = false;
+		e->rmw = e->as_system = false;
 	}
 	if (ret != -EOPNOTSUPP)
 		return memory_result(ret);
@@ -167,6 +176,7 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 	u32 done = MIN(st->phase - r->passed, size);
 
 	BUG_ON(r->passed + size > sizeof(st->log));
+	r->system = seg == SEG_SYSTEM;
 	while (done < size) {
 		u32 len = size - done;
 

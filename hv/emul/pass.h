@@ -13,7 +13,11 @@
 #include "hv/emul/emul.h"
 #include "hv/emul/op.h"
 
-enum { VEC_DE = 0, VEC_UD = 6, VEC_SS = 12, VEC_GP = 13 };
+enum { VEC_DE = 0, VEC_UD = 6, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13 };
+
+/* In place of a segment: a linear address that the processor uses for itself, as the system. */
+#define SEG_SYSTEM 0xff
+
 enum access { READ, READ_FOR_WRITE, WRITE };
 
 struct pass {
@@ -24,10 +28,14 @@ struct pass {
 	enum kind kind;
 	bool one_operand; /* in memory */
 	bool answered;	  /* the request of the last call is answered but not yet in the log */
+	bool system;	  /* the access under way is to SEG_SYSTEM */
 };
 
 /* EMUL_FAULT with this exception */
 enum emul_result pass_fault(struct emul_env *e, u8 vector);
+/* The same because of what this selector leads to */
+enum emul_result pass_fault_at(struct emul_env *e, u8 vector, u16 sel);
+bool pass_is_canonical(const struct emul_env *e, u64 linear);
 /* A register of the instruction, of size bytes; AH and its like where they are meant. */
 u64 pass_reg(const struct pass *r, u8 n, u32 size);
 void pass_set_reg(const struct pass *r, u8 n, u64 v, u32 size);

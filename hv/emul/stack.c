@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/stack.h"
+#include "hv/emul/system.h"
 #include "hv/lib/log.h"
 #include "hv/lib/x86.h"
 
@@ -142,6 +143,24 @@ static enum emul_result run_leave(struct pass *r)
 	return stack_finish(&s);
 }
 
+/* Within others it would copy their frame pointers, which no compiler asks for. */
+static enum emul_result run_enter(struct pass *r)
+{
+	struct stack s = stack_of(r);
+	enum emul_result res;
+	u64 frame;
+
+	if (r->i->imm >> 16 & 31)
+		return EMUL_UNSUPPORTED;
+	res = stack_push(&s, pass_reg(r, RBP, s.size));
+	frame = s.sp;
+	if (res != EMUL_DONE)
+		return res;
+	s.sp = (s.sp - (u16)r->i->imm) & size_mask(s.width);
+	pass_set_reg(r, RBP, frame, s.size);
+	return stack_finish(&s);
+}
+
 /* Near ones: the code segment stays. */
 static enum emul_result run_branch(struct pass *r)
 {
@@ -170,6 +189,29 @@ static enum emul_result run_branch(struct pass *r)
 	return pass_finish_at(r, target);
 }
 
+static enum emul_result run_far_branch(struct pass *r)
+{
+	const struct insn *i = r->i;
+	struct emul_system sys;
+	struct stack s = stack_of(r);
+	u64 next = *r->e->rip + i->len, old, target;
+	enum emul_result res;
+
+	r->e->ops->get_system(r->e, &sys);
+	old = sys.seg[SEG_CS].selector;
+	res = system_far_target(r, &sys, &target);
+	if (res == EMUL_DONE && r->kind == K_CALL_FAR)
+		res = stack_push(&s, old);
+	if (res == EMUL_DONE && r->kind == K_CALL_FAR)
+		res = stack_push(&s, next);
+	if (res == EMUL_DONE)
+		res = system_set_segment(r, &sys, SEG_CS);
+	if (res != EMUL_DONE)
+		return res;
+	pass_set_reg(r, RSP, s.sp, s.width);
+	return pass_finish_at(r, target);
+}
+
 enum emul_result stack_run(struct pass *r)
 {
 	switch (r->kind) {
@@ -185,10 +227,15 @@ enum emul_result stack_run(struct pass *r)
 		return run_push_all(r);
 	case K_POP_ALL:
 		return run_pop_all(r);
+	case K_ENTER:
+		return run_enter(r);
 	case K_LEAVE:
 		return run_leave(r);
+	case K_CALL_FAR:
+	case K_JMP_FAR:
+		return run_far_branch(r);
 	default:
-		BUG_ON(r->kind < K_RET || r->kind > K_STACK_LAST);
+		BUG_ON(r->kind < K_RET || r->kind > K_JMP);
 		return run_branch(r);
 	}
 }

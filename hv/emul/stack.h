@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Instructions that use the stack, or go elsewhere: PUSH, POP, CALL, RET, LEAVE, JMP. */
+/*
+ * Instructions that use the stack, or go elsewhere: PUSH, POP, CALL, RET, ENTER of the outermost
+ * level, LEAVE, JMP; far CALL and JMP through memory, but not by gates and tasks.
+ */
 #pragma once
 
 #include "hv/emul/pass.h"

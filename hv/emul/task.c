@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/task.h"
-#include "hv/emul/insn.h"
+#include "hv/emul/descriptor.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
 enum { VEC_TS = 10, VEC_NP, VEC_SS, VEC_GP };
 
-/* Type of a system descriptor */
-#define TYPE_LDT  2
-#define TYPE_TSS  1	 /* available, 16 bits */
-#define TYPE_BUSY BIT(1) /* of a TSS */
-#define TYPE_32	  BIT(3) /* of a TSS */
-/* and of one of code or data */
-#define TYPE_ACCESSED	BIT(0)
-#define TYPE_RW		BIT(1) /* writable data, readable code */
-#define TYPE_CONFORMING BIT(2) /* code; data: expands downwards */
-#define TYPE_CODE	BIT(3)
-
-#define SEL_TI	   BIT(2)
-#define RPL(sel)   ((sel)&3)
-#define INDEX(sel) ((sel)&0xfff8)
-
 #define RFLAGS_NT BIT(14)
-#define RFLAGS_VM BIT(17)
 
 /*
  * What a switch saves and loads lies behind each other in a TSS: instruction pointer, flags, eight
@@ -56,41 +40,6 @@ static int raise_fault(struct task *t, u8 vector, u16 sel)
 
 /* ---- descriptors ---- */
 
-static void from_descriptor(struct corbel_segment *s, u16 sel, u64 d)
-{
-	*s = (struct corbel_segment){
-	    .selector = sel,
-	    .base = (d >> 16 & GENMASK(23, 0)) | (d >> 32 & GENMASK(31, 24)),
-	    .limit = (d & GENMASK(15, 0)) | (d >> 32 & GENMASK(19, 16)),
-	    .type = d >> 40 & 15,
-	    .s = d >> 44 & 1,
-	    .dpl = d >> 45 & 3,
-	    .present = d >> 47 & 1,
-	    .avl = d >> 52 & 1,
-	    .db = d >> 54 & 1,
-	    .g = d >> 55 & 1,
-	};
-	if (s->g)
-		s->limit = s->limit << 12 | 0xfff;
-	s->unusable = !s->present;
-}
-
-/* Where the descriptor is. False: outside its table. */
-static bool descriptor_at(const struct task *t, u16 sel, u64 *at)
-{
-	const struct corbel_segment *ldt = &t->seg[TASK_LDTR];
-	u64 base = t->gdt.base, limit = t->gdt.limit;
-
-	if (sel & SEL_TI) {
-		if (ldt->unusable)
-			return false;
-		base = ldt->base;
-		limit = ldt->limit;
-	}
-	*at = base + INDEX(sel);
-	return INDEX(sel) + 7u <= limit;
-}
-
 /* vector: for a selector that leads nowhere */
 static int read_descriptor(struct task *t, enum task_space space, u16 sel, u8 vector,
 			   struct corbel_segment *out)
@@ -98,12 +47,14 @@ static int read_descriptor(struct task *t, enum task_space space, u16 sel, u8 ve
 	u64 at, d;
 	int ret;
 
-	if (!descriptor_at(t, sel, &at))
+	if (!descriptor_at(&t->gdt, &t->seg[SEG_LDTR], sel, sizeof(u64), &at))
 		return raise_fault(t, vector, sel);
 	ret = t->access(t, space, at, &d, sizeof(d), false);
-	if (!ret)
-		from_descriptor(out, sel, d);
-	return ret;
+	if (ret)
+		return ret;
+	descriptor_unpack(out, sel, d);
+	out->l = 0; /* there are no tasks in long mode */
+	return 0;
 }
 
 /* Change type bits where the descriptor lies. */
@@ -113,7 +64,7 @@ static int write_type(struct task *t, enum task_space space, u16 sel, u8 clear, 
 	u8 byte;
 	int ret;
 
-	if (!descriptor_at(t, sel, &at))
+	if (!descriptor_at(&t->gdt, &t->seg[SEG_LDTR], sel, sizeof(u64), &at))
 		return 0; /* the old TSS', of which only the register is left */
 	ret = t->access(t, space, at + 5, &byte, 1, false);
 	if (ret || (byte & (clear | set)) == set)
@@ -179,7 +130,7 @@ static void set_selectors(struct task *t, const u16 *sel)
 
 static int load_ldt(struct task *t, u16 sel)
 {
-	struct corbel_segment *ldt = &t->seg[TASK_LDTR], s;
+	struct corbel_segment *ldt = &t->seg[SEG_LDTR], s;
 	int ret;
 
 	*ldt = (struct corbel_segment){.selector = sel, .unusable = 1};
@@ -196,24 +147,14 @@ static int load_ldt(struct task *t, u16 sel)
 	return 0;
 }
 
-/* May segment register i have it? */
+/* May segment register i have it? CS decides on the CPL that it comes with. */
 static bool is_fit(u32 i, const struct corbel_segment *s, u8 cpl)
 {
-	u8 rpl = RPL(s->selector), kind = s->type & (TYPE_CODE | TYPE_RW);
-
-	if (!s->s)
+	if (i != SEG_CS)
+		return descriptor_fits(i, s, cpl);
+	if (!s->s || !(s->type & TYPE_CODE))
 		return false;
-	if (i == SEG_CS && s->type & TYPE_CONFORMING)
-		return s->type & TYPE_CODE && s->dpl <= rpl;
-	if (i == SEG_CS)
-		return s->type & TYPE_CODE && s->dpl == rpl;
-	if (i == SEG_SS)
-		return kind == TYPE_RW && s->dpl == cpl && rpl == cpl;
-	if (kind == TYPE_CODE)
-		return false;
-	if (s->type & TYPE_CODE && s->type & TYPE_CONFORMING)
-		return true;
-	return s->dpl >= cpl && s->dpl >= rpl;
+	return s->type & TYPE_CONFORMING ? s->dpl <= cpl : s->dpl == cpl;
 }
 
 static int load_segment(struct task *t, u32 i, u8 cpl)
@@ -222,7 +163,7 @@ static int load_segment(struct task *t, u32 i, u8 cpl)
 	struct corbel_segment s;
 	int ret;
 
-	if (!INDEX(sel) && !(sel & SEL_TI))
+	if (selector_is_null(sel))
 		return i == SEG_CS || i == SEG_SS ? raise_fault(t, VEC_TS, sel) : 0;
 	ret = read_descriptor(t, TASK_NEW, sel, VEC_TS, &s);
 	if (ret)
@@ -282,7 +223,7 @@ static u32 get_word(const struct shape *s, const u8 *tss, u32 n)
 
 static int save_old(struct task *t)
 {
-	const struct corbel_segment *tr = &t->seg[TASK_TR];
+	const struct corbel_segment *tr = &t->seg[SEG_TR];
 	const struct shape *s = shape_of(tr);
 	u32 words[W_SEG + 6] = {[W_IP] = t->rip, [W_FLAGS] = t->rflags};
 	u32 n = W_SEG + s->segments, len = n * s->size;
@@ -351,7 +292,7 @@ static int mark_busy(struct task *t, const struct corbel_segment *tss, u16 old)
 
 int task_switch(struct task *t)
 {
-	u16 old = t->seg[TASK_TR].selector;
+	u16 old = t->seg[SEG_TR].selector;
 	__typeof__(t->fault) first;
 	struct corbel_segment tss;
 	u8 image[TSS_BYTES];
@@ -372,7 +313,7 @@ int task_switch(struct task *t)
 	if (ret)
 		return ret;
 	t->fault = first;
-	t->seg[TASK_TR] = tss;
-	t->seg[TASK_TR].type |= TYPE_BUSY;
+	t->seg[SEG_TR] = tss;
+	t->seg[SEG_TR].type |= TYPE_BUSY;
 	return 0;
 }

@@ -6,13 +6,11 @@
 #pragma once
 
 #include "hv/abi.h"
+#include "hv/emul/insn.h"
 #include "hv/lib/types.h"
 
 /* As VT-x numbers them */
 enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE /* of the IDT */ };
-
-/* Segments are numbered as in instructions; behind them: */
-enum { TASK_LDTR = 6, TASK_TR, TASK_SEGS };
 
 /* Whose memory, by which rights */
 enum task_space {
@@ -39,8 +37,8 @@ struct task {
 	/* In: of the old task, RIP where it is to go on. Out: of the new one. */
 	u64 gpr[8], rip, rflags, cr3; /* by enum gpr */
 	bool paging;
-	struct corbel_segment seg[TASK_SEGS];
-	struct corbel_dtable gdt;
+	struct corbel_segment seg[SEGS];
+	struct corbel_segment gdt; /* base and limit */
 
 	bool trap; /* out: #DB by the TSS' T bit is due */
 	struct {

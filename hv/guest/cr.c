@@ -41,7 +41,7 @@ static bool cr4_valid(struct vcpu *v, u64 val)
 	return !(val & ~old & CR4_PCIDE) || (lma && !(hvm->get(v, HVM_CR3) & 0xfff));
 }
 
-static bool write_cr(struct vcpu *v, u8 cr, u64 val)
+bool cr_write(struct vcpu *v, u8 cr, u64 val)
 {
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
 		val = (u32)val;
@@ -61,19 +61,15 @@ static bool is_insn(const struct insn *i, u8 opcode)
 	return i->len && !i->vex && i->map == 1 && i->opcode == opcode;
 }
 
-#define MSW_LOADED (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
-
 /*
  * The exit may be by CLTS, or by LMSW or SMSW, older ways to CR0, of which a register gets all and
- * memory 16 bits. 0: done, or #GP; -EINVAL: another instruction.
+ * memory 16 bits: the emulator does that. -EINVAL: another instruction.
  */
-static int handle_msw(struct vcpu *v, const struct vm_exit *x, struct guest_fault *f)
+static int handle_msw(struct vcpu *v, const struct vm_exit *x)
 {
 	const struct insn *i = &v->emul->insn->insn;
 	bool clts = x->cr.write && is_insn(i, 0x06);
-	u64 cr0 = hvm->get(v, HVM_CR0), access = x->cr.write ? 0 : WALK_WRITE, linear;
-	u16 word = cr0;
-	int ret = 0;
+	u64 cr0 = hvm->get(v, HVM_CR0);
 
 	if (x->cr.cr || (!clts && (!is_insn(i, 0x01) || modrm_ext(i) != (x->cr.write ? 6 : 4))))
 		return -EINVAL;
@@ -81,20 +77,16 @@ static int handle_msw(struct vcpu *v, const struct vm_exit *x, struct guest_faul
 		vcpu_inject_gp(v);
 		return 0;
 	}
-	if (i->has_mem)
-		ret = mmio_operand(v, sizeof(word), &linear, f);
-	if (i->has_mem && !ret)
-		ret = vcpu_access_linear(v, linear, &word, sizeof(word), access, f);
-	if (ret)
-		return ret;
+	if (!clts && i->has_mem) {
+		mmio_emulate(v);
+		return 0;
+	}
 	if (clts)
-		word &= ~CR0_TS;
-	else if (!i->has_mem && x->cr.write)
-		word = v->gpr[i->rm];
-	else if (!i->has_mem)
+		cr_write(v, 0, cr0 & ~CR0_TS);
+	else if (x->cr.write)
+		cr_write(v, 0, cr0_with_msw(cr0, v->gpr[i->rm]));
+	else
 		pio_write_reg(v, i->rm, cr0, i->op_size);
-	if (x->cr.write) /* which cannot clear PE */
-		write_cr(v, 0, (cr0 & (~MSW_LOADED | CR0_PE)) | (word & MSW_LOADED));
 	vcpu_skip(v, i->len);
 	return 0;
 }
@@ -117,7 +109,7 @@ static u64 read_cr(struct vcpu *v, u8 cr)
 
 static void handle_mov(struct vcpu *v, bool write, u8 cr, u8 gpr, u32 len)
 {
-	if (hvm->get(v, HVM_CPL) || (write && !write_cr(v, cr, v->gpr[gpr]))) {
+	if (hvm->get(v, HVM_CPL) || (write && !cr_write(v, cr, v->gpr[gpr]))) {
 		vcpu_inject_gp(v);
 		return;
 	}
@@ -140,7 +132,7 @@ void cr_handle(struct vcpu *v, const struct vm_exit *x)
 		if (!ret) /* LOCK: CR8 where there is no REX */
 			cr = i->lock ? i->reg | 8 : i->reg;
 		if (ret == -EINVAL) {
-			ret = handle_msw(v, x, &f);
+			ret = handle_msw(v, x);
 			if (!ret)
 				return;
 		}

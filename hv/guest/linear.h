@@ -8,7 +8,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 
-_Static_assert((int)SEG_ES == HVM_ES && (int)SEG_GS == HVM_GS,
+_Static_assert((int)SEG_ES == HVM_ES && (int)SEG_IDTR == HVM_IDTR,
 	       "segments are numbered as in instructions");
 
 /*

@@ -12,6 +12,7 @@
 #include "hv/guest/mmio.h"
 #include "hv/emul/op.h"
 #include "hv/emul/walk.h"
+#include "hv/guest/cr.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
@@ -68,12 +69,16 @@ static int emul_read(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mm
 {
 	u64 right = e->rmw ? WALK_WRITE : 0; /* a read that is followed by a write needs both */
 
+	if (e->as_system)
+		right |= WALK_SYSTEM;
 	return emul_access(e, linear, buf, len, mmio, right, false);
 }
 
 static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio)
 {
-	return emul_access(e, linear, (void *)buf, len, mmio, WALK_WRITE, true);
+	u64 right = e->as_system ? WALK_WRITE | WALK_SYSTEM : WALK_WRITE;
+
+	return emul_access(e, linear, (void *)buf, len, mmio, right, true);
 }
 
 /* Type of a data segment, not of code, that has its limit below */
@@ -102,7 +107,32 @@ static int emul_vector(struct emul_env *e, enum emul_vector file, u8 n, u8 *val,
 	return fpu_vector(e->ctx, file, n, val, write, &e->fault.vector);
 }
 
-static const struct emul_ops emul_ops = {emul_read, emul_write, emul_segment, emul_vector};
+static void emul_get_system(struct emul_env *e, struct emul_system *s)
+{
+	struct vcpu *v = e->ctx;
+
+	for (u32 n = 0; n <= SEG_IDTR; n++)
+		hvm->get_seg(v, n, &s->seg[n]);
+	s->cr0 = hvm->get(v, HVM_CR0);
+	s->cpl = hvm->get(v, HVM_CPL);
+	s->vm86 = v->rflags & RFLAGS_VM;
+	s->long_mode = hvm->get(v, HVM_EFER) & EFER_LMA;
+	s->umip = hvm->get(v, HVM_CR4) & CR4_UMIP;
+}
+
+static void emul_set_segment(struct emul_env *e, u8 seg, const struct corbel_segment *s)
+{
+	hvm->set_seg(e->ctx, seg, s);
+}
+
+static bool emul_set_cr0(struct emul_env *e, u64 cr0)
+{
+	return cr_write(e->ctx, 0, cr0);
+}
+
+static const struct emul_ops emul_ops = {emul_read,   emul_write,      emul_segment,
+					 emul_vector, emul_get_system, emul_set_segment,
+					 emul_set_cr0};
 
 /* But for segments, which emul_segment() fills before they are used, and a fault's vector. */
 static void fill_env(struct vcpu *v, struct emul_env *e)
@@ -115,7 +145,7 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->mode = hvm->get(v, HVM_MODE);
 	e->linear_bits = 48;
 	e->stopped = EMUL_STOPPED_NOT;
-	e->rmw = false;
+	e->rmw = e->as_system = e->shadow = false;
 	e->fault.error = 0;
 	e->fault.cr2 = 0;
 	e->port = v->emul->is_io ? &v->emul->port : NULL;
@@ -223,6 +253,8 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	switch (r) {
 	case EMUL_DONE:
 		vcpu_retire(v);
+		if (unlikely(e->shadow))
+			hvm->set(v, HVM_SHADOW, 1);
 		break;
 	case EMUL_IN:
 	case EMUL_OUT:
@@ -305,16 +337,13 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 	return ret;
 }
 
-int mmio_operand(struct vcpu *v, u32 size, u64 *linear, struct guest_fault *f)
+void mmio_emulate(struct vcpu *v)
 {
 	struct emul_env e;
-	int ret;
 
+	v->emul->is_io = false;
 	fill_env(v, &e);
-	ret = emul_operand(&e, &v->emul->insn->insn, size, linear);
-	if (ret < 0)
-		*f = (struct guest_fault){.vector = e.fault.vector};
-	return ret;
+	emul_finish(v, &e, emul_start(&v->emul->state, &e, &v->emul->insn->insn));
 }
 
 void mmio_string_io(struct vcpu *v, const struct vm_exit *x)

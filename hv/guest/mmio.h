@@ -17,7 +17,7 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x);
 bool mmio_is_device(const struct vcpu *v, u64 gpa, const struct pt_leaf *leaf, bool write);
 /* emul_string_span() of v->emul->insn. */
 int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f);
-/* emul_operand() of v->emul->insn. */
-int mmio_operand(struct vcpu *v, u32 size, u64 *linear, struct guest_fault *f);
+/* Carry out v->emul->insn, which is at RIP and has not stopped at memory. */
+void mmio_emulate(struct vcpu *v);
 /* VMEXIT_IO by INS or OUTS, v->emul->insn, that memory is not simply moved for. */
 void mmio_string_io(struct vcpu *v, const struct vm_exit *x);

@@ -13,8 +13,6 @@
 #include "hv/guest/linear.h"
 #include "hv/lib/string.h"
 
-_Static_assert((int)TASK_LDTR == HVM_LDTR && (int)TASK_TR == HVM_TR, "segments are numbered alike");
-
 /* A task switch under way */
 struct task_run {
 	struct task task;
@@ -104,9 +102,9 @@ static void read_state(struct task_run *r, const struct vm_exit *x, u32 len)
 		t->rflags |= RFLAGS_RF;
 	t->cr3 = hvm->get(v, HVM_CR3);
 	t->paging = hvm->get(v, HVM_CR0) & CR0_PG;
-	for (u32 i = 0; i < TASK_SEGS; i++)
+	for (u32 i = 0; i < SEGS; i++)
 		hvm->get_seg(v, i, &t->seg[i]);
-	hvm_get_dt(v, HVM_GDTR, &t->gdt);
+	hvm->get_seg(v, HVM_GDTR, &t->gdt);
 }
 
 static void write_state(struct vcpu *v, const struct task *t)
@@ -114,7 +112,7 @@ static void write_state(struct vcpu *v, const struct task *t)
 	memcpy(v->gpr, t->gpr, sizeof(t->gpr));
 	v->rip = t->rip;
 	v->rflags = t->rflags;
-	for (u32 i = 0; i < TASK_SEGS; i++)
+	for (u32 i = 0; i < SEGS; i++)
 		hvm->set_seg(v, i, &t->seg[i]);
 	if (t->paging)
 		hvm->set(v, HVM_CR3, t->cr3);

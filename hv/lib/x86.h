@@ -20,6 +20,14 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define CR0_PG	BIT(31)
 #define CR0_ALL (GENMASK(5, 0) | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
+/* CR0 after LMSW of msw: its four lowest bits, of which PE cannot be cleared. */
+static inline u64 cr0_with_msw(u64 cr0, u16 msw)
+{
+	u64 loaded = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
+
+	return (cr0 & (~loaded | CR0_PE)) | (msw & loaded);
+}
+
 #define CR4_VME	       BIT(0)
 #define CR4_PVI	       BIT(1)
 #define CR4_TSD	       BIT(2)
@@ -53,6 +61,7 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
 #define RFLAGS_RF	BIT(16)
+#define RFLAGS_VM	BIT(17)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
 #define DR6_TRAPS GENMASK(3, 0) /* which of DR0..3 matched */

@@ -3,7 +3,7 @@
  * Arbitrary bytes as an instruction, in a mode, with memory and registers, that are arbitrary, too:
  * it ends in bounded time, and memory is reached by the callbacks alone.
  * links: hv/emul/emul.c hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c
- * hv/emul/string.c hv/emul/vector.c
+ * hv/emul/string.c hv/emul/system.c hv/emul/descriptor.c hv/emul/vector.c
  */
 #include "fuzz.h"
 

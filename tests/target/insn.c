@@ -200,6 +200,16 @@ static void check_encodings(void)
 	report(!bad, "an instruction that crosses a page, at each of its bytes");
 }
 
+static void check_system(void)
+{
+	BOTH("mov %%ss, %%eax; movl %%eax, (%%rdi); movw (%%rdi), %%es; mov %%es, %%ecx");
+	BOTH("mov %%ss, %%eax; movl %%eax, (%%rdi); movw (%%rdi), %%ss; mov %%ss, %%ecx");
+	BOTH("mov %%ss, %%eax; shl $16, %%eax; movl %%eax, (%%rdi); lfsw (%%rdi), %%cx; "
+	     "mov %%fs, %%edx");
+	BOTH("movl $3, (%%rdi); movw (%%rdi), %%fs; mov %%fs, %%ecx");
+	BOTH("movl $0, (%%rdi); lldt (%%rdi); sldt %%ecx");
+}
+
 /* What the emulator cannot know from the register: other widths and places of the page. */
 static void check_widths(void)
 {
@@ -229,6 +239,7 @@ void test_insn(void)
 	check_arithmetic();
 	check_strings();
 	check_encodings();
+	check_system();
 	check_widths();
 	*REG = 0;
 }

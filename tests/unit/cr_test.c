@@ -23,8 +23,7 @@ static struct vcpu vcpu, *const v = &vcpu;
 static u64 regs[HVM_NMI_MASK + 1];
 static bool long_code;
 static u32 sets;
-static u16 memory;
-static bool unmapped;
+static u8 emulated; /* opcode of what has been left to the emulator */
 
 static u64 fake_get(struct vcpu *w, enum hvm_reg r)
 {
@@ -69,23 +68,9 @@ void pio_write_reg(struct vcpu *w, u32 reg, u64 val, u32 size)
 	memcpy(&w->gpr[reg], &val, size);
 }
 
-int mmio_operand(struct vcpu *w, u32 size, u64 *linear, struct guest_fault *f)
+void mmio_emulate(struct vcpu *w)
 {
-	CHECK_QUIET(size == 2, "16 bits are what is in memory");
-	*linear = w->gpr[RBX];
-	return 0;
-}
-
-int vcpu_access_linear(struct vcpu *w, u64 linear, void *buf, u32 len, u64 access,
-		       struct guest_fault *f)
-{
-	if (unmapped) {
-		*f = (struct guest_fault){.vector = VEC_PF, .cr2 = linear, .error = access};
-		return -EFAULT;
-	}
-	memcpy(access & WALK_WRITE ? (void *)&memory : buf,
-	       access & WALK_WRITE ? buf : (void *)&memory, len);
-	return 0;
+	emulated = w->emul->insn->insn.opcode;
 }
 
 void lapic_set_cr8(struct vcpu *w, u64 cr8)
@@ -115,7 +100,7 @@ static void reset(void)
 	regs[HVM_CR4] = CR4_PAE;
 	regs[HVM_EFER] = EFER_LME | EFER_LMA;
 	long_code = true;
-	unmapped = false;
+	emulated = 0;
 	sets = 0;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PCIDE | CR4_LA57;
 }
@@ -267,21 +252,17 @@ static void test_msw(void)
 	run(0, true, lmsw_ax);
 	CHECK(regs[HVM_CR0] == (ON | OFF | CR0_NE | CR0_EM | CR0_TS) && v->rip == 0x1003,
 	      "LMSW sets EM and TS, clears MP, and leaves PE and all above as they are");
-	memory = 0;
 	run(0, true, lmsw_rbx);
-	CHECK(regs[HVM_CR0] == (ON | OFF | CR0_NE), "from memory, too");
-	regs[HVM_CR0] |= CR0_TS;
+	CHECK(emulated == 1 && v->rip == 0x1000, "from memory it is the emulator's");
 	run(0, true, clts);
-	CHECK(regs[HVM_CR0] == (ON | OFF | CR0_NE) && v->rip == 0x1002, "CLTS clears TS alone");
+	CHECK(regs[HVM_CR0] == (ON | OFF | CR0_NE | CR0_EM) && v->rip == 0x1002,
+	      "CLTS clears TS alone");
+	emulated = 0;
 	run(0, false, smsw_rbx);
-	CHECK(memory == (u16)(ON | CR0_NE), "SMSW stores 16 bits");
+	CHECK(emulated == 1 && v->rip == 0x1000, "to memory SMSW is so, too");
 	v->gpr[RAX] = ~0ull;
 	run(0, false, smsw_eax);
-	CHECK((u32)v->gpr[RAX] == (u32)(ON | OFF | CR0_NE), "or all of them in a register");
-	unmapped = true;
-	run(0, false, smsw_rbx);
-	CHECK(v->exception.pending && v->exception.vector == VEC_PF && v->rip == 0x1000,
-	      "its memory is the guest's to have");
+	CHECK((u32)v->gpr[RAX] == (u32)(ON | OFF | CR0_NE | CR0_EM), "a register gets all of it");
 	regs[HVM_CPL] = 3;
 	run(0, false, smsw_eax);
 	CHECK(!v->exception.pending && v->rip == 0x1003, "programs may run SMSW");

@@ -66,6 +66,7 @@ static struct {
 	bool bad;	   /* access outside the data, or rmw wrong */
 	u32 fault_page;	   /* page + 1 that faults on writes */
 	u32 ports, wrong;  /* accesses to the port; those that wrote something else */
+	u32 as_system;	   /* accesses by the system's rights */
 } dev;
 
 /* What the port gives and expects, one after the other. */
@@ -79,6 +80,7 @@ static inline int dev_access(struct emul_env *e, u64 linear, u8 *to, const u8 *f
 {
 	u64 off = linear - data_at;
 
+	dev.as_system += e->as_system;
 	if (off >= DATA_SIZE || len > DATA_SIZE - off || (off & 4095) + len > 4096) {
 		dev.bad = true;
 		e->fault.vector = 14;
@@ -137,7 +139,28 @@ static inline int dev_vector(struct emul_env *e, enum emul_vector file, u8 n, u8
 	return 0;
 }
 
-static const struct emul_ops dev_ops = {dev_read, dev_write, dev_segment, dev_vector};
+static struct emul_system dev_system; /* what an operating system has set */
+static bool msw_refused;	      /* of CR0 */
+
+static inline void dev_get_system(struct emul_env *e, struct emul_system *s)
+{
+	*s = dev_system;
+}
+
+static inline void dev_set_segment(struct emul_env *e, u8 seg, const struct corbel_segment *s)
+{
+	dev_system.seg[seg] = *s;
+}
+
+static inline bool dev_set_cr0(struct emul_env *e, u64 cr0)
+{
+	if (!msw_refused)
+		dev_system.cr0 = cr0;
+	return !msw_refused;
+}
+
+static const struct emul_ops dev_ops = {dev_read,	dev_write,	 dev_segment, dev_vector,
+					dev_get_system, dev_set_segment, dev_set_cr0};
 
 #define SELECTOR(name)                                                                             \
 	({                                                                                         \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/emul/emul.c hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c
- * hv/emul/string.c hv/emul/vector.c
+ * hv/emul/string.c hv/emul/system.c hv/emul/descriptor.c hv/emul/vector.c
  */
 /*
  * String instructions: those on memory against the processor this runs on, INS and OUTS, which

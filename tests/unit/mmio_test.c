@@ -4,11 +4,13 @@
  * and in which order dom0 is told.
  * links: tests/unit/rest.c hv/guest/mmio.c hv/guest/fault.c hv/guest/linear.c hv/guest/inject.c
  * hv/emul/emul.c hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c hv/emul/string.c
- * hv/emul/vector.c hv/emul/walk.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
- * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
+ * hv/emul/system.c hv/emul/descriptor.c hv/emul/vector.c hv/emul/walk.c hv/guest/lapic.c
+ * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
  */
+#include "hv/guest/cr.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/doorbell.h"
+#include "hv/guest/cr.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
@@ -61,6 +63,11 @@ static const struct hvm_ops ops = {.get = fake_get,
 				   .get_seg = fake_seg,
 				   .dump = fake_dump};
 const struct hvm_ops *hvm = &ops;
+
+bool cr_write(struct vcpu *w, u8 cr, u64 val)
+{
+	return true;
+}
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/emul/task.c */
+/* links: hv/emul/task.c hv/emul/descriptor.c */
 /*
  * Task switches in a small memory: what is saved, loaded and marked, which fault is whose, and that
  * an access which cannot be done yet, whichever, can be made up for. The groups of tests/target
@@ -128,8 +128,8 @@ static void prepare(enum task_source source, u16 sel)
 	for (u32 i = 0; i <= SEG_GS; i++)
 		t.seg[i] = (struct corbel_segment){
 		    .selector = i == SEG_CS ? CODE : DATA, .limit = ~0u, .present = 1, .s = 1};
-	t.seg[TASK_LDTR] = (struct corbel_segment){.unusable = 1};
-	t.seg[TASK_TR] = (struct corbel_segment){
+	t.seg[SEG_LDTR] = (struct corbel_segment){.unusable = 1};
+	t.seg[SEG_TR] = (struct corbel_segment){
 	    .selector = SEL_A, .base = A, .limit = 0x67, .type = 0xb, .present = 1};
 	accesses = refuse = 0;
 	stack_used = false;
@@ -146,8 +146,8 @@ static void test_jmp(void)
 	      "the old task's are in its TSS");
 	CHECK(rights(SEL_A) == 0x89 && rights(SEL_B) == 0x8b && !get(B, 2),
 	      "busy is the new one alone, and nothing is linked");
-	CHECK(t.seg[TASK_TR].selector == SEL_B && t.seg[TASK_TR].base == B &&
-		  t.seg[TASK_TR].type == 0xb && t.seg[SEG_SS].limit == ~0u,
+	CHECK(t.seg[SEG_TR].selector == SEL_B && t.seg[SEG_TR].base == B &&
+		  t.seg[SEG_TR].type == 0xb && t.seg[SEG_SS].limit == ~0u,
 	      "TR, and segments by their descriptors");
 	CHECK(rights(CODE) == 0x9b && rights(DATA) == 0x93, "descriptors are marked accessed");
 	prepare(TASK_JMP, SEL_B);
@@ -173,7 +173,7 @@ static void test_nested(void)
 		  rights(SEL_C) == 0x83 && t.seg[SEG_FS].unusable && !t.seg[SEG_DS].unusable,
 	      "to a 16-bit task: no CR3, no FS and GS");
 	prepare(TASK_JMP, SEL_B);
-	t.seg[TASK_TR] = (struct corbel_segment){
+	t.seg[SEG_TR] = (struct corbel_segment){
 	    .selector = SEL_C, .base = C, .limit = 0x2b, .type = 3, .present = 1};
 	describe(SEL_C, C, 0x2b, 0x83, 0);
 	CHECK(!task_switch(&t) && get(C + 0x0e, 2) == 0xaaa0 && get(C + 0x20, 2) == 7 &&
@@ -244,7 +244,7 @@ static void test_refused(void)
 	describe(SEL_C, C, 0x2a, 0x81, 0);
 	old_fault("a 16-bit TSS that is too short", 10, SEL_C);
 	prepare(TASK_CALL, SEL_B);
-	t.seg[TASK_TR].limit = 0x5e;
+	t.seg[SEG_TR].limit = 0x5e;
 	old_fault("an old TSS that is too short", 10, SEL_A);
 }
 
@@ -253,7 +253,7 @@ static void new_fault(const char *what, u32 field, u32 val, u8 vector, u32 error
 	prepare(TASK_JMP, SEL_B);
 	put(B + field, val, 4);
 	CHECK(!task_switch(&t) && t.faulted && t.fault.vector == vector && t.fault.error == error &&
-		  t.seg[TASK_TR].selector == SEL_B && t.rip == get(B + T_EIP, 4) &&
+		  t.seg[SEG_TR].selector == SEL_B && t.rip == get(B + T_EIP, 4) &&
 		  rights(SEL_A) == 0x89 && rights(SEL_B) == 0x8b,
 	      "%s: exception %u with %x, the new task's", what, vector, error);
 }

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * links: hv/emul/emul.c hv/emul/op.c hv/emul/insn.c hv/emul/pass.c hv/emul/stack.c
+ * hv/emul/string.c hv/emul/system.c hv/emul/descriptor.c hv/emul/vector.c
+ */
+/*
+ * Instructions of an operating system whose operand is MMIO: segments with the checks that
+ * protection stands on, descriptor tables, the machine status word, far branches. The operand lies
+ * in a page of MMIO, the tables in one of RAM; accesses miss the p2m now and then.
+ */
+#include "emul_fake.h"
+
+#define OPERAND 0x40   /* in the first page, MMIO */
+#define TABLE	0x1000 /* in the second */
+#define STACK	0x3000
+
+/* Descriptors as the manuals draw them: bytes 5 and 6, base and limit apart */
+#define DESCRIPTOR(access, flags, base, limit)                                                     \
+	((u64)(limit)&0xffff) | ((u64)(base)&0xffffff) << 16 | (u64)(access) << 40 |               \
+	    ((u64)(limit) >> 16 & 15) << 48 | (u64)(flags) << 52 |                                 \
+	    ((u64)(base) >> 24 & 0xff) << 56
+
+enum {
+	S_CODE64 = 0x08,
+	S_DATA = 0x10,
+	S_CODE32 = 0x18,
+	S_DATA3 = 0x20,
+	S_ABSENT = 0x28,
+	S_CONFORMING = 0x30,
+	S_GATE = 0x38,
+	S_BOTH = 0x40, /* L and D */
+	S_TSS = 0x48,  /* of 16 bytes */
+	S_LDT = 0x58,
+	S_WILD = 0x68, /* a TSS whose base is not canonical */
+	S_BYTES = 0x78
+};
+static const u64 table[S_BYTES / 8] = {
+    [S_CODE64 / 8] = DESCRIPTOR(0x9b, 0xa, 0, 0xfffff),
+    [S_DATA / 8] = DESCRIPTOR(0x92, 0xc, 0x123000, 0xfffff),
+    [S_CODE32 / 8] = DESCRIPTOR(0x9a, 0xc, 0, 0xffff),
+    [S_DATA3 / 8] = DESCRIPTOR(0xf2, 0xc, 0, 0xfffff),
+    [S_ABSENT / 8] = DESCRIPTOR(0x12, 0xc, 0, 0xfffff),
+    [S_CONFORMING / 8] = DESCRIPTOR(0x9e, 0xa, 0, 0xfffff),
+    [S_GATE / 8] = DESCRIPTOR(0x8c, 0, 0, 0),
+    [S_BOTH / 8] = DESCRIPTOR(0x9a, 0xe, 0, 0xfffff),
+    [S_TSS / 8] = DESCRIPTOR(0x89, 0, 0x55667788, 0x67),
+    [S_TSS / 8 + 1] = 0xffff8000,
+    [S_LDT / 8] = DESCRIPTOR(0x82, 0, 0x1000, 0xfff),
+    [S_WILD / 8] = DESCRIPTOR(0x89, 0, 0, 0x67),
+    [S_WILD / 8 + 1] = 0x12345678,
+};
+
+static struct emul_env e;
+
+/* 64-bit mode at this CPL; RBX leads to the operand. */
+static void begin(u8 cpl)
+{
+	reset_cpu();
+	dev.mmio_pages = 1;
+	dev.fault_page = dev.as_system = 0;
+	memcpy(dev.data + TABLE, table, sizeof(table));
+	cpu.gpr[RBX] = data_at + OPERAND;
+	cpu.gpr[RSP] = data_at + STACK;
+	e = env_for(EMUL_64);
+	dev_system = (struct emul_system){.cr0 = 0x80000011, .cpl = cpl, .long_mode = true};
+	dev_system.seg[SEG_GDTR] =
+	    (struct corbel_segment){.base = data_at + TABLE, .limit = S_BYTES - 1};
+	dev_system.seg[SEG_CS] = (struct corbel_segment){.selector = 0x99 & ~3, .l = 1};
+	dev_system.seg[SEG_LDTR].unusable = 1;
+	msw_refused = false;
+}
+
+static void operand(u64 val, u16 behind)
+{
+	memcpy(dev.data + OPERAND, &val, sizeof(val));
+	memcpy(dev.data + OPERAND + 8, &behind, sizeof(behind));
+}
+
+#define INSN(bytes) bytes, sizeof(bytes) - 1
+
+/* Done, whatever is missing on the way: the instruction is as long as this. */
+static bool runs(const char *bytes, u32 n)
+{
+	enum emul_result res;
+
+	dev.retry = 3;
+	dev.bad = false;
+	res = emulate(&e, (const u8 *)bytes, n);
+	dev.retry = 0;
+	return res == EMUL_DONE && !dev.bad;
+}
+
+/* Nothing of the system has changed but for this fault. */
+static bool raises(const char *bytes, u32 n, u8 vector, u32 error)
+{
+	struct emul_system before = dev_system;
+
+	return faults(&e, bytes, n, vector) && e.fault.error == error &&
+	       !memcmp(&before, &dev_system, sizeof(before)) &&
+	       !memcmp(dev.data + TABLE, table, sizeof(table));
+}
+
+static bool loads(const char *bytes, u32 n, u16 sel)
+{
+	operand(sel, 0);
+	return runs(bytes, n);
+}
+
+#define MOV_DS INSN("\x8e\x1b")
+#define MOV_SS INSN("\x8e\x13")
+#define MOV_CS INSN("\x8e\x0b")
+#define MOV_6  INSN("\x8e\x33")
+
+static void test_data_segments(void)
+{
+	const struct corbel_segment *ds = &dev_system.seg[SEG_DS], *ss = &dev_system.seg[SEG_SS];
+
+	begin(0);
+	CHECK(loads(MOV_DS, S_DATA) && ds->selector == S_DATA && ds->base == 0x123000 &&
+		  ds->limit == 0xffffffff && ds->present && !e.shadow && cpu.rip == 0x1002,
+	      "MOV to DS from MMIO loads the descriptor");
+	CHECK(ds->type == 3 && dev.data[TABLE + S_DATA + 5] == 0x93 && dev.as_system,
+	      "and marks it accessed, as the system");
+	dev.fault_page = TABLE / 4096 + 1;
+	CHECK(loads(MOV_DS, S_DATA), "what is marked already may be in read-only memory");
+	begin(0);
+	CHECK(loads(MOV_SS, S_DATA) && ss->selector == S_DATA && e.shadow,
+	      "MOV to SS holds events back until the next instruction is done");
+	begin(0);
+	CHECK(loads(MOV_DS, 3) && ds->unusable && ds->selector == 3,
+	      "a null selector is DS' to have");
+	CHECK(loads(MOV_SS, 0) && ss->unusable && !ss->dpl, "in 64-bit mode at CPL 0 SS' as well");
+	begin(0);
+	operand(1, 0);
+	CHECK(raises(MOV_SS, 13, 0), "a null selector with another RPL: #GP(0)");
+	operand(S_DATA3 | 3, 0);
+	CHECK(raises(MOV_SS, 13, S_DATA3), "SS with another DPL than CPL: #GP(selector)");
+	operand(S_CODE64, 0);
+	CHECK(raises(MOV_SS, 13, S_CODE64), "SS with code: #GP(selector)");
+	operand(S_ABSENT, 0);
+	CHECK(raises(MOV_SS, 12, S_ABSENT), "SS with what is not present: #SS(selector)");
+	CHECK(raises(MOV_DS, 11, S_ABSENT), "DS: #NP(selector)");
+	operand(S_TSS, 0);
+	CHECK(raises(MOV_DS, 13, S_TSS), "a system descriptor: #GP(selector)");
+	operand(S_BYTES, 0);
+	CHECK(raises(MOV_DS, 13, S_BYTES), "behind the table: #GP(selector)");
+	operand(S_DATA | 4, 0);
+	CHECK(raises(MOV_DS, 13, S_DATA | 4), "in an LDT that there is not: #GP(selector)");
+	CHECK(raises(MOV_CS, 6, 0) && raises(MOV_6, 6, 0), "MOV to CS, to no register: #UD");
+	begin(3);
+	operand(S_DATA, 0);
+	CHECK(raises(MOV_DS, 13, S_DATA), "a program cannot load the system's data");
+	operand(S_DATA3, 0);
+	CHECK(loads(MOV_DS, S_DATA3) && ds->dpl == 3, "but its own");
+	begin(3);
+	operand(0, 0);
+	CHECK(raises(MOV_SS, 13, 0), "nor a null selector into SS");
+	begin(0);
+	dev_system.seg[SEG_LDTR] =
+	    (struct corbel_segment){.base = data_at + TABLE + S_DATA, .limit = 7, .present = 1};
+	CHECK(loads(MOV_DS, 4) && ds->base == 0x123000, "from the LDT");
+	begin(0);
+	dev_system.cr0 = 0x10;
+	e.mode = EMUL_16;
+	cpu.gpr[RDI] = data_at + OPERAND;
+	dev_system.seg[SEG_DS].limit = 0x12345;
+	CHECK(loads(INSN("\x67\x8e\x1b"), 0xf123) && ds->base == 0xf1230 && ds->limit == 0x12345,
+	      "in real mode a segment is its selector, and limits stay");
+}
+
+static void test_far_pointers(void)
+{
+	begin(0);
+	operand(0x1122334455667788, S_DATA);
+	CHECK(runs(INSN("\x48\x0f\xb4\x03")) && cpu.gpr[RAX] == 0x1122334455667788 &&
+		  dev_system.seg[SEG_FS].selector == S_DATA,
+	      "LFS loads 64 bits and a selector");
+	begin(0);
+	operand((u64)S_ABSENT << 32 | 0x55667788, 0);
+	CHECK(raises(INSN("\x0f\xb5\x03"), 11, S_ABSENT), "LGS that fails leaves the register");
+	begin(0);
+	e.mode = EMUL_32;
+	operand((u64)S_DATA << 32 | 0x55667788, 0);
+	CHECK(runs(INSN("\xc4\x03")) && (u32)cpu.gpr[RAX] == 0x55667788 &&
+		  dev_system.seg[SEG_ES].selector == S_DATA,
+	      "LES in 32-bit mode");
+}
+
+#define JMP64 INSN("\x48\xff\x2b")
+#define JMP32 INSN("\xff\x2b")
+#define CALL  INSN("\x48\xff\x1b")
+
+static void test_far_branches(void)
+{
+	const struct corbel_segment *cs = &dev_system.seg[SEG_CS];
+
+	begin(0);
+	operand(0xffff800000001234, S_CODE64);
+	CHECK(runs(JMP64) && cpu.rip == 0xffff800000001234 && cs->selector == S_CODE64 && cs->l,
+	      "far JMP through MMIO");
+	begin(0);
+	operand((u64)S_CODE32 << 32 | 0x5678, 0);
+	CHECK(runs(JMP32) && cpu.rip == 0x5678 && !cs->l && cs->db, "into compatibility mode");
+	begin(0);
+	operand(0x1234, S_CODE64);
+	CHECK(runs(CALL) && cpu.rip == 0x1234 && cpu.gpr[RSP] == data_at + STACK - 16 &&
+		  !memcmp(dev.data + STACK - 16, &(u64[]){0x1003, 0x98}, 16),
+	      "far CALL pushes CS and what follows");
+	begin(3);
+	operand(0x1234, S_CONFORMING | 3);
+	CHECK(runs(JMP64) && cs->selector == (S_CONFORMING | 3) && !cs->dpl,
+	      "conforming code runs at the CPL that there is");
+	operand(0x1234, S_CODE64);
+	begin(3);
+	CHECK(raises(JMP64, 13, S_CODE64), "other code of the system does not: #GP(selector)");
+	begin(0);
+	operand(0x1234, S_CODE64 | 1);
+	CHECK(raises(JMP64, 13, S_CODE64), "an RPL above the CPL: #GP(selector)");
+	operand(0x1234, 0);
+	CHECK(raises(JMP64, 13, 0), "a null selector: #GP(0)");
+	operand(0x1234, S_DATA);
+	CHECK(raises(JMP64, 13, S_DATA), "data: #GP(selector)");
+	operand(0x1234, S_BOTH);
+	CHECK(raises(JMP64, 13, S_BOTH), "64 bits and 32 in one: #GP(selector)");
+	operand(0x800000000000, S_CODE64);
+	CHECK(raises(JMP64, 13, 0), "to an address that is not canonical: #GP(0)");
+	operand((u64)S_CODE32 << 32 | 0x10000000, 0);
+	CHECK(raises(JMP32, 13, 0), "behind the limit: #GP(0)");
+	operand(0x1234, S_GATE);
+	CHECK(once(&e, JMP64) == EMUL_UNSUPPORTED && cpu.rip == 0x1000, "gates are not for us");
+	operand(0x1234, S_CODE64);
+	cpu.gpr[RSP] = data_at;
+	dev.fault_page = 0;
+	CHECK(once(&e, CALL) == EMUL_FAULT && cpu.gpr[RSP] == data_at && cs->selector == 0x98,
+	      "a far CALL that has no stack has not gone");
+}
+
+static void test_enter(void)
+{
+	begin(0);
+	dev.mmio_pages = 15;
+	cpu.gpr[RBP] = 0x1122334455667788;
+	CHECK(runs(INSN("\xc8\x20\x00\x00")) && cpu.gpr[RBP] == data_at + STACK - 8 &&
+		  cpu.gpr[RSP] == data_at + STACK - 0x28 &&
+		  !memcmp(dev.data + STACK - 8, &(u64){0x1122334455667788}, 8),
+	      "ENTER on a stack in MMIO");
+	begin(0);
+	dev.written = 0;
+	CHECK(once(&e, INSN("\xc8\x20\x00\x01")) == EMUL_UNSUPPORTED && !dev.written &&
+		  cpu.gpr[RSP] == data_at + STACK,
+	      "but no nested procedures");
+}
+
+#define SLDT INSN("\x0f\x00\x03")
+#define LLDT INSN("\x0f\x00\x13")
+#define LTR  INSN("\x0f\x00\x1b")
+#define SGDT INSN("\x0f\x01\x03")
+#define LGDT INSN("\x0f\x01\x13")
+#define LIDT INSN("\x0f\x01\x1b")
+#define SMSW INSN("\x0f\x01\x23")
+#define LMSW INSN("\x0f\x01\x33")
+
+static void test_tables(void)
+{
+	const struct corbel_segment *tr = &dev_system.seg[SEG_TR], *ldt = &dev_system.seg[SEG_LDTR];
+
+	begin(0);
+	CHECK(loads(LTR, S_TSS) && tr->selector == S_TSS && tr->base == 0xffff800055667788 &&
+		  tr->limit == 0x67 && tr->type == 11 && dev.data[TABLE + S_TSS + 5] == 0x8b,
+	      "LTR loads 64 bits of base and marks the TSS busy");
+	CHECK(once(&e, LTR) == EMUL_FAULT && e.fault.vector == 13 && e.fault.error == S_TSS,
+	      "which cannot be loaded again: #GP(selector)");
+	begin(0);
+	operand(S_WILD, 0);
+	CHECK(raises(LTR, 13, S_WILD), "a base that is not canonical: #GP(selector)");
+	operand(0, 0);
+	CHECK(raises(LTR, 13, 0), "LTR of a null selector: #GP(0)");
+	operand(S_LDT, 0);
+	CHECK(raises(LTR, 13, S_LDT), "LTR of an LDT: #GP(selector)");
+	operand(S_LDT | 4, 0);
+	CHECK(raises(LLDT, 13, S_LDT | 4), "LLDT from the LDT: #GP(selector)");
+	operand(S_BYTES - 8, 0);
+	CHECK(raises(LLDT, 13, S_BYTES - 8),
+	      "a descriptor of which half is outside: #GP(selector)");
+	CHECK(loads(LLDT, S_LDT) && ldt->base == 0x1000 && ldt->limit == 0xfff, "LLDT");
+	CHECK(loads(LLDT, 0) && ldt->unusable, "and of none");
+	operand(0x8877665544332211, 0x1234);
+	CHECK(raises(LGDT, 13, 0), "LGDT that is not canonical: #GP(0)");
+	operand(0x92345678abcd0fff, 0xffff);
+	CHECK(runs(LIDT) && dev_system.seg[SEG_IDTR].limit == 0xfff &&
+		  dev_system.seg[SEG_IDTR].base == 0xffff92345678abcd,
+	      "LIDT loads limit and base");
+	begin(0);
+	e.mode = EMUL_16;
+	operand(0xff112233fffe, 0);
+	CHECK(runs(INSN("\x67\x0f\x01\x13")) && dev_system.seg[SEG_GDTR].base == 0x112233 &&
+		  dev_system.seg[SEG_GDTR].limit == 0xfffe,
+	      "LGDT with operands of 16 bits has 24 bits of base");
+}
+
+static void test_stores(void)
+{
+	u8 *at = dev.data + OPERAND;
+
+	begin(0);
+	memset(at, 0x77, 16);
+	CHECK(runs(SGDT) && !memcmp(at, &dev_system.seg[SEG_GDTR].limit, 2) &&
+		  !memcmp(at + 2, &dev_system.seg[SEG_GDTR].base, 8) && at[10] == 0x77,
+	      "SGDT stores limit and base");
+	dev_system.seg[SEG_LDTR].selector = S_LDT;
+	CHECK(runs(SLDT) && at[0] == S_LDT && !at[1] &&
+		  at[2] == dev_system.seg[SEG_GDTR].base % 256,
+	      "SLDT stores 16 bits");
+	CHECK(runs(SMSW) && at[0] == 0x11 && !at[1] && at[2] == dev_system.seg[SEG_GDTR].base % 256,
+	      "SMSW as well");
+	begin(3);
+	CHECK(runs(SMSW), "programs may look");
+	dev_system.umip = true;
+	CHECK(raises(SMSW, 13, 0) && raises(SGDT, 13, 0), "but for UMIP: #GP(0)");
+	CHECK(raises(LGDT, 13, 0) && raises(LTR, 13, 0) && raises(LMSW, 13, 0),
+	      "and never load: #GP(0)");
+	begin(0);
+	operand(0xfffe, 0);
+	CHECK(runs(LMSW) && dev_system.cr0 == 0x8000001f,
+	      "LMSW cannot clear PE, and sets three bits");
+	begin(0);
+	msw_refused = true;
+	CHECK(raises(LMSW, 13, 0), "what CR0 may not be: #GP(0)");
+	begin(0);
+	dev_system.cr0 = 0;
+	CHECK(raises(SLDT, 6, 0) && raises(LTR, 6, 0), "real mode has neither LDT nor task: #UD");
+	dev_system.cr0 = 1;
+	dev_system.vm86 = true;
+	CHECK(raises(SLDT, 6, 0), "nor has virtual-8086 mode: #UD");
+	CHECK(raises(INSN("\xf0\x0f\x01\x23"), 6, 0), "LOCK SMSW: #UD");
+}
+
+int main(void)
+{
+	test_data_segments();
+	test_far_pointers();
+	test_far_branches();
+	test_enter();
+	test_tables();
+	test_stores();
+	return test_end();
+}
