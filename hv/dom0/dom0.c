@@ -8,6 +8,7 @@
 #include "hv/dom0/hypercall.h"
 #include "hv/dom0/irq.h"
 #include "hv/dom0/load.h"
+#include "hv/dom0/machine_msr.h"
 #include "hv/dom0/sleep.h"
 #include "hv/dom0/takeover.h"
 #include "hv/guest/cpuid.h"
@@ -123,6 +124,7 @@ static const struct vm_ops dom0_ops = {
     .hypercall = hypercall,
     .port_io = dom0_io,
     .mmio = dom0_mmio,
+    .msr = machine_msr,
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
     .kernel_ends = takeover_kernel_ends,

@@ -12,6 +12,8 @@
 #define INTEL_EBX    0x756e6547 /* leaf 0: "Genu"ineIntel */
 #define MAX_BASIC    0x16u
 #define MAX_EXTENDED 0x80000008u
+#define LEAF_CACHES  0x8000001du /* AMD's, and the next: dom0 sees the topology */
+#define LEAF_NODES   0x8000001eu
 
 /*
  * The words of features, and what of them may be shown when the CPU has it. A bit must not stand
@@ -21,19 +23,24 @@ enum { EAX, EBX, ECX, EDX };
 static const struct {
 	u32 leaf, sub, reg, allow;
 	u32 force; /* ours, whatever the CPU has */
+	u32 dom0;  /* what dom0 may see besides: it drives the machine */
 } masks[] = {
     {1, 0, ECX,
      CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 |
 	 CPUID_1C_PCID | CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT |
 	 CPUID_1C_AES | CPUID_1C_XSAVE | CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND,
-     CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR},
+     CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR, CPUID_1C_EST},
     {1, 0, EDX,
      CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |
 	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP | CPUID_1D_MTRR |
 	 CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 |
 	 CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR | CPUID_1D_SSE | CPUID_1D_SSE2 |
 	 CPUID_1D_HTT},
-    {6, 0, EAX, 0, CPUID_6A_ARAT}, /* the virtual LAPIC timer never stops */
+    {6, 0, EAX, 0, CPUID_6A_ARAT /* the virtual LAPIC timer never stops */,
+     CPUID_6A_DTS | CPUID_6A_TURBO | CPUID_6A_PTM | CPUID_6A_HWP | CPUID_6A_HWP_MORE},
+    {6, 0, EBX, .dom0 = GENMASK(3, 0)}, /* thresholds of temperature */
+    {6, 0, ECX, .dom0 = CPUID_6C_APERF | CPUID_6C_EPB},
+    {6, 0, EDX},
     {7, 0, EBX,
      CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 |
 	 CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_RDSEED |
@@ -49,17 +56,20 @@ static const struct {
     {7, 0, EDX,
      CPUID_7D_FSRM | CPUID_7D_MD_CLEAR | CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP},
     {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES},
-    /* Not SVM, OSVW, TOPOEXT, PERFCTR. */
+    /* Not SVM, OSVW, PERFCTR. */
     {0x80000001, 0, ECX,
      CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
-	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM},
+	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM,
+     .dom0 = CPUID_X1C_TOPOEXT},
     {0x80000001, 0, EDX,
      CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR |
 	 CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM},
-    {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
+    {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC,
+     .dom0 = CPUID_X7D_HWPSTATE | CPUID_X7D_EFF_FREQ | CPUID_X7D_RAPL},
     {0x80000008, 0, EBX,
      CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
-	 CPUID_X8B_CTRLS | CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO},
+	 CPUID_X8B_CTRLS | CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO,
+     .dom0 = CPUID_X8B_CPPC},
 };
 
 /* Bits that stand for MSRs which spec_init() has not found in the machine. */
@@ -82,14 +92,17 @@ static void hide_speculation(struct corbel_cpuid *e)
 	}
 }
 
-static void apply_masks(struct corbel_cpuid *e)
+static void apply_masks(struct corbel_cpuid *e, bool dom0)
 {
 	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 	bool leaf7 = e->function == 7 && !e->index;
 
 	for (u32 i = 0; i < ARRAY_SIZE(masks); i++)
-		if (masks[i].leaf == e->function && masks[i].sub == e->index)
-			*reg[masks[i].reg] = (*reg[masks[i].reg] & masks[i].allow) | masks[i].force;
+		if (masks[i].leaf == e->function && masks[i].sub == e->index) {
+			u32 allow = dom0 ? masks[i].allow | masks[i].dom0 : masks[i].allow;
+
+			*reg[masks[i].reg] = (*reg[masks[i].reg] & allow) | masks[i].force;
+		}
 	if (leaf7 || e->function == 0x80000008)
 		hide_speculation(e);
 	if (e->function == 1 && !xcr0_host)
@@ -189,7 +202,7 @@ static struct corbel_cpuid *add_leaf(struct builder *b, u32 leaf, u32 sub, bool 
 	*e = (struct corbel_cpuid){.function = leaf, .index = sub, .flags = indexed};
 	if ((leaf & 0xf0000000) != LEAF_KVM)
 		cpuid(leaf, sub, &e->eax, &e->ebx, &e->ecx, &e->edx);
-	apply_masks(e);
+	apply_masks(e, b->dom0);
 	return e;
 }
 
@@ -230,12 +243,14 @@ static void add_xsave(struct builder *b)
 		more->ebx = compact;
 }
 
+#define CACHES 5 /* at most, with the entry that ends the list */
+
 static void add_caches(struct builder *b)
 {
 	struct corbel_cpuid *e;
 
 	add_leaf(b, 2, 0, false);
-	for (u32 i = 0; i < 5; i++) {
+	for (u32 i = 0; i < CACHES; i++) {
 		e = add_leaf(b, 4, i, true);
 		if (!b->dom0)
 			e->eax &= 0x3fff; /* no numbers of CPUs */
@@ -260,8 +275,7 @@ static void add_basic(struct builder *b)
 	}
 	if (intel)
 		add_caches(b);
-	e = add_leaf(b, 6, 0, false);
-	e->ebx = e->ecx = e->edx = 0;
+	add_leaf(b, 6, 0, false);
 	if (max >= 7) {
 		e = add_leaf(b, 7, 0, true);
 		e->eax = 0;
@@ -278,8 +292,10 @@ static void add_extended(struct builder *b)
 {
 	struct corbel_cpuid *e = add_leaf(b, 0x80000000, 0, false);
 	u32 max = MIN(e->eax, MAX_EXTENDED);
+	bool topology =
+	    b->dom0 && e->eax >= LEAF_NODES && cpuid_read(0x80000001, 0).c & CPUID_X1C_TOPOEXT;
 
-	e->eax = max;
+	e->eax = topology ? LEAF_NODES : max;
 	for (u32 leaf = 0x80000001; leaf <= max; leaf++) {
 		e = add_leaf(b, leaf, 0, false);
 		if (leaf == 0x80000007)
@@ -288,7 +304,14 @@ static void add_extended(struct builder *b)
 			e->edx = 0;
 			e->ecx &= b->dom0 ? 0xf0ff : 0;
 		}
+		if (leaf == 0x80000001 && !topology)
+			e->ecx &= ~CPUID_X1C_TOPOEXT;
 	}
+	if (!topology)
+		return;
+	for (u32 i = 0; i < CACHES && add_leaf(b, LEAF_CACHES, i, true)->eax & 31; i++)
+		;
+	add_leaf(b, LEAF_NODES, 0, false);
 }
 
 static void add_own(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
@@ -373,6 +396,9 @@ static void apply_state(struct vcpu *v, struct corbel_cpuid *r)
 		r->ecx &= ~CPUID_7C_OSPKE;
 		if (hvm->get(v, HVM_CR4) & CR4_PKE)
 			r->ecx |= CPUID_7C_OSPKE;
+	} else if (r->function == LEAF_NODES &&
+		   v->vm->is_dom0) { /* of the CPU that it is pinned to */
+		cpuid(LEAF_NODES, 0, &r->eax, &r->ebx, &r->ecx, &r->edx);
 	} else if (r->function == 0xd && xcr0_host &&
 		   (!r->index ||
 		    (r->index == 1 && r->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES)))) {
@@ -445,6 +471,7 @@ static void index_table(struct vcpu *v)
 			break;
 		case 7:
 		case 0xd:
+		case LEAF_NODES:
 			e->flags |= CPUID_DYNAMIC;
 		}
 	}

@@ -77,39 +77,38 @@ static u64 *stored_msr(struct vcpu *v, u32 msr)
 
 /*
  * Read as a constant, writes ignored or, of those to be read only, refused to guests but for the
- * constant; dom0 reads the machine's own value where there is one.
+ * constant. dom0 reads the machine's own value of some: hv/dom0/machine_msr.c.
  */
 static const struct constant {
 	u32 first;
 	u64 value;
-	bool dom0_reads;
 	u32 more; /* as many follow that are the same */
 	bool read_only;
 } constants[] = {
-    {0x17},						 /* platform id */
-    {0x34, 0, true, .read_only = true},			 /* SMI count */
-    {0x3a, BIT(0), .read_only = true},			 /* feature control: locked, VMX off */
-    {0x8b, 0, true},					 /* microcode level */
-    {0xce, 0, true, .read_only = true},			 /* platform info */
-    {MSR_MTRR_CAP, 0x508, true, .read_only = true},	 /* 8 variable, fixed, WC */
-    {0x140, .read_only = true},				 /* CPUID does not fault */
-    {0x198, 4ull << 40 | 1000, true, .read_only = true}, /* performance status, as in KVM */
-    {0x199},						 /* performance control */
-    {0x179, .more = 2},					 /* machine check: no banks, for dom0 */
+    {0x17},					   /* platform id */
+    {0x34, .read_only = true},			   /* SMI count */
+    {0x3a, BIT(0), .read_only = true},		   /* feature control: locked, VMX off */
+    {0x8b},					   /* microcode level */
+    {0xce, .read_only = true},			   /* platform info */
+    {MSR_MTRR_CAP, 0x508, .read_only = true},	   /* 8 variable, fixed, WC */
+    {0x140, .read_only = true},			   /* CPUID does not fault */
+    {0x198, 4ull << 40 | 1000, .read_only = true}, /* performance status, as in KVM */
+    {0x199},					   /* performance control */
+    {0x179, .more = 2},				   /* machine check: no banks, for dom0 */
     {0x400, .more = 0x7f},
     {MSR_DEBUGCTL},		     /* LBR, BTF not offered */
     {0x1db, .more = 3},		     /* last branch, last exception */
     {0xc0010000, .more = 7},	     /* AMD performance counters: none */
-    {0xc0010010, 0, true},	     /* SYSCFG */
+    {0xc0010010},		     /* SYSCFG */
     {MSR_HWCR, BIT(24)},	     /* TSC runs at P0 frequency */
-    {0xc001001a, 0, true},	     /* TOP_MEM */
-    {0xc001001d, 0, true},	     /* TOP_MEM2 */
+    {0xc001001a},		     /* TOP_MEM */
+    {0xc001001d},		     /* TOP_MEM2 */
     {0xc001001f},		     /* NB_CFG */
     {0xc0010055},		     /* interrupt pending message */
-    {0xc0010058, 0, true},	     /* MMIO configuration base */
-    {0xc0010112, 0, true, 1},	     /* TSEG */
+    {0xc0010058},		     /* MMIO configuration base */
+    {0xc0010112, .more = 1},	     /* TSEG */
     {0xc0010114, BIT(4) | BIT(3)},   /* VM_CR: SVM disabled and locked */
-    {0xc0010140, 0, true, 1},	     /* OSVW */
+    {0xc0010140, .more = 1},	     /* OSVW */
     {0xc0011020, BIT(1), .more = 9}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
 
@@ -194,11 +193,11 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 		ret = spec_read(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = hyperv_msr_read(v, msr, val);
+	if (ret == -ENOENT && v->vm->is_dom0)
+		ret = v->vm->ops->msr(msr, false, val);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
-		if (v->vm->is_dom0 && msr != MSR_MISC_ENABLE)
-			return rdmsr_safe(msr, val) ? -EINVAL : 0;
 		*val = *slot;
 		return 0;
 	}
@@ -207,8 +206,7 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 	c = constant_of(msr);
 	if (!c)
 		return refuse_msr(v, msr, "read");
-	if (!v->vm->is_dom0 || !c->dom0_reads || rdmsr_safe(msr, val))
-		*val = c->value;
+	*val = c->value;
 	return 0;
 }
 
@@ -349,6 +347,8 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		ret = spec_write(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = hyperv_msr_write(v, msr, val);
+	if (ret == -ENOENT && v->vm->is_dom0)
+		ret = v->vm->ops->msr(msr, true, &val);
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {

@@ -19,6 +19,8 @@ struct vm_ops {
 	void (*port_io)(struct vcpu *v, const struct vm_exit *x);
 	/* an access to a page marked MMIO, other than its LAPIC's: what a read yields */
 	u64 (*mmio)(u64 gpa, u32 len, bool write, u64 val);
+	/* an MSR of the machine that it may have: as machine_msr() */
+	int (*msr)(u32 msr, bool write, u64 *val);
 	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);

@@ -20,6 +20,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 
 #define CPUID_1C_SSE3	      BIT(0)
 #define CPUID_1C_PCLMUL	      BIT(1)
+#define CPUID_1C_EST	      BIT(7)
 #define CPUID_1C_SSSE3	      BIT(9)
 #define CPUID_1C_FMA	      BIT(12)
 #define CPUID_1C_CX16	      BIT(13)
@@ -62,7 +63,16 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_1D_SSE2  BIT(26)
 #define CPUID_1D_HTT   BIT(28)
 
-#define CPUID_6A_ARAT BIT(2)
+#define CPUID_6A_DTS   BIT(0) /* temperatures */
+#define CPUID_6A_TURBO BIT(1)
+#define CPUID_6A_ARAT  BIT(2)
+#define CPUID_6A_PTM   BIT(6) /* of the package */
+#define CPUID_6A_HWP   BIT(7)
+#define CPUID_6A_HWP_MORE                                                                          \
+	GENMASK(11, 9) /* activity window, energy preference, package's request                    \
+			*/
+#define CPUID_6C_APERF BIT(0)
+#define CPUID_6C_EPB   BIT(3)
 
 #define CPUID_7B_FSGSBASE   BIT(0)
 #define CPUID_7B_TSC_ADJUST BIT(1)
@@ -123,6 +133,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X1C_XOP	    BIT(11)
 #define CPUID_X1C_FMA4	    BIT(16)
 #define CPUID_X1C_TBM	    BIT(21)
+#define CPUID_X1C_TOPOEXT   BIT(22)
 
 /* Bits of leaf 1 EDX that leaf 0x80000001 EDX has once more on AMD */
 #define CPUID_X1D_COPIES                                                                           \
@@ -135,7 +146,10 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X1D_RDTSCP  BIT(27)
 #define CPUID_X1D_LM	  BIT(29)
 
+#define CPUID_X7D_HWPSTATE	BIT(7)
 #define CPUID_X7D_INVARIANT_TSC BIT(8)
+#define CPUID_X7D_EFF_FREQ	BIT(10) /* APERF and MPERF to be read only */
+#define CPUID_X7D_RAPL		BIT(14)
 
 #define CPUID_X8B_CLZERO     BIT(0)
 #define CPUID_X8B_XSAVEERPTR BIT(2) /* XRSTOR loads the x87 pointers always */
@@ -146,6 +160,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X8B_HINTS	     GENMASK(19, 16) /* how IBRS and STIBP are best used */
 #define CPUID_X8B_SSBD	     BIT(24)
 #define CPUID_X8B_SSB_NO     BIT(26)
+#define CPUID_X8B_CPPC	     BIT(27)
 #define CPUID_X8B_PSFD	     BIT(28)
 #define CPUID_X8B_BTC_NO     BIT(29)
 #define CPUID_X8B_CTRLS                                                                            \

@@ -15,6 +15,25 @@
 #include "hv/guest/msr.h"
 #include "fake_machine.h"
 
+/* The MSRs that dom0 drives the machine by: this one has them all. */
+static int fake_rdmsr(u32 msr, u64 *val)
+{
+	*val = 0;
+	return 0;
+}
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	return 0;
+}
+
+#include "hv/lib/asm.h"
+#define rdmsr_safe fake_rdmsr
+#define wrmsr_safe fake_wrmsr
+#include "hv/dom0/machine_msr.c"
+
+static const struct vm_ops dom0_ops = {.msr = machine_msr};
+
 enum { EAX, EBX, ECX, EDX };
 
 /* ---- what machine checks would do to a vCPU ---- */
@@ -27,7 +46,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 }
 
 /* ---- a CPU with all bits of the feature words set ---- */
-static u32 leaf_max, extended_max, vendor, hidden_8b;
+static u32 leaf_max, extended_max, vendor, hidden_8b, node_ids;
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
@@ -41,7 +60,11 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 		*b &= ~hidden_8b;
 		break;
 	case 4:
+	case 0x8000001d:
 		*a = 0; /* no more caches */
+		break;
+	case 0x8000001e:
+		*b = node_ids;
 		break;
 	case 0x80000000:
 		*a = extended_max;
@@ -160,6 +183,7 @@ static const struct promise promises[] = {
     {1, 0, ECX, CPUID_1C_FMA | CPUID_1C_AVX | CPUID_1C_F16C, .cr4 = CR4_OSXSAVE,
      .xcr0 = XCR0_AVX_WHOLE},
     {1, 0, ECX, CPUID_1C_PCID, .cr4 = CR4_PCIDE},
+    {1, 0, ECX, CPUID_1C_EST, .msr = {0x198, 0x199}},
     {1, 0, ECX, CPUID_1C_X2APIC, .msr = {MSR_APIC_BASE}},
     {1, 0, ECX, CPUID_1C_TSC_DEADLINE, .msr = {MSR_TSC_DEADLINE}},
     {1, 0, ECX, CPUID_1C_XSAVE, .cr4 = CR4_OSXSAVE, .xcr0 = 3},
@@ -182,6 +206,13 @@ static const struct promise promises[] = {
     {1, 0, EDX, CPUID_1D_FXSR, .cr4 = CR4_OSFXSR},
     {1, 0, EDX, CPUID_1D_SSE | CPUID_1D_SSE2, .cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT},
     {6, 0, EAX, CPUID_6A_ARAT},
+    {6, 0, EAX, CPUID_6A_DTS, .msr = {0x19c, 0x1a2}},
+    {6, 0, EAX, CPUID_6A_TURBO, .msr = {0x1ad, 0x199}},
+    {6, 0, EAX, CPUID_6A_PTM, .msr = {0x1b1}},
+    {6, 0, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, .msr = {0x770, 0x771, 0x772, 0x774}},
+    {6, 0, EBX, GENMASK(3, 0)},
+    {6, 0, ECX, CPUID_6C_APERF, .msr = {0xe7, 0xe8}},
+    {6, 0, ECX, CPUID_6C_EPB, .msr = {0x1b0}},
     {7, 0, EBX,
      CPUID_7B_BMI1 | CPUID_7B_BMI2 | CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_RDSEED |
 	 CPUID_7B_ADX | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB | CPUID_7B_SHA},
@@ -220,7 +251,13 @@ static const struct promise promises[] = {
     {0x80000001, 0, EDX, CPUID_X1D_RDTSCP, .msr = {MSR_TSC_AUX}},
     {0x80000001, 0, EDX, CPUID_X1D_LM, .cr4 = CR4_PAE, .efer = EFER_LME,
      .msr = {0xc0000100, 0xc0000101}},
+    {0x80000001, 0, ECX, CPUID_X1C_TOPOEXT}, /* test_topology() */
     {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC},
+    {0x80000007, 0, EDX, CPUID_X7D_HWPSTATE,
+     .msr = {0xc0010061, 0xc0010062, 0xc0010063, 0xc0010064}},
+    {0x80000007, 0, EDX, CPUID_X7D_EFF_FREQ, .msr = {0xc00000e7, 0xc00000e8}},
+    {0x80000007, 0, EDX, CPUID_X7D_RAPL, .msr = {0xc0010299, 0xc001029a, 0xc001029b}},
+    {0x80000008, 0, EBX, CPUID_X8B_CPPC, .msr = {0xc00102b0, 0xc00102b1, 0xc00102b3, 0xc00102b4}},
     {0x80000008, 0, EBX,
      CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
 	 CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO},
@@ -243,7 +280,8 @@ static const struct {
 static bool is_plain(u32 leaf)
 {
 	return leaf == 0 || leaf == 2 || leaf == 4 || leaf == 0xb || leaf >> 28 == 4 ||
-	       leaf == 0x80000000 || (leaf >= 0x80000002 && leaf <= 0x80000006);
+	       leaf == 0x80000000 || (leaf >= 0x80000002 && leaf <= 0x80000006) ||
+	       leaf == 0x8000001d || leaf == 0x8000001e;
 }
 
 static struct vcpu *const v = &fake_vcpu[0];
@@ -347,6 +385,8 @@ static void make_cpu(u64 caps)
 
 static void to_dom0(void)
 {
+	v->vm->is_dom0 = true;
+	v->vm->ops = &dom0_ops;
 	cpuid_set_default(v);
 	count = v->cpuid_count;
 	memcpy(table, v->cpuid, sizeof(table));
@@ -354,6 +394,7 @@ static void to_dom0(void)
 
 static void to_guest(void)
 {
+	v->vm->is_dom0 = false;
 	count = cpuid_offered(table, NULL);
 	cpuid_set(v, table, count);
 }
@@ -420,8 +461,8 @@ static void test_absent(void)
 	    {"virtual SSBD", 0x80000008, 0, EBX, BIT(25)},
 	    {"SGX, RTM, HLE, MPX, PT", 7, 0, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(14) | BIT(25)},
 	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
-	    {"SVM, OSVW, IBS, SKINIT, performance counters, topology", 0x80000001, 0, ECX,
-	     BIT(2) | BIT(9) | BIT(10) | BIT(12) | BIT(22) | BIT(23) | BIT(24) | BIT(28)},
+	    {"SVM, OSVW, IBS, SKINIT, performance counters", 0x80000001, 0, ECX,
+	     BIT(2) | BIT(9) | BIT(10) | BIT(12) | BIT(23) | BIT(24) | BIT(28)},
 	};
 
 	make_cpu(0);
@@ -436,6 +477,43 @@ static void test_absent(void)
 	}
 	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL),
 	      "what is allowed is");
+}
+
+/* What dom0's drivers see of the machine, and guests do not. */
+static void test_topology(void)
+{
+	static const struct promise drives[] = {
+	    {1, 0, ECX, CPUID_1C_EST},
+	    {6, 0, EAX, (u32)~CPUID_6A_ARAT},
+	    {6, 0, EBX, ~0u},
+	    {6, 0, ECX, ~0u},
+	    {0x80000001, 0, ECX, CPUID_X1C_TOPOEXT},
+	    {0x80000007, 0, EDX, (u32)~CPUID_X7D_INVARIANT_TSC},
+	    {0x80000008, 0, EBX, CPUID_X8B_CPPC},
+	};
+	bool good = true;
+	u64 val = 1;
+
+	make_cpu(0);
+	to_guest();
+	for (u32 i = 0; i < ARRAY_SIZE(drives); i++)
+		good &= !shows(drives[i].leaf, 0, drives[i].reg, drives[i].bits);
+	good &= !shows(0x80000000, 0, EAX, 0x10) && !shows(0x8000001e, 0, EAX, ~0u);
+	CHECK(good && msr_read(v, 0x770, &val, false) && msr_write(v, 0x774, 0, false) &&
+		  msr_read(v, 0xc0010063, &val, true),
+	      "frequencies, temperatures and the topology are not for guests");
+	to_dom0();
+	for (u32 i = 0; i < ARRAY_SIZE(drives); i++)
+		good &= shows(drives[i].leaf, 0, drives[i].reg, drives[i].bits);
+	CHECK(good, "but for dom0");
+	v->gpr[RAX] = 0x8000001e;
+	node_ids = 0x105;
+	cpuid_emulate(v);
+	CHECK(v->gpr[RBX] == 0x105, "whose core is that of the CPU it is asked on");
+	extended_max = 0x80000008;
+	to_dom0();
+	CHECK(!shows(0x80000001, 0, ECX, CPUID_X1C_TOPOEXT) && !shows(0x8000001e, 0, EAX, ~0u),
+	      "a CPU that has no such leaves shows none");
 }
 
 static void test_errors(void)
@@ -574,6 +652,7 @@ int main(void)
 	test_promises();
 	test_x87_leak();
 	test_absent();
+	test_topology();
 	test_ospke();
 	test_msrs();
 	test_xcr0();
