@@ -191,6 +191,7 @@ static const struct option {
     {"spec", AT(spec), NULL, "auto,off,full"},		  /* enum spec_mode */
     {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
     {"iommu", AT(iommu), NULL, "dom0,off,strict"}, /* enum iommu_mode */
+    {"nested", AT(nested), NULL, "off,on"},
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */

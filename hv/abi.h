@@ -213,6 +213,7 @@ enum corbel_iommu {
 };
 #define CORBEL_FEATURE_TSC_SCALE  1u /* STATE_TSC_KHZ takes frequencies not this machine's */
 #define CORBEL_FEATURE_DEVICE_IRQ 2u /* devices in domains raise only what HC_DOMAIN_IRQ says */
+#define CORBEL_FEATURE_NESTED	  8u /* guests may have guests: STATE_NESTED */
 #define CORBEL_FEATURE_IRQ_REMAP  4u /* all raise only what dom0's kernel has set for them */
 
 struct corbel_vm_create {
@@ -432,6 +433,7 @@ enum corbel_state {
 	/* SET only: struct corbel_memory, to be written as the guest would; -EFAULT: not mapped */
 	CORBEL_STATE_MEMORY,
 	CORBEL_STATE_AUTO_EOI, /* SET only: uint64_t[4], vectors that need no EOI: in IRR only */
+	CORBEL_STATE_NESTED,   /* struct corbel_nested (abi_nested.h); -EINVAL: none */
 	CORBEL_STATE_NR,
 };
 

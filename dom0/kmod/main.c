@@ -120,6 +120,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_MANUAL_LOG;
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
+	case KVM_CAP_NESTED_STATE:
+		return cb_features & CORBEL_FEATURE_NESTED ? CB_NESTED_BYTES : 0;
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);

@@ -3,6 +3,7 @@
  * Register and state ioctls. The general registers stand in the vCPU page; all else is moved
  * through the vCPU's data page in the layout of KVM's own structures.
  */
+#include "abi_nested.h"
 #include "kmod.h"
 
 #define MAX_CPUID    (PAGE_SIZE / sizeof(struct corbel_cpuid))
@@ -15,6 +16,9 @@ static_assert(sizeof(struct kvm_debugregs) == sizeof(struct corbel_debugregs));
 static_assert(sizeof(struct kvm_cpuid_entry2) == sizeof(struct corbel_cpuid));
 static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
 static_assert(sizeof(struct kvm_guest_debug) == sizeof(struct corbel_guest_debug));
+static_assert(CORBEL_NESTED_GUEST_MODE == KVM_STATE_NESTED_GUEST_MODE &&
+	      CORBEL_NESTED_PENDING == KVM_STATE_NESTED_RUN_PENDING &&
+	      CORBEL_NESTED_GIF == KVM_STATE_NESTED_GIF_SET);
 static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
 					     offsetof(struct corbel_vcpu_page, rax));
@@ -422,6 +426,61 @@ static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
 	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
 }
 
+/* KVM's header, and a VMCB of which the hypervisor has no more than struct corbel_nested has. */
+static long get_nested(struct cb_vcpu *v, struct kvm_nested_state __user *arg)
+{
+	const struct corbel_nested *n = (void *)v->data;
+	struct kvm_nested_state head = {.format = KVM_STATE_NESTED_FORMAT_SVM,
+					.size = sizeof(head)};
+	u32 room;
+	long r;
+
+	if (get_user(room, &arg->size))
+		return -EFAULT;
+	r = state_get(v, CORBEL_STATE_NESTED, sizeof(*n));
+	if (r)
+		return r;
+	head.flags = n->flags;
+	if (n->flags & CORBEL_NESTED_GUEST_MODE) {
+		head.size = CB_NESTED_BYTES;
+		head.hdr.svm.vmcb_pa = n->vmcb_pa;
+	}
+	if (room < head.size)
+		return put_user(head.size, &arg->size) ? -EFAULT : -E2BIG;
+	if (copy_to_user(arg, &head, sizeof(head)))
+		return -EFAULT;
+	if (head.size == sizeof(head))
+		return 0;
+	if (clear_user(arg->data.svm, KVM_STATE_NESTED_SVM_VMCB_SIZE) ||
+	    copy_to_user(arg->data.svm, n->vmcb, sizeof(n->vmcb)))
+		return -EFAULT;
+	return 0;
+}
+
+static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *arg)
+{
+	struct corbel_nested *n = (void *)v->data;
+	struct kvm_nested_state head;
+
+	if (copy_from_user(&head, arg, sizeof(head)))
+		return -EFAULT;
+	if (head.size < sizeof(head) || head.format != KVM_STATE_NESTED_FORMAT_SVM ||
+	    head.flags & ~(KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING |
+			   KVM_STATE_NESTED_GIF_SET) ||
+	    head.flags == KVM_STATE_NESTED_RUN_PENDING)
+		return -EINVAL;
+	memset(n, 0, sizeof(*n));
+	n->flags = head.flags;
+	if (head.flags & KVM_STATE_NESTED_GUEST_MODE) {
+		if (head.size < CB_NESTED_BYTES)
+			return -EINVAL;
+		n->vmcb_pa = head.hdr.svm.vmcb_pa;
+		if (copy_from_user(n->vmcb, arg->data.svm, sizeof(n->vmcb)))
+			return -EFAULT;
+	}
+	return state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
+}
+
 /*
  * 1: the id of x2APIC mode, which is in xAPIC's form unless KVM_CAP_X2APIC_API has been enabled.
  */
@@ -515,6 +574,10 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 		return blob_get(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
 	case KVM_SET_DEBUGREGS:
 		return blob_set(v, CORBEL_STATE_DEBUGREGS, arg, sizeof(struct kvm_debugregs));
+	case KVM_GET_NESTED_STATE:
+		return get_nested(v, arg);
+	case KVM_SET_NESTED_STATE:
+		return set_nested(v, arg);
 	case KVM_SET_GUEST_DEBUG:
 		return blob_set(v, CORBEL_STATE_GUEST_DEBUG, arg, sizeof(struct kvm_guest_debug));
 	case KVM_GET_MP_STATE:

@@ -36,6 +36,8 @@ static s64 stat_info(struct corbel_info *i)
 	    .iommu_bits = domain_bits(),
 	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
+	if (hvm_caps.flags & HVM_CAP_NESTED)
+		i->features |= CORBEL_FEATURE_NESTED;
 	if (domain_has_irqs())
 		i->features |= CORBEL_FEATURE_DEVICE_IRQ;
 	if (shown_remaps())

@@ -66,7 +66,7 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	hvm_set_dt(v, HVM_GDTR, &s->gdt);
 	hvm_set_dt(v, HVM_IDTR, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
-	hvm->set(v, HVM_EFER, s->efer & ~EFER_SVME);
+	hvm->set(v, HVM_EFER, s->efer & (~EFER_SVME | v->rights.efer));
 	vcpu_set_cr4(v, s->cr4);
 	hvm->set(v, HVM_CR3, s->cr3);
 	hvm->set(v, HVM_CR0, s->cr0);
@@ -224,6 +224,7 @@ union state {
 	struct corbel_mce mce;
 	struct corbel_clock clock;
 	struct corbel_memory memory;
+	struct corbel_nested nested;
 	struct corbel_cpuid cpuid[PAGE_SIZE / sizeof(struct corbel_cpuid)];
 	u32 word;
 	u64 number, vectors[4];
@@ -249,6 +250,7 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
     [CORBEL_STATE_CLOCK] = sizeof(struct corbel_clock),
     [CORBEL_STATE_AUTO_EOI] = 4 * sizeof(u64),
+    [CORBEL_STATE_NESTED] = sizeof(struct corbel_nested),
 };
 
 static void get_clock(struct vcpu *v, struct corbel_clock *c)
@@ -261,6 +263,15 @@ static void get_clock(struct vcpu *v, struct corbel_clock *c)
 	tsc_pvclock_scale(v->tsc_khz, &c->mul, &shift);
 	c->shift = shift;
 	c->runtime_ns = tsc_to_ns(sched_runtime(&v->sched, now));
+}
+
+static void get_translation(struct vcpu *v, struct corbel_translation *t)
+{
+	u64 linear = READ_ONCE(*(const u64 __shared *)v->data), at = 0;
+	struct guest_fault f;
+	bool valid = !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
+
+	*t = (struct corbel_translation){.gpa = valid ? at : 0, .valid = valid, .writeable = valid};
 }
 
 static s64 set_memory(struct vcpu *v, const struct corbel_memory *m, u32 n)
@@ -283,10 +294,7 @@ static union state *state_copy(void)
 s64 state_get(struct vcpu *v, u32 what, u32 n)
 {
 	union state *s = state_copy();
-	s64 bytes = state_bytes[what];
-	struct guest_fault f;
-	u64 linear, at;
-	bool valid;
+	s64 bytes = state_bytes[what], ret = 0;
 
 	BUG_ON(what >= CORBEL_STATE_NR);
 	switch (what) {
@@ -328,14 +336,16 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		get_clock(v, &s->clock);
 		break;
 	case CORBEL_STATE_TRANSLATE:
-		linear = READ_ONCE(*(const u64 __shared *)v->data);
-		valid = !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
-		s->translation = (struct corbel_translation){
-		    .gpa = valid ? at : 0, .valid = valid, .writeable = valid};
+		get_translation(v, &s->translation);
+		break;
+	case CORBEL_STATE_NESTED:
+		ret = hvm->nested ? hvm->nested->get_state(v, &s->nested) : -EINVAL;
 		break;
 	default:
 		return -EINVAL;
 	}
+	if (ret)
+		return ret;
 	shared_write(v->data, s, bytes);
 	return bytes;
 }
@@ -387,6 +397,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return set_memory(v, &s->memory, n);
 	case CORBEL_STATE_AUTO_EOI:
 		return lapic_set_auto_eoi(v, s->vectors);
+	case CORBEL_STATE_NESTED:
+		return hvm->nested ? hvm->nested->set_state(v, &s->nested) : -EINVAL;
 	case CORBEL_STATE_INTERRUPT:
 		return set_user_irq(v, s->word);
 	case CORBEL_STATE_CLOCK_STOPPED:

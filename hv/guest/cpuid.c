@@ -288,14 +288,29 @@ static void add_basic(struct builder *b)
 		add_xsave(b);
 }
 
+static void add_own(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
+{
+	struct corbel_cpuid *e = add_leaf(b, leaf, 0, false);
+
+	e->eax = eax;
+	e->ebx = ebx;
+	e->ecx = ecx;
+	e->edx = edx;
+}
+
 static void add_extended(struct builder *b)
 {
 	struct corbel_cpuid *e = add_leaf(b, 0x80000000, 0, false);
 	u32 max = MIN(e->eax, MAX_EXTENDED);
 	bool topology =
 	    b->dom0 && e->eax >= LEAF_NODES && cpuid_read(0x80000001, 0).c & CPUID_X1C_TOPOEXT;
+	bool nested = hvm_caps.flags & HVM_CAP_NESTED && !b->dom0;
 
 	e->eax = topology ? LEAF_NODES : max;
+	if (nested) { /* 8 ASIDs, as in KVM */
+		e->eax = CPUID_SVM;
+		add_own(b, CPUID_SVM, 1, 8, 0, hvm_caps.nested_edx);
+	}
 	for (u32 leaf = 0x80000001; leaf <= max; leaf++) {
 		e = add_leaf(b, leaf, 0, false);
 		if (leaf == 0x80000007)
@@ -306,22 +321,14 @@ static void add_extended(struct builder *b)
 		}
 		if (leaf == 0x80000001 && !topology)
 			e->ecx &= ~CPUID_X1C_TOPOEXT;
+		if (leaf == 0x80000001 && nested)
+			e->ecx |= CPUID_X1C_SVM;
 	}
 	if (!topology)
 		return;
 	for (u32 i = 0; i < CACHES && add_leaf(b, LEAF_CACHES, i, true)->eax & 31; i++)
 		;
 	add_leaf(b, LEAF_NODES, 0, false);
-}
-
-static void add_own(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
-{
-	struct corbel_cpuid *e = add_leaf(b, leaf, 0, false);
-
-	e->eax = eax;
-	e->ebx = ebx;
-	e->ecx = ecx;
-	e->edx = edx;
 }
 
 u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu)
@@ -449,6 +456,9 @@ static void note_rights(struct vcpu *v)
 		v->rights.efer |= EFER_NXE;
 	if (edx & CPUID_X1D_FFXSR)
 		v->rights.efer |= EFER_FFXSR;
+	v->rights.svm = hvm_caps.flags & HVM_CAP_NESTED && extended->ecx & CPUID_X1C_SVM;
+	if (v->rights.svm)
+		v->rights.efer |= EFER_SVME;
 	v->rights.tsc_aux = has_rdtscp && (edx & CPUID_X1D_RDTSCP || seven->ecx & CPUID_7C_RDPID);
 	v->rights.xss = has_xsaves && xsaves->eax & CPUID_D1A_XSAVES;
 }

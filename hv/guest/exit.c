@@ -169,8 +169,13 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 	case VMEXIT_RDPMC:
 		vcpu_inject_gp(v);
 		break;
-	case VMEXIT_MWAIT:
 	case VMEXIT_VMX_SVM_INSN:
+		if (hvm->nested) {
+			hvm->nested->insn(v, x);
+			break;
+		}
+		/* fallthrough */
+	case VMEXIT_MWAIT:
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		break;
 	case VMEXIT_TASK_SWITCH:

@@ -58,6 +58,11 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 {
 	struct pt_leaf leaf;
 
+	if (unlikely(f->nested)) {
+		v->complete = NULL; /* the nested guest's instruction runs again */
+		hvm->nested->fault(v, f->error, f->gpa);
+		return;
+	}
 	p2m_lookup(&v->vm->p2m, f->gpa >> PAGE_SHIFT, &leaf);
 	if (v->vm->is_dom0 || !guest_has_device(&leaf, f->write)) {
 		guest_memory_missing(v, f->gpa, f->write, false);

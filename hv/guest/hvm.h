@@ -7,6 +7,7 @@
 #pragma once
 
 #include "hv/abi.h"
+#include "hv/abi_nested.h"
 #include "hv/lib/types.h"
 
 struct vcpu;
@@ -164,6 +165,8 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
 #define HVM_CAP_VID BIT(3)
 /* ... and takes in what other CPUs put into IRR when VEC_POSTED comes. */
 #define HVM_CAP_POST BIT(4)
+/* Guests may have guests. */
+#define HVM_CAP_NESTED BIT(5)
 
 /* What the machine offers */
 struct hvm_caps {
@@ -173,6 +176,8 @@ struct hvm_caps {
 	/* for the page-table format: highest level of a leaf, and flags that not all CPUs have */
 	const struct pt_format *p2m; /* one of pt.c's */
 	bool p2m_1g;		     /* it may have leaves of 1 GiB */
+	u32 nested_pages;	     /* what vcpu_init() takes of the pool besides, for them */
+	u32 nested_edx;		     /* AMD: EDX of CPUID 0x8000000a, as they have it */
 };
 extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 
@@ -229,11 +234,32 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 	X(void, want_window, struct vcpu *v, enum hvm_event_kind k, bool on)                       \
 	X(void, dump, struct vcpu *v)
 
+/*
+ * A vCPU whose guest runs a guest of its own is in guest mode (v->guest_mode): its registers, and
+ * all that get() and the others tell, are the nested guest's then.
+ *   insn: an instruction of the vendor's for hypervisors has exited.
+ *   event: in guest mode, before an entry: does something that waits end it? Then it has, and all
+ *     that comes before an entry is to be looked at again.
+ *   translate: with v->nested_paging, a physical address of the nested guest's to the guest's, for
+ *     an access by WALK_x. -EAGAIN: not now, or not at all, about which
+ *   fault: does what is to be done.
+ *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
+ */
+struct nested_ops {
+	void (*insn)(struct vcpu *v, const struct vm_exit *x);
+	bool (*event)(struct vcpu *v);
+	int (*translate)(struct vcpu *v, u64 access, u64 *at);
+	void (*fault)(struct vcpu *v, u64 access, u64 at);
+	int (*get_state)(struct vcpu *v, struct corbel_nested *out);
+	int (*set_state)(struct vcpu *v, const struct corbel_nested *in);
+};
+
 struct hvm_ops {
 	const char *name;
-	u32 backend;	 /* CORBEL_BACKEND_x */
-	u8 io_map_order; /* size of vm->io_map */
-	u8 vcpu_pages;	 /* what vcpu_init() takes of the pool */
+	const struct nested_ops *nested; /* NULL: guests have no guests */
+	u32 backend;			 /* CORBEL_BACKEND_x */
+	u8 io_map_order;		 /* size of vm->io_map */
+	u8 vcpu_pages;			 /* what vcpu_init() takes of the pool */
 #define X(type, name, ...) type (*name)(__VA_ARGS__);
 	HVM_OPS(X)
 #undef X

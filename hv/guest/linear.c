@@ -11,12 +11,28 @@ struct walk {
 	struct vcpu *v;
 	struct p2m_words *seen; /* at: guest-physical */
 	bool changed;		/* words have been changed by it, or are none */
+	struct guest_fault *f;
 };
+
+/* In a nested guest: the guest's own physical address. */
+static int to_guest(struct walk *c, u64 access, u64 *at)
+{
+	if (likely(!c->v->nested_paging))
+		return 0;
+	c->changed = true; /* what the guest does to its tables is not seen */
+	if (!hvm->nested->translate(c->v, access, at))
+		return 0;
+	c->f->nested = true;
+	c->f->error = access;
+	return -EAGAIN;
+}
 
 static int walk_read(void *ctx, u64 at, void *buf, u32 len)
 {
 	struct walk *c = ctx;
 
+	if (to_guest(c, 0, &at))
+		return -EFAULT;
 	if (p2m_read(&c->v->vm->p2m, gpa(at), buf, len))
 		return -EAGAIN;
 	if (c->seen && len == sizeof(u64) && c->seen->n < P2M_WORDS)
@@ -31,6 +47,8 @@ static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
 	struct walk *c = ctx;
 
 	c->changed = true;
+	if (to_guest(c, WALK_WRITE, &at))
+		return -EFAULT;
 	return p2m_cmpxchg(&c->v->vm->p2m, gpa(at), old, new, size);
 }
 
@@ -49,15 +67,25 @@ static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u
 	    .read = walk_read,
 	    .cmpxchg = walk_cmpxchg,
 	};
-	int ret = walk_linear(&w, linear, access, out, &f->error);
+	u32 error;
+	int ret;
 
+	c->f = f;
+	f->nested = false;
+	ret = walk_linear(&w, linear, access, out, &error);
+	if (!ret) {
+		ret = to_guest(c, access & (WALK_WRITE | WALK_FETCH), out);
+		error = 0;
+	}
 	if (ret == -EFAULT) {
 		f->vector = VEC_PF;
 		f->cr2 = linear;
 	} else if (ret == -EAGAIN) {
 		f->gpa = *out;
-		f->write = f->error & WALK_WRITE; /* the walk could not set accessed or dirty */
+		f->write = error & WALK_WRITE; /* the walk could not set accessed or dirty */
 	}
+	if (!f->nested)
+		f->error = error;
 	return ret;
 }
 
@@ -76,6 +104,7 @@ int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct gu
 		return 0;
 	f->gpa = at;
 	f->write = write;
+	f->nested = false;
 	return -EAGAIN;
 }
 

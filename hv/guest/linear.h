@@ -21,6 +21,7 @@ struct guest_fault {
 	u64 cr2;
 	u64 gpa;
 	bool write;
+	bool nested; /* gpa is a nested guest's, error the access to it: hvm->nested->fault() */
 };
 
 /*

@@ -107,7 +107,7 @@ static const struct constant {
     {0xc0010055},		     /* interrupt pending message */
     {0xc0010058},		     /* MMIO configuration base */
     {0xc0010112, .more = 1},	     /* TSEG */
-    {0xc0010114, BIT(4) | BIT(3)},   /* VM_CR: SVM disabled and locked */
+    {MSR_VM_CR, BIT(4) | BIT(3)},    /* SVM disabled and locked */
     {0xc0010140, .more = 1},	     /* OSVW */
     {0xc0011020, BIT(1), .more = 9}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
@@ -271,6 +271,8 @@ static int write_efer(struct vcpu *v, u64 val, bool host)
 	if (val & ~allowed)
 		return -EINVAL;
 	if (!host && (hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
+		return -EINVAL;
+	if (!host && v->guest_mode && !(val & EFER_SVME)) /* it would be its host */
 		return -EINVAL;
 	hvm->set(v, HVM_EFER, (val & ~EFER_LMA) | (old & EFER_LMA));
 	return 0;
@@ -447,6 +449,7 @@ static const u32 saved_msrs[] = {
     MSR_HWCR,
     MSR_SPEC_CTRL,
     MSR_ARCH_CAPABILITIES,
+    MSR_VM_HSAVE_PA,
 };
 
 u32 msr_list(u32 *out)
@@ -456,6 +459,7 @@ u32 msr_list(u32 *out)
 	for (u32 i = 0; i < ARRAY_SIZE(saved_msrs); i++)
 		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) &&
 		    (saved_msrs[i] != MSR_XSS || has_xsaves) &&
+		    (saved_msrs[i] != MSR_VM_HSAVE_PA || hvm_caps.flags & HVM_CAP_NESTED) &&
 		    (saved_msrs[i] != MSR_SPEC_CTRL || spec.guest) &&
 		    (saved_msrs[i] != MSR_ARCH_CAPABILITIES || spec.arch))
 			out[n++] = saved_msrs[i];

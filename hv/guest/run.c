@@ -245,6 +245,8 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		v->pv.unhalted = false;
 	}
 	vcpu_load(v);
+	if (unlikely(v->guest_mode) && hvm->nested->event(v))
+		return PREP_AGAIN;
 	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty))
 		pv_update(v);
 	vcpu_deliver_events(v);

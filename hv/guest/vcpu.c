@@ -125,7 +125,7 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 /* What a guest's vCPU is promised: all of the above. */
 static u64 vcpu_pages(void)
 {
-	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages;
+	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages + hvm_caps.nested_pages;
 }
 
 /* Not dom0's, whose CPU is not known yet. */

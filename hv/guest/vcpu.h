@@ -125,9 +125,10 @@ struct vcpu {
 	u64 arch_hidden; /* what its VMM hides of ARCH_CAPABILITIES */
 	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
 		u64 cr4, efer, xcr0, spec_ctrl;
-		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap;
+		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm;
 	} rights;
-	bool osxsave; /* CR4.OSXSAVE, which no vCPU changes without an exit */
+	bool guest_mode, nested_paging; /* struct nested_ops */
+	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;
 

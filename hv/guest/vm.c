@@ -152,7 +152,8 @@ static int alloc_maps(struct vm *vm)
 
 u64 vm_pages(const struct vm *vm)
 {
-	return vm->acct.pages + vm->acct.promised + vm->tables.pages + vm->tables.promised;
+	return vm->acct.pages + vm->acct.promised + vm->tables.pages + vm->tables.promised +
+	       vm->apart;
 }
 
 static u64 pages_of_user(u32 user)
@@ -178,6 +179,22 @@ static bool has_quota(const struct vm *vm, u64 pages)
 int vm_promise(struct vm *vm, u64 pages)
 {
 	return has_quota(vm, pages) ? pool_promise(&vm->acct, pages) : -EDQUOT;
+}
+
+int vm_promise_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	int ret = has_quota(vm, pages) ? pool_promise(a, pages) : -EDQUOT;
+
+	if (!ret)
+		vm->apart += pages;
+	return ret;
+}
+
+void vm_retract_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	BUG_ON(a->pages || vm->apart < pages);
+	pool_retract(a, pages);
+	vm->apart -= pages;
 }
 
 int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless)

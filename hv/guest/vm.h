@@ -58,6 +58,7 @@ struct vm {
 	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
 	struct account acct;	  /* pool pages charged to this VM, */
 	struct account tables;	  /* and its page tables */
+	u64 apart;		  /* pages promised by vm_promise_apart() */
 	u32 user;		  /* dom0's whose VM it is: set once, as is the next */
 	u64 user_pages;		  /* all of the user's VMs may have together, 0: no limit */
 	/* what dom0 was promised for the VM's page tables; `objects`, for writing */
@@ -113,6 +114,12 @@ int vm_promise(struct vm *vm, u64 pages);
  * nevertheless.
  */
 int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless);
+/*
+ * Likewise to an account beside the VM's, which counts as its own all the same. Given back by
+ * vm_retract_apart().
+ */
+int vm_promise_apart(struct vm *vm, struct account *a, u64 pages);
+void vm_retract_apart(struct vm *vm, struct account *a, u64 pages);
 /* What it has of the pool, promised and taken. */
 u64 vm_pages(const struct vm *vm);
 /* Likewise by pool_promise_taken(). */

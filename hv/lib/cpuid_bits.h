@@ -123,8 +123,10 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_D1A_XGETBV1  BIT(2)
 #define CPUID_D1A_XSAVES   BIT(3)
 
+#define CPUID_SVM	    0x8000000a
 #define CPUID_X1C_LAHF	    BIT(0)
 #define CPUID_X1C_CMPLEGACY BIT(1)
+#define CPUID_X1C_SVM	    BIT(2) /* and there is leaf CPUID_SVM */
 #define CPUID_X1C_CR8	    BIT(4)
 #define CPUID_X1C_ABM	    BIT(5)
 #define CPUID_X1C_SSE4A	    BIT(6)

@@ -104,6 +104,8 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define MSR_KERNEL_GS_BASE  0xc0000102
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0
+#define MSR_VM_CR	    0xc0010114 /* AMD */
+#define MSR_VM_HSAVE_PA	    0xc0010117
 
 /*
  * x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Event injection and windows on AMD-V; APM "Event Injection", "Virtual Interrupts". */
 #include "hv/cpu/cpu.h"
+#include "hv/svm/nested.h"
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
 
@@ -15,11 +16,13 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 		return false;
 	if (k == HVM_INJ_EXCEPTION)
 		return true;
+	if (unlikely(s->watch & (WATCH_NESTED | WATCH_NO_GIF)) && !svm_nested_can_inject(v, k))
+		return false;
 	if (s->vmcb.int_state & SVM_INT_SHADOW)
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !v->nmi_masked;
-	return v->rflags & RFLAGS_IF;
+	return v->rflags & RFLAGS_IF || (s->watch & WATCH_NESTED && svm_nested_hif(v));
 }
 
 void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error, u32 error)
@@ -61,6 +64,8 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
 	if (k == HVM_INJ_NMI) {
 		s->nmi_step = (s->watch & (WATCH_IRET | WATCH_INJECT)) == WATCH_IRET;
+	} else if (unlikely(s->watch & (WATCH_NESTED | WATCH_NO_GIF))) {
+		svm_nested_window(v, on);
 	} else if (on) {
 		if (quirk_has(QUIRK_VIRQ))
 			svm_virq_make_way(s);

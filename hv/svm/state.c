@@ -2,6 +2,7 @@
 /* Guest state in the VMCB: registers, segments, MSRs. */
 #include "hv/emul/insn.h"
 #include "hv/guest/vm.h"
+#include "hv/svm/nested.h"
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
 
@@ -33,7 +34,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 	case HVM_CR4:
 		return m->cr4;
 	case HVM_EFER:
-		return (m->efer & ~EFER_SVME) | svm_of(v)->hidden_lme;
+		return (m->efer & ~EFER_SVME) | svm_of(v)->hidden_lme | svm_of(v)->svme;
 	case HVM_DR6:
 		return m->dr6;
 	case HVM_DR7:
@@ -101,6 +102,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 	case HVM_EFER:
 		m->efer = val | EFER_SVME; /* without it VMRUN fails */
 		svm_of(v)->hidden_lme = 0;
+		svm_nested_set_efer(v, val);
 		break;
 	case HVM_DR6:
 		m->dr6 = val | DR6_ONES;
@@ -125,7 +127,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 void svm_set_tsc(struct vcpu *v)
 {
-	svm_vmcb(v)->tsc_offset = v->tsc_offset;
+	svm_vmcb(v)->tsc_offset = v->tsc_offset + svm_nested_tsc(v);
 }
 
 void svm_get_paging(struct vcpu *v, struct hvm_paging *out)
@@ -228,7 +230,7 @@ int svm_msr_get(struct vcpu *v, u32 msr, u64 *val)
 	u64 *slot = msr_slot(svm_vmcb(v), msr);
 
 	if (!slot)
-		return -ENOENT;
+		return svm_nested_msr_get(v, msr, val);
 	*val = *slot;
 	return 0;
 }
@@ -239,7 +241,7 @@ int svm_msr_set(struct vcpu *v, u32 msr, u64 val)
 
 	svm_current(v);
 	if (!slot)
-		return -ENOENT;
+		return svm_nested_msr_set(v, msr, val);
 	*slot = val;
 	return 0;
 }

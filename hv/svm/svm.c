@@ -8,20 +8,19 @@
 #include "hv/cpu/cpu.h"
 #include "hv/guest/entry.h"
 #include "hv/guest/spin.h"
+#include "hv/lib/cpuid_bits.h"
 #include "hv/svm/decode.h"
+#include "hv/svm/nested_exit.h"
+#include "hv/svm/nested_npt.h"
 #include "hv/svm/tcg.h"
 
-#define MSR_VM_CR	0xc0010114
-#define VM_CR_LOCK	BIT(3)
-#define VM_CR_SVMDIS	BIT(4)
-#define MSR_VM_HSAVE_PA 0xc0010117
-#define MSR_TSC_RATIO	0xc0000104 /* of guests; 8 integer and 32 fraction bits */
-#define TSC_RATIO_1	BIT(32)
-#define TSC_RATIO_FRAC	32
+#define VM_CR_LOCK     BIT(3)
+#define VM_CR_SVMDIS   BIT(4)
+#define MSR_TSC_RATIO  0xc0000104 /* of guests; 8 integer and 32 fraction bits */
+#define TSC_RATIO_1    BIT(32)
+#define TSC_RATIO_FRAC 32
 
-#define CPUID_X1C_SVM	    BIT(2) /* leaf 0x80000001, ECX */
-#define CPUID_SVM	    0x8000000a
-#define CPUID_SVM_NP	    BIT(0) /* its EDX */
+#define CPUID_SVM_NP	    BIT(0) /* leaf CPUID_SVM, EDX */
 #define CPUID_SVM_NRIPS	    BIT(3)
 #define CPUID_SVM_TSC_RATE  BIT(4)
 #define CPUID_SVM_FLUSHASID BIT(6)
@@ -84,6 +83,11 @@ const char *svm_probe(struct hvm_caps *caps)
 		pause_threshold = l.d & CPUID_SVM_PAUSE_GAP ? SPIN_THRESHOLD : 0;
 	}
 	caps->msr_map_order = 1;
+	if (boot_info.opt.nested) {
+		caps->flags |= HVM_CAP_NESTED;
+		caps->nested_pages = BIT(SVM_NESTED_ORDER);
+		caps->nested_edx = CPUID_SVM_NP | (nrips ? CPUID_SVM_NRIPS : 0);
+	}
 	return NULL;
 }
 
@@ -93,7 +97,7 @@ int svm_cpu_enable(struct cpu *c)
 
 	if (!s) {
 		s = c->svm = pool_alloc(SVM_CPU_ORDER, NULL);
-		if (!s)
+		if (!s || svm_nested_setup())
 			return -ENOMEM;
 		s->host_pa = virt_to_hpa(s->host_vmcb).v;
 		s->asid_gen = 1;
@@ -141,11 +145,12 @@ int svm_vcpu_init(struct vcpu *v)
 		return -ENOMEM;
 	s->vmcb_pa = virt_to_hpa(s).v;
 	v->arch = s;
-	return 0;
+	return svm_nested_init(v);
 }
 
 void svm_vcpu_destroy(struct vcpu *v)
 {
+	svm_nested_destroy(v);
 	pool_free(v->arch, SVM_VCPU_ORDER, &v->vm->acct);
 	v->arch = NULL;
 }
@@ -178,12 +183,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
 	svm_of(v)->watch = svm_of(v)->virq = 0;
+	svm_nested_reset(v, init);
 	svm_flush_asid(v);
-}
-
-void svm_flush_asid(struct vcpu *v)
-{
-	svm_of(v)->asid_gen = 0;
 }
 
 void svm_mask_nmi(struct vcpu *v, bool masked)
@@ -209,6 +210,8 @@ static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 	struct svm_cpu *sc = c->svm;
 	u8 control = flush_one;
 
+	if (s->watch & WATCH_NESTED)
+		svm_nested_follow(v, gen);
 	if (s->asid_gen != sc->asid_gen) {
 		control = SVM_TLB_NONE;
 		if (sc->next_asid > max_asid) {
@@ -292,8 +295,9 @@ static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 	}
 }
 
+/* nested: in guest mode. A constant: others do not pay for the question. */
 static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *v,
-								   struct vm_exit *x)
+								   struct vm_exit *x, bool nested)
 {
 	struct svm_vcpu *s = svm_of(v);
 	struct vmcb *m = &s->vmcb;
@@ -306,28 +310,36 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 	m->rip = v->rip;
 	m->rflags = v->rflags;
 	m->v_tpr = v->lapic.tpr >> 4;
+	if (nested)
+		svm_nested_enter(v);
 	gen = entry_begin(c, v->vm);
 	if (unlikely(s->asid_gen != sc->asid_gen || s->tlb_gen != gen))
 		asid_renew(v, c, gen);
+	BUG_ON(nested && !svm_nested_is_clean(v, gen));
 	svm_enter(v, s->vmcb_pa, sc->host_pa, m->int_state);
 	entry_end(c);
 	v->gpr[RAX] = m->rax;
 	v->gpr[RSP] = m->rsp;
 	v->rip = m->rip;
 	v->rflags = m->rflags;
+	if (nested)
+		svm_nested_exit(v);
 	if (unlikely((m->v_tpr & 15) != v->lapic.tpr >> 4)) /* the guest wrote CR8 */
 		v->lapic.tpr = m->v_tpr << 4;
 	event = m->exitintinfo;
 	if (unlikely(event & EVT_VALID)) {
 		if (quirk_has(QUIRK_EVENT_TYPE))
 			event = svm_event_repair(event);
-		hvm_take_back_event(v, event, FIELD_GET(SVM_EVT_ERROR, event));
+		if (nested)
+			svm_nested_take_back(v, event);
+		else
+			hvm_take_back_event(v, event, FIELD_GET(SVM_EVT_ERROR, event));
 	}
 	svm_decode_exit(m, nrips, x);
 }
 
 /* While an NMI's handler runs: NMIs are open again when its IRET has been executed. */
-static void run_with_nmi(struct vcpu *v, struct vm_exit *x)
+static void run_with_nmi(struct vcpu *v, struct vm_exit *x, bool nested)
 {
 	struct svm_vcpu *s = svm_of(v);
 	bool step = s->nmi_step;
@@ -336,7 +348,7 @@ static void run_with_nmi(struct vcpu *v, struct vm_exit *x)
 	s->nmi_step = false;
 	if (step)
 		v->rflags |= RFLAGS_TF;
-	enter_and_decode(v, x);
+	enter_and_decode(v, x, nested);
 	if (s->watch & WATCH_IRET && v->rip != s->nmi_iret_rip)
 		svm_mask_nmi(v, false);
 	if (step) {
@@ -351,10 +363,13 @@ static void run_with_nmi(struct vcpu *v, struct vm_exit *x)
 static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 {
 	struct svm_vcpu *s = svm_of(v);
+	bool nested = s->watch & WATCH_NESTED;
 
 	s->vmcb.tlb_control = SVM_TLB_NONE;
 	s->watch &= ~WATCH_TLB;
 	watch_cr8(v);
+	if (nested)
+		svm_nested_inject(v);
 	if (s->watch & WATCH_DEBUG)
 		svm_debug_enter(s);
 	if (quirk_has(QUIRK_VIRQ))
@@ -362,9 +377,9 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	if (s->watch & WATCH_DR7)
 		WRITE_DR(7, s->vmcb.dr7 & ~DR7_GD);
 	if (s->watch & (WATCH_NMI | WATCH_IRET))
-		run_with_nmi(v, x);
+		run_with_nmi(v, x, nested);
 	else
-		enter_and_decode(v, x);
+		enter_and_decode(v, x, nested);
 	if (s->watch & WATCH_DR7)
 		WRITE_DR(7, DR7_ONE);
 	if (s->watch & WATCH_DEBUG)
@@ -373,6 +388,8 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 		svm_virq_exit(v);
 	s->vmcb.eventinj = 0;
 	s->watch &= ~WATCH_INJECT;
+	if (nested)
+		svm_nested_sort(v, x);
 }
 
 void svm_run(struct vcpu *v, struct vm_exit *x)
@@ -380,10 +397,11 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 	if (unlikely(svm_of(v)->watch | READ_ONCE(v->due)))
 		run_watched(v, x);
 	else
-		enter_and_decode(v, x);
+		enter_and_decode(v, x, false);
 }
 
 const struct hvm_ops svm_ops = {.name = "svm",
+				.nested = &svm_nested_ops,
 				.backend = CORBEL_BACKEND_SVM,
 				.io_map_order = 2, /* 12 KiB needed */
 				.vcpu_pages = 1 << SVM_VCPU_ORDER,

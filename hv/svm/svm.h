@@ -15,7 +15,7 @@ struct svm_vcpu {
 	u64 asid_gen;	      /* and its generation; 0: none */
 	u64 tlb_gen;	      /* p2m.tlb_gen seen at the last entry */
 	u64 nmi_iret_rip;     /* with WATCH_IRET: where that is */
-	u8 watch;	      /* WATCH_x: entries and exits that need more than the usual */
+	u16 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	/* an NMI waits for that: exit when the IRET is done, by single-step */
 	bool nmi_step;
 	/* hv/svm/tcg.h: injected as a virtual interrupt, 0: none; EFER.LME if it is not in the VMCB
@@ -24,6 +24,8 @@ struct svm_vcpu {
 	u64 hidden_lme;
 	u64 cr0_cache; /* CR0_CACHE as the guest has it: the hardware's caches are not its to switch
 			  off */
+	struct svm_nested *nested; /* nested.h; set once, NULL: it can have no guests */
+	u64 svme;		   /* EFER_SVME if it has it set; the VMCB always has */
 };
 #define CR0_CACHE      (CR0_CD | CR0_NW)
 #define SVM_VCPU_ORDER 1
@@ -33,10 +35,12 @@ _Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
 #define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
 #define WATCH_CR8                                                                                  \
 	BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered, or QUIRK_CR8 */
-#define WATCH_TLB   BIT(3) /* the last entry flushed, the next must not */
-#define WATCH_IRET  BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
-#define WATCH_DEBUG BIT(5) /* a debugger is there */
-#define WATCH_DR7   BIT(6) /* QUIRK_DR7: breakpoints are on */
+#define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
+#define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
+#define WATCH_DEBUG  BIT(5) /* a debugger is there */
+#define WATCH_DR7    BIT(6) /* QUIRK_DR7: breakpoints are on */
+#define WATCH_NESTED BIT(7) /* in guest mode */
+#define WATCH_NO_GIF BIT(8) /* the guest has its GIF clear */
 
 static inline struct svm_vcpu *svm_of(struct vcpu *v)
 {
@@ -61,7 +65,10 @@ void svm_mask_nmi(struct vcpu *v, bool masked);
 void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state);
 
 /* The next entry takes a fresh ASID: the guest's own translations are gone. */
-void svm_flush_asid(struct vcpu *v);
+static inline void svm_flush_asid(struct vcpu *v)
+{
+	svm_of(v)->asid_gen = 0;
+}
 
 #define X(type, name, ...) type svm_##name(__VA_ARGS__);
 HVM_OPS(X)

@@ -13,7 +13,7 @@ bool svm_virq_inject(struct svm_vcpu *s, u8 vector)
 	struct vmcb *m = &s->vmcb;
 
 	BUG_ON(s->virq); /* svm_virq_exit() has seen to the last one */
-	if (m->int3 & SVM_INT3_VINTR)
+	if (m->int3 & SVM_INT3_VINTR || m->vintr & SVM_V_IRQ) /* a window, a nested guest's own */
 		return false;
 	s->virq = vector;
 	m->vintr = (m->vintr & ~SVM_V_VECTOR) | SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO |
@@ -55,6 +55,15 @@ void svm_virq_exit(struct vcpu *v)
 	if (s->virq && !(s->watch & WATCH_CR8))
 		s->vmcb.cr_write &= ~BIT(8);
 	s->virq = 0;
+}
+
+void svm_virq_taken(struct svm_vcpu *s, u64 event)
+{
+	struct vmcb *m = &s->vmcb;
+
+	if (!s->virq && !(m->eventinj & EVT_VALID) && FIELD_GET(EVT_TYPE, event) == HVM_INJ_IRQ &&
+	    (event & EVT_VECTOR) == FIELD_GET(SVM_V_VECTOR, m->vintr))
+		m->vintr &= ~SVM_V_IRQ;
 }
 
 void svm_lme_hide(struct svm_vcpu *s)

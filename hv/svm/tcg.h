@@ -16,6 +16,8 @@ bool svm_virq_inject(struct svm_vcpu *s, u8 vector);
 void svm_virq_make_way(struct svm_vcpu *s);
 /* Right before an entry that may inject, and after its exit. */
 void svm_virq_enter(struct svm_vcpu *s);
+/* A nested guest's own virtual interrupt, which was broken off, is still there. */
+void svm_virq_taken(struct svm_vcpu *s, u64 event);
 void svm_virq_exit(struct vcpu *v);
 
 /* QUIRK_LME: after CR0, CR4 or EFER has been set. */

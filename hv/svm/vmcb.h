@@ -10,6 +10,9 @@
  * and IRET come and go, PAUSE exits where it is filtered.
  */
 #define SVM_INT3_SMI	BIT(2)
+#define SVM_INT3_INTR	BIT(0)
+#define SVM_INT3_NMI	BIT(1)
+#define SVM_INT3_INIT	BIT(3)
 #define SVM_INT3_VINTR	BIT(4)
 #define SVM_INT3_TABLES GENMASK(13, 6) /* reads and writes of IDTR, GDTR, LDTR, TR */
 #define SVM_INT3_RDTSC	BIT(14)
@@ -19,12 +22,15 @@
 #define SVM_INT3_INT_N	BIT(21)
 #define SVM_INT3_PAUSE	BIT(23)
 #define SVM_INT3_INVLPG BIT(25)
+#define SVM_INT3_PORTS	BIT(27) /* as its map says; likewise */
+#define SVM_INT3_MSRS	BIT(28)
 #define SVM_INT3_ALLOWED                                                                           \
 	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_TABLES | SVM_INT3_RDTSC | SVM_INT3_FLAGS |       \
 	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG)
 
 /* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
 #define SVM_INT4_ALL	 GENMASK(13, 0)
+#define SVM_INT4_VMRUN	 BIT(0)
 #define SVM_INT4_RDTSCP	 BIT(7)
 #define SVM_INT4_ICEBP	 BIT(8)
 #define SVM_INT4_WBINVD	 BIT(9) /* allowed to dom0 only */
@@ -36,6 +42,7 @@
 #define SVM_TLB_FLUSH_ASID 3
 
 /* Virtual interrupt control, offset 0x060 */
+#define SVM_V_TPR	   GENMASK(7, 0)
 #define SVM_V_IRQ	   BIT(8)
 #define SVM_V_INTR_PRIO	   GENMASK(19, 16)
 #define SVM_V_IGN_TPR	   BIT(20)
@@ -74,6 +81,9 @@
 #define SVM_EXIT_VMRUN	     0x080
 #define SVM_EXIT_VMMCALL     0x081
 #define SVM_EXIT_VMLOAD	     0x082
+#define SVM_EXIT_VMSAVE	     0x083
+#define SVM_EXIT_STGI	     0x084
+#define SVM_EXIT_CLGI	     0x085
 #define SVM_EXIT_SKINIT	     0x086
 #define SVM_EXIT_WBINVD	     0x089
 #define SVM_EXIT_MONITOR     0x08a
@@ -106,9 +116,19 @@ struct vmcb_seg {
 
 #define VMCB_SEGS 10
 
-struct vmcb {
+struct vmcb_exits {
 	u16 cr_read, cr_write, dr_read, dr_write;
 	u32 exceptions, int3, int4, int5;
+};
+
+struct vmcb {
+	union {
+		struct vmcb_exits exits;
+		struct {
+			u16 cr_read, cr_write, dr_read, dr_write;
+			u32 exceptions, int3, int4, int5;
+		};
+	};
 	u8 reserved_018[0x3c - 0x18];
 	u16 pause_threshold, pause_count;
 	u64 iopm, msrpm, tsc_offset;

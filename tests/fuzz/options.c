@@ -21,7 +21,8 @@ static void check_result(const struct boot_options *o)
 	require(memchr(o->sched, 0, sizeof(o->sched)) && memchr(o->mask, 0, sizeof(o->mask)),
 		"strings end");
 	require(o->dom0_share && o->dom0_share <= 90, "dom0 has a share, and guests have one");
-	require(o->loglvl <= LOG_DEBUG && o->iommu <= IOMMU_STRICT && o->debugkeys_off <= 1,
+	require(o->loglvl <= LOG_DEBUG && o->iommu <= IOMMU_STRICT && o->debugkeys_off <= 1 &&
+		    o->nested <= 1,
 		"words of a list are of that list");
 }
 
@@ -49,7 +50,7 @@ size_t fuzz_make(u8 *to)
 	static const char *const names[] = {"console",	 "loglvl",   "dom0_max_vcpus", "dom0_mem",
 					    "hvmem",	 "maxcpus",  "sched",	       "dom0_share",
 					    "mask",	 "noreboot", "reboot",	       "spec",
-					    "debugkeys", "iommu",    "quiet"};
+					    "debugkeys", "iommu",    "nested",	       "quiet"};
 	static const char *const values[] = {"com1",
 					     "com2,9600",
 					     "0x3f8,115200",

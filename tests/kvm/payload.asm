@@ -786,5 +786,29 @@ entry pl_call			; RDI, RSI is its argument
 	call rdi
 	done
 
+; ---- guests of guests ----
+; A hypervisor: RDI = its VMCB, RSI = where VMRUN may save the host. Runs the VMCB again and again;
+; behind each #VMEXIT, with interrupts let in once, it stops and goes on with what the VMM has made
+; of the VMCB. The VMCB's address is at DATA.
+entry pl_vmrun
+	mov [abs 0x100000], rdi
+	mov ecx, 0xc0000080
+	rdmsr
+	or eax, 0x1000		; SVME
+	guarded wrmsr
+	mov ecx, 0xc0010117
+	mov eax, esi
+	xor edx, edx
+	guarded wrmsr
+.again:	clgi
+	sti			; what is open to interrupts in its guest
+	mov rax, [abs 0x100000]
+	guarded vmrun
+	stgi
+	nop
+	cli
+	out 0xe5, al
+	jmp .again
+
 payload_end:
 	section .note.GNU-stack noalloc noexec nowrite progbits

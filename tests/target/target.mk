@@ -47,6 +47,7 @@ $(TARGET)/nested.vmlinuz: $(VMLINUX_cloud)
 	ln -sf $(abspath $(VMLINUZ_cloud)) $@
 
 .PHONY: target-test bochs-target-test messages-test nested-test
+test-full: $(TARGET)/nested.img # for nestedlinux, too
 nested-test: $(TARGET)/target.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run --nested $(TARGETS)
 target-test: $(TARGET)/target.iso

@@ -49,6 +49,10 @@ static void test_good(void)
 	CHECK(!o.debugkeys_off && options_parse("debugkeys=off", &o) == 0 && o.debugkeys_off &&
 		  options_parse("debugkeys=on", &o) == 0 && !o.debugkeys_off,
 	      "debug keys are there unless refused");
+	CHECK(!o.nested && options_parse("nested=on", &o) == 0 && o.nested == 1 &&
+		  options_parse("nested=off", &o) == 0 && !o.nested &&
+		  options_parse("nested", &o) == 1,
+	      "nested= is on or off, and off by itself");
 	CHECK(!o.iommu && options_parse("iommu=strict", &o) == 0 && o.iommu == IOMMU_STRICT &&
 		  options_parse("iommu=off", &o) == 0 && o.iommu == IOMMU_OFF &&
 		  options_parse("iommu=dom0", &o) == 0 && o.iommu == IOMMU_DOM0,

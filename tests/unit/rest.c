@@ -24,6 +24,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mce.h"
+#include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
@@ -37,7 +38,8 @@
 
 #define __weak __attribute__((weak))
 
-__weak u32 cpu_count = 1, quirks;
+__weak u32 cpu_count = 1, quirks, phys_bits = 40;
+__weak struct boot_info boot_info;
 __weak struct hvm_caps hvm_caps;
 __weak struct pt_format pt_guest;
 __weak struct spec_plan spec;
@@ -75,8 +77,12 @@ __weak NOTHING(event_tell, void)
 __weak ZERO(struct frame *, frame_of, u64 pfn)
 __weak NOTHING(fpu_reset, struct vcpu *v)
 __weak NOTHING(guest_access_failed, struct vcpu *v, int err, const struct guest_fault *f)
+__weak ZERO(int, guest_copy, struct vcpu *v, u64 at, void *buf, u32 len, bool write,
+	    struct guest_fault *f)
+__weak NOTHING(guest_memory_missing, struct vcpu *v, u64 gpa, bool write, bool exec)
 __weak NOTHING(guest_stuck, struct vcpu *v, u64 code, const struct fetched *in)
 __weak NOTHING(lapic_accept, struct vcpu *v, u8 vector)
+__weak ZERO(bool, lapic_extint_pending, struct vcpu *v)
 __weak NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
 __weak NOTHING(lapic_reset, struct vcpu *v, bool init)
 __weak ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data, bool strict)
@@ -89,6 +95,10 @@ __weak ZERO(u32, mcheck_log, void)
 __weak NOTHING(mcheck_tell, void)
 __weak ZERO(u32, msr_list, u32 *out)
 __weak ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
+__weak ZERO(bool, mmio_is_device, const struct vcpu *v, u64 at, const struct pt_leaf *leaf,
+	    bool write)
+__weak ZERO(int, p2m_cmpxchg, struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
+__weak ZERO(int, p2m_copy, struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 __weak ZERO(int, p2m_destroy, struct p2m *p)
 __weak ZERO(s64, p2m_dirty_read, struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 __weak ZERO(s64, p2m_dirty_start, struct p2m *p, u64 gfn, u64 count)
@@ -97,6 +107,7 @@ __weak ZERO(int, p2m_dom0_share, struct p2m *p, hpa_t page)
 __weak NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
 __weak ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
 	    struct account *tables)
+__weak NOTHING(p2m_lookup, struct p2m *p, u64 gfn, struct pt_leaf *out)
 __weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
 __weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 __weak ZERO(u64, policy_xcr0_all, void)
@@ -132,6 +143,8 @@ __weak NOTHING(vcpu_load, struct vcpu *v)
 __weak NOTHING(vcpu_request, struct vcpu *v, u64 req)
 __weak NOTHING(vcpu_reset, struct vcpu *v, bool init)
 __weak ZERO(int, vcpu_resume, struct vcpu *v, struct vcpu *by)
+__weak ZERO(int, vm_promise_apart, struct vm *vm, struct account *a, u64 pages)
+__weak NOTHING(vm_retract_apart, struct vm *vm, struct account *a, u64 pages)
 __weak ZERO(bool, vm_may_log, struct vm *vm, u32 bytes)
     /* clang-format on */
 

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* VMRUN, #VMEXIT and the instructions around them, for a guest: see nested.h. */
+#include "hv/svm/nested.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guest/debug.h"
+#include "hv/guest/fault.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/linear.h"
+#include "hv/guest/mmio.h"
+#include "hv/lib/string.h"
+#include "hv/svm/nested_npt.h"
+#include "hv/svm/nested_rules.h"
+#include "hv/svm/nested_state.h"
+
+#define MSR_MAP_ORDER 1
+static u8 *all_msrs; /* an MSR permission map by which all exit; set once */
+
+/* ---- creation ---- */
+
+int svm_nested_setup(void)
+{
+	if (all_msrs || !(hvm_caps.flags & HVM_CAP_NESTED))
+		return 0;
+	all_msrs = pool_alloc(MSR_MAP_ORDER, NULL);
+	if (!all_msrs)
+		return -ENOMEM;
+	memset(all_msrs, 0xff, PAGE_SIZE << MSR_MAP_ORDER);
+	return 0;
+}
+
+int svm_nested_init(struct vcpu *v)
+{
+	struct svm_nested *n;
+
+	if (v->vm->is_dom0 || !(hvm_caps.flags & HVM_CAP_NESTED))
+		return 0;
+	n = pool_alloc(SVM_NESTED_ORDER, &v->vm->acct);
+	if (!n)
+		return -ENOMEM;
+	n->tables.tables = true;
+	if (vm_promise_apart(v->vm, &n->tables, SVM_NESTED_TABLES)) {
+		pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
+		return -ENOMEM;
+	}
+	BUG_ON(pt_init(&n->shadow, &pt_guest, &n->tables)); /* it is promised */
+	svm_of(v)->nested = n;
+	return 0;
+}
+
+void svm_nested_destroy(struct vcpu *v)
+{
+	struct svm_nested *n = svm_nested(v);
+
+	if (!n)
+		return;
+	pt_destroy(&n->shadow);
+	vm_retract_apart(v->vm, &n->tables, SVM_NESTED_TABLES);
+	pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
+	svm_of(v)->nested = NULL;
+}
+
+/* ---- guest mode ---- */
+
+void svm_nested_close_window(struct vcpu *v)
+{
+	hvm->want_window(v, HVM_INJ_IRQ, false);
+	v->window_on = false;
+	vcpu_note(v, DUE_LOOK);
+}
+
+void svm_nested_end(struct vcpu *v)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct svm_nested *n = s->nested;
+
+	s->watch &= ~WATCH_NESTED;
+	v->guest_mode = v->nested_paging = false;
+	n->inject = 0;
+	s->vmcb.ncr3 = v->vm->p2m.pt.root.v;
+	s->vmcb.msrpm = virt_to_hpa(v->vm->msr_map).v;
+	s->vmcb.vintr = SVM_V_INTR_MASKING;
+	s->vmcb.pause_count = n->l1.pause_count;
+	s->vmcb.int_state = 0;
+	hvm->set_tsc(v);
+	svm_flush_asid(v);
+}
+
+void svm_nested_reset(struct vcpu *v, bool init)
+{
+	struct svm_nested *n = svm_nested(v);
+
+	svm_of(v)->svme = 0;
+	v->guest_mode = v->nested_paging = false;
+	if (!n)
+		return;
+	n->inject = 0;
+	if (init)
+		return;
+	n->hsave_pa = n->vm_cr = 0;
+	if (v->rights.svm)
+		v->rights.efer |= EFER_SVME;
+}
+
+void svm_nested_set_efer(struct vcpu *v, u64 efer)
+{
+	struct svm_vcpu *s = svm_of(v);
+
+	s->svme = s->nested ? efer & EFER_SVME : 0;
+	if (s->svme)
+		return;
+	if (v->guest_mode) {
+		svm_nested_close_window(v);
+		svm_nested_end(v);
+	}
+	s->watch &= ~WATCH_NO_GIF;
+}
+
+u64 svm_nested_tsc(struct vcpu *v)
+{
+	return v->guest_mode ? svm_nested(v)->vmcb12.tsc_offset : 0;
+}
+
+static struct vmcb_seg canonical_seg(const struct vmcb_seg *s)
+{
+	struct vmcb_seg out = *s;
+
+	out.base = svm_canonical(s->base);
+	return out;
+}
+
+/* What VMRUN and #VMEXIT load and save. */
+static void save_state(struct vcpu *v, struct vmcb *to)
+{
+	const struct vmcb *m = svm_vmcb(v);
+
+	memcpy(to->seg, m->seg, offsetof(struct vmcb, fs) - offsetof(struct vmcb, es));
+	to->gdtr = m->gdtr;
+	to->idtr = m->idtr;
+	to->cpl = m->cpl;
+	to->efer = hvm->get(v, HVM_EFER);
+	to->cr0 = hvm->get(v, HVM_CR0);
+	to->cr2 = m->cr2;
+	to->cr3 = m->cr3;
+	to->cr4 = m->cr4;
+	to->dr6 = debug_get_dr(v, 6);
+	to->dr7 = debug_get_dr(v, 7);
+	to->rflags = v->rflags;
+	to->rip = v->rip;
+	to->rsp = v->gpr[RSP];
+	to->rax = v->gpr[RAX];
+	to->g_pat = v->pat;
+}
+
+static void load_state(struct vcpu *v, const struct vmcb *from, bool pat)
+{
+	struct vmcb *m = svm_vmcb(v);
+
+	memcpy(m->seg, from->seg, offsetof(struct vmcb, fs) - offsetof(struct vmcb, es));
+	m->gdtr = canonical_seg(&from->gdtr);
+	m->idtr = canonical_seg(&from->idtr);
+	m->cpl = from->cpl & 3;
+	hvm->set(v, HVM_EFER, from->efer);
+	vcpu_set_cr4(v, from->cr4);
+	hvm->set(v, HVM_CR3, from->cr3);
+	hvm->set(v, HVM_CR0, from->cr0 & CR0_ALL);
+	hvm->set(v, HVM_CR2, from->cr2);
+	debug_set_dr(v, 6, from->dr6);
+	debug_set_dr(v, 7, from->dr7);
+	v->rflags = (from->rflags & RFLAGS_SETTABLE) | RFLAGS_FIXED;
+	v->rip = from->rip;
+	v->gpr[RSP] = from->rsp;
+	v->gpr[RAX] = from->rax;
+	if (pat)
+		v->pat = m->g_pat = from->g_pat;
+}
+
+int svm_nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
+{
+	struct guest_fault f;
+	struct pt_leaf leaf;
+
+	if (!guest_copy(v, at, buf, len, write, &f))
+		return 0;
+	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	if (mmio_is_device(v, at, &leaf, write))
+		return -EINVAL;
+	guest_memory_missing(v, at, write, false);
+	return -EAGAIN;
+}
+
+/* Of a VMCB what is read and written */
+struct part {
+	u16 at, len;
+};
+#define VMCB_PART(first, behind)                                                                   \
+	{                                                                                          \
+		offsetof(struct vmcb, first),                                                      \
+		    offsetof(struct vmcb, behind) - offsetof(struct vmcb, first)                   \
+	}
+static const struct part vmrun_reads[] = {VMCB_PART(exits, reserved_0e0),
+					  VMCB_PART(seg, reserved_698)};
+/* from TLB_CONTROL on */
+static const struct part vmexit_writes[] = {VMCB_PART(tlb_control, reserved_0e0),
+					    VMCB_PART(seg, fs),
+					    VMCB_PART(gdtr, ldtr),
+					    VMCB_PART(idtr, tr),
+					    VMCB_PART(cpl, reserved_4cc),
+					    VMCB_PART(efer, reserved_4d8),
+					    VMCB_PART(cr4, reserved_580),
+					    VMCB_PART(rsp, reserved_5e0),
+					    VMCB_PART(rax, star),
+					    VMCB_PART(cr2, reserved_648),
+					    VMCB_PART(g_pat, dbgctl)};
+static const struct part vmload_state[] = {VMCB_PART(fs, gdtr), VMCB_PART(ldtr, idtr),
+					   VMCB_PART(tr, reserved_4a0), VMCB_PART(star, cr2)};
+
+static int copy_parts(struct vcpu *v, u64 at, struct vmcb *m, const struct part *p, u32 n,
+		      bool write)
+{
+	int err = 0;
+
+	BUG_ON(at % PAGE_SIZE);
+	for (u32 i = 0; i < n && !err; i++)
+		err = svm_nested_copy(v, at + p[i].at, (u8 *)m + p[i].at, p[i].len, write);
+	return err;
+}
+
+/* The guest does not go on before its VMCB is written; dom0 may have to bring the page. */
+static void write_back(struct vcpu *v)
+{
+	struct svm_nested *n = svm_nested(v);
+	int err = copy_parts(v, n->at, &n->vmcb12, vmexit_writes, ARRAY_SIZE(vmexit_writes), true);
+
+	if (err == -EAGAIN)
+		v->complete = write_back;
+	else if (err)
+		vcpu_shutdown(v);
+}
+
+bool svm_nested_settle(struct vcpu *v)
+{
+	struct svm_nested *n = svm_nested(v);
+
+	for (u32 i = 0; v->complete == write_back && i < ARRAY_SIZE(vmexit_writes); i++) {
+		const struct part *p = &vmexit_writes[i];
+
+		if (p2m_write(&v->vm->p2m, gpa(n->at + p->at), (u8 *)&n->vmcb12 + p->at, p->len))
+			return false;
+	}
+	return true;
+}
+
+u64 svm_nested_vintr(struct vcpu *v)
+{
+	const struct svm_nested *n = svm_nested(v);
+	const struct vmcb *m = svm_vmcb(v);
+	u64 irq = m->int3 & SVM_INT3_VINTR ? n->vintr : m->vintr;
+	u8 tpr = n->masking ? n->tpr : v->lapic.tpr >> 4;
+
+	return (n->vmcb12.vintr & ~(SVM_V_IRQ | SVM_V_TPR)) | (irq & SVM_V_IRQ) | tpr;
+}
+
+void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinfo)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct svm_nested *n = s->nested;
+	struct vmcb *out = &n->vmcb12;
+	bool pat = n->paging;
+
+	BUG_ON(!v->guest_mode || !(s->watch & WATCH_NESTED));
+	svm_nested_close_window(v);
+	if ((u32)code != SVM_EXIT_INVALID)
+		save_state(v, out);
+	out->exitcode = (u32)code == SVM_EXIT_INVALID ? ~0ull : code; /* some write half of it */
+	out->exitinfo1 = info1;
+	out->exitinfo2 = info2;
+	out->exitintinfo = intinfo;
+	out->vintr = svm_nested_vintr(v);
+	out->int_state = s->vmcb.int_state & SVM_INT_SHADOW;
+	out->next_rip = s->vmcb.next_rip;
+	out->eventinj = 0;
+	out->tlb_control = out->insn_len = 0;
+	svm_nested_end(v);
+	load_state(v, &n->l1, pat);
+	debug_set_dr(v, 7, DR7_ONE);
+	s->watch |= WATCH_NO_GIF;
+	/* what else was on its way was on its way to the nested guest */
+	v->exception.pending = v->irq_injected = v->nmi_injected = false;
+	vcpu_note(v, DUE_LOOK);
+	write_back(v);
+}
+
+static void forget_fetched(struct vcpu *v)
+{
+	for (u32 i = 0; i < FETCHED; i++)
+		v->emul->fetched[i].words.gen = 0;
+}
+
+void svm_nested_begin(struct vcpu *v, bool load)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct svm_nested *n = s->nested;
+	const struct vmcb *in = &n->vmcb12;
+	struct vmcb *m = &s->vmcb;
+
+	s->watch |= WATCH_NESTED;
+	v->guest_mode = true;
+	n->paging = v->nested_paging = in->np_control & SVM_NP_ENABLE;
+	n->masking = in->vintr & SVM_V_INTR_MASKING;
+	n->hif = n->l1.rflags & RFLAGS_IF;
+	n->tpr = in->vintr & SVM_V_TPR & 15;
+	n->inject = in->eventinj & EVT_VALID ? in->eventinj : 0;
+	n->l1.pause_count = m->pause_count;
+	if (in->int3 & SVM_INT3_PAUSE) /* we may count some; it counts none */
+		m->pause_count = 0;
+	if (in->int3 & SVM_INT3_MSRS)
+		m->msrpm = virt_to_hpa(all_msrs).v;
+	m->vintr = SVM_V_INTR_MASKING |
+		   (in->vintr & (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR | SVM_V_VECTOR));
+	m->next_rip = in->next_rip;
+	if (load) {
+		m->int_state = in->int_state & SVM_INT_SHADOW;
+		load_state(v, in, n->paging);
+	}
+	if (n->paging)
+		svm_nested_npt_load(v);
+	hvm->set_tsc(v);
+	svm_flush_asid(v);
+	forget_fetched(v);
+}
+
+/* ---- instructions ---- */
+
+static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
+{
+	struct svm_vcpu *s = svm_of(v);
+	struct svm_nested *n = s->nested;
+	struct nested_limits limits = {.cr4 = v->rights.cr4,
+				       .efer = v->rights.efer,
+				       .addr_bits = GENMASK(phys_bits - 1, 0),
+				       .paging = s->vmcb.cr0 & CR0_PG};
+	int err = copy_parts(v, at, &n->vmcb12, vmrun_reads, ARRAY_SIZE(vmrun_reads), false);
+
+	if (err == -EINVAL)
+		vcpu_inject_gp(v);
+	if (err)
+		return;
+	v->rip += x->insn_len;
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		v->rip = (u32)v->rip;
+	v->rflags &= ~RFLAGS_RF;
+	s->vmcb.int_state = 0;
+	svm_nested_close_window(v);
+	save_state(v, &n->l1);
+	n->at = at;
+	s->watch &= ~WATCH_NO_GIF;
+	if (svm_vmcb_valid(&n->vmcb12, &limits)) {
+		svm_nested_begin(v, true);
+		return;
+	}
+	n->vmcb12.exitcode = ~0ull;
+	n->vmcb12.exitinfo1 = n->vmcb12.exitinfo2 = n->vmcb12.exitintinfo = 0;
+	s->watch |= WATCH_NO_GIF;
+	write_back(v);
+}
+
+/* FS, GS, LDTR, TR, and MSRs of system calls */
+static void load_rest(struct vmcb *m, const struct vmcb *from)
+{
+	m->fs = canonical_seg(&from->fs);
+	m->gs = canonical_seg(&from->gs);
+	m->ldtr = canonical_seg(&from->ldtr);
+	m->tr = canonical_seg(&from->tr);
+	m->star = from->star;
+	m->lstar = svm_canonical(from->lstar);
+	m->cstar = svm_canonical(from->cstar);
+	m->sfmask = from->sfmask;
+	m->kernel_gs_base = svm_canonical(from->kernel_gs_base);
+	m->sysenter_cs = from->sysenter_cs;
+	m->sysenter_esp = svm_canonical(from->sysenter_esp);
+	m->sysenter_eip = svm_canonical(from->sysenter_eip);
+}
+
+static void vmload_vmsave(struct vcpu *v, u64 at, const struct vm_exit *x, bool save)
+{
+	struct svm_nested *n = svm_nested(v);
+	struct vmcb *from = save ? svm_vmcb(v) : &n->vmcb12;
+	int err = copy_parts(v, at, from, vmload_state, ARRAY_SIZE(vmload_state), save);
+
+	if (err == -EINVAL)
+		vcpu_inject_gp(v);
+	if (err)
+		return;
+	if (!save)
+		load_rest(svm_vmcb(v), from);
+	vcpu_skip(v, x->insn_len);
+}
+
+static void set_gif(struct vcpu *v, bool on, const struct vm_exit *x)
+{
+	svm_nested_close_window(v);
+	svm_of(v)->watch &= ~WATCH_NO_GIF;
+	if (!on)
+		svm_of(v)->watch |= WATCH_NO_GIF;
+	vcpu_skip(v, x->insn_len);
+}
+
+/* APM "VMRUN" and the others: #UD without EFER.SVME or protected mode, #GP for programs. */
+static bool insn_allowed(struct vcpu *v, u64 code)
+{
+	if (!svm_of(v)->svme || v->guest_mode || !(svm_vmcb(v)->cr0 & CR0_PE) ||
+	    v->rflags & RFLAGS_VM || code == SVM_EXIT_SKINIT) {
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+		return false;
+	}
+	if (hvm->get(v, HVM_CPL)) {
+		vcpu_inject_gp(v);
+		return false;
+	}
+	return true;
+}
+
+static void handle_insn(struct vcpu *v, const struct vm_exit *x)
+{
+	u64 at = v->gpr[RAX], code = (u32)x->raw;
+	bool has_vmcb =
+	    code == SVM_EXIT_VMRUN || code == SVM_EXIT_VMLOAD || code == SVM_EXIT_VMSAVE;
+
+	if (!insn_allowed(v, code))
+		return;
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		at = (u32)at;
+	if (has_vmcb && (at % PAGE_SIZE || at >> phys_bits)) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	switch (code) {
+	case SVM_EXIT_VMRUN:
+		run_vmcb(v, at, x);
+		break;
+	case SVM_EXIT_VMLOAD:
+	case SVM_EXIT_VMSAVE:
+		vmload_vmsave(v, at, x, code == SVM_EXIT_VMSAVE);
+		break;
+	case SVM_EXIT_STGI:
+	case SVM_EXIT_CLGI:
+		set_gif(v, code == SVM_EXIT_STGI, x);
+		break;
+	default: /* INVLPGA: all of whatever ASID */
+		svm_nested_npt_drop(v);
+		vcpu_skip(v, x->insn_len);
+	}
+}
+
+/* ---- MSRs ---- */
+
+#define VM_CR_BITS GENMASK(4, 0)
+#define VM_CR_OFF  (BIT(4) | BIT(3)) /* SVMDIS, LOCK */
+
+int svm_nested_msr_get(struct vcpu *v, u32 msr, u64 *val)
+{
+	const struct svm_nested *n = svm_nested(v);
+
+	if (!n || !v->rights.svm || (msr != MSR_VM_CR && msr != MSR_VM_HSAVE_PA))
+		return -ENOENT;
+	*val = msr == MSR_VM_CR ? n->vm_cr : n->hsave_pa;
+	return 0;
+}
+
+int svm_nested_msr_set(struct vcpu *v, u32 msr, u64 val)
+{
+	struct svm_nested *n = svm_nested(v);
+	u64 fixed = 0;
+
+	if (!n || !v->rights.svm || (msr != MSR_VM_CR && msr != MSR_VM_HSAVE_PA))
+		return -ENOENT;
+	if (msr == MSR_VM_HSAVE_PA) {
+		if (val % PAGE_SIZE || val >> phys_bits)
+			return -EINVAL;
+		n->hsave_pa = val;
+		return 0;
+	}
+	if (n->vm_cr & BIT(4)) /* once switched off it stays so, as in KVM */
+		fixed = VM_CR_OFF;
+	val = (n->vm_cr & fixed) | (val & ~fixed);
+	if (val & ~VM_CR_BITS || (val & BIT(4) && svm_of(v)->svme))
+		return -EINVAL;
+	n->vm_cr = val;
+	v->rights.efer &= ~EFER_SVME;
+	if (!(val & BIT(4)))
+		v->rights.efer |= EFER_SVME;
+	return 0;
+}
+
+/* ---- events ---- */
+
+/* An interrupt for the guest, wherever it comes from */
+static bool irq_waits(struct vcpu *v)
+{
+	return lapic_pending(v) >= 0 || v->user_irq >= 0 || lapic_extint_pending(v) ||
+	       v->want_irq_window;
+}
+
+/* Physical interrupts' IF, of the guest or, as it likes, of its guest. */
+bool svm_nested_hif(struct vcpu *v)
+{
+	return svm_nested(v)->masking && svm_nested(v)->hif;
+}
+
+static bool irq_open(struct vcpu *v)
+{
+	if (svm_nested(v)->masking)
+		return svm_nested(v)->hif;
+	return v->rflags & RFLAGS_IF && !(svm_vmcb(v)->int_state & SVM_INT_SHADOW);
+}
+
+bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
+{
+	const struct svm_nested *n = svm_nested(v);
+
+	if (!v->guest_mode) /* GIF is clear */
+		return false;
+	if (n->inject)
+		return false;
+	if (k == HVM_INJ_NMI)
+		return !(n->vmcb12.int3 & SVM_INT3_NMI);
+	return !(n->vmcb12.int3 & SVM_INT3_INTR) && irq_open(v);
+}
+
+/*
+ * With masking interrupts do not wait for the nested guest, or they wait for #VMEXIT; with GIF
+ * clear, for STGI.
+ */
+void svm_nested_window(struct vcpu *v, bool on)
+{
+	struct svm_nested *n = svm_nested(v);
+	struct vmcb *m = svm_vmcb(v);
+
+	if (on && v->guest_mode && !n->masking) {
+		n->vintr = m->vintr;
+		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
+		m->int3 |= SVM_INT3_VINTR;
+	} else if (!on && m->int3 & SVM_INT3_VINTR) {
+		m->vintr = v->guest_mode ? n->vintr : SVM_V_INTR_MASKING;
+		m->int3 &= ~SVM_INT3_VINTR;
+	}
+}
+
+static bool handle_event(struct vcpu *v)
+{
+	struct svm_nested *n = svm_nested(v);
+	const struct vmcb *m = &n->vmcb12;
+	u8 vector = v->exception.vector;
+
+	if (v->exception.pending) {
+		u64 info2 = vector == VEC_PF ? svm_vmcb(v)->cr2 : 0;
+
+		if (v->exception.queued || !(m->exceptions & BIT(vector)))
+			return false;
+		svm_vmcb(v)->cr2 = n->cr2; /* it has not come so far */
+		svm_nested_leave(v, SVM_EXIT_EXCEPTION + vector, v->exception.error, info2,
+				 n->inject);
+		return true;
+	}
+	if (n->inject)
+		return false; /* goes in first: svm_nested_inject() */
+	if (v->nmi_pending && m->int3 & SVM_INT3_NMI && !v->nmi_masked) {
+		svm_nested_leave(v, SVM_EXIT_NMI, 0, 0, 0);
+		return true;
+	}
+	if (m->int3 & SVM_INT3_INTR && irq_open(v) && irq_waits(v)) {
+		svm_nested_leave(v, SVM_EXIT_INTR, 0, 0, 0);
+		return true;
+	}
+	return false;
+}
+
+const struct nested_ops svm_nested_ops = {
+    .insn = handle_insn,
+    .event = handle_event,
+    .translate = svm_nested_translate,
+    .fault = svm_nested_fault,
+    .get_state = svm_nested_get_state,
+    .set_state = svm_nested_set_state,
+};

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nested guests on AMD-V: what a VMCB must be and asks for, what an entry intercepts, whose exits
+ * are whose, and that the shadow never maps more than both the guest's nested tables and the VM's
+ * p2m allow. The CPU is a function of ours, memory is real: p2m, pool and page tables are linked.
+ * links: tests/unit/rest.c hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c
+ * hv/svm/nested.c hv/svm/nested_exit.c hv/svm/nested_npt.c hv/svm/nested_rules.c
+ * hv/svm/nested_state.c hv/guest/hvm.c hv/guest/inject.c hv/emul/walk.c hv/mm/p2m.c hv/mm/pt.c
+ * hv/mm/pool.c hv/mm/frame.c
+ */
+#include "hv/svm/svm.c"
+#include "hv/guest/fault.h"
+#include "hv/guest/inject.h"
+#include "hv/guest/linear.h"
+#include "hv/guest/mmio.h"
+#include "hv/svm/nested_rules.h"
+#include "p2m_fake.h"
+
+u32 phys_bits = 40;
+static struct svm_cpu svm_cpu0;
+static struct vcpu vcpu;
+static struct vcpu_emul emul;
+static struct svm_vcpu arch __aligned(4096);
+
+/* What the CPU does at this entry. */
+static void (*cpu_does)(struct vmcb *m);
+static struct vmcb_exits exits_seen;
+static u64 inject_seen, msrpm_seen, missing;
+static u32 entries, missed;
+static int irq = -1;
+
+void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state)
+{
+	struct vmcb *m = svm_vmcb(v);
+
+	entries++;
+	exits_seen = m->exits;
+	inject_seen = m->eventinj;
+	msrpm_seen = m->msrpm;
+	m->exitcode = SVM_EXIT_INTR;
+	m->exitintinfo = m->exitinfo1 = m->exitinfo2 = 0;
+	if (cpu_does)
+		cpu_does(m);
+}
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = *b = *c = *d = 0;
+}
+
+int lapic_pending(struct vcpu *v)
+{
+	return irq;
+}
+
+int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
+{
+	return p2m_copy(&v->vm->p2m, gpa(at), buf, len, write) ? -EAGAIN : 0;
+}
+
+bool mmio_is_device(const struct vcpu *v, u64 at, const struct pt_leaf *leaf, bool write)
+{
+	return guest_has_device(leaf, write);
+}
+
+void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
+{
+	missing = at;
+	missed++;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+}
+
+int vm_promise_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	return pool_promise(a, pages);
+}
+
+void vm_retract_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	pool_retract(a, pages);
+}
+
+/* ---- rules ---- */
+
+static struct vmcb good(void)
+{
+	return (struct vmcb){.int4 = SVM_INT4_VMRUN,
+			     .asid = 1,
+			     .iopm = 0x5000,
+			     .msrpm = 0x8000,
+			     .cr0 = CR0_PE | CR0_PG,
+			     .cr4 = CR4_PAE,
+			     .efer = EFER_SVME | EFER_LME | EFER_LMA,
+			     .g_pat = PAT_RESET,
+			     .cs.attrib = VMCB_ATTR_L};
+}
+
+static const struct nested_limits limits = {.cr4 = CR4_PAE | CR4_PGE,
+					    .efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE,
+					    .addr_bits = GENMASK(39, 0),
+					    .paging = true};
+
+#define BAD(change, what)                                                                          \
+	do {                                                                                       \
+		struct vmcb m = good();                                                            \
+		change;                                                                            \
+		CHECK(!svm_vmcb_valid(&m, &limits), "refused: " what);                             \
+	} while (0)
+
+static void test_valid(void)
+{
+	struct vmcb m = good();
+	struct nested_limits unpaged = limits;
+
+	CHECK(svm_vmcb_valid(&m, &limits), "a VMCB in order is taken");
+	m.cr0 = 0;
+	m.efer = EFER_SVME;
+	CHECK(svm_vmcb_valid(&m, &limits), "one of a guest in real mode, too");
+	m = good();
+	m.np_control = SVM_NP_ENABLE;
+	unpaged.paging = false;
+	CHECK(svm_vmcb_valid(&m, &limits) && !svm_vmcb_valid(&m, &unpaged),
+	      "nested paging, if the guest pages itself");
+	m = good();
+	m.iopm = GENMASK(39, 0) - 0x2fff;
+	m.msrpm = GENMASK(39, 0) - 0x1fff;
+	CHECK(svm_vmcb_valid(&m, &limits), "maps may end where addresses do");
+	BAD(m.iopm = GENMASK(39, 0) - 0x2ffe, "ports' map beyond");
+	BAD(m.msrpm = GENMASK(39, 0) - 0x1ffe, "MSRs' map beyond");
+	BAD(m.int4 = (u32)~SVM_INT4_VMRUN, "VMRUN not intercepted");
+	BAD(m.asid = 0, "ASID 0");
+	BAD(m.efer &= ~EFER_SVME, "no SVME");
+	BAD(m.efer |= EFER_FFXSR, "an EFER bit that the guest has not");
+	BAD(m.cr4 |= CR4_SMEP, "a CR4 bit that the guest has not");
+	BAD(m.cr4 = 0, "long mode without PAE");
+	BAD(m.cr0 &= ~CR0_PE, "paging without protection");
+	BAD(m.cr0 |= CR0_NW, "NW without CD");
+	BAD(m.cr0 |= BIT(32), "CR0's upper half");
+	BAD(m.cr3 = BIT(40), "CR3 beyond");
+	BAD(m.dr6 = BIT(32), "DR6's upper half");
+	BAD(m.dr7 = BIT(63), "DR7's upper half");
+	BAD(m.cs.attrib |= VMCB_ATTR_DB, "code of two sizes");
+	BAD((m.np_control = SVM_NP_ENABLE, m.ncr3 = BIT(45)), "nested tables beyond");
+	BAD((m.np_control = SVM_NP_ENABLE, m.g_pat = 2), "a PAT that is none");
+	for (u32 type = 0; type < 8; type++)
+		for (u32 vector = 0; vector < 256; vector++) {
+			bool fine = type == 0 || type == 2 || type == 4 ||
+				    (type == 3 && vector < 32 && vector != 2);
+
+			m = good();
+			m.eventinj = EVT_VALID | FIELD_PREP(EVT_TYPE, type) | vector;
+			if (svm_vmcb_valid(&m, &limits) != fine)
+				CHECK(false, "events are refused by type and vector");
+			m.eventinj &= ~EVT_VALID;
+			if (!svm_vmcb_valid(&m, &limits))
+				CHECK(false, "what is no event is not looked at");
+		}
+}
+
+/* Each bit of the intercept words is one code, and each code one bit. */
+static void test_wants(void)
+{
+	u32 wrong = 0, codes = 0;
+
+	for (u32 code = 0; code < 0x500; code++) {
+		struct vmcb all = {.exits = {0xffff, 0xffff, 0xffff, 0xffff, ~0u, ~0u, ~0u, ~0u}};
+		u32 bits = 0;
+
+		codes += svm_vmcb_wants(&all, code);
+		for (u32 bit = 0; bit < 8 * sizeof(all.exits); bit++) {
+			struct vmcb one = {};
+
+			((u8 *)&one.exits)[bit / 8] = BIT(bit % 8);
+			bits += svm_vmcb_wants(&one, code);
+			/* words in order: CR reads and writes, DR reads and writes, ... */
+			wrong += svm_vmcb_wants(&one, code) && bit != code;
+		}
+		wrong += bits != svm_vmcb_wants(&all, code);
+	}
+	CHECK(!wrong && codes == 128 + 14,
+	      "an exit is the guest's by the intercept bit that has its code, and no other");
+	CHECK(svm_vmcb_wants(&(struct vmcb){}, SVM_EXIT_INVALID), "a failed VMRUN always is");
+}
+
+static void test_small_rules(void)
+{
+	u32 shift;
+
+	CHECK(svm_msr_bit(0x174, &shift) == 0x174 / 4 && shift == 0, "MSRs from 0 on");
+	CHECK(svm_msr_bit(0xc0000081, &shift) == 0x800 + 0x81 / 4 && shift == 2, "AMD's");
+	CHECK(svm_msr_bit(0xc0010117, &shift) == 0x1000 + 0x117 / 4 && shift == 6,
+	      "and its others");
+	CHECK(svm_msr_bit(0x2000, &shift) < 0 && svm_msr_bit(0xbfffffff, &shift) < 0 &&
+		  svm_msr_bit(0xc0002000, &shift) < 0 && svm_msr_bit(0xc0012000, &shift) < 0,
+	      "no map has any other");
+	CHECK(svm_event_again(EVT_VALID | 0x30, 0) == (EVT_VALID | 0x30) &&
+		  svm_event_again(EVT_VALID | 3 << 8 | 14, 0) == (EVT_VALID | 3 << 8 | 14),
+	      "an interrupt or a fault is injected again");
+	CHECK(!svm_event_again(EVT_VALID | 4 << 8 | 0x80, 0) &&
+		  !svm_event_again(EVT_VALID | 3 << 8 | 3, 0),
+	      "INT n and INT3 run again");
+	CHECK(svm_event_again(EVT_VALID | 4 << 8 | 0x80, EVT_VALID | 4 << 8 | 0x80) &&
+		  !svm_event_again(EVT_VALID | 4 << 8 | 0x80, EVT_VALID | 0x80),
+	      "unless they were injected");
+}
+
+/* ---- the machine ---- */
+
+#define VMCB_GFN 2ull
+#define N_ROOT	 8ull /* nested tables, one of each level for the first 2 MiB */
+#define N_LEAVES 11ull
+#define RAM_GFNS 64ull
+#define FIRST	 0x800ull /* pfn of gfn 0 */
+
+static void *mem(u64 gfn)
+{
+	return hpa_to_virt(hpa((FIRST + gfn) << PAGE_SHIFT));
+}
+
+static struct vmcb *vmcb12(void)
+{
+	return mem(VMCB_GFN);
+}
+
+static u64 *npte(u64 gfn)
+{
+	return (u64 *)mem(N_LEAVES) + gfn;
+}
+
+static void begin(void)
+{
+	start_guest(&pt_npt);
+	for (u64 gfn = 0; gfn < RAM_GFNS; gfn++) {
+		memset(mem(gfn), 0, PAGE_SIZE);
+		BUG_ON(p2m_map(&guest.p2m, gfn, FIRST + gfn, 0, RIGHTS));
+	}
+	hvm = &svm_ops;
+	hvm_caps = (struct hvm_caps){.flags = HVM_CAP_NESTED};
+	max_asid = 15;
+	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
+	this_cpu()->svm = &svm_cpu0;
+	guest.io_map = hpa_to_virt(hpa(0x6000));
+	guest.msr_map = hpa_to_virt(hpa(0xa000));
+	svm_nested_setup();
+	arch = (struct svm_vcpu){.vmcb_pa = 0x1000};
+	vcpu = (struct vcpu){.vm = &guest, .arch = &arch, .emul = &emul, .user_irq = -1};
+	vcpu.rights.efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE;
+	vcpu.rights.cr4 = CR4_PAE | CR4_PGE;
+	vcpu.rights.svm = true;
+	BUG_ON(svm_nested_init(&vcpu));
+	svm_borrow(&vcpu);
+	svm_vcpu_reset(&vcpu, false);
+	svm_give_back(&vcpu);
+	svm_load(&vcpu);
+	arch.vmcb.cs.attrib = VMCB_ATTR_L;
+	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME | EFER_NXE);
+	svm_set(&vcpu, HVM_CR4, CR4_PAE);
+	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
+	cpu_does = NULL;
+	entries = missed = 0;
+	irq = -1;
+	*vmcb12() = good();
+	vmcb12()->rip = 0x1111;
+	vmcb12()->iopm = 0x10 << PAGE_SHIFT;
+	vmcb12()->msrpm = 0x14 << PAGE_SHIFT;
+}
+
+static void end(void)
+{
+	svm_nested_destroy(&vcpu);
+	CHECK(destroy_guest(), "nothing is left of it");
+}
+
+static u32 insn(u64 code)
+{
+	struct vm_exit x = {.reason = VMEXIT_VMX_SVM_INSN, .raw = code, .insn_len = 3};
+
+	vcpu.gpr[RAX] = VMCB_GFN << PAGE_SHIFT;
+	svm_nested_ops.insn(&vcpu, &x);
+	return vcpu.exception.pending ? vcpu.exception.vector : 0xff;
+}
+
+static struct vm_exit run_to(void (*what)(struct vmcb *m))
+{
+	struct vm_exit x;
+
+	cpu_does = what;
+	vcpu_deliver_events(&vcpu);
+	svm_run(&vcpu, &x);
+	return x;
+}
+
+static void does_cpuid(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_CPUID;
+	m->exitinfo1 = 5;
+	m->rip = 0x2222;
+}
+
+static void does_vmmcall(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_VMMCALL;
+}
+
+static void test_intercepts(void)
+{
+	struct vmcb_exits ours, want;
+	struct vmcb *in;
+
+	begin();
+	in = vmcb12();
+	vcpu.rip = 0x5000;
+	ours = arch.vmcb.exits;
+	in->exits = (struct vmcb_exits){0x1234,
+					0x8001,
+					0x55,
+					0xaa,
+					0x4040,
+					BIT(21) | BIT(16),
+					(u32)(SVM_INT4_VMRUN | BIT(7) | ~SVM_INT4_ALL),
+					~0u};
+	in->int3 |= SVM_INT3_SMI;
+	want = ours;
+	want.cr_read |= 0x1234;
+	want.cr_write |= 0x8001;
+	want.dr_read |= 0x55;
+	want.dr_write |= 0xaa;
+	want.exceptions |= 0x4040;
+	want.int3 |= BIT(21) | BIT(16);
+	want.int4 |= BIT(7);
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && vcpu.guest_mode && vcpu.rip == 0x1111,
+	      "VMRUN enters the nested guest");
+	run_to(NULL);
+	CHECK(!memcmp(&exits_seen, &want, sizeof(want)),
+	      "an entry intercepts what the hypervisor wants and what the guest wants");
+	CHECK(!memcmp(&arch.vmcb.exits, &ours, sizeof(ours)), "and is all that knows of it");
+	CHECK(msrpm_seen == virt_to_hpa(guest.msr_map).v, "MSRs by the VM's map");
+	CHECK(run_to(does_cpuid).reason == VMEXIT_CPUID && vcpu.guest_mode,
+	      "what the guest has not asked for is not its own");
+	vcpu.rip = 0x1111;
+	in->exitcode = 77;
+	svm_nested(&vcpu)->vmcb12.int3 |= BIT(18);
+	CHECK(run_to(does_cpuid).reason == VMEXIT_IRQ_WINDOW && !vcpu.guest_mode &&
+		  vcpu.rip == 0x5003 && in->exitcode == SVM_EXIT_CPUID && in->exitinfo1 == 5 &&
+		  in->rip == 0x2222,
+	      "what it has asked for is written to its VMCB, and it goes on behind VMRUN");
+	run_to(NULL);
+	CHECK(!memcmp(&exits_seen, &ours, sizeof(ours)), "its own entries are as before");
+	in->int3 = SVM_INT3_MSRS;
+	insn(SVM_EXIT_VMRUN);
+	run_to(NULL);
+	CHECK(msrpm_seen != virt_to_hpa(guest.msr_map).v &&
+		  *(u64 *)hpa_to_virt(hpa(msrpm_seen)) == ~0ull,
+	      "with a map of MSRs of the guest's all of them exit");
+	end();
+}
+
+static void test_insns(void)
+{
+	begin();
+	arch.svme = 0;
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_UD && !vcpu.guest_mode, "without SVME VMRUN is #UD");
+	begin();
+	arch.vmcb.ss.attrib = FIELD_PREP(AR_DPL, 3);
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !vcpu.guest_mode, "a program's is #GP");
+	begin();
+	CHECK(insn(SVM_EXIT_SKINIT) == VEC_UD, "SKINIT is #UD");
+	begin();
+	insn(SVM_EXIT_VMRUN);
+	CHECK(insn(SVM_EXIT_VMLOAD) == VEC_UD, "the nested guest's own are #UD");
+	begin();
+	vmcb12()->fs.base = BIT(47);
+	vmcb12()->lstar = BIT(47) | 5;
+	CHECK(insn(SVM_EXIT_VMLOAD) == 0xff && arch.vmcb.fs.base == ~0ull << 47 &&
+		  arch.vmcb.lstar == (~0ull << 47 | 5),
+	      "VMLOAD makes addresses canonical");
+	arch.vmcb.star = 0x77;
+	CHECK(insn(SVM_EXIT_VMSAVE) == 0xff && vmcb12()->star == 0x77 && vmcb12()->rip == 0x1111,
+	      "VMSAVE writes what it is for");
+	begin();
+	vmcb12()->asid = 0;
+	vcpu.rip = 0x5000;
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && !vcpu.guest_mode && vmcb12()->exitcode == ~0ull &&
+		  vcpu.rip == 0x5003,
+	      "a VMCB that is none is VMEXIT_INVALID");
+	begin();
+	p2m_unmap(&guest.p2m, VMCB_GFN, 1);
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && !vcpu.guest_mode && missed == 1 && !vcpu.rip,
+	      "one that dom0 has to bring is waited for");
+	begin();
+	p2m_unmap(&guest.p2m, VMCB_GFN, 1);
+	p2m_set_mmio(&guest.p2m, VMCB_GFN);
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !missed, "one in a device is #GP");
+	begin();
+	vmcb12()->int4 |= BIT(1);
+	insn(SVM_EXIT_VMRUN);
+	p2m_unmap(&guest.p2m, VMCB_GFN, 1);
+	run_to(does_vmmcall);
+	CHECK(missed == 1 && vcpu.complete && vcpu.stop_reason && !vcpu.guest_mode,
+	      "a #VMEXIT whose VMCB has gone stops for it");
+	memset(mem(VMCB_GFN), 0, PAGE_SIZE);
+	p2m_map(&guest.p2m, VMCB_GFN, FIRST + VMCB_GFN, 0, RIGHTS);
+	vcpu.complete(&vcpu);
+	CHECK(vmcb12()->exitcode == SVM_EXIT_VMMCALL, "and writes it then");
+	end();
+}
+
+static void test_events(void)
+{
+	begin();
+	vcpu.rflags = RFLAGS_IF;
+	CHECK(svm_can_inject(&vcpu, HVM_INJ_IRQ), "an interrupt can come");
+	insn(SVM_EXIT_CLGI);
+	CHECK(!svm_can_inject(&vcpu, HVM_INJ_IRQ) && !svm_can_inject(&vcpu, HVM_INJ_NMI) &&
+		  svm_can_inject(&vcpu, HVM_INJ_EXCEPTION),
+	      "with GIF clear neither interrupts nor NMIs, but exceptions");
+	irq = 0x40;
+	run_to(NULL);
+	CHECK(!(exits_seen.int3 & SVM_INT3_VINTR), "and no window, which would never close");
+	insn(SVM_EXIT_STGI);
+	irq = -1;
+	CHECK(svm_can_inject(&vcpu, HVM_INJ_IRQ), "behind STGI again");
+
+	vmcb12()->int3 = SVM_INT3_INTR;
+	vmcb12()->vintr = SVM_V_INTR_MASKING;
+	vmcb12()->eventinj = EVT_VALID | 0x55;
+	insn(SVM_EXIT_VMRUN);
+	irq = 0x40;
+	CHECK(!svm_nested_ops.event(&vcpu), "an injection comes first");
+	run_to(NULL);
+	CHECK(inject_seen == (EVT_VALID | 0x55), "it is in the entry");
+	CHECK(svm_nested_ops.event(&vcpu) && !vcpu.guest_mode &&
+		  vmcb12()->exitcode == SVM_EXIT_INTR && !vmcb12()->eventinj,
+	      "then the interrupt ends guest mode");
+	CHECK(!svm_can_inject(&vcpu, HVM_INJ_IRQ), "with GIF clear");
+
+	vcpu.rflags = 0; /* IF at VMRUN */
+	irq = 0x40;
+	insn(SVM_EXIT_VMRUN);
+	run_to(NULL);
+	CHECK(!svm_nested_ops.event(&vcpu) && vcpu.guest_mode, "without IF of the guest it waits");
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 8);
+	CHECK(!svm_nested_ops.event(&vcpu), "an exception is the nested guest's");
+	svm_nested(&vcpu)->vmcb12.exceptions = BIT(VEC_GP);
+	CHECK(svm_nested_ops.event(&vcpu) && vmcb12()->exitcode == SVM_EXIT_EXCEPTION + VEC_GP &&
+		  vmcb12()->exitinfo1 == 8 && !vcpu.exception.pending,
+	      "or the guest's, if it has asked for it");
+	insn(SVM_EXIT_VMRUN);
+	svm_set(&vcpu, HVM_EFER, EFER_LME | EFER_NXE);
+	CHECK(!vcpu.guest_mode && arch.vmcb.ncr3 == guest.p2m.pt.root.v &&
+		  !(arch.watch & (WATCH_NESTED | WATCH_NO_GIF)),
+	      "a VMM that clears SVME ends guest mode, GIF is set");
+	end();
+}
+
+/* ---- the shadow ---- */
+
+static u64 fault_at, fault_info;
+
+static void does_npf(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_NPF;
+	m->exitinfo1 = fault_info | BIT(32);
+	m->exitinfo2 = fault_at;
+}
+
+static void nested_tables(void)
+{
+	for (u64 i = 0; i < 3; i++)
+		*(u64 *)mem(N_ROOT + i) = (N_ROOT + i + 1) << PAGE_SHIFT | 7;
+	for (u64 i = 0; i < RAM_GFNS; i++)
+		*npte(i) = i << PAGE_SHIFT | 7;
+	vmcb12()->np_control = SVM_NP_ENABLE;
+	vmcb12()->ncr3 = N_ROOT << PAGE_SHIFT;
+}
+
+#define TOLD 16
+/* Values that nested entries have had since the guest's last flush. */
+static u64 told[RAM_GFNS][TOLD];
+static u32 told_nr[RAM_GFNS], too_much, mapped;
+
+static void flushed(void)
+{
+	for (u64 gfn = 0; gfn < RAM_GFNS; gfn++) {
+		told[gfn][0] = *npte(gfn);
+		told_nr[gfn] = 1;
+	}
+}
+
+/* May this leaf be in the shadow, by such a nested entry and by the p2m as it is? */
+static bool allowed(u64 e, const struct pt_leaf *is)
+{
+	struct pt_leaf below;
+
+	pt_lookup(&guest.p2m.pt, (e & GENMASK(51, 12)) >> PAGE_SHIFT, &below);
+	if ((e & 5) != 5 || below.kind != PT_LEAF || below.pfn != is->pfn)
+		return false;
+	if (is->attr & PT_W &&
+	    (!(e & PT_W) || (below.attr & (PT_W | PT_DIRTY)) != (PT_W | PT_DIRTY)))
+		return false;
+	return !(is->attr & PT_X) || (!(e >> 63) && below.attr & PT_X);
+}
+
+/* At an entry: is anything in the shadow that must not be? */
+static void looks(struct vmcb *m)
+{
+	const struct pt *t = &svm_nested(&vcpu)->shadow;
+
+	if (m->ncr3 != t->root.v)
+		too_much++;
+	for (u64 fn = 0; fn < 512; fn++) {
+		struct pt_leaf is;
+		bool fine = false;
+
+		pt_lookup(t, fn, &is);
+		if (is.kind != PT_LEAF)
+			continue;
+		mapped++;
+		for (u32 i = 0; fn < RAM_GFNS && i < told_nr[fn]; i++)
+			fine |= allowed(told[fn][i], &is);
+		too_much += !fine;
+	}
+	does_npf(m);
+}
+
+static u64 dice(u64 n)
+{
+	return (u64)random() % n;
+}
+
+static void change_p2m(u64 gfn)
+{
+	static u64 bitmap[1];
+
+	if (gfn >= N_ROOT && gfn <= N_LEAVES)
+		return;
+	switch (dice(4)) {
+	case 0:
+		p2m_unmap(&guest.p2m, gfn, 1);
+		break;
+	case 1:
+		p2m_map(&guest.p2m, gfn, FIRST + gfn, 0,
+			PT_R | (dice(2) ? PT_W : 0) | (dice(2) ? PT_X : 0));
+		break;
+	case 2:
+		p2m_map(&guest.p2m, gfn, FIRST + dice(RAM_GFNS), 0, RIGHTS);
+		break;
+	case 3:
+		p2m_dirty_read(&guest.p2m, gfn & ~63ull, 64, bitmap, true);
+	}
+}
+
+static void test_shadow(void)
+{
+	srandom(7);
+	begin();
+	nested_tables();
+	flushed();
+	for (u32 i = 0; i < 20000; i++) {
+		u64 gfn = 16 + dice(RAM_GFNS - 16);
+
+		if (dice(20) == 0)
+			change_p2m(gfn);
+		if (dice(20) == 0 && told_nr[gfn] < TOLD) {
+			static const u64 kinds[] = {7, 7, 7, 7, 5, 3, 0, BIT(63) | 7};
+
+			*npte(gfn) = dice(RAM_GFNS) << PAGE_SHIFT | kinds[dice(8)];
+			told[gfn][told_nr[gfn]++] = *npte(gfn);
+		}
+		if (!vcpu.guest_mode) {
+			bool same = dice(2); /* tables, ASID, and no flush */
+
+			vmcb12()->tlb_control = same ? SVM_TLB_NONE : SVM_TLB_FLUSH_ALL;
+			insn(SVM_EXIT_VMRUN);
+			if (!same)
+				flushed();
+		}
+		fault_at = gfn << PAGE_SHIFT | 8;
+		fault_info = BIT(2) | (dice(2) ? SVM_NPF_W : 0);
+		if (dice(3) == 0)
+			fault_info = BIT(2) | SVM_NPF_ID;
+		run_to(looks);
+		if (vcpu.stop_reason && dice(4)) /* dom0 brings it, or has other things to do */
+			p2m_map(&guest.p2m, missing >> PAGE_SHIFT, FIRST + dice(RAM_GFNS), 0,
+				RIGHTS);
+		vcpu.stop_reason = 0;
+	}
+	CHECK(!too_much && mapped > 25000 && entries > 10000,
+	      "the shadow maps what both allow, and no more, whatever changes");
+	end();
+}
+
+static void test_bounds(void)
+{
+	u64 most = 0;
+
+	begin();
+	nested_tables();
+	*npte(20) = 20 << PAGE_SHIFT | 7;
+	/* every 2 MiB the same table of leaves */
+	for (u64 i = 0; i < 512; i++)
+		((u64 *)mem(N_ROOT + 2))[i] = N_LEAVES << PAGE_SHIFT | 7;
+	insn(SVM_EXIT_VMRUN);
+	for (u64 i = 0; i < 400; i++) {
+		struct pt_leaf leaf;
+
+		fault_at = i << 21 | 20 << PAGE_SHIFT;
+		fault_info = BIT(2);
+		run_to(does_npf);
+		pt_lookup(&svm_nested(&vcpu)->shadow, fault_at >> PAGE_SHIFT, &leaf);
+		if (leaf.kind != PT_LEAF || leaf.pfn != FIRST + 20)
+			CHECK(false, "each fault is served");
+		most = MAX(most, svm_nested(&vcpu)->tables.pages);
+	}
+	CHECK(most == SVM_NESTED_TABLES, "the shadow has the tables it was promised, and no more");
+	CHECK(vcpu.guest_mode, "the guest hears nothing of it");
+	fault_at = BIT(47);
+	run_to(does_npf);
+	CHECK(!vcpu.guest_mode && vmcb12()->exitcode == SVM_EXIT_NPF &&
+		  vmcb12()->exitinfo2 == BIT(47) && vmcb12()->exitinfo1 == (BIT(32) | 4),
+	      "what the guest's tables have not is its fault to serve");
+	vcpu.exception.pending = false;
+	insn(SVM_EXIT_VMRUN);
+	fault_at = BIT(48) | 20 << PAGE_SHIFT;
+	run_to(does_npf);
+	CHECK(!vcpu.guest_mode && vmcb12()->exitinfo2 == fault_at,
+	      "addresses beyond four levels are not those within");
+	end();
+}
+
+int main(void)
+{
+	arena_init(256 * MB);
+	test_valid();
+	test_wants();
+	test_small_rules();
+	test_intercepts();
+	test_insns();
+	test_events();
+	test_shadow();
+	test_bounds();
+	return test_end();
+}
