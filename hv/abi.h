@@ -84,7 +84,7 @@ enum corbel_hypercall {
 	 * no broadcast to LAPICs in x2APIC mode
 	 */
 	CORBEL_HC_MSI,
-	CORBEL_HC_NMI, /* (vcpu) */
+	CORBEL_HC_NMI, /* (vcpu, SMI?): an SMI in its place is taken as CORBEL_EXIT_SMM */
 	/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
 	CORBEL_HC_EXTINT,
 	/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
@@ -165,8 +165,10 @@ enum corbel_hypercall {
 	 * is. The weight is in parts of 1024 that each vCPU's own is multiplied by
 	 */
 	CORBEL_HC_SCHED_VM,
-	CORBEL_HC_FLUSH, /* (vm): on return no TLB has anything of the guest's */
+	CORBEL_HC_FLUSH, /* (vm): on return no TLB has anything of the guest's but of SMM */
 	CORBEL_HC_POOL,	 /* (buf: struct corbel_pool_call) -> 0, or the id of a new pool */
+	/* (vm): it gets a second map of memory, for vCPUs in SMM; 0 also if it has one */
+	CORBEL_HC_SMM,
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
@@ -177,6 +179,11 @@ CORBEL_ASSERT(CORBEL_HC_MAP_ONE == CORBEL_HC_BASE + 26);
 /* HC_PROMISE; NEVERTHELESS: also if the pool is low then */
 enum corbel_promise { CORBEL_PROMISE, CORBEL_PROMISE_BACK, CORBEL_PROMISE_NEVERTHELESS };
 #define CORBEL_LENT_PAGES 512u
+/*
+ * Frame numbers of MAP, UNMAP, DIRTY from here on, as far: those in the VM's second map, which only
+ * vCPUs in SMM use; -ENOENT: it has none, see HC_SMM
+ */
+#define CORBEL_GFN_SMM (1ull << 40)
 
 /* HC_STAT what */
 enum corbel_stat {
@@ -281,25 +288,6 @@ struct corbel_events {
 };
 CORBEL_ASSERT(sizeof(struct corbel_events) <= 4096);
 
-/*
- * ---- in the page behind: what runs in dom0 on each of its CPUs, so that dom0's share there
- * follows it. Written by dom0, but for out_of_turn ----
- */
-struct corbel_load {
-	/* sum of the weights of the threads that could run; 0: none, or not known */
-	uint32_t weight;
-	/* not 0: the thread that runs has hardly run since it woke; another number for the next */
-	uint32_t fresh;
-	/*
-	 * dom0 runs because of an event, ahead of guests whose turn it is: before `fresh` is
-	 * cleared HC_TURN_OVER is to be called. Written by the hypervisor
-	 */
-	uint32_t out_of_turn;
-	uint32_t pad[13];
-};
-#define CORBEL_MAX_CPUS 64u
-CORBEL_ASSERT(CORBEL_MAX_CPUS * sizeof(struct corbel_load) == 4096);
-
 /* ---- vCPU pages: page 0 is this struct, page 1 the data page (state blobs, string I/O) ---- */
 enum corbel_exit_reason {
 	CORBEL_EXIT_NONE = 0,
@@ -321,6 +309,8 @@ enum corbel_exit_reason {
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
 	CORBEL_EXIT_HYPERCALL, /* of CORBEL_HYPERV_CALLS: put hypercall.result there and resume */
+	/* not in_smm: an SMI is to be taken; in_smm: the guest is at RSM; by STATE_EVENTS */
+	CORBEL_EXIT_SMM,
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
@@ -345,7 +335,7 @@ struct corbel_vcpu_page {
 			uint32_t is_write;
 		} mmio;
 		struct {
-			uint64_t gpa;
+			uint64_t gpa;	/* with CORBEL_GFN_SMM */
 			uint32_t flags; /* CORBEL_FAULT_x */
 		} fault;
 		struct {
@@ -382,7 +372,7 @@ struct corbel_vcpu_page {
 	uint8_t request_irq_window; /* module -> hypervisor */
 	uint8_t if_flag;	    /* hypervisor -> module, all below too */
 	uint8_t ready_for_irq;	    /* KVM_INTERRUPT would be taken at once */
-	uint8_t in_smm;
+	uint8_t in_smm;		    /* of smi.smm in STATE_EVENTS */
 	/* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
 	uint8_t stop_at_once;
 	/* module -> hypervisor, at resume: stop (PAUSED) behind each exit, told in `exit` */
@@ -475,7 +465,7 @@ struct corbel_vcpu_events {
 	struct {
 		uint8_t injected, pending, masked, pad;
 	} nmi;
-	uint32_t sipi_vector, flags;
+	uint32_t sipi_vector, flags; /* SET: smi but for smm is taken over with EVENTS_SMI */
 	struct {
 		uint8_t smm, pending, smm_inside_nmi, latched_init;
 	} smi;
@@ -485,6 +475,7 @@ struct corbel_vcpu_events {
 	uint64_t exception_payload;
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_events) == 64);
+#define CORBEL_EVENTS_SMI BIT_U32(3) /* KVM_VCPUEVENT_VALID_SMM */
 struct corbel_clock {
 	uint64_t tsc, ns, runtime_ns; /* guest's TSC, kvmclock, time run: at the same time */
 	uint32_t mul, shift;	      /* 2^(shift - 32) * mul ns pass for a tick of the TSC */

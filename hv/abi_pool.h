@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The part of hv/abi.h that is about pools of CPUs. */
+/* The part of hv/abi.h that is about pools of CPUs, and dom0's share of each. */
 #ifndef CORBEL_ABI_POOL_H
 #define CORBEL_ABI_POOL_H
 
@@ -70,5 +70,24 @@ struct corbel_pool_stat {
 	char policy[16];
 };
 CORBEL_ASSERT(sizeof(struct corbel_pool_stat) == 64);
+
+/*
+ * ---- in the page behind struct corbel_events: what runs in dom0 on each of its CPUs, so that
+ * dom0's share there follows it. Written by dom0, but for out_of_turn ----
+ */
+struct corbel_load {
+	/* sum of the weights of the threads that could run; 0: none, or not known */
+	uint32_t weight;
+	/* not 0: the thread that runs has hardly run since it woke; another number for the next */
+	uint32_t fresh;
+	/*
+	 * dom0 runs because of an event, ahead of guests whose turn it is: before `fresh` is
+	 * cleared HC_TURN_OVER is to be called. Written by the hypervisor
+	 */
+	uint32_t out_of_turn;
+	uint32_t pad[13];
+};
+#define CORBEL_MAX_CPUS 64u
+CORBEL_ASSERT(CORBEL_MAX_CPUS * sizeof(struct corbel_load) == 4096);
 
 #endif

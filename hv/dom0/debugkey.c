@@ -48,7 +48,7 @@ static void show_memory(void)
 	log_info("pool: %lu of %lu KiB free", pool_free_bytes() / 1024, pool_total_bytes() / 1024);
 	for (u32 i = 0; (vm = vm_nth(i)); i++)
 		log_info("VM %u %s: %lu pool pages, %llu MiB mapped", vm->id, vm->name,
-			 vm->acct.pages + vm->tables.pages, vm->p2m.mapped * PAGE_SIZE / MIB);
+			 vm->acct.pages + vm->tables.pages, vm_mapped(vm) * PAGE_SIZE / MIB);
 }
 
 static void show_interrupts(void)

@@ -221,14 +221,28 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 
 /* ---- one VM ---- */
 
+/* The map that a frame number means, which becomes the number there. NULL: there is none. */
+static struct p2m *map_of(struct vm *vm, u64 *gfn)
+{
+	u64 there = *gfn ^ CORBEL_GFN_SMM;
+
+	if (there >= CORBEL_GFN_SMM)
+		return &vm->p2m;
+	*gfn = there;
+	return vm->smm.vm ? &vm->smm : NULL;
+}
+
 static s64 map_one(struct vm *vm, u64 gfn, u64 pfn, u64 order, u64 flags)
 {
+	struct p2m *p = map_of(vm, &gfn);
 	u64 attr = PT_R;
 
+	if (!p)
+		return -ENOENT;
 	if (flags >> 32)
 		return -EINVAL;
 	if (flags & CORBEL_MAP_MMIO)
-		return order ? -EINVAL : p2m_set_mmio(&vm->p2m, gfn);
+		return order ? -EINVAL : p2m_set_mmio(p, gfn);
 	if (order != 0 && order != 9)
 		return -EINVAL;
 	if (flags & CORBEL_MAP_WRITE)
@@ -237,7 +251,7 @@ static s64 map_one(struct vm *vm, u64 gfn, u64 pfn, u64 order, u64 flags)
 		attr |= PT_X;
 	if (flags & CORBEL_MAP_ROM)
 		attr = (attr & ~PT_W) | PT_ROM;
-	return p2m_map(&vm->p2m, gfn, pfn, order, attr);
+	return p2m_map(p, gfn, pfn, order, attr);
 }
 
 static s64 map_many(struct vm *vm, u64 from, u64 count)
@@ -256,12 +270,22 @@ static s64 map_many(struct vm *vm, u64 from, u64 count)
 	return ret ?: (s64)count;
 }
 
+static s64 unmap_frames(struct vm *vm, u64 gfn, u64 count)
+{
+	struct p2m *p = map_of(vm, &gfn);
+
+	return p ? p2m_unmap(p, gfn, count) : -ENOENT;
+}
+
 static s64 dirty_log(struct vm *vm, u64 gfn, u64 count, u64 to, u64 flags)
 {
+	struct p2m *p = map_of(vm, &gfn);
 	u64 *bitmap = bounce_buf();
 	u64 bytes = (count + 63) / 64 * 8;
 	s64 n;
 
+	if (!p)
+		return -ENOENT;
 	if (!count || count > PAGE_SIZE * 8)
 		return -EINVAL;
 	memset(bitmap, 0, bytes);
@@ -269,11 +293,11 @@ static s64 dirty_log(struct vm *vm, u64 gfn, u64 count, u64 to, u64 flags)
 		u64 at = gfn + done, left = count - done;
 
 		if (flags & CORBEL_DIRTY_START)
-			n = p2m_dirty_start(&vm->p2m, at, left);
+			n = p2m_dirty_start(p, at, left);
 		else if (flags & CORBEL_DIRTY_STOP)
-			n = p2m_dirty_stop(&vm->p2m, at, left);
+			n = p2m_dirty_stop(p, at, left);
 		else
-			n = p2m_dirty_read(&vm->p2m, at, left, bitmap + done / 64,
+			n = p2m_dirty_read(p, at, left, bitmap + done / 64,
 					   flags & CORBEL_DIRTY_CLEAR);
 		if (n < 0)
 			return n;
@@ -343,7 +367,9 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 	case CORBEL_HC_MAP_ONE:
 		return map_one(vm, arg[1], arg[2], arg[3], arg[4]) ?: 1;
 	case CORBEL_HC_UNMAP: /* gfn, count */
-		return p2m_unmap(&vm->p2m, arg[1], arg[2]);
+		return unmap_frames(vm, arg[1], arg[2]);
+	case CORBEL_HC_SMM:
+		return vm_add_smm(vm);
 	case CORBEL_HC_FLUSH:
 		p2m_flush(&vm->p2m);
 		return 0;
@@ -410,8 +436,11 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 		return move_state(v, arg[1], arg[2], state_get);
 	case CORBEL_HC_VCPU_SET: /* what, bytes */
 		return move_state(v, arg[1], arg[2], state_set);
-	case CORBEL_HC_NMI:
-		vcpu_request(v, DUE_NMI);
+	case CORBEL_HC_NMI: /* SMI? */
+		if (arg[1])
+			vcpu_request(v, DUE_SMI);
+		else
+			vcpu_request(v, DUE_NMI);
 		return 0;
 	case CORBEL_HC_EXTINT: /* level */
 		if (arg[1])
@@ -436,7 +465,8 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 	 CALL(EOI_MASK) | CALL(DOORBELL) | CALL(CLOCK) | CALL(SCHED_VM) | CALL(FLUSH))
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
-	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER))
+	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER) |        \
+	 CALL(SMM))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
@@ -446,8 +476,8 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(KERNEL) | CALL(LEND) | CALL(TAKE_BACK) |          \
-	 DOMAIN_CALLS)
+	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(KERNEL) | CALL(LEND) |                \
+	 CALL(TAKE_BACK) | DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

@@ -63,7 +63,7 @@ static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	    .vcpus = vm->vcpu_count,
 	    .pid = vm->pid,
 	    .flags = vm->flags,
-	    .mapped_bytes = vm->p2m.mapped << PAGE_SHIFT,
+	    .mapped_bytes = vm_mapped(vm) << PAGE_SHIFT,
 	    .pool_bytes = (vm->acct.pages + vm->tables.pages) << PAGE_SHIFT,
 	    .runtime_ns = tsc_to_ns(run),
 	    .weight = vm->sched.weight,

@@ -42,9 +42,11 @@ static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 static bool sregs_valid(const struct vcpu *v, const struct corbel_sregs *s)
 {
 	u64 efer = s->efer & ~EFER_SVME;
+	bool rsm = v->in_smm && v->cpuid_count; /* the guest has chosen them, perhaps */
 
 	if ((s->cr4 & ~v->rights.cr4) || (s->cr0 >> 32) ||
-	    (efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)))
+	    (efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)) ||
+	    (rsm && efer & ~v->rights.efer))
 		return false;
 	if ((s->cr0 & CR0_PG) && !(s->cr0 & CR0_PE))
 		return false;
@@ -127,6 +129,12 @@ static s64 move_msrs(struct vcpu *v, u32 n, bool set)
 	return i;
 }
 
+/* INIT that has come, but is not latched yet */
+static u64 init_in_smm(const struct vcpu *v)
+{
+	return v->in_smm ? DUE_INIT : 0;
+}
+
 static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
 	*e = (struct corbel_vcpu_events){
@@ -142,6 +150,10 @@ static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 	    .nmi.pending = v->nmi_pending,
 	    .nmi.masked = v->nmi_masked,
 	    .sipi_vector = v->sipi_vector,
+	    .smi.smm = v->in_smm,
+	    .smi.pending = v->smi_pending || READ_ONCE(v->due) & DUE_SMI,
+	    .smi.smm_inside_nmi = v->smm_in_nmi,
+	    .smi.latched_init = v->init_latched || READ_ONCE(v->due) & init_in_smm(v),
 	    .triple_fault = !!(READ_ONCE(v->due) & DUE_TRIPLE),
 	    .exception_has_payload = v->exception.pending && v->exception.has_payload,
 	};
@@ -149,11 +161,31 @@ static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 		e->exception_payload = v->exception.payload;
 }
 
+/* An SMI or INIT that comes meanwhile is not to be lost where the VMM has said nothing of them. */
+static void set_smm(struct vcpu *v, const struct corbel_vcpu_events *e)
+{
+	if (v->in_smm != e->smi.smm)
+		vcpu_set_smm(v, e->smi.smm);
+	v->smm_in_nmi = e->smi.smm && e->smi.smm_inside_nmi;
+	if (e->flags & CORBEL_EVENTS_SMI) {
+		__atomic_fetch_and(&v->due, ~(DUE_SMI | init_in_smm(v)), __ATOMIC_SEQ_CST);
+		v->smi_pending = e->smi.pending;
+		v->init_latched = e->smi.latched_init;
+	}
+	vcpu_note(v, DUE_LOOK); /* at what SMM has kept out */
+	if (v->init_latched && !v->in_smm) {
+		v->init_latched = false;
+		vcpu_note(v, DUE_INIT);
+	}
+}
+
 static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 {
 	bool exception = e->exception.injected || e->exception.pending;
 
 	if (exception && (e->exception.nr > 31 || e->exception.nr == VEC_NMI))
+		return -EINVAL;
+	if (e->smi.smm > 1 || (e->smi.smm && (!v->vm->smm.vm || v->guest_mode)))
 		return -EINVAL;
 	v->exception.pending = exception;
 	v->exception.queued = e->exception.pending;
@@ -169,6 +201,7 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	v->nmi_pending = e->nmi.pending;
 	hvm->set(v, HVM_NMI_MASK, e->nmi.masked);
 	v->sipi_vector = e->sipi_vector;
+	set_smm(v, e);
 	if (e->triple_fault)
 		vcpu_note(v, DUE_TRIPLE);
 	else
@@ -201,6 +234,7 @@ static s64 set_mp_state(struct vcpu *v, u32 state)
 		vcpu_note(v, DUE_SIPI);
 	}
 	v->mp_state = state;
+	vcpu_note(v, DUE_LOOK); /* at an SMI that has waited for it */
 	return 0;
 }
 

@@ -10,6 +10,12 @@
 
 static bool between; /* under the lock `objects`, for writing */
 
+static void unmap_all(struct p2m *p)
+{
+	for (u64 gfn = 0; gfn < p2m_gfn_end();)
+		gfn += p2m_unmap(p, gfn, p2m_gfn_end() - gfn);
+}
+
 /*
  * Whoever is inside the guest is out of it when the first page has been taken away, and stops
  * before the next entry. One that is to finish an access to memory finds none.
@@ -20,8 +26,9 @@ static void end_vm(struct vm *vm)
 		if (vm->vcpu[i] && !vm->dying)
 			vcpu_request(vm->vcpu[i], DUE_PAUSE);
 	vm->dying = true; /* nothing is mapped any more, nor resumed */
-	for (u64 gfn = 0; gfn < p2m_gfn_end();)
-		gfn += p2m_unmap(&vm->p2m, gfn, p2m_gfn_end() - gfn);
+	unmap_all(&vm->p2m);
+	if (vm->smm.vm)
+		unmap_all(&vm->smm);
 	pool_retract(&vm->tables, vm->tables.promised);
 }
 

@@ -7,13 +7,14 @@
  */
 #pragma once
 
+#include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 
 /* -> the generation: if it is not that of the vCPU's last entry, its translations must go first. */
-static inline u64 entry_begin(struct cpu *c, struct vm *vm)
+static inline u64 entry_begin(struct cpu *c, const struct vcpu *v)
 {
-	__atomic_store_n(&c->in_guest, vm, __ATOMIC_SEQ_CST);
-	return __atomic_load_n(&vm->p2m.tlb_gen, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&v->p2m->tlb_gen, __ATOMIC_SEQ_CST);
 }
 
 static inline void entry_end(struct cpu *c)

@@ -11,6 +11,7 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_regs.h"
+#include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/msr_exit.h"
@@ -118,10 +119,31 @@ static void handle_machine_check(struct vcpu *v)
 	guest_stuck(v, GUEST_ERROR_MCHECK, NULL);
 }
 
+#define OP_RSM 0xaa /* of the second map */
+
+/* The only instruction that is not what its #UD says. */
+static void handle_ud_in_smm(struct vcpu *v)
+{
+	struct guest_fault f = {0};
+	int ret = vcpu_fetch(v, &f);
+	const struct insn *i = &v->emul->insn->insn;
+
+	if (ret && ret != -EINVAL)
+		guest_access_failed(v, ret, &f);
+	else if (ret || i->vex || i->map != 1 || i->opcode != OP_RSM || i->lock)
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+	else
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_SMM);
+}
+
 static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 {
 	if (x->exc.vector == VEC_MC) {
 		handle_machine_check(v);
+		return;
+	}
+	if (x->exc.vector == VEC_UD && v->in_smm) {
+		handle_ud_in_smm(v);
 		return;
 	}
 	if (x->exc.behind)

@@ -19,6 +19,8 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 		return;
 	}
 	BUG_ON(!v->page);
+	if (v->in_smm)
+		at |= CORBEL_GFN_SMM << PAGE_SHIFT;
 	WRITE_ONCE(v->page->fault.gpa, at);
 	if (write)
 		flags |= CORBEL_FAULT_WRITE;
@@ -63,7 +65,7 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 		hvm->nested->fault(v, f->error, f->gpa);
 		return;
 	}
-	p2m_lookup(&v->vm->p2m, f->gpa >> PAGE_SHIFT, &leaf);
+	p2m_lookup(v->p2m, f->gpa >> PAGE_SHIFT, &leaf);
 	if (v->vm->is_dom0 || !guest_has_device(&leaf, f->write)) {
 		guest_memory_missing(v, f->gpa, f->write, false);
 		return;

@@ -200,6 +200,7 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  * instruction be fetched from p->next in the same way? set_tsc: v->tsc_offset has changed, or
  * v->tsc_mul of a vCPU that is not loaded. msr_x: MSRs that live in the back end's structure, EFER
  * excluded; -ENOENT: not one of them. can_inject: IF, shadow, NMI blocking, nothing injected yet.
+ *   set_map: v->p2m is another, by v->in_smm.
  *   set_debug: INT3 exits; MOVs to and from debug registers exit, and no old trap is left.
  *   want_window: an exit as soon as one can be injected.
  *   dump: into the log, in the manual's order, HVM_DUMP_BYTES at most.
@@ -230,6 +231,7 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 	X(bool, can_inject, struct vcpu *v, enum hvm_event_kind k)                                 \
 	X(void, inject, struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error,          \
 	  u32 error)                                                                               \
+	X(void, set_map, struct vcpu *v)                                                           \
 	X(void, set_debug, struct vcpu *v, bool int3, bool drs)                                    \
 	X(void, want_window, struct vcpu *v, enum hvm_event_kind k, bool on)                       \
 	X(void, dump, struct vcpu *v)
@@ -243,11 +245,13 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   translate: with v->nested_paging, a physical address of the nested guest's to the guest's, for
  *     an access by WALK_x. -EAGAIN: not now, or not at all, about which
  *   fault: does what is to be done.
+ *   holds_smi: in guest mode, and while the guest keeps all events out. Its end is noted.
  *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
  */
 struct nested_ops {
 	void (*insn)(struct vcpu *v, const struct vm_exit *x);
 	bool (*event)(struct vcpu *v);
+	bool (*holds_smi)(struct vcpu *v);
 	int (*translate)(struct vcpu *v, u64 access, u64 *at);
 	void (*fault)(struct vcpu *v, u64 access, u64 at);
 	int (*get_state)(struct vcpu *v, struct corbel_nested *out);

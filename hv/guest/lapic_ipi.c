@@ -126,6 +126,9 @@ static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 	case DM_FIXED:
 	case DM_LOWEST:
 		return lapic_set_irq(v, m->vector, m->level);
+	case DM_SMI:
+		vcpu_request(v, DUE_SMI);
+		break;
 	case DM_NMI:
 		vcpu_request(v, DUE_NMI);
 		break;
@@ -141,7 +144,7 @@ static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 		WRITE_ONCE(v->sipi_vector, m->vector);
 		vcpu_request(v, DUE_SIPI);
 		break;
-	default: /* there is no SMM; ExtINT comes by CORBEL_HC_EXTINT */
+	default: /* ExtINT comes by CORBEL_HC_EXTINT */
 		return false;
 	}
 	return true;

@@ -7,8 +7,8 @@
 struct vcpu;
 struct vm;
 
-/* Delivery modes; neither SMI (2) nor ExtINT (7) is delivered by a message. */
-enum { DM_FIXED = 0, DM_LOWEST = 1, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6 };
+/* Delivery modes; ExtINT (7) is not delivered by a message. */
+enum { DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6 };
 enum { SHORT_NONE, SHORT_SELF, SHORT_ALL, SHORT_OTHERS };
 
 /*

@@ -33,7 +33,7 @@ static int walk_read(void *ctx, u64 at, void *buf, u32 len)
 
 	if (to_guest(c, 0, &at))
 		return -EFAULT;
-	if (p2m_read(&c->v->vm->p2m, gpa(at), buf, len))
+	if (p2m_read(c->v->p2m, gpa(at), buf, len))
 		return -EAGAIN;
 	if (c->seen && len == sizeof(u64) && c->seen->n < P2M_WORDS)
 		c->seen->w[c->seen->n++] = (struct mm_word){hpa(at), *(u64 *)buf};
@@ -49,7 +49,7 @@ static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
 	c->changed = true;
 	if (to_guest(c, WALK_WRITE, &at))
 		return -EFAULT;
-	return p2m_cmpxchg(&c->v->vm->p2m, gpa(at), old, new, size);
+	return p2m_cmpxchg(c->v->p2m, gpa(at), old, new, size);
 }
 
 static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out,
@@ -100,7 +100,7 @@ int vcpu_translate(struct vcpu *v, u64 linear, u64 access, u64 *out, struct gues
 
 int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
 {
-	if (!p2m_copy(&v->vm->p2m, gpa(at), buf, len, write))
+	if (!p2m_copy(v->p2m, gpa(at), buf, len, write))
 		return 0;
 	f->gpa = at;
 	f->write = write;
@@ -146,7 +146,7 @@ int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 acces
  */
 static void remember_words(struct vcpu *v, struct fetched *in, u64 at, u64 gen)
 {
-	struct p2m *p = &v->vm->p2m;
+	struct p2m *p = v->p2m;
 	struct p2m_words *s = &in->words;
 	u32 n = s->n + (in->insn.len > 8 ? 2 : 1);
 
@@ -177,8 +177,7 @@ static int fetch_anew(struct vcpu *v, struct fetched *in, struct guest_fault *f)
 {
 	struct walk c = {.v = v, .seen = &in->words};
 	struct guest_fault second = {0};
-	u64 linear = in->paging.next, at,
-	    gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
+	u64 linear = in->paging.next, at, gen = __atomic_load_n(&v->p2m->tlb_gen, __ATOMIC_ACQUIRE);
 	u32 first = MIN(sizeof(in->bytes), PAGE_SIZE - linear % PAGE_SIZE);
 	int ret, more = 0;
 

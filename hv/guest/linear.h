@@ -98,5 +98,5 @@ static inline struct fetched *vcpu_fetched(struct vcpu *v, u64 linear)
 /* Would fetching it, if it comes next, find the same? */
 static inline bool vcpu_is_fetched(struct vcpu *v, const struct fetched *in)
 {
-	return hvm->is_paging(v, &in->paging) && p2m_unchanged(&v->vm->p2m, &in->words);
+	return hvm->is_paging(v, &in->paging) && p2m_unchanged(v->p2m, &in->words);
 }

@@ -54,7 +54,7 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 		return ret;
 	}
 	if (!ret) {
-		p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+		p2m_lookup(v->p2m, at >> PAGE_SHIFT, &leaf);
 		if (mmio_is_device(v, at, &leaf, write)) {
 			*mmio = at;
 			return -EOPNOTSUPP;
@@ -359,7 +359,7 @@ void mmio_string_io(struct vcpu *v, const struct vm_exit *x)
 /* Memory is there, and is held back for a reason of our own. */
 static bool fix_fault(struct vcpu *v, const struct vm_exit *x)
 {
-	struct p2m *p = &v->vm->p2m;
+	struct p2m *p = v->p2m;
 	u64 gfn = x->p2m.gpa >> PAGE_SHIFT;
 
 	if (x->p2m.write)
@@ -369,12 +369,12 @@ static bool fix_fault(struct vcpu *v, const struct vm_exit *x)
 
 static __noinline enum after_exit handle_other_p2m_fault(struct vcpu *v, const struct vm_exit *x)
 {
-	u64 gen = __atomic_load_n(&v->vm->p2m.tlb_gen, __ATOMIC_ACQUIRE);
+	u64 gen = __atomic_load_n(&v->p2m->tlb_gen, __ATOMIC_ACQUIRE);
 	struct pt_leaf leaf;
 
 	if (is_lapic_page(v, x->p2m.gpa))
 		return emulate_insn(v, x, true, gen);
-	p2m_lookup(&v->vm->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
+	p2m_lookup(v->p2m, x->p2m.gpa >> PAGE_SHIFT, &leaf);
 	if (guest_has_device(&leaf, x->p2m.write))
 		return emulate_insn(v, x, leaf.kind == PT_MMIO, gen);
 	if (leaf.kind != PT_LEAF || !fix_fault(v, x))

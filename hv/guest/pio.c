@@ -94,7 +94,7 @@ static void pio_complete_ins(struct vcpu *v)
 	ret = vcpu_access_linear(v, io->linear, shared_plain(v->data), io->count * io->size,
 				 WALK_WRITE, &f);
 	if (ret == -EAGAIN) {
-		p2m_lookup(&v->vm->p2m, f.gpa >> PAGE_SHIFT, &leaf);
+		p2m_lookup(v->p2m, f.gpa >> PAGE_SHIFT, &leaf);
 		/* Taken away while dom0 was asked: the data are lost, as if it had been later. */
 		if (mmio_is_device(v, f.gpa, &leaf, true))
 			ret = 0;
@@ -122,7 +122,7 @@ static int string_in_memory(struct vcpu *v, struct guest_fault *f)
 
 	if (ret)
 		return ret;
-	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	p2m_lookup(v->p2m, at >> PAGE_SHIFT, &leaf);
 	if (mmio_is_device(v, at, &leaf, write) || at % PAGE_SIZE + bytes > PAGE_SIZE)
 		return false;
 	if (leaf.kind == PT_NONE) {

@@ -2,7 +2,9 @@
 /* The run loop of each CPU. */
 #include "hv/guest/run.h"
 #include "hv/console/console.h"
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
@@ -140,6 +142,25 @@ static void take_init_sipi(struct vcpu *v, u64 req)
 	hvm->give_back(v);
 }
 
+/*
+ * Outside of SMM. A vCPU that waits for SIPI takes none until then. An event that is being
+ * delivered comes first: the exit is to follow at once.
+ */
+static void take_smi(struct vcpu *v)
+{
+	BUG_ON(!v->page);
+	if (v->mp_state != MP_RUNNABLE && v->mp_state != MP_HALTED)
+		return;
+	if (!v->stop_reason && !v->irq_injected && !v->nmi_injected && !v->exception.pending) {
+		v->smi_pending = false;
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_SMM);
+		return;
+	}
+	vcpu_note(v, DUE_LOOK);
+	if (!v->stop_reason)
+		apic_send_ipi(this_cpu()->apic_id, VEC_KICK);
+}
+
 /* What any CPU has asked for by vcpu_request(). The states stay until they have ended. */
 static void take_requests(struct vcpu *v)
 {
@@ -147,12 +168,18 @@ static void take_requests(struct vcpu *v)
 
 	if (req & DUE_EOI && !v->stop_reason)
 		lapic_tell_eoi(v);
-	if (req & (DUE_INIT | DUE_SIPI))
+	if (req & (DUE_INIT | DUE_SIPI) && !v->in_smm)
 		take_init_sipi(v, req);
+	else if (req & DUE_INIT)
+		v->init_latched = true;
 	if (req & DUE_NMI)
 		v->nmi_pending = true;
 	if (req & DUE_CLOCK)
 		v->pv.clock_dirty = true;
+	if (req & DUE_SMI)
+		v->smi_pending = v->page != NULL;
+	if (v->smi_pending && !v->in_smm && !(v->rights.svm && hvm->nested->holds_smi(v)))
+		take_smi(v);
 	if ((req & DUE_PAUSE) && !v->stop_reason && v->page)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_PAUSED);
 	if (req & DUE_TRIPLE && v->stop_reason)

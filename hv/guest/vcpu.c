@@ -81,6 +81,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 	if (!block)
 		return -ENOMEM;
 	v->vm = vm;
+	v->p2m = &vm->p2m;
 	v->emul = &block->emul;
 	v->xsave = pool_alloc(0, &vm->acct);
 	v->cpuid = pool_alloc(0, &vm->acct);
@@ -237,6 +238,15 @@ int vcpu_destroy(struct vcpu *v)
 	return 0;
 }
 
+void vcpu_set_smm(struct vcpu *v, bool on)
+{
+	BUG_ON(on && !v->vm->smm.vm);
+	v->in_smm = on;
+	v->p2m = on ? &v->vm->smm : &v->vm->p2m;
+	WRITE_ONCE(v->page->in_smm, on);
+	hvm->set_map(v);
+}
+
 /* SDM "Processor State After Reset"; the same on AMD. */
 static void reset_registers(struct vcpu *v, u64 cr0)
 {
@@ -279,6 +289,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	memset(v->dr, 0, sizeof(v->dr));
 	v->exception.pending = v->nmi_pending = v->nmi_injected = v->irq_injected = false;
 	v->emul->state.active = false;
+	v->smi_pending = v->init_latched = v->smm_in_nmi = false;
 	v->complete = NULL;
 	v->window_on = false; /* the back end forgets it */
 	if (!init) {
@@ -291,6 +302,8 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->spec_ctrl = 0;
 	}
 	hvm->vcpu_reset(v, init);
+	if (v->in_smm)
+		vcpu_set_smm(v, false);
 	reset_registers(v, cr0 | CR0_ET);
 	if (v->debug.control)
 		debug_reset(v);

@@ -50,6 +50,7 @@ typedef void complete_fn(struct vcpu *v);
 #define DUE_EOI	   BIT(8) /* state: lapic.eoi_owed is to be told to dom0 */
 /* request, of the VMM's: as by a triple fault, once nothing else stops it */
 #define DUE_TRIPLE BIT(9)
+#define DUE_SMI	   BIT(10) /* request */
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
 #define VCPU_MAX_CPUID 96
@@ -66,7 +67,9 @@ struct vcpu {
 	struct vm *vm; /* set once, as are the next two */
 	u32 id;	       /* global */
 	u32 index;     /* in its VM */
-	u64 due;       /* DUE_x; atomic, any CPU */
+	/* the map of its memory: its VM's, or in SMM the VM's second one; as in_smm says */
+	struct p2m *p2m;
+	u64 due; /* DUE_x; atomic, any CPU */
 	/*
 	 * VCPU_STOPPED: belongs to dom0 (CORBEL_VCPU_STOPPED); VCPU_CLAIMED: and to the hypercall
 	 * that touches it, see vcpu_claim(); 0: neither; atomic
@@ -100,6 +103,10 @@ struct vcpu {
 	 */
 	bool nmi_masked;
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
+	bool in_smm;	   /* vcpu_set_smm() */
+	bool smi_pending;  /* taken over from DUE_SMI */
+	bool init_latched; /* INIT has come in SMM, and waits for its end */
+	bool smm_in_nmi;   /* NMIs were masked when SMM began: they are when it ends */
 	u8 irq_vector;
 	s32 user_irq; /* KVM_INTERRUPT, -1 = none */
 
@@ -172,6 +179,13 @@ int vcpu_create(struct vm *vm, u32 apic_id);
 int vcpu_destroy(struct vcpu *v);
 /* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */
 void vcpu_reset(struct vcpu *v, bool init);
+/*
+ * SMM begins or ends for a vCPU that is borrowed, whose VM has a second map: it uses the other one,
+ * and RSM exits or not.
+ */
+void vcpu_set_smm(struct vcpu *v, bool on);
+/* RSM, outside of SMM an unknown instruction, is seen by its #UD. */
+#define VCPU_SMM_EXCEPTIONS(v) ((u32)(v)->in_smm << VEC_UD)
 /* vCPUs of all VMs together */
 u32 vcpu_total(void);
 

@@ -147,6 +147,7 @@ static int alloc_maps(struct vm *vm)
 }
 
 /* Beside the maps: doorbells, the p2m's root and list of frames; and tables for MMIO marks. */
+#define SMM_PAGES 2 /* root and list of the second map; its MMIO marks: VM_TABLES again */
 #define VM_PAGES  4
 #define VM_TABLES 28
 
@@ -284,6 +285,25 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	return dom0;
 }
 
+int vm_add_smm(struct vm *vm)
+{
+	int ret = vm->smm.vm ? 0 : vm_promise(vm, SMM_PAGES);
+
+	if (ret || vm->smm.vm)
+		return ret;
+	ret = vm_promise_tables(vm, VM_TABLES, true);
+	if (!ret)
+		ret = p2m_init(&vm->smm, vm, false, &vm->acct, &vm->tables);
+	if (ret) {
+		vm->smm.vm = NULL;
+		pool_retract(&vm->acct, SMM_PAGES);
+		return ret;
+	}
+	/* No generation of one map is the other's: a vCPU that changes between them flushes. */
+	vm->smm.tlb_gen |= BIT(63);
+	return 0;
+}
+
 int vm_destroy(struct vm *vm)
 {
 	int ret;
@@ -294,6 +314,12 @@ int vm_destroy(struct vm *vm)
 		return -EBUSY;
 	vm->dying = true;
 	BUG_ON(table_find(&vms, vm->id) != vm);
+	if (vm->smm.vm) {
+		ret = p2m_destroy(&vm->smm);
+		if (ret)
+			return ret;
+		vm->smm.vm = NULL;
+	}
 	ret = p2m_destroy(&vm->p2m);
 	if (ret)
 		return ret;

@@ -64,7 +64,8 @@ struct vm {
 	/* what dom0 was promised for the VM's page tables; `objects`, for writing */
 	u64 table_pages;
 	struct p2m p2m;
-	u32 vcpu_count;		     /* lock */
+	struct p2m smm; /* of vCPUs in SMM; `objects`, for writing: its vm is NULL: none */
+	u32 vcpu_count; /* lock */
 	struct sched_group sched;    /* all its vCPUs, but dom0's */
 	u32 bsp_apic_id;	     /* until there are vCPUs a hypercall may set it */
 	struct vcpu *vcpu[MAX_CPUS]; /* by index; set once, cleared at destroy */
@@ -103,6 +104,8 @@ struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
 /* The VM that is dom0, with all MSRs and ports exiting, and an empty p2m. NULL: out of memory. */
 struct vm *vm_create_dom0(const struct vm_ops *ops);
+/* It gets a second map, unless it has one. -ENOMEM, -EDQUOT */
+int vm_add_smm(struct vm *vm);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
 /*
  * So many pages of the pool more for vm, by pool_promise(); the caller is alone with the objects.
@@ -120,6 +123,11 @@ int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless);
  */
 int vm_promise_apart(struct vm *vm, struct account *a, u64 pages);
 void vm_retract_apart(struct vm *vm, struct account *a, u64 pages);
+/* Frames of dom0's that are mapped into it */
+static inline u64 vm_mapped(const struct vm *vm)
+{
+	return vm->p2m.mapped + vm->smm.mapped;
+}
 /* What it has of the pool, promised and taken. */
 u64 vm_pages(const struct vm *vm);
 /* Likewise by pool_promise_taken(). */

@@ -405,10 +405,10 @@ static void set_gif(struct vcpu *v, bool on, const struct vm_exit *x)
 	vcpu_skip(v, x->insn_len);
 }
 
-/* APM "VMRUN" and the others: #UD without EFER.SVME or protected mode, #GP for programs. */
+/* APM "VMRUN" and the others: #UD in SMM, without EFER.SVME or protected mode, #GP for programs. */
 static bool insn_allowed(struct vcpu *v, u64 code)
 {
-	if (!svm_of(v)->svme || v->guest_mode || !(svm_vmcb(v)->cr0 & CR0_PE) ||
+	if (!svm_of(v)->svme || v->guest_mode || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
 	    v->rflags & RFLAGS_VM || code == SVM_EXIT_SKINIT) {
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		return false;
@@ -514,6 +514,11 @@ static bool irq_open(struct vcpu *v)
 	return v->rflags & RFLAGS_IF && !(svm_vmcb(v)->int_state & SVM_INT_SHADOW);
 }
 
+static bool svm_nested_holds_smi(struct vcpu *v)
+{
+	return svm_of(v)->watch & (WATCH_NESTED | WATCH_NO_GIF);
+}
+
 bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	const struct svm_nested *n = svm_nested(v);
@@ -578,6 +583,7 @@ static bool handle_event(struct vcpu *v)
 const struct nested_ops svm_nested_ops = {
     .insn = handle_insn,
     .event = handle_event,
+    .holds_smi = svm_nested_holds_smi,
     .translate = svm_nested_translate,
     .fault = svm_nested_fault,
     .get_state = svm_nested_get_state,

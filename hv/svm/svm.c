@@ -160,7 +160,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	struct vm *vm = v->vm;
 	struct vmcb *m = svm_vmcb(v);
 
-	BUG_ON(!vm->p2m.pt.root.v);
+	BUG_ON(!v->p2m->pt.root.v);
 	*m = (struct vmcb){
 	    /* CR4: its reserved bits are checked here, not by the CPU. CR0: word 3 */
 	    .cr_write = BIT(4),
@@ -174,7 +174,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	    .vintr = SVM_V_INTR_MASKING,
 	    .tsc_offset = v->tsc_offset,
 	    .np_control = SVM_NP_ENABLE,
-	    .ncr3 = vm->p2m.pt.root.v,
+	    .ncr3 = v->p2m->pt.root.v,
 	};
 	if (pause_count)
 		m->int3 |= SVM_INT3_PAUSE;
@@ -185,6 +185,15 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	svm_of(v)->watch = svm_of(v)->virq = 0;
 	svm_nested_reset(v, init);
 	svm_flush_asid(v);
+}
+
+void svm_set_map(struct vcpu *v)
+{
+	struct vmcb *m = svm_vmcb(v);
+
+	svm_current(v);
+	m->ncr3 = v->p2m->pt.root.v; /* the flush: by its tlb_gen */
+	m->exceptions = (m->exceptions & ~BIT(VEC_UD)) | VCPU_SMM_EXCEPTIONS(v);
 }
 
 void svm_mask_nmi(struct vcpu *v, bool masked)
@@ -312,7 +321,7 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 	m->v_tpr = v->lapic.tpr >> 4;
 	if (nested)
 		svm_nested_enter(v);
-	gen = entry_begin(c, v->vm);
+	gen = entry_begin(c, v);
 	if (unlikely(s->asid_gen != sc->asid_gen || s->tlb_gen != gen))
 		asid_renew(v, c, gen);
 	BUG_ON(nested && !svm_nested_is_clean(v, gen));

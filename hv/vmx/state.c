@@ -221,7 +221,7 @@ void vmx_load_pdptes(struct vcpu *v)
 	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) ||
 	    !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
 		return;
-	p2m_read(&v->vm->p2m, gpa(cr3), e, sizeof(e));
+	p2m_read(v->p2m, gpa(cr3), e, sizeof(e));
 	for (u32 i = 0; i < 4; i++) {
 		if (!(e[i] & PDPTE_P) || e[i] & PDPTE_RESERVED ||
 		    e[i] >> PAGE_SHIFT >= pt_frames_end)

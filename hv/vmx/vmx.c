@@ -202,12 +202,21 @@ static u16 vmx_vpid(const struct vcpu *v)
 	return v->id + 1;
 }
 
-static u64 vmx_eptp(const struct vm *vm)
+static u64 vmx_eptp(const struct vcpu *v)
 {
 	u64 flags = vmx_ctl.ept_ad ? EPTP_WB_WALK_4 | EPTP_AD : EPTP_WB_WALK_4;
 
-	BUG_ON(!vm->p2m.pt.root.v);
-	return vm->p2m.pt.root.v | flags;
+	BUG_ON(!v->p2m->pt.root.v);
+	return v->p2m->pt.root.v | flags;
+}
+
+void vmx_set_map(struct vcpu *v)
+{
+	u32 others = vmcs_read32(VMCS_EXCEPTIONS) & ~BIT(VEC_UD);
+
+	vmcs_write64(VMCS_EPTP, vmx_eptp(v)); /* the flush: by its tlb_gen */
+	vmcs_write32(VMCS_EXCEPTIONS, others | VCPU_SMM_EXCEPTIONS(v));
+	vmx_current(v)->watch |= WATCH_PDPTES;
 }
 
 /* EFER and PAT: by controls, or both by the areas. */
@@ -283,7 +292,7 @@ static void init_controls(struct vcpu *v)
 	vmx_write_cr_masks();
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(vm->io_map + PAGE_SIZE).v);
-	vmcs_write64(VMCS_EPTP, vmx_eptp(vm));
+	vmcs_write64(VMCS_EPTP, vmx_eptp(v));
 	if (s->proc & PROC_TPR_SHADOW) {
 		vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_hpa(s->virtual_apic).v);
 		vmcs_write32(VMCS_TPR_THRESHOLD, s->threshold_hw = 0);
@@ -329,7 +338,7 @@ static __noinline void flush_p2m(struct vcpu *v, u64 gen)
 {
 	u64 type = vmx_ctl.invept_single ? INV_ONE : INV_ALL;
 
-	vmx_invept(type, vmx_eptp(v->vm));
+	vmx_invept(type, vmx_eptp(v));
 	vmx_of(v)->tlb_gen = gen;
 }
 
@@ -452,7 +461,7 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	s->virtual_apic[VAPIC_TPR] = v->lapic.tpr;
 	if (unlikely(is_watched(v, s)))
 		prepare_watched(v);
-	gen = entry_begin(c, v->vm);
+	gen = entry_begin(c, v);
 	if (unlikely(s->tlb_gen != gen))
 		flush_p2m(v, gen);
 	if (unlikely(!vmx_enter(v, &s->host_rsp, s->vmcs.launched))) {

@@ -34,6 +34,7 @@ const struct group groups[] = {
     {"timer", test_timer, 1},
     {"vid", test_vid, 1},
     {"stale", test_stale, 2},
+    {"smm", test_smm, 1},
     {"task", test_task, 1},
     {"task-gates", test_task_gates, 1},
     {"dma", test_dma, 1},

@@ -517,4 +517,19 @@ program g_turns_worker		; CS is 0x400
 	take_turns 1, 0
 g_turns_worker_end:
 
+; An instruction that is unknown: 1 at 0x500
+%macro unknown 2+
+program %1
+	mov word [6 * 4], 0x1000 + .handler - %1
+	mov word [6 * 4 + 2], 0
+	%2
+.handler:
+	mov word [0x500], 1
+	out 0x20, al
+	hlt
+%1_end:
+%endmacro
+unknown g_rsm, rsm
+unknown g_ud2, ud2
+
 section .note.GNU-stack noalloc noexec nowrite progbits

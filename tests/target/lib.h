@@ -314,6 +314,7 @@ void test_xapic(void);
 void test_x2apic(void);
 void test_vid(void);
 void test_stale(void);
+void test_smm(void);
 void test_task(void);
 void test_task_gates(void);
 void test_spin(void);

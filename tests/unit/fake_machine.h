@@ -198,6 +198,7 @@ static inline void fake_reset(const u32 *ids)
 		struct vcpu *v = fake_vm.vcpu[i] = &fake_vcpu[i];
 
 		v->vm = &fake_vm;
+		v->p2m = &fake_vm.p2m;
 		v->index = i;
 		v->rflags = BIT(9);
 		v->tsc_khz = tsc_khz;

@@ -51,6 +51,15 @@ u64 tsc_to_ns(u64 ticks)
 }
 
 static u64 unmapped, pauses, forgotten, flushed;
+static struct p2m *used; /* the last map that something was done to, and where */
+static u64 used_gfn;
+
+int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
+	     struct account *tables)
+{
+	*p = (struct p2m){.vm = vm, .tlb_gen = 1};
+	return 0;
+}
 
 u64 p2m_gfn_end(void)
 {
@@ -62,6 +71,8 @@ s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)
 	u64 done = MIN(count, 100000u); /* not all at once */
 
 	unmapped += done;
+	used = p;
+	used_gfn = gfn;
 	return done;
 }
 
@@ -115,12 +126,16 @@ int p2m_copy(struct p2m *p, gpa_t at, void *buf, size_t len, bool write)
 int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 {
 	maps++;
+	used = p;
+	used_gfn = gfn;
 	return 0;
 }
 
 /* Some of them at a time */
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count)
 {
+	used = p;
+	used_gfn = gfn;
 	return MIN(count, 4096u);
 }
 

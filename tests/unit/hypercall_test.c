@@ -103,6 +103,64 @@ static void test_takeover(void)
 	      "of a kernel that crashed nobody has said that it ends");
 }
 
+/* ---- a second map, for SMM ---- */
+
+#define IN_SMM(gfn) ((gfn) | CORBEL_GFN_SMM)
+
+static void test_smm_refused(s64 id)
+{
+	struct vm *vm = vm_by_id(id);
+
+	used = NULL;
+	CHECK(call(CORBEL_HC_MAP_ONE, id, IN_SMM(5), 7, 0) == -ENOENT &&
+		  call(CORBEL_HC_UNMAP, id, IN_SMM(5), 1, 0) == -ENOENT &&
+		  call(CORBEL_HC_DIRTY, id, IN_SMM(5), 1, 0) == -ENOENT && !used,
+	      "a VM has no second map");
+	CHECK(call(CORBEL_HC_SMM, 0, 0, 0, 0) == -ENOENT &&
+		  call(CORBEL_HC_SMM, 77, 0, 0, 0) == -ENOENT,
+	      "nor has dom0 ever one, or what is no VM");
+	vm->user_pages = vm_pages(vm) + 1;
+	CHECK(call(CORBEL_HC_SMM, id, 0, 0, 0) == -EDQUOT && !vm->smm.vm,
+	      "nor one whose user has too many pages");
+	vm->user_pages = vm_pages(vm) + 2;
+	CHECK(call(CORBEL_HC_SMM, id, 0, 0, 0) == -EDQUOT && !vm->smm.vm, "or none for its marks");
+	vm->user_pages = 0;
+}
+
+static void test_smm(void)
+{
+	u64 promised = pool_promised_bytes(), had;
+	s64 id = make_vm(0, 0);
+	struct vm *vm = vm_by_id(id);
+
+	had = vm_pages(vm);
+	test_smm_refused(id);
+	CHECK(vm_pages(vm) == had, "what could not be made takes nothing");
+	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm->smm.vm == vm && vm_pages(vm) == had + 30,
+	      "it gets one, and what that needs is promised");
+	CHECK(vm->smm.tlb_gen != vm->p2m.tlb_gen && vm->smm.tlb_gen >> 63 &&
+		  !(vm->p2m.tlb_gen >> 63),
+	      "no generation is one of both maps");
+	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm_pages(vm) == had + 30, "once");
+	CHECK(call(CORBEL_HC_MAP_ONE, id, IN_SMM(5), 7, 0) == 1 && used == &vm->smm &&
+		  used_gfn == 5 && call(CORBEL_HC_MAP_ONE, id, 6, 7, 0) == 1 && used == &vm->p2m &&
+		  used_gfn == 6,
+	      "memory is mapped where it is said");
+	CHECK(call(CORBEL_HC_UNMAP, id, IN_SMM(8), 1, 0) == 1 && used == &vm->smm &&
+		  used_gfn == 8 && call(CORBEL_HC_UNMAP, id, 9, 1, 0) == 1 && used == &vm->p2m,
+	      "and taken from there");
+	caller->gpr[R8] = CORBEL_DIRTY_START;
+	CHECK(!call(CORBEL_HC_DIRTY, id, IN_SMM(3), 1, 0) && used == &vm->smm && used_gfn == 3 &&
+		  !call(CORBEL_HC_DIRTY, id, 4, 1, 0) && used == &vm->p2m,
+	      "and logged there");
+	caller->gpr[R8] = 0;
+	unmapped = 0;
+	CHECK(!call(CORBEL_HC_KERNEL, 0, 0, 0, 0) && unmapped >= 2 * p2m_gfn_end(),
+	      "when dom0's kernel ends, both lose all memory");
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && pool_promised_bytes() == promised,
+	      "and nothing stays promised");
+}
+
 /* ---- a filter of MSRs ---- */
 
 #define LSTAR 0xc0000082
@@ -642,6 +700,7 @@ int main(void)
 	dom0_start();
 	test_states();
 	test_takeover();
+	test_smm();
 	test_msr_filter();
 	test_msr_filter_pages();
 	test_refused();

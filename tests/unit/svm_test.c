@@ -63,7 +63,7 @@ static struct vmcb *fresh(bool is_dom0)
 	vm = (struct vm){.is_dom0 = is_dom0, .p2m = {.tlb_gen = 1, .pt.root = hpa(0x5000)}};
 	vm.io_map = hpa_to_virt(hpa(0x6000));
 	vm.msr_map = hpa_to_virt(hpa(0xa000));
-	vcpu = (struct vcpu){.vm = &vm, .arch = &arch, .rip = 0x1000};
+	vcpu = (struct vcpu){.vm = &vm, .p2m = &vm.p2m, .arch = &arch, .rip = 0x1000};
 	guest = NULL;
 	threshold = 0;
 	CHECK(svm_borrow(&vcpu), "a vCPU that nobody has can be borrowed");
@@ -182,6 +182,41 @@ static void test_flushes(void)
 	run();
 	CHECK(m->asid == 1 && svm_cpu0.asid_gen == 2 && tlb_seen == SVM_TLB_FLUSH_ALL,
 	      "when ASIDs run out all go");
+}
+
+static void test_smm(void)
+{
+	struct vmcb *m = fresh(false);
+
+	vm.smm = (struct p2m){.tlb_gen = BIT(63) | 1, .pt.root = hpa(0x9000)};
+	run();
+	run();
+	vcpu.in_smm = true;
+	vcpu.p2m = &vm.smm;
+	svm_set_map(&vcpu);
+	CHECK(m->ncr3 == 0x9000 && m->exceptions == (HVM_OUR_EXCEPTIONS | BIT(VEC_UD)),
+	      "in SMM it has the second map, and exits at what is unknown");
+	svm_set_debug(&vcpu, true, false);
+	CHECK(m->exceptions == (HVM_OUR_EXCEPTIONS | BIT(VEC_UD) | BIT(VEC_BP)),
+	      "also beside a debugger");
+	run();
+	CHECK(tlb_seen == SVM_TLB_FLUSH_ASID, "and nothing of the first in its TLB");
+	run();
+	CHECK(tlb_seen == SVM_TLB_NONE, "once");
+	vm.p2m.tlb_gen++;
+	run();
+	CHECK(tlb_seen == SVM_TLB_NONE, "a flush of the other map is not its to do");
+	vm.smm.tlb_gen++;
+	run();
+	CHECK(tlb_seen == SVM_TLB_FLUSH_ASID, "but one of its own");
+	vcpu.in_smm = false;
+	vcpu.p2m = &vm.p2m;
+	svm_set_map(&vcpu);
+	svm_set_debug(&vcpu, false, false);
+	run();
+	CHECK(m->ncr3 == 0x5000 && m->exceptions == HVM_OUR_EXCEPTIONS &&
+		  tlb_seen == SVM_TLB_FLUSH_ASID,
+	      "behind SMM all is as before, and nothing of SMRAM is left");
 }
 
 /* A VM's part of the log is counted in bytes: what is asked for must do for all that is written. */
@@ -347,6 +382,7 @@ int main(void)
 	test_intercepts();
 	test_msr_map();
 	test_flushes();
+	test_smm();
 	test_dump();
 	test_efer();
 	test_cr0();

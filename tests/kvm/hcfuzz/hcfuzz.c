@@ -107,7 +107,9 @@ static long any_vcpu(struct rng *r)
 
 static u64 gfn(struct rng *r)
 {
-	return below(r, 4) ? below(r, 8) * 512 + below(r, 16) : number(r);
+	u64 n = below(r, 4) ? below(r, 8) * 512 + below(r, 16) : number(r);
+
+	return below(r, 4) ? n : n | CORBEL_GFN_SMM;
 }
 
 /*
@@ -296,6 +298,9 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_TURN_OVER:
 	case CORBEL_HC_TAKE_BACK:
 		call(nr, number(r), number(r), number(r), number(r), number(r));
+		break;
+	case CORBEL_HC_SMM:
+		call(nr, any_vm(r), number(r), 0, 0, 0);
 		break;
 	case CORBEL_HC_PROMISE:
 		call(nr, any_vm(r), below(r, 4) ? below(r, 64) : number(r), below(r, 4), 0, 0);
