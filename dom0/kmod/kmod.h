@@ -4,7 +4,7 @@
  *
  * /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
  *
- * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page).
+ * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page). smm.c: SMI, RSM.
  *
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
@@ -97,7 +97,9 @@ static inline void shared_write(void __shared *to, const void *from, size_t n)
 #define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit)
 #endif
 
-#define CB_MAX_SLOTS	  509u
+#define CB_MAX_SLOTS	  509u /* of one address space */
+#define CB_SPACES	  2u
+#define CB_SPACE_SMM	  1u
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  64u /* of one VM */
 #define CB_MAX_VCPU_ID	  255u
@@ -179,6 +181,7 @@ struct cb_vcpu {
 	u32 io_bytes;	 /* of the last KVM_EXIT_IO; at most a page */
 	bool unfinished; /* the next resume completes an instruction or injection */
 	bool lost;	 /* did not stop when told to; it may later, see vm.c */
+	u32 smbase;	 /* SMM's base, which the guest can move */
 	int extint;	 /* vector from KVM_INTERRUPT with a split irqchip, or -1 */
 	bool sigmask_set;
 	sigset_t sigmask;
@@ -221,6 +224,7 @@ struct cb_vm {
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
 	bool has_devices;		  /* a guest frame is a device's; it stays true */
+	bool has_smm; /* there is memory for SMM: under slots_lock; it stays true */
 	struct mmu_notifier notifier;
 	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
 
@@ -340,6 +344,25 @@ static inline bool cb_vcpu_stopped(const struct cb_vcpu *v)
 	return smp_load_acquire(&v->page->state) == CORBEL_VCPU_STOPPED;
 }
 
+/* CORBEL_STATE_x, of so many bytes or things in the data page, from or to the hypervisor. 0 */
+static inline long cb_state_get(struct cb_vcpu *v, u32 what, size_t len)
+{
+	long r = HC3(VCPU_GET, v->id, what, len);
+
+	return r < 0 ? r : 0;
+}
+static inline long cb_state_set(struct cb_vcpu *v, u32 what, size_t len)
+{
+	long r = HC3(VCPU_SET, v->id, what, len);
+
+	return r < 0 ? r : 0;
+}
+/* The vCPU page has the general registers in the order of struct kvm_regs. */
+static inline struct kvm_regs *cb_regs(struct cb_vcpu *v)
+{
+	return (void *)((u8 *)v->page + offsetof(struct corbel_vcpu_page, rax));
+}
+void cb_put_regs(struct cb_vcpu *v, const struct kvm_regs *regs);
 /* state.c: register and state ioctls; -ENOTTY: not one of them. Under vcpu->mutex. */
 long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg);
 /* KVM_VCPU_TSC_OFFSET. Under vcpu->mutex. */
@@ -451,6 +474,22 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 void cb_mem_forget_mmio(struct cb_vm *vm);
 /* Likewise all memory, whose page tables then are free for other parts of it. */
 void cb_mem_forget(struct cb_vm *vm);
+
+/*
+ * There is an address space for SMM from now on: frames of it have CORBEL_GFN_SMM set wherever
+ * there are frames of the guest, and its slots' ids CB_SPACE_SMM << 16.
+ */
+int cb_mem_add_smm(struct cb_vm *vm);
+/* The module has written there, as the guest would. */
+void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa, u32 len);
+
+/* smm.c: CORBEL_EXIT_SMM; as the others in run.c */
+int cb_smm(struct cb_vcpu *v);
+/* What an access of the vCPU to this address is one to, as it is now. */
+static inline u64 cb_smm_gpa(const struct cb_vcpu *v, u64 gpa)
+{
+	return READ_ONCE(v->page->in_smm) ? gpa | CORBEL_GFN_SMM << PAGE_SHIFT : gpa;
+}
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);

@@ -87,6 +87,7 @@ static const u16 caps_present[] = {
     KVM_CAP_HYPERV_SYNIC,
     KVM_CAP_HYPERV_SYNIC2,
     KVM_CAP_HYPERV_EVENTFD,
+    KVM_CAP_X86_SMM,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)
@@ -111,7 +112,7 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	case KVM_CAP_COALESCED_MMIO:
 		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
-		return 1;
+		return CB_SPACES;
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_SET_GUEST_DEBUG2:

@@ -31,7 +31,7 @@ static long try_unmap(u32 id, u64 gfn, u64 pages, enum may_sleep how)
 	while (pages) {
 		long done = HC3(UNMAP, id, gfn, pages);
 
-		if (done == -ENOENT) /* the VM has gone, and what it had mapped */
+		if (done == -ENOENT) /* the VM has gone, or the map, and what it had mapped */
 			return 0;
 		if (done <= 0 && done != -EAGAIN)
 			return done ? done : -EIO;
@@ -62,6 +62,8 @@ static void unmap(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
 	pr_err("VM %u is ended: pages from %llx on cannot be unmapped (%ld); please report it\n",
 	       id, gfn, r);
 	r = try_unmap(id, 0, cb_gfn_end, how);
+	if (!r)
+		r = try_unmap(id, CORBEL_GFN_SMM, cb_gfn_end, how);
 	if (r)
 		panic("corbel: a guest keeps memory that is not its own (VM %u, error %ld)", id, r);
 }
@@ -255,8 +257,6 @@ static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
 	if (!new)
 		return -ENOMEM;
 	r = slots_change(old, change, new);
-	if (!r && new->n > CB_MAX_SLOTS)
-		r = -EINVAL;
 	if (r)
 		kvfree(new);
 	else
@@ -391,12 +391,39 @@ static int promise(struct cb_vm *vm, u32 id, u64 tables)
 	return cb_account_refused(vm->account, r, pages);
 }
 
+static int make_smm_map(struct cb_vm *vm, u32 id)
+{
+	return cb_account_refused(vm->account, HC1(SMM, id), 0);
+}
+
+static int add_smm_locked(struct cb_vm *vm)
+{
+	int r = vm->id && !vm->has_smm ? make_smm_map(vm, vm->id) : 0;
+
+	lockdep_assert_held(&vm->slots_lock);
+	if (!r)
+		WRITE_ONCE(vm->has_smm, true);
+	return r;
+}
+
+int cb_mem_add_smm(struct cb_vm *vm)
+{
+	int r;
+
+	mutex_lock(&vm->slots_lock);
+	r = add_smm_locked(vm);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
 int cb_mem_realize(struct cb_vm *vm, u32 id)
 {
 	int r;
 
 	mutex_lock(&vm->slots_lock);
 	r = promise(vm, id, all_tables(vm));
+	if (!r && vm->has_smm)
+		r = make_smm_map(vm, id);
 	if (!r)
 		WRITE_ONCE(vm->id, id);
 	mutex_unlock(&vm->slots_lock);
@@ -444,6 +471,12 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 	return r;
 }
 
+/* KVM_CAP_MULTI_ADDRESS_SPACE: the space is in the upper half. */
+static bool slot_ok(u32 id)
+{
+	return (id & 0xffff) < CB_MAX_SLOTS && id >> 16 < CB_SPACES;
+}
+
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *m)
 {
 	struct cb_slot s = {
@@ -455,7 +488,7 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	};
 	int r;
 
-	if (m->slot >= CB_MAX_SLOTS || (m->flags & ~VALID_FLAGS))
+	if (!slot_ok(m->slot) || (m->flags & ~VALID_FLAGS))
 		return -EINVAL;
 	if ((m->memory_size | m->guest_phys_addr | m->userspace_addr) & ~PAGE_MASK)
 		return -EINVAL;
@@ -464,29 +497,55 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	if (m->userspace_addr != untagged_addr(m->userspace_addr) ||
 	    !access_ok((void __user *)(unsigned long)m->userspace_addr, m->memory_size))
 		return -EINVAL;
+	if (m->slot >> 16 == CB_SPACE_SMM)
+		s.gfn |= CORBEL_GFN_SMM;
 	mutex_lock(&vm->slots_lock);
-	r = set_region(vm, &s);
+	r = s.gfn & CORBEL_GFN_SMM ? add_smm_locked(vm) : 0;
+	if (!r)
+		r = set_region(vm, &s);
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
 
+/* What lies between the slots of an address space, which begins at this frame */
+static void unmap_gaps(struct cb_vm *vm, u64 next)
+{
+	const struct cb_slots *slots =
+	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+	const struct cb_slot *s = slots_from(slots, next);
+	u64 stop = next + cb_gfn_end;
+
+	for (; s && s < slots->slot + slots->n && s->gfn < stop; s++) {
+		if (next < s->gfn)
+			unmap(vm, next, s->gfn - next, MAY_SLEEP);
+		next = s->gfn + s->pages;
+	}
+	if (next < stop)
+		unmap(vm, next, stop - next, MAY_SLEEP);
+}
+
 void cb_mem_forget_mmio(struct cb_vm *vm)
 {
-	const struct cb_slots *slots;
-	u64 next = 0;
-	u32 i;
-
 	mutex_lock(&vm->slots_lock);
-	slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
-	for (i = 0; i <= slots->n; i++) {
-		u64 end = i < slots->n ? slots->slot[i].gfn : cb_gfn_end;
-
-		if (next < end)
-			unmap(vm, next, end - next, MAY_SLEEP);
-		if (i < slots->n)
-			next = end + slots->slot[i].pages;
-	}
+	unmap_gaps(vm, 0);
+	if (vm->has_smm)
+		unmap_gaps(vm, CORBEL_GFN_SMM);
 	mutex_unlock(&vm->slots_lock);
+}
+
+void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa, u32 len)
+{
+	u64 gfn = gpa >> PAGE_SHIFT, end = (gpa + len - 1) >> PAGE_SHIFT;
+	const struct cb_slot *s;
+
+	spin_lock(&vm->mmu_lock);
+	for (; gfn <= end; gfn++) {
+		s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
+			       gfn);
+		if (s && s->lost)
+			set_bit(gfn - s->gfn, s->lost);
+	}
+	spin_unlock(&vm->mmu_lock);
 }
 
 /* Pages [first, first + n) that are being lost now; all of them are when that ends. */
@@ -559,7 +618,7 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 	const struct cb_slot *s;
 	int r;
 
-	if (log->slot >= CB_MAX_SLOTS)
+	if (!slot_ok(log->slot))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
 	s = logged_slot(vm, log->slot);
@@ -628,7 +687,7 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 	const struct cb_slot *s;
 	int r;
 
-	if (log->slot >= CB_MAX_SLOTS || (log->first_page & 63))
+	if (!slot_ok(log->slot) || (log->first_page & 63))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
 	s = logged_slot(vm, log->slot);

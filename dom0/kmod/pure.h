@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The parts of the module that are only logic: memory-slot table, routing table, 8259, 8254,
- * IOAPIC. They call nothing, take no lock (the caller holds one) and get the time as a parameter,
- * so the same files are linked by tests/unit.
+ * The parts of the module that are only logic: memory-slot table, SMM's save area, routing table,
+ * 8259, 8254, IOAPIC. They call nothing, take no lock (the caller holds one) and get the time as a
+ * parameter, so the same files are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
 #define KMOD_PURE_H
@@ -49,6 +49,30 @@ const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
 int slots_change(const struct cb_slots *old, const struct cb_slot *change, struct cb_slots *out);
 /* The most page tables, of 512 entries, that it takes to map the slot; NULL and no pages: 0. */
 u64 slot_tables(const struct cb_slot *s);
+
+/* ---- smm_map.c: what SMM saves ---- */
+#define SMM_AREA       0xfe00u /* from SMBASE on, as is the next */
+#define SMM_ENTRY      0x8000u
+#define SMM_AREA_BYTES 512u
+#define SMM_BASE_RESET 0x30000u
+/* Of the state of a vCPU what SMM changes; CR2, CR8 and the debug registers' addresses stay. */
+struct smm_state {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	u64 dr6, dr7;
+	u32 smbase;
+	bool halted; /* at HLT, behind which RIP is: so it is again behind RSM */
+	bool shadow; /* of STI or MOV SS */
+};
+/* area: SMM_AREA_BYTES. has_lm: the guest's CPU has long mode, and with it the larger map. */
+void smm_save(void *area, const struct smm_state *s, bool has_lm);
+/* What an SMI makes of a state that has been saved. */
+void smm_begin(struct smm_state *s, bool has_lm);
+/*
+ * RSM: *s as of now becomes what the area says. False: no CPU can be in that state (vmx: as VT-x
+ * has it); CR4 and EFER are still to be looked at.
+ */
+bool smm_load(struct smm_state *s, const void *area, bool has_lm, bool vmx, u32 phys_bits);
 
 /* ---- pic.c: a pair of 8259A, state as KVM_GET_IRQCHIP has it ---- */
 struct pic_pair {

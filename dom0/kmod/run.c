@@ -157,7 +157,7 @@ static int exit_mmio(struct cb_vcpu *v)
 	if (is_write)
 		trace_kvm_mmio(CB_MMIO_WRITE, len, gpa, p->mmio.data);
 	if (cb_irqchip_mmio(v->vm, gpa, len, is_write, p->mmio.data) ||
-	    cb_device_access(v->vm, gpa, len, is_write, p->mmio.data)) {
+	    cb_device_access(v->vm, cb_smm_gpa(v, gpa), len, is_write, p->mmio.data)) {
 		if (!is_write)
 			trace_kvm_mmio(CB_MMIO_READ, len, gpa, p->mmio.data);
 		return 1;
@@ -280,7 +280,7 @@ static int exit_mem_fault(struct cb_vcpu *v)
 	u32 flags = READ_ONCE(v->page->fault.flags);
 	int r;
 
-	trace_kvm_page_fault(v->apic_id, v->page->rip, gpa,
+	trace_kvm_page_fault(v->apic_id, v->page->rip, gpa & ~(CORBEL_GFN_SMM << PAGE_SHIFT),
 			     PF_USER | (flags & CORBEL_FAULT_WRITE ? PF_WRITE : 0) |
 				 (flags & CORBEL_FAULT_EXEC ? PF_FETCH : 0));
 	r = cb_fault(v, gpa, flags);
@@ -329,6 +329,8 @@ static int handle_exit(struct cb_vcpu *v)
 		return exit_msr(v);
 	case CORBEL_EXIT_HYPERCALL:
 		return cb_hyperv_call(v);
+	case CORBEL_EXIT_SMM:
+		return cb_smm(v);
 	}
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_UNKNOWN);
 	WRITE_ONCE(run->hw.hardware_exit_reason, reason);
@@ -401,7 +403,7 @@ static void publish_state(struct cb_vcpu *v)
 	WRITE_ONCE(run->if_flag, p->if_flag);
 	WRITE_ONCE(run->cr8, p->cr8);
 	WRITE_ONCE(run->apic_base, p->apic_base);
-	WRITE_ONCE(run->flags, 0);
+	WRITE_ONCE(run->flags, p->in_smm ? KVM_RUN_X86_SMM : 0);
 	WRITE_ONCE(run->ready_for_interrupt_injection,
 		   v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0));
 }

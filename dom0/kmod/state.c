@@ -23,24 +23,10 @@ static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
 					     offsetof(struct corbel_vcpu_page, rax));
 
-static long state_get(struct cb_vcpu *v, u32 what, size_t len)
-{
-	long r = HC3(VCPU_GET, v->id, what, len);
-
-	return r < 0 ? r : 0;
-}
-
-static long state_set(struct cb_vcpu *v, u32 what, size_t len)
-{
-	long r = HC3(VCPU_SET, v->id, what, len);
-
-	return r < 0 ? r : 0;
-}
-
 /* A blob that KVM and the hypervisor lay out alike. */
 static long blob_get(struct cb_vcpu *v, u32 what, void __user *to, size_t len)
 {
-	long r = state_get(v, what, len);
+	long r = cb_state_get(v, what, len);
 
 	if (r)
 		return r;
@@ -51,24 +37,18 @@ static long blob_set(struct cb_vcpu *v, u32 what, const void __user *from, size_
 {
 	if (copy_from_user(v->data, from, len))
 		return -EFAULT;
-	return state_set(v, what, len);
-}
-
-/* The page has the registers in the order of struct kvm_regs. */
-static struct kvm_regs *regs_of(struct cb_vcpu *v)
-{
-	return (void *)((u8 *)v->page + offsetof(struct corbel_vcpu_page, rax));
+	return cb_state_set(v, what, len);
 }
 
 static long get_regs(struct cb_vcpu *v, void __user *to)
 {
-	return copy_to_user(to, regs_of(v), sizeof(struct kvm_regs)) ? -EFAULT : 0;
+	return copy_to_user(to, cb_regs(v), sizeof(struct kvm_regs)) ? -EFAULT : 0;
 }
 
-static void put_regs(struct cb_vcpu *v, const struct kvm_regs *regs)
+void cb_put_regs(struct cb_vcpu *v, const struct kvm_regs *regs)
 {
-	*regs_of(v) = *regs;
-	regs_of(v)->rflags |= 2; /* always one */
+	*cb_regs(v) = *regs;
+	cb_regs(v)->rflags |= 2; /* always one */
 	v->page->regs_dirty = 1;
 }
 
@@ -78,7 +58,7 @@ static long set_regs(struct cb_vcpu *v, const void __user *from)
 
 	if (copy_from_user(&regs, from, sizeof(regs)))
 		return -EFAULT;
-	put_regs(v, &regs);
+	cb_put_regs(v, &regs);
 	return 0;
 }
 
@@ -90,7 +70,7 @@ static_assert(SREGS_COMMON == offsetof(struct kvm_sregs2, flags));
 static long get_sregs2(struct cb_vcpu *v, struct kvm_sregs2 __user *to)
 {
 	struct kvm_sregs2 s = {};
-	long r = state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+	long r = cb_state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
 
 	if (r)
 		return r;
@@ -111,7 +91,7 @@ static long set_sregs2(struct cb_vcpu *v, const struct kvm_sregs2 __user *from)
 		return -EINVAL;
 	memset(v->data, 0, sizeof(struct kvm_sregs));
 	memcpy(v->data, &s, SREGS_COMMON);
-	return state_set(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+	return cb_state_set(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
 }
 
 /* The x87 and SSE part of the XSAVE area in the layout of FXSAVE. */
@@ -128,7 +108,7 @@ static long get_fpu(struct cb_vcpu *v, struct kvm_fpu __user *to)
 {
 	const struct fxsave *fx = (void *)v->data;
 	struct kvm_fpu fpu = {};
-	long r = state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+	long r = cb_state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
 
 	if (r)
 		return r;
@@ -152,7 +132,7 @@ static long set_fpu(struct cb_vcpu *v, const struct kvm_fpu __user *from)
 
 	if (copy_from_user(&fpu, from, sizeof(fpu)))
 		return -EFAULT;
-	r = state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+	r = cb_state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
 	if (r)
 		return r;
 	memcpy(fx->st, fpu.fpr, sizeof(fpu.fpr));
@@ -166,13 +146,13 @@ static long set_fpu(struct cb_vcpu *v, const struct kvm_fpu __user *from)
 	fx->mxcsr = fpu.mxcsr;
 	/* x87 and SSE are not in their initial state any more */
 	*(u64 *)(v->data + XSAVE_HEADER) |= 3;
-	return state_set(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+	return cb_state_set(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
 }
 
 static long get_xcrs(struct cb_vcpu *v, struct kvm_xcrs __user *to)
 {
 	struct kvm_xcrs *x;
-	long r = state_get(v, CORBEL_STATE_XCR0, sizeof(u64));
+	long r = cb_state_get(v, CORBEL_STATE_XCR0, sizeof(u64));
 
 	if (r)
 		return r;
@@ -200,7 +180,7 @@ static long set_xcrs(struct cb_vcpu *v, const struct kvm_xcrs __user *from)
 		if (x->xcrs[i].xcr != 0)
 			continue;
 		*(u64 *)v->data = x->xcrs[i].value;
-		r = state_set(v, CORBEL_STATE_XCR0, sizeof(u64));
+		r = cb_state_set(v, CORBEL_STATE_XCR0, sizeof(u64));
 		break;
 	}
 	kfree(x);
@@ -221,15 +201,34 @@ static long hypervisor_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool
 	return min_t(long, done, n);
 }
 
+/* Of the VMM only: no guest reads or writes it. */
+static long smbase_msr(struct cb_vcpu *v, u64 *val, bool set)
+{
+	if (!set)
+		*val = v->smbase;
+	else if (*val > U32_MAX)
+		return 0;
+	else
+		v->smbase = *val;
+	return 1;
+}
+
+static bool is_our_msr(u32 index)
+{
+	return index == MSR_IA32_SMBASE || tlfs_has_msr(index);
+}
+
 static long some_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
 {
 	bool tsc = false;
 	long done;
 	u32 i;
 
+	if (m->index == MSR_IA32_SMBASE)
+		return smbase_msr(v, &m->data, set);
 	if (tlfs_has_msr(m->index))
 		return !cb_hyperv_msr(v, m->index, &m->data, set, true);
-	for (i = 0; i < n && !tlfs_has_msr(m[i].index); i++)
+	for (i = 0; i < n && !is_our_msr(m[i].index); i++)
 		tsc |= set && m[i].index == MSR_IA32_TSC;
 	done = hypervisor_msrs(v, m, i, set);
 	if (tsc)
@@ -297,7 +296,7 @@ static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 
 static long get_tsc_khz(struct cb_vcpu *v)
 {
-	long r = state_get(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+	long r = cb_state_get(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
 
 	return r ? r : *(u64 *)v->data;
 }
@@ -307,7 +306,7 @@ static long set_tsc_khz(struct cb_vcpu *v, u64 khz)
 	long r;
 
 	*(u64 *)v->data = khz;
-	r = state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+	r = cb_state_set(v, CORBEL_STATE_TSC_KHZ, sizeof(u64));
 	cb_hyperv_clock_changed(v->vm);
 	return r;
 }
@@ -331,13 +330,14 @@ static long set_mp_state(struct cb_vcpu *v, const void __user *arg)
 	if (v->vm->irqchip == CB_IRQCHIP_NONE && state != KVM_MP_STATE_RUNNABLE)
 		return -EINVAL;
 	*(u32 *)v->data = state;
-	return state_set(v, CORBEL_STATE_MP, sizeof(u32));
+	return cb_state_set(v, CORBEL_STATE_MP, sizeof(u32));
 }
 
 /* Some of the events are taken over only where a flag says so. */
 static u32 event_flags(const struct cb_vm *vm)
 {
-	u32 flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	u32 flags =
+	    KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
 
 	if (READ_ONCE(vm->exception_payload))
 		flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
@@ -348,7 +348,7 @@ static u32 event_flags(const struct cb_vm *vm)
 
 static long get_events(struct cb_vcpu *v, struct kvm_vcpu_events *e)
 {
-	long r = state_get(v, CORBEL_STATE_EVENTS, sizeof(*e));
+	long r = cb_state_get(v, CORBEL_STATE_EVENTS, sizeof(*e));
 
 	if (r)
 		return r;
@@ -384,7 +384,9 @@ static long put_events(struct cb_vcpu *v, struct kvm_vcpu_events e)
 		e.exception.injected = 0;
 	else
 		e.exception_has_payload = 0;
-	r = state_get(v, CORBEL_STATE_EVENTS, sizeof(e));
+	r = cb_state_get(v, CORBEL_STATE_EVENTS, sizeof(e));
+	if (!r && e.flags & KVM_VCPUEVENT_VALID_SMM && e.smi.smm)
+		r = cb_mem_add_smm(v->vm);
 	if (r)
 		return r;
 	if (!(e.flags & KVM_VCPUEVENT_VALID_NMI_PENDING))
@@ -395,8 +397,10 @@ static long put_events(struct cb_vcpu *v, struct kvm_vcpu_events e)
 		e.interrupt.shadow = now->interrupt.shadow;
 	if (!(e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT))
 		e.triple_fault = now->triple_fault;
+	if (!(e.flags & KVM_VCPUEVENT_VALID_SMM))
+		e.smi = now->smi;
 	memcpy(v->data, &e, sizeof(e));
-	return state_set(v, CORBEL_STATE_EVENTS, sizeof(e));
+	return cb_state_set(v, CORBEL_STATE_EVENTS, sizeof(e));
 }
 
 static long set_events(struct cb_vcpu *v, const void __user *arg)
@@ -415,7 +419,7 @@ static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
 	if (copy_from_user(&t, arg, sizeof(t)))
 		return -EFAULT;
 	*(u64 *)v->data = t.linear_address;
-	r = state_get(v, CORBEL_STATE_TRANSLATE, sizeof(u64));
+	r = cb_state_get(v, CORBEL_STATE_TRANSLATE, sizeof(u64));
 	if (r)
 		return r;
 	memcpy(&found, v->data, sizeof(found));
@@ -437,7 +441,7 @@ static long get_nested(struct cb_vcpu *v, struct kvm_nested_state __user *arg)
 
 	if (get_user(room, &arg->size))
 		return -EFAULT;
-	r = state_get(v, CORBEL_STATE_NESTED, sizeof(*n));
+	r = cb_state_get(v, CORBEL_STATE_NESTED, sizeof(*n));
 	if (r)
 		return r;
 	head.flags = n->flags;
@@ -478,7 +482,7 @@ static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *
 		if (copy_from_user(n->vmcb, arg->data.svm, sizeof(n->vmcb)))
 			return -EFAULT;
 	}
-	return state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
+	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
 }
 
 /*
@@ -490,7 +494,7 @@ static long lapic_has_32bit_id(struct cb_vcpu *v)
 
 	if (!(READ_ONCE(v->vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS))
 		return 0;
-	r = state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+	r = cb_state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
 	return r ? r : !!(((struct kvm_sregs *)v->data)->apic_base & X2APIC_ENABLE);
 }
 
@@ -499,7 +503,7 @@ static long get_lapic(struct cb_vcpu *v, void __user *arg)
 	long wide = lapic_has_32bit_id(v), r;
 
 	cb_synic_freeze(v);
-	r = wide < 0 ? wide : state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+	r = wide < 0 ? wide : cb_state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 	if (r)
 		return r;
 	if (wide)
@@ -517,7 +521,7 @@ static long set_lapic(struct cb_vcpu *v, const void __user *arg)
 		return -EFAULT;
 	if (wide && *(u32 *)(v->data + APIC_ID) != v->apic_id)
 		return -EINVAL;
-	return state_set(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+	return cb_state_set(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 }
 
 static long lapic(struct cb_vcpu *v, void __user *arg, bool set)
@@ -609,11 +613,11 @@ int cb_sync_regs_take(struct cb_vcpu *v)
 		struct kvm_regs regs;
 
 		shared_read(&regs, &s->regs, sizeof(regs));
-		put_regs(v, &regs);
+		cb_put_regs(v, &regs);
 	}
 	if (dirty & KVM_SYNC_X86_SREGS) {
 		shared_read(v->data, &s->sregs, sizeof(s->sregs));
-		if (state_set(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
+		if (cb_state_set(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
 			return -EINVAL;
 	}
 	if (dirty & KVM_SYNC_X86_EVENTS) {
@@ -633,8 +637,8 @@ void cb_sync_regs_put(struct cb_vcpu *v)
 	u64 wanted = READ_ONCE(v->run->kvm_valid_regs);
 
 	if (wanted & KVM_SYNC_X86_REGS)
-		shared_write(&s->regs, regs_of(v), sizeof(s->regs));
-	if ((wanted & KVM_SYNC_X86_SREGS) && !state_get(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
+		shared_write(&s->regs, cb_regs(v), sizeof(s->regs));
+	if ((wanted & KVM_SYNC_X86_SREGS) && !cb_state_get(v, CORBEL_STATE_SREGS, sizeof(s->sregs)))
 		shared_write(&s->sregs, v->data, sizeof(s->sregs));
 	if (wanted & KVM_SYNC_X86_EVENTS) {
 		struct kvm_vcpu_events events;
@@ -716,8 +720,10 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 
 	if (n < 0)
 		return n;
-	if (n + CB_HYPERV_MSRS <= LIST_MAX)
+	if (n + CB_HYPERV_MSRS + 1 <= LIST_MAX) {
 		n += cb_hyperv_msrs((u32 *)list + n);
+		((u32 *)list)[n++] = MSR_IA32_SMBASE;
+	}
 	r = put_msr_list(arg, list, n);
 	kvfree(list);
 	return r;

@@ -162,6 +162,9 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_NMI:
 		r = HC1(NMI, v->id);
 		return r < 0 ? r : 0;
+	case KVM_SMI:
+		r = HC2(NMI, v->id, 1);
+		return r < 0 ? r : 0;
 	case KVM_KVMCLOCK_CTRL:
 		r = HC3(VCPU_SET, v->id, CORBEL_STATE_CLOCK_STOPPED, 0);
 		return r < 0 ? r : 0;
@@ -252,6 +255,7 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 	v->vm = vm;
 	v->apic_id = apic_id;
 	v->extint = -1;
+	v->smbase = SMM_BASE_RESET;
 	mutex_init(&v->mutex);
 	init_waitqueue_head(&v->wait);
 	v->run = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);

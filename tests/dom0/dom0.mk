@@ -36,11 +36,11 @@ $(BUILD)/trixie.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(BUILD)/trixi
 # tests/lib/selftests.py, want a capability that is missing.
 SELFTESTS := cpuid_test cr4_cpuid_sync_test get_msr_index_features kvm_binary_stats_test kvm_create_max_vcpus max_vcpuid_cap_test \
 	set_boot_cpu_id set_sregs_test state_test sync_regs_test system_counter_offset_test tsc_msrs_test userspace_io_test \
-	userspace_msr_exit_test xapic_ipi_test xapic_state_test
+	smm_test userspace_msr_exit_test xapic_ipi_test xapic_state_test
 SELFTESTS_REST := demand_paging_test dirty_log_perf_test memslot_modification_stress_test set_memory_region_test \
 	amx_test emulator_error_test fix_hypercall_test hyperv_cpuid hyperv_features \
 	kvm_clock_test kvm_pv_test monitor_mwait_test nested_exceptions_test platform_info_test pmu_event_filter_test \
-	smm_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test \
+	svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test \
 	xen_shinfo_test
 $(BUILD)/selftests.cpio $(BUILD)/selftests-rest.cpio: tests/dom0/selftests tests/dom0/dom0.mk
 	tests/dom0/selftests $(BUILD)/selftests $(KPKG_cloud) $@ $(if $(findstring rest,$@),$(SELFTESTS_REST),$(SELFTESTS))

@@ -253,7 +253,7 @@ static void poke_run(void)
 static void set_memory(void)
 {
 	struct kvm_userspace_memory_region r = {
-	    .slot = below(20) ? below(4) : number(),
+	    .slot = below(20) ? below(4) | (below(3) ? 0 : 1 << 16) : number(),
 	    .flags = below(4)	 ? 0
 		     : below(20) ? below(4)
 				 : number(),

@@ -11,12 +11,13 @@
 #include <string.h>
 #include <x86intrin.h>
 
-#define DB	  1
-#define GP	  13
-#define PF	  14
-#define BS	  0x4000u
-#define DR6_ONES  0xffff0ff0u
-#define ALWAYS	  (KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW)
+#define DB	 1
+#define GP	 13
+#define PF	 14
+#define BS	 0x4000u
+#define DR6_ONES 0xffff0ff0u
+#define ALWAYS                                                                                     \
+	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM)
 #define PAYLOAD	  KVM_VCPUEVENT_VALID_PAYLOAD
 #define TRIPLE	  KVM_VCPUEVENT_VALID_TRIPLE_FAULT
 #define XAPIC	  0xfee00800u
@@ -100,7 +101,7 @@ static void without(struct vm *vm)
 {
 	struct kvm_vcpu_events e = {.exception = {.injected = 1, .nr = GP, .has_error_code = 1}};
 
-	ok(get_events(vm).flags == ALWAYS, "events: NMIs and the shadow are told as valid");
+	ok(get_events(vm).flags == ALWAYS, "events: NMIs, the shadow and SMM are told as valid");
 	ok(set_pending(vm, PAYLOAD, PF, true, 0) == -EINVAL &&
 	       set_pending(vm, TRIPLE, PF, true, 0) == -EINVAL &&
 	       set_pending(vm, 1u << 31, PF, true, 0) == -EINVAL,

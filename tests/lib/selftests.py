@@ -20,7 +20,6 @@ MISSING = {
     'nested_exceptions_test': 'NESTED_STATE',
     'platform_info_test': 'MSR_PLATFORM_INFO',
     'pmu_event_filter_test': 'PMU_EVENT_FILTER',
-    'smm_test': 'X86_SMM',
     'svm_int_ctl_test': 'NESTED_STATE',
     'svm_nested_shutdown_test': 'NESTED_STATE',
     'svm_vmcall_test': 'NESTED_STATE',

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """
 VT-x: `make run-bochs` comes to dom0's prompt and the demo guest's shell; the guest's virtio disk is mounted and written. And
-the guests and hypercalls of the tests `hostile` and `fuzz` do no harm there either, and MSRs are filtered as in the test `kvm`.
+the guests and hypercalls of the tests `hostile` and `fuzz` do no harm there either, and MSRs are filtered, and SMM is, as in the test `kvm`.
 """
 import os
 import re
@@ -32,10 +32,11 @@ def hostile():
         for kind, what in re.findall(r'(?:^|\) ?|\n)(ok|not ok) - (.*?)\r*$', out, re.M):
             ok(kind == 'ok', f'hostile: {what}')
         ok(not status, 'hostile: all guests are as they should be', out)
-        status, out = m.sh('/msrs', 60)
-        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
-            ok(kind == 'ok', f'hostile: {what}')
-        ok(not status, 'hostile: MSRs are filtered', out)
+        for program in 'msrs', 'smm':
+            status, out = m.sh(f'/{program}', 60)
+            for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+                ok(kind == 'ok', f'hostile: {what}')
+            ok(not status, f'hostile: {program} says that all is well', out)
         out = m.out_of('insmod /hcfuzz.ko seconds=2 seed=5; rmmod hcfuzz; dmesg | grep hcfuzz:', 30)
         for kind, what in re.findall(r'hcfuzz: (ok|not ok) - (.*?)\r*$', out, re.M):
             ok(kind == 'ok', f'hostile: {what}')

@@ -243,7 +243,8 @@ static void begin(void)
 	guest.msr_map = hpa_to_virt(hpa(0xa000));
 	svm_nested_setup();
 	arch = (struct svm_vcpu){.vmcb_pa = 0x1000};
-	vcpu = (struct vcpu){.vm = &guest, .arch = &arch, .emul = &emul, .user_irq = -1};
+	vcpu = (struct vcpu){
+	    .vm = &guest, .p2m = &guest.p2m, .arch = &arch, .emul = &emul, .user_irq = -1};
 	vcpu.rights.efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PGE;
 	vcpu.rights.svm = true;
