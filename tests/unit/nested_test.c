@@ -366,9 +366,14 @@ static void test_insns(void)
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !vcpu.guest_mode, "a program's is #GP");
 	begin();
 	CHECK(insn(SVM_EXIT_SKINIT) == VEC_UD, "SKINIT is #UD");
+	vcpu.in_smm = true;
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_UD && !vcpu.guest_mode, "in SMM VMRUN is #UD");
+	vcpu.in_smm = false;
+	CHECK(!svm_nested_ops.holds_smi(&vcpu), "an SMI need not wait");
 	begin();
 	insn(SVM_EXIT_VMRUN);
 	CHECK(insn(SVM_EXIT_VMLOAD) == VEC_UD, "the nested guest's own are #UD");
+	CHECK(svm_nested_ops.holds_smi(&vcpu), "in guest mode an SMI waits");
 	begin();
 	vmcb12()->fs.base = BIT(47);
 	vmcb12()->lstar = BIT(47) | 5;
