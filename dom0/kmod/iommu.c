@@ -31,6 +31,7 @@
 #include <asm/irqdomain.h>
 #include <asm/msi.h>
 
+#include "firmware.h"
 #include "hypercall.h"
 
 #define MAP_PAGES 512u /* that HC_DOMAIN_MAP takes at once */
@@ -217,8 +218,13 @@ static void choose_messages(struct device *dev, u32 domain)
 static int attach_dev(struct iommu_domain *core, struct device *dev)
 {
 	u32 domain = to_domain(core)->id;
-	int r = attach(to_pci_dev(dev), domain);
+	int r;
 
+	if (core->type == IOMMU_DOMAIN_UNMANAGED && firmware_keeps(to_pci_dev(dev))) {
+		dev_err(dev, "it cannot be given away: the firmware uses memory with it\n");
+		return -EPERM;
+	}
+	r = attach(to_pci_dev(dev), domain);
 	if (r)
 		attach(to_pci_dev(dev), domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
 	else
@@ -274,7 +280,7 @@ static int def_domain_type(struct device *dev)
 	return IOMMU_DOMAIN_IDENTITY;
 }
 
-/* Writes there are interrupts and never reach memory. */
+/* Writes to that of messages are interrupts and never reach memory. */
 static void get_resv_regions(struct device *dev, struct list_head *list)
 {
 	struct iommu_resv_region *r =
@@ -282,6 +288,7 @@ static void get_resv_regions(struct device *dev, struct list_head *list)
 
 	if (r)
 		list_add_tail(&r->list, list);
+	firmware_regions(to_pci_dev(dev), list);
 }
 
 /* ---- interrupts ---- */
@@ -526,6 +533,7 @@ static int __init corbel_iommu_init(void)
 	r = r ? r : iommu_device_sysfs_add(&unit, NULL, NULL, "corbel");
 	if (r)
 		return r;
+	firmware_find();
 	if (irqs)
 		make_messages();
 	r = iommu_device_register(&unit, &ops, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The parts of the module that are only logic: memory-slot table, SMM's save area, routing table,
- * 8259, 8254, IOAPIC. They call nothing, take no lock (the caller holds one) and get the time as a
- * parameter, so the same files are linked by tests/unit.
+ * The parts of the modules that are only logic: memory-slot table, SMM's save area, routing table,
+ * 8259, 8254, IOAPIC, the firmware's table of IOMMUs. They call nothing, take no lock (the caller
+ * holds one) and get the time as a parameter, so the same files are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
 #define KMOD_PURE_H
@@ -158,5 +158,24 @@ bool i8254_out(const struct i8254 *p, u32 channel, s64 now_ns);
  * repeats.
  */
 u64 i8254_period_ns(const struct i8254 *p, bool *periodic);
+
+/* ---- regions.c: memory that the firmware uses with devices ---- */
+struct cb_fw_table {
+	const u8 *table; /* DMAR or IVRS */
+	u32 len;
+	bool is_amd; /* the latter */
+};
+#define CB_PLACE_MAX 16u
+struct cb_place { /* of a device: the bridges above it, from the root on, and itself */
+	u16 segment;
+	u32 depth;
+	u16 id[CB_PLACE_MAX]; /* bus << 8 | device << 3 | function */
+};
+/*
+ * From *at on, 0 at first: the next region of this device, in bytes; false: there is no other. As
+ * RMRR of VT-d or IVMD of AMD-Vi have it. What is damaged ends the table.
+ */
+bool region_next(const struct cb_fw_table *t, u32 *at, const struct cb_place *p, u64 *start,
+		 u64 *size);
 
 #endif

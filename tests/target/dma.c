@@ -106,6 +106,22 @@ static void check_own(void)
 	report(is_all(seen_at(far), 0x5a), "in another large page, too");
 }
 
+#define REGION 0x1ffff000ull /* the last page of 512 MiB, which the firmware reserves */
+
+/* Is it in a table of the firmware's (RMRR, IVMD), devices reach what is not dom0's RAM. */
+static void check_region(bool named)
+{
+	volatile u8 *there = (volatile u8 *)REGION;
+
+	report(e820_kind(REGION) == 2, "a page is reserved");
+	memset((u8 *)there, 0, SIZE);
+	memset(mine, 0x3c, SIZE);
+	seen_at((u64)mine);
+	dma(REGION, true);
+	report(is_all(there, named ? 0x3c : 0), "a device %s it, since the firmware %s that it may",
+	       named ? "writes" : "does not write", named ? "says" : "does not say");
+}
+
 /* Patterns that the hypervisor's memory surely does not have. */
 static void check_hypervisor(bool strict)
 {
@@ -414,6 +430,9 @@ void test_dma(void)
 	if (!report(find_edu(), "there is a device for it"))
 		return;
 	check_own();
+	check_region(!strict || option("region"));
+	if (option("region"))
+		return;
 	check_hypervisor(strict);
 	if (strict)
 		check_domain();

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A table of IOMMUs in the place of QEMU's, by GRUB's command acpi: QEMU's names no memory that a firmware uses with devices."""
+import os
+import struct
+
+NAME = 'iommus.aml'
+GRUB = f'search --no-floppy --set=tables --file /{NAME}; acpi --exclude=%s ($tables)/{NAME}; '
+
+
+def table(signature, body):
+    data = bytearray(signature.encode() + struct.pack('<IBB6s8sI4sI', 36 + len(body), 1, 0, b'CORBEL', b'TESTS', 1, b'TEST', 1) + body)
+    data[9] = -sum(data) & 0xff
+    return bytes(data)
+
+
+def dmar(devfn, start, size):
+    """QEMU's unit, which has all devices; a region of one device of bus 0."""
+    ioapic = struct.pack('<BBHBBBB', 3, 8, 0, 0, 0xff, 0, 0)
+    unit = struct.pack('<HHBBHQ', 0, 16 + len(ioapic), 1, 0, 0, 0xfed90000) + ioapic
+    device = struct.pack('<BBHBBBB', 1, 8, 0, 0, 0, devfn >> 3, devfn & 7)
+    region = struct.pack('<HHHHQQ', 1, 24 + len(device), 0, 0, start, start + size - 1) + device
+    return table('DMAR', struct.pack('<BB10x', 47, 1) + unit + region)
+
+
+def ivrs(devfn, start, size):
+    devices = struct.pack('<BHBBHB', 3, 0, 0, 4, 0xffff, 0) + struct.pack('<BHBBHB', 0x48, 0, 0, 0, 0xa0, 1)
+    unit = struct.pack('<BBHHHQHHI', 0x10, 0xd1, 24 + len(devices), 0x10, 0x40, 0xfed80000, 0, 0, 0x44) + devices
+    region = struct.pack('<BBHHHQQQ', 0x21, 7, 32, devfn, 0, 0, start, size)
+    return table('IVRS', struct.pack('<I8x', 0x2800) + unit + region)
+
+
+def disk_with(directory, maker, devfn, start, size):
+    """QEMU's options for a disk on which GRUB finds the table, and GRUB's command that takes it."""
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, NAME), 'wb') as f:
+        f.write((dmar if maker == 'intel' else ivrs)(devfn, start, size))
+    return ['-boot', 'd', '-drive', f'file=fat:{directory},format=raw,if=virtio,readonly=on'], \
+        GRUB % ('DMAR' if maker == 'intel' else 'IVRS')
