@@ -246,6 +246,13 @@ $(DISK)/guest.cpio: $(VMLINUX_cloud) $(IMG)/demo.img
 	@mkdir -p $(@D)
 	$(MKIMAGE) --add /guest/vmlinux=$(VMLINUX_cloud) --add /guest/initrd=$(IMG)/demo.img --compress none -o $@
 
+# A guest with drivers for the devices that it is given, and with tests/dom0/vfio.c.
+$(IMG)/assigned.cpio: $(MKIMAGE_SRC) $(shell find dom0/demo -type f) $(VMLINUX_amd64) $(BUILD)/dom0-tests/vfio
+	@mkdir -p $(@D)
+	$(MKIMAGE) --files dom0/demo --busybox $(BASE_DIRS) --modules $(dir $(VMLINUX_amd64)) $(KVER_amd64) dom0/modules assigned \
+		--add /bin/vfio=$(BUILD)/dom0-tests/vfio --compress lz4 -o $(IMG)/assigned.img
+	$(MKIMAGE) --add /guest/vmlinuz=$(VMLINUZ_amd64) --add /guest/initrd=$(IMG)/assigned.img --compress none -o $@
+
 # The hypervisor with its lock order checked.
 $(BUILD)/checked/corbel.elf: FORCE
 	@$(MAKE) -s BUILD=$(BUILD)/checked CHECKS=-DCHECK_LOCKS hv
@@ -271,7 +278,7 @@ test:
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
 	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt,$(DISK)/libvirt.img $(DISK)/guest.cpio))
-test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(DISKS)
+test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 
 -include tests/bochs.mk

@@ -5,7 +5,15 @@
  * else.
  *
  * usage: vfio DEVICE		bound to vfio-pci; DEVICE is like 0000:00:02.0
- *        vfio DEVICE dom0	bound to no driver: it reaches dom0's memory
+ *        vfio DEVICE own	bound to no driver: it reaches dom0's memory, or in a guest the
+ *				guest's
+ *        vfio DEVICE far ADDRESS WORD
+ *				likewise, in a guest, and not that address, where WORD stands
+ *        vfio DEVICE reset OFFSET VALUE
+ *				any device, bound to vfio-pci: what one owner leaves in a register
+ *				of its first BAR the next one does not find
+ *        vfio PID hold		print address and first word of a page of a guest of that process,
+ *				PID 0: of our own; at SIGTERM it is as it was
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -40,7 +48,8 @@ typedef uint64_t u64;
 #define PCI_MASTER  6 /* and memory */
 
 static const char *device;
-static volatile u8 *edu;
+static volatile u8 *edu; /* its first BAR */
+static u64 bar_size = EDU_SIZE;
 static int failures;
 
 struct vfio {
@@ -120,14 +129,15 @@ static struct vfio take(void)
 		 pwrite(v.device, &command, 2, config.offset + PCI_COMMAND) == 2,
 	     "the device may access memory");
 	need(!ioctl(v.device, VFIO_DEVICE_GET_REGION_INFO, &bar), "the device has registers");
-	edu = mmap(NULL, EDU_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, v.device, (off_t)bar.offset);
+	bar_size = bar.size;
+	edu = mmap(NULL, bar_size, PROT_READ | PROT_WRITE, MAP_SHARED, v.device, (off_t)bar.offset);
 	need(edu != MAP_FAILED, "the device's registers are mapped");
 	return v;
 }
 
 static void give_back(const struct vfio *v)
 {
-	munmap((void *)edu, EDU_SIZE);
+	munmap((void *)edu, bar_size);
 	close(v->device);
 	close(v->group);
 	close(v->container);
@@ -177,16 +187,24 @@ static bool is(const volatile u8 *page, u8 seed)
 	return true;
 }
 
-/* Where a page that stays there lies. */
-static u64 physical(const void *at)
+/* Where a page that stays there lies; of which process. */
+static u64 physical_of(const char *process, u64 at)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY);
+	char path[64];
 	u64 entry = 0;
+	int fd;
 
-	need(fd >= 0 && pread(fd, &entry, 8, (u64)at / PAGE * 8) == 8 && entry << 9,
+	snprintf(path, sizeof(path), "/proc/%s/pagemap", process);
+	fd = open(path, O_RDONLY);
+	need(fd >= 0 && pread(fd, &entry, 8, (off_t)(at / PAGE * 8)) == 8 && entry << 9,
 	     "a page's address is known");
 	close(fd);
 	return (entry & ((1ull << 55) - 1)) * PAGE;
+}
+
+static u64 physical(const void *at)
+{
+	return physical_of("self", (u64)at);
 }
 
 /* ---- what is to be true ---- */
@@ -399,10 +417,9 @@ static void by_vfio(void)
 }
 
 /* Without a driver, by what root may do in sysfs. */
-static void of_dom0(void)
+static void take_without_driver(void)
 {
 	uint16_t command = PCI_MASTER;
-	u8 *p = memory(2 * PAGE, 0);
 	char path[128];
 	int fd;
 
@@ -417,11 +434,136 @@ static void of_dom0(void)
 	fd = open(path, O_RDWR);
 	edu = mmap(NULL, EDU_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	need(fd >= 0 && edu != MAP_FAILED, "the device's registers are mapped");
-	fill(p, 13);
-	fill(p + PAGE, 14);
+}
+
+/* Two pages, the first of which has that pattern, as has the device's buffer. */
+static u8 *two_pages(u8 seed)
+{
+	u8 *p = memory(2 * PAGE, 0);
+
+	fill(p, seed);
+	fill(p + PAGE, seed + 1);
 	mlock(p, 2 * PAGE);
-	check(reads(physical(p), physical(p + PAGE), p + PAGE, 13),
-	      "without a driver it reaches dom0's memory at its own addresses");
+	check(reads(physical(p), physical(p + PAGE), p + PAGE, seed),
+	      "without a driver it reaches memory at its own addresses");
+	return p;
+}
+
+static void of_own(void)
+{
+	take_without_driver();
+	two_pages(13);
+}
+
+static void far_away(u64 at, u64 word)
+{
+	u8 *p;
+
+	take_without_driver();
+	p = two_pages(15);
+	check(dma(at, true), "it is told to write far away");
+	dma(at, false);
+	dma(physical(p + PAGE), true);
+	check(memcmp(p + PAGE, &word, sizeof(word)), "it does not read what stands there");
+	check(reads(physical(p), physical(p + PAGE), p + PAGE, 15), "and works as before");
+}
+
+/* ---- between owners ---- */
+
+static volatile uint32_t *register_at(u64 offset)
+{
+	need(offset + 4 <= bar_size, "there is such a register");
+	return (volatile uint32_t *)(edu + offset);
+}
+
+static void reset(u64 offset, uint32_t value)
+{
+	struct vfio v = take();
+	int status;
+	pid_t pid;
+
+	*register_at(offset) = value;
+	check(*register_at(offset) == value, "a program's device keeps what it writes");
+	give_back(&v);
+	v = take();
+	check(*register_at(offset) != value, "the next one does not find it");
+	give_back(&v);
+	pid = fork();
+	if (!pid) {
+		take();
+		*register_at(offset) = value;
+		if (*register_at(offset) == value)
+			raise(SIGKILL);
+		_exit(1);
+	}
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "one that has it is killed");
+	v = take();
+	check(*register_at(offset) != value, "then, too");
+	give_back(&v);
+}
+
+/* ---- somebody else's memory ---- */
+
+#define GUEST_AT    0x1200000ul /* in a guest's memory: of its kernel's code */
+#define GUEST_LEAST 0x4000000ul
+
+/* The process' largest mapping that can be a guest's memory. */
+static u64 guest_of(const char *process)
+{
+	u64 from, to, best = 0, size = GUEST_LEAST - 1;
+	char line[512], path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/maps", process);
+	f = fopen(path, "r");
+	need(f, "the process is there");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx rw", &from, &to) == 2 && to - from > size) {
+			best = from;
+			size = to - from;
+		}
+	fclose(f);
+	need(best, "it has a guest");
+	return best + GUEST_AT;
+}
+
+static void read_page(const char *process, u64 at, u8 *to)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%s/mem", process);
+	fd = open(path, O_RDONLY);
+	need(fd >= 0 && pread(fd, to, PAGE, (off_t)at) == (ssize_t)PAGE, "its page can be read");
+	close(fd);
+}
+
+static void hold(const char *process)
+{
+	u8 was[PAGE], is_now[PAGE], *own = NULL;
+	u64 at, word;
+	sigset_t set;
+	int number;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	if (!strcmp(process, "0")) {
+		process = "self";
+		own = memory(PAGE, 0);
+		fill(own, 17);
+		mlock(own, PAGE);
+	}
+	at = own ? (u64)own : guest_of(process);
+	read_page(process, at, was);
+	memcpy(&word, was, sizeof(word));
+	printf("at 0x%llx 0x%llx\n", (unsigned long long)physical_of(process, at),
+	       (unsigned long long)word);
+	fflush(stdout);
+	sigwait(&set, &number);
+	read_page(process, at, is_now);
+	check(!memcmp(was, is_now, PAGE), "%s is as it was",
+	      own ? "a page of dom0's" : "a page of another guest's");
 }
 
 int main(int argc, char **argv)
@@ -429,9 +571,17 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	device = argv[1];
-	if (argc > 2)
-		of_dom0();
-	else
+	if (argc == 2)
 		by_vfio();
+	else if (!strcmp(argv[2], "own"))
+		of_own();
+	else if (!strcmp(argv[2], "hold"))
+		hold(argv[1]);
+	else if (argc == 5 && !strcmp(argv[2], "far"))
+		far_away(strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
+	else if (argc == 5 && !strcmp(argv[2], "reset"))
+		reset(strtoull(argv[3], NULL, 0), strtoul(argv[4], NULL, 0));
+	else
+		return 2;
 	return failures ? 1 : 0;
 }

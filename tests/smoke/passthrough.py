@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
+from lib.vfio import RUN, dom0_is_well, given, program, set_up
 
 CHUNK = 65536
 BLOCKS = 64  # of the disk, behind what the guest boots from
@@ -22,20 +23,6 @@ linux /vmlinuz console=ttyS0 quiet panic=-1
 initrd /initrd
 boot
 """
-# What dom0 is told to do with a device, by its address.
-SCRIPT = r'''
-give() { # to VFIO
-	echo vfio-pci > /sys/bus/pci/devices/$1/driver_override
-	[ -e /sys/bus/pci/devices/$1/driver ] && echo $1 > /sys/bus/pci/devices/$1/driver/unbind
-	echo $1 > /sys/bus/pci/drivers_probe
-	[ "$(basename $(readlink /sys/bus/pci/devices/$1/driver))" = vfio-pci ]
-}
-back() { # to its driver, if it has one
-	echo $1 > /sys/bus/pci/devices/$1/driver/unbind
-	echo > /sys/bus/pci/devices/$1/driver_override
-	echo $1 > /sys/bus/pci/drivers_probe
-}
-'''
 QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none '
         '-no-reboot -serial stdio -monitor none -device vfio-pci,host=%s')
 
@@ -68,30 +55,18 @@ def md5(data):
     return hashlib.md5(data).hexdigest()
 
 
-def dom0_is_well(m, what):
-    bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|Call Trace|corbel_iommu: .*(please report|does not let|not counted|could not)"')[1]
-    ok(not bad.strip(), f'{m.label}: {what}: dom0\'s kernel log has no complaint', bad)
-
-
-def set_up(m):
-    m.prompt()
-    m.out_of('cd / && cpio -idm < /dev/vda && mkdir -p /run/t && cd /run/t && cpio -id < /dev/vdb && cd', 60)
-    status, out = m.sh('modprobe corbel_iommu && modprobe vfio_iommu_type1 && modprobe vfio_pci', 20)
-    need(status == 0, f'{m.label}: the driver and VFIO are loaded', out + m.sh('dmesg | tail -n 5; corbel dmesg | tail -n 5')[1])
+def driver(m):
     ok(m.sh('rmmod corbel')[0] != 0, f'{m.label}: corbel.ko, which tells the hypervisor when this kernel ends, stays as long as the driver')
     groups = m.out_of('ls /sys/kernel/iommu_groups | wc -l; ls -d /sys/bus/pci/devices/* | wc -l; ls -d /sys/bus/pci/devices/*/iommu_group | wc -l').split()
     ok(int(groups[0]) > 2 and groups[1] == groups[2], f'{m.label}: each device has its group', groups)
 
 
-def program(m):
+def copies(m):
     """edu, whose copies a program asks for."""
-    edu = m.out_of('basename $(dirname $(grep -l 0x11e8 /sys/bus/pci/devices/*/device))')
+    edu = m.out_of('pci 1234:11E8')
     m.out_of('echo 3 > /proc/sys/vm/nr_hugepages')
-    for how in '', ' dom0':
-        status, out = m.sh(f'/run/t/vfio {edu}{how}' if how else f'give {edu} && /run/t/vfio {edu}; s=$?; back {edu}; (exit $s)', 120)
-        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
-            ok(kind == 'ok', f'{m.label}: edu: {what}')
-        ok(status == 0, f'{m.label}: edu: the program says that all is well', out + m.sh('dmesg | tail -n 20; corbel dmesg | tail -n 20')[1])
+    program(m, 'edu', f'give {edu} && /run/t/vfio {edu}; s=$?; back {edu}; (exit $s)')
+    program(m, 'edu', f'/run/t/vfio {edu} own')
     m.out_of('echo 0 > /proc/sys/vm/nr_hugepages')
     if m.label.startswith('intel'):
         ok(m.until(f'corbel dmesg | grep -q "device {edu} may not write"', 10), f'{m.label}: edu: the hypervisor tells what it has blocked', m.sh('corbel dmesg')[1])
@@ -100,7 +75,7 @@ def program(m):
 
 def guest(m, nvme, disk):
     """A guest that boots from an NVMe disk, reads and writes it; dom0 has it before and after."""
-    need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: nvme: VFIO takes it', m.sh('dmesg | tail')[1])
+    given(m, nvme, 'nvme')
     m.send(QEMU % nvme + '\r')
     m.expect(r'demo: ready, 2 CPUs', f'{m.label}: nvme: a guest boots from it', 120)
     m.expect('demo# ', f'{m.label}: nvme: it gives its shell', 20)
@@ -128,7 +103,7 @@ def of_dom0(m, nvme, disk, when):
 
 def killed(m, nvme, disk):
     """The guest's QEMU is killed while the disk writes to its memory."""
-    need(m.sh(f'give {nvme}')[0] == 0, f'{m.label}: killed: VFIO takes the disk again', m.sh('dmesg | tail')[1])
+    given(m, nvme, 'killed')
     m.out_of(f'mkfifo /run/typed; ({QEMU % nvme} < /run/typed > /run/guest.log 2>&1 & echo $! > /run/qemu); exec 5> /run/typed')
     need(m.until('grep -q "demo# " /run/guest.log', 120), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
     m.out_of('echo "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=64k iflag=direct 2>/dev/null && echo rea\'\'ding; done" >&5')
@@ -153,10 +128,10 @@ def on(maker, more=''):
                  '-drive', f'if=none,id=nvme,file={disk.name},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
         for cpio in 'dom0/full.cpio', 'dom0-tests.cpio':
             extra += ['-drive', f'file={build_file(cpio)},format=raw,if=virtio,readonly=on']
-        with Machine(label, mem='2G', dom0='amd64', nic=None, extra=extra, hv='iommu=strict', script=f"cat > /run/vfio.sh <<'EOF'{SCRIPT}EOF\n") as m:
+        with Machine(label, mem='2G', dom0='amd64', nic=None, extra=extra, hv='iommu=strict', script=RUN) as m:
             set_up(m)
-            m.out_of('. /run/vfio.sh')
-            program(m)
+            driver(m)
+            copies(m)
             nvme = m.out_of('basename $(readlink -f /sys/block/nvme0n1/device/device)')
             guest(m, nvme, disk)
             killed(m, nvme, disk)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices that dom0 gives to others by VFIO, for the tests of that."""
+import re
+
+from .report import need, ok
+
+# Functions of dom0's shell; $1 is a device's address.
+SCRIPT = r'''
+give() { # to VFIO
+	echo vfio-pci > /sys/bus/pci/devices/$1/driver_override
+	[ -e /sys/bus/pci/devices/$1/driver ] && echo $1 > /sys/bus/pci/devices/$1/driver/unbind
+	echo $1 > /sys/bus/pci/drivers_probe
+	[ "$(basename $(readlink /sys/bus/pci/devices/$1/driver))" = vfio-pci ]
+}
+back() { # to its driver, if it has one
+	echo $1 > /sys/bus/pci/devices/$1/driver/unbind
+	echo > /sys/bus/pci/devices/$1/driver_override
+	echo $1 > /sys/bus/pci/drivers_probe
+}
+pci() { # the address of the first one of this vendor and device, like 1B36:0010
+	basename $(dirname $(grep -l "PCI_ID=$1" /sys/bus/pci/devices/*/uevent | head -n 1))
+}
+'''
+RUN = f"cat > /run/vfio.sh <<'EOF'{SCRIPT}EOF\n"  # of Machine(script=...)
+
+
+def set_up(m):
+    """With dom0/full.cpio and dom0-tests.cpio on the first two virtio disks: QEMU, programs, driver, functions."""
+    m.prompt()
+    m.out_of('cd / && cpio -idm < /dev/vda && mkdir -p /run/t && cd /run/t && cpio -id < /dev/vdb && cd', 60)
+    status, out = m.sh('modprobe corbel_iommu && modprobe vfio_iommu_type1 && modprobe vfio_pci', 20)
+    need(status == 0, f'{m.label}: the driver and VFIO are loaded', out + m.sh('dmesg | tail -n 5; corbel dmesg | tail -n 5')[1])
+    m.out_of('. /run/vfio.sh')
+
+
+def dom0_is_well(m, what):
+    bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|Call Trace|corbel_iommu: .*(please report|does not let|not counted|could not)"')[1]
+    ok(not bad.strip(), f'{m.label}: {what}: dom0\'s kernel log has no complaint', bad)
+
+
+def given(m, device, name):
+    need(m.sh(f'give {device}')[0] == 0, f'{m.label}: {name}: VFIO takes it', m.sh('dmesg | tail')[1])
+
+
+def program(m, name, command, seconds=120, prompt='dom0# '):
+    """tests/dom0/vfio.c says what it finds."""
+    status, out = m.sh(command, seconds, prompt)
+    for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+        ok(kind == 'ok', f'{m.label}: {name}: {what}')
+    ok(status == 0, f'{m.label}: {name}: the program says that all is well', out + m.sh('dmesg | tail -n 20', 10, prompt)[1])
