@@ -9,7 +9,6 @@
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
-#include <linux/msi.h>
 #include <asm/irqdomain.h>
 #include <asm/smp.h>
 
@@ -161,8 +160,6 @@ static int event_cpu_up(unsigned int cpu)
 {
 	struct irq_alloc_info info = {.hwirq = cpu, .mask = cpumask_of(cpu)};
 	u32 apic_id = per_cpu(x86_cpu_to_apicid, cpu);
-	struct irq_data *parent;
-	struct msi_msg msg;
 	int irq, r;
 
 	irq = irq_domain_alloc_irqs(domain, 1, cpu_to_node(cpu), &info);
@@ -173,9 +170,8 @@ static int event_cpu_up(unsigned int cpu)
 			&event_irq);
 	if (r)
 		goto free_irq;
-	parent = irq_get_irq_data(irq)->parent_data;
-	parent->chip->irq_compose_msi_msg(parent, &msg);
-	r = HC2(EVENT_BIND, apic_id, msg.arch_data.vector);
+	/* Not by a message: there is none for APIC ids above 255. */
+	r = HC2(EVENT_BIND, apic_id, irqd_cfg(irq_get_irq_data(irq))->vector);
 	if (r < 0) {
 		pr_err("event interrupt of CPU %u refused (%d)\n", cpu, r);
 		goto free_action;
