@@ -4,6 +4,7 @@
 
 Needs build/disk/libvirt.img and guest.cpio, which are made as root; skipped where they are not there.
 """
+import hashlib
 import os
 import re
 import sys
@@ -16,6 +17,8 @@ GUEST = '''<domain type="kvm"><name>v</name><memory unit="MiB">160</memory><vcpu
 <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
 <devices><disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="/guest/v.qcow2"/><target dev="vda" bus="virtio"/></disk>
 <serial type="pty"><log file="/var/log/libvirt/qemu/v.console" append="on"/></serial></devices></domain>'''
+HOSTDEV = '<hostdev mode="subsystem" type="pci" managed="yes"><source><address domain="0" bus="0" slot="%#x" function="0"/></source></hostdev>'
+SLOT = 0x15  # of the device that is given to a guest
 CONSOLE = '/var/log/libvirt/qemu/v.console'
 
 
@@ -79,17 +82,22 @@ def keeps(m):
     state(m, 'running', 'managedsave and start')
 
 
-def console(m):
+def typed(m, command, answer, what):
+    """At the guest's console."""
     m.send('virsh console v\r')
     m.expect('Escape character is', 'virsh: console', 30)
     for _ in range(20): # virsh throws away what is typed before it has the terminal
         m.send('\r')
         if m.wait('demo# ', 3) >= 0:
             break
-    m.send('echo con$((40 + 2))sole\r')
-    m.expect('con42sole', 'virsh: the guest\'s shell answers there', 60)
+    m.send(command + '\r')
+    m.expect(answer, what, 60)
     m.send('\x1d')
     m.prompt('virsh: Ctrl-] leaves it', 30)
+
+
+def console(m):
+    typed(m, 'echo con$((40 + 2))sole', 'con42sole', 'virsh: the guest\'s shell answers there')
 
 
 def ends(m):
@@ -120,4 +128,41 @@ def libvirt():
             part(m)
 
 
-main(libvirt)
+def hostdev():
+    """A disk of dom0's is given to a guest and taken back by libvirt, on a hypervisor that drives the IOMMU."""
+    if not all(os.path.exists(build_file(f'disk/{f}')) for f in ('libvirt.img', 'guest.cpio')):
+        return skip('libvirt: hostdev', 'making its disk needs root')
+    os.makedirs(build_file('logs'), exist_ok=True)
+    nvme = build_file('logs/libvirt-nvme.disk')
+    data = bytes((i * 7 + (i >> 8) * 3) & 0xff for i in range(1 << 20))
+    with open(nvme, 'wb') as f:
+        f.write(data)
+    extra = ['-drive', f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on', '-device', 'intel-iommu,intremap=on,aw-bits=48',
+             '-drive', f'if=none,id=nvme,file={nvme},format=raw', '-device', f'nvme,drive=nvme,serial=nvme,addr={SLOT:#x}']
+    sum_of = hashlib.md5(data).hexdigest()
+    with Machine('libvirt, hostdev', disk='libvirt', extra=extra, life=10800, reboot=True) as m:
+        m.prompt('hostdev: Debian with libvirt starts as dom0', 300)
+        # As README tells.
+        m.out_of("sed -i 's/^#GRUB_CMDLINE_CORBEL_DEFAULT=.*/GRUB_CMDLINE_CORBEL_DEFAULT=\"iommu=strict\"/' /etc/default/grub.d/corbel.cfg && "
+                 'echo corbel_iommu > /etc/modules-load.d/corbel-iommu.conf && update-grub 2> /dev/null > /dev/null', 300)
+        m.send('reboot\r')
+        m.expect('Loading Linux ', 'hostdev: it reboots', 300)
+        m.prompt('hostdev: it starts again, with iommu=strict', 600)
+        m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
+        m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
+        xml = GUEST.replace('\n', ' ').replace('</devices>', HOSTDEV % SLOT + '</devices>')
+        m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
+        ok(m.out_of('md5sum < /dev/nvme0n1').startswith(sum_of), 'hostdev: the disk is dom0\'s')
+        virsh(m, 'define /guest/v.xml')
+        virsh(m, 'start v', 300)
+        ok('held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'hostdev: a guest starts with it', m.out_of(f'tail -n 5 {CONSOLE}'))
+        ok(m.sh('[ -b /dev/nvme0n1 ]')[0] != 0, 'hostdev: dom0 has it no more')
+        typed(m, 'md5sum < /dev/nvme0n1', sum_of, 'hostdev: the guest reads it')
+        virsh(m, 'destroy v', 60)
+        ok('held' in waits(m, '[ -b /dev/nvme0n1 ]', 60), 'hostdev: it is dom0\'s again when the guest has gone', m.out_of('dmesg | tail'))
+        ok(m.out_of('md5sum < /dev/nvme0n1').startswith(sum_of), 'hostdev: with what is on it')
+        virsh(m, 'undefine v')
+    os.remove(nvme)
+
+
+main(libvirt, hostdev)
