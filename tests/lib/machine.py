@@ -8,7 +8,7 @@
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
 disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends (but with keep=True),
-esp=DIR has that directory for a disk, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
+esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
 import json
@@ -36,6 +36,14 @@ PATIENCE = float(os.environ.get('PATIENCE', '4'))
 _number = 0
 
 
+def newer_qemu():
+    """The command of Debian 13's QEMU 10, as tests/dom0/debian13 has unpacked it."""
+    root = os.path.join(BUILD, 'debian13', 'root')
+    libs = f'{root}/usr/lib/x86_64-linux-gnu'
+    return [f'{root}/usr/lib64/ld-linux-x86-64.so.2', '--library-path', f'{libs}:{libs}/pulseaudio', f'{root}/usr/bin/qemu-system-x86_64',
+            '-L', f'{root}/usr/share/qemu', '-L', f'{root}/usr/share/seabios']
+
+
 def grub_quote(text):
     return re.sub(r'([\\"$])', r'\\\1', text).replace(',', ',,')
 
@@ -48,7 +56,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None):
+                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None, qemu10=False):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -61,7 +69,7 @@ class Machine:
         oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
         secure = firmware == 'secure'
-        cmd = ['qemu-system-x86_64', '-M', machine + (',smm=on' if secure else ''), '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+        cmd = (newer_qemu() if qemu10 else ['qemu-system-x86_64']) + ['-M', machine + (',smm=on' if secure else ''), '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-smbios', f'type=11,value=corbel:{oem}']
         if disk:

@@ -21,6 +21,9 @@ pci() { # the address of the first one of this vendor and device, like 1B36:0010
 	basename $(dirname $(grep -l "PCI_ID=$1" /sys/bus/pci/devices/*/uevent | head -n 1))
 }
 '''
+# Of dom0/assigned.cpio, once it is unpacked. Ctrl-T c leads to QEMU's monitor and back.
+QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none -no-reboot -serial mon:stdio -echr 0x14 '
+        '-kernel /guest/vmlinuz -initrd /guest/initrd -append "console=ttyS0 quiet panic=-1"')
 RUN = f"cat > /run/vfio.sh <<'EOF'{SCRIPT}EOF\n"  # of Machine(script=...)
 
 

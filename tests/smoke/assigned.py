@@ -12,7 +12,7 @@ from lib import acpi
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
 from lib.screen import monitor
-from lib.vfio import RUN, dom0_is_well, given, program, set_up
+from lib.vfio import QEMU, RUN, dom0_is_well, given, program, set_up
 
 E1000E, NVME = '8086:10D3', '1B36:0010'
 # name -> (ids of the PCI device and of the interface's, how QEMU has it, how its interrupts come)
@@ -23,8 +23,6 @@ NICS = {
 }
 # The only one behind a port, from which it can be taken, and that with VT-d only: QEMU's AMD-Vi takes all devices for those of bus 0.
 BEHIND_PORT = 'e1000e'
-QEMU = ('qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none -no-reboot -serial mon:stdio -echr 0x14 '
-        '-kernel /guest/vmlinuz -initrd /guest/initrd -append "console=ttyS0 quiet panic=-1" -device pcie-root-port,id=hot,chassis=1 ')
 DEMO = 'demo# '
 NVME_CC, NVME_CC_VALUE = 0x14, 0x00460000  # "Controller Configuration", sizes of entries; the controller stays off
 E1000E_RDBAL = 0x2800  # where the device receives to
@@ -34,7 +32,7 @@ DATA = bytes((i * 7 + (i >> 8) * 3) & 0xff for i in range(1 << 20))  # of the di
 
 def begins(m, devices, what):
     """A guest that has these."""
-    m.send(QEMU + ' '.join(f'-device vfio-pci,host={d}' for d in devices) + '\r')
+    m.send(QEMU + ' -device pcie-root-port,id=hot,chassis=1 ' + ' '.join(f'-device vfio-pci,host={d}' for d in devices) + '\r')
     m.expect('demo: ready, 2 CPUs', f'{m.label}: {what}: a guest begins', 120)
     m.expect(DEMO, f'{m.label}: {what}: it gives its shell', 20)
 

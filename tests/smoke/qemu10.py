@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian 13's QEMU 10 in dom0: it asks KVM for more than Debian 12's does. Part of `make test-full` only."""
+"""Debian 13's QEMU 10. In dom0: it asks KVM for more than Debian 12's does. As the machine: it has APIC ids above 255, with VT-d that
+remaps interrupts to them, and a NIC with virtual functions. Part of `make test-full` only."""
 import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import vfio
 from lib.machine import Machine, build_file
 from lib.report import main, ok
 
@@ -33,4 +35,57 @@ def qemu10():
         ok(vms == 1, 'the VM is gone from the hypervisor', f'{vms} VMs')
 
 
-main(qemu10)
+def wide_ids():
+    """dom0's second CPU has APIC id 256, to which only messages that are remapped lead."""
+    disk = build_file('logs/qemu10.disk')
+    os.makedirs(build_file('logs'), exist_ok=True)
+    with open(disk, 'wb') as f:
+        f.write(bytes(range(256)) * 4096)
+    extra = ['-device', 'intel-iommu,intremap=on,eim=on,aw-bits=48', '-device', 'max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0',
+             '-drive', f'if=none,id=nvme,file={disk},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
+    with Machine('APIC id 256', cpus='1,sockets=2,cores=150,maxcpus=300', nic=None, extra=extra, hv='iommu=strict', qemu10=True) as m:
+        m.prompt()
+        ids = m.out_of('grep ^apicid /proc/cpuinfo')
+        ok(re.findall(r': (\d+)', ids) == ['0', '256'], f'{m.label}: dom0 has such a CPU', ids)
+        log = m.out_of('dmesg')
+        ok('Enabled IRQ remapping in x2apic mode' in log, f'{m.label}: Linux remaps interrupts with ids of 32 bits', log[-2000:])
+        m.out_of('for n in 1 2 3 4; do echo 3 > /proc/sys/vm/drop_caches; taskset 2 md5sum < /dev/nvme0n1 > /dev/null; done', 30)
+        table = m.out_of('cat /proc/interrupts')
+        ok(re.search(r'^ *\d+: +0 +[1-9]\d* +IR-PCI-MSI.*nvme0q2', table, re.M), f'{m.label}: it takes a device\'s interrupts', table)
+        ok(m.sh('corbel create /etc/corbel/demo.cfg', 20)[0] == 0 and m.guest_up(), f'{m.label}: a guest runs')
+        table = m.out_of('cat /proc/interrupts')
+        ok(re.search(r'^ *\d+: +\d+ +[1-9]\d* +corbel ', table, re.M), f'{m.label}: it takes the hypervisor\'s', table)
+        bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace"')[1]
+        ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
+    os.remove(disk)
+
+
+def virtual_function():
+    """igb is one device and several: dom0 drives the first, a guest has another."""
+    extra = ['-device', 'intel-iommu,intremap=on,aw-bits=48', '-device', 'pcie-root-port,id=free,chassis=1', '-netdev', 'user,id=n0,net=10.0.1.0/24',
+             '-device', 'igb,bus=free,netdev=n0,romfile=']
+    for cpio in 'dom0/full.cpio', 'dom0-tests.cpio', 'dom0/assigned.cpio':
+        extra += ['-drive', f'file={build_file(cpio)},format=raw,if=virtio,readonly=on']
+    with Machine('igb', dom0='amd64', nic=None, extra=extra, hv='iommu=strict', script=vfio.RUN, qemu10=True) as m:
+        vfio.set_up(m)
+        m.out_of('cd / && cpio -idm < /dev/vdc; cd', 20)
+        m.out_of('echo 2 > /sys/bus/pci/devices/$(pci 8086:10C9)/sriov_numvfs', 20)
+        device = m.out_of('pci 8086:10CA')
+        groups = m.out_of('for d in $(grep -l PCI_ID=8086:10C /sys/bus/pci/devices/*/uevent); do readlink -f ${d%/uevent}/iommu_group; done')
+        ok(len(set(groups.split())) == 3, 'igb: the device and its two virtual functions are groups of their own', groups)
+        vfio.given(m, device, 'a virtual function')
+        m.send(f'{vfio.QEMU} -device vfio-pci,host={device}\r')
+        m.expect('demo: ready, 2 CPUs', 'igb: a guest begins with it', 120)
+        m.expect('demo# ', 'igb: it gives its shell', 20)
+        out = m.sh('udhcpc -q -n -S -t 10 -i eth0 -s /etc/udhcpc.script; ping -c 3 -q 10.0.1.2', 60, 'demo# ')[1]
+        ok(' 0% packet loss' in out, 'igb: the guest is answered', out)
+        table = m.out_of('cat /proc/interrupts', 10, 'demo# ')
+        ok(re.search(r'[1-9]\d* .*PCI-MSI .*eth0-rx', table), 'igb: by messages', table)
+        m.send('poweroff -f\r')
+        m.expect('dom0# ', 'igb: the guest\'s poweroff ends QEMU', 20)
+        ping = m.sh('ping -c 3 -q 10.0.1.2', 20)[1]
+        ok(' 0% packet loss' in ping, 'igb: dom0 is, as before', ping)
+        vfio.dom0_is_well(m, 'virtual functions')
+
+
+main(qemu10, wide_ids, virtual_function)
