@@ -70,6 +70,7 @@ void sched_group_init(struct sched_group *g)
 {
 	*g = (struct sched_group){.lock = LOCK_INIT(LOCK_GROUP),
 				  .weight = SCHED_WEIGHT_DEFAULT,
+				  .parts = GROUP_PARTS,
 				  .terms = deadline_usual()};
 	lock_acquire(&sched_set_up);
 	link_locked(&cpupools[0], g);

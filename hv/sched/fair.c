@@ -7,9 +7,7 @@
  * slept is placed not further than CREDIT before the least: enough to preempt whoever runs, too
  * little to starve him. Between CPUs only the distance to the floor counts.
  *
- * The units of a group that could run have its weight in equal parts, so one that sleeps leaves its
- * own to the others. What it was ahead by, and the floor passes while it sleeps, is forgiven: it
- * has run out of the others' parts, and they pay. So a group gets no more by its units' sleep.
+ * The units of a group have its weight in parts: group_look() in unit.c.
  *
  * dom0's unit stands for many threads: one that runs all the time would make others wait that have
  * hardly run. So it has a second virtual runtime, `urgent`, as of one more unit of the default
@@ -67,44 +65,13 @@ static u64 share_here(const struct sched_rq *rq, const struct sched_unit *u, u64
 	return MAX(share, others * pinned_part / PART);
 }
 
-/*
- * It has slept: what it was ahead by when the floor was there is the debt of those of its group
- * that could run.
- */
-static __noinline void pass_on_lead(struct sched_unit *u, u64 floor)
-{
-	const s64 most = WAKE_MS * sched_ms;
-	struct sched_group *g = u->group;
-	s64 before = MIN(MAX(runs_ahead(u->vruntime, u->floor), -most), most),
-	    after = MAX(runs_ahead(u->vruntime, floor), -most), count = READ_ONCE(g->runnable);
-
-	if (count > 1 && before > after)
-		__atomic_fetch_add(&g->debt, (before - after) / count, __ATOMIC_RELAXED);
-	u->paid = READ_ONCE(g->debt);
-}
-
-/* Not further than others let in whoever wakes: it is to run, too. */
-static __noinline void pay_debt(const struct sched_rq *rq, struct sched_unit *u)
-{
-	s64 debt = READ_ONCE(u->group->debt),
-	    room = runs_ahead(rq->floor + CREDIT_MS * sched_ms, u->vruntime);
-
-	u->vruntime += MIN(debt - u->paid, MAX(room, 0));
-	u->paid = debt;
-}
-
 static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
 	u64 credit = (READ_ONCE(u->boost) ? WAKE_MS : CREDIT_MS) * sched_ms,
 	    least = rq->least - virtual_ticks(credit, MAX(READ_ONCE(u->share), SHARE_DEFAULT));
 
-	if (u->slept && u->floor_rq) { /* the floor there is passed also by who wakes elsewhere */
-		u64 floor = READ_ONCE(u->floor_rq->floor);
-
-		if (unlikely(u->divides))
-			pass_on_lead(u, floor);
-		u->floor = floor;
-	}
+	if (u->slept && u->floor_rq) /* the floor there is passed also by who wakes elsewhere */
+		u->floor = READ_ONCE(u->floor_rq->floor);
 	if (u->floor_rq != rq)
 		u->vruntime += rq->floor - u->floor;
 	if (u->slept && runs_ahead(u->vruntime, least) < 0)
@@ -154,8 +121,6 @@ static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 		charge_urgent(rq, u, ran);
 	if (likely(!u->out_of_turn || !u->is_fresh))
 		u->vruntime += virtual_ticks(ran, share_here(rq, u, READ_ONCE(u->share)));
-	if (unlikely(u->divides) && READ_ONCE(u->group->debt) != u->paid)
-		pay_debt(rq, u);
 	least = u->vruntime;
 	if (first && runs_ahead(first->vruntime, least) < 0)
 		least = first->vruntime;

@@ -19,6 +19,7 @@
 #define MAX_DEBT   4 /* what a CPU is behind by more than this often that, is forgotten */
 #define ALONE_DEBT 2 /* the same where nobody has waited for ALONE_MS */
 #define ALONE_MS   50
+#define LIKE_PART  8 /* loads that differ by less than such a part are as good as equal */
 #define EVEN_MS	   1 /* how often a CPU passes on a unit because of that */
 
 struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
@@ -114,40 +115,12 @@ void place_count_in_group(struct sched_unit *u, bool counts)
 	__atomic_fetch_add(&u->group->runnable, counts - u->counted, __ATOMIC_SEQ_CST);
 	u->counted = counts;
 	if (counts)
-		unit_weigh_again(u);
+		unit_weigh_again(u, u->since);
 }
 
 static u64 load_of(const struct sched_cpu *sc)
 {
 	return READ_ONCE(sc->rq.load);
-}
-
-/* Where it was if idle, another idle CPU, else where least is to run: if possible where it was. */
-u32 place_choose(const struct sched_unit *u)
-{
-	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online);
-	u32 last = READ_ONCE(u->cpu), cpu, best;
-	s64 least, load;
-
-	BUG_ON(!allowed);
-	if ((allowed & BIT(last)) && claim_idle(last))
-		return last;
-	for (u64 idle = READ_ONCE(sched_idle) & allowed; idle; idle &= idle - 1) {
-		cpu = __builtin_ctzll(idle);
-		if (claim_idle(cpu))
-			return cpu;
-	}
-	best = allowed & BIT(last) ? last : (u32)__builtin_ctzll(allowed);
-	least = load_of(&sched_cpus[best]);
-	for (allowed &= ~BIT(best); allowed; allowed &= allowed - 1) {
-		cpu = __builtin_ctzll(allowed);
-		load = load_of(&sched_cpus[cpu]);
-		if (load < least) {
-			best = cpu;
-			least = load;
-		}
-	}
-	return best;
 }
 
 void place_send(struct sched_unit *u, u32 cpu)
@@ -195,10 +168,49 @@ static u64 level_of(const struct sched_cpu *sc, u64 now)
 	return level + READ_ONCE(sc->lift);
 }
 
-/* Ticks of a unit of the default weight: the same part of the share of each, whatever the load. */
+/*
+ * Ticks of a unit of the default weight: the same part of the share of each, whatever the load. But
+ * dom0's unit, which comes and goes all the time.
+ */
 static s64 lead_allowed(const struct sched_cpu *sc)
 {
-	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load_of(sc), 1ull);
+	u64 load = load_of(sc), homes = sc->home ? READ_ONCE(sc->home->load) : 0;
+
+	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load > homes ? load - homes : load, 1ull);
+}
+
+/* May the unit get on faster on the first? By what is to run there, or else by how far units got.
+ */
+static bool is_better(const struct sched_cpu *a, const struct sched_cpu *b, u64 now)
+{
+	u64 load = load_of(a), other = load_of(b);
+
+	if (MAX(load, other) - MIN(load, other) > MAX(load, other) / LIKE_PART)
+		return load < other;
+	return (s64)(level_of(a, now) - level_of(b, now)) > lead_allowed(b);
+}
+
+/* Where it was if idle, another idle CPU, else where least is to run: if possible where it was. */
+u32 place_choose(const struct sched_unit *u)
+{
+	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online);
+	u32 last = READ_ONCE(u->cpu), cpu, best;
+
+	BUG_ON(!allowed);
+	if ((allowed & BIT(last)) && claim_idle(last))
+		return last;
+	for (u64 idle = READ_ONCE(sched_idle) & allowed; idle; idle &= idle - 1) {
+		cpu = __builtin_ctzll(idle);
+		if (claim_idle(cpu))
+			return cpu;
+	}
+	best = allowed & BIT(last) ? last : (u32)__builtin_ctzll(allowed);
+	for (allowed &= ~BIT(best); allowed; allowed &= allowed - 1) {
+		cpu = __builtin_ctzll(allowed);
+		if (is_better(&sched_cpus[cpu], &sched_cpus[best], u->since))
+			best = cpu;
+	}
+	return best;
 }
 
 /* How far one CPU is ahead of another; what is more than `most` is forgotten. */
@@ -244,9 +256,9 @@ static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 	forget_debts(sc, others, now);
 	for (; others; others &= others - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
+		s64 lead = level_of(other, now) - level_of(sc, now);
 
-		if ((s64)(level_of(other, now) - level_of(sc, now)) > tolerated &&
-		    load_of(other) < load_of(sc))
+		if (lead > tolerated * (load_of(other) < load_of(sc) ? 1 : 2))
 			found |= BIT(other->index);
 	}
 	return found;
@@ -274,17 +286,26 @@ static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched
 	return best;
 }
 
+/* Somebody runs here for an event, and may be gone soon. */
+static bool is_disturbed(const struct sched_cpu *sc)
+{
+	const struct sched_unit *home = sc->home;
+
+	return READ_ONCE(sc->rq.queue.head->boost) ||
+	       (home && home->on_rq && READ_ONCE(home->boost));
+}
+
 static void even_out(struct sched_cpu *sc, u64 now)
 {
 	struct sched_cpu *to = NULL;
 	struct sched_unit *u;
 	u64 ahead, most_behind;
 
-	if (now < sc->evened_at + EVEN_MS * sched_ms)
+	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
 		return;
 	sc->evened_at = now;
 	ahead = cpus_ahead(sc, now);
-	for (u = ahead ? sc->rq.queue.head : NULL; u; u = u->next) {
+	for (u = ahead ? sc->rq.queue.tail : NULL; u; u = u->prev) {
 		to = best_for(sc, u, ahead, now);
 		if (to)
 			break;
@@ -328,10 +349,10 @@ void place_ask_for_work(struct sched_cpu *sc, u64 now)
 	u64 others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 	u32 most = 0, busiest = MAX_CPUS;
 
-	sc->asked_at = now;
 	if (sc->policy->need) /* nobody may move */
 		return;
-	for (; others; others &= others - 1) {
+	sc->asked_at = now;
+	for (others &= ~sc->asked; others; others &= others - 1) {
 		u32 cpu = __builtin_ctzll(others),
 		    waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);
 
@@ -340,8 +361,11 @@ void place_ask_for_work(struct sched_cpu *sc, u64 now)
 			busiest = cpu;
 		}
 	}
-	if (busiest == MAX_CPUS)
+	if (busiest == MAX_CPUS) {
+		sc->asked = 0;
 		return;
+	}
+	sc->asked |= BIT(busiest);
 	__atomic_fetch_or(&sched_cpus[busiest].pull, BIT(sc->index), __ATOMIC_SEQ_CST);
 	place_poke(busiest);
 }

@@ -35,6 +35,7 @@ struct sched_cpu {
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
 	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
+	u64 asked;		 /* bit mask of CPUs it has asked since it ran such a unit */
 } __aligned(64);
 
 #ifdef HV_HOST_TEST
@@ -73,6 +74,12 @@ static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
 	return READ_ONCE(sched_idle) & READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 }
 
+/* dom0's unit has something to do here. */
+static inline bool place_has_home(const struct sched_cpu *sc)
+{
+	return sc->home && READ_ONCE(sc->home->load);
+}
+
 void place_init(sched_leave_fn *leave);
 /* Make a CPU call sched_next() soon. */
 void place_poke(u32 cpu);
@@ -89,6 +96,18 @@ void place_unload(struct sched_cpu *sc);
 void place_set_load(struct sched_unit *u, u32 share);
 void place_count_in_group(struct sched_unit *u, bool counts);
 
+/*
+ * How much there is to do on a CPU is told by how many of a group could run now, not by how many
+ * parts it needs: else all that sleep would wake on one CPU.
+ */
+static inline u32 place_share_now(const struct sched_unit *u)
+{
+	u64 parts = MAX(READ_ONCE(u->group->runnable), 1u) * GROUP_PARTS,
+	    share = READ_ONCE(u->share);
+
+	return READ_ONCE(u->napped) && parts < u->parts ? share * u->parts / parts : share;
+}
+
 /* The unit could run: it is part of the load of its CPU, and of its group; or it is no longer. */
 static inline void place_count(struct sched_unit *u, bool counts)
 {
@@ -97,6 +116,8 @@ static inline void place_count(struct sched_unit *u, bool counts)
 	if (unlikely(READ_ONCE(u->divides)) && u->counted != counts)
 		place_count_in_group(u, counts);
 	share = counts ? READ_ONCE(u->share) : 0;
+	if (unlikely(u->divides) && counts)
+		share = place_share_now(u);
 	if (u->load != share)
 		place_set_load(u, share);
 }
@@ -110,5 +131,8 @@ void place_send(struct sched_unit *u, u32 cpu);
  * here: on the queue, or kept by the caller.
  */
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
-/* This CPU idles: ask the one where most units wait for one. */
+/*
+ * This CPU idles: ask the one where most units wait for one, then others: those that wait may not
+ * be allowed here.
+ */
 void place_ask_for_work(struct sched_cpu *sc, u64 now);

@@ -19,16 +19,20 @@ void unit_weigh(struct sched_unit *u);
 /* Weight, cap, affinity or pool of it are others now. The caller holds sched_set_up. */
 void unit_changed(struct sched_unit *u);
 
-/* Its weight is divided by so many. */
-static inline u32 group_parts(const struct sched_group *g)
-{
-	return MAX(READ_ONCE(g->runnable), 1u);
-}
+#define GROUP_PARTS   64 /* of a unit that could run all the time */
+#define GROUP_LOOK_MS 25
 
-/* The same for one of several, if the number of those that could run is another one by now. */
-static inline void unit_weigh_again(struct sched_unit *u)
+/* Into how many parts is the group's weight divided? A unit that sleeps needs less than one. */
+void group_look(struct sched_group *g, u64 now);
+
+/* The share of one of several, if its group has other parts by now. */
+static inline void unit_weigh_again(struct sched_unit *u, u64 now)
 {
-	if (u->parts != group_parts(u->group))
+	struct sched_group *g = u->group;
+
+	if (now > READ_ONCE(g->looked_at) + GROUP_LOOK_MS * sched_ms)
+		group_look(g, now);
+	if (u->parts != READ_ONCE(g->parts))
 		unit_weigh(u);
 }
 

@@ -6,8 +6,8 @@
 #include "hv/sched/cap.h"
 #include "hv/sched/place.h"
 
-#define IDLE_ASK_MS 2  /* how often an idle CPU looks for one where units wait */
-#define LEAVE_PART  50 /* of a millisecond has dom0 to leave the CPU when its turn is over */
+#define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
+#define LEAVE_PART  50	/* of a millisecond has dom0 to leave the CPU when its turn is over */
 
 static struct sched_cpu *this_sched(void)
 {
@@ -42,7 +42,7 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 	if (u->inside)
 		unit_hear(u, ran);
 	else if (unlikely(u->divides))
-		unit_weigh_again(u);
+		unit_weigh_again(u, now);
 	sc->policy->charge(&sc->rq, u, ran);
 	WRITE_ONCE(sc->charged_at, u->since);
 	u->floor = sc->rq.floor;
@@ -75,6 +75,7 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	if (!cap_left(u, now)) {
 		place_count(u, false);
 		u->slept = true;
+		WRITE_ONCE(u->napped, true);
 		queue_insert(&sc->parked, sc->parked.tail, u);
 		return false;
 	}
@@ -232,6 +233,7 @@ bool sched_block(struct sched_unit *u)
 	BUG_ON(sc->curr != u);
 	charge_running(sc, sched_clock());
 	place_count(u, false);
+	WRITE_ONCE(u->napped, true);
 	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
 	    __atomic_compare_exchange_n(&u->state, &blocked, SCHED_RUNNING, false, __ATOMIC_SEQ_CST,
@@ -567,10 +569,12 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		u = take_preferred(sc, next, !ran, now);
 		place_give_away(sc, u, now);
 		u = choose_next(sc, u, now);
-		if (!u && sc->loaded && !sc->loaded->pinned)
+		if (!u && sc->loaded && !sc->loaded->pinned) {
 			place_unload(sc);
+			sc->asked = 0;
+		}
 	}
-	if (sc->rq.queue.count)
+	if (sc->rq.queue.count && sc->rq.queue.count + !!u > 1u + place_has_home(sc))
 		WRITE_ONCE(sc->shared_at, now);
 	if (u) {
 		__atomic_fetch_and(&sched_idle, ~BIT(sc->index), __ATOMIC_SEQ_CST);
@@ -578,7 +582,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
 		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
 	}
-	if (!u && now >= sc->asked_at + sched_ms * IDLE_ASK_MS)
+	if (!u && now >= sc->asked_at + IDLE_ASK_US * sched_ms / 1000)
 		place_ask_for_work(sc, now);
 	*slice_end = ask_again_at(sc, now);
 	return u;

@@ -51,13 +51,14 @@ struct sched_seat {
 
 /*
  * The units of a VM, which divide its weight: each has its own weight, times the group's in parts
- * of the default, divided by how many of them could run. Embedded in struct vm.
+ * of the default, divided by how many parts they need (group_look()). Embedded in struct vm.
  */
 struct sched_group {
 	struct lock lock; /* LOCK_GROUP: the list, the cap */
 	u32 weight;	  /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_group_set() */
 	u32 runnable;	  /* units that run, or wait for a CPU; atomic */
-	s64 debt;	  /* the policy's, in ticks; atomic */
+	u32 parts;	  /* its weight is divided by; in GROUP_PARTS; any CPU reads it */
+	u64 looked_at;	  /* when that was last found out; under sched_set_up */
 	struct sched_cap cap;
 	u64 terms; /* of units that join: struct sched_budget; under sched_set_up */
 	struct sched_unit *members;
@@ -85,6 +86,7 @@ struct sched_unit {
 	bool pinned;  /* dom0: never moves; set once */
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
 	bool slept;   /* since it was last on a run queue */
+	bool napped;  /* since group_look() last looked; any CPU */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
 	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
 	/* where it may run: of these its pool's, or if that has none of them all the pool's; any
@@ -111,7 +113,7 @@ struct sched_unit {
 	struct sched_cap cap;
 	struct sched_group *group;  /* NULL: none */
 	struct sched_unit *sibling; /* the next of the group */
-	s64 paid;		    /* the policy's: of the group's debt */
+	u64 had;		    /* what it had run when group_look() last looked */
 	struct sched_budget budget;
 	struct sched_seat seat, seat_was; /* this and the next under sched_set_up */
 	bool seat_changes;

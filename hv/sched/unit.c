@@ -38,13 +38,67 @@ void unit_weigh(struct sched_unit *u)
 	u64 share = SHARE_OF(READ_ONCE(u->weight));
 
 	if (g) {
-		u->parts = group_parts(g);
-		share = share * READ_ONCE(g->weight) / SCHED_WEIGHT_DEFAULT / u->parts;
+		u->parts = READ_ONCE(g->parts);
+		share *= READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT;
+		share /= u->parts;
 	}
 	WRITE_ONCE(u->share, MAX(MIN(share, SHARE_MAX), 1ull));
 }
 
 struct lock sched_set_up = LOCK_INIT(LOCK_GROUP);
+
+/* It could run all the time since its group was last looked at. */
+static bool was_busy(const struct sched_unit *u)
+{
+	return !READ_ONCE(u->napped) && READ_ONCE(u->state) != SCHED_BLOCKED;
+}
+
+/* What it has run since then. Clocks of two CPUs may differ. */
+static u64 ran_since_look(const struct sched_unit *u, u64 now)
+{
+	u64 runtime = sched_runtime(u, now);
+
+	return runtime > u->had ? runtime - u->had : 0;
+}
+
+/*
+ * One part for each that was busy, and for each other what it has run, as part of what one of those
+ * has, or if there are none of what the busiest has. So the group has its weight's share whoever
+ * sleeps, and those that sleep are let in as often as they wake.
+ */
+static u64 count_parts_locked(struct sched_group *g, u64 now)
+{
+	u64 busy = 0, sum = 0, most = 0, parts, one;
+
+	ASSERT_HELD(&sched_set_up);
+	for (const struct sched_unit *u = g->members; u; u = u->sibling) {
+		u64 ran = ran_since_look(u, now);
+
+		busy += was_busy(u);
+		sum += was_busy(u) ? ran : 0;
+		most = MAX(most, ran);
+	}
+	one = MAX(busy ? sum / busy : most, 1ull);
+	parts = busy * GROUP_PARTS;
+	for (struct sched_unit *u = g->members; u; u = u->sibling) {
+		u64 ran = ran_since_look(u, now);
+
+		if (!was_busy(u))
+			parts += MIN(ran, one) * GROUP_PARTS / one;
+		u->had += ran;
+		WRITE_ONCE(u->napped, false);
+	}
+	return MAX(parts, GROUP_PARTS);
+}
+
+void group_look(struct sched_group *g, u64 now)
+{
+	if (!lock_try(&sched_set_up))
+		return;
+	WRITE_ONCE(g->parts, count_parts_locked(g, now));
+	WRITE_ONCE(g->looked_at, now);
+	lock_release(&sched_set_up);
+}
 
 static const struct cpupool *pool_of(const struct sched_unit *u)
 {
@@ -93,6 +147,9 @@ int sched_group_join(struct sched_group *g, struct sched_unit *u)
 	u->budget.terms = u->budget.wanted = g->terms;
 	u->sibling = g->members;
 	u->divides = u->sibling;
+	u->had = sched_runtime(u, sched_clock());
+	g->parts = u->sibling ? g->parts + GROUP_PARTS : GROUP_PARTS; /* for now it counts whole */
+	g->looked_at = sched_clock();
 	g->members = u;
 	u->group = g;
 	if (!seat_all(g->pool, g->pool->cpus)) {

@@ -239,9 +239,11 @@ static void test_idle_pull(void)
 	      (unsigned long long)unit[4].left_cpu);
 }
 
-/* Three hogs on CPU 0, of which one runs, one on CPU 1, four on CPU 2; as far ahead as said, in ms.
+/*
+ * Three hogs on CPU 0, of which one runs, one on CPU 1, four on CPU 2; as far ahead as said, in ms.
+ * To which CPU does one go? 0: to none.
  */
-static u32 left_after_evening(u64 ahead1, u64 ahead2)
+static u32 goes_by_evening(u64 ahead1, u64 ahead2)
 {
 	static const u8 where[] = {0, 0, 0, 1, 2, 2, 2, 2};
 	struct sched_cpu *sc, *one, *two;
@@ -260,15 +262,17 @@ static u32 left_after_evening(u64 ahead1, u64 ahead2)
 	one->rq.floor = sc->rq.floor + ahead1 * MS;
 	two->rq.floor = sc->rq.floor + ahead2 * MS;
 	place_give_away(sc, true, now);
-	return sc->rq.queue.count;
+	return unit[0].s.cpu + unit[1].s.cpu + unit[2].s.cpu;
 }
 
-/* Nobody goes to one CPU because of another that ran away and where none can go. */
+/* Nobody goes to one CPU because of another that ran away. */
 static void test_debts(void)
 {
-	CHECK(left_after_evening(6, 0) == 1, "a CPU ahead of the others by 6 ms is sent a unit");
-	CHECK(left_after_evening(6, 900) == 2,
-	      "not if a busier one is so far ahead that what CPUs are behind is forgotten");
+	CHECK(goes_by_evening(6, 0) == 1, "a CPU ahead of the others by 6 ms is sent a unit");
+	CHECK(goes_by_evening(6, 5) == 1, "a busier one that is ahead as far is not");
+	CHECK(goes_by_evening(2, 0) == 0, "one that is ahead by 2 ms is not");
+	CHECK(goes_by_evening(6, 900) == 2,
+	      "a busier one is if it is so far ahead that what CPUs are behind is forgotten");
 }
 
 /* ---- caps and accounting ---- */
