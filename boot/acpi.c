@@ -56,6 +56,12 @@
 #define MADT_ENABLED	    BIT(0)
 #define MADT_ONLINE_CAPABLE BIT(1)
 
+/* "System Resource Affinity Table" */
+#define SRAT_ENTRIES 48u
+#define SRAT_LAPIC   0u
+#define SRAT_X2APIC  2u
+#define SRAT_ENABLED BIT(0)
+
 /* The tables being walked, and what is kept of them until all have been seen. */
 struct acpi_scan {
 	acpi_map_fn map;
@@ -175,6 +181,44 @@ static void read_madt(struct acpi_scan *s, u64 addr, u8 *t)
 	if (dropped)
 		log_warn("%u of %u CPUs are left out: at most %u are supported", dropped,
 			 MAX_CPUS + dropped, MAX_CPUS);
+}
+
+/* ---- SRAT ---- */
+
+/* False: the entry describes something else, or a CPU that is not there. */
+static bool srat_cpu(const u8 *entry, struct acpi_node *n)
+{
+	if (*entry == SRAT_LAPIC && entry[1] >= 16 && entry[4] & SRAT_ENABLED) {
+		*n = (struct acpi_node){entry[3], entry[2] | (u32)get_le(entry + 9, 3) << 8};
+		return true;
+	}
+	if (*entry == SRAT_X2APIC && entry[1] >= 24 && entry[12] & SRAT_ENABLED) {
+		*n = (struct acpi_node){get_le(entry + 8, 4), get_le(entry + 4, 4)};
+		return true;
+	}
+	return false;
+}
+
+/* What is broken ends it: all is as near then as nobody tells otherwise. */
+static void read_srat(struct acpi_scan *s, u64 addr, u8 *t)
+{
+	struct acpi_info *out = s->out;
+	u32 len = table_length(t);
+
+	for (u32 at = SRAT_ENTRIES; at + 2 <= len; at += t[at + 1]) {
+		if (t[at + 1] < 2 || t[at + 1] > len - at || out->node_count == MAX_CPUS)
+			break;
+		out->node_count += srat_cpu(t + at, &out->node[out->node_count]);
+	}
+}
+
+u32 acpi_node_of(const struct acpi_info *info, u32 apic_id)
+{
+	BUG_ON(info->node_count > MAX_CPUS);
+	for (u32 i = 0; i < info->node_count; i++)
+		if (info->node[i].apic_id == apic_id)
+			return info->node[i].node;
+	return 0;
 }
 
 int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count)
@@ -403,7 +447,7 @@ static void read_table(struct acpi_scan *s, u64 addr)
 		void (*read)(struct acpi_scan *s, u64 addr, u8 *t);
 	} kinds[] = {
 	    {"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet},
-	    {"DMAR", read_dmar}, {"IVRS", read_ivrs},
+	    {"DMAR", read_dmar}, {"IVRS", read_ivrs}, {"SRAT", read_srat},
 	};
 	u8 *t = addr ? s->map(addr, SDT_SIZE) : NULL;
 

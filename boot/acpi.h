@@ -22,13 +22,15 @@ typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 
 /*
  * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local
- * APIC), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs (types of S5), HPET;
- * where DMAR and IVRS are.
- * Tables with a bad size or checksum are named in a warning and skipped. Fills *out from zero; The
- * boot CPU is always there. -EINVAL: no usable RSDP or root table.
+ * APIC), SRAT (CPUs' nodes), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs
+ * (types of S5), HPET; where DMAR and IVRS are. Tables with a bad size or checksum are named in a
+ * warning and skipped. Fills *out from zero; The boot CPU is always there. -EINVAL: no usable RSDP
+ * or root table.
  */
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	       struct acpi_info *out);
+/* The CPU's node; 0 if no SRAT tells. */
+u32 acpi_node_of(const struct acpi_info *info, u32 apic_id);
 /*
  * Edit the MADT at this physical address in place so that only CPUs whose APIC id is among keep[]
  * are enabled or can ever be: the others lose their ids, too. The checksum stays right. 0, or

@@ -87,6 +87,10 @@ struct acpi_info {
 	u32 cpu_count; /* enabled CPUs, boot CPU first */
 	u32 apic_id[MAX_CPUS];
 	u64 madt;	   /* physical, 0 = none */
+	u32 node_count;	   /* CPUs of which the SRAT tells their node */
+	struct acpi_node {
+		u32 apic_id, node;
+	} node[MAX_CPUS];
 	u16 pm_timer_port; /* 0 = none */
 	struct acpi_ports sleep, wake;
 	u64 hpet_addr; /* 0 = none */

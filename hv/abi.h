@@ -21,7 +21,7 @@
 
 #include "abi_pool.h"
 
-#define CORBEL_ABI_VERSION 7u
+#define CORBEL_ABI_VERSION 8u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -263,7 +263,7 @@ struct corbel_vcpu_stat {
 	uint64_t exits_total, exits[CORBEL_EXIT_STATS];
 };
 struct corbel_cpu_stat {
-	uint32_t cpu, apic_id;
+	uint32_t cpu, apic_id, core, cache, package, node; /* what it shares with equal ones */
 	uint64_t idle_ns, busy_ns, interrupts, switches;
 };
 

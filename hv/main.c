@@ -18,6 +18,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
+#include "hv/cpu/topology.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
 #include "hv/guest/run.h"
@@ -80,6 +81,8 @@ static int enable_cpu(struct cpu *c)
 	int ret = hvm->cpu_enable(c);
 
 	BUG_ON(c != this_cpu());
+	c->place = topology_place(cpuid_read, c->apic_id);
+	c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
 	if (!ret)
 		sched_init_cpu();
 	return ret;

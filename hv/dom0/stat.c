@@ -119,6 +119,10 @@ static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 	*s = (struct corbel_cpu_stat){
 	    .cpu = c->index,
 	    .apic_id = c->apic_id,
+	    .core = c->place.core,
+	    .cache = c->place.cache,
+	    .package = c->place.package,
+	    .node = c->place.node,
 	    .idle_ns = tsc_to_ns(idle),
 	    .busy_ns = tsc_to_ns(up - idle),
 	    .interrupts = c->interrupts,

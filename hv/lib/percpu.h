@@ -12,6 +12,11 @@ struct vm;
 
 #define EXIT_TRACE 8
 
+/* What a CPU shares with others that have the same id: hv/cpu/topology.h */
+struct cpu_place {
+	u32 core, cache, package, node;
+};
+
 struct cpu {
 	struct cpu *self; /* %gs:0 */
 	u32 index, apic_id;
@@ -45,6 +50,8 @@ struct cpu {
 		u64 rip[EXIT_TRACE];
 		u32 vcpu[EXIT_TRACE], reason[EXIT_TRACE]; /* id of the vCPU */
 	} trace;
+
+	struct cpu_place place; /* set once, before it takes part in scheduling */
 
 	/* statistics */
 	u64 start_tsc, idle_tsc, interrupts, switches;

@@ -27,6 +27,7 @@ static struct sched_cpu sched_cpus[MAX_CPUS];
 static sched_leave_fn *leave_unit;
 u64 sched_ms;
 u32 sched_pinned_percent = 25;
+static bool has_threads; /* some core has several CPUs */
 /* A CPU's idle bit is taken away by whoever sends it work. */
 u64 sched_online, sched_idle;
 
@@ -35,6 +36,23 @@ void place_init(sched_leave_fn *leave)
 	leave_unit = leave;
 	sched_ms = ns_to_tsc(1000000);
 	sched_online = sched_idle = 0;
+	has_threads = false;
+}
+
+/* This CPU is near to those that are there already, and they to it. */
+static void join_neighbours(struct sched_cpu *sc, const struct cpu *c)
+{
+	for (u64 others = READ_ONCE(sched_online) | BIT(sc->index); others; others &= others - 1) {
+		u32 i = __builtin_ctzll(others);
+		u32 d = i == sc->index ? NEAR_CORE : topology_distance(&c->place, &cpus[i]->place);
+
+		if (i != sc->index && d == NEAR_CORE)
+			WRITE_ONCE(has_threads, true);
+		for (; d < NEAR_COUNT; d++) {
+			__atomic_fetch_or(&sc->near[d], BIT(i), __ATOMIC_SEQ_CST);
+			__atomic_fetch_or(&sched_cpus[i].near[d], BIT(sc->index), __ATOMIC_SEQ_CST);
+		}
+	}
 }
 
 void sched_init_cpu(void)
@@ -48,6 +66,7 @@ void sched_init_cpu(void)
 				 .policy = cpupools[0].policy,
 				 .charged_at = SCHED_NEVER};
 	c->sched = sc;
+	join_neighbours(sc, c);
 	__atomic_fetch_or(&sched_online, BIT(c->index), __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&cpupools[0].cpus, BIT(c->index), __ATOMIC_SEQ_CST);
 }
@@ -190,24 +209,69 @@ static bool is_better(const struct sched_cpu *a, const struct sched_cpu *b, u64 
 	return (s64)(level_of(a, now) - level_of(b, now)) > lead_allowed(b);
 }
 
-/* Where it was if idle, another idle CPU, else where least is to run: if possible where it was. */
-u32 place_choose(const struct sched_unit *u)
+/* Those of the CPUs whose whole core idles. */
+static u64 idle_cores(u64 of)
 {
-	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online);
-	u32 last = READ_ONCE(u->cpu), cpu, best;
+	u64 idle = READ_ONCE(sched_idle) | ~READ_ONCE(sched_online), found = 0;
 
-	BUG_ON(!allowed);
-	if ((allowed & BIT(last)) && claim_idle(last))
-		return last;
-	for (u64 idle = READ_ONCE(sched_idle) & allowed; idle; idle &= idle - 1) {
-		cpu = __builtin_ctzll(idle);
+	for (; of; of &= of - 1)
+		if (!(READ_ONCE(sched_cpus[__builtin_ctzll(of)].near[NEAR_CORE]) & ~idle))
+			found |= of & -of;
+	return found;
+}
+
+/* Those of the CPUs that are nearest to one. */
+static u64 nearest(u64 of, u32 cpu)
+{
+	const u64 *near = sched_cpus[cpu].near;
+
+	if (of & BIT(cpu))
+		return BIT(cpu);
+	for (u32 d = NEAR_CORE; d < NEAR_COUNT; d++)
+		if (of & READ_ONCE(near[d]))
+			return of & near[d];
+	return of;
+}
+
+/* MAX_CPUS: somebody was quicker, or none of them idles. */
+static u32 claim_nearest(u64 of, u32 last)
+{
+	while (of) {
+		u32 cpu = __builtin_ctzll(nearest(of, last));
+
 		if (claim_idle(cpu))
 			return cpu;
+		of &= ~BIT(cpu);
 	}
-	best = allowed & BIT(last) ? last : (u32)__builtin_ctzll(allowed);
-	for (allowed &= ~BIT(best); allowed; allowed &= allowed - 1) {
-		cpu = __builtin_ctzll(allowed);
+	return MAX_CPUS;
+}
+
+/*
+ * A core that idles, where it was or near, else a thread of one that does not; if none idles, where
+ * least is to run, if possible where it was, or with the same cache.
+ */
+u32 place_choose(const struct sched_unit *u)
+{
+	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online), near;
+	u32 last = READ_ONCE(u->cpu), cpu = MAX_CPUS, best;
+
+	BUG_ON(!allowed);
+	if (READ_ONCE(has_threads))
+		cpu = claim_nearest(idle_cores(READ_ONCE(sched_idle) & allowed), last);
+	if (cpu == MAX_CPUS)
+		cpu = claim_nearest(READ_ONCE(sched_idle) & allowed, last);
+	if (cpu != MAX_CPUS)
+		return cpu;
+	near = allowed & READ_ONCE(sched_cpus[last].near[NEAR_CACHE]);
+	best = __builtin_ctzll(nearest(allowed, last));
+	for (u64 rest = near & ~BIT(best); rest; rest &= rest - 1) {
+		cpu = __builtin_ctzll(rest);
 		if (is_better(&sched_cpus[cpu], &sched_cpus[best], u->since))
+			best = cpu;
+	}
+	for (u64 rest = allowed & ~near; rest; rest &= rest - 1) {
+		cpu = __builtin_ctzll(rest);
+		if (load_of(&sched_cpus[cpu]) < load_of(&sched_cpus[best]) / 2)
 			best = cpu;
 	}
 	return best;
@@ -257,8 +321,11 @@ static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 	for (; others; others &= others - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
 		s64 lead = level_of(other, now) - level_of(sc, now);
+		u32 times = load_of(other) < load_of(sc) ? 1 : 2;
 
-		if (lead > tolerated * (load_of(other) < load_of(sc) ? 1 : 2))
+		if (!(READ_ONCE(sc->near[NEAR_CACHE]) & BIT(other->index)))
+			times++; /* what it has in the cache stays behind */
+		if (lead > tolerated * times)
 			found |= BIT(other->index);
 	}
 	return found;
@@ -330,10 +397,11 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 	const u32 *waiting = &sc->rq.queue.count;
 
 	idle &= READ_ONCE(sched_idle) & ~BIT(sc->index);
-	for (; idle && *waiting + kept > 1; idle &= idle - 1) {
-		u32 cpu = __builtin_ctzll(idle);
-		struct sched_unit *u = first_for(sc, cpu);
+	for (u32 cpu; idle && *waiting + kept > 1; idle &= ~BIT(cpu)) {
+		struct sched_unit *u;
 
+		cpu = __builtin_ctzll(nearest(idle, sc->index));
+		u = first_for(sc, cpu);
 		if (u && claim_idle(cpu)) {
 			lead_of(sc, &sched_cpus[cpu], 0, now);
 			rq_remove(sc, u);
@@ -347,15 +415,19 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 void place_ask_for_work(struct sched_cpu *sc, u64 now)
 {
 	u64 others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
-	u32 most = 0, busiest = MAX_CPUS;
+	u32 busiest = MAX_CPUS;
+	u64 most = 0;
 
 	if (sc->policy->need) /* nobody may move */
 		return;
 	sc->asked_at = now;
 	for (others &= ~sc->asked; others; others &= others - 1) {
-		u32 cpu = __builtin_ctzll(others),
-		    waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);
+		u32 cpu = __builtin_ctzll(others);
+		u64 waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);
 
+		/* near ones first */
+		if (waiting && (READ_ONCE(sc->near[NEAR_CACHE]) & BIT(cpu)))
+			waiting += MAX_VCPUS;
 		if (waiting > most) {
 			most = waiting;
 			busiest = cpu;

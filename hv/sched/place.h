@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "hv/cpu/topology.h"
 #include "hv/lib/lock.h"
 #include "hv/sched/cpupool.h"
 #include "hv/sched/policy.h"
@@ -19,8 +20,10 @@ struct sched_cpu {
 	u64 pull;		  /* bit mask of the idle CPUs that ask for a unit; atomic */
 	u64 lift;		  /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
 	u32 index;		  /* set once */
-	struct cpupool *pool;	  /* under sched_set_up; its CPU reads it, too */
-	bool recheck;		  /* atomic, any CPU: what may run here is to be looked at */
+	/* bit masks of the CPUs, this one too, that are no further than that; atomic, any CPU */
+	u64 near[NEAR_COUNT];
+	struct cpupool *pool;		/* under sched_set_up; its CPU reads it, too */
+	bool recheck;			/* atomic, any CPU: what may run here is to be looked at */
 	const struct sched_ops *policy; /* its pool's, once it has seen that */
 	struct sched_rq rq;
 	struct sched_queue parked;

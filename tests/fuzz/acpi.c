@@ -37,6 +37,7 @@ static void check_result(const struct acpi_info *info)
 	for (u32 i = 0; i < info->cpu_count; i++)
 		for (u32 k = 0; k < i; k++)
 			require(info->apic_id[i] != info->apic_id[k], "a CPU is there once");
+	require(info->node_count <= MAX_CPUS, "no more nodes of CPUs than there is room for");
 	check_ports(&info->sleep);
 	check_ports(&info->wake);
 	for (u32 i = 0; i < info->sleep.count; i++)
@@ -81,6 +82,8 @@ size_t fuzz_make(u8 *to)
 	struct machine m;
 
 	make(&m, fuzz_random(4) ? 2 : 0);
+	if (!fuzz_random(4)) /* whose entries are like those of a MADT */
+		memcpy(mem + (m.madt - BASE), "SRAT", 4);
 	memcpy(to, m.rsdp, sizeof(m.rsdp));
 	memcpy(to + sizeof(m.rsdp), mem, next);
 	return sizeof(m.rsdp) + next;

@@ -117,6 +117,21 @@ def efi():
             ok('Corbel'.encode('utf-16-le') in f.read(), 'EFI: the variable is in the firmware\'s memory')
 
 
+def topology():
+    """Two nodes with a package each, of one core of two threads."""
+    half = [x for i in (0, 1) for x in ('-object', f'memory-backend-ram,id=m{i},size=1G', '-numa', f'node,memdev=m{i}',
+                                        '-numa', f'cpu,node-id={i},socket-id={i}')]
+    with Machine('threads and nodes', cpus='4,sockets=2,cores=1,threads=2', extra=half) as m:
+        m.prompt()
+        seen = m.json('corbel info --json')['topology']
+        ok([len({c[k] for c in seen}) for k in ('cpu', 'core', 'cache', 'package', 'node')] == [4, 2, 2, 2, 2],
+           'threads and nodes: 4 threads are 2 cores, caches, packages and nodes', seen)
+        out = m.out_of('corbel info')
+        ok(re.search(r'cores +0\+1 \|\| 2\+3', out), 'threads and nodes: corbel info shows them', out)
+        m.send('poweroff\r')
+        m.ends('threads and nodes: poweroff in dom0 ends the machine')
+
+
 def reboot():
     with Machine('reboot', reboot=True) as m:
         m.prompt()
@@ -136,5 +151,6 @@ main(
     combination('amd64 kernel', dom0='amd64'),
     combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
     efi,
+    topology,
     reboot,
 )

@@ -110,7 +110,12 @@ static int query(struct corbel_query *q)
 	    {.id = 5, .vms = 1, .cpus = 6, .name = "fast", .policy = "rr"},
 	    {.id = CORBEL_MAX_POOLS, .cpus = 8},
 	};
-	struct corbel_cpu_stat cpu = {.cpu = q->index, .idle_ns = 1000, .busy_ns = 3000};
+	/* each in a package of its own */
+	struct corbel_cpu_stat cpu = {.cpu = q->index,
+				      .core = q->index == 1 ? 8 : 0,
+				      .package = q->index == 1,
+				      .idle_ns = 1000,
+				      .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 
 	if (getenv("FAKEHV_POLICY"))

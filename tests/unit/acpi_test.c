@@ -179,6 +179,73 @@ static void test_iommus(void)
 	CHECK(!info.dmar.addr, "nor is a damaged one");
 }
 
+/* A CPU in a node, as the 8-bit or 32-bit entry of an SRAT */
+static u32 add_node(u8 *p, u8 type, u32 id, u32 node, u32 flags)
+{
+	p[0] = type;
+	p[1] = type == 2 ? 24 : 16;
+	if (type == 2) {
+		put(p + 4, node, 4);
+		put(p + 8, id, 4);
+		put(p + 12, flags, 4);
+	} else {
+		p[2] = (u8)node;
+		p[3] = (u8)id;
+		put(p + 4, flags, 4);
+		put(p + 9, node >> 8, 3);
+	}
+	return p[1];
+}
+
+static void test_nodes(void)
+{
+	u8 srat[200] = {0};
+	struct machine m;
+	u32 n = 12;
+	u64 at;
+
+	srat[0] = 1;
+	n += add_node(srat + n, 0, 1, 0x10203, 1);
+	srat[n] = 1; /* memory */
+	srat[n + 1] = 40;
+	n += 40;
+	n += add_node(srat + n, 2, 0x1ff, 7, 1);
+	n += add_node(srat + n, 0, 5, 9, 0); /* not there */
+	make(&m, 2);
+	at = add_table("SRAT", srat, n);
+	put(mem + (m.xsdt - BASE) + 36 + 16, at, 8);
+	fix(mem + (m.xsdt - BASE), 36 + 32, 9);
+	CHECK(!acpi_parse(m.rsdp, 36, 0, map, &info) && info.node_count == 2 &&
+		  acpi_node_of(&info, 1) == 0x10203 && acpi_node_of(&info, 0x1ff) == 7,
+	      "CPUs' nodes by the SRAT");
+	CHECK(!acpi_node_of(&info, 5) && !acpi_node_of(&info, 99), "others are in node 0");
+	mem[at - BASE + 36 + 12 + 16 + 1] = 1; /* the second entry */
+	fix(mem + (at - BASE), 36 + n, 9);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(info.node_count == 1 && !acpi_node_of(&info, 0x1ff), "a broken entry ends it");
+	make(&m, 2);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(!info.node_count && info.cpu_count == 3, "no SRAT: one node");
+}
+
+static void test_many_nodes(void)
+{
+	u8 srat[12 + (MAX_CPUS + 6) * 16] = {0};
+	struct machine m;
+	u64 at;
+
+	for (u32 i = 0; i < MAX_CPUS + 6; i++)
+		add_node(srat + 12 + 16 * i, 0, i, 1 + i / 2, 1);
+	make(&m, 2);
+	at = add_table("SRAT", srat, sizeof(srat));
+	put(mem + (m.xsdt - BASE) + 36 + 16, at, 8);
+	fix(mem + (m.xsdt - BASE), 36 + 32, 9);
+	CHECK(!acpi_parse(m.rsdp, 36, 0, map, &info) && info.node_count == MAX_CPUS && info.madt &&
+		  acpi_node_of(&info, MAX_CPUS - 1) == MAX_CPUS / 2 &&
+		  !acpi_node_of(&info, MAX_CPUS),
+	      "an SRAT of more CPUs than there is room for");
+}
+
 static void test_many_cpus(void)
 {
 	u8 madt[8 + 300 * 16] = {0};
@@ -359,6 +426,8 @@ int main(void)
 	test_roots();
 	test_damage();
 	test_limit();
+	test_nodes();
+	test_many_nodes();
 	test_many_cpus();
 	test_iommus();
 	test_s5();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
- * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c */
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/cpu/topology.c */
 /*
  * VMs of any size and weight, of vCPUs that are busy or sleep, with and without caps, which come,
  * go and change, on 1 to 16 CPUs with and without dom0 beside them, whole or in two parts as
@@ -42,6 +42,7 @@ struct vm_plan {
 
 struct scenario {
 	u32 cpus, vms;
+	u32 of_core, of_cache, of_package; /* CPUs of each */
 	bool parts, dom0;
 	struct vm_plan vm[MOST_VMS];
 };
@@ -94,6 +95,9 @@ static struct scenario invent(u32 seed, enum kind kind)
 	sc.vms = 1 + pick(MOST_VMS);
 	for (u32 i = 0; i < sc.vms; i++)
 		sc.vm[i] = invent_vm(&sc, kind);
+	sc.of_core = 1 + pick(2);
+	sc.of_cache = sc.of_core << pick(4);
+	sc.of_package = sc.of_cache << pick(2);
 	return sc;
 }
 
@@ -134,6 +138,9 @@ static void depart(u32 nth)
 
 static void begin(const struct scenario *sc)
 {
+	of_core = sc->of_core;
+	of_cache = sc->of_cache;
+	of_package = sc->of_package;
 	machine(sc->cpus, "fair");
 	for (u32 i = 0; sc->dom0 && i < sc->cpus; i++)
 		add(2048, i, true, DOM0_RUNS, DOM0_EACH);
@@ -301,7 +308,8 @@ static void print_scenario(const struct scenario *sc)
 {
 	static const char *const phases[] = {"", "comes ", "goes "};
 
-	printf("# %u CPUs%s%s:", sc->cpus, sc->parts ? " in two parts" : "",
+	printf("# %u CPUs, %u a core, %u a cache, %u a package%s%s:", sc->cpus, sc->of_core,
+	       sc->of_cache, sc->of_package, sc->parts ? " in two parts" : "",
 	       sc->dom0 ? " with dom0" : "");
 	for (u32 i = 0; i < sc->vms; i++) {
 		const struct vm_plan *p = &sc->vm[i];

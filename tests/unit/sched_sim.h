@@ -10,6 +10,7 @@
 
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/topology.h"
 #include "hv/lib/percpu.h"
 #include "hv/sched/cpupool.h"
 #include "hv/sched/sched.h"
@@ -92,6 +93,12 @@ static void leave(struct sched_unit *u, bool preempted)
 	s->left_cpu++;
 }
 
+/* Of the machine that is made next: so many CPUs share a core, a cache, a package. */
+static u32 of_core = 1, of_cache = MAX_CPUS, of_package = MAX_CPUS;
+static u64 moves_by[NEAR_COUNT], lost_to_moves;
+/* What a unit loses when it comes to colder caches. */
+static const u64 cost_of[NEAR_COUNT] = {US, 10 * US, 100 * US, 200 * US};
+
 static void machine(u32 count, const char *policy)
 {
 	u32 i;
@@ -101,7 +108,8 @@ static void machine(u32 count, const char *policy)
 	memset(running, 0, sizeof(running));
 	memset(slice_end, 0, sizeof(slice_end));
 	memset(wasted_since, 0, sizeof(wasted_since));
-	wasted = longest_waste = 0;
+	memset(moves_by, 0, sizeof(moves_by));
+	wasted = longest_waste = lost_to_moves = 0;
 	now = 5 * SEC;
 	units = groups = 0;
 	cpu_count = count;
@@ -110,6 +118,7 @@ static void machine(u32 count, const char *policy)
 	for (i = 0; i < count; i++) {
 		cpus[i] = me = &cpu_mem[i];
 		me->index = i;
+		me->place = (struct cpu_place){i / of_core, i / of_cache, i / of_package, 0};
 		sched_init_cpu();
 	}
 	me = &cpu_mem[0];
@@ -167,7 +176,13 @@ static void ask(struct cpu *c, bool blocked)
 			    "a unit runs on one CPU at a time");
 	if (!s)
 		return;
-	s->moves += s->last_cpu != c->index && s->last_cpu != MAX_CPUS;
+	if (s->last_cpu != c->index && s->last_cpu != MAX_CPUS) {
+		u32 d = topology_distance(&c->place, &cpus[s->last_cpu]->place);
+
+		s->moves++;
+		moves_by[d]++;
+		lost_to_moves += cost_of[d];
+	}
 	s->last_cpu = c->index;
 	s->ran_on |= BIT(c->index);
 	s->runs++;

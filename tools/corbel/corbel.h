@@ -293,6 +293,9 @@ void rows_traffic(struct row *rows, int n);
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
 int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
+/* Of `corbel info`: what the CPUs share. */
+struct json_object *topology_json(void);
+void topology_text(void);
 int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
 		long only_vcpu);
 

@@ -89,6 +89,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_u64(o, "iommu_units", i->iommu_units);
 	add_u64(o, "tsc_khz", i->tsc_khz);
 	add_u64(o, "uptime_ns", i->uptime_ns);
+	json_object_object_add(o, "topology", topology_json());
 	return o;
 }
 
@@ -107,6 +108,7 @@ int cmd_info(struct opts *o)
 	printf("scheduler   %s\n", i.scheduler);
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
+	topology_text();
 	printf("memory      %llu MiB\n", (unsigned long long)mib(i.memory_total_bytes));
 	printf("pool        %llu KiB, %llu KiB free, of which %llu KiB are promised to guests\n",
 	       (unsigned long long)i.pool_total_bytes >> 10,
