@@ -223,6 +223,11 @@ static void test_nodes(void)
 	fix(mem + (at - BASE), 36 + n, 9);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(info.node_count == 1 && !acpi_node_of(&info, 0x1ff), "a broken entry ends it");
+	put(mem + (at - BASE) + 4, 36 + 12 + 8, 4);
+	mem[at - BASE + 36 + 12 + 1] = 16;
+	fix(mem + (at - BASE), 36 + 12 + 8, 9);
+	acpi_parse(m.rsdp, 36, 0, map, &info);
+	CHECK(!info.node_count, "an entry that goes beyond the table is none");
 	make(&m, 2);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!info.node_count && info.cpu_count == 3, "no SRAT: one node");
