@@ -86,8 +86,8 @@ struct acpi_info {
 	u64 lapic_addr;
 	u32 cpu_count; /* enabled CPUs, boot CPU first */
 	u32 apic_id[MAX_CPUS];
-	u64 madt;	   /* physical, 0 = none */
-	u32 node_count;	   /* CPUs of which the SRAT tells their node */
+	u64 madt;	/* physical, 0 = none */
+	u32 node_count; /* CPUs of which the SRAT tells their node */
 	struct acpi_node {
 		u32 apic_id, node;
 	} node[MAX_CPUS];
