@@ -195,7 +195,9 @@ static s64 lead_allowed(const struct sched_cpu *sc)
 {
 	u64 load = load_of(sc), homes = sc->home ? READ_ONCE(sc->home->load) : 0;
 
-	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load > homes ? load - homes : load, 1ull);
+	if (load > homes)
+		load -= homes;
+	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load, 1ull);
 }
 
 /* May the unit get on faster on the first? By what is to run there, or else by how far units got.
@@ -221,7 +223,7 @@ static u64 idle_cores(u64 of)
 }
 
 /* Those of the CPUs that are nearest to one. */
-static u64 nearest(u64 of, u32 cpu)
+static u64 nearest_of(u64 of, u32 cpu)
 {
 	const u64 *near = sched_cpus[cpu].near;
 
@@ -237,7 +239,7 @@ static u64 nearest(u64 of, u32 cpu)
 static u32 claim_nearest(u64 of, u32 last)
 {
 	while (of) {
-		u32 cpu = __builtin_ctzll(nearest(of, last));
+		u32 cpu = __builtin_ctzll(nearest_of(of, last));
 
 		if (claim_idle(cpu))
 			return cpu;
@@ -263,7 +265,7 @@ u32 place_choose(const struct sched_unit *u)
 	if (cpu != MAX_CPUS)
 		return cpu;
 	near = allowed & READ_ONCE(sched_cpus[last].near[NEAR_CACHE]);
-	best = __builtin_ctzll(nearest(allowed, last));
+	best = __builtin_ctzll(nearest_of(allowed, last));
 	for (u64 rest = near & ~BIT(best); rest; rest &= rest - 1) {
 		cpu = __builtin_ctzll(rest);
 		if (is_better(&sched_cpus[cpu], &sched_cpus[best], u->since))
@@ -400,7 +402,7 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 	for (u32 cpu; idle && *waiting + kept > 1; idle &= ~BIT(cpu)) {
 		struct sched_unit *u;
 
-		cpu = __builtin_ctzll(nearest(idle, sc->index));
+		cpu = __builtin_ctzll(nearest_of(idle, sc->index));
 		u = first_for(sc, cpu);
 		if (u && claim_idle(cpu)) {
 			lead_of(sc, &sched_cpus[cpu], 0, now);

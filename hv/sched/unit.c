@@ -78,7 +78,8 @@ static u64 count_parts_locked(struct sched_group *g, u64 now)
 		sum += was_busy(u) ? ran : 0;
 		most = MAX(most, ran);
 	}
-	one = MAX(busy ? sum / busy : most, 1ull);
+	one = busy ? sum / busy : most;
+	one = MAX(one, 1ull);
 	parts = busy * GROUP_PARTS;
 	for (struct sched_unit *u = g->members; u; u = u->sibling) {
 		u64 ran = ran_since_look(u, now);
