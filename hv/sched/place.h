@@ -38,7 +38,7 @@ struct sched_cpu {
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
 	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
-	u64 asked;		 /* bit mask of CPUs it has asked since it ran such a unit */
+	u64 asked;		 /* bit mask of CPUs asked since it ran one that is not pinned */
 } __aligned(64);
 
 #ifdef HV_HOST_TEST
