@@ -44,7 +44,7 @@ static bool has_amd_leaf(cpuid_fn *cpuid, u32 leaf)
 
 static bool has_amd_topology(cpuid_fn *cpuid)
 {
-	return has_amd_leaf(cpuid, 0x8000001e) && cpuid(0x80000001, 0).c & CPUID_X1C_TOPOLOGY;
+	return has_amd_leaf(cpuid, 0x8000001e) && cpuid(0x80000001, 0).c & CPUID_X1C_TOPOEXT;
 }
 
 /* CPUs without these leaves: how many ids a package has, and of them a core. */

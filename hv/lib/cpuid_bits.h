@@ -134,7 +134,6 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X1C_PREFETCHW BIT(8)
 #define CPUID_X1C_XOP	    BIT(11)
 #define CPUID_X1C_FMA4	    BIT(16)
-#define CPUID_X1C_TOPOLOGY  BIT(22)
 #define CPUID_X1C_TBM	    BIT(21)
 #define CPUID_X1C_TOPOEXT   BIT(22)
 
