@@ -4,7 +4,7 @@
 
 #define LEVELS	     8 /* of leaf 0x1f; six are defined */
 #define LEVEL_THREAD 1 /* ECX[15:8] of a level that has the threads of a core */
-#define CACHES	     16
+#define CACHE_LEAVES 16
 #define CACHE_DATA   1 /* EAX[4:0] of leaf 4 and AMD's */
 #define CACHE_BOTH   3
 
@@ -74,7 +74,7 @@ static void read_caches(cpuid_fn *cpuid, struct shifts *s)
 
 	if (leaf == 4 && (cpuid_is_amd(cpuid(0, 0).b) || cpuid(0, 0).a < 4))
 		return;
-	for (u32 i = 0; i < CACHES; i++) {
+	for (u32 i = 0; i < CACHE_LEAVES; i++) {
 		u32 a = cpuid(leaf, i).a, type = a & 0x1f, level = a >> 5 & 7;
 
 		if (!type)
