@@ -125,6 +125,7 @@ static const struct vm_ops dom0_ops = {
     .port_io = dom0_io,
     .mmio = dom0_mmio,
     .msr = machine_msr,
+    .cpuid = machine_cpuid,
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
     .kernel_ends = takeover_kernel_ends,

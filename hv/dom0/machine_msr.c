@@ -118,3 +118,38 @@ int machine_msr(u32 msr, bool write, u64 *val)
 		return -EINVAL;
 	return 0;
 }
+
+enum { EAX, EBX, ECX, EDX };
+
+/*
+ * By these bits dom0's drivers take MSRs for granted: not every machine that has the bit has the
+ * MSR, an emulator may lack it, or not let it be written.
+ */
+static const struct {
+	u32 leaf, reg, bits, msr;
+	bool written;
+} driven[] = {
+    {1, ECX, CPUID_1C_EST, 0x199, true},
+    {6, EAX, CPUID_6A_DTS, 0x19c},
+    {6, EAX, CPUID_6A_TURBO, 0x1ad},
+    {6, EAX, CPUID_6A_PTM, 0x1b1},
+    {6, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, 0x770, true},
+    {6, ECX, CPUID_6C_APERF, 0xe8},
+    {6, ECX, CPUID_6C_EPB, 0x1b0, true},
+    {0x80000007, EDX, CPUID_X7D_HWPSTATE, 0xc0010062, true},
+    {0x80000007, EDX, CPUID_X7D_EFF_FREQ, 0xc00000e8},
+    {0x80000007, EDX, CPUID_X7D_RAPL, 0xc0010299},
+    {0x80000008, EBX, CPUID_X8B_CPPC, 0xc00102b1, true},
+};
+
+void machine_cpuid(struct corbel_cpuid *e)
+{
+	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
+	u64 val;
+
+	for (u32 i = 0; i < ARRAY_SIZE(driven); i++)
+		if (driven[i].leaf == e->function && *reg[driven[i].reg] & driven[i].bits &&
+		    (machine_msr(driven[i].msr, false, &val) ||
+		     (driven[i].written && machine_msr(driven[i].msr, true, &val))))
+			*reg[driven[i].reg] &= ~driven[i].bits;
+}

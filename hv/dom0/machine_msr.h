@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "hv/abi.h"
 #include "hv/lib/types.h"
 
 /*
@@ -13,3 +14,5 @@
  * *val. -ENOENT: none of these, or the CPU has it not, or it cannot be written; -EINVAL: #GP.
  */
 int machine_msr(u32 msr, bool write, u64 *val);
+/* Take out of a leaf what the machine says that it has, and has not. At boot. */
+void machine_cpuid(struct corbel_cpuid *e);

@@ -14,6 +14,7 @@
 #define MAX_EXTENDED 0x80000008u
 #define LEAF_CACHES  0x8000001du /* AMD's, and the next: dom0 sees the topology */
 #define LEAF_NODES   0x8000001eu
+#define CACHES	     5 /* at most, with the entry that ends the list */
 
 /*
  * The words of features, and what of them may be shown when the CPU has it. A bit must not stand
@@ -56,8 +57,7 @@ static const struct {
     {7, 0, EDX,
      CPUID_7D_FSRM | CPUID_7D_MD_CLEAR | CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP},
     {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES},
-    /* Not SVM, OSVW, PERFCTR. */
-    {0x80000001, 0, ECX,
+    {0x80000001, 0, ECX, /* not SVM, OSVW, PERFCTR */
      CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
 	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM,
      .dom0 = CPUID_X1C_TOPOEXT},
@@ -203,6 +203,8 @@ static struct corbel_cpuid *add_leaf(struct builder *b, u32 leaf, u32 sub, bool 
 	if ((leaf & 0xf0000000) != LEAF_KVM)
 		cpuid(leaf, sub, &e->eax, &e->ebx, &e->ecx, &e->edx);
 	apply_masks(e, b->dom0);
+	if (b->dom0)
+		b->dom0->vm->ops->cpuid(e);
 	return e;
 }
 
@@ -242,8 +244,6 @@ static void add_xsave(struct builder *b)
 	if (more->eax & (CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES))
 		more->ebx = compact;
 }
-
-#define CACHES 5 /* at most, with the entry that ends the list */
 
 static void add_caches(struct builder *b)
 {

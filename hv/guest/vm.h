@@ -21,6 +21,8 @@ struct vm_ops {
 	u64 (*mmio)(u64 gpa, u32 len, bool write, u64 val);
 	/* an MSR of the machine that it may have: as machine_msr() */
 	int (*msr)(u32 msr, bool write, u64 *val);
+	/* a leaf that it will see: as machine_cpuid() */
+	void (*cpuid)(struct corbel_cpuid *e);
 	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);

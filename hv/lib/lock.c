@@ -21,6 +21,17 @@ void lock_taken(u32 level)
 	c->locks |= 1u << level;
 }
 
+void lock_tried(u32 level)
+{
+	struct cpu *c = checked_cpu();
+
+	if (!c)
+		return;
+	if (!level || c->locks & 1u << level)
+		panic("lock of level %u tried while levels %x are held", level, c->locks);
+	c->locks |= 1u << level;
+}
+
 void lock_given(u32 level)
 {
 	struct cpu *c = checked_cpu();

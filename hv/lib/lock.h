@@ -45,11 +45,15 @@ static inline void cpu_relax(void)
 
 #ifdef CHECK_LOCKS
 void lock_taken(u32 level);
+void lock_tried(u32 level); /* and got: who does not wait may come in any order */
 void lock_given(u32 level);
 /* Where interrupts are open or a guest is entered. */
 void lock_none_held(void);
 #else
 static inline void lock_taken(u32 level)
+{
+}
+static inline void lock_tried(u32 level)
 {
 }
 static inline void lock_given(u32 level)
@@ -69,7 +73,7 @@ static inline bool lock_is_held(const struct lock *l)
 
 #define ASSERT_HELD(l) BUG_ON(!lock_is_held(l))
 
-static inline bool lock_try(struct lock *l)
+static inline bool lock_got(struct lock *l)
 {
 	u32 none = 0;
 
@@ -77,10 +81,19 @@ static inline bool lock_try(struct lock *l)
 					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
+/* False: somebody has it. */
+static inline bool lock_try(struct lock *l)
+{
+	if (!lock_got(l))
+		return false;
+	lock_tried(l->level);
+	return true;
+}
+
 static inline void lock_acquire(struct lock *l)
 {
 	lock_taken(l->level);
-	while (unlikely(!lock_try(l)))
+	while (unlikely(!lock_got(l)))
 		while (__atomic_load_n(&l->holder, __ATOMIC_RELAXED))
 			cpu_relax();
 }

@@ -14,11 +14,11 @@ static const struct {
 	u32 leaf, sub, reg, may, must;
 	const char *what;
 } words[] = {
-    {1, 0, ECX, 0xff7a3203 | BIT(23), BIT(31) | BIT(24) | BIT(21),
+    {1, 0, ECX, 0xff7a3283 | BIT(23), BIT(31) | BIT(24) | BIT(21),
      "leaf 1 ECX: hypervisor, x2APIC, TSC deadline; no VMX, SMX, MONITOR, PDCM"},
     {1, 0, EDX, 0x178bfbff, BIT(4) | BIT(5) | BIT(6) | BIT(9),
      "leaf 1 EDX: no debug store, ACPI clock, thermal monitor"},
-    {6, 0, EAX, BIT(2), BIT(2), "leaf 6: ARAT only"},
+    {6, 0, EAX, 0xec7, BIT(2), "leaf 6: ARAT, what dom0 drives, no thermal interrupts"},
     {7, 0, EBX, 0xf1bf07a9, 0, "leaf 7 EBX: no SGX, RTM, HLE, MPX, PT, resource monitoring"},
     {7, 0, ECX, 0x00405f4e, 0, "leaf 7 ECX: no LA57, WAITPKG, CET, SGX, PKS"},
     {7, 0, EDX, BIT(4) | BIT(10) | GENMASK(29, 26) | BIT(31), 0,
@@ -26,21 +26,21 @@ static const struct {
     {0xd, 0, EAX, 0x2e7, 3, "leaf 0xd: only x87, SSE, AVX, AVX-512, PKRU state"},
     {0xd, 1, EAX, 0xf, 0, "leaf 0xd.1: no XFD"},
     {0xd, 1, ECX, 0, 0, "leaf 0xd.1: no supervisor states"},
-    {0x80000001, 0, ECX, 0x002109f3, 0,
+    {0x80000001, 0, ECX, 0x006109f3, 0,
      "leaf 0x80000001 ECX: no SVM, SKINIT, IBS, performance counters"},
     {0x80000001, 0, EDX, 0x2fd3fbff, BIT(29), "leaf 0x80000001 EDX: long mode"},
-    {0x80000007, 0, EDX, BIT(8), 0, "leaf 0x80000007: nothing but the invariant TSC"},
+    {0x80000007, 0, EDX, 0x4580, 0, "leaf 0x80000007: the invariant TSC, frequencies and energy"},
     {0x80000008, 0, EBX,
-     BIT(0) | BIT(2) | BIT(9) | BIT(12) | GENMASK(19, 14) | BIT(24) | BIT(26) | GENMASK(29, 28), 0,
-     "leaf 0x80000008 EBX: nothing but CLZERO, XSAVEERPTR, WBNOINVD and what speculation has to do "
-     "with"},
+     BIT(0) | BIT(2) | BIT(9) | BIT(12) | GENMASK(19, 14) | BIT(24) | GENMASK(29, 26), 0,
+     "leaf 0x80000008 EBX: nothing but CLZERO, XSAVEERPTR, WBNOINVD, CPPC and what speculation has "
+     "to do with"},
 };
 
 /* Leaves that tell of what is not offered, and leaves that do not exist: all zero. */
 static const u32 empty[] = {
     5,		0xa,	    0xf,	0x10,	    0x12,	0x14,	    0x19,	0x1c,
     0x20,	0x1234,	    0x7fffffff, 0x40000002, 0x40000010, 0x40000102, 0x4fffffff, 0x80000009,
-    0x8000000a, 0x8000001d, 0x8000001f, 0x80000021, 0x8fffffff, 0xc0000000, 0xffffffff,
+    0x8000000a, 0x8000001f, 0x80000021, 0x8fffffff, 0xc0000000, 0xffffffff,
 };
 
 static void check_words(void)
@@ -65,6 +65,7 @@ static void check_words(void)
 static void check_empty(void)
 {
 	u32 bad = 0, r[4];
+	bool topology;
 
 	for (u32 i = 0; i < ARRAY_SIZE(empty); i++) {
 		cpuid(empty[i], 0, r);
@@ -75,9 +76,14 @@ static void check_empty(void)
 	}
 	report(!bad, "leaves of what is not offered (SVM, SEV, MWAIT, PMU, SGX, PT) and unknown "
 		     "ones are empty");
+	cpuid(0x80000001, 0, r);
+	topology = r[ECX] & BIT(22);
+	cpuid(0x8000001e, 0, r);
+	report(topology || !(r[EAX] | r[EBX] | r[ECX]),
+	       "AMD's topology is told of or is not there");
 	cpuid(0x80000000, 0, r);
-	report(r[EAX] >= 0x80000001 && r[EAX] <= 0x80000008,
-	       "extended leaves end before SVM's (%x)", r[EAX]);
+	report((r[EAX] >= 0x80000001 && r[EAX] <= 0x80000008) || (topology && r[EAX] == 0x8000001e),
+	       "extended leaves end before SVM's, or with the topology (%x)", r[EAX]);
 }
 
 static void check_hypervisor(void)

@@ -32,9 +32,7 @@ static int fake_wrmsr(u32 msr, u64 val)
 #define wrmsr_safe fake_wrmsr
 #include "hv/dom0/machine_msr.c"
 
-static const struct vm_ops dom0_ops = {.msr = machine_msr};
-
-enum { EAX, EBX, ECX, EDX };
+static const struct vm_ops dom0_ops = {.msr = machine_msr, .cpuid = machine_cpuid};
 
 /* ---- what machine checks would do to a vCPU ---- */
 void vcpu_shutdown(struct vcpu *v)

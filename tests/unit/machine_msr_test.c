@@ -45,6 +45,24 @@ static int power_write(u32 msr, u64 val)
 	return machine_msr(msr, true, &val);
 }
 
+/* Bits of CPUID without their MSRs, or with one that cannot be written. */
+static void test_cpuid(void)
+{
+	struct corbel_cpuid six = {.function = 6, .eax = ~0u, .ecx = ~0u},
+			    one = {.function = 1, .ecx = ~0u};
+
+	machine_cpuid(&six);
+	machine_cpuid(&one);
+	CHECK(!(six.eax & (CPUID_6A_DTS | CPUID_6A_HWP | CPUID_6A_HWP_MORE)) &&
+		  six.eax & CPUID_6A_ARAT && !(six.ecx & CPUID_6C_APERF) &&
+		  six.ecx & CPUID_6C_EPB && one.ecx & CPUID_1C_EST,
+	      "bits stay whose MSR is there");
+	have[2].val = 0xbad;
+	machine_cpuid(&six);
+	CHECK(!(six.ecx & CPUID_6C_EPB), "and can be written, if they promise that");
+	have[2].val = 6;
+}
+
 int main(void)
 {
 	/* each of these would do more than choose a frequency */
@@ -82,6 +100,7 @@ int main(void)
 		  power_write(0x1b0, 1) == -ENOENT && !writes,
 	      "what CPUID does not name is not there, whatever the CPU says to it");
 	features = ~0u;
+	test_cpuid();
 	CHECK(!machine_msr(0xce, false, &val) && val == 0x1800, "what the CPU has can be read");
 	CHECK(machine_msr(0x771, false, &val) == -ENOENT, "what it has not cannot");
 	CHECK(!power_write(0x199, 0xffff00000900) && have[0].val == 0x100000900,
