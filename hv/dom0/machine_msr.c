@@ -4,39 +4,37 @@
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/x86.h"
 
+enum { EAX, EBX, ECX, EDX };
+
 /* What a CPU must say of itself, or it has not the MSR, whatever reading it does. */
 enum feature { ALWAYS, EST, DTS, TURBO, PTM, HWP, APERF, EPB, PSTATES, EFF_FREQ, RAPL, CPPC };
+/*
+ * dom0's drivers take MSRs for granted by these bits. Not every machine that has the bit has the
+ * MSR: an emulator may lack it, or not let it be written. One is tried for each: machine_cpuid().
+ */
+static const struct {
+	u32 leaf, reg, bits, msr;
+	bool written;
+} features[] = {
+    [EST] = {1, ECX, CPUID_1C_EST, 0x199, true},
+    [DTS] = {6, EAX, CPUID_6A_DTS, 0x19c},
+    [TURBO] = {6, EAX, CPUID_6A_TURBO, 0x1ad},
+    [PTM] = {6, EAX, CPUID_6A_PTM, 0x1b1},
+    [HWP] = {6, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, 0x770, true},
+    [APERF] = {6, ECX, CPUID_6C_APERF, 0xe8},
+    [EPB] = {6, ECX, CPUID_6C_EPB, 0x1b0, true},
+    [PSTATES] = {0x80000007, EDX, CPUID_X7D_HWPSTATE, 0xc0010062, true},
+    [EFF_FREQ] = {0x80000007, EDX, CPUID_X7D_EFF_FREQ, 0xc00000e8},
+    [RAPL] = {0x80000007, EDX, CPUID_X7D_RAPL, 0xc0010299},
+    [CPPC] = {0x80000008, EBX, CPUID_X8B_CPPC, 0xc00102b1, true},
+};
 
 static bool has_feature(enum feature f)
 {
-	struct cpuid_regs six = cpuid_read(6, 0), amd = cpuid_read(0x80000007, 0);
+	struct cpuid_regs l = cpuid_read(features[f].leaf, 0);
+	const u32 reg[4] = {l.a, l.b, l.c, l.d};
 
-	switch (f) {
-	case EST:
-		return cpuid_read(1, 0).c & CPUID_1C_EST;
-	case DTS:
-		return six.a & CPUID_6A_DTS;
-	case TURBO:
-		return six.a & CPUID_6A_TURBO;
-	case PTM:
-		return six.a & CPUID_6A_PTM;
-	case HWP:
-		return six.a & CPUID_6A_HWP;
-	case APERF:
-		return six.c & CPUID_6C_APERF;
-	case EPB:
-		return six.c & CPUID_6C_EPB;
-	case PSTATES:
-		return amd.d & CPUID_X7D_HWPSTATE;
-	case EFF_FREQ:
-		return amd.d & CPUID_X7D_EFF_FREQ;
-	case RAPL:
-		return amd.d & CPUID_X7D_RAPL;
-	case CPPC:
-		return cpuid_read(0x80000008, 0).b & CPUID_X8B_CPPC;
-	default:
-		return true;
-	}
+	return f == ALWAYS || reg[features[f].reg] & features[f].bits;
 }
 
 /*
@@ -119,37 +117,14 @@ int machine_msr(u32 msr, bool write, u64 *val)
 	return 0;
 }
 
-enum { EAX, EBX, ECX, EDX };
-
-/*
- * By these bits dom0's drivers take MSRs for granted: not every machine that has the bit has the
- * MSR, an emulator may lack it, or not let it be written.
- */
-static const struct {
-	u32 leaf, reg, bits, msr;
-	bool written;
-} driven[] = {
-    {1, ECX, CPUID_1C_EST, 0x199, true},
-    {6, EAX, CPUID_6A_DTS, 0x19c},
-    {6, EAX, CPUID_6A_TURBO, 0x1ad},
-    {6, EAX, CPUID_6A_PTM, 0x1b1},
-    {6, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, 0x770, true},
-    {6, ECX, CPUID_6C_APERF, 0xe8},
-    {6, ECX, CPUID_6C_EPB, 0x1b0, true},
-    {0x80000007, EDX, CPUID_X7D_HWPSTATE, 0xc0010062, true},
-    {0x80000007, EDX, CPUID_X7D_EFF_FREQ, 0xc00000e8},
-    {0x80000007, EDX, CPUID_X7D_RAPL, 0xc0010299},
-    {0x80000008, EBX, CPUID_X8B_CPPC, 0xc00102b1, true},
-};
-
 void machine_cpuid(struct corbel_cpuid *e)
 {
 	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 	u64 val;
 
-	for (u32 i = 0; i < ARRAY_SIZE(driven); i++)
-		if (driven[i].leaf == e->function && *reg[driven[i].reg] & driven[i].bits &&
-		    (machine_msr(driven[i].msr, false, &val) ||
-		     (driven[i].written && machine_msr(driven[i].msr, true, &val))))
-			*reg[driven[i].reg] &= ~driven[i].bits;
+	for (u32 i = 0; i < ARRAY_SIZE(features); i++)
+		if (features[i].leaf == e->function && *reg[features[i].reg] & features[i].bits &&
+		    (machine_msr(features[i].msr, false, &val) ||
+		     (features[i].written && machine_msr(features[i].msr, true, &val))))
+			*reg[features[i].reg] &= ~features[i].bits;
 }

@@ -8,11 +8,11 @@ static struct {
 	u64 val;
 } have[] = {{0x199, 0x700}, {0x774, 0}, {0x1b0, 6}, {0xce, 0x1800}, {0xc0010062, 0}};
 static u32 writes;
-static u32 features; /* in all registers of all leaves but AMD's */
+static u32 said; /* in all registers of all leaves but AMD's */
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	*a = *b = *c = *d = leaf >> 31 ? 0 : features;
+	*a = *b = *c = *d = leaf >> 31 ? 0 : said;
 }
 
 static int fake_rdmsr(u32 msr, u64 *val)
@@ -99,7 +99,7 @@ int main(void)
 	CHECK(machine_msr(0x199, false, &val) == -ENOENT && power_write(0x774, 1) == -ENOENT &&
 		  power_write(0x1b0, 1) == -ENOENT && !writes,
 	      "what CPUID does not name is not there, whatever the CPU says to it");
-	features = ~0u;
+	said = ~0u;
 	test_cpuid();
 	CHECK(!machine_msr(0xce, false, &val) && val == 0x1800, "what the CPU has can be read");
 	CHECK(machine_msr(0x771, false, &val) == -ENOENT, "what it has not cannot");
