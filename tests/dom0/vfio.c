@@ -13,7 +13,8 @@
  *				any device, bound to vfio-pci: what one owner leaves in a register
  *				of its first BAR the next one does not find
  *        vfio PID hold		print address and first word of a page of a guest of that process,
- *				PID 0: of our own; at SIGTERM it is as it was
+ *				PID 0: of our own; at SIGTERM it is as it was. The address is no
+ *				one that a guest of 256 MiB has
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -505,7 +506,9 @@ static void reset(u64 offset, uint32_t value)
 /* ---- somebody else's memory ---- */
 
 #define GUEST_AT    0x1200000ul /* in a guest's memory: of its kernel's code */
+#define GUEST_CODE  0x800000ul	/* and so much of it */
 #define GUEST_LEAST 0x4000000ul
+#define NEAR	    0x10000000ul /* addresses that the guest has whose device is to come here */
 
 /* The process' largest mapping that can be a guest's memory. */
 static u64 guest_of(const char *process)
@@ -538,6 +541,15 @@ static void read_page(const char *process, u64 at, u8 *to)
 	close(fd);
 }
 
+/* The first page there whose address that guest has not, or 0. */
+static u64 far_page(const char *process, u64 at, u64 size)
+{
+	for (u64 end = at + size; at < end; at += PAGE)
+		if (physical_of(process, at) >= NEAR)
+			return at;
+	return 0;
+}
+
 static void hold(const char *process)
 {
 	u8 was[PAGE], is_now[PAGE], *own = NULL;
@@ -550,11 +562,14 @@ static void hold(const char *process)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (!strcmp(process, "0")) {
 		process = "self";
-		own = memory(PAGE, 0);
-		fill(own, 17);
-		mlock(own, PAGE);
+		own = memory(NEAR, MAP_LOCKED); /* not all of it lies below */
+		at = far_page(process, (u64)own, NEAR);
+	} else {
+		at = far_page(process, guest_of(process), GUEST_CODE);
 	}
-	at = own ? (u64)own : guest_of(process);
+	need(at, "a page lies above 256 MiB");
+	if (own)
+		fill((u8 *)at, 17);
 	read_page(process, at, was);
 	memcpy(&word, was, sizeof(word));
 	printf("at 0x%llx 0x%llx\n", (unsigned long long)physical_of(process, at),
