@@ -138,8 +138,8 @@ static u64 init_in_smm(const struct vcpu *v)
 static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
 	*e = (struct corbel_vcpu_events){
-	    .exception.injected = v->exception.pending && !v->exception.queued,
-	    .exception.pending = v->exception.pending && v->exception.queued,
+	    .exception.injected = v->exception.pending && v->exception.injected,
+	    .exception.pending = v->exception.pending && !v->exception.injected,
 	    .exception.nr = v->exception.vector,
 	    .exception.has_error_code = v->exception.has_error,
 	    .exception.error_code = v->exception.error,
@@ -188,7 +188,7 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	if (e->smi.smm > 1 || (e->smi.smm && (!v->vm->smm.vm || v->guest_mode)))
 		return -EINVAL;
 	v->exception.pending = exception;
-	v->exception.queued = e->exception.pending;
+	v->exception.injected = e->exception.injected;
 	v->exception.has_payload = e->exception.pending && e->exception_has_payload;
 	v->exception.payload = e->exception_payload;
 	v->exception.vector = e->exception.nr & 31;

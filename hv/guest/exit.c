@@ -119,21 +119,35 @@ static void handle_machine_check(struct vcpu *v)
 	guest_stuck(v, GUEST_ERROR_MCHECK, NULL);
 }
 
-#define OP_RSM 0xaa /* of the second map */
+/* of the second map */
+#define OP_GROUP7     0x01
+#define OP_RSM	      0xaa
+#define MODRM_VMCALL  0xc1
+#define MODRM_VMMCALL 0xd9
 
-/* The only instruction that is not what its #UD says. */
-static void handle_ud_in_smm(struct vcpu *v)
+static bool is_hypercall(const struct insn *i)
+{
+	return i->opcode == OP_GROUP7 && i->pp == PP_NONE &&
+	       (i->modrm == MODRM_VMCALL || i->modrm == MODRM_VMMCALL);
+}
+
+/* #UD: of RSM in SMM, of a hypercall that is not this CPU's, as after a migration; or it is. */
+static void handle_ud(struct vcpu *v)
 {
 	struct guest_fault f = {0};
 	int ret = vcpu_fetch(v, &f);
 	const struct insn *i = &v->emul->insn->insn;
+	bool plain = !ret && !i->vex && i->map == 1 && !i->lock;
+	struct vm_exit call = {.reason = VMEXIT_HYPERCALL, .insn_len = i->len};
 
 	if (ret && ret != -EINVAL)
 		guest_access_failed(v, ret, &f);
-	else if (ret || i->vex || i->map != 1 || i->opcode != OP_RSM || i->lock)
-		vcpu_inject_exception(v, VEC_UD, false, 0);
-	else
+	else if (plain && i->opcode == OP_RSM && v->in_smm)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_SMM);
+	else if (plain && is_hypercall(i) && !v->guest_mode)
+		handle_hypercall(v, &call);
+	else if (!plain || !is_hypercall(i) || !hvm->nested->hypercall(v))
+		vcpu_inject_exception(v, VEC_UD, false, 0);
 }
 
 static void handle_exception(struct vcpu *v, const struct vm_exit *x)
@@ -142,8 +156,8 @@ static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 		handle_machine_check(v);
 		return;
 	}
-	if (x->exc.vector == VEC_UD && v->in_smm) {
-		handle_ud_in_smm(v);
+	if (x->exc.vector == VEC_UD && !v->vm->is_dom0) {
+		handle_ud(v);
 		return;
 	}
 	if (x->exc.behind)

@@ -55,7 +55,8 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error)
 			v->rip--;
 		}
 		v->exception.pending = true;
-		v->exception.queued = v->exception.has_payload = false;
+		v->exception.injected = true;
+		v->exception.has_payload = false;
 		v->exception.vector = vector;
 		v->exception.has_error = event & EVT_HAS_ERROR;
 		v->exception.error = error;

@@ -149,8 +149,11 @@ static inline u32 hvm_event(enum hvm_event_kind k, u8 vector, bool has_error)
 /* An event whose delivery was broken off by the exit is to be delivered again. */
 void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
 
-/* #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours. */
-#define HVM_OUR_EXCEPTIONS (BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC))
+/*
+ * #DB and #AC could loop for ever inside the CPU while being delivered; #MC is ours; by #UD are
+ * seen RSM in SMM and the other vendor's hypercall.
+ */
+#define HVM_OUR_EXCEPTIONS (BIT(VEC_DB) | BIT(VEC_UD) | BIT(VEC_AC) | BIT(VEC_MC))
 
 #define HVM_TSC_MUL_FRAC 48 /* fraction bits of v->tsc_mul */
 
@@ -245,12 +248,15 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   translate: with v->nested_paging, a physical address of the nested guest's to the guest's, for
  *     an access by WALK_x. -EAGAIN: not now, or not at all, about which
  *   fault: does what is to be done.
+ *   hypercall: in guest mode, at one that has come as #UD: whether it is the guest's, and has
+ *     ended guest mode.
  *   holds_smi: in guest mode, and while the guest keeps all events out. Its end is noted.
  *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
  */
 struct nested_ops {
 	void (*insn)(struct vcpu *v, const struct vm_exit *x);
 	bool (*event)(struct vcpu *v);
+	bool (*hypercall)(struct vcpu *v);
 	bool (*holds_smi)(struct vcpu *v);
 	int (*translate)(struct vcpu *v, u64 access, u64 *at);
 	void (*fault)(struct vcpu *v, u64 access, u64 at);

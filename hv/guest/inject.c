@@ -58,7 +58,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 		}
 	}
 	v->exception.pending = true;
-	v->exception.queued = v->exception.has_payload = false;
+	v->exception.injected = v->exception.has_payload = false;
 	vcpu_note(v, DUE_LOOK);
 	v->exception.vector = vector;
 	v->exception.has_error = has_error && (hvm->get(v, HVM_CR0) & CR0_PE);
@@ -110,7 +110,7 @@ static void inject_exception(struct vcpu *v)
 
 	if (unlikely(v->exception.has_payload))
 		take_payload(v);
-	v->exception.pending = v->exception.queued = false;
+	v->exception.pending = v->exception.injected = false;
 	if (EXC_IS_FAULT & BIT(vector))
 		v->rflags |= RFLAGS_RF;
 	if (vector == VEC_DB)

@@ -90,7 +90,7 @@ struct vcpu {
 		/*
 		 * the VMM's, not begun yet; with what CR2 or DR6 gets of it then, if has_payload
 		 */
-		bool queued, has_payload;
+		bool injected, has_payload;
 		u64 payload;
 	} exception;
 	/* at this entry INT3's or INTO's, with RIP behind the instruction */
@@ -180,12 +180,9 @@ int vcpu_destroy(struct vcpu *v);
 /* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */
 void vcpu_reset(struct vcpu *v, bool init);
 /*
- * SMM begins or ends for a vCPU that is borrowed, whose VM has a second map: it uses the other one,
- * and RSM exits or not.
+ * SMM begins or ends for a vCPU that is borrowed, whose VM has a second map: it uses the other one.
  */
 void vcpu_set_smm(struct vcpu *v, bool on);
-/* RSM, outside of SMM an unknown instruction, is seen by its #UD. */
-#define VCPU_SMM_EXCEPTIONS(v) ((u32)(v)->in_smm << VEC_UD)
 /* vCPUs of all VMs together */
 u32 vcpu_total(void);
 

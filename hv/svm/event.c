@@ -46,7 +46,7 @@ void svm_set_debug(struct vcpu *v, bool int3, bool drs)
 	s->watch &= ~WATCH_DEBUG;
 	if (int3 || drs)
 		s->watch |= WATCH_DEBUG;
-	m->exceptions = HVM_OUR_EXCEPTIONS | VCPU_SMM_EXCEPTIONS(v);
+	m->exceptions = HVM_OUR_EXCEPTIONS;
 	m->int3 &= ~SVM_INT3_INT_N;
 	if (int3)
 		m->exceptions |= BIT(VEC_BP);

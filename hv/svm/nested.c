@@ -8,6 +8,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/lib/string.h"
+#include "hv/svm/nested_exit.h"
 #include "hv/svm/nested_npt.h"
 #include "hv/svm/nested_rules.h"
 #include "hv/svm/nested_state.h"
@@ -560,7 +561,7 @@ static bool handle_event(struct vcpu *v)
 	if (v->exception.pending) {
 		u64 info2 = vector == VEC_PF ? svm_vmcb(v)->cr2 : 0;
 
-		if (v->exception.queued || !(m->exceptions & BIT(vector)))
+		if (v->exception.injected || !(m->exceptions & BIT(vector)))
 			return false;
 		svm_vmcb(v)->cr2 = n->cr2; /* it has not come so far */
 		svm_nested_leave(v, SVM_EXIT_EXCEPTION + vector, v->exception.error, info2,
@@ -583,6 +584,7 @@ static bool handle_event(struct vcpu *v)
 const struct nested_ops svm_nested_ops = {
     .insn = handle_insn,
     .event = handle_event,
+    .hypercall = svm_nested_hypercall,
     .holds_smi = svm_nested_holds_smi,
     .translate = svm_nested_translate,
     .fault = svm_nested_fault,

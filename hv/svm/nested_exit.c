@@ -49,7 +49,7 @@ void svm_nested_enter(struct vcpu *v)
 	m->dr_write |= its->dr_write;
 	m->exceptions |= its->exceptions;
 	m->int3 |= its->int3 & ~OUR_EXITS;
-	m->int4 |= its->int4 & SVM_INT4_ALL;
+	m->int4 = (m->int4 & ~SVM_INT4_VMMCALL) | (its->int4 & SVM_INT4_ALL);
 	if (n->masking)
 		m->v_tpr = n->tpr;
 }
@@ -181,6 +181,16 @@ static int wants_exit(struct vcpu *v, const struct vm_exit *x, u32 code)
 	if (code == SVM_EXIT_CR_WRITE && n->vmcb12.int3 & BIT(SVM_EXIT_CR0_SEL % 32))
 		return 1;
 	return svm_vmcb_wants(&n->vmcb12, code);
+}
+
+bool svm_nested_hypercall(struct vcpu *v)
+{
+	bool wanted = svm_nested(v)->vmcb12.int4 & SVM_INT4_VMMCALL;
+
+	svm_vmcb(v)->next_rip = v->rip + 3;
+	if (wanted)
+		svm_nested_leave(v, SVM_EXIT_VMMCALL, 0, 0, 0);
+	return wanted;
 }
 
 void svm_nested_sort(struct vcpu *v, struct vm_exit *x)

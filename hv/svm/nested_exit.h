@@ -14,3 +14,5 @@ void svm_nested_enter(struct vcpu *v);
 void svm_nested_exit(struct vcpu *v);
 void svm_nested_take_back(struct vcpu *v, u64 event);
 void svm_nested_sort(struct vcpu *v, struct vm_exit *x);
+/* svm_nested_ops.hypercall */
+bool svm_nested_hypercall(struct vcpu *v);

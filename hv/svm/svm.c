@@ -193,7 +193,6 @@ void svm_set_map(struct vcpu *v)
 
 	svm_current(v);
 	m->ncr3 = v->p2m->pt.root.v; /* the flush: by its tlb_gen */
-	m->exceptions = (m->exceptions & ~BIT(VEC_UD)) | VCPU_SMM_EXCEPTIONS(v);
 }
 
 void svm_mask_nmi(struct vcpu *v, bool masked)

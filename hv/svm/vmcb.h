@@ -31,6 +31,7 @@
 /* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
 #define SVM_INT4_ALL	 GENMASK(13, 0)
 #define SVM_INT4_VMRUN	 BIT(0)
+#define SVM_INT4_VMMCALL BIT(1)
 #define SVM_INT4_RDTSCP	 BIT(7)
 #define SVM_INT4_ICEBP	 BIT(8)
 #define SVM_INT4_WBINVD	 BIT(9) /* allowed to dom0 only */

@@ -51,7 +51,7 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 void vmx_set_debug(struct vcpu *v, bool int3, bool drs)
 {
 	struct vmx_vcpu *s = vmx_current(v);
-	u32 exceptions = HVM_OUR_EXCEPTIONS | VCPU_SMM_EXCEPTIONS(v);
+	u32 exceptions = HVM_OUR_EXCEPTIONS;
 
 	if (int3)
 		exceptions |= BIT(VEC_BP);

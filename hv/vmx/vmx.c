@@ -212,10 +212,7 @@ static u64 vmx_eptp(const struct vcpu *v)
 
 void vmx_set_map(struct vcpu *v)
 {
-	u32 others = vmcs_read32(VMCS_EXCEPTIONS) & ~BIT(VEC_UD);
-
 	vmcs_write64(VMCS_EPTP, vmx_eptp(v)); /* the flush: by its tlb_gen */
-	vmcs_write32(VMCS_EXCEPTIONS, others | VCPU_SMM_EXCEPTIONS(v));
 	vmx_current(v)->watch |= WATCH_PDPTES;
 }
 

@@ -39,11 +39,16 @@ SELFTESTS := cpuid_test cr4_cpuid_sync_test get_msr_index_features kvm_binary_st
 	smm_test userspace_msr_exit_test xapic_ipi_test xapic_state_test
 SELFTESTS_REST := demand_paging_test dirty_log_perf_test memslot_modification_stress_test set_memory_region_test \
 	amx_test emulator_error_test fix_hypercall_test hyperv_cpuid hyperv_features \
-	kvm_clock_test kvm_pv_test monitor_mwait_test nested_exceptions_test platform_info_test pmu_event_filter_test \
-	svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test \
+	kvm_clock_test kvm_pv_test monitor_mwait_test platform_info_test pmu_event_filter_test \
 	xen_shinfo_test
-$(BUILD)/selftests.cpio $(BUILD)/selftests-rest.cpio: tests/dom0/selftests tests/dom0/dom0.mk
-	tests/dom0/selftests $(BUILD)/selftests $(KPKG_cloud) $@ $(if $(findstring rest,$@),$(SELFTESTS_REST),$(SELFTESTS))
-$(BUILD)/selftests-rest.cpio: $(BUILD)/selftests.cpio # one after the other
+# Those of guests of guests, which have been left out of the others
+SELFTESTS_NESTED := state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test
+$(BUILD)/selftests.cpio: NAMES = $(SELFTESTS)
+$(BUILD)/selftests-rest.cpio: NAMES = $(SELFTESTS_REST)
+$(BUILD)/selftests-nested.cpio: NAMES = $(SELFTESTS_NESTED)
+$(BUILD)/selftests.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests-nested.cpio: tests/dom0/selftests tests/dom0/dom0.mk
+	tests/dom0/selftests $(BUILD)/selftests $(KPKG_cloud) $@ $(NAMES)
+$(BUILD)/selftests-nested.cpio: $(BUILD)/selftests.cpio # one after the other
+$(BUILD)/selftests-rest.cpio: $(BUILD)/selftests-nested.cpio
 
-test test-full: $(BUILD)/dom0-tests.cpio $(BUILD)/selftests.cpio
+test test-full: $(BUILD)/dom0-tests.cpio $(BUILD)/selftests.cpio $(BUILD)/selftests-nested.cpio

@@ -36,6 +36,7 @@
 #include "tests/target/edu.h"
 
 typedef uint8_t u8;
+typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define EDU_SIZE   0x100000
@@ -541,10 +542,10 @@ static void read_page(const char *process, u64 at, u8 *to)
 	close(fd);
 }
 
-/* The first page there whose address that guest has not, or 0. */
+/* The first of some pages there whose address that guest has not, or 0. */
 static u64 far_page(const char *process, u64 at, u64 size)
 {
-	for (u64 end = at + size; at < end; at += PAGE)
+	for (u64 end = at + size; at < end; at += 64 * PAGE)
 		if (physical_of(process, at) >= NEAR)
 			return at;
 	return 0;
@@ -553,7 +554,7 @@ static u64 far_page(const char *process, u64 at, u64 size)
 static void hold(const char *process)
 {
 	u8 was[PAGE], is_now[PAGE], *own = NULL;
-	u64 at, word;
+	u64 at = 0, word;
 	sigset_t set;
 	int number;
 
@@ -562,8 +563,10 @@ static void hold(const char *process)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (!strcmp(process, "0")) {
 		process = "self";
-		own = memory(NEAR, MAP_LOCKED); /* not all of it lies below */
-		at = far_page(process, (u64)own, NEAR);
+		for (u32 i = 0; i < 8 && !at; i++) { /* not all can lie below */
+			own = memory(NEAR / 4, MAP_LOCKED);
+			at = far_page(process, (u64)own, NEAR / 4);
+		}
 	} else {
 		at = far_page(process, guest_of(process), GUEST_CODE);
 	}

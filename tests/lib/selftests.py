@@ -17,13 +17,8 @@ MISSING = {
     'kvm_clock_test': 'ADJUST_CLOCK with CLOCK_REALTIME',
     'kvm_pv_test': 'ENFORCE_PV_FEATURE_CPUID',
     'monitor_mwait_test': 'DISABLE_QUIRKS2',
-    'nested_exceptions_test': 'NESTED_STATE',
     'platform_info_test': 'MSR_PLATFORM_INFO',
     'pmu_event_filter_test': 'PMU_EVENT_FILTER',
-    'svm_int_ctl_test': 'NESTED_STATE',
-    'svm_nested_shutdown_test': 'NESTED_STATE',
-    'svm_vmcall_test': 'NESTED_STATE',
-    'triple_fault_event_test': 'NESTED_STATE',
     'xen_shinfo_test': 'XEN_HVM',
 }
 
@@ -35,9 +30,9 @@ ARGUMENTS = {
 }
 
 
-def run(label, cpio):
+def run(label, cpio, hv=''):
     disk = f'file={build_file(cpio)},format=raw,if=virtio,readonly=on'
-    with Machine(label, mem='2G', extra=['-drive', disk], life=3000) as m:
+    with Machine(label, mem='2G', hv=hv, extra=['-drive', disk], life=3000) as m:
         m.prompt()
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -idm < /dev/vda && cd /', 60)
         before = m.json('corbel info --json')

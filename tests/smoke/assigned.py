@@ -100,7 +100,8 @@ def borders(m):
     ok(m.guest_up(), f'{m.label}: borders: another guest runs')
     other = [g['pid'] for g in m.json('corbel list --json') if g.get('name') == 'demo'][0]
     m.out_of('(/run/t/vfio 0 hold > /run/dom0.log & echo $! > /run/holders); (/run/t/vfio '
-             f'{other} hold > /run/other.log & echo $! >> /run/holders); sleep 2')
+             f'{other} hold > /run/other.log & echo $! >> /run/holders); I=0; '
+             'until [ $I = 60 ] || grep -q ^at /run/dom0.log && grep -q ^at /run/other.log; do sleep 1; I=$((I+1)); done', 90)
     held = re.findall(r'^at (0x\w+) (0x\w+)', m.out_of('cat /run/dom0.log /run/other.log'), re.M)
     need(len(held) == 2, f'{m.label}: borders: a page of dom0\'s and one of the other guest\'s are known')
     given(m, edu, 'edu')
