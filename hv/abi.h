@@ -377,7 +377,7 @@ struct corbel_vcpu_page {
 	uint8_t stop_at_once;
 	/* module -> hypervisor, at resume: stop (PAUSED) behind each exit, told in `exit` */
 	uint8_t trace;
-	uint8_t hyperv;		 /* module -> hypervisor, at resume: CORBEL_HYPERV_x */
+	uint8_t services;	 /* module -> hypervisor, at resume: CORBEL_HYPERV_x, KVM_x */
 	uint64_t cr8, apic_base; /* both ways without CORBEL_VM_LAPIC */
 	/* module -> hypervisor: what its threads have waited for a CPU of dom0's; it only grows */
 	uint64_t waited_ns;
@@ -395,6 +395,9 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
 #define CORBEL_HYPERV_APIC  2u /* use those of the LAPIC, without a stop */
 #define CORBEL_HYPERV_TIME  4u /* likewise read MSR_TIME_REF_COUNT, which is kvmclock's time */
 #define CORBEL_HYPERV_CALLS 8u /* its hypercalls are Hyper-V's */
+/* What any guest may not: KVM's services that its CPUID does not show, read MSR_PLATFORM_INFO */
+#define CORBEL_KVM_BY_CPUID	    16u
+#define CORBEL_KVM_NO_PLATFORM_INFO 32u
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {

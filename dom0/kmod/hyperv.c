@@ -49,7 +49,7 @@ int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len)
 
 static void update_flags(struct cb_vcpu *v)
 {
-	v->page->hyperv = v->hyperv.flags = 0; /* otherwise each resume sets it */
+	v->hyperv.flags = 0;
 	if (!v->hyperv.rights.has_signature)
 		return;
 	v->hyperv.flags = CORBEL_HYPERV_MSRS;

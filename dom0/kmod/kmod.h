@@ -191,6 +191,7 @@ struct cb_vcpu {
 	u64 affinity;
 	unsigned long synced_at; /* jiffies then */
 	struct cb_hyperv_vcpu hyperv;
+	u8 pv_by_cpuid; /* CORBEL_KVM_BY_CPUID, or 0 */
 	struct rcu_head rcu;
 };
 
@@ -209,8 +210,9 @@ struct cb_vm {
 	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
 	/* what has been enabled */
 	bool exception_payload, triple_fault_event;
-	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
-	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
+	u8 no_platform_info; /* CORBEL_KVM_NO_PLATFORM_INFO, or 0 */
+	u32 x2apic_api;	     /* KVM_X2APIC_API_x; under lock */
+	s64 clock_ns;	     /* until there is an id: kvmclock = boot time + this */
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 

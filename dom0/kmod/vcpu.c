@@ -140,6 +140,9 @@ static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *ar
 	case KVM_CAP_HYPERV_ENFORCE_CPUID:
 		cb_hyperv_enforce(v, cap.args[0]);
 		return 0;
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+		v->pv_by_cpuid = cap.args[0] ? CORBEL_KVM_BY_CPUID : 0;
+		return 0;
 	case KVM_CAP_HYPERV_SYNIC2:
 		return cap.args[0] ? -EINVAL : cb_synic_enable(v, false);
 	case KVM_CAP_HYPERV_SYNIC:

@@ -255,6 +255,9 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		WRITE_ONCE(vm->triple_fault_event, !!cap.args[0]);
 		return 0;
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		WRITE_ONCE(vm->no_platform_info, cap.args[0] ? 0 : CORBEL_KVM_NO_PLATFORM_INFO);
+		return 0;
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);
 	}

@@ -65,7 +65,7 @@ static void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 nr = v->gpr[RAX];
 
-	if (unlikely(v->hyperv & CORBEL_HYPERV_CALLS)) {
+	if (unlikely(v->services & CORBEL_HYPERV_CALLS)) {
 		hyperv_hypercall(v, x);
 		return;
 	}
@@ -248,6 +248,10 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 	case VMEXIT_NMI_WINDOW:
 		break; /* the next entry delivers */
 	case VMEXIT_CPUID:
+		if (unlikely(v->misc_features & CPUID_FAULTS) && hvm->get(v, HVM_CPL)) {
+			vcpu_inject_gp(v);
+			break;
+		}
 		cpuid_emulate(v);
 		vcpu_step(v, x, x->insn_len);
 		return EXIT_AGAIN;

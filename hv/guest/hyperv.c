@@ -7,12 +7,12 @@
 
 static bool is_apic_msr(const struct vcpu *v, u32 msr)
 {
-	return v->hyperv & CORBEL_HYPERV_APIC && msr - MSR_HYPERV_EOI <= 2;
+	return v->services & CORBEL_HYPERV_APIC && msr - MSR_HYPERV_EOI <= 2;
 }
 
 int hyperv_msr_read(struct vcpu *v, u32 msr, u64 *val)
 {
-	if (msr == MSR_HYPERV_TIME && v->hyperv & CORBEL_HYPERV_TIME) {
+	if (msr == MSR_HYPERV_TIME && v->services & CORBEL_HYPERV_TIME) {
 		*val = pv_clock_get(v->vm) / 100;
 		return 0;
 	}

@@ -19,7 +19,7 @@
 /* An MSR of Hyper-V's, and the guest may hope to have it. */
 static inline bool hyperv_has_msr(const struct vcpu *v, u32 msr)
 {
-	return v->hyperv & CORBEL_HYPERV_MSRS && msr - MSR_HYPERV < MSR_HYPERV_NUMBER;
+	return v->services & CORBEL_HYPERV_MSRS && msr - MSR_HYPERV < MSR_HYPERV_NUMBER;
 }
 
 /*

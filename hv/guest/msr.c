@@ -27,8 +27,8 @@ static bool mtrr_type_valid(u64 type)
 #define MTRR_BASE_RESERVED GENMASK(11, 8)
 #define MTRR_MASK_RESERVED GENMASK(10, 0)
 
-/* May this be stored there? */
-static bool stored_valid(u32 msr, u64 val)
+/* May this be stored there? A guest's own platform is its VMM's to tell. */
+static bool stored_valid(const struct vcpu *v, u32 msr, u64 val, bool host)
 {
 	u64 reserved = ~GENMASK(phys_bits - 1, 0);
 
@@ -44,6 +44,10 @@ static bool stored_valid(u32 msr, u64 val)
 		return mtrr_type_valid(val & 0xff) && !(val & (reserved | MTRR_BASE_RESERVED));
 	case MSR_MTRR_DEF_TYPE:
 		return !(val & ~MTRR_DEF_BITS) && mtrr_type_valid(val & 0xff);
+	case MSR_PLATFORM_INFO:
+		return host && (val & CPUID_CAN_FAULT || !v->misc_features);
+	case MSR_MISC_FEATURES:
+		return !val || (val == CPUID_FAULTS && v->platform_info & CPUID_CAN_FAULT);
 	}
 	return true;
 }
@@ -69,8 +73,16 @@ static u64 *stored_msr(struct vcpu *v, u32 msr)
 		return &v->mtrr_def_type;
 	case MSR_MISC_ENABLE:
 		return &v->misc_enable;
-	case MSR_POWER_CTL: /* dom0 would take it for the machine's */
-		return v->vm->is_dom0 ? NULL : &v->power_ctl;
+	}
+	if (v->vm->is_dom0) /* it would take these for the machine's */
+		return NULL;
+	switch (msr) {
+	case MSR_POWER_CTL:
+		return &v->power_ctl;
+	case MSR_PLATFORM_INFO:
+		return &v->platform_info;
+	case MSR_MISC_FEATURES:
+		return &v->misc_features;
 	}
 	return NULL;
 }
@@ -89,9 +101,9 @@ static const struct constant {
     {0x34, .read_only = true},			   /* SMI count */
     {0x3a, BIT(0), .read_only = true},		   /* feature control: locked, VMX off */
     {0x8b},					   /* microcode level */
-    {0xce, .read_only = true},			   /* platform info */
+    {MSR_PLATFORM_INFO, .read_only = true},	   /* dom0's */
     {MSR_MTRR_CAP, 0x508, .read_only = true},	   /* 8 variable, fixed, WC */
-    {0x140, .read_only = true},			   /* CPUID does not fault */
+    {MSR_MISC_FEATURES, .read_only = true},	   /* dom0's CPUID does not fault */
     {0x198, 4ull << 40 | 1000, .read_only = true}, /* performance status, as in KVM */
     {0x199},					   /* performance control */
     {0x179, .more = 2},				   /* machine check: no banks, for dom0 */
@@ -185,7 +197,8 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
 	const u64 *slot = stored_msr(v, msr);
 	const struct constant *c;
-	int ret = pv_msr_read(v, msr, val);
+	bool hidden;
+	int ret = host || pv_allows_msr(v, msr) ? pv_msr_read(v, msr, val) : -EINVAL;
 
 	if (ret == -ENOENT)
 		ret = mce_msr_read(v, msr, val, host);
@@ -199,7 +212,8 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 		return ret;
 	if (slot) {
 		*val = *slot;
-		return 0;
+		hidden = msr == MSR_PLATFORM_INFO && v->services & CORBEL_KVM_NO_PLATFORM_INFO;
+		return hidden && !host ? -EINVAL : 0;
 	}
 	if (!hvm->msr_get(v, msr, val))
 		return 0;
@@ -341,7 +355,7 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 {
 	u64 *slot = stored_msr(v, msr);
 	const struct constant *c;
-	int ret = pv_msr_write(v, msr, val);
+	int ret = host || pv_allows_msr(v, msr) ? pv_msr_write(v, msr, val) : -EINVAL;
 
 	if (ret == -ENOENT)
 		ret = mce_msr_write(v, msr, val, host);
@@ -354,7 +368,7 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 	if (ret != -ENOENT)
 		return ret;
 	if (slot) {
-		if (!stored_valid(msr, val))
+		if (!stored_valid(v, msr, val, host))
 			return -EINVAL;
 		*slot = val;
 		return 0;
@@ -427,6 +441,8 @@ static const u32 saved_msrs[] = {
     MSR_SYSENTER_EIP,
     MSR_PAT,
     MSR_MISC_ENABLE,
+    MSR_MISC_FEATURES,
+    MSR_PLATFORM_INFO,
     MSR_POWER_CTL,
     MSR_TSC_AUX,
     MSR_XSS,

@@ -6,6 +6,7 @@
 #include "hv/guest/pv.h"
 #include "hv/cpu/time.h"
 #include "hv/emul/insn.h"
+#include "hv/guest/cpuid.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
@@ -63,6 +64,26 @@ u32 pv_features(void)
 	if (tsc_stable)
 		f |= FEATURE_CLOCK_STABLE;
 	return f;
+}
+
+/* Is the guest shown one of these, wherever Hyper-V's leaves have let KVM's be? */
+static bool shows_feature(const struct vcpu *v, u32 feature)
+{
+	for (u32 base = 0x40000000; base <= 0x40000100; base += 0x100) {
+		const struct corbel_cpuid *c = cpuid_leaf(v, base);
+
+		if (!c || c->ebx != CPUID_KVM)
+			continue;
+		c = cpuid_leaf(v, base + 1);
+		return c && c->eax & feature;
+	}
+	return false;
+}
+
+/* May the guest use one of these? Whatever it is shown, unless its VMM is strict about that. */
+static bool allows_feature(const struct vcpu *v, u32 feature)
+{
+	return likely(!(v->services & CORBEL_KVM_BY_CPUID)) || shows_feature(v, feature);
 }
 
 /* ---- guest memory ---- */
@@ -254,6 +275,23 @@ void pv_reset(struct vcpu *v)
 
 /* ---- MSRs ---- */
 
+static const struct {
+	u32 msr, feature;
+} msr_features[] = {
+    {MSR_KVM_WALL_CLOCK_OLD, FEATURE_CLOCKSOURCE}, {MSR_KVM_SYSTEM_TIME_OLD, FEATURE_CLOCKSOURCE},
+    {MSR_KVM_WALL_CLOCK, FEATURE_CLOCKSOURCE2},	   {MSR_KVM_SYSTEM_TIME, FEATURE_CLOCKSOURCE2},
+    {MSR_KVM_STEAL_TIME, FEATURE_STEAL_TIME},	   {MSR_KVM_PV_EOI, FEATURE_PV_EOI},
+    {MSR_KVM_POLL_CONTROL, FEATURE_POLL_CONTROL},
+};
+
+bool pv_allows_msr(const struct vcpu *v, u32 msr)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(msr_features); i++)
+		if (msr_features[i].msr == msr)
+			return allows_feature(v, msr_features[i].feature);
+	return true;
+}
+
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val)
 {
 	switch (msr) {
@@ -370,20 +408,28 @@ static void yield_to(struct vcpu *v, struct vcpu *to)
 		sched_give_way(&v->sched, &to->sched);
 }
 
+static const u32 call_features[] = {[HC_KICK_CPU] = FEATURE_PV_UNHALT,
+				    [HC_SEND_IPI] = FEATURE_PV_SEND_IPI,
+				    [HC_SCHED_YIELD] = FEATURE_SCHED_YIELD};
+
 u64 pv_hypercall(struct vcpu *v)
 {
-	u64 mask = ~0ull;
+	u64 mask = ~0ull, nr = v->gpr[RAX];
 	u32 bits = 64;
 	s64 ret = 0;
 
-	if (v->gpr[RAX] == HC_VAPIC_POLL_IRQ)
+	if (nr == HC_VAPIC_POLL_IRQ)
 		return 0;
 	/* other modes have no such addresses */
 	if (!(v->rip >> 32) && hvm->get(v, HVM_MODE) != EMUL_64) {
 		bits = 32;
 		mask = GENMASK(31, 0);
 	}
-	switch (v->gpr[RAX] & mask) {
+	nr &= mask;
+	if (nr < ARRAY_SIZE(call_features) && call_features[nr] &&
+	    !allows_feature(v, call_features[nr]))
+		nr = 0; /* there is none */
+	switch (nr) {
 	case HC_VAPIC_POLL_IRQ:
 		break;
 	case HC_KICK_CPU:

@@ -31,12 +31,16 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	bool unhalted;		       /* a PV kick came; any CPU sets it */
 };
 
+#define CPUID_KVM 0x4b4d564b /* leaf 0x40000000 EBX: "KVMK", of what is named so */
+
 /* CPUID leaf 0x40000001 EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
 u32 pv_features(void);
 #define PV_NOP_IO_DELAY BIT(1) /* not for dom0, whose 8259 and RTC are real */
 /* 0; -EINVAL: #GP; -ENOENT: none of MSR_KVM_x. */
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);
+/* Is it none of these, or one that the guest may use? */
+bool pv_allows_msr(const struct vcpu *v, u32 msr);
 #define KVM_ENOSYS 1000 /* no such hypercall, or not from user mode */
 /*
  * KVM hypercalls from a guest's ring 0 (RAX RBX RCX RDX RSI), from 64-bit mode or another; result

@@ -103,7 +103,7 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 	v->debug.control &= ~DEBUG_TRACE;
 	if (READ_ONCE(v->page->trace))
 		v->debug.control |= DEBUG_TRACE;
-	v->hyperv = READ_ONCE(v->page->hyperv);
+	v->services = READ_ONCE(v->page->services);
 	if (READ_ONCE(v->page->stop_at_once))
 		vcpu_note(v, DUE_PAUSE);
 	pv_waited(v, READ_ONCE(v->page->waited_ns));

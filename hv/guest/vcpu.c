@@ -85,6 +85,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 	v->emul = &block->emul;
 	v->xsave = pool_alloc(0, &vm->acct);
 	v->cpuid = pool_alloc(0, &vm->acct);
+	v->platform_info = CPUID_CAN_FAULT;
 	if (!v->xsave || !v->cpuid || hvm->vcpu_init(v)) {
 		vcpu_free(v);
 		return -ENOMEM;
@@ -298,7 +299,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		mce_reset(v);
 		v->mtrr_def_type = 0;
 		v->misc_enable = 1;
-		v->tsc_adjust = v->power_ctl = 0;
+		v->tsc_adjust = v->power_ctl = v->misc_features = 0;
 		v->spec_ctrl = 0;
 	}
 	hvm->vcpu_reset(v, init);

@@ -127,7 +127,7 @@ struct vcpu {
 	u64 tsc_offset, tsc_mul; /* guest TSC = scale_tsc(host TSC, tsc_mul) + tsc_offset */
 	u32 tsc_khz;		 /* its frequency */
 	u64 tsc_adjust;		 /* IA32_TSC_ADJUST: what the guest has moved it by */
-	u64 tsc_aux, misc_enable, power_ctl, pat, mtrr_def_type;
+	u64 tsc_aux, misc_enable, misc_features, platform_info, power_ctl, pat, mtrr_def_type;
 	u64 spec_ctrl;	 /* SPEC_CTRL, but for bits of ours; hv/cpu/spec.asm has it, too */
 	u64 arch_hidden; /* what its VMM hides of ARCH_CAPABILITIES */
 	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
@@ -165,7 +165,7 @@ struct vcpu {
 	/* dom0's vCPUs */
 	u8 event_vector; /* any CPU reads it */
 
-	u8 hyperv; /* CORBEL_HYPERV_x */
+	u8 services; /* CORBEL_HYPERV_x, CORBEL_KVM_x */
 
 	u64 exits_total, exits[VMEXIT_NR]; /* any CPU reads them */
 	u64 spun_at;			   /* exits_total when it made way: spin.h */

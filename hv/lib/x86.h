@@ -78,7 +78,11 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define MSR_TSC_ADJUST	    0x3b
 #define MSR_APIC_BASE	    0x1b
 #define MSR_UCODE_UPDATE    0x79
+#define MSR_PLATFORM_INFO   0xce
+#define CPUID_CAN_FAULT	    BIT(31) /* of it: what CPUID_FAULTS says */
 #define MSR_MTRR_CAP	    0xfe
+#define MSR_MISC_FEATURES   0x140
+#define CPUID_FAULTS	    BIT(0) /* of it: to programs */
 #define MSR_SYSENTER_CS	    0x174
 #define MSR_SYSENTER_ESP    0x175
 #define MSR_SYSENTER_EIP    0x176

@@ -14,18 +14,20 @@
 #include <unistd.h>
 #include "hv/abi.h"
 
-#define TSC	   0x10
-#define APIC_BASE  0x1b
-#define CORES	   0x35 /* MSR_CORE_THREAD_COUNT, which QEMU filters */
-#define PAT	   0x277
-#define X2APIC_ID  0x802
-#define LSTAR	   0xc0000082
-#define KERNEL_GS  0xc0000102
-#define NONE	   0x474f4f00
-#define ALL	   7 /* KVM_MSR_EXIT_REASON_x */
-#define DENY_WRITE KVM_MSR_FILTER_WRITE
-#define DENY_READ  KVM_MSR_FILTER_READ
-#define RUN_MS	   10000
+#define TSC	      0x10
+#define APIC_BASE     0x1b
+#define PLATFORM_INFO 0xce
+#define MISC_FEATURES 0x140
+#define CORES	      0x35 /* MSR_CORE_THREAD_COUNT, which QEMU filters */
+#define PAT	      0x277
+#define X2APIC_ID     0x802
+#define LSTAR	      0xc0000082
+#define KERNEL_GS     0xc0000102
+#define NONE	      0x474f4f00
+#define ALL	      7 /* KVM_MSR_EXIT_REASON_x */
+#define DENY_WRITE    KVM_MSR_FILTER_WRITE
+#define DENY_READ     KVM_MSR_FILTER_READ
+#define RUN_MS	      10000
 
 static int exits(struct vm *vm, u64 reasons)
 {
@@ -308,6 +310,54 @@ static void check_qemu(void)
 	vm_free(&vm);
 }
 
+/*
+ * CPUID in user mode, which faults if the guest has asked for that (arch_prctl(ARCH_CPUID) in
+ * Linux): without an IDT that is the end.
+ */
+static enum end user_cpuid(struct vm *vm, u64 features)
+{
+	static const u8 code[] = {0x31, 0xc0, 0x0f, 0xa2, 0xe6, 0xe1};
+	struct kvm_sregs s;
+
+	cpu_setup(vm, 0, MODE_LONG, pl_rdmsr, 0, 0);
+	memcpy(vm->ram + DATA, code, sizeof(code));
+	set_msr(vm, 0, MISC_FEATURES, features);
+	cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
+	s.cs.dpl = s.ss.dpl = 3;
+	s.cs.selector |= 3;
+	s.ss.selector |= 3;
+	s.idt.limit = 0;
+	cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
+	cpu_set_regs(vm, 0, &(struct kvm_regs){.rip = DATA, .rflags = 0x3002}); /* IOPL 3 */
+	return vm_run(vm, 0, RUN_MS);
+}
+
+static void check_platform(void)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MSR_PLATFORM_INFO};
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	ok(get_msr(&vm, PLATFORM_INFO) == 1ull << 31,
+	   "MSRs: PLATFORM_INFO says that CPUID can fault");
+	ok(user_cpuid(&vm, 0) == END_DONE, "MSRs: programs may execute CPUID");
+	ok(user_cpuid(&vm, 1) == END_SHUTDOWN, "MSRs: and may not where MISC_FEATURES says so");
+	start(&vm, pl_rdmsr, PLATFORM_INFO, 0);
+	ok(says(&vm, 3, 1ull << 31, 0), "MSRs: a guest reads PLATFORM_INFO");
+	start(&vm, pl_wrmsr, PLATFORM_INFO, 1ull << 31);
+	ok(says(&vm, 1, 0, 1), "MSRs: and cannot write it");
+	ok(set_msr(&vm, 0, PLATFORM_INFO, 0) != 1 && set_msr(&vm, 0, MISC_FEATURES, 2) != 1,
+	   "MSRs: what is in use cannot be taken from it, nor is there more");
+	ok(set_msr(&vm, 0, MISC_FEATURES, 0) == 1 && set_msr(&vm, 0, PLATFORM_INFO, 0xff00) == 1 &&
+	       get_msr(&vm, PLATFORM_INFO) == 0xff00 && set_msr(&vm, 0, MISC_FEATURES, 1) != 1,
+	   "MSRs: without it CPUID cannot be made to fault");
+	ok(!vm_ioctl(&vm, KVM_ENABLE_CAP, &cap) && get_msr(&vm, PLATFORM_INFO) == 0xff00,
+	   "MSRs: it is hidden from the guest, not from the VMM");
+	start(&vm, pl_rdmsr, PLATFORM_INFO, 0);
+	ok(says(&vm, 3, 0x2200000011, 1), "MSRs: which meets a fault");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	struct vm vm;
@@ -323,5 +373,6 @@ int main(void)
 	vm_free(&vm);
 	check_account();
 	check_qemu();
+	check_platform();
 	return failures != 0;
 }

@@ -15,9 +15,7 @@ MISSING = {
     'hyperv_cpuid': 'debugger of Hyper-V (SYNDBG) and NESTED_STATE',
     'hyperv_features': 'debugger of Hyper-V (SYNDBG)',
     'kvm_clock_test': 'ADJUST_CLOCK with CLOCK_REALTIME',
-    'kvm_pv_test': 'ENFORCE_PV_FEATURE_CPUID',
     'monitor_mwait_test': 'DISABLE_QUIRKS2',
-    'platform_info_test': 'MSR_PLATFORM_INFO',
     'pmu_event_filter_test': 'PMU_EVENT_FILTER',
     'xen_shinfo_test': 'XEN_HVM',
 }

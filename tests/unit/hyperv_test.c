@@ -51,7 +51,7 @@ static void reset(u32 hyperv, u64 base)
 {
 	memset(written, 0xff, sizeof(written));
 	v = (struct vcpu){
-	    .hyperv = hyperv,
+	    .services = hyperv,
 	    .page = (void *)&page,
 	    .lapic = {.present = true, .base = base, .tpr = 0x50, .icr = 0x700000031}};
 	regs[HVM_CPL] = 0;

@@ -311,6 +311,37 @@ static void test_hypercalls(void)
 	      "what is not offered is ENOSYS");
 }
 
+/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
+static void test_enforced(void)
+{
+	struct corbel_cpuid leaves[] = {{.function = 0x40000000, .ebx = 0x7263694d}, /* "Micr" */
+					{.function = 0x40000100, .ebx = CPUID_KVM},
+					{.function = 0x40000101, .eax = BIT(3) | BIT(11)}};
+
+	fake_reset(NULL);
+	CHECK(pv_allows_msr(v0, POLL) && call(v0, 11, 30, 0, 0, 0) == 0,
+	      "a guest may use what its CPUID does not show");
+	v0->services = CORBEL_KVM_BY_CPUID;
+	CHECK(!pv_allows_msr(v0, SYSTEM_TIME) && !pv_allows_msr(v0, STEAL) &&
+		  call(v0, 5, 0, 31, 0, 0) == -1000 && call(v0, 10, 1, 0, 0, 0x40) == -1000,
+	      "where its VMM is strict about it, it may not");
+	v0->cpuid = leaves;
+	v0->cpuid_count = 3;
+	CHECK(pv_allows_msr(v0, SYSTEM_TIME) && pv_allows_msr(v0, WALL) &&
+		  call(v0, 10, 1, 0, 0, 0x40) >= 0,
+	      "but what it shows, also behind Hyper-V's leaves");
+	CHECK(!pv_allows_msr(v0, 0x12) && !pv_allows_msr(v0, POLL) && !pv_allows_msr(v0, PV_EOI) &&
+		  !pv_allows_msr(v0, STEAL) && call(v0, 5, 0, 31, 0, 0) == -1000 &&
+		  call(v0, 11, 31, 0, 0, 0) == -1000,
+	      "and nothing else");
+	CHECK(call(v0, 1, 0, 0, 0, 0) == 0 && pv_allows_msr(v0, 0x10),
+	      "what is no feature is as it was");
+	leaves[1].ebx = 0;
+	CHECK(!pv_allows_msr(v0, SYSTEM_TIME), "features are KVM's only behind its name");
+	v0->cpuid_count = 0;
+	v0->services = 0;
+}
+
 static void test_msrs(void)
 {
 	u64 val, i;
@@ -356,6 +387,7 @@ int main(void)
 	test_wall_clock();
 	test_steal();
 	test_hypercalls();
+	test_enforced();
 	test_msrs();
 	return test_end();
 }

@@ -157,8 +157,11 @@ static void test_msr_values(void)
 	static const struct {
 		const char *name;
 		uint32_t msr;
-	} read_only[] = {{"SMI_COUNT", 0x34}, {"FEATURE_CONTROL", 0x3a}, {"PLATFORM_INFO", 0xce},
-			 {"MTRRcap", 0xfe},   {"MISC_FEATURES", 0x140},	 {"PERF_STATUS", 0x198}};
+	} read_only[] = {{"SMI_COUNT", 0x34},
+			 {"FEATURE_CONTROL", 0x3a},
+			 {"MTRRcap", 0xfe},
+			 {"MISC_FEATURES", 0x140},
+			 {"PERF_STATUS", 0x198}};
 	struct vm v = start(NO_CHIP);
 	u64 before;
 	int bad = 0;
