@@ -456,40 +456,39 @@ static void take_registers(const struct corbel_vcpu_page *p, u64 *word, struct t
 	}
 }
 
-/*
- * The vCPUs of a set, whose header is at gpa; as there are no more than 64, only those of the first
- * bank can be there. TLFS_SUCCESS, or what is wrong with it.
- */
-static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u64 gpa, u64 *mask)
+/* The vCPUs of a set, which begins at gpa. TLFS_SUCCESS, or what is wrong with it. */
+static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u64 gpa, struct tlfs_set *s)
 {
-	struct tlfs_set s;
-	u64 bank = 0;
+	u32 n;
 
-	if (cb_guest_read(v, gpa, &s, sizeof(s)) || s.format > TLFS_SET_ALL ||
-	    hweight64(s.banks) != c->var)
+	if (cb_guest_read(v, gpa, s, TLFS_SET_HEAD) || s->format > TLFS_SET_ALL ||
+	    hweight64(s->banks) != c->var)
 		return TLFS_INVALID_INPUT;
-	if (s.banks & 1 && cb_guest_read(v, gpa + sizeof(s), &bank, sizeof(bank)))
-		return TLFS_INVALID_INPUT;
-	*mask = tlfs_first_bank(&s, &bank);
-	return TLFS_SUCCESS;
+	n = tlfs_set_banks(s) * sizeof(s->bank[0]);
+	return n && cb_guest_read(v, gpa + TLFS_SET_HEAD, s->bank, n) ? TLFS_INVALID_INPUT
+								      : TLFS_SUCCESS;
 }
 
 long cb_hyperv_interrupt(const struct cb_vcpu *v, u8 vector)
 {
-	return HC4(MSI, v->vm->id, APIC_DEFAULT_PHYS_BASE | v->apic_id << 12, vector, 0);
+	u64 high = (u64)(v->apic_id >> 8) << 40;
+
+	return HC4(MSI, v->vm->id, high | APIC_DEFAULT_PHYS_BASE | (v->apic_id & 0xff) << 12,
+		   vector, 0);
 }
 
-static void send_ipis(struct cb_vm *vm, u64 mask, u8 vector)
+static void send_ipis(struct cb_vm *vm, const struct tlfs_set *set, u8 vector)
 {
 	u32 n = smp_load_acquire(&vm->vcpus), i;
 
 	for (i = 0; i < n; i++)
-		if (mask & BIT_ULL(READ_ONCE(vm->vcpu[i]->hyperv.index)))
+		if (tlfs_set_has(set, READ_ONCE(vm->vcpu[i]->hyperv.index)))
 			cb_hyperv_interrupt(vm->vcpu[i], vector);
 }
 
 static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 {
+	struct tlfs_set set = {.format = TLFS_SET_SPARSE, .banks = 1};
 	struct tlfs_ipi ipi;
 	u64 r = TLFS_SUCCESS;
 
@@ -497,12 +496,13 @@ static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 		ipi = (struct tlfs_ipi){.vector = c->input, c->input >> 32, c->output};
 	else if (cb_guest_read(v, c->input, &ipi, sizeof(ipi)))
 		return TLFS_INVALID_INPUT;
+	set.bank[0] = ipi.mask;
 	if (c->code == CALL_SEND_IPI_EX)
-		r = read_set(v, c, c->input + offsetof(struct tlfs_ipi, mask), &ipi.mask);
+		r = read_set(v, c, c->input + offsetof(struct tlfs_ipi, mask), &set);
 	if (r == TLFS_SUCCESS && (ipi.vector < TLFS_IPI_FIRST || ipi.vector > TLFS_IPI_LAST))
 		r = TLFS_INVALID_INPUT;
 	if (r == TLFS_SUCCESS)
-		send_ipis(v->vm, ipi.mask, ipi.vector);
+		send_ipis(v->vm, &set, ipi.vector);
 	return r;
 }
 
@@ -510,12 +510,13 @@ static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 static u64 flush(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 {
 	struct tlfs_flush f;
+	struct tlfs_set set;
 	u64 r = TLFS_SUCCESS;
 
 	if (cb_guest_read(v, c->input, &f, sizeof(f)))
 		return TLFS_INVALID_INPUT;
 	if (c->code == CALL_FLUSH_EX || c->code == CALL_FLUSH_LIST_EX)
-		r = read_set(v, c, c->input + offsetof(struct tlfs_flush, mask), &f.mask);
+		r = read_set(v, c, c->input + offsetof(struct tlfs_flush, mask), &set);
 	if (r == TLFS_SUCCESS)
 		HC1(FLUSH, v->vm->id);
 	/* how much of the list is done */

@@ -101,8 +101,8 @@ static inline void shared_write(void __shared *to, const void *from, size_t n)
 #define CB_SPACES	  2u
 #define CB_SPACE_SMM	  1u
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
-#define CB_MAX_VCPUS	  64u /* of one VM */
-#define CB_MAX_VCPU_ID	  255u
+#define CB_MAX_VCPUS	  256u /* of one VM */
+#define CB_MAX_VCPU_ID	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 #define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
 

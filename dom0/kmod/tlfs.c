@@ -196,11 +196,29 @@ enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_
 	return check_form(c);
 }
 
-u64 tlfs_first_bank(const struct tlfs_set *s, const u64 *bank)
+static u32 count_bits(u64 word)
 {
+	u32 n = 0;
+
+	for (; word; word &= word - 1)
+		n++;
+	return n;
+}
+
+u32 tlfs_set_banks(const struct tlfs_set *s)
+{
+	return s->format == TLFS_SET_ALL ? 0 : count_bits(s->banks & ((1u << TLFS_BANKS) - 1));
+}
+
+bool tlfs_set_has(const struct tlfs_set *s, u32 index)
+{
+	u64 bank = 1ull << index / 64;
+
 	if (s->format == TLFS_SET_ALL)
-		return ~0ull;
-	return s->banks & 1 ? *bank : 0;
+		return true;
+	if (index / 64 >= TLFS_BANKS || !(s->banks & bank))
+		return false;
+	return s->bank[count_bits(s->banks & (bank - 1))] >> index % 64 & 1;
 }
 
 enum tlfs_status tlfs_check_signal(u64 input)

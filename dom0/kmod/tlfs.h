@@ -180,12 +180,17 @@ enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_
 /* vCPUs by their index, 64 to a bank */
 #define TLFS_SET_SPARSE 0u
 #define TLFS_SET_ALL	1u
+#define TLFS_BANKS	4u /* whose vCPUs there can be */
 struct tlfs_set {
 	u64 format;
 	u64 banks; /* which of them follow */
+	u64 bank[TLFS_BANKS];
 };
-/* The first 64 of those in a set, all that there are; bank: those that follow. 0: none. */
-u64 tlfs_first_bank(const struct tlfs_set *s, const u64 *bank);
+#define TLFS_SET_HEAD offsetof(struct tlfs_set, bank)
+/* How many of the banks that follow are of interest: the first ones. */
+u32 tlfs_set_banks(const struct tlfs_set *s);
+/* Is this vCPU in the set? */
+bool tlfs_set_has(const struct tlfs_set *s, u32 index);
 
 struct tlfs_flush { /* input of CALL_FLUSH, _LIST; of _EX a set in place of the mask */
 	u64 space, flags;

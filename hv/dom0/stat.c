@@ -54,7 +54,7 @@ static s64 stat_vm(struct vm *vm, struct corbel_vm_stat *s)
 	if (!vm)
 		return -ENOENT;
 	lock_acquire(&vm->lock);
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	for (u32 i = 0; i < vm->vcpu_end; i++)
 		if (vm->vcpu[i])
 			run += sched_runtime(&vm->vcpu[i]->sched, now);
 	lock_release(&vm->lock);

@@ -22,7 +22,7 @@ static void unmap_all(struct p2m *p)
  */
 static void end_vm(struct vm *vm)
 {
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	for (u32 i = 0; i < vm->vcpu_end; i++)
 		if (vm->vcpu[i] && !vm->dying)
 			vcpu_request(vm->vcpu[i], DUE_PAUSE);
 	vm->dying = true; /* nothing is mapped any more, nor resumed */
@@ -67,7 +67,7 @@ static int free_vm(struct vm *vm)
 {
 	int ret = 0;
 
-	for (u32 i = 0; i < MAX_CPUS && !ret; i++)
+	for (u32 i = 0; i < vm->vcpu_end && !ret; i++)
 		if (vm->vcpu[i])
 			ret = vcpu_destroy(vm->vcpu[i]);
 	return ret ?: vm_destroy(vm);

@@ -87,35 +87,35 @@ static bool is_target(const struct vcpu *v, const struct apic_msg *m, const stru
 	return m->shorthand == SHORT_ALL || v != from;
 }
 
-/*
- * The targets as a mask of indices. The logical x2APIC id names them directly; everything else asks
- * each vCPU.
- */
-static u64 find_targets(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
+/* Of a logical x2APIC id, which names up to 16 of them: the next one from the bit *at on. */
+static struct vcpu *next_named(struct vm *vm, const struct apic_msg *m, u32 *at)
 {
-	u32 seen = 0, count = READ_ONCE(vm->vcpu_count);
-	struct vcpu *v;
-	u64 mask = 0;
+	while (*at < 16) {
+		u32 i = (*at)++;
+		struct vcpu *v;
 
-	if (m->logical && m->x2apic_dest && !m->shorthand && !is_broadcast(m)) {
-		for (u32 i = 0; i < 16; i++) {
-			if (!(m->dest & BIT(i)))
-				continue;
-			v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i);
-			if (v && lapic_is_x2apic(&v->lapic))
-				mask |= BIT(v->index);
-		}
-		return mask;
-	}
-	for (u32 i = 0; i < ARRAY_SIZE(vm->vcpu) && seen < count; i++) {
-		v = READ_ONCE(vm->vcpu[i]);
-		if (!v)
+		if (!(m->dest & BIT(i)))
 			continue;
-		seen++;
-		if (is_target(v, m, from))
-			mask |= BIT(i);
+		v = vm_vcpu_by_apic(vm, m->dest >> 16 << 4 | i);
+		if (v && lapic_is_x2apic(&v->lapic))
+			return v;
 	}
-	return mask;
+	return NULL;
+}
+
+/* The next target; *at begins with 0. All but logical x2APIC ids ask each vCPU. */
+static struct vcpu *next_target(struct vm *vm, const struct apic_msg *m, const struct vcpu *from,
+				u32 *at)
+{
+	if (m->logical && m->x2apic_dest && !m->shorthand && !is_broadcast(m))
+		return next_named(vm, m, at);
+	while (*at < READ_ONCE(vm->vcpu_end)) {
+		struct vcpu *v = READ_ONCE(vm->vcpu[(*at)++]);
+
+		if (v && is_target(v, m, from))
+			return v;
+	}
+	return NULL;
 }
 
 static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
@@ -152,34 +152,32 @@ static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 
 /*
  * One of the targets, chosen by the vector, so that an interrupt stays where its handler's cache
- * is.
+ * is. Whoever is on then, it is among those of the second round: the first may have counted others.
  */
-static u64 choose_target(struct vm *vm, u64 mask, u8 vector)
+static struct vcpu *choose_target(struct vm *vm, const struct apic_msg *m, const struct vcpu *from)
 {
-	u64 left;
-	u32 n = 0;
+	struct vcpu *v, *chosen = NULL;
+	u32 n = 0, at = 0;
 
-	for (left = mask; left; left &= left - 1) {
-		struct vcpu *v = READ_ONCE(vm->vcpu[__builtin_ctzll(left)]);
-
-		if (v && is_enabled(&v->lapic))
-			n++;
-		else
-			mask &= ~(left & -left);
-	}
+	while ((v = next_target(vm, m, from, &at)))
+		n += is_enabled(&v->lapic);
 	if (!n)
-		return 0;
-	for (n = vector % n; n; n--)
-		mask &= mask - 1;
-	BUG_ON(!mask);
-	return mask & -mask;
+		return NULL;
+	n = m->vector % n;
+	for (at = 0; (v = next_target(vm, m, from, &at));) {
+		if (!is_enabled(&v->lapic))
+			continue;
+		chosen = v;
+		if (!n--)
+			break;
+	}
+	return chosen;
 }
 
 u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 {
 	struct vcpu *v;
-	u64 mask;
-	u32 n = 0;
+	u32 n = 0, at = 0;
 
 	if (likely(!m->shorthand && !m->logical && !is_broadcast(m) &&
 		   !READ_ONCE(vm->apic_ids_moved))) {
@@ -188,13 +186,12 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	}
 	if (m->shorthand == SHORT_SELF)
 		return from && deliver_msg(from, m);
-	mask = find_targets(vm, m, from);
-	if (m->mode == DM_LOWEST)
-		mask = choose_target(vm, mask, m->vector);
-	for (; mask; mask &= mask - 1) {
-		v = READ_ONCE(vm->vcpu[__builtin_ctzll(mask)]);
-		n += v && deliver_msg(v, m);
+	if (m->mode == DM_LOWEST) {
+		v = choose_target(vm, m, from);
+		return v && deliver_msg(v, m);
 	}
+	while ((v = next_target(vm, m, from, &at)))
+		n += deliver_msg(v, m);
 	return n;
 }
 

@@ -164,7 +164,7 @@ void pv_clock_set(struct vm *vm, u64 ns)
 
 	WRITE_ONCE(vm->clock_anchor_tsc, now);
 	WRITE_ONCE(vm->clock_offset_ns, ns - host_ns(now));
-	for (u32 i = 0; i < ARRAY_SIZE(vm->vcpu); i++) {
+	for (u32 i = 0; i < READ_ONCE(vm->vcpu_end); i++) {
 		struct vcpu *v = READ_ONCE(vm->vcpu[i]);
 
 		if (v)

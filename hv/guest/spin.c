@@ -14,16 +14,13 @@ static bool is_spinning(const struct vcpu *v)
 static struct vcpu *choose_waiting(const struct vcpu *v)
 {
 	struct vm *vm = v->vm;
-	u32 count = READ_ONCE(vm->vcpu_count), last = READ_ONCE(vm->favoured), seen = 0;
+	u32 end = READ_ONCE(vm->vcpu_end), last = READ_ONCE(vm->favoured);
 	struct vcpu *first = NULL;
 
-	for (u32 i = 1; i <= MAX_CPUS && seen < count; i++) {
-		struct vcpu *o = READ_ONCE(vm->vcpu[(last + i) % MAX_CPUS]);
+	for (u32 i = 1; i <= end; i++) {
+		struct vcpu *o = READ_ONCE(vm->vcpu[(last + i) % end]);
 
-		if (!o)
-			continue;
-		seen++;
-		if (o == v || READ_ONCE(o->sched.state) != SCHED_QUEUED)
+		if (!o || o == v || READ_ONCE(o->sched.state) != SCHED_QUEUED)
 			continue;
 		if (!is_spinning(o))
 			return o;

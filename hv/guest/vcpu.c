@@ -100,10 +100,11 @@ static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 	ASSERT_HELD(&vm->lock);
 	if (vm_vcpu_by_apic(vm, apic_id))
 		return -EEXIST;
-	for (u32 i = 0; i < MAX_CPUS; i++) {
+	for (u32 i = 0; i < VM_VCPUS; i++) {
 		if (vm->vcpu[i])
 			continue;
 		v->index = i;
+		WRITE_ONCE(vm->vcpu_end, MAX(vm->vcpu_end, i + 1));
 		__atomic_store_n(&vm->vcpu[i], v, __ATOMIC_RELEASE);
 		if (apic_id < ARRAY_SIZE(vm->apic_to_index))
 			vm->apic_to_index[apic_id] = i;
@@ -118,7 +119,7 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 	lock_acquire(&vm->lock);
 	BUG_ON(vm->vcpu[v->index] != v);
 	if (v->lapic.id < ARRAY_SIZE(vm->apic_to_index))
-		vm->apic_to_index[v->lapic.id] = 0xff;
+		vm->apic_to_index[v->lapic.id] = NO_INDEX;
 	__atomic_store_n(&vm->vcpu[v->index], NULL, __ATOMIC_RELEASE);
 	vm->vcpu_count--;
 	lock_release(&vm->lock);
@@ -172,7 +173,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 		goto fail_group;
 	if (is_dom0)
 		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
-	BUG_ON(v->index >= MAX_CPUS || !hvm->borrow(v));
+	BUG_ON(v->index >= VM_VCPUS || !hvm->borrow(v));
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
 		msr_write(v, MSR_TSC, 0, true);
@@ -217,7 +218,7 @@ int vcpu_destroy(struct vcpu *v)
 	if (vm->is_dom0)
 		return -EPERM;
 	/* Running siblings may be sending it an interrupt. */
-	for (u32 i = 0; i < MAX_CPUS; i++) {
+	for (u32 i = 0; i < vm->vcpu_end; i++) {
 		struct vcpu *sibling = vm->vcpu[i];
 		int ret = 0;
 

@@ -404,6 +404,48 @@ entry pl_pte_user
 	invlpg [rbp]
 	jmp .next
 
+; Starts all other CPUs, RDI of them, at page RSI, where pl_crowd_other has been copied, and gives
+; each an NMI: so many have come, and had one.
+entry pl_crowd
+	lapic_on
+	mov ebp, esi
+	shl ebp, 12
+	mov dword [r11 + 0x300], 0xc4500	; INIT, all but self
+	mov eax, esi
+	or eax, 0xc4600
+	mov [r11 + 0x300], eax
+.up:	pause
+	cmp [rbp + 0x800], edi
+	jb .up
+	mov dword [r11 + 0x300], 0xc4400
+.nmi:	pause
+	cmp [rbp + 0x804], edi
+	jb .nmi
+	mov eax, [rbp + 0x800]
+	value eax
+	mov eax, [rbp + 0x804]
+	value eax
+	done
+; In real mode; its stack is everybody's, who do not return.
+	bits 16
+entry pl_crowd_other
+	mov ax, cs
+	mov ds, ax
+	mov ss, ax
+	mov sp, 0xff0
+	xor cx, cx
+	mov es, cx
+	mov word [es:8], .nmi - pl_crowd_other
+	mov [es:10], ax
+	lock inc dword [0x800]
+.stay:	hlt
+	jmp .stay
+.nmi:	lock inc dword [cs:0x804]
+.end:	hlt
+	jmp .end
+pl_crowd_other_end:
+	bits 64
+
 ; RDI: bits of ICR that may vary, RSI = seed
 entry pl_ipi_storm
 	lapic_on

@@ -35,7 +35,7 @@ typedef uint64_t u64;
 #define PORT_VALUE   0xe0 /* out dx, eax: a value for the test */
 #define PORT_DONE    0xe1 /* the guest has come to its end */
 #define PORT_PAUSE   0xe5 /* the guest wants to be stopped, and goes on when it runs again */
-#define MAX_VCPU     8
+#define MAX_VCPU     256
 #define MAX_VALUES   64
 
 struct vm {
@@ -73,7 +73,7 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
     pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
     pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took, pl_traced, pl_lint0, pl_hyperv, pl_sints,
-    pl_messages, pl_flooded, pl_vmrun;
+    pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own,
     dbg_own_hit, dbg_gd;
 

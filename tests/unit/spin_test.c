@@ -28,6 +28,7 @@ static int by(struct vcpu *v)
 int main(void)
 {
 	vm.vcpu_count = 4;
+	vm.vcpu_end = 7;
 	for (u32 i = 0; i < 4; i++) {
 		vcpu[i] = (struct vcpu){
 		    .vm = &vm, .index = 2 * i, .exits_total = 10, .sched.state = SCHED_QUEUED};

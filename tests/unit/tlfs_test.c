@@ -125,10 +125,10 @@ static void test_forms(void)
 {
 	static const u32 sets[] = {CALL_FLUSH_EX, CALL_FLUSH_LIST_EX, CALL_SEND_IPI_EX};
 	const u64 list = 5ull << 32, var = 1ull << 17, later = 1ull << 48;
-	const struct tlfs_set some = {TLFS_SET_SPARSE, 3}, others = {TLFS_SET_SPARSE, 6},
-			      all = {TLFS_SET_ALL, 0};
+	struct tlfs_set some = {TLFS_SET_SPARSE, 1}, others = {TLFS_SET_SPARSE, 2};
+	const struct tlfs_set all = {TLFS_SET_ALL, 0},
+			      far = {TLFS_SET_SPARSE, 1 | 8 | 1ull << 63, {8, 1}};
 	struct tlfs_rights r = nothing;
-	const u64 bank = 0x55;
 
 	CHECK(decode(&open_to_all, CALL_FLUSH_LIST | list) == TLFS_SUCCESS &&
 		  decode(&open_to_all, CALL_FLUSH_LIST_EX | list | var) == TLFS_SUCCESS &&
@@ -154,9 +154,18 @@ static void test_forms(void)
 	CHECK(decode(&r, CALL_SEND_IPI) == TLFS_ACCESS_DENIED &&
 		  decode(&r, CALL_FLUSH) == TLFS_ACCESS_DENIED,
 	      "each of these needs its own right");
-	CHECK(tlfs_first_bank(&some, &bank) == 0x55 && !tlfs_first_bank(&others, &bank) &&
-		  tlfs_first_bank(&all, &bank) == ~0ull,
-	      "the first bank of a set is the one that there can be");
+	some.bank[0] = 0x55;
+	CHECK(tlfs_set_has(&some, 0) && !tlfs_set_has(&some, 1) && !tlfs_set_has(&some, 64) &&
+		  tlfs_set_banks(&some) == 1,
+	      "a set has what its bank says");
+	others.bank[0] = 1ull << 63;
+	CHECK(!tlfs_set_has(&others, 63) && tlfs_set_has(&others, 127) &&
+		  !tlfs_set_has(&others, 126) && tlfs_set_banks(&others) == 1,
+	      "which is the one that its place says");
+	CHECK(tlfs_set_has(&all, 255) && !tlfs_set_banks(&all), "all are all");
+	CHECK(tlfs_set_banks(&far) == 2 && tlfs_set_has(&far, 3) && tlfs_set_has(&far, 192) &&
+		  !tlfs_set_has(&far, 64 * 63) && !tlfs_set_has(&far, 256),
+	      "there are no more banks than vCPUs");
 }
 
 static void test_calls(void)
