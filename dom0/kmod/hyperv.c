@@ -52,6 +52,7 @@ static void update_flags(struct cb_vcpu *v)
 	v->hyperv.flags = 0;
 	if (!v->hyperv.rights.has_signature)
 		return;
+	v->has_services = true;
 	v->hyperv.flags = CORBEL_HYPERV_MSRS;
 	if (tlfs_may_use(&v->hyperv.rights, MSR_TIME_REF_COUNT))
 		v->hyperv.flags |= CORBEL_HYPERV_TIME;

@@ -191,7 +191,8 @@ struct cb_vcpu {
 	u64 affinity;
 	unsigned long synced_at; /* jiffies then */
 	struct cb_hyperv_vcpu hyperv;
-	u8 pv_by_cpuid; /* CORBEL_KVM_BY_CPUID, or 0 */
+	u8 pv_by_cpuid;	   /* CORBEL_KVM_BY_CPUID, or 0 */
+	bool has_services; /* something has been said about them, ever: cb_hyperv_flags(), ... */
 	struct rcu_head rcu;
 };
 
@@ -201,7 +202,7 @@ struct cb_vm {
 	struct mutex lock; /* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
 	u32 id;		   /* the hypervisor's; 0 until the first vCPU is created */
 	struct cb_account *account;
-	struct cb_vcpu *vcpu[CB_MAX_VCPUS]; /* set once, in order */
+	struct cb_vcpu **vcpu; /* CB_MAX_VCPUS, set once, in order; NULL until there is one */
 	u32 vcpus;
 	u32 boot_apic_id;
 	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */

@@ -71,8 +71,9 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	v->page->stop_at_once = stop;
 	v->page->request_irq_window =
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
-	v->page->services =
-	    cb_hyperv_flags(v) | v->pv_by_cpuid | READ_ONCE(v->vm->no_platform_info);
+	if (unlikely(READ_ONCE(v->has_services)))
+		v->page->services =
+		    cb_hyperv_flags(v) | v->pv_by_cpuid | READ_ONCE(v->vm->no_platform_info);
 	count_waiting(v);
 	cb_trace_resume(v);
 	r = HC1(VCPU_RESUME, v->id);

@@ -142,6 +142,7 @@ static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *ar
 		return 0;
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		v->pv_by_cpuid = cap.args[0] ? CORBEL_KVM_BY_CPUID : 0;
+		v->has_services = true;
 		return 0;
 	case KVM_CAP_HYPERV_SYNIC2:
 		return cap.args[0] ? -EINVAL : cb_synic_enable(v, false);
@@ -324,10 +325,14 @@ static int vcpu_realize(struct cb_vcpu *v)
 	return r;
 }
 
-static int vcpu_check_new(const struct cb_vm *vm, u32 apic_id)
+static int vcpu_check_new(struct cb_vm *vm, u32 apic_id)
 {
 	u32 i;
 
+	if (!vm->vcpu)
+		vm->vcpu = kcalloc(CB_MAX_VCPUS, sizeof(vm->vcpu[0]), GFP_KERNEL_ACCOUNT);
+	if (!vm->vcpu)
+		return -ENOMEM;
 	if (vm->vcpus == CB_MAX_VCPUS || apic_id >= vm->max_vcpu_id)
 		return -EINVAL;
 	for (i = 0; i < vm->vcpus; i++)
@@ -362,6 +367,7 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	 * From here on it belongs to the VM and goes with it, even if there is no fd left for it.
 	 */
 	v->hyperv.index = vm->vcpus;
+	v->has_services |= vm->no_platform_info != 0;
 	vm->vcpu[vm->vcpus] = v;
 	smp_store_release(&vm->vcpus, vm->vcpus + 1);
 	cb_irqchip_realize(vm);

@@ -91,6 +91,7 @@ static bool vm_free(struct cb_vm *vm)
 	cb_msr_exit(vm);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
+	kfree(vm->vcpu);
 	kvfree(vm);
 	return true;
 }
@@ -230,6 +231,17 @@ static int enable_x2apic_api(struct cb_vm *vm, u64 how)
 	return 0;
 }
 
+static void hide_platform_info(struct cb_vm *vm, bool hide)
+{
+	u32 i;
+
+	mutex_lock(&vm->lock);
+	WRITE_ONCE(vm->no_platform_info, hide ? CORBEL_KVM_NO_PLATFORM_INFO : 0);
+	for (i = 0; i < vm->vcpus; i++)
+		WRITE_ONCE(vm->vcpu[i]->has_services, true);
+	mutex_unlock(&vm->lock);
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
@@ -256,7 +268,7 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		WRITE_ONCE(vm->triple_fault_event, !!cap.args[0]);
 		return 0;
 	case KVM_CAP_MSR_PLATFORM_INFO:
-		WRITE_ONCE(vm->no_platform_info, cap.args[0] ? 0 : CORBEL_KVM_NO_PLATFORM_INFO);
+		hide_platform_info(vm, !cap.args[0]);
 		return 0;
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);

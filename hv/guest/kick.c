@@ -14,10 +14,8 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 	if (apic_id < ARRAY_SIZE(vm->apic_to_index)) {
 		u16 i = vm->apic_to_index[apic_id];
 
-		if (i == NO_INDEX)
-			return NULL;
-		BUG_ON(i >= VM_VCPUS);
-		return vm->vcpu[i];
+		BUG_ON(i > VM_VCPUS);
+		return i ? vm->vcpu[i - 1] : NULL;
 	}
 	for (u32 i = 0; i < READ_ONCE(vm->vcpu_end); i++)
 		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)

@@ -412,14 +412,13 @@ static const u32 call_features[] = {[HC_KICK_CPU] = FEATURE_PV_UNHALT,
 				    [HC_SEND_IPI] = FEATURE_PV_SEND_IPI,
 				    [HC_SCHED_YIELD] = FEATURE_SCHED_YIELD};
 
-u64 pv_hypercall(struct vcpu *v)
+/* Those that do something */
+static __noinline u64 call_service(struct vcpu *v)
 {
 	u64 mask = ~0ull, nr = v->gpr[RAX];
 	u32 bits = 64;
 	s64 ret = 0;
 
-	if (nr == HC_VAPIC_POLL_IRQ)
-		return 0;
 	/* other modes have no such addresses */
 	if (!(v->rip >> 32) && hvm->get(v, HVM_MODE) != EMUL_64) {
 		bits = 32;
@@ -446,4 +445,9 @@ u64 pv_hypercall(struct vcpu *v)
 		ret = -KVM_ENOSYS;
 	}
 	return ret & mask;
+}
+
+u64 pv_hypercall(struct vcpu *v)
+{
+	return v->gpr[RAX] == HC_VAPIC_POLL_IRQ ? 0 : call_service(v);
 }

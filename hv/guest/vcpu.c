@@ -107,7 +107,7 @@ static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 		WRITE_ONCE(vm->vcpu_end, MAX(vm->vcpu_end, i + 1));
 		__atomic_store_n(&vm->vcpu[i], v, __ATOMIC_RELEASE);
 		if (apic_id < ARRAY_SIZE(vm->apic_to_index))
-			vm->apic_to_index[apic_id] = i;
+			vm->apic_to_index[apic_id] = i + 1;
 		vm->vcpu_count++;
 		return 0;
 	}
@@ -119,7 +119,7 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 	lock_acquire(&vm->lock);
 	BUG_ON(vm->vcpu[v->index] != v);
 	if (v->lapic.id < ARRAY_SIZE(vm->apic_to_index))
-		vm->apic_to_index[v->lapic.id] = NO_INDEX;
+		vm->apic_to_index[v->lapic.id] = 0;
 	__atomic_store_n(&vm->vcpu[v->index], NULL, __ATOMIC_RELEASE);
 	vm->vcpu_count--;
 	lock_release(&vm->lock);

@@ -84,7 +84,6 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
 	sched_group_init(&vm->sched);
-	memset(vm->apic_to_index, 0xff, sizeof(vm->apic_to_index)); /* NO_INDEX */
 	vm->acct.pages = 1;
 	vm->tables.tables = true;
 	vm->clock_offset_ns = -(s64)tsc_to_ns(rdtsc() - boot_tsc);

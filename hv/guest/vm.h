@@ -72,7 +72,7 @@ struct vm {
 	u32 bsp_apic_id;	     /* until there are vCPUs a hypercall may set it */
 	struct vcpu *vcpu[VM_VCPUS]; /* by index; set once, cleared at destroy */
 	u32 vcpu_end;		     /* all indices are below; it only grows; lock, read without */
-	u16 apic_to_index[256];	     /* or NO_INDEX; larger ids are searched */
+	u16 apic_to_index[256];	     /* one more than it, 0: none; larger ids are searched */
 	bool apic_ids_moved;	     /* an xAPIC has another id than its initial one; stays */
 	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module; any CPU */
 	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
@@ -92,8 +92,6 @@ struct vm {
 	bool log_muted;
 	u32 favoured; /* index of the vCPU that one which spun has made way for; any CPU */
 };
-
-#define NO_INDEX 0xffff
 
 extern struct vm *dom0;
 

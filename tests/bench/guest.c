@@ -17,6 +17,8 @@ typedef uint64_t u64;
 #define ROUNDS	   200
 #define TRAMPOLINE 0x8000 /* start.asm */
 #define FAR	   100000 /* ticks; later than any of these handlers */
+#define MSR_EFER   0xc0000080
+#define MSR_HSAVE  0xc0010117
 
 enum { VEC_SELF = 0x40, VEC_TIMER = 0x41, VEC_PING = 0x42 };
 
@@ -447,6 +449,69 @@ static void mini_vmm_rows(void)
 	result("doorbell-served", ROUNDS / 2);
 }
 
+/* ---- a guest of the guest's, on AMD-V ---- */
+
+static u8 vmcb[4096] __attribute__((aligned(4096))), save_area[4096] __attribute__((aligned(4096)));
+static u64 nested[6][512] __attribute__((aligned(4096)));
+#define VMCB(type, at) (*(type *)(vmcb + (at)))
+
+/* All that it does is exit. */
+asm(".text; nested_code: cpuid; jmp nested_code");
+void nested_code(void);
+
+/* Its physical memory is the guest's. */
+static void nested_tables(void)
+{
+	nested[0][0] = (u64)nested[1] | 7;
+	for (int i = 0; i < 4; i++)
+		nested[1][i] = (u64)nested[2 + i] | 7;
+	for (u64 i = 0; i < 2048; i++)
+		nested[2 + i / 512][i % 512] = i << 21 | 0x87;
+}
+
+/* APM "Layout of VMCB": 64-bit code like the guest's own */
+static void nested_vmcb(void)
+{
+	nested_tables();
+	VMCB(u32, 0x00c) = 1 << 18; /* CPUID */
+	VMCB(u32, 0x010) = 1;	    /* VMRUN, which must be */
+	VMCB(u32, 0x058) = 1;	    /* ASID */
+	VMCB(u64, 0x090) = 1;	    /* nested paging */
+	VMCB(u64, 0x0b0) = (u64)nested[0];
+	VMCB(u64, 0x410) = 24 | 0xa9bull << 16 | 0xffffffffull << 32; /* CS */
+	VMCB(u64, 0x420) = 16 | 0xc93ull << 16 | 0xffffffffull << 32; /* SS */
+	VMCB(u64, 0x4d0) = rdmsr(MSR_EFER);
+	VMCB(u64, 0x548) = read_cr4();
+	VMCB(u64, 0x550) = read_cr3();
+	VMCB(u64, 0x558) = read_cr0();
+	VMCB(u64, 0x560) = 0x400;
+	VMCB(u64, 0x570) = 2;
+	VMCB(u64, 0x578) = (u64)nested_code;
+	VMCB(u64, 0x668) = rdmsr(0x277);
+}
+
+static inline void vmrun(void)
+{
+	asm volatile("vmrun" ::"a"(vmcb) : "rbx", "rcx", "rdx", "memory");
+}
+
+static void nested_rows(void)
+{
+	u32 r[4];
+
+	cpuid(0x80000001, r);
+	if (!amd || !(r[2] & 4))
+		return;
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | 1 << 12);
+	wrmsr(MSR_HSAVE, (u64)save_area);
+	nested_vmcb();
+	vmrun();
+	if (VMCB(u64, 0x070) != 0x72)
+		return;
+	MEASURE("nested-exit", vmrun());
+	asm volatile("stgi");
+}
+
 /* ---- the other CPU ---- */
 
 void ap_main(void);
@@ -536,6 +601,7 @@ void guest_main(const char *args)
 	cr_rows();
 	interrupts_rows();
 	timer_rows();
+	nested_rows();
 	switch (*args) {
 	case 'q':
 		MEASURE("pio-vmm", in8(PORT_SCRATCH));
