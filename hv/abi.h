@@ -370,7 +370,7 @@ struct corbel_vcpu_page {
 	uint64_t rip, rflags;
 	uint8_t regs_dirty;	    /* module -> hypervisor */
 	uint8_t request_irq_window; /* module -> hypervisor */
-	uint8_t if_flag;	    /* hypervisor -> module, all below too */
+	uint8_t mode;		    /* hypervisor -> module, all below too: CORBEL_MODE_x */
 	uint8_t ready_for_irq;	    /* KVM_INTERRUPT would be taken at once */
 	uint8_t in_smm;		    /* of smi.smm in STATE_EVENTS */
 	/* module -> hypervisor: at resume finish the access in progress, then stop (PAUSED) */
@@ -388,6 +388,8 @@ struct corbel_vcpu_page {
 	} exit;
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
+#define CORBEL_MODE_IF	  1u
+#define CORBEL_MODE_GUEST 2u	  /* it runs a guest of its own */
 #define CORBEL_NOT_TRACED (~0ull) /* exit.reason; from the module, which has it changed */
 
 /* What a guest for which the module plays Hyper-V may do */

@@ -316,6 +316,40 @@ int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 	return r;
 }
 
+static bool has_slot(struct cb_vm *vm, u64 gfn)
+{
+	bool there;
+
+	rcu_read_lock();
+	there = slots_find(rcu_dereference(vm->slots), gfn);
+	rcu_read_unlock();
+	return there;
+}
+
+int cb_pre_fault(struct cb_vcpu *v, struct kvm_pre_fault_memory *m)
+{
+	u64 all = m->size, end;
+	int r;
+
+	if (m->flags || ((m->gpa | m->size) & ~PAGE_MASK) || m->gpa + m->size <= m->gpa ||
+	    m->gpa >> PAGE_SHIFT >= cb_gfn_end)
+		return -EINVAL;
+	do {
+		r = has_slot(v->vm, m->gpa >> PAGE_SHIFT) ? cb_fault(v, m->gpa, 0) : -ENOENT;
+		if (!r && signal_pending(current))
+			r = -EINTR;
+		if (r)
+			break;
+		/* what it has mapped, with more that was at hand */
+		end = (v->maps[0].gfn + BIT(v->maps[0].order)) << PAGE_SHIFT;
+		end = min(end, m->gpa + m->size);
+		m->size -= end - m->gpa;
+		m->gpa = end;
+		cond_resched();
+	} while (m->size);
+	return m->size == all ? r : 0;
+}
+
 /* ---- devices that the VMM has mapped ---- */
 
 unsigned long cb_fault_hva(struct cb_vm *vm, u64 gpa, u32 len, bool write)

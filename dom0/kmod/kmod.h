@@ -97,9 +97,34 @@ static inline void shared_write(void __shared *to, const void *from, size_t n)
 #define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit)
 #endif
 
-#define CB_MAX_SLOTS	  509u /* of one address space */
-#define CB_SPACES	  2u
-#define CB_SPACE_SMM	  1u
+#define CB_MAX_SLOTS 509u /* of one address space */
+#define CB_SPACES    2u
+#define CB_SPACE_SMM 1u
+/* Of later kernels' <linux/kvm.h> */
+#ifndef KVM_CAP_USER_MEMORY2
+#define KVM_CAP_USER_MEMORY2 231
+struct kvm_userspace_memory_region2 {
+	__u32 slot, flags;
+	__u64 guest_phys_addr, memory_size, userspace_addr;
+	__u64 guest_memfd_offset;
+	__u32 guest_memfd, pad1;
+	__u64 pad2[14];
+};
+#define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+#endif
+#ifndef KVM_CAP_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+struct kvm_pre_fault_memory {
+	__u64 gpa, size, flags;
+	__u64 padding[5];
+};
+#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#endif
+#ifndef KVM_CAP_X86_GUEST_MODE
+#define KVM_CAP_X86_GUEST_MODE 238
+#define KVM_RUN_X86_GUEST_MODE (1 << 2)
+#endif
+
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  256u /* of one VM */
 #define CB_MAX_VCPU_ID	  4096u
@@ -496,6 +521,11 @@ static inline u64 cb_smm_gpa(const struct cb_vcpu *v, u64 gpa)
 
 /* fault.c: 0 done, run the guest again; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);
+/*
+ * KVM_PRE_FAULT_MEMORY: map what can be read there; *m is what is left. -ENOENT: no slot is there;
+ * -EINTR, -EFAULT; 0 if something has been done.
+ */
+int cb_pre_fault(struct cb_vcpu *v, struct kvm_pre_fault_memory *m);
 /* Where the VMM has what is at gpa, or 0: there is no slot, or the guest may not do this. */
 unsigned long cb_fault_hva(struct cb_vm *vm, u64 gpa, u32 len, bool write);
 /*

@@ -90,6 +90,9 @@ static const u16 caps_present[] = {
     KVM_CAP_HYPERV_SYNIC2,
     KVM_CAP_HYPERV_EVENTFD,
     KVM_CAP_X86_SMM,
+    KVM_CAP_USER_MEMORY2,
+    KVM_CAP_PRE_FAULT_MEMORY,
+    KVM_CAP_X86_GUEST_MODE,
 };
 
 long cb_check_extension(const struct cb_vm *vm, long cap)

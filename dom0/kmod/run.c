@@ -401,10 +401,11 @@ static void publish_state(struct cb_vcpu *v)
 	const struct corbel_vcpu_page *p = v->page;
 	struct kvm_run __shared *run = v->run;
 
-	WRITE_ONCE(run->if_flag, p->if_flag);
+	WRITE_ONCE(run->if_flag, p->mode & CORBEL_MODE_IF);
 	WRITE_ONCE(run->cr8, p->cr8);
 	WRITE_ONCE(run->apic_base, p->apic_base);
-	WRITE_ONCE(run->flags, p->in_smm ? KVM_RUN_X86_SMM : 0);
+	WRITE_ONCE(run->flags, (p->in_smm ? KVM_RUN_X86_SMM : 0) |
+				   (p->mode & CORBEL_MODE_GUEST ? KVM_RUN_X86_GUEST_MODE : 0));
 	WRITE_ONCE(run->ready_for_interrupt_injection,
 		   v->vm->irqchip == CB_IRQCHIP_FULL || (p->ready_for_irq && v->extint < 0));
 }

@@ -152,6 +152,17 @@ static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *ar
 	return -EINVAL;
 }
 
+static long pre_fault(struct cb_vcpu *v, struct kvm_pre_fault_memory __user *arg)
+{
+	struct kvm_pre_fault_memory m;
+	int r;
+
+	if (copy_from_user(&m, arg, sizeof(m)))
+		return -EFAULT;
+	r = cb_pre_fault(v, &m);
+	return !r && copy_to_user(arg, &m, sizeof(m)) ? -EFAULT : r;
+}
+
 static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long arg)
 {
 	long r;
@@ -174,6 +185,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 		return r < 0 ? r : 0;
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(v->vm, v);
+	case KVM_PRE_FAULT_MEMORY:
+		return pre_fault(v, (void __user *)arg);
 	case KVM_ENABLE_CAP:
 		return enable_cap(v, (void __user *)arg);
 	case KVM_GET_SUPPORTED_HV_CPUID:

@@ -444,6 +444,21 @@ static long vm_irq_ioctl(struct cb_vm *vm, unsigned int cmd, unsigned long arg)
 	return -ENOTTY;
 }
 
+/* There is no guest_memfd, so all that there is is as before. */
+static int set_region2(struct cb_vm *vm, const struct kvm_userspace_memory_region2 __user *arg)
+{
+	struct kvm_userspace_memory_region2 m;
+
+	if (copy_from_user(&m, arg, sizeof(m)))
+		return -EFAULT;
+	return cb_mem_set_region(
+	    vm, &(struct kvm_userspace_memory_region){.slot = m.slot,
+						      .flags = m.flags,
+						      .guest_phys_addr = m.guest_phys_addr,
+						      .memory_size = m.memory_size,
+						      .userspace_addr = m.userspace_addr});
+}
+
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct cb_vm *vm = file->private_data;
@@ -465,6 +480,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return copy_from_user(&region, argp, sizeof(region))
 			   ? -EFAULT
 			   : cb_mem_set_region(vm, &region);
+	case KVM_SET_USER_MEMORY_REGION2:
+		return set_region2(vm, argp);
 	case KVM_GET_DIRTY_LOG:
 		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
 							       : cb_mem_dirty_log(vm, &log);

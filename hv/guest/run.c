@@ -41,7 +41,8 @@ static void regs_to_page(struct vcpu *v)
 	shared_write(&p->r8, &v->gpr[R8], 8 * sizeof(u64));
 	WRITE_ONCE(p->rip, v->rip);
 	WRITE_ONCE(p->rflags, v->rflags);
-	WRITE_ONCE(p->if_flag, !!(v->rflags & RFLAGS_IF));
+	WRITE_ONCE(p->mode, (v->rflags & RFLAGS_IF ? CORBEL_MODE_IF : 0) |
+				(v->guest_mode ? CORBEL_MODE_GUEST : 0));
 	WRITE_ONCE(p->ready_for_irq, takes_user_irq(v) && vcpu_can_take_irq(v));
 	WRITE_ONCE(p->cr8, lapic_get_cr8(v));
 	WRITE_ONCE(p->apic_base, v->lapic.base);

@@ -18,6 +18,8 @@ static void test_reset(void)
 	CODE_FOR(&vm, true, 0xe6, 0xe5, VMMCALL);
 	vm_run(&vm, 0, RUN_MS);
 	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
+	ok(vm.run[0]->flags & 4 && ioctl(kvm, KVM_CHECK_EXTENSION, 238),
+	   "nested: the VMM is told that the guest runs a guest (KVM_RUN_X86_GUEST_MODE)");
 	ok(s.efer & 0x1000 && !cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s) &&
 	       nested_exits(&vm, EXIT_VMMCALL),
 	   "nested: EFER.SVME is told to the VMM, which can set it");

@@ -9,7 +9,7 @@ from lib.report import main, ok
 
 QEMU = 'qemu-system-x86_64 -M q35 -accel kvm -nodefaults -display none -serial stdio -monitor none'
 # TCG does not intercept XSETBV, which KVM relies on: its guest has none.
-INNER = f'{QEMU} -cpu host,-xsave,-avx,-avx2 -m 160 -kernel /kernel -initrd /initrd -append "console=ttyS0 quiet panic=-1 mitigations=off"'
+INNER = f'{QEMU} -cpu host,-xsave,-avx,-avx2 -smp 2 -m 160 -kernel /kernel -initrd /initrd -append "console=ttyS0 quiet panic=-1 mitigations=off"'
 
 
 def linux():
@@ -23,13 +23,13 @@ def linux():
         m.prompt()
         m.out_of('cd / && cpio -idmu < /dev/vda; cp /dev/vdb /run/initrd; cd', 30)
         m.out_of(f"printf '%s\\n' 'cp /dev/vda /kernel; cp /dev/vdc /initrd; cat /sys/module/kvm_amd/parameters/npt' '{INNER}' 'echo inner ends: $?' 'dmesg | grep -iE \"lockup|stall|BUG:|WARNING:\"' > /run/script; truncate -s 4096 /run/script")
-        m.send(f'{QEMU} -cpu host -m 640 -kernel /boot/vmlinuz -initrd /run/initrd '
+        m.send(f'{QEMU} -smp 2 -cpu host -m 640 -kernel /boot/vmlinuz -initrd /run/initrd '
                f'-append "console=ttyS0 quiet panic=-1 mitigations=off" {" ".join(disks)}\r')
         m.expect(r'\n[YN]\s', f'{label}: the guest\'s Debian has KVM', 90)
-        m.expect('demo: ready, 1 CPU', f'{label}: its guest boots Linux', 300)
+        m.expect('demo: ready, 2 CPU', f'{label}: its guest boots Linux', 300)
         m.expect('demo# ', f'{label}: and gives its shell', 60)
         out = m.out_of('grep -c hypervisor /proc/cpuinfo', 30, 'demo# ')
-        ok(out == '1', f'{label}: it knows that it is a guest', out)
+        ok(out == '2', f'{label}: it knows that it is a guest', out)
         m.out_of('i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/run/file bs=1M count=20; rm /run/file', 120, 'demo# ')
         m.send('poweroff -f\r')
         m.expect('inner ends: 0', f'{label}: its poweroff ends the guest\'s QEMU', 60)

@@ -4,6 +4,7 @@
 
 #include <glob.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 /* ---- stores that wait in a ring ---- */
 
@@ -356,6 +357,85 @@ GUEST(device,
       "mov $0xb800, %ax; mov %ax, %ds; mov 0x1010, %eax; inc %eax; mov %eax, 0x1014\n"
       "movb $0x5a, 0x1fff; mov $0x77, %dx; out %eax, %dx; mov 0x1010, %eax; out %eax, %dx; hlt");
 
+/* Of later kernels' <linux/kvm.h> */
+#ifndef KVM_PRE_FAULT_MEMORY
+#define KVM_CAP_USER_MEMORY2	 231
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+struct kvm_userspace_memory_region2 {
+	uint32_t slot, flags;
+	u64 guest_phys_addr, memory_size, userspace_addr, guest_memfd_offset;
+	uint32_t guest_memfd, pad1;
+	u64 pad2[14];
+};
+struct kvm_pre_fault_memory {
+	u64 gpa, size, flags, padding[5];
+};
+#define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+#define KVM_PRE_FAULT_MEMORY	    _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#endif
+
+#define FRESH	    (16ul << 20)
+#define FRESH_BYTES (2ul << 20)
+
+static int pre_fault(struct vm *v, u64 gpa, u64 size, u64 flags, u64 *left)
+{
+	struct kvm_pre_fault_memory m = {.gpa = gpa, .size = size, .flags = flags};
+	int ret = ioctl(v->vcpu, KVM_PRE_FAULT_MEMORY, &m);
+
+	*left = m.size;
+	return ret ? -errno : 0;
+}
+
+static u64 allocated(int fd)
+{
+	struct stat s;
+
+	fstat(fd, &s);
+	return s.st_blocks * 512ul;
+}
+
+static void test_pre_fault(void)
+{
+	struct vm v = start(NO_CHIP);
+	int fd = memfd_create("fresh", 0);
+	struct kvm_userspace_memory_region2 r = {
+	    .slot = 1, .guest_phys_addr = FRESH, .memory_size = FRESH_BYTES};
+	void *p;
+	u64 left;
+
+	check(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY2) == 1 &&
+		  ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_PRE_FAULT_MEMORY) == 1,
+	      "memory can be brought before it is used, slots have a second form");
+	if (fd < 0 || ftruncate(fd, FRESH_BYTES))
+		return (void)check(false, "there is a file");
+	p = mmap(NULL, FRESH_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	r.userspace_addr = (u64)p;
+	r.flags = 4; /* KVM_MEM_GUEST_MEMFD */
+	check(ioctl(v.fd, KVM_SET_USER_MEMORY_REGION2, &r) && errno == EINVAL,
+	      "but there is no guest_memfd");
+	r.flags = 0;
+	check(!ioctl(v.fd, KVM_SET_USER_MEMORY_REGION2, &r), "a slot in the second form");
+	check(pre_fault(&v, FRESH + 1, 4096, 0, &left) == -EINVAL &&
+		  pre_fault(&v, FRESH, 100, 0, &left) == -EINVAL &&
+		  pre_fault(&v, FRESH, 0, 0, &left) == -EINVAL &&
+		  pre_fault(&v, FRESH, 4096, 1, &left) == -EINVAL &&
+		  pre_fault(&v, -4096ul, 8192, 0, &left) == -EINVAL,
+	      "whole pages, no flags, and no end before the begin");
+	check(pre_fault(&v, 1ul << 51, 4096, 0, &left) < 0 &&
+		  pre_fault(&v, FRESH - 4096, 8192, 0, &left) == -ENOENT && left == 8192 &&
+		  !allocated(fd),
+	      "where no slot is nothing can be brought");
+	check(!pre_fault(&v, FRESH, FRESH_BYTES / 2, 0, &left) && !left &&
+		  allocated(fd) == FRESH_BYTES / 2,
+	      "what is asked for is there");
+	check(!pre_fault(&v, FRESH + FRESH_BYTES / 2, FRESH_BYTES, 0, &left) &&
+		  left == FRESH_BYTES / 2 && allocated(fd) == FRESH_BYTES,
+	      "as far as there is any; what is left is told");
+	end(&v);
+	munmap(p, FRESH_BYTES);
+	close(fd);
+}
+
 static void test_device_memory(void)
 {
 	struct vm v = start_with_hole();
@@ -384,6 +464,7 @@ static void test_device_memory(void)
 
 void memory_tests(void)
 {
+	test_pre_fault();
 	test_device_memory();
 	test_coalesced();
 	test_ring_full();
