@@ -34,15 +34,17 @@ static bool takes_user_irq(const struct vcpu *v)
 static void regs_to_page(struct vcpu *v)
 {
 	struct corbel_vcpu_page __shared *p = v->page;
+	u8 mode = v->guest_mode * CORBEL_MODE_GUEST;
 
+	if (v->rflags & RFLAGS_IF)
+		mode |= CORBEL_MODE_IF;
 #define X(field, reg) WRITE_ONCE(p->field, v->gpr[reg]);
 	EACH_LOW_REGISTER(X)
 #undef X
 	shared_write(&p->r8, &v->gpr[R8], 8 * sizeof(u64));
 	WRITE_ONCE(p->rip, v->rip);
 	WRITE_ONCE(p->rflags, v->rflags);
-	WRITE_ONCE(p->mode, (v->rflags & RFLAGS_IF ? CORBEL_MODE_IF : 0) |
-				(v->guest_mode ? CORBEL_MODE_GUEST : 0));
+	WRITE_ONCE(p->mode, mode);
 	WRITE_ONCE(p->ready_for_irq, takes_user_irq(v) && vcpu_can_take_irq(v));
 	WRITE_ONCE(p->cr8, lapic_get_cr8(v));
 	WRITE_ONCE(p->apic_base, v->lapic.base);
