@@ -457,17 +457,47 @@ static void take_registers(const struct corbel_vcpu_page *p, u64 *word, struct t
 	}
 }
 
-/* The vCPUs of a set, which begins at gpa. TLFS_SUCCESS, or what is wrong with it. */
-static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u64 gpa, struct tlfs_set *s)
+#define XSAVE_XMM 20 /* u64 in the area: XMM0, */
+#define XSAVE_BV  64 /* and components that are there */
+#define XSAVE_SSE BIT(1)
+
+/* A fast call's input is in registers. */
+static long take_input(struct cb_vcpu *v, struct tlfs_hypercall *c)
+{
+	const u64 *area = (void *)v->data;
+	long r;
+
+	c->registers[0] = c->input;
+	c->registers[1] = c->output;
+	if (!tlfs_has_xmm_input(c))
+		return 0;
+	r = cb_state_get(v, CORBEL_STATE_XSAVE, PAGE_SIZE);
+	if (!r && area[XSAVE_BV] & XSAVE_SSE)
+		memcpy(c->registers + 2, area + XSAVE_XMM, sizeof(c->registers) - 2 * sizeof(u64));
+	return r;
+}
+
+static int read_input(struct cb_vcpu *v, const struct tlfs_hypercall *c, u32 at, void *to, u32 len)
+{
+	if (!c->fast)
+		return cb_guest_read(v, c->input + at, to, len);
+	if (at + len > sizeof(c->registers))
+		return -EINVAL;
+	memcpy(to, (const u8 *)c->registers + at, len);
+	return 0;
+}
+
+/* The vCPUs of a set, which begins there in the input. TLFS_SUCCESS, or what is wrong with it. */
+static u64 read_set(struct cb_vcpu *v, const struct tlfs_hypercall *c, u32 at, struct tlfs_set *s)
 {
 	u32 n;
 
-	if (cb_guest_read(v, gpa, s, TLFS_SET_HEAD) || s->format > TLFS_SET_ALL ||
+	if (read_input(v, c, at, s, TLFS_SET_HEAD) || s->format > TLFS_SET_ALL ||
 	    hweight64(s->banks) != c->var)
 		return TLFS_INVALID_INPUT;
 	n = tlfs_set_banks(s) * sizeof(s->bank[0]);
-	return n && cb_guest_read(v, gpa + TLFS_SET_HEAD, s->bank, n) ? TLFS_INVALID_INPUT
-								      : TLFS_SUCCESS;
+	return n && read_input(v, c, at + TLFS_SET_HEAD, s->bank, n) ? TLFS_INVALID_INPUT
+								     : TLFS_SUCCESS;
 }
 
 long cb_hyperv_interrupt(const struct cb_vcpu *v, u8 vector)
@@ -493,13 +523,11 @@ static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 	struct tlfs_ipi ipi;
 	u64 r = TLFS_SUCCESS;
 
-	if (c->fast)
-		ipi = (struct tlfs_ipi){.vector = c->input, c->input >> 32, c->output};
-	else if (cb_guest_read(v, c->input, &ipi, sizeof(ipi)))
+	if (read_input(v, c, 0, &ipi, sizeof(ipi)))
 		return TLFS_INVALID_INPUT;
 	set.bank[0] = ipi.mask;
 	if (c->code == CALL_SEND_IPI_EX)
-		r = read_set(v, c, c->input + offsetof(struct tlfs_ipi, mask), &set);
+		r = read_set(v, c, offsetof(struct tlfs_ipi, mask), &set);
 	if (r == TLFS_SUCCESS && (ipi.vector < TLFS_IPI_FIRST || ipi.vector > TLFS_IPI_LAST))
 		r = TLFS_INVALID_INPUT;
 	if (r == TLFS_SUCCESS)
@@ -514,10 +542,10 @@ static u64 flush(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 	struct tlfs_set set;
 	u64 r = TLFS_SUCCESS;
 
-	if (cb_guest_read(v, c->input, &f, sizeof(f)))
+	if (read_input(v, c, 0, &f, sizeof(f)))
 		return TLFS_INVALID_INPUT;
 	if (c->code == CALL_FLUSH_EX || c->code == CALL_FLUSH_LIST_EX)
-		r = read_set(v, c, c->input + offsetof(struct tlfs_flush, mask), &set);
+		r = read_set(v, c, offsetof(struct tlfs_flush, mask), &set);
 	if (r == TLFS_SUCCESS)
 		HC1(FLUSH, v->vm->id);
 	/* how much of the list is done */
@@ -548,12 +576,14 @@ static u64 carry_out(struct cb_vcpu *v, struct tlfs_hypercall *c)
 
 int cb_hyperv_call(struct cb_vcpu *v)
 {
-	struct tlfs_hypercall c;
+	struct tlfs_hypercall c = {0};
 	u64 word, result;
 
 	v->unfinished = true;
 	take_registers(v->page, &word, &c);
 	result = tlfs_decode(&v->hyperv.rights, word, &c);
+	if (result == TLFS_SUCCESS && c.fast && take_input(v, &c))
+		result = TLFS_INVALID_INPUT;
 	if (result == TLFS_SUCCESS)
 		result = carry_out(v, &c);
 	if (result == TLFS_INVALID_PORT && v->hyperv.synic) {

@@ -38,7 +38,8 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic)
 	     .eax = TLFS_MSR_RUNTIME | TLFS_MSR_REF_COUNT | TLFS_MSR_SYNIC | TLFS_MSR_TIMERS |
 		    TLFS_MSR_APIC | TLFS_MSR_HYPERCALL | TLFS_MSR_VP_INDEX | TLFS_MSR_RESET |
 		    TLFS_MSR_REFERENCE_TSC | TLFS_MSR_FREQUENCY | TLFS_MSR_REENLIGHTENMENT,
-	     .ebx = TLFS_MAY_POST | TLFS_MAY_SIGNAL, .edx = TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH},
+	     .ebx = TLFS_MAY_POST | TLFS_MAY_SIGNAL,
+	     .edx = TLFS_HAS_XMM_INPUT | TLFS_HAS_FREQUENCY | TLFS_HAS_CRASH | TLFS_HAS_LISTS},
 	    {TLFS_LEAF_HINTS,
 	     .eax = TLFS_HINT_RELAXED | TLFS_HINT_APIC | TLFS_HINT_FLUSH | TLFS_HINT_EOI |
 		    TLFS_HINT_IPI | TLFS_HINT_SETS,
@@ -151,9 +152,23 @@ static bool may_call(const struct tlfs_rights *r, u32 code)
 	return true; /* there is no such call, which is what it will be told */
 }
 
-/* Do the word's counts, and where it has its input, make sense for the call? */
-static enum tlfs_status check_form(const struct tlfs_hypercall *c)
+bool tlfs_has_xmm_input(const struct tlfs_hypercall *c)
 {
+	switch (c->code) {
+	case CALL_FLUSH:
+	case CALL_FLUSH_LIST:
+	case CALL_FLUSH_EX:
+	case CALL_FLUSH_LIST_EX:
+	case CALL_SEND_IPI_EX:
+		return c->fast;
+	}
+	return false;
+}
+
+/* Do the word's counts, and where it has its input, make sense for the call? */
+static enum tlfs_status check_form(const struct tlfs_rights *r, const struct tlfs_hypercall *c)
+{
+	bool has_xmm = !r->is_enforced || r->edx & TLFS_HAS_XMM_INPUT;
 	bool is_list = c->count || c->done, fine;
 
 	switch (c->code) {
@@ -164,21 +179,23 @@ static enum tlfs_status check_form(const struct tlfs_hypercall *c)
 		fine = !is_list && !c->var;
 		break;
 	case CALL_FLUSH:
-		fine = !is_list && !c->var && !c->fast;
+		fine = !is_list && !c->var;
 		break;
 	case CALL_FLUSH_LIST:
-		fine = c->count && !c->done && !c->var && !c->fast;
+		fine = c->count && !c->done && !c->var;
 		break;
 	case CALL_FLUSH_EX:
 	case CALL_SEND_IPI_EX:
-		fine = !is_list && !c->fast;
+		fine = !is_list;
 		break;
 	case CALL_FLUSH_LIST_EX:
-		fine = c->count && !c->done && !c->fast;
+		fine = c->count && !c->done;
 		break;
 	default:
 		return TLFS_INVALID_CODE;
 	}
+	if (c->fast && tlfs_has_xmm_input(c) && !has_xmm)
+		fine = false;
 	return fine ? TLFS_SUCCESS : TLFS_INVALID_INPUT;
 }
 
@@ -193,7 +210,7 @@ enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_
 		return TLFS_ACCESS_DENIED;
 	if (word & TLFS_CALL_RESERVED)
 		return TLFS_INVALID_INPUT;
-	return check_form(c);
+	return check_form(r, c);
 }
 
 static u32 count_bits(u64 word)

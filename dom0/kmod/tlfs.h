@@ -35,8 +35,10 @@
 #define TLFS_MAY_POST	0x0010u
 #define TLFS_MAY_SIGNAL 0x0020u
 /* EDX */
+#define TLFS_HAS_XMM_INPUT     0x0010u /* registers hold more of a fast call's input */
 #define TLFS_HAS_FREQUENCY     0x0100u
 #define TLFS_HAS_CRASH	       0x0400u
+#define TLFS_HAS_LISTS	       0x4000u /* lists of what is to be flushed, in any call */
 #define TLFS_HAS_DIRECT_TIMERS 0x80000u
 /* HINTS, EAX */
 #define TLFS_HINT_FLUSH	  0x0004u /* TLBs of others are flushed by hypercalls */
@@ -164,13 +166,19 @@ enum tlfs_status {
 #define TLFS_CALL_FAST	   (1ull << 16) /* input is in registers */
 #define TLFS_CALL_RESERVED 0xf000f000f8000000ull
 
+#define TLFS_INPUT_REGISTERS 14u
+
 struct tlfs_hypercall {
 	u16 code;
 	bool fast;
 	u16 var;	 /* of the header, in quadwords */
 	u16 count, done; /* of a list */
 	u64 input, output;
+	/* all the input of a fast call: those two, XMM0 to XMM5 */
+	u64 registers[TLFS_INPUT_REGISTERS];
 };
+/* Are XMM registers part of its input? */
+bool tlfs_has_xmm_input(const struct tlfs_hypercall *c);
 /*
  * Take the word apart. TLFS_SUCCESS, or with what it ends at once: rights are missing, or it makes
  * no sense for this call.

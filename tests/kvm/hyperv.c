@@ -410,6 +410,42 @@ static u64 input_call(struct vm *vm, u64 word, const u64 *input, u32 words)
 	return hv_calls(vm, word, INPUT, 0);
 }
 
+/* Input in registers, as far as XMM5 */
+static u64 xmm_call(struct vm *vm, u64 word, const u64 *input, u32 words)
+{
+	struct kvm_fpu f;
+
+	if (cpu_ioctl(vm, 0, KVM_GET_FPU, &f))
+		fatal("KVM_GET_FPU");
+	memset(f.xmm, 0, sizeof(f.xmm));
+	memcpy(f.xmm, input + 2, (words - 2) * sizeof(*input));
+	if (cpu_ioctl(vm, 0, KVM_SET_FPU, &f))
+		fatal("KVM_SET_FPU");
+	return hv_calls(vm, word, input[0], input[1]);
+}
+
+static void check_fast_ipis(struct vm *vm)
+{
+	const u64 set[] = {0x45, TLFS_SET_SPARSE, 1, 2}, all[] = {0x46, TLFS_SET_ALL, 0},
+		  /* banks 0 to 9: the last one would be in XMM6 */
+	    large[] = {0x47, TLFS_SET_SPARSE, 0x3ff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		  most[] = {0x48, TLFS_SET_SPARSE, 0xe, 1, 1, 1};
+	u32 before[] = {requested(vm, 0), requested(vm, 1)};
+
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 1ull << 17, set, 4) == TLFS_SUCCESS &&
+	       requested(vm, 1) == (before[1] | 0x20) && requested(vm, 0) == before[0],
+	   "Hyper-V: an IPI to a set that is in registers");
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST, all, 3) == TLFS_SUCCESS &&
+	       requested(vm, 1) == (before[1] | 0x60) && requested(vm, 0) == (before[0] | 0x40),
+	   "Hyper-V: or to all");
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 10ull << 17, large, 13) == TLFS_SUCCESS &&
+	       requested(vm, 1) == (before[1] | 0xe0),
+	   "Hyper-V: banks of no vCPU are not looked at");
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 3ull << 17, most, 6) == TLFS_SUCCESS &&
+	       requested(vm, 1) == (before[1] | 0xe0),
+	   "Hyper-V: nor those of vCPUs that are not there");
+}
+
 static void check_ipis(struct vm *vm)
 {
 	const u64 one[] = {0x41, 2}, set[] = {0x42, TLFS_SET_SPARSE, 1, 2},
@@ -440,9 +476,9 @@ static void check_ipis(struct vm *vm)
 	       input_call(vm, CALL_SEND_IPI_EX, high, 3) == TLFS_INVALID_INPUT &&
 	       hv_calls(vm, CALL_SEND_IPI, NOWHERE, 0) == TLFS_INVALID_INPUT &&
 	       hv_calls(vm, CALL_SEND_IPI_EX, NOWHERE, 0) == TLFS_INVALID_INPUT &&
-	       hv_calls(vm, CALL_SEND_IPI_EX | FAST, 0x44, 0) == TLFS_INVALID_INPUT &&
 	       hv_calls(vm, CALL_SEND_IPI | FAST, 0x100000044, 2) == TLFS_SUCCESS,
 	   "Hyper-V: wrong counts, sets, vectors and addresses are refused");
+	check_fast_ipis(vm);
 }
 
 static void check_flushes(struct vm *vm)
@@ -459,8 +495,13 @@ static void check_flushes(struct vm *vm)
 	       input_call(vm, CALL_FLUSH | list, one, 3) == TLFS_INVALID_INPUT &&
 	       input_call(vm, CALL_FLUSH_EX, set, 6) == TLFS_INVALID_INPUT &&
 	       hv_calls(vm, CALL_FLUSH, NOWHERE, 0) == TLFS_INVALID_INPUT &&
-	       hv_calls(vm, CALL_FLUSH | FAST, 0, 0) == TLFS_INVALID_INPUT,
+	       xmm_call(vm, CALL_FLUSH_EX | FAST | 2ull << 17, set, 6) == TLFS_INVALID_INPUT,
 	   "Hyper-V: wrong counts and addresses are refused");
+	ok(xmm_call(vm, CALL_FLUSH | FAST, one, 3) == TLFS_SUCCESS &&
+	       xmm_call(vm, CALL_FLUSH_LIST | FAST | list, one, 3) == list &&
+	       xmm_call(vm, CALL_FLUSH_EX | FAST | 1ull << 17, set, 6) == TLFS_SUCCESS &&
+	       xmm_call(vm, CALL_FLUSH_LIST_EX | FAST | list | 1ull << 17, set, 6) == list,
+	   "Hyper-V: TLBs are flushed by registers as well");
 }
 
 static void check_others(void)

@@ -15,7 +15,7 @@ from lib.report import main, need, ok
 
 # What QEMU asks for with these flags, which are those of Windows' guests, as far as there is something to have; see README.md.
 HYPERV = ('hv_relaxed,hv_vapic,hv_time,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_frequencies,hv_reset,hv_crash,'
-          'hv_reenlightenment,hv_tlbflush,hv_ipi,hv_synic,hv_stimer,hv_stimer_direct,hv_avic')
+          'hv_reenlightenment,hv_tlbflush,hv_ipi,hv_synic,hv_stimer,hv_stimer_direct,hv_avic,hv-xmm-input=on,hv-tlbflush-ext=on')
 CLOCKS = {'KVM': 'kvm-clock', 'Microsoft Hyper-V': 'hyperv_clocksource_tsc_page'}
 
 

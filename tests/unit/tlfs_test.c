@@ -142,9 +142,18 @@ static void test_forms(void)
 		  decode(&open_to_all, CALL_SEND_IPI_EX | var) == TLFS_SUCCESS,
 	      "what is no list has none, and only sets vary in size");
 	CHECK(decode(&open_to_all, CALL_SEND_IPI | TLFS_CALL_FAST) == TLFS_SUCCESS &&
-		  decode(&open_to_all, CALL_SEND_IPI_EX | TLFS_CALL_FAST) == TLFS_INVALID_INPUT &&
-		  decode(&open_to_all, CALL_FLUSH | TLFS_CALL_FAST) == TLFS_INVALID_INPUT,
-	      "what does not fit two registers is not fast");
+		  decode(&open_to_all, CALL_SEND_IPI_EX | TLFS_CALL_FAST) == TLFS_SUCCESS &&
+		  decode(&open_to_all, CALL_FLUSH | TLFS_CALL_FAST) == TLFS_SUCCESS,
+	      "all calls can be fast, by XMM registers");
+	r.hints = TLFS_HINT_IPI | TLFS_HINT_FLUSH | TLFS_HINT_SETS;
+	r.is_enforced = true;
+	CHECK(decode(&r, CALL_SEND_IPI_EX | TLFS_CALL_FAST) == TLFS_INVALID_INPUT &&
+		  decode(&r, CALL_FLUSH | TLFS_CALL_FAST) == TLFS_INVALID_INPUT &&
+		  decode(&r, CALL_SEND_IPI | TLFS_CALL_FAST) == TLFS_SUCCESS,
+	      "who may not use those has the two others");
+	r.edx = TLFS_HAS_XMM_INPUT;
+	CHECK(decode(&r, CALL_SEND_IPI_EX | TLFS_CALL_FAST) == TLFS_SUCCESS, "who may has them");
+	r.edx = 0;
 	r.hints = TLFS_HINT_IPI | TLFS_HINT_FLUSH;
 	for (u32 i = 0; i < 3; i++)
 		CHECK_QUIET(decode(&r, sets[i]) == TLFS_ACCESS_DENIED, "call %x", sets[i]);
