@@ -19,8 +19,8 @@
 #define CR0_PG	    (1ull << 31)
 #define CR0_KNOWN   0xe005003full
 #define CR4_PCIDE   (1ull << 17)
-#define EFER_LME    (1ull << 8)
-#define EFER_LMA    (1ull << 10)
+#define LM_ENABLED  (1ull << 8) /* of EFER, for which Linux has names, too */
+#define LM_ACTIVE   (1ull << 10)
 #define RFLAGS_ONE  2ull
 #define RFLAGS_VM   (1ull << 17)
 #define DR7_ONE	    0x400ull
@@ -212,9 +212,9 @@ static void load_64(struct smm_state *s, const struct map_64 *m)
 	s->sregs.idt = (struct kvm_dtable){.base = m->idtr.base, .limit = m->idtr.limit};
 	s->halted = m->halted & 1;
 	s->shadow = m->shadow & 1;
-	s->sregs.efer = m->efer & ~EFER_LMA;
-	if (m->efer & EFER_LME && m->cr0 & CR0_PG)
-		s->sregs.efer |= EFER_LMA;
+	s->sregs.efer = m->efer & ~LM_ACTIVE;
+	if (m->efer & LM_ENABLED && m->cr0 & CR0_PG)
+		s->sregs.efer |= LM_ACTIVE;
 	s->smbase = m->smbase;
 	s->sregs.cr4 = m->cr4;
 	s->sregs.cr3 = m->cr3;
@@ -257,7 +257,7 @@ static bool canonical(u64 at)
 static bool registers_ok(const struct smm_state *s, u32 phys_bits)
 {
 	const struct kvm_sregs *r = &s->sregs;
-	bool is_long = r->efer & EFER_LMA;
+	bool is_long = r->efer & LM_ACTIVE;
 
 	if (r->cr0 & ~CR0_KNOWN || r->cr3 >> phys_bits || s->dr6 >> 32 || s->dr7 >> 32)
 		return false;
@@ -327,7 +327,7 @@ static bool system_ok(const struct kvm_sregs *r)
 		return false;
 	if (!r->tr.present || r->tr.s || r->tr.selector & SEL_TI || !limit_fits(&r->tr))
 		return false;
-	if (type != TYPE_TSS && (type != TYPE_TSS_16 || r->efer & EFER_LMA))
+	if (type != TYPE_TSS && (type != TYPE_TSS_16 || r->efer & LM_ACTIVE))
 		return false;
 	if (!r->ldt.present)
 		return true;

@@ -23,12 +23,12 @@ $(BUILD)/perf.cpio: $(MKIMAGE_SRC)
 	$(MKIMAGE) --program /usr/bin/perf --compress none -o $@
 test-full: $(if $(wildcard /usr/bin/perf),$(BUILD)/perf.cpio)
 
-# corbel.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
+# corbel.ko and corbel_iommu.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
 $(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)
 	tests/dom0/kernel13 $(@D) $(KMOD_SRC)
 $(BUILD)/trixie/initrd.img: $(BUILD)/trixie/corbel.ko $(MKIMAGE_SRC) $(IMG)/demo.img $(IMG)/demo-disk.img $(BUILD)/corbel
 	kver=$$(cat $(@D)/version) && $(MKIMAGE) $(DOM0_FILES) --modules $(@D)/kernel/ $$kver dom0/modules cloud \
-		--module $$kver $< --compress lz4 -o $@
+		--module $$kver $< --module $$kver $(@D)/corbel_iommu.ko --compress lz4 -o $@
 $(BUILD)/trixie.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(BUILD)/trixie/initrd.img
 	dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(BUILD)/trixie/kernel/vmlinuz:$(BUILD)/trixie/initrd.img
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""corbel.ko is built for Debian 13's kernel by Debian 13's compiler, without a warning; and in a Debian 13 all is built and run.
+"""corbel.ko and corbel_iommu.ko are built for Debian 13's kernel by Debian 13's compiler, without a warning; and in a Debian 13 all is built and run.
 Part of `make test-full` only."""
 import os
 import re
@@ -17,8 +17,9 @@ def module():
     path = build_file('trixie/corbel.ko')
     r = subprocess.run(['make', '-s', path, f'BUILD={build_file("")[:-1]}'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     need(r.returncode == 0, 'corbel.ko is built for Debian 13\'s kernel, without a warning', r.stdout)
-    magic = subprocess.run(['modinfo', '-F', 'vermagic', path], stdout=subprocess.PIPE, text=True, check=True).stdout
-    ok(re.match(r'6\.1\d\.\d+\+deb13-cloud-amd64 ', magic), 'it is for that kernel', magic)
+    for name in 'corbel', 'corbel_iommu':
+        magic = subprocess.run(['modinfo', '-F', 'vermagic', build_file(f'trixie/{name}.ko')], stdout=subprocess.PIPE, text=True, check=True).stdout
+        ok(re.match(r'6\.1\d\.\d+\+deb13-cloud-amd64 ', magic), f'{name}.ko is for that kernel', magic)
 
 
 def host():
