@@ -207,8 +207,8 @@ struct corbel_info {
 	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
 	uint32_t iommu;		      /* enum corbel_iommu */
 	uint32_t iommu_units;
-	uint32_t iommu_bits; /* of the addresses that domains of devices have; 0: no units */
-	uint32_t pad;
+	uint32_t iommu_bits;  /* of the addresses that domains of devices have; 0: no units */
+	uint32_t iommu_pages; /* of the pool: what units read, domains of devices */
 };
 CORBEL_ASSERT(sizeof(struct corbel_info) == 160);
 /* What keeps dom0's devices from memory that is not dom0's. */

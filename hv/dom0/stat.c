@@ -34,6 +34,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .iommu = iommu.protection,
 	    .iommu_units = iommu.count,
 	    .iommu_bits = domain_bits(),
+	    .iommu_pages = iommu.pages + domain_pages(),
 	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};
 	if (hvm_caps.flags & HVM_CAP_NESTED)

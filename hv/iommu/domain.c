@@ -142,14 +142,19 @@ static int destroy_one(struct domain *d)
 	return err;
 }
 
-/* All domains together have no more of the pool than a quarter, as a VM. */
-static bool tables_end(void)
+u64 domain_pages(void)
 {
-	u64 pages = MAP_TABLES;
+	u64 pages = 0;
 
 	for (const struct domain *d = domains; d < domains + DOMAINS; d++)
 		pages += d->acct.pages;
-	return pages > pool_total_bytes() / 4 / PAGE_SIZE;
+	return pages;
+}
+
+/* All domains together have no more of the pool than a quarter, as a VM. */
+static bool tables_end(void)
+{
+	return domain_pages() + MAP_TABLES > pool_total_bytes() / 4 / PAGE_SIZE;
 }
 
 /* Of the page that can be mapped there. */

@@ -22,6 +22,8 @@
 
 /* Of the addresses that devices have there; 0: there are no units. */
 u32 domain_bits(void);
+/* Pages of the pool that all domains have. */
+u64 domain_pages(void);
 /* Number of a new domain, > 0; -ENODEV, -ENOSPC, -ENOMEM. */
 int domain_create(void);
 /*

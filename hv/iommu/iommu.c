@@ -157,6 +157,7 @@ static void set_up(enum corbel_iommu protection)
 {
 	iommu.protection = protection;
 	iommu.is_shown = protection == CORBEL_IOMMU_STRICT;
+	iommu.pages = pool_free_bytes() / PAGE_SIZE;
 	if (protection == CORBEL_IOMMU_STRICT && make_domain())
 		boot_fail("not enough hypervisor memory for the IOMMU's tables; give more with "
 			  "hvmem=");
@@ -172,6 +173,7 @@ static void set_up(enum corbel_iommu protection)
 				  u->at, why);
 		iommu.is_shown &= u->irqs != NULL;
 	}
+	iommu.pages -= pool_free_bytes() / PAGE_SIZE;
 }
 
 /* ---- faults ---- */
@@ -229,6 +231,7 @@ void iommu_init(void)
 	static struct timer timer;
 	u32 mode = boot_info.opt.iommu;
 	const char *why;
+	u64 begin;
 
 	BUG_ON(mode >= ARRAY_SIZE(wanted) || iommu.count);
 	why = find_units();
@@ -241,10 +244,13 @@ void iommu_init(void)
 		log_info("IOMMU: none, %s: devices reach all memory", why);
 		return;
 	}
+	begin = rdtsc();
 	set_up(wanted[mode]);
 	print_units();
 	if (mode != IOMMU_STRICT)
 		return;
+	log_info("IOMMU: taken over in %lu us, with %lu pages of tables",
+		 tsc_to_ns(rdtsc() - begin) / 1000, iommu.pages);
 	timer_setup(&timer, poll_faults);
 	poll_faults(&timer);
 }

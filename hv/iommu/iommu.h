@@ -112,6 +112,7 @@ struct iommu_state {
 	bool is_shown;		     /* dom0 sees units that remap interrupts: vtd_shown.h */
 	struct pt_format format;     /* of all domains: what all units can */
 	struct pt dom0;		     /* the domain of dom0's devices */
+	u64 pages;		     /* of the pool, since boot: that domain, and what units read */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
 };
 extern struct iommu_state iommu;

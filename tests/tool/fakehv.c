@@ -90,6 +90,7 @@ static int query(struct corbel_query *q)
 				   .pool_promised_bytes = 1 << 22,
 				   .iommu = CORBEL_IOMMU_STRICT,
 				   .iommu_units = 1,
+				   .iommu_pages = 266,
 				   .version = "0.1",
 				   .scheduler = "fair",
 				   .tsc_khz = 2000000};

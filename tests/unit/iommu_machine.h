@@ -36,6 +36,11 @@ u64 ns_to_tsc(u64 ns)
 	return ns;
 }
 
+u64 tsc_to_ns(u64 ticks)
+{
+	return ticks;
+}
+
 static struct timer *armed;
 
 void timer_setup(struct timer *t, void (*fn)(struct timer *))

@@ -8,6 +8,7 @@
  * devices that do DMA between any two accesses to registers. An answer out of a cache that the
  * tables no longer give is counted as a stale use.
  */
+#include "hv/iommu/vtd.h"
 #include "iommu_machine.h"
 #include "stand_in.h"
 
@@ -56,6 +57,19 @@ static void test_take(bool amd)
 		      "registers is broken (%s)",
 		      model.wrong ? model.wrong : "none");
 	}
+}
+
+/* What `corbel info` and a line tell is what the pool has less, and few: RAM ends at RAM_END. */
+static void test_pages(bool amd)
+{
+	u64 before;
+
+	start(amd, false, IOMMU_STRICT, 0);
+	before = pool_free_bytes();
+	iommu_init();
+	CHECK(iommu.pages == (before - pool_free_bytes()) / PAGE_SIZE && iommu.pages &&
+		  iommu.pages <= (RAM_END >> 30) + 16 + (amd ? 0 : 1u << VTD_IRQS_ORDER),
+	      "%s: takes %lu pages", name(amd), iommu.pages);
 }
 
 static void test_modes(bool amd)
@@ -287,6 +301,7 @@ int main(void)
 	arena_init(128 * MB);
 	for (u32 amd = 0; amd < 2; amd++) {
 		test_take(amd);
+		test_pages(amd);
 		test_modes(amd);
 		test_bad_tables(amd);
 		test_hangs(amd);

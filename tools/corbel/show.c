@@ -87,6 +87,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_u64(o, "doorbells", i->doorbells);
 	add_str(o, "iommu", iommu_name(i->iommu));
 	add_u64(o, "iommu_units", i->iommu_units);
+	add_u64(o, "iommu_pages", i->iommu_pages);
 	add_u64(o, "tsc_khz", i->tsc_khz);
 	add_u64(o, "uptime_ns", i->uptime_ns);
 	json_object_object_add(o, "topology", topology_json());
@@ -117,7 +118,8 @@ int cmd_info(struct opts *o)
 	printf("VMs         %u (dom0 included)\n", i.vms);
 	printf("vCPUs       %u\n", i.vcpus);
 	printf("doorbells   %u\n", i.doorbells);
-	printf("IOMMU       %s, %u units: %s\n", iommu_name(i.iommu), i.iommu_units, dma_reach(&i));
+	printf("IOMMU       %s, %u units, %u KiB of the pool: %s\n", iommu_name(i.iommu),
+	       i.iommu_units, i.iommu_pages * 4, dma_reach(&i));
 	printf("uptime      %llu s\n", (unsigned long long)(i.uptime_ns / 1000000000));
 	return 0;
 }
