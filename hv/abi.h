@@ -169,6 +169,11 @@ enum corbel_hypercall {
 	CORBEL_HC_POOL,	 /* (buf: struct corbel_pool_call) -> 0, or the id of a new pool */
 	/* (vm): it gets a second map of memory, for vCPUs in SMM; 0 also if it has one */
 	CORBEL_HC_SMM,
+	/*
+	 * (vm, address, data, strict): handle, in an address's place, of the vCPU that alone takes
+	 * this message; -EINVAL: none, or not as a common interrupt; -ENODEV: units do not post
+	 */
+	CORBEL_HC_POST,
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
@@ -205,8 +210,7 @@ struct corbel_info {
 	uint64_t features;	      /* CORBEL_FEATURE_x */
 	uint64_t gfn_end;	      /* guests have no memory from this frame on */
 	uint64_t pool_promised_bytes; /* of the free ones; dom0's VMs have a claim to them */
-	uint32_t iommu;		      /* enum corbel_iommu */
-	uint32_t iommu_units;
+	uint32_t iommu, iommu_units;  /* enum corbel_iommu; how many there are */
 	uint32_t iommu_bits;  /* of the addresses that domains of devices have; 0: no units */
 	uint32_t iommu_pages; /* of the pool: what units read, domains of devices */
 };

@@ -21,6 +21,7 @@
 #include "hv/cpu/topology.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
+#include "hv/guest/posting.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
@@ -130,6 +131,7 @@ static void __noreturn main_rest(void)
 	smp_init(enable_cpu, cpu_main);
 	print_banner();
 	iommu_init();
+	posting_init();
 	console_start_polling();
 	dom0_create();
 	BUG_ON(!dom0->vcpu_count || dom0->vcpu_count > cpu_count);

@@ -12,8 +12,9 @@
 #define VEC_TIMER    0xf0 /* local APIC timer */
 #define VEC_KICK     0xf1 /* makes a guest exit, wakes an idle CPU, and has the scheduler asked */
 #define VEC_NOP	     0xf2 /* only makes a guest exit */
-/* tells a CPU inside a guest to take in posted interrupts; elsewhere it means nothing */
+/* tells a CPU inside a guest to take in posted interrupts; elsewhere as hv/guest/posting.h says */
 #define VEC_POSTED   0xf3
+#define VEC_WAKE     0xf4 /* some have been posted to a vCPU that is in no CPU */
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff /* has no handler: no EOI is due */
 

@@ -16,6 +16,7 @@
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/posting.h"
 #include "hv/guest/run.h"
 #include "hv/iommu/domain.h"
 #include "hv/lib/string.h"
@@ -347,6 +348,13 @@ static s64 filter_msrs(struct vm *vm, u64 exits, u64 from)
 	return err;
 }
 
+static s64 post_msi(struct vm *vm, u64 address, u64 data, bool strict)
+{
+	struct vcpu *v = vm->has_lapic ? lapic_msi_target(vm, address, data, strict) : NULL;
+
+	return v ? posting_begin(v) : -EINVAL;
+}
+
 /* arg[0] was the VM's id. */
 static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 {
@@ -377,6 +385,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return dirty_log(vm, arg[1], arg[2], arg[3], arg[4]);
 	case CORBEL_HC_MSI: /* address, data, strict */
 		return vm->has_lapic ? lapic_send_msi(vm, arg[1], arg[2], arg[3]) != 0 : -ENOENT;
+	case CORBEL_HC_POST: /* address, data, strict */
+		return post_msi(vm, arg[1], arg[2], arg[3]);
 	case CORBEL_HC_EOI_MASK: /* word, mask */
 		if (arg[1] >= ARRAY_SIZE(vm->eoi_mask))
 			return -EINVAL;
@@ -466,7 +476,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
 	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER) |        \
-	 CALL(SMM))
+	 CALL(SMM) | CALL(POST))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
@@ -476,7 +486,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* These make or free VMs and vCPUs or count them, and are alone; all others use them. */
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
-	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(KERNEL) | CALL(LEND) |                \
+	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(POST) | CALL(KERNEL) | CALL(LEND) |   \
 	 CALL(TAKE_BACK) | DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)

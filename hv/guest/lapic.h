@@ -25,7 +25,8 @@ struct lapic {
 	u32 id;	     /* initial APIC id, and that of x2APIC mode */
 	u64 base;    /* APIC_BASE MSR */
 	/* atomic; together VT-x' posted-interrupt descriptor */
-	u32 irr[8] __aligned(64), posted_control[8];
+	u32 irr[8] __aligned(64);
+	u64 posted_control[4];
 	u32 isr[8], tmr[8];			/* tmr: atomic */
 	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
 	u64 icr;

@@ -195,7 +195,7 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	return n;
 }
 
-u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
+static struct apic_msg read_msi(u64 address, u32 data, bool strict)
 {
 	u32 high = (address >> 40) << 8; /* KVM_CAP_X2APIC_API: bits 31:8 of the destination */
 	struct apic_msg m = {
@@ -212,5 +212,24 @@ u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
 	/* The redirection hint asks for one of the logical destinations. */
 	if (m.logical && address & BIT(3) && m.mode == DM_FIXED)
 		m.mode = DM_LOWEST;
+	return m;
+}
+
+u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
+{
+	struct apic_msg m = read_msi(address, data, strict);
+
 	return lapic_send(vm, &m, NULL);
+}
+
+struct vcpu *lapic_msi_target(struct vm *vm, u64 address, u32 data, bool strict)
+{
+	struct apic_msg m = read_msi(address, data, strict);
+	u32 at = 0;
+	struct vcpu *v = next_target(vm, &m, NULL, &at);
+	bool alone = v && !next_target(vm, &m, NULL, &at);
+
+	if (m.mode > DM_LOWEST || m.level || m.vector < 16)
+		return NULL;
+	return alone && lapic_is_x2apic(&v->lapic) ? v : NULL;
 }

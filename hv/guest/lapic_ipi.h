@@ -36,5 +36,11 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
 /* MSI address/data pair (with KVM's extended destination bits in the high address half). */
 u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict);
 
+/*
+ * Who alone takes this message, as a common interrupt, as long as its LAPIC is in x2APIC mode,
+ * which it is now: its ids do not change there. NULL: nobody, or several might.
+ */
+struct vcpu *lapic_msi_target(struct vm *vm, u64 address, u32 data, bool strict);
+
 /* Note an error and raise LVT error. Any CPU. */
 void lapic_error(struct vcpu *v, u32 bit);

@@ -5,6 +5,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
+#include "hv/guest/posting.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
@@ -78,6 +79,8 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 	}
 	take_fpu(v);
 	c->loaded = NULL;
+	if (unlikely(READ_ONCE(v->posting.on)))
+		posting_put(v);
 }
 
 void vcpu_put(struct vcpu *v)
@@ -112,6 +115,8 @@ void vcpu_load(struct vcpu *v)
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;
+	if (unlikely(READ_ONCE(v->posting.on)))
+		posting_load(v);
 }
 
 /* SDM "Legacy Region of an XSAVE Area", and in the standard format AVX' part behind the header. */

@@ -9,6 +9,7 @@
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/posting.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -229,7 +230,8 @@ int vcpu_destroy(struct vcpu *v)
 	}
 	BUG_ON(vcpu_by_id(v->id) != v);
 	lapic_destroy(v);
-	if (check_off(v)) /* its timer was about to wake it */
+	posting_end(v);
+	if (check_off(v)) /* its timer, or a device, was about to wake it */
 		return -EAGAIN;
 	sched_group_leave(&v->sched);
 	vcpu_detach(vm, v);

@@ -162,6 +162,12 @@ struct vcpu {
 	bool want_irq_window;	/* the VMM asked for CORBEL_EXIT_IRQ_WINDOW */
 	bool window, window_on; /* interrupt window wanted for this entry; asked of the back end */
 
+	struct {
+		bool on;   /* set by the hypercall that begins it; vcpu_destroy() ends it */
+		s32 waits; /* the CPU among whose waiting ones it is, -1: none */
+		struct vcpu *next, **link; /* among those, under their lock */
+	} posting;			   /* posting.h */
+
 	/* dom0's vCPUs */
 	u8 event_vector; /* any CPU reads it */
 

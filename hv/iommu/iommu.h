@@ -36,6 +36,7 @@ struct iommu_unit {
 	u32 bits;	    /* addresses that its tables reach */
 	bool queued;	    /* invalidation by a queue in memory; needed */
 	bool remap, x2apic; /* of interrupts; with ids of 32 bits */
+	bool posts;	    /* interrupts, to vCPUs */
 	bool coherent;	    /* looks for its tables in the CPUs' caches */
 	bool flush_maps;    /* what is mapped is not seen before a flush */
 	u32 domains;	    /* numbers of domains it has */
@@ -110,6 +111,7 @@ struct iommu_state {
 	const struct iommu_ops *ops; /* for them */
 	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
 	bool is_shown;		     /* dom0 sees units that remap interrupts: vtd_shown.h */
+	bool posts;		     /* which may post them to guests' vCPUs: post.h */
 	struct pt_format format;     /* of all domains: what all units can */
 	struct pt dom0;		     /* the domain of dom0's devices */
 	u64 pages;		     /* of the pool, since boot: that domain, and what units read */

@@ -90,6 +90,7 @@ static bool vtd_probe(struct iommu_unit *u)
 		u->max_order = u->caps & CAP_1G ? 18 : 9;
 	u->queued = u->more & ECAP_QI;
 	u->remap = u->more & ECAP_IR;
+	u->posts = u->remap && u->caps & CAP_PI;
 	u->x2apic = u->more & ECAP_EIM;
 	u->coherent = u->more & ECAP_C;
 	u->flush_maps = u->caps & (CAP_CM | CAP_RWBF) || !u->coherent;

@@ -23,6 +23,7 @@
 
 /* "Capability Register", "Extended Capability Register": some of their bits */
 #define CAP_FRO	  GENMASK(33, 24) /* where faults are recorded */
+#define CAP_PI	  BIT(59)	  /* interrupts can be posted */
 #define ECAP_C	  BIT(0)	  /* the unit's accesses to its tables look into caches */
 #define ECAP_QI	  BIT(1)
 #define ECAP_IR	  BIT(3)

@@ -2,6 +2,7 @@
 /* VT-d units as dom0 sees them. VT-d specification "Interrupt Remapping", "Queued Invalidation". */
 #include "hv/iommu/vtd_shown.h"
 #include "hv/cpu/irq.h"
+#include "hv/iommu/post.h"
 #include "hv/iommu/unit.h"
 #include "hv/iommu/vtd.h"
 #include "hv/iommu/vtd_regs.h"
@@ -22,12 +23,9 @@
 #define IN_PAGE	    (PAGE_SIZE / ENTRY_SIZE)
 
 /* "Interrupt Remapping Table Entry (IRTE) for Remapped Interrupts" */
-#define IRQ_P	   BIT(0)
-#define IRQ_MODE   GENMASK(7, 5) /* 0: fixed, 1: lowest priority */
-#define IRQ_POSTED BIT(15)
-#define IRQ_VECTOR GENMASK(23, 16)
-#define IRQ_LOW	   (GENMASK(63, 32) | IRQ_VECTOR | GENMASK(7, 0))
-#define IRQ_HIGH   GENMASK(19, 0) /* who may raise it */
+#define IRQ_MODE GENMASK(7, 5) /* 0: fixed, 1: lowest priority */
+#define IRQ_LOW	 (GENMASK(63, 32) | IRQ_VECTOR | GENMASK(7, 0))
+#define IRQ_HIGH GENMASK(19, 0) /* who may raise it */
 
 /* "Invalidation Descriptors" */
 enum { INV_CONTEXT = 1, INV_IOTLB, INV_DEVICE, INV_IRQS, INV_WAIT };
@@ -82,8 +80,23 @@ static bool is_right(u64 low)
 {
 	u64 vector = FIELD_GET(IRQ_VECTOR, low);
 
-	return FIELD_GET(IRQ_MODE, low) <= 1 && !(low & IRQ_POSTED) && vector >= VEC_DOM0_FIRST &&
-	       vector < VEC_HV_FIRST;
+	return FIELD_GET(IRQ_MODE, low) <= 1 && vector >= VEC_DOM0_FIRST && vector < VEC_HV_FIRST;
+}
+
+/* In the place of dom0's entry what the unit gets for it. False: nothing, it is not right. */
+static bool make_entry(u64 *low, u64 *high)
+{
+	u64 to = 0;
+
+	if (*low & IRQ_POSTED) {
+		to = post_descriptor(*low, *high);
+		*low = (*low & (IRQ_P | IRQ_POSTED | IRQ_VECTOR)) | (to << 32 & IRQ_PD_LOW);
+		*high = (*high & IRQ_HIGH) | (to & IRQ_PD_HIGH);
+		return to;
+	}
+	*low &= IRQ_LOW;
+	*high &= IRQ_HIGH;
+	return is_right(*low);
 }
 
 static void log_wrong(const struct iommu_unit *u, u32 index, u64 low)
@@ -97,20 +110,38 @@ static void log_wrong(const struct iommu_unit *u, u32 index, u64 low)
 			 index, low, u->at, n);
 }
 
+/* Both halves at once, as CPUs can that have the units that post. */
+static void exchange_entry(u64 *e, u64 low, u64 high)
+{
+	u64 old_low = e[0], old_high = e[1];
+	bool done;
+
+	__asm__ volatile("lock cmpxchg16b (%5)"
+			 : "=@ccz"(done), "+a"(old_low), "+d"(old_high)
+			 : "b"(low), "c"(high), "r"(e)
+			 : "memory");
+	BUG_ON(!done); /* nobody else writes there */
+}
+
 /*
- * The unit may read the entry at any time. Where only its lower half changes, interrupts on their
- * way come as before or as now; else it is not there while its halves do not belong together.
+ * The unit may read the entry at any time. Interrupts on their way come as before or as now; but
+ * where both halves change, and no unit posts, the entry is not there while they do not belong
+ * together.
  */
 static void set_entry(const struct iommu_unit *u, u32 index, u64 low, u64 high)
 {
-	u64 *e = u->irqs + 2 * index;
+	u64 *e = u->irqs + 2 * index, told = low;
 
-	if (low & IRQ_P && !is_right(low)) {
-		log_wrong(u, index, low);
-		low = 0;
+	if (!(low & IRQ_P) || !make_entry(&low, &high)) {
+		if (told & IRQ_P)
+			log_wrong(u, index, told);
+		low = high = 0;
 	}
-	low = low & IRQ_P ? low & IRQ_LOW : 0;
-	high = low ? high & IRQ_HIGH : 0;
+	BUG_ON(low & IRQ_POSTED && !iommu.posts);
+	if (e[1] != high && iommu.posts) {
+		exchange_entry(e, low, high);
+		return;
+	}
 	if (e[1] != high) {
 		WRITE_ONCE(e[0], 0);
 		WRITE_ONCE(e[1], high);
@@ -142,6 +173,27 @@ static void copy_entries(const struct iommu_unit *u, const struct shown *s, u32 
 	for (u32 end = first + count, next; first < end; first = next) {
 		next = MIN(end, ALIGN_DOWN(first, IN_PAGE) + IN_PAGE);
 		copy_page(u, s, first, next);
+	}
+}
+
+static bool posts_to(const u64 *entry, u64 descriptor)
+{
+	return entry[0] & IRQ_POSTED && irq_pd(entry[0], entry[1]) == descriptor;
+}
+
+void shown_forget(u64 descriptor)
+{
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		bool any = false;
+
+		for (u32 i = 0; i < IRQ_ENTRIES; i++) {
+			if (!posts_to(&u->irqs[2 * i], descriptor))
+				continue;
+			set_entry(u, i, 0, 0);
+			any = true;
+		}
+		if (any)
+			iommu_must_answer(vtd_flush_irqs(u), u);
 	}
 }
 
@@ -267,7 +319,7 @@ static u64 read_reg(const struct iommu_unit *u, const struct shown *s, u32 at)
 	case VTD_VER:
 		return SHOWN_VER;
 	case VTD_CAP:
-		return SHOWN_CAP;
+		return SHOWN_CAP | (iommu.posts ? CAP_PI : 0);
 	case VTD_ECAP:
 		return SHOWN_ECAP | (u->x2apic ? ECAP_EIM : 0);
 	case VTD_GCMD: /* and behind it VTD_GSTS */

@@ -16,6 +16,11 @@
 /* Has dom0 switched on all? Then no device raises what dom0 has no entry for. */
 bool shown_remaps(void);
 /*
+ * No entry of any unit posts to this descriptor any more, nor has a unit one cached, and what was
+ * on its way there has come: VT-d specification "Interrupt Draining".
+ */
+void shown_forget(u64 descriptor);
+/*
  * dom0's access to where a unit's registers are, of 1 to 8 bytes, not within those of the LAPIC or
  * RAM; what a read yields. The caller is alone with the objects. Reads and writes dom0's memory
  * only, and takes some milliseconds at most; a unit that does not answer ends the machine.

@@ -21,6 +21,7 @@ enum lock_level {
 	LOCK_P2M,     /* one p2m: structure and hv access to guest memory */
 	LOCK_LAPIC,
 	LOCK_TIMER,   /* one CPU's timer heap */
+	LOCK_POSTING, /* which vCPUs that are posted to wait for one CPU */
 	LOCK_GROUP,   /* a group's members and cap */
 	LOCK_SCHED,   /* one CPU's inbox */
 	LOCK_HOSTMAP, /* the hypervisor's own address space; its tables come from the pool */

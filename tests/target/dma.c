@@ -318,6 +318,9 @@ static void check_remapping(void)
 		   set_entry(INDEX, 1 | VECTOR << 16 | 4 << 5, edu_id) &&
 		   is_remapped_blocked(INDEX, 2),
 	       "no vector of the hypervisor's, and no NMI");
+	report(set_entry(INDEX, 1 | 1 << 15 | VECTOR << 16, edu_id) &&
+		   is_remapped_blocked(INDEX, VECTOR),
+	       "nor is anything posted, to an address least of all");
 	report(set_entry(INDEX, 0, 0) && is_remapped_blocked(INDEX, OTHERS),
 	       "nor what is taken away");
 	report(unit_command(QIE, QIE | SIRTP) && unit_command(0, SIRTP) && raises(VECTOR, VECTOR),

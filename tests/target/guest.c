@@ -157,6 +157,11 @@ static void check_interrupts(void)
 	}
 	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000 | 9 << 12, 0x50) == 0,
 	       "an MSI to nobody says so");
+	report(hc(CORBEL_HC_POST, g.vm, 0xfee00000, 0x50) == -EINVAL &&
+		   hc(CORBEL_HC_POST, g.vm, 0xfee00000 | 9 << 12, 0x50) == -EINVAL &&
+		   hc(CORBEL_HC_POST, 0, 0xfee00000, 0x50) == -ENOENT &&
+		   hc(CORBEL_HC_POST, 9999, 0xfee00000, 0x50) == -ENOENT,
+	       "in xAPIC mode none is posted to it, to others and dom0 neither");
 	hc(CORBEL_HC_NMI, g.vcpu);
 	report(WAIT(WORD(&g, 0x504) == 1, 1000), "an NMI is taken");
 	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);

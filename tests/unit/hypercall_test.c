@@ -418,8 +418,9 @@ static void test_borders(void)
 	id = call(CORBEL_HC_VCPU_CREATE, vm, 0xfe, 0, 0);
 	CHECK(call(CORBEL_HC_BOOT_CPU, vm, 1, 0, 0) == -EBUSY,
 	      "no other boot CPU once there are vCPUs");
-	CHECK(call(CORBEL_HC_MSI, vm, 0xfee00000, 0x40, 0) == -ENOENT,
-	      "no MSI without local APICs");
+	CHECK(call(CORBEL_HC_MSI, vm, 0xfee00000, 0x40, 0) == -ENOENT &&
+		  call(CORBEL_HC_POST, vm, 0xfee00000, 0x40, 0) == -EINVAL,
+	      "no MSI without local APICs, nor one that is posted");
 	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 1, 0) == -EINVAL, "a weight has 32 bits");
 	CHECK(call(CORBEL_HC_SCHED, id, 1, 1, 1ull << 32) == -EINVAL, "a cap has 32 bits");
 	CHECK(call(CORBEL_HC_SCHED_VM, vm, 1ull << 32, 1, 0) == -EINVAL &&

@@ -237,6 +237,33 @@ static u32 ipi_x2(u32 icr, u32 dest)
 	return got();
 }
 
+static struct vcpu *alone(u64 address, u32 data)
+{
+	return lapic_msi_target(&fake_vm, address, data, false);
+}
+
+/* Whom a device's interrupt may be posted to; all are in x2APIC mode. */
+static void check_alone(void)
+{
+	u64 cluster = 0xfee00004 | 0x100ull << 40, extended = 0x10000000000 | 0xfee2c000;
+
+	CHECK(alone(0xfee01000, 0x77) == &fake_vcpu[1] && alone(0xfee01000, 0x10) &&
+		  alone(0xfee01000, 0x177) == &fake_vcpu[1] &&
+		  alone(extended, 0x77) == &fake_vcpu[7],
+	      "a message to one vCPU may be posted");
+	CHECK(alone(cluster | 2 << 12, 0x77) == &fake_vcpu[5] &&
+		  alone(cluster | 2 << 12, 0x177) == &fake_vcpu[5],
+	      "by a logical id, too");
+	CHECK(!alone(0xfee63000, 0x77) && !alone(0xfeeff000, 0x77) &&
+		  !alone(cluster | 3 << 12, 0x77) && !alone(cluster | 3 << 12, 0x177),
+	      "not one to nobody, to several, or to all");
+	CHECK(!alone(0xfee01000, 0x0f) && !alone(0xfee01000, 0x8077) && !alone(0xfee01000, 0x277) &&
+		  !alone(0xfee01000, 0x477) && !alone(0xfee01000, 0x577) &&
+		  !alone(0xfee01000, 0x677) && !alone(0xfee01000, 0x777),
+	      "nor what is no vector, comes by level, or is SMI, NMI, INIT, SIPI, ExtINT");
+	CHECK(!got(), "and nobody has had one");
+}
+
 static void test_ipi(void)
 {
 	static const u32 ids[FAKE_VCPUS] = {0, 1, 2, 3, 0x10, 0x11, 0x12, 300};
@@ -313,7 +340,10 @@ static void test_ipi(void)
 	wr(&fake_vcpu[1], SVR, 0x1ff);
 	CHECK(lapic_send_msi(&fake_vm, 0xfeeff000, 0x77, true) == 1 && got() == 2,
 	      "to LAPICs in xAPIC mode it is one still");
+	CHECK(!alone(0xfee01000, 0x77),
+	      "one in xAPIC mode, whose ids may change, is posted to by none");
 	lapic_msr_write(&fake_vcpu[1], MSR_BASE, 0xfee00c00, false);
+	check_alone();
 	CHECK(guest_rdmsr(v0, MSR_X2(ICR)) == 0xc4077, "ICR reads back");
 	fake_vm.vcpu[2] = NULL;
 	fake_vm.vcpu_count--;

@@ -60,6 +60,18 @@ static void fake_put(struct vcpu *v)
 	puts++;
 }
 
+static u32 told_here, told_gone; /* who posts: of `first` */
+
+void posting_load(struct vcpu *v)
+{
+	told_here += v == &first && this_cpu()->loaded == v;
+}
+
+void posting_put(struct vcpu *v)
+{
+	told_gone += v == &first && this_cpu()->loaded != v;
+}
+
 static const struct hvm_ops ops = {.load = fake_load, .put = fake_put};
 const struct hvm_ops *hvm = &ops;
 
@@ -89,6 +101,17 @@ static void test_switch(void)
 	vcpu_load(&first);
 	__asm__ volatile("fnstcw %0; fninit" : "=m"(fcw));
 	CHECK(fcw == other_fcw, "and again when it comes back");
+	CHECK(!told_here && !told_gone, "nobody is told where nobody posts to it");
+	first.posting.on = true;
+	vcpu_put(&first);
+	CHECK(told_gone == 1 && !told_here, "who posts to it is told when it has gone");
+	vcpu_put(&first);
+	vcpu_load(&first);
+	vcpu_load(&first);
+	CHECK(told_gone == 1 && told_here == 1, "and when it has come, once each");
+	vcpu_load(&second);
+	CHECK(told_gone == 2, "also when another takes its place");
+	first.posting.on = false;
 }
 
 /* ---- what is in the FPU the moment before a vCPU's state is loaded, which ends in a fault ---- */

@@ -26,6 +26,7 @@
 #include "hv/guest/mce.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/posting.h"
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
@@ -85,6 +86,7 @@ __weak NOTHING(lapic_accept, struct vcpu *v, u8 vector)
 __weak ZERO(bool, lapic_extint_pending, struct vcpu *v)
 __weak NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
 __weak NOTHING(lapic_reset, struct vcpu *v, bool init)
+__weak ZERO(struct vcpu *, lapic_msi_target, struct vm *vm, u64 address, u32 data, bool strict)
 __weak ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data, bool strict)
 __weak ZERO(u32, lapic_tpr_threshold, struct vcpu *v)
 __weak ZERO(u32, log_read, u64 seq, char *to, u32 room, u64 *first)
@@ -111,6 +113,10 @@ __weak NOTHING(p2m_lookup, struct p2m *p, u64 gfn, struct pt_leaf *out)
 __weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
 __weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 __weak ZERO(u64, policy_xcr0_all, void)
+__weak ZERO(s64, posting_begin, struct vcpu *v)
+__weak NOTHING(posting_end, struct vcpu *v)
+__weak NOTHING(posting_load, struct vcpu *v)
+__weak NOTHING(posting_put, struct vcpu *v)
 __weak ZERO(u64, pv_clock_get, struct vm *vm)
 __weak NOTHING(pv_clock_set, struct vm *vm, u64 ns)
 __weak ZERO(u64, pv_hypercall, struct vcpu *v)

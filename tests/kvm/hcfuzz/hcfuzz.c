@@ -401,6 +401,7 @@ static void one(struct rng *r, u8 *page)
 		call(nr, number(r), 0, 0, 0, 0);
 		break;
 	case CORBEL_HC_MSI: /* by VM */
+	case CORBEL_HC_POST:
 	case CORBEL_HC_EOI_MASK:
 	case CORBEL_HC_CLOCK:
 	case CORBEL_HC_SCHED_VM:
