@@ -23,6 +23,29 @@ int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data)
 	return id ? HC4(MSI, id, address, data, api & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK) : 0;
 }
 
+void cb_irq_posting(struct cb_vm *vm, u32 gsi, struct vcpu_data *out)
+{
+	u32 id = READ_ONCE(vm->id), api = READ_ONCE(vm->x2apic_api);
+	const struct cb_routing *rt;
+	long handle = 0;
+
+	if (!id || !irq_remapping_cap(IRQ_POSTING_CAP))
+		return;
+	rcu_read_lock();
+	rt = rcu_dereference(vm->routing);
+	if (rt && rt->r.start[gsi + 1] - rt->r.start[gsi] == 1) {
+		const struct route *r = &rt->r.route[rt->r.start[gsi]];
+		bool wide = api & KVM_X2APIC_API_USE_32BIT_IDS;
+
+		if (r->chip == CHIP_MSI)
+			handle = HC4(POST, id, wide ? r->address : (u32)r->address, r->data,
+				     api & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
+		out->vector = r->data & MSI_VECTOR;
+	}
+	rcu_read_unlock();
+	out->pi_desc_addr = max(handle, 0l);
+}
+
 static int deliver(struct ioapic *io, u64 address, u32 data)
 {
 	return cb_irq_msi(container_of(io, struct cb_vm, ioapic), address, data);
@@ -379,6 +402,7 @@ int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, 
 	mutex_unlock(&vm->routing_lock);
 	if (old)
 		kvfree_rcu(old, rcu);
+	cb_irqfd_rerouted(vm);
 	cb_irq_update_eoi(vm);
 	return 0;
 }

@@ -7,10 +7,21 @@
  * An irqfd is in its VM's list before it waits at its eventfd. What takes it out again and frees it
  * therefore must not come in between: deassigning is kept out by vm->lock, the eventfd's end by a
  * reference to its file, the VM's end by the ioctl's.
+ *
+ * Where the eventfd is the one that VFIO signals for a device's interrupt, Linux' irqbypass brings
+ * the two together, and if IOMMUs can, the interrupt is posted to the vCPU that would get it:
+ *
+ *   device ──IOMMU──> dom0's handler ──eventfd──> wakeup() ──HC_MSI──> vCPU
+ *   device ──IOMMU──> vCPU
+ *
+ * The first way is there at all times, and taken again whenever the second is not to be had.
  */
 #include "kmod.h"
 
 #include <linux/file.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqbypass.h>
 #include <linux/poll.h>
 #include <linux/workqueue.h>
 
@@ -23,6 +34,10 @@ struct irqfd {
 	struct list_head list;	    /* vm->irqfds; empty once it is being shut down */
 	struct list_head resampler; /* vm->resamplers, if there is a resamplefd */
 	struct work_struct shutdown;
+	struct irq_bypass_consumer consumer;
+	/* under vm->irqfds_lock: the device's interrupt, or NULL; where it is posted to, 0: not */
+	struct irq_bypass_producer *producer;
+	struct vcpu_data posted;
 };
 
 static void inject(struct irqfd *f)
@@ -35,11 +50,79 @@ static void inject(struct irqfd *f)
 	cb_irq_set(f->vm, CB_SRC_IRQFD, f->gsi, false);
 }
 
+/* ---- posting ---- */
+
+/* After any change of what there is to decide by. */
+static void decide_posting(struct irqfd *f)
+{
+	struct vcpu_data to = {};
+	bool changed;
+
+	lockdep_assert_held(&f->vm->irqfds_lock);
+	if (!f->producer)
+		return;
+	if (!f->resamplefd && !list_empty(&f->list))
+		cb_irq_posting(f->vm, f->gsi, &to);
+	changed = to.pi_desc_addr != f->posted.pi_desc_addr || to.vector != f->posted.vector;
+	if (changed && to.pi_desc_addr && irq_set_vcpu_affinity(f->producer->irq, &to))
+		to = (struct vcpu_data){};
+	if (f->posted.pi_desc_addr && !to.pi_desc_addr)
+		irq_set_vcpu_affinity(f->producer->irq, NULL);
+	f->posted = to;
+}
+
+static int add_producer(struct irq_bypass_consumer *c, struct irq_bypass_producer *p)
+{
+	struct irqfd *f = container_of(c, struct irqfd, consumer);
+	unsigned long flags;
+
+	spin_lock_irqsave(&f->vm->irqfds_lock, flags);
+	f->producer = p;
+	decide_posting(f);
+	spin_unlock_irqrestore(&f->vm->irqfds_lock, flags);
+	return 0;
+}
+
+static void del_producer(struct irq_bypass_consumer *c, struct irq_bypass_producer *p)
+{
+	struct irqfd *f = container_of(c, struct irqfd, consumer);
+	unsigned long flags;
+
+	spin_lock_irqsave(&f->vm->irqfds_lock, flags);
+	if (f->posted.pi_desc_addr)
+		irq_set_vcpu_affinity(p->irq, NULL);
+	f->posted = (struct vcpu_data){};
+	f->producer = NULL;
+	spin_unlock_irqrestore(&f->vm->irqfds_lock, flags);
+}
+
+/* Another VM may have the same eventfd, which then has it: there is the other way. */
+static void find_producer(struct irqfd *f)
+{
+	f->consumer.token = f->eventfd;
+	f->consumer.add_producer = add_producer;
+	f->consumer.del_producer = del_producer;
+	if (irq_bypass_register_consumer(&f->consumer))
+		f->consumer.token = NULL; /* so it is not taken out, either */
+}
+
+void cb_irqfd_rerouted(struct cb_vm *vm)
+{
+	struct irqfd *f;
+
+	spin_lock_irq(&vm->irqfds_lock);
+	list_for_each_entry(f, &vm->irqfds, list) decide_posting(f);
+	spin_unlock_irq(&vm->irqfds_lock);
+}
+
+/* ---- life ---- */
+
 static void shutdown(struct work_struct *work)
 {
 	struct irqfd *f = container_of(work, struct irqfd, shutdown);
 	u64 count;
 
+	irq_bypass_unregister_consumer(&f->consumer);
 	eventfd_ctx_remove_wait_queue(f->eventfd, &f->wait, &count);
 	if (f->resamplefd) {
 		synchronize_rcu(); /* cb_irqfd_acked() */
@@ -165,6 +248,8 @@ static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
 		goto out_ctx;
 	mutex_lock(&vm->lock);
 	r = activate(vm, f);
+	if (!r)
+		find_producer(f);
 	if (!r && (vfs_poll(file, &f->poll) & EPOLLIN))
 		inject(f);
 	mutex_unlock(&vm->lock);

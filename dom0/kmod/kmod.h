@@ -51,6 +51,8 @@
 #include <linux/wait.h>
 #include <linux/xarray.h>
 
+#include <asm/irq_remapping.h>
+
 #include "hypercall.h"
 #include "pure.h"
 #include "tlfs.h"
@@ -547,6 +549,11 @@ void cb_irqchip_realize(struct cb_vm *vm);
  */
 int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level);
 int cb_irq_msi(struct cb_vm *vm, u64 address, u32 data);
+/*
+ * Whom an IOMMU may post the GSI's interrupt to: a handle in the place of the descriptor's address,
+ * which is 0 if nobody, and the vector. Any context.
+ */
+void cb_irq_posting(struct cb_vm *vm, u32 gsi, struct vcpu_data *out);
 /* Bits that an MSI's upper address must not have, where it is looked at. */
 static inline bool cb_msi_is_bad(const struct cb_vm *vm, u32 address_hi)
 {
@@ -585,6 +592,7 @@ int cb_pit_set(struct cb_pit *pit, const struct kvm_pit_state2 *s);
 /* irqfd.c */
 int cb_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args);
 void cb_irqfd_release(struct cb_vm *vm);
+void cb_irqfd_rerouted(struct cb_vm *vm); /* the routing table has changed */
 /* The guest has acknowledged this GSI. */
 void cb_irqfd_acked(struct cb_vm *vm, u32 gsi);
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
