@@ -45,6 +45,30 @@ def given(m, device, name):
     need(m.sh(f'give {device}')[0] == 0, f'{m.label}: {name}: VFIO takes it', m.sh('dmesg | tail')[1])
 
 
+def bypasses(m):
+    """How many devices' interrupts, and irqfds that might take one, Linux' irqbypass knows, and modules that use it."""
+    return int(m.out_of('cat /sys/module/irqbypass/refcnt'))
+
+
+def watch_pairs(m):
+    """From now on pairs() counts; bypasses() so far."""
+    m.out_of('mount -t tracefs tracefs /sys/kernel/tracing 2> /dev/null; cd /sys/kernel/tracing && echo nop > current_tracer && '
+             'echo add_producer del_producer > set_ftrace_filter && echo function > current_tracer; cd')
+    return bypasses(m)
+
+
+def pairs(m):
+    """Of a device's interrupt and the irqfd that takes it, as irqbypass has brought them together: formed and parted by now."""
+    seen = m.out_of('grep -o -w -E "(add|del)_producer" /sys/kernel/tracing/trace; true').split()
+    return seen.count('add_producer'), seen.count('del_producer')
+
+
+def none_is_left(m, what, before):
+    formed, parted = pairs(m)
+    ok(formed and formed == parted and bypasses(m) == before, f'{m.label}: {what}: of {formed} pairs of interrupt and irqfd none is left',
+       (formed, parted, before, bypasses(m)))
+
+
 def program(m, name, command, seconds=120, prompt='dom0# '):
     """tests/dom0/vfio.c says what it finds."""
     status, out = m.sh(command, seconds, prompt)

@@ -12,7 +12,7 @@ from lib import acpi
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
 from lib.screen import monitor
-from lib.vfio import QEMU, RUN, dom0_is_well, given, program, set_up
+from lib.vfio import QEMU, RUN, dom0_is_well, given, none_is_left, program, set_up, watch_pairs
 
 E1000E, NVME = '8086:10D3', '1B36:0010'
 # name -> (ids of the PCI device and of the interface's, how QEMU has it, how its interrupts come)
@@ -126,6 +126,7 @@ def borders(m):
 def plugged(m):
     """A disk comes and goes while its guest runs, twice; and one that its guest has is taken out of the machine."""
     nvme, nic = m.out_of(f'pci {NVME}'), m.out_of(f'pci {E1000E}')
+    alone = watch_pairs(m)
     given(m, nvme, 'plugged')
     given(m, nic, 'plugged')
     begins(m, [], 'plugged')
@@ -145,6 +146,7 @@ def plugged(m):
         monitor(m.base, 'device_del nic')
         ok(seen(m, '[ ! -e /sys/class/net/eth0 ]', 30), f'{m.label}: plugged: and goes, when it is taken out of the machine')
     ends(m, 'plugged')
+    none_is_left(m, 'plugged', alone)
     m.out_of(f'back {nvme}')
     if is_behind_port(m):
         ok(m.until(f'[ ! -e /sys/bus/pci/devices/{nic} ]', 10), f'{m.label}: plugged: dom0 has it no more, either')

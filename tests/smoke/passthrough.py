@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
-from lib.vfio import RUN, dom0_is_well, given, program, set_up
+from lib.vfio import RUN, bypasses, dom0_is_well, given, none_is_left, pairs, program, set_up, watch_pairs
 
 CHUNK = 65536
 BLOCKS = 64  # of the disk, behind what the guest boots from
@@ -101,17 +101,9 @@ def of_dom0(m, nvme, disk, when):
     dom0_is_well(m, f'nvme, {when}')
 
 
-def pairs(m):
-    """Of a device's interrupt and the irqfd that takes it, as Linux' irqbypass has brought them together: formed and parted by now."""
-    seen = m.out_of('grep -o -w -E "(add|del)_producer" /sys/kernel/tracing/trace; true').split()
-    return seen.count('add_producer'), seen.count('del_producer')
-
-
 def killed(m, nvme, disk):
     """The guest's QEMU is killed while the disk writes to its memory."""
-    m.out_of('mount -t tracefs tracefs /sys/kernel/tracing; cd /sys/kernel/tracing && echo add_producer del_producer > set_ftrace_filter && '
-             'echo function > current_tracer; cd')
-    alone = m.out_of('cat /sys/module/irqbypass/refcnt')
+    alone = watch_pairs(m)
     given(m, nvme, 'killed')
     m.out_of(f'mkfifo /run/typed; ({QEMU % nvme} < /run/typed > /run/guest.log 2>&1 & echo $! > /run/qemu); exec 5> /run/typed')
     need(m.until('grep -q "demo# " /run/guest.log', 120), f'{m.label}: killed: a guest boots', m.sh('tail -n 5 /run/guest.log')[1])
@@ -119,14 +111,12 @@ def killed(m, nvme, disk):
     need(m.until('grep -q reading /run/guest.log', 60), f'{m.label}: killed: it reads its disk', m.sh('tail -n 5 /run/guest.log')[1])
     formed, parted = pairs(m)
     ok(formed > parted, f'{m.label}: killed: irqfds know whose interrupts they are: {formed - parted}')
-    used = m.out_of('cat /sys/module/irqbypass/refcnt')
-    ok(int(used) >= int(alone) + 2 * (formed - parted), f'{m.label}: killed: as Linux counts them', (alone, used))
+    ok(bypasses(m) >= alone + 2 * (formed - parted), f'{m.label}: killed: as Linux counts them', (alone, bypasses(m)))
     before = int(m.out_of('grep -c reading /run/guest.log'))
     ok(m.until(f'[ $(grep -c reading /run/guest.log) -gt {before} ]', 30), f'{m.label}: killed: and its interrupts go on to come')
     m.out_of('kill -9 $(cat /run/qemu); exec 5>&-')
     ok(m.until('! kill -0 $(cat /run/qemu) 2>/dev/null', 60), f'{m.label}: killed: QEMU is gone')
-    formed, parted = pairs(m)
-    ok(formed == parted and m.out_of('cat /sys/module/irqbypass/refcnt') == alone, f'{m.label}: killed: of {formed} pairs none is left', (formed, parted))
+    none_is_left(m, 'killed', alone)
     # Its 256 MiB are free now: dom0 takes about as much, and it is as it was written.
     zeroes = m.out_of('mount -t tmpfs tmpfs /mnt && dd if=/dev/zero of=/mnt/zeroes bs=1M count=300 2>/dev/null && sleep 2 && '
                       'tr -d "\\0" < /mnt/zeroes | wc -c; umount /mnt', 60)
