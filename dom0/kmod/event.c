@@ -13,6 +13,7 @@
 #include <asm/smp.h>
 
 u64 cb_features, cb_gfn_end, cb_pool_bytes;
+bool cb_strict;
 u32 cb_tsc_khz;
 static struct corbel_events *events;
 static struct corbel_load *loads; /* in the page behind */
@@ -210,6 +211,7 @@ static int map_events(void)
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
 	if (r >= 0) {
 		cb_features = info->features;
+		cb_strict = info->iommu == CORBEL_IOMMU_STRICT;
 		cb_tsc_khz = info->tsc_khz;
 		cb_pool_bytes = info->pool_total_bytes;
 		cb_gfn_end =

@@ -296,6 +296,7 @@ extern struct workqueue_struct *cb_wq;
 long cb_check_extension(const struct cb_vm *vm, long cap);
 
 extern u64 cb_features; /* CORBEL_FEATURE_x of the hypervisor */
+extern bool cb_strict;	/* which drives the IOMMUs */
 extern u64 cb_gfn_end;	/* what guests can have ends here */
 extern u32 cb_tsc_khz;
 extern u64 cb_pool_bytes; /* the hypervisor's memory */

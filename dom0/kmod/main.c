@@ -2,6 +2,7 @@
 /* Finding the hypervisor, /dev/kvm, loading and unloading. */
 #include "kmod.h"
 
+#include <linux/kmod.h>
 #include <linux/miscdevice.h>
 #include <linux/reboot.h>
 #include <linux/suspend.h>
@@ -308,6 +309,9 @@ static int __init corbel_init(void)
 	}
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
 		cb_backend_vmx ? "vmx" : "svm");
+	/* libvirt looks for groups of devices before it loads VFIO, which would load the driver. */
+	if (cb_strict)
+		request_module_nowait("corbel_iommu");
 	return 0;
 
 out_reboot:
