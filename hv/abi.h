@@ -279,14 +279,16 @@ struct corbel_log {
 	char text[];
 };
 
+#define CORBEL_BROKEN 4u
 /*
  * ---- events: one page shared by the hypervisor and dom0, bits set by the hypervisor, cleared by
  * dom0, atomically ----
  */
 struct corbel_events {
-	uint64_t vcpu_summary;	   /* bit i: vcpu[i] has bits set */
-	uint64_t doorbell_summary; /* bit i: doorbell[i] has bits set */
-	uint64_t reserved[6];
+	uint64_t vcpu_summary;		/* bit i: vcpu[i] has bits set */
+	uint64_t doorbell_summary;	/* bit i: doorbell[i] has bits set */
+	uint64_t broken[CORBEL_BROKEN]; /* frames of dom0's whose memory is broken; 0: none */
+	uint64_t reserved[2];
 	uint64_t vcpu[CORBEL_MAX_VCPUS / 64];	      /* vCPU id has stopped */
 	uint64_t doorbell[CORBEL_MAX_DOORBELLS / 64]; /* doorbell id has rung */
 };
@@ -315,6 +317,8 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_HYPERCALL, /* of CORBEL_HYPERV_CALLS: put hypercall.result there and resume */
 	/* not in_smm: an SMI is to be taken; in_smm: the guest is at RSM; by STATE_EVENTS */
 	CORBEL_EXIT_SMM,
+	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
+	CORBEL_EXIT_BROKEN,
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)

@@ -92,6 +92,7 @@ static irqreturn_t event_interrupt(int irq, void *unused)
 	scan(&events->vcpu_summary, events->vcpu, ARRAY_SIZE(events->vcpu), wake_vcpu);
 	rcu_read_unlock();
 	scan_doorbells();
+	cb_broken_found(events);
 	return IRQ_HANDLED;
 }
 

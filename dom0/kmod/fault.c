@@ -113,7 +113,7 @@ static int fault_in(struct cb_vm *vm, struct fault *f)
 	r = fixup_user_fault(vm->mm, f->hva, f->write ? FAULT_FLAG_WRITE : 0, &unlocked);
 	mmap_read_unlock(vm->mm);
 	f->fresh = f->write;
-	return r == -EINTR || !r ? -EAGAIN : -EFAULT;
+	return r == -EINTR || !r ? -EAGAIN : cb_poisoned(f->hva);
 }
 
 static u32 map_flags(const struct fault *f, bool writable)

@@ -204,6 +204,17 @@ static int exit_eoi(struct cb_vcpu *v)
 	return 0;
 }
 
+static int internal_error(struct cb_vcpu *v, u64 code)
+{
+	struct kvm_run __shared *run = v->run;
+
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
+	WRITE_ONCE(run->internal.suberror, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
+	WRITE_ONCE(run->internal.ndata, 1);
+	WRITE_ONCE(run->internal.data[0], code);
+	return 0;
+}
+
 static int exit_internal(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
@@ -211,13 +222,9 @@ static int exit_internal(struct cb_vcpu *v)
 	u32 len = min_t(u32, READ_ONCE(p->internal.insn_len), sizeof(p->internal.insn));
 	u8 insn[sizeof(p->internal.insn)];
 
+	if (!len)
+		return internal_error(v, p->internal.code);
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
-	if (!len) {
-		WRITE_ONCE(run->internal.suberror, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-		WRITE_ONCE(run->internal.ndata, 1);
-		WRITE_ONCE(run->internal.data[0], p->internal.code);
-		return 0;
-	}
 	WRITE_ONCE(run->emulation_failure.suberror, KVM_INTERNAL_ERROR_EMULATION);
 	WRITE_ONCE(run->emulation_failure.ndata, 3); /* flags, and two words of instruction */
 	WRITE_ONCE(run->emulation_failure.flags,
@@ -227,6 +234,14 @@ static int exit_internal(struct cb_vcpu *v)
 	memset(insn + len, 0x90, sizeof(insn) - len);
 	shared_write(run->emulation_failure.insn_bytes, insn, sizeof(insn));
 	return 0;
+}
+
+/* Where Linux has done something it is SIGBUS that ends the loop. */
+static int exit_broken(struct cb_vcpu *v)
+{
+	u64 hpa = READ_ONCE(v->page->fault.gpa);
+
+	return cb_broken_used(hpa) ? internal_error(v, CORBEL_EXIT_BROKEN) : 1;
 }
 
 /* False: the access is not allowed, and user space wants to see that. */
@@ -332,6 +347,8 @@ static int handle_exit(struct cb_vcpu *v)
 		return cb_hyperv_call(v);
 	case CORBEL_EXIT_SMM:
 		return cb_smm(v);
+	case CORBEL_EXIT_BROKEN:
+		return exit_broken(v);
 	}
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_UNKNOWN);
 	WRITE_ONCE(run->hw.hardware_exit_reason, reason);

@@ -35,6 +35,11 @@ static u64 read_mcg_cap(void)
 	return cap;
 }
 
+static bool is_amd(void)
+{
+	return cpuid_is_amd(cpuid_read(0, 0).b);
+}
+
 static u64 read_if(bool there, u32 msr)
 {
 	u64 val;
@@ -60,8 +65,17 @@ u32 mcheck_log(void)
 	return found;
 }
 
+/* Is the error in a page of memory, and in which? Intel's addresses may be of other kinds. */
+static bool names_page(u64 status, u64 misc)
+{
+	bool physical = status & MCI_MISCV && FIELD_GET(MISC_MODE, misc) == MODE_PHYSICAL &&
+			FIELD_GET(MISC_LSB, misc) <= PAGE_SHIFT;
+
+	return status & MCI_ADDRV && (physical || is_amd());
+}
+
 /* S and AR say whether somebody has used it already; who has not is left alone. */
-static enum mcheck_verdict judge_intel(u64 status, u64 misc, u64 cap)
+static enum mcheck_verdict judge_intel(u64 status, u64 cap)
 {
 	u64 kind = status & (MCI_S | MCI_AR), code = status & CODE_MASK;
 
@@ -69,9 +83,7 @@ static enum mcheck_verdict judge_intel(u64 status, u64 misc, u64 cap)
 		return MCHECK_FATAL;
 	if (kind != (MCI_S | MCI_AR) || !(status & MCI_EN))
 		return MCHECK_GO_ON;
-	if (status & MCI_OVER || (code != CODE_DATA && code != CODE_FETCH) ||
-	    !(status & MCI_MISCV) || FIELD_GET(MISC_MODE, misc) != MODE_PHYSICAL ||
-	    FIELD_GET(MISC_LSB, misc) > PAGE_SHIFT)
+	if (status & MCI_OVER || (code != CODE_DATA && code != CODE_FETCH))
 		return MCHECK_FATAL;
 	return MCHECK_GUEST;
 }
@@ -94,11 +106,8 @@ static enum mcheck_verdict judge_bank(u64 status, u64 misc, u64 cap)
 		return MCHECK_GO_ON;
 	if (status & MCI_PCC)
 		return MCHECK_FATAL;
-	if (cpuid_is_amd(cpuid_read(0, 0).b))
-		verdict = judge_amd(status);
-	else
-		verdict = judge_intel(status, misc, cap);
-	return verdict == MCHECK_GUEST && !(status & MCI_ADDRV) ? MCHECK_FATAL : verdict;
+	verdict = is_amd() ? judge_amd(status) : judge_intel(status, cap);
+	return verdict == MCHECK_GUEST && !names_page(status, misc) ? MCHECK_FATAL : verdict;
 }
 
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
@@ -108,19 +117,23 @@ enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
 
 	*e = (struct mcheck_error){0};
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
-		u64 status = read_if(true, bank_msr(i, MCI_STATUS));
+		u64 status = read_if(true, bank_msr(i, MCI_STATUS)), misc;
 		enum mcheck_verdict verdict;
 
 		if (!(status & MCI_VAL) || !(status & MCI_UC))
 			continue;
-		verdict =
-		    judge_bank(status, read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC)), cap);
+		misc = read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC));
+		verdict = judge_bank(status, misc, cap);
 		/* Used by the hypervisor, or two: who has which cannot be told. */
 		if (verdict == MCHECK_GUEST && (!in_guest || worst == MCHECK_GUEST))
 			verdict = MCHECK_FATAL;
 		if (verdict > worst || !e->status)
 			*e = (struct mcheck_error){
-			    i, status, read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR))};
+			    .bank = i,
+			    .status = status,
+			    .addr = read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR)),
+			    .in_page = names_page(status, misc),
+			    .restarts = mcg & MCG_RIPV};
 		worst = MAX(worst, verdict);
 	}
 	/* Is it known what was interrupted? If it is to go on, it has to be whole. */
@@ -138,22 +151,28 @@ void mcheck_clear(void)
 	wrmsr_safe(MSR_MCG_STATUS, 0);
 }
 
+void mcheck_owe(const struct mcheck_error *e)
+{
+	struct cpu *c = this_cpu();
+
+	owed[c->index] = *e;
+	WRITE_ONCE(c->mcheck_owed, true);
+	WRITE_ONCE(c->resched, true);
+}
+
 /* Locks may be held, as in an NMI. */
 bool mcheck_survived(void)
 {
-	struct cpu *c = this_cpu();
 	struct mcheck_error e;
 
 	if (mcheck_judge(false, &e) != MCHECK_GO_ON)
 		return false;
 	mcheck_clear();
-	owed[c->index] = e;
-	WRITE_ONCE(c->mcheck_owed, true);
-	WRITE_ONCE(c->resched, true);
+	mcheck_owe(&e);
 	return true;
 }
 
-void mcheck_tell(void)
+u64 mcheck_tell(void)
 {
 	struct cpu *c = this_cpu();
 	struct mcheck_error e;
@@ -164,6 +183,7 @@ void mcheck_tell(void)
 		log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; who "
 			 "uses it will be ended",
 			 c->index, e.bank, e.status, e.addr);
+	return e.in_page ? e.addr >> PAGE_SHIFT : 0;
 }
 
 void mcheck_init_cpu(void)

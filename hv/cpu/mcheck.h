@@ -43,6 +43,8 @@ enum mcheck_verdict {
 struct mcheck_error {
 	u32 bank;
 	u64 status, addr; /* status 0: there is none, another CPU has it */
+	bool in_page;	  /* memory is broken, in one page, at addr */
+	bool restarts;	  /* what was interrupted can go on */
 };
 /*
  * What the machine check that has just come to this CPU means, and the gravest error of its banks.
@@ -54,4 +56,7 @@ enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e);
 void mcheck_clear(void);
 /* One that came to the hypervisor itself. False: it cannot go on. True: mcheck_tell() is owed. */
 bool mcheck_survived(void);
-void mcheck_tell(void);
+/* The last one, which nobody has used, is to be told when there are no locks held. */
+void mcheck_owe(const struct mcheck_error *e);
+/* Tell the log. -> the broken frame, which dom0 is to be told; 0: none is known */
+u64 mcheck_tell(void);

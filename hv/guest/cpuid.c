@@ -9,7 +9,6 @@
 #include "hv/lib/string.h"
 
 #define LEAF_KVM     0x40000000u
-#define INTEL_EBX    0x756e6547 /* leaf 0: "Genu"ineIntel */
 #define MAX_BASIC    0x16u
 #define MAX_EXTENDED 0x80000008u
 #define LEAF_CACHES  0x8000001du /* AMD's, and the next: dom0 sees the topology */
@@ -263,7 +262,7 @@ static void add_basic(struct builder *b)
 {
 	struct corbel_cpuid *e = add_leaf(b, 0, 0, false);
 	u32 max = e->eax;
-	bool intel = e->ebx == INTEL_EBX;
+	bool amd = cpuid_is_amd(e->ebx); /* it has LEAF_CACHES instead */
 
 	e->eax = MIN(max, MAX_BASIC);
 	e = add_leaf(b, 1, 0, false);
@@ -273,7 +272,7 @@ static void add_basic(struct builder *b)
 		e->ebx &= 0xff00;
 		e->edx &= ~CPUID_1D_HTT;
 	}
-	if (intel)
+	if (!amd)
 		add_caches(b);
 	add_leaf(b, 6, 0, false);
 	if (max >= 7) {

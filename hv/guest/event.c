@@ -11,6 +11,7 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
+#include "hv/mm/frame.h"
 
 #define DOORBELL_DELAY_NS 50000
 
@@ -111,6 +112,24 @@ void event_vcpu_stopped(u32 id)
 	BUG_ON(id >= CORBEL_MAX_VCPUS);
 	if (set_bit(events->vcpu, &events->vcpu_summary, id))
 		interrupt_dom0();
+}
+
+/* Told once: who fills all places has no use for more. */
+void event_memory_broken(u64 pfn)
+{
+	const struct frame *f = frame_of(pfn);
+
+	if (!pfn || !events || !f || f->kind != FRAME_DOM0)
+		return;
+	for (u32 i = 0; i < CORBEL_BROKEN; i++) {
+		u64 old = 0;
+
+		if (__atomic_compare_exchange_n(&events->broken[i], &old, pfn, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED) ||
+		    old == pfn)
+			break;
+	}
+	interrupt_dom0();
 }
 
 static __noinline void doorbell_is_new(struct cpu *c)

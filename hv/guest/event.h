@@ -18,5 +18,7 @@ struct corbel_load __shared *event_load(u32 cpu);
 void event_vcpu_stopped(u32 id);
 /* The same of a doorbell, but not at the cost of the vCPU that runs here. */
 void event_doorbell(u32 id);
+/* dom0's kernel is to retire a frame, if it is dom0's: its memory is broken. 0: nothing. */
+void event_memory_broken(u64 pfn);
 /* Interrupt dom0 for what this CPU owes it (cpu->event_owed). */
 void event_tell(void);

@@ -6,6 +6,7 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
+#include "hv/guest/event.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/hyperv.h"
 #include "hv/guest/inject.h"
@@ -96,7 +97,11 @@ static bool is_guest_memory(u64 addr)
 	return f && f->kind == FRAME_DOM0 && READ_ONCE(f->maps);
 }
 
-/* A guest that has used broken memory ends; where it is not the guest's alone, the machine does. */
+/*
+ * Which memory the guest has used that is broken dom0 is told: its kernel takes it away, and lets
+ * the VMM know. A guest whose instruction cannot be run again ends. Where it is not the guest's
+ * alone, the machine does.
+ */
 static void handle_machine_check(struct vcpu *v)
 {
 	struct mcheck_error e;
@@ -111,12 +116,22 @@ static void handle_machine_check(struct vcpu *v)
 		      v->vm->id);
 	}
 	mcheck_clear();
-	if (verdict == MCHECK_GO_ON)
+	if (verdict == MCHECK_GO_ON) {
+		if (e.status)
+			mcheck_owe(&e);
 		return;
-	log_err("vm %u vcpu %u: ends, the memory at %lx that it has used is broken (machine check, "
-		"bank %u, status %lx)",
+	}
+	BUG_ON(!e.in_page);
+	log_err("vm %u vcpu %u: the memory at %lx that it has used is broken (machine check, bank "
+		"%u, status %lx)",
 		v->vm->id, v->index, e.addr, e.bank, e.status);
-	guest_stuck(v, GUEST_ERROR_MCHECK, NULL);
+	if (!e.restarts) {
+		event_memory_broken(e.addr >> PAGE_SHIFT);
+		guest_stuck(v, GUEST_ERROR_MCHECK, NULL);
+		return;
+	}
+	WRITE_ONCE(v->page->fault.gpa, e.addr & PAGE_MASK);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_BROKEN);
 }
 
 /* of the second map */

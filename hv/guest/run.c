@@ -385,7 +385,7 @@ void cpu_main(void)
 		if (unlikely(READ_ONCE(c->nmi_owed)))
 			nmi_tell(c);
 		if (unlikely(READ_ONCE(c->mcheck_owed)))
-			mcheck_tell();
+			event_memory_broken(mcheck_tell());
 		console_work();
 		u = sched_next(ran, rdtsc(), &slice_end);
 		arm_slice(c, slice_end);

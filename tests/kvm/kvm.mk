@@ -12,7 +12,7 @@ $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h 
 $(KT)/vmms: tests/kvm/quota.c tests/kvm/quota.h
 
 # What other VMMs, and debuggers, ask for.
-KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate traced hyperv synic share nested nested_state smm crowd
+KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty migrate traced hyperv synic share nested nested_state smm crowd broken
 $(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h hv/abi_pool.h dom0/kmod/devctl.h $(addprefix tests/kvm/,snapshot.c snapshot.h hvguest.c hvguest.h vmm.c vmm.h) $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
@@ -31,11 +31,17 @@ $(KT_MODULES): $(KT)/%.ko: tests/kvm/%.c dom0/kmod/hypercall.h hv/abi.h hv/abi_p
 	$(MAKE) -C $(call kmod_headers,$(KVER_cloud)) M=$(abspath $(@D)) modules
 	@touch $@
 $(foreach m,$(KT_MODULES),$(eval $(m): $(dir $(m:$(KT)/%=tests/kvm/%))Kbuild))
+# Only that kernel retires broken memory.
+$(KT)/widen-amd64/widen.ko: tests/kvm/widen/widen.c tests/kvm/widen/Kbuild
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $^) $(@D)/
+	$(MAKE) -C $(call kmod_headers,$(KVER_amd64)) M=$(abspath $(@D)) modules
+	@touch $@
 
 KT_PROGRAMS := guests vmms fuzz_ioctl $(KT_VMMS)
-$(BUILD)/kvm-tests.cpio: $(KT_PROGRAMS:%=$(KT)/%) $(KT_MODULES)
-	@cp $(KT_MODULES) $(KT) && strip --strip-debug $(KT)/*.ko
-	cd $(KT) && strip -s $(KT_PROGRAMS) && printf '%s\n' $(KT_PROGRAMS) $(notdir $(KT_MODULES)) | cpio -o -H newc --quiet > ../kvm-tests.cpio
+$(BUILD)/kvm-tests.cpio: $(KT_PROGRAMS:%=$(KT)/%) $(KT_MODULES) $(KT)/widen-amd64/widen.ko
+	@cp $(KT_MODULES) $(KT) && cp $(KT)/widen-amd64/widen.ko $(KT)/widen-amd64.ko && strip --strip-debug $(KT)/*.ko
+	cd $(KT) && strip -s $(KT_PROGRAMS) && printf '%s\n' $(KT_PROGRAMS) $(notdir $(KT_MODULES)) widen-amd64.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 # For Bochs they are in dom0's image.
 $(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img

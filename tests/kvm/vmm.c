@@ -86,19 +86,35 @@ bool wanted(const char *name, int argc, char **argv)
 	return argc < 2;
 }
 
-void widen_load(const char *symbol, const char *what, u32 value)
+static void widen(const char *args)
 {
-	char path[200], args[200];
+	char path[200];
 	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
 
 	while (n > 0 && path[n - 1] != '/')
 		n--;
 	strcpy(path + (n > 0 ? n : 0), "widen.ko");
-	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
 		fatal("%s %s: errno %d", path, args, errno);
 	close(fd);
+}
+
+void widen_load(const char *symbol, const char *what, u32 value)
+{
+	char args[200];
+
+	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
+	widen(args);
+}
+
+void widen_instead(const char *symbol, const char *instead, u64 arg)
+{
+	char args[200];
+
+	snprintf(args, sizeof(args), "symbol=%s instead=%s arg=%llu", symbol, instead,
+		 (unsigned long long)arg);
+	widen(args);
 }
 
 void widen_end(void)

@@ -118,6 +118,8 @@ void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn))
  * of corbel.ko is called ("ms", "ms_after", "error"), and how much.
  */
 void widen_load(const char *symbol, const char *what, u32 value);
+/* Where it is called another one is, with arg alone. */
+void widen_instead(const char *symbol, const char *instead, u64 arg);
 void widen_end(void);
 void stay_on_cpu(u32 cpu);
 /* What /dev/corbel says of the hypervisor; fatal if it does not answer. */

@@ -58,8 +58,10 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 		*b &= ~hidden_8b;
 		break;
 	case 4:
+		*a = subleaf ? 0 : 0x121; /* no more caches */
+		break;
 	case 0x8000001d:
-		*a = 0; /* no more caches */
+		*a = 0;
 		break;
 	case 0x8000001e:
 		*b = node_ids;
@@ -431,6 +433,30 @@ static void test_x87_leak(void)
 	vendor = hidden_8b = 0;
 }
 
+/* Of whose caches does leaf 4 tell? Programs of Zhaoxin's CPUs go round in circles without. */
+static void test_caches(void)
+{
+	static const struct {
+		u32 vendor, entries;
+	} cpu[] = {{0x756e6547 /* Genu */, 2},
+		   {0x746e6543 /* Cent */, 2},
+		   {0x68532020 /*   Sh */, 2},
+		   {0x68747541 /* Auth */, 0},
+		   {0x6f677948 /* Hygo */, 0}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cpu); i++) {
+		u32 entries = 0, n;
+
+		vendor = cpu[i].vendor;
+		make_cpu(0);
+		n = cpuid_offered(table, NULL);
+		for (u32 at = 0; at < n; at++)
+			entries += table[at].function == 4;
+		CHECK(entries == cpu[i].entries, "leaf 4 ends as the CPU's does, AMD's have none");
+	}
+	vendor = 0;
+}
+
 static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
 {
 	for (u32 i = 0; i < count; i++)
@@ -649,6 +675,7 @@ int main(void)
 {
 	test_promises();
 	test_x87_leak();
+	test_caches();
 	test_absent();
 	test_topology();
 	test_ospke();

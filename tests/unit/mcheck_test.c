@@ -14,6 +14,7 @@ static int fake_wrmsr(u32 msr, u64 val);
 #define wrmsr_safe fake_wrmsr
 #include "hv/cpu/mcheck.c"
 
+#include "hv/guest/event.h"
 #include "hv/guest/hyperv.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/fault.h"
@@ -202,10 +203,34 @@ static void test_host(void)
 	put_bank(1, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
 	CHECK(mcheck_survived() && !mcg_status && this_cpu()->mcheck_owed && this_cpu()->resched,
 	      "with what nobody has used it does");
-	mcheck_tell();
+	CHECK(mcheck_tell() == BROKEN_PFN, "dom0 is to be told which page it is");
 	CHECK(strstr(test_log_text, "bank 1") && strstr(test_log_text, "memory at 12345040") &&
 		  !this_cpu()->mcheck_owed,
 	      "and a line says what is broken (%s)", test_log_text);
+}
+
+/* What is told dom0: only a whole address in memory. */
+static void test_told(void)
+{
+	const u64 scrubbed = (USED & ~MCI_AR & ~CODE_MASK) | 0xc1;
+	static const struct {
+		const char *name;
+		u64 without, misc;
+	} wrong[] = {
+	    {"no address", MCI_ADDRV, MISC},
+	    {"no kind of address", MCI_MISCV, MISC},
+	    {"a linear address", 0, 1ull << 6 | 6},
+	    {"two pages at least", 0, 2ull << 6 | 13},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(wrong); i++) {
+		reset(RUNS);
+		put_bank(1, scrubbed & ~wrong[i].without, wrong[i].misc);
+		CHECK(mcheck_survived() && !mcheck_tell(), "dom0 is told of no page: %s",
+		      wrong[i].name);
+	}
+	reset(RUNS);
+	CHECK(mcheck_survived() && !mcheck_tell(), "nor of another CPU's error");
 }
 
 /* ---- a guest's turn ends so ---- */
@@ -235,6 +260,13 @@ struct frame *frame_of(u64 pfn)
 	return pfn == BROKEN_PFN ? &broken : NULL;
 }
 
+static u64 told;
+
+void event_memory_broken(u64 pfn)
+{
+	told = pfn;
+}
+
 void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 {
 	stuck_code = code;
@@ -251,7 +283,7 @@ const struct hvm_ops *hvm = &fake_ops;
 
 static bool goes_on(struct vcpu *v)
 {
-	v->due = stuck_code = 0;
+	v->due = stuck_code = told = v->stop_reason = 0;
 	if (PANICS(exit_loop(v, this_cpu())))
 		return false;
 	return true;
@@ -260,16 +292,27 @@ static bool goes_on(struct vcpu *v)
 static void test_exit(void)
 {
 	static struct vm guest = {.id = 3};
-	static struct vcpu v = {.vm = &guest, .index = 1};
+	static struct corbel_vcpu_page page;
+	static struct vcpu v = {.vm = &guest, .index = 1, .page = (void __shared *)&page};
 
 	reset(RUNS);
 	put_bank(1, USED, MISC);
-	CHECK(goes_on(&v) && stuck_code == GUEST_ERROR_MCHECK && !mcg_status,
-	      "a guest that has used broken memory of its own ends, and nobody else");
+	CHECK(goes_on(&v) && !stuck_code && v.stop_reason == CORBEL_EXIT_BROKEN &&
+		  page.fault.gpa == BROKEN_PFN << PAGE_SHIFT && !mcg_status,
+	      "a guest that has used broken memory stops, and dom0 sees which page it is");
 	CHECK(!strcmp(test_log_text,
-		      "vm 3 vcpu 1: ends, the memory at 12345040 that it has used is "
-		      "broken (machine check, bank 1, status bd80000000000134)"),
+		      "vm 3 vcpu 1: the memory at 12345040 that it has used is broken "
+		      "(machine check, bank 1, status bd80000000000134)"),
 	      "a line names address and bank (%s)", test_log_text);
+	reset(MCG_EIPV | MCG_MCIP);
+	put_bank(1, USED, MISC);
+	CHECK(goes_on(&v) && stuck_code == GUEST_ERROR_MCHECK && told == BROKEN_PFN && !mcg_status,
+	      "it ends if its instruction cannot be run again, and dom0 is told as well");
+	reset(RUNS);
+	put_bank(1, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	CHECK(goes_on(&v) && !stuck_code && !v.stop_reason && this_cpu()->mcheck_owed &&
+		  mcheck_tell() == BROKEN_PFN,
+	      "what nobody has used stops no guest, and is told");
 	reset(RUNS);
 	put_bank(1, USED | MCI_PCC, MISC);
 	CHECK(!goes_on(&v) && strstr(test_panic_text, "while vm 3 ran") &&
@@ -295,6 +338,7 @@ int main(void)
 	test_verdicts();
 	test_several();
 	test_host();
+	test_told();
 	test_exit();
 	return test_end();
 }

@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Broken memory of guests, tests/kvm/broken.c, in a dom0 whose kernel retires it: the VMM is told, the guest and all others go on."""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok
+from lib.screen import monitor
+
+CPU = 'max,vendor=CentaurHauls'  # its machine checks are like Intel's, and QEMU lets it have AMD-V
+SCRUBBED = '0xbd000000000000c1 5'  # bank and machine: the memory controller has found it, nobody has used it, all can go on
+MISC = '0x8c'  # a physical address, of a page
+
+
+def idle_cpu(m):
+    """Stop the machine while a CPU is halted -> its number. That is in the hypervisor: HLT of all others exits."""
+    for _ in range(100):
+        monitor(m.base, 'stop')
+        cpus = re.split(r'CPU#(\d+)', monitor(m.base, 'info registers -a'))[1:]
+        idle = [number for number, text in zip(cpus[::2], cpus[1::2]) if re.search(r'\bHLT=1', text)]
+        if idle:
+            return idle[-1]
+        monitor(m.base, 'cont')
+    return None
+
+
+def tell(out, status, program):
+    for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+        ok(kind == 'ok', what)
+    ok(status == 0, f'{program} says that all is well', out)
+
+
+def break_memory(m, address):
+    """The machine finds that memory is broken, and nobody has used it."""
+    cpu = idle_cpu(m)
+    need(cpu is not None, f'{m.label}: a CPU idles in the hypervisor')
+    monitor(m.base, f'mce {cpu} 2 {SCRUBBED} {address} {MISC}')
+    monitor(m.base, 'cont')
+
+
+def not_retired():
+    """Debian's cloud kernel has no memory_failure()."""
+    with Machine('broken memory, cloud kernel', cpu=CPU) as m:
+        m.prompt()
+        break_memory(m, '0x12345000')
+        ok(m.until('dmesg | grep -q "corbel: the memory at 12345000 is broken, and this kernel cannot retire it"', 10),
+           'a kernel that cannot retire memory says so', m.sh('dmesg | tail -5; corbel dmesg | tail -5')[1])
+
+
+def broken():
+    disk = f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'
+    with Machine('broken memory', dom0='amd64', cpu=CPU, extra=['-drive', disk], life=400) as m:
+        m.prompt()
+        m.out_of('modprobe virtio_blk; mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && mv widen-amd64.ko widen.ko && cd', 20)
+        m.out_of('corbel create /etc/corbel/demo.cfg', 60)
+        need(m.guest_up(), 'an innocent guest runs beside them')
+        before = m.json('corbel info --json')
+        status, out = m.sh('/run/t/broken', 60)
+        tell(out, status, 'broken')
+
+        m.send('/run/t/broken wait; echo status $?\r')
+        m.child.expect(r'broken frame: (0x[0-9a-f]+)\r', 60)
+        address = m.child.match.group(1)
+        break_memory(m, address)
+        m.child.expect(r'status (\d+)', 90)
+        tell(m.child.before, int(m.child.match.group(1)), 'broken wait')
+        m.child.expect('dom0# ', 10)
+        lines = m.sh('corbel dmesg | grep "machine check"')[1]
+        ok(re.search(rf'machine check, bank 2: status bd000000000000c1, memory at {address[2:]} is broken', lines),
+           'the hypervisor\'s log says which memory it is', lines)
+        after = m.json('corbel info --json')
+        for key in 'vms', 'vcpus':
+            ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')
+        ok('demo' in m.sh('corbel list')[1], 'the innocent guest lives')
+        bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
+        ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)
+
+
+main(broken, not_retired)
