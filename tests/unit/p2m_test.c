@@ -325,6 +325,63 @@ static void test_unmap_full(void)
 }
 
 /* A range across the end of what the tables reach: the VMM's slot may be longer than that. */
+static bool unmap_range(u64 gfn, u64 end)
+{
+	s64 done;
+
+	for (; gfn < end; gfn += done) {
+		done = p2m_unmap(&guest.p2m, gfn, end - gfn);
+		if (done <= 0)
+			return false;
+	}
+	return true;
+}
+
+static bool unmap_all(void)
+{
+	return unmap_range(0, p2m_gfn_end());
+}
+
+/*
+ * A guest looks for devices, or reads memory that it has never written, a GiB apart: each place
+ * takes two tables, and behind all is one page, or none. As corbel.ko does when the VM has no more
+ * tables: all is taken back, and comes again when it is used.
+ */
+static void test_sparse(const struct pt_format *fmt)
+{
+	const u64 zero_page = 0x6000, places = 200, real = 70;
+	u64 empty, marks, zeros;
+	struct pt_leaf l;
+
+	start_guest(fmt);
+	empty = guest.acct.pages;
+	for (u64 i = 1; i <= places; i++)
+		p2m_set_mmio(&guest.p2m, i << 18);
+	marks = guest.acct.pages;
+	CHECK(marks == empty + 1 + 2 * places && unmap_all() && guest.acct.pages == empty,
+	      "%s: tables with nothing but MMIO marks are taken back", name_of(fmt));
+	for (u64 i = 1; i <= places; i++)
+		p2m_map(&guest.p2m, i << 18, zero_page, 0, PT_R | PT_X);
+	zeros = guest.acct.pages;
+	CHECK(zeros == marks && frame_of(zero_page)->maps == places && unmap_all() &&
+		  guest.acct.pages == empty && !frame_of(zero_page)->maps,
+	      "%s: so are those with nothing but the page of zeroes", name_of(fmt));
+	for (u64 i = 1; i <= places; i++)
+		p2m_set_mmio(&guest.p2m, i << 18);
+	p2m_map(&guest.p2m, (real << 18) + 1, 0x6001, 0, RIGHTS);
+	CHECK(unmap_range(0, (real << 18) + 1) && unmap_range((real << 18) + 2, p2m_gfn_end()),
+	      "%s: what lies around a page can be unmapped", name_of(fmt));
+	p2m_lookup(&guest.p2m, (real << 18) + 1, &l);
+	CHECK(guest.acct.pages == empty + 3 && l.kind == PT_LEAF && l.pfn == 0x6001,
+	      "%s: a table in which there is memory stays", name_of(fmt));
+	leave_pages(&guest.acct, 0);
+	CHECK(p2m_set_mmio(&guest.p2m, 3 << 18) == -ENOMEM && unmap_all() &&
+		  guest.acct.pages == empty && !p2m_set_mmio(&guest.p2m, 3 << 18),
+	      "%s: where there are none for the next place these are enough", name_of(fmt));
+	leave_all(&guest.acct);
+	CHECK(destroy_guest(), "%s: nothing is left of it", name_of(fmt));
+}
+
 static void test_border(const struct pt_format *fmt)
 {
 	u64 end = p2m_gfn_end();
@@ -680,6 +737,8 @@ int main(void)
 	test_nx_large(&pt_ept_ad);
 	test_nx_large(&pt_npt);
 	test_unmap_full();
+	test_sparse(&pt_npt);
+	test_sparse(&pt_ept);
 	test_border(&pt_npt);
 	test_border(&pt_ept);
 	test_access();
