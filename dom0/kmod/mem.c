@@ -24,9 +24,9 @@ enum may_sleep { NO_SLEEP, MAY_SLEEP };
 
 /*
  * Long ones are done in steps by the hypervisor; on return no TLB holds the pages. 0, or why they
- * are still mapped.
+ * are still mapped. Tests have it fail.
  */
-static long try_unmap(u32 id, u64 gfn, u64 pages, enum may_sleep how)
+static noinline __noclone long try_unmap(u32 id, u64 gfn, u64 pages, enum may_sleep how)
 {
 	while (pages) {
 		long done = HC3(UNMAP, id, gfn, pages);

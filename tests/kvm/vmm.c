@@ -108,6 +108,14 @@ void widen_load(const char *symbol, const char *what, u32 value)
 	widen(args);
 }
 
+void widen_fail_once(const char *symbol, u32 error)
+{
+	char args[200];
+
+	snprintf(args, sizeof(args), "symbol=%s error=%u times=1", symbol, error);
+	widen(args);
+}
+
 void widen_instead(const char *symbol, const char *instead, u64 arg)
 {
 	char args[200];

@@ -118,6 +118,8 @@ void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn))
  * of corbel.ko is called ("ms", "ms_after", "error"), and how much.
  */
 void widen_load(const char *symbol, const char *what, u32 value);
+/* It fails the next time that it is called, and then no more. */
+void widen_fail_once(const char *symbol, u32 error);
 /* Where it is called another one is, with arg alone. */
 void widen_instead(const char *symbol, const char *instead, u64 arg);
 void widen_end(void);

@@ -6,6 +6,7 @@
  * usage: vmms [NAME...]
  */
 #define _GNU_SOURCE
+#include "dom0/kmod/devctl.h"
 #include "quota.h"
 #include "vmm.h"
 
@@ -313,6 +314,48 @@ static bool last_slot(void)
 	return refused && taken && before == 0x11111111 && !after;
 }
 
+/* ---- a page that cannot be taken from a guest, which nobody knows a way to ---- */
+
+/* What VMs of this process have mapped; ~0: there is none. */
+static u64 mapped_bytes(void)
+{
+	struct corbel_vm_stat s;
+	struct corbel_query q = {.what = CORBEL_STAT_VM, .buf = (u64)&s, .len = sizeof(s)};
+	int fd = open("/dev/corbel", O_RDWR);
+	u64 found = ~0ull;
+
+	for (; !ioctl(fd, CORBEL_IOC_QUERY, &q); q.index++)
+		if (s.pid == (u32)getpid())
+			found = s.mapped_bytes;
+	close(fd);
+	return found;
+}
+
+static bool unmap_fails(void)
+{
+	const u64 at = DATA + 0x10000;
+	u64 mapped, left;
+	u32 before, after;
+	struct vm vm;
+	int error;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	memset(vm.ram + at, 0x11, 4096);
+	before = guest_reads(&vm, at);
+	mapped = mapped_bytes();
+	widen_fail_once("try_unmap", EIO);
+	madvise(vm.ram + at, 4096, MADV_DONTNEED);
+	widen_end();
+	left = mapped_bytes();
+	after = guest_reads(&vm, at);
+	error = cpu_ioctl(&vm, 0, KVM_RUN, NULL);
+	vm_free(&vm);
+	note("unmap-fails: %llu bytes were mapped, then %llu; the guest reads %x, KVM_RUN says %d",
+	     (unsigned long long)mapped, (unsigned long long)left, after, error);
+	return before == 0x11111111 && mapped && mapped != ~0ull && !left && after == ~0u &&
+	       error == -EIO;
+}
+
 /* ---- memory that is long to take from a guest: the CPU is given back meanwhile ---- */
 
 #define MB	   (1ul << 20)
@@ -474,6 +517,8 @@ static const struct {
      quota_sparse},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
+    {"unmap-fails", "what cannot be taken from a guest ends it, and it has no memory any more",
+     unmap_fails},
     {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
 };
 

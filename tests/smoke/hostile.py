@@ -37,7 +37,9 @@ def guests():
         ok(status == 0, 'the Linux guest: it reaches dom0, its kernel log has no complaint', out)
         m.send('\x1d')
         m.expect('dom0# ', 'the Linux guest: Ctrl-] detaches')
-        bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|corbel: VM"')[1]
+        ended = m.sh('dmesg | grep "corbel: VM .* is ended: pages from .* cannot be unmapped"')[1]
+        ok(ended.count('(-5)') == 1, 'dom0\'s kernel log says that a page could not be taken from a guest', ended)
+        bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall|corbel: VM" | grep -v "is ended: pages from"')[1]
         ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)
 
 

@@ -6,7 +6,7 @@
  * Or, for them, another function is called in its place, with one argument. So corbel.ko itself
  * needs no code for that.
  *
- * insmod widen.ko symbol=NAME ms=N | ms_after=N | error=N | instead=NAME arg=N
+ * insmod widen.ko symbol=NAME ms=N | ms_after=N | error=N [times=N] | instead=NAME arg=N
  */
 #include <linux/delay.h>
 #include <linux/kprobes.h>
@@ -23,6 +23,9 @@ module_param(ms_after, uint, 0444);
 
 static unsigned int error;
 module_param(error, uint, 0444);
+static unsigned int times; /* that it fails; 0: always */
+module_param(times, uint, 0444);
+static atomic_t failed = ATOMIC_INIT(0);
 static char *instead;
 module_param(instead, charp, 0444);
 static unsigned long arg;
@@ -50,6 +53,8 @@ static int lose_time(struct kprobe *p, struct pt_regs *regs)
 		regs->ip = (unsigned long)instead_at;
 		return 1;
 	}
+	if (error && times && atomic_inc_return(&failed) > times)
+		return 0;
 	if (error) {
 		regs->ax = -(long)error;
 		regs->ip = (unsigned long)widen_return;
