@@ -215,8 +215,11 @@ struct cb_vcpu {
 	int runner;    /* thread that ran it last ... */
 	u64 run_delay; /* ... and what that had waited for a CPU by then, in ns */
 	u32 weight;    /* as last told to the hypervisor */
+	u32 cap;
 	u64 affinity;
-	unsigned long synced_at; /* jiffies then */
+	unsigned long synced_at;  /* jiffies then */
+	unsigned long cgroups_at; /* when those are to be looked at again */
+	struct cb_share share;	  /* what they leave it of the VM's */
 	struct cb_hyperv_vcpu hyperv;
 	u8 pv_by_cpuid;	   /* CORBEL_KVM_BY_CPUID, or 0 */
 	bool has_services; /* something has been said about them, ever: cb_hyperv_flags(), ... */
@@ -241,6 +244,8 @@ struct cb_vm {
 	u8 no_platform_info; /* CORBEL_KVM_NO_PLATFORM_INFO, or 0 */
 	u32 x2apic_api;	     /* KVM_X2APIC_API_x; under lock */
 	s64 clock_ns;	     /* until there is an id: kvmclock = boot time + this */
+
+	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 
@@ -537,6 +542,20 @@ unsigned long cb_fault_hva(struct cb_vm *vm, u64 gpa, u32 len, bool write);
  * there are none, or the access fails, and is the VMM's to make.
  */
 bool cb_device_access(struct cb_vm *vm, u64 gpa, u32 len, bool write, void *data);
+
+/*
+ * cgroup.c: what cgroups leave a VMM's process, all of it, and the running thread besides, where it
+ * is in others of its own.
+ */
+void cb_cgroup_shares(struct cb_share *all, struct cb_share *own);
+
+/* broken.c */
+/* Why nothing is at hva: -EFAULT, or -EAGAIN: it was broken memory, SIGBUS has been sent. */
+int cb_poisoned(unsigned long hva);
+/* The thread's guest has used memory that is broken. -EIO: Linux can do nothing about it. */
+int cb_broken_used(u64 hpa);
+/* What the hypervisor has told. In the event interrupt. */
+void cb_broken_found(struct corbel_events *events);
 
 /* irqchip.c */
 void cb_irqchip_init(struct cb_vm *vm);

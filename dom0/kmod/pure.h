@@ -50,6 +50,19 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 /* The most page tables, of 512 entries, that it takes to map the slot; NULL and no pages: 0. */
 u64 slot_tables(const struct cb_slot *s);
 
+/* ---- share.c: a VMM's cgroups ---- */
+/* As HC_SCHED_VM has it: parts of 1024 of what there is without, and percent of one CPU. */
+struct cb_share {
+	u32 weight, cap;
+};
+#define CB_SHARE_CAP_NONE 6400u
+#define CB_SHARE_ALL	  ((struct cb_share){1024, CB_SHARE_CAP_NONE})
+/*
+ * One cgroup more, of those within each other: its cpu.weight, the greatest of it and its siblings,
+ * and cpu.max; quota < 0: none.
+ */
+void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 period);
+
 /* ---- smm_map.c: what SMM saves ---- */
 #define SMM_AREA       0xfe00u /* from SMBASE on, as is the next */
 #define SMM_ENTRY      0x8000u

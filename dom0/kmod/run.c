@@ -6,20 +6,48 @@
 #include <linux/sched/signal.h>
 
 #define STOP_TIMEOUT_S 30
+#define CAP_OF_VCPU    100 /* percent; as much is no cap */
 
-/* What taskset and nice did to the thread is to hold for its vCPU. Once a tick is soon enough. */
+/* Told when it changes: who has set it otherwise meanwhile, with the tool, has the last word. */
+static void sync_vm(struct cb_vm *vm, const struct cb_share *s)
+{
+	u64 share = (u64)s->weight << 32 | s->cap, old = READ_ONCE(vm->share);
+	u32 weight = old >> 32 == s->weight ? 0 : s->weight, cap = (u32)old == s->cap ? 0 : s->cap;
+
+	if (old != share && HC3(SCHED_VM, vm->id, weight, cap) >= 0)
+		WRITE_ONCE(vm->share, share);
+}
+
+/* There may be many to look at. */
+static void sync_cgroups(struct cb_vcpu *v)
+{
+	struct cb_share all;
+
+	v->cgroups_at = jiffies + HZ / 10;
+	cb_cgroup_shares(&all, &v->share);
+	sync_vm(v->vm, &all);
+}
+
+/*
+ * What taskset, nice and cgroups did to the thread is to hold for its vCPU. Once a tick is soon
+ * enough.
+ */
 static void sync_scheduling(struct cb_vcpu *v)
 {
-	u32 weight = cb_task_weight(current);
 	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
+	u32 weight, cap;
 	long r;
 
 	v->synced_at = jiffies;
+	if (time_after_eq(jiffies, v->cgroups_at))
+		sync_cgroups(v);
+	weight = max(cb_task_weight(current) * v->share.weight / CB_SHARE_ALL.weight, 1u);
+	cap = min_t(u32, v->share.cap, CAP_OF_VCPU);
 	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
 		affinity = ~0ull;
-	if (weight == v->weight && affinity == v->affinity)
+	if (weight == v->weight && affinity == v->affinity && cap == v->cap)
 		return;
-	r = HC4(SCHED, v->id, weight, affinity, 0);
+	r = HC4(SCHED, v->id, weight, affinity, cap == v->cap ? 0 : cap);
 	if (r < 0) { /* not remembered: it is tried again */
 		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change "
 				    "its thread's nice or taskset\n",
@@ -28,6 +56,7 @@ static void sync_scheduling(struct cb_vcpu *v)
 	}
 	v->weight = weight;
 	v->affinity = affinity;
+	v->cap = cap;
 }
 
 int cb_vcpu_stop(struct cb_vcpu *v)

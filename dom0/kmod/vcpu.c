@@ -272,6 +272,8 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 	v->vm = vm;
 	v->apic_id = apic_id;
 	v->extint = -1;
+	v->share = CB_SHARE_ALL;
+	v->cgroups_at = jiffies;
 	v->smbase = SMM_BASE_RESET;
 	mutex_init(&v->mutex);
 	init_waitqueue_head(&v->wait);

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "vmm.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,7 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "dom0/kmod/devctl.h"
@@ -137,6 +141,14 @@ static bool get_stat(u32 n, struct corbel_vcpu_stat *s)
 	    .what = CORBEL_STAT_VCPU, .index = n, .buf = (uintptr_t)s, .len = sizeof(*s)};
 
 	return !corbel(CORBEL_IOC_QUERY, &q);
+}
+
+static volatile u64 *burnt; /* by the next */
+
+static void burn_counted(void)
+{
+	for (;;)
+		++*burnt;
 }
 
 /* What all guests of such a weight have run. */
@@ -309,10 +321,196 @@ static void groups(void)
 	   "share: dom0 is no such group");
 }
 
+static u64 burnt_in(u64 ms)
+{
+	u64 until = now_ns() + ms * MS, before = *burnt;
+
+	sleep_until(until);
+	return *burnt - before;
+}
+
+/* One thread of root's beside somebody's 33 vCPUs that spin, all of the same weight. */
+static void root_thread(void)
+{
+	double alone, beside;
+
+	burnt = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	start(burn_counted, 1);
+	sleep_until(now_ns() + 100 * MS);
+	alone = burnt_in(400);
+	start(guest_of_three, 11);
+	wait_for_guests(33);
+	sleep_until(now_ns() + 300 * MS);
+	beside = burnt_in(1000) / 2.5;
+	stop_all();
+	ok(beside > alone * .24 && beside < alone * .5,
+	   "share: beside 33 vCPUs that spin a thread of dom0 gets %.3f of the CPU",
+	   beside / alone);
+}
+
+/* ---- cgroups of the VMMs ---- */
+
+#define CGROUPS "/run/cgroups"
+
+static int try_put(const char *file, const char *text)
+{
+	char path[200];
+	int fd, n;
+
+	snprintf(path, sizeof(path), CGROUPS "/%s", file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n;
+}
+
+static void put(const char *file, const char *text)
+{
+	if (try_put(file, text) < 0)
+		fatal("%s to " CGROUPS "/%s: %m", text, file);
+}
+
+static void put_pid(const char *file, pid_t pid)
+{
+	char text[20];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	put(file, text);
+}
+
+static void make_cgroups(void)
+{
+	mkdir(CGROUPS, 0755);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) || mkdir(CGROUPS "/vms", 0755))
+		fatal("cgroups: %m");
+	put("cgroup.subtree_control", "+cpu");
+	put("vms/cgroup.subtree_control", "+cpu");
+	if (mkdir(CGROUPS "/vms/more", 0755) || mkdir(CGROUPS "/vms/less", 0755) ||
+	    mkdir(CGROUPS "/vms/less/one", 0755) || mkdir(CGROUPS "/vms/less/two", 0755))
+		fatal("cgroups: %m");
+}
+
+/* What this process' VM has run. */
+static u64 ran_by(pid_t pid)
+{
+	struct corbel_vm_stat s;
+	struct corbel_query q = {.what = CORBEL_STAT_VM, .buf = (uintptr_t)&s, .len = sizeof(s)};
+	u64 ns = 0;
+
+	for (; !corbel(CORBEL_IOC_QUERY, &q); q.index++)
+		ns += s.pid == (u32)pid ? s.runtime_ns : 0;
+	return ns;
+}
+
+/* Parts of the CPU that the first two children get in so many ms. */
+static void parts(u64 ms, double got[2])
+{
+	u64 ran[2], began;
+
+	sleep_until(now_ns() + 300 * MS); /* what has changed is told within a tick */
+	began = now_ns();
+	for (u32 i = 0; i < 2; i++)
+		ran[i] = ran_by(children[i]);
+	sleep_until(began + ms * MS);
+	for (u32 i = 0; i < 2; i++)
+		got[i] = (double)(ran_by(children[i]) - ran[i]) / (now_ns() - began);
+}
+
+static void cgroup_of_vms(void)
+{
+	double weighed[2] = {0}, capped[2] = {0}, both[2] = {0}, freed[2] = {0};
+	bool good = false;
+
+	for (u32 i = 0; i < TRIES && !good; i++) {
+		start(guest, 2);
+		wait_for_guests(2);
+		put_pid("vms/more/cgroup.procs", children[0]);
+		put_pid("vms/less/cgroup.procs", children[1]);
+		put("vms/more/cpu.weight", "300");
+		parts(800, weighed);
+		put("vms/less/cpu.max", "10000 100000");
+		parts(800, capped);
+		put("vms/cpu.max", "40000 100000");
+		parts(800, both);
+		put("vms/cpu.max", "max");
+		put("vms/less/cpu.max", "max");
+		put("vms/more/cpu.weight", "100");
+		parts(800, freed);
+		stop_all();
+		good = weighed[0] > weighed[1] * 2.7 && weighed[0] < weighed[1] * 3.3 &&
+		       capped[1] > .085 && capped[1] < .115 && capped[0] > .8 && both[0] > .36 &&
+		       both[0] < .44 && both[1] < .115 && freed[1] > freed[0] * .9;
+	}
+	ok(weighed[0] > weighed[1] * 2.7 && weighed[0] < weighed[1] * 3.3,
+	   "share: with cpu.weight 300 and 100 of their cgroups two VMs get %.3f and %.3f",
+	   weighed[0], weighed[1]);
+	ok(capped[1] > .085 && capped[1] < .115 && capped[0] > .8,
+	   "share: with cpu.max of 10 %% the one gets %.3f, the other %.3f", capped[1], capped[0]);
+	ok(both[0] > .36 && both[0] < .44 && both[1] < .115,
+	   "share: with 40 %% for the cgroup around both they get %.3f and %.3f", both[0], both[1]);
+	ok(freed[1] > freed[0] * .9 && freed[0] + freed[1] > .9,
+	   "share: without all that they get %.3f and %.3f", freed[0], freed[1]);
+}
+
+/* The nth thread but the first of a process. */
+static pid_t thread_of(pid_t pid, u32 n)
+{
+	char path[40];
+	struct dirent *e;
+	pid_t found = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir)))
+		if (atoi(e->d_name) > pid && !n--)
+			found = atoi(e->d_name);
+	closedir(dir);
+	return found;
+}
+
+/* As libvirt's vcpu_quota: a thread of a vCPU has a cgroup of its own. */
+static void cgroup_of_vcpu(void)
+{
+	struct corbel_vcpu_stat s;
+	u32 capped = 0, light = 0, full = 0, vcpus = 0;
+
+	start(guest_of_three, 1);
+	wait_for_guests(3);
+	put_pid("vms/less/cgroup.procs", children[0]);
+	put("vms/less/one/cgroup.type", "threaded");
+	put("vms/less/two/cgroup.type", "threaded");
+	put("vms/less/cgroup.subtree_control", "+cpu");
+	put_pid("vms/less/one/cgroup.threads", thread_of(children[0], 1));
+	put_pid("vms/less/two/cgroup.threads", thread_of(children[0], 2));
+	put("vms/less/one/cpu.max", "25000 100000");
+	put("vms/less/one/cpu.weight", "5000");
+	put("vms/less/two/cpu.weight", "10000");
+	sleep_until(now_ns() + 500 * MS);
+	for (u32 i = 0; get_stat(i, &s); i++) {
+		vcpus += !!s.vm;
+		capped += s.vm && s.cap == 25;
+		light += s.vm && s.cap == 25 && s.weight == 512;
+		full += s.vm && !s.cap && s.weight == 1024;
+	}
+	stop_all();
+	ok(vcpus == 3 && capped == 1 && light == 1,
+	   "share: cpu.max and cpu.weight of one thread's cgroup hold for its vCPU (%u of %u)",
+	   capped, vcpus);
+	ok(full == 2, "share: no weight within a VMM's cgroup gives it more than it had (%u)",
+	   full);
+	ok(try_put("vms/more/cpu.weight", "0") < 0 && try_put("vms/more/cpu.max", "-1") < 0,
+	   "share: Linux refuses values without sense itself");
+}
+
 int main(void)
 {
 	realtime();
 	groups();
+	make_cgroups();
+	cgroup_of_vms();
+	cgroup_of_vcpu();
+	root_thread();
 	shares(1);
 	shares(4);
 	lateness(2, 1);

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What a VMM's cgroups leave it of the CPUs, level by level; in the hypervisor's terms. */
+#include "pure.h"
+
+static u64 smaller(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Only what a cgroup is to its siblings counts, as in Linux: who may set weights within his own,
+ * has no more of the machine by that.
+ */
+void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 period)
+{
+	u64 percent;
+
+	if (weight < greatest)
+		s->weight = s->weight * weight / greatest;
+	if (!s->weight)
+		s->weight = 1; /* 0 would be no change */
+	if (quota < 0 || !period)
+		return;
+	percent = smaller(quota, ~0ull / 100) * 100 / period;
+	s->cap = smaller(percent ? percent : 1, s->cap);
+}
