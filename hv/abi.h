@@ -598,7 +598,7 @@ struct corbel_msr_filter {
 	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
 	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
 	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(PAUSE, "pause")				\
-	X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
+	X(BUS_LOCK, "bus-lock") X(NOTIFY, "notify") X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
 /* clang-format on */
 
 #endif

@@ -214,6 +214,10 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		vcpu_step(v, x, x->insn_len);
 		spin_make_way(v);
 		break;
+	case VMEXIT_BUS_LOCK: /* all CPUs have stood still: it goes the long way */
+	case VMEXIT_NOTIFY:   /* now it takes what has waited */
+		this_cpu()->resched = true;
+		break;
 	case VMEXIT_WBINVD:
 		vcpu_skip(v, x->insn_len);
 		break;

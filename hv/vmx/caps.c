@@ -70,6 +70,8 @@ static const struct wanted {
     {W_PROC2, PROC2_XSAVES, "xsaves"},
     {W_PROC2, PROC2_TSC_SCALE, "tsc-scale"},
     {W_PROC2, PROC2_PAUSE, "pause-loop"},
+    {W_PROC2, PROC2_BUS_LOCK, "bus-lock"},
+    {W_PROC2, PROC2_NOTIFY, "notify"},
 };
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)

@@ -5,7 +5,7 @@
 
 /* 0 is what is not listed, and VMEXIT_INTR, which the first check below picks out. */
 _Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
-const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
+const u8 vmx_plain_exits[EXIT_NOTIFY + 1] = {
     [EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
     [EXIT_INIT] = VMEXIT_INIT,
     [EXIT_INTR_WINDOW] = VMEXIT_IRQ_WINDOW,
@@ -30,6 +30,8 @@ const u8 vmx_plain_exits[EXIT_ENCLS + 1] = {
     [EXIT_XSETBV] = VMEXIT_XSETBV,
     [EXIT_APIC_WRITE] = VMEXIT_APIC_WRITE,
     [EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
+    [EXIT_BUS_LOCK] = VMEXIT_BUS_LOCK,
+    [EXIT_NOTIFY] = VMEXIT_NOTIFY,
 };
 
 static void decode_exception(const struct vmx_raw *r, struct vm_exit *x)
@@ -105,5 +107,7 @@ void vmx_decode_exit(const struct vmx_raw *r, struct vm_exit *x)
 		if (basic < ARRAY_SIZE(vmx_plain_exits) && vmx_plain_exits[basic])
 			x->reason = vmx_plain_exits[basic];
 		x->apic = r->qual;
+		if (basic == EXIT_NOTIFY && r->qual & QUAL_STATE_LOST)
+			x->reason = VMEXIT_OTHER; /* nobody could go on */
 	}
 }

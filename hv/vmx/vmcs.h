@@ -34,6 +34,7 @@ struct vcpu;
 	X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012) X(ENTRY_MSR_LOADS, 0x4014)		\
 	X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018) X(TPR_THRESHOLD, 0x401c)		\
 	X(PROC2_CONTROLS, 0x401e) X(PLE_GAP, 0x4020) X(PLE_WINDOW, 0x4022)			\
+	X(NOTIFY_WINDOW, 0x4024)								\
 	X(INSN_ERROR, 0x4400) X(EXIT_REASON, 0x4402) X(EXIT_INTR_INFO, 0x4404)			\
 	X(EXIT_INTR_ERROR, 0x4406) X(IDT_INFO, 0x4408)						\
 	X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c) VMCS_SEGMENTS(X, LIMIT, 0x4800)		\
@@ -154,6 +155,8 @@ refused:
 #define PROC2_ENCLS	BIT(15)
 #define PROC2_XSAVES	BIT(20)
 #define PROC2_TSC_SCALE BIT(25)
+#define PROC2_BUS_LOCK	BIT(30) /* exits behind locked accesses that need the bus */
+#define PROC2_NOTIFY	BIT(31) /* exits where no event could be delivered for long */
 
 /* VM-exit and VM-entry controls */
 #define EXIT_SAVE_DEBUG	 BIT(2)
@@ -213,6 +216,8 @@ enum {
 	EXIT_XSETBV = 55,
 	EXIT_APIC_WRITE = 56,
 	EXIT_ENCLS = 60,
+	EXIT_BUS_LOCK = 74,
+	EXIT_NOTIFY = 75,
 };
 
 /* Exit qualification of CR accesses, I/O, task switches, EPT violations */
@@ -233,6 +238,7 @@ enum {
 #define QUAL_EPT_EXEC	BIT(2)
 #define QUAL_EPT_LINEAR BIT(7)
 #define QUAL_EPT_FINAL	BIT(8)
+#define QUAL_STATE_LOST BIT(0) /* of EXIT_NOTIFY: what is in the VMCS is not the guest's */
 #define QUAL_DB_DR6	(GENMASK(3, 0) | GENMASK(14, 13))
 
 /* VMX_BASIC */

@@ -271,6 +271,8 @@ static const struct {
     {VMCS_HOST_RIP, (u64)vmx_exit},
 };
 
+#define NOTIFY_TICKS 131072 /* more than any instruction takes */
+
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_current(v);
@@ -279,7 +281,7 @@ static void init_controls(struct vcpu *v)
 	s->proc = vmx_ctl.proc;
 	s->proc2 = vmx_ctl.proc2;
 	if (vm->is_dom0)
-		s->proc2 &= ~PROC2_WBINVD;
+		s->proc2 &= ~(PROC2_WBINVD | PROC2_BUS_LOCK | PROC2_NOTIFY);
 	for (u32 i = 0; i < ARRAY_SIZE(reset_fields); i++)
 		vmcs_write(reset_fields[i].field, reset_fields[i].value);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
@@ -310,6 +312,8 @@ static void init_controls(struct vcpu *v)
 		vmcs_write32(VMCS_PLE_GAP, SPIN_GAP);
 		vmcs_write32(VMCS_PLE_WINDOW, SPIN_WINDOW);
 	}
+	if (s->proc2 & PROC2_NOTIFY)
+		vmcs_write32(VMCS_NOTIFY_WINDOW, NOTIFY_TICKS);
 	vmx_set_tsc(v);
 	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
 	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = RFLAGS_FIXED);
@@ -406,6 +410,8 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 			unblocked = r.intr_info;
 	} else if (basic == EXIT_EPT_VIOLATION) {
 		r.gpa = vmcs_read64(VMCS_GUEST_PHYSICAL);
+		unblocked = r.qual;
+	} else if (basic == EXIT_NOTIFY) {
 		unblocked = r.qual;
 	}
 	if (unlikely(idt & EVT_VALID)) {

@@ -179,9 +179,10 @@ static void test_words(void)
 	      "processor: TSC offset, HLT, MWAIT, RDPMC, TPR shadow, ports, MSRs, MONITOR (%x)",
 	      c.proc);
 	CHECK(c.proc2 == (BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
-			  BIT(10) | BIT(12) | BIT(15) | BIT(20) | BIT(25)),
+			  BIT(10) | BIT(12) | BIT(15) | BIT(20) | BIT(25) | BIT(30) | BIT(31)),
 	      "secondary: EPT, RDTSCP, x2APIC, VPID, WBINVD, unrestricted, APIC registers, "
-	      "interrupt delivery, PAUSE loops, INVPCID, ENCLS, XSAVES, TSC scaling (%x)",
+	      "interrupt delivery, PAUSE loops, INVPCID, ENCLS, XSAVES, TSC scaling, bus locks, "
+	      "notification (%x)",
 	      c.proc2);
 	CHECK(c.exit == (0x36dfb | BIT(2) | BIT(9) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
 	      "exits: debug, 64 bits, interrupts acknowledged, PAT, EFER (%x)", c.exit);
@@ -283,6 +284,17 @@ static void test_fallbacks(void)
 	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
 	c = choose_without("pause-loop");
 	CHECK(!(c.proc2 & PROC2_PAUSE), "without exits of PAUSE loops");
+	m = models[SKYLAKE].m;
+	m.proc2 |= (u64)(PROC2_BUS_LOCK | PROC2_NOTIFY) << 32;
+	hidden = NULL;
+	CHECK(!vmx_choose_controls(&m, masked, &c) && c.proc2 & PROC2_BUS_LOCK &&
+		  c.proc2 & PROC2_NOTIFY,
+	      "newer CPUs have exits for bus locks, and for events that cannot be delivered");
+	hidden = "notify";
+	CHECK(!vmx_choose_controls(&m, masked, &c) && !(c.proc2 & PROC2_NOTIFY) &&
+		  c.proc2 & PROC2_BUS_LOCK,
+	      "without the latter");
+	hidden = NULL;
 	c = choose_without("tsc-scale");
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");

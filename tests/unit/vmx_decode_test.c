@@ -97,7 +97,7 @@ static void test_decode_plain(void)
 	    {31, VMEXIT_MSR_READ},     {32, VMEXIT_MSR_WRITE},	  {43, VMEXIT_IRQ_WINDOW},
 	    {45, VMEXIT_EOI},	       {50, VMEXIT_VMX_SVM_INSN}, {52, VMEXIT_INTR},
 	    {54, VMEXIT_WBINVD},       {55, VMEXIT_XSETBV},	  {56, VMEXIT_APIC_WRITE},
-	    {60, VMEXIT_VMX_SVM_INSN},
+	    {60, VMEXIT_VMX_SVM_INSN}, {74, VMEXIT_BUS_LOCK},	  {75, VMEXIT_NOTIFY},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
@@ -108,8 +108,15 @@ static void test_decode_plain(void)
 	for (u32 raw = 61; raw < 0x10000; raw++) {
 		struct vm_exit x = decode((struct vmx_raw){.reason = raw});
 
-		CHECK_QUIET(x.reason == VMEXIT_OTHER, "exit %u", raw);
+		CHECK_QUIET(x.reason == VMEXIT_OTHER || raw == 74 || raw == 75, "exit %u", raw);
 	}
+	CHECK(decode((struct vmx_raw){.reason = 75, .qual = 1 << 12}).reason == VMEXIT_NOTIFY &&
+		  decode((struct vmx_raw){.reason = 75, .qual = 1}).reason == VMEXIT_OTHER,
+	      "a guest whose state is lost does not go on");
+	CHECK(decode((struct vmx_raw){.reason = BIT(26) | 12}).reason == VMEXIT_HLT &&
+		  decode((struct vmx_raw){.reason = BIT(26) | 48, .qual = 0x181}).reason ==
+		      VMEXIT_P2M_FAULT,
+	      "other exits may say that there was a bus lock, too");
 	CHECK(decode((struct vmx_raw){.reason = 45, .qual = 0x61}).apic == 0x61 &&
 		  decode((struct vmx_raw){.reason = 56, .qual = 0x3f0}).apic == 0x3f0,
 	      "the vector of an EOI, the register of an APIC write");
