@@ -118,13 +118,14 @@ unit: $(UNIT:%=$(BUILD)/unit/%) $(FUZZ:%=$(BUILD)/unit/%_fuzz)
 	@fail=0; for t in $(UNIT) $(FUZZ:%=%_fuzz); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
 fuzz: $(FUZZ:%=fuzz-%)
 
-# Shares of CPUs beside the ideal: the unit tests sched_share and sched_mix with SCENARIOS random ones, from SEED on.
+# Shares of CPUs beside the ideal: the unit tests sched_share, sched_mix and sched_core with SCENARIOS random ones, from SEED on.
 SCENARIOS ?= 3000
 SEED      ?= 1
 .PHONY: sched-sim
-sched-sim: $(BUILD)/unit/sched_share $(BUILD)/unit/sched_mix
+sched-sim: $(BUILD)/unit/sched_share $(BUILD)/unit/sched_mix $(BUILD)/unit/sched_core
 	@$(BUILD)/unit/sched_share $(SCENARIOS) $(SEED)
 	@$(BUILD)/unit/sched_mix $(SCENARIOS) $(SEED)
+	@$(BUILD)/unit/sched_core $(SCENARIOS) $(SEED)
 
 -include dom0/kmod/kmod.mk
 -include tools/tools.mk

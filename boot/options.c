@@ -192,6 +192,7 @@ static const struct option {
     {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
     {"iommu", AT(iommu), NULL, "dom0,off,strict"}, /* enum iommu_mode */
     {"nested", AT(nested), NULL, "off,on"},
+    {"sched-gran", AT(sched_core), NULL, "cpu,core"},
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */

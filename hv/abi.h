@@ -222,10 +222,11 @@ enum corbel_iommu {
 	CORBEL_IOMMU_DOM0,   /* what dom0's kernel sets up */
 	CORBEL_IOMMU_STRICT, /* the hypervisor: they do not reach its memory */
 };
-#define CORBEL_FEATURE_TSC_SCALE  1u /* STATE_TSC_KHZ takes frequencies not this machine's */
-#define CORBEL_FEATURE_DEVICE_IRQ 2u /* devices in domains raise only what HC_DOMAIN_IRQ says */
-#define CORBEL_FEATURE_NESTED	  8u /* guests may have guests: STATE_NESTED */
-#define CORBEL_FEATURE_IRQ_REMAP  4u /* all raise only what dom0's kernel has set for them */
+#define CORBEL_FEATURE_TSC_SCALE  1u  /* STATE_TSC_KHZ takes frequencies not this machine's */
+#define CORBEL_FEATURE_DEVICE_IRQ 2u  /* devices in domains raise only what HC_DOMAIN_IRQ says */
+#define CORBEL_FEATURE_NESTED	  8u  /* guests may have guests: STATE_NESTED */
+#define CORBEL_FEATURE_BY_CORE	  16u /* CPUs of a core run one VM at a time: sched-gran=core */
+#define CORBEL_FEATURE_IRQ_REMAP  4u  /* all raise only what dom0's kernel has set for them */
 
 struct corbel_vm_create {
 	char name[32];

@@ -16,7 +16,8 @@
 enum corbel_pool_op {
 	/*
 	 * name, policy ("": fair), cpus as of ADD, or 0 -> its id. -EEXIST: a pool has that name;
-	 * -EINVAL: no name, or no such policy; -ENOSPC: too many pools
+	 * -EINVAL: no name, or no such policy; -ENOSPC: too many pools; -EOPNOTSUPP: not with
+	 * sched-gran=core, with which CPUs of a core come and go together (else -EINVAL)
 	 */
 	CORBEL_POOL_CREATE,
 	CORBEL_POOL_DESTROY, /* pool; its CPUs are of none. -EBUSY: it has VMs; -EPERM: pool 0 */

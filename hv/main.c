@@ -120,6 +120,7 @@ static void __noreturn main_rest(void)
 	timer_init_cpu();
 	sched_init(b->opt.sched, vcpu_leave);
 	sched_set_pinned_share(b->opt.dom0_share);
+	sched_by_core(b->opt.sched_core);
 	if (enable_cpu(me))
 		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more "
 			  "memory with option hvmem=",
@@ -130,6 +131,9 @@ static void __noreturn main_rest(void)
 	me->online = true;
 	smp_init(enable_cpu, cpu_main);
 	print_banner();
+	if (b->opt.sched_core)
+		log_info("sched-gran=core: %u cores have several CPUs, which run one VM at a time",
+			 sched_shared_cores());
 	iommu_init();
 	posting_init();
 	console_start_polling();

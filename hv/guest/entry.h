@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "hv/guest/exit.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 
@@ -14,6 +15,8 @@
 static inline u64 entry_begin(struct cpu *c, const struct vcpu *v)
 {
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
+	if (unlikely(c->mates))
+		exit_check_mates(c);
 	return __atomic_load_n(&v->p2m->tlb_gen, __ATOMIC_SEQ_CST);
 }
 

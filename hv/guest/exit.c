@@ -305,6 +305,16 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 	return EXIT_PREPARE;
 }
 
+void exit_check_mates(const struct cpu *c)
+{
+	for (u64 mates = c->mates; mates; mates &= mates - 1) {
+		const struct vm *other =
+		    __atomic_load_n(&cpus[__builtin_ctzll(mates)]->in_guest, __ATOMIC_SEQ_CST);
+
+		BUG_ON(other && other != c->in_guest);
+	}
+}
+
 void exit_loop(struct vcpu *v, struct cpu *c)
 {
 	struct vm_exit x;

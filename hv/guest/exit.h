@@ -15,3 +15,6 @@ enum after_exit {
  * entry.
  */
 void exit_loop(struct vcpu *v, struct cpu *c);
+
+/* sched-gran=core: no CPU of this one's core may be in the guest of another VM. */
+void exit_check_mates(const struct cpu *c);

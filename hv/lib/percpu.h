@@ -28,6 +28,7 @@ struct cpu {
 	struct vcpu *loaded;
 	/* set before the flush generation is read for an entry, cleared after the exit */
 	struct vm *in_guest;
+	u64 mates;    /* bit mask: CPUs of its core that must be in no other VM's guest meanwhile */
 	u64 exit_seq; /* incremented after each exit */
 	u64 host_gen; /* smp_flush_host() calls that it has followed */
 	/* leave the vCPU's run loop and ask the scheduler; others may set it */

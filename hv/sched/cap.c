@@ -90,7 +90,14 @@ u64 cap_window_end(const struct sched_unit *u)
 	return u->group ? MIN(end, end_of(&u->group->cap)) : end;
 }
 
-bool cap_may_go_on(struct sched_unit *u, u64 now)
+struct sched_unit *cap_take_parked(struct sched_queue *parked, u64 now)
 {
-	return u->pinned && READ_ONCE(u->budget.counts) && left_of(&u->cap, now);
+	struct sched_unit *u;
+
+	for (u = parked->head; u; u = u->next)
+		if (u->pinned && READ_ONCE(u->budget.counts) && left_of(&u->cap, now))
+			break;
+	if (u)
+		queue_remove(parked, u);
+	return u;
 }

@@ -27,5 +27,8 @@ static inline u64 cap_left(struct sched_unit *u, u64 now)
 
 /* When a unit that has used up its cap may run again at the earliest. */
 u64 cap_window_end(const struct sched_unit *u);
-/* It is dom0's, and may run all the same if nobody else wants to: hv/sched/deadline.c */
-bool cap_may_go_on(struct sched_unit *u, u64 now);
+/*
+ * Off the queue: dom0's, which may run though its budget is used up, as nobody else wants to
+ * (hv/sched/deadline.c); NULL: it is not there.
+ */
+struct sched_unit *cap_take_parked(struct sched_queue *parked, u64 now);

@@ -5,6 +5,7 @@
 #include "hv/sched/deadline.h"
 #include "hv/sched/place.h"
 #include "hv/sched/seat.h"
+#include "hv/sched/smt.h"
 
 static struct cpupool *const loose = &cpupools[CORBEL_MAX_POOLS];
 
@@ -169,7 +170,7 @@ static s64 add_locked(struct cpupool *p, u64 cpus)
 	struct cpupool *first = &cpupools[0];
 
 	ASSERT_HELD(&sched_set_up);
-	if (!cpus || cpus & ~READ_ONCE(sched_online))
+	if (!cpus || cpus & ~READ_ONCE(sched_online) || !smt_is_whole(cpus))
 		return -EINVAL;
 	if (cpus & ~(loose->cpus | first->cpus) || (p != first && !(first->cpus & ~cpus)))
 		return -EBUSY;
@@ -183,7 +184,7 @@ static s64 add_locked(struct cpupool *p, u64 cpus)
 static s64 remove_locked(struct cpupool *p, u64 cpus)
 {
 	ASSERT_HELD(&sched_set_up);
-	if (cpus & ~p->cpus)
+	if (cpus & ~p->cpus || !smt_is_whole(cpus))
 		return -EINVAL;
 	if (p->groups && !(p->cpus & ~cpus))
 		return -EBUSY;
@@ -217,6 +218,8 @@ static s64 create_locked(const struct corbel_pool_call *c)
 		return -ENOSPC;
 	if (!policy)
 		return -EINVAL;
+	if (!smt_can(policy))
+		return -EOPNOTSUPP;
 	*p = (struct cpupool){.policy = policy};
 	memcpy(p->name, c->name, sizeof(p->name));
 	if (c->cpus)

@@ -37,17 +37,21 @@ void place_init(sched_leave_fn *leave)
 	sched_ms = ns_to_tsc(1000000);
 	sched_online = sched_idle = 0;
 	has_threads = false;
+	smt_init(sched_ms);
 }
 
-/* This CPU is near to those that are there already, and they to it. */
+/* This CPU is near to those that are there already, and they to it. Nothing runs anywhere yet. */
 static void join_neighbours(struct sched_cpu *sc, const struct cpu *c)
 {
 	for (u64 others = READ_ONCE(sched_online) | BIT(sc->index); others; others &= others - 1) {
 		u32 i = __builtin_ctzll(others);
 		u32 d = i == sc->index ? NEAR_CORE : topology_distance(&c->place, &cpus[i]->place);
 
-		if (i != sc->index && d == NEAR_CORE)
+		if (i != sc->index && d == NEAR_CORE) {
 			WRITE_ONCE(has_threads, true);
+			sc->core = smt_join(i, sc->index);
+			WRITE_ONCE(sched_cpus[i].core, sc->core);
+		}
 		for (; d < NEAR_COUNT; d++) {
 			__atomic_fetch_or(&sc->near[d], BIT(i), __ATOMIC_SEQ_CST);
 			__atomic_fetch_or(&sched_cpus[i].near[d], BIT(sc->index), __ATOMIC_SEQ_CST);
@@ -69,12 +73,6 @@ void sched_init_cpu(void)
 	join_neighbours(sc, c);
 	__atomic_fetch_or(&sched_online, BIT(c->index), __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&cpupools[0].cpus, BIT(c->index), __ATOMIC_SEQ_CST);
-}
-
-void place_poke(u32 cpu)
-{
-	__atomic_store_n(&cpus[cpu]->resched, true, __ATOMIC_SEQ_CST);
-	smp_kick(cpus[cpu]);
 }
 
 void place_recheck(u32 cpu)
@@ -142,6 +140,24 @@ static u64 load_of(const struct sched_cpu *sc)
 	return READ_ONCE(sc->rq.load);
 }
 
+/* The CPUs that run one group at a time, this one at least. */
+static u64 mates_of(const struct sched_cpu *sc)
+{
+	return sc->core ? READ_ONCE(sc->near[NEAR_CORE]) : BIT(sc->index);
+}
+
+/* Of all with which it takes turns. */
+static u64 load_around(const struct sched_cpu *sc)
+{
+	u64 sum = 0;
+
+	if (likely(!sc->core))
+		return load_of(sc);
+	for (u64 rest = mates_of(sc); rest; rest &= rest - 1)
+		sum += load_of(&sched_cpus[__builtin_ctzll(rest)]);
+	return sum;
+}
+
 void place_send(struct sched_unit *u, u32 cpu)
 {
 	struct sched_cpu *sc = &sched_cpus[cpu];
@@ -169,7 +185,7 @@ static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
 	struct sched_unit *u;
 
 	for (u = sc->rq.queue.head; u; u = u->next)
-		if (!u->pinned && (READ_ONCE(u->allowed) & BIT(cpu)))
+		if (!u->pinned && (READ_ONCE(u->allowed) & BIT(cpu)) && smt_fits(cpu, u))
 			break;
 	return u;
 }
@@ -180,11 +196,15 @@ static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
  */
 static u64 level_of(const struct sched_cpu *sc, u64 now)
 {
-	u64 since = READ_ONCE(sc->charged_at), level = READ_ONCE(sc->rq.floor);
+	u64 since = READ_ONCE(sc->charged_at),
+	    level = READ_ONCE(sc->rq.floor) + READ_ONCE(sc->lift);
+
+	if (unlikely(sc->core))
+		level = smt_level(sc->core);
 
 	if (!READ_ONCE(sc->rq.queue.count) && now > since)
 		level += (now - since) * SHARE_DEFAULT / MAX(load_of(sc), 1ull);
-	return level + READ_ONCE(sc->lift);
+	return level;
 }
 
 /*
@@ -204,7 +224,7 @@ static s64 lead_allowed(const struct sched_cpu *sc)
  */
 static bool is_better(const struct sched_cpu *a, const struct sched_cpu *b, u64 now)
 {
-	u64 load = load_of(a), other = load_of(b);
+	u64 load = load_around(a), other = load_around(b);
 
 	if (MAX(load, other) - MIN(load, other) > MAX(load, other) / LIKE_PART)
 		return load < other;
@@ -255,13 +275,14 @@ static u32 claim_nearest(u64 of, u32 last)
 u32 place_choose(const struct sched_unit *u)
 {
 	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online), near;
+	u64 idle = smt_fitting(READ_ONCE(sched_idle) & allowed, u);
 	u32 last = READ_ONCE(u->cpu), cpu = MAX_CPUS, best;
 
 	BUG_ON(!allowed);
 	if (READ_ONCE(has_threads))
-		cpu = claim_nearest(idle_cores(READ_ONCE(sched_idle) & allowed), last);
+		cpu = claim_nearest(idle_cores(idle), last);
 	if (cpu == MAX_CPUS)
-		cpu = claim_nearest(READ_ONCE(sched_idle) & allowed, last);
+		cpu = claim_nearest(idle, last);
 	if (cpu != MAX_CPUS)
 		return cpu;
 	near = allowed & READ_ONCE(sched_cpus[last].near[NEAR_CACHE]);
@@ -273,7 +294,7 @@ u32 place_choose(const struct sched_unit *u)
 	}
 	for (u64 rest = allowed & ~near; rest; rest &= rest - 1) {
 		cpu = __builtin_ctzll(rest);
-		if (load_of(&sched_cpus[cpu]) < load_of(&sched_cpus[best]) / 2)
+		if (load_around(&sched_cpus[cpu]) < load_around(&sched_cpus[best]) / 2)
 			best = cpu;
 	}
 	return best;
@@ -284,8 +305,11 @@ static s64 lead_of(const struct sched_cpu *ahead, struct sched_cpu *behind, s64 
 {
 	s64 lead = (s64)(level_of(ahead, now) - level_of(behind, now));
 
-	if (lead > most)
-		__atomic_fetch_add(&behind->lift, lead - most, __ATOMIC_SEQ_CST);
+	for (u64 rest = lead > most ? mates_of(behind) : 0; rest; rest &= rest - 1)
+		__atomic_fetch_add(&sched_cpus[__builtin_ctzll(rest)].lift, lead - most,
+				   __ATOMIC_SEQ_CST);
+	if (lead > most && unlikely(behind->core))
+		smt_lift(behind->core, lead - most);
 	return MIN(lead, most);
 }
 
@@ -302,6 +326,21 @@ static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
 			lead_of(sc, other, ALONE_DEBT * lead_allowed(other), now);
 		lead_of(other, sc, MAX_DEBT * lead_allowed(sc), now);
 	}
+}
+
+/* How far others get where the unit may go, beyond those here. */
+static s64 lead_over(const struct sched_cpu *sc, const struct sched_cpu *other, u64 now)
+{
+	if (unlikely(sc->core) && sc->core == other->core)
+		return other->rq.floor - sc->rq.floor;
+	return level_of(other, now) - level_of(sc, now);
+}
+
+static bool has_less_than(const struct sched_cpu *a, const struct sched_cpu *b)
+{
+	if (unlikely(a->core) && a->core == b->core)
+		return load_of(a) < load_of(b);
+	return load_around(a) < load_around(b);
 }
 
 /*
@@ -322,8 +361,8 @@ static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 	forget_debts(sc, others, now);
 	for (; others; others &= others - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
-		s64 lead = level_of(other, now) - level_of(sc, now);
-		u32 times = load_of(other) < load_of(sc) ? 1 : 2;
+		s64 lead = lead_over(sc, other, now);
+		u32 times = has_less_than(other, sc) ? 1 : 2;
 
 		if (!(READ_ONCE(sc->near[NEAR_CACHE]) & BIT(other->index)))
 			times++; /* what it has in the cache stays behind */
@@ -341,15 +380,16 @@ static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched
 				  u64 now)
 {
 	struct sched_cpu *best = NULL;
+	u64 load = load_around(sc);
 
 	if (u->pinned || READ_ONCE(u->boost))
 		return NULL;
 	for (ahead &= READ_ONCE(u->allowed); ahead; ahead &= ahead - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(ahead)];
 
-		if (2ull * u->load > load_of(sc) && load_of(other) + u->load >= load_of(sc))
+		if (2ull * u->load > load && load_around(other) + u->load >= load)
 			continue;
-		if (!best || (s64)(level_of(other, now) - level_of(best, now)) > 0)
+		if (!best || lead_over(sc, other, now) > lead_over(sc, best, now))
 			best = other;
 	}
 	return best;
@@ -364,11 +404,38 @@ static bool is_disturbed(const struct sched_cpu *sc)
 	       (home && home->on_rq && READ_ONCE(home->boost));
 }
 
+/* It is as far there as it was, and so behind others. */
+static void take_along(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cpu *to)
+{
+	u64 most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * lead_allowed(to);
+
+	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
+	if ((s64)(most_behind - u->vruntime) > 0)
+		u->vruntime = most_behind;
+	u->floor = READ_ONCE(to->rq.floor); /* it may have to go on from there */
+	u->floor_rq = &to->rq;
+}
+
+void place_forgive(struct sched_cpu *sc, struct sched_unit *u)
+{
+	u64 most_ahead = smt_level(sc->core) + MAX_DEBT * lead_allowed(sc) - READ_ONCE(sc->lift);
+
+	if ((s64)(u->vruntime - most_ahead) > 0)
+		u->vruntime = most_ahead;
+}
+
+/* But it may have got further elsewhere, where fewer wanted to run, and need not wait for that. */
+static void join_core(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cpu *to)
+{
+	take_along(sc, u, to);
+	place_forgive(to, u);
+}
+
 static void even_out(struct sched_cpu *sc, u64 now)
 {
 	struct sched_cpu *to = NULL;
 	struct sched_unit *u;
-	u64 ahead, most_behind;
+	u64 ahead;
 
 	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
 		return;
@@ -382,13 +449,7 @@ static void even_out(struct sched_cpu *sc, u64 now)
 	if (!u)
 		return;
 	rq_remove(sc, u);
-	/* it is as far as it was, and so behind those there */
-	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
-	most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * lead_allowed(to);
-	if ((s64)(most_behind - u->vruntime) > 0)
-		u->vruntime = most_behind;
-	u->floor = READ_ONCE(to->rq.floor); /* it may have to go on from there */
-	u->floor_rq = &to->rq;
+	take_along(sc, u, to);
 	send_from(sc, u, to->index);
 }
 
@@ -407,6 +468,8 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 		if (u && claim_idle(cpu)) {
 			lead_of(sc, &sched_cpus[cpu], 0, now);
 			rq_remove(sc, u);
+			if (unlikely(sc->core)) /* those there may not have idled */
+				join_core(sc, u, &sched_cpus[cpu]);
 			send_from(sc, u, cpu);
 		}
 	}
@@ -414,14 +477,26 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 		even_out(sc, now);
 }
 
-void place_ask_for_work(struct sched_cpu *sc, u64 now)
+void place_give_on_core(struct sched_cpu *sc, u64 now)
+{
+	u32 waiting = sc->rq.queue.count;
+
+	if (sc->leaving)
+		return;
+	place_give_away(sc, true, now);
+	if (sc->rq.queue.count != waiting)
+		smt_look(sc);
+}
+
+bool place_ask_for_work(struct sched_cpu *sc, u64 now)
 {
 	u64 others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 	u32 busiest = MAX_CPUS;
+	bool anybody = sc->asked;
 	u64 most = 0;
 
 	if (sc->policy->need) /* nobody may move */
-		return;
+		return false;
 	sc->asked_at = now;
 	for (others &= ~sc->asked; others; others &= others - 1) {
 		u32 cpu = __builtin_ctzll(others);
@@ -437,9 +512,22 @@ void place_ask_for_work(struct sched_cpu *sc, u64 now)
 	}
 	if (busiest == MAX_CPUS) {
 		sc->asked = 0;
-		return;
+		return anybody;
 	}
 	sc->asked |= BIT(busiest);
 	__atomic_fetch_or(&sched_cpus[busiest].pull, BIT(sc->index), __ATOMIC_SEQ_CST);
 	place_poke(busiest);
+	return true;
+}
+
+struct sched_unit *place_trade(struct sched_cpu *sc, struct sched_unit *u)
+{
+	u64 vruntime = u->vruntime;
+
+	rq_remove(sc, u);
+	u->vruntime = sc->curr->vruntime;
+	sc->curr->vruntime = vruntime;
+	sc->policy->enqueue(&sc->rq, u);
+	u->on_rq = true;
+	return u;
 }

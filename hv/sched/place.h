@@ -5,10 +5,13 @@
  */
 #pragma once
 
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/topology.h"
 #include "hv/lib/lock.h"
 #include "hv/sched/cpupool.h"
 #include "hv/sched/policy.h"
+#include "hv/sched/smt.h"
 
 /*
  * One CPU's part of the scheduler. Where nothing else is said only that CPU touches a field; the
@@ -22,6 +25,7 @@ struct sched_cpu {
 	u32 index;		  /* set once */
 	/* bit masks of the CPUs, this one too, that are no further than that; atomic, any CPU */
 	u64 near[NEAR_COUNT];
+	struct smt_core *core;		/* NULL: its CPUs do not look at each other; set once */
 	struct cpupool *pool;		/* under sched_set_up; its CPU reads it, too */
 	bool recheck;			/* atomic, any CPU: what may run here is to be looked at */
 	const struct sched_ops *policy; /* its pool's, once it has seen that */
@@ -32,8 +36,9 @@ struct sched_cpu {
 	struct sched_unit *hand;     /* yielded to, and on no queue: see hand_over() in sched.c */
 	struct sched_unit *home;     /* dom0's unit of this CPU; set once */
 	struct sched_unit *favoured; /* to be picked by the next sched_next(): sched_give_way() */
-	struct sched_unit *giver;    /* gave the CPU by sched_yield_to(), and waits; pinned */
-	u64 started, slice_end;	     /* of curr, in ticks */
+	bool leaving;		  /* others have to leave the core before it runs what it chose */
+	struct sched_unit *giver; /* gave the CPU by sched_yield_to(), and waits; pinned */
+	u64 started, slice_end;	  /* of curr, in ticks */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
@@ -72,7 +77,7 @@ static inline void rq_remove(struct sched_cpu *sc, struct sched_unit *u)
 /* CPUs that idle while units wait here, once the running one has had the CPU for a while. */
 static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
 {
-	if (now < sc->started + sched_ms || !sc->rq.queue.count)
+	if ((now < sc->started + sched_ms && !sc->core) || !sc->rq.queue.count)
 		return 0;
 	return READ_ONCE(sched_idle) & READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 }
@@ -83,9 +88,28 @@ static inline bool place_has_home(const struct sched_cpu *sc)
 	return sc->home && READ_ONCE(sc->home->load);
 }
 
+/* Who is next: the first of the queue, or dom0's unit for an event that cannot wait its turn. */
+static inline struct sched_unit *place_first(const struct sched_cpu *sc)
+{
+	struct sched_unit *home = sc->home;
+
+	if (home && home->on_rq && READ_ONCE(home->boost) && sc->policy->urgent(&sc->rq, home))
+		return home;
+	return sc->rq.queue.head;
+}
+
 void place_init(sched_leave_fn *leave);
 /* Make a CPU call sched_next() soon. */
-void place_poke(u32 cpu);
+static inline void place_poke(u32 cpu)
+{
+	__atomic_store_n(&cpus[cpu]->resched, true, __ATOMIC_SEQ_CST);
+	smp_kick(cpus[cpu]);
+}
+/*
+ * A unit has got far ahead of others on its core, where it ran beside another of its group: it need
+ * not wait for that.
+ */
+void place_forgive(struct sched_cpu *sc, struct sched_unit *u);
 /* And look there whether those that wait may run there. */
 void place_recheck(u32 cpu);
 /* The CPU is that pool's from now on. */
@@ -134,8 +158,15 @@ void place_send(struct sched_unit *u, u32 cpu);
  * here: on the queue, or kept by the caller.
  */
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
+/* The same where CPUs share a core: beside the unit that was chosen, or those of other CPUs. */
+void place_give_on_core(struct sched_cpu *sc, u64 now);
 /*
  * This CPU idles: ask the one where most units wait for one, then others: those that wait may not
- * be allowed here.
+ * be allowed here. False: nobody waits anywhere, or all have been asked in vain.
  */
-void place_ask_for_work(struct sched_cpu *sc, u64 now);
+bool place_ask_for_work(struct sched_cpu *sc, u64 now);
+/*
+ * The running unit makes way for u. So that the two have no more between them than before, u has
+ * the other's place among those that wait, and the other u's.
+ */
+struct sched_unit *place_trade(struct sched_cpu *sc, struct sched_unit *u);

@@ -80,25 +80,17 @@ static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		return false;
 	}
 	place_count(u, true);
+	if (unlikely(sc->core) && sc->charged_at == SCHED_NEVER && !sc->rq.queue.count)
+		smt_catch_up(sc);
 	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;
 }
 
-/* Who is next: the first of the queue, or dom0's unit for an event that cannot wait its turn. */
-static struct sched_unit *first_of(const struct sched_cpu *sc)
-{
-	struct sched_unit *home = sc->home;
-
-	if (home && home->on_rq && READ_ONCE(home->boost) && sc->policy->urgent(&sc->rq, home))
-		return home;
-	return sc->rq.queue.head;
-}
-
 /* Does a unit that waits here have an event, and come before the running one? */
 static inline bool is_preempted(const struct sched_cpu *sc, u64 now)
 {
-	const struct sched_unit *first = first_of(sc);
+	const struct sched_unit *first = place_first(sc);
 
 	return first && READ_ONCE(first->boost) && sc->policy->preempts(first, sc->curr, now);
 }
@@ -331,6 +323,8 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 	sc->curr = NULL;
 	unit_set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
+	if (unlikely(sc->core))
+		place_forgive(sc, u);
 	enqueue_here(sc, u, now);
 	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
 		boost_queued(u);
@@ -342,6 +336,8 @@ static bool may_keep_cpu(const struct sched_cpu *sc, u64 now)
 	if (!fits_here(sc, sc->curr, now) || now >= sc->slice_end)
 		return false;
 	if (sc->giver && READ_ONCE(sc->giver->boost))
+		return false;
+	if (unlikely(sc->core) && !smt_may_keep(sc))
 		return false;
 	return !is_preempted(sc, now);
 }
@@ -380,9 +376,9 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 /* No third unit and no other CPU has a say in who runs here next. */
 static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *to, u64 now)
 {
-	return now < sc->slice_end && !sc->parked.count && !READ_ONCE(sc->inbox.head) &&
-	       !READ_ONCE(sc->pull) && !READ_ONCE(to->capped) && may_run_here(sc, to) &&
-	       !place_takers(sc, now);
+	return now < sc->slice_end && !sc->core && !sc->parked.count &&
+	       !READ_ONCE(sc->inbox.head) && !READ_ONCE(sc->pull) && !READ_ONCE(to->capped) &&
+	       may_run_here(sc, to) && !place_takers(sc, now);
 }
 
 /*
@@ -450,33 +446,24 @@ static struct sched_unit *take_preferred(struct sched_cpu *sc, struct sched_unit
 	return next;
 }
 
-/*
- * The running unit makes way for u. So that the two have no more between them than before, u has
- * the other's place among those that wait, and the other u's.
- */
-static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *u)
+/* Off the queue: u, who is on none, or who is first, of those that may run beside others. */
+static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, bool *early,
+				    u64 now)
 {
-	u64 vruntime = u->vruntime;
+	const struct sched_unit *preferred = u;
 
-	rq_remove(sc, u);
-	u->vruntime = sc->curr->vruntime;
-	sc->curr->vruntime = vruntime;
-	sc->policy->enqueue(&sc->rq, u);
-	u->on_rq = true;
-	return u;
-}
+	while (!u || unlikely(sc->core)) {
+		struct sched_unit *first = place_first(sc);
 
-/* dom0's unit has used up its budget, but nobody else wants the CPU. */
-static __noinline struct sched_unit *take_parked(struct sched_cpu *sc, u64 now)
-{
-	struct sched_unit *u;
-
-	for (u = sc->parked.head; u; u = u->next)
-		if (cap_may_go_on(u, now))
+		u = unlikely(sc->core) ? smt_first(sc, u, now) : first;
+		if (!u)
 			break;
-	if (u) {
-		queue_remove(&sc->parked, u);
-		sc->policy->arrive(&sc->rq, u);
+		*early = u != preferred && u == first && u != sc->rq.queue.head;
+		rq_remove(sc, u);
+		if (fits_here(sc, u, now))
+			break;
+		enqueue_here(sc, u, now);
+		u = NULL;
 	}
 	return u;
 }
@@ -484,20 +471,18 @@ static __noinline struct sched_unit *take_parked(struct sched_cpu *sc, u64 now)
 /* Start u, who is on no queue, or if there is none the first of the queue. */
 static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	bool inherits = u && now < sc->slice_end, early = false;
+	struct sched_unit *preferred = u;
+	bool early = false, inherits;
 
-	if (!u)
+	u = take_next(sc, u, &early, now);
+	inherits = u && u == preferred && now < sc->slice_end;
+	if (!u || u != preferred)
 		sc->giver = NULL;
-	while (!u && (u = first_of(sc))) {
-		early = u != sc->rq.queue.head;
-		rq_remove(sc, u);
-		if (!fits_here(sc, u, now)) {
-			enqueue_here(sc, u, now);
-			u = NULL;
-		}
+	if (!u && sc->parked.count) {
+		u = cap_take_parked(&sc->parked, now);
+		if (u)
+			sc->policy->arrive(&sc->rq, u);
 	}
-	if (!u && sc->parked.count)
-		u = take_parked(sc, now);
 	if (!u)
 		return NULL;
 	unit_set_out_of_turn(u, early);
@@ -508,6 +493,18 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 		sc->giver = NULL;
 	sc->policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
 	start_unit(sc, u, now);
+	return u;
+}
+
+/* Who waits and goes elsewhere must be gone before the choice, but on a core depends on it. */
+static struct sched_unit *give_and_choose(struct sched_cpu *sc, struct sched_unit *u, u64 now)
+{
+	if (likely(!sc->core)) {
+		place_give_away(sc, u, now);
+		return choose_next(sc, u, now);
+	}
+	u = choose_next(sc, u, now);
+	place_give_on_core(sc, now);
 	return u;
 }
 
@@ -525,6 +522,8 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	}
 	for (const struct sched_unit *u = sc->parked.head; u; u = u->next)
 		at = MIN(at, cap_window_end(u));
+	if (unlikely(sc->core) && !sc->curr && sc->rq.queue.count)
+		at = MIN(at, smt_ask_at(sc, now));
 	return at;
 }
 
@@ -556,7 +555,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
 	}
 	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
-		next = trade_places(sc, favoured);
+		next = place_trade(sc, favoured);
 	u = ran;
 	keeps = ran && !next && may_keep_cpu(sc, now);
 	if (!keeps || READ_ONCE(sc->pull) || place_takers(sc, now)) {
@@ -567,8 +566,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		if (keeps && READ_ONCE(ran->boost)) /* others go where they are asked for */
 			next = ran;
 		u = take_preferred(sc, next, !ran, now);
-		place_give_away(sc, u, now);
-		u = choose_next(sc, u, now);
+		u = give_and_choose(sc, u, now);
 		if (!u && sc->loaded && !sc->loaded->pinned) {
 			place_unload(sc);
 			sc->asked = 0;
@@ -582,8 +580,9 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
 		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
 	}
-	if (!u && now >= sc->asked_at + IDLE_ASK_US * sched_ms / 1000)
-		place_ask_for_work(sc, now);
 	*slice_end = ask_again_at(sc, now);
+	if (!u && !sc->leaving && now >= sc->asked_at + IDLE_ASK_US * sched_ms / 1000 &&
+	    place_ask_for_work(sc, now) && unlikely(sc->core)) /* who does not fit now may soon */
+		*slice_end = MIN(*slice_end, now + sched_ms);
 	return u;
 }

@@ -136,6 +136,13 @@ void sched_set_pinned_share(u32 percent);
  * default used.
  */
 void sched_init(const char *policy, sched_leave_fn *leave);
+/*
+ * CPUs that share a core run units of one group only at a time: hv/sched/smt.h. Between
+ * sched_init() and sched_init_cpu()
+ */
+void sched_by_core(bool yes);
+/* How many cores do so. */
+u32 sched_shared_cores(void);
 /* This CPU takes part from now on, in pool 0. */
 void sched_init_cpu(void);
 const char *sched_policy_name(void);

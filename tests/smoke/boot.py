@@ -121,13 +121,14 @@ def topology():
     """Two nodes with a package each, of one core of two threads."""
     half = [x for i in (0, 1) for x in ('-object', f'memory-backend-ram,id=m{i},size=1G', '-numa', f'node,memdev=m{i}',
                                         '-numa', f'cpu,node-id={i},socket-id={i}')]
-    with Machine('threads and nodes', cpus='4,sockets=2,cores=1,threads=2', extra=half) as m:
+    with Machine('threads and nodes', cpus='4,sockets=2,cores=1,threads=2', extra=half, hv='sched-gran=core') as m:
+        m.expect(r'sched-gran=core: 2 cores have several CPUs', 'threads and nodes: cores run one VM at a time', 60)
         m.prompt()
         seen = m.json('corbel info --json')['topology']
         ok([len({c[k] for c in seen}) for k in ('cpu', 'core', 'cache', 'package', 'node')] == [4, 2, 2, 2, 2],
            'threads and nodes: 4 threads are 2 cores, caches, packages and nodes', seen)
         out = m.out_of('corbel info')
-        ok(re.search(r'cores +0\+1 \|\| 2\+3', out), 'threads and nodes: corbel info shows them', out)
+        ok(re.search(r'cores +0\+1 \|\| 2\+3', out) and 'sched-gran=core' in out, 'threads and nodes: corbel info shows them', out)
         m.send('poweroff\r')
         m.ends('threads and nodes: poweroff in dom0 ends the machine')
 

@@ -45,7 +45,7 @@ def grub_quote(text):
 class Boot:
     """One machine. hv: options of the hypervisor; args: the payload's; grub: GRUB commands instead of the usual ones."""
 
-    def __init__(self, hv='', args='', grub=None, cpus=1, cpu='max', mem='512M', machine='q35', uefi=False, extra=(), life=120):
+    def __init__(self, hv='', args='', grub=None, cpus=1, cpu='max', mem='512M', machine='q35', uefi=False, extra=(), life=120, smp=''):
         global number
         with lock:
             number += 1
@@ -54,7 +54,7 @@ class Boot:
         if grub:
             script += '; ' + grub.replace(',', ',,') + '; boot'
         self.script = script
-        cmd = ['timeout', '-k', '5', str(life * max(PATIENCE / 4, 1)), 'qemu-system-x86_64', '-M', machine, '-accel', os.environ.get('ACCEL', 'tcg,thread=single'), '-cpu', cpu, '-smp', str(cpus), '-m', mem,
+        cmd = ['timeout', '-k', '5', str(life * max(PATIENCE / 4, 1)), 'qemu-system-x86_64', '-M', machine, '-accel', os.environ.get('ACCEL', 'tcg,thread=single'), '-cpu', cpu, '-smp', f'{cpus}{smp}', '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.base}.mon,server=on,wait=off', '-nic', 'none', '-no-reboot',
                '-cdrom', os.path.join(DIR, 'target.iso'), '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
                '-smbios', f'type=11,value=corbel:{script}']

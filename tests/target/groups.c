@@ -24,6 +24,7 @@ const struct group groups[] = {
     {"spoilt", test_spoilt, 1},
     {"guest-smp", test_guest_smp, 1},
     {"sched", test_sched, 1},
+    {"core", test_core, 4},
     {"spin", test_spin, 1},
     {"facts", test_facts, 1},
     {"wait", test_wait, 1},

@@ -24,17 +24,18 @@ typedef int64_t s64;
 #define PAGE	      4096ull
 #define MAX_CPU	      8
 
-#define EINVAL 22
-#define ENOSYS 38
-#define EAGAIN 11
-#define EBUSY  16
-#define ENODEV 19
-#define ENOSPC 28
-#define ENOENT 2
-#define EPERM  1
-#define EEXIST 17
-#define EFAULT 14
-#define E2BIG  7
+#define EINVAL	   22
+#define EOPNOTSUPP 95
+#define ENOSYS	   38
+#define EAGAIN	   11
+#define EBUSY	   16
+#define ENODEV	   19
+#define ENOSPC	   28
+#define ENOENT	   2
+#define EPERM	   1
+#define EEXIST	   17
+#define EFAULT	   14
+#define E2BIG	   7
 
 /* ---- reports ---- */
 /* One line "ok - group: text" or "not ok - ...". Returns cond. */
@@ -317,6 +318,7 @@ void test_stale(void);
 void test_smm(void);
 void test_task(void);
 void test_task_gates(void);
+void test_core(void);
 void test_spin(void);
 void test_dma(void);
 void test_timer(void);

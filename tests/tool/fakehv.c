@@ -91,6 +91,7 @@ static int query(struct corbel_query *q)
 				   .iommu = CORBEL_IOMMU_STRICT,
 				   .iommu_units = 1,
 				   .iommu_pages = 266,
+				   .features = CORBEL_FEATURE_BY_CORE,
 				   .version = "0.1",
 				   .scheduler = "fair",
 				   .tsc_khz = 2000000};

@@ -874,12 +874,12 @@ def test_hypervisor():
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
-            "iommu": "strict", "iommu_units": 1, "iommu_pages": 266}
+            "iommu": "strict", "iommu_units": 1, "iommu_pages": 266, "sched_gran": "core"}
     check(want.items() <= i.items(), "info --json", i)
     check(i["topology"] == [{"cpu": 0, "core": 0, "cache": 0, "package": 0, "node": 0},
                             {"cpu": 1, "core": 8, "cache": 0, "package": 1, "node": 0}], "info --json: topology", i)
     out = corbel("info", env=env).stdout
-    check("back end    svm" in out and "cores       0 || 1\n" in out and "IOMMU       strict, 1 units, 1064 KiB of the pool: devices reach dom0's memory only, and raise any interrupt" in out, "info", out)
+    check("back end    svm" in out and "scheduler   fair, sched-gran=core\n" in out and "cores       0 || 1\n" in out and "IOMMU       strict, 1 units, 1064 KiB of the pool: devices reach dom0's memory only, and raise any interrupt" in out, "info", out)
     g = guests(env=env)
     check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0 and
           g["dom0"]["memory_bytes"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE"),

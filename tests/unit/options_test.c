@@ -49,6 +49,9 @@ static void test_good(void)
 	CHECK(!o.debugkeys_off && options_parse("debugkeys=off", &o) == 0 && o.debugkeys_off &&
 		  options_parse("debugkeys=on", &o) == 0 && !o.debugkeys_off,
 	      "debug keys are there unless refused");
+	CHECK(!o.sched_core && options_parse("sched-gran=core", &o) == 0 && o.sched_core == 1 &&
+		  options_parse("sched-gran=cpu", &o) == 0 && !o.sched_core,
+	      "CPUs of a core are looked at one by one unless asked for");
 	CHECK(!o.nested && options_parse("nested=on", &o) == 0 && o.nested == 1 &&
 		  options_parse("nested=off", &o) == 0 && !o.nested &&
 		  options_parse("nested", &o) == 1,
@@ -121,6 +124,8 @@ static void test_bad(void)
 	    "iommu",
 	    "iommu=on",
 	    "debugkeys=no",
+	    "sched-gran",
+	    "sched-gran=socket",
 	    "=",
 	    "=x",
 	    "reboot",

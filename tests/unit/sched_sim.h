@@ -59,6 +59,7 @@ struct sim_unit {
 	u64 period, begun, longest; /* instead of `sleep`; the longest from wake to end of burst */
 	u64 max_latency, runs, left_cpu;
 	u64 had; /* runtime when a test began to look */
+	u64 waits_since, longest_wait;
 	u32 promised_us, period_us;
 	u64 moves; /* it ran on another CPU than the last time */
 	u32 last_cpu;
@@ -94,6 +95,7 @@ static void leave(struct sched_unit *u, bool preempted)
 }
 
 /* Of the machine that is made next: so many CPUs share a core, a cache, a package. */
+static bool by_core; /* core scheduling */
 static u32 of_core = 1, of_cache = MAX_CPUS, of_package = MAX_CPUS;
 static u64 moves_by[NEAR_COUNT], lost_to_moves;
 /* What a unit loses when it comes to colder caches. */
@@ -115,6 +117,7 @@ static void machine(u32 count, const char *policy)
 	cpu_count = count;
 	me = &cpu_mem[0];
 	sched_init(policy, leave);
+	sched_by_core(by_core);
 	for (i = 0; i < count; i++) {
 		cpus[i] = me = &cpu_mem[i];
 		me->index = i;
@@ -297,11 +300,48 @@ static u64 next_event(u64 end)
 	return t;
 }
 
+/* Of core scheduling: whose units are one group. */
+static inline const void *whose(const struct sched_unit *u)
+{
+	if (u->pinned)
+		return unit;
+	return u->group ?: (const void *)u;
+}
+
+/* What runs on the other CPUs of a core; NULL: nothing. */
+static inline const struct sched_unit *runs_beside(u32 cpu)
+{
+	for (u32 i = cpu / of_core * of_core; i < cpu_count && i / of_core == cpu / of_core; i++)
+		if (i != cpu && running[i])
+			return running[i];
+	return NULL;
+}
+
+static inline void check_units(void)
+{
+	for (u32 i = 0; i < units; i++) {
+		struct sim_unit *s = &unit[i];
+
+		if (s->s.state != SCHED_QUEUED || !s->waits_since)
+			s->waits_since = now;
+		s->longest_wait = MAX(s->longest_wait, now - s->waits_since);
+	}
+	for (u32 i = 0; by_core && i < cpu_count; i++) {
+		const struct sched_unit *beside = runs_beside(i);
+
+		CHECK_QUIET(!running[i] || !beside || whose(running[i]) == whose(beside),
+			    "a core runs units of one group only");
+	}
+}
+
 static bool could_run_on(u32 cpu)
 {
+	const struct sched_unit *beside = by_core ? runs_beside(cpu) : NULL;
+
 	for (u32 i = 0; i < units; i++)
 		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.capped &&
-		    (unit[i].s.allowed & BIT(cpu)))
+		    (unit[i].s.allowed & BIT(cpu)) &&
+		    (!beside || whose(beside) == whose(&unit[i].s)))
 			return true;
 	return false;
 }
@@ -329,6 +369,7 @@ static inline void run(u64 ns)
 		wake_due();
 		for (i = 0; i < cpu_count; i++)
 			step_cpu(&cpu_mem[i]);
+		check_units();
 		next = next_event(end);
 		look_for_waste(next);
 		for (i = 0; i < cpu_count; i++) {

@@ -163,8 +163,11 @@ int cmd_cpupool_create(struct opts *o)
 	case EINVAL:
 		return fail("cpupool-create: there is no such CPU, or no policy %s; `corbel info' "
 			    "tells how many CPUs there are, policies are fair, rr, deadline and "
-			    "null",
+			    "null. With sched-gran=core the CPUs of a core come together",
 			    c.policy);
+	case EOPNOTSUPP:
+		return fail("cpupool-create: not with sched-gran=core: a CPU that waits for others "
+			    "of its core cannot be promised");
 	case ENOSPC:
 		return fail("cpupool-create: there are %u pools already", CORBEL_MAX_POOLS);
 	}

@@ -69,6 +69,12 @@ static const char *dma_reach(const struct corbel_info *i)
 	return "devices reach all memory, and raise any interrupt";
 }
 
+/* "core": the CPUs of a core run one VM at a time. */
+static const char *granularity(const struct corbel_info *i)
+{
+	return i->features & CORBEL_FEATURE_BY_CORE ? "core" : "cpu";
+}
+
 static struct json_object *info_json(const struct corbel_info *i)
 {
 	struct json_object *o = json_object_new_object();
@@ -77,6 +83,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_str(o, "backend", backend_name(i->backend));
 	add_u64(o, "abi_version", i->abi_version);
 	add_str(o, "scheduler", i->scheduler);
+	add_str(o, "sched_gran", granularity(i));
 	add_u64(o, "cpus", i->cpus);
 	add_u64(o, "memory_total_bytes", i->memory_total_bytes);
 	add_u64(o, "pool_total_bytes", i->pool_total_bytes);
@@ -106,7 +113,7 @@ int cmd_info(struct opts *o)
 	}
 	printf("version     %s (ABI %u)\n", i.version, i.abi_version);
 	printf("back end    %s\n", backend_name(i.backend));
-	printf("scheduler   %s\n", i.scheduler);
+	printf("scheduler   %s, sched-gran=%s\n", i.scheduler, granularity(&i));
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
 	topology_text();

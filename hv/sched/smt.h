@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Core scheduling: CPUs that share a core run units of one group (a VM, or dom0) at a time, or
+ * idle. In hv/sched only, but sched_by_core().
+ *
+ * A core has an owner. Each of its CPUs picks among those units of the owner that wait for it, and
+ * may start one when no other CPU of the core has one of another group: so a change of owner is
+ * over when all have left. Whose turn it is, is told by how far units have got: the core is one
+ * queue, in the order of virtual time, counted as between any CPUs (hv/sched/place.c).
+ */
+#pragma once
+
+#include "hv/sched/policy.h"
+
+struct sched_cpu;
+struct smt_core;
+
+/* No CPU has taken part yet; a millisecond has so many ticks. */
+void smt_init(u64 ticks);
+/* Two CPUs share that core; NULL: and need not care. */
+struct smt_core *smt_join(u32 a, u32 b);
+/*
+ * The unit to start, which is on the CPU's queue: that one, which is on no queue and is put there,
+ * or if it may not or is NULL one of the owner's. NULL: none may run here now. Then others may be
+ * `leaving`, and the CPU is poked when they have left.
+ */
+struct sched_unit *smt_first(struct sched_cpu *sc, struct sched_unit *preferred, u64 now);
+/* Others wait on this CPU than it has told the core. */
+void smt_look(struct sched_cpu *sc);
+/* The unit that runs here may go on: its group is the owner still. */
+bool smt_may_keep(const struct sched_cpu *sc);
+/* When a CPU that idles beside units that wait for it has to ask for the core. */
+u64 smt_ask_at(const struct sched_cpu *sc, u64 now);
+/* How far the unit has got that of all of the core has got least; all its CPUs' `lift` is in it. */
+u64 smt_level(const struct smt_core *core);
+/* Those CPUs' `lift` is more by that. */
+void smt_lift(struct smt_core *core, u64 by);
+/* Nobody has run here: those who come are not behind others of the core. */
+void smt_catch_up(struct sched_cpu *sc);
+/* Could the unit run there, beside what the core's other CPUs run? */
+bool smt_fits(u32 cpu, const struct sched_unit *u);
+/* Those CPUs of the mask where it could. */
+u64 smt_fitting(u64 of, const struct sched_unit *u);
+/* For each CPU of the mask, all of its core are in it, or cores are not looked at. */
+bool smt_is_whole(u64 mask);
+/* A policy that promises each unit a CPU, or a part of it, cannot be held to that. */
+bool smt_can(const struct sched_ops *policy);

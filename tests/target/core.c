@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * sched-gran=core, on CPUs of which two share a core: the hypervisor itself looks at each entry
+ * whether another VM's guest is in the core, and panics if so (exit_check_mates()). Here are those
+ * who would meet, and what they have of the CPUs.
+ */
+#include "guest.h"
+
+PROGRAM(g_spin);
+
+#define HOGS 3
+
+static struct guest g[HOGS];
+static struct corbel_pool_call pool_call __attribute__((aligned(4096)));
+
+static u64 runtime_ms(u32 n)
+{
+	return vcpu_stat((u32)g[n].vcpu)->runtime_ns / 1000000;
+}
+
+static s64 create_pool(const char *policy, u64 cpus)
+{
+	memset(&pool_call, 0, sizeof(pool_call));
+	pool_call.op = CORBEL_POOL_CREATE;
+	pool_call.name[0] = 'p';
+	for (u32 i = 0; policy[i]; i++)
+		pool_call.policy[i] = policy[i];
+	pool_call.cpus = cpus;
+	return hc(CORBEL_HC_POOL, &pool_call);
+}
+
+/* Milliseconds that the hogs run while dom0 is busy on its CPU for so long, or sleeps now and then.
+ */
+static u64 run_beside(bool busy, u32 ms, u64 *each)
+{
+	u64 sum = 0, before[HOGS];
+
+	for (u32 i = 0; i < HOGS; i++)
+		before[i] = runtime_ms(i);
+	for (u32 i = 0; i < ms / 50; i++)
+		if (busy)
+			WAIT(false, 50);
+		else
+			sleep_ms(50);
+	for (u32 i = 0; i < HOGS; i++)
+		sum += each[i] = runtime_ms(i) - before[i];
+	return sum;
+}
+
+/* Three guests of one vCPU on two cores of two CPUs. */
+void test_core(void)
+{
+	u64 each[HOGS], sum, t;
+
+	report(create_pool("null", 0xc) == -EOPNOTSUPP &&
+		   create_pool("deadline", 0xc) == -EOPNOTSUPP,
+	       "a pool cannot promise a vCPU a CPU");
+	report(create_pool("fair", 8) == -EINVAL && create_pool("fair", 6) == -EINVAL,
+	       "nor have half of a core");
+	for (u32 i = 0; i < HOGS; i++) {
+		if (!report(guest_make(&g[i], i, 0, g_spin, g_spin_end), "hog %u is made", i))
+			return;
+		guest_resume(&g[i]);
+	}
+	sleep_ms(500);
+	t = rdtsc();
+	sum = run_beside(false, 3000, each);
+	t = (rdtsc() - t) / tsc_khz;
+	report(sum < t * 21 / 10 && sum > t * 16 / 10,
+	       "three hogs have two of four CPUs (%lu of %lu ms)", sum, t);
+	report(each[0] > t / 4 && each[1] > t / 4 && each[2] > t / 4,
+	       "none of them is left out (%lu, %lu and %lu ms)", each[0], each[1], each[2]);
+	t = rdtsc();
+	sum = run_beside(true, 3000, each);
+	t = (rdtsc() - t) / tsc_khz;
+	report(sum < t * 18 / 10 && sum > t,
+	       "less beside a busy dom0 (%lu of %lu ms: %lu, %lu and %lu)", sum, t, each[0],
+	       each[1], each[2]);
+	for (u32 i = 0; i < HOGS; i++)
+		report(guest_free(&g[i]), "hog %u goes", i);
+}
