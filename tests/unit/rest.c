@@ -18,6 +18,7 @@
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/event.h"
+#include "hv/guest/exit.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
@@ -61,6 +62,7 @@ __weak NOTHING(debug_key, char c)
 __weak NOTHING(debug_reset, struct vcpu *v)
 __weak ZERO(bool, debug_retired, struct vcpu *v)
 __weak NOTHING(debug_run, struct vcpu *v, struct vm_exit *x)
+__weak NOTHING(exit_check_mates, const struct cpu *c)
 __weak NOTHING(debug_set_dr, struct vcpu *v, u32 n, u64 val)
 __weak NOTHING(debug_stop_owed, struct vcpu *v)
 __weak ZERO(bool, debug_takes, struct vcpu *v, const struct vm_exit *x)

@@ -161,6 +161,7 @@ static void test_named(void)
 	    {16, 2, 3, 0, 0, {8, 8, 8}, {1024, 1024, 1024}},
 	};
 	double least = 1;
+	struct result r;
 
 	printf("# CPUs, a core; vCPUs of each VM: CPUs used with sched-gran=cpu, =core, ideal; "
 	       "least of ideal; moves, decisions a second\n");
@@ -179,6 +180,9 @@ static void test_named(void)
 		       m->dom0 ? " and dom0" : "", cpu.sum, core.sum, sum, core.worst,
 		       cpu.moves / 2ull, cpu.asks / 2ull, core.moves / 2ull, core.asks / 2ull);
 	}
+	r = play(&mixes[0], true, "fair");
+	CHECK(r.wait < 5 * MS, "two vCPUs on a core wait for each other for %lu us at most",
+	      r.wait / (u64)US);
 	CHECK(least > .85, "each VM has %.2f of its ideal at least in each second", least);
 }
 
