@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the machine does while nobody wants anything of it, in QEMU where a tick of the TSC is an instruction: instructions, exits, pool."""
+import json
+import os
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine
+from lib.report import main, ok
+
+ICOUNT = ['-icount', 'shift=0,sleep=off']
+LOOK = "corbel stat --json > /run/a; corbel top --json --delay {0} --iterations 2 > /run/t; corbel stat --json > /run/b; " \
+       "for f in a b t; do tr -d ' \\n' < /run/$f; echo; done"
+
+
+def look(m, seconds):
+    """In a second: instructions of the machine, exits by VM; and dom0's exits by reason meanwhile."""
+    before, after, top = m.out_of(LOOK.format(seconds), 100).split('\n')
+    top = json.loads(top[top.index('}{') + 1:])  # the second picture
+    was, now = ({vm['vm']: vm['exits'] for vm in json.loads(text)}['dom0'] for text in (before, after))
+    why = ', '.join(f'{reason} {(n - was.get(reason, 0)) / seconds:.1f}' for reason, n in now.items() if n > was.get(reason, 0))
+    # the CPU is busy for a nanosecond with each
+    return round(top['cpu_busy_percent'][0] * 1e7), {vm['name']: vm['exits_per_second'] for vm in top['vms']}, why
+
+
+def quiet():
+    with Machine('quiet', cpus=1, mem='1G', args='quiet mitigations=off dom0.demo=0', extra=ICOUNT) as m:
+        m.prompt()
+        m.sh('sleep 60', 60)  # what dom0 does after its boot
+        n, exits, why = look(m, 300)
+        ok(n <= 100000, f'quiet: without a guest {n} instructions are executed in a second, 100000 at most', why)
+        ok(exits['dom0'] <= 30, f'quiet: dom0 exits {exits["dom0"]:.0f} times a second ({why}), 30 at most')
+        m.out_of('sed -e "s/^vcpus.*/vcpus = 1/; s/^memory.*/memory = 96/; /^disk/d; /^vif/d" /etc/corbel/demo.cfg > /run/q.cfg; '
+                 'corbel create /run/q.cfg', 100)
+        m.sh('sleep 60', 60)
+        n, exits, why = look(m, 100)
+        ok(n <= 400000, f'quiet: with an idle guest {n}, 400000 at most', why)
+        ok(exits['dom0'] <= 60, f'quiet: dom0 exits {exits["dom0"]:.0f} times a second beside it ({why}), 60 at most')
+        ok(0 < exits['demo'] <= 35, f'quiet: and the guest {exits["demo"]:.0f} times, 35 at most')
+        pool = next(vm['pool_bytes'] for vm in json.loads(m.out_of('corbel list --json')) if vm['name'] == 'demo')
+        ok(pool <= 112 << 10, f'quiet: it takes {pool >> 10} KiB of the pool, 112 at most')
+
+
+main(quiet)
