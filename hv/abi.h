@@ -19,6 +19,7 @@
 
 #define CORBEL_ASSERT(c) _Static_assert(c, #c)
 
+#include "abi_msr.h"
 #include "abi_pool.h"
 
 #define CORBEL_ABI_VERSION 8u
@@ -561,26 +562,6 @@ struct corbel_doorbell {
 #define CORBEL_DOORBELL_PIO    BIT_U32(0)
 #define CORBEL_DOORBELL_MATCH  BIT_U32(1)
 #define CORBEL_DOORBELL_REMOVE BIT_U32(2)
-
-/* HC_MSR_FILTER: which accesses stop the vCPU, with KVM's values */
-#define CORBEL_MSR_EXIT_INVALID BIT_U32(0) /* of what would be #GP: for its value, say */
-#define CORBEL_MSR_EXIT_UNKNOWN BIT_U32(1) /* because there is no such MSR */
-#define CORBEL_MSR_EXIT_FILTER	BIT_U32(2) /* of what the filter denies */
-#define CORBEL_MSR_EXIT_HYPERV	BIT_U32(3) /* not asked for: see CORBEL_HYPERV_MSRS */
-/* The first range that has the MSR, for this kind of access, decides; x2APIC MSRs are allowed. */
-#define CORBEL_MSR_RANGES    16u
-#define CORBEL_MSR_RANGE_MAX 0x3000u /* MSRs of one */
-#define CORBEL_MSR_READ	     BIT_U32(0)
-#define CORBEL_MSR_WRITE     BIT_U32(1)
-struct corbel_msr_range {
-	uint32_t base, count;
-	uint32_t how, pad; /* CORBEL_MSR_READ, WRITE */
-	uint64_t bits;	   /* address of the bitmap, in one page: allowed */
-};
-struct corbel_msr_filter {
-	uint32_t count, deny; /* ranges; what is in none of them is denied */
-	struct corbel_msr_range range[CORBEL_MSR_RANGES];
-};
 
 /* HC_DIRTY flags */
 #define CORBEL_DIRTY_START BIT_U32(0) /* write-protect the range, no bitmap */

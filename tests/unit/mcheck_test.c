@@ -33,6 +33,8 @@ static int fake_wrmsr(u32 msr, u64 val);
 
 #define BANKS 4
 
+struct cpu *cpus[MAX_CPUS]; /* nobody has mates */
+
 /* ---- the machine ---- */
 
 static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_status;
