@@ -27,7 +27,7 @@ int cb_broken_used(u64 hpa)
 	return r && !signal_pending(current) ? -EIO : 0;
 }
 
-static void broken(u64 pfn)
+static void retire_page(u64 pfn)
 {
 	memory_failure_queue(pfn, 0);
 }
@@ -39,7 +39,7 @@ int cb_broken_used(u64 hpa)
 	return -EIO;
 }
 
-static void broken(u64 pfn)
+static void retire_page(u64 pfn)
 {
 	pr_err("the memory at %llx is broken, and this kernel cannot retire it "
 	       "(CONFIG_MEMORY_FAILURE); take another, or the memory out\n",
@@ -56,6 +56,6 @@ void cb_broken_found(struct corbel_events *events)
 		u64 pfn = READ_ONCE(events->broken[i]) ? xchg(&events->broken[i], 0) : 0;
 
 		if (pfn)
-			broken(pfn);
+			retire_page(pfn);
 	}
 }

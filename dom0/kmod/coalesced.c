@@ -14,7 +14,7 @@ struct cb_zone {
 	bool pio;
 };
 
-static bool holds(const struct cb_zone *z, u64 addr, u32 len, bool pio)
+static bool zone_holds(const struct cb_zone *z, u64 addr, u32 len, bool pio)
 {
 	return z->pio == pio && addr >= z->addr && len <= z->size &&
 	       addr - z->addr <= z->size - len;
@@ -93,7 +93,7 @@ int cb_coalesced_del(struct cb_vm *vm, const struct kvm_coalesced_mmio_zone *arg
 		return -EINVAL;
 	spin_lock(&vm->zones_lock);
 	list_for_each_entry_safe(z, next, &vm->zones,
-				 list) if (holds(z, arg->addr, arg->size, arg->pio))
+				 list) if (zone_holds(z, arg->addr, arg->size, arg->pio))
 	{
 		vm->zone_count--;
 		list_move(&z->list, &gone);
@@ -107,13 +107,13 @@ static bool in_zone(const struct cb_vm *vm, u64 addr, u32 len, bool pio)
 {
 	const struct cb_zone *z;
 
-	list_for_each_entry(z, &vm->zones, list) if (holds(z, addr, len, pio)) return true;
+	list_for_each_entry(z, &vm->zones, list) if (zone_holds(z, addr, len, pio)) return true;
 	return false;
 }
 
 /* User space may have written anything into the ring. False: full, or spoilt. */
-static bool put(struct kvm_coalesced_mmio_ring __shared *ring, u64 addr, u32 len, const void *data,
-		bool pio)
+static bool ring_put(struct kvm_coalesced_mmio_ring __shared *ring, u64 addr, u32 len,
+		     const void *data, bool pio)
 {
 	u32 last = READ_ONCE(ring->last), next = (last + 1) % KVM_COALESCED_MMIO_MAX;
 	struct kvm_coalesced_mmio __shared *e;
@@ -136,7 +136,7 @@ bool cb_coalesce(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio
 	if (list_empty(&vm->zones) || len > sizeof_field(struct kvm_coalesced_mmio, data))
 		return false;
 	spin_lock(&vm->zones_lock);
-	taken = in_zone(vm, addr, len, pio) && put(vm->ring, addr, len, data, pio);
+	taken = in_zone(vm, addr, len, pio) && ring_put(vm->ring, addr, len, data, pio);
 	spin_unlock(&vm->zones_lock);
 	return taken;
 }

@@ -20,7 +20,7 @@ static long query_into(const struct corbel_query *q, void *buf)
 	return r < 0 ? r : r + (long)sizeof(*log);
 }
 
-static long query(struct corbel_query __user *arg)
+static long copy_query(struct corbel_query __user *arg)
 {
 	struct corbel_query q;
 	void *buf;
@@ -42,7 +42,7 @@ static long query(struct corbel_query __user *arg)
 	return r;
 }
 
-static long sched(const struct corbel_sched_set __user *arg)
+static long set_sched(const struct corbel_sched_set __user *arg)
 {
 	struct corbel_sched_set s;
 	long r;
@@ -64,7 +64,7 @@ static long sched_vm(const struct corbel_sched_vm __user *arg)
 	return r < 0 ? r : 0;
 }
 
-static long pool(const struct corbel_pool_call __user *arg)
+static long call_pool(const struct corbel_pool_call __user *arg)
 {
 	struct corbel_pool_call *c = (void *)get_zeroed_page(GFP_KERNEL);
 	long r = -EFAULT;
@@ -82,18 +82,18 @@ static long corbel_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	long r;
 
 	if (cmd == CORBEL_IOC_QUERY)
-		return query((void __user *)arg);
+		return copy_query((void __user *)arg);
 	if (cmd != CORBEL_IOC_SCHED && cmd != CORBEL_IOC_SCHED_VM && cmd != CORBEL_IOC_DEBUG &&
 	    cmd != CORBEL_IOC_POOL)
 		return -ENOTTY;
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (cmd == CORBEL_IOC_SCHED)
-		return sched((void __user *)arg);
+		return set_sched((void __user *)arg);
 	if (cmd == CORBEL_IOC_SCHED_VM)
 		return sched_vm((void __user *)arg);
 	if (cmd == CORBEL_IOC_POOL)
-		return pool((void __user *)arg);
+		return call_pool((void __user *)arg);
 	r = HC1(DEBUG, arg);
 	return r < 0 ? r : 0;
 }

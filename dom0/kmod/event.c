@@ -37,7 +37,7 @@ static void wake_vcpu(u32 id)
 		wake_up(&v->wait);
 }
 
-static void ring(u32 id)
+static void ring_doorbell(u32 id)
 {
 	struct eventfd_ctx *ctx = doorbells[id];
 
@@ -51,7 +51,7 @@ static void ring(u32 id)
  * The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or
  * announced again. n: how many words there are.
  */
-static void scan(uint64_t *summary, uint64_t *words, u32 n, void (*found)(u32))
+static void scan_bits(uint64_t *summary, uint64_t *words, u32 n, void (*found)(u32))
 {
 	unsigned long s = xchg(summary, 0) & GENMASK(n - 1, 0), w;
 
@@ -66,7 +66,8 @@ static void scan(uint64_t *summary, uint64_t *words, u32 n, void (*found)(u32))
 
 static void scan_doorbells_locked(void)
 {
-	scan(&events->doorbell_summary, events->doorbell, ARRAY_SIZE(events->doorbell), ring);
+	scan_bits(&events->doorbell_summary, events->doorbell, ARRAY_SIZE(events->doorbell),
+		  ring_doorbell);
 }
 
 static void scan_doorbells(void)
@@ -89,7 +90,7 @@ void cb_event_sync_doorbells(void)
 static irqreturn_t event_interrupt(int irq, void *unused)
 {
 	rcu_read_lock();
-	scan(&events->vcpu_summary, events->vcpu, ARRAY_SIZE(events->vcpu), wake_vcpu);
+	scan_bits(&events->vcpu_summary, events->vcpu, ARRAY_SIZE(events->vcpu), wake_vcpu);
 	rcu_read_unlock();
 	scan_doorbells();
 	cb_broken_found(events);

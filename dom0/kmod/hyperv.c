@@ -536,7 +536,7 @@ static u64 send_ipi(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 }
 
 /* Whatever is to be flushed, all of the guest's is: its list is not looked at. */
-static u64 flush(struct cb_vcpu *v, const struct tlfs_hypercall *c)
+static u64 flush_tlbs(struct cb_vcpu *v, const struct tlfs_hypercall *c)
 {
 	struct tlfs_flush f;
 	struct tlfs_set set;
@@ -559,7 +559,7 @@ static u64 carry_out(struct cb_vcpu *v, struct tlfs_hypercall *c)
 	case CALL_FLUSH_LIST:
 	case CALL_FLUSH_EX:
 	case CALL_FLUSH_LIST_EX:
-		return flush(v, c);
+		return flush_tlbs(v, c);
 	case CALL_SEND_IPI:
 	case CALL_SEND_IPI_EX:
 		return send_ipi(v, c);

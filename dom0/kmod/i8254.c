@@ -24,7 +24,7 @@ enum { RW_LSB = 1, RW_MSB = 2, RW_WORD0 = 3, RW_WORD1 = 4 };
 #define PORT61_OUT     0x20
 #define REFRESH_NS     15085
 
-static u64 ticks(const struct kvm_pit_channel_state *c, s64 now)
+static u64 ticks_since_load(const struct kvm_pit_channel_state *c, s64 now)
 {
 	u64 ns = now > c->count_load_time ? now - c->count_load_time : 0;
 
@@ -36,9 +36,9 @@ static u32 count_of(const struct kvm_pit_channel_state *c)
 	return c->count ? c->count : 0x10000;
 }
 
-static u16 counter(const struct kvm_pit_channel_state *c, s64 now)
+static u16 read_counter(const struct kvm_pit_channel_state *c, s64 now)
 {
-	u64 d = ticks(c, now);
+	u64 d = ticks_since_load(c, now);
 	u32 count = count_of(c);
 
 	switch (c->mode) {
@@ -54,7 +54,7 @@ static u16 counter(const struct kvm_pit_channel_state *c, s64 now)
 bool i8254_out(const struct i8254 *p, u32 channel, s64 now)
 {
 	const struct kvm_pit_channel_state *c = &p->ch[channel];
-	u64 d = ticks(c, now);
+	u64 d = ticks_since_load(c, now);
 	u32 count = count_of(c);
 
 	switch (c->mode) {
@@ -71,7 +71,7 @@ bool i8254_out(const struct i8254 *p, u32 channel, s64 now)
 	}
 }
 
-static void load(struct kvm_pit_channel_state *c, u16 val, s64 now)
+static void load_count(struct kvm_pit_channel_state *c, u16 val, s64 now)
 {
 	c->count = val ? val : 0x10000;
 	c->count_load_time = now;
@@ -86,7 +86,7 @@ void i8254_reset(struct i8254 *p, s64 now)
 		p->ch[i].mode = UNPROGRAMMED;
 		p->ch[i].gate = i != 2;
 		p->ch[i].rw_mode = p->ch[i].read_state = p->ch[i].write_state = RW_WORD0;
-		load(&p->ch[i], 0, now);
+		load_count(&p->ch[i], 0, now);
 	}
 }
 
@@ -94,7 +94,7 @@ static void latch_count(struct kvm_pit_channel_state *c, s64 now)
 {
 	if (c->count_latched)
 		return; /* held until it is read */
-	c->latched_count = counter(c, now);
+	c->latched_count = read_counter(c, now);
 	c->count_latched = c->rw_mode;
 }
 
@@ -109,7 +109,7 @@ static void latch_status(struct i8254 *p, u32 channel, s64 now)
 	c->status_latched = 1;
 }
 
-static void control(struct i8254 *p, u8 val, s64 now)
+static void write_control(struct i8254 *p, u8 val, s64 now)
 {
 	u32 channel = val >> 6, access = (val >> 4) & 3, i;
 	struct kvm_pit_channel_state *c;
@@ -143,23 +143,23 @@ bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now)
 	struct kvm_pit_channel_state *c;
 
 	if (reg == 3) {
-		control(p, val, now);
+		write_control(p, val, now);
 		return false;
 	}
 	c = &p->ch[reg];
 	switch (c->write_state) {
 	case RW_LSB:
-		load(c, val, now);
+		load_count(c, val, now);
 		break;
 	case RW_MSB:
-		load(c, val << 8, now);
+		load_count(c, val << 8, now);
 		break;
 	case RW_WORD0:
 		c->write_latch = val;
 		c->write_state = RW_WORD1;
 		return false;
 	default:
-		load(c, c->write_latch | val << 8, now);
+		load_count(c, c->write_latch | val << 8, now);
 		c->write_state = RW_WORD0;
 	}
 	return reg == 0;
@@ -197,7 +197,7 @@ u8 i8254_read(struct i8254 *p, u32 reg, s64 now)
 	}
 	if (c->count_latched)
 		return read_latched(c);
-	count = counter(c, now);
+	count = read_counter(c, now);
 	switch (c->read_state) {
 	case RW_LSB:
 		return count;

@@ -38,7 +38,7 @@ void ioapic_reset(struct ioapic *io)
 		io->s.redirtbl[i].bits = RTE_MASKED;
 }
 
-static int send(struct ioapic *io, u32 pin)
+static int send_pin(struct ioapic *io, u32 pin)
 {
 	u64 rte = io->s.redirtbl[pin].bits;
 	u64 address = MSI_BASE | (rte >> 56) << 12;
@@ -71,7 +71,7 @@ int ioapic_set_irq(struct ioapic *io, u32 pin, bool level)
 	io->s.irr |= bit;
 	if (was && !(io->s.redirtbl[pin].bits & RTE_LEVEL))
 		return 0; /* no edge */
-	return send(io, pin);
+	return send_pin(io, pin);
 }
 
 u32 ioapic_read(struct ioapic *io, u32 offset)
@@ -107,7 +107,7 @@ static u32 write_entry(struct ioapic *io, u32 pin, bool high, u32 val)
 		rte &= ~RTE_REMOTE_IRR;
 	io->s.redirtbl[pin].bits = rte;
 	if ((rte & RTE_LEVEL) && (io->s.irr & (1u << pin)))
-		send(io, pin);
+		send_pin(io, pin);
 	return (old & RTE_MASKED) && !(rte & RTE_MASKED) ? 1u << pin : 0;
 }
 
@@ -152,7 +152,7 @@ void ioapic_eoi(struct ioapic *io, u32 pins)
 			continue;
 		io->s.redirtbl[i].bits &= ~RTE_REMOTE_IRR;
 		if (io->s.irr & (1u << i))
-			send(io, i);
+			send_pin(io, i);
 	}
 }
 
@@ -178,5 +178,5 @@ void ioapic_resend(struct ioapic *io)
 
 	for (i = 0; i < PINS; i++)
 		if ((io->s.irr & (1u << i)) && (io->s.redirtbl[i].bits & RTE_LEVEL))
-			send(io, i);
+			send_pin(io, i);
 }

@@ -87,7 +87,7 @@ int cb_ioeventfd_realize(struct cb_vm *vm)
 }
 
 /* Would both answer to one write? */
-static bool collide(const struct ioeventfd *a, const struct ioeventfd *b)
+static bool doorbells_collide(const struct ioeventfd *a, const struct ioeventfd *b)
 {
 	if (a->addr != b->addr || ((a->flags ^ b->flags) & FLAG_PIO))
 		return false;
@@ -96,19 +96,19 @@ static bool collide(const struct ioeventfd *a, const struct ioeventfd *b)
 	return !(a->flags & b->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) || a->data == b->data;
 }
 
-static int assign(struct cb_vm *vm, struct ioeventfd *new)
+static int assign_ioeventfd(struct cb_vm *vm, struct ioeventfd *new)
 {
 	struct ioeventfd *e;
 	int r;
 
-	list_for_each_entry(e, &vm->ioeventfds, list) if (collide(e, new)) return -EEXIST;
+	list_for_each_entry(e, &vm->ioeventfds, list) if (doorbells_collide(e, new)) return -EEXIST;
 	r = add_doorbell(vm, new);
 	if (!r)
 		list_add_tail(&new->list, &vm->ioeventfds);
 	return r;
 }
 
-static int deassign(struct cb_vm *vm, const struct ioeventfd *like)
+static int deassign_ioeventfd(struct cb_vm *vm, const struct ioeventfd *like)
 {
 	struct ioeventfd *e;
 
@@ -126,7 +126,7 @@ static int deassign(struct cb_vm *vm, const struct ioeventfd *like)
 	return -ENOENT;
 }
 
-static int check(const struct kvm_ioeventfd *args)
+static int check_ioeventfd(const struct kvm_ioeventfd *args)
 {
 	bool match = args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
 
@@ -147,7 +147,7 @@ int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
 {
 	bool remove = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
 	struct ioeventfd *e;
-	int r = check(args);
+	int r = check_ioeventfd(args);
 
 	if (r)
 		return r;
@@ -168,7 +168,7 @@ int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
 	e->flags = args->flags & ~KVM_IOEVENTFD_FLAG_DEASSIGN;
 	e->doorbell = NO_DOORBELL;
 	mutex_lock(&vm->lock);
-	r = remove ? deassign(vm, e) : assign(vm, e);
+	r = remove ? deassign_ioeventfd(vm, e) : assign_ioeventfd(vm, e);
 	if (r || remove)
 		free_ioeventfd(vm, e);
 	mutex_unlock(&vm->lock);

@@ -63,7 +63,7 @@ static struct domain *to_domain(struct iommu_domain *core)
 /* ---- life ---- */
 
 /* It has no devices. */
-static void destroy(u32 id)
+static void destroy_domain(u32 id)
 {
 	long r;
 
@@ -100,7 +100,7 @@ static struct iommu_domain *domain_alloc(unsigned int type)
 	d = kzalloc(sizeof(*d), GFP_KERNEL);
 	if (!d) {
 		if (type == IOMMU_DOMAIN_UNMANAGED)
-			destroy(id);
+			destroy_domain(id);
 		return NULL;
 	}
 	d->id = id;
@@ -115,7 +115,7 @@ static void domain_free(struct iommu_domain *core)
 	struct domain *d = to_domain(core);
 
 	if (core->type == IOMMU_DOMAIN_UNMANAGED)
-		destroy(d->id);
+		destroy_domain(d->id);
 	xa_destroy(&d->frames);
 	kfree(d);
 }
@@ -138,7 +138,7 @@ static int attach_id(const struct pci_dev *pdev, u8 bus, u8 devfn, u32 domain)
 }
 
 /* A bridge that is not PCI Express on both sides may put its own name on what comes from behind. */
-static bool renames(struct pci_dev *bridge)
+static bool bridge_renames(struct pci_dev *bridge)
 {
 	if (!pci_is_pcie(bridge))
 		return true;
@@ -157,7 +157,7 @@ static bool shares_name(struct pci_dev *pdev)
 	struct pci_bus *bus;
 
 	for (bus = pdev->bus; bus->parent; bus = bus->parent)
-		if (bus->self && renames(bus->self))
+		if (bus->self && bridge_renames(bus->self))
 			return true;
 	return false;
 }
@@ -167,7 +167,7 @@ static bool shares_name(struct pci_dev *pdev)
  * group, which are never in two domains. "PCI Express to PCI/PCI-X Bridge Specification",
  * "Requester ID".
  */
-static int attach(struct pci_dev *pdev, u32 domain)
+static int attach_device(struct pci_dev *pdev, u32 domain)
 {
 	struct pci_bus *bus;
 	unsigned int devfn;
@@ -179,7 +179,7 @@ static int attach(struct pci_dev *pdev, u32 domain)
 	for (bus = pdev->bus; !r && bus->parent; bus = bus->parent) {
 		struct pci_dev *bridge = bus->self; /* none: the bus of virtual functions */
 
-		if (!bridge || !renames(bridge))
+		if (!bridge || !bridge_renames(bridge))
 			continue;
 		r = attach_id(pdev, bridge->bus->number, bridge->devfn, domain);
 		r = r ? r : attach_id(pdev, bus->number, 0, domain);
@@ -224,9 +224,10 @@ static int attach_dev(struct iommu_domain *core, struct device *dev)
 		dev_err(dev, "it cannot be given away: the firmware uses memory with it\n");
 		return -EPERM;
 	}
-	r = attach(to_pci_dev(dev), domain);
+	r = attach_device(to_pci_dev(dev), domain);
 	if (r)
-		attach(to_pci_dev(dev), domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
+		attach_device(to_pci_dev(dev),
+			      domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
 	else
 		choose_messages(dev, domain);
 	return r;
@@ -266,7 +267,7 @@ static void release_device(struct device *dev)
 	attach_id(pdev, pdev->bus->number, pdev->devfn, 0);
 }
 
-static bool can(struct device *dev, enum iommu_cap cap)
+static bool iommu_can(struct device *dev, enum iommu_cap cap)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 	if (cap == IOMMU_CAP_INTR_REMAP)
@@ -324,7 +325,8 @@ static void write_message(struct irq_data *data, struct msi_msg *msg)
 }
 
 /* Devices without messages of their own interrupt by a line. */
-static int prepare(struct irq_domain *domain, struct device *dev, int count, msi_alloc_info_t *arg)
+static int prepare_irqs(struct irq_domain *domain, struct device *dev, int count,
+			msi_alloc_info_t *arg)
 {
 	if (count > CORBEL_DOMAIN_IRQS || shares_name(to_pci_dev(dev)))
 		return -EOPNOTSUPP;
@@ -339,7 +341,7 @@ static struct irq_chip chip = {
     .flags = IRQCHIP_SKIP_SET_WAKE | IRQCHIP_AFFINITY_PRE_STARTUP,
 };
 
-static struct msi_domain_ops message_ops = {.msi_prepare = prepare};
+static struct msi_domain_ops message_ops = {.msi_prepare = prepare_irqs};
 
 static struct msi_domain_info message_info = {
     .flags = MSI_FLAG_USE_DEF_DOM_OPS | MSI_FLAG_USE_DEF_CHIP_OPS | MSI_FLAG_PCI_MSIX,
@@ -377,13 +379,13 @@ static void remove_messages(void)
 
 /* ---- memory ---- */
 
-static void forget(struct domain *d, u64 dfn, u64 pages)
+static void forget_pages(struct domain *d, u64 dfn, u64 pages)
 {
 	while (pages--)
 		xa_erase(&d->frames, dfn++);
 }
 
-static int remember(struct domain *d, u64 dfn, u64 pfn, u64 pages, gfp_t gfp)
+static int remember_pages(struct domain *d, u64 dfn, u64 pfn, u64 pages, gfp_t gfp)
 {
 	u64 i;
 
@@ -391,7 +393,7 @@ static int remember(struct domain *d, u64 dfn, u64 pfn, u64 pages, gfp_t gfp)
 		int r = xa_insert(&d->frames, dfn + i, xa_mk_value(pfn + i), gfp);
 
 		if (r) {
-			forget(d, dfn, i);
+			forget_pages(d, dfn, i);
 			return r == -EBUSY ? -EEXIST : r;
 		}
 	}
@@ -401,14 +403,14 @@ static int remember(struct domain *d, u64 dfn, u64 pfn, u64 pages, gfp_t gfp)
 /* MAP_PAGES at most -> how many; what is mapped is remembered, at any time. */
 static long map_some(struct domain *d, u64 dfn, u64 pfn, u64 pages, int prot, gfp_t gfp)
 {
-	long r = remember(d, dfn, pfn, pages, gfp);
+	long r = remember_pages(d, dfn, pfn, pages, gfp);
 	u64 done;
 
 	if (r)
 		return r;
 	r = HC5(DOMAIN_MAP, d->id, dfn, pfn, pages, prot & IOMMU_WRITE ? CORBEL_MAP_WRITE : 0);
 	done = r > 0 ? min_t(u64, r, pages) : 0;
-	forget(d, dfn + done, pages - done);
+	forget_pages(d, dfn + done, pages - done);
 	return done ? done : r ? r : -EIO;
 }
 
@@ -449,7 +451,7 @@ static size_t unmap_pages(struct iommu_domain *core, unsigned long iova, size_t 
 			break;
 		}
 		r = min_t(u64, r, pages - done);
-		forget(d, dfn + done, r);
+		forget_pages(d, dfn + done, r);
 		done += r;
 	}
 	return done << PAGE_SHIFT;
@@ -471,7 +473,7 @@ static const struct iommu_domain_ops domain_ops = {
 };
 
 static const struct iommu_ops ops = {
-    .capable = can,
+    .capable = iommu_can,
     .domain_alloc = domain_alloc,
     .probe_device = probe_device,
     .release_device = release_device,
@@ -484,7 +486,7 @@ static const struct iommu_ops ops = {
 };
 
 /* Is there something to drive? *irqs: do its devices have interrupts of their own? */
-static int ask(bool *irqs)
+static int ask_hypervisor(bool *irqs)
 {
 	struct corbel_info *info = (void *)get_zeroed_page(GFP_KERNEL);
 	bool strict;
@@ -520,14 +522,14 @@ static int try_domain(void)
 		pr_err("the hypervisor has no domains for devices (%ld); its log says why\n", id);
 		return -ENODEV;
 	}
-	destroy(id);
+	destroy_domain(id);
 	return 0;
 }
 
 static int __init corbel_iommu_init(void)
 {
 	bool irqs = false;
-	int r = ask(&irqs);
+	int r = ask_hypervisor(&irqs);
 
 	r = r ? r : try_domain();
 	r = r ? r : iommu_device_sysfs_add(&unit, NULL, NULL, "corbel");

@@ -46,7 +46,7 @@ void cb_irq_posting(struct cb_vm *vm, u32 gsi, struct vcpu_data *out)
 	out->pi_desc_addr = max(handle, 0l);
 }
 
-static int deliver(struct ioapic *io, u64 address, u32 data)
+static int deliver_msi(struct ioapic *io, u64 address, u32 data)
 {
 	return cb_irq_msi(container_of(io, struct cb_vm, ioapic), address, data);
 }
@@ -57,7 +57,7 @@ static int deliver(struct ioapic *io, u64 address, u32 data)
  * A GSI's interrupt has been serviced: who waits for that may lower or pulse its line. Without
  * irq_lock.
  */
-static void acked(struct cb_vm *vm, u32 chip, u32 pin)
+static void pin_acked(struct cb_vm *vm, u32 chip, u32 pin)
 {
 	const struct cb_routing *rt;
 	int gsi = NO_GSI;
@@ -99,7 +99,7 @@ static void pic_acked(struct cb_vm *vm, u16 ended)
 	for (; ended; ended &= ended - 1) {
 		u32 line = __ffs(ended);
 
-		acked(vm, line / PIC_PINS, line % PIC_PINS);
+		pin_acked(vm, line / PIC_PINS, line % PIC_PINS);
 	}
 }
 
@@ -179,7 +179,7 @@ void cb_irq_eoi(struct cb_vm *vm, u8 vector)
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	/* Listeners first: a line they lower must not be sent again. */
 	for (p = pins; p; p &= p - 1)
-		acked(vm, KVM_IRQCHIP_IOAPIC, __ffs(p));
+		pin_acked(vm, KVM_IRQCHIP_IOAPIC, __ffs(p));
 	rcu_read_lock();
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	ioapic_eoi(&vm->ioapic, pins);
@@ -214,7 +214,7 @@ static void sync_pic_locked(struct cb_vm *vm)
 	HC2(EXTINT, v->id, level);
 }
 
-static bool merge(u8 *sources, enum cb_irq_source src, bool level)
+static bool merge_sources(u8 *sources, enum cb_irq_source src, bool level)
 {
 	if (level)
 		*sources |= BIT(src);
@@ -242,11 +242,12 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route 
 	if (r->chip == KVM_IRQCHIP_IOAPIC) {
 		rte = vm->ioapic.s.redirtbl[r->pin].bits;
 		ret = ioapic_set_irq(&vm->ioapic, r->pin,
-				     merge(&vm->ioapic_sources[r->pin], src, level));
+				     merge_sources(&vm->ioapic_sources[r->pin], src, level));
 		trace_kvm_ioapic_set_irq(rte, r->pin, !ret);
 	} else {
 		line = r->chip * PIC_PINS + r->pin;
-		ret = pic_set_irq(&vm->pic, line, merge(&vm->pic_sources[line], src, level));
+		ret =
+		    pic_set_irq(&vm->pic, line, merge_sources(&vm->pic_sources[line], src, level));
 		trace_kvm_pic_set_irq(r->chip, r->pin, vm->pic.chip[r->chip].elcr,
 				      vm->pic.chip[r->chip].imr, !ret);
 		sync_pic_locked(vm);
@@ -445,7 +446,7 @@ void cb_irqchip_init(struct cb_vm *vm)
 	INIT_LIST_HEAD(&vm->resamplers);
 	pic_reset(&vm->pic);
 	ioapic_reset(&vm->ioapic);
-	vm->ioapic.deliver = deliver;
+	vm->ioapic.deliver = deliver_msi;
 }
 
 int cb_irqchip_create(struct cb_vm *vm, enum cb_irqchip_kind kind, u32 split_pins)

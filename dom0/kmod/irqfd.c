@@ -11,7 +11,7 @@
  * Where the eventfd is the one that VFIO signals for a device's interrupt, Linux' irqbypass brings
  * the two together, and if IOMMUs can, the interrupt is posted to the vCPU that would get it:
  *
- *   device ──IOMMU──> dom0's handler ──eventfd──> wakeup() ──HC_MSI──> vCPU
+ *   device ──IOMMU──> dom0's handler ──eventfd──> eventfd_wakes() ──HC_MSI──> vCPU
  *   device ──IOMMU──> vCPU
  *
  * The first way is there at all times, and taken again whenever the second is not to be had.
@@ -40,7 +40,7 @@ struct irqfd {
 	struct vcpu_data posted;
 };
 
-static void inject(struct irqfd *f)
+static void inject_irqfd(struct irqfd *f)
 {
 	if (f->resamplefd) {
 		cb_irq_set(f->vm, CB_SRC_RESAMPLE, f->gsi, true);
@@ -117,7 +117,7 @@ void cb_irqfd_rerouted(struct cb_vm *vm)
 
 /* ---- life ---- */
 
-static void shutdown(struct work_struct *work)
+static void shutdown_irqfd(struct work_struct *work)
 {
 	struct irqfd *f = container_of(work, struct irqfd, shutdown);
 	u64 count;
@@ -146,7 +146,7 @@ static void deactivate_locked(struct irqfd *f)
 }
 
 /* Called with the eventfd's lock held and interrupts off. */
-static int wakeup(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
+static int eventfd_wakes(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
 {
 	struct irqfd *f = container_of(wait, struct irqfd, wait);
 	__poll_t events = key_to_poll(key);
@@ -155,7 +155,7 @@ static int wakeup(wait_queue_entry_t *wait, unsigned int mode, int sync, void *k
 
 	if (events & EPOLLIN) {
 		eventfd_ctx_do_read(f->eventfd, &count);
-		inject(f);
+		inject_irqfd(f);
 	}
 	if (events & EPOLLHUP) {
 		spin_lock_irqsave(&f->vm->irqfds_lock, flags);
@@ -202,7 +202,7 @@ bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi)
 	return found;
 }
 
-static int activate(struct cb_vm *vm, struct irqfd *f)
+static int activate_irqfd(struct cb_vm *vm, struct irqfd *f)
 {
 	struct irqfd *other;
 	int r = 0;
@@ -224,7 +224,7 @@ static struct eventfd_ctx *resamplefd_of(const struct kvm_irqfd *args)
 	return args->flags & KVM_IRQFD_FLAG_RESAMPLE ? eventfd_ctx_fdget(args->resamplefd) : NULL;
 }
 
-static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
+static int assign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 {
 	struct file *file = eventfd_fget(args->fd);
 	struct irqfd *f;
@@ -238,8 +238,8 @@ static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
 		goto out_file;
 	f->vm = vm;
 	f->gsi = args->gsi;
-	INIT_WORK(&f->shutdown, shutdown);
-	init_waitqueue_func_entry(&f->wait, wakeup);
+	INIT_WORK(&f->shutdown, shutdown_irqfd);
+	init_waitqueue_func_entry(&f->wait, eventfd_wakes);
 	init_poll_funcptr(&f->poll, queue_proc);
 	f->eventfd = eventfd_ctx_fileget(file);
 	f->resamplefd = resamplefd_of(args);
@@ -247,11 +247,11 @@ static int assign(struct cb_vm *vm, const struct kvm_irqfd *args)
 	if (r)
 		goto out_ctx;
 	mutex_lock(&vm->lock);
-	r = activate(vm, f);
+	r = activate_irqfd(vm, f);
 	if (!r)
 		find_producer(f);
 	if (!r && (vfs_poll(file, &f->poll) & EPOLLIN))
-		inject(f);
+		inject_irqfd(f);
 	mutex_unlock(&vm->lock);
 	if (r)
 		goto out_resample;
@@ -274,7 +274,7 @@ out_file:
 	return r;
 }
 
-static int deassign(struct cb_vm *vm, const struct kvm_irqfd *args)
+static int deassign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 {
 	struct eventfd_ctx *ctx = eventfd_ctx_fdget(args->fd);
 	struct irqfd *f, *next;
@@ -302,7 +302,8 @@ int cb_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 		return -EINVAL;
 	if (args->gsi >= CB_MAX_ROUTES)
 		return -EINVAL;
-	return args->flags & KVM_IRQFD_FLAG_DEASSIGN ? deassign(vm, args) : assign(vm, args);
+	return args->flags & KVM_IRQFD_FLAG_DEASSIGN ? deassign_irqfd(vm, args)
+						     : assign_irqfd(vm, args);
 }
 
 void cb_irqfd_release(struct cb_vm *vm)

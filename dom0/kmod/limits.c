@@ -53,7 +53,7 @@ static bool is_limited(kuid_t uid)
 	       !capable(CAP_SYS_ADMIN);
 }
 
-static int charge(kuid_t uid, u32 *have, uint limit, const char *parameter)
+static int charge_user(kuid_t uid, u32 *have, uint limit, const char *parameter)
 {
 	if (*have >= limit && is_limited(uid)) {
 		pr_info_ratelimited("user %u has no more than %u: parameter %s of module corbel\n",
@@ -92,7 +92,8 @@ struct cb_account *cb_account_vm(const struct file *kvm)
 
 	mutex_lock(&accounts_lock);
 	a = find_locked(user_of(kvm));
-	r = a ? charge(a->uid, &a->vms, READ_ONCE(max_vms_per_user), "max_vms_per_user") : -ENOMEM;
+	r = a ? charge_user(a->uid, &a->vms, READ_ONCE(max_vms_per_user), "max_vms_per_user")
+	      : -ENOMEM;
 	if (r && a)
 		drop_unused_locked(a);
 	mutex_unlock(&accounts_lock);
@@ -104,7 +105,7 @@ int cb_account_vcpu(struct cb_account *a)
 	int r;
 
 	mutex_lock(&accounts_lock);
-	r = charge(a->uid, &a->vcpus, READ_ONCE(max_vcpus_per_user), "max_vcpus_per_user");
+	r = charge_user(a->uid, &a->vcpus, READ_ONCE(max_vcpus_per_user), "max_vcpus_per_user");
 	mutex_unlock(&accounts_lock);
 	return r;
 }
@@ -143,7 +144,7 @@ static u32 lent;		/* blocks */
  * A block of the one who asks, whose memory cgroup pays: not at the price of others' memory, since
  * the pool has its reserve. False: it is not to be had, or the hypervisor does not want it.
  */
-static bool lend(void)
+static bool lend_pages(void)
 {
 	struct page *page =
 	    alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN, LENT_ORDER);
@@ -167,7 +168,7 @@ long cb_account_promise(u32 id, u64 pages)
 
 	do {
 		r = HC3(PROMISE, id, pages, CORBEL_PROMISE);
-	} while (r == -EAGAIN && lend());
+	} while (r == -EAGAIN && lend_pages());
 	return r == -EAGAIN ? HC3(PROMISE, id, pages, CORBEL_PROMISE_NEVERTHELESS) : r;
 }
 

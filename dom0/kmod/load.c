@@ -70,7 +70,7 @@ static struct seen *seen_slot(struct cpu_load *l, const struct task_struct *p)
 	return &l->seen[hash_ptr(p, SEEN_BITS)];
 }
 
-static void forget(struct cpu_load *l, struct seen *s)
+static void forget_load(struct cpu_load *l, struct seen *s)
 {
 	if (s->task) {
 		l->seen_count--;
@@ -95,7 +95,7 @@ static void put_curr(struct cpu_load *l, bool slept)
 
 	if (l->curr.task && !slept) {
 		s = seen_slot(l, l->curr.task);
-		forget(l, s);
+		forget_load(l, s);
 		*s = l->curr;
 		l->seen_count++;
 		l->seen_weight += s->weight;
@@ -112,7 +112,7 @@ static bool set_curr(struct cpu_load *l, const struct task_struct *p)
 	if (s && s->task == p && p->se.sum_exec_runtime >= s->ran) {
 		l->curr = *s;
 		l->curr.weight = cb_task_weight(p);
-		forget(l, s);
+		forget_load(l, s);
 		return p->se.sum_exec_runtime - l->curr.ran < FRESH_NS;
 	}
 	l->curr = (struct seen){p, p->se.sum_exec_runtime, cb_task_weight(p)};
@@ -192,7 +192,7 @@ static void running_changed(void *unused, struct rq *rq, int change)
 }
 
 /* Nothing can run here: what there is is known, and was counted right if that says so, too. */
-static void idles(struct cpu_load *l, struct corbel_load *told)
+static void cpu_idles(struct cpu_load *l, struct corbel_load *told)
 {
 	if (l->exact && l->running)
 		forget_rq_base();
@@ -205,8 +205,8 @@ static void idles(struct cpu_load *l, struct corbel_load *told)
 		WRITE_ONCE(told->weight, 0);
 }
 
-static void switched(void *unused, bool preempt, struct task_struct *prev, struct task_struct *next,
-		     unsigned int prev_state)
+static void task_switched(void *unused, bool preempt, struct task_struct *prev,
+			  struct task_struct *next, unsigned int prev_state)
 {
 	struct cpu_load *l = this_cpu_ptr(&cpu_load);
 	struct corbel_load *told = l->told;
@@ -219,7 +219,7 @@ static void switched(void *unused, bool preempt, struct task_struct *prev, struc
 		return;
 	put_curr(l, slept);
 	if (is_idle_task(next)) {
-		idles(l, told);
+		cpu_idles(l, told);
 		return;
 	}
 	if (!l->exact && rq_base && single_task_running()) {
@@ -281,7 +281,7 @@ int cb_load_init(void)
 	r = register_trace_sched_update_nr_running_tp(running_changed, NULL);
 	if (r)
 		return r;
-	r = tracepoint_probe_register(switch_point, switched, NULL);
+	r = tracepoint_probe_register(switch_point, task_switched, NULL);
 	if (r) {
 		unregister_trace_sched_update_nr_running_tp(running_changed, NULL);
 		tracepoint_synchronize_unregister();
@@ -291,7 +291,7 @@ int cb_load_init(void)
 
 void cb_load_exit(void)
 {
-	tracepoint_probe_unregister(switch_point, switched, NULL);
+	tracepoint_probe_unregister(switch_point, task_switched, NULL);
 	unregister_trace_sched_update_nr_running_tp(running_changed, NULL);
 	tracepoint_synchronize_unregister();
 }

@@ -51,7 +51,7 @@ static noinline __noclone long try_unmap(u32 id, u64 gfn, u64 pages, enum may_sl
  * does, the VM loses all of its memory and runs no more, and if that cannot be had either, nobody
  * in dom0 is safe from it.
  */
-static void unmap(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
+static void unmap_gfns(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
 {
 	u32 id = READ_ONCE(vm->id);
 	long r = id ? try_unmap(id, gfn, pages, how) : 0;
@@ -69,7 +69,7 @@ static void unmap(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
 }
 
 /* The part of a slot at these addresses: how many pages, and its first one. */
-static u64 overlap(const struct cb_slot *s, unsigned long start, unsigned long end, u64 *first)
+static u64 slot_overlap(const struct cb_slot *s, unsigned long start, unsigned long end, u64 *first)
 {
 	u64 from = max_t(u64, start, s->hva),
 	    to = min_t(u64, end, s->hva + (s->pages << PAGE_SHIFT));
@@ -92,7 +92,7 @@ static bool next_part(const struct cb_slots *slots, unsigned long start, unsigne
 	const struct cb_slot *s = slots_from(slots, gfn);
 
 	for (; s && s < slots->slot + slots->n; s++) {
-		u64 first, pages = overlap(s, start, end, &first);
+		u64 first, pages = slot_overlap(s, start, end, &first);
 		u64 skip = gfn > s->gfn + first ? gfn - s->gfn - first : 0;
 
 		if (pages <= skip)
@@ -126,7 +126,7 @@ static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long
 	u64 gfn = 0;
 
 	for (; next_part_rcu(vm, start, end, gfn, &p); gfn = p.gfn + p.pages)
-		unmap(vm, p.gfn, p.pages, how);
+		unmap_gfns(vm, p.gfn, p.pages, how);
 }
 
 /* Under mmu_lock, which is let go of now and then if that may be; the table may change then. */
@@ -152,7 +152,8 @@ static enum may_sleep may_sleep(const struct mmu_notifier_range *range)
 	return mmu_notifier_range_blockable(range) ? MAY_SLEEP : NO_SLEEP;
 }
 
-static void begin(struct cb_vm *vm, unsigned long start, unsigned long end, enum may_sleep how)
+static void begin_invalidation(struct cb_vm *vm, unsigned long start, unsigned long end,
+			       enum may_sleep how)
 {
 	spin_lock(&vm->mmu_lock);
 	if (vm->inv_count++ == 0) {
@@ -166,7 +167,8 @@ static void begin(struct cb_vm *vm, unsigned long start, unsigned long end, enum
 	unmap_hva_range(vm, start, end, how);
 }
 
-static void end(struct cb_vm *vm, unsigned long start, unsigned long end, enum may_sleep how)
+static void end_invalidation(struct cb_vm *vm, unsigned long start, unsigned long end,
+			     enum may_sleep how)
 {
 	spin_lock(&vm->mmu_lock);
 	mark_lost(vm, start, end, how);
@@ -176,19 +178,21 @@ static void end(struct cb_vm *vm, unsigned long start, unsigned long end, enum m
 
 static int invalidate_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	begin(container_of(mn, struct cb_vm, notifier), range->start, range->end, may_sleep(range));
+	begin_invalidation(container_of(mn, struct cb_vm, notifier), range->start, range->end,
+			   may_sleep(range));
 	return 0;
 }
 
 static void invalidate_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
-	end(container_of(mn, struct cb_vm, notifier), range->start, range->end, may_sleep(range));
+	end_invalidation(container_of(mn, struct cb_vm, notifier), range->start, range->end,
+			 may_sleep(range));
 }
 
 void cb_mem_forget(struct cb_vm *vm)
 {
-	begin(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
-	end(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
+	begin_invalidation(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
+	end_invalidation(vm, 0, ULONG_MAX & PAGE_MASK, MAY_SLEEP);
 }
 
 /* The address space goes away: its threads are gone, no vCPU runs any more. */
@@ -234,7 +238,7 @@ void cb_mem_exit(struct cb_vm *vm)
 }
 
 /* Put a new table in place. Faults under way that looked into the old one start again. */
-static void publish(struct cb_vm *vm, struct cb_slots *slots)
+static void publish_slots(struct cb_vm *vm, struct cb_slots *slots)
 {
 	struct cb_slots *old =
 	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
@@ -260,7 +264,7 @@ static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
 	if (r)
 		kvfree(new);
 	else
-		publish(vm, new);
+		publish_slots(vm, new);
 	return r;
 }
 
@@ -268,7 +272,7 @@ static int change_slot(struct cb_vm *vm, const struct cb_slot *change)
  * HC_DIRTY; under slots_lock. Where a large page must become small ones it takes tables: when the
  * VM has used up all that it was promised, what was mapped is forgotten, and counts as dirty.
  */
-static long dirty(struct cb_vm *vm, u64 gfn, u64 n, u64 to, u32 flags)
+static long call_dirty(struct cb_vm *vm, u64 gfn, u64 n, u64 to, u32 flags)
 {
 	long r = vm->id ? HC5(DIRTY, vm->id, gfn, n, to, flags) : 0;
 
@@ -282,7 +286,7 @@ static int dirty_range(struct cb_vm *vm, u64 gfn, u64 pages, u32 flags)
 {
 	while (pages) {
 		u64 n = min_t(u64, pages, CB_BITMAP_PAGES);
-		long r = dirty(vm, gfn, n, 0, flags);
+		long r = call_dirty(vm, gfn, n, 0, flags);
 
 		if (r < 0)
 			return r;
@@ -305,7 +309,7 @@ static int retire_slot(struct cb_vm *vm, const struct cb_slot *old)
 	s.flags |= CB_SLOT_DEAD;
 	r = change_slot(vm, &s);
 	if (!r)
-		unmap(vm, s.gfn, s.pages, MAY_SLEEP);
+		unmap_gfns(vm, s.gfn, s.pages, MAY_SLEEP);
 	return r;
 }
 
@@ -354,7 +358,8 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 			change_slot(vm, &old);
 		return r;
 	}
-	unmap(vm, new->gfn, new->pages, MAY_SLEEP); /* clears the marks of frames without memory */
+	unmap_gfns(vm, new->gfn, new->pages,
+		   MAY_SLEEP); /* clears the marks of frames without memory */
 	return 0;
 }
 
@@ -376,7 +381,7 @@ static u64 all_tables(struct cb_vm *vm)
  * With a quarter of the pool, which is enough for guests as large as the machine, a VM has to make
  * do: when it is used up, what was mapped is forgotten.
  */
-static int promise(struct cb_vm *vm, u32 id, u64 tables)
+static int promise_tables(struct cb_vm *vm, u32 id, u64 tables)
 {
 	u64 now = min(tables, cb_pool_bytes / 4 >> PAGE_SHIFT), had = vm->promised;
 	bool back = now < had;
@@ -421,7 +426,7 @@ int cb_mem_realize(struct cb_vm *vm, u32 id)
 	int r;
 
 	mutex_lock(&vm->slots_lock);
-	r = promise(vm, id, all_tables(vm));
+	r = promise_tables(vm, id, all_tables(vm));
 	if (!r && vm->has_smm)
 		r = make_smm_map(vm, id);
 	if (!r)
@@ -435,12 +440,12 @@ static int set_promised_region(struct cb_vm *vm, const struct cb_slot *new)
 {
 	u64 tables = all_tables(vm), want = slot_tables(new);
 	u64 old = slot_tables(slots_by_id(rcu_dereference_protected(vm->slots, true), new->id));
-	int r = want > old ? promise(vm, vm->id, tables - old + want) : 0;
+	int r = want > old ? promise_tables(vm, vm->id, tables - old + want) : 0;
 
 	if (r)
 		return r;
 	r = set_region_locked(vm, new);
-	promise(vm, vm->id, all_tables(vm));
+	promise_tables(vm, vm->id, all_tables(vm));
 	return r;
 }
 
@@ -517,11 +522,11 @@ static void unmap_gaps(struct cb_vm *vm, u64 next)
 
 	for (; s && s < slots->slot + slots->n && s->gfn < stop; s++) {
 		if (next < s->gfn)
-			unmap(vm, next, s->gfn - next, MAY_SLEEP);
+			unmap_gfns(vm, next, s->gfn - next, MAY_SLEEP);
 		next = s->gfn + s->pages;
 	}
 	if (next < stop)
-		unmap(vm, next, stop - next, MAY_SLEEP);
+		unmap_gfns(vm, next, stop - next, MAY_SLEEP);
 }
 
 void cb_mem_forget_mmio(struct cb_vm *vm)
@@ -551,7 +556,7 @@ void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa, u32 len)
 /* Pages [first, first + n) that are being lost now; all of them are when that ends. */
 static void mark_losing(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 n)
 {
-	u64 from, pages = overlap(s, vm->inv_start, vm->inv_end, &from);
+	u64 from, pages = slot_overlap(s, vm->inv_start, vm->inv_end, &from);
 	u64 to = min(from + pages, first + n);
 
 	from = max(from, first);
@@ -590,7 +595,8 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 		u64 n = min_t(u64, s->pages - done, CB_BITMAP_PAGES);
 
 		clear_page(bitmap);
-		r = dirty(vm, s->gfn + done, n, cb_phys(bitmap), clear ? CORBEL_DIRTY_CLEAR : 0);
+		r = call_dirty(vm, s->gfn + done, n, cb_phys(bitmap),
+			       clear ? CORBEL_DIRTY_CLEAR : 0);
 		if (r >= 0)
 			add_lost(vm, s, done, n, (unsigned long *)bitmap, clear);
 		if (r >= 0 && copy_to_user(to + done / 8, bitmap, ALIGN(n, 64) / 8))
@@ -641,7 +647,7 @@ static int clear_part(struct cb_vm *vm, const struct cb_slot *s, u64 first, u64 
 	if (bitmap_empty(named, n))
 		return 0;
 	clear_page(found);
-	r = dirty(vm, s->gfn + first, n, cb_phys(found), CORBEL_DIRTY_CLEAR);
+	r = call_dirty(vm, s->gfn + first, n, cb_phys(found), CORBEL_DIRTY_CLEAR);
 	if (r < 0)
 		return r;
 	spin_lock(&vm->mmu_lock);

@@ -45,7 +45,7 @@ static int take_range(struct corbel_msr_filter *f, const struct kvm_msr_filter_r
 	return copy_from_user(page, r->bitmap, bytes) ? -EFAULT : 0;
 }
 
-static int tell(const struct cb_vm *vm, u32 id)
+static int tell_exits(const struct cb_vm *vm, u32 id)
 {
 	long r = HC3(MSR_FILTER, id, vm->msr_exits, vm->msr_filter ? cb_phys(vm->msr_filter) : 0);
 
@@ -54,10 +54,10 @@ static int tell(const struct cb_vm *vm, u32 id)
 
 int cb_msr_realize(const struct cb_vm *vm, u32 id)
 {
-	return vm->msr_exits || vm->msr_filter ? tell(vm, id) : 0;
+	return vm->msr_exits || vm->msr_filter ? tell_exits(vm, id) : 0;
 }
 
-static int replace(struct cb_vm *vm, struct corbel_msr_filter *new)
+static int replace_filter(struct cb_vm *vm, struct corbel_msr_filter *new)
 {
 	struct corbel_msr_filter *old;
 	int r;
@@ -65,7 +65,7 @@ static int replace(struct cb_vm *vm, struct corbel_msr_filter *new)
 	mutex_lock(&vm->lock);
 	old = vm->msr_filter;
 	vm->msr_filter = new;
-	r = vm->id ? tell(vm, vm->id) : 0;
+	r = vm->id ? tell_exits(vm, vm->id) : 0;
 	if (r)
 		vm->msr_filter = old;
 	mutex_unlock(&vm->lock);
@@ -93,7 +93,7 @@ int cb_msr_set_filter(struct cb_vm *vm, const struct kvm_msr_filter __user *arg)
 	if (!r && f->deny && !f->count) /* all denied is no filter that anybody means */
 		r = -EINVAL;
 	if (!r)
-		return replace(vm, f);
+		return replace_filter(vm, f);
 	free_filter(f);
 	return r;
 }
@@ -108,7 +108,7 @@ int cb_msr_set_exits(struct cb_vm *vm, u64 reasons)
 	mutex_lock(&vm->lock);
 	old = vm->msr_exits;
 	vm->msr_exits = reasons;
-	r = vm->id ? tell(vm, vm->id) : 0;
+	r = vm->id ? tell_exits(vm, vm->id) : 0;
 	if (r)
 		vm->msr_exits = old;
 	mutex_unlock(&vm->lock);

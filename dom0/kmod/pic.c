@@ -30,7 +30,7 @@ void pic_reset(struct pic_pair *p)
 }
 
 /* Distance of the most urgent line in mask from the line with the highest priority. */
-static u32 urgency(const struct kvm_pic_state *s, u8 mask)
+static u32 line_urgency(const struct kvm_pic_state *s, u8 mask)
 {
 	u32 i;
 
@@ -41,7 +41,7 @@ static u32 urgency(const struct kvm_pic_state *s, u8 mask)
 }
 
 /* The line to be serviced next, or -1. */
-static int pending(struct pic_pair *p, u32 chip)
+static int pending_line(struct pic_pair *p, u32 chip)
 {
 	struct kvm_pic_state *s = &p->chip[chip];
 	u8 irr = s->irr, isr = s->isr;
@@ -49,7 +49,7 @@ static int pending(struct pic_pair *p, u32 chip)
 
 	if (chip == 0) {
 		irr &= ~(1u << CASCADE);
-		if (pending(p, 1) >= 0)
+		if (pending_line(p, 1) >= 0)
 			irr |= 1u << CASCADE;
 		/* Special fully nested mode: a more urgent line of the same slave may interrupt. */
 		if (s->special_fully_nested_mode)
@@ -57,8 +57,8 @@ static int pending(struct pic_pair *p, u32 chip)
 	}
 	if (s->special_mask)
 		isr &= ~s->imr;
-	want = urgency(s, irr & ~s->imr);
-	if (want == NONE || want >= urgency(s, isr))
+	want = line_urgency(s, irr & ~s->imr);
+	if (want == NONE || want >= line_urgency(s, isr))
 		return -1;
 	return (want + s->priority_add) & 7;
 }
@@ -80,10 +80,10 @@ int pic_set_irq(struct pic_pair *p, u32 line, bool level)
 
 bool pic_output(struct pic_pair *p)
 {
-	return pending(p, 0) >= 0;
+	return pending_line(p, 0) >= 0;
 }
 
-static void service(struct kvm_pic_state *s, u32 irq, u32 first_line, u16 *ended)
+static void service_line(struct kvm_pic_state *s, u32 irq, u32 first_line, u16 *ended)
 {
 	u8 bit = 1u << irq;
 
@@ -100,19 +100,19 @@ static void service(struct kvm_pic_state *s, u32 irq, u32 first_line, u16 *ended
 
 u8 pic_ack(struct pic_pair *p, u16 *ended)
 {
-	int irq = pending(p, 0), sub;
+	int irq = pending_line(p, 0), sub;
 
 	if (irq < 0) /* the request went away before the INTA cycle */
 		return p->chip[0].irq_base + 7;
 	if (irq != CASCADE) {
-		service(&p->chip[0], irq, 0, ended);
+		service_line(&p->chip[0], irq, 0, ended);
 		return p->chip[0].irq_base + irq;
 	}
-	sub = pending(p, 1);
-	service(&p->chip[0], CASCADE, 0, ended);
+	sub = pending_line(p, 1);
+	service_line(&p->chip[0], CASCADE, 0, ended);
 	if (sub < 0)
 		return p->chip[1].irq_base + 7;
-	service(&p->chip[1], sub, 8, ended);
+	service_line(&p->chip[1], sub, 8, ended);
 	return p->chip[1].irq_base + sub;
 }
 
@@ -156,7 +156,7 @@ static void end_of_interrupt(struct kvm_pic_state *s, u8 val, u32 first_line, u1
 		return;
 	}
 	if (!specific) {
-		u32 top = urgency(s, s->isr);
+		u32 top = line_urgency(s, s->isr);
 
 		if (top == NONE)
 			return;
@@ -169,7 +169,7 @@ static void end_of_interrupt(struct kvm_pic_state *s, u8 val, u32 first_line, u1
 		s->priority_add = (irq + 1) & 7;
 }
 
-static void command(struct kvm_pic_state *s, u8 val, u32 first_line, u16 *ended)
+static void write_command(struct kvm_pic_state *s, u8 val, u32 first_line, u16 *ended)
 {
 	if (val & ICW1) {
 		init_command(s, val);
@@ -185,7 +185,7 @@ static void command(struct kvm_pic_state *s, u8 val, u32 first_line, u16 *ended)
 	}
 }
 
-static void data(struct kvm_pic_state *s, u8 val)
+static void write_data(struct kvm_pic_state *s, u8 val)
 {
 	switch (s->init_state) {
 	case 0:
@@ -213,9 +213,9 @@ void pic_write(struct pic_pair *p, u16 port, u8 val, u16 *ended)
 	if (port >= 0x4d0)
 		s->elcr = val & elcr_allowed[chip];
 	else if (port & 1)
-		data(s, val);
+		write_data(s, val);
 	else
-		command(s, val, chip * 8, ended);
+		write_command(s, val, chip * 8, ended);
 }
 
 u8 pic_read(struct pic_pair *p, u16 port, u16 *ended)
@@ -226,12 +226,12 @@ u8 pic_read(struct pic_pair *p, u16 port, u16 *ended)
 	if (port >= 0x4d0)
 		return s->elcr;
 	if (s->poll) { /* the poll command makes the next read an INTA cycle of this chip */
-		int irq = pending(p, chip);
+		int irq = pending_line(p, chip);
 
 		s->poll = 0;
 		if (irq < 0)
 			return 7;
-		service(s, irq, chip * 8, ended);
+		service_line(s, irq, chip * 8, ended);
 		return 0x80 | irq;
 	}
 	if (port & 1)

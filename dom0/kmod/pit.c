@@ -22,13 +22,13 @@ struct cb_pit {
 	u32 pending;
 };
 
-static void pulse(struct cb_pit *p)
+static void pulse_line(struct cb_pit *p)
 {
 	cb_irq_set(p->vm, CB_SRC_PIT, 0, true);
 	cb_irq_set(p->vm, CB_SRC_PIT, 0, false);
 }
 
-static enum hrtimer_restart tick(struct hrtimer *t)
+static enum hrtimer_restart pit_tick(struct hrtimer *t)
 {
 	struct cb_pit *p = container_of(t, struct cb_pit, timer);
 	unsigned long flags;
@@ -43,7 +43,7 @@ static enum hrtimer_restart tick(struct hrtimer *t)
 	}
 	spin_unlock_irqrestore(&p->lock, flags);
 	if (now)
-		pulse(p);
+		pulse_line(p);
 	if (!p->period_ns)
 		return HRTIMER_NORESTART;
 	hrtimer_forward_now(t, ns_to_ktime(p->period_ns));
@@ -64,7 +64,7 @@ void cb_pit_acked(struct cb_pit *p)
 	}
 	spin_unlock_irqrestore(&p->lock, flags);
 	if (again)
-		pulse(p);
+		pulse_line(p);
 }
 
 static void forget_pending(struct cb_pit *p)
@@ -179,7 +179,7 @@ int cb_pit_create(struct cb_vm *vm, u32 flags)
 	mutex_init(&p->mutex);
 	spin_lock_init(&p->lock);
 	hrtimer_init(&p->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	p->timer.function = tick;
+	p->timer.function = pit_tick;
 	i8254_reset(&p->chip, ktime_get_ns());
 	mutex_lock(&vm->lock);
 	if (vm->pit) {

@@ -25,7 +25,7 @@ enum { IVMD_ALL = 0x20, IVMD_ONE = 0x21, IVMD_RANGE = 0x22 };
 #define IVMD_SIZE    24u
 #define IVMD_LEAST   32u
 
-static u64 get(const u8 *at, u32 bytes)
+static u64 get_bytes(const u8 *at, u32 bytes)
 {
 	u64 v = 0;
 
@@ -58,7 +58,8 @@ static bool rmrr_names(const u8 *b, u32 len, const struct cb_place *p)
 {
 	u32 at = RMRR_SCOPES, size;
 
-	if (get(b, 2) != RMRR || len < RMRR_SCOPES || get(b + RMRR_SEGMENT, 2) != p->segment)
+	if (get_bytes(b, 2) != RMRR || len < RMRR_SCOPES ||
+	    get_bytes(b + RMRR_SEGMENT, 2) != p->segment)
 		return false;
 	for (; len - at >= SCOPE_PATH; at += size) {
 		size = b[at + SCOPE_LENGTH];
@@ -72,13 +73,13 @@ static bool rmrr_names(const u8 *b, u32 len, const struct cb_place *p)
 
 static bool ivmd_names(const u8 *b, u32 len, const struct cb_place *p)
 {
-	u32 first = get(b + IVMD_FIRST, 2), last = first, id = p->id[p->depth - 1];
+	u32 first = get_bytes(b + IVMD_FIRST, 2), last = first, id = p->id[p->depth - 1];
 
 	if (b[0] < IVMD_ALL || b[0] > IVMD_RANGE || len < IVMD_LEAST)
 		return false;
 	if (b[0] == IVMD_RANGE)
-		last = get(b + IVMD_LAST, 2);
-	return get(b + IVMD_SEGMENT, 2) == p->segment &&
+		last = get_bytes(b + IVMD_LAST, 2);
+	return get_bytes(b + IVMD_SEGMENT, 2) == p->segment &&
 	       (b[0] == IVMD_ALL || (id >= first && id <= last));
 }
 
@@ -89,15 +90,16 @@ bool region_next(const struct cb_fw_table *t, u32 *at, const struct cb_place *p,
 		*at = TABLE_HEADER;
 	while (t->len >= BLOCK_HEADER && *at <= t->len - BLOCK_HEADER && p->depth) {
 		const u8 *b = t->table + *at;
-		u32 len = get(b + 2, 2);
+		u32 len = get_bytes(b + 2, 2);
 
 		if (len < BLOCK_HEADER || len > t->len - *at)
 			break;
 		*at += len;
 		if (t->is_amd ? !ivmd_names(b, len, p) : !rmrr_names(b, len, p))
 			continue;
-		*start = get(b + (t->is_amd ? IVMD_START : RMRR_START), 8);
-		*size = t->is_amd ? get(b + IVMD_SIZE, 8) : get(b + RMRR_LAST, 8) + 1 - *start;
+		*start = get_bytes(b + (t->is_amd ? IVMD_START : RMRR_START), 8);
+		*size = t->is_amd ? get_bytes(b + IVMD_SIZE, 8)
+				  : get_bytes(b + RMRR_LAST, 8) + 1 - *start;
 		return true;
 	}
 	return false;

@@ -2,7 +2,7 @@
 /* What a VMM's cgroups leave it of the CPUs, level by level; in the hypervisor's terms. */
 #include "pure.h"
 
-static u64 smaller(u64 a, u64 b)
+static u64 smaller_of(u64 a, u64 b)
 {
 	return a < b ? a : b;
 }
@@ -21,6 +21,6 @@ void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 pe
 		s->weight = 1; /* 0 would be no change */
 	if (quota < 0 || !period)
 		return;
-	percent = smaller(quota, ~0ull / 100) * 100 / period;
-	s->cap = smaller(percent ? percent : 1, s->cap);
+	percent = smaller_of(quota, ~0ull / 100) * 100 / period;
+	s->cap = smaller_of(percent ? percent : 1, s->cap);
 }

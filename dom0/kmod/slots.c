@@ -2,7 +2,7 @@
 /* Table of memory slots: a sorted array, copied on change. */
 #include "pure.h"
 
-static bool holds(const struct cb_slot *s, u64 gfn)
+static bool slot_holds(const struct cb_slot *s, u64 gfn)
 {
 	return gfn >= s->gfn && gfn - s->gfn < s->pages;
 }
@@ -11,12 +11,12 @@ const struct cb_slot *slots_find(struct cb_slots *s, u64 gfn)
 {
 	u32 lo = 0, hi = s->n, hint = s->hint;
 
-	if (hint < s->n && holds(&s->slot[hint], gfn))
+	if (hint < s->n && slot_holds(&s->slot[hint], gfn))
 		return &s->slot[hint];
 	while (lo < hi) {
 		u32 mid = lo + (hi - lo) / 2;
 
-		if (holds(&s->slot[mid], gfn)) {
+		if (slot_holds(&s->slot[mid], gfn)) {
 			s->hint = mid;
 			return &s->slot[mid];
 		}

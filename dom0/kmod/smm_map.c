@@ -92,7 +92,7 @@ static u32 rights_of(const struct kvm_segment *s)
 	       s->db << 14 | (u32)s->g << 15;
 }
 
-static struct kvm_segment segment(u32 selector, u32 rights, u32 limit, u64 base)
+static struct kvm_segment make_segment(u32 selector, u32 rights, u32 limit, u64 base)
 {
 	return (struct kvm_segment){
 	    .base = base,
@@ -201,7 +201,7 @@ void smm_begin(struct smm_state *s, bool has_lm)
 static void load_64(struct smm_state *s, const struct map_64 *m)
 {
 #define X(to, from)                                                                                \
-	s->sregs.to = segment(m->from.selector, m->from.rights, m->from.limit, m->from.base);
+	s->sregs.to = make_segment(m->from.selector, m->from.rights, m->from.limit, m->from.base);
 	EACH_SEGMENT(X)
 #undef X
 #define X(n, name) s->regs.name = m->gpr[15 - (n)];
@@ -228,7 +228,7 @@ static void load_64(struct smm_state *s, const struct map_64 *m)
 static void load_32(struct smm_state *s, const struct map_32 *m)
 {
 #define X(to, from)                                                                                \
-	s->sregs.to = segment(m->from##_sel, m->from.rights >> 8, m->from.limit, m->from.base);
+	s->sregs.to = make_segment(m->from##_sel, m->from.rights >> 8, m->from.limit, m->from.base);
 	EACH_SEGMENT(X)
 #undef X
 #define X(n, name) s->regs.name = m->gpr[n];
@@ -248,7 +248,7 @@ static void load_32(struct smm_state *s, const struct map_32 *m)
 	s->regs.rip = m->eip;
 }
 
-static bool canonical(u64 at)
+static bool is_canonical(u64 at)
 {
 	return (u64)((s64)(at << 16) >> 16) == at;
 }
@@ -267,7 +267,7 @@ static bool registers_ok(const struct smm_state *s, u32 phys_bits)
 		return false;
 	if (s->regs.rflags & RFLAGS_VM && (is_long || !(r->cr0 & CR0_PE)))
 		return false;
-	return is_long && r->cs.l ? canonical(s->regs.rip) : !(s->regs.rip >> 32);
+	return is_long && r->cs.l ? is_canonical(s->regs.rip) : !(s->regs.rip >> 32);
 }
 
 static bool is_v86_segment(const struct kvm_segment *s)
@@ -312,7 +312,7 @@ static bool stack_ok(const struct kvm_sregs *r)
 /* high: its base may have 64 bits. */
 static bool data_ok(const struct kvm_segment *s, bool high)
 {
-	if (high ? !canonical(s->base) : s->present && s->base >> 32)
+	if (high ? !is_canonical(s->base) : s->present && s->base >> 32)
 		return false;
 	if (!s->present)
 		return true;
@@ -323,7 +323,7 @@ static bool system_ok(const struct kvm_sregs *r)
 {
 	u8 type = r->tr.type | 2; /* busy */
 
-	if (!canonical(r->tr.base) || !canonical(r->gdt.base) || !canonical(r->idt.base))
+	if (!is_canonical(r->tr.base) || !is_canonical(r->gdt.base) || !is_canonical(r->idt.base))
 		return false;
 	if (!r->tr.present || r->tr.s || r->tr.selector & SEL_TI || !limit_fits(&r->tr))
 		return false;
@@ -332,7 +332,7 @@ static bool system_ok(const struct kvm_sregs *r)
 	if (!r->ldt.present)
 		return true;
 	return !r->ldt.s && r->ldt.type == TYPE_LDT && !(r->ldt.selector & SEL_TI) &&
-	       limit_fits(&r->ldt) && canonical(r->ldt.base);
+	       limit_fits(&r->ldt) && is_canonical(r->ldt.base);
 }
 
 /* As VT-x looks at them, which refuses the entry otherwise; AMD-V takes what there is. */

@@ -237,7 +237,7 @@ static long some_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
 }
 
 /* Returns the number of MSRs done, as KVM does. */
-static long msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
+static long move_msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
 {
 	struct corbel_msr *m;
 	u32 n, done = 0;
@@ -410,7 +410,7 @@ static long set_events(struct cb_vcpu *v, const void __user *arg)
 	return copy_from_user(&e, arg, sizeof(e)) ? -EFAULT : put_events(v, e);
 }
 
-static long translate(struct cb_vcpu *v, struct kvm_translation __user *arg)
+static long translate_address(struct cb_vcpu *v, struct kvm_translation __user *arg)
 {
 	struct corbel_translation found;
 	struct kvm_translation t;
@@ -524,7 +524,7 @@ static long set_lapic(struct cb_vcpu *v, const void __user *arg)
 	return cb_state_set(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 }
 
-static long lapic(struct cb_vcpu *v, void __user *arg, bool set)
+static long move_lapic(struct cb_vcpu *v, void __user *arg, bool set)
 {
 	if (v->vm->irqchip == CB_IRQCHIP_NONE)
 		return -EINVAL;
@@ -559,17 +559,17 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 	case KVM_SET_XCRS:
 		return set_xcrs(v, arg);
 	case KVM_GET_MSRS:
-		return msrs(v, arg, false);
+		return move_msrs(v, arg, false);
 	case KVM_SET_MSRS:
-		return msrs(v, arg, true);
+		return move_msrs(v, arg, true);
 	case KVM_GET_CPUID2:
 		return get_cpuid(v, arg);
 	case KVM_SET_CPUID2:
 		return set_cpuid(v, arg);
 	case KVM_GET_LAPIC:
-		return lapic(v, arg, false);
+		return move_lapic(v, arg, false);
 	case KVM_SET_LAPIC:
-		return lapic(v, arg, true);
+		return move_lapic(v, arg, true);
 	case KVM_GET_VCPU_EVENTS:
 		return copy_events(v, arg);
 	case KVM_SET_VCPU_EVENTS:
@@ -593,7 +593,7 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 	case KVM_SET_TSC_KHZ:
 		return set_tsc_khz(v, (unsigned long)arg);
 	case KVM_TRANSLATE:
-		return translate(v, arg);
+		return translate_address(v, arg);
 	case KVM_X86_SETUP_MCE:
 		return blob_set(v, CORBEL_STATE_MCE_CAP, arg, sizeof(u64));
 	case KVM_X86_SET_MCE:

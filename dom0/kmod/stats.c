@@ -88,7 +88,7 @@ static void find_stat(u32 what, u32 id, void *buf)
 	clear_page(buf);
 }
 
-static size_t build(const struct stats_file *s, void *image, void *stat)
+static size_t build_image(const struct stats_file *s, void *image, void *stat)
 {
 	const struct stat_desc *table = s->vcpu ? vcpu_stats : vm_stats;
 	u32 n = s->vcpu ? ARRAY_SIZE(vcpu_stats) : ARRAY_SIZE(vm_stats), i;
@@ -129,7 +129,7 @@ static ssize_t stats_read(struct file *file, char __user *to, size_t len, loff_t
 	if (image && stat) {
 		if (id) /* there is none before the first vCPU */
 			find_stat(s->vcpu ? CORBEL_STAT_VCPU : CORBEL_STAT_VM, id, stat);
-		r = simple_read_from_buffer(to, len, pos, image, build(s, image, stat));
+		r = simple_read_from_buffer(to, len, pos, image, build_image(s, image, stat));
 	}
 	free_page((unsigned long)image);
 	free_page((unsigned long)stat);

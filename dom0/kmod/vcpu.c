@@ -65,7 +65,7 @@ static int set_signal_mask(struct cb_vcpu *v, const struct kvm_signal_mask __use
 	return 0;
 }
 
-static long interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
+static long inject_interrupt(struct cb_vcpu *v, const struct kvm_interrupt __user *arg)
 {
 	struct kvm_interrupt irq;
 	long r;
@@ -173,7 +173,7 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_RUN:
 		return arg ? -EINVAL : cb_vcpu_run(v);
 	case KVM_INTERRUPT:
-		return interrupt(v, (void __user *)arg);
+		return inject_interrupt(v, (void __user *)arg);
 	case KVM_NMI:
 		r = HC1(NMI, v->id);
 		return r < 0 ? r : 0;
@@ -239,7 +239,7 @@ static void vcpu_free(struct cb_vcpu *v)
 }
 
 /* The CPU it ran on may have to be seen first to let go of it. */
-static long destroy(u32 id)
+static long destroy_vcpu_id(u32 id)
 {
 	long r;
 	int i;
@@ -255,7 +255,7 @@ bool cb_vcpu_destroy(struct cb_vcpu *v)
 
 	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
-	r = destroy(v->id);
+	r = destroy_vcpu_id(v->id);
 	if (r < 0 && r != -ENOENT)
 		return false;
 	cb_account_vcpu_gone(v->vm->account);
@@ -313,14 +313,14 @@ static int vcpu_create(struct cb_vcpu *v)
 	if (pa > 0)
 		v->page = memremap(pa, 2 * PAGE_SIZE, MEMREMAP_WB);
 	if (!v->page) {
-		destroy(id);
+		destroy_vcpu_id(id);
 		return pa < 0 ? pa : -ENOMEM;
 	}
 	v->data = (u8 *)v->page + PAGE_SIZE;
 	v->page->exit.reason = CORBEL_NOT_TRACED;
 	r = set_vm_tsc_khz(v, id);
 	if (r < 0) {
-		destroy(id);
+		destroy_vcpu_id(id);
 		return r;
 	}
 	v->id = id;

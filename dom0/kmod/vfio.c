@@ -33,7 +33,7 @@ static bool is_group(struct file *file)
 	return r;
 }
 
-static struct group *find(struct vfio *v, const struct file *file)
+static struct group *find_group(struct vfio *v, const struct file *file)
 {
 	struct group *g;
 
@@ -42,13 +42,13 @@ static struct group *find(struct vfio *v, const struct file *file)
 }
 
 /* Takes the reference to the file, unless it fails. */
-static int add(struct vfio *v, struct file *file)
+static int add_group(struct vfio *v, struct file *file)
 {
 	struct group *g;
 
 	if (!is_group(file))
 		return -EINVAL;
-	if (find(v, file))
+	if (find_group(v, file))
 		return -EEXIST;
 	g = kzalloc(sizeof(*g), GFP_KERNEL_ACCOUNT);
 	if (!g)
@@ -58,9 +58,9 @@ static int add(struct vfio *v, struct file *file)
 	return 0;
 }
 
-static int del(struct vfio *v, const struct file *file)
+static int del_group(struct vfio *v, const struct file *file)
 {
-	struct group *g = find(v, file);
+	struct group *g = find_group(v, file);
 
 	if (!g)
 		return -ENOENT;
@@ -84,7 +84,7 @@ static int set_attr(struct vfio *v, const struct kvm_device_attr *a)
 	if (!file)
 		return -EBADF;
 	mutex_lock(&v->lock);
-	r = a->attr == KVM_DEV_VFIO_GROUP_ADD ? add(v, file) : del(v, file);
+	r = a->attr == KVM_DEV_VFIO_GROUP_ADD ? add_group(v, file) : del_group(v, file);
 	mutex_unlock(&v->lock);
 	if (r || a->attr == KVM_DEV_VFIO_GROUP_DEL)
 		fput(file);
@@ -139,7 +139,7 @@ static const struct file_operations vfio_fops = {
 };
 
 /* One a VM. */
-static int create(struct cb_vm *vm)
+static int create_vfio(struct cb_vm *vm)
 {
 	struct vfio *v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
 	int fd;
@@ -174,7 +174,7 @@ int cb_create_device(struct cb_vm *vm, struct kvm_create_device __user *arg)
 		return -ENODEV;
 	if (d.flags & KVM_CREATE_DEVICE_TEST)
 		return 0;
-	fd = create(vm);
+	fd = create_vfio(vm);
 	if (fd < 0)
 		return fd;
 	return put_user(fd, &arg->fd) ? -EFAULT : 0;

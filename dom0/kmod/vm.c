@@ -96,7 +96,7 @@ static bool vm_free(struct cb_vm *vm)
 	return true;
 }
 
-static void reap(struct work_struct *w)
+static void reap_vm(struct work_struct *w)
 {
 	struct cb_vm *vm = container_of(to_delayed_work(w), struct cb_vm, reap);
 
@@ -118,7 +118,7 @@ static void vm_destroy(struct cb_vm *vm)
 	pr_warn("a vCPU of VM %u does not stop: what that has is taken back when it does\n",
 		vm->id);
 	__module_get(THIS_MODULE); /* the file that is being closed has it */
-	INIT_DELAYED_WORK(&vm->reap, reap);
+	INIT_DELAYED_WORK(&vm->reap, reap_vm);
 	queue_delayed_work(cb_wq, &vm->reap, REAP_AGAIN);
 }
 

@@ -44,7 +44,7 @@ void cfg_warn(struct parser *p, int line, const char *fmt, ...)
 /* ---- lexer ---- */
 
 /* Skip blanks and comments, and line ends too if asked. */
-static void skip(struct parser *p, bool lines)
+static void skip_blanks(struct parser *p, bool lines)
 {
 	for (;; p->at++) {
 		if (*p->at == '#')
@@ -56,7 +56,7 @@ static void skip(struct parser *p, bool lines)
 	}
 }
 
-static int unescape(char c)
+static int unescape_char(char c)
 {
 	switch (c) {
 	case 'n':
@@ -86,7 +86,7 @@ static int read_string(struct parser *p, char **out)
 				       quote);
 		c = (unsigned char)*p->at;
 		if (c == '\\') {
-			c = unescape(*++p->at);
+			c = unescape_char(*++p->at);
 			if (c < 0)
 				return cfg_bad(
 				    p, p->line,
@@ -126,7 +126,7 @@ static int read_list(struct parser *p, struct value *v)
 	v->kind = V_LIST;
 	p->at++;
 	for (;;) {
-		skip(p, true);
+		skip_blanks(p, true);
 		if (*p->at == ']')
 			break;
 		if (v->items == MAX_ITEMS)
@@ -146,7 +146,7 @@ static int read_list(struct parser *p, struct value *v)
 			    p, p->line,
 			    "a list holds 'strings' or numbers, parted by commas and closed by ]");
 		}
-		skip(p, true);
+		skip_blanks(p, true);
 		if (*p->at == ',')
 			p->at++;
 		else if (*p->at != ']')
@@ -179,7 +179,7 @@ static void free_value(struct value *v)
 
 /* ---- the file ---- */
 
-static int assign(struct parser *p, const char *name, const struct value *v)
+static int assign_key(struct parser *p, const char *name, const struct value *v)
 {
 	int i;
 
@@ -211,7 +211,7 @@ static int read_assignment(struct parser *p, char name[KEY_MAX], struct value *v
 		return cfg_bad(p, p->line, "key = value expected, like memory = 512");
 	snprintf(name, KEY_MAX, "%.*s", (int)len, p->at);
 	p->at += len;
-	skip(p, false);
+	skip_blanks(p, false);
 	if (*p->at == '+') {
 		v->add = true;
 		p->at++;
@@ -219,7 +219,7 @@ static int read_assignment(struct parser *p, char name[KEY_MAX], struct value *v
 	if (*p->at != '=' || p->at[1] == '=')
 		return cfg_bad(p, p->line, "= expected after %s", name);
 	p->at++;
-	skip(p, false);
+	skip_blanks(p, false);
 	return read_value(p, v);
 }
 
@@ -227,12 +227,12 @@ static int parse_line(struct parser *p)
 {
 	struct value v = {0};
 	char name[KEY_MAX];
-	int err = read_assignment(p, name, &v) || assign(p, name, &v);
+	int err = read_assignment(p, name, &v) || assign_key(p, name, &v);
 
 	free_value(&v);
 	if (err)
 		return -1;
-	skip(p, false);
+	skip_blanks(p, false);
 	if (*p->at && *p->at != '\n' && *p->at != ';')
 		return cfg_bad(p, p->line, "rubbish after the value of %s: one assignment a line",
 			       name);
@@ -254,7 +254,7 @@ static int join_cmdline(struct parser *p)
 	return 0;
 }
 
-static int check(struct parser *p)
+static int check_required(struct parser *p)
 {
 	struct cfg *c = p->c;
 	int i;
@@ -305,7 +305,7 @@ static int check(struct parser *p)
 /* To the next assignment. False: there is none. */
 static bool find_assignment(struct parser *p)
 {
-	for (skip(p, true); *p->at == ';'; skip(p, true))
+	for (skip_blanks(p, true); *p->at == ';'; skip_blanks(p, true))
 		p->at++;
 	return *p->at;
 }
@@ -315,7 +315,7 @@ static int parse_all(struct parser *p)
 	while (find_assignment(p))
 		if (parse_line(p))
 			return -1;
-	return join_cmdline(p) || check(p) ? -1 : 0;
+	return join_cmdline(p) || check_required(p) ? -1 : 0;
 }
 
 char *cfg_without(const char *text, const char *const *keys)

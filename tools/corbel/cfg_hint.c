@@ -81,7 +81,7 @@ static const char *const xl_keys[] = {"acpi",
 				      "xen_platform_pci"};
 #define NXL ((int)(sizeof(xl_keys) / sizeof(xl_keys[0])))
 
-static int least(int a, int b, int c)
+static int least_of(int a, int b, int c)
 {
 	int least = a < b ? a : b;
 
@@ -99,7 +99,7 @@ int cfg_distance(const char *a, const char *b)
 		row[0] = i;
 		for (j = 1; j <= n; j++) {
 			up = row[j];
-			row[j] = least(up + 1, row[j - 1] + 1, left + (a[i - 1] != b[j - 1]));
+			row[j] = least_of(up + 1, row[j - 1] + 1, left + (a[i - 1] != b[j - 1]));
 			left = up;
 		}
 	}

@@ -405,7 +405,7 @@ static int set_pool(struct parser *p, const char *key, const struct value *v)
 }
 
 /* Take the next comma-separated field off *s. */
-static char *field(char **s)
+static char *next_field(char **s)
 {
 	char *f = strsep(s, ","), *end;
 
@@ -471,7 +471,7 @@ static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 			d->qcow2 = strstr(prefixes[k], "qcow2") != NULL;
 		}
 	}
-	while ((f = field(&spec))) {
+	while ((f = next_field(&spec))) {
 		val = i || *f != '/' ? strchr(f, '=') : NULL;
 		if (val) {
 			*val++ = 0;
@@ -532,7 +532,7 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 {
 	char *f, *val;
 
-	while ((f = field(&spec))) {
+	while ((f = next_field(&spec))) {
 		if (!*f)
 			continue;
 		val = strchr(f, '=');

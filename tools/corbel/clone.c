@@ -27,7 +27,7 @@
 
 /* ---- what QEMU is told ---- */
 
-static struct json_object *pair(const char *key, struct json_object *value)
+static struct json_object *json_pair(const char *key, struct json_object *value)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -39,18 +39,21 @@ static struct json_object *pair(const char *key, struct json_object *value)
 static int leave_shared(struct qmp *q, bool leave, char *err)
 {
 	struct json_object *all = json_object_new_array(),
-			   *one = pair("capability", json_object_new_string("x-ignore-shared"));
+			   *one =
+			       json_pair("capability", json_object_new_string("x-ignore-shared"));
 
 	json_object_object_add(one, "state", json_object_new_boolean(leave));
 	json_object_array_add(all, one);
-	return qmp_call(q, "migrate-set-capabilities", pair("capabilities", all), -1, NULL, err);
+	return qmp_call(q, "migrate-set-capabilities", json_pair("capabilities", all), -1, NULL,
+			err);
 }
 
 /* No limit: the state does not leave this machine. */
-static int fast(struct qmp *q, char *err)
+static int lift_limits(struct qmp *q, char *err)
 {
 	return qmp_call(q, "migrate-set-parameters",
-			pair("max-bandwidth", json_object_new_int64(1ll << 40)), -1, NULL, err);
+			json_pair("max-bandwidth", json_object_new_int64(1ll << 40)), -1, NULL,
+			err);
 }
 
 /* Of the first n interfaces: nothing comes or goes, and their links are down. */
@@ -62,7 +65,7 @@ static int cut_off(struct qmp *q, int n, char *err)
 
 	for (i = 0; i < n && !ret; i++) {
 		snprintf(id, sizeof(id), "net%d", i);
-		args = pair("name", json_object_new_string(id));
+		args = json_pair("name", json_object_new_string(id));
 		json_object_object_add(args, "up", json_object_new_boolean(false));
 		ret = qmp_call(q, "set_link", args, -1, NULL, err);
 	}
@@ -144,7 +147,7 @@ static int maker_write(struct maker *m, const char *path, char *err)
 		snprintf(err, 128, "%s", strerror(errno));
 		ret = -1;
 	} else {
-		ret = state_wait(&q, err) || leave_shared(&q, true, err) || fast(&q, err) ||
+		ret = state_wait(&q, err) || leave_shared(&q, true, err) || lift_limits(&q, err) ||
 		      head_write(fd, path, &g, true) || state_write(&q, fd, err) ||
 		      memory_keep(m, err) || keep_file(fd, tmp, path, err);
 		close(fd);
@@ -208,8 +211,8 @@ static int give_state(struct qmp *q, const struct guest *g, const char *path, co
 		ret = maker_start(m, path, config, accel, s[1]);
 		close(s[1]);
 		if (!ret)
-			ret =
-			    fast(q, err) || state_write(q, s[0], err) || maker_write(m, path, err);
+			ret = lift_limits(q, err) || state_write(q, s[0], err) ||
+			      maker_write(m, path, err);
 		close(s[0]);
 	}
 	free(config);
@@ -416,11 +419,11 @@ struct clone {
 /* It reads its state, and stands still. 0, or -1 with why in err. */
 static int clone_load(struct qmp *q, int fd, int vifs, char *err)
 {
-	struct json_object *getfd = pair("fdname", json_object_new_string("state"));
+	struct json_object *getfd = json_pair("fdname", json_object_new_string("state"));
 
 	if (qmp_call(q, "getfd", getfd, fd, NULL, err) || leave_shared(q, true, err) ||
-	    qmp_call(q, "migrate-incoming", pair("uri", json_object_new_string("fd:state")), -1,
-		     NULL, err) ||
+	    qmp_call(q, "migrate-incoming", json_pair("uri", json_object_new_string("fd:state")),
+		     -1, NULL, err) ||
 	    state_wait(q, err) || leave_shared(q, false, err)) /* for `corbel save' */
 		return -1;
 	return cut_off(q, vifs, err);

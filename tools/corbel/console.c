@@ -112,7 +112,7 @@ static bool take_input(int s, struct pollfd *in, bool *sent)
 	return !detach;
 }
 
-static enum end copy(int s, long timeout)
+static enum end copy_console(int s, long timeout)
 {
 	struct pollfd p[2] = {{.fd = s, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
 	char buf[4096];
@@ -187,7 +187,7 @@ int console_attach(const char *name, long timeout)
 		fprintf(stderr, "Console of %s, Ctrl-] detaches\r\n", name);
 		show_tail(name);
 	}
-	end = copy(s, timeout);
+	end = copy_console(s, timeout);
 	terminal_restore();
 	close(s);
 	close(lock);

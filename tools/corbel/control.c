@@ -116,7 +116,7 @@ int cmd_console(struct opts *o)
 	return console_attach(g.name, o->timeout);
 }
 
-static int simple(const char *name, const char *command)
+static int run_simple(const char *name, const char *command)
 {
 	struct guest g;
 	int err;
@@ -130,17 +130,17 @@ static int simple(const char *name, const char *command)
 
 int cmd_pause(struct opts *o)
 {
-	return simple(o->args[0], "stop");
+	return run_simple(o->args[0], "stop");
 }
 
 int cmd_unpause(struct opts *o)
 {
-	return simple(o->args[0], "cont");
+	return run_simple(o->args[0], "cont");
 }
 
 int cmd_reboot(struct opts *o)
 {
-	return simple(o->args[0], "system_reset");
+	return run_simple(o->args[0], "system_reset");
 }
 
 int cmd_shutdown(struct opts *o)

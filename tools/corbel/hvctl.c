@@ -43,7 +43,7 @@ int hv_need(void)
 }
 
 /* Bytes, or a negative errno. */
-static int query(struct corbel_query *q)
+static int query_hypervisor(struct corbel_query *q)
 {
 	return ioctl(device, CORBEL_IOC_QUERY, q) < 0 ? -errno : (int)q->len;
 }
@@ -72,7 +72,7 @@ int hv_info(struct corbel_info *info)
 
 	if (hv_need())
 		return -1;
-	n = query(&q);
+	n = query_hypervisor(&q);
 	if (n != (int)sizeof(*info))
 		return query_failed("the hypervisor's state", n, sizeof(*info));
 	if (info->abi_version != CORBEL_ABI_VERSION) {
@@ -108,7 +108,7 @@ int hv_all(uint32_t what, size_t size, void *out)
 		}
 		q = (struct corbel_query){
 		    .what = what, .index = n, .buf = (uintptr_t)(all + n * size), .len = size};
-		got = query(&q);
+		got = query_hypervisor(&q);
 		if (got == -ENOENT)
 			break;
 		if (got != (int)size) {
@@ -134,7 +134,7 @@ int hv_log(uint64_t *seq, char *buf, size_t size)
 		return -1;
 	memset(&u, 0, sizeof(u));
 	u.log.seq = *seq;
-	n = query(&q);
+	n = query_hypervisor(&q);
 	if (n < 0)
 		return query_failed("the log", n, 0);
 	if (u.log.len > sizeof(u) - sizeof(u.log) || u.log.len > size)

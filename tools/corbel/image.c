@@ -161,7 +161,7 @@ static int make_file(const struct image *m, const struct opts *o)
 	return ret;
 }
 
-static void undo(const struct image *m)
+static void undo_image(const struct image *m)
 {
 	unlink(m->file);
 	RUN("rm", "-rf", "--", (char *)m->dir);
@@ -186,7 +186,7 @@ int cmd_image(struct opts *o)
 	if (!ret) {
 		ret = make_disk(&m, o->size) || make_seed(&m) || make_file(&m, o);
 		if (ret)
-			undo(&m);
+			undo_image(&m);
 	}
 	free(m.user_data);
 	if (ret || o->no_start)

@@ -252,7 +252,7 @@ void print_json(struct json_object *o)
 	json_object_put(o);
 }
 
-static const char *dir(const char *env, const char *usual)
+static const char *dir_of(const char *env, const char *usual)
 {
 	const char *d = getenv(env);
 
@@ -261,22 +261,23 @@ static const char *dir(const char *env, const char *usual)
 
 const char *run_dir(void)
 {
-	return dir("CORBEL_RUN", "/run/corbel");
+	return dir_of("CORBEL_RUN", "/run/corbel");
 }
 
 const char *etc_dir(void)
 {
-	return dir("CORBEL_ETC", "/etc/corbel");
+	return dir_of("CORBEL_ETC", "/etc/corbel");
 }
 
 const char *lib_dir(void)
 {
-	return dir("CORBEL_LIB", "/var/lib/corbel");
+	return dir_of("CORBEL_LIB", "/var/lib/corbel");
 }
 
 /* ---- arguments ---- */
 
-static long number(struct argp_state *state, const char *what, const char *arg, long min, long max)
+static long parse_number(struct argp_state *state, const char *what, const char *arg, long min,
+			 long max)
 {
 	char *end;
 	long n = strtol(arg, &end, 0);
@@ -312,13 +313,13 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		o->user_data = arg;
 		break;
 	case OPT_SIZE:
-		o->size = number(state, "--size", arg, 1, 65536);
+		o->size = parse_number(state, "--size", arg, 1, 65536);
 		break;
 	case OPT_MEMORY:
-		o->memory = number(state, "--memory", arg, 16, 1 << 24);
+		o->memory = parse_number(state, "--memory", arg, 16, 1 << 24);
 		break;
 	case OPT_VCPUS:
-		o->vcpus = number(state, "--vcpus", arg, 1, CFG_MAX_VCPUS);
+		o->vcpus = parse_number(state, "--vcpus", arg, 1, CFG_MAX_VCPUS);
 		break;
 	case OPT_NO_START:
 		o->no_start = true;
@@ -348,10 +349,10 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		o->paused = true;
 		break;
 	case OPT_TIMEOUT:
-		o->timeout = number(state, "--timeout", arg, 1, 1000000);
+		o->timeout = parse_number(state, "--timeout", arg, 1, 1000000);
 		break;
 	case OPT_ITERATIONS:
-		o->iterations = number(state, "--iterations", arg, 1, 1000000);
+		o->iterations = parse_number(state, "--iterations", arg, 1, 1000000);
 		break;
 	case OPT_DELAY:
 		o->delay = atof(arg);
@@ -360,23 +361,23 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 				   arg);
 		break;
 	case OPT_WEIGHT:
-		o->weight = number(state, "--weight", arg, 1, CORBEL_MAX_WEIGHT);
+		o->weight = parse_number(state, "--weight", arg, 1, CORBEL_MAX_WEIGHT);
 		break;
 	case OPT_CAP:
-		o->cap = number(state, "--cap", arg, 0, CORBEL_MAX_CAP - 1);
+		o->cap = parse_number(state, "--cap", arg, 0, CORBEL_MAX_CAP - 1);
 		if (!o->cap)
 			o->cap = CORBEL_MAX_CAP;
 		break;
 	case OPT_PERIOD:
-		o->period =
-		    number(state, "--period", arg, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US);
+		o->period = parse_number(state, "--period", arg, CORBEL_MIN_BUDGET_US,
+					 CORBEL_MAX_PERIOD_US);
 		break;
 	case OPT_BUDGET:
-		o->budget =
-		    number(state, "--budget", arg, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US);
+		o->budget = parse_number(state, "--budget", arg, CORBEL_MIN_BUDGET_US,
+					 CORBEL_MAX_PERIOD_US);
 		break;
 	case OPT_VCPU:
-		o->vcpu = number(state, "--vcpu", arg, 0, CFG_MAX_VCPUS - 1);
+		o->vcpu = parse_number(state, "--vcpu", arg, 0, CFG_MAX_VCPUS - 1);
 		break;
 	case OPT_CPUS:
 		if (cpulist_parse(arg, &o->cpus, err, sizeof(err)))
@@ -439,7 +440,7 @@ static int run_command(const struct command *c, int argc, char **argv)
 {
 	struct argp argp = {
 	    .options = c->options, .parser = parse_command, .args_doc = c->args, .doc = c->doc};
-	struct opts o = {.vcpu = -1, .accel = dir("CORBEL_ACCEL", "kvm")};
+	struct opts o = {.vcpu = -1, .accel = dir_of("CORBEL_ACCEL", "kvm")};
 	char name[64];
 	int err;
 

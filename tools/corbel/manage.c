@@ -16,7 +16,7 @@
 /* ---- answers and arguments ---- */
 
 /* {key: value, ...} of n pairs of strings. */
-static struct json_object *object(int n, const char *const *pairs)
+static struct json_object *make_object(int n, const char *const *pairs)
 {
 	struct json_object *o = json_object_new_object();
 	int i;
@@ -26,8 +26,8 @@ static struct json_object *object(int n, const char *const *pairs)
 	return o;
 }
 #define OBJECT(...)                                                                                \
-	object(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) / 2,                         \
-	       (const char *const[]){__VA_ARGS__})
+	make_object(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) / 2,                    \
+		    (const char *const[]){__VA_ARGS__})
 
 /* Lock the guest, run one command. 0, or 1 told. */
 static int guest_do(const char *name, const char *command, struct json_object *args,
@@ -364,7 +364,7 @@ int cmd_block_attach(struct opts *o)
 }
 
 /* Ask the guest to give a device back, and wait until it has. False: it did not, told. */
-static bool unplug(struct qmp *q, const char *guest, const char *id)
+static bool unplug_device(struct qmp *q, const char *guest, const char *id)
 {
 	char err[128], path[64];
 	long end = now_ms() + 10000;
@@ -386,7 +386,7 @@ static bool unplug(struct qmp *q, const char *guest, const char *id)
 	return false;
 }
 
-static int detach(struct opts *o, const char *prefix, const char *command, const char *key)
+static int detach_device(struct opts *o, const char *prefix, const char *command, const char *key)
 {
 	static struct qmp q;
 	const char *id = o->args[1];
@@ -400,7 +400,7 @@ static int detach(struct opts *o, const char *prefix, const char *command, const
 	ret = open_guest(o->args[0], &g, &q);
 	if (ret)
 		return ret;
-	ret = !unplug(&q, g.name, id);
+	ret = !unplug_device(&q, g.name, id);
 	if (!ret && qmp_call(&q, command, OBJECT(key, id), -1, NULL, err))
 		ret = fail("%s: %s: %s", g.name, id, err);
 	qmp_close(&q);
@@ -410,7 +410,7 @@ static int detach(struct opts *o, const char *prefix, const char *command, const
 
 int cmd_block_detach(struct opts *o)
 {
-	return detach(o, "disk-", "blockdev-del", "node-name");
+	return detach_device(o, "disk-", "blockdev-del", "node-name");
 }
 
 int cmd_cd_insert(struct opts *o)
@@ -512,7 +512,7 @@ int cmd_network_attach(struct opts *o)
 
 int cmd_network_detach(struct opts *o)
 {
-	return detach(o, "net-", "netdev_del", "id");
+	return detach_device(o, "net-", "netdev_del", "id");
 }
 
 /* ---- the screen ---- */

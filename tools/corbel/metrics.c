@@ -10,28 +10,29 @@
 #define LABEL_MAX (2 * sizeof(((struct row *)0)->name) + 2)
 
 /* What stands above the samples of one metric. */
-static void head(const char *name, const char *type, const char *help)
+static void print_head(const char *name, const char *type, const char *help)
 {
 	printf("# HELP corbel_%s %s\n# TYPE corbel_%s %s\n", name, help, name, type);
 }
 
-static void one(const char *name, const char *type, const char *help, double value)
+static void print_sample(const char *name, const char *type, const char *help, double value)
 {
-	head(name, type, help);
+	print_head(name, type, help);
 	printf("corbel_%s %.17g\n", name, value);
 }
 
 static void of_hypervisor(const struct corbel_info *i)
 {
-	one("uptime_seconds", "gauge", "Time since the hypervisor booted.", i->uptime_ns / 1e9);
-	one("cpus", "gauge", "Physical CPUs.", i->cpus);
-	one("memory_bytes", "gauge", "Memory of the machine.", i->memory_total_bytes);
-	one("pool_free_bytes", "gauge", "The hypervisor's own memory that is free.",
-	    i->pool_free_bytes);
+	print_sample("uptime_seconds", "gauge", "Time since the hypervisor booted.",
+		     i->uptime_ns / 1e9);
+	print_sample("cpus", "gauge", "Physical CPUs.", i->cpus);
+	print_sample("memory_bytes", "gauge", "Memory of the machine.", i->memory_total_bytes);
+	print_sample("pool_free_bytes", "gauge", "The hypervisor's own memory that is free.",
+		     i->pool_free_bytes);
 }
 
 /* A VM's name is what its process chose, but printable. buf of LABEL_MAX. */
-static const char *label(const char *name, char *buf)
+static const char *escape_label(const char *name, char *buf)
 {
 	char *to = buf;
 
@@ -49,18 +50,18 @@ static void of_domains(const struct row *r, int n)
 	char name[LABEL_MAX];
 	int i;
 
-	head("domain_info_memory_usage_bytes", "gauge", "Memory of the domain.");
+	print_head("domain_info_memory_usage_bytes", "gauge", "Memory of the domain.");
 	for (i = 0; i < n; i++)
 		printf("corbel_domain_info_memory_usage_bytes{domain=\"%s\"} %llu\n",
-		       label(r[i].name, name), (unsigned long long)r[i].memory_bytes);
-	head("domain_info_virtual_cpus", "gauge", "Virtual CPUs of the domain.");
+		       escape_label(r[i].name, name), (unsigned long long)r[i].memory_bytes);
+	print_head("domain_info_virtual_cpus", "gauge", "Virtual CPUs of the domain.");
 	for (i = 0; i < n; i++)
 		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n",
-		       label(r[i].name, name), r[i].vcpus);
-	head("domain_info_cpu_time_seconds_total", "counter", "CPU time of the domain.");
+		       escape_label(r[i].name, name), r[i].vcpus);
+	print_head("domain_info_cpu_time_seconds_total", "counter", "CPU time of the domain.");
 	for (i = 0; i < n; i++)
 		printf("corbel_domain_info_cpu_time_seconds_total{domain=\"%s\"} %.9f\n",
-		       label(r[i].name, name), r[i].cpu_ns / 1e9);
+		       escape_label(r[i].name, name), r[i].cpu_ns / 1e9);
 }
 
 /* One counter of those that have a VMM. at: of the counter in struct traffic. */
@@ -70,12 +71,12 @@ static void of_traffic(const char *name, const char *help, size_t at, const stru
 	uint64_t value;
 	int i;
 
-	head(name, "counter", help);
+	print_head(name, "counter", help);
 	for (i = 0; i < n; i++) {
 		if (!r[i].id)
 			continue;
 		memcpy(&value, (const char *)&r[i].traffic + at, sizeof(value));
-		printf("corbel_%s{domain=\"%s\"} %llu\n", name, label(r[i].name, buf),
+		printf("corbel_%s{domain=\"%s\"} %llu\n", name, escape_label(r[i].name, buf),
 		       (unsigned long long)value);
 	}
 }
@@ -98,14 +99,14 @@ static void of_vcpus(const char *name, const char *help, enum figure what,
 	char buf[LABEL_MAX];
 	int i;
 
-	head(name, "counter", help);
+	print_head(name, "counter", help);
 	for (i = 0; i < n; i++) {
 		double value = what == TIME    ? v[i].runtime_ns / 1e9
 			       : what == STEAL ? v[i].steal_ns / 1e9
 					       : (double)v[i].exits_total;
 
 		printf("corbel_%s{domain=\"%s\",vcpu=\"%u\"} %.17g\n", name,
-		       label(name_of(r, rows, v[i].vm), buf), v[i].index, value);
+		       escape_label(name_of(r, rows, v[i].vm), buf), v[i].index, value);
 	}
 }
 

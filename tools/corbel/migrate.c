@@ -31,13 +31,13 @@
 #define SSH_END_MS 5000
 #define FIRST_FREE 3 /* no standard stream */
 
-static int say(int fd, const char *word)
+static int say_word(int fd, const char *word)
 {
 	return dprintf(fd, "%s\n", word) > 0 ? 0 : -1;
 }
 
 /* The other side's next word. The VMM may have made the stream one that does not wait. */
-static int hear(int fd, char word[WORD_MAX], long ms)
+static int hear_word(int fd, char word[WORD_MAX], long ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	long end = now_ms() + ms;
@@ -58,11 +58,11 @@ static int hear(int fd, char word[WORD_MAX], long ms)
 	return -1;
 }
 
-static bool hears(int fd, const char *want, long ms)
+static bool hears_word(int fd, const char *want, long ms)
 {
 	char word[WORD_MAX];
 
-	return !hear(fd, word, ms) && !strcmp(word, want);
+	return !hear_word(fd, word, ms) && !strcmp(word, want);
 }
 
 /* ---- here ---- */
@@ -114,7 +114,7 @@ static int send_state(struct qmp *q, const char *host, int s, long *since, char 
 	if (state_write(q, s, err))
 		return -1;
 	*since = stopped_at(q);
-	if (hears(s, "loaded", LOADED_MS))
+	if (hears_word(s, "loaded", LOADED_MS))
 		return 0;
 	snprintf(err, 128, "%s has not taken it", host);
 	return -1;
@@ -152,7 +152,7 @@ static int send_guest(const struct guest *g, const char *host, int s)
 	if (ret)
 		return fail("%s: cannot move: %s; it %s", g->name, err,
 			    ran ? "runs on here" : "stays as it was");
-	if (say(s, ran ? "go" : "stay") || !hears(s, "runs", ANSWER_MS)) {
+	if (say_word(s, ran ? "go" : "stay") || !hears_word(s, "runs", ANSWER_MS)) {
 		fail("%s: %s does not answer any more, and may run it or not. It is paused here: "
 		     "look there, then `corbel destroy %s' or `corbel unpause %s'",
 		     g->name, host, g->name, g->name);
@@ -247,7 +247,7 @@ int cmd_migrate_receive(struct opts *o)
 	if (qmp_need(&q, name))
 		return give_up(&mine);
 	ret = state_wait(&q, err);
-	if (!ret && (say(out, "loaded") || hear(in, word, ANSWER_MS))) {
+	if (!ret && (say_word(out, "loaded") || hear_word(in, word, ANSWER_MS))) {
 		snprintf(err, sizeof(err), "the other machine does not answer any more");
 		ret = -1;
 	}
@@ -259,5 +259,5 @@ int cmd_migrate_receive(struct opts *o)
 	if (!strcmp(word, "go") && !run_on(name))
 		return fail("%s has come but does not run; `corbel unpause %s' lets it", name,
 			    name);
-	return say(out, "runs") ? 1 : 0;
+	return say_word(out, "runs") ? 1 : 0;
 }

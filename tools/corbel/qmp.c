@@ -45,7 +45,7 @@ size_t qmp_count(struct json_object *o)
 }
 
 /* Next object from the VMM, or NULL (errno). */
-static struct json_object *receive(struct qmp *q, long deadline)
+static struct json_object *receive_object(struct qmp *q, long deadline)
 {
 	struct pollfd p = {.fd = q->fd, .events = POLLIN};
 	struct json_object *o;
@@ -90,7 +90,7 @@ int qmp_open(struct qmp *q, const char *name, int timeout_ms)
 	q->fd = guest_connect(name, "qmp");
 	if (q->fd < 0)
 		return -1;
-	hello = receive(q, now_ms() + timeout_ms);
+	hello = receive_object(q, now_ms() + timeout_ms);
 	if (!hello)
 		goto out;
 	json_object_put(hello);
@@ -146,7 +146,7 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 	}
 	for (;;) {
 		errno = ETIMEDOUT;
-		o = now_ms() < deadline ? receive(q, deadline) : NULL;
+		o = now_ms() < deadline ? receive_object(q, deadline) : NULL;
 		if (!o) {
 			snprintf(err, 128, "%s",
 				 errno == ETIMEDOUT ? QMP_NO_ANSWER : strerror(errno));

@@ -156,7 +156,8 @@ static bool has_attached(struct qmp *q, char *err)
 }
 
 /* The guest ends only when its file is safe. 0, or 1 told. */
-static int save(struct opts *o, const struct guest *g, const char *tmp, const char *path, int fd)
+static int save_guest(struct opts *o, const struct guest *g, const char *tmp, const char *path,
+		      int fd)
 {
 	struct json_object *status = NULL;
 	static struct qmp q;
@@ -194,8 +195,8 @@ int cmd_save(struct opts *o)
 		return 1;
 	snprintf(tmp, sizeof(tmp), "%s.new", path);
 	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ret =
-	    fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno)) : save(o, &g, tmp, path, fd);
+	ret = fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno))
+		     : save_guest(o, &g, tmp, path, fd);
 	if (fd >= 0)
 		close(fd);
 	if (ret)
@@ -248,7 +249,7 @@ int state_wait(struct qmp *q, char *err)
 }
 
 /* The state is read, then the guest goes on. */
-static int resume(const char *name, bool paused)
+static int resume_guest(const char *name, bool paused)
 {
 	static struct qmp q;
 	char err[128];
@@ -302,7 +303,7 @@ int cmd_restore(struct opts *o)
 
 	if (fd < 0)
 		return fail("cannot read %s: %s", path, strerror(errno));
-	ret = state_start(fd, path, o->accel, name) || resume(name, o->paused);
+	ret = state_start(fd, path, o->accel, name) || resume_guest(name, o->paused);
 	close(fd);
 	return ret;
 }
@@ -310,7 +311,7 @@ int cmd_restore(struct opts *o)
 /* ---- snapshots, inside the guest's qcow2 disks ---- */
 
 /* A command of QEMU's monitor, which has its errors in its answer. 0, or 1 told. */
-static int monitor(const char *name, const char *line, bool show)
+static int run_monitor(const char *name, const char *line, bool show)
 {
 	struct json_object *args = json_object_new_object(), *ret = NULL;
 	struct guest g;
@@ -341,12 +342,13 @@ static int with_tag(struct opts *o, const char *command)
 	if (why)
 		return fail("\"%s\" cannot be a snapshot's name: %s", o->args[1], why);
 	snprintf(line, sizeof(line), "%s %s", command, o->args[1]);
-	return monitor(o->args[0], line, false);
+	return run_monitor(o->args[0], line, false);
 }
 
 int cmd_snapshot(struct opts *o)
 {
-	return o->nargs > 1 ? with_tag(o, "savevm") : monitor(o->args[0], "info snapshots", true);
+	return o->nargs > 1 ? with_tag(o, "savevm")
+			    : run_monitor(o->args[0], "info snapshots", true);
 }
 
 int cmd_revert(struct opts *o)

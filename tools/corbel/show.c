@@ -35,7 +35,7 @@ static const char *backend_name(uint32_t b)
 	return b == CORBEL_BACKEND_SVM ? "svm" : b == CORBEL_BACKEND_VMX ? "vmx" : "unknown";
 }
 
-static uint64_t mib(uint64_t bytes)
+static uint64_t to_mib(uint64_t bytes)
 {
 	return bytes >> 20;
 }
@@ -70,7 +70,7 @@ static const char *dma_reach(const struct corbel_info *i)
 }
 
 /* "core": the CPUs of a core run one VM at a time. */
-static const char *granularity(const struct corbel_info *i)
+static const char *sched_granularity(const struct corbel_info *i)
 {
 	return i->features & CORBEL_FEATURE_BY_CORE ? "core" : "cpu";
 }
@@ -83,7 +83,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_str(o, "backend", backend_name(i->backend));
 	add_u64(o, "abi_version", i->abi_version);
 	add_str(o, "scheduler", i->scheduler);
-	add_str(o, "sched_gran", granularity(i));
+	add_str(o, "sched_gran", sched_granularity(i));
 	add_u64(o, "cpus", i->cpus);
 	add_u64(o, "memory_total_bytes", i->memory_total_bytes);
 	add_u64(o, "pool_total_bytes", i->pool_total_bytes);
@@ -113,11 +113,11 @@ int cmd_info(struct opts *o)
 	}
 	printf("version     %s (ABI %u)\n", i.version, i.abi_version);
 	printf("back end    %s\n", backend_name(i.backend));
-	printf("scheduler   %s, sched-gran=%s\n", i.scheduler, granularity(&i));
+	printf("scheduler   %s, sched-gran=%s\n", i.scheduler, sched_granularity(&i));
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
 	topology_text();
-	printf("memory      %llu MiB\n", (unsigned long long)mib(i.memory_total_bytes));
+	printf("memory      %llu MiB\n", (unsigned long long)to_mib(i.memory_total_bytes));
 	printf("pool        %llu KiB, %llu KiB free, of which %llu KiB are promised to guests\n",
 	       (unsigned long long)i.pool_total_bytes >> 10,
 	       (unsigned long long)i.pool_free_bytes >> 10,
@@ -261,7 +261,7 @@ static void list_text(const struct row *r, int n, bool verbose)
 	for (i = 0; i < n; i++) {
 		snprintf(id, sizeof(id), r[i].id < 0 ? "-" : "%lld", (long long)r[i].id);
 		printf("%-24s %4s  %-12s %5u %9llu %10.1f", r[i].name, id, r[i].state, r[i].vcpus,
-		       (unsigned long long)mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
+		       (unsigned long long)to_mib(r[i].memory_bytes), r[i].cpu_ns / 1e9);
 		if (verbose)
 			printf(" %8d %9llu  %-8s  %s", r[i].pid,
 			       (unsigned long long)r[i].pool_bytes >> 10,

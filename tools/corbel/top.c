@@ -19,7 +19,7 @@ struct look {
 	int cpus, vcpus, rows;
 };
 
-static int look(struct look *l)
+static int take_look(struct look *l)
 {
 	struct timespec t;
 
@@ -35,7 +35,7 @@ static int look(struct look *l)
 	return l->rows < 0 ? -1 : 0;
 }
 
-static void forget(struct look *l)
+static void forget_look(struct look *l)
 {
 	free(l->cpu);
 	free(l->vcpu);
@@ -93,7 +93,7 @@ static struct rates vm_rates(const struct look *a, const struct look *b, const s
 	return x;
 }
 
-static double busy(const struct look *a, const struct look *b, int cpu)
+static double cpu_busy(const struct look *a, const struct look *b, int cpu)
 {
 	double busy, idle;
 
@@ -118,7 +118,7 @@ static void show_text(const struct look *a, const struct look *b, bool clear)
 	       (unsigned long long)b->info.pool_total_bytes >> 10, eol);
 	printf("CPU %%");
 	for (i = 0; i < b->cpus; i++)
-		printf(" %u:%.0f", b->cpu[i].cpu, busy(a, b, i));
+		printf(" %u:%.0f", b->cpu[i].cpu, cpu_busy(a, b, i));
 	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s%s", eol, eol, "NAME", "ID",
 	       "STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
 	       "  NETTX   NETRX  DISKRD  DISKWR (KiB/s)", eol);
@@ -148,7 +148,7 @@ static void show_json(const struct look *a, const struct look *b)
 	int i;
 
 	for (i = 0; i < b->cpus; i++)
-		json_object_array_add(cpus, json_object_new_double(busy(a, b, i)));
+		json_object_array_add(cpus, json_object_new_double(cpu_busy(a, b, i)));
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
 		v = json_object_new_object();
@@ -185,7 +185,7 @@ int cmd_top(struct opts *o)
 	double delay = o->delay ? o->delay : 2;
 	struct look a, b;
 	long n;
-	int err = look(&a);
+	int err = take_look(&a);
 
 	if (!err && !plain) {
 		tty = terminal_keys(false);
@@ -195,15 +195,15 @@ int cmd_top(struct opts *o)
 		/* A short first interval, so that something is shown at once. */
 		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5, tty))
 			break;
-		err = look(&b);
+		err = take_look(&b);
 		if (!err && o->json)
 			show_json(&a, &b);
 		else if (!err)
 			show_text(&a, &b, !plain);
-		forget(&a);
+		forget_look(&a);
 		a = b;
 	}
-	forget(&a);
+	forget_look(&a);
 	terminal_restore();
 	return err ? 1 : 0;
 }

@@ -32,7 +32,8 @@ struct json_object *topology_json(void)
 }
 
 /* Threads of a core are joined by +, caches kept apart by |, packages and nodes by ||. */
-static const char *between(const struct corbel_cpu_stat *a, const struct corbel_cpu_stat *b)
+static const char *separator_between(const struct corbel_cpu_stat *a,
+				     const struct corbel_cpu_stat *b)
 {
 	if (a->package != b->package || a->node != b->node)
 		return " || ";
@@ -64,7 +65,8 @@ void topology_text(void)
 	if (n > 0)
 		qsort(cpu, n, sizeof(*cpu), by_place);
 	for (int i = 0; i < n; i++)
-		printf("%s%u", i ? between(&cpu[i - 1], &cpu[i]) : "cores       ", cpu[i].cpu);
+		printf("%s%u", i ? separator_between(&cpu[i - 1], &cpu[i]) : "cores       ",
+		       cpu[i].cpu);
 	if (n > 0)
 		printf("\n");
 	free(cpu);

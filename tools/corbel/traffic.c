@@ -10,7 +10,7 @@
 #define ANSWER_MS 3000
 
 /* A counter of a network device of dom0, 0 if there is none. */
-static uint64_t counter(const char *ifname, const char *what)
+static uint64_t read_counter(const char *ifname, const char *what)
 {
 	unsigned long long n = 0;
 	char path[128];
@@ -34,8 +34,8 @@ static void add_tap(const char *fdinfo, struct traffic *t)
 	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "iff: %15s", ifname) == 1 && !strchr(ifname, '/')) {
 			/* What the device has received came from the guest. */
-			t->net_tx += counter(ifname, "rx_bytes");
-			t->net_rx += counter(ifname, "tx_bytes");
+			t->net_tx += read_counter(ifname, "rx_bytes");
+			t->net_rx += read_counter(ifname, "tx_bytes");
 		}
 	if (f)
 		fclose(f);

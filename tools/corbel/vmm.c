@@ -47,7 +47,7 @@ static void __attribute__((format(printf, 2, 3))) arg(struct start *s, const cha
 }
 
 /* A path inside a QEMU option: commas are doubled. */
-static const char *escaped(const char *path, char *buf)
+static const char *escape_commas(const char *path, char *buf)
 {
 	char *to = buf;
 
@@ -76,11 +76,11 @@ static void socket_args(struct start *s)
 
 	arg(s, "-chardev");
 	arg(s, "socket,id=qmp,path=%s,server=on,wait=off",
-	    escaped(guest_path(s->g.name, "qmp", path), esc));
+	    escape_commas(guest_path(s->g.name, "qmp", path), esc));
 	arg(s, "-mon");
 	arg(s, "chardev=qmp,mode=control");
 	arg(s, "-chardev");
-	escaped(guest_path(s->g.name, "console", path), esc);
+	escape_commas(guest_path(s->g.name, "console", path), esc);
 	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc,
 	    esc);
 	arg(s, "-serial");
@@ -91,7 +91,7 @@ static void socket_args(struct start *s)
  * Linux on KVM uses neither PIC nor PIT there, but has the PIC's pins open: the PIT would have QEMU
  * interrupt the guest 18 times a second for nothing. Without KVM's clock it needs both.
  */
-static const char *machine(const struct start *s)
+static const char *machine_of(const struct start *s)
 {
 	if (is_q35(s))
 		return "q35";
@@ -106,7 +106,7 @@ static void machine_args(struct start *s)
 	arg(s, "-name");
 	arg(s, "guest=%s,debug-threads=on", c->name);
 	arg(s, "-M");
-	arg(s, "%s", machine(s));
+	arg(s, "%s", machine_of(s));
 	arg(s, "-accel");
 	arg(s, "%s", s->accel);
 	arg(s, "-cpu");
@@ -161,7 +161,7 @@ static void memory_args(struct start *s)
 	arg(s, "-object");
 	arg(s, "memory-backend-file,id=%s,size=%lluM,share=%s,mem-path=%s", name,
 	    (unsigned long long)most_mib(s->c), s->from->ram_shared ? "on" : "off",
-	    escaped(s->from->ram, esc));
+	    escape_commas(s->from->ram, esc));
 	arg(s, "-M");
 	arg(s, "memory-backend=%s", name);
 }
@@ -251,7 +251,7 @@ static void disk_args(struct start *s)
 		arg(s, "-drive");
 		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i,
 		    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
-		    escaped(c->disk[i].path, esc));
+		    escape_commas(c->disk[i].path, esc));
 		arg(s, "-device");
 		if (c->disk[i].cdrom)
 			arg(s, "ide-cd,drive=disk%d,id=cd%d", i, i);
@@ -508,7 +508,7 @@ static int run_vmm(struct start *s)
 	return guest_load(s->c->name, &s->g);
 }
 
-static int prepare(struct start *s, const char *config)
+static int prepare_start(struct start *s, const char *config)
 {
 	struct guest old;
 
@@ -530,7 +530,7 @@ static int prepare(struct start *s, const char *config)
 	return open_taps(s);
 }
 
-static int tune(struct start *s)
+static int tune_start(struct start *s)
 {
 	struct cfg *c = s->c;
 	bool wanted = c->weight || c->cap || c->pool[0] || c->budget;
@@ -589,7 +589,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	int i, lock, err;
 
 	memset(s.tap, -1, sizeof(s.tap));
-	err = prepare(&s, config) || keep_text(c->name, text) ? -1 : 0;
+	err = prepare_start(&s, config) || keep_text(c->name, text) ? -1 : 0;
 	lock = s.g.lock;
 	if (!err) {
 		machine_args(&s);
@@ -610,7 +610,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
 	if (!err && c->maxmem_mib > c->memory_mib && !from)
 		set_balloon(c);
-	if (!err && tune(&s)) {
+	if (!err && tune_start(&s)) {
 		fail("%s runs, but without what cpu_weight, cpus, cap, budget and pool ask for; "
 		     "`corbel "
 		     "sched' and `corbel cpupool-migrate' set it",
