@@ -155,6 +155,8 @@ static void handle_ud(struct vcpu *v)
 	bool plain = !ret && !i->vex && i->map == 1 && !i->lock;
 	struct vm_exit call = {.reason = VMEXIT_HYPERCALL, .insn_len = i->len};
 
+	if (ret) /* it may come again and again, and no interrupt of ours in the guest */
+		irq_window();
 	if (ret && ret != -EINVAL)
 		guest_access_failed(v, ret, &f);
 	else if (plain && i->opcode == OP_RSM && v->in_smm)
@@ -287,6 +289,12 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 		handle_hlt(v, x);
 		break;
 	case VMEXIT_P2M_FAULT:
+		/*
+		 * An event whose delivery meets a device may be tried again for ever, before any
+		 * interrupt of ours is taken in the guest.
+		 */
+		if (unlikely(v->exception.injected | v->irq_injected | v->nmi_injected))
+			irq_window();
 		return mmio_handle_fault(v, x);
 	case VMEXIT_IO:
 		return pio_handle(v, x);

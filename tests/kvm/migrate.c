@@ -331,11 +331,34 @@ static void check_tsc(void)
 	vm_free(&vm);
 }
 
+/*
+ * Code and IDT lie where devices are: what is undefined cannot be delivered, and is undefined
+ * again. The CPU is not the guest's for that.
+ */
+static void test_endless_delivery(void)
+{
+	struct kvm_sregs s;
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	cpu_setup(&vm, 0, MODE_LONG, pl_spin, 0, 0);
+	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
+	s.cs.dpl = s.ss.dpl = 3;
+	s.cs.selector |= 3;
+	s.ss.selector |= 3;
+	s.idt.base = MMIO_BASE;
+	cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s);
+	cpu_set_regs(&vm, 0, &(struct kvm_regs){.rip = MMIO_BASE + 0x10000, .rflags = 2});
+	ok(vm_run(&vm, 0, 500) == END_TIME, "an exception that is never delivered can be stopped");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
 	check_events();
 	check_ids();
 	check_tsc();
+	test_endless_delivery();
 	return failures != 0;
 }
