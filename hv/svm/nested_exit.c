@@ -187,9 +187,10 @@ bool svm_nested_hypercall(struct vcpu *v)
 {
 	bool wanted = svm_nested(v)->vmcb12.int4 & SVM_INT4_VMMCALL;
 
-	svm_vmcb(v)->next_rip = v->rip + 3;
-	if (wanted)
+	if (wanted) {
+		svm_vmcb(v)->next_rip = v->rip + 3;
 		svm_nested_leave(v, SVM_EXIT_VMMCALL, 0, 0, 0);
+	}
 	return wanted;
 }
 
