@@ -155,8 +155,6 @@ static void handle_ud(struct vcpu *v)
 	bool plain = !ret && !i->vex && i->map == 1 && !i->lock;
 	struct vm_exit call = {.reason = VMEXIT_HYPERCALL, .insn_len = i->len};
 
-	if (ret) /* it may come again and again, and no interrupt of ours in the guest */
-		irq_window();
 	if (ret && ret != -EINVAL)
 		guest_access_failed(v, ret, &f);
 	else if (plain && i->opcode == OP_RSM && v->in_smm)
@@ -289,12 +287,6 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 		handle_hlt(v, x);
 		break;
 	case VMEXIT_P2M_FAULT:
-		/*
-		 * An event whose delivery meets a device may be tried again for ever, before any
-		 * interrupt of ours is taken in the guest.
-		 */
-		if (unlikely(v->exception.injected | v->irq_injected | v->nmi_injected))
-			irq_window();
 		return mmio_handle_fault(v, x);
 	case VMEXIT_IO:
 		return pio_handle(v, x);
@@ -325,6 +317,7 @@ void exit_check_mates(const struct cpu *c)
 
 void exit_loop(struct vcpu *v, struct cpu *c)
 {
+	enum after_exit after;
 	struct vm_exit x;
 
 	do {
@@ -336,5 +329,9 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 		else
 			hvm->run(v, &x);
 		note_exit(c, v, x.reason);
-	} while (handle_exit(v, &x) == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
+		after = handle_exit(v, &x);
+		/* An event whose delivery exits is tried again before the guest takes ours. */
+		if (unlikely(!(c->exit_seq % EXIT_TRACE)))
+			irq_window();
+	} while (after == EXIT_AGAIN && !READ_ONCE(c->resched) && !READ_ONCE(v->due));
 }

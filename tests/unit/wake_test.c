@@ -72,6 +72,7 @@ static u32 running;
 static u32 steps, switches_done, switches;
 static u32 switch_at[MAX_SWITCHES];
 static bool exploring, endless;
+static u32 entries;
 static bool unnoted; /* entered with something pending that v->due does not tell of */
 
 struct cpu *cpus[MAX_CPUS];
@@ -137,9 +138,14 @@ static void wait_for_irq(void)
 	c->waits = false;
 }
 
+/* Interrupts that tell no vCPU anything are the slice's end. */
+static bool slice_ends;
+
 void irq_window(void)
 {
 	machine[running].irq = false;
+	if (slice_ends)
+		this_cpu()->resched = true;
 }
 
 void cpu_idle(void)
@@ -183,7 +189,11 @@ u64 tsc_to_ns(u64 ticks)
 
 /* ---- guests ---- */
 
-enum kind { HALTS, SPINS };
+enum kind {
+	HALTS,
+	SPINS,
+	FAULTS, /* at each entry, before an interrupt is taken */
+};
 enum {
 	MSI = CORBEL_HC_MSI, /* RBX: data */
 	NMI = CORBEL_HC_NMI,
@@ -307,11 +317,18 @@ static void model_run(struct vcpu *v, struct vm_exit *x)
 {
 	struct model_vcpu *m = (struct model_vcpu *)v;
 
+	this_cpu()->exit_seq++;
+	entries++;
 	*x = (struct vm_exit){.plain = true, .insn_len = 2};
 	CHECK_QUIET(this_cpu()->loaded == v && this_cpu()->current == v, "it runs where it is");
 	/* Else it would be entered again and again without anybody looking. */
 	if ((v->stop_reason || v->exception.pending) && !v->due)
 		unnoted = true;
+	if (m == guest && scenario->kind == FAULTS) {
+		this_cpu()->resched |= entries >= 1000; /* the check has failed */
+		x->reason = VMEXIT_P2M_FAULT;
+		return;
+	}
 	guest_take_event(m);
 	for (;;) {
 		test_step();
@@ -454,7 +471,7 @@ int p2m_cmpxchg(struct p2m *p, gpa_t at, u64 old, u64 new, u32 size)
 
 enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x)
 {
-	return EXIT_PREPARE;
+	return EXIT_AGAIN;
 }
 
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
@@ -617,9 +634,28 @@ static void test_asserts(void)
 	CHECK(PANICS(exit_loop(&guest->v, this_cpu())), "no entry with a stop that is not noted");
 }
 
+static void test_endless_faults(void)
+{
+	static const struct scenario faults = {"faults", FAULTS, BIT(0)};
+
+	scenario = &faults;
+	set_up();
+	entries = 0;
+	slice_ends = true;
+	guest->v.due = 0;
+	this_cpu()->resched = false;
+	this_cpu()->current = &guest->v;
+	vcpu_load(&guest->v);
+	exit_loop(&guest->v, this_cpu());
+	slice_ends = false;
+	CHECK(entries > 1 && entries <= EXIT_TRACE,
+	      "the slice of a guest that faults at each entry ends (%u)", entries);
+}
+
 int main(void)
 {
 	test_asserts();
+	test_endless_faults();
 	srand(1);
 	for (u32 i = 0; i < ARRAY_SIZE(scenarios); i++) {
 		u32 tried = 0;
