@@ -19,6 +19,7 @@
 #define GAS_ADDRESS 4u
 
 /* "Fixed ACPI Description Table" */
+#define FADT_FACS	     36u
 #define FADT_DSDT	     40u
 #define FADT_PM1A_EVT_BLK    56u
 #define FADT_PM1A_CNT_BLK    64u
@@ -27,6 +28,7 @@
 #define FADT_FLAGS	     112u
 #define FADT_RESET_REG	     116u
 #define FADT_RESET_VALUE     128u
+#define FADT_X_FACS	     132u
 #define FADT_X_DSDT	     140u /* registers from here on are generic addresses */
 #define FADT_X_PM1A_EVT_BLK  148u
 #define FADT_X_PM1A_CNT_BLK  172u
@@ -67,7 +69,7 @@ struct acpi_scan {
 	acpi_map_fn map;
 	struct acpi_info *out;
 	u64 fadt;
-	u8 off_types[2]; /* of S5, for PM1a and PM1b; see acpi_scan_s5() */
+	u8 off_types[2], s3_types[2]; /* for PM1a and PM1b; see acpi_scan_types() */
 };
 
 static u8 sum_of_bytes(const u8 *p, u32 len)
@@ -310,13 +312,15 @@ static bool aml_package(struct aml *a)
 	return true;
 }
 
-void acpi_scan_s5(const u8 *aml, u32 len, u8 types[2])
+void acpi_scan_types(const u8 *aml, u32 len, char digit, u8 types[2])
 {
+	const u8 name[4] = {'_', 'S', digit, '_'};
+
 	for (u32 i = 2; i + 4 <= len; i++) {
 		struct aml a = {aml + i + 4, aml + len};
 		u32 count, val[2];
 
-		if (memcmp(aml + i, "_S5_", 4))
+		if (memcmp(aml + i, name, 4))
 			continue;
 		if (aml[i - 1] != AML_NAME && (aml[i - 1] != AML_ROOT || aml[i - 2] != AML_NAME))
 			continue;
@@ -346,17 +350,19 @@ static void read_aml(struct acpi_scan *s, u64 addr)
 	if (len < SDT_SIZE || len > AML_MAX || (memcmp(t, "DSDT", 4) && memcmp(t, "SSDT", 4)))
 		return;
 	t = s->map(addr, len);
-	if (t)
-		acpi_scan_s5(t + SDT_SIZE, len - SDT_SIZE, s->off_types);
+	if (!t)
+		return;
+	acpi_scan_types(t + SDT_SIZE, len - SDT_SIZE, '5', s->off_types);
+	acpi_scan_types(t + SDT_SIZE, len - SDT_SIZE, '3', s->s3_types);
 }
 
-static void add_port(struct acpi_ports *list, u16 port, u8 off_types)
+static void add_port(struct acpi_ports *list, u16 port, u8 off_types, u8 s3_types)
 {
 	for (u32 i = 0; i < list->count; i++)
 		if (list->at[i].port == port)
 			return;
 	BUG_ON(list->count == ARRAY_SIZE(list->at));
-	list->at[list->count++] = (struct acpi_port){port, off_types};
+	list->at[list->count++] = (struct acpi_port){port, off_types, s3_types};
 }
 
 /* The port that a register of the FADT is at, 0: there is no such register, or not at a port. */
@@ -369,20 +375,33 @@ static u16 fadt_port(const u8 *t, u32 at)
 	return table_field(t, at + GAS_ADDRESS, 8);
 }
 
+/* It has no checksum: firmware and system write there. */
+static void check_facs(struct acpi_scan *s)
+{
+	u64 at = s->out->facs;
+	const u8 *t = at && IS_ALIGNED(at, ACPI_FACS_SIZE) ? s->map(at, ACPI_FACS_SIZE) : NULL;
+
+	if (t && !memcmp(t, "FACS", 4) && table_length(t) >= ACPI_FACS_SIZE)
+		return;
+	if (at)
+		log_warn("ACPI table FACS at %lx is damaged or out of reach, ignored", at);
+	s->out->facs = 0;
+}
+
 /*
  * The registers for sleep, when all code has been looked through for their types. Where the tables
  * tell of two addresses for one register, both are taken.
  */
 static void read_sleep(struct acpi_scan *s)
 {
-	enum { SLEEP_A, SLEEP_B, WAKE };
+	enum { SLEEP_A, SLEEP_B, REDUCED, WAKE };
 	static const struct {
 		u16 at;
 		u8 byte, what; /* the register's byte that matters */
 	} regs[] = {
 	    {FADT_PM1A_CNT_BLK, 1, SLEEP_A},  {FADT_X_PM1A_CNT_BLK, 1, SLEEP_A},
 	    {FADT_PM1B_CNT_BLK, 1, SLEEP_B},  {FADT_X_PM1B_CNT_BLK, 1, SLEEP_B},
-	    {FADT_SLEEP_CONTROL, 0, SLEEP_A}, {FADT_PM1A_EVT_BLK, 1, WAKE},
+	    {FADT_SLEEP_CONTROL, 0, REDUCED}, {FADT_PM1A_EVT_BLK, 1, WAKE},
 	    {FADT_X_PM1A_EVT_BLK, 1, WAKE},   {FADT_SLEEP_STATUS, 0, WAKE},
 	};
 	const u8 *t = map_table(s->fadt, "FACP", s->map);
@@ -394,9 +413,12 @@ static void read_sleep(struct acpi_scan *s)
 			continue;
 		port += regs[i].byte;
 		if (regs[i].what == WAKE)
-			add_port(&s->out->wake, port, 0);
+			add_port(&s->out->wake, port, 0, 0);
+		else if (regs[i].what == REDUCED) /* no machine with it has S3 */
+			add_port(&s->out->sleep, port, s->off_types[0], 0);
 		else
-			add_port(&s->out->sleep, port, s->off_types[regs[i].what]);
+			add_port(&s->out->sleep, port, s->off_types[regs[i].what],
+				 s->s3_types[regs[i].what]);
 	}
 	if (s->out->sleep.count && !s->off_types[0])
 		log_warn("ACPI: no package _S5 found: dom0 cannot switch the machine off");
@@ -410,6 +432,8 @@ static void read_fadt(struct acpi_scan *s, u64 addr, u8 *t)
 	u64 dsdt = table_field(t, FADT_DSDT, 4), x_dsdt = table_field(t, FADT_X_DSDT, 8);
 
 	s->fadt = addr;
+	/* In this order, as Linux, which writes to one of them, if there are two. */
+	out->facs = table_field(t, FADT_FACS, 4) ?: table_field(t, FADT_X_FACS, 8);
 	out->pm_timer_port = fadt_port(t, FADT_X_PM_TMR_BLK);
 	if (!out->pm_timer_port)
 		out->pm_timer_port = fadt_port(t, FADT_PM_TMR_BLK);
@@ -508,6 +532,7 @@ int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	}
 	if (s.fadt)
 		read_sleep(&s);
+	check_facs(&s);
 	if (!out->madt)
 		log_warn("ACPI: no MADT, only the boot CPU is used");
 	return 0;

@@ -14,6 +14,11 @@
 #define ACPI_SLP_EN	   BIT(5)
 #define ACPI_WAK_STS	   BIT(7)
 
+/* "Firmware ACPI Control Structure (FACS)": where words of 4 and of 8 bytes are, and its size */
+#define ACPI_FACS_VECTOR   12u
+#define ACPI_FACS_X_VECTOR 24u
+#define ACPI_FACS_SIZE	   64u
+
 /*
  * Map size bytes of physical memory; valid until the next call. NULL if impossible. mm_map_boot()
  * is one.
@@ -23,9 +28,9 @@ typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 /*
  * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local
  * APIC), SRAT (CPUs' nodes), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs
- * (types of S5), HPET; where DMAR and IVRS are. Tables with a bad size or checksum are named in a
- * warning and skipped. Fills *out from zero; The boot CPU is always there. -EINVAL: no usable RSDP
- * or root table.
+ * (types of S3 and S5), HPET; where FACS, DMAR and IVRS are. Tables with a bad size or checksum are
+ * named in a warning and skipped. Fills *out from zero; The boot CPU is always there. -EINVAL: no
+ * usable RSDP or root table.
  */
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	       struct acpi_info *out);
@@ -45,8 +50,8 @@ int acpi_limit_madt(u64 madt, acpi_map_fn map, const u32 *keep, u32 keep_count);
 bool acpi_hide(u64 table, acpi_map_fn map);
 
 /*
- * Look through the code of a DSDT or SSDT for the packages \_S5: the types to be written to PM1a
- * (0) and PM1b (1) to switch the machine off, as sets; those found are added. Reads nothing beyond
- * len.
+ * Look through the code of a DSDT or SSDT for the packages \_S3 or \_S5, as the digit says: the
+ * types to be written to PM1a (0) and PM1b (1) for that state, as sets; those found are added.
+ * Reads nothing beyond len.
  */
-void acpi_scan_s5(const u8 *aml, u32 len, u8 types[2]);
+void acpi_scan_types(const u8 *aml, u32 len, char digit, u8 types[2]);

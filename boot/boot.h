@@ -69,14 +69,14 @@ struct boot_options {
 };
 
 /*
- * Bytes of registers: those that put the machine to sleep, with the types of S5 for them (bit n is
- * type n), or those that tell of a wake-up.
+ * Bytes of registers: those that put the machine to sleep, with the types of S5 and S3 for them
+ * (bit n is type n), or those that tell of a wake-up.
  */
 struct acpi_ports {
 	u32 count;
 	struct acpi_port {
 		u16 port;
-		u8 off_types;
+		u8 off_types, s3_types;
 	} at[5]; /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
 };
 
@@ -94,6 +94,7 @@ struct acpi_info {
 	} node[MAX_CPUS];
 	u16 pm_timer_port; /* 0 = none */
 	struct acpi_ports sleep, wake;
+	u64 facs;      /* physical, 0 = none that can be used */
 	u64 hpet_addr; /* 0 = none */
 	struct acpi_table {
 		u64 addr; /* physical, 0 = none */

@@ -228,7 +228,7 @@ enum corbel_iommu {
 #define CORBEL_FEATURE_NESTED	  8u  /* guests may have guests: STATE_NESTED */
 #define CORBEL_FEATURE_BY_CORE	  16u /* CPUs of a core run one VM at a time: sched-gran=core */
 #define CORBEL_FEATURE_IRQ_REMAP  4u  /* all raise only what dom0's kernel has set for them */
-
+#define CORBEL_FEATURE_SLEEP	  32u /* the machine may suspend to RAM: S3 */
 struct corbel_vm_create {
 	char name[32];
 	uint32_t pid;	/* of the VMM, for listings */

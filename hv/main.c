@@ -84,7 +84,7 @@ static int enable_cpu(struct cpu *c)
 	BUG_ON(c != this_cpu());
 	c->place = topology_place(cpuid_read, c->apic_id);
 	c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
-	if (!ret)
+	if (!ret && !c->sched)
 		sched_init_cpu();
 	return ret;
 }

@@ -9,6 +9,7 @@
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
+#include <linux/syscore_ops.h>
 #include <asm/irqdomain.h>
 #include <asm/smp.h>
 
@@ -169,8 +170,8 @@ static int event_cpu_up(unsigned int cpu)
 	if (irq < 0)
 		return irq;
 	/* Neither irqbalance nor users may move it: the hypervisor knows it by CPU and vector. */
-	r = request_irq(irq, event_interrupt, IRQF_NOBALANCING | IRQF_NO_THREAD, "corbel",
-			&event_irq);
+	r = request_irq(irq, event_interrupt, IRQF_NOBALANCING | IRQF_NO_THREAD | IRQF_NO_SUSPEND,
+			"corbel", &event_irq);
 	if (r)
 		goto free_irq;
 	/* Not by a message: there is none for APIC ids above 255. */
@@ -202,6 +203,45 @@ static int event_cpu_down(unsigned int cpu)
 	irq_dispose_mapping(irq);
 	return 0;
 }
+
+/*
+ * The last CPU's part of a sleep, others are offline. Linux switches its clock and its APIC off,
+ * and another kernel would be taken to have come if an event were still bound.
+ */
+static int unbind_last(void)
+{
+	HC2(EVENT_BIND, per_cpu(x86_cpu_to_apicid, smp_processor_id()), 0);
+	return 0;
+}
+
+/* Each guest is told that it has been stopped, as by KVM_KVMCLOCK_CTRL, and all stand still yet. */
+static void tell_stopped(void)
+{
+	u32 id;
+
+	rcu_read_lock();
+	for (id = 0; id < ARRAY_SIZE(vcpus); id++)
+		if (rcu_access_pointer(vcpus[id]))
+			HC3(VCPU_SET, id, CORBEL_STATE_CLOCK_STOPPED, 0);
+	rcu_read_unlock();
+}
+
+static void bind_again(void)
+{
+	unsigned int cpu = smp_processor_id();
+	u8 vector = irqd_cfg(irq_get_irq_data(per_cpu(event_irq, cpu)))->vector;
+	long r = HC2(EVENT_BIND, per_cpu(x86_cpu_to_apicid, cpu), vector);
+
+	if (r < 0)
+		pr_err("event interrupt of CPU %u refused after the sleep (%ld)\n", cpu, r);
+	tell_stopped();
+	event_interrupt(0, NULL); /* nobody was told of what has been since */
+}
+
+static struct syscore_ops sleep_ops = {
+    .suspend = unbind_last,
+    .resume = bind_again,
+};
 
 static int map_events(void)
 {
@@ -272,6 +312,8 @@ int cb_event_init(void)
 		pr_err("no event interrupt (%d)\n", r);
 		goto out_domain;
 	}
+	/* Last in the list, so unbinding comes before what Linux does, and binding behind it. */
+	register_syscore_ops(&sleep_ops);
 	return 0;
 
 out_domain:
@@ -285,6 +327,7 @@ out_unmap:
 
 void cb_event_exit(void)
 {
+	unregister_syscore_ops(&sleep_ops);
 	cpuhp_remove_state(hotplug_state);
 	irq_domain_remove(domain);
 	irq_domain_free_fwnode(fwnode);

@@ -198,24 +198,30 @@ static struct miscdevice kvm_dev = {
 };
 
 /*
- * The hypervisor would not survive, and refuses the last step; here it is early enough for dom0 to
- * go on as if nothing was.
+ * What the hypervisor would not survive, and whose last step it refuses; here it is early enough
+ * for dom0 to go on as if nothing was. Suspend it can, where the machine has it.
  */
-static int refuse_sleep(struct notifier_block *nb, unsigned long action, void *unused)
+static int prepare_sleep(struct notifier_block *nb, unsigned long action, void *unused)
 {
 	switch (action) {
 	case PM_SUSPEND_PREPARE:
+		if (cb_features & CORBEL_FEATURE_SLEEP)
+			return NOTIFY_DONE;
+		break;
 	case PM_HIBERNATION_PREPARE:
 	case PM_RESTORE_PREPARE:
-		pr_err("no suspend and no hibernation under Corbel, whose guests would be lost: "
-		       "use poweroff or reboot\n");
-		return notifier_from_errno(-EOPNOTSUPP);
+		break;
+	default:
+		return NOTIFY_DONE;
 	}
-	return NOTIFY_DONE;
+	pr_err("no %s under Corbel%s, whose guests would be lost: use poweroff or reboot\n",
+	       action == PM_SUSPEND_PREPARE ? "suspend" : "hibernation",
+	       action == PM_SUSPEND_PREPARE ? " on this machine" : "");
+	return notifier_from_errno(-EOPNOTSUPP);
 }
 
 static struct notifier_block sleep_notifier = {
-    .notifier_call = refuse_sleep,
+    .notifier_call = prepare_sleep,
     .priority = INT_MAX,
 };
 

@@ -242,6 +242,14 @@ void console_flush(void)
 	console_unlock();
 }
 
+void console_wake(void)
+{
+	console_lock();
+	for (u32 i = 0; i < uart_count; i++)
+		uart_wake(&uarts[i]);
+	console_unlock();
+}
+
 void console_line(enum log_level level, const char *fmt, va_list ap)
 {
 	char line[LINE_MAX];

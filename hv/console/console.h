@@ -18,6 +18,8 @@ void console_start_polling(void);
 void console_work(void);
 /* The machine is about to end by dom0's doing: wait until all is sent. */
 void console_flush(void);
+/* After a sleep: the serial ports are as they were. */
+void console_wake(void);
 /* From here on the screen is dom0's; panic() and boot_fail() still write there. */
 void console_leave_screen(void);
 /*

@@ -26,6 +26,34 @@
 #define ESCAPE_CHAR 0x01 /* Ctrl-A */
 #define ESCAPES	    3
 
+/* dom0's receiver is then cut off from the line. */
+static bool is_looped(const struct uart *u)
+{
+	return u->mcr & MCR_LOOP;
+}
+
+static void set_up_chip(const struct uart *u)
+{
+	u16 port = u->port;
+
+	outb(port + UART_IER, 0);
+	outb(port + UART_LCR, LCR_DLAB);
+	outb(port + UART_DLL, u->clock);
+	outb(port + UART_DLM, u->clock >> 8);
+	outb(port + UART_LCR, LCR_8N1);
+	outb(port + UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
+	outb(port + UART_MCR, MCR_DTR_RTS);
+}
+
+void uart_wake(struct uart *u)
+{
+	set_up_chip(u);
+	u->ours = false;
+	if (!is_looped(u))
+		outb(u->port + UART_MCR, u->mcr);
+	outb(u->port + UART_IER, u->hw_ier);
+}
+
 bool uart_init(struct uart *u, u16 port, u32 baud)
 {
 	u32 div = UART_CLOCK / baud;
@@ -38,15 +66,10 @@ bool uart_init(struct uart *u, u16 port, u32 baud)
 	u->port = port;
 	u->lcr = LCR_8N1;
 	u->mcr = MCR_DTR_RTS;
+	u->clock = div;
 	u->divisor[UART_DLL] = div;
 	u->divisor[UART_DLM] = div >> 8;
-	outb(port + UART_IER, 0);
-	outb(port + UART_LCR, LCR_DLAB);
-	outb(port + UART_DLL, u->divisor[UART_DLL]);
-	outb(port + UART_DLM, u->divisor[UART_DLM]);
-	outb(port + UART_LCR, LCR_8N1);
-	outb(port + UART_FCR, FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
-	outb(port + UART_MCR, MCR_DTR_RTS);
+	set_up_chip(u);
 	u->room = (inb(port + UART_IIR) & IIR_FIFOS) == IIR_FIFOS ? UART_FIFO : 1;
 	return true;
 }
@@ -160,12 +183,6 @@ static void take_dom0_char(struct uart *u, u8 c)
 static u32 rx_count(const struct uart *u)
 {
 	return u->rx_head - u->rx_tail;
-}
-
-/* dom0's receiver is then cut off from the line. */
-static bool is_looped(const struct uart *u)
-{
-	return u->mcr & MCR_LOOP;
 }
 
 static void rx_put(struct uart *u, u8 c, u8 err)

@@ -49,10 +49,10 @@
 #define UART_RX_RING 64 /* power of two */
 #define UART_TX_RING BIT(16)
 
-/* Guarded by the console's lock but for the port, which is set once. */
+/* Guarded by the console's lock but for the first two, which are set once. */
 struct uart {
-	u16 port;
-	bool line_open; /* dom0's last character did not end a line */
+	u16 port, clock; /* its divisor */
+	bool line_open;	 /* dom0's last character did not end a line */
 
 	/* What is still to be sent, of the hypervisor and of dom0, in the order in which it came.
 	 */
@@ -84,6 +84,8 @@ struct uart {
 
 /* Set up the chip: 8 bits, no parity, FIFOs, no interrupts. False if there is none. */
 bool uart_init(struct uart *u, u16 port, u32 baud);
+/* After a sleep: as it was, without what was under way. */
+void uart_wake(struct uart *u);
 /*
  * The chip is waited for, but not for ever: one that does not send, or whose input never ends, is
  * dead from then on (tx_dead, rx_dead), and costs no more time.

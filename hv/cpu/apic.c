@@ -361,10 +361,12 @@ void apic_init_cpu(void)
 {
 	bool first = !this_cpu()->index;
 
-	BUG_ON(first && cpu_count > 1);
 	if (first) {
 		quiesce_pic(0x20, 0x20, BIT(2)); /* the other one is on line 2 */
 		quiesce_pic(0xa0, 0x28, 2);
+	}
+	if (!regs) {
+		BUG_ON(!first);
 		find_apic();
 		irq_set(VEC_ERROR, log_error);
 		irq_set(VEC_NOP, only_eoi);
@@ -373,7 +375,7 @@ void apic_init_cpu(void)
 	enable_apic();
 	this_cpu()->apic_id = apic_id_self();
 	init_registers();
-	if (first && !deadline)
+	if (!ticks_mul && !deadline)
 		measure_timer();
 	init_timer();
 }

@@ -7,7 +7,9 @@
 
 #include "hv/lib/apicdef.h"
 
-/* On each CPU; the boot CPU (first) also measures the timer. */
+/*
+ * On each CPU, and again after a sleep, the boot CPU first, which measures the timer, but once.
+ */
 void apic_init_cpu(void);
 u32 apic_id_self(void);
 bool apic_is_x2apic(void); /* this CPU's mode */

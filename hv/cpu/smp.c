@@ -12,6 +12,7 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
+#include "hv/mm/mtrr.h"
 
 /*
  * SDM "MP Initialization Protocol Algorithm"; the time-outs are generous since emulators share few
@@ -21,6 +22,7 @@
 #define SIPI_WAIT_US  300ul
 #define START_WAIT_US 4000000ul
 #define READY_WAIT_US 5000000ul
+#define PARK_WAIT_US  2000000ul
 
 /* The end of the page in boot/trampoline.asm */
 struct trampoline_args {
@@ -50,6 +52,20 @@ static bool ap_is(u32 state)
 	return __atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == state;
 }
 
+int smp_init_cpu(struct cpu *c)
+{
+	BUG_ON(c != this_cpu());
+	cpu_init_features();
+	mtrr_restore();
+	time_wake_cpu();
+	mcheck_init_cpu();
+	spec_init_cpu();
+	apic_init_cpu();
+	timer_init_cpu();
+	c->tsc_aux = ~0ull; /* not known: no vCPU has this */
+	return ap_enable(c);
+}
+
 /* First C code of another CPU, on its own stack. */
 static void __noreturn ap_main(void)
 {
@@ -60,12 +76,7 @@ static void __noreturn ap_main(void)
 		cpu_halt();
 	mm_load_cpu();
 	cpu_load(c);
-	cpu_init_features();
-	mcheck_init_cpu();
-	spec_init_cpu();
-	apic_init_cpu();
-	timer_init_cpu();
-	if (ap_enable(c)) {
+	if (smp_init_cpu(c)) {
 		ap_move(AP_ARRIVED, AP_GIVEN_UP);
 		cpu_halt();
 	}
@@ -91,13 +102,31 @@ static bool wait_while(u32 state, u64 us)
 	return true;
 }
 
-static bool start_cpu(struct cpu *c, struct trampoline_args *args)
+u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void))
 {
-	u8 page = boot_info.low_page >> PAGE_SHIFT;
+	u64 start = (u64)trampoline_start, size = (u64)trampoline_end - start;
+	u8 *page = mm_map_temp(hpa(boot_info.low_page));
+	struct trampoline_args *args;
 
-	BUG_ON(boot_info.low_page > (u64)page << PAGE_SHIFT);
-	ap = c;
+	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
+	BUG_ON(size > PAGE_SIZE || boot_info.low_page > BIT(20) - PAGE_SIZE);
+	memcpy(page, trampoline_start, size);
+	args = (void *)(page + (u64)trampoline_args - start);
+	args->boot_cr3 = (u64)early_pml4 - HV_IMAGE;
+	args->efer = rdmsr(MSR_EFER) & (EFER_LME | EFER_NXE);
+	args->high = (u64)trampoline_high;
+	args->cr3 = read_cr3();
+	args->entry = (u64)entry;
 	args->stack = c->stack_top;
+	mm_unmap_temp();
+	return boot_info.low_page;
+}
+
+static bool start_cpu(struct cpu *c)
+{
+	u8 page = smp_aim_trampoline(c, ap_main) >> PAGE_SHIFT;
+
+	ap = c;
 	__atomic_store_n(&ap_state, AP_STARTING, __ATOMIC_RELEASE);
 	apic_send_init(c->apic_id);
 	udelay(INIT_WAIT_US);
@@ -118,27 +147,6 @@ static bool start_cpu(struct cpu *c, struct trampoline_args *args)
 	}
 	apic_send_init(c->apic_id); /* back to sleep, wherever it is */
 	return false;
-}
-
-static struct trampoline_args *place_trampoline(void)
-{
-	u8 *page = mm_map_boot(boot_info.low_page, PAGE_SIZE);
-	u64 start = (u64)trampoline_start, size = (u64)trampoline_end - start;
-	struct trampoline_args *args;
-
-	if (!page)
-		boot_fail("no memory to map the other CPUs' start page; give the hypervisor more "
-			  "with option hvmem=");
-	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
-	BUG_ON(size > PAGE_SIZE);
-	memcpy(page, trampoline_start, size);
-	args = (void *)(page + (u64)trampoline_args - start);
-	args->boot_cr3 = (u64)early_pml4 - HV_IMAGE;
-	args->efer = rdmsr(MSR_EFER) & (EFER_LME | EFER_NXE);
-	args->high = (u64)trampoline_high;
-	args->cr3 = read_cr3();
-	args->entry = (u64)ap_main;
-	return args;
 }
 
 static void kick_irq(u8 vector)
@@ -162,7 +170,6 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 {
 	const struct acpi_info *acpi = &boot_info.acpi;
 	u32 limit = boot_info.opt.maxcpus;
-	struct trampoline_args *args;
 
 	ap_enable = enable_fn;
 	ap_run = run_fn;
@@ -172,7 +179,6 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 	BUG_ON(limit > MAX_CPUS || acpi->cpu_count > MAX_CPUS);
 	if (acpi->cpu_count < 2 || limit < 2)
 		return;
-	args = place_trampoline();
 	for (u32 i = 0; i < acpi->cpu_count && cpu_count < limit; i++) {
 		struct cpu *c;
 
@@ -193,7 +199,7 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 		}
 		BUG_ON(cpus[cpu_count]);
 		cpus[cpu_count] = c;
-		if (!start_cpu(c, args)) {
+		if (!start_cpu(c)) {
 			cpus[cpu_count] = NULL;
 			continue;
 		}
@@ -260,5 +266,56 @@ void smp_flush_wait(struct vm *vm)
 		while (waiting & BIT(i) && READ_ONCE(cpus[i]->exit_seq) == seq[i] &&
 		       __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) == vm)
 			cpu_relax();
+	}
+}
+
+/* ---- sleep ---- */
+
+bool smp_parking;
+
+void smp_park(void)
+{
+	struct cpu *c = this_cpu();
+
+	BUG_ON(!c->index || c->loaded);
+	wbinvd(); /* what of memory is in caches only would be lost */
+	__atomic_store_n(&c->parked, true, __ATOMIC_RELEASE);
+	cpu_halt();
+}
+
+static bool all_parked(void)
+{
+	for (u32 i = 1; i < cpu_count; i++)
+		if (!__atomic_load_n(&cpus[i]->parked, __ATOMIC_ACQUIRE))
+			return false;
+	return true;
+}
+
+bool smp_park_others(void)
+{
+	u64 start = rdtsc(), ticks = PARK_WAIT_US * tsc_khz / 1000;
+
+	BUG_ON(this_cpu()->index || !READ_ONCE(smp_parking));
+	for (u32 i = 1; i < cpu_count; i++)
+		smp_kick(cpus[i]);
+	while (!all_parked())
+		if (rdtsc() - start > ticks)
+			return false;
+	return true;
+}
+
+void smp_start_parked(void)
+{
+	WRITE_ONCE(smp_parking, false);
+	for (u32 i = 1; i < cpu_count; i++) {
+		struct cpu *c = cpus[i];
+
+		if (!__atomic_load_n(&c->parked, __ATOMIC_ACQUIRE))
+			continue;
+		c->parked = false;
+		if (!start_cpu(c))
+			panic("CPU %u, with APIC id %u, does not come back from sleep", i,
+			      c->apic_id);
+		ap_move(AP_ONLINE, AP_GO);
 	}
 }

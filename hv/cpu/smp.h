@@ -10,6 +10,29 @@
  */
 void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
 
+/*
+ * What a CPU does for itself when it comes up, by a start or behind a sleep: on its own tables
+ * (cpu_load()), ends with what enable() of smp_init() returns.
+ */
+int smp_init_cpu(struct cpu *c);
+/*
+ * Make the page below 1 MiB ready from which a CPU that starts in real mode at its first byte gets
+ * to entry(), on its stack and the hypervisor's tables; its physical address.
+ */
+u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void));
+
+/*
+ * All CPUs are to stand still: set by the boot CPU. Where one idles then it puts away what it has,
+ * switches virtualization off and calls smp_park(), from which it does not return: it halts until
+ * it is started anew.
+ */
+extern bool smp_parking;
+void smp_park(void) __noreturn;
+/* On the boot CPU: wait until all others are parked. False: one has not come to rest in time. */
+bool smp_park_others(void);
+/* And start them, or those that are, again. A CPU that does not come ends the machine. */
+void smp_start_parked(void);
+
 /* Make the CPU leave guest mode or HLT soon. Cheap when it is this CPU: sets resched only. */
 void smp_kick(struct cpu *c);
 

@@ -272,3 +272,52 @@ void time_init(void)
 	wallclock_boot_ns = read_rtc() * 1000000000ull - tsc_to_ns(rdtsc() - boot_tsc);
 	log_info("TSC %lu.%03lu MHz by %s", tsc_khz / 1000, tsc_khz % 1000, source);
 }
+
+/* ---- sleep ---- */
+
+#define RTC_SLACK_NS 2000000000ull /* it tells seconds only, and each reading may be off by one */
+#define SLEEP_MAX_S  (10ull * 365 * 24 * 3600)
+#define RTC_DRIFT    1000u /* of it and the TSC: one in so many */
+
+static u64 rtc_before, tsc_before, owed;
+
+u64 time_owed(u64 before, u64 now, u64 slept_ns)
+{
+	u64 due = before + ns_to_tsc(slept_ns);
+	u64 slack = ns_to_tsc(RTC_SLACK_NS + slept_ns / RTC_DRIFT);
+
+	if (now >= before && now + slack >= due)
+		return 0;
+	return due - now;
+}
+
+void time_sleep(void)
+{
+	rtc_before = read_rtc();
+	tsc_before = rdtsc();
+}
+
+void time_wake(void)
+{
+	u64 now = read_rtc(), slept = now > rtc_before ? now - rtc_before : 0;
+
+	/* Of a clock that somebody has set, or that has no battery, nothing is believed. */
+	if (slept > SLEEP_MAX_S)
+		slept = 0;
+	owed = time_owed(tsc_before, rdtsc(), slept * 1000000000ull);
+}
+
+/* By TSC_ADJUST all CPUs' TSCs stay as far apart as they are. SDM "IA32_TSC_ADJUST MSR" */
+void time_wake_cpu(void)
+{
+	u64 adjust;
+
+	if (!owed)
+		return;
+	if (cpuid_read(7, 0).b & CPUID_7B_TSC_ADJUST && !rdmsr_safe(MSR_TSC_ADJUST, &adjust))
+		wrmsr_safe(MSR_TSC_ADJUST, adjust + owed);
+	else
+		wrmsr_safe(MSR_TSC, rdtsc() + owed);
+	if (rdtsc() < tsc_before)
+		panic("the TSC has started again in the sleep and cannot be set: time is lost");
+}

@@ -25,5 +25,16 @@ static inline u64 rdtsc(void)
 
 u64 tsc_to_ns(u64 ticks);
 u64 ns_to_tsc(u64 ns);
+/*
+ * A sleep, in which TSCs may start again or stand still. On the boot CPU before it, and behind it,
+ * first of all: by how much has each CPU's TSC to go forward, so that it is as if it had run on?
+ * The real-time clock tells, in seconds; a TSC that has run on is left alone.
+ */
+void time_sleep(void);
+void time_wake(void);
+/* On each CPU behind that: its TSC goes forward. Ends in panic() if it does not. */
+void time_wake_cpu(void);
+/* Pure, for the above: TSC before and now, and for how long it has been. Ticks. */
+u64 time_owed(u64 before, u64 now, u64 slept_ns);
 /* Busy-wait, for boot code. */
 void udelay(u64 us);

@@ -110,9 +110,26 @@ static void timer_irq(u8 vector)
 	timer_run(rdtsc());
 }
 
+/* After a sleep the hardware knows nothing any more. What has become due meanwhile fires. */
+static void arm_again(struct heap *h)
+{
+	lock_acquire(&h->lock);
+	h->armed = 0;
+	if (h->n)
+		arm_hardware(h);
+	lock_release(&h->lock);
+}
+
 void timer_init_cpu(void)
 {
-	struct heap *h = pool_alloc(HEAP_ORDER, NULL);
+	struct heap *h = this_cpu()->timer;
+
+	if (h) {
+		arm_again(h);
+		check_tsc();
+		return;
+	}
+	h = pool_alloc(HEAP_ORDER, NULL);
 
 	if (!h)
 		boot_fail("no memory for the timers of CPU %u; give more with hvmem=",

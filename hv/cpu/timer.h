@@ -14,7 +14,10 @@ struct timer {
 
 extern bool tsc_stable; /* all CPUs' TSCs are one clock of constant rate; set while CPUs come up */
 
-/* On each CPU, before its first timer. Takes part in the check behind tsc_stable. */
+/*
+ * On each CPU, before its first timer, and again after a sleep, when its timers are as they were.
+ * Takes part in the check behind tsc_stable.
+ */
 void timer_init_cpu(void);
 void timer_setup(struct timer *t, void (*fn)(struct timer *));
 /*

@@ -10,6 +10,7 @@
 #include "hv/dom0/load.h"
 #include "hv/dom0/machine_msr.h"
 #include "hv/dom0/sleep.h"
+#include "hv/dom0/suspend.h"
 #include "hv/dom0/takeover.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/event.h"
@@ -129,6 +130,7 @@ static const struct vm_ops dom0_ops = {
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
     .kernel_ends = takeover_kernel_ends,
+    .sleep = suspend_now,
 };
 
 void dom0_create(void)
@@ -141,6 +143,7 @@ void dom0_create(void)
 	if (!vm_create_dom0(&dom0_ops) || p2m_dom0_init(&dom0->p2m, boot_info.max_ram_end))
 		boot_fail("not enough hypervisor memory for dom0; give more with hvmem=");
 	irq_set_dom0(dom0_irq);
+	suspend_init();
 	/* dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped. */
 	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
 		boot_fail("the local APIC lies in RAM at %lx; the firmware's tables are wrong",

@@ -5,6 +5,7 @@
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
 /* Level-triggered vectors in service in this CPU's hardware, and those dom0 is done with. */
 struct level_state {
@@ -41,6 +42,11 @@ void dom0_level_eoi(struct vcpu *v, u8 vector)
 	BUG_ON(v != dom0->vcpu[cpu]);
 	l->done[w] |= l->owed[w] & BIT(vector % 64);
 	end_highest(l);
+}
+
+void dom0_irq_forget(void)
+{
+	memset(level, 0, sizeof(level));
 }
 
 void dom0_irq(u8 vector)

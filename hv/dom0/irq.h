@@ -10,3 +10,5 @@ struct vcpu;
 void dom0_irq(u8 vector);
 /* dom0's vCPU on this CPU has ended a level-triggered interrupt. */
 void dom0_level_eoi(struct vcpu *v, u8 vector);
+/* The hardware of all CPUs has forgotten what was in service: a sleep. */
+void dom0_irq_forget(void);

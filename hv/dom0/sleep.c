@@ -2,6 +2,7 @@
 #include "hv/dom0/sleep.h"
 #include "boot/acpi.h"
 #include "hv/console/console.h"
+#include "hv/dom0/suspend.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
 
@@ -61,6 +62,18 @@ static bool is_reset(u16 port, u8 size, u8 val)
 	return val == boot_info.acpi.reset_value;
 }
 
+void sleep_pretend_woken(void)
+{
+	WRITE_ONCE(woken, true);
+}
+
+bool sleep_has_woken(void)
+{
+	const struct acpi_ports *wake = &boot_info.acpi.wake;
+
+	return wake->count && inb(wake->at[0].port) & ACPI_WAK_STS;
+}
+
 bool sleep_owns(u16 port)
 {
 	return sleep_port(port) || is_wake_port(port) || is_reset_port(port);
@@ -87,6 +100,7 @@ static u8 allowed_byte(u16 port, u8 val)
 {
 	const struct acpi_port *s = sleep_port(port);
 	u32 type = val >> ACPI_SLP_TYP_SHIFT & ACPI_SLP_TYP_MASK;
+	const char *why = "Corbel and its guests would be lost";
 	static u32 told;
 
 	if (is_wake_port(port) && val & ACPI_WAK_STS)
@@ -97,11 +111,16 @@ static u8 allowed_byte(u16 port, u8 val)
 		console_flush();
 		return val;
 	}
-	WRITE_ONCE(woken, true);
+	if (s->s3_types & BIT(type)) {
+		why = suspend_ask(port, val);
+		if (!why)
+			return val & ~ACPI_SLP_EN; /* that follows when all stands still */
+	}
+	sleep_pretend_woken();
 	if (__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) < TOLD_MAX)
-		log_warn("dom0 may not put the machine to sleep (type %u): Corbel and its guests "
-			 "would be lost; use poweroff or reboot",
-			 type);
+		log_warn("dom0 may not put the machine to sleep (type %u): %s; use poweroff or "
+			 "reboot",
+			 type, why);
 	return val & ~ACPI_SLP_EN;
 }
 

@@ -4,6 +4,7 @@
 #include "boot/memmap.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
+#include "hv/dom0/suspend.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/event.h"
 #include "hv/guest/vcpu.h"
@@ -43,6 +44,8 @@ static s64 stat_info(struct corbel_info *i)
 		i->features |= CORBEL_FEATURE_BY_CORE;
 	if (domain_has_irqs())
 		i->features |= CORBEL_FEATURE_DEVICE_IRQ;
+	if (suspend_is_possible())
+		i->features |= CORBEL_FEATURE_SLEEP;
 	if (shown_remaps())
 		i->features |= CORBEL_FEATURE_IRQ_REMAP;
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);

@@ -335,11 +335,30 @@ static void arm_slice(struct cpu *c, u64 slice_end)
 		timer_arm(t, slice_end);
 }
 
+/* It comes back, if at all, by cpu_main(), and all that time counts as idle. */
+static void __noreturn park_cpu(struct cpu *c)
+{
+	struct vcpu *v = dom0->vcpu[c->index];
+
+	if (c->loaded)
+		vcpu_put(c->loaded);
+	/* What the hardware holds of dom0's vCPU, which is only ever loaded here: into memory. */
+	if (v && hvm->borrow(v))
+		hvm->give_back(v);
+	hvm->cpu_disable(c);
+	c->idle_tsc -= rdtsc();
+	if (!c->index)
+		dom0->ops->sleep();
+	smp_park();
+}
+
 static void idle_cpu(struct cpu *c)
 {
 	u64 before = rdtsc();
 
 	c->current = NULL;
+	if (unlikely(READ_ONCE(smp_parking)))
+		park_cpu(c);
 	if (!READ_ONCE(c->resched))
 		cpu_idle();
 	c->idle_tsc += rdtsc() - before;
@@ -372,8 +391,12 @@ void cpu_main(void)
 	struct cpu *c = this_cpu();
 	struct sched_unit *ran = NULL;
 
-	timer_setup(&slice_timers[c->index], slice_end_fn);
-	c->start_tsc = rdtsc();
+	if (!c->start_tsc) {
+		timer_setup(&slice_timers[c->index], slice_end_fn);
+		c->start_tsc = rdtsc();
+	} else {
+		c->idle_tsc += rdtsc();
+	}
 	for (;;) {
 		struct sched_unit *u;
 		u64 slice_end = SCHED_NEVER;

@@ -27,6 +27,8 @@ struct vm_ops {
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);
 	void (*kernel_ends)(struct vcpu *v); /* another is about to take its place */
+	/* all CPUs are to stand still (smp_parking), and the boot CPU does; does not return */
+	void (*sleep)(void);
 };
 
 /*

@@ -246,9 +246,11 @@ static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
 {
 	const char *why;
 
-	u->log = pool_alloc(0, NULL);
-	if (!make_devices(u, t, domain) || !unit_make_queue(u) || !u->log)
-		return "has no memory for its tables";
+	if (!u->log) {
+		u->log = pool_alloc(0, NULL);
+		if (!make_devices(u, t, domain) || !unit_make_queue(u) || !u->log)
+			return "has no memory for its tables";
+	}
 	why = amdvi_stop(u);
 	if (why)
 		return why;
@@ -257,6 +259,7 @@ static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
 	unit_write64(u, VI_COMMANDS, virt_to_hpa(u->queue).v | BASE_256);
 	unit_write64(u, VI_EVENTS, virt_to_hpa(u->log).v | BASE_256);
 	unit_write64(u, VI_EXCLUSION, 0);
+	u->tail = 0;
 	unit_write64(u, VI_CMD_HEAD, 0);
 	unit_write64(u, VI_CMD_TAIL, 0);
 	unit_write64(u, VI_EVENT_HEAD, 0);

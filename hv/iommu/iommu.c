@@ -6,6 +6,7 @@
 #include "hv/cpu/timer.h"
 #include "hv/iommu/amdvi.h"
 #include "hv/iommu/vtd.h"
+#include "hv/iommu/vtd_shown.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/mm/frame.h"
@@ -253,6 +254,23 @@ void iommu_init(void)
 		 tsc_to_ns(rdtsc() - begin) / 1000, iommu.pages);
 	timer_setup(&timer, poll_faults);
 	poll_faults(&timer);
+}
+
+void iommu_wake(void)
+{
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		const char *why = NULL;
+
+		if (iommu.protection == CORBEL_IOMMU_STRICT)
+			why = iommu.ops->take(u, &table, &iommu.dom0);
+		else if (iommu.protection == CORBEL_IOMMU_OFF)
+			why = iommu.ops->stop(u);
+		if (why)
+			panic("after the sleep the %s unit at %lx %s: it is not known what devices "
+			      "reach",
+			      iommu.ops->name, u->at, why);
+	}
+	shown_wake();
 }
 
 void iommu_must_answer(int err, const struct iommu_unit *u)

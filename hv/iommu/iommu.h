@@ -80,7 +80,8 @@ struct iommu_ops {
 	bool (*probe)(struct iommu_unit *u);
 	/*
 	 * From whatever state it is in: translation by these tables and nothing else, remapping of
-	 * interrupts off, nothing left in its caches. NULL, or what it does not do.
+	 * interrupts off, nothing left in its caches. NULL, or what it does not do. Again after a
+	 * sleep: then by the tables that it had.
 	 */
 	const char *(*take)(struct iommu_unit *u, const struct iommu_table *t,
 			    const struct pt *domain);
@@ -126,5 +127,10 @@ extern struct iommu_state iommu;
  * before dom0 is loaded and while mm_map_boot() works.
  */
 void iommu_init(void);
+/*
+ * Behind a sleep, in which units forget all: as they were for dom0, before any device of its can do
+ * anything. One that does not obey ends the machine.
+ */
+void iommu_wake(void);
 /* -EIO: ends the machine, since nobody knows then what devices may do. */
 void iommu_must_answer(int err, const struct iommu_unit *u);

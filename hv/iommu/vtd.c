@@ -133,8 +133,9 @@ static const char *start_queue(struct iommu_unit *u)
 
 	if (why)
 		return why;
-	if (!unit_make_queue(u))
+	if (!u->queue && !unit_make_queue(u))
 		return "has no memory for its queue";
+	u->tail = 0;
 	unit_write32(u, VTD_FSTS, FSTS_CLEAR);
 	unit_write64(u, VTD_IQT, 0);
 	unit_write64(u, VTD_IQA, virt_to_hpa(u->queue).v);
@@ -271,9 +272,9 @@ static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
 
 	if (why)
 		return why;
-	if (!make_root(u, domain))
+	if (!u->root && !make_root(u, domain))
 		return "has no memory for its tables";
-	if (u->remap && t->may_remap)
+	if (!u->irqs && u->remap && t->may_remap)
 		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
 	if (!flush_writes(u))
 		return "does not flush its buffers";

@@ -7,6 +7,7 @@
 #include "hv/iommu/vtd.h"
 #include "hv/iommu/vtd_regs.h"
 #include "hv/lib/log.h"
+#include "hv/lib/string.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
 
@@ -53,6 +54,11 @@ static struct shown {
 	u64 table; /* dom0's entries, as of the last time that it has set them */
 	u32 entries;
 } shown[IOMMU_MAX_UNITS];
+
+void shown_wake(void)
+{
+	memset(shown, 0, sizeof(shown));
+}
 
 bool shown_remaps(void)
 {

@@ -13,6 +13,8 @@
 
 #include "hv/iommu/iommu.h"
 
+/* Behind a sleep: the units that dom0 sees have forgotten all, too. */
+void shown_wake(void);
 /* Has dom0 switched on all? Then no device raises what dom0 has no entry for. */
 bool shown_remaps(void);
 /*

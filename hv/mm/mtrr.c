@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/mtrr.h"
+#include "hv/lib/log.h"
 #include "hv/lib/asm.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/mm.h"
@@ -62,4 +63,65 @@ enum mtrr_type mtrr_of(u64 pfn, u32 order)
 		wb &= mtrrs.range[i].type == TYPE_WB;
 	}
 	return (hit ? wb : mtrrs.wb) ? MTRR_WB : MTRR_OTHER;
+}
+
+/* ---- over a sleep ---- */
+
+#define FIXED_MTRRS 11u
+
+static struct {
+	u32 msr;
+	u64 val;
+} saved[1 + FIXED_MTRRS + 2 * MTRR_RANGES]; /* the default type first */
+static u32 saved_count;
+
+static u32 nth_mtrr(u32 n)
+{
+	static const u32 fixed[FIXED_MTRRS] = {
+	    MSR_MTRR_FIX_64K,	 MSR_MTRR_FIX_16K,    MSR_MTRR_FIX_16K + 1, MSR_MTRR_FIX_4K,
+	    MSR_MTRR_FIX_4K + 1, MSR_MTRR_FIX_4K + 2, MSR_MTRR_FIX_4K + 3,  MSR_MTRR_FIX_4K + 4,
+	    MSR_MTRR_FIX_4K + 5, MSR_MTRR_FIX_4K + 6, MSR_MTRR_FIX_4K + 7};
+
+	if (!n)
+		return MSR_MTRR_DEF_TYPE;
+	return n <= FIXED_MTRRS ? fixed[n - 1] : MSR_MTRR_PHYS_BASE0 + n - 1 - FIXED_MTRRS;
+}
+
+void mtrr_save(void)
+{
+	u32 ranges = MIN(read_mtrr(MSR_MTRR_CAP) & 0xff, MTRR_RANGES);
+
+	saved_count = 0;
+	for (u32 n = 0; n < 1 + FIXED_MTRRS + 2 * ranges; n++) {
+		saved[saved_count].msr = nth_mtrr(n);
+		if (!rdmsr_safe(nth_mtrr(n), &saved[saved_count].val))
+			saved_count++;
+	}
+}
+
+static bool is_as_saved(void)
+{
+	for (u32 i = 0; i < saved_count; i++)
+		if (read_mtrr(saved[i].msr) != saved[i].val)
+			return false;
+	return true;
+}
+
+/* SDM "MTRR Considerations in MP Systems": while they change nothing is cached. */
+void mtrr_restore(void)
+{
+	u64 cr0 = read_cr0();
+
+	if (is_as_saved())
+		return;
+	BUG_ON(saved[0].msr != MSR_MTRR_DEF_TYPE);
+	write_cr0(cr0 | CR0_CD);
+	wbinvd();
+	wrmsr_safe(MSR_MTRR_DEF_TYPE, saved[0].val & ~DEF_ON);
+	for (u32 i = 1; i < saved_count; i++)
+		wrmsr_safe(saved[i].msr, saved[i].val);
+	write_cr3(read_cr3());
+	wbinvd();
+	wrmsr_safe(MSR_MTRR_DEF_TYPE, saved[0].val);
+	write_cr0(cr0);
 }

@@ -20,6 +20,12 @@ extern struct mtrrs {
 /* On the boot CPU, once, with phys_bits set. */
 void mtrr_init(void);
 /*
+ * For a sleep, in which CPUs may lose them: keep what the boot CPU has now, and, on each CPU behind
+ * it, interrupts off, make it so again. Without the former the latter does nothing.
+ */
+void mtrr_save(void);
+void mtrr_restore(void);
+/*
  * Of an aligned block of 2^order pages: is all of it write-back (SDM "Memory Cache Control", "MTRR
  * Precedences")? What lies below 1 MiB counts as other; MTRR_MIXED: ask for smaller blocks.
  */

@@ -105,6 +105,7 @@ int svm_cpu_enable(struct cpu *c)
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, virt_to_hpa(s->host_save).v);
+	s->tsc_mul = 0;
 	if (hvm_caps.tsc_frac)
 		wrmsr(MSR_TSC_RATIO, TSC_RATIO_1);
 	/* Our own FS, GS, TR, LDTR never change after this point. */

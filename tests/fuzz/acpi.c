@@ -72,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_limit(&info);
 	free(rsdp);
 	aml = fuzz_copy(data, size);
-	acpi_scan_s5(aml, (u32)size, (u8[2]){0});
+	acpi_scan_types(aml, (u32)size, '5', (u8[2]){0});
+	acpi_scan_types(aml, (u32)size, '3', (u8[2]){0});
 	free(aml);
 	return 0;
 }

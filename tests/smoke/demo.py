@@ -10,28 +10,6 @@ from lib.machine import Machine
 from lib.report import main, need, ok
 
 
-def no_sleep(m):
-    """Corbel and its guests would not live through it: dom0's kernel refuses."""
-    def runtime():
-        return sum(v['runtime_ns'] for v in m.json('corbel vcpu-list --json') if v['vm'] == 'demo')
-    for state in 'mem', 'disk':
-        status, out = m.sh(f'echo {state} > /sys/power/state')
-        ok(status and 'not supported' in out, f'dom0 cannot go to sleep ({state})', out)
-    out = m.out_of('dmesg | grep "corbel: no suspend" || true')
-    ok(out.count('guests would be lost: use poweroff or reboot') == 2, 'its log says why and what to do instead, each time', out)
-    before = runtime()
-    m.out_of('sleep 4')
-    ok(runtime() > before, 'the guest runs on')
-
-
-def no_sleep_without_module(m):
-    """The hypervisor refuses what goes round the module: dom0's kernel has gone to sleep in its own eyes, and woken up at once."""
-    status, out = m.sh('rmmod corbel && dmesg -n 1 && echo mem > /sys/power/state; modprobe corbel', 40)
-    ok(not status, 'without corbel.ko dom0 comes back from sleep', out)
-    out = m.out_of('corbel dmesg | grep "put the machine to sleep" || true')
-    ok('dom0 may not' in out and 'use poweroff or reboot' in out, 'because the hypervisor has refused it, and says so', out)
-
-
 def traffic(m, received, sent):
     """The guest's network counters of a moment ago, and what dom0's tell."""
     out = m.out_of('corbel metrics | grep domain=.demo')
@@ -112,7 +90,6 @@ def demo():
         ok(all(re.search(x, out, re.M) for x in ('^== /proc/cpuinfo', '^== corbel dmesg', '^demo .* running', 'pool: .* free', 'vCPU 0: VM 0')),
            'corbel debug-dump has the machine, the guest, the log, the hypervisor\'s memory and vCPUs', out[-3000:])
         left_alone(m)
-        no_sleep(m)
         m.out_of('corbel shutdown demo', 60)
         m.until('! corbel list | grep -q "^demo .*running"')
         out = m.out_of('corbel list')
@@ -125,7 +102,6 @@ def demo():
         ok(not bad.strip(), 'no lockup or warning in dom0\'s kernel log', bad)
         status, out = m.sh('corbel console demo')
         ok(status != 0 and 'demo' in out, 'corbel console of a guest that does not run fails and says so', out)
-        no_sleep_without_module(m)
 
 
 def clocks():

@@ -14,6 +14,8 @@ const struct group groups[] = {
     {"vuart", test_vuart, 1},
     {"lines", test_lines, 1},
     {"sleep", test_sleep, 1},
+    {"suspend", test_suspend, 1},
+    {"no-suspend", test_no_suspend, 1},
     {"ends", test_ends, 1},
     {"guest", test_guest, 1},
     {"dirty", test_dirty, 1},

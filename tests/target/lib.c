@@ -374,9 +374,28 @@ extern u32 trampoline_cr3;
 extern volatile u32 trampoline_next;
 
 void ap_main(u32 i) __attribute__((noreturn));
+static void (*on_wake)(void);
+
+u32 wake_vector(void (*fn)(void))
+{
+	trampoline_next = MAX_CPU - 1; /* whose stack is free: the boot CPU's own is in use */
+	on_wake = fn;
+	return TRAMPOLINE;
+}
+
+void lib_wake(void)
+{
+	on_wake = NULL;
+	trampoline_next = 1;
+	load_tables(0);
+}
+
 void ap_main(u32 i)
 {
 	struct percpu *p = cpu_of(i);
+
+	if (on_wake)
+		on_wake();
 
 	load_tables(i);
 	p->x2apic = rdmsr(MSR_APIC_BASE) & BIT(10);

@@ -106,6 +106,12 @@ extern const u8 *boot_params;
 /* Start the others by INIT and SIPI; idempotent. */
 void smp_start(void);
 void run_on(u32 cpu, void (*fn)(void *arg), void *arg);
+/*
+ * After smp_start(): where a CPU that begins in real mode comes to fn(), on the last CPU's stack
+ * and without tables of its own; the first thing that fn does is lib_wake(): it is the boot CPU.
+ */
+u32 wake_vector(void (*fn)(void));
+void lib_wake(void);
 /* This CPU's, as Linux does when the CPU goes offline: with its event bound it would say that the
  * kernel ends. */
 #define MSR_KVMCLOCK 0x4b564d01
@@ -340,6 +346,8 @@ void test_sched(void);
 void test_vuart(void);
 void test_lines(void);
 void test_sleep(void);
+void test_suspend(void);
+void test_no_suspend(void);
 void test_ends(void);
 void test_facts(void);
 void test_wait(void);

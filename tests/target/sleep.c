@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The registers that put the machine to sleep: S1 to S4 are refused, and what waits for the wake-up
- * does not wait.
+ * does not wait; but S3, where FACS says where to wake up, and all else stands still.
  */
 #include "lib.h"
 
@@ -9,12 +9,22 @@
 #define RSDP_RSDT  16
 #define SDT_LENGTH 4
 #define SDT_SIZE   36
+#define FADT_FACS  36
 #define FADT_EVT   56
 #define FADT_CNT   64
 
 #define SLP_TYP(n) ((u16)((n) << 10))
 #define SLP_EN	   BIT(13)
 #define WAK_STS	   BIT(15)
+#define RTC_STS	   BIT(10) /* also its enable bit, in the word behind */
+
+#define FACS_VECTOR 12
+
+/* MC146818 */
+#define RTC_ALARM   1 /* second, and so on with every second register */
+#define RTC_CONTROL 11
+#define RTC_AIE	    BIT(5)
+#define RTC_FLAGS   12
 
 static u32 get32(u64 at)
 {
@@ -67,6 +77,159 @@ void test_sleep(void)
 	outb(evt + 1, WAK_STS >> 8);
 	report(!(inw(evt) & WAK_STS), "and the machine goes on");
 	outw(cnt, before);
+}
+
+/* ---- S3 ---- */
+
+static u16 evt_port, cnt_port;
+static volatile u32 *facs;
+
+static bool find_registers(void)
+{
+	u64 fadt = find_fadt();
+
+	if (!fadt)
+		return false;
+	evt_port = (u16)get32(fadt + FADT_EVT);
+	cnt_port = (u16)get32(fadt + FADT_CNT);
+	facs = (volatile u32 *)(u64)get32(fadt + FADT_FACS);
+	return facs;
+}
+
+static bool is_offered(void)
+{
+	struct corbel_info i;
+
+	hc(CORBEL_HC_STAT, CORBEL_STAT_INFO, 0, (u64)&i, sizeof(i));
+	return i.features & CORBEL_FEATURE_SLEEP;
+}
+
+/* Write SLP_EN with the type of S3. It comes back where it was refused. */
+static void go_to_sleep(void *unused)
+{
+	u16 keep = inw(cnt_port) & 1;
+
+	outw(evt_port, WAK_STS);
+	outw(cnt_port, (u16)(keep | SLP_TYP(1)));
+	outw(cnt_port, (u16)(keep | SLP_TYP(1) | SLP_EN));
+}
+
+/* As if it had been: dom0's kernel waits for that. */
+static bool was_refused(void)
+{
+	bool woke = inw(evt_port) & WAK_STS;
+
+	outw(evt_port, WAK_STS);
+	return woke && !(inw(evt_port) & WAK_STS);
+}
+
+static volatile u32 busy, steps;
+
+static void count_steps(void *unused)
+{
+	while (busy)
+		steps++;
+}
+
+/* One CPU goes on, so there is no sleep; the third one was parked by then, and has to come back. */
+static void check_busy(void)
+{
+	u32 before;
+
+	busy = 1;
+	run_on(1, count_steps, NULL);
+	WAIT(steps, 1000);
+	go_to_sleep(NULL);
+	before = steps;
+	report(was_refused() && WAIT(steps != before, 1000),
+	       "while another CPU does something it is refused, and all go on");
+	busy = 0;
+	report(wait_for(1, 1000), "that one, too");
+	run_on(2, go_to_sleep, NULL);
+	report(wait_for(2, 3000) && was_refused(), "nor may another than the boot CPU do it");
+}
+
+static void *back[5];
+
+static void woken(void)
+{
+	lib_wake();
+	__builtin_longjmp(back, 1);
+}
+
+/* QEMU's machine is woken up by this alarm, Bochs' is at once. */
+static void set_alarm(void)
+{
+	for (u8 i = 0; i < 3; i++) {
+		outb(0x70, RTC_ALARM + 2 * i);
+		outb(0x71, 0xff); /* each second */
+	}
+	outb(0x70, RTC_FLAGS);
+	inb(0x71);
+	outb(0x70, RTC_CONTROL);
+	outb(0x71, (u8)(inb(0x71) | RTC_AIE));
+	outw(evt_port, RTC_STS);
+	outw(evt_port + 2, RTC_STS);
+}
+
+static void sleep_once(u32 nth)
+{
+	static u64 before;
+	static u32 was;
+	u8 count = 0x35;
+
+	set_alarm();
+	facs[FACS_VECTOR / 4] = wake_vector(woken);
+	cli();
+	before = rdtsc();
+	was = cpu_count;
+	if (!__builtin_setjmp(back)) {
+		go_to_sleep(NULL);
+		report(false, "sleep %u: the machine wakes up at the vector", nth);
+		return;
+	}
+	report(hc(CORBEL_HC_VERSION) == CORBEL_ABI_VERSION, "Corbel is still below");
+	report(rdtsc() > before, "sleep %u: it wakes up at the vector, and time has not gone back",
+	       nth);
+	report(READ_CR(4) != 0 && (rdmsr(0xc0000080) & BIT(10)), "it can be used as before");
+	apic_setup(false);
+	me()->count[count] = 0;
+	apic_icr(me()->apic_id, ICR_ASSERT | count);
+	report(WAIT(me()->count[count], 1000), "interrupts come");
+	cpu_count = 1;
+	smp_start();
+	report(cpu_count == was, "its other CPUs wait to be started, and are");
+}
+
+void test_suspend(void)
+{
+	if (!report(find_registers() && facs[0] == 0x53434146, "there are FADT and FACS"))
+		return;
+	report(is_offered(), "the hypervisor offers S3");
+	smp_start();
+	facs[FACS_VECTOR / 4] = 0;
+	go_to_sleep(NULL);
+	report(was_refused(), "S3 is refused where FACS does not say where to wake up");
+	facs[FACS_VECTOR / 4] = 0x100000;
+	go_to_sleep(NULL);
+	report(was_refused(), "or not below 1 MiB");
+	facs[FACS_VECTOR / 4] = 0x60000;
+	if (cpu_count > 2)
+		check_busy();
+	for (u32 n = 1; n <= 3; n++)
+		sleep_once(n);
+}
+
+/* Where S3 cannot be had, be it that FACS, whose place is told, is damaged. */
+void test_no_suspend(void)
+{
+	if (!report(find_registers(), "there is a FADT"))
+		return;
+	note("FACS at %x says %x", (u32)(u64)facs, facs[0]);
+	report(!is_offered(), "the hypervisor does not offer S3");
+	facs[FACS_VECTOR / 4] = 0x60000;
+	go_to_sleep(NULL);
+	report(was_refused(), "nor lets it happen");
 }
 
 /*

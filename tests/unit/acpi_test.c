@@ -283,16 +283,21 @@ static u32 put_s5(u8 *aml, const char *head, const u8 *package, u32 len)
 	return n + len;
 }
 
-static u32 scan(const char *head, const u8 *package, u32 len)
+static u32 scan_for(char digit, const char *head, const u8 *package, u32 len)
 {
 	u8 code[64], types[2] = {0, 0}, *exact;
 	u32 n = put_s5(code, head, package, len);
 
 	exact = malloc(n); /* so that a read beyond is seen */
 	memcpy(exact, code, n);
-	acpi_scan_s5(exact, n, types);
+	acpi_scan_types(exact, n, digit, types);
 	free(exact);
 	return types[0] | (u32)types[1] << 8;
+}
+
+static u32 scan(const char *head, const u8 *package, u32 len)
+{
+	return scan_for('5', head, package, len);
 }
 
 static void test_s5(void)
@@ -319,6 +324,9 @@ static void test_s5(void)
 	      "with a length of two bytes");
 	CHECK(!scan("\010_S3_", bytes, sizeof(bytes)) && !scan("\010_S4_", bytes, sizeof(bytes)),
 	      "_S3 and _S4 are not _S5");
+	CHECK(scan_for('3', "\010_S3_", bytes, sizeof(bytes)) == (BIT(5) | BIT(7) << 8) &&
+		  !scan_for('3', "\010_S5_", bytes, sizeof(bytes)),
+	      "but _S3 is found when it is asked for");
 	CHECK(!scan("\024_S5_", bytes, sizeof(bytes)), "a mere mention is not a definition");
 	CHECK(!scan("\010_S5_", large, sizeof(large)), "types of more than three bits are none");
 	CHECK(!scan("\010_S5_", wild, sizeof(wild)) && !scan("\010_S5_", method, sizeof(method)) &&
@@ -327,7 +335,7 @@ static void test_s5(void)
 	for (u32 n = 0; n < sizeof(bytes); n++) {
 		if (n < 7)
 			good &= !scan("\010_S5_", bytes, n);
-		acpi_scan_s5(bytes, n, types);
+		acpi_scan_types(bytes, n, '5', types);
 	}
 	CHECK(good && !types[0] && !types[1], "a package that is cut off anywhere says nothing");
 	srand(9);
@@ -347,6 +355,47 @@ static bool has_sleep(u16 port, u8 types)
 		if (info.sleep.at[i].port == port)
 			return info.sleep.at[i].off_types == types;
 	return false;
+}
+
+static u8 s3_types(u16 port)
+{
+	for (u32 i = 0; i < info.sleep.count; i++)
+		if (info.sleep.at[i].port == port)
+			return info.sleep.at[i].s3_types;
+	return 0;
+}
+
+/* Put a FACS at an address, 0: none is named, and say so in the FADT; what is found. */
+static u64 facs_at(struct machine *m, u64 fadt, u64 at, const char *sig, u32 len)
+{
+	u8 *t = at ? mem + (at - BASE) : NULL;
+
+	if (t && at < BASE + SIZE - 64) {
+		memset(t, 0, 64);
+		memcpy(t, sig, 4);
+		put(t + 4, len, 4);
+	}
+	put(mem + (fadt - BASE) + 36, at, 4);
+	fix(mem + (fadt - BASE), 36 + 232, 9);
+	acpi_parse(m->rsdp, 36, 0, map, &info);
+	return info.facs;
+}
+
+static void test_facs(struct machine *m, u64 fadt)
+{
+	u64 at = BASE + ALIGN_UP(next, 64);
+
+	CHECK(facs_at(m, fadt, at, "FACS", 64) == at, "FACS is found");
+	CHECK(!facs_at(m, fadt, 0, "", 0), "or there is none");
+	test_log_lines = 0;
+	CHECK(!facs_at(m, fadt, at, "FACT", 64) && test_log_lines == 1 &&
+		  !facs_at(m, fadt, at, "FACS", 63) && !facs_at(m, fadt, at + 4, "FACS", 64) &&
+		  !facs_at(m, fadt, BASE + SIZE + 64, "", 0) && test_log_lines == 4,
+	      "one that is damaged, short, at an odd place or out of reach is not used, and told");
+	put(mem + (fadt - BASE) + 132, at, 8);
+	CHECK(facs_at(m, fadt, 0, "", 0) == at, "that of the wide field will do");
+	CHECK(facs_at(m, fadt, at + 64, "FACS", 64) == at + 64,
+	      "of two that which Linux writes to");
 }
 
 /* A FADT of ACPI 5 with all the registers there can be, and a DSDT with a wrong checksum. */
@@ -389,6 +438,9 @@ static void test_sleep(void)
 	CHECK(info.wake.count == 2 && info.wake.at[0].port == 0x611 &&
 		  info.wake.at[1].port == 0x631,
 	      "and those that tell of the wake-up");
+	CHECK(s3_types(0x605) == BIT(3) && s3_types(0x615) == BIT(3) && !s3_types(0x630),
+	      "with the types of S3, which the sleep control register has none of");
+	test_facs(&m, entries[0]);
 	put(mem + (entries[0] - BASE) + 68, 0xffff, 4);
 	fix(mem + (entries[0] - BASE), 36 + sizeof(fadt), 9);
 	acpi_parse(m.rsdp, 36, 0, map, &info);

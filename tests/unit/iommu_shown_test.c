@@ -285,6 +285,21 @@ static void test_left_open(void)
 	      "messages of the other format are blocked though the firmware had let them pass");
 }
 
+static void test_sleep(void)
+{
+	start_on();
+	set_irq(1, DEVICE, 0x51);
+	model_reset(false);
+	iommu_wake();
+	CHECK(!get(VTD_GSTS, 4) && !get(VTD_IRTA, 8) && !get(VTD_IQT, 8) && !shown_remaps(),
+	      "after a sleep the unit that dom0 sees has forgotten all, as a real one");
+	set(VTD_IRTA, 8, IRQS | 15);
+	command_it(CMD_SIRTP, true);
+	command_it(CMD_IRE, true);
+	CHECK(shown_remaps() && raises(DEVICE, 1) == 0x51 && !raises(OTHER, 1) && !model.wrong,
+	      "and when dom0 switches it on again it remaps as before");
+}
+
 static void check_not_shown(const char *why)
 {
 	iommu_init();
@@ -347,6 +362,7 @@ int main(void)
 	test_registers();
 	test_x2apic();
 	test_left_open();
+	test_sleep();
 	test_not_shown();
 	test_hangs();
 	return test_end();

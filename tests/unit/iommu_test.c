@@ -185,6 +185,47 @@ static void test_rights(void)
 	CHECK(e[5] == 1 && !e[6] && !e[7] && !e[3], "and the next one may not");
 }
 
+/* The unit forgets all in a sleep, and the firmware may use it again before we wake up. */
+static void test_sleep(bool amd)
+{
+	for (u32 i = 0; i < 4; i++) {
+		u64 before;
+
+		start(amd, false, IOMMU_STRICT, REGION);
+		if (i & 2)
+			model_few();
+		iommu_init();
+		before = pool_free_bytes();
+		model_reset(amd);
+		if (i & 1)
+			model_leave_on(OLD_TABLES);
+		if (i & 2)
+			model_few();
+		iommu_wake();
+		CHECK(reaches_right() && !model.stale && !model_remaps() && !model.wrong,
+		      "%s: taken over again after a sleep (%s)", name(amd),
+		      model.wrong ? model.wrong : "none");
+		CHECK(before == pool_free_bytes(), "by the tables that there are");
+		armed->fn(armed);
+	}
+	start(amd, false, IOMMU_STRICT, 0);
+	iommu_init();
+	model_reset(amd);
+	model.hangs = true;
+	CHECK(PANICS(iommu_wake()) && strstr(test_panic_text, "after the sleep"),
+	      "one that does not obey then ends the machine");
+	start(amd, false, IOMMU_OFF, 0);
+	iommu_init();
+	model_reset(amd);
+	model_leave_on(OLD_TABLES);
+	iommu_wake();
+	CHECK(reaches(0x10, IMAGE) && !model_remaps(), "with iommu=off it is off again");
+	start(amd, false, IOMMU_DOM0, 0);
+	iommu_init();
+	iommu_wake();
+	CHECK(!model.writes, "with iommu=dom0 it is dom0's affair");
+}
+
 /* Each wait is for something that may never come. */
 static void test_hangs(bool amd)
 {
@@ -305,6 +346,7 @@ int main(void)
 		test_pages(amd);
 		test_modes(amd);
 		test_bad_tables(amd);
+		test_sleep(amd);
 		test_hangs(amd);
 		test_refused_commands(amd, false);
 		test_refused_commands(amd, true);

@@ -5,7 +5,14 @@
 #include "hv/lib/asm.h"
 
 static int fake_rdmsr(u32 msr, u64 *val);
-#define rdmsr_safe fake_rdmsr
+static int fake_wrmsr(u32 msr, u64 val);
+static u64 cr0_now;
+#define rdmsr_safe   fake_rdmsr
+#define wrmsr_safe   fake_wrmsr
+#define read_cr0()   cr0_now
+#define write_cr0(v) (cr0_now = (v))
+#define read_cr3()   0ull
+#define write_cr3(v) ((void)(v))
 #include "hv/mm/mtrr.c"
 
 #include "test.h"
@@ -23,8 +30,13 @@ static int fake_rdmsr(u32 msr, u64 *val);
 
 u32 phys_bits = 39;
 
-static u64 cap, def, range[2 * MTRR_RANGES + 8];
+static u64 cap, def, range[2 * MTRR_RANGES + 8], fixed[0x20];
+static u32 writes, written_on; /* while MTRRs were on, or memory was cached */
 static bool absent;
+
+void wbinvd(void)
+{
+}
 
 static int fake_rdmsr(u32 msr, u64 *val)
 {
@@ -38,8 +50,26 @@ static int fake_rdmsr(u32 msr, u64 *val)
 		*val = def;
 	else if (at < ARRAY_SIZE(range))
 		*val = range[at];
+	else if (msr - MSR_MTRR_FIX_64K < ARRAY_SIZE(fixed))
+		*val = fixed[msr - MSR_MTRR_FIX_64K];
 	else
 		return -EIO;
+	return 0;
+}
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	u32 at = msr - MSR_MTRR_PHYS_BASE0;
+
+	writes++;
+	if (!(cr0_now & CR0_CD) || (msr != MSR_MTRR_DEF_TYPE && def & ON))
+		written_on++;
+	if (msr == MSR_MTRR_DEF_TYPE)
+		def = val;
+	else if (at < ARRAY_SIZE(range))
+		range[at] = val;
+	else if (msr - MSR_MTRR_FIX_64K < ARRAY_SIZE(fixed))
+		fixed[msr - MSR_MTRR_FIX_64K] = val;
 	return 0;
 }
 
@@ -124,8 +154,38 @@ static void test_nothing_known(void)
 	      "more ranges than there can be are not read");
 }
 
+static void test_sleep(void)
+{
+	u64 fixed_before[ARRAY_SIZE(fixed)], range_before[ARRAY_SIZE(range)];
+
+	cr0_now = CR0_PE;
+	machine(ON | UC);
+	mtrr_restore();
+	CHECK(!writes, "before any sleep nothing is restored");
+	put(0, 0, 2 * GIB, WB);
+	put(MTRR_RANGES - 1, 8 * GIB, GIB, WT);
+	for (u32 i = 0; i < ARRAY_SIZE(fixed); i++)
+		if (!i || i == 8 || i == 9 || (i >= 0x18 && i < 0x20))
+			fixed[i] = 0x0606060606060600 + i;
+	memcpy(fixed_before, fixed, sizeof(fixed));
+	memcpy(range_before, range, sizeof(range));
+	mtrr_save();
+	mtrr_restore();
+	CHECK(!writes, "what is as it was is not written");
+	memset(fixed, 0, sizeof(fixed));
+	memset(range, 0, sizeof(range));
+	def = 0;
+	mtrr_restore();
+	CHECK(def == (ON | UC) && !memcmp(fixed, fixed_before, sizeof(fixed)) &&
+		  !memcmp(range, range_before, sizeof(range)),
+	      "after a sleep all MTRRs are as before");
+	CHECK(writes && !written_on && cr0_now == CR0_PE,
+	      "they are off and nothing is cached while they change");
+}
+
 int main(void)
 {
+	test_sleep();
 	test_ranges();
 	test_default();
 	test_nothing_known();

@@ -4,6 +4,8 @@
  * links: nothing is done, and 0 returned. All of it is weak: a test that looks at one of these has
  * its own, or links the real one.
  */
+#include <stdlib.h>
+
 #include "boot/options.h"
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
@@ -45,6 +47,7 @@ __weak struct boot_info boot_info;
 __weak struct hvm_caps hvm_caps;
 __weak struct pt_format pt_guest;
 __weak struct spec_plan spec;
+__weak bool smp_parking;
 
 /* clang-format off */
 __weak ZERO(bool, apic_is_x2apic, void)
@@ -142,6 +145,7 @@ __weak ZERO(s64, sched_set_budget, struct sched_group *g, struct sched_unit *u, 
 __weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 __weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
 __weak NOTHING(smp_follow, struct cpu *c)
+__weak void __noreturn smp_park(void) { abort(); }
 __weak NOTHING(smp_set_x2apic, bool on)
 __weak ZERO(s64, stat_get, u64 what, u64 nth, void *buf)
 __weak NOTHING(task_handle_switch, struct vcpu *v, const struct vm_exit *x)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/cpu/time.c hv/lib/scale.c */
+/* links: hv/lib/scale.c */
 /* Clocks that the boot waits for: each that stands still is left, in one line, for the next. */
 #include <string.h>
 
 #include "boot/boot.h"
-#include "boot/options.h"
-#include "hv/cpu/cpu.h"
-#include "hv/lib/io.h"
-#include "hv/mm/mm.h"
-#include "hv/cpu/time.h"
+#include "hv/lib/asm.h"
+
+static int fake_rdmsr(u32 msr, u64 *val);
+static int fake_wrmsr(u32 msr, u64 val);
+#define rdmsr_safe fake_rdmsr
+#define wrmsr_safe fake_wrmsr
+#include "hv/cpu/time.c"
+
 #include "test.h"
 
 #define TSC_HZ	      2000000000ull
@@ -23,6 +26,9 @@ static u32 hpet_regs[0x400 / 4]; /* does not count */
 static u8 cmos_at;
 static bool rtc_stuck, pit_high;
 static u16 pit_latch;
+static u64 tsc_at, tsc_adjust; /* the TSC has begun at this time, and is ahead by so much */
+static bool has_adjust, tsc_fixed;
+static u8 rtc_second = 0x56;
 
 static void access(void)
 {
@@ -33,12 +39,31 @@ static void access(void)
 u64 rdtsc(void)
 {
 	now_ns += 10;
-	return now_ns * (TSC_HZ / 1000000) / 1000;
+	return (now_ns - tsc_at) * (TSC_HZ / 1000000) / 1000 + tsc_adjust;
+}
+
+static int fake_rdmsr(u32 msr, u64 *val)
+{
+	*val = tsc_adjust;
+	return msr == MSR_TSC_ADJUST ? 0 : -1;
+}
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	if (tsc_fixed)
+		return -1;
+	if (msr == MSR_TSC_ADJUST)
+		tsc_adjust = val;
+	else if (msr == MSR_TSC)
+		tsc_adjust += val - rdtsc();
+	return 0;
 }
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	*a = *b = *c = *d = 0;
+	*a = leaf ? 0 : 7;
+	*b = leaf == 7 && has_adjust ? CPUID_7B_TSC_ADJUST : 0;
+	*c = *d = 0;
 }
 
 bool cap_masked(const char *name)
@@ -75,8 +100,8 @@ void outb(u16 port, u8 val)
 
 u8 inb(u16 port)
 {
-	static const u8 date[12] = {
-	    [0] = 0x56, [2] = 0x34, [4] = 0x12, [7] = 0x27, [8] = 0x11, [9] = 0x26, [11] = 2};
+	const u8 date[12] = {
+	    [0] = rtc_second, [2] = 0x34, [4] = 0x12, [7] = 0x27, [8] = 0x11, [9] = 0x26, [11] = 2};
 
 	access();
 	if (port == 0x71)
@@ -109,8 +134,65 @@ static bool fails(void)
 	return PANICS(time_init());
 }
 
+/* The machine sleeps for so long; its clock of seconds tells of from to to. */
+static void sleep_for(u64 ns, u8 from, u8 to, bool tsc_stops)
+{
+	tsc_at = tsc_adjust = 0;
+	now_ns = 5000000000ull;
+	rtc_second = from;
+	time_sleep();
+	now_ns += ns;
+	rtc_second = to;
+	if (tsc_stops)
+		tsc_at = now_ns;
+	time_wake();
+}
+
+/* But for what the measurement of the TSC is off. */
+static bool is_seconds(u64 tsc, u64 seconds)
+{
+	return tsc > seconds * TSC_HZ / 100 * 99 && tsc < seconds * TSC_HZ / 100 * 101;
+}
+
+static void test_sleep(void)
+{
+	u64 ms = TSC_HZ / 1000, before;
+
+	reset();
+	time_init();
+	CHECK(!time_owed(1000, 1000, 0) && !time_owed(1000, 1000 + 9000 * ms, 10000000000ull),
+	      "a TSC that has run on is left alone");
+	CHECK(time_owed(1000 * ms, 5, 0) == 1000 * ms - 5, "one that began again goes on");
+	CHECK(is_seconds(time_owed(1000 * ms, 2000 * ms, 60000000000ull), 59),
+	      "one that stood still is moved by what has passed");
+	CHECK(!time_owed(0, 3599 * 1000 * ms, 3600000000000ull) &&
+		  !time_owed(0, 3590 * 1000 * ms, 3595000000000ull),
+	      "two clocks that differ a little are no reason");
+	for (u32 i = 0; i < 2; i++) {
+		has_adjust = i;
+		sleep_for(20000000000ull, 0x10, 0x30, true);
+		time_wake_cpu();
+		CHECK(is_seconds(rdtsc(), 25), "the time asleep is made up for, %s",
+		      i ? "by TSC_ADJUST" : "by the TSC");
+	}
+	sleep_for(20000000000ull, 0x10, 0x30, false);
+	before = tsc_adjust;
+	time_wake_cpu();
+	CHECK(tsc_adjust == before, "where that is not owed nothing is written");
+	sleep_for(20000000000ull, 0x30, 0x10, true);
+	time_wake_cpu();
+	CHECK(is_seconds(rdtsc(), 5), "of a clock that went back only that time goes on");
+	tsc_fixed = true;
+	sleep_for(20000000000ull, 0x10, 0x30, true);
+	CHECK(PANICS(time_wake_cpu()), "a TSC that cannot be set ends the machine");
+	tsc_fixed = false;
+}
+
 int main(void)
 {
+	test_sleep();
+	tsc_at = tsc_adjust = 0;
+	rtc_second = 0x56;
 	reset();
 	time_init();
 	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer") && test_log_lines == 1,

@@ -155,6 +155,15 @@ int main(void)
 	CHECK(fired == 0, "a timer is cancelled from another CPU");
 	self = 0;
 
+	timer_setup(&t[1], fn);
+	timer_arm(&t[1], 5000);
+	armed[0] = 0;
+	fired = 0;
+	timer_init_cpu();
+	CHECK(armed[0] == 5000, "after a sleep the hardware is armed again");
+	run(6000);
+	CHECK(fired == 1, "and the timer that was there fires");
+
 	timer_setup(&t[2], fn_past);
 	timer_arm(&t[2], 1);
 	run(10);

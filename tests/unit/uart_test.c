@@ -644,8 +644,27 @@ static void test_escape_in_loopback(void)
 	CHECK(keys.n == 3 && keys.key[1] == 'm' && !keys.key[2], "but from the line they are");
 }
 
+static void test_sleep(void)
+{
+	reset();
+	out(UART_IER, IER_RX);
+	out(UART_MCR, MCR_DTR_RTS | MCR_OUT2);
+	out(UART_LCR, LCR_DLAB);
+	out(UART_DLL, 12); /* which dom0 believes only */
+	out(UART_LCR, LCR_8N1);
+	memset(&chip, 0, sizeof(chip));
+	uart_wake(&u);
+	CHECK(chip.dll == 1 && !chip.dlm && chip.lcr == LCR_8N1 && chip.fcr & FCR_ENABLE,
+	      "after a sleep the chip has its speed, its format and its FIFOs again");
+	CHECK(chip.ier == IER_RX && chip.mcr == (MCR_DTR_RTS | MCR_OUT2),
+	      "and the interrupts and the lines that dom0 has set");
+	type("a", 1);
+	CHECK(in(UART_RBR) == 'a', "and characters come");
+}
+
 int main(void)
 {
+	test_sleep();
 	test_settings();
 	test_output();
 	test_fifo_probe();
