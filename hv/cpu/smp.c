@@ -97,7 +97,7 @@ static bool wait_while(u32 state, u64 us)
 	while (ap_is(state)) {
 		if (rdtsc() - start > ticks)
 			return false;
-		cpu_relax();
+		tsc_look();
 	}
 	return true;
 }

@@ -11,6 +11,8 @@
 
 #define HEAP_ORDER 2 /* pool pages */
 
+#define TSC_LOOKS 1000u /* some 100 us of a CPU */
+
 #define KVM_CLOCKSOURCE_STABLE BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
 
 struct heap {
@@ -83,25 +85,40 @@ static bool tsc_is_stable(void)
 	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
 }
 
+static u64 tsc_seen;   /* the latest that any CPU has read */
+static u64 tsc_behind; /* by how much another's was behind that, at most */
+
+void tsc_look(void)
+{
+	u64 before = __atomic_load_n(&tsc_seen, __ATOMIC_ACQUIRE), now;
+
+	__asm__ volatile("lfence" : : : "memory"); /* RDTSC waits for nothing by itself */
+	now = rdtsc();
+	if (before > now && before - now > READ_ONCE(tsc_behind))
+		WRITE_ONCE(tsc_behind, before - now);
+	while (before < now && !__atomic_compare_exchange_n(&tsc_seen, &before, now, false,
+							    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
 /*
- * Is it one clock on all CPUs? By promise, and no CPU's clock may be seen behind that of a CPU that
- * came up before it.
+ * Is it one clock on all CPUs? By promise, and neither this CPU's clock nor that of the CPU that
+ * has started it, and looks at the same time, may be seen behind any other's.
  */
 static void check_tsc(void)
 {
-	static u64 seen; /* CPUs come here one after the other */
-	u64 now = rdtsc();
+	u64 behind;
 
-	if (!seen)
+	if (!tsc_seen)
 		tsc_stable = tsc_is_stable();
-	if (now < READ_ONCE(seen)) {
-		if (tsc_stable)
-			log_warn("TSC of CPU %u is behind the others': guests' clocks are not "
-				 "marked stable",
-				 this_cpu()->index);
-		tsc_stable = false;
-	}
-	WRITE_ONCE(seen, rdtsc());
+	for (u32 i = 0; i < TSC_LOOKS; i++)
+		tsc_look();
+	behind = READ_ONCE(tsc_behind);
+	if (behind && tsc_stable)
+		log_warn("the TSCs of CPU %u and of others are %lu ticks apart: guests' clocks are "
+			 "not marked stable",
+			 this_cpu()->index, behind);
+	tsc_stable &= !behind;
 }
 
 static void timer_irq(u8 vector)
