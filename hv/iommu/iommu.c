@@ -109,22 +109,30 @@ static void print_units(void)
 
 /* ---- the domain ---- */
 
-/* Firmware's memory, page by page: what is dom0's is there already, regions may overlap. */
+/*
+ * Firmware's memory, in runs, as that of graphics has some GiB: what is dom0's is there already,
+ * regions may overlap.
+ */
 static int map_region(const struct mem_range *r)
 {
-	for (u64 pfn = r->start >> PAGE_SHIFT; pfn < r->end >> PAGE_SHIFT; pfn++) {
+	u64 end = r->end >> PAGE_SHIFT, run = r->start >> PAGE_SHIFT;
+	struct pt_leaf leaf;
+	int err = 0;
+
+	for (u64 pfn = run; !err && pfn < end; pfn++) {
 		const struct frame *f = frame_of(pfn);
-		int err;
 
 		if (f && f->kind != FRAME_NONE && f->kind != FRAME_DOM0)
 			boot_fail("the firmware wants devices to reach %lx-%lx, where the "
 				  "hypervisor lies; start with iommu=dom0",
 				  r->start, r->end);
-		err = pt_map(&iommu.dom0, pfn, pfn, 0, DOMAIN_RIGHTS);
-		if (err < 0 && err != -EEXIST)
-			return err;
+		pt_lookup(&iommu.dom0, pfn, &leaf);
+		if (leaf.kind == PT_NONE)
+			continue;
+		err = pt_map_identity(&iommu.dom0, run, pfn, DOMAIN_RIGHTS);
+		run = pfn + 1;
 	}
-	return 0;
+	return err ?: pt_map_identity(&iommu.dom0, run, end, DOMAIN_RIGHTS);
 }
 
 static int make_domain(void)

@@ -125,6 +125,37 @@ static void test_bad_dmar(void)
 	CHECK(!dmar_parse(buf, 40, &t) && !dmar_parse(buf, 0, &t), "a table cut off in its header");
 }
 
+/*
+ * A laptop's: a unit of the graphics alone, one of all others, regions of the USB controller and of
+ * the memory that the graphics has from the firmware, names of devices that ACPI has.
+ */
+static void test_laptop(void)
+{
+	begin();
+	buf[37] = 5; /* interrupts may be remapped, DMA is kept off before boot */
+	drhd(0xfed90000, 24);
+	memcpy(buf + 52, &(u32){0}, 4); /* of segment 0, not all devices */
+	memcpy(buf + 64, "\x01\x08\0\0\0\0\x02", 8);
+	drhd(0xfed91000, 40);
+	buf[72 + 6] = 0;
+	memcpy(buf + 88, "\x03\x08\0\0\x02\xf0\x1f", 8); /* IOAPIC */
+	memcpy(buf + 96, "\x04\x08\0\0\0\0\x1e\x06", 8); /* HPET */
+	rmrr(0x8a9e2000, 0x8aa01fff);
+	rmrr(0x8d000000, 0x8f7fffff);
+	put(4, 2); /* ANDD */
+	put(24, 2);
+	put(0, 3);
+	put(1, 1);
+	put(0, 16);
+	CHECK(dmar_parse(buf, len, &t) && t.unit_count == 2 && t.may_remap &&
+		  t.unit[0].regs == 0xfed90000 && t.unit[1].regs == 0xfed91000 &&
+		  !t.unit[0].segment && !t.unit[1].segment,
+	      "a laptop's DMAR: the unit of its graphics and that of all others");
+	CHECK(t.region_count == 2 && t.region[1].start == 0x8d000000 &&
+		  t.region[1].end == 0x8f800000,
+	      "and what the firmware has left to the graphics");
+}
+
 static u32 ivhd(u8 type, u64 base)
 {
 	u32 at = len;
@@ -286,6 +317,7 @@ static void test_bad_ivrs(void)
 int main(void)
 {
 	test_dmar();
+	test_laptop();
 	test_bad_dmar();
 	test_ivrs();
 	test_epyc();
