@@ -157,8 +157,10 @@ enum corbel_hypercall {
 	/*
 	 * (device, index, low half of the address, data of a message): its message of that index,
 	 * which is sent to 0xfee00000 with the index as data, raises the interrupt that dom0 gets
-	 * by this message; address 0: none. -ENOENT: dom0's device, -ENODEV: without
-	 * CORBEL_FEATURE_DEVICE_IRQ, -EINVAL: not a vector of dom0's
+	 * by this message; address 0: none. Of a device that is in a domain, or, after index
+	 * CORBEL_DOMAIN_IRQS with 1 (0: it raises what it sends, again) for an address, dom0's.
+	 * -ENOENT: of none, -ENODEV: without CORBEL_FEATURE_DEVICE_IRQ, -EINVAL: not a vector of
+	 * dom0's
 	 */
 	CORBEL_HC_DOMAIN_IRQ,
 	/*

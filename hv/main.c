@@ -22,6 +22,7 @@
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
 #include "hv/guest/posting.h"
+#include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
@@ -134,6 +135,7 @@ static void __noreturn main_rest(void)
 	if (b->opt.sched_core)
 		log_info("sched-gran=core: %u cores have several CPUs, which run one VM at a time",
 			 sched_shared_cores());
+	iommu.no_forward = quirk_has(QUIRK_IRQ_FORWARD);
 	iommu_init();
 	posting_init();
 	console_start_polling();

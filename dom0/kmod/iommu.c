@@ -7,10 +7,11 @@
  * memory, at the addresses that they had before. A device that VFIO takes reaches nothing, and then
  * what VFIO maps; when it is given back, dom0's memory.
  *
- * Where the hypervisor keeps such devices to interrupts of their own (AMD-Vi), these are of an
- * interrupt domain of ours: the device sends the index of a message, and the hypervisor is told
- * what that raises. With VT-d Linux' own driver sets what each device may raise, in units that the
- * hypervisor shows it.
+ * Where the hypervisor keeps devices to interrupts of their own (AMD-Vi), these are of an interrupt
+ * domain of ours: the device sends the index of a message, and the hypervisor is told what that
+ * raises. Devices of dom0's are kept so, too, if they have no messages yet when this module comes.
+ * With VT-d Linux' own driver sets what each device may raise, in units that the hypervisor shows
+ * it.
  *
  * A module of its own, since Linux does not let go of one that devices depend on. It keeps
  * corbel.ko with it: by the events of that the hypervisor knows when this kernel ends, and blocks
@@ -50,8 +51,9 @@ struct domain {
 
 static struct iommu_device unit; /* all of them: the hypervisor shows no single ones */
 static const struct iommu_ops ops;
-/* Messages of devices in domains, NULL: they raise what they like; those of all others. */
+/* Messages of devices that are kept to theirs, NULL: none is; those of all others. */
 static struct irq_domain *messages, *standard;
+static bool began;    /* a device that comes now has no driver yet */
 static bool remapped; /* all devices are kept to what Linux has set for them */
 static u64 reach;     /* last address that domains can have something at */
 
@@ -195,23 +197,57 @@ static bool is_remappable(struct device *dev)
 	return messages && now && (now == x86_vector_domain || now->parent == x86_vector_domain);
 }
 
+static long keep_name(const struct pci_dev *pdev, u8 devfn, bool keep)
+{
+	return HC3(DOMAIN_IRQ, name_of(pdev, pdev->bus->number, devfn), CORBEL_DOMAIN_IRQS, keep);
+}
+
+/* dom0's device raises only what it is given from now on, by any of its names, or all again. */
+static long keep_names(const struct pci_dev *pdev, bool keep)
+{
+	long r = keep_name(pdev, pdev->devfn, keep);
+	unsigned int devfn;
+
+	if (pdev->dma_alias_mask)
+		for_each_set_bit(devfn, pdev->dma_alias_mask, 256) r =
+		    r < 0 && keep ? r : keep_name(pdev, devfn, keep);
+	return r;
+}
+
+static bool keep_to_messages(struct pci_dev *pdev)
+{
+	if (!shares_name(pdev) && keep_names(pdev, true) >= 0)
+		return true;
+	keep_names(pdev, false);
+	return false;
+}
+
 /*
- * Whose messages they are: Linux' own for dom0's drivers. Nobody has any of the device's now, as
- * those who take it or give it back have switched them off. A bridge of its group may have a driver
- * at work, whose interrupts are blocked meanwhile.
+ * Whose messages they are: ours, or Linux' own for dom0's devices that cannot be kept to them.
+ * Nobody has any of the device's now, as those who take it or give it back have switched them off.
+ * A bridge of its group may have a driver at work, whose interrupts are blocked meanwhile.
  */
 static void choose_messages(struct device *dev, u32 domain)
 {
 	struct irq_domain *now = dev_get_msi_domain(dev);
 
-	if (to_pci_dev(dev)->hdr_type != PCI_HEADER_TYPE_NORMAL)
+	if (to_pci_dev(dev)->hdr_type != PCI_HEADER_TYPE_NORMAL || !is_remappable(dev))
 		return;
-	if (domain && now != messages && is_remappable(dev)) {
+	if (now != messages)
 		standard = now;
+	if (domain || keep_to_messages(to_pci_dev(dev)))
 		dev_set_msi_domain(dev, messages);
-	} else if (!domain && messages && now == messages) {
+	else if (now == messages)
 		dev_set_msi_domain(dev, standard);
-	}
+}
+
+/* A device of dom0's that its driver has not begun to use by messages. */
+static void keep_unused(struct device *dev)
+{
+	const struct pci_dev *pdev = to_pci_dev(dev);
+
+	if (!pdev->msi_enabled && !pdev->msix_enabled)
+		choose_messages(dev, 0);
 }
 
 /* Where not all names can be moved, none remains in the domain: Linux thinks it left. */
@@ -239,6 +275,8 @@ static struct iommu_device *probe_device(struct device *dev)
 	if (!dev_is_pci(dev) || pci_domain_nr(to_pci_dev(dev)->bus) >> 16)
 		return ERR_PTR(-ENODEV);
 	dev_iommu_priv_set(dev, dev->driver);
+	if (READ_ONCE(began))
+		keep_unused(dev);
 	return &unit;
 }
 
@@ -249,6 +287,8 @@ static struct iommu_device *probe_device(struct device *dev)
 static int count_user(struct device *dev, void *unused)
 {
 	device_lock(dev);
+	if (dev->iommu_group)
+		keep_unused(dev);
 	if (dev->iommu_group && dev->driver && dev->driver == dev_iommu_priv_get(dev) &&
 	    dev->bus->dma_configure(dev))
 		dev_err(dev, "its driver is not counted as its group's user\n");
@@ -265,6 +305,7 @@ static void release_device(struct device *dev)
 	struct pci_dev *pdev = to_pci_dev(dev);
 
 	attach_id(pdev, pdev->bus->number, pdev->devfn, 0);
+	keep_name(pdev, pdev->devfn, false);
 }
 
 static bool iommu_can(struct device *dev, enum iommu_cap cap)
@@ -546,8 +587,10 @@ static int __init corbel_iommu_init(void)
 		remove_messages();
 		return r;
 	}
+	WRITE_ONCE(began, true);
 	bus_for_each_dev(&pci_bus_type, NULL, NULL, count_user);
-	pr_info("devices can be given to guests and programs by VFIO\n");
+	pr_info("devices can be given to guests and programs by VFIO; this module and corbel.ko "
+		"stay until the machine, or dom0's kernel, is started again\n");
 	return 0;
 }
 

@@ -171,6 +171,22 @@ static void log_error(u8 vector)
 	apic_eoi();
 }
 
+bool apic_end_stray(u8 vector)
+{
+	static u32 times;
+	u32 n;
+
+	if (!regs || !apic_test(APIC_ISR, vector))
+		return false;
+	apic_eoi();
+	n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+	if (!(n & (n - 1)))
+		log_warn("CPU %u: a device raises vector %x, which is nobody's: ignored, %u times "
+			 "by now",
+			 this_cpu()->index, vector, n);
+	return true;
+}
+
 static void only_eoi(u8 vector)
 {
 	apic_eoi();

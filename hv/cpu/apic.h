@@ -28,6 +28,11 @@ void apic_eoi(void);
  * APM/SDM "Trigger Mode Register", "In-Service Register".
  */
 bool apic_test(u32 reg, u8 vector);
+/*
+ * A vector that is an exception's, or of nobody: has a message raised it? Then its EOI is done, and
+ * told, not each time. Only devices whose interrupts are not remapped can do that.
+ */
+bool apic_end_stray(u8 vector);
 void apic_send_ipi(u32 apic_id, u8 vector);
 /*
  * In an NMI's handler, whatever it interrupted: VEC_KICK on this CPU as soon as interrupts are on,

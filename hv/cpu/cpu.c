@@ -2,6 +2,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/apic.h"
+#include "hv/cpu/irq.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
@@ -244,6 +245,8 @@ void exception_handle(struct regs *r)
 {
 	if (r->vector == VEC_NMI)
 		nmi_handle();
+	else if (r->vector >= VEC_LEAST && apic_end_stray(r->vector))
+		return;
 	else if (!(r->vector == VEC_MC && mcheck_survived()) && !fix_up(r))
 		panic_regs(r);
 }

@@ -22,11 +22,22 @@ cpu_gates:
 	align GATE_SIZE
 %if v >= EXCEPTIONS || ((HAS_ERROR >> v) & 1) == 0
 	push 0
-%endif
 	push strict dword v
 	jmp save_all
+%else
+	push strict dword v
+	jmp save_error
+%endif
 %assign v v + 1
 %endrep
+
+; As of exceptions with an error code, which an interrupt with such a vector has not: the CPU aligns
+; the stack by 16 bytes, pushes five words, and perhaps the code. Here is the vector, too.
+save_error:
+	test spl, 8
+	jnz save_all
+	push qword [rsp]
+	mov qword [rsp + 8], 0
 
 ; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything
 ; is restored.

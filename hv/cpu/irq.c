@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/irq.h"
+#include "hv/cpu/apic.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
@@ -20,10 +21,16 @@ void irq_set_dom0(void (*fn)(u8 vector))
 
 void irq_handle(u8 vector)
 {
-	void (*fn)(u8) = vector < VEC_HV_FIRST ? dom0s : own[vector - VEC_HV_FIRST];
+	void (*fn)(u8) = NULL;
 
+	if (vector >= VEC_HV_FIRST)
+		fn = own[vector - VEC_HV_FIRST];
+	else if (vector >= VEC_DOM0_FIRST)
+		fn = dom0s;
 	lock_none_held();
 	this_cpu()->interrupts++;
 	if (fn)
 		fn(vector);
+	else
+		apic_end_stray(vector);
 }

@@ -6,6 +6,8 @@
 
 /* Vectors arriving on a CPU from here on belong to dom0, lower ones are exceptions. */
 #define VEC_DOM0_FIRST 0x20
+/* What a message may raise nevertheless: APICs take none below. */
+#define VEC_LEAST 0x10
 
 /* The hypervisor's own: */
 #define VEC_HV_FIRST 0xf0
@@ -16,7 +18,7 @@
 #define VEC_POSTED   0xf3
 #define VEC_WAKE     0xf4 /* some have been posted to a vCPU that is in no CPU */
 #define VEC_ERROR    0xfe
-#define VEC_SPURIOUS 0xff /* has no handler: no EOI is due */
+#define VEC_SPURIOUS 0xff /* has no handler: no EOI is due, unless a device has sent it */
 
 /*
  * Boot: fn handles a vector of the hypervisor's own, EOI included. Interrupts are off, no lock is

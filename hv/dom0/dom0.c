@@ -129,7 +129,7 @@ static const struct vm_ops dom0_ops = {
     .cpuid = machine_cpuid,
     .memory_fault = dom0_memory_fault,
     .level_eoi = dom0_level_eoi,
-    .kernel_ends = takeover_kernel_ends,
+    .cpu_ends = takeover_cpu_ends,
     .sleep = suspend_now,
 };
 

@@ -60,7 +60,19 @@ void takeover_kernel_ends(struct vcpu *v)
 	write_acquire(&objects);
 	takeover_end_guests();
 	domain_kernel_ends();
+	domain_let_go();
 	write_release(&objects);
+}
+
+void takeover_cpu_ends(struct vcpu *v)
+{
+	if (v->event_vector) {
+		takeover_kernel_ends(v);
+	} else if (READ_ONCE(between)) {
+		write_acquire(&objects);
+		domain_let_go();
+		write_release(&objects);
+	}
 }
 
 static int free_vm(struct vm *vm)

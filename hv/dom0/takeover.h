@@ -16,6 +16,11 @@ struct vcpu;
  */
 void takeover_kernel_ends(struct vcpu *v);
 /*
+ * v is used no more, for the time being: if its events are bound, its kernel ends; if the kernel
+ * has said before that it does, its devices are shut down by now, and are the next one's.
+ */
+void takeover_cpu_ends(struct vcpu *v);
+/*
  * A kernel has begun that has no guests yet: what there is of another's is freed. The caller is
  * alone with the objects. 0, or -EAGAIN: not all has stopped, call again.
  */

@@ -117,12 +117,9 @@ static void write_svr(struct vcpu *v, u32 val)
 	for (u32 i = LVT_TIMER + 1; i < LVT_NR; i++)
 		l->lvt[i] |= LVT_MASKED;
 	lapic_timer_write(v, APIC_LVT_TIMER, l->lvt[LVT_TIMER] | LVT_MASKED);
-	/*
-	 * No event can come any more. So Linux ends, also where it uses none of our clocks; a CPU
-	 * that goes offline unbinds first.
-	 */
-	if (v->event_vector)
-		v->vm->ops->kernel_ends(v);
+	/* No event can come any more. So Linux ends, also where it uses none of our clocks. */
+	if (v->event_vector || v->vm->is_dom0)
+		v->vm->ops->cpu_ends(v);
 }
 
 /* What an LVT entry keeps of a value. */

@@ -331,9 +331,9 @@ int pv_msr_write(struct vcpu *v, u32 msr, u64 val)
 	case MSR_KVM_SYSTEM_TIME:
 		p->system_time = val;
 		p->clock_dirty = true;
-		/* So Linux ends, by kexec or a crash; a CPU that goes offline unbinds first. */
-		if (!(val & MSR_ENABLED) && v->event_vector)
-			v->vm->ops->kernel_ends(v);
+		/* So Linux ends, by kexec or a crash. */
+		if (!(val & MSR_ENABLED) && (v->event_vector || v->vm->is_dom0))
+			v->vm->ops->cpu_ends(v);
 		break;
 	case MSR_KVM_STEAL_TIME:
 		if (val & STEAL_RESERVED)

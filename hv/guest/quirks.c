@@ -35,11 +35,11 @@
 
 u32 quirks;
 
-enum emulator { TCG = 1, BOCHS = 2 };
+enum emulator { TCG = 1, BOCHS = 2, QEMU = 4 };
 
 /* What mask= names is not allowed for: as if the machine were a real one. */
 static const struct {
-	u8 who; /* has it: enum emulator, one or both */
+	u8 who; /* has it: enum emulator, one or more */
 	const char *mask;
 } table[QUIRK_NR] = {
     /*
@@ -134,23 +134,26 @@ static const struct {
      * to xAPIC mode. Remedy: the hardware does not follow dom0 back. Test: target group x2apic.
      */
     [QUIRK_APIC_OFF] = {BOCHS, "apic-off"},
+    /*
+     * QEMU 7.2, AMD-Vi: where a device's common interrupts are to be forwarded and others not, all
+     * become vector 0. Remedy: they are forwarded by not looking at them, NMIs and INITs as well.
+     * Test: target group dma.
+     */
+    [QUIRK_IRQ_FORWARD] = {QEMU, "irq-forward"},
 };
 
 /* QEMU's firmware calls itself BOCHS as well, but its CPUs say that they are virtual. */
-static bool is_bochs(void)
+static u8 made_by(void)
 {
-	return !(cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR) &&
-	       !memcmp(boot_info.rsdp_copy + RSDP_OEM, "BOCHS ", 6);
+	if (memcmp(boot_info.rsdp_copy + RSDP_OEM, "BOCHS ", 6))
+		return 0;
+	return cpuid_read(1, 0).c & CPUID_1C_HYPERVISOR ? QEMU : BOCHS;
 }
 
 void quirks_detect(void)
 {
-	u8 here = 0;
+	u8 here = made_by() | (cpu_runs_in(IN_TCG) ? TCG : 0);
 
-	if (cpu_runs_in(IN_TCG))
-		here = TCG;
-	else if (is_bochs())
-		here = BOCHS;
 	for (u32 i = 0; i < QUIRK_NR; i++)
 		if (table[i].who & here && !cap_masked(table[i].mask))
 			quirks |= BIT(i);

@@ -26,7 +26,8 @@ struct vm_ops {
 	void (*memory_fault)(struct vcpu *v, u64 gpa); /* nothing is mapped there */
 	/* it has ended a level-triggered interrupt */
 	void (*level_eoi)(struct vcpu *v, u8 vector);
-	void (*kernel_ends)(struct vcpu *v); /* another is about to take its place */
+	/* It goes offline, unbound from events before, or its kernel ends. */
+	void (*cpu_ends)(struct vcpu *v);
 	/* all CPUs are to stand still (smp_parking), and the boot CPU does; does not return */
 	void (*sleep)(void);
 };

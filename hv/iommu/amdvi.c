@@ -48,7 +48,8 @@
 #define DTE_PASS     GENMASK(58, 56) /* word 2: INIT, ExtInt, NMI */
 #define DTE_LINTS    GENMASK(63, 62)
 #define DTE_IV	     BIT(0) /* word 2: what of interrupts stands there holds */
-#define DTE_IRQS     FIELD_PREP(GENMASK(4, 1), 9) /* 512 entries: more, and data is an NMI */
+#define DTE_IRQS     FIELD_PREP(GENMASK(4, 1), 9)   /* 512 entries: more, and data is an NMI */
+#define DTE_FORWARD  FIELD_PREP(GENMASK(61, 60), 1) /* common interrupts pass as sent */
 #define DTE_REMAP    FIELD_PREP(GENMASK(61, 60), 2)
 #define DTE_WORDS    4u
 #define DTE_BYTES    32u
@@ -104,21 +105,29 @@ static u32 entries_of(u32 order)
 	return (PAGE_SIZE << order) / DTE_BYTES;
 }
 
-/* What the firmware says that a device of dom0's may raise: words 1, without the domain, and 2. */
-static u64 sys_mgt_of(u8 rights)
+/* Words 1 and 2 of a device in that domain: dom0's may do what the firmware says, besides. */
+static u64 domain_word(const struct iommu_unit *u, u16 device, u16 number)
 {
-	return FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, rights));
+	u8 rights = number == IOMMU_DOM0_NUMBER ? u->rights[device] : 0;
+
+	return number | FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, rights));
 }
 
-static u64 irq_rights_of(u8 rights)
+static u64 irq_word(const struct iommu_unit *u, u16 device, u16 number, const u32 *irqs)
 {
-	return FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, rights)) |
-	       FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, rights));
+	u8 rights = number == IOMMU_DOM0_NUMBER ? u->rights[device] : 0;
+	u64 word = FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, rights)) |
+		   FIELD_PREP(DTE_LINTS, FIELD_GET(FLAG_LINTS, rights));
+
+	BUG_ON(!irqs && number != IOMMU_DOM0_NUMBER);
+	if (irqs)
+		return word | virt_to_hpa(irqs).v | DTE_IV | DTE_IRQS | DTE_REMAP;
+	return iommu.no_forward ? word : word | DTE_IV | DTE_FORWARD;
 }
 
 /*
- * All devices that the firmware names, and those before: in the domain, interrupts as they come,
- * and what else the firmware says that they may do.
+ * All devices that the firmware names, and those before: in the domain, common interrupts as they
+ * come, and what else the firmware says that they may do.
  */
 static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
 {
@@ -130,14 +139,14 @@ static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, cons
 	if (!u->devices)
 		return false;
 	u->devices_nr = entries_of(order);
+	u->rights = t->rights;
 	for (u32 id = 0; id < u->devices_nr; id++) {
 		u64 *e = u->devices + id * DTE_WORDS;
 
 		e[0] = pt_root(domain, 4).v | DTE_FIXED;
-		e[1] = IOMMU_DOM0_NUMBER | sys_mgt_of(t->rights[id]);
-		e[2] = irq_rights_of(t->rights[id]);
+		e[1] = domain_word(u, id, IOMMU_DOM0_NUMBER);
+		e[2] = irq_word(u, id, IOMMU_DOM0_NUMBER, NULL);
 	}
-	u->rights = t->rights;
 	return true;
 }
 
@@ -178,6 +187,12 @@ static int amdvi_flush_irqs(struct iommu_unit *u, u16 device)
 	return amdvi_submit(u, CMD_IRQS | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;
 }
 
+/* And of the device's entry, which leads to them, before. */
+static int flush_device(struct iommu_unit *u, u16 device)
+{
+	return amdvi_submit(u, CMD_DEVICE | device, 0) ? amdvi_flush_irqs(u, device) : -EIO;
+}
+
 /*
  * The unit may read the entry at any time. While its halves do not belong together it lets nothing
  * pass, or translations would be cached by the other domain's number. At no time is it not valid,
@@ -186,24 +201,27 @@ static int amdvi_flush_irqs(struct iommu_unit *u, u16 device)
 static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
 			const u32 *irqs)
 {
-	u64 *e = u->devices + device * DTE_WORDS, rights = number, interrupts;
+	u64 *e = u->devices + device * DTE_WORDS;
 
 	if (device >= u->devices_nr)
 		return -EINVAL;
 	WRITE_ONCE(e[0], DTE_V | DTE_TV);
 	if (!amdvi_submit(u, CMD_DEVICE | device, 0) || !amdvi_wait_done(u))
 		return -EIO;
-	if (number == IOMMU_DOM0_NUMBER) {
-		rights |= sys_mgt_of(u->rights[device]);
-		interrupts = irq_rights_of(u->rights[device]);
-	} else {
-		BUG_ON(!irqs);
-		interrupts = virt_to_hpa(irqs).v | DTE_IV | DTE_IRQS | DTE_REMAP;
-	}
-	WRITE_ONCE(e[2], interrupts);
-	WRITE_ONCE(e[1], rights);
+	WRITE_ONCE(e[2], irq_word(u, device, number, irqs));
+	WRITE_ONCE(e[1], domain_word(u, device, number));
 	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
-	return amdvi_submit(u, CMD_DEVICE | device, 0) ? amdvi_flush_irqs(u, device) : -EIO;
+	return flush_device(u, device);
+}
+
+/* Its accesses go on meanwhile: this half of the entry is of interrupts alone. */
+static int amdvi_set_irqs(struct iommu_unit *u, u16 device, const u32 *irqs)
+{
+	if (device >= u->devices_nr)
+		return -EINVAL;
+	WRITE_ONCE(u->devices[device * DTE_WORDS + 2],
+		   irq_word(u, device, IOMMU_DOM0_NUMBER, irqs));
+	return flush_device(u, device);
 }
 
 static u32 amdvi_irq_entry(const struct iommu_irq *irq)
@@ -315,6 +333,7 @@ const struct iommu_ops amdvi_ops = {
     .stop = amdvi_stop,
     .attach = amdvi_attach,
     .irq_entry = amdvi_irq_entry,
+    .set_irqs = amdvi_set_irqs,
     .flush_irqs = amdvi_flush_irqs,
     .flush = amdvi_flush,
     .poll = amdvi_poll,

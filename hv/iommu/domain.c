@@ -29,7 +29,7 @@ static bool closed;
 
 static struct {
 	u32 device;
-	struct domain *in; /* NULL: the slot is free */
+	struct domain *in; /* NULL: dom0's */
 	u32 *irqs;	   /* a page, entries of its messages, if units have them */
 } attached[DOMAIN_DEVICES];
 
@@ -209,15 +209,21 @@ s64 domain_unmap(u64 id, u64 dfn, u64 count)
 
 /* ---- devices ---- */
 
+/* A slot without either is free; dom0's devices have one if they are kept to interrupts. */
+static bool is_noted(u32 slot)
+{
+	return attached[slot].in || attached[slot].irqs;
+}
+
 /* Where the device is noted, or where it can be; DOMAIN_DEVICES: neither. */
 static u32 slot_of(u32 device)
 {
 	u32 free = DOMAIN_DEVICES;
 
 	for (u32 i = 0; i < DOMAIN_DEVICES; i++) {
-		if (attached[i].in && attached[i].device == device)
+		if (is_noted(i) && attached[i].device == device)
 			return i;
-		if (!attached[i].in)
+		if (!is_noted(i))
 			free = MIN(free, i);
 	}
 	return free;
@@ -228,7 +234,8 @@ static int tell_unit(struct iommu_unit *u, u32 slot, u32 device, const struct do
 		     const struct domain *to)
 {
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
-	int err = iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
+	const u32 *irqs = to ? attached[slot].irqs : NULL;
+	int err = iommu.ops->attach(u, device, tables, number_of(to), irqs);
 
 	iommu_must_answer(err, u);
 	if (err)
@@ -290,12 +297,13 @@ static void free_irqs(u32 slot)
 static int move_device(u32 slot, u32 device, struct domain *to)
 {
 	struct domain *from = attached[slot].in;
+	bool is_new = !is_noted(slot);
 	int err = make_irqs(slot);
 
 	if (!err)
 		err = tell_units(slot, device, from, to);
 	if (err) {
-		if (!from)
+		if (is_new)
 			free_irqs(slot);
 		return err;
 	}
@@ -324,7 +332,7 @@ int domain_attach(u64 device, u64 id)
 	if (slot == DOMAIN_DEVICES)
 		return id ? -ENOSPC : 0;
 	if (attached[slot].in == to)
-		return 0; /* as it is; dom0's have no slot */
+		return 0; /* as it is */
 	return move_device(slot, device, to);
 }
 
@@ -359,19 +367,67 @@ static bool read_message(u64 address, u64 data, struct iommu_irq *out)
 	       out->vector < VEC_HV_FIRST;
 }
 
+/* dom0's device, by all units of its segment. -ENODEV, -EINVAL: none has it. */
+static int tell_irqs(u32 device, const u32 *irqs)
+{
+	int err = -ENODEV;
+
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		if (u->segment != device >> 16)
+			continue;
+		err = iommu.ops->set_irqs(u, device, irqs);
+		iommu_must_answer(err, u);
+		if (err)
+			break;
+	}
+	return err;
+}
+
+static void release_irqs(u32 slot)
+{
+	(void)tell_irqs(attached[slot].device, NULL); /* a unit without it has none of its irqs */
+	free_irqs(slot);
+}
+
+/* A device of dom0's raises from now on what it is given, nothing to begin with, or all again. */
+static int keep_device(u32 device, bool keep)
+{
+	u32 slot = slot_of(device);
+	int err;
+
+	if (slot == DOMAIN_DEVICES)
+		return keep ? -ENOSPC : 0;
+	if (attached[slot].in)
+		return -EBUSY;
+	if (keep == is_noted(slot))
+		return 0;
+	attached[slot].device = device;
+	if (!keep) {
+		release_irqs(slot);
+		return 0;
+	}
+	err = make_irqs(slot) ?: tell_irqs(device, attached[slot].irqs);
+	if (err)
+		release_irqs(slot);
+	return err;
+}
+
 int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 {
-	int err = domain_has_irqs() && !(device >> 32) ? make_nowhere() : -ENODEV;
 	struct iommu_irq irq;
 	u32 slot, entry;
 
-	if (err)
-		return err;
-	if (index >= CORBEL_DOMAIN_IRQS || (address && !read_message(address, data, &irq)))
+	if (!domain_has_irqs() || device >> 32)
+		return -ENODEV;
+	if (index == CORBEL_DOMAIN_IRQS)
+		return make_nowhere() ?: keep_device(device, address);
+	if (index > CORBEL_DOMAIN_IRQS || (address && !read_message(address, data, &irq)))
 		return -EINVAL;
 	slot = slot_of(device);
-	if (slot == DOMAIN_DEVICES || !attached[slot].in)
+	if (slot == DOMAIN_DEVICES || !is_noted(slot))
 		return -ENOENT;
+	if (closed && attached[slot].in)
+		return -EBUSY;
 	entry = address ? iommu.ops->irq_entry(&irq) : 0;
 	WRITE_ONCE(attached[slot].irqs[index], entry);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
@@ -381,6 +437,13 @@ int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 }
 
 /* ---- another kernel ---- */
+
+void domain_let_go(void)
+{
+	for (u32 i = 0; i < DOMAIN_DEVICES; i++)
+		if (attached[i].irqs && !attached[i].in)
+			release_irqs(i);
+}
 
 static void block_all(void)
 {
@@ -408,6 +471,7 @@ void domain_kernel_ends(void)
 static int destroy_all(void)
 {
 	block_all();
+	domain_let_go();
 	for (struct domain *d = domains + 1; d < domains + DOMAINS; d++)
 		if (d->used && destroy_one(d))
 			return -EAGAIN;

@@ -16,8 +16,8 @@
 
 #include "hv/lib/types.h"
 
-#define DOMAINS		  64u /* with the one that has no memory; a unit may have fewer */
-#define DOMAIN_DEVICES	  64u /* that are not in dom0's domain */
+#define DOMAINS		  64u  /* with the one that has no memory; a unit may have fewer */
+#define DOMAIN_DEVICES	  256u /* that are in others than dom0's, or kept to interrupts */
 #define DOMAIN_MAP_FRAMES 512u
 
 /* Of the addresses that devices have there; 0: there are no units. */
@@ -54,3 +54,5 @@ int domain_set_irq(u64 device, u64 index, u64 address, u64 data);
  * none is given away or back, -EBUSY, until domain_destroy(0).
  */
 void domain_kernel_ends(void);
+/* It has ended, and with it what its own devices are kept to: they raise what they send. */
+void domain_let_go(void);

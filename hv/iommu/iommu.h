@@ -90,13 +90,16 @@ struct iommu_ops {
 	/*
 	 * After take(): the device's accesses go through these tables of the domain of that number
 	 * from now on, and what was cached of its entry is gone. -ENOMEM, -EINVAL: the unit has no
-	 * such device, -EIO: it does not answer. Not of dom0's domain it raises the interrupts that
-	 * irqs says and no other; a unit without irq_entry ignores that.
+	 * such device, -EIO: it does not answer. It raises the interrupts that irqs says and no
+	 * other; NULL, of dom0's domain: common ones as sent. A unit without irq_entry ignores
+	 * that.
 	 */
 	int (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
 		      const u32 *irqs);
 	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, 0: there is none. */
 	u32 (*irq_entry)(const struct iommu_irq *irq);
+	/* After take(): as attach(), for a device that stays in dom0's domain. */
+	int (*set_irqs)(struct iommu_unit *u, u16 device, const u32 *irqs);
 	/* After take(): no entry of the device's irqs is cached any more, or -EIO. */
 	int (*flush_irqs)(struct iommu_unit *u, u16 device);
 	/* After take(): no translation of this domain is cached any more, or -EIO. */
@@ -112,10 +115,11 @@ struct iommu_state {
 	const struct iommu_ops *ops; /* for them */
 	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
 	bool is_shown;		     /* dom0 sees units that remap interrupts: vtd_shown.h */
-	bool posts;		     /* which may post them to guests' vCPUs: post.h */
-	struct pt_format format;     /* of all domains: what all units can */
-	struct pt dom0;		     /* the domain of dom0's devices */
-	u64 pages;		     /* of the pool, since boot: that domain, and what units read */
+	bool no_forward; /* AMD-Vi: all of a device's interrupts pass, or those in a table */
+	bool posts;	 /* which may post them to guests' vCPUs: post.h */
+	struct pt_format format; /* of all domains: what all units can */
+	struct pt dom0;		 /* the domain of dom0's devices */
+	u64 pages;		 /* of the pool, since boot: that domain, and what units read */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
 };
 extern struct iommu_state iommu;

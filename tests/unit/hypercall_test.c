@@ -5,6 +5,7 @@
  * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  * -Wl,--wrap=pool_promise
  */
+#include "hv/iommu/domain.h"
 #include "hv/dom0/takeover.h"
 #include "hv/sched/cpupool.h"
 #include "hypercall_fake.h"
@@ -70,6 +71,13 @@ static void test_states(void)
 
 /* ---- another kernel takes dom0's place ---- */
 
+static u32 let_go; /* how often dom0's devices were */
+
+void domain_let_go(void)
+{
+	let_go++;
+}
+
 static void test_takeover(void)
 {
 	u64 had = pool_free_bytes();
@@ -85,6 +93,9 @@ static void test_takeover(void)
 	CHECK(vcpu_by_id(id)->page && call(CORBEL_HC_VCPU_CREATE, vm, 2, 0, 0) == -ENOENT &&
 		  make_vm(0, 0) == -EBUSY,
 	      "what there is stays, nothing new is made");
+	let_go = 0;
+	takeover_cpu_ends(caller);
+	CHECK(let_go == 1, "its own devices are let go when it has shut them down");
 	takeover_kernel_ends(caller);
 	CHECK(pauses == 2, "a second time there is nothing to end");
 	vcpu_by_id(second)->stopped = 0;
@@ -98,6 +109,9 @@ static void test_takeover(void)
 	CHECK(forgotten == 2, "and what vCPUs told that stopped meanwhile");
 	vm = make_vm(0, 0);
 	CHECK(vm > 0, "and it can have VMs");
+	let_go = 0;
+	takeover_cpu_ends(caller);
+	CHECK(!let_go && !vm_by_id(vm)->dying, "a CPU that goes offline ends nothing");
 	pauses = 0;
 	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vm_by_id(vm),
 	      "of a kernel that crashed nobody has said that it ends");

@@ -266,7 +266,7 @@ static bool has_rights(void)
 {
 	const u64 *e = model_memory((model.root & GENMASK(51, 12)) + DEVICE * 32ull);
 
-	return (e[1] >> 40 & 3) == 1 && e[2] == (7ull << 56 | 3ull << 62);
+	return (e[1] >> 40 & 3) == 1 && e[2] == (7ull << 56 | 3ull << 62 | 1ull << 60 | 1);
 }
 
 /* What a device in a domain raises. */
@@ -300,7 +300,7 @@ static void test_interrupts(void)
 	      "it is another, or none, as soon as the call returns");
 	domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS - 1, at, 0xef);
 	CHECK(model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1) == 0xef &&
-		  domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS, at, 0x51) == -EINVAL &&
+		  domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS + 1, at, 0x51) == -EINVAL &&
 		  !model_message(DEVICE, CORBEL_DOMAIN_IRQS - 2),
 	      "as many as there are");
 	CHECK(domain_set_irq(DEVICE, 0, at, 0xf0) == -EINVAL &&
@@ -334,6 +334,76 @@ static void test_interrupts(void)
 	domain_create();
 	CHECK(!domain_has_irqs() && domain_set_irq(DEVICE, 0, at, 0x51) == -ENODEV,
 	      "VT-d's are not kept apart, and nobody is told that they are");
+}
+
+static int keep(u32 device, bool on)
+{
+	return domain_set_irq(device, CORBEL_DOMAIN_IRQS, on, 0);
+}
+
+/* What a device of dom0's raises when it is kept to what it is given. */
+static void test_kept(void)
+{
+	const u64 at = 0xfee00000;
+	u64 free;
+	int id;
+
+	start_strict(true);
+	id = domain_create();
+	free = pool_free_bytes();
+	CHECK(model_message(DEVICE, 0x51) == 0x51 && !keep(DEVICE, true) &&
+		  !model_message(DEVICE, 0x51) && !model_message(DEVICE, 0x400) &&
+		  model_message(OTHER, 0x51) == 0x51 && reaches(DEVICE, MB),
+	      "AMD-Vi: a device of dom0's that is kept to its interrupts has none, and its memory");
+	model.busy = true;
+	CHECK(!domain_set_irq(DEVICE, 7, at, 0x61) && model_message(DEVICE, 7) == 0x61 &&
+		  !model_message(DEVICE, 0x51) && reaches(DEVICE, MB),
+	      "but those that it is given");
+	model.busy = false;
+	CHECK(domain_set_irq(DEVICE, 8, at, 0xf1) == -EINVAL &&
+		  domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS + 1, at, 0x61) == -EINVAL &&
+		  domain_set_irq(OTHER, 7, at, 0x61) == -ENOENT && !keep(OTHER, false),
+	      "of the right kind, and no other device is");
+	CHECK(!keep(DEVICE, true) && model_message(DEVICE, 7) == 0x61 &&
+		  !domain_attach(DEVICE, 0) && model_message(DEVICE, 7) == 0x61,
+	      "what it has stays when it is as it shall be already");
+	CHECK(!keep(DEVICE, false) && model_message(DEVICE, 0x51) == 0x51 &&
+		  pool_free_bytes() == free && domain_set_irq(DEVICE, 7, at, 0x61) == -ENOENT &&
+		  !keep(DEVICE, true) && !model_message(DEVICE, 7),
+	      "it can be let go, and has nothing left of that later");
+	domain_set_irq(DEVICE, 7, at, 0x61);
+	CHECK(!domain_attach(DEVICE, id) && !model_message(DEVICE, 7) && !model_dma(DEVICE, MB) &&
+		  keep(DEVICE, true) == -EBUSY && keep(DEVICE, false) == -EBUSY &&
+		  !model_message(DEVICE, 0x51),
+	      "it can be given to a guest, which does not get what dom0 had, nor is it let go");
+	domain_attach(DEVICE, 0);
+	CHECK(model_message(DEVICE, 0x51) == 0x51 && pool_free_bytes() == free,
+	      "and is dom0's then, as others are");
+	keep(DEVICE, true);
+	domain_kernel_ends();
+	CHECK(!domain_set_irq(DEVICE, 7, at, 0x61) && model_message(DEVICE, 7) == 0x61,
+	      "while dom0's kernel shuts its devices down they go on");
+	domain_let_go();
+	CHECK(model_message(DEVICE, 0x51) == 0x51 && keep(DEVICE, true) == -EBUSY &&
+		  domain_set_irq(DEVICE, 7, at, 0x61) == -ENOENT,
+	      "the next one finds them as any");
+	destroyed(0);
+	CHECK(keep(DEVICE | 1u << 16, true) == -ENODEV && keep(0xff00, true) == -EINVAL &&
+		  pool_free_bytes() >= free && !keep(0xff00, false),
+	      "one that there is not cannot be kept");
+	for (u32 d = 0; d < DOMAIN_DEVICES; d++)
+		CHECK_QUIET(!keep(d, true), "so many devices are");
+	CHECK(keep(DEVICE, true) == -ENOSPC && model_message(DEVICE, 0x51) == 0x51 &&
+		  !keep(DEVICE, false) && !model_message(0, 0x51),
+	      "as many as there is room for");
+	destroyed(0);
+	while (pool_alloc(0, NULL))
+		;
+	CHECK(keep(DEVICE, true) == -ENOMEM && model_message(DEVICE, 0x51) == 0x51,
+	      "without memory none");
+	check_caches("AMD-Vi: dom0's interrupts");
+	start_strict(false);
+	CHECK(keep(DEVICE, true) == -ENODEV, "VT-d's are kept otherwise");
 }
 
 /* The page of a device's entries is there as long as the device is in a domain. */
@@ -480,6 +550,88 @@ static void test_hangs(bool amd)
 	domain_attach(DEVICE, 0);
 }
 
+/* What dom0 asks of a domain with a device in it, by the step. */
+static void do_step(u32 step, int id)
+{
+	switch (step) {
+	case 0:
+		domain_attach(DEVICE, id);
+		break;
+	case 1:
+		domain_unmap(id, 0, 1);
+		break;
+	case 2:
+		domain_attach(DEVICE, 0);
+		break;
+	case 3:
+		keep(DEVICE, true);
+		break;
+	case 4:
+		domain_set_irq(DEVICE, 1, 0xfee00000, 0x51);
+		break;
+	case 5:
+		keep(DEVICE, false);
+		break;
+	default:
+		BUG_ON(destroyed(id));
+	}
+}
+
+enum outcome { DONE, ENDED, WRONG };
+
+/* Of a step in which the unit refuses its n-th command. Ended: in a line, after a second. */
+static enum outcome outcome_of(u32 step, int id, u32 n)
+{
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		u64 began = now;
+
+		model.refuses = n;
+		if (!PANICS(do_step(step, id)))
+			_exit(DONE);
+		_exit(now - began < 3000000000ull &&
+			      strstr(test_panic_text, "does not end what it has been told")
+			  ? ENDED
+			  : WRONG);
+	}
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? (enum outcome)WEXITSTATUS(status) : WRONG;
+}
+
+/*
+ * The unit refuses a command, as when a device does not answer what it waits for: whichever it is,
+ * nobody waits for ever, and nobody goes on as if it were done.
+ */
+static void test_refused(bool amd)
+{
+	static const u32 least[2][7] = {{1, 2, 1, 0, 0, 0, 2}, {5, 2, 5, 3, 2, 3, 2}};
+	u32 wrong = 0, few = 0;
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	domain_map(id, 0, FRAME(5), 16, true);
+	for (u32 step = 0; step < ARRAY_SIZE(least[0]); step++) {
+		enum outcome o = ENDED;
+		u32 n = 0;
+
+		while (o == ENDED && n < 100)
+			o = outcome_of(step, id, ++n);
+		wrong += o != DONE;
+		few += n - 1 < least[amd][step];
+		do_step(step, id);
+	}
+	CHECK(!wrong && !few,
+	      "%s: a unit that refuses any command of a domain's ends the machine in a line, after "
+	      "a second (%u, %u)",
+	      name(amd), wrong, few);
+	check_caches(name(amd));
+}
+
 /* The last of all, since a lock remains held. */
 static void test_last_words(void)
 {
@@ -510,8 +662,10 @@ int main(void)
 		test_takeover(amd);
 		test_limits(amd);
 		test_hangs(amd);
+		test_refused(amd);
 	}
 	test_interrupts();
+	test_kept();
 	test_interrupt_pages();
 	test_few();
 	test_caches_none();

@@ -187,8 +187,10 @@ static inline u32 model_message(u16 dev, u32 data)
 
 	if (!model.amd || !(irqs & 1))
 		return data;
-	if (data >> 8 & 7 & ~1u && !(irqs >> 56 & 7))
-		return 0;
+	if (data >> 8 & 7 & ~1u)
+		return irqs >> 56 & 7 ? data : 0;
+	if ((irqs >> 60 & 3) == 1)
+		return data;
 	if ((irqs >> 60 & 3) != 2 || index >= 1u << (irqs >> 1 & 0xf))
 		return 0;
 	now = ((u32 *)(void *)model_memory(irqs & GENMASK(51, 6)))[index];
@@ -265,9 +267,12 @@ static inline void model_forget_domain(u32 domain)
 
 static inline bool model_remaps(void)
 {
+	u64 irqs;
+
 	if (!model.amd)
 		return *model_reg32(0x1c) & BIT(25);
-	return model.on && model_memory((model.root & GENMASK(51, 12)) + 0x10 * 32)[2] & 1;
+	irqs = model.on ? model_memory((model.root & GENMASK(51, 12)) + 0x10 * 32)[2] : 0;
+	return irqs & 1 && (irqs >> 60 & 3) != 1;
 }
 
 /* ---- VT-d ---- */

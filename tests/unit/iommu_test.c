@@ -73,6 +73,38 @@ static void test_pages(bool amd)
 	      "%s: takes %lu pages", name(amd), iommu.pages);
 }
 
+/*
+ * What the firmware has left to graphics lies beside RAM, and is large: devices reach all of it,
+ * and it costs little. A second region overlaps it, and dom0's RAM.
+ */
+static void test_graphics(bool amd)
+{
+	const u64 stolen = 3ull << 30, size = 1ull << 30;
+	struct acpi_table *where = amd ? &boot_info.acpi.ivrs : &boot_info.acpi.dmar;
+	u64 free, pages;
+	u8 *t;
+
+	start(amd, false, IOMMU_STRICT, 0);
+	iommu_init();
+	pages = iommu.pages;
+	start(amd, false, IOMMU_STRICT, stolen - PAGE_SIZE);
+	t = hpa_to_virt(hpa(TABLE_AT));
+	add_region(t, &where->len, amd, stolen, size);
+	add_region(t, &where->len, amd, stolen + 5 * PAGE_SIZE, 9 * PAGE_SIZE);
+	add_region(t, &where->len, amd, RAM_END - 2 * PAGE_SIZE, 4 * PAGE_SIZE);
+	free = pool_free_bytes();
+	iommu_init();
+	CHECK(reaches(0x10, stolen - PAGE_SIZE) && reaches(0x10, stolen) &&
+		  reaches(0x10, stolen + size / 2) && reaches(0x10, stolen + size - 8) &&
+		  reaches(0x10, RAM_END + 2 * PAGE_SIZE - 8),
+	      "%s: graphics reaches all the memory that the firmware has given it", name(amd));
+	CHECK(!model_dma(0x10, stolen - 2 * PAGE_SIZE) && !model_dma(0x10, stolen + size) &&
+		  !model_dma(0x10, RAM_END + 2 * PAGE_SIZE) && !model_dma(0x10, POOL_START),
+	      "and no more");
+	CHECK(iommu.pages <= pages + 8 && free - pool_free_bytes() == iommu.pages * PAGE_SIZE,
+	      "with few tables: %lu", iommu.pages - pages);
+}
+
 static void test_modes(bool amd)
 {
 	start(amd, true, IOMMU_OFF, 0);
@@ -180,9 +212,21 @@ static void test_rights(void)
 	((u8 *)hpa_to_virt(hpa(TABLE_AT)))[48 + 24 + 3] = 0xd7;
 	iommu_init();
 	e = model_memory((model.root & GENMASK(51, 12)) + qemu_ivrs[48 + 24 + 1] * 32ull);
-	CHECK(e[1] == (1 | 1ull << 40) && e[2] == (7ull << 56 | 3ull << 62),
+	CHECK(e[1] == (1 | 1ull << 40) && e[2] == (7ull << 56 | 3ull << 62 | 1ull << 60 | 1),
 	      "AMD-Vi: a device may raise what the firmware says");
-	CHECK(e[5] == 1 && !e[6] && !e[7] && !e[3], "and the next one may not");
+	CHECK(e[5] == 1 && e[6] == (1ull << 60 | 1) && !e[7] && !e[3], "and the next one may not");
+	CHECK(model_message(qemu_ivrs[48 + 24 + 1] + 1, 0x51) == 0x51 &&
+		  model_message(qemu_ivrs[48 + 24 + 1] + 1, 0x151) == 0x151 &&
+		  !model_message(qemu_ivrs[48 + 24 + 1] + 1, 0x400) &&
+		  !model_message(qemu_ivrs[48 + 24 + 1] + 1, 0x500) &&
+		  !model_message(qemu_ivrs[48 + 24 + 1] + 1, 0x700) &&
+		  model_message(qemu_ivrs[48 + 24 + 1], 0x400) == 0x400,
+	      "it raises common interrupts, and neither NMI, INIT nor ExtINT");
+	start(true, false, IOMMU_STRICT, 0);
+	iommu.no_forward = true;
+	iommu_init();
+	CHECK(model_message(1, 0x51) == 0x51 && model_message(1, 0x400) == 0x400,
+	      "where the unit cannot do that, all come as sent");
 }
 
 /* The unit forgets all in a sleep, and the firmware may use it again before we wake up. */
@@ -344,6 +388,7 @@ int main(void)
 	for (u32 amd = 0; amd < 2; amd++) {
 		test_take(amd);
 		test_pages(amd);
+		test_graphics(amd);
 		test_modes(amd);
 		test_bad_tables(amd);
 		test_sleep(amd);

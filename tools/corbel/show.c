@@ -58,8 +58,8 @@ static const char *iommu_name(uint32_t iommu)
 static const char *dma_reach(const struct corbel_info *i)
 {
 	if (i->iommu == CORBEL_IOMMU_STRICT && i->features & CORBEL_FEATURE_DEVICE_IRQ)
-		return "devices reach dom0's memory only, and raise any interrupt; guests' only "
-		       "their own";
+		return "devices reach dom0's memory only, and raise any interrupt; guests', "
+		       "and dom0's that are kept to them, only their own";
 	if (i->iommu == CORBEL_IOMMU_STRICT && i->features & CORBEL_FEATURE_IRQ_REMAP)
 		return "devices reach dom0's memory only, and raise what dom0 has set for each";
 	if (i->iommu == CORBEL_IOMMU_STRICT)
