@@ -59,4 +59,24 @@ def crash():
         ok('vmcore' in m.sh('ls /proc/vmcore')[1], 'crash: it has the memory of the one that crashed')
 
 
-main(kexec, crash)
+def strict():
+    """With AMD-Vi devices are kept to their interrupts by the kernel that goes: it shuts them down, and the next one has them."""
+    extra = ['-device', 'amd-iommu,intremap=on', *DISKS, '-drive', f'file={build_file("corbel.iso")},format=raw,if=none,id=d,readonly=on', '-device', 'nvme,drive=d,serial=d']
+    with Machine('kexec, AMD-Vi', args='quiet', hv='iommu=strict', extra=extra) as m:
+        before = prepare(m)
+        arrives(m)
+        m.send(LOAD.format(args='dom0.demo=0', how='go') + '\r')
+        m.prompt(f'{m.label}: the new kernel comes to its prompt, without waiting for devices of the old one', 60)
+        ended(m, before)
+        arrives(m)
+
+
+def arrives(m):
+    m.out_of('dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 iflag=direct', 20)
+    table = m.out_of('grep nvme /proc/interrupts')
+    ok(sum(int(n) for line in table.splitlines() if 'Corbel-MSI' in line for n in re.findall(r'\s(\d+)(?=\s)', line)) > 0, f'{m.label}: a disk has interrupts of its own', table)
+    log = m.sh('dmesg | grep -iE "nvme.*(timeout|poll)|corbel_iommu.*does not"')[1]
+    ok(not log.strip(), f'{m.label}: none has been lost', log)
+
+
+main(kexec, crash, strict)

@@ -129,8 +129,7 @@ static void fake_kernel_ends(struct vcpu *v)
 	kernels_ended++;
 }
 
-static const struct vm_ops fake_ops = {.level_eoi = fake_level_eoi,
-				       .cpu_ends = fake_kernel_ends};
+static const struct vm_ops fake_ops = {.level_eoi = fake_level_eoi, .cpu_ends = fake_kernel_ends};
 
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 {
