@@ -241,12 +241,15 @@ static void choose_messages(struct device *dev, u32 domain)
 		dev_set_msi_domain(dev, standard);
 }
 
-/* A device of dom0's that its driver has not begun to use by messages. */
+/*
+ * A device of dom0's that its driver has not begun to use by messages, nor begins now: it has none
+ * yet, or is locked. Linux moves all to their domain when we begin, drivers at work.
+ */
 static void keep_unused(struct device *dev)
 {
 	const struct pci_dev *pdev = to_pci_dev(dev);
 
-	if (!pdev->msi_enabled && !pdev->msix_enabled)
+	if (READ_ONCE(began) && !pdev->msi_enabled && !pdev->msix_enabled)
 		choose_messages(dev, 0);
 }
 
@@ -264,8 +267,10 @@ static int attach_dev(struct iommu_domain *core, struct device *dev)
 	if (r)
 		attach_device(to_pci_dev(dev),
 			      domain == CORBEL_DOMAIN_NONE ? 0 : CORBEL_DOMAIN_NONE);
-	else
+	else if (domain)
 		choose_messages(dev, domain);
+	else
+		keep_unused(dev);
 	return r;
 }
 
@@ -275,8 +280,7 @@ static struct iommu_device *probe_device(struct device *dev)
 	if (!dev_is_pci(dev) || pci_domain_nr(to_pci_dev(dev)->bus) >> 16)
 		return ERR_PTR(-ENODEV);
 	dev_iommu_priv_set(dev, dev->driver);
-	if (READ_ONCE(began))
-		keep_unused(dev);
+	keep_unused(dev);
 	return &unit;
 }
 

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/iommu/dmar.h"
-#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
 /* VT-d specification "DMA Remapping Reporting Structure" and those behind it */
-#define DMAR_FLAGS	37u
-#define DMAR_MAY_REMAP	BIT(0)
-#define DMAR_STRUCTURES 48u
-#define DMAR_TYPE	0u
-#define DMAR_LENGTH	2u
-#define DMAR_HEAD	4u /* of each structure */
-#define DMAR_SEGMENT	6u
-#define DMAR_ADDRESS	8u /* DRHD: registers, RMRR: first byte */
-#define RMRR_LAST	16u
+#define DMAR_FLAGS     37u
+#define DMAR_MAY_REMAP BIT(0)
+#define DMAR_TYPE      0u /* of each structure */
+#define DMAR_SEGMENT   6u
+#define DMAR_ADDRESS   8u /* DRHD: registers, RMRR: first byte */
+#define RMRR_LAST      16u
 
 enum { DMAR_DRHD, DMAR_RMRR };
 
@@ -34,24 +30,8 @@ static bool read_structure(const u8 *s, u32 len, struct iommu_table *out)
 
 bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out)
 {
-	u32 at = DMAR_STRUCTURES, size;
-
-	*out = (struct iommu_table){0};
-	for (; at < len; at += size) {
-		if (len - at < DMAR_HEAD)
-			break;
-		size = get_le(t + at + DMAR_LENGTH, 2);
-		if (size < DMAR_HEAD || size > len - at || !read_structure(t + at, size, out))
-			break;
-	}
-	if (at == len && out->unit_count) {
-		out->may_remap = t[DMAR_FLAGS] & DMAR_MAY_REMAP;
-		return true;
-	}
-	log_warn(
-	    "ACPI DMAR: what stands at byte %u cannot be true, or is more than the %u units and "
-	    "%u regions that there is room for",
-	    at, IOMMU_MAX_UNITS, IOMMU_MAX_REGIONS);
-	*out = (struct iommu_table){0};
-	return false;
+	if (!iommu_read_table("DMAR", t, len, read_structure, out))
+		return false;
+	out->may_remap = t[DMAR_FLAGS] & DMAR_MAY_REMAP;
+	return true;
 }

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/iommu/ivrs.h"
-#include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
 /* AMD IOMMU specification "I/O Virtualization Reporting Structure", IVHD and IVMD blocks */
-#define IVRS_BLOCKS 48u
-
 #define BLOCK_TYPE    0u
 #define BLOCK_FLAGS   1u
-#define BLOCK_LENGTH  2u
-#define BLOCK_HEAD    4u
 #define IVHD_ADDRESS  8u
 #define IVHD_SEGMENT  16u
 #define IVHD_ENTRIES  24u /* of type 0x10 */
@@ -141,22 +136,5 @@ static bool read_block(const u8 *b, u32 len, struct iommu_table *out)
 
 bool ivrs_parse(const u8 *t, u32 len, struct iommu_table *out)
 {
-	u32 at = IVRS_BLOCKS, size;
-
-	*out = (struct iommu_table){0};
-	for (; at < len; at += size) {
-		if (len - at < BLOCK_HEAD)
-			break;
-		size = get_le(t + at + BLOCK_LENGTH, 2);
-		if (size < BLOCK_HEAD || size > len - at || !read_block(t + at, size, out))
-			break;
-	}
-	if (at == len && out->unit_count)
-		return true;
-	log_warn(
-	    "ACPI IVRS: what stands at byte %u cannot be true, or is more than the %u units and "
-	    "%u regions that there is room for",
-	    at, IOMMU_MAX_UNITS, IOMMU_MAX_REGIONS);
-	*out = (struct iommu_table){0};
-	return false;
+	return iommu_read_table("IVRS", t, len, read_block, out);
 }

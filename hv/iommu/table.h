@@ -30,24 +30,13 @@ struct iommu_table {
  * Add a unit, unless one with these registers is there, or a region, end exclusive, with all its
  * pages. False: there is no room, or its place cannot be true.
  */
-static inline bool iommu_add_unit(struct iommu_table *t, u64 regs, u16 segment, u8 flags)
-{
-	for (u32 i = 0; i < t->unit_count; i++)
-		if (t->unit[i].regs == regs)
-			return true;
-	if (!regs || regs % PAGE_SIZE || regs >> 52 || t->unit_count == IOMMU_MAX_UNITS)
-		return false;
-	t->unit[t->unit_count++] = (struct iommu_place){regs, segment, flags};
-	return true;
-}
-
-static inline bool iommu_add_region(struct iommu_table *t, u64 start, u64 end)
-{
-	start = ALIGN_DOWN(start, PAGE_SIZE);
-	end = ALIGN_UP(end, PAGE_SIZE);
-	if (end <= start || end >> 52 || end - start > IOMMU_MAX_REGION ||
-	    t->region_count == IOMMU_MAX_REGIONS)
-		return false;
-	t->region[t->region_count++] = (struct mem_range){start, end};
-	return true;
-}
+bool iommu_add_unit(struct iommu_table *t, u64 regs, u16 segment, u8 flags);
+bool iommu_add_region(struct iommu_table *t, u64 start, u64 end);
+/*
+ * Read what stands behind the header of a DMAR or IVRS of that name and length, signature and
+ * checksum known to be right, into *out; read takes a structure of len bytes, which it has, 4 at
+ * least. False, with a line, if one is cut off or refused, or there is no unit: *out is empty then.
+ */
+bool iommu_read_table(const char *name, const u8 *t, u32 len,
+		      bool (*read)(const u8 *s, u32 len, struct iommu_table *out),
+		      struct iommu_table *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Arbitrary bytes as DMAR and as IVRS.
- * links: hv/iommu/dmar.c hv/iommu/ivrs.c
+ * links: hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c
  */
 #include "fuzz.h"
 

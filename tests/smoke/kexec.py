@@ -60,7 +60,10 @@ def crash():
 
 
 def strict():
-    """With AMD-Vi devices are kept to their interrupts by the kernel that goes: it shuts them down, and the next one has them."""
+    """
+    With AMD-Vi devices are kept to their interrupts by the kernel that goes: it shuts them down, and the next one has them. Not the
+    one whose driver this kernel has built in: that has its messages before.
+    """
     extra = ['-device', 'amd-iommu,intremap=on', *DISKS, '-drive', f'file={build_file("corbel.iso")},format=raw,if=none,id=d,readonly=on', '-device', 'nvme,drive=d,serial=d']
     with Machine('kexec, AMD-Vi', args='quiet', hv='iommu=strict', extra=extra) as m:
         before = prepare(m)
@@ -72,10 +75,14 @@ def strict():
 
 
 def arrives(m):
-    m.out_of('dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 iflag=direct', 20)
-    table = m.out_of('grep nvme /proc/interrupts')
-    ok(sum(int(n) for line in table.splitlines() if 'Corbel-MSI' in line for n in re.findall(r'\s(\d+)(?=\s)', line)) > 0, f'{m.label}: a disk has interrupts of its own', table)
-    log = m.sh('dmesg | grep -iE "nvme.*(timeout|poll)|corbel_iommu.*does not"')[1]
+    for disk in 'nvme0n1', 'vdb':
+        for cpu in 1, 2:
+            m.out_of(f'taskset {cpu} dd if=/dev/{disk} of=/dev/null bs=64k count=16 iflag=direct', 20)
+    table = m.out_of('grep -E "nvme|virtio" /proc/interrupts')
+    for kind in r'PCI-MSI .*nvme0q\d', r'Corbel-MSI .*virtio\d-req':
+        ok(sum(int(n) for line in table.splitlines() if re.search(kind, line) for n in re.findall(r'\s(\d+)(?=\s)', line)) > 0,
+           f'{m.label}: interrupts of {kind}', table)
+    log = m.sh('dmesg | grep -iE "nvme.*(timeout|polled)|corbel_iommu.*does not"')[1]
     ok(not log.strip(), f'{m.label}: none has been lost', log)
 
 

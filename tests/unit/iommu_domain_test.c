@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: tests/unit/rest.c hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/post.c hv/iommu/vtd.c
- * hv/iommu/vtd_shown.c hv/iommu/amdvi.c hv/iommu/dmar.c hv/iommu/ivrs.c hv/mm/p2m.c hv/mm/pt.c
- * hv/mm/pool.c hv/mm/frame.c hv/lib/lock.c boot/boot.c
+ * hv/iommu/vtd_shown.c hv/iommu/amdvi.c hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c
+ * hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c hv/lib/lock.c boot/boot.c
  */
 /*
  * Devices in domains of their own: against models of units that cache all they can, what each

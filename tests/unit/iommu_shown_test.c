@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/post.c hv/iommu/vtd.c hv/iommu/amdvi.c
- * hv/iommu/dmar.c hv/iommu/ivrs.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c boot/boot.c
+ * hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c
+ * boot/boot.c
  */
 /*
  * The VT-d unit that dom0 sees: what of dom0's interrupts reaches the unit that is there, which

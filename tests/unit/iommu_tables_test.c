@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/iommu/dmar.c hv/iommu/ivrs.c */
+/* links: hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c */
 /* The firmware's tables of IOMMUs: QEMU's, larger ones made here, damaged ones. */
 #include <stdio.h>
 #include <stdlib.h>
