@@ -97,6 +97,16 @@ $(BUILD)/unit/$(1): $(2) tests/unit/host.c $(UNIT_H) $(filter %.c,$(3)) \
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t),tests/unit/$(t)_test.c,$(call links,tests/unit/$(t)_test.c))))
 
+# ---- those with threads also under ThreadSanitizer, which is to find nothing ----
+THREADS    := $(patsubst tests/unit/%_test.c,%,$(shell grep -l pthread.h tests/unit/*_test.c))
+TSAN_FLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(UNIT_FLAGS)) -fsanitize=thread -Wno-tsan -include tests/unit/tsan.h
+define tsan_rule
+$(BUILD)/unit/$(1)_tsan: $(BUILD)/unit/$(1)
+	$$(CC) $$(TSAN_FLAGS) -o $$@ tests/unit/$(1)_test.c tests/unit/host.c $(call links,tests/unit/$(1)_test.c)
+endef
+$(foreach t,$(THREADS),$(eval $(call tsan_rule,$(t))))
+TSAN := $(filter $(THREADS),$(UNIT))
+
 # ---- fuzz targets: each tests/fuzz/NAME.c likewise. In `make unit` on repeatable mutations, in `make fuzz` under libFuzzer ----
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/main.c,$(wildcard tests/fuzz/*.c)))
 $(foreach t,$(FUZZ),$(eval $(call unit_rule,$(t)_fuzz,tests/fuzz/$(t).c tests/fuzz/main.c,$(call links,tests/fuzz/$(t).c))))
@@ -114,8 +124,9 @@ FUZZ_SECONDS ?= 60
 $(foreach t,$(FUZZ),$(eval $(call fuzz_rule,$(t))))
 
 .PHONY: unit fuzz
-unit: $(UNIT:%=$(BUILD)/unit/%) $(FUZZ:%=$(BUILD)/unit/%_fuzz)
-	@fail=0; for t in $(UNIT) $(FUZZ:%=%_fuzz); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; exit $$fail
+unit: $(UNIT:%=$(BUILD)/unit/%) $(FUZZ:%=$(BUILD)/unit/%_fuzz) $(TSAN:%=$(BUILD)/unit/%_tsan)
+	@fail=0; for t in $(UNIT) $(FUZZ:%=%_fuzz); do echo "# $$t"; $(BUILD)/unit/$$t || fail=1; done; \
+	for t in $(TSAN); do echo "# $$t under ThreadSanitizer"; tests/unit/tsan $(BUILD)/unit/$${t}_tsan || fail=1; done; exit $$fail
 fuzz: $(FUZZ:%=fuzz-%)
 
 # Shares of CPUs beside the ideal: the unit tests sched_share, sched_mix and sched_core with SCENARIOS random ones, from SEED on.

@@ -149,13 +149,13 @@ static inline bool lapic_bit(const u32 *words, u8 vector)
 /* Highest vector in IRR or ISR, 0: none. */
 static inline u8 lapic_highest(const u32 *words)
 {
-	const volatile u64 *w = (const volatile u64 *)words;
+	const u64 *w = (const u64 *)words;
 
 	/* mostly there is none, and this is asked at each interrupt and EOI */
-	if (likely(!(w[0] | w[1] | w[2] | w[3])))
+	if (likely(!(READ_ONCE(w[0]) | READ_ONCE(w[1]) | READ_ONCE(w[2]) | READ_ONCE(w[3]))))
 		return 0;
 	for (int i = 3; i >= 0; i--) {
-		u64 bits = w[i];
+		u64 bits = READ_ONCE(w[i]);
 
 		if (bits)
 			return i * 64 + 63 - __builtin_clzl(bits);

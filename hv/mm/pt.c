@@ -175,7 +175,7 @@ static inline __attribute__((always_inline)) u64 *descend(const struct pt *t, u6
 
 	for (;; at -= LEVEL) {
 		e = &table[index_of(fn, at)];
-		*v = READ_ONCE(*e);
+		*v = __atomic_load_n(e, __ATOMIC_ACQUIRE);
 		if (at == *order || !is_table(*v, at))
 			break;
 		table = table_of(*v);

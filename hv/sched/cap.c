@@ -40,7 +40,7 @@ static u64 left_of(struct sched_cap *c, u64 now)
 	if (passed) {
 		/* what one window leaves over is for the next */
 		c->used = MAX(c->used - MIN(passed, CAP_MAX_DEBT + 1) * budget, -budget);
-		c->start += passed * window;
+		WRITE_ONCE(c->start, c->start + passed * window);
 	}
 	return c->used < budget ? budget - c->used : 0;
 }

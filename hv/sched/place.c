@@ -110,9 +110,9 @@ void place_unload(struct sched_cpu *sc)
 {
 	struct sched_unit *u = sc->loaded;
 
-	BUG_ON(u->cpu != sc->index);
+	BUG_ON(READ_ONCE(u->cpu) != sc->index);
 	sc->loaded = NULL;
-	leave_unit(u, u->state == SCHED_QUEUED && u != sc->giver);
+	leave_unit(u, READ_ONCE(u->state) == SCHED_QUEUED && u != sc->giver);
 	__atomic_store_n(&u->on_cpu, 0, __ATOMIC_RELEASE);
 }
 
@@ -124,7 +124,7 @@ static bool claim_idle(u32 cpu)
 void place_set_load(struct sched_unit *u, u32 share)
 {
 	__atomic_fetch_add(&sched_cpus[u->cpu].rq.load, (u64)share - u->load, __ATOMIC_SEQ_CST);
-	u->load = share;
+	WRITE_ONCE(u->load, share);
 }
 
 void place_count_in_group(struct sched_unit *u, bool counts)
@@ -162,9 +162,9 @@ void place_send(struct sched_unit *u, u32 cpu)
 {
 	struct sched_cpu *sc = &sched_cpus[cpu];
 
-	BUG_ON(u->on_rq || u->state != SCHED_QUEUED);
+	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
 	place_set_load(u, 0);
-	WRITE_ONCE(u->cpu, cpu);
+	__atomic_store_n(&u->cpu, cpu, __ATOMIC_RELEASE); /* it is on no queue of this CPU */
 	place_count(u, true);
 	lock_acquire(&sc->lock);
 	queue_insert(&sc->inbox, sc->inbox.tail, u);
@@ -332,7 +332,7 @@ static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
 static s64 lead_over(const struct sched_cpu *sc, const struct sched_cpu *other, u64 now)
 {
 	if (unlikely(sc->core) && sc->core == other->core)
-		return other->rq.floor - sc->rq.floor;
+		return READ_ONCE(other->rq.floor) - sc->rq.floor;
 	return level_of(other, now) - level_of(sc, now);
 }
 

@@ -130,9 +130,9 @@ void place_count_in_group(struct sched_unit *u, bool counts);
 static inline u32 place_share_now(const struct sched_unit *u)
 {
 	u64 parts = MAX(READ_ONCE(u->group->runnable), 1u) * GROUP_PARTS,
-	    share = READ_ONCE(u->share);
+	    share = READ_ONCE(u->share), needs = READ_ONCE(u->parts);
 
-	return READ_ONCE(u->napped) && parts < u->parts ? share * u->parts / parts : share;
+	return READ_ONCE(u->napped) && parts < needs ? share * needs / parts : share;
 }
 
 /* The unit could run: it is part of the load of its CPU, and of its group; or it is no longer. */

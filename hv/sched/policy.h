@@ -32,7 +32,7 @@ static inline void unit_weigh_again(struct sched_unit *u, u64 now)
 
 	if (now > READ_ONCE(g->looked_at) + GROUP_LOOK_MS * sched_ms)
 		group_look(g, now);
-	if (u->parts != READ_ONCE(g->parts))
+	if (READ_ONCE(u->parts) != READ_ONCE(g->parts))
 		unit_weigh(u);
 }
 
@@ -63,7 +63,10 @@ static inline void unit_set_out_of_turn(struct sched_unit *u, bool yes)
 		WRITE_ONCE(u->inside->out_of_turn, yes);
 }
 
-/* A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. */
+/*
+ * A list of units: those that wait for a CPU, its inbox, or those parked there for their cap. Its
+ * length, and whether there are any, is also read by who may not touch it, as a hint.
+ */
 struct sched_queue {
 	struct sched_unit *head, *tail;
 	u32 count;
@@ -75,18 +78,18 @@ static inline void queue_insert(struct sched_queue *q, struct sched_unit *pos, s
 	BUG_ON(u->prev || u->next);
 	u->prev = pos;
 	u->next = pos ? pos->next : q->head;
-	*(pos ? &pos->next : &q->head) = u;
+	WRITE_ONCE(*(pos ? &pos->next : &q->head), u);
 	*(u->next ? &u->next->prev : &q->tail) = u;
-	q->count++;
+	WRITE_ONCE(q->count, q->count + 1);
 }
 
 static inline void queue_remove(struct sched_queue *q, struct sched_unit *u)
 {
 	BUG_ON(!q->count);
-	*(u->prev ? &u->prev->next : &q->head) = u->next;
+	WRITE_ONCE(*(u->prev ? &u->prev->next : &q->head), u->next);
 	*(u->next ? &u->next->prev : &q->tail) = u->prev;
 	u->next = u->prev = NULL;
-	q->count--;
+	WRITE_ONCE(q->count, q->count - 1);
 }
 
 /* The units that wait for a CPU, in the order of the policy; the first is next. */

@@ -23,8 +23,8 @@ static u64 account_ticks(struct sched_unit *u, u64 *total, enum sched_state stat
 
 	WRITE_ONCE(u->seq, u->seq + 1);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	*total += passed;
-	u->since += passed;
+	WRITE_ONCE(*total, *total + passed);
+	WRITE_ONCE(u->since, u->since + passed);
 	WRITE_ONCE(u->state, state);
 	__atomic_store_n(&u->seq, u->seq + 1, __ATOMIC_RELEASE);
 	return passed;
@@ -36,7 +36,7 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 	struct sched_unit *u = sc->curr;
 	u64 ran;
 
-	BUG_ON(u->state != SCHED_RUNNING);
+	BUG_ON(READ_ONCE(u->state) != SCHED_RUNNING);
 	ran = account_ticks(u, &u->runtime, SCHED_RUNNING, now);
 	cap_charge(u, ran);
 	if (u->inside)
@@ -63,7 +63,7 @@ static bool fits_here(const struct sched_cpu *sc, struct sched_unit *u, u64 now)
  */
 static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	BUG_ON(u->on_rq || u->state != SCHED_QUEUED);
+	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
 	if (!may_run_here(sc, u)) {
 		if (sc->loaded == u)
 			place_unload(sc);
@@ -108,7 +108,7 @@ static void boost_queued(struct sched_unit *u)
 		if (!was)
 			place_poke(cpu);
 	} else if (sc->giver == u || (sc->curr && is_preempted(sc, sched_clock()))) {
-		this_cpu()->resched = true;
+		WRITE_ONCE(this_cpu()->resched, true);
 	}
 }
 
@@ -166,7 +166,7 @@ static void put_woken(struct sched_unit *u)
 	/* Has sched_next() to be asked before the slice ends, or does that now end earlier? */
 	if (!sc->curr || sc->parked.count || is_preempted(sc, now) ||
 	    sc->started + sc->policy->slice(&sc->rq, sc->curr) < sc->slice_end)
-		this_cpu()->resched = true;
+		WRITE_ONCE(this_cpu()->resched, true);
 }
 
 void sched_wake(struct sched_unit *u)
@@ -193,7 +193,7 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 	sc->hand = to;
 	/* what comes from now on keeps `from` here */
 	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
-	this_cpu()->resched = true;
+	WRITE_ONCE(this_cpu()->resched, true);
 }
 
 void sched_give_way(struct sched_unit *from, struct sched_unit *to)
@@ -208,7 +208,7 @@ void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 		return;
 	}
 	sc->favoured = to;
-	this_cpu()->resched = true;
+	WRITE_ONCE(this_cpu()->resched, true);
 }
 
 void sched_seen(struct sched_unit *u)
@@ -246,7 +246,7 @@ void sched_turn_over(void)
 	if (sc->curr && sc->curr->out_of_turn) {
 		charge_running(sc, now);
 		cut_slice(sc, now + sched_ms / LEAVE_PART);
-		this_cpu()->resched = true; /* to arm the timer */
+		WRITE_ONCE(this_cpu()->resched, true); /* to arm the timer */
 	}
 }
 
@@ -319,7 +319,7 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->curr;
 
-	u->boost = false;
+	WRITE_ONCE(u->boost, false);
 	sc->curr = NULL;
 	unit_set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
@@ -344,11 +344,11 @@ static bool may_keep_cpu(const struct sched_cpu *sc, u64 now)
 
 static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
-	BUG_ON(u->state != SCHED_QUEUED);
+	BUG_ON(READ_ONCE(u->state) != SCHED_QUEUED);
 	sc->curr = u;
 	sc->started = now;
 	WRITE_ONCE(sc->charged_at, now);
-	u->boost = false;
+	WRITE_ONCE(u->boost, false);
 	account_ticks(u, &u->steal, SCHED_RUNNING, now);
 	__atomic_store_n(&u->wake, 0, __ATOMIC_SEQ_CST);
 	if (sc->loaded == u)
@@ -527,6 +527,13 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	return at;
 }
 
+/* Of one that may have gone elsewhere, and even have come back into the inbox: cpu is read first.
+ */
+static bool is_queued_here(const struct sched_cpu *sc, const struct sched_unit *u)
+{
+	return __atomic_load_n(&u->cpu, __ATOMIC_ACQUIRE) == sc->index && u->on_rq;
+}
+
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
@@ -554,7 +561,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		place_count(ran, true);
 		cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
 	}
-	if (unlikely(favoured) && ran && !next && favoured->on_rq && favoured->cpu == sc->index)
+	if (unlikely(favoured) && ran && !next && is_queued_here(sc, favoured))
 		next = place_trade(sc, favoured);
 	u = ran;
 	keeps = ran && !next && may_keep_cpu(sc, now);

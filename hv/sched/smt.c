@@ -34,7 +34,7 @@ struct smt_core {
 	u64 cpus;	   /* bit mask */
 	u64 turn;	   /* since when it is the owner's, but for what was urgent */
 	u64 turn_ticks;	   /* how long a turn is; set once */
-	u64 level;	   /* how far the last of all has got; never falls */
+	u64 level;	   /* how far the last of all has got; never falls; any CPU reads it */
 };
 
 /* Somebody wants the core, and has got so far. */
@@ -155,7 +155,9 @@ u64 smt_level(const struct smt_core *core)
 
 void smt_lift(struct smt_core *core, u64 by)
 {
-	__atomic_fetch_add(&core->level, by, __ATOMIC_SEQ_CST);
+	lock_acquire(&core->lock);
+	WRITE_ONCE(core->level, core->level + by);
+	lock_release(&core->lock);
 }
 
 void smt_catch_up(struct sched_cpu *sc)

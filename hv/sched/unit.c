@@ -32,17 +32,32 @@ bool sched_is_off(const struct sched_unit *u)
 
 /* ---- weights, groups, caps ---- */
 
-void unit_weigh(struct sched_unit *u)
+static u32 share_of(const struct sched_unit *u, u32 *parts)
 {
 	const struct sched_group *g = READ_ONCE(u->group);
 	u64 share = SHARE_OF(READ_ONCE(u->weight));
 
+	*parts = g ? READ_ONCE(g->parts) : 0;
 	if (g) {
-		u->parts = READ_ONCE(g->parts);
 		share *= READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT;
-		share /= u->parts;
+		share /= *parts;
 	}
-	WRITE_ONCE(u->share, MAX(MIN(share, SHARE_MAX), 1ull));
+	return MAX(MIN(share, SHARE_MAX), 1ull);
+}
+
+/*
+ * Others may do the same, by another weight: the exchange orders them, so that the last to write
+ * the share sees what all have changed, and goes on until nothing has.
+ */
+void unit_weigh(struct sched_unit *u)
+{
+	u32 share, parts, again;
+
+	do {
+		share = share_of(u, &parts);
+		WRITE_ONCE(u->parts, parts);
+		__atomic_exchange_n(&u->share, share, __ATOMIC_SEQ_CST);
+	} while (share_of(u, &again) != share || again != parts);
 }
 
 struct lock sched_set_up = LOCK_INIT(LOCK_GROUP);
@@ -104,7 +119,7 @@ void group_look(struct sched_group *g, u64 now)
 static const struct cpupool *pool_of(const struct sched_unit *u)
 {
 	if (u->pinned)
-		return place_pool(u->cpu);
+		return place_pool(READ_ONCE(u->cpu));
 	return u->group ? u->group->pool : cpupools;
 }
 
@@ -141,6 +156,7 @@ static void leave_locked(struct sched_unit *u)
 
 int sched_group_join(struct sched_group *g, struct sched_unit *u)
 {
+	u32 parts = GROUP_PARTS; /* for now it counts whole */
 	int ret = 0;
 
 	BUG_ON(u->group || u->pinned || u->state != SCHED_BLOCKED);
@@ -149,8 +165,10 @@ int sched_group_join(struct sched_group *g, struct sched_unit *u)
 	u->sibling = g->members;
 	u->divides = u->sibling;
 	u->had = sched_runtime(u, sched_clock());
-	g->parts = u->sibling ? g->parts + GROUP_PARTS : GROUP_PARTS; /* for now it counts whole */
-	g->looked_at = sched_clock();
+	if (u->sibling)
+		parts += g->parts;
+	WRITE_ONCE(g->parts, parts);
+	WRITE_ONCE(g->looked_at, sched_clock());
 	g->members = u;
 	u->group = g;
 	if (!seat_all(g->pool, g->pool->cpus)) {

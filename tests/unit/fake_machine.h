@@ -108,7 +108,7 @@ void *pool_alloc(u32 order, struct account *acct)
 
 void vcpu_notify(struct vcpu *v, bool exit)
 {
-	fake_notified[v->index]++;
+	__atomic_fetch_add(&fake_notified[v->index], 1, __ATOMIC_RELAXED);
 }
 
 void vcpu_request(struct vcpu *v, u64 req)

@@ -371,9 +371,11 @@ static void test_threads(void)
 
 int main(void)
 {
+	test_threads();
+	if (ONLY_THREADS)
+		return test_end();
 	test_hw();
 	test_hw_timer();
 	test_fuzz();
-	test_threads();
 	return test_end();
 }

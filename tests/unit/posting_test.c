@@ -298,7 +298,6 @@ static u32 settle(void)
 	depth++;
 	for (u32 i = 0; i < 2 * CPUS; i++)
 		take_irqs(i % CPUS);
-	depth--;
 	for (struct model_vcpu *m = all; m < all + VCPUS; m++) {
 		if (!m->v || !lapic_highest(m->v->lapic.irr))
 			continue;
@@ -306,6 +305,7 @@ static u32 settle(void)
 		lost += !(m->v->due & DUE_IRQ) && m->loaded >= 0;
 		lost += m->loaded >= 0 && machine[m->loaded].in_guest;
 	}
+	depth--;
 	return lost;
 }
 

@@ -432,6 +432,9 @@ int main(void)
 {
 	arena_init(0x4000000);
 	pool_init(0x100000, 0x4000000);
+	test_concurrent();
+	if (ONLY_THREADS)
+		return test_end();
 	test_raw();
 	test_limits();
 	test_iommu();
@@ -439,6 +442,5 @@ int main(void)
 	test_random(&pt_ept);
 	test_random(&pt_ept_ad);
 	test_random(&pt_host);
-	test_concurrent();
 	return test_end();
 }

@@ -90,7 +90,7 @@ static void leave(struct sched_unit *u, bool preempted)
 	struct sim_unit *s = (struct sim_unit *)u;
 
 	__atomic_fetch_add(&leaves, 1, __ATOMIC_RELAXED);
-	CHECK_QUIET(u->cpu == me->index, "leaves the CPU it ran on");
+	CHECK_QUIET(READ_ONCE(u->cpu) == me->index, "leaves the CPU it ran on");
 	s->left_cpu++;
 }
 

@@ -5,13 +5,15 @@
  * hv/cpu/topology.c -lpthread
  */
 /*
- * The scheduler under real threads, while pools of CPUs change: no unit is on two CPUs at once, no
- * wake is lost.
+ * The scheduler under real threads, while pools of CPUs and weights change and somebody counts: no
+ * unit is on two CPUs at once, no wake and no weight is lost. Also where two CPUs share a core, and
+ * run one VM at a time. With ThreadSanitizer: whatever two CPUs touch is marked so.
  */
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 
+#include "hv/sched/policy.h"
 #include "sched_sim.h"
 #include "test.h"
 
@@ -48,6 +50,8 @@ static void thread_burst(u32 i, u32 *seed)
 	__atomic_store_n(&tu[i].handled, events, __ATOMIC_SEQ_CST);
 	for (n = rand_r(seed) % 3; n; n--)
 		post(rand_r(seed) % T_UNITS, rand_r(seed) % 3 ? NULL : &tu[i].s);
+	if (rand_r(seed) % 10 == 0)
+		sched_give_way(&tu[i].s, &tu[i < 2 ? 1 - i : 2 + (i + 2) % (T_UNITS - 2)].s);
 	if (rand_r(seed) % 50 == 0)
 		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16,
 			  0);
@@ -58,7 +62,7 @@ static void *thread_main(void *arg)
 {
 	struct sched_unit *u = NULL;
 	u64 end;
-	u32 i, seed = 1 + (u32)(u64)arg;
+	u32 i, events, seed = 1 + (u32)(u64)arg;
 
 	me = &cpu_mem[(u64)arg];
 	while (!__atomic_load_n(&stop_all, __ATOMIC_SEQ_CST)) {
@@ -79,7 +83,8 @@ static void *thread_main(void *arg)
 			 * Like HLT: sleep when there is nothing to handle; a wake meanwhile makes
 			 * this fail.
 			 */
-			if (tu[i].events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
+			events = __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
+			if (events == tu[i].handled && rand_r(&seed) % 4 && sched_block(u))
 				u = NULL;
 		} while (u && !__atomic_load_n(&me->resched, __ATOMIC_SEQ_CST) && rdtsc() < end);
 	}
@@ -106,10 +111,17 @@ static void change_pools(struct sched_group *vm, u32 *seed)
 {
 	struct corbel_pool_call c = {
 	    .op = CORBEL_POOL_ADD + rand_r(seed) % 4,
-	    .pool = rand_r(seed) % POOLS,
+	    .pool = rand_r(seed) % (by_core ? 2 : POOLS),
 	    .cpus = 1 + rand_r(seed) % (BIT(T_CPUS) - 1),
 	};
 
+	if (rand_r(seed) % 2)
+		c.cpus = BIT(rand_r(seed) % T_CPUS);
+	if (by_core)
+		c.cpus = (u64[]){3, 12, 15}[rand_r(seed) % 3];
+	if (rand_r(seed) % 8 == 0)
+		sched_group_set(&vm[rand_r(seed) % VMS], 1 + rand_r(seed) % 4096,
+				1 + rand_r(seed) % 400);
 	if (rand_r(seed) % 8 == 0)
 		sched_set_budget(&vm[rand_r(seed) % VMS], NULL, 200 + rand_r(seed) % 2000,
 				 100 + rand_r(seed) % 400);
@@ -119,22 +131,56 @@ static void change_pools(struct sched_group *vm, u32 *seed)
 		moved[c.pool]++;
 }
 
-static void test_threads(void)
+/* What listings ask for, at any time: runtimes grow. */
+static void count_times(u64 *had)
+{
+	struct corbel_pool_stat s;
+
+	for (u32 i = 0; i < T_UNITS; i++) {
+		u64 ran = sched_runtime(&tu[i].s, 0);
+
+		CHECK_QUIET(ran >= had[i], "threads: unit %u has run for longer than before", i);
+		had[i] = ran;
+		sched_steal(&tu[i].s, rdtsc());
+	}
+	cpupool_stat(rdtsc() % POOLS, &s);
+	sched_idle_cpus();
+}
+
+/* Nobody is at work any more: is the share of each what follows from what has been set last? */
+static void check_shares(void)
+{
+	for (u32 i = 0; i < T_UNITS; i++) {
+		struct sched_unit *u = &tu[i].s;
+		u32 share = u->share, parts = u->parts;
+
+		unit_weigh(u);
+		CHECK_QUIET(u->share == share || u->parts != parts,
+			    "threads: unit %u has the share %u by its weight, not %u", i, u->share,
+			    share);
+	}
+}
+
+static void test_threads(u32 seed)
 {
 	static struct sched_group vm[VMS];
 	struct timespec ms1 = {0, MS}, ms10 = {0, 10 * MS};
 	pthread_t t[T_CPUS];
-	u64 i, posted = 0;
-	u32 seed = 5;
+	u64 i, posted = 0, had[T_UNITS] = {0};
 
+	memset(tu, 0, sizeof(tu));
+	memset(moved, 0, sizeof(moved));
+	stop_posting = stop_all = leaves = 0;
 	machine(T_CPUS, "fair");
 	threaded = true;
 	for (i = 0; i < VMS; i++)
 		sched_group_init(&vm[i]);
-	create("one", "", 0);
-	create("two", "rr", 0);
-	create("three", "deadline", 0);
-	create("four", "null", 0);
+	create("one", "", by_core ? 12 : 0);
+	if (!by_core) {
+		create("two", "rr", 0);
+		create("three", "deadline", 2);
+		create("four", "null", 12);
+	}
 	for (i = 0; i < T_UNITS; i++) {
 		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
 		if (i >= 2)
@@ -146,18 +192,20 @@ static void test_threads(void)
 		pthread_create(&t[i], NULL, thread_main, (void *)i);
 	for (i = 0; i < 1000; i++) {
 		change_pools(vm, &seed);
+		count_times(had);
 		nanosleep(&ms1, NULL);
 	}
 	__atomic_store_n(&stop_posting, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < 1000 && unhandled(); i++)
 		nanosleep(&ms10, NULL);
 	for (i = 0; i < T_UNITS; i++)
-		posted += tu[i].events;
+		posted += __atomic_load_n(&tu[i].events, __ATOMIC_SEQ_CST);
 	CHECK(!unhandled(), "threads: of %llu wake-ups none is lost", (unsigned long long)posted);
 	__atomic_store_n(&stop_all, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < T_CPUS; i++)
 		pthread_join(t[i], NULL);
-	for (i = 0; i < POOLS; i++)
+	check_shares();
+	for (i = 0; i < (by_core ? 2 : POOLS); i++)
 		CHECK(moved[i] >= 3, "threads: %u times a VM moves to pool %u", moved[i], (u32)i);
 	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
 	threaded = false;
@@ -165,6 +213,9 @@ static void test_threads(void)
 
 int main(void)
 {
-	test_threads();
+	test_threads(9);
+	by_core = true;
+	of_core = of_cache = 2;
+	test_threads(9);
 	return test_end();
 }

@@ -17,6 +17,13 @@ bool test_check(bool cond, const char *file, int line, const char *fmt, ...)
 /* Exit code of main. Fails when nothing was checked. */
 int test_end(void);
 
+/* Under ThreadSanitizer, which is slow, what has but one thread is left out. */
+#ifdef __SANITIZE_THREAD__
+#define ONLY_THREADS true
+#else
+#define ONLY_THREADS false
+#endif
+
 /* The last line that was logged, and how many there were. */
 extern char test_log_text[256];
 extern unsigned int test_log_lines;
