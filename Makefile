@@ -98,7 +98,7 @@ endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$(t),tests/unit/$(t)_test.c,$(call links,tests/unit/$(t)_test.c))))
 
 # ---- those with threads also under ThreadSanitizer, which is to find nothing ----
-THREADS    := $(patsubst tests/unit/%_test.c,%,$(shell grep -l pthread.h tests/unit/*_test.c))
+THREADS    := $(patsubst tests/unit/%_test.c,%,$(shell grep -l pthread tests/unit/*_test.c))
 TSAN_FLAGS := $(filter-out -fsanitize=% -fno-sanitize%,$(UNIT_FLAGS)) -fsanitize=thread -Wno-tsan -include tests/unit/tsan.h
 define tsan_rule
 $(BUILD)/unit/$(1)_tsan: $(BUILD)/unit/$(1)

@@ -22,7 +22,7 @@
 #include "abi_msr.h"
 #include "abi_pool.h"
 
-#define CORBEL_ABI_VERSION 8u
+#define CORBEL_ABI_VERSION 9u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -36,8 +36,14 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 
 #define CORBEL_MAX_VCPUS     1024u
 #define CORBEL_MAX_DOORBELLS 4096u
-#define CORBEL_MAX_WEIGHT    100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
-#define CORBEL_MAX_CAP	     6400u   /* of HC_SCHED_VM: percent of one CPU; lifts it */
+/*
+ * The numbers of vCPUs and doorbells that dom0's module is given: an id, which is given again when
+ * what had it is gone, and above it what is not. So a number that is out of date names nothing.
+ */
+#define CORBEL_VCPU_ID(number)	   ((number) % CORBEL_MAX_VCPUS)
+#define CORBEL_DOORBELL_ID(number) ((number) % CORBEL_MAX_DOORBELLS)
+#define CORBEL_MAX_WEIGHT	   100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
+#define CORBEL_MAX_CAP		   6400u   /* of HC_SCHED_VM: percent of one CPU; lifts it */
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE	0x43520000u
@@ -55,7 +61,7 @@ enum corbel_hypercall {
 	CORBEL_HC_VM_CREATE,
 	/* (vm): all vCPUs must be destroyed; -EAGAIN: call again */
 	CORBEL_HC_VM_DESTROY,
-	CORBEL_HC_VCPU_CREATE, /* (vm, apic id) -> vCPU id, global */
+	CORBEL_HC_VCPU_CREATE, /* (vm, apic id) -> its number, global */
 	/* (vcpu): -EBUSY unless the VM's vCPUs are stopped; -EAGAIN: call again */
 	CORBEL_HC_VCPU_DESTROY,
 	/* (vcpu) -> host-physical address of its two shared pages */
@@ -90,7 +96,7 @@ enum corbel_hypercall {
 	CORBEL_HC_EXTINT,
 	/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
 	CORBEL_HC_EOI_MASK,
-	/* (vm, buf: struct corbel_doorbell) add (-> id), or remove */
+	/* (vm, buf: struct corbel_doorbell) add (-> its number), or remove */
 	CORBEL_HC_DOORBELL,
 	/* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
 	CORBEL_HC_SCHED,
@@ -558,7 +564,7 @@ struct corbel_doorbell {
 	uint64_t data;	/* if CORBEL_DOORBELL_MATCH */
 	uint32_t len;	/* 0 (any), 1, 2, 4, 8 */
 	uint32_t flags; /* CORBEL_DOORBELL_x */
-	uint32_t id;	/* for removal */
+	uint32_t id;	/* its number, for removal */
 	uint32_t pad;
 };
 #define CORBEL_DOORBELL_PIO    BIT_U32(0)

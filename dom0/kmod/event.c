@@ -23,118 +23,11 @@ static struct irq_domain *domain;
 static DEFINE_PER_CPU(int, event_irq);
 static int hotplug_state;
 
-static struct cb_vcpu __rcu *vcpus[CORBEL_MAX_VCPUS];
-/* for what follows; held from taking bits to signalling them */
-static DEFINE_SPINLOCK(doorbells_lock);
-static struct eventfd_ctx *doorbells[CORBEL_MAX_DOORBELLS];
-/* Doorbells that rang between their registration and cb_event_add_doorbell(). */
-static DECLARE_BITMAP(early_rings, CORBEL_MAX_DOORBELLS);
-
-static void wake_vcpu(u32 id)
-{
-	struct cb_vcpu *v = rcu_dereference(vcpus[id]);
-
-	if (v)
-		wake_up(&v->wait);
-}
-
-static void ring_doorbell(u32 id)
-{
-	struct eventfd_ctx *ctx = doorbells[id];
-
-	if (ctx)
-		cb_eventfd_signal(ctx);
-	else
-		__set_bit(id, early_rings);
-}
-
-/*
- * The summary is cleared before the words it stands for, so a bit set meanwhile is seen now or
- * announced again. n: how many words there are.
- */
-static void scan_bits(uint64_t *summary, uint64_t *words, u32 n, void (*found)(u32))
-{
-	unsigned long s = xchg(summary, 0) & GENMASK(n - 1, 0), w;
-
-	while (s) {
-		u32 i = __ffs(s);
-
-		s &= s - 1;
-		for (w = xchg(&words[i], 0); w; w &= w - 1)
-			found(i * 64 + __ffs(w));
-	}
-}
-
-static void scan_doorbells_locked(void)
-{
-	scan_bits(&events->doorbell_summary, events->doorbell, ARRAY_SIZE(events->doorbell),
-		  ring_doorbell);
-}
-
-static void scan_doorbells(void)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&doorbells_lock, flags);
-	scan_doorbells_locked();
-	spin_unlock_irqrestore(&doorbells_lock, flags);
-}
-
-/* The interrupt for a doorbell may be on its way to another CPU, or under way there. */
-void cb_event_sync_doorbells(void)
-{
-	if (unlikely(smp_load_acquire(&events->doorbell_summary) ||
-		     spin_is_locked(&doorbells_lock)))
-		scan_doorbells();
-}
-
 static irqreturn_t event_interrupt(int irq, void *unused)
 {
-	rcu_read_lock();
-	scan_bits(&events->vcpu_summary, events->vcpu, ARRAY_SIZE(events->vcpu), wake_vcpu);
-	rcu_read_unlock();
-	scan_doorbells();
+	cb_registry_scan();
 	cb_broken_found(events);
 	return IRQ_HANDLED;
-}
-
-void cb_event_add_vcpu(struct cb_vcpu *v)
-{
-	rcu_assign_pointer(vcpus[v->id], v);
-}
-
-void cb_event_del_vcpu(struct cb_vcpu *v)
-{
-	RCU_INIT_POINTER(vcpus[v->id], NULL);
-}
-
-void cb_event_pause_vcpus(void)
-{
-	u32 id;
-
-	rcu_read_lock();
-	for (id = 0; id < ARRAY_SIZE(vcpus); id++)
-		if (rcu_access_pointer(vcpus[id]))
-			HC1(VCPU_PAUSE, id);
-	rcu_read_unlock();
-}
-
-void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx)
-{
-	spin_lock_irq(&doorbells_lock);
-	doorbells[id] = ctx;
-	if (__test_and_clear_bit(id, early_rings))
-		cb_eventfd_signal(ctx);
-	spin_unlock_irq(&doorbells_lock);
-}
-
-void cb_event_del_doorbell(u32 id)
-{
-	spin_lock_irq(&doorbells_lock);
-	scan_doorbells_locked(); /* what rang while it was there */
-	doorbells[id] = NULL;
-	__clear_bit(id, early_rings);
-	spin_unlock_irq(&doorbells_lock);
 }
 
 static struct irq_chip event_chip = {
@@ -260,6 +153,7 @@ static int map_events(void)
 		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
 		events = memremap(info->events_hpa, 2 * PAGE_SIZE, MEMREMAP_WB);
 		loads = (void *)events + PAGE_SIZE;
+		cb_registry_init(events);
 	}
 	free_page((unsigned long)info);
 	if (!events) {

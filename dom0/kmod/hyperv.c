@@ -26,7 +26,7 @@ int cb_guest_write(struct cb_vcpu *v, u64 gpa, const void *from, u32 len)
 	for (i = 0; i < WRITE_TRIES && cb_fault_hva(v->vm, gpa, len, true); i++) {
 		m->gpa = gpa;
 		memcpy(m->bytes, from, len);
-		r = HC3(VCPU_SET, v->id, CORBEL_STATE_MEMORY, head + len);
+		r = HC3(VCPU_SET, v->number, CORBEL_STATE_MEMORY, head + len);
 		if (r != -EFAULT)
 			return r;
 		/* Not mapped now. A signal ends the look for it early, but not without progress. */
@@ -115,14 +115,14 @@ static void pass_loops(struct cb_vm *vm, const struct cb_vcpu *but)
 
 	for (i = 0; i < n; i++)
 		if (vm->vcpu[i] != but)
-			HC1(VCPU_PAUSE, vm->vcpu[i]->id);
+			HC1(VCPU_PAUSE, vm->vcpu[i]->number);
 }
 
 /* ---- time ---- */
 
 static int get_clock(struct cb_vcpu *v, struct corbel_clock *c)
 {
-	long r = HC3(VCPU_GET, v->id, CORBEL_STATE_CLOCK, sizeof(*c));
+	long r = HC3(VCPU_GET, v->number, CORBEL_STATE_CLOCK, sizeof(*c));
 
 	memcpy(c, v->data, sizeof(*c));
 	return r < 0 ? r : 0;
@@ -130,7 +130,7 @@ static int get_clock(struct cb_vcpu *v, struct corbel_clock *c)
 
 static int get_khz(struct cb_vcpu *v, u64 *khz)
 {
-	long r = HC3(VCPU_GET, v->id, CORBEL_STATE_TSC_KHZ, sizeof(*khz));
+	long r = HC3(VCPU_GET, v->number, CORBEL_STATE_TSC_KHZ, sizeof(*khz));
 
 	memcpy(khz, v->data, sizeof(*khz));
 	return r < 0 ? r : 0;
@@ -299,7 +299,7 @@ static int write_assist_page(struct cb_vcpu *v, u64 val)
 		return -EINVAL;
 	*m = (struct corbel_msr){MSR_KVM_PV_EOI_EN,
 				 .data = on ? (val & TLFS_PAGE_MASK) | KVM_MSR_ENABLED : 0};
-	if (HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, 1) != 1)
+	if (HC3(VCPU_SET, v->number, CORBEL_STATE_MSRS, 1) != 1)
 		return -EINVAL;
 	v->hyperv.assist_page = val;
 	return 0;

@@ -19,8 +19,8 @@ struct ioeventfd {
 	struct eventfd_ctx *ctx;
 	u64 addr, data;
 	u32 len;
-	u32 flags; /* KVM_IOEVENTFD_FLAG_DATAMATCH, _PIO */
-	u32 doorbell;
+	u32 flags;		     /* KVM_IOEVENTFD_FLAG_DATAMATCH, _PIO */
+	u32 doorbell;		     /* the hypervisor's number */
 	struct corbel_doorbell *arg; /* of its hypercalls: to give it back must not take memory */
 };
 
@@ -42,20 +42,18 @@ static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags
 
 static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
 {
-	long id;
+	long number;
 
 	if (!vm->id)
 		return 0; /* cb_ioeventfd_realize() */
 	mutex_lock(&doorbell_ids);
-	id = doorbell_call(vm, e, 0);
-	if (id >= CORBEL_MAX_DOORBELLS)
-		id = -EIO;
-	if (id >= 0) {
-		e->doorbell = id;
-		cb_event_add_doorbell(id, e->ctx);
+	number = doorbell_call(vm, e, 0);
+	if (number >= 0) {
+		e->doorbell = number;
+		cb_event_add_doorbell(number, e->ctx);
 	}
 	mutex_unlock(&doorbell_ids);
-	return id < 0 ? id : 0;
+	return number < 0 ? number : 0;
 }
 
 static void free_ioeventfd(struct cb_vm *vm, struct ioeventfd *e)

@@ -211,7 +211,7 @@ static void sync_pic_locked(struct cb_vm *vm)
 	if (!v)
 		return; /* cb_irqchip_realize() comes back to it */
 	vm->extint = level;
-	HC2(EXTINT, v->id, level);
+	HC2(EXTINT, v->number, level);
 }
 
 static bool merge_sources(u8 *sources, enum cb_irq_source src, bool level)

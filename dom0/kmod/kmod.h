@@ -16,10 +16,11 @@
  * Statistics: stats.c, trace.c, devctl.c (/dev/corbel). What tells programs that they are on a
  * host: sysfs.c.
  *
- * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang".
+ * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang";
+ * registry.c: whom that is for.
  *
  * Locks, outermost first: vcpu->mutex, vm->hyperv.lock, vm->slots_lock | vm->lock, (mm's locks),
- * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, event.c's doorbells_lock,
+ * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's doorbells_lock,
  * eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock; vm->zones_lock. Hypercalls never sleep
  * and may be made under any of them.
  *
@@ -194,7 +195,7 @@ struct cb_hyperv {	   /* of a VM */
 
 struct cb_vcpu {
 	struct cb_vm *vm;
-	u32 id;	     /* the hypervisor's, global */
+	u64 number;  /* the hypervisor's */
 	u32 apic_id; /* KVM's vCPU id */
 	struct mutex mutex;
 	wait_queue_head_t wait;	       /* for page->state */
@@ -315,7 +316,11 @@ u32 cb_task_weight(const struct task_struct *p);
 
 int cb_event_init(void);
 void cb_event_exit(void);
-/* Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY. */
+/*
+ * registry.c: whose vCPU has stopped, whose doorbell rang. By the hypervisor's numbers.
+ *
+ * Between VCPU_CREATE and the first VCPU_RESUME; between the last stop and VCPU_DESTROY.
+ */
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 /* All vCPUs stop, as by VCPU_PAUSE (at their next resume if they are stopped), and go on. */
@@ -325,14 +330,18 @@ void cb_event_pause_vcpus(void);
  * hypervisor has it back: it is taken and added, or given back and deleted, without anybody else's
  * doing so in between.
  */
-void cb_event_add_doorbell(u32 id, struct eventfd_ctx *ctx);
-void cb_event_del_doorbell(u32 id);
+void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx);
+void cb_event_del_doorbell(u32 number);
 
 /*
  * On return what vCPUs that have stopped by now rang before has been signalled, as VMMs may take
  * for granted.
  */
 void cb_event_sync_doorbells(void);
+/* Where the hypervisor sets the bits, before it does. */
+void cb_registry_init(struct corbel_events *page);
+/* It has set some. From an interrupt. */
+void cb_registry_scan(void);
 
 /*
  * limits.c: the user who opened kvm has one VM more, this user one vCPU more, or why not: -ENOSPC
@@ -383,13 +392,13 @@ static inline bool cb_vcpu_stopped(const struct cb_vcpu *v)
 /* CORBEL_STATE_x, of so many bytes or things in the data page, from or to the hypervisor. 0 */
 static inline long cb_state_get(struct cb_vcpu *v, u32 what, size_t len)
 {
-	long r = HC3(VCPU_GET, v->id, what, len);
+	long r = HC3(VCPU_GET, v->number, what, len);
 
 	return r < 0 ? r : 0;
 }
 static inline long cb_state_set(struct cb_vcpu *v, u32 what, size_t len)
 {
-	long r = HC3(VCPU_SET, v->id, what, len);
+	long r = HC3(VCPU_SET, v->number, what, len);
 
 	return r < 0 ? r : 0;
 }

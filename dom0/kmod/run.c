@@ -47,11 +47,11 @@ static void sync_scheduling(struct cb_vcpu *v)
 		affinity = ~0ull;
 	if (weight == v->weight && affinity == v->affinity && cap == v->cap)
 		return;
-	r = HC4(SCHED, v->id, weight, affinity, cap == v->cap ? 0 : cap);
+	r = HC4(SCHED, v->number, weight, affinity, cap == v->cap ? 0 : cap);
 	if (r < 0) { /* not remembered: it is tried again */
 		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change "
 				    "its thread's nice or taskset\n",
-				    v->id, weight, affinity, r);
+				    (u32)CORBEL_VCPU_ID(v->number), weight, affinity, r);
 		return;
 	}
 	v->weight = weight;
@@ -67,11 +67,11 @@ int cb_vcpu_stop(struct cb_vcpu *v)
 		return 0;
 	if (v->lost)
 		return -EIO;
-	HC1(VCPU_PAUSE, v->id);
+	HC1(VCPU_PAUSE, v->number);
 	for (i = 0; i < STOP_TIMEOUT_S; i++)
 		if (wait_event_timeout(v->wait, cb_vcpu_stopped(v), HZ))
 			return 0;
-	pr_err("vCPU %u does not stop\n", v->id);
+	pr_err("vCPU %u does not stop\n", (u32)CORBEL_VCPU_ID(v->number));
 	v->lost = true;
 	return -EIO;
 }
@@ -105,7 +105,7 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 		    cb_hyperv_flags(v) | v->pv_by_cpuid | READ_ONCE(v->vm->no_platform_info);
 	count_waiting(v);
 	cb_trace_resume(v);
-	r = HC1(VCPU_RESUME, v->id);
+	r = HC1(VCPU_RESUME, v->number);
 	if (r < 0)
 		return r;
 	v->unfinished = false;
@@ -216,7 +216,7 @@ static int exit_inta(struct cb_vcpu *v)
 	}
 	v->page->inta.vector = v->extint >= 0 ? v->extint : 0;
 	v->extint = -1;
-	HC2(EXTINT, v->id, 0);
+	HC2(EXTINT, v->number, 0);
 	return 1;
 }
 

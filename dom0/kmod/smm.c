@@ -13,7 +13,7 @@
 static long has_long_mode(struct cb_vcpu *v)
 {
 	const struct kvm_cpuid_entry2 *e = (void *)v->data;
-	long bytes = HC3(VCPU_GET, v->id, CORBEL_STATE_CPUID, PAGE_SIZE);
+	long bytes = HC3(VCPU_GET, v->number, CORBEL_STATE_CPUID, PAGE_SIZE);
 	u32 i;
 
 	if (bytes < 0)
@@ -110,7 +110,7 @@ static long take_smi(struct cb_vcpu *v)
 	if (!r)
 		r = write_area(v, &s, has_lm);
 	if (r) {
-		HC2(NMI, v->id, 1); /* it is still to be taken */
+		HC2(NMI, v->number, 1); /* it is still to be taken */
 		return r;
 	}
 	trace_kvm_enter_smm(v->apic_id, v->smbase, true);

@@ -194,8 +194,8 @@ static long hypervisor_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool
 	long done;
 
 	memcpy(v->data, m, len);
-	done = set ? HC3(VCPU_SET, v->id, CORBEL_STATE_MSRS, n)
-		   : HC3(VCPU_GET, v->id, CORBEL_STATE_MSRS, n);
+	done = set ? HC3(VCPU_SET, v->number, CORBEL_STATE_MSRS, n)
+		   : HC3(VCPU_GET, v->number, CORBEL_STATE_MSRS, n);
 	if (!set)
 		memcpy(m, v->data, len);
 	return min_t(long, done, n);
@@ -267,7 +267,7 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
 
 	if (get_user(room, &arg->nent))
 		return -EFAULT;
-	bytes = HC3(VCPU_GET, v->id, CORBEL_STATE_CPUID, PAGE_SIZE);
+	bytes = HC3(VCPU_GET, v->number, CORBEL_STATE_CPUID, PAGE_SIZE);
 	if (bytes < 0)
 		return bytes;
 	n = min_t(size_t, bytes / sizeof(struct corbel_cpuid), MAX_CPUID);

@@ -123,7 +123,7 @@ static ssize_t stats_read(struct file *file, char __user *to, size_t len, loff_t
 	const struct stats_file *s = file->private_data;
 	void *image = (void *)get_zeroed_page(GFP_KERNEL),
 	     *stat = (void *)get_zeroed_page(GFP_KERNEL);
-	u32 id = s->vcpu ? s->vcpu->id : READ_ONCE(s->vm->id);
+	u32 id = s->vcpu ? CORBEL_VCPU_ID(s->vcpu->number) : READ_ONCE(s->vm->id);
 	ssize_t r = -ENOMEM;
 
 	if (image && stat) {

@@ -58,7 +58,7 @@ static int set_sint(struct cb_vcpu *v, struct cb_synic *s, u32 sint, u64 val, bo
 	if (!memcmp(auto_eoi, s->auto_eoi, sizeof(auto_eoi)))
 		return 0;
 	memcpy(v->data, auto_eoi, sizeof(auto_eoi));
-	r = HC3(VCPU_SET, v->id, CORBEL_STATE_AUTO_EOI, sizeof(auto_eoi));
+	r = HC3(VCPU_SET, v->number, CORBEL_STATE_AUTO_EOI, sizeof(auto_eoi));
 	if (r < 0)
 		return r;
 	memcpy(s->auto_eoi, auto_eoi, sizeof(auto_eoi));
@@ -129,7 +129,7 @@ static enum hrtimer_restart clock_fires(struct hrtimer *clock)
 	if (raise_directly(t))
 		return HRTIMER_NORESTART;
 	look_later(t->v, t - t->v->hyperv.synic->timer);
-	HC1(VCPU_PAUSE, t->v->id);
+	HC1(VCPU_PAUSE, t->v->number);
 	return HRTIMER_NORESTART;
 }
 

@@ -81,13 +81,13 @@ static long inject_interrupt(struct cb_vcpu *v, const struct kvm_interrupt __use
 	case CB_IRQCHIP_SPLIT:
 		if (v->extint >= 0)
 			return -EEXIST;
-		r = HC2(EXTINT, v->id, 1);
+		r = HC2(EXTINT, v->number, 1);
 		if (r >= 0)
 			v->extint = irq.irq;
 		break;
 	default:
 		*(u32 *)v->data = irq.irq;
-		r = HC3(VCPU_SET, v->id, CORBEL_STATE_INTERRUPT, sizeof(u32));
+		r = HC3(VCPU_SET, v->number, CORBEL_STATE_INTERRUPT, sizeof(u32));
 	}
 	return r < 0 ? r : 0;
 }
@@ -175,13 +175,13 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_INTERRUPT:
 		return inject_interrupt(v, (void __user *)arg);
 	case KVM_NMI:
-		r = HC1(NMI, v->id);
+		r = HC1(NMI, v->number);
 		return r < 0 ? r : 0;
 	case KVM_SMI:
-		r = HC2(NMI, v->id, 1);
+		r = HC2(NMI, v->number, 1);
 		return r < 0 ? r : 0;
 	case KVM_KVMCLOCK_CTRL:
-		r = HC3(VCPU_SET, v->id, CORBEL_STATE_CLOCK_STOPPED, 0);
+		r = HC3(VCPU_SET, v->number, CORBEL_STATE_CLOCK_STOPPED, 0);
 		return r < 0 ? r : 0;
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(v->vm, v);
@@ -239,12 +239,12 @@ static void vcpu_free(struct cb_vcpu *v)
 }
 
 /* The CPU it ran on may have to be seen first to let go of it. */
-static long destroy_vcpu_id(u32 id)
+static long destroy_number(u64 number)
 {
 	long r;
 	int i;
 
-	for (i = 0; (r = HC1(VCPU_DESTROY, id)) == -EAGAIN && i < DESTROY_TRIES; i++)
+	for (i = 0; (r = HC1(VCPU_DESTROY, number)) == -EAGAIN && i < DESTROY_TRIES; i++)
 		usleep_range(50, 1000);
 	return r;
 }
@@ -255,7 +255,7 @@ bool cb_vcpu_destroy(struct cb_vcpu *v)
 
 	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
-	r = destroy_vcpu_id(v->id);
+	r = destroy_number(v->number);
 	if (r < 0 && r != -ENOENT)
 		return false;
 	cb_account_vcpu_gone(v->vm->account);
@@ -288,42 +288,40 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 }
 
 /* What KVM_SET_TSC_KHZ said to the VM. */
-static long set_vm_tsc_khz(struct cb_vcpu *v, u32 id)
+static long set_vm_tsc_khz(struct cb_vcpu *v, u64 number)
 {
 	if (!v->vm->tsc_khz)
 		return 0;
 	*(u64 *)v->data = v->vm->tsc_khz;
-	return HC3(VCPU_SET, id, CORBEL_STATE_TSC_KHZ, sizeof(u64));
+	return HC3(VCPU_SET, number, CORBEL_STATE_TSC_KHZ, sizeof(u64));
 }
 
 /* The hypervisor's half. */
 static int vcpu_create(struct cb_vcpu *v)
 {
-	long id, pa, r;
+	long number, pa, r;
 
 	r = cb_vm_realize(v->vm);
 	if (r)
 		return r;
-	id = HC2(VCPU_CREATE, v->vm->id, v->apic_id);
-	if (id < 0)
-		return cb_account_refused(v->vm->account, id, 0);
-	if (id >= CORBEL_MAX_VCPUS)
-		return -EIO;
-	pa = HC1(VCPU_PAGE, id);
+	number = HC2(VCPU_CREATE, v->vm->id, v->apic_id);
+	if (number < 0)
+		return cb_account_refused(v->vm->account, number, 0);
+	pa = HC1(VCPU_PAGE, number);
 	if (pa > 0)
 		v->page = memremap(pa, 2 * PAGE_SIZE, MEMREMAP_WB);
 	if (!v->page) {
-		destroy_vcpu_id(id);
+		destroy_number(number);
 		return pa < 0 ? pa : -ENOMEM;
 	}
 	v->data = (u8 *)v->page + PAGE_SIZE;
 	v->page->exit.reason = CORBEL_NOT_TRACED;
-	r = set_vm_tsc_khz(v, id);
+	r = set_vm_tsc_khz(v, number);
 	if (r < 0) {
-		destroy_vcpu_id(id);
+		destroy_number(number);
 		return r;
 	}
-	v->id = id;
+	v->number = number;
 	cb_event_add_vcpu(v);
 	return 0;
 }

@@ -156,13 +156,13 @@ void dom0_create(void)
 	dom0->bsp_apic_id = cpus[0]->apic_id;
 	event_init(dom0);
 	for (u32 i = 0; i < n; i++) {
-		int id = vcpu_create(dom0, cpus[i]->apic_id);
-		struct vcpu *v = vcpu_by_id(id);
+		s64 number = vcpu_create(dom0, cpus[i]->apic_id);
+		struct vcpu *v = vcpu_by_number(number);
 
-		if (id < 0)
+		if (number < 0)
 			boot_fail(
 			    "cannot create dom0's vCPU %u (error %d); give more memory with hvmem=",
-			    i, id);
+			    i, (int)number);
 		cpuid_set_default(v);
 		v->sched.inside = event_load(v->index);
 		if (i == 0) {

@@ -492,7 +492,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {
 	if (call & VCPU_CALLS) {
-		struct vcpu *v = vcpu_by_id(arg[0]);
+		struct vcpu *v = vcpu_by_number(arg[0]);
 
 		return v && !v->vm->is_dom0 ? call_vcpu(caller, v, nr, arg) : -ENOENT;
 	}

@@ -13,38 +13,50 @@ enum { SLOT_FREE, SLOT_USED, SLOT_DEAD };
 
 struct doorbell {
 	u64 addr, data;
-	u32 id;
+	u32 number;
 	u8 len, state;
 	bool pio, match;
 };
 #define SLOTS (PAGE_SIZE * 2 / sizeof(struct doorbell))
 _Static_assert(sizeof(struct doorbell) == 24, "slots are packed");
 #define SLOTS_ORDER 1
+#define NUMBERS	    0x7fffffffu /* what a result of 32 bits holds */
 
 /* Ids of all VMs: a bitmap. */
 static u64 ids[CORBEL_MAX_DOORBELLS / 64];
-static u32 ids_used;
+static u32 ids_used, ids_given; /* now; ever */
+static u32 next_id;		/* to be looked at first */
 
+/*
+ * -> a number. All other ids have their turn first: a CPU that rings a doorbell just when it is
+ * removed then rings nobody, instead of whoever has come in its place.
+ */
 static int id_take(void)
 {
-	for (u32 w = 0; w < ARRAY_SIZE(ids); w++) {
-		u64 old = READ_ONCE(ids[w]);
+	const u32 n = __atomic_fetch_add(&ids_given, 1, __ATOMIC_RELAXED), at = READ_ONCE(next_id);
 
-		while (~old) {
-			u32 bit = __builtin_ctzll(~old);
+	for (u32 i = 0; i <= ARRAY_SIZE(ids); i++) {
+		u32 from = i ? 0 : at % 64, w = (at / 64 + i) % ARRAY_SIZE(ids);
+		u64 taken = GENMASK(from, 0) >> 1, old = READ_ONCE(ids[w]);
+
+		while (~(old | taken)) {
+			u32 bit = __builtin_ctzll(~(old | taken));
 
 			if (__atomic_compare_exchange_n(&ids[w], &old, old | BIT(bit), false,
 							__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 				__atomic_fetch_add(&ids_used, 1, __ATOMIC_RELAXED);
-				return w * 64 + bit;
+				bit += w * 64;
+				WRITE_ONCE(next_id, CORBEL_DOORBELL_ID(bit + 1));
+				return (n * CORBEL_MAX_DOORBELLS + bit) & NUMBERS;
 			}
 		}
 	}
 	return -ENOSPC;
 }
 
-static void id_give(u32 id)
+static void id_give(u32 number)
 {
+	u32 id = CORBEL_DOORBELL_ID(number);
 	u64 bit = BIT(id % 64);
 
 	BUG_ON(!(__atomic_fetch_and(&ids[id / 64], ~bit, __ATOMIC_SEQ_CST) & bit));
@@ -86,22 +98,22 @@ static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, str
 static int add_locked(struct vm *vm, struct doorbell *d)
 {
 	struct doorbell *slot;
-	int id;
+	int number;
 
 	ASSERT_HELD(&vm->lock);
 	if (find_locked(vm, d, &slot))
 		return -EEXIST;
 	if (!slot)
 		return -ENOSPC;
-	id = id_take();
-	if (id < 0)
-		return id;
-	d->id = id;
+	number = id_take();
+	if (number < 0)
+		return number;
+	d->number = number;
 	d->state = slot->state;
 	*slot = *d;
 	__atomic_store_n(&slot->state, SLOT_USED, __ATOMIC_RELEASE);
 	vm->doorbell_count++;
-	return id;
+	return number;
 }
 
 static int remove_locked(struct vm *vm, const struct doorbell *d)
@@ -109,11 +121,11 @@ static int remove_locked(struct vm *vm, const struct doorbell *d)
 	struct doorbell *room, *slot = find_locked(vm, d, &room);
 
 	ASSERT_HELD(&vm->lock);
-	if (!slot)
+	if (!slot || slot->number != d->number)
 		return -ENOENT;
 	BUG_ON(!vm->doorbell_count);
 	__atomic_store_n(&slot->state, SLOT_DEAD, __ATOMIC_RELEASE);
-	id_give(slot->id);
+	id_give(slot->number);
 	vm->doorbell_count--;
 	return 0;
 }
@@ -128,6 +140,7 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 {
 	struct doorbell d = {
 	    .addr = c->addr,
+	    .number = c->id,
 	    .len = c->len,
 	    .pio = c->flags & CORBEL_DOORBELL_PIO,
 	    .match = c->flags & CORBEL_DOORBELL_MATCH,
@@ -164,7 +177,7 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 		if (++s == first + SLOTS)
 			s = first;
 	}
-	event_doorbell(s->id);
+	event_doorbell(CORBEL_DOORBELL_ID(READ_ONCE(s->number)));
 	return true;
 }
 
@@ -175,7 +188,7 @@ void doorbell_destroy(struct vm *vm)
 		return;
 	for (u32 i = 0; i < SLOTS; i++)
 		if (vm->doorbells[i].state == SLOT_USED)
-			id_give(vm->doorbells[i].id);
+			id_give(vm->doorbells[i].number);
 	pool_free(vm->doorbells, SLOTS_ORDER, &vm->acct);
 	vm->doorbells = NULL;
 }

@@ -21,6 +21,13 @@ struct vcpu *vcpu_by_id(u64 id)
 	return table_find(&vcpus, id);
 }
 
+struct vcpu *vcpu_by_number(u64 number)
+{
+	struct vcpu *v = vcpu_by_id(CORBEL_VCPU_ID(number));
+
+	return v && v->number == number ? v : NULL;
+}
+
 u32 vcpu_total(void)
 {
 	return vcpus.used;
@@ -142,8 +149,9 @@ static int join_group(struct vcpu *v)
 	return sched_group_join(&v->vm->sched, &v->sched);
 }
 
-int vcpu_create(struct vm *vm, u32 apic_id)
+s64 vcpu_create(struct vm *vm, u32 apic_id)
 {
+	static u64 made; /* under `objects`, as all of this */
 	bool is_dom0 = vm->is_dom0;
 	struct vcpu *v;
 	int ret = is_dom0 ? 0 : vm_promise(vm, vcpu_pages());
@@ -163,6 +171,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	ret = table_add(&vcpus, v, &v->id);
 	if (ret)
 		goto fail_share;
+	v->number = made++ * MAX_VCPUS + v->id;
 	lapic_init(v, apic_id, vm->has_lapic);
 	ret = join_group(v);
 	if (ret)
@@ -181,7 +190,7 @@ int vcpu_create(struct vm *vm, u32 apic_id)
 	hvm->give_back(v);
 	/* Without LAPICs the VMM starts the others itself. */
 	v->mp_state = apic_id == vm->bsp_apic_id || !vm->has_lapic ? MP_RUNNABLE : MP_UNINITIALIZED;
-	return v->id;
+	return v->number;
 
 fail_group:
 	if (!is_dom0)

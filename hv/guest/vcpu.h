@@ -67,6 +67,7 @@ struct vcpu {
 	struct vm *vm; /* set once, as are the next two */
 	u32 id;	       /* global */
 	u32 index;     /* in its VM */
+	u64 number;    /* for dom0's module: CORBEL_VCPU_ID() of it is the id; no other had it */
 	/* the map of its memory: its VM's, or in SMM the VM's second one; as in_smm says */
 	struct p2m *p2m;
 	u64 due; /* DUE_x; atomic, any CPU */
@@ -177,10 +178,12 @@ struct vcpu {
 	u64 spun_at;			   /* exits_total when it made way: spin.h */
 };
 
+/* By its number; NULL if there is none, or no more. */
+struct vcpu *vcpu_by_number(u64 number);
 /* By global id; NULL if there is none. */
 struct vcpu *vcpu_by_id(u64 id);
-/* -> id; -ENOMEM, -ENOSPC, -EEXIST */
-int vcpu_create(struct vm *vm, u32 apic_id);
+/* -> its number; -ENOMEM, -ENOSPC, -EEXIST */
+s64 vcpu_create(struct vm *vm, u32 apic_id);
 /* -EBUSY unless all vCPUs of its VM are stopped; -EAGAIN: not quite yet */
 int vcpu_destroy(struct vcpu *v);
 /* Architectural reset (RESET for the BSP, wait-for-SIPI for others). */

@@ -89,7 +89,7 @@ static void take_all_away(void)
 			if (!v)
 				continue;
 			v->stopped = 1;
-			require(!call(CORBEL_HC_VCPU_DESTROY, v->id, 0, 0, 0), "a vCPU goes");
+			require(!call(CORBEL_HC_VCPU_DESTROY, v->number, 0, 0, 0), "a vCPU goes");
 		}
 		require(!call(CORBEL_HC_VM_DESTROY, vm->id, 0, 0, 0), "a VM goes");
 	}

@@ -15,7 +15,7 @@ static struct corbel_pool_call pool_call __attribute__((aligned(4096)));
 
 static u64 runtime_ms(u32 n)
 {
-	return vcpu_stat((u32)g[n].vcpu)->runtime_ns / 1000000;
+	return vcpu_stat(g[n].vcpu)->runtime_ns / 1000000;
 }
 
 static s64 create_pool(const char *policy, u64 cpus)

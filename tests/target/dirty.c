@@ -64,9 +64,9 @@ void test_dirty(void)
 	report(hc(CORBEL_HC_DIRTY, g.vm, FIRST, SPAN, buf, CORBEL_DIRTY_START) == 0,
 	       "logging starts");
 	report(read_log(&g, CORBEL_DIRTY_CLEAR) && log_is(0, 0), "nothing is dirty");
-	before = *vcpu_stat((u32)g.vcpu);
+	before = *vcpu_stat(g.vcpu);
 	report(sweep(&g, 0, SWEEP), "it writes %u pages", SWEEP);
-	note("dirty log: %lu faults", vcpu_stat((u32)g.vcpu)->exits[13] - before.exits[13]);
+	note("dirty log: %lu faults", vcpu_stat(g.vcpu)->exits[13] - before.exits[13]);
 	report(read_log(&g, 0) && log_is(0, SWEEP), "exactly these are dirty");
 	report(read_log(&g, CORBEL_DIRTY_CLEAR) && log_is(0, SWEEP),
 	       "and still are when the log is read once more, and cleared");

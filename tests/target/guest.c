@@ -147,7 +147,7 @@ static void check_interrupts(void)
 	       "its LAPIC can be switched on");
 	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && !WORD(&g, 0x500),
 	       "it sleeps in HLT inside the hypervisor");
-	report(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_BLOCKED, "and is shown as blocked");
+	report(vcpu_stat(g.vcpu)->state == CORBEL_VCPU_BLOCKED, "and is shown as blocked");
 	for (u32 i = 1; i <= 3; i++) {
 		report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50 + i) == 1,
 		       "an MSI finds its target");

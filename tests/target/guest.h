@@ -59,6 +59,6 @@ void guest_check_accounting(void);
 	return
 #define FREE(g) report(guest_free(g), "it goes")
 
-struct corbel_vcpu_stat *vcpu_stat(u32 id);
+struct corbel_vcpu_stat *vcpu_stat(s64 number);
 
 #endif

@@ -146,8 +146,21 @@ static s64 doorbell(struct guest *g, u64 at, u64 data, u32 len, u32 flags)
 	return hc(CORBEL_HC_DOORBELL, g->vm, d);
 }
 
-static bool rang(s64 id)
+/* That of port 0x300, if it has this number. */
+static s64 remove_doorbell(struct guest *g, s64 number)
 {
+	struct corbel_doorbell *d = (void *)buf;
+
+	*d = (struct corbel_doorbell){.addr = 0x300,
+				      .len = 4,
+				      .flags = CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_REMOVE,
+				      .id = (u32)number};
+	return hc(CORBEL_HC_DOORBELL, g->vm, d);
+}
+
+static bool rang(s64 number)
+{
+	u32 id = CORBEL_DOORBELL_ID(number);
 	struct corbel_info i;
 	struct corbel_events *e;
 
@@ -160,7 +173,7 @@ static bool rang(s64 id)
 
 static void check_doorbells(void)
 {
-	s64 pio, match, mmio;
+	s64 pio, match, mmio, old;
 	struct guest g;
 	u32 n;
 
@@ -187,8 +200,13 @@ static void check_doorbells(void)
 	       "MMIO rings, its neighbour exits");
 	g.page->rip = 0x1000;
 	g.page->regs_dirty = 1;
-	report(doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO | CORBEL_DOORBELL_REMOVE) == 0,
-	       "a doorbell can be removed");
+	old = pio;
+	report(remove_doorbell(&g, mmio) == -ENOENT && remove_doorbell(&g, pio) == 0,
+	       "a doorbell can be removed, by its own number");
+	pio = doorbell(&g, 0x300, 0, 4, CORBEL_DOORBELL_PIO);
+	report(pio > 0 && pio != old && CORBEL_DOORBELL_ID(pio) != CORBEL_DOORBELL_ID(old) &&
+		   remove_doorbell(&g, old) == -ENOENT && remove_doorbell(&g, pio) == 0,
+	       "the next at the same place has another, and does not answer to the old one");
 	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x300, 0) &&
 		   g.page->io.size == 4 && !rang(pio),
 	       "then the write exits");
@@ -202,15 +220,13 @@ static void check_remote(void)
 	MAKE(&g, 0, g_spin);
 	guest_pin(&g, 2);
 	guest_resume(&g);
-	report(WAIT(vcpu_stat((u32)g.vcpu)->state == CORBEL_VCPU_RUNNING &&
-			vcpu_stat((u32)g.vcpu)->cpu == 1,
+	report(WAIT(vcpu_stat(g.vcpu)->state == CORBEL_VCPU_RUNNING && vcpu_stat(g.vcpu)->cpu == 1,
 		    1000),
 	       "a pinned guest runs on its CPU");
 	guest_pin(&g, 1);
-	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 0, 1000),
-	       "pinned elsewhere it moves while it runs");
+	report(WAIT(vcpu_stat(g.vcpu)->cpu == 0, 1000), "pinned elsewhere it moves while it runs");
 	guest_pin(&g, 2);
-	report(WAIT(vcpu_stat((u32)g.vcpu)->cpu == 1, 1000), "and back");
+	report(WAIT(vcpu_stat(g.vcpu)->cpu == 1, 1000), "and back");
 	report(hc(CORBEL_HC_SCHED, g.vcpu, 0, BIT(40), 0) == -EINVAL &&
 		   hc(CORBEL_HC_SCHED, g.vcpu, 1 << 20, 0, 0) == -EINVAL &&
 		   hc(CORBEL_HC_SCHED, g.vcpu, 0, 0, 1000000) == -EINVAL,

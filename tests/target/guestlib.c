@@ -120,7 +120,8 @@ bool guest_wait(struct guest *g, u32 ms)
 	struct corbel_events *e = (void *)i.events_hpa;
 
 	__atomic_store_n(&e->vcpu_summary, 0, __ATOMIC_SEQ_CST);
-	__atomic_fetch_and(&e->vcpu[g->vcpu / 64], ~BIT(g->vcpu % 64), __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(&e->vcpu[CORBEL_VCPU_ID(g->vcpu) / 64], ~BIT(g->vcpu % 64),
+			   __ATOMIC_SEQ_CST);
 	return g->page->state == CORBEL_VCPU_STOPPED;
 }
 
@@ -136,8 +137,9 @@ u32 guest_run(struct guest *g, u32 ms)
 	return guest_wait(g, ms) ? g->page->exit_reason : CORBEL_EXIT_NONE;
 }
 
-struct corbel_vcpu_stat *vcpu_stat(u32 id)
+struct corbel_vcpu_stat *vcpu_stat(s64 number)
 {
+	u32 id = CORBEL_VCPU_ID(number);
 	static struct corbel_vcpu_stat s __attribute__((aligned(4096)));
 
 	for (u32 i = 0; hc(CORBEL_HC_STAT, CORBEL_STAT_VCPU, i, &s, sizeof(s)) > 0; i++)

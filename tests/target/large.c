@@ -45,7 +45,7 @@ static u64 tables(struct guest *g)
 
 static u64 faults(struct guest *g)
 {
-	return vcpu_stat((u32)g->vcpu)->exits[13];
+	return vcpu_stat(g->vcpu)->exits[13];
 }
 
 /* The code at an offset in the first large page. */

@@ -14,7 +14,7 @@ static u64 at_start[4];
 
 static u64 runtime_ms(u32 n)
 {
-	return vcpu_stat((u32)g[n].vcpu)->runtime_ns / 1000000;
+	return vcpu_stat(g[n].vcpu)->runtime_ns / 1000000;
 }
 
 static void measure(u64 run[4])
@@ -55,9 +55,9 @@ static s64 create_pool(char name, const char *policy, u64 cpus)
 	return call_pool(CORBEL_POOL_CREATE, 0, cpus, 0);
 }
 
-static s64 set_budget(u32 n, u32 vcpu, u32 period_us, u32 budget_us)
+static s64 set_budget(u32 n, u64 vcpu, u32 period_us, u32 budget_us)
 {
-	pool_call.vcpu = vcpu;
+	pool_call.vcpu = vcpu == CORBEL_POOL_ALL ? CORBEL_POOL_ALL : CORBEL_VCPU_ID(vcpu);
 	return call_pool(CORBEL_POOL_BUDGET, 0, (u64)budget_us << 32 | period_us, n);
 }
 
@@ -96,7 +96,7 @@ static void check_deadlines(void)
 	       "30 %% and 40 %% fit");
 	report(call_pool(CORBEL_POOL_MOVE, pool, 0, 1) == -ENOSPC &&
 		   set_budget(3, ~0u, 50000, 20001) == -ENOSPC &&
-		   vcpu_stat((u32)g[3].vcpu)->budget_us == 20000,
+		   vcpu_stat(g[3].vcpu)->budget_us == 20000,
 	       "no more do");
 	good = runs_percent(2, 30, &ran[0]) && runs_percent(3, 40, &ran[1]);
 	report(good, "each hog has what it was promised (%lu and %lu ms)", ran[0], ran[1]);
@@ -120,7 +120,7 @@ static void check_null(void)
 		   call_pool(CORBEL_POOL_MOVE, pool, 0, 3) == -ENOSPC,
 	       "of two hogs one has a CPU to itself");
 	runs_percent(2, 100, &ran);
-	v = vcpu_stat((u32)g[2].vcpu);
+	v = vcpu_stat(g[2].vcpu);
 	report(v->cpu == 2 && v->runs_on == 4 && ran > 800, "and runs there (%lu ms)", ran);
 	report(hc(CORBEL_HC_VCPU_CREATE, g[2].vm, 9) == -ENOSPC, "another vCPU it has not");
 	report(!call_pool(CORBEL_POOL_MOVE, 0, 0, 2) &&
@@ -173,8 +173,8 @@ void test_sched(void)
 	       run[1]);
 	report(is_one_to_three(run), "weights 1:3 are 1:3 within 10 %% (%lu and %lu ms)", run[2],
 	       run[3]);
-	report(vcpu_stat((u32)g[0].vcpu)->cpu == 1 && vcpu_stat((u32)g[1].vcpu)->cpu == 1 &&
-		   vcpu_stat((u32)g[2].vcpu)->cpu == 2 && vcpu_stat((u32)g[3].vcpu)->cpu == 2,
+	report(vcpu_stat(g[0].vcpu)->cpu == 1 && vcpu_stat(g[1].vcpu)->cpu == 1 &&
+		   vcpu_stat(g[2].vcpu)->cpu == 2 && vcpu_stat(g[3].vcpu)->cpu == 2,
 	       "affinity is kept");
 	/* On a busy host the emulator itself is late, now and then; a wake-up forgotten is always.
 	 */

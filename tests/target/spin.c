@@ -16,7 +16,7 @@ static struct guest g, h;
 
 static u64 exits(u32 reason)
 {
-	return vcpu_stat((u32)g.vcpu)->exits[reason] + vcpu_stat((u32)h.vcpu)->exits[reason];
+	return vcpu_stat(g.vcpu)->exits[reason] + vcpu_stat(h.vcpu)->exits[reason];
 }
 
 /* Until they have taken many turns. Returns how many of these exits there were meanwhile. */

@@ -233,8 +233,8 @@ static inline bool fake_borrow(struct vcpu *v)
 	if (meddles) {
 		meddles = false;
 		meddled[0] = v->stopped;
-		meddled[1] = call(CORBEL_HC_VCPU_SET, v->id, CORBEL_STATE_SREGS, 8, 0);
-		meddled[2] = call(CORBEL_HC_VCPU_GET, v->id, CORBEL_STATE_SREGS, 0, 0);
+		meddled[1] = call(CORBEL_HC_VCPU_SET, v->number, CORBEL_STATE_SREGS, 8, 0);
+		meddled[2] = call(CORBEL_HC_VCPU_GET, v->number, CORBEL_STATE_SREGS, 0, 0);
 	}
 	return borrows;
 }
@@ -272,7 +272,7 @@ static inline void dom0_start(void)
 
 	arena_init(64ull << 20);
 	pool_init(1 << 20, 32 << 20);
-	caller = vcpu_by_id(vcpu_create(vm_create_dom0(&ops), 0));
+	caller = vcpu_by_number(vcpu_create(vm_create_dom0(&ops), 0));
 }
 
 static inline s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d)

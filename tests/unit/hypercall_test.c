@@ -15,7 +15,7 @@
 static void test_states(void)
 {
 	s64 vm = make_vm(0, 0), id = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0);
-	struct vcpu *v = vcpu_by_id(id);
+	struct vcpu *v = vcpu_by_number(id);
 
 	CHECK(vm > 0 && v && v->stopped, "a VM and its vCPU, which is stopped");
 	moves = 0;
@@ -46,16 +46,17 @@ static void test_states(void)
 		  call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, PAGE_SIZE + 1, 0) == -EINVAL,
 	      "unknown states and more than a page are refused");
 	off = false;
-	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_id(id) == v,
+	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_number(id) == v,
 	      "one that its CPU has not let go of stays");
 	off = true;
 	CHECK(call(CORBEL_HC_VM_DESTROY, vm, 0, 0, 0) == -EBUSY, "a VM with vCPUs stays");
 	timer_wakes = true;
-	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_id(id) == v,
+	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_number(id) == v,
 	      "nor while its timer wakes it");
 	timer_wakes = false;
 	off = true;
-	CHECK(!call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) && !vcpu_by_id(id), "it goes when it can");
+	CHECK(!call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) && !vcpu_by_number(id),
+	      "it goes when it can");
 
 	maps = 0;
 	CHECK(call(CORBEL_HC_MAP_ONE, vm, 5, 7, 0) == 1 && maps == 1, "memory is mapped");
@@ -90,7 +91,7 @@ static void test_takeover(void)
 	CHECK(!call(CORBEL_HC_KERNEL, 0, 0, 0, 0) && unmapped >= 2 * p2m_gfn_end() && pauses == 2,
 	      "a kernel ends: all VMs lose all memory, and all their vCPUs are to stop");
 	CHECK(!caller->event_vector && forgotten == 1, "no events are bound any more");
-	CHECK(vcpu_by_id(id)->page && call(CORBEL_HC_VCPU_CREATE, vm, 2, 0, 0) == -ENOENT &&
+	CHECK(vcpu_by_number(id)->page && call(CORBEL_HC_VCPU_CREATE, vm, 2, 0, 0) == -ENOENT &&
 		  make_vm(0, 0) == -EBUSY,
 	      "what there is stays, nothing new is made");
 	let_go = 0;
@@ -98,12 +99,12 @@ static void test_takeover(void)
 	CHECK(let_go == 1, "its own devices are let go when it has shut them down");
 	takeover_kernel_ends(caller);
 	CHECK(pauses == 2, "a second time there is nothing to end");
-	vcpu_by_id(second)->stopped = 0;
+	vcpu_by_number(second)->stopped = 0;
 	CHECK(call(CORBEL_HC_KERNEL, 1, 0, 0, 0) == -EAGAIN && make_vm(0, 0) == -EBUSY,
 	      "another begins, but not while a vCPU runs");
-	vcpu_by_id(second)->stopped = 1;
+	vcpu_by_number(second)->stopped = 1;
 	forgotten = 0;
-	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_id(id) && !vm_by_id(vm) &&
+	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_number(id) && !vm_by_id(vm) &&
 		  !vm_by_id(empty) && pool_free_bytes() == had,
 	      "then all is freed (%lu of %lu bytes)", pool_free_bytes(), had);
 	CHECK(forgotten == 2, "and what vCPUs told that stopped meanwhile");
@@ -314,8 +315,8 @@ static void test_refused(void)
 		  call(CORBEL_HC_VM_DESTROY, 0, 0, 0, 0) == -ENOENT &&
 		  call(CORBEL_HC_PROMISE, 0, 1, 0, 0) == -ENOENT,
 	      "dom0 is no VM to its own hypercalls");
-	CHECK(call(CORBEL_HC_VCPU_GET, caller->id, 0, 0, 0) == -ENOENT &&
-		  call(CORBEL_HC_VCPU_DESTROY, caller->id, 0, 0, 0) == -ENOENT &&
+	CHECK(call(CORBEL_HC_VCPU_GET, caller->number, 0, 0, 0) == -ENOENT &&
+		  call(CORBEL_HC_VCPU_DESTROY, caller->number, 0, 0, 0) == -ENOENT &&
 		  call(CORBEL_HC_NMI, ~0ull, 0, 0, 0) == -ENOENT,
 	      "nor are its vCPUs vCPUs, nor is nonsense");
 	CHECK(call(CORBEL_HC_VM_CREATE, 0xff0, 0, 0, 0) == -EINVAL,
@@ -355,8 +356,9 @@ s64 sched_set_budget(struct sched_group *g, struct sched_unit *u, u32 period, u3
 	return 8;
 }
 
-static s64 call_budget(u32 vm, u32 vcpu)
+static s64 call_budget(u32 vm, u64 number)
 {
+	u32 vcpu = number == CORBEL_POOL_ALL ? CORBEL_POOL_ALL : CORBEL_VCPU_ID(number);
 	struct corbel_pool_call c = {
 	    .op = CORBEL_POOL_BUDGET, .vm = vm, .vcpu = vcpu, .period_us = 70, .budget_us = 30};
 
@@ -378,10 +380,10 @@ static void check_budgets(s64 vm)
 	u32 vcpus;
 
 	CHECK(call_budget(0, 0) == -ENOENT && call_budget(0, CORBEL_POOL_ALL) == -ENOENT &&
-		  call_budget(vm, 99999) == -ENOENT && call_budget(other, id) == -ENOENT &&
+		  call_budget(vm, 999) == -ENOENT && call_budget(other, id) == -ENOENT &&
 		  call_budget(vm, 0) == -ENOENT && !budget_calls,
 	      "dom0 has no budget, and no VM another's vCPU");
-	CHECK(call_budget(vm, id) == 8 && budget_of == &vcpu_by_id(id)->sched &&
+	CHECK(call_budget(vm, id) == 8 && budget_of == &vcpu_by_number(id)->sched &&
 		  moved == &vm_by_id(vm)->sched && budget_us[0] == 70 && budget_us[1] == 30,
 	      "a vCPU has one");
 	CHECK(call_budget(vm, CORBEL_POOL_ALL) == 8 && !budget_of, "so has a whole VM");
@@ -652,7 +654,7 @@ static void test_low(void)
 	CHECK(id > 0, "what is no table has place");
 	table = pool_alloc(0, &vm_by_id(vm)->tables);
 	CHECK(virt_to_hpa(table).v >> PAGE_SHIFT >= BLOCK(0) &&
-		  virt_to_hpa(vcpu_by_id(id)).v >> PAGE_SHIFT < BLOCK(0),
+		  virt_to_hpa(vcpu_by_number(id)).v >> PAGE_SHIFT < BLOCK(0),
 	      "tables lie in what was lent, and nothing else does");
 	pool_free(table, 0, &vm_by_id(vm)->tables);
 	/* dom0's kernel goes, though a VM is half freed and a block on its way */
@@ -690,6 +692,75 @@ static void test_doorbells(void)
 	CHECK(pool_free_bytes() == before && !doorbell_total(), "which go with it");
 }
 
+/* ---- numbers that are out of date ---- */
+
+static s64 remove_doorbell(s64 vm, struct corbel_doorbell d, s64 number)
+{
+	d.flags |= CORBEL_DOORBELL_REMOVE;
+	d.id = number;
+	memcpy(dom0_page, &d, sizeof(d));
+	return call(CORBEL_HC_DOORBELL, vm, 0, 0, 0);
+}
+
+static s64 add_doorbell(s64 vm, struct corbel_doorbell d)
+{
+	memcpy(dom0_page, &d, sizeof(d));
+	return call(CORBEL_HC_DOORBELL, vm, 0, 0, 0);
+}
+
+/* Each id is given again only when all others have been: who rings late rings nobody. */
+static void test_doorbell_numbers(void)
+{
+	struct corbel_doorbell d = {.addr = 0x510, .len = 1, .flags = CORBEL_DOORBELL_PIO};
+	struct corbel_doorbell other = {.addr = 0x600, .len = 1, .flags = CORBEL_DOORBELL_PIO};
+	static bool had[CORBEL_MAX_DOORBELLS];
+	s64 vm = make_vm(0, 0), stays = add_doorbell(vm, other), old = -1, number;
+	u32 wrong = 0, again = 0;
+
+	for (u32 i = 0; i < CORBEL_MAX_DOORBELLS - 1; i++) {
+		number = add_doorbell(vm, d);
+		wrong += number < 0 || number == old || remove_doorbell(vm, d, old) != -ENOENT ||
+			 remove_doorbell(vm, d, stays) != -ENOENT;
+		again += had[CORBEL_DOORBELL_ID(number)];
+		had[CORBEL_DOORBELL_ID(number)] = true;
+		wrong += remove_doorbell(vm, d, number) != 0 ||
+			 remove_doorbell(vm, d, number) != -ENOENT;
+		old = number;
+	}
+	CHECK(!wrong && doorbell_total() == 1,
+	      "a doorbell is removed by its own number only, once");
+	CHECK(!again && !had[CORBEL_DOORBELL_ID(stays)],
+	      "and no id is given twice before all have been");
+	number = add_doorbell(vm, d);
+	CHECK(number > old && had[CORBEL_DOORBELL_ID(number)], "then they are, with other numbers");
+	CHECK(!remove_doorbell(vm, other, stays) && !remove_doorbell(vm, d, number),
+	      "the first still answers to its own");
+	free_vm(vm, 0);
+}
+
+static void test_vcpu_numbers(void)
+{
+	static const u32 calls[] = {
+	    CORBEL_HC_VCPU_DESTROY, CORBEL_HC_VCPU_PAGE, CORBEL_HC_VCPU_RESUME,
+	    CORBEL_HC_VCPU_PAUSE,   CORBEL_HC_VCPU_GET,	 CORBEL_HC_VCPU_SET,
+	    CORBEL_HC_NMI,	    CORBEL_HC_EXTINT,	 CORBEL_HC_SCHED};
+	s64 vm = make_vm(0, 0), old = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0), new;
+	u32 taken = 0;
+
+	CHECK(!call(CORBEL_HC_VCPU_DESTROY, old, 0, 0, 0), "a vCPU goes");
+	new = call(CORBEL_HC_VCPU_CREATE, vm, 0, 0, 0);
+	CHECK(new != old &&CORBEL_VCPU_ID(new) == CORBEL_VCPU_ID(old) &&
+		  vcpu_by_id(CORBEL_VCPU_ID(old)) == vcpu_by_number(new),
+	      "another has its id, with a number of its own");
+	for (u32 i = 0; i < ARRAY_SIZE(calls); i++)
+		taken += call(calls[i], old, 0, 0, 0) != -ENOENT ||
+			 call(calls[i], CORBEL_VCPU_ID(old), 0, 0, 0) != -ENOENT;
+	CHECK(!taken && vcpu_by_number(new),
+	      "no call takes the old number, nor the id alone, for it");
+	CHECK(!call(CORBEL_HC_VCPU_DESTROY, new, 0, 0, 0), "it has its own");
+	free_vm(vm, 0);
+}
+
 /* ---- names ---- */
 
 static void test_names(void)
@@ -725,6 +796,8 @@ int main(void)
 	test_low();
 	test_messages();
 	test_doorbells();
+	test_doorbell_numbers();
+	test_vcpu_numbers();
 	test_names();
 	return test_end();
 }

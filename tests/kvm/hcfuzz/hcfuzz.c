@@ -31,6 +31,8 @@ static struct page *block;	    /* to be lent */
 static long vms[VMS], vcpus[VCPUS]; /* ids, or 0 and -1 */
 static u8 *shared[VCPUS];	    /* two pages each, mapped for good once known */
 static long shared_at[VCPUS];
+static long stale[VCPUS]; /* numbers of vCPUs that are gone */
+static atomic64_t out_of_date, taken;
 static DEFINE_MUTEX(table_lock);
 static atomic64_t calls, answered;
 static atomic_t running = ATOMIC_INIT(0);
@@ -224,6 +226,7 @@ static long destroy_vcpu_locked(u32 i)
 	if (shared[i])
 		memunmap(shared[i]);
 	shared[i] = NULL;
+	WRITE_ONCE(stale[i], vcpus[i]);
 	WRITE_ONCE(vcpus[i], -1);
 	return 0;
 }
@@ -414,6 +417,20 @@ static void one(struct rng *r, u8 *page)
 #pragma GCC diagnostic pop
 }
 
+/* Another may have its place, and be at work, but not its number. */
+static void try_stale(struct rng *r)
+{
+	static const u32 calls_of[] = {CORBEL_HC_VCPU_DESTROY, CORBEL_HC_VCPU_PAGE,
+				       CORBEL_HC_VCPU_RESUME, CORBEL_HC_VCPU_SET, CORBEL_HC_NMI};
+	long number = READ_ONCE(stale[below(r, VCPUS)]);
+
+	if (number <= 0)
+		return;
+	atomic64_inc(&out_of_date);
+	if (call(calls_of[below(r, ARRAY_SIZE(calls_of))], number, 0, 0, 0, 0) != -ENOENT)
+		atomic64_inc(&taken);
+}
+
 static int fuzz(void *arg)
 {
 	struct rng r = {seed * 1000003 + (unsigned long)arg * 7919 + 1};
@@ -422,6 +439,8 @@ static int fuzz(void *arg)
 
 	while (page && time_before(jiffies, end)) {
 		one(&r, page);
+		if (below(&r, 64) == 0)
+			try_stale(&r);
 		if (++n % 16 == 0)
 			cond_resched();
 	}
@@ -625,6 +644,9 @@ static int __init hcfuzz_init(void)
 		return -EIO;
 	pr_info("hcfuzz: %lld calls, %lld answered\n", atomic64_read(&calls),
 		atomic64_read(&answered));
+	pr_info("hcfuzz: %sok - a vCPU's number is nobody's when it is gone (%lld tries)\n",
+		!atomic64_read(&taken) && atomic64_read(&out_of_date) ? "" : "not ",
+		atomic64_read(&out_of_date));
 	pr_info("hcfuzz: %sok - all VMs and vCPUs can be taken down\n", gone ? "" : "not ");
 	gone = before.vms == after.vms && before.vcpus == after.vcpus &&
 	       before.doorbells == after.doorbells &&
