@@ -107,18 +107,6 @@ static int unbind_last(void)
 	return 0;
 }
 
-/* Each guest is told that it has been stopped, as by KVM_KVMCLOCK_CTRL, and all stand still yet. */
-static void tell_stopped(void)
-{
-	u32 id;
-
-	rcu_read_lock();
-	for (id = 0; id < ARRAY_SIZE(vcpus); id++)
-		if (rcu_access_pointer(vcpus[id]))
-			HC3(VCPU_SET, id, CORBEL_STATE_CLOCK_STOPPED, 0);
-	rcu_read_unlock();
-}
-
 static void bind_again(void)
 {
 	unsigned int cpu = smp_processor_id();
@@ -127,7 +115,7 @@ static void bind_again(void)
 
 	if (r < 0)
 		pr_err("event interrupt of CPU %u refused after the sleep (%ld)\n", cpu, r);
-	tell_stopped();
+	cb_event_tell_stopped();
 	event_interrupt(0, NULL); /* nobody was told of what has been since */
 }
 

@@ -325,6 +325,9 @@ void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 /* All vCPUs stop, as by VCPU_PAUSE (at their next resume if they are stopped), and go on. */
 void cb_event_pause_vcpus(void);
+/* Each guest is told that it has stood still, as by KVM_KVMCLOCK_CTRL. They do when this is called.
+ */
+void cb_event_tell_stopped(void);
 /*
  * After del the doorbell's eventfd is not touched any more. An id is another VM's as soon as the
  * hypervisor has it back: it is taken and added, or given back and deleted, without anybody else's

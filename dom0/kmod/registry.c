@@ -95,7 +95,7 @@ void cb_event_del_vcpu(struct cb_vcpu *v)
 	RCU_INIT_POINTER(vcpus[CORBEL_VCPU_ID(v->number)], NULL);
 }
 
-void cb_event_pause_vcpus(void)
+static void each_vcpu(void (*fn)(struct cb_vcpu *v))
 {
 	struct cb_vcpu *v;
 	u32 id;
@@ -104,9 +104,29 @@ void cb_event_pause_vcpus(void)
 	for (id = 0; id < ARRAY_SIZE(vcpus); id++) {
 		v = rcu_dereference(vcpus[id]);
 		if (v)
-			HC1(VCPU_PAUSE, v->number);
+			fn(v);
 	}
 	rcu_read_unlock();
+}
+
+static void pause_vcpu(struct cb_vcpu *v)
+{
+	HC1(VCPU_PAUSE, v->number);
+}
+
+void cb_event_pause_vcpus(void)
+{
+	each_vcpu(pause_vcpu);
+}
+
+static void tell_stopped(struct cb_vcpu *v)
+{
+	HC3(VCPU_SET, v->number, CORBEL_STATE_CLOCK_STOPPED, 0);
+}
+
+void cb_event_tell_stopped(void)
+{
+	each_vcpu(tell_stopped);
 }
 
 void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx)

@@ -18,19 +18,24 @@ static inline void wake_up(u32 *wait)
 	__atomic_fetch_add(wait, 1, __ATOMIC_SEQ_CST);
 }
 
-static u64 paused[4];
-static u32 pauses;
+static u64 paused[4], told[4];
+static u32 pauses, tells;
 
 static void note_call(u64 nr, u64 number)
 {
 	if (nr == CORBEL_HC_VCPU_PAUSE && pauses < ARRAY_SIZE(paused))
 		paused[pauses++] = number;
+	if (nr == CORBEL_HC_VCPU_SET && tells < ARRAY_SIZE(told))
+		told[tells++] = number;
 }
 #define HC1(call, arg) note_call(CORBEL_HC_##call, arg)
+#define HC3(call, arg, what, n)                                                                    \
+	note_call((what) == CORBEL_STATE_CLOCK_STOPPED ? CORBEL_HC_##call : 0, arg)
 
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
 void cb_event_pause_vcpus(void);
+void cb_event_tell_stopped(void);
 void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx);
 void cb_event_del_doorbell(u32 number);
 void cb_event_sync_doorbells(void);
@@ -89,6 +94,9 @@ static void test_vcpus(void)
 	cb_event_pause_vcpus();
 	CHECK(pauses == 2 && paused[0] == a.number && paused[1] == last.number,
 	      "all can be made to stop, by their numbers");
+	cb_event_tell_stopped();
+	CHECK(tells == 2 && told[0] == a.number && told[1] == last.number,
+	      "and told that they have stood still");
 	cb_event_del_vcpu(&a);
 	stops(a.number);
 	cb_registry_scan();
