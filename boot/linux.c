@@ -535,8 +535,10 @@ static void build_page_tables(u64 at, u64 *pml4)
  * Before the user's own words, which so have the last one. dom0 is not to sleep by the ports that
  * its ACPI tables name for deep idle states: the machine would idle inside dom0's vCPU, which the
  * scheduler takes for a busy one. What is left is HLT, which hands the CPU to whoever wants it.
+ * And it is not to compare its TSC with another clock twice a second: that would be kvmclock, which
+ * is made of the TSC.
  */
-#define CMDLINE_OURS "processor.max_cstate=1 "
+#define CMDLINE_OURS "processor.max_cstate=1 tsc=nowatchdog "
 _Static_assert(sizeof(CMDLINE_OURS) + sizeof(boot_info.module_cmdline[0]) <=
 		   LINUX_BLOCK_GDT - LINUX_BLOCK_CMDLINE,
 	       "the block has room for a whole command line");

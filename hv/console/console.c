@@ -13,8 +13,9 @@
 #define LINE_MAX   400
 #define EARLY_MAX  64 /* lines logged before the options are known whose level is kept */
 #define POLL_NS	   200000000ull
-#define DRAIN_NS   1000000ull /* while there is something to send */
-#define FEED_NS	   400000ull  /* interrupts are off so long for it at most, and for one more FIFO */
+#define CALM_NS	   1000000000ull /* the same while dom0 hears each port: it may have stopped */
+#define DRAIN_NS   1000000ull	 /* while there is something to send */
+#define FEED_NS	   400000ull /* interrupts are off so long for it at most, and for one more FIFO */
 #define DEAD_NS	   5000000000ull /* a port that has sent nothing for so long never will */
 #define DEAD_LOOKS 1000		 /* nor at so many looks: we ourselves may have stood still */
 #define IMPORTANT  8192		 /* of a ring is kept for warnings and errors */
@@ -219,11 +220,12 @@ static void drain_fn(struct timer *t)
 
 void console_work(void)
 {
-	struct timer *t = &drain_timers[this_cpu()->index];
+	struct timer *t;
 	bool mine;
 
-	if (!READ_ONCE(wants_drainer))
+	if (likely(!READ_ONCE(wants_drainer)))
 		return;
+	t = &drain_timers[this_cpu()->index];
 	console_lock();
 	mine = !has_drainer && is_pending();
 	has_drainer |= mine;
@@ -379,15 +381,19 @@ static void handle_keys(const struct uart_keys *keys)
 static void poll_input(struct timer *t)
 {
 	struct uart_keys keys = {0};
+	u64 later = CALM_NS;
 
 	console_lock();
-	for (u32 i = 0; i < uart_count; i++)
+	for (u32 i = 0; i < uart_count; i++) {
 		uart_poll(&uarts[i], &keys);
+		if (!uart_is_heard(&uarts[i]))
+			later = POLL_NS;
+	}
 	tell_dead();
 	console_unlock();
 	console_work();
 	handle_keys(&keys);
-	timer_arm(t, rdtsc() + ns_to_tsc(POLL_NS));
+	timer_arm(t, rdtsc() + ns_to_tsc(later));
 }
 
 void console_start_polling(void)

@@ -257,6 +257,11 @@ void uart_poll(struct uart *u, struct uart_keys *keys)
 	sync_ier(u);
 }
 
+bool uart_is_heard(const struct uart *u)
+{
+	return u->rx_dead || (!u->to_hv && u->ier & IER_RX && !is_looped(u));
+}
+
 /* ---- dom0's accesses ---- */
 
 static u8 read_rbr(struct uart *u)

@@ -122,3 +122,5 @@ u8 uart_dom0_in(struct uart *u, u8 reg, struct uart_keys *keys);
 void uart_dom0_out(struct uart *u, u8 reg, u8 val);
 /* Take in what the chip has received. */
 void uart_poll(struct uart *u, struct uart_keys *keys);
+/* dom0 is interrupted for what is received, and so takes it in: uart_poll() need not be often. */
+bool uart_is_heard(const struct uart *u);

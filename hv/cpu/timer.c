@@ -181,6 +181,18 @@ void timer_cancel(struct timer *t)
 	lock_release(&h->lock);
 }
 
+void timer_idle(struct timer *t)
+{
+	struct heap *h = this_cpu()->timer;
+
+	lock_acquire(&h->lock);
+	if (h->n > 1 && h->at[0] == t)
+		heap_remove(h, t);
+	if (h->armed && h->n && h->armed < h->at[0]->deadline)
+		arm_hardware(h);
+	lock_release(&h->lock);
+}
+
 void timer_cancel_wait(struct timer *t)
 {
 	do {

@@ -33,6 +33,11 @@ void timer_arm(struct timer *t, u64 deadline_tsc);
 /* After return fn is not pending; it may still be running on another CPU. */
 void timer_cancel(struct timer *t);
 /*
+ * This CPU is about to idle, and t, if it is the next to fire here, need not fire. After return the
+ * hardware waits for nothing that has been cancelled or put off meanwhile.
+ */
+void timer_idle(struct timer *t);
+/*
  * As timer_cancel(), and fn is not running either: the timer's memory may go. Not from fn, no lock
  * held that fn takes.
  */

@@ -5,9 +5,10 @@
 #include "hv/lib/log.h"
 
 /*
- * A VM's doorbells are two pages of slots in a hash table by address, open addressing, under the
- * VM's lock. A ring reads without it: a slot is filled before its state becomes SLOT_USED, and a
- * removed one is only marked as dead, so that those behind it are still found.
+ * A VM's doorbells are in a page of slots, a hash table by address, open addressing, under the VM's
+ * lock; what does not fit in is in a second page. A ring reads without it: a slot is filled before
+ * its state becomes SLOT_USED, and a removed one is only marked as dead, so that those behind it
+ * are still found: one that is free says that there is no second page, either.
  */
 enum { SLOT_FREE, SLOT_USED, SLOT_DEAD };
 
@@ -17,10 +18,9 @@ struct doorbell {
 	u8 len, state;
 	bool pio, match;
 };
-#define SLOTS (PAGE_SIZE * 2 / sizeof(struct doorbell))
+#define SLOTS (u32)(PAGE_SIZE / sizeof(struct doorbell)) /* of a page */
 _Static_assert(sizeof(struct doorbell) == 24, "slots are packed");
-#define SLOTS_ORDER 1
-#define NUMBERS	    0x7fffffffu /* what a result of 32 bits holds */
+#define NUMBERS 0x7fffffffu /* what a result of 32 bits holds */
 
 /* Ids of all VMs: a bitmap. */
 static u64 ids[CORBEL_MAX_DOORBELLS / 64];
@@ -70,8 +70,8 @@ u32 doorbell_total(void)
 
 static u32 doorbell_hash(bool pio, u64 addr)
 {
-	_Static_assert(SLOTS >= 256, "eight bits are taken");
-	return (addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 56;
+	_Static_assert(SLOTS >= 128, "seven bits are taken");
+	return (addr ^ (u64)pio << 63) * 0x9e3779b97f4a7c15ull >> 57;
 }
 
 /* The slot that is for the same; or NULL, and in *room where it may be put, NULL if nowhere. */
@@ -81,8 +81,8 @@ static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, str
 
 	ASSERT_HELD(&vm->lock);
 	*room = NULL;
-	for (u32 i = 0; i < SLOTS; i++) {
-		struct doorbell *s = &vm->doorbells[(at + i) % SLOTS];
+	for (u32 i = 0; i < DOORBELL_PAGES * SLOTS && vm->doorbells[i / SLOTS]; i++) {
+		struct doorbell *s = &vm->doorbells[i / SLOTS][(at + i) % SLOTS];
 
 		if (s->state == SLOT_USED && s->addr == d->addr && s->data == d->data &&
 		    s->len == d->len && s->pio == d->pio && s->match == d->match)
@@ -97,14 +97,20 @@ static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, str
 
 static int add_locked(struct vm *vm, struct doorbell *d)
 {
-	struct doorbell *slot;
+	struct doorbell *slot, *more = NULL;
 	int number;
 
 	ASSERT_HELD(&vm->lock);
 	if (find_locked(vm, d, &slot))
 		return -EEXIST;
+	if (!slot && !vm->doorbells[1]) /* it is promised */
+		slot = more = pool_alloc(0, &vm->acct);
 	if (!slot)
 		return -ENOSPC;
+	if (more) {
+		__atomic_store_n(&vm->doorbells[1], more, __ATOMIC_RELEASE);
+		slot = &more[doorbell_hash(d->pio, d->addr)];
+	}
 	number = id_take();
 	if (number < 0)
 		return number;
@@ -132,8 +138,8 @@ static int remove_locked(struct vm *vm, const struct doorbell *d)
 
 int doorbell_init(struct vm *vm)
 {
-	vm->doorbells = pool_alloc(SLOTS_ORDER, &vm->acct);
-	return vm->doorbells ? 0 : -ENOMEM;
+	vm->doorbells[0] = pool_alloc(0, &vm->acct);
+	return vm->doorbells[0] ? 0 : -ENOMEM;
 }
 
 int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
@@ -160,23 +166,41 @@ int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
 	return ret;
 }
 
-bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
+/* The doorbell of that access in one page; *more: there may be one in the next. */
+static inline const struct doorbell *find_in(const struct doorbell *first, bool pio, u64 addr,
+					     u32 len, u64 val, bool *more)
 {
-	const struct doorbell *first = vm->doorbells, *s = first + doorbell_hash(pio, addr);
-	u32 left = SLOTS;
+	const struct doorbell *s = first + doorbell_hash(pio, addr);
 
-	for (;;) {
+	*more = false;
+	for (u32 left = SLOTS; left; left--) {
 		u8 state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
 		if (likely(state == SLOT_USED && s->addr == addr && s->pio == pio &&
 			   (!s->len || s->len == len) &&
 			   (!s->match || s->data == (val & ~0ull >> (64 - 8 * len)))))
-			break;
-		if (state == SLOT_FREE || !--left)
-			return false;
+			return s;
+		if (state == SLOT_FREE)
+			return NULL;
 		if (++s == first + SLOTS)
 			s = first;
 	}
+	*more = true;
+	return NULL;
+}
+
+bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
+{
+	bool more;
+	const struct doorbell *second, *s = find_in(vm->doorbells[0], pio, addr, len, val, &more);
+
+	if (unlikely(more)) {
+		second = __atomic_load_n(&vm->doorbells[1], __ATOMIC_ACQUIRE);
+		if (second)
+			s = find_in(second, pio, addr, len, val, &more);
+	}
+	if (!s)
+		return false;
 	event_doorbell(CORBEL_DOORBELL_ID(READ_ONCE(s->number)));
 	return true;
 }
@@ -184,11 +208,11 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 void doorbell_destroy(struct vm *vm)
 {
 	BUG_ON(vm->vcpu_count); /* none is left to ring */
-	if (!vm->doorbells)
-		return;
-	for (u32 i = 0; i < SLOTS; i++)
-		if (vm->doorbells[i].state == SLOT_USED)
-			id_give(vm->doorbells[i].number);
-	pool_free(vm->doorbells, SLOTS_ORDER, &vm->acct);
-	vm->doorbells = NULL;
+	for (u32 k = 0; k < DOORBELL_PAGES && vm->doorbells[k]; k++) {
+		for (u32 i = 0; i < SLOTS; i++)
+			if (vm->doorbells[k][i].state == SLOT_USED)
+				id_give(vm->doorbells[k][i].number);
+		pool_free(vm->doorbells[k], 0, &vm->acct);
+		vm->doorbells[k] = NULL;
+	}
 }

@@ -324,7 +324,8 @@ static void slice_end_fn(struct timer *t)
 }
 
 /*
- * A timer that comes too early is cheaper than arming it again whenever slices follow each other.
+ * A timer that comes too early is cheaper than arming it again whenever slices follow each other,
+ * but not when it ends the sleep of a CPU that idles: idle_cpu().
  */
 static void arm_slice(struct cpu *c, u64 slice_end)
 {
@@ -352,13 +353,15 @@ static void __noreturn park_cpu(struct cpu *c)
 	smp_park();
 }
 
-static void idle_cpu(struct cpu *c)
+static void idle_cpu(struct cpu *c, u64 slice_end)
 {
 	u64 before = rdtsc();
 
 	c->current = NULL;
 	if (unlikely(READ_ONCE(smp_parking)))
 		park_cpu(c);
+	if (slice_end == SCHED_NEVER)
+		timer_idle(&slice_timers[c->index]);
 	if (!READ_ONCE(c->resched))
 		cpu_idle();
 	c->idle_tsc += rdtsc() - before;
@@ -414,7 +417,7 @@ void cpu_main(void)
 		arm_slice(c, slice_end);
 		if (!u) {
 			ran = NULL;
-			idle_cpu(c);
+			idle_cpu(c, slice_end);
 			continue;
 		}
 		/*

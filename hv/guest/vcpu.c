@@ -39,6 +39,7 @@ u32 vcpu_total(void)
 struct vcpu_block {
 	struct vcpu vcpu;
 	struct vcpu_emul emul;
+	u8 arch[VCPU_ARCH_BYTES] __aligned(64);
 };
 #define VCPU_ORDER 1
 _Static_assert(sizeof(struct vcpu_block) <= PAGE_SIZE << VCPU_ORDER, "a vCPU fits its pages");
@@ -73,8 +74,7 @@ static void vcpu_free(struct vcpu *v)
 {
 	struct account *acct = &v->vm->acct;
 
-	if (v->arch)
-		hvm->vcpu_destroy(v);
+	hvm->vcpu_destroy(v);
 	pool_free(shared_plain(v->page), SHARED_ORDER, acct);
 	pool_free(v->xsave, 0, acct);
 	pool_free(v->cpuid, 0, acct);
@@ -91,6 +91,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 	v->vm = vm;
 	v->p2m = &vm->p2m;
 	v->emul = &block->emul;
+	v->arch = block->arch;
 	v->xsave = pool_alloc(0, &vm->acct);
 	v->cpuid = pool_alloc(0, &vm->acct);
 	v->platform_info = CPUID_CAN_FAULT;

@@ -53,8 +53,9 @@ typedef void complete_fn(struct vcpu *v);
 #define DUE_SMI	   BIT(10) /* request */
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
-#define VCPU_MAX_CPUID 96
-#define XSAVE_BYTES    4096
+#define VCPU_MAX_CPUID	96
+#define VCPU_ARCH_BYTES 384u
+#define XSAVE_BYTES	4096
 
 /*
  * What nothing else is said of belongs to the CPU that runs the vCPU, and to dom0's hypercalls
@@ -81,7 +82,7 @@ struct vcpu {
 	struct sched_unit sched; /* as the scheduler says */
 	struct lapic lapic;	 /* as it says itself: others set IRR bits */
 	struct pv_state pv;	 /* own CPU, but `unhalted`: any */
-	void *arch;		 /* back end's; set once */
+	void *arch;		 /* VCPU_ARCH_BYTES of the back end's; set once */
 
 	/* Events to deliver at the next entry */
 	struct {

@@ -100,10 +100,21 @@ static void vm_free(struct vm *vm)
 	pool_free(vm, VM_ORDER, NULL);
 }
 
+/* All ports exit: of all guests, which change it no more than the hardware does. Set once */
+static u8 *guest_io_map;
+
+static u8 *alloc_io_map(void)
+{
+	u8 *map = pool_alloc(hvm->io_map_order, NULL);
+
+	if (map)
+		memset(map, 0xff, PAGE_SIZE << hvm->io_map_order);
+	return map;
+}
+
 static void free_maps(struct vm *vm)
 {
 	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
-	pool_free(vm->io_map, hvm->io_map_order, &vm->acct);
 	msr_filter_free(vm);
 }
 
@@ -135,12 +146,11 @@ void vm_set_direct_msrs(struct vm *vm)
 /* All other MSRs, and all ports, exit. */
 static int alloc_maps(struct vm *vm)
 {
+	vm->io_map = vm->is_dom0 ? alloc_io_map() : guest_io_map;
 	vm->msr_map = pool_alloc(hvm_caps.msr_map_order, &vm->acct);
-	vm->io_map = pool_alloc(hvm->io_map_order, &vm->acct);
 	if (!vm->msr_map || !vm->io_map)
 		return -ENOMEM;
 	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
-	memset(vm->io_map, 0xff, PAGE_SIZE << hvm->io_map_order);
 	vm_set_direct_msrs(vm);
 	return 0;
 }
@@ -245,7 +255,7 @@ int vm_create(const struct corbel_vm_create *c)
 	copy_name(vm->name, c->name);
 	vm->user = c->user;
 	vm->user_pages = c->user_pages;
-	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order) + BIT(hvm->io_map_order));
+	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order));
 	if (!ret)
 		ret = vm_promise_tables(vm, VM_TABLES, true);
 	if (!ret)
@@ -277,7 +287,8 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	if (alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL, NULL) ||
+	guest_io_map = alloc_io_map();
+	if (!guest_io_map || alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL, NULL) ||
 	    table_add(&vms, dom0, &dom0->id))
 		return NULL;
 	BUG_ON(dom0->id);

@@ -47,7 +47,8 @@ void *table_find(const struct id_table *t, u64 id); /* NULL on nonsense */
 int table_add(struct id_table *t, void *what, u32 *id);
 void table_remove(struct id_table *t, u32 id);
 
-#define VM_NAME_BYTES 32
+#define VM_NAME_BYTES  32
+#define DOORBELL_PAGES 2u
 
 /* What nothing else is said of is set once, before others can find the VM; "lock": changed under
  * it. */
@@ -81,13 +82,15 @@ struct vm {
 	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
 	u64 clock_anchor_tsc;
-	struct doorbell *doorbells; /* hv/guest/doorbell.c; set once */
-	u32 doorbell_count;	    /* lock */
-	struct lock tsc_lock;	    /* LOCK_VM_TSC: what follows */
-	u64 tsc_offset_base; /* the offset the VMM last set for all vCPUs, and at which rate */
+	/* hv/guest/doorbell.c; set once each, the second when the first is full */
+	struct doorbell *doorbells[DOORBELL_PAGES];
+	u32 doorbell_count;   /* lock */
+	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
+	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
-	/* for the hardware: a set bit exits; the layout of msr_map is the back end's */
+	/* for the hardware: a set bit exits; the layout of msr_map is the back end's, and io_map is
+	 * all guests' but dom0's */
 	u8 *msr_map, *io_map;
 	struct msr_filter msr_filter; /* msr_filter.h */
 	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x; lock */

@@ -17,11 +17,10 @@
 #include "hv/sched/policy.h"
 
 /* in which each of a few waiting units runs once, for as long as its weight says */
-#define LATENCY_MS     12
-#define SLICE_MIN_MS   1
-#define SLICE_ALONE_MS 50 /* nobody waits: look around for work of busier CPUs now and then */
-#define CREDIT_MS      3
-#define URGENT_PART    10 /* of a millisecond has dom0 for an interrupt, if no thread wakes there */
+#define LATENCY_MS   12
+#define SLICE_MIN_MS 1
+#define CREDIT_MS    3
+#define URGENT_PART  10 /* of a millisecond has dom0 for an interrupt, if no thread wakes there */
 /*
  * Until it has first run: so it also comes before a unit that came from a busier CPU and is behind
  */
@@ -168,17 +167,10 @@ const struct sched_ops sched_fair = {"fair",	  fair_arrive,	 fair_enqueue, fair_
 
 /* ---- null: each vCPU has a CPU of its own; there only dom0's unit runs beside it ---- */
 
-#define SLICE_NULL_MS (3600u * 1000) /* nobody waits, and no other CPU has work */
-
-static u64 null_slice(const struct sched_rq *rq, const struct sched_unit *u)
-{
-	return rq->queue.count ? fair_slice(rq, u) : SLICE_NULL_MS * sched_ms;
-}
-
 static u32 null_need(const struct sched_unit *u, u32 room)
 {
 	return room;
 }
 
-const struct sched_ops sched_null = {"null",	  fair_arrive,	 fair_enqueue, null_slice,
+const struct sched_ops sched_null = {"null",	  fair_arrive,	 fair_enqueue, fair_slice,
 				     fair_charge, fair_preempts, fair_urgent,  null_need};

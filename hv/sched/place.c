@@ -19,8 +19,9 @@
 #define MAX_DEBT   4 /* what a CPU is behind by more than this often that, is forgotten */
 #define ALONE_DEBT 2 /* the same where nobody has waited for ALONE_MS */
 #define ALONE_MS   50
-#define LIKE_PART  8 /* loads that differ by less than such a part are as good as equal */
-#define EVEN_MS	   1 /* how often a CPU passes on a unit because of that */
+#define LIKE_PART  8  /* loads that differ by less than such a part are as good as equal */
+#define CHARGE_MS  35 /* one alone on its CPU is charged that often, if others compare */
+#define EVEN_MS	   1  /* how often a CPU passes on a unit because of that */
 
 struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 static struct sched_cpu sched_cpus[MAX_CPUS];
@@ -344,6 +345,21 @@ static bool has_less_than(const struct sched_cpu *a, const struct sched_cpu *b)
 }
 
 /*
+ * A unit that runs alone has no end of its slice, at which it would be charged, and be told of its
+ * group's parts: who compares himself with it sees to that.
+ */
+static void poke_alone(u64 of, u64 now)
+{
+	for (; of; of &= of - 1) {
+		u32 cpu = __builtin_ctzll(of);
+		u64 at = READ_ONCE(sched_cpus[cpu].charged_at);
+
+		if (at != SCHED_NEVER && now > at + CHARGE_MS * sched_ms)
+			place_poke(cpu);
+	}
+}
+
+/*
  * The CPUs that are ahead of this one by more than the tolerance and have less to run, of those
  * that a unit waiting here may go to.
  */
@@ -359,6 +375,7 @@ static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
 		if (load_of(&sched_cpus[__builtin_ctzll(reach)]))
 			others |= reach & -reach;
 	forget_debts(sc, others, now);
+	poke_alone(others, now);
 	for (; others; others &= others - 1) {
 		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
 		s64 lead = lead_over(sc, other, now);
@@ -407,8 +424,14 @@ static bool is_disturbed(const struct sched_cpu *sc)
 /* It is as far there as it was, and so behind others. */
 static void take_along(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cpu *to)
 {
-	u64 most_behind = READ_ONCE(to->rq.floor) - MAX_DEBT * lead_allowed(to);
+	u64 reached = READ_ONCE(to->rq.floor), most_behind;
 
+	if (unlikely(to->core)) { /* others there may have got further */
+		u64 level = smt_level(to->core) - READ_ONCE(to->lift);
+
+		reached = (s64)(level - reached) > 0 ? level : reached;
+	}
+	most_behind = reached - MAX_DEBT * lead_allowed(to);
 	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
 	if ((s64)(most_behind - u->vruntime) > 0)
 		u->vruntime = most_behind;

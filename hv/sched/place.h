@@ -55,7 +55,6 @@ u64 sched_test_clock(void);
 
 /* The last is none of them: it has the CPUs of no pool. */
 extern struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
-extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
 /* LOCK_GROUP: for pools, lists of members, and what units are told of both */
 extern struct lock sched_set_up;
 

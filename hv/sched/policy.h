@@ -6,7 +6,11 @@
 #include "hv/lib/log.h"
 #include "hv/sched/sched.h"
 
-extern u64 sched_ms; /* ticks of a millisecond; set once */
+extern u64 sched_ms;		     /* ticks of a millisecond; set once */
+extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
+
+/* The slice of a unit for whose CPU nobody waits: whoever comes ends it. */
+#define SLICE_ALONE_MS (3600u * 1000)
 
 /* A share is a weight, finer: many may divide a small one. */
 #define SHARE_OF(weight) ((weight)*64ull)

@@ -21,7 +21,7 @@ static void rr_enqueue(struct sched_rq *rq, struct sched_unit *u)
 
 static u64 rr_slice(const struct sched_rq *rq, const struct sched_unit *u)
 {
-	return RR_SLICE_MS * sched_ms;
+	return (rq->queue.count ? RR_SLICE_MS : SLICE_ALONE_MS) * sched_ms;
 }
 
 static void rr_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)

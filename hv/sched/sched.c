@@ -7,6 +7,7 @@
 #include "hv/sched/place.h"
 
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
+#define CORE_ASK_MS 50	/* how often a CPU of a core that runs only one group does */
 #define LEAVE_PART  50	/* of a millisecond has dom0 to leave the CPU when its turn is over */
 
 static struct sched_cpu *this_sched(void)
@@ -488,6 +489,8 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	unit_set_out_of_turn(u, early);
 	if (!inherits)
 		sc->slice_end = now + sc->policy->slice(&sc->rq, u);
+	if (unlikely(sc->core)) /* whose turn it is others are to know */
+		cut_slice(sc, now + CORE_ASK_MS * sched_ms);
 	shorten_for_giver(sc, u, now);
 	if (u == sc->giver)
 		sc->giver = NULL;

@@ -32,9 +32,10 @@ struct smt_core {
 	struct lock lock;  /* LOCK_SCHED */
 	const void *owner; /* NULL: nobody runs or waits; any CPU reads it */
 	u64 cpus;	   /* bit mask */
-	u64 turn;	   /* since when it is the owner's, but for what was urgent */
-	u64 turn_ticks;	   /* how long a turn is; set once */
-	u64 level;	   /* how far the last of all has got; never falls; any CPU reads it */
+	u64 urgent;	/* those of them that are to start something urgent once others have left */
+	u64 turn;	/* since when it is the owner's, but for what was urgent */
+	u64 turn_ticks; /* how long a turn is; set once */
+	u64 level;	/* how far the last of all has got; never falls; any CPU reads it */
 };
 
 /* Somebody wants the core, and has got so far. */
@@ -260,6 +261,8 @@ static void choose_owner_locked(struct sched_cpu *sc, const struct sched_unit *f
 		WRITE_ONCE(core->owner, mine.group);
 		return;
 	}
+	if (core->urgent && owned) /* or they would take it from each other, and nobody start */
+		return;
 	best = first_claim_locked(core, sc->index, mine, now);
 	if (best.group && (s64)(best.at - core->level) > 0)
 		WRITE_ONCE(core->level, best.at);
@@ -323,11 +326,14 @@ static struct sched_unit *choose_locked(struct sched_cpu *sc, struct sched_unit 
 
 	ASSERT_HELD(&core->lock);
 	WRITE_ONCE(me->runs, NULL);
+	core->urgent &= ~BIT(sc->index);
 	choose_owner_locked(sc, first, why, now);
 	if (first)
 		u = group_of(first) == core->owner ? first : first_of_group(sc, core->owner);
 	sc->leaving = u && others_run_locked(core, sc->index, core->owner);
 	if (sc->leaving) {
+		if (why == SMT_URGENT)
+			core->urgent |= BIT(sc->index);
 		wait_locked(sc, NULL, u);
 		u = NULL;
 	} else {

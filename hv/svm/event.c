@@ -18,7 +18,7 @@ bool svm_can_inject(struct vcpu *v, enum hvm_event_kind k)
 		return true;
 	if (unlikely(s->watch & (WATCH_NESTED | WATCH_NO_GIF)) && !svm_nested_can_inject(v, k))
 		return false;
-	if (s->vmcb.int_state & SVM_INT_SHADOW)
+	if (s->vmcb->int_state & SVM_INT_SHADOW)
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !v->nmi_masked;
@@ -33,7 +33,7 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	s->watch |= WATCH_INJECT;
 	if (k == HVM_INJ_IRQ && quirk_has(QUIRK_VIRQ) && svm_virq_inject(s, vector))
 		return;
-	s->vmcb.eventinj = hvm_event(k, vector, has_error) | FIELD_PREP(SVM_EVT_ERROR, error);
+	s->vmcb->eventinj = hvm_event(k, vector, has_error) | FIELD_PREP(SVM_EVT_ERROR, error);
 	if (k == HVM_INJ_NMI) /* EVENTINJ does not block further NMIs by itself */
 		svm_mask_nmi(v, true);
 }
@@ -41,7 +41,7 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 void svm_set_debug(struct vcpu *v, bool int3, bool drs)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	s->watch &= ~WATCH_DEBUG;
 	if (int3 || drs)
@@ -59,7 +59,7 @@ void svm_set_debug(struct vcpu *v, bool int3, bool drs)
 void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
 	if (k == HVM_INJ_NMI) {

@@ -77,11 +77,11 @@ void svm_nested_end(struct vcpu *v)
 	s->watch &= ~WATCH_NESTED;
 	v->guest_mode = v->nested_paging = false;
 	n->inject = 0;
-	s->vmcb.ncr3 = v->vm->p2m.pt.root.v;
-	s->vmcb.msrpm = virt_to_hpa(v->vm->msr_map).v;
-	s->vmcb.vintr = SVM_V_INTR_MASKING;
-	s->vmcb.pause_count = n->l1.pause_count;
-	s->vmcb.int_state = 0;
+	s->vmcb->ncr3 = v->vm->p2m.pt.root.v;
+	s->vmcb->msrpm = virt_to_hpa(v->vm->msr_map).v;
+	s->vmcb->vintr = SVM_V_INTR_MASKING;
+	s->vmcb->pause_count = n->l1.pause_count;
+	s->vmcb->int_state = 0;
 	hvm->set_tsc(v);
 	svm_flush_asid(v);
 }
@@ -277,8 +277,8 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 	out->exitinfo2 = info2;
 	out->exitintinfo = intinfo;
 	out->vintr = svm_nested_vintr(v);
-	out->int_state = s->vmcb.int_state & SVM_INT_SHADOW;
-	out->next_rip = s->vmcb.next_rip;
+	out->int_state = s->vmcb->int_state & SVM_INT_SHADOW;
+	out->next_rip = s->vmcb->next_rip;
 	out->eventinj = 0;
 	out->tlb_control = out->insn_len = 0;
 	svm_nested_end(v);
@@ -302,7 +302,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 	struct svm_vcpu *s = svm_of(v);
 	struct svm_nested *n = s->nested;
 	const struct vmcb *in = &n->vmcb12;
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	s->watch |= WATCH_NESTED;
 	v->guest_mode = true;
@@ -339,7 +339,7 @@ static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 	struct nested_limits limits = {.cr4 = v->rights.cr4,
 				       .efer = v->rights.efer,
 				       .addr_bits = GENMASK(phys_bits - 1, 0),
-				       .paging = s->vmcb.cr0 & CR0_PG};
+				       .paging = s->vmcb->cr0 & CR0_PG};
 	int err = copy_parts(v, at, &n->vmcb12, vmrun_reads, ARRAY_SIZE(vmrun_reads), false);
 
 	if (err == -EINVAL)
@@ -350,7 +350,7 @@ static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
 		v->rip = (u32)v->rip;
 	v->rflags &= ~RFLAGS_RF;
-	s->vmcb.int_state = 0;
+	s->vmcb->int_state = 0;
 	svm_nested_close_window(v);
 	save_state(v, &n->l1);
 	n->at = at;

@@ -24,12 +24,12 @@ void svm_nested_inject(struct vcpu *v)
 
 	if (event && !(s->watch & WATCH_INJECT)) {
 		bool irq = FIELD_GET(EVT_TYPE, event) == HVM_INJ_IRQ && v->rflags & RFLAGS_IF &&
-			   !(s->vmcb.int_state & SVM_INT_SHADOW) && !waits; /* the kick is first */
+			   !(s->vmcb->int_state & SVM_INT_SHADOW) && !waits; /* the kick is first */
 
 		n->inject = 0;
 		s->watch |= WATCH_INJECT;
 		if (!(irq && quirk_has(QUIRK_VIRQ) && svm_virq_inject(s, event & EVT_VECTOR)))
-			s->vmcb.eventinj = event;
+			s->vmcb->eventinj = event;
 	}
 	/* What waits behind it would end guest mode now: it does right behind the injection. */
 	if (waits && s->watch & WATCH_INJECT && (n->hif || !n->masking))

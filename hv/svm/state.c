@@ -62,7 +62,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 static void set_cr0(struct vcpu *v, u64 val)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	s->cr0_cache = val & CR0_CACHE;
 	m->cr0 = (val & ~CR0_CACHE) | CR0_ET;

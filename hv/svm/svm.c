@@ -140,20 +140,19 @@ void svm_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 
 int svm_vcpu_init(struct vcpu *v)
 {
-	struct svm_vcpu *s = pool_alloc(SVM_VCPU_ORDER, &v->vm->acct);
+	struct svm_vcpu *s = svm_of(v);
 
-	if (!s)
+	s->vmcb = pool_alloc(0, &v->vm->acct);
+	if (!s->vmcb)
 		return -ENOMEM;
-	s->vmcb_pa = virt_to_hpa(s).v;
-	v->arch = s;
+	s->vmcb_pa = virt_to_hpa(s->vmcb).v;
 	return svm_nested_init(v);
 }
 
 void svm_vcpu_destroy(struct vcpu *v)
 {
 	svm_nested_destroy(v);
-	pool_free(v->arch, SVM_VCPU_ORDER, &v->vm->acct);
-	v->arch = NULL;
+	pool_free(svm_vmcb(v), 0, &v->vm->acct);
 }
 
 void svm_vcpu_reset(struct vcpu *v, bool init)
@@ -202,10 +201,10 @@ void svm_mask_nmi(struct vcpu *v, bool masked)
 
 	v->nmi_masked = masked;
 	s->watch &= ~(WATCH_NMI | WATCH_IRET);
-	s->vmcb.int3 &= ~SVM_INT3_IRET;
+	s->vmcb->int3 &= ~SVM_INT3_IRET;
 	if (masked) {
 		s->watch |= WATCH_NMI;
-		s->vmcb.int3 |= SVM_INT3_IRET;
+		s->vmcb->int3 |= SVM_INT3_IRET;
 	}
 }
 
@@ -229,14 +228,14 @@ static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 		}
 		if (sc->next_asid == 1)
 			control = SVM_TLB_FLUSH_ALL;
-		s->vmcb.asid = sc->next_asid++;
+		s->vmcb->asid = sc->next_asid++;
 		s->asid_cpu = c;
 		s->asid_gen = sc->asid_gen;
 	}
 	s->tlb_gen = gen;
-	s->vmcb.tlb_control = control;
+	s->vmcb->tlb_control = control;
 	s->watch |= WATCH_TLB;
-	BUG_ON(!s->vmcb.asid || s->vmcb.asid > max_asid);
+	BUG_ON(!s->vmcb->asid || s->vmcb->asid > max_asid);
 	BUG_ON(s->asid_cpu != c); /* svm_load() has seen to another CPU's */
 }
 
@@ -245,10 +244,10 @@ static __noinline void watch_cr8(struct vcpu *v)
 	struct svm_vcpu *s = svm_of(v);
 
 	s->watch &= ~WATCH_CR8;
-	s->vmcb.cr_write &= ~BIT(8);
+	s->vmcb->cr_write &= ~BIT(8);
 	if (lapic_tpr_threshold(v)) {
 		s->watch |= WATCH_CR8;
-		s->vmcb.cr_write |= BIT(8);
+		s->vmcb->cr_write |= BIT(8);
 	}
 }
 
@@ -299,7 +298,7 @@ static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 		v->rflags = (v->rflags & ~RFLAGS_TF) | (before & RFLAGS_TF);
 	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == VEC_DB &&
 		   !(before & RFLAGS_TF)) {
-		s->vmcb.dr6 &= ~DR6_BS;
+		s->vmcb->dr6 &= ~DR6_BS;
 		x->reason = VMEXIT_NMI_WINDOW;
 	}
 }
@@ -309,7 +308,7 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 								   struct vm_exit *x, bool nested)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 	struct cpu *c = this_cpu();
 	struct svm_cpu *sc = c->svm;
 	u64 gen, event;
@@ -363,7 +362,7 @@ static void run_with_nmi(struct vcpu *v, struct vm_exit *x, bool nested)
 	if (step) {
 		end_nmi_step(v, before, x);
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
-		s->vmcb.int3 &= ~SVM_INT3_IRET;
+		s->vmcb->int3 &= ~SVM_INT3_IRET;
 		s->watch = (s->watch & ~WATCH_NMI) | WATCH_IRET;
 		s->nmi_iret_rip = v->rip;
 	}
@@ -374,7 +373,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	struct svm_vcpu *s = svm_of(v);
 	bool nested = s->watch & WATCH_NESTED;
 
-	s->vmcb.tlb_control = SVM_TLB_NONE;
+	s->vmcb->tlb_control = SVM_TLB_NONE;
 	s->watch &= ~WATCH_TLB;
 	watch_cr8(v);
 	if (nested)
@@ -384,7 +383,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_enter(s);
 	if (s->watch & WATCH_DR7)
-		WRITE_DR(7, s->vmcb.dr7 & ~DR7_GD);
+		WRITE_DR(7, s->vmcb->dr7 & ~DR7_GD);
 	if (s->watch & (WATCH_NMI | WATCH_IRET))
 		run_with_nmi(v, x, nested);
 	else
@@ -395,7 +394,7 @@ static __noinline void run_watched(struct vcpu *v, struct vm_exit *x)
 		svm_debug_exit(v, x);
 	if (quirk_has(QUIRK_VIRQ))
 		svm_virq_exit(v);
-	s->vmcb.eventinj = 0;
+	s->vmcb->eventinj = 0;
 	s->watch &= ~WATCH_INJECT;
 	if (nested)
 		svm_nested_sort(v, x);
@@ -413,7 +412,7 @@ const struct hvm_ops svm_ops = {.name = "svm",
 				.nested = &svm_nested_ops,
 				.backend = CORBEL_BACKEND_SVM,
 				.io_map_order = 2, /* 12 KiB needed */
-				.vcpu_pages = 1 << SVM_VCPU_ORDER,
+				.vcpu_pages = 1,
 #define X(type, name, ...) .name = svm_##name,
 				HVM_OPS(X)
 #undef X

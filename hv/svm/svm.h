@@ -8,7 +8,7 @@
 
 /* Of the CPU that has the vCPU or has borrowed it. */
 struct svm_vcpu {
-	struct vmcb vmcb;     /* first: a page of its own */
+	struct vmcb *vmcb;    /* a page of the pool; set once */
 	u64 vmcb_pa;	      /* set once */
 	struct cpu *cpu;      /* that has loaded or borrowed it */
 	struct cpu *asid_cpu; /* the CPU whose ASID the VMCB holds */
@@ -27,9 +27,8 @@ struct svm_vcpu {
 	struct svm_nested *nested; /* nested.h; set once, NULL: it can have no guests */
 	u64 svme;		   /* EFER_SVME if it has it set; the VMCB always has */
 };
-#define CR0_CACHE      (CR0_CD | CR0_NW)
-#define SVM_VCPU_ORDER 1
-_Static_assert(sizeof(struct svm_vcpu) <= PAGE_SIZE << SVM_VCPU_ORDER, "fits");
+#define CR0_CACHE (CR0_CD | CR0_NW)
+_Static_assert(sizeof(struct svm_vcpu) <= VCPU_ARCH_BYTES, "fits in the vCPU's pages");
 
 #define WATCH_INJECT BIT(0) /* an event is in the VMCB */
 #define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
@@ -49,7 +48,7 @@ static inline struct svm_vcpu *svm_of(struct vcpu *v)
 
 static inline struct vmcb *svm_vmcb(struct vcpu *v)
 {
-	return &svm_of(v)->vmcb;
+	return svm_of(v)->vmcb;
 }
 
 /* State is set by the CPU that has loaded or borrowed the vCPU. */

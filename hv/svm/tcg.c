@@ -10,7 +10,7 @@
 
 bool svm_virq_inject(struct svm_vcpu *s, u8 vector)
 {
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	BUG_ON(s->virq); /* svm_virq_exit() has seen to the last one */
 	if (m->int3 & SVM_INT3_VINTR || m->vintr & SVM_V_IRQ) /* a window, a nested guest's own */
@@ -24,16 +24,16 @@ bool svm_virq_inject(struct svm_vcpu *s, u8 vector)
 void svm_virq_make_way(struct svm_vcpu *s)
 {
 	if (s->virq)
-		s->vmcb.eventinj = hvm_event(HVM_INJ_IRQ, s->virq, false);
+		s->vmcb->eventinj = hvm_event(HVM_INJ_IRQ, s->virq, false);
 	s->virq = 0;
 }
 
 void svm_virq_enter(struct svm_vcpu *s)
 {
-	u64 event = s->vmcb.eventinj;
+	u64 event = s->vmcb->eventinj;
 
-	if (s->vmcb.vintr & SVM_V_IRQ && quirk_has(QUIRK_CR8)) {
-		s->vmcb.cr_write |= BIT(8);
+	if (s->vmcb->vintr & SVM_V_IRQ && quirk_has(QUIRK_CR8)) {
+		s->vmcb->cr_write |= BIT(8);
 		if (!s->virq) /* a window: longer than till the next exit, perhaps */
 			s->watch |= WATCH_CR8;
 	}
@@ -46,20 +46,20 @@ void svm_virq_exit(struct vcpu *v)
 {
 	struct svm_vcpu *s = svm_of(v);
 
-	if (s->virq && s->vmcb.vintr & SVM_V_IRQ) { /* not delivered */
-		s->vmcb.vintr &= ~SVM_V_IRQ;
+	if (s->virq && s->vmcb->vintr & SVM_V_IRQ) { /* not delivered */
+		s->vmcb->vintr &= ~SVM_V_IRQ;
 		v->irq_injected = true;
 		v->irq_vector = s->virq;
 		v->exception.pending = false; /* so TCG may call it */
 	}
 	if (s->virq && !(s->watch & WATCH_CR8))
-		s->vmcb.cr_write &= ~BIT(8);
+		s->vmcb->cr_write &= ~BIT(8);
 	s->virq = 0;
 }
 
 void svm_virq_taken(struct svm_vcpu *s, u64 event)
 {
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	if (!s->virq && !(m->eventinj & EVT_VALID) && FIELD_GET(EVT_TYPE, event) == HVM_INJ_IRQ &&
 	    (event & EVT_VECTOR) == FIELD_GET(SVM_V_VECTOR, m->vintr))
@@ -68,7 +68,7 @@ void svm_virq_taken(struct svm_vcpu *s, u64 event)
 
 void svm_lme_hide(struct svm_vcpu *s)
 {
-	struct vmcb *m = &s->vmcb;
+	struct vmcb *m = s->vmcb;
 
 	m->efer |= s->hidden_lme;
 	s->hidden_lme = 0;
@@ -81,15 +81,15 @@ void svm_debug_enter(struct svm_vcpu *s)
 {
 	if (s->virq) { /* would wait for a kick's end, and a step's kick follows each entry */
 		svm_virq_make_way(s);
-		s->vmcb.vintr &= ~SVM_V_IRQ;
+		s->vmcb->vintr &= ~SVM_V_IRQ;
 	}
 }
 
 void svm_dr7_follow(struct svm_vcpu *s)
 {
-	s->vmcb.dr_write |= BIT(7) | BIT(5); /* DR5 is its old name */
+	s->vmcb->dr_write |= BIT(7) | BIT(5); /* DR5 is its old name */
 	s->watch &= ~WATCH_DR7;
-	if (s->vmcb.dr7 & DR7_ANY)
+	if (s->vmcb->dr7 & DR7_ANY)
 		s->watch |= WATCH_DR7;
 }
 

@@ -171,26 +171,17 @@ void vmx_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 
 void vmx_vcpu_destroy(struct vcpu *v)
 {
-	struct vmx_vcpu *s = v->arch;
-
-	if (!s)
-		return;
 	vmcs_free(v);
-	pool_free(s, VMX_VCPU_ORDER, &v->vm->acct);
-	v->arch = NULL;
+	pool_free(vmx_of(v)->virtual_apic, 0, &v->vm->acct);
 }
 
 int vmx_vcpu_init(struct vcpu *v)
 {
-	struct vmx_vcpu *s = pool_alloc(VMX_VCPU_ORDER, &v->vm->acct);
+	struct vmx_vcpu *s = vmx_of(v);
 
-	if (!s)
+	s->virtual_apic = pool_alloc(0, &v->vm->acct);
+	if (!s->virtual_apic || vmcs_alloc(v, msrs.basic))
 		return -ENOMEM;
-	v->arch = s;
-	if (vmcs_alloc(v, msrs.basic)) {
-		vmx_vcpu_destroy(v);
-		return -ENOMEM;
-	}
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_direct_msrs(v->vm);
 	return 0;
@@ -500,8 +491,8 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 
 const struct hvm_ops vmx_ops = {.name = "vmx",
 				.backend = CORBEL_BACKEND_VMX,
-				.io_map_order = 1,			 /* bitmaps A and B */
-				.vcpu_pages = (1 << VMX_VCPU_ORDER) + 1, /* and a VMCS */
+				.io_map_order = 1, /* bitmaps A and B */
+				.vcpu_pages = 2,   /* virtual APIC, VMCS */
 #define X(type, name, ...) .name = vmx_##name,
 				HVM_OPS(X)
 #undef X

@@ -51,7 +51,7 @@ struct vmx_area {
 
 /* Of the CPU that has the vCPU or has borrowed it. */
 struct vmx_vcpu {
-	u32 virtual_apic[PAGE_SIZE / sizeof(u32)]; /* TPR, and with direct more */
+	u32 *virtual_apic; /* a page of the pool, set once: TPR, and with direct more */
 	struct vmx_area guest[AREA_NR], host[AREA_NR];
 	struct vmcs_state vmcs;
 	bool direct;	  /* x2APIC registers are the CPU's to serve, see vmx_direct_msrs() */
@@ -86,10 +86,8 @@ struct vmx_cpu {
 	u64 syscall_msr[SYSCALL_MSRS]; /* in the hardware */
 };
 
-/* of the two structures, a page and the fields each */
-#define VMX_VCPU_ORDER 1
-#define VMX_CPU_ORDER  1
-_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE << VMX_VCPU_ORDER, "fits");
+#define VMX_CPU_ORDER 1 /* a page, and the fields */
+_Static_assert(sizeof(struct vmx_vcpu) <= VCPU_ARCH_BYTES, "fits in the vCPU's pages");
 _Static_assert(sizeof(struct vmx_cpu) <= PAGE_SIZE << VMX_CPU_ORDER, "fits");
 
 static inline struct vmx_cpu *vmx_here(void)

@@ -114,8 +114,9 @@ static bool loaded_well(u64 load, u64 kernel_size)
 		memmap_is(&e820, entry.rsi, entry.rsi + LINUX_BLOCK_SIZE, MEM_RAM);
 	good &= rd + rd_size <= load || load + kernel_size <= rd;
 	good &= !memcmp(ram + rd, initrd, initrd_size);
-	good &= !strcmp((char *)ram + field(0x228, 4), "processor.max_cstate=1 quiet") &&
-		all_bytes(rsdp, rsdp + 36, 0x77);
+	good &=
+	    !strcmp((char *)ram + field(0x228, 4), "processor.max_cstate=1 tsc=nowatchdog quiet") &&
+	    all_bytes(rsdp, rsdp + 36, 0x77);
 	good &= memmap_is(&e820, bi->pool_start, bi->pool_end, MEM_RESERVED) &&
 		memmap_is(&e820, bi->image_start, bi->image_end, MEM_RESERVED) &&
 		memmap_is(&e820, rsdp, rsdp + PAGE_SIZE, MEM_RESERVED);

@@ -110,13 +110,14 @@ void apic_send_ipi(u32 apic_id, u8 vector)
 
 static void test_virtual_interrupts(void)
 {
-	static struct svm_vcpu s;
+	static struct vmcb m;
+	static struct svm_vcpu s = {.vmcb = &m};
 	static struct vcpu v = {.arch = &s};
 
-	CHECK(svm_virq_inject(&s, 0x41) && s.vmcb.vintr & SVM_V_IRQ, "one is injected");
+	CHECK(svm_virq_inject(&s, 0x41) && m.vintr & SVM_V_IRQ, "one is injected");
 	CHECK(PANICS(svm_virq_inject(&s, 0x42)), "one an entry");
 	svm_virq_exit(&v);
-	CHECK(v.irq_injected && v.irq_vector == 0x41 && !(s.vmcb.vintr & SVM_V_IRQ),
+	CHECK(v.irq_injected && v.irq_vector == 0x41 && !(m.vintr & SVM_V_IRQ),
 	      "one that was not taken goes back");
 	CHECK(svm_virq_inject(&s, 0x42), "and the way is free again");
 }

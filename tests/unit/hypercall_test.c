@@ -761,6 +761,35 @@ static void test_vcpu_numbers(void)
 	free_vm(vm, 0);
 }
 
+/* So many that they do not fit in a page. */
+static void test_many_doorbells(void)
+{
+	struct corbel_doorbell d = {.len = 1, .flags = CORBEL_DOORBELL_PIO};
+	u64 before = pool_free_bytes(), with;
+	s64 vm = make_vm(0, 0);
+	u32 added = 0, rung = 0, still = 0;
+	s64 number[300];
+
+	with = pool_free_bytes();
+	for (u32 i = 0; i < 300; i++, d.addr++) {
+		number[i] = add_doorbell(vm, d);
+		added += number[i] >= 0;
+	}
+	CHECK(added == 300 && with - pool_free_bytes() == PAGE_SIZE,
+	      "%u doorbells have a second page", added);
+	for (d.addr = 0; d.addr < 300; d.addr += 2)
+		remove_doorbell(vm, d, number[d.addr]);
+	for (u64 addr = 0; addr < 302; addr++) {
+		bool is = doorbell_ring(vm_by_id(vm), true, addr, 1, 0);
+
+		rung += is;
+		still += is && (addr % 2 == 0 || addr >= 300);
+	}
+	CHECK(rung == 150 && !still, "those that are left ring: %u, %u of others", rung, still);
+	free_vm(vm, 0);
+	CHECK(pool_free_bytes() == before && !doorbell_total(), "and all go with the VM");
+}
+
 /* ---- names ---- */
 
 static void test_names(void)
@@ -798,6 +827,7 @@ int main(void)
 	test_doorbells();
 	test_doorbell_numbers();
 	test_vcpu_numbers();
+	test_many_doorbells();
 	test_names();
 	return test_end();
 }

@@ -364,8 +364,10 @@ static void test_block(void)
 	      "initrd, RSDP, load address");
 	CHECK(word(0x228, 4) == plan.block + LINUX_BLOCK_CMDLINE &&
 		  !strcmp((char *)block + LINUX_BLOCK_CMDLINE,
-			  "processor.max_cstate=1 root=/dev/vda1 quiet"),
-	      "command line, after a word that keeps dom0 from sleeping by I/O ports");
+			  "processor.max_cstate=1 tsc=nowatchdog root=/dev/vda1 quiet"),
+	      "command line, after words that keep dom0 from sleeping by I/O ports, and from "
+	      "watching "
+	      "its TSC");
 	CHECK(block[0x1e8] == plan.map.count, "e820 has all ranges");
 	for (u32 i = 0; i < block[0x1e8]; i++)
 		if (word(0x2d0 + i * 20 + 16, 4) == MEM_RAM)

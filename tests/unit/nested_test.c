@@ -20,7 +20,8 @@ u32 phys_bits = 40;
 static struct svm_cpu svm_cpu0;
 static struct vcpu vcpu;
 static struct vcpu_emul emul;
-static struct svm_vcpu arch __aligned(4096);
+static struct vmcb hardware __aligned(4096);
+static struct svm_vcpu arch;
 
 /* What the CPU does at this entry. */
 static void (*cpu_does)(struct vmcb *m);
@@ -242,7 +243,8 @@ static void begin(void)
 	guest.io_map = hpa_to_virt(hpa(0x6000));
 	guest.msr_map = hpa_to_virt(hpa(0xa000));
 	svm_nested_setup();
-	arch = (struct svm_vcpu){.vmcb_pa = 0x1000};
+	hardware = (struct vmcb){0};
+	arch = (struct svm_vcpu){.vmcb = &hardware, .vmcb_pa = 0x1000};
 	vcpu = (struct vcpu){
 	    .vm = &guest, .p2m = &guest.p2m, .arch = &arch, .emul = &emul, .user_irq = -1};
 	vcpu.rights.efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE;
@@ -253,7 +255,7 @@ static void begin(void)
 	svm_vcpu_reset(&vcpu, false);
 	svm_give_back(&vcpu);
 	svm_load(&vcpu);
-	arch.vmcb.cs.attrib = VMCB_ATTR_L;
+	arch.vmcb->cs.attrib = VMCB_ATTR_L;
 	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME | EFER_NXE);
 	svm_set(&vcpu, HVM_CR4, CR4_PAE);
 	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
@@ -311,7 +313,7 @@ static void test_intercepts(void)
 	begin();
 	in = vmcb12();
 	vcpu.rip = 0x5000;
-	ours = arch.vmcb.exits;
+	ours = arch.vmcb->exits;
 	in->exits = (struct vmcb_exits){0x1234,
 					0x8001,
 					0x55,
@@ -334,7 +336,7 @@ static void test_intercepts(void)
 	run_to(NULL);
 	CHECK(!memcmp(&exits_seen, &want, sizeof(want)),
 	      "an entry intercepts what the hypervisor wants and what the guest wants");
-	CHECK(!memcmp(&arch.vmcb.exits, &ours, sizeof(ours)), "and is all that knows of it");
+	CHECK(!memcmp(&arch.vmcb->exits, &ours, sizeof(ours)), "and is all that knows of it");
 	CHECK(msrpm_seen == virt_to_hpa(guest.msr_map).v, "MSRs by the VM's map");
 	CHECK(run_to(does_cpuid).reason == VMEXIT_CPUID && vcpu.guest_mode,
 	      "what the guest has not asked for is not its own");
@@ -362,7 +364,7 @@ static void test_insns(void)
 	arch.svme = 0;
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_UD && !vcpu.guest_mode, "without SVME VMRUN is #UD");
 	begin();
-	arch.vmcb.ss.attrib = FIELD_PREP(AR_DPL, 3);
+	arch.vmcb->ss.attrib = FIELD_PREP(AR_DPL, 3);
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !vcpu.guest_mode, "a program's is #GP");
 	begin();
 	CHECK(insn(SVM_EXIT_SKINIT) == VEC_UD, "SKINIT is #UD");
@@ -377,10 +379,10 @@ static void test_insns(void)
 	begin();
 	vmcb12()->fs.base = BIT(47);
 	vmcb12()->lstar = BIT(47) | 5;
-	CHECK(insn(SVM_EXIT_VMLOAD) == 0xff && arch.vmcb.fs.base == ~0ull << 47 &&
-		  arch.vmcb.lstar == (~0ull << 47 | 5),
+	CHECK(insn(SVM_EXIT_VMLOAD) == 0xff && arch.vmcb->fs.base == ~0ull << 47 &&
+		  arch.vmcb->lstar == (~0ull << 47 | 5),
 	      "VMLOAD makes addresses canonical");
-	arch.vmcb.star = 0x77;
+	arch.vmcb->star = 0x77;
 	CHECK(insn(SVM_EXIT_VMSAVE) == 0xff && vmcb12()->star == 0x77 && vmcb12()->rip == 0x1111,
 	      "VMSAVE writes what it is for");
 	begin();
@@ -456,7 +458,7 @@ static void test_events(void)
 	      "or the guest's, if it has asked for it");
 	insn(SVM_EXIT_VMRUN);
 	svm_set(&vcpu, HVM_EFER, EFER_LME | EFER_NXE);
-	CHECK(!vcpu.guest_mode && arch.vmcb.ncr3 == guest.p2m.pt.root.v &&
+	CHECK(!vcpu.guest_mode && arch.vmcb->ncr3 == guest.p2m.pt.root.v &&
 		  !(arch.watch & (WATCH_NESTED | WATCH_NO_GIF)),
 	      "a VMM that clears SVME ends guest mode, GIF is set");
 	end();

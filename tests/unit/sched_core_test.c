@@ -267,6 +267,21 @@ static void test_sleepers(u32 first, u32 count)
 
 /* ---- what else there is ---- */
 
+/* Mixes of those above that once went wrong, from seeds further on. */
+static void test_once_bad(void)
+{
+	const struct mix taken = invent(108, true), behind = invent(11, true);
+	struct result r = play(&taken, true, "fair");
+
+	CHECK(r.waste < MOST_WASTE,
+	      "a core that dom0's event and a vCPU of a better claim both want is not idle: %lu us",
+	      r.waste / (u64)US);
+	r = play(&behind, true, "fair");
+	CHECK(r.wait < MOST_WAIT,
+	      "who comes behind from another core does not keep this one: %lu ms",
+	      r.wait / (u64)MS);
+}
+
 /*
  * dom0's thread that an interrupt wakes, beside another one and two busy VMs: how late is it at the
  * most?
@@ -353,6 +368,7 @@ int main(int argc, char **argv)
 	test_named();
 	test_busy(seed, scenarios);
 	test_sleepers(seed, scenarios / 2);
+	test_once_bad();
 	test_dom0();
 	test_rr();
 	test_no_threads();

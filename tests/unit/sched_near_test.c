@@ -91,7 +91,7 @@ static void test_moves(u32 hogs, double far_part)
 int main(void)
 {
 	test_waking();
-	test_moves(20, .1);
+	test_moves(20, .15);
 	test_moves(24, .1);
 	test_moves(26, .5);
 	test_moves(40, .5);

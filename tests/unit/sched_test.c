@@ -187,6 +187,7 @@ static void test_pinned(void)
 static void test_affinity(void)
 {
 	struct sim_unit *a, *b;
+	u32 asked = 0;
 
 	machine(4, "fair");
 	a = hog(1024);
@@ -202,11 +203,17 @@ static void test_affinity(void)
 	run(10 * MS);
 	b->ran_on = 0;
 	run(SEC);
+	b->ran_on |= BIT(b->s.cpu); /* who is alone goes on without being asked */
 	CHECK(b->ran_on && !(b->ran_on & ~(BIT(0) | BIT(3))), "and moves them again: %llx",
 	      (unsigned long long)b->ran_on);
 	a->s.runtime = b->s.runtime = 0;
+	memset(asked_of, 0, sizeof(asked_of));
 	run(SEC);
 	CHECK(share(a, SEC) > .99 && share(b, SEC) > .99, "each has its CPU then");
+	for (u32 i = 0; i < cpu_count; i++)
+		asked += asked_of[i];
+	CHECK(!asked,
+	      "and nobody asks in a second whom to run, on 2 CPUs with one unit or 2 with none");
 	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL &&
 		  sched_set(&a->s, 100001, 0, 0) == -EINVAL &&
 		  sched_set(&a->s, 0, 0, 101) == -EINVAL,

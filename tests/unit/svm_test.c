@@ -16,7 +16,8 @@
 static struct svm_cpu svm_cpu0;
 static struct vm vm;
 static struct vcpu vcpu;
-static struct svm_vcpu arch __aligned(4096);
+static struct vmcb hardware __aligned(4096);
+static struct svm_vcpu arch;
 
 /* What the guest does at this entry. */
 static void (*guest)(struct vmcb *m);
@@ -52,8 +53,8 @@ void pool_free(void *p, u32 order, struct account *acct)
 
 static struct vmcb *fresh(bool is_dom0)
 {
-	arch = (struct svm_vcpu){.watch = 0xff, .nmi_iret_rip = 1};
-	memset(&arch.vmcb, 0xff, sizeof(arch.vmcb)); /* nothing of before is left */
+	arch = (struct svm_vcpu){.vmcb = &hardware, .watch = 0xff, .nmi_iret_rip = 1};
+	memset(&hardware, 0xff, sizeof(hardware)); /* nothing of before is left */
 	arch.vmcb_pa = 0x1000;
 	arch.asid_cpu = NULL;
 	max_asid = 15;
@@ -71,7 +72,7 @@ static struct vmcb *fresh(bool is_dom0)
 	svm_mask_nmi(&vcpu, false);
 	svm_give_back(&vcpu);
 	svm_load(&vcpu);
-	return &arch.vmcb;
+	return arch.vmcb;
 }
 
 /*

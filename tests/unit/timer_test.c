@@ -198,6 +198,21 @@ int main(void)
 	CHECK(fired == 0, "a timer is cancelled from another CPU");
 	self = 0;
 
+	timer_arm(&t[0], 2000);
+	timer_arm(&t[1], 3000);
+	timer_idle(&t[1]);
+	CHECK(armed[0] == 2000 && t[1].cpu == 0, "who idles keeps a timer that is not the next");
+	timer_idle(&t[0]);
+	CHECK(armed[0] == 3000 && t[0].cpu < 0 && t[1].cpu == 0,
+	      "the next one he does not wait for, but for the one behind it");
+	timer_arm(&t[1], 4000);
+	CHECK(armed[0] == 3000, "one put off leaves the hardware as it is");
+	timer_idle(&t[0]);
+	CHECK(armed[0] == 4000, "until the CPU idles");
+	timer_idle(&t[1]);
+	CHECK(armed[0] == 4000 && t[1].cpu == 0, "the only one stays");
+	timer_cancel(&t[1]);
+
 	timer_setup(&t[1], fn);
 	timer_arm(&t[1], 5000);
 	armed[0] = 0;

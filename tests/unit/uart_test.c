@@ -288,6 +288,26 @@ static void test_input(void)
 	      "a transmitter interrupt waits behind input and is not lost");
 }
 
+/* Who takes the input in, and so how often somebody else has to look for it. */
+static void test_heard(void)
+{
+	reset();
+	CHECK(!uart_is_heard(&u), "dom0 takes no input in before it wants interrupts");
+	out(UART_IER, IER_THRE);
+	CHECK(!uart_is_heard(&u), "for the transmitter does not count");
+	out(UART_IER, IER_RX);
+	CHECK(uart_is_heard(&u), "it does when it is interrupted for input");
+	out(UART_MCR, MCR_LOOP);
+	CHECK(!uart_is_heard(&u), "not in loopback, where it does not see the line");
+	out(UART_MCR, MCR_DTR_RTS);
+	type("\x01\x01\x01", 3);
+	uart_poll(&u, &keys);
+	CHECK(!uart_is_heard(&u), "nor while keys are the hypervisor's");
+	type("\x01\x01\x01", 3);
+	uart_poll(&u, &keys);
+	CHECK(uart_is_heard(&u), "but when they are dom0's again");
+}
+
 static void test_overflow(void)
 {
 	bool in_order = true;
@@ -669,6 +689,7 @@ int main(void)
 	test_output();
 	test_fifo_probe();
 	test_input();
+	test_heard();
 	test_overflow();
 	test_escape();
 	test_dead();

@@ -23,6 +23,7 @@ static u64 vmcs[0x7000];
 #define VEC   0x40
 
 static struct vmx_cpu vmx_cpu0;
+static u32 virtual_apic[PAGE_SIZE / sizeof(u32)];
 static struct vmx_vcpu arch;
 static struct fetched fetched;
 static struct vcpu_emul emul = {.insn = &fetched};
@@ -125,7 +126,7 @@ static void before(u8 opcode, u32 control)
 	memset(vmcs, 0, sizeof(vmcs));
 	vmcs[VMCS_ENTRY_CONTROLS] = ENTRY_GUEST_64;
 	vmcs[VMCS_GUEST_CS_AR] = AR_L;
-	arch = (struct vmx_vcpu){};
+	arch = (struct vmx_vcpu){.virtual_apic = virtual_apic};
 	vcpu = (struct vcpu){
 	    .arch = &arch, .emul = &emul, .rip = RIP, .rflags = RFLAGS_FIXED | RFLAGS_IF};
 	vcpu.gpr[RSP] = STACK;
