@@ -21,6 +21,7 @@
 #define ALONE_MS   50
 #define LIKE_PART  8  /* loads that differ by less than such a part are as good as equal */
 #define CHARGE_MS  35 /* one alone on its CPU is charged that often, if others compare */
+#define BUSY_MS	   2  /* what another CPU of the core runs for less drives nobody away */
 #define EVEN_MS	   1  /* how often a CPU passes on a unit because of that */
 
 struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
@@ -208,13 +209,19 @@ static u64 level_of(const struct sched_cpu *sc, u64 now)
 	return level;
 }
 
+/* What of it is dom0's. */
+static u64 home_load(const struct sched_cpu *sc)
+{
+	return sc->home ? READ_ONCE(sc->home->load) : 0;
+}
+
 /*
  * Ticks of a unit of the default weight: the same part of the share of each, whatever the load. But
  * dom0's unit, which comes and goes all the time.
  */
 static s64 lead_allowed(const struct sched_cpu *sc)
 {
-	u64 load = load_of(sc), homes = sc->home ? READ_ONCE(sc->home->load) : 0;
+	u64 load = load_of(sc), homes = home_load(sc);
 
 	if (load > homes)
 		load -= homes;
@@ -476,6 +483,27 @@ static void even_out(struct sched_cpu *sc, u64 now)
 	send_from(sc, u, to->index);
 }
 
+/* Does another CPU of its core run something that is not over at once? */
+static bool has_busy_mate(const struct sched_cpu *sc, u64 now)
+{
+	u64 mates = READ_ONCE(sc->near[NEAR_CORE]) & ~READ_ONCE(sched_idle) & ~BIT(sc->index);
+
+	for (; mates; mates &= mates - 1) {
+		const struct sched_cpu *mate = &sched_cpus[__builtin_ctzll(mates)];
+
+		if (now > READ_ONCE(mate->started) + BUSY_MS * sched_ms)
+			return true;
+	}
+	return false;
+}
+
+/* One that is alone here, on a core that others use, too, is better off on a core that idles. */
+static bool is_crowded(const struct sched_cpu *sc, u32 idle_cpu, u64 now)
+{
+	return READ_ONCE(has_threads) && !sc->core && has_busy_mate(sc, now) &&
+	       idle_cores(BIT(idle_cpu));
+}
+
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
 	/* in this order: who asks has set its bit in sched_idle before */
@@ -483,10 +511,12 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 	const u32 *waiting = &sc->rq.queue.count;
 
 	idle &= READ_ONCE(sched_idle) & ~BIT(sc->index);
-	for (u32 cpu; idle && *waiting + kept > 1; idle &= ~BIT(cpu)) {
+	for (u32 cpu; idle && *waiting; idle &= ~BIT(cpu)) {
 		struct sched_unit *u;
 
 		cpu = __builtin_ctzll(nearest_of(idle, sc->index));
+		if (*waiting + kept == 1 && (kept || !is_crowded(sc, cpu, now)))
+			continue;
 		u = first_for(sc, cpu);
 		if (u && claim_idle(cpu)) {
 			lead_of(sc, &sched_cpus[cpu], 0, now);
@@ -500,15 +530,23 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 		even_out(sc, now);
 }
 
-void place_give_on_core(struct sched_cpu *sc, u64 now)
+/*
+ * No unit waits anywhere. A CPU of those, the nearest, whose core has several busy CPUs, one of
+ * them with a unit that may move, if this CPU's whole core idles; MAX_CPUS: there is none.
+ */
+static u32 find_crowded(const struct sched_cpu *sc, u64 of, u64 now)
 {
-	u32 waiting = sc->rq.queue.count;
+	u64 found = 0;
 
-	if (sc->leaving)
-		return;
-	place_give_away(sc, true, now);
-	if (sc->rq.queue.count != waiting)
-		smt_look(sc);
+	if (likely(!READ_ONCE(has_threads)) || sc->core || !idle_cores(BIT(sc->index)))
+		return MAX_CPUS;
+	for (of &= ~READ_ONCE(sched_idle); of; of &= of - 1) {
+		const struct sched_cpu *other = &sched_cpus[__builtin_ctzll(of)];
+
+		if (has_busy_mate(other, now) && load_of(other) > home_load(other))
+			found |= of & -of;
+	}
+	return found ? (u32)__builtin_ctzll(nearest_of(found, sc->index)) : MAX_CPUS;
 }
 
 bool place_ask_for_work(struct sched_cpu *sc, u64 now)
@@ -535,8 +573,11 @@ bool place_ask_for_work(struct sched_cpu *sc, u64 now)
 	}
 	if (busiest == MAX_CPUS) {
 		sc->asked = 0;
-		return anybody;
+		busiest =
+		    find_crowded(sc, READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index), now);
 	}
+	if (busiest == MAX_CPUS)
+		return anybody;
 	sc->asked |= BIT(busiest);
 	__atomic_fetch_or(&sched_cpus[busiest].pull, BIT(sc->index), __ATOMIC_SEQ_CST);
 	place_poke(busiest);

@@ -38,7 +38,7 @@ struct sched_cpu {
 	struct sched_unit *favoured; /* to be picked by the next sched_next(): sched_give_way() */
 	bool leaving;		  /* others have to leave the core before it runs what it chose */
 	struct sched_unit *giver; /* gave the CPU by sched_yield_to(), and waits; pinned */
-	u64 started, slice_end;	  /* of curr, in ticks */
+	u64 started, slice_end;	  /* of curr, in ticks; others read the first */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
@@ -157,8 +157,6 @@ void place_send(struct sched_unit *u, u32 cpu);
  * here: on the queue, or kept by the caller.
  */
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
-/* The same where CPUs share a core: beside the unit that was chosen, or those of other CPUs. */
-void place_give_on_core(struct sched_cpu *sc, u64 now);
 /*
  * This CPU idles: ask the one where most units wait for one, then others: those that wait may not
  * be allowed here. False: nobody waits anywhere, or all have been asked in vain.

@@ -347,7 +347,7 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	BUG_ON(READ_ONCE(u->state) != SCHED_QUEUED);
 	sc->curr = u;
-	sc->started = now;
+	WRITE_ONCE(sc->started, now);
 	WRITE_ONCE(sc->charged_at, now);
 	WRITE_ONCE(u->boost, false);
 	account_ticks(u, &u->steal, SCHED_RUNNING, now);
@@ -507,7 +507,7 @@ static struct sched_unit *give_and_choose(struct sched_cpu *sc, struct sched_uni
 		return choose_next(sc, u, now);
 	}
 	u = choose_next(sc, u, now);
-	place_give_on_core(sc, now);
+	smt_give_away(sc, now);
 	return u;
 }
 

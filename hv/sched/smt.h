@@ -25,8 +25,6 @@ struct smt_core *smt_join(u32 a, u32 b);
  * `leaving`, and the CPU is poked when they have left.
  */
 struct sched_unit *smt_first(struct sched_cpu *sc, struct sched_unit *preferred, u64 now);
-/* Others wait on this CPU than it has told the core. */
-void smt_look(struct sched_cpu *sc);
 /* The unit that runs here may go on: its group is the owner still. */
 bool smt_may_keep(const struct sched_cpu *sc);
 /* When a CPU that idles beside units that wait for it has to ask for the core. */
@@ -45,3 +43,5 @@ u64 smt_fitting(u64 of, const struct sched_unit *u);
 bool smt_is_whole(u64 mask);
 /* A policy that promises each unit a CPU, or a part of it, cannot be held to that. */
 bool smt_can(const struct sched_ops *policy);
+/* place_give_away() on such a core: beside the unit that was chosen, or those of other CPUs. */
+void smt_give_away(struct sched_cpu *sc, u64 now);

@@ -52,6 +52,45 @@ static void test_waking(void)
 	CHECK(wakes_on(0xffff, 5, 0xff00) == 8, "or on another, if that is not allowed");
 }
 
+/* One alone on a CPU of a core that another uses goes to a core that becomes idle, and stays. */
+static void test_spreading(void)
+{
+	struct sim_unit *a, *b;
+
+	begin();
+	for (u32 i = 2; i < 16; i++) /* one on each other thread: they sleep from 10 ms on */
+		sched_set(&add(1024, i, false, 10 * MS, 0)->s, 0, BIT(i), 0);
+	a = hog(1024);
+	b = hog(1024);
+	run(5 * MS);
+	CHECK(a->s.cpu / 2 == b->s.cpu / 2, "two hogs find one core only");
+	run(10 * MS);
+	CHECK(a->s.cpu / 2 != b->s.cpu / 2, "and one leaves it when others idle");
+	CHECK(a->s.cpu / 4 == b->s.cpu / 4, "for one with the same cache");
+	a->moves = b->moves = 0;
+	run(SEC);
+	CHECK(!a->moves && !b->moves && a->s.state == SCHED_RUNNING && b->s.state == SCHED_RUNNING,
+	      "where it stays");
+}
+
+/* Whoever runs beside it for a moment does not drive it away. */
+static void test_not_for_a_moment(void)
+{
+	struct sim_unit *a;
+
+	begin();
+	for (u32 i = 1; i < 16; i += 2)
+		sched_set(&add(1024, i, false, 20 * US, 4 * MS + 17 * i * US)->s, 0, BIT(i), 0);
+	a = hog(1024);
+	sched_set(&a->s, 0, 0x5555, 0);
+	run(10 * MS);
+	a->moves = 0;
+	run(SEC);
+	CHECK(!a->moves,
+	      "a hog leaves no core for who runs there for a moment: %lu moves in a second",
+	      a->moves);
+}
+
 static double least_share(u32 hogs, u64 ns)
 {
 	double least = 1;
@@ -91,6 +130,8 @@ static void test_moves(u32 hogs, double far_part)
 int main(void)
 {
 	test_waking();
+	test_spreading();
+	test_not_for_a_moment();
 	test_moves(20, .15);
 	test_moves(24, .1);
 	test_moves(26, .5);
