@@ -31,31 +31,12 @@ static double limit(const struct sim_unit *s)
 	return MIN(cap, s->burst ? (double)s->burst / (s->burst + s->sleep) : 1);
 }
 
-/* What a group's units use when each gets `rate` at most. */
-static double use(const struct sched_group *g, double rate)
-{
-	double sum = 0;
-
-	for (u32 i = 0; i < units; i++)
-		if (unit[i].s.group == g)
-			sum += MIN(limit(&unit[i]), rate);
-	return sum;
-}
-
-/* What the group uses when it gets so much at most. */
-static double part(const struct sched_group *g, double at_most)
-{
-	double cap = g->cap.percent ? g->cap.percent / 100. : 64;
-
-	return MIN(MIN(use(g, 1), cap), at_most);
-}
-
 static double part_at(double rate)
 {
 	double sum = 0;
 
 	for (u32 i = 0; i < groups; i++)
-		sum += part(&group[i], rate * group[i].weight);
+		sum += use_of_vm(&group[i], rate * group[i].weight, limit);
 	return sum;
 }
 
@@ -69,12 +50,13 @@ static void weigh(double *ideal)
 		*(part_at(rate) < cpu_count ? &low : &high) = rate;
 	}
 	for (u32 i = 0; i < groups; i++) {
-		double mine = part(&group[i], high * group[i].weight), least = 0, most = 1;
+		double mine = use_of_vm(&group[i], high * group[i].weight, limit), least = 0,
+		       most = 1;
 
 		for (u32 step = 0; step < 60; step++) {
 			double rate = (least + most) / 2;
 
-			*(use(&group[i], rate) < mine ? &least : &most) = rate;
+			*(use_of_units(&group[i], rate, limit) < mine ? &least : &most) = rate;
 		}
 		for (u32 j = 0; j < units; j++)
 			if (unit[j].s.group == &group[i])
@@ -215,7 +197,8 @@ static void test_sleepers(void)
 /* The VM gets so much, and the second one no less than it had without the cap. */
 static void check_cap(struct sched_group *g, u32 percent, const char *beside)
 {
-	double got[2] = {0}, had = group[1].members ? part(&group[1], cpu_count / 2.) : 0;
+	double got[2] = {0},
+	       had = group[1].members ? use_of_vm(&group[1], cpu_count / 2., limit) : 0;
 
 	sched_group_set(g, 0, percent);
 	run(SETTLE);

@@ -189,25 +189,6 @@ static double limit(const struct sim_unit *s)
 	return unit[0].s.pinned ? 1 - limit(&unit[0]) : 1;
 }
 
-/* What a VM's vCPUs use when each gets `rate` at most, by its weight. */
-static double use(const struct sched_group *g, double rate)
-{
-	double sum = 0;
-
-	for (u32 i = 0; i < units; i++)
-		if (unit[i].s.group == g)
-			sum += MIN(limit(&unit[i]), rate);
-	return sum;
-}
-
-/* What the VM uses when it gets so much at most. */
-static double use_of_vm(const struct sched_group *g, double at_most)
-{
-	double cap = g->cap.percent ? g->cap.percent / 100. : 64;
-
-	return MIN(MIN(use(g, 64), cap), at_most);
-}
-
 static bool is_in(const struct scenario *sc, u32 nth, u64 mask)
 {
 	return mask_of(sc, sc->vm[nth].new_part) == mask;
@@ -231,12 +212,12 @@ static void weigh_part(const struct scenario *sc, u64 mask, double *ideal)
 
 		for (u32 i = 0; i < groups; i++)
 			if (is_in(sc, i, mask))
-				sum += use_of_vm(&group[i], rate * weight_of(sc, i));
+				sum += use_of_vm(&group[i], rate * weight_of(sc, i), limit);
 		*(sum < room ? &low : &high) = rate;
 	}
 	for (u32 i = 0; i < groups; i++)
 		if (is_in(sc, i, mask))
-			ideal[i] = use_of_vm(&group[i], high * weight_of(sc, i));
+			ideal[i] = use_of_vm(&group[i], high * weight_of(sc, i), limit);
 }
 
 /* ---- what came of it ---- */

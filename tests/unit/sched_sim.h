@@ -431,6 +431,27 @@ static inline double share(const struct sim_unit *s, u64 ns)
 	return (double)sched_runtime(&s->s, now) / ns;
 }
 
+/* What a VM's units use when each gets `rate` at most, of what it could use: `limit`. */
+static inline double use_of_units(const struct sched_group *g, double rate,
+				  double (*limit)(const struct sim_unit *s))
+{
+	double sum = 0;
+
+	for (u32 i = 0; i < units; i++)
+		if (unit[i].s.group == g)
+			sum += MIN(limit(&unit[i]), rate);
+	return sum;
+}
+
+/* What the VM uses when it gets so much at most. */
+static inline double use_of_vm(const struct sched_group *g, double at_most,
+			       double (*limit)(const struct sim_unit *s))
+{
+	double cap = g->cap.percent ? g->cap.percent / 100. : 64;
+
+	return MIN(MIN(use_of_units(g, 1, limit), cap), at_most);
+}
+
 static inline bool near(double got, double want, double tolerance)
 {
 	return got >= want * (1 - tolerance) && got <= want * (1 + tolerance);
