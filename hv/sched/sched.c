@@ -502,12 +502,18 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 /* Who waits and goes elsewhere must be gone before the choice, but on a core depends on it. */
 static struct sched_unit *give_and_choose(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
+	u32 waiting;
+
 	if (likely(!sc->core)) {
 		place_give_away(sc, u, now);
 		return choose_next(sc, u, now);
 	}
 	u = choose_next(sc, u, now);
-	smt_give_away(sc, now);
+	waiting = sc->rq.queue.count;
+	if (!sc->leaving)
+		place_give_away(sc, true, now);
+	if (sc->rq.queue.count != waiting)
+		smt_look(sc);
 	return u;
 }
 

@@ -363,21 +363,9 @@ struct sched_unit *smt_first(struct sched_cpu *sc, struct sched_unit *preferred,
 	return u;
 }
 
-/* Others wait on this CPU than it has told the core. */
-static void tell_waiting(struct sched_cpu *sc)
+void smt_look(struct sched_cpu *sc)
 {
 	lock_acquire(&sc->core->lock);
 	wait_locked(sc, NULL, NULL);
 	lock_release(&sc->core->lock);
-}
-
-void smt_give_away(struct sched_cpu *sc, u64 now)
-{
-	u32 waiting = sc->rq.queue.count;
-
-	if (sc->leaving)
-		return;
-	place_give_away(sc, true, now);
-	if (sc->rq.queue.count != waiting)
-		tell_waiting(sc);
 }

@@ -43,5 +43,5 @@ u64 smt_fitting(u64 of, const struct sched_unit *u);
 bool smt_is_whole(u64 mask);
 /* A policy that promises each unit a CPU, or a part of it, cannot be held to that. */
 bool smt_can(const struct sched_ops *policy);
-/* place_give_away() on such a core: beside the unit that was chosen, or those of other CPUs. */
-void smt_give_away(struct sched_cpu *sc, u64 now);
+/* Others wait on this CPU than it has told the core. */
+void smt_look(struct sched_cpu *sc);
