@@ -13,16 +13,18 @@
  *   without.
  * - Some take the CPL from SS, not from the VMCB's own field: svm_set_seg() writes both.
  *
- * And one is allowed for by the way we are run: QEMU 7.2 TCG with a thread for each CPU. An XRSTOR,
- * FXRSTOR or FLDENV on any CPU clears IGNNE in CPU 0's flags (hflags2) without a lock. When CPU 0
- * is in VMRUN or #VMEXIT at that moment the old flags come back, nested paging among them: the
- * hypervisor's next instruction then takes a nested page fault, and a second #VMEXIT writes the
- * hypervisor's registers over the guest's (RIP behind VMRUN, the hypervisor's CR3 and GDT, a
- * virtual interrupt control of 0). Seen with a QEMU that stops at the second #VMEXIT; with four
- * guests about one boot in ten lost a guest or dom0. All tests and `make run` therefore have -accel
- * tcg,thread=single, which takes no more CPU time; tests run side by side instead (JOBS=).
- * ACCEL=tcg,thread=multi brings the threads back: what happens at the very same moment on two CPUs
- * is tested only then.
+ * And two are allowed for by the way we are run. Bochs: IA32_TSC_DEADLINE is compared with a time
+ * that knows nothing of TSC_ADJUST, so behind a sleep, in which the TSC begins again and is moved
+ * forward, timers are late by seconds: group suspend is run with mask=tsc-deadline there. QEMU 7.2
+ * TCG with a thread for each CPU. An XRSTOR, FXRSTOR or FLDENV on any CPU clears IGNNE in CPU 0's
+ * flags (hflags2) without a lock. When CPU 0 is in VMRUN or #VMEXIT at that moment the old flags
+ * come back, nested paging among them: the hypervisor's next instruction then takes a nested page
+ * fault, and a second #VMEXIT writes the hypervisor's registers over the guest's (RIP behind VMRUN,
+ * the hypervisor's CR3 and GDT, a virtual interrupt control of 0). Seen with a QEMU that stops at
+ * the second #VMEXIT; with four guests about one boot in ten lost a guest or dom0. All tests and
+ * `make run` therefore have -accel tcg,thread=single, which takes no more CPU time; tests run side
+ * by side instead (JOBS=). ACCEL=tcg,thread=multi brings the threads back: what happens at the very
+ * same moment on two CPUs is tested only then.
  */
 #include "hv/guest/quirks.h"
 #include "boot/boot.h"

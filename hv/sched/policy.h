@@ -29,6 +29,12 @@ void unit_changed(struct sched_unit *u);
 /* Into how many parts is the group's weight divided? A unit that sleeps needs less than one. */
 void group_look(struct sched_group *g, u64 now);
 
+/*
+ * What has passed since u->since goes into one of its counters, and is returned; the unit is in
+ * that state from now on.
+ */
+u64 unit_account(struct sched_unit *u, u64 *total, enum sched_state state, u64 now);
+
 /* The share of one of several, if its group has other parts by now. */
 static inline void unit_weigh_again(struct sched_unit *u, u64 now)
 {

@@ -17,20 +17,6 @@ static struct sched_cpu *this_sched(void)
 
 /* ---- time ---- */
 
-/* What has passed since u->since goes into one of its counters; it is in that state from now on. */
-static u64 account_ticks(struct sched_unit *u, u64 *total, enum sched_state state, u64 now)
-{
-	u64 passed = now > u->since ? now - u->since : 0;
-
-	WRITE_ONCE(u->seq, u->seq + 1);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	WRITE_ONCE(*total, *total + passed);
-	WRITE_ONCE(u->since, u->since + passed);
-	WRITE_ONCE(u->state, state);
-	__atomic_store_n(&u->seq, u->seq + 1, __ATOMIC_RELEASE);
-	return passed;
-}
-
 /* Charge the running unit up to now. */
 static void charge_running(struct sched_cpu *sc, u64 now)
 {
@@ -38,7 +24,7 @@ static void charge_running(struct sched_cpu *sc, u64 now)
 	u64 ran;
 
 	BUG_ON(READ_ONCE(u->state) != SCHED_RUNNING);
-	ran = account_ticks(u, &u->runtime, SCHED_RUNNING, now);
+	ran = unit_account(u, &u->runtime, SCHED_RUNNING, now);
 	cap_charge(u, ran);
 	if (u->inside)
 		unit_hear(u, ran);
@@ -132,7 +118,7 @@ static u64 begin_waiting(struct sched_unit *u)
 {
 	u64 asleep = 0, now = sched_clock();
 
-	account_ticks(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
+	unit_account(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
 	u->slept = true;
 	return now;
 }
@@ -350,7 +336,7 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	WRITE_ONCE(sc->started, now);
 	WRITE_ONCE(sc->charged_at, now);
 	WRITE_ONCE(u->boost, false);
-	account_ticks(u, &u->steal, SCHED_RUNNING, now);
+	unit_account(u, &u->steal, SCHED_RUNNING, now);
 	__atomic_store_n(&u->wake, 0, __ATOMIC_SEQ_CST);
 	if (sc->loaded == u)
 		return;

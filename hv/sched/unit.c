@@ -272,3 +272,16 @@ u64 sched_steal(const struct sched_unit *u, u64 now)
 {
 	return read_counter(u, &u->steal, SCHED_QUEUED, now);
 }
+
+u64 unit_account(struct sched_unit *u, u64 *total, enum sched_state state, u64 now)
+{
+	u64 passed = now > u->since ? now - u->since : 0;
+
+	WRITE_ONCE(u->seq, u->seq + 1);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	WRITE_ONCE(*total, *total + passed);
+	WRITE_ONCE(u->since, u->since + passed);
+	WRITE_ONCE(u->state, state);
+	__atomic_store_n(&u->seq, u->seq + 1, __ATOMIC_RELEASE);
+	return passed;
+}
