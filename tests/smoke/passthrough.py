@@ -126,6 +126,31 @@ def killed(m, nvme, disk):
     ok(info['vms'] == 1, f'{m.label}: killed: the VM is gone', info)
 
 
+def by_tool(m, nvme, disk):
+    """The same by a line in a guest's file, and by corbel's pci commands."""
+    m.out_of(f"printf '%s\\n' 'name = \"pt\"' 'type = \"hvm\"' 'memory = 256' 'vcpus = 2' 'viridian = 1' 'pci = [ \"{nvme}\" ]' > /run/pt.cfg")
+    status, out = m.sh('corbel create /run/pt.cfg', 60)
+    ok(status and 'is dom0\'s' in out, f'{m.label}: corbel: a device that dom0 uses is not given away by a guest\'s file', out)
+    m.out_of(f'corbel pci-assignable-add {nvme}', 30)
+    out = m.json('corbel pci-assignable-list --json')
+    ok([d['device'] for d in out] == [nvme], f'{m.label}: corbel: pci-assignable-list', out)
+    m.out_of('corbel create /run/pt.cfg', 60)
+    ok(m.guest_up('pt'), f'{m.label}: corbel: the guest boots from it', m.sh('tail -n 5 /run/corbel/pt/console.log /run/corbel/pt/vmm.log')[1])
+    ok(m.json('corbel pci-list --json pt') == [nvme], f'{m.label}: corbel: pci-list')
+    out = m.out_of("tr '\\0' ' ' < /proc/$(pidof qemu-system-x86_64)/cmdline")
+    ok('hv-relaxed,' in out, f'{m.label}: corbel: viridian: its VMM is told of Windows', out)
+    m.out_of(f'corbel pci-detach pt {nvme}', 60)
+    ok(m.json('corbel pci-list --json pt') == [], f'{m.label}: corbel: pci-detach: the guest gives it back')
+    m.out_of(f'corbel pci-attach pt {nvme}', 60)
+    ok(m.json('corbel pci-list --json pt') == [nvme], f'{m.label}: corbel: pci-attach: it has it again')
+    m.out_of('corbel destroy pt', 30)
+    m.out_of(f'corbel pci-assignable-remove {nvme}', 30)
+    ok(m.until('[ -b /dev/nvme0n1 ]', 60), f'{m.label}: corbel: pci-assignable-remove: it is a disk of dom0\'s')
+    seen = m.sh('md5sum < /dev/nvme0n1', 30)[1]
+    ok(md5(disk.after) in seen, f'{m.label}: corbel: with what was on it', seen)
+    dom0_is_well(m, 'corbel')
+
+
 def on(maker, more=''):
     def part():
         label = f'{maker}-iommu'
@@ -142,6 +167,7 @@ def on(maker, more=''):
             nvme = m.out_of('basename $(readlink -f /sys/block/nvme0n1/device/device)')
             guest(m, nvme, disk)
             killed(m, nvme, disk)
+            by_tool(m, nvme, disk)
             with open(disk.name, 'rb') as f:
                 ok(f.read() == disk.after, f'{m.label}: nvme: the disk has it on the host')
         os.remove(disk.name)

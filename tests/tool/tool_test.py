@@ -202,7 +202,7 @@ def test_failures():
     check(fails(corbel("info"), "/dev/corbel is not there", "modprobe corbel"), "no hypervisor")
     check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
     check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
-    check(fails(corbel("pci-attach"), "as in xl: give the guest a device of VFIO", code=2), "one of xl")
+    check(fails(corbel("usbdev-attach"), "as in xl: have usb = 1", code=2), "one of xl")
     check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-numa-split")), "which is told what to do instead")
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
@@ -214,10 +214,10 @@ def test_check():
     good = config("chk", "vcpus = 2\n")
     p = corbel("create", "--check", good)
     check(p.returncode == 0 and "good" in p.stdout and guests() == {}, "create --check of a good file starts nothing", p.stderr)
-    bad = config("chk", "vcpu = 2\nmemmory = 5\nviridian = 1\n")
+    bad = config("chk", "vcpu = 2\nmemmory = 5\nhap = 0\n")
     p = corbel("create", "--check", bad)
     check(fails(p, f'{bad}:4: unknown key "vcpu" is ignored; did you mean "vcpus"?', f"{bad}:5:", 'did you mean "memory"?',
-                f"{bad}:6: viridian can only be 0", "3 of its settings"), "and names all that would be ignored", p.stderr)
+                f"{bad}:6: hap can only be 1", "3 of its settings"), "and names all that would be ignored", p.stderr)
     check(fails(corbel("create", "--check", config("chk", "disk = ['/no/disk,raw,xvda,w']\n")), "/no/disk"), "and files that are missing")
 
 
@@ -301,6 +301,57 @@ def test_hotplug():
     check(fails(corbel("cd-insert", "pc", "cd9", f"{DIR}/hd.img"), "cd9"), "cd-insert into no drive")
     check(fails(corbel("network-attach", "pc", "bridge=nobr9"), "no bridge nobr9"), "network-attach to no bridge")
     check("MAC" in corbel("network-list", "pc").stdout, "network-list")
+    corbel("destroy", "pc")
+
+
+def pci_device(bdf, group, driver=None, kind="0x020000"):
+    """In a sysfs of our own."""
+    at, bus = f"{DIR}/pci/devices/{bdf}", f"{DIR}/pci"
+    os.makedirs(at)
+    for name, text in ("class", kind + "\n"), ("driver_override", ""):
+        with open(f"{at}/{name}", "w") as f:
+            f.write(text)
+    if group:
+        os.makedirs(f"{bus}/groups/{group}/devices/{bdf}")
+        os.symlink(f"{bus}/groups/{group}", f"{at}/iommu_group")
+    if driver:
+        os.makedirs(f"{bus}/drivers/{driver}", exist_ok=True)
+        open(f"{bus}/drivers/{driver}/unbind", "a").close()
+        os.symlink(f"{bus}/drivers/{driver}", f"{at}/driver")
+
+
+def test_pci():
+    pci_device("0000:01:00.0", "7", "e1000e")
+    pci_device("0000:02:00.0", "8", "vfio-pci")
+    pci_device("0000:02:00.1", "8", "snd_hda_intel")
+    pci_device("0001:03:1f.7", "9", "vfio-pci")
+    pci_device("0000:04:00.0", None, "nvme")
+    pci_device("0000:00:1c.0", "8", "pcieport", "0x060400")
+    open(f"{DIR}/pci/drivers_probe", "w").close()
+    sysfs = {"CORBEL_SYS": f"{DIR}/pci"}
+    p = corbel("pci-assignable-list", env=sysfs)
+    check(p.stdout.split() == ["DEVICE", "GROUP", "0000:02:00.0", "8", "0001:03:1f.7", "9"], "pci-assignable-list", p.stdout + p.stderr)
+    p = corbel("pci-assignable-list", "--json", env=sysfs)
+    check(json.loads(p.stdout)[1] == {"device": "0001:03:1f.7", "group": "9"}, "and as JSON", p.stdout)
+    for arg, why in ("05:00.0", "no PCI device 0000:05:00.0"), ("04:00.0", "iommu=strict"), ("00:1c.0", "is a bridge"), ("1:2", "is no PCI device"), \
+            ("01:00.8", "is no PCI device"), ("01:00.0,bogus=1", "not known"), ("01:00.0 ", "does not take it"):
+        check(fails(corbel("pci-assignable-add", arg, env=sysfs), why), f"pci-assignable-add {arg}: {why}")
+    for name, text in ("devices/0000:01:00.0/driver_override", "vfio-pci\n"), ("drivers/e1000e/unbind", "0000:01:00.0"), ("drivers_probe", "0000:01:00.0"):
+        with open(f"{DIR}/pci/{name}") as f:
+            check(f.read() == text, f"pci-assignable-add: what the kernel is told by {name}")
+    check(corbel("pci-assignable-add", "02:00.0", env=sysfs).returncode == 0, "one that is assignable already")
+    check(fails(corbel("pci-assignable-remove", "01:00.0", env=sysfs), "is not assignable"), "pci-assignable-remove of one that is not")
+    check(corbel("pci-assignable-remove", "0001:03:1f.7", env=sysfs).returncode == 0, "pci-assignable-remove")
+    pc = "type = 'hvm'\n"
+    check(fails(corbel("create", config("give", pc + "pci = [ '01:00.0' ]\n"), env=sysfs), "is dom0's", "pci-assignable-add 0000:01:00.0"), "a guest gets no device that dom0 uses")
+    check(fails(corbel("create", config("give", pc + "pci = [ '02:00.0' ]\n"), env=sysfs), "cannot be told from 0000:02:00.1", "snd_hda_intel"), "nor one of a group that it uses")
+    check(fails(corbel("create", config("give", "pci = [ '02:00.0' ]\n"), env=sysfs), "only a PC"), "a microvm has no PCI")
+    p = corbel("create", config("give", pc + "pci = [ '0001:03:1f.7@5,msitranslate=0' ]\n"), env=sysfs)
+    check(fails(p, "did not start", "0001:03:1f.7"), "else the VMM is told to take it", p.stderr)
+    corbel("create", config("pc", pc))
+    check(json.loads(corbel("pci-list", "--json", "pc").stdout) == [], "pci-list")
+    check(fails(corbel("pci-attach", "pc", "0001:03:1f.7", env=sysfs), "cannot attach 0001:03:1f.7"), "pci-attach of what VFIO does not have")
+    check(fails(corbel("pci-detach", "pc", "0001:03:1f.7"), "cannot detach pci-0001.03.1f.7"), "pci-detach of what it does not have")
     corbel("destroy", "pc")
 
 
@@ -966,7 +1017,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_manage, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

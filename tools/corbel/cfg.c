@@ -261,7 +261,7 @@ static int check_required(struct parser *p)
 
 	if (!c->name)
 		return cfg_bad(p, p->line, "name is missing; add name = \"...\"");
-	if (!c->kernel && !c->ndisks)
+	if (!c->kernel && !c->ndisks && !c->npci)
 		return cfg_bad(p, p->line,
 			       "nothing to boot; add kernel = \"/path/vmlinuz\" or a disk");
 	if (!c->kernel && (c->ramdisk || c->cmdline))
@@ -289,6 +289,14 @@ static int check_required(struct parser *p)
 			return cfg_bad(
 			    p, c->vif[i].line,
 			    "only a PC has a network card of this model; add firmware = \"bios\"");
+	if (c->npci && !cfg_is_pc(c))
+		return cfg_bad(
+		    p, c->pci[0].line,
+		    "only a PC can have a PCI device of dom0's; add firmware = \"bios\"");
+	if (c->viridian && !cfg_is_pc(c))
+		return cfg_bad(
+		    p, p->line,
+		    "viridian: only a PC has what Windows wants; add firmware = \"bios\"");
 	if ((c->screen.vga || c->screen.vnc || c->usb || c->boot) && !cfg_is_pc(c))
 		return cfg_bad(
 		    p, p->line,

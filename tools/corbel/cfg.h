@@ -15,6 +15,8 @@
 #define CFG_MAX_DISKS 16
 #define CFG_MAX_VIFS  8
 #define CFG_MAX_ARGS  64
+#define CFG_MAX_PCI   8
+#define CFG_BDF_SIZE  13 /* "0000:00:00.0" */
 #define CFG_BRIDGE    "corbr0"
 
 struct cfg_disk {
@@ -28,6 +30,13 @@ struct cfg_vif {
 	uint8_t mac[6];
 	bool has_mac;
 	char *model; /* of QEMU, or NULL: virtio */
+	int line;
+};
+
+/* A PCI device of dom0's for the guest. */
+struct cfg_pci {
+	char bdf[CFG_BDF_SIZE];
+	bool seize; /* it is taken from dom0's driver */
 	int line;
 };
 
@@ -53,6 +62,8 @@ struct cfg {
 	unsigned int vcpus, maxvcpus;
 	char *uuid;
 	bool localtime, no_reboot;
+	bool viridian;		    /* Hyper-V's interfaces, for Windows */
+	bool nested, not_nested;    /* the guest is to have guests, or not; else as the CPU */
 	enum cfg_firmware firmware; /* BIOS, UEFI: a PC */
 	char *boot;		    /* letters of a, c, d, n, or NULL */
 	struct cfg_screen screen;
@@ -61,6 +72,8 @@ struct cfg {
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];
 	int nvifs;
+	struct cfg_pci pci[CFG_MAX_PCI];
+	int npci;
 	char pool[32];			  /* of CPUs; "" = Pool-0 */
 	unsigned int weight;		  /* 0 = default */
 	unsigned int cap;		  /* percent of one CPU, 0 = none */
@@ -89,11 +102,12 @@ char *cfg_without(const char *text, const char *const *keys);
 bool cfg_is_pc(const struct cfg *c);
 
 /*
- * One disk or network interface as in the lists `disk` and `vif`. 0, or -1 with why in err of 256
- * bytes; the strings in it are the caller's.
+ * One disk, network interface or device as in the lists `disk`, `vif` and `pci`. 0, or -1 with why
+ * in err of 256 bytes; the strings in it are the caller's.
  */
 int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err);
 int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err);
+int cfg_parse_pci(struct cfg_pci *pci, const char *spec, char *err);
 
 /* How many letters have to be changed, put in or taken out to make b, of 63 at most, of a. */
 int cfg_distance(const char *a, const char *b);

@@ -160,8 +160,6 @@ static int set_settled(struct parser *p, const char *key, const struct value *v)
 		   {"pae", "1", "guests have PAE"},
 		   {"nx", "1", "guests have NX"},
 		   {"hap", "1", "there are nested page tables only"},
-		   {"nestedhvm", "0", "guests have no guests"},
-		   {"viridian", "0", "there are no enlightenments for Windows"},
 		   {"xen_platform_pci", "0", "there are no PV drivers: virtio is used"},
 		   {"sdl", "0", "a screen is shown by VNC"},
 		   {"spice", "0", "a screen is shown by VNC"},
@@ -176,6 +174,41 @@ static int set_settled(struct parser *p, const char *key, const struct value *v)
 		return 0;
 	p->c->unknown++;
 	cfg_warn(p, v->line, "%s can only be %s: %s", key, all[i].value, all[i].why);
+	return 0;
+}
+
+static int set_nested(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+
+	if (get_number(p, key, v, 0, 1, &n))
+		return -1;
+	p->c->nested = n;
+	p->c->not_nested = !n;
+	return 0;
+}
+
+/* A list names groups of Hyper-V's interfaces, or with ! those that are not wanted. */
+static int set_viridian(struct parser *p, const char *key, const struct value *v)
+{
+	long long n;
+	int i;
+
+	if (v->kind != V_LIST) {
+		if (get_number(p, key, v, 0, 1, &n))
+			return -1;
+		p->c->viridian = n;
+		return 0;
+	}
+	for (i = 0; i < v->items; i++) {
+		p->c->viridian |= v->item[i][0] != '!';
+		if (!strcmp(v->item[i], "all") || !strcmp(v->item[i], "defaults"))
+			continue;
+		p->c->unknown++;
+		cfg_warn(p, v->item_line[i],
+			 "%s: \"%s\" is ignored: the guest has all that there is, or nothing", key,
+			 v->item[i]);
+	}
 	return 0;
 }
 
@@ -588,6 +621,64 @@ static int set_vif(struct parser *p, const char *key, const struct value *v)
 	return 0;
 }
 
+static int parse_pci(struct parser *p, struct cfg_pci *pci, char *spec)
+{
+	static const char *const ignored[] = {"msitranslate", "power_mgmt", "permissive",
+					      "rdm_policy", "name"};
+	char *f = next_field(&spec), *at = f ? strchr(f, '@') : NULL, *val;
+	unsigned int domain = 0, bus, device, function;
+	int n = 0;
+	size_t i;
+
+	if (at)
+		*at = 0; /* where the guest is to see it: QEMU chooses */
+	if (!f ||
+	    ((sscanf(f, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &n) != 4 || f[n]) &&
+	     (domain = 0, sscanf(f, "%2x:%2x.%1x%n", &bus, &device, &function, &n) != 3 || f[n])) ||
+	    device > 31 || function > 7)
+		return cfg_bad(
+		    p, pci->line,
+		    "\"%s\" is no PCI device; right is '01:00.0' or '0000:01:00.0,seize=1'",
+		    f ? f : "");
+	snprintf(pci->bdf, sizeof(pci->bdf), "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff,
+		 device, function);
+	while ((f = next_field(&spec))) {
+		val = strchr(f, '=');
+		if (val)
+			*val++ = 0;
+		if (val && !strcmp(f, "seize") && (!strcmp(val, "0") || !strcmp(val, "1"))) {
+			pci->seize = *val == '1';
+			continue;
+		}
+		for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]) && strcmp(f, ignored[i]); i++)
+			;
+		if (!val || i == sizeof(ignored) / sizeof(ignored[0]))
+			return cfg_bad(p, pci->line,
+				       "\"%s\" of a PCI device is not known; seize=1 takes it from "
+				       "dom0's driver",
+				       f);
+		p->c->unknown++;
+		cfg_warn(p, pci->line, "\"%s\" of a PCI device is ignored", f);
+	}
+	return 0;
+}
+
+static int set_pci(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (get_list(p, key, v, p->c->npci, CFG_MAX_PCI, "'01:00.0'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_pci *pci = &p->c->pci[p->c->npci++];
+
+		pci->line = v->item_line[i];
+		if (parse_pci(p, pci, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
 /* A parser for one item, outside of a file. */
 static int parse_one(char *err, const char *spec, int (*parse)(struct parser *p, void *to, char *s),
 		     void *to)
@@ -617,6 +708,17 @@ static int one_disk(struct parser *p, void *to, char *s)
 static int one_vif(struct parser *p, void *to, char *s)
 {
 	return parse_vif(p, to, s);
+}
+
+static int one_pci(struct parser *p, void *to, char *s)
+{
+	return parse_pci(p, to, s);
+}
+
+int cfg_parse_pci(struct cfg_pci *pci, const char *spec, char *err)
+{
+	*pci = (struct cfg_pci){.line = 1};
+	return parse_one(err, spec, one_pci, pci);
 }
 
 int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err)
@@ -659,6 +761,7 @@ const struct cfg_key cfg_keys[] = {
     {"maxvcpus", set_number},
     {"disk", set_disk},
     {"vif", set_vif},
+    {"pci", set_pci},
     {"firmware", set_firmware},
     {"bios", set_firmware},
     {"boot", set_boot},
@@ -679,8 +782,8 @@ const struct cfg_key cfg_keys[] = {
     {"pae", set_settled},
     {"nx", set_settled},
     {"hap", set_settled},
-    {"nestedhvm", set_settled},
-    {"viridian", set_settled},
+    {"nestedhvm", set_nested},
+    {"viridian", set_viridian},
     {"xen_platform_pci", set_settled},
     {"sdl", set_settled},
     {"spice", set_settled},

@@ -156,6 +156,13 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 /* Whether its files and VMM are there. 0, or -1 told. */
 int vmm_check(struct cfg *c, const char *accel);
 
+/* ---- pci.c ---- */
+/* See that a guest can be given a device, which is taken from dom0 if its line says so. 0, or 1
+ * told. */
+int pci_take(const struct cfg_pci *p);
+/* What the guest's VMM calls it. */
+void pci_id(const char *bdf, char id[32]);
+
 /* ---- save.c: what migrate.c has of it ---- */
 /* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
 int qmp_wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
@@ -205,6 +212,17 @@ char *config_read(const char *path);
 int end_vmm(const struct guest *g);
 /* Give a guest a network interface, and its id[32]. 0, or -1 with why in err[128]. */
 int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err);
+/* {key: value, ...} of n pairs of strings. */
+struct json_object *make_object(int n, const char *const *pairs);
+/* Open the guest's control socket, locked. 0, or 1 told. */
+int open_guest(const char *name, struct guest *g, struct qmp *q);
+/*
+ * Plug in a device (args are taken over) on a port that is free: the others refuse. 0, or -1 with
+ * the last one's words in err[128].
+ */
+int add_device(struct qmp *q, struct json_object *args, char *err);
+/* Ask the guest to give a device back, and wait until it has. False: it did not, told. */
+bool unplug_device(struct qmp *q, const char *guest, const char *id);
 int cmd_create(struct opts *o); /* control.c */
 int cmd_start(struct opts *o);
 int cmd_console(struct opts *o);
@@ -228,6 +246,12 @@ int cmd_network_list(struct opts *o);
 int cmd_network_attach(struct opts *o);
 int cmd_network_detach(struct opts *o);
 int cmd_vncviewer(struct opts *o);
+int cmd_pci_assignable_list(struct opts *o); /* pci.c */
+int cmd_pci_assignable_add(struct opts *o);
+int cmd_pci_assignable_remove(struct opts *o);
+int cmd_pci_list(struct opts *o);
+int cmd_pci_attach(struct opts *o);
+int cmd_pci_detach(struct opts *o);
 int cmd_trigger(struct opts *o);
 int cmd_sysrq(struct opts *o);
 int cmd_dump_core(struct opts *o);

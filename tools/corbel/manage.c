@@ -15,8 +15,7 @@
 
 /* ---- answers and arguments ---- */
 
-/* {key: value, ...} of n pairs of strings. */
-static struct json_object *make_object(int n, const char *const *pairs)
+struct json_object *make_object(int n, const char *const *pairs)
 {
 	struct json_object *o = json_object_new_object();
 	int i;
@@ -272,8 +271,7 @@ int cmd_block_list(struct opts *o)
 	return 0;
 }
 
-/* On a port that is free: the others refuse. 0, or -1 with the last one's words in err. */
-static int add_device(struct qmp *q, struct json_object *args, char *err)
+int add_device(struct qmp *q, struct json_object *args, char *err)
 {
 	char port[16];
 	int i, ret = -1;
@@ -318,8 +316,7 @@ static void free_id(struct qmp *q, const char *prefix, char *id, size_t size)
 	}
 }
 
-/* Open the guest's control socket, locked. 0, or 1 told. */
-static int open_guest(const char *name, struct guest *g, struct qmp *q)
+int open_guest(const char *name, struct guest *g, struct qmp *q)
 {
 	if (guest_get(name, true, g))
 		return 1;
@@ -363,8 +360,7 @@ int cmd_block_attach(struct opts *o)
 	return ret;
 }
 
-/* Ask the guest to give a device back, and wait until it has. False: it did not, told. */
-static bool unplug_device(struct qmp *q, const char *guest, const char *id)
+bool unplug_device(struct qmp *q, const char *guest, const char *id)
 {
 	char err[128], path[64];
 	long end = now_ms() + 10000;

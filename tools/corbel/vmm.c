@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <linux/kvm.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -98,6 +99,11 @@ static const char *machine_of(const struct start *s)
 	return is_tcg(s) ? "microvm,acpi=on,rtc=on" : "microvm,acpi=on,rtc=on,pic=off,pit=off";
 }
 
+/* What Windows asks for, as libvirt and QEMU's documentation have it. */
+#define VIRIDIAN                                                                                   \
+	",hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-vpindex,hv-runtime,hv-time,hv-synic,"         \
+	"hv-stimer,hv-frequencies,hv-tlbflush,hv-ipi,hv-reset"
+
 static void machine_args(struct start *s)
 {
 	struct cfg *c = s->c;
@@ -110,7 +116,8 @@ static void machine_args(struct start *s)
 	arg(s, "-accel");
 	arg(s, "%s", s->accel);
 	arg(s, "-cpu");
-	arg(s, "%s", is_tcg(s) ? "max" : "host");
+	arg(s, "%s%s%s", is_tcg(s) ? "max" : "host", c->viridian ? VIRIDIAN : "",
+	    c->not_nested ? ",svm=off,vmx=off" : "");
 	arg(s, "-smp");
 	arg(s, "%u,maxcpus=%u", c->vcpus, c->maxvcpus);
 	arg(s, "-nodefaults");
@@ -308,6 +315,21 @@ static void vif_args(struct start *s)
 	}
 }
 
+/* dom0's devices, each behind a port from which it can be taken away again. */
+static void pci_args(struct start *s)
+{
+	char id[32];
+	int i;
+
+	for (i = 0; i < s->c->npci; i++) {
+		pci_id(s->c->pci[i].bdf, id);
+		arg(s, "-device");
+		arg(s, "pcie-root-port,id=pciport%d,chassis=%d", i, HOTPLUG_PORTS + i + 1);
+		arg(s, "-device");
+		arg(s, "vfio-pci,host=%s,id=%s,bus=pciport%d", s->c->pci[i].bdf, id, i);
+	}
+}
+
 /* On microvm behind the last interface. */
 static void balloon_args(struct start *s)
 {
@@ -386,6 +408,17 @@ static int find_vmm(struct start *s)
 	return -1;
 }
 
+/* Do guests have SVM or VMX? Yes, if there is no /dev/kvm to ask. */
+static bool can_nest(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	bool can = kvm < 0 || ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_NESTED_STATE) > 0;
+
+	if (kvm >= 0)
+		close(kvm);
+	return can;
+}
+
 static int check_host(struct start *s)
 {
 	struct sockaddr_un a;
@@ -407,6 +440,19 @@ static int check_host(struct start *s)
 	}
 	if (check_files(s->c) || find_vmm(s))
 		return -1;
+	if (s->c->nested && !can_nest())
+		warning("nestedhvm = 1: guests can have guests on AMD-V, with Corbel booted with "
+			"nested=on; this one cannot");
+	return 0;
+}
+
+static int take_devices(struct start *s)
+{
+	int i;
+
+	for (i = 0; i < s->c->npci; i++)
+		if (pci_take(&s->c->pci[i]))
+			return -1;
 	return 0;
 }
 
@@ -524,7 +570,7 @@ static int prepare_start(struct start *s, const char *config)
 	snprintf(s->g.config, sizeof(s->g.config), "%s", config);
 	s->g.vcpus = s->c->vcpus;
 	s->g.memory_mib = s->c->memory_mib;
-	if (check_host(s))
+	if (check_host(s) || take_devices(s))
 		return -1;
 	guest_remove(s->g.name, true);
 	return open_taps(s);
@@ -600,6 +646,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 		port_args(&s);
 		disk_args(&s);
 		vif_args(&s);
+		pci_args(&s);
 		balloon_args(&s);
 		generation_args(&s);
 		for (i = 0; i < c->nargs; i++)
