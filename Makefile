@@ -243,7 +243,8 @@ $(DISK)/secureboot.img: $(DISK)/bookworm.base $(DEB)
 	BASE=$< MOK=$@.key:$@.cer dom0/mkdisk bookworm $@ $(BUILD)/deb/*.deb sbsigntool openssl binutils efibootmgr
 # With libvirt, for its test.
 $(DISK)/libvirt.img: $(DISK)/bookworm.img
-	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients qemu-utils apparmor dnsmasq-base
+	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients virtinst qemu-utils \
+		apparmor dnsmasq-base ovmf swtpm swtpm-tools openssh-client netcat-openbsd
 .PHONY: dom0-disk
 dom0-disk: $(DISK)/$(SUITE).img
 
@@ -290,7 +291,7 @@ test:
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
-	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt,$(DISK)/libvirt.img $(DISK)/guest.cpio))
+	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 

@@ -11,6 +11,7 @@ disk='bookworm' boots that disk of build/disk, and forgets what was written when
 esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
+import contextlib
 import json
 import os
 import re
@@ -241,6 +242,24 @@ class Machine:
         except pexpect.TIMEOUT:
             ended = False
         return ok(ended, behaviour, 'QEMU still runs')
+
+
+@contextlib.contextmanager
+def two_machines(extra=(), **options):
+    """Machines `first` and `second` whose network cards a cable joins."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    nic = '-nic', f'socket,%s=127.0.0.1:{port},model=virtio-net-pci,mac=52:54:00:00:00:%02x'
+    with Machine('first', nic=None, extra=[*extra, nic[0], nic[1] % ('listen', 1)], **options) as first:
+        # One that comes too early has no network, and says nothing.
+        for _ in range(int(300 * PATIENCE)):
+            with open('/proc/net/tcp') as f:
+                if f':{port:04X} 00000000:0000 0A ' in f.read():
+                    break
+            time.sleep(0.1)
+        with Machine('second', nic=None, extra=[*extra, nic[0], nic[1] % ('connect', 2)], **options) as second:
+            yield first, second
 
 
 def build_file(name):

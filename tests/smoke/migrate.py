@@ -6,10 +6,9 @@ dom0's initramfs has no ssh: nc takes its place.
 """
 import os
 import re
-import socket
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import Machine
+from lib.machine import two_machines
 from lib.report import main, need, ok
 
 GUEST = r'name = "mover"\nkernel = "/usr/share/corbel/demo/vmlinux"\nramdisk = "/usr/share/corbel/demo/initrd"\n' \
@@ -21,12 +20,6 @@ MOVE = "corbel migrate --ssh=\"sh -c 'exec nc \\$0 7000'\" mover "
 
 
 looks = 0
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 def set_up(m, address):
@@ -66,9 +59,7 @@ def moves(here, there, address):
 
 
 def migrate():
-    link = free_port()
-    with Machine('first', nic=None, life=3600, extra=['-nic', f'socket,listen=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:01']) as a, \
-            Machine('second', nic=None, life=3600, extra=['-nic', f'socket,connect=127.0.0.1:{link},model=virtio-net-pci,mac=52:54:00:00:00:02']) as b:
+    with two_machines(life=3600) as (a, b):
         set_up(a, '10.9.0.1')
         set_up(b, '10.9.0.2')
         need(a.until('ping -c 1 -q 10.9.0.2 | grep -q " 0% packet loss"'), 'two machines reach each other', b.sh('ip addr; ip neigh')[1])
