@@ -20,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -356,6 +357,112 @@ static bool unmap_fails(void)
 	       error == -EIO;
 }
 
+/* ---- memory that is changed in all ways under a guest ---- */
+
+#define MMU_BASE   (16ul << 20) /* in the guest, as in its page tables */
+#define MMU_PAGES  1024u
+#define MMU_ROUNDS 1500
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static bool guest_writes(struct vm *vm, u64 linear, u32 val)
+{
+	u8 code[] = {0xc7, 0x07, 0, 0, 0, 0, 0xe6, PORT_DONE};
+
+	memcpy(code + 2, &val, sizeof(val));
+	return run_code(vm, code, sizeof(code), linear) == END_DONE;
+}
+
+static void fork_once(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+}
+
+/* Something happens to a page, or to all. Returns whether the page has val then, else its old
+ * value. */
+static bool change_memory(struct vm *vm, struct kvm_userspace_memory_region *r, u8 *page, u32 val)
+{
+	u8 *all = (u8 *)r->userspace_addr;
+	u64 linear = MMU_BASE + (page - all);
+
+	switch (rand() % 10) {
+	case 0:
+		*(u32 *)page = val;
+		return true;
+	case 1:
+		return guest_writes(vm, linear, val);
+	case 2:
+		madvise(page, 4096, MADV_DONTNEED);
+		return guest_writes(vm, linear, val);
+	case 3: /* what is written then stays */
+		madvise(page, 4096, MADV_FREE);
+		return guest_writes(vm, linear, val);
+	case 4:
+		madvise(all, r->memory_size, MADV_HUGEPAGE);
+		return false;
+	case 5:
+		madvise(all, r->memory_size, MADV_NOHUGEPAGE);
+		return false;
+	case 6:
+		madvise(all, r->memory_size, MADV_COLLAPSE);
+		return false;
+	case 7:
+		fork_once(); /* all pages have been copy-on-write */
+		return guest_writes(vm, linear, val);
+	case 8:
+		r->flags ^= KVM_MEM_LOG_DIRTY_PAGES;
+		if (vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, r))
+			fatal("slot: flags %x", r->flags);
+		return false;
+	default:
+		mprotect(page, 4096, PROT_READ);
+		guest_reads(vm, linear);
+		mprotect(page, 4096, PROT_READ | PROT_WRITE);
+		return false;
+	}
+}
+
+static bool mmu(void)
+{
+	const u64 size = MMU_PAGES * 4096ul, align = 2ul << 20;
+	u8 *m =
+	    mmap(NULL, size + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u8 *all = (u8 *)(((u64)m + align - 1) & -align);
+	struct kvm_userspace_memory_region r = {.slot = 1,
+						.guest_phys_addr = MMU_BASE,
+						.memory_size = size,
+						.userspace_addr = (u64)all};
+	static u32 is[MMU_PAGES];
+	u32 bad = 0, writes = 0;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	if (vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("slot");
+	srand(1);
+	for (u32 i = 1; i <= MMU_ROUNDS; i++) {
+		u32 p = rand() % MMU_PAGES, other = rand() % MMU_PAGES;
+
+		if (change_memory(&vm, &r, all + p * 4096ul, i)) {
+			is[p] = i;
+			writes++;
+		}
+		bad += guest_reads(&vm, MMU_BASE + p * 4096ul) != is[p];
+		bad += guest_reads(&vm, MMU_BASE + other * 4096ul) != is[other];
+		bad += *(u32 *)(all + p * 4096ul) != is[p];
+	}
+	vm_free(&vm);
+	munmap(m, size + align);
+	note("mmu: %u rounds, %u values written, %u wrong ones read", MMU_ROUNDS, writes, bad);
+	return !bad && writes > MMU_ROUNDS / 4;
+}
+
 /* ---- memory that is long to take from a guest: the CPU is given back meanwhile ---- */
 
 #define MB	   (1ul << 20)
@@ -519,6 +626,10 @@ static const struct {
      last_slot},
     {"unmap-fails", "what cannot be taken from a guest ends it, and it has no memory any more",
      unmap_fails},
+    {"mmu",
+     "memory that is given up, shared, joined, protected, logged under a guest is as it was "
+     "written",
+     mmu},
     {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
 };
 

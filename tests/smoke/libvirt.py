@@ -5,6 +5,7 @@
 Needs build/disk/libvirt.img and guest.cpio, which are made as root; skipped where they are not there.
 """
 import hashlib
+import json
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from lib.machine import Machine, PATIENCE, build_file
 from lib.report import main, ok, skip
 
-GUEST = '''<domain type="kvm"><name>v</name><memory unit="MiB">160</memory><vcpu>2</vcpu>
+GUEST = '''<domain type="kvm"><name>v</name><memory unit="MiB">160</memory><vcpu current="2">3</vcpu>
 <os><type arch="x86_64" machine="pc">hvm</type><kernel>/guest/vmlinux</kernel><initrd>/guest/initrd</initrd>
 <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/><apic/></features>
 <devices><disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="/guest/v.qcow2"/><target dev="vda" bus="virtio"/></disk>
@@ -100,6 +101,55 @@ def console(m):
     typed(m, 'echo con$((40 + 2))sole', 'con42sole', 'virsh: the guest\'s shell answers there')
 
 
+def in_guest(m, condition, what):
+    """A shell condition that holds in the guest before long."""
+    typed(m, f'n=0; until {condition} || [ $n = 60 ]; do sleep 1; n=$((n+1)); done; {condition} && echo HO""LDS || echo NE""VER', 'HOLDS', what)
+
+
+def cpu_seconds(m):
+    """Of the guest's vCPUs together, and of the clock."""
+    text = m.out_of('corbel vcpu-list --json v; cut -d" " -f1 /proc/uptime')
+    vcpus, up = text[:text.rindex(']') + 1], text.split()[-1]
+    return sum(v['runtime_ns'] for v in json.loads(vcpus)) / 1e9, float(up)
+
+
+def changes(m):
+    """What a guest has is changed while it runs, and the guest notices."""
+    virsh(m, 'setvcpus v 3 --live')
+    out = virsh(m, 'domstats v --vcpu')
+    ok('vcpu.current=3' in out, 'virsh: setvcpus', out)
+    in_guest(m, 'echo 1 > /sys/devices/system/cpu/cpu2/online', 'the guest has a third CPU, and it starts')
+    virsh(m, 'setmem v 120M --live')
+    ok('held' in waits(m, 'virsh -q dommemstat v | grep -q "^actual 122880$"', 60), 'virsh: setmem', virsh(m, 'dommemstat v'))
+    virsh(m, 'setmem v 160M --live')
+    m.out_of('qemu-img create -q -f qcow2 /guest/w.qcow2 32M')
+    virsh(m, 'attach-disk v /guest/w.qcow2 vdb --driver qemu --subdriver qcow2 --live')
+    in_guest(m, '[ -b /dev/vdb ]', 'virsh: attach-disk: the guest has it')
+    out = virsh(m, 'domblklist v')
+    ok('/guest/w.qcow2' in out, 'virsh: domblklist', out)
+    virsh(m, 'detach-disk v vdb --live')
+    in_guest(m, '! [ -b /dev/vdb ]', 'virsh: detach-disk: it has it no more')
+    out = virsh(m, 'schedinfo v --live --set vcpu_quota=20000')
+    ok(re.search(r'vcpu_quota *: 20000', out), 'virsh: schedinfo', out)
+    typed(m, '{ while :; do :; done & }; echo SP""UN', 'SPUN', 'a busy guest')
+    runs = [cpu_seconds(m)]
+    m.out_of('sleep 10', 15)
+    runs.append(cpu_seconds(m))
+    part = (runs[1][0] - runs[0][0]) / (runs[1][1] - runs[0][1])
+    ok(.1 < part < .3, 'has a fifth of a CPU then', f'{part:.3f}')
+    virsh(m, 'schedinfo v --live --set vcpu_quota=-1')
+    virsh(m, 'dump v /guest/v.core --memory-only', 200)
+    out = m.out_of('od -An -c -N 4 /guest/v.core; rm /guest/v.core')
+    ok('E   L   F' in out, 'virsh: dump', out)
+    m.out_of(f': > {CONSOLE}')
+    virsh(m, 'reset v')
+    ok('held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'virsh: reset, and it comes up again', m.out_of(f'tail -n 5 {CONSOLE}'))
+    virsh(m, 'shutdown v')
+    ok('held' in waits(m, 'virsh -q domstate v | grep -q "shut off"', 60), 'virsh: shutdown', virsh(m, 'domstate v'))
+    virsh(m, 'start v', 200)
+    ok('held' in waits(m, f'[ $(grep -c "demo: ready" {CONSOLE}) = 2 ]'), 'and it starts again', m.out_of(f'tail -n 5 {CONSOLE}'))
+
+
 def ends(m):
     virsh(m, 'autostart v')
     virsh(m, 'destroy v', 60)
@@ -124,7 +174,7 @@ def libvirt():
         m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
         xml = GUEST.replace('\n', ' ')
         m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
-        for part in host, life, console, keeps, ends:
+        for part in host, life, console, keeps, changes, ends:
             part(m)
 
 
@@ -165,4 +215,33 @@ def hostdev():
     os.remove(nvme)
 
 
-main(libvirt, hostdev)
+def installs():
+    """A Debian disk image becomes a guest by one command of virt-install: UEFI, a TPM, the host's CPU, a screen."""
+    if not all(os.path.exists(build_file(f'disk/{f}')) for f in ('libvirt.img', 'bookworm.base')):
+        return skip('libvirt: virt-install', 'making its disk needs root')
+    image = f'file={build_file("disk/bookworm.base")},format=raw,if=virtio,snapshot=on'
+    with Machine('virt-install', disk='libvirt', mem='3G', extra=['-drive', image], life=10800) as m:
+        m.prompt('virt-install: dom0 comes up', 300)
+        m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
+        virsh(m, 'net-start default', 100)
+        out = m.out_of('virt-install -q --name cloudy --memory 1024 --vcpus 2 --import --disk /dev/vdb,bus=virtio,format=raw --osinfo debian11 '
+                       '--boot loader=/usr/share/OVMF/OVMF_CODE_4M.fd,loader.readonly=yes,loader.type=pflash,nvram.template=/usr/share/OVMF/OVMF_VARS_4M.fd --tpm emulator --cpu host-model --graphics vnc --noautoconsole', 600)
+        out = virsh(m, 'dumpxml --inactive cloudy')
+        for what in 'loader readonly=.yes.', "mode='host-model'", "<tpm model", "<graphics type='vnc'", "source network='default'":
+            ok(re.search(what, out), f'virt-install: the guest has what was asked for: {what}', out)
+        m.send('virsh console --force cloudy\r')
+        m.expect('login: root|dom0# ', 'virt-install: Debian comes up by UEFI', 900)
+        m.wait('dom0# ', 300)
+        status, out = m.sh('systemd-detect-virt; ls /sys/firmware/efi /dev/tpm0; cat /proc/sys/kernel/hostname; ip -4 -o addr', 60)
+        ok(re.search(r'^kvm', out, re.M) and '/dev/tpm0' in out and 'runtime' in out, 'virt-install: with firmware, TPM, on KVM', out)
+        ok('192.168.122.' in out, 'virt-install: and an address', out)
+        m.send('\x1d')
+        m.prompt('virt-install: Ctrl-] leaves its console', 30)
+        m.out_of('virsh -q screenshot cloudy /run/screen', 60)
+        out = m.out_of('head -c 15 /run/screen | od -An -c -N 2; stat -c %s /run/screen')
+        ok(re.search(r'P +6|211 +P', out), 'virsh: screenshot', out)
+        virsh(m, 'destroy cloudy')
+        virsh(m, 'undefine cloudy --nvram')
+
+
+main(libvirt, hostdev, installs)
