@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Arbitrary text as a guest's file, and as what stands in one: disks, interfaces, CPU lists.
- * links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_hint.c tools/corbel/cpulist.c
+ * Arbitrary text as a guest's file, and as what stands in one: disks, interfaces, devices, CPU
+ * lists. links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_items.c
+ * tools/corbel/cfg_hint.c tools/corbel/cpulist.c
  */
 #include "fuzz.h"
 
@@ -9,6 +10,14 @@
 
 const char fuzz_what[] = "guests' files are read or refused";
 const u32 fuzz_rounds = 20000;
+
+/* It becomes part of a path in sysfs. */
+static void check_pci(const struct cfg_pci *p)
+{
+	require(strlen(p->bdf) == CFG_BDF_SIZE - 1 && p->bdf[4] == ':' && p->bdf[7] == ':' &&
+		    p->bdf[10] == '.' && strspn(p->bdf, "0123456789abcdef:.") == CFG_BDF_SIZE - 1,
+		"a device has an address and nothing else");
+}
 
 static void check_result(const struct cfg *c)
 {
@@ -18,13 +27,16 @@ static void check_result(const struct cfg *c)
 	require(!c->maxmem_mib || c->maxmem_mib >= c->memory_mib,
 		"a balloon's memory is more than the guest's");
 	require(c->ndisks >= 0 && c->ndisks <= CFG_MAX_DISKS && c->nvifs >= 0 &&
-		    c->nvifs <= CFG_MAX_VIFS && c->nargs >= 0 && c->nargs <= CFG_MAX_ARGS,
+		    c->nvifs <= CFG_MAX_VIFS && c->npci >= 0 && c->npci <= CFG_MAX_PCI &&
+		    c->nargs >= 0 && c->nargs <= CFG_MAX_ARGS,
 		"lists have no more than there is room for");
 	for (int i = 0; i < c->ndisks; i++)
 		require(c->disk[i].path || c->disk[i].cdrom, "a disk has a file");
 	for (int i = 0; i < c->nvifs; i++)
 		require(c->vif[i].bridge && (!c->vif[i].has_mac || !(c->vif[i].mac[0] & 1)),
 			"an interface has a bridge and an address of its own");
+	for (int i = 0; i < c->npci; i++)
+		check_pci(&c->pci[i]);
 	for (int i = 0; i < c->nargs; i++)
 		require(c->args[i], "an argument is one");
 }
@@ -65,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = fuzz_string(data, size), err[256] = "";
 	struct cfg_disk disk = {0};
 	struct cfg_vif vif = {0};
+	struct cfg_pci pci = {0};
 	struct cfg c;
 	u8 mac[6];
 
@@ -83,6 +96,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (cfg_parse_vif(&vif, text, err))
 		require(*err, "what is wrong with an interface is said");
 	cfg_free_vif(&vif);
+	if (cfg_parse_pci(&pci, text, err))
+		require(*err, "what is wrong with a device is said");
+	else
+		check_pci(&pci);
 	free(text);
 	return 0;
 }
@@ -93,6 +110,7 @@ size_t fuzz_make(u8 *to)
 	    "name = \"demo\"",
 	    "kernel='/boot/vmlinuz'",
 	    "ramdisk = '/boot/initrd'; root='/dev/vda'",
+	    "pci = ['01:00.0', '0001:02:1f.7@5,seize=1']",
 	    "extra = \"a # b\\\"c\"",
 	    "memory = 0x200",
 	    "maxmem = 4096",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_hint.c
- * tools/corbel/cpulist.c
+ * links: tools/corbel/cfg.c tools/corbel/cfg_keys.c tools/corbel/cfg_items.c
+ * tools/corbel/cfg_hint.c tools/corbel/cpulist.c
  */
 /* Guests' files and CPU lists: what they mean, and what is said about wrong ones. */
 #include <stdlib.h>

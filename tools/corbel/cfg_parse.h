@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the sources that read guests' files share: cfg.c reads the text, cfg_keys.c knows the keys,
- * cfg_hint.c tells about unknown ones.
+ * cfg_items.c what lists of them hold, cfg_hint.c tells about unknown ones.
  */
 #ifndef TOOLS_CORBEL_CFG_PARSE_H
 #define TOOLS_CORBEL_CFG_PARSE_H
@@ -42,6 +42,13 @@ struct cfg_key {
 extern const struct cfg_key cfg_keys[];
 extern const int cfg_nkeys;
 
+/* Is it a list? have: items there already, to which += adds. 0, or -1 with c->error set. */
+int cfg_get_list(struct parser *p, const char *key, const struct value *v, int have, int max,
+		 const char *example);
+/* In cfg_items.c: what cfg_keys has for these lists. */
+int cfg_set_disk(struct parser *p, const char *key, const struct value *v);
+int cfg_set_vif(struct parser *p, const char *key, const struct value *v);
+int cfg_set_pci(struct parser *p, const char *key, const struct value *v);
 /* A fault of the file in this line, into c->error. -1. */
 int __attribute__((format(printf, 3, 4))) cfg_bad(struct parser *p, int line, const char *fmt, ...);
 /* Something that can be borne. */

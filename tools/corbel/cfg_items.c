@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the lists `disk`, `vif` and `pci` hold, in a guest's file or by itself on a command line. */
+#define _GNU_SOURCE
+#include "cfg_parse.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Take the next comma-separated field off *s. */
+static char *next_field(char **s)
+{
+	char *f = strsep(s, ","), *end;
+
+	if (!f)
+		return NULL;
+	f += strspn(f, " \t");
+	for (end = f + strlen(f); end > f && (end[-1] == ' ' || end[-1] == '\t'); end--)
+		end[-1] = 0;
+	return f;
+}
+
+#define DISK_RIGHT                                                                                 \
+	"right is '/path/img,raw,xvda,w' or 'file:/path/img,xvda,w' (format raw or qcow2, access " \
+	"r or w)"
+
+static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, const char *val)
+{
+	if (!strcmp(what, "target")) {
+		free(d->path);
+		d->path = strdup(val);
+	} else if (!strcmp(what, "format")) {
+		if (*val && strcmp(val, "raw") && strcmp(val, "qcow2"))
+			return cfg_bad(p, d->line, "disk format \"%s\" is not known; " DISK_RIGHT,
+				       val);
+		d->qcow2 = !strcmp(val, "qcow2");
+	} else if (!strcmp(what, "access")) {
+		if (*val && strcmp(val, "r") && strcmp(val, "ro") && strcmp(val, "w") &&
+		    strcmp(val, "rw"))
+			return cfg_bad(p, d->line, "disk access \"%s\" is not known; " DISK_RIGHT,
+				       val);
+		d->readonly = *val == 'r' && strcmp(val, "rw");
+	} else if (!strcmp(what, "devtype")) {
+		d->cdrom = !strcmp(val, "cdrom");
+		d->readonly |= d->cdrom;
+	} else if (!strcmp(what, "backendtype")) { /* all are files and devices that QEMU opens */
+		if (strcmp(val, "phy") && strcmp(val, "tap") && strcmp(val, "qdisk"))
+			return cfg_bad(p, d->line,
+				       "disk backendtype \"%s\" is not known; " DISK_RIGHT, val);
+	} else if (!strcmp(what, "vdev")) {
+		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
+			return disk_set(p, d, "devtype", "cdrom");
+	} else {
+		return cfg_bad(p, d->line, "disk option \"%s\" is not known; " DISK_RIGHT, what);
+	}
+	return 0;
+}
+
+static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
+{
+	static const char *const order[] = {"target", "format", "vdev", "access"};
+	static const char *const prefixes[] = {
+	    "file:",	   "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:",
+	    "tap2:qcow2:", "aio:", "raw:",     "qcow2:"};
+	bool old = false;
+	int i = 0;
+	size_t k;
+	char *f, *val;
+
+	for (k = 0; k < sizeof(prefixes) / sizeof(prefixes[0]) && !old; k++) {
+		old = !strncmp(spec, prefixes[k], strlen(prefixes[k]));
+		if (old) {
+			spec += strlen(prefixes[k]);
+			d->qcow2 = strstr(prefixes[k], "qcow2") != NULL;
+		}
+	}
+	while ((f = next_field(&spec))) {
+		val = i || *f != '/' ? strchr(f, '=') : NULL;
+		if (val) {
+			*val++ = 0;
+			if (disk_set(p, d, f, val))
+				return -1;
+			continue;
+		}
+		if (!strcmp(f, "cdrom")) {
+			d->cdrom = d->readonly = true;
+			continue;
+		}
+		if (i == 4)
+			return cfg_bad(p, d->line, "too many fields in a disk; " DISK_RIGHT);
+		if (disk_set(p, d, order[i], f))
+			return -1;
+		i += old && i == 0 ? 2 : 1; /* file: and phy: have no format field */
+	}
+	if (!d->path || !*d->path)
+		return cfg_bad(p, d->line, "a disk without a path; " DISK_RIGHT);
+	return 0;
+}
+
+int cfg_set_disk(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (cfg_get_list(p, key, v, p->c->ndisks, CFG_MAX_DISKS, "'/path/img,raw,xvda,w'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_disk *d = &p->c->disk[p->c->ndisks++];
+
+		d->line = v->item_line[i];
+		if (parse_disk(p, d, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int set_model(struct parser *p, struct cfg_vif *vif, const char *model)
+{
+	static const char *const cards[] = {"e1000", "e1000e", "rtl8139"};
+	size_t i;
+
+	if (!strncmp(model, "virtio", 6))
+		return 0;
+	for (i = 0; i < sizeof(cards) / sizeof(cards[0]); i++)
+		if (!strcmp(model, cards[i])) {
+			free(vif->model);
+			vif->model = strdup(model);
+			return vif->model ? 0 : cfg_bad(p, vif->line, "out of memory");
+		}
+	return cfg_bad(p, vif->line,
+		       "network card \"%s\" is not known; virtio, e1000, e1000e, rtl8139 are",
+		       model);
+}
+
+static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
+{
+	char *f, *val;
+
+	while ((f = next_field(&spec))) {
+		if (!*f)
+			continue;
+		val = strchr(f, '=');
+		if (!val)
+			return cfg_bad(
+			    p, vif->line,
+			    "\"%s\" in a vif; right is '' or 'bridge=%s,mac=52:54:00:12:34:56'", f,
+			    CFG_BRIDGE);
+		*val++ = 0;
+		if (!strcmp(f, "bridge") && *val && strlen(val) < 16) {
+			free(vif->bridge);
+			vif->bridge = strdup(val);
+		} else if (!strcmp(f, "bridge")) {
+			return cfg_bad(p, vif->line,
+				       "\"%s\" is not a bridge's name; it has 1 to 15 characters",
+				       val);
+		} else if (!strcmp(f, "mac")) {
+			if (mac_parse(val, vif->mac))
+				return cfg_bad(
+				    p, vif->line,
+				    "\"%s\" is not a unicast MAC address like 52:54:00:12:34:56",
+				    val);
+			vif->has_mac = true;
+		} else if (!strcmp(f, "model")) {
+			if (set_model(p, vif, val))
+				return -1;
+		} else if (strcmp(f, "type") || strcmp(val, "ioemu")) {
+			p->c->unknown++;
+			cfg_warn(
+			    p, vif->line,
+			    "unknown vif option \"%s\" is ignored; bridge, mac and model are known",
+			    f);
+		}
+	}
+	if (!vif->bridge)
+		vif->bridge = strdup(CFG_BRIDGE);
+	return vif->bridge ? 0 : cfg_bad(p, vif->line, "out of memory");
+}
+
+int cfg_set_vif(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (cfg_get_list(p, key, v, p->c->nvifs, CFG_MAX_VIFS, "'' or 'bridge=" CFG_BRIDGE "'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_vif *vif = &p->c->vif[p->c->nvifs++];
+
+		vif->line = v->item_line[i];
+		if (parse_vif(p, vif, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int parse_pci(struct parser *p, struct cfg_pci *pci, char *spec)
+{
+	static const char *const ignored[] = {"msitranslate", "power_mgmt", "permissive",
+					      "rdm_policy", "name"};
+	char *f = next_field(&spec), *at = f ? strchr(f, '@') : NULL, *val;
+	unsigned int domain = 0, bus, device, function;
+	int n = 0;
+	size_t i;
+
+	if (at)
+		*at = 0; /* where the guest is to see it: QEMU chooses */
+	if (!f ||
+	    ((sscanf(f, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &n) != 4 || f[n]) &&
+	     (domain = 0, sscanf(f, "%2x:%2x.%1x%n", &bus, &device, &function, &n) != 3 || f[n])) ||
+	    device > 31 || function > 7)
+		return cfg_bad(
+		    p, pci->line,
+		    "\"%s\" is no PCI device; right is '01:00.0' or '0000:01:00.0,seize=1'",
+		    f ? f : "");
+	snprintf(pci->bdf, sizeof(pci->bdf), "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff,
+		 device, function);
+	while ((f = next_field(&spec))) {
+		val = strchr(f, '=');
+		if (val)
+			*val++ = 0;
+		if (val && !strcmp(f, "seize") && (!strcmp(val, "0") || !strcmp(val, "1"))) {
+			pci->seize = *val == '1';
+			continue;
+		}
+		for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]) && strcmp(f, ignored[i]); i++)
+			;
+		if (!val || i == sizeof(ignored) / sizeof(ignored[0]))
+			return cfg_bad(p, pci->line,
+				       "\"%s\" of a PCI device is not known; seize=1 takes it from "
+				       "dom0's driver",
+				       f);
+		p->c->unknown++;
+		cfg_warn(p, pci->line, "\"%s\" of a PCI device is ignored", f);
+	}
+	return 0;
+}
+
+int cfg_set_pci(struct parser *p, const char *key, const struct value *v)
+{
+	int i;
+
+	if (cfg_get_list(p, key, v, p->c->npci, CFG_MAX_PCI, "'01:00.0'"))
+		return -1;
+	for (i = 0; i < v->items; i++) {
+		struct cfg_pci *pci = &p->c->pci[p->c->npci++];
+
+		pci->line = v->item_line[i];
+		if (parse_pci(p, pci, v->item[i]))
+			return -1;
+	}
+	return 0;
+}
+
+/* A parser for one item, outside of a file. */
+static int parse_one(char *err, const char *spec, int (*parse)(struct parser *p, void *to, char *s),
+		     void *to)
+{
+	struct cfg c = {0};
+	struct parser p = {.c = &c, .file = "item", .line = 1};
+	char *copy = strdup(spec);
+	int ret = copy ? parse(&p, to, copy) : cfg_bad(&p, 1, "out of memory");
+	const char *why = c.error;
+
+	if (!ret && c.nwarnings) {
+		why = c.warnings[0];
+		ret = -1;
+	}
+	if (ret) /* without "item:1: " */
+		snprintf(err, 256, "%s", strchr(why, ' ') + 1);
+	free(copy);
+	cfg_free(&c);
+	return ret;
+}
+
+static int one_disk(struct parser *p, void *to, char *s)
+{
+	return parse_disk(p, to, s);
+}
+
+static int one_vif(struct parser *p, void *to, char *s)
+{
+	return parse_vif(p, to, s);
+}
+
+static int one_pci(struct parser *p, void *to, char *s)
+{
+	return parse_pci(p, to, s);
+}
+
+int cfg_parse_pci(struct cfg_pci *pci, const char *spec, char *err)
+{
+	*pci = (struct cfg_pci){.line = 1};
+	return parse_one(err, spec, one_pci, pci);
+}
+
+int cfg_parse_disk(struct cfg_disk *d, const char *spec, char *err)
+{
+	*d = (struct cfg_disk){.line = 1};
+	return parse_one(err, spec, one_disk, d);
+}
+
+int cfg_parse_vif(struct cfg_vif *vif, const char *spec, char *err)
+{
+	*vif = (struct cfg_vif){.line = 1};
+	return parse_one(err, spec, one_vif, vif);
+}
