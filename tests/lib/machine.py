@@ -96,6 +96,7 @@ class Machine:
         self.command = cmd
         # `timeout` ends the emulator even if this test is killed.
         self.life = life * max(PATIENCE / 4, 1)
+        self.talks = 'quiet' not in args.split()
         self.failures = report.failures
 
     def file(self, suffix):
@@ -183,6 +184,9 @@ class Machine:
         got = self.wait([r'dom0# ', stop], seconds)
         why = self.child.match.group(0) if got == 1 else f'no prompt after {self.age():.0f} s'
         need(got == 0, behaviour or f'{self.label}: dom0 comes to its prompt', why)
+        if self.talks: # notices of dom0's kernel would come between the lines of answers
+            self.send('dmesg -n 4\r')
+            self.wait('dom0# ', 5)
 
     def sh(self, command, seconds=10, prompt='dom0# '):
         """Run a command at the prompt. (exit status, output), or ends the test when it does not return."""

@@ -219,7 +219,7 @@ def same_log():
 
 def added_later():
     """A CPU and memory that the machine gets while it runs: neither does harm, and what cannot be had is told in a line."""
-    with Machine('added later', cpus='1,maxcpus=2', mem='1G,slots=1,maxmem=4G', args='dom0.demo=0') as m:
+    with Machine('added later', cpus='1,maxcpus=2', mem='1G,slots=1,maxmem=4G') as m:
         m.prompt()
         monitor(m.base, 'device_add max-x86_64-cpu,socket-id=0,core-id=1,thread-id=0')
         told = m.sh('n=0; until dmesg | grep "Processor .* ignored" || [ $n -ge 10 ]; do n=$((n+1)); sleep 1; done', 15)[1]
