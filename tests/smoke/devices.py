@@ -196,10 +196,13 @@ def interrupts(m, machine):
 
 # ---- dom0's kernel log against bare Linux' ----
 
+LATE = r'hpet: Lost \d+ RTC interrupts|hrtimer: interrupt took'  # a host that is busy elsewhere, with Corbel and without
+
+
 def log_lines(m):
     """Warnings and errors (priority 4 or lower), without times and addresses."""
     out = m.out_of("dmesg -r | grep -E '^<[0-4]>' | head -c 20000; true", 15)
-    lines = [re.sub(r'^<\d>\[[^\]]*\] ', '', l) for l in out.splitlines() if l.startswith('<')]
+    lines = [re.sub(r'^<\d>\[[^\]]*\] ', '', l) for l in out.splitlines() if l.startswith('<') and not re.search(LATE, l)]
     return {re.sub(r'0x[0-9a-f]+|[0-9a-f]{8,}|\d+', 'N', l) for l in lines}
 
 
