@@ -217,22 +217,24 @@ static u64 steal_address(const struct vcpu *v)
 	return v->pv.steal & ~(STEAL_RESERVED | MSR_ENABLED);
 }
 
-static void write_steal(struct vcpu *v)
+/* False: it is still to be written. */
+static bool write_steal(struct vcpu *v)
 {
 	u64 ticks = sched_steal(&v->sched, rdtsc());
 	u64 ns = tsc_to_ns(ticks - v->pv.steal_last) + v->pv.waited_ns - v->pv.waited_last;
 	struct pv_steal s;
 
 	if (!read_guest(v, steal_address(v), &s, sizeof(s)) || (!ns && !s.preempted))
-		return;
+		return true;
 	s.steal += ns;
 	s.flags = 0;
 	s.preempted = 0;
-	if (write_versioned(v, steal_address(v), &s, offsetof(struct pv_steal, preempted) + 1,
-			    &s.version)) {
-		v->pv.steal_last = ticks;
-		v->pv.waited_last = v->pv.waited_ns;
-	}
+	if (!write_versioned(v, steal_address(v), &s, offsetof(struct pv_steal, preempted) + 1,
+			     &s.version))
+		return false;
+	v->pv.steal_last = ticks;
+	v->pv.waited_last = v->pv.waited_ns;
+	return true;
 }
 
 void pv_waited(struct vcpu *v, u64 ns)
@@ -242,20 +244,39 @@ void pv_waited(struct vcpu *v, u64 ns)
 		v->pv.steal_dirty = true;
 }
 
-void pv_update(struct vcpu *v)
+/* The guest can read it, it cannot be written: dom0 is asked once between two entries. */
+static bool ask_to_write(struct vcpu *v, u64 at, u64 *page)
+{
+	struct pt_leaf leaf;
+
+	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	if (leaf.kind != PT_LEAF || leaf.attr & (PT_W | PT_ROM) || !v->page || v->in_smm ||
+	    v->stop_reason || v->pv.asked_at == v->exits_total)
+		return false;
+	v->pv.asked_at = v->exits_total;
+	*page = at;
+	return true;
+}
+
+bool pv_update(struct vcpu *v, u64 *page)
 {
 	struct pv_state *p = &v->pv;
+	bool asks = false;
 
-	if (p->steal_dirty) { /* each time it gets a CPU: no need to try again for it */
-		p->steal_dirty = false;
-		if (p->steal & MSR_ENABLED)
-			write_steal(v);
-	}
+	if (p->steal_dirty) /* each time it gets a CPU: no need to try again for it */
+		asks = p->steal_dirty = p->steal & MSR_ENABLED && !write_steal(v) &&
+					ask_to_write(v, steal_address(v), page);
 	if (!p->clock_dirty)
-		return;
+		return asks;
 	if (p->wall_dirty)
 		p->wall_dirty = !write_wall_clock(v);
-	p->clock_dirty = (p->system_time & MSR_ENABLED && !write_clock(v)) || p->wall_dirty;
+	p->clock_dirty = p->system_time & MSR_ENABLED && !write_clock(v);
+	if (p->clock_dirty)
+		asks |= ask_to_write(v, p->system_time & ~MSR_ENABLED, page);
+	else if (p->wall_dirty)
+		asks |= ask_to_write(v, p->wall_clock, page);
+	p->clock_dirty |= p->wall_dirty;
+	return asks;
 }
 
 void pv_preempted(struct vcpu *v)

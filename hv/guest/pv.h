@@ -26,6 +26,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	bool clock_dirty, steal_dirty; /* write before the next entry */
 	bool wall_dirty;	       /* with clock_dirty */
 	bool clock_stopped;	       /* with clock_dirty: say that it stood still */
+	u64 asked_at;		       /* exits_total when dom0 was last asked for a page */
 	u64 steal_last;		       /* ticks accounted so far */
 	u64 waited_ns, waited_last;    /* pv_waited(), and what of it is accounted */
 	bool unhalted;		       /* a PV kick came; any CPU sets it */
@@ -49,9 +50,10 @@ bool pv_allows_msr(const struct vcpu *v, u32 msr);
 u64 pv_hypercall(struct vcpu *v);
 /*
  * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written
- * before a later entry: the guest cannot read it without an exit that maps it.
+ * before a later entry: the guest cannot read it without an exit that maps it. What is mapped for
+ * reading only is asked for: true, dom0 is to map *page, an address, for writing.
  */
-void pv_update(struct vcpu *v);
+bool pv_update(struct vcpu *v, u64 *page);
 /* A runnable vCPU has lost its CPU: tell the other vCPUs of its VM (kvm_steal_time.preempted). */
 void pv_preempted(struct vcpu *v);
 /* Stolen was also what its VMM's threads have waited for a CPU of dom0's, by now, in all. */

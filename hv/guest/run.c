@@ -11,6 +11,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
+#include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_timer.h"
@@ -247,6 +248,8 @@ static void ask_dom0_for_irq(struct vcpu *v)
 /* Everything due before an entry. */
 static enum prep vcpu_prepare(struct vcpu *v)
 {
+	u64 page;
+
 	if (unlikely(READ_ONCE(v->stopped)))
 		return block_vcpu(v);
 	/* First what dom0 served: a pause is to find the registers as the access leaves them. */
@@ -277,8 +280,10 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	vcpu_load(v);
 	if (unlikely(v->guest_mode) && hvm->nested->event(v))
 		return PREP_AGAIN;
-	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty))
-		pv_update(v);
+	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty) && pv_update(v, &page)) {
+		guest_memory_missing(v, page, true, false);
+		return PREP_AGAIN;
+	}
 	vcpu_deliver_events(v);
 	if (unlikely(v->lapic.timer_due)) {
 		u64 due = lapic_timer_due(v);

@@ -47,7 +47,7 @@ u32 quirks;
 static bool hw_x2apic; /* the hardware's mode */
 static u32 hw_switches;
 static u8 fake_memory[FAKE_MEMORY];
-static bool fake_unmapped;
+static bool fake_unmapped, fake_read_only;
 
 struct cpu *this_cpu(void)
 {
@@ -152,7 +152,7 @@ int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
 {
 	u8 *m = fake_at(gpa, len);
 
-	if (!m)
+	if (!m || (write && fake_read_only))
 		return -EFAULT;
 	memcpy(write ? (void *)m : buf, write ? buf : m, len);
 	return 0;
@@ -185,7 +185,7 @@ static inline void fake_reset(const u32 *ids)
 	memset(fake_requests, 0, sizeof(fake_requests));
 	memset(fake_notified, 0, sizeof(fake_notified));
 	memset(fake_memory, 0, sizeof(fake_memory));
-	fake_unmapped = false;
+	fake_unmapped = fake_read_only = false;
 	fake_cpuid[0] = (struct corbel_cpuid){.function = 1, .ecx = BIT(21) | BIT(24)};
 	fake_cpuid[1] = (struct corbel_cpuid){.function = 0x80000008, .eax = 40};
 	fake_vm.id = 1;

@@ -37,6 +37,25 @@ void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 	ways++;
 }
 
+static u64 missing_at, rom;
+static u32 missing;
+
+/* As a vCPU does before it is entered. */
+static void update(struct vcpu *v)
+{
+	if (!pv_update(v, &missing_at))
+		return;
+	CHECK_QUIET(v == v0, "dom0 is asked for one vCPU alone");
+	missing++;
+	v->stop_reason = CORBEL_EXIT_MEM_FAULT;
+}
+
+void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
+{
+	*out = (struct pt_leaf){.kind = fake_unmapped ? PT_NONE : PT_LEAF,
+				.attr = PT_R | (fake_read_only ? rom : PT_W)};
+}
+
 /* The guest's arithmetic below and the hypervisor's must agree for all rates. */
 static void set_rate(u64 khz)
 {
@@ -67,7 +86,7 @@ static u64 guest_clock(struct vcpu *v, u64 at)
 static void update_clock(struct vcpu *v)
 {
 	v->pv.clock_dirty = true;
-	pv_update(v);
+	update(v);
 }
 
 /* v0's clock is at 0x1000; its flags: 1 stable, 2 stood still. */
@@ -86,12 +105,61 @@ static void test_stopped(void)
 	CHECK(!pv_clock_stopped(v0) && v0->pv.clock_dirty && *flags == 1,
 	      "told later if the clock cannot be written now");
 	fake_unmapped = false;
-	pv_update(v0);
+	update(v0);
 	CHECK(*flags == 3 && !v0->pv.clock_stopped, "when it can");
 	*flags = 0xff;
 	update_clock(v0);
 	CHECK(*flags == 3, "other flags are not the guest's");
 	CHECK(pv_clock_stopped(&fake_vcpu[2]) == -EINVAL, "a guest without kvmclock is not told");
+}
+
+/* v0 is entered again, with a page that it can only read, or with one it can write. */
+static bool asks(bool read_only)
+{
+	u32 before = missing;
+
+	v0->exits_total++;
+	v0->stop_reason = 0;
+	fake_read_only = read_only;
+	update(v0);
+	return missing != before;
+}
+
+static void test_read_only(void)
+{
+	static struct corbel_vcpu_page page;
+
+	v0->page = &page;
+	v0->pv.clock_dirty = true;
+	CHECK(asks(true) && missing_at == 0x1000 && v0->pv.clock_dirty,
+	      "dom0 is asked for a page that can only be read, to write the clock there");
+	v0->stop_reason = 0;
+	update(v0);
+	CHECK(missing == 1 && v0->pv.clock_dirty, "once, the guest runs on before the next time");
+	CHECK(!asks(false) && !v0->pv.clock_dirty, "when it can be written it is");
+	v0->pv.clock_dirty = true;
+	rom = PT_ROM;
+	CHECK(!asks(true), "what the guest cannot write either is not asked for");
+	rom = 0;
+	fake_unmapped = true;
+	CHECK(!asks(true), "nor what is not mapped: the guest will want it");
+	fake_unmapped = false;
+	v0->in_smm = true;
+	CHECK(!asks(true), "nor in SMM, whose memory is another");
+	v0->in_smm = false;
+	v0->page = NULL;
+	CHECK(!asks(true), "nobody brings it to dom0");
+	CHECK(!asks(false) && !v0->pv.clock_dirty, "which goes on");
+	v0->page = &page;
+	pv_msr_write(v0, STEAL, 0x4001);
+	asks(false);
+	steal_ticks += 500;
+	v0->pv.steal_dirty = true;
+	CHECK(asks(true) && missing_at == 0x4000 && v0->pv.steal_dirty,
+	      "so it is with the time that is stolen");
+	CHECK(!asks(false) && !v0->pv.steal_dirty && fake_memory[0x4000] == 250, "written then");
+	pv_msr_write(v0, STEAL, 0);
+	v0->page = NULL;
 }
 
 static void test_clock(void)
@@ -107,27 +175,27 @@ static void test_clock(void)
 	fake_tsc += 2000;
 	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x1001) && v0->pv.clock_dirty,
 	      "enabling kvmclock asks for an update");
-	pv_update(v0);
+	update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 1000, "the clock began when the VM did");
 	CHECK(fake_memory[0x1000 + 29] == 1, "marked stable");
 	fake_tsc += 5000;
 	CHECK(guest_clock(v0, 0x1000) == 3500, "runs");
 	pv_msr_write(v1, 0x12, 0x2001);
-	pv_update(v1);
+	update(v1);
 	CHECK(guest_clock(v1, 0x2000) == 3500 && pv_clock_get(&fake_vm) == 3500,
 	      "is the same on all vCPUs and in the hypervisor");
 
 	set_rate(2857143);
 	v0->pv.clock_dirty = v1->pv.clock_dirty = true;
-	pv_update(v0);
-	pv_update(v1);
+	update(v0);
+	update(v1);
 	for (last = guest_clock(v0, 0x1000), i = 0; i < 20000; i++) {
 		struct vcpu *v = i % 3 ? v0 : v1;
 
 		fake_tsc += i % 7 * 1000000007 % 90000000;
 		if (i % 50 == 0) {
 			v->pv.clock_dirty = true;
-			pv_update(v);
+			update(v);
 		}
 		now = guest_clock(v, v == v0 ? 0x1000 : 0x2000);
 		monotonic &= now >= last;
@@ -141,7 +209,7 @@ static void test_clock(void)
 		v0->tsc_khz = i ? 4100000 : 1000001;
 		v0->tsc_mul = scale_tsc_mul(v0->tsc_khz, tsc_khz, 48);
 		v0->pv.clock_dirty = true;
-		pv_update(v0);
+		update(v0);
 		last = guest_clock(v0, 0x1000);
 		fake_tsc += 2857143000ull * 60;
 		now = guest_clock(v0, 0x1000);
@@ -156,22 +224,23 @@ static void test_clock(void)
 		  fake_requests[7] == DUE_CLOCK,
 	      "set, and all vCPUs are told");
 	v0->pv.clock_dirty = true;
-	pv_update(v0);
+	update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 77000000000, "guests see it");
 	fake_unmapped = true;
 	v0->pv.clock_dirty = true;
-	pv_update(v0);
+	update(v0);
 	CHECK(v0->pv.clock_dirty, "an unmapped structure is written later");
 	fake_unmapped = false;
-	pv_update(v0);
+	update(v0);
 	CHECK(!v0->pv.clock_dirty, "when it is mapped");
 	test_stopped();
+	test_read_only();
 	pv_msr_write(v0, SYSTEM_TIME, ~0ull);
-	pv_update(v0);
+	update(v0);
 	pv_msr_write(v0, SYSTEM_TIME, FAKE_MEMORY - 7);
-	pv_update(v0);
+	update(v0);
 	pv_msr_write(v0, SYSTEM_TIME, 0);
-	pv_update(v0);
+	update(v0);
 	CHECK(!v0->pv.clock_dirty, "addresses beyond memory do no harm");
 	tsc_stable = false;
 	CHECK(!(pv_features() & BIT(24)),
@@ -191,9 +260,9 @@ static void test_wall_clock(void)
 	fake_tsc += 4000000000;
 	fake_unmapped = true;
 	pv_msr_write(v0, WALL, 0x3004);
-	pv_update(v0);
+	update(v0);
 	fake_unmapped = false;
-	pv_update(v0);
+	update(v0);
 	memcpy(w, fake_memory + 0x3004, 12);
 	at = w[1] * 1000000000ull + w[2];
 	CHECK(at == want && w[0] == 2 && w[2] < 1000000000, "wall clock: when kvmclock was 0");
@@ -218,41 +287,41 @@ static void test_steal(void)
 		  pv_msr_write(v0, STEAL, 0x4021) == -EINVAL,
 	      "reserved bits fault");
 	CHECK(!pv_msr_write(v0, STEAL, 0x4001), "a good address does not");
-	pv_update(v0);
+	update(v0);
 	CHECK(steal_ns() == 0, "only what is stolen from now on counts");
 	steal_ticks += 500;
 	v0->pv.steal_dirty = true;
-	pv_update(v0);
+	update(v0);
 	CHECK(steal_ns() == 250 && fake_memory[0x4008] == 2 && !v0->pv.steal_dirty,
 	      "steal time in ns, version even");
 	pv_preempted(v0);
 	CHECK(fake_memory[0x4010] == 1, "a preempted vCPU is marked");
-	pv_update(v0);
+	update(v0);
 	CHECK(fake_memory[0x4010] == 0 && steal_ns() == 250, "until it runs");
 	fake_unmapped = true;
 	steal_ticks += 500;
 	v0->pv.steal_dirty = true;
-	pv_update(v0);
+	update(v0);
 	fake_unmapped = false;
 	v0->pv.steal_dirty = true;
-	pv_update(v0);
+	update(v0);
 	CHECK(steal_ns() == 500, "nothing is lost while it cannot be written");
 	pv_waited(v0, 9000);
 	CHECK(!v0->pv.steal_dirty, "a little is not worth it");
 	pv_waited(v0, 11000);
-	pv_update(v0);
+	update(v0);
 	CHECK(steal_ns() == 11500, "what its thread has waited for is stolen, too");
 	pv_waited(v0, 11000);
 	CHECK(!v0->pv.steal_dirty, "once");
 	pv_msr_write(v0, STEAL, 0);
 	pv_waited(v0, 50000);
 	pv_msr_write(v0, STEAL, 0x4001);
-	pv_update(v0);
+	update(v0);
 	CHECK(steal_ns() == 11500, "but not while nobody looked");
 	pv_msr_write(v0, STEAL, 0);
 	steal_ticks += 500;
 	v0->pv.steal_dirty = true;
-	pv_update(v0);
+	update(v0);
 	pv_preempted(v0);
 	CHECK(steal_ns() == 11500 && fake_memory[0x4010] == 0, "off is off");
 }
@@ -372,7 +441,7 @@ static void test_msrs(void)
 		pv_msr_write(&fake_vcpu[s >> 61], WALL + (s >> 40) % 6,
 			     s & (i & 1 ? 0x1ffff : ~0ull));
 		fake_vcpu[s >> 61].pv.steal_dirty = fake_vcpu[s >> 61].pv.clock_dirty = true;
-		pv_update(&fake_vcpu[s >> 61]);
+		pv_update(&fake_vcpu[s >> 61], &missing_at);
 		pv_preempted(&fake_vcpu[s >> 61]);
 		mode = s >> 30 & 1 ? EMUL_32 : EMUL_64;
 		call(&fake_vcpu[s >> 61], (s >> 20) % 13, s, s << 7, i & 1 ? s >> 50 : s, s >> 3);
