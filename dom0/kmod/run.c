@@ -478,21 +478,37 @@ static int take_request(struct cb_vcpu *v)
 }
 
 /*
+ * KVM_SET_SIGNAL_MASK: signals that come meanwhile are only to end it, and wait until the thread
+ * takes them. Of those that would kill the process Linux has to know that (real_blocked): it would
+ * not wait.
+ */
+static void begin_signals(const struct cb_vcpu *v)
+{
+	if (v->sigmask_set)
+		sigprocmask(SIG_SETMASK, (sigset_t *)&v->sigmask, &current->real_blocked);
+}
+
+static void end_signals(const struct cb_vcpu *v)
+{
+	if (!v->sigmask_set)
+		return;
+	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+	sigemptyset(&current->real_blocked);
+}
+
+/*
  * However it ends, the state in user space's page is the vCPU's; the exit's reason is set only if
  * there was an exit.
  */
 int cb_vcpu_run(struct cb_vcpu *v)
 {
-	sigset_t saved;
 	int r = take_request(v);
 
 	if (!r) {
 		take_result(v);
-		if (v->sigmask_set)
-			sigprocmask(SIG_SETMASK, &v->sigmask, &saved);
+		begin_signals(v);
 		r = run_loop(v, cb_immediate_exit(v->run));
-		if (v->sigmask_set)
-			sigprocmask(SIG_SETMASK, &saved, NULL);
+		end_signals(v);
 	}
 	publish_state(v);
 	cb_sync_regs_put(v);
