@@ -218,11 +218,14 @@ enum { FAULT_IN = 1, TOO_MANY, NO_TABLES };
 static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
+	bool logs = v->dirty.gfns && f->write && f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES;
 	struct host_leaf l;
 	unsigned long flags;
 	u32 n = 0;
 	int r;
 
+	if (logs && !cb_ring_has_room(&v->dirty, 1))
+		return -ENOBUFS;
 	if (vm->inv_count && f->hva >= vm->inv_start && f->hva < vm->inv_end)
 		return -EAGAIN;
 	local_irq_save(flags);
@@ -238,7 +241,11 @@ static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 	}
 	if (!f->fresh)
 		mark_page_accessed(pfn_to_page(v->maps[0].pfn));
-	return map_batch(v, n);
+	r = map_batch(v, n);
+	/* Behind that: who takes it out of the ring unmaps it, and would not find it mapped yet. */
+	if (!r && logs)
+		cb_ring_push(&v->dirty, f->slot.id, f->gfn - f->slot.gfn);
+	return r;
 }
 
 static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)

@@ -4,7 +4,8 @@
  *
  * /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
  *
- * Guest memory: mem.c (slots, MMU notifier, dirty log), fault.c (a missing page). smm.c: SMI, RSM.
+ * Guest memory: mem.c (slots, MMU notifier, dirty log), dirty_ring.c, fault.c (a missing page).
+ * smm.c: SMI, RSM.
  *
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
@@ -133,6 +134,7 @@ struct kvm_pre_fault_memory {
 #define CB_MAX_VCPU_ID	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 #define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
+#define CB_RING_BYTES	  (65536u * sizeof(struct kvm_dirty_gfn)) /* a dirty ring's at most */
 
 /* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
 #define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
@@ -193,6 +195,13 @@ struct cb_hyperv {	   /* of a VM */
 	struct xarray signals;	  /* synic.c: eventfds by connection, of CALL_SIGNAL_EVENT */
 };
 
+struct cb_dirty_ring {			     /* dirty_ring.c; of a vCPU */
+	struct kvm_dirty_gfn __shared *gfns; /* mapped by user space; NULL: there is none */
+	u32 size;			     /* entries, a power of two */
+	u32 pushed;			     /* as many, ever; under vcpu->mutex, read without */
+	u32 reset; /* as many of them are free again; under vm->slots_lock, read without */
+};
+
 struct cb_vcpu {
 	struct cb_vm *vm;
 	u64 number;  /* the hypervisor's */
@@ -222,6 +231,7 @@ struct cb_vcpu {
 	unsigned long cgroups_at; /* when those are to be looked at again */
 	struct cb_share share;	  /* what they leave it of the VM's */
 	struct cb_hyperv_vcpu hyperv;
+	struct cb_dirty_ring dirty;
 	u8 pv_by_cpuid;	   /* CORBEL_KVM_BY_CPUID, or 0 */
 	bool has_services; /* something has been said about them, ever: cb_hyperv_flags(), ... */
 	struct rcu_head rcu;
@@ -263,6 +273,9 @@ struct cb_vm {
 	bool has_smm; /* there is memory for SMM: under slots_lock; it stays true */
 	struct mmu_notifier notifier;
 	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
+	/* Of each vCPU's dirty ring; 0: there are bitmaps. Under lock, set before there are vCPUs.
+	 */
+	u32 ring_entries;
 
 	/* msrs.c; under lock */
 	struct corbel_msr_filter *msr_filter; /* a page, or NULL; so are its bitmaps */
@@ -528,8 +541,30 @@ void cb_mem_forget(struct cb_vm *vm);
  * there are frames of the guest, and its slots' ids CB_SPACE_SMM << 16.
  */
 int cb_mem_add_smm(struct cb_vm *vm);
-/* The module has written there, as the guest would. */
-void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa, u32 len);
+/*
+ * The module has written there, as the guest would; with a dirty ring there is to be room for the
+ * pages.
+ */
+void cb_mem_mark_dirty(struct cb_vcpu *v, u64 gpa, u32 len);
+/* Guest frames are taken away from the guest: the next access faults. */
+void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages);
+/* The slot of this id, if it has a dirty log. Under slots_lock. */
+const struct cb_slot *cb_mem_logged_slot(struct cb_vm *vm, u32 id);
+
+/* dirty_ring.c */
+/* KVM_CAP_DIRTY_LOG_RING; bytes of each ring. -E2BIG; -EINVAL: no such size, or too late. */
+int cb_ring_enable(struct cb_vm *vm, u64 bytes);
+int cb_ring_alloc(struct cb_dirty_ring *r, u32 entries);
+void cb_ring_free(struct cb_dirty_ring *r);
+/* Of a vCPU, under its mutex: user space is to harvest first. Without a ring: never, always. */
+bool cb_ring_is_full(const struct cb_dirty_ring *r);
+bool cb_ring_has_room(const struct cb_dirty_ring *r, u32 entries);
+/* A page of a slot has been written. There is room. */
+void cb_ring_push(struct cb_dirty_ring *r, u32 slot, u64 offset);
+/* KVM_RESET_DIRTY_RINGS: what has been harvested is logged again. The number of entries. */
+int cb_ring_reset(struct cb_vm *vm);
+/* Its page of this number, for user space; NULL: it has none. */
+void __shared *cb_ring_page(const struct cb_dirty_ring *r, u64 number);
 
 /* smm.c: CORBEL_EXIT_SMM; as the others in run.c */
 int cb_smm(struct cb_vcpu *v);
@@ -539,7 +574,7 @@ static inline u64 cb_smm_gpa(const struct cb_vcpu *v, u64 gpa)
 	return READ_ONCE(v->page->in_smm) ? gpa | CORBEL_GFN_SMM << PAGE_SHIFT : gpa;
 }
 
-/* fault.c: 0 done, run the guest again; < 0 for user space. */
+/* fault.c: 0 done, run the guest again; -ENOBUFS: the dirty ring is full; < 0 for user space. */
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags);
 /*
  * KVM_PRE_FAULT_MEMORY: map what can be read there; *m is what is left. -ENOENT: no slot is there;

@@ -125,6 +125,9 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_GUEST_DEBUG;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return CB_MANUAL_LOG;
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return CB_RING_BYTES;
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
 	case KVM_CAP_NESTED_STATE:

@@ -7,7 +7,8 @@
  * and maps what it finds under mmu_lock, and only while no invalidation of it is in progress.
  *
  * The hypervisor's dirty log is in the guest's page tables: of what is unmapped it knows nothing
- * any more. Such pages count as dirty when the invalidation ends, and while it is in progress.
+ * any more. Such pages count as dirty when the invalidation ends, and while it is in progress. With
+ * dirty rings (dirty_ring.c) it has none.
  */
 #include "kmod.h"
 
@@ -66,6 +67,11 @@ static void unmap_gfns(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
 		r = try_unmap(id, CORBEL_GFN_SMM, cb_gfn_end, how);
 	if (r)
 		panic("corbel: a guest keeps memory that is not its own (VM %u, error %ld)", id, r);
+}
+
+void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages)
+{
+	unmap_gfns(vm, gfn, pages, MAY_SLEEP);
 }
 
 /* The part of a slot at these addresses: how many pages, and its first one. */
@@ -319,6 +325,10 @@ static int change_logging(struct cb_vm *vm, const struct cb_slot *s, u32 old_fla
 
 	if (log == logged)
 		return 0;
+	if (vm->ring_entries) { /* each page is logged when it is mapped */
+		unmap_gfns(vm, s->gfn, s->pages, MAY_SLEEP);
+		return 0;
+	}
 	/* All count as dirty: each is protected when it has been cleared. */
 	if (log && vm->manual_log & KVM_DIRTY_LOG_INITIALLY_SET)
 		return 0;
@@ -456,7 +466,7 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 	unsigned long *old = s ? s->lost : NULL, *now;
 	int r;
 
-	if (new->pages && (new->flags &KVM_MEM_LOG_DIRTY_PAGES)) {
+	if (new->pages && (new->flags &KVM_MEM_LOG_DIRTY_PAGES) && !vm->ring_entries) {
 		new->lost =
 		    old && s->pages == new->pages
 			? old
@@ -538,16 +548,19 @@ void cb_mem_forget_mmio(struct cb_vm *vm)
 	mutex_unlock(&vm->slots_lock);
 }
 
-void cb_mem_mark_dirty(struct cb_vm *vm, u64 gpa, u32 len)
+void cb_mem_mark_dirty(struct cb_vcpu *v, u64 gpa, u32 len)
 {
 	u64 gfn = gpa >> PAGE_SHIFT, end = (gpa + len - 1) >> PAGE_SHIFT;
+	struct cb_vm *vm = v->vm;
 	const struct cb_slot *s;
 
 	spin_lock(&vm->mmu_lock);
 	for (; gfn <= end; gfn++) {
 		s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
 			       gfn);
-		if (s && s->lost)
+		if (s && v->dirty.gfns && s->flags & KVM_MEM_LOG_DIRTY_PAGES)
+			cb_ring_push(&v->dirty, s->id, gfn - s->gfn);
+		else if (s && s->lost)
 			set_bit(gfn - s->gfn, s->lost);
 	}
 	spin_unlock(&vm->mmu_lock);
@@ -610,8 +623,7 @@ static int copy_dirty(struct cb_vm *vm, const struct cb_slot *s, u8 __user *to)
 	return r < 0 ? r : 0;
 }
 
-/* The slot, if it has a dirty log. Under slots_lock. */
-static const struct cb_slot *logged_slot(struct cb_vm *vm, u32 id)
+const struct cb_slot *cb_mem_logged_slot(struct cb_vm *vm, u32 id)
 {
 	const struct cb_slot *s =
 	    slots_by_id(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), id);
@@ -624,10 +636,12 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 	const struct cb_slot *s;
 	int r;
 
+	if (vm->ring_entries)
+		return -ENXIO;
 	if (!slot_ok(log->slot))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
-	s = logged_slot(vm, log->slot);
+	s = cb_mem_logged_slot(vm, log->slot);
 	r = s ? copy_dirty(vm, s, log->dirty_bitmap) : -ENOENT;
 	mutex_unlock(&vm->slots_lock);
 	return r;
@@ -693,10 +707,12 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 	const struct cb_slot *s;
 	int r;
 
+	if (vm->ring_entries)
+		return -ENXIO;
 	if (!slot_ok(log->slot) || (log->first_page & 63))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
-	s = logged_slot(vm, log->slot);
+	s = cb_mem_logged_slot(vm, log->slot);
 	if (!s)
 		r = -ENOENT;
 	else if (!clear_range_ok(s, log->first_page, log->num_pages))

@@ -405,13 +405,19 @@ static void take_result(struct cb_vcpu *v)
 	v->user_exit = 0;
 }
 
+static int exit_ring_full(struct cb_vcpu *v)
+{
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_DIRTY_RING_FULL);
+	return 0;
+}
+
 static int run_loop(struct cb_vcpu *v, bool immediate)
 {
 	int r;
 
 	do {
 		bool stop = immediate || signal_pending(current);
-		bool work = cb_hyperv_has_work(v);
+		bool work = cb_hyperv_has_work(v), full = cb_ring_is_full(&v->dirty);
 
 		/*
 		 * An access user space has served is completed before it sees -EINTR: registers are
@@ -422,6 +428,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 				return 0;
 			work = false;
 		}
+		if (full && !immediate && !v->unfinished)
+			return exit_ring_full(v);
 		if (stop && !v->unfinished) {
 			/* immediate_exit is no exit: what the last one was can still be read. */
 			if (!immediate)
@@ -432,11 +440,13 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 			return -EIO;
 		if (v->synced_at != jiffies)
 			sync_scheduling(v);
-		r = resume_and_wait(v, stop || work);
+		r = resume_and_wait(v, stop || work || full);
 		cb_event_sync_doorbells();
 		if (r)
 			return r;
 		r = handle_exit(v);
+		if (r == -ENOBUFS)
+			r = exit_ring_full(v);
 		cond_resched();
 	} while (r == 1);
 	return r;

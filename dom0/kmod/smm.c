@@ -83,7 +83,9 @@ static u64 area_gpa(const struct cb_vcpu *v)
 	return ((u64)v->smbase + SMM_AREA) | CORBEL_GFN_SMM << PAGE_SHIFT;
 }
 
-/* Where nothing can be written it goes nowhere, as on a bus. -EFAULT: what the VMM has there fails.
+/*
+ * Where nothing can be written it goes nowhere, as on a bus. -EFAULT: what the VMM has there fails;
+ * -ENOBUFS: the dirty ring is full.
  */
 static int write_area(struct cb_vcpu *v, const struct smm_state *s, bool has_lm)
 {
@@ -94,9 +96,11 @@ static int write_area(struct cb_vcpu *v, const struct smm_state *s, bool has_lm)
 	smm_save(area, s, has_lm);
 	if (!hva)
 		return 0;
+	if (!cb_ring_has_room(&v->dirty, 2))
+		return -ENOBUFS;
 	if (copy_to_user((void __user *)hva, area, sizeof(area)))
 		return -EFAULT;
-	cb_mem_mark_dirty(v->vm, gpa, sizeof(area));
+	cb_mem_mark_dirty(v, gpa, sizeof(area));
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
 	struct cb_vcpu *v = vmf->vma->vm_file->private_data;
+	void *ring = shared_plain(cb_ring_page(&v->dirty, vmf->pgoff - KVM_DIRTY_LOG_PAGE_OFFSET));
 	struct page *page;
 	void *at;
 
@@ -21,11 +22,13 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		at = shared_plain(v->pio);
 	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
 		at = shared_plain(cb_coalesced_ring(v->vm));
+	else if (ring)
+		at = ring;
 	else
 		return VM_FAULT_SIGBUS;
 	if (!at)
 		return VM_FAULT_OOM;
-	page = virt_to_page(at);
+	page = at == ring ? vmalloc_to_page(at) : virt_to_page(at);
 	get_page(page);
 	vmf->page = page;
 	return 0;
@@ -33,8 +36,16 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 
 static const struct vm_operations_struct vcpu_vm_ops = {.fault = vcpu_fault};
 
+/* As KVM has it, of the dirty ring there are no private copies, and no code is in it. */
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	const struct cb_vcpu *v = file->private_data;
+	u64 first = vma->vm_pgoff - KVM_DIRTY_LOG_PAGE_OFFSET;
+
+	if ((cb_ring_page(&v->dirty, first) ||
+	     cb_ring_page(&v->dirty, first + vma_pages(vma) - 1)) &&
+	    (vma->vm_flags & VM_EXEC || !(vma->vm_flags & VM_SHARED)))
+		return -EINVAL;
 	vma->vm_ops = &vcpu_vm_ops;
 	return 0;
 }
@@ -235,6 +246,7 @@ static void vcpu_free(struct cb_vcpu *v)
 	free_page((unsigned long)v->pio);
 	free_page((unsigned long)v->maps);
 	cb_synic_free(v);
+	cb_ring_free(&v->dirty);
 	kfree_rcu(v, rcu);
 }
 
@@ -369,6 +381,8 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	if (!vm->max_vcpu_id)
 		vm->max_vcpu_id = CB_MAX_VCPU_ID;
 	r = vcpu_check_new(vm, apic_id);
+	if (!r)
+		r = cb_ring_alloc(&v->dirty, vm->ring_entries);
 	if (!r)
 		r = vcpu_realize(v);
 	if (r) {

@@ -259,6 +259,9 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return set_max_vcpu_id(vm, cap.args[0]);
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return set_manual_log(vm, cap.args[0]);
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return cb_ring_enable(vm, cap.args[0]);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		return cb_msr_set_exits(vm, cap.args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
@@ -489,6 +492,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return copy_from_user(&clear, argp, sizeof(clear))
 			   ? -EFAULT
 			   : cb_mem_clear_dirty_log(vm, &clear);
+	case KVM_RESET_DIRTY_RINGS:
+		return cb_ring_reset(vm);
 	case KVM_REGISTER_COALESCED_MMIO:
 		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
 								 : cb_coalesced_add(vm, &zone);

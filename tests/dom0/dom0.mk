@@ -37,7 +37,7 @@ $(BUILD)/trixie.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(BUILD)/trixi
 SELFTESTS := cpuid_test cr4_cpuid_sync_test get_msr_index_features kvm_binary_stats_test kvm_create_max_vcpus kvm_pv_test max_vcpuid_cap_test platform_info_test \
 	set_boot_cpu_id set_sregs_test state_test sync_regs_test system_counter_offset_test tsc_msrs_test userspace_io_test \
 	smm_test userspace_msr_exit_test xapic_ipi_test xapic_state_test
-SELFTESTS_REST := demand_paging_test dirty_log_perf_test memslot_modification_stress_test set_memory_region_test \
+SELFTESTS_REST := demand_paging_test dirty_log_perf_test dirty_log_test memslot_modification_stress_test set_memory_region_test \
 	amx_test emulator_error_test fix_hypercall_test hyperv_cpuid hyperv_features \
 	kvm_clock_test monitor_mwait_test pmu_event_filter_test \
 	xen_shinfo_test

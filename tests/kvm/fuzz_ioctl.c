@@ -53,7 +53,7 @@ static int kvm_fd, corbel_fd, vm_fd[VMS], vcpu_fd[VCPUS], event_fd[EVENTS];
 static struct kvm_run *run_map[VCPUS];
 static u8 *area[AREAS];
 /* Calls, of these without an error; then what the threads took from each other, by kind */
-enum { CALLS, GOOD, IRQFDS, IOEVENTFDS, SLOTS, CPUS, COUNTS };
+enum { CALLS, GOOD, IRQFDS, IOEVENTFDS, SLOTS, CPUS, RINGS, COUNTS };
 static u64 counts[COUNTS];
 static __thread u64 seed;
 static __thread u8 *scratch;
@@ -192,6 +192,14 @@ static void *pointer(void *good)
 
 /* ---- one operation each ---- */
 
+static void enable_ring(int fd)
+{
+	struct kvm_enable_cap e = {.cap = KVM_CAP_DIRTY_LOG_RING,
+				   .args = {below(8) ? 0x1000 : number()}};
+
+	count(ioctl(fd, KVM_ENABLE_CAP, &e));
+}
+
 static void create(void)
 {
 	u32 i = any_vcpu();
@@ -203,6 +211,8 @@ static void create(void)
 			return;
 		if (below(4))
 			count(ioctl(fd, KVM_CREATE_IRQCHIP, 0));
+		if (below(2))
+			enable_ring(fd);
 		replace(vm, fd);
 	} else {
 		fd = count(ioctl(*vm, KVM_CREATE_VCPU, below(8) ? below(5) : number()));
@@ -232,22 +242,54 @@ static void map_run(void)
 }
 
 /*
- * Where others may be mapping and unmapping: faults are for the kernel to meet, so the write is
- * left to it.
+ * Where others may be mapping and unmapping, or nothing is: faults are for the kernel to meet, so
+ * the write is left to it. At most a page.
  */
-static void poke_run(void)
+static void poke(void *to, const void *from, size_t len)
 {
-	struct kvm_run *p = run_map[any_vcpu()];
 	int pipes[2];
 
-	if (!p || pipe(pipes))
+	if (pipe(pipes))
 		return;
-	fill(scratch, 64);
-	if (write(pipes[1], scratch, 64) == 64 &&
-	    read(pipes[0], (u8 *)p + 8 * below(below(2) ? 16 : 512), 8 + below(56)) < 0)
+	if (write(pipes[1], from, len) == (ssize_t)len && read(pipes[0], to, len) < 0)
 		errno = 0;
 	close(pipes[0]);
 	close(pipes[1]);
+}
+
+static void poke_run(void)
+{
+	struct kvm_run *p = run_map[any_vcpu()];
+
+	if (!p)
+		return;
+	fill(scratch, 64);
+	poke((u8 *)p + 8 * below(below(2) ? 16 : 512), scratch, 8 + below(56));
+}
+
+/* What a VMM can write into a dirty ring, most of it as if all had been harvested. */
+static void rings(void)
+{
+	struct kvm_dirty_gfn e[0x1000 / sizeof(struct kvm_dirty_gfn)];
+	u64 at = 0x1000 * KVM_DIRTY_LOG_PAGE_OFFSET + (below(8) ? 0 : below(20) * 0x1000);
+	void *p =
+	    mmap(NULL, 0x1000 << below(2), PROT_READ | PROT_WRITE,
+		 below(8) ? MAP_SHARED : MAP_PRIVATE, vcpu_fd[contending ? 0 : any_vcpu()], at);
+	int r;
+
+	if (p == MAP_FAILED)
+		return;
+	for (u32 i = 0; i < sizeof(e) / sizeof(e[0]); i++) {
+		e[i].flags = below(8) ? KVM_DIRTY_GFN_F_RESET : number();
+		e[i].slot = below(4) ? 0 : number();
+		e[i].offset = below(4) ? below(0x100) : number();
+	}
+	if (below(8))
+		poke(p, e, sizeof(e));
+	munmap(p, 0x2000);
+	r = count(ioctl(contending ? vm_fd[0] : *any_vm(), KVM_RESET_DIRTY_RINGS, 0));
+	if (r > 0)
+		__atomic_fetch_add(&counts[RINGS], 1, __ATOMIC_RELAXED);
 }
 
 static void set_memory(void)
@@ -610,6 +652,7 @@ static void small_calls(void)
 						 KVM_REGISTER_COALESCED_MMIO,
 						 KVM_UNREGISTER_COALESCED_MMIO,
 						 KVM_CLEAR_DIRTY_LOG,
+						 KVM_RESET_DIRTY_RINGS,
 						 KVM_SET_TSC_KHZ,
 						 KVM_GET_TSC_KHZ};
 	static const unsigned long vcpu_calls[] = {KVM_INTERRUPT,
@@ -802,6 +845,8 @@ static void contend_vm(void)
 	if (fd < 0)
 		return;
 	count(ioctl(fd, KVM_CREATE_IRQCHIP, 0));
+	if (contending % 5 == 3)
+		enable_ring(fd);
 	replace(&vm_fd[0], fd);
 }
 
@@ -812,13 +857,14 @@ static void contend(void)
 	    {contend_irqfd, contend_irqfd, contend_irqfd, contend_event},
 	    {contend_ioeventfd, contend_ioeventfd, contend_event, contend_vcpu},
 	    {contend_slot, contend_memory, contend_vcpu, contend_vcpu},
+	    {contend_slot, rings, contend_vcpu, contend_vcpu},
 	    {contend_irqfd, contend_ioeventfd, contend_slot, contend_vcpu},
 	};
 
 	if (below(200) == 0)
 		contend_vm();
 	else
-		ops[contending % 4][below(4)]();
+		ops[contending % 5][below(4)]();
 }
 
 static void *thread(void *arg)
@@ -828,7 +874,7 @@ static void *thread(void *arg)
 	    set_memory, change_memory, fill_code,   set_registers, set_registers, run,
 	    run,	run,	       set_lists,   interrupts,	   interrupts,	  state,
 	    state,	small_calls,   small_calls, any_ioctl,	   corbel,	  msr_filter,
-	    synic,	synic};
+	    synic,	synic,	       rings};
 
 	seed = (u64)arg * 0x9e3779b97f4a7c15ull | 1;
 	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -856,6 +902,8 @@ static void child(u64 start, int report)
 		_exit(2);
 	for (u32 i = 0; i < VMS; i++)
 		vm_fd[i] = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	if (contending % 5 == 3)
+		enable_ring(vm_fd[0]);
 	for (u32 i = 0; i < VCPUS; i++)
 		vcpu_fd[i] = -1;
 	for (u32 i = 0; i < EVENTS; i++)
@@ -916,14 +964,16 @@ int main(int argc, char **argv)
 	printf("# %u processes, %llu calls, %llu without an error\n", children,
 	       (unsigned long long)all[CALLS], (unsigned long long)all[GOOD]);
 	printf("# of calls for the same objects without an error: %llu irqfds, %llu ioeventfds, "
-	       "%llu slots, %llu vCPUs\n",
+	       "%llu slots, %llu vCPUs; %llu resets of dirty rings\n",
 	       (unsigned long long)all[IRQFDS], (unsigned long long)all[IOEVENTFDS],
-	       (unsigned long long)all[SLOTS], (unsigned long long)all[CPUS]);
+	       (unsigned long long)all[SLOTS], (unsigned long long)all[CPUS],
+	       (unsigned long long)all[RINGS]);
 	for (u32 i = IRQFDS; i < COUNTS; i++)
 		contended &= all[i] > 10;
 	printf("%sok - random ioctls for %llu s, and all processes end\n",
 	       all[GOOD] > 1000 ? "" : "not ", (unsigned long long)seconds);
-	printf("%sok - threads get the same irqfds, ioeventfds, slots and vCPUs in turn\n",
+	printf("%sok - threads get the same irqfds, ioeventfds, slots, vCPUs and dirty rings in "
+	       "turn\n",
 	       contended ? "" : "not ");
 	return all[GOOD] <= 1000 || !contended;
 }

@@ -24,6 +24,7 @@ MISSING = {
 ARGUMENTS = {
     'demand_paging_test': '-b 32M',
     'dirty_log_perf_test': '-b 32M',
+    'dirty_log_test': '-M dirty-ring -i 6 -I 100 -c 4096',
     'memslot_modification_stress_test': '-b 32M',
 }
 

@@ -131,6 +131,48 @@ def saved(m, qemu):
     ok(out.isdigit() and int(out) > 2, 'saved: and the guest\'s timers tick', out)
 
 
+WRITES = ('{ n=0; while :; do head -c 3000000 /dev/urandom > /run/a; cp /run/a /run/b; cmp /run/a /run/b || echo bad > /run/bad; '
+          'echo $((n = n + 1)) > /run/n; done > /dev/null 2>&1 & }')
+
+
+def counted(m, n):
+    """The guest comes to its n-th time."""
+    there = f'[ "$(cat /run/n)" -ge {n} ] 2> /dev/null'
+    return not m.sh(f'for i in $(seq 60); do {there} && break; sleep 1; done; {there}', 80, 'demo# ')[0]
+
+
+def ringed(m):
+    """A guest that writes to memory all the time, and checks it, is saved meanwhile: QEMU learns by dirty rings what was written."""
+    qemu = ('qemu-system-x86_64 -M q35 -accel kvm,dirty-ring-size=4096 -cpu host -m 256 -smp 2 -nodefaults -display none '
+            '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
+            '-no-reboot -serial mon:stdio')
+    m.send(qemu + '\r')
+    m.expect(r'demo: ready, 2 CPUs', 'dirty ring: the guest boots', 60)
+    m.expect('demo# ', 'dirty ring: the guest gives its shell', 20)
+    m.out_of(WRITES, 20, 'demo# ')
+    ok(counted(m, 2), 'dirty ring: the guest writes to memory')
+    m.send('\x01c')
+    m.expect(r'\(qemu\) ', 'dirty ring: the monitor answers', 20)
+    m.send('migrate_set_parameter max-bandwidth 40m\r')
+    m.expect(r'\(qemu\) ', 'dirty ring: the guest is to be saved slowly', 20)
+    m.send('migrate "exec:cat > /run/state"\r')
+    m.expect(r'\(qemu\) ', 'dirty ring: the guest is in a file', 240)
+    m.send('info migrate\r')
+    rounds = m.expect(r'dirty sync count: (\d+)', 'dirty ring: QEMU tells of its rounds', 20)
+    ok(int(rounds.group(1)) > 2, 'dirty ring: it has come back for what was written meanwhile', rounds.group(0))
+    m.expect(r'\(qemu\) ', 'dirty ring: the monitor goes on', 20)
+    m.send('quit\r')
+    m.expect('dom0# ', 'dirty ring: QEMU ends', 20)
+    m.send(f'{qemu} -incoming "exec:cat /run/state"\r')
+    need(any((m.send('\r'), m.wait('demo# ', 3))[1] >= 0 for _ in range(20)), 'dirty ring: another QEMU goes on with it')
+    now = int(m.out_of('cat /run/n', 20, 'demo# '))
+    ok(counted(m, now + 2), 'dirty ring: the guest goes on writing')
+    out = m.out_of('ls /run/bad 2> /dev/null; dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"; true', 20, 'demo# ')
+    ok(not out, 'dirty ring: it has never read what it had not written', out)
+    m.send('poweroff -f\r')
+    m.expect('dom0# ', 'dirty ring: the guest\'s poweroff ends QEMU', 20)
+
+
 def full_qemu():
     """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
     disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
@@ -159,6 +201,7 @@ def full_qemu():
             ok(status == 1, f'{machine}: the guest\'s kernel log has no lockup, stall or warning', out)
             m.send('poweroff -f\r')
             m.expect('dom0# ', f'{machine}: the guest\'s poweroff ends QEMU', 20)
+        ringed(m)
         reboots(m, Gdb(stub))
         vms = m.json('corbel info --json')['vms']
         ok(vms == 1, 'full QEMU: all VMs are gone from the hypervisor', f'{vms} VMs')
