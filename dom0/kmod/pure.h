@@ -76,6 +76,9 @@ struct smm_state {
 	u32 smbase;
 	bool halted; /* at HLT, behind which RIP is: so it is again behind RSM */
 	bool shadow; /* of STI or MOV SS */
+	/* The guest ran a guest of its own, by this VMCB, and all of that is the latter's. */
+	bool nested;
+	u64 vmcb;
 };
 /* area: SMM_AREA_BYTES. has_lm: the guest's CPU has long mode, and with it the larger map. */
 void smm_save(void *area, const struct smm_state *s, bool has_lm);

@@ -4,8 +4,11 @@
  * map that is used in SMM; the vCPU's state is moved here. APM vol. 2 "System-Management Mode", SDM
  * "System Management Mode".
  */
+#include "abi_nested.h"
 #include "kmod.h"
 #include "trace.h"
+
+#define HSAVE_PA 0xc0010117u
 
 #define LM BIT(29) /* of CPUID's leaf 0x80000001, EDX */
 
@@ -83,9 +86,7 @@ static u64 area_gpa(const struct cb_vcpu *v)
 	return ((u64)v->smbase + SMM_AREA) | CORBEL_GFN_SMM << PAGE_SHIFT;
 }
 
-/*
- * Where nothing can be written it goes nowhere, as on a bus. -EFAULT: what the VMM has there fails;
- * -ENOBUFS: the dirty ring is full.
+/* Where nothing can be written it goes nowhere, as on a bus. -EFAULT: what the VMM has there fails.
  */
 static int write_area(struct cb_vcpu *v, const struct smm_state *s, bool has_lm)
 {
@@ -96,12 +97,74 @@ static int write_area(struct cb_vcpu *v, const struct smm_state *s, bool has_lm)
 	smm_save(area, s, has_lm);
 	if (!hva)
 		return 0;
-	if (!cb_ring_has_room(&v->dirty, 2))
-		return -ENOBUFS;
 	if (copy_to_user((void __user *)hva, area, sizeof(area)))
 		return -EFAULT;
 	cb_mem_mark_dirty(v, gpa, sizeof(area));
 	return 0;
+}
+
+/* ---- a guest that runs a guest: what VMRUN has put aside is where the CPU puts it ---- */
+
+#define NESTED_BYTES sizeof_field(struct corbel_nested, vmcb) /* of the page at VM_HSAVE_PA */
+
+/* Where that is in the VMM; 0: nowhere. < 0: error. */
+static long host_area(struct cb_vcpu *v, u64 *gpa, unsigned long *hva, bool write)
+{
+	struct corbel_msr *m = (void *)v->data;
+	long r;
+
+	*m = (struct corbel_msr){.index = HSAVE_PA};
+	r = HC3(VCPU_GET, v->number, CORBEL_STATE_MSRS, 1);
+	if (r != 1)
+		return r < 0 ? r : -EINVAL;
+	*gpa = m->data;
+	*hva = cb_fault_hva(v->vm, *gpa, NESTED_BYTES, write);
+	return 0;
+}
+
+/* The vCPU leaves guest mode, in which its state stays the nested guest's. */
+static long put_nested(struct cb_vcpu *v, struct smm_state *s)
+{
+	struct corbel_nested *n = (void *)v->data;
+	unsigned long hva;
+	u64 gpa;
+	long r = host_area(v, &gpa, &hva, true);
+
+	if (!r)
+		r = cb_state_get(v, CORBEL_STATE_NESTED, sizeof(*n));
+	if (r)
+		return r;
+	s->nested = true;
+	s->vmcb = n->vmcb_pa;
+	if (hva && copy_to_user((void __user *)hva, n->vmcb, NESTED_BYTES))
+		return -EFAULT;
+	if (hva)
+		cb_mem_mark_dirty(v, gpa, NESTED_BYTES);
+	return 0;
+}
+
+static long leave_nested(struct cb_vcpu *v)
+{
+	struct corbel_nested *n = (void *)v->data;
+
+	memset(n, 0, sizeof(*n));
+	n->flags = CORBEL_NESTED_GIF;
+	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
+}
+
+/* The guest may have written there, too: the hypervisor looks at it. -EINVAL */
+static long enter_nested(struct cb_vcpu *v, const struct smm_state *s)
+{
+	struct corbel_nested *n = (void *)v->data;
+	unsigned long hva;
+	u64 gpa;
+
+	if (host_area(v, &gpa, &hva, false) || !hva ||
+	    copy_from_user(n->vmcb, (void __user *)hva, NESTED_BYTES))
+		return -EINVAL;
+	n->flags = CORBEL_NESTED_GIF | CORBEL_NESTED_GUEST_MODE;
+	n->vmcb_pa = s->vmcb;
+	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
 }
 
 static long take_smi(struct cb_vcpu *v)
@@ -111,8 +174,14 @@ static long take_smi(struct cb_vcpu *v)
 	long has_lm = has_long_mode(v), r;
 
 	r = has_lm < 0 ? has_lm : get_state(v, &s, &events);
+	if (!r && !cb_ring_has_room(&v->dirty, 3)) /* what is written below */
+		r = -ENOBUFS;
+	if (!r && v->page->mode & CORBEL_MODE_GUEST)
+		r = put_nested(v, &s);
 	if (!r)
 		r = write_area(v, &s, has_lm);
+	if (!r && s.nested)
+		r = leave_nested(v);
 	if (r) {
 		HC2(NMI, v->number, 1); /* it is still to be taken */
 		return r;
@@ -161,6 +230,8 @@ static long end_smm(struct cb_vcpu *v)
 		r = set_rest(v, &s);
 	v->smbase = s.smbase;
 	trace_kvm_enter_smm(v->apic_id, v->smbase, false);
+	if (!r && s.nested && cb_features & CORBEL_FEATURE_NESTED)
+		return enter_nested(v, &s);
 	bring_pdptes(v, &s.sregs);
 	return r;
 }

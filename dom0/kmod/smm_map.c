@@ -37,11 +37,16 @@ struct seg_64 {
 	u64 base;
 } __packed;
 
+struct svm_part {
+	u64 nested, vmcb;
+} __packed;
+
 struct map_64 {
 	struct seg_64 es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
 	u8 io[0x28], io_restart, halted, nmi, shadow, unused[4];
 	u64 efer;
-	u8 svm[0x24];
+	struct svm_part svm;
+	u8 more_svm[0x14];
 	u32 revision, smbase;
 	u8 more[0x44];
 	u64 cr4, cr3, cr0, dr7, dr6, rflags, rip;
@@ -49,6 +54,7 @@ struct map_64 {
 } __packed;
 _Static_assert(sizeof(struct map_64) == SMM_AREA_BYTES, "layout");
 _Static_assert(__builtin_offsetof(struct map_64, efer) == 0xd0, "layout");
+_Static_assert(__builtin_offsetof(struct map_64, svm) == 0xd8, "layout");
 _Static_assert(__builtin_offsetof(struct map_64, revision) == 0xfc, "layout");
 _Static_assert(__builtin_offsetof(struct map_64, cr4) == 0x148, "layout");
 
@@ -57,7 +63,9 @@ struct seg_32 {
 } __packed;
 
 struct map_32 {
-	u8 unused[0xf8];
+	u8 unused[0xd8];
+	struct svm_part svm; /* nobody says where, so it is where the other map has it */
+	u8 unused_1[0x10];
 	u32 smbase, revision;
 	u16 io_restart, halted;
 	u8 io[0x10];
@@ -70,6 +78,7 @@ struct map_32 {
 	u32 dr7, dr6, gpr[8], eip, eflags, cr3, cr0;
 } __packed;
 _Static_assert(sizeof(struct map_32) == SMM_AREA_BYTES, "layout");
+_Static_assert(__builtin_offsetof(struct map_32, smbase) == 0xf8, "layout");
 _Static_assert(__builtin_offsetof(struct map_32, cr4) == 0x114, "layout");
 _Static_assert(__builtin_offsetof(struct map_32, tr) == 0x15c, "layout");
 _Static_assert(__builtin_offsetof(struct map_32, es_sel) == 0x1a8, "layout");
@@ -127,6 +136,7 @@ static void save_64(struct map_64 *m, const struct smm_state *s)
 	m->idtr.base = s->sregs.idt.base;
 	m->halted = s->halted;
 	m->shadow = s->shadow;
+	m->svm = (struct svm_part){s->nested, s->vmcb};
 	m->efer = s->sregs.efer;
 	m->revision = REVISION_64;
 	m->smbase = s->smbase;
@@ -156,6 +166,7 @@ static void save_32(struct map_32 *m, const struct smm_state *s)
 	m->idtr.base = s->sregs.idt.base;
 	m->halted = s->halted;
 	m->shadow = s->shadow;
+	m->svm = (struct svm_part){s->nested, s->vmcb};
 	m->revision = REVISION_32;
 	m->smbase = s->smbase;
 	m->cr4 = s->sregs.cr4;
@@ -193,7 +204,7 @@ void smm_begin(struct smm_state *s, bool has_lm)
 	if (has_lm)
 		s->sregs.efer = 0;
 	s->dr7 = DR7_ONE;
-	s->halted = s->shadow = false;
+	s->halted = s->shadow = s->nested = false;
 }
 
 /* ---- the way back ---- */
@@ -212,6 +223,8 @@ static void load_64(struct smm_state *s, const struct map_64 *m)
 	s->sregs.idt = (struct kvm_dtable){.base = m->idtr.base, .limit = m->idtr.limit};
 	s->halted = m->halted & 1;
 	s->shadow = m->shadow & 1;
+	s->nested = m->svm.nested & 1;
+	s->vmcb = m->svm.vmcb;
 	s->sregs.efer = m->efer & ~LM_ACTIVE;
 	if (m->efer & LM_ENABLED && m->cr0 & CR0_PG)
 		s->sregs.efer |= LM_ACTIVE;
@@ -238,6 +251,8 @@ static void load_32(struct smm_state *s, const struct map_32 *m)
 	s->sregs.idt = (struct kvm_dtable){.base = m->idtr.base, .limit = m->idtr.limit};
 	s->halted = m->halted & 1;
 	s->shadow = m->shadow & 1;
+	s->nested = m->svm.nested & 1;
+	s->vmcb = m->svm.vmcb;
 	s->smbase = m->smbase;
 	s->sregs.cr4 = m->cr4;
 	s->sregs.cr3 = m->cr3;

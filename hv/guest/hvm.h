@@ -250,7 +250,8 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   fault: does what is to be done.
  *   hypercall: in guest mode, at one that has come as #UD: whether it is the guest's, and has
  *     ended guest mode.
- *   holds_smi: in guest mode, and while the guest keeps all events out. Its end is noted.
+ *   holds_smi: an SMI waits: the guest keeps all events out, or it ends guest mode first, which
+ *     event() sees to. Its end is noted.
  *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
  */
 struct nested_ops {

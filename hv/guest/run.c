@@ -196,7 +196,7 @@ static void take_requests(struct vcpu *v)
 static bool halt_ends(struct vcpu *v)
 {
 	return v->nmi_pending || v->user_irq >= 0 || v->exception.pending || lapic_has_work(v) ||
-	       v->pv.unhalted;
+	       v->pv.unhalted || (v->guest_mode && v->smi_pending);
 }
 
 enum prep {

@@ -517,7 +517,10 @@ static bool irq_open(struct vcpu *v)
 
 static bool svm_nested_holds_smi(struct vcpu *v)
 {
-	return svm_of(v)->watch & (WATCH_NESTED | WATCH_NO_GIF);
+	bool late = v->guest_mode && svm_nested(v)->inject;
+
+	return late || svm_of(v)->watch & WATCH_NO_GIF ||
+	       (v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_SMI);
 }
 
 bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
@@ -569,7 +572,11 @@ static bool handle_event(struct vcpu *v)
 		return true;
 	}
 	if (n->inject)
-		return false; /* goes in first: svm_nested_inject() */
+		return false;				/* goes in first: svm_nested_inject() */
+	if (v->smi_pending && m->int3 & SVM_INT3_SMI) { /* held until here, and then until STGI */
+		svm_nested_leave(v, SVM_EXIT_SMI, 0, 0, 0);
+		return true;
+	}
 	if (v->nmi_pending && m->int3 & SVM_INT3_NMI && !v->nmi_masked) {
 		svm_nested_leave(v, SVM_EXIT_NMI, 0, 0, 0);
 		return true;

@@ -42,7 +42,7 @@ SELFTESTS_REST := demand_paging_test dirty_log_perf_test dirty_log_test memslot_
 	kvm_clock_test monitor_mwait_test pmu_event_filter_test \
 	xen_shinfo_test
 # Those of guests of guests, which have been left out of the others
-SELFTESTS_NESTED := state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test
+SELFTESTS_NESTED := smm_test state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test
 $(BUILD)/selftests.cpio: NAMES = $(SELFTESTS)
 $(BUILD)/selftests-rest.cpio: NAMES = $(SELFTESTS_REST)
 $(BUILD)/selftests-nested.cpio: NAMES = $(SELFTESTS_NESTED)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests of guests on AMD-V: tests/kvm/nested.c, whose guest is a hypervisor of a few instructions, and KVM's own selftests."""
+"""Guests of guests on AMD-V: tests/kvm/nested.c and its like, whose guest is a hypervisor of a few instructions, and KVM's own selftests."""
 import os
 import re
 import sys
@@ -32,7 +32,7 @@ def machine(label, hv):
 
 def on():
     with machine('nested=on', 'nested=on') as m:
-        run(m, ['nested', 'nested_state'])
+        run(m, ['nested', 'nested_state', 'nested_smm'])
 
 
 def off():

@@ -375,7 +375,7 @@ static void test_insns(void)
 	begin();
 	insn(SVM_EXIT_VMRUN);
 	CHECK(insn(SVM_EXIT_VMLOAD) == VEC_UD, "the nested guest's own are #UD");
-	CHECK(svm_nested_ops.holds_smi(&vcpu), "in guest mode an SMI waits");
+	CHECK(!svm_nested_ops.holds_smi(&vcpu), "nor in guest mode");
 	begin();
 	vmcb12()->fs.base = BIT(47);
 	vmcb12()->lstar = BIT(47) | 5;
@@ -413,6 +413,30 @@ static void test_insns(void)
 	end();
 }
 
+static void test_smi(void)
+{
+	struct svm_nested *n;
+
+	begin();
+	n = svm_nested(&vcpu);
+	vmcb12()->int3 = SVM_INT3_SMI | SVM_INT3_NMI;
+	insn(SVM_EXIT_VMRUN);
+	CHECK(!svm_nested_ops.event(&vcpu) && svm_nested_ops.holds_smi(&vcpu),
+	      "an SMI that is to end guest mode does not come in it");
+	vcpu.smi_pending = vcpu.nmi_pending = true;
+	n->inject = EVT_VALID | 0x55;
+	CHECK(!svm_nested_ops.event(&vcpu), "what is injected comes first");
+	n->inject = 0;
+	CHECK(svm_nested_ops.event(&vcpu) && !vcpu.guest_mode &&
+		  vmcb12()->exitcode == SVM_EXIT_SMI && vcpu.smi_pending && vcpu.nmi_pending,
+	      "it ends it, before an NMI does");
+	CHECK(svm_nested_ops.holds_smi(&vcpu), "then waits for GIF");
+	insn(SVM_EXIT_STGI);
+	CHECK(!svm_nested_ops.holds_smi(&vcpu), "and comes");
+	vcpu.smi_pending = vcpu.nmi_pending = false;
+	end();
+}
+
 static void test_events(void)
 {
 	begin();
@@ -434,7 +458,10 @@ static void test_events(void)
 	vmcb12()->eventinj = EVT_VALID | 0x55;
 	insn(SVM_EXIT_VMRUN);
 	irq = 0x40;
-	CHECK(!svm_nested_ops.event(&vcpu), "an injection comes first");
+	vcpu.smi_pending = true;
+	CHECK(!svm_nested_ops.event(&vcpu) && svm_nested_ops.holds_smi(&vcpu),
+	      "an injection comes first");
+	vcpu.smi_pending = false;
 	run_to(NULL);
 	CHECK(inject_seen == (EVT_VALID | 0x55), "it is in the entry");
 	CHECK(svm_nested_ops.event(&vcpu) && !vcpu.guest_mode &&
@@ -647,6 +674,7 @@ int main(void)
 	test_small_rules();
 	test_intercepts();
 	test_insns();
+	test_smi();
 	test_events();
 	test_shadow();
 	test_bounds();

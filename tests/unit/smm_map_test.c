@@ -102,10 +102,12 @@ static void test_layout(void)
 		  get(0xfe70, 2) == 0x48 && get(0xfe90, 2) == 0x40 &&
 		  get(0xfe98, 8) == s.sregs.tr.base,
 	      "APM: descriptor tables, LDTR, TR");
-	CHECK(!get(0xfec9, 1), "APM: it has not slept");
-	s.halted = true;
+	CHECK(!get(0xfec9, 1) && !get(0xfed8, 8), "APM: it has not slept, nor run a guest");
+	s.halted = s.nested = true;
+	s.vmcb = 0x12345000;
 	smm_save(area, &s, true);
-	CHECK(get(0xfec9, 1) == 1, "APM: it has");
+	CHECK(get(0xfec9, 1) == 1 && get(0xfed8, 8) == 1 && get(0xfee0, 8) == 0x12345000,
+	      "APM: it has");
 	smm_save(area, &s, false);
 	CHECK(get(0xffd0, 4) == (u32)s.regs.rax && get(0xffec, 4) == (u32)s.regs.rdi &&
 		  get(0xfff0, 4) == (u32)s.regs.rip && get(0xfff4, 4) == 0x246 &&
@@ -179,6 +181,18 @@ static void test_there_and_back(void)
 	put(0xfec9, 1, 1);
 	CHECK(smm_load(&s, area, true, true, PHYS) && s.smbase == 0x7ff00000 && s.halted,
 	      "SMBASE and sleep are the handler's to change");
+	for (u32 has_lm = 0; has_lm < 2; has_lm++) {
+		s = protected_state();
+		s.nested = true;
+		s.vmcb = 0x12345000;
+		was = s;
+		smm_save(area, &s, has_lm);
+		smm_begin(&s, has_lm);
+		s.vmcb = 0;
+		CHECK(!s.nested && smm_load(&s, area, has_lm, false, PHYS) && s.nested &&
+			  s.vmcb == was.vmcb,
+		      "a guest that has run a guest does so again");
+	}
 }
 
 struct change {
