@@ -116,6 +116,13 @@ struct kvm_userspace_memory_region2 {
 };
 #define KVM_SET_USER_MEMORY_REGION2 _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
 #endif
+#ifndef KVM_CAP_MEMORY_FAULT_INFO
+#define KVM_CAP_MEMORY_FAULT_INFO 232
+#define KVM_EXIT_MEMORY_FAULT	  39
+#endif
+struct cb_memory_fault { /* in struct kvm_run behind that exit */
+	__u64 flags, gpa, size;
+};
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
 #define KVM_CAP_PRE_FAULT_MEMORY 236
 struct kvm_pre_fault_memory {

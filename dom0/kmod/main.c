@@ -93,6 +93,7 @@ static const u16 caps_present[] = {
     KVM_CAP_X86_SMM,
     KVM_CAP_USER_MEMORY2,
     KVM_CAP_PRE_FAULT_MEMORY,
+    KVM_CAP_MEMORY_FAULT_INFO,
     KVM_CAP_X86_GUEST_MODE,
 };
 
@@ -119,6 +120,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
 		return CB_SPACES;
+	case KVM_CAP_XSAVE2: /* nothing that is larger, as AMX's tiles */
+		return sizeof(struct kvm_xsave);
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_SET_GUEST_DEBUG2:

@@ -319,6 +319,17 @@ static int exit_debug(struct cb_vcpu *v)
 #define PF_USER	 BIT(2)
 #define PF_FETCH BIT(4)
 
+/* The VMM has nothing there: which page it is. */
+static void tell_memory_fault(struct cb_vcpu *v, u64 gpa)
+{
+	struct cb_memory_fault __shared *f = (void __shared *)&v->run->hw;
+
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_MEMORY_FAULT);
+	WRITE_ONCE(f->flags, 0);
+	WRITE_ONCE(f->gpa, gpa & PAGE_MASK & ~(CORBEL_GFN_SMM << PAGE_SHIFT));
+	WRITE_ONCE(f->size, PAGE_SIZE);
+}
+
 static int exit_mem_fault(struct cb_vcpu *v)
 {
 	u64 gpa = READ_ONCE(v->page->fault.gpa);
@@ -329,6 +340,8 @@ static int exit_mem_fault(struct cb_vcpu *v)
 			     PF_USER | (flags & CORBEL_FAULT_WRITE ? PF_WRITE : 0) |
 				 (flags & CORBEL_FAULT_EXEC ? PF_FETCH : 0));
 	r = cb_fault(v, gpa, flags);
+	if (r == -EFAULT)
+		tell_memory_fault(v, gpa);
 	return r ? r : 1;
 }
 
@@ -415,6 +428,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 {
 	int r;
 
+	if (!immediate) /* of an error there may be none */
+		WRITE_ONCE(v->run->exit_reason, KVM_EXIT_UNKNOWN);
 	do {
 		bool stop = immediate || signal_pending(current);
 		bool work = cb_hyperv_has_work(v), full = cb_ring_is_full(&v->dirty);

@@ -551,6 +551,7 @@ long cb_state_ioctl(struct cb_vcpu *v, unsigned int cmd, void __user *arg)
 	case KVM_SET_FPU:
 		return set_fpu(v, arg);
 	case KVM_GET_XSAVE:
+	case KVM_GET_XSAVE2:
 		return blob_get(v, CORBEL_STATE_XSAVE, arg, sizeof(struct kvm_xsave));
 	case KVM_SET_XSAVE:
 		return blob_set(v, CORBEL_STATE_XSAVE, arg, sizeof(struct kvm_xsave));

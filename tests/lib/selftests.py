@@ -9,7 +9,7 @@ SKIPPED = 4  # exit status, by the selftests' own rule
 
 # Name: what Corbel has not.
 MISSING = {
-    'amx_test': 'XSAVE2 (AMX)',
+    'amx_test': 'AMX',
     'emulator_error_test': 'SMALLER_MAXPHYADDR',
     'fix_hypercall_test': 'DISABLE_QUIRKS2',
     'hyperv_cpuid': 'debugger of Hyper-V (SYNDBG) and NESTED_STATE',

@@ -111,8 +111,22 @@ static void test_efer(void)
 	end(&v);
 }
 
+static void test_xsave2(void)
+{
+	static struct kvm_xsave area, area2;
+	struct vm v = start(NO_CHIP);
+
+	memset(&area2, 0xff, sizeof(area2));
+	check(ioctl(v.fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2) == sizeof(area) &&
+		  !ioctl(v.vcpu, KVM_GET_XSAVE, &area) && !ioctl(v.vcpu, KVM_GET_XSAVE2, &area2) &&
+		  !memcmp(&area, &area2, sizeof(area)),
+	      "KVM_GET_XSAVE2 gives what KVM_GET_XSAVE does, which has room for all");
+	end(&v);
+}
+
 void regs_tests(void)
 {
+	test_xsave2();
 	test_apic_base();
 	test_sregs2();
 	test_efer();
