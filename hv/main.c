@@ -19,6 +19,7 @@
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/cpu/topology.h"
+#include "hv/cpu/tsc.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
 #include "hv/guest/posting.h"
@@ -118,6 +119,7 @@ static void __noreturn main_rest(void)
 	p2m_nx_large = spec.nx_large;
 	spec_init_cpu();
 	apic_init_cpu();
+	tsc_init_cpu();
 	timer_init_cpu();
 	sched_init(b->opt.sched, vcpu_leave);
 	sched_set_pinned_share(b->opt.dom0_share);

@@ -8,6 +8,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
+#include "hv/cpu/tsc.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -58,6 +59,7 @@ int smp_init_cpu(struct cpu *c)
 	cpu_init_features();
 	mtrr_restore();
 	time_wake_cpu();
+	tsc_init_cpu();
 	mcheck_init_cpu();
 	spec_init_cpu();
 	apic_init_cpu();
@@ -98,6 +100,7 @@ static bool wait_while(u32 state, u64 us)
 		if (rdtsc() - start > ticks)
 			return false;
 		tsc_look();
+		cpu_relax();
 	}
 	return true;
 }
@@ -207,6 +210,7 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 		BUG_ON(!c->online);
 		ap_move(AP_ONLINE, AP_GO);
 	}
+	tsc_tell();
 }
 
 void smp_kick(struct cpu *c)
@@ -318,4 +322,5 @@ void smp_start_parked(void)
 			      c->apic_id);
 		ap_move(AP_ONLINE, AP_GO);
 	}
+	tsc_tell();
 }

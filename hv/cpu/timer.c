@@ -11,10 +11,6 @@
 
 #define HEAP_ORDER 2 /* pool pages */
 
-#define TSC_LOOKS 1000u /* some 100 us of a CPU */
-
-#define KVM_CLOCKSOURCE_STABLE BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
-
 struct heap {
 	struct lock lock;
 	u32 n;
@@ -26,8 +22,6 @@ struct heap {
 #define HEAP_CAPACITY (((PAGE_SIZE << HEAP_ORDER) - sizeof(struct heap)) / sizeof(struct timer *))
 _Static_assert(HEAP_CAPACITY >= MAX_VCPUS + MAX_CPUS,
 	       "a timer for each vCPU and some of the hypervisor's own fit");
-
-bool tsc_stable;
 
 static void heap_put(struct heap *h, u32 pos, struct timer *t)
 {
@@ -76,51 +70,6 @@ static void arm_hardware(struct heap *h)
 	apic_timer_arm(h->armed);
 }
 
-static bool tsc_is_stable(void)
-{
-	if (cpuid_read(0x80000007, 0).d & CPUID_X7D_INVARIANT_TSC)
-		return true;
-	if (cpu_runs_in(IN_KVM))
-		return cpuid_read(0x40000001, 0).a & KVM_CLOCKSOURCE_STABLE;
-	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
-}
-
-static u64 tsc_seen;   /* the latest that any CPU has read */
-static u64 tsc_behind; /* by how much another's was behind that, at most */
-
-void tsc_look(void)
-{
-	u64 before = __atomic_load_n(&tsc_seen, __ATOMIC_ACQUIRE), now;
-
-	__asm__ volatile("lfence" : : : "memory"); /* RDTSC waits for nothing by itself */
-	now = rdtsc();
-	if (before > now && before - now > READ_ONCE(tsc_behind))
-		WRITE_ONCE(tsc_behind, before - now);
-	while (before < now && !__atomic_compare_exchange_n(&tsc_seen, &before, now, false,
-							    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
-}
-
-/*
- * Is it one clock on all CPUs? By promise, and neither this CPU's clock nor that of the CPU that
- * has started it, and looks at the same time, may be seen behind any other's.
- */
-static void check_tsc(void)
-{
-	u64 behind;
-
-	if (!tsc_seen)
-		tsc_stable = tsc_is_stable();
-	for (u32 i = 0; i < TSC_LOOKS; i++)
-		tsc_look();
-	behind = READ_ONCE(tsc_behind);
-	if (behind && tsc_stable)
-		log_warn("the TSCs of CPU %u and of others are %lu ticks apart: guests' clocks are "
-			 "not marked stable",
-			 this_cpu()->index, behind);
-	tsc_stable &= !behind;
-}
-
 static void timer_irq(u8 vector)
 {
 	apic_eoi();
@@ -143,7 +92,6 @@ void timer_init_cpu(void)
 
 	if (h) {
 		arm_again(h);
-		check_tsc();
 		return;
 	}
 	h = pool_alloc(HEAP_ORDER, NULL);
@@ -154,7 +102,6 @@ void timer_init_cpu(void)
 	h->lock.level = LOCK_TIMER;
 	irq_set(VEC_TIMER, timer_irq);
 	this_cpu()->timer = h;
-	check_tsc();
 }
 
 void timer_setup(struct timer *t, void (*fn)(struct timer *))

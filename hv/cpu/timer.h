@@ -12,16 +12,7 @@ struct timer {
 	u32 pos; /* in that CPU's heap */
 };
 
-extern bool tsc_stable; /* all CPUs' TSCs are one clock of constant rate; set while CPUs come up */
-
-/*
- * The CPU's part of that check: where one waits for another that is in timer_init_cpu(), so that
- * both look at the same time.
- */
-void tsc_look(void);
-/*
- * On each CPU, before its first timer, and again after a sleep, when its timers are as they were.
- * Takes part in the check behind tsc_stable.
+/* On each CPU, before its first timer, and again after a sleep, when its timers are as they were.
  */
 void timer_init_cpu(void);
 void timer_setup(struct timer *t, void (*fn)(struct timer *));

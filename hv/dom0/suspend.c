@@ -7,8 +7,10 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/tsc.h"
 #include "hv/dom0/irq.h"
 #include "hv/dom0/sleep.h"
+#include "hv/guest/pv.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
@@ -159,6 +161,17 @@ static void reset_vcpus(void)
 			reset_other_vcpu(dom0->vcpu[i]);
 }
 
+/* Where CPUs' clocks have parted for good guests are told: they take care, by kvmclock at least. */
+static void renew_clocks(void)
+{
+	struct vm *vm;
+
+	read_acquire(&objects);
+	for (u32 n = 0; (vm = vm_nth(n)); n++)
+		pv_clock_renew(vm);
+	read_release(&objects);
+}
+
 /*
  * On the boot CPU, on its tables. The order: the console, so that all else can speak; the CPU and
  * its clock; then devices are held before anybody can use one; dom0's vCPUs, before others can
@@ -167,6 +180,7 @@ static void reset_vcpus(void)
 static void __noreturn go_on(bool slept)
 {
 	struct cpu *c = this_cpu();
+	bool was_stable = tsc_stable;
 
 	BUG_ON(c->index || c->loaded);
 	console_wake();
@@ -181,6 +195,8 @@ static void __noreturn go_on(bool slept)
 		reset_vcpus();
 	}
 	smp_start_parked();
+	if (was_stable && !tsc_stable)
+		renew_clocks();
 	dom0->vcpu[0]->mp_state = MP_RUNNABLE;
 	sched_wake(&dom0->vcpu[0]->sched);
 	cpu_main();

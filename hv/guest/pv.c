@@ -5,6 +5,7 @@
  */
 #include "hv/guest/pv.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/tsc.h"
 #include "hv/emul/insn.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/kick.h"
@@ -164,6 +165,11 @@ void pv_clock_set(struct vm *vm, u64 ns)
 
 	WRITE_ONCE(vm->clock_anchor_tsc, now);
 	WRITE_ONCE(vm->clock_offset_ns, ns - host_ns(now));
+	pv_clock_renew(vm);
+}
+
+void pv_clock_renew(struct vm *vm)
+{
 	for (u32 i = 0; i < READ_ONCE(vm->vcpu_end); i++) {
 		struct vcpu *v = READ_ONCE(vm->vcpu[i]);
 

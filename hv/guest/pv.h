@@ -65,6 +65,7 @@ void pv_reset(struct vcpu *v);
 u64 pv_clock_get(struct vm *vm);
 u64 pv_clock_at(struct vm *vm, u64 tsc); /* when the machine's TSC is that */
 void pv_clock_set(struct vm *vm, u64 ns);
+void pv_clock_renew(struct vm *vm); /* as they are: what holds for the machine has changed */
 /*
  * A stopped vCPU's guest is told that its clock stood still, so that its watchdogs do not bark:
  * now, or as soon as the clock can be written. The guest takes the flag away. -EINVAL: no kvmclock.

@@ -116,6 +116,7 @@ void lib_wake(void);
  * kernel ends. */
 #define MSR_KVMCLOCK 0x4b564d01
 void kvmclock_off(void);
+bool tell_one_clock(void); /* is kvmclock said to be one on all CPUs? Also in a note */
 bool wait_for(u32 cpu, u32 ms);
 u64 user_call(u64 (*fn)(void), void *stack_top);
 void user_return(u64 val) __attribute__((noreturn));

@@ -218,6 +218,7 @@ void test_suspend(void)
 		check_busy();
 	for (u32 n = 1; n <= 3; n++)
 		sleep_once(n);
+	tell_one_clock();
 }
 
 /* Where S3 cannot be had, be it that FACS, whose place is told, is damaged. */

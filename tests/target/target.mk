@@ -32,7 +32,7 @@ $(TARGET)/bochs-%.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf FORCE
 	@rm -rf $(TARGET)/bochs-$* && mkdir -p $(TARGET)/bochs-$*/boot/grub
 	objcopy --strip-debug $(BUILD)/corbel.elf $(TARGET)/bochs-$*/boot/corbel.elf
 	cp $(TARGET)/payload.elf $(TARGET)/bochs-$*/boot/
-	printf 'multiboot2 /boot/corbel.elf loglvl=err %s\nmodule2 /boot/payload.elf x %s\nboot\n' '$(BOCHS_HV)' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
+	printf '%s\nmultiboot2 /boot/corbel.elf loglvl=err %s\nmodule2 /boot/payload.elf x %s\nboot\n' '$(BOCHS_GRUB)' '$(BOCHS_HV)' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
 	grub-mkrescue -o $@ $(TARGET)/bochs-$* >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
 	rm -rf $(TARGET)/bochs-$* $@.log
 

@@ -154,8 +154,23 @@ static void check_rate(void)
 	       "50.12 ms by the PIT are as much by kvmclock (%lu us)", ns / 1000);
 }
 
+bool tell_one_clock(void)
+{
+	bool flag;
+
+	wrmsr(MSR_KVMCLOCK, (u64)&clocks[0] | 1);
+	flag = clocks[0].flags & 1;
+	kvmclock_off();
+	note("one clock for all CPUs: %s", flag ? "yes" : "no");
+	return flag;
+}
+
 void test_time(void)
 {
+	u32 r[4];
+
+	cpuid(0x40000001, 0, r);
+	report(tell_one_clock() == !!(r[0] & 1u << 24), "CPUID and kvmclock are of one mind");
 	check_clock();
 	check_rate();
 	check_monotonic();

@@ -1,9 +1,10 @@
 /*
  * links: hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
- * hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
+ * hv/guest/lapic_timer.c hv/cpu/timer.c hv/cpu/tsc.c hv/lib/scale.c
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/emul.h"
+#include "hv/cpu/tsc.h"
 #include "hv/emul/walk.h"
 #include "fake_machine.h"
 

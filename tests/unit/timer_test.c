@@ -34,57 +34,6 @@ void *pool_alloc(u32 order, struct account *acct)
 	return calloc(1, PAGE_SIZE << order);
 }
 
-/* ---- two clocks, apart by skew[]; the other CPU looks while this one does, if it is to ---- */
-static u64 now_tsc = 1000, skew[2];
-static bool other_looks;
-
-u64 rdtsc(void)
-{
-	static bool inside;
-	u32 me = self;
-
-	now_tsc += 10;
-	if (other_looks && !inside) {
-		inside = true;
-		self = !me;
-		tsc_look();
-		self = me;
-		inside = false;
-	}
-	return now_tsc + skew[self];
-}
-
-void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
-{
-	*a = leaf == 0x80000000 ? 0x80000008 : 0;
-	*b = *c = 0;
-	*d = leaf == 0x80000007 ? CPUID_X7D_INVARIANT_TSC : 0;
-}
-
-static bool found_apart(u64 first, u64 second)
-{
-	tsc_seen = tsc_behind = 0;
-	test_log_lines = 0;
-	skew[0] = first;
-	skew[1] = second;
-	self = 0;
-	other_looks = false;
-	check_tsc();
-	self = 1;
-	other_looks = true;
-	check_tsc();
-	other_looks = false;
-	self = 0;
-	return !tsc_stable && test_log_lines == 1;
-}
-
-static void test_apart(void)
-{
-	CHECK(!found_apart(500, 500) && tsc_stable, "two CPUs with one clock have one");
-	CHECK(found_apart(500, 450), "one whose clock is a little behind is noticed");
-	CHECK(found_apart(450, 500), "as is one whose clock is a little ahead");
-}
-
 #define N 1000
 static struct timer t[N];
 static u32 fired, rearm_past;
@@ -229,7 +178,6 @@ int main(void)
 	      "a timer that arms itself in the past does not hold timer_run()");
 	timer_cancel(&t[2]);
 	check_random();
-	test_apart();
 	for (self = 0; self < 2; self++)
 		free(cpus[self]->timer);
 	CHECK(PANICS(timer_setup(&(struct timer){0}, NULL)),

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/tsc.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/time.h"
+#include "hv/lib/lock.h"
+#include "hv/lib/log.h"
+
+#define LOOKS	   1000u /* of each of the two: some 100 us */
+#define LOOKS_LONG 100u	 /* so many times as long the boot CPU may be away meanwhile */
+#define TRIES	   4u
+
+#define KVM_CLOCKSOURCE_STABLE BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
+
+bool tsc_stable;
+
+/*
+ * A comparison. One takes a later number than those before, so that a look of the boot CPU's that
+ * began in an earlier one does not count for it.
+ */
+static struct round {
+	u64 seen; /* the latest that either CPU has read */
+	/* by how much the boot CPU's clock, and the other's, was behind that at most */
+	u64 behind[2];
+	u32 looks[2];
+} rounds[2 * TRIES];
+static u32 round_at;
+
+static bool is_promised, has_adjust;
+static u64 boot_adjust; /* the boot CPU's TSC_ADJUST */
+static u32 moved;	/* CPUs, and the furthest: what tsc_tell() tells */
+static u64 moved_by;
+
+static bool one_clock_promised(void)
+{
+	if (cpuid_read(0x80000007, 0).d & CPUID_X7D_INVARIANT_TSC)
+		return true;
+	if (cpu_runs_in(IN_KVM))
+		return cpuid_read(0x40000001, 0).a & KVM_CLOCKSOURCE_STABLE;
+	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
+}
+
+void tsc_look(void)
+{
+	struct round *r = &rounds[__atomic_load_n(&round_at, __ATOMIC_ACQUIRE) % (2 * TRIES)];
+	u64 before = __atomic_load_n(&r->seen, __ATOMIC_ACQUIRE), now;
+	u32 me = !!this_cpu()->index;
+
+	__asm__ volatile("lfence" : : : "memory"); /* RDTSC waits for nothing by itself */
+	now = rdtsc();
+	if (before > now && before - now > READ_ONCE(r->behind[me]))
+		WRITE_ONCE(r->behind[me], before - now);
+	while (before < now && !__atomic_compare_exchange_n(&r->seen, &before, now, false,
+							    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	WRITE_ONCE(r->looks[me], r->looks[me] + 1);
+}
+
+/* By how much is this CPU's clock ahead of the boot CPU's, as far as it can be seen? */
+static u64 measure_lead(void)
+{
+	u32 next = round_at + 1;
+	struct round *r = &rounds[next % (2 * TRIES)];
+
+	*r = (struct round){0};
+	__atomic_store_n(&round_at, next, __ATOMIC_RELEASE);
+	for (u32 i = 0; i < LOOKS * LOOKS_LONG; i++) {
+		if (i >= LOOKS && READ_ONCE(r->looks[0]) >= LOOKS / 10)
+			break;
+		if (i >= LOOKS)
+			cpu_relax();
+		tsc_look();
+	}
+	if (READ_ONCE(r->behind[0]))
+		return r->behind[0];
+	return -r->behind[1];
+}
+
+/* What the firmware has moved one CPU's TSC by it has to move all by. By how much: this one's. */
+static u64 follow_adjust(void)
+{
+	u64 adjust;
+
+	if (!has_adjust || rdmsr_safe(MSR_TSC_ADJUST, &adjust) || adjust == boot_adjust)
+		return 0;
+	return wrmsr_safe(MSR_TSC_ADJUST, boot_adjust) ? 0 : boot_adjust - adjust;
+}
+
+/*
+ * Without TSC_ADJUST the time that the write itself takes is lost; what has been lost by the last
+ * one is the caller's to add.
+ */
+static void move_tsc(u64 by, u64 lost)
+{
+	u64 adjust;
+
+	if (has_adjust && !rdmsr_safe(MSR_TSC_ADJUST, &adjust))
+		wrmsr_safe(MSR_TSC_ADJUST, adjust + by);
+	else
+		wrmsr_safe(MSR_TSC, rdtsc() + by + lost);
+}
+
+static void init_boot_cpu(void)
+{
+	static bool known;
+
+	if (!known)
+		tsc_stable = is_promised = one_clock_promised();
+	known = true;
+	has_adjust =
+	    cpuid_read(7, 0).b & CPUID_7B_TSC_ADJUST && !rdmsr_safe(MSR_TSC_ADJUST, &boot_adjust);
+}
+
+void tsc_init_cpu(void)
+{
+	u64 by, lead, lost = 0;
+
+	if (!this_cpu()->index) {
+		init_boot_cpu();
+		return;
+	}
+	by = follow_adjust();
+	lead = measure_lead();
+	by = by ? by : lead;
+	for (u32 i = 0; i < TRIES && lead && is_promised; i++) {
+		move_tsc(-lead, lost);
+		lead = measure_lead();
+		lost -= lead;
+	}
+	if (lead && tsc_stable)
+		log_warn("the TSCs of CPU %u and of the boot CPU are %lu ticks apart: guests' "
+			 "clocks are not marked stable",
+			 this_cpu()->index, MIN(lead, -lead));
+	tsc_stable &= !lead;
+	if (by && !lead) {
+		moved++;
+		moved_by = MAX(moved_by, MIN(by, -by));
+	}
+}
+
+void tsc_tell(void)
+{
+	if (moved)
+		log_info("TSC: CPUs that were not as the boot CPU, by up to %lu ticks, and are "
+			 "now: %u",
+			 moved_by, moved);
+	moved = 0;
+	moved_by = 0;
+}
