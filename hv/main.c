@@ -159,8 +159,8 @@ void hv_main(u32 magic, u64 info)
 	read_boot_info(magic, info);
 	console_init();
 	init_memory();
+	cpu_init_features(); /* PAT, before anything is mapped by it */
 	console_start_screen();
-	cpu_init_features();
 	mcheck_init_cpu();
 	cpu_init_stacks(this_cpu());
 	cpu_call_on_stack(main_rest, (void *)this_cpu()->stack_top);

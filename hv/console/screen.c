@@ -90,7 +90,7 @@ bool screen_init(bool early)
 	if (!base && early)
 		base = mm_map_boot(fb->addr, size);
 	else if (!base)
-		base = mm_map_mmio(fb->addr, size);
+		base = mm_map_screen(fb->addr, size);
 	if (!base)
 		return false;
 	x = y = 0;
@@ -110,4 +110,5 @@ void screen_write(const char *s, u32 len)
 			new_line();
 		draw_char(x++, y, s[i]);
 	}
+	__asm__ volatile("sfence" : : : "memory"); /* now it is to be seen */
 }

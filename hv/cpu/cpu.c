@@ -198,7 +198,7 @@ void cpu_init_features(void)
 		xcr0 = cpuid_read(0xd, 0).a & XCR0_SWITCHED;
 	if (xcr0)
 		cr4 |= CR4_OSXSAVE;
-	wrmsr(MSR_PAT, PAT_RESET); /* firmware may have made uncached entries something else */
+	wrmsr(MSR_PAT, PAT_HOST); /* firmware may have made uncached entries something else */
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
 	if (this_cpu() == &boot_cpu)

@@ -96,6 +96,7 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define MSR_MTRR_FIX_4K	    0x268 /* 8 */
 #define MSR_PAT		    0x277
 #define PAT_RESET	    0x0007040600070406ull
+#define PAT_HOST	    0x0007040600070106ull /* the same but for entry 1, write-combining */
 #define MSR_MTRR_DEF_TYPE   0x2ff
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080

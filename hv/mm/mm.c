@@ -128,7 +128,8 @@ void mm_load_cpu(void)
 	write_cr3(host.root.v);
 }
 
-void *mm_map_mmio(u64 addr, u64 size)
+/* With PT_UC or PT_WC */
+static void *map_device(u64 addr, u64 size, u64 type)
 {
 	u64 offset = addr % PAGE_SIZE, bytes = ALIGN_UP(offset + size, PAGE_SIZE), va;
 	int err = -EINVAL;
@@ -138,11 +139,21 @@ void *mm_map_mmio(u64 addr, u64 size)
 	lock_acquire(&host_lock);
 	va = mmio_next;
 	if (va + bytes <= HV_MMIO + WINDOW_MAX) {
-		err = map_range(va, addr, size, DATA | PT_UC);
+		err = map_range(va, addr, size, DATA | type);
 		mmio_next += bytes; /* also after a failure: part of it may be mapped */
 	}
 	lock_release(&host_lock);
 	return err ? NULL : (void *)(va + offset);
+}
+
+void *mm_map_mmio(u64 addr, u64 size)
+{
+	return map_device(addr, size, PT_UC);
+}
+
+void *mm_map_screen(u64 addr, u64 size)
+{
+	return map_device(addr, size, PT_WC);
 }
 
 /* This CPU's temporary page, and its entry. */

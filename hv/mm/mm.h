@@ -7,7 +7,7 @@
  *   HV_DIRECT + hpa	the pool and the image only, 4 KiB or 2 MiB pages, NX; RW but for the
  *			image's text and rodata
  *   HV_BOOT + hpa	whatever mm_map_boot() was asked for, until mm_boot_done()
- *   HV_MMIO		device registers mapped by mm_map_mmio(), UC
+ *   HV_MMIO		device registers mapped by mm_map_mmio(), UC, and the screen, WC
  *   HV_TEMP		a page for each CPU, for single foreign pages, RW NX
  *   HV_STACKS		per-CPU stacks with unmapped guard pages
  *   HV_IMAGE		the image: text RX, rodata R, data RW
@@ -60,6 +60,8 @@ void mm_unmap_direct(u64 addr, u64 size);
 void mm_reap_direct(void);
 /* Map device registers, uncached, for ever. NULL when out of space or memory. */
 void *mm_map_mmio(u64 addr, u64 size);
+/* The same for a screen, write-combining: what is written may wait, until an SFENCE at most. */
+void *mm_map_screen(u64 addr, u64 size);
 /*
  * Map one foreign page for the moment, at this CPU's only address for such: until mm_unmap_temp()
  * or the next call. Type: write-back (the MTRRs make device memory uncached all the same).

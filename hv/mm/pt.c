@@ -33,6 +33,7 @@
 #define E_USER	       BIT(2)
 #define E_EPT_X	       BIT(2)
 #define E_UC	       (BIT(3) | BIT(4)) /* PCD|PWT: entry 3 of the reset-default PAT */
+#define E_WC	       BIT(3)		 /* PWT: entry 1 of PAT_HOST */
 #define E_ACCESSED     BIT(5)
 #define E_DIRTY	       BIT(6)
 #define E_LARGE	       BIT(7) /* a leaf above the lowest level */
@@ -55,6 +56,7 @@ const struct pt_format pt_host = {
     .leaf = E_ACCESSED,
     .nx = E_NX,
     .uc = E_UC,
+    .wc = E_WC,
     .dirty = E_DIRTY,
 };
 
@@ -136,6 +138,7 @@ u64 pt_leaf_raw(const struct pt_format *f, u64 pfn, u32 order, u64 attr)
 	raw |= attr & PT_W ? f->w : 0;
 	raw |= attr & PT_X ? f->x : f->nx;
 	raw |= attr & PT_UC ? f->uc : f->wb;
+	raw |= attr & PT_WC ? f->wc : 0;
 	if (attr & PT_DIRTY)
 		raw |= f->dirty;
 	if (order)

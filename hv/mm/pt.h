@@ -13,6 +13,7 @@
 #define PT_W	 BIT(1)
 #define PT_X	 BIT(2)
 #define PT_UC	 BIT(4) /* memory type uncached; else write-back */
+#define PT_WC	 BIT(6) /* write-combining, where the format has it; not told by a look-up */
 #define PT_DIRTY BIT(5) /* always there in a format without dirty flags */
 /* 52 and up to here are software bits, ignored by hardware in every format */
 #define PT_SW_MMIO BIT(52) /* alone in a not-present entry */
@@ -28,12 +29,12 @@
 struct pt_format {
 	u32 max_order; /* of a leaf: 9, or 18 if the CPU has 1 GiB pages */
 	u64 table;     /* bits of an entry that points to a table */
-	u64 level;  /* times the table's level, 1 the lowest, further bits of such an entry; or 0 */
-	u64 leaf;   /* bits of every leaf, among them accessed: the CPU need not write it */
-	u64 w;	    /* what a right to write is beside PT_W */
-	u64 x, nx;  /* one of them is 0 */
-	u64 wb, uc; /* memory types */
-	u64 dirty;  /* 0: no such flag */
+	u64 level; /* times the table's level, 1 the lowest, further bits of such an entry; or 0 */
+	u64 leaf;  /* bits of every leaf, among them accessed: the CPU need not write it */
+	u64 w;	   /* what a right to write is beside PT_W */
+	u64 x, nx; /* one of them is 0 */
+	u64 wb, uc, wc; /* memory types */
+	u64 dirty;	/* 0: no such flag */
 	/* the hardware does not look into the CPUs' caches: a table is in memory before it is
 	 * linked */
 	bool write_back;

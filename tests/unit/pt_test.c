@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "hv/lib/x86.h"
 #include "hv/mm/pt.h"
 #include "arena.h"
 #include "iommu_walk.h"
@@ -285,6 +286,10 @@ static void test_raw(void)
 	CHECK(raw_of(&pt_host, 0, PT_R | PT_W) == (0x1000 | 0x23 | BIT(63)),
 	      "host: data is P W A NX, supervisor only");
 	CHECK(raw_of(&pt_host, 0, PT_R | PT_X) == (0x1000 | 0x21), "host: text is P A only");
+	CHECK(raw_of(&pt_host, 0, PT_R | PT_W | PT_WC) == (0x1000 | 0x23 | 0x08 | BIT(63)) &&
+		  (PAT_HOST >> 8 & 0xff) == 1 && (PAT_HOST ^ PAT_RESET) >> 16 == 0 &&
+		  (PAT_HOST & 0xff) == 6,
+	      "host: write-combining is PWT, whose entry of PAT says so, and no other is changed");
 	CHECK(raw_of(&pt_host, 0, PT_R | PT_W | PT_UC) == (0x1000 | 0x23 | 0x18 | BIT(63)),
 	      "host: device memory has PCD PWT");
 	CHECK(raw_of(&pt_ept, 0, RIGHTS) == (0x1000 | 7 | 6 << 3), "ept: RAM is RWX WB");
