@@ -356,13 +356,13 @@ static void read_aml(struct acpi_scan *s, u64 addr)
 	acpi_scan_types(t + SDT_SIZE, len - SDT_SIZE, '3', s->s3_types);
 }
 
-static void add_port(struct acpi_ports *list, u16 port, u8 off_types, u8 s3_types)
+static void add_port(struct acpi_ports *list, struct acpi_port p)
 {
 	for (u32 i = 0; i < list->count; i++)
-		if (list->at[i].port == port)
+		if (list->at[i].port == p.port)
 			return;
 	BUG_ON(list->count == ARRAY_SIZE(list->at));
-	list->at[list->count++] = (struct acpi_port){port, off_types, s3_types};
+	list->at[list->count++] = p;
 }
 
 /* The port that a register of the FADT is at, 0: there is no such register, or not at a port. */
@@ -407,18 +407,21 @@ static void read_sleep(struct acpi_scan *s)
 	const u8 *t = map_table(s->fadt, "FACP", s->map);
 
 	for (u32 i = 0; t && i < ARRAY_SIZE(regs); i++) {
-		u16 port = fadt_port(t, regs[i].at);
+		u32 what = regs[i].what;
+		struct acpi_port p = {.port = fadt_port(t, regs[i].at)};
 
-		if (!port || port > 0xffff - regs[i].byte)
+		if (!p.port || p.port > 0xffff - regs[i].byte)
 			continue;
-		port += regs[i].byte;
-		if (regs[i].what == WAKE)
-			add_port(&s->out->wake, port, 0, 0);
-		else if (regs[i].what == REDUCED) /* no machine with it has S3 */
-			add_port(&s->out->sleep, port, s->off_types[0], 0);
-		else
-			add_port(&s->out->sleep, port, s->off_types[regs[i].what],
-				 s->s3_types[regs[i].what]);
+		p.port += regs[i].byte;
+		if (what == WAKE) {
+			add_port(&s->out->wake, p);
+			continue;
+		}
+		p.is_b = what == SLEEP_B;
+		p.off_types = s->off_types[p.is_b];
+		if (what != REDUCED) /* no machine with it has S3 */
+			p.s3_types = s->s3_types[p.is_b];
+		add_port(&s->out->sleep, p);
 	}
 	if (s->out->sleep.count && !s->off_types[0])
 		log_warn("ACPI: no package _S5 found: dom0 cannot switch the machine off");

@@ -100,7 +100,6 @@ static bool wait_while(u32 state, u64 us)
 		if (rdtsc() - start > ticks)
 			return false;
 		tsc_look();
-		cpu_relax();
 	}
 	return true;
 }

@@ -5,7 +5,8 @@
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
-#define LOOKS	   1000u /* of each of the two: some 100 us */
+#define LOOKS	   1000u /* some 100 us */
+#define LOOKS_BOOT 100u	 /* of the boot CPU meanwhile, at least */
 #define LOOKS_LONG 100u	 /* so many times as long the boot CPU may be away meanwhile */
 #define TRIES	   4u
 
@@ -39,7 +40,7 @@ static bool one_clock_promised(void)
 	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
 }
 
-void tsc_look(void)
+static void look_once(void)
 {
 	struct round *r = &rounds[__atomic_load_n(&round_at, __ATOMIC_ACQUIRE) % (2 * TRIES)];
 	u64 before = __atomic_load_n(&r->seen, __ATOMIC_ACQUIRE), now;
@@ -55,6 +56,14 @@ void tsc_look(void)
 	WRITE_ONCE(r->looks[me], r->looks[me] + 1);
 }
 
+/* Many at a time, for other CPUs of an emulator run only meanwhile. */
+void tsc_look(void)
+{
+	for (u32 i = 0; i < LOOKS_BOOT; i++)
+		look_once();
+	cpu_relax();
+}
+
 /* By how much is this CPU's clock ahead of the boot CPU's, as far as it can be seen? */
 static u64 measure_lead(void)
 {
@@ -64,11 +73,11 @@ static u64 measure_lead(void)
 	*r = (struct round){0};
 	__atomic_store_n(&round_at, next, __ATOMIC_RELEASE);
 	for (u32 i = 0; i < LOOKS * LOOKS_LONG; i++) {
-		if (i >= LOOKS && READ_ONCE(r->looks[0]) >= LOOKS / 10)
+		if (i >= LOOKS && READ_ONCE(r->looks[0]) >= LOOKS_BOOT)
 			break;
 		if (i >= LOOKS)
 			cpu_relax();
-		tsc_look();
+		look_once();
 	}
 	if (READ_ONCE(r->behind[0]))
 		return r->behind[0];

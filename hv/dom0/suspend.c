@@ -26,8 +26,7 @@
 #define REAL_MODE_END  BIT(20)
 
 static struct {
-	u16 port; /* of the byte that has SLP_TYP and SLP_EN */
-	u8 byte;
+	u8 byte;    /* with SLP_TYP and SLP_EN, for the first register */
 	u32 vector; /* where dom0 wants to wake up */
 	u64 times;
 } asleep;
@@ -41,10 +40,11 @@ static const char *why_impossible(void)
 
 	if (cap_masked("s3"))
 		return "option mask= says so";
-	if (!p->count || !p->at[0].s3_types)
+	if (!p->count || !p->at[0].s3_types || !p->at[p->count - 1].s3_types)
 		return "the firmware does not offer it";
-	if (p->count > 1)
-		return "the machine has more than one register for it";
+	/* PM1a's, and PM1b's if there is one, are written at one address each */
+	if (p->count > 2 || p->at[0].is_b || (p->count == 2 && !p->at[1].is_b))
+		return "the firmware tells of two addresses for one register";
 	if (!boot_info.acpi.facs)
 		return "the firmware has no FACS that can be used";
 	if (f && f->kind != FRAME_NONE && f->kind != FRAME_DOM0)
@@ -103,6 +103,18 @@ static bool guests_stand_still(void)
 	return still;
 }
 
+/* The second register, where there is one, has been told the type, and has its SLP_EN from us. */
+static bool all_say_s3(void)
+{
+	const struct acpi_ports *p = &boot_info.acpi.sleep;
+	u32 type;
+
+	if (p->count == 1)
+		return true;
+	type = inw(p->at[1].port - 1) >> (8 + ACPI_SLP_TYP_SHIFT) & ACPI_SLP_TYP_MASK;
+	return p->at[1].s3_types & BIT(type);
+}
+
 const char *suspend_ask(u16 port, u8 byte)
 {
 	struct cpu *c = this_cpu();
@@ -114,7 +126,10 @@ const char *suspend_ask(u16 port, u8 byte)
 		return why;
 	if (v != dom0->vcpu[0])
 		return "it has to be done on the boot CPU";
-	asleep.port = port;
+	if (port != boot_info.acpi.sleep.at[0].port)
+		return "the other register is the first to be written";
+	if (!all_say_s3())
+		return "the other register has another type";
 	asleep.byte = byte;
 	asleep.vector = read_vector();
 	if (!asleep.vector || asleep.vector >= REAL_MODE_END)
@@ -215,10 +230,16 @@ static void wake_up(void)
 /* It does not return where all goes well. */
 static void switch_off(void)
 {
+	const struct acpi_ports *p = &boot_info.acpi.sleep;
+	u16 words[ARRAY_SIZE(p->at)];
 	u64 start = rdtsc();
 
+	for (u32 i = 0; i < p->count; i++)
+		words[i] = inw(p->at[i].port - 1) | ACPI_SLP_EN << 8;
+	words[0] = (words[0] & 0xff) | asleep.byte << 8;
 	wbinvd();
-	outw(asleep.port - 1, (inw(asleep.port - 1) & 0xff) | asleep.byte << 8);
+	for (u32 i = 0; i < p->count; i++)
+		outw(p->at[i].port - 1, words[i]);
 	while (rdtsc() - start < ns_to_tsc(FALL_ASLEEP_NS) && !sleep_has_woken())
 		cpu_relax();
 }

@@ -12,6 +12,7 @@
 #define FADT_FACS  36
 #define FADT_EVT   56
 #define FADT_CNT   64
+#define FADT_CNT_B 68
 
 #define SLP_TYP(n) ((u16)((n) << 10))
 #define SLP_EN	   BIT(13)
@@ -81,7 +82,7 @@ void test_sleep(void)
 
 /* ---- S3 ---- */
 
-static u16 evt_port, cnt_port;
+static u16 evt_port, cnt_port, cnt_b_port; /* the latter: 0 if there is none */
 static volatile u32 *facs;
 
 static bool find_registers(void)
@@ -92,7 +93,9 @@ static bool find_registers(void)
 		return false;
 	evt_port = (u16)get32(fadt + FADT_EVT);
 	cnt_port = (u16)get32(fadt + FADT_CNT);
+	cnt_b_port = (u16)get32(fadt + FADT_CNT_B);
 	facs = (volatile u32 *)(u64)get32(fadt + FADT_FACS);
+	note("FADT at %x, second register at port %x", (u32)fadt, cnt_b_port);
 	return facs;
 }
 
@@ -111,6 +114,8 @@ static void go_to_sleep(void *unused)
 
 	outw(evt_port, WAK_STS);
 	outw(cnt_port, (u16)(keep | SLP_TYP(1)));
+	if (cnt_b_port)
+		outw(cnt_b_port, SLP_TYP(1));
 	outw(cnt_port, (u16)(keep | SLP_TYP(1) | SLP_EN));
 }
 
@@ -121,6 +126,20 @@ static bool was_refused(void)
 
 	outw(evt_port, WAK_STS);
 	return woke && !(inw(evt_port) & WAK_STS);
+}
+
+/* It has to be of one mind with the first. By it QEMU's machine goes to sleep. */
+static void check_second(void)
+{
+	u16 keep = inw(cnt_port) & 1;
+
+	outw(cnt_port, (u16)(keep | SLP_TYP(1)));
+	outw(cnt_b_port, SLP_TYP(2));
+	outw(cnt_port, (u16)(keep | SLP_TYP(1) | SLP_EN));
+	report(was_refused(), "S3 is refused where the second register says another type");
+	outw(cnt_b_port, SLP_TYP(1) | SLP_EN);
+	report(was_refused() && !(inb(cnt_b_port + 1) & SLP_EN >> 8),
+	       "and to the second register alone");
 }
 
 static volatile u32 busy, steps;
@@ -157,12 +176,20 @@ static void woken(void)
 	__builtin_longjmp(back, 1);
 }
 
-/* QEMU's machine is woken up by this alarm, Bochs' is at once. */
+/*
+ * QEMU's machine is woken up by this alarm, Bochs' is at once. It must not come before the machine
+ * is asleep: then no other would.
+ */
 static void set_alarm(void)
 {
+	u8 second;
+
+	outb(0x70, 0);
+	second = inb(0x71);
+	second = (u8)((second >> 4) * 10 + (second & 0xf) + 3) % 60;
 	for (u8 i = 0; i < 3; i++) {
 		outb(0x70, RTC_ALARM + 2 * i);
-		outb(0x71, 0xff); /* each second */
+		outb(0x71, i ? 0xff : (u8)(second / 10 << 4 | second % 10)); /* any hour, minute */
 	}
 	outb(0x70, RTC_FLAGS);
 	inb(0x71);
@@ -214,6 +241,8 @@ void test_suspend(void)
 	go_to_sleep(NULL);
 	report(was_refused(), "or not below 1 MiB");
 	facs[FACS_VECTOR / 4] = 0x60000;
+	if (cnt_b_port)
+		check_second();
 	if (cpu_count > 2)
 		check_busy();
 	for (u32 n = 1; n <= 3; n++)

@@ -440,6 +440,7 @@ static void test_sleep(void)
 	      "and those that tell of the wake-up");
 	CHECK(s3_types(0x605) == BIT(3) && s3_types(0x615) == BIT(3) && !s3_types(0x630),
 	      "with the types of S3, which the sleep control register has none of");
+	CHECK(!info.sleep.at[0].is_b && info.sleep.at[1].is_b, "and which of the two it is");
 	test_facs(&m, entries[0]);
 	put(mem + (entries[0] - BASE) + 68, 0xffff, 4);
 	fix(mem + (entries[0] - BASE), 36 + sizeof(fadt), 9);

@@ -39,7 +39,7 @@ u64 rdtsc(void)
 	} else if (other_looks && !inside) {
 		inside = true;
 		self = !me;
-		tsc_look();
+		look_once();
 		self = me;
 		inside = false;
 	}
