@@ -46,6 +46,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 
 /* ---- a CPU with all bits of the feature words set ---- */
 static u32 leaf_max, extended_max, vendor, hidden_8b, node_ids;
+static u32 address_bits = 0x3034; /* of linear and physical addresses */
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
@@ -56,6 +57,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 		*b = vendor;
 		break;
 	case 0x80000008:
+		*a = address_bits;
 		*b &= ~hidden_8b;
 		break;
 	case 4:
@@ -466,6 +468,14 @@ static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
 	return false;
 }
 
+static u32 width(void)
+{
+	for (u32 i = 0; i < count; i++)
+		if (table[i].function == 0x80000008)
+			return table[i].eax;
+	return 0;
+}
+
 /* Features whose state nobody switches or whose register is refused, by name. */
 static void test_absent(void)
 {
@@ -539,6 +549,23 @@ static void test_topology(void)
 	to_dom0();
 	CHECK(!shows(0x80000001, 0, ECX, CPUID_X1C_TOPOEXT) && !shows(0x8000001e, 0, EAX, ~0u),
 	      "a CPU that has no such leaves shows none");
+}
+
+static void test_addresses(void)
+{
+	static void (*const to[])(void) = {to_guest, to_dom0};
+
+	for (u32 i = 0; i < 2; i++) {
+		address_bits = 0x3934;
+		make_cpu(0);
+		to[i]();
+		CHECK(shows(0x80000008, 0, EAX, ~0u) && width() == 0x3930,
+		      "physical addresses end where tables of four levels do");
+		address_bits = 0x3027;
+		to[i]();
+		CHECK(width() == 0x3027, "or before that, where the machine's do");
+	}
+	address_bits = 0x3034;
 }
 
 static void test_errors(void)
@@ -682,6 +709,7 @@ int main(void)
 	test_ospke();
 	test_msrs();
 	test_xcr0();
+	test_addresses();
 	test_errors();
 	test_speculation();
 	return test_end();
