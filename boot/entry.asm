@@ -4,7 +4,7 @@
 %include "boot/early.inc"
 
 HV_IMAGE	equ 0xffffffff80000000
-%define PHYS(x) ((x) - HV_IMAGE)
+%define PHYS(x) ((x) - HV_IMAGE)	; where it is linked to be
 
 EFER_LME	equ 1 << 8
 EFER_NXE	equ 1 << 11
@@ -17,20 +17,31 @@ PTE_PWL		equ 0x83		; and large
 
 COM1		equ 0x3f8
 EGA_TEXT	equ 0xb8000
+IMAGE_PAGES	equ 16		; of 2 MiB, more than there are
 
 section .text
 
 ; Multiboot2, "I386 machine state": EAX = magic, EBX = boot information (physical), protected mode
 ; without paging,
-; interrupts off, no stack. Does not return.
+; interrupts off, no stack. Does not return. The loader may have put the image elsewhere, by a
+; multiple of 2 MiB, in EBX below: where we are is told by a call, for whose return address the
+; reserved word of the boot information will do.
 bits 32
 global entry32
 entry32:
 	cli
 	cld
-	mov esp, PHYS(early_stack_top)
 	mov ebp, eax			; kept until long mode
 	mov esi, ebx
+	mov ecx, [esi + 4]
+	lea esp, [esi + 8]
+	call .here
+.here:
+	pop ebx
+	sub ebx, PHYS(.here)
+	mov [esi + 4], ecx
+	lea esp, [ebx + PHYS(early_stack_top)]
+	mov [ebx + PHYS(image_moved)], ebx
 
 	; CPUID exists if EFLAGS.ID can be changed
 	pushfd
@@ -52,6 +63,8 @@ entry32:
 	test edx, CPUID_LM
 	jz no_long_mode
 	mov edi, edx			; features
+	mov ebx, esp
+	sub ebx, PHYS(early_stack_top)	; CPUID has changed it
 
 	; First 4 GiB by 2 MiB pages: PD entries, then the tables above.
 	; The loader has cleared .bss.
@@ -61,7 +74,7 @@ entry32:
 	mov eax, ecx
 	shl eax, 21
 	or eax, PTE_PWL
-	mov [PHYS(early_pd) + ecx * 8], eax
+	mov [ebx + PHYS(early_pd) + ecx * 8], eax
 	inc ecx
 	cmp ecx, 4 * 512
 	jb .pd
@@ -69,8 +82,8 @@ entry32:
 .pdpt:
 	mov eax, ecx
 	shl eax, 12
-	add eax, PHYS(early_pd) + PTE_PW
-	mov [PHYS(early_pdpt) + ecx * 8], eax
+	lea eax, [ebx + eax + PHYS(early_pd) + PTE_PW]
+	mov [ebx + PHYS(early_pdpt) + ecx * 8], eax
 	inc ecx
 	cmp ecx, 4
 	jb .pdpt
@@ -80,22 +93,32 @@ entry32:
 	mov eax, ecx
 	shl eax, 30
 	or eax, PTE_PWL
-	mov [PHYS(early_pdpt) + ecx * 8], eax
+	mov [ebx + PHYS(early_pdpt) + ecx * 8], eax
 	mov eax, ecx
 	shr eax, 2
-	mov [PHYS(early_pdpt) + ecx * 8 + 4], eax
+	mov [ebx + PHYS(early_pdpt) + ecx * 8 + 4], eax
 	inc ecx
 	cmp ecx, 512
 	jb .pdpt_1g
 .pml4:
-	mov dword [PHYS(early_pml4) + 0 * 8], PHYS(early_pdpt) + PTE_PW
-	mov dword [PHYS(early_pml4) + 256 * 8], PHYS(early_pdpt) + PTE_PW	; HV_DIRECT
-	mov dword [PHYS(early_pml4) + 511 * 8], PHYS(early_pdpt_image) + PTE_PW
-	mov dword [PHYS(early_pdpt_image) + 510 * 8], PHYS(early_pd) + PTE_PW	; HV_IMAGE
+	lea eax, [ebx + PHYS(early_pdpt) + PTE_PW]
+	mov [ebx + PHYS(early_pml4) + 0 * 8], eax
+	mov [ebx + PHYS(early_pml4) + 256 * 8], eax	; HV_DIRECT
+	lea eax, [ebx + PHYS(early_pdpt_image) + PTE_PW]
+	mov [ebx + PHYS(early_pml4) + 511 * 8], eax
+	lea eax, [ebx + PHYS(early_pd_image) + PTE_PW]
+	mov [ebx + PHYS(early_pdpt_image) + 510 * 8], eax	; HV_IMAGE
+	mov ecx, IMAGE_PAGES
+.image:
+	mov eax, ecx
+	shl eax, 21
+	lea eax, [ebx + eax + PTE_PWL]
+	mov [ebx + PHYS(early_pd_image) + ecx * 8], eax
+	loop .image
 
 	mov eax, CR4_PAE
 	mov cr4, eax
-	mov eax, PHYS(early_pml4)
+	lea eax, [ebx + PHYS(early_pml4)]
 	mov cr3, eax
 	mov ecx, MSR_EFER
 	rdmsr
@@ -108,8 +131,14 @@ entry32:
 	mov eax, cr0
 	or eax, CR0_PE | CR0_WP | CR0_PG
 	mov cr0, eax
-	lgdt [PHYS(early_gdtr)]
-	jmp SEL_CODE:PHYS(.long)
+	lea eax, [ebx + PHYS(early_gdt)]
+	mov [esp - 4], eax
+	mov word [esp - 6], early_gdt_end - early_gdt - 1
+	lgdt [esp - 6]
+	lea eax, [ebx + PHYS(.long)]
+	push SEL_CODE
+	push eax
+	retf
 
 bits 64
 .long:
@@ -137,7 +166,9 @@ bits 64
 ; text screen.
 bits 32
 no_long_mode:
-	mov esi, PHYS(no_long_mode_text)
+	mov ebx, esp
+	sub ebx, PHYS(early_stack_top)
+	lea esi, [ebx + PHYS(no_long_mode_text)]
 	mov edi, EGA_TEXT
 .next:
 	movzx eax, byte [esi]
@@ -177,19 +208,20 @@ early_gdt:
 	dq 0x00af9b000000ffff		; SEL_CODE: 64-bit, ring 0
 	dq 0x00cf93000000ffff		; SEL_DATA
 early_gdt_end:
-early_gdtr:
-	dw early_gdt_end - early_gdt - 1
-	dd PHYS(early_gdt)
 early_gdtr_high:
 	dw early_gdt_end - early_gdt - 1
 	dq early_gdt
 
 section .bss align=4096
+global image_moved
+image_moved:		resq 1		; bytes; hv/mm/mm.h
+alignb 4096
 ; The tables stay: other CPUs come up on them (boot/trampoline.asm).
 global early_pml4
 early_pml4:		resb 4096
 early_pdpt:		resb 4096
 early_pdpt_image:	resb 4096
+early_pd_image:		resb 4096	; the first page of 2 MiB is unused
 early_pd:		resb 4 * 4096
 			resb 16384
 early_stack_top:

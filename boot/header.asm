@@ -8,7 +8,12 @@ TAG_END		equ 0
 TAG_CONSOLE	equ 4
 TAG_FRAMEBUFFER	equ 5
 TAG_ALIGN	equ 6
+TAG_RELOCATE	equ 10
 OPTIONAL	equ 1
+IMAGE_MIN	equ 2 << 20
+IMAGE_MAX	equ 0xffffffff	; the early tables reach so far
+IMAGE_ALIGN	equ 2 << 20	; boot/entry.asm maps it by such pages
+LOWEST		equ 1
 CONSOLE_EGA	equ 2		; EGA text mode is welcome, no console is required
 
 section .multiboot2 progbits alloc noexec nowrite align=8
@@ -30,6 +35,11 @@ header:
 	align 8				; modules at page borders
 	dw TAG_ALIGN, OPTIONAL
 	dd 8
+
+	; At 2 MiB, or where memory is free.
+	align 8
+	dw TAG_RELOCATE, OPTIONAL
+	dd 24, IMAGE_MIN, IMAGE_MAX, IMAGE_ALIGN, LOWEST
 
 	align 8
 	dw TAG_END, 0

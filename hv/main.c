@@ -45,8 +45,8 @@ static void read_boot_info(u32 magic, u64 info)
 		boot_fail("the loader's boot information is damaged, see the lines before; use "
 			  "GRUB 2.06 or newer");
 	options_parse(boot_info.cmdline, &boot_info.opt);
-	boot_info.image_start = (u64)__text_start - HV_IMAGE;
-	boot_info.image_end = (u64)__bss_end - HV_IMAGE;
+	boot_info.image_start = virt_to_hpa(__text_start).v;
+	boot_info.image_end = virt_to_hpa(__bss_end).v;
 	boot_info.reach =
 	    cpuid_read(0x80000001, 0).d & CPUID_X1D_1G ? BOOT_REACH : BOOT_REACH_SMALL;
 	BUG_ON(!IS_ALIGNED(boot_info.image_start | boot_info.image_end, PAGE_SIZE));
@@ -76,6 +76,8 @@ static void print_banner(void)
 		 hvm->name, cpu_count, memmap_bytes(&b->map, MEM_RAM) / MIB,
 		 pool_total_bytes() / MIB, b->pool_start,
 		 *b->loader ? b->loader : "an unnamed loader");
+	if (image_moved)
+		log_info("the loader has moved the image to %lx", b->image_start);
 }
 
 /* On each CPU: virtualization on, ready to schedule. */

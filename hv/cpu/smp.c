@@ -114,7 +114,7 @@ u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void))
 	BUG_ON(size > PAGE_SIZE || boot_info.low_page > BIT(20) - PAGE_SIZE);
 	memcpy(page, trampoline_start, size);
 	args = (void *)(page + (u64)trampoline_args - start);
-	args->boot_cr3 = (u64)early_pml4 - HV_IMAGE;
+	args->boot_cr3 = virt_to_hpa(early_pml4).v;
 	args->efer = rdmsr(MSR_EFER) & (EFER_LME | EFER_NXE);
 	args->high = (u64)trampoline_high;
 	args->cr3 = read_cr3();

@@ -89,10 +89,11 @@ static int map_image(void)
 
 	for (u32 i = 0; !err && i < ARRAY_SIZE(sections); i++) {
 		u64 va = (u64)sections[i].start, size = (u64)sections[i].end - va;
+		u64 at = virt_to_hpa(sections[i].start).v;
 
-		err = map_range(va, va - HV_IMAGE, size, sections[i].attr);
+		err = map_range(va, at, size, sections[i].attr);
 		if (!err)
-			err = map_direct(va - HV_IMAGE, size, sections[i].attr & ~PT_X);
+			err = map_direct(at, size, sections[i].attr & ~PT_X);
 	}
 	return err;
 }

@@ -18,15 +18,18 @@
 
 #ifdef HV_HOST_TEST
 extern u64 test_direct_base; /* host tests: where "physical" address 0 lies */
-#define HV_DIRECT test_direct_base
+#define HV_DIRECT   test_direct_base
+#define image_moved 0ul
 #else
 #define HV_DIRECT 0xffff800000000000ull
+/* By how much the loader has moved the image; set by boot/entry.asm, a multiple of 2 MiB */
+extern const u64 image_moved;
 #endif
 #define HV_BOOT	  0xffff900000000000ull
 #define HV_MMIO	  0xffffc00000000000ull
 #define HV_TEMP	  0xffffd00000000000ull
 #define HV_STACKS 0xffffe00000000000ull
-#define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + its physical address */
+#define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + 2 MiB, its usual place */
 
 extern u32 phys_bits; /* width of physical addresses; set once, by mm_init() */
 
@@ -48,7 +51,7 @@ static inline hpa_t virt_to_hpa(const void *p)
 	u64 v = (u64)p;
 
 	if (v >= HV_IMAGE)
-		return hpa(v - HV_IMAGE);
+		return hpa(v - HV_IMAGE + image_moved);
 	return hpa(v - HV_DIRECT);
 }
 /*

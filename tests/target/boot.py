@@ -13,6 +13,8 @@ import time
 BUILD = os.environ.get('BUILD', 'build')
 DIR = os.path.join(BUILD, 'target')
 OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
+# An image that GRUB puts elsewhere than where it is linked for
+MOVED = 'multiboot2 /boot/corbel.high $hv; module2 /boot/payload.elf payload $args; set gfxpayload=text'
 # Seconds given for what takes one second on a quiet machine.
 PATIENCE = float(os.environ.get('PATIENCE', '4'))
 

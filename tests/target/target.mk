@@ -22,7 +22,7 @@ $(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/gru
 	@rm -rf $(TARGET)/iso && mkdir -p $(TARGET)/iso/boot/grub
 	cp $(BUILD)/corbel.elf $(TARGET)/payload.elf $(TARGET)/iso/boot/
 	cp tests/target/grub.cfg $(TARGET)/iso/boot/grub/
-	$(PYTHON) tests/target/damage.py $(TARGET)/payload.elf $(TARGET)/iso/boot
+	$(PYTHON) tests/target/damage.py $(BUILD)/corbel.elf $(TARGET)/payload.elf $(TARGET)/iso/boot
 	grub-mkrescue -o $@.tmp $(TARGET)/iso >$(TARGET)/iso.log 2>&1 || { cat $(TARGET)/iso.log >&2; exit 1; }
 	mv $@.tmp $@
 	rm -rf $(TARGET)/iso
