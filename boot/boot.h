@@ -78,7 +78,7 @@ struct acpi_ports {
 		u16 port;
 		u8 off_types, s3_types;
 		bool is_b; /* PM1b's, which goes with PM1a's */
-	} at[5]; /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
+	} at[5];	   /* PM1a, PM1b, each perhaps at two addresses; sleep control register */
 };
 
 /* "Generic Address Structure": what an address is one of */

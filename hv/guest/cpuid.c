@@ -11,11 +11,9 @@
 #define LEAF_KVM     0x40000000u
 #define MAX_BASIC    0x16u
 #define MAX_EXTENDED 0x80000008u
-#define ADDRESS_BITS 48u
-_Static_assert(PT_FN_END == BIT(ADDRESS_BITS - PAGE_SHIFT), "four levels");
-#define LEAF_CACHES 0x8000001du /* AMD's, and the next: dom0 sees the topology */
-#define LEAF_NODES  0x8000001eu
-#define CACHES	    5 /* at most, with the entry that ends the list */
+#define LEAF_CACHES  0x8000001du /* AMD's, and the next: dom0 sees the topology */
+#define LEAF_NODES   0x8000001eu
+#define CACHES	     5 /* at most, with the entry that ends the list */
 
 /*
  * The words of features, and what of them may be shown when the CPU has it. A bit must not stand
@@ -317,8 +315,7 @@ static void add_extended(struct builder *b)
 		if (leaf == 0x80000007)
 			e->eax = e->ebx = e->ecx = 0;
 		if (leaf == 0x80000008) {
-			/* what tables of four levels reach: drivers are refused what is beyond */
-			e->eax = (e->eax & ~0xffu) | MIN(e->eax & 0xff, ADDRESS_BITS);
+			e->eax = (e->eax & ~0xffu) | MIN(e->eax & 0xff, 48u); /* PT_FN_END */
 			e->edx = 0;
 			e->ecx &= b->dom0 ? 0xf0ff : 0;
 		}
