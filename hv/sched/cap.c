@@ -81,13 +81,27 @@ static u64 end_of(const struct sched_cap *c)
 	return READ_ONCE(c->percent) ? READ_ONCE(c->start) + sched_ms * WINDOW_MS : SCHED_NEVER;
 }
 
-u64 cap_window_end(const struct sched_unit *u)
+/* When a unit that has used up its cap may run again at the earliest. */
+static u64 window_end(const struct sched_unit *u)
 {
 	u64 end = end_of(&u->cap);
 
 	if (u->budget.waits && READ_ONCE(u->budget.counts))
 		end = MIN(end, u->budget.deadline);
 	return u->group ? MIN(end, end_of(&u->group->cap)) : end;
+}
+
+u64 cap_ask_at(struct sched_unit *runs, const struct sched_queue *parked, u64 now)
+{
+	u64 left = runs ? cap_left(runs, now) : SCHED_NEVER, at = SCHED_NEVER;
+
+	if (!left) /* it was taken from those parked */
+		at = window_end(runs);
+	else if (left < SCHED_NEVER - now)
+		at = now + left;
+	for (const struct sched_unit *u = parked->head; u; u = u->next)
+		at = MIN(at, window_end(u));
+	return at;
 }
 
 struct sched_unit *cap_take_parked(struct sched_queue *parked, u64 now)

@@ -101,14 +101,14 @@ static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)
 	return MAX(LATENCY_MS * sched_ms * share / MAX(load, share), SLICE_MIN_MS * sched_ms);
 }
 
-/* What it runs out of turn, never further from the least than a credit. */
+/* What it runs out of turn, never further from the floor than a credit. */
 static __noinline void charge_urgent(struct sched_rq *rq, struct sched_unit *u, u64 ran)
 {
 	const s64 credit = CREDIT_MS * sched_ms;
-	s64 lead = MAX(runs_ahead(u->urgent, rq->least), -credit);
+	s64 lead = MAX(runs_ahead(u->urgent, rq->floor), -credit);
 
 	lead += virtual_ticks(ran, share_here(rq, u, SHARE_DEFAULT));
-	u->urgent = rq->least + MIN(lead, credit);
+	u->urgent = rq->floor + MIN(lead, credit);
 }
 
 static void fair_charge(struct sched_rq *rq, struct sched_unit *u, u64 ran)
@@ -152,14 +152,10 @@ static bool fair_preempts(const struct sched_unit *woken, const struct sched_uni
 static bool fair_urgent(const struct sched_rq *rq, const struct sched_unit *u)
 {
 	const struct sched_unit *first = rq->queue.head;
-	s64 lag;
 
 	if (READ_ONCE(first->boost) && runs_ahead(urgent_at(u), first->vruntime) > 0)
 		return false;
-	lag = runs_ahead(rq->least, u->urgent);
-	/* The least can fall, when one comes that is far behind: what was before says nothing then.
-	 */
-	return lag > 0 || lag < -2 * CREDIT_MS * (s64)sched_ms;
+	return runs_ahead(rq->floor, u->urgent) > 0;
 }
 
 const struct sched_ops sched_fair = {"fair",	  fair_arrive,	 fair_enqueue, fair_slice,

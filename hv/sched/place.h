@@ -53,6 +53,7 @@ u64 sched_test_clock(void);
 #define sched_clock() rdtsc()
 #endif
 
+extern struct sched_cpu sched_cpus[MAX_CPUS];
 /* The last is none of them: it has the CPUs of no pool. */
 extern struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 /* LOCK_GROUP: for pools, lists of members, and what units are told of both */
@@ -61,6 +62,17 @@ extern struct lock sched_set_up;
 static inline bool may_run_here(const struct sched_cpu *sc, const struct sched_unit *u)
 {
 	return READ_ONCE(u->allowed) & BIT(sc->index);
+}
+
+static inline u64 place_load(const struct sched_cpu *sc)
+{
+	return READ_ONCE(sc->rq.load);
+}
+
+/* What of it is dom0's. */
+static inline u64 place_home_load(const struct sched_cpu *sc)
+{
+	return sc->home ? READ_ONCE(sc->home->load) : 0;
 }
 
 /* Take a unit off the queue on which it waits for this CPU. */
@@ -87,14 +99,18 @@ static inline bool place_has_home(const struct sched_cpu *sc)
 	return sc->home && READ_ONCE(sc->home->load);
 }
 
-/* Who is next: the first of the queue, or dom0's unit for an event that cannot wait its turn. */
+/* dom0's unit waits here with an event that cannot wait its turn. */
+static inline bool place_is_urgent(const struct sched_cpu *sc)
+{
+	const struct sched_unit *home = sc->home;
+
+	return home && home->on_rq && READ_ONCE(home->boost) && sc->policy->urgent(&sc->rq, home);
+}
+
+/* Who is next: the first of the queue, or dom0's unit. */
 static inline struct sched_unit *place_first(const struct sched_cpu *sc)
 {
-	struct sched_unit *home = sc->home;
-
-	if (home && home->on_rq && READ_ONCE(home->boost) && sc->policy->urgent(&sc->rq, home))
-		return home;
-	return sc->rq.queue.head;
+	return place_is_urgent(sc) ? sc->home : sc->rq.queue.head;
 }
 
 void place_init(sched_leave_fn *leave);
@@ -104,11 +120,6 @@ static inline void place_poke(u32 cpu)
 	__atomic_store_n(&cpus[cpu]->resched, true, __ATOMIC_SEQ_CST);
 	smp_kick(cpus[cpu]);
 }
-/*
- * A unit has got far ahead of others on its core, where it ran beside another of its group: it need
- * not wait for that.
- */
-void place_forgive(struct sched_cpu *sc, struct sched_unit *u);
 /* And look there whether those that wait may run there. */
 void place_recheck(u32 cpu);
 /* The CPU is that pool's from now on. */
@@ -157,6 +168,8 @@ void place_send(struct sched_unit *u, u32 cpu);
  * here: on the queue, or kept by the caller.
  */
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now);
+/* The unit that ran here goes to a CPU that has asked for it to pair it with one of its group. */
+void place_give_partner(struct sched_cpu *sc, u64 now);
 /*
  * This CPU idles: ask the one where most units wait for one, then others: those that wait may not
  * be allowed here. False: nobody waits anywhere, or all have been asked in vain.

@@ -4,6 +4,7 @@
 #include "hv/cpu/time.h"
 #include "hv/lib/string.h"
 #include "hv/sched/cap.h"
+#include "hv/sched/even.h"
 #include "hv/sched/place.h"
 
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
@@ -311,7 +312,7 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 	unit_set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
 	if (unlikely(sc->core))
-		place_forgive(sc, u);
+		even_forgive(sc, u);
 	enqueue_here(sc, u, now);
 	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
 		boost_queued(u);
@@ -446,6 +447,8 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 		if (!u)
 			break;
 		*early = u != preferred && u == first && u != sc->rq.queue.head;
+		if (unlikely(sc->core))
+			*early = smt_is_urgent(sc, u);
 		rq_remove(sc, u);
 		if (fits_here(sc, u, now))
 			break;
@@ -494,46 +497,74 @@ static struct sched_unit *give_and_choose(struct sched_cpu *sc, struct sched_uni
 		place_give_away(sc, u, now);
 		return choose_next(sc, u, now);
 	}
+	place_give_partner(sc, now);
 	u = choose_next(sc, u, now);
 	waiting = sc->rq.queue.count;
-	if (!sc->leaving)
+	if (!sc->leaving && !smt_core_is_urgent(sc)) /* soon over, and not worth a move */
 		place_give_away(sc, true, now);
 	if (sc->rq.queue.count != waiting)
-		smt_look(sc);
+		smt_look(sc, now);
 	return u;
 }
 
 /* When sched_next() must be called again at the latest. */
 static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 {
-	u64 at = sc->curr ? sc->slice_end : SCHED_NEVER, left;
+	u64 at = sc->curr ? sc->slice_end : SCHED_NEVER;
 
-	if (sc->curr) {
-		left = cap_left(sc->curr, now);
-		if (!left) /* it was taken from those parked */
-			at = MIN(at, cap_window_end(sc->curr));
-		else if (now < at && left < at - now)
-			at = now + left;
-	}
-	for (const struct sched_unit *u = sc->parked.head; u; u = u->next)
-		at = MIN(at, cap_window_end(u));
+	at = MIN(at, cap_ask_at(sc->curr, &sc->parked, now));
 	if (unlikely(sc->core) && !sc->curr && sc->rq.queue.count)
 		at = MIN(at, smt_ask_at(sc, now));
 	return at;
 }
 
-/* Of one that may have gone elsewhere, and even have come back into the inbox: cpu is read first.
- */
+/* It may have gone elsewhere, and even have come back into the inbox: cpu is read first. */
 static bool is_queued_here(const struct sched_cpu *sc, const struct sched_unit *u)
 {
 	return __atomic_load_n(&u->cpu, __ATOMIC_ACQUIRE) == sc->index && u->on_rq;
+}
+
+/* The unit that ran goes on, or waits, and another one starts; NULL: none. */
+static struct sched_unit *keep_or_choose(struct sched_cpu *sc, struct sched_unit *ran,
+					 struct sched_unit *next, u64 now)
+{
+	bool keeps = ran && !next && may_keep_cpu(sc, now);
+	struct sched_unit *u;
+
+	if (keeps && !READ_ONCE(sc->pull) && !place_takers(sc, now))
+		return ran;
+	if (ran)
+		requeue_running(sc, now);
+	if (ran && !next && ran->is_fresh) /* which is as good as an event */
+		WRITE_ONCE(ran->boost, true);
+	if (keeps && (READ_ONCE(ran->boost) || (unlikely(sc->core) && smt_is_urgent(sc, ran))))
+		next = ran; /* others go where they are asked for */
+	u = take_preferred(sc, next, !ran, now);
+	u = give_and_choose(sc, u, now);
+	if (!u && sc->loaded && !sc->loaded->pinned) {
+		place_unload(sc);
+		sc->asked = 0;
+	}
+	return u;
+}
+
+/* What others are to know of this CPU, which runs u from now on, or idles. */
+static void show_state(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
+{
+	if (sc->rq.queue.count && sc->rq.queue.count + !!u > 1u + place_has_home(sc))
+		WRITE_ONCE(sc->shared_at, now);
+	if (u) {
+		__atomic_fetch_and(&sched_idle, ~BIT(sc->index), __ATOMIC_SEQ_CST);
+	} else {
+		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
+		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
+	}
 }
 
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
 	struct sched_unit *u, *next, *favoured = sc->favoured;
-	bool keeps;
 
 	BUG_ON(ran != sc->curr);
 	sc->favoured = NULL;
@@ -558,30 +589,8 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	}
 	if (unlikely(favoured) && ran && !next && is_queued_here(sc, favoured))
 		next = place_trade(sc, favoured);
-	u = ran;
-	keeps = ran && !next && may_keep_cpu(sc, now);
-	if (!keeps || READ_ONCE(sc->pull) || place_takers(sc, now)) {
-		if (ran)
-			requeue_running(sc, now);
-		if (ran && !next && ran->is_fresh) /* which is as good as an event */
-			WRITE_ONCE(ran->boost, true);
-		if (keeps && READ_ONCE(ran->boost)) /* others go where they are asked for */
-			next = ran;
-		u = take_preferred(sc, next, !ran, now);
-		u = give_and_choose(sc, u, now);
-		if (!u && sc->loaded && !sc->loaded->pinned) {
-			place_unload(sc);
-			sc->asked = 0;
-		}
-	}
-	if (sc->rq.queue.count && sc->rq.queue.count + !!u > 1u + place_has_home(sc))
-		WRITE_ONCE(sc->shared_at, now);
-	if (u) {
-		__atomic_fetch_and(&sched_idle, ~BIT(sc->index), __ATOMIC_SEQ_CST);
-	} else {
-		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
-		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
-	}
+	u = keep_or_choose(sc, ran, next, now);
+	show_state(sc, u, now);
 	*slice_end = ask_again_at(sc, now);
 	if (!u && !sc->leaving && now >= sc->asked_at + IDLE_ASK_US * sched_ms / 1000 &&
 	    place_ask_for_work(sc, now) && unlikely(sc->core)) /* who does not fit now may soon */

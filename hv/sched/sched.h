@@ -141,6 +141,8 @@ void sched_init(const char *policy, sched_leave_fn *leave);
  * sched_init() and sched_init_cpu()
  */
 void sched_by_core(bool yes);
+/* Ticks that the CPU has idled while units waited for its core, which was others'. Any CPU. */
+u64 sched_forced(u32 cpu, u64 now);
 /* How many cores do so. */
 u32 sched_shared_cores(void);
 /* This CPU takes part from now on, in pool 0. */

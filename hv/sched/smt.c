@@ -11,6 +11,8 @@
 #define TURN_MS	   3
 #define TURN_PARTS 8
 #define ASK_MS	   1 /* then an idle CPU asks so often whether it is the others' turn */
+#define PAIR_MS                                                                                    \
+	1 /* a CPU idles beside a unit for so long before it asks for another of its group */
 
 /* Why is a CPU to run this one of those that wait there? */
 enum smt_why {
@@ -24,18 +26,20 @@ struct smt_cpu {
 	const void *runs;  /* whose unit it has started */
 	const void *wants; /* whose unit is the first that waits */
 	u64 at, waits_at;  /* how far these have got; the first one at `since`, */
-	u64 since;
-	u32 share; /* with that share */
+	u64 since;	   /* if nothing runs: when that has ended */
+	u32 share;	   /* with that share */
+	u64 forced;	   /* ticks that it has idled while units waited for the core */
 } __aligned(64);
 
 struct smt_core {
 	struct lock lock;  /* LOCK_SCHED */
 	const void *owner; /* NULL: nobody runs or waits; any CPU reads it */
 	u64 cpus;	   /* bit mask */
-	u64 urgent;	/* those of them that are to start something urgent once others have left */
-	u64 turn;	/* since when it is the owner's, but for what was urgent */
-	u64 turn_ticks; /* how long a turn is; set once */
-	u64 level;	/* how far the last of all has got; never falls; any CPU reads it */
+	u64 urgent;	   /* those that run something urgent, or are to, once others have left */
+	u64 turn;	   /* since when it is the owner's, but for what was urgent */
+	u64 told_at;	   /* until then `forced` is counted */
+	u64 turn_ticks;	   /* how long a turn is; set once */
+	u64 level;	   /* how far the last of all has got; never falls; any CPU reads it */
 };
 
 /* Somebody wants the core, and has got so far. */
@@ -111,11 +115,11 @@ bool smt_can(const struct sched_ops *policy)
 	return !by_core || !policy->need;
 }
 
+static const char dom0;
+
 /* dom0's units are one group; a unit without one is alone. */
 static const void *group_of(const struct sched_unit *u)
 {
-	static const char dom0;
-
 	if (u->pinned)
 		return &dom0;
 	return u->group ?: (const void *)u;
@@ -139,9 +143,47 @@ u64 smt_fitting(u64 of, const struct sched_unit *u)
 	return found;
 }
 
+/* CPUs on which its owner runs. */
+static u32 count_running(const struct smt_core *core)
+{
+	u32 n = 0;
+
+	for (u64 rest = core->cpus; rest; rest &= rest - 1)
+		n += READ_ONCE(smt_cpus[__builtin_ctzll(rest)].runs) == READ_ONCE(core->owner);
+	return n;
+}
+
+bool smt_would_pair(u32 idle, u32 busy, u64 now)
+{
+	const struct smt_core *a = core_of[idle], *b = core_of[busy];
+	const struct smt_cpu *to = &smt_cpus[idle], *from = &smt_cpus[busy];
+	const void *owner = b ? READ_ONCE(b->owner) : NULL;
+	u32 there, here;
+
+	if (!a || a == b || !owner || owner == &dom0)
+		return false;
+	if (owner != READ_ONCE(a->owner) || owner != READ_ONCE(from->runs))
+		return false;
+	if (now < MAX(READ_ONCE(to->since), READ_ONCE(from->since)) + PAIR_MS * ms)
+		return false;
+	there = count_running(a);
+	here = count_running(b);
+	return there > here || (there == here && a < b);
+}
+
 bool smt_may_keep(const struct sched_cpu *sc)
 {
 	return READ_ONCE(sc->core->owner) == smt_cpus[sc->index].runs;
+}
+
+bool smt_is_urgent(const struct sched_cpu *sc, const struct sched_unit *u)
+{
+	return u == sc->home && (READ_ONCE(sc->core->urgent) & BIT(sc->index));
+}
+
+bool smt_core_is_urgent(const struct sched_cpu *sc)
+{
+	return READ_ONCE(sc->core->urgent);
 }
 
 u64 smt_ask_at(const struct sched_cpu *sc, u64 now)
@@ -154,16 +196,9 @@ u64 smt_level(const struct smt_core *core)
 	return READ_ONCE(core->level);
 }
 
-void smt_lift(struct smt_core *core, u64 by)
-{
-	lock_acquire(&core->lock);
-	WRITE_ONCE(core->level, core->level + by);
-	lock_release(&core->lock);
-}
-
 void smt_catch_up(struct sched_cpu *sc)
 {
-	s64 behind = READ_ONCE(sc->core->level) - (sc->rq.floor + READ_ONCE(sc->lift));
+	s64 behind = READ_ONCE(sc->core->level) - sc->rq.floor;
 
 	if (behind <= 0)
 		return;
@@ -171,13 +206,44 @@ void smt_catch_up(struct sched_cpu *sc)
 	sc->rq.least = sc->rq.floor;
 }
 
+/* Each CPU that idles now has done so since anybody of the core last told something. */
+static void count_forced_locked(struct smt_core *core, u64 now)
+{
+	u64 idled = now > core->told_at ? now - core->told_at : 0;
+	bool any = false;
+
+	ASSERT_HELD(&core->lock);
+	for (u64 rest = core->cpus; rest; rest &= rest - 1)
+		any |= !!smt_cpus[__builtin_ctzll(rest)].wants;
+	core->told_at += idled;
+	for (u64 rest = any ? core->cpus : 0; rest; rest &= rest - 1) {
+		struct smt_cpu *t = &smt_cpus[__builtin_ctzll(rest)];
+
+		t->forced += t->runs ? 0 : idled;
+	}
+}
+
+u64 sched_forced(u32 cpu, u64 now)
+{
+	struct smt_core *core = core_of[cpu];
+	u64 forced;
+
+	if (!core)
+		return 0;
+	lock_acquire(&core->lock);
+	count_forced_locked(core, now);
+	forced = smt_cpus[cpu].forced;
+	lock_release(&core->lock);
+	return forced;
+}
+
 /* ---- whose turn it is ---- */
 
-static struct claim claim_of(const struct sched_cpu *sc, const struct sched_unit *u)
+static struct claim claim_of(const struct sched_unit *u)
 {
 	if (!u)
 		return (struct claim){0};
-	return (struct claim){group_of(u), u->vruntime + READ_ONCE(sc->lift)};
+	return (struct claim){group_of(u), u->vruntime};
 }
 
 /* The one that has got less far, or is the owner's. */
@@ -250,7 +316,7 @@ static void choose_owner_locked(struct sched_cpu *sc, const struct sched_unit *f
 				enum smt_why why, u64 now)
 {
 	struct smt_core *core = sc->core;
-	struct claim mine = claim_of(sc, first), best;
+	struct claim mine = claim_of(first), best;
 	bool owned = is_owned_locked(core, sc->index) || first_of_group(sc, core->owner),
 	     due = !owned || now >= core->turn + core->turn_ticks;
 
@@ -269,7 +335,8 @@ static void choose_owner_locked(struct sched_cpu *sc, const struct sched_unit *f
 	if ((!due && !(first && READ_ONCE(first->boost))) || (owned && best.group == core->owner))
 		return;
 	WRITE_ONCE(core->owner, best.group);
-	WRITE_ONCE(core->turn, now);
+	if (due)
+		WRITE_ONCE(core->turn, now);
 }
 
 /* ---- what is told to the others ---- */
@@ -281,8 +348,8 @@ static void start_locked(struct sched_cpu *sc, const struct sched_unit *u, u64 n
 	ASSERT_HELD(&sc->core->lock);
 	BUG_ON(others_run_locked(sc->core, sc->index, group_of(u)));
 	WRITE_ONCE(me->runs, group_of(u));
-	me->at = claim_of(sc, u).at;
-	me->since = now;
+	me->at = claim_of(u).at;
+	WRITE_ONCE(me->since, now);
 	me->share = READ_ONCE(u->share);
 }
 
@@ -291,11 +358,11 @@ static void wait_locked(struct sched_cpu *sc, const struct sched_unit *starts,
 			const struct sched_unit *cannot)
 {
 	const struct sched_unit *head = sc->rq.queue.head;
-	struct claim c = claim_of(sc, cannot ?: head);
+	struct claim c = claim_of(cannot ?: head);
 
 	ASSERT_HELD(&sc->core->lock);
 	if (head && head == starts)
-		c = claim_of(sc, head->next);
+		c = claim_of(head->next);
 	smt_cpus[sc->index].wants = c.group;
 	smt_cpus[sc->index].waits_at = c.at;
 }
@@ -325,15 +392,19 @@ static struct sched_unit *choose_locked(struct sched_cpu *sc, struct sched_unit 
 	const void *ran = me->runs, *was = core->owner;
 
 	ASSERT_HELD(&core->lock);
+	if (why == SMT_PREFERRED && smt_is_urgent(sc, first)) /* it goes on */
+		why = SMT_URGENT;
 	WRITE_ONCE(me->runs, NULL);
-	core->urgent &= ~BIT(sc->index);
+	if (ran)
+		WRITE_ONCE(me->since, now);
+	WRITE_ONCE(core->urgent, core->urgent & ~BIT(sc->index));
 	choose_owner_locked(sc, first, why, now);
 	if (first)
 		u = group_of(first) == core->owner ? first : first_of_group(sc, core->owner);
+	if (why == SMT_URGENT)
+		WRITE_ONCE(core->urgent, core->urgent | BIT(sc->index));
 	sc->leaving = u && others_run_locked(core, sc->index, core->owner);
 	if (sc->leaving) {
-		if (why == SMT_URGENT)
-			core->urgent |= BIT(sc->index);
 		wait_locked(sc, NULL, u);
 		u = NULL;
 	} else {
@@ -355,17 +426,19 @@ struct sched_unit *smt_first(struct sched_cpu *sc, struct sched_unit *preferred,
 		u->on_rq = true;
 	} else {
 		u = place_first(sc);
-		why = u != sc->rq.queue.head ? SMT_URGENT : SMT_FIRST;
+		why = place_is_urgent(sc) ? SMT_URGENT : SMT_FIRST;
 	}
 	lock_acquire(&sc->core->lock);
+	count_forced_locked(sc->core, now);
 	u = choose_locked(sc, u, why, now);
 	lock_release(&sc->core->lock);
 	return u;
 }
 
-void smt_look(struct sched_cpu *sc)
+void smt_look(struct sched_cpu *sc, u64 now)
 {
 	lock_acquire(&sc->core->lock);
+	count_forced_locked(sc->core, now);
 	wait_locked(sc, NULL, NULL);
 	lock_release(&sc->core->lock);
 }

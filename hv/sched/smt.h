@@ -27,21 +27,31 @@ struct smt_core *smt_join(u32 a, u32 b);
 struct sched_unit *smt_first(struct sched_cpu *sc, struct sched_unit *preferred, u64 now);
 /* The unit that runs here may go on: its group is the owner still. */
 bool smt_may_keep(const struct sched_cpu *sc);
+/* The unit is dom0's, and runs here for an event, or is to once others have left. */
+bool smt_is_urgent(const struct sched_cpu *sc, const struct sched_unit *u);
+/* The same of any CPU of the core: it will not be for long. */
+bool smt_core_is_urgent(const struct sched_cpu *sc);
 /* When a CPU that idles beside units that wait for it has to ask for the core. */
 u64 smt_ask_at(const struct sched_cpu *sc, u64 now);
-/* How far the unit has got that of all of the core has got least; all its CPUs' `lift` is in it. */
+/*
+ * How far the unit has got that of all of the core has got least. As in rq.floor, `lift`, which is
+ * the same for all its CPUs, comes on top.
+ */
 u64 smt_level(const struct smt_core *core);
-/* Those CPUs' `lift` is more by that. */
-void smt_lift(struct smt_core *core, u64 by);
 /* Nobody has run here: those who come are not behind others of the core. */
 void smt_catch_up(struct sched_cpu *sc);
 /* Could the unit run there, beside what the core's other CPUs run? */
 bool smt_fits(u32 cpu, const struct sched_unit *u);
 /* Those CPUs of the mask where it could. */
 u64 smt_fitting(u64 of, const struct sched_unit *u);
+/*
+ * One group has the cores of both CPUs, and both have been in this state for a while: others had
+ * one core if its unit that runs on the second CPU came to the first, which idles. Never both ways.
+ */
+bool smt_would_pair(u32 idle, u32 busy, u64 now);
 /* For each CPU of the mask, all of its core are in it, or cores are not looked at. */
 bool smt_is_whole(u64 mask);
 /* A policy that promises each unit a CPU, or a part of it, cannot be held to that. */
 bool smt_can(const struct sched_ops *policy);
 /* Others wait on this CPU than it has told the core. */
-void smt_look(struct sched_cpu *sc);
+void smt_look(struct sched_cpu *sc, u64 now);

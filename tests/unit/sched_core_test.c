@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
- * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
  * hv/cpu/topology.c */
 /*
  * Core scheduling: the CPUs of a core run one VM, or dom0, at a time. What that costs, and that no
@@ -21,6 +21,7 @@
 #define GOOD	   .85
 #define LEAST	   .55
 #define MOST_WAIT  (400 * MS)
+#define MOST_DOM0  (60 * MS)
 #define MOST_WASTE (12 * MS)
 #define MOST_VMS   6
 #define DOM0_RUNS  (20 * US)
@@ -67,7 +68,8 @@ static void find_ideal(const struct mix *m, double *ideal)
 struct result {
 	double got[MOST_VMS], sum;
 	double worst; /* the least that a VM got, as part of its ideal, in a second */
-	u64 wait, waste, moves, asks; /* the longest wait, and idle beside one that fits, ns */
+	/* the longest wait, dom0's, and idle beside one that fits, ns */
+	u64 wait, dom0_wait, waste, moves, asks;
 };
 
 static void begin(const struct mix *m, bool core, const char *policy)
@@ -102,6 +104,8 @@ static void look_at(double *got, struct result *r)
 			got[s->s.group - group] += (double)(ran - s->had) / SEC;
 		s->had = ran;
 		r->wait = MAX(r->wait, s->longest_wait);
+		if (s->s.pinned)
+			r->dom0_wait = MAX(r->dom0_wait, s->longest_wait);
 		r->moves += s->moves;
 		s->longest_wait = s->moves = 0;
 		s->waits_since = 0;
@@ -116,7 +120,7 @@ static struct result play(const struct mix *m, bool core, const char *policy)
 	begin(m, core, policy);
 	run(300 * MS);
 	look_at(before, &r);
-	r.wait = r.moves = 0;
+	r.wait = r.dom0_wait = r.moves = 0;
 	wasted = longest_waste = 0;
 	memset(wasted_since, 0, sizeof(wasted_since));
 	memset(asked_of, 0, sizeof(asked_of));
@@ -222,7 +226,7 @@ static void print_mix(const struct mix *m, u32 seed, double worst)
 /* Busy VMs, whose ideal is known. */
 static void test_busy(u32 first, u32 count)
 {
-	u64 wait = 0, waste = 0;
+	u64 wait = 0, dom0_wait = 0, waste = 0;
 	double least = 1, sum = 0;
 	u32 bad = 0;
 
@@ -231,6 +235,7 @@ static void test_busy(u32 first, u32 count)
 		struct result r = play(&m, true, "fair");
 
 		wait = MAX(wait, r.wait);
+		dom0_wait = MAX(dom0_wait, r.dom0_wait);
 		waste = MAX(waste, r.waste);
 		least = MIN(least, r.worst);
 		sum += MIN(r.worst, 1.);
@@ -241,45 +246,78 @@ static void test_busy(u32 first, u32 count)
 	      "%u random mixes of busy VMs from seed %u: the worst VM of a mix has %.3f of its "
 	      "ideal in a second on average, in %u mixes less than %.2f, %.2f at least",
 	      count, first, sum / count, bad, GOOD, least);
-	CHECK(wait < MOST_WAIT && waste < MOST_WASTE,
-	      "no vCPU waits longer than %lu ms, no CPU idles longer than %lu ms beside one that "
-	      "fits",
-	      wait / (u64)MS, waste / (u64)MS);
+	CHECK(wait < MOST_WAIT && dom0_wait < MOST_DOM0 && waste < MOST_WASTE,
+	      "no vCPU waits longer than %lu ms, none of dom0's than %lu ms, no CPU idles longer "
+	      "than %lu ms beside one that fits",
+	      wait / (u64)MS, dom0_wait / (u64)MS, waste / (u64)MS);
 }
 
 /* Some sleep, and cores may have four CPUs. */
 static void test_sleepers(u32 first, u32 count)
 {
-	u64 wait = 0, waste = 0;
+	u64 wait = 0, dom0_wait = 0, waste = 0;
 
 	for (u32 seed = first; seed < first + count; seed++) {
 		struct mix m = invent(seed, true);
 		struct result r = play(&m, true, "fair");
 
 		wait = MAX(wait, r.wait);
+		dom0_wait = MAX(dom0_wait, r.dom0_wait);
 		waste = MAX(waste, r.waste);
 	}
 	CHECK(wait < MOST_WAIT && waste < MOST_WASTE,
-	      "%u mixes where some sleep, some with four CPUs a core: no vCPU waits "
-	      "longer than %lu ms, no CPU idles longer than %lu ms beside one that fits",
-	      count, wait / (u64)MS, waste / (u64)MS);
+	      "%u mixes where some sleep, some with four CPUs a core: no vCPU waits longer than "
+	      "%lu ms, none of dom0's than %lu ms, no CPU idles longer than %lu ms beside one that "
+	      "fits",
+	      count, wait / (u64)MS, dom0_wait / (u64)MS, waste / (u64)MS);
 }
 
 /* ---- what else there is ---- */
 
-/* Mixes of those above that once went wrong, from seeds further on. */
+/* Mixes of those above that once went wrong, most from seeds further on. */
+static struct result play_seed(u32 seed, bool sleepers)
+{
+	const struct mix m = invent(seed, sleepers);
+
+	return play(&m, true, "fair");
+}
+
 static void test_once_bad(void)
 {
-	const struct mix taken = invent(108, true), behind = invent(11, true);
-	struct result r = play(&taken, true, "fair");
+	struct result r = play_seed(108, true), s;
 
 	CHECK(r.waste < MOST_WASTE,
 	      "a core that dom0's event and a vCPU of a better claim both want is not idle: %lu us",
 	      r.waste / (u64)US);
-	r = play(&behind, true, "fair");
+	r = play_seed(11, true);
 	CHECK(r.wait < MOST_WAIT,
 	      "who comes behind from another core does not keep this one: %lu ms",
 	      r.wait / (u64)MS);
+	r = play_seed(1925, false);
+	s = play_seed(1344, true);
+	CHECK(r.dom0_wait < MOST_DOM0 && s.dom0_wait < MOST_DOM0,
+	      "nor from dom0, when it has an event and waits alone on its CPU: %lu and %lu ms",
+	      r.dom0_wait / (u64)MS, s.dom0_wait / (u64)MS);
+	r = play_seed(10, true);
+	CHECK(r.dom0_wait < MOST_DOM0,
+	      "vCPUs that wake all the time do not prolong turns, while dom0 waits: %lu ms",
+	      r.dom0_wait / (u64)MS);
+	r = play_seed(2397, true);
+	s = play_seed(2894, true);
+	CHECK(r.wait < MOST_WAIT && s.wait < MOST_WAIT,
+	      "debts that are forgotten are so for all of a core, whenever they were told: %lu and "
+	      "%lu ms",
+	      r.wait / (u64)MS, s.wait / (u64)MS);
+	r = play_seed(5385, false);
+	CHECK(r.wait < MOST_WAIT, "who comes from far ahead does not wait for that: %lu ms",
+	      r.wait / (u64)MS);
+	r = play_seed(971, false);
+	s = play_seed(2430, false);
+	CHECK(
+	    r.worst > LEAST && s.worst > LEAST,
+	    "vCPUs of a VM that run alone on two cores come together on one, and others have %.2f "
+	    "and %.2f of their ideal",
+	    r.worst, s.worst);
 }
 
 /*
@@ -314,6 +352,33 @@ static void test_dom0(void)
 	      "an interrupt for dom0 takes the core at once: late by %lu us at most, "
 	      "%lu with sched-gran=cpu",
 	      core / (u64)US, cpu / (u64)US);
+}
+
+/* Two VMs of one vCPU on a core, then one of them, which idles its other CPU of its own will. */
+static void test_forced(void)
+{
+	const struct mix m = {4, 2, 2, .count = {1, 1}, .weight = {1024, 1024}};
+	u64 at[4], sum = 0;
+
+	begin(&m, true, "fair");
+	for (u32 i = 0; i < m.vms; i++)
+		sched_set(&unit[i].s, 0, 3, 0);
+	run(SEC);
+	for (u32 i = 0; i < 4; i++)
+		at[i] = sched_forced(i, now);
+	run(SEC);
+	for (u32 i = 0; i < 4; i++)
+		sum += at[i] = sched_forced(i, now) - at[i];
+	CHECK(near(at[0] + at[1], SEC, .02) && sum == at[0] + at[1],
+	      "two vCPUs that take turns on a core keep a CPU idle, the other core is not wanted: "
+	      "%lu and %lu ms of a second",
+	      (at[0] + at[1]) / (u64)MS, (at[2] + at[3]) / (u64)MS);
+	sched_set(&unit[1].s, 0, 0xc, 0);
+	run(10 * MS);
+	at[0] = sched_forced(0, now) + sched_forced(1, now);
+	run(SEC);
+	at[0] = sched_forced(0, now) + sched_forced(1, now) - at[0];
+	CHECK(!at[0], "who has a core for himself keeps none idle: %lu ms", at[0] / (u64)MS);
 }
 
 static void test_rr(void)
@@ -370,6 +435,7 @@ int main(int argc, char **argv)
 	test_sleepers(seed, scenarios / 2);
 	test_once_bad();
 	test_dom0();
+	test_forced();
 	test_rr();
 	test_no_threads();
 	test_pools();

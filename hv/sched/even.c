@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How CPUs stay even. A policy counts in rq.floor how far units get on a CPU. Where the others are
+ * ahead of a CPU, units that wait there have got less than their weight's share, and one of them is
+ * passed on to a CPU that is ahead and has less to run. With it goes what it is behind, so that it
+ * runs there until it has caught up. So units take turns on the less busy CPUs, of whatever weight
+ * they are and wherever they may run, and none falls behind by more than the tolerance.
+ *
+ * Only CPUs between which a unit could move are compared. If one runs away from another that cannot
+ * be helped (a unit alone on its CPU, or tied to one), the other's debt stops growing: `lift`.
+ */
+#include "hv/sched/even.h"
+#include "hv/sched/place.h"
+
+/* A unit of the default weight alone on a CPU may be ahead of others by this. */
+#define LEAD_MS	   8
+#define MAX_DEBT   4 /* what a CPU is behind by more than this often that, is forgotten */
+#define ALONE_DEBT 2 /* the same where nobody has waited for ALONE_MS */
+#define ALONE_MS   50
+#define LIKE_PART  8  /* loads that differ by less than such a part are as good as equal */
+#define CHARGE_MS  35 /* one alone on its CPU is charged that often, if others compare */
+#define EVEN_MS	   1  /* how often a CPU passes on a unit because of that */
+
+struct sched_cpu sched_cpus[MAX_CPUS];
+u64 sched_ms;
+/* A CPU's idle bit is taken away by whoever sends it work. */
+u64 sched_online, sched_idle;
+
+/* The CPUs that run one group at a time, this one at least. */
+static u64 mates_of(const struct sched_cpu *sc)
+{
+	return sc->core ? READ_ONCE(sc->near[NEAR_CORE]) : BIT(sc->index);
+}
+
+u64 even_load_around(const struct sched_cpu *sc)
+{
+	u64 sum = 0;
+
+	if (likely(!sc->core))
+		return place_load(sc);
+	for (u64 rest = mates_of(sc); rest; rest &= rest - 1)
+		sum += place_load(&sched_cpus[__builtin_ctzll(rest)]);
+	return sum;
+}
+
+/*
+ * How far units of the default weight have got there. A unit that runs alone is seldom charged:
+ * what it has run since is added.
+ */
+static u64 level_of(const struct sched_cpu *sc, u64 now)
+{
+	u64 since = READ_ONCE(sc->charged_at),
+	    level = unlikely(sc->core) ? smt_level(sc->core) : READ_ONCE(sc->rq.floor);
+
+	level += READ_ONCE(sc->lift);
+	if (!READ_ONCE(sc->rq.queue.count) && now > since)
+		level += (now - since) * SHARE_DEFAULT / MAX(place_load(sc), 1ull);
+	return level;
+}
+
+/*
+ * Ticks of a unit of the default weight: the same part of the share of each, whatever the load. But
+ * dom0's unit, which comes and goes all the time.
+ */
+static s64 lead_allowed(const struct sched_cpu *sc)
+{
+	u64 load = place_load(sc), homes = place_home_load(sc);
+
+	if (load > homes)
+		load -= homes;
+	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load, 1ull);
+}
+
+bool even_is_better(const struct sched_cpu *a, const struct sched_cpu *b, u64 now)
+{
+	u64 load = even_load_around(a), other = even_load_around(b);
+
+	if (MAX(load, other) - MIN(load, other) > MAX(load, other) / LIKE_PART)
+		return load < other;
+	return (s64)(level_of(a, now) - level_of(b, now)) > lead_allowed(b);
+}
+
+s64 even_lead(const struct sched_cpu *ahead, struct sched_cpu *behind, s64 most, u64 now)
+{
+	s64 lead = (s64)(level_of(ahead, now) - level_of(behind, now));
+
+	for (u64 rest = lead > most ? mates_of(behind) : 0; rest; rest &= rest - 1)
+		__atomic_fetch_add(&sched_cpus[__builtin_ctzll(rest)].lift, lead - most,
+				   __ATOMIC_SEQ_CST);
+	return MIN(lead, most);
+}
+
+/*
+ * Forget what cannot be helped between this CPU and those of `reach`. Before any are compared: to
+ * be far behind one CPU is no reason to send a unit to another.
+ */
+static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
+{
+	for (; reach; reach &= reach - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
+
+		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
+			even_lead(sc, other, ALONE_DEBT * lead_allowed(other), now);
+		even_lead(other, sc, MAX_DEBT * lead_allowed(sc), now);
+	}
+}
+
+/* How far others get where the unit may go, beyond those here. */
+static s64 lead_over(const struct sched_cpu *sc, const struct sched_cpu *other, u64 now)
+{
+	if (unlikely(sc->core) && sc->core == other->core)
+		return READ_ONCE(other->rq.floor) - sc->rq.floor;
+	return level_of(other, now) - level_of(sc, now);
+}
+
+static bool has_less_than(const struct sched_cpu *a, const struct sched_cpu *b)
+{
+	if (unlikely(a->core) && a->core == b->core)
+		return place_load(a) < place_load(b);
+	return even_load_around(a) < even_load_around(b);
+}
+
+/*
+ * A unit that runs alone has no end of its slice, at which it would be charged, and be told of its
+ * group's parts: who compares himself with it sees to that.
+ */
+static void poke_alone(u64 of, u64 now)
+{
+	for (; of; of &= of - 1) {
+		u32 cpu = __builtin_ctzll(of);
+		u64 at = READ_ONCE(sched_cpus[cpu].charged_at);
+
+		if (at != SCHED_NEVER && now > at + CHARGE_MS * sched_ms)
+			place_poke(cpu);
+	}
+}
+
+/*
+ * The CPUs that are ahead of this one by more than the tolerance and have less to run, of those
+ * that a unit waiting here may go to.
+ */
+static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
+{
+	const s64 tolerated = lead_allowed(sc);
+	u64 reach = 0, others = 0, found = 0;
+
+	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
+		reach |= u->pinned ? 0 : READ_ONCE(u->allowed);
+	reach &= READ_ONCE(sched_online) & ~BIT(sc->index);
+	for (; reach; reach &= reach - 1) /* one that idles does not get on at all */
+		if (place_load(&sched_cpus[__builtin_ctzll(reach)]))
+			others |= reach & -reach;
+	forget_debts(sc, others, now);
+	poke_alone(others, now);
+	for (; others; others &= others - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
+		s64 lead = lead_over(sc, other, now);
+		u32 times = has_less_than(other, sc) ? 1 : 2;
+
+		if (!(READ_ONCE(sc->near[NEAR_CACHE]) & BIT(other->index)))
+			times++; /* what it has in the cache stays behind */
+		if (lead > tolerated * times)
+			found |= BIT(other->index);
+	}
+	return found;
+}
+
+/*
+ * Where the unit goes: the most ahead of those CPUs. One that outweighs all others here stays, and
+ * others go, unless it would find less there; one just woken runs first.
+ */
+static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched_unit *u, u64 ahead,
+				  u64 now)
+{
+	struct sched_cpu *best = NULL;
+	u64 load = even_load_around(sc);
+
+	if (u->pinned || READ_ONCE(u->boost))
+		return NULL;
+	for (ahead &= READ_ONCE(u->allowed); ahead; ahead &= ahead - 1) {
+		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(ahead)];
+
+		if (2ull * u->load > load && even_load_around(other) + u->load >= load)
+			continue;
+		if (!best || lead_over(sc, other, now) > lead_over(sc, best, now))
+			best = other;
+	}
+	return best;
+}
+
+/* Somebody runs here for an event, and may be gone soon. */
+static bool is_disturbed(const struct sched_cpu *sc)
+{
+	const struct sched_unit *home = sc->home;
+
+	return READ_ONCE(sc->rq.queue.head->boost) ||
+	       (home && home->on_rq && READ_ONCE(home->boost));
+}
+
+/* It is as far there as it was, and so behind others. */
+static void take_along(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cpu *to)
+{
+	u64 reached = READ_ONCE(to->rq.floor), most_behind;
+
+	if (unlikely(to->core)) { /* others there may have got further */
+		u64 level = smt_level(to->core);
+
+		reached = (s64)(level - reached) > 0 ? level : reached;
+	}
+	most_behind = reached - MAX_DEBT * lead_allowed(to);
+	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
+	if ((s64)(most_behind - u->vruntime) > 0)
+		u->vruntime = most_behind;
+	u->floor = READ_ONCE(to->rq.floor); /* it may have to go on from there */
+	u->floor_rq = &to->rq;
+}
+
+void even_forgive(const struct sched_cpu *sc, struct sched_unit *u)
+{
+	u64 most_ahead = smt_level(sc->core) + MAX_DEBT * lead_allowed(sc);
+
+	if ((s64)(u->vruntime - most_ahead) > 0)
+		u->vruntime = most_ahead;
+}
+
+void even_join(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cpu *to)
+{
+	take_along(sc, u, to);
+	if (unlikely(to->core))
+		even_forgive(to, u);
+}
+
+struct sched_unit *even_pick(struct sched_cpu *sc, u32 *cpu, u64 now)
+{
+	const struct sched_cpu *to;
+	u64 ahead;
+
+	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
+		return NULL;
+	sc->evened_at = now;
+	ahead = cpus_ahead(sc, now);
+	for (struct sched_unit *u = ahead ? sc->rq.queue.tail : NULL; u; u = u->prev) {
+		to = best_for(sc, u, ahead, now);
+		if (to) {
+			*cpu = to->index;
+			return u;
+		}
+	}
+	return NULL;
+}
