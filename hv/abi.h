@@ -279,6 +279,7 @@ struct corbel_vcpu_stat {
 struct corbel_cpu_stat {
 	uint32_t cpu, apic_id, core, cache, package, node; /* what it shares with equal ones */
 	uint64_t idle_ns, busy_ns, interrupts, switches;
+	uint64_t forced_ns; /* of idle_ns: vCPUs waited for its core, which was others' */
 };
 
 struct corbel_log {

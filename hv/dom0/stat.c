@@ -120,8 +120,12 @@ static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 
 static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 {
-	u64 up = rdtsc() - c->start_tsc, idle = MIN(up, READ_ONCE(c->idle_tsc));
+	u64 now = rdtsc(), up = now - c->start_tsc, idle = READ_ONCE(c->idle_tsc), forced;
 
+	if ((s64)idle < 0) /* it goes on */
+		idle += now;
+	idle = MIN(up, idle);
+	forced = MIN(sched_forced(c->index, now), idle);
 	*s = (struct corbel_cpu_stat){
 	    .cpu = c->index,
 	    .apic_id = c->apic_id,
@@ -130,6 +134,7 @@ static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 	    .package = c->place.package,
 	    .node = c->place.node,
 	    .idle_ns = tsc_to_ns(idle),
+	    .forced_ns = tsc_to_ns(forced),
 	    .busy_ns = tsc_to_ns(up - idle),
 	    .interrupts = c->interrupts,
 	    .switches = c->switches,

@@ -360,16 +360,15 @@ static void __noreturn park_cpu(struct cpu *c)
 
 static void idle_cpu(struct cpu *c, u64 slice_end)
 {
-	u64 before = rdtsc();
-
 	c->current = NULL;
 	if (unlikely(READ_ONCE(smp_parking)))
 		park_cpu(c);
+	WRITE_ONCE(c->idle_tsc, c->idle_tsc - rdtsc());
 	if (slice_end == SCHED_NEVER)
 		timer_idle(&slice_timers[c->index]);
 	if (!READ_ONCE(c->resched))
 		cpu_idle();
-	c->idle_tsc += rdtsc() - before;
+	WRITE_ONCE(c->idle_tsc, c->idle_tsc + rdtsc());
 }
 
 void vcpu_leave(struct sched_unit *u, bool preempted)

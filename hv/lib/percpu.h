@@ -56,7 +56,8 @@ struct cpu {
 	struct cpu_place place; /* set once, before it takes part in scheduling */
 
 	/* statistics */
-	u64 start_tsc, idle_tsc, interrupts, switches;
+	u64 start_tsc, interrupts, switches;
+	u64 idle_tsc; /* while it idles less the time when that began, and so below 0 */
 
 	void *svm; /* back ends' per-CPU data */
 	void *vmx;

@@ -18,6 +18,20 @@ static u64 runtime_ms(u32 n)
 	return vcpu_stat(g[n].vcpu)->runtime_ns / 1000000;
 }
 
+/* Milliseconds that CPUs have idled beside a guest, while another waited for them. */
+static u64 forced_ms(void)
+{
+	static struct corbel_cpu_stat s __attribute__((aligned(4096)));
+	u64 sum = 0;
+
+	for (u64 i = 0; hc(CORBEL_HC_STAT, CORBEL_STAT_CPU, i, &s, sizeof(s)) > 0; i++) {
+		sum += s.forced_ns / 1000000;
+		if (s.forced_ns > s.idle_ns)
+			return ~0ull;
+	}
+	return sum;
+}
+
 static s64 create_pool(const char *policy, u64 cpus)
 {
 	memset(&pool_call, 0, sizeof(pool_call));
@@ -50,7 +64,7 @@ static u64 run_beside(bool busy, u32 ms, u64 *each)
 /* Three guests of one vCPU on two cores of two CPUs. */
 void test_core(void)
 {
-	u64 each[HOGS], sum, t;
+	u64 each[HOGS], sum, t, forced;
 
 	report(create_pool("null", 0xc) == -EOPNOTSUPP &&
 		   create_pool("deadline", 0xc) == -EOPNOTSUPP,
@@ -63,9 +77,13 @@ void test_core(void)
 		guest_resume(&g[i]);
 	}
 	sleep_ms(500);
+	forced = forced_ms();
 	t = rdtsc();
 	sum = run_beside(false, 3000, each);
 	t = (rdtsc() - t) / tsc_khz;
+	forced = forced_ms() - forced;
+	report(forced > t / 2 && forced < t * 3 / 2,
+	       "one CPU idles for that, and tells how long: %lu of %lu ms", forced, t);
 	report(sum < t * 21 / 10 && sum > t * 16 / 10,
 	       "three hogs have two of four CPUs (%lu of %lu ms)", sum, t);
 	report(each[0] > t / 4 && each[1] > t / 4 && each[2] > t / 4,

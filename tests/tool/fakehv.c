@@ -117,6 +117,7 @@ static int query(struct corbel_query *q)
 				      .core = q->index == 1 ? 8 : 0,
 				      .package = q->index == 1,
 				      .idle_ns = 1000,
+				      .forced_ns = 400 * q->index,
 				      .busy_ns = 3000};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 

@@ -974,7 +974,7 @@ def test_hypervisor():
     check(p.returncode == 0 and all(x in p.stdout for x in ("== corbel info", "model name", "dom0: 25 exits", "(hv) second line")) and sched() == "key q\nkey m\nkey i\n",
           "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
-    check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2, "top --json", t)
+    check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2 and len(t["cpu_forced_idle_percent"]) == 2, "top --json", t)
     check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second"}, "with what went over networks and to disks", t)
     out = corbel("top", "-b", "-n1", env=env).stdout
     check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode", out)

@@ -93,15 +93,29 @@ static struct rates vm_rates(const struct look *a, const struct look *b, const s
 	return x;
 }
 
-static double cpu_busy(const struct look *a, const struct look *b, int cpu)
+/* Percent of the time that the CPU was busy; forced: that it idled since its core was others'. */
+static double cpu_time(const struct look *a, const struct look *b, int cpu, bool forced)
 {
-	double busy, idle;
+	double busy, idle, part;
 
 	if (cpu >= a->cpus)
 		return 0;
 	busy = (double)(int64_t)(b->cpu[cpu].busy_ns - a->cpu[cpu].busy_ns);
 	idle = (double)(int64_t)(b->cpu[cpu].idle_ns - a->cpu[cpu].idle_ns);
-	return busy + idle > 0 ? 100 * busy / (busy + idle) : 0;
+	part = (double)(int64_t)(b->cpu[cpu].forced_ns - a->cpu[cpu].forced_ns);
+	if (!forced)
+		part = busy;
+	return busy + idle > 0 ? 100 * part / (busy + idle) : 0;
+}
+
+/* With what others of its core have kept from it, if there is any. */
+static void show_cpu(const struct look *a, const struct look *b, int cpu)
+{
+	double forced = cpu_time(a, b, cpu, true);
+
+	printf(" %u:%.0f", b->cpu[cpu].cpu, cpu_time(a, b, cpu, false));
+	if (forced >= .5)
+		printf("(forced idle %.0f)", forced);
 }
 
 static void show_text(const struct look *a, const struct look *b, bool clear)
@@ -118,7 +132,7 @@ static void show_text(const struct look *a, const struct look *b, bool clear)
 	       (unsigned long long)b->info.pool_total_bytes >> 10, eol);
 	printf("CPU %%");
 	for (i = 0; i < b->cpus; i++)
-		printf(" %u:%.0f", b->cpu[i].cpu, cpu_busy(a, b, i));
+		show_cpu(a, b, i);
 	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s%s", eol, eol, "NAME", "ID",
 	       "STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
 	       "  NETTX   NETRX  DISKRD  DISKWR (KiB/s)", eol);
@@ -143,12 +157,14 @@ static void add_rate(struct json_object *o, const char *key, double rate)
 static void show_json(const struct look *a, const struct look *b)
 {
 	struct json_object *o = json_object_new_object(), *cpus = json_object_new_array(),
-			   *vms = json_object_new_array(), *v;
+			   *forced = json_object_new_array(), *vms = json_object_new_array(), *v;
 	struct rates x;
 	int i;
 
-	for (i = 0; i < b->cpus; i++)
-		json_object_array_add(cpus, json_object_new_double(cpu_busy(a, b, i)));
+	for (i = 0; i < b->cpus; i++) {
+		json_object_array_add(cpus, json_object_new_double(cpu_time(a, b, i, false)));
+		json_object_array_add(forced, json_object_new_double(cpu_time(a, b, i, true)));
+	}
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
 		v = json_object_new_object();
@@ -165,6 +181,7 @@ static void show_json(const struct look *a, const struct look *b)
 	}
 	json_object_object_add(o, "seconds", json_object_new_double(b->at - a->at));
 	json_object_object_add(o, "cpu_busy_percent", cpus);
+	json_object_object_add(o, "cpu_forced_idle_percent", forced);
 	json_object_object_add(o, "vms", vms);
 	print_json(o);
 	fflush(stdout);
