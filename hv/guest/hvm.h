@@ -248,6 +248,10 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *   translate: with v->nested_paging, a physical address of the nested guest's to the guest's, for
  *     an access by WALK_x. -EAGAIN: not now, or not at all, about which
  *   fault: does what is to be done.
+ *   walk: through the guest's nested tables. 0; -EFAULT and, as of #PF, the error code; -EAGAIN: a
+ *     table is not to be had at *to. look: without setting flags.
+ *   refuse: ends guest mode by the guest's fault that walk has found; x: the exit, or NULL.
+ *   flush: no translation of the shadow's is used any more, and its root may be another.
  *   hypercall: in guest mode, at one that has come as #UD: whether it is the guest's, and has
  *     ended guest mode.
  *   holds_smi: an SMI waits: the guest keeps all events out, or it ends guest mode first, which
@@ -261,6 +265,9 @@ struct nested_ops {
 	bool (*holds_smi)(struct vcpu *v);
 	int (*translate)(struct vcpu *v, u64 access, u64 *at);
 	void (*fault)(struct vcpu *v, u64 access, u64 at);
+	int (*walk)(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 *error);
+	void (*refuse)(struct vcpu *v, u64 at, u64 access, u32 error, const struct vm_exit *x);
+	void (*flush)(struct vcpu *v);
 	int (*get_state)(struct vcpu *v, struct corbel_nested *out);
 	int (*set_state)(struct vcpu *v, const struct corbel_nested *in);
 };

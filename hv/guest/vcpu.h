@@ -15,6 +15,7 @@
 
 struct corbel_cpuid;
 struct corbel_vcpu_page;
+struct shadow;
 struct vcpu;
 struct vcpu_emul;
 
@@ -137,6 +138,7 @@ struct vcpu {
 		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm;
 	} rights;
 	bool guest_mode, nested_paging; /* struct nested_ops */
+	struct shadow *shadow;		/* shadow.h; NULL: it can have no guests */
 	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;

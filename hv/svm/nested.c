@@ -38,12 +38,10 @@ int svm_nested_init(struct vcpu *v)
 	n = pool_alloc(SVM_NESTED_ORDER, &v->vm->acct);
 	if (!n)
 		return -ENOMEM;
-	n->tables.tables = true;
-	if (vm_promise_apart(v->vm, &n->tables, SVM_NESTED_TABLES)) {
+	if (shadow_init(v, &n->shadow)) {
 		pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
 		return -ENOMEM;
 	}
-	BUG_ON(pt_init(&n->shadow, &pt_guest, &n->tables)); /* it is promised */
 	svm_of(v)->nested = n;
 	return 0;
 }
@@ -54,8 +52,7 @@ void svm_nested_destroy(struct vcpu *v)
 
 	if (!n)
 		return;
-	pt_destroy(&n->shadow);
-	vm_retract_apart(v->vm, &n->tables, SVM_NESTED_TABLES);
+	shadow_destroy(v);
 	pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
 	svm_of(v)->nested = NULL;
 }
@@ -448,7 +445,7 @@ static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 		set_gif(v, code == SVM_EXIT_STGI, x);
 		break;
 	default: /* INVLPGA: all of whatever ASID */
-		svm_nested_npt_drop(v);
+		shadow_drop(v);
 		vcpu_skip(v, x->insn_len);
 	}
 }
@@ -593,8 +590,11 @@ const struct nested_ops svm_nested_ops = {
     .event = handle_event,
     .hypercall = svm_nested_hypercall,
     .holds_smi = svm_nested_holds_smi,
-    .translate = svm_nested_translate,
-    .fault = svm_nested_fault,
+    .translate = shadow_translate,
+    .fault = shadow_fault,
+    .walk = svm_nested_walk,
+    .refuse = svm_nested_refuse,
+    .flush = svm_nested_flush,
     .get_state = svm_nested_get_state,
     .set_state = svm_nested_set_state,
 };

@@ -15,11 +15,9 @@
  */
 #pragma once
 
+#include "hv/guest/shadow.h"
 #include "hv/guest/vm.h"
 #include "hv/svm/svm.h"
-
-/* Page tables that a vCPU has at most for the nested guest it runs. */
-#define SVM_NESTED_TABLES 128
 
 /* Of the CPU that has the vCPU. */
 struct svm_nested {
@@ -36,11 +34,8 @@ struct svm_nested {
 	bool paging;  /* nested */
 	u8 tpr;	      /* with masking: V_TPR */
 	/* nested_npt.c */
-	struct account tables;
-	struct pt shadow;
-	u64 shadow_gen; /* p2m.tlb_gen when it was empty */
-	bool filled;
-	u32 asid; /* of the guest's that it is for, and its tables */
+	struct shadow shadow;
+	u32 asid; /* of the guest's that the shadow is for, and its tables */
 	u64 root, root_cr4, root_efer;
 };
 #define SVM_NESTED_ORDER 2

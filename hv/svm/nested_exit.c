@@ -8,7 +8,6 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
-#include "hv/svm/nested_npt.h"
 #include "hv/svm/nested_rules.h"
 #include "hv/svm/tcg.h"
 
@@ -206,7 +205,7 @@ void svm_nested_sort(struct vcpu *v, struct vm_exit *x)
 		n->inject = hvm_event(HVM_INJ_IRQ, v->irq_vector, false);
 	}
 	if (code == SVM_EXIT_NPF && n->paging) {
-		svm_nested_npt_fault(v, x);
+		shadow_handle_fault(v, x);
 		return;
 	}
 	wants = wants_exit(v, x, code);

@@ -219,7 +219,7 @@ static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 	u8 control = flush_one;
 
 	if (s->watch & WATCH_NESTED)
-		svm_nested_follow(v, gen);
+		shadow_follow(v, gen);
 	if (s->asid_gen != sc->asid_gen) {
 		control = SVM_TLB_NONE;
 		if (sc->next_asid > max_asid) {

@@ -5,8 +5,8 @@
  * p2m allow. The CPU is a function of ours, memory is real: p2m, pool and page tables are linked.
  * links: tests/unit/rest.c hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c
  * hv/svm/nested.c hv/svm/nested_exit.c hv/svm/nested_npt.c hv/svm/nested_rules.c
- * hv/svm/nested_state.c hv/guest/hvm.c hv/guest/inject.c hv/emul/walk.c hv/mm/p2m.c hv/mm/pt.c
- * hv/mm/pool.c hv/mm/frame.c
+ * hv/svm/nested_state.c hv/guest/shadow.c hv/guest/hvm.c hv/guest/inject.c hv/emul/walk.c
+ * hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c
  */
 #include "hv/svm/svm.c"
 #include "hv/guest/fault.h"
@@ -542,7 +542,7 @@ static bool allowed(u64 e, const struct pt_leaf *is)
 /* At an entry: is anything in the shadow that must not be? */
 static void looks(struct vmcb *m)
 {
-	const struct pt *t = &svm_nested(&vcpu)->shadow;
+	const struct pt *t = &svm_nested(&vcpu)->shadow.pt;
 
 	if (m->ncr3 != t->root.v)
 		too_much++;
@@ -645,12 +645,12 @@ static void test_bounds(void)
 		fault_at = i << 21 | 20 << PAGE_SHIFT;
 		fault_info = BIT(2);
 		run_to(does_npf);
-		pt_lookup(&svm_nested(&vcpu)->shadow, fault_at >> PAGE_SHIFT, &leaf);
+		pt_lookup(&svm_nested(&vcpu)->shadow.pt, fault_at >> PAGE_SHIFT, &leaf);
 		if (leaf.kind != PT_LEAF || leaf.pfn != FIRST + 20)
 			CHECK(false, "each fault is served");
-		most = MAX(most, svm_nested(&vcpu)->tables.pages);
+		most = MAX(most, svm_nested(&vcpu)->shadow.tables.pages);
 	}
-	CHECK(most == SVM_NESTED_TABLES, "the shadow has the tables it was promised, and no more");
+	CHECK(most == SHADOW_TABLES, "the shadow has the tables it was promised, and no more");
 	CHECK(vcpu.guest_mode, "the guest hears nothing of it");
 	fault_at = BIT(47);
 	run_to(does_npf);

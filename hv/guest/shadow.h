@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nested paging of nested guests: the CPU walks a shadow, a page table of the vCPU's own, from the
+ * nested guest's physical addresses to the machine's. It is filled at faults, a page of 4 KiB each,
+ * with what both the guest's nested tables and the VM's p2m allow then; the right to write comes
+ * only with a write, when dirty flags have been set in both.
+ *
+ * It is a TLB to those two: what is in it may be used until somebody must be told otherwise.
+ * The guest tells by other tables, or a flush; who takes rights out of the p2m moves p2m.tlb_gen
+ * on, waits until all CPUs have left the guest, and the next entry compares (shadow_follow()). In
+ * each case all of it goes. The same when the tables that the vCPU was promised are used up.
+ *
+ * What the guest's nested tables look like is the back end's to know: struct nested_ops, walk.
+ */
+#pragma once
+
+#include "hv/guest/vcpu.h"
+#include "hv/mm/pt.h"
+
+/* Page tables that a vCPU has at most for the nested guest it runs. */
+#define SHADOW_TABLES 128
+
+/* Of the CPU that has the vCPU. */
+struct shadow {
+	struct account tables;
+	struct pt pt;
+	u64 gen; /* p2m.tlb_gen when it was empty */
+	bool filled;
+};
+
+/* s becomes v->shadow; -ENOMEM */
+int shadow_init(struct vcpu *v, struct shadow *s);
+void shadow_destroy(struct vcpu *v);
+/* All of the shadow goes. */
+void shadow_drop(struct vcpu *v);
+/* At an entry in guest mode at which p2m.tlb_gen is gen: what is older than that goes. */
+void shadow_follow(struct vcpu *v, u64 gen);
+/*
+ * A fault of the nested guest's that the CPU has met in the shadow. x->reason is VMEXIT_IRQ_WINDOW
+ * if nothing is left to do.
+ */
+void shadow_handle_fault(struct vcpu *v, struct vm_exit *x);
+/* struct nested_ops, translate and fault */
+int shadow_translate(struct vcpu *v, u64 access, u64 *at);
+void shadow_fault(struct vcpu *v, u64 access, u64 at);
