@@ -544,6 +544,7 @@ enum corbel_supported {
 	CORBEL_SUPPORTED_MSRS,	/* uint32_t[]: MSRs to save and restore */
 	CORBEL_SUPPORTED_XCR0,	/* uint64_t */
 	CORBEL_SUPPORTED_ARCH,	/* uint64_t: IA32_ARCH_CAPABILITIES; 0: guests have none */
+	CORBEL_SUPPORTED_VMX,	/* uint64_t[]: IA32_VMX_BASIC and on; none: guests have no VMX */
 };
 
 /* HC_MAP: entries are done in order, the result is their number; if 0, the first one's errno. */

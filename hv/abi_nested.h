@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * CORBEL_STATE_NESTED: a guest that runs guests, on AMD-V. As in struct kvm_nested_state of format
- * KVM_STATE_NESTED_FORMAT_SVM: the state of a vCPU in guest mode is the nested guest's, and this
- * is what was put aside. To be set behind the state of registers, since it needs EFER.SVME.
+ * CORBEL_STATE_NESTED: a guest that runs guests. As in struct kvm_nested_state: the state of a vCPU
+ * in guest mode is the nested guest's, and this is what belongs to it besides. To be set behind the
+ * state of registers, since it needs EFER.SVME or CR4.VMXE.
  */
 #ifndef CORBEL_ABI_NESTED_H
 #define CORBEL_ABI_NESTED_H
@@ -10,17 +10,19 @@
 #include "abi.h"
 
 #define CORBEL_NESTED_GUEST_MODE 1u /* KVM_STATE_NESTED_x, as are the next two */
-#define CORBEL_NESTED_PENDING	 2u /* VMRUN's EVENTINJ is still to be injected */
+#define CORBEL_NESTED_PENDING	 2u /* what the entry injects is still to be injected */
 #define CORBEL_NESTED_GIF	 0x100u
 
 struct corbel_nested {
-	uint64_t flags; /* CORBEL_NESTED_x; without GUEST_MODE the rest is 0 */
+	uint64_t flags; /* CORBEL_NESTED_x; on AMD-V the rest is 0 without GUEST_MODE */
 	uint64_t vmcb_pa;
+	uint64_t vmxon_pa; /* VT-x, where this and vmcb_pa are ~0 if there is none */
 	/*
-	 * of the guest's VMCB the controls, of its own state that VMRUN has put aside the rest;
-	 * what does not fit has no meaning
+	 * AMD-V: of the guest's VMCB the controls, of its own state that VMRUN has put aside the
+	 * rest. VT-x: the current VMCS, in guest mode with the nested guest's state. What does not
+	 * fit has no meaning.
 	 */
-	uint8_t vmcb[4080];
+	uint8_t vmcb[4072];
 };
 
 #endif

@@ -148,9 +148,10 @@ struct kvm_pre_fault_memory {
 
 /* what KVM_CAP_X2APIC_API can be enabled with */
 #define CB_CLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
-/* struct kvm_nested_state of a guest that runs a guest, on AMD-V */
-#define CB_NESTED_BYTES (sizeof(struct kvm_nested_state) + KVM_STATE_NESTED_SVM_VMCB_SIZE)
-#define CB_X2APIC_API	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+/* struct kvm_nested_state of a guest that runs a guest; on VT-x with room for a shadow VMCS */
+#define CB_NESTED_SVM (sizeof(struct kvm_nested_state) + KVM_STATE_NESTED_SVM_VMCB_SIZE)
+#define CB_NESTED_VMX (sizeof(struct kvm_nested_state) + sizeof(struct kvm_vmx_nested_state_data))
+#define CB_X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
 /* what KVM_SET_GUEST_DEBUG takes */
 #define CB_GUEST_DEBUG                                                                             \

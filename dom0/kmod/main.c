@@ -134,7 +134,9 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
 	case KVM_CAP_NESTED_STATE:
-		return cb_features & CORBEL_FEATURE_NESTED ? CB_NESTED_BYTES : 0;
+		if (!(cb_features & CORBEL_FEATURE_NESTED))
+			return 0;
+		return cb_backend_vmx ? CB_NESTED_VMX : CB_NESTED_SVM;
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);

@@ -430,12 +430,27 @@ static long translate_address(struct cb_vcpu *v, struct kvm_translation __user *
 	return copy_to_user(arg, &t, sizeof(t)) ? -EFAULT : 0;
 }
 
-/* KVM's header, and a VMCB of which the hypervisor has no more than struct corbel_nested has. */
+static u16 nested_format(void)
+{
+	return cb_backend_vmx ? KVM_STATE_NESTED_FORMAT_VMX : KVM_STATE_NESTED_FORMAT_SVM;
+}
+
+/* Behind the header: a VMCB in guest mode, or a VMCS that is current. */
+static u32 nested_bytes(const struct kvm_nested_state *head)
+{
+	bool more = head->flags & KVM_STATE_NESTED_GUEST_MODE;
+
+	if (cb_backend_vmx)
+		more = head->hdr.vmx.vmcs12_pa != ~0ull;
+	return more ? KVM_STATE_NESTED_SVM_VMCB_SIZE : 0;
+}
+static_assert(KVM_STATE_NESTED_SVM_VMCB_SIZE == KVM_STATE_NESTED_VMX_VMCS_SIZE);
+
+/* KVM's header, and a page of which the hypervisor has no more than struct corbel_nested has. */
 static long get_nested(struct cb_vcpu *v, struct kvm_nested_state __user *arg)
 {
 	const struct corbel_nested *n = (void *)v->data;
-	struct kvm_nested_state head = {.format = KVM_STATE_NESTED_FORMAT_SVM,
-					.size = sizeof(head)};
+	struct kvm_nested_state head = {.format = nested_format()};
 	u32 room;
 	long r;
 
@@ -445,10 +460,13 @@ static long get_nested(struct cb_vcpu *v, struct kvm_nested_state __user *arg)
 	if (r)
 		return r;
 	head.flags = n->flags;
-	if (n->flags & CORBEL_NESTED_GUEST_MODE) {
-		head.size = CB_NESTED_BYTES;
+	if (cb_backend_vmx) {
+		head.hdr.vmx.vmxon_pa = n->vmxon_pa;
+		head.hdr.vmx.vmcs12_pa = n->vmcb_pa;
+	} else if (n->flags & CORBEL_NESTED_GUEST_MODE) {
 		head.hdr.svm.vmcb_pa = n->vmcb_pa;
 	}
+	head.size = sizeof(head) + nested_bytes(&head);
 	if (room < head.size)
 		return put_user(head.size, &arg->size) ? -EFAULT : -E2BIG;
 	if (copy_to_user(arg, &head, sizeof(head)))
@@ -461,6 +479,19 @@ static long get_nested(struct cb_vcpu *v, struct kvm_nested_state __user *arg)
 	return 0;
 }
 
+/* What of a header a VMM may give; the rest is the hypervisor's to look at. */
+static bool nested_head_valid(const struct kvm_nested_state *head)
+{
+	u32 flags = KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING;
+
+	if (!cb_backend_vmx)
+		flags |= KVM_STATE_NESTED_GIF_SET;
+	else if (head->hdr.vmx.smm.flags || head->hdr.vmx.flags)
+		return false;
+	return head->size >= sizeof(*head) && head->format == nested_format() &&
+	       !(head->flags & ~flags) && head->flags != KVM_STATE_NESTED_RUN_PENDING;
+}
+
 static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *arg)
 {
 	struct corbel_nested *n = (void *)v->data;
@@ -468,17 +499,19 @@ static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *
 
 	if (copy_from_user(&head, arg, sizeof(head)))
 		return -EFAULT;
-	if (head.size < sizeof(head) || head.format != KVM_STATE_NESTED_FORMAT_SVM ||
-	    head.flags & ~(KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING |
-			   KVM_STATE_NESTED_GIF_SET) ||
-	    head.flags == KVM_STATE_NESTED_RUN_PENDING)
+	if (!nested_head_valid(&head))
 		return -EINVAL;
 	memset(n, 0, sizeof(*n));
 	n->flags = head.flags;
-	if (head.flags & KVM_STATE_NESTED_GUEST_MODE) {
-		if (head.size < CB_NESTED_BYTES)
-			return -EINVAL;
+	if (cb_backend_vmx) {
+		n->vmxon_pa = head.hdr.vmx.vmxon_pa;
+		n->vmcb_pa = head.hdr.vmx.vmcs12_pa;
+	} else if (head.flags & KVM_STATE_NESTED_GUEST_MODE) {
 		n->vmcb_pa = head.hdr.svm.vmcb_pa;
+	}
+	if (nested_bytes(&head)) {
+		if (head.size < sizeof(head) + nested_bytes(&head))
+			return -EINVAL;
 		if (copy_from_user(n->vmcb, arg->data.svm, sizeof(n->vmcb)))
 			return -EFAULT;
 	}
@@ -734,6 +767,7 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 
 #define MSR_DE_CFG	 0xc0011029
 #define LFENCE_SERIALIZE BIT(1)
+#define VMX_MSRS	 (MSR_IA32_VMX_VMFUNC - MSR_IA32_VMX_BASIC + 1)
 
 static u64 arch_capabilities(void)
 {
@@ -745,6 +779,22 @@ static u64 arch_capabilities(void)
 	memcpy(&val, list, sizeof(val));
 	kvfree(list);
 	return val;
+}
+
+static bool vmx_feature(u32 index, u64 *val)
+{
+	long n;
+	void *list;
+
+	if (!cb_backend_vmx)
+		return false;
+	n = fetch_list(CORBEL_SUPPORTED_VMX, sizeof(*val), &list);
+	if (n < 0)
+		return false;
+	if (index < n)
+		*val = ((u64 *)list)[index];
+	kvfree(list);
+	return index < n;
 }
 
 /* As the hypervisor has it for guests, which see no microcode. False: the machine has it not. */
@@ -761,6 +811,8 @@ static bool read_feature(u32 index, u64 *val)
 		*val = LFENCE_SERIALIZE;
 		return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
 		       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+	case MSR_IA32_VMX_BASIC ... MSR_IA32_VMX_VMFUNC:
+		return vmx_feature(index - MSR_IA32_VMX_BASIC, val);
 	}
 	return false;
 }
@@ -768,12 +820,15 @@ static bool read_feature(u32 index, u64 *val)
 long cb_msr_feature_list(struct kvm_msr_list __user *arg)
 {
 	static const u32 all[] = {MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES, MSR_DE_CFG};
-	u32 have[ARRAY_SIZE(all)], n = 0, i;
+	u32 have[ARRAY_SIZE(all) + VMX_MSRS], n = 0, i;
 	u64 val;
 
-	for (i = 0; i < ARRAY_SIZE(all); i++)
-		if (read_feature(all[i], &val))
-			have[n++] = all[i];
+	for (i = 0; i < ARRAY_SIZE(have); i++) {
+		u32 index = i < ARRAY_SIZE(all) ? all[i] : MSR_IA32_VMX_BASIC + i - ARRAY_SIZE(all);
+
+		if (read_feature(index, &val))
+			have[n++] = index;
+	}
 	return put_msr_list(arg, have, n);
 }
 

@@ -69,6 +69,8 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	hvm_set_dt(v, HVM_IDTR, &s->idt);
 	hvm->set(v, HVM_CR2, s->cr2);
 	hvm->set(v, HVM_EFER, s->efer & (~EFER_SVME | v->rights.efer));
+	if (v->fixed_cr4 & ~s->cr4)
+		hvm->nested->off(v);
 	vcpu_set_cr4(v, s->cr4);
 	hvm->set(v, HVM_CR3, s->cr3);
 	hvm->set(v, HVM_CR0, s->cr0);

@@ -271,6 +271,7 @@ static void add_basic(struct builder *b)
 	} else {
 		e->ebx &= 0xff00;
 		e->edx &= ~CPUID_1D_HTT;
+		e->ecx |= hvm_has_nested_vmx() ? CPUID_1C_VMX : 0;
 	}
 	if (!amd)
 		add_caches(b);
@@ -303,7 +304,7 @@ static void add_extended(struct builder *b)
 	u32 max = MIN(e->eax, MAX_EXTENDED);
 	bool topology =
 	    b->dom0 && e->eax >= LEAF_NODES && cpuid_read(0x80000001, 0).c & CPUID_X1C_TOPOEXT;
-	bool nested = hvm_caps.flags & HVM_CAP_NESTED && !b->dom0;
+	bool nested = hvm_caps.nested_edx && !b->dom0;
 
 	e->eax = topology ? LEAF_NODES : max;
 	if (nested) { /* 8 ASIDs, as in KVM */
@@ -454,11 +455,11 @@ static void note_rights(struct vcpu *v)
 		v->rights.efer |= EFER_LME | EFER_LMA;
 	if (edx & CPUID_X1D_NX)
 		v->rights.efer |= EFER_NXE;
-	if (edx & CPUID_X1D_FFXSR)
-		v->rights.efer |= EFER_FFXSR;
-	v->rights.svm = hvm_caps.flags & HVM_CAP_NESTED && extended->ecx & CPUID_X1C_SVM;
-	if (v->rights.svm)
-		v->rights.efer |= EFER_SVME;
+	v->rights.efer |= edx & CPUID_X1D_FFXSR ? EFER_FFXSR : 0;
+	v->rights.vmx = hvm_has_nested_vmx() && one->ecx & CPUID_1C_VMX && !v->vm->is_dom0;
+	v->rights.cr4 |= v->rights.vmx ? CR4_VMXE : 0;
+	v->rights.svm = hvm_caps.nested_edx && extended->ecx & CPUID_X1C_SVM;
+	v->rights.efer |= v->rights.svm ? EFER_SVME : 0;
 	v->rights.tsc_aux = has_rdtscp && (edx & CPUID_X1D_RDTSCP || seven->ecx & CPUID_7C_RDPID);
 	v->rights.xss = has_xsaves && xsaves->eax & CPUID_D1A_XSAVES;
 }

@@ -19,7 +19,8 @@ static bool cr0_valid(struct vcpu *v, u64 val)
 	u64 old = hvm->get(v, HVM_CR0);
 	struct corbel_segment cs;
 
-	if (val >> 32 || ((val & CR0_PG) && !(val & CR0_PE)) || ((val & CR0_NW) && !(val & CR0_CD)))
+	if (val >> 32 || ~val & v->fixed_cr0 || ((val & CR0_PG) && !(val & CR0_PE)) ||
+	    ((val & CR0_NW) && !(val & CR0_CD)))
 		return false;
 	if (!((old ^ val) & CR0_PG) || !(hvm->get(v, HVM_EFER) & EFER_LME))
 		return true;
@@ -36,7 +37,8 @@ static bool cr4_valid(struct vcpu *v, u64 val)
 	u64 old = hvm->get(v, HVM_CR4);
 	bool lma = hvm->get(v, HVM_EFER) & EFER_LMA;
 
-	if ((val & ~v->rights.cr4) || (lma && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))))
+	if (val & ~v->rights.cr4 || ~val & v->fixed_cr4 ||
+	    (lma && (!(val & CR4_PAE) || ((old ^ val) & CR4_LA57))))
 		return false;
 	return !(val & ~old & CR4_PCIDE) || (lma && !(hvm->get(v, HVM_CR3) & 0xfff));
 }

@@ -7,7 +7,6 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
-#define CPUID_VMX     BIT(5)	 /* leaf 1, ECX */
 #define CPUID_0B_GENU 0x756e6547 /* "Genu"ineIntel */
 
 const struct hvm_ops *hvm;
@@ -15,7 +14,7 @@ struct hvm_caps hvm_caps;
 
 bool hvm_has_vmx(void)
 {
-	return cpuid_read(1, 0).c & CPUID_VMX;
+	return cpuid_read(1, 0).c & CPUID_1C_VMX;
 }
 
 void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx)

@@ -180,9 +180,13 @@ struct hvm_caps {
 	const struct pt_format *p2m; /* one of pt.c's */
 	bool p2m_1g;		     /* it may have leaves of 1 GiB */
 	u32 nested_pages;	     /* what vcpu_init() takes of the pool besides, for them */
-	u32 nested_edx;		     /* AMD: EDX of CPUID 0x8000000a, as they have it */
+	u32 nested_edx;		     /* AMD: EDX of CPUID 0x8000000a, as they have it; else 0 */
 };
 extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
+static inline bool hvm_has_nested_vmx(void)
+{
+	return hvm_caps.flags & HVM_CAP_NESTED && !hvm_caps.nested_edx;
+}
 
 /*
  * The functions of a back end; none is missing.
@@ -256,6 +260,10 @@ extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
  *     ended guest mode.
  *   holds_smi: an SMI waits: the guest keeps all events out, or it ends guest mode first, which
  *     event() sees to. Its end is noted.
+ *   features: the VMX MSRs, as all guests may have them; -> how many. NULL: not VMX
+ *   shutdown: a triple fault in guest mode ends that; NULL: it stops the vCPU.
+ *   off: the VMM clears a bit of CR4 that the guest could not (v->fixed_cr4): the end of VMX, and
+ *     of guest mode; what the registers are then it knows.
  *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
  */
 struct nested_ops {
@@ -268,6 +276,9 @@ struct nested_ops {
 	int (*walk)(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 *error);
 	void (*refuse)(struct vcpu *v, u64 at, u64 access, u32 error, const struct vm_exit *x);
 	void (*flush)(struct vcpu *v);
+	u32 (*features)(u64 *out);
+	void (*off)(struct vcpu *v);
+	void (*shutdown)(struct vcpu *v);
 	int (*get_state)(struct vcpu *v, struct corbel_nested *out);
 	int (*set_state)(struct vcpu *v, const struct corbel_nested *in);
 };

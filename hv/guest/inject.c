@@ -14,6 +14,10 @@ void vcpu_shutdown(struct vcpu *v)
 		    "dom0 has triple-faulted (rip %lx); see its last console lines for the cause",
 		    v->rip);
 	}
+	if (v->guest_mode && hvm->nested->shutdown && !v->stop_reason) {
+		hvm->nested->shutdown(v);
+		return;
+	}
 	/* What led here has happened: nothing of it is for the state that the VMM may set now. */
 	v->irq_injected = v->nmi_injected = v->nmi_pending = v->exception.pending = false;
 	v->user_irq = -1;
@@ -125,7 +129,8 @@ static void inject_exception(struct vcpu *v)
 
 static inline bool hw_delivers(const struct vcpu *v)
 {
-	return hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v);
+	return hvm_caps.flags & HVM_CAP_VID && lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v) &&
+	       !v->guest_mode;
 }
 
 static inline void deliver_interrupts(struct vcpu *v)

@@ -205,7 +205,9 @@ bool lapic_extint_pending(struct vcpu *v)
 
 bool lapic_has_work(struct vcpu *v)
 {
-	return v->rflags & RFLAGS_IF && (lapic_pending(v) >= 0 || lapic_extint_pending(v));
+	/* of a nested guest's IF its host need not care */
+	return (v->rflags & RFLAGS_IF || v->guest_mode) &&
+	       (lapic_pending(v) >= 0 || lapic_extint_pending(v));
 }
 
 u64 lapic_get_cr8(const struct vcpu *v)

@@ -11,6 +11,7 @@
  */
 #include "hv/guest/mmio.h"
 #include "hv/emul/op.h"
+#include "hv/emul/pass.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/doorbell.h"
@@ -335,6 +336,19 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 	if (ret < 0)
 		*f = (struct guest_fault){.vector = e.fault.vector};
 	return ret;
+}
+
+int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f)
+{
+	const struct insn *i = &v->emul->insn->insn;
+	struct emul_env e;
+	u64 at = emul_offset(i, v->gpr, v->rip) & size_mask(i->addr_size);
+
+	fill_env(v, &e);
+	if (pass_linear(&e, i->seg, at, len, linear) == EMUL_DONE)
+		return 0;
+	*f = (struct guest_fault){.vector = e.fault.vector};
+	return -EFAULT;
 }
 
 void mmio_emulate(struct vcpu *v)

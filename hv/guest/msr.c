@@ -11,12 +11,6 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
-static bool pat_valid(u64 pat)
-{
-	/* Eight bytes of 0, 1, 4, 5, 6 or 7: bit 1 only with bit 2. */
-	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
-}
-
 /* SDM "MTRRs": types 0, 1, 4, 5 and 6; other bits are reserved. */
 static bool mtrr_type_valid(u64 type)
 {
@@ -46,15 +40,13 @@ static bool stored_valid(const struct vcpu *v, u32 msr, u64 val, bool host)
 		return !(val & ~MTRR_DEF_BITS) && mtrr_type_valid(val & 0xff);
 	case MSR_PLATFORM_INFO:
 		return host && (val & CPUID_CAN_FAULT || !v->misc_features);
+	case MSR_FEATURE_CONTROL:
+		return !(val & ~(FEATURE_LOCK | FEATURE_VMX)) &&
+		       (host || !(v->feature_control & FEATURE_LOCK));
 	case MSR_MISC_FEATURES:
 		return !val || (val == CPUID_FAULTS && v->platform_info & CPUID_CAN_FAULT);
 	}
 	return true;
-}
-
-static bool is_canonical(u64 a)
-{
-	return (u64)((s64)(a << 16) >> 16) == a;
 }
 
 /* Stored for the guest, without effect; NULL if it is none of these. */
@@ -83,6 +75,8 @@ static u64 *stored_msr(struct vcpu *v, u32 msr)
 		return &v->platform_info;
 	case MSR_MISC_FEATURES:
 		return &v->misc_features;
+	case MSR_FEATURE_CONTROL:
+		return v->rights.vmx ? &v->feature_control : NULL;
 	}
 	return NULL;
 }
@@ -97,16 +91,16 @@ static const struct constant {
 	u32 more; /* as many follow that are the same */
 	bool read_only;
 } constants[] = {
-    {0x17},					   /* platform id */
-    {0x34, .read_only = true},			   /* SMI count */
-    {0x3a, BIT(0), .read_only = true},		   /* feature control: locked, VMX off */
-    {0x8b},					   /* microcode level */
-    {MSR_PLATFORM_INFO, .read_only = true},	   /* dom0's */
-    {MSR_MTRR_CAP, 0x508, .read_only = true},	   /* 8 variable, fixed, WC */
-    {MSR_MISC_FEATURES, .read_only = true},	   /* dom0's CPUID does not fault */
-    {0x198, 4ull << 40 | 1000, .read_only = true}, /* performance status, as in KVM */
-    {0x199},					   /* performance control */
-    {0x179, .more = 2},				   /* machine check: no banks, for dom0 */
+    {0x17},						    /* platform id */
+    {0x34, .read_only = true},				    /* SMI count */
+    {MSR_FEATURE_CONTROL, FEATURE_LOCK, .read_only = true}, /* VMX off */
+    {0x8b},						    /* microcode level */
+    {MSR_PLATFORM_INFO, .read_only = true},		    /* dom0's */
+    {MSR_MTRR_CAP, 0x508, .read_only = true},		    /* 8 variable, fixed, WC */
+    {MSR_MISC_FEATURES, .read_only = true},		    /* dom0's CPUID does not fault */
+    {0x198, 4ull << 40 | 1000, .read_only = true},	    /* performance status, as in KVM */
+    {0x199},						    /* performance control */
+    {0x179, .more = 2},					    /* machine check: no banks, for dom0 */
     {0x400, .more = 0x7f},
     {MSR_DEBUGCTL},		     /* LBR, BTF not offered */
     {0x1db, .more = 3},		     /* last branch, last exception */
@@ -233,6 +227,8 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 		return lapic_msr_read(v, msr, val);
 	case MSR_TSC:
 		*val = vcpu_tsc(v, rdtsc());
+		if (!host)
+			*val += v->nested_tsc;
 		return 0;
 	case MSR_TSC_ADJUST:
 		if (v->vm->is_dom0)
@@ -286,7 +282,7 @@ static int write_efer(struct vcpu *v, u64 val, bool host)
 		return -EINVAL;
 	if (!host && (hvm->get(v, HVM_CR0) & CR0_PG) && ((old ^ val) & EFER_LME))
 		return -EINVAL;
-	if (!host && v->guest_mode && !(val & EFER_SVME)) /* it would be its host */
+	if (!host && v->guest_mode && v->rights.svm && !(val & EFER_SVME)) /* its host's */
 		return -EINVAL;
 	hvm->set(v, HVM_EFER, (val & ~EFER_LMA) | (old & EFER_LMA));
 	return 0;
@@ -423,6 +419,10 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		return (v->rights.xss || (host && has_xsaves)) && !val ? 0 : -EINVAL;
 	case MSR_UCODE_UPDATE: /* not through us */
 		return 0;
+	case MSR_VMX_BASIC ... MSR_VMX_LAST:
+		if (!host)
+			return -EINVAL;
+		break;
 	/* These hold linear addresses: others would fail at VM entry or in the CPU. */
 	case MSR_SYSENTER_ESP ... MSR_SYSENTER_EIP:
 	case MSR_LSTAR ... MSR_CSTAR:
@@ -466,6 +466,7 @@ static const u32 saved_msrs[] = {
     MSR_SPEC_CTRL,
     MSR_ARCH_CAPABILITIES,
     MSR_VM_HSAVE_PA,
+    MSR_FEATURE_CONTROL,
 };
 
 u32 msr_list(u32 *out)
@@ -475,7 +476,8 @@ u32 msr_list(u32 *out)
 	for (u32 i = 0; i < ARRAY_SIZE(saved_msrs); i++)
 		if ((saved_msrs[i] != MSR_TSC_AUX || has_rdtscp) &&
 		    (saved_msrs[i] != MSR_XSS || has_xsaves) &&
-		    (saved_msrs[i] != MSR_VM_HSAVE_PA || hvm_caps.flags & HVM_CAP_NESTED) &&
+		    (saved_msrs[i] != MSR_VM_HSAVE_PA || hvm_caps.nested_edx) &&
+		    (saved_msrs[i] != MSR_FEATURE_CONTROL || hvm_has_nested_vmx()) &&
 		    (saved_msrs[i] != MSR_SPEC_CTRL || spec.guest) &&
 		    (saved_msrs[i] != MSR_ARCH_CAPABILITIES || spec.arch))
 			out[n++] = saved_msrs[i];

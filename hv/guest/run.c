@@ -182,7 +182,7 @@ static void take_requests(struct vcpu *v)
 		v->pv.clock_dirty = true;
 	if (req & DUE_SMI)
 		v->smi_pending = v->page != NULL;
-	if (v->smi_pending && !v->in_smm && !(v->rights.svm && hvm->nested->holds_smi(v)))
+	if (v->smi_pending && !v->in_smm && !(v->shadow && hvm->nested->holds_smi(v)))
 		take_smi(v);
 	if ((req & DUE_PAUSE) && !v->stop_reason && v->page)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_PAUSED);

@@ -2,6 +2,7 @@
 #include "hv/guest/shadow.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/fault.h"
+#include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/vm.h"
 
@@ -138,4 +139,34 @@ void shadow_handle_fault(struct vcpu *v, struct vm_exit *x)
 		attr |= PT_X;
 	shadow_map(v, at, leaf.pfn, attr | (leaf.attr & PT_UC));
 	x->reason = VMEXIT_IRQ_WINDOW;
+}
+
+int nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
+{
+	struct guest_fault f;
+	struct pt_leaf leaf;
+
+	if (!guest_copy(v, at, buf, len, write, &f))
+		return 0;
+	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	if (mmio_is_device(v, at, &leaf, write))
+		return -EINVAL;
+	guest_memory_missing(v, at, write, false);
+	return -EAGAIN;
+}
+
+int nested_map_bits(struct vcpu *v, u64 at, u8 mask)
+{
+	u8 byte;
+	int err = nested_copy(v, at, &byte, 1, false);
+
+	if (err == -EINVAL)
+		return 1;
+	return err ?: !!(byte & mask);
+}
+
+void nested_forget_fetched(struct vcpu *v)
+{
+	for (u32 i = 0; i < FETCHED; i++)
+		v->emul->fetched[i].words.gen = 0;
 }

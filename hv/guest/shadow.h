@@ -40,6 +40,18 @@ void shadow_follow(struct vcpu *v, u64 gen);
  * if nothing is left to do.
  */
 void shadow_handle_fault(struct vcpu *v, struct vm_exit *x);
+/*
+ * The guest's memory for what the CPU does with it, within a page. -EAGAIN: dom0 brings it, the
+ * instruction runs again; -EINVAL: there is none.
+ */
+int nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write);
+/*
+ * Bits of a permission map of the guest's, of the byte at `at`. 1: one is set, or there is no
+ * memory; -EAGAIN.
+ */
+int nested_map_bits(struct vcpu *v, u64 at, u8 mask);
+/* When guest mode begins: instructions known by their addresses are the guest's. */
+void nested_forget_fetched(struct vcpu *v);
 /* struct nested_ops, translate and fault */
 int shadow_translate(struct vcpu *v, u64 access, u64 *at);
 void shadow_fault(struct vcpu *v, u64 access, u64 at);

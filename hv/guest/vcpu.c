@@ -313,7 +313,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->mtrr_def_type = 0;
 		v->misc_enable = 1;
 		v->tsc_adjust = v->power_ctl = v->misc_features = 0;
-		v->spec_ctrl = 0;
+		v->spec_ctrl = v->feature_control = 0;
 	}
 	hvm->vcpu_reset(v, init);
 	if (v->in_smm)

@@ -135,10 +135,13 @@ struct vcpu {
 	u64 arch_hidden; /* what its VMM hides of ARCH_CAPABILITIES */
 	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
 		u64 cr4, efer, xcr0, spec_ctrl;
-		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm;
+		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm, vmx;
 	} rights;
 	bool guest_mode, nested_paging; /* struct nested_ops */
 	struct shadow *shadow;		/* shadow.h; NULL: it can have no guests */
+	u64 nested_tsc;			/* what the nested guest's TSC is off by besides */
+	u64 feature_control;		/* with rights.vmx */
+	u64 fixed_cr0, fixed_cr4;	/* bits that it must not clear */
 	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;

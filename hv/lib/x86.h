@@ -56,6 +56,18 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define EFER_SVME  BIT(12)
 #define EFER_FFXSR BIT(14)
 
+/* A linear address of 48 bits, as all here are */
+static inline bool is_canonical(u64 a)
+{
+	return (u64)((s64)(a << 16) >> 16) == a;
+}
+
+static inline bool pat_valid(u64 pat)
+{
+	/* Eight bytes of 0, 1, 4, 5, 6 or 7: bit 1 only with bit 2. */
+	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
+}
+
 #define RFLAGS_FIXED	BIT(1) /* always set */
 #define RFLAGS_TF	BIT(8)
 #define RFLAGS_IF	BIT(9)
@@ -75,6 +87,9 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define DR7_GD	  BIT(13)
 
 #define MSR_TSC		    0x10
+#define MSR_FEATURE_CONTROL 0x3a
+#define FEATURE_LOCK	    BIT(0)
+#define FEATURE_VMX	    BIT(2) /* outside of SMX */
 #define MSR_TSC_ADJUST	    0x3b
 #define MSR_APIC_BASE	    0x1b
 #define MSR_UCODE_UPDATE    0x79
@@ -98,6 +113,9 @@ static inline u64 cr0_with_msw(u64 cr0, u16 msw)
 #define PAT_RESET	    0x0007040600070406ull
 #define PAT_HOST	    0x0007040600070106ull /* the same but for entry 1, write-combining */
 #define MSR_MTRR_DEF_TYPE   0x2ff
+#define MSR_VMX_BASIC	    0x480 /* and on: hv/vmx/caps.h */
+#define MSR_VMX_VMCS_ENUM   0x48a
+#define MSR_VMX_LAST	    0x491
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080
 #define MSR_STAR	    0xc0000081

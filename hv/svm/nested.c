@@ -73,6 +73,7 @@ void svm_nested_end(struct vcpu *v)
 
 	s->watch &= ~WATCH_NESTED;
 	v->guest_mode = v->nested_paging = false;
+	v->nested_tsc = 0;
 	n->inject = 0;
 	s->vmcb->ncr3 = v->vm->p2m.pt.root.v;
 	s->vmcb->msrpm = virt_to_hpa(v->vm->msr_map).v;
@@ -89,6 +90,7 @@ void svm_nested_reset(struct vcpu *v, bool init)
 
 	svm_of(v)->svme = 0;
 	v->guest_mode = v->nested_paging = false;
+	v->nested_tsc = 0;
 	if (!n)
 		return;
 	n->inject = 0;
@@ -111,11 +113,6 @@ void svm_nested_set_efer(struct vcpu *v, u64 efer)
 		svm_nested_end(v);
 	}
 	s->watch &= ~WATCH_NO_GIF;
-}
-
-u64 svm_nested_tsc(struct vcpu *v)
-{
-	return v->guest_mode ? svm_nested(v)->vmcb12.tsc_offset : 0;
 }
 
 static struct vmcb_seg canonical_seg(const struct vmcb_seg *s)
@@ -172,20 +169,6 @@ static void load_state(struct vcpu *v, const struct vmcb *from, bool pat)
 		v->pat = m->g_pat = from->g_pat;
 }
 
-int svm_nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
-{
-	struct guest_fault f;
-	struct pt_leaf leaf;
-
-	if (!guest_copy(v, at, buf, len, write, &f))
-		return 0;
-	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
-	if (mmio_is_device(v, at, &leaf, write))
-		return -EINVAL;
-	guest_memory_missing(v, at, write, false);
-	return -EAGAIN;
-}
-
 /* Of a VMCB what is read and written */
 struct part {
 	u16 at, len;
@@ -219,7 +202,7 @@ static int copy_parts(struct vcpu *v, u64 at, struct vmcb *m, const struct part 
 
 	BUG_ON(at % PAGE_SIZE);
 	for (u32 i = 0; i < n && !err; i++)
-		err = svm_nested_copy(v, at + p[i].at, (u8 *)m + p[i].at, p[i].len, write);
+		err = nested_copy(v, at + p[i].at, (u8 *)m + p[i].at, p[i].len, write);
 	return err;
 }
 
@@ -288,12 +271,6 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 	write_back(v);
 }
 
-static void forget_fetched(struct vcpu *v)
-{
-	for (u32 i = 0; i < FETCHED; i++)
-		v->emul->fetched[i].words.gen = 0;
-}
-
 void svm_nested_begin(struct vcpu *v, bool load)
 {
 	struct svm_vcpu *s = svm_of(v);
@@ -303,6 +280,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 
 	s->watch |= WATCH_NESTED;
 	v->guest_mode = true;
+	v->nested_tsc = in->tsc_offset;
 	n->paging = v->nested_paging = in->np_control & SVM_NP_ENABLE;
 	n->masking = in->vintr & SVM_V_INTR_MASKING;
 	n->hif = n->l1.rflags & RFLAGS_IF;
@@ -324,7 +302,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 		svm_nested_npt_load(v);
 	hvm->set_tsc(v);
 	svm_flush_asid(v);
-	forget_fetched(v);
+	nested_forget_fetched(v);
 }
 
 /* ---- instructions ---- */

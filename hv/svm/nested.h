@@ -66,8 +66,6 @@ void svm_nested_set_efer(struct vcpu *v, u64 efer);
 /* MSRs of SVM: -ENOENT: none, or not this guest's; -EINVAL */
 int svm_nested_msr_get(struct vcpu *v, u32 msr, u64 *val);
 int svm_nested_msr_set(struct vcpu *v, u32 msr, u64 val);
-/* What the TSC is off by for a nested guest, beside the guest's own. */
-u64 svm_nested_tsc(struct vcpu *v);
 
 /* Events, with the guest's GIF clear or in guest mode: as can_inject() and want_window(). */
 bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k);
@@ -87,8 +85,3 @@ u64 svm_nested_vintr(struct vcpu *v);
 bool svm_nested_settle(struct vcpu *v);
 /* #VMEXIT with such a code. intinfo: the event that was not delivered, or 0. */
 void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinfo);
-/*
- * The guest's memory for what the CPU does with it, within a page. -EAGAIN: dom0 brings it, the
- * instruction runs again; -EINVAL: there is none.
- */
-int svm_nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write);

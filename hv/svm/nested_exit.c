@@ -80,20 +80,6 @@ void svm_nested_take_back(struct vcpu *v, u64 event)
 		n->inject = svm_event_again(event, m->eventinj);
 }
 
-/*
- * A bit of a permission map of the guest's, of the byte at `at`. 1: it is set, or there is no
- * memory; -EAGAIN.
- */
-static int map_bits(struct vcpu *v, u64 at, u8 mask)
-{
-	u8 byte;
-	int err = svm_nested_copy(v, at, &byte, 1, false);
-
-	if (err == -EINVAL)
-		return 1;
-	return err ?: !!(byte & mask);
-}
-
 static int wants_port(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 map = svm_nested(v)->vmcb12.iopm & PAGE_MASK;
@@ -102,9 +88,9 @@ static int wants_port(struct vcpu *v, const struct vm_exit *x)
 
 	if (!(svm_nested(v)->vmcb12.int3 & SVM_INT3_PORTS))
 		return 0;
-	ret = map_bits(v, map + x->io.port / 8, bits);
+	ret = nested_map_bits(v, map + x->io.port / 8, bits);
 	if (!ret && bits >> 8)
-		ret = map_bits(v, map + x->io.port / 8 + 1, bits >> 8);
+		ret = nested_map_bits(v, map + x->io.port / 8 + 1, bits >> 8);
 	return ret;
 }
 
@@ -117,7 +103,8 @@ static int wants_msr(struct vcpu *v, bool write)
 		return 0;
 	if (at < 0)
 		return 1;
-	return map_bits(v, (svm_nested(v)->vmcb12.msrpm & PAGE_MASK) + at, BIT(shift + write));
+	return nested_map_bits(v, (svm_nested(v)->vmcb12.msrpm & PAGE_MASK) + at,
+			       BIT(shift + write));
 }
 
 /* CR8 with masking is V_TPR, not the guest's TPR, and exits for reasons of ours only. */
@@ -145,17 +132,6 @@ static void handle_cr8(struct vcpu *v, struct vm_exit *x)
 	else
 		v->gpr[gpr] = n->tpr;
 	vcpu_skip(v, len);
-}
-
-/* RDMSR of the TSC, which is the nested guest's own. */
-static void read_tsc(struct vcpu *v, struct vm_exit *x)
-{
-	u64 tsc = vcpu_tsc(v, rdtsc()) + svm_nested_tsc(v);
-
-	v->gpr[RAX] = (u32)tsc;
-	v->gpr[RDX] = tsc >> 32;
-	vcpu_step(v, x, x->insn_len);
-	x->reason = VMEXIT_IRQ_WINDOW;
 }
 
 /* 1: the guest wants it; 0; -EAGAIN: memory is missing to tell. */
@@ -219,7 +195,4 @@ void svm_nested_sort(struct vcpu *v, struct vm_exit *x)
 		x->reason = VMEXIT_IRQ_WINDOW;
 	else if (n->masking && (code == 8 || code == SVM_EXIT_CR_WRITE + 8))
 		handle_cr8(v, x);
-	else if (code == SVM_EXIT_MSR && x->reason == VMEXIT_MSR_READ &&
-		 (u32)v->gpr[RCX] == MSR_TSC)
-		read_tsc(v, x);
 }

@@ -19,17 +19,6 @@ static bool event_valid(u64 event)
 	return type == HVM_INJ_EXCEPTION && vector < 32 && vector != VEC_NMI;
 }
 
-static bool pat_valid(u64 pat)
-{
-	for (u32 i = 0; i < 8; i++) {
-		u8 type = pat >> 8 * i;
-
-		if (type > 7 || type == 2 || type == 3)
-			return false;
-	}
-	return true;
-}
-
 static bool controls_valid(const struct vmcb *m, const struct nested_limits *l)
 {
 	if (!(m->int4 & SVM_INT4_VMRUN) || !m->asid || !event_valid(m->eventinj))

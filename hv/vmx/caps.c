@@ -10,19 +10,6 @@ struct vmx_controls vmx_ctl;
 
 enum { W_PIN, W_PROC, W_PROC2, W_EXIT, W_ENTRY, W_NR };
 
-/* EPT_VPID_CAP */
-#define EPT_WALK_4	BIT(6)
-#define EPT_WB		BIT(14)
-#define EPT_2M		BIT(16)
-#define EPT_1G		BIT(17)
-#define EPT_INVEPT	BIT(20)
-#define EPT_AD		BIT(21)
-#define EPT_INVEPT_ONE	BIT(25)
-#define EPT_INVEPT_ALL	BIT(26)
-#define EPT_INVVPID	BIT(32)
-#define EPT_INVVPID_ONE BIT(41)
-#define EPT_INVVPID_ALL BIT(42)
-
 #define NO_EPT "this CPU has VT-x without usable extended page tables (EPT); use a newer CPU"
 #define TOO_OLD                                                                                    \
 	"this CPU's VT-x lacks a control that every CPU with EPT has; if it is virtual, update "   \

@@ -14,8 +14,25 @@ struct vmx_msrs {
 	u64 vmcs_enum, proc2, ept_vpid;
 };
 
+/* EPT_VPID_CAP */
+#define EPT_WALK_4	  BIT(6)
+#define EPT_WB		  BIT(14)
+#define EPT_2M		  BIT(16)
+#define EPT_1G		  BIT(17)
+#define EPT_INVEPT	  BIT(20)
+#define EPT_AD		  BIT(21)
+#define EPT_INVEPT_ONE	  BIT(25)
+#define EPT_INVEPT_ALL	  BIT(26)
+#define EPT_INVVPID	  BIT(32)
+#define EPT_INVVPID_ONE	  BIT(41)
+#define EPT_INVVPID_ALL	  BIT(42)
+#define EPT_INVVPID_TYPES GENMASK(43, 40) /* all */
+
+/* EPTP: write-back, four levels */
+#define EPTP_WB_WALK_4 (6 | 3 << 3)
+
 /* Types of INVEPT and INVVPID */
-enum { INV_ONE = 1, INV_ALL = 2 };
+enum { INV_ONE = 1, INV_ALL = 2, INV_VPID_LAST = 3 };
 
 struct vmx_controls {
 	u32 pin, proc, proc2, exit, entry;

@@ -8,13 +8,13 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/vm.h"
-#include "hv/vmx/vmx.h"
+#include "hv/vmx/nested_run.h"
 
 bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
-	if (s->watch & WATCH_INJECT)
+	if (s->watch & WATCH_INJECT || (v->guest_mode && !vmx_nested_can_inject(v, k)))
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !v->nmi_masked && !s->shadow;
@@ -44,6 +44,8 @@ void vmx_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	struct vmx_vcpu *s = vmx_of(v);
 	u32 bit = k == HVM_INJ_NMI ? PROC_NMI_WINDOW : PROC_INTR_WINDOW;
 
+	if (v->guest_mode && vmx_nested_takes(v, k))
+		on = false;
 	if (!(s->proc & bit) == on)
 		vmcs_write32(VMCS_PROC_CONTROLS, s->proc ^= bit);
 }
@@ -166,7 +168,7 @@ static void deliver_by_hw(struct vcpu *v, struct vmx_vcpu *s)
 void vmx_apic_to_hw(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	bool direct = lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v);
+	bool direct = lapic_is_direct(&v->lapic) && !debug_keeps_irqs(v) && !v->guest_mode;
 	u32 threshold;
 
 	v->lapic.hw_stale = false;

@@ -5,6 +5,8 @@
 #include "hv/emul/insn.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/vm.h"
+#include "hv/guest/shadow.h"
+#include "hv/vmx/nested_rules.h"
 #include "hv/vmx/vmx.h"
 
 /*
@@ -46,9 +48,9 @@ static bool is_long_mode(void)
 	return vmcs_read32(VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64;
 }
 
-void vmx_write_cr_masks(void)
+void vmx_write_cr_masks(struct vcpu *v)
 {
-	vmcs_writen(VMCS_CR0_MASK, CR0_MASK);
+	vmcs_writen(VMCS_CR0_MASK, CR0_MASK | v->fixed_cr0);
 	vmcs_writen(VMCS_CR4_MASK, cr4_mask());
 }
 
@@ -128,7 +130,7 @@ u64 vmx_get(struct vcpu *v, enum hvm_reg r)
 void vmx_set_tsc(struct vcpu *v)
 {
 	vmx_current(v);
-	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset);
+	vmcs_write64(VMCS_TSC_OFFSET, v->tsc_offset + v->nested_tsc);
 	if (vmx_ctl.proc2 & PROC2_TSC_SCALE)
 		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ?: BIT(HVM_TSC_MUL_FRAC));
 }
@@ -215,19 +217,32 @@ bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
 void vmx_load_pdptes(struct vcpu *v)
 {
-	u64 e[4] = {0}, cr3 = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
+	u64 e[4] = {0}, at = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
 
 	vmx_of(v)->watch &= ~WATCH_PDPTES;
 	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) ||
 	    !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
 		return;
-	p2m_read(v->p2m, gpa(cr3), e, sizeof(e));
+	if (!v->nested_paging || !shadow_translate(v, 0, &at))
+		p2m_read(v->p2m, gpa(at), e, sizeof(e));
 	for (u32 i = 0; i < 4; i++) {
 		if (!(e[i] & PDPTE_P) || e[i] & PDPTE_RESERVED ||
 		    e[i] >> PAGE_SHIFT >= pt_frames_end)
 			e[i] = 0;
 		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
 	}
+}
+
+#define EPTP_AD BIT(6)
+
+u64 vmx_eptp(const struct vcpu *v)
+{
+	u64 flags = vmx_ctl.ept_ad ? EPTP_WB_WALK_4 | EPTP_AD : EPTP_WB_WALK_4;
+
+	BUG_ON(!v->p2m->pt.root.v);
+	if (v->nested_paging)
+		return v->shadow->pt.root.v | flags;
+	return v->p2m->pt.root.v | flags;
 }
 
 /* ---- segments ---- */
@@ -314,6 +329,8 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 
 	if (field)
 		*val = vmcs_read(field);
+	else if (!slot && v->rights.vmx)
+		return nested_cap(msr, v->rights.cr4, val) ? -ENOENT : 0;
 	else if (!slot)
 		return -ENOENT;
 	else
@@ -324,8 +341,8 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
+	u64 *slot, is;
 	u32 field;
-	u64 *slot;
 
 	if (msr == MSR_PAT) {
 		s->guest[AREA_PAT].value = val;
@@ -339,6 +356,9 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 		return 0;
 	}
 	slot = saved_msr(s, msr);
+	/* a VMM may write what they are, and of VMCS_ENUM what it likes, as in KVM */
+	if (!slot && v->rights.vmx && !nested_cap(msr, v->rights.cr4, &is))
+		return is == val || msr == MSR_VMX_VMCS_ENUM ? 0 : -EINVAL;
 	if (!slot)
 		return -ENOENT;
 	if (msr == MSR_SFMASK && val >> 32)

@@ -2,9 +2,13 @@
 /* Registers in the VMCS, beside those of struct hvm_ops. */
 #pragma once
 
+#include "hv/lib/types.h"
+
 struct vcpu;
 
 /* Before an entry: PAE paging takes its four top entries from the VMCS. */
 void vmx_load_pdptes(struct vcpu *v);
+/* EPTP of the next entry */
+u64 vmx_eptp(const struct vcpu *v);
 /* Tell the CPU which bits of CR0 and CR4 are not the guest's. */
-void vmx_write_cr_masks(void);
+void vmx_write_cr_masks(struct vcpu *v);

@@ -20,7 +20,8 @@ struct vcpu;
 	X(GUEST_INTR_STATUS, 0x0810) X(HOST_ES_SEL, 0x0c00) X(HOST_CS_SEL, 0x0c02)		\
 	X(HOST_SS_SEL, 0x0c04) X(HOST_DS_SEL, 0x0c06) X(HOST_FS_SEL, 0x0c08)			\
 	X(HOST_GS_SEL, 0x0c0a) X(HOST_TR_SEL, 0x0c0c) X(IO_BITMAP_A, 0x2000)			\
-	X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_LOAD, 0x2008)			\
+	X(IO_BITMAP_B, 0x2002) X(MSR_BITMAP, 0x2004) X(EXIT_MSR_STORE, 0x2006)			\
+	X(EXIT_MSR_LOAD, 0x2008)								\
 	X(ENTRY_MSR_LOAD, 0x200a) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)			\
 	X(POSTED_DESCRIPTOR, 0x2016) X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e)	\
 	X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022) X(XSS_BITMAP, 0x202c)				\
@@ -32,12 +33,14 @@ struct vcpu;
 	X(EXCEPTIONS, 0x4004) X(PF_ERROR_MASK, 0x4006) X(PF_ERROR_MATCH, 0x4008)		\
 	X(CR3_TARGETS, 0x400a) X(EXIT_CONTROLS, 0x400c) X(EXIT_MSR_STORES, 0x400e)		\
 	X(EXIT_MSR_LOADS, 0x4010) X(ENTRY_CONTROLS, 0x4012) X(ENTRY_MSR_LOADS, 0x4014)		\
-	X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018) X(TPR_THRESHOLD, 0x401c)		\
+	X(ENTRY_INTR_INFO, 0x4016) X(ENTRY_ERROR, 0x4018) X(ENTRY_INSN_LEN, 0x401a)		\
+	X(TPR_THRESHOLD, 0x401c)								\
 	X(PROC2_CONTROLS, 0x401e) X(PLE_GAP, 0x4020) X(PLE_WINDOW, 0x4022)			\
 	X(NOTIFY_WINDOW, 0x4024)								\
 	X(INSN_ERROR, 0x4400) X(EXIT_REASON, 0x4402) X(EXIT_INTR_INFO, 0x4404)			\
 	X(EXIT_INTR_ERROR, 0x4406) X(IDT_INFO, 0x4408)						\
-	X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c) VMCS_SEGMENTS(X, LIMIT, 0x4800)		\
+	X(IDT_ERROR, 0x440a) X(EXIT_INSN_LEN, 0x440c) X(EXIT_INSN_INFO, 0x440e)			\
+	VMCS_SEGMENTS(X, LIMIT, 0x4800)								\
 	X(GUEST_GDTR_LIMIT, 0x4810) X(GUEST_IDTR_LIMIT, 0x4812) VMCS_SEGMENTS(X, AR, 0x4814)	\
 	X(INTERRUPTIBILITY, 0x4824) X(ACTIVITY, 0x4826) X(GUEST_SYSENTER_CS, 0x482a)		\
 	X(PREEMPTION_TIMER, 0x482e) X(HOST_SYSENTER_CS, 0x4c00) X(CR0_MASK, 0x6000)		\
@@ -127,6 +130,7 @@ refused:
 #define PROC_INVLPG	 BIT(9)
 #define PROC_MWAIT	 BIT(10)
 #define PROC_RDPMC	 BIT(11)
+#define PROC_RDTSC	 BIT(12)
 #define PROC_CR3_LOAD	 BIT(15)
 #define PROC_CR3_STORE	 BIT(16)
 #define PROC_CR8_LOAD	 BIT(19)
@@ -134,13 +138,16 @@ refused:
 #define PROC_TPR_SHADOW	 BIT(21)
 #define PROC_MOV_DR	 BIT(23)
 #define PROC_NMI_WINDOW	 BIT(22)
+#define PROC_ALL_IO	 BIT(24)
 #define PROC_IO_BITMAPS	 BIT(25)
 #define PROC_MSR_BITMAP	 BIT(28)
 #define PROC_MONITOR	 BIT(29)
+#define PROC_PAUSE	 BIT(30)
 #define PROC_SECONDARY	 BIT(31)
 
 /* Secondary processor-based controls */
 #define PROC2_EPT	   BIT(1)
+#define PROC2_TABLES	   BIT(2) /* LGDT, LLDT and their like exit */
 #define PROC2_RDTSCP	   BIT(3)
 #define PROC2_X2APIC	   BIT(4) /* virtualize x2APIC mode */
 #define PROC2_VPID	   BIT(5)
@@ -162,6 +169,7 @@ refused:
 #define EXIT_SAVE_DEBUG	 BIT(2)
 #define EXIT_HOST_64	 BIT(9)
 #define EXIT_ACK_INTR	 BIT(15)
+#define EXIT_SAVE_PAT	 BIT(18)
 #define EXIT_LOAD_PAT	 BIT(19)
 #define EXIT_SAVE_EFER	 BIT(20)
 #define EXIT_LOAD_EFER	 BIT(21)
@@ -178,6 +186,7 @@ refused:
 /* Interruption information has EVT_x (hv/guest/hvm.h), and at exits this one. */
 #define INTR_NMI_UNBLOCK BIT(12)
 #define INTR_TYPE_INT1	 5 /* "privileged software exception" */
+#define INTR_TYPE_SOFT	 6 /* of INT3 and INTO */
 
 /* Basic exit reasons; SDM "Basic Exit Reasons" */
 #define EXIT_ENTRY_FAILED BIT(31)
@@ -186,6 +195,8 @@ enum {
 	EXIT_EXT_INTR = 1,
 	EXIT_TRIPLE_FAULT = 2,
 	EXIT_INIT = 3,
+	EXIT_IO_SMI = 5,
+	EXIT_SMI = 6,
 	EXIT_INTR_WINDOW = 7,
 	EXIT_NMI_WINDOW = 8,
 	EXIT_TASK_SWITCH = 9,
@@ -193,56 +204,79 @@ enum {
 	EXIT_GETSEC = 11,
 	EXIT_HLT = 12,
 	EXIT_INVD = 13,
+	EXIT_INVLPG = 14,
 	EXIT_RDPMC = 15,
+	EXIT_RDTSC = 16,
 	EXIT_VMCALL = 18,
 	EXIT_VMCLEAR = 19,
+	EXIT_VMLAUNCH = 20,
+	EXIT_VMPTRLD = 21,
+	EXIT_VMPTRST = 22,
+	EXIT_VMREAD = 23,
+	EXIT_VMRESUME = 24,
+	EXIT_VMWRITE = 25,
+	EXIT_VMXOFF = 26,
 	EXIT_VMXON = 27,
 	EXIT_CR = 28,
 	EXIT_DR = 29,
 	EXIT_IO = 30,
 	EXIT_RDMSR = 31,
 	EXIT_WRMSR = 32,
+	EXIT_BAD_GUEST = 33,
+	EXIT_BAD_MSR = 34,
 	EXIT_MWAIT = 36,
 	EXIT_MONITOR = 39,
 	EXIT_PAUSE = 40,
 	EXIT_ENTRY_MC = 41,
 	EXIT_TPR = 43,
 	EXIT_EOI = 45,
+	EXIT_GDTR_IDTR = 46,
+	EXIT_LDTR_TR = 47,
 	EXIT_EPT_VIOLATION = 48,
+	EXIT_EPT_MISCONFIG = 49,
 	EXIT_INVEPT = 50,
+	EXIT_RDTSCP = 51,
 	EXIT_TIMER = 52,
 	EXIT_INVVPID = 53,
 	EXIT_WBINVD = 54,
 	EXIT_XSETBV = 55,
 	EXIT_APIC_WRITE = 56,
+	EXIT_INVPCID = 58,
 	EXIT_ENCLS = 60,
 	EXIT_BUS_LOCK = 74,
 	EXIT_NOTIFY = 75,
 };
 
 /* Exit qualification of CR accesses, I/O, task switches, EPT violations */
-#define QUAL_CR_NR	GENMASK(3, 0)
-#define QUAL_CR_TYPE	GENMASK(5, 4)
-#define QUAL_CR_READ	1 /* after 0, a write; then CLTS and LMSW */
-#define QUAL_CR_GPR	GENMASK(11, 8)
-#define QUAL_DR_NR	GENMASK(2, 0)
-#define QUAL_DR_READ	BIT(4) /* of the GPR as QUAL_CR_GPR */
-#define QUAL_IO_SIZE	GENMASK(2, 0)
-#define QUAL_IO_IN	BIT(3)
-#define QUAL_IO_STRING	BIT(4)
-#define QUAL_IO_REP	BIT(5)
-#define QUAL_IO_PORT	GENMASK(31, 16)
-#define QUAL_TASK_TSS	GENMASK(15, 0)
-#define QUAL_TASK_FROM	GENMASK(31, 30) /* enum task_source */
-#define QUAL_EPT_WRITE	BIT(1)
-#define QUAL_EPT_EXEC	BIT(2)
-#define QUAL_EPT_LINEAR BIT(7)
-#define QUAL_EPT_FINAL	BIT(8)
-#define QUAL_STATE_LOST BIT(0) /* of EXIT_NOTIFY: what is in the VMCS is not the guest's */
-#define QUAL_DB_DR6	(GENMASK(3, 0) | GENMASK(14, 13))
+#define QUAL_CR_NR	  GENMASK(3, 0)
+#define QUAL_CR_TYPE	  GENMASK(5, 4)
+#define QUAL_CR_READ	  1 /* after 0, a write; then CLTS and LMSW */
+#define QUAL_CR_GPR	  GENMASK(11, 8)
+#define QUAL_CR_LMSW	  GENMASK(31, 16)
+#define QUAL_DR_NR	  GENMASK(2, 0)
+#define QUAL_DR_READ	  BIT(4) /* of the GPR as QUAL_CR_GPR */
+#define QUAL_IO_SIZE	  GENMASK(2, 0)
+#define QUAL_IO_IN	  BIT(3)
+#define QUAL_IO_STRING	  BIT(4)
+#define QUAL_IO_REP	  BIT(5)
+#define QUAL_IO_PORT	  GENMASK(31, 16)
+#define QUAL_TASK_TSS	  GENMASK(15, 0)
+#define QUAL_TASK_FROM	  GENMASK(31, 30) /* enum task_source */
+#define QUAL_EPT_ACCESS	  GENMASK(2, 0)	  /* READ, WRITE, EXEC */
+#define QUAL_EPT_READ	  BIT(0)
+#define QUAL_EPT_WRITE	  BIT(1)
+#define QUAL_EPT_EXEC	  BIT(2)
+#define QUAL_EPT_MAY_READ BIT(3) /* and the next two */
+#define QUAL_EPT_LINEAR	  BIT(7)
+#define QUAL_EPT_FINAL	  BIT(8)
+#define QUAL_STATE_LOST	  BIT(0) /* of EXIT_NOTIFY: what is in the VMCS is not the guest's */
+#define QUAL_DB_DR6	  (GENMASK(3, 0) | GENMASK(14, 13))
+
+#define MSR_MAP_WRITES 0x800 /* in an MSR bitmap, behind the part for reads */
 
 /* VMX_BASIC */
 #define BASIC_REVISION GENMASK(30, 0)
+#define BASIC_INS_OUTS BIT(54)
 #define BASIC_TRUE     BIT(55)
 
 int vmcs_alloc(struct vcpu *v, u64 basic);

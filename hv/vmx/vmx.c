@@ -12,17 +12,13 @@
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/decode.h"
 #include "hv/vmx/event.h"
+#include "hv/vmx/nested_run.h"
+#include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
 
-#define MSR_FEATURE_CONTROL 0x3a
-#define FEATURE_LOCK	    BIT(0)
-#define FEATURE_VMX	    BIT(2)
-#define MSR_VMX_BASIC	    0x480
-#define MSR_VMX_PIN	    0x481
-#define MSR_VMX_ENTRY	    0x484
-#define VMX_TRUE	    12 /* the TRUE MSR of those for pin..entry lies this much higher */
-#define EPTP_WB_WALK_4	    (6 | 3 << 3)
-#define EPTP_AD		    BIT(6)
+#define MSR_VMX_PIN   0x481
+#define MSR_VMX_ENTRY 0x484
+#define VMX_TRUE      12 /* the TRUE MSR of those for pin..entry lies this much higher */
 
 static struct vmx_msrs msrs; /* set once, by vmx_probe() */
 
@@ -82,6 +78,11 @@ const char *vmx_probe(struct hvm_caps *caps)
 		return why;
 	vmx_quirk_controls(&vmx_ctl);
 	tell_caps(caps);
+	if (boot_info.opt.nested) {
+		caps->flags |= HVM_CAP_NESTED;
+		caps->nested_pages = BIT(VMX_NESTED_ORDER);
+		nested_rules_setup(&msrs, &vmx_ctl);
+	}
 	log_info("vmx: controls pin %x proc %x %x exit %x entry %x", vmx_ctl.pin, vmx_ctl.proc,
 		 vmx_ctl.proc2, vmx_ctl.exit, vmx_ctl.entry);
 	return NULL;
@@ -102,7 +103,7 @@ int vmx_cpu_enable(struct cpu *c)
 	}
 	if (!p) {
 		p = c->vmx = pool_alloc(VMX_CPU_ORDER, NULL);
-		if (!p)
+		if (!p || vmx_nested_setup())
 			return -ENOMEM;
 		*(u32 *)p->vmxon = msrs.basic & BASIC_REVISION;
 	}
@@ -171,6 +172,7 @@ void vmx_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 
 void vmx_vcpu_destroy(struct vcpu *v)
 {
+	vmx_nested_destroy(v);
 	vmcs_free(v);
 	pool_free(vmx_of(v)->virtual_apic, 0, &v->vm->acct);
 }
@@ -184,21 +186,13 @@ int vmx_vcpu_init(struct vcpu *v)
 		return -ENOMEM;
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_direct_msrs(v->vm);
-	return 0;
+	return vmx_nested_init(v);
 }
 
 /* 0 is the hypervisor's own. */
 static u16 vmx_vpid(const struct vcpu *v)
 {
 	return v->id + 1;
-}
-
-static u64 vmx_eptp(const struct vcpu *v)
-{
-	u64 flags = vmx_ctl.ept_ad ? EPTP_WB_WALK_4 | EPTP_AD : EPTP_WB_WALK_4;
-
-	BUG_ON(!v->p2m->pt.root.v);
-	return v->p2m->pt.root.v | flags;
 }
 
 void vmx_set_map(struct vcpu *v)
@@ -279,7 +273,7 @@ static void init_controls(struct vcpu *v)
 	vmx_switch_direct(v, false); /* the other controls that have to do with it */
 	vmcs_write32(VMCS_EXIT_CONTROLS, vmx_ctl.exit);
 	vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_ctl.entry);
-	vmx_write_cr_masks();
+	vmx_write_cr_masks(v);
 	vmcs_write64(VMCS_IO_BITMAP_A, virt_to_hpa(vm->io_map).v);
 	vmcs_write64(VMCS_IO_BITMAP_B, virt_to_hpa(vm->io_map + PAGE_SIZE).v);
 	vmcs_write64(VMCS_EPTP, vmx_eptp(v));
@@ -316,6 +310,7 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 
+	vmx_nested_reset(v);
 	init_controls(v);
 	if (!init) {
 		memset(s->syscall_msr, 0, sizeof(s->syscall_msr));
@@ -330,6 +325,11 @@ static __noinline void flush_p2m(struct vcpu *v, u64 gen)
 {
 	u64 type = vmx_ctl.invept_single ? INV_ONE : INV_ALL;
 
+	if (v->nested_paging) {
+		shadow_follow(v, gen);
+		vmcs_write64(VMCS_EPTP, vmx_eptp(v));
+		BUG_ON(v->shadow->gen != gen);
+	}
 	vmx_invept(type, vmx_eptp(v));
 	vmx_of(v)->tlb_gen = gen;
 }
@@ -345,6 +345,8 @@ static __noinline void prepare_watched(struct vcpu *v)
 	struct vmx_vcpu *s = vmx_of(v);
 
 	vmx_apic_to_hw(v);
+	if (s->watch & WATCH_L2)
+		vmx_nested_enter(v);
 	if (s->watch & WATCH_PDPTES)
 		vmx_load_pdptes(v);
 	vmx_write_blocking(v);
@@ -374,7 +376,8 @@ static void after_exit(struct vcpu *v, const struct vmx_raw *r, const struct vm_
 		__asm__ volatile("int $2" ::: "memory");
 	} else if (x->reason == VMEXIT_NMI_WINDOW) {
 		vmx_want_window(v, HVM_INJ_NMI, false);
-	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == VEC_DB) {
+	} else if (x->reason == VMEXIT_EXCEPTION && x->exc.vector == VEC_DB &&
+		   !(v->guest_mode && vmx_nested_wants_db(v))) {
 		u64 dr6 = vmx_get(v, HVM_DR6) & ~DR6_TRAPS;
 
 		vmx_set(v, HVM_DR6, dr6 | (r->qual & QUAL_DB_DR6));
@@ -408,7 +411,10 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	if (unlikely(idt & EVT_VALID)) {
 		if (idt & EVT_HAS_ERROR)
 			error = vmcs_read32(VMCS_IDT_ERROR);
-		hvm_take_back_event(v, idt, error);
+		if (v->guest_mode)
+			vmx_nested_take_back(v, idt, error);
+		else
+			hvm_take_back_event(v, idt, error);
 		r.idt_info = idt;
 	} else if (unblocked & INTR_NMI_UNBLOCK) {
 		v->nmi_masked = true;
@@ -459,10 +465,14 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	if (unlikely(s->tlb_gen != gen))
 		flush_p2m(v, gen);
 	if (unlikely(!vmx_enter(v, &s->host_rsp, s->vmcs.launched))) {
+		if (s->watch & WATCH_L2)
+			vmx_nested_exit(v);
 		entry_refused(v, x);
 		return;
 	}
 	entry_end(c);
+	if (unlikely(s->watch & WATCH_L2))
+		vmx_nested_exit(v);
 	v->rip = vmcs_readn(VMCS_GUEST_RIP);
 	v->gpr[RSP] = s->rsp = vmcs_readn(VMCS_GUEST_RSP);
 	v->rflags = s->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
@@ -486,10 +496,13 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	} else if (reason != EXIT_EPT_VIOLATION || !ept_violation(s, x)) {
 		other_exit(v, reason, x);
 	}
+	if (unlikely(s->watch & WATCH_L2))
+		vmx_nested_sort(v, x);
 	vmx_quirk_exit();
 }
 
 const struct hvm_ops vmx_ops = {.name = "vmx",
+				.nested = &vmx_nested_ops,
 				.backend = CORBEL_BACKEND_VMX,
 				.io_map_order = 1, /* bitmaps A and B */
 				.vcpu_pages = 2,   /* virtual APIC, VMCS */

@@ -6,8 +6,6 @@
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs.h"
 
-#define MSR_MAP_WRITES 0x800 /* in an MSR bitmap, behind the part for reads */
-
 /* ---- vmcs.c: VMCS life, borrowing, errors ---- */
 
 /*
@@ -68,6 +66,7 @@ struct vmx_vcpu {
 	u32 shadow;	      /* SHADOW_x */
 	u32 intr_state_hw;    /* INTERRUPTIBILITY in the VMCS */
 	u32 threshold_hw;
+	struct vmx_nested *nested; /* nested.h; set once, NULL: it can have no guests */
 };
 
 #define WATCH_INJECT	 BIT(0) /* an event is in the VMCS */
@@ -76,6 +75,7 @@ struct vmx_vcpu {
 #define WATCH_PDPTES	 BIT(3) /* PAE's top entries are stale */
 #define WATCH_VPID	 BIT(4) /* the guest's own translations are void */
 #define WATCH_INJECT_NMI BIT(5) /* the event is an NMI */
+#define WATCH_L2	 BIT(6) /* in guest mode */
 #define NO_GEN		 ~0ull
 
 /* Of its own CPU only. */

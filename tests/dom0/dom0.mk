@@ -43,12 +43,23 @@ SELFTESTS_REST := demand_paging_test dirty_log_perf_test dirty_log_test memslot_
 	xen_shinfo_test
 # Those of guests of guests, which have been left out of the others
 SELFTESTS_NESTED := smm_test state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test
+# And of guests of guests on VT-x, for Bochs
+SELFTESTS_VMX := vmx_close_while_nested_test vmx_dirty_log_test vmx_tsc_adjust_test triple_fault_event_test
 $(BUILD)/selftests.cpio: NAMES = $(SELFTESTS)
 $(BUILD)/selftests-rest.cpio: NAMES = $(SELFTESTS_REST)
 $(BUILD)/selftests-nested.cpio: NAMES = $(SELFTESTS_NESTED)
-$(BUILD)/selftests.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests-nested.cpio: tests/dom0/selftests tests/dom0/dom0.mk
+$(BUILD)/selftests-vmx.cpio: NAMES = $(SELFTESTS_VMX)
+$(BUILD)/selftests.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests-nested.cpio $(BUILD)/selftests-vmx.cpio: tests/dom0/selftests tests/dom0/dom0.mk
 	tests/dom0/selftests $(BUILD)/selftests $(KPKG_cloud) $@ $(NAMES)
 $(BUILD)/selftests-nested.cpio: $(BUILD)/selftests.cpio # one after the other
 $(BUILD)/selftests-rest.cpio: $(BUILD)/selftests-nested.cpio
+$(BUILD)/selftests-vmx.cpio: $(BUILD)/selftests-rest.cpio
+
+# For Bochs they are in dom0's image.
+$(BUILD)/bochs-vmx.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/selftests-vmx.cpio $(IMG)/initrd-cloud.img
+	cat $(BUILD)/selftests-vmx.cpio $(IMG)/initrd-cloud.img > $(BUILD)/bochs-vmx.img
+	GRUB_SET='set timeout=0; set hv="nested=on"; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud' \
+		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(BUILD)/bochs-vmx.img
+test-full: $(BUILD)/bochs-vmx.iso
 
 test test-full: $(BUILD)/dom0-tests.cpio $(BUILD)/selftests.cpio $(BUILD)/selftests-nested.cpio

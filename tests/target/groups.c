@@ -41,5 +41,7 @@ const struct group groups[] = {
     {"task", test_task, 1},
     {"task-gates", test_task_gates, 1},
     {"dma", test_dma, 1},
+    {"vmx", test_vmx, 1},
+    {"no-vmx", test_no_vmx, 1},
 };
 const u32 group_count = ARRAY_SIZE(groups);

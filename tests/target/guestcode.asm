@@ -532,4 +532,129 @@ program %1
 unknown g_rsm, rsm
 unknown g_ud2, ud2
 
+; A hypervisor that does what it is told, for the group vmx, in 64-bit mode: a command at 0x500, its
+; operands at 0x508, 0x510, 0x520. Afterwards flags are at 0x530, a value at 0x538, the vector of an
+; exception at 0x540, or ~0, and whether a VM exit has come at 0x544.
+bits 64
+program g_vmx
+	mov esp, 0x6000
+	mov dx, 0x20
+	out dx, al
+	mov dword [0x540], ~0
+	mov dword [0x544], 0
+	xor edx, edx
+	mov rax, [0x508]
+	mov rcx, [0x510]
+	mov ebx, [0x500]
+	lea rsi, [rel .table]
+	movsx rbx, word [rsi + rbx * 2]
+	add rbx, rsi
+	add edx, 0		; flags as they are after any instruction
+	stc
+	jmp rbx
+.table:
+%macro way 1
+	dw %1 - .table
+%endmacro
+	way .vmxon
+	way .vmxoff
+	way .vmclear
+	way .vmptrld
+	way .vmptrst
+	way .vmread
+	way .vmwrite
+	way .vmlaunch
+	way .vmresume
+	way .invept
+	way .invvpid
+	way .vmread_memory
+	way .vmwrite_memory
+	way .set_cr0
+	way .set_cr4
+	way .wrmsr
+	way .rdmsr
+	way .shadowed
+	way .far
+	way .fill
+.vmxon:	vmxon [0x508]
+	jmp .done
+.vmxoff: vmxoff
+	jmp .done
+.vmclear: vmclear [0x508]
+	jmp .done
+.vmptrld: vmptrld [0x508]
+	jmp .done
+.vmptrst: vmptrst [0x538]
+	jmp .done
+.vmread: vmread rdx, rax
+	mov [0x538], rdx
+	jmp .done
+.vmwrite: vmwrite rax, rcx
+	jmp .done
+.vmlaunch: vmlaunch
+	jmp .done
+.vmresume: vmresume
+	jmp .done
+.invept: invept rax, [0x520]
+	jmp .done
+.invvpid: invvpid rax, [0x520]
+	jmp .done
+.vmread_memory: vmread [0x538], rax
+	jmp .done
+.vmwrite_memory: vmwrite rax, [0x510]
+	jmp .done
+.set_cr0: mov cr0, rax
+	jmp .done
+.set_cr4: mov cr4, rax
+	jmp .done
+.wrmsr:	mov rdx, rcx
+	shr rdx, 32
+	xchg eax, ecx
+	wrmsr
+	jmp .done
+.rdmsr:	mov ecx, eax
+	rdmsr
+	shl rdx, 32
+	or rdx, rax
+	mov [0x538], rdx
+	jmp .done
+.shadowed: mov ax, ss
+	mov ss, ax
+	vmlaunch
+	jmp .done
+.far:	mov rax, 1 << 62	; not canonical
+	vmptrld [rax]
+	jmp .done
+.fill:	mov rdx, [rax]		; so many pairs of field and value from there on
+	vmwrite rdx, [rax + 8]
+	jbe .done
+	add rax, 16
+	dec rcx
+	jnz .fill
+	vmptrst [0x538]		; flags of one that has not failed
+	jmp .done
+.done:	pushfq
+	pop qword [0x530]
+	jmp g_vmx
+align 16
+; handlers of exceptions, at g_vmx_fault, 8 bytes each, and where VM exits go
+global g_vmx_fault, g_vmx_exit
+g_vmx_fault:
+%assign vector 0
+%rep 32
+	push byte vector
+	jmp near .fault
+	align 8
+%assign vector vector + 1
+%endrep
+.fault:	pop rax
+	mov [0x540], eax
+	jmp g_vmx
+g_vmx_exit:
+	mov dword [0x544], 1
+	mov [0x548], rax
+	jmp g_vmx
+g_vmx_end:
+bits 16
+
 section .note.GNU-stack noalloc noexec nowrite progbits

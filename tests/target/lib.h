@@ -341,6 +341,8 @@ void test_dirty(void);
 void test_large(void);
 void test_guest_ends(void);
 void test_bad_entry(void);
+void test_vmx(void);
+void test_no_vmx(void);
 void test_spoilt(void);
 void test_guest_smp(void);
 void test_sched(void);

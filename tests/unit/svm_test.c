@@ -3,8 +3,8 @@
  * AMD-V: what of a fresh VMCB exits, bit by bit, and what an entry does about flushes and NMIs. The
  * CPU is a function of ours. svm.c is included, since what it knows of CPUs is its own.
  * links: tests/unit/rest.c hv/svm/event.c hv/svm/state.c hv/svm/decode.c hv/svm/tcg.c
- * hv/guest/hvm.c hv/guest/inject.c hv/svm/nested.c hv/svm/nested_exit.c hv/svm/nested_npt.c
- * hv/svm/nested_rules.c hv/svm/nested_state.c hv/mm/pt.c hv/emul/walk.c
+ * hv/guest/hvm.c hv/guest/inject.c hv/svm/nested.c hv/guest/shadow.c hv/svm/nested_exit.c
+ * hv/svm/nested_npt.c hv/svm/nested_rules.c hv/svm/nested_state.c hv/mm/pt.c hv/emul/walk.c
  */
 #include "hv/svm/svm.c"
 #include "hv/cpu/apic.h"

@@ -2,7 +2,8 @@
 /*
  * VT-x: injection, a debugger's steps, CR0 and CR4. The VMCS is an array of ours, for which the
  * files that access it are included.
- * links: tests/unit/rest.c hv/vmx/caps.c hv/guest/hvm.c hv/guest/inject.c
+ * links: tests/unit/rest.c hv/vmx/caps.c hv/vmx/nested_rules.c hv/vmx/vmcs12.c hv/guest/hvm.c
+ * hv/guest/inject.c
  */
 #include <string.h>
 
@@ -36,6 +37,21 @@ u64 pt_frames_end, test_direct_base;
 void apic_send_ipi(u32 apic_id, u8 vector)
 {
 	ipis++;
+}
+
+bool vmx_nested_takes(struct vcpu *v, enum hvm_event_kind k)
+{
+	return false;
+}
+
+bool vmx_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
+{
+	return true;
+}
+
+int shadow_translate(struct vcpu *v, u64 access, u64 *at)
+{
+	return 0;
 }
 
 int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
@@ -248,7 +264,7 @@ static void test_step_irqs(void)
 static void test_crs(void)
 {
 	vcpu = (struct vcpu){.arch = &arch};
-	vmx_write_cr_masks();
+	vmx_write_cr_masks(&vcpu);
 	CHECK(vmcs[VMCS_CR0_MASK] == (CR0_NE | CR0_NW | CR0_CD), "CR0: NE, NW and CD are ours");
 	CHECK(vmcs[VMCS_CR4_MASK] == (~CR4_ALWAYS | CR4_VMXE | CR4_MCE | CR4_OSXSAVE),
 	      "CR4: all that not every guest may set, VMXE, MCE and OSXSAVE");

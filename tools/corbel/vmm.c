@@ -441,8 +441,8 @@ static int check_host(struct start *s)
 	if (check_files(s->c) || find_vmm(s))
 		return -1;
 	if (s->c->nested && !can_nest())
-		warning("nestedhvm = 1: guests can have guests on AMD-V, with Corbel booted with "
-			"nested=on; this one cannot");
+		warning("nestedhvm = 1: guests can have guests with Corbel booted with nested=on; "
+			"this one cannot");
 	return 0;
 }
 

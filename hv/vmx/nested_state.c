@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A vCPU in VMX operation, saved and restored: CORBEL_STATE_NESTED. In guest mode its VMCS has the
+ * nested guest's state as it is then.
+ */
+#include "hv/vmx/nested_state.h"
+#include "hv/cpu/cpu.h"
+#include "hv/lib/string.h"
+#include "hv/vmx/nested_rules.h"
+#include "hv/vmx/nested_run.h"
+#include "hv/vmx/state.h"
+
+#define STATE_FLAGS (CORBEL_NESTED_GUEST_MODE | CORBEL_NESTED_PENDING)
+
+int vmx_nested_get_state(struct vcpu *v, struct corbel_nested *out)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	struct vmcs12 m;
+
+	if (!n)
+		return -EINVAL;
+	if (vmx_nested_is_leaving(v))
+		return -EAGAIN;
+	memset(out, 0, sizeof(*out));
+	out->vmxon_pa = n->vmxon;
+	out->vmcb_pa = n->current;
+	if (n->current == NOWHERE)
+		return 0;
+	memcpy(&m, &n->vmcs12, sizeof(m));
+	if (v->guest_mode) {
+		out->flags = CORBEL_NESTED_GUEST_MODE;
+		vmx_nested_save(v, &m);
+		vmcs12_set(&m, VMCS_ENTRY_INTR_INFO, n->inject);
+		vmcs12_set(&m, VMCS_ENTRY_ERROR, n->inject_error);
+		vmcs12_set(&m, VMCS_ENTRY_INSN_LEN, n->inject_len);
+		if (n->inject || n->entering)
+			out->flags |= CORBEL_NESTED_PENDING;
+	}
+	memcpy(out->vmcb, &m, sizeof(out->vmcb));
+	return 0;
+}
+
+/* What is in VMX operation, and what is current */
+static bool places_valid(struct vcpu *v, const struct corbel_nested *in)
+{
+	if (in->vmxon_pa == NOWHERE)
+		return in->vmcb_pa == NOWHERE && !in->flags;
+	return v->rights.vmx && vmx_nested_region_valid(in->vmxon_pa) &&
+	       in->vmcb_pa != in->vmxon_pa &&
+	       (in->vmcb_pa == NOWHERE ? !in->flags : vmx_nested_region_valid(in->vmcb_pa));
+}
+
+int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	struct vmcs12_limits limits = {
+	    .cr4 = v->rights.cr4, .efer = v->rights.efer, .addr_bits = GENMASK(phys_bits - 1, 0)};
+	struct vmcs12 m = {0};
+
+	if (!n || in->flags & ~(u64)STATE_FLAGS || in->flags == CORBEL_NESTED_PENDING ||
+	    !places_valid(v, in))
+		return -EINVAL;
+	memcpy(&m, in->vmcb, sizeof(in->vmcb));
+	limits.long_mode = vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64;
+	if (in->vmcb_pa != NOWHERE && m.revision != VMCS12_REVISION)
+		return -EINVAL;
+	if (in->flags &&
+	    (v->in_smm || vmcs12_refused(&m, &limits) || vmcs12_guest_refused(&m, &limits) >= 0))
+		return -EINVAL;
+	if (v->guest_mode)
+		vmx_nested_end(v);
+	n->vmxon = in->vmxon_pa;
+	n->current = in->vmcb_pa;
+	memcpy(&n->vmcs12, &m, sizeof(m));
+	hvm->set(v, HVM_CR0, hvm->get(v, HVM_CR0)); /* as VMXON */
+	vmx_nested_fix(v);
+	if (!in->flags)
+		return 0;
+	vmx_nested_begin(v, false);
+	n->entering = in->flags & CORBEL_NESTED_PENDING;
+	return 0;
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests of guests on VT-x, in Bochs with nested=on: KVM's own selftests of VMX, as far as they want what there is."""
+import os
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, ok
+
+SLOWER = 10  # than QEMU
+
+
+class Bochs(Machine):
+    def __init__(self):
+        super().__init__('VMX', life=850)
+        self.command = ['tests/bochs', build_file('bochs-vmx.iso'), '--mem', '1024', '--ips', '100000000']
+
+    def wait(self, pattern, seconds):
+        return super().wait(pattern, seconds * SLOWER)
+
+
+def selftests():
+    with Bochs() as m:
+        m.prompt()
+        before = m.json('corbel info --json')
+        for name in m.out_of('ls /selftests').split():
+            status, out = m.sh(f'/selftests/{name} > /run/out 2>&1; S=$?; tail -n 12 /run/out | cut -c 1-180; (exit $S)', 60)
+            ok(status == 0, name, out)
+        after = m.json('corbel info --json')
+        for key in 'vms', 'vcpus', 'pool_free_bytes':
+            ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')
+
+
+main(selftests)

@@ -1,0 +1,807 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nested guests on VT-x: what a VMCS must be and asks for, that an entry has all of the
+ * hypervisor's controls and host state whatever the guest's VMCS says, and whose exits are whose.
+ * The VMCS is an array of ours, for which the files that access it are included; the CPU is a
+ * function; memory is real: p2m, pool and page tables are linked.
+ * links: tests/unit/rest.c hv/vmx/caps.c hv/vmx/decode.c hv/vmx/nested_rules.c hv/vmx/vmcs12.c
+ * hv/guest/shadow.c hv/guest/hvm.c hv/guest/inject.c hv/emul/walk.c hv/mm/p2m.c hv/mm/pt.c
+ * hv/mm/pool.c hv/mm/frame.c
+ */
+#include "hv/lib/asm.h"
+#include "hv/vmx/vmx.h"
+
+static u64 vmcs[0x7000];
+#define vmcs_read(f)	   vmcs[f]
+#define vmcs_write(f, v)   ((void)(vmcs[f] = (v)))
+#define rdmsr_safe(m, to)  (*(to) = 0)
+#define wrmsr_safe(m, val) ((void)(val))
+#define read_cr2()	   0ull
+#define write_cr2(val)	   ((void)(val))
+#undef READ_DR
+#undef WRITE_DR
+#define READ_DR(n)	 DR6_ONES
+#define WRITE_DR(n, val) ((void)(val))
+#include "hv/vmx/event.c"
+#include "hv/vmx/state.c"
+#include "hv/vmx/vmx.c"
+#include "hv/vmx/nested.c"
+#include "hv/vmx/nested_area.c"
+#include "hv/vmx/nested_ept.c"
+#include "hv/vmx/nested_run.c"
+#include "hv/vmx/nested_state.c"
+#include "p2m_fake.h"
+
+u32 phys_bits = 40;
+u8 vmx_exit[1];
+static struct vmx_cpu vmx_cpu0;
+static struct vcpu vcpu;
+static struct vcpu_emul emul;
+static struct fetched fetched;
+static struct vmx_vcpu arch;
+static u32 virtual_apic[PAGE_SIZE / sizeof(u32)];
+static u64 operand; /* in memory */
+static int irq = -1;
+static u32 accepted, invepts;
+
+/* What the CPU does at this entry, and what it found. */
+static void (*cpu_does)(void);
+static u64 seen[0x7000];
+
+bool vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched)
+{
+	memcpy(seen, vmcs, sizeof(seen));
+	vmcs[VMCS_EXIT_REASON] = EXIT_EXT_INTR;
+	vmcs[VMCS_IDT_INFO] = vmcs[VMCS_QUALIFICATION] = vmcs[VMCS_EXIT_INTR_INFO] = 0;
+	vmcs[VMCS_ENTRY_INTR_INFO] &= ~EVT_VALID;
+	if (cpu_does)
+		cpu_does();
+	return true;
+}
+
+void vmx_invept(u64 type, u64 eptp)
+{
+	invepts++;
+}
+
+void vmx_invvpid(u64 type, u16 vpid)
+{
+}
+
+int vmx_on(hpa_t region)
+{
+	return 0;
+}
+
+int vmcs_alloc(struct vcpu *v, u64 b)
+{
+	return 0;
+}
+
+void vmcs_free(struct vcpu *v)
+{
+}
+
+void vmcs_log_refusal(const char *insn)
+{
+}
+
+#define UNUSED_OPS(X)                                                                              \
+	X(load)                                                                                    \
+	X(put)                                                                                     \
+	X(give_back)
+#define X(name)                                                                                    \
+	void vmx_##name(struct vcpu *v)                                                            \
+	{                                                                                          \
+	}
+UNUSED_OPS(X)
+#undef X
+
+bool vmx_borrow(struct vcpu *v)
+{
+	return true;
+}
+
+void vmx_dump(struct vcpu *v)
+{
+}
+
+void irq_handle(u8 vector)
+{
+}
+
+void irq_window(void)
+{
+}
+
+void vmx_quirk_controls(struct vmx_controls *c)
+{
+}
+
+void vmx_quirk_reset(void)
+{
+}
+
+u32 vmx_quirk_event(struct vcpu *v, u32 info)
+{
+	return info;
+}
+
+u64 policy_cr4_mask(void)
+{
+	return CR4_PAE | CR4_PGE;
+}
+
+bool cr_write(struct vcpu *v, u8 cr, u64 val)
+{
+	vmx_set(v, cr ? HVM_CR4 : HVM_CR0, val);
+	return true;
+}
+
+int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	*val = 0x1000 + msr;
+	return msr == 0x9999 ? -EINVAL : 0;
+}
+
+static u64 written[2];
+
+int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	written[0] = msr;
+	written[1] = val;
+	return msr == 0x9999 ? -EINVAL : 0;
+}
+
+int lapic_pending(struct vcpu *v)
+{
+	return irq;
+}
+
+void lapic_accept(struct vcpu *v, u8 vector)
+{
+	accepted = vector;
+	irq = -1;
+}
+
+int lapic_read(struct vcpu *v, u32 offset, u64 *val)
+{
+	*val = 0;
+	return 0;
+}
+
+u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
+{
+	return 0;
+}
+
+int guest_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write, struct guest_fault *f)
+{
+	return p2m_copy(&v->vm->p2m, gpa(at), buf, len, write) ? -EAGAIN : 0;
+}
+
+bool mmio_is_device(const struct vcpu *v, u64 at, const struct pt_leaf *leaf, bool write)
+{
+	return guest_has_device(leaf, write);
+}
+
+void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
+{
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+}
+
+int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f)
+{
+	*linear = 0;
+	return 0;
+}
+
+int vcpu_access_linear(struct vcpu *v, u64 linear, void *buf, u32 len, u64 access,
+		       struct guest_fault *f)
+{
+	if (access & WALK_WRITE)
+		memcpy(&operand, buf, MIN(len, 8u));
+	else
+		memcpy(buf, &operand, MIN(len, 8u));
+	return 0;
+}
+
+int vcpu_fetch(struct vcpu *v, struct guest_fault *f)
+{
+	return 0;
+}
+
+u64 debug_get_dr(struct vcpu *v, u32 n)
+{
+	return vmx_get(v, n == 7 ? HVM_DR7 : HVM_DR6);
+}
+
+void debug_set_dr(struct vcpu *v, u32 n, u64 val)
+{
+	if (n == 7)
+		vmx_set(v, HVM_DR7, val);
+}
+
+int vm_promise_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	return pool_promise(a, pages);
+}
+
+void vm_retract_apart(struct vm *vm, struct account *a, u64 pages)
+{
+	pool_retract(a, pages);
+}
+
+/* ---- rules ---- */
+
+static u64 dice(void)
+{
+	return (u64)random() << 62 ^ (u64)random() << 31 ^ (u64)random();
+}
+
+/* A CPU that has everything. */
+static const struct vmx_msrs all_caps = {.basic = BASIC_TRUE,
+					 .pin = 0xffffffff00000016,
+					 .proc = 0xffffffff04006172,
+					 .proc2 = 0xffffffff00000000,
+					 .exit = 0xffffffff00036dfb,
+					 .entry = 0xffffffff000011fb,
+					 .ept_vpid = ~0ull};
+
+static void test_layout(void)
+{
+	static struct vmcs12 m;
+	u32 wrong = 0, fields = 0;
+
+	CHECK(vmcs12_has(VMCS_PIN_CONTROLS) && vmcs12_has(VMCS_EPTP + 1) &&
+		  !vmcs12_has(VMCS_PIN_CONTROLS + 1) && !vmcs12_has(VMCS_VIRTUAL_APIC) &&
+		  !vmcs12_has(BIT(32) | VMCS_EPTP) && !vmcs12_has(BIT(12) | VMCS_EPTP),
+	      "a field is there by all bits of its encoding");
+	for (u32 f = 0; f < 0x8000; f++) {
+		if (!vmcs12_has(f))
+			continue;
+		fields++;
+		memset(&m, 0, sizeof(m));
+		vmcs12_set(&m, f, ~0ull);
+		wrong += m.revision || m.reserved || m.launched || !vmcs12_get(&m, f);
+		for (u32 g = 0; g < 0x8000; g++)
+			wrong += vmcs12_has(g) && (g | 1) != (f | 1) && vmcs12_get(&m, g);
+	}
+	CHECK(!wrong && fields > 130, "no two of the %u fields lie over each other", fields);
+	memset(&m, 0, sizeof(m));
+	*(u64 *)((u8 *)&m + 120) = 0x1122334455667788;
+	*(u16 *)((u8 *)&m + 994) = 0x18;
+	*(u32 *)((u8 *)&m + 812) = 48;
+	CHECK(vmcs12_get(&m, VMCS_EPTP) == 0x1122334455667788 &&
+		  vmcs12_get(&m, VMCS_HOST_TR_SEL) == 0x18 &&
+		  vmcs12_get(&m, VMCS_EXIT_REASON) == 48,
+	      "they lie where KVM has them");
+}
+
+static void test_controls(void)
+{
+	u32 wrong = 0;
+	struct vmcs12 m = {0};
+
+	for (u32 i = 0; i < 100000; i++) {
+		u32 ours = dice(), its = dice(), got;
+
+		vmcs12_set(&m, VMCS_PROC_CONTROLS, its);
+		vmcs12_set(&m, VMCS_PROC2_CONTROLS, dice());
+		got = vmcs12_proc(&m, ours);
+		wrong += (got & ours) != ours || got & ~(ours | its);
+		/* nothing that lets the nested guest do more than its host asks for */
+		wrong += (got ^ ours) & (PROC_TPR_SHADOW | PROC_MSR_BITMAP | PROC_IO_BITMAPS |
+					 PROC_SECONDARY | PROC_TSC_OFFSET);
+		its = vmcs12_its_proc2(&m);
+		got = vmcs12_proc2(&m, ours);
+		wrong += (ours & ~got &
+			  ~(PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES | PROC2_DIRECT)) != 0;
+		wrong += (got & ~ours & ~(PROC2_TABLES | PROC2_WBINVD)) != 0;
+		wrong += got & PROC2_DIRECT;
+		wrong += got & ~its & (PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES);
+	}
+	CHECK(!wrong,
+	      "an entry has all controls of the hypervisor's, and of the guest's only exits");
+}
+
+static void test_offer(void)
+{
+	u64 val, must, may;
+	u32 wrong = 0;
+
+	for (u32 i = 0; i < 17; i++)
+		wrong += nested_cap(MSR_VMX_BASIC + i, CR4_VMXE, &val) != 0;
+	CHECK(!wrong && nested_cap(MSR_VMX_BASIC + 17, 0, &val) < 0, "MSRs up to TRUE_ENTRY");
+	for (u32 i = 0; i < 4; i++) {
+		nested_cap(MSR_VMX_BASIC + 13 + i, 0, &val);
+		must = (u32)val;
+		may = val >> 32;
+		nested_cap(MSR_VMX_BASIC + 1 + i, 0, &val);
+		wrong += must & ~may || (u32)val & ~may || must & ~val || val >> 32 != may;
+	}
+	CHECK(!wrong, "what must be one may be");
+	nested_cap(MSR_VMX_BASIC + 14, 0, &val);
+	CHECK(!(val >> 32 & (PROC_TPR_SHADOW | BIT(27) | BIT(17))), "no TPR shadow, no trap flag");
+	nested_cap(MSR_VMX_BASIC + 13, 0, &val);
+	CHECK(!(val >> 32 & (PIN_TIMER | PIN_POSTED)), "no timer, nothing posted");
+	nested_cap(MSR_VMX_BASIC + 11, 0, &val);
+	CHECK(!(val >> 32 & ~(PROC2_EPT | PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
+			      PROC2_UNRESTRICTED | PROC2_INVPCID)),
+	      "and no other secondary control");
+}
+
+static void test_owners(void)
+{
+	static const u8 always[] = {2,	9,  10, 11, 13, 18, 19, 20, 21,
+				    22, 23, 24, 25, 26, 27, 50, 53, 55},
+			never[] = {1, 3, 5, 6, 41, 43, 45, 48, 49, 52, 56, 60, 74, 75},
+			asked[] = {7, 8, 12, 14, 15, 16, 29, 36, 39, 40, 46, 47, 51, 54, 58};
+	struct vmcs12 none = {0}, all = {0};
+	u32 wrong = 0;
+
+	vmcs12_set(&all, VMCS_PROC_CONTROLS, ~0u & ~(PROC_IO_BITMAPS | PROC_MSR_BITMAP));
+	vmcs12_set(&all, VMCS_PROC2_CONTROLS, ~0u);
+	for (u32 i = 0; i < ARRAY_SIZE(always); i++)
+		wrong += vmcs12_owner(&none, always[i], 0, 0, 0) != NESTED_GUESTS;
+	for (u32 i = 0; i < ARRAY_SIZE(never); i++)
+		wrong += vmcs12_owner(&all, never[i], 0, 0, 0) != NESTED_OURS;
+	for (u32 i = 0; i < ARRAY_SIZE(asked); i++)
+		wrong += vmcs12_owner(&none, asked[i], 0, 0, 0) != NESTED_OURS ||
+			 vmcs12_owner(&all, asked[i], 0, 0, 0) != NESTED_GUESTS;
+	CHECK(!wrong, "an exit is the guest's always, never, or by its control");
+	vmcs12_set(&all, VMCS_EXCEPTIONS, ~0u);
+	CHECK(vmcs12_owner(&all, 0, 0, 0, EVT_VALID | 2 << 8 | 2) == NESTED_OURS &&
+		  vmcs12_owner(&all, 0, 0, 0, EVT_VALID | 3 << 8 | VEC_MC) == NESTED_OURS &&
+		  vmcs12_owner(&all, 0, 0, 0, EVT_VALID | 3 << 8 | VEC_GP) == NESTED_GUESTS &&
+		  vmcs12_owner(&none, 0, 0, 0, EVT_VALID | 3 << 8 | VEC_GP) == NESTED_OURS,
+	      "the machine's NMIs and machine checks are never the guest's");
+	CHECK(vmcs12_owner(&none, EXIT_RDMSR, 0, 0, 0) == NESTED_GUESTS &&
+		  vmcs12_owner(&none, EXIT_IO, 0, 0, 0) == NESTED_OURS,
+	      "without bitmaps all MSRs are its, and ports by the control");
+	vmcs12_set(&all, VMCS_PROC_CONTROLS, ~0u);
+	CHECK(vmcs12_owner(&all, EXIT_WRMSR, 0, 0, 0) == NESTED_BY_MAP &&
+		  vmcs12_owner(&all, EXIT_IO, 0, 0, 0) == NESTED_BY_MAP,
+	      "with them, by these");
+}
+
+/* An EPT entry gives no right that it has not. */
+static void test_ept_entries(void)
+{
+	u32 wrong = 0, good = 0;
+
+	for (u32 i = 0; i < 200000; i++) {
+		u64 e = dice();
+		u32 level = 1 + i % 4;
+		bool bad, large = level > 1 && e & BIT(7);
+		u64 pte;
+
+		if (i & 4) /* likely ones */
+			e = (e & ~GENMASK(6, 3)) | (level == 1 || large ? 6 << 3 : 0);
+		pte = vmcs12_ept_as_pte(e, level, &bad);
+		if (!(e & 7)) {
+			wrong += pte || bad;
+			continue;
+		}
+		wrong += !(e & 1) && !bad;
+		wrong += level == 4 && large && !bad;
+		if (bad)
+			continue;
+		good++;
+		wrong += !(pte & 1) || !(pte & 2) == !!(e & 2) || !(pte >> 63) != !!(e & 4);
+		wrong += (pte ^ e) & GENMASK(51, 12) || (level > 1 && (pte ^ e) & BIT(7));
+	}
+	CHECK(!wrong && good > 10000, "EPT entries are read as what they allow");
+}
+
+/* ---- the machine ---- */
+
+#define VMCS_GFN 2ull
+#define ON_GFN	 3ull
+#define FIRST	 0x800ull /* pfn of gfn 0 */
+#define RAM_GFNS 16ull
+
+static struct hvm_ops ops;
+
+static void *mem(u64 gfn)
+{
+	return hpa_to_virt(hpa((FIRST + gfn) << PAGE_SHIFT));
+}
+
+static void begin(void)
+{
+	struct vmx_controls ctl = {.proc = PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_MONITOR |
+					   PROC_RDPMC | PROC_IO_BITMAPS | PROC_MSR_BITMAP |
+					   PROC_SECONDARY | PROC_TPR_SHADOW,
+				   .pin = PIN_EXT_INTR | PIN_NMI | PIN_VNMI,
+				   .proc2 = PROC2_EPT | PROC2_UNRESTRICTED | PROC2_VPID |
+					    PROC2_RDTSCP | PROC2_INVPCID | PROC2_WBINVD,
+				   .exit = EXIT_HOST_64 | EXIT_LOAD_EFER | EXIT_LOAD_PAT,
+				   .entry = ENTRY_LOAD_DEBUG | ENTRY_LOAD_EFER | ENTRY_LOAD_PAT,
+				   .invept_single = true};
+
+	start_guest(&pt_ept);
+	for (u64 gfn = 0; gfn < RAM_GFNS; gfn++) {
+		memset(mem(gfn), 0, PAGE_SIZE);
+		BUG_ON(p2m_map(&guest.p2m, gfn, FIRST + gfn, 0, RIGHTS));
+	}
+	ops = vmx_ops;
+	hvm = &ops;
+	hvm_caps = (struct hvm_caps){.flags = HVM_CAP_NESTED};
+	vmx_ctl = ctl;
+	this_cpu()->vmx = &vmx_cpu0;
+	guest.io_map = hpa_to_virt(hpa(0x6000));
+	guest.msr_map = hpa_to_virt(hpa(0xa000));
+	vmx_all_msrs = NULL;
+	BUG_ON(vmx_nested_setup());
+	memset(vmcs, 0, sizeof(vmcs));
+	arch =
+	    (struct vmx_vcpu){.virtual_apic = virtual_apic, .proc = ctl.proc, .proc2 = ctl.proc2};
+	vcpu = (struct vcpu){
+	    .vm = &guest, .p2m = &guest.p2m, .arch = &arch, .emul = &emul, .user_irq = -1};
+	emul.insn = &fetched;
+	fetched.insn = (struct insn){.has_mem = true};
+	vmx_cpu0.loaded = NULL;
+	vmx_cpu0.current = &vcpu;
+	vcpu.rights.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+	vcpu.rights.cr4 = CR4_PAE | CR4_PGE | CR4_VMXE;
+	vcpu.rights.vmx = true;
+	BUG_ON(vmx_nested_init(&vcpu));
+	vmx_nested_reset(&vcpu);
+	vmcs[VMCS_EXCEPTIONS] = HVM_OUR_EXCEPTIONS;
+	for (u32 f = VMCS_HOST_ES_SEL; f <= VMCS_HOST_TR_SEL; f += 2)
+		vmcs[f] = 0x7700 + f;
+	for (u32 f = VMCS_HOST_CR0; f <= VMCS_HOST_RIP; f += 2)
+		vmcs[f] = 0x77000000 + f;
+	vmcs[VMCS_HOST_EFER] = vmcs[VMCS_HOST_PAT] = 0x7777;
+	vmcs[VMCS_EXIT_CONTROLS] = ctl.exit;
+	vmcs[VMCS_PIN_CONTROLS] = ctl.pin;
+	vmcs[VMCS_GUEST_CS_AR] = AR_L;
+	vmx_write_cr_masks(&vcpu);
+	vmx_set(&vcpu, HVM_EFER, EFER_LME | EFER_LMA);
+	vmx_set(&vcpu, HVM_CR4, CR4_PAE | CR4_VMXE);
+	vmx_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG | CR0_NE);
+	vcpu.feature_control = FEATURE_LOCK | FEATURE_VMX;
+	vcpu.rip = 0x5000;
+	cpu_does = NULL;
+	irq = -1;
+	*(u32 *)mem(ON_GFN) = *(u32 *)mem(VMCS_GFN) = VMCS12_REVISION;
+}
+
+static void end(void)
+{
+	vmx_nested_destroy(&vcpu);
+	CHECK(destroy_guest(), "nothing is left of it");
+}
+
+/* -> an exception's vector, or 0xff */
+static u32 insn(u32 reason, u64 at)
+{
+	struct vm_exit x = {.reason = VMEXIT_VMX_SVM_INSN, .raw = reason, .insn_len = 3};
+
+	operand = at;
+	vcpu.exception.pending = false;
+	vmx_nested_ops.insn(&vcpu, &x);
+	return vcpu.exception.pending ? vcpu.exception.vector : 0xff;
+}
+
+static bool failed(void)
+{
+	return vcpu.rflags & (FAIL_INVALID | FAIL_VALID);
+}
+
+static struct vmcs12 *m12(void)
+{
+	return &vmx_nested(&vcpu)->vmcs12;
+}
+
+static void put12(u32 field, u64 val)
+{
+	vmcs12_set(m12(), field, val);
+}
+
+#define PROC_MIN 0x4006172ull
+
+/* In VMX operation, with a VMCS that can be launched. */
+static void begin_on(void)
+{
+	begin();
+	insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT);
+	insn(EXIT_VMPTRLD, VMCS_GFN << PAGE_SHIFT);
+	put12(VMCS_PIN_CONTROLS, 0x16);
+	put12(VMCS_PROC_CONTROLS, PROC_MIN);
+	put12(VMCS_EXIT_CONTROLS, 0x36dfb | EXIT_HOST_64);
+	put12(VMCS_ENTRY_CONTROLS, 0x11fb | ENTRY_GUEST_64);
+	put12(VMCS_LINK_POINTER, ~0ull);
+	put12(VMCS_GUEST_CR0, CR0_PE | CR0_PG | CR0_NE);
+	put12(VMCS_GUEST_CR4, CR4_PAE | CR4_VMXE);
+	put12(VMCS_GUEST_RIP, 0x1111);
+	put12(VMCS_GUEST_RFLAGS, 2);
+	put12(VMCS_HOST_CR0, CR0_PE | CR0_PG | CR0_NE);
+	put12(VMCS_HOST_CR4, CR4_PAE | CR4_VMXE);
+	put12(VMCS_HOST_CS_SEL, 8);
+	put12(VMCS_HOST_TR_SEL, 24);
+	put12(VMCS_HOST_RIP, 0x2222);
+}
+
+static struct vm_exit run_to(void (*what)(void))
+{
+	struct vm_exit x;
+
+	cpu_does = what;
+	vmx_cpu0.loaded = &vcpu;
+	if (!(vcpu.guest_mode && vmx_nested_ops.event(&vcpu)))
+		vcpu_deliver_events(&vcpu);
+	vmx_run(&vcpu, &x);
+	vmx_cpu0.loaded = NULL;
+	return x;
+}
+
+static void does_cpuid(void)
+{
+	vmcs[VMCS_EXIT_REASON] = EXIT_CPUID;
+	vmcs[VMCS_GUEST_RIP] = 0x3333;
+}
+
+static void does_hlt(void)
+{
+	vmcs[VMCS_EXIT_REASON] = EXIT_HLT;
+}
+
+static void test_insns(void)
+{
+	begin();
+	CHECK(insn(EXIT_VMXOFF, 0) == VEC_UD, "outside of VMX operation VMXOFF is #UD");
+	vcpu.rights.vmx = false;
+	CHECK(insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT) == VEC_UD, "without VMX so is VMXON");
+	vcpu.rights.vmx = true;
+	vcpu.in_smm = true;
+	CHECK(insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT) == VEC_UD, "or in SMM");
+	vcpu.in_smm = false;
+	vmcs[VMCS_GUEST_SS_AR] = FIELD_PREP(AR_DPL, 3);
+	CHECK(insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT) == VEC_GP, "a program's is #GP");
+	vmcs[VMCS_GUEST_SS_AR] = 0;
+	vcpu.feature_control = FEATURE_LOCK;
+	CHECK(insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT) == VEC_GP, "so is one that is switched off");
+	vcpu.feature_control |= FEATURE_VMX;
+	CHECK(insn(EXIT_GETSEC, 0) == VEC_UD && insn(EXIT_ENCLS, 0) == VEC_UD,
+	      "what exits beside those is #UD");
+	insn(EXIT_VMXON, BIT(40));
+	CHECK(failed() && vmx_nested(&vcpu)->vmxon == NOWHERE, "a region beyond all is refused");
+	CHECK(insn(EXIT_VMXON, ON_GFN << PAGE_SHIFT) == 0xff && !failed() &&
+		  vcpu.fixed_cr4 == CR4_VMXE && vmcs[VMCS_CR0_MASK] & CR0_PG,
+	      "VMXON, and CR0 and CR4 are fixed");
+	insn(EXIT_VMPTRLD, BIT(40) | VMCS_GFN << PAGE_SHIFT);
+	CHECK(failed() && vmx_nested(&vcpu)->current == NOWHERE, "a VMCS beyond all is refused");
+	insn(EXIT_VMPTRLD, ON_GFN << PAGE_SHIFT);
+	CHECK(failed(), "or where VMXON's region is");
+	*(u32 *)mem(VMCS_GFN) = 1;
+	insn(EXIT_VMPTRLD, VMCS_GFN << PAGE_SHIFT);
+	CHECK(failed(), "or of another revision");
+	*(u32 *)mem(VMCS_GFN) = VMCS12_REVISION;
+	insn(EXIT_VMPTRLD, VMCS_GFN << PAGE_SHIFT);
+	CHECK(!failed(), "VMPTRLD");
+	p2m_unmap(&guest.p2m, VMCS_GFN, 1);
+	insn(EXIT_VMCLEAR, VMCS_GFN << PAGE_SHIFT);
+	CHECK(vcpu.stop_reason == CORBEL_EXIT_MEM_FAULT && vmx_nested(&vcpu)->current != NOWHERE,
+	      "memory that dom0 has to bring is waited for");
+	vmx_nested_ops.off(&vcpu);
+	CHECK(vmx_nested(&vcpu)->vmxon == NOWHERE && !vcpu.fixed_cr4 && !vcpu.fixed_cr0,
+	      "a VMM that clears CR4.VMXE ends VMX operation");
+	end();
+}
+
+/* Whatever the guest's VMCS says, the hypervisor's are there. */
+static void test_entry(void)
+{
+	u64 ours[0x7000];
+	u32 wrong = 0;
+
+	begin_on();
+	memcpy(ours, vmcs, sizeof(ours));
+	put12(VMCS_EXCEPTIONS, BIT(VEC_GP));
+	put12(VMCS_CR0_MASK, CR0_TS);
+	put12(VMCS_CR0_SHADOW, CR0_TS);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && vcpu.rip == 0x1111, "VMLAUNCH enters the nested guest");
+	run_to(NULL);
+	for (u32 f = VMCS_HOST_ES_SEL; f <= VMCS_HOST_TR_SEL; f += 2)
+		wrong += seen[f] != ours[f];
+	for (u32 f = VMCS_HOST_CR0; f <= VMCS_HOST_RIP; f += 2)
+		wrong += seen[f] != ours[f];
+	CHECK(!wrong && seen[VMCS_HOST_EFER] == 0x7777 && seen[VMCS_HOST_PAT] == 0x7777,
+	      "the host state is the hypervisor's");
+	CHECK(seen[VMCS_PIN_CONTROLS] == vmx_ctl.pin && seen[VMCS_EXIT_CONTROLS] == vmx_ctl.exit &&
+		  seen[VMCS_PROC_CONTROLS] == (vmx_ctl.proc | (PROC_MIN & PROC_HLT)) &&
+		  seen[VMCS_PROC2_CONTROLS] == (vmx_ctl.proc2 & ~(PROC2_RDTSCP | PROC2_INVPCID)),
+	      "so are its controls");
+	CHECK(seen[VMCS_EXCEPTIONS] == (HVM_OUR_EXCEPTIONS | BIT(VEC_GP)),
+	      "exceptions exit for either");
+	CHECK(*(u64 *)hpa_to_virt(hpa(seen[VMCS_MSR_BITMAP])) == ~0ull, "all MSRs exit");
+	CHECK((seen[VMCS_CR0_MASK] & CR0_MASK) == CR0_MASK && seen[VMCS_CR0_MASK] & CR0_TS &&
+		  seen[VMCS_CR0_SHADOW] & CR0_TS &&
+		  (seen[VMCS_CR4_MASK] & cr4_mask()) == cr4_mask(),
+	      "bits of CR0 and CR4 are held back for either");
+	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == guest.p2m.pt.root.v, "its memory is the guest's");
+	CHECK(vmcs[VMCS_EXCEPTIONS] == HVM_OUR_EXCEPTIONS &&
+		  vmcs[VMCS_PROC_CONTROLS] == vmx_ctl.proc && !(vmcs[VMCS_CR0_MASK] & CR0_TS) &&
+		  !(vmcs[VMCS_CR0_SHADOW] & CR0_TS),
+	      "after the exit only the hypervisor's are left");
+	CHECK(run_to(does_hlt).reason == VMEXIT_HLT && vcpu.guest_mode,
+	      "what the guest has not asked for is not its own");
+	CHECK(run_to(does_cpuid).reason == VMEXIT_IRQ_WINDOW && !vcpu.guest_mode &&
+		  vcpu.rip == 0x2222 && vmcs12_get(m12(), VMCS_EXIT_REASON) == EXIT_CPUID &&
+		  vmcs12_get(m12(), VMCS_GUEST_RIP) == 0x3333,
+	      "what it has is told by its VMCS, and it goes on where that says");
+	run_to(NULL);
+	CHECK(seen[VMCS_MSR_BITMAP] == virt_to_hpa(guest.msr_map).v &&
+		  seen[VMCS_EXCEPTIONS] == HVM_OUR_EXCEPTIONS &&
+		  seen[VMCS_PROC2_CONTROLS] == vmx_ctl.proc2,
+	      "its own entries are as before");
+	end();
+}
+
+/* Tables of one page each, for the first 2 MiB */
+#define EPT_ROOT 8ull
+
+static void test_shadow_root(void)
+{
+	u64 gen;
+
+	begin_on();
+	for (u64 i = 0; i < 3; i++)
+		*(u64 *)mem(EPT_ROOT + i) = (EPT_ROOT + i + 1) << PAGE_SHIFT | 7;
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_SECONDARY);
+	put12(VMCS_PROC2_CONTROLS, PROC2_EPT);
+	put12(VMCS_EPTP, EPT_ROOT << PAGE_SHIFT | EPTP_WB_WALK_4);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && vcpu.nested_paging, "VMLAUNCH with EPT");
+	run_to(NULL);
+	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == vcpu.shadow->pt.root.v &&
+		  vcpu.shadow->pt.root.v != guest.p2m.pt.root.v,
+	      "the nested guest's memory is the shadow's");
+	gen = vcpu.shadow->gen;
+	p2m_unmap(&guest.p2m, 14, 1);
+	invepts = 0;
+	run_to(NULL);
+	CHECK(vcpu.shadow->gen != gen && invepts == 1 &&
+		  (seen[VMCS_EPTP] & PAGE_MASK) == vcpu.shadow->pt.root.v,
+	      "it follows the VM's memory, with a flush");
+	run_to(does_cpuid);
+	run_to(NULL);
+	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == guest.p2m.pt.root.v && invepts == 2,
+	      "outside of guest mode the guest has its own, with a flush");
+	end();
+}
+
+static void test_events(void)
+{
+	begin_on();
+	put12(VMCS_PIN_CONTROLS, 0x16 | PIN_EXT_INTR | PIN_NMI | PIN_VNMI);
+	put12(VMCS_EXIT_CONTROLS, 0x36dfb | EXIT_HOST_64 | EXIT_ACK_INTR);
+	put12(VMCS_ENTRY_INTR_INFO, EVT_VALID | 3 << 8 | VEC_UD);
+	insn(EXIT_VMLAUNCH, 0);
+	irq = 0x55;
+	CHECK(!vmx_nested_ops.event(&vcpu), "an injection comes first");
+	run_to(NULL);
+	CHECK(seen[VMCS_ENTRY_INTR_INFO] == (EVT_VALID | 3 << 8 | VEC_UD), "it is in the entry");
+	CHECK(vcpu.irq_injected == false && irq == 0x55, "and nothing else is");
+	CHECK(vmx_nested_ops.event(&vcpu) && !vcpu.guest_mode && accepted == 0x55 &&
+		  vmcs12_get(m12(), VMCS_EXIT_REASON) == EXIT_EXT_INTR &&
+		  vmcs12_get(m12(), VMCS_EXIT_INTR_INFO) == (EVT_VALID | 0x55),
+	      "then an interrupt ends guest mode");
+	insn(EXIT_VMRESUME, 0);
+	vcpu.nmi_pending = true;
+	CHECK(vmx_nested_ops.event(&vcpu) && vcpu.nmi_masked && !vcpu.nmi_pending,
+	      "an NMI does, and masks others");
+	insn(EXIT_VMRESUME, 0);
+	vcpu.nmi_pending = true;
+	CHECK(!vmx_nested_ops.event(&vcpu) && vcpu.guest_mode, "which wait");
+	run_to(NULL);
+	CHECK(!(seen[VMCS_PROC_CONTROLS] & PROC_NMI_WINDOW),
+	      "without a window, which would be open");
+	CHECK(vmx_nested_ops.holds_smi(&vcpu), "in guest mode an SMI waits");
+	vcpu.nmi_pending = false;
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 8);
+	CHECK(!vmx_nested_ops.event(&vcpu), "an exception is the nested guest's");
+	put12(VMCS_EXCEPTIONS, BIT(VEC_GP));
+	CHECK(vmx_nested_ops.event(&vcpu) && !vcpu.exception.pending &&
+		  vmcs12_get(m12(), VMCS_EXIT_INTR_INFO) ==
+		      (EVT_VALID | EVT_HAS_ERROR | 3 << 8 | VEC_GP) &&
+		  vmcs12_get(m12(), VMCS_EXIT_INTR_ERROR) == 8,
+	      "or the guest's, if it has asked for it");
+	end();
+}
+
+static void test_areas(void)
+{
+	struct vmx_area *area = mem(5);
+
+	begin_on();
+	area[0] = (struct vmx_area){.index = 0x174, .value = 0x99};
+	put12(VMCS_ENTRY_MSR_LOADS, 1);
+	put12(VMCS_ENTRY_MSR_LOAD, 5 << PAGE_SHIFT);
+	put12(VMCS_EXIT_MSR_STORES, 1);
+	put12(VMCS_EXIT_MSR_STORE, (5 << PAGE_SHIFT) + 32);
+	area[2].index = 0x175;
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && written[0] == 0x174 && written[1] == 0x99, "MSRs are loaded");
+	p2m_unmap(&guest.p2m, 5, 1);
+	run_to(does_cpuid);
+	CHECK(vcpu.guest_mode && vcpu.complete && vcpu.stop_reason == CORBEL_EXIT_MEM_FAULT,
+	      "an exit whose area has gone stops for it");
+	vcpu.stop_reason = 0;
+	p2m_map(&guest.p2m, 5, FIRST + 5, 0, RIGHTS);
+	vcpu.complete(&vcpu);
+	CHECK(!vcpu.guest_mode && area[2].value == 0x1175, "and stores MSRs then");
+	for (u32 i = 0; i < 4; i++) {
+		static const u32 bad[] = {0x9999, MSR_FS_BASE, MSR_GS_BASE, MSR_X2APIC + 8};
+
+		area[0].index = bad[i];
+		insn(EXIT_VMRESUME, 0);
+		CHECK(!vcpu.guest_mode && vcpu.rip == 0x2222 &&
+			  vmcs12_get(m12(), VMCS_EXIT_REASON) ==
+			      (EXIT_ENTRY_FAILED | EXIT_BAD_MSR) &&
+			  vmcs12_get(m12(), VMCS_QUALIFICATION) == 1,
+		      "MSR %x fails the entry", bad[i]);
+	}
+	end();
+}
+
+static void test_state(void)
+{
+	static struct corbel_nested s, wrong;
+
+	begin_on();
+	CHECK(!vmx_nested_get_state(&vcpu, &s) && !s.flags && s.vmxon_pa == ON_GFN << PAGE_SHIFT &&
+		  s.vmcb_pa == VMCS_GFN << PAGE_SHIFT,
+	      "the state of a guest in VMX operation");
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(NULL);
+	vcpu.rip = 0x4444;
+	CHECK(!vmx_nested_get_state(&vcpu, &s) && s.flags == CORBEL_NESTED_GUEST_MODE &&
+		  vmcs12_get((void *)s.vmcb, VMCS_GUEST_RIP) == 0x4444,
+	      "and in guest mode, with what its guest is then");
+	vmx_nested_off(&vcpu);
+	CHECK(!vmx_nested_set_state(&vcpu, &s) && vcpu.guest_mode && vcpu.rip == 0x4444,
+	      "is restored");
+#define WRONG(change, what)                                                                        \
+	do {                                                                                       \
+		wrong = s;                                                                         \
+		change;                                                                            \
+		CHECK(vmx_nested_set_state(&vcpu, &wrong) == -EINVAL, "not " what);                \
+	} while (0)
+	WRONG(wrong.flags |= CORBEL_NESTED_GIF, "with a flag of SVM");
+	WRONG(wrong.vmxon_pa = NOWHERE, "in guest mode without VMXON");
+	WRONG(wrong.vmcb_pa = NOWHERE, "or without a VMCS");
+	WRONG(wrong.vmxon_pa += 8, "with a region that is not aligned");
+	WRONG(wrong.vmcb_pa = BIT(40), "or beyond all");
+	WRONG(wrong.vmcb_pa = wrong.vmxon_pa, "or both at one place");
+	WRONG(wrong.vmcb[0] ^= 1, "with another revision");
+	WRONG(vmcs12_set((void *)wrong.vmcb, VMCS_PIN_CONTROLS, 0),
+	      "with controls that are refused");
+	WRONG(vmcs12_set((void *)wrong.vmcb, VMCS_HOST_CR4, CR4_PAE), "or host state");
+	WRONG(vmcs12_set((void *)wrong.vmcb, VMCS_GUEST_CR4, BIT(63)), "or guest state");
+	vcpu.rights.vmx = false;
+	WRONG((void)0, "without VMX");
+	end();
+}
+
+int main(void)
+{
+	arena_init(256 * MB);
+	srandom(7);
+	nested_rules_setup(&all_caps, &(struct vmx_controls){.proc2 = ~0u});
+	test_layout();
+	test_controls();
+	test_offer();
+	test_owners();
+	test_ept_entries();
+	test_insns();
+	test_entry();
+	test_shadow_root();
+	test_events();
+	test_areas();
+	test_state();
+	return test_end();
+}
