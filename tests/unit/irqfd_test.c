@@ -258,6 +258,43 @@ static void test_resample(void)
 	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
 }
 
+static u32 reading; /* atomic: 1, a reader is in the list; 2, it is to go */
+
+static void *reader(void *arg)
+{
+	rcu_read_lock();
+	__atomic_store_n(&reading, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&reading, __ATOMIC_SEQ_CST) == 1)
+		sched_yield();
+	rcu_read_unlock();
+	return NULL;
+}
+
+/* It goes while an acknowledgement may be reading the list that it was in. */
+static void test_reader(void)
+{
+	pthread_t t;
+	u32 held;
+
+	begin();
+	kernel_open(0);
+	kernel_open(1);
+	CHECK(!change(0, 9, KVM_IRQFD_FLAG_RESAMPLE, 1), "one that is acknowledged");
+	pthread_create(&t, NULL, reader, NULL);
+	while (!__atomic_load_n(&reading, __ATOMIC_SEQ_CST))
+		sched_yield();
+	kernel_close(0);
+	nanosleep(&(struct timespec){0, 100000000}, NULL);
+	held = __atomic_load_n(&kernel_live, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&reading, 2, __ATOMIC_SEQ_CST);
+	pthread_join(t, NULL);
+	flush_workqueue(cb_wq);
+	CHECK(held > kernel_live && list_empty(&vm.irqfds),
+	      "what an acknowledgement may be reading is not freed meanwhile");
+	kernel_close(1);
+	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+}
+
 static void test_posting(void)
 {
 	begin();
@@ -356,6 +393,7 @@ int main(void)
 	test_edge();
 	test_refusals();
 	test_resample();
+	test_reader();
 	test_posting();
 	test_fight();
 	kernel_stop_worker(cb_wq);

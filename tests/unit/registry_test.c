@@ -134,6 +134,9 @@ static void test_doorbells(void)
 	cb_registry_scan();
 	CHECK(!rung(0) && rung(1) == 1, "which hears of its own");
 	cb_event_del_doorbell(same);
+	rings(same);
+	cb_registry_scan();
+	CHECK(!rung(1), "one that has gone is not signalled");
 	kernel_close(0);
 	kernel_close(1);
 	CHECK(!kernel_live, "nothing stays");
