@@ -453,8 +453,7 @@ static void note_rights(struct vcpu *v)
 	v->rights.efer = EFER_SCE;
 	if (edx & CPUID_X1D_LM)
 		v->rights.efer |= EFER_LME | EFER_LMA;
-	if (edx & CPUID_X1D_NX)
-		v->rights.efer |= EFER_NXE;
+	v->rights.efer |= edx & CPUID_X1D_NX ? EFER_NXE : 0;
 	v->rights.efer |= edx & CPUID_X1D_FFXSR ? EFER_FFXSR : 0;
 	v->rights.vmx = hvm_has_nested_vmx() && one->ecx & CPUID_1C_VMX && !v->vm->is_dom0;
 	v->rights.cr4 |= v->rights.vmx ? CR4_VMXE : 0;
