@@ -641,16 +641,28 @@ static void test_entry(void)
 	end();
 }
 
-/* Tables of one page each, for the first 2 MiB */
+/* Tables of one page each, for the first 2 MiB; a page of the nested guest's, and the guest's gfn
+ * of it */
 #define EPT_ROOT 8ull
+#define ITS_PAGE 5ull
+#define ITS_GFN	 14ull
+
+static void reads_its_page(void)
+{
+	vmcs[VMCS_EXIT_REASON] = EXIT_EPT_VIOLATION;
+	vmcs[VMCS_QUALIFICATION] = QUAL_EPT_READ;
+	vmcs[VMCS_GUEST_PHYSICAL] = ITS_PAGE << PAGE_SHIFT;
+}
 
 static void test_shadow_root(void)
 {
+	struct pt_leaf leaf;
 	u64 gen;
 
 	begin_on();
 	for (u64 i = 0; i < 3; i++)
 		*(u64 *)mem(EPT_ROOT + i) = (EPT_ROOT + i + 1) << PAGE_SHIFT | 7;
+	((u64 *)mem(EPT_ROOT + 3))[ITS_PAGE] = ITS_GFN << PAGE_SHIFT | 7 | 6 << 3;
 	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_SECONDARY);
 	put12(VMCS_PROC2_CONTROLS, PROC2_EPT);
 	put12(VMCS_EPTP, EPT_ROOT << PAGE_SHIFT | EPTP_WB_WALK_4);
@@ -660,13 +672,18 @@ static void test_shadow_root(void)
 	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == vcpu.shadow->pt.root.v &&
 		  vcpu.shadow->pt.root.v != guest.p2m.pt.root.v,
 	      "the nested guest's memory is the shadow's");
+	run_to(reads_its_page);
+	pt_lookup(&vcpu.shadow->pt, ITS_PAGE, &leaf);
+	CHECK(vcpu.guest_mode && leaf.kind == PT_LEAF, "which has what it has read");
 	gen = vcpu.shadow->gen;
-	p2m_unmap(&guest.p2m, 14, 1);
+	p2m_unmap(&guest.p2m, ITS_GFN, 1);
 	invepts = 0;
 	run_to(NULL);
 	CHECK(vcpu.shadow->gen != gen && invepts == 1 &&
 		  (seen[VMCS_EPTP] & PAGE_MASK) == vcpu.shadow->pt.root.v,
 	      "it follows the VM's memory, with a flush");
+	pt_lookup(&vcpu.shadow->pt, ITS_PAGE, &leaf);
+	CHECK(leaf.kind != PT_LEAF, "and has nothing more of what was taken from that");
 	run_to(does_cpuid);
 	run_to(NULL);
 	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == guest.p2m.pt.root.v && invepts == 2,
