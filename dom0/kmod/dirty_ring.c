@@ -15,6 +15,7 @@
 
 #include <linux/sched/signal.h>
 #include <linux/sort.h>
+#include <linux/vmalloc.h>
 
 #define RING_RESERVED 64u  /* entries left when user space is told that a ring is full */
 #define RESET_BATCH   512u /* pages sorted, and taken from the guest, at a time */

@@ -97,17 +97,23 @@ static int event_cpu_down(unsigned int cpu)
 	return 0;
 }
 
+#ifdef CB_SYSCORE_DATA
+#define SYSCORE_ARG void *data
+#else
+#define SYSCORE_ARG void
+#endif
+
 /*
  * The last CPU's part of a sleep, others are offline. Linux switches its clock and its APIC off,
  * and another kernel would be taken to have come if an event were still bound.
  */
-static int unbind_last(void)
+static int unbind_last(SYSCORE_ARG)
 {
 	HC2(EVENT_BIND, per_cpu(x86_cpu_to_apicid, smp_processor_id()), 0);
 	return 0;
 }
 
-static void bind_again(void)
+static void bind_again(SYSCORE_ARG)
 {
 	unsigned int cpu = smp_processor_id();
 	u8 vector = irqd_cfg(irq_get_irq_data(per_cpu(event_irq, cpu)))->vector;
@@ -123,6 +129,11 @@ static struct syscore_ops sleep_ops = {
     .suspend = unbind_last,
     .resume = bind_again,
 };
+#ifdef CB_SYSCORE_DATA
+static struct syscore sleep_hook = {.ops = &sleep_ops};
+#define register_syscore_ops(ops)   register_syscore(&sleep_hook)
+#define unregister_syscore_ops(ops) unregister_syscore(&sleep_hook)
+#endif
 
 static int map_events(void)
 {
