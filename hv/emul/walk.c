@@ -14,6 +14,7 @@
 #define PTE_A	 BIT(5)
 #define PTE_D	 BIT(6)
 #define PTE_PS	 BIT(7)
+#define PTE_G	 BIT(8)
 #define PTE_NX	 BIT(63)
 #define PTE_PKEY GENMASK(62, 59)
 
@@ -87,6 +88,7 @@ static bool is_leaf(const struct walk_env *w, const struct paging *p, u32 level,
 static u64 reserved_bits(const struct walk_env *w, const struct paging *p, u32 level, bool leaf)
 {
 	bool large = leaf && level > 1;
+	u64 reserved = p->reserved;
 
 	if (p->size == 4) {
 		u32 pse_width = MAX(MIN(w->maxphyaddr, 40), 32);
@@ -95,11 +97,13 @@ static u64 reserved_bits(const struct walk_env *w, const struct paging *p, u32 l
 	}
 	if (p->pae && level == 3)
 		return p->reserved | PTE_NX | GENMASK(2, 1) | GENMASK(8, 5);
+	if (level > 2 && !leaf && w->global_reserved)
+		reserved |= PTE_G;
 	if (level > 3)
-		return p->reserved | PTE_PS;
+		reserved |= PTE_PS;
 	if (large) /* 12 is PAT */
-		return p->reserved | GENMASK(shift_of(p, level) - 1, 13);
-	return p->reserved;
+		reserved |= GENMASK(shift_of(p, level) - 1, 13);
+	return reserved;
 }
 
 static u64 leaf_address(const struct paging *p, const struct path *t, u64 linear)

@@ -8,6 +8,7 @@ struct walk_env {
 	u64 cr0, cr3, cr4, efer, rflags;
 	u32 cpl;
 	u32 maxphyaddr;
+	bool global_reserved; /* AMD: bit 8 of entries of 4- and 5-level tables that map no page */
 	u32 pkru;
 	void *ctx;
 	int (*read)(void *ctx, u64 gpa, void *buf, u32 len); /* 0, or negative: p2m miss */

@@ -24,6 +24,14 @@ void vcpu_shutdown(struct vcpu *v)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_SHUTDOWN);
 }
 
+void vcpu_trap_step(struct vcpu *v)
+{
+	if (likely(!(v->rflags & RFLAGS_TF)))
+		return;
+	hvm->set(v, HVM_DR6, hvm->get(v, HVM_DR6) | DR6_BS);
+	vcpu_inject_exception(v, VEC_DB, false, 0);
+}
+
 void vcpu_retire(struct vcpu *v)
 {
 	v->rflags &= ~RFLAGS_RF;
@@ -31,10 +39,7 @@ void vcpu_retire(struct vcpu *v)
 		hvm->set(v, HVM_SHADOW, 0);
 	if (unlikely(v->debug.control) && debug_retired(v))
 		return;
-	if (unlikely(v->rflags & RFLAGS_TF)) {
-		hvm->set(v, HVM_DR6, hvm->get(v, HVM_DR6) | DR6_BS);
-		vcpu_inject_exception(v, VEC_DB, false, 0);
-	}
+	vcpu_trap_step(v);
 }
 
 /* #DE, #TS, #NP, #SS, #GP */

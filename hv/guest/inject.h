@@ -32,6 +32,8 @@ void vcpu_deliver_events(struct vcpu *v);
 /* Could an interrupt be taken at the next entry? */
 bool vcpu_can_take_irq(struct vcpu *v);
 
+/* An instruction is done that was a step: #DB if the guest's RFLAGS.TF is set. */
+void vcpu_trap_step(struct vcpu *v);
 /*
  * An instruction is done: the interrupt shadow before it ends, and a single-stepping guest gets its
  * #DB.

@@ -180,8 +180,8 @@ struct part {
 	}
 static const struct part vmrun_reads[] = {VMCB_PART(exits, reserved_0e0),
 					  VMCB_PART(seg, reserved_698)};
-/* from TLB_CONTROL on */
-static const struct part vmexit_writes[] = {VMCB_PART(tlb_control, reserved_0e0),
+/* Not TLB_CONTROL: who leaves it set wants a flush each time. */
+static const struct part vmexit_writes[] = {VMCB_PART(vintr, reserved_0e0),
 					    VMCB_PART(seg, fs),
 					    VMCB_PART(gdtr, ldtr),
 					    VMCB_PART(idtr, tr),
@@ -260,7 +260,7 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 	out->int_state = s->vmcb->int_state & SVM_INT_SHADOW;
 	out->next_rip = s->vmcb->next_rip;
 	out->eventinj = 0;
-	out->tlb_control = out->insn_len = 0;
+	out->insn_len = 0;
 	svm_nested_end(v);
 	load_state(v, &n->l1, pat);
 	debug_set_dr(v, 7, DR7_ONE);
@@ -268,6 +268,7 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 	/* what else was on its way was on its way to the nested guest */
 	v->exception.pending = v->irq_injected = v->nmi_injected = false;
 	vcpu_note(v, DUE_LOOK);
+	vcpu_trap_step(v); /* APM "VMRUN and TF/RF Bits in EFLAGS": behind VMRUN, so here */
 	write_back(v);
 }
 
@@ -316,9 +317,14 @@ static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 				       .addr_bits = GENMASK(phys_bits - 1, 0),
 				       .paging = s->vmcb->cr0 & CR0_PG};
 	int err = copy_parts(v, at, &n->vmcb12, vmrun_reads, ARRAY_SIZE(vmrun_reads), false);
+	u64 pdptes[4] = {0};
 
 	if (err == -EINVAL)
 		vcpu_inject_gp(v);
+	if (!err && svm_vmcb_loads_pdptes(&n->vmcb12) &&
+	    nested_copy(v, n->vmcb12.cr3 & GENMASK(31, 5), pdptes, sizeof(pdptes), false) ==
+		-EAGAIN)
+		return;
 	if (err)
 		return;
 	v->rip += x->insn_len;
@@ -330,13 +336,14 @@ static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 	save_state(v, &n->l1);
 	n->at = at;
 	s->watch &= ~WATCH_NO_GIF;
-	if (svm_vmcb_valid(&n->vmcb12, &limits)) {
+	if (svm_vmcb_valid(&n->vmcb12, &limits) && svm_pdptes_valid(pdptes, limits.addr_bits)) {
 		svm_nested_begin(v, true);
 		return;
 	}
 	n->vmcb12.exitcode = ~0ull;
 	n->vmcb12.exitinfo1 = n->vmcb12.exitinfo2 = n->vmcb12.exitintinfo = 0;
 	s->watch |= WATCH_NO_GIF;
+	vcpu_trap_step(v);
 	write_back(v);
 }
 
@@ -381,11 +388,16 @@ static void set_gif(struct vcpu *v, bool on, const struct vm_exit *x)
 	vcpu_skip(v, x->insn_len);
 }
 
-/* APM "VMRUN" and the others: #UD in SMM, without EFER.SVME or protected mode, #GP for programs. */
+/*
+ * APM "VMRUN" and the others: #UD in SMM, without EFER.SVME or protected mode, #GP for programs.
+ * A nested guest has those that its VMM lets through, but for CLGI: GIF is not kept while it runs.
+ */
 static bool insn_allowed(struct vcpu *v, u64 code)
 {
-	if (!svm_of(v)->svme || v->guest_mode || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
-	    v->rflags & RFLAGS_VM || code == SVM_EXIT_SKINIT) {
+	bool no_use = code == SVM_EXIT_SKINIT || (v->guest_mode && code == SVM_EXIT_CLGI);
+
+	if (!svm_of(v)->svme || no_use || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
+	    v->rflags & RFLAGS_VM) {
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		return false;
 	}

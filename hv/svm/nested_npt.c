@@ -9,7 +9,7 @@
 #define NPF_USER  BIT(2)
 
 /* Of CR4 and EFER of the guest what its nested tables depend on. */
-#define ROOT_CR4  (CR4_PAE | CR4_PSE)
+#define ROOT_CR4  (CR4_PAE | CR4_PSE | CR4_SMEP) /* the last for error codes */
 #define ROOT_EFER (EFER_LMA | EFER_NXE)
 
 void svm_nested_flush(struct vcpu *v)
@@ -65,6 +65,7 @@ int svm_nested_walk(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 
 	    .efer = n->root_efer,
 	    .cpl = 3, /* each access is a user's: APM "Nested versus Guest Page Faults" */
 	    .maxphyaddr = phys_bits,
+	    .global_reserved = true,
 	    .ctx = v,
 	    .read = npt_read,
 	    .cmpxchg = look ? NULL : npt_cmpxchg,

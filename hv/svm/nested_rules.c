@@ -3,8 +3,9 @@
 #include "hv/svm/nested_rules.h"
 #include "hv/cpu/cpu.h"
 
-#define MSRPM_BYTES 0x2000u
-#define IOPM_BYTES  0x3000u
+/* of the maps what is looked at; the low bits of their addresses are ignored */
+#define MSRPM_BYTES 0x2000
+#define IOPM_BYTES  0x2001
 /* Types of events beside enum hvm_event_kind */
 #define EVT_SOFTWARE 4
 
@@ -23,8 +24,8 @@ static bool controls_valid(const struct vmcb *m, const struct nested_limits *l)
 {
 	if (!(m->int4 & SVM_INT4_VMRUN) || !m->asid || !event_valid(m->eventinj))
 		return false;
-	/* the maps' low bits are ignored */
-	if (m->msrpm > l->addr_bits - MSRPM_BYTES + 1 || m->iopm > l->addr_bits - IOPM_BYTES + 1)
+	if ((m->msrpm & PAGE_MASK) > l->addr_bits - MSRPM_BYTES ||
+	    (m->iopm & PAGE_MASK) > l->addr_bits - IOPM_BYTES)
 		return false;
 	if (!(m->np_control & SVM_NP_ENABLE))
 		return true;
@@ -38,11 +39,12 @@ static bool registers_valid(const struct vmcb *m, const struct nested_limits *l)
 	if (!(m->efer & EFER_SVME) || m->efer & ~l->efer || m->cr4 & ~l->cr4)
 		return false;
 	if (m->cr0 >> 32 || m->dr6 >> 32 || m->dr7 >> 32 ||
-	    (m->cr0 & (CR0_CD | CR0_NW)) == CR0_NW || (m->cr0 & (CR0_PG | CR0_PE)) == CR0_PG)
+	    (m->cr0 & (CR0_CD | CR0_NW)) == CR0_NW || (m->cr0 & (CR0_PG | CR0_PE)) == CR0_PG ||
+	    m->cr3 & ~l->addr_bits)
 		return false;
 	if (!is_long)
 		return true;
-	if (m->cr3 & ~l->addr_bits || !(m->cr4 & CR4_PAE))
+	if (!(m->cr4 & CR4_PAE))
 		return false;
 	return (m->cs.attrib & (VMCB_ATTR_L | VMCB_ATTR_DB)) != (VMCB_ATTR_L | VMCB_ATTR_DB);
 }
@@ -50,6 +52,22 @@ static bool registers_valid(const struct vmcb *m, const struct nested_limits *l)
 bool svm_vmcb_valid(const struct vmcb *m, const struct nested_limits *l)
 {
 	return controls_valid(m, l) && registers_valid(m, l);
+}
+
+bool svm_vmcb_loads_pdptes(const struct vmcb *m)
+{
+	return !(m->np_control & SVM_NP_ENABLE) && m->cr0 & CR0_PG && m->cr4 & CR4_PAE &&
+	       !(m->efer & EFER_LME);
+}
+
+bool svm_pdptes_valid(const u64 *pdptes, u64 addr_bits)
+{
+	u64 reserved = ~addr_bits | GENMASK(8, 5) | GENMASK(2, 1);
+
+	for (u32 i = 0; i < 4; i++)
+		if (pdptes[i] & 1 && pdptes[i] & reserved)
+			return false;
+	return true;
 }
 
 /* Codes follow the bits of the intercept words. */
@@ -75,7 +93,8 @@ bool svm_vmcb_wants(const struct vmcb *m, u32 code)
 	case SVM_EXIT_INTR / 32:
 		return m->int3 & BIT(bit);
 	case SVM_EXIT_VMRUN / 32:
-		return m->int4 & SVM_INT4_ALL & BIT(bit);
+		/* which no guest has: #UD comes before the intercept */
+		return code != SVM_EXIT_SKINIT && m->int4 & SVM_INT4_ALL & BIT(bit);
 	}
 	return false;
 }

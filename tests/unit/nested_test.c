@@ -123,11 +123,11 @@ static void test_valid(void)
 	CHECK(svm_vmcb_valid(&m, &limits) && !svm_vmcb_valid(&m, &unpaged),
 	      "nested paging, if the guest pages itself");
 	m = good();
-	m.iopm = GENMASK(39, 0) - 0x2fff;
-	m.msrpm = GENMASK(39, 0) - 0x1fff;
-	CHECK(svm_vmcb_valid(&m, &limits), "maps may end where addresses do");
-	BAD(m.iopm = GENMASK(39, 0) - 0x2ffe, "ports' map beyond");
-	BAD(m.msrpm = GENMASK(39, 0) - 0x1ffe, "MSRs' map beyond");
+	m.iopm = GENMASK(39, 0) - 0x2fff + 0xffe;
+	m.msrpm = GENMASK(39, 0) - 0x2fff + 0xffe;
+	CHECK(svm_vmcb_valid(&m, &limits), "maps may end before addresses do, low bits are nothing");
+	BAD(m.iopm = GENMASK(39, 0) - 0x1fff, "ports' map beyond");
+	BAD(m.msrpm = GENMASK(39, 0) - 0x1fff, "MSRs' map beyond");
 	BAD(m.int4 = (u32)~SVM_INT4_VMRUN, "VMRUN not intercepted");
 	BAD(m.asid = 0, "ASID 0");
 	BAD(m.efer &= ~EFER_SVME, "no SVME");
@@ -138,6 +138,7 @@ static void test_valid(void)
 	BAD(m.cr0 |= CR0_NW, "NW without CD");
 	BAD(m.cr0 |= BIT(32), "CR0's upper half");
 	BAD(m.cr3 = BIT(40), "CR3 beyond");
+	BAD((m.cr3 = BIT(40), m.efer = EFER_SVME), "CR3 beyond in other modes");
 	BAD(m.dr6 = BIT(32), "DR6's upper half");
 	BAD(m.dr7 = BIT(63), "DR7's upper half");
 	BAD(m.cs.attrib |= VMCB_ATTR_DB, "code of two sizes");
@@ -178,9 +179,38 @@ static void test_wants(void)
 		}
 		wrong += bits != svm_vmcb_wants(&all, code);
 	}
-	CHECK(!wrong && codes == 128 + 14,
+	CHECK(!wrong && codes == 128 + 13,
 	      "an exit is the guest's by the intercept bit that has its code, and no other");
 	CHECK(svm_vmcb_wants(&(struct vmcb){}, SVM_EXIT_INVALID), "a failed VMRUN always is");
+	CHECK(!svm_vmcb_wants(&(struct vmcb){.int4 = ~0u}, SVM_EXIT_SKINIT),
+	      "SKINIT never is: it is #UD, since no guest has it");
+}
+
+static void test_pdptes(void)
+{
+	struct vmcb m = good();
+	u32 wrong = 0;
+
+	m.efer &= ~(EFER_LME | EFER_LMA);
+	CHECK(svm_vmcb_loads_pdptes(&m), "PAE's top level is loaded");
+	m.np_control = SVM_NP_ENABLE;
+	CHECK(!svm_vmcb_loads_pdptes(&m), "not with nested paging");
+	m.np_control = 0;
+	m.cr4 = 0;
+	CHECK(!svm_vmcb_loads_pdptes(&m), "nor without PAE");
+	m = good();
+	CHECK(!svm_vmcb_loads_pdptes(&m), "nor in long mode");
+	for (u32 i = 0; i < 4; i++)
+		for (u32 bit = 0; bit < 64; bit++) {
+			u64 e[4] = {0x1001, 0x2001, 0x3001, 0x4001}, none[4] = {0};
+			bool fine = bit == 0 || bit == 3 || bit == 4 || (bit > 8 && bit < 40);
+
+			e[i] |= BIT(bit);
+			none[i] = BIT(bit);
+			wrong += svm_pdptes_valid(e, limits.addr_bits) != fine;
+			wrong += bit && !svm_pdptes_valid(none, limits.addr_bits);
+		}
+	CHECK(!wrong, "their reserved bits are refused, in those that are present");
 }
 
 static void test_small_rules(void)
@@ -374,7 +404,11 @@ static void test_insns(void)
 	CHECK(!svm_nested_ops.holds_smi(&vcpu), "an SMI need not wait");
 	begin();
 	insn(SVM_EXIT_VMRUN);
-	CHECK(insn(SVM_EXIT_VMLOAD) == VEC_UD, "the nested guest's own are #UD");
+	vmcb12()->star = 0x66;
+	CHECK(insn(SVM_EXIT_VMLOAD) == 0xff && arch.vmcb->star == 0x66 && vcpu.guest_mode,
+	      "the nested guest has VMLOAD where its VMM lets it through");
+	CHECK(insn(SVM_EXIT_STGI) == 0xff && vcpu.guest_mode, "and STGI");
+	CHECK(insn(SVM_EXIT_CLGI) == VEC_UD, "CLGI is #UD");
 	CHECK(!svm_nested_ops.holds_smi(&vcpu), "nor in guest mode");
 	begin();
 	vmcb12()->fs.base = BIT(47);
@@ -410,6 +444,43 @@ static void test_insns(void)
 	p2m_map(&guest.p2m, VMCB_GFN, FIRST + VMCB_GFN, 0, RIGHTS);
 	vcpu.complete(&vcpu);
 	CHECK(vmcb12()->exitcode == SVM_EXIT_VMMCALL, "and writes it then");
+	end();
+}
+
+/* Whoever steps over VMRUN has his #DB behind it, and PAE's entries are looked at. */
+static void test_vmrun(void)
+{
+	begin();
+	vmcb12()->int4 |= SVM_INT4_VMMCALL;
+	vmcb12()->tlb_control = SVM_TLB_FLUSH_ALL;
+	vcpu.rflags = RFLAGS_TF;
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff, "a step over VMRUN does not end in the nested guest");
+	run_to(does_vmmcall);
+	CHECK(!vcpu.guest_mode && vcpu.exception.pending && vcpu.exception.vector == VEC_DB &&
+		  svm_get(&vcpu, HVM_DR6) & DR6_BS,
+	      "but behind #VMEXIT");
+	CHECK(vmcb12()->tlb_control == SVM_TLB_FLUSH_ALL, "a flush asked for stays asked for");
+	begin();
+	vmcb12()->asid = 0;
+	vcpu.rflags = RFLAGS_TF;
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_DB && vmcb12()->exitcode == ~0ull,
+	      "or behind one that failed");
+	begin();
+	vmcb12()->efer = EFER_SVME;
+	vmcb12()->cs.attrib = 0;
+	vmcb12()->cr3 = 0x20 << PAGE_SHIFT | 0x20;
+	*(u64 *)(mem(0x20) + 0x38) = BIT(52) | 1;
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && !vcpu.guest_mode && vmcb12()->exitcode == ~0ull,
+	      "an entry of PAE's with a reserved bit is VMEXIT_INVALID");
+	*(u64 *)(mem(0x20) + 0x38) = 1;
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && vcpu.guest_mode, "without it is not");
+	begin();
+	vmcb12()->efer = EFER_SVME;
+	vmcb12()->cs.attrib = 0;
+	vmcb12()->cr3 = 0x20 << PAGE_SHIFT;
+	p2m_unmap(&guest.p2m, 0x20, 1);
+	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && !vcpu.guest_mode && missed == 1 && !vcpu.rip,
+	      "entries that dom0 has to bring are waited for");
 	end();
 }
 
@@ -658,6 +729,24 @@ static void test_bounds(void)
 		  vmcb12()->exitinfo2 == BIT(47) && vmcb12()->exitinfo1 == (BIT(32) | 4),
 	      "what the guest's tables have not is its fault to serve");
 	vcpu.exception.pending = false;
+	((u64 *)mem(N_ROOT))[0] |= BIT(8);
+	insn(SVM_EXIT_VMRUN);
+	fault_at = 20 << PAGE_SHIFT;
+	fault_info = BIT(2) | SVM_NPF_ID;
+	run_to(does_npf);
+	CHECK(!vcpu.guest_mode && vmcb12()->exitinfo1 == (BIT(32) | SVM_NPF_ID | 0xd),
+	      "bit 8 of an upper entry is reserved");
+	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME);
+	insn(SVM_EXIT_VMRUN);
+	run_to(does_npf);
+	CHECK(vmcb12()->exitinfo1 == (BIT(32) | 0xd), "without NX an error code has no fetch");
+	vcpu.rights.cr4 |= CR4_SMEP;
+	svm_set(&vcpu, HVM_CR4, CR4_PAE | CR4_SMEP);
+	insn(SVM_EXIT_VMRUN);
+	run_to(does_npf);
+	CHECK(vmcb12()->exitinfo1 == (BIT(32) | SVM_NPF_ID | 0xd), "with SMEP it has");
+	fault_info = BIT(2);
+	((u64 *)mem(N_ROOT))[0] &= ~BIT(8);
 	insn(SVM_EXIT_VMRUN);
 	fault_at = BIT(48) | 20 << PAGE_SHIFT;
 	run_to(does_npf);
@@ -671,9 +760,11 @@ int main(void)
 	arena_init(256 * MB);
 	test_valid();
 	test_wants();
+	test_pdptes();
 	test_small_rules();
 	test_intercepts();
 	test_insns();
+	test_vmrun();
 	test_smi();
 	test_events();
 	test_shadow();

@@ -100,6 +100,8 @@ static bool bit_reserved(const struct walk_env *w, enum mode m, u32 level, bool 
 		return bit == 1 || bit == 2 || (bit >= 5 && bit <= 8);
 	if (bit == 7)
 		return level >= 4;
+	if (bit == 8)
+		return w->global_reserved && level >= 3 && !large;
 	return large && bit >= 13 && bit <= (level == 2 ? 20u : 29u);
 }
 
@@ -248,6 +250,7 @@ static void random_env(struct walk_env *w, bool wide)
 	w->rflags = rnd();
 	w->cpl = rnd() % 4;
 	w->maxphyaddr = 32 + rnd() % 21;
+	w->global_reserved = chance(50);
 	w->pkru = chance(50) ? 0 : (u32)rnd();
 	w->read = mem_read;
 	w->cmpxchg = chance(90) ? mem_cmpxchg : NULL;
