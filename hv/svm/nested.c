@@ -390,14 +390,12 @@ static void set_gif(struct vcpu *v, bool on, const struct vm_exit *x)
 
 /*
  * APM "VMRUN" and the others: #UD in SMM, without EFER.SVME or protected mode, #GP for programs.
- * A nested guest has those that its VMM lets through, but for CLGI: GIF is not kept while it runs.
+ * A nested guest has those that its VMM lets through; GIF is its VMM's.
  */
 static bool insn_allowed(struct vcpu *v, u64 code)
 {
-	bool no_use = code == SVM_EXIT_SKINIT || (v->guest_mode && code == SVM_EXIT_CLGI);
-
-	if (!svm_of(v)->svme || no_use || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
-	    v->rflags & RFLAGS_VM) {
+	if (!svm_of(v)->svme || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
+	    v->rflags & RFLAGS_VM || code == SVM_EXIT_SKINIT) {
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		return false;
 	}
@@ -514,9 +512,7 @@ bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	const struct svm_nested *n = svm_nested(v);
 
-	if (!v->guest_mode) /* GIF is clear */
-		return false;
-	if (n->inject)
+	if (svm_of(v)->watch & WATCH_NO_GIF || n->inject)
 		return false;
 	if (k == HVM_INJ_NMI)
 		return !(n->vmcb12.int3 & SVM_INT3_NMI);
@@ -532,7 +528,7 @@ void svm_nested_window(struct vcpu *v, bool on)
 	struct svm_nested *n = svm_nested(v);
 	struct vmcb *m = svm_vmcb(v);
 
-	if (on && v->guest_mode && !n->masking) {
+	if (on && v->guest_mode && !n->masking && !(svm_of(v)->watch & WATCH_NO_GIF)) {
 		n->vintr = m->vintr;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;
@@ -558,8 +554,9 @@ static bool handle_event(struct vcpu *v)
 				 n->inject);
 		return true;
 	}
-	if (n->inject)
-		return false;				/* goes in first: svm_nested_inject() */
+	/* an injection goes in first: svm_nested_inject() */
+	if (n->inject || svm_of(v)->watch & WATCH_NO_GIF)
+		return false;
 	if (v->smi_pending && m->int3 & SVM_INT3_SMI) { /* held until here, and then until STGI */
 		svm_nested_leave(v, SVM_EXIT_SMI, 0, 0, 0);
 		return true;

@@ -62,10 +62,8 @@ bool svm_vmcb_loads_pdptes(const struct vmcb *m)
 
 bool svm_pdptes_valid(const u64 *pdptes, u64 addr_bits)
 {
-	u64 reserved = ~addr_bits | GENMASK(8, 5) | GENMASK(2, 1);
-
 	for (u32 i = 0; i < 4; i++)
-		if (pdptes[i] & 1 && pdptes[i] & reserved)
+		if (pdptes[i] & 1 && pdptes[i] & ~addr_bits)
 			return false;
 	return true;
 }

@@ -12,7 +12,10 @@ struct nested_limits {
 };
 /* APM "VMRUN Instruction", "Canonicalization and Consistency Checks". */
 bool svm_vmcb_valid(const struct vmcb *m, const struct nested_limits *l);
-/* Without nested paging VMRUN loads PAE's four entries of the top level, and looks at them. */
+/*
+ * Without nested paging VMRUN loads PAE's four entries of the top level, and looks at them: at
+ * addresses here, low bits are the walk's.
+ */
 bool svm_vmcb_loads_pdptes(const struct vmcb *m);
 bool svm_pdptes_valid(const u64 *pdptes, u64 addr_bits);
 /* Does a VMCB intercept such an exit? Not asked about ports, MSRs and nested page faults. */
