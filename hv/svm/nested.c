@@ -181,17 +181,13 @@ struct part {
 static const struct part vmrun_reads[] = {VMCB_PART(exits, reserved_0e0),
 					  VMCB_PART(seg, reserved_698)};
 /* Not TLB_CONTROL: who leaves it set wants a flush each time. */
-static const struct part vmexit_writes[] = {VMCB_PART(vintr, reserved_0e0),
-					    VMCB_PART(seg, fs),
-					    VMCB_PART(gdtr, ldtr),
-					    VMCB_PART(idtr, tr),
-					    VMCB_PART(cpl, reserved_4cc),
-					    VMCB_PART(efer, reserved_4d8),
-					    VMCB_PART(cr4, reserved_580),
-					    VMCB_PART(rsp, reserved_5e0),
-					    VMCB_PART(rax, star),
-					    VMCB_PART(cr2, reserved_648),
-					    VMCB_PART(g_pat, dbgctl)};
+static const struct part vmexit_writes[] = {
+    VMCB_PART(vintr, reserved_0e0), VMCB_PART(seg, fs),
+    VMCB_PART(gdtr, ldtr),	    VMCB_PART(idtr, tr),
+    VMCB_PART(cpl, reserved_4cc),   VMCB_PART(efer, reserved_4d8),
+    VMCB_PART(cr4, reserved_580),   VMCB_PART(rsp, reserved_5e0),
+    VMCB_PART(rax, star),	    VMCB_PART(cr2, reserved_648),
+    VMCB_PART(g_pat, dbgctl)};
 static const struct part vmload_state[] = {VMCB_PART(fs, gdtr), VMCB_PART(ldtr, idtr),
 					   VMCB_PART(tr, reserved_4a0), VMCB_PART(star, cr2)};
 
