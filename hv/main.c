@@ -94,18 +94,18 @@ static int enable_cpu(struct cpu *c)
 }
 
 /*
- * On the boot CPU's own stack. The order, and what stands behind it:
+ * On the boot CPU's own stack. The order, and why:
  *
- *   ACPI's tables	tell where clocks and CPUs are
- *   time		the APIC's timer is measured by the TSC, and time-outs are counted in it
- *   back end		its probe ends the boot before anything has been changed in the machine
- *   APIC		the timers arm it
- *   timers, scheduler	what enable_cpu() needs: it makes this CPU ready to run vCPUs
- *   hooks		panic() has virtualization to leave only now; p2ms are flushed on other CPUs
- *and keys are answered from here on other CPUs		they do all this for themselves, but run
- *nothing before dom0 has vCPUs dom0		one vCPU for each CPU that has come up; it is loaded
- *through the boot mappings the end of boot	boot mappings and screen are given up when nothing
- *uses them any more
+ *   - ACPI: its tables tell where clocks and CPUs are
+ *   - time: the APIC's timer is measured by the TSC, and time-outs are counted in it
+ *   - back end: its probe ends the boot before anything has been changed in the machine
+ *   - APIC: the timers arm it
+ *   - timers, scheduler: what enable_cpu() needs, which makes this CPU ready to run vCPUs
+ *   - hooks: only now has panic() virtualization to leave; from here on p2ms are flushed on
+ *     other CPUs, and keys are answered
+ *   - other CPUs: they do all this for themselves, but run nothing before dom0 has vCPUs
+ *   - dom0: one vCPU for each CPU that has come up; it is loaded through the boot mappings
+ *   - the end: boot mappings and screen are given up when nothing uses them any more
  */
 static void __noreturn main_rest(void)
 {

@@ -260,7 +260,7 @@ static void enable_apic(void)
 	if (wanted) {
 		base |= APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 		wrmsr(MSR_APIC_BASE, base);
-		wrmsr(MSR_APIC_BASE, base); /* Bochs 2.7 derives LDR at the second write only */
+		wrmsr(MSR_APIC_BASE, base); /* for an emulator: hv/guest/quirks.c */
 	} else if (!(base & APIC_BASE_X2APIC) || !wrmsr_safe(MSR_APIC_BASE, off)) {
 		wrmsr(MSR_APIC_BASE, off | APIC_BASE_ENABLE);
 	}

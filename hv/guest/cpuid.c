@@ -48,7 +48,7 @@ static const struct {
 	 CPUID_7B_AVX512CD | CPUID_7B_SHA | CPUID_7B_AVX512BW | CPUID_7B_AVX512VL},
     /*
      * Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered.
-     * OSPKE: see emulate_other().
+     * OSPKE: see apply_state().
      */
     {7, 0, ECX,
      CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |

@@ -153,7 +153,7 @@ void cr_handle_xsetbv(struct vcpu *v)
 {
 	u64 val = vcpu_edx_eax(v);
 
-	if (!(hvm->get(v, HVM_CR4) & CR4_OSXSAVE)) { /* QEMU 10 exits all the same */
+	if (!(hvm->get(v, HVM_CR4) & CR4_OSXSAVE)) { /* should not have exited: quirks.c */
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		return;
 	}

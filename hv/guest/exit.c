@@ -134,7 +134,7 @@ static void handle_machine_check(struct vcpu *v)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_BROKEN);
 }
 
-/* of the second map */
+/* Opcodes of the second map, and whole ModRM bytes */
 #define OP_GROUP7     0x01
 #define OP_RSM	      0xaa
 #define MODRM_VMCALL  0xc1

@@ -173,11 +173,10 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
 
 /* What the machine offers */
 struct hvm_caps {
-	u64 flags;	  /* HVM_CAP_x */
-	u8 tsc_frac;	  /* fraction bits of the TSC multiplier, 0: there is none */
-	u8 msr_map_order; /* size of vm->msr_map */
-	/* for the page-table format: highest level of a leaf, and flags that not all CPUs have */
-	const struct pt_format *p2m; /* one of pt.c's */
+	u64 flags;		     /* HVM_CAP_x */
+	u8 tsc_frac;		     /* fraction bits of the TSC multiplier, 0: there is none */
+	u8 msr_map_order;	     /* size of vm->msr_map */
+	const struct pt_format *p2m; /* of guests' maps: one of pt.c's */
 	bool p2m_1g;		     /* it may have leaves of 1 GiB */
 	u32 nested_pages;	     /* what vcpu_init() takes of the pool besides, for them */
 	u32 nested_edx;		     /* AMD: EDX of CPUID 0x8000000a, as they have it; else 0 */
@@ -201,12 +200,14 @@ static inline bool hvm_has_nested_vmx(void)
  *   vcpu_reset: controls and MSRs; registers are set by set().
  *   load, put: becomes current on this CPU (may have been elsewhere before), and no longer.
  *   borrow, give_back: access to a vCPU that is not loaded and that nobody else can load or borrow
- *     (vcpu_claim()), while another may be. False: it is loaded, here or elsewhere. May hold a lock
- * between. run: IF = 0 in and out; physical interrupts stay pending, or have been handled. State of
- * a vCPU that is loaded here or borrowed. Values to be set have been validated: is_paging: would an
- * instruction be fetched from p->next in the same way? set_tsc: v->tsc_offset has changed, or
- * v->tsc_mul of a vCPU that is not loaded. msr_x: MSRs that live in the back end's structure, EFER
- * excluded; -ENOENT: not one of them. can_inject: IF, shadow, NMI blocking, nothing injected yet.
+ *     (vcpu_claim()), while another may be. False: it is loaded, here or elsewhere. May hold a
+ *     lock between.
+ *   run: IF = 0 in and out; physical interrupts stay pending, or have been handled.
+ * State of a vCPU that is loaded here or borrowed. Values to be set have been validated:
+ *   is_paging: would an instruction be fetched from p->next in the same way?
+ *   set_tsc: v->tsc_offset has changed, or v->tsc_mul of a vCPU that is not loaded.
+ *   msr_x: MSRs that live in the back end's structure, EFER excluded; -ENOENT: not one of them.
+ *   can_inject: IF, shadow, NMI blocking, nothing injected yet.
  *   set_map: v->p2m is another, by v->in_smm.
  *   set_debug: INT3 exits; MOVs to and from debug registers exit, and no old trap is left.
  *   want_window: an exit as soon as one can be injected.

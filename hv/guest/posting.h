@@ -4,9 +4,10 @@
  * by the vCPU's descriptor, which is lapic.irr and what follows: VT-d specification "Posted
  * Interrupt Descriptor".
  *
- *   loaded in a CPU     VEC_POSTED to that CPU: inside the guest it takes them in by itself;
- * outside the handler notes DUE_IRQ in no CPU           VEC_WAKE to the CPU that had it last, or
- * where posting began: the handler looks through those that wait there, notes DUE_IRQ and wakes
+ *   - loaded in a CPU: VEC_POSTED to that CPU. Inside the guest the CPU takes them in by itself;
+ *     outside the handler notes DUE_IRQ.
+ *   - in no CPU: VEC_WAKE to the CPU that had it last, or where posting began. The handler looks
+ *     through those that wait there, notes DUE_IRQ and wakes.
  *
  * The unit sets a bit of IRR, then ON, and tells only if that was clear. So who is told clears ON
  * first and notes DUE_IRQ then; and who changes whom to tell clears it and looks at IRR then.

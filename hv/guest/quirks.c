@@ -2,16 +2,20 @@
 /*
  * The emulators' faults that are allowed for, in one place.
  *
- * Four more remedies cost so little that they are always there, and harmless elsewhere:
+ * Six more remedies cost so little that they are always there, and harmless elsewhere:
  * - QEMU 7.2 TCG: VMRUN does not load the guest's interrupt shadow. An exit between STI and HLT (a
  *   kick, a page fault) let in the interrupt that HLT was to wait for, and the guest slept on:
- * group smp stood still in one run of a hundred, on a busy host. An STI of the host's right before
- * VMRUN has the shadow live on (hv/svm/entry.asm); group guest fails without.
+ *   group smp stood still in one run of a hundred, on a busy host. An STI of the host's right
+ *   before VMRUN has the shadow live on (hv/svm/entry.asm); group guest fails without.
  * - Some write only the lower half of EXITCODE: no more of it is looked at.
  * - QEMU 10.0.13 TCG: where reads of CR0 are intercepted, those of CR2, CR3 and CR4 exit, too, as
  *   if they were of CR0. The instruction tells which is read (hv/guest/cr.c); group cr fails
  *   without.
  * - Some take the CPL from SS, not from the VMCB's own field: svm_set_seg() writes both.
+ * - QEMU 10.0.13 TCG: XSETBV exits without CR4.OSXSAVE as well, where it is #UD:
+ *   cr_handle_xsetbv() looks.
+ * - Bochs 2.7: a write of APIC_BASE that begins x2APIC mode leaves LDR as it was, the next one
+ *   derives it: enable_apic() writes twice (hv/cpu/apic.c).
  *
  * And two are allowed for by the way we are run. Bochs: IA32_TSC_DEADLINE is compared with a time
  * that knows nothing of TSC_ADJUST, so behind a sleep, in which the TSC begins again and is moved

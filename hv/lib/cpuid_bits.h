@@ -69,11 +69,10 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_6A_ARAT  BIT(2)
 #define CPUID_6A_PTM   BIT(6) /* of the package */
 #define CPUID_6A_HWP   BIT(7)
-#define CPUID_6A_HWP_MORE                                                                          \
-	GENMASK(11, 9) /* activity window, energy preference, package's request                    \
-			*/
-#define CPUID_6C_APERF BIT(0)
-#define CPUID_6C_EPB   BIT(3)
+/* activity window, energy preference, package's request */
+#define CPUID_6A_HWP_MORE GENMASK(11, 9)
+#define CPUID_6C_APERF	  BIT(0)
+#define CPUID_6C_EPB	  BIT(3)
 
 #define CPUID_7B_FSGSBASE   BIT(0)
 #define CPUID_7B_TSC_ADJUST BIT(1)

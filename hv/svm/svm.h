@@ -18,12 +18,10 @@ struct svm_vcpu {
 	u16 watch;	      /* WATCH_x: entries and exits that need more than the usual */
 	/* an NMI waits for that: exit when the IRET is done, by single-step */
 	bool nmi_step;
-	/* hv/svm/tcg.h: injected as a virtual interrupt, 0: none; EFER.LME if it is not in the VMCB
-	 */
-	u8 virq;
-	u64 hidden_lme;
-	u64 cr0_cache; /* CR0_CACHE as the guest has it: the hardware's caches are not its to switch
-			  off */
+	u8 virq;	/* tcg.h: injected as a virtual interrupt; 0: none */
+	u64 hidden_lme; /* likewise: EFER.LME if it is not in the VMCB */
+	/* CR0_CACHE as the guest has it: the hardware's caches are not its to switch off */
+	u64 cr0_cache;
 	struct svm_nested *nested; /* nested.h; set once, NULL: it can have no guests */
 	u64 svme;		   /* EFER_SVME if it has it set; the VMCB always has */
 };
@@ -32,8 +30,8 @@ _Static_assert(sizeof(struct svm_vcpu) <= VCPU_ARCH_BYTES, "fits in the vCPU's p
 
 #define WATCH_INJECT BIT(0) /* an event is in the VMCB */
 #define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
-#define WATCH_CR8                                                                                  \
-	BIT(2) /* writes of CR8 exit: an interrupt waits for it to be lowered, or QUIRK_CR8 */
+/* writes of CR8 exit: an interrupt waits for it to be lowered, or QUIRK_CR8 */
+#define WATCH_CR8    BIT(2)
 #define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
 #define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */
 #define WATCH_DEBUG  BIT(5) /* a debugger is there */

@@ -215,8 +215,9 @@ void test_sched(void)
 	       t);
 	wrmsr(0x4b564d03, 0);
 	/*
-	 * The emulator gives its CPUs their turns: with hogs on the others the last one would hear of
-	 * the end of a budget after their turns only, which on a busy host may be a budget later.
+	 * The emulator gives its CPUs their turns: with hogs on the others the last one would hear
+	 * of the end of a budget after their turns only, which on a busy host may be a budget
+	 * later.
 	 */
 	hc(CORBEL_HC_SCHED, g[0].vcpu, 0, 0, 1);
 	hc(CORBEL_HC_SCHED, g[1].vcpu, 0, 0, 1);
