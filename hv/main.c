@@ -25,6 +25,7 @@
 #include "hv/guest/posting.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
+#include "hv/guest/shadow.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
 #include "hv/mm/frame.h"
@@ -142,6 +143,7 @@ static void __noreturn main_rest(void)
 	iommu.no_forward = quirk_has(QUIRK_IRQ_FORWARD);
 	iommu_init();
 	posting_init();
+	shadow_init();
 	console_start_polling();
 	dom0_create();
 	BUG_ON(!dom0->vcpu_count || dom0->vcpu_count > cpu_count);

@@ -178,8 +178,8 @@ struct hvm_caps {
 	u8 msr_map_order;	     /* size of vm->msr_map */
 	const struct pt_format *p2m; /* of guests' maps: one of pt.c's */
 	bool p2m_1g;		     /* it may have leaves of 1 GiB */
-	u32 nested_pages;	     /* what vcpu_init() takes of the pool besides, for them */
-	u32 nested_edx;		     /* AMD: EDX of CPUID 0x8000000a, as they have it; else 0 */
+	u8 nested_order; /* of what a vCPU has besides, for its guests: begins with struct shadow */
+	u32 nested_edx;	 /* AMD: EDX of CPUID 0x8000000a, as they have it; else 0 */
 };
 extern struct hvm_caps hvm_caps; /* set once, by hvm_select() */
 static inline bool hvm_has_nested_vmx(void)
@@ -282,6 +282,13 @@ struct nested_ops {
 	void (*shutdown)(struct vcpu *v);
 	int (*get_state)(struct vcpu *v, struct corbel_nested *out);
 	int (*set_state)(struct vcpu *v, const struct corbel_nested *in);
+};
+
+/* What a guest's VMCB or VMCS is held to beside the CPU's rules. */
+struct nested_limits {
+	u64 cr4, efer; /* bits that may be set */
+	u64 addr_bits; /* bits of physical addresses */
+	bool mode;     /* the guest's own: paging (AMD-V), long mode (VT-x) */
 };
 
 struct hvm_ops {

@@ -5,12 +5,40 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/log.h"
+#include "hv/lib/string.h"
 
-int shadow_init(struct vcpu *v, struct shadow *s)
+u8 *nested_msr_map;
+
+static bool can_nest(void)
 {
-	s->tables.tables = true;
-	if (vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES))
+	return hvm_caps.flags & HVM_CAP_NESTED;
+}
+
+void shadow_init(void)
+{
+	if (!can_nest())
+		return;
+	nested_msr_map = pool_alloc(hvm_caps.msr_map_order, NULL);
+	if (!nested_msr_map)
+		boot_fail("not enough hypervisor memory for nested=on; give more with hvmem=");
+	memset(nested_msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
+}
+
+int shadow_create(struct vcpu *v)
+{
+	struct shadow *s;
+
+	if (v->vm->is_dom0 || !can_nest())
+		return 0;
+	s = pool_alloc(hvm_caps.nested_order, &v->vm->acct);
+	if (!s)
 		return -ENOMEM;
+	s->tables.tables = true;
+	if (vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES)) {
+		pool_free(s, hvm_caps.nested_order, &v->vm->acct);
+		return -ENOMEM;
+	}
 	BUG_ON(pt_init(&s->pt, &pt_guest, &s->tables)); /* it is promised */
 	v->shadow = s;
 	return 0;
@@ -18,8 +46,13 @@ int shadow_init(struct vcpu *v, struct shadow *s)
 
 void shadow_destroy(struct vcpu *v)
 {
-	pt_destroy(&v->shadow->pt);
-	vm_retract_apart(v->vm, &v->shadow->tables, SHADOW_TABLES);
+	struct shadow *s = v->shadow;
+
+	if (!s)
+		return;
+	pt_destroy(&s->pt);
+	vm_retract_apart(v->vm, &s->tables, SHADOW_TABLES);
+	pool_free(s, hvm_caps.nested_order, &v->vm->acct);
 	v->shadow = NULL;
 }
 

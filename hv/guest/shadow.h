@@ -14,13 +14,17 @@
  */
 #pragma once
 
+#include "hv/mm/mm.h"
 #include "hv/guest/vcpu.h"
 #include "hv/mm/pt.h"
 
 /* Page tables that a vCPU has at most for the nested guest it runs. */
 #define SHADOW_TABLES 128
 
-/* Of the CPU that has the vCPU. */
+/*
+ * Of the CPU that has the vCPU. It begins what a back end keeps of a vCPU that can have guests:
+ * struct svm_nested, struct vmx_nested.
+ */
 struct shadow {
 	struct account tables;
 	struct pt pt;
@@ -28,9 +32,27 @@ struct shadow {
 	bool filled;
 };
 
-/* s becomes v->shadow; -ENOMEM */
-int shadow_init(struct vcpu *v, struct shadow *s);
+/* A map of MSRs by which all exit; set once, by shadow_init() */
+extern u8 *nested_msr_map;
+/* Boot, before there are guests. */
+void shadow_init(void);
+/* v->shadow of a new vCPU, if its guest can have guests; it is all zero behind it. -ENOMEM */
+int shadow_create(struct vcpu *v);
 void shadow_destroy(struct vcpu *v);
+/* The vCPU is no nested guest, or not any more. */
+static inline void shadow_end_guest_mode(struct vcpu *v)
+{
+	v->guest_mode = v->nested_paging = false;
+	v->nested_tsc = 0;
+}
+
+/* Of a guest in such a mode: struct nested_limits. */
+static inline struct nested_limits nested_limits(const struct vcpu *v, bool mode)
+{
+	return (struct nested_limits){v->rights.cr4, v->rights.efer, GENMASK(phys_bits - 1, 0),
+				      mode};
+}
+
 /* All of the shadow goes. */
 void shadow_drop(struct vcpu *v);
 /* At an entry in guest mode at which p2m.tlb_gen is gen: what is older than that goes. */

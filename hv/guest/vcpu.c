@@ -10,6 +10,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/posting.h"
+#include "hv/guest/shadow.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -74,6 +75,7 @@ static void vcpu_free(struct vcpu *v)
 {
 	struct account *acct = &v->vm->acct;
 
+	shadow_destroy(v);
 	hvm->vcpu_destroy(v);
 	pool_free(shared_plain(v->page), SHARED_ORDER, acct);
 	pool_free(v->xsave, 0, acct);
@@ -95,7 +97,7 @@ static int vcpu_alloc(struct vm *vm, struct vcpu **out)
 	v->xsave = pool_alloc(0, &vm->acct);
 	v->cpuid = pool_alloc(0, &vm->acct);
 	v->platform_info = CPUID_CAN_FAULT;
-	if (!v->xsave || !v->cpuid || hvm->vcpu_init(v)) {
+	if (!v->xsave || !v->cpuid || hvm->vcpu_init(v) || shadow_create(v)) {
 		vcpu_free(v);
 		return -ENOMEM;
 	}
@@ -137,7 +139,8 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 /* What a guest's vCPU is promised: all of the above. */
 static u64 vcpu_pages(void)
 {
-	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages + hvm_caps.nested_pages;
+	return BIT(VCPU_ORDER) + BIT(SHARED_ORDER) + 2 + hvm->vcpu_pages +
+	       (hvm_caps.flags & HVM_CAP_NESTED ? BIT(hvm_caps.nested_order) : 0);
 }
 
 /* Not dom0's, whose CPU is not known yet. */

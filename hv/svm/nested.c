@@ -13,50 +13,6 @@
 #include "hv/svm/nested_rules.h"
 #include "hv/svm/nested_state.h"
 
-#define MSR_MAP_ORDER 1
-static u8 *all_msrs; /* an MSR permission map by which all exit; set once */
-
-/* ---- creation ---- */
-
-int svm_nested_setup(void)
-{
-	if (all_msrs || !(hvm_caps.flags & HVM_CAP_NESTED))
-		return 0;
-	all_msrs = pool_alloc(MSR_MAP_ORDER, NULL);
-	if (!all_msrs)
-		return -ENOMEM;
-	memset(all_msrs, 0xff, PAGE_SIZE << MSR_MAP_ORDER);
-	return 0;
-}
-
-int svm_nested_init(struct vcpu *v)
-{
-	struct svm_nested *n;
-
-	if (v->vm->is_dom0 || !(hvm_caps.flags & HVM_CAP_NESTED))
-		return 0;
-	n = pool_alloc(SVM_NESTED_ORDER, &v->vm->acct);
-	if (!n)
-		return -ENOMEM;
-	if (shadow_init(v, &n->shadow)) {
-		pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
-		return -ENOMEM;
-	}
-	svm_of(v)->nested = n;
-	return 0;
-}
-
-void svm_nested_destroy(struct vcpu *v)
-{
-	struct svm_nested *n = svm_nested(v);
-
-	if (!n)
-		return;
-	shadow_destroy(v);
-	pool_free(n, SVM_NESTED_ORDER, &v->vm->acct);
-	svm_of(v)->nested = NULL;
-}
-
 /* ---- guest mode ---- */
 
 void svm_nested_close_window(struct vcpu *v)
@@ -69,11 +25,10 @@ void svm_nested_close_window(struct vcpu *v)
 void svm_nested_end(struct vcpu *v)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
+	struct svm_nested *n = svm_nested(v);
 
 	s->watch &= ~WATCH_NESTED;
-	v->guest_mode = v->nested_paging = false;
-	v->nested_tsc = 0;
+	shadow_end_guest_mode(v);
 	n->inject = 0;
 	s->vmcb->ncr3 = v->vm->p2m.pt.root.v;
 	s->vmcb->msrpm = virt_to_hpa(v->vm->msr_map).v;
@@ -89,8 +44,7 @@ void svm_nested_reset(struct vcpu *v, bool init)
 	struct svm_nested *n = svm_nested(v);
 
 	svm_of(v)->svme = 0;
-	v->guest_mode = v->nested_paging = false;
-	v->nested_tsc = 0;
+	shadow_end_guest_mode(v);
 	if (!n)
 		return;
 	n->inject = 0;
@@ -105,7 +59,7 @@ void svm_nested_set_efer(struct vcpu *v, u64 efer)
 {
 	struct svm_vcpu *s = svm_of(v);
 
-	s->svme = s->nested ? efer & EFER_SVME : 0;
+	s->svme = v->shadow ? efer & EFER_SVME : 0;
 	if (s->svme)
 		return;
 	if (v->guest_mode) {
@@ -240,7 +194,7 @@ u64 svm_nested_vintr(struct vcpu *v)
 void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinfo)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
+	struct svm_nested *n = svm_nested(v);
 	struct vmcb *out = &n->vmcb12;
 	bool pat = n->paging;
 
@@ -271,7 +225,7 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 void svm_nested_begin(struct vcpu *v, bool load)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
+	struct svm_nested *n = svm_nested(v);
 	const struct vmcb *in = &n->vmcb12;
 	struct vmcb *m = s->vmcb;
 
@@ -287,7 +241,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 	if (in->int3 & SVM_INT3_PAUSE) /* we may count some; it counts none */
 		m->pause_count = 0;
 	if (in->int3 & SVM_INT3_MSRS)
-		m->msrpm = virt_to_hpa(all_msrs).v;
+		m->msrpm = virt_to_hpa(nested_msr_map).v;
 	m->vintr = SVM_V_INTR_MASKING |
 		   (in->vintr & (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR | SVM_V_VECTOR));
 	m->next_rip = in->next_rip;
@@ -307,11 +261,8 @@ void svm_nested_begin(struct vcpu *v, bool load)
 static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
-	struct nested_limits limits = {.cr4 = v->rights.cr4,
-				       .efer = v->rights.efer,
-				       .addr_bits = GENMASK(phys_bits - 1, 0),
-				       .paging = s->vmcb->cr0 & CR0_PG};
+	struct svm_nested *n = svm_nested(v);
+	struct nested_limits limits = nested_limits(v, s->vmcb->cr0 & CR0_PG);
 	int err = copy_parts(v, at, &n->vmcb12, vmrun_reads, ARRAY_SIZE(vmrun_reads), false);
 	u64 pdptes[4] = {0};
 

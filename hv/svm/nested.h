@@ -21,6 +21,7 @@
 
 /* Of the CPU that has the vCPU. */
 struct svm_nested {
+	struct shadow shadow;
 	struct vmcb vmcb12; /* as VMRUN has read it; after #VMEXIT as it is to be written */
 	struct vmcb l1;	    /* the guest's own state, in guest mode */
 	u64 at;		    /* where its VMCB is */
@@ -34,16 +35,17 @@ struct svm_nested {
 	bool paging;  /* nested */
 	u8 tpr;	      /* with masking: V_TPR */
 	/* nested_npt.c */
-	struct shadow shadow;
 	u32 asid; /* of the guest's that the shadow is for, and its tables */
 	u64 root, root_cr4, root_efer;
 };
 #define SVM_NESTED_ORDER 2
 _Static_assert(sizeof(struct svm_nested) <= PAGE_SIZE << SVM_NESTED_ORDER, "fits");
+_Static_assert(!offsetof(struct svm_nested, shadow), "shadow_create() makes all of it");
 
+/* NULL: it can have no guests. */
 static inline struct svm_nested *svm_nested(struct vcpu *v)
 {
-	return svm_of(v)->nested;
+	return (struct svm_nested *)v->shadow;
 }
 
 /* At an exit: the event that has not been delivered, in EXITINTINFO's form; or 0. */
@@ -56,10 +58,6 @@ static inline u64 svm_nested_intinfo(struct vcpu *v)
 
 extern const struct nested_ops svm_nested_ops;
 
-/* Once, at boot; -ENOMEM */
-int svm_nested_setup(void);
-int svm_nested_init(struct vcpu *v); /* -ENOMEM */
-void svm_nested_destroy(struct vcpu *v);
 void svm_nested_reset(struct vcpu *v, bool init);
 /* EFER has been set. Without SVME a VMM ends guest mode: what the registers are then it knows. */
 void svm_nested_set_efer(struct vcpu *v, u64 efer);

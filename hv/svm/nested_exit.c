@@ -17,7 +17,7 @@
 void svm_nested_inject(struct vcpu *v)
 {
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
+	struct svm_nested *n = svm_nested(v);
 	u64 event = n->inject;
 	bool waits = v->window_on || v->nmi_pending;
 

@@ -29,7 +29,7 @@ static bool controls_valid(const struct vmcb *m, const struct nested_limits *l)
 		return false;
 	if (!(m->np_control & SVM_NP_ENABLE))
 		return true;
-	return l->paging && !(m->ncr3 & ~l->addr_bits) && pat_valid(m->g_pat);
+	return l->mode && !(m->ncr3 & ~l->addr_bits) && pat_valid(m->g_pat);
 }
 
 static bool registers_valid(const struct vmcb *m, const struct nested_limits *l)

@@ -2,14 +2,9 @@
 /* What a guest's VMCB must be, and what it asks for. Pure. */
 #pragma once
 
+#include "hv/guest/hvm.h"
 #include "hv/svm/vmcb.h"
 
-/* What a VMCB's state is held to beside the CPU's rules. */
-struct nested_limits {
-	u64 cr4, efer; /* bits that may be set */
-	u64 addr_bits; /* bits of physical addresses */
-	bool paging;   /* the guest's own */
-};
 /* APM "VMRUN Instruction", "Canonicalization and Consistency Checks". */
 bool svm_vmcb_valid(const struct vmcb *m, const struct nested_limits *l);
 /*

@@ -17,7 +17,7 @@ _Static_assert(sizeof(((struct corbel_nested *)0)->vmcb) >= offsetof(struct vmcb
 int svm_nested_get_state(struct vcpu *v, struct corbel_nested *out)
 {
 	const struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
+	struct svm_nested *n = svm_nested(v);
 	struct vmcb *m = (struct vmcb *)out->vmcb;
 
 	if (!n)
@@ -45,11 +45,8 @@ int svm_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 {
 	const struct vmcb *m = (const struct vmcb *)in->vmcb;
 	struct svm_vcpu *s = svm_of(v);
-	struct svm_nested *n = s->nested;
-	struct nested_limits limits = {.cr4 = v->rights.cr4,
-				       .efer = v->rights.efer,
-				       .addr_bits = GENMASK(phys_bits - 1, 0),
-				       .paging = m->cr0 & CR0_PG};
+	struct svm_nested *n = svm_nested(v);
+	struct nested_limits limits = nested_limits(v, m->cr0 & CR0_PG);
 	bool guest_mode = in->flags & CORBEL_NESTED_GUEST_MODE;
 
 	if (!n || in->flags & ~(u64)STATE_FLAGS || (!s->svme && in->flags != CORBEL_NESTED_GIF))

@@ -85,7 +85,7 @@ const char *svm_probe(struct hvm_caps *caps)
 	caps->msr_map_order = 1;
 	if (boot_info.opt.nested) {
 		caps->flags |= HVM_CAP_NESTED;
-		caps->nested_pages = BIT(SVM_NESTED_ORDER);
+		caps->nested_order = SVM_NESTED_ORDER;
 		caps->nested_edx = CPUID_SVM_NP | (nrips ? CPUID_SVM_NRIPS : 0);
 	}
 	return NULL;
@@ -97,7 +97,7 @@ int svm_cpu_enable(struct cpu *c)
 
 	if (!s) {
 		s = c->svm = pool_alloc(SVM_CPU_ORDER, NULL);
-		if (!s || svm_nested_setup())
+		if (!s)
 			return -ENOMEM;
 		s->host_pa = virt_to_hpa(s->host_vmcb).v;
 		s->asid_gen = 1;
@@ -146,12 +146,11 @@ int svm_vcpu_init(struct vcpu *v)
 	if (!s->vmcb)
 		return -ENOMEM;
 	s->vmcb_pa = virt_to_hpa(s->vmcb).v;
-	return svm_nested_init(v);
+	return 0;
 }
 
 void svm_vcpu_destroy(struct vcpu *v)
 {
-	svm_nested_destroy(v);
 	pool_free(svm_vmcb(v), 0, &v->vm->acct);
 }
 

@@ -22,8 +22,7 @@ struct svm_vcpu {
 	u64 hidden_lme; /* likewise: EFER.LME if it is not in the VMCB */
 	/* CR0_CACHE as the guest has it: the hardware's caches are not its to switch off */
 	u64 cr0_cache;
-	struct svm_nested *nested; /* nested.h; set once, NULL: it can have no guests */
-	u64 svme;		   /* EFER_SVME if it has it set; the VMCB always has */
+	u64 svme; /* EFER_SVME if it has it set; the VMCB always has */
 };
 #define CR0_CACHE (CR0_CD | CR0_NW)
 _Static_assert(sizeof(struct svm_vcpu) <= VCPU_ARCH_BYTES, "fits in the vCPU's pages");

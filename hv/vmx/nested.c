@@ -16,61 +16,19 @@
 #include "hv/vmx/nested_state.h"
 #include "hv/vmx/state.h"
 
-u8 *vmx_all_msrs;
-
-/* ---- creation ---- */
-
-int vmx_nested_setup(void)
-{
-	if (vmx_all_msrs || !hvm_has_nested_vmx())
-		return 0;
-	vmx_all_msrs = pool_alloc(0, NULL);
-	if (!vmx_all_msrs)
-		return -ENOMEM;
-	memset(vmx_all_msrs, 0xff, PAGE_SIZE);
-	return 0;
-}
-
-int vmx_nested_init(struct vcpu *v)
-{
-	struct vmx_nested *n;
-
-	if (v->vm->is_dom0 || !hvm_has_nested_vmx())
-		return 0;
-	n = pool_alloc(VMX_NESTED_ORDER, &v->vm->acct);
-	if (!n)
-		return -ENOMEM;
-	if (shadow_init(v, &n->shadow)) {
-		pool_free(n, VMX_NESTED_ORDER, &v->vm->acct);
-		return -ENOMEM;
-	}
-	n->vmxon = n->current = n->eptp = NOWHERE;
-	vmx_of(v)->nested = n;
-	return 0;
-}
-
-void vmx_nested_destroy(struct vcpu *v)
-{
-	struct vmx_nested *n = vmx_nested(v);
-
-	if (!n)
-		return;
-	shadow_destroy(v);
-	pool_free(n, VMX_NESTED_ORDER, &v->vm->acct);
-	vmx_of(v)->nested = NULL;
-}
+/* ---- in VMX operation, or not ---- */
 
 void vmx_nested_reset(struct vcpu *v)
 {
 	struct vmx_nested *n = vmx_nested(v);
 
-	v->guest_mode = v->nested_paging = false;
-	v->nested_tsc = v->fixed_cr0 = v->fixed_cr4 = 0;
+	shadow_end_guest_mode(v);
+	v->fixed_cr0 = v->fixed_cr4 = 0;
 	vmx_of(v)->tlb_gen = NO_GEN;
 	if (!n)
 		return;
 	n->inject = 0;
-	n->vmxon = n->current = NOWHERE;
+	n->vmxon = n->current = n->eptp = NOWHERE;
 }
 
 void vmx_nested_fix(struct vcpu *v)
@@ -335,10 +293,7 @@ static u32 insn_invalidate(struct vcpu *v, bool ept)
 static u32 launch_or_resume(struct vcpu *v, bool launch)
 {
 	struct vmx_nested *n = vmx_nested(v);
-	struct vmcs12_limits limits = {.cr4 = v->rights.cr4,
-				       .efer = v->rights.efer,
-				       .addr_bits = GENMASK(phys_bits - 1, 0),
-				       .long_mode = hvm->get(v, HVM_EFER) & EFER_LMA};
+	struct nested_limits limits = nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
 	u32 refused;
 
 	if (n->current == NOWHERE)

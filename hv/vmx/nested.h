@@ -26,10 +26,10 @@
 
 /* Of the CPU that has the vCPU. */
 struct vmx_nested {
-	struct vmcs12 vmcs12; /* the current one */
 	struct shadow shadow;
-	u64 vmxon, current; /* where the regions are; NOWHERE: not in VMX operation, none */
-	u64 eptp;	    /* of the guest's, that the shadow is for */
+	struct vmcs12 vmcs12; /* the current one */
+	u64 vmxon, current;   /* where the regions are; NOWHERE: not in VMX operation, none */
+	u64 eptp;	      /* of the guest's, that the shadow is for */
 	u64 cr0_shadow, cr4_shadow, exceptions; /* of ours, during an entry */
 	u64 cr2;				/* at the last exit */
 	/* an event for the next entry with room for it, as ENTRY_INTR_INFO has it; or 0 */
@@ -39,10 +39,12 @@ struct vmx_nested {
 };
 #define VMX_NESTED_ORDER 1
 _Static_assert(sizeof(struct vmx_nested) <= PAGE_SIZE << VMX_NESTED_ORDER, "fits");
+_Static_assert(!offsetof(struct vmx_nested, shadow), "shadow_create() makes all of it");
 
+/* NULL: it can have no guests. */
 static inline struct vmx_nested *vmx_nested(struct vcpu *v)
 {
-	return vmx_of(v)->nested;
+	return (struct vmx_nested *)v->shadow;
 }
 
 static inline u64 vmx_get12(struct vcpu *v, u32 field)
@@ -56,12 +58,7 @@ static inline void vmx_set12(struct vcpu *v, u32 field, u64 val)
 }
 
 extern const struct nested_ops vmx_nested_ops;
-extern u8 *vmx_all_msrs; /* a bitmap by which all exit; set once */
 
-/* Once, at boot; -ENOMEM */
-int vmx_nested_setup(void);
-int vmx_nested_init(struct vcpu *v); /* -ENOMEM */
-void vmx_nested_destroy(struct vcpu *v);
 void vmx_nested_reset(struct vcpu *v);
 /* The VMM has taken CR4.VMXE away: it knows what the registers are then. */
 void vmx_nested_off(struct vcpu *v);

@@ -173,7 +173,7 @@ static bool event_valid(const struct vmcs12 *m)
 	return type < EVENT_SOFT || (len <= 15 && (len || misc & MISC_NO_INSN_LEN));
 }
 
-static bool controls_valid(const struct vmcs12 *m, const struct vmcs12_limits *l)
+static bool controls_valid(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	u32 pin = pin_of(m), proc = proc_of(m), proc2 = vmcs12_its_proc2(m);
 
@@ -199,7 +199,7 @@ static bool controls_valid(const struct vmcs12 *m, const struct vmcs12_limits *l
 
 /* ---- host state ---- */
 
-static bool cr4_valid(u64 cr4, const struct vmcs12_limits *l)
+static bool cr4_valid(u64 cr4, const struct nested_limits *l)
 {
 	return !(cr4 & ~l->cr4) && cr4 & CR4_VMXE;
 }
@@ -220,7 +220,7 @@ static bool host_segments_valid(const struct vmcs12 *m, bool is_long)
 	       (is_long || vmcs12_get(m, VMCS_HOST_SS_SEL));
 }
 
-static bool host_valid(const struct vmcs12 *m, const struct vmcs12_limits *l)
+static bool host_valid(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	u32 exit = vmcs12_get(m, VMCS_EXIT_CONTROLS), entry = vmcs12_get(m, VMCS_ENTRY_CONTROLS);
 	u64 cr0 = vmcs12_get(m, VMCS_HOST_CR0), cr4 = vmcs12_get(m, VMCS_HOST_CR4);
@@ -235,14 +235,14 @@ static bool host_valid(const struct vmcs12 *m, const struct vmcs12_limits *l)
 	if (exit & EXIT_LOAD_EFER &&
 	    (efer & ~l->efer || !(efer & EFER_LMA) == is_long || !(efer & EFER_LME) == is_long))
 		return false;
-	if (is_long != l->long_mode)
+	if (is_long != l->mode)
 		return false;
 	if (is_long)
 		return cr4 & CR4_PAE && is_canonical(rip);
 	return !(entry & ENTRY_GUEST_64) && !(cr4 & CR4_PCIDE) && !(rip >> 32);
 }
 
-u32 vmcs12_refused(const struct vmcs12 *m, const struct vmcs12_limits *l)
+u32 vmcs12_refused(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	if (!controls_valid(m, l))
 		return ERROR_CONTROLS;
@@ -258,7 +258,7 @@ u64 vmcs12_fixed_cr0(const struct vmcs12 *m)
 	return vmcs12_its_proc2(m) & PROC2_UNRESTRICTED ? CR0_NE : CR0_FIXED;
 }
 
-static bool guest_msrs_valid(const struct vmcs12 *m, const struct vmcs12_limits *l)
+static bool guest_msrs_valid(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	u32 entry = vmcs12_get(m, VMCS_ENTRY_CONTROLS);
 	u64 cr0 = vmcs12_get(m, VMCS_GUEST_CR0), efer = vmcs12_get(m, VMCS_GUEST_EFER);
@@ -293,7 +293,7 @@ static bool blocking_valid(const struct vmcs12 *m)
 	return type != HVM_INJ_NMI || (!shadow && !(state & BLOCKED_NMI && pin_of(m) & PIN_VNMI));
 }
 
-int vmcs12_guest_refused(const struct vmcs12 *m, const struct vmcs12_limits *l)
+int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	u64 cr0 = vmcs12_get(m, VMCS_GUEST_CR0), cr4 = vmcs12_get(m, VMCS_GUEST_CR4);
 

@@ -2,6 +2,7 @@
 /* What a guest that runs guests is offered, and what its VMCS must be and asks for. Pure. */
 #pragma once
 
+#include "hv/guest/hvm.h"
 #include "hv/vmx/caps.h"
 #include "hv/vmx/vmcs12.h"
 
@@ -10,22 +11,16 @@ void nested_rules_setup(const struct vmx_msrs *m, const struct vmx_controls *ctl
 /* VMX_BASIC and on as the guest reads them. cr4: bits that it may set. -EINVAL: there is none. */
 int nested_cap(u32 msr, u64 cr4, u64 *val);
 
-/* What a VMCS is held to beside the CPU's rules. */
-struct vmcs12_limits {
-	u64 cr4, efer;	/* bits that may be set */
-	u64 addr_bits;	/* bits of physical addresses */
-	bool long_mode; /* of the guest now */
-};
 /*
  * SDM "Checks on VMX Controls", "Checks on the Host-State Area": 0, or the number for
  * INSN_ERROR.
  */
-u32 vmcs12_refused(const struct vmcs12 *m, const struct vmcs12_limits *l);
+u32 vmcs12_refused(const struct vmcs12 *m, const struct nested_limits *l);
 /*
  * SDM "Checks on the Guest State Area", as far as the CPU does not see to it when it enters. -1, or
  * the exit qualification.
  */
-int vmcs12_guest_refused(const struct vmcs12 *m, const struct vmcs12_limits *l);
+int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l);
 /* SDM "Checks Related to Address-Space Size" and the like: may this be an EPTP? */
 bool vmcs12_eptp_valid(u64 eptp, u64 addr_bits);
 /* Bits of CR0 that the nested guest must not clear */

@@ -24,9 +24,8 @@ void vmx_nested_end(struct vcpu *v)
 
 	close_windows(v);
 	s->watch &= ~(WATCH_L2 | WATCH_INJECT | WATCH_INJECT_NMI);
-	v->guest_mode = v->nested_paging = false;
-	v->nested_tsc = 0;
-	s->nested->inject = 0;
+	shadow_end_guest_mode(v);
+	vmx_nested(v)->inject = 0;
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	vmcs_write32(VMCS_PF_ERROR_MASK, 0);
 	vmcs_write32(VMCS_PF_ERROR_MATCH, 0);
@@ -198,7 +197,7 @@ static void load_host(struct vcpu *v)
 void vmx_nested_begin(struct vcpu *v, bool load)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmx_nested *n = s->nested;
+	struct vmx_nested *n = vmx_nested(v);
 	u32 info = vmx_get12(v, VMCS_ENTRY_INTR_INFO);
 
 	close_windows(v);
@@ -245,7 +244,7 @@ void vmx_nested_launch(struct vcpu *v, int qual)
 static void inject_event(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmx_nested *n = s->nested;
+	struct vmx_nested *n = vmx_nested(v);
 	u32 event = n->inject;
 
 	if (!event || s->watch & WATCH_INJECT)
@@ -270,7 +269,7 @@ static void add_cr(struct vcpu *v, u32 mask_field, u32 shadow_field, u64 its_mas
 void vmx_nested_enter(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmx_nested *n = s->nested;
+	struct vmx_nested *n = vmx_nested(v);
 	const struct vmcs12 *m = &n->vmcs12;
 
 	inject_event(v);
@@ -283,7 +282,7 @@ void vmx_nested_enter(struct vcpu *v)
 	vmcs_write32(VMCS_PF_ERROR_MATCH, vmx_get12(v, VMCS_PF_ERROR_MATCH));
 	vmcs_write32(VMCS_PROC_CONTROLS, vmcs12_proc(m, s->proc));
 	vmcs_write32(VMCS_PROC2_CONTROLS, vmcs12_proc2(m, s->proc2));
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(vmx_all_msrs).v);
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(nested_msr_map).v);
 	vmcs_write64(VMCS_EPTP, vmx_eptp(v));
 	add_cr(v, VMCS_CR0_MASK, VMCS_CR0_SHADOW, vmx_get12(v, VMCS_CR0_MASK),
 	       hvm->get(v, HVM_CR0));
@@ -294,7 +293,7 @@ void vmx_nested_enter(struct vcpu *v)
 void vmx_nested_exit(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct vmx_nested *n = s->nested;
+	struct vmx_nested *n = vmx_nested(v);
 
 	vmcs_write32(VMCS_EXCEPTIONS, n->exceptions);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);

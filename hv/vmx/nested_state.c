@@ -53,15 +53,14 @@ static bool places_valid(struct vcpu *v, const struct corbel_nested *in)
 int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 {
 	struct vmx_nested *n = vmx_nested(v);
-	struct vmcs12_limits limits = {
-	    .cr4 = v->rights.cr4, .efer = v->rights.efer, .addr_bits = GENMASK(phys_bits - 1, 0)};
+	struct nested_limits limits;
 	struct vmcs12 m = {0};
 
 	if (!n || in->flags & ~(u64)STATE_FLAGS || in->flags == CORBEL_NESTED_PENDING ||
 	    !places_valid(v, in))
 		return -EINVAL;
 	memcpy(&m, in->vmcb, sizeof(in->vmcb));
-	limits.long_mode = vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64;
+	limits = nested_limits(v, vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64);
 	if (in->vmcb_pa != NOWHERE && m.revision != VMCS12_REVISION)
 		return -EINVAL;
 	if (in->flags &&

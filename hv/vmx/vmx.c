@@ -80,7 +80,7 @@ const char *vmx_probe(struct hvm_caps *caps)
 	tell_caps(caps);
 	if (boot_info.opt.nested) {
 		caps->flags |= HVM_CAP_NESTED;
-		caps->nested_pages = BIT(VMX_NESTED_ORDER);
+		caps->nested_order = VMX_NESTED_ORDER;
 		nested_rules_setup(&msrs, &vmx_ctl);
 	}
 	log_info("vmx: controls pin %x proc %x %x exit %x entry %x", vmx_ctl.pin, vmx_ctl.proc,
@@ -103,7 +103,7 @@ int vmx_cpu_enable(struct cpu *c)
 	}
 	if (!p) {
 		p = c->vmx = pool_alloc(VMX_CPU_ORDER, NULL);
-		if (!p || vmx_nested_setup())
+		if (!p)
 			return -ENOMEM;
 		*(u32 *)p->vmxon = msrs.basic & BASIC_REVISION;
 	}
@@ -172,7 +172,6 @@ void vmx_direct_msr(struct vm *vm, u32 msr, bool reads, bool writes)
 
 void vmx_vcpu_destroy(struct vcpu *v)
 {
-	vmx_nested_destroy(v);
 	vmcs_free(v);
 	pool_free(vmx_of(v)->virtual_apic, 0, &v->vm->acct);
 }
@@ -186,7 +185,7 @@ int vmx_vcpu_init(struct vcpu *v)
 		return -ENOMEM;
 	if (vmx_ctl.proc2 & PROC2_X2APIC)
 		vmx_direct_msrs(v->vm);
-	return vmx_nested_init(v);
+	return 0;
 }
 
 /* 0 is the hypervisor's own. */

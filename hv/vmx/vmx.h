@@ -66,7 +66,6 @@ struct vmx_vcpu {
 	u32 shadow;	      /* SHADOW_x */
 	u32 intr_state_hw;    /* INTERRUPTIBILITY in the VMCS */
 	u32 threshold_hw;
-	struct vmx_nested *nested; /* nested.h; set once, NULL: it can have no guests */
 };
 
 #define WATCH_INJECT	 BIT(0) /* an event is in the VMCS */

@@ -99,7 +99,7 @@ static struct vmcb good(void)
 static const struct nested_limits limits = {.cr4 = CR4_PAE | CR4_PGE,
 					    .efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE,
 					    .addr_bits = GENMASK(39, 0),
-					    .paging = true};
+					    .mode = true};
 
 #define BAD(change, what)                                                                          \
 	do {                                                                                       \
@@ -119,7 +119,7 @@ static void test_valid(void)
 	CHECK(svm_vmcb_valid(&m, &limits), "one of a guest in real mode, too");
 	m = good();
 	m.np_control = SVM_NP_ENABLE;
-	unpaged.paging = false;
+	unpaged.mode = false;
 	CHECK(svm_vmcb_valid(&m, &limits) && !svm_vmcb_valid(&m, &unpaged),
 	      "nested paging, if the guest pages itself");
 	m = good();
@@ -267,13 +267,14 @@ static void begin(void)
 		BUG_ON(p2m_map(&guest.p2m, gfn, FIRST + gfn, 0, RIGHTS));
 	}
 	hvm = &svm_ops;
-	hvm_caps = (struct hvm_caps){.flags = HVM_CAP_NESTED};
+	hvm_caps = (struct hvm_caps){
+	    .flags = HVM_CAP_NESTED, .msr_map_order = 1, .nested_order = SVM_NESTED_ORDER};
 	max_asid = 15;
 	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
 	this_cpu()->svm = &svm_cpu0;
 	guest.io_map = hpa_to_virt(hpa(0x6000));
 	guest.msr_map = hpa_to_virt(hpa(0xa000));
-	svm_nested_setup();
+	shadow_init();
 	hardware = (struct vmcb){0};
 	arch = (struct svm_vcpu){.vmcb = &hardware, .vmcb_pa = 0x1000};
 	vcpu = (struct vcpu){
@@ -281,7 +282,7 @@ static void begin(void)
 	vcpu.rights.efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PGE;
 	vcpu.rights.svm = true;
-	BUG_ON(svm_nested_init(&vcpu));
+	BUG_ON(shadow_create(&vcpu));
 	svm_borrow(&vcpu);
 	svm_vcpu_reset(&vcpu, false);
 	svm_give_back(&vcpu);
@@ -301,7 +302,7 @@ static void begin(void)
 
 static void end(void)
 {
-	svm_nested_destroy(&vcpu);
+	shadow_destroy(&vcpu);
 	CHECK(destroy_guest(), "nothing is left of it");
 }
 

@@ -33,6 +33,7 @@
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
+#include "hv/guest/shadow.h"
 #include "hv/sched/cpupool.h"
 #include "hv/guest/task.h"
 #include "hv/guest/vm.h"
@@ -145,6 +146,8 @@ __weak ZERO(int, sched_group_set, struct sched_group *g, u32 weight, u32 cap)
 __weak ZERO(s64, sched_set_budget, struct sched_group *g, struct sched_unit *u, u32 period, u32 us)
 __weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 __weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
+__weak ZERO(int, shadow_create, struct vcpu *v)
+__weak NOTHING(shadow_destroy, struct vcpu *v)
 __weak NOTHING(smp_follow, struct cpu *c)
 __weak void __noreturn smp_park(void) { abort(); }
 __weak NOTHING(smp_set_x2apic, bool on)

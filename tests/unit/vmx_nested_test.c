@@ -427,13 +427,12 @@ static void begin(void)
 	}
 	ops = vmx_ops;
 	hvm = &ops;
-	hvm_caps = (struct hvm_caps){.flags = HVM_CAP_NESTED};
+	hvm_caps = (struct hvm_caps){.flags = HVM_CAP_NESTED, .nested_order = VMX_NESTED_ORDER};
 	vmx_ctl = ctl;
 	this_cpu()->vmx = &vmx_cpu0;
 	guest.io_map = hpa_to_virt(hpa(0x6000));
 	guest.msr_map = hpa_to_virt(hpa(0xa000));
-	vmx_all_msrs = NULL;
-	BUG_ON(vmx_nested_setup());
+	shadow_init();
 	memset(vmcs, 0, sizeof(vmcs));
 	arch =
 	    (struct vmx_vcpu){.virtual_apic = virtual_apic, .proc = ctl.proc, .proc2 = ctl.proc2};
@@ -446,7 +445,7 @@ static void begin(void)
 	vcpu.rights.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PGE | CR4_VMXE;
 	vcpu.rights.vmx = true;
-	BUG_ON(vmx_nested_init(&vcpu));
+	BUG_ON(shadow_create(&vcpu));
 	vmx_nested_reset(&vcpu);
 	vmcs[VMCS_EXCEPTIONS] = HVM_OUR_EXCEPTIONS;
 	for (u32 f = VMCS_HOST_ES_SEL; f <= VMCS_HOST_TR_SEL; f += 2)
@@ -470,7 +469,7 @@ static void begin(void)
 
 static void end(void)
 {
-	vmx_nested_destroy(&vcpu);
+	shadow_destroy(&vcpu);
 	CHECK(destroy_guest(), "nothing is left of it");
 }
 
