@@ -439,39 +439,20 @@ static inline bool ept_violation(struct vmx_vcpu *s, struct vm_exit *x)
 static __noinline void entry_refused(struct vcpu *v, struct vm_exit *x)
 {
 	entry_end(this_cpu());
+	if (vmx_of(v)->watch & WATCH_L2)
+		vmx_nested_exit(v);
 	if (vm_may_log(v->vm, VM_LOG_LINE))
 		vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
 	*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};
 }
 
-void vmx_run(struct vcpu *v, struct vm_exit *x)
+/* What the exit has left in the VMCS. Inline: nearly all come by one of its two calls. */
+static inline __attribute__((always_inline)) void take_exit(struct vcpu *v, struct vm_exit *x)
 {
 	struct vmx_vcpu *s = vmx_of(v);
-	struct cpu *c = this_cpu();
-	u64 gen, reason;
+	u64 reason;
 	u32 state;
 
-	BUG_ON(!vmx_is_loaded(v)); /* so its VMCS is current, with this CPU's host state */
-	vmcs_writen(VMCS_GUEST_RIP, v->rip);
-	if (v->gpr[RSP] != s->rsp)
-		vmcs_writen(VMCS_GUEST_RSP, s->rsp = v->gpr[RSP]);
-	if (v->rflags != s->rflags)
-		vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = v->rflags);
-	s->virtual_apic[VAPIC_TPR] = v->lapic.tpr;
-	if (unlikely(is_watched(v, s)))
-		prepare_watched(v);
-	gen = entry_begin(c, v);
-	if (unlikely(s->tlb_gen != gen))
-		flush_p2m(v, gen);
-	if (unlikely(!vmx_enter(v, &s->host_rsp, s->vmcs.launched))) {
-		if (s->watch & WATCH_L2)
-			vmx_nested_exit(v);
-		entry_refused(v, x);
-		return;
-	}
-	entry_end(c);
-	if (unlikely(s->watch & WATCH_L2))
-		vmx_nested_exit(v);
 	v->rip = vmcs_readn(VMCS_GUEST_RIP);
 	v->gpr[RSP] = s->rsp = vmcs_readn(VMCS_GUEST_RSP);
 	v->rflags = s->rflags = vmcs_readn(VMCS_GUEST_RFLAGS);
@@ -495,8 +476,42 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	} else if (reason != EXIT_EPT_VIOLATION || !ept_violation(s, x)) {
 		other_exit(v, reason, x);
 	}
+}
+
+static __noinline void take_nested_exit(struct vcpu *v, struct vm_exit *x)
+{
+	vmx_nested_exit(v);
+	take_exit(v, x);
+	vmx_nested_sort(v, x);
+}
+
+void vmx_run(struct vcpu *v, struct vm_exit *x)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	struct cpu *c = this_cpu();
+	u64 gen;
+
+	BUG_ON(!vmx_is_loaded(v)); /* so its VMCS is current, with this CPU's host state */
+	vmcs_writen(VMCS_GUEST_RIP, v->rip);
+	if (v->gpr[RSP] != s->rsp)
+		vmcs_writen(VMCS_GUEST_RSP, s->rsp = v->gpr[RSP]);
+	if (v->rflags != s->rflags)
+		vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = v->rflags);
+	s->virtual_apic[VAPIC_TPR] = v->lapic.tpr;
+	if (unlikely(is_watched(v, s)))
+		prepare_watched(v);
+	gen = entry_begin(c, v);
+	if (unlikely(s->tlb_gen != gen))
+		flush_p2m(v, gen);
+	if (unlikely(!vmx_enter(v, &s->host_rsp, s->vmcs.launched))) {
+		entry_refused(v, x);
+		return;
+	}
+	entry_end(c);
 	if (unlikely(s->watch & WATCH_L2))
-		vmx_nested_sort(v, x);
+		take_nested_exit(v, x);
+	else
+		take_exit(v, x);
 	vmx_quirk_exit();
 }
 
