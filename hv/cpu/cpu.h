@@ -18,18 +18,6 @@
 #define SEL_DATA 0x10
 #define SEL_TSS	 0x18
 
-#define VEC_DB	1
-#define VEC_NMI 2
-#define VEC_BP	3
-#define VEC_UD	6
-#define VEC_NM	7
-#define VEC_DF	8
-#define VEC_GP	13
-#define VEC_PF	14
-#define VEC_OF	4
-#define VEC_AC	17
-#define VEC_MC	18
-
 /* What an exception or interrupt leaves on the stack; hv/cpu/entry.asm. */
 struct regs {
 	u64 r15, r14, r13, r12, r11, r10, r9, r8;

@@ -137,14 +137,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 {
 	p->pred = f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBPB;
 	p->flush = f->l7d & CPUID_7D_L1D_FLUSH;
-	if (f->l7d & CPUID_7D_SPEC_CTRL || f->x8b & CPUID_X8B_IBRS)
-		p->guest |= SPEC_CTRL_IBRS;
-	if (f->l7d & CPUID_7D_STIBP || f->x8b & CPUID_X8B_STIBP)
-		p->guest |= SPEC_CTRL_STIBP;
-	if (f->l7d & CPUID_7D_SSBD || f->x8b & CPUID_X8B_SSBD)
-		p->guest |= SPEC_CTRL_SSBD;
-	if (f->x8b & CPUID_X8B_PSFD)
-		p->guest |= SPEC_CTRL_PSFD;
+	p->guest = spec_ctrl_bits(f->l7d, f->x8b);
 	p->arch = f->arch & ARCH_SHOWN;
 	p->de_cfg = choose_de_cfg(f);
 	p->no_c1e = f->amd && !f->nested && f->family == 0x10;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/types.h"
 
 /* At each entry (VERW, IBRS) or exit; hv/cpu/spec.asm */
@@ -60,6 +61,21 @@ struct spec_plan {
 
 /* A pure function. */
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p);
+/* Bits of SPEC_CTRL that come with Intel's leaf 7 EDX and AMD's 0x80000008 EBX. Pure. */
+static inline u64 spec_ctrl_bits(u32 l7d, u32 x8b)
+{
+	u64 bits = 0;
+
+	if (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBRS)
+		bits |= SPEC_CTRL_IBRS;
+	if (l7d & CPUID_7D_STIBP || x8b & CPUID_X8B_STIBP)
+		bits |= SPEC_CTRL_STIBP;
+	if (l7d & CPUID_7D_SSBD || x8b & CPUID_X8B_SSBD)
+		bits |= SPEC_CTRL_SSBD;
+	if (x8b & CPUID_X8B_PSFD)
+		bits |= SPEC_CTRL_PSFD;
+	return bits;
+}
 
 extern struct spec_plan spec; /* set once, by spec_init() */
 /* Boot CPU: find out, choose, and say it in one line. */

@@ -101,9 +101,9 @@ static enum emul_result run_pair(struct pass *r)
 	res = pass_memory(r, WRITE, r->i->seg, ea, 2 * size, bytes);
 	if (res != EMUL_DONE)
 		return res;
-	*r->e->rflags &= ~FL_ZF;
+	*r->e->rflags &= ~RFLAGS_ZF;
 	if (same) {
-		*r->e->rflags |= FL_ZF;
+		*r->e->rflags |= RFLAGS_ZF;
 	} else {
 		pass_set_reg(r, RAX, old[0], size);
 		pass_set_reg(r, RDX, old[1], size);

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/op.h"
 #include "hv/lib/log.h"
-
-#define FL_CF	 BIT(0)
-#define FL_PF	 BIT(2)
-#define FL_AF	 BIT(4)
-#define FL_SF	 BIT(7)
-#define FL_OF	 BIT(11)
-#define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
+#include "hv/lib/x86.h"
 
 static u64 sign_extend(u64 v, u32 size)
 {
@@ -22,17 +16,17 @@ static u64 arith_flags(u64 result, u64 carries, u64 overflow, u32 size)
 	u64 top = BIT(8 * size - 1), flags = 0;
 
 	if (carries & top)
-		flags |= FL_CF;
+		flags |= RFLAGS_CF;
 	if (carries & BIT(3))
-		flags |= FL_AF;
+		flags |= RFLAGS_AF;
 	if (overflow & top)
-		flags |= FL_OF;
+		flags |= RFLAGS_OF;
 	if (result & top)
-		flags |= FL_SF;
+		flags |= RFLAGS_SF;
 	if (!(result & size_mask(size)))
-		flags |= FL_ZF;
+		flags |= RFLAGS_ZF;
 	if (!__builtin_parityll(result & 0xff))
-		flags |= FL_PF;
+		flags |= RFLAGS_PF;
 	return flags;
 }
 
@@ -41,7 +35,7 @@ u64 op_alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 	u64 carry = 0, res, carries = 0, overflow = 0;
 
 	if (op == ALU_ADC || op == ALU_SBB)
-		carry = *flags & FL_CF;
+		carry = *flags & RFLAGS_CF;
 	switch (op) {
 	case ALU_ADD:
 	case ALU_ADC:
@@ -66,7 +60,7 @@ u64 op_alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 		res = a ^ b;
 		break;
 	}
-	*flags = (*flags & ~FL_ARITH) | arith_flags(res, carries, overflow, size);
+	*flags = (*flags & ~RFLAGS_ARITH) | arith_flags(res, carries, overflow, size);
 	return res;
 }
 
@@ -179,9 +173,9 @@ static void bit_test(const struct insn *i, struct op *o)
 {
 	u64 bit = BIT(o->src & (8 * i->op_size - 1));
 
-	o->flags &= ~FL_CF;
+	o->flags &= ~RFLAGS_CF;
 	if (o->mem & bit)
-		o->flags |= FL_CF;
+		o->flags |= RFLAGS_CF;
 	switch (op_of(i) & 3) {
 	case 1:
 		o->mem |= bit;
@@ -198,32 +192,32 @@ static void bit_test(const struct insn *i, struct op *o)
 /* The condition of SETcc, CMOVcc and Jcc. */
 static bool condition_holds(u8 cc, u64 flags)
 {
-	bool less = !(flags & FL_SF) != !(flags & FL_OF), holds = false;
+	bool less = !(flags & RFLAGS_SF) != !(flags & RFLAGS_OF), holds = false;
 
 	switch (cc >> 1 & 7) {
 	case 0:
-		holds = flags & FL_OF;
+		holds = flags & RFLAGS_OF;
 		break;
 	case 1:
-		holds = flags & FL_CF;
+		holds = flags & RFLAGS_CF;
 		break;
 	case 2:
-		holds = flags & FL_ZF;
+		holds = flags & RFLAGS_ZF;
 		break;
 	case 3:
-		holds = flags & (FL_CF | FL_ZF);
+		holds = flags & (RFLAGS_CF | RFLAGS_ZF);
 		break;
 	case 4:
-		holds = flags & FL_SF;
+		holds = flags & RFLAGS_SF;
 		break;
 	case 5:
-		holds = flags & FL_PF;
+		holds = flags & RFLAGS_PF;
 		break;
 	case 6:
 		holds = less;
 		break;
 	case 7:
-		holds = less || flags & FL_ZF;
+		holds = less || flags & RFLAGS_ZF;
 		break;
 	}
 	return holds != (cc & 1);
@@ -251,10 +245,10 @@ static u64 shift_once(u32 op, u64 v, u64 top, u64 *flags)
 	if (op == SH_ROL || op == SH_ROR)
 		in = out;
 	else if (op == SH_RCL || op == SH_RCR)
-		in = *flags & FL_CF;
+		in = *flags & RFLAGS_CF;
 	else if (op == SH_SAR)
 		in = v & top;
-	set_flag(flags, FL_CF, out);
+	set_flag(flags, RFLAGS_CF, out);
 	if (left)
 		return v << 1 | in;
 	return v >> 1 | (in ? top : 0);
@@ -273,15 +267,15 @@ static void op_shift(const struct insn *i, struct op *o)
 		v = shift_once(op, v, top, &o->flags) & mask;
 	}
 	if (op & 1)
-		set_flag(&o->flags, FL_OF, (v ^ v << 1) & top);
+		set_flag(&o->flags, RFLAGS_OF, (v ^ v << 1) & top);
 	else
-		set_flag(&o->flags, FL_OF, !(v & top) != !(o->flags & FL_CF));
+		set_flag(&o->flags, RFLAGS_OF, !(v & top) != !(o->flags & RFLAGS_CF));
 	if (op == SH_SHR)
-		set_flag(&o->flags, FL_OF, before & top);
+		set_flag(&o->flags, RFLAGS_OF, before & top);
 	if (op == SH_SAR)
-		set_flag(&o->flags, FL_OF, false);
+		set_flag(&o->flags, RFLAGS_OF, false);
 	if (op >= SH_SHL) {
-		o->flags &= ~(FL_SF | FL_ZF | FL_PF | FL_AF);
+		o->flags &= ~(RFLAGS_SF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF);
 		o->flags |= arith_flags(v, 0, 0, size);
 	}
 	o->mem = v;
@@ -299,7 +293,7 @@ static void double_shift(const struct insn *i, struct op *o)
 		return;
 	for (u32 k = 0; k < count; k++) {
 		before = v;
-		set_flag(&o->flags, FL_CF, v & (right ? 1 : top));
+		set_flag(&o->flags, RFLAGS_CF, v & (right ? 1 : top));
 		if (right) {
 			v = v >> 1 | (more & 1 ? top : 0);
 			more >>= 1;
@@ -308,7 +302,7 @@ static void double_shift(const struct insn *i, struct op *o)
 			more <<= 1;
 		}
 	}
-	o->flags &= ~(FL_SF | FL_ZF | FL_PF | FL_AF | FL_OF);
+	o->flags &= ~(RFLAGS_SF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF | RFLAGS_OF);
 	o->flags |= arith_flags(v, 0, before ^ v, i->op_size);
 	o->mem = v;
 }
@@ -327,7 +321,7 @@ static wide op_multiply(struct op *o, u64 a, u64 b, u32 size, bool is_signed)
 		product = (wide)(__int128)(s64)sign_extend(a, size) * (s64)sign_extend(b, size);
 		more = (__int128)product != (s64)sign_extend((u64)product, size);
 	}
-	set_flag(&o->flags, FL_CF | FL_OF, more);
+	set_flag(&o->flags, RFLAGS_CF | RFLAGS_OF, more);
 	return product;
 }
 
@@ -401,7 +395,7 @@ static void op_scan_bits(const struct insn *i, struct op *o)
 {
 	u64 v = o->mem & size_mask(i->op_size);
 
-	set_flag(&o->flags, FL_ZF, !v);
+	set_flag(&o->flags, RFLAGS_ZF, !v);
 	if (!v)
 		return;
 	o->sets_reg = true;
@@ -483,7 +477,7 @@ static bool compute_long(const struct insn *i, enum kind kind, struct op *o)
 
 bool op_compute(const struct insn *i, enum kind kind, struct op *o)
 {
-	u64 old = o->mem, cf = o->flags & FL_CF;
+	u64 old = o->mem, cf = o->flags & RFLAGS_CF;
 	u32 size = i->op_size;
 
 	if (compute_move(i, kind, o))
@@ -502,18 +496,18 @@ bool op_compute(const struct insn *i, enum kind kind, struct op *o)
 		return true;
 	case K_CMPXCHG: /* memory is written in either case */
 		op_alu(ALU_CMP, o->acc & size_mask(size), old, size, &o->flags);
-		o->sets_acc = !(o->flags & FL_ZF);
+		o->sets_acc = !(o->flags & RFLAGS_ZF);
 		if (!o->sets_acc)
 			o->mem = o->src;
 		o->acc = old;
 		return true;
 	case K_INC:
 		o->mem = op_alu(ALU_ADD, old, 1, size, &o->flags);
-		o->flags = (o->flags & ~FL_CF) | cf;
+		o->flags = (o->flags & ~RFLAGS_CF) | cf;
 		return true;
 	case K_DEC:
 		o->mem = op_alu(ALU_SUB, old, 1, size, &o->flags);
-		o->flags = (o->flags & ~FL_CF) | cf;
+		o->flags = (o->flags & ~RFLAGS_CF) | cf;
 		return true;
 	case K_NOT:
 		o->mem = ~old;

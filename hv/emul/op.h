@@ -79,8 +79,6 @@ struct op {
 /* For the kinds up to K_OPERAND_LAST, pairs excepted. False: #DE. */
 bool op_compute(const struct insn *i, enum kind kind, struct op *o);
 
-#define FL_ZF BIT(6)
-
 /* as in opcodes and ModRM.reg */
 enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 

@@ -12,8 +12,7 @@
 
 #include "hv/emul/emul.h"
 #include "hv/emul/op.h"
-
-enum { VEC_DE = 0, VEC_UD = 6, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13 };
+#include "hv/lib/x86.h"
 
 /* In place of a segment: a linear address that the processor uses for itself, as the system. */
 #define SEG_SYSTEM 0xff

@@ -67,7 +67,7 @@ static enum emul_result string_step(struct pass *r, u32 kind)
 /* REPE goes on while ZF is set, REPNE while it is clear. */
 static bool string_ends(const struct pass *r, u32 kind)
 {
-	bool equal = *r->e->rflags & FL_ZF;
+	bool equal = *r->e->rflags & RFLAGS_ZF;
 
 	return !r->i->rep || (kind & STR_CMP && equal != (r->i->rep == 0xf3));
 }

@@ -5,10 +5,6 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
-enum { VEC_TS = 10, VEC_NP, VEC_SS, VEC_GP };
-
-#define RFLAGS_NT BIT(14)
-
 /*
  * What a switch saves and loads lies behind each other in a TSS: instruction pointer, flags, eight
  * registers, segments; the LDT's selector follows. SDM "Task-State Segment (TSS)" and "16-Bit

@@ -18,15 +18,6 @@
 #define PTE_NX	 BIT(63)
 #define PTE_PKEY GENMASK(62, 59)
 
-#define PF_P	BIT(0)
-#define PF_W	BIT(1)
-#define PF_U	BIT(2)
-#define PF_RSVD BIT(3)
-#define PF_I	BIT(4)
-#define PF_PK	BIT(5)
-
-#define RFLAGS_AC BIT(18)
-
 #define WALK_TRIES 8 /* when another processor changes the entries all the time */
 
 struct paging {

@@ -417,17 +417,7 @@ static void apply_state(struct vcpu *v, struct corbel_cpuid *r)
 /* Of Intel's leaf 7 and AMD's 0x80000008 */
 static void note_spec_rights(struct vcpu *v, u32 l7d, u32 x8b)
 {
-	u64 ctrl = 0;
-
-	if (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBRS)
-		ctrl |= SPEC_CTRL_IBRS;
-	if (l7d & CPUID_7D_STIBP || x8b & CPUID_X8B_STIBP)
-		ctrl |= SPEC_CTRL_STIBP;
-	if (l7d & CPUID_7D_SSBD || x8b & CPUID_X8B_SSBD)
-		ctrl |= SPEC_CTRL_SSBD;
-	if (x8b & CPUID_X8B_PSFD)
-		ctrl |= SPEC_CTRL_PSFD;
-	v->rights.spec_ctrl = ctrl & spec.guest;
+	v->rights.spec_ctrl = spec_ctrl_bits(l7d, x8b) & spec.guest;
 	v->rights.pred_cmd = spec.pred && (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBPB);
 	v->rights.flush_cmd = spec.flush && l7d & CPUID_7D_L1D_FLUSH;
 	v->rights.arch_cap = spec.arch && l7d & CPUID_7D_ARCH_CAP;

@@ -137,6 +137,7 @@ struct hvm_paging {
 #define EVT_TYPE      GENMASK(10, 8) /* enum hvm_event_kind, or another of software's own */
 #define EVT_HAS_ERROR BIT(11)
 #define EVT_VALID     BIT(31)
+#define EVT_SOFTWARE  4 /* type: of INT n */
 enum hvm_event_kind { HVM_INJ_IRQ = 0, HVM_INJ_NMI = 2, HVM_INJ_EXCEPTION = 3 };
 
 static inline u32 hvm_event(enum hvm_event_kind k, u8 vector, bool has_error)

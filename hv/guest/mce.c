@@ -18,7 +18,6 @@
 #define LAST_BANK_MSR  (MSR_MC0_CTL + CORBEL_MCE_BANKS * 4 - 1)
 
 #define MCG_EXT	   GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
-#define HWCR_TSC   BIT(24)	   /* the TSC runs at P0 frequency */
 #define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
 
 /* Guests clear single bits of MCi_CTL to work around faults of real machines' banks. */

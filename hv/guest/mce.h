@@ -9,6 +9,7 @@
 struct vcpu;
 
 #define MSR_HWCR 0xc0010015 /* AMD */
+#define HWCR_TSC BIT(24)    /* the TSC runs at P0 frequency */
 
 struct mce {			       /* in struct vcpu, for its own CPU only */
 	u64 cap, status, ctl;	       /* MCG_x */

@@ -102,20 +102,20 @@ static const struct constant {
     {0x199},						    /* performance control */
     {0x179, .more = 2},					    /* machine check: no banks, for dom0 */
     {0x400, .more = 0x7f},
-    {MSR_DEBUGCTL},		     /* LBR, BTF not offered */
-    {0x1db, .more = 3},		     /* last branch, last exception */
-    {0xc0010000, .more = 7},	     /* AMD performance counters: none */
-    {0xc0010010},		     /* SYSCFG */
-    {MSR_HWCR, BIT(24)},	     /* TSC runs at P0 frequency */
-    {0xc001001a},		     /* TOP_MEM */
-    {0xc001001d},		     /* TOP_MEM2 */
-    {0xc001001f},		     /* NB_CFG */
-    {0xc0010055},		     /* interrupt pending message */
-    {0xc0010058},		     /* MMIO configuration base */
-    {0xc0010112, .more = 1},	     /* TSEG */
-    {MSR_VM_CR, BIT(4) | BIT(3)},    /* SVM disabled and locked */
-    {0xc0010140, .more = 1},	     /* OSVW */
-    {0xc0011020, BIT(1), .more = 9}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
+    {MSR_DEBUGCTL},	     /* LBR, BTF not offered */
+    {0x1db, .more = 3},	     /* last branch, last exception */
+    {0xc0010000, .more = 7}, /* AMD performance counters: none */
+    {0xc0010010},	     /* SYSCFG */
+    {MSR_HWCR, HWCR_TSC},
+    {0xc001001a},			    /* TOP_MEM */
+    {0xc001001d},			    /* TOP_MEM2 */
+    {0xc001001f},			    /* NB_CFG */
+    {0xc0010055},			    /* interrupt pending message */
+    {0xc0010058},			    /* MMIO configuration base */
+    {0xc0010112, .more = 1},		    /* TSEG */
+    {MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK}, /* SVM disabled and locked */
+    {0xc0010140, .more = 1},		    /* OSVW */
+    {0xc0011020, BIT(1), .more = 9},	    /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
 
 static const struct constant *constant_of(u32 msr)

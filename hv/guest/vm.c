@@ -7,6 +7,7 @@
 #include "hv/guest/hvm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
+#include "hv/lib/x86.h"
 
 struct vm *dom0;
 struct rwlock objects;
@@ -120,10 +121,8 @@ static void free_maps(struct vm *vm)
 
 /* MSRs that a guest may use without an exit: both vendors' back ends switch them. */
 static const u32 direct_msrs[] = {
-    0xc0000081 /* STAR */,	0xc0000082 /* LSTAR */,	  0xc0000083 /* CSTAR */,
-    0xc0000084 /* SFMASK */,	0xc0000100 /* FS_BASE */, 0xc0000101 /* GS_BASE */,
-    0xc0000102 /* KERNEL_GS */, 0x174 /* SYSENTER_CS */,  0x175 /* SYSENTER_ESP */,
-    0x176 /* SYSENTER_EIP */,
+    MSR_STAR,	 MSR_LSTAR,	     MSR_CSTAR,	      MSR_SFMASK,	MSR_FS_BASE,
+    MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
 static void set_direct_msr(struct vm *vm, u32 msr)

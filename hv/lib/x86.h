@@ -68,12 +68,46 @@ static inline bool pat_valid(u64 pat)
 	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !((pat & 0x0202020202020202ull) << 1 & ~pat);
 }
 
+/* Exceptions */
+#define VEC_DE	0
+#define VEC_DB	1
+#define VEC_NMI 2
+#define VEC_BP	3
+#define VEC_OF	4
+#define VEC_UD	6
+#define VEC_NM	7
+#define VEC_DF	8
+#define VEC_TS	10
+#define VEC_NP	11
+#define VEC_SS	12
+#define VEC_GP	13
+#define VEC_PF	14
+#define VEC_AC	17
+#define VEC_MC	18
+
+/* Error code of #PF */
+#define PF_P	BIT(0)
+#define PF_W	BIT(1)
+#define PF_U	BIT(2)
+#define PF_RSVD BIT(3)
+#define PF_I	BIT(4)
+#define PF_PK	BIT(5)
+
+#define RFLAGS_CF	BIT(0)
 #define RFLAGS_FIXED	BIT(1) /* always set */
+#define RFLAGS_PF	BIT(2)
+#define RFLAGS_AF	BIT(4)
+#define RFLAGS_ZF	BIT(6)
+#define RFLAGS_SF	BIT(7)
 #define RFLAGS_TF	BIT(8)
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
+#define RFLAGS_OF	BIT(11)
+#define RFLAGS_NT	BIT(14)
 #define RFLAGS_RF	BIT(16)
 #define RFLAGS_VM	BIT(17)
+#define RFLAGS_AC	BIT(18)
+#define RFLAGS_ARITH	(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 
 #define DR6_TRAPS GENMASK(3, 0) /* which of DR0..3 matched */
@@ -128,6 +162,8 @@ static inline bool pat_valid(u64 pat)
 #define MSR_TSC_AUX	    0xc0000103
 #define MSR_XSS		    0xda0
 #define MSR_VM_CR	    0xc0010114 /* AMD */
+#define VM_CR_LOCK	    BIT(3)
+#define VM_CR_SVMDIS	    BIT(4)
 #define MSR_VM_HSAVE_PA	    0xc0010117
 
 /*

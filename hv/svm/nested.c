@@ -388,7 +388,7 @@ static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 /* ---- MSRs ---- */
 
 #define VM_CR_BITS GENMASK(4, 0)
-#define VM_CR_OFF  (BIT(4) | BIT(3)) /* SVMDIS, LOCK */
+#define VM_CR_OFF  (VM_CR_SVMDIS | VM_CR_LOCK)
 
 int svm_nested_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
@@ -413,14 +413,14 @@ int svm_nested_msr_set(struct vcpu *v, u32 msr, u64 val)
 		n->hsave_pa = val;
 		return 0;
 	}
-	if (n->vm_cr & BIT(4)) /* once switched off it stays so, as in KVM */
+	if (n->vm_cr & VM_CR_SVMDIS) /* once switched off it stays so, as in KVM */
 		fixed = VM_CR_OFF;
 	val = (n->vm_cr & fixed) | (val & ~fixed);
-	if (val & ~VM_CR_BITS || (val & BIT(4) && svm_of(v)->svme))
+	if (val & ~VM_CR_BITS || (val & VM_CR_SVMDIS && svm_of(v)->svme))
 		return -EINVAL;
 	n->vm_cr = val;
 	v->rights.efer &= ~EFER_SVME;
-	if (!(val & BIT(4)))
+	if (!(val & VM_CR_SVMDIS))
 		v->rights.efer |= EFER_SVME;
 	return 0;
 }

@@ -6,7 +6,6 @@
 /* EXITINFO1 of a nested page fault: #PF's error code, and at what it was */
 #define NPF_FINAL BIT(32) /* the address that the page tables yield */
 #define NPF_WHERE GENMASK(33, 32)
-#define NPF_USER  BIT(2)
 
 /* Of CR4 and EFER of the guest what its nested tables depend on. */
 #define ROOT_CR4  (CR4_PAE | CR4_PSE | CR4_SMEP) /* the last for error codes */
@@ -74,7 +73,7 @@ int svm_nested_walk(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 
 
 	/* beyond what they reach; the walk would not look at these bits */
 	if (at >> reach) {
-		*error = NPF_USER;
+		*error = PF_U;
 		if (access & WALK_WRITE)
 			*error |= SVM_NPF_W;
 		if (access & WALK_FETCH)
@@ -89,5 +88,5 @@ void svm_nested_refuse(struct vcpu *v, u64 at, u64 access, u32 error, const stru
 	u64 where = x ? svm_vmcb(v)->exitinfo1 & NPF_WHERE : 0;
 	u64 intinfo = x ? svm_nested_intinfo(v) : svm_nested(v)->inject;
 
-	svm_nested_leave(v, SVM_EXIT_NPF, error | NPF_USER | (where ?: NPF_FINAL), at, intinfo);
+	svm_nested_leave(v, SVM_EXIT_NPF, error | PF_U | (where ?: NPF_FINAL), at, intinfo);
 }

@@ -6,8 +6,6 @@
 /* of the maps what is looked at; the low bits of their addresses are ignored */
 #define MSRPM_BYTES 0x2000
 #define IOPM_BYTES  0x2001
-/* Types of events beside enum hvm_event_kind */
-#define EVT_SOFTWARE 4
 
 static bool event_valid(u64 event)
 {

@@ -14,8 +14,6 @@
 #include "hv/svm/nested_npt.h"
 #include "hv/svm/tcg.h"
 
-#define VM_CR_LOCK     BIT(3)
-#define VM_CR_SVMDIS   BIT(4)
 #define MSR_TSC_RATIO  0xc0000104 /* of guests; 8 integer and 32 fraction bits */
 #define TSC_RATIO_1    BIT(32)
 #define TSC_RATIO_FRAC 32

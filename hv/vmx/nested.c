@@ -57,10 +57,6 @@ void vmx_nested_off(struct vcpu *v)
 
 /* ---- what instructions say ---- */
 
-#define FLAGS_CHANGED (BIT(0) | BIT(2) | BIT(4) | BIT(6) | BIT(7) | BIT(11))
-#define FAIL_INVALID  BIT(0) /* CF */
-#define FAIL_VALID    BIT(6) /* ZF */
-
 /* SDM "VM Instruction Error Numbers"; the others are in hv/vmx/vmcs.c */
 enum {
 	OK = 0,
@@ -87,11 +83,11 @@ static void conclude_insn(struct vcpu *v, u32 result, const struct vm_exit *x)
 
 	if (result == AGAIN)
 		return;
-	v->rflags &= ~FLAGS_CHANGED;
+	v->rflags &= ~RFLAGS_ARITH;
 	if (result && (result == NO_VMCS || n->current == NOWHERE)) {
-		v->rflags |= FAIL_INVALID;
+		v->rflags |= RFLAGS_CF;
 	} else if (result) {
-		v->rflags |= FAIL_VALID;
+		v->rflags |= RFLAGS_ZF;
 		vmcs12_set(&n->vmcs12, VMCS_INSN_ERROR, result);
 	}
 	vcpu_skip(v, x->insn_len);

@@ -5,10 +5,7 @@
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
 
-/* Of #PF's error code, as walk_linear() has it */
-#define ERROR_PRESENT  BIT(0)
-#define ERROR_RESERVED BIT(3)
-#define EPT_BITS       48
+#define EPT_BITS 48
 
 struct ept_walk {
 	struct vcpu *v;
@@ -49,7 +46,7 @@ int vmx_nested_walk(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 
 		return -EFAULT;
 	ret = walk_linear(&w, at, access, to, error);
 	if (c.bad)
-		*error |= ERROR_RESERVED;
+		*error |= PF_RSVD;
 	return ret;
 }
 
@@ -59,7 +56,7 @@ void vmx_nested_refuse(struct vcpu *v, u64 at, u64 access, u32 error, const stru
 	u32 ignored;
 
 	vmcs12_set(&vmx_nested(v)->vmcs12, VMCS_GUEST_PHYSICAL, at);
-	if (error & ERROR_RESERVED) {
+	if (error & PF_RSVD) {
 		vmx_nested_leave(v, EXIT_EPT_MISCONFIG, 0, 0, 0);
 		return;
 	}
@@ -71,7 +68,7 @@ void vmx_nested_refuse(struct vcpu *v, u64 at, u64 access, u32 error, const stru
 	} else {
 		qual |= access & WALK_WRITE ? QUAL_EPT_WRITE : QUAL_EPT_READ;
 	}
-	if (error & ERROR_PRESENT) { /* what it allows */
+	if (error & PF_P) { /* what it allows */
 		qual |= QUAL_EPT_MAY_READ;
 		if (!vmx_nested_walk(v, at, WALK_WRITE, true, &to, &ignored))
 			qual |= QUAL_EPT_MAY_READ << 1;

@@ -150,9 +150,6 @@ bool vmcs12_eptp_valid(u64 eptp, u64 addr_bits)
 	return !(eptp & ~(addr_bits & PAGE_MASK) & ~0xfffull) && (eptp & 0xfff) == EPTP_WB_WALK_4;
 }
 
-/* Types of events, beside those of enum hvm_event_kind */
-enum { EVENT_SOFT = 4, EVENT_INT1 = 5, EVENT_SOFT_EXCEPTION = 6 };
-
 /* SDM "VM-Entry Control Fields" */
 static bool event_valid(const struct vmcs12 *m)
 {
@@ -170,7 +167,7 @@ static bool event_valid(const struct vmcs12 *m)
 		return false;
 	if (error && vmcs12_get(m, VMCS_ENTRY_ERROR) & ~GENMASK(15, 0))
 		return false;
-	return type < EVENT_SOFT || (len <= 15 && (len || misc & MISC_NO_INSN_LEN));
+	return type < EVT_SOFTWARE || (len <= 15 && (len || misc & MISC_NO_INSN_LEN));
 }
 
 static bool controls_valid(const struct vmcs12 *m, const struct nested_limits *l)

@@ -486,7 +486,7 @@ static u32 insn(u32 reason, u64 at)
 
 static bool failed(void)
 {
-	return vcpu.rflags & (FAIL_INVALID | FAIL_VALID);
+	return vcpu.rflags & (RFLAGS_CF | RFLAGS_ZF);
 }
 
 static struct vmcs12 *m12(void)
