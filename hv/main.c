@@ -60,6 +60,7 @@ static void init_memory(void)
 
 	if (why)
 		boot_fail("%s", why);
+	BUG_ON(b->pool_start < b->image_end && b->image_start < b->pool_end);
 	pool_init(b->pool_start, b->pool_end);
 	if (frame_init(b))
 		boot_fail("the pool is too small for the table of frames; give the hypervisor more "
@@ -136,6 +137,7 @@ static void __noreturn main_rest(void)
 	console_set_keys(debug_key_console);
 	me->online = true;
 	smp_init(enable_cpu, cpu_main);
+	BUG_ON(cpus[0] != me || !cpu_count || cpu_count > MAX_CPUS);
 	print_banner();
 	if (b->opt.sched_core)
 		log_info("sched-gran=core: %u cores have several CPUs, which run one VM at a time",

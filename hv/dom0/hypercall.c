@@ -98,7 +98,7 @@ static s64 read_supported(u64 what, u64 first, u64 to, u64 room)
 		*(u64 *)buf = spec.arch;
 		break;
 	case CORBEL_SUPPORTED_VMX:
-		n = hvm->nested && hvm->nested->features ? hvm->nested->features(buf) : 0;
+		n = hvm->nested->features ? hvm->nested->features(buf) : 0;
 		break;
 	default:
 		return -EINVAL;

@@ -375,7 +375,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		get_translation(v, &s->translation);
 		break;
 	case CORBEL_STATE_NESTED:
-		ret = hvm->nested ? hvm->nested->get_state(v, &s->nested) : -EINVAL;
+		ret = hvm->nested->get_state(v, &s->nested);
 		break;
 	default:
 		return -EINVAL;
@@ -434,7 +434,7 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_AUTO_EOI:
 		return lapic_set_auto_eoi(v, s->vectors);
 	case CORBEL_STATE_NESTED:
-		return hvm->nested ? hvm->nested->set_state(v, &s->nested) : -EINVAL;
+		return hvm->nested->set_state(v, &s->nested);
 	case CORBEL_STATE_INTERRUPT:
 		return set_user_irq(v, s->word);
 	case CORBEL_STATE_CLOCK_STOPPED:

@@ -225,11 +225,8 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		vcpu_inject_gp(v);
 		break;
 	case VMEXIT_VMX_SVM_INSN:
-		if (hvm->nested) {
-			hvm->nested->insn(v, x);
-			break;
-		}
-		/* fallthrough */
+		hvm->nested->insn(v, x);
+		break;
 	case VMEXIT_MWAIT:
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		break;

@@ -294,10 +294,10 @@ struct nested_limits {
 
 struct hvm_ops {
 	const char *name;
-	const struct nested_ops *nested; /* NULL: guests have no guests */
-	u32 backend;			 /* CORBEL_BACKEND_x */
-	u8 io_map_order;		 /* size of vm->io_map */
-	u8 vcpu_pages;			 /* what vcpu_init() takes of the pool */
+	const struct nested_ops *nested;
+	u32 backend;	 /* CORBEL_BACKEND_x */
+	u8 io_map_order; /* size of vm->io_map */
+	u8 vcpu_pages;	 /* what vcpu_init() takes of the pool */
 #define X(type, name, ...) type (*name)(__VA_ARGS__);
 	HVM_OPS(X)
 #undef X

@@ -37,6 +37,7 @@ static void put_number(struct out *o, const struct spec *s, u64 v, u32 base)
 	char digits[20];
 	u32 n = sizeof(digits);
 
+	BUG_ON(base < 10); /* there would be more of them */
 	do {
 		digits[--n] = "0123456789abcdef"[v % base];
 		v /= base;

@@ -34,6 +34,7 @@ u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac)
 
 	if (guest_khz < GUEST_KHZ_MIN || guest_khz > GUEST_KHZ_MAX || !frac)
 		return 0;
+	BUG_ON(frac > 48);
 	mul = div_shifted(guest_khz, khz, &rest) & ~(BIT(48 - frac) - 1);
 	if (mul >> (48 + GUEST_RATIO))
 		return 0;

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "hv/lib/log.h"
 #include "hv/lib/types.h"
 
 void *memcpy(void *to, const void *from, size_t n);
@@ -48,6 +49,7 @@ static inline u64 get_le(const void *from, u32 bytes)
 {
 	u64 v = 0;
 
+	BUG_ON(bytes > sizeof(v));
 	memcpy(&v, from, bytes);
 	return v;
 }

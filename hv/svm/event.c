@@ -43,6 +43,7 @@ void svm_set_debug(struct vcpu *v, bool int3, bool drs)
 	struct svm_vcpu *s = svm_of(v);
 	struct vmcb *m = s->vmcb;
 
+	svm_current(v);
 	s->watch &= ~WATCH_DEBUG;
 	if (int3 || drs)
 		s->watch |= WATCH_DEBUG;

@@ -27,6 +27,7 @@ void svm_nested_end(struct vcpu *v)
 	struct svm_vcpu *s = svm_of(v);
 	struct svm_nested *n = svm_nested(v);
 
+	BUG_ON(!v->guest_mode || !(s->watch & WATCH_NESTED));
 	s->watch &= ~WATCH_NESTED;
 	shadow_end_guest_mode(v);
 	n->inject = 0;
@@ -198,7 +199,7 @@ void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinf
 	struct vmcb *out = &n->vmcb12;
 	bool pat = n->paging;
 
-	BUG_ON(!v->guest_mode || !(s->watch & WATCH_NESTED));
+	BUG_ON(!v->guest_mode);
 	svm_nested_close_window(v);
 	if ((u32)code != SVM_EXIT_INVALID)
 		save_state(v, out);
@@ -229,6 +230,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 	const struct vmcb *in = &n->vmcb12;
 	struct vmcb *m = s->vmcb;
 
+	BUG_ON(v->guest_mode || v->in_smm);
 	s->watch |= WATCH_NESTED;
 	v->guest_mode = true;
 	v->nested_tsc = in->tsc_offset;
@@ -475,6 +477,7 @@ void svm_nested_window(struct vcpu *v, bool on)
 	struct svm_nested *n = svm_nested(v);
 	struct vmcb *m = svm_vmcb(v);
 
+	BUG_ON(on && m->int3 & SVM_INT3_VINTR); /* or what it covers up would be lost */
 	if (on && v->guest_mode && !n->masking && !(svm_of(v)->watch & WATCH_NO_GIF)) {
 		n->vintr = m->vintr;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;

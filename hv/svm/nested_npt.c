@@ -24,6 +24,7 @@ void svm_nested_npt_load(struct vcpu *v)
 	const struct vmcb *m = &n->vmcb12;
 	u64 cr4 = n->l1.cr4 & ROOT_CR4, efer = n->l1.efer & ROOT_EFER;
 
+	BUG_ON(!v->nested_paging);
 	if (m->tlb_control || m->asid != n->asid || m->ncr3 != n->root || cr4 != n->root_cr4 ||
 	    efer != n->root_efer)
 		shadow_drop(v);

@@ -127,6 +127,7 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 
 void svm_set_tsc(struct vcpu *v)
 {
+	svm_current(v);
 	svm_vmcb(v)->tsc_offset = v->tsc_offset + v->nested_tsc;
 }
 

@@ -93,6 +93,7 @@ int svm_cpu_enable(struct cpu *c)
 {
 	struct svm_cpu *s = c->svm;
 
+	BUG_ON(c != this_cpu());
 	if (!s) {
 		s = c->svm = pool_alloc(SVM_CPU_ORDER, NULL);
 		if (!s)
@@ -149,6 +150,7 @@ int svm_vcpu_init(struct vcpu *v)
 
 void svm_vcpu_destroy(struct vcpu *v)
 {
+	BUG_ON(svm_of(v)->cpu); /* nobody has it */
 	pool_free(svm_vmcb(v), 0, &v->vm->acct);
 }
 
@@ -157,6 +159,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	struct vm *vm = v->vm;
 	struct vmcb *m = svm_vmcb(v);
 
+	svm_current(v);
 	BUG_ON(!v->p2m->pt.root.v);
 	*m = (struct vmcb){
 	    /* CR4: its reserved bits are checked here, not by the CPU. CR0: word 3 */

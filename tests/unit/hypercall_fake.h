@@ -250,7 +250,9 @@ static inline void fake_direct_msr(struct vm *vm, u32 msr, bool reads, bool writ
 	direct_writes = writes;
 }
 
+static const struct nested_ops fake_nested; /* guests have no guests */
 static const struct hvm_ops fake_ops = {
+    .nested = &fake_nested,
     .vcpu_pages = 2,
     .borrow = fake_borrow,
     .give_back = fake_give_back,

@@ -302,7 +302,12 @@ static void begin(void)
 
 static void end(void)
 {
+	struct corbel_nested state = {0};
+
 	shadow_destroy(&vcpu);
+	CHECK(svm_nested_ops.get_state(&vcpu, &state) == -EINVAL &&
+		  svm_nested_ops.set_state(&vcpu, &state) == -EINVAL,
+	      "a vCPU that can have no guests has no state of theirs");
 	CHECK(destroy_guest(), "nothing is left of it");
 }
 

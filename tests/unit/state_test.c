@@ -49,8 +49,24 @@ static void fake_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *
 	*out = (struct corbel_segment){0};
 }
 
-static const struct hvm_ops fake_ops = {
-    .get = fake_get, .set = fake_set, .get_seg = fake_get_seg, .set_seg = fake_set_seg};
+static int no_nested_state(struct vcpu *v, struct corbel_nested *out)
+{
+	return -EINVAL;
+}
+
+static int set_nested_state(struct vcpu *v, const struct corbel_nested *in)
+{
+	changes += in->flags;
+	return in->flags ? 0 : -EINVAL;
+}
+
+static const struct nested_ops nested = {.get_state = no_nested_state,
+					 .set_state = set_nested_state};
+static const struct hvm_ops fake_ops = {.nested = &nested,
+					.get = fake_get,
+					.set = fake_set,
+					.get_seg = fake_get_seg,
+					.set_seg = fake_set_seg};
 const struct hvm_ops *hvm = &fake_ops;
 u64 xcr0_host = 7;
 u32 mxcsr_mask = 0xffff;
@@ -342,9 +358,14 @@ static void test_rest(void)
 	CHECK(refused(set(CORBEL_STATE_CPUID, data, 41)) &&
 		  !set(CORBEL_STATE_CPUID, data, 2 * sizeof(struct corbel_cpuid)) && changes == 1,
 	      "CPUID: whole entries");
+	memset(data, 0, sizeof(struct corbel_nested));
 	CHECK(refused(set(CORBEL_STATE_NESTED, data, sizeof(struct corbel_nested))) &&
 		  state_get(&v, CORBEL_STATE_NESTED, 0) == -EINVAL,
-	      "NESTED: none where guests have no guests");
+	      "NESTED: what the back end refuses is refused");
+	((struct corbel_nested *)data)->flags = 1;
+	changes = 0;
+	CHECK(!set(CORBEL_STATE_NESTED, data, sizeof(struct corbel_nested)) && changes == 1,
+	      "NESTED: else it is told");
 }
 
 /* What has one size has no other; what can only be set cannot be read, and the other way round. */

@@ -469,7 +469,12 @@ static void begin(void)
 
 static void end(void)
 {
+	struct corbel_nested state = {0};
+
 	shadow_destroy(&vcpu);
+	CHECK(vmx_nested_ops.get_state(&vcpu, &state) == -EINVAL &&
+		  vmx_nested_ops.set_state(&vcpu, &state) == -EINVAL,
+	      "a vCPU that can have no guests has no state of theirs");
 	CHECK(destroy_guest(), "nothing is left of it");
 }
 
