@@ -142,13 +142,7 @@ entry32:
 
 bits 64
 .long:
-	mov eax, SEL_DATA
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
-	xor eax, eax
-	mov fs, eax
-	mov gs, eax
+	LOAD_SEGMENTS
 	mov rax, early_gdtr_high
 	lgdt [rax]
 	mov rax, .high

@@ -90,13 +90,7 @@ section .text
 bits 64
 global trampoline_high
 trampoline_high:
-	mov eax, SEL_DATA
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
-	xor eax, eax
-	mov fs, eax
-	mov gs, eax
+	LOAD_SEGMENTS
 	add rcx, args - trampoline_start
 	mov rax, [rcx + args.cr3 - args]
 	mov rdx, [rcx + args.entry - args]

@@ -9,6 +9,13 @@
 #include "hv/emul/insn.h"
 #include "hv/lib/types.h"
 
+/* An exception; error: a selector or 0, but for #PF. */
+struct emul_fault {
+	u8 vector;
+	u32 error;
+	u64 cr2;
+};
+
 enum emul_vector { EMUL_MMX, EMUL_SSE, EMUL_AVX };
 
 /* What instructions of an operating system load and store. */
@@ -67,19 +74,15 @@ struct emul_env {
 	 * write
 	 */
 	bool rmw;
-	bool as_system; /* set while the processor's own tables are read or written: CPL 0's rights
-			 */
-	bool shadow;	/* set when SS has been loaded: the next instruction comes before events */
+	/* set while the processor's own tables are read or written: CPL 0's rights */
+	bool as_system;
+	bool shadow; /* set when SS has been loaded: the next instruction comes before events */
 	/*
 	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
 	 * NULL: they are EMUL_UNSUPPORTED
 	 */
 	const u16 *port;
-	struct { /* 11 to 13 with a selector or 0, 14 as the callbacks said, 0, 6, 7 */
-		u8 vector;
-		u32 error;
-		u64 cr2;
-	} fault;
+	struct emul_fault fault; /* 11 to 13, 14 as the callbacks said, 0, 6, 7 */
 };
 
 enum emul_result {

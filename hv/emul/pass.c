@@ -6,7 +6,7 @@
 
 enum emul_result pass_fault_at(struct emul_env *e, u8 vector, u16 sel)
 {
-	e->fault = (__typeof__(e->fault)){.vector = vector, .error = sel & ~3u};
+	e->fault = (struct emul_fault){.vector = vector, .error = sel & ~3u};
 	return EMUL_FAULT;
 }
 

@@ -15,6 +15,16 @@ static bool is_real(const struct emul_system *s)
 	return !(s->cr0 & CR0_PE) || s->vm86;
 }
 
+/* False: a table is asked instead. */
+static bool set_real(const struct emul_system *s, struct corbel_segment *seg, u16 sel)
+{
+	if (!is_real(s))
+		return false;
+	seg->selector = sel;
+	seg->base = sel << 4;
+	return true;
+}
+
 /* d: two words of one of 16 bytes, which outside its table is #GP. */
 static enum emul_result read_descriptor(struct pass *r, const struct emul_system *s, u16 sel,
 					u32 size, u64 *d)
@@ -53,11 +63,8 @@ static enum emul_result data_segment(struct pass *r, struct emul_system *s, u8 n
 	enum emul_result res;
 	u64 d;
 
-	if (is_real(s)) {
-		seg->selector = sel;
-		seg->base = sel << 4;
+	if (set_real(s, seg, sel))
 		return EMUL_DONE;
-	}
 	if (selector_is_null(sel)) {
 		if (n == SEG_SS && (r->e->mode != EMUL_64 || s->cpl == 3 || RPL(sel) != s->cpl))
 			return pass_fault(r->e, VEC_GP);
@@ -86,11 +93,8 @@ static enum emul_result code_segment(struct pass *r, struct emul_system *s, u16 
 	bool allowed;
 	u64 d;
 
-	if (is_real(s)) {
-		seg->selector = sel;
-		seg->base = sel << 4;
+	if (set_real(s, seg, sel))
 		return EMUL_DONE;
-	}
 	if (selector_is_null(sel))
 		return pass_fault(r->e, VEC_GP);
 	res = read_descriptor(r, s, sel, sizeof(d), &d);

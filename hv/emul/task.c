@@ -289,7 +289,7 @@ static int mark_busy(struct task *t, const struct corbel_segment *tss, u16 old)
 int task_switch(struct task *t)
 {
 	u16 old = t->seg[SEG_TR].selector;
-	__typeof__(t->fault) first;
+	struct emul_fault first;
 	struct corbel_segment tss;
 	u8 image[TSS_BYTES];
 	int ret = check_target(t, &tss);

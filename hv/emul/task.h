@@ -6,7 +6,7 @@
 #pragma once
 
 #include "hv/abi.h"
-#include "hv/emul/insn.h"
+#include "hv/emul/emul.h"
 #include "hv/lib/types.h"
 
 /* As VT-x numbers them */
@@ -41,11 +41,7 @@ struct task {
 	struct corbel_segment gdt; /* base and limit */
 
 	bool trap; /* out: #DB by the TSS' T bit is due */
-	struct {
-		u8 vector;
-		u32 error;
-		u64 cr2;
-	} fault;
+	struct emul_fault fault;
 	bool faulted; /* out: the switch is made, and the new task begins with the fault */
 };
 

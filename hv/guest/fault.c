@@ -62,7 +62,7 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 
 	if (unlikely(f->nested)) {
 		v->complete = NULL; /* the nested guest's instruction runs again */
-		hvm->nested->fault(v, f->error, f->gpa);
+		hvm->nested->fault(v, f->raised.error, f->gpa);
 		return;
 	}
 	p2m_lookup(v->p2m, f->gpa >> PAGE_SHIFT, &leaf);
@@ -78,7 +78,7 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 	guest_cannot_emulate(v, NULL);
 }
 
-void guest_inject_fault(struct vcpu *v, const struct guest_fault *f)
+void guest_inject_fault(struct vcpu *v, const struct emul_fault *f)
 {
 	if (f->vector == VEC_PF)
 		vcpu_inject_pf(v, f->cr2, f->error);
@@ -91,5 +91,5 @@ void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f)
 	if (err == -EAGAIN)
 		guest_access_missed(v, f);
 	else
-		guest_inject_fault(v, f);
+		guest_inject_fault(v, &f->raised);
 }

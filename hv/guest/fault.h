@@ -8,6 +8,7 @@
 #include "hv/lib/types.h"
 
 struct fetched;
+struct emul_fault;
 struct guest_fault;
 struct vcpu;
 
@@ -18,7 +19,7 @@ void guest_memory_missing(struct vcpu *v, u64 gpa, bool write, bool exec);
  * said that there is no memory, mapping it would go on for ever: such guests are not for us.
  */
 void guest_access_missed(struct vcpu *v, const struct guest_fault *f);
-void guest_inject_fault(struct vcpu *v, const struct guest_fault *f);
+void guest_inject_fault(struct vcpu *v, const struct emul_fault *f);
 /* err: of vcpu_translate() and its like; one of the two above. */
 void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f);
 /*

@@ -23,7 +23,7 @@ static int to_guest(struct walk *c, u64 access, u64 *at)
 	if (!hvm->nested->translate(c->v, access, at))
 		return 0;
 	c->f->nested = true;
-	c->f->error = access;
+	c->f->raised.error = access;
 	return -EAGAIN;
 }
 
@@ -78,14 +78,14 @@ static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u
 		error = 0;
 	}
 	if (ret == -EFAULT) {
-		f->vector = VEC_PF;
-		f->cr2 = linear;
+		f->raised.vector = VEC_PF;
+		f->raised.cr2 = linear;
 	} else if (ret == -EAGAIN) {
 		f->gpa = *out;
 		f->write = error & WALK_WRITE; /* the walk could not set accessed or dirty */
 	}
 	if (!f->nested)
-		f->error = error;
+		f->raised.error = error;
 	return ret;
 }
 

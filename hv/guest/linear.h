@@ -16,12 +16,10 @@ _Static_assert((int)SEG_ES == HVM_ES && (int)SEG_IDTR == HVM_IDTR,
  * nothing.
  */
 struct guest_fault {
-	u8 vector;
-	u32 error;
-	u64 cr2;
+	struct emul_fault raised;
 	u64 gpa;
 	bool write;
-	bool nested; /* gpa is a nested guest's, error the access to it: hvm->nested->fault() */
+	bool nested; /* gpa is a nested guest's, raised.error the access: hvm->nested->fault() */
 };
 
 /*

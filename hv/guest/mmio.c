@@ -49,9 +49,7 @@ static int emul_access(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *
 	int ret = vcpu_translate(v, linear, access, &at, &f);
 
 	if (ret == -EFAULT) {
-		e->fault.vector = f.vector;
-		e->fault.error = f.error;
-		e->fault.cr2 = f.cr2;
+		e->fault = f.raised;
 		return ret;
 	}
 	if (!ret) {
@@ -147,8 +145,7 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->linear_bits = 48;
 	e->stopped = EMUL_STOPPED_NOT;
 	e->rmw = e->as_system = e->shadow = false;
-	e->fault.error = 0;
-	e->fault.cr2 = 0;
+	e->fault = (struct emul_fault){0};
 	e->port = v->emul->is_io ? &v->emul->port : NULL;
 }
 
@@ -262,9 +259,7 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		port_exit_to_dom0(v, st, r == EMUL_IN);
 		break;
 	case EMUL_FAULT:
-		guest_inject_fault(v, &(struct guest_fault){.vector = e->fault.vector,
-							    .error = e->fault.error,
-							    .cr2 = e->fault.cr2});
+		guest_inject_fault(v, &e->fault);
 		break;
 	/* goes on where it was once dom0 has mapped the page: MMIO is not read twice */
 	case EMUL_RETRY:
@@ -334,7 +329,7 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 	fill_env(v, &e);
 	ret = emul_string_span(&e, &v->emul->insn->insn, linear);
 	if (ret < 0)
-		*f = (struct guest_fault){.vector = e.fault.vector};
+		*f = (struct guest_fault){.raised = e.fault};
 	return ret;
 }
 
@@ -347,7 +342,7 @@ int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f)
 	fill_env(v, &e);
 	if (pass_linear(&e, i->seg, at, len, linear) == EMUL_DONE)
 		return 0;
-	*f = (struct guest_fault){.vector = e.fault.vector};
+	*f = (struct guest_fault){.raised = e.fault};
 	return -EFAULT;
 }
 

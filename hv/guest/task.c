@@ -37,13 +37,10 @@ static int access_memory(struct task *t, enum task_space space, u64 linear, void
 	else
 		how |= WALK_SYSTEM;
 	ret = vcpu_access_paged(r->v, &p, linear, buf, len, how, &f);
-	if (ret == -EFAULT) {
-		t->fault.vector = f.vector;
-		t->fault.error = f.error;
-		t->fault.cr2 = f.cr2;
-	} else if (ret) {
+	if (ret == -EFAULT)
+		t->fault = f.raised;
+	else if (ret)
 		r->missing = f;
-	}
 	return ret;
 }
 
@@ -141,13 +138,6 @@ static void drop_event(struct vcpu *v, const struct vm_exit *x, bool delivered)
 	}
 }
 
-static void inject_fault(struct vcpu *v, const struct task *t)
-{
-	struct guest_fault f = {t->fault.vector, t->fault.error, t->fault.cr2};
-
-	guest_inject_fault(v, &f);
-}
-
 void task_handle_switch(struct vcpu *v, const struct vm_exit *x)
 {
 	struct task_run r = {.v = v};
@@ -168,14 +158,14 @@ void task_handle_switch(struct vcpu *v, const struct vm_exit *x)
 	}
 	drop_event(v, x, !ret);
 	if (ret) {
-		inject_fault(v, &r.task);
+		guest_inject_fault(v, &r.task.fault);
 		return;
 	}
 	write_state(v, &r.task);
 	if (unlikely(v->debug.control))
 		debug_retired(v);
 	if (r.task.faulted) {
-		inject_fault(v, &r.task);
+		guest_inject_fault(v, &r.task.fault);
 	} else if (r.task.trap) {
 		debug_set_dr(v, 6, debug_get_dr(v, 6) | DR6_BT);
 		vcpu_inject_exception(v, VEC_DB, false, 0);

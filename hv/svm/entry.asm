@@ -38,9 +38,4 @@ svm_enter:
 	cli
 	stgi
 	xor ecx, ecx
-	xor r8d, r8d
-	xor r9d, r9d
-	xor r10d, r10d
-	xor r11d, r11d
-	POP_CALLEE_SAVED
-	ret
+	RETURN

@@ -52,9 +52,4 @@ leave_enter:
 	xor ecx, ecx
 	xor edx, edx
 	xor esi, esi
-	xor r8d, r8d
-	xor r9d, r9d
-	xor r10d, r10d
-	xor r11d, r11d
-	POP_CALLEE_SAVED
-	ret
+	RETURN
