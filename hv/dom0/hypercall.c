@@ -459,7 +459,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 		if (arg[1])
 			vcpu_request(v, DUE_EXTINT);
 		else
-			__atomic_fetch_and(&v->due, ~DUE_EXTINT, __ATOMIC_SEQ_CST);
+			vcpu_unnote(v, DUE_EXTINT);
 		return 0;
 	case CORBEL_HC_SCHED: /* weight, affinity, cap */
 		if (arg[1] >> 32 || arg[3] >> 32)

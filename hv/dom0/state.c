@@ -170,7 +170,7 @@ static void set_smm(struct vcpu *v, const struct corbel_vcpu_events *e)
 		vcpu_set_smm(v, e->smi.smm);
 	v->smm_in_nmi = e->smi.smm && e->smi.smm_inside_nmi;
 	if (e->flags & CORBEL_EVENTS_SMI) {
-		__atomic_fetch_and(&v->due, ~(DUE_SMI | init_in_smm(v)), __ATOMIC_SEQ_CST);
+		vcpu_unnote(v, DUE_SMI | init_in_smm(v));
 		v->smi_pending = e->smi.pending;
 		v->init_latched = e->smi.latched_init;
 	}
@@ -207,7 +207,7 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	if (e->triple_fault)
 		vcpu_note(v, DUE_TRIPLE);
 	else
-		__atomic_fetch_and(&v->due, ~DUE_TRIPLE, __ATOMIC_SEQ_CST);
+		vcpu_unnote(v, DUE_TRIPLE);
 	return 0;
 }
 

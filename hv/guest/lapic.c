@@ -38,7 +38,7 @@ static u8 irr_highest(struct vcpu *v)
 	u8 vector = lapic_highest(v->lapic.irr);
 
 	if (!vector) {
-		__atomic_fetch_and(&v->due, ~DUE_IRQ, __ATOMIC_SEQ_CST);
+		vcpu_unnote(v, DUE_IRQ);
 		vector = lapic_highest(v->lapic.irr);
 		if (vector)
 			vcpu_note(v, DUE_IRQ);
@@ -68,7 +68,7 @@ void lapic_tell_eoi(struct vcpu *v)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_EOI);
 	owed[vector / 32] &= ~(1u << vector % 32);
 	if (!lapic_highest(owed))
-		__atomic_fetch_and(&v->due, ~DUE_EOI, __ATOMIC_SEQ_CST);
+		vcpu_unnote(v, DUE_EOI);
 }
 
 void lapic_ended(struct vcpu *v, u8 vector)
@@ -243,7 +243,7 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 	BUG_ON(!lapic_is_direct(l));
 	lapic_take_pv_eoi(v);
 	/* First the hint, then the bits: one that is set in between sets the hint again. */
-	__atomic_fetch_and(&v->due, ~DUE_IRQ, __ATOMIC_SEQ_CST);
+	vcpu_unnote(v, DUE_IRQ);
 	memset(eoi_exits, 0, 4 * sizeof(*eoi_exits));
 	for (u32 i = 0; i < 8; i++) {
 		u32 tmr, irr = READ_ONCE(l->irr[i]);

@@ -137,7 +137,7 @@ static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
 		    !m->assert) /* only synchronised arbitration ids on CPUs long gone */
 			break;
 		/* one that came before counted for nothing */
-		__atomic_fetch_and(&v->due, ~DUE_SIPI, __ATOMIC_SEQ_CST);
+		vcpu_unnote(v, DUE_SIPI);
 		vcpu_request(v, DUE_INIT);
 		break;
 	case DM_STARTUP:

@@ -41,6 +41,9 @@ static u64 *find_msr(struct vcpu *v, u32 msr, bool host, int *err)
 	struct mce *m = &v->mce;
 	u32 at = msr - MSR_MC0_CTL;
 
+	*err = -ENOENT;
+	if (v->vm->is_dom0)
+		return NULL;
 	*err = -EINVAL;
 	switch (msr) {
 	case MSR_P5_MC_ADDR:
@@ -68,8 +71,6 @@ int mce_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 	const u64 *reg;
 	int err;
 
-	if (v->vm->is_dom0)
-		return -ENOENT;
 	reg = find_msr(v, msr, host, &err);
 	if (!reg)
 		return err;
@@ -119,8 +120,6 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 	u64 *reg;
 	int err;
 
-	if (v->vm->is_dom0)
-		return -ENOENT;
 	reg = find_msr(v, msr, host, &err);
 	if (!reg)
 		return err;

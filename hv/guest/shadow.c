@@ -2,6 +2,7 @@
 #include "hv/guest/shadow.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/fault.h"
+#include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/vm.h"
@@ -54,6 +55,19 @@ void shadow_destroy(struct vcpu *v)
 	vm_retract_apart(v->vm, &s->tables, SHADOW_TABLES);
 	pool_free(s, hvm_caps.nested_order, &v->vm->acct);
 	v->shadow = NULL;
+}
+
+bool nested_insn_allowed(struct vcpu *v, bool on)
+{
+	if (!on || v->in_smm || !(hvm->get(v, HVM_CR0) & CR0_PE) || v->rflags & RFLAGS_VM) {
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+		return false;
+	}
+	if (hvm->get(v, HVM_CPL)) {
+		vcpu_inject_gp(v);
+		return false;
+	}
+	return true;
 }
 
 void shadow_drop(struct vcpu *v)

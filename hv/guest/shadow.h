@@ -53,6 +53,12 @@ static inline struct nested_limits nested_limits(const struct vcpu *v, bool mode
 				      mode};
 }
 
+/*
+ * May the guest execute an instruction of a hypervisor's, which is on? #UD: no, or not in SMM,
+ * virtual-8086 or real mode; #GP: it is a program.
+ */
+bool nested_insn_allowed(struct vcpu *v, bool on);
+
 /* All of the shadow goes. */
 void shadow_drop(struct vcpu *v);
 /* At an entry in guest mode at which p2m.tlb_gen is gen: what is older than that goes. */

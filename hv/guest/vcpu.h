@@ -232,6 +232,11 @@ static inline bool vcpu_claim(struct vcpu *v)
 					   __ATOMIC_SEQ_CST);
 }
 
+static inline void vcpu_unnote(struct vcpu *v, u64 due)
+{
+	__atomic_fetch_and(&v->due, ~due, __ATOMIC_SEQ_CST);
+}
+
 static inline void vcpu_note(struct vcpu *v, u64 due)
 {
 	__atomic_fetch_or(&v->due, due, __ATOMIC_SEQ_CST);

@@ -337,31 +337,13 @@ static void set_gif(struct vcpu *v, bool on, const struct vm_exit *x)
 	vcpu_skip(v, x->insn_len);
 }
 
-/*
- * APM "VMRUN" and the others: #UD in SMM, without EFER.SVME or protected mode, #GP for programs.
- * A nested guest has those that its VMM lets through; GIF is its VMM's.
- */
-static bool insn_allowed(struct vcpu *v, u64 code)
-{
-	if (!svm_of(v)->svme || v->in_smm || !(svm_vmcb(v)->cr0 & CR0_PE) ||
-	    v->rflags & RFLAGS_VM || code == SVM_EXIT_SKINIT) {
-		vcpu_inject_exception(v, VEC_UD, false, 0);
-		return false;
-	}
-	if (hvm->get(v, HVM_CPL)) {
-		vcpu_inject_gp(v);
-		return false;
-	}
-	return true;
-}
-
 static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 at = v->gpr[RAX], code = (u32)x->raw;
 	bool has_vmcb =
 	    code == SVM_EXIT_VMRUN || code == SVM_EXIT_VMLOAD || code == SVM_EXIT_VMSAVE;
 
-	if (!insn_allowed(v, code))
+	if (!nested_insn_allowed(v, svm_of(v)->svme && code != SVM_EXIT_SKINIT))
 		return;
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
 		at = (u32)at;
@@ -477,7 +459,6 @@ void svm_nested_window(struct vcpu *v, bool on)
 	struct svm_nested *n = svm_nested(v);
 	struct vmcb *m = svm_vmcb(v);
 
-	BUG_ON(on && m->int3 & SVM_INT3_VINTR); /* or what it covers up would be lost */
 	if (on && v->guest_mode && !n->masking && !(svm_of(v)->watch & WATCH_NO_GIF)) {
 		n->vintr = m->vintr;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;

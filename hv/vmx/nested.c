@@ -307,25 +307,17 @@ static u32 launch_or_resume(struct vcpu *v, bool launch)
 	return AGAIN; /* or rather with the nested guest */
 }
 
-/* SDM, of each: #UD outside of VMX operation and in modes that have none, #GP for programs. */
+/* SDM, of each: #UD outside of VMX operation and in modes that have none. */
 static bool insn_allowed(struct vcpu *v, u32 reason)
 {
 	u64 efer = hvm->get(v, HVM_EFER);
 	bool is_vmx = (reason >= EXIT_VMCLEAR && reason <= EXIT_VMXON) || reason == EXIT_INVEPT ||
 		      reason == EXIT_INVVPID;
 
-	if (!v->rights.vmx || !is_vmx || v->in_smm || !(hvm->get(v, HVM_CR0) & CR0_PE) ||
-	    v->rflags & RFLAGS_VM || (efer & EFER_LMA && hvm->get(v, HVM_MODE) != EMUL_64) ||
-	    !(hvm->get(v, HVM_CR4) & CR4_VMXE) ||
-	    (reason != EXIT_VMXON && vmx_nested(v)->vmxon == NOWHERE)) {
-		vcpu_inject_exception(v, VEC_UD, false, 0);
-		return false;
-	}
-	if (hvm->get(v, HVM_CPL)) {
-		vcpu_inject_gp(v);
-		return false;
-	}
-	return true;
+	return nested_insn_allowed(
+	    v, v->rights.vmx && is_vmx && !(efer & EFER_LMA && hvm->get(v, HVM_MODE) != EMUL_64) &&
+		   hvm->get(v, HVM_CR4) & CR4_VMXE &&
+		   (reason == EXIT_VMXON || vmx_nested(v)->vmxon != NOWHERE));
 }
 
 static u32 carry_out(struct vcpu *v, u32 reason)
