@@ -330,9 +330,10 @@ static union state *state_copy(void)
 s64 state_get(struct vcpu *v, u32 what, u32 n)
 {
 	union state *s = state_copy();
-	s64 bytes = state_bytes[what], ret = 0;
+	s64 bytes, ret = 0;
 
 	BUG_ON(what >= CORBEL_STATE_NR);
+	bytes = state_bytes[what];
 	switch (what) {
 	case CORBEL_STATE_SREGS:
 		get_sregs(v, &s->sregs);
