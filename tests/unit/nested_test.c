@@ -125,8 +125,7 @@ static void test_valid(void)
 	m = good();
 	m.iopm = GENMASK(39, 0) - 0x2fff + 0xffe;
 	m.msrpm = GENMASK(39, 0) - 0x2fff + 0xffe;
-	CHECK(svm_vmcb_valid(&m, &limits),
-	      "maps may end before addresses do, low bits are nothing");
+	CHECK(svm_vmcb_valid(&m, &limits), "maps end below addresses; low bits are nothing");
 	BAD(m.iopm = GENMASK(39, 0) - 0x1fff, "ports' map beyond");
 	BAD(m.msrpm = GENMASK(39, 0) - 0x1fff, "MSRs' map beyond");
 	BAD(m.int4 = (u32)~SVM_INT4_VMRUN, "VMRUN not intercepted");
