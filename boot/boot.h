@@ -66,6 +66,7 @@ struct boot_options {
 	u32 iommu;	   /* enum iommu_mode */
 	u32 sched_core;	   /* CPUs of a core run one VM at a time */
 	u32 nested;	   /* guests may have guests, where the back end can */
+	u32 pmu;	   /* enum pmu_mode */
 };
 
 /*

@@ -192,6 +192,7 @@ static const struct option {
     {"debugkeys", AT(debugkeys_off), NULL, "on,off"},
     {"iommu", AT(iommu), NULL, "dom0,off,strict"}, /* enum iommu_mode */
     {"nested", AT(nested), NULL, "off,on"},
+    {"pmu", AT(pmu), NULL, "dom0,off,guests"}, /* enum pmu_mode */
     {"sched-gran", AT(sched_core), NULL, "cpu,core"},
 };
 

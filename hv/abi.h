@@ -183,6 +183,7 @@ enum corbel_hypercall {
 	 * this message; -EINVAL: none, or not as a common interrupt; -ENODEV: units do not post
 	 */
 	CORBEL_HC_POST,
+	CORBEL_HC_PMU_FILTER, /* (vm, buf: struct corbel_pmu_filter) */
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */

@@ -25,4 +25,16 @@ struct corbel_msr_filter {
 	struct corbel_msr_range range[CORBEL_MSR_RANGES];
 };
 
+/*
+ * HC_PMU_FILTER: what a VM's performance counters may count, by event and unit mask as in the
+ * registers that select them, in ascending order; and those of the second kind, by their bits
+ */
+#define CORBEL_PMU_EVENTS 300u
+enum { CORBEL_PMU_ALL, CORBEL_PMU_ALLOW, CORBEL_PMU_DENY, CORBEL_PMU_NONE /* there is no PMU */ };
+struct corbel_pmu_filter {
+	uint32_t action, count; /* CORBEL_PMU_x */
+	uint32_t fixed, pad;
+	uint64_t event[CORBEL_PMU_EVENTS];
+};
+
 #endif

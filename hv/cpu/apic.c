@@ -53,6 +53,11 @@ void apic_eoi(void)
 	apic_write(APIC_EOI, 0);
 }
 
+void apic_open_pmi(void)
+{
+	apic_write(APIC_LVT_PERF, VEC_PMI);
+}
+
 bool apic_test(u32 reg, u8 vector)
 {
 	return apic_read(reg + vector / 32 * 16) & BIT(vector % 32);

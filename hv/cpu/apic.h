@@ -22,6 +22,8 @@ bool apic_want(bool x2apic);
 void apic_follow(void);
 #define XAPIC_LAST_ID 0xfeu /* above are broadcasts, and ids of x2APICs */
 void apic_eoi(void);
+/* Performance counters raise VEC_PMI, after each of which this is due. */
+void apic_open_pmi(void);
 /*
  * The vector's bit of a register: in APIC_TMR, is it level-triggered; in APIC_ISR, is it in
  * service? If not, it came from the 8259 through LINT0 (ExtINT) or was spurious, and no EOI is due.

@@ -351,6 +351,13 @@ static s64 filter_msrs(struct vm *vm, u64 exits, u64 from)
 	return err;
 }
 
+static s64 filter_counters(struct vm *vm, u64 from)
+{
+	struct corbel_pmu_filter *f = bounce_buf();
+
+	return copy_in(from, f, sizeof(*f)) ?: pmu_filter_set(vm, f);
+}
+
 static s64 post_msi(struct vm *vm, u64 address, u64 data, bool strict)
 {
 	struct vcpu *v = vm->has_lapic ? lapic_msi_target(vm, address, data, strict) : NULL;
@@ -399,6 +406,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return update_doorbell(vm, arg[1]);
 	case CORBEL_HC_MSR_FILTER: /* exits, filter */
 		return filter_msrs(vm, arg[1], arg[2]);
+	case CORBEL_HC_PMU_FILTER:
+		return filter_counters(vm, arg[1]);
 	case CORBEL_HC_SCHED_VM: /* weight, cap */
 		if (arg[1] >> 32 || arg[2] >> 32)
 			return -EINVAL;
@@ -479,7 +488,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
 	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER) |        \
-	 CALL(SMM) | CALL(POST))
+	 CALL(SMM) | CALL(POST) | CALL(PMU_FILTER))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))
@@ -490,7 +499,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
 	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(POST) | CALL(KERNEL) | CALL(LEND) |   \
-	 CALL(TAKE_BACK) | DOMAIN_CALLS)
+	 CALL(TAKE_BACK) | CALL(PMU_FILTER) | DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

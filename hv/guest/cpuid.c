@@ -189,8 +189,7 @@ bool policy_xcr0_valid(const struct vcpu *v, u64 x)
 struct builder {
 	struct corbel_cpuid *out;
 	u32 n;
-	const struct vcpu
-	    *dom0; /* for this one, which sees the machine's topology; NULL: for guests */
+	const struct vcpu *dom0; /* which sees the machine's topology; NULL: for guests */
 };
 
 static struct corbel_cpuid *add_leaf(struct builder *b, u32 leaf, u32 sub, bool indexed)
@@ -202,6 +201,7 @@ static struct corbel_cpuid *add_leaf(struct builder *b, u32 leaf, u32 sub, bool 
 	if ((leaf & 0xf0000000) != LEAF_KVM)
 		cpuid(leaf, sub, &e->eax, &e->ebx, &e->ecx, &e->edx);
 	apply_masks(e, b->dom0);
+	pmu_show(e, b->dom0);
 	if (b->dom0)
 		b->dom0->vm->ops->cpuid(e);
 	return e;
@@ -311,6 +311,7 @@ static void add_extended(struct builder *b)
 		e->eax = CPUID_SVM;
 		add_own(b, CPUID_SVM, 1, 8, 0, hvm_caps.nested_edx);
 	}
+	e->eax = MAX(e->eax, pmu_leaf(b->dom0));
 	for (u32 leaf = 0x80000001; leaf <= max; leaf++) {
 		e = add_leaf(b, leaf, 0, false);
 		if (leaf == 0x80000007)
@@ -337,6 +338,8 @@ u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu)
 	struct builder b = {out, 0, dom0_vcpu};
 
 	add_basic(&b);
+	if (pmu_leaf(dom0_vcpu))
+		add_leaf(&b, pmu_leaf(dom0_vcpu), 0, false);
 	add_extended(&b);
 	add_own(&b, LEAF_KVM, LEAF_KVM + 1, CPUID_KVM, 0x564b4d56, 0x4d); /* "KVMKVMKVM" */
 	add_own(&b, LEAF_KVM + 1, pv_features() & ~(dom0_vcpu ? PV_NOP_IO_DELAY : 0), 0, 0, 0);
@@ -348,10 +351,7 @@ u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu)
 	return b.n;
 }
 
-/*
- * The lookup table has the first 32 leaves of each quarter: basic, hypervisor, extended. Others are
- * searched.
- */
+/* The lookup table has the first 32 leaves of each quarter; others are searched. */
 static bool in_table(u32 leaf)
 {
 	return !(leaf & 0x3fffffe0);
@@ -404,8 +404,7 @@ static void apply_state(struct vcpu *v, struct corbel_cpuid *r)
 		r->ecx &= ~CPUID_7C_OSPKE;
 		if (hvm->get(v, HVM_CR4) & CR4_PKE)
 			r->ecx |= CPUID_7C_OSPKE;
-	} else if (r->function == LEAF_NODES &&
-		   v->vm->is_dom0) { /* of the CPU that it is pinned to */
+	} else if (r->function == LEAF_NODES && v->vm->is_dom0) { /* of its CPU */
 		cpuid(LEAF_NODES, 0, &r->eax, &r->ebx, &r->ecx, &r->edx);
 	} else if (r->function == 0xd && xcr0_host &&
 		   (!r->index ||
@@ -451,6 +450,7 @@ static void note_rights(struct vcpu *v)
 	v->rights.efer |= v->rights.svm ? EFER_SVME : 0;
 	v->rights.tsc_aux = has_rdtscp && (edx & CPUID_X1D_RDTSCP || seven->ecx & CPUID_7C_RDPID);
 	v->rights.xss = has_xsaves && xsaves->eax & CPUID_D1A_XSAVES;
+	pmu_note_rights(v, one, find_leaf(v, pmu_leaf(v->vm->is_dom0), 0) ?: &none, extended);
 }
 
 static void index_table(struct vcpu *v)

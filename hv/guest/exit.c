@@ -32,6 +32,19 @@ static inline bool is_filtered(const struct vcpu *v, u32 msr, u32 how)
 	return unlikely(f->on) && !msr_filter_allows(f, msr, how);
 }
 
+static void handle_rdpmc(struct vcpu *v, const struct vm_exit *x)
+{
+	u64 val;
+
+	if (pmu_rdpmc(v, &val)) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	v->gpr[RAX] = (u32)val;
+	v->gpr[RDX] = val >> 32;
+	vcpu_step(v, x, x->insn_len);
+}
+
 static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u32 msr = v->gpr[RCX];
@@ -222,7 +235,7 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		vcpu_skip(v, x->insn_len);
 		break;
 	case VMEXIT_RDPMC:
-		vcpu_inject_gp(v);
+		handle_rdpmc(v, x);
 		break;
 	case VMEXIT_VMX_SVM_INSN:
 		hvm->nested->insn(v, x);

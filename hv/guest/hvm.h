@@ -114,7 +114,8 @@ enum hvm_reg {
 	HVM_CPL,
 	HVM_MODE /* enum emul_mode */,
 	HVM_SHADOW /* interrupt shadow */,
-	HVM_NMI_MASK /* v->nmi_masked, which is not set otherwise */
+	HVM_NMI_MASK /* v->nmi_masked, which is not set otherwise */,
+	HVM_PERF_GLOBAL /* IA32_PERF_GLOBAL_CTRL, set only, with HVM_CAP_PERF_CTRL */
 };
 
 /* What linear addresses mean now, and which instruction comes next */
@@ -171,6 +172,8 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error);
 #define HVM_CAP_POST BIT(4)
 /* Guests may have guests. */
 #define HVM_CAP_NESTED BIT(5)
+/* VT-x: entries load HVM_PERF_GLOBAL, exits load 0. */
+#define HVM_CAP_PERF_CTRL BIT(6)
 
 /* What the machine offers */
 struct hvm_caps {

@@ -71,6 +71,7 @@ void drs_to_hw(const struct vcpu *v)
 
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 {
+	pmu_save(v);
 	hvm->put(v);
 	if (!debug_holds_drs(v)) { /* else they have not changed, or are not the guest's */
 #define X(n) v->dr[n] = READ_DR(n);
@@ -115,6 +116,8 @@ void vcpu_load(struct vcpu *v)
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;
+	if (v->pmu.gp)
+		pmu_load(v);
 	if (unlikely(READ_ONCE(v->posting.on)))
 		posting_load(v);
 }

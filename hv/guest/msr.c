@@ -200,6 +200,8 @@ static __noinline int read_other(struct vcpu *v, u32 msr, u64 *val, bool host)
 		ret = spec_read(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = hyperv_msr_read(v, msr, val);
+	if (ret == -ENOENT)
+		ret = pmu_msr_read(v, msr, val, host);
 	if (ret == -ENOENT && v->vm->is_dom0)
 		ret = v->vm->ops->msr(msr, false, val);
 	if (ret != -ENOENT)
@@ -359,6 +361,8 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		ret = spec_write(v, msr, val, host);
 	if (ret == -ENOENT)
 		ret = hyperv_msr_write(v, msr, val);
+	if (ret == -ENOENT)
+		ret = pmu_msr_write(v, msr, val, host);
 	if (ret == -ENOENT && v->vm->is_dom0)
 		ret = v->vm->ops->msr(msr, true, &val);
 	if (ret != -ENOENT)

@@ -180,6 +180,8 @@ static void take_requests(struct vcpu *v)
 		v->nmi_pending = true;
 	if (req & DUE_CLOCK)
 		v->pv.clock_dirty = true;
+	if (req & DUE_PMU)
+		pmu_follow(v);
 	if (req & DUE_SMI)
 		v->smi_pending = v->page != NULL;
 	if (v->smi_pending && !v->in_smm && !(v->shadow && hvm->nested->holds_smi(v)))

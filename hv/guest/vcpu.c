@@ -313,6 +313,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		fpu_reset(v);
 		pv_reset(v);
 		mce_reset(v);
+		pmu_reset(v);
 		v->mtrr_def_type = 0;
 		v->misc_enable = 1;
 		v->tsc_adjust = v->power_ctl = v->misc_features = 0;

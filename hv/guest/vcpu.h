@@ -8,6 +8,7 @@
 #include "hv/guest/hvm.h"
 #include "hv/guest/lapic.h"
 #include "hv/guest/mce.h"
+#include "hv/guest/pmu.h"
 #include "hv/guest/pv.h"
 #include "hv/lib/scale.h"
 #include "hv/lib/x86.h"
@@ -52,6 +53,7 @@ typedef void complete_fn(struct vcpu *v);
 /* request, of the VMM's: as by a triple fault, once nothing else stops it */
 #define DUE_TRIPLE BIT(9)
 #define DUE_SMI	   BIT(10) /* request */
+#define DUE_PMU	   BIT(11) /* request: pmu_follow() */
 #define DUE_STATES (DUE_IRQ | DUE_EXTINT | DUE_EOI)
 
 #define VCPU_MAX_CPUID	96
@@ -145,6 +147,7 @@ struct vcpu {
 	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;
+	struct pmu pmu;
 
 	u32 cpuid_count, cpuid_sig; /* leaf 1 EAX */
 	/* index of the first entry of leaves 0.., 0x40000000.., 0x80000000..; 0xff none */

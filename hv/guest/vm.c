@@ -117,6 +117,7 @@ static void free_maps(struct vm *vm)
 {
 	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
 	msr_filter_free(vm);
+	pool_free(vm->pmu_filter, 0, &vm->acct);
 }
 
 /* MSRs that a guest may use without an exit: both vendors' back ends switch them. */

@@ -94,7 +94,9 @@ struct vm {
 	u8 *msr_map, *io_map;
 	struct msr_filter msr_filter; /* msr_filter.h */
 	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x; lock */
-	u64 log_full;		      /* vm_may_log(); atomic, as is the next */
+	/* pmu.h; lock; set once: a page of the pool, NULL: there is none */
+	struct corbel_pmu_filter *pmu_filter;
+	u64 log_full; /* vm_may_log(); atomic, as is the next */
 	bool log_muted;
 	u32 favoured; /* index of the vCPU that one which spun has made way for; any CPU */
 };

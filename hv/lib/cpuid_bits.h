@@ -25,6 +25,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_1C_SSSE3	      BIT(9)
 #define CPUID_1C_FMA	      BIT(12)
 #define CPUID_1C_CX16	      BIT(13)
+#define CPUID_1C_PDCM	      BIT(15) /* IA32_PERF_CAPABILITIES */
 #define CPUID_1C_PCID	      BIT(17)
 #define CPUID_1C_SSE41	      BIT(19)
 #define CPUID_1C_SSE42	      BIT(20)
@@ -136,6 +137,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X1C_FMA4	    BIT(16)
 #define CPUID_X1C_TBM	    BIT(21)
 #define CPUID_X1C_TOPOEXT   BIT(22)
+#define CPUID_X1C_PERFCTR   BIT(23) /* six performance counters */
 
 /* Bits of leaf 1 EDX that leaf 0x80000001 EDX has once more on AMD */
 #define CPUID_X1D_COPIES                                                                           \

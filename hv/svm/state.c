@@ -47,6 +47,8 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 		return m->int_state & SVM_INT_SHADOW;
 	case HVM_NMI_MASK:
 		return v->nmi_masked;
+	case HVM_PERF_GLOBAL:
+		break;
 	}
 	return 0;
 }

@@ -42,6 +42,8 @@ static const struct wanted {
     {W_ENTRY, ENTRY_LOAD_EFER, "efer"},
     {W_EXIT, EXIT_LOAD_PAT, "pat"},
     {W_ENTRY, ENTRY_LOAD_PAT, "pat"},
+    {W_EXIT, EXIT_LOAD_PERF, "perf-ctrl"},
+    {W_ENTRY, ENTRY_LOAD_PERF, "perf-ctrl"},
     {W_PIN, PIN_TIMER, "preemption-timer"},
     {W_PROC, PROC_TPR_SHADOW, "tpr-shadow"},
     {W_PROC2, PROC2_X2APIC, "x2apic"},
@@ -92,6 +94,8 @@ static const struct {
     {W_ENTRY, W_EXIT, ENTRY_LOAD_EFER, EXIT_LOAD_EFER},
     {W_EXIT, W_ENTRY, EXIT_LOAD_PAT, ENTRY_LOAD_PAT},
     {W_ENTRY, W_EXIT, ENTRY_LOAD_PAT, EXIT_LOAD_PAT},
+    {W_EXIT, W_ENTRY, EXIT_LOAD_PERF, ENTRY_LOAD_PERF},
+    {W_ENTRY, W_EXIT, ENTRY_LOAD_PERF, EXIT_LOAD_PERF},
 };
 
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),

@@ -173,6 +173,9 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		s->shadow = val ? SHADOW_STI : 0;
 		s->watch |= WATCH_BLOCK;
 		return;
+	case HVM_PERF_GLOBAL:
+		vmcs_write64(VMCS_GUEST_PERF_GLOBAL, val);
+		return;
 	case HVM_NMI_MASK:
 		v->nmi_masked = val;
 		s->watch |= WATCH_BLOCK;

@@ -52,6 +52,8 @@ static void tell_caps(struct hvm_caps *caps)
 		caps->flags |= HVM_CAP_VID;
 	if (c->pin & PIN_POSTED)
 		caps->flags |= HVM_CAP_POST;
+	if (c->entry & ENTRY_LOAD_PERF)
+		caps->flags |= HVM_CAP_PERF_CTRL;
 	if (!(c->proc2 & PROC2_RDTSCP))
 		caps->flags |= HVM_CAP_NO_RDTSCP;
 	if (!(c->proc2 & PROC2_XSAVES))
@@ -298,6 +300,10 @@ static void init_controls(struct vcpu *v)
 	}
 	if (s->proc2 & PROC2_NOTIFY)
 		vmcs_write32(VMCS_NOTIFY_WINDOW, NOTIFY_TICKS);
+	if (vmx_ctl.entry & ENTRY_LOAD_PERF) {
+		vmcs_write64(VMCS_GUEST_PERF_GLOBAL, 0);
+		vmcs_write64(VMCS_HOST_PERF_GLOBAL, 0);
+	}
 	vmx_set_tsc(v);
 	vmcs_writen(VMCS_GUEST_RSP, s->rsp = 0);
 	vmcs_writen(VMCS_GUEST_RFLAGS, s->rflags = RFLAGS_FIXED);

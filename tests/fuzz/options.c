@@ -50,7 +50,7 @@ size_t fuzz_make(u8 *to)
 	static const char *const names[] = {
 	    "console", "loglvl",     "dom0_max_vcpus", "dom0_mem", "hvmem",    "maxcpus",
 	    "sched",   "sched-gran", "dom0_share",     "mask",	   "noreboot", "reboot",
-	    "spec",    "debugkeys",  "iommu",	       "nested",   "quiet"};
+	    "spec",    "debugkeys",  "iommu",	       "nested",   "pmu",      "quiet"};
 	static const char *const values[] = {"com1",
 					     "com2,9600",
 					     "0x3f8,115200",

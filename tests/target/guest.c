@@ -162,6 +162,11 @@ static void check_interrupts(void)
 		   hc(CORBEL_HC_POST, 0, 0xfee00000, 0x50) == -ENOENT &&
 		   hc(CORBEL_HC_POST, 9999, 0xfee00000, 0x50) == -ENOENT,
 	       "in xAPIC mode none is posted to it, to others and dom0 neither");
+	report(hc(CORBEL_HC_PMU_FILTER, 0, 0) == -ENOENT &&
+		   hc(CORBEL_HC_PMU_FILTER, 9999, 0) == -ENOENT &&
+		   hc(CORBEL_HC_PMU_FILTER, g.vm, 0xff8) == -EINVAL &&
+		   hc(CORBEL_HC_PMU_FILTER, g.vm, ~0xfffull) < 0,
+	       "what counters may count is said of guests, from memory that is there");
 	hc(CORBEL_HC_NMI, g.vcpu);
 	report(WAIT(WORD(&g, 0x504) == 1, 1000), "an NMI is taken");
 	hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);

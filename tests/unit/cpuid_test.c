@@ -81,6 +81,13 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	}
 }
 
+static u32 own_leaf; /* of performance counters */
+
+u32 pmu_leaf(bool dom0)
+{
+	return own_leaf;
+}
+
 /* ---- a back end that keeps the MSRs of system calls ---- */
 static int fake_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
@@ -498,6 +505,7 @@ static void test_absent(void)
 	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
 	    {"SVM, OSVW, IBS, SKINIT, performance counters", 0x80000001, 0, ECX,
 	     BIT(2) | BIT(9) | BIT(10) | BIT(12) | BIT(23) | BIT(24) | BIT(28)},
+	    {"IA32_PERF_CAPABILITIES", 1, 0, ECX, BIT(15)},
 	};
 
 	make_cpu(0);
@@ -510,6 +518,15 @@ static void test_absent(void)
 			CHECK(!shows(no[i].leaf, no[i].sub, no[i].reg, no[i].bits),
 			      "%s is not shown: %s", who ? "dom0" : "a guest", no[i].name);
 	}
+	for (u32 i = 0; i < 2; i++) {
+		own_leaf = i ? 0x80000022 : 0xa;
+		to_guest();
+		CHECK(shows(own_leaf, 0, EAX, ~0u) && shows(0x80000000, 0, EAX, BIT(5)) == i,
+		      "the leaf of performance counters is there if pmu.c says so");
+	}
+	own_leaf = 0;
+	to_guest();
+	CHECK(!shows(0xa, 0, EAX, ~0u) && !shows(0x80000022, 0, EAX, ~0u), "and else it is not");
 	CHECK(shows(7, 0, ECX, CPUID_7C_UMIP) && shows(7, 0, EBX, CPUID_7B_AVX512VL),
 	      "what is allowed is");
 }

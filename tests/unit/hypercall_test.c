@@ -471,6 +471,11 @@ static void test_borders(void)
 	      "nor to CPUs that dom0 has not");
 	CHECK(call(CORBEL_HC_MSR_FILTER, vm, 0, PAGE_SIZE - 8, 0) == -EINVAL,
 	      "no filter from a buffer that crosses pages");
+	CHECK(call(CORBEL_HC_PMU_FILTER, vm, PAGE_SIZE - 8, 0, 0) == -EINVAL &&
+		  call(CORBEL_HC_PMU_FILTER, 0, PAGE_SIZE, 0, 0) == -ENOENT &&
+		  call(CORBEL_HC_PMU_FILTER, 77, PAGE_SIZE, 0, 0) == -ENOENT &&
+		  !call(CORBEL_HC_PMU_FILTER, vm, PAGE_SIZE, 0, 0),
+	      "nor what a guest may count; of VMs that there are, but dom0");
 	free_vm(vm, id);
 }
 

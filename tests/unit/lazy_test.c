@@ -72,6 +72,19 @@ void posting_put(struct vcpu *v)
 	told_gone += v == &first && this_cpu()->loaded != v;
 }
 
+/* Counters are saved while the vCPU is loaded in all respects, and loaded when it is. */
+static u32 counters_saved, counters_loaded;
+
+void pmu_save(struct vcpu *v)
+{
+	counters_saved += this_cpu()->loaded == v && puts + 1 == loads;
+}
+
+void pmu_load(struct vcpu *v)
+{
+	counters_loaded += this_cpu()->loaded == v && v->pmu.gp;
+}
+
 static const struct hvm_ops ops = {.load = fake_load, .put = fake_put};
 const struct hvm_ops *hvm = &ops;
 
@@ -112,6 +125,13 @@ static void test_switch(void)
 	vcpu_load(&second);
 	CHECK(told_gone == 2, "also when another takes its place");
 	first.posting.on = false;
+	counters_saved = 0;
+	first.pmu.gp = 1;
+	vcpu_load(&first);
+	CHECK(counters_saved == 1 && counters_loaded == 1,
+	      "counters of the one are saved before those of the next are loaded");
+	vcpu_put(&first);
+	CHECK(counters_saved == 2, "or nobody's are");
 }
 
 /* ---- what is in the FPU the moment before a vCPU's state is loaded, which ends in a fault ---- */

@@ -4,6 +4,7 @@
 
 #include "boot/options.h"
 #include "boot/text.h"
+#include "hv/guest/pmu.h"
 #include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
 #include "test.h"
@@ -56,6 +57,10 @@ static void test_good(void)
 		  options_parse("nested=off", &o) == 0 && !o.nested &&
 		  options_parse("nested", &o) == 1,
 	      "nested= is on or off, and off by itself");
+	CHECK(!o.pmu && options_parse("pmu=guests", &o) == 0 && o.pmu == PMU_GUESTS &&
+		  options_parse("pmu=off", &o) == 0 && o.pmu == PMU_OFF &&
+		  options_parse("pmu=dom0", &o) == 0 && o.pmu == PMU_DOM0,
+	      "counters are dom0's unless asked for");
 	CHECK(!o.iommu && options_parse("iommu=strict", &o) == 0 && o.iommu == IOMMU_STRICT &&
 		  options_parse("iommu=off", &o) == 0 && o.iommu == IOMMU_OFF &&
 		  options_parse("iommu=dom0", &o) == 0 && o.iommu == IOMMU_DOM0,
@@ -124,6 +129,7 @@ static void test_bad(void)
 	    "iommu",
 	    "iommu=on",
 	    "debugkeys=no",
+	    "pmu=on",
 	    "sched-gran",
 	    "sched-gran=socket",
 	    "=",

@@ -52,6 +52,8 @@ __weak bool smp_parking;
 
 /* clang-format off */
 __weak ZERO(bool, apic_is_x2apic, void)
+__weak NOTHING(apic_eoi, void)
+__weak NOTHING(apic_open_pmi, void)
 __weak NOTHING(apic_send_ipi, u32 apic_id, u8 vector)
 __weak NOTHING(apic_set_logical, u32 ldr, u32 dfr)
 __weak ZERO(bool, cap_masked, const char *name)
@@ -123,6 +125,16 @@ __weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
 __weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 __weak ZERO(u64, policy_xcr0_all, void)
 __weak ZERO(s64, posting_begin, struct vcpu *v)
+__weak ZERO(int, pmu_filter_set, struct vm *vm, const struct corbel_pmu_filter *new)
+__weak NOTHING(pmu_follow, struct vcpu *v)
+__weak ZERO(u32, pmu_leaf, bool dom0)
+__weak NOTHING(pmu_load, struct vcpu *v)
+__weak NOTHING(pmu_note_rights, struct vcpu *v, const struct corbel_cpuid *one,
+	       const struct corbel_cpuid *own, const struct corbel_cpuid *extended)
+__weak ZERO(int, pmu_rdpmc, struct vcpu *v, u64 *val)
+__weak NOTHING(pmu_reset, struct vcpu *v)
+__weak NOTHING(pmu_save, struct vcpu *v)
+__weak NOTHING(pmu_show, struct corbel_cpuid *e, bool dom0)
 __weak NOTHING(posting_end, struct vcpu *v)
 __weak NOTHING(posting_load, struct vcpu *v)
 __weak NOTHING(posting_put, struct vcpu *v)
@@ -182,4 +194,14 @@ __weak int vcpu_fetch_cr_move(struct vcpu *v, const struct vm_exit *x, u8 *gpr, 
 			      struct guest_fault *f)
 {
 	return -EINVAL;
+}
+
+__weak int pmu_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
+{
+	return -ENOENT;
+}
+
+__weak int pmu_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
+{
+	return -ENOENT;
 }

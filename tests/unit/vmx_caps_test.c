@@ -184,10 +184,11 @@ static void test_words(void)
 	      "interrupt delivery, PAUSE loops, INVPCID, ENCLS, XSAVES, TSC scaling, bus locks, "
 	      "notification (%x)",
 	      c.proc2);
-	CHECK(c.exit == (0x36dfb | BIT(2) | BIT(9) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
-	      "exits: debug, 64 bits, interrupts acknowledged, PAT, EFER (%x)", c.exit);
-	CHECK(c.entry == (0x11fb | BIT(2) | BIT(14) | BIT(15)), "entries: debug, PAT, EFER (%x)",
-	      c.entry);
+	CHECK(c.exit ==
+		  (0x36dfb | BIT(2) | BIT(9) | BIT(12) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
+	      "exits: debug, 64 bits, counters, interrupts acknowledged, PAT, EFER (%x)", c.exit);
+	CHECK(c.entry == (0x11fb | BIT(2) | BIT(13) | BIT(14) | BIT(15)),
+	      "entries: debug, counters, PAT, EFER (%x)", c.entry);
 }
 
 /* Of two kinds of CPU in one machine those are left out that cannot do what was chosen. */
@@ -254,8 +255,8 @@ static void test_posting(void)
 
 static void test_fallbacks(void)
 {
-	static const u32 exits[] = {EXIT_SAVE_EFER | EXIT_LOAD_EFER, EXIT_LOAD_PAT},
-			 entries[] = {ENTRY_LOAD_EFER, ENTRY_LOAD_PAT};
+	static const u32 exits[] = {EXIT_SAVE_EFER | EXIT_LOAD_EFER, EXIT_LOAD_PAT, EXIT_LOAD_PERF},
+			 entries[] = {ENTRY_LOAD_EFER, ENTRY_LOAD_PAT, ENTRY_LOAD_PERF};
 	struct vmx_controls c = choose_without("tpr-shadow");
 	struct vmx_msrs m;
 
@@ -299,8 +300,10 @@ static void test_fallbacks(void)
 	CHECK(!(c.proc2 & PROC2_TSC_SCALE), "without TSC scaling");
 	c = choose_without("xsaves");
 	CHECK(!(c.proc2 & PROC2_XSAVES), "without XSAVES");
-	for (u32 i = 0; i < 2; i++) {
-		c = choose_without(i ? "pat" : "efer");
+	for (u32 i = 0; i < 3; i++) {
+		static const char *const names[] = {"efer", "pat", "perf-ctrl"};
+
+		c = choose_without(names[i]);
 		CHECK(!(c.exit & exits[i]) && !(c.entry & entries[i]) && (c.entry & entries[!i]),
 		      "neither exit nor entry switches what is masked");
 		m = models[SKYLAKE].m;
