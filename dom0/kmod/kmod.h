@@ -288,6 +288,7 @@ struct cb_vm {
 	/* msrs.c; under lock */
 	struct corbel_msr_filter *msr_filter; /* a page, or NULL; so are its bitmaps */
 	u32 msr_exits;			      /* KVM_MSR_EXIT_REASON_x */
+	struct corbel_pmu_filter *pmu_filter; /* pmu.c; under lock; a page, or NULL */
 
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;
@@ -439,6 +440,8 @@ long cb_state_tsc_offset(struct cb_vcpu *v, u64 __user *arg, bool set);
 /* Of /dev/kvm: what HC_SUPPORTED lists. */
 long cb_supported_cpuid(struct kvm_cpuid2 __user *arg);
 long cb_msr_index_list(struct kvm_msr_list __user *arg);
+/* Can guests have performance counters? */
+bool cb_has_pmu(void);
 /* MSRs that tell of features: their numbers, and what a new vCPU reads there. */
 long cb_msr_feature_list(struct kvm_msr_list __user *arg);
 long cb_msr_features(struct kvm_msrs __user *arg);
@@ -455,6 +458,14 @@ int cb_msr_set_exits(struct cb_vm *vm, u64 reasons);
 /* The hypervisor's VM has been made. */
 int cb_msr_realize(const struct cb_vm *vm, u32 id);
 void cb_msr_exit(struct cb_vm *vm);
+
+/* pmu.c: performance counters of guests */
+int cb_pmu_set_filter(struct cb_vm *vm, const struct kvm_pmu_event_filter __user *arg);
+/* KVM_CAP_PMU_CAPABILITY */
+int cb_pmu_set_capability(struct cb_vm *vm, u64 how);
+/* As cb_msr_x() */
+int cb_pmu_realize(const struct cb_vm *vm, u32 id);
+void cb_pmu_exit(struct cb_vm *vm);
 
 /* hyperv.c; of a vCPU under its mutex */
 void cb_hyperv_init(struct cb_vm *vm);

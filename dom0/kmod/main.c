@@ -72,6 +72,7 @@ static const u16 caps_present[] = {
     KVM_CAP_SREGS2,
     KVM_CAP_X86_USER_SPACE_MSR,
     KVM_CAP_X86_MSR_FILTER,
+    KVM_CAP_PMU_EVENT_FILTER,
     KVM_CAP_EXCEPTION_PAYLOAD,
     KVM_CAP_X86_TRIPLE_FAULT_EVENT,
     KVM_CAP_VCPU_ATTRIBUTES,
@@ -137,6 +138,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		if (!(cb_features & CORBEL_FEATURE_NESTED))
 			return 0;
 		return cb_backend_vmx ? CB_NESTED_VMX : CB_NESTED_SVM;
+	case KVM_CAP_PMU_CAPABILITY:
+		return cb_has_pmu() ? KVM_PMU_CAP_DISABLE : 0;
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return !!(cb_features & CORBEL_FEATURE_TSC_SCALE);

@@ -57,6 +57,63 @@ long cb_supported_cpuid(struct kvm_cpuid2 __user *arg)
 	return n < 0 ? n : 0;
 }
 
+/* ---- performance counters ---- */
+
+#define LEAF_PERFMON	0xa
+#define LEAF_PERFMON_V2 0x80000022
+
+struct counters {
+	u32 gp, fixed; /* gp 0: there are none */
+	bool intel;
+};
+
+static struct counters find_counters(void)
+{
+	struct counters c = {};
+	struct kvm_cpuid_entry2 *e;
+	void *list;
+	long i, n = fetch_list(CORBEL_SUPPORTED_CPUID, sizeof(*e), &list);
+
+	for (i = 0, e = list; i < n; i++, e++) {
+		if (e->function == LEAF_PERFMON && e->eax)
+			c = (struct counters){e->eax >> 8 & 0xff, e->edx & 31, true};
+		if (e->function == LEAF_PERFMON_V2 && e->eax)
+			c = (struct counters){e->ebx & 15, 0, false};
+	}
+	kvfree(list);
+	return c;
+}
+
+bool cb_has_pmu(void)
+{
+	return find_counters().gp;
+}
+
+#define COUNTER_MSRS 64 /* room for all of them */
+
+static u32 counter_msrs(u32 *out)
+{
+	static const u32 intel[] = {MSR_CORE_PERF_FIXED_CTR_CTRL, MSR_CORE_PERF_GLOBAL_STATUS,
+				    MSR_CORE_PERF_GLOBAL_CTRL, MSR_IA32_PERF_CAPABILITIES};
+	static const u32 amd[] = {MSR_AMD64_PERF_CNTR_GLOBAL_STATUS,
+				  MSR_AMD64_PERF_CNTR_GLOBAL_CTL};
+	struct counters c = find_counters();
+	const u32 *more = c.intel ? intel : amd;
+	u32 i, n = 0;
+
+	if (!c.gp)
+		return 0;
+	for (i = 0; i < min(c.gp, 16u); i++) {
+		out[n++] = c.intel ? MSR_P6_EVNTSEL0 + i : MSR_F15H_PERF_CTL + 2 * i;
+		out[n++] = c.intel ? MSR_IA32_PERFCTR0 + i : MSR_F15H_PERF_CTR + 2 * i;
+	}
+	for (i = 0; i < min(c.fixed, 16u); i++)
+		out[n++] = MSR_CORE_PERF_FIXED_CTR0 + i;
+	for (i = 0; i < (c.intel ? ARRAY_SIZE(intel) : ARRAY_SIZE(amd)); i++)
+		out[n++] = more[i];
+	return n;
+}
+
 /* The number is told even if there is no room. */
 static long put_msr_list(struct kvm_msr_list __user *arg, const u32 *list, u32 n)
 {
@@ -76,8 +133,9 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 
 	if (n < 0)
 		return n;
-	if (n + CB_HYPERV_MSRS + 1 <= LIST_MAX) {
+	if (n + CB_HYPERV_MSRS + COUNTER_MSRS + 1 <= LIST_MAX) {
 		n += cb_hyperv_msrs((u32 *)list + n);
+		n += counter_msrs((u32 *)list + n);
 		((u32 *)list)[n++] = MSR_IA32_SMBASE;
 	}
 	r = put_msr_list(arg, list, n);

@@ -38,6 +38,8 @@ static int create_in_hypervisor(struct cb_vm *vm)
 	if (r >= 0)
 		r = cb_msr_realize(vm, id);
 	if (r >= 0)
+		r = cb_pmu_realize(vm, id);
+	if (r >= 0)
 		r = cb_mem_realize(vm, id);
 	if (r < 0) {
 		while (HC1(VM_DESTROY, id) == -EAGAIN)
@@ -89,6 +91,7 @@ static bool vm_free(struct cb_vm *vm)
 	cb_account_vm_gone(vm->account);
 	cb_coalesced_exit(vm);
 	cb_msr_exit(vm);
+	cb_pmu_exit(vm);
 	mmdrop(vm->mm);
 	kvfree(rcu_dereference_protected(vm->slots, true));
 	kfree(vm->vcpu);
@@ -264,6 +267,8 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return cb_ring_enable(vm, cap.args[0]);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		return cb_msr_set_exits(vm, cap.args[0]);
+	case KVM_CAP_PMU_CAPABILITY:
+		return cb_pmu_set_capability(vm, cap.args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 		WRITE_ONCE(vm->exception_payload, !!cap.args[0]);
 		return 0;
@@ -520,6 +525,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
 	case KVM_X86_SET_MSR_FILTER:
 		return cb_msr_set_filter(vm, argp);
+	case KVM_SET_PMU_EVENT_FILTER:
+		return cb_pmu_set_filter(vm, argp);
 	case KVM_GET_STATS_FD:
 		return cb_stats_fd(vm, NULL);
 	case KVM_HYPERV_EVENTFD:

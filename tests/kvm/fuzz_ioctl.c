@@ -536,7 +536,18 @@ static void msr_filter(void)
 	struct kvm_enable_cap exits = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
 				       .args = {below(8) ? below(8) : number()}};
 	struct kvm_msr_filter *f = (void *)scratch;
+	struct kvm_pmu_event_filter *events = (void *)scratch;
 
+	if (below(3) == 0) {
+		fill(scratch, 0x1000);
+		events->action = below(8) ? below(2) : number();
+		events->nevents = below(8) ? below(302) : number();
+		events->flags = below(8) ? 0 : number();
+		count(ioctl(*any_vm(), KVM_SET_PMU_EVENT_FILTER, pointer(events)));
+		exits.cap = KVM_CAP_PMU_CAPABILITY;
+		count(ioctl(*any_vm(), KVM_ENABLE_CAP, &exits));
+		return;
+	}
 	if (below(3) == 0) {
 		count(ioctl(*any_vm(), KVM_ENABLE_CAP, &exits));
 		return;

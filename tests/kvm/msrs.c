@@ -28,6 +28,7 @@
 #define DENY_WRITE    KVM_MSR_FILTER_WRITE
 #define DENY_READ     KVM_MSR_FILTER_READ
 #define RUN_MS	      10000
+#define CPUIDS	      100
 
 static int exits(struct vm *vm, u64 reasons)
 {
@@ -358,6 +359,67 @@ static void check_platform(void)
 	vm_free(&vm);
 }
 
+static int set_pmu_filter(struct vm *vm, u32 action, u32 count, u32 flags)
+{
+	struct {
+		struct kvm_pmu_event_filter head;
+		u64 events[301];
+	} f = {{.action = action, .nevents = count, .flags = flags}, {0x3c, 0xc0}};
+
+	return vm_ioctl(vm, KVM_SET_PMU_EVENT_FILTER, &f);
+}
+
+/* No emulator has performance counters, and by itself no guest: whatever its VMM shows it. */
+static void check_counters(void)
+{
+	static const u32 of_counters[] = {0xc1,	 0x186, 0x309,	    0x345,	0x38d,	   0x38e,
+					  0x38f, 0x4c1, 0xc0000301, 0xc0010200, 0xc0010201};
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_PMU_CAPABILITY, .args = {KVM_PMU_CAP_DISABLE}};
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 e[CPUIDS];
+	} c = {.head.nent = CPUIDS - 1};
+	bool none = true;
+	struct vm vm;
+	u32 n;
+
+	vm_init(&vm, 1, 0);
+	ok(!vm_ioctl(&vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_PMU_CAPABILITY) &&
+	       vm_ioctl(&vm, KVM_ENABLE_CAP, &cap) == -EINVAL,
+	   "MSRs: no counters are offered, and none can be taken away");
+	ok(vm_ioctl(&vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_PMU_EVENT_FILTER) == 1 &&
+	       !set_pmu_filter(&vm, KVM_PMU_EVENT_ALLOW, 2, 0) &&
+	       !set_pmu_filter(&vm, KVM_PMU_EVENT_DENY, 300, 0),
+	   "MSRs: what may be counted can be said nevertheless, as in KVM");
+	ok(set_pmu_filter(&vm, 2, 0, 0) == -EINVAL && set_pmu_filter(&vm, 0, 0, 1) == -EINVAL &&
+	       set_pmu_filter(&vm, 0, 301, 0) == -E2BIG &&
+	       set_pmu_filter(&vm, 0, ~0u, 0) == -E2BIG &&
+	       vm_ioctl(&vm, KVM_SET_PMU_EVENT_FILTER, (void *)8) == -EFAULT,
+	   "MSRs: another action, flags, too many events, and no memory are refused");
+	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c);
+	n = c.head.nent;
+	for (u32 i = 0; i < n; i++) {
+		if (c.e[i].function == 0xa || c.e[i].function == 0x80000022)
+			none &= !c.e[i].eax;
+		if (c.e[i].function == 1) {
+			none &= !(c.e[i].ecx & 1 << 15);
+			c.e[i].ecx |= 1 << 15;
+		}
+		if (c.e[i].function == 0x80000001) {
+			none &= !(c.e[i].ecx & 1 << 23);
+			c.e[i].ecx |= 1 << 23;
+		}
+	}
+	c.e[n++] = (struct kvm_cpuid_entry2){.function = 0xa, .eax = 0x07300802, .edx = 0x603};
+	c.head.nent = n;
+	ok(none && !cpu_ioctl(&vm, 0, KVM_SET_CPUID2, &c), "MSRs: a guest is shown some by force");
+	for (u32 i = 0; i < sizeof(of_counters) / sizeof(*of_counters); i++)
+		none &= reads(&vm, of_counters[i], 0, 1) && writes(&vm, of_counters[i], 0, 1) &&
+			get_msr(&vm, of_counters[i]) == ~0ull;
+	ok(none, "MSRs: and has none of their registers");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	struct vm vm;
@@ -374,5 +436,6 @@ int main(void)
 	check_account();
 	check_qemu();
 	check_platform();
+	check_counters();
 	return failures != 0;
 }

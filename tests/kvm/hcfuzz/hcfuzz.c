@@ -313,6 +313,12 @@ static void one(struct rng *r, u8 *page)
 		call(nr, any_vm(r), below(r, 8) ? below(r, 8) : number(r),
 		     below(r, 8) ? cb_phys(page) : buffer(r, 0), below(r, 8) ? 0 : number(r), 0);
 		break;
+	case CORBEL_HC_PMU_FILTER:
+		memset((void *)page, 0, PAGE_SIZE);
+		*(u32 *)page = below(r, 5);
+		((u32 *)page)[1] = below(r, 8) ? below(r, 300) : number(r);
+		call(nr, any_vm(r), below(r, 8) ? cb_phys(page) : buffer(r, 0), number(r), 0, 0);
+		break;
 	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
 		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
 		break;
