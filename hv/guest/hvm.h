@@ -290,9 +290,10 @@ struct nested_ops {
 
 /* What a guest's VMCB or VMCS is held to beside the CPU's rules. */
 struct nested_limits {
-	u64 cr4, efer; /* bits that may be set */
-	u64 addr_bits; /* bits of physical addresses */
-	bool mode;     /* the guest's own: paging (AMD-V), long mode (VT-x) */
+	u64 cr4, efer;	   /* bits that may be set */
+	u64 addr_bits;	   /* bits of physical addresses */
+	bool mode;	   /* the guest's own: paging (AMD-V), long mode (VT-x) */
+	const u64 *hidden; /* VT-x: NESTED_CAPS of them, what its VMM hides */
 };
 
 struct hvm_ops {

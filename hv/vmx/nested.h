@@ -19,6 +19,7 @@
 
 #include "hv/guest/shadow.h"
 #include "hv/guest/vm.h"
+#include "hv/vmx/nested_rules.h"
 #include "hv/vmx/vmcs12.h"
 #include "hv/vmx/vmx.h"
 
@@ -32,6 +33,7 @@ struct vmx_nested {
 	u64 eptp;	      /* of the guest's, that the shadow is for */
 	u64 cr0_shadow, cr4_shadow, exceptions; /* of ours, during an entry */
 	u64 cr2;				/* at the last exit */
+	u64 hidden[NESTED_CAPS];		/* nested_hide(), of each VMX MSR */
 	/* an event for the next entry with room for it, as ENTRY_INTR_INFO has it; or 0 */
 	u32 inject, inject_error, inject_len;
 	bool entering;	  /* the hardware has not taken this VMLAUNCH or VMRESUME yet */

@@ -30,6 +30,10 @@ static struct {
 };
 static u64 basic, misc;
 
+/* Places of their MSRs, from VMX_BASIC on */
+#define CAP_PROC2 11
+#define CAP_TRUE  13 /* of W_PIN; the next follow */
+
 #define REGION_BYTES	 ((u64)PAGE_SIZE << 32)
 #define MEMORY_WB	 (6ull << 50)
 #define MISC_STORES_LMA	 BIT(5)
@@ -98,6 +102,38 @@ int nested_cap(u32 msr, u64 cr4, u64 *val)
 	return -EINVAL;
 }
 
+/* Bits of the n-th that a VMM may hide; of controls those that may be one. */
+static u64 hideable(u32 n)
+{
+	switch (n) {
+	case 0:
+		return BASIC_INS_OUTS;
+	case 5:
+		return MISC_STORES_LMA | MISC_NO_INSN_LEN;
+	case CAP_PROC2:
+	case CAP_TRUE ... CAP_TRUE + W_ENTRY:
+		return GENMASK(63, 32);
+	case 12:
+		return ~0ull;
+	}
+	return 0;
+}
+
+int nested_hide(u32 msr, u64 cr4, u64 val, u64 *hidden)
+{
+	u64 is, must = 0;
+	u32 n = msr - MSR_VMX_BASIC;
+
+	if (nested_cap(msr, cr4, &is))
+		return -ENOENT;
+	if (n >= CAP_TRUE)
+		must = (u64)(u32)is << 32;
+	if (msr != MSR_VMX_VMCS_ENUM && (val & ~is || is & ~val & ~hideable(n) || must & ~val))
+		return -EINVAL;
+	*hidden = is & ~val & hideable(n);
+	return 0;
+}
+
 /* ---- controls ---- */
 
 #define ERROR_CONTROLS 7
@@ -120,12 +156,14 @@ u32 vmcs12_its_proc2(const struct vmcs12 *m)
 	return proc_of(m) & PROC_SECONDARY ? vmcs12_get(m, VMCS_PROC2_CONTROLS) : 0;
 }
 
-static bool controls_fit(const struct vmcs12 *m)
+static bool controls_fit(const struct vmcs12 *m, const u64 *hidden)
 {
 	for (u32 i = 0; i < W_NR; i++) {
 		u32 val = i == W_PROC2 ? vmcs12_its_proc2(m) : vmcs12_get(m, words[i].field);
+		u32 may = words[i].offered | words[i].fixed;
 
-		if (~val & words[i].fixed_true || val & ~(words[i].offered | words[i].fixed))
+		may &= ~(hidden[i == W_PROC2 ? CAP_PROC2 : CAP_TRUE + i] >> 32);
+		if (~val & words[i].fixed_true || val & ~may)
 			return false;
 	}
 	return true;
@@ -174,7 +212,7 @@ static bool controls_valid(const struct vmcs12 *m, const struct nested_limits *l
 {
 	u32 pin = pin_of(m), proc = proc_of(m), proc2 = vmcs12_its_proc2(m);
 
-	if (!controls_fit(m) || vmcs12_get(m, VMCS_CR3_TARGETS) || !event_valid(m))
+	if (!controls_fit(m, l->hidden) || vmcs12_get(m, VMCS_CR3_TARGETS) || !event_valid(m))
 		return false;
 	if ((pin & PIN_VNMI && !(pin & PIN_NMI)) || (proc & PROC_NMI_WINDOW && !(pin & PIN_VNMI)))
 		return false;

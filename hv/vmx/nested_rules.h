@@ -10,6 +10,12 @@
 void nested_rules_setup(const struct vmx_msrs *m, const struct vmx_controls *ctl);
 /* VMX_BASIC and on as the guest reads them. cr4: bits that it may set. -EINVAL: there is none. */
 int nested_cap(u32 msr, u64 cr4, u64 *val);
+#define NESTED_CAPS 17
+/*
+ * A VMM writes it: bits that it hides of what nested_cap() says. -EINVAL: it claims more, or hides
+ * what no CPU lacks; -ENOENT: there is none.
+ */
+int nested_hide(u32 msr, u64 cr4, u64 val, u64 *hidden);
 
 /*
  * SDM "Checks on VMX Controls", "Checks on the Host-State Area": 0, or the number for

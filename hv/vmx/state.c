@@ -6,7 +6,7 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/vm.h"
 #include "hv/guest/shadow.h"
-#include "hv/vmx/nested_rules.h"
+#include "hv/vmx/nested.h"
 #include "hv/vmx/vmx.h"
 
 /*
@@ -325,6 +325,34 @@ static u64 *saved_msr(struct vmx_vcpu *s, u32 msr)
 	return msr == MSR_KERNEL_GS_BASE ? &s->kernel_gs_base : NULL;
 }
 
+/* Those without the TRUE MSRs say the same of what may be one. */
+static int get_vmx_cap(struct vcpu *v, u32 msr, u64 *val)
+{
+	u32 n = msr - MSR_VMX_BASIC;
+
+	if (nested_cap(msr, v->rights.cr4, val))
+		return -ENOENT;
+	*val &= ~vmx_nested(v)->hidden[n - 1 < 4 ? n + NESTED_CAPS - 5 : n];
+	return 0;
+}
+
+/* By its VMM, before the guest knows it. */
+static int set_vmx_cap(struct vcpu *v, u32 msr, u64 val)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	u64 hidden, is;
+	int err = nested_hide(msr, v->rights.cr4, val, &hidden);
+
+	if (err && !get_vmx_cap(v, msr, &is) && is == val) /* as it is */
+		return 0;
+	if (err)
+		return err;
+	if (n->vmxon != NOWHERE && hidden != n->hidden[msr - MSR_VMX_BASIC])
+		return -EINVAL;
+	n->hidden[msr - MSR_VMX_BASIC] = hidden;
+	return 0;
+}
+
 int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 {
 	const u64 *slot = saved_msr(vmx_current(v), msr);
@@ -333,7 +361,7 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 	if (field)
 		*val = vmcs_read(field);
 	else if (!slot && v->rights.vmx)
-		return nested_cap(msr, v->rights.cr4, val) ? -ENOENT : 0;
+		return get_vmx_cap(v, msr, val);
 	else if (!slot)
 		return -ENOENT;
 	else
@@ -344,7 +372,7 @@ int vmx_msr_get(struct vcpu *v, u32 msr, u64 *val)
 int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
-	u64 *slot, is;
+	u64 *slot;
 	u32 field;
 
 	if (msr == MSR_PAT) {
@@ -359,9 +387,8 @@ int vmx_msr_set(struct vcpu *v, u32 msr, u64 val)
 		return 0;
 	}
 	slot = saved_msr(s, msr);
-	/* a VMM may write what they are, and of VMCS_ENUM what it likes, as in KVM */
-	if (!slot && v->rights.vmx && !nested_cap(msr, v->rights.cr4, &is))
-		return is == val || msr == MSR_VMX_VMCS_ENUM ? 0 : -EINVAL;
+	if (!slot && v->rights.vmx)
+		return set_vmx_cap(v, msr, val);
 	if (!slot)
 		return -ENOENT;
 	if (msr == MSR_SFMASK && val >> 32)

@@ -645,6 +645,76 @@ static void test_state(void)
 	end();
 }
 
+#define IN_HIGH(bits) ((u64)(bits) << 32)
+
+/* Of a VMM's write of the n-th VMX MSR, without what it hides and with what it claims. */
+static int write_cap(u32 n, u64 hides, u64 claims)
+{
+	u64 is;
+
+	BUG_ON(vmx_msr_get(&vcpu, MSR_VMX_BASIC + n, &is));
+	return vmx_msr_set(&vcpu, MSR_VMX_BASIC + n, (is & ~hides) | claims);
+}
+
+static bool cap_has(u32 n, u64 bits)
+{
+	u64 is;
+
+	return !vmx_msr_get(&vcpu, MSR_VMX_BASIC + n, &is) && (is & bits) == bits;
+}
+
+/* A VMM writes these as its model of a CPU has them. */
+static void test_hidden(void)
+{
+	bool good = true;
+	u64 any;
+
+	begin();
+	for (u32 n = 0; n < NESTED_CAPS; n++)
+		good &= !write_cap(n, 0, 0);
+	CHECK(good, "VMX MSRs are written as they are,");
+	CHECK(!write_cap(14, IN_HIGH(PROC_HLT), 0) && !cap_has(14, IN_HIGH(PROC_HLT)) &&
+		  !cap_has(2, IN_HIGH(PROC_HLT)) && cap_has(2, IN_HIGH(PROC_MWAIT)),
+	      "or with less, which is seen in both that tell of it");
+	CHECK(!write_cap(2, 0, 0), "and may be written again");
+	CHECK(!write_cap(14, 0, IN_HIGH(PROC_HLT)) && cap_has(2, IN_HIGH(PROC_HLT)),
+	      "the VMM may think better of it");
+	CHECK(write_cap(14, 0, IN_HIGH(BIT(17))) == -EINVAL &&
+		  write_cap(11, 0, IN_HIGH(BIT(0))) == -EINVAL &&
+		  write_cap(12, 0, BIT(0)) == -EINVAL && write_cap(9, 0, CR4_VMXE << 1) == -EINVAL,
+	      "it claims nothing that there is not");
+	CHECK(write_cap(13, IN_HIGH(BIT(1)), 0) == -EINVAL && write_cap(13, BIT(1), 0) == -EINVAL &&
+		  write_cap(6, CR0_NE, 0) == -EINVAL && write_cap(0, BIT(51), 0) == -EINVAL &&
+		  write_cap(1, IN_HIGH(PIN_NMI), 0) == -EINVAL,
+	      "and hides nothing that all CPUs have");
+	CHECK(!write_cap(12, ~0ull, 0) && !write_cap(11, IN_HIGH(PROC2_EPT), 0) &&
+		  !cap_has(12, EPT_WB) && !cap_has(11, IN_HIGH(PROC2_EPT)),
+	      "there can be no EPT");
+	CHECK(!vmx_msr_set(&vcpu, MSR_VMX_VMCS_ENUM, 0x32) &&
+		  vmx_msr_get(&vcpu, MSR_VMX_BASIC + NESTED_CAPS, &any) == -ENOENT &&
+		  vmx_msr_set(&vcpu, MSR_VMX_BASIC + NESTED_CAPS, 0) == -ENOENT,
+	      "VMCS_ENUM is taken, as in KVM, and VMFUNC is not there");
+	end();
+
+	begin_on();
+	CHECK(write_cap(14, IN_HIGH(PROC_HLT), 0) == -EINVAL && !write_cap(14, 0, 0),
+	      "in VMX operation nothing is hidden any more");
+	vmx_nested(&vcpu)->hidden[14] = IN_HIGH(PROC_HLT);
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_HLT);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(failed() && !vcpu.guest_mode, "a control that is hidden fails the entry");
+	vmx_nested(&vcpu)->hidden[14] = 0;
+	vmx_nested(&vcpu)->hidden[11] = IN_HIGH(PROC2_WBINVD);
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_HLT | PROC_SECONDARY);
+	put12(VMCS_PROC2_CONTROLS, PROC2_WBINVD);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(failed() && !vcpu.guest_mode, "a secondary one, too");
+	put12(VMCS_PROC2_CONTROLS, 0);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode, "and others do not");
+	end();
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -656,5 +726,6 @@ int main(void)
 	test_events();
 	test_areas();
 	test_state();
+	test_hidden();
 	return test_end();
 }
