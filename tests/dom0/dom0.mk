@@ -56,8 +56,8 @@ $(BUILD)/selftests-rest.cpio: $(BUILD)/selftests-nested.cpio
 $(BUILD)/selftests-vmx.cpio: $(BUILD)/selftests-rest.cpio
 
 # For Bochs they are in dom0's image.
-$(BUILD)/bochs-vmx.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/selftests-vmx.cpio $(IMG)/initrd-cloud.img
-	cat $(BUILD)/selftests-vmx.cpio $(IMG)/initrd-cloud.img > $(BUILD)/bochs-vmx.img
+$(BUILD)/bochs-vmx.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/selftests-vmx.cpio $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img
+	cat $(BUILD)/selftests-vmx.cpio $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img > $(BUILD)/bochs-vmx.img
 	GRUB_SET='set timeout=0; set hv="nested=on"; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud' \
 		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(BUILD)/bochs-vmx.img
 test-full: $(BUILD)/bochs-vmx.iso

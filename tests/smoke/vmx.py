@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests of guests on VT-x, in Bochs with nested=on: KVM's own selftests of VMX, as far as they want what there is."""
+"""Guests of guests on VT-x, in Bochs with nested=on: KVM's own selftests of VMX, as far as they want what there is; VMX MSRs that a VMM
+restricts, and a guest of a guest that moves to another VM (tests/kvm/vmxstate.c)."""
 import os
+import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine, build_file
@@ -23,6 +25,10 @@ def selftests():
     with Bochs() as m:
         m.prompt()
         before = m.json('corbel info --json')
+        status, out = m.sh('/vmxstate', 60)
+        for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
+            ok(kind == 'ok', what)
+        ok(status == 0, 'vmxstate says that all is well', out)
         for name in m.out_of('ls /selftests').split():
             status, out = m.sh(f'/selftests/{name} > /run/out 2>&1; S=$?; tail -n 12 /run/out | cut -c 1-180; (exit $S)', 60)
             ok(status == 0, name, out)

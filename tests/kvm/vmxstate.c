@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A VMM and VMX of its guest: VMX MSRs with less than there is, as QEMU writes them for its models
+ * (target/i386/kvm/kvm.c, kvm_msr_entry_add_vmx()), and a guest that runs a guest, which is moved
+ * to another VM meanwhile.
+ */
+#define _GNU_SOURCE
+#include "vmm.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define TABLE	  0x200000ul /* VMXON region, VMCS, then fields and values */
+#define ON_REGION 0x201000ul
+#define VMCS_AT	  0x202000ul
+#define L2_CODE	  0x203000ul
+#define L2_STACK  0x205000ul
+#define RUN_MS	  30000
+
+#define FEATURE_CONTROL 0x3a
+#define VMX(n)		(0x480 + (n))
+#define TRUE_PROC	VMX(14)
+#define PROC2		VMX(11)
+#define EPT_CAPS	VMX(12)
+#define PROC_MIN	0x4006172u
+#define PROC_HLT	(1u << 7)
+#define EXIT_VMCALL	18
+
+/* RDI: TABLE. It says INSN_ERROR if the entry fails, EXIT_REASON behind an exit. */
+static const u8 l1_code[] = {
+    0xf3, 0x0f,	      0xc7, 0x37,	/* vmxon [rdi] */
+    0x66, 0x0f,	      0xc7, 0x77, 0x08, /* vmclear [rdi + 8] */
+    0x0f, 0xc7,	      0x77, 0x08,	/* vmptrld [rdi + 8] */
+    0x48, 0x8d,	      0x77, 0x10,	/* lea rsi, [rdi + 16] */
+    0x48, 0x8b,	      0x06,		/* 17: mov rax, [rsi] */
+    0x48, 0x8b,	      0x56, 0x08,	/* mov rdx, [rsi + 8] */
+    0x48, 0x85,	      0xc0,		/* test rax, rax */
+    0x78, 0x09,				/* js 38 */
+    0x0f, 0x79,	      0xc2,		/* vmwrite rax, rdx */
+    0x48, 0x83,	      0xc6, 0x10,	/* add rsi, 16 */
+    0xeb, 0xeb,				/* jmp 17 */
+    0x0f, 0x01,	      0xc2,		/* 38: vmlaunch */
+    0xb8, 0x00,	      0x44, 0,	  0,	/* mov eax, INSN_ERROR */
+    0xeb, 0x05,				/* jmp 53 */
+    0xb8, 0x02,	      0x44, 0,	  0,	/* 48: mov eax, EXIT_REASON */
+    0x0f, 0x78,	      0xc2,		/* 53: vmread rdx, rax */
+    0x89, 0xd0,				/* mov eax, edx */
+    0xe7, PORT_VALUE,			/* out PORT_VALUE, eax */
+    0xe6, PORT_DONE,			/* out PORT_DONE, al */
+};
+#define L1_EXIT (DATA + 48)
+
+static const u8 l2_code[] = {
+    0xe6, PORT_PAUSE,		  /* out PORT_PAUSE, al */
+    0xb8, 0x11,	      0x47, 0, 0, /* mov eax, 0x4711 */
+    0xe7, PORT_VALUE,		  /* out PORT_VALUE, eax */
+    0x0f, 0x01,	      0xc1,	  /* vmcall */
+};
+
+static u64 *next;
+
+static void field(u64 encoding, u64 val)
+{
+	*next++ = encoding;
+	*next++ = val;
+}
+
+static void segment(u32 n, const struct kvm_segment *s)
+{
+	field(0x800 + 2 * n, s->selector);
+	field(0x4800 + 2 * n, s->limit);
+	field(0x4814 + 2 * n, s->type | s->s << 4 | s->dpl << 5 | s->present << 7 | s->l << 13 |
+				  s->db << 14 | s->g << 15 | (u32)!s->present << 16);
+	field(0x6806 + 2 * n, s->base);
+}
+
+/* A VMCS whose guest and host are as the guest itself. */
+static void write_table(struct vm *vm, const struct kvm_sregs *s, u32 proc)
+{
+	static const u8 host_sel[] = {0, 8, 0, 0, 0, 0, 0x18};
+	const struct kvm_segment *seg[] = {&s->es, &s->cs, &s->ss,  &s->ds,
+					   &s->fs, &s->gs, &s->ldt, &s->tr};
+	u64 *table = (u64 *)(vm->ram + TABLE);
+
+	table[0] = ON_REGION;
+	table[1] = VMCS_AT;
+	next = table + 2;
+	field(0x4000, 0x16);
+	field(0x4002, proc);
+	field(0x400c, 0x36dfb | 1 << 9);
+	field(0x4012, 0x11fb | 1 << 9);
+	field(0x2800, ~0ull);
+	for (u32 i = 0; i < 7; i++)
+		field(0xc00 + 2 * i, host_sel[i]);
+	for (u32 i = 0; i < 8; i++)
+		segment(i, seg[i]);
+	for (u32 host = 0; host < 2; host++) {
+		u64 at = host ? 0x6c00 : 0x6800;
+
+		field(at, s->cr0);
+		field(at + 2, s->cr3);
+		field(at + 4, s->cr4);
+	}
+	field(0x6816, s->gdt.base);
+	field(0x6818, s->idt.base);
+	field(0x4810, s->gdt.limit);
+	field(0x4812, s->idt.limit);
+	field(0x6c0c, s->gdt.base);
+	field(0x6c0e, s->idt.base);
+	field(0x681a, 0x400);
+	field(0x681c, L2_STACK);
+	field(0x681e, L2_CODE);
+	field(0x6820, 2);
+	field(0x6c14, STACK_TOP(0));
+	field(0x6c16, L1_EXIT);
+	field(~0ull, 0);
+}
+
+static u64 get_msr(struct vm *vm, u32 index)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry e;
+	} m = {.head.nmsrs = 1, .e = {.index = index}};
+
+	return cpu_ioctl(vm, 0, KVM_GET_MSRS, &m) == 1 ? m.e.data : 0;
+}
+
+static bool hides(struct vm *vm, u32 msr, u64 bits)
+{
+	return set_msr(vm, 0, msr, get_msr(vm, msr) & ~bits) == 1 && !(get_msr(vm, msr) & bits);
+}
+
+/* A guest that is about to run L1, whose VMCS asks for that. */
+static void prepare(struct vm *vm, u32 proc)
+{
+	struct kvm_sregs s;
+	u32 revision = get_msr(vm, VMX(0));
+
+	vm->value_count = 0;
+	cpu_setup(vm, 0, MODE_LONG, payload_start, TABLE, 0);
+	set_msr(vm, 0, FEATURE_CONTROL, 5);
+	cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
+	s.cr0 |= 1 << 5;  /* NE */
+	s.cr4 |= 1 << 13; /* VMXE */
+	cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
+	memcpy(vm->ram + DATA, l1_code, sizeof(l1_code));
+	memcpy(vm->ram + L2_CODE, l2_code, sizeof(l2_code));
+	memcpy(vm->ram + ON_REGION, &revision, 4);
+	memcpy(vm->ram + VMCS_AT, &revision, 4);
+	write_table(vm, &s, proc);
+	cpu_set_regs(
+	    vm, 0, &(struct kvm_regs){.rip = DATA, .rflags = 2, .rdi = TABLE, .rsp = STACK_TOP(0)});
+}
+
+static bool ends_with(struct vm *vm, u32 count, u32 first, u32 last)
+{
+	enum end end = vm_run(vm, 0, RUN_MS);
+
+	if (end == END_DONE && vm->value_count == count && vm->values[0] == first &&
+	    vm->values[count - 1] == last)
+		return true;
+	note("%s, exit %u, %u values: %x %x", end_names[end], vm->run[0]->exit_reason,
+	     vm->value_count, vm->values[0], vm->values[1]);
+	return false;
+}
+
+static void test_msrs(void)
+{
+	struct vm vm;
+	bool good = true;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	for (u32 n = 0; n < 17; n++)
+		good &= set_msr(&vm, 0, VMX(n), get_msr(&vm, VMX(n))) == 1;
+	ok(good && get_msr(&vm, VMX(0)), "VMX: a VMM writes the MSRs as they are");
+	ok(set_msr(&vm, 0, TRUE_PROC, get_msr(&vm, TRUE_PROC) | 1ull << 49) != 1 &&
+	       set_msr(&vm, 0, EPT_CAPS, ~0ull) != 1 && set_msr(&vm, 0, VMX(0), 0) != 1 &&
+	       set_msr(&vm, 0, VMX(13), 0) != 1,
+	   "VMX: and cannot claim more, or less than each CPU has");
+	ok(hides(&vm, TRUE_PROC, (u64)PROC_HLT << 32) && hides(&vm, PROC2, 2ull << 32) &&
+	       hides(&vm, EPT_CAPS, ~0ull),
+	   "VMX: it hides what its model has not");
+	prepare(&vm, PROC_MIN | PROC_HLT);
+	ok(ends_with(&vm, 1, 7, 7), "VMX: what it hides is refused by VMLAUNCH");
+	ok(set_msr(&vm, 0, TRUE_PROC, get_msr(&vm, TRUE_PROC) | (u64)PROC_HLT << 32) != 1,
+	   "VMX: in VMX operation it hides, or shows, no more");
+	vm_free(&vm);
+}
+
+struct nested_state {
+	struct kvm_nested_state head;
+	u8 vmcs[0x2000];
+};
+
+/* The whole vCPU, to another VM with a copy of the memory; -errno of KVM_SET_NESTED_STATE. */
+static int move(struct vm *from, struct vm *to, struct nested_state *s)
+{
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	int err;
+
+	s->head.size = sizeof(*s);
+	if (cpu_ioctl(from, 0, KVM_GET_NESTED_STATE, s) ||
+	    cpu_ioctl(from, 0, KVM_GET_SREGS, &sregs))
+		fatal("state cannot be read");
+	cpu_get_regs(from, 0, &regs);
+	memcpy(to->ram, from->ram, RAM_SIZE);
+	set_msr(to, 0, FEATURE_CONTROL, 5);
+	if (cpu_ioctl(to, 0, KVM_SET_SREGS, &sregs))
+		fatal("KVM_SET_SREGS");
+	err = cpu_ioctl(to, 0, KVM_SET_NESTED_STATE, s);
+	cpu_set_regs(to, 0, &regs);
+	return err;
+}
+
+static void test_move(void)
+{
+	static struct nested_state s, wrong;
+	struct vm a, b;
+
+	vm_init(&a, 1, VM_IRQCHIP);
+	vm_init(&b, 1, VM_IRQCHIP);
+	prepare(&a, PROC_MIN);
+	ok(vm_run(&a, 0, RUN_MS) == END_PAUSE && a.run[0]->flags & 4,
+	   "VMX: a guest runs a guest, and the VMM is told");
+	ok(!move(&a, &b, &s) && s.head.flags & KVM_STATE_NESTED_GUEST_MODE &&
+	       s.head.hdr.vmx.vmxon_pa == ON_REGION && s.head.hdr.vmx.vmcs12_pa == VMCS_AT,
+	   "VMX: its state is taken, and given to another VM");
+	memset(a.ram, 0, RAM_SIZE);
+	b.value_count = 0;
+	ok(ends_with(&b, 2, 0x4711, EXIT_VMCALL),
+	   "VMX: where the nested guest goes on, and comes back to its host");
+	wrong = s;
+	wrong.head.hdr.vmx.vmcs12_pa += 8;
+	ok(cpu_ioctl(&b, 0, KVM_SET_NESTED_STATE, &wrong) == -EINVAL,
+	   "VMX: a VMCS that is not aligned is EINVAL");
+	wrong = s;
+	wrong.head.hdr.vmx.vmxon_pa = ~0ull;
+	ok(cpu_ioctl(&b, 0, KVM_SET_NESTED_STATE, &wrong) == -EINVAL,
+	   "VMX: or guest mode without VMXON");
+	wrong = s;
+	wrong.vmcs[0] ^= 1;
+	ok(cpu_ioctl(&b, 0, KVM_SET_NESTED_STATE, &wrong) == -EINVAL, "VMX: or another revision");
+	wrong = s;
+	wrong.head.format = KVM_STATE_NESTED_FORMAT_SVM;
+	ok(cpu_ioctl(&b, 0, KVM_SET_NESTED_STATE, &wrong) == -EINVAL, "VMX: or SVM's format");
+	vm_free(&a);
+	vm_free(&b);
+}
+
+int main(void)
+{
+	open_kvm();
+	test_msrs();
+	test_move();
+	return failures != 0;
+}
