@@ -420,6 +420,7 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
 /* What any guest may not: KVM's services that its CPUID does not show, read MSR_PLATFORM_INFO */
 #define CORBEL_KVM_BY_CPUID	    16u
 #define CORBEL_KVM_NO_PLATFORM_INFO 32u
+#define CORBEL_KVM_EMULATION_STOPS  64u /* a program that cannot be emulated: no #UD */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {

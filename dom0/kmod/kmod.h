@@ -260,9 +260,9 @@ struct cb_vm {
 	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
 	/* what has been enabled */
 	bool exception_payload, triple_fault_event;
-	u8 no_platform_info; /* CORBEL_KVM_NO_PLATFORM_INFO, or 0 */
-	u32 x2apic_api;	     /* KVM_X2APIC_API_x; under lock */
-	s64 clock_ns;	     /* until there is an id: kvmclock = boot time + this */
+	u8 services;	/* CORBEL_KVM_NO_PLATFORM_INFO, EMULATION_STOPS; under lock */
+	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
+	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
 
 	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
 

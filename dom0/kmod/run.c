@@ -102,7 +102,7 @@ static int resume_and_wait(struct cb_vcpu *v, bool stop)
 	    v->vm->irqchip != CB_IRQCHIP_FULL && READ_ONCE(v->run->request_interrupt_window);
 	if (unlikely(READ_ONCE(v->has_services)))
 		v->page->services =
-		    cb_hyperv_flags(v) | v->pv_by_cpuid | READ_ONCE(v->vm->no_platform_info);
+		    cb_hyperv_flags(v) | v->pv_by_cpuid | READ_ONCE(v->vm->services);
 	count_waiting(v);
 	cb_trace_resume(v);
 	r = HC1(VCPU_RESUME, v->number);

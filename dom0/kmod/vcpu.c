@@ -394,7 +394,7 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	 * From here on it belongs to the VM and goes with it, even if there is no fd left for it.
 	 */
 	v->hyperv.index = vm->vcpus;
-	v->has_services |= vm->no_platform_info != 0;
+	v->has_services |= vm->services != 0;
 	vm->vcpu[vm->vcpus] = v;
 	smp_store_release(&vm->vcpus, vm->vcpus + 1);
 	cb_irqchip_realize(vm);

@@ -234,12 +234,13 @@ static int enable_x2apic_api(struct cb_vm *vm, u64 how)
 	return 0;
 }
 
-static void hide_platform_info(struct cb_vm *vm, bool hide)
+/* A bit of vm->services */
+static void set_service(struct cb_vm *vm, u8 service, bool on)
 {
 	u32 i;
 
 	mutex_lock(&vm->lock);
-	WRITE_ONCE(vm->no_platform_info, hide ? CORBEL_KVM_NO_PLATFORM_INFO : 0);
+	WRITE_ONCE(vm->services, on ? vm->services | service : vm->services & ~service);
 	for (i = 0; i < vm->vcpus; i++)
 		WRITE_ONCE(vm->vcpu[i]->has_services, true);
 	mutex_unlock(&vm->lock);
@@ -276,7 +277,12 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		WRITE_ONCE(vm->triple_fault_event, !!cap.args[0]);
 		return 0;
 	case KVM_CAP_MSR_PLATFORM_INFO:
-		hide_platform_info(vm, !cap.args[0]);
+		set_service(vm, CORBEL_KVM_NO_PLATFORM_INFO, !cap.args[0]);
+		return 0;
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+		if (cap.args[0] > 1)
+			return -EINVAL;
+		set_service(vm, CORBEL_KVM_EMULATION_STOPS, cap.args[0]);
 		return 0;
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);

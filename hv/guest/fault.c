@@ -50,7 +50,7 @@ void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 
 void guest_cannot_emulate(struct vcpu *v, const struct fetched *in)
 {
-	if (hvm->get(v, HVM_CPL))
+	if (hvm->get(v, HVM_CPL) && !(v->services & CORBEL_KVM_EMULATION_STOPS))
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 	else
 		guest_stuck(v, GUEST_ERROR_EMULATION, in);

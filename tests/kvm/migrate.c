@@ -353,9 +353,51 @@ static void test_endless_delivery(void)
 	vm_free(&vm);
 }
 
+/* A program of the guest's loads from a device to x87, which nobody emulates. */
+static enum end run_program(struct vm *vm)
+{
+	static const u8 code[] = {0xbf, 0, 0, 0, MMIO_BASE >> 24, 0xd9, 0x07}; /* fld [rdi] */
+	struct kvm_sregs s;
+
+	cpu_setup(vm, 0, MODE_LONG, pl_spin, 0, 0);
+	memcpy(vm->ram + DATA, code, sizeof(code));
+	cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
+	s.cs.dpl = s.ss.dpl = 3;
+	s.cs.selector |= 3;
+	s.ss.selector |= 3;
+	s.idt.limit = 0;
+	cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
+	cpu_set_regs(vm, 0, &(struct kvm_regs){.rip = DATA, .rflags = 2});
+	return vm_run(vm, 0, RUN_MS);
+}
+
+static void test_emulation_failure(void)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {2}};
+	struct kvm_run *run;
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	run = vm.run[0];
+	ok(vm_ioctl(&vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_EXIT_ON_EMULATION_FAILURE) == 1 &&
+	       vm_ioctl(&vm, KVM_ENABLE_CAP, &cap) == -EINVAL,
+	   "emulation: whether failures exit can be said, as 0 or 1");
+	ok(run_program(&vm) == END_SHUTDOWN, "emulation: a program gets #UD by itself");
+	cap.args[0] = 1;
+	ok(!vm_ioctl(&vm, KVM_ENABLE_CAP, &cap) && run_program(&vm) == END_INTERNAL &&
+	       run->emulation_failure.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+	       run->emulation_failure.insn_bytes[0] == 0xd9,
+	   "emulation: or its VMM gets the instruction");
+	cap.args[0] = 0;
+	ok(!vm_ioctl(&vm, KVM_ENABLE_CAP, &cap) && run_program(&vm) == END_SHUTDOWN,
+	   "emulation: until it no longer wants that");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
+	test_emulation_failure();
 	check_events();
 	check_ids();
 	check_tsc();

@@ -16,7 +16,7 @@ MISSING = {
     'hyperv_features': 'debugger of Hyper-V (SYNDBG)',
     'kvm_clock_test': 'ADJUST_CLOCK with CLOCK_REALTIME',
     'monitor_mwait_test': 'DISABLE_QUIRKS2',
-    'pmu_event_filter_test': 'PMU_EVENT_FILTER',
+    'pmu_event_filter_test': 'performance counters',
     'xen_shinfo_test': 'XEN_HVM',
 }
 
