@@ -103,7 +103,7 @@ int nested_cap(u32 msr, u64 cr4, u64 *val)
 }
 
 /* Bits of the n-th that a VMM may hide; of controls those that may be one. */
-static u64 hideable(u32 n)
+static u64 bits_to_hide(u32 n)
 {
 	switch (n) {
 	case 0:
@@ -128,9 +128,9 @@ int nested_hide(u32 msr, u64 cr4, u64 val, u64 *hidden)
 		return -ENOENT;
 	if (n >= CAP_TRUE)
 		must = (u64)(u32)is << 32;
-	if (msr != MSR_VMX_VMCS_ENUM && (val & ~is || is & ~val & ~hideable(n) || must & ~val))
+	if (msr != MSR_VMX_VMCS_ENUM && (val & ~is || is & ~val & ~bits_to_hide(n) || must & ~val))
 		return -EINVAL;
-	*hidden = is & ~val & hideable(n);
+	*hidden = is & ~val & bits_to_hide(n);
 	return 0;
 }
 
