@@ -277,11 +277,6 @@ struct corbel_vcpu_stat {
 	/* by hv exit reason, names in corbel_exit_names */
 	uint64_t exits_total, exits[CORBEL_EXIT_STATS];
 };
-struct corbel_cpu_stat {
-	uint32_t cpu, apic_id, core, cache, package, node; /* what it shares with equal ones */
-	uint64_t idle_ns, busy_ns, interrupts, switches;
-	uint64_t forced_ns; /* of idle_ns: vCPUs waited for its core, which was others' */
-};
 
 struct corbel_log {
 	/* in: first byte wanted; out: first byte given (later when the ring has moved on) */

@@ -1,9 +1,27 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The part of hv/abi.h that is about pools of CPUs, and dom0's share of each. */
+/* The part of hv/abi.h that is about CPUs: what they do, pools of them, dom0's share of each. */
 #ifndef CORBEL_ABI_POOL_H
 #define CORBEL_ABI_POOL_H
 
 #include "abi.h"
+
+/* How a CPU sleeps: HLT, or MWAIT with its states as CPUID numbers them, C1 also deeper. */
+#define CORBEL_IDLE_NAMES  "HLT", "C1", "C1E", "C2", "C3", "C4", "C5", "C6", "C7"
+#define CORBEL_IDLE_STATES 9u
+struct corbel_cpu_stat {
+	uint32_t cpu, apic_id, core, cache, package, node; /* what it shares with equal ones */
+	uint64_t idle_ns, busy_ns, interrupts, switches;
+	uint64_t forced_ns; /* of idle_ns: vCPUs waited for its core, which was others' */
+	/*
+	 * The frequency that it had while it did not sleep, between the last two times that this
+	 * was asked for; 0: not known
+	 */
+	uint32_t khz;
+	uint32_t idle_states; /* bit mask of those it uses */
+	uint64_t by_store;    /* sleeps that were ended without an interrupt */
+	/* sleeps that have ended, and how long they were, by state */
+	uint64_t sleeps[CORBEL_IDLE_STATES], sleep_ns[CORBEL_IDLE_STATES];
+};
 
 #define CORBEL_MAX_POOLS 16u
 #define CORBEL_POOL_NAME 32

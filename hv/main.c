@@ -13,6 +13,7 @@
 #include "hv/console/panic.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/spec.h"
@@ -124,6 +125,7 @@ static void __noreturn main_rest(void)
 	spec_init();
 	p2m_nx_large = spec.nx_large;
 	spec_init_cpu();
+	idle_init(quirk_has(QUIRK_MONITOR));
 	apic_init_cpu();
 	tsc_init_cpu();
 	timer_init_cpu();

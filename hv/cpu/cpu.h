@@ -3,8 +3,8 @@
  * One CPU: descriptor tables, control registers, exceptions and interrupts of the hypervisor
  * itself.
  *
- * Interrupts are off but in irq_window() and cpu_idle(). What arrives there goes to irq_handle()
- * with no lock held.
+ * Interrupts are off but in irq_window(), cpu_idle() and cpu_mwait(). What arrives there goes to
+ * irq_handle() with no lock held.
  */
 #pragma once
 
@@ -69,6 +69,8 @@ extern u64 nmi_count;  /* NMIs taken by the hypervisor; of all CPUs together */
 #ifdef HV_HOST_TEST
 void irq_window(void);
 void cpu_idle(void);
+void cpu_monitor(const bool *at);
+void cpu_mwait(u32 hint);
 #else
 /* Take what is pending now. */
 static inline void irq_window(void)
@@ -80,6 +82,21 @@ static inline void irq_window(void)
 static inline void cpu_idle(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+/* Arm MONITOR for the line of memory that `at` is in. */
+static inline void cpu_monitor(const bool *at)
+{
+	__asm__ volatile("monitor" : : "a"(at), "c"(0), "d"(0) : "memory");
+}
+
+/*
+ * Wait, in the state that the hint names, for a store there or for an interrupt, and take it. As
+ * with HLT one that came before ends the wait at once: none gets between STI and MWAIT.
+ */
+static inline void cpu_mwait(u32 hint)
+{
+	__asm__ volatile("sti; mwait; cli" : : "a"(hint), "c"(0) : "memory");
 }
 #endif
 

@@ -3,6 +3,7 @@
 #include "boot/boot.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/spec.h"
@@ -163,9 +164,9 @@ void smp_set_x2apic(bool on)
 	if (!apic_want(on))
 		return;
 	apic_follow();
-	for (u32 i = 0; i < cpu_count; i++)
+	for (u32 i = 0; i < cpu_count; i++) /* also those that a store would wake */
 		if (cpus[i] != this_cpu())
-			smp_kick(cpus[i]);
+			apic_send_ipi(cpus[i]->apic_id, VEC_KICK);
 }
 
 void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
@@ -214,8 +215,9 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 
 void smp_kick(struct cpu *c)
 {
-	WRITE_ONCE(c->resched, true);
-	if (c != this_cpu())
+	if (c == this_cpu())
+		WRITE_ONCE(c->resched, true);
+	else if (!idle_poke(c))
 		apic_send_ipi(c->apic_id, VEC_KICK);
 }
 

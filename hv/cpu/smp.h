@@ -33,7 +33,7 @@ bool smp_park_others(void);
 /* And start them, or those that are, again. A CPU that does not come ends the machine. */
 void smp_start_parked(void);
 
-/* Make the CPU leave guest mode or HLT soon. Cheap when it is this CPU: sets resched only. */
+/* Make the CPU leave guest mode or its sleep soon. Cheap when it is this CPU: sets resched only. */
 void smp_kick(struct cpu *c);
 
 /*

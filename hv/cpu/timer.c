@@ -140,6 +140,13 @@ void timer_idle(struct timer *t)
 	lock_release(&h->lock);
 }
 
+u64 timer_next(void)
+{
+	const struct heap *h = this_cpu()->timer;
+
+	return h->armed ?: TIMER_NEVER;
+}
+
 void timer_cancel_wait(struct timer *t)
 {
 	do {

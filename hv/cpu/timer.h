@@ -28,6 +28,9 @@ void timer_cancel(struct timer *t);
  * hardware waits for nothing that has been cancelled or put off meanwhile.
  */
 void timer_idle(struct timer *t);
+/* TSC at which the hardware fires next on this CPU, TIMER_NEVER: not at all. */
+#define TIMER_NEVER (~0ull)
+u64 timer_next(void);
 /*
  * As timer_cancel(), and fn is not running either: the timer's memory may go. Not from fn, no lock
  * held that fn takes.

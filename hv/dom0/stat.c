@@ -3,6 +3,8 @@
 #include "hv/dom0/stat.h"
 #include "boot/memmap.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/idle.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/dom0/suspend.h"
 #include "hv/guest/doorbell.h"
@@ -118,14 +120,14 @@ static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 	return sizeof(*s);
 }
 
-static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
+static s64 stat_cpu(struct cpu *c, struct corbel_cpu_stat *s)
 {
-	u64 now = rdtsc(), up = now - c->start_tsc, idle = READ_ONCE(c->idle_tsc), forced;
+	u64 now = rdtsc(), up = now - c->start_tsc, slept = READ_ONCE(c->idle_tsc), forced;
 
-	if ((s64)idle < 0) /* it goes on */
-		idle += now;
-	idle = MIN(up, idle);
-	forced = MIN(sched_forced(c->index, now), idle);
+	if ((s64)slept < 0) /* it goes on */
+		slept += now;
+	slept = MIN(up, slept);
+	forced = MIN(sched_forced(c->index, now), slept);
 	*s = (struct corbel_cpu_stat){
 	    .cpu = c->index,
 	    .apic_id = c->apic_id,
@@ -133,12 +135,21 @@ static s64 stat_cpu(const struct cpu *c, struct corbel_cpu_stat *s)
 	    .cache = c->place.cache,
 	    .package = c->place.package,
 	    .node = c->place.node,
-	    .idle_ns = tsc_to_ns(idle),
+	    .idle_ns = tsc_to_ns(slept),
 	    .forced_ns = tsc_to_ns(forced),
-	    .busy_ns = tsc_to_ns(up - idle),
+	    .busy_ns = tsc_to_ns(up - slept),
 	    .interrupts = c->interrupts,
 	    .switches = c->switches,
+	    .khz = READ_ONCE(c->freq.khz),
+	    .idle_states = idle.states,
+	    .by_store = c->idle.by_store,
 	};
+	for (u32 n = 0; n < CORBEL_IDLE_STATES; n++) {
+		s->sleeps[n] = READ_ONCE(c->idle.times[n]);
+		s->sleep_ns[n] = tsc_to_ns(READ_ONCE(c->idle.ticks[n]));
+	}
+	WRITE_ONCE(c->freq.wanted, true);
+	smp_kick(c);
 	return sizeof(*s);
 }
 

@@ -146,6 +146,12 @@ static const struct {
      * Test: target group dma.
      */
     [QUIRK_IRQ_FORWARD] = {QEMU, "irq-forward"},
+    /*
+     * A store that MONITOR is to notice goes unseen now and then, and the CPU in MWAIT sleeps on:
+     * with three CPUs the second one for ever. Remedy: interrupts wake CPUs, as from HLT. Test:
+     * target group idle; with two CPUs, where it was always seen, one boot goes by stores.
+     */
+    [QUIRK_MONITOR] = {BOCHS, "monitor"},
 };
 
 /* QEMU's firmware calls itself BOCHS as well, but its CPUs say that they are virtual. */

@@ -4,6 +4,8 @@
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/freq.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
@@ -368,8 +370,7 @@ static void idle_cpu(struct cpu *c, u64 slice_end)
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc - rdtsc());
 	if (slice_end == SCHED_NEVER)
 		timer_idle(&slice_timers[c->index]);
-	if (!READ_ONCE(c->resched))
-		cpu_idle();
+	idle_sleep(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc + rdtsc());
 }
 
@@ -418,6 +419,8 @@ void cpu_main(void)
 			nmi_tell(c);
 		if (unlikely(READ_ONCE(c->mcheck_owed)))
 			event_memory_broken(mcheck_tell());
+		if (unlikely(READ_ONCE(c->freq.wanted)))
+			freq_look(c);
 		console_work();
 		u = sched_next(ran, rdtsc(), &slice_end);
 		arm_slice(c, slice_end);

@@ -20,6 +20,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 
 #define CPUID_1C_SSE3	      BIT(0)
 #define CPUID_1C_PCLMUL	      BIT(1)
+#define CPUID_1C_MONITOR      BIT(3)
 #define CPUID_1C_VMX	      BIT(5)
 #define CPUID_1C_EST	      BIT(7)
 #define CPUID_1C_SSSE3	      BIT(9)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "hv/abi.h"
 #include "hv/lib/types.h"
 
 struct vcpu;
@@ -33,6 +34,7 @@ struct cpu {
 	u64 host_gen; /* smp_flush_host() calls that it has followed */
 	/* leave the vCPU's run loop and ask the scheduler; others may set it */
 	bool resched;
+	bool watches; /* it sleeps, or is about to, and ends that when resched is set */
 	/* dom0 is still to be told of a doorbell: event_tell() before the scheduler is asked */
 	bool event_owed;
 	/* dom0 is still to be told of an NMI, which set this */
@@ -58,6 +60,20 @@ struct cpu {
 	/* statistics */
 	u64 start_tsc, interrupts, switches;
 	u64 idle_tsc; /* while it idles less the time when that began, and so below 0 */
+
+	/* hv/cpu/idle.c */
+	struct {
+		u64 ticks[CORBEL_IDLE_STATES], times[CORBEL_IDLE_STATES]; /* slept in each state */
+		u64 by_store; /* sleeps that no interrupt has ended */
+		u32 typical;  /* us that one lasts */
+		u32 at_once;  /* so many in a row have ended for nothing */
+	} idle;
+	/* hv/cpu/freq.c */
+	struct {
+		u64 aperf, mperf;
+		u32 khz;     /* lately, while it did not sleep; 0: not known */
+		bool wanted; /* other CPUs may set it */
+	} freq;
 
 	void *svm; /* back ends' per-CPU data */
 	void *vmx;

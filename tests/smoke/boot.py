@@ -129,6 +129,11 @@ def topology():
            'threads and nodes: 4 threads are 2 cores, caches, packages and nodes', seen)
         out = m.out_of('corbel info')
         ok(re.search(r'cores +0\+1 \|\| 2\+3', out) and 'sched-gran=core' in out, 'threads and nodes: corbel info shows them', out)
+        m.sh('sleep 3', 20)
+        cpus = m.json('corbel info --json')['power']
+        slept = [c['idle_states']['HLT']['ns'] / c['idle_ns'] for c in cpus]
+        ok(all(0.5 < part <= 1.01 for part in slept), 'threads and nodes: corbel info shows what part of their idle time CPUs have slept', cpus)
+        ok(re.search(r'idle +\d+\.\d % since the start: HLT \d', out), 'threads and nodes: and in which state', out)
         m.send('poweroff\r')
         m.ends('threads and nodes: poweroff in dom0 ends the machine')
 

@@ -12,6 +12,7 @@ const struct group groups[] = {
     {"memory", test_memory, 1},
     {"hypercall", test_hypercall, 1},
     {"vuart", test_vuart, 1},
+    {"idle", test_idle, 2},
     {"lines", test_lines, 1},
     {"sleep", test_sleep, 1},
     {"suspend", test_suspend, 1},

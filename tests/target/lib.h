@@ -347,6 +347,7 @@ void test_spoilt(void);
 void test_guest_smp(void);
 void test_sched(void);
 void test_vuart(void);
+void test_idle(void);
 void test_lines(void);
 void test_sleep(void);
 void test_suspend(void);

@@ -118,7 +118,12 @@ static int query(struct corbel_query *q)
 				      .package = q->index == 1,
 				      .idle_ns = 1000,
 				      .forced_ns = 400 * q->index,
-				      .busy_ns = 3000};
+				      .busy_ns = 3000,
+				      .khz = getenv("FAKEHV_KHZ") ? 800000 + 2500000 * q->index : 0,
+				      .idle_states = 0x13,
+				      .by_store = 7,
+				      .sleeps = {1, 2, [4] = 3},
+				      .sleep_ns = {40, 160, [4] = 600}};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
 
 	if (getenv("FAKEHV_POLICY"))

@@ -929,7 +929,12 @@ def test_hypervisor():
     check(want.items() <= i.items(), "info --json", i)
     check(i["topology"] == [{"cpu": 0, "core": 0, "cache": 0, "package": 0, "node": 0},
                             {"cpu": 1, "core": 8, "cache": 0, "package": 1, "node": 0}], "info --json: topology", i)
+    check(i["power"][1] == {"cpu": 1, "khz": None, "idle_ns": 1000, "busy_ns": 3000, "ended_by_store": 7,
+                            "idle_states": {"HLT": {"sleeps": 1, "ns": 40}, "C1": {"sleeps": 2, "ns": 160}, "C3": {"sleeps": 3, "ns": 600}}}, "info --json: power", i)
+    out = corbel("info", env=dict(env, FAKEHV_KHZ="y")).stdout
+    check("frequency   800 to 3300 MHz while not asleep\nidle        25.0 % since the start: HLT 1.0 % C1 4.0 % C3 15.0 %\n" in out, "info: frequency and idle states", out)
     out = corbel("info", env=env).stdout
+    check("frequency   not told by these CPUs\n" in out, "info: no frequency", out)
     check("back end    svm" in out and "scheduler   fair, sched-gran=core\n" in out and "cores       0 || 1\n" in out and "IOMMU       strict, 1 units, 1064 KiB of the pool: devices reach dom0's memory only, and raise any interrupt" in out, "info", out)
     g = guests(env=env)
     check(list(g) == ["dom0", "hyp"] and g["hyp"]["id"] == 3 and g["hyp"]["cpu_time_ns"] == 7 * 10**9 and g["dom0"]["id"] == 0 and

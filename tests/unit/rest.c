@@ -9,6 +9,7 @@
 #include "boot/options.h"
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
+#include "hv/cpu/freq.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/spec.h"
@@ -68,6 +69,7 @@ __weak NOTHING(debug_key, char c)
 __weak NOTHING(debug_reset, struct vcpu *v)
 __weak ZERO(bool, debug_retired, struct vcpu *v)
 __weak NOTHING(debug_run, struct vcpu *v, struct vm_exit *x)
+__weak NOTHING(freq_look, struct cpu *c)
 __weak NOTHING(exit_check_mates, const struct cpu *c)
 __weak NOTHING(debug_set_dr, struct vcpu *v, u32 n, u64 val)
 __weak NOTHING(debug_stop_owed, struct vcpu *v)

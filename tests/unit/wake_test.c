@@ -4,17 +4,17 @@
  * hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c hv/sched/cap.c hv/sched/sched.c
  * hv/sched/cpupool.c hv/sched/fair.c hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c
  * hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c -include tests/unit/steps.h
+ * hv/cpu/topology.c hv/cpu/idle.c -include tests/unit/steps.h
  * -fno-sanitize=all
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * No wake-up is lost. Two CPUs run the real run loop: CPU 0 has dom0's vCPU, which sends interrupts
  * to a guest, pauses it, and resumes it when it has stopped; the guest's vCPU is on either CPU and
- * halts, or spins without ever leaving guest mode by itself. Each CPU is a coroutine, and each
- * access to what they share a point at which the other may go on: all ways with two such changes
- * are tried, then many with more, at random but the same each time. When neither CPU has anything
- * to do any more, all that was sent must have arrived.
+ * halts, or spins without ever leaving guest mode by itself. CPUs that idle are in HLT, or in
+ * MWAIT. Each CPU is a coroutine, and each access to what they share a point at which the other may
+ * go on: all ways with two such changes are tried, then many with more, at random but the same each
+ * time. When neither CPU has anything to do any more, all that was sent must have arrived.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +23,11 @@
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
@@ -66,6 +68,7 @@ static struct model_cpu {
 	char stack[STACK] __aligned(16);
 	bool irq;   /* one is pending */
 	bool waits; /* for that, be it in HLT or inside a guest that spins */
+	bool armed; /* MONITOR: it waits for a store to cpu.resched, too, which was false */
 } machine[CPUS];
 static ucontext_t outside;
 static u32 running;
@@ -86,7 +89,7 @@ struct cpu *this_cpu(void)
 
 static bool can_go_on(const struct model_cpu *c)
 {
-	return c->irq || !c->waits;
+	return c->irq || !c->waits || (c->armed && c->cpu.resched);
 }
 
 static void let_other_go_on(void)
@@ -130,12 +133,12 @@ static void wait_for_irq(void)
 	struct model_cpu *c = &machine[running];
 
 	c->waits = true;
-	while (!c->irq) {
+	while (!c->irq && !(c->armed && c->cpu.resched)) {
 		if (!can_go_on(&machine[running ^ 1]))
 			end_of_run();
 		let_other_go_on();
 	}
-	c->waits = false;
+	c->waits = c->armed = false;
 }
 
 /* Interrupts that tell no vCPU anything are the slice's end. */
@@ -154,11 +157,31 @@ void cpu_idle(void)
 	irq_window();
 }
 
+/* A store between this and MWAIT has MWAIT end at once, one before does not. */
+void cpu_monitor(const bool *at)
+{
+	machine[running].armed = at == &this_cpu()->resched && !*at;
+	test_step();
+}
+
+void cpu_mwait(u32 hint)
+{
+	(void)hint;
+	wait_for_irq();
+	irq_window();
+}
+
+u64 timer_next(void)
+{
+	return TIMER_NEVER;
+}
+
 /* As in hv/cpu/smp.c */
 void smp_kick(struct cpu *c)
 {
-	WRITE_ONCE(c->resched, true);
-	if (c != this_cpu())
+	if (c == this_cpu())
+		WRITE_ONCE(c->resched, true);
+	else if (!idle_poke(c))
 		((struct model_cpu *)c)->irq = true;
 }
 
@@ -657,14 +680,16 @@ int main(void)
 	test_asserts();
 	test_endless_faults();
 	srand(1);
-	for (u32 i = 0; i < ARRAY_SIZE(scenarios); i++) {
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(scenarios); i++) {
 		u32 tried = 0;
 
-		scenario = &scenarios[i];
+		scenario = &scenarios[i / 2];
+		idle.states = i % 2 ? BIT(0) | BIT(1) : BIT(0);
+		idle.stores = i % 2;
 		if (try_two_changes(0, &tried) && try_two_changes(1, &tried) &&
 		    try_at_random(5000, &tried))
-			CHECK(true, "%s arrives in each of %u ways to interleave", scenario->name,
-			      tried);
+			CHECK(true, "%s%s arrives in each of %u ways to interleave", scenario->name,
+			      i % 2 ? ", with MWAIT," : "", tried);
 	}
 	return test_end();
 }

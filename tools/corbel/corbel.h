@@ -320,6 +320,9 @@ int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
 /* Of `corbel info`: what the CPUs share. */
 struct json_object *topology_json(void);
 void topology_text(void);
+/* How they sleep, and their frequency. */
+struct json_object *power_json(void);
+void power_text(void);
 int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
 		long only_vcpu);
 

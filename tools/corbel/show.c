@@ -98,6 +98,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_u64(o, "tsc_khz", i->tsc_khz);
 	add_u64(o, "uptime_ns", i->uptime_ns);
 	json_object_object_add(o, "topology", topology_json());
+	json_object_object_add(o, "power", power_json());
 	return o;
 }
 
@@ -117,6 +118,7 @@ int cmd_info(struct opts *o)
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
 	topology_text();
+	power_text();
 	printf("memory      %llu MiB\n", (unsigned long long)to_mib(i.memory_total_bytes));
 	printf("pool        %llu KiB, %llu KiB free, of which %llu KiB are promised to guests\n",
 	       (unsigned long long)i.pool_total_bytes >> 10,

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How a CPU sleeps that has nothing to run: by HLT, or by MWAIT as deep as pays for the time until
+ * it is needed again, and what it then needs to be woken. SDM "MONITOR/MWAIT Address Range
+ * Determination", "Waiting for Sub C-States"; APM volume 3, "MWAIT".
+ */
+#pragma once
+
+#include "hv/abi.h"
+#include "hv/lib/percpu.h"
+
+/* What the choice is made by: CPUID */
+struct idle_facts {
+	bool amd;
+	u32 family, model;
+	bool monitor;	/* it has MONITOR and MWAIT */
+	u32 l5c, l5d;	/* leaf 5: ECX, EDX */
+	bool apic_runs; /* in deep sleep the timer of the APIC does, too, and the TSC */
+};
+
+/* Bit masks of states, which are numbered as CORBEL_IDLE_NAMES has them. */
+struct idle_plan {
+	u32 states;  /* there are; HLT always */
+	bool stores; /* what MONITOR watches wakes reliably */
+};
+
+/* Pure functions. */
+void idle_plan_make(const struct idle_facts *f, struct idle_plan *p);
+/*
+ * The deepest of these states that pays if the CPU is to sleep for `timer` us at most, and has
+ * lately slept for `typical`.
+ */
+u32 idle_choose(u32 states, u32 typical, u64 timer);
+/* What is typical now, in us, after a sleep of so many. */
+u32 idle_learn(u32 typical, u64 slept);
+
+extern struct idle_plan idle; /* set once */
+/* Boot CPU: find out, and say it in one line. misses: MONITOR misses stores here, QUIRK_MONITOR */
+void idle_init(bool misses);
+/*
+ * This CPU sleeps until an interrupt, which it takes, or until another has idle_poke() called. It
+ * does not if cpu->resched is set.
+ */
+void idle_sleep(struct cpu *c);
+/* The CPU is to ask its scheduler. False: it needs an interrupt for that. */
+static inline bool idle_poke(struct cpu *c)
+{
+	__atomic_store_n(&c->resched, true, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&c->watches, __ATOMIC_SEQ_CST);
+}
