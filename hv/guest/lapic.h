@@ -17,6 +17,9 @@ struct vm;
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_NR };
 
 struct lapic {
+	/* atomic; together VT-x' posted-interrupt descriptor; first */
+	u32 irr[8] __aligned(64);
+	u64 posted_control[4];
 	bool present; /* CORBEL_VM_LAPIC, or dom0 */
 	/* base, SVR or ISR have changed: the hardware that delivers is to be told */
 	bool hw_stale;
@@ -24,9 +27,6 @@ struct lapic {
 	u8 xapic_id; /* the ID register of xAPIC mode, which guests may change; any CPU reads it */
 	u32 id;	     /* initial APIC id, and that of x2APIC mode */
 	u64 base;    /* APIC_BASE MSR */
-	/* atomic; together VT-x' posted-interrupt descriptor */
-	u32 irr[8] __aligned(64);
-	u64 posted_control[4];
 	u32 isr[8], tmr[8];			/* tmr: atomic */
 	u32 tpr, svr, ldr, dfr, esr, esr_latch; /* esr_latch: atomic */
 	u64 icr;

@@ -45,6 +45,9 @@ struct vcpu_block {
 #define VCPU_ORDER 1
 _Static_assert(sizeof(struct vcpu_block) <= PAGE_SIZE << VCPU_ORDER, "a vCPU fits its pages");
 
+_Static_assert(!__builtin_offsetof(struct vcpu_block, vcpu.lapic.irr),
+	       "the descriptor is at the start of a page");
+
 #define SHARED_ORDER 1 /* vCPU page and data page */
 
 static int share_pages(struct vcpu *v)

@@ -65,6 +65,11 @@ typedef void complete_fn(struct vcpu *v);
  * while it is `stopped`.
  */
 struct vcpu {
+	/*
+	 * As it says itself: others set IRR bits. First, at the start of a page: CPUs want the
+	 * posted-interrupt descriptor at 64 bytes, Bochs 3.0 there.
+	 */
+	struct lapic lapic;
 	u64 gpr[16]; /* by enum gpr */
 	u64 rip, rflags;
 
@@ -83,7 +88,6 @@ struct vcpu {
 	u32 mp_state;		 /* enum mp_state */
 	u8 sipi_vector;		 /* any CPU, before DUE_SIPI */
 	struct sched_unit sched; /* as the scheduler says */
-	struct lapic lapic;	 /* as it says itself: others set IRR bits */
 	struct pv_state pv;	 /* own CPU, but `unhalted`: any */
 	void *arch;		 /* VCPU_ARCH_BYTES of the back end's; set once */
 
