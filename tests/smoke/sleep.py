@@ -157,6 +157,24 @@ def strict():
             ok(' 0% packet loss' in out, f'{maker}: the network card reaches dom0\'s memory', out)
 
 
+def uefi():
+    """OVMF wakes the machine up by its own tables and code, not SeaBIOS'."""
+    with Sleeper('UEFI', machine='pc', firmware='uefi', args='quiet') as m:
+        m.prompt()
+        need(m.guest_up(), 'UEFI: the demo guest comes up')
+        start_counting(m)
+        for i in range(2):
+            before = counted(m)[0]
+            m.sleeps(f'UEFI, sleep {i + 1}')
+            ok(m.until(f'grep -aq "^counted {before + 5} " /run/corbel/demo/console.log'), f'UEFI, sleep {i + 1}: the guest counts on')
+        ok(m.out_of('nproc') == '2', 'UEFI: both CPUs are dom0\'s again')
+        m.out_of('modprobe efivarfs; mkdir -p /efi && mount -t efivarfs efivarfs /efi')
+        order = m.out_of('od -An -tx1 /efi/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c').split()
+        ok(len(order) > 4, 'UEFI: the firmware\'s services still answer', order)
+        bad = m.sh('dmesg | grep -E "lockup|stall|BUG:|WARNING:|Call Trace"')[1]
+        ok(not bad.strip(), 'UEFI: no complaint in dom0\'s kernel log', bad)
+
+
 def refused(m, why):
     for state in 'mem', 'disk':
         status, out = m.sh(f'echo {state} > /sys/power/state')
@@ -187,4 +205,4 @@ def without():
         ok('not possible, the firmware does not offer it' in out, 'no S3: the hypervisor says why at boot', out)
 
 
-main(cycles, by_itself, strict, without)
+main(cycles, by_itself, uefi, strict, without)
