@@ -23,7 +23,7 @@ import time
 
 import pexpect
 
-from . import report
+from . import report, seen
 from .report import Stop, ok, need
 
 BUILD = os.environ.get('BUILD', 'build')
@@ -98,6 +98,7 @@ class Machine:
         self.life = life * max(PATIENCE / 4, 1)
         self.talks = 'quiet' not in args.split()
         self.failures = report.failures
+        self.firmware, self.bare = firmware, bare
 
     def file(self, suffix):
         """Name of a file that goes when the machine does."""
@@ -187,6 +188,15 @@ class Machine:
         if self.talks: # notices of dom0's kernel would come between the lines of answers
             self.send('dmesg -n 4\r')
             self.wait('dom0# ', 5)
+        if not self.bare and 'SEEN' in os.environ:
+            self.came_up('Linux ' + self.out_of('uname -r'))
+
+    def came_up(self, kernel):
+        """For the table of machines in tests/README.md."""
+        if '-M' in self.command:
+            seen.qemu(self.command, self.firmware, kernel)
+        else:
+            seen.bochs(self.command, kernel)
 
     def sh(self, command, seconds=10, prompt='dom0# '):
         """Run a command at the prompt. (exit status, output), or ends the test when it does not return."""

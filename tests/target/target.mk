@@ -46,13 +46,20 @@ $(TARGET)/nested.img: $(MKIMAGE_SRC) tests/target/nested-init $(VMLINUX_cloud)
 $(TARGET)/nested.vmlinuz: $(VMLINUX_cloud)
 	ln -sf $(abspath $(VMLINUZ_cloud)) $@
 
-.PHONY: target-test bochs-target-test messages-test nested-test
+.PHONY: target-test bochs-target-test bochs13-test messages-test nested-test
 test-full: $(TARGET)/nested.img # for nestedlinux, too
+
+# Debian 13's Bochs, unpacked.
+$(BUILD)/bochs13/root: tests/dom0/trixie
+	tests/dom0/trixie $(@D) bochs bochs-term bochsbios vgabios
+	touch $@
 nested-test: $(TARGET)/target.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run --nested $(TARGETS)
 target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
 bochs-target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run --bochs $(TARGETS)
+bochs13-test: $(TARGET)/target.iso $(BUILD)/bochs13/root
+	@BUILD=$(BUILD) $(PYTHON) tests/target/run --bochs13 $(TARGETS)
 messages-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/messages $(MESSAGES)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machines on which tests have seen Corbel come up: noted boot by boot, and kept as a table in tests/README.md.
+
+tests/run gives each test a file of notes (SEEN in its environment) and, with --full, puts what they say in the place of what
+those tests have seen before. What other tests have seen stays.
+"""
+import json
+import os
+import re
+import subprocess
+
+README = 'tests/README.md'
+BEGIN, END = '<!-- seen -->\n', '<!-- /seen -->\n'
+HEAD = ['emulator', 'machine', 'firmware', 'kernel', 'CPUs', 'memory', 'tests']
+FIRMWARE = {'bios': 'SeaBIOS', 'uefi': 'OVMF', 'secure': 'OVMF, Secure Boot'}
+_versions = {}
+
+
+def version(command):
+    """Name and version of the emulator that this command starts, its first word or a loader's."""
+    if '-M' in command:
+        program = command[:command.index('-M')]
+    else:
+        at = command.index('--root') if '--root' in command else len(command)
+        program = ['tests/bochs', 'none', *command[at:at + 2]]
+    key = ' '.join(program)
+    if key not in _versions:
+        out = subprocess.run([*program, '--version'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+        found = re.search(r'QEMU emulator version (\d+(?:\.\d+)*)|Bochs x86 Emulator (\d+(?:\.\d+)*)', out)
+        _versions[key] = (f'QEMU {found.group(1)}' if found.group(1) else f'Bochs {found.group(2)}') if found else 'an emulator'
+    return _versions[key]
+
+
+def qemu(command, firmware, kernel):
+    """A machine of QEMU's, by its command, has come up."""
+    def after(option):
+        return command[command.index(option) + 1]
+    devices = ' '.join(command)
+    iommu = ', VT-d' if 'intel-iommu' in devices else ', AMD-Vi' if 'amd-iommu' in devices else ''
+    note(version(command), f'{after("-M").split(",")[0]}, {after("-cpu")}{iommu}', FIRMWARE[firmware], kernel, after('-smp').split(',')[0], after('-m'))
+
+
+def bochs(command, kernel):
+    def after(option, other):
+        return command[command.index(option) + 1] if option in command else other
+    note(version(command), after('--model', 'corei7_skylake_x'), "Bochs' BIOS", kernel, after('--cpus', '1'), after('--mem', '512') + 'M')
+
+
+def note(*row):
+    if 'SEEN' in os.environ:
+        with open(os.environ['SEEN'], 'a', encoding='ascii') as f:
+            f.write(json.dumps(row) + '\n')
+
+
+# ---- the table ----
+
+def section(text):
+    """-> what is before the table, the table, what is behind it"""
+    before, rest = text.split(BEGIN)
+    table, behind = rest.split(END)
+    return before + BEGIN, table, END + behind
+
+
+def parse(table):
+    """-> {row without tests: set of tests}"""
+    lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()[2:]]
+    return {tuple(cells[:-1]): set(cells[-1].strip('`').split('`, `')) for cells in lines}
+
+
+def order(row):
+    return [[int(part) if part.isdigit() else part for part in re.split(r'(\d+)', cell)] for cell in row]
+
+
+def lay_out(rows):
+    lines = [HEAD, ['---'] * len(HEAD)] + [[*row, ', '.join(f'`{test}`' for test in sorted(rows[row]))] for row in sorted(rows, key=order)]
+    return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
+
+
+def merge(table, notes):
+    """notes: {test: [row, ...]}, of the tests that have run"""
+    rows = {row: tests - set(notes) for row, tests in parse(table).items()}
+    for test, seen in notes.items():
+        for row in seen:
+            rows.setdefault(tuple(row), set()).add(test)
+    return lay_out({row: tests for row, tests in rows.items() if tests})
+
+
+def write(files):
+    """files: {test: its notes}. A test that has noted nothing has none."""
+    notes = {}
+    for test, path in files.items():
+        if os.path.exists(path):
+            with open(path, encoding='ascii') as f:
+                notes[test] = [json.loads(line) for line in f]
+    if not notes:
+        return
+    with open(README, encoding='utf-8') as f:
+        before, table, behind = section(f.read())
+    with open(README, 'w', encoding='utf-8') as f:
+        f.write(before + merge(table, notes) + behind)
