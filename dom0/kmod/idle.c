@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How dom0 idles where no driver of Linux's says so, as in Debian's cloud kernel: by HLT, the only
+ * state there is, and with the tick stopped at once. Without a driver Linux keeps the tick on for
+ * one period each time a CPU comes to idle, so all that happens now and then would wake it twice.
+ */
+#include "kmod.h"
+
+#include <linux/cpu.h>
+#include <linux/cpuidle.h>
+#include <linux/stop_machine.h>
+
+static __cpuidle int halt_cpu(struct cpuidle_device *dev, struct cpuidle_driver *drv, int index)
+{
+	raw_safe_halt();
+	raw_local_irq_disable(); /* later kernels want them as they were */
+	return index;
+}
+
+/* Twice the same: with a single state Linux does not ask its governor how long this will take. */
+#define HALT(us)                                                                                   \
+	{                                                                                          \
+		.enter = halt_cpu, .exit_latency = (us), .target_residency = (us), .name = "HLT",  \
+		.desc = "until an interrupt"                                                       \
+	}
+
+/* No owner: devices would hold the module for ever. */
+static struct cpuidle_driver idle_driver = {
+    .name = "corbel",
+    .states = {HALT(1), HALT(2)},
+    .state_count = 2,
+};
+static bool is_registered;
+
+void cb_idle_init(void)
+{
+	is_registered = !cpuidle_register(&idle_driver, NULL);
+}
+
+static int do_nothing(void *unused)
+{
+	return 0;
+}
+
+void cb_idle_exit(void)
+{
+	if (!is_registered)
+		return;
+	cpuidle_unregister(&idle_driver);
+	/* A CPU that has just been woken may still be in halt_cpu(): until its next thread runs. */
+	stop_machine(do_nothing, NULL, cpu_online_mask);
+}
