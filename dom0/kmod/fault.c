@@ -208,6 +208,20 @@ static int mark_mmio(struct cb_vcpu *v, const struct fault *f)
 	return map_batch(v, 1);
 }
 
+/* Likewise all around, up to 2 MiB, where no memory is: one table less for the hypervisor. */
+static int mark_mmio_hole(struct cb_vcpu *v, const struct fault *f)
+{
+	const struct cb_slots *slots =
+	    rcu_dereference_protected(v->vm->slots, lockdep_is_held(&v->vm->mmu_lock));
+	u64 first = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
+	const struct cb_slot *s = slots_from(slots, first);
+
+	if (s && s < slots->slot + slots->n && s->gfn < first + BIT(ORDER_2M))
+		return mark_mmio(v, f);
+	v->maps[0] = (struct corbel_map){first, 0, ORDER_2M, CORBEL_MAP_MMIO};
+	return map_batch(v, 1);
+}
+
 /* What there is to do without the lock, beside trying again */
 enum { FAULT_IN = 1, TOO_MANY, NO_TABLES };
 
@@ -257,7 +271,7 @@ static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
 		vm->mmio_marks = 0;
 		return TOO_MANY;
 	}
-	r = mark_mmio(v, f);
+	r = mark_mmio_hole(v, f);
 	if (!r) /* else it has no part in what there is to forget */
 		vm->mmio_marks++;
 	return r;

@@ -116,7 +116,7 @@ static void keep_iommus(void)
 {
 	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		for (u64 at = u->at; at < u->at + u->size; at += PAGE_SIZE)
-			if (p2m_set_mmio(&dom0->p2m, at >> PAGE_SHIFT))
+			if (p2m_set_mmio(&dom0->p2m, at >> PAGE_SHIFT, 0))
 				boot_fail("the IOMMU at %lx lies in RAM; start with iommu=dom0",
 					  u->at);
 }
@@ -145,7 +145,7 @@ void dom0_create(void)
 	irq_set_dom0(dom0_irq);
 	suspend_init();
 	/* dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped. */
-	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT))
+	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT, 0))
 		boot_fail("the local APIC lies in RAM at %lx; the firmware's tables are wrong",
 			  boot_info.acpi.lapic_addr);
 	if (iommu.protection == CORBEL_IOMMU_STRICT)

@@ -245,10 +245,10 @@ static s64 map_one(struct vm *vm, u64 gfn, u64 pfn, u64 order, u64 flags)
 		return -ENOENT;
 	if (flags >> 32)
 		return -EINVAL;
-	if (flags & CORBEL_MAP_MMIO)
-		return order ? -EINVAL : p2m_set_mmio(p, gfn);
 	if (order != 0 && order != 9)
 		return -EINVAL;
+	if (flags & CORBEL_MAP_MMIO)
+		return p2m_set_mmio(p, gfn, order);
 	if (flags & CORBEL_MAP_WRITE)
 		attr |= PT_W;
 	if (flags & CORBEL_MAP_EXEC)
@@ -343,8 +343,7 @@ static s64 filter_msrs(struct vm *vm, u64 exits, u64 from)
 	if (err)
 		return err;
 	lock_acquire(&vm->lock);
-	err = msr_filter_set(vm, &f, &dom0->p2m);
-	vm_set_direct_msrs(vm);
+	err = vm_filter_msrs(vm, &f, &dom0->p2m);
 	if (!err)
 		vm->msr_exits = exits;
 	lock_release(&vm->lock);

@@ -19,6 +19,7 @@ struct doorbell {
 	bool pio, match;
 };
 #define SLOTS (u32)(PAGE_SIZE / sizeof(struct doorbell)) /* of a page */
+static struct doorbell none[SLOTS]; /* of VMs that have not had one yet; stays free */
 _Static_assert(sizeof(struct doorbell) == 24, "slots are packed");
 #define NUMBERS 0x7fffffffu /* what a result of 32 bits holds */
 
@@ -97,20 +98,21 @@ static struct doorbell *find_locked(struct vm *vm, const struct doorbell *d, str
 
 static int add_locked(struct vm *vm, struct doorbell *d)
 {
+	bool is_first = vm->doorbells[0] == none;
 	struct doorbell *slot, *more = NULL;
 	int number;
 
 	ASSERT_HELD(&vm->lock);
 	if (find_locked(vm, d, &slot))
 		return -EEXIST;
-	if (!slot && !vm->doorbells[1]) /* it is promised */
-		slot = more = pool_alloc(0, &vm->acct);
+	if (is_first || (!slot && !vm->doorbells[1])) { /* it is promised */
+		more = pool_alloc(0, &vm->acct);
+		slot = more ? &more[doorbell_hash(d->pio, d->addr)] : NULL;
+	}
 	if (!slot)
 		return -ENOSPC;
-	if (more) {
-		__atomic_store_n(&vm->doorbells[1], more, __ATOMIC_RELEASE);
-		slot = &more[doorbell_hash(d->pio, d->addr)];
-	}
+	if (more)
+		__atomic_store_n(&vm->doorbells[!is_first], more, __ATOMIC_RELEASE);
 	number = id_take();
 	if (number < 0)
 		return number;
@@ -136,10 +138,9 @@ static int remove_locked(struct vm *vm, const struct doorbell *d)
 	return 0;
 }
 
-int doorbell_init(struct vm *vm)
+void doorbell_init(struct vm *vm)
 {
-	vm->doorbells[0] = pool_alloc(0, &vm->acct);
-	return vm->doorbells[0] ? 0 : -ENOMEM;
+	vm->doorbells[0] = none;
 }
 
 int doorbell_update(struct vm *vm, const struct corbel_doorbell *c)
@@ -192,7 +193,9 @@ static inline const struct doorbell *find_in(const struct doorbell *first, bool 
 bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 {
 	bool more;
-	const struct doorbell *second, *s = find_in(vm->doorbells[0], pio, addr, len, val, &more);
+	const struct doorbell *second,
+	    *s = find_in(__atomic_load_n(&vm->doorbells[0], __ATOMIC_ACQUIRE), pio, addr, len, val,
+			 &more);
 
 	if (unlikely(more)) {
 		second = __atomic_load_n(&vm->doorbells[1], __ATOMIC_ACQUIRE);
@@ -208,6 +211,8 @@ bool doorbell_ring(struct vm *vm, bool pio, u64 addr, u32 len, u64 val)
 void doorbell_destroy(struct vm *vm)
 {
 	BUG_ON(vm->vcpu_count); /* none is left to ring */
+	if (vm->doorbells[0] == none)
+		vm->doorbells[0] = NULL;
 	for (u32 k = 0; k < DOORBELL_PAGES && vm->doorbells[k]; k++) {
 		for (u32 i = 0; i < SLOTS; i++)
 			if (vm->doorbells[k][i].state == SLOT_USED)

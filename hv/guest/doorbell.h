@@ -7,8 +7,8 @@
 
 #include "hv/guest/vm.h"
 
-/* When the VM is made: later other tables may have taken all that it was promised. -> 0, -ENOMEM */
-int doorbell_init(struct vm *vm);
+/* When the VM is made. */
+void doorbell_init(struct vm *vm);
 /* Add or remove by struct corbel_doorbell. -> its number, 0, -EEXIST, -ENOENT, -ENOSPC, -EINVAL. */
 int doorbell_update(struct vm *vm, const struct corbel_doorbell *d);
 /* A guest wrote val (len bytes): ring what matches. True if something did and the write is done. */

@@ -23,7 +23,7 @@ struct msr_filter { /* in struct vm: changed under its lock, read by all its vCP
 
 /*
  * A filter in place of the last one, its bitmaps in that memory; vm->lock is held, the caller is
- * alone with the objects. vCPUs that run see it soon; vm_set_direct_msrs() is the caller's.
+ * alone with the objects. vCPUs that run see it soon; which MSRs exit is vm_filter_msrs()'s affair.
  * -EINVAL, -ENOMEM, -EDQUOT: nothing has changed; -EFAULT: a bitmap is not there, and nothing is
  * allowed.
  */

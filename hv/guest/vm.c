@@ -113,9 +113,19 @@ static u8 *alloc_io_map(void)
 	return map;
 }
 
+/*
+ * Where the filter lets it have all MSRs that are direct, a VM has dom0's map. With another one its
+ * vCPUs are entered next, since they owe a flush then.
+ */
+static bool has_own_map(const struct vm *vm)
+{
+	return vm->msr_map != dom0->msr_map;
+}
+
 static void free_maps(struct vm *vm)
 {
-	pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
+	if (has_own_map(vm))
+		pool_free(vm->msr_map, hvm_caps.msr_map_order, &vm->acct);
 	msr_filter_free(vm);
 	pool_free(vm->pmu_filter, 0, &vm->acct);
 }
@@ -134,7 +144,7 @@ static void set_direct_msr(struct vm *vm, u32 msr)
 			msr_filter_allows(f, msr, CORBEL_MSR_WRITE));
 }
 
-void vm_set_direct_msrs(struct vm *vm)
+static void set_direct_msrs(struct vm *vm)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		set_direct_msr(vm, direct_msrs[i]);
@@ -144,20 +154,78 @@ void vm_set_direct_msrs(struct vm *vm)
 }
 
 /* All other MSRs, and all ports, exit. */
-static int alloc_maps(struct vm *vm)
+static int alloc_dom0_maps(void)
 {
-	vm->io_map = vm->is_dom0 ? alloc_io_map() : guest_io_map;
-	vm->msr_map = pool_alloc(hvm_caps.msr_map_order, &vm->acct);
-	if (!vm->msr_map || !vm->io_map)
+	guest_io_map = alloc_io_map();
+	dom0->io_map = alloc_io_map();
+	dom0->msr_map = pool_alloc(hvm_caps.msr_map_order, NULL);
+	if (!guest_io_map || !dom0->io_map || !dom0->msr_map)
 		return -ENOMEM;
-	memset(vm->msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
-	vm_set_direct_msrs(vm);
+	memset(dom0->msr_map, 0xff, PAGE_SIZE << hvm_caps.msr_map_order);
+	set_direct_msrs(dom0);
 	return 0;
 }
 
-/* Beside the maps: doorbells, the p2m's root and list of frames; and tables for MMIO marks. */
-#define SMM_PAGES 2 /* root and list of the second map; its MMIO marks: VM_TABLES again */
-#define VM_PAGES  4
+static bool filters_direct(const struct vm *vm)
+{
+	const u32 all[] = {CORBEL_MSR_READ, CORBEL_MSR_WRITE};
+
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(direct_msrs); i++)
+		if (!msr_filter_allows(&vm->msr_filter, direct_msrs[i / 2], all[i % 2]))
+			return true;
+	return !msr_filter_allows(&vm->msr_filter, MSR_SPEC_CTRL, CORBEL_MSR_READ) ||
+	       !msr_filter_allows(&vm->msr_filter, MSR_SPEC_CTRL, CORBEL_MSR_WRITE);
+}
+
+static int take_map(struct vm *vm, u8 **map)
+{
+	u64 pages = BIT(hvm_caps.msr_map_order);
+	int err = vm_promise(vm, pages);
+
+	if (err)
+		return err;
+	*map = pool_alloc(hvm_caps.msr_map_order, &vm->acct);
+	if (*map)
+		memcpy(*map, dom0->msr_map, pages << PAGE_SHIFT);
+	else
+		pool_retract(&vm->acct, pages);
+	return *map ? 0 : -ENOMEM;
+}
+
+static void give_map(struct vm *vm, u8 *map)
+{
+	pool_free(map, hvm_caps.msr_map_order, &vm->acct);
+	pool_retract(&vm->acct, BIT(hvm_caps.msr_map_order));
+}
+
+int vm_filter_msrs(struct vm *vm, const struct corbel_msr_filter *f, struct p2m *from)
+{
+	u8 *map = NULL;
+	int err = 0;
+
+	ASSERT_HELD(&vm->lock);
+	BUG_ON(vm->is_dom0);
+	if (!has_own_map(vm) && (f->deny || f->count))
+		err = take_map(vm, &map);
+	if (err)
+		return err;
+	err = msr_filter_set(vm, f, from);
+	if (map && filters_direct(vm))
+		WRITE_ONCE(vm->msr_map, map);
+	else if (map)
+		give_map(vm, map);
+	if (!has_own_map(vm))
+		return err;
+	set_direct_msrs(vm);
+	p2m_flush(&vm->p2m);
+	if (vm->smm.vm)
+		p2m_flush(&vm->smm);
+	return err;
+}
+
+/* Doorbells, if there are any, and the p2m's root; and tables for MMIO marks. */
+#define SMM_PAGES 1 /* root of the second map; its MMIO marks: VM_TABLES again */
+#define VM_PAGES  (DOORBELL_PAGES + 1)
 #define VM_TABLES 28
 
 u64 vm_pages(const struct vm *vm)
@@ -255,13 +323,12 @@ int vm_create(const struct corbel_vm_create *c)
 	copy_name(vm->name, c->name);
 	vm->user = c->user;
 	vm->user_pages = c->user_pages;
-	ret = vm_promise(vm, VM_PAGES + BIT(hvm_caps.msr_map_order));
+	vm->io_map = guest_io_map;
+	vm->msr_map = dom0->msr_map;
+	doorbell_init(vm);
+	ret = vm_promise(vm, VM_PAGES);
 	if (!ret)
 		ret = vm_promise_tables(vm, VM_TABLES, true);
-	if (!ret)
-		ret = alloc_maps(vm);
-	if (!ret)
-		ret = doorbell_init(vm);
 	if (ret)
 		goto fail;
 	ret = p2m_init(&vm->p2m, vm, false, &vm->acct, &vm->tables);
@@ -287,8 +354,7 @@ struct vm *vm_create_dom0(const struct vm_ops *ops)
 	dom0->is_dom0 = true;
 	dom0->ops = ops;
 	dom0->clock_offset_ns = 0;
-	guest_io_map = alloc_io_map();
-	if (!guest_io_map || alloc_maps(dom0) || p2m_init(&dom0->p2m, dom0, true, NULL, NULL) ||
+	if (alloc_dom0_maps() || p2m_init(&dom0->p2m, dom0, true, NULL, NULL) ||
 	    table_add(&vms, dom0, &dom0->id))
 		return NULL;
 	BUG_ON(dom0->id);

@@ -82,15 +82,15 @@ struct vm {
 	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
 	u64 clock_anchor_tsc;
-	/* hv/guest/doorbell.c; set once each, the second when the first is full */
+	/* hv/guest/doorbell.c: the first comes with a doorbell, the second when that is full */
 	struct doorbell *doorbells[DOORBELL_PAGES];
 	u32 doorbell_count;   /* lock */
 	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
 	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
-	/* for the hardware: a set bit exits; the layout of msr_map is the back end's, and io_map is
-	 * all guests' but dom0's */
+	/* for the hardware: a set bit exits; the layout of msr_map is the back end's. io_map is all
+	 * guests' but dom0's, msr_map dom0's until a filter has others (vm_filter_msrs()) */
 	u8 *msr_map, *io_map;
 	struct msr_filter msr_filter; /* msr_filter.h */
 	u32 msr_exits;		      /* CORBEL_MSR_EXIT_x; lock */
@@ -150,8 +150,11 @@ int vm_promise_taken(struct vm *vm, void **pages, u32 count);
  */
 bool vm_may_log(struct vm *vm, u32 bytes);
 #define VM_LOG_LINE 160 /* bytes of such a message, with its time */
-/* Its filter has changed: which MSRs exit, and which are the hardware's. */
-void vm_set_direct_msrs(struct vm *vm);
+/*
+ * As msr_filter_set(); and which MSRs exit is as the filter has it, on return for vCPUs that run,
+ * too. -ENOMEM, -EDQUOT: no memory for a map of its own.
+ */
+int vm_filter_msrs(struct vm *vm, const struct corbel_msr_filter *f, struct p2m *from);
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);

@@ -92,7 +92,7 @@ static int make_one(struct domain *d)
 	if (!err)
 		err = p2m_init_devices(&d->map, &iommu.format, flush_map, &d->acct);
 	if (!err) {
-		err = p2m_set_mmio(&d->map, MSI_START);
+		err = p2m_set_mmio(&d->map, MSI_START, 0);
 		BUG_ON(err); /* the promise was enough */
 		d->used = true;
 	}

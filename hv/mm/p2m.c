@@ -55,11 +55,8 @@ static int make_tables(struct p2m *p, const struct pt_format *fmt, struct accoun
 		       struct account *tables)
 {
 	BUG_ON(!fmt->table);
-	p->runs = pool_alloc(0, acct);
-	if (!p->runs || pt_init(&p->pt, fmt, acct)) {
-		pool_free(p->runs, 0, acct);
+	if (pt_init(&p->pt, fmt, acct))
 		return -ENOMEM;
-	}
 	p->pt.acct = tables;
 	return 0;
 }
@@ -123,10 +120,12 @@ void p2m_settle_locked(struct p2m *p, bool flush)
 static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 {
 	pt_put_fn *put = p->is_dom0 ? NULL : put_later;
+	u64 runs[UNMAP_BUDGET];
 	bool flush = false;
 	s64 done;
 
 	ASSERT_HELD(&p->lock);
+	p->runs = runs;
 	done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put, p);
 	if (done == -ENOMEM && p->flush != flush_cpus)
 		return 0; /* a device does not wait for what may come back */
@@ -139,6 +138,7 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 	}
 	BUG_ON(done <= 0);
 	p2m_settle_locked(p, flush);
+	p->runs = NULL;
 	return (u64)done;
 }
 
@@ -178,7 +178,6 @@ int p2m_destroy(struct p2m *p)
 	if (p->destroyed < end)
 		return -EAGAIN;
 	BUG_ON(p->mapped || p->runs_nr || p->pt.cut);
-	pool_free(p->runs, 0, p->pt.root_acct);
 	pt_destroy(&p->pt);
 	return 0;
 }
@@ -288,12 +287,12 @@ int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr)
 	return err;
 }
 
-int p2m_set_mmio(struct p2m *p, u64 gfn)
+int p2m_set_mmio(struct p2m *p, u64 gfn, u32 order)
 {
 	int err;
 
 	lock_acquire(&p->lock);
-	err = pt_set_mmio(&p->pt, gfn);
+	err = pt_set_mmio(&p->pt, gfn, order);
 	lock_release(&p->lock);
 	return err;
 }
@@ -410,7 +409,7 @@ int p2m_dom0_init(struct p2m *p, u64 limit)
 	int err;
 
 	lock_acquire(&p->lock);
-	err = pt_set_mmio(&p->pt, LAPIC_DEFAULT_GFN);
+	err = pt_set_mmio(&p->pt, LAPIC_DEFAULT_GFN, 0);
 	for (; !err && frame_next_dom0(&pfn, &end) && pfn < stop; pfn = end)
 		err = pt_map_identity(&p->pt, pfn, MIN(end, stop), dom0_attr(true));
 	lock_release(&p->lock);

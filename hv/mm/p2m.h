@@ -39,7 +39,8 @@ struct p2m {
 	 * before each entry
 	 */
 	u64 tlb_gen;
-	u64 *runs; /* a page: frames unmapped but not yet put, pfn << P2M_RUN_SHIFT | count */
+	/* during an unmap, on its stack: frames not yet put, pfn << P2M_RUN_SHIFT | count */
+	u64 *runs;
 	u32 runs_nr;
 	bool starved;  /* a page could not be split: the next p2m_map() says -ENOMEM */
 	u64 destroyed; /* gfns p2m_destroy() has done: its caller's alone */
@@ -74,10 +75,11 @@ int p2m_destroy(struct p2m *p);
  */
 int p2m_map(struct p2m *p, u64 gfn, u64 pfn, u32 order, u64 attr);
 /*
- * Accesses to gfn are to be emulated; in dom0's map: the hypervisor keeps the page for itself.
- * -EEXIST memory is there.
+ * Accesses to 2^order (0 or 9) frames are to be emulated; in dom0's map: the hypervisor keeps the
+ * page (order 0) for itself. A large mark goes as a whole when anything of it is mapped or
+ * unmapped. -EEXIST: memory is there, or for a large one smaller marks; -EINVAL misaligned.
  */
-int p2m_set_mmio(struct p2m *p, u64 gfn);
+int p2m_set_mmio(struct p2m *p, u64 gfn, u32 order);
 /*
  * Memory and MMIO marks go. References are dropped after the flush. A guest's never fails, since
  * who calls gives the memory away next; dom0's map does, -EPERM. For want of memory a large page

@@ -292,6 +292,8 @@ static int put_entry(struct pt *t, u64 fn, u32 order, u64 raw)
 
 	if (old & E_PRESENT)
 		return -EEXIST;
+	if (old == PT_SW_MMIO && raw == PT_SW_MMIO)
+		return 0;
 	err = fill_hole(t, e, at, fn, order, raw);
 	return err ? err : old != 0;
 }
@@ -331,11 +333,12 @@ hpa_t pt_root(const struct pt *t, u32 levels)
 	return hpa(first & ADDR);
 }
 
-int pt_set_mmio(struct pt *t, u64 fn)
+int pt_set_mmio(struct pt *t, u64 fn, u32 order)
 {
-	int ret = fn < PT_FN_END ? put_entry(t, fn, 0, PT_SW_MMIO) : -EINVAL;
-
-	return MIN(ret, 0);
+	BUG_ON(order && order != LEVEL);
+	if (fn >= PT_FN_END || !IS_ALIGNED(fn, BIT(order)))
+		return -EINVAL;
+	return put_entry(t, fn, order, PT_SW_MMIO);
 }
 
 u64 *pt_entry(struct pt *t, u64 fn)

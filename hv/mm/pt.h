@@ -83,10 +83,10 @@ void pt_lookup(const struct pt *t, u64 fn, struct pt_leaf *out);
 bool pt_frame(const struct pt *t, u64 fn, bool write, u64 *pfn);
 
 /*
- * Map 2^order frames; order 0, 9, or 18. 0, or 1 if a MMIO mark, which was in the way of a 4 KiB
- * page, has been replaced. Memory or a table never is: -EEXIST. -EINVAL: misaligned, too large for
- * the format, or beyond the address width. -ENOMEM: nothing has changed. No flush is owed: only
- * not-present entries change.
+ * Map 2^order frames; order 0, 9, or 18. 0, or 1 if a MMIO mark of that size or larger, which was
+ * in the way, has been replaced. Memory or a table never is: -EEXIST. -EINVAL: misaligned, too
+ * large for the format, or beyond the address width. -ENOMEM: nothing has changed. No flush is
+ * owed: only not-present entries change.
  */
 int pt_map(struct pt *t, u64 fn, u64 pfn, u32 order, u64 attr);
 /* Map the frames [pfn, end) at their own numbers, by the largest pages that fit; as pt_map(). */
@@ -96,8 +96,11 @@ int pt_map_identity(struct pt *t, u64 pfn, u64 end, u64 attr);
  * they reach.
  */
 hpa_t pt_root(const struct pt *t, u32 levels);
-/* Mark one page (4 KiB) as MMIO; -EEXIST if memory is mapped there. */
-int pt_set_mmio(struct pt *t, u64 fn);
+/*
+ * Mark 2^order frames, order 0 or 9, as MMIO. Within a larger mark it is done already; a large one
+ * is an entry, and goes as a whole. -EEXIST: memory is mapped there, or a table; -EINVAL.
+ */
+int pt_set_mmio(struct pt *t, u64 fn, u32 order);
 
 /*
  * The range operations split larger leaves at the borders, do at most budget (> 0) units of work

@@ -22,6 +22,13 @@ void svm_nested_close_window(struct vcpu *v)
 	vcpu_note(v, DUE_LOOK);
 }
 
+void svm_set_msr_map(struct vcpu *v)
+{
+	bool all = v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_MSRS;
+
+	svm_vmcb(v)->msrpm = virt_to_hpa(all ? nested_msr_map : READ_ONCE(v->vm->msr_map)).v;
+}
+
 void svm_nested_end(struct vcpu *v)
 {
 	struct svm_vcpu *s = svm_of(v);
@@ -32,7 +39,7 @@ void svm_nested_end(struct vcpu *v)
 	shadow_end_guest_mode(v);
 	n->inject = 0;
 	s->vmcb->ncr3 = v->vm->p2m.pt.root.v;
-	s->vmcb->msrpm = virt_to_hpa(v->vm->msr_map).v;
+	svm_set_msr_map(v);
 	s->vmcb->vintr = SVM_V_INTR_MASKING;
 	s->vmcb->pause_count = n->l1.pause_count;
 	s->vmcb->int_state = 0;
@@ -242,8 +249,7 @@ void svm_nested_begin(struct vcpu *v, bool load)
 	n->l1.pause_count = m->pause_count;
 	if (in->int3 & SVM_INT3_PAUSE) /* we may count some; it counts none */
 		m->pause_count = 0;
-	if (in->int3 & SVM_INT3_MSRS)
-		m->msrpm = virt_to_hpa(nested_msr_map).v;
+	svm_set_msr_map(v);
 	m->vintr = SVM_V_INTR_MASKING |
 		   (in->vintr & (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR | SVM_V_VECTOR));
 	m->next_rip = in->next_rip;

@@ -75,6 +75,8 @@ void svm_nested_close_window(struct vcpu *v);
 /* Guest mode by n->vmcb12 and n->l1. load: its state is in the VMCB, else it is in place already.
  */
 void svm_nested_begin(struct vcpu *v, bool load);
+/* Which MSRs exit: as the VM's map says, or all, where the guest wants to see some of its own's. */
+void svm_set_msr_map(struct vcpu *v);
 /* What the hardware has of it beside the registers ends. */
 void svm_nested_end(struct vcpu *v);
 /* V_TPR and V_IRQ as they are now, all else as the guest has it. */

@@ -233,6 +233,7 @@ static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 		s->asid_gen = sc->asid_gen;
 	}
 	s->tlb_gen = gen;
+	svm_set_msr_map(v); /* whoever changes it has all flush */
 	s->vmcb->tlb_control = control;
 	s->watch |= WATCH_TLB;
 	BUG_ON(!s->vmcb->asid || s->vmcb->asid > max_asid);

@@ -125,14 +125,19 @@ void vmx_direct_msrs(struct vm *vm)
 		allow_register(reads, reg);
 }
 
+void vmx_set_msr_map(struct vcpu *v)
+{
+	u8 *map = READ_ONCE(v->vm->msr_map);
+
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(vmx_of(v)->direct ? map + PAGE_SIZE : map).v);
+}
+
 void vmx_switch_direct(struct vcpu *v, bool on)
 {
 	struct vmx_vcpu *s = vmx_of(v);
 	u64 pin = vmx_ctl.pin, proc2 = s->proc2, val;
-	u8 *msr_map = v->vm->msr_map;
 
 	if (on) {
-		msr_map += PAGE_SIZE;
 		for (u32 i = 0; i < ARRAY_SIZE(read_only); i++) {
 			lapic_read(v, read_only[i], &val);
 			s->virtual_apic[read_only[i] / 4] = val;
@@ -145,7 +150,7 @@ void vmx_switch_direct(struct vcpu *v, bool on)
 	s->vid = proc2 & PROC2_VID;
 	vmcs_write32(VMCS_PIN_CONTROLS, pin);
 	vmcs_write32(VMCS_PROC2_CONTROLS, proc2);
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(msr_map).v);
+	vmx_set_msr_map(v);
 	s->intr_status = ~0; /* not in step */
 }
 

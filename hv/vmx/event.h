@@ -18,6 +18,8 @@ void vmx_write_blocking(struct vcpu *v);
  */
 void vmx_apic_to_hw(struct vcpu *v);
 void vmx_apic_from_hw(struct vcpu *v, u16 status);
+/* Which MSRs exit, as the VM's map says; not in guest mode. */
+void vmx_set_msr_map(struct vcpu *v);
 /* Let vCPUs of this VM that are direct use x2APIC registers without exits, as the CPU allows. */
 void vmx_direct_msrs(struct vm *vm);
 /*

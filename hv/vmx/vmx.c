@@ -185,8 +185,8 @@ int vmx_vcpu_init(struct vcpu *v)
 	s->virtual_apic = pool_alloc(0, &v->vm->acct);
 	if (!s->virtual_apic || vmcs_alloc(v, msrs.basic))
 		return -ENOMEM;
-	if (vmx_ctl.proc2 & PROC2_X2APIC)
-		vmx_direct_msrs(v->vm);
+	if (v->vm->is_dom0 && vmx_ctl.proc2 & PROC2_X2APIC)
+		vmx_direct_msrs(v->vm); /* all maps are copies */
 	return 0;
 }
 
@@ -335,6 +335,8 @@ static __noinline void flush_p2m(struct vcpu *v, u64 gen)
 		vmcs_write64(VMCS_EPTP, vmx_eptp(v));
 		BUG_ON(v->shadow->gen != gen);
 	}
+	if (!v->guest_mode)
+		vmx_set_msr_map(v);
 	vmx_invept(type, vmx_eptp(v));
 	vmx_of(v)->tlb_gen = gen;
 }

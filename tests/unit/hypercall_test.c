@@ -134,10 +134,10 @@ static void test_smm_refused(s64 id)
 	CHECK(call(CORBEL_HC_SMM, 0, 0, 0, 0) == -ENOENT &&
 		  call(CORBEL_HC_SMM, 77, 0, 0, 0) == -ENOENT,
 	      "nor has dom0 ever one, or what is no VM");
-	vm->user_pages = vm_pages(vm) + 1;
+	vm->user_pages = vm_pages(vm);
 	CHECK(call(CORBEL_HC_SMM, id, 0, 0, 0) == -EDQUOT && !vm->smm.vm,
 	      "nor one whose user has too many pages");
-	vm->user_pages = vm_pages(vm) + 2;
+	vm->user_pages = vm_pages(vm) + 1;
 	CHECK(call(CORBEL_HC_SMM, id, 0, 0, 0) == -EDQUOT && !vm->smm.vm, "or none for its marks");
 	vm->user_pages = 0;
 }
@@ -151,12 +151,12 @@ static void test_smm(void)
 	had = vm_pages(vm);
 	test_smm_refused(id);
 	CHECK(vm_pages(vm) == had, "what could not be made takes nothing");
-	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm->smm.vm == vm && vm_pages(vm) == had + 30,
+	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm->smm.vm == vm && vm_pages(vm) == had + 29,
 	      "it gets one, and what that needs is promised");
 	CHECK(vm->smm.tlb_gen != vm->p2m.tlb_gen && vm->smm.tlb_gen >> 63 &&
 		  !(vm->p2m.tlb_gen >> 63),
 	      "no generation is one of both maps");
-	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm_pages(vm) == had + 30, "once");
+	CHECK(!call(CORBEL_HC_SMM, id, 0, 0, 0) && vm_pages(vm) == had + 29, "once");
 	CHECK(call(CORBEL_HC_MAP_ONE, id, IN_SMM(5), 7, 0) == 1 && used == &vm->smm &&
 		  used_gfn == 5 && call(CORBEL_HC_MAP_ONE, id, 6, 7, 0) == 1 && used == &vm->p2m &&
 		  used_gfn == 6,
@@ -199,10 +199,20 @@ static void test_msr_filter(void)
 	    .base = LSTAR, .count = 9, .how = CORBEL_MSR_WRITE, .bits = 0x900};
 	memset(dom0_page + 0x800, 0, 8);
 	memcpy(dom0_page + 0x900, "\x02\x01", 2);
-	CHECK(direct_reads && direct_writes && !m->on, "at first LSTAR is the guest's");
+	CHECK(direct_reads && direct_writes && !m->on && vm->msr_map == dom0->msr_map,
+	      "at first LSTAR is the guest's, by the map of all");
+	CHECK(!set_filter(id,
+			  &(struct corbel_msr_filter){
+			      .count = 1,
+			      .range[0] = {.base = 0x35, .count = 1, .how = 3, .bits = 0x900},
+			  }) &&
+		  vm->msr_map == dom0->msr_map,
+	      "also with a filter that lets it have all of these");
+	flushed = 0;
 	CHECK(!set_filter(id, &f) && m->on && vm->msr_exits == CORBEL_MSR_EXIT_FILTER,
 	      "a filter is set");
-	CHECK(!direct_reads && !direct_writes, "and LSTAR not the hardware's any more");
+	CHECK(!direct_reads && !direct_writes && vm->msr_map != dom0->msr_map && flushed == 1,
+	      "and LSTAR not the hardware's any more, by a map of its own, as all vCPUs see");
 	CHECK(msr_filter_allows(m, LSTAR + 1, CORBEL_MSR_WRITE) &&
 		  msr_filter_allows(m, LSTAR + 8, CORBEL_MSR_WRITE) &&
 		  !msr_filter_allows(m, LSTAR, CORBEL_MSR_WRITE) &&
@@ -231,8 +241,8 @@ static void test_msr_filter(void)
 	vm->dying = true;
 	CHECK(set_filter(id, &f) == -ENOENT, "a VM that goes gets none");
 	vm->dying = false;
-	CHECK(vm->acct.pages == had + 2 && set_filter(0, &f) == -ENOENT,
-	      "it has taken a page a range, and dom0 has no filter");
+	CHECK(vm->acct.pages == had + 3 && set_filter(0, &f) == -ENOENT,
+	      "it has taken a page a range and the map, and dom0 has no filter");
 	free_vm(id, 0);
 }
 
@@ -278,6 +288,9 @@ static void test_msr_filter_pages(void)
 	for (u32 i = 0; i < CORBEL_MSR_RANGES; i++)
 		f.range[i] = (struct corbel_msr_range){
 		    .base = i, .count = 8, .how = CORBEL_MSR_READ, .bits = 0x800};
+	CHECK(!set_filter(id, &(struct corbel_msr_filter){.deny = 1}) &&
+		  vm->msr_map != dom0->msr_map,
+	      "a VM that has a map of its own");
 	take_all(&vm->acct);
 	pages = vm->acct.pages;
 	faults = &vm->acct;
@@ -453,7 +466,9 @@ static void test_borders(void)
 	      "no log to a buffer that crosses pages");
 	maps = 0;
 	caller->gpr[R8] = CORBEL_MAP_MMIO;
-	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 9) == -EINVAL && !maps, "MMIO is 4 KiB at a time");
+	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 18) == -EINVAL &&
+		  call(CORBEL_HC_MAP_ONE, vm, 0, 0, 1ull << 32) == -EINVAL && !maps,
+	      "MMIO is of 4 KiB or 2 MiB");
 	caller->gpr[R8] = 1ull << 32;
 	CHECK(call(CORBEL_HC_MAP_ONE, vm, 0, 0, 0) == -EINVAL && !maps, "flags have 32 bits");
 	caller->gpr[R8] = 0;

@@ -374,6 +374,12 @@ static void test_intercepts(void)
 	      "an entry intercepts what the hypervisor wants and what the guest wants");
 	CHECK(!memcmp(&arch.vmcb->exits, &ours, sizeof(ours)), "and is all that knows of it");
 	CHECK(msrpm_seen == virt_to_hpa(guest.msr_map).v, "MSRs by the VM's map");
+	guest.msr_map += 2 * PAGE_SIZE;
+	guest.p2m.tlb_gen++;
+	run_to(NULL);
+	CHECK(msrpm_seen == virt_to_hpa(guest.msr_map).v, "by a new one from the next flush on");
+	guest.msr_map -= 2 * PAGE_SIZE;
+	guest.p2m.tlb_gen++;
 	CHECK(run_to(does_cpuid).reason == VMEXIT_CPUID && vcpu.guest_mode,
 	      "what the guest has not asked for is not its own");
 	vcpu.rip = 0x1111;
@@ -391,6 +397,9 @@ static void test_intercepts(void)
 	CHECK(msrpm_seen != virt_to_hpa(guest.msr_map).v &&
 		  *(u64 *)hpa_to_virt(hpa(msrpm_seen)) == ~0ull,
 	      "with a map of MSRs of the guest's all of them exit");
+	guest.p2m.tlb_gen++;
+	run_to(NULL);
+	CHECK(*(u64 *)hpa_to_virt(hpa(msrpm_seen)) == ~0ull, "behind a flush, too");
 	end();
 }
 
@@ -446,7 +455,7 @@ static void test_insns(void)
 	      "one that dom0 has to bring is waited for");
 	begin();
 	p2m_unmap(&guest.p2m, VMCB_GFN, 1);
-	p2m_set_mmio(&guest.p2m, VMCB_GFN);
+	p2m_set_mmio(&guest.p2m, VMCB_GFN, 0);
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !missed, "one in a device is #GP");
 	begin();
 	vmcb12()->int4 |= BIT(1);

@@ -225,7 +225,7 @@ static void test_rights(void)
 	      "a part of a large page can get more rights");
 	p2m_lookup(&guest.p2m, 0x208, &l);
 	CHECK(l.kind == PT_LEAF && !(l.attr & PT_W), "the other parts do not");
-	CHECK(!p2m_set_mmio(&guest.p2m, 9) && p2m_set_mmio(&guest.p2m, 5) == -EEXIST,
+	CHECK(!p2m_set_mmio(&guest.p2m, 9, 0) && p2m_set_mmio(&guest.p2m, 5, 0) == -EEXIST,
 	      "a MMIO mark does not replace memory");
 	p2m_lookup(&guest.p2m, 9, &l);
 	CHECK(l.kind == PT_MMIO && !p2m_map(&guest.p2m, 9, 0x6009, 0, RIGHTS),
@@ -347,19 +347,40 @@ static bool unmap_all(void)
  * takes two tables, and behind all is one page, or none. As corbel.ko does when the VM has no more
  * tables: all is taken back, and comes again when it is used.
  */
+static bool marked(u64 gfn)
+{
+	struct pt_leaf l;
+
+	p2m_lookup(&guest.p2m, gfn, &l);
+	return l.kind == PT_MMIO;
+}
+
 static void test_sparse(const struct pt_format *fmt)
 {
 	const u64 zero_page = 0x6000, places = 200, real = 70;
-	u64 empty, marks, zeros;
+	u64 empty, marks, zeros, gen;
 	struct pt_leaf l;
 
 	start_guest(fmt);
 	empty = guest.acct.pages;
 	for (u64 i = 1; i <= places; i++)
-		p2m_set_mmio(&guest.p2m, i << 18);
+		p2m_set_mmio(&guest.p2m, i << 18, 0);
 	marks = guest.acct.pages;
 	CHECK(marks == empty + 1 + 2 * places && unmap_all() && guest.acct.pages == empty,
 	      "%s: tables with nothing but MMIO marks are taken back", name_of(fmt));
+	CHECK(!p2m_set_mmio(&guest.p2m, 512, 9) && guest.acct.pages == empty + 2 &&
+		  !p2m_set_mmio(&guest.p2m, 600, 0) && guest.acct.pages == empty + 2 &&
+		  p2m_set_mmio(&guest.p2m, 600, 9) == -EINVAL,
+	      "%s: a large mark takes no table of its own", name_of(fmt));
+	gen = guest.p2m.tlb_gen;
+	CHECK(!p2m_map(&guest.p2m, 700, 0x6000, 0, RIGHTS) && guest.p2m.tlb_gen > gen &&
+		  !marked(511) && !marked(600) && !marked(701) &&
+		  p2m_set_mmio(&guest.p2m, 512, 9) == -EEXIST,
+	      "%s: and goes when a page is mapped there, as all will see", name_of(fmt));
+	CHECK(unmap_all() && !p2m_set_mmio(&guest.p2m, 512, 9) && marked(512) && marked(1023) &&
+		  !marked(1024) && unmap_range(600, 601) && !marked(512) &&
+		  guest.acct.pages == empty,
+	      "%s: or when a part of it is unmapped", name_of(fmt));
 	for (u64 i = 1; i <= places; i++)
 		p2m_map(&guest.p2m, i << 18, zero_page, 0, PT_R | PT_X);
 	zeros = guest.acct.pages;
@@ -367,7 +388,7 @@ static void test_sparse(const struct pt_format *fmt)
 		  guest.acct.pages == empty && !frame_of(zero_page)->maps,
 	      "%s: so are those with nothing but the page of zeroes", name_of(fmt));
 	for (u64 i = 1; i <= places; i++)
-		p2m_set_mmio(&guest.p2m, i << 18);
+		p2m_set_mmio(&guest.p2m, i << 18, 0);
 	p2m_map(&guest.p2m, (real << 18) + 1, 0x6001, 0, RIGHTS);
 	CHECK(unmap_range(0, (real << 18) + 1) && unmap_range((real << 18) + 2, p2m_gfn_end()),
 	      "%s: what lies around a page can be unmapped", name_of(fmt));
@@ -375,8 +396,8 @@ static void test_sparse(const struct pt_format *fmt)
 	CHECK(guest.acct.pages == empty + 3 && l.kind == PT_LEAF && l.pfn == 0x6001,
 	      "%s: a table in which there is memory stays", name_of(fmt));
 	leave_pages(&guest.acct, 0);
-	CHECK(p2m_set_mmio(&guest.p2m, 3 << 18) == -ENOMEM && unmap_all() &&
-		  guest.acct.pages == empty && !p2m_set_mmio(&guest.p2m, 3 << 18),
+	CHECK(p2m_set_mmio(&guest.p2m, 3 << 18, 0) == -ENOMEM && unmap_all() &&
+		  guest.acct.pages == empty && !p2m_set_mmio(&guest.p2m, 3 << 18, 0),
 	      "%s: where there are none for the next place these are enough", name_of(fmt));
 	leave_all(&guest.acct);
 	CHECK(destroy_guest(), "%s: nothing is left of it", name_of(fmt));
@@ -392,7 +413,7 @@ static void test_border(const struct pt_format *fmt)
 	start_guest(fmt);
 	CHECK(end == 1ull << 36 && p2m_map(&guest.p2m, end, 0x3000, 0, RIGHTS) == -EINVAL &&
 		  p2m_map(&guest.p2m, end + 512, 0x3000, 0, RIGHTS) == -EINVAL &&
-		  p2m_set_mmio(&guest.p2m, end) == -EINVAL,
+		  p2m_set_mmio(&guest.p2m, end, 0) == -EINVAL,
 	      "%s: nothing can be mapped beyond the end", name_of(fmt));
 	p2m_lookup(&guest.p2m, end, &l);
 	CHECK(l.kind == PT_MMIO, "%s: accesses there are emulated", name_of(fmt));
@@ -428,7 +449,7 @@ static void test_access(void)
 	p2m_map(&guest.p2m, 1, 0x9001, 0, RIGHTS);
 	p2m_map(&guest.p2m, 2, 0x9000, 0, RIGHTS);
 	p2m_map(&guest.p2m, 3, 0x9003, 0, PT_R | PT_ROM);
-	p2m_set_mmio(&guest.p2m, 4);
+	p2m_set_mmio(&guest.p2m, 4, 0);
 	for (u32 i = 0; i < sizeof(in); i++)
 		in[i] = (u8)(i * 7 + i / 256);
 	CHECK(!p2m_write(&guest.p2m, gpa(0x1123), in, 5000) &&
@@ -468,8 +489,8 @@ static void test_words(void)
 	start_guest(&pt_npt);
 	p2m_map(&guest.p2m, 1, 0x9001, 0, RIGHTS);
 	p2m_map(&guest.p2m, 2, 0x9000, 0, RIGHTS);
-	p2m_set_mmio(&guest.p2m, 4);
-	p2m_set_mmio(&guest.p2m, 5);
+	p2m_set_mmio(&guest.p2m, 4, 0);
+	p2m_set_mmio(&guest.p2m, 5, 0);
 	p2m_write(&guest.p2m, gpa(0x1008), &word, 8);
 	word = 6;
 	p2m_write(&guest.p2m, gpa(0x2010), &word, 8);

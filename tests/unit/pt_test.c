@@ -21,6 +21,7 @@ struct page {
 	u64 pfn, attr;
 };
 static struct page naive[PAGES];
+static bool is_marked[PAGES / 512]; /* by one large mark */
 static struct account pages_acct;
 static struct pt pt;
 static const struct pt_format *fmt;
@@ -97,12 +98,24 @@ static int retry_map(u64 i, u64 pfn, u32 order, u64 attr, bool mmio)
 		int err;
 
 		allow(more);
-		err = mmio ? pt_set_mmio(&pt, BASE + i) : pt_map(&pt, BASE + i, pfn, order, attr);
+		err = mmio ? pt_set_mmio(&pt, BASE + i, order)
+			   : pt_map(&pt, BASE + i, pfn, order, attr);
 		if (err != -ENOMEM || more > 4)
 			return err;
 		leaves_nothing &= pages_acct.pages == pages;
 		compare(i, i + (1ull << order));
 	}
+}
+
+/* What there was of a large mark around page i goes. */
+static void forget_mark(u64 i)
+{
+	struct page *p = &naive[i / 512 * 512];
+
+	for (u64 n = 0; is_marked[i / 512] && n < 512; n++)
+		if (p[n].kind == PT_MMIO)
+			p[n].kind = PT_NONE;
+	is_marked[i / 512] = false;
 }
 
 static void op_map(void)
@@ -115,8 +128,12 @@ static void op_map(void)
 	if (i + (1ull << order) > PAGES)
 		return;
 	want = any(i, 1ull << order, !order) ? -EEXIST : naive[i].kind == PT_MMIO;
+	if (order == 9 && is_marked[i / 512])
+		want = 1;
 	err = retry_map(i, pfn, order, attr, false);
 	map_right &= err == want;
+	if (err == 1)
+		forget_mark(i);
 	for (u64 n = 0; err >= 0 && n < 1ull << order; n++)
 		naive[i + n] = (struct page){PT_LEAF, pfn + n, attr};
 	compare(i, i + (1ull << order));
@@ -124,13 +141,19 @@ static void op_map(void)
 
 static void op_mmio(void)
 {
-	u64 i = rnd(rnd(2) ? PAGES : 4096);
-	int err = retry_map(i, 0, 0, 0, true);
+	u64 i = rnd(rnd(2) ? PAGES : 4096), n = rnd(4) ? 1 : 512;
+	bool in_the_way;
+	int err;
 
-	map_right &= err == (naive[i].kind == PT_LEAF ? -EEXIST : 0);
-	if (!err)
-		naive[i] = (struct page){.kind = PT_MMIO};
-	compare(i, i + 1);
+	i = i / n * n;
+	in_the_way = n == 1 ? naive[i].kind == PT_LEAF : !is_marked[i / 512] && any(i, n, false);
+	err = retry_map(i, 0, n == 1 ? 0 : 9, 0, true);
+	map_right &= err == (in_the_way ? -EEXIST : 0);
+	if (!err && n > 1)
+		is_marked[i / 512] = true;
+	for (u64 k = i; !err && k < i + n; k++)
+		naive[k] = (struct page){.kind = PT_MMIO};
+	compare(i, i + n);
 }
 
 static u32 puts_nr;
@@ -187,6 +210,7 @@ static void op_range(bool unmap)
 				owed |= p->kind == PT_MMIO;
 				put_right &= p->kind != PT_LEAF;
 				p->kind = PT_NONE;
+				forget_mark(i + n);
 			} else if (p->kind == PT_LEAF && (visible(p->attr) & c.match) == c.match) {
 				owed |= visible(p->attr) & ~new &(RIGHTS | PT_DIRTY);
 				p->attr = new;
@@ -210,6 +234,7 @@ static void test_random(const struct pt_format *template)
 	fmt = f;
 	pages_acct = (struct account){0};
 	memset(naive, 0, sizeof(naive));
+	memset(is_marked, 0, sizeof(is_marked));
 	CHECK(!pt_init(&pt, f, &pages_acct) && pages_acct.pages == 1, "%s: a new map is one table",
 	      name_of(f));
 	for (u32 round = 0; round < 3500; round++) {
@@ -305,7 +330,7 @@ static void test_raw(void)
 		e = *(u64 *)hpa_to_virt(pt.root);
 		CHECK((e & 0xfff & ~0x20ull) == (i == 0 ? 3u : 7u), "%s: tables forbid nothing",
 		      name_of(f));
-		pt_set_mmio(&pt, 7);
+		pt_set_mmio(&pt, 7, 0);
 		e = raw(&pt, 7);
 		CHECK(e && !(e & (GENMASK(51, 0) | BIT(63))),
 		      "%s: a MMIO mark is software bits only", name_of(f));
@@ -322,7 +347,8 @@ static void test_limits(void)
 	CHECK(pt_map(&pt, 0, BIT(28), 0, PT_R) == -EINVAL,
 	      "a frame beyond the physical address width is refused");
 	CHECK(pt_map(&pt, 0, BIT(28) - 1, 0, PT_R) == 0, "the last one is not");
-	CHECK(pt_map(&pt, BIT(36), 0, 0, PT_R) == -EINVAL && pt_set_mmio(&pt, BIT(36)) == -EINVAL,
+	CHECK(pt_map(&pt, BIT(36), 0, 0, PT_R) == -EINVAL &&
+		  pt_set_mmio(&pt, BIT(36), 0) == -EINVAL,
 	      "beyond 48 bits: refused");
 	CHECK(pt_map(&pt, 513, 512, 9, PT_R) == -EINVAL &&
 		  pt_map(&pt, 512, 513, 9, PT_R) == -EINVAL,

@@ -123,7 +123,7 @@ __weak NOTHING(p2m_dom0_unshare, struct p2m *p, hpa_t page)
 __weak ZERO(int, p2m_init, struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
 	    struct account *tables)
 __weak NOTHING(p2m_lookup, struct p2m *p, u64 gfn, struct pt_leaf *out)
-__weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn)
+__weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn, u32 order)
 __weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 __weak ZERO(u64, policy_xcr0_all, void)
 __weak ZERO(s64, posting_begin, struct vcpu *v)

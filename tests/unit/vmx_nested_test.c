@@ -479,6 +479,12 @@ static void test_entry(void)
 		  seen[VMCS_EXCEPTIONS] == HVM_OUR_EXCEPTIONS &&
 		  seen[VMCS_PROC2_CONTROLS] == vmx_ctl.proc2,
 	      "its own entries are as before");
+	guest.msr_map += 2 * PAGE_SIZE;
+	guest.p2m.tlb_gen++;
+	run_to(NULL);
+	CHECK(seen[VMCS_MSR_BITMAP] == virt_to_hpa(guest.msr_map).v,
+	      "by another map of MSRs from the next flush on");
+	guest.msr_map -= 2 * PAGE_SIZE;
 	end();
 }
 
