@@ -335,7 +335,7 @@ void cb_load_exit(void);
 void cb_load_start(struct corbel_load *told);
 void cb_load_stop(unsigned int cpu);
 u32 cb_task_weight(const struct task_struct *p);
-/* idle.c: dom0's CPUs idle as is best here, unless a driver says how; at the module's end no more. */
+/* idle.c: how dom0's CPUs idle, unless another driver says it; at the module's end no more. */
 void cb_idle_init(void);
 void cb_idle_exit(void);
 

@@ -24,9 +24,11 @@ void svm_nested_close_window(struct vcpu *v)
 
 void svm_set_msr_map(struct vcpu *v)
 {
-	bool all = v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_MSRS;
+	u8 *map = READ_ONCE(v->vm->msr_map);
 
-	svm_vmcb(v)->msrpm = virt_to_hpa(all ? nested_msr_map : READ_ONCE(v->vm->msr_map)).v;
+	if (v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_MSRS)
+		map = nested_msr_map;
+	svm_vmcb(v)->msrpm = virt_to_hpa(map).v;
 }
 
 void svm_nested_end(struct vcpu *v)

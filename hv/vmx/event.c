@@ -129,7 +129,9 @@ void vmx_set_msr_map(struct vcpu *v)
 {
 	u8 *map = READ_ONCE(v->vm->msr_map);
 
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(vmx_of(v)->direct ? map + PAGE_SIZE : map).v);
+	if (vmx_of(v)->direct)
+		map += PAGE_SIZE;
+	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(map).v);
 }
 
 void vmx_switch_direct(struct vcpu *v, bool on)
