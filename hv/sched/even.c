@@ -62,13 +62,27 @@ static u64 level_of(const struct sched_cpu *sc, u64 now)
  * Ticks of a unit of the default weight: the same part of the share of each, whatever the load. But
  * dom0's unit, which comes and goes all the time.
  */
-static s64 lead_allowed(const struct sched_cpu *sc)
+static s64 lead_for(const struct sched_cpu *sc, u64 least)
 {
 	u64 load = place_load(sc), homes = place_home_load(sc);
 
 	if (load > homes)
 		load -= homes;
-	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load, 1ull);
+	return LEAD_MS * sched_ms * SHARE_DEFAULT / MAX(load, least);
+}
+
+static s64 lead_allowed(const struct sched_cpu *sc)
+{
+	return lead_for(sc, 1);
+}
+
+/*
+ * What a unit brings or keeps of a debt or a lead: not more than goes with its own share, however
+ * little there is to run where it comes to.
+ */
+static s64 most_off(const struct sched_cpu *sc, const struct sched_unit *u)
+{
+	return MAX_DEBT * lead_for(sc, MAX(READ_ONCE(u->share), 1u));
 }
 
 bool even_is_better(const struct sched_cpu *a, const struct sched_cpu *b, u64 now)
@@ -207,7 +221,7 @@ static void take_along(const struct sched_cpu *sc, struct sched_unit *u, struct 
 
 		reached = (s64)(level - reached) > 0 ? level : reached;
 	}
-	most_behind = reached - MAX_DEBT * lead_allowed(to);
+	most_behind = reached - most_off(to, u);
 	u->vruntime += READ_ONCE(sc->lift) - READ_ONCE(to->lift);
 	if ((s64)(most_behind - u->vruntime) > 0)
 		u->vruntime = most_behind;
@@ -217,7 +231,7 @@ static void take_along(const struct sched_cpu *sc, struct sched_unit *u, struct 
 
 void even_forgive(const struct sched_cpu *sc, struct sched_unit *u)
 {
-	u64 most_ahead = smt_level(sc->core) + MAX_DEBT * lead_allowed(sc);
+	u64 most_ahead = smt_level(sc->core) + most_off(sc, u);
 
 	if ((s64)(u->vruntime - most_ahead) > 0)
 		u->vruntime = most_ahead;
