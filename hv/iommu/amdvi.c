@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* AMD's IOMMU: device table, four levels of tables, a command buffer, an event log. */
-#include "hv/iommu/amdvi.h"
-#include "hv/iommu/ivrs.h"
 #include "hv/iommu/unit.h"
 #include "hv/mm/mm.h"
 
@@ -67,14 +65,13 @@
 #define FLAG_LINTS   GENMASK(7, 6)
 
 /* "Commands" */
-#define CMD_WAIT       FIELD_PREP(GENMASK(63, 60), 1) /* with BIT(0): write the second word */
-#define CMD_DEVICE     FIELD_PREP(GENMASK(63, 60), 2)
-#define CMD_PAGES      FIELD_PREP(GENMASK(63, 60), 3)
-#define CMD_IRQS       FIELD_PREP(GENMASK(63, 60), 5)
-#define CMD_ALL	       FIELD_PREP(GENMASK(63, 60), 8)
-#define PAGES_OF(d)    ((d) << 32)
-#define PAGES_ALL      (GENMASK(62, 12) | BIT(0) | BIT(1)) /* of any size, and their tables */
-#define CMD_ADDRESS(a) ((a) | BIT(0))
+#define CMD_WAIT    (FIELD_PREP(GENMASK(63, 60), 1) | BIT(0)) /* write the second word */
+#define CMD_DEVICE  FIELD_PREP(GENMASK(63, 60), 2)
+#define CMD_PAGES   FIELD_PREP(GENMASK(63, 60), 3)
+#define CMD_IRQS    FIELD_PREP(GENMASK(63, 60), 5)
+#define CMD_ALL	    FIELD_PREP(GENMASK(63, 60), 8)
+#define PAGES_OF(d) ((d) << 32)
+#define PAGES_ALL   (GENMASK(62, 12) | BIT(0) | BIT(1)) /* of any size, and their tables */
 
 /* "Event Log" */
 #define EVENT_SIZE  16u
@@ -129,25 +126,22 @@ static u64 irq_word(const struct iommu_unit *u, u16 device, u16 number, const u3
  * All devices that the firmware names, and those before: in the domain, common interrupts as they
  * come, and what else the firmware says that they may do.
  */
-static bool make_devices(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
+static void make_devices(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
 {
 	u32 order = 0;
 
 	while (entries_of(order) <= t->last_id)
 		order++;
-	u->devices = pool_alloc(order, NULL);
-	if (!u->devices)
-		return false;
+	u->root = unit_alloc(u, order);
 	u->devices_nr = entries_of(order);
 	u->rights = t->rights;
 	for (u32 id = 0; id < u->devices_nr; id++) {
-		u64 *e = u->devices + id * DTE_WORDS;
+		u64 *e = u->root + id * DTE_WORDS;
 
 		e[0] = pt_root(domain, 4).v | DTE_FIXED;
 		e[1] = domain_word(u, id, IOMMU_DOM0_NUMBER);
 		e[2] = irq_word(u, id, IOMMU_DOM0_NUMBER, NULL);
 	}
-	return true;
 }
 
 static bool wait_status(const struct iommu_unit *u, u64 mask, u64 val)
@@ -155,73 +149,48 @@ static bool wait_status(const struct iommu_unit *u, u64 mask, u64 val)
 	return UNIT_WAIT((unit_read64(u, VI_STATUS) & mask) == val);
 }
 
-static const char *amdvi_stop(struct iommu_unit *u)
+static void amdvi_stop(struct iommu_unit *u)
 {
 	unit_write64(u, VI_CONTROL, 0);
-	if (!wait_status(u, STS_CMD_RUN | STS_EVENT_RUN, 0))
-		return "does not cease to work as the firmware has it";
-	return NULL;
+	unit_must(u, wait_status(u, STS_CMD_RUN | STS_EVENT_RUN, 0),
+		  "does not cease to work as the firmware has it");
 }
 
-static bool amdvi_submit(struct iommu_unit *u, u64 lo, u64 hi)
+static void amdvi_flush(struct iommu_unit *u, u16 number)
 {
-	return unit_command(u, VI_CMD_HEAD, VI_CMD_TAIL, lo, hi);
+	unit_do(u, CMD_PAGES | PAGES_OF((u64)number), PAGES_ALL);
 }
 
-static bool amdvi_wait_done(struct iommu_unit *u)
+static void amdvi_flush_irqs(struct iommu_unit *u, u16 device)
 {
-	return unit_wait_done(u, VI_CMD_HEAD, VI_CMD_TAIL,
-			      CMD_WAIT | CMD_ADDRESS(virt_to_hpa(u->done).v), 1);
+	unit_do(u, CMD_IRQS | device, 0);
 }
 
-static int amdvi_flush(struct iommu_unit *u, u16 number)
+static int amdvi_prepare(struct iommu_unit *u, u16 device)
 {
-	bool done =
-	    amdvi_submit(u, CMD_PAGES | PAGES_OF((u64)number), PAGES_ALL) && amdvi_wait_done(u);
-
-	return done ? 0 : -EIO;
-}
-
-static int amdvi_flush_irqs(struct iommu_unit *u, u16 device)
-{
-	return amdvi_submit(u, CMD_IRQS | device, 0) && amdvi_wait_done(u) ? 0 : -EIO;
-}
-
-/* And of the device's entry, which leads to them, before. */
-static int flush_device(struct iommu_unit *u, u16 device)
-{
-	return amdvi_submit(u, CMD_DEVICE | device, 0) ? amdvi_flush_irqs(u, device) : -EIO;
+	return device < u->devices_nr ? 0 : -EINVAL;
 }
 
 /*
  * The unit may read the entry at any time. While its halves do not belong together it lets nothing
  * pass, or translations would be cached by the other domain's number. At no time is it not valid,
- * which would let everything pass.
+ * which would let everything pass. The half of interrupts is of those alone.
  */
-static int amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-			const u32 *irqs)
+static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+			 const u32 *irqs)
 {
-	u64 *e = u->devices + device * DTE_WORDS;
+	u64 *e = u->root + device * DTE_WORDS, tables = pt_root(domain, 4).v | DTE_FIXED;
 
-	if (device >= u->devices_nr)
-		return -EINVAL;
-	WRITE_ONCE(e[0], DTE_V | DTE_TV);
-	if (!amdvi_submit(u, CMD_DEVICE | device, 0) || !amdvi_wait_done(u))
-		return -EIO;
+	BUG_ON(device >= u->devices_nr);
+	if (e[0] != tables) {
+		WRITE_ONCE(e[0], DTE_V | DTE_TV);
+		unit_do(u, CMD_DEVICE | device, 0);
+	}
 	WRITE_ONCE(e[2], irq_word(u, device, number, irqs));
 	WRITE_ONCE(e[1], domain_word(u, device, number));
-	WRITE_ONCE(e[0], pt_root(domain, 4).v | DTE_FIXED);
-	return flush_device(u, device);
-}
-
-/* Its accesses go on meanwhile: this half of the entry is of interrupts alone. */
-static int amdvi_set_irqs(struct iommu_unit *u, u16 device, const u32 *irqs)
-{
-	if (device >= u->devices_nr)
-		return -EINVAL;
-	WRITE_ONCE(u->devices[device * DTE_WORDS + 2],
-		   irq_word(u, device, IOMMU_DOM0_NUMBER, irqs));
-	return flush_device(u, device);
+	WRITE_ONCE(e[0], tables);
+	unit_submit(u, CMD_DEVICE | device, 0);
+	amdvi_flush_irqs(u, device); /* which the entry led to */
 }
 
 static u32 amdvi_irq_entry(const struct iommu_irq *irq)
@@ -232,19 +201,15 @@ static u32 amdvi_irq_entry(const struct iommu_irq *irq)
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */
-static bool amdvi_flush_all(struct iommu_unit *u)
+static void flush_all(struct iommu_unit *u)
 {
 	if (u->caps & EFR_IA) {
-		if (!amdvi_submit(u, CMD_ALL, 0))
-			return false;
-	} else {
-		for (u32 id = 0; id < u->devices_nr; id++)
-			if (!amdvi_submit(u, CMD_DEVICE | id, 0))
-				return false;
-		if (!amdvi_submit(u, CMD_PAGES | PAGES_OF((u64)IOMMU_DOM0_NUMBER), PAGES_ALL))
-			return false;
+		unit_do(u, CMD_ALL, 0);
+		return;
 	}
-	return amdvi_wait_done(u);
+	for (u32 id = 0; id < u->devices_nr; id++)
+		unit_submit(u, CMD_DEVICE | id, 0);
+	amdvi_flush(u, IOMMU_DOM0_NUMBER);
 }
 
 /* How the unit is to treat HyperTransport, as the firmware says. */
@@ -259,36 +224,24 @@ static u64 control_of(const struct iommu_unit *u)
 	return control;
 }
 
-static const char *amdvi_take(struct iommu_unit *u, const struct iommu_table *t,
-			      const struct pt *domain)
+static void amdvi_take(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
 {
-	const char *why;
-
+	unit_make_queue(u);
 	if (!u->log) {
-		u->log = pool_alloc(0, NULL);
-		if (!make_devices(u, t, domain) || !unit_make_queue(u) || !u->log)
-			return "has no memory for its tables";
+		u->log = unit_alloc(u, 0);
+		make_devices(u, t, domain);
 	}
-	why = amdvi_stop(u);
-	if (why)
-		return why;
-	unit_write64(u, VI_DEVICES,
-		     virt_to_hpa(u->devices).v | (u->devices_nr / entries_of(0) - 1));
+	amdvi_stop(u);
+	unit_write64(u, VI_DEVICES, virt_to_hpa(u->root).v | (u->devices_nr / entries_of(0) - 1));
 	unit_write64(u, VI_COMMANDS, virt_to_hpa(u->queue).v | BASE_256);
 	unit_write64(u, VI_EVENTS, virt_to_hpa(u->log).v | BASE_256);
 	unit_write64(u, VI_EXCLUSION, 0);
-	u->tail = 0;
-	unit_write64(u, VI_CMD_HEAD, 0);
-	unit_write64(u, VI_CMD_TAIL, 0);
-	unit_write64(u, VI_EVENT_HEAD, 0);
-	unit_write64(u, VI_EVENT_TAIL, 0);
+	for (u32 reg = VI_CMD_HEAD; reg <= VI_EVENT_TAIL; reg += sizeof(u64))
+		unit_write64(u, reg, 0);
 	unit_write64(u, VI_STATUS, STS_OVERFLOW);
 	unit_write64(u, VI_CONTROL, control_of(u));
-	if (!wait_status(u, STS_CMD_RUN, STS_CMD_RUN))
-		return "does not begin to work";
-	if (!amdvi_flush_all(u))
-		return "does not come to the end of its queue";
-	return NULL;
+	unit_must(u, wait_status(u, STS_CMD_RUN, STS_CMD_RUN), "does not begin to work");
+	flush_all(u);
 }
 
 /* It has stopped recording events, for want of room. */
@@ -326,14 +279,17 @@ static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 const struct iommu_ops amdvi_ops = {
     .name = "AMD-Vi",
     .regs_max = VI_REGS,
+    .head = VI_CMD_HEAD,
+    .tail = VI_CMD_TAIL,
+    .wait = {CMD_WAIT, 1},
     .format = &pt_amdvi,
     .parse = ivrs_parse,
     .probe = amdvi_probe,
     .take = amdvi_take,
     .stop = amdvi_stop,
+    .prepare = amdvi_prepare,
     .attach = amdvi_attach,
     .irq_entry = amdvi_irq_entry,
-    .set_irqs = amdvi_set_irqs,
     .flush_irqs = amdvi_flush_irqs,
     .flush = amdvi_flush,
     .poll = amdvi_poll,

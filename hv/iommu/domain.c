@@ -39,15 +39,10 @@ static u16 number_of(const struct domain *d)
 	return IOMMU_DOM0_NUMBER + (d ? 1 + (d - domains) : 0);
 }
 
-static void flush_number(u16 number)
-{
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		iommu_must_answer(iommu.ops->flush(u, number), u);
-}
-
 static void flush_map(struct p2m *p)
 {
-	flush_number(number_of(container_of(p, struct domain, map)));
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		iommu.ops->flush(u, number_of(container_of(p, struct domain, map)));
 }
 
 /* What of its promise a domain has not used, others may have again. */
@@ -187,7 +182,7 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 	settle_promise(d);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		if (u->flush_maps)
-			iommu_must_answer(iommu.ops->flush(u, number_of(d)), u);
+			iommu.ops->flush(u, number_of(d));
 	return done ? (s64)done : err;
 }
 
@@ -229,48 +224,33 @@ static u32 slot_of(u32 device)
 	return free;
 }
 
-/* NULL: dom0's. Translations may be found by the device, too: none of either domain stays. */
-static int tell_unit(struct iommu_unit *u, u32 slot, u32 device, const struct domain *from,
-		     const struct domain *to)
+/* Of all units of its segment: which of them it is behind does not matter to the others. */
+static int prepare_units(u32 device)
 {
+	int err = -ENODEV;
+
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+		if (u->segment == device >> 16 && (!err || err == -ENODEV))
+			err = iommu.ops->prepare(u, device);
+	return err;
+}
+
+/* Translations may be found by the device, too: none of either domain stays. */
+static void tell_units(u32 slot, const struct domain *from)
+{
+	const struct domain *to = attached[slot].in;
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
-	const u32 *irqs = to ? attached[slot].irqs : NULL;
-	int err = iommu.ops->attach(u, device, tables, number_of(to), irqs);
-
-	iommu_must_answer(err, u);
-	if (err)
-		return err;
-	iommu_must_answer(iommu.ops->flush(u, number_of(to)), u);
-	iommu_must_answer(iommu.ops->flush(u, number_of(from)), u);
-	return 0;
-}
-
-/* What did not work in one unit is undone in those before, where the device's entry is there. */
-static void tell_back(const struct iommu_unit *end, u32 slot, u32 device, const struct domain *from,
-		      const struct domain *to)
-{
-	for (struct iommu_unit *u = iommu.unit; u < end; u++) {
-		int err = u->segment == device >> 16 ? tell_unit(u, slot, device, to, from) : 0;
-
-		BUG_ON(err);
-	}
-}
-
-/* In all units of the segment: which of them it is behind does not matter to the others. */
-static int tell_units(u32 slot, u32 device, const struct domain *from, const struct domain *to)
-{
-	bool any = false;
+	u32 device = attached[slot].device;
 
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		int err = u->segment == device >> 16 ? tell_unit(u, slot, device, from, to) : 0;
-
-		if (err) {
-			tell_back(u, slot, device, from, to);
-			return err;
-		}
-		any |= u->segment == device >> 16;
+		if (u->segment != device >> 16)
+			continue;
+		iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
+		if (from == to)
+			continue;
+		iommu.ops->flush(u, number_of(to));
+		iommu.ops->flush(u, number_of(from));
 	}
-	return any ? 0 : -ENODEV;
 }
 
 /* None to begin with. Units may be reading them, each as a whole. */
@@ -286,35 +266,28 @@ static int make_irqs(u32 slot)
 	return domain_has_irqs() && !*irqs ? -ENOMEM : 0;
 }
 
-/* No unit has it any more. */
-static void free_irqs(u32 slot)
-{
-	BUG_ON(attached[slot].in);
-	pool_free(attached[slot].irqs, 0, NULL);
-	attached[slot].irqs = NULL;
-}
-
-static int move_device(u32 slot, u32 device, struct domain *to)
+/* To a domain, NULL: dom0's, where it is kept to its interrupts, or raises what it likes. */
+static int move_device(u32 slot, u32 device, struct domain *to, bool keep)
 {
 	struct domain *from = attached[slot].in;
-	bool is_new = !is_noted(slot);
-	int err = make_irqs(slot);
+	u32 *irqs;
+	int err = prepare_units(device);
 
-	if (!err)
-		err = tell_units(slot, device, from, to);
-	if (err) {
-		if (is_new)
-			free_irqs(slot);
+	if (!err && keep)
+		err = make_irqs(slot);
+	if (err)
 		return err;
-	}
+	irqs = attached[slot].irqs;
+	attached[slot].device = device;
+	attached[slot].in = to;
+	attached[slot].irqs = keep ? irqs : NULL;
+	tell_units(slot, from);
+	if (!keep)
+		pool_free(irqs, 0, NULL); /* no unit has it any more */
 	if (from)
 		from->devices--;
 	if (to)
 		to->devices++;
-	attached[slot].device = device;
-	attached[slot].in = to;
-	if (!to)
-		free_irqs(slot);
 	return 0;
 }
 
@@ -333,7 +306,7 @@ int domain_attach(u64 device, u64 id)
 		return id ? -ENOSPC : 0;
 	if (attached[slot].in == to)
 		return 0; /* as it is */
-	return move_device(slot, device, to);
+	return move_device(slot, device, to, to);
 }
 
 /* ---- their interrupts ---- */
@@ -367,49 +340,16 @@ static bool read_message(u64 address, u64 data, struct iommu_irq *out)
 	       out->vector < VEC_HV_FIRST;
 }
 
-/* dom0's device, by all units of its segment. -ENODEV, -EINVAL: none has it. */
-static int tell_irqs(u32 device, const u32 *irqs)
-{
-	int err = -ENODEV;
-
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		if (u->segment != device >> 16)
-			continue;
-		err = iommu.ops->set_irqs(u, device, irqs);
-		iommu_must_answer(err, u);
-		if (err)
-			break;
-	}
-	return err;
-}
-
-static void release_irqs(u32 slot)
-{
-	(void)tell_irqs(attached[slot].device, NULL); /* a unit without it has none of its irqs */
-	free_irqs(slot);
-}
-
 /* A device of dom0's raises from now on what it is given, nothing to begin with, or all again. */
 static int keep_device(u32 device, bool keep)
 {
 	u32 slot = slot_of(device);
-	int err;
 
 	if (slot == DOMAIN_DEVICES)
 		return keep ? -ENOSPC : 0;
 	if (attached[slot].in)
 		return -EBUSY;
-	if (keep == is_noted(slot))
-		return 0;
-	attached[slot].device = device;
-	if (!keep) {
-		release_irqs(slot);
-		return 0;
-	}
-	err = make_irqs(slot) ?: tell_irqs(device, attached[slot].irqs);
-	if (err)
-		release_irqs(slot);
-	return err;
+	return keep == is_noted(slot) ? 0 : move_device(slot, device, NULL, keep);
 }
 
 int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
@@ -432,17 +372,25 @@ int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 	WRITE_ONCE(attached[slot].irqs[index], entry);
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 		if (u->segment == device >> 16)
-			iommu_must_answer(iommu.ops->flush_irqs(u, device), u);
+			iommu.ops->flush_irqs(u, device);
 	return 0;
 }
 
 /* ---- another kernel ---- */
 
+/* It was in a domain before, or is kept to interrupts: all that is needed is there. */
+static void must_move(u32 slot, struct domain *to)
+{
+	int err = move_device(slot, attached[slot].device, to, to);
+
+	BUG_ON(err);
+}
+
 void domain_let_go(void)
 {
 	for (u32 i = 0; i < DOMAIN_DEVICES; i++)
 		if (attached[i].irqs && !attached[i].in)
-			release_irqs(i);
+			must_move(i, NULL);
 }
 
 static void block_all(void)
@@ -450,13 +398,10 @@ static void block_all(void)
 	u32 n = 0;
 
 	for (u32 i = 0; i < DOMAIN_DEVICES; i++) {
-		int err = 0;
-
-		if (attached[i].in) {
-			n += attached[i].in != &domains[0];
-			err = move_device(i, attached[i].device, &domains[0]);
-		}
-		BUG_ON(err); /* its entries are there */
+		if (!attached[i].in)
+			continue;
+		n += attached[i].in != &domains[0];
+		must_move(i, &domains[0]);
 	}
 	if (n)
 		log_warn("%u devices of guests are blocked until dom0 takes them back", n);

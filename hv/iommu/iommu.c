@@ -4,10 +4,8 @@
 #include "boot/acpi.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
-#include "hv/iommu/amdvi.h"
-#include "hv/iommu/vtd.h"
+#include "hv/iommu/unit.h"
 #include "hv/iommu/vtd_shown.h"
-#include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
@@ -40,7 +38,8 @@ static bool add_unit(const struct iommu_place *p)
 {
 	struct iommu_unit *u = &iommu.unit[iommu.count];
 
-	*u = (struct iommu_unit){.at = p->regs, .segment = p->segment, .flags = p->flags};
+	*u = (struct iommu_unit){
+	    .at = p->regs, .segment = p->segment, .flags = p->flags, .ops = iommu.ops};
 	if (is_ram(p->regs, PAGE_SIZE))
 		return false;
 	u->regs = mm_map_mmio(p->regs, iommu.ops->regs_max);
@@ -153,35 +152,33 @@ static int make_domain(void)
 
 /* ---- taking over ---- */
 
-static const char *take_unit(struct iommu_unit *u)
+/* As the option wants them, again after a sleep. */
+static void set_units(void)
 {
-	if (!u->queued)
-		return "has no queued invalidation";
-	if (frame_count() > BIT(u->bits - PAGE_SHIFT))
-		return "does not reach all memory";
-	return iommu.ops->take(u, &table, &iommu.dom0);
+	iommu.is_shown = iommu.protection == CORBEL_IOMMU_STRICT;
+	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+		if (iommu.protection == CORBEL_IOMMU_STRICT)
+			iommu.ops->take(u, &table, &iommu.dom0);
+		else if (iommu.protection == CORBEL_IOMMU_OFF)
+			iommu.ops->stop(u);
+		iommu.is_shown &= u->irqs != NULL;
+		u->is_set_up = true;
+	}
 }
 
 static void set_up(enum corbel_iommu protection)
 {
 	iommu.protection = protection;
-	iommu.is_shown = protection == CORBEL_IOMMU_STRICT;
 	iommu.pages = pool_free_bytes() / PAGE_SIZE;
+	for (u32 i = 0; protection == CORBEL_IOMMU_STRICT && i < iommu.count; i++) {
+		unit_must(&iommu.unit[i], iommu.unit[i].queued, "has no queued invalidation");
+		unit_must(&iommu.unit[i], frame_count() <= BIT(iommu.unit[i].bits - PAGE_SHIFT),
+			  "does not reach all memory");
+	}
 	if (protection == CORBEL_IOMMU_STRICT && make_domain())
 		boot_fail("not enough hypervisor memory for the IOMMU's tables; give more with "
 			  "hvmem=");
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		const char *why = NULL;
-
-		if (protection == CORBEL_IOMMU_STRICT)
-			why = take_unit(u);
-		else if (protection == CORBEL_IOMMU_OFF)
-			why = iommu.ops->stop(u);
-		if (why)
-			boot_fail("the %s unit at %lx %s; start with iommu=dom0", iommu.ops->name,
-				  u->at, why);
-		iommu.is_shown &= u->irqs != NULL;
-	}
+	set_units();
 	iommu.pages -= pool_free_bytes() / PAGE_SIZE;
 }
 
@@ -206,7 +203,7 @@ static void log_fault(const struct iommu_unit *u, const struct iommu_fault *f)
 /* All ones is what the bus answers: of neither kind can the first register be that. Told once. */
 static bool is_there(struct iommu_unit *u)
 {
-	bool gone = mmio_read32(u->regs) == ~0u;
+	bool gone = unit_read32(u, 0) == ~0u;
 
 	if (gone && !u->is_gone)
 		log_warn("the %s unit at %lx does not answer any more: it is not known what "
@@ -266,25 +263,6 @@ void iommu_init(void)
 
 void iommu_wake(void)
 {
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		const char *why = NULL;
-
-		if (iommu.protection == CORBEL_IOMMU_STRICT)
-			why = iommu.ops->take(u, &table, &iommu.dom0);
-		else if (iommu.protection == CORBEL_IOMMU_OFF)
-			why = iommu.ops->stop(u);
-		if (why)
-			panic("after the sleep the %s unit at %lx %s: it is not known what devices "
-			      "reach",
-			      iommu.ops->name, u->at, why);
-	}
+	set_units();
 	shown_wake();
-}
-
-void iommu_must_answer(int err, const struct iommu_unit *u)
-{
-	if (err == -EIO)
-		panic("the %s unit at %lx does not end what it has been told: devices may reach "
-		      "what is no longer theirs; see to the hardware",
-		      iommu.ops->name, u->at);
 }

@@ -27,7 +27,9 @@ struct iommu_unit {
 	u64 at;	  /* physical address of the registers */
 	u8 *regs; /* where they are mapped */
 	u16 segment;
-	u8 flags; /* as in struct iommu_place */
+	u8 flags;		     /* as in struct iommu_place */
+	bool is_set_up;		     /* as the option says */
+	const struct iommu_ops *ops; /* its back end's */
 
 	/* Found by probe() */
 	u64 caps, more;	    /* its registers that say so */
@@ -42,16 +44,15 @@ struct iommu_unit {
 	u32 domains;	    /* numbers of domains it has */
 
 	/* Once take() has been called */
-	u64 *queue;   /* a page of 256 commands, of 16 bytes */
-	u64 *done;    /* behind it; written by the unit at the end of the queue */
-	u32 tail;     /* the first free one */
-	bool is_gone; /* it has been told that it does not answer any more */
-	u64 *root;    /* VT-d: the root table */
-	u64 *context; /* VT-d: entries of the devices of all buses but those that have their own */
-	u64 *irqs;    /* VT-d: a table of interrupts, 2^16 entries of 16 bytes, or NULL */
-	u64 *log;     /* AMD-Vi: a page of 256 events, of 16 bytes */
-	u64 *devices; /* AMD-Vi: the device table */
-	u32 devices_nr;	  /* its entries, of 32 bytes */
+	u64 *queue;	/* a page of 256 commands, of 16 bytes */
+	u64 *done;	/* behind it; written by the unit at the end of the queue */
+	u32 tail;	/* the first free one */
+	bool is_gone;	/* it has been told that it does not answer any more */
+	u64 *root;	/* VT-d: the root table; AMD-Vi: the device table */
+	u64 *context;	/* VT-d: entries of the devices of all buses that have none of their own */
+	u64 *irqs;	/* VT-d: a table of interrupts, 2^16 entries of 16 bytes, or NULL */
+	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
+	u32 devices_nr; /* AMD-Vi: entries of the device table, of 32 bytes */
 	const u8 *rights; /* AMD-Vi: of dom0's devices, see struct iommu_table */
 };
 #define IOMMU_QUEUE 256u
@@ -73,37 +74,42 @@ struct iommu_irq {
 
 struct iommu_ops {
 	const char *name;
-	u32 regs_max; /* bytes that are mapped for a unit */
+	u32 regs_max;	/* bytes that are mapped for a unit */
+	u32 head, tail; /* registers of the queue, which count its bytes */
+	/* The command that writes to an address, which is or'ed to that word, when all is done */
+	u64 wait[2];
+	u32 wait_at;
 	const struct pt_format *format;
 	bool (*parse)(const u8 *t, u32 len, struct iommu_table *out);
 	/* Fill in what the unit can; false if what answers is not one. Changes nothing. */
 	bool (*probe)(struct iommu_unit *u);
 	/*
+	 * What follows ends the machine in a line if the unit does not answer: nobody knows then
+	 * what devices reach. See unit_must().
+	 *
 	 * From whatever state it is in: translation by these tables and nothing else, remapping of
-	 * interrupts off, nothing left in its caches. NULL, or what it does not do. Again after a
-	 * sleep: then by the tables that it had.
+	 * interrupts off, nothing left in its caches. Again after a sleep: then by the tables that
+	 * it had.
 	 */
-	const char *(*take)(struct iommu_unit *u, const struct iommu_table *t,
-			    const struct pt *domain);
+	void (*take)(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain);
 	/* Likewise: off. */
-	const char *(*stop)(struct iommu_unit *u);
+	void (*stop)(struct iommu_unit *u);
+	/* After take(): can the device be attached? -ENOMEM, -EINVAL: the unit has no such one. */
+	int (*prepare)(struct iommu_unit *u, u16 device);
 	/*
-	 * After take(): the device's accesses go through these tables of the domain of that number
-	 * from now on, and what was cached of its entry is gone. -ENOMEM, -EINVAL: the unit has no
-	 * such device, -EIO: it does not answer. It raises the interrupts that irqs says and no
-	 * other; NULL, of dom0's domain: common ones as sent. A unit without irq_entry ignores
-	 * that.
+	 * Then: its accesses go through these tables of the domain of that number from now on, and
+	 * what was cached of its entry is gone; of the same number, they go on meanwhile. It raises
+	 * the interrupts that irqs says and no other; NULL, of dom0's domain: common ones as sent.
+	 * A unit without irq_entry ignores that.
 	 */
-	int (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-		      const u32 *irqs);
+	void (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+		       const u32 *irqs);
 	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, 0: there is none. */
 	u32 (*irq_entry)(const struct iommu_irq *irq);
-	/* After take(): as attach(), for a device that stays in dom0's domain. */
-	int (*set_irqs)(struct iommu_unit *u, u16 device, const u32 *irqs);
-	/* After take(): no entry of the device's irqs is cached any more, or -EIO. */
-	int (*flush_irqs)(struct iommu_unit *u, u16 device);
-	/* After take(): no translation of this domain is cached any more, or -EIO. */
-	int (*flush)(struct iommu_unit *u, u16 number);
+	/* After take(): no entry of the device's irqs is cached any more; */
+	void (*flush_irqs)(struct iommu_unit *u, u16 device);
+	/* no translation of this domain. */
+	void (*flush)(struct iommu_unit *u, u16 number);
 	/* Take at most max faults off its record; how many. */
 	u32 (*poll)(struct iommu_unit *u, struct iommu_fault *out, u32 max);
 };
@@ -123,6 +129,7 @@ struct iommu_state {
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
 };
 extern struct iommu_state iommu;
+extern const struct iommu_ops vtd_ops, amdvi_ops;
 #define IOMMU_DOM0_NUMBER 1u /* of that domain; 0 has another meaning in some modes */
 
 /*
@@ -136,5 +143,3 @@ void iommu_init(void);
  * anything. One that does not obey ends the machine.
  */
 void iommu_wake(void);
-/* -EIO: ends the machine, since nobody knows then what devices may do. */
-void iommu_must_answer(int err, const struct iommu_unit *u);

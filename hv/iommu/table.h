@@ -27,16 +27,10 @@ struct iommu_table {
 };
 
 /*
- * Add a unit, unless one with these registers is there, or a region, end exclusive, with all its
- * pages. False: there is no room, or its place cannot be true.
+ * Read a DMAR or IVRS of len bytes, signature and checksum known to be right, into *out. Pure;
+ * nothing beyond is read. False, with a line, if something is cut off or cannot be true, or there
+ * is no unit: *out is empty then. VT-d specification "BIOS Considerations", AMD IOMMU
+ * specification "I/O Virtualization ACPI Table".
  */
-bool iommu_add_unit(struct iommu_table *t, u64 regs, u16 segment, u8 flags);
-bool iommu_add_region(struct iommu_table *t, u64 start, u64 end);
-/*
- * Read what stands behind the header of a DMAR or IVRS of that name and length, signature and
- * checksum known to be right, into *out; read takes a structure of len bytes, which it has, 4 at
- * least. False, with a line, if one is cut off or refused, or there is no unit: *out is empty then.
- */
-bool iommu_read_table(const char *name, const u8 *t, u32 len,
-		      bool (*read)(const u8 *s, u32 len, struct iommu_table *out),
-		      struct iommu_table *out);
+bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out);
+bool ivrs_parse(const u8 *t, u32 len, struct iommu_table *out);

@@ -35,12 +35,13 @@ static inline void unit_write64(const struct iommu_unit *u, u32 reg, u64 val)
 	mmio_write64(u->regs + reg, val);
 }
 
-/* Make the queue: a page with nothing in it. False: no memory. */
-bool unit_make_queue(struct iommu_unit *u);
-/*
- * Put a command into the queue; head and tail are the registers (64 bits) that count its bytes.
- * False: the unit has stopped working on it.
- */
-bool unit_command(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi);
-/* unit_command() of one that writes *done when all before are done, and wait for that. */
-bool unit_wait_done(struct iommu_unit *u, u32 head, u32 tail, u64 lo, u64 hi);
+/* Not done: the boot, or later the machine, ends in a line that says what the unit does not do. */
+void unit_must(const struct iommu_unit *u, bool done, const char *what);
+/* Pages of zeros for the unit, 2^order, which it must have. While we boot. */
+void *unit_alloc(const struct iommu_unit *u, u32 order);
+/* Make the queue, unless it is there, with nothing in it. */
+void unit_make_queue(struct iommu_unit *u);
+/* Put a command into the queue, on which the unit must be working; */
+void unit_submit(struct iommu_unit *u, u64 lo, u64 hi);
+/* and wait until it and all before are done, which must be so within a second. */
+void unit_do(struct iommu_unit *u, u64 lo, u64 hi);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Intel VT-d, in legacy mode: root table, context table, second-level tables. */
 #include "hv/iommu/vtd.h"
-#include "hv/iommu/dmar.h"
 #include "hv/iommu/unit.h"
-#include "hv/iommu/vtd_regs.h"
 #include "hv/lib/asm.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
@@ -99,81 +97,70 @@ static bool vtd_probe(struct iommu_unit *u)
 }
 
 /* Switch something on or off, or have it done, and see that it is. */
-static bool vtd_command(struct iommu_unit *u, u32 bit, bool on)
+static void vtd_command(struct iommu_unit *u, u32 bit, bool on, const char *or_else)
 {
 	u32 now = unit_read32(u, VTD_GSTS) & ~CMD_ONE_SHOT, want = on ? bit : 0;
 
 	unit_write32(u, VTD_GCMD, (now & ~bit) | want);
 	if (bit == CMD_WBF) /* its status says that it is under way */
 		want = 0;
-	return UNIT_WAIT((unit_read32(u, VTD_GSTS) & bit) == want);
+	unit_must(u, UNIT_WAIT((unit_read32(u, VTD_GSTS) & bit) == want), or_else);
 }
 
-static bool is_on(const struct iommu_unit *u, u32 bit)
+/* What the firmware, or dom0, may have switched on. */
+static void switch_off(struct iommu_unit *u, u32 bit, const char *or_else)
 {
-	return unit_read32(u, VTD_GSTS) & bit;
+	if (unit_read32(u, VTD_GSTS) & bit)
+		vtd_command(u, bit, false, or_else);
 }
 
 /*
  * The firmware's queue, if it has left one: what is in it is waited for. Whether it has an error
  * does not matter; it is given up.
  */
-static const char *stop_queue(struct iommu_unit *u)
+static void stop_queue(struct iommu_unit *u)
 {
-	if (!is_on(u, CMD_QIE))
-		return NULL;
+	if (!(unit_read32(u, VTD_GSTS) & CMD_QIE))
+		return;
 	if (!UNIT_WAIT(unit_read64(u, VTD_IQH) == unit_read64(u, VTD_IQT)))
 		unit_write32(u, VTD_FSTS, FSTS_CLEAR);
-	return vtd_command(u, CMD_QIE, false) ? NULL : "does not let go of the firmware's queue";
+	vtd_command(u, CMD_QIE, false, "does not let go of the firmware's queue");
 }
 
-static const char *start_queue(struct iommu_unit *u)
+static void start_queue(struct iommu_unit *u)
 {
-	const char *why = stop_queue(u);
-
-	if (why)
-		return why;
-	if (!u->queue && !unit_make_queue(u))
-		return "has no memory for its queue";
-	u->tail = 0;
+	stop_queue(u);
+	unit_make_queue(u);
 	unit_write32(u, VTD_FSTS, FSTS_CLEAR);
 	unit_write64(u, VTD_IQT, 0);
 	unit_write64(u, VTD_IQA, virt_to_hpa(u->queue).v);
-	return vtd_command(u, CMD_QIE, true) ? NULL : "does not start its queue";
-}
-
-static bool vtd_submit(struct iommu_unit *u, u64 lo, u64 hi)
-{
-	return unit_command(u, VTD_IQH, VTD_IQT, lo, hi);
-}
-
-static bool vtd_wait_done(struct iommu_unit *u)
-{
-	return unit_wait_done(u, VTD_IQH, VTD_IQT, INV_WAIT, virt_to_hpa(u->done).v);
+	vtd_command(u, CMD_QIE, true, "does not start its queue");
 }
 
 /* What tables the unit reads is up to date. They are written by one CPU at a time, this one. */
-static bool flush_writes(struct iommu_unit *u)
+static void flush_writes(struct iommu_unit *u)
 {
 	if (!u->coherent)
 		wbinvd();
-	return !(u->caps & CAP_RWBF) || vtd_command(u, CMD_WBF, true);
+	if (u->caps & CAP_RWBF)
+		vtd_command(u, CMD_WBF, true, "does not flush its buffers");
 }
 
 /*
- * Nothing of other tables is left when this returns true: the entries of devices are forgotten, and
+ * Nothing of other tables is left when this returns: the entries of devices are forgotten, and
  * after them translations, which are found by those.
  */
-static bool vtd_flush_all(struct iommu_unit *u)
+static void flush_all(struct iommu_unit *u)
 {
-	return flush_writes(u) && vtd_submit(u, INV_CONTEXT_ALL, 0) &&
-	       vtd_submit(u, INV_IOTLB_ALL, 0) && vtd_wait_done(u);
+	flush_writes(u);
+	unit_submit(u, INV_CONTEXT_ALL, 0);
+	unit_do(u, INV_IOTLB_ALL, 0);
 }
 
-static int vtd_flush(struct iommu_unit *u, u16 number)
+static void vtd_flush(struct iommu_unit *u, u16 number)
 {
-	return flush_writes(u) && vtd_submit(u, INV_IOTLB_OF(number), 0) && vtd_wait_done(u) ? 0
-											     : -EIO;
+	flush_writes(u);
+	unit_do(u, INV_IOTLB_OF(number), 0);
 }
 
 /* The unit may read the entry at any time: it is not there while its halves do not belong together.
@@ -186,125 +173,110 @@ static void set_entry(const struct iommu_unit *u, u64 *entry, const struct pt *d
 }
 
 /* A root table, all of whose buses have the same devices, all of which are in the domain. */
-static bool make_root(struct iommu_unit *u, const struct pt *domain)
+static void make_root(struct iommu_unit *u, const struct pt *domain)
 {
-	u->root = pool_alloc(0, NULL);
-	u->context = pool_alloc(0, NULL);
-	if (!u->root || !u->context)
-		return false;
+	u->root = unit_alloc(u, 0);
+	u->context = unit_alloc(u, 0);
 	for (u32 i = 0; i < CONTEXT_WORDS; i += 2) {
 		set_entry(u, &u->context[i], domain, IOMMU_DOM0_NUMBER);
 		u->root[i] = virt_to_hpa(u->context).v | ENTRY_P;
 	}
-	return true;
 }
 
-/* The entries of a bus's devices, made its own if they are not yet. NULL: no memory. */
-static u64 *own_entries(struct iommu_unit *u, u32 bus)
+/* The entries of its bus's devices are made its own if they are not yet. */
+static int vtd_prepare(struct iommu_unit *u, u16 device)
 {
-	u64 *root = &u->root[2 * bus], *own;
+	u64 *root = &u->root[2 * (device >> 8)], *own;
 
 	if (*root != (virt_to_hpa(u->context).v | ENTRY_P))
-		return hpa_to_virt(hpa(*root & PAGE_MASK));
+		return 0;
 	own = pool_alloc(0, NULL);
 	if (!own)
-		return NULL;
+		return -ENOMEM;
 	memcpy(own, u->context, PAGE_SIZE);
-	if (!flush_writes(u))
-		return NULL;
+	flush_writes(u);
 	__atomic_store_n(root, virt_to_hpa(own).v | ENTRY_P, __ATOMIC_RELEASE);
-	return own;
+	return 0;
 }
 
-static int vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-		      const u32 *irqs)
+static void vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+		       const u32 *irqs)
 {
-	u64 *entries = own_entries(u, device >> 8);
+	u64 *entries = hpa_to_virt(hpa(u->root[2 * (device >> 8)] & PAGE_MASK));
 
-	if (!entries)
-		return -ENOMEM;
-	/* What they lead to is in memory before they are. */
-	if (!flush_writes(u))
-		return -EIO;
+	BUG_ON(entries == u->context);
+	flush_writes(u); /* what it leads to is in memory before it is */
 	set_entry(u, &entries[2 * (device & 0xff)], domain, number);
-	return vtd_flush_all(u) ? 0 : -EIO;
+	flush_all(u);
 }
 
 /* ---- interrupts of all devices, by entries that dom0 has made: vtd_shown.c ---- */
 
-int vtd_flush_irqs(struct iommu_unit *u)
+void vtd_flush_irqs(struct iommu_unit *u)
 {
-	return flush_writes(u) && vtd_submit(u, INV_IRQS_ALL, 0) && vtd_wait_done(u) ? 0 : -EIO;
+	flush_writes(u);
+	unit_do(u, INV_IRQS_ALL, 0);
 }
 
-int vtd_take_irqs(struct iommu_unit *u, bool x2apic)
+void vtd_take_irqs(struct iommu_unit *u, bool x2apic)
 {
-	if (!flush_writes(u))
-		return -EIO;
+	flush_writes(u);
 	unit_write64(u, VTD_IRTA,
 		     virt_to_hpa(u->irqs).v | FIELD_PREP(IRTA_SIZE, IRTA_SIZE_MAX) |
 			 (x2apic ? IRTA_EIME : 0));
-	return vtd_command(u, CMD_SIRTP, true) ? vtd_flush_irqs(u) : -EIO;
+	vtd_command(u, CMD_SIRTP, true, "does not take its table of interrupts");
+	vtd_flush_irqs(u);
 }
 
-int vtd_remap(struct iommu_unit *u, bool on)
+void vtd_remap(struct iommu_unit *u, bool on)
 {
-	if (on && is_on(u, CMD_CFI) && !vtd_command(u, CMD_CFI, false))
-		return -EIO;
-	return vtd_command(u, CMD_IRE, on) ? 0 : -EIO;
+	if (on)
+		switch_off(u, CMD_CFI, "lets interrupts of compatibility format pass");
+	vtd_command(u, CMD_IRE, on, "does not switch the remapping of interrupts");
 }
 
 /* ---- its life ---- */
 
+/* What the firmware has on; translation stays, if it is asked for. */
+static void end_firmwares(struct iommu_unit *u, bool translation)
+{
+	switch_off(u, CMD_IRE, "goes on remapping interrupts as the firmware has it");
+	if (translation)
+		switch_off(u, CMD_TE, "does not cease to translate as the firmware has it");
+}
+
 /* Memory that the firmware kept devices from until now; the domain does so. */
-static bool end_protected_memory(struct iommu_unit *u)
+static void end_protected_memory(struct iommu_unit *u)
 {
 	if (!(u->caps & (CAP_PLMR | CAP_PHMR)))
-		return true;
+		return;
 	unit_write32(u, VTD_PMEN, 0);
-	return UNIT_WAIT(!(unit_read32(u, VTD_PMEN) & PMEN_PRS));
+	unit_must(u, UNIT_WAIT(!(unit_read32(u, VTD_PMEN) & PMEN_PRS)),
+		  "goes on protecting what the firmware has set");
 }
 
-static const char *vtd_take(struct iommu_unit *u, const struct iommu_table *t,
-			    const struct pt *domain)
+static void vtd_take(struct iommu_unit *u, const struct iommu_table *t, const struct pt *domain)
 {
-	const char *why = start_queue(u);
-
-	if (why)
-		return why;
-	if (!u->root && !make_root(u, domain))
-		return "has no memory for its tables";
+	start_queue(u);
+	if (!u->root)
+		make_root(u, domain);
 	if (!u->irqs && u->remap && t->may_remap)
 		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
-	if (!flush_writes(u))
-		return "does not flush its buffers";
+	flush_writes(u);
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
-	if (is_on(u, CMD_IRE) && !vtd_command(u, CMD_IRE, false))
-		return "goes on remapping interrupts as the firmware has it";
-	if (unit_read64(u, VTD_RTADDR) & RTADDR_MODE && is_on(u, CMD_TE) &&
-	    !vtd_command(u, CMD_TE, false))
-		return "does not leave the firmware's mode of translation";
+	end_firmwares(u, unit_read64(u, VTD_RTADDR) & RTADDR_MODE);
 	unit_write64(u, VTD_RTADDR, virt_to_hpa(u->root).v);
-	if (!vtd_command(u, CMD_SRTP, true))
-		return "does not take its root table";
-	if (!vtd_flush_all(u))
-		return "does not come to the end of its queue";
-	if (!vtd_command(u, CMD_TE, true))
-		return "does not begin to translate";
-	if (!end_protected_memory(u))
-		return "goes on protecting what the firmware has set";
-	return NULL;
+	vtd_command(u, CMD_SRTP, true, "does not take its root table");
+	flush_all(u);
+	vtd_command(u, CMD_TE, true, "does not begin to translate");
+	end_protected_memory(u);
 }
 
-static const char *vtd_stop(struct iommu_unit *u)
+static void vtd_stop(struct iommu_unit *u)
 {
-	if (is_on(u, CMD_IRE) && !vtd_command(u, CMD_IRE, false))
-		return "goes on remapping interrupts as the firmware has it";
-	if (is_on(u, CMD_TE) && !vtd_command(u, CMD_TE, false))
-		return "does not cease to translate";
-	if (!end_protected_memory(u))
-		return "goes on protecting what the firmware has set";
-	return stop_queue(u);
+	end_firmwares(u, true);
+	end_protected_memory(u);
+	stop_queue(u);
 }
 
 static struct iommu_fault read_fault(u64 lo, u64 hi)
@@ -342,11 +314,16 @@ static u32 vtd_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 const struct iommu_ops vtd_ops = {
     .name = "VT-d",
     .regs_max = VTD_REGS_MAX,
+    .head = VTD_IQH,
+    .tail = VTD_IQT,
+    .wait = {INV_WAIT, 0},
+    .wait_at = 1,
     .format = &pt_vtd,
     .parse = dmar_parse,
     .probe = vtd_probe,
     .take = vtd_take,
     .stop = vtd_stop,
+    .prepare = vtd_prepare,
     .attach = vtd_attach,
     .flush = vtd_flush,
     .poll = vtd_poll,

@@ -5,7 +5,6 @@
 #include "hv/iommu/post.h"
 #include "hv/iommu/unit.h"
 #include "hv/iommu/vtd.h"
-#include "hv/iommu/vtd_regs.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/frame.h"
@@ -199,7 +198,7 @@ void shown_forget(u64 descriptor)
 			any = true;
 		}
 		if (any)
-			iommu_must_answer(vtd_flush_irqs(u), u);
+			vtd_flush_irqs(u);
 	}
 }
 
@@ -258,7 +257,7 @@ static int carry_out(struct iommu_unit *u, const struct shown *s, bool *is_cache
 		return cost + invalidate_irqs(u, s, low);
 	case INV_WAIT:
 		if (*is_cached) {
-			iommu_must_answer(vtd_flush_irqs(u), u);
+			vtd_flush_irqs(u);
 			*is_cached = false;
 			cost += WORK_FLUSH;
 		}
@@ -283,7 +282,7 @@ static void run_queue(struct iommu_unit *u, struct shown *s)
 		work -= cost;
 	}
 	if (is_cached)
-		iommu_must_answer(vtd_flush_irqs(u), u);
+		vtd_flush_irqs(u);
 }
 
 /* ---- registers ---- */
@@ -293,13 +292,13 @@ static void take_table(struct iommu_unit *u, struct shown *s)
 	s->table = s->irta & PAGE_MASK;
 	s->entries = 2u << FIELD_GET(IRTA_SIZE, s->irta);
 	copy_entries(u, s, 0, IRQ_ENTRIES);
-	iommu_must_answer(vtd_take_irqs(u, s->irta & IRTA_EIME && u->x2apic), u);
+	vtd_take_irqs(u, s->irta & IRTA_EIME && u->x2apic);
 	s->status |= CMD_SIRTP;
 }
 
 static void switch_remapping(struct iommu_unit *u, struct shown *s)
 {
-	iommu_must_answer(vtd_remap(u, !(s->status & CMD_IRE)), u);
+	vtd_remap(u, !(s->status & CMD_IRE));
 	s->status ^= CMD_IRE;
 	log_info("IOMMU: VT-d at %lx: devices raise %s", u->at,
 		 s->status & CMD_IRE ? "what dom0 has set for them, and nothing else"

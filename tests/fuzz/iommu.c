@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Arbitrary bytes as DMAR and as IVRS.
- * links: hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c
+ * links: hv/iommu/table.c
  */
 #include "fuzz.h"
 
-#include "hv/iommu/dmar.h"
-#include "hv/iommu/ivrs.h"
+#include "hv/iommu/table.h"
 #include "tests/unit/iommu_tables.h"
 
 const char fuzz_what[] = "DMAR and IVRS are read or refused";

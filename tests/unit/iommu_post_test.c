@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c hv/iommu/amdvi.c hv/iommu/dmar.c
- * hv/iommu/ivrs.c hv/iommu/table.c hv/iommu/post.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c
+ * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/vtd.c hv/iommu/amdvi.c
+ * hv/iommu/table.c hv/iommu/post.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c
  * boot/boot.c
  */
 /*

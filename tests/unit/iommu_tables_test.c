@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c */
+/* links: hv/iommu/table.c */
 /* The firmware's tables of IOMMUs: QEMU's, larger ones made here, damaged ones. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "hv/iommu/dmar.h"
-#include "hv/iommu/ivrs.h"
+#include "hv/iommu/table.h"
 #include "iommu_tables.h"
 #include "test.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * links: hv/iommu/iommu.c hv/iommu/unit.c hv/iommu/post.c hv/iommu/vtd.c hv/iommu/vtd_shown.c
- * hv/iommu/amdvi.c hv/iommu/dmar.c hv/iommu/ivrs.c hv/iommu/table.c hv/mm/pt.c hv/mm/pool.c
+ * hv/iommu/amdvi.c hv/iommu/table.c hv/mm/pt.c hv/mm/pool.c
  * hv/mm/frame.c boot/boot.c
  */
 /*
@@ -256,7 +256,7 @@ static void test_sleep(bool amd)
 	iommu_init();
 	model_reset(amd);
 	model.hangs = true;
-	CHECK(PANICS(iommu_wake()) && strstr(test_panic_text, "after the sleep"),
+	CHECK(PANICS(iommu_wake()) && strstr(test_panic_text, "see to the hardware"),
 	      "one that does not obey then ends the machine");
 	start(amd, false, IOMMU_OFF, 0);
 	iommu_init();
@@ -312,7 +312,7 @@ static void test_refused_commands(bool amd, bool few)
 		if (!PANICS(iommu_init()))
 			break;
 		CHECK_QUIET(strstr(test_panic_text, " unit at fed") &&
-				strstr(test_panic_text, "does not come to the end of its queue; "
+				strstr(test_panic_text, "does not end what it has been told; "
 							"start with iommu=dom0") &&
 				now - began < 1500000000ull,
 			    "in a line: %s", test_panic_text);
