@@ -51,6 +51,7 @@ static struct {
 		u64 low, high;
 	} irq[1u << 16];	      /* and what is cached of it, also that nothing is there */
 	bool is_early[MODEL_DEVICES]; /* it was read when not yet there */
+	u32 told[MODEL_DEVICES]; /* AMD: the domain when it was last to be forgotten; 0: closed */
 	struct {
 		bool valid;
 		u16 dev;
@@ -375,6 +376,18 @@ static inline u64 vtd_read(u32 at, u64 val)
 
 /* ---- AMD-Vi ---- */
 
+/* Read in parts, an entry that goes from one domain to another would be of both. */
+static inline void amdvi_forget_entry(u16 dev)
+{
+	struct model_entry now = model_entry_in_memory(dev);
+	u32 domain = now.open ? now.domain : 0;
+
+	model_rule(!model.told[dev] || !domain || model.told[dev] == domain,
+		   "an entry is forgotten closed before it is of another domain");
+	model.told[dev] = domain;
+	model.device[dev].valid = false;
+}
+
 static inline void amdvi_run_queue(void)
 {
 	while (*model_reg(0x2020) & BIT(4) && *model_reg(0x2000) != *model_reg(0x2008)) {
@@ -391,7 +404,7 @@ static inline void amdvi_run_queue(void)
 			break;
 		case 2:
 			if ((d[0] & 0xffff) < MODEL_DEVICES)
-				model.device[d[0] & 0xffff].valid = false;
+				amdvi_forget_entry(d[0] & 0xffff);
 			model_traffic();
 			break;
 		case 3:
