@@ -9,6 +9,8 @@
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
 
+#define WIDEST_ID 255u /* of APICs, in messages that are not remapped */
+
 static struct linux_kernel kernel;
 static struct linux_plan plan;
 
@@ -115,6 +117,24 @@ static void limit_cpus(const struct boot_info *bi)
 		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
 }
 
+/* Linux takes a CPU with such an id only where interrupts are remapped to ids of 32 bits. */
+static void tell_wide_ids(void)
+{
+	bool remaps = iommu.protection == CORBEL_IOMMU_DOM0 || iommu.is_shown;
+	u32 n = 0;
+
+	for (u32 i = 0; i < dom0_cpus(); i++)
+		n += cpus[i]->apic_id > WIDEST_ID;
+	for (u32 i = 0; i < iommu.count; i++)
+		remaps &= iommu.unit[i].x2apic;
+	if (n && !remaps)
+		log_warn("dom0 leaves out %u CPUs whose APIC ids are above %u, as it does not see "
+			 "who remaps interrupts to them; %s",
+			 n, WIDEST_ID,
+			 iommu.protection == CORBEL_IOMMU_STRICT ? "start with iommu=dom0"
+								 : "see to the IOMMU's setup");
+}
+
 static void keep_efi(const struct mem_map *m, struct boot_efi *efi)
 {
 	if (!efi->count || efi_keep(m, efi->system_table, map_phys))
@@ -160,4 +180,5 @@ void dom0_load(struct dom0_entry *out)
 	log_info("dom0: %s kernel at %lx-%lx, initrd at %lx-%lx, %lu MiB of memory",
 		 kernel.elf ? "ELF" : "bzImage", plan.load, plan.load + kernel.size, plan.initrd,
 		 plan.initrd + plan.initrd_size, memmap_bytes(&plan.map, MEM_RAM) >> 20);
+	tell_wide_ids();
 }

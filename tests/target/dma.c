@@ -145,6 +145,34 @@ static void check_hypervisor(bool strict)
 	report(!memcmp(seen_at((u64)mine), mine, SIZE), "and dom0's memory as before");
 }
 
+#define OTHERS 0x52u /* a vector that is somebody else's */
+
+/* "82093AA IOAPIC", "I/O Redirection Table Registers": a masked one of a pin that nobody uses */
+#define IOAPIC	   0xfec00000ull
+#define IOAPIC_PIN (0x10 + 2 * 23)
+#define MASKED	   0x10000u
+
+/*
+ * A device that writes to an IOAPIC raises by it what it likes: index and value are 16 bytes apart.
+ */
+static void check_ioapic(bool strict)
+{
+	volatile u32 *regs = (volatile u32 *)IOAPIC;
+	u32 *write = (u32 *)mine, was;
+
+	regs[0] = IOAPIC_PIN;
+	was = regs[4];
+	memset(mine, 0, SIZE);
+	write[0] = IOAPIC_PIN;
+	write[4] = MASKED | OTHERS;
+	dma((u64)mine, false);
+	dma(IOAPIC, true);
+	regs[0] = IOAPIC_PIN;
+	report(was & MASKED && was != write[4] && regs[4] == (strict ? was : write[4]),
+	       "a device %s an IOAPIC", strict ? "does not write to" : "writes to");
+	regs[4] = was;
+}
+
 /* What a device finds at an address of its own: the pattern put into one of our pages. */
 static bool finds(u64 at, const u8 *page, u8 pattern)
 {
@@ -155,7 +183,6 @@ static bool finds(u64 at, const u8 *page, u8 pattern)
 #define MESSAGES 0xfee00000u /* what is written there is an interrupt */
 #define REMAPPED (MESSAGES | BIT(4))
 #define VECTOR	 0x51u
-#define OTHERS	 0x52u /* somebody else's */
 #define NMI	 0x400u
 #define INDEX	 5u
 
@@ -482,6 +509,7 @@ void test_dma(void)
 		check_domain();
 	else
 		report(hc(CORBEL_HC_DOMAIN_CREATE) == -ENODEV, "there are no domains of devices");
+	check_ioapic(strict);
 	check_registers(strict, is_amd() ? 0xfed80000 : 0xfed90000);
 	(void)WAIT(false, 1000); /* faults are told of four times a second */
 }

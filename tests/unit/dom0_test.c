@@ -343,6 +343,46 @@ static void test_iommu_table(void)
 	CHECK(good, "dom0 sees the table of IOMMUs if and only if they are left to it");
 }
 
+/* A CPU that Linux leaves out is told of, with what to do, where it is left out. */
+static void test_wide_ids(void)
+{
+	static const struct {
+		enum corbel_iommu protection;
+		u32 id;
+		bool shown, x2apic;
+		const char *cure; /* NULL: nothing is said */
+	} machines[] = {
+	    {CORBEL_IOMMU_NONE, 255},
+	    {CORBEL_IOMMU_NONE, 256, .cure = "see to the IOMMU's setup"},
+	    {CORBEL_IOMMU_OFF, 256, .x2apic = true, .cure = "see to the IOMMU's setup"},
+	    {CORBEL_IOMMU_DOM0, 256, .x2apic = true},
+	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .cure = "start with iommu=dom0"},
+	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .shown = true},
+	    {CORBEL_IOMMU_STRICT, 256, .shown = true, .cure = "start with iommu=dom0"},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
+		u32 was = cpus[0]->apic_id;
+		bool said;
+
+		simple_machine();
+		iommu.protection = machines[i].protection;
+		iommu.count = iommu.protection != CORBEL_IOMMU_NONE;
+		iommu.is_shown = machines[i].shown;
+		iommu.unit[0].x2apic = machines[i].x2apic;
+		cpus[0]->apic_id = machines[i].id;
+		test_log_text[0] = 0;
+		dom0_load(&entry);
+		cpus[0]->apic_id = was;
+		said = strstr(test_log_text, "leaves out 1 CPUs");
+		CHECK(said == !!machines[i].cure &&
+			  (!said || strstr(test_log_text, machines[i].cure)),
+		      "CPU %u, IOMMU %u: %s", machines[i].id, machines[i].protection,
+		      said ? test_log_text : "nothing is said");
+	}
+	iommu = (struct iommu_state){0};
+}
+
 static void load_real(const char *path)
 {
 	struct mem_range k = {0x242000, 0}, rd;
@@ -390,6 +430,7 @@ int main(int argc, char **argv)
 	test_refusals();
 	test_cpus();
 	test_iommu_table();
+	test_wide_ids();
 	if (argc > 1)
 		load_real(argv[1]);
 	return test_end();
