@@ -114,6 +114,11 @@ def grub_menu():
         ok(re.search(r'module2 /boot/vmlinuz-6\.1\.0-10-amd64 .*\n module2 /boot/amd-ucode\.img\n module2 /boot/initrd',
                      first.replace(" echo 'Loading its initial ramdisk ...'\n", '')) and 'intel' not in first,
            'menu: an early image is loaded before the initrd', first)
+        said = [f'{v}="{v} as set"' for v in ('GRUB_CMDLINE_CORBEL', 'GRUB_CMDLINE_CORBEL_DEFAULT', 'GRUB_CMDLINE_LINUX_CORBEL', 'GRUB_CMDLINE_LINUX_CORBEL_DEFAULT')]
+        with open(SETTINGS) as f, open(f'{boot}/corbel.cfg', 'w') as out:
+            out.write(re.sub(r'^#(GRUB_CMDLINE_\w+)=.*', r'\1="\1 as set"', f.read(), flags=re.M))
+        out = run('sh', '-c', f'. {boot}/corbel.cfg; env').stdout
+        ok(all(line.replace('"', '') in out.splitlines() for line in said), 'menu: what is set in its settings reaches the script', out)
         default = ['sh', '-c', f'GRUB_DEFAULT=0; . {boot}/corbel.cfg; echo $GRUB_DEFAULT']
         with open(SETTINGS) as f:
             settings = f.read().replace('/boot/', boot + '/')

@@ -214,6 +214,7 @@ def hostdev():
         m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
         xml = GUEST.replace('\n', ' ').replace('</devices>', HOSTDEV % SLOT + '</devices>')
         m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
+        ok(m.json('corbel info --json', 20)['iommu'] == 'strict', 'hostdev: the hypervisor drives the IOMMU')
         ok(m.out_of('md5sum < /dev/nvme0n1').startswith(sum_of), 'hostdev: the disk is dom0\'s')
         virsh(m, 'define /guest/v.xml')
         virsh(m, 'start v', 300)
