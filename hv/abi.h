@@ -22,7 +22,7 @@
 #include "abi_msr.h"
 #include "abi_pool.h"
 
-#define CORBEL_ABI_VERSION 9u
+#define CORBEL_ABI_VERSION 10u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
