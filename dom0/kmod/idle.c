@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How dom0 idles where no driver of Linux's says so, as in Debian's cloud kernel: by HLT, the only
- * state there is, and with the tick stopped at once. Without a driver Linux keeps the tick on for
- * one period each time a CPU comes to idle, so all that happens now and then would wake it twice.
+ * How dom0 idles where no driver of Linux's says so, for want of states that its firmware tells of:
+ * by HLT, and with the tick stopped at once. Without a driver Linux keeps the tick on for one
+ * period each time a CPU comes to idle, so all that happens now and then would wake it twice.
  */
 #include "kmod.h"
 
@@ -34,6 +34,9 @@ static bool is_registered;
 
 void cb_idle_init(void)
 {
+	if (cpuidle_get_driver()) /* Linux would complain of a second one */
+		return;
+	idle_driver.cpumask = (struct cpumask *)cpu_present_mask;
 	is_registered = !cpuidle_register(&idle_driver, NULL);
 }
 

@@ -71,6 +71,7 @@ void irq_window(void);
 void cpu_idle(void);
 void cpu_monitor(const bool *at);
 void cpu_mwait(u32 hint);
+void cpu_clear_buffers(void);
 #else
 /* Take what is pending now. */
 static inline void irq_window(void)
@@ -97,6 +98,14 @@ static inline void cpu_monitor(const bool *at)
 static inline void cpu_mwait(u32 hint)
 {
 	__asm__ volatile("sti; mwait; cli" : : "a"(hint), "c"(0) : "memory");
+}
+
+/* Empty what SPEC_VERW is for. */
+static inline void cpu_clear_buffers(void)
+{
+	static const u16 selector = SEL_DATA;
+
+	__asm__ volatile("verw %0" : : "m"(selector) : "cc", "memory");
 }
 #endif
 

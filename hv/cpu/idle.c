@@ -2,13 +2,15 @@
 #include "hv/cpu/idle.h"
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/lib/log.h"
 
 #define L5C_SUBSTATES BIT(0) /* EDX tells of states */
 
-/* A sleep that MWAIT ends for nothing within so many us; so many of them, and it is no sleep. */
+/* A sleep that MWAIT ends for nothing within so many us; so many without another, and it is none.
+ */
 #define AT_ONCE_US 100
 #define AT_ONCE	   64
 /* What is longer pays for any state. */
@@ -141,11 +143,13 @@ static void sleep_watching(struct cpu *c, u32 state)
  */
 static void note_why(struct cpu *c, u64 us)
 {
-	if (READ_ONCE(c->resched))
+	bool wanted = READ_ONCE(c->resched);
+
+	if (wanted)
 		WRITE_ONCE(c->idle.by_store, c->idle.by_store + idle.stores);
-	else if (us >= AT_ONCE_US)
+	if (us >= AT_ONCE_US)
 		c->idle.at_once = 0;
-	else if (++c->idle.at_once == AT_ONCE)
+	else if (!wanted && ++c->idle.at_once == AT_ONCE)
 		log_warn("CPU %u: MWAIT does not sleep here, HLT is used; mask=mwait avoids it",
 			 c->index);
 }
@@ -170,6 +174,8 @@ void idle_sleep(struct cpu *c)
 	BUG_ON(c != this_cpu());
 	if (READ_ONCE(c->resched))
 		return;
+	if (spec.each & SPEC_VERW) /* when a thread sleeps its part of them is the other's */
+		cpu_clear_buffers();
 	if (state)
 		sleep_watching(c, state);
 	else

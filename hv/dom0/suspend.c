@@ -202,7 +202,8 @@ static void __noreturn go_on(bool slept)
 	time_wake();
 	if (smp_init_cpu(c))
 		panic("after the sleep %s cannot be switched on again", hvm->name);
-	iommu_wake();
+	if (slept) /* who has not slept has forgotten nothing, and devices are held all the time */
+		iommu_wake();
 	dom0_irq_forget();
 	if (slept) {
 		asleep.times++;

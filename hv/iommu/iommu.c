@@ -155,15 +155,17 @@ static int make_domain(void)
 /* As the option wants them, again after a sleep. */
 static void set_units(void)
 {
-	iommu.is_shown = iommu.protection == CORBEL_IOMMU_STRICT;
+	bool shown = iommu.protection == CORBEL_IOMMU_STRICT;
+
 	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
 		if (iommu.protection == CORBEL_IOMMU_STRICT)
 			iommu.ops->take(u, &table, &iommu.dom0);
 		else if (iommu.protection == CORBEL_IOMMU_OFF)
 			iommu.ops->stop(u);
-		iommu.is_shown &= u->irqs != NULL;
+		shown &= u->irqs != NULL;
 		u->is_set_up = true;
 	}
+	iommu.is_shown = shown;
 }
 
 static void set_up(enum corbel_iommu protection)

@@ -260,7 +260,7 @@ static void vtd_take(struct iommu_unit *u, const struct iommu_table *t, const st
 	start_queue(u);
 	if (!u->root)
 		make_root(u, domain);
-	if (!u->irqs && u->remap && t->may_remap)
+	if (!u->is_set_up && u->remap && t->may_remap)
 		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
 	flush_writes(u);
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */

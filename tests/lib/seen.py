@@ -36,8 +36,9 @@ def qemu(command, firmware, kernel):
     def after(option):
         return command[command.index(option) + 1]
     devices = ' '.join(command)
+    cpus = int(after('-smp').split(',')[0]) + sum('-x86_64-cpu' in word for word in command)
     iommu = ', VT-d' if 'intel-iommu' in devices else ', AMD-Vi' if 'amd-iommu' in devices else ''
-    note(version(command), f'{after("-M").split(",")[0]}, {after("-cpu")}{iommu}', FIRMWARE[firmware], kernel, after('-smp').split(',')[0], after('-m'))
+    note(version(command), f'{after("-M").split(",")[0]}, {after("-cpu")}{iommu}', FIRMWARE[firmware], kernel, str(cpus), after('-m'))
 
 
 def bochs(command, kernel):

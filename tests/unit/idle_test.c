@@ -10,6 +10,7 @@
 #include "boot/options.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/idle.h"
+#include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "test.h"
@@ -24,13 +25,14 @@ static int fake_rdmsr(u32 msr, u64 *val);
 
 static struct cpu me;
 static u64 now, next_timer = TIMER_NEVER, sleeps_for;
-static u32 mwaits, hlts, last_hint;
+static u32 mwaits, hlts, last_hint, cleared;
 static bool by_store, by_irq, watched, was_watched;
 static u32 leaf1a, leaf1c, leaf5c, leaf5d, leaf6a, leaf6c, leaf7d;
 static const char *masked = "";
 static u64 aperf, mperf;
 static bool perf_faults;
 u64 tsc_khz = 1000000; /* a tick is a nanosecond */
+struct spec_plan spec;
 
 struct cpu *this_cpu(void)
 {
@@ -112,6 +114,11 @@ void cpu_mwait(u32 hint)
 	mwaits++;
 	last_hint = hint;
 	sleep_now();
+}
+
+void cpu_clear_buffers(void)
+{
+	cleared++;
 }
 
 void cpu_idle(void)
@@ -301,6 +308,14 @@ static void test_sleep(void)
 	idle_sleep(&me);
 	CHECK(mwaits == 1 && !was_watched && !idle_poke(&me) && me.resched,
 	      "where MONITOR misses stores an interrupt is asked for");
+	CHECK(!cleared, "buffers are left alone");
+	spec.each = SPEC_VERW;
+	set_up("");
+	idle_sleep(&me);
+	set_up("mwait");
+	idle_sleep(&me);
+	CHECK(cleared == 2, "unless a thread's would become another's");
+	spec.each = 0;
 }
 
 static void test_no_sleep(void)

@@ -164,6 +164,10 @@ void cpu_monitor(const bool *at)
 	test_step();
 }
 
+void cpu_clear_buffers(void)
+{
+}
+
 void cpu_mwait(u32 hint)
 {
 	(void)hint;
