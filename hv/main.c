@@ -90,7 +90,7 @@ static int enable_cpu(struct cpu *c)
 
 	BUG_ON(c != this_cpu());
 	if (!ret)
-		pmu_init_cpu();
+		ret = pmu_init_cpu();
 	c->place = topology_place(cpuid_read, c->apic_id);
 	c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
 	if (!ret && !c->sched)

@@ -123,9 +123,10 @@ static void pmi_irq(u8 vector)
 		pmu_follow(v);
 }
 
-void pmu_init_cpu(void)
+int pmu_init_cpu(void)
 {
 	struct pmu_caps c = {NULL};
+	bool fits;
 
 	if (boot_info.opt.pmu != PMU_OFF)
 		c = hvm->backend == CORBEL_BACKEND_VMX ? find_intel() : find_amd();
@@ -133,10 +134,13 @@ void pmu_init_cpu(void)
 		pmu_caps = c;
 		irq_set(VEC_PMI, pmi_irq);
 	}
-	if (c.msr != pmu_caps.msr || c.width != pmu_caps.width)
+	fits = c.msr == pmu_caps.msr && c.width == pmu_caps.width;
+	if (dom0 && pmu_caps.msr && (!fits || c.gp < pmu_caps.gp || c.fixed < pmu_caps.fixed))
+		return -ENODEV;
+	if (!fits)
 		pmu_caps.msr = NULL;
 	if (!pmu_caps.msr)
-		return;
+		return 0;
 	pmu_caps.gp = MIN(pmu_caps.gp, c.gp);
 	pmu_caps.fixed = MIN(pmu_caps.fixed, c.fixed);
 	pmu_caps.global &= c.global;
@@ -148,6 +152,7 @@ void pmu_init_cpu(void)
 	if (c.fixed)
 		wrmsr(MSR_FIXED_CTRL, 0);
 	apic_open_pmi();
+	return 0;
 }
 
 /* ---- what a vCPU has ---- */

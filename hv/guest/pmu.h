@@ -31,8 +31,11 @@ struct pmu {
 	u64 hw; /* what counts in the hardware, as in IA32_PERF_GLOBAL_CTRL; 0: it is not there */
 };
 
-/* On each CPU, the boot CPU first, before there are vCPUs, and after a sleep. */
-void pmu_init_cpu(void);
+/*
+ * On each CPU, the boot CPU first, before there are vCPUs, and after a sleep. 0; -ENODEV: it has
+ * slept, and has less now than vCPUs count on.
+ */
+int pmu_init_cpu(void);
 /* Leaf e, as the CPU has it, gets what may be shown of counters, to dom0 or guests. */
 void pmu_show(struct corbel_cpuid *e, bool dom0);
 /* The leaf that tells of them only; 0: there is none to be shown. */

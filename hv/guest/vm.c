@@ -211,7 +211,7 @@ int vm_filter_msrs(struct vm *vm, const struct corbel_msr_filter *f, struct p2m 
 		return err;
 	err = msr_filter_set(vm, f, from);
 	if (map && filters_direct(vm))
-		WRITE_ONCE(vm->msr_map, map);
+		__atomic_store_n(&vm->msr_map, map, __ATOMIC_RELEASE);
 	else if (map)
 		give_map(vm, map);
 	if (!has_own_map(vm))

@@ -127,8 +127,10 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 	ASSERT_HELD(&p->lock);
 	p->runs = runs;
 	done = pt_unmap(&p->pt, gfn, count, UNMAP_BUDGET, &flush, put, p);
-	if (done == -ENOMEM && p->flush != flush_cpus)
+	if (done == -ENOMEM && p->flush != flush_cpus) {
+		p->runs = NULL;
 		return 0; /* a device does not wait for what may come back */
+	}
 	if (done == -ENOMEM) {
 		u64 first = gfn, span = whole_page(p, &first);
 

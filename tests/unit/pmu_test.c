@@ -366,8 +366,11 @@ static void test_hybrid(void)
 	show_to(&vcpus[0], &vms[0]);
 	CHECK(vcpus[0].pmu.gp == 6, "all have what each CPU has");
 	ecx_1 = 0;
-	pmu_init_cpu();
-	CHECK(!pmu_leaf(true), "or none, if one has none");
+	dom0 = &dom0_vm;
+	CHECK(pmu_init_cpu() == -ENODEV && pmu_leaf(true),
+	      "one that has lost them asleep is refused");
+	dom0 = NULL;
+	CHECK(!pmu_init_cpu() && !pmu_leaf(true), "or none, if one has none at boot");
 	the_cpu.index = 0;
 }
 
