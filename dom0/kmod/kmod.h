@@ -711,7 +711,7 @@ int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);
 int cb_devctl_init(void);
 void cb_devctl_exit(void);
 
-/* sysfs.c: /sys/hypervisor/{type,version/}; svm or vmx among the flags in /proc/cpuinfo */
+/* sysfs.c: /sys/hypervisor/{type,iommu,version/}; svm or vmx among the flags in /proc/cpuinfo */
 int cb_sysfs_init(void);
 void cb_sysfs_exit(void);
 

@@ -9,6 +9,7 @@
 
 static struct kobject *kobj;
 static char version[32]; /* MAJOR.MINOR and what may follow */
+static u32 protection;	 /* enum corbel_iommu */
 static int cpuhp_state;
 
 static ssize_t type_show(struct kobject *k, struct kobj_attribute *attr, char *buf)
@@ -44,9 +45,23 @@ static ssize_t extra_show(struct kobject *k, struct kobj_attribute *attr, char *
 	return sysfs_emit(buf, "%s\n", behind_major() + minor_len());
 }
 
-static struct kobj_attribute type = __ATTR_RO(type), major = __ATTR_RO(major),
-			     minor = __ATTR_RO(minor), extra = __ATTR_RO(extra);
-static struct attribute *type_attrs[] = {&type.attr, NULL};
+/* For scripts that are to know whether corbel_iommu.ko has something to drive. */
+static ssize_t iommu_show(struct kobject *k, struct kobj_attribute *attr, char *buf)
+{
+	static const char *const names[] = {
+	    [CORBEL_IOMMU_NONE] = "none",
+	    [CORBEL_IOMMU_OFF] = "off",
+	    [CORBEL_IOMMU_DOM0] = "dom0",
+	    [CORBEL_IOMMU_STRICT] = "strict",
+	};
+
+	return sysfs_emit(buf, "%s\n", protection < ARRAY_SIZE(names) ? names[protection] : "");
+}
+
+static struct kobj_attribute type = __ATTR_RO(type), iommu = __ATTR_RO(iommu),
+			     major = __ATTR_RO(major), minor = __ATTR_RO(minor),
+			     extra = __ATTR_RO(extra);
+static struct attribute *type_attrs[] = {&type.attr, &iommu.attr, NULL};
 static struct attribute *version_attrs[] = {&major.attr, &minor.attr, &extra.attr, NULL};
 static const struct attribute_group type_group = {.attrs = type_attrs};
 static const struct attribute_group version_group = {.name = "version", .attrs = version_attrs};
@@ -69,7 +84,7 @@ static int cpu_hides(unsigned int cpu)
 	return 0;
 }
 
-static int read_version(void)
+static int read_info(void)
 {
 	struct corbel_info *info = (void *)get_zeroed_page(GFP_KERNEL);
 	long r;
@@ -77,15 +92,17 @@ static int read_version(void)
 	if (!info)
 		return -ENOMEM;
 	r = HC4(STAT, CORBEL_STAT_INFO, 0, cb_phys(info), sizeof(*info));
-	if (r >= 0)
+	if (r >= 0) {
 		strscpy(version, info->version, sizeof(version));
+		protection = info->iommu;
+	}
 	free_page((unsigned long)info);
 	return r < 0 ? r : 0;
 }
 
 int cb_sysfs_init(void)
 {
-	int r = read_version();
+	int r = read_info();
 
 	if (r)
 		return r;
