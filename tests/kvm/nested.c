@@ -371,15 +371,17 @@ static void test_escape(void)
 	*nested_pte(&vm, PAGE_A) = PAGE_B | 7;
 	ok(nested_exits(&vm, EXIT_VMMCALL) && (u32)R64(&vm, PAGE_B) == ~0u && !R64(&vm, PAGE_A),
 	   "nested: so do strings from a port");
-	/* vmload; stgi; clgi; each is #UD */
+	/* vmload, vmsave, stgi, clgi; their addresses are the guest's, as it lets them through */
 	for (u32 op = 0xda; op <= 0xdd; op++) {
-		const u8 code[] = {0x0f, 0x01, op};
+		const u8 code[] = {0x0f, 0x01, op, VMMCALL};
 
 		nested_vmcb(&vm, code, sizeof(code), true);
 		V64(&vm, RAX) = PAGE_C;
-		V32(&vm, EXC) |= 1 << 6;
-		ok(nested_exits(&vm, 0x46),
-		   "nested: 0f 01 %x is undefined unless the guest asks for it", op);
+		ok(nested_exits(&vm, EXIT_VMMCALL),
+		   "nested: 0f 01 %x is done where the guest does not ask for it", op);
+		nested_vmcb(&vm, code, sizeof(code), true);
+		V32(&vm, INT4) |= 4 << (op - 0xda);
+		ok(nested_exits(&vm, 0x82 + op - 0xda), "nested: else it is the guest's");
 	}
 	/* mov ecx, EFER; rdmsr; and ah, ~0x10; wrmsr */
 	CODE_FOR(&vm, true, 0xb9, 0x80, 0, 0, 0xc0, 0x0f, 0x32, 0x80, 0xe4, 0xef, 0x0f, 0x30,

@@ -91,7 +91,7 @@ def updates_kernel(m):
 
 def purges(m):
     before = complaints(m)
-    m.out_of('rm -f /etc/corbel/g.cfg; DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y "^corbel-.*" > /run/apt.log 2>&1 || { tail -n 30 /run/apt.log; false; }', 600)
+    m.out_of('rm -f /etc/corbel/g.cfg; DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y "^corbel-.*" > /run/apt.log 2>&1 || { tail -n 30 /run/apt.log; false; }', 1200)
     reboots(m, 'without the packages it starts')
     out = m.out_of('find / -xdev -iname "*corbel*" ! -path "/var/cache/*" ! -path "/var/lib/apt/*" ! -path "/var/log/*"; grep -i corbel /boot/grub/grub.cfg; '
                    'test -e /dev/corbel && echo /dev/corbel; true', 60)
