@@ -2,9 +2,7 @@
 #include "hv/cpu/freq.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
-
-#define MSR_MPERF 0xe7
-#define MSR_APERF 0xe8
+#include "hv/lib/x86.h"
 
 u32 freq_khz(u64 aperf, u64 mperf, u32 tsc_khz)
 {

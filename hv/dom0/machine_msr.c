@@ -16,17 +16,17 @@ static const struct {
 	u32 leaf, reg, bits, msr;
 	bool written;
 } features[] = {
-    [EST] = {1, ECX, CPUID_1C_EST, 0x199, true},
-    [DTS] = {6, EAX, CPUID_6A_DTS, 0x19c},
-    [TURBO] = {6, EAX, CPUID_6A_TURBO, 0x1ad},
-    [PTM] = {6, EAX, CPUID_6A_PTM, 0x1b1},
-    [HWP] = {6, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, 0x770, true},
-    [APERF] = {6, ECX, CPUID_6C_APERF, 0xe8},
-    [EPB] = {6, ECX, CPUID_6C_EPB, 0x1b0, true},
-    [PSTATES] = {0x80000007, EDX, CPUID_X7D_HWPSTATE, 0xc0010062, true},
-    [EFF_FREQ] = {0x80000007, EDX, CPUID_X7D_EFF_FREQ, 0xc00000e8},
-    [RAPL] = {0x80000007, EDX, CPUID_X7D_RAPL, 0xc0010299},
-    [CPPC] = {0x80000008, EBX, CPUID_X8B_CPPC, 0xc00102b1, true},
+    [EST] = {1, ECX, CPUID_1C_EST, MSR_PERF_CTL, true},
+    [DTS] = {6, EAX, CPUID_6A_DTS, MSR_THERM_STATUS},
+    [TURBO] = {6, EAX, CPUID_6A_TURBO, MSR_TURBO_RATIO_LIMIT},
+    [PTM] = {6, EAX, CPUID_6A_PTM, MSR_PKG_THERM_STATUS},
+    [HWP] = {6, EAX, CPUID_6A_HWP | CPUID_6A_HWP_MORE, MSR_PM_ENABLE, true},
+    [APERF] = {6, ECX, CPUID_6C_APERF, MSR_APERF},
+    [EPB] = {6, ECX, CPUID_6C_EPB, MSR_ENERGY_PERF_BIAS, true},
+    [PSTATES] = {0x80000007, EDX, CPUID_X7D_HWPSTATE, MSR_PSTATE_CTL, true},
+    [EFF_FREQ] = {0x80000007, EDX, CPUID_X7D_EFF_FREQ, MSR_AMD_APERF},
+    [RAPL] = {0x80000007, EDX, CPUID_X7D_RAPL, MSR_AMD_RAPL_POWER_UNIT},
+    [CPPC] = {0x80000008, EBX, CPUID_X8B_CPPC, MSR_CPPC_ENABLE, true},
 };
 
 static bool has_feature(enum feature f)
@@ -48,49 +48,49 @@ static const struct machine_reg {
 	u32 more; /* as many follow */
 	u64 writable;
 } machine_regs[] = {
-    {0x34},  /* SMI count */
-    {0x8b},  /* microcode level */
-    {0xce},  /* platform info: ratios */
-    {0x198}, /* performance status */
+    {MSR_SMI_COUNT},
+    {MSR_UCODE_REV},
+    {MSR_PLATFORM_INFO}, /* platform info: ratios */
+    {MSR_PERF_STATUS},
     {MSR_MTRR_CAP},
     {MSR_MTRR_PHYS_BASE0, .more = MSR_MTRR_PHYS_LAST - MSR_MTRR_PHYS_BASE0},
     {MSR_MTRR_FIX_64K},
     {MSR_MTRR_FIX_16K, .more = 1},
     {MSR_MTRR_FIX_4K, .more = 7},
     {MSR_MTRR_DEF_TYPE},
-    {0xc0010010},			       /* SYSCFG */
-    {0xc001001a},			       /* TOP_MEM */
-    {0xc001001d},			       /* TOP_MEM2 */
-    {0xc0010058},			       /* MMIO configuration base */
-    {0xc0010112, .more = 1},		       /* TSEG */
-    {0xc0010140, .more = 1},		       /* OSVW */
-    {0xe7, APERF, 1},			       /* MPERF, APERF */
-    {0x199, EST, 0, GENMASK(15, 0) | BIT(32)}, /* performance control: ratio, turbo off */
-    {0x19c, DTS},			       /* thermal status */
-    {0x1a2, DTS},			       /* temperature target */
-    {0x1ad, TURBO, 2},			       /* ratio limits */
-    {0x1b0, EPB, 0, GENMASK(3, 0)},	       /* energy performance bias */
-    {0x1b1, PTM},			       /* package thermal status */
-    {0x606, EST},			       /* RAPL: units */
-    {0x611, EST},			       /* energy of the package */
-    {0x619, EST},			       /* of memory */
-    {0x639, EST},			       /* of the cores */
-    {0x641, EST},			       /* of graphics */
-    {0x648, EST, 4},			       /* configurable TDP */
-    {0x770, HWP, 0, BIT(0)},		       /* on */
-    {0x771, HWP},			       /* capabilities */
-    {0x772, HWP, 0, ~0ull},		       /* request of the package */
-    {0x774, HWP, 0, ~0ull},		       /* and of this CPU */
-    {0x777, HWP},			       /* status */
-    {0xc00000e7, EFF_FREQ, 1},
-    {0xc0010061, PSTATES},		     /* current limit */
-    {0xc0010062, PSTATES, 0, GENMASK(2, 0)}, /* control */
-    {0xc0010063, PSTATES, 8},		     /* status, and what they are */
-    {0xc0010299, RAPL, 2},		     /* units, core, package */
-    {0xc00102b0, CPPC},			     /* capabilities */
-    {0xc00102b1, CPPC, 0, BIT(0)},	     /* on */
-    {0xc00102b3, CPPC, 0, GENMASK(31, 0)},   /* request */
-    {0xc00102b4, CPPC},			     /* status */
+    {MSR_SYSCFG},
+    {MSR_TOP_MEM},
+    {MSR_TOP_MEM2},
+    {MSR_MMIO_CFG_BASE},
+    {MSR_SMM_ADDR, .more = 1},
+    {MSR_OSVW_LENGTH, .more = 1},
+    {MSR_MPERF, APERF, 1},
+    {MSR_PERF_CTL, EST, 0, GENMASK(15, 0) | BIT(32)}, /* performance control: ratio, turbo off */
+    {MSR_THERM_STATUS, DTS},
+    {MSR_TEMPERATURE_TARGET, DTS},
+    {MSR_TURBO_RATIO_LIMIT, TURBO, 2},
+    {MSR_ENERGY_PERF_BIAS, EPB, 0, GENMASK(3, 0)},
+    {MSR_PKG_THERM_STATUS, PTM},
+    {MSR_RAPL_POWER_UNIT, EST},
+    {MSR_PKG_ENERGY_STATUS, EST},
+    {MSR_DRAM_ENERGY_STATUS, EST},
+    {MSR_PP0_ENERGY_STATUS, EST},
+    {MSR_PP1_ENERGY_STATUS, EST},
+    {MSR_CONFIG_TDP, EST, 4},
+    {MSR_PM_ENABLE, HWP, 0, BIT(0)}, /* on */
+    {MSR_HWP_CAPABILITIES, HWP},
+    {MSR_HWP_REQUEST_PKG, HWP, 0, ~0ull}, /* request of the package */
+    {MSR_HWP_REQUEST, HWP, 0, ~0ull},	  /* and of this CPU */
+    {MSR_HWP_STATUS, HWP},
+    {MSR_AMD_MPERF, EFF_FREQ, 1},
+    {MSR_PSTATE_LIMIT, PSTATES},
+    {MSR_PSTATE_CTL, PSTATES, 0, GENMASK(2, 0)},
+    {MSR_PSTATE_STATUS, PSTATES, 8},
+    {MSR_AMD_RAPL_POWER_UNIT, RAPL, 2},
+    {MSR_CPPC_CAPABILITIES, CPPC},
+    {MSR_CPPC_ENABLE, CPPC, 0, BIT(0)}, /* on */
+    {MSR_CPPC_REQUEST, CPPC, 0, GENMASK(31, 0)},
+    {MSR_CPPC_STATUS, CPPC},
 };
 
 static const struct machine_reg *machine_reg_of(u32 msr)

@@ -2,6 +2,7 @@
 /* MSR policy: what is listed is allowed, everything else is #GP. */
 #include "hv/guest/msr.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/cpuid.h"
@@ -91,31 +92,31 @@ static const struct constant {
 	u32 more; /* as many follow that are the same */
 	bool read_only;
 } constants[] = {
-    {0x17},						    /* platform id */
-    {0x34, .read_only = true},				    /* SMI count */
+    {MSR_PLATFORM_ID},
+    {MSR_SMI_COUNT, .read_only = true},
     {MSR_FEATURE_CONTROL, FEATURE_LOCK, .read_only = true}, /* VMX off */
-    {0x8b},						    /* microcode level */
-    {MSR_PLATFORM_INFO, .read_only = true},		    /* dom0's */
-    {MSR_MTRR_CAP, 0x508, .read_only = true},		    /* 8 variable, fixed, WC */
-    {MSR_MISC_FEATURES, .read_only = true},		    /* dom0's CPUID does not fault */
-    {0x198, 4ull << 40 | 1000, .read_only = true},	    /* performance status, as in KVM */
-    {0x199},						    /* performance control */
-    {0x179, .more = 2},					    /* machine check: no banks, for dom0 */
-    {0x400, .more = 0x7f},
-    {MSR_DEBUGCTL},	     /* LBR, BTF not offered */
-    {0x1db, .more = 3},	     /* last branch, last exception */
-    {0xc0010000, .more = 7}, /* AMD performance counters: none */
-    {0xc0010010},	     /* SYSCFG */
+    {MSR_UCODE_REV},
+    {MSR_PLATFORM_INFO, .read_only = true},		     /* dom0's */
+    {MSR_MTRR_CAP, 0x508, .read_only = true},		     /* 8 variable, fixed, WC */
+    {MSR_MISC_FEATURES, .read_only = true},		     /* dom0's CPUID does not fault */
+    {MSR_PERF_STATUS, 4ull << 40 | 1000, .read_only = true}, /* performance status, as in KVM */
+    {MSR_PERF_CTL},
+    {MSR_MCG_CAP, .more = 2}, /* machine check: no banks, for dom0 */
+    {MSR_MC0_CTL, .more = 0x7f},
+    {MSR_DEBUGCTL}, /* LBR, BTF not offered */
+    {MSR_LAST_BRANCH, .more = 3},
+    {MSR_AMD_EVENT_SELECT, .more = 7},
+    {MSR_SYSCFG},
     {MSR_HWCR, HWCR_TSC},
-    {0xc001001a},			    /* TOP_MEM */
-    {0xc001001d},			    /* TOP_MEM2 */
-    {0xc001001f},			    /* NB_CFG */
-    {0xc0010055},			    /* interrupt pending message */
-    {0xc0010058},			    /* MMIO configuration base */
-    {0xc0010112, .more = 1},		    /* TSEG */
+    {MSR_TOP_MEM},
+    {MSR_TOP_MEM2},
+    {MSR_NB_CFG},
+    {MSR_INT_PENDING},
+    {MSR_MMIO_CFG_BASE},
+    {MSR_SMM_ADDR, .more = 1},
     {MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK}, /* SVM disabled and locked */
-    {0xc0010140, .more = 1},		    /* OSVW */
-    {0xc0011020, BIT(1), .more = 9},	    /* LS_CFG .. DE_CFG: LFENCE is serializing */
+    {MSR_OSVW_LENGTH, .more = 1},
+    {MSR_LS_CFG, BIT(1), .more = 9}, /* LS_CFG .. DE_CFG: LFENCE is serializing */
 };
 
 static const struct constant *constant_of(u32 msr)

@@ -166,6 +166,52 @@ static inline bool pat_valid(u64 pat)
 #define VM_CR_SVMDIS	    BIT(4)
 #define MSR_VM_HSAVE_PA	    0xc0010117
 
+/* Of the machine: what dom0's drivers read; guests see a constant or none. */
+#define MSR_PLATFORM_ID		0x17
+#define MSR_SMI_COUNT		0x34
+#define MSR_UCODE_REV		0x8b
+#define MSR_MPERF		0xe7
+#define MSR_APERF		0xe8
+#define MSR_PERF_STATUS		0x198
+#define MSR_PERF_CTL		0x199
+#define MSR_THERM_STATUS	0x19c
+#define MSR_TEMPERATURE_TARGET	0x1a2
+#define MSR_TURBO_RATIO_LIMIT	0x1ad
+#define MSR_ENERGY_PERF_BIAS	0x1b0
+#define MSR_PKG_THERM_STATUS	0x1b1
+#define MSR_LAST_BRANCH		0x1db /* from, to; last exception: from, to */
+#define MSR_RAPL_POWER_UNIT	0x606
+#define MSR_PKG_ENERGY_STATUS	0x611
+#define MSR_DRAM_ENERGY_STATUS	0x619
+#define MSR_PP0_ENERGY_STATUS	0x639 /* cores */
+#define MSR_PP1_ENERGY_STATUS	0x641 /* graphics */
+#define MSR_CONFIG_TDP		0x648 /* 5: the nominal level, two others, which one, the ratio */
+#define MSR_PM_ENABLE		0x770
+#define MSR_HWP_CAPABILITIES	0x771
+#define MSR_HWP_REQUEST_PKG	0x772
+#define MSR_HWP_REQUEST		0x774
+#define MSR_HWP_STATUS		0x777
+#define MSR_AMD_MPERF		0xc00000e7
+#define MSR_AMD_APERF		0xc00000e8
+#define MSR_AMD_EVENT_SELECT	0xc0010000 /* 4, and their counters */
+#define MSR_SYSCFG		0xc0010010
+#define MSR_TOP_MEM		0xc001001a
+#define MSR_TOP_MEM2		0xc001001d
+#define MSR_NB_CFG		0xc001001f
+#define MSR_INT_PENDING		0xc0010055
+#define MSR_MMIO_CFG_BASE	0xc0010058
+#define MSR_PSTATE_LIMIT	0xc0010061
+#define MSR_PSTATE_CTL		0xc0010062
+#define MSR_PSTATE_STATUS	0xc0010063 /* and what each of eight is */
+#define MSR_SMM_ADDR		0xc0010112 /* and its mask: TSEG */
+#define MSR_OSVW_LENGTH		0xc0010140 /* and status */
+#define MSR_AMD_RAPL_POWER_UNIT 0xc0010299
+#define MSR_CPPC_CAPABILITIES	0xc00102b0
+#define MSR_CPPC_ENABLE		0xc00102b1
+#define MSR_CPPC_REQUEST	0xc00102b3
+#define MSR_CPPC_STATUS		0xc00102b4
+#define MSR_LS_CFG		0xc0011020
+
 /*
  * x87 (0), SSE (1), AVX (2), AVX-512 (5..7), PKRU (9): what fits a 4 KiB XSAVE area and is switched
  * with the vCPU
