@@ -17,6 +17,7 @@
 static volatile u8 *regs; /* for xAPIC mode */
 static bool wanted;	  /* x2APIC mode: all CPUs are in it, or about to be */
 static bool deadline;	  /* set once, by the boot CPU */
+static bool pmi_open;	  /* set by the first CPU that counts: each one's does */
 static u64 ticks_mul;	  /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
 
 static u32 apic_read(u32 reg)
@@ -55,6 +56,7 @@ void apic_eoi(void)
 
 void apic_open_pmi(void)
 {
+	WRITE_ONCE(pmi_open, true);
 	apic_write(APIC_LVT_PERF, VEC_PMI);
 }
 
@@ -302,7 +304,7 @@ static void init_lvts(void)
 	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
 	apic_write(APIC_LVT_ERROR, VEC_ERROR);
 	if (count > 4)
-		apic_write(APIC_LVT_PERF, LVT_MASKED);
+		apic_write(APIC_LVT_PERF, pmi_open ? VEC_PMI : LVT_MASKED);
 	if (count > 5) {
 		thermal = apic_read(APIC_LVT_THERMAL);
 		if ((thermal & LVT_MODE) != LVT_MODE_SMI) /* else the firmware is listening */

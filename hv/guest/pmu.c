@@ -19,6 +19,7 @@
 #define MSR_FIXED_COUNTER 0x309
 #define MSR_PERF_CAPS	  0x345
 #define MSR_FIXED_CTRL	  0x38d
+#define MSR_PEBS_ENABLE	  0x3f1
 #define AMD_COUNTERS	  6
 #define AMD_WIDTH	  48
 #define CAPS_FULL	  BIT(13) /* counters can be written in full */
@@ -151,6 +152,8 @@ int pmu_init_cpu(void)
 		wrmsr(c.msr->global, 0);
 	if (c.fixed)
 		wrmsr(MSR_FIXED_CTRL, 0);
+	if (c.msr == &intel)
+		wrmsr_safe(MSR_PEBS_ENABLE, 0); /* nothing, where the CPU has none */
 	apic_open_pmi();
 	return 0;
 }

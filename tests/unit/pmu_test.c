@@ -19,7 +19,7 @@ static u64 perf_caps;
 static bool intel_cpu, no_global; /* no_global: an AMD CPU before Zen 4 */
 #define MODEL_GP 8
 static struct {
-	u64 select[MODEL_GP], counter[MODEL_GP], fixed[3], fixed_ctrl, global, status;
+	u64 select[MODEL_GP], counter[MODEL_GP], fixed[3], fixed_ctrl, global, status, pebs;
 	u64 vmcs_global; /* Intel's while a guest runs */
 } hw;
 static u32 missing; /* accesses to MSRs that the CPU has not */
@@ -52,6 +52,8 @@ static u64 *model_msr(u32 msr)
 	if (!intel_cpu && msr - 0xc0010200 < 2 * 6)
 		return msr & 1 ? &hw.counter[(msr - 0xc0010200) / 2]
 			       : &hw.select[(msr - 0xc0010200) / 2];
+	if (intel_cpu && msr == 0x3f1)
+		return &hw.pebs;
 	if (intel_cpu && msr == 0x38d)
 		return &hw.fixed_ctrl;
 	if (msr == (intel_cpu ? 0x38e : 0xc0000300) && (intel_cpu || amd2[0]))
@@ -194,6 +196,9 @@ static void happen(u64 n, bool in_guest)
 static bool stands_still(void)
 {
 	u64 any = hw.vmcs_global | hw.fixed_ctrl;
+
+	if (intel_cpu)
+		any |= hw.pebs;
 
 	for (u32 i = 0; i < (intel_cpu ? MODEL_GP : 6); i++)
 		any |= hw.select[i];
