@@ -343,9 +343,7 @@ static void test_endless_delivery(void)
 	vm_init(&vm, 1, 0);
 	cpu_setup(&vm, 0, MODE_LONG, pl_spin, 0, 0);
 	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
-	s.cs.dpl = s.ss.dpl = 3;
-	s.cs.selector |= 3;
-	s.ss.selector |= 3;
+	sregs_set_user(&s);
 	s.idt.base = MMIO_BASE;
 	cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s);
 	cpu_set_regs(&vm, 0, &(struct kvm_regs){.rip = MMIO_BASE + 0x10000, .rflags = 2});
@@ -362,9 +360,7 @@ static enum end run_program(struct vm *vm)
 	cpu_setup(vm, 0, MODE_LONG, pl_spin, 0, 0);
 	memcpy(vm->ram + DATA, code, sizeof(code));
 	cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
-	s.cs.dpl = s.ss.dpl = 3;
-	s.cs.selector |= 3;
-	s.ss.selector |= 3;
+	sregs_set_user(&s);
 	s.idt.limit = 0;
 	cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
 	cpu_set_regs(vm, 0, &(struct kvm_regs){.rip = DATA, .rflags = 2});

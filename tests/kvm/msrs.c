@@ -324,9 +324,7 @@ static enum end user_cpuid(struct vm *vm, u64 features)
 	memcpy(vm->ram + DATA, code, sizeof(code));
 	set_msr(vm, 0, MISC_FEATURES, features);
 	cpu_ioctl(vm, 0, KVM_GET_SREGS, &s);
-	s.cs.dpl = s.ss.dpl = 3;
-	s.cs.selector |= 3;
-	s.ss.selector |= 3;
+	sregs_set_user(&s);
 	s.idt.limit = 0;
 	cpu_ioctl(vm, 0, KVM_SET_SREGS, &s);
 	cpu_set_regs(vm, 0, &(struct kvm_regs){.rip = DATA, .rflags = 0x3002}); /* IOPL 3 */

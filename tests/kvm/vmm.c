@@ -378,6 +378,13 @@ void cpu_get_regs(struct vm *vm, u32 cpu, struct kvm_regs *r)
 		fatal("KVM_GET_REGS");
 }
 
+void sregs_set_user(struct kvm_sregs *s)
+{
+	s->cs.dpl = s->ss.dpl = 3;
+	s->cs.selector |= 3;
+	s->ss.selector |= 3;
+}
+
 void cpu_set_regs(struct vm *vm, u32 cpu, const struct kvm_regs *r)
 {
 	if (cpu_ioctl(vm, cpu, KVM_SET_REGS, (void *)r))

@@ -98,6 +98,8 @@ enum end vm_run(struct vm *vm, u32 cpu, u32 ms);
 enum end run_code(struct vm *vm, const void *code, size_t len, u64 rdi);
 void cpu_get_regs(struct vm *vm, u32 cpu, struct kvm_regs *r);
 void cpu_set_regs(struct vm *vm, u32 cpu, const struct kvm_regs *r);
+/* Segments of a program in ring 3 */
+void sregs_set_user(struct kvm_sregs *s);
 int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg);
 int vm_ioctl(struct vm *vm, unsigned long what, void *arg);
 int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val);
