@@ -138,6 +138,7 @@ void debug_stop_owed(struct vcpu *v)
 {
 	v->debug.owed = false;
 	vcpu_load(v);
+	tell_back_end(v); /* nor is another to follow, that a CPU may have noted at the exit */
 	debug_stop(v, VEC_DB, DR6_BS);
 }
 
