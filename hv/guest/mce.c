@@ -19,6 +19,9 @@
 
 #define MCG_EXT	   GENMASK(23, 16) /* number of extended state MSRs: KVM does not care */
 #define HWCR_WRITE BIT(18)	   /* McStatusWrEn, AMD */
+#define HWCR_VALID (HWCR_TSC | HWCR_WRITE)
+/* FFDIS, IGNNE_EM, TLBCACHEDIS: may be set, and change nothing */
+#define HWCR_QUIRKS (BIT(8) | BIT(6) | BIT(3))
 
 /* Guests clear single bits of MCi_CTL to work around faults of real machines' banks. */
 #define MCI_CTL_QUIRKS (BIT(10) | BIT(0))
@@ -75,8 +78,6 @@ int mce_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 	if (!reg)
 		return err;
 	*val = *reg;
-	if (msr == MSR_HWCR)
-		*val |= HWCR_TSC;
 	return 0;
 }
 
@@ -105,6 +106,8 @@ static bool may_write(const struct vcpu *v, u32 msr, u64 val, bool host)
 	case MSR_P5_MC_TYPE:
 	case MSR_MCG_CAP:
 		return false;
+	case MSR_HWCR:
+		return !(val & ~(HWCR_VALID | HWCR_QUIRKS));
 	case MSR_MCG_CTL:
 		return !val || (val == ~0ull && v->mce.cap & MCG_CTL_P);
 	case MSR_MC0_CTL2 ... LAST_CTL2:
@@ -126,7 +129,7 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 	if (!may_write(v, msr, val, host))
 		return -EINVAL;
 	if (msr == MSR_HWCR)
-		val &= HWCR_WRITE;
+		val &= HWCR_VALID;
 	*reg = val;
 	return 0;
 }
@@ -134,6 +137,7 @@ int mce_msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 void mce_reset(struct vcpu *v)
 {
 	v->mce.status = 0; /* what the banks hold outlives a reset */
+	v->mce.hwcr = HWCR_TSC;
 	if (!v->mce.cap)
 		v->mce.cap = CORBEL_MCE_BANKS;
 }

@@ -14,7 +14,7 @@ struct vcpu;
 struct mce {			       /* in struct vcpu, for its own CPU only */
 	u64 cap, status, ctl;	       /* MCG_x */
 	u64 bank[CORBEL_MCE_BANKS][4]; /* MCi_CTL, STATUS, ADDR, MISC */
-	u64 hwcr;		       /* AMD's McStatusWrEn */
+	u64 hwcr;		       /* AMD's McStatusWrEn and TscFreqSel */
 };
 
 /* RESET, not INIT. The first time the vCPU gets KVM's banks, until the VMM says which there are. */
