@@ -56,6 +56,27 @@ def packages():
     ok(r.returncode == 0 and not re.search('^[EW]:', r.stdout, re.M), 'lintian finds no error and nothing to warn of', r.stdout)
 
 
+def initramfs():
+    """The script in the initramfs, where there is no program but modprobe: which modules it loads."""
+    with tempfile.TemporaryDirectory() as d:
+        with open('dom0/debian/initramfs.init-top') as f:
+            script = f.read()
+        for said, want in ('strict', 'corbel corbel_iommu'), ('dom0', 'corbel'), (None, 'corbel'):
+            if said:
+                with open(f'{d}/iommu', 'w') as f:
+                    f.write(f'{said}\n')
+            with open(f'{d}/modprobe', 'w') as f:
+                f.write(f'#!/bin/sh\necho $2 >> {d}/loaded\n')
+            os.chmod(f'{d}/modprobe', 0o755)
+            here = script.replace('/sys/hypervisor/iommu', f'{d}/iommu')
+            r = subprocess.run(['/bin/sh', '-c', here], env={'PATH': d}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            with open(f'{d}/loaded') as f:
+                loaded = ' '.join(f.read().split())
+            ok(loaded == want and not r.stdout, f'initramfs: where the hypervisor says {said}, {want} is loaded, by nothing but modprobe', f'{loaded}\n{r.stdout}')
+            for f in glob.glob(f'{d}/*'):
+                os.remove(f)
+
+
 def menu(boot, **settings):
     """Output of the script for this directory, as grub-mkconfig would call it; its tools that ask about disks are replaced."""
     probe, relpath = f'{boot}/probe', f'{boot}/relpath'
@@ -210,4 +231,4 @@ def manual():
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 
-main(packages, grub_menu, efi_image, units, manual)
+main(packages, initramfs, grub_menu, efi_image, units, manual)

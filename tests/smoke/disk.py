@@ -126,6 +126,7 @@ def debian12_strict():
                  'update-grub 2> /dev/null > /dev/null', 300)
         reboots(m, 'with iommu=strict it starts')
         ok(m.out_of('cat /sys/hypervisor/iommu') == 'strict', f'{m.label}: which the module says')
+        ok(': not found' not in m.transcript(), f'{m.label}: the initramfs misses no program')
         table = m.out_of('cat /proc/interrupts')
         ok(re.search(r'[1-9]\d* +Corbel-MSI.* virtio\d-req', table), f'{m.label}: the disk raises what it is given', table)
         ok(not re.search(r'\sPCI-MSI', table), f'{m.label}: no device raises what it likes', table)
