@@ -321,7 +321,8 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_DEBUG,	/* debug */
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
-	CORBEL_EXIT_HYPERCALL, /* of CORBEL_HYPERV_CALLS: put hypercall.result there and resume */
+	/* of CORBEL_HYPERV_CALLS or KVM_MAP_GPA_RANGE: put hypercall.result there and resume */
+	CORBEL_EXIT_HYPERCALL,
 	/* not in_smm: an SMI is to be taken; in_smm: the guest is at RSM; by STATE_EVENTS */
 	CORBEL_EXIT_SMM,
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
@@ -362,7 +363,8 @@ struct corbel_vcpu_page {
 			uint8_t is_write, error;
 		} msr;
 		struct {
-			uint64_t result; /* for RAX, in other modes than 64-bit EDX:EAX */
+			/* for RAX; in other modes than 64-bit EAX, of Hyper-V's EDX:EAX */
+			uint64_t result;
 			uint8_t is_64;
 		} hypercall;
 		struct {
@@ -415,7 +417,8 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
 /* What any guest may not: KVM's services that its CPUID does not show, read MSR_PLATFORM_INFO */
 #define CORBEL_KVM_BY_CPUID	    16u
 #define CORBEL_KVM_NO_PLATFORM_INFO 32u
-#define CORBEL_KVM_EMULATION_STOPS  64u /* a program that cannot be emulated: no #UD */
+#define CORBEL_KVM_EMULATION_STOPS  64u	 /* a program that cannot be emulated: no #UD */
+#define CORBEL_KVM_MAP_GPA_RANGE    128u /* that hypercall of KVM's stops it */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {

@@ -123,14 +123,17 @@ static u32 map_flags(const struct fault *f, bool writable)
 	return CORBEL_MAP_EXEC | (writable ? CORBEL_MAP_WRITE : 0);
 }
 
-/* Whether the 2 MiB around the fault lie in the slot, aligned alike for guest and host. */
+/*
+ * Whether the 2 MiB around the fault lie in the slot, aligned alike for guest and host, and none of
+ * them can be private.
+ */
 static bool fits_2m(const struct fault *f)
 {
 	u64 first = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 
 	return !((f->hva >> PAGE_SHIFT ^ f->gfn) & (BIT(ORDER_2M) - 1)) && first >= f->slot.gfn &&
 	       first + BIT(ORDER_2M) <= f->slot.gfn + f->slot.pages &&
-	       !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES);
+	       !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES) && !f->slot.gmem;
 }
 
 /* While the dirty log runs, only pages that are written are to be mapped writable. */
@@ -167,7 +170,7 @@ static u32 build_maps(struct cb_vcpu *v, const struct fault *f, const struct hos
 		maps[0].gfn = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 		maps[0].pfn = ALIGN_DOWN(maps[0].pfn, BIT(ORDER_2M));
 		maps[0].order = ORDER_2M;
-	} else if (!f->fresh && !READ_ONCE(v->vm->inv_count)) {
+	} else if (!f->fresh && !f->slot.gmem && !READ_ONCE(v->vm->inv_count)) {
 		return add_neighbours(v->vm, f, maps, 1);
 	}
 	return 1;
@@ -216,14 +219,15 @@ static int mark_mmio_hole(struct cb_vcpu *v, const struct fault *f)
 	u64 first = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 	const struct cb_slot *s = slots_from(slots, first);
 
-	if (s && s < slots->slot + slots->n && s->gfn < first + BIT(ORDER_2M))
+	if (v->vm->has_private ||
+	    (s && s < slots->slot + slots->n && s->gfn < first + BIT(ORDER_2M)))
 		return mark_mmio(v, f);
 	v->maps[0] = (struct corbel_map){first, 0, ORDER_2M, CORBEL_MAP_MMIO};
 	return map_batch(v, 1);
 }
 
 /* What there is to do without the lock, beside trying again */
-enum { FAULT_IN = 1, TOO_MANY, NO_TABLES };
+enum { FAULT_IN = 1, TOO_MANY, NO_TABLES, NO_PAGE };
 
 /*
  * What the VMM's page tables say stays true while mmu_lock is held and no invalidation of it is in
@@ -262,6 +266,19 @@ static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 	return r;
 }
 
+/* A private frame: none of the VMM's tables says anything of it. */
+static int map_private_locked(struct cb_vcpu *v, const struct fault *f)
+{
+	u64 pfn;
+
+	if (!f->slot.gmem)
+		return -EFAULT;
+	if (!cb_gmem_find(f->slot.gmem, f->slot.gmem_first + f->gfn - f->slot.gfn, &pfn))
+		return NO_PAGE;
+	v->maps[0] = (struct corbel_map){f->gfn, pfn, 0, CORBEL_MAP_EXEC | CORBEL_MAP_WRITE};
+	return map_batch(v, 1);
+}
+
 static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
 {
 	struct cb_vm *vm = v->vm;
@@ -277,19 +294,40 @@ static int map_mmio_locked(struct cb_vcpu *v, const struct fault *f)
 	return r;
 }
 
+/* slots_lock keeps the slot and its file's pages. */
+static int alloc_private(struct cb_vm *vm, u64 gfn)
+{
+	const struct cb_slot *s;
+	int r = 0;
+
+	mutex_lock(&vm->slots_lock);
+	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock)), gfn);
+	if (s && s->gmem)
+		r = cb_gmem_alloc(s->gmem, s->gmem_first + gfn - s->gfn);
+	mutex_unlock(&vm->slots_lock);
+	return r ? r : -EAGAIN;
+}
+
 static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 {
 	struct cb_vm *vm = v->vm;
 	const struct cb_slot *s;
+	bool private;
 	int r;
 
 	spin_lock(&vm->mmu_lock);
 	s = slots_find(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
 		       f->gfn);
-	if (!s) {
-		r = map_mmio_locked(v, f);
+	private = cb_is_private(vm, f->gfn);
+	if (f->gfn >= vm->change_first && f->gfn <= vm->change_last) {
+		r = -EAGAIN;
+	} else if (!s) {
+		r = private ? -EFAULT : map_mmio_locked(v, f);
 	} else if (s->flags & CB_SLOT_DEAD) {
 		r = -EAGAIN;
+	} else if (private) {
+		f->slot = *s;
+		r = map_private_locked(v, f);
 	} else {
 		f->slot = *s;
 		f->hva = s->hva + ((f->gfn - s->gfn) << PAGE_SHIFT);
@@ -303,6 +341,8 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 	spin_unlock(&vm->mmu_lock);
 	if (r == FAULT_IN)
 		return fault_in(vm, f);
+	if (r == NO_PAGE)
+		return alloc_private(vm, f->gfn);
 	/* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
 	if (r == TOO_MANY) {
 		cb_mem_forget_mmio(vm);

@@ -37,6 +37,7 @@
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/kernel.h>
+#include <linux/kvm_para.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -123,6 +124,24 @@ struct kvm_userspace_memory_region2 {
 struct cb_memory_fault { /* in struct kvm_run behind that exit */
 	__u64 flags, gpa, size;
 };
+#ifndef KVM_CAP_GUEST_MEMFD
+#define KVM_CAP_MEMORY_ATTRIBUTES    233
+#define KVM_CAP_GUEST_MEMFD	     234
+#define KVM_CAP_VM_TYPES	     235
+#define KVM_X86_DEFAULT_VM	     0
+#define KVM_X86_SW_PROTECTED_VM	     1
+#define KVM_MEM_GUEST_MEMFD	     (1ul << 2)
+#define KVM_MEMORY_EXIT_FLAG_PRIVATE (1ull << 3)
+#define KVM_MEMORY_ATTRIBUTE_PRIVATE (1ull << 3)
+struct kvm_memory_attributes {
+	__u64 address, size, attributes, flags;
+};
+struct kvm_create_guest_memfd {
+	__u64 size, flags, reserved[6];
+};
+#define KVM_SET_MEMORY_ATTRIBUTES _IOW(KVMIO, 0xd2, struct kvm_memory_attributes)
+#define KVM_CREATE_GUEST_MEMFD	  _IOWR(KVMIO, 0xd4, struct kvm_create_guest_memfd)
+#endif
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
 #define KVM_CAP_PRE_FAULT_MEMORY 236
 struct kvm_pre_fault_memory {
@@ -151,7 +170,9 @@ struct kvm_pre_fault_memory {
 /* struct kvm_nested_state of a guest that runs a guest; on VT-x with room for a shadow VMCS */
 #define CB_NESTED_SVM (sizeof(struct kvm_nested_state) + KVM_STATE_NESTED_SVM_VMCB_SIZE)
 #define CB_NESTED_VMX (sizeof(struct kvm_nested_state) + sizeof(struct kvm_vmx_nested_state_data))
-#define CB_X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+/* KVM_CAP_EXIT_HYPERCALL */
+#define CB_EXIT_HYPERCALLS BIT(KVM_HC_MAP_GPA_RANGE)
+#define CB_X2APIC_API	   (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
 /* what KVM_SET_GUEST_DEBUG takes */
 #define CB_GUEST_DEBUG                                                                             \
@@ -278,6 +299,11 @@ struct cb_vm {
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
 	bool has_devices;		  /* a guest frame is a device's; it stays true */
+	/* gmem.c: KVM_X86_SW_PROTECTED_VM; frames that are private; those that change, under
+	 * mmu_lock */
+	bool has_private;
+	struct maple_tree private;
+	u64 change_first, change_last;
 	bool has_smm; /* there is memory for SMM: under slots_lock; it stays true */
 	struct mmu_notifier notifier;
 	u32 manual_log; /* KVM_DIRTY_LOG_x: reading the dirty log does not clear it */
@@ -397,6 +423,10 @@ void cb_account_take_back(void);
 /* vm.c */
 int cb_vm_create(const struct file *kvm, unsigned long type);
 void cb_vm_put(struct cb_vm *vm);
+static inline void cb_vm_get(struct cb_vm *vm)
+{
+	refcount_inc(&vm->users);
+}
 /* Make the hypervisor's VM, unless it is there. Under vm->lock. */
 int cb_vm_realize(struct cb_vm *vm);
 
@@ -448,6 +478,8 @@ bool cb_has_pmu(void);
 /* MSRs that tell of features: their numbers, and what a new vCPU reads there. */
 long cb_msr_feature_list(struct kvm_msr_list __user *arg);
 long cb_msr_features(struct kvm_msrs __user *arg);
+/* KVM_CAP_SYS_ATTRIBUTES: KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR. -ENXIO: there is none such. */
+long cb_system_attr(const struct kvm_device_attr __user *arg, bool get);
 /*
  * KVM_CAP_SYNC_REGS: take what user space has changed in its page; put there what it wants. Under
  * vcpu->mutex.
@@ -548,7 +580,9 @@ void cb_synic_vm_exit(struct cb_vm *vm);
 /* mem.c */
 int cb_mem_init(struct cb_vm *vm);
 void cb_mem_exit(struct cb_vm *vm);
-int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *r);
+/* Behind that, when nothing is mapped any more. */
+void cb_mem_free(struct cb_vm *vm);
+int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region2 *r);
 /* The hypervisor's VM has been made: its slots' page tables are promised, and vm->id is set. */
 int cb_mem_realize(struct cb_vm *vm, u32 id);
 int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
@@ -572,6 +606,26 @@ void cb_mem_mark_dirty(struct cb_vcpu *v, u64 gpa, u32 len);
 void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages);
 /* The slot of this id, if it has a dirty log. Under slots_lock. */
 const struct cb_slot *cb_mem_logged_slot(struct cb_vm *vm, u32 id);
+
+/* gmem.c */
+int cb_gmem_init(void);
+void cb_gmem_exit(void);
+/* KVM_CREATE_GUEST_MEMFD: the file's descriptor. */
+int cb_gmem_create(struct cb_vm *vm, const struct kvm_create_guest_memfd *c);
+/* The slot, which has its size, gets pages of this file. -EBADF, -EINVAL. Under slots_lock. */
+int cb_gmem_bind(struct cb_vm *vm, struct cb_slot *s, u32 fd, u64 offset);
+void cb_gmem_put(struct cb_gmem *g);
+/* A page of this number; false: it is not there yet. What is found stays under mmu_lock. */
+bool cb_gmem_find(const struct cb_gmem *g, u64 index, u64 *pfn);
+int cb_gmem_alloc(struct cb_gmem *g, u64 index);
+/* KVM_SET_MEMORY_ATTRIBUTES; what a VM, or NULL, any, can have. */
+int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a);
+static inline u64 cb_attributes(const struct cb_vm *vm)
+{
+	return !vm || vm->has_private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0;
+}
+/* Stays so under mmu_lock, but for frames that change. */
+bool cb_is_private(struct cb_vm *vm, u64 gfn);
 
 /* dirty_ring.c */
 /* KVM_CAP_DIRTY_LOG_RING; bytes of each ring. -E2BIG; -EINVAL: no such size, or too late. */

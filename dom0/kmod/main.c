@@ -77,6 +77,7 @@ static const u16 caps_present[] = {
     KVM_CAP_EXCEPTION_PAYLOAD,
     KVM_CAP_X86_TRIPLE_FAULT_EVENT,
     KVM_CAP_VCPU_ATTRIBUTES,
+    KVM_CAP_SYS_ATTRIBUTES,
     KVM_CAP_HYPERV,
     KVM_CAP_HYPERV_VAPIC,
     KVM_CAP_HYPERV_SPIN,
@@ -121,7 +122,13 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	case KVM_CAP_COALESCED_MMIO:
 		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
-		return CB_SPACES;
+		return vm && vm->has_private ? 1 : CB_SPACES;
+	case KVM_CAP_VM_TYPES:
+		return BIT(KVM_X86_DEFAULT_VM) | BIT(KVM_X86_SW_PROTECTED_VM);
+	case KVM_CAP_MEMORY_ATTRIBUTES:
+		return cb_attributes(vm);
+	case KVM_CAP_GUEST_MEMFD:
+		return !!cb_attributes(vm);
 	case KVM_CAP_XSAVE2: /* nothing that is larger, as AMX's tiles */
 		return sizeof(struct kvm_xsave);
 	case KVM_CAP_SYNC_REGS:
@@ -133,6 +140,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	case KVM_CAP_DIRTY_LOG_RING:
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
 		return CB_RING_BYTES;
+	case KVM_CAP_EXIT_HYPERCALL:
+		return CB_EXIT_HYPERCALLS;
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
 	case KVM_CAP_NESTED_STATE:
@@ -192,6 +201,9 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return cb_msr_feature_list(argp);
 	case KVM_GET_MSRS:
 		return cb_msr_features(argp);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+		return cb_system_attr(argp, cmd == KVM_GET_DEVICE_ATTR);
 	}
 	return -ENOTTY;
 }
@@ -314,9 +326,12 @@ static int __init corbel_init(void)
 	r = cb_sysfs_init();
 	if (r)
 		goto out_devctl;
-	r = register_pm_notifier(&sleep_notifier);
+	r = cb_gmem_init();
 	if (r)
 		goto out_sysfs;
+	r = register_pm_notifier(&sleep_notifier);
+	if (r)
+		goto out_gmem;
 	r = register_reboot_notifier(&reboot_notifier);
 	if (r)
 		goto out_notifier;
@@ -337,6 +352,8 @@ out_reboot:
 	unregister_reboot_notifier(&reboot_notifier);
 out_notifier:
 	unregister_pm_notifier(&sleep_notifier);
+out_gmem:
+	cb_gmem_exit();
 out_sysfs:
 	cb_sysfs_exit();
 out_devctl:
@@ -356,6 +373,7 @@ static void __exit corbel_exit(void)
 	cb_idle_exit();
 	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);
+	cb_gmem_exit();
 	cb_sysfs_exit();
 	cb_devctl_exit();
 	if (load_told)

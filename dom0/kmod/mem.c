@@ -225,6 +225,8 @@ int cb_mem_init(struct cb_vm *vm)
 	mutex_init(&vm->slots_lock);
 	spin_lock_init(&vm->mmu_lock);
 	RCU_INIT_POINTER(vm->slots, none);
+	mt_init_flags(&vm->private, MT_FLAGS_USE_RCU);
+	vm->change_first = 1; /* none */
 	vm->notifier.ops = &notifier_ops;
 	r = mmu_notifier_register(&vm->notifier, vm->mm);
 	if (r)
@@ -241,6 +243,17 @@ void cb_mem_exit(struct cb_vm *vm)
 	slots = rcu_dereference_protected(vm->slots, true);
 	for (i = 0; i < slots->n; i++)
 		kvfree(slots->slot[i].lost);
+}
+
+void cb_mem_free(struct cb_vm *vm)
+{
+	struct cb_slots *slots = rcu_dereference_protected(vm->slots, true);
+	u32 i;
+
+	for (i = 0; i < slots->n; i++)
+		cb_gmem_put(slots->slot[i].gmem);
+	kvfree(slots);
+	mtree_destroy(&vm->private);
 }
 
 /* Put a new table in place. Faults under way that looked into the old one start again. */
@@ -351,6 +364,8 @@ static int set_region_locked(struct cb_vm *vm, const struct cb_slot *new)
 		return r ? r : change_slot(vm, new);
 	}
 	if (old.pages) {
+		if (old.gmem || new->gmem) /* can only be removed */
+			return -EINVAL;
 		if (old.hva != new->hva || old.pages != new->pages ||
 		    ((old.flags ^ new->flags) & KVM_MEM_READONLY))
 			return -EINVAL;
@@ -487,12 +502,37 @@ static int set_region(struct cb_vm *vm, struct cb_slot *new)
 }
 
 /* KVM_CAP_MULTI_ADDRESS_SPACE: the space is in the upper half. */
-static bool slot_ok(u32 id)
+static bool slot_ok(const struct cb_vm *vm, u32 id)
 {
-	return (id & 0xffff) < CB_MAX_SLOTS && id >> 16 < CB_SPACES;
+	return (id & 0xffff) < CB_MAX_SLOTS && id >> 16 < (vm->has_private ? 1 : CB_SPACES);
 }
 
-int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region *m)
+/* Of private memory nobody logs what is written, nor is it a ROM. */
+static u32 valid_flags(const struct cb_vm *vm, u32 flags)
+{
+	return vm->has_private && flags & KVM_MEM_GUEST_MEMFD ? KVM_MEM_GUEST_MEMFD : VALID_FLAGS;
+}
+
+/* The same; pages that a slot has of a file come and go with it. */
+static int set_bound_region(struct cb_vm *vm, struct cb_slot *new,
+			    const struct kvm_userspace_memory_region2 *m)
+{
+	const struct cb_slot *s = slots_by_id(rcu_dereference_protected(vm->slots, true), new->id);
+	struct cb_gmem *old = s ? s->gmem : NULL;
+	bool binds = new->pages &&new->flags &KVM_MEM_GUEST_MEMFD;
+	int r = binds ? cb_gmem_bind(vm, new, m->guest_memfd, m->guest_memfd_offset) : 0;
+
+	if (r)
+		return r;
+	r = set_region(vm, new);
+	if (r)
+		cb_gmem_put(new->gmem);
+	else if (!new->pages)
+		cb_gmem_put(old);
+	return r;
+}
+
+int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region2 *m)
 {
 	struct cb_slot s = {
 	    .gfn = m->guest_phys_addr >> PAGE_SHIFT,
@@ -503,7 +543,7 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	};
 	int r;
 
-	if (!slot_ok(m->slot) || (m->flags & ~VALID_FLAGS))
+	if (!slot_ok(vm, m->slot) || m->flags & ~valid_flags(vm, m->flags))
 		return -EINVAL;
 	if ((m->memory_size | m->guest_phys_addr | m->userspace_addr) & ~PAGE_MASK)
 		return -EINVAL;
@@ -517,7 +557,7 @@ int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region
 	mutex_lock(&vm->slots_lock);
 	r = s.gfn & CORBEL_GFN_SMM ? add_smm_locked(vm) : 0;
 	if (!r)
-		r = set_region(vm, &s);
+		r = set_bound_region(vm, &s, m);
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
@@ -638,7 +678,7 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 
 	if (vm->ring_entries)
 		return -ENXIO;
-	if (!slot_ok(log->slot))
+	if (!slot_ok(vm, log->slot))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
 	s = cb_mem_logged_slot(vm, log->slot);
@@ -709,7 +749,7 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 
 	if (vm->ring_entries)
 		return -ENXIO;
-	if (!slot_ok(log->slot) || (log->first_page & 63))
+	if (!slot_ok(vm, log->slot) || (log->first_page & 63))
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
 	s = cb_mem_logged_slot(vm, log->slot);

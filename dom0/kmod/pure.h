@@ -25,6 +25,9 @@ struct cb_slot {
 	u32 flags; /* KVM_MEM_x, CB_SLOT_DEAD */
 	/* a bit a page: unmapped since the dirty log was read; NULL: there is none */
 	unsigned long *lost;
+	/* where its private frames are: pages from gmem_first on; NULL: it can have none */
+	struct cb_gmem *gmem;
+	u64 gmem_first;
 };
 /* is being removed: no new mappings, but notifiers still unmap it */
 #define CB_SLOT_DEAD 0x80000000u

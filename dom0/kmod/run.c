@@ -324,9 +324,12 @@ static void tell_memory_fault(struct cb_vcpu *v, u64 gpa)
 {
 	struct cb_memory_fault __shared *f = (void __shared *)&v->run->hw;
 
+	u64 gfn = gpa >> PAGE_SHIFT & ~CORBEL_GFN_SMM;
+	bool private = cb_is_private(v->vm, gfn);
+
 	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_MEMORY_FAULT);
-	WRITE_ONCE(f->flags, 0);
-	WRITE_ONCE(f->gpa, gpa & PAGE_MASK & ~(CORBEL_GFN_SMM << PAGE_SHIFT));
+	WRITE_ONCE(f->flags, private ? KVM_MEMORY_EXIT_FLAG_PRIVATE : 0);
+	WRITE_ONCE(f->gpa, gfn << PAGE_SHIFT);
 	WRITE_ONCE(f->size, PAGE_SIZE);
 }
 
@@ -343,6 +346,32 @@ static int exit_mem_fault(struct cb_vcpu *v)
 	if (r == -EFAULT)
 		tell_memory_fault(v, gpa);
 	return r ? r : 1;
+}
+
+/* KVM_HC_MAP_GPA_RANGE: the guest wants frames to be private, or shared. */
+static int exit_hypercall(struct cb_vcpu *v)
+{
+	struct corbel_vcpu_page *p = v->page;
+	struct kvm_run __shared *run = v->run;
+	u64 mask = p->hypercall.is_64 ? U64_MAX : U32_MAX;
+	u64 gpa = p->rbx & mask, pages = p->rcx & mask, gfn = gpa >> PAGE_SHIFT;
+	u32 i;
+
+	v->unfinished = true;
+	p->hypercall.result = -KVM_EINVAL;
+	if (gpa & ~PAGE_MASK || gfn + pages <= gfn)
+		return 1;
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_HYPERCALL);
+	WRITE_ONCE(run->hypercall.nr, KVM_HC_MAP_GPA_RANGE);
+	WRITE_ONCE(run->hypercall.args[0], gpa);
+	WRITE_ONCE(run->hypercall.args[1], pages);
+	WRITE_ONCE(run->hypercall.args[2], p->rdx & mask);
+	for (i = 3; i < 6; i++)
+		WRITE_ONCE(run->hypercall.args[i], 0);
+	WRITE_ONCE(run->hypercall.ret, 0);
+	WRITE_ONCE(run->hypercall.longmode, p->hypercall.is_64);
+	v->user_exit = KVM_EXIT_HYPERCALL;
+	return 0;
 }
 
 static int handle_exit(struct cb_vcpu *v)
@@ -386,7 +415,8 @@ static int handle_exit(struct cb_vcpu *v)
 	case CORBEL_EXIT_MSR:
 		return exit_msr(v);
 	case CORBEL_EXIT_HYPERCALL:
-		return cb_hyperv_call(v);
+		return v->page->services & CORBEL_HYPERV_CALLS ? cb_hyperv_call(v)
+							       : exit_hypercall(v);
 	case CORBEL_EXIT_SMM:
 		return cb_smm(v);
 	case CORBEL_EXIT_BROKEN:
@@ -410,6 +440,8 @@ static void take_result(struct cb_vcpu *v)
 		trace_kvm_mmio(CB_MMIO_READ, p->mmio.len, p->mmio.gpa, p->mmio.data);
 	} else if (v->user_exit == KVM_EXIT_X86_RDMSR || v->user_exit == KVM_EXIT_X86_WRMSR) {
 		p->msr.error = !!READ_ONCE(v->run->msr.error);
+	} else if (v->user_exit == KVM_EXIT_HYPERCALL) {
+		p->hypercall.result = READ_ONCE(v->run->hypercall.ret);
 	} else if (v->user_exit == KVM_EXIT_HYPERV) {
 		p->hypercall.result = READ_ONCE(v->run->hyperv.u.hcall.result);
 	}

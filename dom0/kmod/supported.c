@@ -57,6 +57,38 @@ long cb_supported_cpuid(struct kvm_cpuid2 __user *arg)
 	return n < 0 ? n : 0;
 }
 
+/* What XCR0 of a guest may have; ~0: not known. */
+static u64 guest_xcr0(void)
+{
+	struct kvm_cpuid_entry2 *e;
+	void *list;
+	u64 xcr0 = ~0ull;
+	long n = fetch_list(CORBEL_SUPPORTED_CPUID, sizeof(*e), &list), i;
+
+	for (i = 0, e = list; i < n; i++, e++)
+		if (e->function == 0xd && !e->index)
+			xcr0 = (u64)e->edx << 32 | e->eax;
+	kvfree(list);
+	return xcr0;
+}
+
+long cb_system_attr(const struct kvm_device_attr __user *arg, bool get)
+{
+	struct kvm_device_attr a;
+	u64 xcr0;
+
+	if (copy_from_user(&a, arg, sizeof(a)))
+		return -EFAULT;
+	if (a.group || a.attr != KVM_X86_XCOMP_GUEST_SUPP)
+		return -ENXIO;
+	if (!get)
+		return 0;
+	xcr0 = guest_xcr0();
+	if (xcr0 == ~0ull)
+		return -ENOMEM;
+	return put_user(xcr0, (u64 __user *)(unsigned long)a.addr);
+}
+
 /* ---- performance counters ---- */
 
 #define LEAF_PERFMON	0xa

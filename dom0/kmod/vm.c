@@ -93,7 +93,7 @@ static bool vm_free(struct cb_vm *vm)
 	cb_msr_exit(vm);
 	cb_pmu_exit(vm);
 	mmdrop(vm->mm);
-	kvfree(rcu_dereference_protected(vm->slots, true));
+	cb_mem_free(vm);
 	kfree(vm->vcpu);
 	kvfree(vm);
 	return true;
@@ -189,7 +189,9 @@ static int set_boot_cpu(struct cb_vm *vm, unsigned long apic_id)
 	if (apic_id >= CB_MAX_VCPU_ID)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
-	if (!vm->id) {
+	if (vm->max_vcpu_id && apic_id > vm->max_vcpu_id) {
+		r = -EINVAL;
+	} else if (!vm->id) {
 		vm->boot_apic_id = apic_id;
 		r = 0;
 	}
@@ -205,7 +207,7 @@ static int set_max_vcpu_id(struct cb_vm *vm, u64 max)
 	if (max > CB_MAX_VCPU_ID)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
-	if (!vm->max_vcpu_id)
+	if (!vm->max_vcpu_id && vm->boot_apic_id <= max)
 		vm->max_vcpu_id = max;
 	if (vm->max_vcpu_id == max)
 		r = 0;
@@ -283,6 +285,11 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		if (cap.args[0] > 1)
 			return -EINVAL;
 		set_service(vm, CORBEL_KVM_EMULATION_STOPS, cap.args[0]);
+		return 0;
+	case KVM_CAP_EXIT_HYPERCALL:
+		if (cap.args[0] & ~CB_EXIT_HYPERCALLS)
+			return -EINVAL;
+		set_service(vm, CORBEL_KVM_MAP_GPA_RANGE, cap.args[0]);
 		return 0;
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);
@@ -458,26 +465,49 @@ static long vm_irq_ioctl(struct cb_vm *vm, unsigned int cmd, unsigned long arg)
 	return -ENOTTY;
 }
 
-/* There is no guest_memfd, so all that there is is as before. */
+static int set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region __user *arg)
+{
+	struct kvm_userspace_memory_region m;
+
+	if (copy_from_user(&m, arg, sizeof(m)))
+		return -EFAULT;
+	if (m.flags & KVM_MEM_GUEST_MEMFD) /* there is no room for it */
+		return -EINVAL;
+	return cb_mem_set_region(
+	    vm, &(struct kvm_userspace_memory_region2){.slot = m.slot,
+						       .flags = m.flags,
+						       .guest_phys_addr = m.guest_phys_addr,
+						       .memory_size = m.memory_size,
+						       .userspace_addr = m.userspace_addr});
+}
+
 static int set_region2(struct cb_vm *vm, const struct kvm_userspace_memory_region2 __user *arg)
 {
 	struct kvm_userspace_memory_region2 m;
 
 	if (copy_from_user(&m, arg, sizeof(m)))
 		return -EFAULT;
-	return cb_mem_set_region(
-	    vm, &(struct kvm_userspace_memory_region){.slot = m.slot,
-						      .flags = m.flags,
-						      .guest_phys_addr = m.guest_phys_addr,
-						      .memory_size = m.memory_size,
-						      .userspace_addr = m.userspace_addr});
+	return cb_mem_set_region(vm, &m);
+}
+
+static int set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes __user *arg)
+{
+	struct kvm_memory_attributes a;
+
+	return copy_from_user(&a, arg, sizeof(a)) ? -EFAULT : cb_set_attributes(vm, &a);
+}
+
+static int create_gmem(struct cb_vm *vm, const struct kvm_create_guest_memfd __user *arg)
+{
+	struct kvm_create_guest_memfd c;
+
+	return copy_from_user(&c, arg, sizeof(c)) ? -EFAULT : cb_gmem_create(vm, &c);
 }
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct cb_vm *vm = file->private_data;
 	void __user *argp = (void __user *)arg;
-	struct kvm_userspace_memory_region region;
 	struct kvm_coalesced_mmio_zone zone;
 	struct kvm_clear_dirty_log clear;
 	struct kvm_dirty_log log;
@@ -489,13 +519,15 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_CHECK_EXTENSION:
 		return cb_check_extension(vm, arg);
 	case KVM_CREATE_VCPU:
-		return cb_vcpu_create(vm, arg);
+		return arg > U32_MAX ? -EINVAL : cb_vcpu_create(vm, arg);
 	case KVM_SET_USER_MEMORY_REGION:
-		return copy_from_user(&region, argp, sizeof(region))
-			   ? -EFAULT
-			   : cb_mem_set_region(vm, &region);
+		return set_region(vm, argp);
 	case KVM_SET_USER_MEMORY_REGION2:
 		return set_region2(vm, argp);
+	case KVM_SET_MEMORY_ATTRIBUTES:
+		return set_attributes(vm, argp);
+	case KVM_CREATE_GUEST_MEMFD:
+		return create_gmem(vm, argp);
 	case KVM_GET_DIRTY_LOG:
 		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
 							       : cb_mem_dirty_log(vm, &log);
@@ -559,7 +591,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	struct cb_vm *vm;
 	int r;
 
-	if (type)
+	if (type != KVM_X86_DEFAULT_VM && type != KVM_X86_SW_PROTECTED_VM)
 		return -EINVAL;
 	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
@@ -569,6 +601,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	if (r)
 		goto out_free;
 	refcount_set(&vm->users, 1);
+	vm->has_private = type == KVM_X86_SW_PROTECTED_VM;
 	mutex_init(&vm->lock);
 	vm->clock_ns = -(s64)ktime_get_boottime_ns();
 	vm->mm = current->mm;

@@ -83,6 +83,8 @@ static inline void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 		hyperv_hypercall(v, x);
 		return;
 	}
+	if (unlikely(v->services & CORBEL_KVM_MAP_GPA_RANGE) && pv_ask_vmm(v, x))
+		return;
 	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
 	vcpu_step(v, x, x->insn_len);
 	if (hvm->get(v, HVM_CPL))

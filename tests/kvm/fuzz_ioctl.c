@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +29,7 @@
 #include <unistd.h>
 #include "dom0/kmod/devctl.h"
 #include "hv/abi.h"
+#include "gmem.h"
 
 typedef uint8_t u8;
 typedef uint32_t u32;
@@ -206,7 +208,7 @@ static void create(void)
 	int *vm = any_vm(), fd;
 
 	if (below(3) == 0) {
-		fd = count(ioctl(kvm_fd, KVM_CREATE_VM, below(20) ? 0 : number()));
+		fd = count(ioctl(kvm_fd, KVM_CREATE_VM, below(20) ? below(4) == 0 : number()));
 		if (fd < 0)
 			return;
 		if (below(4))
@@ -281,6 +283,36 @@ static void set_memory(void)
 
 	count(
 	    ioctl(*any_vm(), KVM_SET_USER_MEMORY_REGION, pointer(memcpy(scratch, &r, sizeof(r)))));
+}
+
+/* Frames become private, or shared; a file for them comes, has holes, and goes. */
+static void private_memory(void)
+{
+	struct kvm_create_guest_memfd c = {.size = below(8) ? below(5) * 0x40000 : number(),
+					   .flags = below(8) ? 0 : number()};
+	struct kvm_memory_attributes a = {
+	    below(8) ? below(8) * 0x40000 : number(), below(8) ? below(64) * 0x1000 : number(),
+	    below(8) ? below(2) * KVM_MEMORY_ATTRIBUTE_PRIVATE : number(),
+	    below(20) ? 0 : number()};
+	struct kvm_userspace_memory_region2 r = {
+	    .slot = below(4),
+	    .flags = KVM_MEM_GUEST_MEMFD,
+	    .guest_phys_addr = below(4) * 0x80000,
+	    .memory_size = below(5) * 0x40000,
+	    .userspace_addr = (u64)area[below(AREAS)],
+	    .guest_memfd_offset = below(4) ? 0 : number(),
+	};
+	int vm = *any_vm(), fd = count(ioctl(vm, KVM_CREATE_GUEST_MEMFD, &c));
+
+	count(ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &a));
+	if (fd < 0)
+		return;
+	r.guest_memfd = fd;
+	count(ioctl(below(8) ? vm : *any_vm(), KVM_SET_USER_MEMORY_REGION2, &r));
+	count(ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &a));
+	count(fallocate(fd, FALLOC_FL_KEEP_SIZE | (below(2) ? FALLOC_FL_PUNCH_HOLE : 0),
+			below(8) * 0x1000, below(64) * 0x1000));
+	close(fd);
 }
 
 /* The VMM's own memory changes under the guest. */
@@ -854,11 +886,11 @@ static void contend_vm(void)
 {
 	int fd;
 
-	fd = count(ioctl(kvm_fd, KVM_CREATE_VM, 0));
+	fd = count(ioctl(kvm_fd, KVM_CREATE_VM, below(2)));
 	if (fd < 0)
 		return;
 	count(ioctl(fd, KVM_CREATE_IRQCHIP, 0));
-	if (contending % 5 == 3)
+	if (contending % 6 == 3)
 		enable_ring(fd);
 	replace(&vm_fd[0], fd);
 }
@@ -871,13 +903,14 @@ static void contend(void)
 	    {contend_ioeventfd, contend_ioeventfd, contend_event, contend_vcpu},
 	    {contend_slot, contend_memory, contend_vcpu, contend_vcpu},
 	    {contend_slot, rings, contend_vcpu, contend_vcpu},
+	    {contend_slot, private_memory, private_memory, contend_vcpu},
 	    {contend_irqfd, contend_ioeventfd, contend_slot, contend_vcpu},
 	};
 
 	if (below(200) == 0)
 		contend_vm();
 	else
-		ops[contending % 5][below(4)]();
+		ops[contending % 6][below(4)]();
 }
 
 static void *thread(void *arg)
@@ -887,7 +920,7 @@ static void *thread(void *arg)
 	    set_memory, change_memory, fill_code,   set_registers, set_registers, run,
 	    run,	run,	       set_lists,   interrupts,	   interrupts,	  state,
 	    state,	small_calls,   small_calls, any_ioctl,	   corbel,	  msr_filter,
-	    synic,	synic,	       rings};
+	    synic,	synic,	       rings,	    private_memory};
 
 	seed = (u64)arg * 0x9e3779b97f4a7c15ull | 1;
 	scratch = mmap(NULL, SCRATCH + 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -916,7 +949,7 @@ static void child(u64 start, int report)
 		_exit(2);
 	for (u32 i = 0; i < VMS; i++)
 		vm_fd[i] = ioctl(kvm_fd, KVM_CREATE_VM, 0);
-	if (contending % 5 == 3)
+	if (contending % 6 == 3)
 		enable_ring(vm_fd[0]);
 	for (u32 i = 0; i < VCPUS; i++)
 		vcpu_fd[i] = -1;

@@ -216,7 +216,7 @@ void vm_init(struct vm *vm, u32 vcpus, u32 flags)
 	struct kvm_pit_config pit = {0};
 
 	memset(vm, 0, sizeof(*vm));
-	vm->fd = ioctl(kvm, KVM_CREATE_VM, 0);
+	vm->fd = ioctl(kvm, KVM_CREATE_VM, flags & VM_PROTECTED ? 1 : 0);
 	if (vm->fd < 0)
 		fatal("KVM_CREATE_VM: errno %d", errno);
 	vm->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -49,7 +49,7 @@ struct vm {
 	u32 mmio_value; /* last written */
 };
 
-enum { VM_IRQCHIP = 1, VM_PIT = 2, VM_SPLIT = 4 };
+enum { VM_IRQCHIP = 1, VM_PIT = 2, VM_SPLIT = 4, VM_PROTECTED = 8 };
 enum mode { MODE_REAL, MODE_PROT32, MODE_LONG };
 
 /* How vm_run() ended */

@@ -52,7 +52,7 @@ def api():
         m.prompt()
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cpio -id < /dev/vdb && cd', 20)
         before = m.json('corbel info --json')
-        for program in 'api', 'firecracker', 'cloudhv', 'kvmtool', 'debugger', 'msrs', 'dirty', 'ring', 'migrate', 'hyperv', 'synic', 'traced', 'smm', 'crowd':
+        for program in 'api', 'firecracker', 'cloudhv', 'kvmtool', 'debugger', 'msrs', 'dirty', 'ring', 'private', 'migrate', 'hyperv', 'synic', 'traced', 'smm', 'crowd':
             status, out = m.sh(f'/run/t/{program}', 60)
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', what)

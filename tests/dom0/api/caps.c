@@ -68,9 +68,14 @@ static void test_enable_cap(void)
 	check(enable(vm, KVM_CAP_MAX_VCPU_ID, max + 1, 0) == -EINVAL &&
 		  enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 1) == -EINVAL,
 	      "more vCPU ids than there are cannot be asked for");
+	check(!ioctl(vm, KVM_SET_BOOT_CPU_ID, 2) &&
+		  enable(vm, KVM_CAP_MAX_VCPU_ID, 1, 0) == -EINVAL,
+	      "nor fewer than that of the boot CPU");
 	check(!enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) && !enable(vm, KVM_CAP_MAX_VCPU_ID, 2, 0) &&
 		  enable(vm, KVM_CAP_MAX_VCPU_ID, 3, 0) == -EINVAL,
 	      "fewer can, once");
+	check(ioctl(vm, KVM_SET_BOOT_CPU_ID, 3) < 0 && errno == EINVAL,
+	      "and then the boot CPU is none beyond them");
 	check(ioctl(vm, KVM_CREATE_VCPU, 2) < 0 && errno == EINVAL, "and then there are no others");
 	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
 	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
