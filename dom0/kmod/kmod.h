@@ -102,6 +102,12 @@ static inline void shared_write(void __shared *to, const void *from, size_t n)
 #define cb_immediate_exit(run) READ_ONCE((run)->immediate_exit)
 #endif
 
+#ifdef KVM_EXIT_HYPERCALL_LONG_MODE /* the first of the flags */
+#define cb_hypercall_mode(run) ((run)->hypercall.flags)
+#else
+#define cb_hypercall_mode(run) ((run)->hypercall.longmode)
+#endif
+
 #define CB_MAX_SLOTS 509u /* of one address space */
 #define CB_SPACES    2u
 #define CB_SPACE_SMM 1u

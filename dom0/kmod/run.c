@@ -369,7 +369,7 @@ static int exit_hypercall(struct cb_vcpu *v)
 	for (i = 3; i < 6; i++)
 		WRITE_ONCE(run->hypercall.args[i], 0);
 	WRITE_ONCE(run->hypercall.ret, 0);
-	WRITE_ONCE(run->hypercall.longmode, p->hypercall.is_64);
+	WRITE_ONCE(cb_hypercall_mode(run), p->hypercall.is_64);
 	v->user_exit = KVM_EXIT_HYPERCALL;
 	return 0;
 }
