@@ -129,7 +129,7 @@ static long punch_hole(struct cb_gmem *g, u64 first, u64 end)
 	return 0;
 }
 
-static long allocate(struct cb_gmem *g, u64 first, u64 end)
+static long allocate_pages(struct cb_gmem *g, u64 first, u64 end)
 {
 	u64 pfn;
 	int r = 0;
@@ -156,7 +156,7 @@ static long gmem_fallocate(struct file *file, int mode, loff_t offset, loff_t le
 		return -EINVAL;
 	if (mode & FALLOC_FL_PUNCH_HOLE)
 		return punch_hole(file->private_data, first, end);
-	return allocate(file->private_data, first, end);
+	return allocate_pages(file->private_data, first, end);
 }
 
 static int gmem_release(struct inode *inode, struct file *file)

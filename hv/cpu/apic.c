@@ -299,12 +299,13 @@ static void drain_isr(void)
 static void init_lvts(void)
 {
 	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1, thermal;
+	u32 pmi = pmi_open ? VEC_PMI : LVT_MASKED;
 
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
 	apic_write(APIC_LVT_ERROR, VEC_ERROR);
 	if (count > 4)
-		apic_write(APIC_LVT_PERF, pmi_open ? VEC_PMI : LVT_MASKED);
+		apic_write(APIC_LVT_PERF, pmi);
 	if (count > 5) {
 		thermal = apic_read(APIC_LVT_THERMAL);
 		if ((thermal & LVT_MODE) != LVT_MODE_SMI) /* else the firmware is listening */

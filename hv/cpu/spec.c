@@ -37,7 +37,6 @@
 #define DE_CFG_LFENCE BIT(1)
 #define DE_CFG_ZENBLEED                                                                            \
 	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
-#define MSR_INT_PENDING	 0xc0010055 /* BKDG of family 10h, "Interrupt Pending and CMP-Halt" */
 #define INT_PENDING_C1E	 GENMASK(28, 27)
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)

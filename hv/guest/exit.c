@@ -83,7 +83,7 @@ static inline void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 		hyperv_hypercall(v, x);
 		return;
 	}
-	if (unlikely(v->services & CORBEL_KVM_MAP_GPA_RANGE) && pv_ask_vmm(v, x))
+	if (unlikely(v->services & CORBEL_KVM_MAP_GPA_RANGE) && hypercall_is_vmms(v, x))
 		return;
 	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
 	vcpu_step(v, x, x->insn_len);

@@ -46,20 +46,37 @@ static void complete_hypercall(struct vcpu *v)
 	v->gpr[RAX] = result;
 	if (hvm->get(v, HVM_MODE) != EMUL_64) {
 		v->gpr[RAX] = (u32)result;
-		v->gpr[RDX] = result >> 32;
+		if (v->services & CORBEL_HYPERV_CALLS)
+			v->gpr[RDX] = result >> 32;
 	}
 	vcpu_skip(v, v->io.insn_len);
 }
 
-void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x)
+static void stop_for_hypercall(struct vcpu *v, const struct vm_exit *x)
 {
 	BUG_ON(!v->page || v->complete);
-	if (hvm->get(v, HVM_CPL) || !(hvm->get(v, HVM_CR0) & CR0_PE)) {
-		vcpu_inject_exception(v, VEC_UD, false, 0);
-		return;
-	}
 	WRITE_ONCE(v->page->hypercall.is_64, hvm->get(v, HVM_MODE) == EMUL_64);
 	v->io.insn_len = x->insn_len;
 	v->complete = complete_hypercall;
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_HYPERCALL);
+}
+
+void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x)
+{
+	if (hvm->get(v, HVM_CPL) || !(hvm->get(v, HVM_CR0) & CR0_PE))
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+	else
+		stop_for_hypercall(v, x);
+}
+
+bool hypercall_is_vmms(struct vcpu *v, const struct vm_exit *x)
+{
+	u64 nr = v->gpr[RAX];
+
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		nr = (u32)nr;
+	if (nr != HC_MAP_GPA_RANGE || hvm->get(v, HVM_CPL))
+		return false;
+	stop_for_hypercall(v, x);
+	return true;
 }

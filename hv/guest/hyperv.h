@@ -16,6 +16,8 @@
 #define MSR_HYPERV_TPR	  0x40000072
 #define MSR_HYPERV_NUMBER 0x200
 
+#define HC_MAP_GPA_RANGE 12 /* KVM's hypercall: hypercalls.rst */
+
 /* An MSR of Hyper-V's, and the guest may hope to have it. */
 static inline bool hyperv_has_msr(const struct vcpu *v, u32 msr)
 {
@@ -30,3 +32,8 @@ int hyperv_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int hyperv_msr_write(struct vcpu *v, u32 msr, u64 val);
 /* The instruction of CORBEL_HYPERV_CALLS: the module is to answer, in user mode it is #UD. */
 void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x);
+/*
+ * With CORBEL_KVM_MAP_GPA_RANGE: that hypercall of KVM's stops the vCPU as well, and its VMM
+ * answers; false: it is another one.
+ */
+bool hypercall_is_vmms(struct vcpu *v, const struct vm_exit *x);

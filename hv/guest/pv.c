@@ -8,7 +8,6 @@
 #include "hv/cpu/tsc.h"
 #include "hv/emul/insn.h"
 #include "hv/guest/cpuid.h"
-#include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/vcpu.h"
@@ -33,7 +32,6 @@
 #define HC_KICK_CPU	  5
 #define HC_SEND_IPI	  10
 #define HC_SCHED_YIELD	  11
-#define HC_MAP_GPA_RANGE  12
 #define MAX_APIC_ID	  0xffff /* bound for guests' arithmetic */
 
 struct pv_clock { /* struct pvclock_vcpu_time_info */
@@ -474,29 +472,6 @@ static __noinline u64 call_service(struct vcpu *v)
 		ret = -KVM_ENOSYS;
 	}
 	return ret & mask;
-}
-
-static void complete_call(struct vcpu *v)
-{
-	u64 result = READ_ONCE(v->page->hypercall.result);
-
-	v->gpr[RAX] = hvm->get(v, HVM_MODE) == EMUL_64 ? result : (u32)result;
-	vcpu_skip(v, v->io.insn_len);
-}
-
-bool pv_ask_vmm(struct vcpu *v, const struct vm_exit *x)
-{
-	bool is_64 = hvm->get(v, HVM_MODE) == EMUL_64;
-	u64 nr = is_64 ? v->gpr[RAX] : (u32)v->gpr[RAX];
-
-	if (nr != HC_MAP_GPA_RANGE || hvm->get(v, HVM_CPL))
-		return false;
-	BUG_ON(!v->page || v->complete);
-	WRITE_ONCE(v->page->hypercall.is_64, is_64);
-	v->io.insn_len = x->insn_len;
-	v->complete = complete_call;
-	vcpu_exit_to_dom0(v, CORBEL_EXIT_HYPERCALL);
-	return true;
 }
 
 u64 pv_hypercall(struct vcpu *v)

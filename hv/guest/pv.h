@@ -6,7 +6,6 @@
 
 #include "hv/lib/types.h"
 
-struct vm_exit;
 struct vcpu;
 struct vm;
 
@@ -49,8 +48,6 @@ bool pv_allows_msr(const struct vcpu *v, u32 msr);
  * for RAX.
  */
 u64 pv_hypercall(struct vcpu *v);
-/* KVM_HC_MAP_GPA_RANGE, which the VMM answers: CORBEL_EXIT_HYPERCALL; false: it is another. */
-bool pv_ask_vmm(struct vcpu *v, const struct vm_exit *x);
 /*
  * Before an entry, when *_dirty: update the guest's structures. What is not mapped now is written
  * before a later entry: the guest cannot read it without an exit that maps it. What is mapped for

@@ -198,7 +198,7 @@ static inline bool pat_valid(u64 pat)
 #define MSR_TOP_MEM		0xc001001a
 #define MSR_TOP_MEM2		0xc001001d
 #define MSR_NB_CFG		0xc001001f
-#define MSR_INT_PENDING		0xc0010055
+#define MSR_INT_PENDING		0xc0010055 /* BKDG of family 10h, Interrupt Pending and CMP-Halt */
 #define MSR_MMIO_CFG_BASE	0xc0010058
 #define MSR_PSTATE_LIMIT	0xc0010061
 #define MSR_PSTATE_CTL		0xc0010062

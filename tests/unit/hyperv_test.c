@@ -132,8 +132,41 @@ static void test_calls(void)
 	CHECK(injected == VEC_UD && !v.stop_reason, "nor has real mode");
 }
 
+/* KVM_HC_MAP_GPA_RANGE, where its VMM wants it */
+static bool asks_vmm(u64 nr)
+{
+	struct vm_exit x = {.reason = VMEXIT_HYPERCALL, .insn_len = 3};
+
+	v.stop_reason = 0;
+	v.complete = NULL;
+	v.gpr[RAX] = nr;
+	return hypercall_is_vmms(&v, &x);
+}
+
+static void test_asked(void)
+{
+	reset(CORBEL_KVM_MAP_GPA_RANGE, 0);
+	v.gpr[RDX] = 5;
+	CHECK(!asks_vmm(11) && !asks_vmm(12ull | 1ull << 32) && !v.stop_reason,
+	      "no other hypercall of KVM's is the VMM's");
+	regs[HVM_CPL] = 3;
+	CHECK(!asks_vmm(12), "nor one from user mode");
+	regs[HVM_CPL] = 0;
+	CHECK(asks_vmm(12) && v.stop_reason == CORBEL_EXIT_HYPERCALL && page.hypercall.is_64 &&
+		  !v.rip && v.gpr[RAX] == 12,
+	      "the VMM is asked, before the guest goes on");
+	page.hypercall.result = ~0ull - 1;
+	v.complete(&v);
+	CHECK(v.gpr[RAX] == ~0ull - 1 && v.rip == 3, "and what it says is the guest's");
+	regs[HVM_MODE] = EMUL_32;
+	CHECK(asks_vmm(12ull | 1ull << 32) && !page.hypercall.is_64, "also from 32-bit mode");
+	v.complete(&v);
+	CHECK(v.gpr[RAX] == 0xfffffffe && v.gpr[RDX] == 5 && v.rip == 6, "in 32 bits");
+}
+
 int main(void)
 {
+	test_asked();
 	test_msrs();
 	test_calls();
 	return test_end();

@@ -6,7 +6,6 @@
 #include "hv/emul/emul.h"
 #include "hv/cpu/tsc.h"
 #include "hv/emul/walk.h"
-#include "hv/guest/inject.h"
 #include "fake_machine.h"
 
 #define WALL	    0x4b564d00
@@ -16,24 +15,16 @@
 #define POLL	    0x4b564d05
 
 static struct vcpu *const v0 = &fake_vcpu[0], *const v1 = &fake_vcpu[1];
-static u64 mode = EMUL_64, steal_ticks, cpl;
-static u32 skipped;
+static u64 mode = EMUL_64, steal_ticks;
 static u32 ways;
 
 static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 {
-	if (r == HVM_CPL)
-		return cpl;
 	return r == HVM_MODE ? mode : 0;
 }
 
 static const struct hvm_ops fake_hvm_ops = {.get = fake_get};
 const struct hvm_ops *hvm = &fake_hvm_ops;
-
-void vcpu_retire(struct vcpu *v)
-{
-	skipped++;
-}
 
 u64 sched_steal(const struct sched_unit *u, u64 now)
 {
@@ -390,45 +381,6 @@ static void test_hypercalls(void)
 	      "what is not offered is ENOSYS");
 }
 
-/* KVM_HC_MAP_GPA_RANGE, where its VMM wants it */
-static bool asks_vmm(u64 nr)
-{
-	struct vm_exit x = {.reason = VMEXIT_HYPERCALL, .insn_len = 3};
-
-	v0->stop_reason = 0;
-	v0->complete = NULL;
-	v0->gpr[RAX] = nr;
-	return pv_ask_vmm(v0, &x);
-}
-
-static void test_asked(void)
-{
-	struct corbel_vcpu_page page = {.hypercall.result = 0};
-
-	fake_reset(NULL);
-	v0->page = &page;
-	v0->rip = 0;
-	CHECK(!asks_vmm(11) && !asks_vmm(12ull | 1ull << 32) && !v0->stop_reason,
-	      "no other is the VMM's");
-	cpl = 3;
-	CHECK(!asks_vmm(12), "nor one from user mode");
-	cpl = 0;
-	CHECK(asks_vmm(12) && v0->stop_reason == CORBEL_EXIT_HYPERCALL && page.hypercall.is_64 &&
-		  !skipped && v0->gpr[RAX] == 12,
-	      "the VMM is asked, before the guest goes on");
-	page.hypercall.result = ~0ull - 1;
-	v0->complete(v0);
-	CHECK(v0->gpr[RAX] == ~0ull - 1 && v0->rip == 3 && skipped == 1,
-	      "and what it says is the guest's");
-	mode = EMUL_32;
-	CHECK(asks_vmm(12ull | 1ull << 32) && !page.hypercall.is_64, "also from 32-bit mode");
-	v0->complete(v0);
-	CHECK(v0->gpr[RAX] == 0xfffffffe && v0->rip == 6 && skipped == 2, "in 32 bits");
-	mode = EMUL_64;
-	v0->page = NULL;
-	v0->complete = NULL;
-}
-
 /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 static void test_enforced(void)
 {
@@ -505,7 +457,6 @@ int main(void)
 	test_wall_clock();
 	test_steal();
 	test_hypercalls();
-	test_asked();
 	test_enforced();
 	test_msrs();
 	return test_end();
