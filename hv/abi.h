@@ -587,7 +587,7 @@ struct corbel_doorbell {
 	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read")				\
 	X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") X(CR_ACCESS, "cr-access")		\
 	X(DR_ACCESS, "dr-access")								\
-	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
+	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(UNDEFINED, "undefined")		\
 	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
 	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(PAUSE, "pause")				\
 	X(BUS_LOCK, "bus-lock") X(NOTIFY, "notify") X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")

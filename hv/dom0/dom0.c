@@ -163,13 +163,12 @@ void dom0_create(void)
 			boot_fail(
 			    "cannot create dom0's vCPU %u (error %d); give more memory with hvmem=",
 			    i, (int)number);
-		cpuid_set_default(v);
 		v->sched.inside = event_load(v->index);
-		if (i == 0) {
-			BUG_ON(!hvm->borrow(v));
+		BUG_ON(!hvm->borrow(v));
+		cpuid_set_default(v);
+		if (i == 0)
 			set_boot_state(v, &entry);
-			hvm->give_back(v);
-		}
+		hvm->give_back(v);
 	}
 	log_info("dom0: %u vCPUs, entry %lx", n, entry.rip);
 	for (u32 i = 0; i < n; i++)

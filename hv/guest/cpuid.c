@@ -4,6 +4,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/spec.h"
 #include "hv/guest/quirks.h"
+#include "hv/guest/rights.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -450,6 +451,7 @@ static void note_rights(struct vcpu *v)
 	v->rights.efer |= v->rights.svm ? EFER_SVME : 0;
 	v->rights.tsc_aux = has_rdtscp && (edx & CPUID_X1D_RDTSCP || seven->ecx & CPUID_7C_RDPID);
 	v->rights.xss = has_xsaves && xsaves->eax & CPUID_D1A_XSAVES;
+	v->rights.insns = insns_shown(one, seven, xsaves, extended);
 	pmu_note_rights(v, one, find_leaf(v, pmu_leaf(v->vm->is_dom0), 0) ?: &none, extended);
 }
 
@@ -517,6 +519,7 @@ int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 		memcpy(v->cpuid, e, n * sizeof(*e));
 	v->cpuid_count = n;
 	index_table(v);
+	hvm->set(v, HVM_INSNS, v->rights.insns);
 	return 0;
 }
 
@@ -534,6 +537,7 @@ void cpuid_set_default(struct vcpu *v)
 {
 	v->cpuid_count = cpuid_offered(v->cpuid, v);
 	index_table(v);
+	hvm->set(v, HVM_INSNS, v->rights.insns);
 }
 
 static inline void give_leaf(struct vcpu *v, const struct corbel_cpuid *e)

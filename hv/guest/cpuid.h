@@ -12,14 +12,15 @@ extern bool leaks_x87;	/* XRSTOR may leave FIP, FDP and FOP of who was there bef
 extern bool has_xsaves; /* and IA32_XSS, of which nothing may be set */
 /* Execute CPUID for the running vCPU: RAX, RBX, RCX, RDX. */
 void cpuid_emulate(struct vcpu *v);
-/* A VMM's table. -E2BIG; -EINVAL: another one than that with which the guest has run. */
+/* A VMM's table, for a vCPU that is borrowed. -E2BIG; -EINVAL: another one than that with which the
+ * guest has run. */
 int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n);
 /*
  * The table as the vCPU, which is loaded or borrowed, is shown it now; out has room for
  * VCPU_MAX_CPUID. Returns the number of entries.
  */
 u32 cpuid_get(struct vcpu *v, struct corbel_cpuid *out);
-/* dom0's table: this machine's CPU by the allow list. */
+/* dom0's table, likewise: this machine's CPU by the allow list. */
 void cpuid_set_default(struct vcpu *v);
 /*
  * All that may be offered to guests, or is shown to a vCPU of dom0; VCPU_MAX_CPUID entries at most.

@@ -242,7 +242,7 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 	case VMEXIT_VMX_SVM_INSN:
 		hvm->nested->insn(v, x);
 		break;
-	case VMEXIT_MWAIT:
+	case VMEXIT_UNDEFINED:
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 		break;
 	case VMEXIT_TASK_SWITCH:

@@ -115,8 +115,20 @@ enum hvm_reg {
 	HVM_MODE /* enum emul_mode */,
 	HVM_SHADOW /* interrupt shadow */,
 	HVM_NMI_MASK /* v->nmi_masked, which is not set otherwise */,
-	HVM_PERF_GLOBAL /* IA32_PERF_GLOBAL_CTRL, set only, with HVM_CAP_PERF_CTRL */
+	HVM_PERF_GLOBAL, /* IA32_PERF_GLOBAL_CTRL, set only, with HVM_CAP_PERF_CTRL */
+	HVM_INSNS	 /* INSN_x of v->rights, set only */
 };
+
+/*
+ * Instructions that the hardware can keep from a guest which is not shown them: bits of HVM_INSNS.
+ * VT-x has all of them, RDTSCP and RDPID together; AMD-V RDTSCP and INVPCID.
+ */
+#define INSN_RDTSCP  BIT(0)
+#define INSN_RDPID   BIT(1)
+#define INSN_INVPCID BIT(2)
+#define INSN_XSAVES  BIT(3)
+#define INSN_RDRAND  BIT(4)
+#define INSN_RDSEED  BIT(5)
 
 /* What linear addresses mean now, and which instruction comes next */
 struct hvm_paging {
@@ -294,6 +306,7 @@ struct nested_limits {
 	u64 addr_bits;	   /* bits of physical addresses */
 	bool mode;	   /* the guest's own: paging (AMD-V), long mode (VT-x) */
 	const u64 *hidden; /* VT-x: NESTED_CAPS of them, what its VMM hides */
+	u32 denied;	   /* VT-x: secondary controls of what its CPUID does not show */
 };
 
 struct hvm_ops {

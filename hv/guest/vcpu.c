@@ -171,7 +171,6 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	v->user_irq = -1;
 	v->pat = PAT_RESET;
 	v->tsc_khz = tsc_khz;
-	cpuid_set(v, NULL, 0);
 	v->stopped = is_dom0 ? 0 : VCPU_STOPPED;
 	if (!is_dom0 && (ret = share_pages(v)))
 		goto fail_free;
@@ -191,6 +190,7 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	if (is_dom0)
 		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
 	BUG_ON(v->index >= VM_VCPUS || !hvm->borrow(v));
+	cpuid_set(v, NULL, 0);
 	vcpu_reset(v, false);
 	if (!is_dom0) /* whose TSC is the machine's */
 		msr_write(v, MSR_TSC, 0, true);
@@ -323,6 +323,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->spec_ctrl = v->feature_control = 0;
 	}
 	hvm->vcpu_reset(v, init);
+	hvm->set(v, HVM_INSNS, v->rights.insns);
 	if (v->in_smm)
 		vcpu_set_smm(v, false);
 	reset_registers(v, cr0 | CR0_ET);

@@ -141,6 +141,7 @@ struct vcpu {
 	u64 arch_hidden; /* what its VMM hides of ARCH_CAPABILITIES */
 	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
 		u64 cr4, efer, xcr0, spec_ctrl;
+		u32 insns; /* INSN_x */
 		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm, vmx;
 	} rights;
 	bool guest_mode, nested_paging; /* struct nested_ops */

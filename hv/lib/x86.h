@@ -149,6 +149,7 @@ static inline bool pat_valid(u64 pat)
 #define MSR_MTRR_DEF_TYPE   0x2ff
 #define MSR_VMX_BASIC	    0x480 /* and on: hv/vmx/caps.h */
 #define MSR_VMX_VMCS_ENUM   0x48a
+#define MSR_VMX_PROC2	    0x48b
 #define MSR_VMX_LAST	    0x491
 #define MSR_TSC_DEADLINE    0x6e0
 #define MSR_EFER	    0xc0000080

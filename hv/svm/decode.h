@@ -10,7 +10,7 @@ struct svm_simple_exit {
 	u8 reason;
 	u8 len; /* of the plain instruction; used where the CPU gives no next RIP */
 };
-#define SVM_SIMPLE_EXITS 0x90
+#define SVM_SIMPLE_EXITS (SVM_EXIT_INVPCID + 1)
 extern const struct svm_simple_exit svm_simple_exits[SVM_SIMPLE_EXITS];
 
 /* The others. */

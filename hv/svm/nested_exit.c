@@ -144,6 +144,8 @@ static int wants_exit(struct vcpu *v, const struct vm_exit *x, u32 code)
 		return 0;
 	if (code == SVM_EXIT_VINTR && n->ours.int3 & SVM_INT3_VINTR)
 		return 0;
+	if (code == SVM_EXIT_RDTSCP && n->ours.int4 & SVM_INT4_RDTSCP) /* it has none */
+		return 0;
 	/* a debugger's, or the step behind an IRET that opens NMIs */
 	if ((svm_of(v)->watch & WATCH_DEBUG || x->reason == VMEXIT_NMI_WINDOW) &&
 	    (code == SVM_EXIT_EXCEPTION + VEC_DB || code == SVM_EXIT_EXCEPTION + VEC_BP))

@@ -47,7 +47,7 @@ u64 svm_get(struct vcpu *v, enum hvm_reg r)
 		return m->int_state & SVM_INT_SHADOW;
 	case HVM_NMI_MASK:
 		return v->nmi_masked;
-	case HVM_PERF_GLOBAL:
+	default:
 		break;
 	}
 	return 0;
@@ -78,6 +78,17 @@ static void set_cr0(struct vcpu *v, u64 val)
 	if ((m->efer | s->hidden_lme) & EFER_LME && val & CR0_PG)
 		m->efer |= EFER_LMA;
 	svm_flush_asid(v);
+}
+
+/* What is not there exits, as undefined. */
+static void set_insns(struct vmcb *m, u64 insns)
+{
+	m->int4 &= ~SVM_INT4_RDTSCP;
+	m->int5 &= ~SVM_INT5_INVPCID;
+	if (!(insns & INSN_RDTSCP))
+		m->int4 |= SVM_INT4_RDTSCP;
+	if (!(insns & INSN_INVPCID))
+		m->int5 |= SVM_INT5_INVPCID;
 }
 
 void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
@@ -119,6 +130,9 @@ void svm_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		break;
 	case HVM_NMI_MASK:
 		svm_mask_nmi(v, val);
+		break;
+	case HVM_INSNS:
+		set_insns(m, val);
 		break;
 	default:
 		break;

@@ -166,7 +166,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	    .cr_write = BIT(4),
 	    .exceptions = HVM_OUR_EXCEPTIONS,
 	    .int3 = (u32)~SVM_INT3_ALLOWED,
-	    .int4 = SVM_INT4_ALL & ~SVM_INT4_ALLOWED,
+	    .int4 = (SVM_INT4_ALL & ~SVM_INT4_ALLOWED) | SVM_INT4_RDPRU,
 	    .pause_threshold = pause_threshold,
 	    .pause_count = pause_count,
 	    .iopm = virt_to_hpa(vm->io_map).v,

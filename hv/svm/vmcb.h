@@ -36,6 +36,8 @@
 #define SVM_INT4_ICEBP	 BIT(8)
 #define SVM_INT4_WBINVD	 BIT(9) /* allowed to dom0 only */
 #define SVM_INT4_ALLOWED (SVM_INT4_RDTSCP | SVM_INT4_ICEBP)
+#define SVM_INT4_RDPRU	 BIT(14) /* not asked for by guests, as word 5; none is shown it */
+#define SVM_INT5_INVPCID BIT(2)
 
 /* TLB_CONTROL */
 #define SVM_TLB_NONE	   0
@@ -86,10 +88,13 @@
 #define SVM_EXIT_STGI	     0x084
 #define SVM_EXIT_CLGI	     0x085
 #define SVM_EXIT_SKINIT	     0x086
+#define SVM_EXIT_RDTSCP	     0x087
 #define SVM_EXIT_WBINVD	     0x089
 #define SVM_EXIT_MONITOR     0x08a
 #define SVM_EXIT_MWAIT_ARMED 0x08c
 #define SVM_EXIT_XSETBV	     0x08d
+#define SVM_EXIT_RDPRU	     0x08e
+#define SVM_EXIT_INVPCID     0x0a2
 #define SVM_EXIT_NPF	     0x400
 #define SVM_EXIT_INVALID     0xffffffffu
 

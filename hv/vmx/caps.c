@@ -4,6 +4,7 @@
  * Capabilities".
  */
 #include "hv/vmx/caps.h"
+#include "hv/guest/hvm.h"
 #include "hv/vmx/vmcs.h"
 
 struct vmx_controls vmx_ctl;
@@ -56,6 +57,9 @@ static const struct wanted {
     {W_PROC2, PROC2_INVPCID, "invpcid"},
     {W_PROC2, PROC2_WBINVD, "wbinvd-exit"},
     {W_PROC2, PROC2_ENCLS, "encls-exit"},
+    {W_PROC2, PROC2_ENCLV, "enclv-exit"},
+    {W_PROC2, PROC2_RDRAND, "rdrand-exit"},
+    {W_PROC2, PROC2_RDSEED, "rdseed-exit"},
     {W_PROC2, PROC2_XSAVES, "xsaves"},
     {W_PROC2, PROC2_TSC_SCALE, "tsc-scale"},
     {W_PROC2, PROC2_PAUSE, "pause-loop"},
@@ -140,6 +144,28 @@ const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const c
 	c->proc &= ~(PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_MOV_DR);
 	c->entry &= ~ENTRY_GUEST_64;
 	return NULL;
+}
+
+/* By the control the guest has the instruction; or exits: that exits, and is undefined. */
+static const struct {
+	u32 control, insns;
+	bool exits;
+} by_control[] = {
+    {PROC2_RDTSCP, INSN_RDTSCP | INSN_RDPID},
+    {PROC2_INVPCID, INSN_INVPCID},
+    {PROC2_XSAVES, INSN_XSAVES},
+    {PROC2_RDRAND, INSN_RDRAND, true},
+    {PROC2_RDSEED, INSN_RDSEED, true},
+};
+
+u32 vmx_proc2_for(u32 proc2, u64 insns)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(by_control); i++) {
+		proc2 |= vmx_ctl.proc2 & by_control[i].control;
+		if (!(insns & by_control[i].insns) != by_control[i].exits)
+			proc2 &= ~by_control[i].control;
+	}
+	return proc2;
 }
 
 /* Flags of EPT_VPID_CAP that the choice stands on */

@@ -45,6 +45,12 @@ struct vmx_controls {
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *out);
 
+/*
+ * Secondary controls, those of vmx_ctl for instructions as a guest with these, INSN_x, is to have
+ * them.
+ */
+u32 vmx_proc2_for(u32 proc2, u64 insns);
+
 /* Can a CPU with these MSRs run what the boot CPU, whose they are, has chosen for all? */
 bool vmx_controls_fit(const struct vmx_msrs *m, const struct vmx_msrs *boot,
 		      const struct vmx_controls *c);

@@ -5,7 +5,7 @@
 
 /* 0 is what is not listed, and VMEXIT_INTR, which the first check below picks out. */
 _Static_assert(!VMEXIT_INTR, "no other reason is lost in it");
-const u8 vmx_plain_exits[EXIT_NOTIFY + 1] = {
+const u8 vmx_plain_exits[EXIT_WRMSR_IMM + 1] = {
     [EXIT_TRIPLE_FAULT] = VMEXIT_SHUTDOWN,
     [EXIT_INIT] = VMEXIT_INIT,
     [EXIT_INTR_WINDOW] = VMEXIT_IRQ_WINDOW,
@@ -19,8 +19,8 @@ const u8 vmx_plain_exits[EXIT_NOTIFY + 1] = {
     [EXIT_VMCLEAR... EXIT_VMXON] = VMEXIT_VMX_SVM_INSN,
     [EXIT_RDMSR] = VMEXIT_MSR_READ,
     [EXIT_WRMSR] = VMEXIT_MSR_WRITE,
-    [EXIT_MWAIT] = VMEXIT_MWAIT,
-    [EXIT_MONITOR] = VMEXIT_MWAIT,
+    [EXIT_MWAIT] = VMEXIT_UNDEFINED,
+    [EXIT_MONITOR] = VMEXIT_UNDEFINED,
     [EXIT_PAUSE] = VMEXIT_PAUSE,
     [EXIT_TPR] = VMEXIT_IRQ_WINDOW,
     [EXIT_EOI] = VMEXIT_EOI,
@@ -31,6 +31,11 @@ const u8 vmx_plain_exits[EXIT_NOTIFY + 1] = {
     [EXIT_APIC_WRITE] = VMEXIT_APIC_WRITE,
     [EXIT_ENCLS] = VMEXIT_VMX_SVM_INSN,
     [EXIT_BUS_LOCK] = VMEXIT_BUS_LOCK,
+    [EXIT_RDRAND] = VMEXIT_UNDEFINED,
+    [EXIT_RDSEED] = VMEXIT_UNDEFINED,
+    [EXIT_ENCLV] = VMEXIT_UNDEFINED,
+    [EXIT_SEAMCALL... EXIT_TDCALL] = VMEXIT_UNDEFINED,
+    [EXIT_RDMSR_IMM... EXIT_WRMSR_IMM] = VMEXIT_UNDEFINED,
     [EXIT_NOTIFY] = VMEXIT_NOTIFY,
 };
 

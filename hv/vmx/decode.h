@@ -24,7 +24,7 @@ static inline void vmx_decode_ept(u64 qual, u64 gpa, struct vm_exit *x)
 }
 
 /* The neutral reasons of those that need no decoding */
-extern const u8 vmx_plain_exits[EXIT_NOTIFY + 1];
+extern const u8 vmx_plain_exits[EXIT_WRMSR_IMM + 1];
 /*
  * Of those, instructions: their length is all there is to know, and no event can have been under
  * delivery when they exit.

@@ -289,10 +289,9 @@ static u32 insn_invalidate(struct vcpu *v, bool ept)
 static u32 launch_or_resume(struct vcpu *v, bool launch)
 {
 	struct vmx_nested *n = vmx_nested(v);
-	struct nested_limits limits = nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
+	struct nested_limits limits = vmx_nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
 	u32 refused;
 
-	limits.hidden = n->hidden;
 	if (n->current == NOWHERE)
 		return NO_VMCS;
 	if (vmx_of(v)->shadow & SHADOW_MOV_SS)

@@ -49,6 +49,21 @@ static inline struct vmx_nested *vmx_nested(struct vcpu *v)
 	return (struct vmx_nested *)v->shadow;
 }
 
+/* Secondary controls that it is not offered, for its CPUID lacks what they are for */
+static inline u32 vmx_denied(struct vcpu *v)
+{
+	return vmx_ctl.proc2 & ~vmx_of(v)->proc2;
+}
+
+static inline struct nested_limits vmx_nested_limits(struct vcpu *v, bool is_long)
+{
+	struct nested_limits l = nested_limits(v, is_long);
+
+	l.hidden = vmx_nested(v)->hidden;
+	l.denied = vmx_denied(v);
+	return l;
+}
+
 static inline u64 vmx_get12(struct vcpu *v, u32 field)
 {
 	return vmcs12_get(&vmx_nested(v)->vmcs12, field);

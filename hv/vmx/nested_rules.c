@@ -156,13 +156,15 @@ u32 vmcs12_its_proc2(const struct vmcs12 *m)
 	return proc_of(m) & PROC_SECONDARY ? vmcs12_get(m, VMCS_PROC2_CONTROLS) : 0;
 }
 
-static bool controls_fit(const struct vmcs12 *m, const u64 *hidden)
+static bool controls_fit(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	for (u32 i = 0; i < W_NR; i++) {
 		u32 val = i == W_PROC2 ? vmcs12_its_proc2(m) : vmcs12_get(m, words[i].field);
 		u32 may = words[i].offered | words[i].fixed;
 
-		may &= ~(hidden[i == W_PROC2 ? CAP_PROC2 : CAP_TRUE + i] >> 32);
+		may &= ~(l->hidden[i == W_PROC2 ? CAP_PROC2 : CAP_TRUE + i] >> 32);
+		if (i == W_PROC2)
+			may &= ~l->denied;
 		if (~val & words[i].fixed_true || val & ~may)
 			return false;
 	}
@@ -212,7 +214,7 @@ static bool controls_valid(const struct vmcs12 *m, const struct nested_limits *l
 {
 	u32 pin = pin_of(m), proc = proc_of(m), proc2 = vmcs12_its_proc2(m);
 
-	if (!controls_fit(m, l->hidden) || vmcs12_get(m, VMCS_CR3_TARGETS) || !event_valid(m))
+	if (!controls_fit(m, l) || vmcs12_get(m, VMCS_CR3_TARGETS) || !event_valid(m))
 		return false;
 	if ((pin & PIN_VNMI && !(pin & PIN_NMI)) || (proc & PROC_NMI_WINDOW && !(pin & PIN_VNMI)))
 		return false;
@@ -383,8 +385,9 @@ static const u32 by_proc[] = {
 /* The hypervisor's own, or the machine's */
 #define OUR_EXITS                                                                                  \
 	(BIT(EXIT_EXT_INTR) | BIT(EXIT_INIT) | BIT(EXIT_IO_SMI) | BIT(EXIT_SMI) |                  \
-	 BIT(EXIT_ENTRY_MC) | BIT(EXIT_TPR) | BIT(EXIT_EOI) | BIT(EXIT_EPT_VIOLATION) |            \
-	 BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_TIMER) | BIT(EXIT_APIC_WRITE) | BIT(EXIT_ENCLS))
+	 BIT(EXIT_ENTRY_MC) | BIT(EXIT_TPR) | BIT(EXIT_RDRAND) | BIT(EXIT_RDSEED) |                \
+	 BIT(EXIT_EOI) | BIT(EXIT_EPT_VIOLATION) | BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_TIMER) |     \
+	 BIT(EXIT_APIC_WRITE) | BIT(EXIT_ENCLS))
 
 bool vmcs12_wants_exception(const struct vmcs12 *m, u8 vector, u32 error)
 {

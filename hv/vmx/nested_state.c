@@ -60,8 +60,7 @@ int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	    !places_valid(v, in))
 		return -EINVAL;
 	memcpy(&m, in->vmcb, sizeof(in->vmcb));
-	limits = nested_limits(v, vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64);
-	limits.hidden = n->hidden;
+	limits = vmx_nested_limits(v, vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64);
 	if (in->vmcb_pa != NOWHERE && m.revision != VMCS12_REVISION)
 		return -EINVAL;
 	if (in->flags &&

@@ -135,6 +135,16 @@ void vmx_set_tsc(struct vcpu *v)
 		vmcs_write64(VMCS_TSC_MULTIPLIER, v->tsc_mul ?: BIT(HVM_TSC_MUL_FRAC));
 }
 
+static void set_insns(struct vmx_vcpu *s, u64 insns)
+{
+	u32 now;
+
+	s->proc2 = now = vmx_proc2_for(s->proc2, insns);
+	if (!s->direct)
+		now &= ~PROC2_DIRECT;
+	vmcs_write32(VMCS_PROC2_CONTROLS, now);
+}
+
 void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
 	struct vmx_vcpu *s = vmx_current(v);
@@ -175,6 +185,9 @@ void vmx_set(struct vcpu *v, enum hvm_reg r, u64 val)
 		return;
 	case HVM_PERF_GLOBAL:
 		vmcs_write64(VMCS_GUEST_PERF_GLOBAL, val);
+		return;
+	case HVM_INSNS:
+		set_insns(s, val);
 		return;
 	case HVM_NMI_MASK:
 		v->nmi_masked = val;
@@ -332,6 +345,8 @@ static int get_vmx_cap(struct vcpu *v, u32 msr, u64 *val)
 
 	if (nested_cap(msr, v->rights.cr4, val))
 		return -ENOENT;
+	if (n == MSR_VMX_PROC2 - MSR_VMX_BASIC)
+		*val &= ~((u64)vmx_denied(v) << 32);
 	*val &= ~vmx_nested(v)->hidden[n - 1 < 4 ? n + NESTED_CAPS - 5 : n];
 	return 0;
 }

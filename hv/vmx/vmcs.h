@@ -25,7 +25,8 @@ struct vcpu;
 	X(ENTRY_MSR_LOAD, 0x200a) X(TSC_OFFSET, 0x2010) X(VIRTUAL_APIC, 0x2012)			\
 	X(POSTED_DESCRIPTOR, 0x2016) X(EPTP, 0x201a) X(EOI_EXIT0, 0x201c) X(EOI_EXIT1, 0x201e)	\
 	X(EOI_EXIT2, 0x2020) X(EOI_EXIT3, 0x2022) X(XSS_BITMAP, 0x202c)				\
-	X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(GUEST_PHYSICAL, 0x2400)		\
+	X(ENCLS_BITMAP, 0x202e) X(TSC_MULTIPLIER, 0x2032) X(ENCLV_BITMAP, 0x2036)		\
+	X(GUEST_PHYSICAL, 0x2400)								\
 	X(LINK_POINTER, 0x2800) X(GUEST_DEBUGCTL, 0x2802) X(GUEST_PAT, 0x2804)			\
 	X(GUEST_EFER, 0x2806) X(GUEST_PDPTE0, 0x280a) X(GUEST_PDPTE1, 0x280c)			\
 	X(GUEST_PDPTE2, 0x280e) X(GUEST_PDPTE3, 0x2810) X(HOST_PAT, 0x2c00)			\
@@ -159,10 +160,13 @@ refused:
 /* on while the guest is in x2APIC mode */
 #define PROC2_DIRECT	(PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
 #define PROC2_PAUSE	BIT(10) /* PAUSE-loop exiting */
+#define PROC2_RDRAND	BIT(11) /* exits */
 #define PROC2_INVPCID	BIT(12)
 #define PROC2_ENCLS	BIT(15)
+#define PROC2_RDSEED	BIT(16) /* exits */
 #define PROC2_XSAVES	BIT(20)
 #define PROC2_TSC_SCALE BIT(25)
+#define PROC2_ENCLV	BIT(28)
 #define PROC2_BUS_LOCK	BIT(30) /* exits behind locked accesses that need the bus */
 #define PROC2_NOTIFY	BIT(31) /* exits where no event could be delivered for long */
 
@@ -244,10 +248,18 @@ enum {
 	EXIT_WBINVD = 54,
 	EXIT_XSETBV = 55,
 	EXIT_APIC_WRITE = 56,
+	EXIT_RDRAND = 57,
 	EXIT_INVPCID = 58,
 	EXIT_ENCLS = 60,
+	EXIT_RDSEED = 61,
+	EXIT_ENCLV = 70,
 	EXIT_BUS_LOCK = 74,
 	EXIT_NOTIFY = 75,
+	/* these two, of a CPU with TDX, and the next, with the MSR in the instruction, always */
+	EXIT_SEAMCALL = 76,
+	EXIT_TDCALL = 77,
+	EXIT_RDMSR_IMM = 84,
+	EXIT_WRMSR_IMM = 85,
 };
 
 /* Exit qualification of CR accesses, I/O, task switches, EPT violations */

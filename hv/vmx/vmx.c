@@ -292,6 +292,8 @@ static void init_controls(struct vcpu *v)
 		vmcs_write16(VMCS_VPID, vmx_vpid(v));
 	if (s->proc2 & PROC2_ENCLS)
 		vmcs_write64(VMCS_ENCLS_BITMAP, ~0ull);
+	if (s->proc2 & PROC2_ENCLV)
+		vmcs_write64(VMCS_ENCLV_BITMAP, ~0ull);
 	if (s->proc2 & PROC2_XSAVES)
 		vmcs_write64(VMCS_XSS_BITMAP, 0);
 	if (s->proc2 & PROC2_PAUSE) {

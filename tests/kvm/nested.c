@@ -28,20 +28,12 @@ static const u8 set_svme[] = {
 static void without(bool hide)
 {
 	struct vm vm;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[128];
-	} c = {.head.nent = 128};
 	struct kvm_regs r;
 	enum end end;
 
 	vm_init(&vm, 1, 0);
-	ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c);
-	for (u32 i = 0; i < c.head.nent; i++)
-		if (c.entry[i].function == 0x80000001)
-			c.entry[i].ecx &= ~4u;
 	if (hide)
-		cpu_ioctl(&vm, 0, KVM_SET_CPUID2, &c);
+		cpu_hide(&vm, 0, &(struct feature){0x80000001, 0, 2, 4}, 1);
 	cpu_setup(&vm, 0, MODE_LONG, payload_start, 0, 0);
 	memcpy(vm.ram + DATA, set_svme, sizeof(set_svme));
 	cpu_get_regs(&vm, 0, &r);

@@ -189,13 +189,57 @@ int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg)
 	return r < 0 ? -errno : r;
 }
 
+struct cpuid_table {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 entry[128];
+};
+
+static struct cpuid_table supported_cpuid(void)
+{
+	struct cpuid_table t = {.head.nent = 128};
+
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &t) < 0)
+		fatal("KVM_GET_SUPPORTED_CPUID: errno %d", errno);
+	return t;
+}
+
+static u32 *cpuid_word(struct cpuid_table *t, const struct feature *f)
+{
+	for (u32 i = 0; i < t->head.nent; i++) {
+		struct kvm_cpuid_entry2 *e = &t->entry[i];
+
+		if (e->function == f->leaf && e->index == f->sub)
+			return (u32 *[]){&e->eax, &e->ebx, &e->ecx, &e->edx}[f->reg];
+	}
+	return NULL;
+}
+
+bool cpu_is_shown(const struct feature *f)
+{
+	struct cpuid_table t = supported_cpuid();
+	u32 *word = cpuid_word(&t, f);
+
+	return word && *word & f->bits;
+}
+
+void cpu_hide(struct vm *vm, u32 cpu, const struct feature *f, u32 count)
+{
+	struct cpuid_table t = supported_cpuid();
+
+	for (u32 i = 0; i < count; i++) {
+		u32 *word = cpuid_word(&t, &f[i]);
+
+		if (word)
+			*word &= ~f[i].bits;
+	}
+	if (cpu_ioctl(vm, cpu, KVM_SET_CPUID2, &t))
+		fatal("KVM_SET_CPUID2");
+}
+
 void vm_add_cpu(struct vm *vm)
 {
 	u32 i = vm->vcpus++;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[128];
-	} c = {.head.nent = 128};
+	struct cpuid_table c = supported_cpuid();
 	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 
 	vm->cpu_fd[i] = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)i);
@@ -204,8 +248,7 @@ void vm_add_cpu(struct vm *vm)
 	vm->run[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd[i], 0);
 	if (vm->run[i] == MAP_FAILED)
 		fatal("mmap of vCPU %u: errno %d", i, errno);
-	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c) < 0 ||
-	    ioctl(vm->cpu_fd[i], KVM_SET_CPUID2, &c) < 0)
+	if (ioctl(vm->cpu_fd[i], KVM_SET_CPUID2, &c) < 0)
 		fatal("KVM_SET_CPUID2: errno %d", errno);
 }
 

@@ -100,6 +100,14 @@ void cpu_get_regs(struct vm *vm, u32 cpu, struct kvm_regs *r);
 void cpu_set_regs(struct vm *vm, u32 cpu, const struct kvm_regs *r);
 /* Segments of a program in ring 3 */
 void sregs_set_user(struct kvm_sregs *s);
+/* Bits of a word of CPUID: reg 0 is EAX, 3 EDX */
+struct feature {
+	u32 leaf, sub, reg, bits;
+};
+/* Has KVM_GET_SUPPORTED_CPUID any of them? */
+bool cpu_is_shown(const struct feature *f);
+/* The vCPU, which has not run, gets all of that but these. */
+void cpu_hide(struct vm *vm, u32 cpu, const struct feature *f, u32 count);
 int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg);
 int vm_ioctl(struct vm *vm, unsigned long what, void *arg);
 int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val);

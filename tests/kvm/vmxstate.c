@@ -115,6 +115,7 @@ static void write_table(struct vm *vm, const struct kvm_sregs *s, u32 proc)
 	field(0x6c14, STACK_TOP(0));
 	field(0x6c16, L1_EXIT);
 	field(~0ull, 0);
+	next -= 2;
 }
 
 static u64 get_msr(struct vm *vm, u32 index)
@@ -189,6 +190,29 @@ static void test_msrs(void)
 	vm_free(&vm);
 }
 
+/* RDTSCP and RDPID; INVPCID */
+static void test_rights(void)
+{
+	static const struct feature none[] = {
+	    {0x80000001, 0, 3, 1u << 27}, {7, 0, 2, 1u << 22}, {7, 0, 1, 1u << 10}};
+	u64 by = (1ull << 3 | 1ull << 12) << 32;
+	struct vm vm;
+	u64 all;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	all = get_msr(&vm, PROC2);
+	cpu_hide(&vm, 0, none, 3);
+	ok(all & by && get_msr(&vm, PROC2) == (all & ~by),
+	   "VMX: controls for instructions that CPUID lacks are not offered (%lx)", all & by);
+	ok(set_msr(&vm, 0, PROC2, all) == 1 && !(get_msr(&vm, PROC2) & by),
+	   "VMX: nor when the VMM writes them");
+	prepare(&vm, PROC_MIN | 1u << 31);
+	field(0x401e, 1 << 3);
+	field(~0ull, 0);
+	ok(ends_with(&vm, 1, 7, 7), "VMX: and VMLAUNCH refuses them");
+	vm_free(&vm);
+}
+
 struct nested_state {
 	struct kvm_nested_state head;
 	u8 vmcs[0x2000];
@@ -254,6 +278,7 @@ int main(void)
 {
 	open_kvm();
 	test_msrs();
+	test_rights();
 	test_move();
 	return failures != 0;
 }

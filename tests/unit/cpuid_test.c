@@ -1,7 +1,7 @@
 /*
- * links: hv/guest/cpuid.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c hv/guest/lapic_regs.c
- * hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/cpu/tsc.c hv/lib/scale.c -no-pie
- * hv/guest/mce.c tests/unit/rest.c
+ * links: hv/guest/cpuid.c hv/guest/rights.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c
+ * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/cpu/tsc.c
+ * hv/lib/scale.c -no-pie hv/guest/mce.c tests/unit/rest.c
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -100,6 +100,7 @@ static int fake_msr_get(struct vcpu *v, u32 msr, u64 *val)
 
 static u64 fake_cr0, fake_cr4, fake_efer;
 static u32 reached; /* values that the back end got */
+static u64 insns;   /* the last HVM_INSNS */
 
 static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 {
@@ -110,6 +111,8 @@ static u64 fake_get(struct vcpu *v, enum hvm_reg r)
 
 static void fake_set(struct vcpu *v, enum hvm_reg r, u64 val)
 {
+	if (r == HVM_INSNS)
+		insns = val;
 	reached++;
 }
 
@@ -483,6 +486,41 @@ static u32 width(void)
 	return 0;
 }
 
+/* Instructions that the back end is to keep from a guest which is not shown them. */
+static void test_insns(void)
+{
+	static const struct {
+		const char *name;
+		u32 leaf, sub, reg, bits;
+		u64 insn;
+	} all[] = {
+	    {"RDTSCP", 0x80000001, 0, EDX, CPUID_X1D_RDTSCP, INSN_RDTSCP},
+	    {"RDPID", 7, 0, ECX, CPUID_7C_RDPID, INSN_RDPID},
+	    {"INVPCID", 7, 0, EBX, CPUID_7B_INVPCID, INSN_INVPCID},
+	    {"XSAVES", 0xd, 1, EAX, CPUID_D1A_XSAVES, INSN_XSAVES},
+	    {"XSAVE, and so XSAVES", 1, 0, ECX, CPUID_1C_XSAVE, INSN_XSAVES},
+	    {"RDRAND", 1, 0, ECX, CPUID_1C_RDRAND, INSN_RDRAND},
+	    {"RDSEED", 7, 0, EBX, CPUID_7B_RDSEED, INSN_RDSEED},
+	};
+
+	make_cpu(0);
+	to_dom0();
+	CHECK(insns == GENMASK(5, 0), "dom0 has the instructions that it is shown");
+	cpuid_set(v, NULL, 0);
+	CHECK(!insns, "without CPUID a vCPU has none");
+	to_guest();
+	CHECK(insns == GENMASK(5, 0), "a guest has those that it is shown");
+	for (u32 i = 0; i < ARRAY_SIZE(all); i++) {
+		for (u32 at = 0; at < count; at++)
+			if (table[at].function == all[i].leaf && table[at].index == all[i].sub)
+				*(&table[at].eax + all[i].reg) &= ~all[i].bits;
+		cpuid_set(v, table, count);
+		CHECK(insns == (GENMASK(5, 0) & ~all[i].insn), "and not %s without its bit",
+		      all[i].name);
+		count = cpuid_offered(table, NULL);
+	}
+}
+
 /* Features whose state nobody switches or whose register is refused, by name. */
 static void test_absent(void)
 {
@@ -722,6 +760,7 @@ int main(void)
 	test_x87_leak();
 	test_caches();
 	test_absent();
+	test_insns();
 	test_topology();
 	test_ospke();
 	test_msrs();

@@ -341,6 +341,11 @@ static void does_vmmcall(struct vmcb *m)
 	m->exitcode = SVM_EXIT_VMMCALL;
 }
 
+static void does_rdtscp(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_RDTSCP;
+}
+
 static void test_intercepts(void)
 {
 	struct vmcb_exits ours, want;
@@ -391,7 +396,16 @@ static void test_intercepts(void)
 	      "what it has asked for is written to its VMCB, and it goes on behind VMRUN");
 	run_to(NULL);
 	CHECK(!memcmp(&exits_seen, &ours, sizeof(ours)), "its own entries are as before");
+	svm_set(&vcpu, HVM_INSNS, 0);
 	in->int3 = SVM_INT3_MSRS;
+	in->int4 |= SVM_INT4_RDTSCP;
+	insn(SVM_EXIT_VMRUN);
+	CHECK(run_to(does_rdtscp).reason == VMEXIT_UNDEFINED && vcpu.guest_mode,
+	      "RDTSCP that the guest is not shown is undefined, and none of its intercepts");
+	svm_set(&vcpu, HVM_INSNS, INSN_RDTSCP);
+	CHECK(run_to(does_rdtscp).reason == VMEXIT_IRQ_WINDOW && !vcpu.guest_mode &&
+		  in->exitcode == SVM_EXIT_RDTSCP,
+	      "and else it is");
 	insn(SVM_EXIT_VMRUN);
 	run_to(NULL);
 	CHECK(msrpm_seen != virt_to_hpa(guest.msr_map).v &&

@@ -78,8 +78,8 @@ static struct vmcb *fresh(bool is_dom0)
 /*
  * APM "Layout of VMCB". A guest does without an exit: CR reads, CR2, CR3 and CR8 writes, TS and MP
  * of CR0, debug registers, all exceptions but #DB, #UD, #AC, #MC; SMI; descriptor tables, TR, LDTR;
- * RDTSC; PUSHF, POPF; RSM; IRET; INT n; PAUSE; INVLPG; RDTSCP; ICEBP. dom0 besides:
- * WBINVD.
+ * RDTSC; PUSHF, POPF; RSM; IRET; INT n; PAUSE; INVLPG; RDTSCP and INVPCID by its CPUID; ICEBP. dom0
+ * besides: WBINVD.
  */
 static void test_intercepts(void)
 {
@@ -91,9 +91,15 @@ static void test_intercepts(void)
 	      "exceptions: #DB, #UD, #AC, #MC");
 	CHECK(m->int3 == 0xfd44802b, "word 3: INTR, NMI, INIT, CR0, RDPMC, CPUID, INVD, HLT, "
 				     "INVLPGA, ports, MSRs, task switches, freeze, shutdown");
-	CHECK(m->int4 == 0x3e7f,
-	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV");
+	CHECK(m->int4 == 0x7e7f,
+	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV, RDPRU");
 	CHECK(m->int5 == 0, "word 5 is later CPUs'");
+	svm_set(&vcpu, HVM_INSNS, 0);
+	CHECK(m->int4 == 0x7eff && m->int5 == BIT(2), "RDTSCP and INVPCID by HVM_INSNS");
+	svm_set(&vcpu, HVM_INSNS, INSN_RDTSCP);
+	CHECK(m->int4 == 0x7e7f && m->int5 == BIT(2), "RDTSCP alone");
+	svm_set(&vcpu, HVM_INSNS, INSN_INVPCID | INSN_RDPID);
+	CHECK(m->int4 == 0x7eff && m->int5 == 0, "INVPCID alone");
 	CHECK(m->np_control == SVM_NP_ENABLE && m->ncr3 == 0x5000, "nested paging by the VM's map");
 	CHECK(m->iopm == 0x6000 && m->msrpm == 0xa000, "ports and MSRs by the VM's bitmaps");
 	CHECK(m->vintr == SVM_V_INTR_MASKING && !m->virt_ext && !m->clean,
@@ -111,7 +117,7 @@ static void test_intercepts(void)
 	      "where SMIs would be served in the guest, they exit");
 	quirks = 0;
 	m = fresh(true);
-	CHECK(m->int4 == (0x3e7f & ~BIT(9)) && m->int3 == 0xfd44802b, "dom0's: WBINVD does not");
+	CHECK(m->int4 == (0x7e7f & ~BIT(9)) && m->int3 == 0xfd44802b, "dom0's: WBINVD does not");
 }
 
 /* Two bits an MSR from the start of the part. */
@@ -253,6 +259,8 @@ static void test_cr0(void)
 {
 	struct vmcb *m = fresh(false);
 	u64 off = CR0_CD | CR0_NW, on = CR0_PG | CR0_PE | CR0_ET;
+	/* RDTSCP, MONITOR, MWAIT, RDPRU, INVPCID */
+	static const u32 undefined[] = {0x87, 0x8a, 0x8b, 0x8c, 0x8e, 0xa2};
 	struct vm_exit x;
 
 	svm_set(&vcpu, HVM_CR0, off | CR0_ET);
@@ -278,6 +286,11 @@ static void test_cr0(void)
 	m->exitcode = 0;
 	svm_decode_exit(m, true, &x);
 	CHECK(x.reason == VMEXIT_CR_ACCESS && x.cr.cr == 0 && !x.cr.write, "0 is a read");
+	for (u32 i = 0; i < ARRAY_SIZE(undefined); i++) {
+		m->exitcode = undefined[i];
+		svm_decode_exit(m, true, &x);
+		CHECK(x.reason == VMEXIT_UNDEFINED, "exit %x: as if there were none", undefined[i]);
+	}
 }
 
 static void at_iret(struct vmcb *m)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hv/vmx/caps.h"
+#include "hv/guest/hvm.h"
 #include "hv/vmx/vmcs.h"
 #include "test.h"
 
@@ -178,17 +179,49 @@ static void test_words(void)
 			 BIT(28) | BIT(29) | BIT(31)),
 	      "processor: TSC offset, HLT, MWAIT, RDPMC, TPR shadow, ports, MSRs, MONITOR (%x)",
 	      c.proc);
-	CHECK(c.proc2 == (BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
-			  BIT(10) | BIT(12) | BIT(15) | BIT(20) | BIT(25) | BIT(30) | BIT(31)),
-	      "secondary: EPT, RDTSCP, x2APIC, VPID, WBINVD, unrestricted, APIC registers, "
-	      "interrupt delivery, PAUSE loops, INVPCID, ENCLS, XSAVES, TSC scaling, bus locks, "
-	      "notification (%x)",
-	      c.proc2);
+	CHECK(
+	    c.proc2 == (BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
+			BIT(10) | BIT(11) | BIT(12) | BIT(15) | BIT(16) | BIT(20) | BIT(25) |
+			BIT(28) | BIT(30) | BIT(31)),
+	    "secondary: EPT, RDTSCP, x2APIC, VPID, WBINVD, unrestricted, APIC registers, "
+	    "interrupt delivery, PAUSE loops, RDRAND, INVPCID, ENCLS, RDSEED, XSAVES, TSC scaling, "
+	    "ENCLV, bus locks, "
+	    "notification (%x)",
+	    c.proc2);
 	CHECK(c.exit ==
 		  (0x36dfb | BIT(2) | BIT(9) | BIT(12) | BIT(15) | BIT(19) | BIT(20) | BIT(21)),
 	      "exits: debug, 64 bits, counters, interrupts acknowledged, PAT, EFER (%x)", c.exit);
 	CHECK(c.entry == (0x11fb | BIT(2) | BIT(13) | BIT(14) | BIT(15)),
 	      "entries: debug, counters, PAT, EFER (%x)", c.entry);
+}
+
+/* What a guest's CPUID does not show: INSN_x, by bits of the secondary controls. */
+static void test_insns(void)
+{
+	static const struct {
+		u64 insns;
+		u32 on;
+	} want[] = {
+	    {0, BIT(11) | BIT(16)},
+	    {INSN_RDTSCP, BIT(3) | BIT(11) | BIT(16)},
+	    {INSN_RDPID, BIT(3) | BIT(11) | BIT(16)},
+	    {INSN_INVPCID, BIT(12) | BIT(11) | BIT(16)},
+	    {INSN_XSAVES, BIT(20) | BIT(11) | BIT(16)},
+	    {INSN_RDRAND, BIT(16)},
+	    {INSN_RDSEED, BIT(11)},
+	    {GENMASK(5, 0), BIT(3) | BIT(12) | BIT(20)},
+	};
+	u32 all = BIT(3) | BIT(11) | BIT(12) | BIT(16) | BIT(20), others = ~all & 0xdeadbeef;
+
+	for (u32 i = 0; i < ARRAY_SIZE(want); i++) {
+		vmx_ctl.proc2 = ~0u;
+		CHECK(vmx_proc2_for(others, want[i].insns) == (others | want[i].on) &&
+			  vmx_proc2_for(others | all, want[i].insns) == (others | want[i].on),
+		      "instructions %lx: %x", want[i].insns, want[i].on);
+		vmx_ctl.proc2 = ~all;
+		CHECK(vmx_proc2_for(others, want[i].insns) == others,
+		      "where the CPU has no such controls none is set");
+	}
 }
 
 /* Of two kinds of CPU in one machine those are left out that cannot do what was chosen. */
@@ -394,6 +427,7 @@ int main(void)
 {
 	test_models();
 	test_words();
+	test_insns();
 	test_fit();
 	test_fallbacks();
 	test_posting();

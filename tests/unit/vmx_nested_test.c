@@ -721,6 +721,34 @@ static void test_hidden(void)
 	end();
 }
 
+/* Controls for instructions that the guest's CPUID does not show */
+static void test_denied(void)
+{
+	u32 both = PROC2_RDTSCP | PROC2_INVPCID;
+
+	begin_on();
+	vmx_set(&vcpu, HVM_INSNS, INSN_RDTSCP | INSN_INVPCID);
+	CHECK((vmcs[VMCS_PROC2_CONTROLS] & both) == both && cap_has(11, IN_HIGH(both)),
+	      "instructions that are shown are the guest's, and offered to its guests");
+	vmx_set(&vcpu, HVM_INSNS, INSN_INVPCID);
+	CHECK((vmcs[VMCS_PROC2_CONTROLS] & both) == PROC2_INVPCID &&
+		  !cap_has(11, IN_HIGH(PROC2_RDTSCP)) && cap_has(11, IN_HIGH(PROC2_INVPCID)),
+	      "one that is not, is not");
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_SECONDARY);
+	put12(VMCS_PROC2_CONTROLS, both);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(failed() && !vcpu.guest_mode, "its control fails the entry");
+	put12(VMCS_PROC2_CONTROLS, PROC2_INVPCID);
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(NULL);
+	CHECK(vcpu.guest_mode && (seen[VMCS_PROC2_CONTROLS] & both) == PROC2_INVPCID,
+	      "and the others are the nested guest's");
+	vmx_set(&vcpu, HVM_INSNS, 0);
+	run_to(NULL);
+	CHECK(!(seen[VMCS_PROC2_CONTROLS] & both), "which never has what its host has not");
+	end();
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -733,5 +761,6 @@ int main(void)
 	test_areas();
 	test_state();
 	test_hidden();
+	test_denied();
 	return test_end();
 }
