@@ -403,8 +403,9 @@ struct corbel_vcpu_page {
 		uint64_t code;	 /* the hardware's */
 		uint64_t rip, rax, rcx;
 	} exit;
+	uint64_t quirks; /* module -> hypervisor, at any time: CORBEL_QUIRK_x that are off */
 };
-CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
 #define CORBEL_MODE_IF	  1u
 #define CORBEL_MODE_GUEST 2u	  /* it runs a guest of its own */
 #define CORBEL_NOT_TRACED (~0ull) /* exit.reason; from the module, which has it changed */
@@ -419,6 +420,11 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 288);
 #define CORBEL_KVM_NO_PLATFORM_INFO 32u
 #define CORBEL_KVM_EMULATION_STOPS  64u	 /* a program that cannot be emulated: no #UD */
 #define CORBEL_KVM_MAP_GPA_RANGE    128u /* that hypercall of KVM's stops it */
+#define CORBEL_QUIRK_LINT0	    1u	/* as KVM_X86_QUIRK_x; off: the PIC waits for LINT0 */
+#define CORBEL_QUIRK_LAPIC_HOLE	    4u	/* off: in x2APIC mode that page is the VMM's */
+#define CORBEL_QUIRK_NO_MWAIT	    16u /* off: CPUID has MWAIT as MISC_ENABLE has */
+#define CORBEL_QUIRK_HYPERCALL	    32u /* off: the other vendor's instruction is undefined */
+#define CORBEL_QUIRK_MWAIT	    64u /* off: MWAIT is undefined where CPUID lacks it */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {
@@ -587,10 +593,11 @@ struct corbel_doorbell {
 	X(HYPERCALL, "hypercall") X(IO, "io") X(MSR_READ, "msr-read")				\
 	X(MSR_WRITE, "msr-write") X(P2M_FAULT, "p2m-fault") X(CR_ACCESS, "cr-access")		\
 	X(DR_ACCESS, "dr-access")								\
-	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(UNDEFINED, "undefined")		\
+	X(WBINVD, "wbinvd") X(XSETBV, "xsetbv") X(RDPMC, "rdpmc") X(MWAIT, "mwait")		\
 	X(VMX_SVM_INSN, "virt-insn") X(TASK_SWITCH, "task-switch")				\
 	X(APIC_WRITE, "apic-write") X(EOI, "eoi") X(PAUSE, "pause")				\
-	X(BUS_LOCK, "bus-lock") X(NOTIFY, "notify") X(ENTRY_FAIL, "entry-fail") X(OTHER, "other")
+	X(BUS_LOCK, "bus-lock") X(NOTIFY, "notify") X(ENTRY_FAIL, "entry-fail")			\
+	X(UNDEFINED, "undefined") X(OTHER, "other")
 /* clang-format on */
 
 #endif

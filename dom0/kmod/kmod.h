@@ -171,6 +171,12 @@ struct kvm_pre_fault_memory {
 /* what KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 can be enabled with */
 #define CB_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
+/* KVM_X86_QUIRK_x that can be off; SLOT_ZAP_ALL, of newer kernels, always is */
+#define CB_QUIRK_SLOTS 128u
+#define CB_QUIRKS                                                                                  \
+	(CORBEL_QUIRK_LINT0 | CORBEL_QUIRK_LAPIC_HOLE | CORBEL_QUIRK_NO_MWAIT |                    \
+	 CORBEL_QUIRK_HYPERCALL | CORBEL_QUIRK_MWAIT | CB_QUIRK_SLOTS)
+
 /* what KVM_CAP_X2APIC_API can be enabled with */
 #define CB_CLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
 /* struct kvm_nested_state of a guest that runs a guest; on VT-x with room for a shadow VMCS */
@@ -288,6 +294,7 @@ struct cb_vm {
 	/* what has been enabled */
 	bool exception_payload, triple_fault_event;
 	u8 services;	/* CORBEL_KVM_NO_PLATFORM_INFO, EMULATION_STOPS; under lock */
+	u32 quirks;	/* KVM_X86_QUIRK_x that are off; under lock */
 	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
 	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
 

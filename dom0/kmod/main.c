@@ -142,6 +142,10 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_RING_BYTES;
 	case KVM_CAP_EXIT_HYPERCALL:
 		return CB_EXIT_HYPERCALLS;
+	case KVM_CAP_DISABLE_QUIRKS:
+		return 1;
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return CB_QUIRKS;
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
 	case KVM_CAP_NESTED_STATE:

@@ -334,6 +334,9 @@ static int vcpu_create(struct cb_vcpu *v)
 		return r;
 	}
 	v->number = number;
+	v->page->quirks = v->vm->quirks;
+	if (v->page->quirks & CORBEL_QUIRK_LINT0) /* it has begun with */
+		cb_state_set(v, CORBEL_STATE_RESET, 0);
 	cb_event_add_vcpu(v);
 	return 0;
 }

@@ -248,6 +248,21 @@ static void set_service(struct cb_vm *vm, u8 service, bool on)
 	mutex_unlock(&vm->lock);
 }
 
+/* Unlike KVM_CAP_DISABLE_QUIRKS of KVM this takes none that stays. */
+static int disable_quirks(struct cb_vm *vm, u64 quirks)
+{
+	u32 i;
+
+	if (quirks & ~(u64)CB_QUIRKS)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	vm->quirks = quirks;
+	for (i = 0; i < vm->vcpus; i++)
+		WRITE_ONCE(vm->vcpu[i]->page->quirks, quirks);
+	mutex_unlock(&vm->lock);
+	return 0;
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
@@ -291,6 +306,9 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 			return -EINVAL;
 		set_service(vm, CORBEL_KVM_MAP_GPA_RANGE, cap.args[0]);
 		return 0;
+	case KVM_CAP_DISABLE_QUIRKS:
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return disable_quirks(vm, cap.args[0]);
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);
 	}

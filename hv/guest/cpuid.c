@@ -481,13 +481,15 @@ static void index_table(struct vcpu *v)
 }
 
 /* Without what apply_state() sets. */
-static struct corbel_cpuid without_state(const struct corbel_cpuid *e)
+static struct corbel_cpuid without_state(const struct vcpu *v, const struct corbel_cpuid *e)
 {
 	struct corbel_cpuid r = *e;
 
 	r.flags &= CPUID_INDEXED;
 	if (r.function == 1) {
 		r.ecx &= ~CPUID_1C_OSXSAVE;
+		if (vcpu_lacks_quirk(v, CORBEL_QUIRK_NO_MWAIT))
+			r.ecx &= ~CPUID_1C_MONITOR;
 		r.edx &= ~CPUID_1D_APIC;
 	} else if (r.function == 7) {
 		r.ecx &= ~CPUID_7C_OSPKE;
@@ -500,7 +502,8 @@ static struct corbel_cpuid without_state(const struct corbel_cpuid *e)
 static bool is_same_table(const struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 {
 	for (u32 i = 0; i < n && n == v->cpuid_count; i++) {
-		struct corbel_cpuid is = without_state(&v->cpuid[i]), wanted = without_state(&e[i]);
+		struct corbel_cpuid is = without_state(v, &v->cpuid[i]);
+		struct corbel_cpuid wanted = without_state(v, &e[i]);
 
 		if (memcmp(&is, &wanted, sizeof(is)))
 			return false;
@@ -518,6 +521,7 @@ int cpuid_set(struct vcpu *v, const struct corbel_cpuid *e, u32 n)
 	if (n)
 		memcpy(v->cpuid, e, n * sizeof(*e));
 	v->cpuid_count = n;
+	cpuid_follow_mwait(v);
 	index_table(v);
 	hvm->set(v, HVM_INSNS, v->rights.insns);
 	return 0;

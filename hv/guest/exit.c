@@ -174,9 +174,10 @@ static void handle_ud(struct vcpu *v)
 		guest_access_failed(v, ret, &f);
 	else if (plain && i->opcode == OP_RSM && v->in_smm)
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_SMM);
-	else if (plain && is_hypercall(i) && !v->guest_mode)
+	else if (plain && is_hypercall(i) && !v->guest_mode &&
+		 !vcpu_lacks_quirk(v, CORBEL_QUIRK_HYPERCALL))
 		handle_hypercall(v, &call);
-	else if (!plain || !is_hypercall(i) || !hvm->nested->hypercall(v))
+	else if (!plain || !is_hypercall(i) || !v->guest_mode || !hvm->nested->hypercall(v))
 		vcpu_inject_exception(v, VEC_UD, false, 0);
 }
 
@@ -212,6 +213,16 @@ static void not_handled(struct vcpu *v, const struct vm_exit *x)
 	}
 }
 
+/* MONITOR, too. As in KVM a guest waits for nothing. */
+static void handle_mwait(struct vcpu *v, const struct vm_exit *x)
+{
+	if (v->vm->is_dom0 ||
+	    (vcpu_lacks_quirk(v, CORBEL_QUIRK_MWAIT) && !cpuid_shows(v, CPUID_1C_MONITOR)))
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+	else
+		vcpu_skip(v, x->insn_len);
+}
+
 /* What guests do seldom, and what they may not do. */
 static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 {
@@ -241,6 +252,9 @@ static __noinline void handle_rest(struct vcpu *v, const struct vm_exit *x)
 		break;
 	case VMEXIT_VMX_SVM_INSN:
 		hvm->nested->insn(v, x);
+		break;
+	case VMEXIT_MWAIT:
+		handle_mwait(v, x);
 		break;
 	case VMEXIT_UNDEFINED:
 		vcpu_inject_exception(v, VEC_UD, false, 0);

@@ -309,7 +309,7 @@ static void reset_registers(struct vcpu *v)
 	for (i = 0; i < LVT_NR; i++)
 		l->lvt[i] = LVT_MASKED;
 	/* As firmware leaves it and KVM starts it: the PIC reaches the boot CPU without set-up. */
-	if (l->base & APIC_BASE_BSP)
+	if (l->base & APIC_BASE_BSP && !vcpu_lacks_quirk(v, CORBEL_QUIRK_LINT0))
 		l->lvt[LVT_LINT0] = LVT_MODE_EXTINT;
 	l->pv_eoi = 0;
 	l->pv_eoi_pending = false;

@@ -34,6 +34,12 @@ static bool is_lapic_page(const struct vcpu *v, u64 at)
 	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
 }
 
+/* The page of a LAPIC in x2APIC mode is nothing, unless the VMM wants what is there. */
+static bool is_no_hole(const struct vcpu *v)
+{
+	return v->lapic.base & APIC_BASE_X2APIC && vcpu_lacks_quirk(v, CORBEL_QUIRK_LAPIC_HOLE);
+}
+
 bool mmio_is_device(const struct vcpu *v, u64 at, const struct pt_leaf *leaf, bool write)
 {
 	return is_lapic_page(v, at) || guest_has_device(leaf, write);
@@ -168,7 +174,7 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 		}
 		return true;
 	}
-	if (at_lapic_base(v, st->mmio_gpa)) {
+	if (at_lapic_base(v, st->mmio_gpa) && !is_no_hole(v)) {
 		if (!write)
 			st->mmio_data = ~0ull;
 		return true;

@@ -9,6 +9,7 @@
 #include "hv/guest/hyperv.h"
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/lapic_timer.h"
+#include "hv/guest/rights.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
@@ -372,6 +373,8 @@ static __noinline int write_other(struct vcpu *v, u32 msr, u64 val, bool host)
 		if (!stored_valid(v, msr, val, host))
 			return -EINVAL;
 		*slot = val;
+		if (msr == MSR_MISC_ENABLE)
+			cpuid_follow_mwait(v);
 		return 0;
 	}
 	if (msr != MSR_DEBUGCTL)

@@ -22,3 +22,17 @@ u32 insns_shown(const struct corbel_cpuid *one, const struct corbel_cpuid *seven
 			insns |= all[i].insn;
 	return insns;
 }
+
+#define MISC_MWAIT BIT(18)
+
+void cpuid_follow_mwait(struct vcpu *v)
+{
+	if (!vcpu_lacks_quirk(v, CORBEL_QUIRK_NO_MWAIT))
+		return;
+	for (u32 i = 0; i < v->cpuid_count; i++)
+		if (v->cpuid[i].function == 1) {
+			v->cpuid[i].ecx &= ~CPUID_1C_MONITOR;
+			if (v->misc_enable & MISC_MWAIT)
+				v->cpuid[i].ecx |= CPUID_1C_MONITOR;
+		}
+}

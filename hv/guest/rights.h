@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What a guest has or lacks by its CPUID. */
+/* What a guest has or lacks by its CPUID, and CPUID by what it has. */
 #pragma once
 
 #include "hv/guest/vcpu.h"
@@ -10,3 +10,5 @@
  */
 u32 insns_shown(const struct corbel_cpuid *one, const struct corbel_cpuid *seven,
 		const struct corbel_cpuid *xsaves, const struct corbel_cpuid *extended);
+/* MISC_ENABLE has changed, or is to be followed: CORBEL_QUIRK_NO_MWAIT */
+void cpuid_follow_mwait(struct vcpu *v);

@@ -10,6 +10,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/msr.h"
 #include "hv/guest/posting.h"
+#include "hv/guest/rights.h"
 #include "hv/guest/shadow.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -323,6 +324,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->spec_ctrl = v->feature_control = 0;
 	}
 	hvm->vcpu_reset(v, init);
+	cpuid_follow_mwait(v);
 	hvm->set(v, HVM_INSNS, v->rights.insns);
 	if (v->in_smm)
 		vcpu_set_smm(v, false);

@@ -221,6 +221,12 @@ static inline u64 vcpu_edx_eax(const struct vcpu *v)
 	return (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 }
 
+/* Has the VMM switched this one off, of CORBEL_QUIRK_x? */
+static inline bool vcpu_lacks_quirk(const struct vcpu *v, u64 quirk)
+{
+	return v->page && READ_ONCE(v->page->quirks) & quirk;
+}
+
 /* CR4, already validated, of a vCPU that is loaded or borrowed. */
 static inline void vcpu_set_cr4(struct vcpu *v, u64 val)
 {

@@ -32,7 +32,7 @@ def hostile():
         for kind, what in re.findall(r'(?:^|\) ?|\n)(ok|not ok) - (.*?)\r*$', out, re.M):
             ok(kind == 'ok', f'hostile: {what}')
         ok(not status, 'hostile: all guests are as they should be', out)
-        for program in 'msrs', 'insns', 'smm', 'debugger':
+        for program in 'msrs', 'insns', 'quirks', 'smm', 'debugger':
             status, out = m.sh(f'/{program}', 60)
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', f'hostile: {what}')

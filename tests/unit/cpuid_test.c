@@ -521,6 +521,33 @@ static void test_insns(void)
 	}
 }
 
+/* CPUID's MWAIT, by MISC_ENABLE if the VMM has switched that quirk off. */
+static void test_mwait(void)
+{
+	static struct corbel_vcpu_page page;
+	u64 on = BIT(18) | 1;
+
+	make_cpu(0);
+	to_guest();
+	v->page = &page;
+	msr_write(v, 0x1a0, on, false);
+	CHECK(!cpuid_shows(v, CPUID_1C_MONITOR), "MISC_ENABLE shows nobody MWAIT");
+	page.quirks = ~(u64)CORBEL_QUIRK_NO_MWAIT;
+	msr_write(v, 0x1a0, on, false);
+	CHECK(!cpuid_shows(v, CPUID_1C_MONITOR), "whatever else is off");
+	page.quirks = CORBEL_QUIRK_NO_MWAIT;
+	msr_write(v, 0x1a0, on, false);
+	CHECK(cpuid_shows(v, CPUID_1C_MONITOR), "unless that quirk is off");
+	v->exits_total = 1;
+	CHECK(!cpuid_set(v, table, count), "the same table is that without it");
+	v->exits_total = 0;
+	CHECK(!cpuid_set(v, table, count) && cpuid_shows(v, CPUID_1C_MONITOR),
+	      "and is shown with it");
+	msr_write(v, 0x1a0, 1, true);
+	CHECK(!cpuid_shows(v, CPUID_1C_MONITOR), "or not");
+	v->page = NULL;
+}
+
 /* Features whose state nobody switches or whose register is refused, by name. */
 static void test_absent(void)
 {
@@ -761,6 +788,7 @@ int main(void)
 	test_caches();
 	test_absent();
 	test_insns();
+	test_mwait();
 	test_topology();
 	test_ospke();
 	test_msrs();

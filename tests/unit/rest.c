@@ -33,6 +33,7 @@
 #include "hv/guest/posting.h"
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
+#include "hv/guest/rights.h"
 #include "hv/guest/run.h"
 #include "hv/guest/shadow.h"
 #include "hv/sched/cpupool.h"
@@ -61,6 +62,7 @@ __weak ZERO(bool, cap_masked, const char *name)
 __weak NOTHING(cpuid_emulate, struct vcpu *v)
 __weak ZERO(u32, cpuid_offered, struct corbel_cpuid *out, const struct vcpu *v)
 __weak ZERO(int, cpuid_set, struct vcpu *v, const struct corbel_cpuid *e, u32 n)
+__weak NOTHING(cpuid_follow_mwait, struct vcpu *v)
 __weak NOTHING(cr_handle, struct vcpu *v, const struct vm_exit *x)
 __weak NOTHING(cr_handle_xsetbv, struct vcpu *v)
 __weak ZERO(u64, debug_get_dr, struct vcpu *v, u32 n)

@@ -259,8 +259,8 @@ static void test_cr0(void)
 {
 	struct vmcb *m = fresh(false);
 	u64 off = CR0_CD | CR0_NW, on = CR0_PG | CR0_PE | CR0_ET;
-	/* RDTSCP, MONITOR, MWAIT, RDPRU, INVPCID */
-	static const u32 undefined[] = {0x87, 0x8a, 0x8b, 0x8c, 0x8e, 0xa2};
+	/* RDTSCP, RDPRU, INVPCID */
+	static const u32 undefined[] = {0x87, 0x8e, 0xa2};
 	struct vm_exit x;
 
 	svm_set(&vcpu, HVM_CR0, off | CR0_ET);

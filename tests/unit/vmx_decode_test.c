@@ -114,8 +114,8 @@ static void test_decode_plain(void)
 	    {75, VMEXIT_NOTIFY},
 	    /* MWAIT, MONITOR, RDRAND, RDSEED, ENCLV, SEAMCALL, TDCALL, RDMSR and WRMSRNS with an
 	       immediate */
-	    {36, VMEXIT_UNDEFINED},
-	    {39, VMEXIT_UNDEFINED},
+	    {36, VMEXIT_MWAIT},
+	    {39, VMEXIT_MWAIT},
 	    {57, VMEXIT_UNDEFINED},
 	    {61, VMEXIT_UNDEFINED},
 	    {70, VMEXIT_UNDEFINED},
