@@ -52,7 +52,9 @@ static inline struct vmx_nested *vmx_nested(struct vcpu *v)
 /* Secondary controls that it is not offered, for its CPUID lacks what they are for */
 static inline u32 vmx_denied(struct vcpu *v)
 {
-	return vmx_ctl.proc2 & ~vmx_of(v)->proc2;
+	u32 its = vmx_of(v)->proc2, exits = PROC2_RDRAND | PROC2_RDSEED;
+
+	return (vmx_ctl.proc2 & ~its & ~exits) | (its & exits);
 }
 
 static inline struct nested_limits vmx_nested_limits(struct vcpu *v, bool is_long)

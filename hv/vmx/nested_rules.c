@@ -25,10 +25,13 @@ static struct {
     [W_ENTRY] = {ENTRY_LOAD_DEBUG | ENTRY_GUEST_64 | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, 0x11ff,
 		 0x11fb, VMCS_ENTRY_CONTROLS},
     [W_PROC2] = {PROC2_EPT | PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
-		     PROC2_UNRESTRICTED | PROC2_INVPCID,
+		     PROC2_UNRESTRICTED | PROC2_INVPCID | PROC2_RDRAND | PROC2_RDSEED,
 		 0, 0, VMCS_PROC2_CONTROLS},
 };
 static u64 basic, misc;
+
+/* Secondary controls by which something exits */
+#define PROC2_EXITS (PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED)
 
 /* Places of their MSRs, from VMX_BASIC on */
 #define CAP_PROC2 11
@@ -48,7 +51,7 @@ void nested_rules_setup(const struct vmx_msrs *m, const struct vmx_controls *ctl
 	/* what goes into the hardware's controls; the others are done here alone */
 	words[W_PROC].offered &= m->proc >> 32;
 	words[W_PROC2].offered &= m->proc2 >> 32;
-	words[W_PROC2].offered &= ctl->proc2 | PROC2_TABLES | PROC2_VPID | PROC2_WBINVD;
+	words[W_PROC2].offered &= ctl->proc2 | PROC2_VPID | PROC2_EXITS;
 	basic =
 	    VMCS12_REVISION | REGION_BYTES | MEMORY_WB | BASIC_TRUE | (m->basic & BASIC_INS_OUTS);
 	misc = MISC_STORES_LMA | (m->misc & MISC_NO_INSN_LEN);
@@ -350,7 +353,6 @@ int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
 	(PROC_INTR_WINDOW | PROC_HLT | PROC_INVLPG | PROC_MWAIT | PROC_RDPMC | PROC_RDTSC |        \
 	 PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_NMI_WINDOW |       \
 	 PROC_MOV_DR | PROC_MONITOR | PROC_PAUSE)
-#define PROC2_EXITS  (PROC2_TABLES | PROC2_WBINVD)
 #define PROC2_RIGHTS (PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES)
 
 u32 vmcs12_proc(const struct vmcs12 *m, u32 ours)
@@ -381,13 +383,16 @@ static const u32 by_proc[] = {
     [EXIT_RDTSCP] = PROC_RDTSC,
     [EXIT_INVPCID] = PROC_INVLPG,
 };
+static const u32 by_proc2[] = {
+    [EXIT_GDTR_IDTR] = PROC2_TABLES, [EXIT_LDTR_TR] = PROC2_TABLES, [EXIT_WBINVD] = PROC2_WBINVD,
+    [EXIT_RDRAND] = PROC2_RDRAND,    [EXIT_RDSEED] = PROC2_RDSEED,
+};
 
 /* The hypervisor's own, or the machine's */
 #define OUR_EXITS                                                                                  \
 	(BIT(EXIT_EXT_INTR) | BIT(EXIT_INIT) | BIT(EXIT_IO_SMI) | BIT(EXIT_SMI) |                  \
-	 BIT(EXIT_ENTRY_MC) | BIT(EXIT_TPR) | BIT(EXIT_RDRAND) | BIT(EXIT_RDSEED) |                \
-	 BIT(EXIT_EOI) | BIT(EXIT_EPT_VIOLATION) | BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_TIMER) |     \
-	 BIT(EXIT_APIC_WRITE) | BIT(EXIT_ENCLS))
+	 BIT(EXIT_ENTRY_MC) | BIT(EXIT_TPR) | BIT(EXIT_EOI) | BIT(EXIT_EPT_VIOLATION) |            \
+	 BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_TIMER) | BIT(EXIT_APIC_WRITE) | BIT(EXIT_ENCLS))
 
 bool vmcs12_wants_exception(const struct vmcs12 *m, u8 vector, u32 error)
 {
@@ -437,10 +442,6 @@ enum nested_owner vmcs12_owner(const struct vmcs12 *m, u32 reason, u64 qual, u64
 		wants = false;
 	else if (reason == EXIT_CR)
 		wants = wants_cr_access(m, qual, operand);
-	else if (reason == EXIT_GDTR_IDTR || reason == EXIT_LDTR_TR)
-		wants = vmcs12_its_proc2(m) & PROC2_TABLES;
-	else if (reason == EXIT_WBINVD)
-		wants = vmcs12_its_proc2(m) & PROC2_WBINVD;
 	else if (reason == EXIT_IO && proc & PROC_IO_BITMAPS)
 		return NESTED_BY_MAP;
 	else if (reason == EXIT_IO)
@@ -449,6 +450,8 @@ enum nested_owner vmcs12_owner(const struct vmcs12 *m, u32 reason, u64 qual, u64
 		return NESTED_BY_MAP;
 	else if (reason < ARRAY_SIZE(by_proc) && by_proc[reason])
 		wants = proc & by_proc[reason];
+	else if (reason < ARRAY_SIZE(by_proc2) && by_proc2[reason])
+		wants = vmcs12_its_proc2(m) & by_proc2[reason];
 	return wants ? NESTED_GUESTS : NESTED_OURS;
 }
 

@@ -167,15 +167,36 @@ static bool ends_with(struct vm *vm, u32 count, u32 first, u32 last)
 	return false;
 }
 
+/* Controls that QEMU's models with VMX have by these features, whatever KVM_GET_MSRS says. */
+static u32 taken_for_granted(void)
+{
+	static const struct {
+		struct feature by;
+		u32 control;
+	} all[] = {{{0x80000001, 0, 3, 1u << 27}, 1 << 3},
+		   {{7, 0, 1, 1u << 10}, 1 << 12},
+		   {{1, 0, 2, 1u << 30}, 1 << 11},
+		   {{7, 0, 1, 1u << 18}, 1 << 16}};
+	u32 controls = 0;
+
+	for (u32 i = 0; i < 4; i++)
+		if (cpu_is_shown(&all[i].by))
+			controls |= all[i].control;
+	return controls;
+}
+
 static void test_msrs(void)
 {
 	struct vm vm;
 	bool good = true;
+	u32 granted = taken_for_granted();
 
 	vm_init(&vm, 1, VM_IRQCHIP);
 	for (u32 n = 0; n < 17; n++)
 		good &= set_msr(&vm, 0, VMX(n), get_msr(&vm, VMX(n))) == 1;
 	ok(good && get_msr(&vm, VMX(0)), "VMX: a VMM writes the MSRs as they are");
+	ok((get_msr(&vm, PROC2) >> 32 & granted) == granted,
+	   "VMX: there is what QEMU takes for granted (%x)", granted);
 	ok(set_msr(&vm, 0, TRUE_PROC, get_msr(&vm, TRUE_PROC) | 1ull << 49) != 1 &&
 	       set_msr(&vm, 0, EPT_CAPS, ~0ull) != 1 && set_msr(&vm, 0, VMX(0), 0) != 1 &&
 	       set_msr(&vm, 0, VMX(13), 0) != 1,

@@ -64,7 +64,8 @@ static void test_controls(void)
 		got = vmcs12_proc2(&m, ours);
 		wrong += (ours & ~got &
 			  ~(PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES | PROC2_DIRECT)) != 0;
-		wrong += (got & ~ours & ~(PROC2_TABLES | PROC2_WBINVD)) != 0;
+		wrong += (got & ~ours &
+			  ~(PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED)) != 0;
 		wrong += got & PROC2_DIRECT;
 		wrong += got & ~its & (PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES);
 	}
@@ -94,7 +95,7 @@ static void test_offer(void)
 	CHECK(!(val >> 32 & (PIN_TIMER | PIN_POSTED)), "no timer, nothing posted");
 	nested_cap(MSR_VMX_BASIC + 11, 0, &val);
 	CHECK(!(val >> 32 & ~(PROC2_EPT | PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
-			      PROC2_UNRESTRICTED | PROC2_INVPCID)),
+			      PROC2_UNRESTRICTED | PROC2_INVPCID | PROC2_RDRAND | PROC2_RDSEED)),
 	      "and no other secondary control");
 }
 
@@ -102,9 +103,9 @@ static void test_owners(void)
 {
 	static const u8 always[] = {2,	9,  10, 11, 13, 18, 19, 20, 21,
 				    22, 23, 24, 25, 26, 27, 50, 53, 55},
-			never[] = {1,  3,  5,  6,  41, 43, 45, 48, 49, 52,
-				   56, 57, 60, 61, 70, 74, 75, 76, 77},
-			asked[] = {7, 8, 12, 14, 15, 16, 29, 36, 39, 40, 46, 47, 51, 54, 58};
+			never[] = {1, 3, 5, 6, 41, 43, 45, 48, 49, 52, 56, 60, 70, 74, 75, 76, 77},
+			asked[] = {7,  8,  12, 14, 15, 16, 29, 36, 39,
+				   40, 46, 47, 51, 54, 57, 58, 61};
 	struct vmcs12 none = {0}, all = {0};
 	u32 wrong = 0;
 

@@ -727,6 +727,7 @@ static void test_denied(void)
 	u32 both = PROC2_RDTSCP | PROC2_INVPCID;
 
 	begin_on();
+	vmx_ctl.proc2 |= PROC2_RDRAND | PROC2_RDSEED;
 	vmx_set(&vcpu, HVM_INSNS, INSN_RDTSCP | INSN_INVPCID);
 	CHECK((vmcs[VMCS_PROC2_CONTROLS] & both) == both && cap_has(11, IN_HIGH(both)),
 	      "instructions that are shown are the guest's, and offered to its guests");
@@ -743,6 +744,11 @@ static void test_denied(void)
 	run_to(NULL);
 	CHECK(vcpu.guest_mode && (seen[VMCS_PROC2_CONTROLS] & both) == PROC2_INVPCID,
 	      "and the others are the nested guest's");
+	CHECK(!cap_has(11, IN_HIGH(PROC2_RDRAND)) && !cap_has(11, IN_HIGH(PROC2_RDSEED)),
+	      "RDRAND and RDSEED that the guest has not are undefined, and no exit's");
+	vmx_set(&vcpu, HVM_INSNS, INSN_RDRAND);
+	CHECK(cap_has(11, IN_HIGH(PROC2_RDRAND)) && !cap_has(11, IN_HIGH(PROC2_RDSEED)),
+	      "one that it has its guests' may be, as QEMU takes for granted");
 	vmx_set(&vcpu, HVM_INSNS, 0);
 	run_to(NULL);
 	CHECK(!(seen[VMCS_PROC2_CONTROLS] & both), "which never has what its host has not");
