@@ -420,11 +420,11 @@ CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
 #define CORBEL_KVM_NO_PLATFORM_INFO 32u
 #define CORBEL_KVM_EMULATION_STOPS  64u	 /* a program that cannot be emulated: no #UD */
 #define CORBEL_KVM_MAP_GPA_RANGE    128u /* that hypercall of KVM's stops it */
-#define CORBEL_QUIRK_LINT0	    1u	/* as KVM_X86_QUIRK_x; off: the PIC waits for LINT0 */
-#define CORBEL_QUIRK_LAPIC_HOLE	    4u	/* off: in x2APIC mode that page is the VMM's */
-#define CORBEL_QUIRK_NO_MWAIT	    16u /* off: CPUID has MWAIT as MISC_ENABLE has */
-#define CORBEL_QUIRK_HYPERCALL	    32u /* off: the other vendor's instruction is undefined */
-#define CORBEL_QUIRK_MWAIT	    64u /* off: MWAIT is undefined where CPUID lacks it */
+#define CORBEL_QUIRK_LINT0	    1u	 /* as KVM_X86_QUIRK_x; off: the PIC waits for LINT0 */
+#define CORBEL_QUIRK_LAPIC_HOLE	    4u	 /* off: in x2APIC mode that page is the VMM's */
+#define CORBEL_QUIRK_NO_MWAIT	    16u	 /* off: CPUID has MWAIT as MISC_ENABLE has */
+#define CORBEL_QUIRK_HYPERCALL	    32u	 /* off: the other vendor's instruction is undefined */
+#define CORBEL_QUIRK_MWAIT	    64u	 /* off: MWAIT is undefined where CPUID lacks it */
 
 /* ---- state blobs in the data page ---- */
 enum corbel_state {
