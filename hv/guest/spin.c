@@ -30,6 +30,11 @@ static struct vcpu *choose_waiting(const struct vcpu *v)
 	return first;
 }
 
+bool spin_others_wait(const struct vcpu *v)
+{
+	return choose_waiting(v);
+}
+
 void spin_make_way(struct vcpu *v)
 {
 	struct vcpu *to = choose_waiting(v);

@@ -21,3 +21,5 @@ struct vcpu;
  * not given its own away like this, if there is one, else each in turn.
  */
 void spin_make_way(struct vcpu *v);
+/* Does another of its VM wait for a CPU? If none does it is of no use to know that v spins. */
+bool spin_others_wait(const struct vcpu *v);

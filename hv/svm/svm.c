@@ -45,7 +45,8 @@ _Static_assert(sizeof(struct svm_cpu) <= PAGE_SIZE << SVM_CPU_ORDER, "fits");
 /* Set once, by svm_probe() */
 static u32 max_asid;
 static bool nrips; /* the CPU tells where the instruction after an intercepted one is */
-static u16 pause_count, pause_threshold; /* 0: PAUSE does not exit; there is no threshold */
+static u16 pause_count, pause_threshold; /* 0: there is no filter; no threshold */
+static bool pause_exits; /* without a filter: each does, or none, by watch_pause() */
 static u8 flush_one = SVM_TLB_FLUSH_ALL; /* flushes at least a guest's translations */
 
 const char *svm_probe(struct hvm_caps *caps)
@@ -75,7 +76,7 @@ const char *svm_probe(struct hvm_caps *caps)
 		flush_one = SVM_TLB_FLUSH_ASID;
 	if (l.d & CPUID_SVM_TSC_RATE && !cap_masked("tsc-scale"))
 		caps->tsc_frac = TSC_RATIO_FRAC;
-	/* Without a filter each PAUSE would exit. */
+	pause_exits = !(l.d & CPUID_SVM_PAUSE) && !cap_masked("pause-loop");
 	if (l.d & CPUID_SVM_PAUSE && !cap_masked("pause-loop")) {
 		pause_count = SPIN_COUNT;
 		pause_threshold = l.d & CPUID_SVM_PAUSE_GAP ? SPIN_THRESHOLD : 0;
@@ -252,9 +253,22 @@ static __noinline void watch_cr8(struct vcpu *v)
 	}
 }
 
+/* Where PAUSEs are not counted each exits, but only while another vCPU of the VM waits for a CPU.
+ */
+static __noinline void watch_pause(struct vcpu *v)
+{
+	struct svm_vcpu *s = svm_of(v);
+
+	svm_current(v);
+	s->vmcb->int3 &= ~SVM_INT3_PAUSE;
+	if (spin_others_wait(v))
+		s->vmcb->int3 |= SVM_INT3_PAUSE;
+}
+
 void svm_load(struct vcpu *v)
 {
 	struct svm_cpu *c = this_cpu()->svm;
+	const struct sched_group *g = v->sched.group;
 
 	BUG_ON(svm_of(v)->cpu);
 	svm_of(v)->cpu = this_cpu();
@@ -266,6 +280,8 @@ void svm_load(struct vcpu *v)
 		c->tsc_mul = v->tsc_mul;
 		wrmsr(MSR_TSC_RATIO, ratio ?: TSC_RATIO_1);
 	}
+	if (pause_exits && g && (READ_ONCE(g->runnable) > 1 || svm_vmcb(v)->int3 & SVM_INT3_PAUSE))
+		watch_pause(v);
 }
 
 /* A VMCB is memory: nothing is to be put back or fetched. */
@@ -407,6 +423,8 @@ void svm_run(struct vcpu *v, struct vm_exit *x)
 		run_watched(v, x);
 	else
 		enter_and_decode(v, x, false);
+	if (unlikely(x->reason == VMEXIT_PAUSE) && pause_exits)
+		watch_pause(v);
 }
 
 const struct hvm_ops svm_ops = {.name = "svm",

@@ -86,6 +86,45 @@ entry pl_triple64
 	int3
 entry pl_spin
 	jmp pl_spin
+; At rdi: the next ticket, the one that is served, and how often the lock was had. rsi: 0 for a lock
+; by tickets, 1 for test and set
+entry pl_locks
+	test esi, esi
+	jnz .set
+	mov eax, 1
+	lock xadd [rdi], eax
+.wait:
+	cmp [rdi + 4], eax
+	je .had
+	pause
+	jmp .wait
+.taken:
+	pause
+	cmp dword [rdi], 0
+	jne .taken
+.set:
+	mov eax, 1
+	xchg [rdi], eax
+	test eax, eax
+	jnz .taken
+.had:
+	mov ecx, 500
+.held:
+	dec ecx
+	jnz .held
+	inc qword [rdi + 8]
+	test esi, esi
+	jnz .clear
+	inc dword [rdi + 4]
+	jmp .free
+.clear:
+	mov dword [rdi], 0
+.free:
+	mov ecx, 2000
+.work:
+	dec ecx
+	jnz .work
+	jmp pl_locks
 entry pl_triple32
 	push 0
 	push 0

@@ -348,6 +348,49 @@ static void root_thread(void)
 	   beside / alone);
 }
 
+/* ---- locks ---- */
+
+static u32 by_setting; /* test and set, not tickets */
+
+/* Four vCPUs that take a lock for 1 us each 5 us; counted in *burnt. */
+static void guest_with_lock(void)
+{
+	pthread_t t;
+	struct vm vm;
+
+	open_kvm();
+	vm_init(&vm, 4, VM_IRQCHIP);
+	vm_load(&vm);
+	for (u32 i = 0; i < 4; i++) {
+		cpu_setup(&vm, i, MODE_LONG, pl_locks, DATA, by_setting);
+		if (pthread_create(&t, NULL, spin, (void *)(intptr_t)vm.cpu_fd[i]))
+			fatal("a thread: %m");
+	}
+	for (;;) {
+		sleep_until(now_ns() + 20 * MS);
+		*burnt = *(volatile u64 *)(vm.ram + DATA + 8);
+	}
+}
+
+/* How often a lock is had in a second, when all its vCPUs are on one CPU. */
+static void locks(u32 how, u64 least, const char *kind)
+{
+	double rate = 0;
+
+	by_setting = how;
+	*burnt = 0;
+	for (u32 i = 0; i < TRIES && rate < least; i++) {
+		start(guest_with_lock, 1);
+		wait_for_guests(4);
+		sleep_until(now_ns() + 100 * MS);
+		rate = burnt_in(1000);
+		stop_all();
+	}
+	ok(rate >= least,
+	   "share: four vCPUs on a CPU have a lock %s %.0f times a second, %llu at least", kind,
+	   rate, (unsigned long long)least);
+}
+
 /* ---- cgroups of the VMMs ---- */
 
 #define CGROUPS "/run/cgroups"
@@ -511,6 +554,8 @@ int main(void)
 	cgroup_of_vms();
 	cgroup_of_vcpu();
 	root_thread();
+	locks(0, 10000, "by tickets");
+	locks(1, 184473, "by test and set"); /* as KVM has it */
 	shares(1);
 	shares(4);
 	lateness(2, 1);

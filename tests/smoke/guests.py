@@ -434,7 +434,7 @@ def busy_dom0():
         said = re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M)
         for kind, what in said:
             ok(kind == 'ok', what)
-        ok(status == 0 and len(said) == 16, 'share says that all is well', out)
+        ok(status == 0 and len(said) == 18, 'share says that all is well', out)
 
 
 main(full_qemu, four_guests, linux_calls, clones, busy_dom0)

@@ -36,6 +36,7 @@
 #include "hv/guest/rights.h"
 #include "hv/guest/run.h"
 #include "hv/guest/shadow.h"
+#include "hv/guest/spin.h"
 #include "hv/sched/cpupool.h"
 #include "hv/guest/task.h"
 #include "hv/guest/vm.h"
@@ -151,6 +152,7 @@ __weak ZERO(bool, pv_update, struct vcpu *v, u64 *page)
 __weak NOTHING(pv_waited, struct vcpu *v, u64 ns)
 __weak NOTHING(quirks_detect, void)
 __weak NOTHING(sched_turn_over, void)
+__weak ZERO(bool, spin_others_wait, const struct vcpu *v)
 __weak NOTHING(sched_group_init, struct sched_group *g)
 __weak NOTHING(sched_group_exit, struct sched_group *g)
 __weak ZERO(s64, cpupool_call, const struct corbel_pool_call *c, struct sched_group *g)

@@ -46,9 +46,9 @@ int main(void)
 	vcpu[2].exits_total++;
 	CHECK(by(&vcpu[0]) == 4 && by(&vcpu[0]) == 4, "one that has run since is better");
 	vcpu[1].sched.state = vcpu[2].sched.state = SCHED_RUNNING;
-	CHECK(by(&vcpu[0]) == 6, "none that runs");
+	CHECK(by(&vcpu[0]) == 6 && spin_others_wait(&vcpu[0]), "none that runs");
 	vcpu[3].sched.state = SCHED_BLOCKED;
-	CHECK(by(&vcpu[0]) == -1, "none that sleeps");
+	CHECK(by(&vcpu[0]) == -1 && !spin_others_wait(&vcpu[0]), "none that sleeps");
 	vm.vcpu_count = 1;
 	vm.vcpu[2] = vm.vcpu[4] = vm.vcpu[6] = NULL;
 	CHECK(by(&vcpu[0]) == -1, "nobody, where there is no other");

@@ -37,6 +37,13 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*a = *b = *c = *d = 0;
 }
 
+static bool others_wait;
+
+bool spin_others_wait(const struct vcpu *v)
+{
+	return others_wait;
+}
+
 u32 lapic_tpr_threshold(struct vcpu *v)
 {
 	return threshold;
@@ -75,6 +82,18 @@ static struct vmcb *fresh(bool is_dom0)
 	return arch.vmcb;
 }
 
+static void spins(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_PAUSE;
+}
+
+static void run(void)
+{
+	struct vm_exit x;
+
+	svm_run(&vcpu, &x);
+}
+
 /*
  * APM "Layout of VMCB". A guest does without an exit: CR reads, CR2, CR3 and CR8 writes, TS and MP
  * of CR0, debug registers, all exceptions but #DB, #UD, #AC, #MC; SMI; descriptor tables, TR, LDTR;
@@ -111,6 +130,26 @@ static void test_intercepts(void)
 		  m->pause_threshold == 128,
 	      "with a filter PAUSE exits, too");
 	pause_count = pause_threshold = 0;
+	pause_exits = others_wait = true;
+	CHECK(!(fresh(false)->int3 & BIT(23)), "without a filter it does not where no other runs");
+	fresh(false);
+	svm_put(&vcpu);
+	vm.sched.runnable = 2;
+	vcpu.sched.group = &vm.sched;
+	svm_load(&vcpu);
+	CHECK(m->int3 == (0xfd44802b | BIT(23)), "but where another of the VM waits for a CPU");
+	guest = spins;
+	run();
+	CHECK(m->int3 == (0xfd44802b | BIT(23)), "as long as it does");
+	others_wait = false;
+	run();
+	CHECK(m->int3 == 0xfd44802b, "and no longer");
+	m->int3 |= BIT(23);
+	vm.sched.runnable = 1;
+	svm_put(&vcpu);
+	svm_load(&vcpu);
+	CHECK(m->int3 == 0xfd44802b, "nor when it comes to a CPU alone");
+	pause_exits = false;
 	quirks = BIT(QUIRK_SMI);
 	m = fresh(false);
 	CHECK(m->int3 == (0xfd44802b | BIT(2)),
@@ -143,13 +182,6 @@ static void test_msr_map(void)
 	CHECK(PANICS(svm_direct_msr(&vm, 0x2000, true, true)) &&
 		  PANICS(svm_direct_msr(&vm, 0xc0002000, true, true)),
 	      "MSRs that no bitmap has are none to allow");
-}
-
-static void run(void)
-{
-	struct vm_exit x;
-
-	svm_run(&vcpu, &x);
 }
 
 static void test_flushes(void)
