@@ -113,6 +113,39 @@ static inline struct sched_unit *place_first(const struct sched_cpu *sc)
 	return place_is_urgent(sc) ? sc->home : sc->rq.queue.head;
 }
 
+#define EVENT_PART 10 /* of a millisecond */
+
+/*
+ * Of dom0's unit, that was let in for an event: others have taken the core from it before it was
+ * done. If that were its turn it would wait for all that have got less far.
+ */
+static inline bool place_keeps_event(const struct sched_cpu *sc, const struct sched_unit *u,
+				     u64 now)
+{
+	return sc->core && u->out_of_turn && now < sc->started + sched_ms / EVENT_PART;
+}
+
+#define ANSWER_PART 20 /* of a millisecond has who asks to go to sleep */
+#define PASSED_MS   6  /* who is passed over waits no longer for one that is alone with it */
+
+/*
+ * A unit has gone to sleep here, and has just woken another of its group, the only one that could
+ * run, but who was chosen now has got less far. So that is next in its turn, not as soon as it is
+ * behind: who asks and who answers take turns with others, but not for each question.
+ */
+static inline void place_pass_over(struct sched_cpu *sc, u64 now)
+{
+	struct sched_unit *first = sc->rq.queue.head;
+	const struct sched_unit *ran = sc->loaded;
+
+	if (sc->policy == &sched_fair && first && ran && ran != first && ran->group &&
+	    ran->group == first->group && READ_ONCE(ran->group->runnable) == 1 &&
+	    now < first->since + sched_ms / ANSWER_PART) {
+		WRITE_ONCE(first->boost, false);
+		sc->slice_end = MIN(sc->slice_end, now + PASSED_MS * sched_ms);
+	}
+}
+
 void place_init(sched_leave_fn *leave);
 /* Make a CPU call sched_next() soon. */
 static inline void place_poke(u32 cpu)

@@ -307,7 +307,7 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->curr;
 
-	WRITE_ONCE(u->boost, false);
+	WRITE_ONCE(u->boost, place_keeps_event(sc, u, now));
 	sc->curr = NULL;
 	unit_set_out_of_turn(u, false);
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
@@ -484,6 +484,7 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	if (u == sc->giver)
 		sc->giver = NULL;
 	sc->policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
+	place_pass_over(sc, now);
 	start_unit(sc, u, now);
 	return u;
 }

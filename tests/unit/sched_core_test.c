@@ -298,6 +298,11 @@ static void test_once_bad(void)
 	CHECK(r.dom0_wait < MOST_DOM0 && s.dom0_wait < MOST_DOM0,
 	      "nor from dom0, when it has an event and waits alone on its CPU: %lu and %lu ms",
 	      r.dom0_wait / (u64)MS, s.dom0_wait / (u64)MS);
+	r = play_seed(623, true);
+	s = play_seed(755, true);
+	CHECK(r.dom0_wait < 20 * MS && s.dom0_wait < 20 * MS,
+	      "nor when its event lost the core to another before it was served: %lu and %lu ms",
+	      r.dom0_wait / (u64)MS, s.dom0_wait / (u64)MS);
 	r = play_seed(10, true);
 	CHECK(r.dom0_wait < MOST_DOM0,
 	      "vCPUs that wake all the time do not prolong turns, while dom0 waits: %lu ms",

@@ -52,6 +52,12 @@ u64 sched_test_clock(void)
 	return threaded ? rdtsc() : now;
 }
 
+/* What has been recorded of a vCPU: from then on, in ns since the beginning, it wants to run so
+ * long. */
+struct recorded {
+	u64 at, ran;
+};
+
 /* ---- simulated units: hogs (burst 0), or run `burst`, sleep `sleep`, again ---- */
 struct sim_unit {
 	struct sched_unit s; /* first */
@@ -65,6 +71,11 @@ struct sim_unit {
 	u32 last_cpu;
 	u64 ran_on;		   /* mask of CPUs */
 	struct sim_unit *gives_to; /* hand-off when the burst ends */
+	/* woken by an IPI then; one that sends them notes in io_late how long each answer takes */
+	struct sim_unit *wakes;
+	u64 sent_at;
+	const struct recorded *record; /* instead of bursts that are alike */
+	u32 record_len, record_at;
 	/*
 	 * dom0: beside what else runs in it a thread that an interrupt wakes each `io_period`, that
 	 * then runs `io_burst`, before all others, and is late if that has not ended by then
@@ -190,20 +201,43 @@ static void ask(struct cpu *c, bool blocked)
 	s->ran_on |= BIT(c->index);
 	s->runs++;
 	CHECK_QUIET(slice_end[c->index] > now, "a slice is not empty");
+	if (s->sent_at)
+		s->io_late[s->io_done++ % ARRAY_SIZE(s->io_late)] = now - s->sent_at;
+	s->sent_at = 0;
 	if (s->woken_at)
 		s->max_latency = MAX(s->max_latency, now - s->woken_at);
 	s->woken_at = 0;
 }
 
+/* Goes on with what is recorded next; false: that is later, and it sleeps until then. */
+static bool record_goes_on(struct sim_unit *s, u64 began)
+{
+	const struct recorded *r = &s->record[++s->record_at];
+
+	s->sleep = 0;
+	if (s->record_at >= s->record_len)
+		return false;
+	s->left = s->burst = r->ran;
+	s->sleep = began + r->at > now ? began + r->at - now : 0;
+	return !s->sleep;
+}
+
 static void burst_ends(struct cpu *c, struct sim_unit *s)
 {
+	if (s->record && record_goes_on(s, 5 * SEC))
+		return;
 	s->left = s->burst;
 	if (s->gives_to) {
 		sched_yield_to(&s->s, &s->gives_to->s);
 		return;
 	}
+	if (s->wakes) {
+		s->wakes->woken_at = now;
+		sched_wake(&s->wakes->s);
+	}
 	if (!sched_block(&s->s))
 		return;
+	s->sent_at = s->wakes ? now : 0;
 	s->longest = MAX(s->longest, now - s->begun);
 	s->wake_at = s->sleep ? now + s->sleep : 0;
 	if (s->period)

@@ -5,6 +5,8 @@
  * hv/cpu/topology.c
  */
 /* Units that give their CPU away: by sched_give_way() where they spin, by sched_yield_to(). */
+#include <stdlib.h>
+
 #include "sched_sim.h"
 #include "test.h"
 
@@ -165,11 +167,50 @@ static void test_yield_event(void)
 	      "but goes to the idle CPU when it runs on for 1 ms");
 }
 
+static int by_size(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Two vCPUs of a VM on one CPU ask and answer by IPIs, beside so many VMs that are busy. */
+static void test_ipis(u32 hogs, u64 p99, u64 most)
+{
+	struct sim_unit *a, *b;
+	u32 n;
+
+	machine(1, "fair");
+	groups = 1;
+	sched_group_init(&group[0]);
+	a = add_to(&group[0], 1024, 0, false, 20 * US, 0);
+	b = add_to(&group[0], 1024, 0, false, 3 * US, 0);
+	a->wakes = b;
+	b->wakes = a;
+	for (u32 i = 0; i < hogs; i++)
+		vm(1024, 1);
+	for (u32 i = 0; i < 200; i++) {
+		cpu_mem[0].resched = true; /* as by a timer of before, for nothing */
+		run(MS);
+		if (i == 109)
+			a->io_done = 0;
+	}
+	n = MIN(a->io_done, (u32)ARRAY_SIZE(a->io_late));
+	qsort(a->io_late, n, sizeof(u64), by_size);
+	CHECK(n > 500 && a->io_late[n * 99 / 100] <= p99 && a->io_late[n - 1] <= most,
+	      "beside %u busy VMs an IPI is answered after %llu us at p50, %llu at p99, %llu at "
+	      "most, %u in 90 ms",
+	      hogs, a->io_late[n / 2] / US, a->io_late[n * 99 / 100] / US, a->io_late[n - 1] / US,
+	      n);
+}
+
 int main(void)
 {
 	test_make_way();
 	test_yield();
 	test_yield_to_hog();
 	test_yield_event();
+	test_ipis(0, 5 * US, 5 * US);
+	test_ipis(1, 26 * US, 6800 * US);
 	return test_end();
 }
