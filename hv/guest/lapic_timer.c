@@ -19,6 +19,12 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE }; /* 3: reserved, no timer *
  * for the guest to have it in time.
  */
 #define MAX_LEAD_NS 5000
+/*
+ * A guest's timer that is further away than FAR_MS, as those of an idle kernel are, fires with all
+ * others of the same part of a millisecond, at its end: never early, and late by less than that.
+ */
+#define FAR_MS	   20
+#define SLACK_PART 10
 
 static u32 timer_mode(const struct lapic *l)
 {
@@ -78,6 +84,27 @@ static u64 end_of_timer(struct vcpu *v, u64 now)
 }
 
 /*
+ * dom0's timers are everybody's; who was promised a CPU, or has more weight than nice -12 gives, as
+ * real-time threads have, waits for nobody.
+ */
+static bool is_punctual(const struct vcpu *v)
+{
+	const struct sched_unit *u = &v->sched;
+
+	return v->vm->is_dom0 || u->seat.need || READ_ONCE(u->weight) > 16 * SCHED_WEIGHT_DEFAULT;
+}
+
+/* When it fires, for the guest to have it at that time, or within its slack. */
+static u64 with_slack(const struct vcpu *v, u64 at, u64 now)
+{
+	u64 slack = tsc_khz / SLACK_PART;
+
+	if (at <= now + FAR_MS * tsc_khz || at > BIT(63) || is_punctual(v))
+		return at;
+	return (at + slack - 1) / slack * slack;
+}
+
+/*
  * Arm for what the registers say. True: it is due now (never in periodic mode). Wants the lock, as
  * does restart_timer(); those of their callers that are not just behind lock_acquire() assert it.
  */
@@ -89,7 +116,7 @@ static bool arm_timer(struct vcpu *v, u64 now)
 	l->timer_wait = false;
 	l->timer_on = at > now;
 	if (l->timer_on) {
-		l->timer_at = at;
+		l->timer_at = at = with_slack(v, at, now);
 		timer_arm(&l->timer, at - l->timer_lead);
 		return false;
 	}

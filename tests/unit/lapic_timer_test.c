@@ -237,8 +237,56 @@ static void test_deadline(void)
 	lapic_destroy(v0);
 }
 
+/* Where the timer fires that is set now to so many us. */
+static u64 fires_at(struct vcpu *v, u32 us)
+{
+	wr(v, LVT_T, ONE_SHOT);
+	wr(v, TDCR, 0xb);
+	wr(v, TMICT, us * 1000);
+	return v->lapic.timer.deadline;
+}
+
+static void test_slack(void)
+{
+	struct vcpu *const v1 = &fake_vcpu[1];
+	u64 from, a, b, c, slack;
+
+	fake_reset(NULL);
+	enable_all(false);
+	slack = ns_to_tsc(100000);
+	from = rdtsc();
+	a = fires_at(v0, 25010) - from;
+	b = fires_at(v1, 25040) - from;
+	c = fires_at(v1, 25130) - from;
+	CHECK(a == b || c == b, "far timers of two guests fire together: %lu, %lu, %lu", a, b, c);
+	CHECK(a >= ns_to_tsc(25010000) && a < ns_to_tsc(25010000) + slack &&
+		  b >= ns_to_tsc(25040000) && b < ns_to_tsc(25040000) + slack,
+	      "never early, and less than 100 us late");
+	fires_at(v0, 25010);
+	advance(25009000);
+	CHECK(take(v0) == -1, "the guest has none before its time");
+	advance(101000);
+	CHECK(take(v0) == 0xec, "but then");
+	from = rdtsc();
+	CHECK(fires_at(v0, 20000) == from + ns_to_tsc(20000000),
+	      "one of 20 ms or less is in time, as a sleeper needs it");
+	v0->sched.weight = 88761;
+	CHECK(fires_at(v0, 25010) == from + ns_to_tsc(25010000), "one of real time is");
+	v0->sched.weight = SCHED_WEIGHT_DEFAULT;
+	v0->sched.seat.need = 1;
+	CHECK(fires_at(v0, 25010) == from + ns_to_tsc(25010000), "and who was promised a CPU");
+	v0->sched.seat.need = 0;
+	v0->vm->is_dom0 = true;
+	CHECK(fires_at(v0, 25010) == from + ns_to_tsc(25010000), "and dom0");
+	v0->vm->is_dom0 = false;
+	CHECK(fires_at(v0, 25010) != from + ns_to_tsc(25010000), "no other");
+	lapic_destroy(v0);
+	lapic_destroy(v1);
+}
+
 int main(void)
 {
+	test_slack();
 	test_timer_one_shot();
 	test_timer_periodic();
 	test_timer_modes();
