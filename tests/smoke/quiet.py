@@ -9,6 +9,7 @@ from lib.machine import Machine
 from lib.report import main, ok
 
 ICOUNT = ['-icount', 'shift=0,sleep=off']
+EIGHT, EIGHT_DOM0 = 2200000, 180
 LOOK = "corbel stat --json > /run/a; corbel top --json --delay {0} --iterations 2 > /run/t; corbel stat --json > /run/b; " \
        "for f in a b t; do tr -d ' \\n' < /run/$f; echo; done"
 
@@ -44,4 +45,19 @@ def quiet():
         ok(pool <= 64 << 10, f'quiet: it takes {pool >> 10} KiB of the pool, 64 at most')
 
 
-main(quiet)
+def eight():
+    """Eight idle guests on one CPU."""
+    with Machine('eight', cpus=1, mem='2G', args='quiet mitigations=off dom0.demo=0', life=1200, extra=ICOUNT) as m:
+        m.prompt()
+        for i in range(8):
+            m.out_of(f'sed -e "s/^name.*/name = \\"q{i}\\"/; s/^vcpus.*/vcpus = 1/; s/^memory.*/memory = 96/; /^disk/d; /^vif/d" /etc/corbel/demo.cfg '
+                     f'> /run/q.cfg; corbel create /run/q.cfg', 100)
+        m.sh('sleep 60', 100)
+        n, exits, why = look(m, 60)
+        guests = sorted(exits[f'q{i}'] for i in range(8))
+        ok(n <= EIGHT, f'eight: with eight idle guests {n} instructions are executed in a second, {EIGHT} at most')
+        ok(exits['dom0'] <= EIGHT_DOM0, f'eight: dom0 exits {exits["dom0"]:.0f} times a second beside them ({why}), {EIGHT_DOM0} at most')
+        ok(guests[0] > 0 and guests[-1] <= 32, f'eight: each guest exits from {guests[0]:.0f} to {guests[-1]:.0f} times, 32 at most')
+
+
+main(quiet, eight)
