@@ -129,11 +129,14 @@ unit: $(UNIT:%=$(BUILD)/unit/%) $(FUZZ:%=$(BUILD)/unit/%_fuzz) $(TSAN:%=$(BUILD)
 	for t in $(TSAN); do echo "# $$t under ThreadSanitizer"; tests/unit/tsan $(BUILD)/unit/$${t}_tsan || fail=1; done; exit $$fail
 fuzz: $(FUZZ:%=fuzz-%)
 
-# Shares of CPUs beside the ideal: the unit tests sched_share, sched_mix and sched_core with SCENARIOS random ones, from SEED on.
+# Shares of CPUs beside the ideal: the unit tests sched_share, sched_mix and sched_core with SCENARIOS random ones, from SEED on, and
+# policies in a table, with what `corbel trace` has recorded (TRACE).
 SCENARIOS ?= 3000
 SEED      ?= 1
+TRACE     ?=
 .PHONY: sched-sim
-sched-sim: $(BUILD)/unit/sched_share $(BUILD)/unit/sched_mix $(BUILD)/unit/sched_core
+sched-sim: $(BUILD)/unit/sched_policies $(BUILD)/unit/sched_share $(BUILD)/unit/sched_mix $(BUILD)/unit/sched_core
+	@$(BUILD)/unit/sched_policies $(TRACE)
 	@$(BUILD)/unit/sched_share $(SCENARIOS) $(SEED)
 	@$(BUILD)/unit/sched_mix $(SCENARIOS) $(SEED)
 	@$(BUILD)/unit/sched_core $(SCENARIOS) $(SEED)
@@ -329,7 +332,7 @@ help:
 	@echo 'make nested-test the target tests on KVM, inside QEMU'
 	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; each fuzz target for FUZZ_SECONDS, fuzz-NAME: one'
-	@echo 'make sched-sim   the scheduler on simulated CPUs: shares beside the ideal, in SCENARIOS random cases from SEED on'
+	@echo 'make sched-sim   the scheduler on simulated CPUs: shares beside the ideal, in SCENARIOS random cases from SEED on; TRACE=file: of corbel trace'
 	@echo 'make bench       instructions per exit: native, KVM, Corbel; bench-svm, bench-vmx; UPDATE=y: into the table'
 	@echo 'make bench-check no row is worse than in the committed table'
 	@echo 'make bench-boot  time to the dom0 prompt, with Corbel and without'

@@ -107,6 +107,12 @@ static int query(struct corbel_query *q)
 					.runtime_ns = 1000000000,
 					.exits_total = 12 + q->index % 2,
 					.exits = {2, [8] = 10 + q->index % 2}};
+	static uint32_t looks; /* vCPU 1 of the guest runs and waits */
+
+	if (q->index == 3 && getenv("FAKEHV_LOOKS")) {
+		vcpu.runtime_ns += looks * 3000000ull;
+		vcpu.steal_ns += looks++ * 1000000ull;
+	}
 	struct corbel_pool_stat pool[] = {
 	    {.vms = 1, .cpus = 1, .name = "Pool-0", .policy = "fair"},
 	    {.id = 5, .vms = 1, .cpus = 6, .name = "fast", .policy = "rr"},

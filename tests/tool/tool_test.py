@@ -983,6 +983,10 @@ def test_hypervisor():
     check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second"}, "with what went over networks and to disks", t)
     out = corbel("top", "-b", "-n1", env=env).stdout
     check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode", out)
+    out = corbel("trace", "--delay=0.001", "-n3", env=dict(env, FAKEHV_LOOKS="1")).stdout.splitlines()
+    check(out[0].startswith("# 2 CPUs") and len(out) == 5 and all(line.split()[1:] == ["3", "1", "1024", "3000", "1000"] for line in out[2:]) and
+          out[2].split()[0] == "0", "trace: of each vCPU that ran or waited, from when on, and how long", out)
+    check(corbel("trace", "--delay=0", env=env).returncode != 0, "trace without a delay is refused")
     check(corbel("domid", "hyp", env=env).stdout == "3\n" and corbel("domname", "3", env=env).stdout == "hyp\n", "domid, domname")
     check(fails(corbel("domname", "9", env=env), "no VM 9") and fails(corbel("domid", "nobody", env=env), "no VM nobody"), "of nobody")
     m = corbel("metrics", env=env).stdout

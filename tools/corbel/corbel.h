@@ -280,7 +280,8 @@ int cmd_vcpu_pin(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);
 int cmd_debug_dump(struct opts *o);
-int cmd_top(struct opts *o); /* top.c */
+int cmd_top(struct opts *o);
+int cmd_trace(struct opts *o); /* top.c */
 
 /* ---- cpupool.c ---- */
 /* All pools in *out (malloc), last the CPUs of none. Count, or -1 told. */

@@ -97,6 +97,9 @@ static const struct argp_option
 		     {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
 		     {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0},
 		     {0}},
+    trace_options[] = {{"delay", OPT_DELAY, "SECONDS", 0, "Time between two looks (0.01)", 0},
+		       {"iterations", OPT_ITERATIONS, "N", 0, "End after N looks (1000)", 0},
+		       {0}},
     dmesg_options[] = {O_JSON,
 		       {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0},
 		       {0}},
@@ -140,6 +143,8 @@ static const struct command {
     {"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
     {"top", "", "Show use of CPUs, networks and disks, refreshed; q ends", top_options, 0, 0,
      cmd_top},
+    {"trace", "", "Note how long each vCPU runs and waits, for the scheduler's simulator",
+     trace_options, 0, 0, cmd_trace},
     {"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
     {"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options,
      0, 0, cmd_debug_dump},
@@ -366,8 +371,8 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_DELAY:
 		o->delay = atof(arg);
-		if (!(o->delay >= 0.1 && o->delay <= 3600))
-			argp_error(state, "--delay wants seconds from 0.1 to 3600, not \"%s\"",
+		if (!(o->delay >= 0.001 && o->delay <= 3600))
+			argp_error(state, "--delay wants seconds from 0.001 to 3600, not \"%s\"",
 				   arg);
 		break;
 	case OPT_WEIGHT:
