@@ -22,7 +22,7 @@
 #include "abi_msr.h"
 #include "abi_pool.h"
 
-#define CORBEL_ABI_VERSION 10u
+#define CORBEL_ABI_VERSION 11u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -184,6 +184,8 @@ enum corbel_hypercall {
 	 */
 	CORBEL_HC_POST,
 	CORBEL_HC_PMU_FILTER, /* (vm, buf: struct corbel_pmu_filter) */
+	/* (buf: struct corbel_cst[], count): states of the caller's CPU -> mask of those used */
+	CORBEL_HC_IDLE,
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */

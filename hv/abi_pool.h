@@ -5,9 +5,24 @@
 
 #include "abi.h"
 
-/* How a CPU sleeps: HLT, or MWAIT with its states as CPUID numbers them, C1 also deeper. */
-#define CORBEL_IDLE_NAMES  "HLT", "C1", "C1E", "C2", "C3", "C4", "C5", "C6", "C7"
-#define CORBEL_IDLE_STATES 9u
+/*
+ * How a CPU sleeps: HLT, or MWAIT with its states as CPUID numbers them, C1 also deeper; or by
+ * reading a port, in a state that ACPI calls C2 or C3.
+ */
+#define CORBEL_IDLE_NAMES                                                                          \
+	"HLT", "C1", "C1E", "C2", "C3", "C4", "C5", "C6", "C7", "C2-port", "C3-port"
+#define CORBEL_IDLE_STATES 11u
+/*
+ * HC_IDLE: how ACPI's _CST says that a CPU sleeps. Used are, beside HLT and C1, only those that the
+ * CPU itself has; if none is, nothing changes. CPUs that are told nothing do as the first that was.
+ */
+enum corbel_cst_by { CORBEL_CST_HLT, CORBEL_CST_MWAIT, CORBEL_CST_PORT };
+#define CORBEL_MAX_CST 8u
+struct corbel_cst {
+	uint32_t by, type; /* enum corbel_cst_by; of ACPI: 1 is C1 */
+	uint32_t address;  /* MWAIT's hint, or the port */
+	uint32_t latency_us;
+};
 struct corbel_cpu_stat {
 	uint32_t cpu, apic_id, core, cache, package, node; /* what it shares with equal ones */
 	uint64_t idle_ns, busy_ns, interrupts, switches;

@@ -377,6 +377,9 @@ u32 cb_task_weight(const struct task_struct *p);
 /* idle.c: how dom0's CPUs idle, unless another driver says it; at the module's end no more. */
 void cb_idle_init(void);
 void cb_idle_exit(void);
+/* cst.c: tells the hypervisor how dom0's ACPI says that CPUs sleep, of each that comes online. */
+void cb_cst_init(void);
+void cb_cst_exit(void);
 
 int cb_event_init(void);
 void cb_event_exit(void);

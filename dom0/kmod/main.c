@@ -345,6 +345,7 @@ static int __init corbel_init(void)
 		goto out_reboot;
 	}
 	cb_idle_init();
+	cb_cst_init();
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
 		cb_backend_vmx ? "vmx" : "svm");
 	/* libvirt looks for groups of devices before it loads VFIO, which would load the driver. */
@@ -374,6 +375,7 @@ out_wq:
 static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
+	cb_cst_exit();
 	cb_idle_exit();
 	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);

@@ -5,6 +5,7 @@
  */
 #include "hv/dom0/hypercall.h"
 #include "hv/console/console.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/spec.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/lend.h"
@@ -176,6 +177,16 @@ static s64 call_pool(u64 from)
 	return cpupool_call(&c, &vm->sched);
 }
 
+/* A vCPU of dom0's is always on its CPU, so it is for that CPU that it speaks. */
+static s64 tell_idle(u64 from, u64 count)
+{
+	struct corbel_cst cst[CORBEL_MAX_CST];
+
+	if (!count || count > CORBEL_MAX_CST)
+		return -EINVAL;
+	return copy_in(from, cst, count * sizeof(*cst)) ?: (s64)idle_tell(this_cpu(), cst, count);
+}
+
 static s64 call_hypervisor(u64 nr, const u64 *arg)
 {
 	switch (nr) {
@@ -217,6 +228,8 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return domain_map(arg[0], arg[1], arg[2], arg[3], arg[4]);
 	case CORBEL_HC_DOMAIN_UNMAP: /* domain, dfn, count */
 		return domain_unmap(arg[0], arg[1], arg[2]);
+	case CORBEL_HC_IDLE: /* states, how many */
+		return tell_idle(arg[0], arg[1]);
 	case CORBEL_HC_DOMAIN_IRQ: /* device, index, address, data */
 		return domain_set_irq(arg[0], arg[1], arg[2], arg[3]);
 	}
@@ -498,7 +511,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
 	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(POST) | CALL(KERNEL) | CALL(LEND) |   \
-	 CALL(TAKE_BACK) | CALL(PMU_FILTER) | DOMAIN_CALLS)
+	 CALL(TAKE_BACK) | CALL(PMU_FILTER) | CALL(IDLE) | DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

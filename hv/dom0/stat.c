@@ -141,7 +141,7 @@ static s64 stat_cpu(struct cpu *c, struct corbel_cpu_stat *s)
 	    .interrupts = c->interrupts,
 	    .switches = c->switches,
 	    .khz = READ_ONCE(c->freq.khz),
-	    .idle_states = idle.states,
+	    .idle_states = idle_states(c),
 	    .by_store = c->idle.by_store,
 	};
 	for (u32 n = 0; n < CORBEL_IDLE_STATES; n++) {

@@ -18,6 +18,15 @@ struct cpu_place {
 	u32 core, cache, package, node;
 };
 
+/* How a CPU can sleep, by the numbers of CORBEL_IDLE_NAMES: hv/cpu/idle.h */
+struct idle_table {
+	u32 states; /* bit mask of those that there are; 0: no table */
+	struct {
+		u16 how;  /* MWAIT's hint, or a port */
+		u32 pays; /* us that a sleep must last for which it saves more than it costs */
+	} state[CORBEL_IDLE_STATES];
+};
+
 struct cpu {
 	struct cpu *self; /* %gs:0 */
 	u32 index, apic_id;
@@ -64,9 +73,11 @@ struct cpu {
 	/* hv/cpu/idle.c */
 	struct {
 		u64 ticks[CORBEL_IDLE_STATES], times[CORBEL_IDLE_STATES]; /* slept in each state */
-		u64 by_store; /* sleeps that no interrupt has ended */
-		u32 typical;  /* us that one lasts */
-		u32 at_once;  /* so many in a row have ended for nothing */
+		u64 by_store;		 /* sleeps that no interrupt has ended */
+		u32 typical;		 /* us that one lasts */
+		u32 at_once;		 /* so many in a row have ended for nothing */
+		bool asked;		 /* dom0 was, or has said what holds for all */
+		struct idle_table table; /* what came of that; else CPUID's holds */
 	} idle;
 	/* hv/cpu/freq.c */
 	struct {

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A table of IOMMUs in the place of QEMU's, by GRUB's command acpi: QEMU's names no memory that a firmware uses with devices."""
+"""
+A table of IOMMUs in the place of QEMU's, by GRUB's command acpi: QEMU's names no memory that a firmware uses with devices. And one of
+idle states, which QEMU's CPUs have none of (AML: ACPI specification, "ACPI Machine Language").
+"""
 import os
 import struct
 
@@ -36,3 +39,34 @@ def disk_with(directory, maker, devfn, start, size):
         f.write((dmar if maker == 'intel' else ivrs)(devfn, start, size))
     return ['-boot', 'd', '-drive', f'file=fat:{directory},format=raw,if=virtio,readonly=on'], \
         GRUB % ('DMAR' if maker == 'intel' else 'IVRS')
+
+
+HALT, MWAIT, PORT = (0x7f, 1, 0), (0x7f, 1, 2), (1, 8, 0)  # address space, width and offset in the register of a state
+
+
+def _sized(opcode, body):
+    length = len(body) + 2  # of two bytes, itself included
+    return opcode + bytes([0x40 | length & 15, length >> 4]) + body
+
+
+def _number(n):
+    return b'\x0c' + struct.pack('<I', n)
+
+
+def _package(items):
+    return _sized(b'\x12', bytes([len(items)]) + b''.join(items))
+
+
+def _state(how, address, kind, latency):
+    register = struct.pack('<BHBBBBQBB', 0x82, 12, *how, 1, address, 0x79, 0)
+    return _package([_sized(b'\x11', _number(len(register)) + register), _number(kind), _number(latency), _number(1000)])
+
+
+def write_cst(path, processors, states, names=('_SB_', 'CPUS')):
+    """An SSDT that gives each processor these states: (HALT, MWAIT or PORT, address, type, latency)."""
+    aml = b''
+    for processor in processors:
+        scope = b'\\\x2f' + bytes([len(names) + 1]) + ''.join(names).encode() + processor.encode()
+        aml += _sized(b'\x10', scope + b'\x08_CST' + _package([_number(len(states))] + [_state(*s) for s in states]))
+    with open(path, 'wb') as f:
+        f.write(table('SSDT', aml))

@@ -6,7 +6,8 @@ import re
 import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import PATIENCE, Machine
+from lib.acpi import HALT, MWAIT, PORT, write_cst
+from lib.machine import BUILD, PATIENCE, Machine
 from lib.report import main, ok
 from lib.screen import cells, picture, read_pixels, read_text, size_of
 
@@ -138,6 +139,25 @@ def topology():
         m.ends('threads and nodes: poweroff in dom0 ends the machine')
 
 
+def idle_states():
+    """corbel.ko tells what _CST names; of that nothing is believed that the CPUs do not have, and QEMU's have neither MWAIT nor ports."""
+    table = os.path.join(BUILD, 'cst.aml')
+    write_cst(table, ['C000', 'C001'], [(HALT, 0, 1, 1), (MWAIT, 0x10, 2, 300), (PORT, 0x414, 2, 400), (PORT, 0x1_0000_0414, 2, 400)])
+    with Machine('_CST', hv='loglvl=debug', extra=['-acpitable', f'file={table}']) as m:
+        m.prompt()
+        out = m.out_of('corbel dmesg | grep _CST')
+        ok('_CST has 3 states, of which bits 1 are used: HLT at most' in out, '_CST: what it names comes to the hypervisor, which uses what there is', out)
+        m.sh('modprobe -r corbel; modprobe corbel; cd /sys/devices/system/cpu/cpu1; echo 0 > online; echo 1 > online; sleep 1; cd', 60)
+        out = m.out_of('dmesg | grep "corbel: .*CST\\|BUG\\|WARNING\\|Call Trace" || echo well')
+        ok(out == 'well', '_CST: the module, and a CPU, come again, and dom0 has no complaint', out)
+        told = re.findall(r'CPU (\d) is told what _CST has', m.out_of('corbel dmesg'))
+        ok(told == ['0', '1', '0', '1', '1'], '_CST: each time it is told, on the CPU that it is about', told)
+        cpus = m.json('corbel info --json')['power']
+        ok([list(c['idle_states']) for c in cpus] == [['HLT'], ['HLT']], '_CST: corbel info shows the states of each CPU', cpus)
+        m.send('poweroff\r')
+        m.ends('_CST: poweroff in dom0 ends the machine')
+
+
 def reboot():
     with Machine('reboot', reboot=True) as m:
         m.prompt()
@@ -158,5 +178,6 @@ main(
     combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
     efi,
     topology,
+    idle_states,
     reboot,
 )

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * How CPUs sleep that have nothing to run: all that they sleep is counted by state, where the CPU
- * has MWAIT a store wakes them and no interrupt, and who idles does not count as running.
+ * has MWAIT a store wakes them and no interrupt, and who idles does not count as running. And what
+ * dom0 says of _CST's states, of which only those are used that the CPU has.
  */
 #include "guest.h"
 
@@ -61,6 +62,72 @@ static u32 wake(u32 times)
 	return came;
 }
 
+/* ---- what dom0 says ---- */
+
+static struct corbel_cst cst[CORBEL_MAX_CST + 1] __attribute__((aligned(4096)));
+static s64 said;
+
+/* On the CPU that it is for */
+static void say(void *count)
+{
+	said = hc(CORBEL_HC_IDLE, (u64)cst, (u64)count);
+}
+
+static s64 say_of_cpu1(u64 count)
+{
+	said = -1;
+	run_on(1, say, (void *)count);
+	wait_for(1, 1000);
+	return said;
+}
+
+static void look(u32 cpu, struct corbel_cpu_stat *s)
+{
+	hc(CORBEL_HC_STAT, CORBEL_STAT_CPU, cpu, s, sizeof(*s));
+}
+
+/* Nothing of this is a state that the CPU has. */
+static void check_refused(u32 cpu)
+{
+	static const struct corbel_cst wrong[] = {
+	    {CORBEL_CST_MWAIT, 3, 0x7f, 1}, {CORBEL_CST_MWAIT, 3, 0xf0, 1},
+	    {CORBEL_CST_MWAIT, 3, ~0u, 1},  {CORBEL_CST_PORT, 2, 0x60, 1},
+	    {CORBEL_CST_PORT, 3, 0x3f8, 1}, {CORBEL_CST_PORT, 2, 0x10414, 1},
+	    {CORBEL_CST_PORT, 2, ~0u, 1},   {~0u, 1, 0, 1},
+	};
+	u32 were = after.s.idle_states;
+
+	_Static_assert(sizeof(wrong) == CORBEL_MAX_CST * sizeof(*cst), "as many as there can be");
+	memcpy(cst, wrong, sizeof(wrong));
+	say_of_cpu1(CORBEL_MAX_CST);
+	report(!said, "of states that the CPU has not none is used (%lx)", said);
+	look(cpu, &after.s);
+	report(after.s.idle_states == were, "and it sleeps as before (%x)", after.s.idle_states);
+	report(say_of_cpu1(0) == -EINVAL && say_of_cpu1(CORBEL_MAX_CST + 1) == -EINVAL &&
+		   say_of_cpu1(BIT(32) | 1) == -EINVAL &&
+		   hc(CORBEL_HC_IDLE, (u64)cst + 4090, 1) < 0 && hc(CORBEL_HC_IDLE, ~0ull, 1) < 0,
+	       "none, too many, or what cannot be read is refused");
+}
+
+/* C1, and the deepest state by MWAIT, which takes no time. */
+static void check_said(u32 cpu)
+{
+	u32 deepest = 63 - __builtin_clzll(after.s.idle_states), n = deepest > 2 ? deepest - 1 : 1,
+	    states = deepest ? 3 | BIT(deepest) : 1;
+
+	cst[0] = (struct corbel_cst){CORBEL_CST_HLT, 1, 0, 1};
+	cst[1] = (struct corbel_cst){CORBEL_CST_MWAIT, 2, (n - 1) << 4 | (deepest == 2), 0};
+	say_of_cpu1(2);
+	report(said == (deepest ? 3 : 1), "those that it has are used (%lx)", said);
+	look(cpu, &before.s);
+	report(wake(ROUNDS) == ROUNDS, "and so it sleeps, and wakes up");
+	look(cpu, &after.s);
+	report(after.s.idle_states == states, "in no others (%x)", after.s.idle_states);
+	report(after.s.sleeps[deepest] - before.s.sleeps[deepest] >= ROUNDS / 2,
+	       "in state %u, for which every sleep is long enough (%lu times)", deepest,
+	       after.s.sleeps[deepest] - before.s.sleeps[deepest]);
+}
+
 void test_idle(void)
 {
 	const struct corbel_cpu_stat *a = &after.s, *b = &before.s;
@@ -96,4 +163,7 @@ void test_idle(void)
 	ran = vcpu_stat(vcpu)->runtime_ns - ran;
 	report(ran < 20000000, "dom0's vCPU there does not count as running (%lu us of 200 ms)",
 	       ran / 1000);
+	look(cpu, &after.s);
+	check_refused(cpu);
+	check_said(cpu);
 }

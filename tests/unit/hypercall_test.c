@@ -6,6 +6,7 @@
  * -Wl,--wrap=pool_promise
  */
 #include "hv/iommu/domain.h"
+#include "hv/cpu/idle.h"
 #include "hv/dom0/takeover.h"
 #include "hv/sched/cpupool.h"
 #include "hypercall_fake.h"
@@ -494,6 +495,37 @@ static void test_borders(void)
 	free_vm(vm, id);
 }
 
+/* ---- idle states ---- */
+
+static u32 told; /* states */
+static struct corbel_cst last_told;
+
+u32 idle_tell(struct cpu *c, const struct corbel_cst *cst, u32 count)
+{
+	CHECK_QUIET(c == this_cpu(), "dom0's vCPU speaks for its CPU");
+	told = count;
+	last_told = cst[count - 1];
+	return BIT(count) - 1;
+}
+
+static void test_idle(void)
+{
+	struct corbel_cst cst[CORBEL_MAX_CST] = {{0}};
+
+	cst[CORBEL_MAX_CST - 1] = (struct corbel_cst){CORBEL_CST_PORT, 2, 0x414, 400};
+	memcpy(dom0_page, cst, sizeof(cst));
+	CHECK(call(CORBEL_HC_IDLE, PAGE_SIZE, CORBEL_MAX_CST, 0, 0) == 0xff &&
+		  told == CORBEL_MAX_CST && last_told.address == 0x414,
+	      "as many idle states as there can be are told");
+	told = 0;
+	CHECK(call(CORBEL_HC_IDLE, PAGE_SIZE, 0, 0, 0) == -EINVAL &&
+		  call(CORBEL_HC_IDLE, PAGE_SIZE, CORBEL_MAX_CST + 1, 0, 0) == -EINVAL &&
+		  call(CORBEL_HC_IDLE, PAGE_SIZE, BIT(32) + 1, 0, 0) == -EINVAL,
+	      "not none, nor more");
+	CHECK(call(CORBEL_HC_IDLE, 2 * PAGE_SIZE - 8, 1, 0, 0) == -EINVAL && !told,
+	      "nor from a buffer that crosses pages");
+}
+
 /* ---- names ---- */
 
 static void test_names(void)
@@ -524,6 +556,7 @@ int main(void)
 	test_msr_filter_pages();
 	test_refused();
 	test_borders();
+	test_idle();
 	test_names();
 	return test_end();
 }

@@ -10,6 +10,7 @@
 #include "hv/console/console.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/freq.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/spec.h"
@@ -130,6 +131,7 @@ __weak ZERO(int, p2m_set_mmio, struct p2m *p, u64 gfn, u32 order)
 __weak ZERO(s64, p2m_unmap, struct p2m *p, u64 gfn, u64 count)
 __weak ZERO(u64, policy_xcr0_all, void)
 __weak ZERO(s64, posting_begin, struct vcpu *v)
+__weak ZERO(u32, idle_tell, struct cpu *c, const struct corbel_cst *cst, u32 count)
 __weak ZERO(int, pmu_filter_set, struct vm *vm, const struct corbel_pmu_filter *new)
 __weak NOTHING(pmu_follow, struct vcpu *v)
 __weak ZERO(u32, pmu_leaf, bool dom0)

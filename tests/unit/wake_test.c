@@ -12,9 +12,10 @@
  * No wake-up is lost. Two CPUs run the real run loop: CPU 0 has dom0's vCPU, which sends interrupts
  * to a guest, pauses it, and resumes it when it has stopped; the guest's vCPU is on either CPU and
  * halts, or spins without ever leaving guest mode by itself. CPUs that idle are in HLT, or in
- * MWAIT. Each CPU is a coroutine, and each access to what they share a point at which the other may
- * go on: all ways with two such changes are tried, then many with more, at random but the same each
- * time. When neither CPU has anything to do any more, all that was sent must have arrived.
+ * MWAIT, or asleep by a port. Each CPU is a coroutine, and each access to what they share a point
+ * at which the other may go on: all ways with two such changes are tried, then many with more, at
+ * random but the same each time. When neither CPU has anything to do any more, all that was sent
+ * must have arrived.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,7 @@
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
 #include "hv/guest/vm.h"
+#include "hv/lib/io.h"
 #include "test.h"
 
 #define CPUS	     2
@@ -173,6 +175,14 @@ void cpu_mwait(u32 hint)
 	(void)hint;
 	wait_for_irq();
 	irq_window();
+}
+
+/* Ended by an interrupt that is pending, which stays so. */
+u8 inb(u16 port)
+{
+	(void)port;
+	wait_for_irq();
+	return 0;
 }
 
 u64 timer_next(void)
@@ -679,21 +689,31 @@ static void test_endless_faults(void)
 	      "the slice of a guest that faults at each entry ends (%u)", entries);
 }
 
+static const struct {
+	const char *name;
+	u32 states;
+	bool stores;
+} ways[] = {
+    {"", BIT(0), false},
+    {", with MWAIT,", BIT(0) | BIT(1), true},
+    {", with a port of _CST,", BIT(0) | BIT(9), true},
+};
+
 int main(void)
 {
 	test_asserts();
 	test_endless_faults();
 	srand(1);
-	for (u32 i = 0; i < 2 * ARRAY_SIZE(scenarios); i++) {
-		u32 tried = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(ways) * ARRAY_SIZE(scenarios); i++) {
+		u32 tried = 0, way = i % ARRAY_SIZE(ways);
 
-		scenario = &scenarios[i / 2];
-		idle.states = i % 2 ? BIT(0) | BIT(1) : BIT(0);
-		idle.stores = i % 2;
+		scenario = &scenarios[i / ARRAY_SIZE(ways)];
+		idle = (struct idle_plan){.table.states = ways[way].states,
+					  .stores = ways[way].stores};
 		if (try_two_changes(0, &tried) && try_two_changes(1, &tried) &&
 		    try_at_random(5000, &tried))
 			CHECK(true, "%s%s arrives in each of %u ways to interleave", scenario->name,
-			      i % 2 ? ", with MWAIT," : "", tried);
+			      ways[way].name, tried);
 	}
 	return test_end();
 }

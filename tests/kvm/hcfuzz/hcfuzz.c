@@ -319,6 +319,17 @@ static void one(struct rng *r, u8 *page)
 		((u32 *)page)[1] = below(r, 8) ? below(r, 300) : number(r);
 		call(nr, any_vm(r), below(r, 8) ? cb_phys(page) : buffer(r, 0), number(r), 0, 0);
 		break;
+	case CORBEL_HC_IDLE:
+		for (u32 i = 0; i < CORBEL_MAX_CST; i++)
+			((struct corbel_cst *)page)[i] = (struct corbel_cst){
+			    .by = below(r, 4),
+			    .type = below(r, 5),
+			    .address = below(r, 2) ? below(r, 0x80) : number(r),
+			    .latency_us = number(r),
+			};
+		call(nr, below(r, 8) ? cb_phys(page) : buffer(r, 0),
+		     below(r, 8) ? below(r, 10) : number(r), 0, 0, 0);
+		break;
 	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
 		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
 		break;
