@@ -380,6 +380,9 @@ void cb_idle_exit(void);
 /* cst.c: tells the hypervisor how dom0's ACPI says that CPUs sleep, of each that comes online. */
 void cb_cst_init(void);
 void cb_cst_exit(void);
+/* offline.c: CPUs that root takes offline are taken from guests; at the module's end no more. */
+void cb_offline_init(void);
+void cb_offline_exit(void);
 
 int cb_event_init(void);
 void cb_event_exit(void);

@@ -346,6 +346,7 @@ static int __init corbel_init(void)
 	}
 	cb_idle_init();
 	cb_cst_init();
+	cb_offline_init();
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
 		cb_backend_vmx ? "vmx" : "svm");
 	/* libvirt looks for groups of devices before it loads VFIO, which would load the driver. */
@@ -375,6 +376,7 @@ out_wq:
 static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
+	cb_offline_exit();
 	cb_cst_exit();
 	cb_idle_exit();
 	unregister_reboot_notifier(&reboot_notifier);

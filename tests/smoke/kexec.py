@@ -36,7 +36,12 @@ def ended(m, before):
 def kexec():
     with Machine('kexec', args='quiet', extra=DISKS) as m:
         before = prepare(m)
-        m.out_of('cd /sys/devices/system/cpu/cpu1 && echo 0 > online && echo 1 > online && cd', 30)
+        m.out_of('cd /sys/devices/system/cpu/cpu1 && echo 0 > online', 30)
+        pools = m.json('corbel cpupool-list --json')
+        ok(pools[0]['cpus'] == '0', 'kexec: a CPU that goes offline is taken from guests', pools)
+        m.out_of('echo 1 > online; cd', 30)
+        pools = m.json('corbel cpupool-list --json')
+        ok(pools[0]['cpus'] == '0-1', 'kexec: when it comes back they have it again', pools)
         ok('makes way' not in m.out_of('corbel dmesg') and 'running' in m.out_of('corbel list | grep "^demo "'),
            'kexec: a CPU that goes offline, and comes back, ends no guest')
         m.send(LOAD.format(args='dom0.demo=0', how='go') + '\r')
