@@ -10,14 +10,33 @@
 #include <linux/cpuidle.h>
 #include <linux/stop_machine.h>
 
+#define STATES 2
+
+static bool may_hide; /* the second state, while the driver is registered */
+
+/*
+ * Twice the same state: with a single one Linux does not ask its governor how long this will take,
+ * and keeps the tick on for a period. That is also cheaper: so after a short sleep there is a
+ * single one, for all CPUs, until one has slept for a millisecond.
+ */
+static __cpuidle void set_states(struct cpuidle_driver *drv, u64 slept)
+{
+	int count = slept < cb_tsc_khz ? 1 : STATES;
+
+	if (READ_ONCE(may_hide) && READ_ONCE(drv->state_count) != count)
+		WRITE_ONCE(drv->state_count, count);
+}
+
 static __cpuidle int halt_cpu(struct cpuidle_device *dev, struct cpuidle_driver *drv, int index)
 {
+	u64 began = rdtsc();
+
 	raw_safe_halt();
 	raw_local_irq_disable(); /* later kernels want them as they were */
+	set_states(drv, rdtsc() - began);
 	return index;
 }
 
-/* Twice the same: with a single state Linux does not ask its governor how long this will take. */
 #define HALT(us)                                                                                   \
 	{                                                                                          \
 		.enter = halt_cpu, .exit_latency = (us), .target_residency = (us), .name = "HLT",  \
@@ -28,7 +47,7 @@ static __cpuidle int halt_cpu(struct cpuidle_device *dev, struct cpuidle_driver 
 static struct cpuidle_driver idle_driver = {
     .name = "corbel",
     .states = {HALT(1), HALT(2)},
-    .state_count = 2,
+    .state_count = STATES,
 };
 static bool is_registered;
 
@@ -38,6 +57,7 @@ void cb_idle_init(void)
 		return;
 	idle_driver.cpumask = (struct cpumask *)cpu_present_mask;
 	is_registered = !cpuidle_register(&idle_driver, NULL);
+	WRITE_ONCE(may_hide, is_registered);
 }
 
 static int do_nothing(void *unused)
@@ -49,6 +69,9 @@ void cb_idle_exit(void)
 {
 	if (!is_registered)
 		return;
+	WRITE_ONCE(may_hide, false);
+	stop_machine(do_nothing, NULL, cpu_online_mask); /* nobody is in set_states() */
+	idle_driver.state_count = STATES;		 /* what Linux has made files for */
 	cpuidle_unregister(&idle_driver);
 	/* A CPU that has just been woken may still be in halt_cpu(): until its next thread runs. */
 	stop_machine(do_nothing, NULL, cpu_online_mask);
