@@ -44,9 +44,11 @@ $(BUILD)/kvm-tests.cpio: $(KT_PROGRAMS:%=$(KT)/%) $(KT_MODULES) $(KT)/widen-amd6
 	cd $(KT) && strip -s $(KT_PROGRAMS) && printf '%s\n' $(KT_PROGRAMS) $(notdir $(KT_MODULES)) widen-amd64.ko | cpio -o -H newc --quiet > ../kvm-tests.cpio
 
 # For Bochs they are in dom0's image.
-$(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img
+# Its machine's idle states are those of tests/lib/acpi.py.
+$(BUILD)/bochs-hostile.iso: dom0/mkiso dom0/grub.cfg tests/lib/acpi.py $(BUILD)/corbel.elf $(VMLINUX_cloud) $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img
+	$(PYTHON) tests/lib/acpi.py $(KT)/cst.aml
 	cat $(BUILD)/kvm-tests.cpio $(IMG)/initrd-cloud.img > $(KT)/initrd.img
-	GRUB_SET='set timeout=0; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud' \
+	GRUB_SET='set timeout=0; set dom0="console=ttyS0 quiet dom0.demo=0"; set default=cloud; acpi --exclude=SSDT /cst.aml' EXTRA=$(KT)/cst.aml \
 		dom0/mkiso $@ $(BUILD)/corbel.elf cloud::$(VMLINUZ_cloud):$(KT)/initrd.img
 
 test test-full: $(BUILD)/kvm-tests.cpio $(BUILD)/bochs-hostile.iso

@@ -5,6 +5,7 @@ idle states, which QEMU's CPUs have none of (AML: ACPI specification, "ACPI Mach
 """
 import os
 import struct
+import sys
 
 NAME = 'iommus.aml'
 GRUB = f'search --no-floppy --set=tables --file /{NAME}; acpi --exclude=%s ($tables)/{NAME}; '
@@ -70,3 +71,18 @@ def write_cst(path, processors, states, names=('_SB_', 'CPUS')):
         aml += _sized(b'\x10', scope + b'\x08_CST' + _package([_number(len(states))] + [_state(*s) for s in states]))
     with open(path, 'wb') as f:
         f.write(table('SSDT', aml))
+
+
+def write_asking_cst(path, by_mwait, by_port):
+    """A first processor, CPU0, with the same by methods: only who has told _PDC that he knows MWAIT for C2 and C3 (bit 9) is told of that."""
+    def returned(states):
+        return b'\xa4' + _package([_number(len(states))] + [_state(*s) for s in states])
+    told = b'\x08PDCV' + _number(0)
+    pdc = _sized(b'\x14', b'_PDC\x01' + b'\x8a\x68\x0a\x08CAPS' + b'\x70CAPSPDCV')  # CreateDWordField (Arg0, 8, CAPS), Store
+    cst = _sized(b'\x14', b'_CST\x00' + _sized(b'\xa0', b'\x7bPDCV\x0b\x00\x02\x00' + returned(by_mwait)) + returned(by_port))  # If (And (...))
+    with open(path, 'wb') as f:
+        f.write(table('SSDT', _sized(b'\x10', b'\\_PR_' + _sized(b'\x5b\x83', b'CPU0' + struct.pack('<BIB', 0, 0, 0) + told + pdc + cst))))
+
+
+if __name__ == '__main__':  # for the ISO of a machine of Bochs', in the place of the firmware's SSDT, which has the processors
+    write_asking_cst(sys.argv[1], [(HALT, 0, 1, 1), (MWAIT, 0x20, 2, 100)], [(HALT, 0, 1, 1), (PORT, 0xb014, 2, 100)])

@@ -3,6 +3,7 @@
 """
 VT-x: `make run-bochs` comes to dom0's prompt and the demo guest's shell; the guest's virtio disk is mounted and written. And
 the guests and hypercalls of the tests `hostile` and `fuzz` do no harm there either, and MSRs are filtered, instructions kept from guests, SMM is, and a debugger steps, as in the test `kvm`.
+Its firmware has idle states by _CST.
 """
 import os
 import re
@@ -27,6 +28,9 @@ def hostile():
     # A virtual second is 100 million instructions: what takes its time there is short here.
     with Bochs('hostile', ['tests/bochs', build_file('bochs-hostile.iso'), '--mem', '1024', '--ips', '100000000']) as m:
         m.prompt()
+        out = m.out_of('corbel dmesg | grep idle:')
+        ok('_CST has 2 states, of which bits 3 are used: C3 at most' in out,
+           'hostile: a firmware that speaks of MWAIT only to who knows it is told so, and its states are used', out)
         before = m.json('corbel info --json')
         status, out = m.sh('/guests', 60)
         for kind, what in re.findall(r'(?:^|\) ?|\n)(ok|not ok) - (.*?)\r*$', out, re.M):
