@@ -147,6 +147,8 @@ static void __noreturn main_rest(void)
 		log_info("sched-gran=core: %u cores have several CPUs, which run one VM at a time",
 			 sched_shared_cores());
 	iommu.no_forward = quirk_has(QUIRK_IRQ_FORWARD);
+	for (u32 i = 0; i < cpu_count; i++)
+		iommu.wide_ids |= cpus[i]->apic_id > MSI_LAST_ID;
 	iommu_init();
 	posting_init();
 	shadow_init();

@@ -34,6 +34,7 @@
 
 #include "firmware.h"
 #include "hypercall.h"
+#include "wide.h"
 
 #define MAP_PAGES 512u /* that HC_DOMAIN_MAP takes at once */
 #define MSI_START 0xfee00000ul
@@ -593,6 +594,8 @@ static int __init corbel_iommu_init(void)
 	}
 	WRITE_ONCE(began, true);
 	bus_for_each_dev(&pci_bus_type, NULL, NULL, count_user);
+	if (messages)
+		wide_start(messages);
 	pr_info("devices can be given to guests and programs by VFIO; this module and corbel.ko "
 		"stay until the machine, or dom0's kernel, is started again\n");
 	return 0;

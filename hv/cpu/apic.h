@@ -21,6 +21,7 @@ bool apic_want(bool x2apic);
 /* This CPU, with interrupts off and no EOI due of an interrupt of the hypervisor's own. */
 void apic_follow(void);
 #define XAPIC_LAST_ID 0xfeu /* above are broadcasts, and ids of x2APICs */
+#define MSI_LAST_ID   0xffu /* of x2APICs, in messages that nobody remaps */
 void apic_eoi(void);
 /* Performance counters raise VEC_PMI, after each of which this is due. */
 void apic_open_pmi(void);

@@ -3,13 +3,14 @@
 #include "boot/acpi.h"
 #include "boot/efi.h"
 #include "boot/linux.h"
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/guest/pv.h"
 #include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/mm/mm.h"
-
-#define WIDEST_ID 255u /* of APICs, in messages that are not remapped */
 
 static struct linux_kernel kernel;
 static struct linux_plan plan;
@@ -117,22 +118,74 @@ static void limit_cpus(const struct boot_info *bi)
 		    "the ACPI MADT is damaged: dom0 may try to start CPUs that it does not have");
 }
 
-/* Linux takes a CPU with such an id only where interrupts are remapped to ids of 32 bits. */
+/*
+ * Where Corbel remaps interrupts to ids of 32 bits, and no unit that dom0 sees (AMD-Vi), these are
+ * those of devices whose drivers begin behind corbel_iommu.ko. So dom0 is told that messages may
+ * bear such ids, but begins with the CPUs before the first that has one, and others are of these,
+ * too, by default. The module starts the rest. Without room for that in the command line, or CPUs
+ * to begin with, it is as where nobody remaps.
+ */
+static void hold_back_wide(char *line, u32 size)
+{
+	char ours[48];
+	u32 n = 0, len;
+
+	while (n < dom0_cpus() && cpus[n]->apic_id <= MSI_LAST_ID)
+		n++;
+	if (!iommu.wide || !n || n == dom0_cpus())
+		return;
+	len = hv_snprintf(ours, sizeof(ours), "maxcpus=%u irqaffinity=0-%u ", n, n - 1);
+	BUG_ON(len >= sizeof(ours));
+	if (len + strlen(line) >= size)
+		return;
+	memmove(line + len, line, strlen(line) + 1);
+	memcpy(line, ours, len);
+	pv_dom0_wide_ids = true;
+}
+
+/* An option of Linux' that lets it use such ids though the firmware asks it not to. */
+static bool has_override(const char *line)
+{
+	static const char word[] = "no_x2apic_optout";
+	u32 len = strlen(line);
+
+	for (u32 i = 0; i + sizeof(word) - 1 <= len; i++)
+		if (!memcmp(line + i, word, sizeof(word) - 1))
+			return true;
+	return false;
+}
+
+/*
+ * Linux takes a CPU with such an id only where interrupts are remapped to ids of 32 bits. What is
+ * to be done about it that they are not, or NULL.
+ */
+static const char *wide_ids_cure(void)
+{
+	bool dom0s = iommu.protection == CORBEL_IOMMU_DOM0 || iommu.is_shown;
+
+	if (!iommu.all.x2apic || (!dom0s && iommu.protection != CORBEL_IOMMU_STRICT))
+		return "see to the IOMMU's setup";
+	if (iommu.no_x2apic && !has_override(boot_info.module_cmdline[0]))
+		return "give its kernel intremap=no_x2apic_optout, since the firmware asks it not "
+		       "to";
+	return dom0s || pv_dom0_wide_ids ? NULL : "start with iommu=dom0";
+}
+
 static void tell_wide_ids(void)
 {
-	bool remaps = iommu.protection == CORBEL_IOMMU_DOM0 || iommu.is_shown;
+	const char *cure = wide_ids_cure();
 	u32 n = 0;
 
 	for (u32 i = 0; i < dom0_cpus(); i++)
-		n += cpus[i]->apic_id > WIDEST_ID;
-	for (u32 i = 0; i < iommu.count; i++)
-		remaps &= iommu.unit[i].x2apic;
-	if (n && !remaps)
+		n += cpus[i]->apic_id > MSI_LAST_ID;
+	if (n && cure)
 		log_warn("dom0 leaves out %u CPUs whose APIC ids are above %u, as it does not see "
 			 "who remaps interrupts to them; %s",
-			 n, WIDEST_ID,
-			 iommu.protection == CORBEL_IOMMU_STRICT ? "start with iommu=dom0"
-								 : "see to the IOMMU's setup");
+			 n, MSI_LAST_ID, cure);
+	else if (pv_dom0_wide_ids)
+		log_info("dom0 begins without %u CPUs whose APIC ids are above %u: "
+			 "corbel_iommu.ko brings them up",
+			 n, MSI_LAST_ID);
 }
 
 static void keep_efi(const struct mem_map *m, struct boot_efi *efi)
@@ -160,6 +213,7 @@ void dom0_load(struct dom0_entry *out)
 	move_initrd(bi);
 	move_phys(plan.kernel_from, bi->module[0].start, bi->module[0].end - bi->module[0].start);
 	load_kernel();
+	hold_back_wide(bi->module_cmdline[0], sizeof(bi->module_cmdline[0]));
 	linux_build(bi, &kernel, &plan, map_phys(plan.block, LINUX_BLOCK_SIZE));
 	if (plan.rsdp)
 		memcpy(map_phys(plan.rsdp, PAGE_SIZE), bi->rsdp_copy, bi->rsdp_len);

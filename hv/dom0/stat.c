@@ -36,7 +36,7 @@ static s64 stat_info(struct corbel_info *i)
 	    .gfn_end = p2m_gfn_end(),
 	    .iommu = iommu.protection,
 	    .iommu_units = iommu.count,
-	    .iommu_bits = domain_bits(),
+	    .iommu_bits = iommu.all.bits,
 	    .iommu_pages = iommu.pages + domain_pages(),
 	    .features = hvm_caps.tsc_frac ? CORBEL_FEATURE_TSC_SCALE : 0,
 	};

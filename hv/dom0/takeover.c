@@ -59,6 +59,9 @@ void takeover_kernel_ends(struct vcpu *v)
 	BUG_ON(!v->vm->is_dom0);
 	write_acquire(&objects);
 	takeover_end_guests();
+	for (u32 i = 0; i < MAX_CPUS; i++)
+		if (dom0->vcpu[i])
+			pv_end_wide_ids(dom0->vcpu[i]);
 	domain_kernel_ends();
 	domain_let_go();
 	write_release(&objects);

@@ -18,6 +18,7 @@
 #define STEAL_WORTH_NS 10000 /* not written for less */
 
 #define FEATURE_CLOCKSOURCE  BIT(0)
+#define FEATURE_NOP_IO_DELAY BIT(1) /* not for dom0, whose 8259 and RTC are real */
 #define FEATURE_CLOCKSOURCE2 BIT(3)
 #define FEATURE_STEAL_TIME   BIT(5)
 #define FEATURE_PV_EOI	     BIT(6)
@@ -26,6 +27,7 @@
 /* there is no polling in the hypervisor that it would have to switch off */
 #define FEATURE_POLL_CONTROL BIT(12)
 #define FEATURE_SCHED_YIELD  BIT(13)
+#define FEATURE_EXT_DEST_ID  BIT(15) /* of messages: 15 bits */
 #define FEATURE_CLOCK_STABLE BIT(24)
 
 #define HC_VAPIC_POLL_IRQ 1
@@ -56,15 +58,30 @@ struct pv_steal { /* struct kvm_steal_time, what is used of it */
 };
 _Static_assert(offsetof(struct pv_steal, preempted) == 16, "as the guest has it");
 
+bool pv_dom0_wide_ids;
+
 u32 pv_features(void)
 {
-	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | PV_NOP_IO_DELAY | FEATURE_STEAL_TIME |
-		FEATURE_POLL_CONTROL | FEATURE_PV_EOI | FEATURE_PV_UNHALT | FEATURE_PV_SEND_IPI |
-		FEATURE_SCHED_YIELD;
+	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY |
+		FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL | FEATURE_PV_EOI | FEATURE_PV_UNHALT |
+		FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
 
 	if (tsc_stable)
 		f |= FEATURE_CLOCK_STABLE;
 	return f;
+}
+
+u32 pv_dom0_features(void)
+{
+	return (pv_features() & ~FEATURE_NOP_IO_DELAY) |
+	       (pv_dom0_wide_ids ? FEATURE_EXT_DEST_ID : 0);
+}
+
+void pv_end_wide_ids(struct vcpu *v)
+{
+	for (u32 i = 0; i < v->cpuid_count; i++)
+		if (v->cpuid[i].function == CPUID_KVM_FEATURES)
+			v->cpuid[i].eax &= ~FEATURE_EXT_DEST_ID;
 }
 
 /* Is the guest shown one of these, wherever Hyper-V's leaves have let KVM's be? */

@@ -34,9 +34,14 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 
 #define CPUID_KVM 0x4b4d564b /* leaf 0x40000000 EBX: "KVMK", of what is named so */
 
-/* CPUID leaf 0x40000001 EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
+#define CPUID_KVM_FEATURES 0x40000001u
+/* That leaf's EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
 u32 pv_features(void);
-#define PV_NOP_IO_DELAY BIT(1) /* not for dom0, whose 8259 and RTC are real */
+u32 pv_dom0_features(void);
+/* Messages of dom0's devices may be for APIC ids above 255. Set before dom0 has vCPUs. */
+extern bool pv_dom0_wide_ids;
+/* Not of the devices of a kernel that comes in place of dom0's: it would not know how far. */
+void pv_end_wide_ids(struct vcpu *v);
 /* 0; -EINVAL: #GP; -ENOENT: none of MSR_KVM_x. */
 int pv_msr_read(struct vcpu *v, u32 msr, u64 *val);
 int pv_msr_write(struct vcpu *v, u32 msr, u64 val);

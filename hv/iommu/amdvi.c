@@ -28,10 +28,13 @@
 #define CTL_COHERENT BIT(10)
 #define CTL_ISOC     BIT(11)
 #define CTL_COMMANDS BIT(12)
+#define CTL_GA	     BIT(28) /* entries of interrupts have 128 bits */
+#define CTL_XT	     BIT(50) /* and ids of 32 */
 
 /* "Extended Feature Register", "IOMMU Status Register" */
 #define EFR_XT	      BIT(2)
 #define EFR_IA	      BIT(6) /* has CMD_ALL */
+#define EFR_GA	      BIT(7)
 #define STS_OVERFLOW  BIT(0)
 #define STS_EVENT_RUN BIT(3)
 #define STS_CMD_RUN   BIT(4)
@@ -58,6 +61,7 @@
 #define IRTE_LOGICAL BIT(6)
 #define IRTE_DEST    GENMASK(15, 8)
 #define IRTE_VECTOR  GENMASK(23, 16)
+#define IRTE_DEST_XT GENMASK(31, 8) /* of 128 bits; the vector begins the upper half */
 
 /* Flags of devices in the IVHD: what goes into those */
 #define FLAG_PASS    GENMASK(2, 0)
@@ -90,7 +94,7 @@ static bool amdvi_probe(struct iommu_unit *u)
 	u->max_order = 18;
 	u->queued = true;
 	u->remap = true;
-	u->x2apic = u->caps & EFR_XT;
+	u->x2apic = u->caps & EFR_XT && u->caps & EFR_GA;
 	u->coherent = true;
 	u->domains = BIT(16);
 	return true;
@@ -110,7 +114,7 @@ static u64 domain_word(const struct iommu_unit *u, u16 device, u16 number)
 	return number | FIELD_PREP(DTE_SYS_MGT, FIELD_GET(FLAG_SYS_MGT, rights));
 }
 
-static u64 irq_word(const struct iommu_unit *u, u16 device, u16 number, const u32 *irqs)
+static u64 irq_word(const struct iommu_unit *u, u16 device, u16 number, const void *irqs)
 {
 	u8 rights = number == IOMMU_DOM0_NUMBER ? u->rights[device] : 0;
 	u64 word = FIELD_PREP(DTE_PASS, FIELD_GET(FLAG_PASS, rights)) |
@@ -177,7 +181,7 @@ static int amdvi_prepare(struct iommu_unit *u, u16 device)
  * which would let everything pass. The half of interrupts is of those alone.
  */
 static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-			 const u32 *irqs)
+			 const void *irqs)
 {
 	u64 *e = u->root + device * DTE_WORDS, tables = pt_root(domain, 4).v | DTE_FIXED;
 
@@ -193,11 +197,21 @@ static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *doma
 	amdvi_flush_irqs(u, device); /* which the entry led to */
 }
 
-static u32 amdvi_irq_entry(const struct iommu_irq *irq)
+/* The unit may read the entry at any time. */
+static void amdvi_set_irq(void *irqs, u32 index, const struct iommu_irq *irq)
 {
-	return IRTE_REMAP | FIELD_PREP(IRTE_LOWEST, irq->lowest) |
-	       FIELD_PREP(IRTE_LOGICAL, irq->logical) | FIELD_PREP(IRTE_DEST, irq->dest) |
-	       FIELD_PREP(IRTE_VECTOR, irq->vector);
+	u32 how = irq ? IRTE_REMAP | FIELD_PREP(IRTE_LOWEST, irq->lowest) |
+			    FIELD_PREP(IRTE_LOGICAL, irq->logical)
+		      : 0;
+	u32 dest = irq ? irq->dest : 0, vector = irq ? irq->vector : 0;
+
+	BUG_ON(index >= CORBEL_DOMAIN_IRQS || (dest > 0xff && !iommu.wide));
+	if (iommu.wide)
+		unit_exchange((u64 *)irqs + 2 * index, how | FIELD_PREP(IRTE_DEST_XT, dest),
+			      vector);
+	else
+		WRITE_ONCE(((u32 *)irqs)[index],
+			   how | FIELD_PREP(IRTE_DEST, dest) | FIELD_PREP(IRTE_VECTOR, vector));
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */
@@ -212,12 +226,14 @@ static void flush_all(struct iommu_unit *u)
 	amdvi_flush(u, IOMMU_DOM0_NUMBER);
 }
 
-/* How the unit is to treat HyperTransport, as the firmware says. */
+/* How the unit is to treat HyperTransport, as the firmware says, and its entries. */
 static u64 control_of(const struct iommu_unit *u)
 {
 	static const u64 flags[] = {CTL_HT_TUN, CTL_PASS_PW, CTL_RES_PASS, CTL_ISOC};
 	u64 control = CTL_ON | CTL_EVENTS | CTL_COMMANDS | CTL_COHERENT;
 
+	if (iommu.wide)
+		control |= CTL_GA | CTL_XT;
 	for (u32 i = 0; i < ARRAY_SIZE(flags); i++)
 		if (u->flags & BIT(i))
 			control |= flags[i];
@@ -289,7 +305,7 @@ const struct iommu_ops amdvi_ops = {
     .stop = amdvi_stop,
     .prepare = amdvi_prepare,
     .attach = amdvi_attach,
-    .irq_entry = amdvi_irq_entry,
+    .set_irq = amdvi_set_irq,
     .flush_irqs = amdvi_flush_irqs,
     .flush = amdvi_flush,
     .poll = amdvi_poll,

@@ -30,7 +30,7 @@ static bool closed;
 static struct {
 	u32 device;
 	struct domain *in; /* NULL: dom0's */
-	u32 *irqs;	   /* a page, entries of its messages, if units have them */
+	void *irqs;	   /* entries of its messages, if units have them */
 } attached[DOMAIN_DEVICES];
 
 /* Units know it by that; NULL: dom0's. */
@@ -41,7 +41,7 @@ static u16 number_of(const struct domain *d)
 
 static void flush_map(struct p2m *p)
 {
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+	FOR_EACH_UNIT(u)
 		iommu.ops->flush(u, number_of(container_of(p, struct domain, map)));
 }
 
@@ -52,28 +52,10 @@ static void settle_promise(struct domain *d)
 		pool_retract(&d->acct, d->acct.promised);
 }
 
-static u32 domains_end(void)
-{
-	u32 end = DOMAINS;
-
-	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		end = MIN(end, u->domains - IOMMU_DOM0_NUMBER - 1);
-	return end;
-}
-
-u32 domain_bits(void)
-{
-	u32 bits = iommu.count ? 64 : 0;
-
-	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		bits = MIN(bits, u->bits);
-	return bits;
-}
-
 /* The first frame number that the tables of some unit do not reach. */
 static u64 reach_end(void)
 {
-	return MIN(p2m_gfn_end(), BIT(domain_bits() - PAGE_SHIFT));
+	return MIN(p2m_gfn_end(), BIT(iommu.all.bits - PAGE_SHIFT));
 }
 
 /* ---- domains ---- */
@@ -97,7 +79,7 @@ static int make_one(struct domain *d)
 
 static int make_first_unused(void)
 {
-	for (u32 i = 1; i < domains_end(); i++)
+	for (u32 i = 1; i < MIN(DOMAINS, iommu.all.domains - number_of(&domains[0])); i++)
 		if (!domains[i].used)
 			return make_one(&domains[i]) ?: (int)i;
 	return -ENOSPC;
@@ -180,9 +162,8 @@ s64 domain_map(u64 id, u64 dfn, u64 pfn, u64 count, bool write)
 			done += BIT(order);
 	}
 	settle_promise(d);
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		if (u->flush_maps)
-			iommu.ops->flush(u, number_of(d));
+	if (iommu.all.flush_maps)
+		flush_map(&d->map);
 	return done ? (s64)done : err;
 }
 
@@ -229,7 +210,7 @@ static int prepare_units(u32 device)
 {
 	int err = -ENODEV;
 
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+	FOR_EACH_UNIT(u)
 		if (u->segment == device >> 16 && (!err || err == -ENODEV))
 			err = iommu.ops->prepare(u, device);
 	return err;
@@ -242,7 +223,7 @@ static void tell_units(u32 slot, const struct domain *from)
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
 	u32 device = attached[slot].device;
 
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+	FOR_EACH_UNIT(u) {
 		if (u->segment != device >> 16)
 			continue;
 		iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
@@ -253,16 +234,22 @@ static void tell_units(u32 slot, const struct domain *from)
 	}
 }
 
+/* Of the pages of a device's entries, which have 16 bytes or 4. */
+static u32 irqs_order(void)
+{
+	_Static_assert(CORBEL_DOMAIN_IRQS * 16 == PAGE_SIZE << 1, "they fit");
+	return iommu.wide;
+}
+
 /* None to begin with. Units may be reading them, each as a whole. */
 static int make_irqs(u32 slot)
 {
-	u32 **irqs = &attached[slot].irqs;
+	void **irqs = &attached[slot].irqs;
 
-	_Static_assert(CORBEL_DOMAIN_IRQS * sizeof(**irqs) <= PAGE_SIZE, "they fit a page");
 	for (u32 i = 0; *irqs && i < CORBEL_DOMAIN_IRQS; i++)
-		WRITE_ONCE((*irqs)[i], 0);
+		iommu.ops->set_irq(*irqs, i, NULL);
 	if (!*irqs && domain_has_irqs())
-		*irqs = pool_alloc(0, NULL);
+		*irqs = pool_alloc(irqs_order(), NULL);
 	return domain_has_irqs() && !*irqs ? -ENOMEM : 0;
 }
 
@@ -270,7 +257,7 @@ static int make_irqs(u32 slot)
 static int move_device(u32 slot, u32 device, struct domain *to, bool keep)
 {
 	struct domain *from = attached[slot].in;
-	u32 *irqs;
+	void *irqs;
 	int err = prepare_units(device);
 
 	if (!err && keep)
@@ -283,7 +270,7 @@ static int move_device(u32 slot, u32 device, struct domain *to, bool keep)
 	attached[slot].irqs = keep ? irqs : NULL;
 	tell_units(slot, from);
 	if (!keep)
-		pool_free(irqs, 0, NULL); /* no unit has it any more */
+		pool_free(irqs, irqs_order(), NULL); /* no unit has it any more */
 	if (from)
 		from->devices--;
 	if (to)
@@ -313,14 +300,16 @@ int domain_attach(u64 device, u64 id)
 
 /* "Intel SDM", "Message Address Register Format", "Message Data Register Format" */
 #define MSI_DEST    GENMASK(19, 12)
+#define MSI_DEST_HI GENMASK(11, 5) /* 15 bits in all: KVM_FEATURE_MSI_EXT_DEST_ID of Linux */
 #define MSI_LOGICAL BIT(2)
-#define MSI_ADDRESS (MSI_DEST | BIT(3) | MSI_LOGICAL) /* what may be in it beside 0xfee00000 */
+#define MSI_ADDRESS (MSI_DEST | BIT(3) | MSI_LOGICAL) /* what may be in it beside 0xfee00000, */
+#define MSI_WIDE    (MSI_ADDRESS | MSI_DEST_HI)	      /* and with ids above 255 */
 #define MSI_VECTOR  GENMASK(7, 0)
 #define MSI_LOWEST  BIT(8)
 
 bool domain_has_irqs(void)
 {
-	return iommu.protection == CORBEL_IOMMU_STRICT && iommu.ops->irq_entry;
+	return iommu.protection == CORBEL_IOMMU_STRICT && iommu.ops->set_irq;
 }
 
 /*
@@ -331,11 +320,11 @@ static bool read_message(u64 address, u64 data, struct iommu_irq *out)
 {
 	*out = (struct iommu_irq){
 	    .vector = FIELD_GET(MSI_VECTOR, data),
-	    .dest = FIELD_GET(MSI_DEST, address),
+	    .dest = FIELD_GET(MSI_DEST, address) | FIELD_GET(MSI_DEST_HI, address) << 8,
 	    .logical = address & MSI_LOGICAL,
 	    .lowest = data & MSI_LOWEST,
 	};
-	return (address & ~MSI_ADDRESS) == MSI_START << PAGE_SHIFT &&
+	return (address & ~(iommu.wide ? MSI_WIDE : MSI_ADDRESS)) == MSI_START << PAGE_SHIFT &&
 	       !(data & ~(MSI_VECTOR | MSI_LOWEST)) && out->vector >= VEC_DOM0_FIRST &&
 	       out->vector < VEC_HV_FIRST;
 }
@@ -355,7 +344,7 @@ static int keep_device(u32 device, bool keep)
 int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 {
 	struct iommu_irq irq;
-	u32 slot, entry;
+	u32 slot;
 
 	if (!domain_has_irqs() || device >> 32)
 		return -ENODEV;
@@ -368,9 +357,8 @@ int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 		return -ENOENT;
 	if (closed && attached[slot].in)
 		return -EBUSY;
-	entry = address ? iommu.ops->irq_entry(&irq) : 0;
-	WRITE_ONCE(attached[slot].irqs[index], entry);
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+	iommu.ops->set_irq(attached[slot].irqs, index, address ? &irq : NULL);
+	FOR_EACH_UNIT(u)
 		if (u->segment == device >> 16)
 			iommu.ops->flush_irqs(u, device);
 	return 0;

@@ -20,8 +20,6 @@
 #define DOMAIN_DEVICES	  256u /* that are in others than dom0's, or kept to interrupts */
 #define DOMAIN_MAP_FRAMES 512u
 
-/* Of the addresses that devices have there; 0: there are no units. */
-u32 domain_bits(void);
 /* Pages of the pool that all domains have. */
 u64 domain_pages(void);
 /* Number of a new domain, > 0; -ENODEV, -ENOSPC, -ENOMEM. */

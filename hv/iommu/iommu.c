@@ -46,8 +46,24 @@ static bool add_unit(const struct iommu_place *p)
 	/* How many pages they are, the unit says. */
 	if (!u->regs || !iommu.ops->probe(u) || is_ram(p->regs, u->size))
 		return false;
+	u->remap &= table.may_remap;
+	u->x2apic &= table.may_remap;
 	iommu.count++;
 	return true;
+}
+
+/* To what this one can. */
+static void limit_all(struct iommu_unit *all, const struct iommu_unit *u)
+{
+	all->max_order = MIN(all->max_order, u->max_order);
+	all->bits = MIN(all->bits, u->bits);
+	all->domains = MIN(all->domains, u->domains);
+	all->queued &= u->queued;
+	all->remap &= u->remap;
+	all->x2apic &= u->x2apic;
+	all->posts &= u->posts;
+	all->coherent &= u->coherent;
+	all->flush_maps |= u->flush_maps;
 }
 
 /* NULL, or why none is used. No register has been written then. */
@@ -63,6 +79,7 @@ static const char *find_units(void)
 		return "the firmware names none";
 	if (!t || !iommu.ops->parse(t, from->len, &table))
 		return "the firmware's table of them is damaged";
+	iommu.no_x2apic = table.no_x2apic;
 	for (u32 i = 0; i < table.unit_count; i++) {
 		if (add_unit(&table.unit[i]))
 			continue;
@@ -70,23 +87,10 @@ static const char *find_units(void)
 		iommu.count = 0;
 		return "one does not answer where the firmware says";
 	}
+	iommu.all = iommu.unit[0];
+	FOR_EACH_UNIT(u)
+		limit_all(&iommu.all, u);
 	return NULL;
-}
-
-/* What all units can. */
-static struct iommu_unit common_to_all(void)
-{
-	struct iommu_unit all = iommu.unit[0];
-
-	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
-		all.max_order = MIN(all.max_order, u->max_order);
-		all.bits = MIN(all.bits, u->bits);
-		all.queued &= u->queued;
-		all.remap &= u->remap;
-		all.x2apic &= u->x2apic;
-		all.coherent &= u->coherent;
-	}
-	return all;
 }
 
 static void print_units(void)
@@ -97,12 +101,12 @@ static void print_units(void)
 	    [CORBEL_IOMMU_STRICT] = "driven by Corbel: devices do not reach its memory",
 	};
 	static const char *const sizes[] = {"4K", "2M", "1G"};
-	struct iommu_unit all = common_to_all();
+	const struct iommu_unit *all = &iommu.all;
 
 	log_info("IOMMU: %s, %u units, the first at %lx, %u bits, pages up to %s%s%s%s; %s",
-		 iommu.ops->name, iommu.count, all.at, all.bits, sizes[all.max_order / 9],
-		 all.queued ? ", queued invalidation" : "",
-		 all.remap ? ", interrupt remapping" : "", all.x2apic ? " with x2APIC ids" : "",
+		 iommu.ops->name, iommu.count, all->at, all->bits, sizes[all->max_order / 9],
+		 all->queued ? ", queued invalidation" : "",
+		 all->remap ? ", interrupt remapping" : "", all->x2apic ? " with x2APIC ids" : "",
 		 who[iommu.protection]);
 }
 
@@ -140,8 +144,8 @@ static int make_domain(void)
 	int err;
 
 	iommu.format = *iommu.ops->format;
-	iommu.format.max_order = common_to_all().max_order;
-	iommu.format.write_back = !common_to_all().coherent;
+	iommu.format.max_order = iommu.all.max_order;
+	iommu.format.write_back = !iommu.all.coherent;
 	err = pt_init(&iommu.dom0, &iommu.format, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
 		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN_RIGHTS);
@@ -157,7 +161,7 @@ static void set_units(void)
 {
 	bool shown = iommu.protection == CORBEL_IOMMU_STRICT;
 
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+	FOR_EACH_UNIT(u) {
 		if (iommu.protection == CORBEL_IOMMU_STRICT)
 			iommu.ops->take(u, &table, &iommu.dom0);
 		else if (iommu.protection == CORBEL_IOMMU_OFF)
@@ -171,6 +175,8 @@ static void set_units(void)
 static void set_up(enum corbel_iommu protection)
 {
 	iommu.protection = protection;
+	iommu.wide = protection == CORBEL_IOMMU_STRICT && iommu.wide_ids && iommu.ops->set_irq &&
+		     iommu.all.x2apic;
 	iommu.pages = pool_free_bytes() / PAGE_SIZE;
 	for (u32 i = 0; protection == CORBEL_IOMMU_STRICT && i < iommu.count; i++) {
 		unit_must(&iommu.unit[i], iommu.unit[i].queued, "has no queued invalidation");
@@ -219,7 +225,7 @@ static void poll_faults(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+	FOR_EACH_UNIT(u) {
 		u32 n = is_there(u) ? iommu.ops->poll(u, faults, POLL_MAX) : 0;
 
 		BUG_ON(n > POLL_MAX);

@@ -67,9 +67,10 @@ struct iommu_fault {
 
 /* What a message of a device's raises. */
 struct iommu_irq {
-	u8 vector, dest; /* of the APICs that take it */
-	bool logical;	 /* dest is */
-	bool lowest;	 /* one of them takes it */
+	u8 vector;
+	u16 dest;     /* of the APICs that take it; above 255 where iommu.wide */
+	bool logical; /* dest is */
+	bool lowest;  /* one of them takes it */
 };
 
 struct iommu_ops {
@@ -100,12 +101,12 @@ struct iommu_ops {
 	 * Then: its accesses go through these tables of the domain of that number from now on, and
 	 * what was cached of its entry is gone; of the same number, they go on meanwhile. It raises
 	 * the interrupts that irqs says and no other; NULL, of dom0's domain: common ones as sent.
-	 * A unit without irq_entry ignores that.
+	 * A unit without set_irq ignores that.
 	 */
 	void (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-		       const u32 *irqs);
-	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, 0: there is none. */
-	u32 (*irq_entry)(const struct iommu_irq *irq);
+		       const void *irqs);
+	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, NULL: there is none. */
+	void (*set_irq)(void *irqs, u32 index, const struct iommu_irq *irq);
 	/* After take(): no entry of the device's irqs is cached any more; */
 	void (*flush_irqs)(struct iommu_unit *u, u16 device);
 	/* no translation of this domain. */
@@ -120,15 +121,20 @@ struct iommu_state {
 	u32 count;
 	const struct iommu_ops *ops; /* for them */
 	u64 table;		     /* physical address of the DMAR or IVRS; 0: none */
+	bool no_x2apic;		     /* as in struct iommu_table */
 	bool is_shown;		     /* dom0 sees units that remap interrupts: vtd_shown.h */
 	bool no_forward; /* AMD-Vi: all of a device's interrupts pass, or those in a table */
 	bool posts;	 /* which may post them to guests' vCPUs: post.h */
+	bool wide_ids;	 /* some CPU's APIC id is above 255 */
+	bool wide;	 /* AMD-Vi: and devices in a table can interrupt it */
 	struct pt_format format; /* of all domains: what all units can */
 	struct pt dom0;		 /* the domain of dom0's devices */
 	u64 pages;		 /* of the pool, since boot: that domain, and what units read */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];
+	struct iommu_unit all; /* what all can, of what probe() finds; zeros without any */
 };
 extern struct iommu_state iommu;
+#define FOR_EACH_UNIT(u) for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 extern const struct iommu_ops vtd_ops, amdvi_ops;
 #define IOMMU_DOM0_NUMBER 1u /* of that domain; 0 has another meaning in some modes */
 

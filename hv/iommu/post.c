@@ -22,12 +22,9 @@ static u64 last_nr;
 
 void post_init(bool cpus)
 {
-	bool all = cpus && iommu.is_shown && cpuid_read(1, 0).c & CPUID_1C_CX16;
-
-	for (const struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
-		all &= u->posts;
-	iommu.posts = all;
-	if (all)
+	iommu.posts =
+	    cpus && iommu.is_shown && iommu.all.posts && cpuid_read(1, 0).c & CPUID_1C_CX16;
+	if (iommu.posts)
 		log_info("IOMMU: interrupts of guests' devices can be posted to them");
 }
 

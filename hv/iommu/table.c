@@ -61,6 +61,7 @@ static bool read_table(const char *name, const u8 *t, u32 len,
 /* VT-d specification "DMA Remapping Reporting Structure" and those behind it */
 #define DMAR_FLAGS     37u
 #define DMAR_MAY_REMAP BIT(0)
+#define DMAR_NO_X2APIC BIT(1)
 #define DMAR_TYPE      0u /* of each structure */
 #define DMAR_SEGMENT   6u
 #define DMAR_ADDRESS   8u /* DRHD: registers, RMRR: first byte */
@@ -88,6 +89,7 @@ bool dmar_parse(const u8 *t, u32 len, struct iommu_table *out)
 	if (!read_table("DMAR", t, len, read_dmar, out))
 		return false;
 	out->may_remap = t[DMAR_FLAGS] & DMAR_MAY_REMAP;
+	out->no_x2apic = t[DMAR_FLAGS] & DMAR_NO_X2APIC;
 	return true;
 }
 
@@ -227,5 +229,6 @@ static bool read_ivrs(const u8 *b, u32 len, struct iommu_table *out)
 
 bool ivrs_parse(const u8 *t, u32 len, struct iommu_table *out)
 {
-	return read_table("IVRS", t, len, read_ivrs, out);
+	out->may_remap = read_table("IVRS", t, len, read_ivrs, out);
+	return out->may_remap;
 }

@@ -19,7 +19,8 @@ struct iommu_table {
 	/* memory that devices go on reaching, since firmware uses it with them: RMRR, IVMD */
 	struct mem_range region[IOMMU_MAX_REGIONS];
 
-	bool may_remap; /* VT-d: the firmware lets interrupts be remapped */
+	bool may_remap; /* the firmware lets interrupts be remapped */
+	bool no_x2apic; /* VT-d: it asks Linux not to use ids of APICs that have 32 bits */
 
 	/* AMD-Vi: the last device id named, and what each may raise beside common interrupts */
 	u16 last_id;

@@ -6,6 +6,18 @@
 #define COMMAND_SIZE 16u
 #define NOT_ENDED    "does not end what it has been told"
 
+void unit_exchange(u64 *entry, u64 low, u64 high)
+{
+	u64 old_low = entry[0], old_high = entry[1];
+	bool done;
+
+	__asm__ volatile("lock cmpxchg16b (%5)"
+			 : "=@ccz"(done), "+a"(old_low), "+d"(old_high)
+			 : "b"(low), "c"(high), "r"(entry)
+			 : "memory");
+	BUG_ON(!done); /* nobody else writes there */
+}
+
 void unit_must(const struct iommu_unit *u, bool done, const char *what)
 {
 	if (done)

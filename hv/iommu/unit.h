@@ -35,6 +35,8 @@ static inline void unit_write64(const struct iommu_unit *u, u32 reg, u64 val)
 	mmio_write64(u->regs + reg, val);
 }
 
+/* Both halves of an entry at once, as CPUs can that have the units with such ones. */
+void unit_exchange(u64 *entry, u64 low, u64 high);
 /* Not done: the boot, or later the machine, ends in a line that says what the unit does not do. */
 void unit_must(const struct iommu_unit *u, bool done, const char *what);
 /* Pages of zeros for the unit, 2^order, which it must have. While we boot. */

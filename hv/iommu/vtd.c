@@ -200,7 +200,7 @@ static int vtd_prepare(struct iommu_unit *u, u16 device)
 }
 
 static void vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-		       const u32 *irqs)
+		       const void *irqs)
 {
 	u64 *entries = hpa_to_virt(hpa(u->root[2 * (device >> 8)] & PAGE_MASK));
 
@@ -260,7 +260,7 @@ static void vtd_take(struct iommu_unit *u, const struct iommu_table *t, const st
 	start_queue(u);
 	if (!u->root)
 		make_root(u, domain);
-	if (!u->is_set_up && u->remap && t->may_remap)
+	if (!u->is_set_up && u->remap)
 		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
 	flush_writes(u);
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */

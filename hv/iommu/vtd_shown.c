@@ -115,19 +115,6 @@ static void log_wrong(const struct iommu_unit *u, u32 index, u64 low)
 			 index, low, u->at, n);
 }
 
-/* Both halves at once, as CPUs can that have the units that post. */
-static void exchange_entry(u64 *e, u64 low, u64 high)
-{
-	u64 old_low = e[0], old_high = e[1];
-	bool done;
-
-	__asm__ volatile("lock cmpxchg16b (%5)"
-			 : "=@ccz"(done), "+a"(old_low), "+d"(old_high)
-			 : "b"(low), "c"(high), "r"(e)
-			 : "memory");
-	BUG_ON(!done); /* nobody else writes there */
-}
-
 /*
  * The unit may read the entry at any time. Interrupts on their way come as before or as now; but
  * where both halves change, and no unit posts, the entry is not there while they do not belong
@@ -144,7 +131,7 @@ static void set_entry(const struct iommu_unit *u, u32 index, u64 low, u64 high)
 	}
 	BUG_ON(low & IRQ_POSTED && !iommu.posts);
 	if (e[1] != high && iommu.posts) {
-		exchange_entry(e, low, high);
+		unit_exchange(e, low, high);
 		return;
 	}
 	if (e[1] != high) {
@@ -188,7 +175,7 @@ static bool posts_to(const u64 *entry, u64 descriptor)
 
 void shown_forget(u64 descriptor)
 {
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++) {
+	FOR_EACH_UNIT(u) {
 		bool any = false;
 
 		for (u32 i = 0; i < IRQ_ENTRIES; i++) {
@@ -376,7 +363,7 @@ static void write_half(struct iommu_unit *u, struct shown *s, u32 at, u32 val)
 
 static struct iommu_unit *unit_at(u64 at)
 {
-	for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+	FOR_EACH_UNIT(u)
 		if (u->at == (at & PAGE_MASK))
 			return u;
 	return NULL;

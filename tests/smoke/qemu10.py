@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian 13's QEMU 10. In dom0: it asks KVM for more than Debian 12's does. As the machine: it has APIC ids above 255, with VT-d that
 remaps interrupts to them, and a NIC with virtual functions. Part of `make test-full` only."""
+import contextlib
 import os
 import re
 import sys
@@ -9,6 +10,23 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from lib import vfio
 from lib.machine import Machine, build_file
 from lib.report import main, ok
+
+
+@contextlib.contextmanager
+def disk_file():
+    """A mebibyte for an NVMe disk."""
+    disk = build_file('logs/qemu10.disk')
+    os.makedirs(build_file('logs'), exist_ok=True)
+    with open(disk, 'wb') as f:
+        f.write(bytes(range(256)) * 4096)
+    try:
+        yield disk
+    finally:
+        os.remove(disk)
+
+
+SECOND = ['-device', 'max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0'] # with APIC id 256
+SOCKETS = '1,sockets=2,cores=150,maxcpus=300'
 
 
 def qemu10():
@@ -37,13 +55,9 @@ def qemu10():
 
 def wide_ids():
     """dom0's second CPU has APIC id 256, to which only messages that are remapped lead."""
-    disk = build_file('logs/qemu10.disk')
-    os.makedirs(build_file('logs'), exist_ok=True)
-    with open(disk, 'wb') as f:
-        f.write(bytes(range(256)) * 4096)
-    extra = ['-device', 'intel-iommu,intremap=on,eim=on,aw-bits=48', '-device', 'max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0',
-             '-drive', f'if=none,id=nvme,file={disk},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']
-    with Machine('APIC id 256', cpus='1,sockets=2,cores=150,maxcpus=300', nic=None, extra=extra, hv='iommu=strict', qemu10=True) as m:
+    extra = ['-device', 'intel-iommu,intremap=on,eim=on,aw-bits=48', *SECOND]
+    with disk_file() as disk, Machine('APIC id 256', cpus=SOCKETS, nic=None, hv='iommu=strict', qemu10=True, extra=[
+            *extra, '-drive', f'if=none,id=nvme,file={disk},format=raw', '-device', 'nvme,drive=nvme,serial=nvme']) as m:
         m.prompt()
         ids = m.out_of('grep ^apicid /proc/cpuinfo')
         ok(re.findall(r': (\d+)', ids) == ['0', '256'], f'{m.label}: dom0 has such a CPU', ids)
@@ -57,29 +71,56 @@ def wide_ids():
         ok(re.search(r'^ *\d+: +\d+ +[1-9]\d* +corbel ', table, re.M), f'{m.label}: it takes the hypervisor\'s', table)
         bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace"')[1]
         ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
-    os.remove(disk)
 
 
 def wide_ids_amd():
-    """With AMD-Vi that is so where dom0's kernel drives it; else Corbel says that the CPU is missing, and all goes on without."""
-    extra = ['-device', 'amd-iommu,intremap=on,xtsup=on', '-device', 'max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0']
-    for hv, want in ('', ['0', '256']), ('iommu=strict', ['0']):
-        with Machine(f'APIC id 256, AMD-Vi {hv}', cpus='1,sockets=2,cores=150,maxcpus=300', dom0='amd64', nic=None, extra=extra, hv=hv, qemu10=True) as m:
+    """With AMD-Vi that is so, too, whoever drives it: Linux' own driver, or Corbel and corbel_iommu.ko, which brings the CPU up."""
+    extra = ['-device', 'amd-iommu,intremap=on,xtsup=on', *SECOND]
+    for hv in '', 'iommu=strict':
+        with Machine(f'APIC id 256, AMD-Vi {hv}', cpus=SOCKETS, dom0='amd64', nic=None, extra=extra, hv=hv, qemu10=True) as m:
             m.prompt()
             ids = m.out_of('grep ^apicid /proc/cpuinfo')
-            ok(re.findall(r': (\d+)', ids) == want, f'{m.label}: dom0 has CPUs {" and ".join(want)}', ids)
+            ok(re.findall(r': (\d+)', ids) == ['0', '256'], f'{m.label}: dom0 has such a CPU', ids)
             log = m.out_of('corbel dmesg')
-            told = 'dom0 leaves out 1 CPUs whose APIC ids are above 255' in log and 'start with iommu=dom0' in log
-            ok(told == bool(hv), f'{m.label}: and is told of {"one" if hv else "none"} that it has not', log)
+            ok('leaves out' not in log and ('dom0 begins without 1 CPUs whose APIC ids are above 255' in log) == bool(hv), f'{m.label}: how, the log says', log)
             if not hv:
                 ok('X2APIC enabled' in m.out_of('dmesg'), f'{m.label}: by a unit with ids of 32 bits')
-                irq = m.out_of("sed -n 's/^ *\\([0-9]*\\):.*ahci.*/\\1/p' /proc/interrupts")
-                m.out_of(f'echo 1 > /proc/irq/{irq}/smp_affinity_list; echo "- - -" > /sys/class/scsi_host/host0/scan; sleep 1')
-                table = m.out_of('cat /proc/interrupts')
-                ok(re.search(r'^ *\d+: +\d+ +[1-9]\d* +IR-.*ahci', table, re.M), f'{m.label}: it takes a device\'s interrupts', table)
+            chip = 'Corbel-MSI' if hv else 'IR-'
+            irq = m.out_of("sed -n 's/^ *\\([0-9]*\\):.*ahci.*/\\1/p' /proc/interrupts")
+            ok(m.out_of(f'cat /proc/irq/{irq}/effective_affinity_list').strip() == '0' or not hv, f'{m.label}: a device\'s interrupts are another CPU\'s at first')
+            m.out_of(f'echo 1 > /proc/irq/{irq}/smp_affinity_list; echo "- - -" > /sys/class/scsi_host/host0/scan; sleep 1')
+            table = m.out_of('cat /proc/interrupts')
+            ok(re.search(rf'^ *\d+: +\d+ +[1-9]\d* +{chip}.*ahci', table, re.M), f'{m.label}: it takes them when it is told to', table)
+            if hv:
+                line = re.search(r'^ *(\d+): .* IO-APIC .*acpi$', table, re.M)
+                status, out = m.sh(f'echo 1 > /proc/irq/{line[1]}/smp_affinity_list')
+                ok(status != 0, f'{m.label}: a line of the IOAPIC, which has no entry, is not moved there', out)
             ok(m.sh('corbel create /etc/corbel/demo.cfg', 20)[0] == 0 and m.guest_up(), f'{m.label}: a guest runs')
-            bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace"')[1]
+            table = m.out_of('cat /proc/interrupts')
+            ok(re.search(r'^ *\d+: +\d+ +[1-9]\d* +corbel ', table, re.M), f'{m.label}: it takes the hypervisor\'s', table)
+            bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace|corbel_iommu: .*(CPU|does not)"')[1]
             ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
+
+
+def wide_ids_late():
+    """The CPU stays away where a driver that uses all CPUs comes before corbel_iommu.ko, and where the unit has no such ids. All else goes on."""
+    early = 'rdinit=/bin/sh -- -c "mount -t proc proc /proc;modprobe nvme;sleep 1;umount /proc;exec /init"'
+    with disk_file() as disk:
+        extra = ['-drive', f'if=none,id=nvme,file={disk},format=raw', '-device', 'nvme,drive=nvme,serial=nvme', *SECOND]
+        for label, unit, args, log, told in (
+                ('a driver is early', 'on', early, 'dmesg', '1 CPUs whose APIC ids are above 255 stay offline: '),
+                ('8-bit ids', 'off', '', 'corbel dmesg', 'dom0 leaves out 1 CPUs whose APIC ids are above 255')):
+            with Machine(f'APIC id 256, AMD-Vi, {label}', cpus=SOCKETS, nic=None, extra=['-device', f'amd-iommu,intremap=on,xtsup={unit}', *extra],
+                         args=f'quiet dom0.demo=0 {args}', hv='iommu=strict', qemu10=True) as m:
+                m.prompt()
+                ids = m.out_of('grep ^apicid /proc/cpuinfo')
+                ok(re.findall(r': (\d+)', ids) == ['0'], f'{m.label}: dom0 has no such CPU', ids)
+                out = m.out_of(log)
+                ok(told in out, f'{m.label}: and is told why', out)
+                ok(m.sh('md5sum /dev/nvme0n1', 20)[0] == 0, f'{m.label}: the disk is read')
+                ok(m.sh('corbel create /etc/corbel/demo.cfg', 20)[0] == 0 and m.guest_up(), f'{m.label}: a guest runs')
+                bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace|nvme.*timeout"')[1]
+                ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
 
 
 def virtual_function():
@@ -110,4 +151,4 @@ def virtual_function():
         vfio.dom0_is_well(m, 'virtual functions')
 
 
-main(qemu10, wide_ids, wide_ids_amd, virtual_function)
+main(qemu10, wide_ids, wide_ids_amd, wide_ids_late, virtual_function)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/dom0/load.c boot/linux.c boot/efi.c boot/memmap.c boot/acpi.c boot/options.c
- * boot/boot.c
+ * links: hv/dom0/load.c hv/lib/printf.c boot/linux.c boot/efi.c boot/memmap.c boot/acpi.c
+ * boot/options.c boot/boot.c
  */
 /*
  * Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a
@@ -15,6 +15,7 @@
 #include "boot/linux.h"
 #include "boot/memmap.h"
 #include "hv/dom0/load.h"
+#include "hv/guest/pv.h"
 #include "hv/iommu/iommu.h"
 #include "hv/mm/frame.h"
 #include "hv/mm/mm.h"
@@ -30,6 +31,7 @@
 struct iommu_state iommu;
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count = 1;
+bool pv_dom0_wide_ids;
 
 static struct cpu cpu[MAX_CPUS];
 static u8 *ram;
@@ -349,16 +351,26 @@ static void test_wide_ids(void)
 	static const struct {
 		enum corbel_iommu protection;
 		u32 id;
-		bool shown, x2apic;
+		bool shown, x2apic, optout;
+		const char *line; /* dom0's */
 		const char *cure; /* NULL: nothing is said */
 	} machines[] = {
 	    {CORBEL_IOMMU_NONE, 255},
 	    {CORBEL_IOMMU_NONE, 256, .cure = "see to the IOMMU's setup"},
 	    {CORBEL_IOMMU_OFF, 256, .x2apic = true, .cure = "see to the IOMMU's setup"},
 	    {CORBEL_IOMMU_DOM0, 256, .x2apic = true},
+	    {CORBEL_IOMMU_DOM0, 256, .cure = "see to the IOMMU's setup"},
 	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .cure = "start with iommu=dom0"},
 	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .shown = true},
-	    {CORBEL_IOMMU_STRICT, 256, .shown = true, .cure = "start with iommu=dom0"},
+	    {CORBEL_IOMMU_STRICT, 256, .shown = true, .cure = "see to the IOMMU's setup"},
+	    {CORBEL_IOMMU_DOM0, 256, .x2apic = true, .optout = true,
+	     .cure = "intremap=no_x2apic_optout"},
+	    {CORBEL_IOMMU_DOM0, 255, .x2apic = true, .optout = true},
+	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .shown = true, .optout = true,
+	     .line = "quiet intremap=no_x2apic_optou", .cure = "intremap=no_x2apic_optout"},
+	    {CORBEL_IOMMU_STRICT, 256, .x2apic = true, .shown = true, .optout = true,
+	     .line = "quiet intremap=on,no_x2apic_optout"},
+	    {CORBEL_IOMMU_DOM0, 256, .x2apic = true, .optout = true, .line = "no_x2apic_optout "},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
@@ -369,7 +381,9 @@ static void test_wide_ids(void)
 		iommu.protection = machines[i].protection;
 		iommu.count = iommu.protection != CORBEL_IOMMU_NONE;
 		iommu.is_shown = machines[i].shown;
-		iommu.unit[0].x2apic = machines[i].x2apic;
+		iommu.no_x2apic = machines[i].optout;
+		strcpy(bi->module_cmdline[0], machines[i].line ?: "");
+		iommu.all.x2apic = machines[i].x2apic;
 		cpus[0]->apic_id = machines[i].id;
 		test_log_text[0] = 0;
 		dom0_load(&entry);
@@ -381,6 +395,68 @@ static void test_wide_ids(void)
 		      said ? test_log_text : "nothing is said");
 	}
 	iommu = (struct iommu_state){0};
+}
+
+static const char *dom0s_line(void)
+{
+	return (char *)ram + field(0x228, 4);
+}
+
+/* dom0 with CPUs that have these ids; what its command line is then. */
+static const char *line_with(u32 first, u32 second, u32 third, const char *line)
+{
+	const u32 ids[] = {first, second, third};
+
+	simple_machine();
+	bi->acpi.madt = 0;
+	iommu.protection = CORBEL_IOMMU_STRICT;
+	iommu.count = 1;
+	iommu.all.x2apic = true;
+	pv_dom0_wide_ids = false;
+	cpu_count = ARRAY_SIZE(ids);
+	for (u32 i = 0; i < cpu_count; i++)
+		cpus[i]->apic_id = ids[i];
+	memcpy(bi->module_cmdline[0], line, strlen(line) + 1);
+	test_log_text[0] = 0;
+	dom0_load(&entry);
+	return dom0s_line();
+}
+
+/* Where corbel_iommu.ko is to start CPUs, dom0 begins with those that all messages reach. */
+static void test_held_back(void)
+{
+	static char full[sizeof(bi->module_cmdline[0])];
+	u32 were = cpu_count;
+
+	iommu.wide = true;
+	CHECK(strstr(line_with(0, 7, 256, "quiet"), "maxcpus=2 irqaffinity=0-1 quiet") &&
+		  pv_dom0_wide_ids && strstr(test_log_text, "begins without 1 CPUs") &&
+		  !strstr(test_log_text, "leaves out"),
+	      "dom0 begins with two of three CPUs: %s", dom0s_line());
+	CHECK(strstr(line_with(0, 256, 7, "quiet"), "maxcpus=1 irqaffinity=0-0 quiet") &&
+		  pv_dom0_wide_ids,
+	      "those before the first that messages do not reach: %s", dom0s_line());
+	CHECK(!strstr(line_with(0, 7, 255, "quiet"), "maxcpus") && !pv_dom0_wide_ids &&
+		  !strstr(test_log_text, "255"),
+	      "with all if they reach all");
+	CHECK(!strstr(line_with(256, 0, 7, "quiet"), "maxcpus") && !pv_dom0_wide_ids &&
+		  strstr(test_log_text, "leaves out 1 CPUs") &&
+		  strstr(test_log_text, "start with iommu=dom0"),
+	      "without such a CPU to begin with it leaves them out");
+	memset(full, 'x', sizeof(full) - 1);
+	CHECK(!strstr(line_with(0, 7, 256, full), "maxcpus") && !pv_dom0_wide_ids &&
+		  strstr(test_log_text, "leaves out 1 CPUs"),
+	      "also where its command line has no room");
+	full[sizeof(full) - sizeof("maxcpus=2 irqaffinity=0-1 ")] = 0;
+	CHECK(strstr(line_with(0, 7, 256, full), "maxcpus=2 irqaffinity=0-1 xxx") &&
+		  pv_dom0_wide_ids,
+	      "but if it has just enough");
+	iommu.wide = false;
+	CHECK(!strstr(line_with(0, 7, 256, "quiet"), "maxcpus") && !pv_dom0_wide_ids,
+	      "nor where units have no such ids");
+	iommu = (struct iommu_state){0};
+	cpu_count = were;
+	pv_dom0_wide_ids = false;
 }
 
 static void load_real(const char *path)
@@ -431,6 +507,7 @@ int main(int argc, char **argv)
 	test_cpus();
 	test_iommu_table();
 	test_wide_ids();
+	test_held_back();
 	if (argc > 1)
 		load_real(argv[1]);
 	return test_end();

@@ -406,6 +406,73 @@ static void test_kept(void)
 	CHECK(keep(DEVICE, true) == -ENODEV, "VT-d's are kept otherwise");
 }
 
+/* CPUs' ids above 255 are reached where all units have entries for that, and some CPU has one. */
+static void test_wide(void)
+{
+	static const struct {
+		u64 caps; /* XT, GA */
+		u32 mode;
+		bool ids, wide;
+	} machines[] = {
+	    {BIT(2) | BIT(7), IOMMU_STRICT, true, true},
+	    {BIT(2), IOMMU_STRICT, true},
+	    {BIT(7), IOMMU_STRICT, true},
+	    {BIT(2) | BIT(7), IOMMU_STRICT, false},
+	    {BIT(2) | BIT(7), IOMMU_DOM0, true},
+	};
+	const u64 at = 0xfee00000, high = at | 3 << 12 | 0x41 << 5;
+	u64 free;
+
+	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
+		u64 control = machines[i].wide ? BIT(28) | BIT(50) : 0;
+
+		start_afresh(true, machines[i].mode);
+		*model_reg(0x30) |= machines[i].caps;
+		iommu.wide_ids = machines[i].ids;
+		iommu_init();
+		CHECK(iommu.wide == machines[i].wide &&
+			  (*model_reg(0x18) & (BIT(28) | BIT(50))) == control && !model.wrong,
+		      "AMD-Vi: ids of 32 bits on machine %u: %u (%s)", i, iommu.wide, model.wrong);
+		if (iommu.wide || machines[i].mode != IOMMU_STRICT)
+			continue;
+		domain_create();
+		keep(DEVICE, true);
+		CHECK(domain_set_irq(DEVICE, 7, high, 0x61) == -EINVAL &&
+			  !model_message(DEVICE, 7) && !domain_set_irq(DEVICE, 7, at, 0x61),
+		      "where there are none, nobody is given such a message");
+	}
+	start_afresh(true, IOMMU_STRICT);
+	*model_reg(0x30) |= BIT(2) | BIT(7);
+	iommu.wide_ids = true;
+	iommu_init();
+	domain_create();
+	free = pool_free_bytes();
+	CHECK(!keep(DEVICE, true) && pool_free_bytes() == free - 2 * PAGE_SIZE &&
+		  !domain_set_irq(DEVICE, 7, high, 0x61) && model_message(DEVICE, 7) == 0x61 &&
+		  model.irte[DEVICE] == (0x4103 << 8 | 1) && model.irte_high[DEVICE] == 0x61,
+	      "with them the device's entries are wide, and have all 15 bits");
+	CHECK(!domain_set_irq(DEVICE, 7, at | 9 << 12 | 4, 0x151) &&
+		  model_message(DEVICE, 7) == 0x151 && model.irte[DEVICE] == 0x945 &&
+		  !model_message(DEVICE, 6) && !model_message(DEVICE, 8) &&
+		  !domain_set_irq(DEVICE, CORBEL_DOMAIN_IRQS - 1, high, 0xef) &&
+		  model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1) == 0xef &&
+		  !domain_set_irq(DEVICE, 7, 0, 0) && !model_message(DEVICE, 7),
+	      "each is changed and taken away, to the last");
+	CHECK(domain_set_irq(DEVICE, 7, high, 0xf1) == -EINVAL &&
+		  domain_set_irq(DEVICE, 7, high | BIT(20), 0x61) == -EINVAL &&
+		  domain_set_irq(DEVICE, 7, high | BIT(4), 0x61) == -EINVAL &&
+		  domain_set_irq(DEVICE, 7, high | BIT(32), 0x61) == -EINVAL &&
+		  !model_message(DEVICE, 7),
+	      "what is no message is none still");
+	CHECK(!keep(DEVICE, false) && pool_free_bytes() == free && !keep(DEVICE, true) &&
+		  !model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1),
+	      "its pages come back, and nothing that was in them");
+	iommu_wake();
+	CHECK((*model_reg(0x18) & (BIT(28) | BIT(50))) == (BIT(28) | BIT(50)),
+	      "after a sleep the unit has the same format");
+	check_caches("AMD-Vi: ids of 32 bits");
+}
+
 /* The page of a device's entries is there as long as the device is in a domain. */
 static void test_interrupt_pages(void)
 {
@@ -666,6 +733,7 @@ int main(void)
 	}
 	test_interrupts();
 	test_kept();
+	test_wide();
 	test_interrupt_pages();
 	test_few();
 	test_caches_none();

@@ -44,7 +44,8 @@ static struct {
 	struct model_entry device[MODEL_DEVICES];
 	bool faults_irqs;		 /* what is blocked is messages */
 	bool irte_cached[MODEL_DEVICES]; /* AMD: one entry, of that index, for each device */
-	u32 irte[MODEL_DEVICES], irte_index[MODEL_DEVICES];
+	u32 irte_index[MODEL_DEVICES];
+	u64 irte[MODEL_DEVICES], irte_high[MODEL_DEVICES]; /* high: with entries of 128 bits */
 	u64 irta; /* VT-d: the table of interrupts in use */
 	struct {
 		bool valid;
@@ -183,8 +184,9 @@ static inline u64 model_dma(u16 dev, u64 at)
  */
 static inline u32 model_message(u16 dev, u32 data)
 {
-	u32 index = data & 0x7ff, now;
-	u64 irqs = model_entry_of(dev).irqs;
+	u32 index = data & 0x7ff;
+	u64 irqs = model_entry_of(dev).irqs, now, high = 0;
+	bool wide = *model_reg(0x18) & BIT(28);
 
 	if (!model.amd || !(irqs & 1))
 		return data;
@@ -194,15 +196,23 @@ static inline u32 model_message(u16 dev, u32 data)
 		return data;
 	if ((irqs >> 60 & 3) != 2 || index >= 1u << (irqs >> 1 & 0xf))
 		return 0;
-	now = ((u32 *)(void *)model_memory(irqs & GENMASK(51, 6)))[index];
+	if (wide) {
+		now = model_memory(irqs & GENMASK(51, 6))[2 * index];
+		high = model_memory(irqs & GENMASK(51, 6))[2 * index + 1];
+	} else {
+		now = ((u32 *)(void *)model_memory(irqs & GENMASK(51, 6)))[index];
+	}
 	if (!model.irte_cached[dev] || model.irte_index[dev] != index) {
 		model.irte_cached[dev] = true;
 		model.irte_index[dev] = index;
 		model.irte[dev] = now;
-	} else if (model.irte[dev] != now) {
+		model.irte_high[dev] = high;
+	} else if (model.irte[dev] != now || model.irte_high[dev] != high) {
 		model.stale++;
 	}
 	now = model.irte[dev];
+	if (wide)
+		return now & 1 ? (model.irte_high[dev] & 0xff) | (now >> 2 & 7) << 8 : 0;
 	return now & 1 ? (now >> 16 & 0xff) | (now >> 2 & 7) << 8 : 0;
 }
 
@@ -432,6 +442,9 @@ static inline void amdvi_control(u64 val)
 
 	model_rule(!model.on || !(val & 1) || !((val ^ *model_reg(0x18)) & ~BIT(2)),
 		   "only the log is switched while the unit is on");
+	model_rule((!(val & BIT(28)) || *model_reg(0x30) & BIT(7)) &&
+		       (!(val & BIT(50)) || (val & BIT(28) && *model_reg(0x30) & BIT(2))),
+		   "entries are of a format that the unit has");
 	model.on = val & 1;
 	model.root = *model_reg(0);
 	*status &= ~(BIT(3) | BIT(4));

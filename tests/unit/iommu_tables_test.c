@@ -153,6 +153,9 @@ static void test_laptop(void)
 	CHECK(t.region_count == 2 && t.region[1].start == 0x8d000000 &&
 		  t.region[1].end == 0x8f800000,
 	      "and what the firmware has left to the graphics");
+	buf[37] |= 2;
+	CHECK(!t.no_x2apic && dmar_parse(buf, len, &t) && t.no_x2apic && t.may_remap,
+	      "that it wants no ids of APICs with 32 bits, only where it says so");
 }
 
 static u32 ivhd(u8 type, u64 base)
