@@ -28,7 +28,7 @@
 #define CTL_COHERENT BIT(10)
 #define CTL_ISOC     BIT(11)
 #define CTL_COMMANDS BIT(12)
-#define CTL_GA	     BIT(28) /* entries of interrupts have 128 bits */
+#define CTL_GA	     BIT(17) /* entries of interrupts have 128 bits */
 #define CTL_XT	     BIT(50) /* and ids of 32 */
 
 /* "Extended Feature Register", "IOMMU Status Register" */

@@ -104,7 +104,7 @@ def wide_ids_amd():
 
 def wide_ids_late():
     """The CPU stays away where a driver that uses all CPUs comes before corbel_iommu.ko, and where the unit has no such ids. All else goes on."""
-    early = 'rdinit=/bin/sh -- -c "mount -t proc proc /proc;modprobe nvme;sleep 1;umount /proc;exec /init"'
+    early = 'rdinit=/bin/sh -- -c mount -t proc proc /proc;modprobe nvme;sleep 1;umount /proc;exec /init'.replace(' ', '${IFS}').replace('${IFS}', ' ', 3)
     with disk_file() as disk:
         extra = ['-drive', f'if=none,id=nvme,file={disk},format=raw', '-device', 'nvme,drive=nvme,serial=nvme', *SECOND]
         for label, unit, args, log, told in (

@@ -424,14 +424,14 @@ static void test_wide(void)
 	u64 free;
 
 	for (u32 i = 0; i < ARRAY_SIZE(machines); i++) {
-		u64 control = machines[i].wide ? BIT(28) | BIT(50) : 0;
+		u64 control = machines[i].wide ? BIT(17) | BIT(50) : 0;
 
 		start_afresh(true, machines[i].mode);
 		*model_reg(0x30) |= machines[i].caps;
 		iommu.wide_ids = machines[i].ids;
 		iommu_init();
 		CHECK(iommu.wide == machines[i].wide &&
-			  (*model_reg(0x18) & (BIT(28) | BIT(50))) == control && !model.wrong,
+			  (*model_reg(0x18) & (BIT(17) | BIT(50))) == control && !model.wrong,
 		      "AMD-Vi: ids of 32 bits on machine %u: %u (%s)", i, iommu.wide, model.wrong);
 		if (iommu.wide || machines[i].mode != IOMMU_STRICT)
 			continue;
@@ -468,7 +468,7 @@ static void test_wide(void)
 		  !model_message(DEVICE, CORBEL_DOMAIN_IRQS - 1),
 	      "its pages come back, and nothing that was in them");
 	iommu_wake();
-	CHECK((*model_reg(0x18) & (BIT(28) | BIT(50))) == (BIT(28) | BIT(50)),
+	CHECK((*model_reg(0x18) & (BIT(17) | BIT(50))) == (BIT(17) | BIT(50)),
 	      "after a sleep the unit has the same format");
 	check_caches("AMD-Vi: ids of 32 bits");
 }

@@ -186,7 +186,7 @@ static inline u32 model_message(u16 dev, u32 data)
 {
 	u32 index = data & 0x7ff;
 	u64 irqs = model_entry_of(dev).irqs, now, high = 0;
-	bool wide = *model_reg(0x18) & BIT(28);
+	bool wide = *model_reg(0x18) & BIT(17);
 
 	if (!model.amd || !(irqs & 1))
 		return data;
@@ -442,8 +442,8 @@ static inline void amdvi_control(u64 val)
 
 	model_rule(!model.on || !(val & 1) || !((val ^ *model_reg(0x18)) & ~BIT(2)),
 		   "only the log is switched while the unit is on");
-	model_rule((!(val & BIT(28)) || *model_reg(0x30) & BIT(7)) &&
-		       (!(val & BIT(50)) || (val & BIT(28) && *model_reg(0x30) & BIT(2))),
+	model_rule((!(val & BIT(17)) || *model_reg(0x30) & BIT(7)) &&
+		       (!(val & BIT(50)) || (val & BIT(17) && *model_reg(0x30) & BIT(2))),
 		   "entries are of a format that the unit has");
 	model.on = val & 1;
 	model.root = *model_reg(0);
