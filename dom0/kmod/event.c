@@ -52,14 +52,19 @@ static const struct irq_domain_ops event_domain_ops = {
     .free = irq_domain_free_irqs_common,
 };
 
-/* Runs on the CPU that comes online. */
+/*
+ * Runs on the CPU that comes online, one at a time. Its vector stays there only if the interrupt is
+ * for no other CPU from the beginning: Linux activates it for those of irqaffinity=, if not told.
+ */
 static int event_cpu_up(unsigned int cpu)
 {
+	static struct irq_affinity_desc only;
 	struct irq_alloc_info info = {.hwirq = cpu, .mask = cpumask_of(cpu)};
 	u32 apic_id = per_cpu(x86_cpu_to_apicid, cpu);
 	int irq, r;
 
-	irq = irq_domain_alloc_irqs(domain, 1, cpu_to_node(cpu), &info);
+	cpumask_copy(&only.mask, cpumask_of(cpu));
+	irq = __irq_domain_alloc_irqs(domain, -1, 1, cpu_to_node(cpu), &info, false, &only);
 	if (irq < 0)
 		return irq;
 	/* Neither irqbalance nor users may move it: the hypervisor knows it by CPU and vector. */

@@ -166,8 +166,7 @@ static const char *wide_ids_cure(void)
 	if (!iommu.all.x2apic || (!dom0s && iommu.protection != CORBEL_IOMMU_STRICT))
 		return "see to the IOMMU's setup";
 	if (iommu.no_x2apic && !has_override(boot_info.module_cmdline[0]))
-		return "give its kernel intremap=no_x2apic_optout, since the firmware asks it not "
-		       "to";
+		return "give its kernel intremap=no_x2apic_optout, as the firmware wants none";
 	return dom0s || pv_dom0_wide_ids ? NULL : "start with iommu=dom0";
 }
 

@@ -35,7 +35,8 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 #define CPUID_KVM 0x4b4d564b /* leaf 0x40000000 EBX: "KVMK", of what is named so */
 
 #define CPUID_KVM_FEATURES 0x40000001u
-/* That leaf's EAX: the features offered; some are of use to a vCPU with a LAPIC only. */
+/* Its EAX: the features offered to guests, and to dom0; some are of use to a vCPU with a LAPIC
+ * only. */
 u32 pv_features(void);
 u32 pv_dom0_features(void);
 /* Messages of dom0's devices may be for APIC ids above 255. Set before dom0 has vCPUs. */

@@ -412,6 +412,23 @@ static void test_enforced(void)
 	v0->services = 0;
 }
 
+/* Of messages for APIC ids above 255. */
+static void test_wide_ids(void)
+{
+	fake_reset(NULL);
+	CHECK(pv_dom0_features() == 0x010038e9, "to dom0, whose delays are real");
+	pv_dom0_wide_ids = true;
+	v0->cpuid[0] = (struct corbel_cpuid){.function = 0x40000001, .eax = pv_dom0_features()};
+	v0->cpuid[1] = (struct corbel_cpuid){.function = 0x40000002, .eax = ~0u};
+	v0->cpuid_count = 2;
+	CHECK(v0->cpuid[0].eax == 0x0100b8e9 && pv_features() == 0x010038eb,
+	      "dom0 alone is told of messages with 15 bits for the id");
+	pv_end_wide_ids(v0);
+	CHECK(v0->cpuid[0].eax == 0x010038e9 && v0->cpuid[1].eax == ~0u,
+	      "and the kernel that comes in its place is not");
+	pv_dom0_wide_ids = false;
+}
+
 static void test_msrs(void)
 {
 	u64 val, i;
@@ -458,6 +475,7 @@ int main(void)
 	test_steal();
 	test_hypercalls();
 	test_enforced();
+	test_wide_ids();
 	test_msrs();
 	return test_end();
 }
