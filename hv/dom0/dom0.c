@@ -114,7 +114,7 @@ static void set_boot_state(struct vcpu *v, const struct dom0_entry *e)
 /* The registers of the units are the hypervisor's alone. */
 static void keep_iommus(void)
 {
-	FOR_EACH_UNIT(u)
+	FOR_EACH_IOMMU(u)
 		for (u64 at = u->at; at < u->at + u->size; at += PAGE_SIZE)
 			if (p2m_set_mmio(&dom0->p2m, at >> PAGE_SHIFT, 0))
 				boot_fail("the IOMMU at %lx lies in RAM; start with iommu=dom0",

@@ -343,7 +343,7 @@ u32 cpuid_offered(struct corbel_cpuid *out, const struct vcpu *dom0_vcpu)
 		add_leaf(&b, pmu_leaf(dom0_vcpu), 0, false);
 	add_extended(&b);
 	add_own(&b, LEAF_KVM, LEAF_KVM + 1, CPUID_KVM, 0x564b4d56, 0x4d); /* "KVMKVMKVM" */
-	add_own(&b, LEAF_KVM + 1, dom0_vcpu ? pv_dom0_features() : pv_features(), 0, 0, 0);
+	add_own(&b, LEAF_KVM + 1, pv_features(dom0_vcpu), 0, 0, 0);
 	if (dom0_vcpu) {
 		add_own(&b, CORBEL_CPUID_BASE, CORBEL_CPUID_ABI, CORBEL_CPUID_SIG_EBX,
 			CORBEL_CPUID_SIG_ECX, CORBEL_CPUID_SIG_EDX);

@@ -60,21 +60,19 @@ _Static_assert(offsetof(struct pv_steal, preempted) == 16, "as the guest has it"
 
 bool pv_dom0_wide_ids;
 
-u32 pv_features(void)
+u32 pv_features(bool to_dom0)
 {
-	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_NOP_IO_DELAY |
-		FEATURE_STEAL_TIME | FEATURE_POLL_CONTROL | FEATURE_PV_EOI | FEATURE_PV_UNHALT |
-		FEATURE_PV_SEND_IPI | FEATURE_SCHED_YIELD;
+	u32 f = FEATURE_CLOCKSOURCE | FEATURE_CLOCKSOURCE2 | FEATURE_STEAL_TIME |
+		FEATURE_POLL_CONTROL | FEATURE_PV_EOI | FEATURE_PV_UNHALT | FEATURE_PV_SEND_IPI |
+		FEATURE_SCHED_YIELD;
 
 	if (tsc_stable)
 		f |= FEATURE_CLOCK_STABLE;
+	if (!to_dom0)
+		f |= FEATURE_NOP_IO_DELAY;
+	else if (pv_dom0_wide_ids)
+		f |= FEATURE_EXT_DEST_ID;
 	return f;
-}
-
-u32 pv_dom0_features(void)
-{
-	return (pv_features() & ~FEATURE_NOP_IO_DELAY) |
-	       (pv_dom0_wide_ids ? FEATURE_EXT_DEST_ID : 0);
 }
 
 void pv_end_wide_ids(struct vcpu *v)

@@ -37,8 +37,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 #define CPUID_KVM_FEATURES 0x40000001u
 /* Its EAX: the features offered to guests, and to dom0; some are of use to a vCPU with a LAPIC
  * only. */
-u32 pv_features(void);
-u32 pv_dom0_features(void);
+u32 pv_features(bool to_dom0);
 /* Messages of dom0's devices may be for APIC ids above 255. Set before dom0 has vCPUs. */
 extern bool pv_dom0_wide_ids;
 /* Not of the devices of a kernel that comes in place of dom0's: it would not know how far. */

@@ -200,18 +200,18 @@ static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *doma
 /* The unit may read the entry at any time. */
 static void amdvi_set_irq(void *irqs, u32 index, const struct iommu_irq *irq)
 {
-	u32 how = irq ? IRTE_REMAP | FIELD_PREP(IRTE_LOWEST, irq->lowest) |
-			    FIELD_PREP(IRTE_LOGICAL, irq->logical)
-		      : 0;
-	u32 dest = irq ? irq->dest : 0, vector = irq ? irq->vector : 0;
+	static const struct iommu_irq none;
+	u32 how = irq ? IRTE_REMAP : 0;
 
-	BUG_ON(index >= CORBEL_DOMAIN_IRQS || (dest > 0xff && !iommu.wide));
+	irq = irq ?: &none;
+	BUG_ON(index >= CORBEL_DOMAIN_IRQS || (irq->dest > 0xff && !iommu.wide));
+	how |= FIELD_PREP(IRTE_LOWEST, irq->lowest) | FIELD_PREP(IRTE_LOGICAL, irq->logical);
 	if (iommu.wide)
-		unit_exchange((u64 *)irqs + 2 * index, how | FIELD_PREP(IRTE_DEST_XT, dest),
-			      vector);
+		unit_exchange((u64 *)irqs + 2 * index, how | FIELD_PREP(IRTE_DEST_XT, irq->dest),
+			      irq->vector);
 	else
-		WRITE_ONCE(((u32 *)irqs)[index],
-			   how | FIELD_PREP(IRTE_DEST, dest) | FIELD_PREP(IRTE_VECTOR, vector));
+		WRITE_ONCE(((u32 *)irqs)[index], how | FIELD_PREP(IRTE_DEST, irq->dest) |
+						     FIELD_PREP(IRTE_VECTOR, irq->vector));
 }
 
 /* Nothing of other tables is left: first the entries of devices, then translations. */

@@ -41,7 +41,7 @@ static u16 number_of(const struct domain *d)
 
 static void flush_map(struct p2m *p)
 {
-	FOR_EACH_UNIT(u)
+	FOR_EACH_IOMMU(u)
 		iommu.ops->flush(u, number_of(container_of(p, struct domain, map)));
 }
 
@@ -210,7 +210,7 @@ static int prepare_units(u32 device)
 {
 	int err = -ENODEV;
 
-	FOR_EACH_UNIT(u)
+	FOR_EACH_IOMMU(u)
 		if (u->segment == device >> 16 && (!err || err == -ENODEV))
 			err = iommu.ops->prepare(u, device);
 	return err;
@@ -223,7 +223,7 @@ static void tell_units(u32 slot, const struct domain *from)
 	const struct pt *tables = to ? &to->map.pt : &iommu.dom0;
 	u32 device = attached[slot].device;
 
-	FOR_EACH_UNIT(u) {
+	FOR_EACH_IOMMU(u) {
 		if (u->segment != device >> 16)
 			continue;
 		iommu.ops->attach(u, device, tables, number_of(to), attached[slot].irqs);
@@ -344,21 +344,22 @@ static int keep_device(u32 device, bool keep)
 int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 {
 	struct iommu_irq irq;
+	const struct iommu_irq *to = address ? &irq : NULL;
 	u32 slot;
 
 	if (!domain_has_irqs() || device >> 32)
 		return -ENODEV;
 	if (index == CORBEL_DOMAIN_IRQS)
 		return make_nowhere() ?: keep_device(device, address);
-	if (index > CORBEL_DOMAIN_IRQS || (address && !read_message(address, data, &irq)))
+	if (index > CORBEL_DOMAIN_IRQS || (to && !read_message(address, data, &irq)))
 		return -EINVAL;
 	slot = slot_of(device);
 	if (slot == DOMAIN_DEVICES || !is_noted(slot))
 		return -ENOENT;
 	if (closed && attached[slot].in)
 		return -EBUSY;
-	iommu.ops->set_irq(attached[slot].irqs, index, address ? &irq : NULL);
-	FOR_EACH_UNIT(u)
+	iommu.ops->set_irq(attached[slot].irqs, index, to);
+	FOR_EACH_IOMMU(u)
 		if (u->segment == device >> 16)
 			iommu.ops->flush_irqs(u, device);
 	return 0;

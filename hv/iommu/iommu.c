@@ -88,7 +88,7 @@ static const char *find_units(void)
 		return "one does not answer where the firmware says";
 	}
 	iommu.all = iommu.unit[0];
-	FOR_EACH_UNIT(u)
+	FOR_EACH_IOMMU(u)
 		limit_all(&iommu.all, u);
 	return NULL;
 }
@@ -161,7 +161,7 @@ static void set_units(void)
 {
 	bool shown = iommu.protection == CORBEL_IOMMU_STRICT;
 
-	FOR_EACH_UNIT(u) {
+	FOR_EACH_IOMMU(u) {
 		if (iommu.protection == CORBEL_IOMMU_STRICT)
 			iommu.ops->take(u, &table, &iommu.dom0);
 		else if (iommu.protection == CORBEL_IOMMU_OFF)
@@ -225,7 +225,7 @@ static void poll_faults(struct timer *t)
 {
 	struct iommu_fault faults[POLL_MAX];
 
-	FOR_EACH_UNIT(u) {
+	FOR_EACH_IOMMU(u) {
 		u32 n = is_there(u) ? iommu.ops->poll(u, faults, POLL_MAX) : 0;
 
 		BUG_ON(n > POLL_MAX);

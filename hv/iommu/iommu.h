@@ -134,7 +134,7 @@ struct iommu_state {
 	struct iommu_unit all; /* what all can, of what probe() finds; zeros without any */
 };
 extern struct iommu_state iommu;
-#define FOR_EACH_UNIT(u) for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
+#define FOR_EACH_IOMMU(u) for (struct iommu_unit *u = iommu.unit; u < iommu.unit + iommu.count; u++)
 extern const struct iommu_ops vtd_ops, amdvi_ops;
 #define IOMMU_DOM0_NUMBER 1u /* of that domain; 0 has another meaning in some modes */
 

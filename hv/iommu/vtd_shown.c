@@ -175,7 +175,7 @@ static bool posts_to(const u64 *entry, u64 descriptor)
 
 void shown_forget(u64 descriptor)
 {
-	FOR_EACH_UNIT(u) {
+	FOR_EACH_IOMMU(u) {
 		bool any = false;
 
 		for (u32 i = 0; i < IRQ_ENTRIES; i++) {
@@ -363,7 +363,7 @@ static void write_half(struct iommu_unit *u, struct shown *s, u32 at, u32 val)
 
 static struct iommu_unit *unit_at(u64 at)
 {
-	FOR_EACH_UNIT(u)
+	FOR_EACH_IOMMU(u)
 		if (u->at == (at & PAGE_MASK))
 			return u;
 	return NULL;
