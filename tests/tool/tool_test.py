@@ -203,7 +203,7 @@ def test_failures():
     check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
     check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
     check(fails(corbel("usbdev-attach"), "as in xl: have usb = 1", code=2), "one of xl")
-    check(all(corbel(c).returncode == 2 for c in ("mem-max", "config-update", "sched-credit2", "cpupool-numa-split")), "which is told what to do instead")
+    check(all(corbel(c).returncode == 2 for c in ("sched-credit2", "cpupool-numa-split")), "which is told what to do instead")
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
     check(corbel("list", "--bogus").returncode == 2, "an unknown option")
@@ -266,11 +266,52 @@ def test_manage():
     check(corbel("vncviewer", "seen", env=path).stdout == "looks at 127.0.0.1::5957\n", "vncviewer finds a guest's screen")
     check(fails(corbel("vncviewer", "seen", env={"PATH": "/nowhere"}), "install tigervnc-viewer", "127.0.0.1::5957"), "or says where it is")
     corbel("destroy", "seen")
-    for cmd, more in ("mem-set", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
+    for cmd, more in ("mem-set", ["5"]), ("mem-max", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
             ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
         check(fails(corbel(cmd, "man", *more), "there is no guest man"), f"{cmd} of a guest that is not there")
     check("corbel 0.1" in corbel("version").stdout and "save" in corbel("help").stdout, "version, help")
     check("--check" in corbel("help", "create").stdout, "help of a command")
+
+
+def check_mem_max():
+    """Of a guest with 64 MiB at most, which has no driver for its balloon, so that it has them still."""
+    check(fails(corbel("mem-set", "pc", "65"), "at most 64 MiB", "maxmem"), "mem-set beyond maxmem")
+    check(fails(corbel("mem-max", "pc", "65"), "room for 64 MiB", "maxmem = 65"), "mem-max beyond maxmem")
+    check(fails(corbel("mem-max", "pc", "63"), "has 64 MiB now", "corbel mem-set pc 63"), "mem-max below what it has")
+    check(fails(corbel("mem-max", "pc", "x"), "not a number") and fails(corbel("mem-max", "pc", "0"), "not a number"), "mem-max of no number")
+    check(corbel("mem-max", "pc", "64").returncode == 0 and corbel("mem-set", "pc", "64").returncode == 0, "mem-max of what it has")
+    with open(f"{RUN}/pc/mem-max", "w") as f: # as a guest with a driver has it
+        f.write("50\n")
+    check(fails(corbel("mem-set", "pc", "51"), "at most 50 MiB", "`corbel mem-max'"), "mem-set beyond mem-max")
+    check(corbel("mem-set", "pc", "50").returncode == 0, "mem-set up to mem-max")
+    with open(f"{RUN}/pc/mem-max", "w") as f:
+        f.write("rubbish")
+    check(corbel("mem-set", "pc", "56").returncode == 0, "a damaged mem-max is none")
+
+
+def test_config_update():
+    path = f"{ETC}/upd.cfg"
+    config("upd", "vcpus = 1\n", file=path)
+    before = open(path).read()
+    new = config("upd", "vcpus = 2\nvcpu = 5\n", file=f"{DIR}/new.cfg")
+    check(fails(corbel("config-update", "upd", new), "there is no guest upd") and open(path).read() == before, "config-update of a guest that is not there")
+    corbel("start", "upd")
+    p = corbel("config-update", "upd", new)
+    check(p.returncode == 0 and open(path).read() == open(new).read() and open(path + ".old").read() == before, "config-update: its file is another, the old one is kept", p.stderr)
+    check(f'{new}:5: unknown key "vcpu"' in p.stderr, "what is ignored is told", p.stderr)
+    check(guests()["upd"]["vcpus"] == 1 and open(f"{RUN}/upd/config").read() == before, "what runs is what it was")
+    after = open(path).read()
+    check(fails(corbel("config-update", "upd", config("other", file=f"{DIR}/other.cfg")), 'its name is "other", not "upd"'), "another guest's file")
+    check(fails(corbel("config-update", "upd", config("upd", "vcpus = 99\n", file=new)), f"{new}:4: vcpus wants"), "a file that is wrong")
+    check(fails(corbel("config-update", "upd", config("upd", "disk = ['/no/disk,raw,xvda,w']\n", file=new)), "/no/disk"), "one with a disk that is not there")
+    check(fails(corbel("config-update", "upd", "/nowhere"), "cannot read /nowhere"), "one that is not there")
+    check(fails(corbel("config-update", "upd", path, env={"CORBEL_ETC": "/nowhere"}), "cannot write /nowhere/upd.cfg"), "a place that cannot be written")
+    check(open(path).read() == after and sorted(os.listdir(ETC)) == ["upd.cfg", "upd.cfg.old"], "none of these changes anything", os.listdir(ETC))
+    corbel("destroy", "upd")
+    check(corbel("start", "upd").returncode == 0 and guests()["upd"]["vcpus"] == 2, "the next start is by it")
+    corbel("destroy", "upd")
+    for f in path, path + ".old":
+        os.unlink(f)
 
 
 def test_hotplug():
@@ -282,6 +323,7 @@ def test_hotplug():
         return
     check(corbel("mem-set", "pc", "56").returncode == 0, "mem-set")
     check(fails(corbel("mem-set", "pc", "lots"), "not a number"), "mem-set of no number")
+    check_mem_max()
     p = corbel("vcpu-set", "pc", "3")
     check(p.returncode == 0, "vcpu-set", p.stderr)
     check(fails(corbel("vcpu-set", "pc", "4"), "at most 3 vCPUs", "maxvcpus"), "vcpu-set beyond maxvcpus")
@@ -1026,7 +1068,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

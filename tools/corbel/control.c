@@ -104,6 +104,61 @@ int cmd_start(struct opts *o)
 	return start_file(path, o->args[0], o);
 }
 
+/* Instead of the file from which start takes a guest; what was there is kept beside it. */
+static int replace_file(const char *name, const char *text)
+{
+	char path[PATH_MAX], old[PATH_MAX], new[PATH_MAX], err[128];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s.cfg", etc_dir(), name);
+	snprintf(old, sizeof(old), "%s/%s.cfg.old", etc_dir(), name);
+	snprintf(new, sizeof(new), "%s/%s.cfg.new", etc_dir(), name);
+	ret = write_text(new, text);
+	if (ret)
+		return ret;
+	unlink(old);
+	if (link(path, old) && errno != ENOENT)
+		ret = fail("cannot keep %s as %s: %s", path, old, strerror(errno));
+	fd = open(new, O_RDONLY | O_CLOEXEC);
+	if (!ret && keep_file(fd, new, path, err))
+		ret = fail("%s", err);
+	if (fd >= 0)
+		close(fd);
+	if (ret)
+		unlink(new);
+	else
+		printf("%s: from the next start on as %s says\n", name, path);
+	return ret;
+}
+
+/* What runs is not touched: its own copy of the file is what save, migrate and clone go by. */
+int cmd_config_update(struct opts *o)
+{
+	const char *name = o->args[0], *file = o->args[1];
+	char *text;
+	struct guest g;
+	struct cfg c;
+	int i, ret;
+
+	if (guest_get(name, false, &g))
+		return 1;
+	text = config_read(file);
+	ret = text ? cfg_parse(&c, file, text) : 1;
+	for (i = 0; text && i < c.nwarnings; i++)
+		warning("%s", c.warnings[i]);
+	if (text && ret)
+		ret = fail("%s", c.error);
+	else if (text && strcmp(c.name, name))
+		ret = fail("%s: its name is \"%s\", not \"%s\"", file, c.name, name);
+	else if (text)
+		ret = vmm_check(&c, o->accel) || replace_file(name, text);
+	if (text)
+		cfg_free(&c);
+	free(text);
+	guest_unlock(&g);
+	return ret ? 1 : 0;
+}
+
 /* ---- console, pause and the like ---- */
 
 int cmd_console(struct opts *o)

@@ -214,6 +214,8 @@ int end_vmm(const struct guest *g);
 int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err);
 /* {key: value, ...} of n pairs of strings. */
 struct json_object *make_object(int n, const char *const *pairs);
+/* Is s nothing but a number in this range? It is in *out then. */
+bool whole_number(const char *s, long min, long max, long *out);
 /* Open the guest's control socket, locked. 0, or 1 told. */
 int open_guest(const char *name, struct guest *g, struct qmp *q);
 /*
@@ -231,11 +233,13 @@ int cmd_unpause(struct opts *o);
 int cmd_shutdown(struct opts *o);
 int cmd_reboot(struct opts *o);
 int cmd_destroy(struct opts *o);
+int cmd_config_update(struct opts *o);
+int cmd_mem_set(struct opts *o); /* memory.c */
+int cmd_mem_max(struct opts *o);
 int cmd_domid(struct opts *o); /* manage.c */
 int cmd_domname(struct opts *o);
 int cmd_rename(struct opts *o);
 int cmd_uptime(struct opts *o);
-int cmd_mem_set(struct opts *o);
 int cmd_vcpu_set(struct opts *o);
 int cmd_block_list(struct opts *o);
 int cmd_block_attach(struct opts *o);

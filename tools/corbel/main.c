@@ -134,6 +134,8 @@ static const struct command {
     {"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1,
      cmd_create},
     {"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
+    {"config-update", "NAME FILE", "Have the next start by another file", no_options, 2, 2,
+     cmd_config_update},
     {"console", "NAME", "Attach to a guest's serial console; Ctrl-] detaches", console_options, 1,
      1, cmd_console},
     {"pause", "NAME", "Stop a guest's vCPUs", no_options, 1, 1, cmd_pause},
@@ -172,6 +174,7 @@ static const struct command {
     {"rename", "NAME NEW", "Give a running guest another name", no_options, 2, 2, cmd_rename},
     {"mem-set", "NAME MIB", "Set a guest's memory, up to maxmem of its file", no_options, 2, 2,
      cmd_mem_set},
+    {"mem-max", "NAME MIB", "Set up to which memory mem-set may go", no_options, 2, 2, cmd_mem_max},
     {"vcpu-set", "NAME N", "Set how many vCPUs a guest has, up to maxvcpus", no_options, 2, 2,
      cmd_vcpu_set},
     {"vcpu-pin", "NAME VCPU CPUS", "Set on which CPUs a vCPU, or all, may run", no_options, 3, 3,
@@ -485,8 +488,6 @@ static const struct argp global_argp = {.parser = parse_global,
 static const struct {
 	const char *name, *instead;
 } of_xl[] = {
-    {"mem-max", "have maxmem = ... in the guest's file and start it anew"},
-    {"config-update", "change the guest's file and start it anew"},
     {"sched-", "`corbel sched' has weights, CPUs, caps and budgets"},
     {"cpupool-", "there are no nodes; `corbel help' lists what there is for pools"},
     {"usb", "have usb = 1 and usbdevice in the guest's file"},

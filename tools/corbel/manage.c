@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Commands that change a running guest's parts, by QMP: memory, vCPUs, disks, network, keys. */
+/* Commands that change a running guest's parts, by QMP: vCPUs, disks, network, keys. */
 #define _GNU_SOURCE
 #include "corbel.h"
 
@@ -44,7 +44,7 @@ static int guest_do(const char *name, const char *command, struct json_object *a
 	return err ? 1 : 0;
 }
 
-static bool number_of(const char *s, long min, long max, long *out)
+bool whole_number(const char *s, long min, long max, long *out)
 {
 	char *end;
 
@@ -70,7 +70,7 @@ int cmd_domname(struct opts *o)
 	long id;
 	int i, n;
 
-	if (!number_of(o->args[0], 0, 1000000, &id))
+	if (!whole_number(o->args[0], 0, 1000000, &id))
 		return fail("\"%s\" is not a VM's id; `corbel list' shows them", o->args[0]);
 	n = rows_get(&r, false);
 	for (i = 0; i < n && r[i].id != id; i++)
@@ -152,22 +152,7 @@ int cmd_uptime(struct opts *o)
 	return o->nargs && !shown ? fail("there is no guest %s that runs", o->args[0]) : 0;
 }
 
-/* ---- memory, vCPUs ---- */
-
-int cmd_mem_set(struct opts *o)
-{
-	struct json_object *args = json_object_new_object();
-	long mib;
-
-	if (!number_of(o->args[1], 1, 1 << 24, &mib)) {
-		json_object_put(args);
-		return fail("\"%s\" is not a number of MiB", o->args[1]);
-	}
-	json_object_object_add(args, "value", json_object_new_int64((int64_t)mib << 20));
-	if (!guest_do(o->args[0], "balloon", args, NULL))
-		return 0;
-	return fail("%s has a balloon only if its file says maxmem = ...", o->args[0]);
-}
+/* ---- vCPUs ---- */
 
 /* One slot of query-hotpluggable-cpus: plug it in, or out if id is given. */
 static int plug_vcpu(struct qmp *q, struct json_object *slot, int i, bool in, char *err)
@@ -222,7 +207,7 @@ int cmd_vcpu_set(struct opts *o)
 	long n;
 	int err;
 
-	if (!number_of(o->args[1], 1, CFG_MAX_VCPUS, &n))
+	if (!whole_number(o->args[1], 1, CFG_MAX_VCPUS, &n))
 		return fail("\"%s\" is not a number of vCPUs, 1 to %d", o->args[1], CFG_MAX_VCPUS);
 	if (guest_get(o->args[0], true, &g))
 		return 1;

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A running guest's memory. What it was started with is the most that it can have: `maxmem` of its
+ * file, of which the balloon has what it does not use. mem-max allows it less than that; the number
+ * lies in the guest's directory.
+ */
+#define _GNU_SOURCE
+#include "corbel.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB_MOST (1 << 24)
+
+/* A number of bytes in an answer of QEMU's, in MiB. 0, or -1 with why in err[128]. */
+static int ask_mib(struct qmp *q, const char *command, const char *member, long *mib, char *err)
+{
+	struct json_object *ret = NULL;
+
+	if (qmp_command(q, command, &ret, err))
+		return -1;
+	*mib = json_object_get_int64(qmp_member(ret, member)) >> 20;
+	json_object_put(ret);
+	return 0;
+}
+
+/* What mem-max has left there, or what the guest was started with. 0, or -1 told. */
+static int most_of(struct qmp *q, const char *name, long *most, bool *limited)
+{
+	char path[PATH_MAX], err[128];
+	long mib = 0;
+	FILE *f;
+
+	if (ask_mib(q, "query-memory-size-summary", "base-memory", most, err)) {
+		fail("%s: %s", name, err);
+		return -1;
+	}
+	f = fopen(guest_path(name, "mem-max", path), "re");
+	*limited = f && fscanf(f, "%ld", &mib) == 1 && mib > 0 && mib < *most;
+	if (*limited)
+		*most = mib;
+	if (f)
+		fclose(f);
+	return 0;
+}
+
+static int set_memory(struct qmp *q, const char *name, long mib)
+{
+	struct json_object *args;
+	char err[128];
+	bool limited;
+	long most;
+
+	if (most_of(q, name, &most, &limited))
+		return 1;
+	if (mib > most)
+		return fail("%s has at most %ld MiB; %s", name, most,
+			    limited ? "`corbel mem-max' allows it more"
+				    : "have maxmem in its file and start it anew");
+	args = json_object_new_object();
+	json_object_object_add(args, "value", json_object_new_int64((int64_t)mib << 20));
+	if (!qmp_call(q, "balloon", args, -1, NULL, err))
+		return 0;
+	return fail("%s: %s; it has a balloon only if its file says maxmem = ...", name, err);
+}
+
+static int set_most(struct qmp *q, const char *name, long mib)
+{
+	char path[PATH_MAX], text[32], err[128];
+	long start, now;
+
+	if (ask_mib(q, "query-memory-size-summary", "base-memory", &start, err))
+		return fail("%s: %s", name, err);
+	if (mib > start)
+		return fail("%s was started with room for %ld MiB; have maxmem = %ld in its file "
+			    "and start it anew",
+			    name, start, mib);
+	if (ask_mib(q, "query-balloon", "actual", &now, err))
+		return fail("%s: %s; it has a balloon only if its file says maxmem = ...", name,
+			    err);
+	if (mib < now)
+		return fail("%s has %ld MiB now; `corbel mem-set %s %ld' first takes them", name,
+			    now, name, mib);
+	snprintf(text, sizeof(text), "%ld\n", mib);
+	return write_text(guest_path(name, "mem-max", path), text);
+}
+
+static int with_memory(struct opts *o, int (*change)(struct qmp *q, const char *name, long mib))
+{
+	static struct qmp q;
+	struct guest g;
+	long mib;
+	int ret;
+
+	if (!whole_number(o->args[1], 1, MIB_MOST, &mib))
+		return fail("\"%s\" is not a number of MiB", o->args[1]);
+	if (open_guest(o->args[0], &g, &q))
+		return 1;
+	ret = change(&q, g.name, mib);
+	qmp_close(&q);
+	guest_unlock(&g);
+	return ret;
+}
+
+int cmd_mem_set(struct opts *o)
+{
+	return with_memory(o, set_memory);
+}
+
+int cmd_mem_max(struct opts *o)
+{
+	return with_memory(o, set_most);
+}
