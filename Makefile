@@ -219,7 +219,7 @@ efi-image: $(BUILD)/corbel.elf $(VMLINUZ_$(EFI_DOM0)) $(IMG)/initrd-$(EFI_DOM0).
 	dom0/efi-image $(if $(KEY),-k '$(KEY)' -c '$(CERT)') -x '$(APPEND)' -o $(BUILD)/corbel.efi $^ 'console=tty0 console=ttyS0 $(DOM0_APPEND)'
 
 # ---- Debian packages, in build/deb; and the disk of a Debian machine ----
-DEB_SRC := dom0/mkdeb dom0/efi-image Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod dom0/systemd tools -type f ! -name '*.pyc')
+DEB_SRC := dom0/mkdeb dom0/sbom dom0/efi-image Makefile linker.ld $(HV_C) $(HV_ASM) $(shell find boot hv dom0/debian dom0/kmod dom0/systemd tools -type f ! -name '*.pyc')
 DEB     := $(BUILD)/deb/corbel_$(VERSION)_amd64.changes
 
 $(DEB): $(DEB_SRC)
@@ -243,11 +243,15 @@ OVMF_KEY := /usr/share/ovmf/PkKek-1-snakeoil
 $(DISK)/secureboot.img: $(DISK)/bookworm.base $(DEB)
 	openssl rsa -in $(OVMF_KEY).key -passin pass:snakeoil -out $@.key 2> /dev/null
 	openssl x509 -in $(OVMF_KEY).pem -outform DER -out $@.cer
-	BASE=$< MOK=$@.key:$@.cer dom0/mkdisk bookworm $@ $(BUILD)/deb/*.deb sbsigntool openssl binutils efibootmgr
+	BASE=$< MOK=$@.key:$@.cer dom0/mkdisk bookworm $@ $(BUILD)/deb/*.deb sbsigntool openssl binutils efibootmgr \
+		shim-signed grub-efi-amd64-signed
 # With libvirt, for its test.
 $(DISK)/libvirt.img: $(DISK)/bookworm.img
 	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients virtinst qemu-utils \
-		apparmor dnsmasq-base ovmf swtpm swtpm-tools openssh-client netcat-openbsd
+		apparmor dnsmasq-base ovmf swtpm swtpm-tools openssh-client netcat-openbsd xorriso
+# Like the images that Debian offers for clouds: cloud-init looks for what the machine is to be.
+$(DISK)/cloud.img: $(DISK)/bookworm.base
+	BASE=$< dom0/mkdisk bookworm $@ cloud-init cloud-guest-utils
 .PHONY: dom0-disk
 dom0-disk: $(DISK)/$(SUITE).img
 
@@ -294,7 +298,8 @@ test:
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
-	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio))
+	$(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove cloud,$(DISK)/libvirt.img $(DISK)/guest.cpio) \
+	$(call wanted,cloud,$(DISK)/cloud.img))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 

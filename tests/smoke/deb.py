@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian's packages: what they hold, what lintian says, and GRUB's menu on a made-up /boot. disk.py installs them."""
 import glob
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -77,6 +79,32 @@ def initramfs():
                 os.remove(f)
 
 
+def materials():
+    """The bill of materials against the packages, and against what they say that they need."""
+    path, = glob.glob(build_file('deb/*.spdx.json'))
+    with open(path, encoding='utf-8') as f:
+        bom = json.load(f)
+    there = {p['SPDXID']: p for p in bom['packages']}
+    edges = {(r['spdxElementId'], r['relationshipType'], r['relatedSpdxElement']) for r in bom['relationships']}
+    described = [there[b] for a, kind, b in edges if kind == 'DESCRIBES' and a == bom['SPDXID']]
+    files = {}
+    for deb in glob.glob(build_file('deb/*.deb')):
+        with open(deb, 'rb') as f:
+            files[os.path.basename(deb)] = hashlib.sha256(f.read()).hexdigest()
+    ok(bom['spdxVersion'] == 'SPDX-2.3' and files and {p['packageFileName']: p['checksums'][0]['checksumValue'] for p in described} == files,
+       'SBOM: it has each package, with its checksum', described)
+    ok(len(there) == len(bom['packages']) and all(a in there or a == bom['SPDXID'] for a, _, _ in edges) and all(b in there for _, _, b in edges),
+       'SBOM: what it relates is there, once')
+    ok({('SPDXRef-corbel-utils', 'DEPENDS_ON', 'SPDXRef-libjson-c5'), ('SPDXRef-nasm', 'BUILD_DEPENDENCY_OF', 'SPDXRef-corbel-utils')} <= edges and
+       re.match(r'\d', there['SPDXRef-libjson-c5']['versionInfo']) and all('GPL-2.0-only' in p['licenseDeclared'] for p in described),
+       'SBOM: with licences, libraries, and what they were built with', sorted(edges)[:20])
+    with open(path, 'rb') as f:
+        before = f.read()
+    r = run('dom0/sbom', build_file('deb'), run('dpkg-parsechangelog', '-l', 'dom0/debian/changelog', '-S', 'Timestamp').stdout.strip())
+    with open(path, 'rb') as f:
+        ok(r.returncode == 0 and f.read() == before, 'SBOM: made again, it is the same', r.stdout)
+
+
 def menu(boot, **settings):
     """Output of the script for this directory, as grub-mkconfig would call it; its tools that ask about disks are replaced."""
     probe, relpath = f'{boot}/probe', f'{boot}/relpath'
@@ -143,15 +171,18 @@ def grub_menu():
         ok(all(line.replace('"', '') in out.splitlines() for line in said), 'menu: what is set in its settings reaches the script', out)
         default = ['sh', '-c', f'GRUB_DEFAULT=0; . {boot}/corbel.cfg; echo $GRUB_DEFAULT']
         with open(SETTINGS) as f:
-            settings = f.read().replace('/boot/', boot + '/')
-        for said, elf, want in ('yes', True, 'corbel'), ('no', True, '0'), ('yes', False, '0'):
+            settings = f.read().replace('/boot/', boot + '/').replace('/sys/firmware/efi/efivars/', boot + '/')
+        for said, elf, secure, want in ('yes', True, None, 'corbel'), ('yes', True, 0, 'corbel'), ('yes', True, 1, '0'), ('no', True, 0, '0'), ('yes', False, 0, '0'):
             with open(f'{boot}/corbel.cfg', 'w') as f:
-                f.write(settings.replace('CORBEL_DEFAULT=yes', f'CORBEL_DEFAULT={said}'))
+                f.write(settings.replace('CORBEL_DEFAULT=yes', f'CORBEL_DEFAULT={said}', 1))
+            if secure is not None:
+                with open(f'{boot}/SecureBoot-guid', 'wb') as f:
+                    f.write(bytes([6, 0, 0, 0, secure]))
             if not elf:
                 for f in glob.glob(f'{boot}/corbel-*.elf'):
                     os.remove(f)
             out = run(*default).stdout.strip()
-            ok(out == want, f'menu: CORBEL_DEFAULT={said} {"with" if elf else "without"} a hypervisor: the default is {want}', out)
+            ok(out == want, f'menu: CORBEL_DEFAULT={said} {"with" if elf else "without"} a hypervisor{", Secure Boot is on" if secure else ""}: the default is {want}', out)
 
 
 def efi_image():
@@ -231,4 +262,4 @@ def manual():
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 
-main(packages, initramfs, grub_menu, efi_image, units, manual)
+main(packages, initramfs, materials, grub_menu, efi_image, units, manual)
