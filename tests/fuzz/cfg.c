@@ -129,6 +129,7 @@ size_t fuzz_make(u8 *to)
 	    "vnc=1",
 	    "vnclisten='0.0.0.0:3'",
 	    "vncdisplay=2",
+	    "vncpasswd='geheim'",
 	    "keymap='de'",
 	    "stdvga=1",
 	    "vga = 'cirrus'",

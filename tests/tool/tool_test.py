@@ -232,6 +232,36 @@ def test_console_input():
     corbel("destroy", "inp")
 
 
+def vnc(port, password):
+    """What it wants to see first (1: nothing, 2: a password), and whether it takes this one (RFC 6143, \"VNC Authentication\")."""
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        get = lambda n: s.recv(n, socket.MSG_WAITALL)
+        s.sendall(get(12))
+        kinds = list(get(get(1)[0]))
+        if kinds != [2]:
+            return kinds, None
+        s.sendall(b"\2")
+        key = bytes(int(f"{b:08b}"[::-1], 2) for b in password.encode()[:8].ljust(8, b"\0"))
+        cipher = ["openssl", "enc", "-des-ecb", "-K", key.hex(), "-nopad", "-provider", "legacy", "-provider", "default"]
+        s.sendall(subprocess.run(cipher, input=get(16), stdout=subprocess.PIPE, check=True).stdout)
+        return kinds, get(4) == bytes(4)
+
+
+def test_vnc():
+    path = f"{RUN}/lock/vnc-password"
+    p = corbel("create", config("lock", "type = 'hvm'\nvnc = 1\nvnclisten = '127.0.0.1:58'\nvncpasswd = 'ge,heim'\n"))
+    check(p.returncode == 0 and vnc(5958, "ge,heim") == ([2], True), "vncpasswd lets in who knows it", p.stderr)
+    check(vnc(5958, "ge,heir") == ([2], False), "and nobody else")
+    line = open(f"/proc/{guests()['lock']['pid']}/cmdline").read()
+    check("heim" not in line and os.stat(path).st_mode & 0o777 == 0o600 and os.stat(f"{RUN}/lock").st_mode & 0o777 == 0o700, "which nobody but root can read", line)
+    corbel("save", "lock", f"{DIR}/locked")
+    check(not os.path.exists(path), "it goes with the guest")
+    p = corbel("restore", f"{DIR}/locked")
+    check(p.returncode == 0 and vnc(5958, "ge,heim") == ([2], True) and vnc(5958, "") == ([2], False), "and comes with it", p.stderr)
+    corbel("destroy", "lock")
+    os.unlink(f"{DIR}/locked")
+
+
 def test_manage():
     check(corbel("create", config("man")).returncode == 0, "a guest without maxmem")
     check(fails(corbel("mem-set", "man", "40"), "maxmem"), "mem-set wants maxmem")
@@ -1068,7 +1098,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_vnc, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

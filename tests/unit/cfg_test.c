@@ -163,6 +163,24 @@ static void warns(void)
 	cfg_free(&c);
 }
 
+static void passwords(void)
+{
+	struct cfg c;
+
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\nvncpasswd='12345678'\n") && !c.nwarnings &&
+		  !strcmp(c.screen.vncpasswd, "12345678"),
+	      "a screen's password");
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\nvncpasswd='123456789'\n") &&
+		  c.nwarnings == 1 && !c.unknown && strstr(c.warnings[0], "first 8 characters"),
+	      "of a longer one it is told what counts");
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\nvncpasswd=''\n") &&
+		  !c.screen.vncpasswd,
+	      "an empty one is none");
+	cfg_free(&c);
+}
+
 /* Files as people have them for xl. */
 static void as_xl(void)
 {
@@ -294,7 +312,7 @@ static const struct {
     {"vnclisten='[127.0.0.1]:5'", "1: vnclisten wants an address"},
     {"vnclisten='::1::2'", "1: vnclisten wants an address"},
     {"vncdisplay=100", "1: vncdisplay wants a number from 0 to 99"},
-    {"vncpasswd='secret'", "1: vncpasswd is not supported"},
+    {"vncpasswd=['secret']", "1: vncpasswd wants a string"},
     {"usbdevice='host:1.2'", "1: usbdevice is"},
     {"disk=['/a,raw,xvda,w,backendtype=x']", "1: disk backendtype \"x\""},
     {"firmware=1", "1: firmware is one of"},
@@ -425,6 +443,7 @@ int main(void)
 	pc();
 	vnclisten();
 	warns();
+	passwords();
 	as_xl();
 	items();
 	bad();

@@ -397,5 +397,6 @@ void cfg_free(struct cfg *c)
 	free(c->uuid);
 	free(c->boot);
 	free(c->screen.vnclisten);
+	free(c->screen.vncpasswd);
 	free(c->screen.keymap);
 }

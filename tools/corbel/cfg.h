@@ -46,6 +46,7 @@ struct cfg_screen {
 	const char *vga; /* QEMU's device, NULL = none */
 	bool vnc;
 	char *vnclisten; /* NULL = 127.0.0.1 */
+	char *vncpasswd; /* NULL = none */
 	unsigned int vncdisplay;
 	bool vncfixed; /* this display or none */
 	char *keymap;

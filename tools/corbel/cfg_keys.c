@@ -296,14 +296,22 @@ static int set_vncdisplay(struct parser *p, const char *key, const struct value 
 	return 0;
 }
 
-/* Without it anybody could have the screen that the file wants to protect. */
+#define VNC_PASSWORD_MAX 8 /* of RFC 6143, "VNC Authentication" */
+
 static int set_vncpasswd(struct parser *p, const char *key, const struct value *v)
 {
-	if (v->kind == V_STRING && !*v->text)
-		return 0;
-	return cfg_bad(
-	    p, v->line,
-	    "%s is not supported: take it out, and have vnclisten = \"127.0.0.1\" and ssh", key);
+	struct cfg_screen *s = &p->c->screen;
+
+	if (get_string(p, key, v, &s->vncpasswd))
+		return -1;
+	if (strlen(s->vncpasswd) > VNC_PASSWORD_MAX)
+		cfg_warn(p, v->line, "%s: of a password VNC looks at the first %d characters only",
+			 key, VNC_PASSWORD_MAX);
+	if (!*s->vncpasswd) {
+		free(s->vncpasswd);
+		s->vncpasswd = NULL;
+	}
+	return 0;
 }
 
 static int set_keymap(struct parser *p, const char *key, const struct value *v)

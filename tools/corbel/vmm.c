@@ -178,11 +178,18 @@ static void screen_args(struct start *s)
 {
 	const struct cfg_screen *screen = &s->c->screen;
 	bool host = screen->vnclisten && *screen->vnclisten; /* empty would be all addresses */
+	char path[PATH_MAX], esc[PATH_MAX];
 
+	if (screen->vnc && screen->vncpasswd) { /* not where everybody could see it */
+		arg(s, "-object");
+		arg(s, "secret,id=vnc-password,file=%s",
+		    escape_commas(guest_path(s->g.name, "vnc-password", path), esc));
+	}
 	arg(s, "-display");
 	if (screen->vnc)
-		arg(s, "vnc=%s:%u%s", host ? screen->vnclisten : "127.0.0.1", screen->vncdisplay,
-		    screen->vncfixed ? "" : ",to=99");
+		arg(s, "vnc=%s:%u%s%s", host ? screen->vnclisten : "127.0.0.1", screen->vncdisplay,
+		    screen->vncfixed ? "" : ",to=99",
+		    screen->vncpasswd ? ",password-secret=vnc-password" : "");
 	else
 		arg(s, "none");
 	if (screen->vga) {
@@ -554,6 +561,24 @@ static int run_vmm(struct start *s)
 	return guest_load(s->c->name, &s->g);
 }
 
+static int write_password(const struct start *s)
+{
+	const char *password = s->c->screen.vncpasswd;
+	char path[PATH_MAX];
+	int fd, err;
+
+	if (!s->c->screen.vnc || !password)
+		return 0;
+	guest_path(s->g.name, "vnc-password", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	err = fd < 0 || write(fd, password, strlen(password)) != (ssize_t)strlen(password);
+	if (err)
+		fail("cannot write %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return err ? -1 : 0;
+}
+
 static int prepare_start(struct start *s, const char *config)
 {
 	struct guest old;
@@ -573,7 +598,7 @@ static int prepare_start(struct start *s, const char *config)
 	if (check_host(s) || take_devices(s))
 		return -1;
 	guest_remove(s->g.name, true);
-	return open_taps(s);
+	return write_password(s) || open_taps(s) ? -1 : 0;
 }
 
 static int tune_start(struct start *s)
