@@ -182,7 +182,9 @@ $(IMG)/demo-disk.img:
 	@mkdir -p $(@D)
 	mke2fs -q -F -t ext2 -L demo $@ 4M
 
-DOM0_FILES = --files dom0/image --busybox $(BASE_DIRS) \
+# Of these terminals curses knows what they can do.
+TERMINALS := $(wildcard $(addprefix /lib/terminfo/,l/linux v/vt100 v/vt102 v/vt220 x/xterm s/screen))
+DOM0_FILES = --files dom0/image --busybox $(BASE_DIRS) $(foreach f,$(TERMINALS),--add $(f)=$(f)) \
 	--program /usr/bin/chrt \
 	--program /usr/bin/qemu-system-x86_64-microvm --add $(MICROVM)=$(MICROVM) \
 	--add $(QEMU_DATA)/linuxboot_dma.bin=$(QEMU_DATA)/linuxboot_dma.bin --add $(QEMU_DATA)/pvh.bin=$(QEMU_DATA)/pvh.bin \

@@ -4,7 +4,7 @@
 
 Usage: tool_test.py CORBEL GUEST FAKEHV.so
 """
-import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, termios, threading, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
 DIR = tempfile.mkdtemp(prefix="corbel-tool-")
@@ -957,6 +957,40 @@ def check_pools(env, sched):
     check_budgets(run, refused, env, sched)
 
 
+def check_top(env):
+    """On a terminal: of three lines and forty columns, which then grows; and of a kind that nobody knows."""
+    def window(lines, columns):
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    for term in "vt100", "nothing-of-this-kind":
+        pid, fd = pty.fork()
+        if not pid:
+            time.sleep(0.5) # until the window has its size
+            os.execve(CORBEL, [CORBEL, "top", "--delay=0.5"], dict(ENV, **env, TERM=term))
+        window(3, 40)
+        if term != "vt100":
+            got = read_for(fd, b"hyp ")
+            os.kill(pid, signal.SIGKILL)
+            check(b"NETTX" in got and b"\x1b" not in got, "top: on a terminal of which nothing is known it writes lines", got)
+        else:
+            got = read_for(fd, b"CPU %")
+            time.sleep(1.2)
+            got += read_for(fd, b"\0", 0.1)
+            check(b"Corbel 0.1 (svm)" in got and b"KiB free" not in got and b"NAME" not in got, "top: in a small window as much as there is room for", got)
+            window(20, 140)
+            got = read_for(fd, b"hyp\x1b")
+            check(b"KiB free" in got and b"NETTX" in got and b"hyp\x1b" in got, "top: in one that has grown all of it", got)
+            before = termios.tcgetattr(fd)[3]
+            os.write(fd, b"q")
+            end = time.time() + 10
+            while time.time() < end and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                read_for(fd, b"\0", 0.1)
+            after = termios.tcgetattr(fd)[3]
+            check(not before & termios.ECHO and after & termios.ECHO, "top: q ends it, and the terminal is as it was", (before, after))
+        os.close(fd)
+        os.waitpid(pid, 0)
+
+
 def check_budgets(run, refused, env, sched):
     check(run("sched", "--period=10000", "--budget=2500", "hyp") == "" and sched() == "budget 3 -1 10000 2500\n", "sched --period --budget")
     check(run("sched", "--period=500", "--budget=100", "--vcpu=1", "hyp") == "" and sched() == "budget 3 13 500 100\n", "of one vCPU")
@@ -1059,6 +1093,7 @@ def test_hypervisor():
     check(out[0].startswith("# 2 CPUs") and len(out) == 5 and all(line.split()[1:] == ["3", "1", "1024", "3000", "1000"] for line in out[2:]) and
           out[2].split()[0] == "0", "trace: of each vCPU that ran or waited, from when on, and how long", out)
     check(corbel("trace", "--delay=0", env=env).returncode != 0, "trace without a delay is refused")
+    check_top(env)
     check(corbel("domid", "hyp", env=env).stdout == "3\n" and corbel("domname", "3", env=env).stdout == "hyp\n", "domid, domname")
     check(fails(corbel("domname", "9", env=env), "no VM 9") and fails(corbel("domid", "nobody", env=env), "no VM nobody"), "of nobody")
     m = corbel("metrics", env=env).stdout

@@ -32,17 +32,14 @@ static void on_signal(int sig)
 	raise(sig);
 }
 
-bool terminal_keys(bool all)
+bool terminal_keys(void)
 {
 	struct termios t;
 
 	if (!isatty(0) || tcgetattr(0, &saved))
 		return false;
 	t = saved;
-	if (all)
-		cfmakeraw(&t);
-	else
-		t.c_lflag &= ~(ICANON | ECHO);
+	cfmakeraw(&t);
 	signal(SIGTERM, on_signal);
 	signal(SIGHUP, on_signal);
 	signal(SIGINT, on_signal);
@@ -182,7 +179,7 @@ int console_attach(const char *name, long timeout)
 		close(lock);
 		return 1;
 	}
-	terminal_keys(true); /* before anything is shown: who sees it may type */
+	terminal_keys(); /* before anything is shown: who sees it may type */
 	if (isatty(0)) {
 		fprintf(stderr, "Console of %s, Ctrl-] detaches\r\n", name);
 		show_tail(name);

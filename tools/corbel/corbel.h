@@ -201,10 +201,10 @@ int console_attach(const char *name, long timeout); /* console.c */
 /* For one who has something to write, while nobody is attached. fd, or -1 told. */
 int console_open(const char *name);
 /*
- * Keys one by one and without echo; all: also those that are signals. False: standard input is no
+ * Keys one by one and without echo, also those that are signals. False: standard input is no
  * terminal. Signals restore it.
  */
-bool terminal_keys(bool all);
+bool terminal_keys(void);
 void terminal_restore(void);
 /* Text of a guest's file (malloc), or NULL told. */
 char *config_read(const char *path);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* corbel top: CPU use of CPUs and VMs between two looks. */
+#define _GNU_SOURCE
 #include "corbel.h"
 
+#include <curses.h>
 #include <json-c/json.h>
+#include <locale.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,44 +112,61 @@ static double cpu_time(const struct look *a, const struct look *b, int cpu, bool
 }
 
 /* With what others of its core have kept from it, if there is any. */
-static void show_cpu(const struct look *a, const struct look *b, int cpu)
+static void show_cpu(FILE *f, const struct look *a, const struct look *b, int cpu)
 {
 	double forced = cpu_time(a, b, cpu, true);
 
-	printf(" %u:%.0f", b->cpu[cpu].cpu, cpu_time(a, b, cpu, false));
+	fprintf(f, " %u:%.0f", b->cpu[cpu].cpu, cpu_time(a, b, cpu, false));
 	if (forced >= .5)
-		printf("(forced idle %.0f)", forced);
+		fprintf(f, "(forced idle %.0f)", forced);
 }
 
-static void show_text(const struct look *a, const struct look *b, bool clear)
+static void show_text(FILE *f, const struct look *a, const struct look *b)
 {
-	const char *eol = clear ? "\033[K\n" : "\n";
 	struct rates x;
 	int i;
 
-	printf("%sCorbel %s (%s), up %llu s, %u CPUs, pool %llu of %llu KiB free%s",
-	       clear ? "\033[H" : "", b->info.version,
-	       b->info.backend == CORBEL_BACKEND_SVM ? "svm" : "vmx",
-	       (unsigned long long)(b->info.uptime_ns / 1000000000), b->info.cpus,
-	       (unsigned long long)b->info.pool_free_bytes >> 10,
-	       (unsigned long long)b->info.pool_total_bytes >> 10, eol);
-	printf("CPU %%");
+	fprintf(f, "Corbel %s (%s), up %llu s, %u CPUs, pool %llu of %llu KiB free\n",
+		b->info.version, b->info.backend == CORBEL_BACKEND_SVM ? "svm" : "vmx",
+		(unsigned long long)(b->info.uptime_ns / 1000000000), b->info.cpus,
+		(unsigned long long)b->info.pool_free_bytes >> 10,
+		(unsigned long long)b->info.pool_total_bytes >> 10);
+	fprintf(f, "CPU %%");
 	for (i = 0; i < b->cpus; i++)
-		show_cpu(a, b, i);
-	printf("%s%s%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s%s", eol, eol, "NAME", "ID",
-	       "STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
-	       "  NETTX   NETRX  DISKRD  DISKWR (KiB/s)", eol);
+		show_cpu(f, a, b, i);
+	fprintf(f, "\n\n%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s\n", "NAME", "ID", "STATE",
+		"VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
+		"  NETTX   NETRX  DISKRD  DISKWR (KiB/s)");
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
-		printf("%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f", b->row[i].name,
-		       (long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
-		       (unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
-		       x.cpu, x.stolen, x.exits);
-		printf(" %7.0f %7.0f %7.0f %7.0f%s", x.net_tx / 1024, x.net_rx / 1024,
-		       x.disk_rd / 1024, x.disk_wr / 1024, eol);
+		fprintf(f, "%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f", b->row[i].name,
+			(long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
+			(unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
+			x.cpu, x.stolen, x.exits);
+		fprintf(f, " %7.0f %7.0f %7.0f %7.0f\n", x.net_tx / 1024, x.net_rx / 1024,
+			x.disk_rd / 1024, x.disk_wr / 1024);
 	}
-	printf("%s", clear ? "\033[J" : "\n");
-	fflush(stdout);
+}
+
+/* As much of it as there is room for. */
+static void show_screen(const struct look *a, const struct look *b)
+{
+	char *text = NULL, *rest, *line;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	int y;
+
+	if (!f)
+		return;
+	show_text(f, a, b);
+	if (!fclose(f)) {
+		erase();
+		rest = text;
+		for (y = 0; y < LINES && (line = strsep(&rest, "\n")); y++)
+			mvaddnstr(y, 0, line, COLS);
+		refresh();
+	}
+	free(text);
 }
 
 static void add_rate(struct json_object *o, const char *key, double rate)
@@ -187,40 +207,87 @@ static void show_json(const struct look *a, const struct look *b)
 	fflush(stdout);
 }
 
-/* Wait for the next picture. False: a q was typed. */
-static bool pause_for(double seconds, bool tty)
+/* Take the terminal. NULL: there is none, or nobody knows what it can do. */
+static SCREEN *open_screen(void)
 {
-	struct pollfd p = {.fd = tty ? 0 : -1, .events = POLLIN};
-	char c;
+	SCREEN *screen;
 
-	return poll(&p, 1, seconds * 1000) <= 0 || read(0, &c, 1) != 1 || (c != 'q' && c != 'Q');
+	if (!isatty(0) || !isatty(1))
+		return NULL;
+	setlocale(LC_CTYPE, "");
+	screen = newterm(NULL, stdout, stdin);
+	if (screen) {
+		cbreak();
+		noecho();
+		nodelay(stdscr, true);
+		curs_set(0);
+	}
+	return screen;
+}
+
+static void close_screen(SCREEN *screen)
+{
+	if (!screen)
+		return;
+	endwin();
+	delscreen(screen);
+}
+
+/* Wait for the next picture, which also another size of the window is a reason for. False: a q was
+ * typed, or the terminal is gone. */
+static bool pause_for(double seconds, const SCREEN *screen)
+{
+	struct pollfd p = {.fd = screen ? 0 : -1, .events = POLLIN};
+	int key;
+
+	poll(&p, 1, seconds * 1000);
+	if (!screen)
+		return true;
+	key = getch();
+	return key != 'q' && key != 'Q' && !(p.revents & (POLLHUP | POLLERR));
+}
+
+static void show(const struct opts *o, const SCREEN *screen, const struct look *a,
+		 const struct look *b)
+{
+	if (o->json) {
+		show_json(a, b);
+	} else if (screen) {
+		show_screen(a, b);
+	} else {
+		show_text(stdout, a, b);
+		printf("\n");
+		fflush(stdout);
+	}
 }
 
 int cmd_top(struct opts *o)
 {
-	bool plain = o->json || o->batch || !isatty(1), tty = false;
 	double delay = o->delay ? o->delay : 2;
+	SCREEN *screen = NULL;
+	bool had_screen;
 	struct look a, b;
 	long n;
 	int err = take_look(&a);
 
-	if (!err && !plain) {
-		tty = terminal_keys(false);
-		printf("\033[2J");
-	}
+	if (!err && !o->json && !o->batch)
+		screen = open_screen();
 	for (n = 0; !err && (!o->iterations || n < o->iterations); n++) {
 		/* A short first interval, so that something is shown at once. */
-		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5, tty))
+		if (!pause_for(n ? delay : delay < 0.5 ? delay : 0.5, screen))
 			break;
 		err = take_look(&b);
-		if (!err && o->json)
-			show_json(&a, &b);
-		else if (!err)
-			show_text(&a, &b, !plain);
+		if (!err)
+			show(o, screen, &a, &b);
 		forget_look(&a);
 		a = b;
 	}
 	forget_look(&a);
-	terminal_restore();
+	had_screen = screen != NULL;
+	close_screen(screen);
+	if (err && had_screen) { /* what was said has gone with it */
+		take_look(&a);
+		forget_look(&a);
+	}
 	return err ? 1 : 0;
 }
