@@ -130,6 +130,8 @@ size_t fuzz_make(u8 *to)
 	    "vnclisten='0.0.0.0:3'",
 	    "vncdisplay=2",
 	    "vncpasswd='geheim'",
+	    "spice=1; spiceport=5930; spicehost='::1'",
+	    "spicedisable_ticketing=1",
 	    "keymap='de'",
 	    "stdvga=1",
 	    "vga = 'cirrus'",

@@ -235,7 +235,7 @@ def test_console_input():
 def vnc(port, password):
     """What it wants to see first (1: nothing, 2: a password), and whether it takes this one (RFC 6143, \"VNC Authentication\")."""
     with socket.create_connection(("127.0.0.1", port), 10) as s:
-        get = lambda n: s.recv(n, socket.MSG_WAITALL)
+        get = lambda n: exactly(s, n)
         s.sendall(get(12))
         kinds = list(get(get(1)[0]))
         if kinds != [2]:
@@ -245,6 +245,45 @@ def vnc(port, password):
         cipher = ["openssl", "enc", "-des-ecb", "-K", key.hex(), "-nopad", "-provider", "legacy", "-provider", "default"]
         s.sendall(subprocess.run(cipher, input=get(16), stdout=subprocess.PIPE, check=True).stdout)
         return kinds, get(4) == bytes(4)
+
+
+def exactly(s, n):
+    got = b""
+    while len(got) < n:
+        more = s.recv(n - len(got))
+        if not more:
+            raise EOFError(f"{len(got)} of {n} bytes")
+        got += more
+    return got
+
+
+def spice(port, password):
+    """Whether the main channel takes this password (SPICE' protocol, "Link")."""
+    rsa = ["openssl", "pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", f"{DIR}/spice-key", "-pkeyopt", "rsa_padding_mode:oaep"]
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        get = lambda n: exactly(s, n)
+        s.sendall(b"REDQ" + struct.pack("<IIIIBBIII", 2, 2, 18, 0, 1, 0, 0, 0, 18))
+        _, _, _, size = struct.unpack("<4sIII", get(16))
+        with open(f"{DIR}/spice-key", "wb") as f:
+            f.write(get(size)[4:4 + 162])
+        s.sendall(subprocess.run(rsa, input=password.encode() + b"\0", stdout=subprocess.PIPE, check=True).stdout)
+        return get(4) == bytes(4)
+
+
+def test_spice():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    text = f"type = 'hvm'\nspice = 1\nspiceport = {port}\n"
+    p = corbel("create", config("red", text + "spicepasswd = 'ge,heim'\n"))
+    check(p.returncode == 0 and spice(port, "ge,heim"), "spicepasswd lets in who knows it", p.stderr)
+    check(not spice(port, "ge,heir"), "and nobody else")
+    line = open(f"/proc/{guests()['red']['pid']}/cmdline").read()
+    check("heim" not in line and os.stat(f"{RUN}/red/spice-password").st_mode & 0o777 == 0o600, "which nobody but root can read", line)
+    corbel("destroy", "red")
+    p = corbel("create", config("red", text + "spicedisable_ticketing = 1\n"))
+    check(p.returncode == 0 and spice(port, "anything"), "without a password everybody has the screen, if the file says so", p.stderr)
+    corbel("destroy", "red")
 
 
 def test_vnc():
@@ -1133,7 +1172,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_vnc, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")
             try:

@@ -175,8 +175,7 @@ static void passwords(void)
 		  c.nwarnings == 1 && !c.unknown && strstr(c.warnings[0], "first 8 characters"),
 	      "of a longer one it is told what counts");
 	cfg_free(&c);
-	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\nvncpasswd=''\n") &&
-		  !c.screen.vncpasswd,
+	CHECK(!cfg_parse(&c, "f", "name='a'\nkernel='k'\nvncpasswd=''\n") && !c.screen.vncpasswd,
 	      "an empty one is none");
 	cfg_free(&c);
 }
@@ -313,6 +312,13 @@ static const struct {
     {"vnclisten='::1::2'", "1: vnclisten wants an address"},
     {"vncdisplay=100", "1: vncdisplay wants a number from 0 to 99"},
     {"vncpasswd=['secret']", "1: vncpasswd wants a string"},
+    {"name='a'\ntype='hvm'\nkernel='k'\nspice=1", "4: spice = 1 wants a port"},
+    {"name='a'\ntype='hvm'\nkernel='k'\nspice=1\nspiceport=5930", "5: spice = 1 wants spicepasswd"},
+    {"name='a'\ntype='hvm'\nkernel='k'\nspice=1\nspiceport=5930\nspicepasswd=''",
+     "6: spice = 1 wants spicepasswd"},
+    {"name='a'\nkernel='k'\nspice=1\nspiceport=5930\nspicepasswd='x'", "5: only a PC has a screen"},
+    {"spicehost='host'", "1: spicehost wants an address"},
+    {"spiceport=65536", "1: spiceport wants a number from 1 to 65535"},
     {"usbdevice='host:1.2'", "1: usbdevice is"},
     {"disk=['/a,raw,xvda,w,backendtype=x']", "1: disk backendtype \"x\""},
     {"firmware=1", "1: firmware is one of"},

@@ -297,12 +297,19 @@ static int check_required(struct parser *p)
 		return cfg_bad(
 		    p, p->line,
 		    "viridian: only a PC has what Windows wants; add firmware = \"bios\"");
-	if ((c->screen.vga || c->screen.vnc || c->usb || c->boot) && !cfg_is_pc(c))
+	if ((c->screen.vga || c->screen.vnc || c->screen.spice || c->usb || c->boot) &&
+	    !cfg_is_pc(c))
 		return cfg_bad(
 		    p, p->line,
 		    "only a PC has a screen, USB and a boot order; add firmware = \"bios\"");
-	if (c->screen.vnc && !c->screen.vga)
-		c->screen.vga = "VGA";
+	if (c->screen.spice && !c->screen.spiceport)
+		return cfg_bad(p, p->line, "spice = 1 wants a port; add spiceport = 5930");
+	if (c->screen.spice && !c->screen.spicepasswd && !c->screen.spiceopen)
+		return cfg_bad(p, p->line,
+			       "spice = 1 wants spicepasswd = \"...\", or who can connect has the "
+			       "screen: spicedisable_ticketing = 1");
+	if ((c->screen.vnc || c->screen.spice) && !c->screen.vga)
+		c->screen.vga = c->screen.spice ? "qxl-vga" : "VGA";
 	if (!c->kernel && c->firmware == FIRMWARE_NONE)
 		return cfg_bad(
 		    p, p->line,
@@ -398,5 +405,7 @@ void cfg_free(struct cfg *c)
 	free(c->boot);
 	free(c->screen.vnclisten);
 	free(c->screen.vncpasswd);
+	free(c->screen.spicehost);
+	free(c->screen.spicepasswd);
 	free(c->screen.keymap);
 }

@@ -45,8 +45,12 @@ enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_UEFI, FIRMWARE_NON
 struct cfg_screen {
 	const char *vga; /* QEMU's device, NULL = none */
 	bool vnc;
-	char *vnclisten; /* NULL = 127.0.0.1 */
-	char *vncpasswd; /* NULL = none */
+	char *vnclisten;       /* NULL = 127.0.0.1 */
+	char *vncpasswd;       /* NULL = none */
+	bool spice, spiceopen; /* open: nobody is asked for a password */
+	char *spicehost;       /* NULL = 127.0.0.1 */
+	char *spicepasswd;     /* NULL = none */
+	unsigned int spiceport;
 	unsigned int vncdisplay;
 	bool vncfixed; /* this display or none */
 	char *keymap;

@@ -119,6 +119,7 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 		   {"cap", &p->c->cap, 0, CORBEL_MAX_CAP - 1},
 		   {"period", &p->c->period, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
 		   {"budget", &p->c->budget, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
+		   {"spiceport", &p->c->screen.spiceport, 1, 65535},
 		   {"cpu_weight", &p->c->weight, 1, CORBEL_MAX_WEIGHT}};
 	long long n;
 	int i = 0;
@@ -136,8 +137,11 @@ static int set_flag(struct parser *p, const char *key, const struct value *v)
 	const struct {
 		const char *key;
 		bool *to;
-	} all[] = {
-	    {"localtime", &p->c->localtime}, {"vnc", &p->c->screen.vnc}, {"usb", &p->c->usb}};
+	} all[] = {{"localtime", &p->c->localtime},
+		   {"vnc", &p->c->screen.vnc},
+		   {"usb", &p->c->usb},
+		   {"spice", &p->c->screen.spice},
+		   {"spicedisable_ticketing", &p->c->screen.spiceopen}};
 	long long n;
 	int i = 0;
 
@@ -160,8 +164,7 @@ static int set_settled(struct parser *p, const char *key, const struct value *v)
 		   {"nx", "1", "guests have NX"},
 		   {"hap", "1", "there are nested page tables only"},
 		   {"xen_platform_pci", "0", "there are no PV drivers: virtio is used"},
-		   {"sdl", "0", "a screen is shown by VNC"},
-		   {"spice", "0", "a screen is shown by VNC"},
+		   {"sdl", "0", "a screen is shown by VNC or SPICE"},
 		   {"serial", "pty", "it is `corbel console'"},
 		   {"vncunused", "1", "a display that is free is taken"}};
 	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
@@ -310,6 +313,32 @@ static int set_vncpasswd(struct parser *p, const char *key, const struct value *
 	if (!*s->vncpasswd) {
 		free(s->vncpasswd);
 		s->vncpasswd = NULL;
+	}
+	return 0;
+}
+
+/* An address of any kind: unlike vnclisten the port is a key of its own. */
+static int set_spicehost(struct parser *p, const char *key, const struct value *v)
+{
+	unsigned char address[16];
+	char **host = &p->c->screen.spicehost;
+
+	if (get_string(p, key, v, host))
+		return -1;
+	if (inet_pton(AF_INET, *host, address) == 1 || inet_pton(AF_INET6, *host, address) == 1)
+		return 0;
+	return cfg_bad(p, v->line, "%s wants an address: %s = \"127.0.0.1\"", key, key);
+}
+
+static int set_spicepasswd(struct parser *p, const char *key, const struct value *v)
+{
+	char **password = &p->c->screen.spicepasswd;
+
+	if (get_string(p, key, v, password))
+		return -1;
+	if (!**password) {
+		free(*password);
+		*password = NULL;
 	}
 	return 0;
 }
@@ -497,7 +526,11 @@ const struct cfg_key cfg_keys[] = {
     {"viridian", set_viridian},
     {"xen_platform_pci", set_settled},
     {"sdl", set_settled},
-    {"spice", set_settled},
+    {"spice", set_flag},
+    {"spicehost", set_spicehost},
+    {"spiceport", set_number},
+    {"spicepasswd", set_spicepasswd},
+    {"spicedisable_ticketing", set_flag},
     {"cpu_weight", set_number},
     {"cap", set_number},
     {"period", set_number},

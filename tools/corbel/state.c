@@ -5,7 +5,7 @@
  *	lock		flock()ed by whoever changes the guest
  *	vmm.json	written by the process that becomes the VMM, just before it does
  *	config		the guest's file as it was when it started
- *	vnc-password	what QEMU reads it from
+ *	vnc-password, spice-password	what QEMU reads them from
  *	mem-max		how many MiB the guest may have, if that is less than it was started with
  *	vmm.log		stdout and stderr of the VMM
  *	qmp, console	sockets of the VMM
@@ -244,7 +244,7 @@ void guest_remove(const char *name, bool keep_log)
 {
 	static const char *const files[] = {"vmm.json", "vmm.json.new", "qmp",
 					    "console",	"console.lock", "config",
-					    "mem-max",	"vnc-password"};
+					    "mem-max",	"vnc-password", "spice-password"};
 	char path[PATH_MAX];
 	size_t i;
 

@@ -173,18 +173,39 @@ static void memory_args(struct start *s)
 	arg(s, "memory-backend=%s", name);
 }
 
+/* QEMU reads it from a file of the guest's directory: in the command line everybody could see it.
+ */
+static void secret_arg(struct start *s, const char *file)
+{
+	char path[PATH_MAX], esc[PATH_MAX];
+
+	arg(s, "-object");
+	arg(s, "secret,id=%s,file=%s", file, escape_commas(guest_path(s->g.name, file, path), esc));
+}
+
+static void spice_args(struct start *s)
+{
+	const struct cfg_screen *screen = &s->c->screen;
+
+	if (!screen->spice)
+		return;
+	if (screen->spicepasswd)
+		secret_arg(s, "spice-password");
+	arg(s, "-spice");
+	arg(s, "addr=%s,port=%u,%s", screen->spicehost ? screen->spicehost : "127.0.0.1",
+	    screen->spiceport,
+	    screen->spicepasswd ? "password-secret=spice-password" : "disable-ticketing=on");
+}
+
 /* Also what a user of the screen types and clicks with. */
 static void screen_args(struct start *s)
 {
 	const struct cfg_screen *screen = &s->c->screen;
 	bool host = screen->vnclisten && *screen->vnclisten; /* empty would be all addresses */
-	char path[PATH_MAX], esc[PATH_MAX];
 
-	if (screen->vnc && screen->vncpasswd) { /* not where everybody could see it */
-		arg(s, "-object");
-		arg(s, "secret,id=vnc-password,file=%s",
-		    escape_commas(guest_path(s->g.name, "vnc-password", path), esc));
-	}
+	if (screen->vnc && screen->vncpasswd)
+		secret_arg(s, "vnc-password");
+	spice_args(s);
 	arg(s, "-display");
 	if (screen->vnc)
 		arg(s, "vnc=%s:%u%s%s", host ? screen->vnclisten : "127.0.0.1", screen->vncdisplay,
@@ -561,15 +582,14 @@ static int run_vmm(struct start *s)
 	return guest_load(s->c->name, &s->g);
 }
 
-static int write_password(const struct start *s)
+static int write_password(const struct start *s, const char *file, const char *password)
 {
-	const char *password = s->c->screen.vncpasswd;
 	char path[PATH_MAX];
 	int fd, err;
 
-	if (!s->c->screen.vnc || !password)
+	if (!password)
 		return 0;
-	guest_path(s->g.name, "vnc-password", path);
+	guest_path(s->g.name, file, path);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	err = fd < 0 || write(fd, password, strlen(password)) != (ssize_t)strlen(password);
 	if (err)
@@ -577,6 +597,14 @@ static int write_password(const struct start *s)
 	if (fd >= 0)
 		close(fd);
 	return err ? -1 : 0;
+}
+
+static int write_passwords(const struct start *s)
+{
+	const struct cfg_screen *screen = &s->c->screen;
+
+	return write_password(s, "vnc-password", screen->vncpasswd) ||
+	       write_password(s, "spice-password", screen->spicepasswd);
 }
 
 static int prepare_start(struct start *s, const char *config)
@@ -598,7 +626,7 @@ static int prepare_start(struct start *s, const char *config)
 	if (check_host(s) || take_devices(s))
 		return -1;
 	guest_remove(s->g.name, true);
-	return write_password(s) || open_taps(s) ? -1 : 0;
+	return write_passwords(s) || open_taps(s) ? -1 : 0;
 }
 
 static int tune_start(struct start *s)
