@@ -1140,6 +1140,9 @@ def test_hypervisor():
     check('corbel_domain_vcpu_steal_seconds_total{domain="hyp",vcpu="1"} 0' in samples and 'corbel_domain_vcpu_exits_total{domain="dom0",vcpu="0"} 12' in samples
           and 'corbel_domain_info_cpu_time_seconds_total{domain="hyp"} 7.000000000' in samples, "metrics", m)
     check(samples and all(re.fullmatch(r'[a-z0-9_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+', s) for s in samples), "in Prometheus' format", m)
+    other = dict(env, FAKEHV_OTHER="other")
+    check(all(fails(corbel(c, "other", env=other), "was not started by corbel", "process 1,", "virsh") for c in ("pause", "console", "destroy")), "who manages a VM of others is told")
+    check(fails(corbel("pause", "dom0", env=other), "management domain") and fails(corbel("pause", "nobody", env=other), "there is no guest nobody"), "and of a VM that is not there, that it is not")
     other = dict(env, FAKEHV_OTHER="hyp")
     check(corbel("domid", "hyp", env=other).stdout == "3\n", "a VM of a guest's name is not taken for the guest")
     m = corbel("metrics", env=dict(env, FAKEHV_OTHER='a"b\\c\nd')).stdout

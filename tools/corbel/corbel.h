@@ -320,6 +320,8 @@ int rows_get(struct row **out, bool ended);
 void rows_traffic(struct row *rows, int n);
 /* VM of a name: a guest's, "dom0", or one known to the hypervisor only. 0, or -1 told. */
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
+/* The VMM of a VM of this name that this tool has not started; 0: there is none. */
+pid_t pid_of_other(const char *name);
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
 int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
 /* Of `corbel info`: what the CPUs share. */

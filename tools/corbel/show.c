@@ -344,6 +344,19 @@ int vm_of_name(const char *name, struct corbel_vm_stat *found)
 	return -1;
 }
 
+pid_t pid_of_other(const char *name)
+{
+	struct row *r = NULL;
+	int i, n = hv_present() ? rows_get(&r, false) : 0;
+	pid_t pid = 0;
+
+	for (i = 0; i < n && !pid; i++)
+		if (!r[i].managed && r[i].id && !strcmp(r[i].name, name))
+			pid = r[i].pid;
+	free(r);
+	return pid;
+}
+
 int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out)
 {
 	int i, kept = 0, n = hv_all(CORBEL_STAT_VCPU, sizeof(**out), out);

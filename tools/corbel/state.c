@@ -306,7 +306,13 @@ int guest_lock(const char *name, bool create, struct guest *g)
 	g->lock = fd;
 	if (fd >= 0)
 		return 0;
-	if (fd == -ENOENT)
+	if (fd == -ENOENT && pid_of_other(name))
+		fail("%s was not started by corbel: who has started its VMM, process %d, manages "
+		     "it, "
+		     "as `virsh' for libvirt; what is the hypervisor's works: stat, vcpu-list, "
+		     "sched, vcpu-pin, cpupool-migrate",
+		     name, pid_of_other(name));
+	else if (fd == -ENOENT)
 		fail("there is no guest %s; `corbel list' shows those that run, `corbel create "
 		     "FILE' starts one",
 		     name);
