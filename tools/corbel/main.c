@@ -217,7 +217,7 @@ static const struct command {
     {"migrate", "NAME HOST", "Move a running guest to another machine, by ssh", migrate_options, 2,
      2, cmd_migrate},
     {"migrate-receive", "", "What migrate runs there", accel_options, 0, 0, cmd_migrate_receive},
-    {"snapshot", "NAME [TAG]", "Keep a guest's state in its qcow2 disks, or list such", no_options,
+    {"snapshot", "NAME [TAG]", "Keep a guest's state in its qcow2 disks, or list such", json_only,
      1, 2, cmd_snapshot},
     {"revert", "NAME TAG", "Go back to such a state", no_options, 2, 2, cmd_revert},
     {"help", "[COMMAND]", "Tell about all commands or one", no_options, 0, 1, cmd_help},

@@ -345,10 +345,36 @@ static int with_tag(struct opts *o, const char *command)
 	return run_monitor(o->args[0], line, false);
 }
 
+/* Those of the first disk that has any: that is where the memory is. */
+static int snapshots_json(const char *name)
+{
+	struct json_object *disks = NULL, *all = NULL;
+	struct guest g;
+	size_t i;
+	int ret;
+
+	if (guest_get(name, true, &g))
+		return 1;
+	ret = qmp_do_with(name, "query-block", NULL, &disks);
+	guest_unlock(&g);
+	if (ret)
+		return 1;
+	for (i = 0; i < qmp_count(disks) && !all; i++)
+		all = qmp_member(
+		    qmp_member(qmp_member(json_object_array_get_idx(disks, i), "inserted"),
+			       "image"),
+		    "snapshots");
+	print_json(all ? json_object_get(all) : json_object_new_array());
+	json_object_put(disks);
+	return 0;
+}
+
 int cmd_snapshot(struct opts *o)
 {
-	return o->nargs > 1 ? with_tag(o, "savevm")
-			    : run_monitor(o->args[0], "info snapshots", true);
+	if (o->nargs > 1)
+		return with_tag(o, "savevm");
+	return o->json ? snapshots_json(o->args[0])
+		       : run_monitor(o->args[0], "info snapshots", true);
 }
 
 int cmd_revert(struct opts *o)
