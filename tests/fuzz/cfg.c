@@ -136,7 +136,7 @@ size_t fuzz_make(u8 *to)
 	    "stdvga=1",
 	    "vga = 'cirrus'",
 	    "usb=1",
-	    "usbdevice = ['tablet']",
+	    "usbdevice = ['tablet', 'mouse', 'keyboard']",
 	    "localtime=1",
 	    "on_reboot = 'destroy'",
 	    "on_crash='restart'",

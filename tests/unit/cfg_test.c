@@ -79,7 +79,8 @@ static void pc(void)
 	CHECK(!cfg_parse(
 		  &c, "f",
 		  "name='a'\ntype='hvm'\nbios='ovmf'\nboot='dc'\nvnc=1\nvnclisten='0.0.0.0:7'\n"
-		  "usb=1\nusbdevice=['tablet']\nkeymap='de'\nserial='pty'\nacpi=1\nsdl=0\n"
+		  "usb=1\nusbdevice=['tablet', "
+		  "'keyboard']\nkeymap='de'\nserial='pty'\nacpi=1\nsdl=0\n"
 		  "disk=['tap:qcow2:/a,hda,w','/b,,hdb,backendtype=phy']\n"
 		  "vif=['type=ioemu,model=e1000,bridge=xenbr0','model=virtio-net']\n") &&
 		  !c.nwarnings,
@@ -90,7 +91,7 @@ static void pc(void)
 		  !strcmp(c.screen.vnclisten, "0.0.0.0") && c.screen.vncfixed &&
 		  c.screen.vncdisplay == 7 && !strcmp(c.screen.keymap, "de"),
 	      "VNC, with a VGA where none is named");
-	CHECK(c.usb && c.tablet, "a tablet");
+	CHECK(c.usb && c.tablet && c.keyboard && !c.mouse, "a tablet and a keyboard");
 	CHECK(c.disk[0].qcow2 && !strcmp(c.disk[0].path, "/a") && !c.disk[1].qcow2,
 	      "disks with xm's prefixes");
 	CHECK(!strcmp(c.vif[0].model, "e1000") && !c.vif[1].model, "models of network cards");
@@ -320,6 +321,7 @@ static const struct {
     {"spicehost='host'", "1: spicehost wants an address"},
     {"spiceport=65536", "1: spiceport wants a number from 1 to 65535"},
     {"usbdevice='host:1.2'", "1: usbdevice is"},
+    {"usbdevice=['mouse',\n'mice']", "2: usbdevice is"},
     {"disk=['/a,raw,xvda,w,backendtype=x']", "1: disk backendtype \"x\""},
     {"firmware=1", "1: firmware is one of"},
     {"disk='/a'", "1: disk wants a list"},

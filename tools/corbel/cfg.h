@@ -72,7 +72,7 @@ struct cfg {
 	enum cfg_firmware firmware; /* BIOS, UEFI: a PC */
 	char *boot;		    /* letters of a, c, d, n, or NULL */
 	struct cfg_screen screen;
-	bool usb, tablet;
+	bool usb, tablet, mouse, keyboard; /* each at the USB controller */
 	struct cfg_disk disk[CFG_MAX_DISKS];
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];

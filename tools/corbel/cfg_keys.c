@@ -350,12 +350,26 @@ static int set_keymap(struct parser *p, const char *key, const struct value *v)
 
 static int set_usbdevice(struct parser *p, const char *key, const struct value *v)
 {
-	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
+	struct cfg *c = p->c;
+	const struct {
+		const char *name;
+		bool *to;
+	} all[] = {{"tablet", &c->tablet}, {"mouse", &c->mouse}, {"keyboard", &c->keyboard}};
+	int i, n = v->kind == V_LIST ? v->items : 1;
+	size_t k;
 
-	if (strcmp(text, "tablet"))
-		return cfg_bad(p, v->line,
-			       "%s is \"tablet\"; others can be given by device_model_args", key);
-	p->c->usb = p->c->tablet = true;
+	for (i = 0; i < n; i++) {
+		const char *text = v->kind == V_LIST ? v->item[i] : v->text;
+
+		for (k = 0; k < 3 && strcmp(text, all[k].name); k++)
+			;
+		if (k == 3)
+			return cfg_bad(p, v->kind == V_LIST ? v->item_line[i] : v->line,
+				       "%s is \"tablet\", \"mouse\" or \"keyboard\"; others can "
+				       "be given by device_model_args",
+				       key);
+		c->usb = *all[k].to = true;
+	}
 	return 0;
 }
 

@@ -197,6 +197,14 @@ static void spice_args(struct start *s)
 	    screen->spicepasswd ? "password-secret=spice-password" : "disable-ticketing=on");
 }
 
+static void usb_arg(struct start *s, bool wanted, const char *device)
+{
+	if (!wanted)
+		return;
+	arg(s, "-device");
+	arg(s, "%s", device);
+}
+
 /* Also what a user of the screen types and clicks with. */
 static void screen_args(struct start *s)
 {
@@ -225,10 +233,9 @@ static void screen_args(struct start *s)
 		arg(s, "-device");
 		arg(s, "qemu-xhci");
 	}
-	if (s->c->tablet) {
-		arg(s, "-device");
-		arg(s, "usb-tablet");
-	}
+	usb_arg(s, s->c->tablet, "usb-tablet");
+	usb_arg(s, s->c->mouse, "usb-mouse");
+	usb_arg(s, s->c->keyboard, "usb-kbd");
 }
 
 /* PCI Express takes new devices only behind ports of their own. */
