@@ -8,7 +8,8 @@
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
 disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends (but with keep=True),
-esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf. The transcript goes to
+esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf, 'microsoft' with
+Microsoft's, variables=FILE begins with another machine's. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
 import contextlib
@@ -29,6 +30,8 @@ from .report import Stop, ok, need
 BUILD = os.environ.get('BUILD', 'build')
 LOGS = os.path.join(BUILD, 'logs')
 OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
+# Firmware with Secure Boot, by whose keys are in its variables.
+SECURE = {'secure': '.snakeoil', 'microsoft': '.ms'}
 # With a thread for each CPU QEMU 7.2 loses writes to CPU 0's flags, and with them its guest's registers: see tests/README.md.
 ACCEL = os.environ.get('ACCEL', 'tcg,thread=single')
 # Machines get this many seconds for what takes one second on an idle host with two CPUs.
@@ -57,7 +60,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None, qemu10=False):
+                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None, qemu10=False, variables=None):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -69,7 +72,7 @@ class Machine:
         entry = ('bare-' if bare else '') + dom0
         oem = f'set hv="{grub_quote(hv)}"; set dom0="console=ttyS0 {grub_quote(args)}"; ' + \
             (grub.replace(',', ',,') + '; boot' if grub else f'set default={entry}; set timeout=0')
-        secure = firmware == 'secure'
+        secure = firmware in SECURE
         cmd = (newer_qemu() if qemu10 else ['qemu-system-x86_64']) + ['-M', machine + (',smm=on' if secure else ''), '-accel', ACCEL, '-cpu', cpu, '-smp', str(cpus), '-m', mem,
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-smbios', f'type=11,value=corbel:{oem}']
@@ -83,8 +86,8 @@ class Machine:
         if not reboot:
             cmd += ['-no-reboot']
         if firmware != 'bios':
-            code, variables = ('.secboot', '.snakeoil') if secure else ('', '')
-            shutil.copyfile(OVMF % ('VARS', variables), self.file('vars'))
+            code = '.secboot' if secure else ''
+            shutil.copyfile(variables or OVMF % ('VARS', SECURE.get(firmware, '')), self.file('vars'))
             cmd += ['-global', 'driver=cfi.pflash01,property=secure,value=on'] if secure else []
             cmd += ['-drive', 'if=pflash,format=raw,readonly=on,file=' + OVMF % ('CODE', code),
                     '-drive', 'if=pflash,format=raw,file=' + self.base + '.vars']

@@ -12,7 +12,7 @@ import subprocess
 README = 'tests/README.md'
 BEGIN, END = '<!-- seen -->\n', '<!-- /seen -->\n'
 HEAD = ['emulator', 'machine', 'firmware', 'kernel', 'CPUs', 'memory', 'tests']
-FIRMWARE = {'bios': 'SeaBIOS', 'uefi': 'OVMF', 'secure': 'OVMF, Secure Boot'}
+FIRMWARE = {'bios': 'SeaBIOS', 'uefi': 'OVMF', 'secure': 'OVMF, Secure Boot', 'microsoft': 'OVMF, Secure Boot'}
 _versions = {}
 
 
