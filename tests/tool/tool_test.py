@@ -370,6 +370,7 @@ def test_config_update():
     p = corbel("config-update", "upd", new)
     check(p.returncode == 0 and open(path).read() == open(new).read() and open(path + ".old").read() == before, "config-update: its file is another, the old one is kept", p.stderr)
     check(f'{new}:5: unknown key "vcpu"' in p.stderr, "what is ignored is told", p.stderr)
+    check(os.stat(path).st_mode & 0o777 == 0o600, "nobody else may read it, since there may be a password in it")
     check(guests()["upd"]["vcpus"] == 1 and open(f"{RUN}/upd/config").read() == before, "what runs is what it was")
     after = open(path).read()
     check(fails(corbel("config-update", "upd", config("other", file=f"{DIR}/other.cfg")), 'its name is "other", not "upd"'), "another guest's file")

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -108,12 +109,15 @@ int cmd_start(struct opts *o)
 static int replace_file(const char *name, const char *text)
 {
 	char path[PATH_MAX], old[PATH_MAX], new[PATH_MAX], err[128];
+	mode_t mask;
 	int fd, ret;
 
 	snprintf(path, sizeof(path), "%s/%s.cfg", etc_dir(), name);
 	snprintf(old, sizeof(old), "%s/%s.cfg.old", etc_dir(), name);
 	snprintf(new, sizeof(new), "%s/%s.cfg.new", etc_dir(), name);
+	mask = umask(077); /* there may be a password in it */
 	ret = write_text(new, text);
+	umask(mask);
 	if (ret)
 		return ret;
 	unlink(old);
