@@ -247,8 +247,8 @@ static bool pause_for(double seconds, const SCREEN *screen)
 	return key != 'q' && key != 'Q' && !(p.revents & (POLLHUP | POLLERR));
 }
 
-static void show(const struct opts *o, const SCREEN *screen, const struct look *a,
-		 const struct look *b)
+static void show_look(const struct opts *o, const SCREEN *screen, const struct look *a,
+		      const struct look *b)
 {
 	if (o->json) {
 		show_json(a, b);
@@ -278,7 +278,7 @@ int cmd_top(struct opts *o)
 			break;
 		err = take_look(&b);
 		if (!err)
-			show(o, screen, &a, &b);
+			show_look(o, screen, &a, &b);
 		forget_look(&a);
 		a = b;
 	}
