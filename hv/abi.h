@@ -184,8 +184,7 @@ enum corbel_hypercall {
 	 */
 	CORBEL_HC_POST,
 	CORBEL_HC_PMU_FILTER, /* (vm, buf: struct corbel_pmu_filter) */
-	/* (buf: struct corbel_cst[], count): states of the caller's CPU -> mask of those used */
-	CORBEL_HC_IDLE,
+	CORBEL_HC_IDLE, /* (buf: struct corbel_cst[], count) of the caller's CPU -> mask used */
 	CORBEL_HC_END
 };
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
@@ -289,10 +288,7 @@ struct corbel_log {
 };
 
 #define CORBEL_BROKEN 4u
-/*
- * ---- events: one page shared by the hypervisor and dom0, bits set by the hypervisor, cleared by
- * dom0, atomically ----
- */
+/* ---- events: one page, bits set by the hypervisor, cleared by dom0, atomically ---- */
 struct corbel_events {
 	uint64_t vcpu_summary;		/* bit i: vcpu[i] has bits set */
 	uint64_t doorbell_summary;	/* bit i: doorbell[i] has bits set */
@@ -323,8 +319,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_DEBUG,	/* debug */
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
-	/* of CORBEL_HYPERV_CALLS or KVM_MAP_GPA_RANGE: put hypercall.result there and resume */
-	CORBEL_EXIT_HYPERCALL,
+	CORBEL_EXIT_HYPERCALL, /* of HYPERV_CALLS, MAP_GPA_RANGE: put hypercall.result there */
 	/* not in_smm: an SMI is to be taken; in_smm: the guest is at RSM; by STATE_EVENTS */
 	CORBEL_EXIT_SMM,
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
@@ -365,8 +360,7 @@ struct corbel_vcpu_page {
 			uint8_t is_write, error;
 		} msr;
 		struct {
-			/* for RAX; in other modes than 64-bit EAX, of Hyper-V's EDX:EAX */
-			uint64_t result;
+			uint64_t result; /* for RAX; beside 64-bit mode EAX, Hyper-V's EDX:EAX */
 			uint8_t is_64;
 		} hypercall;
 		struct {
