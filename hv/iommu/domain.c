@@ -343,7 +343,7 @@ static int keep_device(u32 device, bool keep)
 
 int domain_set_irq(u64 device, u64 index, u64 address, u64 data)
 {
-	struct iommu_irq irq;
+	struct iommu_irq irq = {0};
 	const struct iommu_irq *to = address ? &irq : NULL;
 	u32 slot;
 
