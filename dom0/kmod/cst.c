@@ -18,13 +18,13 @@
 
 /* Names and function of Linux 6.7 and later, else those before */
 #ifdef ACPI_PROC_CAP_C_C2C3_FFH
-#define CAN_MWAIT ACPI_PROC_CAP_C_C2C3_FFH
+#define CAN_MWAIT (ACPI_PROC_CAP_C_C1_FFH | ACPI_PROC_CAP_C_C2C3_FFH)
 static void can_do(u32 *bits)
 {
 	arch_acpi_set_proc_cap_bits(bits);
 }
 #else
-#define CAN_MWAIT ACPI_PDC_C_C2C3_FFH
+#define CAN_MWAIT (ACPI_PDC_C_C1_FFH | ACPI_PDC_C_C2C3_FFH)
 static void can_do(u32 *bits)
 {
 	u32 pdc[3] = {0};
@@ -105,10 +105,11 @@ static bool has_mwait(void)
 	return has;
 }
 
-static bool has_ports(const struct corbel_cst *cst, u32 n)
+/* What a firmware that does not know of MWAIT says lacks it, or has ports, or C1 alone. */
+static bool has_deep_mwait(const struct corbel_cst *cst, u32 n)
 {
 	for (u32 i = 0; i < n; i++)
-		if (cst[i].by == CORBEL_CST_PORT)
+		if (cst[i].by == CORBEL_CST_MWAIT && cst[i].type >= 2)
 			return true;
 	return false;
 }
@@ -121,13 +122,14 @@ static int tell_hypervisor(unsigned int cpu)
 	u32 n;
 	long r;
 
-	if (!pr || !pr->handle)
+	if (!pr || !pr->handle || cpuhp_tasks_frozen) /* in a wake-up what was told stays */
 		return 0;
 	cst = kzalloc(CORBEL_MAX_CST * sizeof(*cst), GFP_KERNEL); /* a power of 2: in one page */
 	if (!cst)
 		return 0;
 	n = evaluate_cst(pr->handle, cst);
-	if (has_ports(cst, n) && boot_cpu_data.x86_vendor == X86_VENDOR_INTEL && has_mwait()) {
+	if (n && !has_deep_mwait(cst, n) && boot_cpu_data.x86_vendor == X86_VENDOR_INTEL &&
+	    has_mwait()) {
 		say_mwait(pr->handle);
 		n = evaluate_cst(pr->handle, cst);
 	}

@@ -127,13 +127,13 @@ static u32 map_flags(const struct fault *f, bool writable)
  * Whether the 2 MiB around the fault lie in the slot, aligned alike for guest and host, and none of
  * them can be private.
  */
-static bool fits_2m(const struct fault *f)
+static bool fits_2m(const struct cb_vm *vm, const struct fault *f)
 {
 	u64 first = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 
 	return !((f->hva >> PAGE_SHIFT ^ f->gfn) & (BIT(ORDER_2M) - 1)) && first >= f->slot.gfn &&
 	       first + BIT(ORDER_2M) <= f->slot.gfn + f->slot.pages &&
-	       !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES) && !f->slot.gmem;
+	       !(f->slot.flags & KVM_MEM_LOG_DIRTY_PAGES) && !vm->has_private;
 }
 
 /* While the dirty log runs, only pages that are written are to be mapped writable. */
@@ -166,11 +166,11 @@ static u32 build_maps(struct cb_vcpu *v, const struct fault *f, const struct hos
 
 	maps[0] = (struct corbel_map){f->gfn, l->pfn + (f->hva >> PAGE_SHIFT & (BIT(l->order) - 1)),
 				      0, map_flags(f, writable)};
-	if (l->order >= ORDER_2M && fits_2m(f)) {
+	if (l->order >= ORDER_2M && fits_2m(v->vm, f)) {
 		maps[0].gfn = ALIGN_DOWN(f->gfn, BIT(ORDER_2M));
 		maps[0].pfn = ALIGN_DOWN(maps[0].pfn, BIT(ORDER_2M));
 		maps[0].order = ORDER_2M;
-	} else if (!f->fresh && !f->slot.gmem && !READ_ONCE(v->vm->inv_count)) {
+	} else if (!f->fresh && !v->vm->has_private && !READ_ONCE(v->vm->inv_count)) {
 		return add_neighbours(v->vm, f, maps, 1);
 	}
 	return 1;

@@ -30,7 +30,22 @@ struct cb_gmem {
 
 #define FREE_AT_ONCE 64u
 
+static int gmem_fs_init(struct fs_context *fc);
+
+/* There while files are: it keeps the module, whose files' inodes it frees. */
+static struct file_system_type gmem_fs = {
+    .owner = THIS_MODULE,
+    .name = "corbel_gmem",
+    .init_fs_context = gmem_fs_init,
+    .kill_sb = kill_anon_super,
+};
 static struct vfsmount *gmem_mount;
+static int gmem_files; /* under a lock of simple_pin_fs()'s */
+
+static int gmem_fs_init(struct fs_context *fc)
+{
+	return init_pseudo(fc, ANON_INODE_FS_MAGIC) ? 0 : -ENOMEM;
+}
 
 /* ---- pages ---- */
 
@@ -41,6 +56,7 @@ static void free_gmem(struct kref *refs)
 	unsigned long i;
 
 	xa_for_each(&g->pages, i, page) {
+		xa_erase(&g->pages, i); /* xa_destroy() would do it all without a break */
 		__free_page(page);
 		cond_resched();
 	}
@@ -122,11 +138,16 @@ static void punch_some(struct cb_gmem *g, u64 *first, u64 end)
 
 static long punch_hole(struct cb_gmem *g, u64 first, u64 end)
 {
-	mutex_lock(&g->vm->slots_lock);
-	for (end = min(end, g->size); first < end; cond_resched())
+	long r = 0;
+
+	for (end = min(end, g->size); !r && first < end; cond_resched()) {
+		mutex_lock(&g->vm->slots_lock);
 		punch_some(g, &first, end);
-	mutex_unlock(&g->vm->slots_lock);
-	return 0;
+		mutex_unlock(&g->vm->slots_lock);
+		if (fatal_signal_pending(current))
+			r = -EINTR;
+	}
+	return r;
 }
 
 static long allocate_pages(struct cb_gmem *g, u64 first, u64 end)
@@ -166,6 +187,7 @@ static int gmem_release(struct inode *inode, struct file *file)
 
 	cb_gmem_put(g);
 	cb_vm_put(vm);
+	simple_release_fs(&gmem_mount, &gmem_files);
 	return 0;
 }
 
@@ -190,7 +212,7 @@ static const struct inode_operations gmem_iops = {
     .setattr = gmem_setattr,
 };
 
-static struct file *gmem_file(struct cb_gmem *g)
+static struct file *pinned_file(struct cb_gmem *g)
 {
 	struct inode *inode = alloc_anon_inode(gmem_mount->mnt_sb);
 	struct file *file;
@@ -207,6 +229,16 @@ static struct file *gmem_file(struct cb_gmem *g)
 	}
 	__module_get(THIS_MODULE); /* which the file's end gives back */
 	file->private_data = g;
+	return file;
+}
+
+static struct file *gmem_file(struct cb_gmem *g)
+{
+	int r = simple_pin_fs(&gmem_fs, &gmem_mount, &gmem_files);
+	struct file *file = r ? ERR_PTR(r) : pinned_file(g);
+
+	if (!r && IS_ERR(file))
+		simple_release_fs(&gmem_mount, &gmem_files);
 	return file;
 }
 
@@ -305,37 +337,26 @@ int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 	if (a->flags || a->attributes & ~cb_attributes(vm) || !a->size ||
 	    a->address + a->size < a->address || (a->address | a->size) & ~PAGE_MASK)
 		return -EINVAL;
+	if (!vm->has_private) /* none has one, and so it stays */
+		return 0;
 	mutex_lock(&vm->slots_lock);
 	begin_change(vm, first, first + pages - 1);
 	if (first < cb_gfn_end)
-		cb_mem_unmap(vm, first, min(pages, cb_gfn_end - first));
+		cb_mem_take_away(vm, first, min(pages, cb_gfn_end - first));
 	r = mtree_store_range(&vm->private, first, first + pages - 1, what, GFP_KERNEL_ACCOUNT);
 	begin_change(vm, 1, 0);
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
 
-/* ---- life ---- */
-
-static int gmem_fs_init(struct fs_context *fc)
+void cb_attributes_free(struct cb_vm *vm)
 {
-	return init_pseudo(fc, ANON_INODE_FS_MAGIC) ? 0 : -ENOMEM;
-}
+	unsigned long i = 0;
 
-static struct file_system_type gmem_fs = {
-    .owner = THIS_MODULE,
-    .name = "corbel_gmem",
-    .init_fs_context = gmem_fs_init,
-    .kill_sb = kill_anon_super,
-};
-
-int cb_gmem_init(void)
-{
-	gmem_mount = kern_mount(&gmem_fs);
-	return PTR_ERR_OR_ZERO(gmem_mount);
-}
-
-void cb_gmem_exit(void)
-{
-	kern_unmount(gmem_mount);
+	/* mtree_destroy() would leave the whole tree to one callback of RCU's */
+	while (mt_find(&vm->private, &i, ULONG_MAX)) {
+		mtree_erase(&vm->private, i - 1);
+		cond_resched();
+	}
+	mtree_destroy(&vm->private);
 }

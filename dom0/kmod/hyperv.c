@@ -42,6 +42,9 @@ int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len)
 {
 	unsigned long hva = cb_fault_hva(v->vm, gpa, len, false);
 
+	if (cb_is_private(v->vm, gpa >> PAGE_SHIFT) || /* which is not there */
+	    cb_is_private(v->vm, (gpa + len - 1) >> PAGE_SHIFT))
+		return -EFAULT;
 	return !hva || copy_from_user(to, (void __user *)hva, len) ? -EFAULT : 0;
 }
 

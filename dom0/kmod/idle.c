@@ -21,7 +21,9 @@ static bool may_hide; /* the second state, while the driver is registered */
  */
 static __cpuidle void set_states(struct cpuidle_driver *drv, u64 slept)
 {
-	int count = slept < cb_tsc_khz ? 1 : STATES;
+	/* shorter than a tick, which would be on for ever otherwise */
+	u64 brief = HZ > 500 ? cb_tsc_khz / 2 : cb_tsc_khz;
+	int count = slept < brief ? 1 : STATES;
 
 	if (READ_ONCE(may_hide) && READ_ONCE(drv->state_count) != count)
 		WRITE_ONCE(drv->state_count, count);

@@ -623,12 +623,12 @@ int cb_mem_add_smm(struct cb_vm *vm);
 void cb_mem_mark_dirty(struct cb_vcpu *v, u64 gpa, u32 len);
 /* Guest frames are taken away from the guest: the next access faults. */
 void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages);
+/* The same; what the dirty log knew of them is kept. Under slots_lock. */
+void cb_mem_take_away(struct cb_vm *vm, u64 gfn, u64 pages);
 /* The slot of this id, if it has a dirty log. Under slots_lock. */
 const struct cb_slot *cb_mem_logged_slot(struct cb_vm *vm, u32 id);
 
 /* gmem.c */
-int cb_gmem_init(void);
-void cb_gmem_exit(void);
 /* KVM_CREATE_GUEST_MEMFD: the file's descriptor. */
 int cb_gmem_create(struct cb_vm *vm, const struct kvm_create_guest_memfd *c);
 /* The slot, which has its size, gets pages of this file. -EBADF, -EINVAL. Under slots_lock. */
@@ -643,6 +643,8 @@ static inline u64 cb_attributes(const struct cb_vm *vm)
 {
 	return !vm || vm->has_private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0;
 }
+/* When no vCPU is left. */
+void cb_attributes_free(struct cb_vm *vm);
 /* Stays so under mmu_lock, but for frames that change. */
 bool cb_is_private(struct cb_vm *vm, u64 gfn);
 

@@ -330,12 +330,9 @@ static int __init corbel_init(void)
 	r = cb_sysfs_init();
 	if (r)
 		goto out_devctl;
-	r = cb_gmem_init();
-	if (r)
-		goto out_sysfs;
 	r = register_pm_notifier(&sleep_notifier);
 	if (r)
-		goto out_gmem;
+		goto out_sysfs;
 	r = register_reboot_notifier(&reboot_notifier);
 	if (r)
 		goto out_notifier;
@@ -358,8 +355,6 @@ out_reboot:
 	unregister_reboot_notifier(&reboot_notifier);
 out_notifier:
 	unregister_pm_notifier(&sleep_notifier);
-out_gmem:
-	cb_gmem_exit();
 out_sysfs:
 	cb_sysfs_exit();
 out_devctl:
@@ -381,7 +376,6 @@ static void __exit corbel_exit(void)
 	cb_idle_exit();
 	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);
-	cb_gmem_exit();
 	cb_sysfs_exit();
 	cb_devctl_exit();
 	if (load_told)

@@ -74,6 +74,26 @@ void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 	unmap_gfns(vm, gfn, pages, MAY_SLEEP);
 }
 
+void cb_mem_take_away(struct cb_vm *vm, u64 gfn, u64 pages)
+{
+	const struct cb_slots *slots =
+	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
+	u32 i;
+
+	unmap_gfns(vm, gfn, pages, MAY_SLEEP);
+	for (i = 0; i < slots->n; i++) {
+		const struct cb_slot *s = &slots->slot[i];
+		u64 from = max(gfn, s->gfn), to = min(gfn + pages, s->gfn + s->pages);
+
+		for (; s->lost && from < to; from += min_t(u64, to - from, MARK_PAGES)) {
+			spin_lock(&vm->mmu_lock);
+			bitmap_set(s->lost, from - s->gfn, min_t(u64, to - from, MARK_PAGES));
+			spin_unlock(&vm->mmu_lock);
+			cond_resched();
+		}
+	}
+}
+
 /* The part of a slot at these addresses: how many pages, and its first one. */
 static u64 slot_overlap(const struct cb_slot *s, unsigned long start, unsigned long end, u64 *first)
 {
@@ -253,7 +273,7 @@ void cb_mem_free(struct cb_vm *vm)
 	for (i = 0; i < slots->n; i++)
 		cb_gmem_put(slots->slot[i].gmem);
 	kvfree(slots);
-	mtree_destroy(&vm->private);
+	cb_attributes_free(vm);
 }
 
 /* Put a new table in place. Faults under way that looked into the old one start again. */

@@ -336,7 +336,12 @@ static int vcpu_create(struct cb_vcpu *v)
 	v->number = number;
 	v->page->quirks = v->vm->quirks;
 	if (v->page->quirks & CORBEL_QUIRK_LINT0) /* it has begun with */
-		cb_state_set(v, CORBEL_STATE_RESET, 0);
+		r = cb_state_set(v, CORBEL_STATE_RESET, 0);
+	if (r < 0) {
+		v->number = 0;
+		destroy_number(number);
+		return r;
+	}
 	cb_event_add_vcpu(v);
 	return 0;
 }

@@ -22,6 +22,11 @@
 #include "wide.h"
 
 #define NARROW_LAST 255u
+#ifdef CB_GET_NR_IRQS
+#define ALL_IRQS irq_get_nr_irqs()
+#else
+#define ALL_IRQS nr_irqs
+#endif
 
 static const struct irq_domain *translated;
 
@@ -51,7 +56,7 @@ static unsigned int nail_down(void)
 {
 	unsigned int irq, spread = 0;
 
-	for (irq = 0; irq < nr_irqs; irq++) {
+	for (irq = 0; irq < ALL_IRQS; irq++) {
 		struct irq_data *d;
 
 		rcu_read_lock();
@@ -71,6 +76,7 @@ static unsigned int nail_down(void)
 static int nail_device(struct notifier_block *nb, unsigned long event, void *data)
 {
 	struct pci_dev *pdev = to_pci_dev(data);
+	bool managed = false;
 	int i, irq;
 
 	if (event != BUS_NOTIFY_BOUND_DRIVER)
@@ -82,12 +88,38 @@ static int nail_device(struct notifier_block *nb, unsigned long event, void *dat
 	}
 	if (dev_get_msi_domain(&pdev->dev) == translated)
 		return NOTIFY_DONE;
-	for (i = 0; (irq = pci_irq_vector(pdev, i)) >= 0; i++)
+	for (i = 0; (irq = pci_irq_vector(pdev, i)) >= 0; i++) {
 		irq_set_status_flags(irq, IRQ_NO_BALANCING);
+		managed |= irqd_affinity_is_managed(irq_get_irq_data(irq));
+	}
+	if (managed)
+		pr_err("%s: its messages are not translated, but spread over all CPUs: those for "
+		       "CPUs with APIC ids above %u are lost; keep these CPUs offline\n",
+		       pci_name(pdev), NARROW_LAST);
 	return NOTIFY_DONE;
 }
 
 static struct notifier_block devices = {.notifier_call = nail_device};
+
+/* Of root's, or of udev's */
+static int refuse_wide(unsigned int cpu)
+{
+	return is_wide(cpu) ? -EPERM : 0;
+}
+
+/* Those that the hypervisor has held back, too, as they stand behind the first of the others. */
+static void start_cpus(bool wide)
+{
+	unsigned int cpu;
+
+	for_each_present_cpu(cpu)
+	{
+		int r = is_wide(cpu) == wide && !cpu_online(cpu) ? add_cpu(cpu) : 0;
+
+		if (r)
+			pr_err("CPU %u does not start (%d)\n", cpu, r);
+	}
+}
 
 void wide_start(const struct irq_domain *messages)
 {
@@ -98,6 +130,7 @@ void wide_start(const struct irq_domain *messages)
 	if (!wide || !(cpuid_eax(KVM_CPUID_FEATURES) & BIT(KVM_FEATURE_MSI_EXT_DEST_ID)))
 		return;
 	translated = messages;
+	start_cpus(false);
 	bus_register_notifier(&pci_bus_type, &devices);
 	spread = nail_down();
 	if (spread) {
@@ -105,14 +138,8 @@ void wide_start(const struct irq_domain *messages)
 		       "to all CPUs are of drivers that came before this module; load it before "
 		       "them\n",
 		       wide, NARROW_LAST, spread);
+		cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "corbel:wide", refuse_wide, NULL);
 		return;
 	}
-	for_each_present_cpu(cpu)
-	{
-		int r = is_wide(cpu) && !cpu_online(cpu) ? add_cpu(cpu) : 0;
-
-		if (r)
-			pr_err("CPU %u, whose APIC id is above %u, does not start (%d)\n", cpu,
-			       NARROW_LAST, r);
-	}
+	start_cpus(true);
 }

@@ -237,10 +237,12 @@ u32 idle_tell(struct cpu *c, const struct corbel_cst *cst, u32 count)
 	u32 taken = take_here(c, cst, count);
 
 	log_debug("idle: CPU %u is told what _CST has", c->index);
-	if (for_others.count)
+	if (for_others.count || (!taken && c->index))
 		return taken;
 	log_info("idle: _CST has %u states, of which bits %x are used: %s at most", count, taken,
 		 name_deepest(idle_states(c)));
+	if (!taken)
+		return taken;
 	memcpy(for_others.cst, cst, count * sizeof(*cst));
 	__atomic_store_n(&for_others.count, count, __ATOMIC_RELEASE);
 	return taken;
@@ -335,10 +337,12 @@ void idle_sleep(struct cpu *c)
 	slept = rdtsc() - began;
 	WRITE_ONCE(c->idle.ticks[state], c->idle.ticks[state] + slept);
 	WRITE_ONCE(c->idle.times[state], c->idle.times[state] + 1);
-	if (!state)
+	if (t->states == BIT(0))
 		return;
 	slept = tsc_to_ns(slept) / 1000;
 	c->idle.typical = idle_learn(c->idle.typical, slept);
+	if (!state)
+		return;
 	if (c->interrupts == interrupts)
 		note_why(c, state, slept);
 	else

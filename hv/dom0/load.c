@@ -122,19 +122,21 @@ static void limit_cpus(const struct boot_info *bi)
  * Where Corbel remaps interrupts to ids of 32 bits, and no unit that dom0 sees (AMD-Vi), these are
  * those of devices whose drivers begin behind corbel_iommu.ko. So dom0 is told that messages may
  * bear such ids, but begins with the CPUs before the first that has one, and others are of these,
- * too, by default. The module starts the rest. Without room for that in the command line, or CPUs
+ * too, by default (Linux since 6.5 would begin with threads of other cores first). The module
+ * starts the rest. Without room for that in the command line, or CPUs
  * to begin with, it is as where nobody remaps.
  */
 static void hold_back_wide(char *line, u32 size)
 {
-	char ours[48];
+	char ours[64];
 	u32 n = 0, len;
 
 	while (n < dom0_cpus() && cpus[n]->apic_id <= MSI_LAST_ID)
 		n++;
 	if (!iommu.wide || !n || n == dom0_cpus())
 		return;
-	len = hv_snprintf(ours, sizeof(ours), "maxcpus=%u irqaffinity=0-%u ", n, n - 1);
+	len = hv_snprintf(ours, sizeof(ours), "maxcpus=%u cpuhp.parallel=0 irqaffinity=0-%u ", n,
+			  n - 1);
 	BUG_ON(len >= sizeof(ours));
 	if (len + strlen(line) >= size)
 		return;

@@ -59,7 +59,8 @@ void takeover_kernel_ends(struct vcpu *v)
 	BUG_ON(!v->vm->is_dom0);
 	write_acquire(&objects);
 	takeover_end_guests();
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	/* A crash kernel that runs on such a CPU would hear nothing without. */
+	for (u32 i = 0; i < MAX_CPUS && v->lapic.id <= MSI_LAST_ID; i++)
 		if (dom0->vcpu[i])
 			pv_end_wide_ids(dom0->vcpu[i]);
 	domain_kernel_ends();

@@ -54,6 +54,8 @@ static u32 current_count(const struct lapic *l)
 		return 0;
 	if (timer_mode(l) == MODE_PERIODIC)
 		passed %= l->timer_icr;
+	if (l->timer_on) /* it has not fired: within its slack it is not at its end either */
+		passed = MIN(passed, l->timer_icr - 1);
 	return l->timer_icr - MIN(passed, l->timer_icr);
 }
 

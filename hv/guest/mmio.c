@@ -34,10 +34,10 @@ static bool is_lapic_page(const struct vcpu *v, u64 at)
 	       (v->lapic.base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
 }
 
-/* The page of a LAPIC in x2APIC mode is nothing, unless the VMM wants what is there. */
+/* The page of a LAPIC that has none, off or in x2APIC mode, is nothing, unless the VMM wants it. */
 static bool is_no_hole(const struct vcpu *v)
 {
-	return v->lapic.base & APIC_BASE_X2APIC && vcpu_lacks_quirk(v, CORBEL_QUIRK_LAPIC_HOLE);
+	return vcpu_lacks_quirk(v, CORBEL_QUIRK_LAPIC_HOLE);
 }
 
 bool mmio_is_device(const struct vcpu *v, u64 at, const struct pt_leaf *leaf, bool write)

@@ -130,15 +130,16 @@ static inline bool place_keeps_event(const struct sched_cpu *sc, const struct sc
 
 /*
  * A unit has gone to sleep here, and has just woken another of its group, the only one that could
- * run, but who was chosen now has got less far. So that is next in its turn, not as soon as it is
- * behind: who asks and who answers take turns with others, but not for each question.
+ * run, but u was chosen now, which has got less far, unless it is dom0's. So that is next in its
+ * turn, not as soon as it is behind: who asks and who answers take turns with others, but not for
+ * each question.
  */
-static inline void place_pass_over(struct sched_cpu *sc, u64 now)
+static inline void place_pass_over(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
 	struct sched_unit *first = sc->rq.queue.head;
 	const struct sched_unit *ran = sc->loaded;
 
-	if (sc->policy == &sched_fair && first && ran && ran != first && ran->group &&
+	if (sc->policy == &sched_fair && first && ran && !u->pinned && ran != first && ran->group &&
 	    ran->group == first->group && READ_ONCE(ran->group->runnable) == 1 &&
 	    now < first->since + sched_ms / ANSWER_PART) {
 		WRITE_ONCE(first->boost, false);

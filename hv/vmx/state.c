@@ -358,7 +358,7 @@ static int set_vmx_cap(struct vcpu *v, u32 msr, u64 val)
 	u64 hidden, is;
 	int err = nested_hide(msr, v->rights.cr4, val, &hidden);
 
-	if (err && !get_vmx_cap(v, msr, &is) && is == val) /* as it is */
+	if (!get_vmx_cap(v, msr, &is) && is == val) /* as it is */
 		return 0;
 	if (err)
 		return err;

@@ -285,6 +285,9 @@ def test_spice():
     corbel("destroy", "red")
     p = corbel("create", config("red", text + "spicedisable_ticketing = 1\n"))
     check(p.returncode == 0 and spice(port, "anything"), "without a password everybody has the screen, if the file says so", p.stderr)
+    p = corbel("clone", "red", "red2")
+    check(p.returncode == 0 and "red2 has no SPICE server" in p.stderr and spice(port, "anything"), "a clone of it has none, and says so", p.stderr)
+    corbel("destroy", "red2")
     corbel("destroy", "red")
 
 
@@ -292,6 +295,7 @@ def test_vnc():
     path = f"{RUN}/lock/vnc-password"
     p = corbel("create", config("lock", "type = 'hvm'\nvnc = 1\nvnclisten = '127.0.0.1:58'\nvncpasswd = 'ge,heim'\n"))
     check(p.returncode == 0 and vnc(5958, "ge,heim") == ([2], True), "vncpasswd lets in who knows it", p.stderr)
+    check("others can read the password in it" in p.stderr, "a file with a password that others can read is told", p.stderr)
     check(vnc(5958, "ge,heir") == ([2], False), "and nobody else")
     line = open(f"/proc/{guests()['lock']['pid']}/cmdline").read()
     check("heim" not in line and os.stat(path).st_mode & 0o777 == 0o600 and os.stat(f"{RUN}/lock").st_mode & 0o777 == 0o700, "which nobody but root can read", line)
@@ -379,10 +383,14 @@ def test_config_update():
     check(fails(corbel("config-update", "upd", "/nowhere"), "cannot read /nowhere"), "one that is not there")
     check(fails(corbel("config-update", "upd", path, env={"CORBEL_ETC": "/nowhere"}), "cannot write /nowhere/upd.cfg"), "a place that cannot be written")
     check(open(path).read() == after and sorted(os.listdir(ETC)) == ["upd.cfg", "upd.cfg.old"], "none of these changes anything", os.listdir(ETC))
+    draft = config("upd", "vcpus = 2\n", file=path + ".new")
+    text = open(draft).read()
+    check(corbel("config-update", "upd", draft).returncode == 0 and open(draft).read() == text == open(path).read() and
+          open(path + ".old").read() == after, "a draft beside it stays, whatever its name")
     corbel("destroy", "upd")
     check(corbel("start", "upd").returncode == 0 and guests()["upd"]["vcpus"] == 2, "the next start is by it")
     corbel("destroy", "upd")
-    for f in path, path + ".old":
+    for f in path, path + ".old", draft:
         os.unlink(f)
 
 

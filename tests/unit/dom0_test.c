@@ -429,11 +429,13 @@ static void test_held_back(void)
 	u32 were = cpu_count;
 
 	iommu.wide = true;
-	CHECK(strstr(line_with(0, 7, 256, "quiet"), "maxcpus=2 irqaffinity=0-1 quiet") &&
+	CHECK(strstr(line_with(0, 7, 256, "quiet"),
+		     "maxcpus=2 cpuhp.parallel=0 irqaffinity=0-1 quiet") &&
 		  pv_dom0_wide_ids && strstr(test_log_text, "begins without 1 CPUs") &&
 		  !strstr(test_log_text, "leaves out"),
 	      "dom0 begins with two of three CPUs: %s", dom0s_line());
-	CHECK(strstr(line_with(0, 256, 7, "quiet"), "maxcpus=1 irqaffinity=0-0 quiet") &&
+	CHECK(strstr(line_with(0, 256, 7, "quiet"),
+		     "maxcpus=1 cpuhp.parallel=0 irqaffinity=0-0 quiet") &&
 		  pv_dom0_wide_ids,
 	      "those before the first that messages do not reach: %s", dom0s_line());
 	CHECK(!strstr(line_with(0, 7, 255, "quiet"), "maxcpus") && !pv_dom0_wide_ids &&
@@ -447,10 +449,11 @@ static void test_held_back(void)
 	CHECK(!strstr(line_with(0, 7, 256, full), "maxcpus") && !pv_dom0_wide_ids &&
 		  strstr(test_log_text, "leaves out 1 CPUs"),
 	      "also where its command line has no room");
-	full[sizeof(full) - sizeof("maxcpus=2 irqaffinity=0-1 ")] = 0;
-	CHECK(strstr(line_with(0, 7, 256, full), "maxcpus=2 irqaffinity=0-1 xxx") &&
-		  pv_dom0_wide_ids,
-	      "but if it has just enough");
+	full[sizeof(full) - sizeof("maxcpus=2 cpuhp.parallel=0 irqaffinity=0-1 ")] = 0;
+	CHECK(
+	    strstr(line_with(0, 7, 256, full), "maxcpus=2 cpuhp.parallel=0 irqaffinity=0-1 xxx") &&
+		pv_dom0_wide_ids,
+	    "but if it has just enough");
 	iommu.wide = false;
 	CHECK(!strstr(line_with(0, 7, 256, "quiet"), "maxcpus") && !pv_dom0_wide_ids,
 	      "nor where units have no such ids");

@@ -265,6 +265,9 @@ static void test_slack(void)
 	fires_at(v0, 25010);
 	advance(25009000);
 	CHECK(take(v0) == -1, "the guest has none before its time");
+	advance(1010);
+	CHECK(rd(v0, TMCCT) && take(v0) == -1,
+	      "within its slack it has not ended: who saves it there has it fire elsewhere");
 	advance(101000);
 	CHECK(take(v0) == 0xec, "but then");
 	from = rdtsc();

@@ -429,12 +429,20 @@ static int clone_load(struct qmp *q, int fd, int vifs, char *err)
 	return cut_off(q, vifs, err);
 }
 
+/* What stays the template's, or the first guest's */
+static void clone_warn(const struct cfg *c)
+{
+	if (c->screen.spice)
+		warning("%s has no SPICE server: the port of its file is not its own", c->name);
+}
+
 /* In place of the interfaces with the template's addresses, which are cut off. */
 static void clone_network(struct qmp *q, struct cfg *c)
 {
 	char id[32], err[128];
 	int i;
 
+	clone_warn(c);
 	if (c->nvifs && !cfg_is_pc(c))
 		warning("%s is cut off from its networks, since it has the template's addresses "
 			"there; a PC would get new interfaces",

@@ -56,6 +56,15 @@ static int check_file(struct cfg *c, const char *path, const char *accel)
 	return 0;
 }
 
+static void warn_of_password(const struct cfg *c, const char *path)
+{
+	struct stat st;
+
+	if ((c->screen.vncpasswd || c->screen.spicepasswd) && !stat(path, &st) &&
+	    st.st_mode & (S_IRGRP | S_IROTH))
+		warning("%s: others can read the password in it; try chmod 600", path);
+}
+
 static int start_file(const char *path, const char *want_name, struct opts *o)
 {
 	char full[PATH_MAX], name[CFG_NAME_MAX + 1];
@@ -68,6 +77,8 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	err = cfg_parse(&c, path, text);
 	for (i = 0; i < c.nwarnings; i++)
 		warning("%s", c.warnings[i]);
+	if (!err)
+		warn_of_password(&c, path);
 	if (err)
 		fail("%s", c.error);
 	else if (want_name && strcmp(want_name, c.name))
@@ -105,29 +116,47 @@ int cmd_start(struct opts *o)
 	return start_file(path, o->args[0], o);
 }
 
-/* Instead of the file from which start takes a guest; what was there is kept beside it. */
+/* Beside it, under a name that nobody has; 0, or 1 told. */
+static int keep_old(const char *path, const char *unique)
+{
+	char old[PATH_MAX], tmp[PATH_MAX];
+
+	snprintf(old, sizeof(old), "%.*s.old", PATH_MAX - 5, path);
+	snprintf(tmp, sizeof(tmp), "%.*s.old", PATH_MAX - 5, unique);
+	if (link(path, tmp))
+		return errno == ENOENT
+			   ? 0
+			   : fail("cannot keep %s as %s: %s", path, old, strerror(errno));
+	if (rename(tmp, old)) {
+		unlink(tmp);
+		return fail("cannot keep %s as %s", path, old);
+	}
+	unlink(tmp); /* where they were the same file already */
+	return 0;
+}
+
+/*
+ * Instead of the file from which start takes a guest; what was there is kept beside it. There may
+ * be a password in it: it is root's alone from the beginning.
+ */
 static int replace_file(const char *name, const char *text)
 {
-	char path[PATH_MAX], old[PATH_MAX], new[PATH_MAX], err[128];
-	mode_t mask;
-	int fd, ret;
+	char path[PATH_MAX], new[PATH_MAX], err[128];
+	size_t len = strlen(text);
+	int fd, ret = 0;
 
 	snprintf(path, sizeof(path), "%s/%s.cfg", etc_dir(), name);
-	snprintf(old, sizeof(old), "%s/%s.cfg.old", etc_dir(), name);
-	snprintf(new, sizeof(new), "%s/%s.cfg.new", etc_dir(), name);
-	mask = umask(077); /* there may be a password in it */
-	ret = write_text(new, text);
-	umask(mask);
-	if (ret)
-		return ret;
-	unlink(old);
-	if (link(path, old) && errno != ENOENT)
-		ret = fail("cannot keep %s as %s: %s", path, old, strerror(errno));
-	fd = open(new, O_RDONLY | O_CLOEXEC);
+	snprintf(new, sizeof(new), "%s/.%s.cfg.XXXXXX", etc_dir(), name);
+	fd = mkostemp(new, O_CLOEXEC);
+	if (fd < 0)
+		return fail("cannot write %s: %s", path, strerror(errno));
+	if (write(fd, text, len) != (ssize_t)len)
+		ret = fail("cannot write %s: %s", path, strerror(errno));
+	if (!ret)
+		ret = keep_old(path, new);
 	if (!ret && keep_file(fd, new, path, err))
 		ret = fail("%s", err);
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 	if (ret)
 		unlink(new);
 	else

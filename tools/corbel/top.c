@@ -286,7 +286,8 @@ int cmd_top(struct opts *o)
 	had_screen = screen != NULL;
 	close_screen(screen);
 	if (err && had_screen) { /* what was said has gone with it */
-		take_look(&a);
+		if (!take_look(&a))
+			fail("a look at the hypervisor failed; try again");
 		forget_look(&a);
 	}
 	return err ? 1 : 0;

@@ -183,11 +183,17 @@ static void secret_arg(struct start *s, const char *file)
 	arg(s, "secret,id=%s,file=%s", file, escape_commas(guest_path(s->g.name, file, path), esc));
 }
 
+/* What a guest is cloned into, or a template made in: the guest of that file has its ports. */
+static bool has_others_ports(const struct start *s)
+{
+	return s->from && s->from->ram;
+}
+
 static void spice_args(struct start *s)
 {
 	const struct cfg_screen *screen = &s->c->screen;
 
-	if (!screen->spice)
+	if (!screen->spice || has_others_ports(s))
 		return;
 	if (screen->spicepasswd)
 		secret_arg(s, "spice-password");
@@ -217,7 +223,7 @@ static void screen_args(struct start *s)
 	arg(s, "-display");
 	if (screen->vnc)
 		arg(s, "vnc=%s:%u%s%s", host ? screen->vnclisten : "127.0.0.1", screen->vncdisplay,
-		    screen->vncfixed ? "" : ",to=99",
+		    screen->vncfixed && !has_others_ports(s) ? "" : ",to=99",
 		    screen->vncpasswd ? ",password-secret=vnc-password" : "");
 	else
 		arg(s, "none");
