@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/takeover.h"
+#include "hv/cpu/apic.h"
 #include "hv/dom0/lend.h"
 #include "hv/guest/event.h"
 #include "hv/guest/kick.h"
