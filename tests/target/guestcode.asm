@@ -215,10 +215,10 @@ program g_doorbell
 	hlt
 g_doorbell_end:
 
-program g_irq
-	sti
-.sleep:
+program g_irq			; interrupts are taken in HLT alone, one each time
+.sleep:	sti
 	hlt
+	cli
 	inc word [0x502]
 	jmp .sleep
 g_irq_end:

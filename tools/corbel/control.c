@@ -77,7 +77,7 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	err = cfg_parse(&c, path, text);
 	for (i = 0; i < c.nwarnings; i++)
 		warning("%s", c.warnings[i]);
-	if (!err)
+	if (!err && !o->check)
 		warn_of_password(&c, path);
 	if (err)
 		fail("%s", c.error);
