@@ -518,42 +518,46 @@ static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *
 	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
 }
 
-/*
- * 1: the id of x2APIC mode, which is in xAPIC's form unless KVM_CAP_X2APIC_API has been enabled.
- */
-static long lapic_has_32bit_id(struct cb_vcpu *v)
-{
-	long r;
+enum lapic_id { ID_OF_XAPIC, ID_SHIFTED, ID_OF_32_BITS };
 
-	if (!(READ_ONCE(v->vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS))
-		return 0;
-	r = cb_state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
-	return r ? r : !!(((struct kvm_sregs *)v->data)->apic_base & X2APIC_ENABLE);
+/* That of x2APIC mode is in xAPIC's form unless KVM_CAP_X2APIC_API has been enabled. < 0: failed */
+static long lapic_id_form(struct cb_vcpu *v)
+{
+	long r = cb_state_get(v, CORBEL_STATE_SREGS, sizeof(struct kvm_sregs));
+
+	if (r)
+		return r;
+	if (!(((struct kvm_sregs *)v->data)->apic_base & X2APIC_ENABLE))
+		return ID_OF_XAPIC;
+	return READ_ONCE(v->vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS ? ID_OF_32_BITS
+									   : ID_SHIFTED;
 }
 
 static long get_lapic(struct cb_vcpu *v, void __user *arg)
 {
-	long wide = lapic_has_32bit_id(v), r;
+	long form = lapic_id_form(v), r;
 
 	cb_synic_freeze(v);
-	r = wide < 0 ? wide : cb_state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
+	r = form < 0 ? form : cb_state_get(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 	if (r)
 		return r;
-	if (wide)
+	if (form == ID_OF_32_BITS)
 		*(u32 *)(v->data + APIC_ID) = v->apic_id;
 	return copy_to_user(arg, v->data, KVM_APIC_REG_SIZE) ? -EFAULT : 0;
 }
 
 static long set_lapic(struct cb_vcpu *v, const void __user *arg)
 {
-	long wide = lapic_has_32bit_id(v);
+	long form = lapic_id_form(v);
 
-	if (wide < 0)
-		return wide;
+	if (form < 0)
+		return form;
 	if (copy_from_user(v->data, arg, KVM_APIC_REG_SIZE))
 		return -EFAULT;
-	if (wide && *(u32 *)(v->data + APIC_ID) != v->apic_id)
+	if (form == ID_OF_32_BITS && *(u32 *)(v->data + APIC_ID) != v->apic_id)
 		return -EINVAL;
+	if (form == ID_SHIFTED) /* it cannot be another */
+		*(u32 *)(v->data + APIC_ID) = v->apic_id << 24;
 	return cb_state_set(v, CORBEL_STATE_LAPIC, KVM_APIC_REG_SIZE);
 }
 

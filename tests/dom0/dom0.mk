@@ -48,9 +48,9 @@ SELFTESTS_VMX := vmx_close_while_nested_test vmx_dirty_log_test vmx_tsc_adjust_t
 # Of Debian 13's kernel, with guests of guests
 SELFTESTS13 := amx_test apic_bus_clock_test coalesced_io_test cpuid_test cr4_cpuid_sync_test demand_paging_test dirty_log_perf_test dirty_log_test \
 	exit_on_emulation_failure_test get_msr_index_features guest_memfd_test guest_print_test hyperv_ipi hyperv_tlb_flush kvm_binary_stats_test \
-	kvm_page_table_test max_vcpuid_cap_test memslot_modification_stress_test monitor_mwait_test nx_huge_pages_test platform_info_test \
+	kvm_page_table_test max_vcpuid_cap_test memslot_modification_stress_test nx_huge_pages_test platform_info_test \
 	pre_fault_memory_test private_mem_conversions_test private_mem_kvm_exits_test set_boot_cpu_id set_memory_region_test set_sregs_test \
-	smaller_maxphyaddr_emulation_test smm_test state_test steal_time svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test sync_regs_test \
+	smaller_maxphyaddr_emulation_test smm_test state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test sync_regs_test \
 	system_counter_offset_test triple_fault_event_test tsc_msrs_test ucna_injection_test userspace_io_test userspace_msr_exit_test \
 	xapic_ipi_test xapic_state_test xcr0_cpuid_test xen_shinfo_test xen_vmcall_test
 $(BUILD)/selftests13.cpio: tests/dom0/selftests tests/dom0/trixie tests/dom0/dom0.mk

@@ -252,6 +252,8 @@ static void check_ids(void)
 	set_msr(&vm, 1, APIC_BASE, X2APIC);
 	ok(lapic_id(&vm, 1) == 1 << 24 && !set_lapic(&vm, 0, 0) && !set_lapic(&vm, 1, 1 << 24),
 	   "x2APIC: an id has xAPIC's form");
+	ok(!set_lapic(&vm, 1, 5 << 24) && lapic_id(&vm, 1) == 1 << 24,
+	   "x2APIC: where another is no error, and nothing");
 	ok(msi(&vm, 1, 0x100) == 1 && msi(&vm, 1, 1) == 1 && !route(&vm, 1),
 	   "x2APIC: an MSI's upper address is nothing");
 	ok(!enable(&vm, KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS) &&
