@@ -28,8 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "dom0/kmod/devctl.h"
+#include "dom0/kmod/later_kvm.h"
 #include "hv/abi.h"
-#include "gmem.h"
 
 typedef uint8_t u8;
 typedef uint32_t u32;

@@ -13,13 +13,13 @@ $(KT)/vmms: tests/kvm/quota.c tests/kvm/quota.h
 
 # What other VMMs, and debuggers, ask for.
 KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty ring private migrate traced insns quirks hyperv synic share nested nested_state nested_smm vmxstate smm crowd broken exits
-$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h $(addprefix tests/kvm/,snapshot.c snapshot.h hvguest.c hvguest.h vmm.c vmm.h gmem.h) $(KT)/payload.o
+$(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h $(addprefix tests/kvm/,snapshot.c snapshot.h hvguest.c hvguest.h vmm.c vmm.h) dom0/kmod/later_kvm.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 
 $(KT)/smm $(KT)/nested_smm: $(KT)/smmcode.o
 $(KT)/nested $(KT)/nested_state $(KT)/nested_smm: tests/kvm/nestedvm.c tests/kvm/nestedvm.h
 
-$(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c tests/kvm/gmem.h hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h
+$(KT)/fuzz_ioctl: tests/kvm/fuzz_ioctl.c dom0/kmod/later_kvm.h hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h
 	@mkdir -p $(@D)
 	$(CC) $(KT_FLAGS) -o $@ $<
 

@@ -4,8 +4,8 @@
  * KVM_X86_SW_PROTECTED_VM. KVM's own tests of it want a newer kernel's source: FULL selftests_rest.
  */
 #define _GNU_SOURCE
-#include "gmem.h"
 #include "vmm.h"
+#include "dom0/kmod/later_kvm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define EXIT_MEMORY_FAULT 39
 
 #define PAGE  4096ul
 #define PAGES 64ul
@@ -123,7 +121,7 @@ static void test_fault(void)
 	   "private: frames of a slot without a file can be private");
 	cpu_setup(&vm, 0, MODE_LONG, pl_stos, AT + 3 * PAGE, 1);
 	ok(ioctl(vm.cpu_fd[0], KVM_RUN, 0) < 0 && errno == EFAULT &&
-	       vm.run[0]->exit_reason == EXIT_MEMORY_FAULT,
+	       vm.run[0]->exit_reason == KVM_EXIT_MEMORY_FAULT,
 	   "private: an access to one leaves for the VMM");
 	told = (u64 *)&vm.run[0]->hw;
 	ok(told[0] == 8 && told[1] == AT + 3 * PAGE && told[2] == PAGE,
