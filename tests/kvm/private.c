@@ -138,6 +138,24 @@ static void test_fault(void)
 	vm_free(&vm);
 }
 
+/* What was written before a frame's attributes changed is in the dirty log still. */
+static void test_log(void)
+{
+	static u64 bits[PAGES / 64];
+	struct kvm_dirty_log log = {.slot = 1, .dirty_bitmap = bits};
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_PROTECTED);
+	if (slot(&vm, 1, KVM_MEM_LOG_DIRTY_PAGES, AT, SIZE, 0, 0) ||
+	    vm_ioctl(&vm, KVM_GET_DIRTY_LOG, &log))
+		fatal("a slot with a log");
+	guest_sees(&vm, AT + 5 * PAGE);
+	ok(!set_private(&vm, true) && !set_private(&vm, false) &&
+	       !vm_ioctl(&vm, KVM_GET_DIRTY_LOG, &log) && bits[0] >> 5 & 1,
+	   "private: a change of attributes loses nothing of the dirty log");
+	vm_free(&vm);
+}
+
 static void test_refused(void)
 {
 	struct kvm_userspace_memory_region one = {
@@ -272,6 +290,7 @@ int main(void)
 	shared = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	test_frames();
 	test_fault();
+	test_log();
 	test_refused();
 	test_race();
 	return failures != 0;
