@@ -15,6 +15,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/idle.h"
 #include "hv/cpu/mcheck.h"
+#include "hv/cpu/mcheck_timer.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
@@ -91,6 +92,7 @@ static int enable_cpu(struct cpu *c)
 	BUG_ON(c != this_cpu());
 	if (!ret)
 		ret = pmu_init_cpu();
+	mcheck_start_polling();
 	c->place = topology_place(cpuid_read, c->apic_id);
 	c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
 	if (!ret && !c->sched)

@@ -15,7 +15,8 @@
 /* CPUID Fn8000_0007, EBX */
 #define LEAF_RAS	0x80000007
 #define RAS_OVERFLOW_OK BIT(0)
-#define RAS_CONTAINS	BIT(1) /* SUCCOR */
+#define RAS_CONTAINS	BIT(1)	/* SUCCOR */
+#define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
 
 static struct mcheck_error owed[MAX_CPUS]; /* of mcheck_tell(), each written by its CPU */
 
@@ -184,6 +185,51 @@ u64 mcheck_tell(void)
 			 "uses it will be ended",
 			 c->index, e.bank, e.status, e.addr);
 	return e.in_page ? e.addr >> PAGE_SHIFT : 0;
+}
+
+/* ---- what raises no exception ---- */
+
+/* Is memory lost that nobody has used yet? Intel: "uncorrected no action required" */
+static bool is_lost(u64 status)
+{
+	return status & (is_amd() ? AMD_DEFERRED : MCI_UC);
+}
+
+/* Others are, or will be, an exception's. */
+static bool is_silent(u64 status, u64 cap)
+{
+	if (!(status & MCI_VAL))
+		return false;
+	return !(status & MCI_UC) || (cap & MCG_SER_P && !(status & (MCI_PCC | MCI_S)));
+}
+
+void mcheck_poll(void)
+{
+	static u32 times;
+	u64 cap = read_mcg_cap();
+
+	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+		u64 status = read_if(true, bank_msr(i, MCI_STATUS)), misc, addr;
+		u32 n;
+
+		if (!is_silent(status, cap))
+			continue;
+		misc = read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC));
+		addr = read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR));
+		if (is_lost(status)) {
+			if (this_cpu()->mcheck_owed)
+				continue; /* the bank keeps it until the next time */
+			mcheck_owe(&(struct mcheck_error){i, status, addr, names_page(status, misc),
+							  true});
+		} else {
+			n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+			if (!(n & (n - 1)))
+				log_warn("CPU %u: machine check, bank %u: status %lx, address %lx, "
+					 "misc %lx: corrected, %u by now",
+					 this_cpu()->index, i, status, addr, misc, n);
+		}
+		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
+	}
 }
 
 void mcheck_init_cpu(void)

@@ -31,6 +31,12 @@ enum mci_reg { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
  * from before, clear them, and have all errors of all banks reported.
  */
 void mcheck_init_cpu(void);
+/*
+ * On the CPU: look for errors that raise no exception, and clear them. Corrected ones come to the
+ * log, the first, the second, the fourth and so on; lost memory that nobody has used is owed to
+ * dom0 as by mcheck_owe().
+ */
+void mcheck_poll(void);
 /* Log this CPU's banks that hold an error; they keep it. -> how many */
 u32 mcheck_log(void);
 

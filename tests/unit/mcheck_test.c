@@ -13,6 +13,9 @@ static int fake_wrmsr(u32 msr, u64 val);
 #define rdmsr_safe fake_rdmsr
 #define wrmsr_safe fake_wrmsr
 #include "hv/cpu/mcheck.c"
+#include "hv/cpu/mcheck_timer.c"
+
+#include "hv/cpu/timer.h"
 
 #include "hv/guest/event.h"
 #include "hv/guest/hyperv.h"
@@ -235,6 +238,89 @@ static void test_told(void)
 	CHECK(mcheck_survived() && !mcheck_tell(), "nor of another CPU's error");
 }
 
+static void poll_bank(u64 status, u64 misc)
+{
+	this_cpu()->mcheck_owed = false;
+	*test_log_text = 0;
+	reset(0);
+	put_bank(1, status, misc);
+	mcheck_poll();
+}
+
+/* Errors that raise no exception, by a look at the banks now and then. */
+static void test_poll(void)
+{
+	const u64 corrected = USED & ~(MCI_UC | MCI_S | MCI_AR), unused = USED & ~(MCI_S | MCI_AR);
+	const u64 deferred = (AMD_USED & ~MCI_UC) | BIT(44);
+
+	poll_bank(corrected, MISC);
+	CHECK(strstr(test_log_text, "bank 1: status 9c00000000000134, address 12345040") &&
+		  strstr(test_log_text, "corrected, 1 by now") && !banks[1][MCI_STATUS],
+	      "a corrected error is told and cleared (%s)", test_log_text);
+	CHECK(!this_cpu()->mcheck_owed, "dom0's page stays");
+	poll_bank(corrected, MISC);
+	poll_bank(corrected, MISC);
+	CHECK(!*test_log_text && !banks[1][MCI_STATUS], "the third is not told, and cleared");
+	poll_bank(corrected, MISC);
+	CHECK(strstr(test_log_text, "4 by now"), "the fourth is, with how many there were");
+	poll_bank(unused, MISC);
+	CHECK(this_cpu()->mcheck_owed && !banks[1][MCI_STATUS] && mcheck_tell() == BROKEN_PFN,
+	      "Intel: lost memory that nobody has used is told dom0");
+	poll_bank(unused, MISC);
+	put_bank(2, unused, MISC);
+	mcheck_poll();
+	CHECK(banks[2][MCI_STATUS], "a second page waits in its bank until the first is told");
+	CHECK(mcheck_tell() == BROKEN_PFN, "the first");
+	mcheck_poll();
+	CHECK(!banks[2][MCI_STATUS] && mcheck_tell() == BROKEN_PFN, "then it is told, too");
+	poll_bank(USED, MISC);
+	CHECK(banks[1][MCI_STATUS] == USED && !this_cpu()->mcheck_owed && !*test_log_text,
+	      "Intel: what comes by an exception is left to that");
+	poll_bank(unused | MCI_PCC, MISC);
+	CHECK(banks[1][MCI_STATUS], "so is what the context is lost by");
+	mcg_cap &= ~MCG_SER_P;
+	poll_bank(unused, MISC);
+	CHECK(banks[1][MCI_STATUS], "and on a CPU that cannot recover whatever is uncorrected");
+	mcg_cap |= MCG_SER_P;
+	amd = true;
+	poll_bank(deferred, 0);
+	CHECK(mcheck_tell() == BROKEN_PFN && !banks[1][MCI_STATUS],
+	      "AMD: deferred errors are told dom0");
+	poll_bank(AMD_USED & ~MCI_UC, 0);
+	CHECK(!this_cpu()->mcheck_owed && !banks[1][MCI_STATUS], "AMD: corrected ones are not");
+	amd = false;
+}
+
+static struct timer *armed;
+static u64 armed_for;
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
+}
+
+void timer_setup(struct timer *t, void (*fn)(struct timer *t))
+{
+	t->fn = fn;
+}
+
+void timer_arm(struct timer *t, u64 deadline_tsc)
+{
+	armed = t;
+	armed_for = deadline_tsc - rdtsc();
+}
+
+static void test_polling(void)
+{
+	mcheck_start_polling();
+	CHECK(armed && armed_for, "a timer is armed");
+	poll_bank(0, 0);
+	put_bank(3, USED & ~(MCI_UC | MCI_S | MCI_AR), MISC);
+	armed_for = 0;
+	armed->fn(armed);
+	CHECK(!banks[3][MCI_STATUS] && armed_for, "which looks at the banks, and comes again");
+}
+
 /* ---- a guest's turn ends so ---- */
 
 /* clang-format off */
@@ -342,6 +428,8 @@ int main(void)
 	test_several();
 	test_host();
 	test_told();
+	test_poll();
+	test_polling();
 	test_exit();
 	return test_end();
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/cpu/mcheck_timer.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/mcheck.h"
+#include "hv/cpu/time.h"
+#include "hv/cpu/timer.h"
+
+#define MCHECK_POLL_NS 60000000000ull
+
+static void poll_fn(struct timer *t)
+{
+	mcheck_poll();
+	timer_arm(t, rdtsc() + ns_to_tsc(MCHECK_POLL_NS));
+}
+
+void mcheck_start_polling(void)
+{
+	static struct timer timers[MAX_CPUS];
+	struct timer *t = &timers[this_cpu()->index];
+
+	if (!t->fn)
+		timer_setup(t, poll_fn);
+	timer_arm(t, rdtsc() + ns_to_tsc(MCHECK_POLL_NS));
+}
