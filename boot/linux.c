@@ -80,8 +80,6 @@ static const char bad_setup[] =
     "the dom0 kernel's setup header is damaged; install the kernel again";
 static const char bad_elf[] =
     "the dom0 kernel's ELF headers are damaged; use the distribution's vmlinuz";
-static const char bad_initrd[] =
-    "the initrd is damaged; install it again and check the boot medium";
 
 /* ---- parsing ---- */
 
@@ -217,80 +215,6 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 		return parse_bzimage(h, file_size, out);
 	return "the first module is not a Linux kernel (bzImage or ELF); make it the dom0 kernel, "
 	       "the initrd comes second";
-}
-
-/* ---- the initrd ---- */
-
-#define CPIO_HEADER 110u
-#define CPIO_SIZE   54u /* 8 hexadecimal digits each */
-#define CPIO_NAME   94u
-
-static bool is_cpio(const u8 *p, u64 len)
-{
-	return len >= 6 && (!memcmp(p, "070701", 6) || !memcmp(p, "070702", 6));
-}
-
-/* The formats that Linux unpacks. */
-static bool is_compressed(const u8 *p, u64 len)
-{
-	static const struct {
-		u8 len;
-		const char *magic;
-	} formats[] = {
-	    {3, "\037\213\010"}, {3, "BZh"},	    {3, "\135\000\000"},     {6, "\3757zXZ"},
-	    {4, "\211LZO"},	 {4, "\002!L\030"}, {4, "\050\265\057\375"},
-	};
-
-	for (u32 i = 0; i < ARRAY_SIZE(formats); i++)
-		if (len >= formats[i].len && !memcmp(p, formats[i].magic, formats[i].len))
-			return true;
-	return false;
-}
-
-static bool read_hex(const u8 *p, u64 *out)
-{
-	*out = 0;
-	for (u32 i = 0; i < 8; i++) {
-		if (digit_of(p[i]) >= 16)
-			return false;
-		*out = *out * 16 + digit_of(p[i]);
-	}
-	return true;
-}
-
-const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read)
-{
-	u64 at = 0, name, data;
-	u8 h[CPIO_HEADER];
-
-	if (!size)
-		return "the initrd is empty; install it again and check the boot medium";
-	while (at < size) {
-		u32 n = MIN(size - at, sizeof(h)), zeros = 0;
-
-		read(start + at, h, n);
-		while (zeros < n && !h[zeros])
-			zeros++;
-		if (zeros && at) { /* padding between archives */
-			at += zeros;
-			continue;
-		}
-		if (is_compressed(h, n))
-			return NULL;
-		if (!is_cpio(h, n))
-			break;
-		if (n < sizeof(h) || !read_hex(h + CPIO_SIZE, &data) ||
-		    !read_hex(h + CPIO_NAME, &name))
-			return bad_initrd;
-		at += CPIO_HEADER + name;
-		if (at > size || (data && data > size - MIN(ALIGN_UP(at, 4), size)))
-			return "the initrd is cut off; install it again and check the boot medium";
-		at = ALIGN_UP(ALIGN_UP(at, 4) + data, 4);
-	}
-	if (!at)
-		return "a module behind the kernel is not an initrd (cpio or a compressed one) "
-		       "or is damaged; install it again";
-	return at < size ? bad_initrd : NULL;
 }
 
 /* ---- placing ---- */

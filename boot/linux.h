@@ -62,14 +62,6 @@ struct linux_kernel {
  */
 const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linux_kernel *out);
 
-/* Copy bytes of physical memory. */
-typedef void (*linux_read_fn)(u64 addr, void *buf, u32 len);
-/*
- * Look for damage in an initrd: unknown format, a cpio archive cut off. Compressed parts are not
- * looked into.
- */
-const char *linux_check_initrd(u64 start, u64 size, linux_read_fn read);
-
 struct linux_plan {
 	/* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
 	struct mem_map map;

@@ -22,6 +22,7 @@
 #include "hv/cpu/timer.h"
 #include "hv/cpu/topology.h"
 #include "hv/cpu/tsc.h"
+#include "hv/cpu/ucode.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
 #include "hv/guest/posting.h"
@@ -173,6 +174,7 @@ void hv_main(u32 magic, u64 info)
 	read_boot_info(magic, info);
 	console_init();
 	init_memory();
+	ucode_init();
 	cpu_init_features(); /* PAT, before anything is mapped by it */
 	console_start_screen();
 	mcheck_init_cpu();

@@ -10,6 +10,7 @@
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
 #include "hv/cpu/tsc.h"
+#include "hv/cpu/ucode.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
@@ -57,6 +58,7 @@ static bool ap_is(u32 state)
 int smp_init_cpu(struct cpu *c)
 {
 	BUG_ON(c != this_cpu());
+	ucode_load_cpu();
 	cpu_init_features();
 	mtrr_restore();
 	time_wake_cpu();

@@ -2,6 +2,7 @@
 #include "hv/dom0/load.h"
 #include "boot/acpi.h"
 #include "boot/efi.h"
+#include "boot/initrd.h"
 #include "boot/linux.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
@@ -58,7 +59,7 @@ static void parse_modules(const struct boot_info *bi)
 		return;
 	}
 	for (u32 i = 1; i < bi->module_count; i++) {
-		why = linux_check_initrd(m[i].start, m[i].end - m[i].start, read_phys);
+		why = initrd_check(m[i].start, m[i].end - m[i].start, read_phys);
 		if (why)
 			boot_fail("%s", why);
 	}

@@ -7,8 +7,6 @@
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 
-#define CPUID_0B_GENU 0x756e6547 /* "Genu"ineIntel */
-
 const struct hvm_ops *hvm;
 struct hvm_caps hvm_caps;
 

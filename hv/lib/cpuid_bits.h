@@ -9,6 +9,7 @@
 #include "hv/lib/types.h"
 
 /* Leaf 0, EBX: the vendor's first four letters */
+#define CPUID_0B_GENU 0x756e6547 /* "Genu"ineIntel */
 #define CPUID_0B_AUTH 0x68747541 /* "Auth"enticAMD */
 #define CPUID_0B_HYGO 0x6f677948 /* "Hygo"nGenuine, whose family is 18h */
 

@@ -126,6 +126,7 @@ static inline bool pat_valid(u64 pat)
 #define FEATURE_VMX	    BIT(2) /* outside of SMX */
 #define MSR_TSC_ADJUST	    0x3b
 #define MSR_APIC_BASE	    0x1b
+#define MSR_PLATFORM_ID	    0x17
 #define MSR_UCODE_UPDATE    0x79
 #define MSR_PLATFORM_INFO   0xce
 #define CPUID_CAN_FAULT	    BIT(31) /* of it: what CPUID_FAULTS says */
@@ -196,6 +197,7 @@ static inline bool pat_valid(u64 pat)
 #define MSR_AMD_APERF		0xc00000e8
 #define MSR_AMD_EVENT_SELECT	0xc0010000 /* 4, and their counters */
 #define MSR_SYSCFG		0xc0010010
+#define MSR_PATCH_LOADER	0xc0010020 /* AMD */
 #define MSR_TOP_MEM		0xc001001a
 #define MSR_TOP_MEM2		0xc001001d
 #define MSR_NB_CFG		0xc001001f

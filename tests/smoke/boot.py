@@ -21,6 +21,7 @@ def look(m, cpus, mem_gib):
     info = m.json('corbel info --json')
     ok(info.get('backend') == 'svm' and info.get('cpus') == cpus,
        f'{m.label}: corbel info names back end svm and {cpus} CPUs', info)
+    ok(info.get('microcode') == [0x1000065] * 2, f'{m.label}: it has the revision of their microcode, which is QEMU\'s', info.get('microcode'))
     total = int(m.out_of("awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1048576
     ok(mem_gib * 0.80 < total < mem_gib, f'{m.label}: dom0 has most of {mem_gib} GiB', f'MemTotal is {total:.2f} GiB')
     deepest = m.out_of('cat /sys/module/processor/parameters/max_cstate')

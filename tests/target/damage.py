@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels and initrds as they arrive after an accident, and a hypervisor that GRUB is to put as high as it can.
+"""Kernels and initrds as they arrive after an accident, microcode that no CPU takes, and a hypervisor that GRUB is to put as high as it can.
 
 usage: damage.py CORBEL PAYLOAD DIRECTORY
 """
@@ -12,6 +12,19 @@ def cpio(name, data):
     entry = head + name + b'\0'
     entry += bytes(-len(entry) % 4) + data
     return entry + bytes(-len(entry) % 4)
+
+
+def microcode(revision):
+    """As distributions' archives have it: that revision of AMD's for QEMU's CPU `max`, of Intel's for Bochs' Skylake-X."""
+    patch = struct.pack('<IIHBBIIIHxx36x', 0x20260101, revision, 0, 0, 0, 0, 0, 0, 0x1234) + bytes(896)
+    amd = struct.pack('<III', 0x414d44, 0, 32) + struct.pack('<IIIHH', 0x60fb1, 0, 0, 0x1234, 0) + bytes(16) + struct.pack('<II', 1, len(patch)) + patch
+    intel = b''
+    for platforms in 0xff, 0:
+        words = [1, 0x7fffff00, 0x01012026, 0x50654, 0, 1, platforms, 0, 0] + [0] * 503
+        words[4] = -sum(words) & 0xffffffff
+        intel += struct.pack('<512I', *words)
+    where = b'kernel/x86/microcode/'
+    return cpio(b'kernel', b'') + cpio(where + b'AuthenticAMD.bin', amd) + cpio(where + b'GenuineIntel.bin', intel) + cpio(b'TRAILER!!!', b'')
 
 
 corbel, payload, out = sys.argv[1:]
@@ -36,6 +49,7 @@ files = {
     'kernel.cut': kernel[:len(kernel) // 2], 'kernel.text': b'This is not a kernel.\n' * 500, 'kernel.elf32': bytes(elf32), 'kernel.old': bytes(old),
     'kernel.empty': b'', 'initrd': initrd, 'initrd.cut': initrd[:5000], 'initrd.text': b'nothing that unpacks\n' * 500,
     'initrd.bits': initrd[:110 + 6] + b'\x5a' * 4 + initrd[120:10124] + b'\x5a' * 200, 'initrd.gzip': b'\x1f\x8b\x08' + bytes(1000),
+    'microcode.cpio': microcode(0x2000099), 'microcode.same': microcode(0x1000065),
 }
 for name, data in files.items():
     with open(f'{out}/{name}', 'wb') as f:

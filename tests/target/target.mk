@@ -24,6 +24,7 @@ $(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/gru
 	cp tests/target/grub.cfg $(TARGET)/iso/boot/grub/
 	$(PYTHON) tests/target/damage.py $(BUILD)/corbel.elf $(TARGET)/payload.elf $(TARGET)/iso/boot
 	grub-mkrescue -o $@.tmp $(TARGET)/iso >$(TARGET)/iso.log 2>&1 || { cat $(TARGET)/iso.log >&2; exit 1; }
+	mv $(TARGET)/iso/boot/microcode.cpio $(TARGET)/
 	mv $@.tmp $@
 	rm -rf $(TARGET)/iso
 
@@ -31,8 +32,8 @@ $(TARGET)/target.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf tests/target/gru
 $(TARGET)/bochs-%.iso: $(BUILD)/corbel.elf $(TARGET)/payload.elf FORCE
 	@rm -rf $(TARGET)/bochs-$* && mkdir -p $(TARGET)/bochs-$*/boot/grub
 	objcopy --strip-debug $(BUILD)/corbel.elf $(TARGET)/bochs-$*/boot/corbel.elf
-	cp $(TARGET)/payload.elf $(TARGET)/bochs-$*/boot/
-	printf '%s\nmultiboot2 /boot/corbel.elf loglvl=err %s\nmodule2 /boot/payload.elf x %s\nboot\n' '$(BOCHS_GRUB)' '$(BOCHS_HV)' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
+	cp $(TARGET)/payload.elf $(TARGET)/microcode.cpio $(TARGET)/bochs-$*/boot/
+	printf '%s\nmultiboot2 /boot/corbel.elf loglvl=err %s\nmodule2 /boot/payload.elf x %s\nmodule2 /boot/microcode.cpio\nboot\n' '$(BOCHS_GRUB)' '$(BOCHS_HV)' '$(BOCHS_ARGS)' > $(TARGET)/bochs-$*/boot/grub/grub.cfg
 	grub-mkrescue -o $@ $(TARGET)/bochs-$* >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
 	rm -rf $(TARGET)/bochs-$* $@.log
 

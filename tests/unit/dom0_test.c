@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * links: hv/dom0/load.c hv/lib/printf.c boot/linux.c boot/efi.c boot/memmap.c boot/acpi.c
- * boot/options.c boot/boot.c
+ * links: hv/dom0/load.c hv/lib/printf.c boot/initrd.c boot/linux.c boot/efi.c boot/memmap.c
+ * boot/acpi.c boot/options.c boot/boot.c
  */
 /*
  * Loads kernels into a simulated machine in which modules, image and pool lie anywhere. Argument: a

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: boot/linux.c boot/memmap.c */
+/* links: boot/initrd.c boot/linux.c boot/memmap.c */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "boot/initrd.h"
 #include "boot/linux.h"
 #include "linux_build.h"
+#include "microcode_build.h"
 #include "test.h"
 
 #define MIB BIT(20)
@@ -183,20 +185,20 @@ static void read_initrd(u64 addr, void *buf, u32 len)
 
 static const char *check(u64 size)
 {
-	return linux_check_initrd(0, size, read_initrd);
+	return initrd_check(0, size, read_initrd);
 }
 
 static u32 add_file(u32 at, const char *name, u32 size)
 {
-	char h[200];
+	u8 data[400];
 
-	snprintf(h, sizeof(h), "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1,
-		 0100644, 0, 0, 1, 0, size, 0, 0, 0, 0, (u32)strlen(name) + 1, 0);
-	memcpy(initrd + at, h, 110);
-	strcpy((char *)initrd + at + 110, name);
-	at = ALIGN_UP(at + 110 + (u32)strlen(name) + 1, 4u);
-	memset(initrd + at, 'd', size);
-	return ALIGN_UP(at + size, 4u);
+	memset(data, 'd', sizeof(data));
+	return add_cpio(initrd, at, name, data, size);
+}
+
+static struct initrd_file find(const char *name, u64 size)
+{
+	return initrd_find(0, size, name, read_initrd);
 }
 
 static void test_initrd(void)
@@ -229,6 +231,12 @@ static void test_initrd(void)
 		    "an archive cut to %u bytes", size);
 	CHECK(says(check(body + 20), "damaged") && says(check(body - 50), "cut off"),
 	      "an archive cut off is refused");
+	CHECK(find("bin/sh", 1024).at == second - 304 && find("bin/sh", 1024).size == 301 &&
+		  find("init", 1024).size == 100,
+	      "files are found in it");
+	CHECK(!find("bin/s", 1024).at && !find("bin/sha", 1024).at &&
+		  !find("bin/sh", second - 8).at,
+	      "but not by a part of their name, nor one that is cut off");
 	memcpy(initrd + 1024, "\037\213\010", 3);
 	CHECK(!check(2048), "microcode in front of a compressed archive is fine");
 	memcpy(initrd + 1024, "rubbish", 7);

@@ -75,6 +75,49 @@ static const char *sched_granularity(const struct corbel_info *i)
 	return i->features & CORBEL_FEATURE_BY_CORE ? "core" : "cpu";
 }
 
+/*
+ * The lowest and the highest revision of microcode that dom0's kernel has read, of each CPU when it
+ * started it, from the hardware's own register. 0: not known.
+ */
+static void microcode_range(unsigned int range[2])
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[4096];
+	unsigned int rev;
+
+	range[0] = range[1] = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "microcode : %x", &rev) != 1)
+			continue;
+		range[0] = range[0] && range[0] < rev ? range[0] : rev;
+		range[1] = range[1] > rev ? range[1] : rev;
+	}
+	if (f)
+		fclose(f);
+}
+
+static void microcode_text(void)
+{
+	unsigned int rev[2];
+
+	microcode_range(rev);
+	if (rev[0] == rev[1])
+		printf("microcode   %#x\n", rev[0]);
+	else
+		printf("microcode   %#x to %#x: CPUs differ\n", rev[0], rev[1]);
+}
+
+static struct json_object *microcode_json(void)
+{
+	struct json_object *o = json_object_new_array();
+	unsigned int rev[2];
+
+	microcode_range(rev);
+	for (int i = 0; i < 2; i++)
+		json_object_array_add(o, json_object_new_uint64(rev[i]));
+	return o;
+}
+
 static struct json_object *info_json(const struct corbel_info *i)
 {
 	struct json_object *o = json_object_new_object();
@@ -85,6 +128,7 @@ static struct json_object *info_json(const struct corbel_info *i)
 	add_str(o, "scheduler", i->scheduler);
 	add_str(o, "sched_gran", sched_granularity(i));
 	add_u64(o, "cpus", i->cpus);
+	json_object_object_add(o, "microcode", microcode_json());
 	add_u64(o, "memory_total_bytes", i->memory_total_bytes);
 	add_u64(o, "pool_total_bytes", i->pool_total_bytes);
 	add_u64(o, "pool_free_bytes", i->pool_free_bytes);
@@ -117,6 +161,7 @@ int cmd_info(struct opts *o)
 	printf("scheduler   %s, sched-gran=%s\n", i.scheduler, sched_granularity(&i));
 	printf("CPUs        %u, TSC %llu.%03llu MHz\n", i.cpus,
 	       (unsigned long long)i.tsc_khz / 1000, (unsigned long long)i.tsc_khz % 1000);
+	microcode_text();
 	topology_text();
 	power_text();
 	printf("memory      %llu MiB\n", (unsigned long long)to_mib(i.memory_total_bytes));
