@@ -338,6 +338,7 @@ void cb_cst_exit(void);
 /* offline.c: CPUs that root takes offline are taken from guests; at the module's end no more. */
 void cb_offline_init(void);
 void cb_offline_exit(void);
+void cb_offline_give_back(void); /* what they were taken from has them again */
 
 int cb_event_init(void);
 void cb_event_exit(void);

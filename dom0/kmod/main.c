@@ -259,6 +259,7 @@ static struct notifier_block sleep_notifier = {
  */
 static int end_guests(struct notifier_block *nb, unsigned long action, void *unused)
 {
+	cb_offline_give_back();
 	HC1(KERNEL, 0);
 	return NOTIFY_DONE;
 }

@@ -91,13 +91,20 @@ void cb_offline_init(void)
 	    cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "corbel:offline", cpu_comes, cpu_leaves);
 }
 
-/* Nobody would give them back. */
-void cb_offline_exit(void)
+/* Nobody else would do it: another kernel starts these CPUs, but knows of no pools. */
+void cb_offline_give_back(void)
 {
 	unsigned int cpu;
 
+	cpus_read_lock();
+	for_each_possible_cpu(cpu) cpu_comes(cpu);
+	cpus_read_unlock();
+}
+
+void cb_offline_exit(void)
+{
 	if (offline_state < 0)
 		return;
 	cpuhp_remove_state_nocalls(offline_state);
-	for_each_possible_cpu(cpu) cpu_comes(cpu);
+	cb_offline_give_back();
 }

@@ -9,6 +9,8 @@
 #include "hv/iommu/domain.h"
 #include "hv/lib/log.h"
 
+#define TOLD_VCPUS 64 /* vCPUs: half of the log */
+
 static bool between; /* under the lock `objects`, for writing */
 
 static void unmap_all(struct p2m *p)
@@ -80,23 +82,53 @@ void takeover_cpu_ends(struct vcpu *v)
 	}
 }
 
-static int free_vm(struct vm *vm)
+/* Into the log alone, which the next kernel reads: who looks at a crash may want to know. */
+static void tell_registers(struct vcpu *v)
+{
+	const u64 *r = v->gpr;
+
+	if (!hvm->borrow(v))
+		return;
+	log_debug("vm %u vcpu %u: at last rip %lx rflags %lx cr0 %lx cr2 %lx cr3 %lx cr4 %lx "
+		  "efer %lx",
+		  v->vm->id, v->index, v->rip, v->rflags, hvm->get(v, HVM_CR0),
+		  hvm->get(v, HVM_CR2), hvm->get(v, HVM_CR3), hvm->get(v, HVM_CR4),
+		  hvm->get(v, HVM_EFER));
+	log_debug("rax %lx rcx %lx rdx %lx rbx %lx rsp %lx rbp %lx rsi %lx rdi %lx r8 %lx r9 %lx "
+		  "r10 %lx r11 %lx r12 %lx r13 %lx r14 %lx r15 %lx",
+		  r[RAX], r[RCX], r[RDX], r[RBX], r[RSP], r[RBP], r[RSI], r[RDI], r[R8], r[R9],
+		  r[R10], r[R11], r[R12], r[R13], r[R14], r[R15]);
+	hvm->give_back(v);
+}
+
+/* told: how many vCPUs' registers are in the log, where there is to be more */
+static int free_vm(struct vm *vm, u32 *told)
 {
 	int ret = 0;
 
-	for (u32 i = 0; i < vm->vcpu_end && !ret; i++)
-		if (vm->vcpu[i])
-			ret = vcpu_destroy(vm->vcpu[i]);
+	for (u32 i = 0; i < vm->vcpu_end; i++)
+		if (vm->vcpu[i] && !READ_ONCE(vm->vcpu[i]->stopped))
+			return -EAGAIN;
+	for (u32 i = 0; i < vm->vcpu_end && !ret; i++) {
+		struct vcpu *v = vm->vcpu[i];
+
+		if (v && (*told)++ < TOLD_VCPUS)
+			tell_registers(v);
+		if (v)
+			ret = vcpu_destroy(v);
+	}
 	return ret ?: vm_destroy(vm);
 }
 
 s64 takeover_kernel_begins(void)
 {
+	u32 told = 0;
+
 	takeover_end_guests();
 	for (u32 id = 1; id < MAX_VMS; id++) {
 		struct vm *vm = vm_by_id(id);
 
-		if (vm && free_vm(vm))
+		if (vm && free_vm(vm, &told))
 			return -EAGAIN;
 	}
 	event_forget(); /* a vCPU may have stopped since */

@@ -44,10 +44,13 @@ def kexec():
         ok(pools[0]['cpus'] == '0-1', 'kexec: when it comes back they have it again', pools)
         ok('makes way' not in m.out_of('corbel dmesg') and 'running' in m.out_of('corbel list | grep "^demo "'),
            'kexec: a CPU that goes offline, and comes back, ends no guest')
+        m.out_of('echo 0 > /sys/devices/system/cpu/cpu1/online', 30)
         m.send(LOAD.format(args='dom0.demo=0', how='go') + '\r')
         m.prompt('kexec: the new kernel comes to its prompt', 60)
         ended(m, before)
         ok(m.out_of('nproc') == '2', 'kexec: it has both CPUs')
+        pools = m.json('corbel cpupool-list --json')
+        ok(pools[0]['cpus'] == '0-1', 'kexec: guests have them both, though one was offline in the kernel before', pools)
         m.out_of('corbel create /etc/corbel/demo.cfg', 20)
         ok(m.guest_up(), 'kexec: a guest of its own comes up')
         m.send('poweroff\r')
@@ -61,6 +64,9 @@ def crash():
         m.send('echo c > /proc/sysrq-trigger\r')
         m.expect('dom0# ', 'crash: the crash kernel comes to its prompt', 90)
         ended(m, before)
+        log = m.out_of('corbel dmesg')
+        ok(len(re.findall(r'vm 1 vcpu [01]: at last rip [0-9a-f]+ .* cr3 [0-9a-f]+ cr4 [0-9a-f]+ efer d01\s+.*rax [0-9a-f]+ .* r15 [0-9a-f]+', log)) == 2,
+           'crash: the hypervisor\'s log has where the guest\'s vCPUs stood', log[-3000:])
         ok('vmcore' in m.sh('ls /proc/vmcore')[1], 'crash: it has the memory of the one that crashed')
 
 

@@ -103,11 +103,16 @@ static void test_takeover(void)
 	vcpu_by_number(second)->stopped = 0;
 	CHECK(call(CORBEL_HC_KERNEL, 1, 0, 0, 0) == -EAGAIN && make_vm(0, 0) == -EBUSY,
 	      "another begins, but not while a vCPU runs");
+	CHECK(vcpu_by_number(id) && vcpu_by_number(second), "none of the VM's is freed then");
 	vcpu_by_number(second)->stopped = 1;
+	vcpu_by_number(second)->gpr[R15] = 0x1234abcd;
+	*test_log_text = 0;
 	forgotten = 0;
 	CHECK(!call(CORBEL_HC_KERNEL, 1, 0, 0, 0) && !vcpu_by_number(id) && !vm_by_id(vm) &&
 		  !vm_by_id(empty) && pool_free_bytes() == had,
 	      "then all is freed (%lu of %lu bytes)", pool_free_bytes(), had);
+	CHECK(strstr(test_log_text, "r15 1234abcd"), "its registers are in the log (%s)",
+	      test_log_text);
 	CHECK(forgotten == 2, "and what vCPUs told that stopped meanwhile");
 	vm = make_vm(0, 0);
 	CHECK(vm > 0, "and it can have VMs");
