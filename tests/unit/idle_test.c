@@ -436,7 +436,6 @@ static void test_told(void)
 	CHECK(idle_states(&me) == (C(0) | C(1)), "a Zen has C1 by MWAIT (%x)", idle_states(&me));
 	CHECK(!idle_tell(&me, wrong, 1) && idle_states(&me) == (C(0) | C(1)),
 	      "what is wrong changes nothing");
-	make_zen();
 	CHECK(idle_tell(&me, cst, 2) == 3 && idle_states(&me) == (C(0) | C(1) | C(9)),
 	      "dom0 is told of what is used (%x)", idle_states(&me));
 	for (u32 i = 0; i < 4; i++)

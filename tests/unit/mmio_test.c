@@ -245,8 +245,34 @@ static void test_eoi_and_more(void)
 	CHECK(PANICS(lapic_tell_eoi(v)), "and of no third");
 }
 
+/* The page where a LAPIC would be that is off, or in x2APIC mode: nothing, or the VMM's. */
+static void test_lapic_hole(void)
+{
+	static const u8 load[] = {0x8b, 0x07};
+	static const u64 modes[] = {0, APIC_BASE_ENABLE | APIC_BASE_X2APIC};
+
+	for (u32 i = 0; i < ARRAY_SIZE(modes); i++)
+		for (u32 lacks = 0; lacks < 2; lacks++) {
+			reset();
+			v->lapic.present = true;
+			v->lapic.base = DEVICE | modes[i];
+			page.quirks = lacks ? CORBEL_QUIRK_LAPIC_HOLE : 0;
+			v->gpr[RDI] = DEVICE + 0x20;
+			v->gpr[RAX] = 5;
+			run(0, load, sizeof(load), DEVICE + 0x20);
+			if (lacks)
+				CHECK(v->stop_reason == CORBEL_EXIT_MMIO,
+				      "without its quirk it is the VMM's, with base %lx",
+				      v->lapic.base);
+			else
+				CHECK(!v->stop_reason && v->gpr[RAX] == 0xffffffff,
+				      "a LAPIC's page is a hole, with base %lx", v->lapic.base);
+		}
+}
+
 int main(void)
 {
+	test_lapic_hole();
 	test_cannot_emulate();
 	test_exec();
 	test_eoi_and_more();

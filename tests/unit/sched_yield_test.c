@@ -7,6 +7,7 @@
 /* Units that give their CPU away: by sched_give_way() where they spin, by sched_yield_to(). */
 #include <stdlib.h>
 
+#include "hv/sched/place.h"
 #include "sched_sim.h"
 #include "test.h"
 
@@ -204,8 +205,30 @@ static void test_ipis(u32 hogs, u64 p99, u64 most)
 	      n);
 }
 
+/* Who has just been woken by one of its group is passed over for another's turn, not dom0's. */
+static void test_pass_over(void)
+{
+	struct sched_unit first = {.boost = true}, ran = {0}, u = {0};
+	struct sched_group g = {.runnable = 1};
+	struct sched_cpu sc = {.policy = &sched_fair, .loaded = &ran};
+
+	machine(1, "fair");
+	first.group = ran.group = &g;
+	first.since = now;
+	sc.rq.queue.head = &first;
+	sc.slice_end = now + 100 * MS;
+	u.pinned = true;
+	place_pass_over(&sc, &u, now);
+	CHECK(first.boost && sc.slice_end == now + 100 * MS,
+	      "what dom0's unit is let in for takes nobody's event away, nor its own slice");
+	u.pinned = false;
+	place_pass_over(&sc, &u, now);
+	CHECK(!first.boost && sc.slice_end < now + 100 * MS, "another's turn does");
+}
+
 int main(void)
 {
+	test_pass_over();
 	test_make_way();
 	test_yield();
 	test_yield_to_hog();

@@ -705,6 +705,11 @@ static void test_hidden(void)
 	begin_on();
 	CHECK(write_cap(14, IN_HIGH(PROC_HLT), 0) == -EINVAL && !write_cap(14, 0, 0),
 	      "in VMX operation nothing is hidden any more");
+	CHECK(cap_has(11, IN_HIGH(PROC2_RDTSCP)), "a guest's guests may have RDTSCP");
+	vmx_of(&vcpu)->proc2 &= ~PROC2_RDTSCP;
+	CHECK(!cap_has(11, IN_HIGH(PROC2_RDTSCP)) && !write_cap(11, 0, 0),
+	      "an instruction that it has not itself they have not, and that is written back");
+	vmx_of(&vcpu)->proc2 |= PROC2_RDTSCP;
 	vmx_nested(&vcpu)->hidden[14] = IN_HIGH(PROC_HLT);
 	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_HLT);
 	insn(EXIT_VMLAUNCH, 0);

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The physical APIC when its mode changes: a model of one whose registers are as at reset when it
+ * has been off.
+ */
+#include <string.h>
+
+#include "hv/lib/asm.h"
+
+static u64 fake_rdmsr(u32 msr);
+static void fake_wrmsr(u32 msr, u64 val);
+static int fake_wrmsr_safe(u32 msr, u64 val);
+#define rdmsr	   fake_rdmsr
+#define wrmsr	   fake_wrmsr
+#define wrmsr_safe fake_wrmsr_safe
+#include "hv/cpu/apic.c"
+
+#include "test.h"
+
+/* ---- the machine ---- */
+
+static u8 page[4096] __attribute__((aligned(4096)));
+static u64 base = 0xfee00000 | APIC_BASE_ENABLE;
+static struct cpu me;
+struct cpu *cpus[MAX_CPUS] = {&me};
+u32 cpu_count = 1;
+u64 tsc_khz = 1000000;
+
+struct cpu *this_cpu(void)
+{
+	return &me;
+}
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	*a = 1;
+	*b = 0;
+	*c = CPUID_1C_X2APIC;
+	*d = CPUID_1D_APIC;
+}
+
+static u32 *reg_at(u32 offset)
+{
+	return (u32 *)(page + offset);
+}
+
+static void reset_apic(void)
+{
+	memset(page, 0, sizeof(page));
+	*reg_at(APIC_VERSION) = 6u << 16 | 0x15;
+	for (u32 lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 16)
+		*reg_at(lvt) = LVT_MASKED;
+}
+
+static u64 fake_rdmsr(u32 msr)
+{
+	return msr == MSR_APIC_BASE ? base : *reg_at((msr - MSR_X2APIC) * 16);
+}
+
+static void fake_wrmsr(u32 msr, u64 val)
+{
+	if (msr == MSR_APIC_BASE) {
+		if (!(val & APIC_BASE_ENABLE))
+			reset_apic();
+		base = val;
+	} else if (msr - MSR_X2APIC < 0x100) {
+		*reg_at((msr - MSR_X2APIC) * 16) = (u32)val;
+	}
+}
+
+static int fake_wrmsr_safe(u32 msr, u64 val)
+{
+	fake_wrmsr(msr, val);
+	return 0;
+}
+
+void irq_set(u8 vector, void (*fn)(u8 vector))
+{
+}
+
+void *mm_map_mmio(u64 at, u64 size)
+{
+	return page;
+}
+
+void outb(u16 port, u8 val)
+{
+}
+
+void udelay(u64 us)
+{
+}
+
+bool cap_masked(const char *name)
+{
+	return false;
+}
+
+static void change_mode(bool x2apic)
+{
+	apic_want(x2apic);
+	apic_follow();
+	CHECK(me.x2apic == x2apic && !(base & APIC_BASE_X2APIC) == !x2apic, "it is in %s mode",
+	      x2apic ? "x2APIC" : "xAPIC");
+}
+
+int main(void)
+{
+	reset_apic();
+	regs = page;
+	deadline = true;
+	apic_init_cpu();
+	CHECK(*reg_at(APIC_LVT_PERF) == LVT_MASKED && *reg_at(APIC_LVT_LINT1) == LVT_MODE_NMI,
+	      "counters interrupt nobody before anybody counts");
+	change_mode(true);
+	change_mode(false);
+	CHECK(*reg_at(APIC_LVT_PERF) == LVT_MASKED, "nor behind x2APIC mode");
+	apic_open_pmi();
+	change_mode(true);
+	CHECK(*reg_at(APIC_LVT_PERF) == VEC_PMI, "their interrupt is open in x2APIC mode");
+	change_mode(false);
+	CHECK(*reg_at(APIC_LVT_PERF) == VEC_PMI && *reg_at(APIC_LVT_LINT1) == LVT_MODE_NMI &&
+		  *reg_at(APIC_SVR) == (SVR_ENABLE | VEC_SPURIOUS) &&
+		  *reg_at(APIC_LVT_LINT0) == LVT_MASKED,
+	      "and behind it, when the APIC has been off and has forgotten all");
+	return test_end();
+}
