@@ -7,6 +7,7 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
+#include "hv/cpu/time.h"
 #include "hv/cpu/topology.h"
 #include "hv/lib/lock.h"
 #include "hv/sched/cpupool.h"
@@ -115,14 +116,26 @@ static inline struct sched_unit *place_first(const struct sched_cpu *sc)
 
 #define EVENT_PART 10 /* of a millisecond */
 
+/* Something has come for a unit that runs. */
+static inline void place_note_event(struct sched_unit *u)
+{
+	if (u->pinned)
+		WRITE_ONCE(u->event_at, sched_clock());
+}
+
 /*
- * Of dom0's unit, that was let in for an event: others have taken the core from it before it was
- * done. If that were its turn it would wait for all that have got less far.
+ * Of dom0's unit, which makes way: an interrupt has come so shortly before that the thread it is
+ * for may not have woken yet; or it was let in for an event, and others have taken the core from it
+ * before it was done. Were it no longer an event, it would wait for all that have got less far.
  */
 static inline bool place_keeps_event(const struct sched_cpu *sc, const struct sched_unit *u,
 				     u64 now)
 {
-	return sc->core && u->out_of_turn && now < sc->started + sched_ms / EVENT_PART;
+	u64 since = READ_ONCE(u->event_at);
+
+	if (sc->core && u->out_of_turn)
+		since = MAX(since, sc->started);
+	return since && now < since + sched_ms / EVENT_PART;
 }
 
 #define ANSWER_PART 20 /* of a millisecond has who asks to go to sleep */

@@ -109,8 +109,7 @@ static bool win_blocked(struct sched_unit *u)
 	if (__atomic_compare_exchange_n(&u->state, &state, SCHED_QUEUED, false, __ATOMIC_SEQ_CST,
 					__ATOMIC_SEQ_CST))
 		return true;
-	if (state == SCHED_QUEUED)
-		boost_queued(u);
+	state == SCHED_QUEUED ? boost_queued(u) : place_note_event(u);
 	return false;
 }
 

@@ -101,6 +101,7 @@ struct sched_unit {
 	/* what `inside` said when the unit was last charged, and the ticks run since */
 	u32 fresh;
 	bool is_fresh; /* a thread runs in it that has woken of late */
+	u64 event_at;  /* ticks: when it, a pinned one, last had an event while it ran; any CPU */
 	u64 fresh_ran;
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
@@ -114,6 +115,7 @@ struct sched_unit {
 	struct sched_group *group;  /* NULL: none */
 	struct sched_unit *sibling; /* the next of the group */
 	u64 had;		    /* what it had run when group_look() last looked */
+	u64 used;		    /* what it has run of late, older looks counting less */
 	struct sched_budget budget;
 	struct sched_seat seat, seat_was; /* this and the next under sched_set_up */
 	bool seat_changes;

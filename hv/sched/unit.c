@@ -68,12 +68,20 @@ static bool was_busy(const struct sched_unit *u)
 	return !READ_ONCE(u->napped) && READ_ONCE(u->state) != SCHED_BLOCKED;
 }
 
-/* What it has run since then. Clocks of two CPUs may differ. */
-static u64 ran_since_look(const struct sched_unit *u, u64 now)
-{
-	u64 runtime = sched_runtime(u, now);
+#define USED_KEPT 5 /* eighths, from one look to the next */
 
-	return runtime > u->had ? runtime - u->had : 0;
+/*
+ * What it has run of late, now that it is looked at again. Of one that sleeps a single look sees
+ * more or less than there is on average, and the most that is seen of several is always more: so
+ * those before count, too. Clocks of two CPUs may differ.
+ */
+static u64 look_at_use(struct sched_unit *u, u64 now)
+{
+	u64 runtime = sched_runtime(u, now), ran = runtime > u->had ? runtime - u->had : 0;
+
+	u->had += ran;
+	u->used = u->used * USED_KEPT / 8 + ran;
+	return u->used;
 }
 
 /*
@@ -86,22 +94,19 @@ static u64 count_parts_locked(struct sched_group *g, u64 now)
 	u64 busy = 0, sum = 0, most = 0, parts, one;
 
 	ASSERT_HELD(&sched_set_up);
-	for (const struct sched_unit *u = g->members; u; u = u->sibling) {
-		u64 ran = ran_since_look(u, now);
+	for (struct sched_unit *u = g->members; u; u = u->sibling) {
+		u64 used = look_at_use(u, now);
 
 		busy += was_busy(u);
-		sum += was_busy(u) ? ran : 0;
-		most = MAX(most, ran);
+		sum += was_busy(u) ? used : 0;
+		most = MAX(most, used);
 	}
 	one = busy ? sum / busy : most;
 	one = MAX(one, 1ull);
 	parts = busy * GROUP_PARTS;
 	for (struct sched_unit *u = g->members; u; u = u->sibling) {
-		u64 ran = ran_since_look(u, now);
-
 		if (!was_busy(u))
-			parts += MIN(ran, one) * GROUP_PARTS / one;
-		u->had += ran;
+			parts += MIN(u->used, one) * GROUP_PARTS / one;
 		WRITE_ONCE(u->napped, false);
 	}
 	return MAX(parts, GROUP_PARTS);

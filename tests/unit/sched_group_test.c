@@ -192,6 +192,19 @@ static void test_sleepers(void)
 		vm(0, 4);
 		check_vms("a VM of eight vCPUs that sleep, and one of four busy ones");
 	}
+	/* In none of its looks the scheduler sees each of them as often as the others. */
+	for (u32 on = 1; on <= 2; on++) {
+		struct sched_group *g;
+
+		begin(on);
+		g = vm(256, 0);
+		add_to(g, 1024, 0, false, 182 * US, 3154 * US);
+		add_to(g, 1024, 0, false, 274 * US, 1049 * US);
+		add_to(g, 1024, 0, false, 271 * US, 2829 * US);
+		for (u32 i = 0; i < 2 * on; i++)
+			vm(1024, 1);
+		check_vms("a light VM of three vCPUs that sleep and want more, and busy ones");
+	}
 }
 
 /* The VM gets so much, and the second one no less than it had without the cap. */

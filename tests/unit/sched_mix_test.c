@@ -200,13 +200,20 @@ static double weight_of(const struct scenario *sc, u32 nth)
 	return group[nth].weight * (double)sc->vm[nth].vcpu[0].weight;
 }
 
-static void weigh_part(const struct scenario *sc, u64 mask, double *ideal)
+static double room_for_guests(u64 mask)
 {
-	double room = __builtin_popcountll(mask), low = 0, high = 1;
+	double room = __builtin_popcountll(mask);
 
 	for (u32 i = 0; i < units; i++)
 		if (unit[i].s.pinned && (BIT(unit[i].s.cpu) & mask))
 			room -= limit(&unit[i]);
+	return room;
+}
+
+static void weigh_part(const struct scenario *sc, u64 mask, double *ideal)
+{
+	double room = room_for_guests(mask), low = 0, high = 1;
+
 	for (u32 step = 0; step < 60; step++) {
 		double rate = (low + high) / 2, sum = 0;
 
@@ -220,12 +227,100 @@ static void weigh_part(const struct scenario *sc, u64 mask, double *ideal)
 			ideal[i] = use_of_vm(&group[i], high * weight_of(sc, i), limit);
 }
 
+/* ---- a machine that divides itself ---- */
+
+/*
+ * The ideal takes a vCPU that sleeps for one that never waits. Here it does: each VM has at any
+ * moment what its weight makes of those that are awake, and its vCPUs divide that. Without turns,
+ * and without a memory of who has had less before, so a scheduler may be between the two.
+ */
+struct flow {
+	u64 left, wake_at; /* of its burst; 0: it is awake */
+	double rate;
+};
+
+static u32 count_awake(u32 nth, const struct flow *flow)
+{
+	u32 awake = 0;
+
+	for (u32 i = 0; i < units; i++)
+		awake += unit[i].s.group == &group[nth] && !is_gone(&unit[i]) && !flow[i].wake_at;
+	return awake;
+}
+
+static void set_rates(const struct scenario *sc, u64 mask, struct flow *flow)
+{
+	double room = room_for_guests(mask), low = 0, high = 1,
+	       whole = unit[0].s.pinned ? 1 - limit(&unit[0]) : 1;
+	u32 awake[MOST_VMS];
+
+	for (u32 i = 0; i < groups; i++)
+		awake[i] = is_in(sc, i, mask) ? count_awake(i, flow) : 0;
+	for (u32 step = 0; step < 40; step++) {
+		double rate = (low + high) / 2, sum = 0;
+
+		for (u32 i = 0; i < groups; i++)
+			sum += MIN(awake[i] * whole, rate * weight_of(sc, i) * !!awake[i]);
+		*(sum < room ? &low : &high) = rate;
+	}
+	for (u32 i = 0; i < units; i++) {
+		u32 g = unit[i].s.group - group;
+
+		if (unit[i].s.group && awake[g])
+			flow[i].rate = MIN(whole, high * weight_of(sc, g) / awake[g]);
+	}
+}
+
+/* It goes on for so long; what it gets meanwhile. */
+static double flow_on(struct flow *f, const struct sim_unit *s, u64 t, u64 ns)
+{
+	double ran = ns * f->rate;
+
+	if (f->wake_at) {
+		f->wake_at = f->wake_at > t + ns ? f->wake_at : 0;
+		return 0;
+	}
+	f->left -= MIN(f->left, (u64)ran + 1);
+	if (s->burst && !f->left) {
+		f->left = s->burst;
+		f->wake_at = t + ns + s->sleep;
+	}
+	return ran;
+}
+
+/* What each VM has of a second. */
+static void flow_for_a_second(const struct scenario *sc, double *got)
+{
+	struct flow flow[MAX_UNITS] = {0};
+	u64 next;
+
+	for (u32 i = 0; i < units; i++)
+		flow[i].left = unit[i].burst;
+	for (u64 t = 0; t < SEC; t += next) {
+		next = SEC - t;
+		set_rates(sc, mask_of(sc, 0), flow);
+		if (sc->parts)
+			set_rates(sc, mask_of(sc, 1), flow);
+		for (u32 i = 0; i < units; i++) {
+			if (!unit[i].s.group || !unit[i].burst || is_gone(&unit[i]))
+				continue;
+			next = MIN(next, flow[i].wake_at ? flow[i].wake_at - t
+							 : (u64)(flow[i].left / flow[i].rate) + 1);
+		}
+		for (u32 i = 0; i < units; i++)
+			if (unit[i].s.group && !is_gone(&unit[i]))
+				got[unit[i].s.group - group] +=
+				    flow_on(&flow[i], &unit[i], t, next) / SEC;
+	}
+}
+
 /* ---- what came of it ---- */
 
 struct result {
 	double worst, got, ideal;
-	double most;  /* of a CPU, beyond the grain */
-	double above; /* its cap, the same */
+	double most;   /* of a CPU, beyond the grain */
+	double above;  /* its cap, the same */
+	double beyond; /* neither ideal nor what a machine gives that divides itself */
 	u32 vm;
 	u64 moves;
 };
@@ -254,9 +349,18 @@ static void compare(struct result *r, u32 nth, double got, double ideal)
 	r->vm = nth;
 }
 
+/* How far it is off both, and what is between them, on average. */
+static double off_both(double got, double ideal, double flow)
+{
+	double low = MIN(ideal, flow), high = MAX(ideal, flow),
+	       off = MAX(got > high ? got - high : low - got, 0) - GRAIN;
+
+	return off / MAX(low, GRAIN);
+}
+
 static struct result play(const struct scenario *sc)
 {
-	double ideal[MOST_VMS] = {0};
+	double ideal[MOST_VMS] = {0}, flow[MOST_VMS] = {0}, mean[MOST_VMS] = {0};
 	struct result r = {0};
 
 	begin(sc);
@@ -275,9 +379,15 @@ static struct result play(const struct scenario *sc)
 		read_runtimes(got, -1);
 		run(SEC);
 		read_runtimes(got, 1);
-		for (u32 i = 0; i < groups; i++)
+		for (u32 i = 0; i < groups; i++) {
 			compare(&r, i, got[i], ideal[i]);
+			mean[i] += got[i] / SECONDS;
+		}
 	}
+	if (r.worst > TOLERANCE)
+		flow_for_a_second(sc, flow);
+	for (u32 i = 0; r.worst > TOLERANCE && i < groups; i++)
+		r.beyond = MAX(r.beyond, off_both(mean[i], ideal[i], flow[i]));
 	for (u32 i = 0; i < units; i++)
 		r.moves += unit[i].moves;
 	r.moves /= SECONDS;
@@ -342,7 +452,7 @@ static void explain(const struct scenario *failed, u32 seed)
 }
 
 struct sum {
-	u32 bad;
+	u32 bad, beyond;
 	double most, above;
 	u64 moves, cpus, waste;
 };
@@ -363,6 +473,7 @@ static struct sum play_all(enum kind kind, u32 first, u32 count)
 		if (r.worst <= TOLERANCE)
 			continue;
 		sum.bad++;
+		sum.beyond += r.beyond > TOLERANCE;
 		if (kind == BUSY && sum.bad <= 4)
 			explain(&sc, seed);
 	}
@@ -380,11 +491,14 @@ static void test_random(u32 first, u32 count)
 	    "%llu us beside those that wait",
 	    count, first, s.bad, TOLERANCE * 100, s.most, (unsigned long long)(s.moves / s.cpus),
 	    (unsigned long long)s.waste);
-	/* Those that sleep wait for each other, too, as they do not in the ideal. */
+	/* Those that sleep wait for each other, too, as they do not in the ideal, but in the flow.
+	 */
 	s = play_all(SLEEPERS, first, count);
-	CHECK(s.bad <= count / 12 + 2 && s.most < 1,
-	      "and when some vCPUs sleep: in %u, %.2f of a CPU at most; %llu moves", s.bad, s.most,
-	      (unsigned long long)(s.moves / s.cpus));
+	CHECK(
+	    s.bad <= count / 20 + 5 && s.beyond <= count / 40 + 5 && s.most < .5,
+	    "and when some vCPUs sleep: in %u, %.2f of a CPU at most; %llu moves; in %u it is not "
+	    "between the ideal and what a machine gives that divides itself at any moment",
+	    s.bad, s.most, (unsigned long long)(s.moves / s.cpus), s.beyond);
 	/* What has a cap runs at once till it has had it, and takes CPUs from others meanwhile. */
 	s = play_all(CAPS, first, count);
 	CHECK(s.bad <= count / 12 + 2 && s.above <= TOLERANCE,

@@ -78,10 +78,12 @@ struct sim_unit {
 	u32 record_len, record_at;
 	/*
 	 * dom0: beside what else runs in it a thread that an interrupt wakes each `io_period`, that
-	 * then runs `io_burst`, before all others, and is late if that has not ended by then
+	 * then runs `io_burst`, before all others, and is late if that has not ended by then. Its
+	 * handler takes `io_entry`. There is a tick, too.
 	 */
 	struct corbel_load inside;
-	u64 io_period, io_burst, io_left, io_at, io_since;
+	u64 io_period, io_burst, io_left, io_at, io_since, io_entry, io_enters, tick, tick_at,
+	    noted_at;
 	u64 io_late[4096]; /* the last so many */
 	u32 io_done;
 };
@@ -248,18 +250,21 @@ static void burst_ends(struct cpu *c, struct sim_unit *s)
 /* The thread in dom0 has run for so long: `inside` says what dom0's module does. */
 static void run_io(struct sim_unit *s, u64 ran)
 {
+	u64 late = now + ran - s->io_since - s->io_burst - s->io_entry,
+	    enters = MIN(s->io_enters, ran);
+
+	s->io_enters -= enters;
 	if (!s->io_left)
 		return;
-	s->io_left -= MIN(s->io_left, ran);
-	if (s->io_left)
-		return;
-	s->io_late[s->io_done++ % ARRAY_SIZE(s->io_late)] = now + ran - s->io_since - s->io_burst;
+	s->io_left -= MIN(s->io_left, ran - enters);
+	if (!s->io_left)
+		s->io_late[s->io_done++ % ARRAY_SIZE(s->io_late)] = late;
 }
 
 /* The interrupt has come, or has been taken. */
 static void step_io(struct cpu *c, struct sim_unit *s)
 {
-	if (s->io_left && !s->inside.fresh) {
+	if (s->io_left && !s->io_enters && !s->inside.fresh) {
 		s->inside.fresh = 1;
 		s->inside.weight += 1024;
 	} else if (!s->io_left && s->inside.fresh) {
@@ -275,6 +280,8 @@ static void step_cpu(struct cpu *c)
 	struct sim_unit *s = (struct sim_unit *)running[c->index];
 
 	me = c;
+	if (s && s->io_period && now > s->noted_at) /* it has taken its interrupts */
+		sched_seen(&s->s);
 	if (c->resched || now >= slice_end[c->index])
 		ask(c, false);
 	s = (struct sim_unit *)running[c->index];
@@ -282,6 +289,25 @@ static void step_cpu(struct cpu *c)
 		step_io(c, s);
 	if (s && s->burst && !s->left)
 		burst_ends(c, s);
+}
+
+/* dom0's interrupts. */
+static void interrupt_due(struct sim_unit *s)
+{
+	bool io = s->io_period && now >= s->io_at, tick = s->tick && now >= s->tick_at;
+
+	if (io && !s->io_left) {
+		s->io_left = s->io_burst;
+		s->io_since = now;
+		s->io_enters = s->io_entry;
+	}
+	s->io_at += io ? s->io_period : 0;
+	s->tick_at += tick ? s->tick : 0;
+	me = &cpu_mem[s->s.cpu];
+	if (!io && !tick)
+		return;
+	s->noted_at = now;
+	sched_wake(&s->s);
 }
 
 /* Each is woken from a CPU that has nothing to do with it. */
@@ -297,15 +323,7 @@ static void wake_due(void)
 			sched_wake(&unit[i].s);
 		}
 	for (i = 0; i < units; i++)
-		if (unit[i].io_period && now >= unit[i].io_at) {
-			unit[i].io_at += unit[i].io_period;
-			if (!unit[i].io_left) {
-				unit[i].io_left = unit[i].io_burst;
-				unit[i].io_since = now;
-			}
-			me = &cpu_mem[unit[i].s.cpu];
-			sched_wake(&unit[i].s);
-		}
+		interrupt_due(&unit[i]);
 }
 
 /* When something happens next. */
@@ -323,13 +341,15 @@ static u64 next_event(u64 end)
 		if (s && s->burst)
 			t = MIN(t, now + MAX(s->left, 1ull));
 		if (s && s->io_left)
-			t = MIN(t, now + s->io_left);
+			t = MIN(t, now + (s->io_enters ?: s->io_left));
 	}
 	for (i = 0; i < units; i++) {
 		if (unit[i].wake_at)
 			t = MIN(t, unit[i].wake_at);
 		if (unit[i].io_at)
 			t = MIN(t, unit[i].io_at);
+		if (unit[i].tick_at)
+			t = MIN(t, unit[i].tick_at);
 	}
 	return t;
 }
