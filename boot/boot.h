@@ -65,6 +65,7 @@ struct boot_options {
 	u32 debugkeys_off; /* Ctrl-A three times is nothing but that */
 	u32 iommu;	   /* enum iommu_mode */
 	u32 sched_core;	   /* CPUs of a core run one VM at a time */
+	u32 numa_off;	   /* all CPUs are of one node, whatever the SRAT says */
 	u32 nested;	   /* guests may have guests, where the back end can */
 	u32 pmu;	   /* enum pmu_mode */
 };

@@ -194,6 +194,7 @@ static const struct option {
     {"nested", AT(nested), NULL, "off,on"},
     {"pmu", AT(pmu), NULL, "dom0,off,guests"}, /* enum pmu_mode */
     {"sched-gran", AT(sched_core), NULL, "cpu,core"},
+    {"numa", AT(numa_off), NULL, "on,off"},
 };
 
 /* One option "name=value" or "name". NULL, or what is wrong with it. */

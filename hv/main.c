@@ -95,7 +95,8 @@ static int enable_cpu(struct cpu *c)
 		ret = pmu_init_cpu();
 	mcheck_start_polling();
 	c->place = topology_place(cpuid_read, c->apic_id);
-	c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
+	if (!boot_info.opt.numa_off)
+		c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
 	if (!ret && !c->sched)
 		sched_init_cpu();
 	return ret;

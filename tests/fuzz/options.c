@@ -48,9 +48,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_make(u8 *to)
 {
 	static const char *const names[] = {
-	    "console", "loglvl",     "dom0_max_vcpus", "dom0_mem", "hvmem",    "maxcpus",
-	    "sched",   "sched-gran", "dom0_share",     "mask",	   "noreboot", "reboot",
-	    "spec",    "debugkeys",  "iommu",	       "nested",   "pmu",      "quiet"};
+	    "console",	"loglvl", "dom0_max_vcpus", "dom0_mem",	  "hvmem",
+	    "maxcpus",	"sched",  "sched-gran",	    "dom0_share", "mask",
+	    "noreboot", "reboot", "spec",	    "debugkeys",  "iommu",
+	    "nested",	"pmu",	  "numa",	    "quiet"};
 	static const char *const values[] = {"com1",
 					     "com2,9600",
 					     "0x3f8,115200",

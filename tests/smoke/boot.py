@@ -140,6 +140,18 @@ def topology():
         m.ends('threads and nodes: poweroff in dom0 ends the machine')
 
 
+def nodes():
+    """One package whose cores the SRAT puts into two nodes; and the same when it is not believed."""
+    half = [x for i in (0, 1) for x in ('-object', f'memory-backend-ram,id=m{i},size=1G', '-numa', f'node,memdev=m{i}',
+                                        '-numa', f'cpu,node-id={i},socket-id=0,core-id={i}')]
+    for hv, count in ('', 2), ('numa=off', 1):
+        with Machine(f'nodes, {hv or "usual"}', cpus='4,sockets=1,cores=2,threads=2', extra=half, hv=hv) as m:
+            m.prompt()
+            seen = m.json('corbel info --json')['topology']
+            ok([len({c[k] for c in seen}) for k in ('cpu', 'core', 'package', 'node')] == [4, 2, 1, count],
+               f'{m.label}: 2 cores of one package are in {count} node{"s" if count > 1 else ""}', seen)
+
+
 def idle_states():
     """corbel.ko tells what _CST names; of that nothing is believed that the CPUs do not have, and QEMU's have neither MWAIT nor ports."""
     table = os.path.join(BUILD, 'cst.aml')
@@ -179,6 +191,7 @@ main(
     combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
     efi,
     topology,
+    nodes,
     idle_states,
     reboot,
 )

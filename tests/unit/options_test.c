@@ -53,6 +53,9 @@ static void test_good(void)
 	CHECK(!o.sched_core && options_parse("sched-gran=core", &o) == 0 && o.sched_core == 1 &&
 		  options_parse("sched-gran=cpu", &o) == 0 && !o.sched_core,
 	      "CPUs of a core are looked at one by one unless asked for");
+	CHECK(!o.numa_off && options_parse("numa=off", &o) == 0 && o.numa_off == 1 &&
+		  options_parse("numa=on", &o) == 0 && !o.numa_off,
+	      "nodes are what the SRAT says unless it is not to be believed");
 	CHECK(!o.nested && options_parse("nested=on", &o) == 0 && o.nested == 1 &&
 		  options_parse("nested=off", &o) == 0 && !o.nested &&
 		  options_parse("nested", &o) == 1,
@@ -132,6 +135,8 @@ static void test_bad(void)
 	    "pmu=on",
 	    "sched-gran",
 	    "sched-gran=socket",
+	    "numa",
+	    "numa=2",
 	    "=",
 	    "=x",
 	    "reboot",
