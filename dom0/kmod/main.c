@@ -164,10 +164,26 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 	return 0;
 }
 
-/* Nothing is emulated beyond what KVM_GET_SUPPORTED_CPUID lists. */
+/*
+ * The leaves that KVM tells of, which VMMs may count on. Nothing is emulated beyond what
+ * KVM_GET_SUPPORTED_CPUID lists, so they have no features.
+ */
 static long emulated_cpuid(struct kvm_cpuid2 __user *arg)
 {
-	return put_user(0, &arg->nent) ? -EFAULT : 0;
+	static const struct kvm_cpuid_entry2 leaves[] = {
+	    {.function = 0, .eax = 7},
+	    {.function = 1},
+	    {.function = 7, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX},
+	};
+	u32 room;
+
+	if (get_user(room, &arg->nent))
+		return -EFAULT;
+	if (room < ARRAY_SIZE(leaves))
+		return -E2BIG;
+	if (copy_to_user(arg->entries, leaves, sizeof(leaves)))
+		return -EFAULT;
+	return put_user(ARRAY_SIZE(leaves), &arg->nent) ? -EFAULT : 0;
 }
 
 /* Which bits of MCG_CAP KVM_X86_SETUP_MCE takes. */

@@ -209,16 +209,20 @@ static bool vmx_feature(u32 index, u64 *val)
 	return index < n;
 }
 
-/* As the hypervisor has it for guests, which see no microcode. False: the machine has it not. */
+/*
+ * As the hypervisor has it for guests, which see no microcode. False: the machine has it not. Those
+ * that tell of what is not there are there for VMMs on each machine, as in KVM.
+ */
 static bool read_feature(u32 index, u64 *val)
 {
 	*val = 0;
 	switch (index) {
 	case MSR_IA32_UCODE_REV:
+	case MSR_IA32_PERF_CAPABILITIES:
 		return true;
 	case MSR_IA32_ARCH_CAPABILITIES:
 		*val = arch_capabilities();
-		return *val;
+		return true;
 	case MSR_DE_CFG:
 		*val = LFENCE_SERIALIZE;
 		return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
@@ -231,7 +235,8 @@ static bool read_feature(u32 index, u64 *val)
 
 long cb_msr_feature_list(struct kvm_msr_list __user *arg)
 {
-	static const u32 all[] = {MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES, MSR_DE_CFG};
+	static const u32 all[] = {MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES,
+				  MSR_IA32_PERF_CAPABILITIES, MSR_DE_CFG};
 	u32 have[ARRAY_SIZE(all) + VMX_MSRS], n = 0, i;
 	u64 val;
 

@@ -305,7 +305,8 @@ static void get_translation(struct vcpu *v, struct corbel_translation *t)
 {
 	u64 linear = READ_ONCE(*(const u64 __shared *)v->data), at = 0;
 	struct guest_fault f;
-	bool valid = !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
+	bool fits = !(linear >> 32) || hvm->get(v, HVM_EFER) & EFER_LMA;
+	bool valid = fits && !vcpu_translate(v, linear, WALK_SYSTEM, &at, &f);
 
 	*t = (struct corbel_translation){.gpa = valid ? at : 0, .valid = valid, .writeable = valid};
 }

@@ -146,7 +146,7 @@ static int spec_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
 		return v->rights.spec_ctrl || (host && spec.guest) ? 0 : -EINVAL;
 	case MSR_ARCH_CAPABILITIES:
 		*val = spec.arch & ~v->arch_hidden;
-		return v->rights.arch_cap || (host && spec.arch) ? 0 : -EINVAL;
+		return v->rights.arch_cap || host ? 0 : -EINVAL;
 	case MSR_PRED_CMD:
 	case MSR_FLUSH_CMD:
 		return -EINVAL; /* to be written only */
@@ -180,7 +180,7 @@ static int spec_write(struct vcpu *v, u32 msr, u64 val, bool host)
 	case MSR_FLUSH_CMD:
 		return spec_command(msr, val, v->rights.flush_cmd, host);
 	case MSR_ARCH_CAPABILITIES:
-		if (!host || !spec.arch || val & ~spec.arch)
+		if (!host || val & ~spec.arch)
 			return -EINVAL;
 		v->arch_hidden = spec.arch & ~val;
 		return 0;

@@ -443,7 +443,7 @@ static bool is_listed(u32 msr)
 {
 	struct pmu all = {.gp = pmu_caps.gp, .fixed = pmu_caps.fixed, .has_global = true};
 
-	return is_offered(false) && find_reg(&all, msr).at;
+	return msr == MSR_PERF_CAPS || (is_offered(false) && find_reg(&all, msr).at);
 }
 
 int pmu_msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)

@@ -693,9 +693,14 @@ static void test_speculation(void)
 		  !shows(0x80000008, 0, EBX, CPUID_X8B_CTRLS | CPUID_X8B_IBPB),
 	      "no bit is shown whose MSR the machine has not, whatever its CPUID says");
 	for (u32 msr = MSR_SPEC_CTRL; msr <= MSR_FLUSH_CMD; msr += msr == MSR_PRED_CMD ? 0xc1 : 1)
-		CHECK(msr_read(v, msr, &val, false) && msr_read(v, msr, &val, true) &&
-			  msr_write(v, msr, 0, false) && msr_write(v, msr, 0, true),
+		CHECK(msr_read(v, msr, &val, false) && msr_write(v, msr, 0, false) &&
+			  (msr == MSR_ARCH_CAPABILITIES ||
+			   (msr_read(v, msr, &val, true) && msr_write(v, msr, 0, true))),
 		      "MSR %x is refused there", msr);
+	CHECK(!msr_read(v, MSR_ARCH_CAPABILITIES, &val, true) && !val &&
+		  !msr_write(v, MSR_ARCH_CAPABILITIES, 0, true) &&
+		  msr_write(v, MSR_ARCH_CAPABILITIES, 1, true),
+	      "but to a VMM ARCH_CAPABILITIES says that there is none of it");
 }
 
 static void test_ospke(void)

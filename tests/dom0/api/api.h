@@ -41,6 +41,8 @@ typedef uint64_t u64;
 #define APIC_X2APIC   0xfee00d00ull
 #define MSR_EFER      0xc0000080
 #define MSR_TSC	      0x10
+#define MSR_ARCH_CAPS 0x10a
+#define MSR_PERF_CAPS 0x345
 
 /* A piece of 16-bit code, position-independent. */
 #define GUEST(name, text)                                                                          \

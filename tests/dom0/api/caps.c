@@ -54,8 +54,40 @@ static void test_msr_features(void)
 	}
 	check(!bad, "/dev/kvm reads them as a new vCPU does (%d it does not)", bad);
 	check(lfence == amd, "AMD's says that LFENCE serializes");
+	check(system_msr(MSR_ARCH_CAPS, &val) == 1 && system_msr(MSR_PERF_CAPS, &val) == 1,
+	      "two that VMMs ask for on each machine are among them");
 	check(!system_msr(MSR_TSC, &val), "others it does not read");
 	end(&v);
+}
+
+/* Three leaves without a feature */
+static void test_emulated_cpuid(void)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[4];
+	} l = {.head.nent = 2};
+
+	check(ioctl(kvm, KVM_GET_EMULATED_CPUID, &l) && errno == E2BIG,
+	      "KVM_GET_EMULATED_CPUID wants room");
+	l.head.nent = 4;
+	check(!ioctl(kvm, KVM_GET_EMULATED_CPUID, &l) && l.head.nent == 3 && l.entry[0].eax == 7 &&
+		  l.entry[1].function == 1 && !l.entry[1].ecx && l.entry[2].function == 7 &&
+		  !l.entry[2].ecx && !l.entry[3].function,
+	      "and tells of leaves that have no feature");
+}
+
+/* Without paging */
+static void test_translate(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct kvm_translation t = {.linear_address = 0x10000};
+
+	check(!ioctl(v.vcpu, KVM_TRANSLATE, &t) && t.valid && t.physical_address == 0x10000,
+	      "KVM_TRANSLATE tells where an address is");
+	t.linear_address = ~0ull;
+	check(!ioctl(v.vcpu, KVM_TRANSLATE, &t) && !t.valid && t.physical_address == ~0ull,
+	      "and that it is of no frame");
 }
 
 /* ---- capabilities to be enabled ---- */
@@ -231,6 +263,8 @@ void caps_tests(void)
 {
 	test_mmu_pages();
 	test_msr_features();
+	test_emulated_cpuid();
+	test_translate();
 	test_enable_cap();
 	test_stats();
 	test_vfio_device();

@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Other people's programs on /dev/kvm: the tests of the library by which VMMs in Rust call it, and a VMM of the libkrun family.
+Part of `make test-full` only."""
+import os
+import re
+import sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import Machine, build_file
+from lib.report import main, need, ok, skip
+
+# Tests of kvm-ioctls that fail, and why
+ELSEWHERE = {
+    'ioctls::vcpu::tests::test_run_code': 'a page that is only executed counts as written in KVM\'s dirty log, here it does not',
+    'ioctls::vcpu::tests::test_set_tsc_khz': 'where the CPU cannot scale the TSC, it wants an error where KVM gives none',
+}
+
+
+def disk(name, more=''):
+    return ['-drive', f'file={build_file(name)},format=raw,if=virtio{more}']
+
+
+def complaints(m):
+    bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
+    ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
+
+
+def kvm_ioctls():
+    """Needs build/rustvmm.cpio: see tests/dom0/rustvmm."""
+    if not os.path.exists(build_file('rustvmm.cpio')):
+        return skip('the tests of kvm-ioctls', 'building them needs root')
+    with Machine('kvm-ioctls', cpus=4, mem='2G', extra=disk('rustvmm.cpio', ',readonly=on')) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && cd /run/t && cpio -idm < /dev/vda && cd /', 60)
+        out = m.sh('/run/t/kvm_ioctls --test-threads=1 2>&1', 300)[1]
+        results = re.findall(r'^test (\S+) \.\.\. (ok|FAILED|ignored)', out, re.M)
+        need(len(results) > 60, f'{m.label}: its tests run', out)
+        for name, result in results:
+            if name in ELSEWHERE and result == 'FAILED':
+                skip(f'{m.label}: {name}', ELSEWHERE[name])
+            elif result != 'ignored':  # those want SEV
+                ok(result == 'ok', f'{m.label}: {name}', out)
+        complaints(m)
+
+
+class Msb:
+    """microsandbox's program in dom0."""
+    def __init__(self, m):
+        self.m = m
+
+    def run(self, command, timeout=120):
+        """Its status and output, both streams. Not to a terminal, on which it would draw."""
+        return self.m.sh('HOME=/root chroot /run/t /opt/msb/bin/msb ' + command + ' < /dev/null > /run/out 2>&1; S=$?; '
+                         'tail -n 20 /run/out; (exit $S)', timeout)
+
+    def does(self, command, behaviour, pattern='', timeout=120):
+        status, out = self.run(command, timeout)
+        return need(status == 0 and re.search(pattern, out), f'{self.m.label}: {behaviour}', f'{status}\n{out}')
+
+
+def krun():
+    """Needs build/krun.img: see tests/dom0/krun."""
+    if not os.path.exists(build_file('krun.img')):
+        return skip('microsandbox', 'its disk is made as root')
+    with Machine('microsandbox', mem='3G', life=3000, extra=disk('krun.img', ',snapshot=on')) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && mount /dev/vda /run/t && for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 30)
+        msb = Msb(m)
+        msb.does('doctor', 'its doctor finds the host ready', 'Host setup is ready')
+        msb.does('load -i /root/busybox.tar', 'it takes an image', 'busybox:latest')
+        msb.does('run --no-tty -m 256M -c 1 busybox -- /bin/sh -c "uname -s; exit 0"', 'a guest runs a command and ends', r'(?m)^Linux')
+        status, out = msb.run('run --no-tty -m 256M -c 1 busybox -- /bin/sh -c "exit 7"')
+        ok(status == 7, f'{m.label}: its exit status comes back', f'{status}\n{out}')
+        msb.does('create -q -n a -m 256M --max-memory 512M -c 1 --max-cpus 2 busybox', 'a guest stays')
+        msb.does('exec a -- /bin/sh -c "echo kept > /tmp/kept; nproc"', 'it has one CPU', r'(?m)^1')
+        msb.does('modify -c 2 -m 384M a', 'it is given a CPU and memory', '384 MiB')
+        msb.does('exec a -- /bin/sh -c "for n in 1 2 3 4 5; do [ $(nproc) = 2 ] || sleep 2; done; nproc; free -m"', 'which it has then',
+                 r'(?ms)^2.*Mem: +(3[5-9]\d)')
+        msb.does('pause a', 'it stands still')
+        msb.does('resume a', 'and goes on')
+        msb.does('snapshot create -q --full --from-sandbox a one', 'its memory and state are saved while it runs', timeout=300)
+        msb.does('snapshot list', 'the snapshot is listed', r'a:one +full')
+        msb.does('branch -q -n b a', 'a second one goes on from where it is', timeout=300)
+        msb.does('exec b -- /bin/cat /tmp/kept', 'with what it had', r'(?m)^kept')
+        msb.does('exec b -- /bin/sh -c "echo changed > /tmp/kept"', 'and its own memory')
+        msb.does('exec a -- /bin/cat /tmp/kept', 'of which the first one sees nothing', r'(?m)^kept')
+        for name in 'b', 'a':
+            msb.does(f'stop {name}', f'{name} is stopped')
+        msb.does('restore -q -n c a:one', 'what was saved goes on', timeout=300)
+        msb.does('exec c -- /bin/sh -c "cat /tmp/kept; nproc"', 'with its memory and CPUs', r'(?m)^kept\s+2')
+        msb.does('stop c', 'c is stopped')
+        ok(m.json('corbel info --json')['vms'] == 1, f'{m.label}: nothing of them is left in the hypervisor')
+        complaints(m)
+
+
+main(kvm_ioctls, krun)
