@@ -562,7 +562,7 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return copy_from_user(&zone, argp, sizeof(zone)) ? -EFAULT
 								 : cb_coalesced_del(vm, &zone);
 	case KVM_SET_TSS_ADDR: /* nested paging needs no such pages */
-		return arg > 0xffffffffull - 3 * PAGE_SIZE ? -EINVAL : 0;
+		return arg > SZ_4G - 3 * PAGE_SIZE ? -EINVAL : 0;
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		if (copy_from_user(&addr, argp, sizeof(addr)))
 			return -EFAULT;

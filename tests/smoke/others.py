@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Other people's programs on /dev/kvm: the tests of the library by which VMMs in Rust call it, and a VMM of the libkrun family.
-Part of `make test-full` only."""
+"""Other people's programs on /dev/kvm: the tests of the library by which VMMs in Rust call it, a VMM of the libkrun family,
+and gVisor, which has its address spaces by it. Part of `make test-full` only."""
 import os
 import re
 import sys
@@ -93,4 +93,26 @@ def krun():
         complaints(m)
 
 
-main(kvm_ioctls, krun)
+def gvisor():
+    """Needs build/gvisor.cpio: see tests/dom0/gvisor. It wants a root that can be pivoted."""
+    with Machine('gVisor', mem='3G', extra=disk('gvisor.cpio', ',readonly=on')) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && mount -t tmpfs none /run/t && cd /run/t && cpio -idm < /dev/vda && cd / && '
+                 'for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 60)
+        run = ('bin/runsc --platform=kvm --network=none --ignore-cgroups --root=/run/runsc '
+               'do --force-overlay=false -root /root /bin/sh {}')
+        root = ('unshare -m sh -c "cd /run/t && mount --move . / && exec chroot . {}" < /dev/null > /run/out 2>&1; S=$?; '
+                'tail -n 20 /run/out; (exit $S)')
+        status, out = m.sh(root.format(run.format('/work')), 300)
+        sums = re.findall(r'^([0-9a-f]{32})  -', out, re.M)
+        need(status == 0 and out.startswith('50'), f'{m.label}: it runs programs in its address spaces', f'{status}\n{out}')
+        ok(re.search(r'^4\.4\.0$', out, re.M), f'{m.label}: which see its kernel', out)
+        plain = re.findall(r'^([0-9a-f]{32})  -', m.sh(root.format('/bin/sh /root/work'), 60)[1], re.M)
+        ok(len(plain) == 5 and sums == plain, f'{m.label}: and come to the same as without it', f'{sums}\n{plain}')
+        status, out = m.sh(root.format(run.format('-c exit\\ 7')), 120)
+        ok(status == 7, f'{m.label}: their exit status comes back', f'{status}\n{out}')
+        ok(m.json('corbel info --json')['vms'] == 1, f'{m.label}: nothing of it is left in the hypervisor')
+        complaints(m)
+
+
+main(kvm_ioctls, krun, gvisor)

@@ -77,6 +77,17 @@ static void test_emulated_cpuid(void)
 	      "and tells of leaves that have no feature");
 }
 
+/* Three pages that a VMM gives away, below 4 GiB */
+static void test_tss_address(void)
+{
+	struct vm v = start(NO_CHIP);
+
+	check(!ioctl(v.fd, KVM_SET_TSS_ADDR, 0xffffd000ul) &&
+		  ioctl(v.fd, KVM_SET_TSS_ADDR, 0xffffe000ul) && errno == EINVAL,
+	      "KVM_SET_TSS_ADDR takes the last three pages below 4 GiB, and no later ones");
+	end(&v);
+}
+
 /* Without paging */
 static void test_translate(void)
 {
@@ -88,6 +99,7 @@ static void test_translate(void)
 	t.linear_address = ~0ull;
 	check(!ioctl(v.vcpu, KVM_TRANSLATE, &t) && !t.valid && t.physical_address == ~0ull,
 	      "and that it is of no frame");
+	end(&v);
 }
 
 /* ---- capabilities to be enabled ---- */
@@ -265,6 +277,7 @@ void caps_tests(void)
 	test_msr_features();
 	test_emulated_cpuid();
 	test_translate();
+	test_tss_address();
 	test_enable_cap();
 	test_stats();
 	test_vfio_device();
