@@ -140,6 +140,8 @@ size_t fuzz_make(u8 *to)
 	    "localtime=1",
 	    "on_reboot = 'destroy'",
 	    "on_crash='restart'",
+	    "on_poweroff='preserve'",
+	    "on_reboot = 'coredump-restart'",
 	    "builder = 'hvm'",
 	    "type='pvh'",
 	    "uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'",

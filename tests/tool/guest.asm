@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; A guest small enough to boot in an instant: an ELF kernel with a PVH entry. It writes "guest
 ; ready" to COM1 and then
-; answers each character c by "<c>"; `x` makes it triple-fault.
+; answers each character c by "<c>"; `x` makes it triple-fault, `p` panic (QEMU's pvpanic), `q` switch itself off
+; (ACPI's registers, where QEMU's microvm and q35 have them), `r` reset itself.
 ; nasm -f bin
 
 BASE equ 0x100000
@@ -38,6 +39,12 @@ start:	mov esp, stack_top
 	in al, dx
 	cmp al, 'x'
 	je die
+	cmp al, 'p'
+	je panic
+	cmp al, 'q'
+	je power_off
+	cmp al, 'r'
+	je reset
 	push eax
 	mov al, '<'
 	call putc
@@ -49,6 +56,24 @@ start:	mov esp, stack_top
 
 die:	lidt [no_idt]
 	int3
+
+panic:	mov dx, 0x505
+	mov al, 1		; panicked
+	out dx, al
+	jmp start.loop
+
+power_off:
+	mov byte [0xfea00200], 0x34	; SLP_EN, type 5
+	mov dx, 0x604
+	mov ax, 0x2000		; SLP_EN, type 0
+	out dx, ax
+	jmp start.loop
+
+reset:	mov byte [0xfea00202], 0x42
+	mov dx, 0xcf9
+	mov al, 6
+	out dx, al
+	jmp start.loop
 
 ; In: AL. Clobbers EDX.
 putc:	push eax

@@ -169,6 +169,96 @@ def test_dead():
     check(time.time() - t < 40, "in bounded time")
 
 
+def test_ends():
+    """What becomes of a guest that switches itself off (q), reboots (r) or crashes (p, with a PC's pvpanic): by its file, with QEMU's help."""
+    def foreground(text):
+        p = subprocess.Popen([CORBEL, "create", "--foreground", config("end", text)], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait(lambda: log("end").count("guest ready") == 1)
+        time.sleep(1) # what ends sooner is not started again
+        return p
+
+    def type_in(key):
+        corbel("console", "--timeout=1", "end", stdin=key)
+
+    def left(p, what, *words):
+        """It leaves the foreground, saying so."""
+        try:
+            out = p.communicate(timeout=20)[0]
+            check(all(w in out for w in words) and "starts again" not in out.splitlines()[-1], what, out)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            check(False, what, "it stays: " + p.communicate()[0])
+        corbel("destroy", "end")
+
+    pc = "type = 'hvm'\n"
+    for key, text, what in ("q", "on_poweroff = 'restart'\n", "on_poweroff"), ("p", pc + "on_crash = 'restart'\n", "on_crash"):
+        p = foreground(text)
+        pid = guests()["end"]["pid"]
+        type_in(key)
+        check(wait(lambda: log("end").count("guest ready") == 2) and guests()["end"]["pid"] != pid and not alive(pid), f"{what} = restart: it is started again", log("end"))
+        check(p.poll() is None, "who waits for it stays")
+        corbel("destroy", "end")
+        left(p, f"{what} = restart: until it is destroyed")
+    p = foreground("on_reboot = 'restart'\n")
+    pid = guests()["end"]["pid"]
+    type_in("r")
+    check(wait(lambda: log("end").count("guest ready") == 2) and guests()["end"]["pid"] == pid, "a reboot is usual", log("end"))
+    type_in("q")
+    left(p, "switched off is its end, if nothing is said", "end: switched itself off")
+    p = foreground("on_poweroff = 'restart'\non_crash = 'restart'\non_reboot = 'destroy'\n")
+    type_in("r")
+    left(p, "on_reboot = destroy: it ends, whatever the others say", "end: ended")
+    p = foreground(pc)
+    type_in("p")
+    left(p, "a crash is its end, if nothing is said", "end: crashed")
+    for sig in signal.SIGKILL, signal.SIGTERM:
+        p = foreground("on_poweroff = 'restart'\non_crash = 'restart'\n")
+        os.kill(guests()["end"]["pid"], sig)
+        left(p, f"one whose VMM somebody has ended ({sig.name}) is not started again", "end: ended")
+    corbel("create", config("end", pc + "on_crash = 'preserve'\non_poweroff = 'preserve'\n"))
+    for key, state in ("p", "guest-panicked"), ("q", "shutdown"):
+        wait(lambda: "guest ready" in log("end"))
+        type_in(key)
+        check(wait(lambda: guests()["end"]["state"] == state), f"preserve: it stays, {state}", guests())
+        p = corbel("dump-core", "end", f"{DIR}/preserved")
+        check(p.returncode == 0 and open(f"{DIR}/preserved", "rb").read(4) == b"\x7fELF", "so that one can look at it", p.stderr)
+        p = corbel("shutdown", "--wait", "--timeout=30", "end")
+        check(p.returncode == 0 and "preserved" in p.stdout and guests()["end"]["state"] == state, "shutdown --wait says that it is off", p)
+        corbel("destroy", "end")
+        corbel("create", config("end", pc + "on_crash = 'preserve'\non_poweroff = 'preserve'\n"))
+    corbel("destroy", "end")
+    os.unlink(f"{DIR}/preserved")
+    check(fails(corbel("starts-again", "end"), "no guest of this name has ended"), "starts-again of nobody")
+    for text, want in ("on_poweroff = 'restart'\n", True), ("", False):
+        corbel("create", config("end", text))
+        wait(lambda: "guest ready" in log("end"))
+        time.sleep(1)
+        check(fails(corbel("starts-again", "end"), "end runs"), "of one that runs")
+        p = subprocess.Popen([CORBEL, "shutdown", "--wait", "--timeout=30", "end"], env=ENV)
+        time.sleep(PATIENCE / 2) # until it has asked
+        type_in("q")
+        check(p.wait(40) == 0, "shutdown --wait of one that switches itself off")
+        p = corbel("starts-again", "--json", "end")
+        said = json.loads(p.stdout or "{}")
+        check(p.returncode == (not want) and said == ({"name": "end", "reason": "switched itself off", "starts_again": True} if want else {}),
+              f"starts-again says {want} then", p)
+        corbel("destroy", "end")
+    os.makedirs(f"{RUN}/end", exist_ok=True)
+    for age, want in (-1000, False), (100, True):
+        with open(f"{RUN}/end/vmm.json", "w") as f:
+            started = int((time.clock_gettime(time.CLOCK_BOOTTIME) - age) * os.sysconf("SC_CLK_TCK"))
+            json.dump({"pid": 1, "start_time": started, "vcpus": 1, "memory_mib": 1, "config": ""}, f)
+        with open(f"{RUN}/end/vmm.log", "w") as f:
+            f.write("qemu_system_shutdown_request reason=8\nqemu_system_shutdown_request reason=6\n")
+        shutil.copy(config("end", "on_poweroff = 'restart'\n"), f"{RUN}/end/config")
+        p = corbel("starts-again", "end")
+        check(p.returncode == (not want) and ("less than a second" in p.stdout) != want, "one that has ended at once is not started again and again", p)
+    with open(f"{RUN}/end/config", "w") as f:
+        f.write("rubbish")
+    check(fails(corbel("starts-again", "end"), "end/config:1"), "nor one whose file cannot be read")
+    corbel("destroy", "end")
+
+
 def test_pid_reuse():
     sleeper = subprocess.Popen(["sleep", "100"])
     os.makedirs(f"{RUN}/old")
@@ -1195,7 +1285,7 @@ def test_hypervisor():
 def main():
     os.makedirs(ETC)
     try:
-        for t in (test_life, test_console, test_dead, test_pid_reuse, test_failures, test_check,
+        for t in (test_life, test_console, test_dead, test_ends, test_pid_reuse, test_failures, test_check,
                   test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
             print(f"# {t.__name__}")

@@ -158,9 +158,26 @@ static void warns(void)
 	cfg_free(&c);
 	CHECK(!cfg_parse(&c, "f",
 			 "name='a'\nkernel='k'\non_crash='restart'\non_reboot='restart'\n") &&
-		  c.nwarnings == 1 &&
-		  strstr(c.warnings[0], "on_crash = \"restart\" is not supported"),
-	      "what cannot be had is told");
+		  !c.nwarnings && c.on_crash == END_RESTART && c.on_reboot == END_RESTART &&
+		  c.on_poweroff == END_DESTROY,
+	      "a guest's ends are as in xl");
+	cfg_free(&c);
+	CHECK(
+	    !cfg_parse(&c, "f",
+		       "name='a'\nkernel='k'\non_crash='coredump-destroy'\n"
+		       "on_poweroff='rename-restart'\non_reboot='preserve'\n") &&
+		c.unknown == 3 && c.on_crash == END_DESTROY && c.on_poweroff == END_RESTART &&
+		strstr(c.warnings[0], "f:3: on_crash = \"coredump-destroy\" is \"destroy\" here") &&
+		strstr(c.warnings[1], "f:4: on_poweroff = \"rename-restart\" is \"restart\"") &&
+		strstr(c.warnings[2], "only beside on_poweroff"),
+	    "what cannot be had of them is told: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\non_crash='restart'\n"
+			 "on_poweroff='preserve'\non_reboot='preserve'\n") &&
+		  c.unknown == 1 && c.on_reboot == END_PRESERVE &&
+		  strstr(c.warnings[0], "on_crash = \"restart\" does nothing"),
+	      "and what goes not together: %s", c.error);
 	cfg_free(&c);
 }
 
@@ -204,8 +221,8 @@ static void as_xl(void)
 			 "on_poweroff = \"destroy\"\n"
 			 "on_reboot = \"destroy\"\n"),
 	      "an HVM guest's file is read: %s", c.error);
-	CHECK(c.firmware == FIRMWARE_BIOS && c.localtime && c.no_reboot && !c.nwarnings &&
-		  !strcmp(c.uuid, "06ed00fe-1162-4fc4-b5d8-11993ee4a8b9"),
+	CHECK(c.firmware == FIRMWARE_BIOS && c.localtime && c.on_reboot == END_DESTROY &&
+		  !c.nwarnings && !strcmp(c.uuid, "06ed00fe-1162-4fc4-b5d8-11993ee4a8b9"),
 	      "it is a PC with this UUID and local time, whose reboot is its end");
 	CHECK(c.memory_mib == 1024 && c.maxmem_mib == 2048 && c.maxvcpus == 4,
 	      "memory and vCPUs have limits");
@@ -284,7 +301,8 @@ static const struct {
     {"uuid='06ed00fe-1162-4fc4-b5d8-11993ee4a8b'", "1: uuid wants"},
     {"uuid='06ed00fex1162-4fc4-b5d8-11993ee4a8b9'", "1: uuid wants"},
     {"type='pv'", "1: type is \"hvm\" or \"pvh\""},
-    {"on_reboot='preserve'", "1: on_reboot is"},
+    {"on_reboot='again'", "1: on_reboot is"},
+    {"on_crash=1", "1: on_crash is"},
     {"localtime=2", "1: localtime wants a number from 0 to 1"},
     {"name='a'\nkernel='k'\ndisk=['/d,raw,hdc,cdrom']", "3: only a PC has a CD drive"},
     {"vif=['','','','','']\nvif+=['','','','']", "2: vif has 9 items"},

@@ -325,11 +325,28 @@ static bool find_assignment(struct parser *p)
 	return *p->at;
 }
 
+/* QEMU stops where it would end only for all reasons to end at once. */
+static void check_ends(struct parser *p)
+{
+	struct cfg *c = p->c;
+	bool reboot = c->on_reboot == END_PRESERVE && c->on_poweroff != END_PRESERVE;
+
+	if (reboot || (c->on_poweroff == END_PRESERVE && c->on_crash == END_RESTART)) {
+		p->c->unknown++;
+		cfg_warn(p, p->line,
+			 reboot ? "on_reboot = \"preserve\" holds only beside on_poweroff = "
+				  "\"preserve\": a reboot is the guest's end"
+				: "on_crash = \"restart\" does nothing beside on_poweroff = "
+				  "\"preserve\": a guest that crashed is preserved, too");
+	}
+}
+
 static int parse_all(struct parser *p)
 {
 	while (find_assignment(p))
 		if (parse_line(p))
 			return -1;
+	check_ends(p);
 	return join_cmdline(p) || check_required(p) ? -1 : 0;
 }
 
@@ -365,7 +382,7 @@ int cfg_parse(struct cfg *c, const char *file, const char *text)
 	struct parser p = {.c = c, .file = file, .at = text, .line = 1};
 	int err;
 
-	*c = (struct cfg){.memory_mib = 256, .vcpus = 1};
+	*c = (struct cfg){.memory_mib = 256, .vcpus = 1, .on_reboot = END_RESTART};
 	err = parse_all(&p);
 	free(p.root);
 	free(p.extra);

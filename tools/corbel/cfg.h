@@ -40,6 +40,9 @@ struct cfg_pci {
 	int line;
 };
 
+/* What becomes of a guest that has switched itself off, wants to reboot, or has crashed */
+enum cfg_end { END_DESTROY, END_RESTART, END_PRESERVE };
+
 enum cfg_firmware { FIRMWARE_MICROVM, FIRMWARE_BIOS, FIRMWARE_UEFI, FIRMWARE_NONE };
 
 struct cfg_screen {
@@ -66,7 +69,8 @@ struct cfg {
 	uint64_t maxmem_mib; /* 0 = no balloon */
 	unsigned int vcpus, maxvcpus;
 	char *uuid;
-	bool localtime, no_reboot;
+	bool localtime;
+	enum cfg_end on_poweroff, on_reboot, on_crash;
 	bool viridian;		    /* Hyper-V's interfaces, for Windows */
 	bool nested, not_nested;    /* the guest is to have guests, or not; else as the CPU */
 	enum cfg_firmware firmware; /* BIOS, UEFI: a PC */

@@ -391,26 +391,44 @@ static int set_uuid(struct parser *p, const char *key, const struct value *v)
 	return 0;
 }
 
-static int set_on_reboot(struct parser *p, const char *key, const struct value *v)
-{
-	bool destroy = v->kind == V_STRING && !strcmp(v->text, "destroy");
-
-	if (!destroy && (v->kind != V_STRING || strcmp(v->text, "restart")))
-		return cfg_bad(p, v->line, "%s is \"restart\" (usual) or \"destroy\"", key);
-	p->c->no_reboot = destroy;
-	return 0;
-}
-
-/* xen-tools writes on_crash = 'restart' into each file, so this cannot be an error. */
+/*
+ * Of xl's other words what is left without somebody who is there when a guest ends: QEMU, or who
+ * has started the guest, obeys.
+ */
 static int set_on_end(struct parser *p, const char *key, const struct value *v)
 {
-	if (v->kind != V_STRING)
-		return cfg_bad(p, v->line, "%s wants a string: %s = \"destroy\"", key, key);
-	if (!strcmp(v->text, "destroy"))
-		return 0;
-	p->c->unknown++;
-	cfg_warn(p, v->line, "%s = \"%s\" is not supported: a guest that ends is gone", key,
-		 v->text);
+	static const struct {
+		const char *word;
+		enum cfg_end end;
+		const char *lost;
+	} words[] = {
+	    {"destroy", END_DESTROY, NULL},
+	    {"restart", END_RESTART, NULL},
+	    {"preserve", END_PRESERVE, NULL},
+	    {"rename-restart", END_RESTART,
+	     "is \"restart\" here: two guests cannot have the same disks"},
+	    {"coredump-destroy", END_DESTROY,
+	     "is \"destroy\" here: no core is written; have \"preserve\" and `corbel dump-core'"},
+	    {"coredump-restart", END_RESTART,
+	     "is \"restart\" here: no core is written; have \"preserve\" and `corbel dump-core'"},
+	};
+	struct cfg *c = p->c;
+	int i = 0, n = sizeof(words) / sizeof(words[0]);
+
+	while (i < n && (v->kind != V_STRING || strcmp(v->text, words[i].word)))
+		i++;
+	if (i == n)
+		return cfg_bad(p, v->line, "%s is \"destroy\", \"restart\" or \"preserve\"", key);
+	if (words[i].lost) {
+		c->unknown++;
+		cfg_warn(p, v->line, "%s = \"%s\" %s", key, words[i].word, words[i].lost);
+	}
+	if (!strcmp(key, "on_poweroff"))
+		c->on_poweroff = words[i].end;
+	else if (!strcmp(key, "on_reboot"))
+		c->on_reboot = words[i].end;
+	else
+		c->on_crash = words[i].end;
 	return 0;
 }
 
@@ -558,7 +576,7 @@ const struct cfg_key cfg_keys[] = {
     {"uuid", set_uuid},
     {"localtime", set_flag},
     {"on_poweroff", set_on_end},
-    {"on_reboot", set_on_reboot},
+    {"on_reboot", set_on_end},
     {"on_crash", set_on_end},
 };
 const int cfg_nkeys = sizeof(cfg_keys) / sizeof(cfg_keys[0]);

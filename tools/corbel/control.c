@@ -16,6 +16,7 @@
 #define CONFIG_MAX   (1 << 20)
 #define QUIT_MS	     3000
 #define KILL_MS	     10000
+#define LOOK_MS	     500
 #define SHUTDOWN_SEC 60
 
 /* ---- start ---- */
@@ -65,7 +66,8 @@ static void warn_of_password(const struct cfg *c, const char *path)
 		warning("%s: others can read the password in it; try chmod 600", path);
 }
 
-static int start_file(const char *path, const char *want_name, struct opts *o)
+/* `again` is true if the guest has ended meanwhile and is to be started again. 0, or 1 told. */
+static int start_once(const char *path, const char *want_name, struct opts *o, bool *again)
 {
 	char full[PATH_MAX], name[CFG_NAME_MAX + 1];
 	char *text = config_read(path);
@@ -94,7 +96,23 @@ static int start_file(const char *path, const char *want_name, struct opts *o)
 	if (err)
 		return 1;
 	fflush(stdout);
-	return o->attach && !o->check ? console_attach(name, 0) : 0;
+	if (o->attach && !o->check)
+		err = console_attach(name, 0);
+	*again = o->foreground && !o->check && guest_attend(name);
+	return err;
+}
+
+/* With --foreground it comes back when the guest is not started again. */
+static int start_file(const char *path, const char *want_name, struct opts *o)
+{
+	bool again;
+	int err;
+
+	do {
+		again = false;
+		err = start_once(path, want_name, o, &again);
+	} while (again);
+	return err;
 }
 
 int cmd_create(struct opts *o)
@@ -231,10 +249,41 @@ int cmd_reboot(struct opts *o)
 	return run_simple(o->args[0], "system_reset");
 }
 
+/* Until it has ended, or is off and stays so that somebody can look at it. */
+static bool wait_off(const struct guest *g, long ms, bool *preserved)
+{
+	char status[24];
+
+	for (*preserved = false; !*preserved; ms -= LOOK_MS) {
+		if (guest_wait_end(g, ms < LOOK_MS ? ms : LOOK_MS))
+			return true;
+		if (ms <= LOOK_MS)
+			return false;
+		qmp_status(g->name, status, sizeof(status));
+		*preserved = !strcmp(status, "shutdown") || !strcmp(status, "guest-panicked");
+	}
+	return true;
+}
+
+/* Who starts it again wants its record yet, and may have done so already. */
+static void forget_ended(const struct guest *mine)
+{
+	char path[PATH_MAX];
+	struct guest g;
+
+	if (access(guest_path(mine->name, "vmm.json", path), F_OK) ||
+	    guest_get(mine->name, false, &g))
+		return;
+	if (g.pid == mine->pid && g.start_time == mine->start_time && !guest_wants_restart(g.name))
+		guest_remove(g.name, true);
+	guest_unlock(&g);
+}
+
 int cmd_shutdown(struct opts *o)
 {
 	long seconds = o->timeout ? o->timeout : SHUTDOWN_SEC;
 	struct guest g;
+	bool preserved;
 	int err;
 
 	if (guest_get(o->args[0], true, &g))
@@ -243,13 +292,16 @@ int cmd_shutdown(struct opts *o)
 	guest_unlock(&g);
 	if (err || !o->wait)
 		return err ? 1 : 0;
-	if (!guest_wait_end(&g, seconds * 1000))
+	if (!wait_off(&g, seconds * 1000, &preserved))
 		return fail("%s was told to shut down, but runs on after %ld s; it may not listen "
 			    "to its power button: "
 			    "shut it down from "
 			    "within, or use `corbel destroy %s'",
 			    g.name, seconds, g.name);
-	guest_remove(g.name, true);
+	if (preserved)
+		printf("%s: is off, and preserved; `corbel destroy %s' ends it\n", g.name, g.name);
+	else
+		forget_ended(&g);
 	return 0;
 }
 

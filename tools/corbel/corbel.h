@@ -23,6 +23,7 @@ struct json_object;
 struct opts {
 	const char *accel, *ssh, *key, *user_data;
 	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose, no_start;
+	bool foreground;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	long size, memory, vcpus;	/* GiB, MiB; 0 = as usual */
 	double delay;
@@ -99,6 +100,18 @@ bool guest_wait_end(const struct guest *g, long ms);
 /* Last lines of a guest's VMM log on stderr. */
 void guest_show_log(const char *name);
 int mkdir_run(void);
+
+/* ---- end.c ---- */
+#define ENDING_MS 10000 /* a killed VMM has a VM and memory to give back */
+/*
+ * Whether its file wants that a guest which has ended, and is locked, be started again; age_ms is
+ * how long it ran. Why it ended is told on stdout.
+ */
+bool guest_starts_again(const struct guest *g, long age_ms, bool json);
+/* The same of one that is locked or was: whatever its age, and nothing is told. */
+bool guest_wants_restart(const char *name);
+/* Wait until a guest has ended. Whether it is to be started again. */
+bool guest_attend(const char *name);
 
 /* ---- qmp.c ---- */
 struct qmp {
@@ -227,6 +240,7 @@ int add_device(struct qmp *q, struct json_object *args, char *err);
 bool unplug_device(struct qmp *q, const char *guest, const char *id);
 int cmd_create(struct opts *o); /* control.c */
 int cmd_start(struct opts *o);
+int cmd_starts_again(struct opts *o); /* end.c */
 int cmd_console(struct opts *o);
 int cmd_pause(struct opts *o);
 int cmd_unpause(struct opts *o);

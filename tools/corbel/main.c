@@ -45,7 +45,8 @@ enum {
 	OPT_SIZE,
 	OPT_MEMORY,
 	OPT_VCPUS,
-	OPT_NO_START
+	OPT_NO_START,
+	OPT_FOREGROUND = 'F'
 };
 
 #define O_JSON                                                                                     \
@@ -67,6 +68,8 @@ static const struct argp_option
 			 0},
 			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
 			{"check", OPT_CHECK, 0, 0, "Only say what is wrong in the file", 0},
+			{"foreground", OPT_FOREGROUND, 0, 0,
+			 "Stay until the guest has ended, and start it again as its file says", 0},
 			{0}},
     save_options[] = {{"keep", OPT_KEEP, 0, 0, "Let the guest run on", 0}, {0}},
     restore_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "As for create", 0},
@@ -134,6 +137,8 @@ static const struct command {
     {"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1,
      cmd_create},
     {"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
+    {"starts-again", "NAME", "Tell whether a guest that has ended is to, by its file", json_only, 1,
+     1, cmd_starts_again},
     {"config-update", "NAME FILE", "Have the next start by another file", no_options, 2, 2,
      cmd_config_update},
     {"console", "NAME", "Attach to a guest's serial console; Ctrl-] detaches", console_options, 1,
@@ -341,6 +346,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_NO_START:
 		o->no_start = true;
+		break;
+	case OPT_FOREGROUND:
+		o->foreground = true;
 		break;
 	case OPT_ATTACH:
 		o->attach = true;

@@ -17,9 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_MS  180000 /* of a busy dom0: an idle one needs one second */
-#define ENDING_MS 10000	 /* a killed VMM has a VM and memory to give back */
-#define MAX_ARGV  256
+#define START_MS 180000 /* of a busy dom0: an idle one needs one second */
+#define MAX_ARGV 256
 
 struct start {
 	struct cfg *c;
@@ -104,6 +103,22 @@ static const char *machine_of(const struct start *s)
 	",hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-vpindex,hv-runtime,hv-time,hv-synic,"         \
 	"hv-stimer,hv-frequencies,hv-tlbflush,hv-ipi,hv-reset"
 
+/*
+ * What QEMU does itself when the guest ends. Why it has ended QEMU then writes into its log, since
+ * nobody is there to hear events; see end.c.
+ */
+static void action_args(struct start *s)
+{
+	const struct cfg *c = s->c;
+
+	arg(s, "-action");
+	arg(s, "reboot=%s,shutdown=%s,panic=%s", c->on_reboot == END_RESTART ? "reset" : "shutdown",
+	    c->on_poweroff == END_PRESERVE ? "pause" : "poweroff",
+	    c->on_crash == END_PRESERVE ? "pause" : "shutdown");
+	arg(s, "-trace");
+	arg(s, "qemu_system_shutdown_request");
+}
+
 static void machine_args(struct start *s)
 {
 	struct cfg *c = s->c;
@@ -138,8 +153,7 @@ static void machine_args(struct start *s)
 		arg(s, "-rtc");
 		arg(s, "base=localtime");
 	}
-	if (c->no_reboot)
-		arg(s, "-no-reboot");
+	action_args(s);
 	if (s->from) {
 		arg(s, "-S"); /* it is for us to say when it runs */
 		arg(s, "-incoming");
@@ -321,13 +335,18 @@ void make_mac(const char *name, int i, uint8_t mac[6])
 	memcpy(mac, (uint8_t[6]){0x52, 0x54, 0x00, h >> 16, h >> 8, h}, 6);
 }
 
-/* By which a guest notices that it is not the only one with its past; on a PC alone. */
-static void generation_args(struct start *s)
+/*
+ * A PC's alone: by which a guest notices that it is not the only one with its past, and by which it
+ * says that it has crashed.
+ */
+static void note_args(struct start *s)
 {
 	if (!is_q35(s))
 		return;
 	arg(s, "-device");
 	arg(s, "vmgenid,guid=auto");
+	arg(s, "-device");
+	arg(s, "pvpanic");
 }
 
 static void vif_args(struct start *s)
@@ -714,7 +733,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 		vif_args(&s);
 		pci_args(&s);
 		balloon_args(&s);
-		generation_args(&s);
+		note_args(&s);
 		for (i = 0; i < c->nargs; i++)
 			arg(&s, "%s", c->args[i]);
 		err = run_vmm(&s);
