@@ -3,8 +3,8 @@
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
  * set by CORBEL_IOC_SCHED, SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call; $FAKEHV_POOL
- * is the errno of the last. With
- * $FAKEHV_FSYNC fsync() fails.
+ * is the errno of the last. With $FAKEHV_FSYNC fsync() fails. While there is a file or directory
+ * $FAKEHV_FAIL no query is answered; a file is gone with the first.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -131,7 +131,13 @@ static int query(struct corbel_query *q)
 				      .sleeps = {1, 2, [4] = 3},
 				      .sleep_ns = {40, 160, [4] = 600}};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
+	const char *fail = getenv("FAKEHV_FAIL");
 
+	if (fail && !access(fail, F_OK)) {
+		unlink(fail);
+		errno = EIO;
+		return -1;
+	}
 	if (getenv("FAKEHV_POLICY"))
 		strcpy(pool[1].policy, getenv("FAKEHV_POLICY"));
 	switch (q->what) {

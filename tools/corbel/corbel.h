@@ -248,7 +248,9 @@ int cmd_shutdown(struct opts *o);
 int cmd_reboot(struct opts *o);
 int cmd_destroy(struct opts *o);
 int cmd_config_update(struct opts *o);
-int cmd_mem_set(struct opts *o); /* memory.c */
+/* Note how much memory a guest was told to have. False, told: it could not be written. */
+bool mem_told(const char *name, uint64_t mib); /* memory.c */
+int cmd_mem_set(struct opts *o);
 int cmd_mem_max(struct opts *o);
 int cmd_domid(struct opts *o); /* manage.c */
 int cmd_domname(struct opts *o);

@@ -54,13 +54,30 @@ bool whole_number(const char *s, long min, long max, long *out)
 
 /* ---- names ---- */
 
+/* One of the two, or both as JSON */
+static void show_name(const struct opts *o, const char *name, int64_t id, const char *text)
+{
+	struct json_object *json;
+
+	if (!o->json) {
+		printf("%s\n", text);
+		return;
+	}
+	json = json_object_new_object();
+	json_object_object_add(json, "name", json_object_new_string(name));
+	json_object_object_add(json, "id", json_object_new_int64(id));
+	print_json(json);
+}
+
 int cmd_domid(struct opts *o)
 {
 	struct corbel_vm_stat vm;
+	char id[16];
 
 	if (vm_of_name(o->args[0], &vm))
 		return 1;
-	printf("%u\n", vm.id);
+	snprintf(id, sizeof(id), "%u", vm.id);
+	show_name(o, o->args[0], vm.id, id);
 	return 0;
 }
 
@@ -76,7 +93,7 @@ int cmd_domname(struct opts *o)
 	for (i = 0; i < n && r[i].id != id; i++)
 		;
 	if (i < n)
-		printf("%s\n", r[i].name);
+		show_name(o, r[i].name, id, r[i].name);
 	free(r);
 	if (n < 0)
 		return 1;

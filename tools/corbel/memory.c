@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A running guest's memory. What it was started with is the most that it can have: `maxmem` of its
- * file, of which the balloon has what it does not use. mem-max allows it less than that; the number
- * lies in the guest's directory.
+ * file, of which the balloon has what it does not use. mem-max allows it less than that. This
+ * number, and what the guest was last told to have, lie in its directory: how far a balloon has
+ * come is the guest's to say, and no measure for what it may have.
  */
 #define _GNU_SOURCE
 #include "corbel.h"
@@ -26,23 +27,41 @@ static int ask_mib(struct qmp *q, const char *command, const char *member, long 
 	return 0;
 }
 
+bool mem_told(const char *name, uint64_t mib)
+{
+	char path[PATH_MAX], text[32];
+
+	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)mib);
+	return !write_text(guest_path(name, "mem-set", path), text);
+}
+
+/* A number of MiB in a file of the guest's directory; 0: there is none. */
+static long read_mib(const char *name, const char *file)
+{
+	char path[PATH_MAX];
+	FILE *f = fopen(guest_path(name, file, path), "re");
+	long mib = 0;
+
+	if (f && (fscanf(f, "%ld", &mib) != 1 || mib < 0))
+		mib = 0;
+	if (f)
+		fclose(f);
+	return mib;
+}
+
 /* What mem-max has left there, or what the guest was started with. 0, or -1 told. */
 static int most_of(struct qmp *q, const char *name, long *most, bool *limited)
 {
-	char path[PATH_MAX], err[128];
-	long mib = 0;
-	FILE *f;
+	long mib = read_mib(name, "mem-max");
+	char err[128];
 
 	if (ask_mib(q, "query-memory-size-summary", "base-memory", most, err)) {
 		fail("%s: %s", name, err);
 		return -1;
 	}
-	f = fopen(guest_path(name, "mem-max", path), "re");
-	*limited = f && fscanf(f, "%ld", &mib) == 1 && mib > 0 && mib < *most;
+	*limited = mib && mib < *most;
 	if (*limited)
 		*most = mib;
-	if (f)
-		fclose(f);
 	return 0;
 }
 
@@ -62,14 +81,14 @@ static int set_memory(struct qmp *q, const char *name, long mib)
 	args = json_object_new_object();
 	json_object_object_add(args, "value", json_object_new_int64((int64_t)mib << 20));
 	if (!qmp_call(q, "balloon", args, -1, NULL, err))
-		return 0;
+		return mem_told(name, mib) ? 0 : 1;
 	return fail("%s: %s; it has a balloon only if its file says maxmem = ...", name, err);
 }
 
 static int set_most(struct qmp *q, const char *name, long mib)
 {
 	char path[PATH_MAX], text[32], err[128];
-	long start, now;
+	long start, now, told = read_mib(name, "mem-set");
 
 	if (ask_mib(q, "query-memory-size-summary", "base-memory", &start, err))
 		return fail("%s: %s", name, err);
@@ -80,9 +99,11 @@ static int set_most(struct qmp *q, const char *name, long mib)
 	if (ask_mib(q, "query-balloon", "actual", &now, err))
 		return fail("%s: %s; it has a balloon only if its file says maxmem = ...", name,
 			    err);
-	if (mib < now)
-		return fail("%s has %ld MiB now; `corbel mem-set %s %ld' first takes them", name,
-			    now, name, mib);
+	/* One that has come from a file or elsewhere was told there. */
+	if (mib < (told ? told : now))
+		return fail("%s was told to have %ld MiB; `corbel mem-set %s %ld' first tells it "
+			    "to give them back",
+			    name, told ? told : now, name, mib);
 	snprintf(text, sizeof(text), "%ld\n", mib);
 	return write_text(guest_path(name, "mem-max", path), text);
 }

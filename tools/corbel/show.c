@@ -745,6 +745,8 @@ int cmd_stat(struct opts *o)
 
 /* ---- dmesg ---- */
 
+#define LOG_LINE 1024 /* longer ones are cut */
+
 static int dmesg_json(void)
 {
 	struct json_object *o = json_object_new_object(), *lines = json_object_new_array();
@@ -772,6 +774,33 @@ static int dmesg_json(void)
 	return 0;
 }
 
+static void print_line_json(const char *line)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "line", json_object_new_string(line));
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+	json_object_put(o);
+}
+
+/* An object for each line, in a line of its own, when the whole of it is there. */
+static void log_json(const char *text, int n)
+{
+	static char line[LOG_LINE];
+	static size_t used;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		if (text[i] != '\n' && used + 1 < sizeof(line))
+			line[used++] = text[i];
+		if (text[i] != '\n')
+			continue;
+		line[used] = 0;
+		print_line_json(line);
+		used = 0;
+	}
+}
+
 int cmd_dmesg(struct opts *o)
 {
 	struct timespec pause = {0, 500000000};
@@ -779,11 +808,15 @@ int cmd_dmesg(struct opts *o)
 	char buf[4096];
 	int n;
 
-	if (o->json)
+	if (o->json && !o->follow)
 		return dmesg_json();
 	for (;;) {
-		while ((n = hv_log(&seq, buf, sizeof(buf))) > 0)
-			fwrite(buf, 1, n, stdout);
+		while ((n = hv_log(&seq, buf, sizeof(buf))) > 0) {
+			if (o->json)
+				log_json(buf, n);
+			else
+				fwrite(buf, 1, n, stdout);
+		}
 		if (n < 0 || fflush(stdout) || !o->follow)
 			return n < 0;
 		nanosleep(&pause, NULL);

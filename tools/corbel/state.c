@@ -7,6 +7,7 @@
  *	config		the guest's file as it was when it started
  *	vnc-password, spice-password	what QEMU reads them from
  *	mem-max		how many MiB the guest may have, if that is less than it was started with
+ *	mem-set		how many MiB it was last told to have
  *	vmm.log		stdout and stderr of the VMM
  *	qmp, console	sockets of the VMM
  *	console.log	what the guest wrote
@@ -242,9 +243,9 @@ int guest_record(const struct guest *g)
 
 void guest_remove(const char *name, bool keep_log)
 {
-	static const char *const files[] = {"vmm.json", "vmm.json.new", "qmp",
-					    "console",	"console.lock", "config",
-					    "mem-max",	"vnc-password", "spice-password"};
+	static const char *const files[] = {"vmm.json",	    "vmm.json.new",  "qmp",	"console",
+					    "console.lock", "config",	     "mem-max", "mem-set",
+					    "vnc-password", "spice-password"};
 	char path[PATH_MAX];
 	size_t i;
 

@@ -690,7 +690,8 @@ static void set_balloon(const struct cfg *c)
 	struct json_object *args = json_object_new_object();
 
 	json_object_object_add(args, "value", json_object_new_int64(c->memory_mib << 20));
-	qmp_do_with(c->name, "balloon", args, NULL);
+	if (!qmp_do_with(c->name, "balloon", args, NULL))
+		mem_told(c->name, c->memory_mib);
 }
 
 /* The guest's file as it was, for `corbel save'. */
