@@ -250,7 +250,10 @@ $(DISK)/secureboot.img: $(DISK)/bookworm.base $(DEB)
 # With libvirt, for its test.
 $(DISK)/libvirt.img: $(DISK)/bookworm.img
 	BASE=$< dom0/mkdisk bookworm $@ libvirt-daemon-system libvirt-clients virtinst qemu-utils \
-		apparmor dnsmasq-base ovmf swtpm swtpm-tools openssh-client netcat-openbsd
+		apparmor dnsmasq-base ovmf swtpm swtpm-tools openssh-client netcat-openbsd xorriso
+# As distributions offer them for clouds: a guest, not a dom0.
+$(DISK)/cloud.img: $(DISK)/bookworm.base
+	BASE=$< dom0/mkdisk bookworm $@ cloud-init cloud-guest-utils
 .PHONY: dom0-disk
 dom0-disk: $(DISK)/$(SUITE).img
 
@@ -297,7 +300,8 @@ test:
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
-	$(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio))
+	$(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio) \
+	$(call wanted,cloud,$(DISK)/libvirt.img $(DISK)/cloud.img))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/gvisor.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 

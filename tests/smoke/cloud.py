@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""`corbel image`: a Debian with cloud-init becomes a guest by one command, with its name, and whose key it has may log in. Part of `make test-full`.
+"""`corbel image`: a Debian with cloud-init becomes a guest by one command; it has its name, and lets in whose key it was given.
+Part of `make test-full`.
 
 Needs build/disk/libvirt.img and cloud.img, which are made as root; skipped where they are not there.
 """
@@ -18,8 +19,8 @@ ADDRESS = "$(tail -n 1 /run/leases | cut -d' ' -f3)"
 def network(m):
     """The bridge that guests' files have if they name none, and somebody there who gives addresses."""
     m.out_of('ip link add corbr0 type bridge && ip addr add 10.9.8.1/24 dev corbr0 && ip link set corbr0 up && : > /run/leases && '
-             'dnsmasq --user=root --conf-file=/dev/null --port=0 --interface=corbr0 --bind-interfaces --except-interface=lo --dhcp-range=10.9.8.10,10.9.8.90,10h '
-             '--dhcp-leasefile=/run/leases --dhcp-authoritative', 60)
+             'dnsmasq --user=root --conf-file=/dev/null --port=0 --interface=corbr0 --bind-interfaces --except-interface=lo '
+             '--dhcp-range=10.9.8.10,10.9.8.90,10h --dhcp-leasefile=/run/leases --dhcp-authoritative', 60)
     m.out_of('mkdir -p -m 700 .ssh && ssh-keygen -q -t ed25519 -N "" -f .ssh/id_ed25519 && ssh-keygen -q -t ed25519 -N "" -f .ssh/other', 60)
 
 
@@ -35,7 +36,8 @@ def cloud():
         out = m.out_of('corbel image --memory 1024 --size 8 /dev/nvme0n1 cloudy', 300)
         ok('cloudy: started' in out, 'corbel image makes a guest and starts it', out)
         need(m.until('[ -s /run/leases ]', 900), 'it asks for an address', m.sh('tail -n 20 /run/corbel/cloudy/console.log')[1])
-        need(m.until(f'{SSH} debian@{ADDRESS} "cloud-init status --wait; test -e /var/lib/cloud/instance/boot-finished" > /run/said 2>&1', 900), 'who has the key may log in, and cloud-init has done all it was to do',
+        done = f'{SSH} debian@{ADDRESS} "cloud-init status --wait; test -e /var/lib/cloud/instance/boot-finished" > /run/said 2>&1'
+        need(m.until(done, 900), 'who has the key may log in, and cloud-init has done all it was to do',
              m.sh('cat /run/said; tail -n 20 /run/corbel/cloudy/console.log')[1])
         out = m.out_of(f'{SSH} debian@{ADDRESS} "hostname; cloud-id; systemd-detect-virt; df --output=size -BG / | tail -n 1"', 120).split()
         ok(out[:3] == ['cloudy', 'nocloud', 'kvm'], 'it has its name, by what it was given, and is a guest of KVM', out)
