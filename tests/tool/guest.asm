@@ -1,8 +1,8 @@
 ; SPDX-License-Identifier: GPL-2.0-only
 ; A guest small enough to boot in an instant: an ELF kernel with a PVH entry. It writes "guest
 ; ready" to COM1 and then
-; answers each character c by "<c>"; `x` makes it triple-fault, `p` panic (QEMU's pvpanic), `q` switch itself off
-; (ACPI's registers, where QEMU's microvm and q35 have them), `r` reset itself.
+; answers each character c by "<c>"; `x` makes it triple-fault, `p` panic (QEMU's pvpanic), `q`
+; switch itself off (ACPI's registers, where QEMU's microvm and q35 have them), `r` reset itself.
 ; nasm -f bin
 
 BASE equ 0x100000

@@ -287,13 +287,16 @@ static void boot_args(struct start *s)
 	}
 	/*
 	 * Linux on microvm, whose ACPI has reduced hardware, would reboot by a jump to the
-	 * firmware, and that start the kernel again as it lies there.
+	 * firmware, and that start the kernel again as it lies there. It has no pvpanic to tell of
+	 * a crash: where the same is wanted of that as of a reboot, it reboots.
 	 */
 	if (c->cmdline) {
-		bool jumps = !is_q35(s) && !strstr(c->cmdline, "reboot=");
+		bool jumps = !is_q35(s) && !strstr(c->cmdline, "reboot="),
+		     hangs =
+			 !is_q35(s) && c->on_crash == c->on_reboot && !strstr(c->cmdline, "panic=");
 
 		arg(s, "-append");
-		arg(s, "%s%s", c->cmdline, jumps ? " reboot=acpi" : "");
+		arg(s, "%s%s%s", c->cmdline, jumps ? " reboot=acpi" : "", hangs ? " panic=1" : "");
 	}
 }
 
