@@ -230,7 +230,8 @@ def test_ends():
     os.unlink(f"{DIR}/preserved")
     check(fails(corbel("starts-again", "end"), "no guest of this name has ended"), "starts-again of nobody")
     for text, want in ("on_poweroff = 'restart'\n", True), ("", False):
-        corbel("create", config("end", text))
+        p = corbel("create", config("end", text))
+        check(("nobody waits here for the end of end" in p.stderr) == want, "create tells if nobody waits for its end", p.stderr)
         wait(lambda: "guest ready" in log("end"))
         time.sleep(1)
         check(fails(corbel("starts-again", "end"), "end runs"), "of one that runs")
@@ -243,6 +244,9 @@ def test_ends():
         check(p.returncode == (not want) and said == ({"name": "end", "reason": "switched itself off", "starts_again": True} if want else {}),
               f"starts-again says {want} then", p)
         corbel("destroy", "end")
+    p = subprocess.run(["sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh", CORBEL, "create", config("end", "on_poweroff = 'restart'\n")], env=ENV, capture_output=True, text=True)
+    check(p.returncode == 0 and not p.stderr, "not where systemd does", p.stderr)
+    corbel("destroy", "end")
     os.makedirs(f"{RUN}/end", exist_ok=True)
     for age, want in (-1000, False), (100, True):
         with open(f"{RUN}/end/vmm.json", "w") as f:

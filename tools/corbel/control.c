@@ -66,6 +66,19 @@ static void warn_of_password(const struct cfg *c, const char *path)
 		warning("%s: others can read the password in it; try chmod 600", path);
 }
 
+/* systemd waits for what it has run itself ("systemd.exec", $SYSTEMD_EXEC_PID). */
+static void warn_unattended(const struct cfg *c)
+{
+	const char *pid = getenv("SYSTEMD_EXEC_PID");
+	bool off = c->on_poweroff == END_RESTART,
+	     crash = c->on_crash == END_RESTART && cfg_is_pc(c);
+
+	if ((off || crash) && !(pid && atol(pid) == getpid()))
+		warning("%s = \"restart\": nobody waits here for the end of %s; --foreground does, "
+			"or its unit: `systemctl start corbel@%s'",
+			off ? "on_poweroff" : "on_crash", c->name, c->name);
+}
+
 /* `again` is true if the guest has ended meanwhile and is to be started again. 0, or 1 told. */
 static int start_once(const char *path, const char *want_name, struct opts *o, bool *again)
 {
@@ -81,6 +94,8 @@ static int start_once(const char *path, const char *want_name, struct opts *o, b
 		warning("%s", c.warnings[i]);
 	if (!err && !o->check)
 		warn_of_password(&c, path);
+	if (!err && !o->check && !o->foreground)
+		warn_unattended(&c);
 	if (err)
 		fail("%s", c.error);
 	else if (want_name && strcmp(want_name, c.name))
