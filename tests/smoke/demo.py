@@ -50,6 +50,18 @@ def left_alone(m):
     ok('Totals' in out and exits - serial < 20, 'an idle guest is left alone by its VMM', out)
 
 
+def crashes(m):
+    """A microvm has no device by which to tell of it: where its file wants the same of that as of a reboot, its kernel reboots."""
+    log = '/run/corbel/fragile/console.log'
+    m.out_of("sed -e 's/demo\"/fragile\"/' -e /^disk/d /etc/corbel/demo.cfg > /run/fragile.cfg; echo \"on_crash = 'restart'\" >> /run/fragile.cfg; "
+             'corbel create /run/fragile.cfg', 60)
+    need(m.guest_up('fragile'), 'a guest comes up', m.sh(f'tail -n 5 {log}')[1])
+    m.sh("printf 'echo c > /proc/sysrq-trigger\\r' | corbel console --timeout=5 fragile", 60)
+    again = m.until(f'[ "$(grep -c "demo: ready" {log})" = 2 ]')
+    ok(again and m.out_of(f'grep -c "Kernel panic" {log}') == '1', 'on_crash = restart: its kernel has crashed, and it starts again', m.sh(f'tail -n 30 {log}')[1])
+    m.out_of('corbel destroy fragile', 20)
+
+
 def demo():
     with Machine('demo', args='quiet') as m:
         m.prompt()
@@ -90,6 +102,7 @@ def demo():
         ok(all(re.search(x, out, re.M) for x in ('^== /proc/cpuinfo', '^== corbel dmesg', '^demo .* running', 'pool: .* free', 'vCPU 0: VM 0')),
            'corbel debug-dump has the machine, the guest, the log, the hypervisor\'s memory and vCPUs', out[-3000:])
         left_alone(m)
+        crashes(m)
         m.out_of('corbel shutdown demo', 60)
         m.until('! corbel list | grep -q "^demo .*running"')
         out = m.out_of('corbel list')
