@@ -18,8 +18,7 @@
 
 #define RAN_MS 1000 /* as for xl: what ends sooner would do so again */
 
-/* Of QEMU's ShutdownCause ("QEMU QMP Reference Manual", "VM run state"), which it traces as numbers
- */
+/* Of QEMU's ShutdownCause ("QEMU QMP Reference Manual", "VM run state"), traced as numbers */
 #define CAUSE "qemu_system_shutdown_request reason="
 enum { CAUSE_GUEST_SHUTDOWN = 6, CAUSE_GUEST_PANIC = 8 };
 
@@ -94,11 +93,15 @@ bool guest_starts_again(const struct guest *g, long age_ms, bool json)
 	static const char *const words[] = {"ended", "switched itself off", "crashed"};
 	enum reason reason = read_reason(g->name);
 	bool wanted = wants_restart(g->name, reason), soon = wanted && age_ms < RAN_MS;
+	const char *then = "";
 	struct json_object *o;
 
 	if (!json) {
-		printf("%s: %s%s%s\n", g->name, words[reason], wanted ? ", starts again" : "",
-		       soon ? " not: it has run for less than a second" : "");
+		if (soon)
+			then = ", but has run for less than a second: it is not started again";
+		else if (wanted)
+			then = ", starts again";
+		printf("%s: %s%s\n", g->name, words[reason], then);
 		fflush(stdout);
 		return wanted && !soon;
 	}
