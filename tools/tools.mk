@@ -35,4 +35,4 @@ $(TT)/guest: tests/tool/guest.asm
 
 .PHONY: tool-test
 tool-test: $(TT)/corbel $(TT)/fakehv.so $(TT)/guest
-	timeout 300 $(PYTHON) tests/tool/tool_test.py $(TT)/corbel $(TT)/guest $(TT)/fakehv.so
+	timeout 450 $(PYTHON) tests/tool/tool_test.py $(TT)/corbel $(TT)/guest $(TT)/fakehv.so

@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# A guest's unit by a systemd of its own, which runs as a user's: as process 1 of a PID namespace, with a /run of its own.
+# usage: unit.sh TOOL GUEST UNIT  Prints what is said below, a line each.
+tool=$1 guest=$2 unit=$3
+mount --make-rprivate / && mount -t tmpfs tmpfs /run || exit 1
+export XDG_RUNTIME_DIR=/run/user HOME=/run/home
+unset DBUS_SESSION_BUS_ADDRESS
+mkdir -p /run/systemd/system $HOME/.config/systemd/user /run/etc /run/corbel
+mkdir -m 700 $XDG_RUNTIME_DIR
+cat > /run/tool <<END
+#!/bin/sh
+export CORBEL_RUN=/run/corbel CORBEL_ETC=/run/etc CORBEL_ACCEL=tcg ASAN_OPTIONS=detect_leaks=0
+exec "$tool" "\$@"
+END
+chmod 755 /run/tool
+printf 'name = "g"\nmemory = 48\nkernel = "%s"\non_poweroff = "restart"\n' "$guest" > /run/etc/g.cfg
+sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$unit" > $HOME/.config/systemd/user/corbel@.service
+
+systemctl() { command systemctl --user "$@" > /dev/null 2>&1; }
+pid() { sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/corbel/g/vmm.json 2> /dev/null; }
+ready() { grep -c 'guest ready' /run/corbel/g/console.log 2> /dev/null; }
+runs() { kill -0 "$(pid)" 2> /dev/null; }
+until_true() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; return 1; }
+stands() { [ "$(command systemctl --user is-active corbel@g)" = "$1" ]; }
+# What does not come is waited for so long.
+stays() { until_true stands "$1" && sleep 2 && stands "$1"; }
+is_new() { runs && [ "$(pid)" != "$first" ] && [ "$(ready)" = 2 ]; }
+# Started anew, it has run for long enough to be started again.
+start() {
+	systemctl reset-failed corbel@g
+	rm -f /run/corbel/g/console.log
+	systemctl start corbel@g && until_true eval '[ "$(ready)" = 1 ]' && sleep 1
+	first=$(pid)
+}
+turn_off() { printf q | /run/tool console --timeout=1 g > /dev/null 2>&1; }
+tell() { "${@:2}" && echo "$1"; }
+
+/usr/lib/systemd/systemd --user > /dev/null 2>&1 &
+until_true test -S $XDG_RUNTIME_DIR/systemd/private || exit 1
+systemctl show || exit 1
+echo there
+start; turn_off; tell again until_true is_new; tell active stands active
+{ sleep 1; turn_off; } & systemctl stop corbel@g; tell stopped stays inactive
+start; /run/tool destroy g > /dev/null; tell destroyed stays inactive
+start; kill -9 "$first"; tell killed stays failed
+sed -i s/restart/destroy/ /run/etc/g.cfg
+start; turn_off; tell off stays inactive
+echo 'vcpus = 99' >> /run/etc/g.cfg; start; tell wrong stays failed
