@@ -237,7 +237,7 @@ DISK  := $(BUILD)/disk
 .PRECIOUS: $(DISK)/%.base
 $(DISK)/%.base: dom0/mkdisk
 	@mkdir -p $(DISK)
-	dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
+	READY="cpu-checker smartmontools thermald" dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
 $(DISK)/%.img: $(DISK)/%.base $(DEB)
 	BASE=$< dom0/mkdisk $* $@ $(BUILD)/deb/*.deb
 # With the key of Debian's ovmf for DKMS, and what an image for Secure Boot is made with.

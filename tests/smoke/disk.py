@@ -10,21 +10,22 @@ import subprocess
 import sys
 import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import Machine, build_file
-from lib.report import Stop, main, ok, skip
+import pexpect
+from lib.machine import Machine, PATIENCE, build_file, clean
+from lib.report import Stop, main, need, ok, skip
 
 # What Linux says of every module that is not its own; of an emulator that stood still, which may be before or after; and of
 # Secure Boot, where its own EFI stub has not looked: README tells what holds instead.
-EXPECTED = re.compile(r'clocksource: Long readout interval|secureboot: Secure boot could not be determined|corbel: (loading out-of-tree module taints kernel|module verification failed)|hrtimer: interrupt took')
+EXPECTED = re.compile(r'clocksource: Long readout interval|secureboot: Secure boot could not be determined|corbel: (loading out-of-tree module taints kernel|module verification failed)|hrtimer: interrupt took|hpet: Lost \d+ RTC interrupts')
 GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncmdline = "console=ttyS0 quiet"\\nmemory = 128\\nvcpus = 2\\n'
 
 
-def machine(what, suite, iommu=(), **more):
+def machine(what, suite, devices=(), **more):
     if not all(os.path.exists(build_file(f'disk/{f}')) for f in (f'{suite}.img', 'guest.cpio')):
         skip(what, 'making its disk needs root')
         raise Stop
     guest = f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on'
-    return Machine(what, disk=suite, extra=['-drive', guest, *iommu], reboot=True, life=10800, **more)
+    return Machine(what, disk=suite, extra=['-drive', guest, *devices], reboot=True, life=10800, **more)
 
 
 def boots(m, what):
@@ -66,6 +67,23 @@ def is_host(m):
     ok(out.split() == ['corbel', '0', '2', '0'], f'{m.label}: /sys/hypervisor and /proc/cpuinfo say that it is a host', out)
 
 
+def has_watchers(m):
+    """Debian's packages that look after hardware, as they are, and what says whether KVM can be used."""
+    m.out_of('DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends --no-download cpu-checker smartmontools thermald '
+             '> /run/apt.log 2>&1 || { tail -n 30 /run/apt.log; false; }', 600)
+    for unit, program in ('smartmontools', 'smartd'), ('thermald', 'thermald'):
+        own = m.out_of(f'systemctl cat {unit} | grep -c "^ConditionVirtualization=no"')
+        out = m.out_of(f'systemctl start {unit}; systemctl show -p ConditionResult,ExecMainStartTimestampMonotonic,Result {unit}; '
+                       f'journalctl -q --no-pager -n 20 -u {unit}', 60)
+        ok(own == '1' and 'ConditionResult=yes' in out and re.search('Monotonic=[1-9]', out) and 'Result=success' in out and program in out,
+           f'{m.label}: {unit}, whose unit virtual machines do not start, starts', out)
+    ok('DISK' in m.out_of('smartctl -i /dev/nvme0 | grep -q "QEMU NVMe" && systemctl is-active -q smartmontools && echo DISK; true', 30),
+       f'{m.label}: and smartd watches the disk', m.sh('smartctl -i /dev/nvme0; systemctl status smartmontools | cat', 30)[1])
+    out = m.out_of('kvm-ok', 30)
+    ok('KVM acceleration can be used' in out, f'{m.label}: kvm-ok says that KVM can be used', out)
+    m.out_of('DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y cpu-checker smartmontools thermald > /run/apt.log 2>&1', 300)
+
+
 def runs_guest(m):
     m.out_of(f'cd / && cpio -idm < /dev/vdb && printf \'{GUEST}\' > /etc/corbel/g.cfg && cd', 60)
     m.out_of('systemctl start corbel@g', 60)
@@ -101,12 +119,15 @@ def purges(m):
 
 
 def debian12():
-    with machine('Debian 12, BIOS', 'bookworm') as m:
-        boots(m, 'the default entry starts it')
-        is_dom0(m)
-        is_host(m)
-        runs_guest(m)
-        purges(m)
+    with tempfile.NamedTemporaryFile(dir=build_file('')) as disk:
+        disk.truncate(1 << 20)
+        with machine('Debian 12, BIOS', 'bookworm', devices=['-drive', f'if=none,id=smart,file={disk.name},format=raw', '-device', 'nvme,drive=smart,serial=smart']) as m:
+            boots(m, 'the default entry starts it')
+            is_dom0(m)
+            is_host(m)
+            has_watchers(m)
+            runs_guest(m)
+            purges(m)
 
 
 def debian12_update():
@@ -118,7 +139,7 @@ def debian12_update():
 
 def debian12_strict():
     """corbel_iommu.ko is loaded by the initramfs, before the drivers of what that finds: the disk itself raises only what it is given."""
-    with machine('Debian 12, AMD-Vi', 'bookworm', iommu=['-device', 'amd-iommu,intremap=on']) as m:
+    with machine('Debian 12, AMD-Vi', 'bookworm', devices=['-device', 'amd-iommu,intremap=on']) as m:
         boots(m, 'the default entry starts it')
         loaded = m.out_of('cat /sys/hypervisor/iommu; grep -c "^corbel_iommu" /proc/modules; true')
         ok(loaded.split() == ['dom0', '0'], f'{m.label}: where dom0 drives the IOMMU corbel_iommu.ko does not come', loaded)
@@ -149,6 +170,35 @@ def debian13():
         purges(m)
 
 
+def run_disk():
+    """On a copy, since what is written stays."""
+    if not os.path.exists(build_file('disk/bookworm.img')):
+        return skip('make run DOM0=disk', 'making its disk needs root')
+    with tempfile.TemporaryDirectory(dir=build_file('')) as there:
+        disk = f'{there}/bookworm.img'
+        # For make, which looks at times alone, the disk is newer than what it is made of.
+        open(f'{there}/bookworm.base', 'w').close()
+        subprocess.run(['cp', '--reflink=auto', '--sparse=always', build_file('disk/bookworm.img'), disk], check=True)
+        child = pexpect.spawn('timeout', ['-k', '5', '3600', 'make', '-s', 'run', f'BUILD={build_file("")[:-1]}', 'DOM0=disk', f'DISK={there}', 'ACCEL=tcg', 'APPEND=loglvl=debug'],
+                              encoding='utf-8', codec_errors='replace', echo=False, dimensions=(25, 200))
+        said = ''
+        try:
+            for what, pattern, then in (('says what it starts', 'run: 2 CPUs, 2G memory, bios; Ctrl-A x leaves', ''),
+                                        ('starts the disk, and comes to the prompt', 'dom0# ', 'dmesg -n 1; corbel info; echo kept-$((40 + 2))-here > /root/kept; sync; echo EN""D\r'),
+                                        ('is dom0 of Corbel', r'svm[\s\S]*END', '\x01x')):
+                got = child.expect([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=300 * PATIENCE)
+                said += clean(child.before + (child.after if got == 0 else ''))
+                need(got == 0, f'make run DOM0=disk: {what}', said[-2000:])
+                child.send(then)
+            got = child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=30 * PATIENCE)
+            ok(got == 0, 'make run DOM0=disk: Ctrl-A x leaves', clean(child.before))
+            ok('APPEND and DOM0_APPEND are for the ISO' in said, 'make run DOM0=disk: APPEND is not taken in silence', said[:1000])
+        finally:
+            child.close(force=True)
+        kept = subprocess.run(['grep', '-qa', 'kept-42-here', disk]).returncode
+        ok(kept == 0, 'make run DOM0=disk: what was written stays on the disk')
+
+
 def reproducible():
     """Built again elsewhere, the packages are the same."""
     with tempfile.TemporaryDirectory() as there:
@@ -160,4 +210,4 @@ def reproducible():
         ok(debs and not other, 'they are the same to the bit', other)
 
 
-main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian12_update)
+main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, run_disk, debian12_update)
