@@ -17,13 +17,16 @@ $(BUILD)/dom0-tests.cpio: $(DOM0_TESTS:%=$(BUILD)/dom0-tests/%)
 $(BUILD)/qemu10.cpio: tests/dom0/debian13 tests/dom0/trixie $(VMLINUX_cloud) $(IMG)/demo.img
 	tests/dom0/debian13 $(BUILD)/debian13 $(VMLINUZ_cloud) $(IMG)/demo.img $@
 
-# Other people's programs: the tests of a library of VMMs, by Debian 13's cargo; a VMM from npm (both are made as root); Debian 13's gVisor.
+# Other people's programs: the tests of a library of VMMs, by Debian 13's cargo; a VMM from npm (both are made as root); Debian 13's gVisor; and Xen as a guest.
 $(BUILD)/rustvmm.cpio: tests/dom0/rustvmm tests/dom0/trixie
 	tests/dom0/rustvmm $(BUILD)/rustvmm $@
 $(BUILD)/krun.img: tests/dom0/krun
 	tests/dom0/krun $(BUILD)/krun $@
 $(BUILD)/gvisor.cpio: tests/dom0/gvisor tests/dom0/trixie
 	tests/dom0/gvisor $(BUILD)/gvisor $@
+
+$(BUILD)/xen.cpio: tests/dom0/xen tests/dom0/trixie $(VMLINUX_amd64) $(IMG)/demo.img
+	tests/dom0/xen $(BUILD)/xen $(VMLINUZ_amd64) $(IMG)/demo.img $@
 
 # perf with its libraries, where it is installed (linux-perf).
 $(BUILD)/perf.cpio: $(MKIMAGE_SRC)
