@@ -21,6 +21,7 @@
 
 #include "abi_msr.h"
 #include "abi_pool.h"
+#include "abi_vm.h"
 
 #define CORBEL_ABI_VERSION 11u
 
@@ -239,16 +240,7 @@ enum corbel_iommu {
 #define CORBEL_FEATURE_BY_CORE	  16u /* CPUs of a core run one VM at a time: sched-gran=core */
 #define CORBEL_FEATURE_IRQ_REMAP  4u  /* all raise only what dom0's kernel has set for them */
 #define CORBEL_FEATURE_SLEEP	  32u /* the machine may suspend to RAM: S3 */
-struct corbel_vm_create {
-	char name[32];
-	uint32_t pid;	/* of the VMM, for listings */
-	uint32_t flags; /* CORBEL_VM_x */
-	/* whose VM it is, and how many pages of the pool this user's VMs may have; 0: no limit */
-	uint32_t user, pad;
-	uint64_t user_pages;
-};
-/* LAPICs in the hypervisor; without it HLT exits and interrupts come by STATE_INTERRUPT */
-#define CORBEL_VM_LAPIC 1u
+#define CORBEL_FEATURE_MWAIT	  64u /* guests may wait by MWAIT: CORBEL_VM_MWAIT */
 
 struct corbel_vm_stat {
 	uint32_t id, vcpus, pid, flags;

@@ -21,11 +21,11 @@ tool: $(BUILD)/corbel
 # ---- its tests: tests/tool, with a sanitized build; real VMMs under TCG ----
 TT := $(BUILD)/tool-test
 
-$(TT)/corbel: $(TOOL_C) $(wildcard tools/corbel/*.h) hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h
+$(TT)/corbel: $(TOOL_C) $(wildcard tools/corbel/*.h) hv/abi.h hv/abi_msr.h hv/abi_pool.h hv/abi_vm.h dom0/kmod/devctl.h
 	@mkdir -p $(TT)
 	$(CC) $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(TOOL_CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(TOOL_C) $(TOOL_LIBS)
 
-$(TT)/fakehv.so: tests/tool/fakehv.c hv/abi.h hv/abi_msr.h hv/abi_pool.h dom0/kmod/devctl.h
+$(TT)/fakehv.so: tests/tool/fakehv.c hv/abi.h hv/abi_msr.h hv/abi_pool.h hv/abi_vm.h dom0/kmod/devctl.h
 	@mkdir -p $(TT)
 	$(CC) -std=gnu11 -O1 -fPIC -shared -Wall -Wextra -Werror -o $@ $< -ldl
 

@@ -405,7 +405,7 @@ static int read_locked(struct cb_vcpu *v, u32 msr, u64 *val)
 		*val *= 1000;
 		return r;
 	case MSR_APIC_FREQUENCY:
-		*val = NSEC_PER_SEC; /* a count each ns */
+		*val = NSEC_PER_SEC / (v->vm->bus_ns ?: 1);
 		return 0;
 	case MSR_VP_ASSIST_PAGE:
 		*val = v->hyperv.assist_page;

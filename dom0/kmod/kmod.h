@@ -251,7 +251,9 @@ struct cb_vm {
 	u8 services;	/* CORBEL_KVM_NO_PLATFORM_INFO, EMULATION_STOPS; under lock */
 	u32 quirks;	/* KVM_X86_QUIRK_x that are off; under lock */
 	u32 x2apic_api; /* KVM_X2APIC_API_x; under lock */
-	s64 clock_ns;	/* until there is an id: kvmclock = boot time + this */
+	/* both under lock, set before there is an id: KVM_X86_DISABLE_EXITS_x; ns, or 0 */
+	u32 no_exits, bus_ns;
+	s64 clock_ns; /* until there is an id: kvmclock = boot time + this */
 
 	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
 
@@ -397,6 +399,8 @@ void cb_account_take_back(void);
 
 /* vm.c */
 int cb_vm_create(const struct file *kvm, unsigned long type);
+/* KVM_CAP_X86_DISABLE_EXITS: what guests can do without */
+u32 cb_optional_exits(void);
 void cb_vm_put(struct cb_vm *vm);
 static inline void cb_vm_get(struct cb_vm *vm)
 {

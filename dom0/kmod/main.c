@@ -148,6 +148,10 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		return CB_QUIRKS;
 	case KVM_CAP_X2APIC_API:
 		return CB_X2APIC_API;
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return cb_optional_exits();
+	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+		return 1; /* what a cycle takes by default */
 	case KVM_CAP_NESTED_STATE:
 		if (!(cb_features & CORBEL_FEATURE_NESTED))
 			return 0;

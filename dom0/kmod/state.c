@@ -279,8 +279,27 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
 	return 0;
 }
 
+/*
+ * As in KVM, a vCPU that is at HLT without the hypervisor's knowing it is not shown that another
+ * can end it by a hypercall.
+ */
+static void hide_unhalt(struct kvm_cpuid_entry2 *e, u32 n)
+{
+	u32 i, features = 0;
+
+	for (i = 0; i < n; i++) {
+		if (!features && e[i].function >> 16 == 0x4000 && !(e[i].function & 0xff) &&
+		    e[i].ebx == 0x4b4d564b && e[i].ecx == 0x564b4d56 && e[i].edx == 0x4d)
+			features = e[i].function + 1;
+	}
+	for (i = 0; i < n; i++)
+		if (features && e[i].function == features)
+			e[i].eax &= ~BIT(KVM_FEATURE_PV_UNHALT);
+}
+
 static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 {
+	struct kvm_cpuid_entry2 *e = (void *)v->data;
 	long r;
 	u32 n;
 
@@ -288,9 +307,13 @@ static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 		return -EFAULT;
 	if (n > MAX_CPUID)
 		return -E2BIG;
-	r = blob_set(v, CORBEL_STATE_CPUID, arg->entries, n * sizeof(struct corbel_cpuid));
+	if (copy_from_user(e, arg->entries, n * sizeof(*e)))
+		return -EFAULT;
+	if (v->vm->no_exits & KVM_X86_DISABLE_EXITS_HLT)
+		hide_unhalt(e, n);
+	r = cb_state_set(v, CORBEL_STATE_CPUID, n * sizeof(*e));
 	if (!r)
-		cb_hyperv_set_cpuid(v, (void *)v->data, n);
+		cb_hyperv_set_cpuid(v, e, n);
 	return r;
 }
 

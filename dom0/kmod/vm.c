@@ -14,6 +14,21 @@
  * know at creation: so its VM is made with the first vCPU, and what was asked for before is handed
  * on then.
  */
+static u32 creation_flags(const struct cb_vm *vm)
+{
+	u32 flags = vm->irqchip == CB_IRQCHIP_NONE ? 0 : CORBEL_VM_LAPIC;
+
+	if (vm->no_exits & KVM_X86_DISABLE_EXITS_HLT)
+		flags |= CORBEL_VM_HLT;
+	if (vm->no_exits & KVM_X86_DISABLE_EXITS_MWAIT)
+		flags |= CORBEL_VM_MWAIT;
+	if (vm->no_exits & KVM_X86_DISABLE_EXITS_PAUSE)
+		flags |= CORBEL_VM_PAUSE;
+	if (vm->no_exits & KVM_X86_DISABLE_EXITS_CSTATE)
+		flags |= CORBEL_VM_CSTATE;
+	return flags;
+}
+
 static int create_in_hypervisor(struct cb_vm *vm)
 {
 	struct corbel_vm_create *c = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
@@ -26,7 +41,8 @@ static int create_in_hypervisor(struct cb_vm *vm)
 	get_task_comm(comm, current->group_leader);
 	strscpy(c->name, comm, sizeof(c->name));
 	c->pid = task_tgid_nr(current);
-	c->flags = vm->irqchip == CB_IRQCHIP_NONE ? 0 : CORBEL_VM_LAPIC;
+	c->flags = creation_flags(vm);
+	c->bus_ns = vm->bus_ns;
 	cb_account_pool(vm->account, c);
 	id = HC1(VM_CREATE, cb_phys(c));
 	free_page((unsigned long)c);
@@ -263,6 +279,48 @@ static int disable_quirks(struct cb_vm *vm, u64 quirks)
 	return 0;
 }
 
+u32 cb_optional_exits(void)
+{
+	u32 exits =
+	    KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_CSTATE;
+
+	return cb_features & CORBEL_FEATURE_MWAIT ? exits | KVM_X86_DISABLE_EXITS_MWAIT : exits;
+}
+
+/* As in newer KVMs, which refuse it once there are vCPUs. */
+static int disable_exits(struct cb_vm *vm, u64 exits)
+{
+	int r = -EINVAL;
+
+	if (exits & ~(u64)cb_optional_exits())
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!vm->id) {
+		vm->no_exits |= exits;
+		r = 0;
+	}
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+/* How long a cycle of the LAPICs' timers takes. */
+static int set_bus_ns(struct cb_vm *vm, u64 ns)
+{
+	int r = 0;
+
+	if (!ns || ns > U64_MAX / (128ull * U32_MAX)) /* no timer ends behind the end of time */
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (vm->irqchip == CB_IRQCHIP_NONE)
+		r = -ENXIO;
+	else if (vm->id)
+		r = -EINVAL;
+	else
+		vm->bus_ns = ns;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 {
 	struct kvm_enable_cap cap;
@@ -311,6 +369,10 @@ static int enable_cap(struct cb_vm *vm, const struct kvm_enable_cap __user *arg)
 		return disable_quirks(vm, cap.args[0]);
 	case KVM_CAP_X2APIC_API:
 		return enable_x2apic_api(vm, cap.args[0]);
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return disable_exits(vm, cap.args[0]);
+	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+		return set_bus_ns(vm, cap.args[0]);
 	}
 	return -EINVAL;
 }

@@ -48,6 +48,8 @@ static s64 stat_info(struct corbel_info *i)
 		i->features |= CORBEL_FEATURE_DEVICE_IRQ;
 	if (suspend_is_possible())
 		i->features |= CORBEL_FEATURE_SLEEP;
+	if (vm_may_mwait())
+		i->features |= CORBEL_FEATURE_MWAIT;
 	if (shown_remaps())
 		i->features |= CORBEL_FEATURE_IRQ_REMAP;
 	hv_snprintf(i->version, sizeof(i->version), "%s", CORBEL_VERSION);

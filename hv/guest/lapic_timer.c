@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The timer of the virtual local APIC; SDM "APIC Timer". The APIC's bus clock is 1 GHz: one count
- * is 1 ns at divide 1.
+ * The timer of the virtual local APIC; SDM "APIC Timer". The APIC's bus clock is 1 GHz, so one
+ * count is 1 ns at divide 1, unless the VMM wants another.
  */
 #include "hv/guest/lapic_timer.h"
 #include "hv/cpu/time.h"
@@ -40,15 +40,18 @@ static u32 divide_shift(const struct lapic *l)
 	return (((l->timer_dcr & 3) | (l->timer_dcr & 8) >> 1) + 1) & 7;
 }
 
-static u64 counts_to_tsc(const struct lapic *l, u32 counts)
+static u64 counts_to_tsc(const struct vcpu *v, u32 counts)
 {
-	return ns_to_tsc((u64)counts << divide_shift(l));
+	u64 ns = ((u64)counts << divide_shift(&v->lapic)) * v->vm->bus_ns;
+
+	return ns_to_tsc(MIN(ns, BIT(59))); /* which is 18 years */
 }
 
-static u32 current_count(const struct lapic *l)
+static u32 current_count(const struct vcpu *v)
 {
+	const struct lapic *l = &v->lapic;
 	s64 ticks = rdtsc() - l->timer_start; /* written on a CPU whose TSC may be ahead */
-	u64 passed = tsc_to_ns(MAX(ticks, 0)) >> divide_shift(l);
+	u64 passed = tsc_to_ns(MAX(ticks, 0)) / v->vm->bus_ns >> divide_shift(l);
 
 	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr || l->timer_ended)
 		return 0;
@@ -76,7 +79,7 @@ static u64 end_of_timer(struct vcpu *v, u64 now)
 	}
 	if (timer_mode(l) >= MODE_DEADLINE || !l->timer_icr || l->timer_ended)
 		return 0;
-	period = counts_to_tsc(l, l->timer_icr);
+	period = counts_to_tsc(v, l->timer_icr);
 	if (timer_mode(l) == MODE_ONE_SHOT)
 		return l->timer_start + period;
 	if (!v->vm->is_dom0)
@@ -179,7 +182,7 @@ static void go_on_locked(struct vcpu *v, u32 count)
 	u64 now = rdtsc();
 
 	ASSERT_HELD(&l->lock);
-	l->timer_start = now - counts_to_tsc(l, l->timer_icr - MIN(count, l->timer_icr));
+	l->timer_start = now - counts_to_tsc(v, l->timer_icr - MIN(count, l->timer_icr));
 	if (arm_timer(v, now) && (count || timer_mode(l) == MODE_DEADLINE))
 		expire_locked(v, now);
 }
@@ -236,13 +239,13 @@ static void change_mode_locked(struct vcpu *v, u32 old, u32 count)
 	if (old == MODE_ONE_SHOT && !count)
 		l->timer_ended = l->timer_icr;
 	else
-		l->timer_start = rdtsc() - counts_to_tsc(l, l->timer_icr - count);
+		l->timer_start = rdtsc() - counts_to_tsc(v, l->timer_icr - count);
 }
 
 static void set_lvt_locked(struct vcpu *v, u32 lvt)
 {
 	struct lapic *l = &v->lapic;
-	u32 old = timer_mode(l), count = current_count(l), mode;
+	u32 old = timer_mode(l), count = current_count(v), mode;
 
 	ASSERT_HELD(&l->lock);
 	l->lvt[LVT_TIMER] = lvt;
@@ -287,7 +290,7 @@ void lapic_timer_write(struct vcpu *v, u32 offset, u32 val)
 		}
 		break;
 	case APIC_TIMER_DIV:
-		count = current_count(l);
+		count = current_count(v);
 		l->timer_dcr = val & TIMER_DIV_BITS;
 		if (timer_mode(l) < MODE_DEADLINE)
 			go_on_locked(v, count);
@@ -304,7 +307,7 @@ u32 lapic_timer_count(struct vcpu *v)
 	u32 count;
 
 	lock_acquire(&l->lock);
-	count = current_count(l);
+	count = current_count(v);
 	lock_release(&l->lock);
 	return count;
 }

@@ -6,6 +6,9 @@
 
 #include "hv/lib/types.h"
 
+/* 2^32 cycles of so many ns, and 128 of them a count, are counted in 64 bits. */
+#define LAPIC_BUS_NS_MAX 0x2000000u
+
 struct timer;
 struct vcpu;
 

@@ -251,6 +251,10 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 	case MSR_XSS:
 		*val = 0;
 		return v->rights.xss || (host && has_xsaves) ? 0 : -EINVAL;
+	case MSR_CORE_C3 ... MSR_CORE_C7:
+	case MSR_CORE_C1:
+		if (v->vm->flags & CORBEL_VM_CSTATE && !host)
+			return rdmsr_safe(msr, val);
 	}
 	return read_other(v, msr, val, host);
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* VMs: table, creation, destruction; and dom0. */
 #include "hv/guest/vm.h"
+#include "hv/cpu/idle.h"
 #include "hv/cpu/spec.h"
 #include "hv/cpu/time.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
+#include "hv/guest/lapic_timer.h"
+#include "hv/lib/asm.h"
+#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
@@ -84,6 +88,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	vm->pid = pid;
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
+	vm->bus_ns = 1;
 	sched_group_init(&vm->sched);
 	vm->acct.pages = 1;
 	vm->tables.tables = true;
@@ -310,18 +315,29 @@ static void copy_name(char *to, const char *from)
 		*to = is_odd(*from) ? '_' : *from;
 }
 
+/* A CPU that sleeps so wakes up, for stores and for its timer. */
+bool vm_may_mwait(void)
+{
+	return idle.stores && cpuid_read(6, 0).a & CPUID_6A_ARAT;
+}
+
+#define NEW_FLAGS                                                                                  \
+	(CORBEL_VM_LAPIC | CORBEL_VM_HLT | CORBEL_VM_MWAIT | CORBEL_VM_PAUSE | CORBEL_VM_CSTATE)
+
 int vm_create(const struct corbel_vm_create *c)
 {
 	struct vm *vm;
 	int ret;
 
-	if (c->flags & ~CORBEL_VM_LAPIC)
+	if (c->flags & ~NEW_FLAGS || c->bus_ns > LAPIC_BUS_NS_MAX ||
+	    (c->flags & CORBEL_VM_MWAIT && !vm_may_mwait()))
 		return -EINVAL;
 	vm = vm_alloc(c->pid, c->flags);
 	if (!vm)
 		return -ENOMEM;
 	copy_name(vm->name, c->name);
 	vm->user = c->user;
+	vm->bus_ns = MAX(c->bus_ns, 1u);
 	vm->user_pages = c->user_pages;
 	vm->io_map = guest_io_map;
 	vm->msr_map = dom0->msr_map;

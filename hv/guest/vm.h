@@ -58,8 +58,9 @@ struct vm {
 	bool dying; /* set once, by who holds `objects` for writing */
 	const struct vm_ops *ops;
 	bool has_lapic; /* LAPICs in the hypervisor */
-	u32 flags, pid;
-	u64 owner; /* of its own, also when its id or memory is another's: spec_switch() */
+	u32 flags, pid; /* CORBEL_VM_x */
+	u32 bus_ns;	/* a cycle of its LAPICs' timers */
+	u64 owner;	/* of its own, also when its id or memory is another's: spec_switch() */
 	char name[VM_NAME_BYTES]; /* printable */
 	struct lock lock;	  /* LOCK_VM: vcpu list, doorbells */
 	struct account acct;	  /* pool pages charged to this VM, */
@@ -113,6 +114,7 @@ extern struct rwlock objects;
  */
 struct vm *vm_by_id(u64 id);
 int vm_create(const struct corbel_vm_create *c);
+bool vm_may_mwait(void); /* CORBEL_VM_MWAIT */
 /* The VM that is dom0, with all MSRs and ports exiting, and an empty p2m. NULL: out of memory. */
 struct vm *vm_create_dom0(const struct vm_ops *ops);
 /* It gets a second map, unless it has one. -ENOMEM, -EDQUOT */

@@ -183,11 +183,14 @@ static inline bool pat_valid(u64 pat)
 #define MSR_PKG_THERM_STATUS	0x1b1
 #define MSR_LAST_BRANCH		0x1db /* from, to; last exception: from, to */
 #define MSR_RAPL_POWER_UNIT	0x606
+#define MSR_CORE_C3		0x3fc /* for how long it was there; C6, C7, and the next */
+#define MSR_CORE_C7		0x3fe
 #define MSR_PKG_ENERGY_STATUS	0x611
 #define MSR_DRAM_ENERGY_STATUS	0x619
 #define MSR_PP0_ENERGY_STATUS	0x639 /* cores */
 #define MSR_PP1_ENERGY_STATUS	0x641 /* graphics */
 #define MSR_CONFIG_TDP		0x648 /* 5: the nominal level, two others, which one, the ratio */
+#define MSR_CORE_C1		0x660
 #define MSR_PM_ENABLE		0x770
 #define MSR_HWP_CAPABILITIES	0x771
 #define MSR_HWP_REQUEST_PKG	0x772

@@ -155,6 +155,17 @@ void svm_vcpu_destroy(struct vcpu *v)
 	pool_free(svm_vmcb(v), 0, &v->vm->acct);
 }
 
+/* What exits in other VMs */
+static void allow_waiting(struct vmcb *m, u32 flags)
+{
+	if (flags & CORBEL_VM_HLT)
+		m->int3 &= ~SVM_INT3_HLT;
+	if (flags & CORBEL_VM_MWAIT)
+		m->int4 &= ~SVM_INT4_MWAIT;
+	if (flags & CORBEL_VM_PAUSE)
+		m->int3 &= ~SVM_INT3_PAUSE;
+}
+
 void svm_vcpu_reset(struct vcpu *v, bool init)
 {
 	struct vm *vm = v->vm;
@@ -183,6 +194,7 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 		m->int3 |= SVM_INT3_SMI;
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
+	allow_waiting(m, vm->flags);
 	svm_of(v)->watch = svm_of(v)->virq = 0;
 	svm_nested_reset(v, init);
 	svm_flush_asid(v);
@@ -261,7 +273,7 @@ static __noinline void watch_pause(struct vcpu *v)
 
 	svm_current(v);
 	s->vmcb->int3 &= ~SVM_INT3_PAUSE;
-	if (spin_others_wait(v))
+	if (!(v->vm->flags & CORBEL_VM_PAUSE) && spin_others_wait(v))
 		s->vmcb->int3 |= SVM_INT3_PAUSE;
 }
 

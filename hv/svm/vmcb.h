@@ -21,6 +21,7 @@
 #define SVM_INT3_IRET	BIT(20)
 #define SVM_INT3_INT_N	BIT(21)
 #define SVM_INT3_PAUSE	BIT(23)
+#define SVM_INT3_HLT	BIT(24)
 #define SVM_INT3_INVLPG BIT(25)
 #define SVM_INT3_PORTS	BIT(27) /* as its map says; likewise */
 #define SVM_INT3_MSRS	BIT(28)
@@ -34,7 +35,8 @@
 #define SVM_INT4_VMMCALL BIT(1)
 #define SVM_INT4_RDTSCP	 BIT(7)
 #define SVM_INT4_ICEBP	 BIT(8)
-#define SVM_INT4_WBINVD	 BIT(9) /* allowed to dom0 only */
+#define SVM_INT4_WBINVD	 BIT(9)		 /* allowed to dom0 only */
+#define SVM_INT4_MWAIT	 GENMASK(12, 10) /* MONITOR, too */
 #define SVM_INT4_ALLOWED (SVM_INT4_RDTSCP | SVM_INT4_ICEBP)
 #define SVM_INT4_RDPRU	 BIT(14) /* not asked for by guests, as word 5; none is shown it */
 #define SVM_INT5_INVPCID BIT(2)

@@ -259,6 +259,17 @@ static const struct {
 
 #define NOTIFY_TICKS 131072 /* more than any instruction takes */
 
+/* What exits in other VMs */
+static void allow_waiting(struct vmx_vcpu *s, u32 flags)
+{
+	if (flags & CORBEL_VM_HLT)
+		s->proc &= ~PROC_HLT;
+	if (flags & CORBEL_VM_MWAIT)
+		s->proc &= ~(PROC_MWAIT | PROC_MONITOR);
+	if (flags & CORBEL_VM_PAUSE)
+		s->proc2 &= ~PROC2_PAUSE;
+}
+
 static void init_controls(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_current(v);
@@ -268,6 +279,7 @@ static void init_controls(struct vcpu *v)
 	s->proc2 = vmx_ctl.proc2;
 	if (vm->is_dom0)
 		s->proc2 &= ~(PROC2_WBINVD | PROC2_BUS_LOCK | PROC2_NOTIFY);
+	allow_waiting(s, vm->flags);
 	for (u32 i = 0; i < ARRAY_SIZE(reset_fields); i++)
 		vmcs_write(reset_fields[i].field, reset_fields[i].value);
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
@@ -406,6 +418,8 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
 	else
 		vmx_of(v)->vmcs.launched = true;
+	if (v->vm->flags & CORBEL_VM_HLT) /* it is behind one then, as on AMD-V */
+		vmcs_write32(VMCS_ACTIVITY, 0);
 	if (basic == EXIT_EXCEPTION_NMI) {
 		r.intr_info = vmcs_read32(VMCS_EXIT_INTR_INFO);
 		r.intr_error = vmcs_read32(VMCS_EXIT_INTR_ERROR);

@@ -14,7 +14,6 @@ PARAMETERS = {'kvm/parameters/force_emulation_prefix': '0', 'kvm/parameters/enab
 # Name: what Corbel has not.
 MISSING = {
     'amx_test': 'AMX',
-    'apic_bus_clock_test': 'X86_APIC_BUS_CYCLES_NS',
     'emulator_error_test': 'SMALLER_MAXPHYADDR',
     'fix_hypercall_test': 'patch of hypercalls in the guest',
     'hyperv_cpuid': 'debugger of Hyper-V (SYNDBG) and NESTED_STATE',

@@ -191,6 +191,7 @@ static inline void fake_reset(const u32 *ids)
 	fake_vm.id = 1;
 	fake_vm.ops = &fake_ops;
 	fake_vm.has_lapic = true;
+	fake_vm.bus_ns = 1;
 	fake_vm.vcpu_count = fake_vm.vcpu_end = FAKE_VCPUS;
 	fake_vm.bsp_apic_id = ids ? ids[0] : 0;
 	for (i = 0; i < FAKE_VCPUS; i++) {

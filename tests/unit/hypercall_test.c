@@ -551,9 +551,39 @@ static void test_names(void)
 	free_vm(vm, 0);
 }
 
+static s64 create(u32 flags, u32 bus_ns)
+{
+	struct corbel_vm_create c = {.flags = flags, .bus_ns = bus_ns};
+	s64 vm;
+
+	memcpy(dom0_page, &c, sizeof(c));
+	vm = call(CORBEL_HC_VM_CREATE, 0, 0, 0, 0);
+	if (vm > 0) {
+		bool is = vm_by_id(vm)->flags == flags && vm_by_id(vm)->bus_ns == (bus_ns ?: 1);
+
+		free_vm(vm, 0);
+		return is ? 0 : -EIO;
+	}
+	return vm;
+}
+
+static void test_flags(void)
+{
+	const u32 waits = CORBEL_VM_HLT | CORBEL_VM_PAUSE | CORBEL_VM_CSTATE;
+
+	idle.stores = false;
+	CHECK(!create(waits, 0) && create(waits | CORBEL_VM_MWAIT, 0) == -EINVAL,
+	      "guests do not wait by MWAIT on a CPU whose MONITOR misses stores");
+	CHECK(create(32, 0) == -EINVAL && create(1u << 31, 0) == -EINVAL,
+	      "nor do anything that is not known");
+	CHECK(!create(CORBEL_VM_LAPIC, 0x2000000) && create(CORBEL_VM_LAPIC, 0x2000001) == -EINVAL,
+	      "no cycle of a LAPIC's timer is longer than can be counted");
+}
+
 int main(void)
 {
 	dom0_start();
+	test_flags();
 	test_states();
 	test_takeover();
 	test_smm();

@@ -287,6 +287,30 @@ static void test_slack(void)
 	lapic_destroy(v1);
 }
 
+/* A cycle that is not 1 ns */
+static void test_bus(void)
+{
+	start_timer(ONE_SHOT);
+	v0->vm->bus_ns = 40;
+	wr(v0, TMICT, 1000);
+	advance(4000);
+	CHECK(rd(v0, TMCCT) == 900 && take(v0) == -1, "a count takes as long as the VMM wants");
+	advance(36000);
+	CHECK(take(v0) == 0xec && !rd(v0, TMCCT), "and so many of them");
+	wr(v0, TDCR, 0xa);
+	wr(v0, TMICT, 10);
+	advance(128 * 40 * 9);
+	CHECK(rd(v0, TMCCT) == 1 && take(v0) == -1, "also with a divisor");
+	advance(128 * 40);
+	CHECK(take(v0) == 0xec, "to the end");
+	v0->vm->bus_ns = LAPIC_BUS_NS_MAX;
+	wr(v0, TMICT, ~0u);
+	advance(1u << 31);
+	CHECK(take(v0) == -1 && rd(v0, TMCCT) == ~0u, "the longest lasts for ever");
+	wr(v0, TMICT, 0);
+	v0->vm->bus_ns = 1;
+}
+
 int main(void)
 {
 	test_slack();
@@ -295,5 +319,6 @@ int main(void)
 	test_timer_modes();
 	test_lead();
 	test_deadline();
+	test_bus();
 	return test_end();
 }

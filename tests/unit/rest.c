@@ -47,6 +47,7 @@
 
 #define __weak __attribute__((weak))
 
+__weak struct idle_plan idle;
 __weak u32 cpu_count = 1, quirks, phys_bits = 40;
 __weak struct boot_info boot_info;
 __weak struct hvm_caps hvm_caps;

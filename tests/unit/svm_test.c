@@ -159,6 +159,38 @@ static void test_intercepts(void)
 	CHECK(m->int4 == (0x7e7f & ~BIT(9)) && m->int3 == 0xfd44802b, "dom0's: WBINVD does not");
 }
 
+static u32 kept3, kept4;
+
+/* Words 3 and 4 of a VM that was made so, on a CPU with a filter of PAUSEs */
+static void keep_exits(u32 flags)
+{
+	fresh(false);
+	vm.flags = flags;
+	svm_vcpu_reset(&vcpu, false);
+	kept3 = hardware.int3;
+	kept4 = hardware.int4;
+}
+
+static void test_waiting(void)
+{
+	pause_count = SPIN_COUNT;
+	keep_exits(CORBEL_VM_HLT);
+	CHECK(kept3 == (0xfd44802b ^ BIT(24) ^ BIT(23)) && kept4 == 0x7e7f,
+	      "HLT does not exit where the VM was made so");
+	keep_exits(CORBEL_VM_MWAIT);
+	CHECK(kept3 == (0xfd44802b ^ BIT(23)) && kept4 == (0x7e7f & ~GENMASK(12, 10)),
+	      "or MONITOR and MWAIT");
+	keep_exits(CORBEL_VM_PAUSE | CORBEL_VM_LAPIC | CORBEL_VM_CSTATE);
+	CHECK(kept3 == 0xfd44802b && kept4 == 0x7e7f, "or loops of PAUSE, and nothing else");
+	pause_count = 0;
+	pause_exits = others_wait = true;
+	keep_exits(CORBEL_VM_PAUSE);
+	guest = spins;
+	run();
+	CHECK(hardware.int3 == 0xfd44802b, "nor does one without a filter, when others wait");
+	pause_exits = others_wait = false;
+}
+
 /* Two bits an MSR from the start of the part. */
 static void test_msr_map(void)
 {
@@ -426,6 +458,7 @@ int main(void)
 {
 	arena_init(0x100000);
 	test_intercepts();
+	test_waiting();
 	test_msr_map();
 	test_flushes();
 	test_smm();

@@ -260,7 +260,7 @@ static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
 	static const int none[] = {KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV_ENLIGHTENED_VMCS,
-				   KVM_CAP_VAPIC, KVM_CAP_X86_DISABLE_EXITS};
+				   KVM_CAP_VAPIC, KVM_CAP_X86_BUS_LOCK_EXIT};
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		check(ioctl(v.fd, KVM_CHECK_EXTENSION, none[i]) == 0,
