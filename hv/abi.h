@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 11u
+#define CORBEL_ABI_VERSION 12u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -35,7 +35,7 @@
 
 enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 
-#define CORBEL_MAX_VCPUS     1024u
+#define CORBEL_MAX_VCPUS     2048u
 #define CORBEL_MAX_DOORBELLS 4096u
 /*
  * The numbers of vCPUs and doorbells that dom0's module is given: an id, which is given again when

@@ -117,7 +117,7 @@ struct cb_memory_fault { /* in struct kvm_run behind that exit */
 };
 
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
-#define CB_MAX_VCPUS	  256u /* of one VM */
+#define CB_MAX_VCPUS	  1024u /* of one VM */
 #define CB_MAX_VCPU_ID	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 #define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */

@@ -16,7 +16,7 @@ module_param(max_vms_per_user, uint, 0644);
 MODULE_PARM_DESC(max_vms_per_user, "VMs that one user other than root can have (128)");
 static uint max_vcpus_per_user = CORBEL_MAX_VCPUS / 2;
 module_param(max_vcpus_per_user, uint, 0644);
-MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs that one user other than root can have (512)");
+MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs that one user other than root can have (1024)");
 
 static uint max_pool_percent_per_user = 50;
 module_param(max_pool_percent_per_user, uint, 0644);

@@ -9,7 +9,7 @@
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
 
-#define HEAP_ORDER 2 /* pool pages */
+#define HEAP_ORDER 3 /* pool pages */
 
 struct heap {
 	struct lock lock;

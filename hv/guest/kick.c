@@ -17,6 +17,10 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 		BUG_ON(i > VM_VCPUS);
 		return i ? vm->vcpu[i - 1] : NULL;
 	}
+	/* what many VMMs do */
+	if (apic_id < READ_ONCE(vm->vcpu_end) && vm->vcpu[apic_id] &&
+	    vm->vcpu[apic_id]->lapic.id == apic_id)
+		return vm->vcpu[apic_id];
 	for (u32 i = 0; i < READ_ONCE(vm->vcpu_end); i++)
 		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)
 			return vm->vcpu[i];

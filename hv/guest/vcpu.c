@@ -162,8 +162,10 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	static u64 made; /* under `objects`, as all of this */
 	bool is_dom0 = vm->is_dom0;
 	struct vcpu *v;
-	int ret = is_dom0 ? 0 : vm_promise(vm, vcpu_pages());
+	int ret = is_dom0 ? 0 : vm_make_room(vm);
 
+	if (!ret && !is_dom0)
+		ret = vm_promise(vm, vcpu_pages());
 	if (ret)
 		return ret;
 	ret = vcpu_alloc(vm, &v);

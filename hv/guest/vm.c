@@ -89,6 +89,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 	vm->flags = flags;
 	vm->has_lapic = flags & CORBEL_VM_LAPIC;
 	vm->bus_ns = 1;
+	vm->vcpu = vm->few;
 	sched_group_init(&vm->sched);
 	vm->acct.pages = 1;
 	vm->tables.tables = true;
@@ -396,6 +397,29 @@ int vm_add_smm(struct vm *vm)
 	return 0;
 }
 
+#define MANY_ORDER 1
+_Static_assert(VM_VCPUS * sizeof(struct vcpu *) == PAGE_SIZE << MANY_ORDER, "its pages are full");
+
+int vm_make_room(struct vm *vm)
+{
+	struct vcpu **many;
+	int ret;
+
+	if (vm->vcpu != vm->few || vm->vcpu_count < VM_FEW)
+		return 0;
+	ret = vm_promise(vm, BIT(MANY_ORDER));
+	if (ret)
+		return ret;
+	many = pool_alloc(MANY_ORDER, &vm->acct);
+	if (!many) {
+		pool_retract(&vm->acct, BIT(MANY_ORDER));
+		return -ENOMEM;
+	}
+	memcpy(many, vm->few, sizeof(vm->few));
+	vm->vcpu = many;
+	return 0;
+}
+
 int vm_destroy(struct vm *vm)
 {
 	int ret;
@@ -417,6 +441,8 @@ int vm_destroy(struct vm *vm)
 		return ret;
 	doorbell_destroy(vm);
 	free_maps(vm);
+	if (vm->vcpu != vm->few)
+		pool_free(vm->vcpu, MANY_ORDER, &vm->acct);
 	if (vm->acct.pages != 1 || vm->tables.pages)
 		log_warn("vm %u (%s) leaves %lu pool pages", vm->id, vm->name,
 			 vm->acct.pages - 1 + vm->tables.pages);

@@ -49,6 +49,7 @@ void table_remove(struct id_table *t, u32 id);
 
 #define VM_NAME_BYTES  32
 #define DOORBELL_PAGES 2u
+#define VM_FEW	       256u
 
 /* What nothing else is said of is set once, before others can find the VM; "lock": changed under
  * it. */
@@ -73,14 +74,17 @@ struct vm {
 	struct p2m p2m;
 	struct p2m smm; /* of vCPUs in SMM; `objects`, for writing: its vm is NULL: none */
 	u32 vcpu_count; /* lock */
-	struct sched_group sched;    /* all its vCPUs, but dom0's */
-	u32 bsp_apic_id;	     /* until there are vCPUs a hypercall may set it */
-	struct vcpu *vcpu[VM_VCPUS]; /* by index; set once, cleared at destroy */
-	u32 vcpu_end;		     /* all indices are below; it only grows; lock, read without */
-	u16 apic_to_index[256];	     /* one more than it, 0: none; larger ids are searched */
-	bool apic_ids_moved;	     /* an xAPIC has another id than its initial one; stays */
-	u64 eoi_mask[4];	     /* vectors whose EOI goes to the module; any CPU */
-	s64 clock_offset_ns;	     /* kvmclock = host ns + this */
+	struct sched_group sched; /* all its vCPUs, but dom0's */
+	u32 bsp_apic_id;	  /* until there are vCPUs a hypercall may set it */
+	/* by index; set once, cleared at destroy. Where they are changes once: vcpu_end before it
+	 */
+	struct vcpu **volatile vcpu;
+	struct vcpu *few[VM_FEW]; /* as many are here, more in pages of the pool */
+	u32 vcpu_end;		  /* all indices are below; it only grows; lock, read without */
+	u16 apic_to_index[256];	  /* one more than it, 0: none; larger ids are searched */
+	bool apic_ids_moved;	  /* an xAPIC has another id than its initial one; stays */
+	u64 eoi_mask[4];	  /* vectors whose EOI goes to the module; any CPU */
+	s64 clock_offset_ns;	  /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
 	u64 clock_anchor_tsc;
 	/* hv/guest/doorbell.c: the first comes with a doorbell, the second when that is full */
@@ -119,6 +123,8 @@ bool vm_may_mwait(void); /* CORBEL_VM_MWAIT */
 struct vm *vm_create_dom0(const struct vm_ops *ops);
 /* It gets a second map, unless it has one. -ENOMEM, -EDQUOT */
 int vm_add_smm(struct vm *vm);
+/* There is room for one vCPU more, up to VM_VCPUS. -ENOMEM, -EDQUOT */
+int vm_make_room(struct vm *vm);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */
 /*
  * So many pages of the pool more for vm, by pool_promise(); the caller is alone with the objects.

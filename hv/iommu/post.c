@@ -7,8 +7,8 @@
 #include "hv/lib/log.h"
 
 /* A handle is like a descriptor's address, so that it fits an entry. */
-#define HANDLE_ID    GENMASK(15, 6)
-#define HANDLE_NR    GENMASK(62, 16)
+#define HANDLE_ID    GENMASK(16, 6)
+#define HANDLE_NR    GENMASK(62, 17)
 #define DESCRIPTOR   64u
 #define VECTOR_LEAST 16u
 
@@ -48,7 +48,7 @@ u64 post_descriptor(u64 low, u64 high)
 	struct target *t = &targets[FIELD_GET(HANDLE_ID, handle)];
 
 	if (!iommu.posts || low & IRQ_URGENT || FIELD_GET(IRQ_VECTOR, low) < VECTOR_LEAST ||
-	    !t->descriptor || handle >> 16 != t->nr)
+	    !t->descriptor || FIELD_GET(HANDLE_NR, handle) != t->nr)
 		return 0;
 	t->named = true;
 	return t->descriptor;

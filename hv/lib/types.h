@@ -108,6 +108,6 @@ static inline gpa_t gpa(u64 v)
 #define EDQUOT	   122
 
 #define MAX_CPUS  64
-#define VM_VCPUS  256  /* of one VM, at most */
-#define MAX_VCPUS 1024 /* of all VMs together; vCPU ids are below this */
+#define VM_VCPUS  1024 /* of one VM, at most */
+#define MAX_VCPUS 2048 /* of all VMs together; vCPU ids are below this */
 #define MAX_VMS	  256

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define PAGE	  0x9 /* of pl_crowd_other */
 #define COUNT(vm) (*(volatile u32 *)((vm)->ram + PAGE * 0x1000 + 0x800))
@@ -76,9 +77,9 @@ static void test_most(void)
 	u32 most = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	enum end end;
 
-	ok(most == MAX_VCPU, "crowd: a VM can have 256 vCPUs (%u)", most);
+	ok(most == MAX_VCPU, "crowd: a VM can have %u vCPUs (%u)", MAX_VCPU, most);
 	vm_init(&vm, MAX_VCPU, VM_IRQCHIP);
-	ok(vm_ioctl(&vm, KVM_CREATE_VCPU, (void *)300ul) < 0, "crowd: and no more");
+	ok(vm_ioctl(&vm, KVM_CREATE_VCPU, (void *)3000ul) < 0, "crowd: and no more");
 	prepare(&vm);
 	start_others(&vm, j, t);
 	end = vm_run(&vm, 0, RUN_MS);
@@ -130,7 +131,10 @@ static void test_far(void)
 int main(void)
 {
 	struct sigaction a = {.sa_handler = on_signal};
+	struct rlimit files = {4096, 4096};
 
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		fatal("setrlimit: errno %d", errno);
 	open_kvm();
 	sigaction(SIGUSR1, &a, NULL);
 	test_most();

@@ -35,7 +35,7 @@ typedef uint64_t u64;
 #define PORT_VALUE   0xe0 /* out dx, eax: a value for the test */
 #define PORT_DONE    0xe1 /* the guest has come to its end */
 #define PORT_PAUSE   0xe5 /* the guest wants to be stopped, and goes on when it runs again */
-#define MAX_VCPU     256
+#define MAX_VCPU     1024
 #define MAX_VALUES   64
 
 struct vm {

@@ -50,7 +50,7 @@ static u32 told(u64 pfn, bool *is_there)
 int main(void)
 {
 	static struct vcpu v = {.event_vector = VECTOR};
-	static struct vm dom0 = {.is_dom0 = true, .vcpu = {&v}};
+	static struct vm dom0 = {.is_dom0 = true, .vcpu = dom0.few, .few = {&v}};
 	bool there;
 
 	event_memory_broken(0x123);

@@ -189,6 +189,7 @@ static inline void fake_reset(const u32 *ids)
 	fake_cpuid[0] = (struct corbel_cpuid){.function = 1, .ecx = BIT(21) | BIT(24)};
 	fake_cpuid[1] = (struct corbel_cpuid){.function = 0x80000008, .eax = 40};
 	fake_vm.id = 1;
+	fake_vm.vcpu = fake_vm.few;
 	fake_vm.ops = &fake_ops;
 	fake_vm.has_lapic = true;
 	fake_vm.bus_ns = 1;

@@ -665,7 +665,8 @@ static void test_filter(void)
 	put(v, sel(1), 0x4300c0);
 	put(v, sel(2), 0x434f2e);
 	put(v, sel(3), 0x43412e);
-	v->vm->vcpu[0] = v;
+	v->vm->vcpu = v->vm->few;
+	v->vm->few[0] = v;
 	v->vm->vcpu_end = 1;
 	notified = 0;
 	CHECK(hw.vmcs_global == (0xf | 7ull << 32) && !pmu_filter_set(v->vm, &f) && notified == 1,

@@ -27,6 +27,7 @@ static int by(struct vcpu *v)
 
 int main(void)
 {
+	vm.vcpu = vm.few;
 	vm.vcpu_count = 4;
 	vm.vcpu_end = 7;
 	for (u32 i = 0; i < 4; i++) {

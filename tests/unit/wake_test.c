@@ -536,6 +536,7 @@ static void set_up_vcpu(struct model_vcpu *m, struct vm *vm, u64 affinity, u32 c
 
 	v->vm = vm;
 	v->id = vm->id;
+	vm->vcpu = vm->few;
 	vm->vcpu[0] = v;
 	vm->vcpu_count = vm->vcpu_end = vm->apic_to_index[0] = 1;
 	v->rflags = RFLAGS_IF;
