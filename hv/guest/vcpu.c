@@ -157,15 +157,21 @@ static int join_group(struct vcpu *v)
 	return sched_group_join(&v->vm->sched, &v->sched);
 }
 
+/* A guest's, with a place in its VM's table. */
+static int promise_vcpu(struct vm *vm)
+{
+	int ret = vm_make_room(vm);
+
+	return ret ?: vm_promise(vm, vcpu_pages());
+}
+
 s64 vcpu_create(struct vm *vm, u32 apic_id)
 {
 	static u64 made; /* under `objects`, as all of this */
 	bool is_dom0 = vm->is_dom0;
 	struct vcpu *v;
-	int ret = is_dom0 ? 0 : vm_make_room(vm);
+	int ret = is_dom0 ? 0 : promise_vcpu(vm);
 
-	if (!ret && !is_dom0)
-		ret = vm_promise(vm, vcpu_pages());
 	if (ret)
 		return ret;
 	ret = vcpu_alloc(vm, &v);

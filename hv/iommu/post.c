@@ -48,7 +48,7 @@ u64 post_descriptor(u64 low, u64 high)
 	struct target *t = &targets[FIELD_GET(HANDLE_ID, handle)];
 
 	if (!iommu.posts || low & IRQ_URGENT || FIELD_GET(IRQ_VECTOR, low) < VECTOR_LEAST ||
-	    !t->descriptor || FIELD_GET(HANDLE_NR, handle) != t->nr)
+	    !t->descriptor || handle >> 17 != t->nr)
 		return 0;
 	t->named = true;
 	return t->descriptor;

@@ -46,6 +46,7 @@ int vmx_load_area(struct vcpu *v, u32 count_field, u32 field, u32 *failed)
 	return 0;
 }
 
+/* Its TSC is the guest's own, without what the nested guest's is off by. */
 int vmx_store_area(struct vcpu *v)
 {
 	u32 count = vmx_get12(v, VMCS_EXIT_MSR_STORES);
@@ -54,7 +55,8 @@ int vmx_store_area(struct vcpu *v)
 	for (u32 i = 0; i < count; i++) {
 		int err = area_entry(v, VMCS_EXIT_MSR_STORE, i, &e, false);
 
-		if (!err && (!area_msr_valid(&e, false) || msr_read(v, e.index, &e.value, false)))
+		if (!err && (!area_msr_valid(&e, false) ||
+			     msr_read(v, e.index, &e.value, e.index == MSR_TSC)))
 			err = -EINVAL;
 		if (!err)
 			err = area_entry(v, VMCS_EXIT_MSR_STORE, i, &e, true);

@@ -173,6 +173,19 @@ def ringed(m):
     m.expect('dom0# ', 'dirty ring: the guest\'s poweroff ends QEMU', 20)
 
 
+def waits(m):
+    """A guest that waits without exits (cpu-pm) boots and sleeps, and dom0 has its CPUs all the same."""
+    m.out_of('{ qemu-system-x86_64 -M q35 -accel kvm -cpu host -overcommit cpu-pm=on -m 256 -smp 2 -nodefaults -display none '
+             '-kernel /boot/vmlinuz -initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" '
+             '-no-reboot -serial file:/run/waits & }')
+    status, out = m.sh('for i in $(seq 80); do grep -q "demo: ready" /run/waits 2> /dev/null && break; sleep 1; done; '
+                       'grep "demo: ready" /run/waits', 100)
+    ok('demo: ready, 2 CPUs' in out, 'cpu-pm: a guest that waits without exits boots', out)
+    exits = m.json('corbel stat qemu-system-x86 --json')[0]['exits']
+    ok(exits['intr'] and 'hlt' not in exits and 'pause' not in exits, 'cpu-pm: it has exited neither by HLT nor by PAUSE', exits)
+    m.out_of('{ kill $!; wait; } 2> /dev/null; rm /run/waits', 20)
+
+
 def full_qemu():
     """Needs build/dom0/full.cpio: Debian's qemu-system-x86_64 with libraries and firmware, and the guest's bzImage."""
     disk = f'file={build_file("dom0/full.cpio")},format=raw,if=virtio,readonly=on'
@@ -202,6 +215,7 @@ def full_qemu():
             m.send('poweroff -f\r')
             m.expect('dom0# ', f'{machine}: the guest\'s poweroff ends QEMU', 20)
         ringed(m)
+        waits(m)
         reboots(m, Gdb(stub))
         vms = m.json('corbel info --json')['vms']
         ok(vms == 1, 'full QEMU: all VMs are gone from the hypervisor', f'{vms} VMs')

@@ -135,7 +135,7 @@ struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
 {
 	u32 i;
 
-	for (i = 0; i < ARRAY_SIZE(vm->vcpu); i++)
+	for (i = 0; i < VM_FEW; i++)
 		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)
 			return vm->vcpu[i];
 	return NULL;

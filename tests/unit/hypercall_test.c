@@ -580,10 +580,35 @@ static void test_flags(void)
 	      "no cycle of a LAPIC's timer is longer than can be counted");
 }
 
+#define MANY 300 /* more than VM_FEW */
+
+static void test_many(void)
+{
+	static s64 ids[MANY];
+	u64 before = pool_free_bytes();
+	s64 vm = make_vm(0, 0);
+	u32 good = 0;
+
+	for (u32 i = 0; i < MANY; i++) {
+		struct vcpu *v;
+
+		ids[i] = call(CORBEL_HC_VCPU_CREATE, vm, i, 0, 0);
+		v = vcpu_by_number(ids[i]);
+		good += v && v->index == i && vm_by_id(vm)->vcpu[i] == v;
+	}
+	CHECK(good == MANY && vm_by_id(vm)->vcpu[0] == vcpu_by_number(ids[0]),
+	      "a VM has as many vCPUs as its VMM wants (%u)", good);
+	for (u32 i = 0; i < MANY; i++)
+		CHECK_QUIET(!call(CORBEL_HC_VCPU_DESTROY, ids[i], 0, 0, 0), "a vCPU goes");
+	free_vm(vm, 0);
+	CHECK(pool_free_bytes() == before, "and leaves nothing behind");
+}
+
 int main(void)
 {
 	dom0_start();
 	test_flags();
+	test_many();
 	test_states();
 	test_takeover();
 	test_smm();

@@ -141,7 +141,7 @@ bool cr_write(struct vcpu *v, u8 cr, u64 val)
 
 int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 {
-	*val = 0x1000 + msr;
+	*val = 0x1000 + msr + host * 0x100000;
 	return msr == 0x9999 ? -EINVAL : 0;
 }
 
@@ -585,9 +585,10 @@ static void test_areas(void)
 	area[0] = (struct vmx_area){.index = 0x174, .value = 0x99};
 	put12(VMCS_ENTRY_MSR_LOADS, 1);
 	put12(VMCS_ENTRY_MSR_LOAD, 5 << PAGE_SHIFT);
-	put12(VMCS_EXIT_MSR_STORES, 1);
+	put12(VMCS_EXIT_MSR_STORES, 2);
 	put12(VMCS_EXIT_MSR_STORE, (5 << PAGE_SHIFT) + 32);
 	area[2].index = 0x175;
+	area[3].index = MSR_TSC;
 	insn(EXIT_VMLAUNCH, 0);
 	CHECK(vcpu.guest_mode && written[0] == 0x174 && written[1] == 0x99, "MSRs are loaded");
 	p2m_unmap(&guest.p2m, 5, 1);
@@ -598,6 +599,7 @@ static void test_areas(void)
 	p2m_map(&guest.p2m, 5, FIRST + 5, 0, RIGHTS);
 	vcpu.complete(&vcpu);
 	CHECK(!vcpu.guest_mode && area[2].value == 0x1175, "and stores MSRs then");
+	CHECK(area[3].value == 0x101010, "and the guest's TSC, not the nested guest's");
 	for (u32 i = 0; i < 4; i++) {
 		static const u32 bad[] = {0x9999, MSR_FS_BASE, MSR_GS_BASE, MSR_X2APIC + 8};
 
