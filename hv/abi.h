@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 12u
+#define CORBEL_ABI_VERSION 13u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -44,7 +44,8 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 #define CORBEL_VCPU_ID(number)	   ((number) % CORBEL_MAX_VCPUS)
 #define CORBEL_DOORBELL_ID(number) ((number) % CORBEL_MAX_DOORBELLS)
 #define CORBEL_MAX_WEIGHT	   100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
-#define CORBEL_MAX_CAP		   6400u   /* of HC_SCHED_VM: percent of one CPU; lifts it */
+/* of HC_SCHED_VM: percent of one CPU; lifts it */
+#define CORBEL_MAX_CAP (100u * CORBEL_MAX_CPUS)
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE	0x43520000u
@@ -99,7 +100,7 @@ enum corbel_hypercall {
 	CORBEL_HC_EOI_MASK,
 	/* (vm, buf: struct corbel_doorbell) add (-> its number), or remove */
 	CORBEL_HC_DOORBELL,
-	/* (vcpu, weight, affinity mask, cap percent) 0 = leave as it is */
+	/* (vcpu, weight, buf: affinity, struct corbel_cpus, cap percent) 0 = leave as it is */
 	CORBEL_HC_SCHED,
 	/* (CORBEL_SUPPORTED_x, first, buf, len) -> entries written */
 	CORBEL_HC_SUPPORTED,
@@ -216,7 +217,7 @@ struct corbel_info {
 	uint32_t cpus, vms, vcpus, doorbells;
 	uint64_t memory_total_bytes, pool_total_bytes, pool_free_bytes;
 	uint64_t tsc_khz, uptime_ns;
-	uint64_t events_hpa; /* struct corbel_events and the page behind it, struct corbel_load[] */
+	uint64_t events_hpa; /* struct corbel_events, from the next page on struct corbel_load[] */
 	char version[32];
 	char scheduler[16];
 	uint64_t features;	      /* CORBEL_FEATURE_x */
@@ -259,16 +260,6 @@ enum corbel_vcpu_state {
 	CORBEL_VCPU_RUNNABLE,
 	CORBEL_VCPU_RUNNING,
 	CORBEL_VCPU_BLOCKED, /* HLT or wait-for-SIPI inside the hypervisor */
-};
-
-#define CORBEL_EXIT_STATS 40u
-struct corbel_vcpu_stat {
-	uint32_t id, vm, index, apic_id;
-	uint32_t state, cpu, weight, cap, period_us, budget_us; /* these: CORBEL_POOL_BUDGET */
-	uint64_t affinity, runs_on;    /* bit masks; where its pool lets it run */
-	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
-	/* by hv exit reason, names in corbel_exit_names */
-	uint64_t exits_total, exits[CORBEL_EXIT_STATS];
 };
 
 struct corbel_log {

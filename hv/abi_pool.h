@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The part of hv/abi.h that is about CPUs: what they do, pools of them, dom0's share of each. */
+/* The part of hv/abi.h that is about CPUs: what they and vCPUs do, pools, dom0's share of each. */
 #ifndef CORBEL_ABI_POOL_H
 #define CORBEL_ABI_POOL_H
 
 #include "abi.h"
+
+#define CORBEL_MAX_CPUS 512u
+/* A set of them, by their numbers in struct corbel_cpu_stat: bit n % 64 of word n / 64 is CPU n. */
+struct corbel_cpus {
+	uint64_t word[CORBEL_MAX_CPUS / 64];
+};
 
 /*
  * How a CPU sleeps: HLT, or MWAIT with its states as CPUID numbers them, C1 also deeper; or by
@@ -36,6 +42,16 @@ struct corbel_cpu_stat {
 	uint64_t by_store;    /* sleeps that were ended without an interrupt */
 	/* sleeps that have ended, and how long they were, by state */
 	uint64_t sleeps[CORBEL_IDLE_STATES], sleep_ns[CORBEL_IDLE_STATES];
+};
+
+#define CORBEL_EXIT_STATS 40u
+struct corbel_vcpu_stat {
+	uint32_t id, vm, index, apic_id;
+	uint32_t state, cpu, weight, cap, period_us, budget_us; /* these: CORBEL_POOL_BUDGET */
+	struct corbel_cpus affinity, runs_on;			/* where its pool lets it run */
+	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
+	/* by hv exit reason, names in corbel_exit_names */
+	uint64_t exits_total, exits[CORBEL_EXIT_STATS];
 };
 
 #define CORBEL_MAX_POOLS 16u
@@ -85,7 +101,7 @@ enum corbel_pool_op {
 struct corbel_pool_call {
 	uint32_t op, pool;
 	union {
-		uint64_t cpus; /* bit mask */
+		struct corbel_cpus cpus;
 		struct {
 			uint32_t period_us, budget_us;
 		};
@@ -94,19 +110,19 @@ struct corbel_pool_call {
 	char name[CORBEL_POOL_NAME]; /* printable */
 	char policy[16];
 };
-CORBEL_ASSERT(sizeof(struct corbel_pool_call) == 72);
+CORBEL_ASSERT(sizeof(struct corbel_pool_call) == 128);
 
 /* The CPUs of no pool come last, as a pool of the id CORBEL_MAX_POOLS, if there are any. */
 struct corbel_pool_stat {
 	uint32_t id, vms; /* dom0 is one of pool 0's */
-	uint64_t cpus;	  /* bit mask */
+	struct corbel_cpus cpus;
 	char name[CORBEL_POOL_NAME];
 	char policy[16];
 };
-CORBEL_ASSERT(sizeof(struct corbel_pool_stat) == 64);
+CORBEL_ASSERT(sizeof(struct corbel_pool_stat) == 120);
 
 /*
- * ---- in the page behind struct corbel_events: what runs in dom0 on each of its CPUs, so that
+ * ---- in the pages behind struct corbel_events, one for each CPU: what runs in dom0 there, so that
  * dom0's share there follows it. Written by dom0, but for out_of_turn ----
  */
 struct corbel_load {
@@ -121,7 +137,6 @@ struct corbel_load {
 	uint32_t out_of_turn;
 	uint32_t pad[13];
 };
-#define CORBEL_MAX_CPUS 64u
-CORBEL_ASSERT(CORBEL_MAX_CPUS * sizeof(struct corbel_load) == 4096);
+CORBEL_ASSERT(sizeof(struct corbel_load) == 64);
 
 #endif

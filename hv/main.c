@@ -93,7 +93,8 @@ static int enable_cpu(struct cpu *c)
 	BUG_ON(c != this_cpu());
 	if (!ret)
 		ret = pmu_init_cpu();
-	mcheck_start_polling();
+	if (!ret)
+		mcheck_start_polling();
 	c->place = topology_place(cpuid_read, c->apic_id);
 	if (!boot_info.opt.numa_off)
 		c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
@@ -133,7 +134,7 @@ static void __noreturn main_rest(void)
 	apic_init_cpu();
 	tsc_init_cpu();
 	timer_init_cpu();
-	sched_init(b->opt.sched, vcpu_leave);
+	sched_init(b->opt.sched, vcpu_leave, MAX(b->acpi.cpu_count, 1u));
 	sched_set_pinned_share(b->opt.dom0_share);
 	sched_by_core(b->opt.sched_core);
 	if (enable_cpu(me))

@@ -42,14 +42,22 @@ static long copy_query(struct corbel_query __user *arg)
 	return r;
 }
 
+static bool is_empty(const struct corbel_cpus *c)
+{
+	return !memchr_inv(c, 0, sizeof(*c));
+}
+
 static long set_sched(const struct corbel_sched_set __user *arg)
 {
-	struct corbel_sched_set s;
-	long r;
+	struct corbel_sched_set *s = (void *)get_zeroed_page(GFP_KERNEL);
+	long r = -EFAULT;
 
-	if (copy_from_user(&s, arg, sizeof(s)))
-		return -EFAULT;
-	r = HC4(SCHED, s.vcpu, s.weight, s.affinity, s.cap);
+	if (!s)
+		return -ENOMEM;
+	if (!copy_from_user(s, arg, sizeof(*s)))
+		r = HC4(SCHED, s->vcpu, s->weight,
+			is_empty(&s->affinity) ? 0 : cb_phys(&s->affinity), s->cap);
+	free_page((unsigned long)s);
 	return r < 0 ? r : 0;
 }
 

@@ -6,9 +6,13 @@
 #ifdef __KERNEL__
 #include <linux/ioctl.h>
 #include <linux/types.h>
+
+#include "abi.h"
 #else
 #include <stdint.h>
 #include <sys/ioctl.h>
+
+#include "../../hv/abi.h"
 #endif
 
 struct corbel_query {  /* STAT and LOG_READ */
@@ -22,7 +26,7 @@ struct corbel_query {  /* STAT and LOG_READ */
 #define CORBEL_QUERY_LOG 0x100u
 struct corbel_sched_set {
 	uint32_t vcpu, weight;
-	uint64_t affinity;
+	struct corbel_cpus affinity; /* empty: as it is */
 	uint32_t cap, pad;
 };
 struct corbel_sched_vm {

@@ -17,7 +17,8 @@ u64 cb_features, cb_gfn_end, cb_pool_bytes;
 bool cb_strict;
 u32 cb_tsc_khz;
 static struct corbel_events *events;
-static struct corbel_load *loads; /* in the page behind */
+static struct corbel_load *loads; /* in the pages behind, so many */
+static u32 load_count;
 static struct fwnode_handle *fwnode;
 static struct irq_domain *domain;
 static DEFINE_PER_CPU(int, event_irq);
@@ -78,7 +79,7 @@ static int event_cpu_up(unsigned int cpu)
 		pr_err("event interrupt of CPU %u refused (%d)\n", cpu, r);
 		goto free_action;
 	}
-	if (r < CORBEL_MAX_CPUS)
+	if (r < load_count)
 		cb_load_start(&loads[r]);
 	per_cpu(event_irq, cpu) = irq;
 	return 0;
@@ -155,7 +156,9 @@ static int map_events(void)
 		cb_pool_bytes = info->pool_total_bytes;
 		cb_gfn_end =
 		    min_t(u64, info->gfn_end, BIT(boot_cpu_data.x86_phys_bits - PAGE_SHIFT));
-		events = memremap(info->events_hpa, 2 * PAGE_SIZE, MEMREMAP_WB);
+		load_count = min(info->cpus, CORBEL_MAX_CPUS);
+		events = memremap(info->events_hpa,
+				  PAGE_SIZE + PAGE_ALIGN(load_count * sizeof(*loads)), MEMREMAP_WB);
 		loads = (void *)events + PAGE_SIZE;
 		cb_registry_init(events);
 	}

@@ -118,6 +118,7 @@ struct cb_memory_fault { /* in struct kvm_run behind that exit */
 
 #define CB_MAX_SLOT_PAGES ((1ul << 31) - 1)
 #define CB_MAX_VCPUS	  1024u /* of one VM */
+#define CB_FEW_VCPUS	  128u
 #define CB_MAX_VCPU_ID	  4096u
 #define CB_BITMAP_PAGES	  (PAGE_SIZE * 8) /* gfns whose bitmap fills a page */
 #define CB_RUN_PAGES	  3u		  /* kvm_run, data of ports, ring of coalesced writes */
@@ -222,7 +223,8 @@ struct cb_vcpu {
 	u64 run_delay; /* ... and what that had waited for a CPU by then, in ns */
 	u32 weight;    /* as last told to the hypervisor */
 	u32 cap;
-	u64 affinity;
+	/* no page border is in them: the hypervisor reads the second, which is to be the first */
+	struct corbel_cpus affinity __aligned(64), wanted __aligned(64);
 	unsigned long synced_at;  /* jiffies then */
 	unsigned long cgroups_at; /* when those are to be looked at again */
 	struct cb_share share;	  /* what they leave it of the VM's */
@@ -239,7 +241,9 @@ struct cb_vm {
 	struct mutex lock; /* creation of vCPUs, irqchip, PIT; doorbells; assigning irqfds */
 	u32 id;		   /* the hypervisor's; 0 until the first vCPU is created */
 	struct cb_account *account;
-	struct cb_vcpu **vcpu; /* CB_MAX_VCPUS, set once, in order; NULL until there is one */
+	/* Set once, in order; NULL until there is one. First with room for CB_FEW_VCPUS, later for
+	 * CB_MAX_VCPUS: who reads without the lock may still have the first, which stays. */
+	struct cb_vcpu **vcpu, **few;
 	u32 vcpus;
 	u32 boot_apic_id;
 	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */

@@ -30,7 +30,7 @@ static int pool_with(int n, void *page)
 	struct corbel_pool_stat *s = page;
 
 	for (u32 i = 0; HC4(STAT, CORBEL_STAT_POOL, i, cb_phys(s), PAGE_SIZE) > 0; i++)
-		if (s->cpus & BIT_ULL(n))
+		if (s->cpus.word[n / 64] & BIT_ULL(n % 64))
 			return s->id < CORBEL_MAX_POOLS ? s->id : NO_POOL;
 	return NO_POOL;
 }
@@ -39,7 +39,8 @@ static long change_pool(u32 op, int pool, int n, void *page)
 {
 	struct corbel_pool_call *c = page;
 
-	*c = (struct corbel_pool_call){.op = op, .pool = pool, .cpus = BIT_ULL(n)};
+	*c = (struct corbel_pool_call){.op = op, .pool = pool};
+	c->cpus.word[n / 64] = BIT_ULL(n % 64);
 	return HC1(POOL, cb_phys(c));
 }
 

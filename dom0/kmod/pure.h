@@ -58,7 +58,7 @@ u64 slot_tables(const struct cb_slot *s);
 struct cb_share {
 	u32 weight, cap;
 };
-#define CB_SHARE_CAP_NONE 6400u
+#define CB_SHARE_CAP_NONE 51200u
 #define CB_SHARE_ALL	  ((struct cb_share){1024, CB_SHARE_CAP_NONE})
 /*
  * One cgroup more, of those within each other: its cpu.weight, the greatest of it and its siblings,

@@ -28,13 +28,23 @@ static void sync_cgroups(struct cb_vcpu *v)
 	sync_vm(v->vm, &all);
 }
 
+/* All, if the thread may run wherever there is a CPU. */
+static void get_affinity(struct corbel_cpus *to)
+{
+	memset(to, 0xff, sizeof(*to));
+	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
+		return;
+	memset(to, 0, sizeof(*to));
+	bitmap_copy((unsigned long *)to->word, cpumask_bits(current->cpus_ptr),
+		    min_t(u32, nr_cpumask_bits, CORBEL_MAX_CPUS));
+}
+
 /*
  * What taskset, nice and cgroups did to the thread is to hold for its vCPU. Once a tick is soon
  * enough.
  */
 static void sync_scheduling(struct cb_vcpu *v)
 {
-	u64 affinity = cpumask_bits(current->cpus_ptr)[0];
 	u32 weight, cap;
 	long r;
 
@@ -43,19 +53,20 @@ static void sync_scheduling(struct cb_vcpu *v)
 		sync_cgroups(v);
 	weight = max(cb_task_weight(current) * v->share.weight / CB_SHARE_ALL.weight, 1u);
 	cap = min_t(u32, v->share.cap, CAP_OF_VCPU);
-	if (cpumask_subset(cpu_online_mask, current->cpus_ptr))
-		affinity = ~0ull;
-	if (weight == v->weight && affinity == v->affinity && cap == v->cap)
+	get_affinity(&v->wanted);
+	if (weight == v->weight && !memcmp(&v->wanted, &v->affinity, sizeof(v->wanted)) &&
+	    cap == v->cap)
 		return;
-	r = HC4(SCHED, v->number, weight, affinity, cap == v->cap ? 0 : cap);
+	r = HC4(SCHED, v->number, weight, cb_phys(&v->wanted), cap == v->cap ? 0 : cap);
 	if (r < 0) { /* not remembered: it is tried again */
-		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %llx are refused (%ld); change "
+		pr_warn_ratelimited("vCPU %u: weight %u and CPUs %*pbl are refused (%ld); change "
 				    "its thread's nice or taskset\n",
-				    (u32)CORBEL_VCPU_ID(v->number), weight, affinity, r);
+				    (u32)CORBEL_VCPU_ID(v->number), weight,
+				    cpumask_pr_args(current->cpus_ptr), r);
 		return;
 	}
 	v->weight = weight;
-	v->affinity = affinity;
+	v->affinity = v->wanted;
 	v->cap = cap;
 }
 

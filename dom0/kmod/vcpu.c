@@ -358,16 +358,35 @@ static int vcpu_realize(struct cb_vcpu *v)
 	return r;
 }
 
+/* There is a place for one more, below CB_MAX_VCPUS. */
+static int make_room(struct cb_vm *vm)
+{
+	u32 room = vm->vcpus < CB_FEW_VCPUS ? CB_FEW_VCPUS : CB_MAX_VCPUS;
+	struct cb_vcpu **table;
+
+	if (vm->vcpu && vm->vcpus != CB_FEW_VCPUS)
+		return 0;
+	table = kcalloc(room, sizeof(vm->vcpu[0]), GFP_KERNEL_ACCOUNT);
+	if (!table)
+		return -ENOMEM;
+	if (vm->few)
+		memcpy(table, vm->few, CB_FEW_VCPUS * sizeof(vm->vcpu[0]));
+	else
+		vm->few = table;
+	smp_store_release(&vm->vcpu, table);
+	return 0;
+}
+
 static int vcpu_check_new(struct cb_vm *vm, u32 apic_id)
 {
 	u32 i;
+	int r;
 
-	if (!vm->vcpu)
-		vm->vcpu = kcalloc(CB_MAX_VCPUS, sizeof(vm->vcpu[0]), GFP_KERNEL_ACCOUNT);
-	if (!vm->vcpu)
-		return -ENOMEM;
 	if (vm->vcpus == CB_MAX_VCPUS || apic_id >= vm->max_vcpu_id)
 		return -EINVAL;
+	r = make_room(vm);
+	if (r)
+		return r;
 	for (i = 0; i < vm->vcpus; i++)
 		if (vm->vcpu[i]->apic_id == apic_id)
 			return -EEXIST;

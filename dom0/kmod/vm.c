@@ -110,7 +110,9 @@ static bool vm_free(struct cb_vm *vm)
 	cb_pmu_exit(vm);
 	mmdrop(vm->mm);
 	cb_mem_free(vm);
-	kfree(vm->vcpu);
+	if (vm->vcpu != vm->few)
+		kfree(vm->vcpu);
+	kfree(vm->few);
 	kvfree(vm);
 	return true;
 }

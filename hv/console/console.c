@@ -38,7 +38,7 @@ static u64 ring_head;	 /* bytes ever written; the ring is guarded by lock */
 static bool drains;	 /* lines are sent by and by; before, and in a panic, they are waited for */
 static bool has_drainer; /* some CPU's timer is at it */
 static bool wants_drainer; /* something is left, and none is; looked at without the lock first */
-static struct timer drain_timers[MAX_CPUS];
+static PER_CPU(struct timer, drain_timers);
 static void (*on_key)(char key);
 
 static void console_lock(void)
@@ -225,7 +225,7 @@ void console_work(void)
 
 	if (likely(!READ_ONCE(wants_drainer)))
 		return;
-	t = &drain_timers[this_cpu()->index];
+	t = &own_cpu(drain_timers);
 	console_lock();
 	mine = !has_drainer && is_pending();
 	has_drainer |= mine;

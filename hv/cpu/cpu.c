@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/cpu.h"
+#include "boot/image.h"
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/irq.h"
@@ -148,15 +149,21 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id)
 		struct cpu cpu;
 		struct cpu_arch arch;
 	} *both = pool_alloc(0, NULL);
+	u32 order = 0;
+	u8 *own;
 
 	_Static_assert(sizeof(*both) <= PAGE_SIZE, "one page each");
 	BUG_ON(!index); /* the boot CPU has its own */
 	if (!both)
 		return NULL;
 	init_struct(&both->cpu, &both->arch, index, apic_id);
-	if (alloc_stacks(&both->cpu))
+	while (PAGE_SIZE << order < (u64)__percpu_end - (u64)__percpu_start)
+		order++;
+	own = pool_alloc(order, NULL);
+	both->cpu.offset = (u64)own - (u64)__percpu_start;
+	if (own && alloc_stacks(&both->cpu))
 		return &both->cpu;
-	pool_free(both, 0, NULL); /* a stack or two are lost: it is boot time and memory is out */
+	pool_free(both, 0, NULL); /* the rest is lost: it is boot time and memory is out */
 	return NULL;
 }
 

@@ -26,9 +26,6 @@ struct regs {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
-extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count; set once */
-extern u32 cpu_count;		   /* CPUs online */
-
 /* What LGDT and LIDT take. SDM "Memory-Management Registers" */
 struct table_reg {
 	u16 limit;
@@ -41,7 +38,7 @@ struct table_reg {
  * here on.
  */
 void cpu_init_boot(void);
-/* A struct cpu for another CPU, with its stacks. NULL when out of memory. */
+/* A struct cpu for another CPU, with its stacks and variables. NULL when out of memory. */
 struct cpu *cpu_alloc(u32 index, u32 apic_id);
 /* Give the boot CPU its guarded stacks; after mm_init(). */
 void cpu_init_stacks(struct cpu *c);

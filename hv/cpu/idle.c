@@ -92,6 +92,7 @@ void idle_plan_make(const struct idle_facts *f, struct idle_plan *p)
 	if (!has_mwait(f))
 		return;
 	p->stores = !misses_stores(f);
+	p->deep = f->apic_runs;
 	for (u32 n = C1; n < PORT_C2; n++)
 		if (n <= C1E ? count_substates(f, 1) >= n
 			     : f->apic_runs && count_substates(f, n - 1))

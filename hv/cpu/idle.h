@@ -24,6 +24,7 @@ struct idle_facts {
 struct idle_plan {
 	struct idle_table table; /* by CPUID; HLT always */
 	bool stores;		 /* what MONITOR watches wakes reliably */
+	bool deep;		 /* the APIC's timer and the TSC run on in deep states */
 };
 
 /* Pure functions. */

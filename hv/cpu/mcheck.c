@@ -18,7 +18,7 @@
 #define RAS_CONTAINS	BIT(1)	/* SUCCOR */
 #define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
 
-static struct mcheck_error owed[MAX_CPUS]; /* of mcheck_tell(), each written by its CPU */
+static PER_CPU(struct mcheck_error, owed); /* of mcheck_tell(), written by its CPU */
 
 static u32 bank_msr(u32 bank, u32 reg)
 {
@@ -156,7 +156,7 @@ void mcheck_owe(const struct mcheck_error *e)
 {
 	struct cpu *c = this_cpu();
 
-	owed[c->index] = *e;
+	own_cpu(owed) = *e;
 	WRITE_ONCE(c->mcheck_owed, true);
 	WRITE_ONCE(c->resched, true);
 }
@@ -175,15 +175,17 @@ bool mcheck_survived(void)
 
 u64 mcheck_tell(void)
 {
+	const char *then = "who uses it will be ended";
 	struct cpu *c = this_cpu();
 	struct mcheck_error e;
 
 	WRITE_ONCE(c->mcheck_owed, false); /* first: one that comes now is told, too */
-	e = owed[c->index];
+	e = own_cpu(owed);
+	if (!e.in_page)
+		then = "which page that is cannot be told";
 	if (e.status)
-		log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; who "
-			 "uses it will be ended",
-			 c->index, e.bank, e.status, e.addr);
+		log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; %s",
+			 c->index, e.bank, e.status, e.addr, then);
 	return e.in_page ? e.addr >> PAGE_SHIFT : 0;
 }
 
@@ -210,6 +212,7 @@ void mcheck_poll(void)
 
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
 		u64 status = read_if(true, bank_msr(i, MCI_STATUS)), misc, addr;
+		bool in_page;
 		u32 n;
 
 		if (!is_silent(status, cap))
@@ -219,8 +222,9 @@ void mcheck_poll(void)
 		if (is_lost(status)) {
 			if (this_cpu()->mcheck_owed)
 				continue; /* the bank keeps it until the next time */
-			mcheck_owe(&(struct mcheck_error){i, status, addr, names_page(status, misc),
-							  true});
+			/* AMD's memory controllers have addresses of their own in theirs. */
+			in_page = !is_amd() && names_page(status, misc);
+			mcheck_owe(&(struct mcheck_error){i, status, addr, in_page, true});
 		} else {
 			n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
 			if (!(n & (n - 1)))

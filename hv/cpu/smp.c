@@ -254,23 +254,23 @@ bool smp_flush_host_done(void)
 
 void smp_flush_wait(struct vm *vm)
 {
-	u64 seq[MAX_CPUS], waiting = 0;
+	u32 seq[MAX_CPUS], n = READ_ONCE(cpu_count); /* exits, twice; odd: wait for another */
 
 	/*
 	 * The caller's new generation first, then who is inside: the entry path does it the other
 	 * way round.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (u32 i = 0; i < cpu_count; i++) {
-		seq[i] = READ_ONCE(cpus[i]->exit_seq);
+	for (u32 i = 0; i < n; i++) {
+		seq[i] = READ_ONCE(cpus[i]->exit_seq) << 1;
 		if (cpus[i] == this_cpu() ||
 		    __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) != vm)
 			continue;
-		waiting |= BIT(i);
+		seq[i] |= 1;
 		apic_send_ipi(cpus[i]->apic_id, VEC_KICK);
 	}
-	for (u32 i = 0; i < cpu_count; i++) {
-		while (waiting & BIT(i) && READ_ONCE(cpus[i]->exit_seq) == seq[i] &&
+	for (u32 i = 0; i < n; i++) {
+		while ((u32)READ_ONCE(cpus[i]->exit_seq) << 1 == (seq[i] ^ 1) &&
 		       __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_ACQUIRE) == vm)
 			cpu_relax();
 	}

@@ -12,6 +12,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
+#include "hv/lib/printf.h"
 #include "hv/sched/cpupool.h"
 
 static void show_vcpus(void)
@@ -19,9 +20,15 @@ static void show_vcpus(void)
 	struct corbel_pool_stat pool;
 	u64 now = rdtsc();
 
-	for (u32 i = 0; cpupool_stat(i, &pool) > 0; i++)
-		log_info("%s %s: CPUs %lx, %u VMs", pool.name[0] ? pool.name : "of no pool",
-			 pool.policy, pool.cpus, pool.vms);
+	for (u32 i = 0; cpupool_stat(i, &pool) > 0; i++) {
+		char cpus[18 * ARRAY_SIZE(pool.cpus.word)];
+		u32 at = 0;
+
+		for (u32 w = cpus_words; w--;)
+			at += hv_snprintf(cpus + at, sizeof(cpus) - at, " %lx", pool.cpus.word[w]);
+		log_info("%s %s: CPUs%s, %u VMs", pool.name[0] ? pool.name : "of no pool",
+			 pool.policy, cpus, pool.vms);
+	}
 	for (u32 i = 0; i < cpu_count; i++) {
 		const struct vcpu *v = READ_ONCE(cpus[i]->current);
 

@@ -23,14 +23,15 @@
 #include "hv/lib/string.h"
 #include "hv/sched/cpupool.h"
 
-/*
- * Bounce buffers for what goes to and from dom0's pages; one a CPU, hypercalls are not preempted.
- */
-static u8 bounce[MAX_CPUS][PAGE_SIZE] __aligned(64);
+/* For what goes to and from dom0's pages; one a CPU, hypercalls are not preempted. */
+struct bounce {
+	u8 page[PAGE_SIZE] __aligned(64);
+};
+static PER_CPU(struct bounce, bounce);
 
 static void *bounce_buf(void)
 {
-	return bounce[this_cpu()->index];
+	return own_cpu(bounce).page;
 }
 
 static bool is_in_one_page(u64 at, u64 len)
@@ -453,6 +454,21 @@ static s64 move_state(struct vcpu *v, u64 what, u64 bytes, s64 (*access)(struct 
 	return ret;
 }
 
+static s64 set_scheduling(struct vcpu *v, u64 weight, u64 from, u64 cap)
+{
+	const struct corbel_cpus *affinity = NULL;
+	struct corbel_cpus cpus;
+
+	if (weight >> 32 || cap >> 32)
+		return -EINVAL;
+	if (from) {
+		if (copy_in(from, &cpus, sizeof(cpus)))
+			return -EINVAL;
+		affinity = &cpus;
+	}
+	return sched_set(&v->sched, weight, affinity, cap);
+}
+
 /* arg[0] was the vCPU's id. */
 static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg)
 {
@@ -482,10 +498,8 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 		else
 			vcpu_unnote(v, DUE_EXTINT);
 		return 0;
-	case CORBEL_HC_SCHED: /* weight, affinity, cap */
-		if (arg[1] >> 32 || arg[3] >> 32)
-			return -EINVAL;
-		return sched_set(&v->sched, arg[1], arg[2], arg[3]);
+	case CORBEL_HC_SCHED:
+		return set_scheduling(v, arg[1], arg[2], arg[3]);
 	}
 	return -ENOSYS;
 }

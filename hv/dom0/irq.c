@@ -12,7 +12,7 @@ struct level_state {
 	u64 owed[4], done[4];
 };
 
-static struct level_state level[MAX_CPUS];
+static PER_CPU(struct level_state, level);
 
 /*
  * The hardware's EOI ends the highest vector in service, so EOIs wait until all higher ones are
@@ -37,7 +37,7 @@ static void end_highest(struct level_state *l)
 void dom0_level_eoi(struct vcpu *v, u8 vector)
 {
 	u32 cpu = this_cpu()->index, w = vector / 64;
-	struct level_state *l = &level[cpu];
+	struct level_state *l = &per_cpu(level, cpu);
 
 	BUG_ON(v != dom0->vcpu[cpu]);
 	l->done[w] |= l->owed[w] & BIT(vector % 64);
@@ -46,13 +46,15 @@ void dom0_level_eoi(struct vcpu *v, u8 vector)
 
 void dom0_irq_forget(void)
 {
-	memset(level, 0, sizeof(level));
+	for (u32 i = 0; i < cpu_count; i++)
+		per_cpu(level, i) = (struct level_state){0};
 }
 
 void dom0_irq(u8 vector)
 {
 	u32 cpu = this_cpu()->index, w = vector / 64;
-	struct vcpu *v = dom0->vcpu[cpu];
+	struct level_state *l = &per_cpu(level, cpu);
+	struct vcpu *v = vm_vcpu(dom0, cpu);
 	bool is_level;
 
 	if (!apic_test(APIC_ISR, vector)) /* spurious: no EOI is due */
@@ -60,8 +62,8 @@ void dom0_irq(u8 vector)
 	/* Without a dom0 vCPU nobody asked for interrupts here. */
 	is_level = v && apic_test(APIC_TMR, vector);
 	if (is_level) {
-		level[cpu].owed[w] |= BIT(vector % 64);
-		level[cpu].done[w] &= ~BIT(vector % 64);
+		l->owed[w] |= BIT(vector % 64);
+		l->done[w] &= ~BIT(vector % 64);
 	} else {
 		apic_eoi();
 	}

@@ -321,11 +321,11 @@ static s64 set_memory(struct vcpu *v, const struct corbel_memory *m, u32 n)
 }
 
 /* A copy of the data page that dom0 cannot change under our hands; one a CPU. */
+static PER_CPU(union state, copies);
+
 static union state *state_copy(void)
 {
-	static union state copies[MAX_CPUS];
-
-	return &copies[this_cpu()->index];
+	return &own_cpu(copies);
 }
 
 s64 state_get(struct vcpu *v, u32 what, u32 n)

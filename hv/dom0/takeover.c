@@ -49,7 +49,7 @@ void takeover_end_guests(void)
 		end_vm(vm); /* of one that was being freed tables may be left */
 	}
 	lend_return_all();
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	for (u32 i = 0; i < dom0->vcpu_end; i++)
 		if (dom0->vcpu[i])
 			dom0->vcpu[i]->event_vector = 0;
 	event_forget();
@@ -63,7 +63,7 @@ void takeover_kernel_ends(struct vcpu *v)
 	write_acquire(&objects);
 	takeover_end_guests();
 	/* A crash kernel that runs on such a CPU would hear nothing without. */
-	for (u32 i = 0; i < MAX_CPUS && v->lapic.id <= MSI_LAST_ID; i++)
+	for (u32 i = 0; i < dom0->vcpu_end && v->lapic.id <= MSI_LAST_ID; i++)
 		if (dom0->vcpu[i])
 			pv_end_wide_ids(dom0->vcpu[i]);
 	domain_kernel_ends();

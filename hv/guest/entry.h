@@ -15,7 +15,7 @@
 static inline u64 entry_begin(struct cpu *c, const struct vcpu *v)
 {
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
-	if (unlikely(c->mates))
+	if (unlikely(c->core))
 		exit_check_mates(c);
 	return __atomic_load_n(&v->p2m->tlb_gen, __ATOMIC_SEQ_CST);
 }

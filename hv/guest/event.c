@@ -16,9 +16,9 @@
 #define DOORBELL_DELAY_NS 50000
 
 static struct corbel_events __shared *events; /* dom0 reads it and clears bits; set once */
-static struct corbel_load __shared *loads;    /* in the page behind */
+static struct corbel_load __shared *loads;    /* in the pages behind */
 static struct vm *receiver;		      /* dom0 */
-static struct timer delay_timers[MAX_CPUS];
+static PER_CPU(struct timer, delay_timers);
 
 static void delay_fn(struct timer *t)
 {
@@ -28,17 +28,21 @@ static void delay_fn(struct timer *t)
 
 void event_init(struct vm *vm)
 {
+	u64 bytes = PAGE_SIZE + cpu_count * sizeof(*loads);
+	u32 order = 1;
 	u8 *pages;
 
 	BUG_ON(receiver);
 	receiver = vm;
-	for (u32 i = 0; i < MAX_CPUS; i++)
-		timer_setup(&delay_timers[i], delay_fn);
-	pages = pool_alloc(1, NULL);
-	if (!pages || p2m_dom0_share(&vm->p2m, virt_to_hpa(pages)) ||
-	    p2m_dom0_share(&vm->p2m, virt_to_hpa(pages + PAGE_SIZE)))
-		boot_fail(
-		    "not enough hypervisor memory for dom0's event pages; give more with hvmem=");
+	for (u32 i = 0; i < cpu_count; i++)
+		timer_setup(&per_cpu(delay_timers, i), delay_fn);
+	while (PAGE_SIZE << order < bytes)
+		order++;
+	pages = pool_alloc(order, NULL);
+	for (u64 at = 0; at < bytes; at += PAGE_SIZE)
+		if (!pages || p2m_dom0_share(&vm->p2m, virt_to_hpa(pages + at)))
+			boot_fail("not enough hypervisor memory for dom0's event pages; give more "
+				  "with hvmem=");
 	events = (void __shared *)pages;
 	loads = (void __shared *)(pages + PAGE_SIZE);
 }
@@ -51,19 +55,19 @@ hpa_t event_page(void)
 void event_forget(void)
 {
 	memset(shared_plain(events), 0, sizeof(*events));
-	memset(shared_plain(loads), 0, CORBEL_MAX_CPUS * sizeof(*loads));
+	memset(shared_plain(loads), 0, cpu_count * sizeof(*loads));
 }
 
 struct corbel_load __shared *event_load(u32 cpu)
 {
-	BUG_ON(cpu >= CORBEL_MAX_CPUS);
+	BUG_ON(cpu >= cpu_count);
 	return &loads[cpu];
 }
 
 /* The dom0 vCPU of a CPU, if it takes events, has bound an interrupt, gets that. */
 static bool interrupt_on(u32 cpu)
 {
-	struct vcpu *v = receiver->vcpu[cpu];
+	struct vcpu *v = vm_vcpu(receiver, cpu);
 	u8 vector = v ? READ_ONCE(v->event_vector) : 0;
 
 	if (vector)
@@ -76,7 +80,7 @@ static void interrupt_dom0(void)
 {
 	if (interrupt_on(this_cpu()->index))
 		return;
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	for (u32 i = 0; i < cpu_count; i++)
 		if (interrupt_on(i))
 			return;
 }
@@ -90,8 +94,8 @@ void event_tell(void)
 /* Of the CPUs that idle, one whose dom0 vCPU takes events gets its interrupt. */
 static bool interrupt_idle(void)
 {
-	for (u64 idle = sched_idle_cpus(); idle; idle &= idle - 1)
-		if (interrupt_on(__builtin_ctzll(idle)))
+	FOR_EACH_CPU(i, sched_idle_cpus())
+		if (interrupt_on(i))
 			return true;
 	return false;
 }
@@ -137,8 +141,8 @@ static __noinline void doorbell_is_new(struct cpu *c)
 	if (interrupt_idle())
 		return;
 	c->event_owed = true;
-	if (delay_timers[c->index].cpu < 0)
-		timer_arm(&delay_timers[c->index], rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));
+	if (own_cpu(delay_timers).cpu < 0)
+		timer_arm(&own_cpu(delay_timers), rdtsc() + ns_to_tsc(DOORBELL_DELAY_NS));
 }
 
 void event_doorbell(u32 id)

@@ -333,9 +333,8 @@ static inline enum after_exit handle_exit(struct vcpu *v, const struct vm_exit *
 
 void exit_check_mates(const struct cpu *c)
 {
-	for (u64 mates = c->mates; mates; mates &= mates - 1) {
-		const struct vm *other =
-		    __atomic_load_n(&cpus[__builtin_ctzll(mates)]->in_guest, __ATOMIC_SEQ_CST);
+	FOR_EACH_CPU(i, c->core) {
+		const struct vm *other = __atomic_load_n(&cpus[i]->in_guest, __ATOMIC_SEQ_CST);
 
 		BUG_ON(other && other != c->in_guest);
 	}

@@ -15,15 +15,16 @@
 #define POSTED_NDST GENMASK(63, 32)
 
 /* Who leaves them has nothing to do with the CPU's handler any more. */
-static struct waiting {
+struct waiting {
 	struct lock lock; /* LOCK_POSTING */
 	struct vcpu *first;
-} waiting[MAX_CPUS];
+};
+static PER_CPU(struct waiting, waiting);
 
 static void join_waiting(struct vcpu *v)
 {
 	u32 cpu = this_cpu()->index;
-	struct waiting *w = &waiting[cpu];
+	struct waiting *w = &per_cpu(waiting, cpu);
 
 	BUG_ON(v->posting.waits >= 0);
 	lock_acquire(&w->lock);
@@ -41,7 +42,7 @@ static void leave_waiting(struct vcpu *v)
 	struct waiting *w;
 
 	BUG_ON(v->posting.waits < 0);
-	w = &waiting[v->posting.waits];
+	w = &per_cpu(waiting, v->posting.waits);
 	lock_acquire(&w->lock);
 	BUG_ON(*v->posting.link != v);
 	*v->posting.link = v->posting.next;
@@ -111,7 +112,7 @@ static void posted_irq(u8 vector)
 
 static void wake_irq(u8 vector)
 {
-	struct waiting *w = &waiting[this_cpu()->index];
+	struct waiting *w = &own_cpu(waiting);
 
 	apic_eoi();
 	lock_acquire(&w->lock);
@@ -147,8 +148,8 @@ void posting_end(struct vcpu *v)
 
 void posting_init(void)
 {
-	for (u32 i = 0; i < MAX_CPUS; i++)
-		waiting[i].lock = (struct lock)LOCK_INIT(LOCK_POSTING);
+	for (u32 i = 0; i < cpu_count; i++)
+		per_cpu(waiting, i).lock = (struct lock)LOCK_INIT(LOCK_POSTING);
 	post_init(hvm_caps.flags & HVM_CAP_POST);
 	irq_set(VEC_POSTED, posted_irq);
 	irq_set(VEC_WAKE, wake_irq);

@@ -77,7 +77,7 @@ static void regs_from_page(struct vcpu *v)
 static void stop_for_dom0(struct vcpu *v)
 {
 	struct vcpu *resumer = v->resumer;
-	bool quiet = resumer && resumer == dom0->vcpu[this_cpu()->index] &&
+	bool quiet = resumer && resumer == vm_vcpu(dom0, this_cpu()->index) &&
 		     resumer->exits_total == v->resumer_exits;
 
 	BUG_ON(v->stopped);
@@ -325,7 +325,7 @@ static inline void note_steal(struct vcpu *v)
 		v->pv.steal_dirty = true;
 }
 
-static struct timer slice_timers[MAX_CPUS];
+static PER_CPU(struct timer, slice_timers);
 
 static void slice_end_fn(struct timer *t)
 {
@@ -338,7 +338,7 @@ static void slice_end_fn(struct timer *t)
  */
 static void arm_slice(struct cpu *c, u64 slice_end)
 {
-	struct timer *t = &slice_timers[c->index];
+	struct timer *t = &per_cpu(slice_timers, c->index);
 	bool early_enough = t->cpu >= 0 && t->deadline <= slice_end;
 
 	if (slice_end != SCHED_NEVER && !early_enough)
@@ -348,7 +348,7 @@ static void arm_slice(struct cpu *c, u64 slice_end)
 /* It comes back, if at all, by cpu_main(), and all that time counts as idle. */
 static void __noreturn park_cpu(struct cpu *c)
 {
-	struct vcpu *v = dom0->vcpu[c->index];
+	struct vcpu *v = vm_vcpu(dom0, c->index);
 
 	if (c->loaded)
 		vcpu_put(c->loaded);
@@ -369,7 +369,7 @@ static void idle_cpu(struct cpu *c, u64 slice_end)
 		park_cpu(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc - rdtsc());
 	if (slice_end == SCHED_NEVER)
-		timer_idle(&slice_timers[c->index]);
+		timer_idle(&per_cpu(slice_timers, c->index));
 	idle_sleep(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc + rdtsc());
 }
@@ -402,7 +402,7 @@ void cpu_main(void)
 	struct sched_unit *ran = NULL;
 
 	if (!c->start_tsc) {
-		timer_setup(&slice_timers[c->index], slice_end_fn);
+		timer_setup(&per_cpu(slice_timers, c->index), slice_end_fn);
 		c->start_tsc = rdtsc();
 	} else {
 		c->idle_tsc += rdtsc();

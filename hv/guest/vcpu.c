@@ -152,8 +152,7 @@ static int join_group(struct vcpu *v)
 {
 	if (v->vm->is_dom0)
 		return 0;
-	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, GENMASK(cpu_count - 1, 0),
-			this_cpu()->index, false);
+	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, NULL, this_cpu()->index, false);
 	return sched_group_join(&v->vm->sched, &v->sched);
 }
 
@@ -170,7 +169,7 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	static u64 made; /* under `objects`, as all of this */
 	bool is_dom0 = vm->is_dom0;
 	struct vcpu *v;
-	int ret = is_dom0 ? 0 : promise_vcpu(vm);
+	int ret = is_dom0 ? vm_make_room(vm) : promise_vcpu(vm);
 
 	if (ret)
 		return ret;
@@ -197,7 +196,7 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	if (ret)
 		goto fail_group;
 	if (is_dom0)
-		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, 0, v->index, true);
+		sched_unit_init(&v->sched, 2 * SCHED_WEIGHT_DEFAULT, NULL, v->index, true);
 	BUG_ON(v->index >= VM_VCPUS || !hvm->borrow(v));
 	cpuid_set(v, NULL, 0);
 	vcpu_reset(v, false);

@@ -7,8 +7,6 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
 #include "hv/guest/lapic_timer.h"
-#include "hv/lib/asm.h"
-#include "hv/lib/cpuid_bits.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
@@ -319,7 +317,7 @@ static void copy_name(char *to, const char *from)
 /* A CPU that sleeps so wakes up, for stores and for its timer. */
 bool vm_may_mwait(void)
 {
-	return idle.stores && cpuid_read(6, 0).a & CPUID_6A_ARAT;
+	return idle.stores && idle.deep;
 }
 
 #define NEW_FLAGS                                                                                  \
@@ -407,12 +405,13 @@ int vm_make_room(struct vm *vm)
 
 	if (vm->vcpu != vm->few || vm->vcpu_count < VM_FEW)
 		return 0;
-	ret = vm_promise(vm, BIT(MANY_ORDER));
+	ret = vm->is_dom0 ? 0 : vm_promise(vm, BIT(MANY_ORDER)); /* nobody limits dom0 */
 	if (ret)
 		return ret;
 	many = pool_alloc(MANY_ORDER, &vm->acct);
 	if (!many) {
-		pool_retract(&vm->acct, BIT(MANY_ORDER));
+		if (!vm->is_dom0)
+			pool_retract(&vm->acct, BIT(MANY_ORDER));
 		return -ENOMEM;
 	}
 	memcpy(many, vm->few, sizeof(vm->few));

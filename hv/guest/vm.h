@@ -123,6 +123,12 @@ bool vm_may_mwait(void); /* CORBEL_VM_MWAIT */
 struct vm *vm_create_dom0(const struct vm_ops *ops);
 /* It gets a second map, unless it has one. -ENOMEM, -EDQUOT */
 int vm_add_smm(struct vm *vm);
+/* The vCPU of this index, which may be any; NULL: there is none. */
+static inline struct vcpu *vm_vcpu(const struct vm *vm, u32 index)
+{
+	return index < READ_ONCE(vm->vcpu_end) ? READ_ONCE(vm->vcpu[index]) : NULL;
+}
+
 /* There is room for one vCPU more, up to VM_VCPUS. -ENOMEM, -EDQUOT */
 int vm_make_room(struct vm *vm);
 int vm_destroy(struct vm *vm); /* -EBUSY with vCPUs, -EAGAIN */

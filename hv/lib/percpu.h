@@ -38,7 +38,8 @@ struct cpu {
 	struct vcpu *loaded;
 	/* set before the flush generation is read for an entry, cleared after the exit */
 	struct vm *in_guest;
-	u64 mates;    /* bit mask: CPUs of its core that must be in no other VM's guest meanwhile */
+	/* CPUs of its core, this one too, that must be in no other VM's guest meanwhile; or NULL */
+	const struct corbel_cpus *core;
 	u64 exit_seq; /* incremented after each exit */
 	u64 host_gen; /* smp_flush_host() calls that it has followed */
 	/* leave the vCPU's run loop and ask the scheduler; others may set it */
@@ -91,7 +92,26 @@ struct cpu {
 	void *sched; /* hv/sched */
 	void *timer; /* hv/cpu/timer.c */
 	void *arch;  /* hv/cpu/cpu.c: GDT, TSS, IST stacks */
+	u64 offset;  /* of its variables: see below; set once */
 };
+
+extern struct cpu *cpus[MAX_CPUS]; /* by index; NULL beyond cpu_count; set once */
+extern u32 cpu_count;		   /* CPUs online */
+
+/*
+ * A variable of which each CPU has its own, zeroed at first: the boot CPU in the image, others in
+ * what cpu_alloc() has got for them. Only of CPUs that there are.
+ */
+#ifdef HV_HOST_TEST
+#define PER_CPU(type, name) type name[MAX_CPUS]
+#define per_cpu(name, cpu)  ((name)[cpu])
+#define own_cpu(name)	    ((name)[this_cpu()->index])
+#else
+#define PER_CPU(type, name) __attribute__((section(".bss..percpu"))) type name
+#define per_cpu_at(name, c) (*(__typeof__(&(name)))((u64) & (name) + (c)->offset))
+#define per_cpu(name, cpu)  per_cpu_at(name, cpus[cpu])
+#define own_cpu(name)	    per_cpu_at(name, this_cpu())
+#endif
 
 #ifdef HV_HOST_TEST
 struct cpu *this_cpu(void);

@@ -107,7 +107,7 @@ static inline gpa_t gpa(u64 v)
 #define EOPNOTSUPP 95
 #define EDQUOT	   122
 
-#define MAX_CPUS  64
-#define VM_VCPUS  1024 /* of one VM, at most */
+#define MAX_CPUS  512  /* as CORBEL_MAX_CPUS */
+#define VM_VCPUS  1024 /* of one VM, at most; dom0 has one for each CPU */
 #define MAX_VCPUS 2048 /* of all VMs together; vCPU ids are below this */
 #define MAX_VMS	  256

@@ -21,7 +21,7 @@ static const struct sched_ops *policy_of(const char *name)
 	return NULL;
 }
 
-void sched_init(const char *name, sched_leave_fn *leave)
+void sched_init(const char *name, sched_leave_fn *leave, u32 most_cpus)
 {
 	const struct sched_ops *policy = policy_of(name);
 
@@ -30,6 +30,8 @@ void sched_init(const char *name, sched_leave_fn *leave)
 		log_warn("sched=%s: no such scheduler for dom0, using %s (there are fair and rr)",
 			 name, policy->name);
 	}
+	BUG_ON(!most_cpus || most_cpus > MAX_CPUS);
+	cpus_words = (most_cpus + 63) / 64;
 	memset(cpupools, 0, sizeof(cpupools));
 	cpupools[0] = (struct cpupool){.policy = policy, .name = "Pool-0"};
 	loose->policy = &sched_fair;
@@ -98,11 +100,11 @@ static s64 move_locked(struct cpupool *p, struct sched_group *g)
 	struct cpupool *was = g->pool;
 
 	ASSERT_HELD(&sched_set_up);
-	if (!p->cpus)
+	if (!cpus_any(&p->cpus))
 		return -ENODEV;
 	unlink_locked(g);
 	link_locked(p, g);
-	if (!seat_all(p, p->cpus)) {
+	if (!seat_all(p, &p->cpus)) {
 		unlink_locked(g);
 		link_locked(was, g);
 		return -ENOSPC;
@@ -124,7 +126,7 @@ static s64 set_budget_locked(struct sched_group *g, const struct sched_unit *onl
 		if (u->seat.need)
 			seat_lift(u);
 	}
-	fits = seat_all(g->pool, g->pool->cpus);
+	fits = seat_all(g->pool, &g->pool->cpus);
 	for (u = g->members; u; u = u->sibling)
 		if (fits)
 			WRITE_ONCE(u->budget.terms, u->budget.wanted);
@@ -154,44 +156,70 @@ s64 sched_set_budget(struct sched_group *g, struct sched_unit *u, u32 period, u3
 
 /* ---- CPUs ---- */
 
-static void set_cpus_locked(struct cpupool *p, u64 cpus)
+static void pool_changed_locked(struct cpupool *p)
 {
 	ASSERT_HELD(&sched_set_up);
-	for (u64 come = cpus & ~p->cpus; come; come &= come - 1)
-		place_set_pool(__builtin_ctzll(come), p);
-	WRITE_ONCE(p->cpus, cpus);
-	for (struct sched_group *g = cpus ? p->groups : NULL; g; g = g->next)
+	for (struct sched_group *g = cpus_any(&p->cpus) ? p->groups : NULL; g; g = g->next)
 		group_changed_locked(g);
 }
 
-/* Those of no pool, and of pool 0, which keeps one. */
-static s64 add_locked(struct cpupool *p, u64 cpus)
+static void move_cpus_locked(struct cpupool *from, struct cpupool *to,
+			     const struct corbel_cpus *cpus)
 {
-	struct cpupool *first = &cpupools[0];
+	struct corbel_cpus moved;
 
 	ASSERT_HELD(&sched_set_up);
-	if (!cpus || cpus & ~READ_ONCE(sched_online) || !smt_is_whole(cpus))
+	if (from == to || !cpus_and(&moved, &from->cpus, cpus))
+		return;
+	FOR_EACH_CPU(i, &moved) {
+		place_set_pool(i, to);
+		cpus_add(&to->cpus, i);
+		cpus_take(&from->cpus, i);
+	}
+	pool_changed_locked(to);
+	pool_changed_locked(from);
+}
+
+/* All of them are of these; also those that are in words that are not used. */
+static bool are_of(const struct corbel_cpus *cpus, const struct corbel_cpus *of)
+{
+	for (u32 i = cpus_words; i < ARRAY_SIZE(cpus->word); i++)
+		if (cpus->word[i])
+			return false;
+	return cpus_within(cpus, of);
+}
+
+/* Those of no pool, and of pool 0, which keeps one. */
+static s64 add_locked(struct cpupool *p, const struct corbel_cpus *cpus)
+{
+	struct cpupool *first = &cpupools[0];
+	struct corbel_cpus free;
+
+	ASSERT_HELD(&sched_set_up);
+	if (!cpus_any(cpus) || !are_of(cpus, &sched_online) || !smt_is_whole(cpus))
 		return -EINVAL;
-	if (cpus & ~(loose->cpus | first->cpus) || (p != first && !(first->cpus & ~cpus)))
+	cpus_or(&free, &loose->cpus, &first->cpus);
+	if (!cpus_within(cpus, &free) || (p != first && cpus_within(&first->cpus, cpus)))
 		return -EBUSY;
-	set_cpus_locked(p, p->cpus | cpus);
-	set_cpus_locked(loose, loose->cpus & ~cpus);
-	if (p != first)
-		set_cpus_locked(first, first->cpus & ~cpus);
+	move_cpus_locked(loose, p, cpus);
+	move_cpus_locked(first, p, cpus);
 	return 0;
 }
 
-static s64 remove_locked(struct cpupool *p, u64 cpus)
+static s64 remove_locked(struct cpupool *p, const struct corbel_cpus *cpus)
 {
+	struct corbel_cpus stay;
+	bool any;
+
 	ASSERT_HELD(&sched_set_up);
-	if (cpus & ~p->cpus || !smt_is_whole(cpus))
+	any = cpus_without(&stay, &p->cpus, cpus);
+	if (!are_of(cpus, &p->cpus) || !smt_is_whole(cpus))
 		return -EINVAL;
-	if (p->groups && !(p->cpus & ~cpus))
+	if (p->groups && !any)
 		return -EBUSY;
-	if (!seat_all(p, p->cpus & ~cpus))
+	if (!seat_all(p, &stay))
 		return -ENOSPC;
-	set_cpus_locked(p, p->cpus & ~cpus);
-	set_cpus_locked(loose, loose->cpus | cpus);
+	move_cpus_locked(p, loose, cpus);
 	return 0;
 }
 
@@ -208,6 +236,7 @@ static bool is_taken(const char *name)
 static s64 create_locked(const struct corbel_pool_call *c)
 {
 	const struct sched_ops *policy = policy_of(c->policy);
+	static const struct corbel_cpus none;
 	struct cpupool *p = cpupools;
 	s64 ret = 0;
 
@@ -222,8 +251,8 @@ static s64 create_locked(const struct corbel_pool_call *c)
 		return -EOPNOTSUPP;
 	*p = (struct cpupool){.policy = policy};
 	memcpy(p->name, c->name, sizeof(p->name));
-	if (c->cpus)
-		ret = add_locked(p, c->cpus);
+	if (!are_of(&c->cpus, &none))
+		ret = add_locked(p, &c->cpus);
 	if (ret)
 		p->policy = NULL;
 	return ret ?: p - cpupools;
@@ -231,7 +260,7 @@ static s64 create_locked(const struct corbel_pool_call *c)
 
 static s64 destroy_locked(struct cpupool *p)
 {
-	s64 ret = p == cpupools ? -EPERM : remove_locked(p, p->cpus);
+	s64 ret = p == cpupools ? -EPERM : remove_locked(p, &p->cpus);
 
 	ASSERT_HELD(&sched_set_up);
 	if (!ret)
@@ -248,9 +277,9 @@ static s64 call_locked(const struct corbel_pool_call *c, struct sched_group *g)
 	case CORBEL_POOL_DESTROY:
 		return destroy_locked(p);
 	case CORBEL_POOL_ADD:
-		return add_locked(p, c->cpus);
+		return add_locked(p, &c->cpus);
 	case CORBEL_POOL_REMOVE:
-		return remove_locked(p, c->cpus);
+		return remove_locked(p, &c->cpus);
 	case CORBEL_POOL_RENAME:
 		memcpy(p->name, c->name, sizeof(p->name));
 		return 0;
@@ -286,7 +315,7 @@ s64 cpupool_stat(u64 nth, struct corbel_pool_stat *s)
 	for (u32 i = 0; i <= CORBEL_MAX_POOLS; i++) {
 		const struct cpupool *p = &cpupools[i];
 
-		if (!p->policy || (p == loose && !p->cpus) || nth--)
+		if (!p->policy || (p == loose && !cpus_any(&p->cpus)) || nth--)
 			continue;
 		*s = (struct corbel_pool_stat){.id = i, .cpus = p->cpus};
 		memcpy(s->name, p->name, sizeof(s->name));

@@ -11,7 +11,7 @@
 struct sched_ops; /* hv/sched/policy.h */
 
 struct cpupool {
-	u64 cpus;			/* bit mask; any CPU reads it */
+	struct corbel_cpus cpus;	/* any CPU reads it */
 	const struct sched_ops *policy; /* NULL: there is no such pool; set once */
 	struct sched_group *groups;	/* sched_set_up, as all is written under it */
 	char name[CORBEL_POOL_NAME];

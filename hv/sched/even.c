@@ -21,16 +21,11 @@
 #define CHARGE_MS  35 /* one alone on its CPU is charged that often, if others compare */
 #define EVEN_MS	   1  /* how often a CPU passes on a unit because of that */
 
-struct sched_cpu sched_cpus[MAX_CPUS];
+PER_CPU(struct sched_cpu, sched_cpus);
 u64 sched_ms;
+u32 cpus_words = 1;
 /* A CPU's idle bit is taken away by whoever sends it work. */
-u64 sched_online, sched_idle;
-
-/* The CPUs that run one group at a time, this one at least. */
-static u64 mates_of(const struct sched_cpu *sc)
-{
-	return sc->core ? READ_ONCE(sc->near[NEAR_CORE]) : BIT(sc->index);
-}
+struct corbel_cpus sched_online, sched_idle;
 
 u64 even_load_around(const struct sched_cpu *sc)
 {
@@ -38,8 +33,8 @@ u64 even_load_around(const struct sched_cpu *sc)
 
 	if (likely(!sc->core))
 		return place_load(sc);
-	for (u64 rest = mates_of(sc); rest; rest &= rest - 1)
-		sum += place_load(&sched_cpus[__builtin_ctzll(rest)]);
+	FOR_EACH_CPU(i, &sc->near[NEAR_CORE])
+		sum += place_load(sched_of(i));
 	return sum;
 }
 
@@ -98,20 +93,24 @@ s64 even_lead(const struct sched_cpu *ahead, struct sched_cpu *behind, s64 most,
 {
 	s64 lead = (s64)(level_of(ahead, now) - level_of(behind, now));
 
-	for (u64 rest = lead > most ? mates_of(behind) : 0; rest; rest &= rest - 1)
-		__atomic_fetch_add(&sched_cpus[__builtin_ctzll(rest)].lift, lead - most,
-				   __ATOMIC_SEQ_CST);
-	return MIN(lead, most);
+	if (lead <= most)
+		return lead;
+	if (likely(!behind->core))
+		__atomic_fetch_add(&behind->lift, lead - most, __ATOMIC_SEQ_CST);
+	else
+		FOR_EACH_CPU(i, &behind->near[NEAR_CORE])
+			__atomic_fetch_add(&sched_of(i)->lift, lead - most, __ATOMIC_SEQ_CST);
+	return most;
 }
 
 /*
  * Forget what cannot be helped between this CPU and those of `reach`. Before any are compared: to
  * be far behind one CPU is no reason to send a unit to another.
  */
-static void forget_debts(struct sched_cpu *sc, u64 reach, u64 now)
+static void forget_debts(struct sched_cpu *sc, const struct corbel_cpus *reach, u64 now)
 {
-	for (; reach; reach &= reach - 1) {
-		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(reach)];
+	FOR_EACH_CPU(i, reach) {
+		struct sched_cpu *other = sched_of(i);
 
 		if (now > READ_ONCE(other->shared_at) + ALONE_MS * sched_ms)
 			even_lead(sc, other, ALONE_DEBT * lead_allowed(other), now);
@@ -138,11 +137,10 @@ static bool has_less_than(const struct sched_cpu *a, const struct sched_cpu *b)
  * A unit that runs alone has no end of its slice, at which it would be charged, and be told of its
  * group's parts: who compares himself with it sees to that.
  */
-static void poke_alone(u64 of, u64 now)
+static void poke_alone(const struct corbel_cpus *of, u64 now)
 {
-	for (; of; of &= of - 1) {
-		u32 cpu = __builtin_ctzll(of);
-		u64 at = READ_ONCE(sched_cpus[cpu].charged_at);
+	FOR_EACH_CPU(cpu, of) {
+		u64 at = READ_ONCE(sched_of(cpu)->charged_at);
 
 		if (at != SCHED_NEVER && now > at + CHARGE_MS * sched_ms)
 			place_poke(cpu);
@@ -153,47 +151,52 @@ static void poke_alone(u64 of, u64 now)
  * The CPUs that are ahead of this one by more than the tolerance and have less to run, of those
  * that a unit waiting here may go to.
  */
-static u64 cpus_ahead(struct sched_cpu *sc, u64 now)
+static bool find_ahead(struct sched_cpu *sc, struct corbel_cpus *found, u64 now)
 {
 	const s64 tolerated = lead_allowed(sc);
-	u64 reach = 0, others = 0, found = 0;
+	struct corbel_cpus others = {0};
 
 	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
-		reach |= u->pinned ? 0 : READ_ONCE(u->allowed);
-	reach &= READ_ONCE(sched_online) & ~BIT(sc->index);
-	for (; reach; reach &= reach - 1) /* one that idles does not get on at all */
-		if (place_load(&sched_cpus[__builtin_ctzll(reach)]))
-			others |= reach & -reach;
-	forget_debts(sc, others, now);
-	poke_alone(others, now);
-	for (; others; others &= others - 1) {
-		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(others)];
+		if (!u->pinned)
+			cpus_or(&others, &others, &u->allowed);
+	cpus_drop(&others, sc->index);
+	if (!cpus_and(&others, &others, &sched_online))
+		return false;
+	FOR_EACH_CPU(i, &others) /* one that idles does not get on at all */
+		if (!place_load(sched_of(i)))
+			cpus_drop(&others, i);
+	forget_debts(sc, &others, now);
+	poke_alone(&others, now);
+	FOR_EACH_CPU(i, &others) {
+		struct sched_cpu *other = sched_of(i);
 		s64 lead = lead_over(sc, other, now);
 		u32 times = has_less_than(other, sc) ? 1 : 2;
 
-		if (!(READ_ONCE(sc->near[NEAR_CACHE]) & BIT(other->index)))
+		if (!cpus_has(&sc->near[NEAR_CACHE], i))
 			times++; /* what it has in the cache stays behind */
-		if (lead > tolerated * times)
-			found |= BIT(other->index);
+		if (lead <= tolerated * times)
+			cpus_drop(&others, i);
 	}
-	return found;
+	return cpus_and(found, &others, &others);
 }
 
 /*
  * Where the unit goes: the most ahead of those CPUs. One that outweighs all others here stays, and
  * others go, unless it would find less there; one just woken runs first.
  */
-static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched_unit *u, u64 ahead,
-				  u64 now)
+static struct sched_cpu *best_for(const struct sched_cpu *sc, const struct sched_unit *u,
+				  const struct corbel_cpus *ahead, u64 now)
 {
 	struct sched_cpu *best = NULL;
 	u64 load = even_load_around(sc);
 
 	if (u->pinned || READ_ONCE(u->boost))
 		return NULL;
-	for (ahead &= READ_ONCE(u->allowed); ahead; ahead &= ahead - 1) {
-		struct sched_cpu *other = &sched_cpus[__builtin_ctzll(ahead)];
+	FOR_EACH_CPU(i, ahead) {
+		struct sched_cpu *other = sched_of(i);
 
+		if (!cpus_has(&u->allowed, i))
+			continue;
 		if (2ull * u->load > load && even_load_around(other) + u->load >= load)
 			continue;
 		if (!best || lead_over(sc, other, now) > lead_over(sc, best, now))
@@ -247,14 +250,15 @@ void even_join(const struct sched_cpu *sc, struct sched_unit *u, struct sched_cp
 struct sched_unit *even_pick(struct sched_cpu *sc, u32 *cpu, u64 now)
 {
 	const struct sched_cpu *to;
-	u64 ahead;
+	struct corbel_cpus ahead;
 
 	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
 		return NULL;
 	sc->evened_at = now;
-	ahead = cpus_ahead(sc, now);
-	for (struct sched_unit *u = ahead ? sc->rq.queue.tail : NULL; u; u = u->prev) {
-		to = best_for(sc, u, ahead, now);
+	if (!find_ahead(sc, &ahead, now))
+		return NULL;
+	for (struct sched_unit *u = sc->rq.queue.tail; u; u = u->prev) {
+		to = best_for(sc, u, &ahead, now);
 		if (to) {
 			*cpu = to->index;
 			return u;

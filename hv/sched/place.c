@@ -16,7 +16,8 @@ void place_init(sched_leave_fn *leave)
 {
 	leave_unit = leave;
 	sched_ms = ns_to_tsc(1000000);
-	sched_online = sched_idle = 0;
+	cpus_clear(&sched_online);
+	cpus_clear(&sched_idle);
 	has_threads = false;
 	smt_init(sched_ms);
 }
@@ -24,18 +25,17 @@ void place_init(sched_leave_fn *leave)
 /* This CPU is near to those that are there already, and they to it. Nothing runs anywhere yet. */
 static void join_neighbours(struct sched_cpu *sc, const struct cpu *c)
 {
-	for (u64 others = READ_ONCE(sched_online) | BIT(sc->index); others; others &= others - 1) {
-		u32 i = __builtin_ctzll(others);
+	FOR_EACH_CPU(i, &sched_online) {
 		u32 d = i == sc->index ? NEAR_CORE : topology_distance(&c->place, &cpus[i]->place);
 
 		if (i != sc->index && d == NEAR_CORE) {
 			WRITE_ONCE(has_threads, true);
 			sc->core = smt_join(i, sc->index);
-			WRITE_ONCE(sched_cpus[i].core, sc->core);
+			WRITE_ONCE(sched_of(i)->core, sc->core);
 		}
 		for (; d < NEAR_COUNT; d++) {
-			__atomic_fetch_or(&sc->near[d], BIT(i), __ATOMIC_SEQ_CST);
-			__atomic_fetch_or(&sched_cpus[i].near[d], BIT(sc->index), __ATOMIC_SEQ_CST);
+			cpus_add(&sc->near[d], i);
+			cpus_add(&sched_of(i)->near[d], sc->index);
 		}
 	}
 }
@@ -43,29 +43,30 @@ static void join_neighbours(struct sched_cpu *sc, const struct cpu *c)
 void sched_init_cpu(void)
 {
 	struct cpu *c = this_cpu();
-	struct sched_cpu *sc = &sched_cpus[c->index];
+	struct sched_cpu *sc = sched_of(c->index);
 
 	*sc = (struct sched_cpu){.index = c->index,
 				 .lock = LOCK_INIT(LOCK_SCHED),
 				 .pool = &cpupools[0],
 				 .policy = cpupools[0].policy,
 				 .charged_at = SCHED_NEVER};
+	BUG_ON(c->index >= cpus_words * 64);
 	c->sched = sc;
+	cpus_add(&sched_online, c->index);
 	join_neighbours(sc, c);
-	__atomic_fetch_or(&sched_online, BIT(c->index), __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&cpupools[0].cpus, BIT(c->index), __ATOMIC_SEQ_CST);
+	cpus_add(&cpupools[0].cpus, c->index);
 }
 
 void place_recheck(u32 cpu)
 {
-	__atomic_store_n(&sched_cpus[cpu].recheck, true, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&sched_of(cpu)->recheck, true, __ATOMIC_SEQ_CST);
 	place_poke(cpu);
 }
 
 void place_set_pool(u32 cpu, struct cpupool *p)
 {
 	ASSERT_HELD(&sched_set_up);
-	WRITE_ONCE(sched_cpus[cpu].pool, p);
+	WRITE_ONCE(sched_of(cpu)->pool, p);
 	if (place_home(cpu))
 		unit_changed(place_home(cpu));
 	place_recheck(cpu);
@@ -74,17 +75,17 @@ void place_set_pool(u32 cpu, struct cpupool *p)
 const struct cpupool *place_pool(u32 cpu)
 {
 	ASSERT_HELD(&sched_set_up);
-	return sched_cpus[cpu].pool;
+	return sched_of(cpu)->pool;
 }
 
 struct sched_unit *place_home(u32 cpu)
 {
-	return READ_ONCE(sched_cpus[cpu].home);
+	return READ_ONCE(sched_of(cpu)->home);
 }
 
 void place_set_home(u32 cpu, struct sched_unit *u)
 {
-	WRITE_ONCE(sched_cpus[cpu].home, u);
+	WRITE_ONCE(sched_of(cpu)->home, u);
 }
 
 void place_unload(struct sched_cpu *sc)
@@ -97,14 +98,9 @@ void place_unload(struct sched_cpu *sc)
 	__atomic_store_n(&u->on_cpu, 0, __ATOMIC_RELEASE);
 }
 
-static bool claim_idle(u32 cpu)
-{
-	return __atomic_fetch_and(&sched_idle, ~BIT(cpu), __ATOMIC_SEQ_CST) & BIT(cpu);
-}
-
 void place_set_load(struct sched_unit *u, u32 share)
 {
-	__atomic_fetch_add(&sched_cpus[u->cpu].rq.load, (u64)share - u->load, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&sched_of(u->cpu)->rq.load, (u64)share - u->load, __ATOMIC_SEQ_CST);
 	WRITE_ONCE(u->load, share);
 }
 
@@ -118,7 +114,7 @@ void place_count_in_group(struct sched_unit *u, bool counts)
 
 void place_send(struct sched_unit *u, u32 cpu)
 {
-	struct sched_cpu *sc = &sched_cpus[cpu];
+	struct sched_cpu *sc = sched_of(cpu);
 
 	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
 	place_set_load(u, 0);
@@ -143,46 +139,56 @@ static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
 	struct sched_unit *u;
 
 	for (u = sc->rq.queue.head; u; u = u->next)
-		if (!u->pinned && (READ_ONCE(u->allowed) & BIT(cpu)) && smt_fits(cpu, u))
+		if (!u->pinned && cpus_has(&u->allowed, cpu) && smt_fits(cpu, u))
 			break;
 	return u;
 }
 
-/* Those of the CPUs whose whole core idles. */
-static u64 idle_cores(u64 of)
+static bool is_core_idle(u32 cpu)
 {
-	u64 idle = READ_ONCE(sched_idle) | ~READ_ONCE(sched_online), found = 0;
+	return cpus_within(&sched_of(cpu)->near[NEAR_CORE], &sched_idle);
+}
 
-	for (; of; of &= of - 1)
-		if (!(READ_ONCE(sched_cpus[__builtin_ctzll(of)].near[NEAR_CORE]) & ~idle))
-			found |= of & -of;
+/* The one of the CPUs that is nearest to that one; MAX_CPUS: they are none. */
+static u32 nearest_of(const struct corbel_cpus *of, u32 cpu)
+{
+	const struct corbel_cpus *near = sched_of(cpu)->near;
+	u32 found = MAX_CPUS;
+
+	if (cpus_has(of, cpu))
+		return cpu;
+	for (u32 d = NEAR_CORE; d < NEAR_COUNT && found == MAX_CPUS; d++)
+		found = cpus_first_of(of, &near[d]);
 	return found;
 }
 
-/* Those of the CPUs that are nearest to one. */
-static u64 nearest_of(u64 of, u32 cpu)
+/* MAX_CPUS: somebody was quicker, or none of them idles. */
+static u32 claim_nearest(struct corbel_cpus *of, u32 last)
 {
-	const u64 *near = sched_cpus[cpu].near;
+	u32 cpu;
 
-	if (of & BIT(cpu))
-		return BIT(cpu);
-	for (u32 d = NEAR_CORE; d < NEAR_COUNT; d++)
-		if (of & READ_ONCE(near[d]))
-			return of & near[d];
-	return of;
+	while ((cpu = nearest_of(of, last)) != MAX_CPUS && !cpus_take(&sched_idle, cpu))
+		cpus_drop(of, cpu);
+	return cpu;
 }
 
-/* MAX_CPUS: somebody was quicker, or none of them idles. */
-static u32 claim_nearest(u64 of, u32 last)
+/* An idle CPU for a unit, whose core idles, if there is one. */
+static u32 claim_for(const struct sched_unit *u, const struct corbel_cpus *allowed, u32 last)
 {
-	while (of) {
-		u32 cpu = __builtin_ctzll(nearest_of(of, last));
+	struct corbel_cpus idle, whole;
+	u32 cpu = MAX_CPUS;
 
-		if (claim_idle(cpu))
-			return cpu;
-		of &= ~BIT(cpu);
+	if (!cpus_and(&idle, &sched_idle, allowed))
+		return cpu;
+	smt_keep_fitting(&idle, u);
+	if (READ_ONCE(has_threads)) {
+		cpus_and(&whole, &idle, &idle);
+		FOR_EACH_CPU(i, &idle)
+			if (!is_core_idle(i))
+				cpus_drop(&whole, i);
+		cpu = claim_nearest(&whole, last);
 	}
-	return MAX_CPUS;
+	return cpu != MAX_CPUS ? cpu : claim_nearest(&idle, last);
 }
 
 /*
@@ -191,29 +197,28 @@ static u32 claim_nearest(u64 of, u32 last)
  */
 u32 place_choose(const struct sched_unit *u)
 {
-	u64 allowed = READ_ONCE(u->allowed) & READ_ONCE(sched_online), near;
-	u64 idle = smt_fitting(READ_ONCE(sched_idle) & allowed, u);
-	u32 last = READ_ONCE(u->cpu), cpu = MAX_CPUS, best;
+	struct corbel_cpus allowed;
+	u32 last = READ_ONCE(u->cpu), cpu, best;
+	const struct corbel_cpus *near = &sched_of(last)->near[NEAR_CACHE];
 
-	BUG_ON(!allowed);
-	if (READ_ONCE(has_threads))
-		cpu = claim_nearest(idle_cores(idle), last);
-	if (cpu == MAX_CPUS)
-		cpu = claim_nearest(idle, last);
+	/* it is never empty, but while somebody writes its words may be read as if */
+	while (!cpus_and(&allowed, &u->allowed, &sched_online))
+		cpu_relax();
+	cpu = claim_for(u, &allowed, last);
 	if (cpu != MAX_CPUS)
 		return cpu;
-	near = allowed & READ_ONCE(sched_cpus[last].near[NEAR_CACHE]);
-	best = __builtin_ctzll(nearest_of(allowed, last));
-	for (u64 rest = near & ~BIT(best); rest; rest &= rest - 1) {
-		cpu = __builtin_ctzll(rest);
-		if (even_is_better(&sched_cpus[cpu], &sched_cpus[best], u->since))
-			best = cpu;
-	}
-	for (u64 rest = allowed & ~near; rest; rest &= rest - 1) {
-		cpu = __builtin_ctzll(rest);
-		if (even_load_around(&sched_cpus[cpu]) < even_load_around(&sched_cpus[best]) / 2)
-			best = cpu;
-	}
+	best = nearest_of(&allowed, last);
+	BUG_ON(best == MAX_CPUS);
+	cpus_drop(&allowed, best);
+	if (!cpus_any(&allowed))
+		return best;
+	FOR_EACH_CPU(i, &allowed)
+		if (cpus_has(near, i) && even_is_better(sched_of(i), sched_of(best), u->since))
+			best = i;
+	FOR_EACH_CPU(i, &allowed)
+		if (!cpus_has(near, i) &&
+		    even_load_around(sched_of(i)) < even_load_around(sched_of(best)) / 2)
+			best = i;
 	return best;
 }
 
@@ -225,21 +230,17 @@ static void even_out(struct sched_cpu *sc, u64 now)
 	if (!u)
 		return;
 	rq_remove(sc, u);
-	even_join(sc, u, &sched_cpus[cpu]);
+	even_join(sc, u, sched_of(cpu));
 	send_from(sc, u, cpu);
 }
 
 /* Does another CPU of its core run something that is not over at once? */
 static bool has_busy_mate(const struct sched_cpu *sc, u64 now)
 {
-	u64 mates = READ_ONCE(sc->near[NEAR_CORE]) & ~READ_ONCE(sched_idle) & ~BIT(sc->index);
-
-	for (; mates; mates &= mates - 1) {
-		const struct sched_cpu *mate = &sched_cpus[__builtin_ctzll(mates)];
-
-		if (now > READ_ONCE(mate->started) + BUSY_MS * sched_ms)
+	FOR_EACH_CPU(i, &sc->near[NEAR_CORE])
+		if (i != sc->index && !cpus_has(&sched_idle, i) &&
+		    now > READ_ONCE(sched_of(i)->started) + BUSY_MS * sched_ms)
 			return true;
-	}
 	return false;
 }
 
@@ -247,50 +248,62 @@ static bool has_busy_mate(const struct sched_cpu *sc, u64 now)
 static bool is_crowded(const struct sched_cpu *sc, u32 idle_cpu, u64 now)
 {
 	return READ_ONCE(has_threads) && !sc->core && has_busy_mate(sc, now) &&
-	       idle_cores(BIT(idle_cpu));
+	       is_core_idle(idle_cpu);
 }
 
 static void give_to(struct sched_cpu *sc, struct sched_unit *u, u32 cpu, u64 now)
 {
-	even_lead(sc, &sched_cpus[cpu], 0, now);
+	even_lead(sc, sched_of(cpu), 0, now);
 	rq_remove(sc, u);
 	if (unlikely(sc->core)) /* those there may not have idled */
-		even_join(sc, u, &sched_cpus[cpu]);
+		even_join(sc, u, sched_of(cpu));
 	send_from(sc, u, cpu);
 }
 
 void place_give_partner(struct sched_cpu *sc, u64 now)
 {
 	struct sched_unit *u = sc->loaded;
-	u64 idle = READ_ONCE(sc->pull) & READ_ONCE(sched_idle);
+	struct corbel_cpus idle;
 
-	if (!u || !u->on_rq || u->pinned)
+	if (!u || !u->on_rq || u->pinned || !cpus_and(&idle, &sc->pull, &sched_idle))
 		return;
-	for (idle &= READ_ONCE(u->allowed); idle; idle &= idle - 1) {
-		u32 cpu = __builtin_ctzll(idle);
-
-		if (smt_would_pair(cpu, sc->index, now) && claim_idle(cpu)) {
+	cpus_and(&idle, &idle, &u->allowed);
+	FOR_EACH_CPU(cpu, &idle)
+		if (smt_would_pair(cpu, sc->index, now) && cpus_take(&sched_idle, cpu)) {
 			give_to(sc, u, cpu, now);
 			break;
 		}
-	}
+}
+
+/* The CPUs that have asked for units, or would take some. Are there any? */
+static bool take_pull(struct sched_cpu *sc, struct corbel_cpus *idle, u64 now)
+{
+	/* in this order: who asks has set its bit in sched_idle before */
+	for (u32 i = 0; i < cpus_words; i++)
+		idle->word[i] = __atomic_exchange_n(&sc->pull.word[i], 0, __ATOMIC_SEQ_CST);
+	if (place_may_give(sc, now))
+		cpus_or(idle, idle, &READ_ONCE(sc->pool)->cpus);
+	if (!cpus_and(idle, idle, &sched_idle))
+		return false;
+	cpus_drop(idle, sc->index);
+	return true;
 }
 
 void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 {
-	/* in this order: who asks has set its bit in sched_idle before */
-	u64 idle = __atomic_exchange_n(&sc->pull, 0, __ATOMIC_SEQ_CST) | place_takers(sc, now);
 	const u32 *waiting = &sc->rq.queue.count;
+	struct corbel_cpus idle;
+	bool any = take_pull(sc, &idle, now);
+	u32 cpu;
 
-	idle &= READ_ONCE(sched_idle) & ~BIT(sc->index);
-	for (u32 cpu; idle && *waiting; idle &= ~BIT(cpu)) {
+	while (any && *waiting && (cpu = nearest_of(&idle, sc->index)) != MAX_CPUS) {
 		struct sched_unit *u;
 
-		cpu = __builtin_ctzll(nearest_of(idle, sc->index));
+		cpus_drop(&idle, cpu);
 		if (*waiting + kept == 1 && (kept || !is_crowded(sc, cpu, now)))
 			continue;
 		u = first_for(sc, cpu);
-		if (u && claim_idle(cpu))
+		if (u && cpus_take(&sched_idle, cpu))
 			give_to(sc, u, cpu, now);
 	}
 	if (*waiting + kept > 1)
@@ -298,72 +311,73 @@ void place_give_away(struct sched_cpu *sc, bool kept, u64 now)
 }
 
 /*
- * No unit waits anywhere. A CPU of those, the nearest, whose core has several busy CPUs, one of
- * them with a unit that may move, if this CPU's whole core idles; MAX_CPUS: there is none.
+ * Would others be better off if its unit, which may move, came to this CPU, whose whole core idles?
+ * Or, with core scheduling: units wait here that do not fit beside what this CPU's core runs, and
+ * that core has one of the same group, which leaves it to them then.
  */
-static u32 find_crowded(const struct sched_cpu *sc, u64 of, u64 now)
+static bool is_better_here(const struct sched_cpu *sc, const struct sched_cpu *other, u64 now)
 {
-	u64 found = 0;
+	if (sc->core)
+		return smt_would_pair(sc->index, other->index, now);
+	return has_busy_mate(other, now) && place_load(other) > place_home_load(other);
+}
 
-	if (likely(!READ_ONCE(has_threads)) || !idle_cores(BIT(sc->index)))
+/* No unit waits anywhere. The nearest CPU whose unit is to come here; MAX_CPUS: there is none. */
+static u32 find_to_relieve(const struct sched_cpu *sc, u64 now)
+{
+	struct corbel_cpus found;
+
+	if (!sc->core && (likely(!READ_ONCE(has_threads)) || !is_core_idle(sc->index)))
 		return MAX_CPUS;
-	for (of &= ~READ_ONCE(sched_idle); of; of &= of - 1) {
-		const struct sched_cpu *other = &sched_cpus[__builtin_ctzll(of)];
-
-		if (has_busy_mate(other, now) && place_load(other) > place_home_load(other))
-			found |= of & -of;
-	}
-	return found ? (u32)__builtin_ctzll(nearest_of(found, sc->index)) : MAX_CPUS;
+	cpus_without(&found, &READ_ONCE(sc->pool)->cpus, &sched_idle);
+	cpus_drop(&found, sc->index);
+	FOR_EACH_CPU(cpu, &found)
+		if (!is_better_here(sc, sched_of(cpu), now))
+			cpus_drop(&found, cpu);
+	return nearest_of(&found, sc->index);
 }
 
-/*
- * Units wait that do not fit beside what this CPU's core runs. Another core has one of the same
- * group, which leaves it to them if it comes here.
- */
-static u32 find_partner(const struct sched_cpu *sc, u64 of, u64 now)
+/* The CPU where most wait, near ones first, of those not asked yet; MAX_CPUS: there is none. */
+static u32 find_busiest(const struct sched_cpu *sc)
 {
-	u64 found = 0;
-
-	for (of &= ~READ_ONCE(sched_idle); of; of &= of - 1)
-		if (smt_would_pair(sc->index, __builtin_ctzll(of), now))
-			found |= of & -of;
-	return found ? (u32)__builtin_ctzll(nearest_of(found, sc->index)) : MAX_CPUS;
-}
-
-bool place_ask_for_work(struct sched_cpu *sc, u64 now)
-{
-	u64 others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
 	u32 busiest = MAX_CPUS;
-	bool anybody = sc->asked;
+	struct corbel_cpus others;
 	u64 most = 0;
 
-	if (sc->policy->need) /* nobody may move */
-		return false;
-	sc->asked_at = now;
-	for (others &= ~sc->asked; others; others &= others - 1) {
-		u32 cpu = __builtin_ctzll(others);
-		u64 waiting = READ_ONCE(sched_cpus[cpu].rq.queue.count);
+	cpus_without(&others, &READ_ONCE(sc->pool)->cpus, &sc->asked);
+	cpus_drop(&others, sc->index);
+	FOR_EACH_CPU(cpu, &others) {
+		u64 waiting = READ_ONCE(sched_of(cpu)->rq.queue.count);
 
-		/* near ones first */
-		if (waiting && (READ_ONCE(sc->near[NEAR_CACHE]) & BIT(cpu)))
+		if (waiting && cpus_has(&sc->near[NEAR_CACHE], cpu))
 			waiting += MAX_VCPUS;
 		if (waiting > most) {
 			most = waiting;
 			busiest = cpu;
 		}
 	}
+	return busiest;
+}
+
+bool place_ask_for_work(struct sched_cpu *sc, u64 now)
+{
+	bool anybody = sc->has_asked;
+	u32 busiest;
+
+	if (sc->policy->need) /* nobody may move */
+		return false;
+	sc->asked_at = now;
+	busiest = find_busiest(sc);
 	if (busiest == MAX_CPUS) {
-		sc->asked = 0;
-		others = READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
-		if (likely(!sc->core))
-			busiest = find_crowded(sc, others, now);
-		else if (anybody || sc->rq.queue.count)
-			busiest = find_partner(sc, others, now);
+		place_forget_asked(sc);
+		if (!sc->core || anybody || sc->rq.queue.count)
+			busiest = find_to_relieve(sc, now);
 	}
 	if (busiest == MAX_CPUS)
 		return anybody;
-	sc->asked |= BIT(busiest);
-	__atomic_fetch_or(&sched_cpus[busiest].pull, BIT(sc->index), __ATOMIC_SEQ_CST);
+	cpus_add(&sc->asked, busiest);
+	sc->has_asked = true;
+	cpus_add(&sched_of(busiest)->pull, sc->index);
 	place_poke(busiest);
 	return true;
 }

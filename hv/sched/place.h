@@ -21,11 +21,11 @@
 struct sched_cpu {
 	struct lock lock;	  /* LOCK_SCHED, for the inbox */
 	struct sched_queue inbox; /* units that other CPUs have sent, under the lock */
-	u64 pull;		  /* bit mask of the idle CPUs that ask for a unit; atomic */
+	struct corbel_cpus pull;  /* idle CPUs that ask for a unit; atomic */
 	u64 lift;		  /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
 	u32 index;		  /* set once */
-	/* bit masks of the CPUs, this one too, that are no further than that; atomic, any CPU */
-	u64 near[NEAR_COUNT];
+	/* the CPUs, this one too, that are no further than that; atomic, any CPU */
+	struct corbel_cpus near[NEAR_COUNT];
 	struct smt_core *core;		/* NULL: its CPUs do not look at each other; set once */
 	struct cpupool *pool;		/* under sched_set_up; its CPU reads it, too */
 	bool recheck;			/* atomic, any CPU: what may run here is to be looked at */
@@ -44,7 +44,8 @@ struct sched_cpu {
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
 	u64 asked_at, evened_at; /* when it last looked for work, and for CPUs that get on faster */
-	u64 asked;		 /* bit mask of CPUs asked since it ran one that is not pinned */
+	struct corbel_cpus asked; /* CPUs asked since it ran one that is not pinned */
+	bool has_asked;		  /* any */
 } __aligned(64);
 
 #ifdef HV_HOST_TEST
@@ -54,7 +55,13 @@ u64 sched_test_clock(void);
 #define sched_clock() rdtsc()
 #endif
 
-extern struct sched_cpu sched_cpus[MAX_CPUS];
+extern PER_CPU(struct sched_cpu, sched_cpus);
+
+static inline struct sched_cpu *sched_of(u32 cpu)
+{
+	return &per_cpu(sched_cpus, cpu);
+}
+
 /* The last is none of them: it has the CPUs of no pool. */
 extern struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 /* LOCK_GROUP: for pools, lists of members, and what units are told of both */
@@ -62,7 +69,7 @@ extern struct lock sched_set_up;
 
 static inline bool may_run_here(const struct sched_cpu *sc, const struct sched_unit *u)
 {
-	return READ_ONCE(u->allowed) & BIT(sc->index);
+	return cpus_has(&u->allowed, sc->index);
 }
 
 static inline u64 place_load(const struct sched_cpu *sc)
@@ -86,12 +93,34 @@ static inline void rq_remove(struct sched_cpu *sc, struct sched_unit *u)
 	u->floor_rq = &sc->rq;
 }
 
-/* CPUs that idle while units wait here, once the running one has had the CPU for a while. */
-static inline u64 place_takers(const struct sched_cpu *sc, u64 now)
+/* Units wait here, and the running one has had the CPU for a while. */
+static inline bool place_may_give(const struct sched_cpu *sc, u64 now)
 {
-	if ((now < sc->started + sched_ms && !sc->core) || !sc->rq.queue.count)
-		return 0;
-	return READ_ONCE(sched_idle) & READ_ONCE(READ_ONCE(sc->pool)->cpus) & ~BIT(sc->index);
+	return (now >= sc->started + sched_ms || sc->core) && sc->rq.queue.count;
+}
+
+/* Does another CPU of the set idle? */
+static inline bool place_others_idle(const struct sched_cpu *sc, const struct corbel_cpus *of)
+{
+	struct corbel_cpus idle;
+
+	if (!cpus_and(&idle, &sched_idle, of))
+		return false;
+	cpus_drop(&idle, sc->index);
+	return cpus_any(&idle);
+}
+
+/* And would take one. */
+static inline bool place_has_takers(const struct sched_cpu *sc, u64 now)
+{
+	return place_may_give(sc, now) && place_others_idle(sc, &READ_ONCE(sc->pool)->cpus);
+}
+
+static inline void place_forget_asked(struct sched_cpu *sc)
+{
+	if (sc->has_asked)
+		cpus_clear(&sc->asked);
+	sc->has_asked = false;
 }
 
 /* dom0's unit has something to do here. */

@@ -6,8 +6,8 @@
 #include "hv/lib/log.h"
 #include "hv/sched/sched.h"
 
-extern u64 sched_ms;		     /* ticks of a millisecond; set once */
-extern u64 sched_online, sched_idle; /* bit masks of CPUs; atomic */
+extern u64 sched_ms;				    /* ticks of a millisecond; set once */
+extern struct corbel_cpus sched_online, sched_idle; /* atomic */
 
 /* The slice of a unit for whose CPU nobody waits: whoever comes ends it. */
 #define SLICE_ALONE_MS (3600u * 1000)

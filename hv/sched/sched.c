@@ -364,8 +364,8 @@ static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *to, u64 now)
 {
 	return now < sc->slice_end && !sc->core && !sc->parked.count &&
-	       !READ_ONCE(sc->inbox.head) && !READ_ONCE(sc->pull) && !READ_ONCE(to->capped) &&
-	       may_run_here(sc, to) && !place_takers(sc, now);
+	       !READ_ONCE(sc->inbox.head) && !cpus_any(&sc->pull) && !READ_ONCE(to->capped) &&
+	       may_run_here(sc, to) && !place_has_takers(sc, now);
 }
 
 /*
@@ -374,8 +374,7 @@ static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *
  */
 static void shorten_for_giver(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
-	if (sc->giver && u != sc->giver &&
-	    (READ_ONCE(sched_idle) & READ_ONCE(u->allowed) & ~BIT(sc->index)))
+	if (sc->giver && u != sc->giver && place_others_idle(sc, &u->allowed))
 		cut_slice(sc, now + sched_ms);
 }
 
@@ -531,7 +530,7 @@ static struct sched_unit *keep_or_choose(struct sched_cpu *sc, struct sched_unit
 	bool keeps = ran && !next && may_keep_cpu(sc, now);
 	struct sched_unit *u;
 
-	if (keeps && !READ_ONCE(sc->pull) && !place_takers(sc, now))
+	if (keeps && !cpus_any(&sc->pull) && !place_has_takers(sc, now))
 		return ran;
 	if (ran)
 		requeue_running(sc, now);
@@ -543,7 +542,7 @@ static struct sched_unit *keep_or_choose(struct sched_cpu *sc, struct sched_unit
 	u = give_and_choose(sc, u, now);
 	if (!u && sc->loaded && !sc->loaded->pinned) {
 		place_unload(sc);
-		sc->asked = 0;
+		place_forget_asked(sc);
 	}
 	return u;
 }
@@ -554,10 +553,10 @@ static void show_state(struct sched_cpu *sc, const struct sched_unit *u, u64 now
 	if (sc->rq.queue.count && sc->rq.queue.count + !!u > 1u + place_has_home(sc))
 		WRITE_ONCE(sc->shared_at, now);
 	if (u) {
-		__atomic_fetch_and(&sched_idle, ~BIT(sc->index), __ATOMIC_SEQ_CST);
+		cpus_take(&sched_idle, sc->index);
 	} else {
 		WRITE_ONCE(sc->charged_at, SCHED_NEVER);
-		__atomic_fetch_or(&sched_idle, BIT(sc->index), __ATOMIC_SEQ_CST);
+		cpus_add(&sched_idle, sc->index);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include "hv/abi.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/types.h"
+#include "hv/sched/cpus.h"
 
 #define SCHED_WEIGHT_DEFAULT 1024 /* nice 0, as in Linux */
 #define SCHED_WEIGHT_MAX     CORBEL_MAX_WEIGHT
@@ -88,10 +89,10 @@ struct sched_unit {
 	bool slept;   /* since it was last on a run queue */
 	bool napped;  /* since group_look() last looked; any CPU */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
-	u64 affinity; /* bit mask of CPUs, not 0; any CPU, by sched_set() */
+	struct corbel_cpus affinity; /* not empty; any CPU, by sched_set() */
 	/* where it may run: of these its pool's, or if that has none of them all the pool's; any
 	 * CPU */
-	u64 allowed;
+	struct corbel_cpus allowed;
 	u64 vruntime; /* the policy's */
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
 	 */
@@ -135,9 +136,9 @@ typedef void sched_leave_fn(struct sched_unit *u, bool preempted);
 void sched_set_pinned_share(u32 percent);
 /*
  * Choose the policy of pool 0 by name ("" = default); an unknown name is named in a warning and the
- * default used.
+ * default used. At most so many CPUs will take part.
  */
-void sched_init(const char *policy, sched_leave_fn *leave);
+void sched_init(const char *policy, sched_leave_fn *leave, u32 most_cpus);
 /*
  * CPUs that share a core run units of one group only at a time: hv/sched/smt.h. Between
  * sched_init() and sched_init_cpu()
@@ -150,10 +151,12 @@ u32 sched_shared_cores(void);
 /* This CPU takes part from now on, in pool 0. */
 void sched_init_cpu(void);
 const char *sched_policy_name(void);
-/* Mask of the CPUs that have nothing to run now. */
-u64 sched_idle_cpus(void);
+/* The CPUs that have nothing to run now; it changes all the time. */
+const struct corbel_cpus *sched_idle_cpus(void);
 
-void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned);
+/* affinity: NULL: all CPUs that are online, as if none of it is */
+void sched_unit_init(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cpu,
+		     bool pinned);
 /* A group without members, of the default weight, in pool 0; before it is freed it leaves its pool.
  */
 void sched_group_init(struct sched_group *g);
@@ -211,11 +214,11 @@ void sched_turn_over(void);
 /* Blocked and saved: no CPU uses the unit. It may be freed if nobody wakes it. */
 bool sched_is_off(const struct sched_unit *u);
 /*
- * Change parameters, 0 = leave as it is; cap 100 lifts the cap. A running or queued unit that may
- * no longer be on its CPU moves by itself soon. -EINVAL: out of range, or no CPU online is in
- * affinity. -EPERM: affinity of a pinned unit.
+ * Change parameters, 0 and NULL = leave as it is; cap 100 lifts the cap. A running or queued unit
+ * that may no longer be on its CPU moves by itself soon. -EINVAL: out of range, or no CPU online is
+ * in affinity. -EPERM: affinity of a pinned unit.
  */
-int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap);
+int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cap);
 /*
  * The same for a group: 0 = leave as it is; cap in percent of one CPU for all of it together, from
  * 1 to SCHED_CAP_MAX, which lifts it. -EINVAL: out of range.

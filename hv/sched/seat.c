@@ -41,33 +41,43 @@ void seat_lift(struct sched_unit *u)
 	seat_leave(u);
 }
 
-/* The first of these CPUs that has room. */
-static bool find_seat(struct sched_unit *u, const struct sched_ops *policy, u64 cpus)
+static bool take_seat(struct sched_unit *u, const struct sched_ops *policy, u32 cpu)
 {
-	for (; cpus; cpus &= cpus - 1) {
-		u32 cpu = __builtin_ctzll(cpus), room = room_of(cpu), need = policy->need(u, room);
+	u32 room = room_of(cpu), need = policy->need(u, room);
+	bool fits = taken[cpu] + need <= room;
 
-		if (taken[cpu] + need <= room) {
-			give_seat(u, (struct sched_seat){.cpu = cpu, .need = need});
+	if (fits)
+		give_seat(u, (struct sched_seat){.cpu = cpu, .need = need});
+	return fits;
+}
+
+/* On one of these CPUs, if possible where it was, else the first that has room. */
+static bool find_seat(struct sched_unit *u, const struct sched_ops *policy,
+		      const struct corbel_cpus *cpus)
+{
+	const struct sched_seat *was = &u->seat_was;
+
+	if (was->need && cpus_has(cpus, was->cpu) && take_seat(u, policy, was->cpu))
+		return true;
+	FOR_EACH_CPU(cpu, cpus)
+		if (take_seat(u, policy, cpu))
 			return true;
-		}
-	}
 	return false;
 }
 
-/* If possible where it was. */
-static bool find_best(struct sched_unit *u, const struct sched_ops *policy, u64 cpus)
+static bool find_best(struct sched_unit *u, const struct sched_ops *policy,
+		      const struct corbel_cpus *cpus)
 {
-	u64 was = cpus & (u->seat_was.need ? BIT(u->seat_was.cpu) : 0), liked = u->affinity;
+	struct corbel_cpus liked;
 
 	u->seat_changes = true;
-	return find_seat(u, policy, was & liked) || find_seat(u, policy, cpus & liked) ||
-	       find_seat(u, policy, was) || find_seat(u, policy, cpus);
+	return (cpus_and(&liked, cpus, &u->affinity) && find_seat(u, policy, &liked)) ||
+	       find_seat(u, policy, cpus);
 }
 
-static bool has_seat(const struct sched_unit *u, u64 cpus)
+static bool has_seat(const struct sched_unit *u, const struct corbel_cpus *cpus)
 {
-	return u->seat.need && (BIT(u->seat.cpu) & cpus);
+	return u->seat.need && cpus_has(cpus, u->seat.cpu);
 }
 
 /* What has changed stays so, or nothing has. */
@@ -85,7 +95,7 @@ static void settle_seat(struct sched_unit *u, bool stays)
 	for (struct sched_group *g = (p)->groups; g; g = g->next)                                  \
 		for (struct sched_unit *u = g->members; u; u = u->sibling)
 
-bool seat_all(const struct cpupool *p, u64 cpus)
+bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus)
 {
 	bool found = true;
 

@@ -16,7 +16,7 @@ void seat_lift(struct sched_unit *u);
  * there keeps it, others get one where there is room, first on CPUs of their affinity. False:
  * somebody finds none, and all is as before, also for who was lifted since.
  */
-bool seat_all(const struct cpupool *p, u64 cpus);
+bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus);
 /* The unit goes. */
 void seat_leave(struct sched_unit *u);
 /* Nobody sits anywhere. */

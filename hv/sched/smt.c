@@ -29,17 +29,19 @@ struct smt_cpu {
 	u64 since;	   /* if nothing runs: when that has ended */
 	u32 share;	   /* with that share */
 	u64 forced;	   /* ticks that it has idled while units waited for the core */
+	bool urgent;	   /* it runs something urgent, or is to, once others have left */
 } __aligned(64);
 
 struct smt_core {
 	struct lock lock;  /* LOCK_SCHED */
 	const void *owner; /* NULL: nobody runs or waits; any CPU reads it */
-	u64 cpus;	   /* bit mask */
-	u64 urgent;	   /* those that run something urgent, or are to, once others have left */
-	u64 turn;	   /* since when it is the owner's, but for what was urgent */
-	u64 told_at;	   /* until then `forced` is counted */
-	u64 turn_ticks;	   /* how long a turn is; set once */
-	u64 level;	   /* how far the last of all has got; never falls; any CPU reads it */
+	struct corbel_cpus cpus;
+	u32 urgent;	/* so many of them are; any CPU reads it */
+	u64 turn;	/* since when it is the owner's, but for what was urgent */
+	u64 told_at;	/* until then `forced` is counted */
+	u64 turn_ticks; /* how long a turn is; set once */
+	u32 first;	/* of its CPUs; set once */
+	u64 level;	/* how far the last of all has got; never falls; any CPU reads it */
 };
 
 /* Somebody wants the core, and has got so far. */
@@ -48,10 +50,20 @@ struct claim {
 	u64 at;
 };
 
-static struct smt_cpu smt_cpus[MAX_CPUS];
-static struct smt_core cores[MAX_CPUS], *core_of[MAX_CPUS];
+static PER_CPU(struct smt_cpu, smt_cpus);
+static PER_CPU(struct smt_core, cores); /* in use is that of a core's first CPU */
+static struct smt_core *core_of[MAX_CPUS];
 static bool by_core;
 static u64 ms; /* its ticks */
+
+static struct smt_cpu *smt_of(u32 cpu)
+{
+	return &per_cpu(smt_cpus, cpu);
+}
+
+#define FOR_EACH_MATE(cpu, core, me)                                                               \
+	FOR_EACH_CPU(cpu, &(core)->cpus)                                                           \
+		if (cpu != (me))
 
 void sched_by_core(bool yes)
 {
@@ -63,7 +75,7 @@ u32 sched_shared_cores(void)
 	u32 n = 0;
 
 	for (u32 i = 0; i < MAX_CPUS; i++)
-		n += core_of[i] == &cores[i];
+		n += core_of[i] && core_of[i]->first == i;
 	return n;
 }
 
@@ -71,7 +83,6 @@ void smt_init(u64 ticks)
 {
 	ms = ticks;
 	by_core = false;
-	memset(smt_cpus, 0, sizeof(smt_cpus));
 	memset(core_of, 0, sizeof(core_of));
 }
 
@@ -79,34 +90,31 @@ void smt_init(u64 ticks)
 struct smt_core *smt_join(u32 a, u32 b)
 {
 	struct smt_core *core = core_of[a] ?: core_of[b];
-	u64 all;
 
 	if (!by_core)
 		return NULL;
 	if (!core) {
-		core = &cores[a];
-		*core = (struct smt_core){.lock = LOCK_INIT(LOCK_SCHED)};
+		core = &per_cpu(cores, a);
+		*core = (struct smt_core){.lock = LOCK_INIT(LOCK_SCHED), .first = a};
 		core->turn_ticks = TURN_MS * ms + a / 2 % TURN_PARTS * ms / TURN_PARTS;
 	}
-	all = core->cpus |= BIT(a) | BIT(b);
-	for (u64 rest = all; rest; rest &= rest - 1) {
-		u32 i = __builtin_ctzll(rest);
-
-		BUG_ON(smt_cpus[i].runs || (core_of[i] && core_of[i] != core));
+	cpus_add(&core->cpus, a);
+	cpus_add(&core->cpus, b);
+	FOR_EACH_CPU(i, &core->cpus) {
+		BUG_ON(core_of[i] && (core_of[i] != core || smt_of(i)->runs));
+		if (!core_of[i])
+			*smt_of(i) = (struct smt_cpu){0};
 		core_of[i] = core;
-		WRITE_ONCE(cpus[i]->mates, all & ~BIT(i));
+		WRITE_ONCE(cpus[i]->core, &core->cpus);
 	}
 	return core;
 }
 
-bool smt_is_whole(u64 mask)
+bool smt_is_whole(const struct corbel_cpus *set)
 {
-	for (u64 rest = mask; rest; rest &= rest - 1) {
-		const struct smt_core *core = core_of[__builtin_ctzll(rest)];
-
-		if (core && core->cpus & ~mask)
+	FOR_EACH_CPU(i, set)
+		if (core_of[i] && !cpus_within(&core_of[i]->cpus, set))
 			return false;
-	}
 	return true;
 }
 
@@ -133,14 +141,12 @@ bool smt_fits(u32 cpu, const struct sched_unit *u)
 	return !owner || owner == group_of(u);
 }
 
-u64 smt_fitting(u64 of, const struct sched_unit *u)
+void smt_keep_fitting(struct corbel_cpus *set, const struct sched_unit *u)
 {
-	u64 found = 0;
-
-	for (; of; of &= of - 1)
-		if (smt_fits(__builtin_ctzll(of), u))
-			found |= of & -of;
-	return found;
+	if (by_core)
+		FOR_EACH_CPU(i, set)
+			if (!smt_fits(i, u))
+				cpus_drop(set, i);
 }
 
 /* CPUs on which its owner runs. */
@@ -148,15 +154,15 @@ static u32 count_running(const struct smt_core *core)
 {
 	u32 n = 0;
 
-	for (u64 rest = core->cpus; rest; rest &= rest - 1)
-		n += READ_ONCE(smt_cpus[__builtin_ctzll(rest)].runs) == READ_ONCE(core->owner);
+	FOR_EACH_CPU(i, &core->cpus)
+		n += READ_ONCE(smt_of(i)->runs) == READ_ONCE(core->owner);
 	return n;
 }
 
 bool smt_would_pair(u32 idle, u32 busy, u64 now)
 {
 	const struct smt_core *a = core_of[idle], *b = core_of[busy];
-	const struct smt_cpu *to = &smt_cpus[idle], *from = &smt_cpus[busy];
+	const struct smt_cpu *to = smt_of(idle), *from = smt_of(busy);
 	const void *owner = b ? READ_ONCE(b->owner) : NULL;
 	u32 there, here;
 
@@ -168,17 +174,17 @@ bool smt_would_pair(u32 idle, u32 busy, u64 now)
 		return false;
 	there = count_running(a);
 	here = count_running(b);
-	return there > here || (there == here && a < b);
+	return there > here || (there == here && a->first < b->first);
 }
 
 bool smt_may_keep(const struct sched_cpu *sc)
 {
-	return READ_ONCE(sc->core->owner) == smt_cpus[sc->index].runs;
+	return READ_ONCE(sc->core->owner) == smt_of(sc->index)->runs;
 }
 
 bool smt_is_urgent(const struct sched_cpu *sc, const struct sched_unit *u)
 {
-	return u == sc->home && (READ_ONCE(sc->core->urgent) & BIT(sc->index));
+	return u == sc->home && READ_ONCE(smt_of(sc->index)->urgent);
 }
 
 bool smt_core_is_urgent(const struct sched_cpu *sc)
@@ -213,14 +219,11 @@ static void count_forced_locked(struct smt_core *core, u64 now)
 	bool any = false;
 
 	ASSERT_HELD(&core->lock);
-	for (u64 rest = core->cpus; rest; rest &= rest - 1)
-		any |= !!smt_cpus[__builtin_ctzll(rest)].wants;
+	FOR_EACH_CPU(i, &core->cpus)
+		any |= !!smt_of(i)->wants;
 	core->told_at += idled;
-	for (u64 rest = any ? core->cpus : 0; rest; rest &= rest - 1) {
-		struct smt_cpu *t = &smt_cpus[__builtin_ctzll(rest)];
-
-		t->forced += t->runs ? 0 : idled;
-	}
+	FOR_EACH_CPU(i, &core->cpus)
+		smt_of(i)->forced += smt_of(i)->runs || !any ? 0 : idled;
 }
 
 u64 sched_forced(u32 cpu, u64 now)
@@ -232,7 +235,7 @@ u64 sched_forced(u32 cpu, u64 now)
 		return 0;
 	lock_acquire(&core->lock);
 	count_forced_locked(core, now);
-	forced = smt_cpus[cpu].forced;
+	forced = smt_of(cpu)->forced;
 	lock_release(&core->lock);
 	return forced;
 }
@@ -260,8 +263,8 @@ static struct claim first_claim_locked(const struct smt_core *core, u32 me, stru
 				       u64 now)
 {
 	ASSERT_HELD(&core->lock);
-	for (u64 rest = core->cpus & ~BIT(me); rest; rest &= rest - 1) {
-		const struct smt_cpu *t = &smt_cpus[__builtin_ctzll(rest)];
+	FOR_EACH_MATE(i, core, me) {
+		const struct smt_cpu *t = smt_of(i);
 		u64 ran = now > t->since ? now - t->since : 0;
 		struct claim runs = {t->runs, t->at}, waits = {t->wants, t->waits_at};
 
@@ -275,8 +278,8 @@ static struct claim first_claim_locked(const struct smt_core *core, u32 me, stru
 static bool others_run_locked(const struct smt_core *core, u32 me, const void *but)
 {
 	ASSERT_HELD(&core->lock);
-	for (u64 rest = core->cpus & ~BIT(me); rest; rest &= rest - 1) {
-		const void *runs = smt_cpus[__builtin_ctzll(rest)].runs;
+	FOR_EACH_MATE(i, core, me) {
+		const void *runs = smt_of(i)->runs;
 
 		if (runs && runs != but)
 			return true;
@@ -298,8 +301,8 @@ static struct sched_unit *first_of_group(const struct sched_cpu *sc, const void 
 static bool is_owned_locked(const struct smt_core *core, u32 me)
 {
 	ASSERT_HELD(&core->lock);
-	for (u64 rest = core->cpus & ~BIT(me); rest; rest &= rest - 1) {
-		const struct smt_cpu *t = &smt_cpus[__builtin_ctzll(rest)];
+	FOR_EACH_MATE(i, core, me) {
+		const struct smt_cpu *t = smt_of(i);
 
 		if (core->owner && (t->runs == core->owner || t->wants == core->owner))
 			return true;
@@ -343,7 +346,7 @@ static void choose_owner_locked(struct sched_cpu *sc, const struct sched_unit *f
 
 static void start_locked(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
-	struct smt_cpu *me = &smt_cpus[sc->index];
+	struct smt_cpu *me = smt_of(sc->index);
 
 	ASSERT_HELD(&sc->core->lock);
 	BUG_ON(others_run_locked(sc->core, sc->index, group_of(u)));
@@ -363,17 +366,16 @@ static void wait_locked(struct sched_cpu *sc, const struct sched_unit *starts,
 	ASSERT_HELD(&sc->core->lock);
 	if (head && head == starts)
 		c = claim_of(head->next);
-	smt_cpus[sc->index].wants = c.group;
-	smt_cpus[sc->index].waits_at = c.at;
+	smt_of(sc->index)->wants = c.group;
+	smt_of(sc->index)->waits_at = c.at;
 }
 
 /* They have to leave, or can start now that this CPU has left. */
 static void tell_others_locked(const struct smt_core *core, u32 me, bool changed, bool left)
 {
 	ASSERT_HELD(&core->lock);
-	for (u64 rest = core->cpus & ~BIT(me); rest; rest &= rest - 1) {
-		u32 i = __builtin_ctzll(rest);
-		const struct smt_cpu *t = &smt_cpus[i];
+	FOR_EACH_MATE(i, core, me) {
+		const struct smt_cpu *t = smt_of(i);
 
 		if (t->runs == core->owner)
 			continue;
@@ -383,11 +385,18 @@ static void tell_others_locked(const struct smt_core *core, u32 me, bool changed
 	}
 }
 
+static void set_urgent_locked(struct smt_core *core, struct smt_cpu *me, bool urgent)
+{
+	ASSERT_HELD(&core->lock);
+	WRITE_ONCE(core->urgent, core->urgent + urgent - me->urgent);
+	WRITE_ONCE(me->urgent, urgent);
+}
+
 static struct sched_unit *choose_locked(struct sched_cpu *sc, struct sched_unit *first,
 					enum smt_why why, u64 now)
 {
 	struct smt_core *core = sc->core;
-	struct smt_cpu *me = &smt_cpus[sc->index];
+	struct smt_cpu *me = smt_of(sc->index);
 	struct sched_unit *u = NULL;
 	const void *ran = me->runs, *was = core->owner;
 
@@ -397,12 +406,12 @@ static struct sched_unit *choose_locked(struct sched_cpu *sc, struct sched_unit 
 	WRITE_ONCE(me->runs, NULL);
 	if (ran)
 		WRITE_ONCE(me->since, now);
-	WRITE_ONCE(core->urgent, core->urgent & ~BIT(sc->index));
+	set_urgent_locked(core, me, false);
 	choose_owner_locked(sc, first, why, now);
 	if (first)
 		u = group_of(first) == core->owner ? first : first_of_group(sc, core->owner);
 	if (why == SMT_URGENT)
-		WRITE_ONCE(core->urgent, core->urgent | BIT(sc->index));
+		set_urgent_locked(core, me, true);
 	sc->leaving = u && others_run_locked(core, sc->index, core->owner);
 	if (sc->leaving) {
 		wait_locked(sc, NULL, u);

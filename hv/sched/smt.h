@@ -42,15 +42,15 @@ u64 smt_level(const struct smt_core *core);
 void smt_catch_up(struct sched_cpu *sc);
 /* Could the unit run there, beside what the core's other CPUs run? */
 bool smt_fits(u32 cpu, const struct sched_unit *u);
-/* Those CPUs of the mask where it could. */
-u64 smt_fitting(u64 of, const struct sched_unit *u);
+/* CPUs where it could not are taken out of the set. */
+void smt_keep_fitting(struct corbel_cpus *set, const struct sched_unit *u);
 /*
  * One group has the cores of both CPUs, and both have been in this state for a while: others had
  * one core if its unit that runs on the second CPU came to the first, which idles. Never both ways.
  */
 bool smt_would_pair(u32 idle, u32 busy, u64 now);
-/* For each CPU of the mask, all of its core are in it, or cores are not looked at. */
-bool smt_is_whole(u64 mask);
+/* For each CPU of the set, all of its core are in it, or cores are not looked at. */
+bool smt_is_whole(const struct corbel_cpus *set);
 /* A policy that promises each unit a CPU, or a part of it, cannot be held to that. */
 bool smt_can(const struct sched_ops *policy);
 /* Others wait on this CPU than it has told the core. */

@@ -5,18 +5,21 @@
 #include "hv/sched/place.h"
 #include "hv/sched/seat.h"
 
-void sched_unit_init(struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool pinned)
+void sched_unit_init(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cpu,
+		     bool pinned)
 {
+	struct corbel_cpus set = {0};
+
 	if (pinned)
-		affinity = BIT(cpu);
-	else if (!(affinity & READ_ONCE(sched_online)))
-		affinity = ~0ull;
+		cpus_add(&set, cpu);
+	else if (!affinity || !cpus_and(&set, affinity, &sched_online))
+		set = sched_online;
 	*u = (struct sched_unit){
 	    .cpu = cpu,
 	    .weight = weight,
 	    .share = SHARE_OF(weight),
-	    .affinity = affinity,
-	    .allowed = affinity,
+	    .affinity = set,
+	    .allowed = set,
 	    .pinned = pinned,
 	    .since = sched_clock(),
 	};
@@ -132,13 +135,15 @@ void unit_changed(struct sched_unit *u)
 {
 	const struct cpupool *p = pool_of(u);
 	bool counts = p->policy == &sched_deadline;
-	u64 cpus = p->cpus;
+	struct corbel_cpus allowed = {0};
 
 	ASSERT_HELD(&sched_set_up);
 	if (u->seat.need)
-		cpus = BIT(u->seat.cpu);
-	if (!u->pinned)
-		__atomic_store_n(&u->allowed, u->affinity & cpus ?: cpus, __ATOMIC_SEQ_CST);
+		cpus_add(&allowed, u->seat.cpu);
+	else if (!cpus_and(&allowed, &u->affinity, &p->cpus))
+		allowed = p->cpus;
+	for (u32 i = 0; !u->pinned && i < ARRAY_SIZE(allowed.word); i++)
+		__atomic_store_n(&u->allowed.word[i], allowed.word[i], __ATOMIC_SEQ_CST);
 	WRITE_ONCE(u->budget.counts, counts);
 	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && u->group->cap.percent));
 	if (!u->inside)
@@ -176,7 +181,7 @@ int sched_group_join(struct sched_group *g, struct sched_unit *u)
 	WRITE_ONCE(g->looked_at, sched_clock());
 	g->members = u;
 	u->group = g;
-	if (!seat_all(g->pool, g->pool->cpus)) {
+	if (!seat_all(g->pool, &g->pool->cpus)) {
 		leave_locked(u);
 		ret = -ENOSPC;
 	} else {
@@ -196,9 +201,9 @@ void sched_group_leave(struct sched_unit *u)
 	lock_release(&sched_set_up);
 }
 
-u64 sched_idle_cpus(void)
+const struct corbel_cpus *sched_idle_cpus(void)
 {
-	return READ_ONCE(sched_idle);
+	return &sched_idle;
 }
 
 /* 0 leaves it as it is. */
@@ -210,11 +215,12 @@ static void set_cap(struct sched_cap *c, u32 percent, u32 lifts)
 		WRITE_ONCE(c->percent, percent);
 }
 
-int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
+int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cap)
 {
-	u64 online = affinity & READ_ONCE(sched_online);
+	struct corbel_cpus online = {0};
 
-	if (weight > SCHED_WEIGHT_MAX || cap > 100 || (affinity && !online))
+	if (weight > SCHED_WEIGHT_MAX || cap > 100 ||
+	    (affinity && !cpus_and(&online, affinity, &sched_online)))
 		return -EINVAL;
 	if (affinity && u->pinned)
 		return -EPERM;
@@ -223,10 +229,10 @@ int sched_set(struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
 		WRITE_ONCE(u->weight, weight);
 	set_cap(&u->cap, cap, 100);
 	if (affinity)
-		__atomic_store_n(&u->affinity, online, __ATOMIC_SEQ_CST);
+		u->affinity = online;
 	if (affinity && u->seat.need) {
 		seat_lift(u);
-		BUG_ON(!seat_all(u->group->pool, u->group->pool->cpus));
+		BUG_ON(!seat_all(u->group->pool, &u->group->pool->cpus));
 	}
 	unit_changed(u);
 	lock_release(&sched_set_up);

@@ -43,17 +43,17 @@ static void check_result(const struct cfg *c)
 
 static void check_cpulist(const char *text)
 {
-	u64 mask, again;
-	char err[256], list[256];
+	struct corbel_cpus set, again;
+	char err[256], list[CPULIST_TEXT];
 
-	if (cpulist_parse(text, &mask, err, sizeof(err))) {
+	if (cpulist_parse(text, &set, err, sizeof(err))) {
 		require(*err && memchr(err, 0, sizeof(err)), "what is wrong with a list is said");
 		return;
 	}
-	require(mask, "a list of CPUs has one");
+	require(!cpus_empty(&set), "a list of CPUs has one");
 	require(
-	    !cpulist_parse(cpulist_format(mask, list, sizeof(list)), &again, err, sizeof(err)) &&
-		again == mask,
+	    !cpulist_parse(cpulist_format(&set, list, sizeof(list)), &again, err, sizeof(err)) &&
+		!memcmp(&again, &set, sizeof(set)),
 	    "a list is what is written of it");
 }
 

@@ -759,14 +759,15 @@ static void corbel(void)
 	struct corbel_sched_set s = {.vcpu = sysconf(_SC_NPROCESSORS_CONF) +
 					     (below(4) ? below(16) : below(~0u - 256)),
 				     .weight = below(2) ? 1024 : number(),
-				     .affinity = number(),
+				     .affinity.word = {number(), below(4) ? 0 : number()},
 				     .cap = below(2) ? 0 : number()};
-	struct corbel_pool_call p = {.op = below(8),
-				     .pool = below(4),
-				     .cpus = below(4) ? below(8) : number(),
-				     .vm = below(8),
-				     .vcpu = below(2) ? CORBEL_POOL_ALL : s.vcpu,
-				     .name = {'a' + below(8)}};
+	struct corbel_pool_call p = {
+	    .op = below(8),
+	    .pool = below(4),
+	    .cpus.word = {below(4) ? below(8) : number(), below(8) ? 0 : number()},
+	    .vm = below(8),
+	    .vcpu = below(2) ? CORBEL_POOL_ALL : s.vcpu,
+	    .name = {'a' + below(8)}};
 	static const char *const policies[] = {"", "rr", "deadline", "null"};
 
 	strcpy(p.policy, policies[below(4)]);

@@ -411,9 +411,13 @@ static void check_counters(void)
 	c.e[n++] = (struct kvm_cpuid_entry2){.function = 0xa, .eax = 0x07300802, .edx = 0x603};
 	c.head.nent = n;
 	ok(none && !cpu_ioctl(&vm, 0, KVM_SET_CPUID2, &c), "MSRs: a guest is shown some by force");
-	for (u32 i = 0; i < sizeof(of_counters) / sizeof(*of_counters); i++)
+	for (u32 i = 0; i < sizeof(of_counters) / sizeof(*of_counters); i++) {
+		/* PERF_CAPABILITIES tells a VMM that there are none. */
+		u64 told = of_counters[i] == 0x345 ? 0 : ~0ull;
+
 		none &= reads(&vm, of_counters[i], 0, 1) && writes(&vm, of_counters[i], 0, 1) &&
-			get_msr(&vm, of_counters[i]) == ~0ull;
+			get_msr(&vm, of_counters[i]) == told;
+	}
 	ok(none, "MSRs: and has none of their registers");
 	vm_free(&vm);
 }

@@ -34,10 +34,9 @@ def look(m, cpus, mem_gib):
        f'{m.label}: while the module is there /sys/hypervisor and /proc/cpuinfo say that VMs can be had', out)
 
 
-def left_out(m, used, cpus):
-    ok(f'{cpus - used} of {cpus} CPUs are left out' in m.out_of('corbel dmesg'), f'{m.label}: the log says that CPUs are left out')
+def left_out(m):
     tried = m.out_of('dmesg | grep -ci "do_boot_cpu failed\\|not responding" || true')
-    ok(tried == '0', f'{m.label}: dom0 does not try to start them', m.out_of('dmesg | grep CPU'))
+    ok(tried == '0', f'{m.label}: dom0 does not try to start the others', m.out_of('dmesg | grep CPU'))
 
 
 def hypervisors_screen(m, read):
@@ -93,7 +92,7 @@ def combination(label, cpus=2, mem=2, seconds=30, used=None, screen=None, **opti
                 m.prompt(seconds=seconds)
             look(m, used or cpus, mem)
             if used:
-                left_out(m, used, cpus)
+                left_out(m)
             m.send('poweroff\r')
             m.ends(f'{label}: poweroff in dom0 ends the machine')
     part.__name__ = label
@@ -183,7 +182,8 @@ main(
     combination('BIOS, 1 CPU, 1 GiB', cpus=1, mem=1),
     combination('UEFI, 4 CPUs, 16 GiB, EPYC', cpus=4, mem=16, cpu='EPYC', firmware='uefi'),
     combination('BIOS, 8 CPUs', cpus=8),
-    combination('BIOS, 72 CPUs', cpus=72, used=64, mem=8, seconds=110),
+    combination('BIOS, 8 CPUs, maxcpus=6', cpus=8, used=6, hv='maxcpus=6'),
+    combination('BIOS, 72 CPUs', cpus=72, mem=8, seconds=110),
     combination('-M pc', machine='pc', screen=text_screen, args=ON_SCREEN),
     combination('EPYC, BIOS', cpu='EPYC'),
     combination('ELF kernel', dom0='cloud-elf'),

@@ -318,7 +318,7 @@ def linux_calls():
         ok(0 < part < .25, 'corbel sched --cap=20: all vCPUs of the guest together get no more', f'{part:.3f} of a CPU')
         m.out_of('corbel sched g1 --cap 0')
         ok(not any(v['vm_cap'] for v in vcpus(m, 'g1')), 'corbel sched --cap=0 lifts it', vcpus(m, 'g1'))
-        status, out = m.sh('corbel sched g1 --weight 100001; corbel sched g1 --cap 6400')
+        status, out = m.sh('corbel sched g1 --weight 100001; corbel sched g1 --cap 51200')
         ok(status and all(v['vm_weight'] == 2048 for v in vcpus(m, 'g1')), 'corbel sched: weights and caps without sense are refused', out)
 
         m.out_of(f'kill -STOP {pid}; sleep 1')

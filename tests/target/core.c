@@ -39,7 +39,7 @@ static s64 create_pool(const char *policy, u64 cpus)
 	pool_call.name[0] = 'p';
 	for (u32 i = 0; policy[i]; i++)
 		pool_call.policy[i] = policy[i];
-	pool_call.cpus = cpus;
+	pool_call.cpus.word[0] = cpus;
 	return hc(CORBEL_HC_POOL, &pool_call);
 }
 

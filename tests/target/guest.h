@@ -43,7 +43,7 @@ s64 guest_resume(struct guest *g);
 #define LONG(g, at)	 (*(volatile u32 *)((g)->mem + (at)))
 
 /* The CPUs it may run on. */
-void guest_pin(struct guest *g, u64 mask);
+s64 guest_pin(struct guest *g, u64 mask);
 /* Data segments of 4 GiB from 0 on, which real mode keeps. */
 void guest_widen(struct guest *g);
 /* All vectors count interrupts at 0x500, but for the NMI, at 0x504. */

@@ -227,10 +227,11 @@ static void check_remote(void)
 	report(WAIT(vcpu_stat(g.vcpu)->cpu == 0, 1000), "pinned elsewhere it moves while it runs");
 	guest_pin(&g, 2);
 	report(WAIT(vcpu_stat(g.vcpu)->cpu == 1, 1000), "and back");
-	report(hc(CORBEL_HC_SCHED, g.vcpu, 0, BIT(40), 0) == -EINVAL &&
+	report(guest_pin(&g, BIT(40)) == -EINVAL && guest_pin(&g, 0) == -EINVAL &&
+		   hc(CORBEL_HC_SCHED, g.vcpu, 0, 4096 - 8, 0) == -EINVAL &&
 		   hc(CORBEL_HC_SCHED, g.vcpu, 1 << 20, 0, 0) == -EINVAL &&
 		   hc(CORBEL_HC_SCHED, g.vcpu, 0, 0, 1000000) == -EINVAL,
-	       "no CPU, too large a weight, too large a cap are refused");
+	       "no CPU, sets that cross pages, too large a weight, too large a cap are refused");
 	for (u32 i = 0; i < 50; i++) {
 		hc(CORBEL_HC_VCPU_PAUSE, g.vcpu);
 		if (!guest_wait(&g, 1000)) {

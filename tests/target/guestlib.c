@@ -148,9 +148,12 @@ struct corbel_vcpu_stat *vcpu_stat(s64 number)
 	return NULL;
 }
 
-void guest_pin(struct guest *g, u64 mask)
+s64 guest_pin(struct guest *g, u64 mask)
 {
-	hc(CORBEL_HC_SCHED, g->vcpu, 0, mask, 0);
+	static struct corbel_cpus cpus __attribute__((aligned(64)));
+
+	cpus.word[0] = mask;
+	return hc(CORBEL_HC_SCHED, g->vcpu, 0, &cpus, 0);
 }
 
 void guest_set_ivt(struct guest *g)

@@ -41,7 +41,7 @@ static s64 call_pool(u32 op, u32 pool, u64 cpus, u32 n)
 {
 	pool_call.op = op;
 	pool_call.pool = pool;
-	pool_call.cpus = cpus;
+	pool_call.cpus.word[0] = cpus;
 	pool_call.vm = (u32)g[n].vm;
 	return hc(CORBEL_HC_POOL, &pool_call);
 }
@@ -121,7 +121,7 @@ static void check_null(void)
 	       "of two hogs one has a CPU to itself");
 	runs_percent(2, 100, &ran);
 	v = vcpu_stat(g[2].vcpu);
-	report(v->cpu == 2 && v->runs_on == 4 && ran > 800, "and runs there (%lu ms)", ran);
+	report(v->cpu == 2 && v->runs_on.word[0] == 4 && ran > 800, "and runs there (%lu ms)", ran);
 	report(hc(CORBEL_HC_VCPU_CREATE, g[2].vm, 9) == -ENOSPC, "another vCPU it has not");
 	report(!call_pool(CORBEL_POOL_MOVE, 0, 0, 2) &&
 		   !call_pool(CORBEL_POOL_DESTROY, pool, 0, 0) &&
@@ -143,7 +143,8 @@ void test_sched(void)
 	for (u32 i = 0; i < 4; i++) {
 		if (!report(guest_make(&g[i], i, 0, g_spin, g_spin_end), "hog %u is made", i))
 			return;
-		hc(CORBEL_HC_SCHED, g[i].vcpu, weight[i], mask[i], 0);
+		hc(CORBEL_HC_SCHED, g[i].vcpu, weight[i], 0, 0);
+		guest_pin(&g[i], mask[i]);
 		guest_resume(&g[i]);
 	}
 	sleep_ms(100);
@@ -183,7 +184,7 @@ void test_sched(void)
 
 	/* A cap, and a hog beside dom0. */
 	hc(CORBEL_HC_SCHED, g[1].vcpu, 0, 0, 25);
-	hc(CORBEL_HC_SCHED, g[0].vcpu, 0, 1, 0);
+	guest_pin(&g[0], 1);
 	sleep_ms(200);
 	for (n = 0; n < 5; n++) {
 		at_start[1] = runtime_ms(1);

@@ -100,8 +100,8 @@ static int query(struct corbel_query *q)
 					.index = q->index % 2,
 					.state = q->index,
 					.weight = 1024,
-					.affinity = q->index < 2 ? 1ull << q->index : ~0ull,
-					.runs_on = q->index < 2 ? 1ull << q->index : 6,
+					.affinity.word = {1ull << q->index % 2},
+					.runs_on.word = {q->index < 2 ? 1ull << q->index : 6},
 					.period_us = 10000,
 					.budget_us = 4000,
 					.runtime_ns = 1000000000,
@@ -109,14 +109,16 @@ static int query(struct corbel_query *q)
 					.exits = {2, [8] = 10 + q->index % 2}};
 	static uint32_t looks; /* vCPU 1 of the guest runs and waits */
 
+	if (q->index >= 2)
+		memset(&vcpu.affinity, 0xff, sizeof(vcpu.affinity));
 	if (q->index == 3 && getenv("FAKEHV_LOOKS")) {
 		vcpu.runtime_ns += looks * 3000000ull;
 		vcpu.steal_ns += looks++ * 1000000ull;
 	}
 	struct corbel_pool_stat pool[] = {
-	    {.vms = 1, .cpus = 1, .name = "Pool-0", .policy = "fair"},
-	    {.id = 5, .vms = 1, .cpus = 6, .name = "fast", .policy = "rr"},
-	    {.id = CORBEL_MAX_POOLS, .cpus = 8},
+	    {.vms = 1, .cpus.word = {1}, .name = "Pool-0", .policy = "fair"},
+	    {.id = 5, .vms = 1, .cpus.word = {6}, .name = "fast", .policy = "rr"},
+	    {.id = CORBEL_MAX_POOLS, .cpus.word = {8}},
 	};
 	/* each in a package of its own */
 	struct corbel_cpu_stat cpu = {.cpu = q->index,
@@ -184,13 +186,26 @@ static void note(const char *fmt, ...)
 	fclose(f);
 }
 
+/* In hexadecimal digits. */
+static const char *set_text(const struct corbel_cpus *c)
+{
+	static char text[16 * CORBEL_MAX_CPUS / 64 + 1];
+	unsigned int i, at = 0;
+
+	for (i = CORBEL_MAX_CPUS / 64; i--;)
+		if (at || c->word[i] || !i)
+			at += snprintf(text + at, sizeof(text) - at, at ? "%016llx" : "%llx",
+				       (unsigned long long)c->word[i]);
+	return text;
+}
+
 static int set_sched(const struct corbel_sched_set *s)
 {
-	if (s->vcpu < 12 && s->affinity) {
+	if (s->vcpu < 12 && set_text(&s->affinity)[0] != '0') {
 		errno = EPERM;
 		return -1;
 	}
-	note("%u %u %llx %u\n", s->vcpu, s->weight, (unsigned long long)s->affinity, s->cap);
+	note("%u %u %s %u\n", s->vcpu, s->weight, set_text(&s->affinity), s->cap);
 	return 0;
 }
 
@@ -213,8 +228,8 @@ static int call_pool(const struct corbel_pool_call *c)
 	if (c->op == CORBEL_POOL_BUDGET)
 		note("budget %u %d %u %u\n", c->vm, c->vcpu, c->period_us, c->budget_us);
 	else
-		note("pool %u %u %llx %u %s %s\n", c->op, c->pool, (unsigned long long)c->cpus,
-		     c->vm, c->name, c->policy);
+		note("pool %u %u %s %u %s %s\n", c->op, c->pool, set_text(&c->cpus), c->vm, c->name,
+		     c->policy);
 	return 0;
 }
 

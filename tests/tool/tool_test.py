@@ -1236,7 +1236,7 @@ def test_hypervisor():
             return ""
 
     p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\nperiod = 5000\nbudget = 1000\n"), env=env)
-    check(p.returncode == 0 and sched() == "budget 3 -1 5000 1000\npool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 fffffffffffffffe 0\n", "budget, pool, weight, CPUs and cap are set at start", p.stderr)
+    check(p.returncode == 0 and sched() == "budget 3 -1 5000 1000\npool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 " + "f" * 127 + "e 0\n", "budget, pool, weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
@@ -1266,7 +1266,7 @@ def test_hypervisor():
     check(len(corbel("vcpu-list", env=env).stdout.splitlines()) == 5, "vcpu-list of all")
     check(corbel("sched", "--weight=2048", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 2048 0 0\n", "sched of one vCPU")
     check(corbel("sched", "--cpus=0-1", "--cap=250", "hyp", env=env).returncode == 0 and sched() == "vm 3 0 250\n12 0 3 0\n13 0 3 0\n", "sched of a guest")
-    check(corbel("sched", "--cap=0", "hyp", env=env).returncode == 0 and sched() == "vm 3 0 6400\n", "a guest's cap is lifted")
+    check(corbel("sched", "--cap=0", "hyp", env=env).returncode == 0 and sched() == "vm 3 0 51200\n", "a guest's cap is lifted")
     check(corbel("sched", "--cap=0", "--vcpu=1", "hyp", env=env).returncode == 0 and sched() == "13 0 0 100\n", "a vCPU's is")
     check(fails(corbel("sched", "--cap=101", "--vcpu=1", "hyp", env=env), "at most one CPU"), "a vCPU has at most one CPU")
     check(fails(corbel("sched", "--weight=5", "dom0", env=env), "always has a share"), "dom0's weight is its own")

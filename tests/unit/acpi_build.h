@@ -10,7 +10,7 @@
  * "Physical memory": tables lie at BASE + offset.
  */
 #define BASE 0x7ffe0000ull
-#define SIZE 0x4000u
+#define SIZE 0x8000u
 
 static u8 mem[SIZE];
 static u32 next;

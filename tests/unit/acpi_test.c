@@ -235,12 +235,12 @@ static void test_nodes(void)
 
 static void test_many_nodes(void)
 {
-	u8 srat[12 + (MAX_CPUS + 6) * 16] = {0};
+	u8 srat[12 + (MAX_CPUS + 6) * 24] = {0};
 	struct machine m;
 	u64 at;
 
 	for (u32 i = 0; i < MAX_CPUS + 6; i++)
-		add_node(srat + 12 + 16 * i, 0, i, 1 + i / 2, 1);
+		add_node(srat + 12 + 24 * i, 2, i, 1 + i / 2, 1);
 	make(&m, 2);
 	at = add_table("SRAT", srat, sizeof(srat));
 	put(mem + (m.xsdt - BASE) + 36 + 16, at, 8);
@@ -253,20 +253,21 @@ static void test_many_nodes(void)
 
 static void test_many_cpus(void)
 {
-	u8 madt[8 + 300 * 16] = {0};
+	u8 madt[8 + (MAX_CPUS + 44) * 16] = {0};
 	u64 entry;
 	u32 n = 8;
 	struct machine m;
 
 	make(&m, 2);
 	next = 0x1000;
-	for (u32 i = 0; i < 300; i++)
+	for (u32 i = 0; i < MAX_CPUS + 44; i++)
 		n += add_cpu(madt + n, 9, i, 1);
 	entry = add_table("APIC", madt, n);
 	put(m.rsdp + 24, add_table("XSDT", &entry, 8), 8);
 	fix(m.rsdp, 36, 32);
-	CHECK(acpi_parse(m.rsdp, 36, 299, map, &info) == 0 && info.cpu_count == MAX_CPUS &&
-		  info.apic_id[0] == 299 && info.apic_id[1] == 0,
+	CHECK(acpi_parse(m.rsdp, 36, MAX_CPUS + 43, map, &info) == 0 &&
+		  info.cpu_count == MAX_CPUS && info.apic_id[0] == MAX_CPUS + 43 &&
+		  info.apic_id[1] == 0,
 	      "more CPUs than supported: the first ones and the boot CPU are used");
 }
 

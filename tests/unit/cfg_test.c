@@ -56,7 +56,8 @@ static void good(void)
 	      "vif: bridge and mac");
 	CHECK(c.firmware == FIRMWARE_BIOS && c.weight == 512 && c.cap == 50,
 	      "firmware, weight, cap");
-	CHECK(c.affinity[0] == 0xd && c.affinity[1] == 0xd, "one CPU list goes for all vCPUs");
+	CHECK(c.affinity[0].word[0] == 0xd && c.affinity[1].word[0] == 0xd,
+	      "one CPU list goes for all vCPUs");
 	CHECK(c.nargs == 2 && !strcmp(c.args[1], "x,y=\"z\""), "escapes in strings");
 	CHECK(!c.nwarnings, "no warnings");
 	cfg_free(&c);
@@ -64,7 +65,8 @@ static void good(void)
 	CHECK(!cfg_parse(&c, "f",
 			 "name='a'\nkernel='k'\ncpus=['0','1-2']\nvcpus=3\ncmdline='x'\nextra='y'"),
 	      "a file without a last line end");
-	CHECK(c.affinity[0] == 1 && c.affinity[1] == 6 && !c.affinity[2],
+	CHECK(c.affinity[0].word[0] == 1 && c.affinity[1].word[0] == 6 &&
+		  cpus_empty(&c.affinity[2]),
 	      "a list of CPU lists goes vCPU by vCPU");
 	CHECK(!strcmp(c.cmdline, "x"), "cmdline goes before extra");
 	CHECK(c.firmware == FIRMWARE_MICROVM && c.memory_mib == 256 && !c.ndisks && !c.nvifs,
@@ -309,7 +311,7 @@ static const struct {
     {"budget=100\nname='a'\nkernel='k'", "3: period and budget belong together"},
     {"period=200\nbudget=201\nname='a'\nkernel='k'", "4: period and budget belong together"},
     {"budget=99", "1: budget wants a number from 100 to 1000000"},
-    {"cap=6400", "1: cap wants a number from 0 to 6399"},
+    {"cap=51200", "1: cap wants a number from 0 to 51199"},
     {"firmware='coreboot'", "1: firmware is one of"},
     {"bios='rombios'", "1: bios is one of"},
     {"name='a'\nkernel='k'\nvnc=1", "3: only a PC has a screen"},
@@ -360,7 +362,7 @@ static const struct {
     {"vif=['mac=01:00:00:00:00:01']", "1: \"01:00:00:00:00:01\" is not a unicast MAC"},
     {"vif=['','','','','','','','','']", "1: vif has 9 items; at most 8"},
     {"cpus='0-1,x'", "1: cpus: \"0-1,x\" is not a list"},
-    {"cpus=['0',\n'64']", "2: cpus: CPUs go from 0 to 63"},
+    {"cpus=['0',\n'512']", "2: cpus: CPUs go from 0 to 511"},
     {"kernel=''", "1: kernel is empty"},
     {"device_model_args='-x'", "1: device_model_args wants a list"},
 };
@@ -405,37 +407,45 @@ static void cpulists(void)
 {
 	static const struct {
 		const char *list;
-		uint64_t mask;
+		uint64_t first, last; /* words of the set */
 		const char *shown;
 	} right[] = {
-	    {"0", 1, "0"},
-	    {"0-3", 15, "0-3"},
-	    {"0-7,^3", 0xf7, "0-2,4-7"},
-	    {"1, 3", 10, "1,3"},
-	    {"all", ~0ull, "all"},
-	    {"^1", ~2ull, "0,2-63"},
-	    {"all,^0-61", 3ull << 62, "62-63"},
-	    {"63", 1ull << 63, "63"},
-	    {"0-63", ~0ull, "all"},
-	    {" 2 ", 4, "2"},
+	    {"0", 1, 0, "0"},
+	    {"0-3", 15, 0, "0-3"},
+	    {"0-7,^3", 0xf7, 0, "0-2,4-7"},
+	    {"1, 3", 10, 0, "1,3"},
+	    {"all", ~0ull, ~0ull, "all"},
+	    {"^1", ~2ull, ~0ull, "0,2-511"},
+	    {"all,^0-61", 3ull << 62, ~0ull, "62-511"},
+	    {"63", 1ull << 63, 0, "63"},
+	    {"0-63", ~0ull, 0, "0-63"},
+	    {"63-448", 1ull << 63, 1, "63-448"},
+	    {"511, 0", 1, 1ull << 63, "0,511"},
+	    {"0-511", ~0ull, ~0ull, "all"},
+	    {" 2 ", 4, 0, "2"},
 	};
 	static const char *const wrong_lists[] = {"",	 "a",		"1-",  "-1",   "1,,2",
-						  "1,",	 "64",		"5-2", "0,^0", "^all",
+						  "1,",	 "512",		"5-2", "0,^0", "^all",
 						  "1 2", "99999999999", "allx"};
-	char buf[256];
-	uint64_t mask;
+	char buf[CPULIST_TEXT];
+	struct corbel_cpus set;
 	unsigned int i;
 
 	for (i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-		CHECK(!cpulist_parse(right[i].list, &mask, buf, sizeof(buf)) &&
-			  mask == right[i].mask &&
-			  !strcmp(cpulist_format(mask, buf, sizeof(buf)), right[i].shown),
+		CHECK(!cpulist_parse(right[i].list, &set, buf, sizeof(buf)) &&
+			  set.word[0] == right[i].first &&
+			  set.word[CORBEL_MAX_CPUS / 64 - 1] == right[i].last &&
+			  !strcmp(cpulist_format(&set, buf, sizeof(buf)), right[i].shown),
 		      "CPUs \"%s\" are %s", right[i].list, right[i].shown);
 	for (i = 0; i < sizeof(wrong_lists) / sizeof(wrong_lists[0]); i++)
-		CHECK(cpulist_parse(wrong_lists[i], &mask, buf, sizeof(buf)) == -1,
+		CHECK(cpulist_parse(wrong_lists[i], &set, buf, sizeof(buf)) == -1,
 		      "CPUs \"%s\" are refused: %s", wrong_lists[i], buf);
-	CHECK(strlen(cpulist_format(0x5555555555555555, buf, sizeof(buf))) < 100,
-	      "the longest list fits");
+	memset(&set, 0, sizeof(set));
+	for (i = 0; i < CORBEL_MAX_CPUS; i++)
+		set.word[i / 64] |= (uint64_t)(i % 3 != 2) << i % 64;
+	CHECK(strlen(cpulist_format(&set, buf, sizeof(buf))) < CPULIST_TEXT - 1 &&
+		  !strcmp(buf + strlen(buf) - 8, ",510-511"),
+	      "the longest list, two of three, fits");
 }
 
 static void without(void)

@@ -13,13 +13,19 @@
 u64 test_direct_base;
 /* clang-format off */
 ZERO(void *, pool_alloc, u32 order, struct account *acct)
-ZERO(u64, sched_idle_cpus, void)
 ZERO(u64, ns_to_tsc, u64 ns)
 /* clang-format on */
 
 static struct corbel_events page;
 static struct frame dom0s = {.kind = FRAME_DOM0}, ours = {.kind = FRAME_HV};
 static u32 interrupts;
+
+const struct corbel_cpus *sched_idle_cpus(void)
+{
+	static const struct corbel_cpus none;
+
+	return &none;
+}
 
 struct frame *frame_of(u64 pfn)
 {

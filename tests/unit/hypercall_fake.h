@@ -105,7 +105,7 @@ void lapic_init(struct vcpu *v, u32 id, bool present)
 
 struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 id)
 {
-	for (u32 i = 0; i < MAX_CPUS; i++)
+	for (u32 i = 0; i < vm->vcpu_end; i++)
 		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == id)
 			return vm->vcpu[i];
 	return NULL;

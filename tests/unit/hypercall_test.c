@@ -351,6 +351,19 @@ static void test_refused(void)
 	free_vm(vm, 0);
 }
 
+static u32 sched_calls;
+static bool had_affinity;
+static struct corbel_cpus affinity_is;
+
+int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cap)
+{
+	sched_calls++;
+	had_affinity = affinity;
+	if (affinity)
+		affinity_is = *affinity;
+	return 0;
+}
+
 static u32 pool_calls;
 static struct sched_group *moved;
 
@@ -456,8 +469,16 @@ static void test_borders(void)
 	CHECK(call(CORBEL_HC_MSI, vm, 0xfee00000, 0x40, 0) == -ENOENT &&
 		  call(CORBEL_HC_POST, vm, 0xfee00000, 0x40, 0) == -EINVAL,
 	      "no MSI without local APICs, nor one that is posted");
-	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 1, 0) == -EINVAL, "a weight has 32 bits");
-	CHECK(call(CORBEL_HC_SCHED, id, 1, 1, 1ull << 32) == -EINVAL, "a cap has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED, id, 1ull << 32, 0, 0) == -EINVAL, "a weight has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED, id, 1, 0, 1ull << 32) == -EINVAL, "a cap has 32 bits");
+	CHECK(call(CORBEL_HC_SCHED, id, 1, PAGE_SIZE - 8, 0) == -EINVAL && !sched_calls,
+	      "a set of CPUs lies in one page");
+	memset(dom0_page, 0x5a, sizeof(dom0_page));
+	CHECK(!call(CORBEL_HC_SCHED, id, 1, 0, 0) && sched_calls == 1 && !had_affinity,
+	      "none leaves the affinity as it is");
+	CHECK(!call(CORBEL_HC_SCHED, id, 1, PAGE_SIZE, 0) && had_affinity &&
+		  affinity_is.word[CORBEL_MAX_CPUS / 64 - 1] == 0x5a5a5a5a5a5a5a5a,
+	      "and a set is taken whole");
 	CHECK(call(CORBEL_HC_SCHED_VM, vm, 1ull << 32, 1, 0) == -EINVAL &&
 		  call(CORBEL_HC_SCHED_VM, vm, 1, 1ull << 32, 0) == -EINVAL,
 	      "so have a VM's");
@@ -604,6 +625,19 @@ static void test_many(void)
 	CHECK(pool_free_bytes() == before, "and leaves nothing behind");
 }
 
+/* dom0's are created at boot, one for each CPU, and nobody limits them. */
+static void test_many_of_dom0(void)
+{
+	u32 first = dom0->vcpu_end, good = 0;
+
+	for (u32 i = first; i < MANY; i++) {
+		struct vcpu *v = vcpu_by_number(vcpu_create(dom0, i));
+
+		good += v && v->index == i && vm_vcpu(dom0, i) == v;
+	}
+	CHECK(good == MANY - first && !vm_vcpu(dom0, MANY), "dom0 has as many as there are CPUs");
+}
+
 int main(void)
 {
 	dom0_start();
@@ -618,5 +652,6 @@ int main(void)
 	test_borders();
 	test_idle();
 	test_names();
+	test_many_of_dom0(); /* for good */
 	return test_end();
 }

@@ -99,7 +99,7 @@ static void test_bad(void)
 	    "loglvl=",
 	    "loglvl=loud",
 	    "dom0_max_vcpus=0",
-	    "dom0_max_vcpus=65",
+	    "dom0_max_vcpus=513",
 	    "dom0_max_vcpus=two",
 	    "dom0_max_vcpus=4x",
 	    "dom0_share",

@@ -48,7 +48,8 @@
 #define __weak __attribute__((weak))
 
 __weak struct idle_plan idle;
-__weak u32 cpu_count = 1, quirks, phys_bits = 40;
+__weak u32 cpu_count = 1, cpus_words = 1, quirks, phys_bits = 40;
+__weak struct cpu *cpus[MAX_CPUS];
 __weak struct boot_info boot_info;
 __weak struct hvm_caps hvm_caps;
 __weak struct pt_format pt_guest;
@@ -166,8 +167,9 @@ __weak ZERO(int, sched_group_join, struct sched_group *g, struct sched_unit *u)
 __weak NOTHING(sched_group_leave, struct sched_unit *u)
 __weak ZERO(int, sched_group_set, struct sched_group *g, u32 weight, u32 cap)
 __weak ZERO(s64, sched_set_budget, struct sched_group *g, struct sched_unit *u, u32 period, u32 us)
-__weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, u64 affinity, u32 cap)
-__weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, u64 affinity, u32 cpu, bool dom0)
+__weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, const struct corbel_cpus *s, u32 cap)
+__weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, const struct corbel_cpus *cpus,
+	       u32 cpu, bool dom0)
 __weak ZERO(int, shadow_create, struct vcpu *v)
 __weak NOTHING(shadow_destroy, struct vcpu *v)
 __weak NOTHING(smp_follow, struct cpu *c)

@@ -376,7 +376,7 @@ static void test_forced(void)
 
 	begin(&m, true, "fair");
 	for (u32 i = 0; i < m.vms; i++)
-		sched_set(&unit[i].s, 0, 3, 0);
+		sched_set(&unit[i].s, 0, cpu_set(3), 0);
 	run(SEC);
 	for (u32 i = 0; i < 4; i++)
 		at[i] = sched_forced(i, now);
@@ -387,7 +387,7 @@ static void test_forced(void)
 	      "two vCPUs that take turns on a core keep a CPU idle, the other core is not wanted: "
 	      "%lu and %lu ms of a second",
 	      (at[0] + at[1]) / (u64)MS, (at[2] + at[3]) / (u64)MS);
-	sched_set(&unit[1].s, 0, 0xc, 0);
+	sched_set(&unit[1].s, 0, cpu_set(0xc), 0);
 	run(10 * MS);
 	at[0] = sched_forced(0, now) + sched_forced(1, now);
 	run(SEC);

@@ -239,7 +239,7 @@ static void test_caps(void)
 	check_cap(g, 5, "one of three vCPUs");
 	sched_group_set(g, 0, SCHED_CAP_MAX);
 	check_shares("VMs of four and three vCPUs when no cap is left");
-	sched_set(&unit[0].s, 0, 0, 20);
+	sched_set(&unit[0].s, 0, NULL, 20);
 	check_cap(g, 120, "one of three vCPUs");
 	begin(1);
 	g = vm(0, 3);

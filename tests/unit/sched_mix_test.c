@@ -123,7 +123,7 @@ static void arrive(const struct scenario *sc, u32 nth)
 		struct sim_unit *s = add_to(g, v->weight, i % sc->cpus, false,
 					    v->burst * US + (v->burst ? 7 * i : 0), v->sleep * US);
 
-		sched_set(&s->s, 0, mask_of(sc, p->part), 0);
+		sched_set(&s->s, 0, cpu_set(mask_of(sc, p->part)), 0);
 	}
 }
 
@@ -167,7 +167,7 @@ static void change(const struct scenario *sc)
 		sched_group_set(&group[i], p->new_weight, p->new_cap);
 		for (u32 j = 0; j < units; j++)
 			if (unit[j].s.group == &group[i])
-				sched_set(&unit[j].s, 0, mask_of(sc, p->new_part), 0);
+				sched_set(&unit[j].s, 0, cpu_set(mask_of(sc, p->new_part)), 0);
 		run(pick(20) * MS);
 	}
 }

@@ -18,7 +18,7 @@ static void begin(void)
 static void busy(u64 cpus_mask)
 {
 	for (; cpus_mask; cpus_mask &= cpus_mask - 1)
-		sched_set(&hog(1024)->s, 0, cpus_mask & -cpus_mask, 0);
+		sched_set(&hog(1024)->s, 0, cpu_set(cpus_mask & -cpus_mask), 0);
 	run(60 * MS);
 }
 
@@ -30,7 +30,7 @@ static u32 wakes_on(u64 busy_cpus, u32 last, u64 allowed)
 	begin();
 	busy(busy_cpus);
 	s = &unit[units++];
-	sched_unit_init(&s->s, 1024, allowed, last, false);
+	sched_unit_init(&s->s, 1024, cpu_set(allowed), last, false);
 	s->last_cpu = MAX_CPUS;
 	s->burst = s->left = 100 * US;
 	sched_wake(&s->s);
@@ -59,7 +59,7 @@ static void test_spreading(void)
 
 	begin();
 	for (u32 i = 2; i < 16; i++) /* one on each other thread: they sleep from 10 ms on */
-		sched_set(&add(1024, i, false, 10 * MS, 0)->s, 0, BIT(i), 0);
+		sched_set(&add(1024, i, false, 10 * MS, 0)->s, 0, cpu_set(BIT(i)), 0);
 	a = hog(1024);
 	b = hog(1024);
 	run(5 * MS);
@@ -80,9 +80,10 @@ static void test_not_for_a_moment(void)
 
 	begin();
 	for (u32 i = 1; i < 16; i += 2)
-		sched_set(&add(1024, i, false, 20 * US, 4 * MS + 17 * i * US)->s, 0, BIT(i), 0);
+		sched_set(&add(1024, i, false, 20 * US, 4 * MS + 17 * i * US)->s, 0,
+			  cpu_set(BIT(i)), 0);
 	a = hog(1024);
-	sched_set(&a->s, 0, 0x5555, 0);
+	sched_set(&a->s, 0, cpu_set(0x5555), 0);
 	run(10 * MS);
 	a->moves = 0;
 	run(SEC);

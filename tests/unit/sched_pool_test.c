@@ -124,8 +124,8 @@ static void test_affinity(void)
 	vm(1024, 2);
 	create("right", "", BIT(2) | BIT(3));
 	move(&group[1], 1);
-	sched_set(&unit[6].s, 0, BIT(1) | BIT(3), 0);
-	sched_set(&unit[7].s, 0, BIT(0) | BIT(1), 0);
+	sched_set(&unit[6].s, 0, cpu_set(BIT(1) | BIT(3)), 0);
+	sched_set(&unit[7].s, 0, cpu_set(BIT(0) | BIT(1)), 0);
 	look_away();
 	run(SEC);
 	CHECK(unit[6].ran_on == BIT(3), "a vCPU runs where both its affinity and its pool are");
@@ -218,7 +218,7 @@ static void test_random(void)
 			u32 op = CORBEL_POOL_ADD + rand() % 4, pool = rand() % 4;
 
 			if (op == CORBEL_POOL_RENAME)
-				sched_set(&unit[rand() % units].s, 0, 1 + rand() % 255, 0);
+				sched_set(&unit[rand() % units].s, 0, cpu_set(1 + rand() % 255), 0);
 			else
 				call(op, pool, rand() & (BIT(cpu_count) - 1), &group[rand() % 5]);
 			if (rand() % 3)
@@ -235,7 +235,7 @@ static void test_random(void)
 		call(CORBEL_POOL_ADD, 0, cpus_of(CORBEL_MAX_POOLS), NULL);
 		for (u32 i = 0; i < units; i++)
 			if (!unit[i].s.pinned)
-				sched_set(&unit[i].s, 0, ~0ull, 0);
+				sched_set(&unit[i].s, 0, cpu_set(~0ull), 0);
 		run(50 * MS);
 		look_away();
 		run(SEC);

@@ -69,7 +69,7 @@ static void fill_cpu(u32 cpu, u32 count, u32 all)
 		sched_group_init(g);
 		s = i % 2 ? add_to(g, 1024, 0, false, 0, 0)
 			  : add_job(g, us * US - 20 * US, period * US);
-		sched_set(&s->s, 0, BIT(cpu), 0);
+		sched_set(&s->s, 0, cpu_set(BIT(cpu)), 0);
 		s->promised_us = us;
 		s->period_us = period;
 		CHECK_QUIET(!budget(g, NULL, period, us), "a budget of %u us", (u32)us);
@@ -256,18 +256,20 @@ static void test_admission(void)
 	CHECK(call(CORBEL_POOL_REMOVE, 1, BIT(1), NULL) == -EBUSY, "its only CPU stays");
 	CHECK(!call(CORBEL_POOL_ADD, 1, BIT(2), NULL) && !budget(g, NULL, 1000, 690),
 	      "with one more CPU there is room for more");
-	CHECK(unit[2].s.allowed != unit[3].s.allowed && unit[2].s.seat.need == 690000,
+	CHECK(unit[2].s.allowed.word[0] != unit[3].s.allowed.word[0] &&
+		  unit[2].s.seat.need == 690000,
 	      "of which each has one");
 	CHECK(call(CORBEL_POOL_REMOVE, 1, BIT(2), NULL) == -ENOSPC &&
 		  call(CORBEL_POOL_REMOVE, 1, BIT(1), NULL) == -ENOSPC && cpus_of(1) == 6,
 	      "none of the two can be taken away then");
 	CHECK(!move(other, 0) && budget(g, NULL, 1000, 951) == -ENOSPC,
 	      "nobody has more than 95 %%");
-	one = unit[2].s.allowed == BIT(1);
+	one = unit[2].s.allowed.word[0] == BIT(1);
 	CHECK(budget(g, &unit[3 - one], 1000, 710) == -ENOSPC &&
-		  !budget(g, &unit[2 + one], 1000, 950) && unit[2 + one].s.allowed == BIT(2),
+		  !budget(g, &unit[2 + one], 1000, 950) &&
+		  unit[2 + one].s.allowed.word[0] == BIT(2),
 	      "which can be had where dom0 has no vCPU");
-	CHECK(!move(g, 0) && unit[2].s.allowed == 1 && !unit[2].s.budget.counts &&
+	CHECK(!move(g, 0) && unit[2].s.allowed.word[0] == 1 && !unit[2].s.budget.counts &&
 		  !unit[2].s.capped,
 	      "who leaves is free");
 	CHECK(!budget(other, NULL, 1000, 950) && !move(other, 1), "and so is the CPU he had");
@@ -284,8 +286,9 @@ static void test_newcomers(void)
 	create("rt", "deadline", BIT(1));
 	g = vm(0, 1);
 	CHECK(!budget(g, NULL, 1000, 300) && !move(g, 1), "30 %%");
-	sched_unit_init(&extra, 1024, ~0ull, 0, false);
-	CHECK(!sched_group_join(g, &extra) && extra.seat.need == 300000 && extra.allowed == BIT(1),
+	sched_unit_init(&extra, 1024, NULL, 0, false);
+	CHECK(!sched_group_join(g, &extra) && extra.seat.need == 300000 &&
+		  extra.allowed.word[0] == BIT(1),
 	      "and 30 %%");
 	sched_group_leave(&extra);
 	CHECK(!extra.seat.need && !budget(g, NULL, 1000, 400), "it has gone");
@@ -303,7 +306,7 @@ static bool is_one_to_one(u64 of_pool)
 	u64 had = 0;
 
 	for (u32 i = 0; i < units; i++) {
-		u64 on = unit[i].s.allowed;
+		u64 on = unit[i].s.allowed.word[0];
 
 		if (!unit[i].s.seat.need)
 			continue;
@@ -329,25 +332,31 @@ static void test_null(void)
 	run(SETTLE);
 	look_away();
 	run(20 * SEC);
-	CHECK(is_one_to_one(14) && unit[5].s.allowed != unit[6].s.allowed, "each vCPU has a CPU");
-	CHECK(unit[5].ran_on == unit[5].s.allowed && unit[6].ran_on == unit[6].s.allowed,
+	CHECK(is_one_to_one(14) && unit[5].s.allowed.word[0] != unit[6].s.allowed.word[0],
+	      "each vCPU has a CPU");
+	CHECK(unit[5].ran_on == unit[5].s.allowed.word[0] &&
+		  unit[6].ran_on == unit[6].s.allowed.word[0],
 	      "and runs there");
 	CHECK(part(&unit[5], 20 * SEC) >= .985, "all the time, but what dom0 needs: %.3f",
 	      part(&unit[5], 20 * SEC));
-	sched_unit_init(&extra, 1024, ~0ull, 0, false);
+	sched_unit_init(&extra, 1024, NULL, 0, false);
 	CHECK(!sched_group_join(g, &extra) &&
-		  extra.allowed == (14 & ~unit[5].s.allowed & ~unit[6].s.allowed),
+		  extra.allowed.word[0] ==
+		      (14 & ~unit[5].s.allowed.word[0] & ~unit[6].s.allowed.word[0]),
 	      "a new vCPU has the last CPU");
-	CHECK(call(CORBEL_POOL_REMOVE, 1, extra.allowed, NULL) == -ENOSPC && cpus_of(1) == 14,
+	CHECK(call(CORBEL_POOL_REMOVE, 1, extra.allowed.word[0], NULL) == -ENOSPC &&
+		  cpus_of(1) == 14,
 	      "which cannot be taken away then");
 	CHECK(!call(CORBEL_POOL_ADD, 1, BIT(4), NULL), "another one comes");
-	CHECK(!call(CORBEL_POOL_REMOVE, 1, unit[5].s.allowed, NULL) && unit[5].s.allowed == BIT(4),
+	CHECK(!call(CORBEL_POOL_REMOVE, 1, unit[5].s.allowed.word[0], NULL) &&
+		  unit[5].s.allowed.word[0] == BIT(4),
 	      "so one may go, and who was there has the new one");
 	look_away();
 	run(SEC);
 	CHECK(unit[5].ran_on == BIT(4) && is_one_to_one(cpus_of(1)), "and runs there");
 	sched_group_leave(&extra);
-	CHECK(sched_set(&unit[5].s, 0, unit[6].s.allowed, 0) == 0 && unit[5].s.allowed == BIT(4),
+	CHECK(sched_set(&unit[5].s, 0, cpu_set(unit[6].s.allowed.word[0]), 0) == 0 &&
+		  unit[5].s.allowed.word[0] == BIT(4),
 	      "nobody goes where his affinity is, if that is taken");
 	look_away();
 
@@ -364,8 +373,9 @@ static void test_null(void)
 		asked += asked_of[i];
 	CHECK(!asked && part(&unit[0], 20 * SEC) > .9999, "there are no ticks, busy or idle: %u",
 	      asked);
-	CHECK(!call(CORBEL_POOL_REMOVE, 1, unit[0].s.allowed ^ 6, NULL), "a free CPU can go");
-	sched_init("null", leave);
+	CHECK(!call(CORBEL_POOL_REMOVE, 1, unit[0].s.allowed.word[0] ^ 6, NULL),
+	      "a free CPU can go");
+	sched_init("null", leave, 4);
 	CHECK(!strcmp(sched_policy_name(), "fair"), "dom0's pool is none of these");
 }
 
@@ -384,12 +394,12 @@ static void check_seats(void)
 
 		if (u->pinned)
 			continue;
-		CHECK_QUIET(!(u->allowed & ~cpus_of(pool)), "a unit is in its pool");
+		CHECK_QUIET(!(u->allowed.word[0] & ~cpus_of(pool)), "a unit is in its pool");
 		CHECK_QUIET(!u->seat_changes && !u->seat_was.need, "nothing is half done");
 		CHECK_QUIET(!!u->seat.need == (pool >= 3), "pools with promises have seats");
 		if (!u->seat.need)
 			continue;
-		CHECK_QUIET(u->allowed == BIT(u->seat.cpu), "a seat is where it runs");
+		CHECK_QUIET(u->allowed.word[0] == BIT(u->seat.cpu), "a seat is where it runs");
 		used[u->seat.cpu] += u->seat.need;
 		if (pool == 3)
 			CHECK_QUIET((u64)u->seat.need * (u->budget.terms >> 32) >=
@@ -422,7 +432,7 @@ static void change_anything(void)
 		break;
 	case 4:
 		if (!s->s.pinned && cpus)
-			sched_set(&s->s, 0, cpus, 0);
+			sched_set(&s->s, 0, cpu_set(cpus), 0);
 		break;
 	case 5:
 		budget(g, rand() % 2 && s->s.group == g ? s : NULL, 500 + rand() % 20000,
@@ -449,7 +459,7 @@ static void test_random(void)
 			look_away();
 			run(20 * MS);
 			for (u32 k = 0; k < units; k++)
-				CHECK_QUIET(!(unit[k].ran_on & ~unit[k].s.allowed),
+				CHECK_QUIET(!(unit[k].ran_on & ~unit[k].s.allowed.word[0]),
 					    "all run where they may");
 		}
 		look_away();

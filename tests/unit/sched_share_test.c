@@ -45,7 +45,7 @@ static double sum_within(const struct ideal *w, u64 set, double rate)
 	double sum = 0;
 
 	for (u32 i = 0; i < units; i++)
-		if (!w->fixed[i] && !(unit[i].s.affinity & w->cpus & ~set))
+		if (!w->fixed[i] && !(unit[i].s.affinity.word[0] & w->cpus & ~set))
 			sum += MIN(limit(&unit[i]), rate * unit[i].s.weight);
 	return sum;
 }
@@ -73,7 +73,7 @@ static u64 first_filled(const struct ideal *w, double *rate)
 
 	*rate = NO_RATE;
 	for (u32 i = 0; i < units; i++) {
-		u64 mask = unit[i].s.affinity & w->cpus;
+		u64 mask = unit[i].s.affinity.word[0] & w->cpus;
 		u32 n = count;
 
 		for (u32 j = 0; !w->fixed[i] && j < n; j++) {
@@ -105,7 +105,7 @@ static struct ideal weigh(void)
 
 	while ((set = first_filled(&w, &rate))) {
 		for (u32 i = 0; i < units; i++)
-			if (!w.fixed[i] && !(unit[i].s.affinity & w.cpus & ~set)) {
+			if (!w.fixed[i] && !(unit[i].s.affinity.word[0] & w.cpus & ~set)) {
 				w.share[i] = MIN(limit(&unit[i]), rate * unit[i].s.weight);
 				w.fixed[i] = true;
 			}
@@ -235,8 +235,8 @@ static void test_mixed(void)
 	machine(3, "fair");
 	for (u32 i = 0; i < 5; i++)
 		hog(1024);
-	sched_set(&unit[0].s, 0, 0, 20);
-	sched_set(&unit[1].s, 0, 0, 50);
+	sched_set(&unit[0].s, 0, NULL, 20);
+	sched_set(&unit[1].s, 0, NULL, 50);
 	check_shares("5 hogs on 3 CPUs, two with caps of 20 and 50 %");
 
 	machine(4, "fair");
@@ -250,10 +250,10 @@ static void test_mixed(void)
 		hog(1024);
 	check_shares("7 hogs, when 3 have come");
 	for (u32 i = 0; i < units; i++)
-		sched_set(&unit[i].s, 0, i % 2 ? 3 : 12, 0);
+		sched_set(&unit[i].s, 0, cpu_set(i % 2 ? 3 : 12), 0);
 	check_shares("the same when they are tied to two CPUs each, 3 to one pair, 4 to the other");
 	for (u32 i = 0; i < units; i++)
-		sched_set(&unit[i].s, 0, 15, 0);
+		sched_set(&unit[i].s, 0, cpu_set(15), 0);
 	check_shares("and when they are free again");
 }
 
@@ -315,8 +315,8 @@ static struct result play(const struct scenario *sc)
 	for (u32 i = 0; i < sc->count; i++) {
 		struct sim_unit *s = &unit[units++];
 
-		sched_unit_init(&s->s, sc->unit[i].weight, sc->unit[i].affinity, sc->unit[i].cpu,
-				false);
+		sched_unit_init(&s->s, sc->unit[i].weight, cpu_set(sc->unit[i].affinity),
+				sc->unit[i].cpu, false);
 		s->last_cpu = MAX_CPUS;
 		sched_wake(&s->s);
 	}
@@ -327,7 +327,8 @@ static void print_scenario(void)
 {
 	printf("# %u CPUs:", cpu_count);
 	for (u32 i = 0; i < units; i++)
-		printf(" %u/%llx", unit[i].s.weight, (unsigned long long)unit[i].s.affinity);
+		printf(" %u/%llx", unit[i].s.weight,
+		       (unsigned long long)unit[i].s.affinity.word[0]);
 	printf("\n");
 }
 

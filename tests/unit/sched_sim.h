@@ -23,6 +23,17 @@
 #define MAX_UNITS  64
 #define MAX_GROUPS 32
 
+/* The first 64 CPUs as a set, until the next but three; none: NULL. */
+static inline const struct corbel_cpus *cpu_set(u64 mask)
+{
+	static __thread struct corbel_cpus sets[4];
+	static __thread u32 n;
+	struct corbel_cpus *s = &sets[n++ % ARRAY_SIZE(sets)];
+
+	*s = (struct corbel_cpus){{mask}};
+	return mask ? s : NULL;
+}
+
 /* ---- what the scheduler asks of the machine ---- */
 struct cpu *cpus[MAX_CPUS];
 u32 cpu_count;
@@ -69,7 +80,8 @@ struct sim_unit {
 	u32 promised_us, period_us;
 	u64 moves; /* it ran on another CPU than the last time */
 	u32 last_cpu;
-	u64 ran_on;		   /* mask of CPUs */
+	u64 ran_on;		   /* mask of CPUs, of the first 64 */
+	struct corbel_cpus on;	   /* all of them */
 	struct sim_unit *gives_to; /* hand-off when the burst ends */
 	/* woken by an IPI then; one that sends them notes in io_late how long each answer takes */
 	struct sim_unit *wakes;
@@ -129,7 +141,7 @@ static void machine(u32 count, const char *policy)
 	units = groups = 0;
 	cpu_count = count;
 	me = &cpu_mem[0];
-	sched_init(policy, leave);
+	sched_init(policy, leave, count);
 	sched_by_core(by_core);
 	for (i = 0; i < count; i++) {
 		cpus[i] = me = &cpu_mem[i];
@@ -145,7 +157,7 @@ static struct sim_unit *add_to(struct sched_group *g, u32 weight, u32 cpu, bool 
 {
 	struct sim_unit *s = &unit[units++];
 
-	sched_unit_init(&s->s, weight, ~0ull, cpu, pinned);
+	sched_unit_init(&s->s, weight, NULL, cpu, pinned);
 	if (g)
 		sched_group_join(g, &s->s);
 	s->burst = s->left = burst;
@@ -200,7 +212,8 @@ static void ask(struct cpu *c, bool blocked)
 		lost_to_moves += cost_of[d];
 	}
 	s->last_cpu = c->index;
-	s->ran_on |= BIT(c->index);
+	s->ran_on |= c->index < 64 ? BIT(c->index) : 0;
+	cpus_add(&s->on, c->index);
 	s->runs++;
 	CHECK_QUIET(slice_end[c->index] > now, "a slice is not empty");
 	if (s->sent_at)
@@ -394,7 +407,7 @@ static bool could_run_on(u32 cpu)
 
 	for (u32 i = 0; i < units; i++)
 		if (unit[i].s.state == SCHED_QUEUED && !unit[i].s.capped &&
-		    (unit[i].s.allowed & BIT(cpu)) &&
+		    cpus_has(&unit[i].s.allowed, cpu) &&
 		    (!beside || whose(beside) == whose(&unit[i].s)))
 			return true;
 	return false;
@@ -443,14 +456,14 @@ static inline void run(u64 ns)
 
 static inline s64 call(u32 op, u32 pool, u64 cpus, struct sched_group *g)
 {
-	const struct corbel_pool_call c = {.op = op, .pool = pool, .cpus = cpus};
+	const struct corbel_pool_call c = {.op = op, .pool = pool, .cpus.word = {cpus}};
 
 	return cpupool_call(&c, g);
 }
 
 static inline s64 create(const char *name, const char *policy, u64 cpus)
 {
-	struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE, .cpus = cpus};
+	struct corbel_pool_call c = {.op = CORBEL_POOL_CREATE, .cpus.word = {cpus}};
 
 	strcpy(c.name, name);
 	strcpy(c.policy, policy);
@@ -468,7 +481,7 @@ static inline u64 cpus_of(u32 pool)
 
 	for (u32 i = 0; cpupool_stat(i, &s) > 0; i++)
 		if (s.id == pool)
-			return s.cpus;
+			return s.cpus.word[0];
 	return 0;
 }
 

@@ -45,12 +45,12 @@ static void test_weights(void)
 	run(10 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), 3, .1), "weights 1:3 give 1:3 within 10 %%: %.2f",
 	      share(b, SEC) / share(a, SEC));
-	sched_set(&b->s, 1024, 0, 0);
+	sched_set(&b->s, 1024, NULL, 0);
 	a->s.runtime = b->s.runtime = 0;
 	run(10 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), 1, .05), "a changed weight takes effect: %.2f",
 	      share(b, SEC) / share(a, SEC));
-	CHECK(!sched_set(&b->s, NICE_MINUS_20, 0, 0), "the weight of nice -20 is one");
+	CHECK(!sched_set(&b->s, NICE_MINUS_20, NULL, 0), "the weight of nice -20 is one");
 	a->s.runtime = b->s.runtime = 0;
 	run(20 * SEC);
 	CHECK(near(share(b, SEC) / share(a, SEC), NICE_MINUS_20 / 1024., .2),
@@ -141,7 +141,7 @@ static void test_queued_event(void)
 
 	machine(2, "fair");
 	h = add(1024, 0, false, 0, 0);
-	sched_set(&h->s, 0, 1, 0);
+	sched_set(&h->s, 0, cpu_set(1), 0);
 	add(1024, 1, true, 0, 0);
 	d = add(8192, 0, true, 0, 0);
 	run(SEC + 10 * MS);
@@ -180,7 +180,7 @@ static void test_pinned(void)
 	CHECK(p[0]->ran_on == BIT(1) && p[1]->ran_on == BIT(1),
 	      "pinned units run on their CPU only");
 	CHECK(!p[0]->left_cpu || p[0]->s.cpu == 1, "pinned units stay");
-	CHECK(sched_set(&p[0]->s, 0, BIT(2), 0) == -EPERM,
+	CHECK(sched_set(&p[0]->s, 0, cpu_set(BIT(2)), 0) == -EPERM,
 	      "the affinity of a pinned unit cannot be changed");
 }
 
@@ -192,14 +192,14 @@ static void test_affinity(void)
 	machine(4, "fair");
 	a = hog(1024);
 	b = hog(1024);
-	sched_set(&a->s, 0, BIT(2), 0);
-	sched_set(&b->s, 0, BIT(2), 0);
+	sched_set(&a->s, 0, cpu_set(BIT(2)), 0);
+	sched_set(&b->s, 0, cpu_set(BIT(2)), 0);
 	run(10 * MS);
 	a->ran_on = b->ran_on = 0;
 	run(SEC);
 	CHECK(a->ran_on == BIT(2) && b->ran_on == BIT(2),
 	      "a changed affinity moves running and waiting units");
-	sched_set(&b->s, 0, BIT(0) | BIT(3), 0);
+	sched_set(&b->s, 0, cpu_set(BIT(0) | BIT(3)), 0);
 	run(10 * MS);
 	b->ran_on = 0;
 	run(SEC);
@@ -214,9 +214,9 @@ static void test_affinity(void)
 		asked += asked_of[i];
 	CHECK(!asked,
 	      "and nobody asks in a second whom to run, on 2 CPUs with one unit or 2 with none");
-	CHECK(sched_set(&a->s, 0, BIT(7), 0) == -EINVAL &&
-		  sched_set(&a->s, 100001, 0, 0) == -EINVAL &&
-		  sched_set(&a->s, 0, 0, 101) == -EINVAL,
+	CHECK(sched_set(&a->s, 0, cpu_set(BIT(7)), 0) == -EINVAL &&
+		  sched_set(&a->s, 100001, NULL, 0) == -EINVAL &&
+		  sched_set(&a->s, 0, NULL, 101) == -EINVAL,
 	      "nonsense is refused: CPUs that are not online, weight over 100000, cap over 100");
 }
 
@@ -225,11 +225,11 @@ static void test_idle_pull(void)
 	u32 i;
 
 	machine(2, "fair");
-	sched_set(&hog(1024)->s, 0, BIT(0), 0);
-	sched_set(&hog(1024)->s, 0, BIT(0), 0);
+	sched_set(&hog(1024)->s, 0, cpu_set(BIT(0)), 0);
+	sched_set(&hog(1024)->s, 0, cpu_set(BIT(0)), 0);
 	run(100 * MS);
 	CHECK(!running[1], "a CPU idles when nobody may run there");
-	sched_set(&unit[1].s, 0, 3, 0);
+	sched_set(&unit[1].s, 0, cpu_set(3), 0);
 	run(60 * MS);
 	CHECK(running[1] == &unit[1].s || running[1] == &unit[0].s,
 	      "an idle CPU gets a waiting unit as soon as one may move");
@@ -258,10 +258,10 @@ static u32 goes_by_evening(u64 ahead1, u64 ahead2)
 
 	machine(3, "fair");
 	for (u32 i = 0; i < ARRAY_SIZE(where); i++)
-		sched_set(&hog(1024)->s, 0, BIT(where[i]), 0);
+		sched_set(&hog(1024)->s, 0, cpu_set(BIT(where[i])), 0);
 	run(60 * MS);
 	for (u32 i = 0; i < 3; i++)
-		sched_set(&unit[i].s, 0, 7, 0);
+		sched_set(&unit[i].s, 0, cpu_set(7), 0);
 	sc = cpus[0]->sched;
 	one = cpus[1]->sched;
 	two = cpus[2]->sched;
@@ -291,24 +291,24 @@ static void test_caps(void)
 
 	machine(1, "fair");
 	a = hog(1024);
-	sched_set(&a->s, 0, 0, 25);
+	sched_set(&a->s, 0, NULL, 25);
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .25, .05), "a cap of 25 %% holds on an idle CPU: %.3f",
 	      share(a, 10 * SEC));
 	CHECK(near((double)sched_steal(&a->s, now) / SEC, 7.5, .05),
 	      "parked time counts as stolen");
 	b = hog(1024);
-	sched_set(&a->s, 0, 0, 80);
+	sched_set(&a->s, 0, NULL, 80);
 	a->s.runtime = 0;
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .5, .05) && near(share(b, 10 * SEC), .5, .05),
 	      "a cap above the fair share does nothing");
-	sched_set(&a->s, 0, 0, 10);
+	sched_set(&a->s, 0, NULL, 10);
 	a->s.runtime = b->s.runtime = 0;
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .1, .1) && near(share(b, 10 * SEC), .9, .05),
 	      "the rest goes to others: %.3f %.3f", share(a, 10 * SEC), share(b, 10 * SEC));
-	sched_set(&a->s, 0, 0, 100);
+	sched_set(&a->s, 0, NULL, 100);
 	a->s.runtime = 0;
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .5, .05), "cap 100 lifts the cap: %.3f", share(a, 10 * SEC));
@@ -322,7 +322,7 @@ static void test_cap_debt(void)
 
 	machine(1, "fair");
 	a = hog(1024);
-	sched_set(&a->s, 0, 0, 1);
+	sched_set(&a->s, 0, NULL, 1);
 	while (a->s.state != SCHED_RUNNING)
 		run(STEP);
 	a->s.since -= 500 * MS;
@@ -339,7 +339,7 @@ static void test_cap_sleeper(void)
 
 	machine(2, "fair");
 	a = add(1024, 0, false, 5 * MS, 1 * MS);
-	sched_set(&a->s, 0, 0, 20);
+	sched_set(&a->s, 0, NULL, 20);
 	run(10 * SEC);
 	CHECK(near(share(a, 10 * SEC), .2, .05),
 	      "a cap holds for a unit that sleeps and wakes: %.3f", share(a, 10 * SEC));
@@ -431,13 +431,13 @@ static void test_random(u32 seed)
 		me = &cpu_mem[rand() % cpu_count];
 		switch (rand() % 12) {
 		case 0:
-			sched_set(&unit[r].s, 1 + rand() % 4096, 0, 0);
+			sched_set(&unit[r].s, 1 + rand() % 4096, NULL, 0);
 			break;
 		case 1:
-			sched_set(&unit[r].s, 0, rand() & (BIT(cpu_count) - 1), 0);
+			sched_set(&unit[r].s, 0, cpu_set(rand() & (BIT(cpu_count) - 1)), 0);
 			break;
 		case 2:
-			sched_set(&unit[r].s, 0, 0, rand() % 101);
+			sched_set(&unit[r].s, 0, NULL, rand() % 101);
 			break;
 		case 3:
 		case 4:
@@ -452,7 +452,7 @@ static void test_random(u32 seed)
 	}
 	/* Now without interference all runnable units must come on. */
 	for (i = 0; i < units; i++)
-		sched_set(&unit[i].s, 1024, 0, 100);
+		sched_set(&unit[i].s, 1024, NULL, 100);
 	run(SEC);
 	for (i = 0; i < units; i++)
 		unit[i].s.runtime = 0;

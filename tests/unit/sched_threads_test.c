@@ -53,8 +53,8 @@ static void thread_burst(u32 i, u32 *seed)
 	if (rand_r(seed) % 10 == 0)
 		sched_give_way(&tu[i].s, &tu[i < 2 ? 1 - i : 2 + (i + 2) % (T_UNITS - 2)].s);
 	if (rand_r(seed) % 50 == 0)
-		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096, rand_r(seed) % 16,
-			  0);
+		sched_set(&tu[rand_r(seed) % T_UNITS].s, 1 + rand_r(seed) % 4096,
+			  cpu_set(rand_r(seed) % 16), 0);
 	__atomic_store_n(&tu[i].owner, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -112,13 +112,13 @@ static void change_pools(struct sched_group *vm, u32 *seed)
 	struct corbel_pool_call c = {
 	    .op = CORBEL_POOL_ADD + rand_r(seed) % 4,
 	    .pool = rand_r(seed) % (by_core ? 2 : POOLS),
-	    .cpus = 1 + rand_r(seed) % (BIT(T_CPUS) - 1),
+	    .cpus.word = {1 + rand_r(seed) % (BIT(T_CPUS) - 1)},
 	};
 
 	if (rand_r(seed) % 2)
-		c.cpus = BIT(rand_r(seed) % T_CPUS);
+		c.cpus.word[0] = BIT(rand_r(seed) % T_CPUS);
 	if (by_core)
-		c.cpus = (u64[]){3, 12, 15}[rand_r(seed) % 3];
+		c.cpus.word[0] = (u64[]){3, 12, 15}[rand_r(seed) % 3];
 	if (rand_r(seed) % 8 == 0)
 		sched_group_set(&vm[rand_r(seed) % VMS], 1 + rand_r(seed) % 4096,
 				1 + rand_r(seed) % 400);
@@ -126,7 +126,7 @@ static void change_pools(struct sched_group *vm, u32 *seed)
 		sched_set_budget(&vm[rand_r(seed) % VMS], NULL, 200 + rand_r(seed) % 2000,
 				 100 + rand_r(seed) % 400);
 	if (c.op == CORBEL_POOL_RENAME)
-		sched_set(&tu[2 + rand_r(seed) % (T_UNITS - 2)].s, 0, c.cpus, 0);
+		sched_set(&tu[2 + rand_r(seed) % (T_UNITS - 2)].s, 0, &c.cpus, 0);
 	else if (!cpupool_call(&c, &vm[rand_r(seed) % VMS]) && c.op == CORBEL_POOL_MOVE)
 		moved[c.pool]++;
 }
@@ -182,7 +182,7 @@ static void test_threads(u32 seed)
 		create("four", "null", 12);
 	}
 	for (i = 0; i < T_UNITS; i++) {
-		sched_unit_init(&tu[i].s, 1024, ~0ull, i % T_CPUS, i < 2);
+		sched_unit_init(&tu[i].s, 1024, NULL, i % T_CPUS, i < 2);
 		if (i >= 2)
 			sched_group_join(&vm[i % VMS], &tu[i].s);
 		tu[i].events = 1;

@@ -32,7 +32,7 @@ static void others_act(void)
 
 static void set_weight(void)
 {
-	sched_set(&unit[0].s, 2048, 0, 0);
+	sched_set(&unit[0].s, 2048, NULL, 0);
 }
 
 static void set_group(void)

@@ -101,7 +101,7 @@ static void test_yield_to_hog(void)
 	while (running[0] != &from->s)
 		run(STEP);
 	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_unit_init(&to->s, 1024, NULL, 0, false);
 	sched_yield_to(&from->s, &to->s);
 	was = share(old, SEC);
 	run(SEC);
@@ -137,7 +137,7 @@ static void test_yield_event(void)
 	from = add(1024, 0, true, 0, 0);
 	run(MS);
 	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_unit_init(&to->s, 1024, NULL, 0, false);
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
 	slice = now;
@@ -150,7 +150,7 @@ static void test_yield_event(void)
 	from = add(1024, 0, true, 0, 0);
 	run(MS);
 	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, BIT(1), 0, false);
+	sched_unit_init(&to->s, 1024, cpu_set(BIT(1)), 0, false);
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
 	CHECK(running[0] == &from->s && running[1] == &to->s,
@@ -159,7 +159,7 @@ static void test_yield_event(void)
 	from = add(1024, 0, true, 0, 0);
 	run(10 * MS);
 	to = &unit[units++];
-	sched_unit_init(&to->s, 1024, ~0ull, 0, false);
+	sched_unit_init(&to->s, 1024, NULL, 0, false);
 	sched_yield_to(&from->s, &to->s);
 	run(2 * STEP);
 	CHECK(running[0] == &to->s, "it runs here, though another CPU idles");

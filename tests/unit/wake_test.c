@@ -544,7 +544,8 @@ static void set_up_vcpu(struct model_vcpu *m, struct vm *vm, u64 affinity, u32 c
 	lapic_init(v, 0, true);
 	v->lapic.base |= APIC_BASE_X2APIC;
 	v->lapic.svr |= SVR_ENABLE;
-	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, affinity, cpu, vm == dom0);
+	sched_unit_init(&v->sched, SCHED_WEIGHT_DEFAULT, &(struct corbel_cpus){{affinity}}, cpu,
+			vm == dom0);
 	running = cpu;
 	if (!v->stopped)
 		sched_wake(&v->sched);
@@ -557,7 +558,7 @@ static void set_up(void)
 	memset(&guest_vm, 0, sizeof(guest_vm));
 	memset(&page, 0, sizeof(page));
 	steps = switches_done = next_action = 0;
-	sched_init("fair", vcpu_leave);
+	sched_init("fair", vcpu_leave, CPUS);
 	for (running = 0; running < CPUS; running++) {
 		struct model_cpu *c = &machine[running];
 

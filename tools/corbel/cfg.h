@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../../hv/abi.h"
+
 #define CFG_NAME_MAX  31 /* as in struct corbel_vm_create */
 #define CFG_MAX_VCPUS 64
 #define CFG_MAX_DISKS 16
@@ -83,11 +85,11 @@ struct cfg {
 	int nvifs;
 	struct cfg_pci pci[CFG_MAX_PCI];
 	int npci;
-	char pool[32];			  /* of CPUs; "" = Pool-0 */
-	unsigned int weight;		  /* 0 = default */
-	unsigned int cap;		  /* percent of one CPU, 0 = none */
-	unsigned int period, budget;	  /* us of each vCPU, 0 = as usual */
-	uint64_t affinity[CFG_MAX_VCPUS]; /* of each vCPU, 0 = any CPU */
+	char pool[32];				    /* of CPUs; "" = Pool-0 */
+	unsigned int weight;			    /* 0 = default */
+	unsigned int cap;			    /* percent of one CPU, 0 = none */
+	unsigned int period, budget;		    /* us of each vCPU, 0 = as usual */
+	struct corbel_cpus affinity[CFG_MAX_VCPUS]; /* of each vCPU, empty = any CPU */
 
 	char error[256]; /* "FILE:LINE: what is wrong; what would be right" when parsing failed */
 	char **warnings;
@@ -125,11 +127,15 @@ int cfg_distance(const char *a, const char *b);
 const char *cfg_bad_name(const char *name);
 
 /*
- * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *mask (not 0), or -1 and what is wrong
- * in err. cpulist_format() writes the shortest such list; buf of 256 bytes is always enough.
+ * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *c (not empty), or -1 and what is wrong
+ * in err. cpulist_format() writes the shortest such list; buf of CPULIST_TEXT is always enough.
  */
-int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size);
-char *cpulist_format(uint64_t mask, char *buf, unsigned int size);
+#define CPULIST_TEXT 1536
+int cpulist_parse(const char *list, struct corbel_cpus *c, char *err, unsigned int size);
+char *cpulist_format(const struct corbel_cpus *c, char *buf, unsigned int size);
+bool cpus_empty(const struct corbel_cpus *c);
+bool cpus_all(const struct corbel_cpus *c);
+unsigned int cpus_count(const struct corbel_cpus *c);
 
 /* xx:xx:xx:xx:xx:xx, a unicast address. */
 int mac_parse(const char *s, uint8_t mac[6]);

@@ -480,7 +480,7 @@ static int set_bootloader(struct parser *p, const char *key, const struct value 
 static int set_cpus(struct parser *p, const char *key, const struct value *v)
 {
 	char err[128];
-	uint64_t mask;
+	struct corbel_cpus mask;
 	int i, n = v->kind == V_LIST ? v->items : CFG_MAX_VCPUS;
 
 	if (n > CFG_MAX_VCPUS)
@@ -491,7 +491,7 @@ static int set_cpus(struct parser *p, const char *key, const struct value *v)
 				  sizeof(err)))
 			return cfg_bad(p, v->kind == V_LIST ? v->item_line[i] : v->line, "cpus: %s",
 				       err);
-		p->c->affinity[i] = mask == ~0ull ? 0 : mask;
+		p->c->affinity[i] = cpus_all(&mask) ? (struct corbel_cpus){0} : mask;
 	}
 	return 0;
 }

@@ -29,7 +29,7 @@ struct opts {
 	double delay;
 	unsigned int weight, cap;    /* 0 = leave */
 	unsigned int period, budget; /* us, 0 = leave */
-	uint64_t cpus;		     /* 0 = leave */
+	struct corbel_cpus cpus;     /* empty = leave */
 	char **args;
 	int nargs;
 };
@@ -346,7 +346,7 @@ void topology_text(void);
 /* How they sleep, and their frequency. */
 struct json_object *power_json(void);
 void power_text(void);
-int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
-		long only_vcpu);
+int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus *affinity,
+		unsigned int cap, long only_vcpu);
 
 #endif

@@ -24,14 +24,46 @@ static int cpu_number(const char **s, unsigned int *n)
 	return 0;
 }
 
-int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size)
+#define LAST (CORBEL_MAX_CPUS - 1)
+
+bool cpus_empty(const struct corbel_cpus *c)
+{
+	return cpus_count(c) == 0;
+}
+
+bool cpus_all(const struct corbel_cpus *c)
+{
+	return cpus_count(c) == CORBEL_MAX_CPUS;
+}
+
+unsigned int cpus_count(const struct corbel_cpus *c)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < CORBEL_MAX_CPUS / 64; i++)
+		n += __builtin_popcountll(c->word[i]);
+	return n;
+}
+
+static bool has_cpu(const struct corbel_cpus *c, unsigned int cpu)
+{
+	return c->word[cpu / 64] >> cpu % 64 & 1;
+}
+
+static void set_range(struct corbel_cpus *c, unsigned int from, unsigned int to, bool in)
+{
+	for (; from <= to; from++)
+		if (has_cpu(c, from) != in)
+			c->word[from / 64] ^= 1ull << from % 64;
+}
+
+int cpulist_parse(const char *list, struct corbel_cpus *c, char *err, unsigned int size)
 {
 	unsigned int from, to;
 	const char *s = list;
-	uint64_t range;
 	bool without, first = true;
 
-	*mask = 0;
+	memset(c, 0, sizeof(*c));
 	do {
 		s += strspn(s, " \t");
 		without = *s == '^';
@@ -39,7 +71,7 @@ int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size
 		if (!strncmp(s, "all", 3)) {
 			s += 3;
 			from = 0;
-			to = 63;
+			to = LAST;
 		} else {
 			if (cpu_number(&s, &from))
 				return cpulist_bad(err, size, list);
@@ -47,41 +79,41 @@ int cpulist_parse(const char *list, uint64_t *mask, char *err, unsigned int size
 			if (*s == '-' && (s++, cpu_number(&s, &to)))
 				return cpulist_bad(err, size, list);
 		}
-		if (to > 63 || from > to) {
+		if (to > LAST || from > to) {
 			snprintf(err, size, "%s in \"%.40s\"",
-				 to > 63 ? "CPUs go from 0 to 63" : "a range goes upwards", list);
+				 to > LAST ? "CPUs go from 0 to 511" : "a range goes upwards",
+				 list);
 			return -1;
 		}
-		range = (~0ull >> (63 - to)) & (~0ull << from);
-		if (without && first)
-			*mask = ~0ull; /* "^1" alone: all but 1 */
-		*mask = without ? *mask & ~range : *mask | range;
+		if (without && first) /* "^1" alone: all but 1 */
+			set_range(c, 0, LAST, true);
+		set_range(c, from, to, !without);
 		first = false;
 		s += strspn(s, " \t");
 	} while (*s == ',' && s++);
 	if (*s)
 		return cpulist_bad(err, size, list);
-	if (!*mask) {
+	if (cpus_empty(c)) {
 		snprintf(err, size, "no CPU is left in \"%.40s\"", list);
 		return -1;
 	}
 	return 0;
 }
 
-char *cpulist_format(uint64_t mask, char *buf, unsigned int size)
+char *cpulist_format(const struct corbel_cpus *c, char *buf, unsigned int size)
 {
 	unsigned int from, to, n = 0;
 
-	if (mask == ~0ull) {
+	if (cpus_all(c)) {
 		snprintf(buf, size, "all");
 		return buf;
 	}
 	buf[0] = 0;
-	for (from = 0; from < 64; from = to + 1) {
+	for (from = 0; from <= LAST; from = to + 1) {
 		to = from;
-		if (!(mask >> from & 1))
+		if (!has_cpu(c, from))
 			continue;
-		while (to < 63 && (mask >> (to + 1) & 1))
+		while (to < LAST && has_cpu(c, to + 1))
 			to++;
 		n += snprintf(buf + n, size - n, to > from ? "%s%u-%u" : "%s%u", n ? "," : "", from,
 			      to);

@@ -54,9 +54,9 @@ static int pool_of_name(const char *name, struct corbel_pool_stat *found)
 static struct json_object *pool_json(const struct corbel_pool_stat *p)
 {
 	struct json_object *o = json_object_new_object();
-	char cpus[256];
+	char cpus[CPULIST_TEXT];
 
-	cpulist_format(p->cpus, cpus, sizeof(cpus));
+	cpulist_format(&p->cpus, cpus, sizeof(cpus));
 	if (!is_loose(p)) {
 		json_object_object_add(o, "id", json_object_new_int(p->id));
 		json_object_object_add(o, "policy", json_object_new_string(p->policy));
@@ -64,18 +64,18 @@ static struct json_object *pool_json(const struct corbel_pool_stat *p)
 	}
 	json_object_object_add(o, "name", is_loose(p) ? NULL : json_object_new_string(p->name));
 	json_object_object_add(o, "cpus", json_object_new_string(cpus));
-	json_object_object_add(o, "cpu_count", json_object_new_int(__builtin_popcountll(p->cpus)));
+	json_object_object_add(o, "cpu_count", json_object_new_int(cpus_count(&p->cpus)));
 	return o;
 }
 
 static void pool_text(const struct corbel_pool_stat *p, bool cpus)
 {
-	char text[256];
+	char text[CPULIST_TEXT];
 
 	if (cpus)
-		cpulist_format(p->cpus, text, sizeof(text));
+		cpulist_format(&p->cpus, text, sizeof(text));
 	else
-		snprintf(text, sizeof(text), "%d", __builtin_popcountll(p->cpus));
+		snprintf(text, sizeof(text), "%u", cpus_count(&p->cpus));
 	if (is_loose(p))
 		printf("%-24s %-8s %4s  %s\n", "(of no pool)", "-", "-", text);
 	else

@@ -451,7 +451,7 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 				     const struct corbel_pool_stat *pool)
 {
 	struct json_object *o = json_object_new_object();
-	char cpus[256];
+	char cpus[CPULIST_TEXT];
 
 	add_str(o, "vm", vm->name);
 	add_u64(o, "vm_id", v->vm);
@@ -466,10 +466,11 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 	add_u64(o, "steal_ns", v->steal_ns);
 	add_u64(o, "weight", v->weight);
 	add_u64(o, "cap", v->cap);
-	add_str(o, "cpus", cpulist_format(v->affinity, cpus, sizeof(cpus)));
-	add_u64(o, "affinity_mask", v->affinity);
+	add_str(o, "cpus", cpulist_format(&v->affinity, cpus, sizeof(cpus)));
+	add_u64(o, "affinity_mask", v->affinity.word[0]); /* the first 64, as the other mask */
 	add_str(o, "pool", pool->name);
-	add_u64(o, "runs_on_mask", v->runs_on);
+	add_str(o, "runs_on", cpulist_format(&v->runs_on, cpus, sizeof(cpus)));
+	add_u64(o, "runs_on_mask", v->runs_on.word[0]);
 	if (has_deadline(v, pool)) {
 		add_u64(o, "period_us", v->period_us);
 		add_u64(o, "budget_us", v->budget_us);
@@ -478,19 +479,29 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 	return o;
 }
 
+static struct corbel_cpus common_cpus(const struct corbel_cpus *a, const struct corbel_cpus *b)
+{
+	struct corbel_cpus both;
+
+	for (unsigned int i = 0; i < CORBEL_MAX_CPUS / 64; i++)
+		both.word[i] = a->word[i] & b->word[i];
+	return both;
+}
+
 static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name,
 		      const struct corbel_pool_stat *pool)
 {
-	char cpus[256], cap[16];
+	struct corbel_cpus both = common_cpus(&v->affinity, &pool->cpus);
+	char cpus[CPULIST_TEXT], cap[16];
 
 	snprintf(cap, sizeof(cap), v->cap ? "%u%%" : "-", v->cap);
 	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %-10s  %s", name, v->vm, v->index,
 	       v->cpu, state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
-	       pool->name, cpulist_format(v->affinity, cpus, sizeof(cpus)));
-	if (v->vm && !(v->affinity & pool->cpus))
+	       pool->name, cpulist_format(&v->affinity, cpus, sizeof(cpus)));
+	if (v->vm && cpus_empty(&both))
 		printf(", of which its pool has none");
-	if (v->vm && v->runs_on != (v->affinity & pool->cpus))
-		printf(": runs on %s", cpulist_format(v->runs_on, cpus, sizeof(cpus)));
+	if (v->vm && memcmp(&v->runs_on, &both, sizeof(both)) != 0)
+		printf(": runs on %s", cpulist_format(&v->runs_on, cpus, sizeof(cpus)));
 	if (has_deadline(v, pool))
 		printf(", %u us each %u us", v->budget_us, v->period_us);
 	putchar('\n');
@@ -533,19 +544,19 @@ int cmd_vcpu_list(struct opts *o)
 /* ---- sched ---- */
 
 /* One vCPU: the cap is at most one CPU then. */
-static int apply_vcpu(const struct corbel_vcpu_stat *v, unsigned int weight, uint64_t affinity,
-		      unsigned int cap)
+static int apply_vcpu(const struct corbel_vcpu_stat *v, unsigned int weight,
+		      const struct corbel_cpus *affinity, unsigned int cap)
 {
-	struct corbel_sched_set s = {.vcpu = v->id, .weight = weight, .affinity = affinity};
+	struct corbel_sched_set s = {.vcpu = v->id, .weight = weight, .affinity = *affinity};
 
 	if (cap > 100 && cap != CORBEL_MAX_CAP)
 		return fail("a vCPU has at most one CPU: its cap goes from 1 to 100");
 	s.cap = cap < 100 ? cap : 100;
-	return s.weight || s.affinity || s.cap ? hv_sched(&s) : 0;
+	return s.weight || !cpus_empty(&s.affinity) || s.cap ? hv_sched(&s) : 0;
 }
 
-int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity, unsigned int cap,
-		long only)
+int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus *affinity,
+		unsigned int cap, long only)
 {
 	struct corbel_vcpu_stat *v = NULL;
 	struct corbel_vm_stat vm;
@@ -562,7 +573,7 @@ int apply_sched(const char *name, unsigned int weight, const uint64_t *affinity,
 	for (i = 0; i < n && !err; i++) {
 		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
 			continue;
-		err = apply_vcpu(&v[i], weight, affinity[v[i].index], cap);
+		err = apply_vcpu(&v[i], weight, &affinity[v[i].index], cap);
 		done++;
 	}
 	free(v);
@@ -599,7 +610,7 @@ static int show_groups(struct opts *o)
 
 int cmd_sched(struct opts *o)
 {
-	uint64_t affinity[CFG_MAX_VCPUS];
+	struct corbel_cpus affinity[CFG_MAX_VCPUS];
 	struct corbel_info info;
 	int i;
 
@@ -607,7 +618,7 @@ int cmd_sched(struct opts *o)
 		affinity[i] = o->cpus;
 	if (!o->period != !o->budget)
 		return fail("sched: --period and --budget belong together");
-	if (o->weight || o->cpus || o->cap || o->budget) {
+	if (o->weight || !cpus_empty(&o->cpus) || o->cap || o->budget) {
 		if (!o->nargs)
 			return fail("sched: whose? name a guest: corbel sched --weight=512 NAME");
 		if (o->budget && budget_set(o->args[0], o->period, o->budget, o->vcpu))
@@ -627,7 +638,7 @@ int cmd_sched(struct opts *o)
 /* xl's words for `sched --vcpu=N --cpus=LIST NAME'. */
 int cmd_vcpu_pin(struct opts *o)
 {
-	uint64_t affinity[CFG_MAX_VCPUS], cpus;
+	struct corbel_cpus affinity[CFG_MAX_VCPUS], cpus;
 	const char *which = o->args[1];
 	char err[160], *end;
 	long only = -1;

@@ -671,7 +671,7 @@ static int tune_start(struct start *s)
 	unsigned int i;
 
 	for (i = 0; i < c->vcpus; i++)
-		wanted |= c->affinity[i] != 0;
+		wanted |= !cpus_empty(&c->affinity[i]);
 	if (!wanted)
 		return 0;
 	if (!hv_present()) {

@@ -386,7 +386,8 @@ static void one(struct rng *r, u8 *page)
 		*(struct corbel_pool_call *)page = (struct corbel_pool_call){
 		    .op = below(r, 8),
 		    .pool = below(r, 4),
-		    .cpus = below(r, 4) ? below(r, 8) : number(r),
+		    .cpus.word = {below(r, 4) ? below(r, 8) : number(r),
+				  below(r, 8) ? 0 : number(r)},
 		    .vm = any_vm(r),
 		    .vcpu = below(r, 2) ? CORBEL_POOL_ALL : READ_ONCE(vcpus[below(r, VCPUS)]),
 		    .name = {'a' + below(r, 8)},
@@ -414,8 +415,9 @@ static void one(struct rng *r, u8 *page)
 		call(nr, any_vcpu(r), number(r), number(r), number(r), number(r));
 		break;
 	case CORBEL_HC_SCHED: /* not of dom0's vCPUs, which may be throttled */
-		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r), number(r), number(r),
-		     number(r));
+		random_page(r, page);
+		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r),
+		     below(r, 4) ? cb_phys(page) : buffer(r, 0), number(r), number(r));
 		break;
 	case CORBEL_HC_VCPU_PAGE:
 		call(nr, number(r), 0, 0, 0, 0);
