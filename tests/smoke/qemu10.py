@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import vfio
 from lib.machine import Machine, build_file
@@ -149,4 +150,23 @@ def virtual_function():
         vfio.dom0_is_well(m, 'virtual functions')
 
 
-main(qemu10, wide_ids, wide_ids_amd, wide_ids_late, virtual_function)
+def many_cpus():
+    """More than 256, each with its vCPU of dom0, whose table is in pages of its own then. Linux starts two of them, for the time's sake."""
+    extra = ['-device', 'intel-iommu,intremap=on,eim=on,aw-bits=48']
+    with Machine('300 CPUs', cpus='300', mem='3G', nic=None, args='quiet dom0.demo=0 maxcpus=2', qemu10=True, extra=extra, life=1800) as m:
+        m.prompt(seconds=300)
+        log = m.out_of('corbel dmesg')
+        ok('dom0: 300 vCPUs' in log, f'{m.label}: dom0 has a vCPU for each', log)
+        info = m.json('corbel info --json')
+        ok(info['cpus'] == 300 and m.out_of('nproc') == '2', f'{m.label}: they are all there, and Linux has started two', info)
+        ok(m.sh('corbel create /etc/corbel/demo.cfg', 60)[0] == 0 and m.guest_up(), f'{m.label}: a guest runs')
+        ok(m.sh('corbel vcpu-pin demo all 290-299', 20)[0] == 0, f'{m.label}: it is sent to the last ten of them')
+        time.sleep(2)
+        at = [v['runs_on'] for v in m.json('corbel vcpu-list demo --json')]
+        ok(at and all(re.match('29[0-9]', str(c)) for c in at), f'{m.label}: and is there', at)
+        m.sh('corbel destroy demo', 30)
+        bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace"')[1]
+        ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
+
+
+main(qemu10, wide_ids, wide_ids_amd, wide_ids_late, virtual_function, many_cpus)

@@ -294,8 +294,8 @@ def test_unit():
     if "there" not in said:
         print(f"ok - a guest's unit # SKIP no systemd can be had here: {p}")
         return
-    for word, what in (("again", "a guest that switches itself off is started again by its unit, if its file says so"), ("active", "which runs on"),
-                       ("stopped", "not if the unit is being stopped"), ("destroyed", "nor one that is destroyed"), ("killed", "nor one whose VMM is killed"),
+    for word, what in (("again", "a guest that switches itself off is started again by its unit, if its file says so"), ("active", "which runs on"), ("unasked", "and is not told to shut down"),
+                       ("stopped", "not if the unit is being stopped"), ("asked", "which tells it"), ("destroyed", "nor one that is destroyed"), ("killed", "nor one whose VMM is killed"),
                        ("off", "nor one whose file does not say so"), ("wrong", "one that cannot be started is not tried again")):
         check(word in said, f"unit: {what}", p)
 

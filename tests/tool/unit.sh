@@ -10,6 +10,7 @@ mkdir -p /run/systemd/system $HOME/.config/systemd/user /run/etc /run/corbel
 mkdir -m 700 $XDG_RUNTIME_DIR
 cat > /run/tool <<END
 #!/bin/sh
+echo "\$1" >> /run/calls
 export CORBEL_RUN=/run/corbel CORBEL_ETC=/run/etc CORBEL_ACCEL=tcg ASAN_OPTIONS=detect_leaks=0
 exec "$tool" "\$@"
 END
@@ -41,7 +42,8 @@ until_true test -S $XDG_RUNTIME_DIR/systemd/private || exit 1
 systemctl show || exit 1
 echo there
 start; turn_off; tell again until_true is_new; tell active stands active
-{ sleep 1; turn_off; } & systemctl stop corbel@g; tell stopped stays inactive
+tell unasked test "$(grep -c shutdown /run/calls)" = 0
+{ sleep 1; turn_off; } & systemctl stop corbel@g; tell stopped stays inactive; tell asked grep -q shutdown /run/calls
 start; /run/tool destroy g > /dev/null; tell destroyed stays inactive
 start; kill -9 "$first"; tell killed stays failed
 sed -i s/restart/destroy/ /run/etc/g.cfg

@@ -181,6 +181,11 @@ static void warns(void)
 		  strstr(c.warnings[0], "on_crash = \"restart\" does nothing"),
 	      "and what goes not together: %s", c.error);
 	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\non_poweroff='preserve'\non_reboot='destroy'\n") &&
+		  c.unknown == 1 && strstr(c.warnings[0], "on_reboot = \"destroy\" does nothing"),
+	      "a reboot that is to be the end, too");
+	cfg_free(&c);
 }
 
 static void passwords(void)

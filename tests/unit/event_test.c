@@ -56,7 +56,7 @@ static u32 told(u64 pfn, bool *is_there)
 int main(void)
 {
 	static struct vcpu v = {.event_vector = VECTOR};
-	static struct vm dom0 = {.is_dom0 = true, .vcpu = dom0.few, .few = {&v}};
+	static struct vm dom0 = {.is_dom0 = true, .vcpu = dom0.few, .few = {&v}, .vcpu_end = 1};
 	bool there;
 
 	event_memory_broken(0x123);

@@ -325,19 +325,30 @@ static bool find_assignment(struct parser *p)
 	return *p->at;
 }
 
-/* QEMU stops where it would end only for all reasons to end at once. */
+/* QEMU stops where it would end only for all reasons to end at once. What does nothing, or NULL. */
+static const char *idle_end(const struct cfg *c)
+{
+	if (c->on_poweroff != END_PRESERVE && c->on_reboot == END_PRESERVE)
+		return "on_reboot = \"preserve\" holds only beside on_poweroff = \"preserve\": a "
+		       "reboot is the guest's end";
+	if (c->on_poweroff != END_PRESERVE)
+		return NULL;
+	if (c->on_reboot == END_DESTROY)
+		return "on_reboot = \"destroy\" does nothing beside on_poweroff = \"preserve\": a "
+		       "guest that reboots is preserved, too";
+	if (c->on_crash == END_RESTART)
+		return "on_crash = \"restart\" does nothing beside on_poweroff = \"preserve\": a "
+		       "guest that crashed is preserved, too";
+	return NULL;
+}
+
 static void check_ends(struct parser *p)
 {
-	struct cfg *c = p->c;
-	bool reboot = c->on_reboot == END_PRESERVE && c->on_poweroff != END_PRESERVE;
+	const char *why = idle_end(p->c);
 
-	if (reboot || (c->on_poweroff == END_PRESERVE && c->on_crash == END_RESTART)) {
+	if (why) {
 		p->c->unknown++;
-		cfg_warn(p, p->line,
-			 reboot ? "on_reboot = \"preserve\" holds only beside on_poweroff = "
-				  "\"preserve\": a reboot is the guest's end"
-				: "on_crash = \"restart\" does nothing beside on_poweroff = "
-				  "\"preserve\": a guest that crashed is preserved, too");
+		cfg_warn(p, p->line, "%s", why);
 	}
 }
 

@@ -267,12 +267,14 @@ int cmd_reboot(struct opts *o)
 /* Until it has ended, or is off and stays so that somebody can look at it. */
 static bool wait_off(const struct guest *g, long ms, bool *preserved)
 {
+	long end = now_ms() + ms, left;
 	char status[24];
 
-	for (*preserved = false; !*preserved; ms -= LOOK_MS) {
-		if (guest_wait_end(g, ms < LOOK_MS ? ms : LOOK_MS))
+	for (*preserved = false; !*preserved;) {
+		left = end - now_ms();
+		if (guest_wait_end(g, left < LOOK_MS ? left : LOOK_MS))
 			return true;
-		if (ms <= LOOK_MS)
+		if (left <= LOOK_MS)
 			return false;
 		qmp_status(g->name, status, sizeof(status));
 		*preserved = !strcmp(status, "shutdown") || !strcmp(status, "guest-panicked");

@@ -98,10 +98,20 @@ static const char *machine_of(const struct start *s)
 	return is_tcg(s) ? "microvm,acpi=on,rtc=on" : "microvm,acpi=on,rtc=on,pic=off,pit=off";
 }
 
+/* The command line has a word that begins so. */
+static bool says(const char *cmdline, const char *word)
+{
+	const char *at = cmdline;
+
+	while ((at = strstr(at, word)) && at != cmdline && at[-1] != ' ')
+		at++;
+	return at;
+}
+
 /* What Windows asks for, as libvirt and QEMU's documentation have it. */
 #define VIRIDIAN                                                                                   \
 	",hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-vpindex,hv-runtime,hv-time,hv-synic,"         \
-	"hv-stimer,hv-frequencies,hv-tlbflush,hv-ipi,hv-reset"
+	"hv-stimer,hv-frequencies,hv-tlbflush,hv-ipi,hv-reset,hv-crash"
 
 /*
  * What QEMU does itself when the guest ends. Why it has ended QEMU then writes into its log, since
@@ -291,9 +301,9 @@ static void boot_args(struct start *s)
 	 * a crash: where the same is wanted of that as of a reboot, it reboots.
 	 */
 	if (c->cmdline) {
-		bool jumps = !is_q35(s) && !strstr(c->cmdline, "reboot="),
+		bool jumps = !is_q35(s) && !says(c->cmdline, "reboot="),
 		     hangs =
-			 !is_q35(s) && c->on_crash == c->on_reboot && !strstr(c->cmdline, "panic=");
+			 !is_q35(s) && c->on_crash == c->on_reboot && !says(c->cmdline, "panic=");
 
 		arg(s, "-append");
 		arg(s, "%s%s%s", c->cmdline, jumps ? " reboot=acpi" : "", hangs ? " panic=1" : "");
