@@ -132,7 +132,7 @@ bool quota_limits(void)
 {
 	enum { USER = 1000, OTHER = 1001 };
 	u32 vms = set_limit("max_vms_per_user", 5), vcpus = set_limit("max_vcpus_per_user", 7);
-	bool good = vms <= 128 && vcpus <= 512; /* half of the hypervisor's numbers */
+	bool good = vms <= 128 && vcpus <= 1024; /* half of the hypervisor's numbers */
 	struct taker user;
 
 	if (chmod("/dev/kvm", 0666))
