@@ -160,10 +160,14 @@ def many_cpus():
         info = m.json('corbel info --json')
         ok(info['cpus'] == 300 and m.out_of('nproc') == '2', f'{m.label}: they are all there, and Linux has started two', info)
         ok(m.sh('corbel create /etc/corbel/demo.cfg', 60)[0] == 0 and m.guest_up(), f'{m.label}: a guest runs')
-        ok(m.sh('corbel vcpu-pin demo all 290-299', 20)[0] == 0, f'{m.label}: it is sent to the last ten of them')
-        time.sleep(2)
+        status, out = m.sh('corbel cpupool-create last cpus=290-299 && corbel cpupool-migrate demo last', 20)
+        ok(status == 0, f'{m.label}: it is sent to a pool of the last ten of them', out)
         at = [v['runs_on'] for v in m.json('corbel vcpu-list demo --json')]
-        ok(at and all(re.match('29[0-9]', str(c)) for c in at), f'{m.label}: and is there', at)
+        ok(at == ['290-299'] * 2, f'{m.label}: and may run there only', at)
+        ran = sum(v['runtime_ns'] for v in m.json('corbel vcpu-list demo --json'))
+        time.sleep(3)
+        runs = sum(v['runtime_ns'] for v in m.json('corbel vcpu-list demo --json'))
+        ok(runs > ran, f'{m.label}: where it goes on', f'{ran} ns, then {runs} ns')
         m.sh('corbel destroy demo', 30)
         bad = m.sh('dmesg | grep -E "WARNING:|BUG:|Call Trace"')[1]
         ok(not bad.strip(), f'{m.label}: dom0\'s kernel log has no complaint', bad)
