@@ -99,7 +99,7 @@ static const char *machine_of(const struct start *s)
 }
 
 /* The command line has a word that begins so. */
-static bool says(const char *cmdline, const char *word)
+static bool has_word(const char *cmdline, const char *word)
 {
 	const char *at = cmdline;
 
@@ -301,9 +301,9 @@ static void boot_args(struct start *s)
 	 * a crash: where the same is wanted of that as of a reboot, it reboots.
 	 */
 	if (c->cmdline) {
-		bool jumps = !is_q35(s) && !says(c->cmdline, "reboot="),
-		     hangs =
-			 !is_q35(s) && c->on_crash == c->on_reboot && !says(c->cmdline, "panic=");
+		bool jumps = !is_q35(s) && !has_word(c->cmdline, "reboot="),
+		     hangs = !is_q35(s) && c->on_crash == c->on_reboot &&
+			     !has_word(c->cmdline, "panic=");
 
 		arg(s, "-append");
 		arg(s, "%s%s%s", c->cmdline, jumps ? " reboot=acpi" : "", hangs ? " panic=1" : "");
