@@ -34,6 +34,12 @@ $(BUILD)/perf.cpio: $(MKIMAGE_SRC)
 	$(MKIMAGE) --program /usr/bin/perf --compress none -o $@
 test-full: $(if $(wildcard /usr/bin/perf),$(BUILD)/perf.cpio)
 
+# cyclictest, where it is installed (rt-tests).
+$(BUILD)/cyclic.cpio: $(MKIMAGE_SRC)
+	@mkdir -p $(@D)
+	$(MKIMAGE) --program /usr/bin/cyclictest --compress none -o $@
+test-full: $(if $(wildcard /usr/bin/cyclictest),$(BUILD)/cyclic.cpio)
+
 # corbel.ko and corbel_iommu.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
 $(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)
 	tests/dom0/kernel13 $(@D) $(KMOD_SRC)
