@@ -4,8 +4,11 @@
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
+#include "hv/lib/percpu.h"
 
 #define MCHECK_POLL_NS 60000000000ull
+
+static PER_CPU(struct timer, poll_timer);
 
 static void poll_fn(struct timer *t)
 {
@@ -15,8 +18,7 @@ static void poll_fn(struct timer *t)
 
 void mcheck_start_polling(void)
 {
-	static struct timer timers[MAX_CPUS];
-	struct timer *t = &timers[this_cpu()->index];
+	struct timer *t = &own_cpu(poll_timer);
 
 	if (!t->fn)
 		timer_setup(t, poll_fn);

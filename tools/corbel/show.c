@@ -571,9 +571,12 @@ int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus 
 	}
 	n = vcpus_of(vm.id, &v);
 	for (i = 0; i < n && !err; i++) {
-		if ((only >= 0 && v[i].index != only) || v[i].index >= CFG_MAX_VCPUS)
+		/* Where there are more they were asked for all alike. */
+		unsigned int at = v[i].index < CFG_MAX_VCPUS ? v[i].index : CFG_MAX_VCPUS - 1;
+
+		if (only >= 0 && v[i].index != only)
 			continue;
-		err = apply_vcpu(&v[i], weight, &affinity[v[i].index], cap);
+		err = apply_vcpu(&v[i], weight, &affinity[at], cap);
 		done++;
 	}
 	free(v);
