@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 13u
+#define CORBEL_ABI_VERSION 14u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -311,7 +311,9 @@ enum corbel_exit_reason {
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
 #define CORBEL_FAULT_EXEC  BIT_U32(1)
-#define BIT_U32(n)	   (1u << (n))
+/* What must be memory is marked CORBEL_MAP_MMIO: put none there if it has to stay so, and resume */
+#define CORBEL_FAULT_DEVICE BIT_U32(2)
+#define BIT_U32(n)	    (1u << (n))
 
 struct corbel_vcpu_page {
 	/* CORBEL_VCPU_x; written last by the hypervisor when it stops the vCPU */
@@ -333,6 +335,7 @@ struct corbel_vcpu_page {
 		struct {
 			uint64_t gpa;	/* with CORBEL_GFN_SMM */
 			uint32_t flags; /* CORBEL_FAULT_x */
+			uint8_t none;
 		} fault;
 		struct {
 			uint32_t vector;

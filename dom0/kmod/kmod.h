@@ -273,6 +273,7 @@ struct cb_vm {
 	bool lost;			  /* memory could not be taken from it: it must not run */
 	u32 mmio_marks;			  /* made since they were last forgotten */
 	bool has_devices;		  /* a guest frame is a device's; it stays true */
+	u64 slot_removed;		  /* the last time, as get_jiffies_64() */
 	/* gmem.c: KVM_X86_SW_PROTECTED_VM; frames that are private; those that change, under
 	 * mmu_lock */
 	bool has_private;

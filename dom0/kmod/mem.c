@@ -345,6 +345,7 @@ static int retire_slot(struct cb_vm *vm, const struct cb_slot *old)
 	struct cb_slot s = *old;
 	int r;
 
+	WRITE_ONCE(vm->slot_removed, get_jiffies_64());
 	s.flags |= CB_SLOT_DEAD;
 	r = change_slot(vm, &s);
 	if (!r)

@@ -344,6 +344,19 @@ static void tell_memory_fault(struct cb_vcpu *v, u64 gpa)
 	WRITE_ONCE(f->size, PAGE_SIZE);
 }
 
+/*
+ * Code, say, where no memory is. QEMU up to 7.2 changes a slot by removing it and adding others
+ * while vCPUs run in it, as when firmware makes its shadow read-only: so for a second after such a
+ * removal it is tried again.
+ */
+static void await_slot(struct cb_vcpu *v)
+{
+	if (get_jiffies_64() - READ_ONCE(v->vm->slot_removed) < HZ)
+		schedule_timeout_interruptible(1);
+	else
+		WRITE_ONCE(v->page->fault.none, 1);
+}
+
 static int exit_mem_fault(struct cb_vcpu *v)
 {
 	u64 gpa = READ_ONCE(v->page->fault.gpa);
@@ -353,6 +366,10 @@ static int exit_mem_fault(struct cb_vcpu *v)
 	trace_kvm_page_fault(v->apic_id, v->page->rip, gpa & ~(CORBEL_GFN_SMM << PAGE_SHIFT),
 			     PF_USER | (flags & CORBEL_FAULT_WRITE ? PF_WRITE : 0) |
 				 (flags & CORBEL_FAULT_EXEC ? PF_FETCH : 0));
+	if (flags & CORBEL_FAULT_DEVICE) {
+		await_slot(v);
+		return 1;
+	}
 	r = cb_fault(v, gpa, flags);
 	if (r == -EFAULT)
 		tell_memory_fault(v, gpa);

@@ -10,6 +10,16 @@
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
+static void tell_missing(struct vcpu *v, u64 at, u32 flags)
+{
+	BUG_ON(!v->page);
+	if (v->in_smm)
+		at |= CORBEL_GFN_SMM << PAGE_SHIFT;
+	WRITE_ONCE(v->page->fault.gpa, at);
+	WRITE_ONCE(v->page->fault.flags, flags);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+}
+
 void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 {
 	u32 flags = 0;
@@ -18,16 +28,11 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 		v->vm->ops->memory_fault(v, at);
 		return;
 	}
-	BUG_ON(!v->page);
-	if (v->in_smm)
-		at |= CORBEL_GFN_SMM << PAGE_SHIFT;
-	WRITE_ONCE(v->page->fault.gpa, at);
 	if (write)
 		flags |= CORBEL_FAULT_WRITE;
 	if (exec)
 		flags |= CORBEL_FAULT_EXEC;
-	WRITE_ONCE(v->page->fault.flags, flags);
-	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
+	tell_missing(v, at, flags);
 }
 
 void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
@@ -56,6 +61,22 @@ void guest_cannot_emulate(struct vcpu *v, const struct fetched *in)
 		guest_stuck(v, GUEST_ERROR_EMULATION, in);
 }
 
+static void device_answered(struct vcpu *v)
+{
+	u64 at = READ_ONCE(v->page->fault.gpa);
+
+	if (!READ_ONCE(v->page->fault.none)) { /* once more */
+		if (v->go_on)
+			v->go_on(v);
+		return;
+	}
+	if (vm_may_log(v->vm, VM_LOG_LINE))
+		log_warn("vm %u vcpu %u: instruction at %lx needs memory at %lx, where there is "
+			 "a device",
+			 v->vm->id, v->index, v->rip, at);
+	guest_cannot_emulate(v, NULL);
+}
+
 void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 {
 	struct pt_leaf leaf;
@@ -70,12 +91,10 @@ void guest_access_missed(struct vcpu *v, const struct guest_fault *f)
 		guest_memory_missing(v, f->gpa, f->write, false);
 		return;
 	}
-	if (vm_may_log(v->vm, VM_LOG_LINE))
-		log_warn("vm %u vcpu %u: instruction at %lx needs memory at %lx, where there is "
-			 "a device",
-			 v->vm->id, v->index, v->rip, f->gpa);
-	v->complete = NULL;
-	guest_cannot_emulate(v, NULL);
+	v->go_on = v->complete;
+	v->complete = device_answered;
+	WRITE_ONCE(v->page->fault.none, 0);
+	tell_missing(v, f->gpa, CORBEL_FAULT_DEVICE);
 }
 
 void guest_inject_fault(struct vcpu *v, const struct emul_fault *f)

@@ -16,7 +16,8 @@ struct vcpu;
 void guest_memory_missing(struct vcpu *v, u64 gpa, bool write, bool exec);
 /*
  * An access of ours to guest memory has failed: code, page tables or string I/O. Where dom0 has
- * said that there is no memory, mapping it would go on for ever: such guests are not for us.
+ * said that there is no memory it is asked once more, since the VMM may be about to put one slot in
+ * another's place. If there is to be none, such guests are not for us.
  */
 void guest_access_missed(struct vcpu *v, const struct guest_fault *f);
 void guest_inject_fault(struct vcpu *v, const struct emul_fault *f);

@@ -168,6 +168,7 @@ struct vcpu {
 		bool rep, down;
 	} io;					/* in progress; of a single IN the size only */
 	complete_fn *complete;			/* at the next run; NULL: nothing is in progress */
+	complete_fn *go_on;			/* fault.c: that, once there is memory; or NULL */
 	u32 stop_reason;			/* CORBEL_EXIT_x: stop before the next entry */
 	struct corbel_vcpu_page __shared *page; /* NULL for dom0's vCPUs */
 	u8 __shared *data;			/* data page */

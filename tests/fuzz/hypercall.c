@@ -83,7 +83,7 @@ static void take_all_away(void)
 	struct vm *vm;
 
 	while ((vm = vm_nth(vm_nth(0)->is_dom0))) {
-		for (u32 i = 0; i < MAX_CPUS; i++) {
+		for (u32 i = 0; i < vm->vcpu_end; i++) {
 			struct vcpu *v = vm->vcpu[i];
 
 			if (!v)

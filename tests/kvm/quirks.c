@@ -8,8 +8,10 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define LINT0	  1u
 #define CD_NW	  2u
@@ -27,9 +29,10 @@
 #define LAPIC_VERSION  0xfee00030u
 #define OTHER_SLOT     0x10000000u
 #define BY_RIP(n)      0x4c, 0x8d, 0x3d, n, 0, 0, 0 /* lea r15, [rip + n] */
+#define LE32(n)	       (u8)(n), (u8)((n) >> 8), (u8)((n) >> 16), (u8)((n) >> 24)
 #define READ(at)                                                                                   \
-	0xb8, (u8)(at), (u8)((at) >> 8), (u8)((at) >> 16), (u8)((at) >> 24), 0x8b, 0x00, 0xe7,     \
-	    PORT_VALUE, 0xe6, PORT_DONE /* mov eax, at; mov eax, [rax]; out */
+	0xb8, LE32(at), 0x8b, 0x00, 0xe7, PORT_VALUE, 0xe6,                                        \
+	    PORT_DONE /* mov eax, at; mov eax, [rax]; out */
 
 static int quirks_off(struct vm *vm, u32 cap, u64 quirks)
 {
@@ -235,6 +238,68 @@ static void test_slots(void)
 	}
 }
 
+/* As QEMU up to 7.2 changes a slot: with vCPUs in it. */
+struct swap {
+	struct vm *vm;
+	struct kvm_userspace_memory_region slot;
+	bool comes_back;
+};
+
+static void *swap_slot(void *arg)
+{
+	struct swap *s = arg;
+	u64 size = s->slot.memory_size;
+
+	usleep(200000);
+	s->slot.memory_size = 0;
+	vm_ioctl(s->vm, KVM_SET_USER_MEMORY_REGION, &s->slot);
+	usleep(200000);
+	s->slot.memory_size = size;
+	if (s->comes_back)
+		vm_ioctl(s->vm, KVM_SET_USER_MEMORY_REGION, &s->slot);
+	*(volatile u32 *)(s->vm->ram + DATA + 0x800) = 1;
+	return NULL;
+}
+
+static enum end run_in_slot(bool comes_back)
+{
+	/* mov eax, OTHER_SLOT; jmp rax */
+	static const u8 go[] = {0xb8, LE32(OTHER_SLOT), 0xff, 0xe0};
+	/* until the word is set: pause; mov eax, [DATA + 0x800]; test eax, eax; je */
+	static const u8 wait[] = {0xf3, 0x90, 0x8b, 0x04, 0x25, LE32(DATA + 0x800),
+				  0x85, 0xc0, 0x74, 0xf3, 0xe6, PORT_DONE};
+	void *mem = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vm vm;
+	struct swap s = {.vm = &vm, .comes_back = comes_back};
+	pthread_t thread;
+	enum end end;
+
+	vm_init(&vm, 1, 0);
+	memcpy(mem, wait, sizeof(wait));
+	s.slot = (struct kvm_userspace_memory_region){.slot = 1,
+						      .guest_phys_addr = OTHER_SLOT,
+						      .memory_size = 0x1000,
+						      .userspace_addr = (u64)mem};
+	vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &s.slot);
+	pthread_create(&thread, NULL, swap_slot, &s);
+	end = run_code(&vm, go, sizeof(go), 0);
+	pthread_join(thread, NULL);
+	vm_free(&vm);
+	munmap(mem, 0x1000);
+	return end;
+}
+
+static void test_swap(void)
+{
+	enum end end = run_in_slot(true);
+
+	ok(end == END_DONE,
+	   "quirks: a guest whose code is swapped for other memory waits for it (%s)",
+	   end_names[end]);
+	end = run_in_slot(false);
+	ok(end == END_INTERNAL, "quirks: if none comes, the VMM is told (%s)", end_names[end]);
+}
+
 int main(void)
 {
 	open_kvm();
@@ -244,5 +309,6 @@ int main(void)
 	test_hypercall();
 	test_mwait();
 	test_slots();
+	test_swap();
 	return failures != 0;
 }
