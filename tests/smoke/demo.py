@@ -59,7 +59,23 @@ def crashes(m):
     m.sh("printf 'echo c > /proc/sysrq-trigger\\r' | corbel console --timeout=5 fragile", 60)
     again = m.until(f'[ "$(grep -c "demo: ready" {log})" = 2 ]')
     ok(again and m.out_of(f'grep -c "Kernel panic" {log}') == '1', 'on_crash = restart: its kernel has crashed, and it starts again', m.sh(f'tail -n 30 {log}')[1])
+    bounded(m, 'fragile', log)
     m.out_of('corbel destroy fragile', 20)
+    mounts = m.out_of('grep /run/corbel/fragile /proc/mounts; true')
+    ok(not mounts, 'nothing is left of where they lay', mounts)
+
+
+def bounded(m, name, log):
+    """What a guest writes does not fill dom0's /run: here dom0 writes it, since that is quicker."""
+    status, out = m.sh(f'head -c 20000000 /dev/zero >> {log}', 30)
+    size = int(m.out_of(f'du -sk /run/corbel/{name} | cut -f1'))
+    ok(status and 0 < size <= 8300, 'a guest\'s logs have a bound', f'{size} KiB, {out}')
+    m.send(f'corbel console {name}\r')
+    m.expect('detaches', 'beyond it the guest\'s console can be had')
+    m.send('\r')
+    m.expect('demo# ', 'and its shell answers', 20)
+    m.send('\x1d')
+    m.expect('dom0# ', 'detached again')
 
 
 def demo():

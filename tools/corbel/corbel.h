@@ -86,6 +86,8 @@ int guest_get(const char *name, bool must_live, struct guest *g);
 int guest_record(const struct guest *g);
 /* Remove what lies under run_dir(); keeps the log if asked. */
 void guest_remove(const char *name, bool keep_log);
+/* Give its logs room of their own, under its lock: what cannot be had is told and done without. */
+void guest_bound_logs(const char *name);
 /* All guests with a record, by name. Count, or -1 told. */
 int guest_all(struct guest **out);
 bool process_alive(pid_t pid, uint64_t start_time);

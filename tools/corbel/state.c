@@ -8,9 +8,10 @@
  *	vnc-password, spice-password	what QEMU reads them from
  *	mem-max		how many MiB the guest may have, if that is less than it was started with
  *	mem-set		how many MiB it was last told to have
- *	vmm.log		stdout and stderr of the VMM
+ *	vmm.log		stdout and stderr of the VMM; a link into log
  *	qmp, console	sockets of the VMM
- *	console.log	what the guest wrote
+ *	console.log	what the guest wrote; a link into log
+ *	log		a file system of its own, which what the guest writes can fill
  */
 #define _GNU_SOURCE
 #include "corbel.h"
@@ -23,8 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +35,7 @@
 #define LOCK_WAIT_MS 10000
 #define LOG_LINES    15
 #define CONNECT_S    3
+#define LOG_SIZE     "8m" /* of a guest's logs together: corbel(8) */
 
 static void sleep_ms(long ms)
 {
@@ -241,6 +245,55 @@ int guest_record(const struct guest *g)
 	return err || rename(tmp, guest_path(g->name, "vmm.json", path)) ? -1 : 0;
 }
 
+static const char *const logs[] = {"vmm.log", "console.log"};
+#define NLOGS (sizeof(logs) / sizeof(logs[0]))
+
+static bool is_mounted(const char *name)
+{
+	char path[PATH_MAX];
+	struct stat in, above;
+
+	return !stat(guest_path(name, "log", path), &in) &&
+	       !stat(guest_path(name, "", path), &above) && in.st_dev != above.st_dev;
+}
+
+/* More than half of what there is for them is used up. */
+static bool logs_are_long(const char *name)
+{
+	char path[PATH_MAX];
+	struct statvfs s;
+
+	return !statvfs(guest_path(name, "log", path), &s) && s.f_bavail < s.f_blocks / 2;
+}
+
+/* In a directory of somebody's own he looks to that himself. */
+void guest_bound_logs(const char *name)
+{
+	char path[PATH_MAX], to[64];
+	size_t i;
+
+	if (getenv("CORBEL_RUN"))
+		return;
+	if (is_mounted(name)) {
+		if (logs_are_long(name) && truncate(guest_path(name, "console.log", path), 0))
+			warning("%s: %s", path, strerror(errno));
+		return;
+	}
+	mkdir(guest_path(name, "log", path), 0700);
+	if (mount("corbel", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=" LOG_SIZE ",mode=0700")) {
+		warning("%s: cannot mount %s: %s; what the guest writes may fill %s", name, path,
+			strerror(errno), run_dir());
+		return;
+	}
+	for (i = 0; i < NLOGS; i++) {
+		snprintf(to, sizeof(to), "log/%s", logs[i]);
+		unlink(guest_path(name, logs[i], path));
+		if (symlink(to, path))
+			warning("%s: %s", path, strerror(errno));
+	}
+}
+
 void guest_remove(const char *name, bool keep_log)
 {
 	static const char *const files[] = {"vmm.json",	    "vmm.json.new",  "qmp",	"console",
@@ -253,8 +306,11 @@ void guest_remove(const char *name, bool keep_log)
 		unlink(guest_path(name, files[i], path));
 	if (keep_log)
 		return;
-	unlink(guest_path(name, "vmm.log", path));
-	unlink(guest_path(name, "console.log", path));
+	for (i = 0; i < NLOGS; i++)
+		unlink(guest_path(name, logs[i], path));
+	if (is_mounted(name))
+		umount2(guest_path(name, "log", path), MNT_DETACH);
+	rmdir(guest_path(name, "log", path));
 	unlink(guest_path(name, "lock", path));
 	rmdir(guest_path(name, "", path));
 }

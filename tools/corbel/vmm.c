@@ -671,6 +671,7 @@ static int prepare_start(struct start *s, const char *config)
 	if (check_host(s) || take_devices(s))
 		return -1;
 	guest_remove(s->g.name, true);
+	guest_bound_logs(s->g.name);
 	return write_passwords(s) || open_taps(s) ? -1 : 0;
 }
 
