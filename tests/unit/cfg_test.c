@@ -175,7 +175,12 @@ static void warns(void)
 	    "what cannot be had of them is told: %s", c.error);
 	cfg_free(&c);
 	CHECK(!cfg_parse(&c, "f",
-			 "name='a'\nkernel='k'\non_crash='restart'\n"
+			 "name='a'\nkernel='k'\non_crash='preserve'\non_reboot='restart'\n") &&
+		  c.unknown == 1 && strstr(c.warnings[0], "a microvm has no device"),
+	      "a microvm's crash, unless that is as a reboot: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\ntype='hvm'\non_crash='restart'\n"
 			 "on_poweroff='preserve'\non_reboot='preserve'\n") &&
 		  c.unknown == 1 && c.on_reboot == END_PRESERVE &&
 		  strstr(c.warnings[0], "on_crash = \"restart\" does nothing"),

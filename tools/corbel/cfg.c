@@ -331,6 +331,11 @@ static const char *idle_end(const struct cfg *c)
 	if (c->on_poweroff != END_PRESERVE && c->on_reboot == END_PRESERVE)
 		return "on_reboot = \"preserve\" holds only beside on_poweroff = \"preserve\": a "
 		       "reboot is the guest's end";
+	if (!cfg_is_pc(c) && c->on_crash != END_DESTROY && c->on_crash != c->on_reboot)
+		return "on_crash does nothing: a microvm has no device to tell of a crash, and its "
+		       "Linux reboots after one only if on_reboot says the same; or have firmware "
+		       "= "
+		       "\"bios\"";
 	if (c->on_poweroff != END_PRESERVE)
 		return NULL;
 	if (c->on_reboot == END_DESTROY)
