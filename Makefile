@@ -336,7 +336,7 @@ help:
 	@echo 'make test-full   these and the tests that are too costly for each run: Debian 13'"'"'s QEMU'
 	@echo 'make style-test  the rules of the house: layout, headers, rooms, numbers; in make test, too'
 	@echo 'make mutants     mistakes made on purpose, which the tests have to notice; MUTANTS="words" picks some'
-	@echo 'make nested-test the target tests on KVM, inside QEMU'
+	@echo 'make nested-test the target tests on KVM, inside QEMU; bochsnested-test: inside Bochs'
 	@echo 'make locks-test  the target tests with the order of locks checked'
 	@echo 'make unit fuzz   tests of the pure modules on the host; each fuzz target for FUZZ_SECONDS, fuzz-NAME: one'
 	@echo 'make sched-sim   the scheduler on simulated CPUs: shares beside the ideal, in SCENARIOS random cases from SEED on; TRACE=file: of corbel trace'

@@ -47,7 +47,17 @@ $(TARGET)/nested.img: $(MKIMAGE_SRC) tests/target/nested-init $(VMLINUX_cloud)
 $(TARGET)/nested.vmlinuz: $(VMLINUX_cloud)
 	ln -sf $(abspath $(VMLINUZ_cloud)) $@
 
-.PHONY: target-test bochs-target-test bochs13-test messages-test nested-test
+# The same in Bochs, whose CD has it all.
+$(TARGET)/kvm-%.iso: $(TARGET)/bochs-%.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
+	@rm -rf $(TARGET)/kvm-$* && mkdir -p $(TARGET)/kvm-$*/boot/grub
+	cp $(TARGET)/bochs-$*.iso $(TARGET)/kvm-$*/boot/target.iso
+	cp -L $(TARGET)/nested.img $(TARGET)/nested.vmlinuz $(TARGET)/kvm-$*/boot/
+	printf 'qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 512M -display none -vga none -serial stdio -nic none -no-reboot -cdrom /target.iso -device isa-debug-exit,iobase=0xf4,iosize=4\n' > $(TARGET)/kvm-$*/boot/start
+	printf 'linux /boot/nested.vmlinuz console=ttyS0 quiet mitigations=off panic=-1\ninitrd /boot/nested.img newc:target.iso:/boot/target.iso newc:start:/boot/start\nboot\n' > $(TARGET)/kvm-$*/boot/grub/grub.cfg
+	grub-mkrescue -o $@ $(TARGET)/kvm-$* >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
+	rm -rf $(TARGET)/kvm-$* $@.log
+
+.PHONY: bochsnested-test target-test bochs-target-test bochs13-test messages-test nested-test
 test-full: $(TARGET)/nested.img # for nestedlinux, too
 
 # Debian 13's Bochs, unpacked.
@@ -56,6 +66,8 @@ $(BUILD)/bochs13/root: tests/dom0/trixie
 	touch $@
 nested-test: $(TARGET)/target.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run --nested $(TARGETS)
+bochsnested-test: $(TARGET)/target.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
+	@BUILD=$(BUILD) $(PYTHON) tests/target/run --bochs-nested $(TARGETS)
 target-test: $(TARGET)/target.iso
 	@BUILD=$(BUILD) $(PYTHON) tests/target/run $(TARGETS)
 bochs-target-test: $(TARGET)/target.iso

@@ -134,11 +134,33 @@ static bool is_ud(void)
 	       !v->stop_reason && v->rip == CODE;
 }
 
+static void jump_to_device(u64 from)
+{
+	static const struct vm_exit x = {.reason = VMEXIT_P2M_FAULT,
+					 .p2m = {.gpa = DEVICE, .exec = true}};
+
+	reset();
+	cpl = from;
+	v->rip = DEVICE;
+	mmio_handle_fault(v, &x);
+}
+
+/* As dom0 does, and then the run loop. */
+static void answer_fault(u8 none)
+{
+	complete_fn *complete = v->complete;
+
+	page.fault.none = none;
+	v->stop_reason = 0;
+	v->complete = NULL;
+	if (complete)
+		complete(v);
+}
+
 static void test_cannot_emulate(void)
 {
 	static const u8 fxsave[] = {0x0f, 0xae, 0x07}, store[] = {0x89, 0x07};
 	static const u8 none[] = {0x0f, 0xff, 0xff, 0xff};
-	struct vm_exit x = {.reason = VMEXIT_P2M_FAULT, .p2m = {.gpa = DEVICE, .exec = true}};
 
 	reset();
 	v->gpr[RDI] = DEVICE;
@@ -155,18 +177,20 @@ static void test_cannot_emulate(void)
 	v->gpr[RDI] = DEVICE;
 	run(3, none, sizeof(none), DEVICE);
 	CHECK(is_ud(), "so is what is no instruction");
-	reset();
-	cpl = 3;
-	v->rip = DEVICE;
-	mmio_handle_fault(v, &x);
+	jump_to_device(3);
+	CHECK(v->stop_reason == CORBEL_EXIT_MEM_FAULT && page.fault.gpa == DEVICE &&
+		  page.fault.flags == CORBEL_FAULT_DEVICE && !page.fault.none,
+	      "of a jump into a device dom0 is asked once more");
+	answer_fault(0);
+	CHECK(!v->exception.pending && !v->stop_reason, "if memory may come it is tried again");
+	jump_to_device(3);
+	answer_fault(1);
 	CHECK(v->exception.pending && v->exception.vector == VEC_UD && !v->stop_reason,
-	      "so is a jump into a device");
-	reset();
-	cpl = 0;
-	v->rip = DEVICE;
-	mmio_handle_fault(v, &x);
+	      "if not it is #UD in user mode");
+	jump_to_device(0);
+	answer_fault(1);
 	CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && !v->exception.pending,
-	      "which ends a kernel's machine");
+	      "and ends a kernel's machine");
 	reset();
 	v->gpr[RDI] = DEVICE + 4;
 	v->gpr[RAX] = 0x12345678;
