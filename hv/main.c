@@ -85,7 +85,7 @@ static void print_banner(void)
 		log_info("the loader has moved the image to %lx", b->image_start);
 }
 
-/* On each CPU: virtualization on, ready to schedule. */
+/* On each CPU: virtualization on, and nobody told yet. */
 static int enable_cpu(struct cpu *c)
 {
 	int ret = hvm->cpu_enable(c);
@@ -98,8 +98,6 @@ static int enable_cpu(struct cpu *c)
 	c->place = topology_place(cpuid_read, c->apic_id);
 	if (!boot_info.opt.numa_off)
 		c->place.node = acpi_node_of(&boot_info.acpi, c->apic_id);
-	if (!ret && !c->sched)
-		sched_init_cpu();
 	return ret;
 }
 
@@ -141,11 +139,12 @@ static void __noreturn main_rest(void)
 		boot_fail("%s cannot be switched on on the boot CPU; give the hypervisor more "
 			  "memory with option hvmem=",
 			  hvm->name);
+	sched_init_cpu(me);
 	panic_set_hooks(vcpu_dump_last, hvm->cpu_disable);
 	p2m_set_flush_wait(smp_flush_wait);
 	console_set_keys(debug_key_console);
 	me->online = true;
-	smp_init(enable_cpu, cpu_main);
+	smp_init(enable_cpu, sched_init_cpu, cpu_main);
 	BUG_ON(cpus[0] != me || !cpu_count || cpu_count > MAX_CPUS);
 	print_banner();
 	if (b->opt.sched_core)

@@ -121,15 +121,18 @@ void cpu_init_boot(void)
 	cpu_load(&boot_cpu);
 }
 
+/* Not by index, which another CPU gets when this one is left out but stays alive. */
 static bool alloc_stacks(struct cpu *c)
 {
+	static u32 count;
 	struct cpu_arch *a = c->arch;
+	u32 nr = count++;
 
-	c->stack_top = (u64)mm_alloc_stack(c->index, STACK_MAIN);
+	c->stack_top = (u64)mm_alloc_stack(nr, STACK_MAIN);
 	if (!c->stack_top)
 		return false;
 	for (u32 i = STACK_NMI; i < STACK_NR; i++) {
-		a->tss.ist[i - 1] = (u64)mm_alloc_stack(c->index, i);
+		a->tss.ist[i - 1] = (u64)mm_alloc_stack(nr, i);
 		if (!a->tss.ist[i - 1])
 			return false;
 	}

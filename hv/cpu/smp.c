@@ -35,24 +35,24 @@ extern const u8 trampoline_start[], trampoline_end[], trampoline_args[];
 extern u8 trampoline_high[], early_pml4[];
 
 /*
- * One CPU is started at a time. Both sides move the state on, by ap_move(), so that only one of
- * them wins when the boot CPU loses patience.
+ * One CPU is started at a time. Both sides move its state on, by ap_move(), so that only one of
+ * them wins when the boot CPU loses patience. Until it may go nobody but itself knows of it: one
+ * that is given up, and comes to that point after all, has nothing to take back.
  */
 enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_GIVEN_UP };
-static struct cpu *ap; /* the CPU being started */
-static u32 ap_state;
+static struct cpu *ap;			/* the CPU being started */
 static int (*ap_enable)(struct cpu *c); /* set once, as is the next */
 static void (*ap_run)(void);
 
-static bool ap_move(u32 from, u32 to)
+static bool ap_move(struct cpu *c, u32 from, u32 to)
 {
-	return __atomic_compare_exchange_n(&ap_state, &from, to, false, __ATOMIC_ACQ_REL,
+	return __atomic_compare_exchange_n(&c->start, &from, to, false, __ATOMIC_ACQ_REL,
 					   __ATOMIC_ACQUIRE);
 }
 
-static bool ap_is(u32 state)
+static bool ap_is(const struct cpu *c, u32 state)
 {
-	return __atomic_load_n(&ap_state, __ATOMIC_ACQUIRE) == state;
+	return __atomic_load_n(&c->start, __ATOMIC_ACQUIRE) == state;
 }
 
 int smp_init_cpu(struct cpu *c)
@@ -77,29 +77,29 @@ static void __noreturn ap_main(void)
 	struct cpu *c = ap;
 
 	/* Too late: the boot CPU has gone on without us. */
-	if (!ap_move(AP_STARTING, AP_ARRIVED))
+	if (!ap_move(c, AP_STARTING, AP_ARRIVED))
 		cpu_halt();
 	mm_load_cpu();
 	cpu_load(c);
 	if (smp_init_cpu(c)) {
-		ap_move(AP_ARRIVED, AP_GIVEN_UP);
+		ap_move(c, AP_ARRIVED, AP_GIVEN_UP);
 		cpu_halt();
 	}
 	c->online = true;
-	if (!ap_move(AP_ARRIVED, AP_ONLINE))
+	if (!ap_move(c, AP_ARRIVED, AP_ONLINE))
 		cpu_halt();
-	while (ap_is(AP_ONLINE))
+	while (ap_is(c, AP_ONLINE))
 		cpu_relax();
 	BUG_ON(cpus[c->index] != c || c->index >= cpu_count);
 	ap_run();
 	cpu_halt();
 }
 
-static bool wait_while(u32 state, u64 us)
+static bool wait_while(const struct cpu *c, u32 state, u64 us)
 {
 	u64 start = rdtsc(), ticks = us * tsc_khz / 1000;
 
-	while (ap_is(state)) {
+	while (ap_is(c, state)) {
 		if (rdtsc() - start > ticks)
 			return false;
 		tsc_look();
@@ -132,25 +132,25 @@ static bool start_cpu(struct cpu *c)
 	u8 page = smp_aim_trampoline(c, ap_main) >> PAGE_SHIFT;
 
 	ap = c;
-	__atomic_store_n(&ap_state, AP_STARTING, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->start, AP_STARTING, __ATOMIC_RELEASE);
 	apic_send_init(c->apic_id);
 	udelay(INIT_WAIT_US);
 	apic_send_sipi(c->apic_id, page);
-	if (!wait_while(AP_STARTING, SIPI_WAIT_US)) {
+	if (!wait_while(c, AP_STARTING, SIPI_WAIT_US)) {
 		apic_send_sipi(c->apic_id, page);
-		wait_while(AP_STARTING, START_WAIT_US);
+		wait_while(c, AP_STARTING, START_WAIT_US);
 	}
-	if (ap_move(AP_STARTING, AP_GIVEN_UP)) {
+	if (ap_move(c, AP_STARTING, AP_GIVEN_UP)) {
 		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait",
 			 c->apic_id);
-	} else {
-		wait_while(AP_ARRIVED, READY_WAIT_US);
-		if (!ap_move(AP_ARRIVED, AP_GIVEN_UP) && ap_is(AP_ONLINE))
-			return true;
-		log_warn("CPU with APIC id %u came up but is not able to run guests, left out",
-			 c->apic_id);
+		apic_send_init(c->apic_id); /* back to sleep, before it gets to ap_main() */
+		return false;
 	}
-	apic_send_init(c->apic_id); /* back to sleep, wherever it is */
+	wait_while(c, AP_ARRIVED, READY_WAIT_US);
+	if (!ap_move(c, AP_ARRIVED, AP_GIVEN_UP) && ap_is(c, AP_ONLINE))
+		return true;
+	/* No INIT: it may hold a lock. It halts by itself, on stacks that stay its own. */
+	log_warn("CPU with APIC id %u came up but is not able to run guests, left out", c->apic_id);
 	return false;
 }
 
@@ -171,7 +171,7 @@ void smp_set_x2apic(bool on)
 			apic_send_ipi(cpus[i]->apic_id, VEC_KICK);
 }
 
-void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
+void smp_init(int (*enable_fn)(struct cpu *c), void (*join_fn)(struct cpu *c), void (*run_fn)(void))
 {
 	const struct acpi_info *acpi = &boot_info.acpi;
 	u32 limit = boot_info.opt.maxcpus;
@@ -202,15 +202,13 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*run_fn)(void))
 				 cpu_count);
 			break;
 		}
-		BUG_ON(cpus[cpu_count]);
-		cpus[cpu_count] = c;
-		if (!start_cpu(c)) {
-			cpus[cpu_count] = NULL;
+		if (!start_cpu(c))
 			continue;
-		}
+		BUG_ON(cpus[cpu_count] || !c->online);
+		cpus[cpu_count] = c;
 		__atomic_fetch_add(&cpu_count, 1, __ATOMIC_RELEASE);
-		BUG_ON(!c->online);
-		ap_move(AP_ONLINE, AP_GO);
+		join_fn(c);
+		ap_move(c, AP_ONLINE, AP_GO);
 	}
 	tsc_tell();
 }
@@ -323,7 +321,7 @@ void smp_start_parked(void)
 		if (!start_cpu(c))
 			panic("CPU %u, with APIC id %u, does not come back from sleep", i,
 			      c->apic_id);
-		ap_move(AP_ONLINE, AP_GO);
+		ap_move(c, AP_ONLINE, AP_GO);
 	}
 	tsc_tell();
 }

@@ -5,10 +5,12 @@
 #include "hv/lib/percpu.h"
 
 /*
- * Start all other CPUs (boot_info.acpi). Each has enable() called, which may refuse it, and ends in
- * run(), which does not return. A CPU that does not answer is named and left out.
+ * Start all other CPUs (boot_info.acpi). Each calls enable(), which may refuse it, and ends in
+ * run(), which does not return; between the two the boot CPU calls join() for it. A CPU that does
+ * not answer, or not in time, is named and left out, and join() never called: enable() is to tell
+ * nobody of it.
  */
-void smp_init(int (*enable)(struct cpu *c), void (*run)(void));
+void smp_init(int (*enable)(struct cpu *c), void (*join)(struct cpu *c), void (*run)(void));
 
 /*
  * What a CPU does for itself when it comes up, by a start or behind a sleep: on its own tables

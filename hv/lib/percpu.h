@@ -51,6 +51,7 @@ struct cpu {
 	bool nmi_owed;
 	bool mcheck_owed; /* and the log of a machine check */
 	bool online;
+	u32 start;   /* hv/cpu/smp.c */
 	bool parked; /* halted for a sleep of the machine, and to be started again */
 	bool x2apic; /* the mode of its local APIC */
 	u64 tsc_aux; /* now in MSR TSC_AUX */

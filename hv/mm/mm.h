@@ -89,7 +89,7 @@ void *mm_map_boot(u64 addr, u64 size);
 void mm_boot_done(void);
 #define MM_STACK_SIZE 0x4000ul
 /*
- * Per-CPU stack number which (0..7), MM_STACK_SIZE bytes, guard pages below. Returns the top, NULL
- * if out of memory.
+ * Stack number which (0..7) of a CPU, MM_STACK_SIZE bytes, guard pages below. Returns the top, NULL
+ * if out of memory. CPUs are counted from 0 on, those too that are left out later.
  */
 void *mm_alloc_stack(u32 cpu, u32 which);

@@ -40,9 +40,8 @@ static void join_neighbours(struct sched_cpu *sc, const struct cpu *c)
 	}
 }
 
-void sched_init_cpu(void)
+void sched_init_cpu(struct cpu *c)
 {
-	struct cpu *c = this_cpu();
 	struct sched_cpu *sc = sched_of(c->index);
 
 	*sc = (struct sched_cpu){.index = c->index,

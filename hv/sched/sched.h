@@ -148,8 +148,8 @@ void sched_by_core(bool yes);
 u64 sched_forced(u32 cpu, u64 now);
 /* How many cores do so. */
 u32 sched_shared_cores(void);
-/* This CPU takes part from now on, in pool 0. */
-void sched_init_cpu(void);
+/* On the boot CPU: that CPU, whose place is known, takes part from now on, in pool 0. */
+void sched_init_cpu(struct cpu *c);
 const char *sched_policy_name(void);
 /* The CPUs that have nothing to run now; it changes all the time. */
 const struct corbel_cpus *sched_idle_cpus(void);

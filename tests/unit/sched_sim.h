@@ -147,7 +147,7 @@ static void machine(u32 count, const char *policy)
 		cpus[i] = me = &cpu_mem[i];
 		me->index = i;
 		me->place = (struct cpu_place){i / of_core, i / of_cache, i / of_package, 0};
-		sched_init_cpu();
+		sched_init_cpu(me);
 	}
 	me = &cpu_mem[0];
 }

@@ -566,7 +566,7 @@ static void set_up(void)
 		c->irq = c->waits = false;
 		c->cpu.index = c->cpu.apic_id = running;
 		cpus[running] = &c->cpu;
-		sched_init_cpu();
+		sched_init_cpu(&c->cpu);
 		getcontext(&c->context);
 		c->context.uc_stack.ss_sp = c->stack;
 		c->context.uc_stack.ss_size = STACK;

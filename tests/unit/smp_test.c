@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How other CPUs start: those that come, that refuse, that do not answer, and that come to life
+ * again when they have been given up. The boot CPU and each of them are a context of their own;
+ * time passes when the boot CPU waits.
+ * links: tests/unit/rest.c -no-pie
+ */
+#include <string.h>
+#include <ucontext.h>
+
+#include "boot/boot.h"
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
+#include "hv/cpu/tsc.h"
+#include "hv/cpu/ucode.h"
+#include "hv/lib/lock.h"
+#include "hv/mm/mm.h"
+#include "hv/mm/mtrr.h"
+#include "stand_in.h"
+#include "test.h"
+
+static void ap_halts(void);
+static void others_go_on(void);
+#define cpu_halt()                                                                                 \
+	for (;;)                                                                                   \
+	ap_halts()
+#define cpu_relax      others_go_on
+#define rdmsr(msr)     0ull
+#define read_cr3()     0ull
+#define virt_to_hpa(p) ((void)(p), hpa(0))
+#include "hv/cpu/smp.c"
+
+#define STACK  0x40000
+#define OTHERS 3
+#define KHZ    1000000ull
+
+/* What a CPU does once it has been told to start. */
+enum deed { COMES, SILENT, REFUSES, LATE };
+
+u64 tsc_khz = KHZ;
+/* A trampoline: 64 bytes of code, and what it is told. */
+__asm__(".pushsection .rodata; .globl trampoline_start, trampoline_args, trampoline_end;"
+	"trampoline_start: .fill 64; trampoline_args: .fill 48; trampoline_end: .popsection");
+u8 trampoline_high[1], early_pml4[1];
+
+static struct machine_cpu {
+	struct cpu cpu;
+	ucontext_t context;
+	u8 stack[STACK];
+	enum deed deed;
+	bool started, halted, enabled, joined, runs;
+	u32 inits;
+} machine[OTHERS + 1]; /* by APIC id; 0: the boot CPU */
+static struct machine_cpu *now_on = machine;
+static u64 clock_tsc;
+static bool wake_late; /* those that were late go on */
+static u32 wakes_with; /* they do so while that CPU is starting */
+static u8 low_page[PAGE_SIZE];
+
+struct cpu *this_cpu(void)
+{
+	return &now_on->cpu;
+}
+
+u64 rdtsc(void)
+{
+	return clock_tsc += 1000;
+}
+
+void udelay(u64 us)
+{
+	clock_tsc += us * KHZ / 1000;
+}
+
+static void switch_to(struct machine_cpu *m)
+{
+	struct machine_cpu *from = now_on;
+
+	now_on = m;
+	swapcontext(&from->context, &m->context);
+}
+
+static void others_go_on(void)
+{
+	if (now_on != machine)
+		switch_to(machine);
+}
+
+static void ap_halts(void)
+{
+	now_on->halted = true;
+	switch_to(machine);
+}
+
+/* The boot CPU looks at its watch: everybody else gets on a bit, and that takes 10 ms. */
+static void let_others_run(void)
+{
+	for (u32 i = 1; i <= OTHERS; i++)
+		if (machine[i].started && !machine[i].halted && !machine[i].runs)
+			switch_to(&machine[i]);
+	clock_tsc += 10 * KHZ;
+}
+
+void tsc_look(void)
+{
+	let_others_run();
+}
+
+void apic_send_init(u32 apic_id)
+{
+	machine[apic_id].inits++;
+	machine[apic_id].started = false;
+}
+
+void apic_send_sipi(u32 apic_id, u8 page)
+{
+	struct machine_cpu *m = &machine[apic_id];
+
+	if (m->deed == SILENT || m->started)
+		return;
+	m->started = true;
+	getcontext(&m->context);
+	m->context.uc_stack.ss_sp = m->stack;
+	m->context.uc_stack.ss_size = STACK;
+	makecontext(&m->context, ap_main, 0);
+}
+
+void *mm_map_temp(hpa_t page)
+{
+	return low_page;
+}
+
+struct cpu *cpu_alloc(u32 index, u32 apic_id)
+{
+	struct cpu *c = &machine[apic_id].cpu;
+
+	*c = (struct cpu){.index = index, .apic_id = apic_id};
+	return c;
+}
+
+NOTHING(mm_unmap_temp, void)
+NOTHING(mm_load_cpu, void)
+NOTHING(cpu_load, struct cpu *c)
+NOTHING(ucode_load_cpu, void)
+NOTHING(cpu_init_features, void)
+NOTHING(mtrr_restore, void)
+NOTHING(time_wake_cpu, void)
+NOTHING(tsc_init_cpu, void)
+NOTHING(mcheck_init_cpu, void)
+NOTHING(spec_init_cpu, void)
+NOTHING(apic_init_cpu, void)
+NOTHING(timer_init_cpu, void)
+NOTHING(tsc_tell, void)
+NOTHING(apic_follow, void)
+NOTHING(irq_set, u8 vector, void (*fn)(u8 vector))
+ZERO(bool, apic_want, bool x2apic)
+
+static int enable_cpu(struct cpu *c)
+{
+	now_on->enabled = true;
+	if (now_on == &machine[wakes_with]) { /* the late one gets on before it does */
+		wake_late = true;
+		others_go_on();
+	}
+	if (now_on->deed == REFUSES)
+		return -ENODEV;
+	while (now_on->deed == LATE && !wake_late)
+		others_go_on();
+	return 0;
+}
+
+static void join_machine(struct cpu *c)
+{
+	CHECK_QUIET(now_on == machine, "the boot CPU lets it in");
+	CHECK_QUIET(cpus[c->index] == c && c->index < cpu_count, "when it counts");
+	machine[c->apic_id].joined = true;
+}
+
+static void run_vcpus(void)
+{
+	CHECK_QUIET(now_on->joined, "nobody runs before it is let in");
+	now_on->runs = true;
+	for (;;)
+		switch_to(machine);
+}
+
+static void start_machine(enum deed a, enum deed b, enum deed c)
+{
+	const enum deed deeds[] = {COMES, a, b, c};
+
+	memset(machine, 0, sizeof(machine));
+	memset(cpus, 0, sizeof(cpus));
+	boot_info.acpi.cpu_count = OTHERS + 1;
+	for (u32 i = 0; i <= OTHERS; i++) {
+		machine[i].deed = deeds[i];
+		machine[i].cpu.apic_id = boot_info.acpi.apic_id[i] = i;
+	}
+	cpus[0] = &machine[0].cpu;
+	cpu_count = 1;
+	wake_late = false;
+	*test_log_text = 0;
+	smp_init(enable_cpu, join_machine, run_vcpus);
+	let_others_run();
+}
+
+static bool is_in(u32 id, u32 index)
+{
+	return machine[id].joined && machine[id].runs && machine[id].cpu.index == index &&
+	       cpus[index] == &machine[id].cpu;
+}
+
+static bool is_out(u32 id)
+{
+	return machine[id].enabled && machine[id].halted && !machine[id].joined &&
+	       !machine[id].runs;
+}
+
+static void test_start(void)
+{
+	start_machine(COMES, COMES, COMES);
+	CHECK(cpu_count == 4 && is_in(1, 1) && is_in(2, 2) && is_in(3, 3), "all come and run");
+	start_machine(COMES, SILENT, COMES);
+	CHECK(cpu_count == 3 && is_in(1, 1) && is_in(3, 2), "one that does not answer is left out");
+	CHECK(machine[2].inits == 2, "and put back to sleep");
+	CHECK(strstr(test_log_text, "APIC id 2 does not answer"), "a line says so (%s)",
+	      test_log_text);
+	start_machine(REFUSES, COMES, COMES);
+	CHECK(cpu_count == 3 && is_out(1) && is_in(2, 1) && is_in(3, 2), "so is one that refuses");
+	CHECK(strstr(test_log_text, "APIC id 1 came up but"), "a line says so (%s)", test_log_text);
+}
+
+/* Given up while it makes itself ready, it goes on some time. */
+static void test_late(void)
+{
+	start_machine(LATE, COMES, COMES);
+	CHECK(cpu_count == 3 && is_in(2, 1) && is_in(3, 2),
+	      "one that is not ready in time is left out");
+	CHECK(!machine[1].halted && !machine[1].joined, "nobody knows of it");
+	CHECK(machine[1].inits == 1, "no INIT catches it with a lock in its hand");
+	wake_late = true;
+	let_others_run();
+	CHECK(is_out(1) && cpu_count == 3 && is_in(2, 1), "when it is ready after all it halts");
+	start_machine(COMES, COMES, LATE);
+	CHECK(cpu_count == 3 && !cpus[3], "the same with the last one");
+	wake_late = true;
+	let_others_run();
+	CHECK(is_out(3), "which halts, too");
+}
+
+/* It gets ready at the worst time: while another one is starting, with its index. */
+static void test_late_meanwhile(void)
+{
+	wakes_with = 2;
+	start_machine(LATE, COMES, COMES);
+	CHECK(wake_late && is_out(1), "a late one does not take another's start for its own");
+	CHECK(cpu_count == 3 && is_in(2, 1) && is_in(3, 2), "and that one comes");
+	wakes_with = 0;
+}
+
+int main(void)
+{
+	test_start();
+	test_late();
+	test_late_meanwhile();
+	return test_end();
+}
