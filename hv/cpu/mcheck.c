@@ -18,7 +18,17 @@
 #define RAS_CONTAINS	BIT(1)	/* SUCCOR */
 #define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
 
-static PER_CPU(struct mcheck_error, owed); /* of mcheck_tell(), written by its CPU */
+/*
+ * What mcheck_tell() owes, oldest first. Only its CPU touches it, but an exception may come between
+ * any two instructions, and add more: a place is taken by one of them, and what is read is not
+ * given back before.
+ */
+#define OWED 8
+struct owed {
+	u32 put, got;
+	struct mcheck_error at[OWED];
+};
+static PER_CPU(struct owed, owed);
 
 static u32 bank_msr(u32 bank, u32 reg)
 {
@@ -48,31 +58,40 @@ static u64 read_if(bool there, u32 msr)
 	return there && !rdmsr_safe(msr, &val) ? val : 0;
 }
 
+/* Is the error in a page of memory, and in which? Intel's addresses may be of other kinds. */
+static bool names_page(const struct mcheck_error *e)
+{
+	bool physical = e->status & MCI_MISCV && FIELD_GET(MISC_MODE, e->misc) == MODE_PHYSICAL &&
+			FIELD_GET(MISC_LSB, e->misc) <= PAGE_SHIFT;
+
+	return e->status & MCI_ADDRV && (physical || is_amd());
+}
+
+static struct mcheck_error read_bank(u32 bank)
+{
+	struct mcheck_error e = {.bank = bank};
+
+	e.status = read_if(true, bank_msr(bank, MCI_STATUS));
+	e.misc = read_if(e.status & MCI_MISCV, bank_msr(bank, MCI_MISC));
+	e.addr = read_if(e.status & MCI_ADDRV, bank_msr(bank, MCI_ADDR));
+	e.in_page = names_page(&e);
+	return e;
+}
+
 u32 mcheck_log(void)
 {
 	u32 banks = read_mcg_cap() & MCG_BANKS, found = 0;
 
 	for (u32 i = 0; i < banks; i++) {
-		u64 status = read_if(true, bank_msr(i, MCI_STATUS));
+		struct mcheck_error e = read_bank(i);
 
-		if (!(status & MCI_VAL))
+		if (!(e.status & MCI_VAL))
 			continue;
 		found++;
 		log_err("CPU %u: machine check, bank %u: status %lx, address %lx, misc %lx",
-			this_cpu()->index, i, status,
-			read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR)),
-			read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC)));
+			this_cpu()->index, i, e.status, e.addr, e.misc);
 	}
 	return found;
-}
-
-/* Is the error in a page of memory, and in which? Intel's addresses may be of other kinds. */
-static bool names_page(u64 status, u64 misc)
-{
-	bool physical = status & MCI_MISCV && FIELD_GET(MISC_MODE, misc) == MODE_PHYSICAL &&
-			FIELD_GET(MISC_LSB, misc) <= PAGE_SHIFT;
-
-	return status & MCI_ADDRV && (physical || is_amd());
 }
 
 /* S and AR say whether somebody has used it already; who has not is left alone. */
@@ -99,16 +118,20 @@ static enum mcheck_verdict judge_amd(u64 status)
 	return status & MCI_EN ? MCHECK_GUEST : MCHECK_GO_ON;
 }
 
-static enum mcheck_verdict judge_bank(u64 status, u64 misc, u64 cap)
+static enum mcheck_verdict judge_bank(const struct mcheck_error *e, u64 cap)
 {
 	enum mcheck_verdict verdict;
 
-	if (!(status & MCI_UC))
-		return MCHECK_GO_ON;
-	if (status & MCI_PCC)
+	if (e->status & MCI_PCC)
 		return MCHECK_FATAL;
-	verdict = is_amd() ? judge_amd(status) : judge_intel(status, cap);
-	return verdict == MCHECK_GUEST && !names_page(status, misc) ? MCHECK_FATAL : verdict;
+	verdict = is_amd() ? judge_amd(e->status) : judge_intel(e->status, cap);
+	return verdict == MCHECK_GUEST && !e->in_page ? MCHECK_FATAL : verdict;
+}
+
+/* Others are not the exception's: mcheck_poll() finds them. */
+static bool is_raised(const struct mcheck_error *e)
+{
+	return e->status & MCI_VAL && e->status & MCI_UC;
 }
 
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
@@ -118,47 +141,57 @@ enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
 
 	*e = (struct mcheck_error){0};
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
-		u64 status = read_if(true, bank_msr(i, MCI_STATUS)), misc;
+		struct mcheck_error at = read_bank(i);
 		enum mcheck_verdict verdict;
 
-		if (!(status & MCI_VAL) || !(status & MCI_UC))
+		if (!is_raised(&at))
 			continue;
-		misc = read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC));
-		verdict = judge_bank(status, misc, cap);
+		verdict = judge_bank(&at, cap);
 		/* Used by the hypervisor, or two: who has which cannot be told. */
 		if (verdict == MCHECK_GUEST && (!in_guest || worst == MCHECK_GUEST))
 			verdict = MCHECK_FATAL;
-		if (verdict > worst || !e->status)
-			*e = (struct mcheck_error){
-			    .bank = i,
-			    .status = status,
-			    .addr = read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR)),
-			    .in_page = names_page(status, misc),
-			    .restarts = mcg & MCG_RIPV};
+		if (verdict > worst)
+			*e = at;
 		worst = MAX(worst, verdict);
 	}
+	e->restarts = mcg & MCG_RIPV;
 	/* Is it known what was interrupted? If it is to go on, it has to be whole. */
 	if (!(mcg & (worst == MCHECK_GUEST ? MCG_RIPV | MCG_EIPV : MCG_RIPV)))
 		return MCHECK_FATAL;
 	return worst;
 }
 
-void mcheck_clear(void)
-{
-	u32 banks = read_mcg_cap() & MCG_BANKS;
-
-	for (u32 i = 0; i < banks; i++)
-		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
-	wrmsr_safe(MSR_MCG_STATUS, 0);
-}
-
-void mcheck_owe(const struct mcheck_error *e)
+/* It is to be told when there are no locks held. False: there is no room for it. */
+static bool owe_error(const struct mcheck_error *e)
 {
 	struct cpu *c = this_cpu();
+	u32 nr = __atomic_fetch_add(&own_cpu(owed).put, 1, __ATOMIC_RELAXED);
 
-	own_cpu(owed) = *e;
+	if (nr - own_cpu(owed).got >= OWED) {
+		__atomic_fetch_sub(&own_cpu(owed).put, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	own_cpu(owed).at[nr % OWED] = *e;
 	WRITE_ONCE(c->mcheck_owed, true);
 	WRITE_ONCE(c->resched, true);
+	return true;
+}
+
+bool mcheck_settle(void)
+{
+	u64 cap = read_mcg_cap();
+
+	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+		struct mcheck_error e = read_bank(i);
+
+		if (!is_raised(&e))
+			continue;
+		if (judge_bank(&e, cap) == MCHECK_GO_ON && !owe_error(&e))
+			return false;
+		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
+	}
+	wrmsr_safe(MSR_MCG_STATUS, 0);
+	return true;
 }
 
 /* Locks may be held, as in an NMI. */
@@ -166,11 +199,7 @@ bool mcheck_survived(void)
 {
 	struct mcheck_error e;
 
-	if (mcheck_judge(false, &e) != MCHECK_GO_ON)
-		return false;
-	mcheck_clear();
-	mcheck_owe(&e);
-	return true;
+	return mcheck_judge(false, &e) == MCHECK_GO_ON && mcheck_settle();
 }
 
 u64 mcheck_tell(void)
@@ -180,12 +209,16 @@ u64 mcheck_tell(void)
 	struct mcheck_error e;
 
 	WRITE_ONCE(c->mcheck_owed, false); /* first: one that comes now is told, too */
-	e = own_cpu(owed);
+	if (own_cpu(owed).got == READ_ONCE(own_cpu(owed).put))
+		return 0;
+	e = own_cpu(owed).at[own_cpu(owed).got % OWED];
+	__atomic_store_n(&own_cpu(owed).got, own_cpu(owed).got + 1, __ATOMIC_RELEASE);
+	if (own_cpu(owed).got != READ_ONCE(own_cpu(owed).put))
+		WRITE_ONCE(c->mcheck_owed, true);
 	if (!e.in_page)
 		then = "which page that is cannot be told";
-	if (e.status)
-		log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; %s",
-			 c->index, e.bank, e.status, e.addr, then);
+	log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; %s",
+		 c->index, e.bank, e.status, e.addr, then);
 	return e.in_page ? e.addr >> PAGE_SHIFT : 0;
 }
 
@@ -205,33 +238,37 @@ static bool is_silent(u64 status, u64 cap)
 	return !(status & MCI_UC) || (cap & MCG_SER_P && !(status & (MCI_PCC | MCI_S)));
 }
 
-void mcheck_poll(void)
+static void log_corrected(const struct mcheck_error *e)
 {
 	static u32 times;
+	u32 n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
+
+	if (!(n & (n - 1)))
+		log_warn("CPU %u: machine check, bank %u: status %lx, address %lx, misc %lx: "
+			 "corrected, %u by now",
+			 this_cpu()->index, e->bank, e->status, e->addr, e->misc, n);
+}
+
+void mcheck_poll(void)
+{
 	u64 cap = read_mcg_cap();
 
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
-		u64 status = read_if(true, bank_msr(i, MCI_STATUS)), misc, addr;
-		bool in_page;
-		u32 n;
+		struct mcheck_error e;
+		u32 before;
 
-		if (!is_silent(status, cap))
+		do { /* all of it of one error: an exception clears what it has told */
+			before = READ_ONCE(own_cpu(owed).put);
+			e = read_bank(i);
+		} while (before != READ_ONCE(own_cpu(owed).put));
+		if (!is_silent(e.status, cap))
 			continue;
-		misc = read_if(status & MCI_MISCV, bank_msr(i, MCI_MISC));
-		addr = read_if(status & MCI_ADDRV, bank_msr(i, MCI_ADDR));
-		if (is_lost(status)) {
-			if (this_cpu()->mcheck_owed)
-				continue; /* the bank keeps it until the next time */
-			/* AMD's memory controllers have addresses of their own in theirs. */
-			in_page = !is_amd() && names_page(status, misc);
-			mcheck_owe(&(struct mcheck_error){i, status, addr, in_page, true});
-		} else {
-			n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
-			if (!(n & (n - 1)))
-				log_warn("CPU %u: machine check, bank %u: status %lx, address %lx, "
-					 "misc %lx: corrected, %u by now",
-					 this_cpu()->index, i, status, addr, misc, n);
-		}
+		/* AMD's memory controllers have addresses of their own in theirs. */
+		e.in_page &= !is_amd();
+		if (!is_lost(e.status))
+			log_corrected(&e);
+		else if (!owe_error(&e))
+			continue; /* the bank keeps it until the next time */
 		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}
 }
@@ -246,7 +283,9 @@ void mcheck_init_cpu(void)
 			 this_cpu()->index);
 	if (cap & MCG_CTL_P)
 		wrmsr_safe(MSR_MCG_CTL, ~0ull);
-	for (u32 i = 0; i < (cap & MCG_BANKS); i++)
+	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
 		wrmsr_safe(bank_msr(i, MCI_CTL), ~0ull);
-	mcheck_clear();
+		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
+	}
+	wrmsr_safe(MSR_MCG_STATUS, 0);
 }

@@ -34,7 +34,7 @@ void mcheck_init_cpu(void);
 /*
  * On the CPU: look for errors that raise no exception, and clear them. Corrected ones come to the
  * log, the first, the second, the fourth and so on; lost memory that nobody has used is owed to
- * dom0 as by mcheck_owe().
+ * dom0.
  */
 void mcheck_poll(void);
 /* Log this CPU's banks that hold an error; they keep it. -> how many */
@@ -48,21 +48,26 @@ enum mcheck_verdict {
 };
 struct mcheck_error {
 	u32 bank;
-	u64 status, addr; /* status 0: there is none, another CPU has it */
-	bool in_page;	  /* memory is broken, in one page, at addr */
-	bool restarts;	  /* what was interrupted can go on */
+	u64 status, addr, misc;
+	bool in_page;  /* memory is broken, in one page, at addr */
+	bool restarts; /* what was interrupted can go on */
 };
 /*
  * What the machine check that has just come to this CPU means, and the gravest error of its banks.
  * in_guest: it has ended a guest's turn. SDM "Machine-Check Architecture", "Uncorrected Error
- * Recovery"; APM "Machine Check Architecture", "Error Recovery". Unless it is fatal mcheck_clear()
- * comes next, else the next one shuts the CPU down.
+ * Recovery"; APM "Machine Check Architecture", "Error Recovery". Unless it is fatal mcheck_settle()
+ * comes next, else the next one shuts the CPU down. *e is set for MCHECK_GUEST.
  */
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e);
-void mcheck_clear(void);
-/* One that came to the hypervisor itself. False: it cannot go on. True: mcheck_tell() is owed. */
+/*
+ * Its errors are cleared; those that nobody has used are owed, to be told when there are no locks
+ * held. False: so many are that no more can be kept; it is fatal.
+ */
+bool mcheck_settle(void);
+/* One that came to the hypervisor itself. False: it cannot go on. */
 bool mcheck_survived(void);
-/* The last one, which nobody has used, is to be told when there are no locks held. */
-void mcheck_owe(const struct mcheck_error *e);
-/* Tell the log. -> the broken frame, which dom0 is to be told; 0: none is known */
+/*
+ * While mcheck_owed is set: tell the log of one error. -> the broken frame, which dom0 is to be
+ * told; 0: none is known
+ */
 u64 mcheck_tell(void);

@@ -124,18 +124,14 @@ static void handle_machine_check(struct vcpu *v)
 
 	if (verdict == MCHECK_GUEST && (v->vm->is_dom0 || !is_guest_memory(e.addr)))
 		verdict = MCHECK_FATAL;
-	if (verdict == MCHECK_FATAL) {
+	if (verdict == MCHECK_FATAL || !mcheck_settle()) {
 		mcheck_log();
 		panic("machine check while vm %u ran, and more than a guest is hit; the hardware "
 		      "that its banks name is at fault",
 		      v->vm->id);
 	}
-	mcheck_clear();
-	if (verdict == MCHECK_GO_ON) {
-		if (e.status)
-			mcheck_owe(&e);
+	if (verdict == MCHECK_GO_ON)
 		return;
-	}
 	BUG_ON(!e.in_page);
 	log_err("vm %u vcpu %u: the memory at %lx that it has used is broken (machine check, bank "
 		"%u, status %lx)",

@@ -417,7 +417,7 @@ void cpu_main(void)
 			event_tell();
 		if (unlikely(READ_ONCE(c->nmi_owed)))
 			nmi_tell(c);
-		if (unlikely(READ_ONCE(c->mcheck_owed)))
+		while (unlikely(READ_ONCE(c->mcheck_owed)))
 			event_memory_broken(mcheck_tell());
 		if (unlikely(READ_ONCE(c->freq.wanted)))
 			freq_look(c);

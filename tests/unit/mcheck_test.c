@@ -35,6 +35,7 @@ static int fake_wrmsr(u32 msr, u64 val);
 #include "test.h"
 
 #define BANKS 4
+#define TOLD  16
 
 struct cpu *cpus[MAX_CPUS]; /* nobody has mates */
 
@@ -54,6 +55,17 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*d = CPUID_1D_MCE | CPUID_1D_MCA;
 }
 
+static void may_break(void);
+
+/* Between any two pieces of work something may break. */
+struct cpu *this_cpu(void)
+{
+	static struct cpu only;
+
+	may_break();
+	return &only;
+}
+
 static u64 *msr_at(u32 msr)
 {
 	u32 at = msr - MSR_MC0_CTL;
@@ -67,6 +79,7 @@ static u64 *msr_at(u32 msr)
 
 static int fake_rdmsr(u32 msr, u64 *val)
 {
+	may_break();
 	const u64 *at = msr_at(msr);
 
 	*val = at ? *at : 0;
@@ -75,9 +88,19 @@ static int fake_rdmsr(u32 msr, u64 *val)
 
 static int fake_wrmsr(u32 msr, u64 val)
 {
+	may_break();
 	if (msr_at(msr))
 		*msr_at(msr) = val;
 	return 0;
+}
+
+static u32 breaks_in; /* so many pieces of work; 0: never */
+static void machine_check(void);
+
+static void may_break(void)
+{
+	if (breaks_in && !--breaks_in)
+		machine_check();
 }
 
 #define BROKEN_PFN 0x12345ull
@@ -86,6 +109,7 @@ static int fake_wrmsr(u32 msr, u64 val)
 #define USED                                                                                       \
 	(MCI_VAL | MCI_UC | MCI_EN | MCI_MISCV | MCI_ADDRV | MCI_S | MCI_AR | CODE_DATA) /* SRAR   \
 											  */
+#define SCRUBBED ((USED & ~MCI_AR & ~CODE_MASK) | 0xc1)
 #define AMD_USED (MCI_VAL | MCI_UC | MCI_EN | MCI_MISCV | MCI_ADDRV | 0x0135)
 #define RUNS	 (MCG_RIPV | MCG_EIPV | MCG_MCIP)
 
@@ -124,10 +148,9 @@ static const struct {
 	 MCHECK_FATAL},
 	{"nobody knows what was interrupted", USED, MISC, MCG_MCIP, 0, MCHECK_FATAL, MCHECK_FATAL},
 	{"AR without S", USED & ~MCI_S, MISC, RUNS, 0, MCHECK_FATAL, MCHECK_FATAL},
-	{"found by the scrubber", (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC, RUNS, 0, MCHECK_GO_ON,
-	 MCHECK_GO_ON},
-	{"found by the scrubber, nothing can go on", (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC,
-	 MCG_EIPV, 0, MCHECK_FATAL, MCHECK_FATAL},
+	{"found by the scrubber", SCRUBBED, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"found by the scrubber, nothing can go on", SCRUBBED, MISC, MCG_EIPV, 0, MCHECK_FATAL,
+	 MCHECK_FATAL},
 	{"no action", USED & ~(MCI_S | MCI_AR), MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
 	{"not reported", USED & ~MCI_EN, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
 	{"corrected", USED & ~MCI_UC, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
@@ -187,13 +210,14 @@ static void test_several(void)
 	struct mcheck_error e;
 
 	reset(RUNS);
-	put_bank(0, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	put_bank(0, SCRUBBED, MISC);
 	put_bank(2, USED, MISC);
 	CHECK(mcheck_judge(true, &e) == MCHECK_GUEST && e.bank == 2 && e.addr == ADDRESS,
 	      "the gravest of two errors is the one that is told");
 	put_bank(3, USED, MISC);
 	CHECK(verdict_of(true) == MCHECK_FATAL, "two that have been used are too many");
-	mcheck_clear();
+	CHECK(mcheck_settle() && this_cpu()->mcheck_owed && mcheck_tell() == BROKEN_PFN,
+	      "the one that nobody has used is told");
 	CHECK(!banks[0][MCI_STATUS] && !banks[2][MCI_STATUS] && !banks[3][MCI_STATUS] &&
 		  !mcg_status,
 	      "banks and MCIP are cleared: the next one can come");
@@ -205,7 +229,7 @@ static void test_host(void)
 	put_bank(1, USED, MISC);
 	CHECK(!mcheck_survived() && mcg_status == RUNS && banks[1][MCI_STATUS] == USED,
 	      "the hypervisor does not go on with what it has used; the banks keep it");
-	put_bank(1, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	put_bank(1, SCRUBBED, MISC);
 	CHECK(mcheck_survived() && !mcg_status && this_cpu()->mcheck_owed && this_cpu()->resched,
 	      "with what nobody has used it does");
 	CHECK(mcheck_tell() == BROKEN_PFN, "dom0 is to be told which page it is");
@@ -217,7 +241,6 @@ static void test_host(void)
 /* What is told dom0: only a whole address in memory. */
 static void test_told(void)
 {
-	const u64 scrubbed = (USED & ~MCI_AR & ~CODE_MASK) | 0xc1;
 	static const struct {
 		const char *name;
 		u64 without, misc;
@@ -230,7 +253,7 @@ static void test_told(void)
 
 	for (u32 i = 0; i < ARRAY_SIZE(wrong); i++) {
 		reset(RUNS);
-		put_bank(1, scrubbed & ~wrong[i].without, wrong[i].misc);
+		put_bank(1, SCRUBBED & ~wrong[i].without, wrong[i].misc);
 		CHECK(mcheck_survived() && !mcheck_tell(), "dom0 is told of no page: %s",
 		      wrong[i].name);
 	}
@@ -238,9 +261,30 @@ static void test_told(void)
 	CHECK(mcheck_survived() && !mcheck_tell(), "nor of another CPU's error");
 }
 
+static void tell_all(u64 *pfn, u32 *count)
+{
+	for (*count = 0; this_cpu()->mcheck_owed && *count < TOLD;) {
+		u64 told = mcheck_tell();
+
+		if (told)
+			pfn[(*count)++] = told;
+	}
+}
+
+static bool is_told(u64 wanted, const u64 *pfn, u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		if (pfn[i] == wanted)
+			return true;
+	return false;
+}
+
 static void poll_bank(u64 status, u64 misc)
 {
-	this_cpu()->mcheck_owed = false;
+	u64 pfn[TOLD];
+	u32 count;
+
+	tell_all(pfn, &count);
 	*test_log_text = 0;
 	reset(0);
 	put_bank(1, status, misc);
@@ -269,10 +313,16 @@ static void test_poll(void)
 	poll_bank(unused, MISC);
 	put_bank(2, unused, MISC);
 	mcheck_poll();
-	CHECK(banks[2][MCI_STATUS], "a second page waits in its bank until the first is told");
-	CHECK(mcheck_tell() == BROKEN_PFN, "the first");
-	mcheck_poll();
-	CHECK(!banks[2][MCI_STATUS] && mcheck_tell() == BROKEN_PFN, "then it is told, too");
+	CHECK(!banks[2][MCI_STATUS] && mcheck_tell() == BROKEN_PFN && this_cpu()->mcheck_owed &&
+		  mcheck_tell() == BROKEN_PFN && !this_cpu()->mcheck_owed,
+	      "so is a second one that comes before the first is told");
+	for (u32 i = 0; i < 20; i++) {
+		put_bank(1, unused, MISC);
+		mcheck_poll();
+	}
+	CHECK(banks[1][MCI_STATUS] == unused, "what there is no room for waits in its bank");
+	put_bank(0, SCRUBBED, MISC);
+	CHECK(!mcheck_survived() && banks[0][MCI_STATUS], "the machine stops if it cannot wait");
 	poll_bank(USED, MISC);
 	CHECK(banks[1][MCI_STATUS] == USED && !this_cpu()->mcheck_owed && !*test_log_text,
 	      "Intel: what comes by an exception is left to that");
@@ -290,6 +340,92 @@ static void test_poll(void)
 	poll_bank(AMD_USED & ~MCI_UC, 0);
 	CHECK(!this_cpu()->mcheck_owed && !banks[1][MCI_STATUS], "AMD: corrected ones are not");
 	amd = false;
+}
+
+/* ---- while that is looked at, or told, there comes another one ---- */
+
+#define OTHER_PFN 0x54321ull
+
+static u32 breaks_bank;
+
+static void machine_check(void)
+{
+	mcg_status = RUNS;
+	put_bank(breaks_bank, SCRUBBED, MISC);
+	banks[breaks_bank][MCI_ADDR] = OTHER_PFN << PAGE_SHIFT;
+	CHECK_QUIET(mcheck_survived() && !mcg_status, "the hypervisor goes on");
+}
+
+/* False: that piece of work never came. */
+static bool breaks_at(u32 when, u32 bank, u64 status)
+{
+	const bool silent = !(status & MCI_UC), same = bank == 1;
+	u64 pfn[TOLD];
+	u32 count;
+	bool both;
+
+	poll_bank(0, 0);
+	put_bank(1, status, MISC);
+	breaks_bank = bank;
+	breaks_in = when;
+	mcheck_poll();
+	tell_all(pfn, &count);
+	if (breaks_in) {
+		breaks_in = 0;
+		return false;
+	}
+	/* What the CPU itself has put in the other's place is not there to be told. */
+	both = silent || is_told(BROKEN_PFN, pfn, count) || (same && !banks[1][MCI_STATUS]);
+	CHECK_QUIET(both && is_told(OTHER_PFN, pfn, count), "bank %u, piece %u: both are told (%u)",
+		    bank, when, count);
+	CHECK_QUIET(!silent || !strstr(test_log_text, "address 0,"), "and whole (%s)",
+		    test_log_text);
+	for (u32 i = 0; i < count; i++)
+		CHECK_QUIET(pfn[i] == BROKEN_PFN || pfn[i] == OTHER_PFN, "each page is one of the "
+									 "two");
+	return true;
+}
+
+static void test_meanwhile(void)
+{
+	const u64 corrected = USED & ~(MCI_UC | MCI_S | MCI_AR), unused = USED & ~(MCI_S | MCI_AR);
+	u32 when[4] = {1, 1, 1, 1};
+
+	while (breaks_at(when[0], 2, unused))
+		when[0]++;
+	while (breaks_at(when[1], 0, unused))
+		when[1]++;
+	while (breaks_at(when[2], 1, unused))
+		when[2]++;
+	while (breaks_at(when[3], 1, corrected))
+		when[3]++;
+	for (u32 i = 0; i < ARRAY_SIZE(when); i++)
+		CHECK(when[i] > 10,
+		      "an exception at each of %u moments of a look takes no report "
+		      "away",
+		      when[i] - 1);
+}
+
+/* An exception has its own errors to clear, and no others. */
+static void test_others(void)
+{
+	const u64 corrected = USED & ~(MCI_UC | MCI_S | MCI_AR);
+	u64 pfn[TOLD];
+	u32 count;
+
+	poll_bank(0, 0);
+	put_bank(0, corrected, MISC);
+	put_bank(2, SCRUBBED, MISC);
+	banks[2][MCI_ADDR] = OTHER_PFN << PAGE_SHIFT;
+	breaks_bank = 3;
+	machine_check();
+	CHECK(banks[0][MCI_STATUS] == corrected, "a corrected error stays for the next look");
+	put_bank(1, SCRUBBED, MISC);
+	mcg_status = RUNS;
+	CHECK(mcheck_survived(), "another exception before the first is told");
+	tell_all(pfn, &count);
+	CHECK(count == 3 && is_told(OTHER_PFN, pfn, 2) && pfn[2] == BROKEN_PFN,
+	      "each error of each exception is told (%u)", count);
 }
 
 static struct timer *armed;
@@ -399,7 +535,7 @@ static void test_exit(void)
 	CHECK(goes_on(&v) && stuck_code == GUEST_ERROR_MCHECK && told == BROKEN_PFN && !mcg_status,
 	      "it ends if its instruction cannot be run again, and dom0 is told as well");
 	reset(RUNS);
-	put_bank(1, (USED & ~MCI_AR & ~CODE_MASK) | 0xc1, MISC);
+	put_bank(1, SCRUBBED, MISC);
 	CHECK(goes_on(&v) && !stuck_code && !v.stop_reason && this_cpu()->mcheck_owed &&
 		  mcheck_tell() == BROKEN_PFN,
 	      "what nobody has used stops no guest, and is told");
@@ -430,6 +566,8 @@ int main(void)
 	test_host();
 	test_told();
 	test_poll();
+	test_meanwhile();
+	test_others();
 	test_polling();
 	test_exit();
 	return test_end();
