@@ -64,7 +64,8 @@ int smp_init_cpu(struct cpu *c)
 	time_wake_cpu();
 	tsc_init_cpu();
 	mcheck_init_cpu();
-	spec_init_cpu();
+	if (spec_init_cpu())
+		return -ENODEV;
 	apic_init_cpu();
 	timer_init_cpu();
 	c->tsc_aux = ~0ull; /* not known: no vCPU has this */

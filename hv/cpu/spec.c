@@ -43,8 +43,11 @@
 #define EFER_AIBRSE	 BIT(21)
 #define FAMILY_LAST_SRSO 0x19 /* Zen 4's; all from 17h on have it, or the like, but for a bit */
 
+#define L7D_MEANS (CPUID_7D_CTRLS | CPUID_7D_MD_CLEAR | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP)
+
 struct spec_plan spec;
-u8 spec_each; /* for hv/cpu/spec.asm */
+static struct spec_facts boot_facts; /* the boot CPU's: the plan is made by them */
+u8 spec_each;			     /* for hv/cpu/spec.asm */
 
 /* Old data in buffers: MDS, TAA, MMIO stale data, RFDS; AMD's TSA */
 static bool wants_verw(const struct spec_facts *f)
@@ -240,19 +243,35 @@ static void log_plan(const struct spec_plan *p)
 
 void spec_init(void)
 {
-	struct spec_facts f = {0};
-
-	read_facts(&f);
-	spec_choose(&f, boot_info.opt.spec, &spec);
+	read_facts(&boot_facts);
+	spec_choose(&boot_facts, boot_info.opt.spec, &spec);
 	spec_each = spec.each;
 	log_plan(&spec);
 }
 
-void spec_init_cpu(void)
+/* What the plan writes, or guests are told that they may. */
+static bool lacks_means(const struct spec_facts *f)
 {
+	const struct spec_facts *b = &boot_facts;
+
+	return b->l7d & ~f->l7d & L7D_MEANS || b->l72d & ~f->l72d & CPUID_72D_BHI_CTRL ||
+	       b->x8b & ~f->x8b & (CPUID_X8B_CTRLS | CPUID_X8B_IBPB) ||
+	       b->x21a & ~f->x21a & (X21A_VERW_CLEAR | X21A_AUTO_IBRS | X21A_BP_REDUCE);
+}
+
+int spec_init_cpu(void)
+{
+	struct spec_facts f = {0};
 	struct cpu *c = this_cpu();
 	u64 val;
 
+	read_facts(&f);
+	if (lacks_means(&f)) {
+		log_warn("CPU with APIC id %u has not what the boot CPU has against speculation, "
+			 "which newer microcode brings: update the firmware",
+			 c->apic_id);
+		return -ENODEV;
+	}
 	if (spec.auto_ibrs)
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
 	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
@@ -263,6 +282,7 @@ void spec_init_cpu(void)
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */
 		wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = spec.host);
+	return 0;
 }
 
 void spec_set(u64 ctrl)

@@ -80,8 +80,11 @@ static inline u64 spec_ctrl_bits(u32 l7d, u32 x8b)
 extern struct spec_plan spec; /* set once, by spec_init() */
 /* Boot CPU: find out, choose, and say it in one line. */
 void spec_init(void);
-/* On each CPU. */
-void spec_init_cpu(void);
+/*
+ * On each CPU. -ENODEV: it has not all of the boot CPU's means, since it has refused the microcode,
+ * say; a line has said so.
+ */
+int spec_init_cpu(void);
 /* SPEC_CTRL as a vCPU that comes to this CPU, or the one that is here, wants it. */
 void spec_set(u64 ctrl);
 /* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */

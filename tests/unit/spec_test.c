@@ -2,11 +2,24 @@
 /*
  * What is done against speculation, chosen by what CPUs tell with their latest microcode: CPUID,
  * and ARCH_CAPABILITIES as Intel's list of affected processors has it.
- * links: hv/cpu/spec.c -no-pie
+ * links: -no-pie
  */
+#include <string.h>
+
 #include "boot/boot.h"
 #include "hv/cpu/cpu.h"
-#include "hv/cpu/spec.h"
+#include "hv/lib/asm.h"
+
+static int fake_rdmsr(u32 msr, u64 *val);
+static int fake_wrmsr(u32 msr, u64 val);
+static void must_write(u32 msr, u64 val);
+static u64 must_read(u32 msr);
+#define rdmsr_safe fake_rdmsr
+#define wrmsr_safe fake_wrmsr
+#define rdmsr	   must_read
+#define wrmsr	   must_write
+#include "hv/cpu/spec.c"
+
 #include "test.h"
 
 struct boot_info boot_info;
@@ -17,9 +30,72 @@ struct cpu *this_cpu(void)
 	return &here;
 }
 
+/* ---- the CPU this runs on ---- */
+
+static struct spec_facts hw;
+static u32 faults; /* accesses to what it does not have, where no #GP is expected */
+
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	*a = *b = *c = *d = 0;
+	if (!(leaf & 0x7fffffff))
+		*a = leaf | 0x21;
+	if (!leaf)
+		*b = hw.amd ? CPUID_0B_AUTH : CPUID_0B_GENU;
+	if (leaf == 7 && !subleaf) {
+		*a = 2;
+		*b = hw.l7b;
+		*d = hw.l7d;
+	}
+	if (leaf == 7 && subleaf == 2)
+		*d = hw.l72d;
+	if (leaf == 0x80000008)
+		*b = hw.x8b;
+	if (leaf == 0x80000021) {
+		*a = hw.x21a;
+		*c = hw.x21c;
+	}
+}
+
+static bool has_msr(u32 msr)
+{
+	if (msr == MSR_SPEC_CTRL)
+		return spec_ctrl_bits(hw.l7d, hw.x8b);
+	if (msr == MSR_PRED_CMD)
+		return hw.l7d & CPUID_7D_SPEC_CTRL || hw.x8b & CPUID_X8B_IBPB;
+	if (msr == MSR_FLUSH_CMD)
+		return hw.l7d & CPUID_7D_L1D_FLUSH;
+	if (msr == MSR_ARCH_CAPABILITIES)
+		return hw.l7d & CPUID_7D_ARCH_CAP;
+	return msr == MSR_EFER || hw.amd;
+}
+
+static int fake_rdmsr(u32 msr, u64 *val)
+{
+	*val = msr == MSR_ARCH_CAPABILITIES ? hw.arch : 0;
+	return has_msr(msr) ? 0 : -EIO;
+}
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	if (msr == MSR_SPEC_CTRL && val & SPEC_CTRL_BHI_DIS_S && !(hw.l72d & CPUID_72D_BHI_CTRL))
+		return -EIO;
+	if (msr == MSR_EFER && val & EFER_AIBRSE && !(hw.x21a & X21A_AUTO_IBRS))
+		return -EIO;
+	return has_msr(msr) ? 0 : -EIO;
+}
+
+static void must_write(u32 msr, u64 val)
+{
+	faults += !!fake_wrmsr(msr, val);
+}
+
+static u64 must_read(u32 msr)
+{
+	u64 val;
+
+	faults += !!fake_rdmsr(msr, &val);
+	return val;
 }
 
 #define INTEL_OLD                                                                                  \
@@ -253,10 +329,82 @@ static void test_switch(void)
 	spec_set(0);
 	spec_switch(0);
 	spec_switch(2);
-	CHECK(true, "a CPU that has none of the MSRs: none is written"); /* it would be SIGSEGV */
+	CHECK(!faults, "a CPU that has none of the MSRs: none is written");
 	here.spec_ctrl = 5;
 	spec_set(5);
 	CHECK(PANICS(spec_set(4)), "SPEC_CTRL is not written where it is not");
+}
+
+/* ---- another CPU, which has refused its microcode ---- */
+
+static bool comes_beside(const struct spec_facts *boot, const struct spec_facts *other)
+{
+	int ret;
+
+	faults = 0;
+	*test_log_text = 0;
+	here = (struct cpu){0};
+	boot_facts = (struct spec_facts){0};
+	hw = *boot;
+	spec_init();
+	ret = spec_init_cpu();
+	CHECK_QUIET(!ret && !faults, "the boot CPU has what it has");
+	hw = *other;
+	here = (struct cpu){.index = 1, .apic_id = 5};
+	*test_log_text = 0;
+	ret = spec_init_cpu();
+	if (!ret)
+		spec_set(0);
+	return !ret;
+}
+
+static void try_without(const struct spec_facts *f, u32 *bits, u32 mask, const char *name)
+{
+	const struct spec_facts whole = *f;
+
+	for (u32 i = 0; i < 32; i++) {
+		struct spec_facts other;
+		bool comes;
+
+		*bits &= ~(mask & BIT(i));
+		other = *f;
+		if (!memcmp(&other, &whole, sizeof(other)))
+			continue;
+		comes = comes_beside(&whole, &other);
+		CHECK(!comes && !faults && !here.spec_ctrl &&
+			  strstr(test_log_text, "APIC id 5 has not what the boot CPU has"),
+		      "%s: a CPU without bit %u is left out (%s)", name, i, test_log_text);
+		*bits = *bits | (mask & BIT(i));
+		comes = comes_beside(&other, &whole);
+		CHECK(comes && !faults && !*test_log_text,
+		      "one that has more than the boot CPU comes");
+	}
+}
+
+static void test_refused_microcode(void)
+{
+	struct spec_facts intel = {.family = 6,
+				   .l7d = INTEL_NEW,
+				   .l72d = CPUID_72D_BHI_CTRL,
+				   .arch = ARCH_RDCL_NO | ARCH_IBRS_ALL};
+	struct spec_facts amd_cpu = {.amd = true,
+				     .family = 0x1a,
+				     .x8b = AMD_NEW,
+				     .x21a = X21A_VERW_CLEAR | X21A_AUTO_IBRS | X21A_BP_REDUCE};
+	const struct spec_facts old = {.family = 6};
+
+	boot_info.opt.spec = SPEC_MODE_AUTO;
+	CHECK(comes_beside(&intel, &intel) && !faults && here.spec_ctrl == (IBRS | BHI),
+	      "Intel: a CPU like the boot CPU has its bits of SPEC_CTRL set");
+	CHECK(comes_beside(&amd_cpu, &amd_cpu) && !faults, "AMD: it comes");
+	CHECK(!comes_beside(&intel, &old), "a CPU without any of it is left out");
+	CHECK(comes_beside(&old, &intel) && !faults, "and one that alone has it comes");
+	try_without(&intel, &intel.l7d, ~0u, "leaf 7");
+	try_without(&intel, &intel.l72d, ~0u, "leaf 7.2");
+	try_without(&amd_cpu, &amd_cpu.x8b, ~0u, "leaf 80000008");
+	try_without(&amd_cpu, &amd_cpu.x21a, ~0u, "leaf 80000021");
+	boot_info.opt.spec = SPEC_MODE_OFF;
+	CHECK(!comes_beside(&intel, &old), "spec=off: guests have been told what there is");
 }
 
 int main(void)
@@ -267,5 +415,6 @@ int main(void)
 	test_nx_large();
 	test_de_cfg();
 	test_switch();
+	test_refused_microcode();
 	return test_end();
 }
