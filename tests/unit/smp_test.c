@@ -174,6 +174,7 @@ static void join_machine(struct cpu *c)
 {
 	CHECK_QUIET(now_on == machine, "the boot CPU lets it in");
 	CHECK_QUIET(cpus[c->index] == c && c->index < cpu_count, "when it counts");
+	let_others_run(); /* it waits for that */
 	machine[c->apic_id].joined = true;
 }
 
