@@ -315,7 +315,7 @@ static bool last_slot(void)
 	return refused && taken && before == 0x11111111 && !after;
 }
 
-/* ---- a page that cannot be taken from a guest, which nobody knows a way to ---- */
+/* ---- what fails that nobody knows a way to: a page taken from a guest, a vCPU's reset ---- */
 
 /* What VMs of this process have mapped; ~0: there is none. */
 static u64 mapped_bytes(void)
@@ -330,6 +330,32 @@ static u64 mapped_bytes(void)
 			found = s.mapped_bytes;
 	close(fd);
 	return found;
+}
+
+static bool create_fails(void)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_DISABLE_QUIRKS2,
+				     .args = {KVM_X86_QUIRK_LINT0_REENABLED}};
+	struct corbel_info before, after, again;
+	bool off, runs;
+	struct vm vm;
+	int error;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	off = !vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+	before = hv_info();
+	widen_fail_once("reset_without_lint0", EIO);
+	error = vm_ioctl(&vm, KVM_CREATE_VCPU, (void *)1);
+	widen_end();
+	after = hv_info();
+	vm_add_cpu(&vm);
+	again = hv_info();
+	runs = guest_reads(&vm, DATA) != ~0u;
+	vm_free(&vm);
+	note("create-fails: %d; %u vCPUs, then %u, then %u", error, before.vcpus, after.vcpus,
+	     again.vcpus);
+	return off && error == -EIO && after.vcpus == before.vcpus &&
+	       again.vcpus == before.vcpus + 1 && runs;
 }
 
 static bool unmap_fails(void)
@@ -624,6 +650,9 @@ static const struct {
      quota_sparse},
     {"last-slot", "memory ends where guests' addresses do, and is taken from them up to there",
      last_slot},
+    {"create-fails",
+     "a vCPU whose making fails at the last step is no more, and its id is free for another",
+     create_fails},
     {"unmap-fails", "what cannot be taken from a guest ends it, and it has no memory any more",
      unmap_fails},
     {"mmu",
