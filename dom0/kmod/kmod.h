@@ -342,6 +342,9 @@ void cb_idle_exit(void);
 /* cst.c: tells the hypervisor how dom0's ACPI says that CPUs sleep, of each that comes online. */
 void cb_cst_init(void);
 void cb_cst_exit(void);
+/* crash.c: a crash kernel finds the hypervisor's log and guests' registers in /proc/vmcore. */
+void cb_crash_init(void);
+void cb_crash_exit(void);
 /* offline.c: CPUs that root takes offline are taken from guests; at the module's end no more. */
 void cb_offline_init(void);
 void cb_offline_exit(void);
@@ -356,6 +359,7 @@ void cb_event_exit(void);
  */
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
+void cb_event_each_vcpu(void (*fn)(struct cb_vcpu *v)); /* in an RCU reader */
 /* All vCPUs stop, as by VCPU_PAUSE (at their next resume if they are stopped), and go on. */
 void cb_event_pause_vcpus(void);
 /* Each guest is told that it has stood still, as by KVM_KVMCLOCK_CTRL. They do when this is called.

@@ -365,6 +365,7 @@ static int __init corbel_init(void)
 	cb_idle_init();
 	cb_cst_init();
 	cb_offline_init();
+	cb_crash_init();
 	pr_info("/dev/kvm on the Corbel hypervisor, ABI %u, %s\n", CORBEL_ABI_VERSION,
 		cb_backend_vmx ? "vmx" : "svm");
 	/* libvirt looks for groups of devices before it loads VFIO, which would load the driver. */
@@ -392,6 +393,7 @@ out_wq:
 static void __exit corbel_exit(void)
 {
 	misc_deregister(&kvm_dev);
+	cb_crash_exit();
 	cb_offline_exit();
 	cb_cst_exit();
 	cb_idle_exit();

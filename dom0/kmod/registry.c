@@ -95,7 +95,7 @@ void cb_event_del_vcpu(struct cb_vcpu *v)
 	RCU_INIT_POINTER(vcpus[CORBEL_VCPU_ID(v->number)], NULL);
 }
 
-static void each_vcpu(void (*fn)(struct cb_vcpu *v))
+void cb_event_each_vcpu(void (*fn)(struct cb_vcpu *v))
 {
 	struct cb_vcpu *v;
 	u32 id;
@@ -116,7 +116,7 @@ static void pause_vcpu(struct cb_vcpu *v)
 
 void cb_event_pause_vcpus(void)
 {
-	each_vcpu(pause_vcpu);
+	cb_event_each_vcpu(pause_vcpu);
 }
 
 static void tell_stopped(struct cb_vcpu *v)
@@ -126,7 +126,7 @@ static void tell_stopped(struct cb_vcpu *v)
 
 void cb_event_tell_stopped(void)
 {
-	each_vcpu(tell_stopped);
+	cb_event_each_vcpu(tell_stopped);
 }
 
 void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx)

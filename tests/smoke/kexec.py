@@ -68,6 +68,12 @@ def crash():
         ok(len(re.findall(r'vm 1 vcpu [01]: at last rip [0-9a-f]+ .* cr3 [0-9a-f]+ cr4 [0-9a-f]+ efer d01\s+.*rax [0-9a-f]+ .* r15 [0-9a-f]+', log)) == 2,
            'crash: the hypervisor\'s log has where the guest\'s vCPUs stood', log[-3000:])
         ok('vmcore' in m.sh('ls /proc/vmcore')[1], 'crash: it has the memory of the one that crashed')
+        core = m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && ./kexec vmcore', 30)
+        first = log.strip().splitlines()[0]
+        ok(first in core and 'makes way for another: its 1 VMs are ended' in core, 'crash: /proc/vmcore has the hypervisor\'s log, up to the crash', core[-3000:])
+        regs = re.findall(r'^vm 1 vcpu ([01]): rip ([0-9a-f]+) .* r15 [0-9a-f]+\s+^vm 1 vcpu \1: cr0 [0-9a-f]+ .* cr3 ([0-9a-f]+) .* efer d01', core, re.M)
+        ok([r[0] for r in regs] == ['0', '1'], 'crash: and the registers of the guest\'s vCPUs', core[-3000:])
+        ok(all(re.search(f'vcpu {n}: at last rip {rip} .* cr3 {cr3} ', log) for n, rip, cr3 in regs), 'crash: the same as the log of the hypervisor has later', (regs, log[-3000:]))
 
 
 def strict():

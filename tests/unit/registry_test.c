@@ -34,6 +34,7 @@ static void note_call(u64 nr, u64 number)
 
 void cb_event_add_vcpu(struct cb_vcpu *v);
 void cb_event_del_vcpu(struct cb_vcpu *v);
+void cb_event_each_vcpu(void (*fn)(struct cb_vcpu *v));
 void cb_event_pause_vcpus(void);
 void cb_event_tell_stopped(void);
 void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx);
