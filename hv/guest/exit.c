@@ -95,13 +95,18 @@ static inline void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 		v->gpr[RAX] = pv_hypercall(v);
 }
 
-static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
+void vcpu_halt(struct vcpu *v)
 {
-	vcpu_skip(v, x->insn_len);
 	if (v->lapic.present)
 		v->mp_state = MP_HALTED;
 	else
 		vcpu_exit_to_dom0(v, CORBEL_EXIT_HLT);
+}
+
+static __noinline void handle_hlt(struct vcpu *v, const struct vm_exit *x)
+{
+	vcpu_skip(v, x->insn_len);
+	vcpu_halt(v);
 }
 
 /* Is it memory that guests have, and dom0 only for them? */

@@ -16,5 +16,8 @@ enum after_exit {
  */
 void exit_loop(struct vcpu *v, struct cpu *c);
 
+/* HLT has been executed, or a nested guest begins behind one. */
+void vcpu_halt(struct vcpu *v);
+
 /* sched-gran=core: no CPU of this one's core may be in the guest of another VM. */
 void exit_check_mates(const struct cpu *c);

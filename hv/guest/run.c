@@ -252,6 +252,7 @@ static void ask_dom0_for_irq(struct vcpu *v)
 /* Everything due before an entry. */
 static enum prep vcpu_prepare(struct vcpu *v)
 {
+	bool left;
 	u64 page;
 
 	if (unlikely(READ_ONCE(v->stopped)))
@@ -278,11 +279,13 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	if (unlikely(v->mp_state != MP_RUNNABLE)) {
 		if (v->mp_state != MP_HALTED || !halt_ends(v))
 			return block_vcpu(v);
-		v->mp_state = MP_RUNNABLE;
 		v->pv.unhalted = false;
 	}
 	vcpu_load(v);
-	if (unlikely(v->guest_mode) && hvm->nested->event(v))
+	/* a nested guest whose HLT does not end by itself is left as one that is halted */
+	left = unlikely(v->guest_mode) && hvm->nested->event(v);
+	v->mp_state = MP_RUNNABLE;
+	if (left)
 		return PREP_AGAIN;
 	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty) && pv_update(v, &page)) {
 		guest_memory_missing(v, page, true, false);

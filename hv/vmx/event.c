@@ -65,6 +65,13 @@ void vmx_set_debug(struct vcpu *v, bool int3, bool drs)
 	vmcs_writen(VMCS_PENDING_DEBUG, 0);
 }
 
+u64 vmx_pending_debug(struct vcpu *v)
+{
+	u64 pending = vmcs_readn(VMCS_PENDING_DEBUG) & ~DR6_BS;
+
+	return v->rflags & RFLAGS_TF ? pending | DR6_BS : pending;
+}
+
 void vmx_write_blocking(struct vcpu *v)
 {
 	struct vmx_vcpu *s = vmx_of(v);
@@ -72,15 +79,14 @@ void vmx_write_blocking(struct vcpu *v)
 
 	BUG_ON(s->shadow & ~(SHADOW_STI | SHADOW_MOV_SS));
 	if (state) {
-		/* by which the CPU tells that a single-step trap waits for the shadow's end */
-		u64 pending = v->rflags & RFLAGS_TF ? DR6_BS : 0;
+		u64 pending = vmx_pending_debug(v);
 
 		vmcs_writen(VMCS_PENDING_DEBUG, pending);
 		/*
 		 * Behind STI the trap would come before an instruction. The debugger has had that
 		 * of STI itself: MOV SS holds the next one back, for an instruction.
 		 */
-		if (!(v->rflags & RFLAGS_IF) || (pending && debug_holds_drs(v)))
+		if (!(v->rflags & RFLAGS_IF) || (pending & DR6_BS && debug_holds_drs(v)))
 			state = SHADOW_MOV_SS;
 	}
 	/* an entry with an NMI blocks the next ones itself, and wants to find them open */

@@ -286,11 +286,27 @@ static u32 insn_invalidate(struct vcpu *v, bool ept)
 	return OK;
 }
 
+/* qual: of the exit if they are wrong */
+static u32 check_pdptes(struct vcpu *v, u64 addr_bits, int *qual)
+{
+	const struct vmcs12 *m = &vmx_nested(v)->vmcs12;
+	u64 at = vmcs12_get(m, VMCS_GUEST_CR3) & GENMASK(31, 5), pdptes[4];
+	u32 ret;
+
+	if (*qual >= 0 || !vmcs12_loads_pdptes(m))
+		return OK;
+	ret = move_region(v, at, pdptes, sizeof(pdptes), false);
+	if (!ret && !vmcs12_pdptes_valid(pdptes, addr_bits))
+		*qual = QUAL_PDPTES;
+	return ret;
+}
+
 static u32 launch_or_resume(struct vcpu *v, bool launch)
 {
 	struct vmx_nested *n = vmx_nested(v);
 	struct nested_limits limits = vmx_nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
 	u32 refused;
+	int qual;
 
 	if (n->current == NOWHERE)
 		return NO_VMCS;
@@ -303,7 +319,9 @@ static u32 launch_or_resume(struct vcpu *v, bool launch)
 	refused = vmcs12_refused(&n->vmcs12, &limits);
 	if (refused)
 		return refused;
-	vmx_nested_launch(v, vmcs12_guest_refused(&n->vmcs12, &limits));
+	qual = vmcs12_guest_refused(&n->vmcs12, &limits);
+	if (!check_pdptes(v, limits.addr_bits, &qual))
+		vmx_nested_launch(v, qual);
 	return AGAIN; /* or rather with the nested guest */
 }
 

@@ -34,12 +34,14 @@ static u64 basic, misc;
 #define PROC2_EXITS (PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED)
 
 /* Places of their MSRs, from VMX_BASIC on */
+#define CAP_MISC  5
 #define CAP_PROC2 11
 #define CAP_TRUE  13 /* of W_PIN; the next follow */
 
 #define REGION_BYTES	 ((u64)PAGE_SIZE << 32)
 #define MEMORY_WB	 (6ull << 50)
 #define MISC_STORES_LMA	 BIT(5)
+#define MISC_HLT	 BIT(6)	 /* an entry to HLT, which needs nothing of the CPU here */
 #define MISC_NO_INSN_LEN BIT(30) /* an injected event of software may have none */
 #define CR0_FIXED	 (CR0_PE | CR0_NE | CR0_PG)
 #define NESTED_EPT                                                                                 \
@@ -54,7 +56,7 @@ void nested_rules_setup(const struct vmx_msrs *m, const struct vmx_controls *ctl
 	words[W_PROC2].offered &= ctl->proc2 | PROC2_VPID | PROC2_EXITS;
 	basic =
 	    VMCS12_REVISION | REGION_BYTES | MEMORY_WB | BASIC_TRUE | (m->basic & BASIC_INS_OUTS);
-	misc = MISC_STORES_LMA | (m->misc & MISC_NO_INSN_LEN);
+	misc = MISC_STORES_LMA | MISC_HLT | (m->misc & MISC_NO_INSN_LEN);
 	vmcs12_setup();
 }
 
@@ -111,8 +113,8 @@ static u64 bits_to_hide(u32 n)
 	switch (n) {
 	case 0:
 		return BASIC_INS_OUTS;
-	case 5:
-		return MISC_STORES_LMA | MISC_NO_INSN_LEN;
+	case CAP_MISC:
+		return MISC_STORES_LMA | MISC_HLT | MISC_NO_INSN_LEN;
 	case CAP_PROC2:
 	case CAP_TRUE ... CAP_TRUE + W_ENTRY:
 		return GENMASK(63, 32);
@@ -291,7 +293,12 @@ u32 vmcs12_refused(const struct vmcs12 *m, const struct nested_limits *l)
 
 /* ---- guest state ---- */
 
-#define QUAL_LINK_POINTER 4
+/* Exit qualifications; SDM "VM-Entry Failures During or After Loading Guest State" */
+#define QUAL_NMI_BEHIND_STI 3
+#define QUAL_LINK_POINTER   4
+/* What each CPU with VMX has of DEBUGCTL: taken, and not done, as by WRMSR */
+#define DEBUGCTL_LBR BIT(0)
+#define DEBUGCTL_BTF BIT(1)
 
 u64 vmcs12_fixed_cr0(const struct vmcs12 *m)
 {
@@ -304,8 +311,9 @@ static bool guest_msrs_valid(const struct vmcs12 *m, const struct nested_limits 
 	u64 cr0 = vmcs12_get(m, VMCS_GUEST_CR0), efer = vmcs12_get(m, VMCS_GUEST_EFER);
 	bool is_long = entry & ENTRY_GUEST_64;
 
-	if (entry & ENTRY_LOAD_DEBUG && /* DEBUGCTL has nothing that guests have */
-	    (vmcs12_get(m, VMCS_GUEST_DEBUGCTL) || vmcs12_get(m, VMCS_GUEST_DR7) >> 32))
+	if (entry & ENTRY_LOAD_DEBUG &&
+	    (vmcs12_get(m, VMCS_GUEST_DEBUGCTL) & ~(DEBUGCTL_LBR | DEBUGCTL_BTF) ||
+	     vmcs12_get(m, VMCS_GUEST_DR7) >> 32))
 		return false;
 	if (entry & ENTRY_LOAD_PAT && !pat_valid(vmcs12_get(m, VMCS_GUEST_PAT)))
 		return false;
@@ -316,21 +324,36 @@ static bool guest_msrs_valid(const struct vmcs12 *m, const struct nested_limits 
 }
 
 /* SDM "Checks on Guest Non-Register State" */
-static bool blocking_valid(const struct vmcs12 *m)
+static int activity_refused(const struct vmcs12 *m, const struct nested_limits *l)
 {
 	u32 state = vmcs12_get(m, VMCS_INTERRUPTIBILITY),
-	    info = vmcs12_get(m, VMCS_ENTRY_INTR_INFO);
-	u32 type = FIELD_GET(EVT_TYPE, info), shadow = state & (SHADOW_STI | SHADOW_MOV_SS);
-	bool open = vmcs12_get(m, VMCS_GUEST_RFLAGS) & RFLAGS_IF;
+	    shadow = state & (SHADOW_STI | SHADOW_MOV_SS), activity = vmcs12_get(m, VMCS_ACTIVITY),
+	    info = vmcs12_get(m, VMCS_ENTRY_INTR_INFO), type = FIELD_GET(EVT_TYPE, info),
+	    vector = info & EVT_VECTOR;
+	u64 flags = vmcs12_get(m, VMCS_GUEST_RFLAGS);
+	bool open = flags & RFLAGS_IF, waits = vmcs12_get(m, VMCS_PENDING_DEBUG) & DR6_BS;
+	bool steps = flags & RFLAGS_TF && !(vmcs12_get(m, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF);
 
 	if (state & ~(SHADOW_STI | SHADOW_MOV_SS | BLOCKED_NMI) ||
 	    shadow == (SHADOW_STI | SHADOW_MOV_SS) || (shadow & SHADOW_STI && !open))
-		return false;
+		return 0;
+	if (activity > !(l->hidden[CAP_MISC] & MISC_HLT) ||
+	    (activity && (shadow || vmcs12_get(m, VMCS_GUEST_SS_AR) & AR_DPL)))
+		return 0;
+	/* the CPU does not see the guest's own: vmx_write_blocking() */
+	if ((shadow || activity) && waits != steps)
+		return 0;
 	if (!(info & EVT_VALID))
-		return true;
+		return -1;
 	if (type == HVM_INJ_IRQ)
-		return open && !shadow;
-	return type != HVM_INJ_NMI || (!shadow && !(state & BLOCKED_NMI && pin_of(m) & PIN_VNMI));
+		return open && !shadow ? -1 : 0;
+	if (type == HVM_INJ_NMI && shadow == SHADOW_STI)
+		return QUAL_NMI_BEHIND_STI;
+	if (type == HVM_INJ_NMI)
+		return shadow || (state & BLOCKED_NMI && pin_of(m) & PIN_VNMI) ? 0 : -1;
+	if (activity && !(type == HVM_INJ_EXCEPTION && (vector == VEC_DB || vector == VEC_MC)))
+		return 0;
+	return -1;
 }
 
 int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
@@ -338,13 +361,27 @@ int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
 	u64 cr0 = vmcs12_get(m, VMCS_GUEST_CR0), cr4 = vmcs12_get(m, VMCS_GUEST_CR4);
 
 	if (~cr0 & vmcs12_fixed_cr0(m) || cr0 >> 32 || (cr0 & (CR0_PE | CR0_PG)) == CR0_PG ||
-	    !cr4_valid(cr4, l) || !guest_msrs_valid(m, l) || !blocking_valid(m) ||
-	    vmcs12_get(m, VMCS_ACTIVITY))
+	    !cr4_valid(cr4, l) || !guest_msrs_valid(m, l))
 		return 0;
 	if (vmcs12_get(m, VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64 && !(cr0 & CR0_PG && cr4 & CR4_PAE))
 		return 0;
 	/* there is no VMCS shadowing */
-	return ~vmcs12_get(m, VMCS_LINK_POINTER) ? QUAL_LINK_POINTER : -1;
+	return ~vmcs12_get(m, VMCS_LINK_POINTER) ? QUAL_LINK_POINTER : activity_refused(m, l);
+}
+
+bool vmcs12_loads_pdptes(const struct vmcs12 *m)
+{
+	return vmcs12_get(m, VMCS_GUEST_CR0) & CR0_PG && vmcs12_get(m, VMCS_GUEST_CR4) & CR4_PAE &&
+	       !(vmcs12_get(m, VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64) &&
+	       !(vmcs12_its_proc2(m) & PROC2_EPT);
+}
+
+bool vmcs12_pdptes_valid(const u64 *pdptes, u64 addr_bits)
+{
+	for (u32 i = 0; i < 4; i++)
+		if (pdptes[i] & PDPTE_P && pdptes[i] & (PDPTE_RESERVED | ~addr_bits))
+			return false;
+	return true;
 }
 
 /* ---- whose an exit is ---- */
@@ -353,7 +390,8 @@ int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
 	(PROC_INTR_WINDOW | PROC_HLT | PROC_INVLPG | PROC_MWAIT | PROC_RDPMC | PROC_RDTSC |        \
 	 PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_NMI_WINDOW |       \
 	 PROC_MOV_DR | PROC_MONITOR | PROC_PAUSE)
-#define PROC2_RIGHTS (PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES)
+/* What it has only if both say so; by the last the CPU's checks are those that the guest expects */
+#define PROC2_RIGHTS (PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES | PROC2_UNRESTRICTED)
 
 u32 vmcs12_proc(const struct vmcs12 *m, u32 ours)
 {

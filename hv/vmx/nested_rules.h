@@ -27,6 +27,13 @@ u32 vmcs12_refused(const struct vmcs12 *m, const struct nested_limits *l);
  * the exit qualification.
  */
 int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l);
+/*
+ * Does an entry read the four entries of PAE paging where CR3 says, and are they such that it may?
+ * SDM "Checks on Guest Page-Directory-Pointer-Table Entries"; with EPT the CPU sees to it.
+ */
+bool vmcs12_loads_pdptes(const struct vmcs12 *m);
+bool vmcs12_pdptes_valid(const u64 *pdptes, u64 addr_bits);
+#define QUAL_PDPTES 2 /* else the exit qualification */
 /* SDM "Checks Related to Address-Space Size" and the like: may this be an EPTP? */
 bool vmcs12_eptp_valid(u64 eptp, u64 addr_bits);
 /* Bits of CR0 that the nested guest must not clear */

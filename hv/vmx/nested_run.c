@@ -5,6 +5,7 @@
 #include "hv/cpu/irq.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/debug.h"
+#include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
 #include "hv/vmx/nested_area.h"
 #include "hv/vmx/nested_rules.h"
@@ -71,7 +72,8 @@ void vmx_nested_save(struct vcpu *v, struct vmcs12 *m)
 	vmcs12_set(m, VMCS_GUEST_RIP, v->rip);
 	vmcs12_set(m, VMCS_GUEST_RFLAGS, v->rflags);
 	vmcs12_set(m, VMCS_INTERRUPTIBILITY, vmx_of(v)->shadow | (v->nmi_masked ? BLOCKED_NMI : 0));
-	vmcs12_set(m, VMCS_ACTIVITY, 0);
+	/* not one that an emulated HLT's single-step trap wakes up at once */
+	vmcs12_set(m, VMCS_ACTIVITY, v->mp_state == MP_HALTED && !v->exception.pending);
 	if (exit & EXIT_SAVE_DEBUG) {
 		vmcs12_set(m, VMCS_GUEST_DR7, debug_get_dr(v, 7));
 		vmcs12_set(m, VMCS_GUEST_DEBUGCTL, 0);
@@ -227,6 +229,15 @@ void vmx_nested_begin(struct vcpu *v, bool load)
 	nested_forget_fetched(v);
 }
 
+/* Is a window that the guest has asked for open to a nested guest that halts? */
+static bool window_opens(struct vcpu *v)
+{
+	u32 proc = vmx_get12(v, VMCS_PROC_CONTROLS);
+
+	return (proc & PROC_INTR_WINDOW && v->rflags & RFLAGS_IF) ||
+	       (proc & PROC_NMI_WINDOW && !v->nmi_masked);
+}
+
 void vmx_nested_launch(struct vcpu *v, int qual)
 {
 	u32 failed = 0;
@@ -238,6 +249,8 @@ void vmx_nested_launch(struct vcpu *v, int qual)
 		vmx_nested_leave(v, EXIT_ENTRY_FAILED | EXIT_BAD_GUEST, qual, 0, 0);
 	else if (vmx_load_area(v, VMCS_ENTRY_MSR_LOADS, VMCS_ENTRY_MSR_LOAD, &failed))
 		vmx_nested_leave(v, EXIT_ENTRY_FAILED | EXIT_BAD_MSR, failed, 0, 0);
+	else if (vmx_get12(v, VMCS_ACTIVITY) && !vmx_nested(v)->inject && !window_opens(v))
+		vcpu_halt(v);
 }
 
 /* An event that was broken off, or the guest wants injected, comes before all others. */
@@ -471,6 +484,10 @@ void vmx_nested_sort(struct vcpu *v, struct vm_exit *x)
 		x->reason = VMEXIT_IRQ_WINDOW;
 	else if (x->reason == VMEXIT_CR_ACCESS && x->cr.write && (!x->cr.cr || x->cr.cr == 4))
 		write_cr(v, x);
+	else if (x->reason == VMEXIT_HLT && window_opens(v)) {
+		vcpu_skip(v, x->insn_len); /* it ends at once */
+		x->reason = VMEXIT_IRQ_WINDOW;
+	}
 }
 
 /* ---- events ---- */
@@ -513,7 +530,9 @@ static bool leave_by_exception(struct vcpu *v)
 		qual = hvm->get(v, HVM_CR2);
 		hvm->set(v, HVM_CR2, vmx_nested(v)->cr2); /* it has not come so far */
 	} else if (vector == VEC_DB) {
-		qual = DR6_BS; /* of an instruction that was emulated */
+		/* of an instruction that was emulated, and what waited in the shadow over it */
+		qual = DR6_BS | (vmcs_readn(VMCS_PENDING_DEBUG) & QUAL_DB_DR6);
+		vmcs_writen(VMCS_PENDING_DEBUG, 0);
 	} else if (vector == VEC_BP || vector == VEC_OF) {
 		type = INTR_TYPE_SOFT;
 	}

@@ -6,6 +6,7 @@
 #include "hv/vmx/nested_state.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/string.h"
+#include "hv/vmx/event.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
 #include "hv/vmx/state.h"
@@ -30,6 +31,8 @@ int vmx_nested_get_state(struct vcpu *v, struct corbel_nested *out)
 	if (v->guest_mode) {
 		out->flags = CORBEL_NESTED_GUEST_MODE;
 		vmx_nested_save(v, &m);
+		if (vmx_of(v)->shadow) /* as the next entry has it */
+			vmcs12_set(&m, VMCS_PENDING_DEBUG, vmx_pending_debug(v));
 		vmcs12_set(&m, VMCS_ENTRY_INTR_INFO, n->inject);
 		vmcs12_set(&m, VMCS_ENTRY_ERROR, n->inject_error);
 		vmcs12_set(&m, VMCS_ENTRY_INSN_LEN, n->inject_len);

@@ -226,10 +226,6 @@ bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 	return vmx_mode() == p->mode;
 }
 
-/* SDM "PDPTE Registers" */
-#define PDPTE_P	       BIT(0)
-#define PDPTE_RESERVED (GENMASK(2, 1) | GENMASK(8, 5))
-
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
 void vmx_load_pdptes(struct vcpu *v)
 {

@@ -287,6 +287,10 @@ enum {
 #define QUAL_STATE_LOST	  BIT(0) /* of EXIT_NOTIFY: what is in the VMCS is not the guest's */
 #define QUAL_DB_DR6	  (GENMASK(3, 0) | GENMASK(14, 13))
 
+/* SDM "PDPTE Registers" */
+#define PDPTE_P	       BIT(0)
+#define PDPTE_RESERVED (GENMASK(2, 1) | GENMASK(8, 5))
+
 #define MSR_MAP_WRITES 0x800 /* in an MSR bitmap, behind the part for reads */
 
 /* VMX_BASIC */

@@ -192,22 +192,6 @@ static const struct wrong wrong_host[] = {
     {F_HOST_RIP, BIT(62), "RIP"},
     {F_EXIT, 0x36dfb, "another address-space size than now"},
 };
-static const struct wrong wrong_guest[] = {
-    {F_CR0, 0x80000011, "CR0 without NE"},
-    {F_CR0, 0x31, "CR0 without paging"},
-    {F_CR0, 0x80000031 | BIT(40), "CR0's upper half"},
-    {F_CR4, 0x20, "CR4 without VMXE"},
-    {F_CR4, 0x2020 | BIT(63), "CR4 with a bit that there is not"},
-    {F_CR4, 0x2020 | BIT(12), "CR4 with a bit that the guest has not"},
-    {F_BLOCKING, 3, "blocking by STI and by MOV SS"},
-    {F_BLOCKING, 1, "by STI with IF clear"},
-    {F_BLOCKING, 4, "by SMI"},
-    {F_ACTIVITY, 1, "an activity state that is not offered"},
-    {F_RFLAGS, 0, "RFLAGS, which the CPU sees"},
-    {F_CS_AR, 0x93, "CS of data"},
-    {F_TR_AR, 0x82, "TR of no TSS"},
-};
-
 static void check_refused(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(wrong_controls); i++)
@@ -219,16 +203,6 @@ static void check_refused(void)
 		report(SETUP(VMCALL_INSN) && vmx_set(wrong_host[i].field, wrong_host[i].val) &&
 			   fails(VMLAUNCH, 0, 0, 8),
 		       "host state: %s", wrong_host[i].what);
-	for (u32 i = 0; i < ARRAY_SIZE(wrong_guest); i++)
-		report(SETUP(VMCALL_INSN) && vmx_set(wrong_guest[i].field, wrong_guest[i].val) &&
-			   vmx_exits(VMLAUNCH, BIT(31) | 33) && !vmx_field(F_QUAL) &&
-			   fails(VMRESUME, 0, 0, 5),
-		       "guest state: %s", wrong_guest[i].what);
-	report(SETUP(VMCALL_INSN) && vmx_set(F_LINK, 0) && vmx_exits(VMLAUNCH, BIT(31) | 33) &&
-		   vmx_field(F_QUAL) == 4,
-	       "guest state: a link pointer");
-	report(vmx_set(F_LINK, ~0ull) && vmx_exits(VMLAUNCH, 18),
-	       "and it can be launched when it is right");
 }
 
 static void check_refused_more(void)
@@ -443,12 +417,15 @@ static bool ends(u32 reason, u64 info)
 	return false;
 }
 
+/* Nothing waits in it, nor is in service. */
 static bool enable_lapic(void)
 {
 	u32 *regs = (u32 *)vmx_guest.data;
 
 	hc(CORBEL_HC_VCPU_GET, vmx_guest.vcpu, CORBEL_STATE_LAPIC, 0);
 	regs[APIC_SVR / 4] = 0x1ff;
+	for (u32 i = 0; i < 8; i++)
+		regs[(APIC_ISR + i * 16) / 4] = regs[(APIC_IRR + i * 16) / 4] = 0;
 	return !hc(CORBEL_HC_VCPU_SET, vmx_guest.vcpu, CORBEL_STATE_LAPIC, 1024);
 }
 
@@ -520,6 +497,44 @@ static void check_interrupts(void)
 	report(vmx_exits(VMPTRST, 22), "which it does");
 }
 
+/* A nested guest in HLT: one that was entered so, or that executes it. */
+static void check_halt(void)
+{
+	report(enable_lapic() && SETUP(VMCALL_INSN) && vmx_set(F_PIN, 0x17) &&
+		   vmx_set(F_EXIT, EXIT_BITS | BIT(15)) && vmx_set(F_ACTIVITY, 1) &&
+		   spins(VMLAUNCH),
+	       "a nested guest that is entered in HLT does nothing");
+	msi(0x51);
+	report(ends(1, EVENT(0, 0x51)) && vmx_field(F_ACTIVITY) == 1 && vmx_field(F_RIP) == L2_CODE,
+	       "an interrupt exits, and it is still in HLT");
+	report(vmx_set(F_ACTIVITY, 0) && vmx_exits(VMRESUME, 18) && !vmx_field(F_ACTIVITY),
+	       "until its host ends that");
+	report(enable_lapic() && SETUP(0xf4, VMCALL_INSN) && vmx_set(F_PIN, 0x17) &&
+		   spins(VMLAUNCH),
+	       "its own HLT halts it");
+	msi(0x51);
+	report(ends(1, 0) && vmx_field(F_ACTIVITY) == 1 && vmx_field(F_RIP) == L2_CODE + 1,
+	       "and is told by the exit");
+	report(enable_lapic() && SETUP(VMCALL_INSN) && vmx_set(F_ACTIVITY, 1) &&
+		   vmx_set(F_RFLAGS, 0x202) && spins(VMLAUNCH),
+	       "without exits for interrupts");
+	msi(0x1f);
+	report(guest_wait(&vmx_guest, 1000) && LONG(&vmx_guest, 0x540) == 0x1f &&
+		   vmx_exits(VMPTRST, 22),
+	       "one wakes it up, and is its own");
+	report(SETUP(VMCALL_INSN) && vmx_set(F_ACTIVITY, 1) && vmx_set(F_RFLAGS, 0x202) &&
+		   vmx_set(F_PROC, 0x4006172 | BIT(2)) && vmx_exits(VMLAUNCH, 7) &&
+		   vmx_field(F_RIP) == L2_CODE,
+	       "so does a window for them that is open");
+	/* sti; hlt */
+	report(SETUP(0xfb, 0xf4, VMCALL_INSN) && vmx_set(F_PROC, 0x4006172 | BIT(2)) &&
+		   vmx_exits(VMLAUNCH, 7) && vmx_field(F_RIP) == L2_CODE + 2,
+	       "or one that opens behind HLT");
+	report(SETUP(VMCALL_INSN) && vmx_set(F_ACTIVITY, 1) && vmx_set(F_INTR, EVENT(3, 1)) &&
+		   vmx_run(VMLAUNCH, 0, 0) == 1 && vmx_exits(VMPTRST, 22),
+	       "or an exception that is injected");
+}
+
 static void check_nmis(void)
 {
 	report(SETUP(SPIN) && vmx_set(F_PIN, 0x16 | BIT(3) | BIT(5)) && spins(VMLAUNCH),
@@ -576,6 +591,7 @@ void test_vmx(void)
 	check_entry();
 	check_refused();
 	check_refused_more();
+	vmx_check_guest_state();
 	check_ports();
 	check_msrs();
 	check_controls();
@@ -586,6 +602,7 @@ void test_vmx(void)
 	vmx_check_p2m();
 	check_vmm();
 	check_interrupts();
+	check_halt();
 	check_nmis();
 	FREE(&vmx_guest);
 }

@@ -58,6 +58,8 @@ enum op {
 #define F_VPID	       0x0000
 #define F_ES_SEL       0x0800
 #define F_CS_SEL       0x0802
+#define F_SS_SEL       0x0804
+#define F_DS_SEL       0x0806
 #define F_TR_SEL       0x080e
 #define F_HOST_ES      0x0c00
 #define F_HOST_CS      0x0c02
@@ -98,6 +100,7 @@ enum op {
 #define F_IDTR_LIMIT   0x4812
 #define F_ES_AR	       0x4814
 #define F_CS_AR	       0x4816
+#define F_SS_AR	       0x4818
 #define F_LDTR_AR      0x4820
 #define F_TR_AR	       0x4822
 #define F_BLOCKING     0x4824
@@ -116,6 +119,7 @@ enum op {
 #define F_RSP	       0x681c
 #define F_RIP	       0x681e
 #define F_RFLAGS       0x6820
+#define F_PENDING      0x6822
 #define F_HOST_CR0     0x6c00
 #define F_HOST_CR3     0x6c02
 #define F_HOST_CR4     0x6c04
@@ -168,6 +172,8 @@ bool vmx_exits(enum op op, u32 reason);
 #define MOV_EAX(n)	    0xb8, (n)&0xff, (n) >> 8 & 0xff, (n) >> 16 & 0xff, (u8)((n) >> 24)
 #define EVENT(type, vector) (BIT(31) | (type) << 8 | (vector))
 
+/* What an entry refuses of the nested guest's state */
+void vmx_check_guest_state(void);
 /* With EPT: what the guest allows, and what the VM has. */
 void vmx_check_ept(void);
 void vmx_check_p2m(void);

@@ -136,6 +136,7 @@ bool vmx_setup(const u8 *code, u32 len)
 			     {F_TR_SEL + 0x4000, 0x67},
 			     {F_BLOCKING, 0},
 			     {F_ACTIVITY, 0},
+			     {F_PENDING, 0},
 			     {F_DR7, 0x400},
 			     {F_RSP, L2_STACK},
 			     {F_RIP, L2_CODE},

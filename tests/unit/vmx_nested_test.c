@@ -454,7 +454,8 @@ static void test_entry(void)
 	      "the host state is the hypervisor's");
 	CHECK(seen[VMCS_PIN_CONTROLS] == vmx_ctl.pin && seen[VMCS_EXIT_CONTROLS] == vmx_ctl.exit &&
 		  seen[VMCS_PROC_CONTROLS] == (vmx_ctl.proc | (PROC_MIN & PROC_HLT)) &&
-		  seen[VMCS_PROC2_CONTROLS] == (vmx_ctl.proc2 & ~(PROC2_RDTSCP | PROC2_INVPCID)),
+		  seen[VMCS_PROC2_CONTROLS] ==
+		      (vmx_ctl.proc2 & ~(PROC2_RDTSCP | PROC2_INVPCID | PROC2_UNRESTRICTED)),
 	      "so are its controls");
 	CHECK(seen[VMCS_EXCEPTIONS] == (HVM_OUR_EXCEPTIONS | BIT(VEC_GP)),
 	      "exceptions exit for either");
@@ -574,6 +575,191 @@ static void test_events(void)
 		      (EVT_VALID | EVT_HAS_ERROR | 3 << 8 | VEC_GP) &&
 		  vmcs12_get(m12(), VMCS_EXIT_INTR_ERROR) == 8,
 	      "or the guest's, if it has asked for it");
+	end();
+}
+
+void vcpu_halt(struct vcpu *v)
+{
+	v->mp_state = MP_HALTED;
+}
+
+/* The CPU checks of segments and CR0 what the guest has not switched off. */
+static void test_unrestricted(void)
+{
+	begin_on();
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_SECONDARY);
+	put12(VMCS_PROC2_CONTROLS, PROC2_EPT);
+	put12(VMCS_EPTP, EPT_ROOT << PAGE_SHIFT | EPTP_WB_WALK_4);
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(NULL);
+	CHECK(!(seen[VMCS_PROC2_CONTROLS] & PROC2_UNRESTRICTED) &&
+		  seen[VMCS_PROC2_CONTROLS] & PROC2_EPT,
+	      "a nested guest that is not unrestricted is checked as such");
+	run_to(does_cpuid);
+	run_to(NULL);
+	CHECK(seen[VMCS_PROC2_CONTROLS] & PROC2_UNRESTRICTED, "its host is unrestricted");
+	put12(VMCS_PROC2_CONTROLS, PROC2_EPT | PROC2_UNRESTRICTED);
+	insn(EXIT_VMRESUME, 0);
+	run_to(NULL);
+	CHECK(vcpu.guest_mode && seen[VMCS_PROC2_CONTROLS] & PROC2_UNRESTRICTED,
+	      "as is one for which that is asked");
+	end();
+}
+
+#define PAE_GFN 7ull
+
+static bool failed_entry(u64 qual)
+{
+	return !vcpu.guest_mode && vcpu.rip == 0x2222 &&
+	       vmcs12_get(m12(), VMCS_EXIT_REASON) == (EXIT_ENTRY_FAILED | EXIT_BAD_GUEST) &&
+	       vmcs12_get(m12(), VMCS_QUALIFICATION) == qual;
+}
+
+static void test_pdptes(void)
+{
+	u64 *e = mem(PAE_GFN);
+
+	begin_on();
+	put12(VMCS_ENTRY_CONTROLS, 0x11fb);
+	put12(VMCS_GUEST_CR3, PAE_GFN << PAGE_SHIFT | 0x20 | 0x1f);
+	e[0] = BIT(0) | BIT(1); /* not there that CR3 says */
+	e[4] = BIT(0) | 0x1000;
+	e[7] = BIT(0) | 0x2000;
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode, "a nested guest with PAE is entered");
+	pt_frames_end = 0x1000;
+	run_to(NULL);
+	CHECK(seen[VMCS_GUEST_PDPTE0] == e[4] && seen[VMCS_GUEST_PDPTE0 + 6] == e[7],
+	      "with the entries that are where CR3 says");
+	run_to(does_cpuid);
+	e[7] |= BIT(6);
+	insn(EXIT_VMRESUME, 0);
+	CHECK(failed_entry(QUAL_PDPTES), "not with a reserved bit in one,");
+	e[7] = BIT(0) | BIT(40);
+	insn(EXIT_VMRESUME, 0);
+	CHECK(failed_entry(QUAL_PDPTES), "or one beyond all addresses");
+	put12(VMCS_GUEST_CR4, BIT(63));
+	insn(EXIT_VMRESUME, 0);
+	CHECK(failed_entry(0), "what else is wrong comes first");
+	put12(VMCS_GUEST_CR4, CR4_PAE | CR4_VMXE);
+	p2m_unmap(&guest.p2m, PAE_GFN, 1);
+	vcpu.rip = 0x5000;
+	insn(EXIT_VMRESUME, 0);
+	CHECK(!vcpu.guest_mode && vcpu.rip == 0x5000 && vcpu.stop_reason == CORBEL_EXIT_MEM_FAULT,
+	      "if dom0 has to bring them they are waited for");
+	end();
+}
+
+static void halts(u64 proc, u64 info)
+{
+	vcpu.mp_state = MP_RUNNABLE;
+	put12(VMCS_ACTIVITY, 1);
+	put12(VMCS_PROC_CONTROLS, PROC_MIN | proc);
+	put12(VMCS_ENTRY_INTR_INFO, info);
+	insn(m12()->launched ? EXIT_VMRESUME : EXIT_VMLAUNCH, 0);
+}
+
+static void test_halt(void)
+{
+	begin_on();
+	put12(VMCS_PROC_CONTROLS, PROC_MIN & ~PROC_HLT);
+	put12(VMCS_PIN_CONTROLS, 0x16 | PIN_EXT_INTR | PIN_NMI | PIN_VNMI);
+	put12(VMCS_GUEST_RFLAGS, 2 | RFLAGS_IF);
+	halts(0, 0);
+	CHECK(vcpu.guest_mode && vcpu.mp_state == MP_HALTED, "an entry to HLT");
+	irq = 0x55;
+	CHECK(vmx_nested_ops.event(&vcpu) && !vcpu.guest_mode &&
+		  vmcs12_get(m12(), VMCS_ACTIVITY) == 1,
+	      "an interrupt that exits is told with HLT");
+	irq = -1;
+	halts(0, EVT_VALID | 3 << 8 | VEC_DB);
+	CHECK(vcpu.guest_mode && vcpu.mp_state == MP_RUNNABLE, "what is injected ends it at once");
+	run_to(does_cpuid);
+	CHECK(!vcpu.guest_mode && !vmcs12_get(m12(), VMCS_ACTIVITY), "an exit tells of none");
+	halts(PROC_INTR_WINDOW, 0);
+	CHECK(vcpu.guest_mode && vcpu.mp_state == MP_RUNNABLE, "so does an open window");
+	run_to(does_cpuid);
+	halts(PROC_NMI_WINDOW, 0);
+	CHECK(vcpu.guest_mode && vcpu.mp_state == MP_RUNNABLE, "be it for NMIs");
+	run_to(does_cpuid);
+	put12(VMCS_INTERRUPTIBILITY, BLOCKED_NMI);
+	halts(PROC_NMI_WINDOW, 0);
+	CHECK(vcpu.mp_state == MP_HALTED, "but not one that is shut");
+	vmx_nested_off(&vcpu);
+	end();
+
+	begin_on();
+	put12(VMCS_PROC_CONTROLS, (PROC_MIN & ~PROC_HLT) | PROC_INTR_WINDOW);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(run_to(does_hlt).reason == VMEXIT_HLT && vcpu.guest_mode, "HLT with IF clear halts");
+	vcpu.rflags |= RFLAGS_IF;
+	CHECK(run_to(does_hlt).reason == VMEXIT_IRQ_WINDOW && vcpu.guest_mode,
+	      "with a window that opens behind it it ends at once");
+	vcpu.mp_state = MP_HALTED;
+	vcpu_inject_exception(&vcpu, VEC_DB, false, 0);
+	put12(VMCS_EXCEPTIONS, BIT(VEC_DB));
+	CHECK(vmx_nested_ops.event(&vcpu) && !vmcs12_get(m12(), VMCS_ACTIVITY),
+	      "nor is one halted whose HLT was stepped over");
+	end();
+}
+
+/* What waits for the end of a shadow */
+static void test_pending_debug(void)
+{
+	static struct corbel_nested s;
+	u64 breaks = BIT(12) | BIT(0);
+
+	begin_on();
+	put12(VMCS_INTERRUPTIBILITY, SHADOW_MOV_SS);
+	put12(VMCS_PENDING_DEBUG, DR6_BS | breaks);
+	put12(VMCS_GUEST_RFLAGS, 2 | RFLAGS_TF);
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(NULL);
+	CHECK(vcpu.guest_mode && seen[VMCS_PENDING_DEBUG] == (DR6_BS | breaks) &&
+		  seen[VMCS_INTERRUPTIBILITY] == SHADOW_MOV_SS,
+	      "breakpoints that wait behind MOV SS stay, with the step");
+	arch.shadow = SHADOW_MOV_SS;
+	vmcs[VMCS_PENDING_DEBUG] = breaks;
+	CHECK(!vmx_nested_get_state(&vcpu, &s) &&
+		  vmcs12_get((void *)s.vmcb, VMCS_PENDING_DEBUG) == (DR6_BS | breaks),
+	      "a state has the step that the next entry will have");
+	vmx_nested_off(&vcpu);
+	CHECK(!vmx_nested_set_state(&vcpu, &s), "and is restored");
+	put12(VMCS_EXCEPTIONS, BIT(VEC_DB));
+	vmcs[VMCS_PENDING_DEBUG] = DR6_BS | breaks;
+	vcpu_inject_exception(&vcpu, VEC_DB, false, 0);
+	CHECK(vmx_nested_ops.event(&vcpu) &&
+		  vmcs12_get(m12(), VMCS_QUALIFICATION) == (DR6_BS | BIT(0)) &&
+		  !vmcs12_get(m12(), VMCS_PENDING_DEBUG),
+	      "a step that is emulated exits with what waited, and nothing waits any more");
+	end();
+}
+
+/* DEBUGCTL is taken and read as 0; DR7 is loaded and stored if its control says so. */
+static void test_debug_controls(void)
+{
+	begin_on();
+	vmx_set(&vcpu, HVM_DR7, 0x402);
+	put12(VMCS_GUEST_DR7, 0x404);
+	put12(VMCS_GUEST_DEBUGCTL, 2);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && vmx_get(&vcpu, HVM_DR7) == 0x402, "DR7 is not loaded");
+	run_to(does_cpuid);
+	CHECK(vmx_get(&vcpu, HVM_DR7) == 0x400 && vmcs12_get(m12(), VMCS_GUEST_DR7) == 0x404 &&
+		  vmcs12_get(m12(), VMCS_GUEST_DEBUGCTL) == 2,
+	      "nor is anything stored");
+	put12(VMCS_ENTRY_CONTROLS, 0x11ff | ENTRY_GUEST_64);
+	put12(VMCS_EXIT_CONTROLS, 0x36dff | EXIT_HOST_64);
+	insn(EXIT_VMRESUME, 0);
+	run_to(NULL);
+	CHECK(vcpu.guest_mode && seen[VMCS_GUEST_DR7] == 0x404 && !seen[VMCS_GUEST_DEBUGCTL],
+	      "by its control it is, and DEBUGCTL is taken");
+	run_to(does_cpuid);
+	CHECK(vmcs12_get(m12(), VMCS_GUEST_DR7) == 0x404 && !vmcs12_get(m12(), VMCS_GUEST_DEBUGCTL),
+	      "and stored, as nothing");
+	put12(VMCS_GUEST_DEBUGCTL, BIT(2));
+	insn(EXIT_VMRESUME, 0);
+	CHECK(failed_entry(0), "a bit that it has not is refused");
 	end();
 }
 
@@ -771,6 +957,11 @@ int main(void)
 	test_entry();
 	test_shadow_root();
 	test_events();
+	test_unrestricted();
+	test_pdptes();
+	test_halt();
+	test_pending_debug();
+	test_debug_controls();
 	test_areas();
 	test_state();
 	test_hidden();
