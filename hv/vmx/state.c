@@ -249,11 +249,14 @@ void vmx_load_pdptes(struct vcpu *v)
 
 u64 vmx_eptp(const struct vcpu *v)
 {
-	u64 flags = vmx_ctl.ept_ad ? EPTP_WB_WALK_4 | EPTP_AD : EPTP_WB_WALK_4;
+	u64 flags = EPTP_WB_WALK_4;
 
 	BUG_ON(!v->p2m->pt.root.v);
+	/* with flags the CPU wants to write to page tables that the guest may only let be read */
 	if (v->nested_paging)
 		return v->shadow->pt.root.v | flags;
+	if (vmx_ctl.ept_ad)
+		flags |= EPTP_AD;
 	return v->p2m->pt.root.v | flags;
 }
 

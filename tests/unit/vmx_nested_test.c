@@ -514,12 +514,15 @@ static void test_shadow_root(void)
 	put12(VMCS_PROC_CONTROLS, PROC_MIN | PROC_SECONDARY);
 	put12(VMCS_PROC2_CONTROLS, PROC2_EPT);
 	put12(VMCS_EPTP, EPT_ROOT << PAGE_SHIFT | EPTP_WB_WALK_4);
+	vmx_ctl.ept_ad = true;
 	insn(EXIT_VMLAUNCH, 0);
 	CHECK(vcpu.guest_mode && vcpu.nested_paging, "VMLAUNCH with EPT");
 	run_to(NULL);
 	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == vcpu.shadow->pt.root.v &&
 		  vcpu.shadow->pt.root.v != guest.p2m.pt.root.v,
 	      "the nested guest's memory is the shadow's");
+	CHECK(!(seen[VMCS_EPTP] & EPTP_AD),
+	      "with no flags to be set, for which its page tables would have to be writable");
 	run_to(reads_its_page);
 	pt_lookup(&vcpu.shadow->pt, ITS_PAGE, &leaf);
 	CHECK(vcpu.guest_mode && leaf.kind == PT_LEAF, "which has what it has read");
@@ -536,6 +539,7 @@ static void test_shadow_root(void)
 	run_to(NULL);
 	CHECK((seen[VMCS_EPTP] & PAGE_MASK) == guest.p2m.pt.root.v && invepts == 2,
 	      "outside of guest mode the guest has its own, with a flush");
+	CHECK(seen[VMCS_EPTP] & EPTP_AD, "and with flags");
 	end();
 }
 
