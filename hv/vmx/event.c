@@ -9,6 +9,7 @@
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/nested_run.h"
+#include "hv/vmx/state.h"
 
 bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
@@ -63,13 +64,6 @@ void vmx_set_debug(struct vcpu *v, bool int3, bool drs)
 	vmcs_write32(VMCS_PROC_CONTROLS, s->proc);
 	vmcs_write32(VMCS_EXCEPTIONS, exceptions);
 	vmcs_writen(VMCS_PENDING_DEBUG, 0);
-}
-
-u64 vmx_pending_debug(struct vcpu *v)
-{
-	u64 pending = vmcs_readn(VMCS_PENDING_DEBUG) & ~DR6_BS;
-
-	return v->rflags & RFLAGS_TF ? pending | DR6_BS : pending;
 }
 
 void vmx_write_blocking(struct vcpu *v)

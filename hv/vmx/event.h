@@ -12,8 +12,6 @@ struct vm;
  * Non-Register State".
  */
 void vmx_write_blocking(struct vcpu *v);
-/* PENDING_DEBUG in a shadow, for the CPU wants to be told of a single-step trap that waits. */
-u64 vmx_pending_debug(struct vcpu *v);
 /*
  * What the CPU keeps of the local APIC while the guest runs, but for TPR; status: GUEST_INTR_STATUS
  * after the exit.

@@ -337,8 +337,8 @@ static int activity_refused(const struct vmcs12 *m, const struct nested_limits *
 	if (state & ~(SHADOW_STI | SHADOW_MOV_SS | BLOCKED_NMI) ||
 	    shadow == (SHADOW_STI | SHADOW_MOV_SS) || (shadow & SHADOW_STI && !open))
 		return 0;
-	if (activity > !(l->hidden[CAP_MISC] & MISC_HLT) ||
-	    (activity && (shadow || vmcs12_get(m, VMCS_GUEST_SS_AR) & AR_DPL)))
+	if (activity > 1 || (activity && (shadow || l->hidden[CAP_MISC] & MISC_HLT ||
+					  vmcs12_get(m, VMCS_GUEST_SS_AR) & AR_DPL)))
 		return 0;
 	/* the CPU does not see the guest's own: vmx_write_blocking() */
 	if ((shadow || activity) && waits != steps)

@@ -6,7 +6,6 @@
 #include "hv/vmx/nested_state.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/string.h"
-#include "hv/vmx/event.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
 #include "hv/vmx/state.h"

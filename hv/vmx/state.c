@@ -260,6 +260,13 @@ u64 vmx_eptp(const struct vcpu *v)
 	return v->p2m->pt.root.v | flags;
 }
 
+u64 vmx_pending_debug(struct vcpu *v)
+{
+	u64 pending = vmcs_readn(VMCS_PENDING_DEBUG) & ~DR6_BS;
+
+	return v->rflags & RFLAGS_TF ? pending | DR6_BS : pending;
+}
+
 /* ---- segments ---- */
 
 void vmx_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)

@@ -12,3 +12,5 @@ void vmx_load_pdptes(struct vcpu *v);
 u64 vmx_eptp(const struct vcpu *v);
 /* Tell the CPU which bits of CR0 and CR4 are not the guest's. */
 void vmx_write_cr_masks(struct vcpu *v);
+/* PENDING_DEBUG in a shadow, for the CPU wants to be told of a single-step trap that waits. */
+u64 vmx_pending_debug(struct vcpu *v);
