@@ -12,6 +12,7 @@
 #include "hv/dom0/stat.h"
 #include "hv/dom0/state.h"
 #include "hv/dom0/takeover.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/kick.h"

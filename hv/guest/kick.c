@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Finding a vCPU and making it notice something. */
+/* Making a vCPU notice something. */
 #include "hv/guest/kick.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
@@ -8,24 +8,6 @@
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
-
-struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 apic_id)
-{
-	if (apic_id < ARRAY_SIZE(vm->apic_to_index)) {
-		u16 i = vm->apic_to_index[apic_id];
-
-		BUG_ON(i > VM_VCPUS);
-		return i ? vm->vcpu[i - 1] : NULL;
-	}
-	/* what many VMMs do */
-	if (apic_id < READ_ONCE(vm->vcpu_end) && vm->vcpu[apic_id] &&
-	    vm->vcpu[apic_id]->lapic.id == apic_id)
-		return vm->vcpu[apic_id];
-	for (u32 i = 0; i < READ_ONCE(vm->vcpu_end); i++)
-		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == apic_id)
-			return vm->vcpu[i];
-	return NULL;
-}
 
 void vcpu_notify(struct vcpu *v, bool exit)
 {

@@ -4,6 +4,7 @@
  * Interprocessor Interrupts".
  */
 #include "hv/guest/lapic_ipi.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"

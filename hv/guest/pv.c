@@ -7,6 +7,7 @@
 #include "hv/cpu/time.h"
 #include "hv/cpu/tsc.h"
 #include "hv/emul/insn.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"

@@ -3,6 +3,7 @@
 #include "hv/guest/vcpu.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/debug.h"
 #include "hv/guest/kick.h"
@@ -121,8 +122,7 @@ static int attach_locked(struct vm *vm, struct vcpu *v, u32 apic_id)
 		v->index = i;
 		WRITE_ONCE(vm->vcpu_end, MAX(vm->vcpu_end, i + 1));
 		__atomic_store_n(&vm->vcpu[i], v, __ATOMIC_RELEASE);
-		if (apic_id < ARRAY_SIZE(vm->apic_to_index))
-			vm->apic_to_index[apic_id] = i + 1;
+		apic_ids_add(vm, v);
 		vm->vcpu_count++;
 		return 0;
 	}
@@ -133,8 +133,7 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 {
 	lock_acquire(&vm->lock);
 	BUG_ON(vm->vcpu[v->index] != v);
-	if (v->lapic.id < ARRAY_SIZE(vm->apic_to_index))
-		vm->apic_to_index[v->lapic.id] = 0;
+	apic_ids_drop(vm, v);
 	__atomic_store_n(&vm->vcpu[v->index], NULL, __ATOMIC_RELEASE);
 	vm->vcpu_count--;
 	lock_release(&vm->lock);

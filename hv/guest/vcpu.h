@@ -85,8 +85,10 @@ struct vcpu {
 	 * that touches it, see vcpu_claim(); 0: neither; atomic
 	 */
 	u32 stopped;
-	u32 mp_state;		 /* enum mp_state */
-	u8 sipi_vector;		 /* any CPU, before DUE_SIPI */
+	u32 mp_state;	/* enum mp_state */
+	u8 sipi_vector; /* any CPU, before DUE_SIPI */
+	/* one more than the index of the next whose APIC id has the same last byte; vm->lock */
+	u16 next_alike;
 	struct sched_unit sched; /* as the scheduler says */
 	struct pv_state pv;	 /* own CPU, but `unhalted`: any */
 	void *arch;		 /* VCPU_ARCH_BYTES of the back end's; set once */

@@ -81,10 +81,11 @@ struct vm {
 	struct vcpu **volatile vcpu;
 	struct vcpu *few[VM_FEW]; /* as many are here, more in pages of the pool */
 	u32 vcpu_end;		  /* all indices are below; it only grows; lock, read without */
-	u16 apic_to_index[256];	  /* one more than it, 0: none; larger ids are searched */
-	bool apic_ids_moved;	  /* an xAPIC has another id than its initial one; stays */
-	u64 eoi_mask[4];	  /* vectors whose EOI goes to the module; any CPU */
-	s64 clock_offset_ns;	  /* kvmclock = host ns + this */
+	/* one more than that of the first whose APIC id ends so, 0: none; more: vcpu->next_alike */
+	u16 apic_to_index[256];
+	bool apic_ids_moved; /* an xAPIC has another id than its initial one; stays */
+	u64 eoi_mask[4];     /* vectors whose EOI goes to the module; any CPU */
+	s64 clock_offset_ns; /* kvmclock = host ns + this */
 	/* host TSC all vCPUs' kvmclocks count from; 0 = not chosen yet (hv/guest/pv.c) */
 	u64 clock_anchor_tsc;
 	/* hv/guest/doorbell.c: the first comes with a doorbell, the second when that is full */

@@ -59,8 +59,7 @@ static u64 share_here(const struct sched_rq *rq, const struct sched_unit *u, u64
 	u64 others = 0;
 
 	if (u->pinned)
-		for (const struct sched_unit *o = rq->queue.head; o; o = o->next)
-			others += READ_ONCE(o->share);
+		others = READ_ONCE(rq->load) - u->load;
 	return MAX(share, others * pinned_part / PART);
 }
 
@@ -80,13 +79,52 @@ static void fair_arrive(struct sched_rq *rq, struct sched_unit *u)
 	u->floor_rq = rq;
 }
 
+static bool is_behind(const struct sched_unit *a, const struct sched_unit *b)
+{
+	return runs_ahead(a->vruntime, b->vruntime) > 0;
+}
+
+/* Of how many lanes it is to be. */
+static u32 throw_dice(struct sched_rq *rq)
+{
+	u32 lanes = 0;
+
+	if (likely(rq->queue.count < LANE_EVERY))
+		return 0;
+	rq->dice = rq->dice * 6364136223846793005 + 1442695040888963407;
+	for (u64 rest = rq->dice >> 32; lanes < SCHED_LANES && !(rest % LANE_EVERY); lanes++)
+		rest /= LANE_EVERY;
+	return lanes;
+}
+
+/* Behind those that have not got further; u goes into its lanes. Returns who is before it. */
+static struct sched_unit *find_place(struct sched_rq *rq, struct sched_unit *u)
+{
+	struct sched_unit *pos = NULL, *next;
+
+	for (u32 i = SCHED_LANES; i--;) {
+		struct sched_unit **at = pos ? &pos->lane[i] : &rq->lane[i];
+
+		for (; *at && !is_behind(*at, u); at = &pos->lane[i])
+			pos = *at;
+		if (i < u->lanes) {
+			u->lane[i] = *at;
+			*at = u;
+		}
+	}
+	while ((next = pos ? pos->next : rq->queue.head) && !is_behind(next, u))
+		pos = next;
+	return pos;
+}
+
 static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
 	struct sched_unit *pos = rq->queue.tail;
 
 	fair_arrive(rq, u);
-	while (pos && runs_ahead(pos->vruntime, u->vruntime) > 0)
-		pos = pos->prev;
+	u->lanes = throw_dice(rq);
+	if (unlikely(u->lanes) || (pos && is_behind(pos, u)))
+		pos = find_place(rq, u);
 	queue_insert(&rq->queue, pos, u);
 }
 

@@ -88,6 +88,7 @@ static inline void rq_remove(struct sched_cpu *sc, struct sched_unit *u)
 {
 	BUG_ON(!u->on_rq || u->cpu != sc->index);
 	queue_remove(&sc->rq.queue, u);
+	lanes_leave(&sc->rq, u);
 	u->on_rq = false;
 	u->floor = sc->rq.floor;
 	u->floor_rq = &sc->rq;

@@ -102,9 +102,16 @@ static inline void queue_remove(struct sched_queue *q, struct sched_unit *u)
 	WRITE_ONCE(q->count, q->count - 1);
 }
 
-/* The units that wait for a CPU, in the order of the policy; the first is next. */
+/*
+ * The units that wait for a CPU, in the order of the policy; the first is next. Of a long queue one
+ * of LANE_EVERY is in the first lane, too, and one of LANE_EVERY of these in the second, by chance:
+ * who looks for a place passes over most. A guest can wake a thousand vCPUs in one exit.
+ */
+#define LANE_EVERY 8
 struct sched_rq {
 	struct sched_queue queue;
+	struct sched_unit *lane[SCHED_LANES]; /* the first of each */
+	u64 dice;
 	/*
 	 * How far units get here: the ticks that one of the default weight has run, or would have.
 	 * The policy counts it when it charges; it never falls. Other CPUs read it.
@@ -113,6 +120,17 @@ struct sched_rq {
 	u64 least; /* the least virtual runtime here, of late: hv/sched/fair.c */
 	u64 load;  /* shares of all units that run, wait, or are sent here; atomic, any CPU */
 };
+
+static inline void lanes_leave(struct sched_rq *rq, struct sched_unit *u)
+{
+	while (unlikely(u->lanes)) {
+		struct sched_unit **at = &rq->lane[--u->lanes];
+
+		while (*at != u)
+			at = &(*at)->lane[u->lanes];
+		*at = u->lane[u->lanes];
+	}
+}
 
 /* A policy. All is called on the CPU whose queue it is. */
 struct sched_ops {

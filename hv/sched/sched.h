@@ -67,6 +67,8 @@ struct sched_group {
 	struct sched_group *next;
 };
 
+#define SCHED_LANES 2
+
 /*
  * Embedded in struct vcpu. Where nothing else is said only the CPU `cpu` writes a field, or, while
  * the unit is blocked, whoever has won it. Fields of sched_set() are read anew wherever they
@@ -97,12 +99,14 @@ struct sched_unit {
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
 	 */
 	struct corbel_load __shared *inside;
-	u64 urgent;	  /* the policy's, of what it has run out of turn */
-	bool out_of_turn; /* it runs, and others were to come before it */
+	u64 urgent;	   /* the policy's, of what it has run out of turn */
+	bool out_of_turn;  /* it runs, and others were to come before it */
+	u8 lanes;	   /* of the run queue that it is in; the policy's: struct sched_rq */
+	bool seat_changes; /* under sched_set_up */
+	bool is_fresh;	   /* a thread runs in it that has woken of late */
 	/* what `inside` said when the unit was last charged, and the ticks run since */
 	u32 fresh;
-	bool is_fresh; /* a thread runs in it that has woken of late */
-	u64 event_at;  /* ticks: when it, a pinned one, last had an event while it ran; any CPU */
+	u64 event_at; /* ticks: when it, a pinned one, last had an event while it ran; any CPU */
 	u64 fresh_ran;
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
@@ -111,15 +115,15 @@ struct sched_unit {
 	u64 runtime; /* ticks run in all */
 	u64 steal;   /* ticks waited while runnable */
 	u64 since;   /* ticks: when the state began, or when it was last charged */
-	struct sched_unit *next, *prev; /* run queue, inbox (its lock) or parked */
+	struct sched_unit *next, *prev;	      /* run queue, inbox (its lock) or parked */
+	struct sched_unit *lane[SCHED_LANES]; /* the next in each */
 	struct sched_cap cap;
 	struct sched_group *group;  /* NULL: none */
 	struct sched_unit *sibling; /* the next of the group */
 	u64 had;		    /* what it had run when group_look() last looked */
 	u64 used;		    /* what it has run of late, older looks counting less */
 	struct sched_budget budget;
-	struct sched_seat seat, seat_was; /* this and the next under sched_set_up */
-	bool seat_changes;
+	struct sched_seat seat, seat_was; /* under sched_set_up */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/dom0/hypercall.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/dom0/state.h"
 #include "hv/guest/doorbell.h"
 #include "hv/guest/event.h"
@@ -101,14 +102,6 @@ void lapic_destroy(struct vcpu *v)
 void lapic_init(struct vcpu *v, u32 id, bool present)
 {
 	v->lapic.id = id;
-}
-
-struct vcpu *vm_vcpu_by_apic(struct vm *vm, u32 id)
-{
-	for (u32 i = 0; i < vm->vcpu_end; i++)
-		if (vm->vcpu[i] && vm->vcpu[i]->lapic.id == id)
-			return vm->vcpu[i];
-	return NULL;
 }
 
 bool sched_is_off(const struct sched_unit *u)

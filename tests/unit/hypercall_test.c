@@ -2,7 +2,8 @@
 /*
  * dom0's hypercalls on a back end of ours: what is refused, what dom0's kernels leave.
  * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/dom0/lend.c hv/guest/vm.c
- * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/apic_ids.c hv/guest/doorbell.c hv/mm/pool.c
+ * hv/lib/lock.c
  * -Wl,--wrap=pool_promise
  */
 #include "hv/iommu/domain.h"
@@ -602,6 +603,18 @@ static void test_flags(void)
 }
 
 #define MANY 300 /* more than VM_FEW */
+#define STEP 13	 /* from one APIC id to the next: many end with the same byte */
+
+/* How many of the ids name the vCPU that has them, and how many that have gone name none? */
+static u32 count_found(struct vm *vm, const s64 *ids)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < MANY; i++)
+		n += vm_vcpu_by_apic(vm, i * STEP) == vcpu_by_number(ids[i]) &&
+		     !vm_vcpu_by_apic(vm, i * STEP + 1);
+	return n;
+}
 
 static void test_many(void)
 {
@@ -613,14 +626,19 @@ static void test_many(void)
 	for (u32 i = 0; i < MANY; i++) {
 		struct vcpu *v;
 
-		ids[i] = call(CORBEL_HC_VCPU_CREATE, vm, i, 0, 0);
+		ids[i] = call(CORBEL_HC_VCPU_CREATE, vm, i * STEP, 0, 0);
 		v = vcpu_by_number(ids[i]);
 		good += v && v->index == i && vm_by_id(vm)->vcpu[i] == v;
 	}
 	CHECK(good == MANY && vm_by_id(vm)->vcpu[0] == vcpu_by_number(ids[0]),
 	      "a VM has as many vCPUs as its VMM wants (%u)", good);
-	for (u32 i = 0; i < MANY; i++)
+	CHECK(count_found(vm_by_id(vm), ids) == MANY, "each is found by its APIC id");
+	for (u32 i = 0; i < MANY; i += 3) /* from both ends of what ends alike, and between */
 		CHECK_QUIET(!call(CORBEL_HC_VCPU_DESTROY, ids[i], 0, 0, 0), "a vCPU goes");
+	CHECK(count_found(vm_by_id(vm), ids) == MANY, "also when others have gone, who are not");
+	for (u32 i = 0; i < MANY; i++)
+		if (i % 3)
+			CHECK_QUIET(!call(CORBEL_HC_VCPU_DESTROY, ids[i], 0, 0, 0), "a vCPU goes");
 	free_vm(vm, 0);
 	CHECK(pool_free_bytes() == before, "and leaves nothing behind");
 }

@@ -2,7 +2,8 @@
 /*
  * What VMs and users get of the pool and of the log, and what dom0 lends, by hypercalls.
  * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/dom0/lend.c hv/guest/vm.c
- * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
+ * hv/guest/msr_filter.c hv/guest/vcpu.c hv/guest/apic_ids.c hv/guest/doorbell.c hv/mm/pool.c
+ * hv/lib/lock.c
  */
 #include "hv/dom0/takeover.h"
 #include "hypercall_fake.h"

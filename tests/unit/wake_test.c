@@ -1,6 +1,6 @@
 /*
  * links: tests/unit/rest.c hv/guest/run.c hv/guest/exit.c hv/guest/inject.c hv/guest/kick.c
- * hv/guest/spin.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
+ * hv/guest/apic_ids.c hv/guest/spin.c hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c
  * hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c hv/sched/cap.c hv/sched/sched.c
  * hv/sched/cpupool.c hv/sched/fair.c hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c
  * hv/sched/seat.c hv/sched/smt.c hv/sched/even.c

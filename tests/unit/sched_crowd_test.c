@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A guest wakes a thousand vCPUs by one IPI: what that costs is counted in the compiler's basic
+ * blocks, and grows hardly more than the crowd does, whoever waits there.
+ * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
+ * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
+ * hv/cpu/topology.c -fsanitize-coverage=trace-pc
+ */
+#include <stdlib.h>
+
+#include "hv/sched/place.h"
+#include "sched_sim.h"
+#include "test.h"
+
+#define CROWD	   1024
+#define PER_WAKE   900 /* blocks */
+#define MORE_TIMES 2   /* as many for each of a crowd of 1024 as of 64 */
+
+static struct sched_unit crowd[CROWD];
+static u64 blocks;
+
+void __sanitizer_cov_trace_pc(void);
+__attribute__((no_sanitize_coverage)) void __sanitizer_cov_trace_pc(void)
+{
+	blocks++;
+}
+
+/* How far they have got when they wake, the i-th of n. */
+enum order { EQUAL, FORWARDS, BACKWARDS, SHUFFLED, BEFORE_OTHERS };
+static const char *const names[] = {"all alike", "each behind the last", "each before the last",
+				    "in any order", "half of them before the other half"};
+
+static u64 ahead_of(enum order order, u32 i, u32 n)
+{
+	switch (order) {
+	case FORWARDS:
+		return i;
+	case BACKWARDS:
+		return n - i;
+	case SHUFFLED:
+		return rand() % n;
+	case BEFORE_OTHERS:
+		return i < n / 2 ? n + i : i;
+	default:
+		return 0;
+	}
+}
+
+static bool is_sorted(const struct sched_rq *rq, u32 n)
+{
+	const struct sched_unit *u, *next;
+	u32 count = 0;
+
+	for (u = rq->queue.head; u; u = u->next, count++)
+		if (u->next && (s64)(u->next->vruntime - u->vruntime) < 0)
+			return false;
+	for (u32 i = 0; i < SCHED_LANES; i++)
+		for (u = rq->lane[i]; u; u = next) {
+			next = u->lane[i];
+			if (!u->on_rq || (next && (s64)(next->vruntime - u->vruntime) < 0))
+				return false;
+		}
+	return count == n;
+}
+
+/* Blocks for each of n that are woken beside one that runs: dom0's, or a guest's. */
+static u64 cost_of_waking(u32 n, enum order order, bool by_dom0)
+{
+	struct sched_cpu *sc;
+	u64 begun;
+
+	machine(1, "fair");
+	add(1024, 0, by_dom0, 0, 0);
+	run(MS);
+	sc = sched_of(0);
+	memset(crowd, 0, sizeof(crowd));
+	for (u32 i = 0; i < n; i++) {
+		sched_unit_init(&crowd[i], 1024, NULL, 0, false);
+		crowd[i].vruntime = sc->rq.floor + ahead_of(order, i, n) * US;
+		crowd[i].floor_rq = &sc->rq;
+		crowd[i].floor = sc->rq.floor;
+	}
+	begun = blocks;
+	for (u32 i = 0; i < n; i++) {
+		now += 100;
+		sched_wake(&crowd[i]);
+	}
+	begun = blocks - begun;
+	CHECK_QUIET(is_sorted(&sc->rq, n), "%s: they wait in their order", names[order]);
+	while (sc->rq.queue.count > n / 2) /* some go, from anywhere */
+		for (u32 i = 0; i < n; i++)
+			if (crowd[i].on_rq && !(rand() % 3))
+				rq_remove(sc, &crowd[i]);
+	CHECK_QUIET(is_sorted(&sc->rq, sc->rq.queue.count), "%s: so do those left", names[order]);
+	return begun / n;
+}
+
+static void test_wake(enum order order, bool by_dom0)
+{
+	u64 few = cost_of_waking(CROWD / 16, order, by_dom0),
+	    many = cost_of_waking(CROWD, order, by_dom0);
+
+	CHECK(few > 10 && many <= PER_WAKE && many <= MORE_TIMES * few,
+	      "%u that wake beside %s, %s, cost %u blocks each, %u of them %u", CROWD,
+	      by_dom0 ? "dom0" : "a vCPU", names[order], (u32)many, CROWD / 16, (u32)few);
+}
+
+int main(void)
+{
+	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
+		test_wake(o, false);
+		test_wake(o, true);
+	}
+	return test_end();
+}
