@@ -77,7 +77,7 @@ static void regs_from_page(struct vcpu *v)
 static void stop_for_dom0(struct vcpu *v)
 {
 	struct vcpu *resumer = v->resumer;
-	bool quiet = resumer && resumer == vm_vcpu(dom0, this_cpu()->index) &&
+	bool quiet = resumer && resumer->sched.cpu == this_cpu()->index &&
 		     resumer->exits_total == v->resumer_exits;
 
 	BUG_ON(v->stopped);
@@ -339,9 +339,9 @@ static void slice_end_fn(struct timer *t)
  * A timer that comes too early is cheaper than arming it again whenever slices follow each other,
  * but not when it ends the sleep of a CPU that idles: idle_cpu().
  */
-static void arm_slice(struct cpu *c, u64 slice_end)
+static void arm_slice(u64 slice_end)
 {
-	struct timer *t = &per_cpu(slice_timers, c->index);
+	struct timer *t = &own_cpu(slice_timers);
 	bool early_enough = t->cpu >= 0 && t->deadline <= slice_end;
 
 	if (slice_end != SCHED_NEVER && !early_enough)
@@ -372,7 +372,7 @@ static void idle_cpu(struct cpu *c, u64 slice_end)
 		park_cpu(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc - rdtsc());
 	if (slice_end == SCHED_NEVER)
-		timer_idle(&per_cpu(slice_timers, c->index));
+		timer_idle(&own_cpu(slice_timers));
 	idle_sleep(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc + rdtsc());
 }
@@ -405,7 +405,7 @@ void cpu_main(void)
 	struct sched_unit *ran = NULL;
 
 	if (!c->start_tsc) {
-		timer_setup(&per_cpu(slice_timers, c->index), slice_end_fn);
+		timer_setup(&own_cpu(slice_timers), slice_end_fn);
 		c->start_tsc = rdtsc();
 	} else {
 		c->idle_tsc += rdtsc();
@@ -426,7 +426,7 @@ void cpu_main(void)
 			freq_look(c);
 		console_work();
 		u = sched_next(ran, rdtsc(), &slice_end);
-		arm_slice(c, slice_end);
+		arm_slice(slice_end);
 		if (!u) {
 			ran = NULL;
 			idle_cpu(c, slice_end);

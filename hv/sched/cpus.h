@@ -13,7 +13,7 @@ _Static_assert(MAX_CPUS == CORBEL_MAX_CPUS, "hv/abi_pool.h");
 
 extern u32 cpus_words; /* set once, by sched_init() */
 
-#define EACH_WORD(i) for (u32 i = 0; !i || i < cpus_words; i++)
+#define EACH_WORD(i) for (u32 i = 0; !i || unlikely(i < cpus_words); i++)
 
 static inline bool cpus_has(const struct corbel_cpus *s, u32 cpu)
 {
@@ -56,6 +56,18 @@ static inline bool cpus_and(struct corbel_cpus *to, const struct corbel_cpus *a,
 	EACH_WORD(i)
 		any |= to->word[i] = READ_ONCE(a->word[i]) & READ_ONCE(b->word[i]);
 	return any;
+}
+
+/* Do both have one beside that? */
+static inline bool cpus_share(const struct corbel_cpus *a, const struct corbel_cpus *b, u32 but)
+{
+	EACH_WORD(i) {
+		u64 both = READ_ONCE(a->word[i]) & READ_ONCE(b->word[i]);
+
+		if (both && (i != but / 64 || both != BIT(but % 64)))
+			return true;
+	}
+	return false;
 }
 
 /* Those of the first that the second does not have, likewise. */

@@ -103,12 +103,7 @@ static inline bool place_may_give(const struct sched_cpu *sc, u64 now)
 /* Does another CPU of the set idle? */
 static inline bool place_others_idle(const struct sched_cpu *sc, const struct corbel_cpus *of)
 {
-	struct corbel_cpus idle;
-
-	if (!cpus_and(&idle, &sched_idle, of))
-		return false;
-	cpus_drop(&idle, sc->index);
-	return cpus_any(&idle);
+	return cpus_share(&sched_idle, of, sc->index);
 }
 
 /* And would take one. */

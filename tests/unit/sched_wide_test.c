@@ -87,6 +87,11 @@ static void test_sets(void)
 	      "differences, parts and the first in common");
 	CHECK(!cpus_take(&b, 60) && cpus_take(&b, 64) && cpus_next(&b, 0) == 65,
 	      "what is taken out is gone");
+	b = range(130, 194);
+	CHECK(cpus_share(&a, &b, 2) && cpus_share(&a, &b, 66) && !cpus_share(&a, &b, 130),
+	      "what two sets share beside one CPU, of whichever word");
+	cpus_add(&b, 129);
+	CHECK(cpus_share(&a, &b, 130) && cpus_share(&a, &b, 129), "or of the same word");
 	cpus_add(&a, 500);
 	CHECK(cpus_next(&a, 131) == MAX_CPUS, "words that are not used are not looked at");
 }
