@@ -64,11 +64,14 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val = vcpu_edx_eax(v);
 	u32 msr = v->gpr[RCX];
+	__typeof__(msr_write) *write = msr_write;
 	int err = 0;
 
+	/* what a kernel writes most is not looked for among all others */
+	if (msr == MSR_TSC_DEADLINE || msr - MSR_X2APIC <= MSR_X2APIC_LAST - MSR_X2APIC)
+		write = lapic_msr_write;
 	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
-		err =
-		    is_filtered(v, msr, CORBEL_MSR_WRITE) ? -EPERM : msr_write(v, msr, val, false);
+		err = is_filtered(v, msr, CORBEL_MSR_WRITE) ? -EPERM : write(v, msr, val, false);
 	if (err)
 		msr_refused(v, x, err);
 	else

@@ -41,12 +41,10 @@ u64 scale_tsc_mul(u64 guest_khz, u64 khz, u32 frac)
 	return mul;
 }
 
-u64 scale_tsc_back(u64 guest_ticks, u64 mul)
+u64 scale_by_quotient(u64 guest_ticks, u64 mul)
 {
 	u64 rest, ticks;
 
-	if (!mul)
-		return guest_ticks;
 	if (guest_ticks >> 16 >= mul)
 		return ~0ull;
 	ticks = div_shifted(guest_ticks, mul, &rest);

@@ -38,7 +38,11 @@ static inline u64 scale_tsc(u64 ticks, u64 mul)
 {
 	return unlikely(mul) ? mul_shift(ticks, mul, 48) : ticks;
 }
-u64 scale_tsc_back(u64 guest_ticks, u64 mul);
+u64 scale_by_quotient(u64 guest_ticks, u64 mul); /* of scale_tsc_back(); mul is not 0 */
+static inline u64 scale_tsc_back(u64 guest_ticks, u64 mul)
+{
+	return unlikely(mul) ? scale_by_quotient(guest_ticks, mul) : guest_ticks;
+}
 /*
  * Seconds since 1970 of RTC registers 0, 2, 4, 7, 8, 9 and status B; BCD or binary, 12 or 24 hours;
  * years 1970..2069.
