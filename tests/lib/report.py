@@ -42,11 +42,14 @@ def note(text):
 
 
 def main(*parts):
-    """Run the parts of a test one after the other; a part that stops does not keep the next from running."""
+    """Run the parts of a test one after the other, or those that are named; a part that stops does not keep the next from running."""
     def terminated(*_):
         raise SystemExit('terminated')
     signal.signal(signal.SIGTERM, terminated)
-    for part in parts:
+    named = sys.argv[1:] or [part.__name__ for part in parts]
+    for name in set(named) - {part.__name__ for part in parts}:
+        ok(False, f'there is a part {name}')
+    for part in (part for part in parts if part.__name__ in named):
         try:
             part()
         except Stop:
