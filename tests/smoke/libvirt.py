@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's own libvirt in dom0 on a disk: what an administrator does with virsh. Part of `make test-full`.
+"""Debian 12's and 13's own libvirt in dom0 on a disk: what an administrator does with virsh. Part of `make test-full`.
 
-Needs build/disk/libvirt.img and guest.cpio, which are made as root; skipped where they are not there.
+Needs libvirt.img, libvirt13.img, trixie.base and guest.cpio in build/disk, which are made as root; parts whose disk is not there are skipped.
 """
 import hashlib
 import json
@@ -22,6 +22,7 @@ GUEST = '''<domain type="kvm"><name>v</name><memory unit="MiB">160</memory><vcpu
 HOSTDEV = '<hostdev mode="subsystem" type="pci" managed="yes"><source><address domain="0" bus="0" slot="%#x" function="0"/></source></hostdev>'
 # Vhost is refused by Debian's AppArmor profile to a guest that started without a virtio card, on any host.
 CARD = '''<interface type="network"><source network="default"/><mac address="52:54:00:00:00:77"/><model type="virtio"/><driver name="qemu"/></interface>'''
+VERSIONS = {'libvirt': '9', 'libvirt13': '11'}
 SLOT = 0x15  # of the device that is given to a guest
 CONSOLE = '/var/log/libvirt/qemu/v.console'
 
@@ -31,9 +32,13 @@ def virsh(m, command, seconds=60):
     return m.out_of(f'virsh -q {command}', seconds)
 
 
+def told(m, cond, what, detail=''):
+    return ok(cond, f'{m.label}: {what}', detail)
+
+
 def state(m, want, what):
     got = virsh(m, 'domstate v')
-    ok(got == want, f'virsh: {what}', got)
+    told(m, got == want, f'virsh: {what}', got)
 
 
 def waits(m, condition, seconds=100):
@@ -44,40 +49,40 @@ def waits(m, condition, seconds=100):
 def host(m):
     out = m.out_of('virt-host-validate qemu || true', 100)
     bad = [line for line in out.splitlines() if re.search(r': *(FAIL|WARN)', line) and not re.search('IOMMU|secure guest|freezer|cgroup', line)]
-    ok('PASS' in out and not bad, 'virt-host-validate finds a host with hardware virtualization and /dev/kvm', out)
+    told(m, 'PASS' in out and not bad, 'virt-host-validate finds a host with hardware virtualization and /dev/kvm', out)
     out = virsh(m, 'domcapabilities --virttype kvm | grep -c "<domain>kvm</domain>"', 300)
-    ok(out == '1', 'libvirt can have KVM guests', out)
+    told(m, out == '1', 'libvirt can have KVM guests', out)
 
 
 def life(m):
     virsh(m, 'define /guest/v.xml')
     virsh(m, 'start v', 300)
-    ok('held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'virsh: start, and the guest\'s programs run', m.out_of(f'tail -n 5 {CONSOLE}'))
+    told(m, 'held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'virsh: start, and the guest\'s programs run', m.out_of(f'tail -n 5 {CONSOLE}'))
     out = m.out_of('corbel list; corbel vcpu-list v', 20)
-    ok(len(re.findall(r'^v +\d+ ', out, re.M)) == 3, 'corbel list and vcpu-list know it by libvirt\'s name', out)
+    told(m, len(re.findall(r'^v +\d+ ', out, re.M)) == 3, 'corbel list and vcpu-list know it by libvirt\'s name', out)
     exits = [m.json('corbel stat --json v', 20)[0]['exits_total']]
     virsh(m, 'suspend v')
     state(m, 'paused', 'suspend')
     virsh(m, 'resume v')
     state(m, 'running', 'resume')
     exits.append(m.json('corbel stat --json v', 20)[0]['exits_total'])
-    ok(exits[1] > exits[0] > 0, 'its exits are the hypervisor\'s', exits)
+    told(m, exits[1] > exits[0] > 0, 'its exits are the hypervisor\'s', exits)
     out = virsh(m, 'domstats v --vcpu --balloon --block')
-    ok('vcpu.current=2' in out and re.search(r'vcpu\.0\.time=[1-9]', out), 'virsh: domstats', out)
+    told(m, 'vcpu.current=2' in out and re.search(r'vcpu\.0\.time=[1-9]', out), 'virsh: domstats', out)
     virsh(m, 'vcpupin v 1 1')
     out = virsh(m, 'vcpupin v')
-    ok(re.search(r'^ *1 +1$', out, re.M), 'virsh: vcpupin', out)
+    told(m, re.search(r'^ *1 +1$', out, re.M), 'virsh: vcpupin', out)
 
 
 def keeps(m):
     virsh(m, 'save v /guest/v.save', 200)
     state(m, 'shut off', 'save ends it')
-    ok(not re.search(r'^v ', m.out_of('corbel list', 20), re.M), 'and the hypervisor has it no more')
+    told(m, not re.search(r'^v ', m.out_of('corbel list', 20), re.M), 'and the hypervisor has it no more')
     virsh(m, 'restore /guest/v.save', 200)
     state(m, 'running', 'restore')
     virsh(m, 'snapshot-create-as v one', 300)
     out = virsh(m, 'snapshot-list v --name')
-    ok(out == 'one', 'virsh: snapshot', out)
+    told(m, out == 'one', 'virsh: snapshot', out)
     virsh(m, 'snapshot-revert v one', 300)
     state(m, 'running', 'a snapshot with memory runs on')
     virsh(m, 'snapshot-delete v one', 300)
@@ -89,15 +94,15 @@ def keeps(m):
 def typed(m, command, answer, what):
     """At the guest's console."""
     m.send('virsh console v\r')
-    m.expect('Escape character is', 'virsh: console', 30)
+    m.expect('Escape character is', f'{m.label}: virsh: console', 30)
     for _ in range(20): # virsh throws away what is typed before it has the terminal
         m.send('\r')
         if m.wait('demo# ', 3) >= 0:
             break
     m.send(command + '\r')
-    m.expect(answer, what, 60)
+    m.expect(answer, f'{m.label}: {what}', 60)
     m.send('\x1d')
-    m.prompt('virsh: Ctrl-] leaves it', 30)
+    m.prompt(f'{m.label}: virsh: Ctrl-] leaves it', 30)
 
 
 def console(m):
@@ -120,16 +125,16 @@ def changes(m):
     """What a guest has is changed while it runs, and the guest notices."""
     virsh(m, 'setvcpus v 3 --live')
     out = virsh(m, 'domstats v --vcpu')
-    ok('vcpu.current=3' in out, 'virsh: setvcpus', out)
+    told(m, 'vcpu.current=3' in out, 'virsh: setvcpus', out)
     in_guest(m, 'echo 1 > /sys/devices/system/cpu/cpu2/online', 'the guest has a third CPU, and it starts')
     virsh(m, 'setmem v 120M --live')
-    ok('held' in waits(m, 'virsh -q dommemstat v | grep -q "^actual 122880$"', 60), 'virsh: setmem', virsh(m, 'dommemstat v'))
+    told(m, 'held' in waits(m, 'virsh -q dommemstat v | grep -q "^actual 122880$"', 60), 'virsh: setmem', virsh(m, 'dommemstat v'))
     virsh(m, 'setmem v 160M --live')
     m.out_of('qemu-img create -q -f qcow2 /guest/w.qcow2 32M')
     virsh(m, 'attach-disk v /guest/w.qcow2 vdb --driver qemu --subdriver qcow2 --live')
     in_guest(m, '[ -b /dev/vdb ]', 'virsh: attach-disk: the guest has it')
     out = virsh(m, 'domblklist v')
-    ok('/guest/w.qcow2' in out, 'virsh: domblklist', out)
+    told(m, '/guest/w.qcow2' in out, 'virsh: domblklist', out)
     virsh(m, 'detach-disk v vdb --live')
     in_guest(m, '! [ -b /dev/vdb ]', 'virsh: detach-disk: it has it no more')
     virsh(m, 'net-start default', 100)
@@ -138,29 +143,29 @@ def changes(m):
     in_guest(m, 'modprobe virtio_net && udhcpc -q -n -S -t 10 -i eth0 -s /etc/udhcpc.script 2> /dev/null && ping -c 1 -q 192.168.122.1 > /dev/null',
              'virsh: attach-device: a card in the network of libvirt, which gives it an address and answers')
     out = virsh(m, 'domiflist v') + '\n' + virsh(m, 'net-dhcp-leases default')
-    ok(re.search(r'vnet.*:77(.*\n)*.*:77 +ipv4 +192\.168\.122\.', out), 'virsh: domiflist and net-dhcp-leases', out)
+    told(m, re.search(r'vnet.*:77(.*\n)*.*:77 +ipv4 +192\.168\.122\.', out), 'virsh: domiflist and net-dhcp-leases', out)
     virsh(m, 'detach-interface v network --mac 52:54:00:00:00:77 --live')
     in_guest(m, '! [ -e /sys/class/net/eth0 ]', 'virsh: detach-interface')
     virsh(m, 'net-destroy default')
     out = virsh(m, 'schedinfo v --live --set vcpu_quota=20000')
-    ok(re.search(r'vcpu_quota *: 20000', out), 'virsh: schedinfo', out)
+    told(m, re.search(r'vcpu_quota *: 20000', out), 'virsh: schedinfo', out)
     typed(m, '{ while :; do :; done & }; echo SP""UN', 'SPUN', 'a busy guest')
     runs = [cpu_seconds(m)]
     m.out_of('sleep 10', 15)
     runs.append(cpu_seconds(m))
     part = (runs[1][0] - runs[0][0]) / (runs[1][1] - runs[0][1])
-    ok(.1 < part < .3, 'has a fifth of a CPU then', f'{part:.3f}')
+    told(m, .1 < part < .3, 'has a fifth of a CPU then', f'{part:.3f}')
     virsh(m, 'schedinfo v --live --set vcpu_quota=-1')
     virsh(m, 'dump v /guest/v.core --memory-only', 200)
     out = m.out_of('od -An -c -N 4 /guest/v.core; rm /guest/v.core')
-    ok('E   L   F' in out, 'virsh: dump', out)
+    told(m, 'E   L   F' in out, 'virsh: dump', out)
     m.out_of(f': > {CONSOLE}')
     virsh(m, 'reset v')
-    ok('held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'virsh: reset, and it comes up again', m.out_of(f'tail -n 5 {CONSOLE}'))
+    told(m, 'held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'virsh: reset, and it comes up again', m.out_of(f'tail -n 5 {CONSOLE}'))
     virsh(m, 'shutdown v')
-    ok('held' in waits(m, 'virsh -q domstate v | grep -q "shut off"', 60), 'virsh: shutdown', virsh(m, 'domstate v'))
+    told(m, 'held' in waits(m, 'virsh -q domstate v | grep -q "shut off"', 60), 'virsh: shutdown', virsh(m, 'domstate v'))
     virsh(m, 'start v', 200)
-    ok('held' in waits(m, f'[ $(grep -c "demo: ready" {CONSOLE}) = 2 ]'), 'and it starts again', m.out_of(f'tail -n 5 {CONSOLE}'))
+    told(m, 'held' in waits(m, f'[ $(grep -c "demo: ready" {CONSOLE}) = 2 ]'), 'and it starts again', m.out_of(f'tail -n 5 {CONSOLE}'))
 
 
 def ends(m):
@@ -168,33 +173,56 @@ def ends(m):
     virsh(m, 'destroy v', 60)
     state(m, 'shut off', 'destroy')
     status, _ = m.sh('virsh -q resume v', 30)
-    ok(status, 'virsh: what cannot be is refused: resume of a guest that does not run')
+    told(m, status, 'virsh: what cannot be is refused: resume of a guest that does not run')
     virsh(m, 'undefine v')
-    ok(virsh(m, 'list --all --name') == '', 'virsh: undefine')
+    told(m, virsh(m, 'list --all --name') == '', 'virsh: undefine')
     info = m.json('corbel info --json', 20)
-    ok(info['vms'] == 1, 'nothing of it is left in the hypervisor', info)
+    told(m, info['vms'] == 1, 'nothing of it is left in the hypervisor', info)
     out = m.out_of('systemctl --failed --type=service,socket,mount,timer,target --no-pager --no-legend; aa-status 2>/dev/null | grep libvirt; true', 30)
-    ok('failed' not in out, 'no unit has failed', out)
+    told(m, 'failed' not in out, 'no unit has failed', out)
 
 
-def libvirt():
-    if not all(os.path.exists(build_file(f'disk/{f}')) for f in ('libvirt.img', 'guest.cpio')):
-        return skip('libvirt on a disk', 'making its disk needs root')
+def needs(what, *files):
+    """Whether these are in build/disk; else it is said that the part is skipped."""
+    there = all(os.path.exists(build_file(f'disk/{f}')) for f in files)
+    if not there:
+        skip(what, 'making its disk needs root')
+    return there
+
+
+def readies(m, device=''):
+    """Until v is a guest that can be defined."""
+    m.prompt(f'{m.label}: Debian with libvirt starts as dom0', 600)
+    m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
+    m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
+    xml = GUEST.replace('\n', ' ').replace('</devices>', device + '</devices>')
+    m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
+
+
+def administers(debian, disk):
+    if not needs(debian, f'{disk}.img', 'guest.cpio'):
+        return
     guest = f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine('libvirt', disk='libvirt', extra=['-drive', guest], life=10800) as m:
-        m.prompt('Debian with libvirt starts as dom0', 300)
-        m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
-        m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
-        xml = GUEST.replace('\n', ' ')
-        m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
+    with Machine(debian, disk=disk, extra=['-drive', guest], life=10800) as m:
+        readies(m)
+        out = m.out_of('virsh -q version --daemon', 60)
+        told(m, all(f'{what} {VERSIONS[disk]}.' in out for what in ('library: libvirt', 'daemon:')), 'its own libvirt is what is tried', out)
         for part in host, life, console, keeps, changes, ends:
             part(m)
 
 
+def libvirt():
+    administers('Debian 12', 'libvirt')
+
+
+def libvirt13():
+    administers('Debian 13', 'libvirt13')
+
+
 def hostdev():
     """A disk of dom0's is given to a guest and taken back by libvirt, on a hypervisor that drives the IOMMU."""
-    if not all(os.path.exists(build_file(f'disk/{f}')) for f in ('libvirt.img', 'guest.cpio')):
-        return skip('libvirt: hostdev', 'making its disk needs root')
+    if not needs('hostdev', 'libvirt.img', 'guest.cpio'):
+        return
     os.makedirs(build_file('logs'), exist_ok=True)
     nvme = build_file('logs/libvirt-nvme.disk')
     data = bytes((i * 7 + (i >> 8) * 3) & 0xff for i in range(1 << 20))
@@ -205,25 +233,21 @@ def hostdev():
     sum_of = hashlib.md5(data).hexdigest()
     disk = build_file('disk/libvirt-hostdev.img')
     subprocess.run(['cp', '--reflink=auto', '--sparse=always', build_file('disk/libvirt.img'), disk], check=True)
-    with Machine('libvirt, hostdev', disk='libvirt-hostdev', keep=True, extra=extra, life=10800) as m:
+    with Machine('hostdev', disk='libvirt-hostdev', keep=True, extra=extra, life=10800) as m:
         m.prompt('hostdev: Debian with libvirt starts as dom0', 300)
         # As README tells.
         m.out_of("sed -i 's/^#GRUB_CMDLINE_CORBEL_DEFAULT=.*/GRUB_CMDLINE_CORBEL_DEFAULT=\"iommu=strict\"/' /etc/default/grub.d/corbel.cfg && "
                  'echo corbel_iommu > /etc/modules-load.d/corbel-iommu.conf && update-grub 2> /dev/null > /dev/null && sync', 300)
     # Not by a reboot: where code has been in memory TCG takes a millisecond for each KiB that is written the next time.
-    with Machine('libvirt, hostdev', disk='libvirt-hostdev', keep=True, extra=extra, life=10800) as m:
-        m.prompt('hostdev: it starts again, with iommu=strict', 600)
-        m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
-        m.out_of('cd / && cpio -idm < /dev/vdb && cd && qemu-img create -q -f qcow2 /guest/v.qcow2 64M', 60)
-        xml = GUEST.replace('\n', ' ').replace('</devices>', HOSTDEV % SLOT + '</devices>')
-        m.out_of(f"printf '%s' '{xml}' > /guest/v.xml", 20)
+    with Machine('hostdev', disk='libvirt-hostdev', keep=True, extra=extra, life=10800) as m:
+        readies(m, HOSTDEV % SLOT)
         ok(m.json('corbel info --json', 20)['iommu'] == 'strict', 'hostdev: the hypervisor drives the IOMMU')
         ok(m.out_of('md5sum < /dev/nvme0n1').startswith(sum_of), 'hostdev: the disk is dom0\'s')
         virsh(m, 'define /guest/v.xml')
         virsh(m, 'start v', 300)
         ok('held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'hostdev: a guest starts with it', m.out_of(f'tail -n 5 {CONSOLE}'))
         ok(m.sh('[ -b /dev/nvme0n1 ]')[0] != 0, 'hostdev: dom0 has it no more')
-        typed(m, 'md5sum < /dev/nvme0n1', sum_of, 'hostdev: the guest reads it')
+        typed(m, 'md5sum < /dev/nvme0n1', sum_of, 'the guest reads it')
         virsh(m, 'destroy v', 60)
         ok('held' in waits(m, '[ -b /dev/nvme0n1 ]', 60), 'hostdev: it is dom0\'s again when the guest has gone', m.out_of('dmesg | tail'))
         ok(m.out_of('md5sum < /dev/nvme0n1').startswith(sum_of), 'hostdev: with what is on it')
@@ -234,31 +258,50 @@ def hostdev():
 
 def installs():
     """A Debian disk image becomes a guest by one command of virt-install: UEFI, a TPM, the host's CPU, a screen."""
-    if not all(os.path.exists(build_file(f'disk/{f}')) for f in ('libvirt.img', 'bookworm.base')):
-        return skip('libvirt: virt-install', 'making its disk needs root')
-    image = f'file={build_file("disk/bookworm.base")},format=raw,if=virtio,snapshot=on'
+    if not needs('virt-install', 'libvirt.img', 'trixie.base'):
+        return
+    # Another Debian than dom0's: with a file system of the same UUID dom0 would have two of its own.
+    image = f'file={build_file("disk/trixie.base")},format=raw,if=virtio,snapshot=on'
     with Machine('virt-install', disk='libvirt', mem='3G', extra=['-drive', image], life=10800) as m:
         m.prompt('virt-install: dom0 comes up', 300)
         m.out_of('systemctl is-system-running --wait > /run/state; dmesg -n 1', 300)
         virsh(m, 'net-start default', 100)
-        out = m.out_of('virt-install -q --name cloudy --memory 1024 --vcpus 2 --import --disk /dev/vdb,bus=virtio,format=raw --osinfo debian11 '
-                       '--boot loader=/usr/share/OVMF/OVMF_CODE_4M.fd,loader.readonly=yes,loader.type=pflash,nvram.template=/usr/share/OVMF/OVMF_VARS_4M.fd --tpm emulator --cpu host-model --graphics vnc --noautoconsole', 600)
+        refuses_unsigned(m)
+        imports(m, 'uefi,firmware.feature0.name=secure-boot,firmware.feature0.enabled=no', '--memory 1024 --vcpus 2 --tpm emulator --cpu host-model --graphics vnc')
         out = virsh(m, 'dumpxml --inactive cloudy')
-        for what in 'loader readonly=.yes.', "mode='host-model'", "<tpm model", "<graphics type='vnc'", "source network='default'":
-            ok(re.search(what, out), f'virt-install: the guest has what was asked for: {what}', out)
+        for what in "firmware='efi'", "mode='host-model'", "<tpm model", "<graphics type='vnc'", "source network='default'":
+            told(m, re.search(what, out), f'the guest has what was asked for: {what}', out)
         m.send('virsh console --force cloudy\r')
         m.expect('login: root|dom0# ', 'virt-install: Debian comes up by UEFI', 900)
         m.wait('dom0# ', 300)
-        status, out = m.sh('systemd-detect-virt; ls /sys/firmware/efi /dev/tpm0; cat /proc/sys/kernel/hostname; ip -4 -o addr', 60)
-        ok(re.search(r'^kvm', out, re.M) and '/dev/tpm0' in out and 'runtime' in out, 'virt-install: with firmware, TPM, on KVM', out)
-        ok('192.168.122.' in out, 'virt-install: and an address', out)
+        status, out = m.sh('systemd-detect-virt; ls /sys/firmware/efi /dev/tpm0; cat /proc/sys/kernel/hostname /etc/debian_version; ip -4 -o addr', 60)
+        told(m, re.search(r'^kvm', out, re.M) and '/dev/tpm0' in out and 'runtime' in out, 'with firmware, TPM, on KVM', out)
+        told(m, re.search(r'^13\.', out, re.M), 'it is the Debian of the image, and not dom0\'s', out)
+        told(m, '192.168.122.' in out, 'and an address', out)
         m.send('\x1d')
         m.prompt('virt-install: Ctrl-] leaves its console', 30)
         m.out_of('virsh -q screenshot cloudy /run/screen', 60)
         out = m.out_of('head -c 15 /run/screen | od -An -c -N 2; stat -c %s /run/screen')
-        ok(re.search(r'P +6|211 +P', out), 'virsh: screenshot', out)
+        told(m, re.search(r'P +6|211 +P', out), 'virsh: screenshot', out)
         virsh(m, 'destroy cloudy')
         virsh(m, 'undefine cloudy --nvram')
 
 
-main(libvirt, hostdev, installs)
+def imports(m, boot, more):
+    m.out_of(f'virt-install -q --name cloudy --import --disk /dev/vdb,bus=virtio,format=raw --osinfo debian11 --boot {boot} {more} --noautoconsole', 600)
+
+
+def refuses_unsigned(m):
+    """Of the firmware that is there `--boot uefi` alone takes the one with Secure Boot, and the image's GRUB is nobody's."""
+    imports(m, 'uefi', '--memory 512 --graphics none')
+    out = virsh(m, 'dumpxml cloudy')
+    told(m, "secure='yes'" in out and 'OVMF_VARS_4M.ms.fd' in out and "<smm state='on'" in out, '--boot uefi: libvirt takes the firmware with Secure Boot, in SMM', out)
+    m.send('virsh console --force cloudy\r')
+    m.expect('Access Denied|Security Violation', 'virt-install: --boot uefi: and that refuses an image that is not signed', 300)
+    m.send('\x1d')
+    m.prompt('virt-install: --boot uefi: Ctrl-] leaves its console', 30)
+    virsh(m, 'destroy cloudy')
+    virsh(m, 'undefine cloudy --nvram')
+
+
+main(libvirt, libvirt13, hostdev, installs)
