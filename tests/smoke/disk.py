@@ -170,6 +170,14 @@ def debian13():
         purges(m)
 
 
+def debian13_uefi():
+    with machine('Debian 13, UEFI', 'trixie', firmware='uefi') as m:
+        boots(m, 'the default entry starts it')
+        is_dom0(m)
+        runs_guest(m)
+        purges(m)
+
+
 def run_disk():
     """On a copy, since what is written stays."""
     if not os.path.exists(build_file('disk/bookworm.img')):
@@ -210,4 +218,4 @@ def reproducible():
         ok(debs and not other, 'they are the same to the bit', other)
 
 
-main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, run_disk, debian12_update)
+main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_update)
