@@ -254,6 +254,9 @@ $(DISK)/libvirt.img: $(DISK)/bookworm.img
 	BASE=$< dom0/mkdisk bookworm $@ $(LIBVIRT)
 $(DISK)/libvirt13.img: $(DISK)/trixie.img
 	BASE=$< dom0/mkdisk trixie $@ $(LIBVIRT)
+# And with virt-manager, and a screen for it.
+$(DISK)/desktop.img: $(DISK)/libvirt.img
+	BASE=$< dom0/mkdisk bookworm $@ virt-manager xvfb xauth x11-utils dbus
 # As distributions offer them for clouds: a guest, not a dom0.
 $(DISK)/cloud.img: $(DISK)/bookworm.base
 	BASE=$< dom0/mkdisk bookworm $@ cloud-init cloud-guest-utils
@@ -303,7 +306,7 @@ test:
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
-	$(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio) $(call wanted,libvirt,$(DISK)/libvirt13.img $(DISK)/trixie.base) \
+	$(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio) $(call wanted,libvirt,$(DISK)/libvirt13.img $(DISK)/desktop.img $(DISK)/trixie.base) \
 	$(call wanted,cloud,$(DISK)/libvirt.img $(DISK)/cloud.img))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/gvisor.cpio $(BUILD)/xen.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian 12's and 13's own libvirt in dom0 on a disk: what an administrator does with virsh. Part of `make test-full`.
 
-Needs libvirt.img, libvirt13.img, trixie.base and guest.cpio in build/disk, which are made as root; parts whose disk is not there are skipped.
+Needs libvirt.img, libvirt13.img, desktop.img, trixie.base and guest.cpio in build/disk, which are made as root; parts whose disk is not there are skipped.
 """
+import base64
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import subprocess
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import picture
 from lib.machine import Machine, PATIENCE, build_file
 from lib.report import main, ok, skip
 
@@ -304,4 +306,57 @@ def refuses_unsigned(m):
     virsh(m, 'undefine cloudy --nvram')
 
 
-main(libvirt, libvirt13, hostdev, installs)
+def types(m, *lines):
+    """At the guest's own keyboard. What is no letter has a name."""
+    names = {' ': 'SPACE', '-': 'MINUS', '/': 'SLASH', '\n': 'ENTER'}
+    for line in lines:
+        keys = ' '.join(names.get(c, c.upper()) for c in line + '\n')
+        m.out_of(f'for key in {keys}; do virsh -q send-key v KEY_$key; done; sleep 3', 100)
+
+
+def shows(m):
+    """The guest's screen and keyboard. build/guest.svg is made of it, as README has one."""
+    typed(m, 'setsid -c sh -l < /dev/tty1 > /dev/tty1 2>&1 & echo ST""ARTED', 'STARTED', 'a shell at the screen')
+    before = screenshot(m)
+    types(m, 'mkdir typed', 'grep -w model /proc/cpuinfo', 'uname -a')
+    after = screenshot(m)
+    in_guest(m, '[ -d typed ]', 'virsh: send-key: what is typed is done')
+    told(m, picture.letters(after) > picture.letters(before) + 50, 'virsh: screenshot: and seen', (picture.letters(before), picture.letters(after)))
+    with open(build_file('guest.svg'), 'w') as f:
+        f.write(picture.svg(after))
+
+
+def screenshot(m):
+    m.out_of('virsh -q screenshot v /run/screen', 60)
+    return base64.b64decode(m.out_of('base64 -w 0 /run/screen', 30))
+
+
+def manages(m):
+    """virt-manager, on a screen of dom0 that nobody sees."""
+    m.out_of('cd /run && { Xvfb :1 -screen 0 640x480x24 > xvfb.log 2>&1 & }; export DISPLAY=:1 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/session; '
+             'dbus-daemon --session --fork --address=$DBUS_SESSION_BUS_ADDRESS && cd')
+    m.out_of('{ virt-manager --connect qemu:///system --no-fork --debug > /run/manager.log 2>&1 & }')
+    told(m, 'held' in waits(m, 'xwininfo -root -tree | grep -q \'"Virtual Machine Manager"\'', 300), 'its window comes', m.sh('xwininfo -root -tree; tail -n 30 /run/manager.log /run/xvfb.log')[1])
+    for what, line in ('it connects', 'conn=qemu:///system changed to state=Active'), ('the guest is in its list', 'domain=v status=Running added'):
+        told(m, 'held' in waits(m, f'grep -q "{line}" /run/manager.log', 200), what, m.out_of('tail -n 30 /run/manager.log'))
+    for verb, event in ('suspend', 'suspended'), ('resume', 'resumed'), ('destroy', 'stopped'):
+        virsh(m, f'{verb} v', 60)
+        told(m, 'held' in waits(m, f'grep -q "lifecycle event: .*state=VIR_DOMAIN_EVENT_{event.upper()}" /run/manager.log', 60), f'and it learns of {verb}', m.out_of('tail -n 30 /run/manager.log'))
+
+
+def desktop():
+    if not needs('virt-manager', 'desktop.img', 'guest.cpio'):
+        return
+    guest = f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on'
+    with Machine('virt-manager', disk='desktop', extra=['-drive', guest], life=10800) as m:
+        readies(m, '<graphics type="vnc"/><video><model type="vga"/></video>')
+        # A vmlinux is started without what the boot protocol tells of the screen, and does not use it.
+        m.out_of('cp /boot/vmlinuz-$(uname -r) /guest/vmlinuz && sed -i s,/guest/vmlinux,/guest/vmlinuz, /guest/v.xml')
+        virsh(m, 'define /guest/v.xml')
+        virsh(m, 'start v', 300)
+        told(m, 'held' in waits(m, f'grep -q "demo: ready" {CONSOLE}'), 'a guest with a screen starts', m.out_of(f'tail -n 5 {CONSOLE}'))
+        shows(m)
+        manages(m)
+
+
+main(libvirt, libvirt13, hostdev, installs, desktop)
