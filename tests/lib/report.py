@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a smoke test prints: one line per behaviour, `ok - `, `not ok - ` or `skip - `. A test that checks nothing fails."""
+import os
 import signal
 import sys
 import traceback
@@ -42,11 +43,11 @@ def note(text):
 
 
 def main(*parts):
-    """Run the parts of a test one after the other, or those that are named; a part that stops does not keep the next from running."""
+    """Run the parts of a test one after the other, or those that PARTS names; a part that stops does not keep the next from running."""
     def terminated(*_):
         raise SystemExit('terminated')
     signal.signal(signal.SIGTERM, terminated)
-    named = sys.argv[1:] or [part.__name__ for part in parts]
+    named = os.environ.get('PARTS', '').split() or [part.__name__ for part in parts]
     for name in set(named) - {part.__name__ for part in parts}:
         ok(False, f'there is a part {name}')
     for part in (part for part in parts if part.__name__ in named):
