@@ -16,6 +16,7 @@
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
 #include "hv/cpu/timer.h"
+#include "hv/guest/apic_ids.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/lapic_regs.h"

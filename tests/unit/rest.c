@@ -26,6 +26,7 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
+#include "hv/guest/lapic_regs.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mce.h"
@@ -104,6 +105,7 @@ __weak NOTHING(lapic_accept, struct vcpu *v, u8 vector)
 __weak ZERO(bool, lapic_extint_pending, struct vcpu *v)
 __weak NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
 __weak NOTHING(lapic_reset, struct vcpu *v, bool init)
+__weak ZERO(int, lapic_msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
 __weak ZERO(struct vcpu *, lapic_msi_target, struct vm *vm, u64 address, u32 data, bool strict)
 __weak ZERO(u32, lapic_send_msi, struct vm *vm, u64 address, u32 data, bool strict)
 __weak ZERO(u32, lapic_tpr_threshold, struct vcpu *v)
