@@ -199,6 +199,11 @@ bool mcheck_survived(void)
 {
 	struct mcheck_error e;
 
+	/* Others have the same banks, or it is of no use to anybody. */
+	if (this_cpu()->left_out) {
+		wrmsr_safe(MSR_MCG_STATUS, 0);
+		return true;
+	}
 	return mcheck_judge(false, &e) == MCHECK_GO_ON && mcheck_settle();
 }
 

@@ -72,6 +72,13 @@ int smp_init_cpu(struct cpu *c)
 	return ap_enable(c);
 }
 
+/* It stays as it is, since it may hold a lock, and has no part in what comes. */
+static void __noreturn leave_out(struct cpu *c)
+{
+	c->left_out = true;
+	cpu_halt();
+}
+
 /* First C code of another CPU, on its own stack. */
 static void __noreturn ap_main(void)
 {
@@ -84,11 +91,11 @@ static void __noreturn ap_main(void)
 	cpu_load(c);
 	if (smp_init_cpu(c)) {
 		ap_move(c, AP_ARRIVED, AP_GIVEN_UP);
-		cpu_halt();
+		leave_out(c);
 	}
 	c->online = true;
 	if (!ap_move(c, AP_ARRIVED, AP_ONLINE))
-		cpu_halt();
+		leave_out(c);
 	while (ap_is(c, AP_ONLINE))
 		cpu_relax();
 	BUG_ON(cpus[c->index] != c || c->index >= cpu_count);

@@ -51,10 +51,11 @@ struct cpu {
 	bool nmi_owed;
 	bool mcheck_owed; /* and the log of a machine check */
 	bool online;
-	u32 start;   /* hv/cpu/smp.c */
-	bool parked; /* halted for a sleep of the machine, and to be started again */
-	bool x2apic; /* the mode of its local APIC */
-	u64 tsc_aux; /* now in MSR TSC_AUX */
+	bool left_out; /* alive, but given up */
+	u32 start;     /* hv/cpu/smp.c */
+	bool parked;   /* halted for a sleep of the machine, and to be started again */
+	bool x2apic;   /* the mode of its local APIC */
+	u64 tsc_aux;   /* now in MSR TSC_AUX */
 	/* hv/cpu/spec.c: in MSR SPEC_CTRL; whose branches are remembered, whose data may be cached
 	 */
 	u64 spec_ctrl, spec_trained, spec_data;

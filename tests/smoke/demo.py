@@ -59,7 +59,11 @@ def crashes(m):
     m.sh("printf 'echo c > /proc/sysrq-trigger\\r' | corbel console --timeout=5 fragile", 60)
     again = m.until(f'[ "$(grep -c "demo: ready" {log})" = 2 ]')
     ok(again and m.out_of(f'grep -c "Kernel panic" {log}') == '1', 'on_crash = restart: its kernel has crashed, and it starts again', m.sh(f'tail -n 30 {log}')[1])
+    m.out_of('corbel destroy fragile; corbel create /run/fragile.cfg', 60)
+    need(m.guest_up('fragile'), 'it is created again', m.sh(f'tail -n 5 {log}')[1])
     bounded(m, 'fragile', log)
+    out = m.sh('corbel shutdown --wait fragile > /dev/null; corbel starts-again fragile', 60)[1]
+    ok('switched itself off' in out, 'why it has ended is known, though its logs are full', out)
     m.out_of('corbel destroy fragile', 20)
     mounts = m.out_of('grep /run/corbel/fragile /proc/mounts; true')
     ok(not mounts, 'nothing is left of where they lay', mounts)

@@ -237,6 +237,14 @@ static void test_host(void)
 	CHECK(strstr(test_log_text, "bank 1") && strstr(test_log_text, "memory at 12345040") &&
 		  !this_cpu()->mcheck_owed,
 	      "and a line says what is broken (%s)", test_log_text);
+	reset(RUNS);
+	put_bank(1, SCRUBBED, MISC);
+	put_bank(2, USED, MISC);
+	this_cpu()->left_out = true;
+	CHECK(mcheck_survived() && !mcg_status && !this_cpu()->mcheck_owed &&
+		  banks[1][MCI_STATUS] == SCRUBBED && banks[2][MCI_STATUS] == USED,
+	      "a CPU that was left out leaves all to others");
+	this_cpu()->left_out = false;
 }
 
 /* What is told dom0: only a whole address in memory. */

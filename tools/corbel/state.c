@@ -266,6 +266,19 @@ static bool logs_are_long(const char *name)
 	return !statvfs(guest_path(name, "log", path), &s) && s.f_bavail < s.f_blocks / 2;
 }
 
+static bool mount_logs(const char *name)
+{
+	char path[PATH_MAX];
+
+	mkdir(guest_path(name, "log", path), 0700);
+	if (!mount("corbel", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		   "size=" LOG_SIZE ",mode=0700"))
+		return true;
+	warning("%s: cannot mount %s: %s; what the guest writes may fill %s", name, path,
+		strerror(errno), run_dir());
+	return false;
+}
+
 /* In a directory of somebody's own he looks to that himself. */
 void guest_bound_logs(const char *name)
 {
@@ -277,13 +290,7 @@ void guest_bound_logs(const char *name)
 	if (is_mounted(name)) {
 		if (logs_are_long(name) && truncate(guest_path(name, "console.log", path), 0))
 			warning("%s: %s", path, strerror(errno));
-		return;
-	}
-	mkdir(guest_path(name, "log", path), 0700);
-	if (mount("corbel", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "size=" LOG_SIZE ",mode=0700")) {
-		warning("%s: cannot mount %s: %s; what the guest writes may fill %s", name, path,
-			strerror(errno), run_dir());
+	} else if (!mount_logs(name)) {
 		return;
 	}
 	for (i = 0; i < NLOGS; i++) {

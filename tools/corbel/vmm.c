@@ -551,6 +551,9 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 	    log = open(guest_path(s->g.name, "vmm.log", path), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	int null = open("/dev/null", O_RDONLY);
 
+	/* It says why the guest has ended, also where this one has filled what there is for logs.
+	 */
+	fallocate(log, FALLOC_FL_KEEP_SIZE, 0, 65536);
 	setsid();
 	dup2(null, 0);
 	dup2(log, 1);
