@@ -15,7 +15,10 @@ void vcpu_shutdown(struct vcpu *v)
 		    v->rip);
 	}
 	if (v->guest_mode && hvm->nested->shutdown && !v->stop_reason) {
-		hvm->nested->shutdown(v);
+		if (READ_ONCE(v->stopped)) /* the VMM has done it: when it runs */
+			vcpu_note(v, DUE_TRIPLE);
+		else
+			hvm->nested->shutdown(v);
 		return;
 	}
 	/* What led here has happened: nothing of it is for the state that the VMM may set now. */

@@ -324,7 +324,7 @@ static bool guest_msrs_valid(const struct vmcs12 *m, const struct nested_limits 
 }
 
 /* SDM "Checks on Guest Non-Register State" */
-static int activity_refused(const struct vmcs12 *m, const struct nested_limits *l)
+static int activity_refused(const struct vmcs12 *m)
 {
 	u32 state = vmcs12_get(m, VMCS_INTERRUPTIBILITY),
 	    shadow = state & (SHADOW_STI | SHADOW_MOV_SS), activity = vmcs12_get(m, VMCS_ACTIVITY),
@@ -337,8 +337,7 @@ static int activity_refused(const struct vmcs12 *m, const struct nested_limits *
 	if (state & ~(SHADOW_STI | SHADOW_MOV_SS | BLOCKED_NMI) ||
 	    shadow == (SHADOW_STI | SHADOW_MOV_SS) || (shadow & SHADOW_STI && !open))
 		return 0;
-	if (activity > 1 || (activity && (shadow || l->hidden[CAP_MISC] & MISC_HLT ||
-					  vmcs12_get(m, VMCS_GUEST_SS_AR) & AR_DPL)))
+	if (activity > 1 || (activity && (shadow || vmcs12_get(m, VMCS_GUEST_SS_AR) & AR_DPL)))
 		return 0;
 	/* the CPU does not see the guest's own: vmx_write_blocking() */
 	if ((shadow || activity) && waits != steps)
@@ -366,7 +365,7 @@ int vmcs12_guest_refused(const struct vmcs12 *m, const struct nested_limits *l)
 	if (vmcs12_get(m, VMCS_ENTRY_CONTROLS) & ENTRY_GUEST_64 && !(cr0 & CR0_PG && cr4 & CR4_PAE))
 		return 0;
 	/* there is no VMCS shadowing */
-	return ~vmcs12_get(m, VMCS_LINK_POINTER) ? QUAL_LINK_POINTER : activity_refused(m, l);
+	return ~vmcs12_get(m, VMCS_LINK_POINTER) ? QUAL_LINK_POINTER : activity_refused(m);
 }
 
 bool vmcs12_loads_pdptes(const struct vmcs12 *m)

@@ -7,6 +7,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
+#include "hv/vmx/event.h"
 #include "hv/vmx/nested_area.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
@@ -31,9 +32,10 @@ void vmx_nested_end(struct vcpu *v)
 	vmcs_write32(VMCS_PF_ERROR_MASK, 0);
 	vmcs_write32(VMCS_PF_ERROR_MATCH, 0);
 	vmcs_write64(VMCS_EPTP, vmx_eptp(v));
-	vmcs_write32(VMCS_PROC2_CONTROLS, s->proc2 & ~PROC2_DIRECT);
-	vmcs_write64(VMCS_MSR_BITMAP, virt_to_hpa(v->vm->msr_map).v);
-	v->lapic.hw_stale = true; /* it may be direct again */
+	vmcs_write(VMCS_PENDING_DEBUG, 0);
+	/* It still is where the nested guest has never been entered; and may be so again. */
+	vmx_switch_direct(v, false);
+	v->lapic.hw_stale = true;
 	vmx_nested_fix(v);
 	hvm->set_tsc(v);
 	s->tlb_gen = NO_GEN;
@@ -76,7 +78,8 @@ void vmx_nested_save(struct vcpu *v, struct vmcs12 *m)
 	vmcs12_set(m, VMCS_ACTIVITY, v->mp_state == MP_HALTED && !v->exception.pending);
 	if (exit & EXIT_SAVE_DEBUG) {
 		vmcs12_set(m, VMCS_GUEST_DR7, debug_get_dr(v, 7));
-		vmcs12_set(m, VMCS_GUEST_DEBUGCTL, 0);
+		if (!(entry & ENTRY_LOAD_DEBUG)) /* else it is as loaded */
+			vmcs12_set(m, VMCS_GUEST_DEBUGCTL, 0);
 	}
 	if (exit & EXIT_SAVE_EFER)
 		vmcs12_set(m, VMCS_GUEST_EFER, efer);
@@ -181,7 +184,6 @@ static void load_host(struct vcpu *v)
 	vmcs_write(VMCS_GUEST_SYSENTER_CS, vmx_get12(v, VMCS_HOST_SYSENTER_CS));
 	vmcs_write(VMCS_GUEST_SYSENTER_ESP, vmx_get12(v, VMCS_HOST_SYSENTER_ESP));
 	vmcs_write(VMCS_GUEST_SYSENTER_EIP, vmx_get12(v, VMCS_HOST_SYSENTER_EIP));
-	vmcs_write(VMCS_PENDING_DEBUG, 0);
 	if (exit & EXIT_LOAD_PAT)
 		set_pat(v, vmx_get12(v, VMCS_HOST_PAT));
 	debug_set_dr(v, 7, DR7_ONE);
@@ -249,7 +251,8 @@ void vmx_nested_launch(struct vcpu *v, int qual)
 		vmx_nested_leave(v, EXIT_ENTRY_FAILED | EXIT_BAD_GUEST, qual, 0, 0);
 	else if (vmx_load_area(v, VMCS_ENTRY_MSR_LOADS, VMCS_ENTRY_MSR_LOAD, &failed))
 		vmx_nested_leave(v, EXIT_ENTRY_FAILED | EXIT_BAD_MSR, failed, 0, 0);
-	else if (vmx_get12(v, VMCS_ACTIVITY) && !vmx_nested(v)->inject && !window_opens(v))
+	else if (vmx_get12(v, VMCS_ACTIVITY) && !vmx_nested(v)->inject && !window_opens(v) &&
+		 !(vmx_get12(v, VMCS_PENDING_DEBUG) & (DR6_BS | PENDING_BREAKPOINT)))
 		vcpu_halt(v);
 }
 
@@ -361,6 +364,7 @@ static void finish_exit(struct vcpu *v)
 	v->nmi_masked |= nmi;
 	vmx_nested_end(v);
 	load_host(v);
+	v->mp_state = MP_RUNNABLE;
 	if (err)
 		vcpu_shutdown(v);
 	else

@@ -191,9 +191,10 @@ refused:
 #define BLOCKED_NMI   BIT(3)
 
 /* Interruption information has EVT_x (hv/guest/hvm.h), and at exits this one. */
-#define INTR_NMI_UNBLOCK BIT(12)
-#define INTR_TYPE_INT1	 5 /* "privileged software exception" */
-#define INTR_TYPE_SOFT	 6 /* of INT3 and INTO */
+#define PENDING_BREAKPOINT BIT(12) /* of VMCS_PENDING_DEBUG */
+#define INTR_NMI_UNBLOCK   BIT(12)
+#define INTR_TYPE_INT1	   5 /* "privileged software exception" */
+#define INTR_TYPE_SOFT	   6 /* of INT3 and INTO */
 
 /* Basic exit reasons; SDM "Basic Exit Reasons" */
 #define EXIT_ENTRY_FAILED BIT(31)

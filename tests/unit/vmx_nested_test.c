@@ -704,6 +704,40 @@ static void test_halt(void)
 	put12(VMCS_EXCEPTIONS, BIT(VEC_DB));
 	CHECK(vmx_nested_ops.event(&vcpu) && !vmcs12_get(m12(), VMCS_ACTIVITY),
 	      "nor is one halted whose HLT was stepped over");
+	CHECK(vcpu.mp_state == MP_RUNNABLE, "and the guest itself runs");
+	end();
+	begin_on();
+	put12(VMCS_ACTIVITY, 1);
+	put12(VMCS_PENDING_DEBUG, DR6_BS);
+	put12(VMCS_GUEST_RFLAGS, 2 | RFLAGS_TF);
+	vcpu.mp_state = MP_RUNNABLE;
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && vcpu.mp_state == MP_RUNNABLE,
+	      "a step that waits ends it before it has begun");
+	end();
+}
+
+/* What is given up before the hardware has seen anything of it */
+static void test_given_up(void)
+{
+	begin_on();
+	arch.direct = arch.vid = true;
+	vmcs[VMCS_PIN_CONTROLS] = PIN_POSTED;
+	vmcs[VMCS_PENDING_DEBUG] = DR6_BS;
+	put12(VMCS_ACTIVITY, 7);
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(!vcpu.guest_mode && !arch.direct && !arch.vid && vcpu.lapic.hw_stale &&
+		  !(vmcs[VMCS_PIN_CONTROLS] & PIN_POSTED) && !vmcs[VMCS_PENDING_DEBUG],
+	      "a refused entry leaves the APIC to software until the next one");
+	end();
+	begin_on();
+	insn(EXIT_VMLAUNCH, 0);
+	vcpu.stopped = 1;
+	vcpu.due = 0;
+	vcpu_shutdown(&vcpu);
+	CHECK(vcpu.guest_mode && vcpu.due & DUE_TRIPLE,
+	      "a triple fault by the VMM comes when the vCPU runs");
+	vcpu.stopped = vcpu.due = 0;
 	end();
 }
 
@@ -739,7 +773,8 @@ static void test_pending_debug(void)
 	end();
 }
 
-/* DEBUGCTL is taken and read as 0; DR7 is loaded and stored if its control says so. */
+/* DEBUGCTL is taken, does nothing, and is stored as it was; DR7 is loaded and stored if its control
+ * says so. */
 static void test_debug_controls(void)
 {
 	begin_on();
@@ -759,8 +794,9 @@ static void test_debug_controls(void)
 	CHECK(vcpu.guest_mode && seen[VMCS_GUEST_DR7] == 0x404 && !seen[VMCS_GUEST_DEBUGCTL],
 	      "by its control it is, and DEBUGCTL is taken");
 	run_to(does_cpuid);
-	CHECK(vmcs12_get(m12(), VMCS_GUEST_DR7) == 0x404 && !vmcs12_get(m12(), VMCS_GUEST_DEBUGCTL),
-	      "and stored, as nothing");
+	CHECK(vmcs12_get(m12(), VMCS_GUEST_DR7) == 0x404 &&
+		  vmcs12_get(m12(), VMCS_GUEST_DEBUGCTL) == 2,
+	      "and stored, as it was");
 	put12(VMCS_GUEST_DEBUGCTL, BIT(2));
 	insn(EXIT_VMRESUME, 0);
 	CHECK(failed_entry(0), "a bit that it has not is refused");
@@ -964,6 +1000,7 @@ int main(void)
 	test_unrestricted();
 	test_pdptes();
 	test_halt();
+	test_given_up();
 	test_pending_debug();
 	test_debug_controls();
 	test_areas();
