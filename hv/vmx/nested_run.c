@@ -7,7 +7,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
-#include "hv/vmx/event.h"
+#include "hv/vmx/direct.h"
 #include "hv/vmx/nested_area.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"

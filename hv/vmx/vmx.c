@@ -11,6 +11,7 @@
 #include "hv/lib/string.h"
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/decode.h"
+#include "hv/vmx/direct.h"
 #include "hv/vmx/event.h"
 #include "hv/vmx/nested_run.h"
 #include "hv/vmx/nested_rules.h"

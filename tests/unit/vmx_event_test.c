@@ -16,6 +16,7 @@ static u64 vmcs[0x7000];
 #define vmcs_write(f, v) ((void)(vmcs[f] = (v)))
 #include "hv/guest/quirks.h"
 #include "hv/guest/debug.c"
+#include "hv/vmx/direct.c"
 #include "hv/vmx/event.c"
 #include "hv/vmx/state.c"
 

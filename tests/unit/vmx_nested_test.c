@@ -22,6 +22,7 @@ static u64 vmcs[0x7000];
 #undef WRITE_DR
 #define READ_DR(n)	 DR6_ONES
 #define WRITE_DR(n, val) ((void)(val))
+#include "hv/vmx/direct.c"
 #include "hv/vmx/event.c"
 #include "hv/vmx/state.c"
 #include "hv/vmx/vmx.c"
