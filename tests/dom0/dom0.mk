@@ -22,6 +22,8 @@ $(BUILD)/rustvmm.cpio: tests/dom0/rustvmm tests/dom0/trixie
 	tests/dom0/rustvmm $(BUILD)/rustvmm $@
 $(BUILD)/krun.img: tests/dom0/krun
 	tests/dom0/krun $(BUILD)/krun $@
+$(BUILD)/stressng.cpio: tests/dom0/stressng tests/dom0/trixie
+	tests/dom0/stressng $(BUILD)/stressng $@
 $(BUILD)/gvisor.cpio: tests/dom0/gvisor tests/dom0/trixie
 	tests/dom0/gvisor $(BUILD)/gvisor $@
 

@@ -178,6 +178,12 @@ def debian13_uefi():
         purges(m)
 
 
+def debian13_update():
+    with machine('Debian 13, update', 'trixie') as m:
+        boots(m, 'the default entry starts it')
+        updates_kernel(m)
+
+
 def run_disk():
     """On a copy, since what is written stays."""
     if not os.path.exists(build_file('disk/bookworm.img')):
@@ -218,4 +224,4 @@ def reproducible():
         ok(debs and not other, 'they are the same to the bit', other)
 
 
-main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_update)
+main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_update, debian13_update)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Other people's programs on /dev/kvm: the tests of the library by which VMMs in Rust call it, a VMM of the libkrun family,
-gVisor, which has its address spaces by it, and Xen with its own dom0 as a guest. Part of `make test-full` only."""
+gVisor, which has its address spaces by it, stress-ng's virtual machines, and Xen with its own dom0 as a guest. Part of `make test-full` only."""
 import os
 import re
 import sys
@@ -116,6 +116,20 @@ def gvisor():
         complaints(m)
 
 
+def stressng():
+    """Needs build/stressng.cpio: see tests/dom0/stressng. Each of its VMs has its memory filled first, so few come to their end here."""
+    with Machine('stress-ng', mem='3G', extra=disk('stressng.cpio', ',readonly=on')) as m:
+        m.prompt()
+        m.out_of('mkdir -p /run/t && mount -t tmpfs none /run/t && cd /run/t && cpio -idm < /dev/vda && cd / && '
+                 'for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 60)
+        for more, what in ('--kvm 4', 'four at a time'), ('--kvm 2 --vm 1 --vm-bytes 128M', 'beside a program that wants memory'):
+            status, out = m.sh(f'chroot /run/t /usr/bin/stress-ng {more} -t 20 --metrics-brief 2>&1', 90)
+            done = re.search(r'metrc: .*\] kvm +(\d+) ', out)
+            ok(status == 0 and done and int(done.group(1)) > 0 and not re.search('fail:|skipped: [1-9]', out), f'{m.label}: its VMs run, {what}', out)
+        ok(m.json('corbel info --json')['vms'] == 1, f'{m.label}: nothing of them is left in the hypervisor')
+        complaints(m)
+
+
 def xen():
     """Needs build/dom0/full.cpio and build/xen.cpio: see tests/dom0/xen. Without SMAP, for TCG's sake: its IRET in ring 3, where Xen
     has its dom0's kernel, reads the stack as ring 0 does."""
@@ -136,4 +150,4 @@ def xen():
         complaints(m)
 
 
-main(kvm_ioctls, krun, gvisor, xen)
+main(kvm_ioctls, krun, gvisor, stressng, xen)
