@@ -62,7 +62,9 @@ def crashes(m):
     m.out_of('corbel destroy fragile; corbel create /run/fragile.cfg', 60)
     need(m.guest_up('fragile'), 'it is created again', m.sh(f'tail -n 5 {log}')[1])
     bounded(m, 'fragile', log)
-    out = m.sh('corbel shutdown --wait fragile > /dev/null; corbel starts-again fragile', 60)[1]
+    m.sh("printf 'poweroff -f\\r' | corbel console --timeout=5 fragile", 60)
+    m.until('! corbel list | grep -q "^fragile .*running"')
+    out = m.sh('corbel starts-again fragile', 30)[1]
     ok('switched itself off' in out, 'why it has ended is known, though its logs are full', out)
     m.out_of('corbel destroy fragile', 20)
     mounts = m.out_of('grep /run/corbel/fragile /proc/mounts; true')

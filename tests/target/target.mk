@@ -50,10 +50,10 @@ $(TARGET)/nested.vmlinuz: $(VMLINUX_cloud)
 # The same in Bochs, whose CD has it all.
 $(TARGET)/kvm-%.iso: $(TARGET)/bochs-%.iso $(TARGET)/nested.img $(TARGET)/nested.vmlinuz
 	@rm -rf $(TARGET)/kvm-$* && mkdir -p $(TARGET)/kvm-$*/boot/grub
-	cp $(TARGET)/bochs-$*.iso $(TARGET)/kvm-$*/boot/target.iso
+	printf 'qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 512M -display none -vga none -serial stdio -nic none -no-reboot -cdrom /target.iso -device isa-debug-exit,iobase=0xf4,iosize=4\n' > $(TARGET)/kvm-$*/start
+	$(MKIMAGE) --add /target.iso=$(TARGET)/bochs-$*.iso --add /start=$(TARGET)/kvm-$*/start -o $(TARGET)/kvm-$*/boot/inner.img
 	cp -L $(TARGET)/nested.img $(TARGET)/nested.vmlinuz $(TARGET)/kvm-$*/boot/
-	printf 'qemu-system-x86_64 -M q35 -accel kvm -cpu host -m 512M -display none -vga none -serial stdio -nic none -no-reboot -cdrom /target.iso -device isa-debug-exit,iobase=0xf4,iosize=4\n' > $(TARGET)/kvm-$*/boot/start
-	printf 'linux /boot/nested.vmlinuz console=ttyS0 quiet mitigations=off panic=-1\ninitrd newc:target.iso:/boot/target.iso newc:start:/boot/start /boot/nested.img\nboot\n' > $(TARGET)/kvm-$*/boot/grub/grub.cfg
+	printf 'linux /boot/nested.vmlinuz console=ttyS0 quiet mitigations=off panic=-1\ninitrd /boot/inner.img /boot/nested.img\nboot\n' > $(TARGET)/kvm-$*/boot/grub/grub.cfg
 	grub-mkrescue -o $@ $(TARGET)/kvm-$* >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
 	rm -rf $(TARGET)/kvm-$* $@.log
 
