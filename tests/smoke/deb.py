@@ -234,6 +234,35 @@ def efi_image():
             r = made(*args, settings=settings)
             ok(r.returncode and why in r.stdout and open(out, 'rb').read() == image, f'image: {what}: refused in a line, and the last one stays', r.stdout)
         ok(sorted(os.listdir(f'{there}/esp')) == ['corbel.efi'] and not glob.glob(f'{there}/tmp.*'), 'image: nothing else is left behind')
+        removed(there, made)
+
+
+ENTRIES = r'''BootCurrent: 0001
+Boot0001* debian	HD(15,GPT,1)/File(\EFI\debian\shimx64.efi)
+Boot000A* Corbel	HD(15,GPT,1)/File(\EFI\Corbel\corbel.efi)
+Boot000b* Corbel	HD(15,GPT,1)/File(\EFI\debian\shimx64.efi)\.E.F.I.\.c.o.r.b.e.l.\.c.o.r.b.e.l...e.f.i. .
+Boot000C* Corbel	HD(15,GPT,1)/\EFI\debian\shimx64.efi5c004500460049005c0063006f007200620065006c005c0063006f007200620065006c002e006500660069002000
+Boot000D* other	HD(15,GPT,1)/File(\EFI\corbel\other.efi)
+'''
+
+
+def removed(there, made):
+    """The packages' end: the image goes, and of the firmware's entries, of which a made-up efibootmgr tells, those that start it."""
+    out = f'{there}/EFI/corbel/corbel.efi'
+    os.makedirs(os.path.dirname(out))
+    with open(f'{there}/entries', 'w') as f:
+        f.write(ENTRIES)
+    with open(f'{there}/efibootmgr', 'w') as f:
+        f.write(f'#!/bin/sh\ncase $1 in -v) cat {there}/entries ;; *) echo "$*" >> {there}/told ;; esac\n')
+    os.chmod(f'{there}/efibootmgr', 0o755)
+    open(out, 'w').close()
+    path = f'{there}:{os.environ["PATH"]}'
+    for image, want in ('there', ['-q -B -b 000A', '-q -B -b 000b', '-q -B -b 000C']), ('gone', []):
+        r = made('--remove', settings=f'OUT={out}\n', PATH=path)
+        told = open(f'{there}/told').read().splitlines() if os.path.exists(f'{there}/told') else []
+        ok(r.returncode == 0 and not r.stdout and not os.path.exists(f'{there}/EFI/corbel') and told == want,
+           f'image: removed, when it is {image}: with the {len(want)} entries that start it', f'{r.stdout}{told}')
+        open(f'{there}/told', 'w').close()
 
 
 def units():
@@ -247,11 +276,21 @@ def units():
             os.makedirs(os.path.dirname(f'{top}/{name}'), exist_ok=True)
             with open(f'{top}/{name}', 'w') as f:
                 f.write(f'[Unit]\n{text}')
-        r = run('sh', GENERATOR, f'{top}/out', f'{top}/out', f'{top}/out', env=dict(os.environ, CORBEL_UNITS=f'{top}/high {top}/low {top}/none'))
+        def generates():
+            env = dict(os.environ, CORBEL_UNITS=f'{top}/high {top}/low {top}/none', CORBEL_TYPE=f'{top}/type')
+            return run('sh', GENERATOR, f'{top}/out', f'{top}/out', f'{top}/out', env=env)
+
+        for hypervisor in 'none', 'xen':
+            r = generates()
+            ok(r.returncode == 0 and not r.stdout and not os.path.exists(f'{top}/out'),
+               f'units that stay out of virtual machines do so where the hypervisor is {hypervisor}', r.stdout)
+            with open(f'{top}/type', 'w') as f:
+                f.write('xen\n' if hypervisor == 'none' else 'corbel\n')
+        r = generates()
         for path in glob.glob(f'{top}/out/*/*'):
             made[path.split('/')[-2]] = open(path).read()
     want = {f'{name}.service.d': f'[Unit]\nConditionVirtualization=\n{rest}' for name, rest in (('own', ''), ('smartd', 'ConditionACPower=true\n'))}
-    ok(r.returncode == 0 and made == want, 'units that stay out of virtual machines lose this condition, and only this one', f'{r.stdout}{made}')
+    ok(r.returncode == 0 and made == want, 'in dom0 units that stay out of virtual machines lose this condition, and only this one', f'{r.stdout}{made}')
 
 
 def manual():
