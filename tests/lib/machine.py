@@ -7,7 +7,7 @@
 
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
-disk='bookworm' boots that disk of build/disk, and forgets what was written when the machine ends (but with keep=True),
+disk='bookworm' boots that disk of build/disk ('bookworm.base' a file that has another ending), and forgets what was written when the machine ends (but with keep=True),
 esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf, 'microsoft' with
 Microsoft's, variables=FILE begins with another machine's. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
@@ -77,7 +77,8 @@ class Machine:
                '-display', 'none', '-serial', 'stdio', '-monitor', f'unix:{self.file("mon")},server=on,wait=off',
                '-smbios', f'type=11,value=corbel:{oem}']
         if disk:
-            cmd += ['-drive', f'file={os.path.join(BUILD, "disk", disk)}.img,if=virtio,format=raw,snapshot={"off" if keep else "on"}']
+            name = disk if '.' in disk else f'{disk}.img'
+            cmd += ['-drive', f'file={os.path.join(BUILD, "disk", name)},if=virtio,format=raw,snapshot={"off" if keep else "on"}']
         elif esp:
             cmd += ['-drive', f'file=fat:{esp},if=virtio,format=raw,readonly=on']
         else:

@@ -21,7 +21,7 @@ GUEST = 'name = "g"\\nkernel = "/guest/vmlinux"\\nramdisk = "/guest/initrd"\\ncm
 
 
 def machine(what, suite, devices=(), **more):
-    if not all(os.path.exists(build_file(f'disk/{f}')) for f in (f'{suite}.img', 'guest.cpio')):
+    if not all(os.path.exists(build_file(f'disk/{f}')) for f in (suite if '.' in suite else f'{suite}.img', 'guest.cpio')):
         skip(what, 'making its disk needs root')
         raise Stop
     guest = f'file={build_file("disk/guest.cpio")},format=raw,if=virtio,readonly=on'
@@ -84,8 +84,12 @@ def has_watchers(m):
     m.out_of('DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y cpu-checker smartmontools thermald > /run/apt.log 2>&1', 300)
 
 
-def runs_guest(m):
+def has_guest(m):
     m.out_of(f'cd / && cpio -idm < /dev/vdb && printf \'{GUEST}\' > /etc/corbel/g.cfg && cd', 60)
+
+
+def runs_guest(m):
+    has_guest(m)
     m.out_of('systemctl start corbel@g', 60)
     m.guest_up('g')
     out = m.out_of('corbel list; systemctl is-active corbel@g', 60)
@@ -94,16 +98,38 @@ def runs_guest(m):
     ok(not re.search(r'^g ', out, re.M) and 'Power down' in out, f'{m.label}: which shuts it down in order', out)
 
 
-def updates_kernel(m):
+def starts_with_dom0(m):
+    """systemd's own words for it: enabled, it runs after a start, and it is shut down in order before dom0 ends."""
+    has_guest(m)
+    m.out_of('mkdir -p /etc/systemd/system/corbel@g.service.d && printf "[Service]\\nExecStopPost=-/bin/cp /run/corbel/g/console.log /root/last\\n" '
+             '> /etc/systemd/system/corbel@g.service.d/keep.conf && systemctl enable corbel@g 2> /dev/null; rm -f /root/last', 30)
+    for what in 'which is enabled', 'again':
+        reboots(m, f'it starts, with a guest, {what}')
+        m.guest_up('g')
+        out = m.out_of('corbel list; tail -n 3 /root/last; true', 30)
+        ok(re.search(r'^g .* running', out, re.M), f'{m.label}: the guest, {what}, runs', out)
+    ok('Power down' in out, f'{m.label}: and was shut down in order when dom0 ended', out)
+    m.out_of('systemctl disable --now corbel@g 2> /dev/null; rm -r /etc/systemd/system/corbel@g.service.d /root/last; systemctl daemon-reload', 120)
+
+
+def installs(m, what):
+    """By apt, without network: all that is needed lies there."""
+    m.out_of('export DEBIAN_FRONTEND=noninteractive', 10)
+    m.out_of(f'apt-get -qq install -y --no-install-recommends --no-download {what} > /run/apt.log 2>&1 || {{ tail -n 30 /run/apt.log; false; }}', 4800)
+
+
+def updates_kernel(m, more=''):
     before = m.out_of('uname -r')
-    m.out_of('export DEBIAN_FRONTEND=noninteractive')
-    if 'newer' not in m.out_of('apt list -q --upgradable 2>/dev/null | grep -q "^linux-image-cloud-amd64/" && echo newer; true', 60):
-        return skip(f'{m.label}: a kernel update', 'Debian has no newer kernel than the release')
-    m.out_of('apt-get -qq install -y --no-install-recommends --no-download linux-image-cloud-amd64 linux-headers-cloud-amd64 > /run/apt.log 2>&1 || '
-             '{ tail -n 30 /run/apt.log; false; }', 2400)
-    reboots(m, 'the machine starts after a kernel update')
-    after = m.out_of('uname -r')
-    ok(after != before, f'{m.label}: with the new kernel', f'{before}, {after}')
+    if 'newer' in m.out_of('apt list -q --upgradable 2>/dev/null | grep -q "^linux-image-cloud-amd64/" && echo newer; true', 60):
+        installs(m, f'linux-image-cloud-amd64 linux-headers-cloud-amd64 {more}')
+        reboots(m, 'the machine starts after a kernel update')
+        after = m.out_of('uname -r')
+        ok(after != before, f'{m.label}: with the new kernel', f'{before}, {after}')
+    else:
+        skip(f'{m.label}: a kernel update', 'Debian has no newer kernel than the release')
+        if more:
+            installs(m, more)
+            reboots(m, 'it starts')
     is_dom0(m)
 
 
@@ -127,14 +153,58 @@ def debian12():
             is_host(m)
             has_watchers(m)
             runs_guest(m)
+            starts_with_dom0(m)
             purges(m)
 
 
-def debian12_update():
-    """By far the longest part: the module is compiled in the emulator."""
-    with machine('Debian 12, update', 'bookworm') as m:
-        boots(m, 'the default entry starts it')
-        updates_kernel(m)
+def next_version(there):
+    """Packages of the version to come, in a directory."""
+    version = re.search(r'^VERSION := (.*)', open('Makefile').read(), re.M).group(1)
+    later = f'{version}.1'
+    tree = f'{there}/tree'
+    os.mkdir(tree)
+    for f in 'Makefile', 'linker.ld', 'boot', 'hv', 'dom0', 'tools':
+        subprocess.run(['cp', '-r', f, tree], check=True)
+    for f, old, new in ('Makefile', f'VERSION := {version}', f'VERSION := {later}'), ('dom0/debian/changelog', f'corbel ({version})', f'corbel ({later})'):
+        with open(f'{tree}/{f}', encoding='utf-8') as source:
+            text = source.read()
+        with open(f'{tree}/{f}', 'w', encoding='utf-8') as out:
+            out.write(text.replace(old, new, 1))
+    r = subprocess.run([f'{tree}/dom0/mkdeb', later, f'{there}/later'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    need(r.returncode == 0, f'packages of version {later} can be built', r.stdout)
+    return version, later
+
+
+def debian12_install():
+    """As README has it: into a Debian that runs. Then our next version comes, and a newer kernel, and all of it goes again.
+
+    By far the longest part: the module is compiled in the emulator, three times.
+    """
+    if not os.path.exists(build_file('disk/bookworm.base')):
+        return skip('Debian 12, plain', 'making its disk needs root')
+    with tempfile.TemporaryDirectory(dir=build_file('')) as there:
+        version, later = next_version(there)
+        for archive, debs in ('now', build_file('deb')), ('next', f'{there}/later'):
+            names = '\n'.join(f for f in os.listdir(debs) if f.endswith('.deb'))
+            with open(f'{there}/{archive}.cpio', 'wb') as out:
+                subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc'], input=names.encode(), stdout=out, cwd=debs, check=True)
+        drives = [o for a in ('now', 'next') for o in ('-drive', f'file={there}/{a}.cpio,format=raw,if=virtio,readonly=on')]
+        with machine('Debian 12, plain', 'bookworm.base', devices=drives) as m:
+            boots(m, 'plain Debian starts')
+            ok(m.out_of('[ -e /dev/corbel ] || [ -s /sys/hypervisor/type ] || echo plain', 10) == 'plain', f'{m.label}: and is no dom0')
+            m.out_of('for d in c d; do mkdir -p /root/vd$d && cd /root/vd$d && cpio -idm --quiet < /dev/vd$d; done; cd', 60)
+            installs(m, '/root/vdc/*.deb')
+            reboots(m, 'with the packages installed it starts')
+            is_dom0(m)
+            is_host(m)
+            runs_guest(m)
+            updates_kernel(m, '/root/vdd/*.deb')
+            out = m.out_of("corbel info; ls /boot/corbel-*.elf; grep -o \"'corbel-[0-9.]*-[0-9][^']*'\" /boot/grub/grub.cfg", 30)
+            ok(re.search(rf'{re.escape(later)}\b', out.split('/boot')[0]) and all(f'/boot/corbel-{v}.elf' in out and f"'corbel-{v}-" in out for v in (version, later)),
+               f'{m.label}: the next version is started, and this one is in the menu still', out)
+            runs_guest(m)
+            m.out_of('rm -r /root/vd?')
+            purges(m)
 
 
 def debian12_strict():
@@ -224,4 +294,4 @@ def reproducible():
         ok(debs and not other, 'they are the same to the bit', other)
 
 
-main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_update, debian13_update)
+main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_install, debian13_update)
