@@ -251,6 +251,9 @@ def debian_shim():
         m.send('corbel15\r')
         picks(m, (0, 'Reboot'))
         is_dom0(m)
+        m.out_of('mount /dev/vda2 /boot/efi; DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y "^corbel-.*" > /run/apt.log 2>&1 || { tail -n 30 /run/apt.log; false; }', 1200)
+        out = m.out_of('efibootmgr -v; ls /boot/efi/EFI', 30)
+        ok('debian' in out and 'orbel' not in out, 'Debian 12, shim: with the packages the image and its entry go', out)
 
 
 try:
