@@ -196,11 +196,15 @@ static void take_requests(struct vcpu *v)
 		vcpu_shutdown(v);
 }
 
-/* Does a vCPU in HLT have to go on? */
+/* Does a vCPU in HLT have to go on? Not for what cannot come in; a nested guest's host says so. */
 static bool halt_ends(struct vcpu *v)
 {
-	return v->nmi_pending || v->user_irq >= 0 || v->exception.pending || lapic_has_work(v) ||
-	       v->pv.unhalted || (v->guest_mode && v->smi_pending);
+	if (v->nmi_pending && (!v->nmi_masked || v->guest_mode))
+		return true;
+	if (v->user_irq >= 0 && (v->rflags & RFLAGS_IF || v->guest_mode))
+		return true;
+	return v->exception.pending || lapic_has_work(v) || v->pv.unhalted ||
+	       (v->guest_mode && v->smi_pending);
 }
 
 enum prep {
@@ -234,7 +238,7 @@ static bool can_take_irq_or_waits(struct vcpu *v)
 /* Interrupts that dom0 must be asked about first: the PIC's vector, and KVM_INTERRUPT's window. */
 static void ask_dom0_for_irq(struct vcpu *v)
 {
-	if (lapic_extint_pending(v)) {
+	if (lapic_extint_pending(v) && (v->mp_state != MP_HALTED || lapic_has_work(v))) {
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
 		if (can_take_irq_or_waits(v)) {

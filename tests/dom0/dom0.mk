@@ -30,6 +30,10 @@ $(BUILD)/gvisor.cpio: tests/dom0/gvisor tests/dom0/trixie
 $(BUILD)/xen.cpio: tests/dom0/xen tests/dom0/trixie $(VMLINUX_amd64) $(IMG)/demo.img
 	tests/dom0/xen $(BUILD)/xen $(VMLINUZ_amd64) $(IMG)/demo.img $@
 
+# Guests that are no Linux, or none of today.
+$(BUILD)/strangers.cpio: tests/dom0/strangers
+	tests/dom0/strangers $(BUILD)/strangers $@
+
 # perf with its libraries, where it is installed (linux-perf).
 $(BUILD)/perf.cpio: $(MKIMAGE_SRC)
 	@mkdir -p $(@D)

@@ -131,6 +131,59 @@ static void test_hlt(void)
 	   without, halts[1]);
 }
 
+/* It waits by HLT with interrupts off. */
+static void start_closed(struct vm *vm)
+{
+	static const u8 code[] = {0xfa, 0xf4, 0xe6, PORT_DONE}; /* cli; hlt; out */
+	struct kvm_regs r;
+
+	start(vm, 1, 0);
+	memcpy(vm->ram + DATA, code, sizeof(code));
+	cpu_setup(vm, 0, MODE_LONG, payload_start, 0, 0);
+	cpu_get_regs(vm, 0, &r);
+	r.rip = DATA;
+	cpu_set_regs(vm, 0, &r);
+	ok(vm_run(vm, 0, 100) == END_TIME, "halting: a guest that waits with interrupts off");
+}
+
+static void mask_nmis(struct vm *vm, bool masked)
+{
+	struct kvm_vcpu_events e;
+
+	cpu_ioctl(vm, 0, KVM_GET_VCPU_EVENTS, &e);
+	e.nmi.masked = masked;
+	cpu_ioctl(vm, 0, KVM_SET_VCPU_EVENTS, &e);
+}
+
+/*
+ * What cannot come in ends no HLT: the PIC's interrupt with interrupts off, an NMI in the handler
+ * of one. SDM "HLT", "Handling Multiple NMIs". memtest86+ lets its CPUs wait so, for an NMI.
+ */
+static void test_closed(void)
+{
+	struct kvm_irq_level line = {.irq = 0, .level = 1};
+	enum end end;
+	struct vm vm;
+
+	start_closed(&vm);
+	vm_ioctl(&vm, KVM_IRQ_LINE, &line);
+	end = vm_run(&vm, 0, 100);
+	ok(end == END_TIME, "halting: the PIC's interrupt does not end that (%s)", end_names[end]);
+	cpu_ioctl(&vm, 0, KVM_NMI, NULL);
+	end = vm_run(&vm, 0, 1000);
+	ok(end == END_DONE, "halting: an NMI does (%s)", end_names[end]);
+	vm_free(&vm);
+	start_closed(&vm);
+	mask_nmis(&vm, true);
+	cpu_ioctl(&vm, 0, KVM_NMI, NULL);
+	end = vm_run(&vm, 0, 100);
+	ok(end == END_TIME, "halting: but not where it is masked (%s)", end_names[end]);
+	mask_nmis(&vm, false);
+	end = vm_run(&vm, 0, 1000);
+	ok(end == END_DONE, "halting: and then it does (%s)", end_names[end]);
+	vm_free(&vm);
+}
+
 static void *send_nmi(void *arg)
 {
 	struct kvm_msi msi = {.address_lo = 0xfee00000, .data = 0x400};
@@ -402,7 +455,8 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} tests[] = {{"asking", test_asking}, {"hlt", test_hlt},     {"ends", test_ends},
 		     {"shares", test_shares}, {"cpuid", test_cpuid}, {"mwait", test_mwait},
-		     {"cstate", test_cstate}, {"bus", test_bus},     {"pause", test_pause}};
+		     {"cstate", test_cstate}, {"bus", test_bus},     {"pause", test_pause},
+		     {"closed", test_closed}};
 
 	open_kvm();
 	for (u32 i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

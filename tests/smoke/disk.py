@@ -113,9 +113,9 @@ def starts_with_dom0(m):
 
 
 def installs(m, what):
-    """By apt, without network: all that is needed lies there."""
+    """By apt, as README has it; all that is needed lies there, so no network is."""
     m.out_of('export DEBIAN_FRONTEND=noninteractive', 10)
-    m.out_of(f'apt-get -qq install -y --no-install-recommends --no-download {what} > /run/apt.log 2>&1 || {{ tail -n 30 /run/apt.log; false; }}', 4800)
+    m.out_of(f'apt-get -qq install -y --no-install-recommends {what} > /run/apt.log 2>&1 || {{ tail -n 30 /run/apt.log; false; }}', 4800)
 
 
 def updates_kernel(m, more=''):

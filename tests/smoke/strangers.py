@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests that are no Linux, or no Linux of today, from Debian's packages: firmware, boot loaders from floppy, CD and USB, a network boot,
+tests of memory, a program that looks at the hardware, Debian's installers. Part of `make test-full` only.
+
+Their screens are read out of the memory of text mode, by QEMU's monitor, as is U-Boot's, which has none, from its serial line.
+Each is seen at work, is reset by the monitor, and is seen again. Needs build/dom0/full.cpio and build/strangers.cpio: see tests/dom0/strangers.
+"""
+import os
+import re
+import sys
+import time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.machine import PATIENCE, Machine, build_file
+from lib.report import Stop, main, need, ok, skip
+
+SCREEN, COLUMNS, LINES = 0xb8000, 80, 25
+INSTALLER = '-m 512 -kernel /guest/{0}.linux -initrd /guest/{0}.initrd -append "vga=normal nomodeset fb=false quiet"'
+NIC = '-netdev user,id=net -device e1000,netdev=net,romfile='
+# What it is; QEMU's options; then in turn what its screen shows, and keys that are pressed then
+GUESTS = (
+    ('SeaBIOS alone', NIC, (('No bootable device', ''),)),
+    ('iPXE', f'-kernel /guest/ipxe.lkrn {NIC}', ((r'net0: 10\.0\.2\.15/255\.255\.255\.0 gw 10\.0\.2\.2', ''),)),
+    ('memtest86+', '-m 64 -smp 2 -kernel /guest/memtest86+x64.bin', (('Press <F1> to conf', 'ret'), (r'(?s)Test #\d.*Pass: .*Errors: 0 ', ''))),
+    ('memtest86+ of 32 bits', '-m 64 -kernel /guest/memtest86+ia32.bin', (('Press <F1> to conf', 'ret'), (r'(?s)Test #\d.*Pass: .*Errors: 0 ', ''))),
+    ('GRUB on a floppy', '-drive if=floppy,format=raw,readonly=on,file=/guest/grub-rescue-floppy.img -boot a',
+     ((r'\*GNU/Linux', 'down'), (r'\*GNU \(aka', 'c'), ('grub>', 'l s ret'), (r'\(fd0\)', ''))),
+    ('GRUB on a CD', '-cdrom /guest/grub-rescue-cdrom.iso', ((r'\*GNU/Linux', 'c'), ('grub>', 'l s ret'), (r'\(cd\)|\(cd0\)', ''))),
+    ('GRUB on a USB stick', '-usb -drive if=none,id=stick,format=raw,readonly=on,file=/guest/grub-rescue-usb.img -device usb-storage,drive=stick',
+     ((r'\*GNU/Linux', 'c'), ('grub>', 'l s ret'), (r'\(hd0\)', ''))),
+    ('SYSLINUX on a floppy', '-drive if=floppy,format=raw,readonly=on,file=/guest/hdt.img -boot a',
+     ((r'PCI Devices\( *\d', 'down down ret'), (r'QEMU Virtual CPU|Vendor', ''))),
+    ('the installer', INSTALLER.format('amd64'), (('Select a language', ''),)),
+    ('the installer of 32 bits', INSTALLER.format('i386'), (('Select a language', ''),)),
+    ('U-Boot', '-bios /guest/u-boot-x86_64.rom', ()),
+    ('U-Boot of 32 bits', '-bios /guest/u-boot-x86.rom', ()),
+)
+
+
+def screen(m):
+    """The lines of text mode's screen."""
+    m.send(f'xp /{COLUMNS * LINES * 2 // 4}xw {SCREEN:#x}\r')
+    got = m.wait([rf'(?s){SCREEN:x}:(.*{SCREEN + COLUMNS * LINES * 2 - 16:x}: [^\n]*)\n', 'dom0# '], 30)
+    if got:
+        need(False, f'{m.label}: QEMU answers', 'it has ended' if got > 0 else m.transcript()[-500:])
+    cells = b''.join(int(word, 16).to_bytes(4, 'little') for word in re.findall('0x([0-9a-f]{8})', m.child.match.group(1)))
+    text = cells[::2].decode('cp437').replace('\0', ' ')
+    return '\n'.join(text[i:i + COLUMNS].rstrip() for i in range(0, len(text), COLUMNS))
+
+
+def sees(m, pattern, what):
+    """On the screen, sooner or later."""
+    end, lines = time.monotonic() + 150 * PATIENCE, ''
+    while time.monotonic() < end:
+        lines = screen(m)
+        if re.search(pattern, lines):
+            break
+        time.sleep(1)
+    if not ok(re.search(pattern, lines), what, lines):
+        m.send('\x03')
+        raise Stop
+
+
+def on_screen(m, what, options, steps):
+    m.send(f'qemu-system-x86_64 -M pc -nodefaults -accel kvm -cpu host -m 256 -display none -vga std -monitor stdio {options}\r')
+    m.expect(r'\(qemu\) ', f'{what}: QEMU runs', 30)
+    for again in '', 'after a reset, too, ':
+        for pattern, keys in steps:
+            sees(m, pattern, f'{what}: {again}its screen shows {pattern}')
+            for key in keys.split():
+                m.send(f'sendkey {key}\r')
+                time.sleep(.3)
+        m.send('system_reset\r' if not again else 'quit\r')
+    m.expect('dom0# ', f'{what}: QEMU ends', 30)
+
+
+def on_line(m, what, options):
+    m.send(f'qemu-system-x86_64 -M pc -nodefaults -accel kvm -cpu host -m 256 -display none -vga std -serial mon:stdio {options}\r')
+    for again in '', 'after a reset, too, ':
+        m.expect('=> ', f'{what}: {again}it gives its prompt', 100)
+        m.send('bdinfo\r')
+        m.expect(r'lmb_dump_all|DRAM bank[\s\S]*size +=', f'{what}: {again}and tells of its memory', 30)
+        m.send('reset\r' if not again else '\x01x')
+    m.expect('dom0# ', f'{what}: QEMU ends', 30)
+
+
+def strangers():
+    extra = [o for f in ('dom0/full.cpio', 'strangers.cpio') for o in ('-drive', f'file={build_file(f)},format=raw,if=virtio,readonly=on')]
+    with Machine('strangers', mem='3G', extra=extra, life=6000) as m:
+        m.prompt()
+        m.out_of('cd / && cpio -idmu < /dev/vda && cpio -idmu < /dev/vdb && mkdir -p /usr/share', 100)
+        there = m.out_of('ls /guest').split()
+        for what, options, steps in GUESTS:
+            if 'i386' in options and 'i386.linux' not in there:
+                skip(what, 'this Debian has none')
+            elif steps:
+                on_screen(m, what, options, steps)
+            else:
+                on_line(m, what, options)
+        ok(m.json('corbel info --json')['vms'] == 1, 'nothing of them is left in the hypervisor')
+        bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
+        ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)
+
+
+main(strangers)
