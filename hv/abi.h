@@ -235,13 +235,14 @@ enum corbel_iommu {
 	CORBEL_IOMMU_DOM0,   /* what dom0's kernel sets up */
 	CORBEL_IOMMU_STRICT, /* the hypervisor: they do not reach its memory */
 };
-#define CORBEL_FEATURE_TSC_SCALE  1u  /* STATE_TSC_KHZ takes frequencies not this machine's */
-#define CORBEL_FEATURE_DEVICE_IRQ 2u  /* devices in domains raise only what HC_DOMAIN_IRQ says */
-#define CORBEL_FEATURE_NESTED	  8u  /* guests may have guests: STATE_NESTED */
-#define CORBEL_FEATURE_BY_CORE	  16u /* CPUs of a core run one VM at a time: sched-gran=core */
-#define CORBEL_FEATURE_IRQ_REMAP  4u  /* all raise only what dom0's kernel has set for them */
-#define CORBEL_FEATURE_SLEEP	  32u /* the machine may suspend to RAM: S3 */
-#define CORBEL_FEATURE_MWAIT	  64u /* guests may wait by MWAIT: CORBEL_VM_MWAIT */
+#define CORBEL_FEATURE_TSC_SCALE  1u   /* STATE_TSC_KHZ takes frequencies not this machine's */
+#define CORBEL_FEATURE_DEVICE_IRQ 2u   /* devices in domains raise only what HC_DOMAIN_IRQ says */
+#define CORBEL_FEATURE_NESTED	  8u   /* guests may have guests: STATE_NESTED */
+#define CORBEL_FEATURE_BY_CORE	  16u  /* CPUs of a core run one VM at a time: sched-gran=core */
+#define CORBEL_FEATURE_IRQ_REMAP  4u   /* all raise only what dom0's kernel has set for them */
+#define CORBEL_FEATURE_SLEEP	  32u  /* the machine may suspend to RAM: S3 */
+#define CORBEL_FEATURE_EVMCS	  128u /* and have enlightened VMCSs: corbel_vcpu_page */
+#define CORBEL_FEATURE_MWAIT	  64u  /* guests may wait by MWAIT: CORBEL_VM_MWAIT */
 
 struct corbel_vm_stat {
 	uint32_t id, vcpus, pid, flags;
@@ -385,7 +386,10 @@ struct corbel_vcpu_page {
 		uint64_t code;	 /* the hardware's */
 		uint64_t rip, rax, rcx;
 	} exit;
-	uint64_t quirks; /* module -> hypervisor, at any time: CORBEL_QUIRK_x that are off */
+	/* module -> hypervisor, at any time */
+	uint32_t quirks; /* CORBEL_QUIRK_x that are off */
+	uint8_t evmcs;	 /* CORBEL_FEATURE_EVMCS, for this guest */
+	uint8_t pad[3];
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
 #define CORBEL_MODE_IF	  1u

@@ -9,8 +9,9 @@
 
 #include "abi.h"
 
-#define CORBEL_NESTED_GUEST_MODE 1u /* KVM_STATE_NESTED_x, as are the next two */
+#define CORBEL_NESTED_GUEST_MODE 1u /* KVM_STATE_NESTED_x, as are the next three */
 #define CORBEL_NESTED_PENDING	 2u /* what the entry injects is still to be injected */
+#define CORBEL_NESTED_EVMCS	 4u /* VT-x: an enlightened VMCS is current, none by vmcb_pa */
 #define CORBEL_NESTED_GIF	 0x100u
 
 struct corbel_nested {

@@ -42,6 +42,8 @@ static s64 stat_info(struct corbel_info *i)
 	};
 	if (hvm_caps.flags & HVM_CAP_NESTED)
 		i->features |= CORBEL_FEATURE_NESTED;
+	if (hvm_has_nested_vmx())
+		i->features |= CORBEL_FEATURE_EVMCS;
 	if (sched_shared_cores())
 		i->features |= CORBEL_FEATURE_BY_CORE;
 	if (domain_has_irqs())

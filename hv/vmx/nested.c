@@ -10,6 +10,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/lib/string.h"
+#include "hv/vmx/evmcs.h"
 #include "hv/vmx/nested_ept.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
@@ -28,7 +29,7 @@ void vmx_nested_reset(struct vcpu *v)
 	if (!n)
 		return;
 	n->inject = 0;
-	n->vmxon = n->current = n->eptp = NOWHERE;
+	n->vmxon = n->current = n->evmcs = n->eptp = NOWHERE;
 }
 
 void vmx_nested_fix(struct vcpu *v)
@@ -76,20 +77,35 @@ enum {
 	AGAIN,		 /* an exception, or memory is to be brought */
 };
 
+/* Into the VMCS, if there is one. -> what it comes to */
+static u32 put_error(struct vcpu *v, u32 error)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	u64 at;
+	int err;
+
+	if (n->current != NOWHERE) {
+		vmcs12_set(&n->vmcs12, VMCS_INSN_ERROR, error);
+		return error;
+	}
+	err = evmcs_find(v, &at);
+	if (!err)
+		err = evmcs_store_error(v, at, error);
+	if (err == -EAGAIN)
+		return AGAIN;
+	return err ? NO_VMCS : error;
+}
+
 /* VMsucceed, VMfailInvalid, VMfailValid; SDM "Conventions" */
 static void conclude_insn(struct vcpu *v, u32 result, const struct vm_exit *x)
 {
-	struct vmx_nested *n = vmx_nested(v);
-
+	if (result && result < NO_VMCS)
+		result = put_error(v, result);
 	if (result == AGAIN)
 		return;
 	v->rflags &= ~RFLAGS_ARITH;
-	if (result && (result == NO_VMCS || n->current == NOWHERE)) {
-		v->rflags |= RFLAGS_CF;
-	} else if (result) {
-		v->rflags |= RFLAGS_ZF;
-		vmcs12_set(&n->vmcs12, VMCS_INSN_ERROR, result);
-	}
+	if (result)
+		v->rflags |= result == NO_VMCS ? RFLAGS_CF : RFLAGS_ZF;
 	vcpu_skip(v, x->insn_len);
 }
 
@@ -118,11 +134,6 @@ static u32 move_region(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
 	if (err && !write)
 		memset(buf, 0xff, len);
 	return OK;
-}
-
-bool vmx_nested_region_valid(u64 at)
-{
-	return !(at % PAGE_SIZE) && !(at >> phys_bits);
 }
 
 /* ---- instructions ---- */
@@ -167,11 +178,30 @@ static u32 put_current(struct vcpu *v)
 	return ret;
 }
 
+/* The eVMCS that is named takes the place of the current VMCS. As evmcs_load() */
+static int take_evmcs(struct vcpu *v)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	u64 at;
+	int err = evmcs_find(v, &at);
+
+	n->evmcs = NOWHERE;
+	if (err)
+		return err;
+	if (put_current(v))
+		return -EAGAIN;
+	err = evmcs_load(v, at, &n->vmcs12);
+	if (!err)
+		n->evmcs = at;
+	return err;
+}
+
 static u32 insn_vmclear(struct vcpu *v)
 {
 	struct vmx_nested *n = vmx_nested(v);
 	u32 clear = 0, ret;
-	u64 at;
+	u64 at, named;
+	int err;
 
 	ret = move_operand(v, &at, sizeof(at), false);
 	if (ret)
@@ -184,6 +214,9 @@ static u32 insn_vmclear(struct vcpu *v)
 		n->vmcs12.launched = 0;
 		return put_current(v);
 	}
+	err = evmcs_find(v, &named);
+	if (err != -ENOENT) /* then it may be an eVMCS, which has no such field */
+		return err ? AGAIN : OK;
 	return move_region(v, at + offsetof(struct vmcs12, launched), &clear, sizeof(clear), true);
 }
 
@@ -219,11 +252,14 @@ static u32 insn_vmread(struct vcpu *v)
 	const struct insn *i = &v->emul->insn->insn;
 	u32 size = hvm->get(v, HVM_MODE) == EMUL_64 ? 8 : 4;
 	u64 field = v->gpr[i->reg], val;
+	int err = 0;
 
 	if (size == 4)
 		field = (u32)field;
-	if (n->current == NOWHERE)
-		return NO_VMCS;
+	if (n->current == NOWHERE) /* Windows reads its eVMCS so, too */
+		err = take_evmcs(v);
+	if (err)
+		return err == -EAGAIN ? AGAIN : NO_VMCS;
 	if (!vmcs12_has(field))
 		return NO_FIELD;
 	val = vmcs12_get(&n->vmcs12, field);
@@ -306,9 +342,15 @@ static u32 launch_or_resume(struct vcpu *v, bool launch)
 	struct vmx_nested *n = vmx_nested(v);
 	struct nested_limits limits = vmx_nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
 	u32 refused;
-	int qual;
+	int qual, err = take_evmcs(v);
 
-	if (n->current == NOWHERE)
+	if (err == -EINVAL)
+		vcpu_inject_exception(v, VEC_UD, false, 0);
+	if (err == -EINVAL || err == -EAGAIN)
+		return AGAIN;
+	if (!err) /* it does not know which it has been */
+		n->vmcs12.launched = !launch;
+	else if (n->current == NOWHERE)
 		return NO_VMCS;
 	if (vmx_of(v)->shadow & SHADOW_MOV_SS)
 		return ENTRY_MOV_SS;

@@ -19,6 +19,7 @@
 
 #include "hv/guest/shadow.h"
 #include "hv/guest/vm.h"
+#include "hv/mm/mm.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/vmcs12.h"
 #include "hv/vmx/vmx.h"
@@ -30,7 +31,9 @@ struct vmx_nested {
 	struct shadow shadow;
 	struct vmcs12 vmcs12; /* the current one */
 	u64 vmxon, current;   /* where the regions are; NOWHERE: not in VMX operation, none */
-	u64 eptp;	      /* of the guest's, that the shadow is for */
+	/* in guest mode without a current one; NOWHERE: the assist page knows (evmcs.h) */
+	u64 evmcs;
+	u64 eptp;				/* of the guest's, that the shadow is for */
 	u64 cr0_shadow, cr4_shadow, exceptions; /* of ours, during an entry */
 	u64 cr2;				/* at the last exit */
 	u64 hidden[NESTED_CAPS];		/* nested_hide(), of each VMX MSR */
@@ -84,5 +87,8 @@ void vmx_nested_off(struct vcpu *v);
 /* In VMX operation or not: what of CR0 and CR4 is fixed. */
 void vmx_nested_fix(struct vcpu *v);
 
-/* May a region for VMXON or VMPTRLD lie there? */
-bool vmx_nested_region_valid(u64 at);
+/* May a region for VMXON or VMPTRLD, or an eVMCS, lie there? */
+static inline bool vmx_nested_region_valid(u64 at)
+{
+	return !(at % PAGE_SIZE) && !(at >> phys_bits);
+}

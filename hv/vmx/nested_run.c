@@ -8,6 +8,7 @@
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
 #include "hv/vmx/direct.h"
+#include "hv/vmx/evmcs.h"
 #include "hv/vmx/nested_area.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
@@ -347,6 +348,15 @@ static void load_exit_area(struct vcpu *v)
 		vcpu_shutdown(v);
 }
 
+/* To the guest, where that reads it by itself. After a restore the assist page says where. */
+static int put_evmcs(struct vcpu *v)
+{
+	struct vmx_nested *n = vmx_nested(v);
+	int err = n->evmcs == NOWHERE ? evmcs_find(v, &n->evmcs) : 0;
+
+	return err ?: evmcs_store(v, n->evmcs, &n->vmcs12);
+}
+
 static void finish_exit(struct vcpu *v)
 {
 	struct vmx_nested *n = vmx_nested(v);
@@ -355,6 +365,8 @@ static void finish_exit(struct vcpu *v)
 	bool nmi = reason == EXIT_EXCEPTION_NMI &&
 		   FIELD_GET(EVT_TYPE, vmx_get12(v, VMCS_EXIT_INTR_INFO)) == HVM_INJ_NMI;
 
+	if (!err && n->current == NOWHERE)
+		err = put_evmcs(v);
 	if (err == -EAGAIN) {
 		v->complete = finish_exit;
 		return;

@@ -32,7 +32,12 @@ const struct vmcs12_range vmcs12_ranges[] = {
 };
 const u32 vmcs12_range_count = ARRAY_SIZE(vmcs12_ranges);
 
-static const u8 width_bytes[] = {2, 8, 4, 8}; /* enum vmcs_width */
+u32 vmcs12_bytes(u32 field)
+{
+	static const u8 bytes[] = {2, 8, 4, 8}; /* enum vmcs_width */
+
+	return bytes[VMCS_WIDTH(field)];
+}
 
 /* Width, type and index of an encoding; SDM "Field Encoding in VMCS" */
 #define KEY(f) (((f) >> 13 & 3) << 7 | ((f) >> 10 & 3) << 5 | ((f) >> 1 & 31))
@@ -44,8 +49,7 @@ void vmcs12_setup(void)
 		const struct vmcs12_range *r = &vmcs12_ranges[i];
 
 		for (u32 n = 0; n < r->count; n++)
-			offsets[KEY(r->first + 2 * n)] =
-			    r->at + n * width_bytes[VMCS_WIDTH(r->first)];
+			offsets[KEY(r->first + 2 * n)] = r->at + n * vmcs12_bytes(r->first);
 	}
 }
 
@@ -62,7 +66,7 @@ static u8 *place_of(const struct vmcs12 *m, u32 field, u32 *bytes)
 	u32 at = offsets[KEY(field)], half = field & 1;
 
 	BUG_ON(!at || at + 8 > sizeof(*m));
-	*bytes = half ? 4 : width_bytes[VMCS_WIDTH(field)];
+	*bytes = half ? 4 : vmcs12_bytes(field);
 	return (u8 *)m + at + 4 * half;
 }
 

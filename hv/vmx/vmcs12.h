@@ -30,6 +30,8 @@ extern const u32 vmcs12_range_count;
 void vmcs12_setup(void);
 /* Is there such a field? Also the upper half of one, by the encoding that is higher by 1. */
 bool vmcs12_has(u64 field);
+/* How many bytes such a field has, here and in an eVMCS */
+u32 vmcs12_bytes(u32 field);
 /* A field that there is, by a number or VMCS_x. */
 u64 vmcs12_get(const struct vmcs12 *m, u32 field);
 void vmcs12_set(struct vmcs12 *m, u32 field, u64 val);

@@ -11,6 +11,7 @@
 #include "vmx_guest.h"
 #include "hv/vmx/direct.c"
 #include "hv/vmx/event.c"
+#include "hv/vmx/evmcs.c"
 #include "hv/vmx/state.c"
 #include "hv/vmx/vmx.c"
 #include "hv/vmx/nested.c"
