@@ -75,7 +75,17 @@ void cb_hyperv_enforce(struct cb_vcpu *v, bool on)
 	update_flags(v);
 }
 
-long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic)
+long cb_hyperv_enable_evmcs(struct cb_vcpu *v, void __user *versions)
+{
+	const u16 all = TLFS_EVMCS_VERSIONS;
+
+	if (!(cb_features & CORBEL_FEATURE_EVMCS))
+		return -ENOTTY;
+	WRITE_ONCE(v->page->evmcs, 1);
+	return copy_to_user(versions, &all, sizeof(all)) ? -EFAULT : 0;
+}
+
+long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic, bool evmcs)
 {
 	struct kvm_cpuid_entry2 e[TLFS_LEAVES];
 	u32 room;
@@ -84,7 +94,7 @@ long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic)
 		return -EFAULT;
 	if (room < TLFS_LEAVES)
 		return -E2BIG;
-	tlfs_offer_cpuid(e, CB_MAX_VCPUS, lapic);
+	tlfs_offer_cpuid(e, CB_MAX_VCPUS, lapic, evmcs);
 	if (copy_to_user(arg->entries, e, sizeof(e)) || put_user(TLFS_LEAVES, &arg->nent))
 		return -EFAULT;
 	return 0;

@@ -497,8 +497,13 @@ void cb_hyperv_exit(struct cb_vm *vm);
 /* Guest memory. -EFAULT: there is none, or it may not be written. */
 int cb_guest_write(struct cb_vcpu *v, u64 gpa, const void *from, u32 len);
 int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len);
-/* KVM_GET_SUPPORTED_HV_CPUID; lapic: not of a vCPU whose VMM has the LAPIC */
-long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic);
+/*
+ * KVM_GET_SUPPORTED_HV_CPUID; lapic: not of a vCPU whose VMM has the LAPIC; evmcs: of one with
+ * enlightened VMCSs
+ */
+long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic, bool evmcs);
+/* KVM_CAP_HYPERV_ENLIGHTENED_VMCS. -> their versions, 16 bits; -ENOTTY: there are none */
+long cb_hyperv_enable_evmcs(struct cb_vcpu *v, void __user *versions);
 /* The MSRs that a VMM is to save; returns their number, which is that. */
 #define CB_HYPERV_MSRS 47u
 u32 cb_hyperv_msrs(u32 *out);

@@ -156,6 +156,8 @@ long cb_check_extension(const struct cb_vm *vm, long cap)
 		if (!(cb_features & CORBEL_FEATURE_NESTED))
 			return 0;
 		return cb_backend_vmx ? CB_NESTED_VMX : CB_NESTED_SVM;
+	case KVM_CAP_HYPERV_ENLIGHTENED_VMCS:
+		return !!(cb_features & CORBEL_FEATURE_EVMCS);
 	case KVM_CAP_PMU_CAPABILITY:
 		return cb_has_pmu() ? KVM_PMU_CAP_DISABLE : 0;
 	case KVM_CAP_TSC_CONTROL:
@@ -218,7 +220,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return mce_cap(argp);
 	case KVM_GET_SUPPORTED_HV_CPUID:
-		return cb_hyperv_cpuid(argp, true);
+		return cb_hyperv_cpuid(argp, true, cb_features & CORBEL_FEATURE_EVMCS);
 	case KVM_GET_MSR_INDEX_LIST:
 		return cb_msr_index_list(argp);
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:

@@ -18,6 +18,7 @@ static_assert(sizeof(struct kvm_msr_entry) == sizeof(struct corbel_msr));
 static_assert(sizeof(struct kvm_guest_debug) == sizeof(struct corbel_guest_debug));
 static_assert(CORBEL_NESTED_GUEST_MODE == KVM_STATE_NESTED_GUEST_MODE &&
 	      CORBEL_NESTED_PENDING == KVM_STATE_NESTED_RUN_PENDING &&
+	      CORBEL_NESTED_EVMCS == KVM_STATE_NESTED_EVMCS &&
 	      CORBEL_NESTED_GIF == KVM_STATE_NESTED_GIF_SET);
 static_assert(sizeof(struct kvm_x86_mce) == sizeof(struct corbel_mce));
 static_assert(sizeof(struct kvm_regs) == offsetofend(struct corbel_vcpu_page, rflags) -
@@ -464,7 +465,7 @@ static u32 nested_bytes(const struct kvm_nested_state *head)
 	bool more = head->flags & KVM_STATE_NESTED_GUEST_MODE;
 
 	if (cb_backend_vmx)
-		more = head->hdr.vmx.vmcs12_pa != ~0ull;
+		more = head->hdr.vmx.vmcs12_pa != ~0ull || head->flags & KVM_STATE_NESTED_EVMCS;
 	return more ? KVM_STATE_NESTED_SVM_VMCB_SIZE : 0;
 }
 static_assert(KVM_STATE_NESTED_SVM_VMCB_SIZE == KVM_STATE_NESTED_VMX_VMCS_SIZE);
@@ -507,9 +508,8 @@ static bool nested_head_valid(const struct kvm_nested_state *head)
 {
 	u32 flags = KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_RUN_PENDING;
 
-	if (!cb_backend_vmx)
-		flags |= KVM_STATE_NESTED_GIF_SET;
-	else if (head->hdr.vmx.smm.flags || head->hdr.vmx.flags)
+	flags |= cb_backend_vmx ? KVM_STATE_NESTED_EVMCS : KVM_STATE_NESTED_GIF_SET;
+	if (cb_backend_vmx && (head->hdr.vmx.smm.flags || head->hdr.vmx.flags))
 		return false;
 	return head->size >= sizeof(*head) && head->format == nested_format() &&
 	       !(head->flags & ~flags) && head->flags != KVM_STATE_NESTED_RUN_PENDING;

@@ -27,11 +27,11 @@ void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u3
 	}
 }
 
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic)
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool evmcs)
 {
 	static const struct kvm_cpuid_entry2 all[TLFS_LEAVES] = {
 	    /* "Microsoft Hv" */
-	    {TLFS_LEAF_MAX, .eax = TLFS_LEAF_LIMITS, 0x7263694d, 0x666f736f, 0x76482074},
+	    {TLFS_LEAF_MAX, .eax = TLFS_LEAF_NESTED, 0x7263694d, 0x666f736f, 0x76482074},
 	    {TLFS_LEAF_HV, .eax = TLFS_HV1},
 	    {TLFS_LEAF_VERSION, .eax = 14393, .ebx = 10 << 16}, /* as Windows Server 2016 has it */
 	    {TLFS_LEAF_FEATURES,
@@ -45,12 +45,17 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic)
 		    TLFS_HINT_IPI | TLFS_HINT_SETS,
 	     .ebx = 0xfff},
 	    {TLFS_LEAF_LIMITS, .ebx = 64},
+	    {TLFS_LEAF_NESTED}, /* of those between there is nothing to tell */
 	};
 
 	memcpy(e, all, sizeof(all));
 	e[TLFS_LEAF_LIMITS - TLFS_LEAF_MAX].eax = max_vcpus;
 	if (lapic)
 		e[TLFS_LEAF_FEATURES - TLFS_LEAF_MAX].edx |= TLFS_HAS_DIRECT_TIMERS;
+	if (evmcs) {
+		e[TLFS_LEAF_HINTS - TLFS_LEAF_MAX].eax |= TLFS_HINT_EVMCS;
+		e[TLFS_LEAVES - 1].eax = TLFS_EVMCS_VERSIONS;
+	}
 }
 
 /* ---- MSRs ---- */

@@ -16,6 +16,7 @@
 #define TLFS_LEAF_FEATURES 0x40000003u
 #define TLFS_LEAF_HINTS	   0x40000004u
 #define TLFS_LEAF_LIMITS   0x40000005u
+#define TLFS_LEAF_NESTED   0x4000000au
 
 #define TLFS_HV1 0x31237648u /* "Hv#1": what TLFS says holds */
 
@@ -47,8 +48,12 @@
 #define TLFS_HINT_EOI	  0x0200u /* no automatic ones: then the CPU may deliver interrupts */
 #define TLFS_HINT_IPI	  0x0400u /* so are IPIs sent */
 #define TLFS_HINT_SETS	  0x0800u /* to sets of vCPUs, too: the calls _EX */
+#define TLFS_HINT_EVMCS	  0x4000u /* use enlightened VMCSs */
 /* EBX: tries before a spinning vCPU says so */
 #define TLFS_NO_SPINS 0xffffffffu
+
+/* NESTED, EAX: versions of enlightened VMCSs, the least and the last */
+#define TLFS_EVMCS_VERSIONS 0x0101u
 
 /* What a guest has been shown of that. */
 struct tlfs_rights {
@@ -59,9 +64,12 @@ struct tlfs_rights {
 };
 /* Of a VMM's table; is_enforced stays as it is. */
 void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u32 n);
-/* What is offered: TLFS_LEAVES of them. lapic: the vCPU has one that is not its VMM's. */
-#define TLFS_LEAVES 6u
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic);
+/*
+ * What is offered: TLFS_LEAVES of them. lapic: the vCPU has one that is not its VMM's; evmcs: there
+ * are enlightened VMCSs.
+ */
+#define TLFS_LEAVES 7u
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool evmcs);
 
 /* ---- MSRs ---- */
 

@@ -155,6 +155,8 @@ static long enable_cap(struct cb_vcpu *v, const struct kvm_enable_cap __user *ar
 		v->pv_by_cpuid = cap.args[0] ? CORBEL_KVM_BY_CPUID : 0;
 		v->has_services = true;
 		return 0;
+	case KVM_CAP_HYPERV_ENLIGHTENED_VMCS:
+		return cb_hyperv_enable_evmcs(v, u64_to_user_ptr(cap.args[0]));
 	case KVM_CAP_HYPERV_SYNIC2:
 		return cap.args[0] ? -EINVAL : cb_synic_enable(v, false);
 	case KVM_CAP_HYPERV_SYNIC:
@@ -201,7 +203,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_ENABLE_CAP:
 		return enable_cap(v, (void __user *)arg);
 	case KVM_GET_SUPPORTED_HV_CPUID:
-		return cb_hyperv_cpuid((void __user *)arg, v->vm->irqchip != CB_IRQCHIP_NONE);
+		return cb_hyperv_cpuid((void __user *)arg, v->vm->irqchip != CB_IRQCHIP_NONE,
+				       v->page->evmcs);
 	case KVM_HAS_DEVICE_ATTR:
 	case KVM_GET_DEVICE_ATTR:
 	case KVM_SET_DEVICE_ATTR:

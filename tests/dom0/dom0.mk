@@ -67,7 +67,7 @@ SELFTESTS_REST := demand_paging_test dirty_log_perf_test dirty_log_test memslot_
 # Those of guests of guests, which have been left out of the others
 SELFTESTS_NESTED := smm_test state_test svm_int_ctl_test svm_nested_shutdown_test svm_vmcall_test triple_fault_event_test
 # And of guests of guests on VT-x, for Bochs
-SELFTESTS_VMX := vmx_close_while_nested_test vmx_dirty_log_test vmx_tsc_adjust_test triple_fault_event_test
+SELFTESTS_VMX := vmx_close_while_nested_test vmx_dirty_log_test vmx_set_nested_state_test vmx_tsc_adjust_test triple_fault_event_test
 # Of Debian 13's kernel, with guests of guests
 SELFTESTS13 := amx_test apic_bus_clock_test coalesced_io_test cpuid_test cr4_cpuid_sync_test demand_paging_test dirty_log_perf_test dirty_log_test \
 	exit_on_emulation_failure_test get_msr_index_features guest_memfd_test guest_print_test hyperv_ipi hyperv_tlb_flush kvm_binary_stats_test \

@@ -27,6 +27,8 @@ static void check_capabilities(void)
 				   KVM_CAP_HYPERV_SEND_IPI,  KVM_CAP_HYPERV_TLBFLUSH};
 	struct hv_table t = hv_offered(kvm), few = {.head.nent = t.head.nent - 1}, mine;
 	struct kvm_enable_cap none = {.cap = KVM_CAP_HYPERV, .args = {1}};
+	struct kvm_enable_cap evmcs = {.cap = KVM_CAP_HYPERV_ENLIGHTENED_VMCS,
+				       .args = {(u64)&evmcs}};
 	struct vm vm;
 	bool all = true;
 
@@ -46,6 +48,10 @@ static void check_capabilities(void)
 	   "Hyper-V: a table that is too small is E2BIG, none EFAULT");
 	ok(cpu_ioctl(&vm, 0, KVM_ENABLE_CAP, &none) == -EINVAL,
 	   "Hyper-V: what cannot be enabled is EINVAL");
+	if (!vm_ioctl(&vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_HYPERV_ENLIGHTENED_VMCS))
+		ok(cpu_ioctl(&vm, 0, KVM_ENABLE_CAP, &evmcs) == -ENOTTY &&
+		       !hv_leaf(&t, TLFS_LEAF_NESTED)->eax,
+		   "Hyper-V: nor are enlightened VMCSs where no guest has VMX");
 	vm_free(&vm);
 }
 

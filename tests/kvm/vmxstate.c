@@ -2,10 +2,10 @@
 /*
  * A VMM and VMX of its guest: VMX MSRs with less than there is, as QEMU writes them for its models
  * (target/i386/kvm/kvm.c, kvm_msr_entry_add_vmx()), and a guest that runs a guest, which is moved
- * to another VM meanwhile.
+ * to another VM meanwhile; by enlightened VMCSs, too.
  */
 #define _GNU_SOURCE
-#include "vmm.h"
+#include "hvguest.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #define VMCS_AT	  0x202000ul
 #define L2_CODE	  0x203000ul
 #define L2_STACK  0x205000ul
-#define RUN_MS	  30000
+#define VMX_MS	  30000
 
 #define FEATURE_CONTROL 0x3a
 #define VMX(n)		(0x480 + (n))
@@ -50,6 +50,20 @@ static const u8 l1_code[] = {
     0xe6, PORT_DONE,			/* out PORT_DONE, al */
 };
 #define L1_EXIT (DATA + 48)
+
+/* The same with an eVMCS, which is there already */
+static const u8 l1_enlightened[] = {
+    0xf3, 0x0f,	      0xc7, 0x37,    /* vmxon [rdi] */
+    0x0f, 0x01,	      0xc2,	     /* vmlaunch */
+    0xb8, 0x00,	      0x44, 0,	  0, /* mov eax, INSN_ERROR */
+    0xeb, 0x05,			     /* jmp 19 */
+    0xb8, 0x02,	      0x44, 0,	  0, /* 14: mov eax, EXIT_REASON */
+    0x0f, 0x78,	      0xc2,	     /* 19: vmread rdx, rax */
+    0x89, 0xd0,			     /* mov eax, edx */
+    0xe7, PORT_VALUE,		     /* out PORT_VALUE, eax */
+    0xe6, PORT_DONE,		     /* out PORT_DONE, al */
+};
+#define ENLIGHTENED_EXIT (DATA + 14)
 
 static const u8 l2_code[] = {
     0xe6, PORT_PAUSE,		  /* out PORT_PAUSE, al */
@@ -157,7 +171,7 @@ static void prepare(struct vm *vm, u32 proc)
 
 static bool ends_with(struct vm *vm, u32 count, u32 first, u32 last)
 {
-	enum end end = vm_run(vm, 0, RUN_MS);
+	enum end end = vm_run(vm, 0, VMX_MS);
 
 	if (end == END_DONE && vm->value_count == count && vm->values[0] == first &&
 	    vm->values[count - 1] == last)
@@ -268,7 +282,7 @@ static void test_move(void)
 	vm_init(&a, 1, VM_IRQCHIP);
 	vm_init(&b, 1, VM_IRQCHIP);
 	prepare(&a, PROC_MIN);
-	ok(vm_run(&a, 0, RUN_MS) == END_PAUSE && a.run[0]->flags & 4,
+	ok(vm_run(&a, 0, VMX_MS) == END_PAUSE && a.run[0]->flags & 4,
 	   "VMX: a guest runs a guest, and the VMM is told");
 	ok(!move(&a, &b, &s) && s.head.flags & KVM_STATE_NESTED_GUEST_MODE &&
 	       s.head.hdr.vmx.vmxon_pa == ON_REGION && s.head.hdr.vmx.vmcs12_pa == VMCS_AT,
@@ -295,11 +309,125 @@ static void test_move(void)
 	vm_free(&b);
 }
 
+/* ---- enlightened VMCSs ---- */
+
+#define ASSIST	     0x207000ul
+#define EVMCS	     0x208000ul
+#define EVMCS_REASON 692
+#define EVMCS_CLEAN  824
+
+/* Fields from this one on, and their place in the page: TLFS */
+static const struct {
+	u16 first, count, at;
+} evmcs_fields[] = {
+    {0xc00, 7, 8},    {0x6c00, 3, 40},	 {0x6c16, 1, 80},   {0x4000, 1, 92},  {0x400c, 1, 96},
+    {0x800, 8, 128},  {0x4800, 18, 144}, {0x6806, 10, 216}, {0x2800, 1, 416}, {0x6800, 3, 544},
+    {0x681a, 1, 568}, {0x6c06, 5, 576},	 {0x6c14, 1, 616},  {0x681c, 1, 768}, {0x6820, 1, 776},
+    {0x4002, 1, 788}, {0x4012, 1, 796},	 {0x681e, 1, 816},
+};
+
+static void put_evmcs(struct vm *vm, u64 encoding, u64 val)
+{
+	static const u8 bytes[] = {2, 8, 4, 8};
+	u32 len = bytes[encoding >> 13];
+
+	for (u32 i = 0; i < sizeof(evmcs_fields) / sizeof(evmcs_fields[0]); i++) {
+		u32 n = (encoding - evmcs_fields[i].first) / 2;
+
+		if (encoding >= evmcs_fields[i].first && n < evmcs_fields[i].count) {
+			memcpy(vm->ram + EVMCS + evmcs_fields[i].at + n * len, &val, len);
+			return;
+		}
+	}
+	fatal("no place for field %lx", encoding);
+}
+
+/* As prepare(), with an eVMCS that the assist page names, and no other. */
+static void prepare_enlightened(struct vm *vm, u32 proc)
+{
+	u64 *assist = (u64 *)(vm->ram + ASSIST);
+	u32 version = 1;
+
+	prepare(vm, proc);
+	memset(vm->ram + EVMCS, 0, 4096);
+	memcpy(vm->ram + EVMCS, &version, 4);
+	for (const u64 *f = (u64 *)(vm->ram + TABLE) + 2; ~f[0]; f += 2)
+		put_evmcs(vm, f[0], f[1]);
+	put_evmcs(vm, 0x6c16, ENLIGHTENED_EXIT);
+	memcpy(vm->ram + DATA, l1_enlightened, sizeof(l1_enlightened));
+	assist[5] = 1;
+	assist[6] = EVMCS;
+	if (set_msr(vm, 0, MSR_VP_ASSIST_PAGE, ASSIST | 1) != 1)
+		fatal("no assist page");
+}
+
+/* -> the versions that there are, or -errno */
+static int enable_evmcs(struct vm *vm)
+{
+	u16 versions = 0;
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_HYPERV_ENLIGHTENED_VMCS,
+				     .args = {(u64)&versions}};
+	int err = cpu_ioctl(vm, 0, KVM_ENABLE_CAP, &cap);
+
+	return err ?: versions;
+}
+
+static u32 shown_versions(struct vm *vm)
+{
+	struct hv_table t = hv_offered(vm->cpu_fd[0]);
+
+	return hv_leaf(&t, TLFS_LEAF_NESTED)->eax;
+}
+
+static void test_enlightened(void)
+{
+	static struct nested_state s;
+	struct kvm_enable_cap nowhere = {.cap = KVM_CAP_HYPERV_ENLIGHTENED_VMCS};
+	struct vm a, b;
+	u32 word = 0;
+
+	hv_init(&a, 1);
+	hv_init(&b, 1);
+	ok(vm_ioctl(&a, KVM_CHECK_EXTENSION, (void *)KVM_CAP_HYPERV_ENLIGHTENED_VMCS) == 1 &&
+	       !shown_versions(&a),
+	   "eVMCS: there are, and a vCPU has none");
+	prepare_enlightened(&a, PROC_MIN);
+	ok(ends_with(&a, 1, 0, 0), "eVMCS: so VMLAUNCH finds no VMCS");
+	ok(cpu_ioctl(&a, 0, KVM_ENABLE_CAP, &nowhere) == -EFAULT &&
+	       enable_evmcs(&a) == TLFS_EVMCS_VERSIONS && shown_versions(&a) == TLFS_EVMCS_VERSIONS,
+	   "eVMCS: its VMM switches version 1 on");
+	prepare_enlightened(&a, PROC_MIN);
+	memcpy(a.ram + EVMCS, &word, 4);
+	ok(ends_with(&a, 1, 0, 0), "eVMCS: one of version 0 is none");
+	prepare_enlightened(&a, 0);
+	ok(ends_with(&a, 1, 7, 7), "eVMCS: controls that are refused are told in memory");
+	prepare_enlightened(&a, PROC_MIN);
+	ok(vm_run(&a, 0, VMX_MS) == END_PAUSE && a.run[0]->flags & 4,
+	   "eVMCS: a guest runs a guest by one");
+	set_msr(&b, 0, MSR_VP_ASSIST_PAGE, ASSIST | 1);
+	ok(move(&a, &b, &s) == -EINVAL && s.head.hdr.vmx.vmcs12_pa == ~0ull &&
+	       s.head.flags == (KVM_STATE_NESTED_GUEST_MODE | KVM_STATE_NESTED_EVMCS),
+	   "eVMCS: its state says so, and is not taken where they are off");
+	enable_evmcs(&b);
+	ok(!move(&a, &b, &s), "eVMCS: but where they are on");
+	memset(a.ram, 0, RAM_SIZE);
+	b.value_count = 0;
+	ok(ends_with(&b, 2, 0x4711, EXIT_VMCALL),
+	   "eVMCS: where the nested guest goes on, and comes back to its host");
+	memcpy(&word, b.ram + EVMCS + EVMCS_REASON, 4);
+	ok(word == EXIT_VMCALL, "eVMCS: which reads in its memory why (%x)", word);
+	memcpy(&word, b.ram + EVMCS + EVMCS_CLEAN, 4);
+	ok(word == 0xffff, "eVMCS: that all there is clean (%x)", word);
+	vm_free(&a);
+	vm_free(&b);
+}
+
 int main(void)
 {
 	open_kvm();
 	test_msrs();
 	test_rights();
 	test_move();
+	test_enlightened();
 	return failures != 0;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Guests of guests on VT-x, in Bochs with nested=on: KVM's own selftests of VMX, as far as they want what there is; VMX MSRs that a VMM
-restricts, and a guest of a guest that moves to another VM (tests/kvm/vmxstate.c)."""
+restricts, and a guest of a guest that moves to another VM, with an enlightened VMCS, too (tests/kvm/vmxstate.c)."""
 import os
 import re
 import sys
