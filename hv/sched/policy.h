@@ -15,7 +15,9 @@ extern struct corbel_cpus sched_online, sched_idle; /* atomic */
 /* A share is a weight, finer: many may divide a small one. */
 #define SHARE_OF(weight) ((weight)*64ull)
 #define SHARE_DEFAULT	 SHARE_OF(SCHED_WEIGHT_DEFAULT)
-#define SHARE_MAX	 SHARE_OF(SCHED_WEIGHT_MAX)
+/* the greatest: both weights are; a share has 32 bits */
+_Static_assert(SHARE_OF(SCHED_WEIGHT_MAX) * SCHED_WEIGHT_MAX / SCHED_WEIGHT_DEFAULT >> 32 == 0,
+	       "struct sched_unit");
 
 /* The share of a unit, but dom0's, by its weight and what becomes of its group. Any CPU. */
 void unit_weigh(struct sched_unit *u);

@@ -45,7 +45,7 @@ static u32 share_of(const struct sched_unit *u, u32 *parts)
 		share *= READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT;
 		share /= *parts;
 	}
-	return MAX(MIN(share, SHARE_MAX), 1ull);
+	return MAX(share, 1ull);
 }
 
 /*

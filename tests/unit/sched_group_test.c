@@ -253,6 +253,21 @@ static void test_caps(void)
 	check_cap(g, 60, "one of two vCPUs");
 }
 
+/* Weights of VMs and of vCPUs multiply, up to the greatest of both. */
+static void test_great_weights(void)
+{
+	for (u32 weight = 88761; weight <= SCHED_WEIGHT_MAX; weight += SCHED_WEIGHT_MAX - 88761) {
+		begin(1);
+		for (u32 i = 0; i < 3; i++)
+			add_to(vm(1024 << i / 2, 0), weight, 0, false, 0, 0);
+		check_vms("VMs of one heavy vCPU, one of twice the weight");
+	}
+	begin(2);
+	for (u32 i = 0; i < 4; i++)
+		add_to(vm(SCHED_WEIGHT_MAX >> i / 2, 0), SCHED_WEIGHT_MAX, 0, false, 0, 0);
+	check_vms("VMs of half of all weight there can be, and of all");
+}
+
 static void test_parameters(void)
 {
 	struct sched_group *g, *other;
@@ -298,6 +313,7 @@ int main(void)
 	test_sizes();
 	test_sleepers();
 	test_caps();
+	test_great_weights();
 	test_parameters();
 	return test_end();
 }

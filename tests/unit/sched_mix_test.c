@@ -44,6 +44,7 @@ struct vm_plan {
 struct scenario {
 	u32 cpus, vms;
 	u32 of_core, of_cache, of_package; /* CPUs of each */
+	u32 weight;			   /* of most vCPUs */
 	bool parts, dom0;
 	struct vm_plan vm[MOST_VMS];
 };
@@ -66,22 +67,26 @@ static struct vcpu_plan invent_vcpu(bool sleeps, u32 weight)
 
 static struct vm_plan invent_vm(const struct scenario *sc, enum kind kind)
 {
-	static const u32 weights[] = {256, 512, 1024, 1024, 1024, 1024, 2048, 4096};
+	/* of busy ones any: those that sleep have less than their ideal the longer turns are */
+	static const u32 all[] = {128, 512, 1024, 1024, 1024, 2048, 8192, 16384},
+			 some[] = {256, 512, 1024, 1024, 1024, 1024, 2048, 4096},
+			 nice[] = {335, 670, 1340, 2680, 335, 3121, 88761, 110};
+	const u32 *weights = kind == BUSY ? all : some;
 	struct vm_plan p = {.phase = pick(2)   ? STAYS
 				     : pick(2) ? COMES
 					       : GOES,
-			    .weight = weights[pick(ARRAY_SIZE(weights))],
+			    .weight = weights[pick(ARRAY_SIZE(all))],
 			    .cap = pick(6) || kind != CAPS ? 0 : 20 + pick(100 * sc->cpus),
 			    .part = pick(2),
 			    .count = 1 + pick(MIN(sc->cpus + 2, (u32)MOST_EACH))};
 	bool sleeps = pick(3) == 0 && kind == SLEEPERS;
-	u32 nice = pick(4) ? 1024 : 335u << pick(3);
+	u32 weight = pick(4) ? sc->weight : nice[pick(4) + 4 * (kind == BUSY)];
 
 	p.new_part = pick(4) ? p.part : !p.part;
-	p.new_weight = pick(3) ? 0 : weights[pick(ARRAY_SIZE(weights))];
+	p.new_weight = pick(3) ? 0 : weights[pick(ARRAY_SIZE(all))];
 	p.new_cap = pick(6) || kind != CAPS ? 0 : 20 + pick(100 * sc->cpus);
 	for (u32 i = 0; i < p.count; i++)
-		p.vcpu[i] = invent_vcpu(sleeps, nice);
+		p.vcpu[i] = invent_vcpu(sleeps, weight);
 	return p;
 }
 
@@ -93,6 +98,7 @@ static struct scenario invent(u32 seed, enum kind kind)
 	sc.cpus = 1 + pick(16);
 	sc.parts = sc.cpus > 1 && pick(3) == 0;
 	sc.dom0 = pick(2);
+	sc.weight = kind == BUSY && pick(4) == 0 ? 88761 : 1024;
 	sc.vms = 1 + pick(MOST_VMS);
 	for (u32 i = 0; i < sc.vms; i++)
 		sc.vm[i] = invent_vm(&sc, kind);
