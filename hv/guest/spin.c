@@ -9,16 +9,20 @@ static bool is_spinning(const struct vcpu *v)
 	return READ_ONCE(v->spun_at) == READ_ONCE(v->exits_total);
 }
 
-/* Of those that wait for a CPU, from the one behind the last on: the first, but better one that
- * does not spin. */
+#define SPIN_LOOK 32 /* at so many at once: a VM may have a thousand */
+
+/*
+ * Of those that wait for a CPU, this one or another, from the one behind the last on: the first,
+ * but better one that does not spin.
+ */
 static struct vcpu *choose_waiting(const struct vcpu *v)
 {
 	struct vm *vm = v->vm;
-	u32 end = READ_ONCE(vm->vcpu_end), last = READ_ONCE(vm->favoured);
+	u32 end = READ_ONCE(vm->vcpu_end), at = READ_ONCE(vm->favoured);
 	struct vcpu *first = NULL;
 
-	for (u32 i = 1; i <= end; i++) {
-		struct vcpu *o = READ_ONCE(vm->vcpu[(last + i) % end]);
+	for (u32 i = MIN(end, SPIN_LOOK); i--;) {
+		struct vcpu *o = READ_ONCE(vm->vcpu[++at % end]);
 
 		if (!o || o == v || READ_ONCE(o->sched.state) != SCHED_QUEUED)
 			continue;
@@ -27,6 +31,8 @@ static struct vcpu *choose_waiting(const struct vcpu *v)
 		if (!first)
 			first = o;
 	}
+	if (!first) /* others are looked at next */
+		WRITE_ONCE(vm->favoured, at);
 	return first;
 }
 

@@ -381,7 +381,7 @@ bool place_ask_for_work(struct sched_cpu *sc, u64 now)
 	return true;
 }
 
-struct sched_unit *place_trade(struct sched_cpu *sc, struct sched_unit *u)
+static struct sched_unit *trade_places(struct sched_cpu *sc, struct sched_unit *u)
 {
 	u64 vruntime = u->vruntime;
 
@@ -391,4 +391,40 @@ struct sched_unit *place_trade(struct sched_cpu *sc, struct sched_unit *u)
 	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return u;
+}
+
+struct sched_unit *place_favoured(struct sched_cpu *sc, const struct sched_unit *ran)
+{
+	struct sched_unit *u;
+	const struct sched_unit *by;
+
+	lock_acquire(&sc->lock);
+	u = sc->favoured;
+	by = sc->favours;
+	sc->favoured = NULL;
+	/* It may have gone elsewhere, and even have come back into the inbox: cpu is read first. */
+	if (u && (__atomic_load_n(&u->cpu, __ATOMIC_ACQUIRE) != sc->index || !u->on_rq))
+		u = NULL;
+	lock_release(&sc->lock);
+	if (!u)
+		return NULL;
+	if (ran == by)
+		return trade_places(sc, u);
+	if ((ran && ran->pinned) || READ_ONCE(place_first(sc)->boost) ||
+	    (s64)(u->vruntime - sc->rq.least) * u->share >
+		(s64)(sc->policy->slice(&sc->rq, u) * SHARE_DEFAULT))
+		return NULL;
+	return u;
+}
+
+void place_forget(const struct sched_unit *u)
+{
+	FOR_EACH_CPU(i, &sched_online) {
+		struct sched_cpu *sc = sched_of(i);
+
+		lock_acquire(&sc->lock);
+		if (sc->favoured == u)
+			sc->favoured = NULL;
+		lock_release(&sc->lock);
+	}
 }

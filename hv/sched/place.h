@@ -19,11 +19,13 @@
  * length of rq is read by others, as a hint.
  */
 struct sched_cpu {
-	struct lock lock;	  /* LOCK_SCHED, for the inbox */
+	struct lock lock;	  /* LOCK_SCHED, for the inbox, and the two that follow it */
 	struct sched_queue inbox; /* units that other CPUs have sent, under the lock */
-	struct corbel_cpus pull;  /* idle CPUs that ask for a unit; atomic */
-	u64 lift;		  /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
-	u32 index;		  /* set once */
+	/* is to run next, since the second one cannot go on before: sched_give_way() */
+	struct sched_unit *favoured, *favours;
+	struct corbel_cpus pull; /* idle CPUs that ask for a unit; atomic */
+	u64 lift;		 /* on top of rq.floor, where CPUs are compared; atomic, any CPU */
+	u32 index;		 /* set once */
 	/* the CPUs, this one too, that are no further than that; atomic, any CPU */
 	struct corbel_cpus near[NEAR_COUNT];
 	struct smt_core *core;		/* NULL: its CPUs do not look at each other; set once */
@@ -32,14 +34,13 @@ struct sched_cpu {
 	const struct sched_ops *policy; /* its pool's, once it has seen that */
 	struct sched_rq rq;
 	struct sched_queue parked;
-	struct sched_unit *curr;     /* picked, and not blocked since */
-	struct sched_unit *loaded;   /* its on_cpu is set for this CPU */
-	struct sched_unit *hand;     /* yielded to, and on no queue: see hand_over() in sched.c */
-	struct sched_unit *home;     /* dom0's unit of this CPU; set once */
-	struct sched_unit *favoured; /* to be picked by the next sched_next(): sched_give_way() */
-	bool leaving;		  /* others have to leave the core before it runs what it chose */
-	struct sched_unit *giver; /* gave the CPU by sched_yield_to(), and waits; pinned */
-	u64 started, slice_end;	  /* of curr, in ticks; others read the first */
+	struct sched_unit *curr;   /* picked, and not blocked since */
+	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
+	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
+	struct sched_unit *home;   /* dom0's unit of this CPU; set once */
+	bool leaving;		   /* others have to leave the core before it runs what it chose */
+	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
+	u64 started, slice_end;	   /* of curr, in ticks; others read the first */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */
@@ -248,7 +249,11 @@ void place_give_partner(struct sched_cpu *sc, u64 now);
  */
 bool place_ask_for_work(struct sched_cpu *sc, u64 now);
 /*
- * The running unit makes way for u. So that the two have no more between them than before, u has
- * the other's place among those that wait, and the other u's.
+ * Off favoured: who may run next here, `ran`, if any, having made way. Either that has asked for
+ * it: so that the two have no more between them than before, each gets the other's place among
+ * those that wait. Or one on another CPU has, and it has not run more than one turn ahead of all
+ * others here, who neither have an event nor are dom0's. NULL: nobody
  */
-struct sched_unit *place_trade(struct sched_cpu *sc, struct sched_unit *u);
+struct sched_unit *place_favoured(struct sched_cpu *sc, const struct sched_unit *ran);
+/* The unit goes, and was to run next nowhere. */
+void place_forget(const struct sched_unit *u);

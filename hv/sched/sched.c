@@ -10,6 +10,7 @@
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
 #define CORE_ASK_MS 50	/* how often a CPU of a core that runs only one group does */
 #define LEAVE_PART  50	/* of a millisecond has dom0 to leave the CPU when its turn is over */
+#define FAVOUR_PART 10	/* of one a CPU is left alone by who spins on another */
 
 static struct sched_cpu *this_sched(void)
 {
@@ -185,17 +186,24 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 
 void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 {
-	struct sched_cpu *sc = this_sched();
+	struct sched_cpu *sc = this_sched(), *at = sched_of(READ_ONCE(to->cpu));
+	u64 now = sched_clock();
 
 	BUG_ON(sc->curr != from || from == to);
 	if (READ_ONCE(to->state) != SCHED_QUEUED)
 		return;
-	if (READ_ONCE(to->cpu) != sc->index) {
-		sched_wake(to);
-		return;
+	if (at != sc && sc->rq.queue.head != sc->giver) { /* nor is dom0's to run instead */
+		cut_slice(sc, now);
+		WRITE_ONCE(this_cpu()->resched, true);
 	}
-	sc->favoured = to;
-	WRITE_ONCE(this_cpu()->resched, true);
+	/* others there are not to be interrupted all the time */
+	if (at != sc && now - READ_ONCE(at->charged_at) < sched_ms / FAVOUR_PART)
+		return;
+	lock_acquire(&at->lock);
+	WRITE_ONCE(at->favoured, to);
+	at->favours = from;
+	lock_release(&at->lock);
+	place_poke(at->index);
 }
 
 void sched_seen(struct sched_unit *u)
@@ -517,12 +525,6 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	return at;
 }
 
-/* It may have gone elsewhere, and even have come back into the inbox: cpu is read first. */
-static bool is_queued_here(const struct sched_cpu *sc, const struct sched_unit *u)
-{
-	return __atomic_load_n(&u->cpu, __ATOMIC_ACQUIRE) == sc->index && u->on_rq;
-}
-
 /* The unit that ran goes on, or waits, and another one starts; NULL: none. */
 static struct sched_unit *keep_or_choose(struct sched_cpu *sc, struct sched_unit *ran,
 					 struct sched_unit *next, u64 now)
@@ -563,10 +565,9 @@ static void show_state(struct sched_cpu *sc, const struct sched_unit *u, u64 now
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
 	struct sched_cpu *sc = this_sched();
-	struct sched_unit *u, *next, *favoured = sc->favoured;
+	struct sched_unit *u, *next;
 
 	BUG_ON(ran != sc->curr);
-	sc->favoured = NULL;
 	/* Before the inbox is looked at: whoever fills it later sets this again. */
 	__atomic_store_n(&this_cpu()->resched, false, __ATOMIC_SEQ_CST);
 	if (ran) {
@@ -586,8 +587,8 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 		place_count(ran, true);
 		cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
 	}
-	if (unlikely(favoured) && ran && !next && is_queued_here(sc, favoured))
-		next = place_trade(sc, favoured);
+	if (unlikely(READ_ONCE(sc->favoured)) && !next)
+		next = place_favoured(sc, ran);
 	u = keep_or_choose(sc, ran, next, now);
 	show_state(sc, u, now);
 	*slice_end = ask_again_at(sc, now);

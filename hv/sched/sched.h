@@ -188,8 +188,9 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to);
 /*
  * `from`, which runs here, cannot go on before `to`, which is queued, has run: what is left of
  * from's slice, and its place among those that wait, is for `to` if that waits for this CPU. On
- * another CPU it is as an event for `to`, which changes no order. Nothing if `to` is not queued any
- * more. For units of one VM only: `to` must not be freed while `from` runs.
+ * another CPU `to` runs next if it is not further ahead of others than by a turn; that CPU is asked
+ * at most each 0.1 ms. Nothing if `to` is not queued any more. For units of one VM only: `to` must
+ * not leave its group while `from` runs.
  */
 void sched_give_way(struct sched_unit *from, struct sched_unit *to);
 /*

@@ -198,6 +198,7 @@ void sched_group_leave(struct sched_unit *u)
 	BUG_ON(!u->group || u->state != SCHED_BLOCKED || u->counted);
 	lock_acquire(&sched_set_up);
 	leave_locked(u);
+	place_forget(u);
 	lock_release(&sched_set_up);
 }
 

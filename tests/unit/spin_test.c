@@ -8,7 +8,7 @@
 
 static struct vm vm;
 static struct vcpu vcpu[4];
-static struct vcpu *favoured;
+static struct vcpu *favoured, *many[100];
 
 void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 {
@@ -50,6 +50,17 @@ int main(void)
 	CHECK(by(&vcpu[0]) == 6 && spin_others_wait(&vcpu[0]), "none that runs");
 	vcpu[3].sched.state = SCHED_BLOCKED;
 	CHECK(by(&vcpu[0]) == -1 && !spin_others_wait(&vcpu[0]), "none that sleeps");
+	vm.vcpu = many;
+	vm.vcpu_end = ARRAY_SIZE(many);
+	vm.favoured = 0;
+	many[0] = &vcpu[0];
+	many[90] = &vcpu[1];
+	vcpu[1].index = 90;
+	vcpu[1].sched.state = SCHED_QUEUED;
+	CHECK(by(&vcpu[0]) == -1 && by(&vcpu[0]) == -1 && by(&vcpu[0]) == 90,
+	      "of many not all are looked at for each PAUSE, but the next time others");
+	vm.vcpu = vm.few;
+	vm.vcpu_end = 7;
 	vm.vcpu_count = 1;
 	vm.vcpu[2] = vm.vcpu[4] = vm.vcpu[6] = NULL;
 	CHECK(by(&vcpu[0]) == -1, "nobody, where there is no other");
