@@ -411,7 +411,7 @@ struct sched_unit *place_favoured(struct sched_cpu *sc, const struct sched_unit 
 	if (ran == by)
 		return trade_places(sc, u);
 	if ((ran && ran->pinned) || READ_ONCE(place_first(sc)->boost) ||
-	    (s64)(u->vruntime - sc->rq.least) * u->share >
+	    (s64)(u->vruntime - sc->rq.least) * READ_ONCE(u->share) >
 		(s64)(sc->policy->slice(&sc->rq, u) * SHARE_DEFAULT))
 		return NULL;
 	return u;
