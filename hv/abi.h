@@ -45,7 +45,8 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 #define CORBEL_DOORBELL_ID(number) ((number) % CORBEL_MAX_DOORBELLS)
 #define CORBEL_MAX_WEIGHT	   100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
 /* of HC_SCHED_VM: percent of one CPU; lifts it */
-#define CORBEL_MAX_CAP (100u * CORBEL_MAX_CPUS)
+#define CORBEL_MAX_CAP	  (100u * CORBEL_MAX_CPUS)
+#define CORBEL_CAP_LEVELS 3u
 
 /* ---- hypercall numbers ---- */
 #define CORBEL_HC_BASE	0x43520000u
@@ -173,7 +174,9 @@ enum corbel_hypercall {
 	CORBEL_HC_DOMAIN_IRQ,
 	/*
 	 * (vm, weight, cap percent) of all its vCPUs together, which share both; 0 = leave as it
-	 * is. The weight is in parts of 1024 that each vCPU's own is multiplied by
+	 * is. The weight is in parts of 1024 that each vCPU's own is multiplied by. Or (vm, level,
+	 * cap percent, id), id not 0: a cap that all VMs have together which name that id, beside
+	 * their own; each has one at each level, below CORBEL_CAP_LEVELS. -ENOSPC: too many ids
 	 */
 	CORBEL_HC_SCHED_VM,
 	CORBEL_HC_FLUSH, /* (vm): on return no TLB has anything of the guest's but of SMM */

@@ -11,7 +11,7 @@
 
 #ifdef CONFIG_CGROUP_SCHED
 
-static_assert(CB_SHARE_CAP_NONE == CORBEL_MAX_CAP);
+static_assert(CB_SHARE_CAP_NONE == CORBEL_MAX_CAP && CB_SHARE_LEVELS == CORBEL_CAP_LEVELS);
 
 static struct cftype *find_file(struct cftype *files, const char *name)
 {
@@ -46,7 +46,7 @@ static void add_level(struct cgroup_subsys_state *css, struct cb_share *s)
 	struct cftype *period = find_file(css->ss->legacy_cftypes, "cfs_period_us");
 	bool has_quota = quota && quota->read_s64 && period && period->read_u64;
 
-	share_level(s, weight_of(css), greatest_weight(css->parent),
+	share_level(s, cgroup_id(css->cgroup), weight_of(css), greatest_weight(css->parent),
 		    has_quota ? quota->read_s64(css, quota) : -1,
 		    has_quota ? period->read_u64(css, period) : 0);
 }

@@ -260,6 +260,7 @@ struct cb_vm {
 	s64 clock_ns; /* until there is an id: kvmclock = boot time + this */
 
 	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
+	struct cb_shared shared[CB_SHARE_LEVELS]; /* the same of what it shares */
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 

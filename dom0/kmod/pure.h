@@ -54,17 +54,23 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 u64 slot_tables(const struct cb_slot *s);
 
 /* ---- share.c: a VMM's cgroups ---- */
+#define CB_SHARE_CAP_NONE 51200u
+#define CB_SHARE_LEVELS	  3
 /* As HC_SCHED_VM has it: parts of 1024 of what there is without, and percent of one CPU. */
 struct cb_share {
 	u32 weight, cap;
+	struct cb_shared {
+		u64 id; /* the cgroup's, which has that cap for all VMs in it; 0: none */
+		u32 cap;
+	} shared[CB_SHARE_LEVELS];
+	u32 levels; /* so many had a cap */
 };
-#define CB_SHARE_CAP_NONE 51200u
-#define CB_SHARE_ALL	  ((struct cb_share){1024, CB_SHARE_CAP_NONE})
+#define CB_SHARE_ALL ((struct cb_share){1024, CB_SHARE_CAP_NONE, {{0}}, 0})
 /*
- * One cgroup more, of those within each other: its cpu.weight, the greatest of it and its siblings,
- * and cpu.max; quota < 0: none.
+ * One cgroup more, of those within each other, the inner ones first: its id and cpu.weight, the
+ * greatest of it and its siblings, and cpu.max; quota < 0: none.
  */
-void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 period);
+void share_level(struct cb_share *s, u64 id, u64 weight, u64 greatest, s64 quota, u64 period);
 
 /* ---- smm_map.c: what SMM saves ---- */
 #define SMM_AREA       0xfe00u /* from SMBASE on, as is the next */

@@ -18,6 +18,17 @@ static void sync_vm(struct cb_vm *vm, const struct cb_share *s)
 		WRITE_ONCE(vm->share, share);
 }
 
+/* The same of a cap that the VM has together with others of its cgroup. */
+static void sync_shared(struct cb_vm *vm, u32 level, const struct cb_shared *s)
+{
+	struct cb_shared *old = &vm->shared[level];
+	u32 cap = s->id ? s->cap : CORBEL_MAX_CAP; /* lifts it */
+	u64 id = s->id ? s->id : old->id;
+
+	if ((old->id != s->id || old->cap != s->cap) && HC4(SCHED_VM, vm->id, level, cap, id) >= 0)
+		*old = *s;
+}
+
 /* There may be many to look at. */
 static void sync_cgroups(struct cb_vcpu *v)
 {
@@ -26,6 +37,8 @@ static void sync_cgroups(struct cb_vcpu *v)
 	v->cgroups_at = jiffies + HZ / 10;
 	cb_cgroup_shares(&all, &v->share);
 	sync_vm(v->vm, &all);
+	for (u32 i = 0; i < CB_SHARE_LEVELS; i++)
+		sync_shared(v->vm, i, &all.shared[i]);
 }
 
 /* All, if the thread may run wherever there is a CPU. */

@@ -11,7 +11,7 @@ static u64 smaller_of(u64 a, u64 b)
  * Only what a cgroup is to its siblings counts, as in Linux: who may set weights within his own,
  * has no more of the machine by that.
  */
-void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 period)
+void share_level(struct cb_share *s, u64 id, u64 weight, u64 greatest, s64 quota, u64 period)
 {
 	u64 percent;
 
@@ -22,5 +22,8 @@ void share_level(struct cb_share *s, u64 weight, u64 greatest, s64 quota, u64 pe
 	if (quota < 0 || !period)
 		return;
 	percent = smaller_of(quota, ~0ull / 100) * 100 / period;
-	s->cap = smaller_of(percent ? percent : 1, s->cap);
+	percent = smaller_of(percent ? percent : 1, CB_SHARE_CAP_NONE);
+	s->cap = smaller_of(percent, s->cap);
+	/* of many levels the outer ones hold: there are more VMs in them */
+	s->shared[s->levels++ % CB_SHARE_LEVELS] = (struct cb_shared){id, percent};
 }

@@ -422,9 +422,11 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return filter_msrs(vm, arg[1], arg[2]);
 	case CORBEL_HC_PMU_FILTER:
 		return filter_counters(vm, arg[1]);
-	case CORBEL_HC_SCHED_VM: /* weight, cap */
+	case CORBEL_HC_SCHED_VM: /* weight or level, cap, id */
 		if (arg[1] >> 32 || arg[2] >> 32)
 			return -EINVAL;
+		if (arg[3])
+			return sched_group_share(&vm->sched, arg[1], arg[3], arg[2]);
 		return sched_group_set(&vm->sched, arg[1], arg[2]);
 	case CORBEL_HC_CLOCK: /* set?, ns */
 		if (!arg[1])

@@ -35,6 +35,14 @@ struct sched_cap {
 	s64 used;    /* ticks run in it, and more than allowed before it */
 };
 
+/* That of all groups that name the id, together. */
+struct sched_shared {
+	struct lock lock; /* LOCK_GROUP: the cap */
+	u32 users;	  /* 0: nobody's; this and the next under sched_set_up */
+	u64 id;
+	struct sched_cap cap;
+};
+
 /* What a unit may run in a pool with deadlines: hv/sched/deadline.h */
 struct sched_budget {
 	u64 terms;   /* period << 32 | budget, us; any CPU, by sched_set_budget() */
@@ -61,6 +69,7 @@ struct sched_group {
 	u32 parts;	  /* its weight is divided by; in GROUP_PARTS; any CPU reads it */
 	u64 looked_at;	  /* when that was last found out; under sched_set_up */
 	struct sched_cap cap;
+	struct sched_shared *shared[CORBEL_CAP_LEVELS]; /* any CPU, by sched_group_share() */
 	u64 terms; /* of units that join: struct sched_budget; under sched_set_up */
 	struct sched_unit *members;
 	struct cpupool *pool; /* hv/sched/cpupool.h; this and the next are written under its lock */
@@ -229,6 +238,11 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
  * 1 to SCHED_CAP_MAX, which lifts it. -EINVAL: out of range.
  */
 int sched_group_set(struct sched_group *g, u32 weight, u32 cap);
+/*
+ * All groups that name the id share that cap, each at one of CORBEL_CAP_LEVELS levels, in place of
+ * what it had there; percent as above. -EINVAL: out of range; -ENOSPC: too many ids
+ */
+int sched_group_share(struct sched_group *g, u32 level, u64 id, u32 cap);
 /*
  * Period and budget of a unit, or NULL: of all of the group's and those that come to it, in
  * microseconds. -EINVAL: out of range. -ENOSPC: the pool's CPUs have not enough left, and all is as

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What any CPU can ask and change of a unit, whatever that does meanwhile. */
 #include "hv/cpu/time.h"
+#include "hv/sched/cap.h"
 #include "hv/sched/deadline.h"
 #include "hv/sched/place.h"
 #include "hv/sched/seat.h"
@@ -145,7 +146,7 @@ void unit_changed(struct sched_unit *u)
 	for (u32 i = 0; !u->pinned && i < ARRAY_SIZE(allowed.word); i++)
 		__atomic_store_n(&u->allowed.word[i], allowed.word[i], __ATOMIC_SEQ_CST);
 	WRITE_ONCE(u->budget.counts, counts);
-	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && u->group->cap.percent));
+	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && cap_any(u->group)));
 	if (!u->inside)
 		unit_weigh(u);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
@@ -207,15 +208,6 @@ const struct corbel_cpus *sched_idle_cpus(void)
 	return &sched_idle;
 }
 
-/* 0 leaves it as it is. */
-static void set_cap(struct sched_cap *c, u32 percent, u32 lifts)
-{
-	if (percent == lifts)
-		WRITE_ONCE(c->percent, 0);
-	else if (percent)
-		WRITE_ONCE(c->percent, percent);
-}
-
 int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affinity, u32 cap)
 {
 	struct corbel_cpus online = {0};
@@ -228,7 +220,7 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
 	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(u->weight, weight);
-	set_cap(&u->cap, cap, 100);
+	cap_set(&u->cap, cap, 100);
 	if (affinity)
 		u->affinity = online;
 	if (affinity && u->seat.need) {
@@ -247,7 +239,7 @@ int sched_group_set(struct sched_group *g, u32 weight, u32 cap)
 	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(g->weight, weight);
-	set_cap(&g->cap, cap, SCHED_CAP_MAX);
+	cap_set(&g->cap, cap, SCHED_CAP_MAX);
 	for (struct sched_unit *u = g->members; u; u = u->sibling)
 		unit_changed(u);
 	lock_release(&sched_set_up);

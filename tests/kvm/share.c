@@ -481,16 +481,18 @@ static void cgroup_of_vms(void)
 		parts(800, freed);
 		stop_all();
 		good = weighed[0] > weighed[1] * 2.7 && weighed[0] < weighed[1] * 3.3 &&
-		       capped[1] > .085 && capped[1] < .115 && capped[0] > .8 && both[0] > .36 &&
-		       both[0] < .44 && both[1] < .115 && freed[1] > freed[0] * .9;
+		       capped[1] > .085 && capped[1] < .115 && capped[0] > .8 &&
+		       both[0] + both[1] > .36 && both[0] + both[1] < .44 && both[1] < .115 &&
+		       freed[1] > freed[0] * .9;
 	}
 	ok(weighed[0] > weighed[1] * 2.7 && weighed[0] < weighed[1] * 3.3,
 	   "share: with cpu.weight 300 and 100 of their cgroups two VMs get %.3f and %.3f",
 	   weighed[0], weighed[1]);
 	ok(capped[1] > .085 && capped[1] < .115 && capped[0] > .8,
 	   "share: with cpu.max of 10 %% the one gets %.3f, the other %.3f", capped[1], capped[0]);
-	ok(both[0] > .36 && both[0] < .44 && both[1] < .115,
-	   "share: with 40 %% for the cgroup around both they get %.3f and %.3f", both[0], both[1]);
+	ok(both[0] + both[1] > .36 && both[0] + both[1] < .44 && both[1] < .115,
+	   "share: with 40 %% for the cgroup around both they get %.3f and %.3f, together", both[0],
+	   both[1]);
 	ok(freed[1] > freed[0] * .9 && freed[0] + freed[1] > .9,
 	   "share: without all that they get %.3f and %.3f", freed[0], freed[1]);
 }

@@ -365,6 +365,17 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
 	return 0;
 }
 
+static u32 shared_level, shared_cap;
+static u64 shared_id;
+
+int sched_group_share(struct sched_group *g, u32 level, u64 id, u32 cap)
+{
+	shared_level = level;
+	shared_id = id;
+	shared_cap = cap;
+	return 0;
+}
+
 static u32 pool_calls;
 static struct sched_group *moved;
 
@@ -483,6 +494,10 @@ static void test_borders(void)
 	CHECK(call(CORBEL_HC_SCHED_VM, vm, 1ull << 32, 1, 0) == -EINVAL &&
 		  call(CORBEL_HC_SCHED_VM, vm, 1, 1ull << 32, 0) == -EINVAL,
 	      "so have a VM's");
+	CHECK(!call(CORBEL_HC_SCHED_VM, vm, 1, 50, 99) && shared_level == 1 && shared_cap == 50 &&
+		  shared_id == 99 && call(CORBEL_HC_SCHED_VM, vm, 1ull << 32, 50, 99) == -EINVAL &&
+		  call(CORBEL_HC_SCHED_VM, vm, 1, 1ull << 32, 99) == -EINVAL,
+	      "and what it shares with others");
 	CHECK(call(CORBEL_HC_SCHED_VM, 0, 1, 1, 0) == -ENOENT, "dom0's is its own");
 	check_pools(vm);
 	check_budgets(vm);

@@ -167,6 +167,7 @@ __weak ZERO(s64, cpupool_stat, u64 nth, struct corbel_pool_stat *s)
 __weak ZERO(int, sched_group_join, struct sched_group *g, struct sched_unit *u)
 __weak NOTHING(sched_group_leave, struct sched_unit *u)
 __weak ZERO(int, sched_group_set, struct sched_group *g, u32 weight, u32 cap)
+__weak ZERO(int, sched_group_share, struct sched_group *g, u32 level, u64 id, u32 cap)
 __weak ZERO(s64, sched_set_budget, struct sched_group *g, struct sched_unit *u, u32 period, u32 us)
 __weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, const struct corbel_cpus *s, u32 cap)
 __weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, const struct corbel_cpus *cpus,

@@ -253,6 +253,108 @@ static void test_caps(void)
 	check_cap(g, 60, "one of two vCPUs");
 }
 
+/* So much do they get of a second, the nth VM and those that follow it. */
+static double got_by(u32 nth, u32 count, u64 ns)
+{
+	double got = 0;
+	u64 before[MAX_UNITS];
+
+	run(SETTLE);
+	for (u32 i = 0; i < units; i++)
+		before[i] = sched_runtime(&unit[i].s, now);
+	run(ns);
+	for (u32 i = 0; i < units; i++)
+		if (unit[i].s.group >= &group[nth] && unit[i].s.group < &group[nth + count])
+			got += (double)(sched_runtime(&unit[i].s, now) - before[i]) / ns;
+	return got;
+}
+
+/* A cap that several VMs share: what a cgroup allows is for all VMs in it together. */
+static void test_shared_caps(void)
+{
+	double all, part, one;
+
+	begin(8);
+	for (u32 i = 0; i < 10; i++) {
+		vm(0, 1 + i % 3);
+		sched_group_share(&group[i], 2, 77, 200);
+	}
+	all = got_by(0, 10, SEC);
+	CHECK(near(all, 2, TOLERANCE), "ten VMs that share a cap of 200 %% get %.3f", all);
+	sched_group_share(&group[0], 0, 5, 50);
+	sched_group_share(&group[1], 0, 5, 50);
+	sched_group_set(&group[0], 0, 10);
+	all = got_by(0, 10, SEC);
+	part = got_by(0, 2, SEC);
+	one = got_by(0, 1, SEC);
+	CHECK(near(all, 2, TOLERANCE) && part < .51 && one < .102,
+	      "two of them within a cap of 50 %%, and one with 10 %% of its own: %.3f %.3f %.3f",
+	      all, part, one);
+	for (u32 i = 0; i < 9; i++)
+		sched_group_share(&group[i], 2, 77, SCHED_CAP_MAX);
+	one = got_by(9, 1, SEC);
+	part = got_by(0, 2, SEC);
+	CHECK(one > .5 && near(part, .5, TOLERANCE),
+	      "who shares it no longer is free of it: %.3f, but not of the other: %.3f", one, part);
+	begin(2);
+	vm(0, 1);
+	sched_group_share(&group[0], 1, 79, 30);
+	one = got_by(0, 1, SEC);
+	CHECK(near(one, .3, TOLERANCE), "one alone has all of it: %.3f", one);
+	sched_group_share(&group[0], 1, 78, 60);
+	one = got_by(0, 1, SEC);
+	CHECK(near(one, .6, TOLERANCE), "or of another in its place: %.3f", one);
+}
+
+/* A cap that is new has no windows behind it of which anything would be left. */
+static void test_fresh_cap(void)
+{
+	u64 ran;
+
+	begin(1);
+	vm(0, 1);
+	run(MS);
+	sched_group_set(&group[0], 0, 20);
+	ran = sched_runtime(&unit[0].s, now);
+	run(10 * MS);
+	ran = sched_runtime(&unit[0].s, now) - ran;
+	CHECK(ran <= 2 * MS + 100 * US, "a new cap of 20 %% leaves %llu us of the first 10 ms",
+	      ran / US);
+	sched_group_set(&group[0], 0, SCHED_CAP_MAX);
+	run(200 * MS);
+	sched_set(&unit[0].s, 0, NULL, 30);
+	ran = sched_runtime(&unit[0].s, now);
+	run(10 * MS);
+	ran = sched_runtime(&unit[0].s, now) - ran;
+	CHECK(ran <= 3 * MS + 100 * US, "one of 30 %% for a vCPU %llu us", ran / US);
+}
+
+static void test_many_shared(void)
+{
+	static struct sched_group many[600];
+	u32 n = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(many); i++)
+		sched_group_init(&many[i]);
+	while (n < ARRAY_SIZE(many) && !sched_group_share(&many[n], 0, 1000 + n, 100))
+		n++;
+	CHECK(n > 500 && n < ARRAY_SIZE(many) &&
+		  sched_group_share(&many[n], 0, 1000 + n, 100) == -ENOSPC &&
+		  !sched_group_share(&many[n], 0, 1000, 100),
+	      "there are %u such caps; who shares one needs no other", n);
+	CHECK(sched_group_share(&many[0], CORBEL_CAP_LEVELS, 1, 100) == -EINVAL &&
+		  sched_group_share(&many[0], 0, 1, 0) == -EINVAL &&
+		  sched_group_share(&many[0], 0, 1, SCHED_CAP_MAX + 1) == -EINVAL,
+	      "nonsense is refused");
+	sched_group_exit(&many[0]);
+	CHECK(sched_group_share(&many[n + 1], 0, 1, 100) == -ENOSPC, "another has it still");
+	sched_group_exit(&many[n]);
+	CHECK(!sched_group_share(&many[n + 1], 0, 1, 100), "and when all are gone it is free");
+	for (u32 i = 1; i < ARRAY_SIZE(many); i++)
+		if (i != n)
+			sched_group_exit(&many[i]);
+}
+
 /* Weights of VMs and of vCPUs multiply, up to the greatest of both. */
 static void test_great_weights(void)
 {
@@ -313,6 +415,9 @@ int main(void)
 	test_sizes();
 	test_sleepers();
 	test_caps();
+	test_shared_caps();
+	test_many_shared();
+	test_fresh_cap();
 	test_great_weights();
 	test_parameters();
 	return test_end();

@@ -419,6 +419,10 @@ static void one(struct rng *r, u8 *page)
 		call(nr, READ_ONCE(vcpus[below(r, VCPUS)]), number(r),
 		     below(r, 4) ? cb_phys(page) : buffer(r, 0), number(r), number(r));
 		break;
+	case CORBEL_HC_SCHED_VM: /* weight or level, cap, id */
+		call(nr, any_vm(r), below(r, 2) ? below(r, 4) : number(r), number(r),
+		     below(r, 2) ? below(r, 3) : number(r), 0);
+		break;
 	case CORBEL_HC_VCPU_PAGE:
 		call(nr, number(r), 0, 0, 0, 0);
 		break;
@@ -426,7 +430,6 @@ static void one(struct rng *r, u8 *page)
 	case CORBEL_HC_POST:
 	case CORBEL_HC_EOI_MASK:
 	case CORBEL_HC_CLOCK:
-	case CORBEL_HC_SCHED_VM:
 	case CORBEL_HC_FLUSH:
 	case CORBEL_HC_BOOT_CPU:
 	case CORBEL_HC_END: /* and numbers that do not exist */
