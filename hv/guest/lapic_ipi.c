@@ -119,8 +119,10 @@ static struct vcpu *next_target(struct vm *vm, const struct apic_msg *m, const s
 	return NULL;
 }
 
-static bool deliver_msg(struct vcpu *v, const struct apic_msg *m)
+static bool deliver_msg(struct vcpu *v, const struct apic_msg *m, const struct vcpu *from)
 {
+	if (from)
+		WRITE_ONCE(v->sched.asked, true);
 	if (!lapic_is_on(&v->lapic))
 		return false;
 	switch (m->mode) {
@@ -183,16 +185,16 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	if (likely(!m->shorthand && !m->logical && !is_broadcast(m) &&
 		   !READ_ONCE(vm->apic_ids_moved))) {
 		v = vm_vcpu_by_apic(vm, m->dest);
-		return v && deliver_msg(v, m);
+		return v && deliver_msg(v, m, from);
 	}
 	if (m->shorthand == SHORT_SELF)
-		return from && deliver_msg(from, m);
+		return from && deliver_msg(from, m, NULL);
 	if (m->mode == DM_LOWEST) {
 		v = choose_target(vm, m, from);
-		return v && deliver_msg(v, m);
+		return v && deliver_msg(v, m, from);
 	}
 	while ((v = next_target(vm, m, from, &at)))
-		n += deliver_msg(v, m);
+		n += deliver_msg(v, m, from);
 	return n;
 }
 

@@ -168,19 +168,19 @@ static inline bool place_keeps_event(const struct sched_cpu *sc, const struct sc
 #define PASSED_MS   6  /* who is passed over waits no longer for one that is alone with it */
 
 /*
- * A unit has gone to sleep here, and has just woken another of its group, the only one that could
- * run, but u was chosen now, which has got less far, unless it is dom0's. So that is next in its
- * turn, not as soon as it is behind: who asks and who answers take turns with others, but not for
- * each question.
+ * A unit has gone to sleep here, and has just asked another of its group, the only one that could
+ * run, by an IPI, but u was chosen now, which has got less far, unless it is dom0's. So that is
+ * next in its turn, not as soon as it is behind: who asks and who answers take turns with others,
+ * but not for each question.
  */
 static inline void place_pass_over(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
 	struct sched_unit *first = sc->rq.queue.head;
 	const struct sched_unit *ran = sc->loaded;
 
-	if (sc->policy == &sched_fair && first && ran && !u->pinned && ran != first && ran->group &&
-	    ran->group == first->group && READ_ONCE(ran->group->runnable) == 1 &&
-	    now < first->since + sched_ms / ANSWER_PART) {
+	if (sc->policy == &sched_fair && first && READ_ONCE(first->asked) && ran && !u->pinned &&
+	    ran != first && ran->group && ran->group == first->group &&
+	    READ_ONCE(ran->group->runnable) == 1 && now < first->since + sched_ms / ANSWER_PART) {
 		WRITE_ONCE(first->boost, false);
 		sc->slice_end = MIN(sc->slice_end, now + PASSED_MS * sched_ms);
 	}

@@ -491,6 +491,7 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 		sc->giver = NULL;
 	sc->policy->charge(&sc->rq, u, 0); /* those left may be further than one that has gone */
 	place_pass_over(sc, u, now);
+	WRITE_ONCE(u->asked, false);
 	start_unit(sc, u, now);
 	return u;
 }

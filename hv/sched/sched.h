@@ -95,6 +95,7 @@ struct sched_unit {
 	bool counted; /* in group->runnable */
 	bool capped;  /* it or its group has a cap, or a budget counts; any CPU, as the two */
 	bool boost;   /* woken by an event, not yet run; atomic, any CPU */
+	bool asked;   /* by one of its group, by an IPI, and not yet run; any CPU */
 	bool pinned;  /* dom0: never moves; set once */
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
 	bool slept;   /* since it was last on a run queue */

@@ -67,6 +67,8 @@ static void test_ipi(void)
 	fake_reset(NULL);
 	enable_all(false);
 	CHECK(ipi(0x4077, 3) == 8, "physical destination");
+	CHECK(fake_vcpu[3].sched.asked && !fake_vcpu[0].sched.asked,
+	      "the scheduler is told who has been asked");
 	CHECK(ipi(0x4077, 77) == 0, "nobody there");
 	CHECK(ipi(0x4077, 0xff) == all, "physical broadcast");
 	CHECK(ipi(0x44077, 0) == 1 && ipi(0x84077, 0) == all && ipi(0xc4077, 0) == (all & ~1u),
@@ -81,6 +83,8 @@ static void test_ipi(void)
 	CHECK(ipi(0x4877, 0x15) == 0x50 && ipi(0x4877, 0x03) == 3 && ipi(0x4877, 0xff) == all &&
 		  ipi(0x4877, 0x21) == 0,
 	      "logical, cluster");
+	for (i = 0; i < FAKE_VCPUS; i++)
+		fake_vcpu[i].sched.asked = false;
 	CHECK(lapic_send(&fake_vm, &m, NULL) == 1, "lowest priority goes to one");
 	first = got();
 	m.vector = 0x78;
@@ -94,6 +98,8 @@ static void test_ipi(void)
 		i |= got();
 	}
 	CHECK(i == 0xd, "never to a disabled one");
+	CHECK(!fake_vcpu[1].sched.asked && !fake_vcpu[2].sched.asked,
+	      "a device asks for no answer");
 	wr(v0, ICR2, 2 << 24);
 	wr(v0, ICR, 0x4400);
 	wr(v0, ICR2, 3 << 24);

@@ -248,6 +248,7 @@ static void burst_ends(struct cpu *c, struct sim_unit *s)
 	}
 	if (s->wakes) {
 		s->wakes->woken_at = now;
+		s->wakes->s.asked = true;
 		sched_wake(&s->wakes->s);
 	}
 	if (!sched_block(&s->s))

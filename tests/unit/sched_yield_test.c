@@ -223,6 +223,9 @@ static void test_pass_over(void)
 	      "what dom0's unit is let in for takes nobody's event away, nor its own slice");
 	u.pinned = false;
 	place_pass_over(&sc, &u, now);
+	CHECK(first.boost, "nor one's that a timer of its own has woken");
+	first.asked = true;
+	place_pass_over(&sc, &u, now);
 	CHECK(!first.boost && sc.slice_end < now + 100 * MS, "another's turn does");
 }
 
