@@ -20,6 +20,7 @@
 #define LIKE_PART  8  /* loads that differ by less than such a part are as good as equal */
 #define CHARGE_MS  35 /* one alone on its CPU is charged that often, if others compare */
 #define EVEN_MS	   1  /* how often a CPU passes on a unit because of that */
+#define EVEN_LOOK  64 /* so many of those that wait, from the last on, are looked at */
 
 PER_CPU(struct sched_cpu, sched_cpus);
 u64 sched_ms;
@@ -156,7 +157,9 @@ static bool find_ahead(struct sched_cpu *sc, struct corbel_cpus *found, u64 now)
 	const s64 tolerated = lead_allowed(sc);
 	struct corbel_cpus others = {0};
 
-	for (const struct sched_unit *u = sc->rq.queue.head; u; u = u->next)
+	u32 n = 0;
+
+	for (const struct sched_unit *u = sc->rq.queue.tail; u && n < EVEN_LOOK; u = u->prev, n++)
 		if (!u->pinned)
 			cpus_or(&others, &others, &u->allowed);
 	cpus_drop(&others, sc->index);
@@ -251,13 +254,14 @@ struct sched_unit *even_pick(struct sched_cpu *sc, u32 *cpu, u64 now)
 {
 	const struct sched_cpu *to;
 	struct corbel_cpus ahead;
+	u32 n = 0;
 
 	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
 		return NULL;
 	sc->evened_at = now;
 	if (!find_ahead(sc, &ahead, now))
 		return NULL;
-	for (struct sched_unit *u = sc->rq.queue.tail; u; u = u->prev) {
+	for (struct sched_unit *u = sc->rq.queue.tail; u && n < EVEN_LOOK; u = u->prev, n++) {
 		to = best_for(sc, u, &ahead, now);
 		if (to) {
 			*cpu = to->index;

@@ -105,8 +105,49 @@ static void test_wake(enum order order, bool by_dom0)
 	      by_dom0 ? "dom0" : "a vCPU", names[order], (u32)many, CROWD / 16, (u32)few);
 }
 
+/*
+ * Blocks for each choice of who runs next, at most, where n wait that may run nowhere else, and one
+ * that may on a CPU that is far ahead.
+ */
+static u64 cost_of_evening(u32 n)
+{
+	static struct sim_unit runners[CROWD];
+	u64 most = 0;
+
+	machine(2, "fair");
+	sched_set(&hog(1024)->s, 0, cpu_set(BIT(1)), 0);
+	run(MS);
+	memset(runners, 0, sizeof(runners));
+	for (u32 i = 0; i < n; i++) {
+		sched_unit_init(&runners[i].s, 1024, cpu_set(1 + 2 * !i), 0, false);
+		runners[i].last_cpu = MAX_CPUS;
+		sched_wake(&runners[i].s);
+	}
+	run(2 * n * MS); /* till nobody waits who has just woken */
+	for (u32 i = 0; i < 64; i++) {
+		u64 begun;
+
+		run(3 * MS);
+		begun = blocks;
+		ask(&cpu_mem[0], false);
+		most = MAX(most, blocks - begun);
+	}
+	return most;
+}
+
+static void test_even(void)
+{
+	u64 few = cost_of_evening(CROWD / 16), many = cost_of_evening(CROWD);
+
+	CHECK(few > 10 && many <= MORE_TIMES * few,
+	      "where %u wait it costs %u blocks at most to look for one for another CPU, where %u "
+	      "do, %u",
+	      CROWD, (u32)many, CROWD / 16, (u32)few);
+}
+
 int main(void)
 {
+	test_even();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
 		test_wake(o, true);
