@@ -54,8 +54,10 @@ void cap_set(struct sched_cap *c, u32 percent, u32 lifts)
 {
 	ASSERT_HELD(&sched_set_up);
 	if (percent && percent != lifts && !c->percent) { /* nobody looks at the rest yet */
-		WRITE_ONCE(c->start, sched_clock());
-		WRITE_ONCE(c->used, 0);
+		u64 since = sched_clock() % (sched_ms * WINDOW_MS);
+
+		WRITE_ONCE(c->start, sched_clock() - since);
+		WRITE_ONCE(c->used, budget_of(percent) * since / (sched_ms * WINDOW_MS));
 	}
 	if (percent)
 		WRITE_ONCE(c->percent, percent % lifts);

@@ -108,7 +108,6 @@ static void look_at(double *got, struct result *r)
 			r->dom0_wait = MAX(r->dom0_wait, s->longest_wait);
 		r->moves += s->moves;
 		s->longest_wait = s->moves = 0;
-		s->waits_since = 0;
 	}
 }
 

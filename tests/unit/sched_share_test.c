@@ -14,10 +14,11 @@
 #include "sched_sim.h"
 #include "test.h"
 
-#define SETTLE	   (100 * MS) /* after a change */
-#define TOLERANCE  .02	      /* of the ideal share, in each second */
-#define GRAIN	   .006	      /* of a second: half of the longest turn */
-#define MASK_COUNT 6	      /* different affinities in a scenario */
+#define SETTLE	   (100 * MS)	       /* after a change */
+#define TOLERANCE  .02		       /* of the ideal share, in each second */
+#define GRAIN	   .006		       /* of a second: half of the longest turn */
+#define TURN	   (4 * MS + 100 * US) /* an idle CPU that has asked in vain waits for one's end */
+#define MASK_COUNT 6		       /* different affinities in a scenario */
 
 /* ---- the ideal ---- */
 
@@ -191,7 +192,7 @@ static void check_shares(const char *what)
 {
 	struct result r = measure(3);
 
-	CHECK(r.worst <= TOLERANCE && longest_waste <= 3 * MS,
+	CHECK(r.worst <= TOLERANCE && longest_waste <= TURN,
 	      "%s: at most %.1f %% off in a second (%.4f of %.4f), %u moves/s, a CPU idles beside "
 	      "waiting units for %llu us at most",
 	      what, r.worst * 100, r.got, r.ideal, r.moves, (unsigned long long)longest_waste / US);

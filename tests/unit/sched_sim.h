@@ -12,8 +12,7 @@
 #include "hv/cpu/time.h"
 #include "hv/cpu/topology.h"
 #include "hv/lib/percpu.h"
-#include "hv/sched/cpupool.h"
-#include "hv/sched/sched.h"
+#include "hv/sched/place.h"
 #include "test.h"
 
 #define US	   1000ull
@@ -76,7 +75,7 @@ struct sim_unit {
 	u64 period, begun, longest; /* instead of `sleep`; the longest from wake to end of burst */
 	u64 max_latency, runs, left_cpu;
 	u64 had; /* runtime when a test began to look */
-	u64 waits_since, longest_wait;
+	u64 longest_wait, seen_at;
 	u32 promised_us, period_us;
 	u64 moves; /* it ran on another CPU than the last time */
 	u32 last_cpu;
@@ -385,14 +384,71 @@ static inline const struct sched_unit *runs_beside(u32 cpu)
 	return NULL;
 }
 
+/* Those of the queue wait, and in their order. */
+static inline void check_queue(const struct sched_queue *q, bool by_vruntime)
+{
+	u32 n = 0;
+
+	for (struct sched_unit *u = q->head; u; u = u->next, n++) {
+		((struct sim_unit *)u)->seen_at = now;
+		CHECK_QUIET(u->state == SCHED_QUEUED, "who is on a queue waits");
+		CHECK_QUIET(u->next ? u->next->prev == u : q->tail == u, "a queue is whole");
+		CHECK_QUIET(!by_vruntime || !u->next || (s64)(u->next->vruntime - u->vruntime) >= 0,
+			    "and in its order");
+	}
+	CHECK_QUIET(n == q->count, "and as long as it says");
+}
+
+/* No unit is lost, at any moment. */
+static inline void check_queues(void)
+{
+	for (u32 i = 0; i < cpu_count; i++) {
+		const struct sched_cpu *sc = sched_of(i);
+
+		check_queue(&sc->rq.queue, sc->policy == &sched_fair);
+		check_queue(&sc->inbox, false);
+		check_queue(&sc->parked, false);
+		if (sc->hand)
+			((struct sim_unit *)sc->hand)->seen_at = now;
+		CHECK_QUIET(sc->curr == running[i], "a CPU runs what it has chosen");
+	}
+	for (u32 i = 0; i < units; i++) {
+		const struct sched_unit *u = &unit[i].s;
+
+		CHECK_QUIET(u->state != SCHED_QUEUED || unit[i].seen_at == now,
+			    "who waits is on a queue");
+		CHECK_QUIET(u->state != SCHED_RUNNING || running[u->cpu] == u,
+			    "who runs has a CPU");
+	}
+}
+
+/* Turns that a unit waits at most: its share of what is to run there takes 12 ms. */
+#define MOST_TURNS 4
+#define MOST_MORE  (500 * MS) /* and on top where all has just changed, or cores are shared */
+
+static bool at_random; /* what wakes, yields and weighs how much: no bound holds */
+
+static inline void check_wait(const struct sched_unit *u)
+{
+	const struct sched_cpu *sc = sched_of(u->cpu);
+	u64 turn = 12 * MS * MAX(place_load(sc), (u64)u->share) / u->share;
+
+	CHECK_QUIET(at_random || u->capped || sc->policy != &sched_fair ||
+			now - u->since <= MOST_MORE + MOST_TURNS * turn,
+		    "nobody starves: one has waited %llu us",
+		    (unsigned long long)(now - u->since) / US);
+}
+
 static inline void check_units(void)
 {
+	check_queues();
 	for (u32 i = 0; i < units; i++) {
 		struct sim_unit *s = &unit[i];
 
-		if (s->s.state != SCHED_QUEUED || !s->waits_since)
-			s->waits_since = now;
-		s->longest_wait = MAX(s->longest_wait, now - s->waits_since);
+		if (s->s.state != SCHED_QUEUED)
+			continue;
+		s->longest_wait = MAX(s->longest_wait, now - s->s.since);
+		check_wait(&s->s);
 	}
 	for (u32 i = 0; by_core && i < cpu_count; i++) {
 		const struct sched_unit *beside = runs_beside(i);

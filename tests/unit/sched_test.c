@@ -422,6 +422,7 @@ static void test_random(u32 seed)
 	u64 stuck = 0, limit;
 
 	srand(seed);
+	at_random = true;
 	machine(1 + seed % 4, seed % 3 ? "fair" : "rr");
 	for (i = 0; i < 12; i++)
 		add(1 + rand() % 4096, rand() % cpu_count, rand() % 4 == 0, rand() % 3 * 400 * US,
@@ -461,6 +462,7 @@ static void test_random(u32 seed)
 	for (i = 0; i < units; i++)
 		stuck += !sched_runtime(&unit[i].s, now) ||
 			 (!unit[i].burst && unit[i].s.runtime < limit);
+	at_random = false;
 	CHECK(!stuck, "random run %u (%s, %u CPUs): nobody is stuck", seed, sched_policy_name(),
 	      cpu_count);
 }
