@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/sched/cap.h"
 #include "hv/sched/deadline.h"
-#include "hv/sched/place.h"
 
-#define WINDOW_MS 10
 /*
  * windows' budgets it can owe: who waits for a capped unit waits no longer, whatever it was charged
  * for
@@ -12,35 +10,25 @@
 /* Units of a group that run at once share what is left, in parts of a millisecond at least. */
 #define LEAST_PART 10
 
-#define MOST_SHARED 512
-
-static struct sched_shared all_shared[MOST_SHARED];
-
-/* Ticks of a window. */
-static s64 budget_of(s64 percent)
-{
-	return percent * (s64)(sched_ms * WINDOW_MS) / 100;
-}
-
 static void charge_cap(struct sched_cap *c, u64 ran)
 {
 	u64 percent = READ_ONCE(c->percent);
 
 	BUG_ON(percent >= SCHED_CAP_MAX);
 	if (percent)
-		c->used = MIN(c->used + (s64)ran, CAP_MAX_DEBT * budget_of(percent));
+		c->used = MIN(c->used + (s64)ran, CAP_MAX_DEBT * cap_budget(percent));
 }
 
 /* Ticks left in the window around now. */
 static u64 left_of(struct sched_cap *c, u64 now)
 {
-	const u64 window = sched_ms * WINDOW_MS;
+	const u64 window = sched_ms * CAP_WINDOW_MS;
 	u64 percent = READ_ONCE(c->percent);
 	s64 budget, passed;
 
 	if (!percent) /* lifted just now, or only the other of unit and group has one */
 		return SCHED_NEVER;
-	budget = budget_of(percent);
+	budget = cap_budget(percent);
 	passed = now > c->start ? (now - c->start) / window : 0;
 	if (passed) {
 		/* what one window leaves over is for the next */
@@ -50,97 +38,7 @@ static u64 left_of(struct sched_cap *c, u64 now)
 	return c->used < budget ? budget - c->used : 0;
 }
 
-void cap_set(struct sched_cap *c, u32 percent, u32 lifts)
-{
-	ASSERT_HELD(&sched_set_up);
-	if (percent && percent != lifts && !c->percent) { /* nobody looks at the rest yet */
-		u64 since = sched_clock() % (sched_ms * WINDOW_MS);
-
-		WRITE_ONCE(c->start, sched_clock() - since);
-		WRITE_ONCE(c->used, budget_of(percent) * since / (sched_ms * WINDOW_MS));
-	}
-	if (percent)
-		WRITE_ONCE(c->percent, percent % lifts);
-}
-
-/* ---- of several groups ---- */
-
-bool cap_any(const struct sched_group *g)
-{
-	bool any = g->cap.percent;
-
-	for (u32 i = 0; i < CORBEL_CAP_LEVELS; i++)
-		any |= !!g->shared[i];
-	return any;
-}
-
-/* That of the id, or one that is nobody's; NULL: there is none. */
-static struct sched_shared *find_shared(u64 id)
-{
-	struct sched_shared *found = NULL;
-
-	for (u32 i = 0; i < MOST_SHARED; i++) {
-		struct sched_shared *s = &all_shared[i];
-
-		if (s->users && s->id == id)
-			return s;
-		if (!s->users)
-			found = s;
-	}
-	return found;
-}
-
-static void leave_level(struct sched_group *g, u32 level)
-{
-	ASSERT_HELD(&sched_set_up);
-	if (g->shared[level])
-		g->shared[level]->users--;
-	WRITE_ONCE(g->shared[level], NULL);
-}
-
-void cap_leave(struct sched_group *g)
-{
-	for (u32 i = 0; i < CORBEL_CAP_LEVELS; i++)
-		leave_level(g, i);
-}
-
-static int share_locked(struct sched_group *g, u32 level, u64 id, u32 percent)
-{
-	struct sched_shared *s = NULL;
-
-	if (percent != SCHED_CAP_MAX) {
-		s = find_shared(id);
-		if (!s)
-			return -ENOSPC;
-		if (!s->users++) { /* who had it before may just hold the lock */
-			s->id = id;
-			s->lock.level = LOCK_GROUP;
-			WRITE_ONCE(s->cap.percent, 0);
-		}
-		cap_set(&s->cap, percent, SCHED_CAP_MAX);
-	}
-	leave_level(g, level);
-	WRITE_ONCE(g->shared[level], s);
-	return 0;
-}
-
-int sched_group_share(struct sched_group *g, u32 level, u64 id, u32 cap)
-{
-	int ret;
-
-	if (level >= CORBEL_CAP_LEVELS || !cap || cap > SCHED_CAP_MAX)
-		return -EINVAL;
-	lock_acquire(&sched_set_up);
-	ret = share_locked(g, level, id, cap);
-	for (struct sched_unit *u = g->members; u; u = u->sibling)
-		unit_changed(u);
-	lock_release(&sched_set_up);
-	return ret;
-}
-
-/* ---- charged and looked at ---- */
-
-static void charge_locked(struct lock *l, struct sched_cap *c, u64 ran)
+static void charge_shared(struct lock *l, struct sched_cap *c, u64 ran)
 {
 	lock_acquire(l);
 	charge_cap(c, ran);
@@ -169,12 +67,12 @@ void cap_charge_capped(struct sched_unit *u, u64 ran)
 		deadline_charge(u, ran);
 	if (!g)
 		return;
-	charge_locked(&g->lock, &g->cap, ran);
+	charge_shared(&g->lock, &g->cap, ran);
 	for (u32 i = 0; i < CORBEL_CAP_LEVELS; i++) {
 		struct sched_shared *s = READ_ONCE(g->shared[i]);
 
 		if (s)
-			charge_locked(&s->lock, &s->cap, ran);
+			charge_shared(&s->lock, &s->cap, ran);
 	}
 }
 
@@ -202,7 +100,7 @@ u64 cap_left_capped(struct sched_unit *u, u64 now)
 
 static u64 end_of(const struct sched_cap *c)
 {
-	return READ_ONCE(c->percent) ? READ_ONCE(c->start) + sched_ms * WINDOW_MS : SCHED_NEVER;
+	return READ_ONCE(c->percent) ? READ_ONCE(c->start) + sched_ms * CAP_WINDOW_MS : SCHED_NEVER;
 }
 
 /* When a unit that has used up its cap may run again at the earliest. */

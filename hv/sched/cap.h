@@ -8,12 +8,14 @@
 
 #include "hv/sched/policy.h"
 
-/* 0 leaves it as it is, `lifts` lifts it. The caller holds sched_set_up, as for the next two. */
-void cap_set(struct sched_cap *c, u32 percent, u32 lifts);
-/* Has the group any, with others or alone? */
-bool cap_any(const struct sched_group *g);
-/* The group shares none any more. */
-void cap_leave(struct sched_group *g);
+#define CAP_WINDOW_MS 10
+
+/* Ticks of a window. */
+static inline s64 cap_budget(s64 percent)
+{
+	return percent * (s64)(sched_ms * CAP_WINDOW_MS) / 100;
+}
+
 /* Of one that has a cap: as the two below. */
 void cap_charge_capped(struct sched_unit *u, u64 ran);
 u64 cap_left_capped(struct sched_unit *u, u64 now);

@@ -2,7 +2,6 @@
 /* Which CPUs and which VMs are in which pool. */
 #include "hv/sched/cpupool.h"
 #include "hv/lib/string.h"
-#include "hv/sched/cap.h"
 #include "hv/sched/deadline.h"
 #include "hv/sched/place.h"
 #include "hv/sched/seat.h"
@@ -86,7 +85,7 @@ void sched_group_exit(struct sched_group *g)
 	BUG_ON(g->members);
 	lock_acquire(&sched_set_up);
 	unlink_locked(g);
-	cap_leave(g);
+	group_leave_caps(g);
 	lock_release(&sched_set_up);
 }
 

@@ -31,6 +31,9 @@ void unit_changed(struct sched_unit *u);
 /* Into how many parts is the group's weight divided? A unit that sleeps needs less than one. */
 void group_look(struct sched_group *g, u64 now);
 
+/* The group shares no cap any more. The caller holds sched_set_up. */
+void group_leave_caps(struct sched_group *g);
+
 /*
  * What has passed since u->since goes into one of its counters, and is returned; the unit is in
  * that state from now on.

@@ -34,7 +34,7 @@ bool sched_is_off(const struct sched_unit *u)
 	       !__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE);
 }
 
-/* ---- weights, groups, caps ---- */
+/* ---- weights, groups ---- */
 
 static u32 share_of(const struct sched_unit *u, u32 *parts)
 {
@@ -125,6 +125,88 @@ void group_look(struct sched_group *g, u64 now)
 	lock_release(&sched_set_up);
 }
 
+/* ---- caps ---- */
+
+#define MOST_SHARED 512
+
+static struct sched_shared all_shared[MOST_SHARED];
+
+/* 0 leaves it as it is, `lifts` lifts it. */
+static void set_cap_locked(struct sched_cap *c, u32 percent, u32 lifts)
+{
+	ASSERT_HELD(&sched_set_up);
+	if (percent && percent != lifts && !c->percent) { /* nobody looks at the rest yet */
+		u64 since = sched_clock() % (sched_ms * CAP_WINDOW_MS);
+
+		WRITE_ONCE(c->start, sched_clock() - since);
+		WRITE_ONCE(c->used, cap_budget(percent) * since / (sched_ms * CAP_WINDOW_MS));
+	}
+	if (percent)
+		WRITE_ONCE(c->percent, percent % lifts);
+}
+
+static bool has_cap(const struct sched_group *g)
+{
+	bool any = g->cap.percent;
+
+	for (u32 i = 0; i < CORBEL_CAP_LEVELS; i++)
+		any |= !!g->shared[i];
+	return any;
+}
+
+/* That of the id, or one that is nobody's; NULL: there is none. */
+static struct sched_shared *find_shared(u64 id)
+{
+	struct sched_shared *found = NULL;
+
+	for (u32 i = 0; i < MOST_SHARED; i++) {
+		struct sched_shared *s = &all_shared[i];
+
+		if (s->users && s->id == id)
+			return s;
+		if (!s->users)
+			found = s;
+	}
+	return found;
+}
+
+static void leave_level_locked(struct sched_group *g, u32 level)
+{
+	ASSERT_HELD(&sched_set_up);
+	if (g->shared[level])
+		g->shared[level]->users--;
+	WRITE_ONCE(g->shared[level], NULL);
+}
+
+void group_leave_caps(struct sched_group *g)
+{
+	for (u32 i = 0; i < CORBEL_CAP_LEVELS; i++)
+		leave_level_locked(g, i);
+}
+
+static int share_locked(struct sched_group *g, u32 level, u64 id, u32 percent)
+{
+	struct sched_shared *s = NULL;
+
+	ASSERT_HELD(&sched_set_up);
+	if (percent != SCHED_CAP_MAX) {
+		s = find_shared(id);
+		if (!s)
+			return -ENOSPC;
+		if (!s->users++) { /* who had it before may just hold the lock */
+			s->id = id;
+			s->lock.level = LOCK_GROUP;
+			WRITE_ONCE(s->cap.percent, 0);
+		}
+		set_cap_locked(&s->cap, percent, SCHED_CAP_MAX);
+	}
+	leave_level_locked(g, level);
+	WRITE_ONCE(g->shared[level], s);
+	return 0;
+}
+
+/* ---- changes ---- */
+
 static const struct cpupool *pool_of(const struct sched_unit *u)
 {
 	if (u->pinned)
@@ -146,7 +228,7 @@ void unit_changed(struct sched_unit *u)
 	for (u32 i = 0; !u->pinned && i < ARRAY_SIZE(allowed.word); i++)
 		__atomic_store_n(&u->allowed.word[i], allowed.word[i], __ATOMIC_SEQ_CST);
 	WRITE_ONCE(u->budget.counts, counts);
-	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && cap_any(u->group)));
+	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && has_cap(u->group)));
 	if (!u->inside)
 		unit_weigh(u);
 	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) != SCHED_BLOCKED)
@@ -220,7 +302,7 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
 	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(u->weight, weight);
-	cap_set(&u->cap, cap, 100);
+	set_cap_locked(&u->cap, cap, 100);
 	if (affinity)
 		u->affinity = online;
 	if (affinity && u->seat.need) {
@@ -239,11 +321,25 @@ int sched_group_set(struct sched_group *g, u32 weight, u32 cap)
 	lock_acquire(&sched_set_up);
 	if (weight)
 		WRITE_ONCE(g->weight, weight);
-	cap_set(&g->cap, cap, SCHED_CAP_MAX);
+	set_cap_locked(&g->cap, cap, SCHED_CAP_MAX);
 	for (struct sched_unit *u = g->members; u; u = u->sibling)
 		unit_changed(u);
 	lock_release(&sched_set_up);
 	return 0;
+}
+
+int sched_group_share(struct sched_group *g, u32 level, u64 id, u32 cap)
+{
+	int ret;
+
+	if (level >= CORBEL_CAP_LEVELS || !cap || cap > SCHED_CAP_MAX)
+		return -EINVAL;
+	lock_acquire(&sched_set_up);
+	ret = share_locked(g, level, id, cap);
+	for (struct sched_unit *u = g->members; u; u = u->sibling)
+		unit_changed(u);
+	lock_release(&sched_set_up);
+	return ret;
 }
 
 /*
