@@ -11,7 +11,7 @@ $(BENCH)/guest.elf $(BENCH)/multiboot.elf: $(BENCH)/%.elf: tests/bench/guest.c t
 	$(NASM) -f elf64 -D FOR_$* -o $(BENCH)/$*.asm.o tests/bench/start.asm
 	$(LD) -n -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T tests/bench/guest.ld -o $@ $(BENCH)/$*.asm.o $(BENCH)/$*.c.o
 
-$(BENCH)/vmm $(BENCH)/linux $(BENCH)/launch: $(BENCH)/%: tests/bench/%.c tests/bench/guest.h tests/bench/row.h
+$(BENCH)/vmm $(BENCH)/sleeper $(BENCH)/linux $(BENCH)/launch: $(BENCH)/%: tests/bench/%.c tests/bench/guest.h tests/bench/row.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 $(WARN) -static -s -pthread -I. -o $@ $<
 
@@ -21,7 +21,7 @@ $(BENCH)/linux.img: $(BENCH)/linux $(MKIMAGE_SRC) $(VMLINUX_cloud) tests/bench/b
 	n=0; $(MKIMAGE) --add /init=$(BENCH)/linux --dir /dev $$(for m in $(LINUX_MODULES); do \
 		echo --add /modules/$$n=$(dir $(VMLINUX_cloud))lib/modules/$(KVER_cloud)/kernel/drivers/$$m.ko; n=$$((n + 1)); done) -o $@
 
-BENCH_FILES := guest.elf vmm launch linux.img
+BENCH_FILES := guest.elf vmm sleeper launch linux.img
 $(BENCH)/bench.cpio: $(BENCH_FILES:%=$(BENCH)/%) tests/bench/in-dom0 $(MKIMAGE_SRC) $(VMLINUX_cloud)
 	$(MKIMAGE) --add /bin/in-dom0=tests/bench/in-dom0 $(foreach f,$(BENCH_FILES),--add /bin/$(f)=$(BENCH)/$(f)) \
 		--modules $(dir $(VMLINUX_cloud)) $(KVER_cloud) dom0/modules stock-kvm -o $@

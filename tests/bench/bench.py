@@ -88,6 +88,8 @@ ROWS = [
     ('virtio-blk-4k', '4 KiB read through QEMU, O_DIRECT', times(1)),
     ('virtio-blk-1m', '1 MiB read through QEMU, O_DIRECT', times(1)),
     ('net-rtt', 'echo from dom0 through QEMU', times(1)),
+    ('sleeper-hogs', 'a thread of dom0 that slept 1 ms beside 8 busy guests: how late', times(1)),
+    ('sleeper-hogs-p99', 'one in a hundred of them is later than', times(1)),
     ('guest-boot', 'QEMU\'s start to a Linux guest\'s init', times(1)),
     ('guest-boot-exits', 'exits until then', 6000),
     ('guest-boot-faults', 'of these, NPT faults', times(1)),
