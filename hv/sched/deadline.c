@@ -109,6 +109,11 @@ static bool is_before(const struct sched_unit *a, const struct sched_unit *b)
 	return a->budget.deadline < b->budget.deadline;
 }
 
+static bool is_after(const struct sched_unit *a, const struct sched_unit *b)
+{
+	return is_before(b, a);
+}
+
 /* No unit is ahead of others, should another policy go on with it. */
 static void deadline_arrive(struct sched_rq *rq, struct sched_unit *u)
 {
@@ -118,12 +123,8 @@ static void deadline_arrive(struct sched_rq *rq, struct sched_unit *u)
 
 static void deadline_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
-	struct sched_unit *pos = rq->queue.tail;
-
 	deadline_arrive(rq, u);
-	while (pos && is_before(u, pos))
-		pos = pos->prev;
-	queue_insert(&rq->queue, pos, u);
+	rq_insert(rq, u, is_after);
 }
 
 /* Has the running unit to make way? */

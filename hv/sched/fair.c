@@ -84,48 +84,10 @@ static bool is_behind(const struct sched_unit *a, const struct sched_unit *b)
 	return runs_ahead(a->vruntime, b->vruntime) > 0;
 }
 
-/* Of how many lanes it is to be. */
-static u32 throw_dice(struct sched_rq *rq)
-{
-	u32 lanes = 0;
-
-	if (likely(rq->queue.count < LANE_EVERY))
-		return 0;
-	rq->dice = rq->dice * 6364136223846793005 + 1442695040888963407;
-	for (u64 rest = rq->dice >> 32; lanes < SCHED_LANES && !(rest % LANE_EVERY); lanes++)
-		rest /= LANE_EVERY;
-	return lanes;
-}
-
-/* Behind those that have not got further; u goes into its lanes. Returns who is before it. */
-static struct sched_unit *find_place(struct sched_rq *rq, struct sched_unit *u)
-{
-	struct sched_unit *pos = NULL, *next;
-
-	for (u32 i = SCHED_LANES; i--;) {
-		struct sched_unit **at = pos ? &pos->lane[i] : &rq->lane[i];
-
-		for (; *at && !is_behind(*at, u); at = &pos->lane[i])
-			pos = *at;
-		if (i < u->lanes) {
-			u->lane[i] = *at;
-			*at = u;
-		}
-	}
-	while ((next = pos ? pos->next : rq->queue.head) && !is_behind(next, u))
-		pos = next;
-	return pos;
-}
-
 static void fair_enqueue(struct sched_rq *rq, struct sched_unit *u)
 {
-	struct sched_unit *pos = rq->queue.tail;
-
 	fair_arrive(rq, u);
-	u->lanes = throw_dice(rq);
-	if (unlikely(u->lanes) || (pos && is_behind(pos, u)))
-		pos = find_place(rq, u);
-	queue_insert(&rq->queue, pos, u);
+	rq_insert(rq, u, is_behind);
 }
 
 static u64 fair_slice(const struct sched_rq *rq, const struct sched_unit *u)

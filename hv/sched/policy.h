@@ -137,6 +137,55 @@ static inline void lanes_leave(struct sched_rq *rq, struct sched_unit *u)
 	}
 }
 
+/* Of how many lanes it is to be. */
+static inline u32 throw_dice(struct sched_rq *rq)
+{
+	u32 lanes = 0;
+
+	if (likely(rq->queue.count < LANE_EVERY))
+		return 0;
+	rq->dice = rq->dice * 6364136223846793005 + 1442695040888963407;
+	for (u64 rest = rq->dice >> 32; lanes < SCHED_LANES && !(rest % LANE_EVERY); lanes++)
+		rest /= LANE_EVERY;
+	return lanes;
+}
+
+/* Is the first one's place behind the other's? */
+typedef bool sched_behind_fn(const struct sched_unit *a, const struct sched_unit *b);
+
+/* Where is u's? It goes into its lanes. Returns who is before it. */
+static inline struct sched_unit *find_place(struct sched_rq *rq, struct sched_unit *u,
+					    sched_behind_fn *is_behind)
+{
+	struct sched_unit *pos = NULL, *next;
+
+	for (u32 i = SCHED_LANES; i--;) {
+		struct sched_unit **at = pos ? &pos->lane[i] : &rq->lane[i];
+
+		for (; *at && !is_behind(*at, u); at = &pos->lane[i])
+			pos = *at;
+		if (i < u->lanes) {
+			u->lane[i] = *at;
+			*at = u;
+		}
+	}
+	while ((next = pos ? pos->next : rq->queue.head) && !is_behind(next, u))
+		pos = next;
+	return pos;
+}
+
+/* Of those whose place is the same the last. A constant function: it is not called by a pointer. */
+static inline __attribute__((always_inline)) void
+rq_insert(struct sched_rq *rq, struct sched_unit *u, sched_behind_fn *is_behind)
+{
+	struct sched_unit *pos = rq->queue.tail;
+
+	u->lanes = throw_dice(rq);
+	if (unlikely(u->lanes) || (pos && is_behind(pos, u)))
+		pos = find_place(rq, u, is_behind);
+	queue_insert(&rq->queue, pos, u);
+}
+
 /* A policy. All is called on the CPU whose queue it is. */
 struct sched_ops {
 	char name[16];

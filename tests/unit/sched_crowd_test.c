@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A guest wakes a thousand vCPUs by one IPI: what that costs is counted in the compiler's basic
- * blocks, and grows hardly more than the crowd does, whoever waits there.
+ * blocks, and grows hardly more than the crowd does, whoever waits there; so where each has a
+ * deadline.
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
  * hv/cpu/topology.c -fsanitize-coverage=trace-pc
@@ -46,18 +47,26 @@ static u64 ahead_of(enum order order, u32 i, u32 n)
 	}
 }
 
-static bool is_sorted(const struct sched_rq *rq, u32 n)
+/* Does the one come before the other, by its deadline, or by how far it has got? */
+static bool comes_first(const struct sched_unit *a, const struct sched_unit *b, bool by_deadline)
+{
+	if (by_deadline)
+		return a->budget.deadline < b->budget.deadline;
+	return (s64)(a->vruntime - b->vruntime) < 0;
+}
+
+static bool is_sorted(const struct sched_rq *rq, u32 n, bool by_deadline)
 {
 	const struct sched_unit *u, *next;
 	u32 count = 0;
 
 	for (u = rq->queue.head; u; u = u->next, count++)
-		if (u->next && (s64)(u->next->vruntime - u->vruntime) < 0)
+		if (u->next && comes_first(u->next, u, by_deadline))
 			return false;
 	for (u32 i = 0; i < SCHED_LANES; i++)
 		for (u = rq->lane[i]; u; u = next) {
 			next = u->lane[i];
-			if (!u->on_rq || (next && (s64)(next->vruntime - u->vruntime) < 0))
+			if (!u->on_rq || (next && comes_first(next, u, by_deadline)))
 				return false;
 		}
 	return count == n;
@@ -86,12 +95,13 @@ static u64 cost_of_waking(u32 n, enum order order, bool by_dom0)
 		sched_wake(&crowd[i]);
 	}
 	begun = blocks - begun;
-	CHECK_QUIET(is_sorted(&sc->rq, n), "%s: they wait in their order", names[order]);
+	CHECK_QUIET(is_sorted(&sc->rq, n, false), "%s: they wait in their order", names[order]);
 	while (sc->rq.queue.count > n / 2) /* some go, from anywhere */
 		for (u32 i = 0; i < n; i++)
 			if (crowd[i].on_rq && !(rand() % 3))
 				rq_remove(sc, &crowd[i]);
-	CHECK_QUIET(is_sorted(&sc->rq, sc->rq.queue.count), "%s: so do those left", names[order]);
+	CHECK_QUIET(is_sorted(&sc->rq, sc->rq.queue.count, false), "%s: so do those left",
+		    names[order]);
 	return begun / n;
 }
 
@@ -145,12 +155,39 @@ static void test_even(void)
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
+/* Blocks for each of n that are queued by their deadlines. */
+static u64 cost_of_queuing(u32 n, enum order order)
+{
+	struct sched_rq rq = {0};
+	u64 begun = blocks;
+
+	memset(crowd, 0, sizeof(crowd));
+	for (u32 i = 0; i < n; i++) {
+		crowd[i].budget.deadline = ahead_of(order, i, n);
+		crowd[i].on_rq = true;
+		sched_deadline.enqueue(&rq, &crowd[i]);
+	}
+	begun = blocks - begun;
+	CHECK_QUIET(is_sorted(&rq, n, true), "%s: the earliest deadline is first", names[order]);
+	return begun / n;
+}
+
+static void test_deadlines(enum order order)
+{
+	u64 few = cost_of_queuing(CROWD / 16, order), many = cost_of_queuing(CROWD, order);
+
+	CHECK(few && many <= PER_WAKE / 4 && many <= MORE_TIMES * few,
+	      "%u with deadlines, %s, cost %u blocks each, %u of them %u", CROWD, names[order],
+	      (u32)many, CROWD / 16, (u32)few);
+}
+
 int main(void)
 {
 	test_even();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
 		test_wake(o, true);
+		test_deadlines(o);
 	}
 	return test_end();
 }
