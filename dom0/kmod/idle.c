@@ -17,13 +17,15 @@ static bool may_hide; /* the second state, while the driver is registered */
 /*
  * Twice the same state: with a single one Linux does not ask its governor how long this will take,
  * and keeps the tick on for a period. That is also cheaper: so after a short sleep there is a
- * single one, for all CPUs, until one has slept for a millisecond.
+ * single one, for all CPUs, until one has slept for a millisecond, or until a timer comes: the
+ * governor knows of the next one, and if that is near, to stop the tick and start it again would
+ * delay whoever waits for it.
  */
-static __cpuidle void set_states(struct cpuidle_driver *drv, u64 slept)
+static __cpuidle void set_states(struct cpuidle_driver *drv, u64 slept, bool by_timer)
 {
 	/* shorter than a tick, which would be on for ever otherwise */
 	u64 brief = HZ > 500 ? cb_tsc_khz / 2 : cb_tsc_khz;
-	int count = slept < brief ? 1 : STATES;
+	int count = slept < brief && !by_timer ? 1 : STATES;
 
 	if (READ_ONCE(may_hide) && READ_ONCE(drv->state_count) != count)
 		WRITE_ONCE(drv->state_count, count);
@@ -31,11 +33,12 @@ static __cpuidle void set_states(struct cpuidle_driver *drv, u64 slept)
 
 static __cpuidle int halt_cpu(struct cpuidle_device *dev, struct cpuidle_driver *drv, int index)
 {
+	unsigned int timers = this_cpu_read(irq_stat.apic_timer_irqs);
 	u64 began = rdtsc();
 
 	raw_safe_halt();
 	raw_local_irq_disable(); /* later kernels want them as they were */
-	set_states(drv, rdtsc() - began);
+	set_states(drv, rdtsc() - began, this_cpu_read(irq_stat.apic_timer_irqs) != timers);
 	return index;
 }
 

@@ -164,8 +164,9 @@ void timer_arm(struct timer *t, u64 deadline)
 {
 	struct cpu *c = this_cpu();
 	struct heap *h = c->timer;
+	s32 on = READ_ONCE(t->cpu);
 
-	if (READ_ONCE(t->cpu) != (s32)c->index)
+	if (on >= 0 && on != (s32)c->index)
 		timer_cancel(t);
 	lock_acquire(&h->lock);
 	BUG_ON(t->cpu >= 0 && t->cpu != (s32)c->index);

@@ -8,12 +8,15 @@
 #pragma once
 
 #include "hv/guest/exit.h"
+#include "hv/guest/lapic_timer.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 
 /* -> the generation: if it is not that of the vCPU's last entry, its translations must go first. */
-static inline u64 entry_begin(struct cpu *c, const struct vcpu *v)
+static inline u64 entry_begin(struct cpu *c, struct vcpu *v)
 {
+	if (unlikely(v->lapic.timer_due))
+		lapic_timer_wait(v);
 	__atomic_store_n(&c->in_guest, v->vm, __ATOMIC_SEQ_CST);
 	if (unlikely(c->core))
 		exit_check_mates(c);

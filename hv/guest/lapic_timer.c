@@ -19,6 +19,8 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE }; /* 3: reserved, no timer *
  * for the guest to have it in time.
  */
 #define MAX_LEAD_NS 5000
+#define LEAD_FALLS  32
+#define ENTRY_NS    25 /* what is left of an entry behind lapic_timer_wait() takes longer anywhere */
 /*
  * A guest's timer that is further away than FAR_MS, as those of an idle kernel are, fires with all
  * others of the same part of a millisecond, at its end: never early, and late by less than that.
@@ -207,20 +209,30 @@ void lapic_timer_fn(struct timer *t)
 }
 
 /*
- * What the vCPU comes too late or too early, it comes next time by a quarter less; not if it had
+ * What the vCPU comes too late, it comes next time by half less, and what it comes too early, and
+ * then waits, by a little less: it is to be in time nearly always, not on average. Not if it had
  * other reasons to be late.
  */
 u64 lapic_timer_due(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
-	u64 due = l->timer_due;
-	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS), lead = l->timer_lead + late / 4;
+	u64 due = l->timer_due - ns_to_tsc(ENTRY_NS);
+	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS), lead = l->timer_lead;
 
 	l->timer_due = 0;
+	lead += late > 0 ? late / 2 : late / LEAD_FALLS;
 	if (late < 2 * max)
 		l->timer_lead = MIN(MAX(lead, 0), max);
 	/* So early it is not fired: the clock of the CPU that did is ahead of this one's. */
 	return late < -max ? 0 : due;
+}
+
+void lapic_timer_wait(struct vcpu *v)
+{
+	u64 due = lapic_timer_due(v);
+
+	while ((s64)(due - rdtsc()) > 0)
+		cpu_relax();
 }
 
 void lapic_timer_stop(struct vcpu *v)

@@ -25,6 +25,10 @@ void lapic_timer_stop(struct vcpu *v);
 void lapic_tsc_changed(struct vcpu *v);
 /* The guest has taken the timer's vector: go on if that was waited for. */
 void lapic_timer_taken(struct vcpu *v);
-/* Before an entry, when timer_due: the TSC to wait for, some microseconds ahead at most. */
+/*
+ * Right before an entry, when timer_due: wait for it, some microseconds at most; and the TSC that
+ * is waited for.
+ */
+void lapic_timer_wait(struct vcpu *v);
 u64 lapic_timer_due(struct vcpu *v);
 void lapic_timer_fn(struct timer *t);

@@ -16,7 +16,6 @@
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/kick.h"
-#include "hv/guest/lapic_timer.h"
 #include "hv/guest/lazy.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/log.h"
@@ -296,12 +295,6 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		return PREP_AGAIN;
 	}
 	vcpu_deliver_events(v);
-	if (unlikely(v->lapic.timer_due)) {
-		u64 due = lapic_timer_due(v);
-
-		while ((s64)(due - rdtsc()) > 0)
-			cpu_relax();
-	}
 	return PREP_RUN;
 }
 
@@ -324,11 +317,15 @@ static bool vcpu_run(struct vcpu *v)
 
 /*
  * It gets the CPU: what it has waited for is written into its memory, but not for a hundredth of a
- * millisecond.
+ * millisecond, nor for a few of these while its timer is due.
  */
 static inline void note_steal(struct vcpu *v)
 {
-	if (v->pv.steal && v->sched.steal - v->pv.steal_last >= tsc_khz / 100)
+	u64 worth = tsc_khz / 100;
+
+	if (v->lapic.timer_due)
+		worth *= 16;
+	if (v->pv.steal && v->sched.steal - v->pv.steal_last >= worth)
 		v->pv.steal_dirty = true;
 }
 
