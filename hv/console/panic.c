@@ -21,17 +21,17 @@
 extern const struct symtab symtab_start;
 extern const char symtab_end[];
 
-static u32 panic_owner = UINT32_MAX; /* index of the CPU in panic() */
-static char panic_text[256];	     /* set once by panic() */
+static const struct cpu *panic_owner; /* the CPU in panic(); its index may be another's, too */
+static char panic_text[256];	      /* set once by panic() */
 
 static void (*dump_more)(void);
 static void (*leave_cpu)(struct cpu *c);
 
 static bool panic_elsewhere(void)
 {
-	u32 owner = READ_ONCE(panic_owner);
+	const struct cpu *owner = READ_ONCE(panic_owner);
 
-	return owner != UINT32_MAX && owner != this_cpu()->index;
+	return owner && owner != this_cpu();
 }
 
 /* ---- the screen ---- */
@@ -88,7 +88,7 @@ static void print_regs(const struct regs *r)
 /* The first CPU to come here goes on alone; others stop. False if it has been here before. */
 static bool take_over(void)
 {
-	u32 me = this_cpu()->index, owner = UINT32_MAX;
+	const struct cpu *me = this_cpu(), *owner = NULL;
 
 	__asm__ volatile("cli");
 	if (__atomic_compare_exchange_n(&panic_owner, &owner, me, false, __ATOMIC_ACQ_REL,
@@ -152,7 +152,7 @@ static void panic_regs(const struct regs *r)
 	char text[sizeof(panic_text) + 80];
 
 	/* Did panic() raise it? */
-	if (!(panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu()->index)) {
+	if (!(panic_text[0] && r->vector == VEC_BP && panic_owner == this_cpu())) {
 		begin_panic();
 		hv_snprintf(panic_text, sizeof(panic_text), "%s in the hypervisor",
 			    exception_name(r->vector));
