@@ -103,14 +103,14 @@ static void __noreturn ap_main(void)
 	cpu_halt();
 }
 
-static bool wait_while(const struct cpu *c, u32 state, u64 us)
+static bool wait_while(struct cpu *c, u32 state, u64 us)
 {
 	u64 start = rdtsc(), ticks = us * tsc_khz / 1000;
 
 	while (ap_is(c, state)) {
 		if (rdtsc() - start > ticks)
 			return false;
-		tsc_look();
+		tsc_look(c);
 	}
 	return true;
 }
@@ -155,8 +155,10 @@ static bool start_cpu(struct cpu *c)
 		return false;
 	}
 	wait_while(c, AP_ARRIVED, READY_WAIT_US);
-	if (!ap_move(c, AP_ARRIVED, AP_GIVEN_UP) && ap_is(c, AP_ONLINE))
+	if (!ap_move(c, AP_ARRIVED, AP_GIVEN_UP) && ap_is(c, AP_ONLINE)) {
+		tsc_join(c);
 		return true;
+	}
 	/* No INIT: it may hold a lock. It halts by itself, on stacks that stay its own. */
 	log_warn("CPU with APIC id %u came up but is not able to run guests, left out", c->apic_id);
 	return false;

@@ -8,23 +8,11 @@
 #define LOOKS	   1000u /* some 100 us */
 #define LOOKS_BOOT 100u	 /* of the boot CPU meanwhile, at least */
 #define LOOKS_LONG 100u	 /* so many times as long the boot CPU may be away meanwhile */
-#define TRIES	   4u
+#define TRIES	   (TSC_ROUNDS / 2)
 
 #define KVM_CLOCKSOURCE_STABLE BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
 
 bool tsc_stable;
-
-/*
- * A comparison. One takes a later number than those before, so that a look of the boot CPU's that
- * began in an earlier one does not count for it.
- */
-static struct round {
-	u64 seen; /* the latest that either CPU has read */
-	/* by how much the boot CPU's clock, and the other's, was behind that at most */
-	u64 behind[2];
-	u32 looks[2];
-} rounds[2 * TRIES];
-static u32 round_at;
 
 static bool is_promised, has_adjust;
 static u64 boot_adjust; /* the boot CPU's TSC_ADJUST */
@@ -40,11 +28,12 @@ static bool one_clock_promised(void)
 	return cpu_runs_in(IN_TCG); /* which derives all TSCs from its own clock */
 }
 
-static void look_once(void)
+/* The boot CPU, or c itself, which are compared */
+static void look_once(struct cpu *c)
 {
-	struct round *r = &rounds[__atomic_load_n(&round_at, __ATOMIC_ACQUIRE) % (2 * TRIES)];
+	u32 at = __atomic_load_n(&c->tsc.at, __ATOMIC_ACQUIRE), me = this_cpu() == c;
+	struct tsc_round *r = &c->tsc.rounds[at % TSC_ROUNDS];
 	u64 before = __atomic_load_n(&r->seen, __ATOMIC_ACQUIRE), now;
-	u32 me = !!this_cpu()->index;
 
 	__asm__ volatile("lfence" : : : "memory"); /* RDTSC waits for nothing by itself */
 	now = rdtsc();
@@ -57,27 +46,28 @@ static void look_once(void)
 }
 
 /* Many at a time, for other CPUs of an emulator run only meanwhile. */
-void tsc_look(void)
+void tsc_look(struct cpu *c)
 {
 	for (u32 i = 0; i < LOOKS_BOOT; i++)
-		look_once();
+		look_once(c);
 	cpu_relax();
 }
 
 /* By how much is this CPU's clock ahead of the boot CPU's, as far as it can be seen? */
 static u64 measure_lead(void)
 {
-	u32 next = round_at + 1;
-	struct round *r = &rounds[next % (2 * TRIES)];
+	struct cpu *c = this_cpu();
+	u32 next = c->tsc.at + 1;
+	struct tsc_round *r = &c->tsc.rounds[next % TSC_ROUNDS];
 
-	*r = (struct round){0};
-	__atomic_store_n(&round_at, next, __ATOMIC_RELEASE);
+	*r = (struct tsc_round){0};
+	__atomic_store_n(&c->tsc.at, next, __ATOMIC_RELEASE);
 	for (u32 i = 0; i < LOOKS * LOOKS_LONG; i++) {
 		if (i >= LOOKS && READ_ONCE(r->looks[0]) >= LOOKS_BOOT)
 			break;
 		if (i >= LOOKS)
 			cpu_relax();
-		look_once();
+		look_once(c);
 	}
 	if (READ_ONCE(r->behind[0]))
 		return r->behind[0];
@@ -121,9 +111,10 @@ static void init_boot_cpu(void)
 
 void tsc_init_cpu(void)
 {
+	struct cpu *c = this_cpu();
 	u64 by, lead, lost = 0;
 
-	if (!this_cpu()->index) {
+	if (!c->index) {
 		init_boot_cpu();
 		return;
 	}
@@ -135,10 +126,18 @@ void tsc_init_cpu(void)
 		lead = measure_lead();
 		lost -= lead;
 	}
+	c->tsc.lead = lead;
+	c->tsc.moved = by;
+}
+
+void tsc_join(const struct cpu *c)
+{
+	u64 by = c->tsc.moved, lead = c->tsc.lead;
+
 	if (lead && tsc_stable)
 		log_warn("the TSCs of CPU %u and of the boot CPU are %lu ticks apart: guests' "
 			 "clocks are not marked stable",
-			 this_cpu()->index, MIN(lead, -lead));
+			 c->index, MIN(lead, -lead));
 	tsc_stable &= !lead;
 	if (by && !lead) {
 		moved++;

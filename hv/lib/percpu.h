@@ -27,6 +27,8 @@ struct idle_table {
 	} state[CORBEL_IDLE_STATES];
 };
 
+#define TSC_ROUNDS 8u
+
 struct cpu {
 	struct cpu *self; /* %gs:0 */
 	u32 index, apic_id;
@@ -88,6 +90,21 @@ struct cpu {
 		u32 khz;     /* lately, while it did not sleep; 0: not known */
 		bool wanted; /* other CPUs may set it */
 	} freq;
+
+	/*
+	 * hv/cpu/tsc.c: comparisons of its clock with the boot CPU's. One takes the next place, so
+	 * that a look of the boot CPU's that began in an earlier one does not count for it.
+	 */
+	struct {
+		struct tsc_round {
+			u64 seen; /* the latest that either CPU has read */
+			/* by how much the boot CPU's clock, and its own, was behind that at most */
+			u64 behind[2];
+			u32 looks[2];
+		} rounds[TSC_ROUNDS];
+		u32 at;
+		u64 lead, moved; /* what came of it: still ahead by, and moved by */
+	} tsc;
 
 	void *svm; /* back ends' per-CPU data */
 	void *vmx;

@@ -49,7 +49,7 @@ static struct machine_cpu {
 	ucontext_t context;
 	u8 stack[STACK];
 	enum deed deed;
-	bool started, halted, enabled, joined, runs;
+	bool started, halted, enabled, joined, runs, compared;
 	u32 inits;
 } machine[OTHERS + 1]; /* by APIC id; 0: the boot CPU */
 static struct machine_cpu *now_on = machine;
@@ -102,9 +102,14 @@ static void let_others_run(void)
 	clock_tsc += 10 * KHZ;
 }
 
-void tsc_look(void)
+void tsc_look(struct cpu *c)
 {
 	let_others_run();
+}
+
+void tsc_join(const struct cpu *c)
+{
+	machine[c->apic_id].compared = true;
 }
 
 void apic_send_init(u32 apic_id)
@@ -207,14 +212,14 @@ static void start_machine(enum deed a, enum deed b, enum deed c)
 
 static bool is_in(u32 id, u32 index)
 {
-	return machine[id].joined && machine[id].runs && machine[id].cpu.index == index &&
-	       cpus[index] == &machine[id].cpu;
+	return machine[id].joined && machine[id].runs && machine[id].compared &&
+	       machine[id].cpu.index == index && cpus[index] == &machine[id].cpu;
 }
 
 static bool is_out(u32 id)
 {
 	return machine[id].enabled && machine[id].halted && !machine[id].joined &&
-	       !machine[id].runs;
+	       !machine[id].runs && !machine[id].compared;
 }
 
 static void test_start(void)

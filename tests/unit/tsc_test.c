@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Two CPUs whose clocks are apart, by the firmware, a sleep or TSC_ADJUST, with and without that.
+/*
+ * Two CPUs whose clocks are apart, by the firmware, a sleep or TSC_ADJUST, with and without that;
+ * and a third that has been given up, and comes meanwhile.
  */
 #include <string.h>
 
@@ -16,10 +18,14 @@ static int fake_wrmsr(u32 msr, u64 val);
 #define STEP  10u  /* ticks from one RDTSC to the next */
 #define WRITE 400u /* and what a write of the TSC loses */
 
-static struct cpu cpu_data[2] = {{.index = 0}, {.index = 3}};
+#define LATE 2
+
+/* The late one has the index that its successor has got. */
+static struct cpu cpu_data[3] = {{.index = 0}, {.index = 3}, {.index = 3}};
 static u32 self;
-static u64 now_tsc, ahead[2], adjust[2]; /* of a TSC its TSC_ADJUST is part */
+static u64 now_tsc, ahead[3], adjust[3]; /* of a TSC its TSC_ADJUST is part */
 static bool other_looks, knows_adjust, invariant, fixed;
+static bool late_comes;	 /* at the successor's next reading */
 static u32 writes, away; /* the boot CPU looks only after so many looks of the other's */
 
 struct cpu *this_cpu(void)
@@ -27,19 +33,24 @@ struct cpu *this_cpu(void)
 	return &cpu_data[self];
 }
 
-/* Between any two readings the other CPU may look. */
+/* Between any two readings the other CPU may look, and one that is late may come. */
 u64 rdtsc(void)
 {
 	static bool inside;
 	u32 me = self;
 
 	now_tsc += STEP;
-	if (other_looks && away) {
+	if (late_comes && me == 1) {
+		late_comes = false;
+		self = LATE;
+		tsc_init_cpu();
+		self = me;
+	} else if (other_looks && away) {
 		away--;
-	} else if (other_looks && !inside) {
+	} else if (other_looks && !inside && me != LATE) {
 		inside = true;
 		self = !me;
-		look_once();
+		look_once(&cpu_data[1]);
 		self = me;
 		inside = false;
 	}
@@ -91,6 +102,7 @@ static void come_up(u64 by, u64 adjusted)
 	tsc_init_cpu();
 	other_looks = false;
 	self = 0;
+	tsc_join(&cpu_data[1]);
 	tsc_tell();
 }
 
@@ -144,15 +156,33 @@ static void test_adjust(void)
 	adjust[0] = 0;
 }
 
+/* It has been given up, in tsc_init_cpu(), and gets on while the next one is there. */
+static void test_late(void)
+{
+	static const u64 by[] = {0, 300, -300ull};
+
+	for (u32 i = 0; i < ARRAY_SIZE(by); i++)
+		for (u32 its = 0; its < 2; its++) {
+			late_comes = true;
+			ahead[LATE] = 500000 + (its ? 99999999 : -99999999ull);
+			come_up(by[i], 0);
+			CHECK(!late_comes && is_one_clock() && test_log_lines == !!by[i],
+			      "a late one does not spoil another's comparison: %lu apart, %s",
+			      apart(), test_log_text);
+		}
+}
+
 int main(void)
 {
 	invariant = true;
 	knows_adjust = true;
 	test_moved("TSC_ADJUST");
 	test_adjust();
+	test_late();
 	knows_adjust = false;
-	adjust[1] = 0;
+	adjust[1] = adjust[LATE] = 0;
 	test_moved("no TSC_ADJUST");
+	test_late();
 
 	fixed = true;
 	come_up(300, 0);
