@@ -126,7 +126,14 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_D1A_XGETBV1  BIT(2)
 #define CPUID_D1A_XSAVES   BIT(3)
 
-#define CPUID_SVM	    0x8000000a
+#define CPUID_SVM	    0x8000000a /* EDX: */
+#define CPUID_SVM_NP	    BIT(0)
+#define CPUID_SVM_NRIPS	    BIT(3)
+#define CPUID_SVM_TSC_RATE  BIT(4)
+#define CPUID_SVM_FLUSHASID BIT(6)
+#define CPUID_SVM_PAUSE	    BIT(10) /* PAUSE filter */
+#define CPUID_SVM_PAUSE_GAP BIT(12) /* its threshold */
+
 #define CPUID_X1C_LAHF	    BIT(0)
 #define CPUID_X1C_CMPLEGACY BIT(1)
 #define CPUID_X1C_SVM	    BIT(2) /* and there is leaf CPUID_SVM */

@@ -18,13 +18,6 @@
 #define TSC_RATIO_1    BIT(32)
 #define TSC_RATIO_FRAC 32
 
-#define CPUID_SVM_NP	    BIT(0) /* leaf CPUID_SVM, EDX */
-#define CPUID_SVM_NRIPS	    BIT(3)
-#define CPUID_SVM_TSC_RATE  BIT(4)
-#define CPUID_SVM_FLUSHASID BIT(6)
-#define CPUID_SVM_PAUSE	    BIT(10) /* PAUSE filter */
-#define CPUID_SVM_PAUSE_GAP BIT(12) /* its threshold */
-
 #define NO_SVM "this CPU has no AMD-V (SVM); use a CPU with virtualization, or -cpu max in QEMU"
 
 /*
@@ -93,6 +86,7 @@ const char *svm_probe(struct hvm_caps *caps)
 int svm_cpu_enable(struct cpu *c)
 {
 	struct svm_cpu *s = c->svm;
+	u64 vm_cr;
 
 	BUG_ON(c != this_cpu());
 	if (!s) {
@@ -102,6 +96,13 @@ int svm_cpu_enable(struct cpu *c)
 		s->host_pa = virt_to_hpa(s->host_vmcb).v;
 		s->asid_gen = 1;
 		s->next_asid = 1;
+	}
+	rdmsr_safe(MSR_VM_CR, &vm_cr);
+	if (vm_cr & VM_CR_SVMDIS || cpuid_read(CPUID_SVM, 0).b <= max_asid) {
+		log_warn("CPU with APIC id %u has AMD-V (SVM) switched off, or fewer ASIDs than "
+			 "the boot CPU; update the firmware, or reset its settings",
+			 c->apic_id);
+		return -ENODEV;
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
 	wrmsr(MSR_VM_HSAVE_PA, virt_to_hpa(s->host_save).v);

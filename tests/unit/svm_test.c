@@ -6,6 +6,13 @@
  * hv/guest/hvm.c hv/guest/inject.c hv/svm/nested.c hv/guest/shadow.c hv/svm/nested_exit.c
  * hv/svm/nested_npt.c hv/svm/nested_rules.c hv/svm/nested_state.c hv/mm/pt.c hv/emul/walk.c
  */
+#include "hv/lib/asm.h"
+#include "hv/lib/x86.h"
+
+static u64 own_vm_cr, efer_now;
+#define rdmsr_safe(m, to) (*(to) = (m) == MSR_VM_CR ? own_vm_cr : 0)
+#define rdmsr(m)	  efer_now
+#define wrmsr(m, val)	  ((void)(efer_now = (val)))
 #include "hv/svm/svm.c"
 #include "hv/cpu/apic.h"
 #include "hv/guest/linear.h"
@@ -32,9 +39,15 @@ void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state)
 		guest(svm_vmcb(v));
 }
 
+static u32 asids;
+
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
 	*a = *b = *c = *d = 0;
+	if (leaf == 0x80000000)
+		*a = CPUID_SVM;
+	else if (leaf == CPUID_SVM)
+		*b = asids;
 }
 
 static bool others_wait;
@@ -454,6 +467,28 @@ static void test_owner(void)
 	      "what another CPU has is that CPU's");
 }
 
+/* What a CPU's firmware has switched off is not switched on: that would be #GP. */
+static void test_enable(void)
+{
+	static const struct {
+		u64 vm_cr;
+		u32 asids;
+		const char *name;
+	} unfit[] = {{VM_CR_SVMDIS, 16, "SVM switched off"},
+		     {VM_CR_SVMDIS | VM_CR_LOCK, 16, "SVM locked off"},
+		     {0, 15, "too few ASIDs"}};
+
+	fresh(false);
+	for (u32 i = 0; i < ARRAY_SIZE(unfit); i++) {
+		own_vm_cr = unfit[i].vm_cr;
+		asids = unfit[i].asids;
+		efer_now = 0;
+		logged = 0;
+		CHECK(svm_cpu_enable(this_cpu()) == -ENODEV && !efer_now && logged > 60,
+		      "a CPU with %s is left out, by a line", unfit[i].name);
+	}
+}
+
 int main(void)
 {
 	arena_init(0x100000);
@@ -468,5 +503,6 @@ int main(void)
 	test_nmi();
 	test_cr8();
 	test_owner();
+	test_enable();
 	return test_end();
 }
