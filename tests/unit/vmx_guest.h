@@ -24,10 +24,21 @@
 #include "hv/vmx/vmx.h"
 
 static u64 vmcs[0x7000];
-#define vmcs_read(f)	   vmcs[f]
-#define vmcs_write(f, v)   ((void)(vmcs[f] = (v)))
-#define rdmsr_safe(m, to)  (*(to) = 0)
+#define vmcs_read(f)	 vmcs[f]
+#define vmcs_write(f, v) ((void)(vmcs[f] = (v)))
+static u64 vmx_msr[32], cr4_now; /* from MSR_VMX_BASIC on */
+
+static u64 read_msr(u32 msr)
+{
+	return msr - MSR_VMX_BASIC < ARRAY_SIZE(vmx_msr) ? vmx_msr[msr - MSR_VMX_BASIC] : 0;
+}
+
+#define rdmsr_safe(m, to)  (*(to) = read_msr(m))
+#define rdmsr(m)	   read_msr(m)
 #define wrmsr_safe(m, val) ((void)(val))
+#define read_cr0()	   (CR0_PE | CR0_NE | CR0_PG)
+#define read_cr4()	   cr4_now
+#define write_cr4(val)	   ((void)(cr4_now = (val)))
 #define read_cr2()	   0ull
 #define write_cr2(val)	   ((void)(val))
 #undef READ_DR
@@ -73,8 +84,11 @@ void vmx_invvpid(u64 type, u16 vpid)
 {
 }
 
+static u32 vmx_ons;
+
 int vmx_on(hpa_t region)
 {
+	vmx_ons++;
 	return 0;
 }
 

@@ -646,6 +646,45 @@ static void test_denied(void)
 	end();
 }
 
+/* The VT-x of the CPU on which this runs is as these MSRs say, and FEATURE_CONTROL as BIOSes leave
+ * it. */
+static int enable_with(const struct vmx_msrs *m)
+{
+	u64 raw[sizeof(*m) / sizeof(u64)];
+
+	memcpy(raw, m, sizeof(raw));
+	memset(vmx_msr, 0, sizeof(vmx_msr));
+	memcpy(vmx_msr, raw, sizeof(raw));
+	for (u32 i = 1; i <= 4; i++)
+		vmx_msr[i + VMX_TRUE] = raw[i];
+	cr4_now = 0;
+	vmx_ons = test_log_lines = 0;
+	return vmx_cpu_enable(this_cpu());
+}
+
+static bool none_masked(const char *name)
+{
+	return false;
+}
+
+/* Only one whose VT-x will do for what the boot CPU has chosen is switched on. */
+static void test_enable(void)
+{
+	struct vmx_controls chosen = vmx_ctl;
+	struct vmx_msrs boot = msrs, less = all_caps;
+
+	msrs = all_caps;
+	CHECK_QUIET(!vmx_choose_controls(&all_caps, none_masked, &vmx_ctl), "it will do");
+	CHECK(!enable_with(&all_caps) && vmx_ons == 1 && cr4_now & CR4_VMXE && !test_log_lines,
+	      "a CPU with the boot CPU's VT-x is switched on");
+	less.proc2 &= ~((u64)PROC2_UNRESTRICTED << 32);
+	CHECK(enable_with(&less) == -ENODEV && !vmx_ons && !cr4_now && test_log_lines == 1 &&
+		  strstr(test_log_text, "has not the VT-x of the boot CPU"),
+	      "one without a control that is used is left out, by a line: %s", test_log_text);
+	msrs = boot;
+	vmx_ctl = chosen;
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -665,5 +704,6 @@ int main(void)
 	test_state();
 	test_hidden();
 	test_denied();
+	test_enable();
 	return test_end();
 }
