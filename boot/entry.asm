@@ -9,7 +9,6 @@ HV_IMAGE	equ 0xffffffff80000000
 EFER_LME	equ 1 << 8
 EFER_NXE	equ 1 << 11
 CPUID_LM	equ 1 << 29		; leaf 0x80000001 EDX
-CPUID_NX	equ 1 << 20
 CPUID_1G	equ 1 << 26
 
 PTE_PW		equ 3			; present, writable
@@ -58,6 +57,7 @@ entry32:
 	cpuid
 	cmp eax, 0x80000001
 	jb no_long_mode
+	ALLOW_NX
 	mov eax, 0x80000001
 	cpuid
 	test edx, CPUID_LM

@@ -36,6 +36,9 @@ in32:
 	mov eax, SEL_DATA
 	mov ds, eax
 	mov ss, eax
+	mov esi, ebx
+	ALLOW_NX
+	mov ebx, esi
 	mov eax, CR4_PAE
 	mov cr4, eax
 	mov eax, [ebx + args.boot_cr3 - trampoline_start]
