@@ -47,13 +47,15 @@ u64 nmi_count;
 static struct gate idt[256];
 static struct cpu boot_cpu;
 static struct cpu_arch boot_arch;
-static u8 early_ist[PAGE_SIZE] __aligned(16); /* until mm_init() */
+u8 cpu_spare_stack[PAGE_SIZE] __aligned(16);
+static struct gate rest_idt[VEC_MC + 1];
 
 static void (*panic_regs)(const struct regs *r);
 static bool (*panic_elsewhere)(void);
 
-extern u8 cpu_gates[];	/* hv/cpu/entry.asm: 16 bytes each */
-extern u64 early_gdt[]; /* boot/entry.asm */
+extern u8 cpu_gates[];	 /* hv/cpu/entry.asm: 16 bytes each */
+extern u8 cpu_rest_on[]; /* there, too */
+extern u64 early_gdt[];	 /* boot/entry.asm */
 
 /* Places where an exception is expected: hv/cpu/cpu.h, FIXUP_ENTRY */
 struct fixup {
@@ -61,12 +63,10 @@ struct fixup {
 };
 extern const struct fixup fixup_start[], fixup_end[];
 
-static void set_gate(u32 vector, u8 ist)
+static void set_gate(struct gate *g, u64 at, u8 ist)
 {
-	u64 at = (u64)cpu_gates + vector * 16;
-
 	BUG_ON(ist >= STACK_NR);
-	idt[vector] = (struct gate){at, SEL_CODE, ist, GATE_INTERRUPT, at >> 16, at >> 32};
+	*g = (struct gate){at, SEL_CODE, ist, GATE_INTERRUPT, at >> 16, at >> 32};
 }
 
 static void set_tss(struct cpu_arch *a)
@@ -109,13 +109,15 @@ static void init_struct(struct cpu *c, struct cpu_arch *a, u32 index, u32 apic_i
 void cpu_init_boot(void)
 {
 	for (u32 v = 0; v < ARRAY_SIZE(idt); v++)
-		set_gate(v, 0);
-	set_gate(VEC_NMI, STACK_NMI);
-	set_gate(VEC_DF, STACK_DF);
-	set_gate(VEC_MC, STACK_MC);
+		set_gate(&idt[v], (u64)cpu_gates + v * 16, 0);
+	idt[VEC_NMI].ist = STACK_NMI;
+	idt[VEC_DF].ist = STACK_DF;
+	idt[VEC_MC].ist = STACK_MC;
+	set_gate(&rest_idt[VEC_NMI], (u64)cpu_rest_on, 0);
+	set_gate(&rest_idt[VEC_MC], (u64)cpu_rest_on, 0);
 	init_struct(&boot_cpu, &boot_arch, 0, 0);
 	for (u32 i = STACK_NMI; i < STACK_NR; i++)
-		boot_arch.tss.ist[i - 1] = (u64)(early_ist + sizeof(early_ist));
+		boot_arch.tss.ist[i - 1] = (u64)(cpu_spare_stack + PAGE_SIZE);
 	cpus[0] = &boot_cpu;
 	cpu_count = 1;
 	cpu_load(&boot_cpu);
@@ -170,6 +172,16 @@ struct cpu *cpu_alloc(u32 index, u32 apic_id)
 	return NULL;
 }
 
+void cpu_rest(void)
+{
+	struct table_reg gdtr = {SEL_TSS - 1, (u64)early_gdt},
+			 idtr = {sizeof(rest_idt) - 1, (u64)rest_idt};
+
+	__asm__ volatile("lgdt %0; lidt %1" : : "m"(gdtr), "m"(idtr));
+	write_cr4(read_cr4() | CR4_MCE);
+	cpu_halt();
+}
+
 struct cpu_tables cpu_tables(void)
 {
 	struct cpu_arch *a = this_cpu()->arch;
@@ -195,7 +207,7 @@ void cpu_init_features(void)
 {
 	u64 cr4 = CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	struct cpuid_regs l = cpuid_read(7, 0);
-	u32 xcr0 = 0;
+	bool first = this_cpu() == &boot_cpu;
 
 	if (l.b & CPUID_7B_SMEP)
 		cr4 |= CR4_SMEP;
@@ -204,19 +216,17 @@ void cpu_init_features(void)
 	if (l.c & CPUID_7C_UMIP)
 		cr4 |= CR4_UMIP;
 	/* firmware may limit the leaves, and nothing is known then */
-	if (cpuid_read(1, 0).c & CPUID_1C_XSAVE)
-		xcr0 = cpuid_read(0xd, 0).a & XCR0_SWITCHED;
-	if (xcr0)
+	if (first && cpuid_read(1, 0).c & CPUID_1C_XSAVE)
+		xcr0_host = cpuid_read(0xd, 0).a & XCR0_SWITCHED;
+	if (xcr0_host)
 		cr4 |= CR4_OSXSAVE;
 	wrmsr(MSR_PAT, PAT_HOST); /* firmware may have made uncached entries something else */
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	write_cr4(cr4);
-	if (this_cpu() == &boot_cpu)
+	if (first)
 		mxcsr_mask = read_mxcsr_mask();
-	if (!xcr0)
+	if (!xcr0_host)
 		return;
-	if (this_cpu() == &boot_cpu)
-		xcr0_host = xcr0;
 	xsetbv(0, xcr0_host);
 	if (cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES)
 		wrmsr(MSR_XSS, 0); /* guests' too */

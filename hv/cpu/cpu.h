@@ -49,6 +49,14 @@ void cpu_load(struct cpu *c);
  * CPU.
  */
 void cpu_init_features(void);
+/*
+ * A CPU that nobody uses halts for good, and takes machine checks, which all of Intel's get at
+ * once: one that is to get one with CR4.MCE clear, as it is behind INIT, shuts the machine down.
+ * Any number of CPUs may come to it on cpu_spare_stack at a time: what they store there is the
+ * same.
+ */
+void cpu_rest(void) __noreturn;
+extern u8 cpu_spare_stack[]; /* of one page; until mm_init() it is for the boot CPU's exceptions */
 /* hv/cpu/entry.asm: leave the present stack for good. fn does not return. */
 void cpu_call_on_stack(void (*fn)(void), void *top) __noreturn;
 /* Addresses of this CPU's tables, for back ends that must tell the hardware. */

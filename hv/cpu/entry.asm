@@ -39,6 +39,17 @@ save_error:
 	push qword [rsp]
 	mov qword [rsp + 8], 0
 
+; Machine checks and NMIs of CPUs in cpu_rest(). They may share a stack: where each goes back to is
+; one of two places, and either will do.
+MSR_MCG_STATUS	equ 0x17a
+global cpu_rest_on
+cpu_rest_on:
+	mov ecx, MSR_MCG_STATUS
+	xor eax, eax
+	xor edx, edx
+	wrmsr
+	iretq
+
 ; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything
 ; is restored.
 save_all:

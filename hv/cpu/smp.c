@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/smp.h"
 #include "boot/boot.h"
+#include "hv/cpu/alike.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/idle.h"
@@ -39,7 +40,7 @@ extern u8 trampoline_high[], early_pml4[];
  * them wins when the boot CPU loses patience. Until it may go nobody but itself knows of it: one
  * that is given up, and comes to that point after all, has nothing to take back.
  */
-enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_GIVEN_UP };
+enum ap_state { AP_STARTING, AP_ARRIVED, AP_ONLINE, AP_GO, AP_GIVEN_UP, AP_SILENT };
 static struct cpu *ap;			/* the CPU being started */
 static int (*ap_enable)(struct cpu *c); /* set once, as is the next */
 static void (*ap_run)(void);
@@ -59,8 +60,10 @@ int smp_init_cpu(struct cpu *c)
 {
 	BUG_ON(c != this_cpu());
 	ucode_load_cpu();
-	cpu_init_features();
+	if (alike_check())
+		return -ENODEV;
 	mtrr_restore();
+	cpu_init_features();
 	time_wake_cpu();
 	tsc_init_cpu();
 	mcheck_init_cpu();
@@ -76,6 +79,8 @@ int smp_init_cpu(struct cpu *c)
 static void __noreturn leave_out(struct cpu *c)
 {
 	c->left_out = true;
+	write_cr4(read_cr4() | CR4_MCE);
+	wbinvd(); /* what of memory is in caches only would be lost by a sleep */
 	cpu_halt();
 }
 
@@ -86,7 +91,7 @@ static void __noreturn ap_main(void)
 
 	/* Too late: the boot CPU has gone on without us. */
 	if (!ap_move(c, AP_STARTING, AP_ARRIVED))
-		cpu_halt();
+		cpu_rest();
 	mm_load_cpu();
 	cpu_load(c);
 	if (smp_init_cpu(c)) {
@@ -115,7 +120,7 @@ static bool wait_while(struct cpu *c, u32 state, u64 us)
 	return true;
 }
 
-u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void))
+u32 smp_aim_trampoline(u64 stack, void (*entry)(void))
 {
 	u64 start = (u64)trampoline_start, size = (u64)trampoline_end - start;
 	u8 *page = mm_map_temp(hpa(boot_info.low_page));
@@ -130,14 +135,14 @@ u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void))
 	args->high = (u64)trampoline_high;
 	args->cr3 = read_cr3();
 	args->entry = (u64)entry;
-	args->stack = c->stack_top;
+	args->stack = stack;
 	mm_unmap_temp();
 	return boot_info.low_page;
 }
 
 static bool start_cpu(struct cpu *c)
 {
-	u8 page = smp_aim_trampoline(c, ap_main) >> PAGE_SHIFT;
+	u8 page = smp_aim_trampoline(c->stack_top, ap_main) >> PAGE_SHIFT;
 
 	ap = c;
 	__atomic_store_n(&c->start, AP_STARTING, __ATOMIC_RELEASE);
@@ -148,7 +153,7 @@ static bool start_cpu(struct cpu *c)
 		apic_send_sipi(c->apic_id, page);
 		wait_while(c, AP_STARTING, START_WAIT_US);
 	}
-	if (ap_move(c, AP_STARTING, AP_GIVEN_UP)) {
+	if (ap_move(c, AP_STARTING, AP_SILENT)) {
 		log_warn("CPU with APIC id %u does not answer, left out; maxcpus= avoids the wait",
 			 c->apic_id);
 		apic_send_init(c->apic_id); /* back to sleep, before it gets to ap_main() */
@@ -162,6 +167,47 @@ static bool start_cpu(struct cpu *c)
 	/* No INIT: it may hold a lock. It halts by itself, on stacks that stay its own. */
 	log_warn("CPU with APIC id %u came up but is not able to run guests, left out", c->apic_id);
 	return false;
+}
+
+/* By their places in ACPI's list: they have come up, and may hold a lock if they were left out. */
+static bool alive[MAX_CPUS];
+
+/* After a sleep only those that are used have been started again. */
+static bool is_unused(u32 i, bool slept)
+{
+	u32 id = boot_info.acpi.apic_id[i];
+
+	if (id > XAPIC_LAST_ID && !apic_is_x2apic())
+		return false;
+	for (u32 k = 0; k < cpu_count; k++)
+		if (cpus[k]->apic_id == id)
+			return false;
+	return slept || !alive[i];
+}
+
+/* All at a time, and whether they come is no matter. The page stays aimed at cpu_rest(). */
+static void rest_unused(bool slept)
+{
+	u8 page = smp_aim_trampoline((u64)cpu_spare_stack + PAGE_SIZE, cpu_rest) >> PAGE_SHIFT;
+	u32 n = 0, us = INIT_WAIT_US;
+
+	if (!(cpuid_read(1, 0).d & CPUID_1D_MCA))
+		return;
+	for (u32 sipis = 0; sipis < 3; sipis++) {
+		for (u32 i = 0; i < boot_info.acpi.cpu_count; i++) {
+			if (!is_unused(i, slept))
+				continue;
+			n++;
+			if (sipis)
+				apic_send_sipi(boot_info.acpi.apic_id[i], page);
+			else
+				apic_send_init(boot_info.acpi.apic_id[i]);
+		}
+		if (!n)
+			return;
+		udelay(us);
+		us = SIPI_WAIT_US;
+	}
 }
 
 static void kick_irq(u8 vector)
@@ -192,8 +238,10 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*join_fn)(struct cpu *c), v
 	if (!limit) /* options_parse() lets no larger number through, acpi_parse() no more CPUs */
 		limit = MAX_CPUS;
 	BUG_ON(limit > MAX_CPUS || acpi->cpu_count > MAX_CPUS);
-	if (acpi->cpu_count < 2 || limit < 2)
+	if (acpi->cpu_count < 2)
 		return;
+	alike_check();
+	mtrr_save();
 	for (u32 i = 0; i < acpi->cpu_count && cpu_count < limit; i++) {
 		struct cpu *c;
 
@@ -212,14 +260,17 @@ void smp_init(int (*enable_fn)(struct cpu *c), void (*join_fn)(struct cpu *c), v
 				 cpu_count);
 			break;
 		}
-		if (!start_cpu(c))
+		if (!start_cpu(c)) {
+			alive[i] = !ap_is(c, AP_SILENT);
 			continue;
+		}
 		BUG_ON(cpus[cpu_count] || !c->online);
 		cpus[cpu_count] = c;
 		__atomic_fetch_add(&cpu_count, 1, __ATOMIC_RELEASE);
 		join_fn(c);
 		ap_move(c, AP_ONLINE, AP_GO);
 	}
+	rest_unused(false);
 	tsc_tell();
 }
 
@@ -319,7 +370,7 @@ bool smp_park_others(void)
 	return true;
 }
 
-void smp_start_parked(void)
+void smp_start_parked(bool slept)
 {
 	WRITE_ONCE(smp_parking, false);
 	for (u32 i = 1; i < cpu_count; i++) {
@@ -333,5 +384,7 @@ void smp_start_parked(void)
 			      c->apic_id);
 		ap_move(c, AP_ONLINE, AP_GO);
 	}
+	if (slept)
+		rest_unused(true);
 	tsc_tell();
 }

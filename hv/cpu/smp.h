@@ -8,7 +8,7 @@
  * Start all other CPUs (boot_info.acpi). Each calls enable(), which may refuse it, and ends in
  * run(), which does not return; between the two the boot CPU calls join() for it. A CPU that does
  * not answer, or not in time, is named and left out, and join() never called: enable() is to tell
- * nobody of it.
+ * nobody of it. Those that are not used rest: cpu_rest().
  */
 void smp_init(int (*enable)(struct cpu *c), void (*join)(struct cpu *c), void (*run)(void));
 
@@ -19,9 +19,9 @@ void smp_init(int (*enable)(struct cpu *c), void (*join)(struct cpu *c), void (*
 int smp_init_cpu(struct cpu *c);
 /*
  * Make the page below 1 MiB ready from which a CPU that starts in real mode at its first byte gets
- * to entry(), on its stack and the hypervisor's tables; its physical address.
+ * to entry(), on this stack and the hypervisor's tables; its physical address.
  */
-u32 smp_aim_trampoline(const struct cpu *c, void (*entry)(void));
+u32 smp_aim_trampoline(u64 stack, void (*entry)(void));
 
 /*
  * All CPUs are to stand still: set by the boot CPU. Where one idles then it puts away what it has,
@@ -32,8 +32,11 @@ extern bool smp_parking;
 void smp_park(void) __noreturn;
 /* On the boot CPU: wait until all others are parked. False: one has not come to rest in time. */
 bool smp_park_others(void);
-/* And start them, or those that are, again. A CPU that does not come ends the machine. */
-void smp_start_parked(void);
+/*
+ * And start them, or those that are, again, and after a sleep those that nobody uses, to rest. A
+ * CPU that does not come ends the machine.
+ */
+void smp_start_parked(bool slept);
 
 /* Make the CPU leave guest mode or its sleep soon. Cheap when it is this CPU: sets resched only. */
 void smp_kick(struct cpu *c);

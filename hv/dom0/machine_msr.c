@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/machine_msr.h"
+#include "hv/cpu/alike.h"
 #include "hv/lib/asm.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/x86.h"
-
-enum { EAX, EBX, ECX, EDX };
 
 /* What a CPU must say of itself, or it has not the MSR, whatever reading it does. */
 enum feature { ALWAYS, EST, DTS, TURBO, PTM, HWP, APERF, EPB, PSTATES, EFF_FREQ, RAPL, CPPC };

@@ -210,7 +210,7 @@ static void __noreturn go_on(bool slept)
 		log_info("awake again (%lu); dom0 goes on at %x", asleep.times, asleep.vector);
 		reset_vcpus();
 	}
-	smp_start_parked();
+	smp_start_parked(slept);
 	if (was_stable && !tsc_stable)
 		renew_clocks();
 	dom0->vcpu[0]->mp_state = MP_RUNNABLE;
@@ -252,7 +252,7 @@ void suspend_now(void)
 	if (smp_park_others()) {
 		log_info("dom0 puts the machine to sleep");
 		console_flush();
-		write_vector(smp_aim_trampoline(this_cpu(), wake_up));
+		write_vector(smp_aim_trampoline(this_cpu()->stack_top, wake_up));
 		switch_off();
 		write_vector(asleep.vector);
 		log_warn("the machine does not go to sleep; dom0 goes on");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* CPUID as an allow list over the machine's own leaves. */
 #include "hv/guest/cpuid.h"
+#include "hv/cpu/alike.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/spec.h"
 #include "hv/guest/quirks.h"
@@ -15,62 +16,6 @@
 #define LEAF_CACHES  0x8000001du /* AMD's, and the next: dom0 sees the topology */
 #define LEAF_NODES   0x8000001eu
 #define CACHES	     5 /* at most, with the entry that ends the list */
-
-/*
- * The words of features, and what of them may be shown when the CPU has it. A bit must not stand
- * here unless what it promises is there: tests/unit/cpuid_test.c has what that is for each.
- */
-enum { EAX, EBX, ECX, EDX };
-static const struct {
-	u32 leaf, sub, reg, allow;
-	u32 force; /* ours, whatever the CPU has */
-	u32 dom0;  /* what dom0 may see besides: it drives the machine */
-} masks[] = {
-    {1, 0, ECX,
-     CPUID_1C_SSE3 | CPUID_1C_PCLMUL | CPUID_1C_SSSE3 | CPUID_1C_FMA | CPUID_1C_CX16 |
-	 CPUID_1C_PCID | CPUID_1C_SSE41 | CPUID_1C_SSE42 | CPUID_1C_MOVBE | CPUID_1C_POPCNT |
-	 CPUID_1C_AES | CPUID_1C_XSAVE | CPUID_1C_AVX | CPUID_1C_F16C | CPUID_1C_RDRAND,
-     CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | CPUID_1C_HYPERVISOR, CPUID_1C_EST},
-    {1, 0, EDX,
-     CPUID_1D_FPU | CPUID_1D_VME | CPUID_1D_DE | CPUID_1D_PSE | CPUID_1D_TSC | CPUID_1D_MSR |
-	 CPUID_1D_PAE | CPUID_1D_MCE | CPUID_1D_CX8 | CPUID_1D_APIC | CPUID_1D_SEP | CPUID_1D_MTRR |
-	 CPUID_1D_PGE | CPUID_1D_MCA | CPUID_1D_CMOV | CPUID_1D_PAT | CPUID_1D_PSE36 |
-	 CPUID_1D_CLFSH | CPUID_1D_MMX | CPUID_1D_FXSR | CPUID_1D_SSE | CPUID_1D_SSE2 |
-	 CPUID_1D_HTT},
-    {6, 0, EAX, 0, CPUID_6A_ARAT /* the virtual LAPIC timer never stops */,
-     CPUID_6A_DTS | CPUID_6A_TURBO | CPUID_6A_PTM | CPUID_6A_HWP | CPUID_6A_HWP_MORE},
-    {6, 0, EBX, .dom0 = GENMASK(3, 0)}, /* thresholds of temperature */
-    {6, 0, ECX, .dom0 = CPUID_6C_APERF | CPUID_6C_EPB},
-    {6, 0, EDX},
-    {7, 0, EBX,
-     CPUID_7B_FSGSBASE | CPUID_7B_BMI1 | CPUID_7B_AVX2 | CPUID_7B_SMEP | CPUID_7B_BMI2 |
-	 CPUID_7B_ERMS | CPUID_7B_INVPCID | CPUID_7B_AVX512F | CPUID_7B_AVX512DQ | CPUID_7B_RDSEED |
-	 CPUID_7B_ADX | CPUID_7B_SMAP | CPUID_7B_AVX512IFMA | CPUID_7B_CLFLUSHOPT | CPUID_7B_CLWB |
-	 CPUID_7B_AVX512CD | CPUID_7B_SHA | CPUID_7B_AVX512BW | CPUID_7B_AVX512VL},
-    /*
-     * Not LA57, PKS, shadow stacks, LAM and the like: their CR4 bits and MSRs are not offered.
-     * OSPKE: see apply_state().
-     */
-    {7, 0, ECX,
-     CPUID_7C_VBMI | CPUID_7C_UMIP | CPUID_7C_PKU | CPUID_7C_VBMI2 | CPUID_7C_GFNI | CPUID_7C_VAES |
-	 CPUID_7C_VPCLMUL | CPUID_7C_VNNI | CPUID_7C_BITALG | CPUID_7C_VPOPCNTDQ | CPUID_7C_RDPID},
-    {7, 0, EDX,
-     CPUID_7D_FSRM | CPUID_7D_MD_CLEAR | CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP},
-    {0xd, 1, EAX, CPUID_D1A_XSAVEOPT | CPUID_D1A_XSAVEC | CPUID_D1A_XGETBV1 | CPUID_D1A_XSAVES},
-    {0x80000001, 0, ECX, /* not SVM, OSVW, PERFCTR */
-     CPUID_X1C_LAHF | CPUID_X1C_CMPLEGACY | CPUID_X1C_CR8 | CPUID_X1C_ABM | CPUID_X1C_SSE4A |
-	 CPUID_X1C_MISALIGN | CPUID_X1C_PREFETCHW | CPUID_X1C_XOP | CPUID_X1C_FMA4 | CPUID_X1C_TBM,
-     .dom0 = CPUID_X1C_TOPOEXT},
-    {0x80000001, 0, EDX,
-     CPUID_X1D_COPIES | CPUID_X1D_SYSCALL | CPUID_X1D_NX | CPUID_X1D_MMXEXT | CPUID_X1D_FFXSR |
-	 CPUID_X1D_1G | CPUID_X1D_RDTSCP | CPUID_X1D_LM},
-    {0x80000007, 0, EDX, CPUID_X7D_INVARIANT_TSC,
-     .dom0 = CPUID_X7D_HWPSTATE | CPUID_X7D_EFF_FREQ | CPUID_X7D_RAPL},
-    {0x80000008, 0, EBX,
-     CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
-	 CPUID_X8B_CTRLS | CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO,
-     .dom0 = CPUID_X8B_CPPC},
-};
 
 /* Bits that stand for MSRs which spec_init() has not found in the machine. */
 static void hide_speculation(struct corbel_cpuid *e)
@@ -97,12 +42,13 @@ static void apply_masks(struct corbel_cpuid *e, bool dom0)
 	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
 	bool leaf7 = e->function == 7 && !e->index;
 
-	for (u32 i = 0; i < ARRAY_SIZE(masks); i++)
-		if (masks[i].leaf == e->function && masks[i].sub == e->index) {
-			u32 allow = dom0 ? masks[i].allow | masks[i].dom0 : masks[i].allow;
+	for (u32 i = 0; i < CPUID_WORDS; i++) {
+		const struct cpuid_word *w = &cpuid_words[i];
+		u32 allow = dom0 ? w->allow | w->dom0 : w->allow;
 
-			*reg[masks[i].reg] = (*reg[masks[i].reg] & allow) | masks[i].force;
-		}
+		if (w->leaf == e->function && w->sub == e->index)
+			*reg[w->reg] = (*reg[w->reg] & allow) | w->force;
+	}
 	if (leaf7 || e->function == 0x80000008)
 		hide_speculation(e);
 	if (e->function == 1 && !xcr0_host)
@@ -271,7 +217,6 @@ static void add_basic(struct builder *b)
 		e->ebx = (e->ebx & 0xffffff) | b->dom0->lapic.id << 24;
 	} else {
 		e->ebx &= 0xff00;
-		e->edx &= ~CPUID_1D_HTT;
 		e->ecx |= hvm_has_nested_vmx() ? CPUID_1C_VMX : 0;
 	}
 	if (!amd)

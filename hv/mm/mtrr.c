@@ -2,6 +2,7 @@
 #include "hv/mm/mtrr.h"
 #include "hv/lib/log.h"
 #include "hv/lib/asm.h"
+#include "hv/lib/percpu.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/mm.h"
 
@@ -65,7 +66,7 @@ enum mtrr_type mtrr_of(u64 pfn, u32 order)
 	return (hit ? wb : mtrrs.wb) ? MTRR_WB : MTRR_OTHER;
 }
 
-/* ---- over a sleep ---- */
+/* ---- on other CPUs, and over a sleep ---- */
 
 #define FIXED_MTRRS 11u
 
@@ -124,4 +125,7 @@ void mtrr_restore(void)
 	wbinvd();
 	wrmsr_safe(MSR_MTRR_DEF_TYPE, saved[0].val);
 	write_cr0(cr0);
+	if (!this_cpu()->online) /* not behind a sleep, in which all have lost them */
+		log_warn("the firmware has not given CPU %u the boot CPU's MTRRs: it has them now",
+			 this_cpu()->index);
 }

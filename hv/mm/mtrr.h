@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the firmware's MTRRs say of memory: the same on all CPUs, and nobody changes them. */
+/* What the firmware's MTRRs say of memory: made the same on all CPUs, and nobody changes them. */
 #pragma once
 
 #include "hv/lib/types.h"
@@ -20,8 +20,10 @@ extern struct mtrrs {
 /* On the boot CPU, once, with phys_bits set. */
 void mtrr_init(void);
 /*
- * For a sleep, in which CPUs may lose them: keep what the boot CPU has now, and, on each CPU behind
- * it, interrupts off, make it so again. Without the former the latter does nothing.
+ * Keep what the boot CPU has now, before others start and before a sleep, in which CPUs may lose
+ * them; and, on each CPU behind it, interrupts off, CR4.PGE clear, make it so again, with a line
+ * for one that the firmware has not set up as it should. Without the former the latter does
+ * nothing.
  */
 void mtrr_save(void);
 void mtrr_restore(void);

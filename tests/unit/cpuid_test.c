@@ -1,7 +1,7 @@
 /*
- * links: hv/guest/cpuid.c hv/guest/rights.c hv/guest/msr.c hv/guest/pv.c hv/guest/lapic.c
- * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/cpu/tsc.c
- * hv/lib/scale.c -no-pie hv/guest/mce.c tests/unit/rest.c
+ * links: hv/guest/cpuid.c hv/cpu/alike.c hv/guest/rights.c hv/guest/msr.c hv/guest/pv.c
+ * hv/guest/lapic.c hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c
+ * hv/cpu/tsc.c hv/lib/scale.c -no-pie hv/guest/mce.c tests/unit/rest.c
  */
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*

@@ -15,6 +15,7 @@ static u64 cr0_now;
 #define write_cr3(v) ((void)(v))
 #include "hv/mm/mtrr.c"
 
+#include "hv/lib/percpu.h"
 #include "test.h"
 
 #define GIB	    (1ull << 30)
@@ -154,7 +155,7 @@ static void test_nothing_known(void)
 	      "more ranges than there can be are not read");
 }
 
-static void test_sleep(void)
+static void test_others(void)
 {
 	u64 fixed_before[ARRAY_SIZE(fixed)], range_before[ARRAY_SIZE(range)];
 
@@ -175,17 +176,28 @@ static void test_sleep(void)
 	memset(fixed, 0, sizeof(fixed));
 	memset(range, 0, sizeof(range));
 	def = 0;
+	this_cpu()->online = true;
 	mtrr_restore();
-	CHECK(def == (ON | UC) && !memcmp(fixed, fixed_before, sizeof(fixed)) &&
+	CHECK(!test_log_lines && def == (ON | UC) && !memcmp(fixed, fixed_before, sizeof(fixed)) &&
 		  !memcmp(range, range_before, sizeof(range)),
 	      "after a sleep all MTRRs are as before");
 	CHECK(writes && !written_on && cr0_now == CR0_PE,
 	      "they are off and nothing is cached while they change");
+
+	*this_cpu() = (struct cpu){.index = 7};
+	writes = 0;
+	mtrr_restore();
+	CHECK(!writes && !test_log_lines, "a CPU that comes with the boot CPU's keeps them");
+	range[2 * (MTRR_RANGES - 1)] ^= GIB;
+	mtrr_restore();
+	CHECK(!written_on && !memcmp(range, range_before, sizeof(range)) && test_log_lines == 1 &&
+		  strstr(test_log_text, "CPU 7"),
+	      "one that comes with others gets them, and a line says so: %s", test_log_text);
 }
 
 int main(void)
 {
-	test_sleep();
+	test_others();
 	test_ranges();
 	test_default();
 	test_nothing_known();
