@@ -2,6 +2,7 @@
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/cpuid_bits.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
 /* MCi_MISC */
@@ -29,6 +30,7 @@ struct owed {
 	struct mcheck_error at[OWED];
 };
 static PER_CPU(struct owed, owed);
+static struct lock bank_lock = LOCK_INIT(LOCK_BANKS);
 
 static u32 bank_msr(u32 bank, u32 reg)
 {
@@ -128,10 +130,18 @@ static enum mcheck_verdict judge_bank(const struct mcheck_error *e, u64 cap)
 	return verdict == MCHECK_GUEST && !e->in_page ? MCHECK_FATAL : verdict;
 }
 
-/* Others are not the exception's: mcheck_poll() finds them. */
-static bool is_raised(const struct mcheck_error *e)
+/*
+ * Is it for this CPU to judge, and to clear? What is not uncorrected mcheck_poll() finds. What
+ * another thread has used both see, where they share the bank: it is left to that one, which clears
+ * it. SDM "Architecturally Defined SRAR Errors".
+ */
+static bool is_raised(const struct mcheck_error *e, u64 cap, u64 mcg)
 {
-	return e->status & MCI_VAL && e->status & MCI_UC;
+	bool is_anothers = !is_amd() && (mcg & (MCG_RIPV | MCG_EIPV | MCG_LMCE_S)) == MCG_RIPV;
+
+	if (!(e->status & MCI_VAL) || !(e->status & MCI_UC))
+		return false;
+	return !is_anothers || judge_bank(e, cap) != MCHECK_GUEST;
 }
 
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
@@ -144,7 +154,7 @@ enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
 		struct mcheck_error at = read_bank(i);
 		enum mcheck_verdict verdict;
 
-		if (!is_raised(&at))
+		if (!is_raised(&at, cap, mcg))
 			continue;
 		verdict = judge_bank(&at, cap);
 		/* Used by the hypervisor, or two: who has which cannot be told. */
@@ -177,21 +187,38 @@ static bool owe_error(const struct mcheck_error *e)
 	return true;
 }
 
+/*
+ * Of what several CPUs see the first one tells, and clears it. An exception may come while this CPU
+ * has the lock, and goes on without. False: it has it.
+ */
+static bool lock_banks(void)
+{
+	if (lock_is_held(&bank_lock))
+		return false;
+	while (!lock_try(&bank_lock))
+		cpu_relax();
+	return true;
+}
+
 bool mcheck_settle(void)
 {
-	u64 cap = read_mcg_cap();
+	u64 cap = read_mcg_cap(), mcg = read_if(cap, MSR_MCG_STATUS);
+	bool locked = lock_banks(), kept = true;
 
-	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+	for (u32 i = 0; i < (cap & MCG_BANKS) && kept; i++) {
 		struct mcheck_error e = read_bank(i);
 
-		if (!is_raised(&e))
+		if (!is_raised(&e, cap, mcg))
 			continue;
-		if (judge_bank(&e, cap) == MCHECK_GO_ON && !owe_error(&e))
-			return false;
-		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
+		kept = judge_bank(&e, cap) != MCHECK_GO_ON || owe_error(&e);
+		if (kept)
+			wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}
-	wrmsr_safe(MSR_MCG_STATUS, 0);
-	return true;
+	if (kept)
+		wrmsr_safe(MSR_MCG_STATUS, 0);
+	if (locked)
+		lock_release(&bank_lock);
+	return kept;
 }
 
 /* Locks may be held, as in an NMI. */
@@ -254,28 +281,51 @@ static void log_corrected(const struct mcheck_error *e)
 			 this_cpu()->index, e->bank, e->status, e->addr, e->misc, n);
 }
 
+/* Of one bank, with the lock: what is lost is owed. -> it was a corrected one */
+static bool take_silent(u32 bank, u64 cap, struct mcheck_error *e)
+{
+	u32 before;
+
+	do { /* all of it of one error: an exception clears what it has told */
+		before = READ_ONCE(own_cpu(owed).put);
+		*e = read_bank(bank);
+	} while (before != READ_ONCE(own_cpu(owed).put));
+	if (!is_silent(e->status, cap))
+		return false;
+	/* AMD's memory controllers have addresses of their own in theirs. */
+	e->in_page &= !is_amd();
+	if (is_lost(e->status) && !owe_error(e))
+		return false; /* the bank keeps it until the next time */
+	wrmsr_safe(bank_msr(bank, MCI_STATUS), 0);
+	return !is_lost(e->status);
+}
+
 void mcheck_poll(void)
 {
 	u64 cap = read_mcg_cap();
 
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
 		struct mcheck_error e;
-		u32 before;
+		bool corrected;
 
-		do { /* all of it of one error: an exception clears what it has told */
-			before = READ_ONCE(own_cpu(owed).put);
-			e = read_bank(i);
-		} while (before != READ_ONCE(own_cpu(owed).put));
-		if (!is_silent(e.status, cap))
-			continue;
-		/* AMD's memory controllers have addresses of their own in theirs. */
-		e.in_page &= !is_amd();
-		if (!is_lost(e.status))
+		lock_banks();
+		corrected = take_silent(i, cap, &e);
+		lock_release(&bank_lock);
+		if (corrected)
 			log_corrected(&e);
-		else if (!owe_error(&e))
-			continue; /* the bank keeps it until the next time */
-		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}
+}
+
+/*
+ * An error that somebody has used comes to that CPU alone, if the firmware has allowed it. SDM
+ * "Enabling Local Machine Check".
+ */
+static void make_local(u64 cap)
+{
+	u64 feature = read_if(cap & MCG_LMCE_P, MSR_FEATURE_CONTROL);
+
+	if (feature & FEATURE_LOCK && feature & FEATURE_LMCE)
+		wrmsr_safe(MSR_MCG_EXT_CTL, MCG_EXT_LMCE);
 }
 
 void mcheck_init_cpu(void)
@@ -288,6 +338,7 @@ void mcheck_init_cpu(void)
 			 this_cpu()->index);
 	if (cap & MCG_CTL_P)
 		wrmsr_safe(MSR_MCG_CTL, ~0ull);
+	make_local(cap);
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
 		wrmsr_safe(bank_msr(i, MCI_CTL), ~0ull);
 		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);

@@ -4,25 +4,29 @@
 
 #include "hv/lib/types.h"
 
-#define MSR_MCG_CAP    0x179
-#define MSR_MCG_STATUS 0x17a
-#define MSR_MCG_CTL    0x17b
-#define MSR_MC0_CTL    0x400 /* four for each bank, in the order of enum mci_reg */
-#define MCG_BANKS      GENMASK(7, 0)
-#define MCG_CTL_P      BIT(8)
-#define MCG_SER_P      BIT(24)
-#define MCG_RIPV       BIT(0) /* MCG_STATUS */
-#define MCG_EIPV       BIT(1)
-#define MCG_MCIP       BIT(2)
-#define MCI_VAL	       BIT(63)
-#define MCI_OVER       BIT(62)
-#define MCI_UC	       BIT(61)
-#define MCI_EN	       BIT(60)
-#define MCI_MISCV      BIT(59)
-#define MCI_ADDRV      BIT(58)
-#define MCI_PCC	       BIT(57)
-#define MCI_S	       BIT(56)
-#define MCI_AR	       BIT(55)
+#define MSR_MCG_CAP	0x179
+#define MSR_MCG_STATUS	0x17a
+#define MSR_MCG_CTL	0x17b
+#define MSR_MCG_EXT_CTL 0x4d0
+#define MSR_MC0_CTL	0x400 /* four for each bank, in the order of enum mci_reg */
+#define MCG_BANKS	GENMASK(7, 0)
+#define MCG_CTL_P	BIT(8)
+#define MCG_SER_P	BIT(24)
+#define MCG_LMCE_P	BIT(27)
+#define MCG_EXT_LMCE	BIT(0) /* MCG_EXT_CTL */
+#define MCG_RIPV	BIT(0) /* MCG_STATUS */
+#define MCG_EIPV	BIT(1)
+#define MCG_MCIP	BIT(2)
+#define MCG_LMCE_S	BIT(3)
+#define MCI_VAL		BIT(63)
+#define MCI_OVER	BIT(62)
+#define MCI_UC		BIT(61)
+#define MCI_EN		BIT(60)
+#define MCI_MISCV	BIT(59)
+#define MCI_ADDRV	BIT(58)
+#define MCI_PCC		BIT(57)
+#define MCI_S		BIT(56)
+#define MCI_AR		BIT(55)
 
 enum mci_reg { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
 
@@ -41,7 +45,7 @@ void mcheck_poll(void);
 u32 mcheck_log(void);
 
 enum mcheck_verdict {
-	MCHECK_GO_ON, /* nothing is lost that anybody has used */
+	MCHECK_GO_ON, /* nothing is lost that this CPU has used */
 	MCHECK_GUEST, /* what ran in the guest has used what is broken at `addr`; all else is well
 		       */
 	MCHECK_FATAL,
@@ -60,8 +64,9 @@ struct mcheck_error {
  */
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e);
 /*
- * Its errors are cleared; those that nobody has used are owed, to be told when there are no locks
- * held. False: so many are that no more can be kept; it is fatal.
+ * Its errors are cleared, but not what another thread of its core has used; those that nobody has
+ * used are owed, by one of the CPUs that see them, to be told when there are no locks held. False:
+ * so many are that no more can be kept; it is fatal.
  */
 bool mcheck_settle(void);
 /* One that came to the hypervisor itself. False: it cannot go on. */

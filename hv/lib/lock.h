@@ -26,7 +26,8 @@ enum lock_level {
 	LOCK_SCHED,   /* one CPU's inbox */
 	LOCK_HOSTMAP, /* the hypervisor's own address space; its tables come from the pool */
 	LOCK_POOL,
-	LOCK_CONSOLE, /* leaf */
+	LOCK_CONSOLE,
+	LOCK_BANKS, /* machine-check banks that CPUs share; in exceptions, too: no lock in it */
 };
 
 struct lock {

@@ -124,6 +124,7 @@ static inline bool pat_valid(u64 pat)
 #define MSR_FEATURE_CONTROL 0x3a
 #define FEATURE_LOCK	    BIT(0)
 #define FEATURE_VMX	    BIT(2) /* outside of SMX */
+#define FEATURE_LMCE	    BIT(20)
 #define MSR_TSC_ADJUST	    0x3b
 #define MSR_APIC_BASE	    0x1b
 #define MSR_PLATFORM_ID	    0x17

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Whom a machine check hits: what each vendor's banks say of an error, and what follows from it
- * where a guest ran. The banks are the test's.
- * links: tests/unit/rest.c hv/guest/exit.c
+ * where a guest ran. The banks are the test's; two threads of a core have the same.
+ * links: -lpthread tests/unit/rest.c hv/guest/exit.c
  */
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,8 +44,11 @@ struct cpu *cpus[MAX_CPUS]; /* nobody has mates */
 
 /* ---- the machine ---- */
 
-static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_status;
-static bool amd;
+static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_of[2], mcg_ext_ctl;
+static u64 feature_control;
+static _Thread_local u32 cpu_on;
+#define mcg_status mcg_of[cpu_on]
+static bool amd, yields;
 static u32 ras = RAS_CONTAINS | RAS_OVERFLOW_OK;
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
@@ -56,15 +61,14 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*d = CPUID_1D_MCE | CPUID_1D_MCA;
 }
 
+static struct cpu two[2] = {{.index = 0}, {.index = 1}};
 static void may_break(void);
 
 /* Between any two pieces of work something may break. */
 struct cpu *this_cpu(void)
 {
-	static struct cpu only;
-
 	may_break();
-	return &only;
+	return &two[cpu_on];
 }
 
 static u64 *msr_at(u32 msr)
@@ -75,6 +79,10 @@ static u64 *msr_at(u32 msr)
 		return &mcg_cap;
 	if (msr == MSR_MCG_STATUS)
 		return &mcg_status;
+	if (msr == MSR_MCG_EXT_CTL)
+		return &mcg_ext_ctl;
+	if (msr == MSR_FEATURE_CONTROL)
+		return &feature_control;
 	return at < BANKS * 4 ? &banks[at / 4][at % 4] : NULL;
 }
 
@@ -83,7 +91,9 @@ static int fake_rdmsr(u32 msr, u64 *val)
 	may_break();
 	const u64 *at = msr_at(msr);
 
-	*val = at ? *at : 0;
+	*val = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0;
+	if (yields)
+		sched_yield();
 	return at ? 0 : -EIO;
 }
 
@@ -91,17 +101,17 @@ static int fake_wrmsr(u32 msr, u64 val)
 {
 	may_break();
 	if (msr_at(msr))
-		*msr_at(msr) = val;
+		__atomic_store_n(msr_at(msr), val, __ATOMIC_RELAXED);
 	return 0;
 }
 
 static u32 breaks_in; /* so many pieces of work; 0: never */
-static void machine_check(void);
+static void (*breaks)(void);
 
 static void may_break(void)
 {
 	if (breaks_in && !--breaks_in)
-		machine_check();
+		breaks();
 }
 
 #define BROKEN_PFN 0x12345ull
@@ -113,6 +123,7 @@ static void may_break(void)
 #define SCRUBBED ((USED & ~MCI_AR & ~CODE_MASK) | 0xc1)
 #define AMD_USED (MCI_VAL | MCI_UC | MCI_EN | MCI_MISCV | MCI_ADDRV | 0x0135)
 #define RUNS	 (MCG_RIPV | MCG_EIPV | MCG_MCIP)
+#define ANOTHERS (MCG_RIPV | MCG_MCIP) /* where a thread is told that has not used it */
 
 static void put_bank(u32 n, u64 status, u64 misc)
 {
@@ -155,7 +166,16 @@ static const struct {
 	{"no action", USED & ~(MCI_S | MCI_AR), MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
 	{"not reported", USED & ~MCI_EN, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
 	{"corrected", USED & ~MCI_UC, MISC, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
-	{"another CPU's", 0, 0, MCG_RIPV | MCG_MCIP, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"another CPU's", 0, 0, ANOTHERS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"another thread's data", USED, MISC, ANOTHERS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
+	{"another thread's code", (USED & ~CODE_MASK) | CODE_FETCH, MISC, ANOTHERS, 0, MCHECK_GO_ON,
+	 MCHECK_GO_ON},
+	{"another thread's, and one is lost", USED | MCI_OVER, MISC, ANOTHERS, 0, MCHECK_FATAL,
+	 MCHECK_FATAL},
+	{"another thread's, context corrupt", USED | MCI_PCC, MISC, ANOTHERS, 0, MCHECK_FATAL,
+	 MCHECK_FATAL},
+	{"no other thread was told", USED, MISC, ANOTHERS | MCG_LMCE_S, 0, MCHECK_GUEST,
+	 MCHECK_FATAL},
 	{"a CPU that cannot recover", USED, MISC, RUNS, BANKS, MCHECK_FATAL, MCHECK_FATAL},
 },
   amds[] = {
@@ -167,6 +187,7 @@ static const struct {
       {"deferred", (AMD_USED & ~MCI_UC) | BIT(44), 0, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
       {"not reported", AMD_USED & ~MCI_EN, 0, RUNS, 0, MCHECK_GO_ON, MCHECK_GO_ON},
       {"nobody knows what was interrupted", AMD_USED, 0, MCG_MCIP, 0, MCHECK_FATAL, MCHECK_FATAL},
+      {"threads share no bank", AMD_USED, 0, ANOTHERS, 0, MCHECK_GUEST, MCHECK_FATAL},
 };
 
 static enum mcheck_verdict verdict_of(bool in_guest)
@@ -389,6 +410,7 @@ static bool breaks_at(u32 when, u32 bank, u64 status)
 	poll_bank(0, 0);
 	put_bank(1, status, MISC);
 	breaks_bank = bank;
+	breaks = machine_check;
 	breaks_in = when;
 	mixed = false;
 	mcheck_poll();
@@ -448,6 +470,150 @@ static void test_others(void)
 	tell_all(pfn, &count);
 	CHECK(count == 3 && is_told(OTHER_PFN, pfn, 2) && pfn[2] == BROKEN_PFN,
 	      "each error of each exception is told (%u)", count);
+}
+
+/* ---- two threads of a core ---- */
+
+static const u64 mcg_for[2] = {RUNS, ANOTHERS}; /* 0: it has used it; 1: the other one has */
+static u32 role_of[2];
+static u32 went[2]; /* how often all was well */
+
+static void thread_checks(void)
+{
+	struct mcheck_error e;
+	enum mcheck_verdict verdict = mcheck_judge(true, &e);
+
+	if (!mcheck_settle() || this_cpu()->mcheck_owed || mcg_status)
+		return;
+	if (role_of[cpu_on])
+		went[cpu_on] += verdict == MCHECK_GO_ON;
+	else
+		went[cpu_on] += verdict == MCHECK_GUEST && e.addr == ADDRESS && e.restarts;
+}
+
+/* The other thread is told, too. */
+static void other_checks(void)
+{
+	if (bank_lock.holder) { /* it would wait */
+		breaks_in = 1;
+		return;
+	}
+	cpu_on = 1;
+	thread_checks();
+	cpu_on = 0;
+}
+
+/* False: that moment never came. */
+static bool both_check(u32 when, u32 first_is)
+{
+	poll_bank(0, 0);
+	put_bank(1, USED, MISC);
+	for (u32 i = 0; i < 2; i++) {
+		went[i] = 0;
+		role_of[i] = i ? !first_is : first_is;
+		mcg_of[i] = mcg_for[role_of[i]];
+	}
+	breaks = other_checks;
+	breaks_in = when;
+	thread_checks();
+	if (breaks_in) {
+		breaks_in = 0;
+		return false;
+	}
+	CHECK_QUIET(went[0] && went[1] && !banks[1][MCI_STATUS],
+		    "role %u, piece %u: one has used it, the other goes on (%u, %u)", first_is,
+		    when, went[0], went[1]);
+	return true;
+}
+
+static void test_threads(void)
+{
+	u32 when[2] = {1, 1};
+
+	while (both_check(when[0], 0))
+		when[0]++;
+	while (both_check(when[1], 1))
+		when[1]++;
+	for (u32 i = 0; i < 2; i++)
+		CHECK(when[i] > 20, "what a thread has used is its own, the other leaves it, "
+				    "whenever that comes");
+	reset(ANOTHERS);
+	put_bank(1, USED, MISC);
+	put_bank(2, SCRUBBED, MISC);
+	CHECK(mcheck_survived() && !mcg_status && banks[1][MCI_STATUS] == USED &&
+		  !banks[2][MCI_STATUS] && mcheck_tell() == BROKEN_PFN && !this_cpu()->mcheck_owed,
+	      "the hypervisor goes on with what another has used, whose bank stays; what nobody "
+	      "has used is told");
+	mcheck_poll();
+	CHECK(banks[1][MCI_STATUS] == USED, "a look at the banks leaves it as well");
+}
+
+/* ---- both at once: what nobody has used is told once ---- */
+
+#define ROUNDS 2000
+
+static u64 told_by[2];
+static pthread_barrier_t start_line;
+static bool by_exception;
+
+static void *tell_rounds(void *arg)
+{
+	cpu_on = arg != NULL;
+	for (u32 i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&start_line);
+		if (!cpu_on)
+			put_bank(1, by_exception ? SCRUBBED : USED & ~(MCI_S | MCI_AR), MISC);
+		mcg_status = ANOTHERS;
+		pthread_barrier_wait(&start_line);
+		if (by_exception)
+			CHECK_QUIET(mcheck_survived(), "it goes on");
+		else
+			mcheck_poll();
+		while (this_cpu()->mcheck_owed)
+			told_by[cpu_on] += mcheck_tell() == BROKEN_PFN;
+	}
+	return NULL;
+}
+
+static void test_at_once(void)
+{
+	pthread_t other;
+
+	reset(0);
+	yields = true;
+	pthread_barrier_init(&start_line, NULL, 2);
+	for (u32 i = 0; i < 2; i++) {
+		by_exception = i;
+		told_by[0] = told_by[1] = 0;
+		pthread_create(&other, NULL, tell_rounds, two);
+		tell_rounds(NULL);
+		pthread_join(other, NULL);
+		CHECK(told_by[0] + told_by[1] == ROUNDS,
+		      "%s: what two threads find at once is told once (%lu, %lu)",
+		      i ? "exception" : "look", told_by[0], told_by[1]);
+	}
+	yields = false;
+}
+
+/* ---- an error for one CPU alone ---- */
+
+static void test_local(void)
+{
+	const u64 cap = mcg_cap;
+
+	for (u32 i = 0; i < 8; i++) {
+		const bool has = i & 1, enabled = i & 2, locked = i & 4;
+
+		mcg_cap = cap | (has ? MCG_LMCE_P : 0);
+		feature_control = (enabled ? FEATURE_LMCE : 0) | (locked ? FEATURE_LOCK : 0);
+		mcg_ext_ctl = 0;
+		mcheck_init_cpu();
+		CHECK_QUIET(mcg_ext_ctl == (i == 7 ? MCG_EXT_LMCE : 0),
+			    "local machine checks: %u, %lx", i, mcg_ext_ctl);
+	}
+	CHECK(mcg_ext_ctl == MCG_EXT_LMCE, "what a CPU has used it alone is told, if the firmware "
+					   "lets it be");
+	mcg_cap = cap;
 }
 
 static struct timer *armed;
@@ -579,6 +745,16 @@ static void test_exit(void)
 	reset(RUNS);
 	this_cpu()->resched = true;
 	CHECK(goes_on(&v) && !stuck_code && !mcg_status, "another CPU's error ends no guest");
+	reset(ANOTHERS);
+	put_bank(1, USED, MISC);
+	this_cpu()->resched = true;
+	CHECK(goes_on(&v) && !stuck_code && !v.stop_reason && !mcg_status &&
+		  banks[1][MCI_STATUS] == USED,
+	      "nor does what another thread of its core has used stop one");
+	guest.is_dom0 = true;
+	mcg_status = ANOTHERS;
+	this_cpu()->resched = true;
+	CHECK(goes_on(&v) && !mcg_status, "dom0 goes on, too");
 }
 
 int main(void)
@@ -590,6 +766,9 @@ int main(void)
 	test_poll();
 	test_meanwhile();
 	test_others();
+	test_threads();
+	test_at_once();
+	test_local();
 	test_polling();
 	test_exit();
 	return test_end();
