@@ -18,6 +18,7 @@ static volatile u8 *regs; /* for xAPIC mode */
 static bool wanted;	  /* x2APIC mode: all CPUs are in it, or about to be */
 static bool deadline;	  /* set once, by the boot CPU */
 static bool pmi_open;	  /* set by the first CPU that counts: each one's does */
+static u32 thermal_lvt;	  /* set by the boot CPU: all have it */
 static u64 ticks_mul;	  /* timer ticks in a TSC tick, 32 fraction bits; without TSC deadline */
 
 static u32 apic_read(u32 reg)
@@ -298,7 +299,7 @@ static void drain_isr(void)
  */
 static void init_lvts(void)
 {
-	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1, thermal;
+	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1;
 	u32 pmi = pmi_open ? VEC_PMI : LVT_MASKED;
 
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
@@ -307,9 +308,11 @@ static void init_lvts(void)
 	if (count > 4)
 		apic_write(APIC_LVT_PERF, pmi);
 	if (count > 5) {
-		thermal = apic_read(APIC_LVT_THERMAL);
-		if ((thermal & LVT_MODE) != LVT_MODE_SMI) /* else the firmware is listening */
-			apic_write(APIC_LVT_THERMAL, LVT_MASKED);
+		if (!thermal_lvt)
+			thermal_lvt = apic_read(APIC_LVT_THERMAL);
+		if ((thermal_lvt & LVT_MODE) != LVT_MODE_SMI) /* else the firmware is listening */
+			thermal_lvt = LVT_MASKED;
+		apic_write(APIC_LVT_THERMAL, thermal_lvt);
 	}
 	if (count > 6)
 		apic_write(APIC_LVT_CMCI, LVT_MASKED);

@@ -104,11 +104,37 @@ static void change_mode(bool x2apic)
 	      x2apic ? "x2APIC" : "xAPIC");
 }
 
-int main(void)
+/* Another one starts, by INIT. */
+static bool starts_with(u32 index, u32 found, u32 then)
 {
 	reset_apic();
+	*reg_at(APIC_LVT_THERMAL) = found;
+	me.index = index;
+	apic_init_cpu();
+	me.index = 0;
+	return *reg_at(APIC_LVT_THERMAL) == then;
+}
+
+#define FIRMWARES (LVT_MODE_SMI | 0x77)
+
+static void test_thermal(void)
+{
+	CHECK(starts_with(0, FIRMWARES, FIRMWARES), "the firmware goes on to hear of heat by SMI");
+	CHECK(starts_with(1, LVT_MASKED, FIRMWARES), "from CPUs that INIT has reset, too");
+	change_mode(true);
+	change_mode(false);
+	CHECK(*reg_at(APIC_LVT_THERMAL) == FIRMWARES, "and behind x2APIC mode");
+	thermal_lvt = 0;
+	CHECK(starts_with(0, 0x77, LVT_MASKED) && starts_with(1, LVT_MASKED, LVT_MASKED),
+	      "an interrupt that it has left there comes no more");
+}
+
+int main(void)
+{
 	regs = page;
 	deadline = true;
+	test_thermal();
+	reset_apic();
 	apic_init_cpu();
 	CHECK(*reg_at(APIC_LVT_PERF) == LVT_MASKED && *reg_at(APIC_LVT_LINT1) == LVT_MODE_NMI,
 	      "counters interrupt nobody before anybody counts");
