@@ -15,6 +15,7 @@
 #include "hv/guest/apic_ids.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/doorbell.h"
+#include "hv/guest/event.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
 #include "hv/guest/msr.h"
@@ -122,7 +123,8 @@ static s64 bind_event(u64 apic_id, u64 vector)
 		return -ENOENT;
 	if (vector && (vector < 32 || vector > 255))
 		return -EINVAL;
-	v->event_vector = vector;
+	WRITE_ONCE(v->event_vector, vector);
+	event_bound(v->index);
 	return v->index;
 }
 

@@ -14,11 +14,14 @@
 #include "hv/mm/frame.h"
 
 #define DOORBELL_DELAY_NS 50000
+#define KEPT		  64
 
 static struct corbel_events __shared *events; /* dom0 reads it and clears bits; set once */
 static struct corbel_load __shared *loads;    /* in the pages behind */
 static struct vm *receiver;		      /* dom0 */
 static PER_CPU(struct timer, delay_timers);
+static u64 kept[KEPT]; /* broken frames for which dom0 has had no place; any CPU */
+static bool any_kept;
 
 static void delay_fn(struct timer *t)
 {
@@ -54,7 +57,10 @@ hpa_t event_page(void)
 
 void event_forget(void)
 {
-	memset(shared_plain(events), 0, sizeof(*events));
+	WRITE_ONCE(events->vcpu_summary, 0);
+	WRITE_ONCE(events->doorbell_summary, 0);
+	memset(shared_plain(events->vcpu), 0, sizeof(events->vcpu));
+	memset(shared_plain(events->doorbell), 0, sizeof(events->doorbell));
 	memset(shared_plain(loads), 0, cpu_count * sizeof(*loads));
 }
 
@@ -118,22 +124,80 @@ void event_vcpu_stopped(u32 id)
 		interrupt_dom0();
 }
 
-/* Told once: who fills all places has no use for more. */
+/* False: they are all taken. */
+static bool put_frame(u64 __shared *places, u32 count, u64 pfn)
+{
+	for (u32 i = 0; i < count; i++) {
+		u64 old = 0;
+
+		if (__atomic_compare_exchange_n(&places[i], &old, pfn, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_RELAXED) ||
+		    old == pfn)
+			return true;
+	}
+	return false;
+}
+
+static bool tell_frame(u64 pfn)
+{
+	return put_frame(events->broken, CORBEL_BROKEN, pfn);
+}
+
+static void keep_frame(u64 pfn)
+{
+	static u32 lost;
+
+	if (put_frame((u64 __shared *)kept, KEPT, pfn))
+		WRITE_ONCE(any_kept, true);
+	else
+		log_err("memory at %lx is broken, and dom0 is not told, since it does not take "
+			"what it has been told before: %u pages by now",
+			pfn << PAGE_SHIFT, __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED));
+}
+
 void event_memory_broken(u64 pfn)
 {
 	const struct frame *f = frame_of(pfn);
 
 	if (!pfn || !events || !f || f->kind != FRAME_DOM0)
 		return;
-	for (u32 i = 0; i < CORBEL_BROKEN; i++) {
-		u64 old = 0;
-
-		if (__atomic_compare_exchange_n(&events->broken[i], &old, pfn, false,
-						__ATOMIC_SEQ_CST, __ATOMIC_RELAXED) ||
-		    old == pfn)
-			break;
-	}
+	if (!tell_frame(pfn))
+		keep_frame(pfn);
 	interrupt_dom0();
+}
+
+void event_tell_kept(void)
+{
+	bool told = false;
+
+	/* Cleared first: what another CPU keeps from now on is seen here, or sets it. */
+	if (likely(!READ_ONCE(any_kept)) ||
+	    !__atomic_exchange_n(&any_kept, false, __ATOMIC_SEQ_CST))
+		return;
+	for (u32 i = 0; i < KEPT; i++) {
+		u64 pfn = READ_ONCE(kept[i]);
+
+		if (pfn && !tell_frame(pfn)) {
+			WRITE_ONCE(any_kept, true);
+			break;
+		}
+		/* Two CPUs may tell the same, which does no harm. */
+		told |= pfn && __atomic_compare_exchange_n(&kept[i], &pfn, 0, false,
+							   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	}
+	if (told)
+		interrupt_dom0();
+}
+
+void event_bound(u32 cpu)
+{
+	/* Who tells of one now sees the vector, or it is seen here. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < CORBEL_BROKEN; i++)
+		if (READ_ONCE(events->broken[i])) {
+			interrupt_on(cpu);
+			break;
+		}
 }
 
 static __noinline void doorbell_is_new(struct cpu *c)

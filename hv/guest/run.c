@@ -423,6 +423,7 @@ void cpu_main(void)
 			nmi_tell(c);
 		while (unlikely(READ_ONCE(c->mcheck_owed)))
 			event_memory_broken(mcheck_tell());
+		event_tell_kept();
 		if (unlikely(READ_ONCE(c->freq.wanted)))
 			freq_look(c);
 		console_work();

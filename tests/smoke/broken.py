@@ -40,13 +40,24 @@ def break_memory(m, address):
     monitor(m.base, 'cont')
 
 
+WITHOUT = [f'1234{n}000' for n in range(6)]  # two more than the event page has places
+
+
 def not_retired():
-    """Debian's cloud kernel has no memory_failure()."""
+    """Debian's cloud kernel has no memory_failure(), and says so, also of what breaks while there is no corbel.ko."""
     with Machine('broken memory, cloud kernel', cpu=CPU) as m:
         m.prompt()
-        break_memory(m, '0x12345000')
-        ok(m.until('dmesg | grep -q "corbel: the memory at 12345000 is broken, and this kernel cannot retire it"', 10),
+        break_memory(m, '0x12366000')
+        ok(m.until('dmesg | grep -q "corbel: the memory at 12366000 is broken, and this kernel cannot retire it"', 10),
            'a kernel that cannot retire memory says so', m.sh('dmesg | tail -5; corbel dmesg | tail -5')[1])
+        m.out_of('rmmod corbel', 20)
+        for address in WITHOUT:
+            break_memory(m, f'0x{address}')
+            m.child.expect(f'memory at {address} is broken', 10)
+        m.out_of('modprobe corbel', 20)
+        told = 'dmesg | grep -cE "memory at (%s) is broken, and this kernel"' % '|'.join(WITHOUT)
+        ok(m.until(f'[ $({told}) = {len(WITHOUT)} ]', 10), 'what breaks before there is corbel.ko it hears of when it comes',
+           m.sh('dmesg | grep broken; corbel dmesg | tail -8')[1])
 
 
 def broken():

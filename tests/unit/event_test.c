@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Broken memory of dom0's: what its kernel is told of, in a page that it writes to as well.
- * links: tests/unit/rest.c
+ * Broken memory of dom0's: what its kernel is told of, in a page that it writes to as well, and
+ * what waits for it to take that. links: tests/unit/rest.c
  */
+#include <string.h>
+
 #include "hv/guest/event.c"
 
 #include "stand_in.h"
@@ -53,15 +55,84 @@ static u32 told(u64 pfn, bool *is_there)
 	return n;
 }
 
+/* What dom0 does. -> how many of so many frames it has found, each once */
+static u32 take_all(u64 first, u32 count)
+{
+	static u8 seen[0x1000];
+	u32 n = 0;
+
+	memset(seen, 0, sizeof(seen));
+	do {
+		for (u32 i = 0; i < CORBEL_BROKEN; i++) {
+			u64 pfn = page.broken[i];
+
+			n += pfn >= first && pfn - first < count && !seen[pfn - first]++;
+			page.broken[i] = 0;
+		}
+		interrupts = 0;
+		event_tell_kept();
+	} while (interrupts);
+	return n;
+}
+
+#define FIRST 0x200
+
+static void test_kept(void)
+{
+	const u32 fit = CORBEL_BROKEN + KEPT;
+	bool there;
+
+	memset(page.broken, 0, sizeof(page.broken));
+	for (u64 i = 0; i < fit; i++)
+		event_memory_broken(FIRST + i);
+	event_memory_broken(FIRST + fit - 1);
+	CHECK(told(FIRST, &there) == CORBEL_BROKEN && there && !*test_log_text,
+	      "what there is no place for waits");
+	interrupts = 0;
+	event_tell_kept();
+	CHECK(!interrupts && told(FIRST, &there) == CORBEL_BROKEN && there,
+	      "while dom0 does not look nobody bothers it");
+	event_memory_broken(FIRST + fit);
+	event_memory_broken(FIRST + fit + 1);
+	CHECK(strstr(test_log_text, "memory at 245000 is broken") &&
+		  strstr(test_log_text, "2 pages by now"),
+	      "what cannot wait either is counted in the log (%s)", test_log_text);
+	CHECK(take_all(FIRST, fit) == fit, "dom0 is told of all others once it takes them");
+	event_memory_broken(0x300);
+	CHECK(page.broken[0] == 0x300 && interrupts == 1 && take_all(0x300, 1) == 1,
+	      "and of the next one at once");
+}
+
+static void test_unbound(struct vcpu *v)
+{
+	v->event_vector = interrupts = 0;
+	event_bound(0);
+	for (u64 i = 0; i < CORBEL_BROKEN + 2; i++)
+		event_memory_broken(FIRST + i);
+	page.vcpu[1] = page.doorbell[2] = page.vcpu_summary = page.doorbell_summary = 6;
+	event_forget();
+	CHECK(!interrupts && !page.vcpu[1] && !page.doorbell[2] && !page.vcpu_summary &&
+		  !page.doorbell_summary,
+	      "a kernel that comes finds nothing of its forerunner's VMs");
+	v->event_vector = VECTOR;
+	event_bound(0);
+	CHECK(interrupts == 1 && take_all(FIRST, CORBEL_BROKEN + 2) == CORBEL_BROKEN + 2,
+	      "who binds events is told what broke before");
+	event_bound(0);
+	CHECK(!interrupts, "or nothing, if there is nothing");
+}
+
 int main(void)
 {
 	static struct vcpu v = {.event_vector = VECTOR};
 	static struct vm dom0 = {.is_dom0 = true, .vcpu = dom0.few, .few = {&v}, .vcpu_end = 1};
+	static struct corbel_load load;
 	bool there;
 
 	event_memory_broken(0x123);
 	CHECK(!interrupts, "while there is no dom0 nobody is told");
 	events = (void __shared *)&page;
+	loads = (void __shared *)&load;
 	receiver = &dom0;
 	event_memory_broken(0x123);
 	CHECK(told(0x123, &there) == 1 && there && interrupts == 1,
@@ -77,12 +148,7 @@ int main(void)
 	event_memory_broken(0x2345);
 	CHECK(told(0, &there) == 2 && !interrupts,
 	      "it hears nothing of frames that are not its own, or not there");
-	for (u64 pfn = 0x200; pfn < 0x200 + 2 * CORBEL_BROKEN; pfn++)
-		event_memory_broken(pfn);
-	CHECK(told(0x123, &there) == CORBEL_BROKEN && there,
-	      "more than there is room for harm nobody");
-	page.broken[0] = 0;
-	event_memory_broken(0x300);
-	CHECK(page.broken[0] == 0x300, "where dom0 has taken one there is room again");
+	test_kept();
+	test_unbound(&v);
 	return test_end();
 }
