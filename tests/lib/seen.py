@@ -2,7 +2,8 @@
 """The machines on which tests have seen Corbel come up: noted boot by boot, and kept as a table in tests/README.md.
 
 tests/run gives each test a file of notes (SEEN in its environment) and, with --full, puts what they say in the place of what
-those tests have seen before. What other tests have seen stays.
+those tests have seen before. What other tests have seen stays, and so does all where a test has not come to each of its machines:
+where it has failed, or was told to do only a part.
 """
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 README = 'tests/README.md'
 BEGIN, END = '<!-- seen -->\n', '<!-- /seen -->\n'
 HEAD = ['emulator', 'machine', 'firmware', 'kernel', 'CPUs', 'memory', 'tests']
+PARTS = 'PARTS', 'TARGETS', 'MESSAGES'  # name parts of tests in the environment
 FIRMWARE = {'bios': 'SeaBIOS', 'uefi': 'OVMF', 'secure': 'OVMF, Secure Boot', 'microsoft': 'OVMF, Secure Boot'}
 _versions = {}
 
@@ -53,6 +55,14 @@ def note(*row):
             f.write(json.dumps(row) + '\n')
 
 
+def notes(path):
+    """What a test has noted: a list of rows. One that has noted nothing has no file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding='ascii') as f:
+        return [json.loads(line) for line in f]
+
+
 # ---- the table ----
 
 def section(text):
@@ -77,25 +87,22 @@ def lay_out(rows):
     return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
 
 
-def merge(table, notes):
-    """notes: {test: [row, ...]}, of the tests that have run"""
-    rows = {row: tests - set(notes) for row, tests in parse(table).items()}
-    for test, seen in notes.items():
+def merge(table, noted, partial=()):
+    """noted: {test: [row, ...]}, of the tests that have run; partial: those that have not come to all their machines"""
+    rows = {row: tests - (set(noted) - set(partial)) for row, tests in parse(table).items()}
+    for test, seen in noted.items():
         for row in seen:
             rows.setdefault(tuple(row), set()).add(test)
     return lay_out({row: tests for row, tests in rows.items() if tests})
 
 
-def write(files):
-    """files: {test: its notes}. A test that has noted nothing has none."""
-    notes = {}
-    for test, path in files.items():
-        if os.path.exists(path):
-            with open(path, encoding='ascii') as f:
-                notes[test] = [json.loads(line) for line in f]
-    if not notes:
+def write(files, failed=()):
+    """files: {test: where its notes are}; those that have failed may have stopped before they came to all their machines."""
+    noted = {test: rows for test, rows in ((test, notes(path)) for test, path in files.items()) if rows}
+    if not noted:
         return
+    partial = noted if any(os.environ.get(name) for name in PARTS) else failed
     with open(README, encoding='utf-8') as f:
         before, table, behind = section(f.read())
     with open(README, 'w', encoding='utf-8') as f:
-        f.write(before + merge(table, notes) + behind)
+        f.write(before + merge(table, noted, partial) + behind)

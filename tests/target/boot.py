@@ -10,8 +10,12 @@ import sys
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import seen
+
 BUILD = os.environ.get('BUILD', 'build')
 DIR = os.path.join(BUILD, 'target')
+PAYLOAD = "the target tests' payload"
 OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
 # An image that GRUB puts elsewhere than where it is linked for
 MOVED = 'multiboot2 /boot/corbel.high $hv; module2 /boot/payload.elf payload $args; set gfxpayload=text'
@@ -64,6 +68,11 @@ class Boot:
             shutil.copyfile(OVMF % 'VARS', self.base + '.vars')
             cmd += ['-drive', 'if=pflash,format=raw,readonly=on,file=' + OVMF % 'CODE', '-drive', f'if=pflash,format=raw,file={self.base}.vars']
         self.command = cmd + list(extra)
+        self.firmware = 'uefi' if uefi else 'bios'
+
+    def came_up(self):
+        """For the table of machines in tests/README.md."""
+        seen.qemu(self.command[self.command.index('qemu-system-x86_64'):], self.firmware, PAYLOAD)
 
     def __enter__(self):
         self.text = ''
