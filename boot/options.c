@@ -238,7 +238,7 @@ u32 options_parse(const char *cmdline, struct boot_options *out)
 	return warnings;
 }
 
-bool cap_masked(const char *name)
+bool cap_named(const char *name)
 {
 	struct text rest = text_of(boot_info.opt.mask);
 
@@ -246,4 +246,9 @@ bool cap_masked(const char *name)
 		if (text_is(text_cut(&rest, ','), name))
 			return true;
 	return false;
+}
+
+bool cap_masked(const char *name)
+{
+	return cap_named("all") || cap_named(name);
 }

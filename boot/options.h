@@ -11,6 +11,12 @@
  */
 u32 options_parse(const char *cmdline, struct boot_options *out);
 /*
- * True if option mask= names this capability ("npt", "vgif", "x2apic", "tsc-deadline", "1g", ...).
+ * True if option mask= hides this capability ("x2apic", "tsc-deadline", "1g", ...), which can be
+ * done without on any machine: it names it, or says "all".
  */
 bool cap_masked(const char *name);
+/*
+ * The same of what is not meant by "all": what a machine cannot run without, or has nothing else in
+ * place of, and what is done about faults of emulators. hv/README.md lists these.
+ */
+bool cap_named(const char *name);

@@ -83,6 +83,8 @@ static void print_banner(void)
 		 *b->loader ? b->loader : "an unnamed loader");
 	if (image_moved)
 		log_info("the loader has moved the image to %lx", b->image_start);
+	if (*b->cmdline)
+		log_info("options: %s", b->cmdline);
 }
 
 /* On each CPU: virtualization on, and nobody told yet. */

@@ -108,7 +108,7 @@ static bool use_hpet(struct reference *r)
 {
 	u32 period;
 
-	if (!boot_info.acpi.hpet_addr || cap_masked("hpet"))
+	if (!boot_info.acpi.hpet_addr || cap_named("hpet"))
 		return false;
 	hpet = mm_map_mmio(boot_info.acpi.hpet_addr, 0x400);
 	if (!hpet)
@@ -124,7 +124,7 @@ static bool use_hpet(struct reference *r)
 static bool use_pm_timer(struct reference *r)
 {
 	*r = (struct reference){"PM timer", PM_TIMER_HZ, PM_TIMER_MASK, read_pm_timer};
-	return boot_info.acpi.pm_timer_port && !cap_masked("pm-timer") && is_running(r);
+	return boot_info.acpi.pm_timer_port && !cap_named("pm-timer") && is_running(r);
 }
 
 static bool use_pit(struct reference *r)
@@ -202,10 +202,11 @@ static u64 calibrate_tsc(const char **source)
 	u64 khz = 0;
 
 	*source = "CPUID";
-	if (!cap_masked("cpuid-tsc"))
+	if (!cap_named("cpuid-tsc")) {
 		khz = khz_from_cpuid();
-	if (!khz && !cap_masked("cpuid-tsc"))
-		khz = khz_from_host();
+		if (!khz)
+			khz = khz_from_host();
+	}
 	for (u32 i = 0; i < ARRAY_SIZE(use) && !khz; i++) {
 		if (!use[i](&r))
 			continue;

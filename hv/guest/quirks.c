@@ -170,7 +170,7 @@ void quirks_detect(void)
 	u8 here = made_by() | (cpu_runs_in(IN_TCG) ? TCG : 0);
 
 	for (u32 i = 0; i < QUIRK_NR; i++)
-		if (table[i].who & here && !cap_masked(table[i].mask))
+		if (table[i].who & here && !cap_named(table[i].mask))
 			quirks |= BIT(i);
 	if (quirks)
 		log_info("an emulator, whose faults are allowed for: quirks %x", quirks);

@@ -47,7 +47,7 @@ const char *svm_probe(struct hvm_caps *caps)
 	struct cpuid_regs l = cpuid_read(0x80000001, 0);
 	u64 vm_cr;
 
-	if (!(l.c & CPUID_X1C_SVM) || cap_masked("svm"))
+	if (!(l.c & CPUID_X1C_SVM) || cap_named("svm"))
 		return NO_SVM;
 	caps->p2m = &pt_npt;
 	caps->p2m_1g = l.d & CPUID_X1D_1G && !cap_masked("1g");
@@ -57,7 +57,7 @@ const char *svm_probe(struct hvm_caps *caps)
 	if (vm_cr & VM_CR_SVMDIS)
 		return "AMD-V (SVM) is switched off; enable SVM in the firmware set-up";
 	l = cpuid_read(CPUID_SVM, 0);
-	if (!(l.d & CPUID_SVM_NP) || cap_masked("npt"))
+	if (!(l.d & CPUID_SVM_NP) || cap_named("npt"))
 		return "this CPU has AMD-V without nested paging (NPT); use a newer CPU, or -cpu "
 		       "max in QEMU";
 	if (l.b < 2) /* 0 is the hypervisor's own */

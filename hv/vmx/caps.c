@@ -27,8 +27,8 @@ static const struct wanted {
 	const char *missing;
 } wanted[] = {
     {W_PROC, PROC_SECONDARY, NULL, NO_EPT},
-    {W_PROC2, PROC2_EPT, "ept", NO_EPT},
-    {W_PROC2, PROC2_UNRESTRICTED, "unrestricted",
+    {W_PROC2, PROC2_EPT, NULL, NO_EPT},
+    {W_PROC2, PROC2_UNRESTRICTED, NULL,
      "this CPU has VT-x without unrestricted guests (real mode); use a newer CPU, or enable it in "
      "the outer hypervisor"},
     {W_PIN, PIN_EXT_INTR | PIN_NMI | PIN_VNMI, NULL, TOO_OLD},
@@ -45,7 +45,7 @@ static const struct wanted {
     {W_ENTRY, ENTRY_LOAD_PAT, "pat"},
     {W_EXIT, EXIT_LOAD_PERF, "perf-ctrl"},
     {W_ENTRY, ENTRY_LOAD_PERF, "perf-ctrl"},
-    {W_PIN, PIN_TIMER, "preemption-timer"},
+    {W_PIN, PIN_TIMER},
     {W_PROC, PROC_TPR_SHADOW, "tpr-shadow"},
     {W_PROC2, PROC2_X2APIC, "x2apic"},
     {W_PROC2, PROC2_VID, "vid"},

@@ -68,7 +68,7 @@ const char *vmx_probe(struct hvm_caps *caps)
 	const char *why;
 	u64 feature;
 
-	if (!hvm_has_vmx() || cap_masked("vmx"))
+	if (!hvm_has_vmx() || cap_named("vmx"))
 		return "this CPU has no VT-x (VMX) or hides it; enable it in the firmware set-up, "
 		       "or use -cpu host with nested KVM";
 	rdmsr_safe(MSR_FEATURE_CONTROL, &feature);

@@ -138,8 +138,7 @@ def grub_menu():
             open(f'{boot}/{f}', 'w').close()
         text = menu(boot, GRUB_CMDLINE_LINUX_DEFAULT='quiet', GRUB_CMDLINE_CORBEL='dom0_mem=1G')
         want = ['corbel'] + [f'corbel-{h}{k}{r}' for h in ('0.10', '0.9') for k, r in
-                             [('', ''), ('-6.1.0-10-amd64', ''), ('-6.1.0-10-amd64', '-recovery'),
-                              ('-6.1.0-9-amd64', ''), ('-6.1.0-9-amd64', '-recovery')]]
+                             [('', ''), *((k, r) for k in ('-6.1.0-10-amd64', '-6.1.0-9-amd64') for r in ('', '-safe', '-recovery'))]]
         ok(entries(text) == want, 'menu: an entry for each hypervisor and kernel, newest first, and one for the newest', entries(text))
         first = block(text, 'corbel')
         ok(re.search(r'^ multiboot2 /boot/corbel-0\.10\.elf dom0_mem=1G$', first, re.M) and
@@ -149,13 +148,17 @@ def grub_menu():
         ok('initrd' not in block(text, 'corbel-0.9-6.1.0-9-amd64'), 'menu: a kernel without an initrd is loaded alone')
         recovery = block(text, 'corbel-0.9-6.1.0-9-amd64-recovery')
         ok(' ro single console=ttyS0\n' in recovery, 'menu: recovery mode is single-user and without the default options', recovery)
+        safe = block(text, 'corbel-0.9-6.1.0-9-amd64-safe')
+        ok(re.search(r'^ +multiboot2 /boot/corbel-0\.9\.elf dom0_mem=1G mask=all loglvl=debug$', safe, re.M) and
+           re.search(r'^ +module2 /boot/vmlinuz-6\.1\.0-9-amd64 root=/dev/vda3 ro console=ttyS0$', safe, re.M),
+           'menu: an entry has all that is optional switched off, and neither hypervisor nor kernel quiet', safe)
         script = f'{boot}/menu'
         with open(script, 'w') as f:
             f.write(text)
         r = run('grub-script-check', script)
         ok(r.returncode == 0, 'menu: GRUB can read it', r.stdout)
         text = menu(boot, GRUB_DISABLE_RECOVERY='true', GRUB_CMDLINE_LINUX_CORBEL='console=hvc0', GRUB_DISTRIBUTOR='O\'Brien')
-        ok(not any('recovery' in e for e in entries(text)) and ' ro console=hvc0\n' in text and "O'\\''Brien" in text,
+        ok(not any('recovery' in e for e in entries(text)) and any('safe' in e for e in entries(text)) and ' ro console=hvc0\n' in text and "O'\\''Brien" in text,
            'menu: settings are obeyed, quotes quoted', text)
         text = menu(boot, GRUB_DISTRIBUTOR='Kali GNU/Linux')
         ok("'Kali GNU/Linux, with" in text and 'Linux GNU' not in text, 'menu: a name with GNU/Linux is taken as it is', text)

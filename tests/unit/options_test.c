@@ -78,6 +78,9 @@ static void test_good(void)
 	      "mask= hides what it names");
 	CHECK(!cap_masked("np") && !cap_masked("nptx") && !cap_masked("g") && !cap_masked(""),
 	      "and nothing else");
+	strcpy(boot_info.opt.mask, "all,npt");
+	CHECK(cap_masked("npt") && cap_masked("1g"), "mask=all hides all that is optional");
+	CHECK(cap_named("npt") && !cap_named("1g"), "of all else only what is named");
 }
 
 static void test_bad(void)

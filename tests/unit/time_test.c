@@ -66,7 +66,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*c = *d = 0;
 }
 
-bool cap_masked(const char *name)
+bool cap_named(const char *name)
 {
 	return false;
 }

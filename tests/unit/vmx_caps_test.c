@@ -105,7 +105,7 @@ static const char *hidden;
 
 static bool masked(const char *name)
 {
-	return hidden && !strcmp(name, hidden);
+	return hidden && (!strcmp(name, hidden) || !strcmp(hidden, "all"));
 }
 
 /*
@@ -314,8 +314,6 @@ static void test_fallbacks(void)
 	CHECK(!(c.proc2 & PROC2_RDTSCP), "without RDTSCP");
 	c = choose_without("1g");
 	CHECK(!c.ept_1g, "without 1 GiB pages");
-	c = choose_without("preemption-timer");
-	CHECK(!(c.pin & PIN_TIMER), "without the preemption timer");
 	c = choose_without("pause-loop");
 	CHECK(!(c.proc2 & PROC2_PAUSE), "without exits of PAUSE loops");
 	m = models[SKYLAKE].m;
@@ -346,6 +344,26 @@ static void test_fallbacks(void)
 	}
 	c = choose_without("ept-ad");
 	CHECK(!c.ept_ad, "without dirty flags");
+}
+
+/* mask=all leaves what all of them have, and the timer that Bochs' watchdog is. */
+static void test_masked(void)
+{
+	struct vmx_controls c;
+
+	hidden = "all";
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
+		const struct vmx_msrs *m = &models[i].m;
+
+		CHECK(!vmx_choose_controls(m, masked, &c) && all_allowed(m, &c) &&
+			  c.proc2 == ((PROC2_EPT | PROC2_UNRESTRICTED) | (u32)m->proc2) &&
+			  !(c.pin & PIN_POSTED) && !(c.proc & PROC_TPR_SHADOW) && !c.ept_1g &&
+			  !c.ept_ad && !c.invvpid,
+		      "%s: runs with nothing optional", models[i].name);
+		CHECK(!(c.pin & PIN_TIMER) == !(m->pin & PIN_TIMER << 32),
+		      "%s: but with the preemption timer, if it has one", models[i].name);
+	}
+	hidden = NULL;
 }
 
 /* Translations must be flushed by what there is. */
@@ -430,6 +448,7 @@ int main(void)
 	test_insns();
 	test_fit();
 	test_fallbacks();
+	test_masked();
 	test_posting();
 	test_flushes();
 	test_least();
