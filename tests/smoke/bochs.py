@@ -9,19 +9,8 @@ import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import BUILD, Machine, build_file
+from lib.machine import BUILD, Bochs, build_file
 from lib.report import main, ok
-
-SLOWER = 10  # than QEMU; a quiet machine needs two to three minutes in all
-
-
-class Bochs(Machine):
-    def __init__(self, label, command):
-        super().__init__(label, life=850)
-        self.command = command
-
-    def wait(self, pattern, seconds):
-        return super().wait(pattern, seconds * SLOWER)
 
 
 def hostile():

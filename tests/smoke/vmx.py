@@ -6,23 +6,12 @@ import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import Machine, build_file
+from lib.machine import Bochs, build_file
 from lib.report import main, ok
-
-SLOWER = 10  # than QEMU
-
-
-class Bochs(Machine):
-    def __init__(self):
-        super().__init__('VMX', life=850)
-        self.command = ['tests/bochs', build_file('bochs-vmx.iso'), '--mem', '1024', '--ips', '100000000']
-
-    def wait(self, pattern, seconds):
-        return super().wait(pattern, seconds * SLOWER)
 
 
 def selftests():
-    with Bochs() as m:
+    with Bochs('VMX', ['tests/bochs', build_file('bochs-vmx.iso'), '--mem', '1024', '--ips', '100000000']) as m:
         m.prompt()
         before = m.json('corbel info --json')
         status, out = m.sh('/vmxstate', 60)
