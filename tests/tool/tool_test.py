@@ -317,8 +317,8 @@ def test_pid_reuse():
 
 
 def test_failures():
-    bad = config("bad", "vcpus = 99\n")
-    check(fails(corbel("create", bad), f"{bad}:4: vcpus wants a number from 1 to 64"), "a bad value stops with file and line")
+    bad = config("bad", "vcpus = 256\n")
+    check(fails(corbel("create", bad), f"{bad}:4: vcpus wants a number from 1 to 255", "IOMMU"), "a bad value stops with file and line")
     check(fails(corbel("create", f"{DIR}/none.cfg"), "cannot read", "No such file"), "a config that is not there")
     check(fails(corbel("create", "/bin/true"), "holds zero bytes"), "a config that is no text")
     check(fails(corbel("create", config("bad", 'kernel = "/no/kernel"\n', kernel=False)), "kernel /no/kernel: No such file"), "no kernel")
@@ -509,7 +509,7 @@ def test_config_update():
     check(guests()["upd"]["vcpus"] == 1 and open(f"{RUN}/upd/config").read() == before, "what runs is what it was")
     after = open(path).read()
     check(fails(corbel("config-update", "upd", config("other", file=f"{DIR}/other.cfg")), 'its name is "other", not "upd"'), "another guest's file")
-    check(fails(corbel("config-update", "upd", config("upd", "vcpus = 99\n", file=new)), f"{new}:4: vcpus wants"), "a file that is wrong")
+    check(fails(corbel("config-update", "upd", config("upd", "vcpus = 256\n", file=new)), f"{new}:4: vcpus wants"), "a file that is wrong")
     check(fails(corbel("config-update", "upd", config("upd", "disk = ['/no/disk,raw,xvda,w']\n", file=new)), "/no/disk"), "one with a disk that is not there")
     check(fails(corbel("config-update", "upd", "/nowhere"), "cannot read /nowhere"), "one that is not there")
     check(fails(corbel("config-update", "upd", path, env={"CORBEL_ETC": "/nowhere"}), "cannot write /nowhere/upd.cfg"), "a place that cannot be written")

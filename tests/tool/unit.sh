@@ -48,4 +48,4 @@ start; /run/tool destroy g > /dev/null; tell destroyed stays inactive
 start; kill -9 "$first"; tell killed stays failed
 sed -i s/restart/destroy/ /run/etc/g.cfg
 start; turn_off; tell off stays inactive
-echo 'vcpus = 99' >> /run/etc/g.cfg; start; tell wrong stays failed
+echo 'vcpus = 999' >> /run/etc/g.cfg; start; tell wrong stays failed

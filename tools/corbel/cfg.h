@@ -13,7 +13,8 @@
 #include "../../hv/abi.h"
 
 #define CFG_NAME_MAX  31 /* as in struct corbel_vm_create */
-#define CFG_MAX_VCPUS 64
+#define CFG_MAX_VCPUS 255
+#define CFG_WHY_VCPUS "for more, QEMU's machine would need an IOMMU that remaps interrupts"
 #define CFG_MAX_DISKS 16
 #define CFG_MAX_VIFS  8
 #define CFG_MAX_ARGS  64

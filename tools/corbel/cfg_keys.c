@@ -126,9 +126,13 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 
 	while (strcmp(all[i].key, key))
 		i++;
-	if (get_number(p, key, v, all[i].min, all[i].max, &n))
+	if (!get_number(p, key, v, all[i].min, all[i].max, &n))
+		*all[i].to = n;
+	else if (all[i].max == CFG_MAX_VCPUS)
+		return cfg_bad(p, v->line, "%s wants a number from 1 to %d: " CFG_WHY_VCPUS, key,
+			       CFG_MAX_VCPUS);
+	else
 		return -1;
-	*all[i].to = n;
 	return 0;
 }
 

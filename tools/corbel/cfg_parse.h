@@ -12,7 +12,7 @@
 
 enum kind { V_STRING, V_NUMBER, V_LIST };
 
-#define MAX_ITEMS 64
+#define MAX_ITEMS CFG_MAX_VCPUS /* the longest list has one each */
 
 struct value {
 	enum kind kind;

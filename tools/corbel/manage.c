@@ -225,7 +225,8 @@ int cmd_vcpu_set(struct opts *o)
 	int err;
 
 	if (!whole_number(o->args[1], 1, CFG_MAX_VCPUS, &n))
-		return fail("\"%s\" is not a number of vCPUs, 1 to %d", o->args[1], CFG_MAX_VCPUS);
+		return fail("\"%s\" is not a number of vCPUs, 1 to %d: " CFG_WHY_VCPUS, o->args[1],
+			    CFG_MAX_VCPUS);
 	if (guest_get(o->args[0], true, &g))
 		return 1;
 	err = qmp_need(&q, g.name);
