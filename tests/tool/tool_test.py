@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The corbel tool against real VMMs under TCG, without the hypervisor (tests/tool/fakehv.c plays /dev/corbel where needed).
 
-Usage: tool_test.py CORBEL GUEST FAKEHV.so
+Usage: tool_test.py CORBEL GUEST FAKEHV.so [TEST...]    tests by name, as test_life; usually all
 """
 import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, termios, threading, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
+ONLY = sys.argv[4:]
 DIR = tempfile.mkdtemp(prefix="corbel-tool-")
 RUN, ETC = f"{DIR}/ru,n dir", f"{DIR}/etc"
 ENV = dict(os.environ, CORBEL_RUN=RUN, CORBEL_ETC=ETC, CORBEL_LIB=f"{DIR}/lib", CORBEL_ACCEL="tcg", LC_ALL="C",
@@ -228,21 +229,21 @@ def test_ends():
         corbel("create", config("end", pc + "on_crash = 'preserve'\non_poweroff = 'preserve'\n"))
     corbel("destroy", "end")
     os.unlink(f"{DIR}/preserved")
-    check(fails(corbel("starts-again", "end"), "no guest of this name has ended"), "starts-again of nobody")
+    check(fails(corbel("starts-again", "end"), "no guest of this name has ended", code=2), "starts-again of nobody")
     for text, want in ("on_poweroff = 'restart'\n", True), ("", False):
         p = corbel("create", config("end", text))
         check(("nobody waits here for the end of end" in p.stderr) == want, "create tells if nobody waits for its end", p.stderr)
         wait(lambda: "guest ready" in log("end"))
         time.sleep(1)
-        check(fails(corbel("starts-again", "end"), "end runs"), "of one that runs")
+        check(fails(corbel("starts-again", "end"), "end runs", code=2), "of one that runs")
         p = subprocess.Popen([CORBEL, "shutdown", "--wait", "--timeout=30", "end"], env=ENV)
         time.sleep(PATIENCE / 2) # until it has asked
         type_in("q")
         check(p.wait(40) == 0, "shutdown --wait of one that switches itself off")
         p = corbel("starts-again", "--json", "end")
         said = json.loads(p.stdout or "{}")
-        check(p.returncode == (not want) and said == ({"name": "end", "reason": "switched itself off", "starts_again": True} if want else {}),
-              f"starts-again says {want} then", p)
+        check(p.returncode == (0 if want else 2) and said == ({"name": "end", "reason": "switched itself off", "starts_again": True} if want else {}),
+              "starts-again says yes then" if want else "what is not started again is forgotten", p)
         corbel("destroy", "end")
     p = subprocess.run(["sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh", CORBEL, "create", config("end", "on_poweroff = 'restart'\n")], env=ENV, capture_output=True, text=True)
     check(p.returncode == 0 and not p.stderr, "not where systemd does", p.stderr)
@@ -259,7 +260,7 @@ def test_ends():
         check(p.returncode == (not want) and ("less than a second" in p.stdout) != want, "one that has ended at once is not started again and again", p)
     with open(f"{RUN}/end/config", "w") as f:
         f.write("rubbish")
-    check(fails(corbel("starts-again", "end"), "end/config:1"), "nor one whose file cannot be read")
+    check(fails(corbel("starts-again", "end"), "end/config:1", code=2), "nor one whose file cannot be read")
     corbel("destroy", "end")
 
 
@@ -1149,6 +1150,44 @@ def check_pools(env, sched):
     check_budgets(run, refused, env, sched)
 
 
+# What changes something, and of what only reads, what has a form of its own.
+CHANGES = set("start config-update console pause unpause shutdown reboot destroy cpupool-create cpupool-destroy cpupool-rename cpupool-cpu-add "
+              "cpupool-cpu-remove cpupool-migrate rename mem-set mem-max vcpu-set vcpu-pin block-attach block-detach cd-insert cd-eject network-attach "
+              "network-detach pci-attach pci-detach pci-assignable-add pci-assignable-remove vncviewer sysrq trigger dump-core save restore template "
+              "clone image migrate migrate-receive revert".split())
+OWN_FORM = {"metrics": "Prometheus' text", "debug-dump": "for people", "help": "for people"}
+
+
+def check_json(env):
+    """All that read have --json, and what they write then is JSON: one value, or one a line."""
+    args = {"create": ["--check", f"{DIR}/hyp.cfg"], "domid": ["hyp"], "domname": ["3"], "block-list": ["hyp"], "network-list": ["hyp"], "pci-list": ["hyp"],
+            "snapshot": ["hyp"], "starts-again": ["hyp"], "top": ["-n1"], "trace": ["--delay=0.001", "-n3"]}
+    reads = set(re.findall(r'^  ([a-z-]+) +\S*.*  [A-Z]', corbel("help").stdout.partition("Commands:")[2], re.M)) - CHANGES - set(OWN_FORM)
+    for c in sorted(reads):
+        p = corbel(c, "--json", *args.get(c, []), env=dict(env, FAKEHV_LOOKS="1"))
+        if c == "starts-again": # which has nothing to say of one that runs
+            check("--json" in corbel("help", c).stdout and p.returncode == 2, f"{c} --json", p)
+            continue
+        try:
+            json.loads(p.stdout)
+            good = True
+        except ValueError:
+            good = [json.loads(line) for line in p.stdout.splitlines()] if p.stdout[:1] == "{" else False
+        check(p.returncode == 0 and good, f"{c} --json", p)
+    check(json.loads(corbel("version", "--json").stdout)["version"] == corbel("version").stdout.split()[1], "version --json tells the same")
+    p = corbel("trace", "--json", "--delay=0.001", "-n3", env=dict(env, FAKEHV_LOOKS="1"))
+    rows = [json.loads(line) for line in p.stdout.splitlines()]
+    check(len(rows) == 3 and rows[0] == {"ms": 0, "vm": 3, "vcpu": 1, "weight": 1024, "ran_us": 3000, "waited_us": 1000}, "trace --json tells the same", rows)
+    for text, want in ("vcpu = 2\n", {"good": False, "warnings": 1, "error": "1 of its settings would be ignored"}), ("vcpus = 256\n", {"good": False, "warnings": 0, "error": "IOMMU"}), \
+            ("disk = ['/no/disk,raw,xvda,w']\n", {"good": False, "warnings": 0, "error": "/no/disk"}), ("", {"good": True, "warnings": 0, "error": ""}):
+        p = corbel("create", "--check", "--json", config("chk", text))
+        got = json.loads(p.stdout or "{}")
+        check((p.returncode == 0) == want["good"] == got.get("good") and len(got["warnings"]) == want["warnings"] and want["error"] in (got["error"] or "") and
+              (got["error"] is None) == want["good"], f"create --check --json of {text!r}", p)
+    p = corbel("create", "--check", "--json", f"{DIR}/none.cfg")
+    check(p.returncode == 1 and "No such file" in json.loads(p.stdout or "{}").get("error", ""), "of a file that is not there", p)
+
+
 def check_top(env):
     """On a terminal: of three lines and forty columns, which then grows; and of a kind that nobody knows."""
     def window(lines, columns):
@@ -1306,6 +1345,7 @@ def test_hypervisor():
     check(out[0].startswith("# 2 CPUs") and len(out) == 5 and all(line.split()[1:] == ["3", "1", "1024", "3000", "1000"] for line in out[2:]) and
           out[2].split()[0] == "0", "trace: of each vCPU that ran or waited, from when on, and how long", out)
     check(corbel("trace", "--delay=0", env=env).returncode != 0, "trace without a delay is refused")
+    check_json(env)
     check_top(env)
     check_top_fails(env)
     check(corbel("domid", "hyp", env=env).stdout == "3\n" and corbel("domname", "3", env=env).stdout == "hyp\n", "domid, domname")
@@ -1354,6 +1394,8 @@ def main():
         for t in (test_life, test_console, test_dead, test_ends, test_unit, test_pid_reuse, test_failures, test_check,
                   test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
                   test_hypervisor):
+            if ONLY and t.__name__ not in ONLY:
+                continue
             print(f"# {t.__name__}")
             try:
                 t()

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +54,27 @@ static int check_file(struct cfg *c, const char *path, const char *accel)
 		return 1;
 	if (c->unknown)
 		return fail("%s: %d of its settings would be ignored", path, c->unknown);
-	printf("%s: good\n", path);
 	return 0;
+}
+
+/* What has been told on standard error, too. */
+static void show_check(const struct cfg *c, const char *path, bool good, bool json)
+{
+	struct json_object *o, *warnings;
+
+	if (!json && good)
+		printf("%s: good\n", path);
+	if (!json)
+		return;
+	o = json_object_new_object();
+	warnings = json_object_new_array();
+	for (int i = 0; c && i < c->nwarnings; i++)
+		json_object_array_add(warnings, json_object_new_string(c->warnings[i]));
+	json_object_object_add(o, "file", json_object_new_string(path));
+	json_object_object_add(o, "good", json_object_new_boolean(good));
+	json_object_object_add(o, "warnings", warnings);
+	json_object_object_add(o, "error", good ? NULL : json_object_new_string(failure_text()));
+	print_json(o);
 }
 
 static void warn_of_password(const struct cfg *c, const char *path)
@@ -87,6 +107,8 @@ static int start_once(const char *path, const char *want_name, struct opts *o, b
 	struct cfg c;
 	int i, err;
 
+	if (!text && o->check)
+		show_check(NULL, path, false, o->json);
 	if (!text)
 		return 1;
 	err = cfg_parse(&c, path, text);
@@ -105,6 +127,8 @@ static int start_once(const char *path, const char *want_name, struct opts *o, b
 		err = check_file(&c, path, o->accel);
 	else
 		err = vmm_start(&c, realpath(path, full) ? full : path, text, o->accel, NULL);
+	if (o->check)
+		show_check(&c, path, !err, o->json);
 	free(text);
 	snprintf(name, sizeof(name), "%s", c.name ? c.name : "");
 	cfg_free(&c);

@@ -41,7 +41,9 @@ char *printable(char *text, bool lines);
 /* "corbel: ..." on stderr; fail() returns 1, the exit code of a failed command. */
 int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void print_json(struct json_object *o); /* takes it over */
+const char *failure_text(void);		     /* what fail() has told last, or "" */
+void print_json(struct json_object *o);	     /* takes it over */
+void print_json_line(struct json_object *o); /* the same, as one line of many */
 
 /* ---- hvctl.c: /dev/corbel ---- */
 bool hv_present(void);
@@ -106,10 +108,10 @@ int mkdir_run(void);
 /* ---- end.c ---- */
 #define ENDING_MS 10000 /* a killed VMM has a VM and memory to give back */
 /*
- * Whether its file wants that a guest which has ended, and is locked, be started again; age_ms is
- * how long it ran. Why it ended is told on stdout.
+ * Whether its file wants that a guest which has ended, and is locked, be started again, or -1,
+ * told, if that cannot be read; age_ms is how long it ran. Why it ended is told on stdout.
  */
-bool guest_starts_again(const struct guest *g, long age_ms, bool json);
+int guest_starts_again(const struct guest *g, long age_ms, bool json);
 /* The same of one that is locked or was: whatever its age, and nothing is told. */
 bool guest_wants_restart(const char *name);
 /* Wait until a guest has ended. Whether it is to be started again. */

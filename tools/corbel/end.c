@@ -74,62 +74,70 @@ static long age_of(const struct guest *g)
 	       (long)(g->start_time * 1000 / sysconf(_SC_CLK_TCK));
 }
 
-static bool wants_restart(const char *name, enum reason reason)
+/* 1 or 0, or -1, told: nobody knows. */
+static int wants_restart(const char *name, enum reason reason)
 {
 	enum cfg_end on_poweroff, on_crash;
 
-	if (reason == REASON_OTHER || !read_ends(name, &on_poweroff, &on_crash))
-		return false;
+	if (reason == REASON_OTHER)
+		return 0;
+	if (!read_ends(name, &on_poweroff, &on_crash))
+		return -1;
 	return (reason == REASON_CRASH ? on_crash : on_poweroff) == END_RESTART;
 }
 
 bool guest_wants_restart(const char *name)
 {
-	return wants_restart(name, read_reason(name));
+	return wants_restart(name, read_reason(name)) > 0;
 }
 
-bool guest_starts_again(const struct guest *g, long age_ms, bool json)
+int guest_starts_again(const struct guest *g, long age_ms, bool json)
 {
 	static const char *const words[] = {"ended", "switched itself off", "crashed"};
 	enum reason reason = read_reason(g->name);
-	bool wanted = wants_restart(g->name, reason), soon = wanted && age_ms < RAN_MS;
+	int wants = wants_restart(g->name, reason);
+	bool soon = wants > 0 && age_ms<RAN_MS, again = wants> 0 && !soon;
 	const char *then = "";
 	struct json_object *o;
 
 	if (!json) {
 		if (soon)
 			then = ", but has run for less than a second: it is not started again";
-		else if (wanted)
+		else if (again)
 			then = ", starts again";
 		printf("%s: %s%s\n", g->name, words[reason], then);
 		fflush(stdout);
-		return wanted && !soon;
+		return wants < 0 ? wants : again;
 	}
 	o = json_object_new_object();
 	json_object_object_add(o, "name", json_object_new_string(g->name));
 	json_object_object_add(o, "reason", json_object_new_string(words[reason]));
-	json_object_object_add(o, "starts_again", json_object_new_boolean(wanted && !soon));
+	json_object_object_add(o, "starts_again", json_object_new_boolean(again));
 	print_json(o);
-	return wanted && !soon;
+	return wants < 0 ? wants : again;
 }
+
+#define UNKNOWN 2 /* exit code: who asks is not to take a failure for a no */
 
 /* Who asks does so when the guest ends: its age is how long it ran. */
 int cmd_starts_again(struct opts *o)
 {
 	char path[PATH_MAX];
 	struct guest g;
-	bool again = false;
+	int again = -1;
 
-	if (cfg_bad_name(o->args[0]) || access(guest_path(o->args[0], "vmm.json", path), F_OK))
-		return fail("%s: no guest of this name has ended by itself", o->args[0]);
+	if (cfg_bad_name(o->args[0]) || access(guest_path(o->args[0], "vmm.json", path), F_OK)) {
+		fail("%s: no guest of this name has ended by itself", o->args[0]);
+		return UNKNOWN;
+	}
 	if (guest_get(o->args[0], false, &g))
-		return 1;
+		return UNKNOWN;
 	if (g.alive && !guest_wait_end(&g, process_is_ending(g.pid) ? ENDING_MS : 0))
 		fail("%s runs", g.name);
 	else
 		again = guest_starts_again(&g, age_of(&g), o->json);
 	guest_unlock(&g);
-	return again ? 0 : 1;
+	return again < 0 ? UNKNOWN : !again;
 }
 
 /* Wait for as long as it takes. */
@@ -163,7 +171,7 @@ bool guest_attend(const char *name)
 	if (access(guest_path(name, "vmm.json", path), F_OK) || guest_get(name, false, &g))
 		return false;
 	if (g.pid == mine.pid && g.start_time == mine.start_time)
-		again = guest_starts_again(&g, age, false);
+		again = guest_starts_again(&g, age, false) > 0;
 	guest_unlock(&g);
 	return again;
 }

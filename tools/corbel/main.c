@@ -68,6 +68,7 @@ static const struct argp_option
 			 0},
 			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
 			{"check", OPT_CHECK, 0, 0, "Only say what is wrong in the file", 0},
+			{"json", OPT_JSON, 0, 0, "With --check: write JSON", 0},
 			{"foreground", OPT_FOREGROUND, 0, 0,
 			 "Stay until the guest has ended, and start it again as its file says", 0},
 			{0}},
@@ -100,7 +101,8 @@ static const struct argp_option
 		     {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
 		     {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0},
 		     {0}},
-    trace_options[] = {{"delay", OPT_DELAY, "SECONDS", 0, "Time between two looks (0.01)", 0},
+    trace_options[] = {O_JSON,
+		       {"delay", OPT_DELAY, "SECONDS", 0, "Time between two looks (0.01)", 0},
 		       {"iterations", OPT_ITERATIONS, "N", 0, "End after N looks (1000)", 0},
 		       {0}},
     dmesg_options[] = {O_JSON,
@@ -226,7 +228,7 @@ static const struct command {
      1, 2, cmd_snapshot},
     {"revert", "NAME TAG", "Go back to such a state", no_options, 2, 2, cmd_revert},
     {"help", "[COMMAND]", "Tell about all commands or one", no_options, 0, 1, cmd_help},
-    {"version", "", "Show the version of this tool", no_options, 0, 0, cmd_version},
+    {"version", "", "Show the version of this tool", json_only, 0, 0, cmd_version},
 };
 #define NCOMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 
@@ -242,6 +244,13 @@ char *printable(char *text, bool lines)
 	return text;
 }
 
+static char *last_failure;
+
+const char *failure_text(void)
+{
+	return last_failure ? last_failure : "";
+}
+
 int fail(const char *fmt, ...)
 {
 	char *text;
@@ -251,7 +260,8 @@ int fail(const char *fmt, ...)
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) >= 0) {
 		fprintf(stderr, "corbel: %s\n", printable(text, true));
-		free(text);
+		free(last_failure);
+		last_failure = text;
 	}
 	va_end(ap);
 	return 1;
@@ -272,6 +282,12 @@ void print_json(struct json_object *o)
 {
 	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							     JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+void print_json_line(struct json_object *o)
+{
+	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	json_object_put(o);
 }
 
@@ -558,7 +574,15 @@ static int cmd_help(struct opts *o)
 
 static int cmd_version(struct opts *o)
 {
-	printf("%s\n", argp_program_version);
+	struct json_object *json;
+
+	if (!o->json) {
+		printf("%s\n", argp_program_version);
+		return 0;
+	}
+	json = json_object_new_object();
+	json_object_object_add(json, "version", json_object_new_string(CORBEL_VERSION));
+	print_json(json);
 	return 0;
 }
 

@@ -793,8 +793,7 @@ static void print_line_json(const char *line)
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "line", json_object_new_string(line));
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
-	json_object_put(o);
+	print_json_line(o);
 }
 
 /* An object for each line, in a line of its own, when the whole of it is there. */

@@ -2,6 +2,7 @@
 /* corbel trace: how long each vCPU ran and waited, look by look, for the scheduler's simulator. */
 #include "corbel.h"
 
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +27,33 @@ static const struct corbel_vcpu_stat *find_vcpu(const struct corbel_vcpu_stat *a
 	return NULL;
 }
 
+static void change_json(double at, const struct corbel_vcpu_stat *v, uint64_t ran, uint64_t waited)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "ms", json_object_new_int64((int64_t)at));
+	json_object_object_add(o, "vm", json_object_new_int64(v->vm));
+	json_object_object_add(o, "vcpu", json_object_new_int64(v->index));
+	json_object_object_add(o, "weight", json_object_new_int64(v->weight));
+	json_object_object_add(o, "ran_us", json_object_new_uint64(ran));
+	json_object_object_add(o, "waited_us", json_object_new_uint64(waited));
+	print_json_line(o);
+}
+
 /* What has been run is told with the time at which it could have begun: that of the look before. */
 static void show_change(double at, const struct corbel_vcpu_stat *was,
-			const struct corbel_vcpu_stat *is)
+			const struct corbel_vcpu_stat *is, bool json)
 {
 	uint64_t ran = (is->runtime_ns - was->runtime_ns) / 1000,
 		 waited = (is->steal_ns - was->steal_ns) / 1000;
 
 	if (was->vm != is->vm || is->runtime_ns < was->runtime_ns || (!ran && !waited))
 		return;
-	printf("%.0f %u %u %u %llu %llu\n", at, is->vm, is->index, is->weight,
-	       (unsigned long long)ran, (unsigned long long)waited);
+	if (json)
+		change_json(at, is, ran, waited);
+	else
+		printf("%.0f %u %u %u %llu %llu\n", at, is->vm, is->index, is->weight,
+		       (unsigned long long)ran, (unsigned long long)waited);
 }
 
 int cmd_trace(struct opts *o)
@@ -51,8 +68,10 @@ int cmd_trace(struct opts *o)
 	before = hv_info(&info) ? -1 : hv_all(CORBEL_STAT_VCPU, sizeof(*was), &was);
 	if (before < 0)
 		return 1;
-	printf("# %u CPUs, %ld looks, %.0f ms apart\n# ms vm vcpu weight ran_us waited_us\n",
-	       info.cpus, looks, delay * 1e3);
+	if (!o->json)
+		printf(
+		    "# %u CPUs, %ld looks, %.0f ms apart\n# ms vm vcpu weight ran_us waited_us\n",
+		    info.cpus, looks, delay * 1e3);
 	for (long i = 0; i < looks; i++) {
 		struct timespec pause = {0};
 
@@ -71,7 +90,7 @@ int cmd_trace(struct opts *o)
 			const struct corbel_vcpu_stat *old = find_vcpu(was, before, is[k].id);
 
 			if (old)
-				show_change(at, old, &is[k]);
+				show_change(at, old, &is[k], o->json);
 		}
 		free(was);
 		was = is;
