@@ -3,8 +3,9 @@
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
  * set by CORBEL_IOC_SCHED, SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call; $FAKEHV_POOL
- * is the errno of the last. With $FAKEHV_FSYNC fsync() fails. While there is a file or directory
- * $FAKEHV_FAIL no query is answered; a file is gone with the first.
+ * is the errno of the last. With $FAKEHV_FAST the tool's clock runs so many times as fast. With
+ * $FAKEHV_FSYNC fsync() fails. While there is a file or directory $FAKEHV_FAIL no query is
+ * answered; a file is gone with the first.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../dom0/kmod/devctl.h"
@@ -243,6 +246,20 @@ int fsync(int fd)
 		return real(fd);
 	errno = EIO;
 	return -1;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	const char *fast = getenv("FAKEHV_FAST");
+	long ns, times = fast ? atol(fast) : 1;
+	int ret = syscall(SYS_clock_gettime, clock, t);
+
+	if (ret || !fast || clock != CLOCK_MONOTONIC)
+		return ret;
+	ns = t->tv_nsec * times;
+	t->tv_sec = t->tv_sec * times + ns / 1000000000;
+	t->tv_nsec = ns % 1000000000;
+	return 0;
 }
 
 int open(const char *path, int flags, ...)

@@ -1,22 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# A guest's unit by a systemd of its own, which runs as a user's: as process 1 of a PID namespace, with a /run of its own.
-# usage: unit.sh TOOL GUEST UNIT  Prints what is said below, a line each.
-tool=$1 guest=$2 unit=$3
+# Guests' units, and what becomes of guests at the end, by a systemd of its own, which runs as a user's: as process 1 of a PID namespace, with
+# a /run of its own. The control groups that it is in are all that it sees of their hierarchies.
+# usage: unit.sh TOOL GUEST UNITS GROUP...  Prints what is said below, a line each.
+tool=$1 guest=$2 units=$3
 mount --make-rprivate / && mount -t tmpfs tmpfs /run || exit 1
+for group in "${@:4}"; do mount --bind "$group" "${group%/*}" || exit 1; done
 export XDG_RUNTIME_DIR=/run/user HOME=/run/home
 unset DBUS_SESSION_BUS_ADDRESS
-mkdir -p /run/systemd/system $HOME/.config/systemd/user /run/etc /run/corbel
+mkdir -p /run/systemd/system $HOME/.config/systemd/user /run/etc /run/corbel /run/bin
 mkdir -m 700 $XDG_RUNTIME_DIR
 cat > /run/tool <<END
 #!/bin/sh
 echo "\$1" >> /run/calls
-export CORBEL_RUN=/run/corbel CORBEL_ETC=/run/etc CORBEL_ACCEL=tcg ASAN_OPTIONS=detect_leaks=0
+export PATH=/run/bin:$PATH CORBEL_RUN=/run/corbel CORBEL_ETC=/run/etc CORBEL_ACCEL=tcg ASAN_OPTIONS=detect_leaks=0
 exec "$tool" "\$@"
 END
-chmod 755 /run/tool
+printf '#!/bin/sh\nexec /usr/bin/systemd-run --user "$@"\n' > /run/bin/systemd-run
+chmod 755 /run/tool /run/bin/systemd-run
 printf 'name = "g"\nmemory = 48\nkernel = "%s"\non_poweroff = "restart"\n' "$guest" > /run/etc/g.cfg
-sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$unit" > $HOME/.config/systemd/user/corbel@.service
+printf 'name = "l"\nmemory = 48\nkernel = "%s"\n' "$guest" > /run/etc/l.cfg
+for unit in corbel@.service corbel.service; do
+	sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$units/$unit" > $HOME/.config/systemd/user/$unit
+done
 
 systemctl() { command systemctl --user "$@" > /dev/null 2>&1; }
 pid() { sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/corbel/g/vmm.json 2> /dev/null; }
@@ -34,18 +40,32 @@ start() {
 	systemctl start corbel@g && until_true eval '[ "$(ready)" = 1 ]' && sleep 1
 	first=$(pid)
 }
-turn_off() { printf q | /run/tool console --timeout=1 g > /dev/null 2>&1; }
+turn_off() { printf q | /run/tool console --timeout=1 ${1-g} > /dev/null 2>&1; }
+# QEMU's reason for the end of its guest: 6, that itself; what is killed has another, or none.
+by_itself() { grep -q 'shutdown_request reason=6' "/run/corbel/$1/vmm.log"; }
 tell() { "${@:2}" && echo "$1"; }
 
 /usr/lib/systemd/systemd --user > /dev/null 2>&1 &
+manager=$!
 until_true test -S $XDG_RUNTIME_DIR/systemd/private || exit 1
 systemctl show || exit 1
 echo there
 start; turn_off; tell again until_true is_new; tell active stands active
 tell unasked test "$(grep -c shutdown /run/calls)" = 0
 { sleep 1; turn_off; } & systemctl stop corbel@g; tell stopped stays inactive; tell asked grep -q shutdown /run/calls
-start; /run/tool destroy g > /dev/null; tell destroyed stays inactive
+start; ! /run/tool rename g h > /dev/null 2>&1 && tell named runs; /run/tool destroy g > /dev/null; tell destroyed stays inactive
 start; kill -9 "$first"; tell killed stays failed
 sed -i s/restart/destroy/ /run/etc/g.cfg
 start; turn_off; tell off stays inactive
 echo 'vcpus = 999' >> /run/etc/g.cfg; start; tell wrong stays failed
+
+# The end: a login's scope, as all that nothing orders, is ended at once.
+sed -i '/^vcpus = /d; s/destroy/restart/' /run/etc/g.cfg
+start
+systemctl start corbel.service
+/usr/bin/systemd-run --user --quiet --scope --slice=user.slice /run/tool create /run/etc/l.cfg > /dev/null 2>&1
+until_true grep -qs 'guest ready' /run/corbel/l/console.log
+{ sleep 3; turn_off l; turn_off g; } &
+systemctl exit
+wait $manager
+tell login by_itself l; tell unit by_itself g

@@ -265,6 +265,14 @@ static void items(void)
 	free(d.path);
 	CHECK(!cfg_parse_vif(&v, "", err) && !strcmp(v.bridge, "corbr0"), "one interface alone");
 	free(v.bridge);
+	CHECK(!cfg_parse_vif(&v, "type=user,ssh=2222,port=3", err) && v.user && !v.bridge &&
+		  v.ssh == 2222 && v.port == 3,
+	      "one by dom0's connections, behind a port: %s", err);
+	CHECK(!cfg_parse_vif(&v, "type=ioemu", err) && !v.user && v.port == -1,
+	      "behind none if nothing is said");
+	free(v.bridge);
+	CHECK(!cfg_parse_disk(&d, "target=/x,port=0", err) && !d.port, "a disk behind a port");
+	free(d.path);
 	CHECK(cfg_parse_vif(&v, "rate=x", err) == -1 && strstr(err, "unknown vif option"),
 	      "what would be ignored in a file is wrong there: %s", err);
 	free(v.bridge);
@@ -326,6 +334,15 @@ static const struct {
     {"bios='rombios'", "1: bios is one of"},
     {"name='a'\nkernel='k'\nvnc=1", "3: only a PC has a screen"},
     {"name='a'\nkernel='k'\nvif=['model=e1000']", "3: only a PC has a network card of this"},
+    {"vif=['type=user,bridge=b']", "1: a vif is on a bridge or of type=user, not both"},
+    {"vif=['ssh=22']", "1: ssh=22 in a vif wants type=user"},
+    {"vif=['type=user,ssh=0']", "1: \"0\" is not a port of TCP"},
+    {"vif=['type=user,ssh=65536']", "1: \"65536\" is not a port of TCP"},
+    {"vif=['type=user,ssh=-1']", "1: \"-1\" is not a port of TCP"},
+    {"vif=['port=4']", "1: \"4\" is not a port for hot-plugging; they are 0 to 3"},
+    {"disk=['target=/d,port=']", "1: \"\" is not a port for hot-plugging"},
+    {"name='a'\nkernel='k'\nvif=['port=0']", "3: port: only a PC has ports"},
+    {"vcpus=2\nvcpus_now=1\nname='a'\nkernel='k'", "4: vcpus_now has to be from 2 to 2"},
     {"vif=['model=ne2k']", "1: network card \"ne2k\""},
     {"boot='cx'", "1: boot = \"cx\""},
     {"boot=''", "1: boot = \"\""},

@@ -254,10 +254,55 @@ static int join_cmdline(struct parser *p)
 	return 0;
 }
 
-static int check_required(struct parser *p)
+static bool uses_ports(const struct cfg *c)
+{
+	bool any = false;
+	int i;
+
+	for (i = 0; i < c->ndisks; i++)
+		any |= c->disk[i].port >= 0;
+	for (i = 0; i < c->nvifs; i++)
+		any |= c->vif[i].port >= 0;
+	return any;
+}
+
+/* It has no PCI, and so no card, CD drive or screen. */
+static int check_microvm(struct parser *p)
 {
 	struct cfg *c = p->c;
 	int i;
+
+	for (i = 0; i < c->ndisks; i++)
+		if (c->disk[i].cdrom)
+			return cfg_bad(p, c->disk[i].line,
+				       "only a PC has a CD drive; add firmware = \"bios\"");
+	for (i = 0; i < c->nvifs; i++)
+		if (c->vif[i].model)
+			return cfg_bad(
+			    p, c->vif[i].line,
+			    "only a PC has a network card of this model; add firmware = \"bios\"");
+	if (uses_ports(c))
+		return cfg_bad(p, p->line,
+			       "port: only a PC has ports for hot-plugging; add firmware = "
+			       "\"bios\"");
+	if (c->npci)
+		return cfg_bad(
+		    p, c->pci[0].line,
+		    "only a PC can have a PCI device of dom0's; add firmware = \"bios\"");
+	if (c->viridian)
+		return cfg_bad(
+		    p, p->line,
+		    "viridian: only a PC has what Windows wants; add firmware = \"bios\"");
+	if (c->screen.vga || c->screen.vnc || c->screen.spice || c->usb || c->boot)
+		return cfg_bad(
+		    p, p->line,
+		    "only a PC has a screen, USB and a boot order; add firmware = \"bios\"");
+	return 0;
+}
+
+static int check_required(struct parser *p)
+{
+	struct cfg *c = p->c;
 
 	if (!c->name)
 		return cfg_bad(p, p->line, "name is missing; add name = \"...\"");
@@ -272,6 +317,9 @@ static int check_required(struct parser *p)
 	if (c->maxvcpus < c->vcpus)
 		return cfg_bad(p, p->line, "maxvcpus is less than vcpus; it has to be %u or more",
 			       c->vcpus);
+	if (c->vcpus_now && (c->vcpus_now < c->vcpus || c->vcpus_now > c->maxvcpus))
+		return cfg_bad(p, p->line, "vcpus_now has to be from %u to %u, vcpus to maxvcpus",
+			       c->vcpus, c->maxvcpus);
 	if (c->budget > c->period || !c->budget != !c->period)
 		return cfg_bad(
 		    p, p->line,
@@ -280,28 +328,8 @@ static int check_required(struct parser *p)
 	if (c->maxmem_mib && c->maxmem_mib < c->memory_mib)
 		return cfg_bad(p, p->line, "maxmem is less than memory; it has to be %llu or more",
 			       (unsigned long long)c->memory_mib);
-	for (i = 0; i < c->ndisks; i++)
-		if (c->disk[i].cdrom && !cfg_is_pc(c))
-			return cfg_bad(p, c->disk[i].line,
-				       "only a PC has a CD drive; add firmware = \"bios\"");
-	for (i = 0; i < c->nvifs; i++)
-		if (c->vif[i].model && !cfg_is_pc(c))
-			return cfg_bad(
-			    p, c->vif[i].line,
-			    "only a PC has a network card of this model; add firmware = \"bios\"");
-	if (c->npci && !cfg_is_pc(c))
-		return cfg_bad(
-		    p, c->pci[0].line,
-		    "only a PC can have a PCI device of dom0's; add firmware = \"bios\"");
-	if (c->viridian && !cfg_is_pc(c))
-		return cfg_bad(
-		    p, p->line,
-		    "viridian: only a PC has what Windows wants; add firmware = \"bios\"");
-	if ((c->screen.vga || c->screen.vnc || c->screen.spice || c->usb || c->boot) &&
-	    !cfg_is_pc(c))
-		return cfg_bad(
-		    p, p->line,
-		    "only a PC has a screen, USB and a boot order; add firmware = \"bios\"");
+	if (!cfg_is_pc(c) && check_microvm(p))
+		return -1;
 	if (c->screen.spice && !c->screen.spiceport)
 		return cfg_bad(p, p->line, "spice = 1 wants a port; add spiceport = 5930");
 	if (c->screen.spice && !c->screen.spicepasswd && !c->screen.spiceopen)

@@ -21,17 +21,22 @@
 #define CFG_MAX_PCI   8
 #define CFG_BDF_SIZE  13 /* "0000:00:00.0" */
 #define CFG_BRIDGE    "corbr0"
+#define CFG_PORTS     4 /* of a PC, for hot-plugging */
 
 struct cfg_disk {
 	char *path;
 	bool qcow2, readonly, cdrom;
+	int port; /* for hot-plugging, behind which it is; -1 = none */
 	int line;
 };
 
 struct cfg_vif {
-	char *bridge;
+	char *bridge;	  /* NULL: user */
+	bool user;	  /* by dom0's own connections, which QEMU makes for it */
+	unsigned int ssh; /* port of dom0's 127.0.0.1 that leads to the guest's 22; 0 = none */
 	uint8_t mac[6];
 	bool has_mac;
+	int port;    /* as a disk's */
 	char *model; /* of QEMU, or NULL: virtio */
 	int line;
 };
@@ -71,6 +76,7 @@ struct cfg {
 	uint64_t memory_mib;
 	uint64_t maxmem_mib; /* 0 = no balloon */
 	unsigned int vcpus, maxvcpus;
+	unsigned int vcpus_now; /* of one whose state is read; 0 = vcpus */
 	char *uuid;
 	bool localtime;
 	enum cfg_end on_poweroff, on_reboot, on_crash;

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cfg_parse.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,15 @@ static char *next_field(char **s)
 	for (end = f + strlen(f); end > f && (end[-1] == ' ' || end[-1] == '\t'); end--)
 		end[-1] = 0;
 	return f;
+}
+
+static int set_port(struct parser *p, int line, const char *val, int *port)
+{
+	*port = *val - '0';
+	if (*val && !val[1] && *port >= 0 && *port < CFG_PORTS)
+		return 0;
+	return cfg_bad(p, line, "\"%s\" is not a port for hot-plugging; they are 0 to %d", val,
+		       CFG_PORTS - 1);
 }
 
 #define DISK_RIGHT                                                                                 \
@@ -47,6 +57,8 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 		if (strcmp(val, "phy") && strcmp(val, "tap") && strcmp(val, "qdisk"))
 			return cfg_bad(p, d->line,
 				       "disk backendtype \"%s\" is not known; " DISK_RIGHT, val);
+	} else if (!strcmp(what, "port")) {
+		return set_port(p, d->line, val, &d->port);
 	} else if (!strcmp(what, "vdev")) {
 		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
 			return disk_set(p, d, "devtype", "cdrom");
@@ -67,6 +79,7 @@ static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 	size_t k;
 	char *f, *val;
 
+	d->port = -1;
 	for (k = 0; k < sizeof(prefixes) / sizeof(prefixes[0]) && !old; k++) {
 		old = !strncmp(spec, prefixes[k], strlen(prefixes[k]));
 		if (old) {
@@ -131,10 +144,34 @@ static int set_model(struct parser *p, struct cfg_vif *vif, const char *model)
 		       model);
 }
 
+static int set_ssh(struct parser *p, struct cfg_vif *vif, const char *val)
+{
+	char *end;
+	unsigned long n = strtoul(val, &end, 10);
+
+	if (!isdigit((unsigned char)*val) || *end || !n || n > 65535)
+		return cfg_bad(p, vif->line, "\"%s\" is not a port of TCP, 1 to 65535", val);
+	vif->ssh = n;
+	return 0;
+}
+
+/* What goes not together, and what is to be if nothing is said. */
+static int check_vif(struct parser *p, struct cfg_vif *vif)
+{
+	if (vif->user && vif->bridge)
+		return cfg_bad(p, vif->line, "a vif is on a bridge or of type=user, not both");
+	if (vif->ssh && !vif->user)
+		return cfg_bad(p, vif->line, "ssh=%u in a vif wants type=user, too", vif->ssh);
+	if (!vif->user && !vif->bridge)
+		vif->bridge = strdup(CFG_BRIDGE);
+	return vif->user || vif->bridge ? 0 : cfg_bad(p, vif->line, "out of memory");
+}
+
 static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 {
 	char *f, *val;
 
+	vif->port = -1;
 	while ((f = next_field(&spec))) {
 		if (!*f)
 			continue;
@@ -162,17 +199,23 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 		} else if (!strcmp(f, "model")) {
 			if (set_model(p, vif, val))
 				return -1;
+		} else if (!strcmp(f, "port")) {
+			if (set_port(p, vif->line, val, &vif->port))
+				return -1;
+		} else if (!strcmp(f, "ssh")) {
+			if (set_ssh(p, vif, val))
+				return -1;
+		} else if (!strcmp(f, "type") && !strcmp(val, "user")) {
+			vif->user = true;
 		} else if (strcmp(f, "type") || strcmp(val, "ioemu")) {
 			p->c->unknown++;
-			cfg_warn(
-			    p, vif->line,
-			    "unknown vif option \"%s\" is ignored; bridge, mac and model are known",
-			    f);
+			cfg_warn(p, vif->line,
+				 "unknown vif option \"%s\" is ignored; bridge, mac, model, "
+				 "type=user, ssh and port are known",
+				 f);
 		}
 	}
-	if (!vif->bridge)
-		vif->bridge = strdup(CFG_BRIDGE);
-	return vif->bridge ? 0 : cfg_bad(p, vif->line, "out of memory");
+	return check_vif(p, vif);
 }
 
 int cfg_set_vif(struct parser *p, const char *key, const struct value *v)

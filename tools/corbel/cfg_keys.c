@@ -116,6 +116,7 @@ static int set_number(struct parser *p, const char *key, const struct value *v)
 		unsigned int *to, min, max;
 	} all[] = {{"vcpus", &p->c->vcpus, 1, CFG_MAX_VCPUS},
 		   {"maxvcpus", &p->c->maxvcpus, 1, CFG_MAX_VCPUS},
+		   {"vcpus_now", &p->c->vcpus_now, 1, CFG_MAX_VCPUS},
 		   {"cap", &p->c->cap, 0, CORBEL_MAX_CAP - 1},
 		   {"period", &p->c->period, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
 		   {"budget", &p->c->budget, CORBEL_MIN_BUDGET_US, CORBEL_MAX_PERIOD_US},
@@ -535,6 +536,7 @@ const struct cfg_key cfg_keys[] = {
     {"maxmem", set_memory},
     {"vcpus", set_number},
     {"maxvcpus", set_number},
+    {"vcpus_now", set_number},
     {"disk", cfg_set_disk},
     {"vif", cfg_set_vif},
     {"pci", cfg_set_pci},

@@ -27,44 +27,21 @@
 
 /* ---- what QEMU is told ---- */
 
-static struct json_object *json_pair(const char *key, struct json_object *value)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, key, value);
-	return o;
-}
-
 /* Whether a state goes without the memory that is in a file. 0, or -1 with why in err. */
 static int leave_shared(struct qmp *q, bool leave, char *err)
 {
-	struct json_object *all = json_object_new_array(),
-			   *one =
-			       json_pair("capability", json_object_new_string("x-ignore-shared"));
-
-	json_object_object_add(one, "state", json_object_new_boolean(leave));
-	json_object_array_add(all, one);
-	return qmp_call(q, "migrate-set-capabilities", json_pair("capabilities", all), -1, NULL,
-			err);
+	return state_capability(q, "x-ignore-shared", leave, err);
 }
 
-/* No limit: the state does not leave this machine. */
-static int lift_limits(struct qmp *q, char *err)
-{
-	return qmp_call(q, "migrate-set-parameters",
-			json_pair("max-bandwidth", json_object_new_int64(1ll << 40)), -1, NULL,
-			err);
-}
-
-/* Of the first n interfaces: nothing comes or goes, and their links are down. */
-static int cut_off(struct qmp *q, int n, char *err)
+/* Nothing comes or goes by them, and their links are down. */
+static int cut_off(struct qmp *q, const struct cfg *c, char *err)
 {
 	struct json_object *args;
 	char id[16];
 	int i, ret = 0;
 
-	for (i = 0; i < n && !ret; i++) {
-		snprintf(id, sizeof(id), "net%d", i);
+	for (i = 0; i < c->nvifs && !ret; i++) {
+		vif_id(&c->vif[i], i, id);
 		args = json_pair("name", json_object_new_string(id));
 		json_object_object_add(args, "up", json_object_new_boolean(false));
 		ret = qmp_call(q, "set_link", args, -1, NULL, err);
@@ -147,7 +124,7 @@ static int maker_write(struct maker *m, const char *path, char *err)
 		snprintf(err, 128, "%s", strerror(errno));
 		ret = -1;
 	} else {
-		ret = state_wait(&q, err) || leave_shared(&q, true, err) || lift_limits(&q, err) ||
+		ret = state_wait(&q, err) || leave_shared(&q, true, err) ||
 		      head_write(fd, path, &g, true) || state_write(&q, fd, err) ||
 		      memory_keep(m, err) || keep_file(fd, tmp, path, err);
 		close(fd);
@@ -201,9 +178,12 @@ static int template_of_file(const char *from, const char *path, const char *acce
 static int give_state(struct qmp *q, const struct guest *g, const char *path, const char *accel,
 		      struct maker *m, char *err)
 {
-	char file[PATH_MAX], *config = config_read(guest_path(g->name, "config", file));
+	char file[PATH_MAX], *config;
 	int s[2], ret = -1;
 
+	if (config_now(q, g->name, err))
+		return -1;
+	config = config_read(guest_path(g->name, "config", file));
 	snprintf(err, 128, "see above");
 	if (config && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s)) {
 		snprintf(err, 128, "%s", strerror(errno));
@@ -211,8 +191,7 @@ static int give_state(struct qmp *q, const struct guest *g, const char *path, co
 		ret = maker_start(m, path, config, accel, s[1]);
 		close(s[1]);
 		if (!ret)
-			ret = lift_limits(q, err) || state_write(q, s[0], err) ||
-			      maker_write(m, path, err);
+			ret = state_write(q, s[0], err) || maker_write(m, path, err);
 		close(s[0]);
 	}
 	free(config);
@@ -339,45 +318,6 @@ static int own_disk(struct cfg_disk *d, const char *dir, int i)
 	return made && d->path ? 0 : fail("cannot make %s; package qemu-utils has qemu-img", to);
 }
 
-void write_escaped(FILE *f, const char *s)
-{
-	for (; *s; s++)
-		if (*s == '\n')
-			fprintf(f, "\\n");
-		else
-			fprintf(f, strchr("\\\"'", *s) ? "\\%c" : "%c", *s);
-}
-
-static void write_disks(FILE *f, const struct cfg *c)
-{
-	int i;
-
-	fprintf(f, "disk = [");
-	for (i = 0; i < c->ndisks; i++) {
-		fprintf(f, "%s\n\t'target=", i ? "," : "");
-		write_escaped(f, c->disk[i].path);
-		fprintf(f, ",format=%s,vdev=xvd%c,access=%s%s'", c->disk[i].qcow2 ? "qcow2" : "raw",
-			'a' + i, c->disk[i].readonly ? "r" : "w",
-			c->disk[i].cdrom ? ",devtype=cdrom" : "");
-	}
-	fprintf(f, " ]\n");
-}
-
-/* Without addresses: those are made of its name. */
-static void write_vifs(FILE *f, const struct cfg *c)
-{
-	int i;
-
-	fprintf(f, "vif = [");
-	for (i = 0; i < c->nvifs; i++) {
-		fprintf(f, "%s 'bridge=", i ? "," : "");
-		write_escaped(f, c->vif[i].bridge);
-		fprintf(f, "%s%s'", c->vif[i].model ? ",model=" : "",
-			c->vif[i].model ? c->vif[i].model : "");
-	}
-	fprintf(f, " ]\n");
-}
-
 int random_uuid(char uuid[37])
 {
 	FILE *random = fopen("/proc/sys/kernel/random/uuid", "re");
@@ -401,7 +341,7 @@ static char *clone_text(const char *config, const struct cfg *c, const char *nam
 		if (c->ndisks)
 			write_disks(f, c);
 		if (c->nvifs)
-			write_vifs(f, c);
+			write_vifs(f, c, false);
 		fclose(f);
 	}
 	free(rest);
@@ -417,16 +357,12 @@ struct clone {
 };
 
 /* It reads its state, and stands still. 0, or -1 with why in err. */
-static int clone_load(struct qmp *q, int fd, int vifs, char *err)
+static int clone_load(struct qmp *q, int fd, const struct cfg *c, char *err)
 {
-	struct json_object *getfd = json_pair("fdname", json_object_new_string("state"));
-
-	if (qmp_call(q, "getfd", getfd, fd, NULL, err) || leave_shared(q, true, err) ||
-	    qmp_call(q, "migrate-incoming", json_pair("uri", json_object_new_string("fd:state")),
-		     -1, NULL, err) ||
-	    state_wait(q, err) || leave_shared(q, false, err)) /* for `corbel save' */
+	if (leave_shared(q, true, err) || state_read(q, fd, err) || state_wait(q, err) ||
+	    leave_shared(q, false, err)) /* for `corbel save' */
 		return -1;
-	return cut_off(q, vifs, err);
+	return cut_off(q, c, err);
 }
 
 /* What stays the template's, or the first guest's */
@@ -436,10 +372,24 @@ static void clone_warn(const struct cfg *c)
 		warning("%s has no SPICE server: the port of its file is not its own", c->name);
 }
 
-/* In place of the interfaces with the template's addresses, which are cut off. */
+/* One more, with an address of its own, which stands in the guest's file from now on. */
+static void clone_vif(struct qmp *q, const struct cfg *c, const struct cfg_vif *old)
+{
+	struct cfg_vif vif = {
+	    .bridge = old->bridge, .model = old->model, .user = old->user, .port = -1};
+	char err[128];
+
+	if (vif_attach(q, c->name, &vif, err))
+		warning("%s: cannot attach a network interface: %s", c->name, err);
+}
+
+/*
+ * In place of the interfaces with the template's addresses, which are cut off. Where some are
+ * behind ports, the template was a clone itself, or was given one instead: those are in use.
+ */
 static void clone_network(struct qmp *q, struct cfg *c)
 {
-	char id[32], err[128];
+	bool later = false;
 	int i;
 
 	clone_warn(c);
@@ -447,9 +397,11 @@ static void clone_network(struct qmp *q, struct cfg *c)
 		warning("%s is cut off from its networks, since it has the template's addresses "
 			"there; a PC would get new interfaces",
 			c->name);
+	for (i = 0; i < c->nvifs; i++)
+		later |= c->vif[i].port >= 0;
 	for (i = 0; i < c->nvifs && cfg_is_pc(c); i++)
-		if (vif_attach(q, c->name, &c->vif[i], id, err))
-			warning("%s: cannot attach a network interface: %s", c->name, err);
+		if (later == (c->vif[i].port >= 0))
+			clone_vif(q, c, &c->vif[i]);
 }
 
 static int clone_go(struct clone *k, struct cfg *c, const char *text, int fd)
@@ -466,7 +418,7 @@ static int clone_go(struct clone *k, struct cfg *c, const char *text, int fd)
 	k->started = true;
 	if (qmp_need(&q, k->name))
 		return 1;
-	ret = clone_load(&q, fd, c->nvifs, err);
+	ret = clone_load(&q, fd, c, err);
 	if (!ret)
 		clone_network(&q, c);
 	if (!ret && !k->paused)

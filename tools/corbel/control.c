@@ -283,9 +283,30 @@ int cmd_unpause(struct opts *o)
 	return run_simple(o->args[0], "cont");
 }
 
+/* A name, or --all: not both, and not neither. */
+static bool names_guests(const struct opts *o, const char *command)
+{
+	if (o->all == !o->nargs)
+		return true;
+	fail("%s: of one guest or --all; right is: corbel %s NAME", command, command);
+	return false;
+}
+
 int cmd_reboot(struct opts *o)
 {
-	return run_simple(o->args[0], "system_reset");
+	struct guest *all;
+	int i, n, err = 0;
+
+	if (!names_guests(o, "reboot"))
+		return 2;
+	if (!o->all)
+		return run_simple(o->args[0], "system_reset");
+	n = guest_all(&all);
+	for (i = 0; i < n; i++)
+		if (all[i].alive)
+			err |= run_simple(all[i].name, "system_reset");
+	free(all);
+	return n < 0 ? 1 : err;
 }
 
 /* Until it has ended, or is off and stays so that somebody can look at it. */
@@ -320,30 +341,72 @@ static void forget_ended(const struct guest *mine)
 	guest_unlock(&g);
 }
 
-int cmd_shutdown(struct opts *o)
+/* 0, or 1 told. */
+static int press_button(const char *name, struct guest *g)
 {
-	long seconds = o->timeout ? o->timeout : SHUTDOWN_SEC;
-	struct guest g;
-	bool preserved;
 	int err;
 
-	if (guest_get(o->args[0], true, &g))
+	if (guest_get(name, true, g))
 		return 1;
-	err = qmp_do(g.name, "system_powerdown");
-	guest_unlock(&g);
-	if (err || !o->wait)
-		return err ? 1 : 0;
-	if (!wait_off(&g, seconds * 1000, &preserved))
+	err = qmp_do(g->name, "system_powerdown");
+	guest_unlock(g);
+	return err ? 1 : 0;
+}
+
+/* Until `end` by now_ms(), which was `seconds` in the future. 0, or 1 told. */
+static int wait_shutdown(const struct guest *g, long end, long seconds)
+{
+	bool preserved;
+
+	if (!wait_off(g, end - now_ms(), &preserved))
 		return fail("%s was told to shut down, but runs on after %ld s; it may not listen "
 			    "to its power button: "
 			    "shut it down from "
 			    "within, or use `corbel destroy %s'",
-			    g.name, seconds, g.name);
+			    g->name, seconds, g->name);
 	if (preserved)
-		printf("%s: is off, and preserved; `corbel destroy %s' ends it\n", g.name, g.name);
+		printf("%s: is off, and preserved; `corbel destroy %s' ends it\n", g->name,
+		       g->name);
 	else
-		forget_ended(&g);
+		forget_ended(g);
 	return 0;
+}
+
+/* All at the same time. */
+static int shutdown_all(bool wait, long seconds)
+{
+	long end = now_ms() + seconds * 1000;
+	struct guest *all;
+	int i, told = 0, err = 0, n = guest_all(&all);
+
+	for (i = 0; i < n; i++) {
+		struct guest g = all[i];
+
+		if (!g.alive)
+			continue;
+		if (press_button(g.name, &all[told]))
+			err = 1;
+		else
+			told++;
+	}
+	for (i = 0; i < told && wait; i++)
+		err |= wait_shutdown(&all[i], end, seconds);
+	free(all);
+	return n < 0 ? 1 : err;
+}
+
+int cmd_shutdown(struct opts *o)
+{
+	long seconds = o->timeout ? o->timeout : SHUTDOWN_SEC;
+	struct guest g;
+
+	if (!names_guests(o, "shutdown"))
+		return 2;
+	if (o->all)
+		return shutdown_all(o->wait, seconds);
+	if (press_button(o->args[0], &g))
+		return 1;
+	return o->wait ? wait_shutdown(&g, now_ms() + seconds * 1000, seconds) : 0;
 }
 
 /* ---- destroy ---- */

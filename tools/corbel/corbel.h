@@ -21,7 +21,7 @@ struct json_object;
 
 /* ---- main.c ---- */
 struct opts {
-	const char *accel, *ssh, *key, *user_data;
+	const char *accel, *ssh, *key, *user_data, *bridge;
 	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose, no_start;
 	bool foreground;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
@@ -97,6 +97,8 @@ uint64_t process_start(pid_t pid); /* 0 = no such process */
 uint64_t process_cpu_ns(pid_t pid);
 /* What QEMU's option -name calls the guest of this process. False: it has none. */
 bool process_guest_name(pid_t pid, char *name, size_t size);
+/* Is this in the name of a control group of its? */
+bool process_in(pid_t pid, const char *group);
 /* It is being killed, or exits: it will not run again, but holds its memory and files yet. */
 bool process_is_ending(pid_t pid);
 /* Wait until the VMM has ended. */
@@ -121,7 +123,7 @@ bool guest_attend(const char *name);
 struct qmp {
 	int fd;
 	size_t used;
-	char buf[65536];
+	char buf[1 << 19]; /* query-rx-filter has 25 KiB for each interface */
 };
 long now_ms(void);					       /* monotonic */
 int qmp_open(struct qmp *q, const char *name, int timeout_ms); /* 0, -1 (errno) */
@@ -147,6 +149,7 @@ int qmp_do_with(const char *name, const char *command, struct json_object *args,
 struct json_object *qmp_member(struct json_object *o, const char *key);
 const char *qmp_text(struct json_object *o, const char *key);
 size_t qmp_count(struct json_object *o);
+struct json_object *json_pair(const char *key, struct json_object *value); /* {key: value} */
 /* "running", "paused" ... or "unresponsive". */
 void qmp_status(const char *name, char *buf, size_t size);
 
@@ -155,12 +158,16 @@ void qmp_status(const char *name, char *buf, size_t size);
 int tap_open(const char *bridge, char ifname[16]);
 
 /* ---- vmm.c ---- */
-#define HOTPLUG_PORTS 4 /* of a PC, called port0... */
+#define HOTPLUG_PORTS CFG_PORTS /* called port0... */
 /*
  * Of a guest's nth interface: stable, in the range for locally made addresses that QEMU and KVM
  * guests use.
  */
 void make_mac(const char *name, int n, uint8_t mac[6]);
+/* Its own, or the one made for the nth. */
+void vif_mac(const char *guest, const struct cfg_vif *vif, int n, uint8_t mac[6]);
+/* What QEMU calls the nth of a guest's interfaces. */
+void vif_id(const struct cfg_vif *vif, int n, char id[16]);
 /* Where the state of a guest that does not boot comes from. */
 struct origin {
 	int fd;		 /* of a saved guest, positioned; -1: by the control socket, later */
@@ -170,6 +177,8 @@ struct origin {
 /* config is the path of the guest's file, text what stood there. 0, or 1 told. */
 int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel,
 	      const struct origin *from);
+/* A VMM that waits for it begins to read a state. 0, or -1 with why in err[128]. */
+int state_read(struct qmp *q, int fd, char *err);
 /* Whether its files and VMM are there. 0, or -1 told. */
 int vmm_check(struct cfg *c, const char *accel);
 
@@ -181,11 +190,17 @@ int pci_take(const struct cfg_pci *p);
 void pci_id(const char *bdf, char id[32]);
 
 /* ---- save.c: what migrate.c has of it ---- */
-/* Wait until query-COMMAND's status is one of the words. Its number, or -1 with why in err. */
+/*
+ * Wait until query-COMMAND's status is one of the words. Its number, or with why in err -1, or
+ * QMP_LATE when the time is over.
+ */
+#define QMP_LATE (-2)
 int qmp_wait_status(struct qmp *q, const char *command, const char *const *words, long ms,
 		    char *err);
 /* Header and configuration of a saved guest or a template; path is for messages. 0, or -1 told. */
 int head_write(int fd, const char *path, const struct guest *g, bool template);
+/* Switch a capability of QEMU's migration. 0, or -1 with why in err[128]. */
+int state_capability(struct qmp *q, const char *name, bool on, char *err);
 /* The VMM writes the guest's state behind that. 0, or -1 with why in err[128]. */
 int state_write(struct qmp *q, int fd, char *err);
 /*
@@ -209,9 +224,21 @@ bool run_program(char *const argv[]);
 /* A directory under lib_dir(), which is made as well. 0, or 1 told. */
 int make_guest_dir(const char *dir);
 int write_text(const char *path, const char *text); /* 0, or 1 told */
+int random_uuid(char uuid[37]);			    /* 0, or -1 */
+
+/* ---- rewrite.c: guests' files written anew ---- */
 /* Into a string of a guest's file. */
 void write_escaped(FILE *f, const char *s);
-int random_uuid(char uuid[37]); /* 0, or -1 */
+void write_disks(FILE *f, const struct cfg *c);
+/* own: with addresses and ports, which nobody else may have; else without. */
+void write_vifs(FILE *f, const struct cfg *c, bool own);
+/*
+ * A running guest's copy of its file becomes what its machine has now, so that a VMM started by it
+ * can take its state. 0, or -1 with why in err[128].
+ */
+int config_now(struct qmp *q, const char *name, char *err);
+/* The one of the two that is not NULL is added there. 0, or -1 with why in err[128]. */
+int config_add(const char *name, const struct cfg_disk *disk, const struct cfg_vif *vif, char *err);
 
 /* ---- commands ---- */
 int console_attach(const char *name, long timeout); /* console.c */
@@ -227,19 +254,23 @@ void terminal_restore(void);
 char *config_read(const char *path);
 /* End a guest's VMM, whatever state it is in. 0, or 1 told. */
 int end_vmm(const struct guest *g);
-/* Give a guest a network interface, and its id[32]. 0, or -1 with why in err[128]. */
-int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err);
+/*
+ * Give a guest a network interface, at a port and with an address that are put in there, and into
+ * its copy of its file. 0, or -1 with why in err[128].
+ */
+int vif_attach(struct qmp *q, const char *guest, struct cfg_vif *vif, char *err);
 /* {key: value, ...} of n pairs of strings. */
 struct json_object *make_object(int n, const char *const *pairs);
 /* Is s nothing but a number in this range? It is in *out then. */
 bool whole_number(const char *s, long min, long max, long *out);
 /* Open the guest's control socket, locked. 0, or 1 told. */
 int open_guest(const char *name, struct guest *g, struct qmp *q);
-/*
- * Plug in a device (args are taken over) on a port that is free: the others refuse. 0, or -1 with
- * the last one's words in err[128].
- */
-int add_device(struct qmp *q, struct json_object *args, char *err);
+/* Plug in vCPUs, or ask for them, until the guest has so many. 0, or 1 told. */
+int set_vcpus(struct qmp *q, const char *name, long want);
+/* The number of a port of a running PC that is free, or -1 with why in err[128]. */
+int free_port(struct qmp *q, char *err);
+/* Plug in a device (args are taken over) there. 0, or -1 with why in err[128]. */
+int add_device(struct qmp *q, struct json_object *args, int port, char *err);
 /* Ask the guest to give a device back, and wait until it has. False: it did not, told. */
 bool unplug_device(struct qmp *q, const char *guest, const char *id);
 int cmd_create(struct opts *o); /* control.c */

@@ -9,12 +9,16 @@
 #define _GNU_SOURCE
 #include "corbel.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +28,8 @@ struct image {
 	const char *name, *base;
 	char *user_data;
 	char dir[PATH_MAX - 64], file[PATH_MAX];
+	char vif[64]; /* its network, as in its file */
+	unsigned int ssh;
 };
 
 /* A file's text (malloc), or NULL told. */
@@ -154,17 +160,89 @@ static int make_file(const struct image *m, const struct opts *o)
 	write_escaped(f, m->dir);
 	fprintf(f, "/disk0.qcow2,format=qcow2,vdev=xvda,access=w',\n           'target=");
 	write_escaped(f, m->dir);
-	fprintf(f, "/seed.iso,format=raw,vdev=xvdb,access=r' ]\nvif    = [ '' ]\n");
+	fprintf(f, "/seed.iso,format=raw,vdev=xvdb,access=r' ]\nvif    = [ '%s' ]\n", m->vif);
 	if (!fclose(f))
 		ret = write_text(m->file, text);
 	free(text);
 	return ret;
 }
 
+/* ---- its network ---- */
+
+#define LIBVIRT_BRIDGE "virbr0"
+#define SSH_FIRST      20000
+#define SSH_PORTS      10000
+
+static bool is_free(unsigned int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons(port),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool can = s >= 0 && !bind(s, (struct sockaddr *)&a, sizeof(a));
+
+	if (s >= 0)
+		close(s);
+	return can;
+}
+
+/* From its name, so that two that do not run have seldom the same. */
+static unsigned int ssh_port(const char *name)
+{
+	unsigned int i, from;
+	uint8_t mac[6];
+
+	make_mac(name, 0, mac);
+	from = mac[4] << 8 | mac[5];
+	for (i = 0; i < SSH_PORTS && !is_free(SSH_FIRST + (from + i) % SSH_PORTS); i++)
+		;
+	return SSH_FIRST + (from + i) % SSH_PORTS;
+}
+
+/* The bridge that is asked for, or one that is usual, or dom0's connections. 0, or 1 told. */
+static int choose_network(struct image *m, const char *bridge)
+{
+	if (!bridge && if_nametoindex(CFG_BRIDGE))
+		bridge = CFG_BRIDGE;
+	else if (!bridge && if_nametoindex(LIBVIRT_BRIDGE))
+		bridge = LIBVIRT_BRIDGE;
+	if (bridge && (strlen(bridge) >= IFNAMSIZ || !if_nametoindex(bridge)))
+		return fail("there is no bridge %s; without --bridge there need be none", bridge);
+	m->ssh = bridge ? 0 : ssh_port(m->name);
+	if (bridge)
+		snprintf(m->vif, sizeof(m->vif), "bridge=%s", bridge);
+	else
+		snprintf(m->vif, sizeof(m->vif), "type=user,ssh=%u", m->ssh);
+	return 0;
+}
+
+static void tell_network(const struct image *m)
+{
+	if (m->ssh)
+		printf("%s: there is no bridge, so it has dom0's connections, and is reached from "
+		       "dom0 by `ssh -p %u USER@127.0.0.1'; corbel(8) tells how to have a bridge\n",
+		       m->name, m->ssh);
+	else
+		printf("%s: is on %s\n", m->name, strchr(m->vif, '=') + 1);
+}
+
 static void undo_image(const struct image *m)
 {
 	unlink(m->file);
 	RUN("rm", "-rf", "--", (char *)m->dir);
+}
+
+/* What did not start is as if it had never been: the same command can be tried again. */
+static int start_image(const struct image *m, struct opts *o)
+{
+	struct guest g;
+	int ret;
+
+	o->args++;
+	ret = cmd_start(o);
+	if (ret && (guest_load(m->name, &g) || !g.alive))
+		undo_image(m);
+	return ret;
 }
 
 int cmd_image(struct opts *o)
@@ -179,6 +257,8 @@ int cmd_image(struct opts *o)
 	snprintf(m.file, sizeof(m.file), "%s/%s.cfg", etc_dir(), m.name);
 	if (!access(m.file, F_OK))
 		return fail("%s is there already; remove it, or choose another name", m.file);
+	if (choose_network(&m, o->bridge))
+		return 1;
 	m.user_data = user_data(o);
 	if (!m.user_data)
 		return 1;
@@ -189,8 +269,9 @@ int cmd_image(struct opts *o)
 			undo_image(&m);
 	}
 	free(m.user_data);
-	if (ret || o->no_start)
-		return ret;
-	o->args++;
-	return cmd_start(o);
+	if (!ret && !o->no_start)
+		ret = start_image(&m, o);
+	if (!ret)
+		tell_network(&m);
+	return ret;
 }

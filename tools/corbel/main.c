@@ -42,6 +42,7 @@ enum {
 	OPT_SSH,
 	OPT_KEY,
 	OPT_USER_DATA,
+	OPT_BRIDGE,
 	OPT_SIZE,
 	OPT_MEMORY,
 	OPT_VCPUS,
@@ -52,6 +53,10 @@ enum {
 #define O_JSON                                                                                     \
 	{                                                                                          \
 		"json", OPT_JSON, 0, 0, "Write JSON", 0                                            \
+	}
+#define O_EACH                                                                                     \
+	{                                                                                          \
+		"all", OPT_ALL, 0, 0, "All guests, in place of a name", 0                          \
 	}
 #define O_TIMEOUT(d)                                                                               \
 	{                                                                                          \
@@ -84,6 +89,8 @@ static const struct argp_option
 			"ssh's public key that may log in (~/.ssh/id_*.pub)", 0},
 		       {"user-data", OPT_USER_DATA, "FILE", 0,
 			"In place of a key, all that cloud-init is told", 0},
+		       {"bridge", OPT_BRIDGE, "NAME", 0,
+			"Its network (corbr0, virbr0, or dom0's connections)", 0},
 		       {"size", OPT_SIZE, "GIB", 0, "Size of its disk (the image's)", 0},
 		       {"memory", OPT_MEMORY, "MIB", 0, "Its memory (1024)", 0},
 		       {"vcpus", OPT_VCPUS, "N", 0, "Its vCPUs (1)", 0},
@@ -95,7 +102,9 @@ static const struct argp_option
     console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
     wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
 		      O_TIMEOUT("Wait at most so long (60)"),
+		      O_EACH,
 		      {0}},
+    each_options[] = {O_EACH, {0}},
     top_options[] = {O_JSON,
 		     {"delay", OPT_DELAY, "SECONDS", 0, "Time between two pictures (2)", 0},
 		     {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
@@ -147,8 +156,8 @@ static const struct command {
      1, cmd_console},
     {"pause", "NAME", "Stop a guest's vCPUs", no_options, 1, 1, cmd_pause},
     {"unpause", "NAME", "Let them run again", no_options, 1, 1, cmd_unpause},
-    {"shutdown", "NAME", "Press the guest's power button", wait_options, 1, 1, cmd_shutdown},
-    {"reboot", "NAME", "Reset the guest", no_options, 1, 1, cmd_reboot},
+    {"shutdown", "NAME", "Press the guest's power button", wait_options, 0, 1, cmd_shutdown},
+    {"reboot", "NAME", "Reset the guest", each_options, 0, 1, cmd_reboot},
     {"destroy", "NAME", "End the guest at once", no_options, 1, 1, cmd_destroy},
     {"top", "", "Show use of CPUs, networks and disks, refreshed; q ends", top_options, 0, 0,
      cmd_top},
@@ -350,6 +359,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_USER_DATA:
 		o->user_data = arg;
+		break;
+	case OPT_BRIDGE:
+		o->bridge = arg;
 		break;
 	case OPT_SIZE:
 		o->size = parse_number(state, "--size", arg, 1, 65536);

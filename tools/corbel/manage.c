@@ -114,7 +114,11 @@ int cmd_rename(struct opts *o)
 		return 1;
 	guest_path(old, "", from);
 	guest_path(new, "", to);
-	if (!access(to, F_OK))
+	if (process_in(g.pid, "/corbel@"))
+		err = fail("%s is run by its unit, which would not know it by another name and "
+			   "cut it off: stop that, and change the name in its file",
+			   old);
+	else if (!access(to, F_OK))
 		err = fail("%s is there already; `corbel list --all' shows it", new);
 	else if (rename(from, to))
 		err = fail("%s: %s", from, strerror(errno));
@@ -171,7 +175,7 @@ int cmd_uptime(struct opts *o)
 
 /* ---- vCPUs ---- */
 
-/* One slot of query-hotpluggable-cpus: plug it in, or out if id is given. */
+/* One slot of query-hotpluggable-cpus: plug it in, or ask the guest to give back what was. */
 static int plug_vcpu(struct qmp *q, struct json_object *slot, int i, bool in, char *err)
 {
 	struct json_object *args, *props = qmp_member(slot, "props");
@@ -189,7 +193,7 @@ static int plug_vcpu(struct qmp *q, struct json_object *slot, int i, bool in, ch
 }
 
 /* Slots come with the last vCPU first; those taken have a qom-path. */
-static int set_vcpus(struct qmp *q, const char *name, long want)
+int set_vcpus(struct qmp *q, const char *name, long want)
 {
 	struct json_object *all = NULL;
 	int i, err = 0, slots, taken = 0;
@@ -229,7 +233,10 @@ int cmd_vcpu_set(struct opts *o)
 			    CFG_MAX_VCPUS);
 	if (guest_get(o->args[0], true, &g))
 		return 1;
-	err = qmp_need(&q, g.name);
+	err = n < g.vcpus ? fail("%s has at least the %u vCPUs that it has started with, by vcpus "
+				 "of its file",
+				 g.name, g.vcpus)
+			  : qmp_need(&q, g.name);
 	if (!err) {
 		err = set_vcpus(&q, g.name, n);
 		qmp_close(&q);
@@ -274,49 +281,64 @@ int cmd_block_list(struct opts *o)
 	return 0;
 }
 
-int add_device(struct qmp *q, struct json_object *args, char *err)
+/* A port's bus has what is behind it as child[0]. */
+static int port_children(struct qmp *q, int port, char *err)
 {
-	char port[16];
-	int i, ret = -1;
+	struct json_object *ret = NULL;
+	char path[64];
+	size_t i;
+	int n = 0;
 
-	for (i = 0; i < HOTPLUG_PORTS && ret; i++) {
-		snprintf(port, sizeof(port), "port%d", i);
-		json_object_object_add(args, "bus", json_object_new_string(port));
-		ret = qmp_call(q, "device_add", json_object_get(args), -1, NULL, err);
-	}
-	json_object_put(args);
-	return ret;
+	snprintf(path, sizeof(path), "/machine/peripheral/port%d/port%d", port, port);
+	if (qmp_call(q, "qom-list", OBJECT("path", path), -1, &ret, err))
+		return -1;
+	for (i = 0; i < qmp_count(ret); i++)
+		n += !strncmp(qmp_text(json_object_array_get_idx(ret, i), "name"), "child[", 6);
+	json_object_put(ret);
+	return n;
 }
 
-static int attach_disk(struct qmp *q, const struct cfg_disk *d, const char *id, char *err)
+int free_port(struct qmp *q, char *err)
 {
-	struct json_object *node = OBJECT("driver", d->qcow2 ? "qcow2" : "raw", "node-name", id);
+	int i, n = 1;
 
+	for (i = 0; i < HOTPLUG_PORTS && n > 0; i++)
+		n = port_children(q, i, err);
+	if (!n)
+		return i - 1;
+	if (n < 0)
+		snprintf(err, 128, "only a PC takes devices while it runs");
+	else
+		snprintf(err, 128, "its %d ports for that are taken", HOTPLUG_PORTS);
+	return -1;
+}
+
+int add_device(struct qmp *q, struct json_object *args, int port, char *err)
+{
+	char bus[16];
+
+	snprintf(bus, sizeof(bus), "port%d", port);
+	json_object_object_add(args, "bus", json_object_new_string(bus));
+	return qmp_call(q, "device_add", args, -1, NULL, err);
+}
+
+static int attach_disk(struct qmp *q, const char *guest, struct cfg_disk *d, char id[16], char *err)
+{
+	struct json_object *node;
+
+	d->port = config_now(q, guest, err) ? -1 : free_port(q, err);
+	if (d->port < 0)
+		return -1;
+	snprintf(id, 16, "disk-%d", d->port);
+	node = OBJECT("driver", d->qcow2 ? "qcow2" : "raw", "node-name", id);
 	json_object_object_add(node, "read-only", json_object_new_boolean(d->readonly));
 	json_object_object_add(node, "file", OBJECT("driver", "file", "filename", d->path));
 	if (qmp_call(q, "blockdev-add", node, -1, NULL, err))
 		return -1;
-	if (!add_device(q, OBJECT("driver", "virtio-blk-pci", "id", id, "drive", id), err))
-		return 0;
+	if (!add_device(q, OBJECT("driver", "virtio-blk-pci", "id", id, "drive", id), d->port, err))
+		return config_add(guest, d, NULL, err);
 	qmp_call(q, "blockdev-del", OBJECT("node-name", id), -1, NULL, (char[128]){0});
 	return -1;
-}
-
-/* The first PREFIXn that no device of the guest has. */
-static void free_id(struct qmp *q, const char *prefix, char *id, size_t size)
-{
-	char path[64], err[128];
-	int i;
-
-	for (i = 0; i < 100; i++) {
-		struct json_object *ret = NULL;
-
-		snprintf(id, size, "%s%d", prefix, i);
-		snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
-		if (qmp_call(q, "qom-list", OBJECT("path", path), -1, &ret, err))
-			return;
-		json_object_put(ret);
-	}
 }
 
 int open_guest(const char *name, struct guest *g, struct qmp *q)
@@ -332,7 +354,7 @@ int open_guest(const char *name, struct guest *g, struct qmp *q)
 int cmd_block_attach(struct opts *o)
 {
 	static struct qmp q;
-	char err[256], id[32], *full;
+	char err[256], id[16], *full;
 	struct cfg_disk d;
 	struct guest g;
 	int ret = 0;
@@ -351,8 +373,7 @@ int cmd_block_attach(struct opts *o)
 	d.path = full;
 	ret = open_guest(o->args[0], &g, &q);
 	if (!ret) {
-		free_id(&q, "disk-", id, sizeof(id));
-		if (attach_disk(&q, &d, id, err))
+		if (attach_disk(&q, g.name, &d, id, err))
 			ret = fail("%s: cannot attach %s: %s", g.name, full, err);
 		else
 			printf("%s\n", id);
@@ -454,13 +475,15 @@ int cmd_network_list(struct opts *o)
 	return 0;
 }
 
-int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char *id, char *err)
+/* What the interface is connected to. */
+static int add_netdev(struct qmp *q, const char *id, const struct cfg_vif *vif, char *err)
 {
-	uint8_t m[6];
-	char name[16], mac[18];
-	int ret, tap = tap_open(vif->bridge, name);
+	char name[16];
+	int ret, tap;
 
-	free_id(q, "net-", id, 32);
+	if (vif->user)
+		return qmp_call(q, "netdev_add", OBJECT("type", "user", "id", id), -1, NULL, err);
+	tap = tap_open(vif->bridge, name);
 	if (tap < 0) {
 		snprintf(err, 128, "no tap device");
 		return -1;
@@ -468,18 +491,29 @@ int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char
 	ret = qmp_call(q, "getfd", OBJECT("fdname", id), tap, NULL, err) ||
 	      qmp_call(q, "netdev_add", OBJECT("type", "tap", "id", id, "fd", id), -1, NULL, err);
 	close(tap);
-	if (ret)
+	return ret ? -1 : 0;
+}
+
+int vif_attach(struct qmp *q, const char *guest, struct cfg_vif *vif, char *err)
+{
+	char id[16], mac[18];
+	uint8_t *m = vif->mac;
+
+	vif->port = config_now(q, guest, err) ? -1 : free_port(q, err);
+	if (vif->port < 0)
 		return -1;
-	memcpy(m, vif->mac, 6);
-	if (!vif->has_mac)
-		make_mac(guest, 100 + atoi(id + strlen("net-")), m);
+	vif_id(vif, 0, id);
+	vif_mac(guest, vif, 0, m);
+	vif->has_mac = true;
+	if (add_netdev(q, id, vif, err))
+		return -1;
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
 		 m[5]);
 	if (!add_device(q,
 			OBJECT("driver", vif->model ? vif->model : "virtio-net-pci", "id", id,
 			       "netdev", id, "mac", mac),
-			err))
-		return 0;
+			vif->port, err))
+		return config_add(guest, NULL, vif, err);
 	qmp_call(q, "netdev_del", OBJECT("id", id), -1, NULL, (char[128]){0});
 	return -1;
 }
@@ -487,7 +521,7 @@ int vif_attach(struct qmp *q, const char *guest, const struct cfg_vif *vif, char
 int cmd_network_attach(struct opts *o)
 {
 	static struct qmp q;
-	char err[256], id[32];
+	char err[256];
 	struct cfg_vif vif;
 	struct guest g;
 	int ret;
@@ -496,12 +530,17 @@ int cmd_network_attach(struct opts *o)
 		cfg_free_vif(&vif);
 		return fail("%s", err);
 	}
+	if (vif.user) {
+		cfg_free_vif(&vif);
+		return fail("type=user is for guests' files: an interface that is attached wants a "
+			    "bridge");
+	}
 	ret = open_guest(o->args[0], &g, &q);
 	if (!ret) {
-		if (vif_attach(&q, g.name, &vif, id, err))
+		if (vif_attach(&q, g.name, &vif, err))
 			ret = fail("%s: cannot attach a network interface: %s", g.name, err);
 		else
-			printf("%s\n", id);
+			printf("net-%d\n", vif.port);
 		qmp_close(&q);
 		guest_unlock(&g);
 	}

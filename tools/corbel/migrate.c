@@ -138,6 +138,8 @@ static int send_guest(const struct guest *g, const char *host, int s)
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
+	if (!ret)
+		ret = config_now(&q, g->name, err);
 	if (!ret && head_write(s, host, g, false)) {
 		snprintf(err, sizeof(err), "%s takes nothing", host);
 		ret = -1;

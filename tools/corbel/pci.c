@@ -285,14 +285,16 @@ int cmd_pci_attach(struct opts *o)
 	struct cfg_pci p;
 	struct guest g;
 	char err[128], id[32];
-	int ret = 0;
+	int ret = 0, port;
 
 	if (!parse_argument(o->args[1], &p) || pci_take(&p) || open_guest(o->args[0], &g, &q))
 		return 1;
 	pci_id(p.bdf, id);
-	if (add_device(&q,
+	port = free_port(&q, err);
+	if (port < 0 ||
+	    add_device(&q,
 		       make_object(3, (const char *[]){"driver", DRIVER, "host", p.bdf, "id", id}),
-		       err))
+		       port, err))
 		ret = fail("%s: cannot attach %s: %s", g.name, p.bdf, err);
 	qmp_close(&q);
 	guest_unlock(&g);

@@ -31,6 +31,14 @@ struct json_object *qmp_member(struct json_object *o, const char *key)
 	return json_object_object_get_ex(o, key, &v) ? v : NULL;
 }
 
+struct json_object *json_pair(const char *key, struct json_object *value)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, key, value);
+	return o;
+}
+
 /* The replacing is done in the answer itself, which nobody else reads. */
 const char *qmp_text(struct json_object *o, const char *key)
 {

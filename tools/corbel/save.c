@@ -19,8 +19,10 @@
 #define SAVE_ALIGN     4096
 #define HEAD_MAX       64
 #define CONFIG_MAX     (1 << 20)
-#define STATE_MS       600000 /* for gigabytes on a slow disk */
+#define STILL_MS       120000	/* without a byte more: it goes nowhere */
+#define LOAD_MS	       86400000 /* who sends the state gives up before */
 #define CANCEL_MS      10000
+#define LOOK_MS	       1000
 
 /* ---- the migration ---- */
 
@@ -49,30 +51,89 @@ int qmp_wait_status(struct qmp *q, const char *command, const char *const *words
 		if (found < 0)
 			usleep(20000);
 	}
-	if (found < 0)
-		snprintf(err, 128, "not done after %ld s", ms / 1000);
-	return found;
+	if (found >= 0)
+		return found;
+	snprintf(err, 128, "not done after %ld s", ms / 1000);
+	return QMP_LATE;
+}
+
+int state_capability(struct qmp *q, const char *name, bool on, char *err)
+{
+	struct json_object *all = json_object_new_array(),
+			   *one = json_pair("capability", json_object_new_string(name));
+
+	json_object_object_add(one, "state", json_object_new_boolean(on));
+	json_object_array_add(all, one);
+	return qmp_call(q, "migrate-set-capabilities", json_pair("capabilities", all), -1, NULL,
+			err);
+}
+
+#define NO_LIMIT (1ll << 40) /* bytes per second */
+
+/*
+ * As fast as disk or network are, where QEMU keeps to 128 MiB/s otherwise; a guest that writes its
+ * memory faster than that is slowed down until it does not.
+ */
+static int lift_limits(struct qmp *q, char *err)
+{
+	return qmp_call(q, "migrate-set-parameters",
+			json_pair("max-bandwidth", json_object_new_int64(NO_LIMIT)), -1, NULL,
+			err) ||
+	       state_capability(q, "auto-converge", true, err);
+}
+
+/* How much has been written. */
+static int64_t state_bytes(struct qmp *q)
+{
+	struct json_object *o = NULL;
+	char err[128];
+	int64_t bytes = -1;
+
+	if (!qmp_command(q, "query-migrate", &o, err))
+		bytes = json_object_get_int64(qmp_member(qmp_member(o, "ram"), "transferred"));
+	json_object_put(o);
+	return bytes;
+}
+
+static const char *const written[] = {"completed", "failed", "cancelled", NULL};
+
+/* However long it takes, while there is progress. */
+static int wait_written(struct qmp *q, char *err)
+{
+	long end = now_ms() + STILL_MS;
+	int64_t was = 0, is;
+	int ret;
+
+	do {
+		snprintf(err, 128, "QEMU gave up");
+		ret = qmp_wait_status(q, "query-migrate", written, LOOK_MS, err);
+		is = ret == QMP_LATE ? state_bytes(q) : was;
+		if (is > was)
+			end = now_ms() + STILL_MS;
+		was = is > was ? is : was;
+	} while (ret == QMP_LATE && now_ms() < end);
+	if (ret == QMP_LATE)
+		snprintf(err, 128, "no progress for %d s", STILL_MS / 1000);
+	return ret;
 }
 
 int state_write(struct qmp *q, int fd, char *err)
 {
-	static const char *const words[] = {"completed", "failed", "cancelled", NULL};
 	char ignored[128];
 	int ret;
 	struct json_object *name = json_object_new_object(), *uri = json_object_new_object();
 
-	snprintf(err, 128, "QEMU gave up");
 	json_object_object_add(name, "fdname", json_object_new_string("save"));
 	json_object_object_add(uri, "uri", json_object_new_string("fd:save"));
-	if (qmp_call(q, "getfd", name, fd, NULL, err)) {
+	if (qmp_call(q, "getfd", name, fd, NULL, err) || lift_limits(q, err)) {
 		json_object_put(uri);
 		return -1;
 	}
 	if (qmp_call(q, "migrate", uri, -1, NULL, err))
 		return -1;
-	ret = qmp_wait_status(q, "query-migrate", words, STATE_MS, err);
+	ret = wait_written(q, err);
 	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
-		qmp_wait_status(q, "query-migrate", words, CANCEL_MS, ignored);
+		qmp_wait_status(q, "query-migrate", written, CANCEL_MS, ignored);
 	return ret ? -1 : 0;
 }
 
@@ -131,30 +192,6 @@ int keep_file(int fd, const char *tmp, const char *path, char *err)
 	return -1;
 }
 
-/*
- * Has the guest a disk or network that was attached to it while it ran? It stands in no file: a
- * VMM started from that would refuse the state. Why in err.
- */
-static bool has_attached(struct qmp *q, char *err)
-{
-	struct json_object *path = json_object_new_object(), *ret = NULL;
-	bool any = false;
-
-	json_object_object_add(path, "path", json_object_new_string("/machine/peripheral"));
-	if (qmp_call(q, "qom-list", path, -1, &ret, err))
-		return true;
-	for (size_t i = 0; !any && i < qmp_count(ret); i++) {
-		const char *id = qmp_text(json_object_array_get_idx(ret, i), "name");
-
-		any = !strncmp(id, "disk-", 5) || !strncmp(id, "net-", 4);
-		if (any)
-			snprintf(err, 128,
-				 "%.40s was attached later and stands in no file; detach it", id);
-	}
-	json_object_put(ret);
-	return any;
-}
-
 /* The guest ends only when its file is safe. 0, or 1 told. */
 static int save_guest(struct opts *o, const struct guest *g, const char *tmp, const char *path,
 		      int fd)
@@ -165,14 +202,20 @@ static int save_guest(struct opts *o, const struct guest *g, const char *tmp, co
 	bool ran;
 	int ret;
 
-	if (head_write(fd, path, g, false) || qmp_need(&q, g->name))
+	if (qmp_need(&q, g->name))
 		return 1;
 	ret = qmp_command(&q, "query-status", &status, err);
 	ran = !strcmp(qmp_text(status, "status"), "running");
 	json_object_put(status);
 	if (!ret)
-		ret = has_attached(&q, err) || qmp_command(&q, "stop", NULL, err) ||
-		      state_write(&q, fd, err) || keep_file(fd, tmp, path, err);
+		ret = config_now(&q, g->name, err);
+	if (!ret && head_write(fd, path, g, false)) {
+		qmp_close(&q);
+		return 1;
+	}
+	if (!ret)
+		ret = qmp_command(&q, "stop", NULL, err) || state_write(&q, fd, err) ||
+		      keep_file(fd, tmp, path, err);
 	qmp_close(&q);
 	if ((ret || o->keep) && ran && !run_on(g->name)) {
 		fail("%s stands still; `corbel unpause %s' lets it run", g->name, g->name);
@@ -245,7 +288,7 @@ int state_wait(struct qmp *q, char *err)
 	static const char *const words[] = {"paused",	 "postmigrate", "running",
 					    "prelaunch", "suspended",	NULL};
 
-	return qmp_wait_status(q, "query-status", words, STATE_MS, err) < 0 ? -1 : 0;
+	return qmp_wait_status(q, "query-status", words, LOAD_MS, err) < 0 ? -1 : 0;
 }
 
 /* The state is read, then the guest goes on. */

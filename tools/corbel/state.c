@@ -4,7 +4,7 @@
  *
  *	lock		flock()ed by whoever changes the guest
  *	vmm.json	written by the process that becomes the VMM, just before it does
- *	config		the guest's file as it was when it started
+ *	config		the guest's file as it was when it started, or with what it was given later
  *	vnc-password, spice-password	what QEMU reads them from
  *	mem-max		how many MiB the guest may have, if that is less than it was started with
  *	mem-set		how many MiB it was last told to have
@@ -127,6 +127,21 @@ uint64_t process_start(pid_t pid)
 bool process_alive(pid_t pid, uint64_t start_time)
 {
 	return pid > 0 && start_time && process_start(pid) == start_time;
+}
+
+bool process_in(pid_t pid, const char *group)
+{
+	char path[64], line[1024];
+	bool in = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	f = fopen(path, "re");
+	while (f && !in && fgets(line, sizeof(line), f))
+		in = strstr(line, group);
+	if (f)
+		fclose(f);
+	return in;
 }
 
 #define PF_EXITING 4 /* Linux' include/linux/sched.h */
@@ -303,9 +318,9 @@ void guest_bound_logs(const char *name)
 
 void guest_remove(const char *name, bool keep_log)
 {
-	static const char *const files[] = {"vmm.json",	    "vmm.json.new",  "qmp",	"console",
-					    "console.lock", "config",	     "mem-max", "mem-set",
-					    "vnc-password", "spice-password"};
+	static const char *const files[] = {
+	    "vmm.json",	  "vmm.json.new", "qmp",     "console",	     "console.lock",  "config",
+	    "config.new", "mem-max",	  "mem-set", "vnc-password", "spice-password"};
 	char path[PATH_MAX];
 	size_t i;
 

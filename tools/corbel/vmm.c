@@ -167,10 +167,7 @@ static void machine_args(struct start *s)
 	if (s->from) {
 		arg(s, "-S"); /* it is for us to say when it runs */
 		arg(s, "-incoming");
-		if (s->from->fd >= 0)
-			arg(s, "fd:%d", s->from->fd);
-		else
-			arg(s, "defer");
+		arg(s, "defer");
 	}
 }
 
@@ -316,6 +313,19 @@ static void boot_args(struct start *s)
  */
 #define FIRST_BUS 1
 
+/* As it was attached, or so that it can be detached. */
+static void port_disk_args(struct start *s, const struct cfg_disk *d)
+{
+	char esc[PATH_MAX];
+
+	arg(s, "-blockdev");
+	arg(s, "driver=%s,node-name=disk-%d,read-only=%s,file.driver=file,file.filename=%s",
+	    d->qcow2 ? "qcow2" : "raw", d->port, d->readonly ? "on" : "off",
+	    escape_commas(d->path, esc));
+	arg(s, "-device");
+	arg(s, "virtio-blk-pci,id=disk-%d,drive=disk-%d,bus=port%d", d->port, d->port, d->port);
+}
+
 static void disk_args(struct start *s)
 {
 	struct cfg *c = s->c;
@@ -323,6 +333,10 @@ static void disk_args(struct start *s)
 	int i;
 
 	for (i = 0; i < c->ndisks; i++) {
+		if (c->disk[i].port >= 0) {
+			port_disk_args(s, &c->disk[i]);
+			continue;
+		}
 		arg(s, "-drive");
 		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i,
 		    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
@@ -348,6 +362,19 @@ void make_mac(const char *name, int i, uint8_t mac[6])
 	memcpy(mac, (uint8_t[6]){0x52, 0x54, 0x00, h >> 16, h >> 8, h}, 6);
 }
 
+void vif_mac(const char *guest, const struct cfg_vif *vif, int n, uint8_t mac[6])
+{
+	if (vif->has_mac)
+		memmove(mac, vif->mac, 6);
+	else
+		make_mac(guest, vif->port < 0 ? n : 100 + vif->port, mac);
+}
+
+void vif_id(const struct cfg_vif *vif, int n, char id[16])
+{
+	snprintf(id, 16, vif->port < 0 ? "net%d" : "net-%d", vif->port < 0 ? n : vif->port);
+}
+
 /*
  * A PC's alone: by which a guest notices that it is not the only one with its past, and by which it
  * says that it has crashed.
@@ -362,29 +389,41 @@ static void note_args(struct start *s)
 	arg(s, "pvpanic");
 }
 
+/* A port of dom0's is the first guest's that has this file. */
+static void netdev_args(struct start *s, const struct cfg_vif *vif, const char *id, int tap)
+{
+	arg(s, "-netdev");
+	if (!vif->user)
+		arg(s, "tap,id=%s,fd=%d,vhost=off", id, tap);
+	else if (vif->ssh && !has_others_ports(s))
+		arg(s, "user,id=%s,hostfwd=tcp:127.0.0.1:%u-:22", id, vif->ssh);
+	else
+		arg(s, "user,id=%s", id);
+}
+
 static void vif_args(struct start *s)
 {
 	struct cfg *c = s->c;
-	char bus[48];
-	uint8_t *m;
+	char bus[48], id[16];
+	uint8_t m[6];
 	int i;
 
 	for (i = 0; i < c->nvifs; i++) {
-		m = c->vif[i].mac;
-		if (!c->vif[i].has_mac)
-			make_mac(c->name, i, m);
-		arg(s, "-netdev");
-		arg(s, "tap,id=net%d,fd=%d,vhost=off", i, s->tap[i]);
+		vif_mac(c->name, &c->vif[i], i, m);
+		vif_id(&c->vif[i], i, id);
+		netdev_args(s, &c->vif[i], id, s->tap[i]);
 		arg(s, "-device");
 		bus[0] = 0;
-		if (!is_q35(s))
+		if (c->vif[i].port >= 0)
+			snprintf(bus, sizeof(bus), ",id=%s,bus=port%d", id, c->vif[i].port);
+		else if (!is_q35(s))
 			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d",
 				 FIRST_BUS + c->ndisks + i);
-		arg(s, "%s,netdev=net%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
+		arg(s, "%s,netdev=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
 		    c->vif[i].model ? c->vif[i].model
 		    : is_q35(s)	    ? "virtio-net-pci"
 				    : "virtio-net-device",
-		    i, m[0], m[1], m[2], m[3], m[4], m[5], bus);
+		    id, m[0], m[1], m[2], m[3], m[4], m[5], bus);
 	}
 }
 
@@ -534,6 +573,8 @@ static int open_taps(struct start *s)
 	int i;
 
 	for (i = 0; i < s->c->nvifs; i++) {
+		if (s->c->vif[i].user)
+			continue;
 		s->tap[i] = tap_open(s->c->vif[i].bridge, s->tap_name[i]);
 		if (s->tap[i] < 0)
 			return -1;
@@ -542,6 +583,36 @@ static int open_taps(struct start *s)
 }
 
 /* ---- the process ---- */
+
+/*
+ * The processes of a login are ended as soon as dom0 goes down: there a guest gets a scope of its
+ * own, which is ended when corbel.service has shut down what is in it. Back if that cannot be.
+ */
+static void exec_in_scope(struct start *s)
+{
+	char what[64];
+	char *argv[MAX_ARGV + 16] = {"systemd-run",
+				     "--scope",
+				     "--quiet",
+				     "--collect",
+				     "--description",
+				     what,
+				     "--property",
+				     "Before=corbel.service",
+				     "--"};
+	int n = 0;
+
+	if (geteuid() || access("/run/systemd/system", F_OK) ||
+	    !process_in(getpid(), "/user.slice/"))
+		return;
+	snprintf(what, sizeof(what), "Guest %s of Corbel", s->g.name);
+	while (argv[n])
+		n++;
+	memcpy(argv + n, s->argv, (s->argc + 1) * sizeof(*argv));
+	execvp(argv[0], argv);
+	fprintf(stderr, "cannot run systemd-run: %s; dom0's end will cut it off\n",
+		strerror(errno));
+}
 
 /* In the child: become the VMM. Why it failed goes into the log. */
 static void __attribute__((noreturn)) become_vmm(struct start *s)
@@ -563,15 +634,15 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 	if (log > 2)
 		close(log);
 	for (i = 0; i < s->c->nvifs; i++)
-		fcntl(s->tap[i], F_SETFD, 0);
-	if (s->from && s->from->fd >= 0)
-		fcntl(s->from->fd, F_SETFD, 0);
+		if (s->tap[i] >= 0)
+			fcntl(s->tap[i], F_SETFD, 0);
 	signal(SIGPIPE, SIG_DFL);
 	if (guest_record(&s->g)) {
 		fprintf(stderr, "cannot write %s: %s\n", guest_path(s->g.name, "vmm.json", path),
 			strerror(errno));
 		_exit(127);
 	}
+	exec_in_scope(s);
 	execv(s->vmm, s->argv);
 	fprintf(stderr, "cannot run %s: %s\n", s->vmm, strerror(errno));
 	_exit(127);
@@ -724,11 +795,59 @@ static int keep_text(const char *name, const char *text)
 	return -1;
 }
 
+int state_read(struct qmp *q, int fd, char *err)
+{
+	struct json_object *getfd = json_pair("fdname", json_object_new_string("state"));
+
+	return qmp_call(q, "getfd", getfd, fd, NULL, err) ||
+		       qmp_call(q, "migrate-incoming",
+				json_pair("uri", json_object_new_string("fd:state")), -1, NULL, err)
+		   ? -1
+		   : 0;
+}
+
+/* With the vCPUs that the state has, which are those of a running guest. 0, or -1 told. */
+static int take_state(const struct start *s)
+{
+	static struct qmp q;
+	char err[128];
+	int ret;
+
+	if (qmp_need(&q, s->c->name))
+		return -1;
+	ret = s->c->vcpus_now ? set_vcpus(&q, s->c->name, s->c->vcpus_now) : 0;
+	if (!ret && s->from->fd >= 0 && state_read(&q, s->from->fd, err))
+		ret = fail("%s: its state cannot be read: %s", s->c->name, err);
+	qmp_close(&q);
+	if (ret && !end_vmm(&s->g))
+		guest_remove(s->c->name, true);
+	return ret ? -1 : 0;
+}
+
 int vmm_check(struct cfg *c, const char *accel)
 {
 	struct start s = {.c = c, .accel = accel};
 
 	return check_files(c) || find_vmm(&s) ? -1 : 0;
+}
+
+static void all_args(struct start *s)
+{
+	int i;
+
+	machine_args(s);
+	memory_args(s);
+	screen_args(s);
+	socket_args(s);
+	boot_args(s);
+	port_args(s);
+	disk_args(s);
+	vif_args(s);
+	pci_args(s);
+	balloon_args(s);
+	note_args(s);
+	for (i = 0; i < s->c->nargs; i++)
+		arg(s, "%s", s->c->args[i]);
 }
 
 int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel,
@@ -741,21 +860,11 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	err = prepare_start(&s, config) || keep_text(c->name, text) ? -1 : 0;
 	lock = s.g.lock;
 	if (!err) {
-		machine_args(&s);
-		memory_args(&s);
-		screen_args(&s);
-		socket_args(&s);
-		boot_args(&s);
-		port_args(&s);
-		disk_args(&s);
-		vif_args(&s);
-		pci_args(&s);
-		balloon_args(&s);
-		note_args(&s);
-		for (i = 0; i < c->nargs; i++)
-			arg(&s, "%s", c->args[i]);
+		all_args(&s);
 		err = run_vmm(&s);
 	}
+	if (!err && from)
+		err = take_state(&s);
 	if (!err && !(from && from->ram_shared))
 		printf("%s: started, pid %d\n", c->name, s.g.pid);
 	if (!err && c->maxmem_mib > c->memory_mib && !from)
