@@ -310,11 +310,14 @@ def test_all():
     p = corbel("reboot", "--all")
     check(p.returncode == 0 and wait(lambda: all(log(f"all{i}").count("guest ready") == 2 for i in (1, 2, 3))), "reboot --all", p.stderr)
     corbel("destroy", "all3")
-    t, p = time.time(), subprocess.Popen([CORBEL, "shutdown", "--all", "--wait", "--timeout=10"], env=ENV, stderr=subprocess.PIPE, text=True)
+    t, p = time.time(), subprocess.Popen([CORBEL, "shutdown", "--all", "--wait", "--timeout=20"], env=ENV, stderr=subprocess.PIPE, text=True)
     time.sleep(PATIENCE / 2)
-    corbel("console", "--timeout=1", "all1", stdin="q")
-    err = p.communicate(timeout=40)[1]
-    check(p.returncode == 1 and "all2 was told to shut down, but runs on after 10 s" in err and "all1" not in err and time.time() - t < 25,
+    for _ in range(5): # a busy host may not read it in time
+        corbel("console", "--timeout=1", "all1", stdin="q")
+        if wait(lambda: "all1" not in guests(), 2):
+            break
+    err = p.communicate(timeout=60)[1]
+    check(p.returncode == 1 and "all2 was told to shut down, but runs on after 20 s" in err and "all1" not in err and time.time() - t < 45,
           "shutdown --all --wait: who does not end is told, when the time is over", err)
     check(list(guests("--all")) == ["all2"], "who does has ended", guests("--all"))
     corbel("destroy", "all2")
