@@ -111,6 +111,7 @@ static bool is_as_saved(void)
 /* SDM "MTRR Considerations in MP Systems": while they change nothing is cached. */
 void mtrr_restore(void)
 {
+	static bool told;
 	u64 cr0 = read_cr0();
 
 	if (is_as_saved())
@@ -125,7 +126,9 @@ void mtrr_restore(void)
 	wbinvd();
 	wrmsr_safe(MSR_MTRR_DEF_TYPE, saved[0].val);
 	write_cr0(cr0);
-	if (!this_cpu()->online) /* not behind a sleep, in which all have lost them */
-		log_warn("the firmware has not given CPU %u the boot CPU's MTRRs: it has them now",
-			 this_cpu()->index);
+	if (!told && !this_cpu()->online) /* not behind a sleep, in which all have lost them */
+		log_warn(
+		    "the firmware has not given CPU %u the boot CPU's MTRRs: all have them now",
+		    this_cpu()->index);
+	told |= !this_cpu()->online;
 }
