@@ -16,26 +16,28 @@ static void charge_cap(struct sched_cap *c, u64 ran)
 
 	BUG_ON(percent >= SCHED_CAP_MAX);
 	if (percent)
-		c->used = MIN(c->used + (s64)ran, CAP_MAX_DEBT * cap_budget(percent));
+		WRITE_ONCE(c->used,
+			   MIN(READ_ONCE(c->used) + (s64)ran, CAP_MAX_DEBT * cap_budget(percent)));
 }
 
 /* Ticks left in the window around now. */
 static u64 left_of(struct sched_cap *c, u64 now)
 {
 	const u64 window = sched_ms * CAP_WINDOW_MS;
-	u64 percent = READ_ONCE(c->percent);
-	s64 budget, passed;
+	u64 percent = READ_ONCE(c->percent), start = READ_ONCE(c->start);
+	s64 budget, passed, used = READ_ONCE(c->used);
 
 	if (!percent) /* lifted just now, or only the other of unit and group has one */
 		return SCHED_NEVER;
 	budget = cap_budget(percent);
-	passed = now > c->start ? (now - c->start) / window : 0;
+	passed = now > start ? (now - start) / window : 0;
 	if (passed) {
 		/* what one window leaves over is for the next */
-		c->used = MAX(c->used - MIN(passed, CAP_MAX_DEBT + 1) * budget, -budget);
-		WRITE_ONCE(c->start, c->start + passed * window);
+		used = MAX(used - MIN(passed, CAP_MAX_DEBT + 1) * budget, -budget);
+		WRITE_ONCE(c->used, used);
+		WRITE_ONCE(c->start, start + passed * window);
 	}
-	return c->used < budget ? budget - c->used : 0;
+	return used < budget ? budget - used : 0;
 }
 
 static void charge_shared(struct lock *l, struct sched_cap *c, u64 ran)

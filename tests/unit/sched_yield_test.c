@@ -217,11 +217,11 @@ static void test_pass_over(void)
 	first.since = now;
 	sc.rq.queue.head = &first;
 	sc.slice_end = now + 100 * MS;
-	u.pinned = true;
+	u.pinned = first.asked = true;
 	place_pass_over(&sc, &u, now);
 	CHECK(first.boost && sc.slice_end == now + 100 * MS,
 	      "what dom0's unit is let in for takes nobody's event away, nor its own slice");
-	u.pinned = false;
+	u.pinned = first.asked = false;
 	place_pass_over(&sc, &u, now);
 	CHECK(first.boost, "nor one's that a timer of its own has woken");
 	first.asked = true;
