@@ -20,7 +20,7 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE }; /* 3: reserved, no timer *
  */
 #define MAX_LEAD_NS 5000
 #define LEAD_FALLS  32
-#define ENTRY_NS    25 /* what is left of an entry behind lapic_timer_wait() takes longer anywhere */
+#define ENTRY_NS    25 /* what is left behind lapic_timer_wait() takes longer anywhere */
 /*
  * A guest's timer that is further away than FAR_MS, as those of an idle kernel are, fires with all
  * others of the same part of a millisecond, at its end: never early, and late by less than that.
