@@ -56,13 +56,26 @@ static bool ap_is(const struct cpu *c, u32 state)
 	return __atomic_load_n(&c->start, __ATOMIC_ACQUIRE) == state;
 }
 
+/* Behind a sleep all have lost theirs, and TCG's lose them by INIT. */
+static void tell_mtrrs(const struct cpu *c)
+{
+	static bool told;
+
+	if (!told && !c->online && !cpu_runs_in(IN_TCG))
+		log_warn("the firmware has not given CPU %u the boot CPU's MTRRs: all have them "
+			 "now",
+			 c->index);
+	told |= !c->online;
+}
+
 int smp_init_cpu(struct cpu *c)
 {
 	BUG_ON(c != this_cpu());
 	ucode_load_cpu();
 	if (alike_check())
 		return -ENODEV;
-	mtrr_restore();
+	if (mtrr_restore())
+		tell_mtrrs(c);
 	cpu_init_features();
 	time_wake_cpu();
 	tsc_init_cpu();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/mtrr.h"
-#include "hv/lib/log.h"
 #include "hv/lib/asm.h"
+#include "hv/lib/log.h"
 #include "hv/lib/percpu.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/mm.h"
@@ -109,13 +109,12 @@ static bool is_as_saved(void)
 }
 
 /* SDM "MTRR Considerations in MP Systems": while they change nothing is cached. */
-void mtrr_restore(void)
+bool mtrr_restore(void)
 {
-	static bool told;
 	u64 cr0 = read_cr0();
 
 	if (is_as_saved())
-		return;
+		return false;
 	BUG_ON(saved[0].msr != MSR_MTRR_DEF_TYPE);
 	write_cr0(cr0 | CR0_CD);
 	wbinvd();
@@ -126,9 +125,5 @@ void mtrr_restore(void)
 	wbinvd();
 	wrmsr_safe(MSR_MTRR_DEF_TYPE, saved[0].val);
 	write_cr0(cr0);
-	if (!told && !this_cpu()->online) /* not behind a sleep, in which all have lost them */
-		log_warn(
-		    "the firmware has not given CPU %u the boot CPU's MTRRs: all have them now",
-		    this_cpu()->index);
-	told |= !this_cpu()->online;
+	return true;
 }

@@ -21,12 +21,11 @@ extern struct mtrrs {
 void mtrr_init(void);
 /*
  * Keep what the boot CPU has now, before others start and before a sleep, in which CPUs may lose
- * them; and, on each CPU behind it, interrupts off, CR4.PGE clear, make it so again, with a line
- * for one that the firmware has not set up as it should. Without the former the latter does
- * nothing.
+ * them; and, on each CPU behind it, interrupts off, CR4.PGE clear, make it so again: did it have
+ * others? Without the former the latter does nothing.
  */
 void mtrr_save(void);
-void mtrr_restore(void);
+bool mtrr_restore(void);
 /*
  * Of an aligned block of 2^order pages: is all of it write-back (SDM "Memory Cache Control", "MTRR
  * Precedences")? What lies below 1 MiB counts as other; MTRR_MIXED: ask for smaller blocks.

@@ -43,6 +43,7 @@ static struct machine_cpu {
 	u64 cr4;
 	u32 inits, sipis;
 } machine[4]; /* by APIC id; 0: the boot CPU */
+#define cpu_runs_in(...) false
 #include "hv/cpu/smp.c"
 
 #define OTHERS 3
@@ -158,7 +159,6 @@ NOTHING(mm_unmap_temp, void)
 NOTHING(mm_load_cpu, void)
 NOTHING(cpu_load, struct cpu *c)
 NOTHING(ucode_load_cpu, void)
-NOTHING(mtrr_restore, void)
 NOTHING(mtrr_save, void)
 NOTHING(time_wake_cpu, void)
 NOTHING(tsc_init_cpu, void)
@@ -191,6 +191,13 @@ void cpu_rest(void)
 }
 
 static bool odd_left_out; /* one that is not as the boot CPU has got to where it would fault */
+
+static bool other_mtrrs;
+
+bool mtrr_restore(void)
+{
+	return other_mtrrs;
+}
 
 int alike_check(void)
 {
@@ -283,6 +290,11 @@ static void test_start(void)
 	start_machine(REFUSES, COMES, COMES);
 	CHECK(cpu_count == 3 && is_out(1) && is_in(2, 1) && is_in(3, 2), "so is one that refuses");
 	CHECK(strstr(test_log_text, "APIC id 1 came up but"), "a line says so (%s)", test_log_text);
+	other_mtrrs = true;
+	start_machine(COMES, COMES, COMES);
+	other_mtrrs = false;
+	CHECK(cpu_count == 4 && strstr(test_log_text, "not given CPU 1 the boot CPU's MTRRs"),
+	      "a line says that the firmware has not set up MTRRs (%s)", test_log_text);
 	start_machine(COMES, ODD, COMES);
 	CHECK(cpu_count == 3 && is_out(2) && is_in(1, 1) && is_in(3, 2) && odd_left_out &&
 		  !machine[2].enabled,
