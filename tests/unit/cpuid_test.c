@@ -532,7 +532,7 @@ static void test_mwait(void)
 	v->page = &page;
 	msr_write(v, 0x1a0, on, false);
 	CHECK(!cpuid_shows(v, CPUID_1C_MONITOR), "MISC_ENABLE shows nobody MWAIT");
-	page.quirks = ~(u64)CORBEL_QUIRK_NO_MWAIT;
+	page.quirks = ~(u32)CORBEL_QUIRK_NO_MWAIT;
 	msr_write(v, 0x1a0, on, false);
 	CHECK(!cpuid_shows(v, CPUID_1C_MONITOR), "whatever else is off");
 	page.quirks = CORBEL_QUIRK_NO_MWAIT;
