@@ -23,6 +23,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/event.h"
 #include "hv/guest/exit.h"
+#include "hv/guest/lapic_timer.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/lapic_ipi.h"
@@ -105,6 +106,7 @@ __weak ZERO(int, guest_copy, struct vcpu *v, u64 at, void *buf, u32 len, bool wr
 __weak NOTHING(guest_memory_missing, struct vcpu *v, u64 gpa, bool write, bool exec)
 __weak NOTHING(guest_stuck, struct vcpu *v, u64 code, const struct fetched *in)
 __weak NOTHING(lapic_accept, struct vcpu *v, u8 vector)
+__weak NOTHING(lapic_timer_wait, struct vcpu *v)
 __weak ZERO(bool, lapic_extint_pending, struct vcpu *v)
 __weak NOTHING(lapic_from_hw, struct vcpu *v, const u32 *page, u16 status)
 __weak NOTHING(lapic_reset, struct vcpu *v, bool init)
