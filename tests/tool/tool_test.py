@@ -362,9 +362,17 @@ def test_failures():
     check(fails(corbel("nonsense"), "no command \"nonsense\"; `corbel --help'", code=2), "an unknown command")
     check(fails(corbel("destory"), "did you mean \"destroy\"?", code=2), "one that is nearly right")
     check(fails(corbel("usbdev-attach"), "as in xl: have usb = 1", code=2), "one of xl")
-    check(all(corbel(c).returncode == 2 for c in ("sched-credit2", "cpupool-numa-split")), "which is told what to do instead")
+    xl = """create config-update list destroy shutdown reboot pci-attach pci-detach pci-list pci-assignable-add pci-assignable-remove pci-assignable-list pause
+        unpause console vncviewer save migrate restore migrate-receive dump-core cd-insert cd-eject mem-max mem-set button-press vcpu-list vcpu-pin vcpu-set vm-list
+        info sharing sched-credit sched-credit2 sched-rtds domid domname rename trigger sysrq debug-keys set-parameters dmesg top network-attach network-list
+        network-detach channel-list block-attach block-list block-detach vtpm-attach vtpm-list vtpm-detach vkb-attach vkb-list vkb-detach vdispl-attach vdispl-list
+        vdispl-detach vsnd-attach vsnd-list vsnd-detach uptime claims cpupool-create cpupool-list cpupool-destroy cpupool-rename cpupool-cpu-add cpupool-cpu-remove
+        cpupool-migrate cpupool-numa-split getenforce setenforce loadpolicy remus devd psr-hwinfo psr-cmt-attach psr-cmt-detach psr-cmt-show psr-cat-set
+        psr-cat-show psr-mba-set psr-mba-show usbctrl-attach usbctrl-detach usbdev-attach usbdev-detach usb-list qemu-monitor-command""".split()
+    lost = [c for c in xl for p in [corbel("help", c)] if p.returncode and "as in xl" not in p.stderr]
+    check(not lost, "each command of Xen 4.17's xl is there, or it is told what to do instead", lost)
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
-    check(fails(corbel("list", "x"), "too many arguments", code=2), "too many arguments")
+    check(fails(corbel("list", "x", "y"), "too many arguments", code=2), "too many arguments")
     check(corbel("list", "--bogus").returncode == 2, "an unknown option")
     check(corbel("--help").returncode == 0 and corbel("top", "--help").returncode == 0, "help")
 
@@ -552,15 +560,18 @@ def test_config_update():
 
 
 def test_hotplug():
-    for name in "hd.img", "cd.iso":
+    for name in "hd.img", "old.img", "cd.iso":
         with open(f"{DIR}/{name}", "wb") as f:
             f.truncate(1 << 20)
-    p = corbel("create", config("pc", f"type = 'hvm'\nmaxmem = 64\nvcpus = 1\nmaxvcpus = 3\ndisk = ['{DIR}/cd.iso,raw,hdc,cdrom']\n"))
+    p = corbel("create", config("pc", f"type = 'hvm'\nmaxmem = 64\nvcpus = 1\nmaxvcpus = 3\ndisk = ['{DIR}/cd.iso,raw,hdc,cdrom', '{DIR}/old.img,raw,hda,w,discard']\n"))
     if not check(p.returncode == 0, "a PC with a balloon and room for vCPUs", p.stderr):
         return
     check(fails(corbel("mem-max", "pc", "47"), "told to have 48 MiB"), "mem-max below memory of its file")
     check(corbel("mem-set", "pc", "56").returncode == 0, "mem-set")
-    check(fails(corbel("mem-set", "pc", "lots"), "not a number"), "mem-set of no number")
+    for wrong in "lots", "5p", "m", "5mm", "0", "5000000t", "1023k", "-5", "9999999999999999999m":
+        check(fails(corbel("mem-set", "pc", "--", wrong), "not a number"), f"mem-set of no number, {wrong}")
+    for size in "57344k", "58720256b", "56M", "56":
+        check(corbel("mem-set", "pc", size).returncode == 0 and open(f"{RUN}/pc/mem-set").read() == "56\n", f"mem-set {size}")
     check_mem_max()
     p = corbel("vcpu-set", "pc", "3")
     check(p.returncode == 0, "vcpu-set", p.stderr)
@@ -570,14 +581,17 @@ def test_hotplug():
     check(p.stdout == "disk-0\n" and f"{DIR}/hd.img" in out and "yes" in out, "block-attach, block-list", p.stderr + out)
     check(fails(corbel("block-attach", "pc", "/no/disk"), "/no/disk"), "a disk that is not there")
     wait(lambda: "guest ready" in log("pc"))
+    booted = log("pc").count("guest ready")
     p = corbel("save", "pc", f"{DIR}/attached")
     check(p.returncode == 0, "a guest with a disk and vCPUs that stand in no file is saved", p.stderr)
     p = corbel("restore", f"{DIR}/attached")
     cpus = qmp("pc", "query-cpus-fast") or []
     out = corbel("block-list", "pc").stdout
     check(p.returncode == 0 and len(cpus) == 3 and f"{DIR}/hd.img" in out, "and restored with them", f"{p} {cpus} {out}")
-    check(answers("pc", "r") and "guest ready" not in log("pc"), "where it was", log("pc"))
-    p = corbel("block-detach", "pc", "disk-0")
+    line = open(f"/proc/{guests()['pc']['pid']}/cmdline").read()
+    check("ide-hd,drive=disk1,bus=hd.0,unit=0" in line and line.count("discard=unmap") == 1, "its own disk is what it was", line)
+    check(answers("pc", "k") and log("pc").count("guest ready") == booted, "where it was", log("pc"))
+    p = corbel("block-detach", "pc", "xvdb")
     check(fails(p, "does not let go of disk-0"), "its disk is one that can be detached: this guest does not hear it", p.stderr)
     p = corbel("vcpu-set", "pc", "2")
     check(fails(p, "pc: vCPU 2", "unplug request"), "nor has it an ACPI that would give back vCPUs", p.stderr)
@@ -590,6 +604,7 @@ def test_hotplug():
     check(fails(corbel("block-attach", "pc", "/x,vmdk"), "vmdk"), "a disk that is wrong")
     check(fails(corbel("block-detach", "pc", "disk0"), "was not attached"), "only what was attached can be detached")
     check(fails(corbel("block-detach", "pc", "disk-7"), "disk-7"), "what is not there cannot be, too")
+    check(fails(corbel("network-attach", "pc", "bridge=nobr9"), "no bridge nobr9"), "network-attach to no bridge")
     check([corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdd,r").stdout for _ in range(2)] == ["disk-1\n", "disk-2\n"] and
           fails(corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdd,r"), "4 ports", "taken"), "a PC takes four devices")
     check(corbel("cd-eject", "pc", "cd0").returncode == 0 and "(empty)" in corbel("block-list", "pc").stdout, "cd-eject",
@@ -597,7 +612,8 @@ def test_hotplug():
     p = corbel("cd-insert", "pc", "cd0", f"{DIR}/hd.img")
     check(p.returncode == 0, "cd-insert", p.stderr)
     check(fails(corbel("cd-insert", "pc", "cd9", f"{DIR}/hd.img"), "cd9"), "cd-insert into no drive")
-    check(fails(corbel("network-attach", "pc", "bridge=nobr9"), "no bridge nobr9"), "network-attach to no bridge")
+    check(fails(corbel("network-detach", "pc", "3"), "pc has no network interface 3"), "network-detach by number")
+    check(fails(corbel("network-detach", "pc", "52:54:00:00:00:01"), "52:54:00:00:00:01 was not attached"), "network-detach of no address")
     check("MAC" in corbel("network-list", "pc").stdout, "network-list")
     corbel("destroy", "pc")
 
@@ -830,7 +846,7 @@ def test_clone_pc():
     for path in disk, cd:
         with open(path, "wb") as f:
             f.write(b"template" + bytes(1 << 20))
-    corbel("create", config("pc", f"type = 'hvm'\ndisk = ['{disk},raw,xvda,w', '{cd},raw,hdc,cdrom']\n"))
+    corbel("create", config("pc", f"type = 'hvm'\ndisk = ['{disk},raw,hda,w,discard', '{cd},raw,hdc,cdrom']\n"))
     wait(lambda: "guest ready" in log("pc"))
     p = corbel("clone", "pc", "pc2")
     check(p.returncode == 0 and answers("pc2", "a") and answers("pc", "b"),
@@ -851,6 +867,8 @@ def test_clone_pc():
     corbel("destroy", "pc4")
     p = corbel("create", f"{lib}/pc4/pc4.cfg")
     check(p.returncode == 0 and wait(lambda: "guest ready" in log("pc4")), "a clone's file boots it anew", p.stderr)
+    line = open(f"/proc/{guests()['pc4']['pid']}/cmdline").read()
+    check("ide-hd,drive=disk0,bus=hd.0,unit=0" in line and line.count("discard=unmap") == 1, "its disk is such a one as the template's", line)
     corbel("destroy", "pc4")
     clone_user_net(lib)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -1105,6 +1123,94 @@ def test_disks():
         p = corbel("create", config("fw", f'firmware = "{fw}"\ndisk = [\'{DIR}/disk0,raw,xvda,w\']\n'))
         check(p.returncode == 0 and wait(lambda: "guest ready" in log("fw")), f'firmware = "{fw}" boots the kernel', p.stderr + log("fw"))
         corbel("destroy", "fw")
+
+
+# Writes "from" and its number to the serial port, and halts.
+SECTOR = bytes.fromhex("baf803 be117c ac 84c0 7403 ee ebf8 f4 ebfd") + b"from %d\n\0"
+
+
+def test_boot():
+    """From disks where xl has them, in the order of the file, and what becomes of an empty drive."""
+    for i in range(4):
+        with open(f"{DIR}/boot{i}", "wb") as f:
+            f.write(SECTOR % i)
+            f.truncate(510)
+            f.seek(510)
+            f.write(b"\x55\xaa")
+            f.truncate(1 << 20)
+    for disks, text, want in (("hda", "", 0), ("hdd", "", 0), ("sdc", "", 0), ("xvda", "", 0), ("hdb", "hdtype = 'ahci'\n", 0),
+                              ("hda sda xvda", "boot = 'cd'\n", 0), ("xvda sda hda", "boot = 'c'\n", 0), ("sda hda", "boot = 'c'\n", 0), ("xvda hda hdc:cdrom", "boot = 'nc'\n", 0)):
+        disks = [f"'{DIR}/boot{i},raw,{d}{',r' if 'cd' in d else ',w'}'" for i, d in enumerate(disks.split())]
+        p = corbel("create", config("boot", f"type = 'hvm'\n{text}disk = [ {', '.join(disks)} ]\n", kernel=False))
+        check(p.returncode == 0 and wait(lambda: f"from {want}" in log("boot")), f"a PC boots from {' '.join(disks)} {text}", p.stderr + log("boot"))
+        corbel("destroy", "boot")
+        if os.path.exists(f"{RUN}/boot/console.log"):
+            os.unlink(f"{RUN}/boot/console.log")
+    p = corbel("create", config("boot", f"type = 'hvm'\nserial = [ 'pty', 'file:{DIR}/second' ]\ndisk = [ ',,hdc:cdrom,r', ',sdd:cdrom,r', '{DIR}/boot0,raw,hda,w' ]\n"))
+    out = corbel("block-list", "boot").stdout
+    check(p.returncode == 0 and out.count("(empty)") == 2 and os.path.exists(f"{DIR}/second"), "two empty CD drives, and a second serial port", p.stderr + out)
+    p = corbel("cd-insert", "boot", "sdd", f"{DIR}/boot1")
+    check(p.returncode == 0 and re.search(rf"^cd1 .*{DIR}/boot1$", corbel("block-list", "boot").stdout, re.M), "cd-insert by the name that the file has", p.stderr)
+    check(corbel("cd-eject", "boot", "sdd").returncode == 0 and corbel("block-list", "boot").stdout.count("(empty)") == 2, "cd-eject, too")
+    check(fails(corbel("cd-insert", "boot", "hda", f"{DIR}/boot1"), "hda"), "but not into a disk")
+    check(corbel("trigger", "boot", "nmi", "0").returncode == 0, "trigger nmi of a vCPU")
+    check(fails(corbel("trigger", "boot", "reset", "0"), "only nmi") and fails(corbel("trigger", "boot", "nmi", "x"), "no vCPU"), "and of what is none")
+    corbel("destroy", "boot")
+
+
+def swtpms():
+    return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if alive(pid) and f"{DIR}/lib/" in open(f"/proc/{pid}/cmdline").read() and
+            "swtpm" in open(f"/proc/{pid}/cmdline").read().split("\0")[0]]
+
+
+def test_tpm():
+    pc = "type = 'hvm'\ntpm = 1\n"
+    if not shutil.which("swtpm"):
+        check(fails(corbel("create", config("tpm", pc)), "install the package swtpm"), "no swtpm is told")
+        print("ok - a TPM # SKIP there is no swtpm here")
+        return
+    os.makedirs(f"{DIR}/no-tpm")
+    os.symlink(shutil.which("qemu-system-x86_64"), f"{DIR}/no-tpm/qemu-system-x86_64")
+    for args in ["create"], ["create", "--check"]:
+        check(fails(corbel(*args, config("tpm", pc), env={"PATH": f"{DIR}/no-tpm"}), "install the package swtpm"), f"no swtpm is told: {args}")
+    p = corbel("create", config("tpm", pc + "device_model_args = [ '-bogus' ]\n"))
+    check(fails(p, "-bogus") and wait(lambda: not swtpms()), "a TPM ends with a VMM that did not start", f"{p} {swtpms()}")
+    p = corbel("create", config("tpm", pc))
+    check(p.returncode == 0 and len(swtpms()) == 1 and wait(lambda: "guest ready" in log("tpm")), "a PC with a TPM", p.stderr)
+    check(qmp("tpm", "query-tpm")[0]["model"] == "tpm-crb", "the PC has it", qmp("tpm", "query-tpm"))
+    state = f"{DIR}/tpm-saved"
+    p = corbel("save", "tpm", state)
+    check(p.returncode == 0 and wait(lambda: not swtpms()), "saved, it has none", p.stderr)
+    p = corbel("restore", state)
+    check(p.returncode == 0 and len(swtpms()) == 1 and answers("tpm", "a"), "restored, it has it again", p.stderr)
+    os.kill(guests()["tpm"]["pid"], signal.SIGKILL)
+    check(wait(lambda: not swtpms()), "a TPM ends with a VMM that was killed", swtpms())
+    kept = os.listdir(f"{DIR}/lib/tpm/tpm")
+    check("tpm2-00.permall" in kept and os.stat(f"{DIR}/lib/tpm/tpm").st_mode & 0o77 == 0, "what it stores stays, for nobody else", kept)
+    corbel("destroy", "tpm")
+    p = corbel("create", config("tpm", pc))
+    check(p.returncode == 0 and len(swtpms()) == 1, "and is there for the next start", p.stderr)
+    corbel("destroy", "tpm")
+    check(wait(lambda: not swtpms()), "destroyed, it leaves nothing that runs", swtpms())
+    os.unlink(state)
+
+
+def test_create():
+    """As xl does: paused, and with other values than the file's."""
+    cfg = config("over", "vcpus = 1 # one\nextra = 'a'\n")
+    p = corbel("create", "-p", cfg, "vcpus=2", "memory = 56", 'extra += " b"', "name='other'")
+    g = guests()
+    check(p.returncode == 0 and list(g) == ["other"] and g["other"]["vcpus"] == 2 and g["other"]["memory_bytes"] == 56 << 20 and not p.stderr, "create with other values", f"{p} {g}")
+    line = open(f"/proc/{g['other']['pid']}/cmdline").read() if g else ""
+    check("-append\0a b " in line, "and some that are added to", line)
+    time.sleep(1)
+    check(g["other"]["state"] in ("paused", "prelaunch") and log("other") == "", "create -p: it does not run", f"{g} {log('other')}")
+    check(corbel("unpause", "other").returncode == 0 and wait(lambda: "guest ready" in log("other")), "until it may")
+    check(list(guests("other")) == ["other"] and "other" in corbel("list", "other").stdout, "list of one guest")
+    check(fails(corbel("list", "over"), "there is no guest over"), "list of nobody")
+    corbel("destroy", "other")
+    check(fails(corbel("create", cfg, "vcpus=999"), "vcpus wants") and fails(corbel("create", cfg, "rubbish"), "= expected") and
+          fails(corbel("create", config("over", "x = [\n"), "vcpus=2"), "--check") and guests() == {}, "other values that are wrong")
 
 
 def test_vif():
@@ -1418,6 +1524,9 @@ def test_hypervisor():
     check(out[0] == "scheduler fair" and out[2].split() == ["hyp", "3", "512", "150%"], "sched shows", out)
     v = json.loads(corbel("sched", "--json", "hyp", env=env).stdout)
     check(v[1]["vm_weight"] == 512 and v[1]["vm_cap"] == 150, "sched --json", v)
+    ids = [corbel(*args, env=env) for args in (("pause", "3"), ("list", "--json", "3"), ("unpause", "3"))]
+    check(all(p.returncode == 0 for p in ids) and json.loads(ids[1].stdout)[0]["state"] == "paused", "a guest may be called by its id", ids)
+    check(fails(corbel("pause", "9", env=env), "no guest 9") and fails(corbel("pause", "0", env=env), "dom0"), "but not by another")
     check_pools(env, sched)
     s = json.loads(corbel("stat", "--json", "hyp", env=env).stdout)
     vcpus = [{"vcpu": i, "exits_total": 12 + i, "exits": {"intr": 2, "hlt": 10 + i}} for i in (0, 1)]
@@ -1489,7 +1598,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_ends, test_unit, test_all, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_vif, test_real_files, test_races,
+                  test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_boot, test_tpm, test_create, test_vif, test_real_files, test_races,
                   test_hypervisor):
             if ONLY and t.__name__ not in ONLY:
                 continue

@@ -99,8 +99,8 @@ static void pc(void)
 	CHECK(!strcmp(c.vif[0].model, "e1000") && !c.vif[1].model, "models of network cards");
 	cfg_free(&c);
 	CHECK(!cfg_parse(&c, "f",
-			 "name='a'\nkernel='k'\nacpi=0\nserial='/dev/"
-			 "ttyS1'\nvncunused=1\nbootloader='pygrub'\n") &&
+			 "name='a'\nkernel='k'\nacpi=0\nsdl=1\n"
+			 "vncunused=1\nbootloader='pygrub'\n") &&
 		  c.nwarnings == 3 && c.unknown == 3 && strstr(c.warnings[0], "acpi can only be 1"),
 	      "what cannot be otherwise is told");
 	cfg_free(&c);
@@ -250,6 +250,281 @@ static void as_xl(void)
 	cfg_free(&c);
 }
 
+/* Where a PC's disks are, which cards it has, what xl's files say in other ways. */
+static void devices(void)
+{
+	struct cfg c;
+
+	CHECK(!cfg_parse(
+		  &c, "f",
+		  "name='a'\ntype='hvm'\n"
+		  "disk=['/a,raw,hda,w','phy:/b,sdb,w','/c,raw,xvdc,r','/d','/e,,hdb1,w',"
+		  "',,hdc:cdrom,r','vdev=hdd,devtype=cdrom,access=r,target=',',hdc:cdrom',"
+		  "'tap:tapdisk:qcow2:/f,xvdd,w','/g,raw,xvde,w,discard,direct-io-safe,trusted',"
+		  "'/h,raw,xvdf,w,no-discard,specification=xen']\n"
+		  "vif=['','type=ioemu','model=virtio','type=vif','model=e1000']\n"),
+	      "a PC with disks of all kinds: %s", c.error);
+	CHECK(c.disk[0].bus == BUS_IDE && !c.disk[0].unit && c.disk[1].bus == BUS_SATA &&
+		  c.disk[1].unit == 1 && !strcmp(c.disk[1].vdev, "sdb"),
+	      "hdX is IDE, sdX SATA");
+	CHECK(c.disk[2].bus == BUS_VIRTIO && c.disk[3].bus == BUS_VIRTIO &&
+		  c.disk[4].bus == BUS_VIRTIO,
+	      "xvdX, no name and a partition are virtio");
+	CHECK(c.disk[5].cdrom && !*c.disk[5].path && !strcmp(c.disk[5].vdev, "hdc") &&
+		  c.disk[6].cdrom && !*c.disk[6].path && c.disk[7].cdrom && !*c.disk[7].path,
+	      "empty CD drives in three ways");
+	CHECK(c.disk[8].qcow2 && !strcmp(c.disk[8].path, "/f") && c.disk[9].discard &&
+		  !c.disk[10].discard && !c.nwarnings,
+	      "prefixes before one another, and words");
+	CHECK(c.vif[0].model && !strcmp(c.vif[0].model, "rtl8139") &&
+		  !strcmp(c.vif[1].model, "rtl8139") && !c.vif[2].model && !c.vif[3].model &&
+		  !strcmp(c.vif[4].model, "e1000"),
+	      "a guest that boots from IDE has xl's card, if none is named");
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\ntype='hvm'\nhdtype='ahci'\ndisk=['/a,raw,xvda,w',"
+			 "'/b,raw,hdb,w']\nvif=['','type=ioemu']\n") &&
+		  c.disk[1].bus == BUS_SATA && c.disk[1].unit == 1 && !c.vif[0].model &&
+		  !strcmp(c.vif[1].model, "rtl8139"),
+	      "one that boots from virtio has virtio's, and hdtype moves disks: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\ntype='hvm'\ndisk=['/a,raw,hda,r,port=0','/b,raw,hda,w,port=1',"
+			 "'/c,raw,hda,w']\nvif=['']\n") &&
+		  c.disk[0].bus == BUS_VIRTIO && c.disk[1].bus == BUS_VIRTIO &&
+		  c.disk[2].bus == BUS_IDE && !c.vif[0].model,
+	      "one behind a port is virtio, and in nobody's way: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\ndisk=['/a,raw,hda,r']\nvif=['type=ioemu']\n"
+			 "serial='file:/s'\n") &&
+		  !c.vif[0].model && !c.nwarnings && c.nserial == 1 &&
+		  !strcmp(c.serial[0], "file:/s"),
+	      "a microvm has nothing but virtio: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\ntype='hvm'\ntpm=1\nserial=['pty','tcp:h:1']\n"
+			 "disk=['/d,raw,xvda,w,colo-port=1,untrusted']\nvtpm=['backend=x']\n") &&
+		  c.tpm && c.nserial == 2 && c.nwarnings == 3 && c.unknown == 3 &&
+		  strstr(c.warnings[0], "\"colo-port\" of xl") &&
+		  strstr(c.warnings[2], "tpm = 1 gives a PC a TPM"),
+	      "what there is not of xl's disks and TPMs is told: %s", c.error);
+	cfg_free(&c);
+}
+
+/* How xl reads what nobody writes every day. */
+static void syntax(void)
+{
+	struct cfg c;
+
+	CHECK(!cfg_parse(
+		  &c, "f",
+		  "name='\\x61\\142\\x2ec'\nkernel=\"/\\a\\b\\f\\n\\r\\t\\v\\\\\\'\\\"\\7x\"\n") &&
+		  !strcmp(c.name, "ab.c") && !strcmp(c.kernel, "/\a\b\f\n\r\t\v\\'\"\ax"),
+	      "escapes: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nkernel='k'\nvnuma = [ ['pnode=0','size=1'],\n"
+			 "[ 'pnode=1', ['x'], ],\n]\nmemory=5\n") &&
+		  c.nwarnings == 1 && c.memory_mib == 5 &&
+		  strstr(c.warnings[0], "f:3: key \"vnuma\" of xl is not supported"),
+	      "lists in lists: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='b'\ndisk=['/a']\nkernel='k'\nvcpus=2;vcpus=3\nname='c'\n"
+			 "disk=['/b']\ndisk+=['/c']\nextra='x'\nextra+='y'\n") &&
+		  !strcmp(c.name, "c") && c.ndisks == 2 && !strcmp(c.disk[0].path, "/b") &&
+		  c.vcpus == 3 && !strcmp(c.cmdline, "xy") && c.nwarnings == 3 && c.unknown == 3 &&
+		  strstr(c.warnings[0], "f:1: name is set again below, and the last one counts"),
+	      "of a key that is set twice the last one counts: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f",
+			 "name='a'\nbootloader='pygrub'\nroot='/dev/xvda2 ro'\nextra='x'\n"
+			 "disk=['/d,raw,xvda,w']\n") &&
+		  c.firmware == FIRMWARE_BIOS && !c.cmdline && c.nwarnings == 1,
+	      "a guest of pygrub's is a PC, whose loader has the command line: %s", c.error);
+	cfg_free(&c);
+	CHECK(!cfg_parse(&c, "f", "name='a'\nbootloader='pygrub'\nextra='x'\nkernel='k'\n") &&
+		  c.firmware == FIRMWARE_MICROVM && !strcmp(c.cmdline, "x"),
+	      "unless it has a kernel: %s", c.error);
+	cfg_free(&c);
+}
+
+/* All keys of Xen 4.17's xl, by name. */
+static const char *const xl[] = {"acpi",
+				 "acpi_firmware",
+				 "acpi_laptop_slate",
+				 "acpi_s3",
+				 "acpi_s4",
+				 "altp2m",
+				 "altp2mhvm",
+				 "apic",
+				 "bios",
+				 "bios_path_override",
+				 "boot",
+				 "bootloader",
+				 "bootloader_args",
+				 "builder",
+				 "cap",
+				 "channel",
+				 "cmdline",
+				 "cpu_weight",
+				 "cpuid",
+				 "cpus",
+				 "cpus_soft",
+				 "device_model",
+				 "device_model_args",
+				 "device_model_args_hvm",
+				 "device_model_args_pv",
+				 "device_model_override",
+				 "device_model_stubdomain_override",
+				 "device_model_stubdomain_seclabel",
+				 "device_model_user",
+				 "device_model_version",
+				 "device_tree",
+				 "disk",
+				 "display",
+				 "dm_restrict",
+				 "driver_domain",
+				 "dtdev",
+				 "e820_host",
+				 "extra",
+				 "extratime",
+				 "firmware",
+				 "firmware_override",
+				 "gfx_passthru",
+				 "gic_version",
+				 "hap",
+				 "hdtype",
+				 "hpet",
+				 "init_seclabel",
+				 "iomem",
+				 "ioports",
+				 "irqs",
+				 "kernel",
+				 "keymap",
+				 "latency",
+				 "localtime",
+				 "max_event_channels",
+				 "max_grant_frames",
+				 "max_grant_version",
+				 "max_maptrack_frames",
+				 "maxmem",
+				 "maxvcpus",
+				 "mca_caps",
+				 "memory",
+				 "mmio_hole",
+				 "ms_vm_genid",
+				 "msr_relaxed",
+				 "name",
+				 "nestedhvm",
+				 "nographic",
+				 "nomigrate",
+				 "nx",
+				 "on_crash",
+				 "on_poweroff",
+				 "on_reboot",
+				 "on_soft_reset",
+				 "on_watchdog",
+				 "oos",
+				 "opengl",
+				 "p9",
+				 "pae",
+				 "passthrough",
+				 "pci",
+				 "pci_msitranslate",
+				 "pci_permissive",
+				 "pci_power_mgmt",
+				 "pci_seize",
+				 "period",
+				 "pool",
+				 "pvcalls",
+				 "pvshim",
+				 "pvshim_cmdline",
+				 "pvshim_extra",
+				 "pvshim_path",
+				 "ramdisk",
+				 "rdm",
+				 "rdm_mem_boundary",
+				 "root",
+				 "rtc_timeoffset",
+				 "sdl",
+				 "seclabel",
+				 "serial",
+				 "shadow_memory",
+				 "slice",
+				 "smbios_firmware",
+				 "soundhw",
+				 "spice",
+				 "spice_clipboard_sharing",
+				 "spice_image_compression",
+				 "spice_streaming_video",
+				 "spiceagent_mouse",
+				 "spicedisable_ticketing",
+				 "spicehost",
+				 "spicepasswd",
+				 "spiceport",
+				 "spicetls_port",
+				 "spiceusbredirection",
+				 "spicevdagent",
+				 "stdvga",
+				 "stubdomain_cmdline",
+				 "stubdomain_kernel",
+				 "stubdomain_memory",
+				 "stubdomain_ramdisk",
+				 "tee",
+				 "timer_mode",
+				 "tsc_mode",
+				 "type",
+				 "usb",
+				 "usbctrl",
+				 "usbdev",
+				 "usbdevice",
+				 "usbversion",
+				 "uuid",
+				 "vcpus",
+				 "vdispl",
+				 "vendor_device",
+				 "vfb",
+				 "vga",
+				 "videoram",
+				 "vif",
+				 "vif2",
+				 "viridian",
+				 "vkb",
+				 "vkb_device",
+				 "vmtrace_buf_kb",
+				 "vnc",
+				 "vncdisplay",
+				 "vnclisten",
+				 "vncpasswd",
+				 "vncunused",
+				 "vncviewer",
+				 "vnuma",
+				 "vpmu",
+				 "vpt_align",
+				 "vsnd",
+				 "vtpm",
+				 "vuart",
+				 "xauthority",
+				 "xen_platform_pci",
+				 "xend_suspend_evtchn_compat"};
+
+static void all_keys(void)
+{
+	char text[128];
+	struct cfg c;
+
+	for (size_t i = 0; i < sizeof(xl) / sizeof(xl[0]); i++) {
+		snprintf(text, sizeof(text), "%s = 'x'\n", xl[i]);
+		cfg_parse(&c, "f", text);
+		CHECK_QUIET(!c.nwarnings || !strstr(c.warnings[0], "unknown key"),
+			    "a key of xl's is known: %s", xl[i]);
+		cfg_free(&c);
+	}
+	CHECK(true, "all keys of xl's are known");
+}
+
 static void items(void)
 {
 	struct cfg_disk d;
@@ -303,7 +578,11 @@ static const struct {
     {"= 5", "1: key = value expected"},
     {"\n\n!", "3: key = value expected"},
     {"name='a' kernel='k'", "1: rubbish after the value of name"},
-    {"name='a'\nname='b'", "2: name is set in line 1 already"},
+    {"name='\\x4'", "1: unknown escape"},
+    {"name='\\x00'", "1: unknown escape"},
+    {"name='\\400'", "1: unknown escape"},
+    {"name=['a',['b']]", "1: name wants no list within its list"},
+    {"name='a'\nname=", "2: a value is"},
     {"memory=12MB", "1: rubbish after"},
     {"memory=12ab", "1: \"12ab\" is not a number"},
     {"memory=0", "1: memory wants the number of MiB"},
@@ -342,6 +621,7 @@ static const struct {
     {"vif=['port=4']", "1: \"4\" is not a port for hot-plugging; they are 0 to 3"},
     {"disk=['target=/d,port=']", "1: \"\" is not a port for hot-plugging"},
     {"name='a'\nkernel='k'\nvif=['port=0']", "3: port: only a PC has ports"},
+    {"name='a'\ntype='hvm'\ndisk=[',,hdc:cdrom,port=1']", "3: an empty CD drive cannot be behind"},
     {"vcpus=2\nvcpus_now=1\nname='a'\nkernel='k'", "4: vcpus_now has to be from 2 to 2"},
     {"vif=['model=ne2k']", "1: network card \"ne2k\""},
     {"boot='cx'", "1: boot = \"cx\""},
@@ -372,14 +652,44 @@ static const struct {
     {"disk=['/a,raw,xvda,w,backendtype=x']", "1: disk backendtype \"x\""},
     {"firmware=1", "1: firmware is one of"},
     {"disk='/a'", "1: disk wants a list"},
-    {"disk=['/a,vmdk,xvda,w']", "1: disk format \"vmdk\""},
+    {"disk=['/a,vmdk,xvda,w']",
+     "1: disk format \"vmdk\" is not supported; make a disk of it that is"},
+    {"disk=['/a,vhd,xvda,w']", "1: disk format \"vhd\" is not supported"},
+    {"disk=['/a,bochs,xvda,w']", "1: disk format \"bochs\" is not known"},
+    {"disk=['/a,raw,hde,w']", "1: a PC has no disk hde"},
+    {"disk=['/a,raw,sdg,w']", "1: a PC has no disk sdg"},
+    {"disk=['/a,raw,hda:tape,w']", "1: \"hda:tape\" is no name of a disk"},
+    {"disk=['/a,raw,xvdaaaaaaaaaaaaaaa,w']", "1: \"xvdaaaaaaaaaaaaaaa\" is no name"},
+    {"name='a'\ntype='hvm'\ndisk=['/a,raw,hda,r']", "3: hda cannot be read-only, as in xl"},
+    {"name='a'\ntype='hvm'\ndisk=['/a,raw,hdb,w',\n'/b,raw,hdb,w']", "4: hdb is where hdb is"},
+    {"name='a'\ntype='hvm'\nhdtype='ahci'\ndisk=['/a,raw,sda,w',\n'/b,raw,hda,w']",
+     "5: hda is where sda is"},
+    {"name='a'\ntype='hvm'\ndisk=['/a,raw,sda,w','/b,raw,sdb,w','/c,,,cdrom','/d,,,cdrom',"
+     "'/e,,,cdrom','/f,,,cdrom',\n'/g,,,cdrom']",
+     "4: a PC has 6 places for CD drives"},
+    {"hdtype='scsi'", "1: hdtype is \"ide\" or \"ahci\""},
+    {"disk=['/a,raw,xvda,w,script=block-iscsi']",
+     "1: disk option \"script\" of xl is not supported; name the device"},
+    {"serial='vc'", "1: serial = \"vc\": a port leads to"},
+    {"serial=['pty',\n'stdio']", "2: serial = \"stdio\": a port leads to"},
+    {"serial=['pty','pty','pty','pty','pty']", "1: serial has 5 items"},
+    {"name='a'\nkernel='k'\nserial=['pty','null']", "3: only a PC has a TPM and a second serial"},
+    {"name='a'\nkernel='k'\ntpm=1", "3: only a PC has a TPM and a second serial"},
+    {"name='a'\nextra='x'\ndisk=['/d']\n", "4: a command line without a kernel"},
+    {"pool=[]", "1: pool wants the name"},
     {"disk=['/a,raw,xvda,x']", "1: disk access \"x\""},
     {"disk=['/a,raw,xvda,w,more']", "1: too many fields in a disk"},
     {"disk=[\n'',\n]", "2: a disk without a path"},
     {"disk=['/a,raw,backend=dom1']", "1: disk option \"backend\""},
     {"disk=['/a'\n'/b']", "2: comma or ] expected in the list that began in line 1"},
     {"disk=['/a',", "1: a list holds"},
-    {"disk=['/a',['/b']]", "1: a list holds"},
+    {"disk=['/a',['/b']]", "1: disk wants no list within its list"},
+    {"vnuma=[['a' 'b']]", "1: comma or ] expected"},
+    {"vnuma=[['a']['b']]", "1: comma or ] expected"},
+    {"vnuma=[['a'", "1: comma or ] expected"},
+    {"vnuma=[[", "1: a list holds"},
+    {"vnuma=[,]", "1: a list holds"},
+    {"vnuma=[[1]]]", "1: rubbish after the value of vnuma"},
     {"disk=[", "1: a list holds"},
     {"vif=''", "1: vif wants a list"},
     {"vif=['br0']", "1: \"br0\" in a vif"},
@@ -508,6 +818,9 @@ int main(void)
 	warns();
 	passwords();
 	as_xl();
+	devices();
+	syntax();
+	all_keys();
 	items();
 	bad();
 	noise();

@@ -56,19 +56,37 @@ static void skip_blanks(struct parser *p, bool lines)
 	}
 }
 
-static int unescape_char(char c)
+/* A digit of this base, or -1. */
+static int digit_of(char c, int base)
 {
-	switch (c) {
-	case 'n':
-		return '\n';
-	case 't':
-		return '\t';
-	case '\\':
-	case '\'':
-	case '"':
-		return c;
+	const char *digits = "0123456789abcdef", *at = strchr(digits, tolower((unsigned char)c));
+
+	return c && at && at - digits < base ? at - digits : -1;
+}
+
+/*
+ * What stands behind a backslash: one of xl's letters, x and two hexadecimal digits, or one to
+ * three octal ones. -1: nothing of these.
+ */
+static int unescape_char(const char **at)
+{
+	static const char letters[] = "abfnrtv\\'\"", values[] = "\a\b\f\n\r\t\v\\'\"";
+	const char *s = *at, *letter = *s ? strchr(letters, *s) : NULL;
+	int base = 8, most = 3, n, c = 0;
+
+	if (letter) {
+		++*at;
+		return values[letter - letters];
 	}
-	return -1;
+	if (*s == 'x') {
+		s++;
+		base = 16;
+		most = 2;
+	}
+	for (n = 0; n < most && digit_of(s[n], base) >= 0; n++)
+		c = c * base + digit_of(s[n], base);
+	*at = s + n;
+	return !n || (base == 16 && n < 2) || !c || c > 255 ? -1 : c;
 }
 
 static int read_string(struct parser *p, char **out)
@@ -79,20 +97,18 @@ static int read_string(struct parser *p, char **out)
 	if (!s)
 		return cfg_bad(p, p->line, "out of memory");
 	*out = s;
-	for (; *p->at != quote; p->at++) {
+	while (*p->at != quote) {
 		if (!*p->at || *p->at == '\n')
 			return cfg_bad(p, p->line,
 				       "the string has no end; close it with %c on the same line",
 				       quote);
-		c = (unsigned char)*p->at;
-		if (c == '\\') {
-			c = unescape_char(*++p->at);
-			if (c < 0)
-				return cfg_bad(
-				    p, p->line,
-				    "unknown escape in a string; only \\n \\t \\\\ \\' \\\" "
-				    "are known");
-		}
+		c = (unsigned char)*p->at++;
+		if (c == '\\')
+			c = unescape_char(&p->at);
+		if (c < 0)
+			return cfg_bad(p, p->line,
+				       "unknown escape in a string; known are \\n, \\t and the "
+				       "like, \\\\ \\' \\\", \\x41 and \\101");
 		*to++ = c;
 	}
 	p->at++;
@@ -119,42 +135,56 @@ static int read_number(struct parser *p, struct value *v)
 	return 0;
 }
 
-static int read_list(struct parser *p, struct value *v)
+static int read_item(struct parser *p, struct value *v)
 {
 	struct value n = {0};
 
+	if (v->items == MAX_ITEMS)
+		return cfg_bad(p, p->line, "more than %d items in a list", MAX_ITEMS);
+	v->item_line[v->items] = p->line;
+	if (*p->at == '"' || *p->at == '\'')
+		return read_string(p, &v->item[v->items++]);
+	if (!isdigit((unsigned char)*p->at))
+		return cfg_bad(
+		    p, p->line,
+		    "a list holds 'strings' or numbers, parted by commas and closed by ]");
+	if (!read_number(p, &n)) {
+		v->item[v->items++] = n.text;
+		return 0;
+	}
+	free(n.text);
+	return -1;
+}
+
+/* What lists within it hold is read as its own: no key here wants such. */
+static int read_list(struct parser *p, struct value *v)
+{
+	int depth = 1;
+
 	v->kind = V_LIST;
-	p->at++;
-	for (;;) {
+	for (p->at++; depth;) {
 		skip_blanks(p, true);
-		if (*p->at == ']')
-			break;
-		if (v->items == MAX_ITEMS)
-			return cfg_bad(p, p->line, "more than %d items in a list", MAX_ITEMS);
-		v->item_line[v->items] = p->line;
-		if (*p->at == '"' || *p->at == '\'') {
-			if (read_string(p, &v->item[v->items++]))
-				return -1;
-		} else if (isdigit((unsigned char)*p->at)) {
-			if (read_number(p, &n)) {
-				free(n.text);
-				return -1;
-			}
-			v->item[v->items++] = n.text;
-		} else {
-			return cfg_bad(
-			    p, p->line,
-			    "a list holds 'strings' or numbers, parted by commas and closed by ]");
-		}
-		skip_blanks(p, true);
-		if (*p->at == ',')
+		if (*p->at == '[') {
+			v->nested = true;
+			depth++;
 			p->at++;
-		else if (*p->at != ']')
+			continue;
+		}
+		if (*p->at != ']' && read_item(p, v))
+			return -1;
+		skip_blanks(p, true);
+		if (*p->at == ']') {
+			depth--;
+			p->at++;
+			skip_blanks(p, depth);
+		}
+		if (*p->at == ',' && depth)
+			p->at++;
+		else if (*p->at != ']' && depth)
 			return cfg_bad(p, p->line,
 				       "comma or ] expected in the list that began in line %d",
 				       v->line);
 	}
-	p->at++;
 	return 0;
 }
 
@@ -179,23 +209,33 @@ static void free_value(struct value *v)
 
 /* ---- the file ---- */
 
-static int assign_key(struct parser *p, const char *name, const struct value *v)
+/* Its number in cfg_keys, or cfg_nkeys. */
+static int find_key(const char *name)
 {
 	int i;
 
-	for (i = 0; i < cfg_nkeys; i++)
-		if (!strcmp(name, cfg_keys[i].name))
-			break;
+	for (i = 0; i < cfg_nkeys && strcmp(name, cfg_keys[i].name); i++)
+		;
+	return i;
+}
+
+static int assign_key(struct parser *p, const char *name, const struct value *v)
+{
+	int i = find_key(name);
+
 	if (i == cfg_nkeys) {
 		cfg_unknown_key(p, v->line, name);
 		return 0;
 	}
+	if (p->assignment < p->last[i]) {
+		p->c->unknown++;
+		cfg_warn(p, v->line, "%s is set again below, and the last one counts", name);
+		return 0;
+	}
+	if (v->nested)
+		return cfg_bad(p, v->line, "%s wants no list within its list", name);
 	if (v->add && v->kind == V_NUMBER)
 		return cfg_bad(p, v->line, "+= adds to a list or a string, not to a number");
-	if (p->seen[i] && !v->add)
-		return cfg_bad(p, v->line, "%s is set in line %d already; keep one of the two",
-			       name, p->seen[i]);
-	p->seen[i] = v->line;
 	return cfg_keys[i].set(p, name, v);
 }
 
@@ -223,12 +263,18 @@ static int read_assignment(struct parser *p, char name[KEY_MAX], struct value *v
 	return read_value(p, v);
 }
 
-static int parse_line(struct parser *p)
+/* use: set its key; or only note where it is set for the last time. */
+static int parse_line(struct parser *p, bool use)
 {
 	struct value v = {0};
 	char name[KEY_MAX];
-	int err = read_assignment(p, name, &v) || assign_key(p, name, &v);
+	int err = read_assignment(p, name, &v);
 
+	p->assignment++;
+	if (!err && use)
+		err = assign_key(p, name, &v);
+	else if (!err && !v.add && find_key(name) < cfg_nkeys)
+		p->last[find_key(name)] = p->assignment;
 	free_value(&v);
 	if (err)
 		return -1;
@@ -254,6 +300,97 @@ static int join_cmdline(struct parser *p)
 	return 0;
 }
 
+/*
+ * Whose system boots from an IDE or SCSI disk may have no drivers but for what there is: it has
+ * such a network card, too, the one that xl takes.
+ */
+static int choose_cards(struct parser *p)
+{
+	struct cfg *c = p->c;
+	bool emulated = c->ndisks && !c->disk[0].cdrom && c->disk[0].bus != BUS_VIRTIO;
+	int i;
+
+	for (i = 0; i < c->nvifs && cfg_is_pc(c); i++) {
+		if (c->vif[i].named || !(emulated || c->vif[i].ioemu))
+			continue;
+		c->vif[i].model = strdup("rtl8139");
+		if (!c->vif[i].model)
+			return cfg_bad(p, c->vif[i].line, "out of memory");
+	}
+	return 0;
+}
+
+/* The place of one on a PC's controller, where no other can be. */
+static bool is_same_place(const struct cfg_disk *a, const struct cfg_disk *b)
+{
+	return !a->cdrom && !b->cdrom && a->bus != BUS_VIRTIO && a->bus == b->bus &&
+	       a->unit == b->unit;
+}
+
+static int check_disk(struct parser *p, int i)
+{
+	struct cfg *c = p->c;
+	struct cfg_disk *d = &c->disk[i];
+	int j;
+
+	if (d->port >= 0 && !*d->path)
+		return cfg_bad(p, d->line, "an empty CD drive cannot be behind a port");
+	if (d->port >= 0) /* is virtio's, whatever its name */
+		d->bus = BUS_VIRTIO;
+	if (d->cdrom)
+		return 0;
+	if (c->ahci && d->bus == BUS_IDE)
+		d->bus = BUS_SATA;
+	if (d->bus != BUS_VIRTIO && d->readonly)
+		return cfg_bad(
+		    p, d->line,
+		    "%s cannot be read-only, as in xl: have access w, or xvd%c, which is "
+		    "virtio",
+		    d->vdev, d->vdev[2]);
+	for (j = 0; j < i; j++)
+		if (is_same_place(d, &c->disk[j]))
+			return cfg_bad(p, d->line, "%s is where %s is; give it another letter",
+				       d->vdev, c->disk[j].vdev);
+	return 0;
+}
+
+/* On a microvm all are virtio's, whatever their names. */
+static int check_disks(struct parser *p)
+{
+	struct cfg *c = p->c;
+	int i, sata = 0;
+
+	for (i = 0; i < c->ndisks; i++) {
+		if (c->disk[i].cdrom && !cfg_is_pc(c))
+			return cfg_bad(p, c->disk[i].line,
+				       "only a PC has a CD drive; add firmware = \"bios\"");
+		if (cfg_is_pc(c) && check_disk(p, i))
+			return -1;
+		if (c->disk[i].port < 0)
+			sata += c->disk[i].cdrom || c->disk[i].bus == BUS_SATA;
+		if (cfg_is_pc(c) && sata > CFG_SATA_PORTS)
+			return cfg_bad(p, c->disk[i].line,
+				       "a PC has %d places for CD drives and disks sdX; have xvdX, "
+				       "which is virtio",
+				       CFG_SATA_PORTS);
+	}
+	return 0;
+}
+
+/* Without a kernel xl's bootloader looks into the disk; that disk's own does, and has the rest. */
+static void leave_to_loader(struct parser *p)
+{
+	struct cfg *c = p->c;
+
+	if (!p->bootloader || c->kernel)
+		return;
+	if (!p->firmware_set)
+		c->firmware = FIRMWARE_BIOS;
+	free(c->ramdisk);
+	free(c->cmdline);
+	c->ramdisk = c->cmdline = NULL;
+}
+
 static bool uses_ports(const struct cfg *c)
 {
 	bool any = false;
@@ -272,10 +409,6 @@ static int check_microvm(struct parser *p)
 	struct cfg *c = p->c;
 	int i;
 
-	for (i = 0; i < c->ndisks; i++)
-		if (c->disk[i].cdrom)
-			return cfg_bad(p, c->disk[i].line,
-				       "only a PC has a CD drive; add firmware = \"bios\"");
 	for (i = 0; i < c->nvifs; i++)
 		if (c->vif[i].model)
 			return cfg_bad(
@@ -285,6 +418,10 @@ static int check_microvm(struct parser *p)
 		return cfg_bad(p, p->line,
 			       "port: only a PC has ports for hot-plugging; add firmware = "
 			       "\"bios\"");
+	if (c->tpm || c->nserial > 1)
+		return cfg_bad(
+		    p, p->line,
+		    "only a PC has a TPM and a second serial port; add firmware = \"bios\"");
 	if (c->npci)
 		return cfg_bad(
 		    p, c->pci[0].line,
@@ -304,6 +441,7 @@ static int check_required(struct parser *p)
 {
 	struct cfg *c = p->c;
 
+	leave_to_loader(p);
 	if (!c->name)
 		return cfg_bad(p, p->line, "name is missing; add name = \"...\"");
 	if (!c->kernel && !c->ndisks && !c->npci)
@@ -328,6 +466,8 @@ static int check_required(struct parser *p)
 	if (c->maxmem_mib && c->maxmem_mib < c->memory_mib)
 		return cfg_bad(p, p->line, "maxmem is less than memory; it has to be %llu or more",
 			       (unsigned long long)c->memory_mib);
+	if (check_disks(p) || choose_cards(p))
+		return -1;
 	if (!cfg_is_pc(c) && check_microvm(p))
 		return -1;
 	if (c->screen.spice && !c->screen.spiceport)
@@ -385,11 +525,21 @@ static void check_ends(struct parser *p)
 	}
 }
 
-static int parse_all(struct parser *p)
+static int parse_lines(struct parser *p, const char *text, bool use)
 {
+	p->at = text;
+	p->line = 1;
+	p->assignment = 0;
 	while (find_assignment(p))
-		if (parse_line(p))
+		if (parse_line(p, use))
 			return -1;
+	return 0;
+}
+
+static int parse_all(struct parser *p, const char *text)
+{
+	if (parse_lines(p, text, false) || parse_lines(p, text, true))
+		return -1;
 	check_ends(p);
 	return join_cmdline(p) || check_required(p) ? -1 : 0;
 }
@@ -423,11 +573,11 @@ char *cfg_without(const char *text, const char *const *keys)
 
 int cfg_parse(struct cfg *c, const char *file, const char *text)
 {
-	struct parser p = {.c = c, .file = file, .at = text, .line = 1};
+	struct parser p = {.c = c, .file = file};
 	int err;
 
 	*c = (struct cfg){.memory_mib = 256, .vcpus = 1, .on_reboot = END_RESTART};
-	err = parse_all(&p);
+	err = parse_all(&p, text);
 	free(p.root);
 	free(p.extra);
 	return err;
@@ -455,6 +605,8 @@ void cfg_free(struct cfg *c)
 	free(c->vmm);
 	for (i = 0; i < c->nargs; i++)
 		free(c->args[i]);
+	for (i = 0; i < c->nserial; i++)
+		free(c->serial[i]);
 	for (i = 0; i < c->ndisks; i++)
 		free(c->disk[i].path);
 	for (i = 0; i < c->nvifs; i++)

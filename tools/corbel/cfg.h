@@ -12,21 +12,30 @@
 
 #include "../../hv/abi.h"
 
-#define CFG_NAME_MAX  31 /* as in struct corbel_vm_create */
-#define CFG_MAX_VCPUS 255
-#define CFG_WHY_VCPUS "for more, QEMU's machine would need an IOMMU that remaps interrupts"
-#define CFG_MAX_DISKS 16
-#define CFG_MAX_VIFS  8
-#define CFG_MAX_ARGS  64
-#define CFG_MAX_PCI   8
-#define CFG_BDF_SIZE  13 /* "0000:00:00.0" */
-#define CFG_BRIDGE    "corbr0"
-#define CFG_PORTS     4 /* of a PC, for hot-plugging */
+#define CFG_NAME_MAX   31 /* as in struct corbel_vm_create */
+#define CFG_MAX_VCPUS  255
+#define CFG_WHY_VCPUS  "for more, QEMU's machine would need an IOMMU that remaps interrupts"
+#define CFG_MAX_DISKS  16
+#define CFG_MAX_VIFS   8
+#define CFG_MAX_ARGS   64
+#define CFG_MAX_PCI    8
+#define CFG_MAX_SERIAL 4
+#define CFG_SATA_PORTS 6  /* of a PC */
+#define CFG_BDF_SIZE   13 /* "0000:00:00.0" */
+#define CFG_BRIDGE     "corbr0"
+#define CFG_PORTS      4 /* of a PC, for hot-plugging */
+
+/* Which device a disk is. */
+enum cfg_bus { BUS_VIRTIO, BUS_IDE, BUS_SATA };
 
 struct cfg_disk {
-	char *path;
+	char *path; /* "": a drive with nothing in it */
 	bool qcow2, readonly, cdrom;
-	int port; /* for hot-plugging, behind which it is; -1 = none */
+	bool discard;  /* what the guest discards, the file is rid of */
+	char vdev[16]; /* "" = none */
+	enum cfg_bus bus;
+	unsigned int unit; /* of IDE or SATA: which disk */
+	int port;	   /* for hot-plugging, behind which it is; -1 = none */
 	int line;
 };
 
@@ -36,8 +45,9 @@ struct cfg_vif {
 	unsigned int ssh; /* port of dom0's 127.0.0.1 that leads to the guest's 22; 0 = none */
 	uint8_t mac[6];
 	bool has_mac;
-	int port;    /* as a disk's */
-	char *model; /* of QEMU, or NULL: virtio */
+	int port;	   /* as a disk's */
+	char *model;	   /* of QEMU, or NULL: virtio */
+	bool named, ioemu; /* the file says which; that it is a card that there is */
 	int line;
 };
 
@@ -83,9 +93,14 @@ struct cfg {
 	bool viridian;		    /* Hyper-V's interfaces, for Windows */
 	bool nested, not_nested;    /* the guest is to have guests, or not; else as the CPU */
 	enum cfg_firmware firmware; /* BIOS, UEFI: a PC */
+	bool ahci;		    /* where xl has IDE */
 	char *boot;		    /* letters of a, c, d, n, or NULL */
 	struct cfg_screen screen;
 	bool usb, tablet, mouse, keyboard; /* each at the USB controller */
+	char *serial[CFG_MAX_SERIAL];	   /* as QEMU has it; "pty", or none: the console */
+	int nserial;
+	bool tpm;
+	bool paused; /* not of its file: it is not to run yet */
 	struct cfg_disk disk[CFG_MAX_DISKS];
 	int ndisks;
 	struct cfg_vif vif[CFG_MAX_VIFS];

@@ -33,6 +33,79 @@ static int set_port(struct parser *p, int line, const char *val, int *port)
 #define DISK_RIGHT                                                                                 \
 	"right is '/path/img,raw,xvda,w' or 'file:/path/img,xvda,w' (format raw or qcow2, access " \
 	"r or w)"
+#define LAST_IDE  3 /* hda to hdd */
+#define LAST_SATA 5 /* sda to sdf */
+
+/*
+ * xl's names of whole disks: hdX is an IDE disk, sdX a SCSI one, for which a PC has SATA, since
+ * systems of today know that. xvdX and vdX, partitions, and what is not named are virtio's.
+ */
+static int set_vdev(struct parser *p, struct cfg_disk *d, const char *val)
+{
+	static const struct {
+		const char *name;
+		enum cfg_bus bus;
+		unsigned int last;
+	} kinds[] = {{"hd", BUS_IDE, LAST_IDE}, {"sd", BUS_SATA, LAST_SATA}};
+	size_t len = strcspn(val, ":"), i;
+
+	if (len >= sizeof(d->vdev) ||
+	    (val[len] && strcmp(val + len, ":cdrom") && strcmp(val + len, ":disk")))
+		return cfg_bad(p, d->line, "\"%s\" is no name of a disk; " DISK_RIGHT, val);
+	snprintf(d->vdev, sizeof(d->vdev), "%.*s", (int)len, val);
+	if (!strcmp(val + len, ":cdrom"))
+		d->cdrom = d->readonly = true;
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strncmp(val, kinds[i].name, 2) || len != 3 || val[2] < 'a' || val[2] > 'z')
+			continue;
+		d->bus = kinds[i].bus;
+		d->unit = val[2] - 'a';
+		if (d->unit > kinds[i].last)
+			return cfg_bad(p, d->line,
+				       "a PC has no disk %s; have xvdX, which is virtio", d->vdev);
+	}
+	return 0;
+}
+
+static int set_format(struct parser *p, struct cfg_disk *d, const char *val)
+{
+	if (!strcmp(val, "vhd") || !strcmp(val, "vmdk") || !strcmp(val, "qcow") ||
+	    !strcmp(val, "qed"))
+		return cfg_bad(p, d->line,
+			       "disk format \"%s\" is not supported; make a disk of it that is: "
+			       "qemu-img convert -O qcow2 OLD NEW",
+			       val);
+	if (*val && strcmp(val, "raw") && strcmp(val, "qcow2") && strcmp(val, "empty"))
+		return cfg_bad(p, d->line, "disk format \"%s\" is not known; " DISK_RIGHT, val);
+	d->qcow2 = !strcmp(val, "qcow2");
+	return 0;
+}
+
+/* What xl has for disks, and this not. */
+static int not_supported(struct parser *p, struct cfg_disk *d, const char *what)
+{
+	static const char *const ignored[] = {"untrusted",   "colo",	   "no-colo",
+					      "colo-host",   "colo-port",  "colo-export",
+					      "active-disk", "hidden-disk"};
+	size_t i;
+
+	for (i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		if (!strcmp(what, ignored[i])) {
+			p->c->unknown++;
+			cfg_warn(p, d->line,
+				 "disk option \"%s\" of xl is not supported and ignored", what);
+			return 0;
+		}
+	if (!strcmp(what, "script"))
+		return cfg_bad(p, d->line,
+			       "disk option \"script\" of xl is not supported; name the device or "
+			       "file that the script would give");
+	if (!strcmp(what, "backend"))
+		return cfg_bad(
+		    p, d->line,
+		    "disk option \"backend\" of xl is not supported: all disks are dom0's");
+	return cfg_bad(p, d->line, "disk option \"%s\" is not known; " DISK_RIGHT, what);
+}
 
 static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, const char *val)
 {
@@ -40,16 +113,13 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 		free(d->path);
 		d->path = strdup(val);
 	} else if (!strcmp(what, "format")) {
-		if (*val && strcmp(val, "raw") && strcmp(val, "qcow2"))
-			return cfg_bad(p, d->line, "disk format \"%s\" is not known; " DISK_RIGHT,
-				       val);
-		d->qcow2 = !strcmp(val, "qcow2");
+		return set_format(p, d, val);
 	} else if (!strcmp(what, "access")) {
 		if (*val && strcmp(val, "r") && strcmp(val, "ro") && strcmp(val, "w") &&
 		    strcmp(val, "rw"))
 			return cfg_bad(p, d->line, "disk access \"%s\" is not known; " DISK_RIGHT,
 				       val);
-		d->readonly = *val == 'r' && strcmp(val, "rw");
+		d->readonly = d->cdrom || (*val == 'r' && strcmp(val, "rw"));
 	} else if (!strcmp(what, "devtype")) {
 		d->cdrom = !strcmp(val, "cdrom");
 		d->readonly |= d->cdrom;
@@ -60,33 +130,58 @@ static int disk_set(struct parser *p, struct cfg_disk *d, const char *what, cons
 	} else if (!strcmp(what, "port")) {
 		return set_port(p, d->line, val, &d->port);
 	} else if (!strcmp(what, "vdev")) {
-		if (strchr(val, ':') && !strcmp(strchr(val, ':'), ":cdrom"))
-			return disk_set(p, d, "devtype", "cdrom");
-	} else {
-		return cfg_bad(p, d->line, "disk option \"%s\" is not known; " DISK_RIGHT, what);
+		return set_vdev(p, d, val);
+	} else if (strcmp(what, "specification")) { /* a PC's is what its name says */
+		return not_supported(p, d, what);
 	}
 	return 0;
+}
+
+/* Is it a word by itself, not a field? */
+static bool disk_word(struct parser *p, struct cfg_disk *d, const char *word)
+{
+	static const char *const words[] = {"cdrom",   "discard",   "no-discard", "direct-io-safe",
+					    "trusted", "untrusted", "colo",	  "no-colo"};
+	size_t i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]) && strcmp(word, words[i]); i++)
+		;
+	if (i == sizeof(words) / sizeof(words[0]))
+		return false;
+	if (i == 0)
+		d->cdrom = d->readonly = true;
+	else if (i <= 2)
+		d->discard = i == 1;
+	else if (i > 4)
+		not_supported(p, d, word);
+	return true;
+}
+
+/* xm's prefixes, which may stand before one another. Whether there was one. */
+static bool skip_prefixes(struct cfg_disk *d, char **spec)
+{
+	static const char *const prefixes[] = {
+	    "file:", "phy:", "tap:", "tap2:", "tapdisk:", "ioemu:", "aio:", "raw:", "qcow2:"};
+	const char *start = *spec;
+	size_t i;
+
+	for (i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		if (!strncmp(*spec, prefixes[i], strlen(prefixes[i]))) {
+			d->qcow2 |= !strcmp(prefixes[i], "qcow2:");
+			*spec += strlen(prefixes[i]);
+			i = -1;
+		}
+	return *spec != start;
 }
 
 static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 {
 	static const char *const order[] = {"target", "format", "vdev", "access"};
-	static const char *const prefixes[] = {
-	    "file:",	   "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:",
-	    "tap2:qcow2:", "aio:", "raw:",     "qcow2:"};
-	bool old = false;
+	bool old = skip_prefixes(d, &spec);
 	int i = 0;
-	size_t k;
 	char *f, *val;
 
 	d->port = -1;
-	for (k = 0; k < sizeof(prefixes) / sizeof(prefixes[0]) && !old; k++) {
-		old = !strncmp(spec, prefixes[k], strlen(prefixes[k]));
-		if (old) {
-			spec += strlen(prefixes[k]);
-			d->qcow2 = strstr(prefixes[k], "qcow2") != NULL;
-		}
-	}
 	while ((f = next_field(&spec))) {
 		val = i || *f != '/' ? strchr(f, '=') : NULL;
 		if (val) {
@@ -95,17 +190,19 @@ static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 				return -1;
 			continue;
 		}
-		if (!strcmp(f, "cdrom")) {
-			d->cdrom = d->readonly = true;
+		if (disk_word(p, d, f))
 			continue;
-		}
+		if (i == 1 && !*d->path && strchr(f, ':'))
+			i++; /* an empty drive has no format */
 		if (i == 4)
 			return cfg_bad(p, d->line, "too many fields in a disk; " DISK_RIGHT);
 		if (disk_set(p, d, order[i], f))
 			return -1;
 		i += old && i == 0 ? 2 : 1; /* file: and phy: have no format field */
 	}
-	if (!d->path || !*d->path)
+	if (!d->path && d->cdrom)
+		d->path = strdup("");
+	if (!d->path || (!*d->path && !d->cdrom))
 		return cfg_bad(p, d->line, "a disk without a path; " DISK_RIGHT);
 	return 0;
 }
@@ -131,6 +228,7 @@ static int set_model(struct parser *p, struct cfg_vif *vif, const char *model)
 	static const char *const cards[] = {"e1000", "e1000e", "rtl8139"};
 	size_t i;
 
+	vif->named = true;
 	if (!strncmp(model, "virtio", 6))
 		return 0;
 	for (i = 0; i < sizeof(cards) / sizeof(cards[0]); i++)
@@ -207,7 +305,10 @@ static int parse_vif(struct parser *p, struct cfg_vif *vif, char *spec)
 				return -1;
 		} else if (!strcmp(f, "type") && !strcmp(val, "user")) {
 			vif->user = true;
-		} else if (strcmp(f, "type") || strcmp(val, "ioemu")) {
+		} else if (!strcmp(f, "type") && (!strcmp(val, "ioemu") || !strcmp(val, "vif"))) {
+			vif->ioemu = *val == 'i';
+			vif->named |= !vif->ioemu;
+		} else {
 			p->c->unknown++;
 			cfg_warn(p, vif->line,
 				 "unknown vif option \"%s\" is ignored; bridge, mac, model, "

@@ -146,6 +146,7 @@ static int set_flag(struct parser *p, const char *key, const struct value *v)
 		   {"vnc", &p->c->screen.vnc},
 		   {"usb", &p->c->usb},
 		   {"spice", &p->c->screen.spice},
+		   {"tpm", &p->c->tpm},
 		   {"spicedisable_ticketing", &p->c->screen.spiceopen}};
 	long long n;
 	int i = 0;
@@ -155,6 +156,15 @@ static int set_flag(struct parser *p, const char *key, const struct value *v)
 	if (get_number(p, key, v, 0, 1, &n))
 		return -1;
 	*all[i].to = n;
+	return 0;
+}
+
+/* Is hdX at an IDE controller, or a SATA one, as sdX? */
+static int set_hdtype(struct parser *p, const char *key, const struct value *v)
+{
+	if (v->kind != V_STRING || (strcmp(v->text, "ide") && strcmp(v->text, "ahci")))
+		return cfg_bad(p, v->line, "%s is \"ide\" or \"ahci\"", key);
+	p->c->ahci = *v->text == 'a';
 	return 0;
 }
 
@@ -169,8 +179,11 @@ static int set_settled(struct parser *p, const char *key, const struct value *v)
 		   {"nx", "1", "guests have NX"},
 		   {"hap", "1", "there are nested page tables only"},
 		   {"xen_platform_pci", "0", "there are no PV drivers: virtio is used"},
+		   {"acpi_s3", "1", "a PC can sleep"},
+		   {"acpi_s4", "1", "a PC can hibernate"},
+		   {"hpet", "1", "a PC has one"},
+		   {"ms_vm_genid", "generate", "a PC has one"},
 		   {"sdl", "0", "a screen is shown by VNC or SPICE"},
-		   {"serial", "pty", "it is `corbel console'"},
 		   {"vncunused", "1", "a display that is free is taken"}};
 	const char *text = v->kind == V_LIST ? (v->items == 1 ? v->item[0] : "") : v->text;
 	int i = 0;
@@ -474,10 +487,54 @@ static int set_firmware(struct parser *p, const char *key, const struct value *v
 /* The loader on the disk does what pygrub does for a kernel without one. */
 static int set_bootloader(struct parser *p, const char *key, const struct value *v)
 {
+	p->bootloader = true;
 	p->c->unknown++;
 	cfg_warn(p, v->line,
-		 "%s is ignored: a PC (type = \"hvm\") boots the loader on its disk; else name the "
-		 "kernel",
+		 "%s is ignored: without a kernel the guest is a PC, which boots the loader on its "
+		 "disk, with the command line that stands there; if there is none, name the kernel",
+		 key);
+	return 0;
+}
+
+/* QEMU's words for where a serial port leads, and xl's, but for those that want a terminal. */
+static int set_serial(struct parser *p, const char *key, const struct value *v)
+{
+	static const char *const known[] = {
+	    "file:", "tcp:", "telnet:", "udp:", "unix:", "pipe:", "/dev/"};
+	struct cfg *c = p->c;
+	int i, n = v->kind == V_LIST ? v->items : 1;
+	size_t k;
+
+	if (n > CFG_MAX_SERIAL)
+		return cfg_bad(p, v->line, "%s has %d items; at most %d are possible", key, n,
+			       CFG_MAX_SERIAL);
+	for (i = 0; i < n; i++) {
+		const char *text = v->kind == V_LIST ? v->item[i] : v->text;
+
+		for (k = 0; k < sizeof(known) / sizeof(known[0]) &&
+			    strncmp(text, known[k], strlen(known[k]));
+		     k++)
+			;
+		if (k == sizeof(known) / sizeof(known[0]) && strcmp(text, "pty") &&
+		    strcmp(text, "null") && strcmp(text, "none"))
+			return cfg_bad(p, v->kind == V_LIST ? v->item_line[i] : v->line,
+				       "%s = \"%s\": a port leads to \"pty\" (`corbel console'), "
+				       "\"file:PATH\", \"tcp:HOST:PORT\", telnet:, udp:, unix:, "
+				       "pipe:, /dev/..., \"null\" or \"none\"",
+				       key, text);
+		c->serial[c->nserial] = strdup(text);
+		if (!c->serial[c->nserial])
+			return cfg_bad(p, v->line, "out of memory");
+		c->nserial++;
+	}
+	return 0;
+}
+
+/* xl's TPM is a domain of its own. */
+static int set_vtpm(struct parser *p, const char *key, const struct value *v)
+{
+	p->c->unknown++;
+	cfg_warn(p, v->line, "%s of xl is not supported and ignored; tpm = 1 gives a PC a TPM",
 		 key);
 	return 0;
 }
@@ -503,7 +560,7 @@ static int set_cpus(struct parser *p, const char *key, const struct value *v)
 
 static int set_pool(struct parser *p, const char *key, const struct value *v)
 {
-	if (!v->text[0] || strlen(v->text) >= sizeof(p->c->pool))
+	if (v->kind == V_LIST || !v->text[0] || strlen(v->text) >= sizeof(p->c->pool))
 		return cfg_bad(p, v->line, "%s wants the name of a pool of CPUs, as \"Pool-0\"",
 			       key);
 	strcpy(p->c->pool, v->text);
@@ -554,7 +611,7 @@ const struct cfg_key cfg_keys[] = {
     {"keymap", set_keymap},
     {"usb", set_flag},
     {"usbdevice", set_usbdevice},
-    {"serial", set_settled},
+    {"serial", set_serial},
     {"acpi", set_settled},
     {"apic", set_settled},
     {"pae", set_settled},
@@ -563,6 +620,13 @@ const struct cfg_key cfg_keys[] = {
     {"nestedhvm", set_nested},
     {"viridian", set_viridian},
     {"xen_platform_pci", set_settled},
+    {"acpi_s3", set_settled},
+    {"acpi_s4", set_settled},
+    {"hpet", set_settled},
+    {"ms_vm_genid", set_settled},
+    {"hdtype", set_hdtype},
+    {"tpm", set_flag},
+    {"vtpm", set_vtpm},
     {"sdl", set_settled},
     {"spice", set_flag},
     {"spicehost", set_spicehost},

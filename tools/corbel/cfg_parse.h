@@ -8,7 +8,7 @@
 
 #include "cfg.h"
 
-#define CFG_MAX_KEYS 64
+#define CFG_MAX_KEYS 72
 
 enum kind { V_STRING, V_NUMBER, V_LIST };
 
@@ -16,8 +16,9 @@ enum kind { V_STRING, V_NUMBER, V_LIST };
 
 struct value {
 	enum kind kind;
-	bool add;   /* += */
-	char *text; /* of a string; of a number as written */
+	bool add;    /* += */
+	bool nested; /* a list with lists in it */
+	char *text;  /* of a string; of a number as written */
 	long long number;
 	char *item[MAX_ITEMS];
 	int item_line[MAX_ITEMS];
@@ -29,8 +30,9 @@ struct parser {
 	const char *file, *at;
 	int line;
 	char *root, *extra;
-	bool firmware_set;
-	int seen[CFG_MAX_KEYS]; /* line of each key, 0 = not yet */
+	bool firmware_set, bootloader;
+	int assignment;		/* how many there were in the file so far */
+	int last[CFG_MAX_KEYS]; /* which of them sets each key for the last time; 0 = none */
 };
 
 struct cfg_key {

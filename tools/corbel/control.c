@@ -99,6 +99,43 @@ static void warn_unattended(const struct cfg *c)
 			off ? "on_poweroff" : "on_crash", c->name, c->name);
 }
 
+#define MOST_OVERRIDES 64
+
+/*
+ * The file, with these assignments in place of its own to the same keys. Takes text over; NULL
+ * told.
+ */
+static char *override_keys(char *text, const char *path, char **vars, int n)
+{
+	char *names[MOST_OVERRIDES + 1] = {0}, *rest, *all = NULL;
+	size_t len, size;
+	FILE *f = NULL;
+	int i, used = 0;
+
+	for (i = 0; i < n && i < MOST_OVERRIDES; i++) {
+		len = strcspn(vars[i], " \t+=");
+		if (vars[i][len + strspn(vars[i] + len, " \t")] == '=')
+			names[used++] = strndup(vars[i], len);
+	}
+	rest = cfg_without(text, (const char *const *)names);
+	if (rest)
+		f = open_memstream(&all, &size);
+	else /* what is wrong in it is told with its place */
+		fail("%s: cannot be read; `corbel create --check %s' tells why", path, path);
+	if (f) {
+		fputs(rest, f);
+		for (i = 0; i < n; i++)
+			fprintf(f, "\n%s", vars[i]);
+		fputs("\n", f);
+		fclose(f);
+	}
+	while (used)
+		free(names[--used]);
+	free(rest);
+	free(text);
+	return all;
+}
+
 /* `again` is true if the guest has ended meanwhile and is to be started again. 0, or 1 told. */
 static int start_once(const char *path, const char *want_name, struct opts *o, bool *again)
 {
@@ -107,11 +144,14 @@ static int start_once(const char *path, const char *want_name, struct opts *o, b
 	struct cfg c;
 	int i, err;
 
+	if (text && o->nargs > 1)
+		text = override_keys(text, path, o->args + 1, o->nargs - 1);
 	if (!text && o->check)
 		show_check(NULL, path, false, o->json);
 	if (!text)
 		return 1;
 	err = cfg_parse(&c, path, text);
+	c.paused = o->paused;
 	for (i = 0; i < c.nwarnings; i++)
 		warning("%s", c.warnings[i]);
 	if (!err && !o->check)

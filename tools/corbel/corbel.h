@@ -338,6 +338,16 @@ int cmd_debug_dump(struct opts *o);
 int cmd_top(struct opts *o);
 int cmd_trace(struct opts *o); /* top.c */
 
+/* ---- names.c ---- */
+/* A guest's name, for the id of it or of dom0; or what it was, if no guest has this id. */
+char *guest_of_id(char *name);
+/* The commands, for which a part of a guest may also be called as xl does. */
+int names_cd_insert(struct opts *o);
+int names_cd_eject(struct opts *o);
+int names_block_detach(struct opts *o);
+int names_network_detach(struct opts *o);
+int names_trigger(struct opts *o);
+
 /* ---- cpupool.c ---- */
 /* All pools in *out (malloc), last the CPUs of none. Count, or -1 told. */
 int pools_get(struct corbel_pool_stat **out);

@@ -239,6 +239,7 @@ static int start_image(const struct image *m, struct opts *o)
 	int ret;
 
 	o->args++;
+	o->nargs--;
 	ret = cmd_start(o);
 	if (ret && (guest_load(m->name, &g) || !g.alive))
 		undo_image(m);

@@ -38,7 +38,6 @@ enum {
 	OPT_VCPU,
 	OPT_CHECK,
 	OPT_KEEP,
-	OPT_PAUSED,
 	OPT_SSH,
 	OPT_KEY,
 	OPT_USER_DATA,
@@ -47,7 +46,8 @@ enum {
 	OPT_MEMORY,
 	OPT_VCPUS,
 	OPT_NO_START,
-	OPT_FOREGROUND = 'F'
+	OPT_FOREGROUND = 'F',
+	OPT_PAUSED = 'p'
 };
 
 #define O_JSON                                                                                     \
@@ -72,6 +72,7 @@ static const struct argp_option
     create_options[] = {{"accel", OPT_ACCEL, "ACCEL", 0, "QEMU's accelerator: kvm (default) or tcg",
 			 0},
 			{"console", OPT_ATTACH, 0, 0, "Attach to the console", 0},
+			{"paused", OPT_PAUSED, 0, 0, "Leave the guest paused", 0},
 			{"check", OPT_CHECK, 0, 0, "Only say what is wrong in the file", 0},
 			{"json", OPT_JSON, 0, 0, "With --check: write JSON", 0},
 			{"foreground", OPT_FOREGROUND, 0, 0,
@@ -143,10 +144,10 @@ static const struct command {
 	int (*run)(struct opts *o);
 } commands[] = {
     {"info", "", "Show the hypervisor: version, back end, CPUs, memory", json_only, 0, 0, cmd_info},
-    {"list", "", "List dom0 and guests: state, vCPUs, memory, CPU time", list_options, 0, 0,
+    {"list", "[NAME]", "List dom0 and guests: state, vCPUs, memory, CPU time", list_options, 0, 1,
      cmd_list},
-    {"create", "FILE", "Start a guest from a file in xl.cfg syntax", create_options, 1, 1,
-     cmd_create},
+    {"create", "FILE [KEY=VALUE]...", "Start a guest from a file in xl.cfg syntax", create_options,
+     1, 64, cmd_create},
     {"start", "NAME", "Start a guest from /etc/corbel/NAME.cfg", create_options, 1, 1, cmd_start},
     {"starts-again", "NAME", "Tell whether a guest that has ended is to, by its file", json_only, 1,
      1, cmd_starts_again},
@@ -188,9 +189,10 @@ static const struct command {
     {"domname", "ID", "Show the name of a guest of this id", json_only, 1, 1, cmd_domname},
     {"uptime", "[NAME]", "Show how long guests have been running", json_only, 0, 1, cmd_uptime},
     {"rename", "NAME NEW", "Give a running guest another name", no_options, 2, 2, cmd_rename},
-    {"mem-set", "NAME MIB", "Set a guest's memory, up to maxmem of its file", no_options, 2, 2,
+    {"mem-set", "NAME SIZE", "Set a guest's memory, up to maxmem of its file", no_options, 2, 2,
      cmd_mem_set},
-    {"mem-max", "NAME MIB", "Set up to which memory mem-set may go", no_options, 2, 2, cmd_mem_max},
+    {"mem-max", "NAME SIZE", "Set up to which memory mem-set may go", no_options, 2, 2,
+     cmd_mem_max},
     {"vcpu-set", "NAME N", "Set how many vCPUs a guest has, up to maxvcpus", no_options, 2, 2,
      cmd_vcpu_set},
     {"vcpu-pin", "NAME VCPU CPUS", "Set on which CPUs a vCPU, or all, may run", no_options, 3, 3,
@@ -198,15 +200,15 @@ static const struct command {
     {"block-list", "NAME", "List a guest's disks", json_only, 1, 1, cmd_block_list},
     {"block-attach", "NAME DISK", "Give it a disk, described as in its file", no_options, 2, 2,
      cmd_block_attach},
-    {"block-detach", "NAME ID", "Take it away", no_options, 2, 2, cmd_block_detach},
+    {"block-detach", "NAME ID", "Take it away", no_options, 2, 2, names_block_detach},
     {"cd-insert", "NAME ID FILE", "Put an image into a guest's CD drive", no_options, 3, 3,
-     cmd_cd_insert},
-    {"cd-eject", "NAME ID", "Take it out", no_options, 2, 2, cmd_cd_eject},
+     names_cd_insert},
+    {"cd-eject", "NAME ID", "Take it out", no_options, 2, 2, names_cd_eject},
     {"network-list", "NAME", "List a guest's network interfaces", json_only, 1, 1,
      cmd_network_list},
     {"network-attach", "NAME [VIF]", "Give it one, described as in its file", no_options, 1, 2,
      cmd_network_attach},
-    {"network-detach", "NAME ID", "Take it away", no_options, 2, 2, cmd_network_detach},
+    {"network-detach", "NAME ID", "Take it away", no_options, 2, 2, names_network_detach},
     {"pci-list", "NAME", "List dom0's PCI devices that a guest has", json_only, 1, 1, cmd_pci_list},
     {"pci-attach", "NAME DEVICE", "Give it one, described as in its file", no_options, 2, 2,
      cmd_pci_attach},
@@ -219,7 +221,8 @@ static const struct command {
      cmd_pci_assignable_remove},
     {"vncviewer", "NAME", "Look at a guest's screen", no_options, 1, 1, cmd_vncviewer},
     {"sysrq", "NAME LETTER", "Send a magic SysRq to a Linux guest", no_options, 2, 2, cmd_sysrq},
-    {"trigger", "NAME WHAT", "Send nmi, power, reset or s3resume", no_options, 2, 2, cmd_trigger},
+    {"trigger", "NAME WHAT [VCPU]", "Send nmi, power, reset or s3resume", no_options, 2, 3,
+     names_trigger},
     {"dump-core", "NAME FILE", "Write a guest's memory as an ELF core", no_options, 2, 2,
      cmd_dump_core},
     {"save", "NAME FILE", "Write a guest to a file and end it", save_options, 2, 2, cmd_save},
@@ -490,6 +493,13 @@ static char *help_filter(int key, const char *text, void *input)
 	return out;
 }
 
+/* Not a file's name: a guest that runs, or has. */
+static bool takes_guest(const struct command *c)
+{
+	return (!strncmp(c->args, "NAME", 4) || !strncmp(c->args, "[NAME", 5)) &&
+	       c->run != cmd_start && c->run != cmd_starts_again;
+}
+
 static int run_command(const struct command *c, int argc, char **argv)
 {
 	struct argp argp = {
@@ -509,6 +519,8 @@ static int run_command(const struct command *c, int argc, char **argv)
 		     c->args);
 		return 2;
 	}
+	if (o.nargs && takes_guest(c))
+		o.args[0] = guest_of_id(o.args[0]);
 	err = c->run(&o);
 	if (fflush(stdout) || ferror(stdout))
 		return fail("cannot write the output: the disk is full or the reader is gone");
@@ -527,7 +539,17 @@ static const struct {
     {"sched-", "`corbel sched' has weights, CPUs, caps and budgets"},
     {"cpupool-", "there are no nodes; `corbel help' lists what there is for pools"},
     {"usb", "have usb = 1 and usbdevice in the guest's file"},
-    {"vtpm-", "guests have no TPM but by device_model_args"},
+    {"vtpm-", "have tpm = 1 in the guest's file"},
+    {"sharing", "clones share memory; `corbel clone' makes them"},
+    {"channel-list", "there are no channels; a second serial port is one"},
+    {"vkb-", "have usb = 1 and usbdevice in the guest's file"},
+    {"vdispl-", "have vga and vnc or spice in the guest's file"},
+    {"vsnd-", "sound can be had by device_model_args"},
+    {"set-parameters", "the hypervisor's options are set where it boots"},
+    {"getenforce", "there is no FLASK"},
+    {"setenforce", "there is no FLASK"},
+    {"loadpolicy", "there is no FLASK"},
+    {"qemu-monitor-command", "QEMU's control socket is qmp in the guest's directory"},
     {"psr-", "caches are not parted"},
     {"button-press", "`corbel trigger' does that"},
     {"debug-keys", "`corbel debug-dump' shows what they do"},

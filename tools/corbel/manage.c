@@ -332,6 +332,8 @@ static int attach_disk(struct qmp *q, const char *guest, struct cfg_disk *d, cha
 	snprintf(id, 16, "disk-%d", d->port);
 	node = OBJECT("driver", d->qcow2 ? "qcow2" : "raw", "node-name", id);
 	json_object_object_add(node, "read-only", json_object_new_boolean(d->readonly));
+	if (d->discard)
+		json_object_object_add(node, "discard", json_object_new_string("unmap"));
 	json_object_object_add(node, "file", OBJECT("driver", "file", "filename", d->path));
 	if (qmp_call(q, "blockdev-add", node, -1, NULL, err))
 		return -1;

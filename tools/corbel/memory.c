@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "corbel.h"
 
+#include <ctype.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,27 @@ static int set_most(struct qmp *q, const char *name, long mib)
 	return write_text(guest_path(name, "mem-max", path), text);
 }
 
+/* A number of MiB, or of what its last letter says, as in xl: b, k, m, g or t. */
+static bool read_size(const char *s, long *mib)
+{
+	static const char units[] = "bkmgt";
+	size_t len = strspn(s, "0123456789");
+	const char *unit = s[len] ? strchr(units, tolower((unsigned char)s[len])) : units + 2;
+	char digits[16];
+	int shift;
+
+	if (!len || len >= sizeof(digits) || !unit || (s[len] && s[len + 1]))
+		return false;
+	snprintf(digits, sizeof(digits), "%.*s", (int)len, s);
+	*mib = atoll(digits);
+	shift = 10 * (int)(unit - units) - 20;
+	if (shift < 0)
+		*mib >>= -shift;
+	else if (*mib <= MIB_MOST)
+		*mib <<= shift;
+	return *mib >= 1 && *mib <= MIB_MOST;
+}
+
 static int with_memory(struct opts *o, int (*change)(struct qmp *q, const char *name, long mib))
 {
 	static struct qmp q;
@@ -115,8 +137,8 @@ static int with_memory(struct opts *o, int (*change)(struct qmp *q, const char *
 	long mib;
 	int ret;
 
-	if (!whole_number(o->args[1], 1, MIB_MOST, &mib))
-		return fail("\"%s\" is not a number of MiB", o->args[1]);
+	if (!read_size(o->args[1], &mib))
+		return fail("\"%s\" is not a number of MiB, or a size like 512m or 2g", o->args[1]);
 	if (open_guest(o->args[0], &g, &q))
 		return 1;
 	ret = change(&q, g.name, mib);

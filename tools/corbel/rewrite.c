@@ -30,23 +30,29 @@ static void write_port(FILE *f, int port)
 		fprintf(f, ",port=%d", port);
 }
 
-static void write_disk(FILE *f, const struct cfg_disk *d, int i)
+static void write_disk(FILE *f, const struct cfg_disk *d)
 {
 	fprintf(f, "'target=");
 	write_escaped(f, d->path);
-	fprintf(f, ",format=%s,vdev=xvd%c,access=%s%s", d->qcow2 ? "qcow2" : "raw", 'a' + i,
-		d->readonly ? "r" : "w", d->cdrom ? ",devtype=cdrom" : "");
+	fprintf(f, ",format=%s", d->qcow2 ? "qcow2" : "raw");
+	if (*d->vdev) { /* which says what device it is */
+		fprintf(f, ",vdev=");
+		write_escaped(f, d->vdev);
+	}
+	fprintf(f, ",access=%s%s%s", d->readonly ? "r" : "w", d->cdrom ? ",devtype=cdrom" : "",
+		d->discard ? ",discard" : "");
 	write_port(f, d->port);
 	fprintf(f, "'");
 }
 
 static void write_vif(FILE *f, const struct cfg_vif *vif, bool own)
 {
+	const char *model = vif->model ? vif->model : "virtio";
+
 	fprintf(f, "'%s", vif->user ? "type=user" : "bridge=");
 	if (!vif->user)
 		write_escaped(f, vif->bridge);
-	if (vif->model)
-		fprintf(f, ",model=%s", vif->model);
+	fprintf(f, ",model=%s", model);
 	if (own && vif->ssh)
 		fprintf(f, ",ssh=%u", vif->ssh);
 	if (own && vif->has_mac)
@@ -63,7 +69,7 @@ void write_disks(FILE *f, const struct cfg *c)
 	fprintf(f, "disk = [");
 	for (i = 0; i < c->ndisks; i++) {
 		fprintf(f, "%s\n\t", i ? "," : "");
-		write_disk(f, &c->disk[i], i);
+		write_disk(f, &c->disk[i]);
 	}
 	fprintf(f, " ]\n");
 }
@@ -225,7 +231,7 @@ int config_add(const char *name, const struct cfg_disk *disk, const struct cfg_v
 	if (f) {
 		fprintf(f, "%s\n%s += [ ", text, disk ? "disk" : "vif");
 		if (disk)
-			write_disk(f, disk, c.ndisks);
+			write_disk(f, disk);
 		else
 			write_vif(f, vif, true);
 		fprintf(f, " ]\n");

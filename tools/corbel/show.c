@@ -320,6 +320,17 @@ static void list_text(const struct row *r, int n, bool verbose)
 	}
 }
 
+/* The rows of this name to the front. How many there are. */
+static int only_named(struct row *r, int n, const char *name)
+{
+	int i, found = 0;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(r[i].name, name))
+			r[found++] = r[i];
+	return found;
+}
+
 int cmd_list(struct opts *o)
 {
 	struct row *r;
@@ -327,6 +338,14 @@ int cmd_list(struct opts *o)
 
 	if (n < 0)
 		return 1;
+	if (o->nargs)
+		n = only_named(r, n, o->args[0]);
+	if (o->nargs && !n) {
+		free(r);
+		return fail("there is no guest %s; `corbel list --all' shows also those that have "
+			    "ended",
+			    o->args[0]);
+	}
 	if (!hv_present())
 		warning("/dev/corbel cannot be opened: guests are shown as their processes tell, "
 			"dom0 is not");

@@ -12,21 +12,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define START_MS 180000 /* of a busy dom0: an idle one needs one second */
-#define MAX_ARGV 256
+#define START_MS  180000 /* of a busy dom0: an idle one needs one second */
+#define MAX_ARGV  320
+#define BOOT_MOST (CFG_MAX_DISKS + CFG_MAX_VIFS) /* devices that can boot */
 
 struct start {
 	struct cfg *c;
 	const char *accel;
 	struct guest g;
-	char vmm[PATH_MAX]; /* the program */
+	char vmm[PATH_MAX];   /* the program */
+	char swtpm[PATH_MAX]; /* another, if there is to be a TPM */
+	char tpm_dir[PATH_MAX + 8];
+	int tpm[2]; /* a connection: QEMU's end, and swtpm's; -1 = none */
 	char *argv[MAX_ARGV + 1];
 	int argc;
+	int nboot;		   /* devices that have a place in the boot order */
 	const struct origin *from; /* NULL: it boots */
 	int tap[CFG_MAX_VIFS];
 	char tap_name[CFG_MAX_VIFS][16];
@@ -73,6 +81,7 @@ static bool is_tcg(const struct start *s)
 static void socket_args(struct start *s)
 {
 	char path[PATH_MAX], esc[PATH_MAX];
+	int i;
 
 	arg(s, "-chardev");
 	arg(s, "socket,id=qmp,path=%s,server=on,wait=off",
@@ -83,8 +92,14 @@ static void socket_args(struct start *s)
 	escape_commas(guest_path(s->g.name, "console", path), esc);
 	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc,
 	    esc);
-	arg(s, "-serial");
-	arg(s, "chardev:console");
+	for (i = 0; i == 0 || i < s->c->nserial; i++) {
+		const char *to = s->c->nserial ? s->c->serial[i] : "pty";
+
+		if (i == 0 && !strcmp(to, "pty"))
+			to = "chardev:console";
+		arg(s, "-serial");
+		arg(s, "%s", to);
+	}
 }
 
 /*
@@ -164,8 +179,9 @@ static void machine_args(struct start *s)
 		arg(s, "base=localtime");
 	}
 	action_args(s);
-	if (s->from) {
+	if (s->from || c->paused)
 		arg(s, "-S"); /* it is for us to say when it runs */
+	if (s->from) {
 		arg(s, "-incoming");
 		arg(s, "defer");
 	}
@@ -280,10 +296,6 @@ static void boot_args(struct start *s)
 {
 	struct cfg *c = s->c;
 
-	if (c->boot) {
-		arg(s, "-boot");
-		arg(s, "order=%s", c->boot);
-	}
 	if (!c->kernel)
 		return;
 	arg(s, "-kernel");
@@ -313,42 +325,105 @@ static void boot_args(struct start *s)
  */
 #define FIRST_BUS 1
 
+/*
+ * A device of the kind that this letter of `boot` means, with the place in the order that both
+ * firmwares look at: all of the first letter come first. A kernel has place 0.
+ */
+static void boot_arg(struct start *s, char kind, const char *device)
+{
+	const char *at = s->c->boot ? strchr(s->c->boot, kind) : NULL;
+
+	if (at)
+		arg(s, "%s,bootindex=%d", device,
+		    1 + (int)(at - s->c->boot) * BOOT_MOST + s->nboot++);
+	else
+		arg(s, "%s", device);
+}
+
+/* A SATA port for a CD drive: the last that no disk of a name has. */
+static int take_sata(const struct cfg *c, unsigned int *taken)
+{
+	int i, port = CFG_SATA_PORTS - 1;
+
+	for (i = 0; i < c->ndisks; i++)
+		if (c->disk[i].bus == BUS_SATA && !c->disk[i].cdrom)
+			*taken |= 1u << c->disk[i].unit;
+	while (port >= 0 && *taken & 1u << port)
+		port--;
+	*taken |= port >= 0 ? 1u << port : 0;
+	return port;
+}
+
+/*
+ * A PC's disks are where xl has them: hdX at the IDE controller that systems of long ago know,
+ * which q35 does not have by itself, and others at its own for SATA.
+ */
+static void disk_device(struct start *s, int i, unsigned int *ports)
+{
+	const struct cfg_disk *d = &s->c->disk[i];
+	char drive[32] = "", at[128];
+
+	if (*d->path)
+		snprintf(drive, sizeof(drive), ",drive=disk%d", i);
+	if (d->cdrom)
+		snprintf(at, sizeof(at), "ide-cd%s,id=cd%d,bus=ide.%d", drive, i,
+			 take_sata(s->c, ports));
+	else if (!is_q35(s))
+		snprintf(at, sizeof(at), "virtio-blk-device%s,bus=virtio-mmio-bus.%d", drive,
+			 FIRST_BUS + i);
+	else if (d->bus == BUS_IDE)
+		snprintf(at, sizeof(at), "ide-hd%s,bus=hd.%u,unit=%u", drive, d->unit / 2,
+			 d->unit % 2);
+	else if (d->bus == BUS_SATA)
+		snprintf(at, sizeof(at), "ide-hd%s,bus=ide.%u", drive, d->unit);
+	else
+		snprintf(at, sizeof(at), "virtio-blk-pci%s", drive);
+	arg(s, "-device");
+	boot_arg(s, d->cdrom ? 'd' : 'c', at);
+}
+
 /* As it was attached, or so that it can be detached. */
 static void port_disk_args(struct start *s, const struct cfg_disk *d)
 {
-	char esc[PATH_MAX];
+	char esc[PATH_MAX], at[64];
 
 	arg(s, "-blockdev");
-	arg(s, "driver=%s,node-name=disk-%d,read-only=%s,file.driver=file,file.filename=%s",
+	arg(s, "driver=%s,node-name=disk-%d,read-only=%s%s,file.driver=file,file.filename=%s",
 	    d->qcow2 ? "qcow2" : "raw", d->port, d->readonly ? "on" : "off",
-	    escape_commas(d->path, esc));
+	    d->discard ? ",discard=unmap" : "", escape_commas(d->path, esc));
 	arg(s, "-device");
-	arg(s, "virtio-blk-pci,id=disk-%d,drive=disk-%d,bus=port%d", d->port, d->port, d->port);
+	snprintf(at, sizeof(at), "virtio-blk-pci,id=disk-%d,drive=disk-%d,bus=port%d", d->port,
+		 d->port, d->port);
+	boot_arg(s, 'c', at);
 }
 
 static void disk_args(struct start *s)
 {
 	struct cfg *c = s->c;
+	unsigned int ports = 0;
 	char esc[PATH_MAX];
+	bool ide = false;
 	int i;
 
+	for (i = 0; i < c->ndisks && is_q35(s) && !ide; i++)
+		ide = c->disk[i].bus == BUS_IDE && !c->disk[i].cdrom;
+	if (ide) {
+		arg(s, "-device");
+		arg(s, "piix3-ide,id=hd");
+	}
 	for (i = 0; i < c->ndisks; i++) {
 		if (c->disk[i].port >= 0) {
 			port_disk_args(s, &c->disk[i]);
 			continue;
 		}
-		arg(s, "-drive");
-		arg(s, "if=none,id=disk%d,format=%s,readonly=%s,file=%s", i,
-		    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
-		    escape_commas(c->disk[i].path, esc));
-		arg(s, "-device");
-		if (c->disk[i].cdrom)
-			arg(s, "ide-cd,drive=disk%d,id=cd%d", i, i);
-		else if (is_q35(s))
-			arg(s, "virtio-blk-pci,drive=disk%d", i);
-		else
-			arg(s, "virtio-blk-device,drive=disk%d,bus=virtio-mmio-bus.%d", i,
-			    FIRST_BUS + i);
+		if (*c->disk[i].path) {
+			arg(s, "-drive");
+			arg(s, "if=none,id=disk%d,format=%s,readonly=%s%s,file=%s", i,
+			    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
+			    c->disk[i].discard ? ",discard=unmap" : "",
+			    escape_commas(c->disk[i].path, esc));
+		}
+		disk_device(s, i, &ports);
 	}
 }
 
@@ -404,7 +479,7 @@ static void netdev_args(struct start *s, const struct cfg_vif *vif, const char *
 static void vif_args(struct start *s)
 {
 	struct cfg *c = s->c;
-	char bus[48], id[16];
+	char bus[48], card[160], id[16];
 	uint8_t m[6];
 	int i;
 
@@ -419,11 +494,12 @@ static void vif_args(struct start *s)
 		else if (!is_q35(s))
 			snprintf(bus, sizeof(bus), ",bus=virtio-mmio-bus.%d",
 				 FIRST_BUS + c->ndisks + i);
-		arg(s, "%s,netdev=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
-		    c->vif[i].model ? c->vif[i].model
-		    : is_q35(s)	    ? "virtio-net-pci"
-				    : "virtio-net-device",
-		    id, m[0], m[1], m[2], m[3], m[4], m[5], bus);
+		snprintf(card, sizeof(card), "%s,netdev=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x%s",
+			 c->vif[i].model ? c->vif[i].model
+			 : is_q35(s)	 ? "virtio-net-pci"
+					 : "virtio-net-device",
+			 id, m[0], m[1], m[2], m[3], m[4], m[5], bus);
+		boot_arg(s, 'n', card);
 	}
 }
 
@@ -463,7 +539,7 @@ static int check_file(const char *what, char **path, bool write)
 {
 	char *full;
 
-	if (!*path)
+	if (!*path || !**path)
 		return 0;
 	full = realpath(*path, NULL);
 	if (!full || access(full, write ? R_OK | W_OK : R_OK)) {
@@ -491,6 +567,20 @@ static int check_files(struct cfg *c)
 	return 0;
 }
 
+/* Where PATH has a program, in path of PATH_MAX. False: nowhere. */
+static bool find_program(const char *name, char *path)
+{
+	const char *dir = getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin", *end;
+
+	for (; *dir; dir = *end ? end + 1 : end) {
+		end = strchrnul(dir, ':');
+		snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - dir), dir, name);
+		if (!access(path, X_OK))
+			return true;
+	}
+	return false;
+}
+
 static int find_vmm(struct start *s)
 {
 	/* Debian's microvm build has no accelerator but kvm. */
@@ -498,7 +588,6 @@ static int find_vmm(struct start *s)
 	const char *name = s->c->vmm ? s->c->vmm
 			   : full    ? "qemu-system-x86_64"
 				     : "qemu-system-x86_64-microvm";
-	const char *path = getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin", *end;
 
 	if (strchr(name, '/')) {
 		snprintf(s->vmm, sizeof(s->vmm), "%s", name);
@@ -508,15 +597,19 @@ static int find_vmm(struct start *s)
 		     strerror(errno));
 		return -1;
 	}
-	for (; *path; path = *end ? end + 1 : end) {
-		end = strchrnul(path, ':');
-		snprintf(s->vmm, sizeof(s->vmm), "%.*s/%s", (int)(end - path), path, name);
-		if (!access(s->vmm, X_OK))
-			return 0;
-	}
+	if (find_program(name, s->vmm))
+		return 0;
 	fail("%s is not in PATH; install QEMU (package qemu-system-x86), or name another VMM with "
 	     "device_model_override",
 	     name);
+	return -1;
+}
+
+static int find_tpm(struct start *s)
+{
+	if (!s->c->tpm || find_program("swtpm", s->swtpm))
+		return 0;
+	fail("tpm = 1 wants swtpm, which is not in PATH; install the package swtpm");
 	return -1;
 }
 
@@ -550,7 +643,7 @@ static int check_host(struct start *s)
 			 : "corbel.ko is not loaded (try `modprobe corbel'), or use --accel=tcg");
 		return -1;
 	}
-	if (check_files(s->c) || find_vmm(s))
+	if (check_files(s->c) || find_vmm(s) || find_tpm(s))
 		return -1;
 	if (s->c->nested && !can_nest())
 		warning("nestedhvm = 1: guests can have guests with Corbel booted with nested=on; "
@@ -582,13 +675,14 @@ static int open_taps(struct start *s)
 	return 0;
 }
 
-/* ---- the process ---- */
+/* ---- scopes of systemd ---- */
 
 /*
- * The processes of a login are ended as soon as dom0 goes down: there a guest gets a scope of its
- * own, which is ended when corbel.service has shut down what is in it. Back if that cannot be.
+ * The processes of a login are ended as soon as dom0 goes down: there a guest and its TPM get
+ * scopes of their own, which are ended when corbel.service has shut down what is in them. Back if
+ * that cannot be.
  */
-static void exec_in_scope(struct start *s)
+static void exec_in_scope(const struct start *s, const char *kind, char *const command[])
 {
 	char what[64];
 	char *argv[MAX_ARGV + 16] = {"systemd-run",
@@ -600,19 +694,95 @@ static void exec_in_scope(struct start *s)
 				     "--property",
 				     "Before=corbel.service",
 				     "--"};
-	int n = 0;
+	int n = 0, i;
 
 	if (geteuid() || access("/run/systemd/system", F_OK) ||
 	    !process_in(getpid(), "/user.slice/"))
 		return;
-	snprintf(what, sizeof(what), "Guest %s of Corbel", s->g.name);
+	snprintf(what, sizeof(what), "%s %s of Corbel", kind, s->g.name);
 	while (argv[n])
 		n++;
-	memcpy(argv + n, s->argv, (s->argc + 1) * sizeof(*argv));
+	for (i = 0; command[i]; i++)
+		argv[n + i] = command[i];
 	execvp(argv[0], argv);
 	fprintf(stderr, "cannot run systemd-run: %s; dom0's end will cut it off\n",
 		strerror(errno));
 }
+
+/* ---- the TPM: swtpm beside QEMU ---- */
+
+/* What it stores is the guest's for good, as its disks are. 0, or -1 told. */
+static int open_tpm(struct start *s)
+{
+	char dir[PATH_MAX];
+
+	if (!s->c->tpm)
+		return 0;
+	snprintf(dir, sizeof(dir), "%s/%s", lib_dir(), s->c->name);
+	snprintf(s->tpm_dir, sizeof(s->tpm_dir), "%s/tpm", dir);
+	mkdir(lib_dir(), 0755);
+	mkdir(dir, 0700);
+	if (mkdir(s->tpm_dir, 0700) && errno != EEXIST) {
+		fail("cannot make %s: %s", s->tpm_dir, strerror(errno));
+		return -1;
+	}
+	if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s->tpm))
+		return 0;
+	fail("cannot connect a TPM: %s", strerror(errno));
+	return -1;
+}
+
+static void close_tpm(const struct start *s)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (s->tpm[i] >= 0)
+			close(s->tpm[i]);
+}
+
+static void tpm_args(struct start *s)
+{
+	if (s->tpm[0] < 0)
+		return;
+	arg(s, "-chardev");
+	arg(s, "socket,id=tpm,fd=%d", s->tpm[0]);
+	arg(s, "-tpmdev");
+	arg(s, "emulator,id=tpm,chardev=tpm");
+	arg(s, "-device");
+	arg(s, "tpm-crb,tpmdev=tpm");
+}
+
+/*
+ * In what becomes the VMM, whose child it is. When that shuts the connection it ends by itself;
+ * should that have died before, or never come so far, it is told to.
+ */
+static void run_tpm(const struct start *s)
+{
+	char state[sizeof(s->tpm_dir) + 16], control[48];
+	char *argv[] = {(char *)s->swtpm, "socket", "--tpm2",	   "--tpmstate", state,
+			"--ctrl",	  control,  "--terminate", NULL};
+	pid_t vmm = getpid();
+
+	if (s->tpm[0] < 0)
+		return;
+	if (fork()) {
+		fcntl(s->tpm[0], F_SETFD, 0);
+		return;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != vmm)
+		_exit(1);
+	fcntl(s->tpm[1], F_SETFD, 0);
+	snprintf(state, sizeof(state), "dir=%s,mode=0600", s->tpm_dir);
+	snprintf(control, sizeof(control), "type=unixio,clientfd=%d", s->tpm[1]);
+	exec_in_scope(s, "TPM of guest", argv);
+	execv(s->swtpm, argv);
+	fprintf(stderr, "cannot run %s: %s\n", s->swtpm, strerror(errno));
+	_exit(127);
+}
+
+/* ---- the process ---- */
 
 /* In the child: become the VMM. Why it failed goes into the log. */
 static void __attribute__((noreturn)) become_vmm(struct start *s)
@@ -633,6 +803,7 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 		close(null);
 	if (log > 2)
 		close(log);
+	run_tpm(s);
 	for (i = 0; i < s->c->nvifs; i++)
 		if (s->tap[i] >= 0)
 			fcntl(s->tap[i], F_SETFD, 0);
@@ -642,7 +813,7 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 			strerror(errno));
 		_exit(127);
 	}
-	exec_in_scope(s);
+	exec_in_scope(s, "Guest", s->argv);
 	execv(s->vmm, s->argv);
 	fprintf(stderr, "cannot run %s: %s\n", s->vmm, strerror(errno));
 	_exit(127);
@@ -746,7 +917,7 @@ static int prepare_start(struct start *s, const char *config)
 		return -1;
 	guest_remove(s->g.name, true);
 	guest_bound_logs(s->g.name);
-	return write_passwords(s) || open_taps(s) ? -1 : 0;
+	return write_passwords(s) || open_taps(s) || open_tpm(s) ? -1 : 0;
 }
 
 static int tune_start(struct start *s)
@@ -828,7 +999,7 @@ int vmm_check(struct cfg *c, const char *accel)
 {
 	struct start s = {.c = c, .accel = accel};
 
-	return check_files(c) || find_vmm(&s) ? -1 : 0;
+	return check_files(c) || find_vmm(&s) || find_tpm(&s) ? -1 : 0;
 }
 
 static void all_args(struct start *s)
@@ -846,6 +1017,7 @@ static void all_args(struct start *s)
 	pci_args(s);
 	balloon_args(s);
 	note_args(s);
+	tpm_args(s);
 	for (i = 0; i < s->c->nargs; i++)
 		arg(s, "%s", s->c->args[i]);
 }
@@ -853,7 +1025,7 @@ static void all_args(struct start *s)
 int vmm_start(struct cfg *c, const char *config, const char *text, const char *accel,
 	      const struct origin *from)
 {
-	struct start s = {.c = c, .accel = accel, .g.lock = -1, .from = from};
+	struct start s = {.c = c, .accel = accel, .g.lock = -1, .from = from, .tpm = {-1, -1}};
 	int i, lock, err;
 
 	memset(s.tap, -1, sizeof(s.tap));
@@ -879,6 +1051,7 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	for (i = 0; i < c->nvifs; i++)
 		if (s.tap[i] >= 0)
 			close(s.tap[i]);
+	close_tpm(&s);
 	while (s.argc)
 		free(s.argv[--s.argc]);
 	if (lock >= 0)
