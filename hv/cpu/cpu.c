@@ -179,6 +179,7 @@ void cpu_rest(void)
 
 	__asm__ volatile("lgdt %0; lidt %1" : : "m"(gdtr), "m"(idtr));
 	write_cr4(read_cr4() | CR4_MCE);
+	wbinvd(); /* what of memory is in caches only would be lost by a sleep */
 	cpu_halt();
 }
 

@@ -31,14 +31,6 @@ cpu_gates:
 %assign v v + 1
 %endrep
 
-; As of exceptions with an error code, which an interrupt with such a vector has not: the CPU aligns
-; the stack by 16 bytes, pushes five words, and perhaps the code. Here is the vector, too.
-save_error:
-	test spl, 8
-	jnz save_all
-	push qword [rsp]
-	mov qword [rsp + 8], 0
-
 ; Machine checks and NMIs of CPUs in cpu_rest(). They may share a stack: where each goes back to is
 ; one of two places, and either will do.
 MSR_MCG_STATUS	equ 0x17a
@@ -49,6 +41,15 @@ cpu_rest_on:
 	xor edx, edx
 	wrmsr
 	iretq
+
+; As of exceptions with an error code, which an interrupt with such a vector has not: the CPU aligns
+; the stack by 16 bytes, pushes five words, and perhaps the code. Here is the vector, too. Goes on
+; in save_all.
+save_error:
+	test spl, 8
+	jnz save_all
+	push qword [rsp]
+	mov qword [rsp + 8], 0
 
 ; In: struct regs from vector upwards on the stack, interrupts off. Saves the rest of it; everything
 ; is restored.
