@@ -42,10 +42,8 @@ static u32 share_of(const struct sched_unit *u, u32 *parts)
 	u64 share = SHARE_OF(READ_ONCE(u->weight));
 
 	*parts = g ? READ_ONCE(g->parts) : 0;
-	if (g) {
-		share *= READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT;
-		share /= *parts;
-	}
+	if (g)
+		share = share * READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT / *parts;
 	return MAX(share, 1ull);
 }
 
@@ -127,7 +125,8 @@ void group_look(struct sched_group *g, u64 now)
 
 /* ---- caps ---- */
 
-#define MOST_SHARED 512
+/* all that VMs can name, and one that a VM comes to before it leaves its last one */
+#define MOST_SHARED (MAX_VMS * CORBEL_CAP_LEVELS + 1)
 
 static struct sched_shared all_shared[MOST_SHARED];
 

@@ -338,7 +338,7 @@ static void test_fresh_cap(void)
 
 static void test_many_shared(void)
 {
-	static struct sched_group many[600];
+	static struct sched_group many[900];
 	u32 n = 0;
 
 	for (u32 i = 0; i < ARRAY_SIZE(many); i++)
@@ -363,6 +363,25 @@ static void test_many_shared(void)
 }
 
 /* Weights of VMs and of vCPUs multiply, up to the greatest of both. */
+/* A VM of little weight beside one of the usual: a millisecond of CPU in a hundred. */
+static void test_small_weights(void)
+{
+	for (u32 weight = 10; weight <= 31; weight += 21) {
+		double got;
+		u64 small, all;
+
+		begin(1);
+		add_to(vm(weight, 0), 1024, 0, false, 0, 0);
+		add_to(vm(1024, 0), 1024, 0, false, 0, 0);
+		run(10 * SEC);
+		small = sched_runtime(&unit[0].s, now);
+		all = small + sched_runtime(&unit[1].s, now);
+		got = (double)small / all * (weight + 1024) / weight;
+		CHECK(got > .8 && got < 1.2, "a VM of weight %u gets %.2f of its share", weight,
+		      got);
+	}
+}
+
 static void test_great_weights(void)
 {
 	for (u32 weight = 88761; weight <= SCHED_WEIGHT_MAX; weight += SCHED_WEIGHT_MAX - 88761) {
@@ -425,6 +444,7 @@ int main(void)
 	test_shared_caps();
 	test_many_shared();
 	test_fresh_cap();
+	test_small_weights();
 	test_great_weights();
 	test_parameters();
 	return test_end();
