@@ -237,7 +237,9 @@ static bool can_take_irq_or_waits(struct vcpu *v)
 /* Interrupts that dom0 must be asked about first: the PIC's vector, and KVM_INTERRUPT's window. */
 static void ask_dom0_for_irq(struct vcpu *v)
 {
-	if (lapic_extint_pending(v) && (v->mp_state != MP_HALTED || lapic_has_work(v))) {
+	if (lapic_extint_pending(v) && v->mp_state == MP_HALTED && !lapic_has_work(v)) {
+		v->window = true; /* for when something else has ended its HLT */
+	} else if (lapic_extint_pending(v)) {
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
 		if (can_take_irq_or_waits(v)) {
