@@ -65,7 +65,11 @@ start
 systemctl start corbel.service
 /usr/bin/systemd-run --user --quiet --scope --slice=user.slice /run/tool create /run/etc/l.cfg > /dev/null 2>&1
 until_true grep -qs 'guest ready' /run/corbel/l/console.log
-{ sleep 3; turn_off l; turn_off g; } &
+calls=$(grep -c shutdown /run/calls)
+{
+	until_true eval '[ "$(grep -c shutdown /run/calls)" -gt "$calls" ]'
+	for _ in 1 2 3 4 5; do sleep 1; turn_off l; turn_off g; done
+} &
 systemctl exit
 wait $manager
 tell login by_itself l; tell unit by_itself g

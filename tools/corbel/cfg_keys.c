@@ -505,9 +505,9 @@ static int set_serial(struct parser *p, const char *key, const struct value *v)
 	int i, n = v->kind == V_LIST ? v->items : 1;
 	size_t k;
 
-	if (n > CFG_MAX_SERIAL)
-		return cfg_bad(p, v->line, "%s has %d items; at most %d are possible", key, n,
-			       CFG_MAX_SERIAL);
+	if (c->nserial + n > CFG_MAX_SERIAL)
+		return cfg_bad(p, v->line, "%s has %d items; at most %d are possible", key,
+			       c->nserial + n, CFG_MAX_SERIAL);
 	for (i = 0; i < n; i++) {
 		const char *text = v->kind == V_LIST ? v->item[i] : v->text;
 

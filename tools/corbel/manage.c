@@ -322,6 +322,18 @@ int add_device(struct qmp *q, struct json_object *args, int port, char *err)
 	return qmp_call(q, "device_add", args, -1, NULL, err);
 }
 
+/* The guest has it already. 0, or -1 with what that means in err. */
+static int note_attached(const char *guest, const char *id, const struct cfg_disk *d,
+			 const struct cfg_vif *vif, char *err)
+{
+	char why[128];
+
+	if (!config_add(guest, d, vif, why))
+		return 0;
+	snprintf(err, 128, "it HAS it, as %s, but %.80s; detach it", id, why);
+	return -1;
+}
+
 static int attach_disk(struct qmp *q, const char *guest, struct cfg_disk *d, char id[16], char *err)
 {
 	struct json_object *node;
@@ -338,7 +350,7 @@ static int attach_disk(struct qmp *q, const char *guest, struct cfg_disk *d, cha
 	if (qmp_call(q, "blockdev-add", node, -1, NULL, err))
 		return -1;
 	if (!add_device(q, OBJECT("driver", "virtio-blk-pci", "id", id, "drive", id), d->port, err))
-		return config_add(guest, d, NULL, err);
+		return note_attached(guest, id, d, NULL, err);
 	qmp_call(q, "blockdev-del", OBJECT("node-name", id), -1, NULL, (char[128]){0});
 	return -1;
 }
@@ -373,6 +385,14 @@ int cmd_block_attach(struct opts *o)
 	}
 	free(d.path);
 	d.path = full;
+	if (strchr(full, ',') || full[strlen(full) - 1] == ' ') {
+		ret =
+		    fail("disk %s: a guest's file cannot name it: have a path without a comma, and "
+			 "without a blank at its end",
+			 full);
+		free(full);
+		return ret;
+	}
 	ret = open_guest(o->args[0], &g, &q);
 	if (!ret) {
 		if (attach_disk(&q, g.name, &d, id, err))
@@ -515,7 +535,7 @@ int vif_attach(struct qmp *q, const char *guest, struct cfg_vif *vif, char *err)
 			OBJECT("driver", vif->model ? vif->model : "virtio-net-pci", "id", id,
 			       "netdev", id, "mac", mac),
 			vif->port, err))
-		return config_add(guest, NULL, vif, err);
+		return note_attached(guest, id, NULL, vif, err);
 	qmp_call(q, "netdev_del", OBJECT("id", id), -1, NULL, (char[128]){0});
 	return -1;
 }

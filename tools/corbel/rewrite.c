@@ -100,14 +100,47 @@ static bool has_device(struct json_object *all, const char *kind, int port)
 	return i < n;
 }
 
+/* A disk or an interface that the file does not know: a save would lose it. NULL if there is none.
+ */
+static const char *find_unknown(struct json_object *all, const struct cfg *c)
+{
+	size_t i, n = qmp_count(all);
+	int k, port;
+
+	for (i = 0; i < n; i++) {
+		const char *name = qmp_text(json_object_array_get_idx(all, i), "name");
+		bool known = false;
+
+		if (name && sscanf(name, "disk-%d", &port) == 1)
+			for (k = 0; k < c->ndisks; k++)
+				known |= c->disk[k].port == port;
+		else if (name && sscanf(name, "net-%d", &port) == 1)
+			for (k = 0; k < c->nvifs; k++)
+				known |= c->vif[k].port == port;
+		else
+			known = true;
+		if (!known)
+			return name;
+	}
+	return NULL;
+}
+
 /* Those that have been taken out again; any: there were some. 0, or -1 with why in err. */
 static int drop_gone(struct qmp *q, struct cfg *c, bool *any, char *err)
 {
 	struct json_object *path = json_object_new_string("/machine/peripheral"), *all = NULL;
+	const char *unknown;
 	int i, disks = 0, vifs = 0;
 
 	if (qmp_call(q, "qom-list", json_pair("path", path), -1, &all, err))
 		return -1;
+	unknown = find_unknown(all, c);
+	if (unknown) {
+		snprintf(err, 128, "it has %.32s, which its file does not know; detach that first",
+			 unknown);
+		json_object_put(all);
+		return -1;
+	}
 	for (i = 0; i < c->ndisks; i++)
 		if (c->disk[i].port < 0 || has_device(all, "disk", c->disk[i].port))
 			c->disk[disks++] = c->disk[i];
@@ -149,6 +182,10 @@ static int count_vcpus(struct qmp *q, struct cfg *c, bool *changed, char *err)
 		snprintf(err, 128, "it has given back vCPU %u, but not yet those behind it", n);
 		return -1;
 	}
+	if (n && n < c->vcpus) {
+		snprintf(err, 128, "it has given back vCPU %u, which it was started with", n);
+		return -1;
+	}
 	*changed = n && n != (c->vcpus_now ? c->vcpus_now : c->vcpus);
 	if (*changed)
 		c->vcpus_now = n;
@@ -176,11 +213,21 @@ static char *new_text(const char *text, const struct cfg *c)
 	return out;
 }
 
-/* Whole or not at all: it is all that is known of the guest's machine. */
+/*
+ * Whole or not at all, and such that it can be read: it is all that is known of the guest's
+ * machine.
+ */
 static int replace_config(const char *path, const char *text, char *err)
 {
 	char new[PATH_MAX];
+	struct cfg c = {0};
+	bool good = text && !cfg_parse(&c, path, text);
 
+	if (text && !good)
+		snprintf(err, 128, "its copy of its file would be wrong: %.80s", c.error);
+	cfg_free(&c);
+	if (text && !good)
+		return -1;
 	snprintf(new, sizeof(new), "%.*s.new", PATH_MAX - 5, path);
 	if (!text || write_text(new, text) || rename(new, path)) {
 		unlink(new);

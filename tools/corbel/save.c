@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SAVE_MAGIC     "corbel saved guest 1"
-#define TEMPLATE_MAGIC "corbel template 1"
+#define SAVE_MAGIC     "corbel saved guest 2"
+#define TEMPLATE_MAGIC "corbel template 2"
 #define SAVE_ALIGN     4096
 #define HEAD_MAX       64
 #define CONFIG_MAX     (1 << 20)

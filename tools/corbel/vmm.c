@@ -78,6 +78,12 @@ static bool is_tcg(const struct start *s)
 	return !strncmp(s->accel, "tcg", 3);
 }
 
+/* What a guest is cloned into, or a template made in: the guest of that file has its ports. */
+static bool has_others_ports(const struct start *s)
+{
+	return s->from && s->from->ram;
+}
+
 static void socket_args(struct start *s)
 {
 	char path[PATH_MAX], esc[PATH_MAX];
@@ -97,6 +103,8 @@ static void socket_args(struct start *s)
 
 		if (i == 0 && !strcmp(to, "pty"))
 			to = "chardev:console";
+		else if (has_others_ports(s)) /* files and sockets are the other's, too */
+			to = "null";
 		arg(s, "-serial");
 		arg(s, "%s", to);
 	}
@@ -218,12 +226,6 @@ static void secret_arg(struct start *s, const char *file)
 
 	arg(s, "-object");
 	arg(s, "secret,id=%s,file=%s", file, escape_commas(guest_path(s->g.name, file, path), esc));
-}
-
-/* What a guest is cloned into, or a template made in: the guest of that file has its ports. */
-static bool has_others_ports(const struct start *s)
-{
-	return s->from && s->from->ram;
 }
 
 static void spice_args(struct start *s)
