@@ -53,7 +53,7 @@ def not_retired():
         m.out_of('rmmod corbel', 20)
         for address in WITHOUT:
             break_memory(m, f'0x{address}')
-            m.child.expect(f'memory at {address} is broken', 10)
+            m.expect(f'memory at {address} is broken', f'the hypervisor tells of {address}')
         m.out_of('modprobe corbel', 20)
         told = 'dmesg | grep -cE "memory at (%s) is broken, and this kernel"' % '|'.join(WITHOUT)
         ok(m.until(f'[ $({told}) = {len(WITHOUT)} ]', 10), 'what breaks before there is corbel.ko it hears of when it comes',

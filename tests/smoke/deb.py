@@ -241,11 +241,12 @@ def efi_image():
 
 
 ENTRIES = r'''BootCurrent: 0001
-Boot0001* debian	HD(15,GPT,1)/File(\EFI\debian\shimx64.efi)
-Boot000A* Corbel	HD(15,GPT,1)/File(\EFI\Corbel\corbel.efi)
-Boot000b* Corbel	HD(15,GPT,1)/File(\EFI\debian\shimx64.efi)\.E.F.I.\.c.o.r.b.e.l.\.c.o.r.b.e.l...e.f.i. .
-Boot000C* Corbel	HD(15,GPT,1)/\EFI\debian\shimx64.efi5c004500460049005c0063006f007200620065006c005c0063006f007200620065006c002e006500660069002000
-Boot000D* other	HD(15,GPT,1)/File(\EFI\corbel\other.efi)
+Boot0001* debian	HD(15,GPT,aaaa-1)/File(\EFI\debian\shimx64.efi)
+Boot000A* Corbel	HD(15,GPT,aaaa-1)/File(\EFI\Corbel\corbel.efi)
+Boot000b* Corbel	HD(15,GPT,aaaa-1)/File(\EFI\debian\shimx64.efi)\.E.F.I.\.c.o.r.b.e.l.\.c.o.r.b.e.l...e.f.i. .
+Boot000C* Corbel	HD(15,GPT,aaaa-1)/\EFI\debian\shimx64.efi5c004500460049005c0063006f007200620065006c005c0063006f007200620065006c002e006500660069002000
+Boot000D* other	HD(15,GPT,aaaa-1)/File(\EFI\corbel\other.efi)
+Boot000E* Corbel	HD(15,GPT,aaaa-2)/File(\EFI\corbel\corbel.efi)
 '''
 
 
@@ -257,7 +258,10 @@ def removed(there, made):
         f.write(ENTRIES)
     with open(f'{there}/efibootmgr', 'w') as f:
         f.write(f'#!/bin/sh\ncase $1 in -v) cat {there}/entries ;; *) echo "$*" >> {there}/told ;; esac\n')
-    os.chmod(f'{there}/efibootmgr', 0o755)
+    with open(f'{there}/findmnt', 'w') as f:
+        f.write('#!/bin/sh\necho AAAA-1\n')
+    for program in 'efibootmgr', 'findmnt':
+        os.chmod(f'{there}/{program}', 0o755)
     open(out, 'w').close()
     path = f'{there}:{os.environ["PATH"]}'
     for image, want in ('there', ['-q -B -b 000A', '-q -B -b 000b', '-q -B -b 000C']), ('gone', []):
@@ -266,6 +270,8 @@ def removed(there, made):
         ok(r.returncode == 0 and not r.stdout and not os.path.exists(f'{there}/EFI/corbel') and told == want,
            f'image: removed, when it is {image}: with the {len(want)} entries that start it', f'{r.stdout}{told}')
         open(f'{there}/told', 'w').close()
+    r = made('--remove', settings=f'OUT={out}\nKEY=there\n', PATH=path)
+    ok(r.returncode == 1 and 'mounted?' in r.stdout, 'image: where its partition is not mounted that is said', r.stdout)
 
 
 def units():
