@@ -124,8 +124,8 @@ static void test_enable_cap(void)
 	vcpu = ioctl(vm, KVM_CREATE_VCPU, 1);
 	check(vcpu >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ENABLE_CAP) == 1 &&
 		  enable(vcpu, KVM_CAP_SPLIT_IRQCHIP, 24, 0) == -EINVAL &&
-		  enable(vcpu, KVM_CAP_HYPERV_ENLIGHTENED_VMCS, 0, 0) == -EINVAL,
-	      "a vCPU has no such capability to be enabled, and says so");
+		  enable(vcpu, KVM_CAP_HYPERV_ENLIGHTENED_VMCS, 0, 0) == -ENOTTY,
+	      "a vCPU whose guest has no VMX has no such capability to be enabled, and says so");
 	close(vcpu);
 	close(vm);
 
