@@ -187,7 +187,7 @@ void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
 void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 {
 	struct sched_cpu *sc = this_sched(), *at = sched_of(READ_ONCE(to->cpu));
-	u64 now = sched_clock(), charged;
+	u64 now = sched_clock();
 
 	BUG_ON(sc->curr != from || from == to);
 	if (READ_ONCE(to->state) != SCHED_QUEUED)
@@ -196,13 +196,8 @@ void sched_give_way(struct sched_unit *from, struct sched_unit *to)
 		cut_slice(sc, now);
 		WRITE_ONCE(this_cpu()->resched, true);
 	}
-	/*
-	 * Others there are not to be interrupted all the time; and nobody runs there where what
-	 * waits may not.
-	 */
-	charged = READ_ONCE(at->charged_at);
-	if (at != sc &&
-	    (charged == SCHED_NEVER || (s64)(now - charged) < (s64)(sched_ms / FAVOUR_PART)))
+	/* others there are not to be interrupted all the time; SCHED_NEVER: it idles, and knows */
+	if (at != sc && READ_ONCE(at->charged_at) > now - sched_ms / FAVOUR_PART)
 		return;
 	lock_acquire(&at->lock);
 	WRITE_ONCE(at->favoured, to);
