@@ -32,7 +32,6 @@ GUESTS = (
     ('SYSLINUX on a floppy', '-drive if=floppy,format=raw,readonly=on,file=/guest/hdt.img -boot a',
      ((r'PCI Devices\( *\d', 'down down ret'), (r'QEMU Virtual CPU|Vendor', ''))),
     ('the installer', INSTALLER, (('Select a language', ''),)),
-    ('U-Boot', '-bios /guest/u-boot-x86_64.rom', ()),
     ('U-Boot of 32 bits', '-bios /guest/u-boot-x86.rom', ()),
 )
 
