@@ -25,16 +25,6 @@
 
 static uint64_t sample[WARM_UP + SAMPLES];
 
-static int ctl(int fd, unsigned long request, void *arg, const char *what)
-{
-	int ret = ioctl(fd, request, arg);
-
-	if (ret < 0)
-		err(1, "%s", what);
-	return ret;
-}
-#define CTL(fd, request, arg) ctl(fd, request, (void *)(uintptr_t)(arg), #request)
-
 /* A guest in real mode: a page of NOPs, round and round. */
 static void burn(void)
 {

@@ -32,16 +32,6 @@
 static int kvm, vm, vcpu, irqfd, served;
 static uint8_t *ram;
 
-static int ctl(int fd, unsigned long request, void *arg, const char *what)
-{
-	int ret = ioctl(fd, request, arg);
-
-	if (ret < 0)
-		err(1, "%s", what);
-	return ret;
-}
-#define CTL(fd, request, arg) ctl(fd, request, (void *)(uintptr_t)(arg), #request)
-
 static uint64_t tsc(void)
 {
 	return __builtin_ia32_rdtsc();
