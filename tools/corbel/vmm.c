@@ -150,6 +150,8 @@ static void action_args(struct start *s)
 	    c->on_crash == END_PRESERVE ? "pause" : "shutdown");
 	arg(s, "-trace");
 	arg(s, "qemu_system_shutdown_request");
+	arg(s, "-trace");
+	arg(s, "qemu_system_powerdown_request");
 }
 
 static void machine_args(struct start *s)
