@@ -29,6 +29,7 @@ struct cb_gmem {
 };
 
 #define FREE_AT_ONCE 64u
+#define MAX_RANGES   65536u /* of a VM: some 2 MiB of nodes */
 
 static int gmem_fs_init(struct fs_context *fc);
 
@@ -328,10 +329,56 @@ static void begin_change(struct cb_vm *vm, u64 first, u64 last)
 	spin_unlock(&vm->mmu_lock);
 }
 
+/* The next range from *at on, which then is behind it. Under slots_lock. */
+static bool next_range(struct cb_vm *vm, u64 *at, u64 last, u64 *from, u64 *to)
+{
+	MA_STATE(mas, &vm->private, *at, *at);
+	bool found;
+
+	rcu_read_lock();
+	found = *at <= last && mas_find(&mas, last);
+	rcu_read_unlock();
+	*from = mas.index;
+	*to = mas.last;
+	*at = mas.last + 1;
+	return found;
+}
+
+/*
+ * The tree's nodes are nobody's in memory cgroups, so their number has a bound: how many ranges
+ * there are after this one has been set. Under slots_lock, which all that change the tree hold.
+ */
+static u32 ranges_after(struct cb_vm *vm, u64 first, u64 last, bool is_private)
+{
+	u32 ranges = vm->private_ranges + is_private;
+	u64 at = first, from, to;
+
+	/* what lies within goes, what sticks out stays on that side */
+	while (next_range(vm, &at, last, &from, &to))
+		ranges += (from < first) + (to > last) - 1;
+	return ranges;
+}
+
+/*
+ * A range that takes the place of many is not for one call: Linux 6.1 frees their nodes wrongly
+ * then, and panics. Each is taken out by itself, those that only begin or end in it are left.
+ */
+static void erase_within(struct cb_vm *vm, u64 first, u64 last)
+{
+	u64 at = first, from, to;
+
+	while (next_range(vm, &at, last, &from, &to)) {
+		if (from >= first && to <= last && mtree_erase(&vm->private, from))
+			vm->private_ranges--;
+		cond_resched();
+	}
+}
+
 int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 {
 	u64 first = a->address >> PAGE_SHIFT, pages = a->size >> PAGE_SHIFT;
 	void *what = a->attributes ? xa_mk_value(1) : NULL;
+	u32 ranges;
 	int r;
 
 	if (a->flags || a->attributes & ~cb_attributes(vm) || !a->size ||
@@ -340,10 +387,18 @@ int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 	if (!vm->has_private) /* none has one, and so it stays */
 		return 0;
 	mutex_lock(&vm->slots_lock);
+	ranges = ranges_after(vm, first, first + pages - 1, what);
+	if (ranges > MAX_RANGES && ranges > vm->private_ranges) {
+		mutex_unlock(&vm->slots_lock);
+		return -ENOMEM;
+	}
 	begin_change(vm, first, first + pages - 1);
 	if (first < cb_gfn_end)
 		cb_mem_take_away(vm, first, min(pages, cb_gfn_end - first));
+	erase_within(vm, first, first + pages - 1);
 	r = mtree_store_range(&vm->private, first, first + pages - 1, what, GFP_KERNEL_ACCOUNT);
+	if (!r)
+		vm->private_ranges = ranges;
 	begin_change(vm, 1, 0);
 	mutex_unlock(&vm->slots_lock);
 	return r;
@@ -351,12 +406,6 @@ int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 
 void cb_attributes_free(struct cb_vm *vm)
 {
-	unsigned long i = 0;
-
-	/* mtree_destroy() would leave the whole tree to one callback of RCU's */
-	while (mt_find(&vm->private, &i, ULONG_MAX)) {
-		mtree_erase(&vm->private, i - 1);
-		cond_resched();
-	}
+	erase_within(vm, 0, ULONG_MAX);
 	mtree_destroy(&vm->private);
 }

@@ -40,7 +40,7 @@ int cb_guest_write(struct cb_vcpu *v, u64 gpa, const void *from, u32 len)
 
 int cb_guest_read(struct cb_vcpu *v, u64 gpa, void *to, u32 len)
 {
-	unsigned long hva = cb_fault_hva(v->vm, gpa, len, false);
+	unsigned long hva = gpa >> 52 ? 0 : cb_fault_hva(v->vm, gpa, len, false); /* of no SMRAM */
 
 	if (cb_is_private(v->vm, gpa >> PAGE_SHIFT) || /* which is not there */
 	    cb_is_private(v->vm, (gpa + len - 1) >> PAGE_SHIFT))

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * ioeventfd: a guest's write signals an eventfd. The hypervisor matches the write (a doorbell) and
- * lets the guest go on.
+ * lets the guest go on. It has a number of them for all, of which a user gets no more than a part
+ * (limits.c): the write of an ioeventfd that has got none comes here as any other, and is matched
+ * here. That is slower, but no VMM is prepared for an error.
  */
 #include "kmod.h"
 
 #define NO_DOORBELL (~0u)
+#define MAX_OF_BUS  1000u /* as in KVM */
 #define FLAG_PIO    KVM_IOEVENTFD_FLAG_PIO
 #define FLAGS	    (KVM_IOEVENTFD_FLAG_DATAMATCH | FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
 
@@ -16,6 +19,7 @@ static_assert(sizeof(struct corbel_doorbell) == 32);
 
 struct ioeventfd {
 	struct list_head list; /* vm->ioeventfds */
+	struct list_head slow; /* vm->slow_ioeventfds, or empty */
 	struct eventfd_ctx *ctx;
 	u64 addr, data;
 	u32 len;
@@ -40,12 +44,12 @@ static long doorbell_call(struct cb_vm *vm, const struct ioeventfd *e, u32 flags
 	return HC2(DOORBELL, vm->id, cb_phys(d));
 }
 
-static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
+static int take_doorbell(struct cb_vm *vm, struct ioeventfd *e)
 {
-	long number;
+	long number = cb_account_doorbell(vm->account);
 
-	if (!vm->id)
-		return 0; /* cb_ioeventfd_realize() */
+	if (number)
+		return number;
 	mutex_lock(&doorbell_ids);
 	number = doorbell_call(vm, e, 0);
 	if (number >= 0) {
@@ -53,7 +57,24 @@ static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
 		cb_event_add_doorbell(number, e->ctx);
 	}
 	mutex_unlock(&doorbell_ids);
+	if (number < 0)
+		cb_account_doorbell_gone(vm->account);
 	return number < 0 ? number : 0;
+}
+
+static int add_doorbell(struct cb_vm *vm, struct ioeventfd *e)
+{
+	int r;
+
+	if (!vm->id)
+		return 0; /* cb_ioeventfd_realize() */
+	r = take_doorbell(vm, e);
+	if (r != -ENOSPC)
+		return r;
+	spin_lock(&vm->zones_lock);
+	list_move_tail(&e->slow, &vm->slow_ioeventfds);
+	spin_unlock(&vm->zones_lock);
+	return 0;
 }
 
 static void free_ioeventfd(struct cb_vm *vm, struct ioeventfd *e)
@@ -63,7 +84,11 @@ static void free_ioeventfd(struct cb_vm *vm, struct ioeventfd *e)
 		doorbell_call(vm, e, CORBEL_DOORBELL_REMOVE);
 		cb_event_del_doorbell(e->doorbell);
 		mutex_unlock(&doorbell_ids);
+		cb_account_doorbell_gone(vm->account);
 	}
+	spin_lock(&vm->zones_lock);
+	list_del(&e->slow);
+	spin_unlock(&vm->zones_lock);
 	eventfd_ctx_put(e->ctx);
 	kfree(e->arg);
 	kfree(e);
@@ -76,7 +101,7 @@ int cb_ioeventfd_realize(struct cb_vm *vm)
 
 	list_for_each_entry(e, &vm->ioeventfds, list)
 	{
-		if (e->doorbell == NO_DOORBELL)
+		if (e->doorbell == NO_DOORBELL && list_empty(&e->slow))
 			r = add_doorbell(vm, e);
 		if (r)
 			break;
@@ -97,9 +122,17 @@ static bool doorbells_collide(const struct ioeventfd *a, const struct ioeventfd 
 static int assign_ioeventfd(struct cb_vm *vm, struct ioeventfd *new)
 {
 	struct ioeventfd *e;
+	u32 have = 0;
 	int r;
 
-	list_for_each_entry(e, &vm->ioeventfds, list) if (doorbells_collide(e, new)) return -EEXIST;
+	list_for_each_entry(e, &vm->ioeventfds, list)
+	{
+		if (doorbells_collide(e, new))
+			return -EEXIST;
+		have += !((e->flags ^ new->flags) & FLAG_PIO);
+	}
+	if (have == MAX_OF_BUS)
+		return -ENOSPC;
 	r = add_doorbell(vm, new);
 	if (!r)
 		list_add_tail(&new->list, &vm->ioeventfds);
@@ -165,6 +198,7 @@ int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args)
 	e->len = args->len;
 	e->flags = args->flags & ~KVM_IOEVENTFD_FLAG_DEASSIGN;
 	e->doorbell = NO_DOORBELL;
+	INIT_LIST_HEAD(&e->slow);
 	mutex_lock(&vm->lock);
 	r = remove ? deassign_ioeventfd(vm, e) : assign_ioeventfd(vm, e);
 	if (r || remove)
@@ -175,6 +209,34 @@ out:
 	kfree(e->arg);
 	kfree(e);
 	return r;
+}
+
+static bool matches_write(const struct ioeventfd *e, u64 addr, u32 len, u64 data, bool pio)
+{
+	return e->addr == addr && !(e->flags & FLAG_PIO) == !pio && (!e->len || e->len == len) &&
+	       (!(e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) || e->data == data);
+}
+
+bool cb_ioeventfd_write(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio)
+{
+	struct ioeventfd *e;
+	bool found = false;
+	u64 val = 0;
+
+	if (list_empty(&vm->slow_ioeventfds) || len > sizeof(val))
+		return false;
+	memcpy(&val, data, len);
+	spin_lock(&vm->zones_lock);
+	list_for_each_entry(e, &vm->slow_ioeventfds, slow)
+	{
+		found = matches_write(e, addr, len, val, pio);
+		if (found) {
+			cb_eventfd_signal(e->ctx);
+			break;
+		}
+	}
+	spin_unlock(&vm->zones_lock);
+	return found;
 }
 
 void cb_ioeventfd_release(struct cb_vm *vm)

@@ -78,19 +78,11 @@ static void pin_acked(struct cb_vm *vm, u32 chip, u32 pin)
 void cb_irq_sint_acked(struct cb_vm *vm, u32 index)
 {
 	const struct cb_routing *rt;
-	u32 gsi;
 
-	if (list_empty(&vm->resamplers))
-		return;
 	rcu_read_lock();
 	rt = rcu_dereference(vm->routing);
-	for (gsi = 0; rt && gsi < CB_MAX_ROUTES; gsi++) {
-		const struct route *r = &rt->r.route[rt->r.start[gsi]];
-
-		if (rt->r.start[gsi] != rt->r.start[gsi + 1] && r->chip == CHIP_SINT &&
-		    r->address == index)
-			cb_irqfd_acked(vm, gsi);
-	}
+	if (rt)
+		cb_irqfd_sint_acked(vm, &rt->r, index);
 	rcu_read_unlock();
 }
 
@@ -106,17 +98,10 @@ static void pic_acked(struct cb_vm *vm, u16 ended)
 /* Pins of GSIs whose acknowledgement someone waits for, though they are edge-triggered. */
 static u32 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
 {
-	u32 pins = 0, i;
+	u32 pins = cb_irqfd_awaited_pins(vm, &rt->r);
 
-	for (i = 0; i < KVM_IOAPIC_NUM_PINS; i++) {
-		int gsi = rt->r.gsi_of[KVM_IRQCHIP_IOAPIC][i];
-
-		if (gsi == NO_GSI)
-			continue;
-		if ((gsi == 0 && vm->pit && cb_pit_wants_ack(vm->pit)) ||
-		    cb_irqfd_wants_ack(vm, gsi))
-			pins |= BIT(i);
-	}
+	if (vm->pit && cb_pit_wants_ack(vm->pit))
+		pins |= routes_ioapic_pins(&rt->r, 0);
 	return pins;
 }
 

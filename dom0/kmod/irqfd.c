@@ -191,6 +191,33 @@ void cb_irqfd_acked(struct cb_vm *vm, u32 gsi)
 	rcu_read_unlock();
 }
 
+/*
+ * A user can have as many as descriptors: who looks for several GSIs goes through them once.
+ * Both under RCU.
+ */
+void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu)
+{
+	struct irqfd *f;
+
+	list_for_each_entry_rcu(f, &vm->resamplers, resampler)
+	{
+		if (!routes_is_sint(routes, f->gsi, vcpu))
+			continue;
+		cb_irq_set(vm, CB_SRC_RESAMPLE, f->gsi, false);
+		cb_eventfd_signal(f->resamplefd);
+	}
+}
+
+u32 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
+{
+	struct irqfd *f;
+	u32 pins = 0;
+
+	list_for_each_entry_rcu(f, &vm->resamplers, resampler) pins |=
+	    routes_ioapic_pins(routes, f->gsi);
+	return pins;
+}
+
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi)
 {
 	struct irqfd *f;
@@ -301,6 +328,9 @@ int cb_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 	    (args->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)))
 		return -EINVAL;
 	if (args->gsi >= CB_MAX_ROUTES)
+		return -EINVAL;
+	/* Of an IOAPIC that the VMM has, nobody here hears of acknowledgements. */
+	if (args->flags == KVM_IRQFD_FLAG_RESAMPLE && vm->irqchip != CB_IRQCHIP_FULL)
 		return -EINVAL;
 	return args->flags & KVM_IRQFD_FLAG_DEASSIGN ? deassign_irqfd(vm, args)
 						     : assign_irqfd(vm, args);

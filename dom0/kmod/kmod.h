@@ -22,7 +22,7 @@
  *
  * Locks, outermost first: vcpu->mutex, vm->hyperv.lock, vm->slots_lock | vm->lock, (mm's locks),
  * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's doorbells_lock,
- * eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock; vm->zones_lock. Hypercalls never sleep
+ * vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep
  * and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
@@ -33,6 +33,7 @@
 
 #define pr_fmt(fmt) "corbel: " fmt
 
+#include <linux/compat.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
@@ -279,6 +280,7 @@ struct cb_vm {
 	 * mmu_lock */
 	bool has_private;
 	struct maple_tree private;
+	u32 private_ranges; /* in it */
 	u64 change_first, change_last;
 	bool has_smm; /* there is memory for SMM: under slots_lock; it stays true */
 	struct mmu_notifier notifier;
@@ -307,8 +309,9 @@ struct cb_vm {
 
 	spinlock_t irqfds_lock;
 	struct list_head irqfds;
-	struct list_head resamplers; /* RCU; changed under irqfds_lock */
-	struct list_head ioeventfds; /* under lock */
+	struct list_head resamplers;	  /* RCU; changed under irqfds_lock */
+	struct list_head ioeventfds;	  /* under lock */
+	struct list_head slow_ioeventfds; /* those without a doorbell, under zones_lock, too */
 
 	/* coalesced.c */
 	spinlock_t zones_lock;
@@ -385,12 +388,15 @@ void cb_registry_init(struct corbel_events *page);
 void cb_registry_scan(void);
 
 /*
- * limits.c: the user who opened kvm has one VM more, this user one vCPU more, or why not: -ENOSPC
+ * limits.c: the user who opened kvm has one VM more, this user one vCPU or doorbell more, or why
+ * not: -ENOSPC
  */
 struct cb_account *cb_account_vm(const struct file *kvm);
 void cb_account_vm_gone(struct cb_account *a);
 int cb_account_vcpu(struct cb_account *a);
 void cb_account_vcpu_gone(struct cb_account *a);
+int cb_account_doorbell(struct cb_account *a);
+void cb_account_doorbell_gone(struct cb_account *a);
 /* Whose the new VM is, for the hypervisor, which counts its memory. */
 void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c);
 /*
@@ -477,7 +483,17 @@ int cb_sync_regs_take(struct cb_vcpu *v);
 void cb_sync_regs_put(struct cb_vcpu *v);
 
 /* msrs.c: MSRs that user space wants to see */
-int cb_msr_set_filter(struct cb_vm *vm, const struct kvm_msr_filter __user *arg);
+struct cb_msr_range_compat { /* kvm_msr_filter_range of 32-bit programs */
+	u32 flags, nmsrs, base;
+	compat_uptr_t bitmap;
+};
+struct cb_msr_filter_compat {
+	u32 flags;
+	struct cb_msr_range_compat ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+#define CB_SET_MSR_FILTER_COMPAT _IOW(KVMIO, 0xc6, struct cb_msr_filter_compat)
+/* arg: kvm_msr_filter, or with compat a cb_msr_filter_compat */
+int cb_msr_set_filter(struct cb_vm *vm, const void __user *arg, bool compat);
 int cb_msr_set_exits(struct cb_vm *vm, u64 reasons);
 /* The hypervisor's VM has been made. */
 int cb_msr_realize(const struct cb_vm *vm, u32 id);
@@ -735,11 +751,17 @@ void cb_irqfd_rerouted(struct cb_vm *vm); /* the routing table has changed */
 /* The guest has acknowledged this GSI. */
 void cb_irqfd_acked(struct cb_vm *vm, u32 gsi);
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
+/* This vCPU has acknowledged one of its SINTs, whichever. */
+void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu);
+/* Pins of the IOAPIC of whose acknowledgement a resamplefd is to hear. */
+u32 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes);
 
 /* ioeventfd.c */
 int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args);
 int cb_ioeventfd_realize(struct cb_vm *vm);
 void cb_ioeventfd_release(struct cb_vm *vm);
+/* A guest's write that came here: it is for an eventfd, which has been signalled. */
+bool cb_ioeventfd_write(struct cb_vm *vm, u64 addr, u32 len, const void *data, bool pio);
 
 /* coalesced.c */
 void cb_coalesced_init(struct cb_vm *vm);

@@ -18,6 +18,11 @@ static uint max_vcpus_per_user = CORBEL_MAX_VCPUS / 2;
 module_param(max_vcpus_per_user, uint, 0644);
 MODULE_PARM_DESC(max_vcpus_per_user, "vCPUs that one user other than root can have (1024)");
 
+static uint max_doorbells_per_user = CORBEL_MAX_DOORBELLS / 2;
+module_param(max_doorbells_per_user, uint, 0644);
+MODULE_PARM_DESC(max_doorbells_per_user,
+		 "ioeventfds of one user other than root that make no exits (2048)");
+
 static uint max_pool_percent_per_user = 50;
 module_param(max_pool_percent_per_user, uint, 0644);
 MODULE_PARM_DESC(max_pool_percent_per_user,
@@ -26,7 +31,7 @@ MODULE_PARM_DESC(max_pool_percent_per_user,
 struct cb_account { /* there as long as the user has VMs */
 	struct list_head list;
 	kuid_t uid;
-	u32 vms, vcpus;
+	u32 vms, vcpus, doorbells;
 };
 
 static DEFINE_MUTEX(accounts_lock); /* for what follows */
@@ -108,6 +113,24 @@ int cb_account_vcpu(struct cb_account *a)
 	r = charge_user(a->uid, &a->vcpus, READ_ONCE(max_vcpus_per_user), "max_vcpus_per_user");
 	mutex_unlock(&accounts_lock);
 	return r;
+}
+
+int cb_account_doorbell(struct cb_account *a)
+{
+	int r;
+
+	mutex_lock(&accounts_lock);
+	r = charge_user(a->uid, &a->doorbells, READ_ONCE(max_doorbells_per_user),
+			"max_doorbells_per_user");
+	mutex_unlock(&accounts_lock);
+	return r;
+}
+
+void cb_account_doorbell_gone(struct cb_account *a)
+{
+	mutex_lock(&accounts_lock);
+	a->doorbells--;
+	mutex_unlock(&accounts_lock);
 }
 
 void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c)

@@ -237,6 +237,7 @@ static long kvm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 static const struct file_operations kvm_dev_fops = {
     .owner = THIS_MODULE,
     .unlocked_ioctl = kvm_dev_ioctl,
+    .compat_ioctl = compat_ptr_ioctl,
     .llseek = noop_llseek,
 };
 

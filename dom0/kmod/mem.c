@@ -74,24 +74,31 @@ void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages)
 	unmap_gfns(vm, gfn, pages, MAY_SLEEP);
 }
 
+/* What was written to these frames is lost: whoever logs them takes them for written. */
+static void mark_gfns(struct cb_vm *vm, u64 gfn, u64 pages, enum may_sleep how)
+{
+	u64 end = gfn + pages, n;
+
+	for (; gfn < end; gfn += n) {
+		const struct cb_slot *s;
+
+		spin_lock(&vm->mmu_lock);
+		s = slots_from(rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->mmu_lock)),
+			       gfn);
+		gfn = s ? max(gfn, s->gfn) : end;
+		n = gfn < end ? min3(end - gfn, s->gfn + s->pages - gfn, (u64)MARK_PAGES) : 0;
+		if (n && s->lost)
+			bitmap_set(s->lost, gfn - s->gfn, n);
+		spin_unlock(&vm->mmu_lock);
+		if (how == MAY_SLEEP)
+			cond_resched();
+	}
+}
+
 void cb_mem_take_away(struct cb_vm *vm, u64 gfn, u64 pages)
 {
-	const struct cb_slots *slots =
-	    rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->slots_lock));
-	u32 i;
-
 	unmap_gfns(vm, gfn, pages, MAY_SLEEP);
-	for (i = 0; i < slots->n; i++) {
-		const struct cb_slot *s = &slots->slot[i];
-		u64 from = max(gfn, s->gfn), to = min(gfn + pages, s->gfn + s->pages);
-
-		for (; s->lost && from < to; from += min_t(u64, to - from, MARK_PAGES)) {
-			spin_lock(&vm->mmu_lock);
-			bitmap_set(s->lost, from - s->gfn, min_t(u64, to - from, MARK_PAGES));
-			spin_unlock(&vm->mmu_lock);
-			cond_resched();
-		}
-	}
+	mark_gfns(vm, gfn, pages, MAY_SLEEP);
 }
 
 /* The part of a slot at these addresses: how many pages, and its first one. */
@@ -151,8 +158,10 @@ static void unmap_hva_range(struct cb_vm *vm, unsigned long start, unsigned long
 	struct part p;
 	u64 gfn = 0;
 
-	for (; next_part_rcu(vm, start, end, gfn, &p); gfn = p.gfn + p.pages)
+	for (; next_part_rcu(vm, start, end, gfn, &p); gfn = p.gfn + p.pages) {
 		unmap_gfns(vm, p.gfn, p.pages, how);
+		mark_gfns(vm, p.gfn, p.pages, how); /* it may be another slot's by now */
+	}
 }
 
 /* Under mmu_lock, which is let go of now and then if that may be; the table may change then. */
@@ -472,6 +481,7 @@ int cb_mem_realize(struct cb_vm *vm, u32 id)
 	int r;
 
 	mutex_lock(&vm->slots_lock);
+	vm->promised = 0; /* whatever one that failed had */
 	r = promise_tables(vm, id, all_tables(vm));
 	if (!r && vm->has_smm)
 		r = make_smm_map(vm, id);
@@ -703,7 +713,12 @@ int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log)
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);
 	s = cb_mem_logged_slot(vm, log->slot);
-	r = s ? copy_dirty(vm, s, log->dirty_bitmap) : -ENOENT;
+	if (!s)
+		r = -ENOENT;
+	else if (!s->lost) /* the ring has come meanwhile, and then the slot */
+		r = -ENXIO;
+	else
+		r = copy_dirty(vm, s, log->dirty_bitmap);
 	mutex_unlock(&vm->slots_lock);
 	return r;
 }
@@ -776,6 +791,8 @@ int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *l
 	s = cb_mem_logged_slot(vm, log->slot);
 	if (!s)
 		r = -ENOENT;
+	else if (!s->lost)
+		r = -ENXIO;
 	else if (!clear_range_ok(s, log->first_page, log->num_pages))
 		r = -EINVAL;
 	else

@@ -45,6 +45,22 @@ static int take_range(struct corbel_msr_filter *f, const struct kvm_msr_filter_r
 	return copy_from_user(page, r->bitmap, bytes) ? -EFAULT : 0;
 }
 
+/* ranges[i], of a 64-bit program or of a 32-bit one */
+static int copy_range(struct kvm_msr_filter_range *r, const void __user *ranges, u32 i, bool compat)
+{
+	struct cb_msr_range_compat c;
+
+	if (!compat)
+		return copy_from_user(r, ranges + i * sizeof(*r), sizeof(*r)) ? -EFAULT : 0;
+	if (copy_from_user(&c, ranges + i * sizeof(c), sizeof(c)))
+		return -EFAULT;
+	*r = (struct kvm_msr_filter_range){.flags = c.flags,
+					   .nmsrs = c.nmsrs,
+					   .base = c.base,
+					   .bitmap = (__u8 __force *)compat_ptr(c.bitmap)};
+	return 0;
+}
+
 static int tell_exits(const struct cb_vm *vm, u32 id)
 {
 	long r = HC3(MSR_FILTER, id, vm->msr_exits, vm->msr_filter ? cb_phys(vm->msr_filter) : 0);
@@ -73,22 +89,26 @@ static int replace_filter(struct cb_vm *vm, struct corbel_msr_filter *new)
 	return r;
 }
 
-int cb_msr_set_filter(struct cb_vm *vm, const struct kvm_msr_filter __user *arg)
+int cb_msr_set_filter(struct cb_vm *vm, const void __user *arg, bool compat)
 {
 	struct corbel_msr_filter *f = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	struct kvm_msr_filter_range range;
 	int r = 0;
+	const void __user *ranges = arg + (compat ? offsetof(struct cb_msr_filter_compat, ranges)
+						  : offsetof(struct kvm_msr_filter, ranges));
 	u32 i, flags;
 
 	if (!f)
 		return -ENOMEM;
-	if (get_user(flags, &arg->flags))
+	if (get_user(flags, (const u32 __user *)arg)) /* what both begin with */
 		r = -EFAULT;
 	else if (flags & ~KVM_MSR_FILTER_DEFAULT_DENY)
 		r = -EINVAL;
-	for (i = 0; !r && i < KVM_MSR_FILTER_MAX_RANGES; i++)
-		r = copy_from_user(&range, &arg->ranges[i], sizeof(range)) ? -EFAULT
-									   : take_range(f, &range);
+	for (i = 0; !r && i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		r = copy_range(&range, ranges, i, compat);
+		if (!r)
+			r = take_range(f, &range);
+	}
 	f->deny = flags & KVM_MSR_FILTER_DEFAULT_DENY;
 	if (!r && f->deny && !f->count) /* all denied is no filter that anybody means */
 		r = -EINVAL;

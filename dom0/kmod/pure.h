@@ -164,6 +164,10 @@ struct routes {
  * makes no sense, or two of them exclude each other.
  */
 int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 n, bool has_chips);
+/* Is this GSI one of the vCPU's SINTs? */
+bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu);
+/* Pins of the IOAPIC whose acknowledgement is this GSI's. */
+u32 routes_ioapic_pins(const struct routes *routes, u32 gsi);
 
 /* ---- i8254.c: channels 0 to 2 and port 0x61; now_ns is any monotonic clock ---- */
 #define I8254_HZ 1193182u

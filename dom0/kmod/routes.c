@@ -81,3 +81,24 @@ int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 
 			return -EINVAL;
 	return 0;
 }
+
+bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu)
+{
+	const struct route *r = &routes->route[routes->start[gsi]];
+
+	return routes->start[gsi] != routes->start[gsi + 1] && r->chip == CHIP_SINT &&
+	       r->address == vcpu;
+}
+
+u32 routes_ioapic_pins(const struct routes *routes, u32 gsi)
+{
+	u32 pins = 0, i;
+
+	for (i = routes->start[gsi]; i < routes->start[gsi + 1]; i++) {
+		const struct route *r = &routes->route[i];
+
+		if (r->chip == KVM_IRQCHIP_IOAPIC && routes->gsi_of[r->chip][r->pin] == (int)gsi)
+			pins |= 1u << r->pin;
+	}
+	return pins;
+}

@@ -159,7 +159,8 @@ static bool take_io(struct cb_vcpu *v, u16 port, u32 size, bool in, void *data)
 {
 	if (cb_irqchip_may_have_port(port) && cb_irqchip_pio(v->vm, port, size, in, data))
 		return true;
-	return !in && cb_coalesce(v->vm, port, size, data, true);
+	return !in && (cb_ioeventfd_write(v->vm, port, size, data, true) ||
+		       cb_coalesce(v->vm, port, size, data, true));
 }
 
 static int exit_io(struct cb_vcpu *v)
@@ -216,7 +217,8 @@ static int exit_mmio(struct cb_vcpu *v)
 			trace_kvm_mmio(CB_MMIO_READ, len, gpa, p->mmio.data);
 		return 1;
 	}
-	if (is_write && cb_coalesce(v->vm, gpa, len, p->mmio.data, false))
+	if (is_write && (cb_ioeventfd_write(v->vm, gpa, len, p->mmio.data, false) ||
+			 cb_coalesce(v->vm, gpa, len, p->mmio.data, false)))
 		return 1;
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_MMIO);
 	WRITE_ONCE(run->mmio.phys_addr, gpa);

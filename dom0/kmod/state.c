@@ -254,7 +254,8 @@ static long move_msrs(struct cb_vcpu *v, struct kvm_msrs __user *arg, bool set)
 	do {
 		r = done < n ? some_msrs(v, m + done, n - done, set) : 0;
 		done += max(r, 0l);
-	} while (r > 0);
+		cond_resched(); /* the end of a message goes to as many eventfds as there are */
+	} while (r > 0 && !fatal_signal_pending(current));
 	if (r >= 0 && !set && copy_to_user(arg->entries, m, done * sizeof(*m)))
 		r = -EFAULT;
 	kfree(m);

@@ -196,7 +196,7 @@ enum tlfs_status tlfs_decode(const struct tlfs_rights *r, u64 word, struct tlfs_
 /* vCPUs by their index, 64 to a bank */
 #define TLFS_SET_SPARSE 0u
 #define TLFS_SET_ALL	1u
-#define TLFS_BANKS	4u /* whose vCPUs there can be */
+#define TLFS_BANKS	16u /* whose vCPUs there can be */
 struct tlfs_set {
 	u64 format;
 	u64 banks; /* which of them follow */

@@ -54,24 +54,28 @@ static int vcpu_release(struct inode *inode, struct file *file)
 {
 	struct cb_vcpu *v = file->private_data;
 
-	cb_vm_put(v->vm);
+	if (v) /* else it could not be created */
+		cb_vm_put(v->vm);
 	return 0;
 }
 
 static int set_signal_mask(struct cb_vcpu *v, const struct kvm_signal_mask __user *arg)
 {
 	struct kvm_signal_mask head;
+	sigset_t mask;
 
-	v->sigmask_set = false;
-	if (!arg)
+	if (!arg) {
+		v->sigmask_set = false;
 		return 0;
+	}
 	if (copy_from_user(&head, arg, sizeof(head)))
 		return -EFAULT;
-	if (head.len != sizeof(v->sigmask))
+	if (head.len != sizeof(mask))
 		return -EINVAL;
-	if (copy_from_user(&v->sigmask, arg->sigset, sizeof(v->sigmask)))
+	if (copy_from_user(&mask, arg->sigset, sizeof(mask)))
 		return -EFAULT;
-	sigdelsetmask(&v->sigmask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigdelsetmask(&mask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	v->sigmask = mask;
 	v->sigmask_set = true;
 	return 0;
 }
@@ -237,6 +241,7 @@ static const struct file_operations vcpu_fops = {
     .owner = THIS_MODULE,
     .release = vcpu_release,
     .unlocked_ioctl = vcpu_ioctl,
+    .compat_ioctl = compat_ptr_ioctl,
     .mmap = vcpu_mmap,
     .llseek = noop_llseek,
 };
@@ -402,17 +407,14 @@ static int vcpu_check_new(struct cb_vm *vm, u32 apic_id)
 	return 0;
 }
 
-int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
+/* The new vCPU, which belongs to the VM and goes with it. */
+static struct cb_vcpu *vcpu_add(struct cb_vm *vm, u32 apic_id)
 {
-	struct cb_vcpu *v;
-	char name[24];
-	int fd, r;
+	struct cb_vcpu *v = vcpu_alloc(vm, apic_id);
+	int r;
 
-	if (apic_id >= CB_MAX_VCPU_ID)
-		return -EINVAL;
-	v = vcpu_alloc(vm, apic_id);
 	if (!v)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
 	mutex_lock(&vm->lock);
 	if (!vm->max_vcpu_id)
 		vm->max_vcpu_id = CB_MAX_VCPU_ID;
@@ -424,22 +426,43 @@ int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
 	if (r) {
 		mutex_unlock(&vm->lock);
 		vcpu_free(v);
-		return r;
+		return ERR_PTR(r);
 	}
-	/*
-	 * From here on it belongs to the VM and goes with it, even if there is no fd left for it.
-	 */
 	v->hyperv.index = vm->vcpus;
 	v->has_services |= vm->services != 0;
 	vm->vcpu[vm->vcpus] = v;
 	smp_store_release(&vm->vcpus, vm->vcpus + 1);
 	cb_irqchip_realize(vm);
 	mutex_unlock(&vm->lock);
+	return v;
+}
 
-	refcount_inc(&vm->users);
-	snprintf(name, sizeof(name), "kvm-vcpu:%u", apic_id);
-	fd = anon_inode_getfd(name, &vcpu_fops, v, O_RDWR | O_CLOEXEC);
+int cb_vcpu_create(struct cb_vm *vm, u32 apic_id)
+{
+	struct cb_vcpu *v;
+	struct file *file;
+	char name[24];
+	int fd;
+
+	if (apic_id >= CB_MAX_VCPU_ID)
+		return -EINVAL;
+	fd = get_unused_fd_flags(O_CLOEXEC); /* first: a vCPU cannot be taken back */
 	if (fd < 0)
-		cb_vm_put(vm);
+		return fd;
+	snprintf(name, sizeof(name), "kvm-vcpu:%u", apic_id);
+	file = anon_inode_getfile(name, &vcpu_fops, NULL, O_RDWR);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	v = vcpu_add(vm, apic_id);
+	if (IS_ERR(v)) {
+		fput(file);
+		put_unused_fd(fd);
+		return PTR_ERR(v);
+	}
+	refcount_inc(&vm->users);
+	file->private_data = v;
+	fd_install(fd, file);
 	return fd;
 }

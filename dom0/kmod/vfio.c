@@ -135,6 +135,7 @@ static const struct file_operations vfio_fops = {
     .owner = THIS_MODULE,
     .release = vfio_release,
     .unlocked_ioctl = vfio_ioctl,
+    .compat_ioctl = compat_ptr_ioctl,
     .llseek = noop_llseek,
 };
 

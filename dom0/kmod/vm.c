@@ -586,13 +586,34 @@ static int create_gmem(struct cb_vm *vm, const struct kvm_create_guest_memfd __u
 	return copy_from_user(&c, arg, sizeof(c)) ? -EFAULT : cb_gmem_create(vm, &c);
 }
 
+/* Pointers of 32-bit programs stand in 64 bits, of which half may be anything. */
+static int get_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log __user *arg)
+{
+	struct kvm_dirty_log log;
+
+	if (copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	if (in_compat_syscall())
+		log.dirty_bitmap = compat_ptr(log.padding2);
+	return cb_mem_dirty_log(vm, &log);
+}
+
+static int clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log __user *arg)
+{
+	struct kvm_clear_dirty_log log;
+
+	if (copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	if (in_compat_syscall())
+		log.dirty_bitmap = compat_ptr(log.padding2);
+	return cb_mem_clear_dirty_log(vm, &log);
+}
+
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct cb_vm *vm = file->private_data;
 	void __user *argp = (void __user *)arg;
 	struct kvm_coalesced_mmio_zone zone;
-	struct kvm_clear_dirty_log clear;
-	struct kvm_dirty_log log;
 	u64 addr;
 
 	if (vm->mm != current->mm)
@@ -611,12 +632,9 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_CREATE_GUEST_MEMFD:
 		return create_gmem(vm, argp);
 	case KVM_GET_DIRTY_LOG:
-		return copy_from_user(&log, argp, sizeof(log)) ? -EFAULT
-							       : cb_mem_dirty_log(vm, &log);
+		return get_dirty_log(vm, argp);
 	case KVM_CLEAR_DIRTY_LOG:
-		return copy_from_user(&clear, argp, sizeof(clear))
-			   ? -EFAULT
-			   : cb_mem_clear_dirty_log(vm, &clear);
+		return clear_dirty_log(vm, argp);
 	case KVM_RESET_DIRTY_RINGS:
 		return cb_ring_reset(vm);
 	case KVM_REGISTER_COALESCED_MMIO:
@@ -644,7 +662,7 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_GET_TSC_KHZ:
 		return READ_ONCE(vm->tsc_khz) ?: cb_tsc_khz;
 	case KVM_X86_SET_MSR_FILTER:
-		return cb_msr_set_filter(vm, argp);
+		return cb_msr_set_filter(vm, argp, false);
 	case KVM_SET_PMU_EVENT_FILTER:
 		return cb_pmu_set_filter(vm, argp);
 	case KVM_GET_STATS_FD:
@@ -661,10 +679,20 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return vm_irq_ioctl(vm, cmd, arg);
 }
 
+static long vm_compat_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct cb_vm *vm = file->private_data;
+
+	if (cmd == CB_SET_MSR_FILTER_COMPAT)
+		return vm->mm != current->mm ? -EIO : cb_msr_set_filter(vm, compat_ptr(arg), true);
+	return vm_ioctl(file, cmd, (unsigned long)compat_ptr(arg));
+}
+
 static const struct file_operations vm_fops = {
     .owner = THIS_MODULE,
     .release = vm_release,
     .unlocked_ioctl = vm_ioctl,
+    .compat_ioctl = vm_compat_ioctl,
     .llseek = noop_llseek,
 };
 
@@ -691,6 +719,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	vm->share = (u64)CB_SHARE_ALL.weight << 32 | CB_SHARE_ALL.cap;
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);
+	INIT_LIST_HEAD(&vm->slow_ioeventfds);
 	cb_irqchip_init(vm);
 	cb_hyperv_init(vm);
 	cb_coalesced_init(vm);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #define TSC	 0x10
 #define PV_EOI	 0x4b564d04
@@ -433,8 +434,9 @@ static u64 xmm_call(struct vm *vm, u64 word, const u64 *input, u32 words)
 static void check_fast_ipis(struct vm *vm)
 {
 	const u64 set[] = {0x45, TLFS_SET_SPARSE, 1, 2}, all[] = {0x46, TLFS_SET_ALL, 0},
-		  /* banks 0 to 9: the last one would be in XMM6 */
-	    large[] = {0x47, TLFS_SET_SPARSE, 0x3ff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		  /* twelve banks: the last one would be in XMM6 */
+	    large[15] = {0x47, TLFS_SET_SPARSE, 1 | 0x7ff0000, 2},
+		  wide[15] = {0x49, TLFS_SET_SPARSE, 0xfff, 2},
 		  most[] = {0x48, TLFS_SET_SPARSE, 0xe, 1, 1, 1};
 	u32 before[] = {requested(vm, 0), requested(vm, 1)};
 
@@ -444,12 +446,37 @@ static void check_fast_ipis(struct vm *vm)
 	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST, all, 3) == TLFS_SUCCESS &&
 	       requested(vm, 1) == (before[1] | 0x60) && requested(vm, 0) == (before[0] | 0x40),
 	   "Hyper-V: or to all");
-	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 10ull << 17, large, 13) == TLFS_SUCCESS &&
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 12ull << 17, large, 15) == TLFS_SUCCESS &&
 	       requested(vm, 1) == (before[1] | 0xe0),
 	   "Hyper-V: banks of no vCPU are not looked at");
+	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 12ull << 17, wide, 15) == TLFS_INVALID_INPUT &&
+	       requested(vm, 1) == (before[1] | 0xe0),
+	   "Hyper-V: those of vCPUs there can be have to be in the registers");
 	ok(xmm_call(vm, CALL_SEND_IPI_EX | FAST | 3ull << 17, most, 6) == TLFS_SUCCESS &&
 	       requested(vm, 1) == (before[1] | 0xe0),
 	   "Hyper-V: nor those of vCPUs that are not there");
+}
+
+/* What a guest outside SMM names with a bit of the module's own is no memory of its. */
+static void check_smram(struct vm *vm, u32 before)
+{
+	const u64 at = 0x40000000, ipi[] = {0x48, 2};
+	u64 *smram = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region r = {.slot = 1 << 16 | 5,
+						.guest_phys_addr = at,
+						.memory_size = 4096,
+						.userspace_addr = (u64)smram};
+
+	if (smram == MAP_FAILED || vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r))
+		fatal("SMRAM");
+	memcpy(smram, ipi, sizeof(ipi));
+	ok(hv_calls(vm, CALL_SEND_IPI, 1ull << 52 | at, 0) == TLFS_INVALID_INPUT &&
+	       hv_calls(vm, CALL_SEND_IPI, at, 0) == TLFS_INVALID_INPUT &&
+	       requested(vm, 1) == before,
+	   "Hyper-V: a call's input is not read out of SMRAM");
+	r.memory_size = 0;
+	vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r);
+	munmap(smram, 4096);
 }
 
 static void check_ipis(struct vm *vm)
@@ -485,6 +512,7 @@ static void check_ipis(struct vm *vm)
 	       hv_calls(vm, CALL_SEND_IPI | FAST, 0x100000044, 2) == TLFS_SUCCESS,
 	   "Hyper-V: wrong counts, sets, vectors and addresses are refused");
 	check_fast_ipis(vm);
+	check_smram(vm, requested(vm, 1));
 }
 
 static void check_flushes(struct vm *vm)

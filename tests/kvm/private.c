@@ -284,6 +284,35 @@ static void test_race(void)
 	vm_free(&vm);
 }
 
+/*
+ * How many ranges there may be has a bound; the addresses are beyond all memory, where it is
+ * quickest.
+ */
+static void test_ranges(void)
+{
+	const u64 p = KVM_MEMORY_ATTRIBUTE_PRIVATE, from = 1ull << 60;
+	struct vm vm;
+	u64 n = 0;
+	int r = 0;
+
+	vm_init(&vm, 0, VM_PROTECTED);
+	for (; !r && n < 100000; n++)
+		r = attributes(&vm, from + n * 2 * PAGE, PAGE, p, 0);
+	ok(r == -ENOMEM && n == 65537, "private: 65536 ranges can be had (%llu, error %d)",
+	   (long long)n - 1, r);
+	ok(attributes(&vm, from, PAGE, p, 0) == 0 && attributes(&vm, from, 2 * PAGE, p, 0) == 0 &&
+	       attributes(&vm, from - 2 * PAGE, PAGE, p, 0) == -ENOMEM,
+	   "private: then those that are no more than before");
+	ok(attributes(&vm, from, 4 * PAGE, p, 0) == 0 &&
+	       attributes(&vm, from - 2 * PAGE, PAGE, p, 0) == 0 &&
+	       attributes(&vm, from + PAGE, PAGE, 0, 0) == -ENOMEM,
+	   "private: one that makes two of them one makes room for one, and none is parted");
+	ok(attributes(&vm, 0, 1ull << 61, 0, 0) == 0 && attributes(&vm, from, PAGE, p, 0) == 0 &&
+	       attributes(&vm, from + 2 * PAGE, PAGE, p, 0) == 0,
+	   "private: none of them leaves room for all");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
@@ -292,6 +321,7 @@ int main(void)
 	test_fault();
 	test_log();
 	test_refused();
+	test_ranges();
 	test_race();
 	return failures != 0;
 }

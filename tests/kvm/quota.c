@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -152,6 +153,78 @@ bool quota_limits(void)
 	chmod("/dev/kvm", 0660);
 	set_limit("max_vms_per_user", vms);
 	set_limit("max_vcpus_per_user", vcpus);
+	return good;
+}
+
+/* ---- doorbells ---- */
+
+enum { DOORBELLS = 5, EVENTFDS = 1000, FIRST_PORT = 0x1000 };
+
+/* As many ioeventfds as KVM allows; the guest's writes to all of them are heard, by none else. */
+static void ring_as(uid_t uid, int report, int wait)
+{
+	/* mov edx, FIRST_PORT; .next: out dx, al; inc edx; cmp edx, FIRST_PORT + EVENTFDS; jb
+	 * .next; out PORT_DONE, al */
+	static const u8 code[] = {0xba, 0,    0x10, 0, 0, 0xee, 0xff, 0xc2, 0x81,
+				  0xfa, 0xe8, 0x13, 0, 0, 0x72, 0xf5, 0xe6, PORT_DONE};
+	struct kvm_ioeventfd e = {.len = 1, .flags = KVM_IOEVENTFD_FLAG_PIO};
+	const struct rlimit room = {.rlim_cur = EVENTFDS + 100, .rlim_max = EVENTFDS + 100};
+	struct had had = {};
+	struct vm vm;
+	int fd[EVENTFDS];
+	u64 n;
+
+	setrlimit(RLIMIT_NOFILE, &room);
+	if (setgroups(0, NULL) || setgid(uid) || setuid(uid))
+		_exit(1);
+	open_kvm();
+	vm_init(&vm, 1, 0);
+	for (u32 i = 0; i < EVENTFDS; i++) {
+		fd[i] = eventfd(0, EFD_NONBLOCK);
+		e.fd = fd[i];
+		e.addr = FIRST_PORT + i;
+		had.vms += !vm_ioctl(&vm, KVM_IOEVENTFD, &e);
+	}
+	e.addr = FIRST_PORT + EVENTFDS;
+	had.error = vm_ioctl(&vm, KVM_IOEVENTFD, &e) ? errno : 0;
+	if (run_code(&vm, code, sizeof(code), 0) != END_DONE || vm.io_exits != 1)
+		had.vms = 0;
+	for (u32 i = 0; i < EVENTFDS; i++)
+		had.vcpus += read(fd[i], &n, sizeof(n)) == sizeof(n) && n == 1;
+	e.addr = FIRST_PORT + EVENTFDS - 1;
+	e.fd = fd[EVENTFDS - 1];
+	e.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	if (vm_ioctl(&vm, KVM_IOEVENTFD, &e) || run_code(&vm, code, sizeof(code), 0) != END_DONE ||
+	    vm.io_exits != 3) /* its write is the VMM's again */
+		had.vms = 0;
+	if (write(report, &had, sizeof(had)) == sizeof(had) && read(wait, &n, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+/* Of the hypervisor's doorbells a user gets a part; beyond it eventfds are signalled all the same.
+ */
+bool quota_doorbells(void)
+{
+	enum { USER = 1000, OTHER = 1001 };
+	u32 before = hv_info().doorbells, limit = set_limit("max_doorbells_per_user", DOORBELLS);
+	bool good = limit <= 2048;
+	struct taker user, other;
+
+	if (chmod("/dev/kvm", 0666))
+		fatal("chmod: errno %d", errno);
+	user = taker_start(ring_as, USER);
+	good &= is_had(user.had, EVENTFDS, EVENTFDS, ENOSPC);
+	good &= hv_info().doorbells == before + DOORBELLS;
+	set_limit("max_doorbells_per_user", limit);
+	other = taker_start(ring_as, OTHER);
+	good &= is_had(other.had, EVENTFDS, EVENTFDS, ENOSPC);
+	good &=
+	    hv_info().doorbells > before + DOORBELLS + 200; /* the rest of a VM's find no place */
+	taker_end(other); /* first: it has the other's pipe, too */
+	taker_end(user);
+	good &= hv_info().doorbells == before;
+	chmod("/dev/kvm", 0660);
 	return good;
 }
 

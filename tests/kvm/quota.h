@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 bool quota_limits(void);
+bool quota_doorbells(void);
 bool quota_stops_late(void);
 bool quota_pool_limit(void);
 bool quota_pool(void);

@@ -385,6 +385,77 @@ static void check_threads(struct vm *vm)
 	free(done);
 }
 
+/* ---- the ring comes while others look at the log ---- */
+
+enum { OTHER_SLOT = SLOT + 1, WIDTH_MS = 100, THREADS = 3, TRIES = 20 };
+
+static struct vm late;
+static int log_error;
+
+static void *sets_other(void *arg)
+{
+	struct kvm_userspace_memory_region r = {.slot = OTHER_SLOT,
+						.guest_phys_addr = AT * 2,
+						.memory_size = 4096,
+						.userspace_addr = (u64)memory};
+
+	vm_ioctl(&late, KVM_SET_USER_MEMORY_REGION, &r); /* and is slow with it */
+	return NULL;
+}
+
+static void *sets_slot(void *arg)
+{
+	set_slot(&late, KVM_MEM_LOG_DIRTY_PAGES);
+	return NULL;
+}
+
+static void *asks_log(void *clears)
+{
+	u64 bits[PAGES / 64] = {};
+	struct kvm_dirty_log log = {.slot = SLOT, .dirty_bitmap = bits};
+	struct kvm_clear_dirty_log clear = {.slot = SLOT, .num_pages = PAGES, .dirty_bitmap = bits};
+
+	errno = 0;
+	if (clears)
+		vm_ioctl(&late, KVM_CLEAR_DIRTY_LOG, &clear);
+	else
+		vm_ioctl(&late, KVM_GET_DIRTY_LOG, &log);
+	log_error = errno;
+	return NULL;
+}
+
+/* Who asks has seen no ring, but waits behind who then sets the slot, which has a ring's log. */
+static bool is_refused(bool clears)
+{
+	void *(*what[THREADS])(void *) = {sets_other, sets_slot, asks_log};
+	pthread_t t[THREADS];
+
+	vm_init(&late, 0, 0);
+	widen_load("slots_change", "ms", WIDTH_MS);
+	for (u32 i = 0; i < THREADS; i++) {
+		pthread_create(&t[i], NULL, what[i], clears ? &late : NULL);
+		usleep(WIDTH_MS * 1000 / 4);
+	}
+	if (enable(&late, KVM_CAP_DIRTY_LOG_RING, BYTES))
+		fatal("a ring: errno %d", errno);
+	for (u32 i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	widen_end();
+	vm_free(&late);
+	return log_error == ENXIO;
+}
+
+static void check_late(void)
+{
+	bool get = false, clear = false;
+
+	for (u32 i = 0; i < TRIES && !get; i++) /* the last two may change places */
+		get = is_refused(false);
+	for (u32 i = 0; i < TRIES && !clear; i++)
+		clear = is_refused(true);
+	ok(get && clear, "ring: who asked for the log just before there was one is refused");
+}
+
 int main(void)
 {
 	struct vm vm;
@@ -407,5 +478,6 @@ int main(void)
 	check_kick(&vm);
 	check_threads(&vm);
 	vm_free(&vm);
+	check_late();
 	return failures != 0;
 }

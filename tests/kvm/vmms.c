@@ -633,6 +633,10 @@ static const struct {
      vcpu_ids},
     {"limits", "one user's VMs and vCPUs have a limit; others, and root, have theirs",
      quota_limits},
+    {"many-eventfds",
+     "a user's ioeventfds have a part of the hypervisor's doorbells; those without one work as "
+     "well",
+     quota_doorbells},
     {"stops-late",
      "a vCPU that does not stop when its VM ends is its user's until it does, and then given back",
      quota_stops_late},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: -Itests/unit/kernel -lpthread */
+/* links: -Itests/unit/kernel -lpthread dom0/kmod/routes.c */
 /*
  * irqfds of corbel.ko beside a kernel made of threads: what is assigned, deassigned, closed,
  * signalled and acknowledged at once is freed once, after its last use, and nothing of it stays.
@@ -117,6 +117,8 @@ static bool nothing_posted(void)
 void cb_irqfd_rerouted(struct cb_vm *of);
 void cb_irqfd_acked(struct cb_vm *of, u32 gsi);
 bool cb_irqfd_wants_ack(struct cb_vm *of, u32 gsi);
+void cb_irqfd_sint_acked(struct cb_vm *of, const struct routes *routes, u32 vcpu);
+u32 cb_irqfd_awaited_pins(struct cb_vm *of, const struct routes *routes);
 int cb_irqfd(struct cb_vm *of, const struct kvm_irqfd *args);
 void cb_irqfd_release(struct cb_vm *of);
 #include "dom0/kmod/irqfd.c"

@@ -129,6 +129,29 @@ static void test_full(void)
 	CHECK(build(e, CB_MAX_ROUTES + 1, false) == -EINVAL, "one more is refused");
 }
 
+/* Whom an acknowledgement is for. */
+static void test_acks(void)
+{
+	const entry e[] = {pin(2, KVM_IRQCHIP_IOAPIC, 23),
+			   pin(2, KVM_IRQCHIP_PIC_MASTER, 7),
+			   pin(5, KVM_IRQCHIP_IOAPIC, 5),
+			   pin(6, KVM_IRQCHIP_IOAPIC, 5),
+			   sint(7, 3, 4),
+			   msi(8, 0x31)};
+
+	if (build(e, ARRAY_SIZE(e), true))
+		abort();
+	CHECK(routes_ioapic_pins(rt, 2) == 1u << 23, "a GSI is acknowledged at its IOAPIC's pin");
+	CHECK(!routes_ioapic_pins(rt, 5) && routes_ioapic_pins(rt, 6) == 1u << 5,
+	      "if two have one pin, the later one is");
+	CHECK(!routes_ioapic_pins(rt, 7) && !routes_ioapic_pins(rt, 8) &&
+		  !routes_ioapic_pins(rt, 9),
+	      "others have none");
+	CHECK(routes_is_sint(rt, 7, 3) && !routes_is_sint(rt, 7, 4) && !routes_is_sint(rt, 8, 0) &&
+		  !routes_is_sint(rt, 2, 0) && !routes_is_sint(rt, 9, 0),
+	      "a SINT is its vCPU's");
+}
+
 /* Would user space's table, entry by entry, be taken? */
 static bool is_good(const entry *e, u32 n)
 {
@@ -183,6 +206,7 @@ int main(void)
 	test_borders();
 	test_together();
 	test_full();
+	test_acks();
 	test_random();
 	free(rt);
 	return test_end();

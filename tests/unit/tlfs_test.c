@@ -129,7 +129,8 @@ static void test_forms(void)
 {
 	static const u32 sets[] = {CALL_FLUSH_EX, CALL_FLUSH_LIST_EX, CALL_SEND_IPI_EX};
 	const u64 list = 5ull << 32, var = 1ull << 17, later = 1ull << 48;
-	struct tlfs_set some = {TLFS_SET_SPARSE, 1}, others = {TLFS_SET_SPARSE, 2};
+	struct tlfs_set some = {TLFS_SET_SPARSE, 1}, others = {TLFS_SET_SPARSE, 2},
+			last = {TLFS_SET_SPARSE, 1 | 1 << 15};
 	const struct tlfs_set all = {TLFS_SET_ALL, 0},
 			      far = {TLFS_SET_SPARSE, 1 | 8 | 1ull << 63, {8, 1}};
 	struct tlfs_rights r = nothing;
@@ -177,8 +178,11 @@ static void test_forms(void)
 	      "which is the one that its place says");
 	CHECK(tlfs_set_has(&all, 255) && !tlfs_set_banks(&all), "all are all");
 	CHECK(tlfs_set_banks(&far) == 2 && tlfs_set_has(&far, 3) && tlfs_set_has(&far, 192) &&
-		  !tlfs_set_has(&far, 64 * 63) && !tlfs_set_has(&far, 256),
+		  !tlfs_set_has(&far, 64 * 63) && !tlfs_set_has(&far, 1024),
 	      "there are no more banks than vCPUs");
+	last.bank[1] = 1ull << 63;
+	CHECK(tlfs_set_banks(&last) == 2 && tlfs_set_has(&last, 1023) && !tlfs_set_has(&last, 1022),
+	      "the last vCPU that there can be is in the last one");
 }
 
 static void test_calls(void)

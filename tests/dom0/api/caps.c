@@ -2,6 +2,88 @@
 /* Capabilities, what they enable, what is missing, statistics. */
 #include "api.h"
 
+#include <sys/resource.h>
+
+GUEST(writes_page, "movb $1, 0x3000; hlt");
+
+/* A vCPU whose descriptor is not to be had is not there: it can be made later. */
+static void test_no_descriptor(void)
+{
+	struct vm v = start(NO_CHIP);
+	struct rlimit had, none;
+	int fd;
+
+	getrlimit(RLIMIT_NOFILE, &had);
+	none = (struct rlimit){.rlim_cur = v.vcpu + 1, .rlim_max = had.rlim_max};
+	while ((fd = dup(0)) >= 0 && fd < v.vcpu)
+		; /* the lowest ones are taken */
+	if (fd > v.vcpu)
+		close(fd);
+	setrlimit(RLIMIT_NOFILE, &none);
+	check(ioctl(v.fd, KVM_CREATE_VCPU, 1) == -1 && errno == EMFILE,
+	      "without a descriptor left a vCPU cannot be made: EMFILE");
+	setrlimit(RLIMIT_NOFILE, &had);
+	fd = ioctl(v.fd, KVM_CREATE_VCPU, 1);
+	check(fd >= 0 && ioctl(v.fd, KVM_CREATE_VCPU, 1) == -1 && errno == EEXIST,
+	      "later it can, once");
+	close(fd);
+	end(&v);
+}
+
+/* ---- 32-bit programs ---- */
+
+/* As such a one calls: the kernel looks at the instruction. */
+static int ioctl32(int fd, uint32_t what, void *arg)
+{
+	long r = 54; /* ioctl */
+
+	__asm__ volatile("int $0x80"
+			 : "+a"(r)
+			 : "b"((long)fd), "c"((long)what), "d"(arg)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return (int)r;
+}
+
+struct range32 {
+	uint32_t flags, nmsrs, base, bitmap;
+};
+struct filter32 {
+	uint32_t flags;
+	struct range32 ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+#define SET_MSR_FILTER32 _IOW(KVMIO, 0xc6, struct filter32)
+
+static void test_compat(void)
+{
+	struct vm v = start(NO_CHIP);
+	u8 *low = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		       -1, 0);
+	struct kvm_dirty_log *log = (void *)low;
+	struct filter32 *f = (void *)low;
+	struct kvm_regs *r = (void *)low;
+	u64 *bits = (void *)(low + 4096);
+
+	check(ioctl32(kvm, KVM_GET_API_VERSION, NULL) == KVM_API_VERSION,
+	      "32-bit programs find version 12");
+	check(!ioctl32(v.vcpu, KVM_GET_REGS, r) && r->rip == CODE, "and registers");
+	set_slot(v.fd, 0, KVM_MEM_LOG_DIRTY_PAGES, 0, RAM_BYTES, ram);
+	LOAD(v, writes_page);
+	run(&v);
+	log->slot = 0;
+	log->padding2 = 0x5a5a5a5a00000000ull | (uint32_t)(uintptr_t)bits;
+	check(!ioctl32(v.fd, KVM_GET_DIRTY_LOG, log) && bits[0] == 1ull << 3,
+	      "and what was written, by a pointer of 32 bits");
+	*f = (struct filter32){
+	    .ranges[0] = {KVM_MSR_FILTER_READ, 1, MSR_TSC, (uint32_t)(uintptr_t)bits}};
+	bits[0] = 1;
+	check(!ioctl32(v.fd, SET_MSR_FILTER32, f), "and filter MSRs");
+	f->ranges[0].bitmap = 8;
+	check(ioctl32(v.fd, SET_MSR_FILTER32, f) == -EFAULT, "by pointers of 32 bits, too");
+	check(ioctl(v.fd, SET_MSR_FILTER32, f) && errno == ENOTTY, "which are nobody else's");
+	munmap(low, 8192);
+	end(&v);
+}
+
 static void test_mmu_pages(void)
 {
 	struct vm v = start(NO_CHIP);
@@ -273,6 +355,8 @@ static void test_missing(void)
 
 void caps_tests(void)
 {
+	test_no_descriptor();
+	test_compat();
 	test_mmu_pages();
 	test_msr_features();
 	test_emulated_cpuid();

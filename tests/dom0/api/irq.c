@@ -66,6 +66,11 @@ static void test_resample(void)
 	check(!ioctl(v.fd, KVM_IRQFD, &f), "it can be deassigned");
 	eventfd_write(e, 1);
 	check(pic(&v).irr == 0, "and then raises nothing");
+	end(&v);
+	v = start(SPLIT_CHIP);
+	f.flags = KVM_IRQFD_FLAG_RESAMPLE;
+	check(ioctl(v.fd, KVM_IRQFD, &f) && errno == EINVAL,
+	      "where the VMM has the IOAPIC, and so the acknowledgements, it cannot");
 	close(e);
 	close(again);
 	end(&v);

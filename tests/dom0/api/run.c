@@ -54,6 +54,29 @@ static void test_signals(void)
 	end(&v);
 }
 
+/* A set of signals that could not be had leaves the one before. */
+static void test_signal_mask(void)
+{
+	struct vm v = start(NO_CHIP);
+	union {
+		struct kvm_signal_mask head;
+		uint8_t room[sizeof(struct kvm_signal_mask) + 8];
+	} m = {.head.len = 8};
+	sigset_t alarm, old;
+
+	LOAD(v, spin);
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_BLOCK, &alarm, &old);
+	check(!ioctl(v.vcpu, KVM_SET_SIGNAL_MASK, &m), "no signal is blocked in KVM_RUN");
+	m.head.len = 4;
+	check(ioctl(v.vcpu, KVM_SET_SIGNAL_MASK, &m) && errno == EINVAL, "sets have 8 bytes");
+	check(ioctl(v.vcpu, KVM_SET_SIGNAL_MASK, 8) && errno == EFAULT, "which can be read");
+	check(run_interrupted(&v, 50000) == -EINTR, "and what was set before holds");
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	end(&v);
+}
+
 static void test_shutdown(void)
 {
 	struct vm v = start(NO_CHIP);
@@ -159,6 +182,7 @@ void run_tests(void)
 {
 	test_immediate_exit();
 	test_signals();
+	test_signal_mask();
 	test_shutdown();
 	test_single_step();
 	test_sync_regs();
