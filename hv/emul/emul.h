@@ -114,7 +114,8 @@ struct emul_state { /* lives across exits to the VMM */
  * Registers, flags and RIP change only when the instruction (of a REP: the iteration) is complete;
  * in between the state holds what was read. An access that crosses a page is split there, so
  * mmio_len may then be any number from 1 to 7. RF is cleared at the end; a trap for TF is the
- * caller's.
+ * caller's. One that has come to other accesses than before, for the VMM has set another mode
+ * meanwhile, is EMUL_UNSUPPORTED, and may have left its results.
  *
  * Run the instruction at RIP, which faulted on MMIO: what op.h, string.h, stack.h, system.h and
  * vector.h name, REP with bounded iterations a start. All others, x87 and arithmetic of SSE among

@@ -53,7 +53,8 @@ void pass_add_reg(const struct pass *r, u8 n, s64 delta, u32 size)
 
 enum emul_result pass_finish_at(struct pass *r, u64 rip)
 {
-	BUG_ON(r->passed != r->st->phase); /* an access has been left out */
+	if (r->passed != r->st->phase) /* the VMM has set another mode since the last access */
+		return EMUL_UNSUPPORTED;
 	*r->e->rip = r->e->mode == EMUL_64 ? rip : (u32)rip;
 	*r->e->rflags &= ~RFLAGS_RF;
 	return EMUL_DONE;

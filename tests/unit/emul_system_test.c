@@ -298,6 +298,32 @@ static void test_tables(void)
 	      "LGDT with operands of 16 bits has 24 bits of base");
 }
 
+/* Whoever answers the accesses may set registers before the next one. */
+static void test_changed_meanwhile(void)
+{
+	struct emul_state st;
+
+	begin(0);
+	operand(0x1234567890000fff, 0);
+	CHECK(start(&st, &e, (const u8 *)LGDT) == EMUL_MMIO_READ && st.mmio_len == 8 &&
+		  emul_continue(&st, &e) == EMUL_MMIO_READ && st.mmio_len == 2,
+	      "LGDT reads ten bytes by two accesses");
+	e.mode = EMUL_32;
+	CHECK(emul_continue(&st, &e) == EMUL_UNSUPPORTED && cpu.rip == 0x1000 && !st.active,
+	      "in the mode that it is now in there would have been six: it is not done");
+	begin(0);
+	operand(S_DATA, 0);
+	dev.mmio_pages |= 2;
+	CHECK(start(&st, &e, (const u8 *)MOV_DS) == EMUL_MMIO_READ, "MOV to DS reads the selector");
+	st.mmio_data = S_DATA;
+	CHECK(emul_continue(&st, &e) == EMUL_MMIO_READ && st.mmio_len == 8, "and the descriptor");
+	st.mmio_data = table[S_DATA / 8];
+	CHECK(emul_continue(&st, &e) == EMUL_MMIO_READ && st.mmio_len == 1, "to mark it accessed");
+	dev_system.cr0 = 0x10;
+	CHECK(emul_continue(&st, &e) == EMUL_UNSUPPORTED && cpu.rip == 0x1000,
+	      "in real mode there is no descriptor: it is not done");
+}
+
 static void test_stores(void)
 {
 	u8 *at = dev.data + OPERAND;
@@ -342,6 +368,7 @@ int main(void)
 	test_far_branches();
 	test_enter();
 	test_tables();
+	test_changed_meanwhile();
 	test_stores();
 	return test_end();
 }
