@@ -342,12 +342,13 @@ int lapic_set_state(struct vcpu *v, const void *state)
 
 		/*
 		 * Vectors below 16 do not exist: their class is that of no interrupt at all. As
-		 * requests they stay as the VMM put them, and are never delivered.
+		 * requests they stay as the VMM put them, and are never delivered. Level-triggered
+		 * they are not: an EOI with nothing in service can exit with vector 0.
 		 */
 		if (!i)
 			legal = ~0xffffu;
 		l->isr[i] = regs[APIC_ISR / 4 + i * 4] & legal;
-		WRITE_ONCE(l->tmr[i], regs[APIC_TMR / 4 + i * 4]);
+		WRITE_ONCE(l->tmr[i], regs[APIC_TMR / 4 + i * 4] & legal);
 		__atomic_store_n(&l->irr[i], regs[APIC_IRR / 4 + i * 4], __ATOMIC_SEQ_CST);
 	}
 	l->isr_top = lapic_highest(l->isr);

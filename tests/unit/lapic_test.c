@@ -255,11 +255,17 @@ static void test_state(void)
 
 	memset(a + 0x100, 0, 0x180); /* ISR, TMR, IRR */
 	memset(a + 0x100, 0xff, 2);
+	memset(a + 0x180, 0xff, 2);
 	memset(a + 0x200, 0xff, 2);
 	lapic_set_state(v0, a);
 	lapic_get_state(v0, b);
 	CHECK(!b[0x100] && b[0x200] == 0xff && b[0x201] == 0xff && take(v0) == -1,
 	      "requests below vector 16 stay and are not delivered; none is in service");
+	level_eoi = -1;
+	for (u32 vector = 0; vector < 16; vector++)
+		lapic_ended(v0, vector);
+	CHECK(level_eoi == -1 && !b[0x180] && !b[0x181],
+	      "and none is level-triggered, by whatever way an EOI comes");
 	lapic_set_irq(v0, 0x30, false);
 	CHECK(take(v0) == 0x30 && take(v0) == -1, "others are");
 
