@@ -178,11 +178,16 @@ static void write_back(struct vcpu *v)
 		vcpu_shutdown(v);
 }
 
+bool svm_nested_is_leaving(const struct vcpu *v)
+{
+	return v->complete == write_back;
+}
+
 bool svm_nested_settle(struct vcpu *v)
 {
 	struct svm_nested *n = svm_nested(v);
 
-	for (u32 i = 0; v->complete == write_back && i < ARRAY_SIZE(vmexit_writes); i++) {
+	for (u32 i = 0; svm_nested_is_leaving(v) && i < ARRAY_SIZE(vmexit_writes); i++) {
 		const struct part *p = &vmexit_writes[i];
 
 		if (p2m_write(&v->vm->p2m, gpa(n->at + p->at), (u8 *)&n->vmcb12 + p->at, p->len))

@@ -81,7 +81,8 @@ void svm_set_msr_map(struct vcpu *v);
 void svm_nested_end(struct vcpu *v);
 /* V_TPR and V_IRQ as they are now, all else as the guest has it. */
 u64 svm_nested_vintr(struct vcpu *v);
-/* A #VMEXIT that is owed to the guest's VMCB is written; false: dom0 has to bring it first. */
+/* Is a #VMEXIT owed to the guest's VMCB? Settled, it is written; false: dom0 has to bring that. */
+bool svm_nested_is_leaving(const struct vcpu *v);
 bool svm_nested_settle(struct vcpu *v);
 /* #VMEXIT with such a code. intinfo: the event that was not delivered, or 0. */
 void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 intinfo);

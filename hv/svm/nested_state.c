@@ -56,6 +56,8 @@ int svm_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	     !(m->cr0 & CR0_PE) || m->rflags & RFLAGS_VM || !svm_vmcb_valid(m, &limits)))
 		return -EINVAL;
 	svm_nested_close_window(v);
+	if (svm_nested_is_leaving(v)) /* the VMCB is another now */
+		v->complete = NULL;
 	if (v->guest_mode)
 		svm_nested_end(v);
 	s->watch &= ~WATCH_NO_GIF;

@@ -83,6 +83,8 @@ int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	if (is_guest &&
 	    (v->in_smm || vmcs12_refused(&m, &limits) || vmcs12_guest_refused(&m, &limits) >= 0))
 		return -EINVAL;
+	if (vmx_nested_is_leaving(v)) /* by what another VMCS says, which nobody has checked */
+		v->complete = NULL;
 	if (v->guest_mode)
 		vmx_nested_end(v);
 	n->vmxon = in->vmxon_pa;

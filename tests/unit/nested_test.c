@@ -485,6 +485,27 @@ static void test_insns(void)
 	end();
 }
 
+static void does_not(struct vcpu *v)
+{
+}
+
+static void test_state_meanwhile(void)
+{
+	static const struct corbel_nested no_guest = {.flags = CORBEL_NESTED_GIF};
+
+	begin();
+	vmcb12()->int4 |= BIT(1);
+	insn(SVM_EXIT_VMRUN);
+	p2m_unmap(&guest.p2m, VMCB_GFN, 1);
+	run_to(does_vmmcall);
+	CHECK(vcpu.complete && !svm_nested_ops.set_state(&vcpu, &no_guest) && !vcpu.complete,
+	      "another state makes a #VMEXIT that waits for its VMCB void");
+	vcpu.complete = does_not;
+	CHECK(!svm_nested_ops.set_state(&vcpu, &no_guest) && vcpu.complete,
+	      "which leaves alone what else is in progress");
+	end();
+}
+
 /* Whoever steps over VMRUN has his #DB behind it, and PAE's entries are looked at. */
 static void test_vmrun(void)
 {
@@ -802,6 +823,7 @@ int main(void)
 	test_small_rules();
 	test_intercepts();
 	test_insns();
+	test_state_meanwhile();
 	test_vmrun();
 	test_smi();
 	test_events();

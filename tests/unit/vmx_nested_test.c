@@ -537,6 +537,27 @@ static void test_state(void)
 	end();
 }
 
+/* An exit waits for memory; meanwhile another state comes, and an unchecked VMCS with it. */
+static void test_state_meanwhile(void)
+{
+	static struct corbel_nested s;
+
+	begin_on();
+	put12(VMCS_EXIT_MSR_STORES, 1);
+	put12(VMCS_EXIT_MSR_STORE, 5 << PAGE_SHIFT);
+	insn(EXIT_VMLAUNCH, 0);
+	p2m_unmap(&guest.p2m, 5, 1);
+	run_to(does_cpuid);
+	CHECK(vmx_nested_is_leaving(&vcpu) && vmx_nested_get_state(&vcpu, &s) == -EAGAIN,
+	      "while an exit is under way there is no state to be had");
+	s = (struct corbel_nested){.vmxon_pa = ON_GFN << PAGE_SHIFT,
+				   .vmcb_pa = VMCS_GFN << PAGE_SHIFT};
+	((struct vmcs12 *)s.vmcb)->revision = VMCS12_REVISION;
+	CHECK(!vmx_nested_set_state(&vcpu, &s) && !vcpu.guest_mode && !vcpu.complete,
+	      "but one can be set, and the exit is void");
+	end();
+}
+
 #define IN_HIGH(bits) ((u64)(bits) << 32)
 
 /* Of a VMM's write of the n-th VMX MSR, without what it hides and with what it claims. */
@@ -702,6 +723,7 @@ int main(void)
 	test_debug_controls();
 	test_areas();
 	test_state();
+	test_state_meanwhile();
 	test_hidden();
 	test_denied();
 	test_enable();
