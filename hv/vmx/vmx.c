@@ -466,6 +466,9 @@ static __noinline void entry_refused(struct vcpu *v, struct vm_exit *x)
 	entry_end(this_cpu());
 	if (vmx_of(v)->watch & WATCH_L2)
 		vmx_nested_exit(v);
+	/* the event has not come, and stays in the VMCS if it is not taken away */
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	note_blocking(v, vmcs_read32(VMCS_INTERRUPTIBILITY));
 	if (vm_may_log(v->vm, VM_LOG_LINE))
 		vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
 	*x = (struct vm_exit){.reason = VMEXIT_ENTRY_FAIL, .raw = EXIT_ENTRY_FAILED};

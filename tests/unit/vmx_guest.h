@@ -62,11 +62,14 @@ static u32 accepted, invepts;
 
 /* What the CPU does at this entry, and what it found. */
 static void (*cpu_does)(void);
+static bool cpu_refuses; /* by VMfail: nothing of the VMCS changes */
 static u64 seen[0x7000];
 
 bool vmx_enter(struct vcpu *v, u64 *host_rsp, bool launched)
 {
 	memcpy(seen, vmcs, sizeof(seen));
+	if (cpu_refuses)
+		return false;
 	vmcs[VMCS_EXIT_REASON] = EXIT_EXT_INTR;
 	vmcs[VMCS_IDT_INFO] = vmcs[VMCS_QUALIFICATION] = vmcs[VMCS_EXIT_INTR_INFO] = 0;
 	vmcs[VMCS_ENTRY_INTR_INFO] &= ~EVT_VALID;

@@ -558,6 +558,23 @@ static void test_state_meanwhile(void)
 	end();
 }
 
+/* An entry that ends in VMfail leaves all as it was, the event to be injected among it. */
+static void test_refused(void)
+{
+	begin();
+	vcpu.nmi_pending = cpu_refuses = true;
+	CHECK(run_to(NULL).reason == VMEXIT_ENTRY_FAIL && seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID,
+	      "an entry with an NMI is refused");
+	cpu_refuses = false;
+	CHECK(!vcpu.nmi_masked, "the NMI has not come");
+	run_to(NULL);
+	CHECK(!(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID), "nor does it with the next entry");
+	vcpu.nmi_masked = true;
+	run_to(NULL);
+	CHECK(seen[VMCS_INTERRUPTIBILITY] == BLOCKED_NMI, "which can have NMIs blocked");
+	end();
+}
+
 #define IN_HIGH(bits) ((u64)(bits) << 32)
 
 /* Of a VMM's write of the n-th VMX MSR, without what it hides and with what it claims. */
@@ -724,6 +741,7 @@ int main(void)
 	test_areas();
 	test_state();
 	test_state_meanwhile();
+	test_refused();
 	test_hidden();
 	test_denied();
 	test_enable();
