@@ -39,7 +39,8 @@ void dom0_level_eoi(struct vcpu *v, u8 vector)
 	u32 cpu = this_cpu()->index, w = vector / 64;
 	struct level_state *l = &per_cpu(level, cpu);
 
-	BUG_ON(v != dom0->vcpu[cpu]);
+	if (v != dom0->vcpu[cpu]) /* reset behind a sleep: its CPU has forgotten it */
+		return;
 	l->done[w] |= l->owed[w] & BIT(vector % 64);
 	end_highest(l);
 }
