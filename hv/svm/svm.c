@@ -222,6 +222,13 @@ void svm_mask_nmi(struct vcpu *v, bool masked)
 	}
 }
 
+/* What has been handed out is old, and the next entry flushes all. */
+static __noinline void asids_end(struct svm_cpu *sc)
+{
+	sc->asid_gen++;
+	sc->next_asid = 1;
+}
+
 /*
  * For this entry: give the vCPU an ASID of this CPU if it has none, or else see to the flush that
  * is owed.
@@ -236,10 +243,8 @@ static __noinline void asid_renew(struct vcpu *v, struct cpu *c, u64 gen)
 		shadow_follow(v, gen);
 	if (s->asid_gen != sc->asid_gen) {
 		control = SVM_TLB_NONE;
-		if (sc->next_asid > max_asid) {
-			sc->asid_gen++;
-			sc->next_asid = 1;
-		}
+		if (sc->next_asid > max_asid)
+			asids_end(sc);
 		if (sc->next_asid == 1)
 			control = SVM_TLB_FLUSH_ALL;
 		s->vmcb->asid = sc->next_asid++;
@@ -374,6 +379,8 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 			hvm_take_back_event(v, event, FIELD_GET(SVM_EVT_ERROR, event));
 	}
 	svm_decode_exit(m, nrips, x);
+	if (unlikely(x->reason == VMEXIT_ENTRY_FAIL)) /* VMRUN may have flushed nothing */
+		asids_end(sc);
 }
 
 /* While an NMI's handler runs: NMIs are open again when its IRET has been executed. */

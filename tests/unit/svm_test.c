@@ -100,6 +100,12 @@ static void spins(struct vmcb *m)
 	m->exitcode = SVM_EXIT_PAUSE;
 }
 
+/* VMRUN refuses its state, before it has flushed anything. */
+static void is_refused(struct vmcb *m)
+{
+	m->exitcode = ~0ull;
+}
+
 static void run(void)
 {
 	struct vm_exit x;
@@ -267,6 +273,32 @@ static void test_flushes(void)
 	run();
 	CHECK(m->asid == 1 && svm_cpu0.asid_gen == 2 && tlb_seen == SVM_TLB_FLUSH_ALL,
 	      "when ASIDs run out all go");
+}
+
+static void test_refused(void)
+{
+	struct vmcb *m = fresh(false);
+
+	run();
+	vm.p2m.tlb_gen++;
+	guest = is_refused;
+	run();
+	CHECK(tlb_seen == SVM_TLB_FLUSH_ASID, "an entry with a flush is refused");
+	guest = NULL;
+	run();
+	CHECK(tlb_seen == SVM_TLB_FLUSH_ALL, "the next one flushes");
+	svm_cpu0.next_asid = max_asid + 1;
+	svm_flush_asid(&vcpu);
+	guest = is_refused;
+	run();
+	CHECK(tlb_seen == SVM_TLB_FLUSH_ALL, "one is refused when ASIDs have run out");
+	guest = NULL;
+	svm_flush_asid(&vcpu);
+	run();
+	CHECK(m->asid == 1 && tlb_seen == SVM_TLB_FLUSH_ALL,
+	      "no other is handed out before all have been flushed");
+	run();
+	CHECK(tlb_seen == SVM_TLB_NONE, "once");
 }
 
 static void test_smm(void)
@@ -496,6 +528,7 @@ int main(void)
 	test_waiting();
 	test_msr_map();
 	test_flushes();
+	test_refused();
 	test_smm();
 	test_dump();
 	test_efer();
