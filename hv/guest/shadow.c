@@ -35,7 +35,6 @@ int shadow_create(struct vcpu *v)
 	s = pool_alloc(hvm_caps.nested_order, &v->vm->acct);
 	if (!s)
 		return -ENOMEM;
-	s->tables.tables = true;
 	if (vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES)) {
 		pool_free(s, hvm_caps.nested_order, &v->vm->acct);
 		return -ENOMEM;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The pool: page allocator over the hypervisor's memory (buddy, order 0..10), and over blocks of
- * 2 MiB that dom0 has lent, out of which page tables of guests come, and nothing else: so when
- * guests have no memory any more dom0 can have its own back.
+ * 2 MiB that dom0 has lent, out of which page tables of guests' memory come, and nothing else: so
+ * when guests have no memory any more dom0 can have its own back.
  */
 #pragma once
 

@@ -814,6 +814,21 @@ static void test_bounds(void)
 	end();
 }
 
+#define LENT 0x6000ull /* a pfn behind the pool */
+
+/* A shadow is there until its vCPU is freed, and dom0's kernel may end before that. */
+static void test_lent(void)
+{
+	begin();
+	shadow_destroy(&vcpu);
+	pool_lend(LENT);
+	BUG_ON(shadow_create(&vcpu));
+	CHECK(pool_unlend(true) == LENT, "shadows keep nothing that dom0 has lent,");
+	pool_free(pool_alloc(0, NULL), 0, NULL);
+	CHECK(pool_free_bytes() > pool_promised_bytes(), "and are promised none of it");
+	end();
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -829,5 +844,6 @@ int main(void)
 	test_events();
 	test_shadow();
 	test_bounds();
+	test_lent();
 	return test_end();
 }
