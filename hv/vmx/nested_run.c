@@ -493,7 +493,8 @@ void vmx_nested_sort(struct vcpu *v, struct vm_exit *x)
 	if (wants > 0) {
 		if (x->reason == VMEXIT_EXCEPTION)
 			intr = vmcs_read32(VMCS_EXIT_INTR_INFO);
-		vmx_nested_leave(v, x->raw, vmcs_readn(VMCS_QUALIFICATION), intr,
+		/* without the bit of a bus lock, which is for who has the control */
+		vmx_nested_leave(v, (u16)x->raw, vmcs_readn(VMCS_QUALIFICATION), intr,
 				 vmcs_read32(VMCS_EXIT_INTR_ERROR));
 	}
 	if (wants)

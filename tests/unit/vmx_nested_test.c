@@ -431,6 +431,21 @@ static void test_pending_debug(void)
 	end();
 }
 
+static void locks_the_bus(void)
+{
+	vmcs[VMCS_EXIT_REASON] = BIT(26) | EXIT_CPUID;
+}
+
+static void test_bus_lock(void)
+{
+	begin_on();
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(locks_the_bus);
+	CHECK(!vcpu.guest_mode && vmcs12_get(m12(), VMCS_EXIT_REASON) == EXIT_CPUID,
+	      "that an exit follows a bus lock is ours to know");
+	end();
+}
+
 /* DEBUGCTL is taken, does nothing, and is stored as it was; DR7 is loaded and stored if its control
  * says so. */
 static void test_debug_controls(void)
@@ -737,6 +752,7 @@ int main(void)
 	test_halt();
 	test_given_up();
 	test_pending_debug();
+	test_bus_lock();
 	test_debug_controls();
 	test_areas();
 	test_state();
