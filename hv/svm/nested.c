@@ -464,15 +464,15 @@ bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
 }
 
 /*
- * With masking interrupts do not wait for the nested guest, or they wait for #VMEXIT; with GIF
- * clear, for STGI.
+ * With masking and without the guest's IF interrupts wait for #VMEXIT; with GIF clear, for STGI.
+ * With its IF they wait for the end of a shadow, most of which are behind STI.
  */
 void svm_nested_window(struct vcpu *v, bool on)
 {
 	struct svm_nested *n = svm_nested(v);
 	struct vmcb *m = svm_vmcb(v);
 
-	if (on && v->guest_mode && !n->masking && !(svm_of(v)->watch & WATCH_NO_GIF)) {
+	if (on && v->guest_mode && (n->hif || !n->masking) && !(svm_of(v)->watch & WATCH_NO_GIF)) {
 		n->vintr = m->vintr;
 		m->vintr |= SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_INTR_PRIO;
 		m->int3 |= SVM_INT3_VINTR;

@@ -621,6 +621,39 @@ static void test_events(void)
 	end();
 }
 
+/* With masking the guest's IF counts; a shadow over the nested guest's instruction does, too. */
+static void test_window(void)
+{
+	begin();
+	vmcb12()->vintr = SVM_V_INTR_MASKING;
+	vmcb12()->int_state = SVM_INT_SHADOW;
+	vmcb12()->rflags |= RFLAGS_IF;
+	vcpu.rflags = 0;
+	insn(SVM_EXIT_VMRUN);
+	irq = 0x40;
+	run_to(NULL);
+	CHECK(!inject_seen && !(exits_seen.int3 & SVM_INT3_VINTR),
+	      "an interrupt for a guest without IF waits for #VMEXIT");
+	begin();
+	vmcb12()->vintr = SVM_V_INTR_MASKING | 5;
+	vmcb12()->int_state = SVM_INT_SHADOW;
+	vmcb12()->rflags |= RFLAGS_IF;
+	vcpu.rflags = RFLAGS_IF;
+	insn(SVM_EXIT_VMRUN);
+	irq = 0x40;
+	run_to(NULL);
+	CHECK(!inject_seen && exits_seen.int3 & SVM_INT3_VINTR &&
+		  (svm_nested_vintr(&vcpu) & (SVM_V_IRQ | SVM_V_TPR)) == 5,
+	      "with IF, in a shadow, a window tells of its end, of which the guest sees nothing");
+	arch.vmcb->int_state = 0;
+	run_to(NULL);
+	CHECK(inject_seen == hvm_event(HVM_INJ_IRQ, 0x40, false), "behind it the interrupt comes");
+	irq = -1;
+	run_to(NULL);
+	CHECK(!(exits_seen.int3 & SVM_INT3_VINTR), "and there is no window any more");
+	end();
+}
+
 /* ---- the shadow ---- */
 
 static u64 fault_at, fault_info;
@@ -842,6 +875,7 @@ int main(void)
 	test_vmrun();
 	test_smi();
 	test_events();
+	test_window();
 	test_shadow();
 	test_bounds();
 	test_lent();
