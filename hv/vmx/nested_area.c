@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/vmx/nested_area.h"
+#include "hv/cpu/spec.h"
 #include "hv/guest/msr.h"
 #include "hv/lib/apicdef.h"
 
@@ -31,7 +32,7 @@ bool vmx_area_is_there(struct vcpu *v)
 
 int vmx_load_area(struct vcpu *v, u32 count_field, u32 field, u32 *failed)
 {
-	u32 count = vmx_get12(v, count_field);
+	u32 count = vmx_get12(v, count_field), commands, done = 0;
 	struct vmx_area e;
 
 	for (u32 i = 0; i < count; i++) {
@@ -40,8 +41,14 @@ int vmx_load_area(struct vcpu *v, u32 count_field, u32 field, u32 *failed)
 		*failed = i + 1;
 		if (err == -EAGAIN)
 			return err;
-		if (err || !area_msr_valid(&e, true) || msr_write(v, e.index, e.value, false))
+		if (err || !area_msr_valid(&e, true))
 			return -EINVAL;
+		/* They take long and do the same again: the second is only looked at. */
+		commands = (e.index == MSR_PRED_CMD) | (e.index == MSR_FLUSH_CMD) << 1;
+		if (msr_write(v, e.index, e.value, done & commands))
+			return -EINVAL;
+		if (e.value)
+			done |= commands;
 	}
 	return 0;
 }

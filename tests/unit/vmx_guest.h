@@ -6,6 +6,7 @@
 #pragma once
 
 #include "hv/cpu/irq.h"
+#include "hv/cpu/spec.h"
 #include "hv/emul/walk.h"
 #include "hv/guest/cpuid.h"
 #include "hv/guest/cr.h"
@@ -167,9 +168,11 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 }
 
 static u64 written[2];
+static u32 commands;
 
 int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 {
+	commands += (msr == MSR_PRED_CMD || msr == MSR_FLUSH_CMD) && val && !host;
 	written[0] = msr;
 	written[1] = val;
 	return msr == 0x9999 ? -EINVAL : 0;
