@@ -57,6 +57,14 @@ static bool is_broadcast(const struct apic_msg *m)
 	return m->dest == 0xff;
 }
 
+static u32 physical_id(const struct lapic *l)
+{
+	/* above 255 an xAPIC cannot have it, but is started by it */
+	if (l->id > 0xff || lapic_is_x2apic(l))
+		return l->id;
+	return READ_ONCE(l->xapic_id);
+}
+
 /* SDM "Determining IPI Destination". */
 static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 {
@@ -65,10 +73,8 @@ static bool is_dest(const struct vcpu *v, const struct apic_msg *m)
 
 	if (is_broadcast(m) && !(m->strict && lapic_is_x2apic(l)))
 		return true;
-	if (!m->logical && l->id > 0xff) /* an xAPIC cannot have it, but is started by it */
-		return m->dest == l->id;
 	if (!m->logical)
-		return m->dest == (lapic_is_x2apic(l) ? l->id : READ_ONCE(l->xapic_id));
+		return m->dest == physical_id(l);
 	if (lapic_is_x2apic(l)) {
 		ldr = lapic_x2apic_ldr(l);
 		return ldr >> 16 == m->dest >> 16 && (ldr & m->dest & 0xffff);
@@ -195,6 +201,21 @@ u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from)
 	}
 	while ((v = next_target(vm, m, from, &at)))
 		n += deliver_msg(v, m, from);
+	return n;
+}
+
+u32 lapic_send_words(struct vcpu *from, const struct apic_msg *m, u64 low, u64 high, u32 bits)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < READ_ONCE(from->vm->vcpu_end); i++) {
+		struct vcpu *v = READ_ONCE(from->vm->vcpu[i]);
+		u32 bit = v ? physical_id(&v->lapic) - m->dest : ~0u;
+		u64 word = bit < bits ? low : high;
+
+		if (bit < 2 * bits && word & BIT(bit % bits))
+			n += deliver_msg(v, m, from);
+	}
 	return n;
 }
 

@@ -33,6 +33,11 @@ struct apic_msg {
 bool lapic_set_irq(struct vcpu *v, u8 vector, bool level);
 /* Deliver to all targets of vm. from may be NULL. Returns the number of targets. */
 u32 lapic_send(struct vm *vm, const struct apic_msg *m, struct vcpu *from);
+/*
+ * The same to the physical ids that two words of so many bits name, from m->dest on, by one look at
+ * each vCPU: for where lapic_send() has to look at all of them.
+ */
+u32 lapic_send_words(struct vcpu *from, const struct apic_msg *m, u64 low, u64 high, u32 bits);
 /* MSI address/data pair (with KVM's extended destination bits in the high address half). */
 u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict);
 

@@ -419,13 +419,18 @@ static u32 send_to_word(struct vcpu *v, struct apic_msg *m, u64 word, u32 first)
 /* To two words of 64 (in other modes 32) bits of APIC ids. */
 static __noinline s64 send_ipi(struct vcpu *v, u64 low, u64 high, u64 first, u64 icr, u32 bits)
 {
-	struct apic_msg m = {
-	    .vector = icr, .mode = FIELD_GET(ICR_MODE, icr), .assert = true, .x2apic_dest = true};
+	struct apic_msg m = {.dest = first,
+			     .vector = icr,
+			     .mode = FIELD_GET(ICR_MODE, icr),
+			     .assert = true,
+			     .x2apic_dest = true};
 
 	if (icr & (ICR_LOGICAL | ICR_SHORTHAND) || !v->lapic.present)
 		return -EINVAL;
 	if (first > MAX_APIC_ID)
 		return 0;
+	if (unlikely(READ_ONCE(v->vm->apic_ids_moved)))
+		return lapic_send_words(v, &m, low, high, bits);
 	return send_to_word(v, &m, low, first) + send_to_word(v, &m, high, first + bits);
 }
 
