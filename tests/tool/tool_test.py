@@ -599,7 +599,8 @@ def test_hotplug():
     check(corbel("clone", "pc", "pc9").returncode == 0 and answers("pc9", "c"), "it can be cloned")
     corbel("destroy", "pc9")
     corbel("destroy", "pc")
-    p = corbel("create", config("pc", f"type = 'hvm'\nvcpus = 2\nmaxvcpus = 3\ndisk = ['{DIR}/cd.iso,raw,hdc,cdrom', '{DIR}/hd.img,raw,xvdb,r,port=3']\n"))
+    p = corbel("create", config("pc", f"type = 'hvm'\nvcpus = 2\nmaxvcpus = 3\ndisk = ['{DIR}/hd.img,raw,xvdb,r,port=3', '{DIR}/cd.iso,raw,hdc,cdrom']\n"))
+    check(re.search(rf"^cd0 .*{DIR}/cd.iso$", corbel("block-list", "pc").stdout, re.M), "a CD drive is called by its place among what cannot be detached", corbel("block-list", "pc").stdout)
     check(p.returncode == 0 and corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdc,r").stdout == "disk-0\n", "a disk of its file can have a port, too", p.stderr)
     check(fails(corbel("vcpu-set", "pc", "1"), "at least the 2 vCPUs that it has started with"), "vcpu-set below what it has started with")
     check(fails(corbel("block-attach", "pc", "/x,vmdk"), "vmdk"), "a disk that is wrong")
@@ -608,7 +609,7 @@ def test_hotplug():
     check(fails(corbel("network-attach", "pc", "bridge=nobr9"), "no bridge nobr9"), "network-attach to no bridge")
     check([corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdd,r").stdout for _ in range(2)] == ["disk-1\n", "disk-2\n"] and
           fails(corbel("block-attach", "pc", f"{DIR}/hd.img,raw,xvdd,r"), "4 ports", "taken"), "a PC takes four devices")
-    check(corbel("cd-eject", "pc", "cd0").returncode == 0 and "(empty)" in corbel("block-list", "pc").stdout, "cd-eject",
+    check(corbel("cd-eject", "pc", "hdc").returncode == 0 and "(empty)" in corbel("block-list", "pc").stdout, "cd-eject",
           corbel("block-list", "pc").stdout)
     p = corbel("cd-insert", "pc", "cd0", f"{DIR}/hd.img")
     check(p.returncode == 0, "cd-insert", p.stderr)

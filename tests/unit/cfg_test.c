@@ -290,10 +290,12 @@ static void devices(void)
 	cfg_free(&c);
 	CHECK(!cfg_parse(&c, "f",
 			 "name='a'\ntype='hvm'\ndisk=['/a,raw,hda,r,port=0','/b,raw,hda,w,port=1',"
-			 "'/c,raw,hda,w']\nvif=['']\n") &&
+			 "'/c,raw,hda,w', '/d,raw,hdb,w']\nvif=['port=2','']\n") &&
 		  c.disk[0].bus == BUS_VIRTIO && c.disk[1].bus == BUS_VIRTIO &&
 		  c.disk[2].bus == BUS_IDE && !c.vif[0].model,
 	      "one behind a port is virtio, and in nobody's way: %s", c.error);
+	CHECK(c.disk[2].number == 0 && c.disk[3].number == 1 && c.vif[1].number == 0,
+	      "nor does it count: the others are what they are when it has gone");
 	cfg_free(&c);
 	CHECK(!cfg_parse(&c, "f",
 			 "name='a'\nkernel='k'\ndisk=['/a,raw,hda,r']\nvif=['type=ioemu']\n"

@@ -36,6 +36,7 @@ struct cfg_disk {
 	enum cfg_bus bus;
 	unsigned int unit; /* of IDE or SATA: which disk */
 	int port;	   /* for hot-plugging, behind which it is; -1 = none */
+	int number;	   /* of those without a port, which cannot go: it stays what it is */
 	int line;
 };
 
@@ -45,7 +46,7 @@ struct cfg_vif {
 	unsigned int ssh; /* port of dom0's 127.0.0.1 that leads to the guest's 22; 0 = none */
 	uint8_t mac[6];
 	bool has_mac;
-	int port;	   /* as a disk's */
+	int port, number;  /* as a disk's */
 	char *model;	   /* of QEMU, or NULL: virtio */
 	bool named, ioemu; /* the file says which; that it is a card that there is */
 	int line;
@@ -102,9 +103,9 @@ struct cfg {
 	bool tpm;
 	bool paused; /* not of its file: it is not to run yet */
 	struct cfg_disk disk[CFG_MAX_DISKS];
-	int ndisks;
+	int ndisks, fixed_disks;
 	struct cfg_vif vif[CFG_MAX_VIFS];
-	int nvifs;
+	int nvifs, fixed_vifs;
 	struct cfg_pci pci[CFG_MAX_PCI];
 	int npci;
 	char pool[32];				    /* of CPUs; "" = Pool-0 */

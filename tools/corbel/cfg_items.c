@@ -219,6 +219,8 @@ int cfg_set_disk(struct parser *p, const char *key, const struct value *v)
 		d->line = v->item_line[i];
 		if (parse_disk(p, d, v->item[i]))
 			return -1;
+		if (d->port < 0)
+			d->number = p->c->fixed_disks++;
 	}
 	return 0;
 }
@@ -331,6 +333,8 @@ int cfg_set_vif(struct parser *p, const char *key, const struct value *v)
 		vif->line = v->item_line[i];
 		if (parse_vif(p, vif, v->item[i]))
 			return -1;
+		if (vif->port < 0)
+			vif->number = p->c->fixed_vifs++;
 	}
 	return 0;
 }

@@ -41,7 +41,7 @@ static int cut_off(struct qmp *q, const struct cfg *c, char *err)
 	int i, ret = 0;
 
 	for (i = 0; i < c->nvifs && !ret; i++) {
-		vif_id(&c->vif[i], i, id);
+		vif_id(&c->vif[i], id);
 		args = json_pair("name", json_object_new_string(id));
 		json_object_object_add(args, "up", json_object_new_boolean(false));
 		ret = qmp_call(q, "set_link", args, -1, NULL, err);

@@ -164,10 +164,10 @@ int tap_open(const char *bridge, char ifname[16]);
  * guests use.
  */
 void make_mac(const char *name, int n, uint8_t mac[6]);
-/* Its own, or the one made for the nth. */
-void vif_mac(const char *guest, const struct cfg_vif *vif, int n, uint8_t mac[6]);
-/* What QEMU calls the nth of a guest's interfaces. */
-void vif_id(const struct cfg_vif *vif, int n, char id[16]);
+/* Its own, or one made for its number or its port. */
+void vif_mac(const char *guest, const struct cfg_vif *vif, uint8_t mac[6]);
+/* What QEMU calls it. */
+void vif_id(const struct cfg_vif *vif, char id[16]);
 /* Where the state of a guest that does not boot comes from. */
 struct origin {
 	int fd;		 /* of a saved guest, positioned; -1: by the control socket, later */

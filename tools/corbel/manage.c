@@ -524,8 +524,8 @@ int vif_attach(struct qmp *q, const char *guest, struct cfg_vif *vif, char *err)
 	vif->port = config_now(q, guest, err) ? -1 : free_port(q, err);
 	if (vif->port < 0)
 		return -1;
-	vif_id(vif, 0, id);
-	vif_mac(guest, vif, 0, m);
+	vif_id(vif, id);
+	vif_mac(guest, vif, m);
 	vif->has_mac = true;
 	if (add_netdev(q, id, vif, err))
 		return -1;

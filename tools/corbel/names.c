@@ -62,7 +62,7 @@ static void name_cd(struct opts *o)
 		if (c.disk[i].cdrom && c.disk[i].port < 0 && !strcmp(c.disk[i].vdev, o->args[1]))
 			break;
 	if (i < c.ndisks) {
-		snprintf(id, sizeof(id), "cd%d", i);
+		snprintf(id, sizeof(id), "cd%d", c.disk[i].number);
 		o->args[1] = id;
 	}
 	cfg_free(&c);
@@ -136,7 +136,7 @@ int names_network_detach(struct opts *o)
 
 	if (whole_number(o->args[1], 0, 1000, &n) && read_guest(o->args[0], &c)) {
 		if (n < c.nvifs)
-			vif_id(&c.vif[n], n, id);
+			vif_id(&c.vif[n], id);
 		nvifs = c.nvifs;
 		cfg_free(&c);
 		if (n >= nvifs)

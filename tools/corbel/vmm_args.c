@@ -326,9 +326,9 @@ static void disk_device(struct start *s, int i, unsigned int *ports)
 	char drive[32] = "", at[128];
 
 	if (*d->path)
-		snprintf(drive, sizeof(drive), ",drive=disk%d", i);
+		snprintf(drive, sizeof(drive), ",drive=disk%d", d->number);
 	if (d->cdrom)
-		snprintf(at, sizeof(at), "ide-cd%s,id=cd%d,bus=ide.%d", drive, i,
+		snprintf(at, sizeof(at), "ide-cd%s,id=cd%d,bus=ide.%d", drive, d->number,
 			 take_sata(s->c, ports));
 	else if (!cfg_is_pc(s->c))
 		snprintf(at, sizeof(at), "virtio-blk-device%s,bus=virtio-mmio-bus.%d", drive,
@@ -380,8 +380,9 @@ static void disk_args(struct start *s)
 		}
 		if (*c->disk[i].path) {
 			arg(s, "-drive");
-			arg(s, "if=none,id=disk%d,format=%s,readonly=%s%s,file=%s", i,
-			    c->disk[i].qcow2 ? "qcow2" : "raw", c->disk[i].readonly ? "on" : "off",
+			arg(s, "if=none,id=disk%d,format=%s,readonly=%s%s,file=%s",
+			    c->disk[i].number, c->disk[i].qcow2 ? "qcow2" : "raw",
+			    c->disk[i].readonly ? "on" : "off",
 			    c->disk[i].discard ? ",discard=unmap" : "",
 			    escape_commas(c->disk[i].path, esc));
 		}
@@ -399,17 +400,20 @@ void make_mac(const char *name, int i, uint8_t mac[6])
 	memcpy(mac, (uint8_t[6]){0x52, 0x54, 0x00, h >> 16, h >> 8, h}, 6);
 }
 
-void vif_mac(const char *guest, const struct cfg_vif *vif, int n, uint8_t mac[6])
+void vif_mac(const char *guest, const struct cfg_vif *vif, uint8_t mac[6])
 {
 	if (vif->has_mac)
 		memmove(mac, vif->mac, 6);
 	else
-		make_mac(guest, vif->port < 0 ? n : 100 + vif->port, mac);
+		make_mac(guest, vif->port < 0 ? vif->number : 100 + vif->port, mac);
 }
 
-void vif_id(const struct cfg_vif *vif, int n, char id[16])
+void vif_id(const struct cfg_vif *vif, char id[16])
 {
-	snprintf(id, 16, vif->port < 0 ? "net%d" : "net-%d", vif->port < 0 ? n : vif->port);
+	if (vif->port < 0)
+		snprintf(id, 16, "net%d", vif->number);
+	else
+		snprintf(id, 16, "net-%d", vif->port);
 }
 
 /*
@@ -446,8 +450,8 @@ static void vif_args(struct start *s)
 	int i;
 
 	for (i = 0; i < c->nvifs; i++) {
-		vif_mac(c->name, &c->vif[i], i, m);
-		vif_id(&c->vif[i], i, id);
+		vif_mac(c->name, &c->vif[i], m);
+		vif_id(&c->vif[i], id);
 		netdev_args(s, &c->vif[i], id, s->tap[i]);
 		arg(s, "-device");
 		bus[0] = 0;
