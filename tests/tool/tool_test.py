@@ -1192,9 +1192,26 @@ def test_tpm():
     corbel("destroy", "tpm")
     p = corbel("create", config("tpm", pc))
     check(p.returncode == 0 and len(swtpms()) == 1, "and is there for the next start", p.stderr)
+    lock = f"{DIR}/lib/tpm/tpm/.lock"
     corbel("destroy", "tpm")
     check(wait(lambda: not swtpms()), "destroyed, it leaves nothing that runs", swtpms())
-    os.unlink(state)
+    holder = open(lock, "r+")
+    fcntl.lockf(holder, fcntl.LOCK_EX)
+    threading.Timer(3, holder.close).start()
+    p = corbel("create", config("tpm", pc))
+    check(p.returncode == 0 and holder.closed, "a TPM that has not ended yet is waited for", f"{p} {holder.closed}")
+    check(corbel("template", "tpm", f"{DIR}/tpm,template").returncode == 0 and wait(lambda: not swtpms()) and os.listdir(f"{DIR}/lib") == ["tpm"],
+          "of a template, none is left", os.listdir(f"{DIR}/lib"))
+    ps = [corbel("clone", f"{DIR}/tpm,template", name) for name in ("tpm2", "tpm3")]
+    check(not any(p.returncode for p in ps) and len(swtpms()) == 2 and answers("tpm3", "t") and len({open(f"{DIR}/lib/{g}/tpm/tpm2-00.permall", "rb").read() for g in ("tpm", "tpm2", "tpm3")}) == 1,
+          "each clone has its own, with what the guest's knew", f"{ps} {swtpms()}")
+    corbel("destroy", "tpm2")
+    corbel("destroy", "tpm3")
+    for path in state, f"{DIR}/tpm,template", f"{DIR}/tpm,template.ram":
+        os.unlink(path)
+    for name in "tpm2", "tpm3":
+        wait(lambda: not swtpms())
+        shutil.rmtree(f"{DIR}/lib/{name}")
 
 
 def test_create():

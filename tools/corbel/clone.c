@@ -54,6 +54,7 @@ static int cut_off(struct qmp *q, const struct cfg *c, char *err)
 /* The VMM that a template is made in, which is no guest of anybody's. */
 struct maker {
 	char name[CFG_NAME_MAX + 1], ram[PATH_MAX];
+	char dir[DIR_MAX]; /* for its TPM, or "" */
 	bool started;
 };
 
@@ -61,6 +62,22 @@ static const char *ram_of(const char *path, char *buf)
 {
 	snprintf(buf, PATH_MAX, "%.*s.ram", PATH_MAX - 5, path);
 	return buf;
+}
+
+/* Its TPM has a place of its own as long as it runs: what that knows is in the state. 0, or 1 told.
+ */
+static int maker_dir(struct maker *m, const struct cfg *c)
+{
+	char dir[DIR_MAX];
+	int ret = 0;
+
+	if (c->tpm) {
+		snprintf(dir, sizeof(dir), "%s/%s", lib_dir(), m->name);
+		ret = make_guest_dir(dir);
+		if (!ret)
+			strcpy(m->dir, dir);
+	}
+	return ret;
 }
 
 /* It begins to read the state from fd. 0, or 1 told. */
@@ -87,7 +104,8 @@ static int maker_start(struct maker *m, const char *path, const char *config, co
 	} else {
 		free(c.name);
 		c.name = strdup(m->name);
-		ret = c.name ? vmm_start(&c, path, config, accel, &from) : fail("out of memory");
+		ret = c.name ? maker_dir(m, &c) : fail("out of memory");
+		ret = ret || vmm_start(&c, path, config, accel, &from);
 		m->started = !ret;
 	}
 	cfg_free(&c);
@@ -148,6 +166,8 @@ static void maker_end(struct maker *m, bool failed)
 	}
 	if (*m->name)
 		guest_remove(m->name, false);
+	if (*m->dir && tpm_wait_end(m->name))
+		RUN("rm", "-rf", "--", m->dir);
 	if (failed && *m->ram)
 		unlink(m->ram);
 }
@@ -486,6 +506,7 @@ static void clone_undo(const struct clone *k)
 			guest_remove(k->name, true);
 		guest_unlock(&g);
 	}
+	tpm_wait_end(k->name);
 	RUN("rm", "-rf", "--", (char *)k->dir);
 }
 

@@ -179,6 +179,11 @@ int vmm_start(struct cfg *c, const char *config, const char *text, const char *a
 	      const struct origin *from);
 /* A VMM that waits for it begins to read a state. 0, or -1 with why in err[128]. */
 int state_read(struct qmp *q, int fd, char *err);
+/*
+ * A guest's TPM ends a little later than its VMM, and what it stores is its until then. Wait for
+ * that. Whether it has ended.
+ */
+bool tpm_wait_end(const char *guest);
 /* Whether its files and VMM are there. 0, or -1 told. */
 int vmm_check(struct cfg *c, const char *accel);
 

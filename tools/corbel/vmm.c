@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define START_MS 180000 /* of a busy dom0: an idle one needs one second */
+#define TPM_MS	 10000
 
 /* ---- checks that QEMU would fail late or obscurely ---- */
 
@@ -199,6 +200,27 @@ static void exec_in_scope(const struct start *s, const char *kind, char *const c
 
 /* ---- the TPM: swtpm beside QEMU ---- */
 
+bool tpm_wait_end(const char *guest)
+{
+	struct timespec step = {0, 10000000};
+	long deadline = now_ms() + TPM_MS;
+	struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s/tpm/.lock", lib_dir(), guest);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && !fcntl(fd, F_GETLK, &held) && held.l_type != F_UNLCK &&
+	       now_ms() < deadline) {
+		held.l_type = F_WRLCK;
+		nanosleep(&step, NULL);
+	}
+	if (fd < 0)
+		return true; /* none has been there */
+	close(fd);
+	return held.l_type == F_UNLCK;
+}
+
 /* What it stores is the guest's for good, as its disks are. 0, or -1 told. */
 static int open_tpm(struct start *s)
 {
@@ -212,6 +234,10 @@ static int open_tpm(struct start *s)
 	mkdir(dir, 0700);
 	if (mkdir(s->tpm_dir, 0700) && errno != EEXIST) {
 		fail("cannot make %s: %s", s->tpm_dir, strerror(errno));
+		return -1;
+	}
+	if (!tpm_wait_end(s->c->name)) {
+		fail("%s: another process has this TPM; end that", s->tpm_dir);
 		return -1;
 	}
 	if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s->tpm))
