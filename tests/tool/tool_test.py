@@ -94,6 +94,10 @@ def test_life():
     check(corbel("reboot", "one").returncode == 0 and wait(lambda: log("one").count("guest ready") == 2), "reboot", log("one"))
     p = corbel("shutdown", "--wait", "--timeout=1", "one")
     check(fails(p, "runs on after 1 s", "corbel destroy one"), "shutdown tells when the guest does not listen", p.stderr)
+    corbel("create", config("deaf"))
+    p = corbel("shutdown", "--timeout=1", "--destroy", "deaf")
+    check(fails(p, "deaf was told to shut down, but runs on after 1 s: it is ended") and list(guests()) == ["one"] and not os.path.exists(f"{RUN}/deaf/vmm.json"), "or ends it then", p.stderr)
+    corbel("destroy", "deaf")
     p = corbel("destroy", "one")
     check(p.returncode == 0 and not alive(g["pid"]) and not os.path.exists(f"{RUN}/one"), "destroy ends it and leaves nothing", p.stderr)
     check(guests() == {}, "list is empty")
@@ -299,7 +303,8 @@ def test_unit():
     for word, what in (("again", "a guest that switches itself off is started again by its unit, if its file says so"), ("active", "which runs on"), ("unasked", "and is not told to shut down"),
                        ("stopped", "not if the unit is being stopped"), ("asked", "which tells it"), ("named", "it keeps its name, by which its unit knows it"), ("destroyed", "nor one that is destroyed"), ("killed", "nor one whose VMM is killed"),
                        ("off", "nor one whose file does not say so"), ("wrong", "one that cannot be started is not tried again"),
-                       ("login", "when dom0 goes down, a guest that was started in a login is shut down before it is cut off"), ("unit", "so is one of a unit")):
+                       ("login", "when dom0 goes down, a guest that was started in a login is shut down before it is cut off"), ("unit", "so is one of a unit"),
+                       ("cut", "one that does not listen is ended when the time is over"), ("once", "which is given once, also to a unit")):
         check(word in said, f"unit: {what}", p)
 
 

@@ -20,8 +20,9 @@ printf '#!/bin/sh\nexec /usr/bin/systemd-run --user "$@"\n' > /run/bin/systemd-r
 chmod 755 /run/tool /run/bin/systemd-run
 printf 'name = "g"\nmemory = 48\nkernel = "%s"\non_poweroff = "restart"\n' "$guest" > /run/etc/g.cfg
 printf 'name = "l"\nmemory = 48\nkernel = "%s"\n' "$guest" > /run/etc/l.cfg
+printf 'name = "d"\nmemory = 48\nkernel = "%s"\n' "$guest" > /run/etc/d.cfg
 for unit in corbel@.service corbel.service; do
-	sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$units/$unit" > $HOME/.config/systemd/user/$unit
+	sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /; s/--timeout=60/--timeout=20/' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$units/$unit" > $HOME/.config/systemd/user/$unit
 done
 
 systemctl() { command systemctl --user "$@" > /dev/null 2>&1; }
@@ -63,6 +64,7 @@ echo 'vcpus = 999' >> /run/etc/g.cfg; start; tell wrong stays failed
 sed -i '/^vcpus = /d; s/destroy/restart/' /run/etc/g.cfg
 start
 systemctl start corbel.service
+systemctl start corbel@d # which does not listen
 /usr/bin/systemd-run --user --quiet --scope --slice=user.slice /run/tool create /run/etc/l.cfg > /dev/null 2>&1
 until_true grep -qs 'guest ready' /run/corbel/l/console.log
 calls=$(grep -c shutdown /run/calls)
@@ -70,6 +72,8 @@ calls=$(grep -c shutdown /run/calls)
 	until_true eval '[ "$(grep -c shutdown /run/calls)" -gt "$calls" ]'
 	for _ in 1 2 3 4 5; do sleep 1; turn_off l; turn_off g; done
 } &
+began=$SECONDS
 systemctl exit
 wait $manager
 tell login by_itself l; tell unit by_itself g
+tell cut eval '[ ! -e /run/corbel/d/vmm.json ] && ! by_itself d'; tell once test $((SECONDS - began)) -lt 35

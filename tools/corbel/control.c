@@ -393,17 +393,34 @@ static int press_button(const char *name, struct guest *g)
 	return err ? 1 : 0;
 }
 
-/* Until `end` by now_ms(), which was `seconds` in the future. 0, or 1 told. */
-static int wait_shutdown(const struct guest *g, long end, long seconds)
+/* What does not listen, unless it has ended by now and is another. 1, told. */
+static int cut_deaf(const struct guest *mine, long seconds)
+{
+	struct guest g;
+
+	fail("%s was told to shut down, but runs on after %ld s: it is ended", mine->name, seconds);
+	if (guest_get(mine->name, true, &g))
+		return 1;
+	if (g.pid == mine->pid && g.start_time == mine->start_time && !end_vmm(&g))
+		guest_remove(g.name, true);
+	guest_unlock(&g);
+	return 1;
+}
+
+/* Until `end` by now_ms(), which was o->timeout in the future. 0, or 1 told. */
+static int wait_shutdown(const struct opts *o, const struct guest *g, long end)
 {
 	bool preserved;
 
-	if (!wait_off(g, end - now_ms(), &preserved))
+	if (!wait_off(g, end - now_ms(), &preserved)) {
+		if (o->destroy)
+			return cut_deaf(g, o->timeout);
 		return fail("%s was told to shut down, but runs on after %ld s; it may not listen "
 			    "to its power button: "
 			    "shut it down from "
 			    "within, or use `corbel destroy %s'",
-			    g->name, seconds, g->name);
+			    g->name, o->timeout, g->name);
+	}
 	if (preserved)
 		printf("%s: is off, and preserved; `corbel destroy %s' ends it\n", g->name,
 		       g->name);
@@ -413,9 +430,8 @@ static int wait_shutdown(const struct guest *g, long end, long seconds)
 }
 
 /* All at the same time. */
-static int shutdown_all(bool wait, long seconds)
+static int shutdown_all(const struct opts *o, long end)
 {
-	long end = now_ms() + seconds * 1000;
 	struct guest *all;
 	int i, told = 0, err = 0, n = guest_all(&all);
 
@@ -429,24 +445,27 @@ static int shutdown_all(bool wait, long seconds)
 		else
 			told++;
 	}
-	for (i = 0; i < told && wait; i++)
-		err |= wait_shutdown(&all[i], end, seconds);
+	for (i = 0; i < told && o->wait; i++)
+		err |= wait_shutdown(o, &all[i], end);
 	free(all);
 	return n < 0 ? 1 : err;
 }
 
 int cmd_shutdown(struct opts *o)
 {
-	long seconds = o->timeout ? o->timeout : SHUTDOWN_SEC;
 	struct guest g;
+	long end;
 
 	if (!names_guests(o, "shutdown"))
 		return 2;
+	o->timeout = o->timeout ? o->timeout : SHUTDOWN_SEC;
+	o->wait |= o->destroy;
+	end = now_ms() + o->timeout * 1000;
 	if (o->all)
-		return shutdown_all(o->wait, seconds);
+		return shutdown_all(o, end);
 	if (press_button(o->args[0], &g))
 		return 1;
-	return o->wait ? wait_shutdown(&g, now_ms() + seconds * 1000, seconds) : 0;
+	return o->wait ? wait_shutdown(o, &g, end) : 0;
 }
 
 /* ---- destroy ---- */

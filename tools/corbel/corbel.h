@@ -23,7 +23,7 @@ struct json_object;
 struct opts {
 	const char *accel, *ssh, *key, *user_data, *bridge;
 	bool json, all, attach, follow, wait, batch, check, keep, paused, verbose, no_start;
-	bool foreground;
+	bool foreground, destroy;
 	long iterations, timeout, vcpu; /* vcpu -1 = all */
 	long size, memory, vcpus;	/* GiB, MiB; 0 = as usual */
 	double delay;

@@ -46,6 +46,7 @@ enum {
 	OPT_MEMORY,
 	OPT_VCPUS,
 	OPT_NO_START,
+	OPT_DESTROY,
 	OPT_FOREGROUND = 'F',
 	OPT_PAUSED = 'p'
 };
@@ -103,6 +104,7 @@ static const struct argp_option
     console_options[] = {O_TIMEOUT("Detach when the guest was silent for so long"), {0}},
     wait_options[] = {{"wait", OPT_WAIT, 0, 0, "Wait until the guest has ended", 0},
 		      O_TIMEOUT("Wait at most so long (60)"),
+		      {"destroy", OPT_DESTROY, 0, 0, "End then what has not; waits as well", 0},
 		      O_EACH,
 		      {0}},
     each_options[] = {O_EACH, {0}},
@@ -377,6 +379,9 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_NO_START:
 		o->no_start = true;
+		break;
+	case OPT_DESTROY:
+		o->destroy = true;
 		break;
 	case OPT_FOREGROUND:
 		o->foreground = true;
