@@ -1501,7 +1501,9 @@ def test_hypervisor():
         except OSError:
             return ""
 
-    p = corbel("create", config("hyp", "vcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\nperiod = 5000\nbudget = 1000\n"), env=env)
+    with open(f"{DIR}/hypdisk", "wb") as f:
+        f.truncate(1 << 20)
+    p = corbel("create", config("hyp", f"disk = ['{DIR}/hypdisk,raw,xvda,w']\nvcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\nperiod = 5000\nbudget = 1000\n"), env=env)
     check(p.returncode == 0 and sched() == "budget 3 -1 5000 1000\npool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 " + "f" * 127 + "e 0\n", "budget, pool, weight, CPUs and cap are set at start", p.stderr)
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 2, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
@@ -1568,9 +1570,12 @@ def test_hypervisor():
           "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2 and len(t["cpu_forced_idle_percent"]) == 2, "top --json", t)
-    check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second"}, "with what went over networks and to disks", t)
-    out = corbel("top", "-b", "-n1", env=env).stdout
-    check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode", out)
+    check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second", "disk_reads_per_second", "disk_writes_per_second"}, "with what went over networks and to disks", t)
+    check(t["vms"][1] | {"networks": 0, "disks": 1, "most_memory_bytes": 48 << 20, "memory_percent": 4.6875} == t["vms"][1], "how many it has, and its part of memory", t)
+    out = corbel("top", "-b", "-i1", "-d0.1", env=env).stdout
+    check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode, with xentop's options", out)
+    lines = [line.split() for line in out.splitlines() if re.match("NAME|hyp", line)]
+    check(dict(zip(lines[0][-6:], lines[1][-6:])) == {"READS/s": "0", "WRITES/s": "0", "NETS": "0", "DISKS": "1", "MEM%": "4.7", "MAXMEM(MiB)": "48"}, "and columns", lines)
     out = corbel("trace", "--delay=0.001", "-n3", env=dict(env, FAKEHV_LOOKS="1")).stdout.splitlines()
     check(out[0].startswith("# 2 CPUs") and len(out) == 5 and all(line.split()[1:] == ["3", "1", "1024", "3000", "1000"] for line in out[2:]) and
           out[2].split()[0] == "0", "trace: of each vCPU that ran or waited, from when on, and how long", out)

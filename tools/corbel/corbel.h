@@ -290,6 +290,11 @@ int cmd_destroy(struct opts *o);
 int cmd_config_update(struct opts *o);
 /* Note how much memory a guest was told to have. False, told: it could not be written. */
 bool mem_told(const char *name, uint64_t mib); /* memory.c */
+/*
+ * What mem-max has left a guest, or what it was started with, in MiB. 0, or -1 with why in
+ * err[128].
+ */
+int mem_most(struct qmp *q, const char *name, long *most, bool *limited, char *err);
 int cmd_mem_set(struct opts *o);
 int cmd_mem_max(struct opts *o);
 int cmd_domid(struct opts *o); /* manage.c */
@@ -375,13 +380,16 @@ struct row {
 	bool managed;		     /* started by this tool */
 	struct traffic {
 		uint64_t net_rx, net_tx, disk_rd, disk_wr; /* bytes, as the guest sees it */
+		uint64_t reads, writes;			   /* of disks */
+		unsigned int nets, disks;
+		uint64_t most_bytes; /* of memory, that it may be told to have */
 	} traffic;
 };
 /* dom0, the hypervisor's VMs and guests of run_dir(). Count, or -1 told. */
 int rows_get(struct row **out, bool ended);
 /*
- * Fill in what went over a VMM's tap devices, and of this tool's guests, to and from disks. What
- * cannot be told is 0.
+ * Fill in what went over a VMM's tap devices, and of this tool's guests, to and from disks, how
+ * many of each there are, and what memory it may have. What cannot be told is 0.
  */
 void rows_traffic(struct row *rows, int n);
 /* VM of a name: a guest's, "dom0", or one known to the hypervisor only. 0, or -1 told. */

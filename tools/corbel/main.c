@@ -28,6 +28,7 @@ enum {
 	OPT_TIMEOUT = 't',
 	OPT_DELAY = 'd',
 	OPT_ITERATIONS = 'n',
+	OPT_XENTOP_ITERATIONS = 'i',
 	OPT_BATCH = 'b',
 	OPT_VERBOSE = 'v',
 	OPT_WEIGHT = 257,
@@ -111,6 +112,7 @@ static const struct argp_option
     top_options[] = {O_JSON,
 		     {"delay", OPT_DELAY, "SECONDS", 0, "Time between two pictures (2)", 0},
 		     {"iterations", OPT_ITERATIONS, "N", 0, "End after N pictures", 0},
+		     {0, OPT_XENTOP_ITERATIONS, 0, OPTION_ALIAS, 0, 0},
 		     {"batch", OPT_BATCH, 0, 0, "Plain text, one picture after the other", 0},
 		     {0}},
     trace_options[] = {O_JSON,
@@ -414,6 +416,7 @@ static int parse_command_opt(int key, char *arg, struct argp_state *state)
 		o->timeout = parse_number(state, "--timeout", arg, 1, 1000000);
 		break;
 	case OPT_ITERATIONS:
+	case OPT_XENTOP_ITERATIONS:
 		o->iterations = parse_number(state, "--iterations", arg, 1, 1000000);
 		break;
 	case OPT_DELAY:

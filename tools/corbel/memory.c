@@ -50,16 +50,12 @@ static long read_mib(const char *name, const char *file)
 	return mib;
 }
 
-/* What mem-max has left there, or what the guest was started with. 0, or -1 told. */
-static int most_of(struct qmp *q, const char *name, long *most, bool *limited)
+int mem_most(struct qmp *q, const char *name, long *most, bool *limited, char *err)
 {
 	long mib = read_mib(name, "mem-max");
-	char err[128];
 
-	if (ask_mib(q, "query-memory-size-summary", "base-memory", most, err)) {
-		fail("%s: %s", name, err);
+	if (ask_mib(q, "query-memory-size-summary", "base-memory", most, err))
 		return -1;
-	}
 	*limited = mib && mib < *most;
 	if (*limited)
 		*most = mib;
@@ -73,8 +69,8 @@ static int set_memory(struct qmp *q, const char *name, long mib)
 	bool limited;
 	long most;
 
-	if (most_of(q, name, &most, &limited))
-		return 1;
+	if (mem_most(q, name, &most, &limited, err))
+		return fail("%s: %s", name, err);
 	if (mib > most)
 		return fail("%s has at most %ld MiB; %s", name, most,
 			    limited ? "`corbel mem-max' allows it more"

@@ -62,6 +62,7 @@ static void vm_sums(const struct look *l, int64_t vm, uint64_t *exits, uint64_t 
 struct rates {
 	double cpu, stolen, exits;		 /* percent of one CPU, percent, 1/s */
 	double net_tx, net_rx, disk_rd, disk_wr; /* bytes/s */
+	double reads, writes;			 /* 1/s */
 };
 
 /* Of a counter that begins again when a device comes or goes. */
@@ -93,6 +94,8 @@ static struct rates vm_rates(const struct look *a, const struct look *b, const s
 	x.net_rx = per_second(was->net_rx, r->traffic.net_rx, t);
 	x.disk_rd = per_second(was->disk_rd, r->traffic.disk_rd, t);
 	x.disk_wr = per_second(was->disk_wr, r->traffic.disk_wr, t);
+	x.reads = per_second(was->reads, r->traffic.reads, t);
+	x.writes = per_second(was->writes, r->traffic.writes, t);
 	return x;
 }
 
@@ -121,6 +124,26 @@ static void show_cpu(FILE *f, const struct look *a, const struct look *b, int cp
 		fprintf(f, "(forced idle %.0f)", forced);
 }
 
+/* Percent of the machine's memory. */
+static double memory_part(const struct look *l, const struct row *r)
+{
+	double all = l->info.memory_total_bytes;
+
+	return all > 0 ? 100 * r->memory_bytes / all : 0;
+}
+
+/* What xentop has besides. */
+static void show_devices(FILE *f, const struct look *l, const struct row *r, const struct rates *x)
+{
+	char most[24] = "-";
+
+	if (r->traffic.most_bytes)
+		snprintf(most, sizeof(most), "%llu",
+			 (unsigned long long)r->traffic.most_bytes >> 20);
+	fprintf(f, " %15.0f %8.0f %4u %5u %5.1f %11s\n", x->reads, x->writes, r->traffic.nets,
+		r->traffic.disks, memory_part(l, r), most);
+}
+
 static void show_text(FILE *f, const struct look *a, const struct look *b)
 {
 	struct rates x;
@@ -136,15 +159,17 @@ static void show_text(FILE *f, const struct look *a, const struct look *b)
 		show_cpu(f, a, b, i);
 	fprintf(f, "\n\n%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s\n", "NAME", "ID", "STATE",
 		"VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
-		"  NETTX   NETRX  DISKRD  DISKWR (KiB/s)");
+		"  NETTX   NETRX  DISKRD  DISKWR (KiB/s) READS/s WRITES/s NETS DISKS  MEM% "
+		"MAXMEM(MiB)");
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
 		fprintf(f, "%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f", b->row[i].name,
 			(long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
 			(unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
 			x.cpu, x.stolen, x.exits);
-		fprintf(f, " %7.0f %7.0f %7.0f %7.0f\n", x.net_tx / 1024, x.net_rx / 1024,
+		fprintf(f, " %7.0f %7.0f %7.0f %7.0f", x.net_tx / 1024, x.net_rx / 1024,
 			x.disk_rd / 1024, x.disk_wr / 1024);
+		show_devices(f, b, &b->row[i], &x);
 	}
 }
 
@@ -174,6 +199,11 @@ static void add_rate(struct json_object *o, const char *key, double rate)
 	json_object_object_add(o, key, json_object_new_double(rate));
 }
 
+static void add_count(struct json_object *o, const char *key, uint64_t n)
+{
+	json_object_object_add(o, key, json_object_new_uint64(n));
+}
+
 static void show_json(const struct look *a, const struct look *b)
 {
 	struct json_object *o = json_object_new_object(), *cpus = json_object_new_array(),
@@ -197,6 +227,12 @@ static void show_json(const struct look *a, const struct look *b)
 		add_rate(v, "net_receive_bytes_per_second", x.net_rx);
 		add_rate(v, "disk_read_bytes_per_second", x.disk_rd);
 		add_rate(v, "disk_write_bytes_per_second", x.disk_wr);
+		add_rate(v, "disk_reads_per_second", x.reads);
+		add_rate(v, "disk_writes_per_second", x.writes);
+		add_count(v, "networks", b->row[i].traffic.nets);
+		add_count(v, "disks", b->row[i].traffic.disks);
+		add_rate(v, "memory_percent", memory_part(b, &b->row[i]));
+		add_count(v, "most_memory_bytes", b->row[i].traffic.most_bytes);
 		json_object_array_add(vms, v);
 	}
 	json_object_object_add(o, "seconds", json_object_new_double(b->at - a->at));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What guests send, receive, read and write. */
+/* What guests send, receive, read and write, and what VMMs tell of it. */
 #include "corbel.h"
 
 #include <dirent.h>
@@ -36,6 +36,7 @@ static void add_tap(const char *fdinfo, struct traffic *t)
 			/* What the device has received came from the guest. */
 			t->net_tx += read_counter(ifname, "rx_bytes");
 			t->net_rx += read_counter(ifname, "tx_bytes");
+			t->nets++;
 		}
 	if (f)
 		fclose(f);
@@ -63,22 +64,30 @@ static uint64_t number_of(struct json_object *o, const char *key)
 	return json_object_get_uint64(qmp_member(o, key));
 }
 
-static void of_disks(const char *name, struct traffic *t)
+/* A drive without a disk in it counts, a file that is only another's backing does not. */
+static void of_vmm(const char *name, struct traffic *t)
 {
 	struct json_object *all = NULL, *stats;
 	static struct qmp q;
 	char err[128];
+	bool limited;
+	long mib;
 	size_t i;
 
 	if (qmp_open(&q, name, ANSWER_MS))
 		return;
 	if (!qmp_command(&q, "query-blockstats", &all, err))
 		for (i = 0; i < qmp_count(all); i++) {
+			t->disks += *qmp_text(json_object_array_get_idx(all, i), "qdev") != 0;
 			stats = qmp_member(json_object_array_get_idx(all, i), "stats");
+			t->reads += number_of(stats, "rd_operations");
+			t->writes += number_of(stats, "wr_operations");
 			t->disk_rd += number_of(stats, "rd_bytes");
 			t->disk_wr += number_of(stats, "wr_bytes");
 		}
 	json_object_put(all);
+	if (!mem_most(&q, name, &mib, &limited, err))
+		t->most_bytes = (uint64_t)mib << 20;
 	qmp_close(&q);
 }
 
@@ -91,6 +100,6 @@ void rows_traffic(struct row *r, int n)
 			of_taps(r[i].pid, &r[i].traffic);
 		if (r[i].managed && strcmp(r[i].state, "ended") &&
 		    strcmp(r[i].state, "unresponsive"))
-			of_disks(r[i].name, &r[i].traffic);
+			of_vmm(r[i].name, &r[i].traffic);
 	}
 }
