@@ -28,6 +28,7 @@ FILES = {
                     '/usr/share/initramfs-tools/hooks/corbel', '/usr/share/initramfs-tools/scripts/init-top/corbel'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
                      '/usr/share/man/man5/corbel.cfg.5.gz', '/lib/systemd/system/corbel@.service', '/lib/systemd/system/corbel.service',
+                     '/lib/systemd/system/corbel-metrics.service', '/lib/systemd/system/corbel-metrics.timer',
                      '/usr/share/bash-completion/completions/corbel'],
 }
 

@@ -290,7 +290,7 @@ def test_unit():
         for g in groups:
             os.mkdir(g)
         p = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--cgroup", "--kill-child", f"{TOP}/tests/tool/unit.sh", CORBEL, GUEST,
-                            f"{TOP}/dom0/systemd", *groups], preexec_fn=enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150)
+                            f"{TOP}/dom0/systemd", FAKEHV, *groups], preexec_fn=enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150)
         said = p.stdout.split()
     except subprocess.TimeoutExpired as e:
         said, p = (e.stdout or b"").decode().split(), e
@@ -304,7 +304,8 @@ def test_unit():
                        ("stopped", "not if the unit is being stopped"), ("asked", "which tells it"), ("named", "it keeps its name, by which its unit knows it"), ("destroyed", "nor one that is destroyed"), ("killed", "nor one whose VMM is killed"),
                        ("off", "nor one whose file does not say so"), ("wrong", "one that cannot be started is not tried again"),
                        ("login", "when dom0 goes down, a guest that was started in a login is shut down before it is cut off"), ("unit", "so is one of a unit"),
-                       ("cut", "one that does not listen is ended when the time is over"), ("once", "which is given once, also to a unit")):
+                       ("cut", "one that does not listen is ended when the time is over"), ("once", "which is given once, also to a unit"),
+                       ("useless", "numbers are written for node_exporter not without its directory"), ("metrics", "but with it"), ("whole", "and whole"), ("with", "as long as it runs")):
         check(word in said, f"unit: {what}", p)
 
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Guests' units, and what becomes of guests at the end, by a systemd of its own, which runs as a user's: as process 1 of a PID namespace, with
 # a /run of its own. The control groups that it is in are all that it sees of their hierarchies.
-# usage: unit.sh TOOL GUEST UNITS GROUP...  Prints what is said below, a line each.
-tool=$1 guest=$2 units=$3
+# usage: unit.sh TOOL GUEST UNITS FAKEHV GROUP...  Prints what is said below, a line each.
+tool=$1 guest=$2 units=$3 fakehv=$4
 mount --make-rprivate / && mount -t tmpfs tmpfs /run || exit 1
-for group in "${@:4}"; do mount --bind "$group" "${group%/*}" || exit 1; done
+for group in "${@:5}"; do mount --bind "$group" "${group%/*}" || exit 1; done
 export XDG_RUNTIME_DIR=/run/user HOME=/run/home
 unset DBUS_SESSION_BUS_ADDRESS
 mkdir -p /run/systemd/system $HOME/.config/systemd/user /run/etc /run/corbel /run/bin
@@ -14,6 +14,7 @@ cat > /run/tool <<END
 #!/bin/sh
 echo "\$1" >> /run/calls
 export PATH=/run/bin:$PATH CORBEL_RUN=/run/corbel CORBEL_ETC=/run/etc CORBEL_ACCEL=tcg ASAN_OPTIONS=detect_leaks=0
+[ "\$1" != metrics ] || export LD_PRELOAD=$fakehv ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0
 exec "$tool" "\$@"
 END
 printf '#!/bin/sh\nexec /usr/bin/systemd-run --user "$@"\n' > /run/bin/systemd-run
@@ -21,8 +22,8 @@ chmod 755 /run/tool /run/bin/systemd-run
 printf 'name = "g"\nmemory = 48\nkernel = "%s"\non_poweroff = "restart"\n' "$guest" > /run/etc/g.cfg
 printf 'name = "l"\nmemory = 48\nkernel = "%s"\n' "$guest" > /run/etc/l.cfg
 printf 'name = "d"\nmemory = 48\nkernel = "%s"\n' "$guest" > /run/etc/d.cfg
-for unit in corbel@.service corbel.service; do
-	sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /; s/--timeout=60/--timeout=20/' -e '/^Wants=/d; /^After=/d; /^Condition/d' "$units/$unit" > $HOME/.config/systemd/user/$unit
+for unit in corbel@.service corbel.service corbel-metrics.service corbel-metrics.timer; do
+	sed -e 's,/usr/sbin/corbel,/run/tool,g; s/systemctl /systemctl --user /; s/--timeout=60/--timeout=20/; s,/var/lib/prometheus/node-exporter,/run/prom,' -e '/^Wants=/d; /^After=/d; /^ConditionPathExists/d' "$units/$unit" > $HOME/.config/systemd/user/$unit
 done
 
 systemctl() { command systemctl --user "$@" > /dev/null 2>&1; }
@@ -59,6 +60,15 @@ start; kill -9 "$first"; tell killed stays failed
 sed -i s/restart/destroy/ /run/etc/g.cfg
 start; turn_off; tell off stays inactive
 echo 'vcpus = 999' >> /run/etc/g.cfg; start; tell wrong stays failed
+
+# Prometheus' node_exporter, of which there is a unit without a program; then its directory is there.
+printf '[Service]\nExecStart=/bin/sleep 1000\n' > $HOME/.config/systemd/user/prometheus-node-exporter.service
+systemctl enable corbel-metrics.timer
+systemctl start prometheus-node-exporter; tell useless eval '[ "$(command systemctl --user is-active corbel-metrics.timer)" = inactive ]'
+mkdir -m 755 /run/prom
+systemctl restart prometheus-node-exporter; tell metrics until_true grep -qs '^corbel_domain_info_virtual_cpus{domain="dom0"} 2$' /run/prom/corbel.prom
+tell whole test "$(ls /run/prom)" = corbel.prom
+systemctl stop prometheus-node-exporter; tell with eval '[ "$(command systemctl --user is-active corbel-metrics.timer)" = inactive ]'
 
 # The end: a login's scope, as all that nothing orders, is ended at once.
 sed -i '/^vcpus = /d; s/destroy/restart/' /run/etc/g.cfg
