@@ -847,6 +847,27 @@ def clone_user_net(lib):
         corbel("destroy", name)
 
 
+def clone_ports(lib):
+    """With serial ports, of which a clone has none but the console: files and sockets are the first guest's; and with commas in all paths that can have them."""
+    d = f"{DIR}/a,b"
+    os.mkdir(d)
+    shutil.copy(GUEST, f"{d}/k,ernel")
+    with open(f"{d}/i,so", "wb") as f:
+        f.truncate(1 << 20)
+    text = f"type = 'hvm'\nkernel = '{d}/k,ernel'\nserial = ['pty', 'file:{d}/port,1', 'unix:{DIR}/a,,b/port,,2,server=on,wait=off']\ndisk = [',,hdc:cdrom,r']\n"
+    p = corbel("create", config("ports", text, file=f"{d}/ports,cfg", kernel=False))
+    check(p.returncode == 0 and wait(lambda: "guest ready" in log("ports")) and os.path.exists(f"{d}/port,1"), "a guest with serial ports, and commas in its paths", p.stderr)
+    check(corbel("cd-insert", "ports", "hdc", f"{d}/i,so").returncode == 0 and f"{d}/i,so" in corbel("block-list", "ports").stdout, "also in that of a CD", corbel("block-list", "ports").stdout)
+    corbel("cd-eject", "ports", "hdc")
+    p = [corbel("clone", "ports", "ports2"), corbel("template", "ports", f"{d}/tem,plate"), corbel("clone", f"{d}/tem,plate", "ports3")]
+    check(not any(x.returncode for x in p) and answers("ports2", "a") and answers("ports3", "b"), "clones of it, running and as a template, go on", p)
+    for name in "ports2", "ports3":
+        line = open(f"/proc/{guests()[name]['pid']}/cmdline").read()
+        check(line.count("-serial\0null\0") == 2 and "port,1" not in line and "port,,2" not in line, f"{name} has the ports, but not the files and sockets", line)
+        check(f"{d}/port,1" in open(f"{lib}/{name}/{name}.cfg").read(), "which its file has, for one who changes them")
+        corbel("destroy", name)
+
+
 def test_clone_pc():
     """With disks and networks, which a clone has for itself."""
     lib, t = f"{DIR}/lib", f"{DIR}/pc-template"
@@ -879,6 +900,7 @@ def test_clone_pc():
     check("ide-hd,drive=disk0,bus=hd.0,unit=0" in line and line.count("discard=unmap") == 1, "its disk is such a one as the template's", line)
     corbel("destroy", "pc4")
     clone_user_net(lib)
+    clone_ports(lib)
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         fcntl.ioctl(s, 0x89a0, b"cbtest1\0")  # SIOCBRADDBR
