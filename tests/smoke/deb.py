@@ -55,6 +55,13 @@ def packages():
     ok(sources <= there, 'corbel-dkms has all sources of the module', sources - there)
     elf = contents[f'corbel-hypervisor-{version}'][f'/boot/corbel-{version}.elf']
     ok(elf.startswith('-rw-r--r-- root/root'), 'the hypervisor is root\'s', elf)
+    abi = []
+    for package, file, line in (f'corbel-hypervisor-{version}', f'boot/corbel-{version}.config', r'^CORBEL_ABI_VERSION=(\d+)$'), \
+            ('corbel-dkms', f'usr/src/corbel-{version}/abi.h', r'^#define CORBEL_ABI_VERSION\s+(\d+)u?\b'):
+        deb, = glob.glob(build_file(f'deb/{package}_*.deb'))
+        text = run('sh', '-c', f'dpkg-deb --fsys-tarfile {deb} | tar -xO ./{file}').stdout
+        abi += re.findall(line, text, re.M) or [text]
+    ok(len(abi) == 2 and abi[0] == abi[1], 'hypervisor and module say by which ABI they speak, the same', abi)
     r = run('lintian', '--allow-root', '--fail-on', 'error,warning', changes)
     ok(r.returncode == 0 and not re.search('^[EW]:', r.stdout, re.M), 'lintian finds no error and nothing to warn of', r.stdout)
 
