@@ -1228,7 +1228,7 @@ def test_tpm():
     threading.Timer(3, holder.close).start()
     p = corbel("create", config("tpm", pc))
     check(p.returncode == 0 and holder.closed, "a TPM that has not ended yet is waited for", f"{p} {holder.closed}")
-    check(corbel("template", "tpm", f"{DIR}/tpm,template").returncode == 0 and wait(lambda: not swtpms()) and os.listdir(f"{DIR}/lib") == ["tpm"],
+    check(corbel("template", "tpm", f"{DIR}/tpm,template").returncode == 0 and wait(lambda: not swtpms()) and not glob.glob(f"{DIR}/lib/template*"),
           "of a template, none is left", os.listdir(f"{DIR}/lib"))
     ps = [corbel("clone", f"{DIR}/tpm,template", name) for name in ("tpm2", "tpm3")]
     check(not any(p.returncode for p in ps) and len(swtpms()) == 2 and answers("tpm3", "t") and len({open(f"{DIR}/lib/{g}/tpm/tpm2-00.permall", "rb").read() for g in ("tpm", "tpm2", "tpm3")}) == 1,
