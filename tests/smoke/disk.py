@@ -65,6 +65,8 @@ def is_host(m):
         ok(out.endswith(want), f'{m.label}: a unit that virtual machines do not start{", with a condition that does not hold" if also else ""}: {want}', out)
     out = m.out_of('cat /sys/hypervisor/type /sys/hypervisor/version/major; grep -c "^flags.* svm" /proc/cpuinfo; lsmod | grep -c "^kvm_" || true')
     ok(out.split() == ['corbel', '0', '2', '0'], f'{m.label}: /sys/hypervisor and /proc/cpuinfo say that it is a host', out)
+    out = m.out_of('systemd-detect-virt; true')
+    ok(out == 'kvm', f'{m.label}: though to systemd-detect-virt it is a virtual machine of KVM', out)
 
 
 def has_watchers(m):

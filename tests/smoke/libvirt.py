@@ -54,6 +54,11 @@ def host(m):
     told(m, 'PASS' in out and not bad, 'virt-host-validate finds a host with hardware virtualization and /dev/kvm', out)
     out = virsh(m, 'domcapabilities --virttype kvm | grep -c "<domain>kvm</domain>"', 300)
     told(m, out == '1', 'libvirt can have KVM guests', out)
+    # As KubeVirt's node labeller asks before it calls a node one for guests, with which CPUs.
+    what = '--machine q35 --arch x86_64 --virttype kvm'
+    out = m.out_of(f'grep -w kvm /proc/misc; ls -d /dev/kvm /usr/share/libvirt/cpu_map; virsh -q domcapabilities {what} | '
+                   f'virsh -q hypervisor-cpu-baseline --features /dev/stdin {what}', 300)
+    told(m, '/dev/kvm' in out and "<feature policy='require' name='hypervisor'/>" in out and '<model ' in out, 'what KubeVirt asks of a node has an answer', out)
 
 
 def life(m):
