@@ -113,6 +113,12 @@ static const struct {
      */
     [QUIRK_SMI] = {TCG, "smi"},
     /*
+     * An exception, or INT n, that comes from a program outside of long mode ends QEMU ("invalid
+     * tss type") if TR has a busy TSS, as it has on all other CPUs: TCG's LTR has it available
+     * there. Remedy: what is loaded into the VMCB's TR is, too. Test: smoke test kvm, migrate.
+     */
+    [QUIRK_TSS] = {TCG, "tss"},
+    /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
      * look, as it does at each of its exits, which may come before the timer for ever; saving the

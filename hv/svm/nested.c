@@ -12,6 +12,7 @@
 #include "hv/svm/nested_npt.h"
 #include "hv/svm/nested_rules.h"
 #include "hv/svm/nested_state.h"
+#include "hv/svm/tcg.h"
 
 /* ---- guest mode ---- */
 
@@ -338,6 +339,8 @@ static void vmload_vmsave(struct vcpu *v, u64 at, const struct vm_exit *x, bool 
 		return;
 	if (!save)
 		load_rest(svm_vmcb(v), from);
+	if (quirk_has(QUIRK_TSS))
+		svm_tss_free(svm_vmcb(v));
 	vcpu_skip(v, x->insn_len);
 }
 

@@ -207,6 +207,8 @@ void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in
 	    .selector = in->selector,
 	    .attrib = vmcb_attrib(hvm_seg_rights(in)),
 	};
+	if (s == HVM_TR && quirk_has(QUIRK_TSS))
+		svm_tss_free(svm_vmcb(v));
 	if (s == HVM_SS)
 		svm_vmcb(v)->cpl = in->dpl & 3; /* CPUs take the CPL from here */
 }

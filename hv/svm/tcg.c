@@ -93,6 +93,11 @@ void svm_dr7_follow(struct svm_vcpu *s)
 		s->watch |= WATCH_DR7;
 }
 
+void svm_tss_free(struct vmcb *m)
+{
+	m->tr.attrib &= ~AR_BUSY;
+}
+
 /* What INT n exits by is an exception, or the instruction is to run after all. */
 static void sort_int_n(struct vcpu *v, struct vm_exit *x)
 {

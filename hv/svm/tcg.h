@@ -8,6 +8,7 @@
 
 struct svm_vcpu;
 struct vcpu;
+struct vmcb;
 struct vm_exit;
 
 /* QUIRK_VIRQ. Inject an interrupt; false: by EVENTINJ, a window needs the virtual interrupt. */
@@ -25,6 +26,9 @@ void svm_lme_hide(struct svm_vcpu *s);
 
 /* QUIRK_DR7: after DR7 has been set. */
 void svm_dr7_follow(struct svm_vcpu *s);
+
+/* QUIRK_TSS: after TR has been set. */
+void svm_tss_free(struct vmcb *m);
 
 /* QUIRK_INT3, around an entry with WATCH_DEBUG */
 void svm_debug_enter(struct svm_vcpu *s);

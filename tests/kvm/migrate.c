@@ -392,6 +392,41 @@ static void test_emulation_failure(void)
 	vm_free(&vm);
 }
 
+/* A program of 32 bits whose TR is as processors leave it, busy, calls its kernel. */
+static void test_busy_tss(void)
+{
+	static const u64 user_code = 0x00cffb000000ffff, user_data = 0x00cff3000000ffff;
+	static const u8 code[] = {0xcd, 0x80 /* int 0x80 */, 0xe6, PORT_DONE};
+	const u32 kernel = DATA + 2,
+		  gate[] = {0x18 << 16 | (u16)kernel, (kernel & ~0xffffu) | 0xee00};
+	const u32 stack[] = {STACK_TOP(1), 0x10};
+	struct kvm_sregs s;
+	struct kvm_regs r;
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	memcpy(vm.ram + DATA, code, sizeof(code));
+	cpu_setup(&vm, 0, MODE_PROT32, payload_start, 0, 0);
+	memcpy(vm.ram + GDT + 0x20, &user_code, 8);
+	memcpy(vm.ram + GDT + 0x28, &user_data, 8);
+	memcpy(vm.ram + IDT + 0x80 * 8, gate, sizeof(gate));
+	memcpy(vm.ram + SCRATCH + 4, stack, sizeof(stack));
+	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
+	s.gdt.limit = 0x2f;
+	s.cs.selector = 0x20;
+	s.ss.selector = 0x28;
+	sregs_set_user(&s);
+	s.tr = (struct kvm_segment){.base = SCRATCH, .limit = 0x67, .type = 11, .present = 1};
+	cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s);
+	cpu_get_regs(&vm, 0, &r);
+	r.rip = DATA;
+	cpu_set_regs(&vm, 0, &r);
+	ok(vm_run(&vm, 0, RUN_MS) == END_DONE && !cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s) &&
+	       s.cs.selector == 0x18 && s.tr.type == 11,
+	   "registers: a program with a busy TSS calls its kernel, and the TSS is busy still");
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
@@ -400,5 +435,6 @@ int main(void)
 	check_ids();
 	check_tsc();
 	test_endless_delivery();
+	test_busy_tss();
 	return failures != 0;
 }
