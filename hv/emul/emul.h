@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The small emulator for instructions that touch MMIO. Pure: everything outside comes through
- * struct emul_env.
+ * The small emulator for instructions that touch MMIO, or write to a ROM. Pure: everything outside
+ * comes through struct emul_env.
  */
 #pragma once
 
@@ -77,6 +77,7 @@ struct emul_env {
 	/* set while the processor's own tables are read or written: CPL 0's rights */
 	bool as_system;
 	bool shadow; /* set when SS has been loaded: the next instruction comes before events */
+	bool iret;   /* set by IRET, which lets in NMIs again */
 	/*
 	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
 	 * NULL: they are EMUL_UNSUPPORTED

@@ -73,25 +73,30 @@ u64 op_alu(u32 op, u64 a, u64 b, u32 size, u64 *flags)
 static const u8 one_byte[256] = {
 	ALU_ROW(0x00), ALU_ROW(0x08), ALU_ROW(0x10), ALU_ROW(0x18),
 	ALU_ROW(0x20), ALU_ROW(0x28), ALU_ROW(0x30), ALU_ROW(0x38),
-	[0x06] = K_PUSH_SEGMENT, [0x0e] = K_PUSH_SEGMENT,
-	[0x16] = K_PUSH_SEGMENT, [0x1e] = K_PUSH_SEGMENT,
+	[0x06] = K_PUSH_SEGMENT, [0x07] = K_POP_SEGMENT, [0x0e] = K_PUSH_SEGMENT,
+	[0x16] = K_PUSH_SEGMENT, [0x17] = K_POP_SEGMENT,
+	[0x1e] = K_PUSH_SEGMENT, [0x1f] = K_POP_SEGMENT,
 	[0x50 ... 0x57] = K_PUSH_REG, [0x58 ... 0x5f] = K_POP_REG,
 	[0x60] = K_PUSH_ALL, [0x61] = K_POP_ALL, [0x63] = K_LOAD_SIGNED,
 	[0x68] = K_PUSH_IMM, [0x69] = K_IMUL, [0x6a] = K_PUSH_IMM, [0x6b] = K_IMUL,
 	[0x80 ... 0x83] = K_ALU, [0x84 ... 0x85] = K_TEST, [0x86 ... 0x87] = K_XCHG,
 	[0x88 ... 0x89] = K_STORE, [0x8a ... 0x8b] = K_LOAD, [0x8c] = K_STORE_SEGMENT,
-	[0x8e] = K_LOAD_SEGMENT, [0x8f] = GROUP(0),
+	[0x8e] = K_LOAD_SEGMENT, [0x8f] = GROUP(0), [0x9a] = K_CALL_FAR,
 	[0xa0 ... 0xa1] = K_LOAD, [0xa2 ... 0xa3] = K_STORE,
 	[0xc0 ... 0xc1] = K_SHIFT, [0xc2 ... 0xc3] = K_RET, [0xc4 ... 0xc5] = K_LOAD_FAR,
 	[0xc6 ... 0xc7] = GROUP(1), [0xc8] = K_ENTER, [0xc9] = K_LEAVE,
-	[0xd0 ... 0xd3] = K_SHIFT, [0xd7] = K_XLAT, [0xe8] = K_CALL_REL, [0xf6 ... 0xf7] = GROUP(2),
+	[0xca ... 0xcb] = K_RET_FAR, [0xcf] = K_IRET,
+	[0xd0 ... 0xd3] = K_SHIFT, [0xd7] = K_XLAT, [0xe8] = K_CALL_REL, [0xea] = K_JMP_FAR,
+	[0xf6 ... 0xf7] = GROUP(2),
 	[0xfe] = GROUP(3), [0xff] = GROUP(4),
 };
 
 static const u8 two_byte[256] = {
 	[0x00] = GROUP(8), [0x01] = GROUP(9),
-	[0x40 ... 0x4f] = K_CMOV, [0x90 ... 0x9f] = K_SETCC, [0xa0] = K_PUSH_SEGMENT, [0xa3] = K_BT,
-	[0xa4 ... 0xa5] = K_DOUBLE_SHIFT, [0xa8] = K_PUSH_SEGMENT, [0xab] = K_BT,
+	[0x40 ... 0x4f] = K_CMOV, [0x90 ... 0x9f] = K_SETCC, [0xa0] = K_PUSH_SEGMENT,
+	[0xa1] = K_POP_SEGMENT, [0xa3] = K_BT,
+	[0xa4 ... 0xa5] = K_DOUBLE_SHIFT, [0xa8] = K_PUSH_SEGMENT,
+	[0xa9] = K_POP_SEGMENT, [0xab] = K_BT,
 	[0xac ... 0xad] = K_DOUBLE_SHIFT,
 	[0xae] = GROUP(5), [0xaf] = K_IMUL, [0xb0 ... 0xb1] = K_CMPXCHG,
 	[0xb2] = K_LOAD_FAR, [0xb3] = K_BT, [0xb4 ... 0xb5] = K_LOAD_FAR,
@@ -127,9 +132,20 @@ static bool has_other_meaning(const struct insn *i, enum kind kind)
 	}
 }
 
-static bool has_implicit_operand(enum kind kind)
+/* Those that load descriptors may have a register or a constant: tables are memory as well. */
+static bool fits_operand(const struct insn *i, enum kind kind)
 {
-	return (kind >= K_PUSH_REG && kind <= K_CALL_REL) || kind == K_XLAT;
+	switch (kind) {
+	case K_LOAD_SEGMENT:
+		return true;
+	case K_LOAD_SYSTEM: /* in a register: LLDT, LTR */
+		return i->has_mem || !i->opcode;
+	case K_CALL_FAR:
+	case K_JMP_FAR:
+		return i->has_mem == (i->opcode == 0xff);
+	default:
+		return i->has_mem != ((kind >= K_PUSH_REG && kind <= K_CALL_REL) || kind == K_XLAT);
+	}
 }
 
 enum kind op_classify(const struct insn *i, enum emul_mode mode)
@@ -148,7 +164,7 @@ enum kind op_classify(const struct insn *i, enum emul_mode mode)
 		BUG_ON(kind - K_GROUP >= ARRAY_SIZE(groups));
 		kind = groups[kind - K_GROUP][modrm_ext(i)];
 	}
-	if (has_implicit_operand(kind) == i->has_mem || has_other_meaning(i, kind))
+	if (!fits_operand(i, kind) || has_other_meaning(i, kind))
 		return K_NONE;
 	if (i->map == 0 && kind == K_LOAD_SIGNED && mode != EMUL_64) /* ARPL */
 		return K_NONE;

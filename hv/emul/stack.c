@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/emul/stack.h"
+#include "hv/emul/descriptor.h"
 #include "hv/emul/system.h"
 #include "hv/lib/log.h"
 #include "hv/lib/x86.h"
@@ -53,15 +54,14 @@ static u8 opcode_reg(const struct insn *i)
 }
 
 /* ES, CS, SS, DS in the first map, FS, GS in the second */
-static u16 segment_of(const struct pass *r)
+static u8 opcode_segment(const struct insn *i)
 {
-	u8 seg = (r->i->opcode >> 3) & 7;
+	u8 seg = (i->opcode >> 3) & 7;
 
-	if (r->i->map)
-		seg = r->i->opcode == 0xa0 ? SEG_FS : SEG_GS;
+	if (i->map)
+		seg = i->opcode & 8 ? SEG_GS : SEG_FS;
 	BUG_ON(seg > SEG_GS);
-	r->e->ops->segment(r->e, seg);
-	return r->e->seg_selector[seg];
+	return seg;
 }
 
 static enum emul_result run_push(struct pass *r)
@@ -69,13 +69,17 @@ static enum emul_result run_push(struct pass *r)
 	struct stack s = stack_of(r);
 	enum emul_result res = EMUL_DONE;
 	u64 val = r->i->imm;
+	u8 seg;
 
 	if (r->kind == K_PUSH)
 		res = pass_memory(r, READ, r->i->seg, pass_address(r), s.size, &val);
 	else if (r->kind == K_PUSH_REG)
 		val = pass_reg(r, opcode_reg(r->i), s.size);
-	else if (r->kind == K_PUSH_SEGMENT)
-		val = segment_of(r);
+	if (r->kind == K_PUSH_SEGMENT) {
+		seg = opcode_segment(r->i);
+		r->e->ops->segment(r->e, seg);
+		val = r->e->seg_selector[seg];
+	}
 	if (res == EMUL_DONE)
 		res = stack_push(&s, val);
 	return res == EMUL_DONE ? stack_finish(&s) : res;
@@ -99,6 +103,17 @@ static enum emul_result run_pop(struct pass *r)
 		ea = (ea + s.size) & size_mask(i->addr_size);
 	if (res == EMUL_DONE)
 		res = pass_memory(r, WRITE, i->seg, ea, s.size, &val);
+	return res == EMUL_DONE ? stack_finish(&s) : res;
+}
+
+static enum emul_result run_pop_segment(struct pass *r)
+{
+	struct stack s = stack_of(r);
+	u64 val;
+	enum emul_result res = stack_pop(&s, &val);
+
+	if (res == EMUL_DONE)
+		res = system_load_segment(r, opcode_segment(r->i), val);
 	return res == EMUL_DONE ? stack_finish(&s) : res;
 }
 
@@ -205,11 +220,106 @@ static enum emul_result run_far_branch(struct pass *r)
 	if (res == EMUL_DONE && r->kind == K_CALL_FAR)
 		res = stack_push(&s, next);
 	if (res == EMUL_DONE)
-		res = system_set_segment(r, &sys, SEG_CS);
+		res = system_set_segments(r, &sys, BIT(SEG_CS));
 	if (res != EMUL_DONE)
 		return res;
 	pass_set_reg(r, RSP, s.sp, s.width);
 	return pass_finish_at(r, target);
+}
+
+/* The stack of those who are returned to. extra: bytes that RET takes off it. */
+static enum emul_result pop_stack(struct stack *s, struct emul_system *sys, u64 extra)
+{
+	u64 sp, ss;
+	enum emul_result res = stack_pop(s, &sp);
+
+	if (res == EMUL_DONE)
+		res = stack_pop(s, &ss);
+	if (res == EMUL_DONE)
+		res = system_data_segment(s->r, sys, SEG_SS, ss);
+	s->width = sys->seg[SEG_SS].db ? 4 : 2;
+	if (sys->seg[SEG_CS].l)
+		s->width = 8;
+	s->sp = (sp + extra) & size_mask(s->width);
+	return res;
+}
+
+/* Data that the CPL is not for any more. What registers have changed. */
+static u32 drop_segments(struct emul_system *sys)
+{
+	const u8 shared = TYPE_CODE | TYPE_CONFORMING;
+	u32 mask = 0;
+
+	for (u32 n = SEG_ES; n <= SEG_GS; n++) {
+		struct corbel_segment *seg = &sys->seg[n];
+
+		if (n == SEG_CS || n == SEG_SS || seg->unusable || seg->dpl >= sys->cpl ||
+		    (seg->type & shared) == shared)
+			continue;
+		*seg = (struct corbel_segment){.base = seg->base, .unusable = 1};
+		mask |= BIT(n);
+	}
+	return mask;
+}
+
+/* What IRET of this CPL leaves of the flags */
+static u64 kept_flags(const struct pass *r, const struct emul_system *sys)
+{
+	u64 old = *r->e->rflags, keep = ~RFLAGS_SETTABLE;
+
+	if (sys->cpl || !(sys->cr0 & CR0_PE))
+		keep |= RFLAGS_VIF | RFLAGS_VIP;
+	if (sys->cpl)
+		keep |= RFLAGS_IOPL;
+	if (sys->cpl > FIELD_GET(RFLAGS_IOPL, old))
+		keep |= RFLAGS_IF;
+	if (r->i->op_size == 2)
+		keep |= ~0xffffull;
+	return keep;
+}
+
+/*
+ * To the same CPL, or outwards. Of tasks, virtual-8086 mode and what debuggers set by IRET, traps
+ * that come an instruction later, nothing is known here.
+ */
+static enum emul_result run_return(struct pass *r)
+{
+	const u64 rare = RFLAGS_VM | RFLAGS_NT | RFLAGS_TF | RFLAGS_RF;
+	bool iret = r->kind == K_IRET;
+	u64 *rflags = r->e->rflags, rip, cs, flags = 0, keep, extra = (u16)r->i->imm;
+	struct stack s = stack_of(r);
+	struct emul_system sys;
+	enum emul_result res = stack_pop(&s, &rip);
+	u32 set = BIT(SEG_CS);
+	u8 cpl;
+
+	r->e->ops->get_system(r->e, &sys);
+	cpl = sys.cpl;
+	keep = kept_flags(r, &sys);
+	if (res == EMUL_DONE)
+		res = stack_pop(&s, &cs);
+	if (res == EMUL_DONE && iret)
+		res = stack_pop(&s, &flags);
+	if (res == EMUL_DONE && iret && (flags | (*rflags & ~RFLAGS_RF)) & rare)
+		return EMUL_UNSUPPORTED;
+	if (res == EMUL_DONE)
+		res = system_code_segment(r, &sys, cs, rip);
+	s.sp = (s.sp + extra) & size_mask(s.width);
+	if (sys.cpl != cpl)
+		set |= drop_segments(&sys);
+	if (res == EMUL_DONE && (sys.cpl != cpl || (iret && r->e->mode == EMUL_64))) {
+		res = pop_stack(&s, &sys, extra);
+		set |= BIT(SEG_SS);
+	}
+	if (res == EMUL_DONE)
+		res = system_set_segments(r, &sys, set);
+	if (res != EMUL_DONE)
+		return res;
+	pass_set_reg(r, RSP, s.sp, s.width);
+	if (iret)
+		*rflags = (*rflags & keep) | (flags & ~keep);
+	r->e->iret = iret;
+	return pass_finish_at(r, rip);
 }
 
 enum emul_result stack_run(struct pass *r)
@@ -223,6 +333,11 @@ enum emul_result stack_run(struct pass *r)
 	case K_POP:
 	case K_POP_REG:
 		return run_pop(r);
+	case K_POP_SEGMENT:
+		return run_pop_segment(r);
+	case K_RET_FAR:
+	case K_IRET:
+		return run_return(r);
 	case K_PUSH_ALL:
 		return run_push_all(r);
 	case K_POP_ALL:

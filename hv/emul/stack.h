@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Instructions that use the stack, or go elsewhere: PUSH, POP, CALL, RET, ENTER of the outermost
- * level, LEAVE, JMP; far CALL and JMP through memory, but not by gates and tasks.
+ * level, LEAVE, JMP; far CALL, JMP and RET, and IRET, but not by gates and tasks.
  */
 #pragma once
 

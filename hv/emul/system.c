@@ -36,28 +36,39 @@ static enum emul_result read_descriptor(struct pass *r, const struct emul_system
 	return pass_memory(r, READ, SEG_SYSTEM, at, size, d);
 }
 
-enum emul_result system_set_segment(struct pass *r, const struct emul_system *s, u8 n)
+static enum emul_result mark_descriptor(struct pass *r, const struct emul_system *s,
+					const struct corbel_segment *seg)
 {
-	const struct corbel_segment *seg = &s->seg[n];
-	enum emul_result res = EMUL_DONE;
+	enum emul_result res;
 	u8 old, rights;
 	u64 at;
 
-	BUG_ON(n >= SEGS);
-	if (!is_real(s) && !selector_is_null(seg->selector) && n != SEG_LDTR &&
-	    descriptor_at(&s->seg[SEG_GDTR], &s->seg[SEG_LDTR], seg->selector, sizeof(u64), &at)) {
-		res = pass_memory(r, READ, SEG_SYSTEM, at + 5, sizeof(old), &old);
-		rights = old | seg->type; /* by which it can differ: accessed, busy */
-		if (res == EMUL_DONE && rights != old)
-			res = pass_memory(r, WRITE, SEG_SYSTEM, at + 5, sizeof(rights), &rights);
-	}
-	if (res == EMUL_DONE)
-		r->e->ops->set_segment(r->e, n, seg);
+	if (is_real(s) || selector_is_null(seg->selector) ||
+	    !descriptor_at(&s->seg[SEG_GDTR], &s->seg[SEG_LDTR], seg->selector, sizeof(u64), &at))
+		return EMUL_DONE;
+	res = pass_memory(r, READ, SEG_SYSTEM, at + 5, sizeof(old), &old);
+	rights = old | seg->type; /* by which it can differ: accessed, busy */
+	if (res == EMUL_DONE && rights != old)
+		res = pass_memory(r, WRITE, SEG_SYSTEM, at + 5, sizeof(rights), &rights);
+	return res;
+}
+
+enum emul_result system_set_segments(struct pass *r, const struct emul_system *s, u32 mask)
+{
+	enum emul_result res = EMUL_DONE;
+
+	BUG_ON(mask >> SEGS);
+	for (u32 n = 0; n < SEGS && res == EMUL_DONE; n++)
+		if (mask & BIT(n))
+			res = mark_descriptor(r, s, &s->seg[n]);
+	for (u32 n = 0; n < SEGS && res == EMUL_DONE; n++)
+		if (mask & BIT(n))
+			r->e->ops->set_segment(r->e, n, &s->seg[n]);
 	return res;
 }
 
 /* SDM "MOV - Move", protected-mode exceptions; DS, ES, FS, GS, SS */
-static enum emul_result data_segment(struct pass *r, struct emul_system *s, u8 n, u16 sel)
+enum emul_result system_data_segment(struct pass *r, struct emul_system *s, u8 n, u16 sel)
 {
 	struct corbel_segment *seg = &s->seg[n];
 	enum emul_result res;
@@ -66,7 +77,9 @@ static enum emul_result data_segment(struct pass *r, struct emul_system *s, u8 n
 	if (set_real(s, seg, sel))
 		return EMUL_DONE;
 	if (selector_is_null(sel)) {
-		if (n == SEG_SS && (r->e->mode != EMUL_64 || s->cpl == 3 || RPL(sel) != s->cpl))
+		bool wide = s->long_mode && s->seg[SEG_CS].l;
+
+		if (n == SEG_SS && (!wide || s->cpl == 3 || RPL(sel) != s->cpl))
 			return pass_fault(r->e, VEC_GP);
 		*seg = (struct corbel_segment){.selector = sel, .unusable = 1, .dpl = s->cpl};
 		return EMUL_DONE;
@@ -85,12 +98,24 @@ static enum emul_result data_segment(struct pass *r, struct emul_system *s, u8 n
 	return EMUL_DONE;
 }
 
-/* SDM "JMP - Jump" and "CALL - Call Procedure", as far as the CPL stays. */
+/* Is it code that a branch may go to, or that a return, which has the CPL in its selector, may? */
+static bool is_code_for(const struct corbel_segment *seg, u8 cpl, bool returns)
+{
+	u8 rpl = RPL(seg->selector), runs_at = returns ? rpl : cpl;
+
+	if (!seg->s || !(seg->type & TYPE_CODE) || (seg->l && seg->db) || (returns && rpl < cpl))
+		return false;
+	if (seg->type & TYPE_CONFORMING)
+		return seg->dpl <= runs_at;
+	return seg->dpl == runs_at && rpl <= runs_at;
+}
+
+/* SDM "JMP - Jump" and "CALL - Call Procedure", as far as the CPL stays; "RET", "IRET" */
 static enum emul_result code_segment(struct pass *r, struct emul_system *s, u16 sel)
 {
+	bool returns = r->kind == K_RET_FAR || r->kind == K_IRET;
 	struct corbel_segment *seg = &s->seg[SEG_CS];
 	enum emul_result res;
-	bool allowed;
 	u64 d;
 
 	if (set_real(s, seg, sel))
@@ -101,28 +126,31 @@ static enum emul_result code_segment(struct pass *r, struct emul_system *s, u16 
 	if (res != EMUL_DONE)
 		return res;
 	descriptor_unpack(seg, sel, d);
-	if (!seg->s)
+	if (!seg->s && !returns)
 		return EMUL_UNSUPPORTED;
 	seg->l = seg->l && s->long_mode;
-	allowed = seg->type & TYPE_CONFORMING ? seg->dpl <= s->cpl
-					      : seg->dpl == s->cpl && RPL(sel) <= s->cpl;
-	if (!(seg->type & TYPE_CODE) || !allowed || (seg->l && seg->db))
+	if (!is_code_for(seg, s->cpl, returns))
 		return pass_fault_at(r->e, VEC_GP, sel);
 	if (!seg->present)
 		return pass_fault_at(r->e, VEC_NP, sel);
 	seg->type |= TYPE_ACCESSED;
+	if (returns)
+		s->cpl = RPL(sel);
 	seg->selector = (sel & ~3) | s->cpl;
 	return EMUL_DONE;
 }
 
-/* The operand in memory that has a selector behind an offset of the operand's size. */
+/* The operand that has a selector behind an offset of the operand's size. */
 static enum emul_result read_pointer(struct pass *r, u64 *offset, u16 *sel)
 {
 	u32 size = r->i->op_size;
 	u8 bytes[sizeof(*offset) + sizeof(*sel)];
-	enum emul_result res =
-	    pass_memory(r, READ, r->i->seg, pass_address(r), size + sizeof(*sel), bytes);
+	enum emul_result res = EMUL_DONE;
 
+	if (r->i->has_mem)
+		res = pass_memory(r, READ, r->i->seg, pass_address(r), size + sizeof(*sel), bytes);
+	else
+		memcpy(bytes, &r->i->imm, sizeof(r->i->imm));
 	if (res != EMUL_DONE)
 		return res;
 	*offset = 0;
@@ -131,18 +159,45 @@ static enum emul_result read_pointer(struct pass *r, u64 *offset, u16 *sel)
 	return EMUL_DONE;
 }
 
-enum emul_result system_far_target(struct pass *r, struct emul_system *s, u64 *offset)
+enum emul_result system_code_segment(struct pass *r, struct emul_system *s, u16 sel, u64 offset)
 {
 	const struct corbel_segment *cs = &s->seg[SEG_CS];
+	enum emul_result res = code_segment(r, s, sel);
+
+	if (res != EMUL_DONE)
+		return res;
+	if (cs->l ? !pass_is_canonical(r->e, offset) : offset > cs->limit)
+		return pass_fault(r->e, VEC_GP);
+	return EMUL_DONE;
+}
+
+enum emul_result system_far_target(struct pass *r, struct emul_system *s, u64 *offset)
+{
 	u16 sel;
 	enum emul_result res = read_pointer(r, offset, &sel);
 
+	return res == EMUL_DONE ? system_code_segment(r, s, sel, *offset) : res;
+}
+
+enum emul_result system_load_segment(struct pass *r, u8 n, u16 sel)
+{
+	struct emul_system s;
+	enum emul_result res;
+
+	r->e->ops->get_system(r->e, &s);
+	res = system_data_segment(r, &s, n, sel);
 	if (res == EMUL_DONE)
-		res = code_segment(r, s, sel);
-	if (res != EMUL_DONE)
-		return res;
-	if (cs->l ? !pass_is_canonical(r->e, *offset) : *offset > cs->limit)
-		return pass_fault(r->e, VEC_GP);
+		res = system_set_segments(r, &s, BIT(n));
+	r->e->shadow = n == SEG_SS && r->kind != K_LOAD_FAR;
+	return res;
+}
+
+/* The operand that is a selector, or LMSW's */
+static enum emul_result read_word(struct pass *r, u16 *word)
+{
+	if (r->i->has_mem)
+		return pass_memory(r, READ, r->i->seg, pass_address(r), sizeof(*word), word);
+	*word = pass_reg(r, r->i->rm, sizeof(*word));
 	return EMUL_DONE;
 }
 
@@ -151,7 +206,6 @@ static enum emul_result run_segment(struct pass *r)
 {
 	const struct insn *i = r->i;
 	u8 n = r->kind == K_LOAD_SEGMENT ? i->reg & 7 : i->opcode & 7;
-	struct emul_system s;
 	enum emul_result res;
 	u64 offset = 0;
 	u16 sel;
@@ -160,20 +214,16 @@ static enum emul_result run_segment(struct pass *r)
 		n = i->opcode == 0xc4 ? SEG_ES : SEG_DS;
 	if (n == SEG_CS || n > SEG_GS)
 		return pass_fault(r->e, VEC_UD);
-	r->e->ops->get_system(r->e, &s);
 	if (r->kind == K_LOAD_FAR)
 		res = read_pointer(r, &offset, &sel);
 	else
-		res = pass_memory(r, READ, i->seg, pass_address(r), sizeof(sel), &sel);
+		res = read_word(r, &sel);
 	if (res == EMUL_DONE)
-		res = data_segment(r, &s, n, sel);
-	if (res == EMUL_DONE)
-		res = system_set_segment(r, &s, n);
+		res = system_load_segment(r, n, sel);
 	if (res != EMUL_DONE)
 		return res;
 	if (r->kind == K_LOAD_FAR)
 		pass_set_reg(r, i->reg, offset, i->op_size);
-	r->e->shadow = n == SEG_SS && r->kind == K_LOAD_SEGMENT;
 	return pass_finish(r);
 }
 
@@ -234,8 +284,7 @@ static enum emul_result load_word(struct pass *r, struct emul_system *s, u8 ext)
 {
 	u8 n = ext == 2 ? SEG_LDTR : SEG_TR;
 	u16 word;
-	enum emul_result res =
-	    pass_memory(r, READ, r->i->seg, pass_address(r), sizeof(word), &word);
+	enum emul_result res = read_word(r, &word);
 
 	if (res != EMUL_DONE)
 		return res;
@@ -245,7 +294,7 @@ static enum emul_result load_word(struct pass *r, struct emul_system *s, u8 ext)
 		return EMUL_DONE;
 	}
 	res = table_segment(r, s, n, word);
-	return res == EMUL_DONE ? system_set_segment(r, s, n) : res;
+	return res == EMUL_DONE ? system_set_segments(r, s, BIT(n)) : res;
 }
 
 static enum emul_result store_register(struct pass *r, const struct emul_system *s, u8 ext)

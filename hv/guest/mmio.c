@@ -150,7 +150,7 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->mode = hvm->get(v, HVM_MODE);
 	e->linear_bits = 48;
 	e->stopped = EMUL_STOPPED_NOT;
-	e->rmw = e->as_system = e->shadow = false;
+	e->rmw = e->as_system = e->shadow = e->iret = false;
 	e->fault = (struct emul_fault){0};
 	e->port = v->emul->is_io ? &v->emul->port : NULL;
 }
@@ -259,6 +259,8 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 		vcpu_retire(v);
 		if (unlikely(e->shadow))
 			hvm->set(v, HVM_SHADOW, 1);
+		if (unlikely(e->iret))
+			hvm->set(v, HVM_NMI_MASK, 0);
 		break;
 	case EMUL_IN:
 	case EMUL_OUT:

@@ -103,10 +103,13 @@ static inline bool pat_valid(u64 pat)
 #define RFLAGS_IF	BIT(9)
 #define RFLAGS_DF	BIT(10)
 #define RFLAGS_OF	BIT(11)
+#define RFLAGS_IOPL	GENMASK(13, 12)
 #define RFLAGS_NT	BIT(14)
 #define RFLAGS_RF	BIT(16)
 #define RFLAGS_VM	BIT(17)
 #define RFLAGS_AC	BIT(18)
+#define RFLAGS_VIF	BIT(19)
+#define RFLAGS_VIP	BIT(20)
 #define RFLAGS_ARITH	(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 #define RFLAGS_SETTABLE 0x3f7fd5ull
 

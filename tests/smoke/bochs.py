@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """
 VT-x: `make run-bochs` comes to dom0's prompt and the demo guest's shell; the guest's virtio disk is mounted and written. And
-the guests and hypercalls of the tests `hostile` and `fuzz` do no harm there either, and MSRs are filtered, instructions kept from guests, SMM is, and a debugger steps, as in the test `kvm`.
+the guests and hypercalls of the tests `hostile` and `fuzz` do no harm there either, and MSRs are filtered, instructions kept from guests, SMM is, a debugger steps, and descriptors lie in a ROM, as in the test `kvm`.
 Its firmware has idle states by _CST.
 """
 import os
@@ -25,7 +25,7 @@ def hostile():
         for kind, what in re.findall(r'(?:^|\) ?|\n)(ok|not ok) - (.*?)\r*$', out, re.M):
             ok(kind == 'ok', f'hostile: {what}')
         ok(not status, 'hostile: all guests are as they should be', out)
-        for program in 'msrs', 'insns', 'quirks', 'smm', 'debugger':
+        for program in 'msrs', 'insns', 'quirks', 'smm', 'debugger', 'rom':
             status, out = m.sh(f'/{program}', 60)
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', f'hostile: {what}')

@@ -6,7 +6,8 @@
 /*
  * Instructions of an operating system whose operand is MMIO: segments with the checks that
  * protection stands on, descriptor tables, the machine status word, far branches. The operand lies
- * in a page of MMIO, the tables in one of RAM; accesses miss the p2m now and then.
+ * in a page of MMIO, the tables in one of RAM, or, where the operand is a register or on the stack,
+ * in one of MMIO; accesses miss the p2m now and then.
  */
 #include "emul_fake.h"
 
@@ -32,7 +33,8 @@ enum {
 	S_TSS = 0x48,  /* of 16 bytes */
 	S_LDT = 0x58,
 	S_WILD = 0x68, /* a TSS whose base is not canonical */
-	S_BYTES = 0x78
+	S_CODE3 = 0x78,
+	S_BYTES = 0x80
 };
 static const u64 table[S_BYTES / 8] = {
     [S_CODE64 / 8] = DESCRIPTOR(0x9b, 0xa, 0, 0xfffff),
@@ -48,6 +50,7 @@ static const u64 table[S_BYTES / 8] = {
     [S_LDT / 8] = DESCRIPTOR(0x82, 0, 0x1000, 0xfff),
     [S_WILD / 8] = DESCRIPTOR(0x89, 0, 0, 0x67),
     [S_WILD / 8 + 1] = 0x12345678,
+    [S_CODE3 / 8] = DESCRIPTOR(0xfa, 0xa, 0, 0xfffff),
 };
 
 static struct emul_env e;
@@ -324,6 +327,175 @@ static void test_changed_meanwhile(void)
 	      "in real mode there is no descriptor: it is not done");
 }
 
+/* As begin(); the table is MMIO, and neither operand nor stack are. */
+static void begin_rom(u8 cpl)
+{
+	begin(cpl);
+	dev.mmio_pages = 2;
+	dev.written = 0;
+}
+
+/* Of a descriptor, where it lies */
+static u8 access_of(u16 sel)
+{
+	return dev.data[TABLE + sel + 5];
+}
+
+static void push(u32 n, const u64 *val)
+{
+	cpu.gpr[RSP] = data_at + STACK - 8 * n;
+	memcpy(dev.data + STACK - 8 * n, val, 8 * n);
+}
+#define PUSH(...) push(sizeof((u64[]){__VA_ARGS__}) / 8, (u64[]){__VA_ARGS__})
+
+#define LTR_AX	INSN("\x0f\x00\xd8")
+#define LLDT_AX INSN("\x0f\x00\xd0")
+#define DS_AX	INSN("\x8e\xd8")
+#define SS_AX	INSN("\x8e\xd0")
+#define POP_FS	INSN("\x0f\xa1")
+
+static void test_table_in_rom(void)
+{
+	const struct corbel_segment *seg = dev_system.seg;
+
+	begin_rom(0);
+	cpu.gpr[RAX] = S_TSS;
+	CHECK(runs(LTR_AX) && seg[SEG_TR].selector == S_TSS && seg[SEG_TR].type == 11 &&
+		  dev.written == 1 && access_of(S_TSS) == 0x8b && cpu.rip == 0x1003,
+	      "LTR of a register writes one byte to a table in MMIO");
+	begin_rom(0);
+	cpu.gpr[RAX] = S_LDT;
+	CHECK(runs(LLDT_AX) && seg[SEG_LDTR].base == 0x1000 && !dev.written, "LLDT writes nothing");
+	cpu.gpr[RAX] = S_TSS;
+	CHECK(raises(LLDT_AX, 13, S_TSS), "LLDT of a TSS: #GP(selector)");
+	begin_rom(0);
+	cpu.gpr[RAX] = 0xffff0000 | S_DATA;
+	CHECK(runs(DS_AX) && seg[SEG_DS].base == 0x123000 && dev.written == 1 &&
+		  access_of(S_DATA) == 0x93 && !e.shadow,
+	      "MOV to DS of a register's low word");
+	CHECK(runs(SS_AX) && seg[SEG_SS].selector == S_DATA && dev.written == 1 && e.shadow,
+	      "and to SS, whose descriptor is marked by now");
+	begin_rom(0);
+	PUSH(0x1111222233330000 | S_DATA);
+	CHECK(runs(POP_FS) && seg[SEG_FS].selector == S_DATA && cpu.gpr[RSP] == data_at + STACK &&
+		  dev.written == 1 && cpu.rip == 0x1002,
+	      "POP to FS");
+	begin_rom(0);
+	PUSH(S_ABSENT);
+	CHECK(raises(POP_FS, 11, S_ABSENT) && cpu.gpr[RSP] == data_at + STACK - 8,
+	      "of what is not present leaves the stack: #NP(selector)");
+	begin_rom(0);
+	e.mode = EMUL_32;
+	PUSH(S_DATA);
+	CHECK(runs(INSN("\x17")) && seg[SEG_SS].selector == S_DATA && e.shadow &&
+		  (u32)cpu.gpr[RSP] == data_at + STACK - 4,
+	      "POP to SS in 32-bit mode");
+	begin_rom(0);
+	e.mode = EMUL_32;
+	CHECK(runs(INSN("\xea\x78\x56\x00\x00\x18\x00")) && cpu.rip == 0x5678 &&
+		  seg[SEG_CS].selector == S_CODE32 && access_of(S_CODE32) == 0x9b,
+	      "far JMP to a constant");
+	begin_rom(0);
+	e.mode = EMUL_32;
+	CHECK(runs(INSN("\x66\x9a\x78\x56\x18\x00")) && cpu.rip == 0x5678 &&
+		  (u32)cpu.gpr[RSP] == data_at + STACK - 4 &&
+		  !memcmp(dev.data + STACK - 4, &(u16[]){0x1006, 0x98}, 4),
+	      "far CALL to one, with 16 bits");
+	CHECK(once(&e, INSN("\x0f\x01\xf0")) == EMUL_UNSUPPORTED, "LMSW of a register is not ours");
+}
+
+#define RETF  INSN("\x48\xcb")
+#define IRETQ INSN("\x48\xcf")
+#define USER  data_at + 0x500, S_CODE3 | 3
+
+/* As begin_rom(), with DS and ES of the system's and FS of the program's. */
+static void begin_return(u8 cpl)
+{
+	begin_rom(cpl);
+	dev_system.seg[SEG_DS] = dev_system.seg[SEG_ES] =
+	    (struct corbel_segment){.selector = S_DATA, .present = 1, .s = 1, .type = 3};
+	dev_system.seg[SEG_GS] = (struct corbel_segment){
+	    .selector = S_CONFORMING, .present = 1, .s = 1, .type = 15, .base = 0x777};
+	dev_system.seg[SEG_FS] = (struct corbel_segment){
+	    .selector = S_DATA3 | 3, .present = 1, .s = 1, .type = 3, .dpl = 3};
+	cpu.rflags = 0x10202;
+}
+
+static bool is_user(void)
+{
+	const struct corbel_segment *seg = dev_system.seg;
+
+	return cpu.rip == data_at + 0x500 && seg[SEG_CS].selector == (S_CODE3 | 3) &&
+	       seg[SEG_SS].selector == (S_DATA3 | 3) && seg[SEG_SS].dpl == 3 &&
+	       access_of(S_CODE3) == 0xfb && access_of(S_DATA3) == 0xf3 && dev.written == 2 &&
+	       seg[SEG_DS].unusable && !seg[SEG_ES].selector && seg[SEG_GS].base == 0x777 &&
+	       !seg[SEG_GS].unusable && seg[SEG_FS].selector == (S_DATA3 | 3);
+}
+
+static void test_returns(void)
+{
+	const struct corbel_segment *seg = dev_system.seg;
+
+	begin_return(0);
+	PUSH(data_at + 0x500, S_CONFORMING, 0);
+	CHECK(runs(RETF) && cpu.rip == data_at + 0x500 && seg[SEG_CS].selector == S_CONFORMING &&
+		  cpu.gpr[RSP] == data_at + STACK - 8 && !seg[SEG_DS].unusable && !e.iret &&
+		  access_of(S_CONFORMING) == 0x9f,
+	      "far RET at the same CPL marks the code segment");
+	begin_return(0);
+	PUSH(USER, 0, 0, 0x7fff12345678, S_DATA3 | 3);
+	CHECK(runs(INSN("\x48\xca\x10\x00")) && is_user() && cpu.gpr[RSP] == 0x7fff12345688,
+	      "outwards it takes both stacks, and bytes from either");
+	begin_return(0);
+	PUSH(USER, 0x3246, 0x7fff12345678, S_DATA3 | 3);
+	CHECK(runs(IRETQ) && is_user() && cpu.gpr[RSP] == 0x7fff12345678 && cpu.rflags == 0x3246 &&
+		  e.iret,
+	      "IRET as well, and loads flags with IOPL, and lets NMIs in");
+	begin_return(0);
+	PUSH(data_at + 0x500, S_CODE64, 0x46, data_at + 0x900, 0);
+	CHECK(runs(IRETQ) && seg[SEG_SS].unusable && cpu.gpr[RSP] == data_at + 0x900 &&
+		  cpu.rflags == 0x46 && !dev.written,
+	      "IRET of 64 bits has a stack at the same CPL, too, and a null SS");
+	begin_return(3);
+	PUSH(USER, 0x3046, 0x7fff12345678, S_DATA3 | 3);
+	CHECK(runs(IRETQ) && cpu.rflags == 0x246, "a program's leaves IOPL and IF");
+	begin_return(3);
+	PUSH(data_at + 0x500, S_CODE64, 0x46, data_at + 0x900, S_DATA);
+	CHECK(raises(IRETQ, 13, S_CODE64) && raises(RETF, 13, S_CODE64),
+	      "and comes to no CPL below: #GP(selector)");
+	begin_return(0);
+	PUSH(data_at + 0x500, S_CODE64 | 3, 0x46, data_at + 0x900, S_DATA3 | 3);
+	CHECK(raises(IRETQ, 13, S_CODE64), "the system's code is not for a program: #GP(selector)");
+	PUSH(data_at + 0x500, S_GATE, 0x46, data_at + 0x900, 0);
+	CHECK(raises(RETF, 13, S_GATE), "to a gate: #GP(selector)");
+	PUSH(USER, 0x46, data_at + 0x900, S_DATA);
+	CHECK(raises(IRETQ, 13, S_DATA), "a stack of another CPL: #GP(selector)");
+	PUSH(USER, 0x46, data_at + 0x900, 3);
+	CHECK(raises(IRETQ, 13, 0), "or none: #GP(0)");
+	PUSH(0x800000000000, S_CODE3 | 3, 0x46, data_at + 0x900, S_DATA3 | 3);
+	CHECK(raises(IRETQ, 13, 0), "an address that is not canonical: #GP(0)");
+	PUSH(USER, 0x146, data_at + 0x900, S_DATA3 | 3);
+	CHECK(once(&e, IRETQ) == EMUL_UNSUPPORTED && cpu.rip == 0x1000,
+	      "that a trap comes an instruction later is not known");
+	dev.mmio_pages = 0;
+	dev.fault_page = TABLE / 4096 + 1;
+	PUSH(data_at + 0x500, S_CODE64, 0x46, data_at + 0x900, S_DATA);
+	CHECK(once(&e, IRETQ) == EMUL_FAULT && e.fault.vector == 14 && !seg[SEG_CS].limit &&
+		  cpu.gpr[RSP] == data_at + STACK - 40 && cpu.rflags == 0x10202,
+	      "nothing is loaded before all is marked");
+	begin_return(0);
+	e.mode = EMUL_16;
+	dev_system.cr0 = 0x10;
+	dev_system.seg[SEG_CS].limit = 0xffff;
+	dev_system.seg[SEG_CS].l = 0;
+	cpu.rflags = 0x180002;
+	PUSH(0);
+	memcpy(dev.data + STACK - 8, &(u16[]){0x5678, 0x1234, 0x3046}, 6);
+	CHECK(runs(INSN("\xcf")) && cpu.rip == 0x5678 && seg[SEG_CS].base == 0x12340 &&
+		  cpu.rflags == 0x183046 && (u32)cpu.gpr[RSP] == data_at + STACK - 2,
+	      "IRET in real mode");
+}
+
 static void test_stores(void)
 {
 	u8 *at = dev.data + OPERAND;
@@ -369,6 +541,8 @@ int main(void)
 	test_enter();
 	test_tables();
 	test_changed_meanwhile();
+	test_table_in_rom();
+	test_returns();
 	test_stores();
 	return test_end();
 }
