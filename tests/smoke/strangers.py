@@ -4,8 +4,7 @@
 tests of memory, a program that looks at the hardware, Debian's installers. Part of `make test-full` only.
 
 Their screens are read out of the memory of text mode, by QEMU's monitor, as is U-Boot's, which has none, from its serial line.
-Each is seen at work, is reset by the monitor, and is seen again. Not the installer for i386: where the monitor has looked at a guest, its VMM sets
-its registers, TR with a busy TSS among them, with which QEMU's TCG (7.2) ends at the next exception of ring 3 outside of long mode ("invalid tss type"). Needs build/dom0/full.cpio and build/strangers.cpio: see tests/dom0/strangers. Arguments are names of guests, for these alone.
+Each is seen at work, is reset by the monitor, and is seen again. Needs build/dom0/full.cpio and build/strangers.cpio: see tests/dom0/strangers. Arguments are names of guests, for these alone.
 """
 import os
 import re
@@ -13,10 +12,10 @@ import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import PATIENCE, Machine, build_file
-from lib.report import Stop, main, need, ok
+from lib.report import Stop, main, need, ok, skip
 
 SCREEN, COLUMNS, LINES = 0xb8000, 80, 25
-INSTALLER = '-m 512 -kernel /guest/amd64.linux -initrd /guest/amd64.initrd -append "vga=normal nomodeset fb=false quiet"'
+INSTALLER = '-m 512 -kernel /guest/{0}.linux -initrd /guest/{0}.initrd -append "vga=normal nomodeset fb=false quiet"'
 NIC = '-netdev user,id=net -device e1000,netdev=net,romfile='
 # What it is; QEMU's options; then in turn what its screen shows, and keys that are pressed then
 GUESTS = (
@@ -31,8 +30,11 @@ GUESTS = (
      ((r'\*GNU/Linux', 'c'), ('grub>', 'l s ret'), (r'\(hd0\)', ''))),
     ('SYSLINUX on a floppy', '-drive if=floppy,format=raw,readonly=on,file=/guest/hdt.img -boot a',
      ((r'PCI Devices\( *\d', 'down down ret'), (r'QEMU Virtual CPU|Vendor', ''))),
-    ('the installer', INSTALLER, (('Select a language', ''),)),
-    ('U-Boot of 32 bits', '-bios /guest/u-boot-x86.rom', ()),
+    ('the installer', INSTALLER.format('amd64'), (('Select a language', ''),)),
+    ('the installer of 32 bits', INSTALLER.format('i386'), (('Select a language', ''),)),
+    ('U-Boot', '-bios /guest/u-boot-x86_64.rom', ()),
+    # It runs a card's ROM in real mode with segments of 64 KiB, from which SeaBIOS' for the VGA reaches beyond: #GP, but for QEMU's TCG, which has no limits.
+    ('U-Boot of 32 bits', '-vga none -bios /guest/u-boot-x86.rom', ()),
 )
 
 
@@ -88,10 +90,13 @@ def strangers():
     with Machine('strangers', mem='3G', extra=extra, life=6000) as m:
         m.prompt()
         m.out_of('cd / && cpio -idmu < /dev/vda && cpio -idmu < /dev/vdb && mkdir -p /usr/share', 100)
+        there = m.out_of('ls /guest').split()
         for what, options, steps in GUESTS:
             if sys.argv[1:] and what not in sys.argv[1:]:
                 continue
-            if steps:
+            if 'i386' in options and 'i386.linux' not in there:
+                skip(what, 'this Debian has none')
+            elif steps:
                 on_screen(m, what, options, steps)
             else:
                 on_line(m, what, options)
