@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machines on which tests have seen Corbel come up: noted boot by boot, and kept as a table in tests/README.md.
+"""The machines on which tests have seen Corbel come up, noted boot by boot, and kept as a table in tests/README.md; and what they
+have seen at work on it, VMMs, guests and others' tests, as one in README.md.
 
 tests/run gives each test a file of notes (SEEN in its environment) and, with --full, puts what they say in the place of what
 those tests have seen before. What other tests have seen stays, and so does all where a test has not come to each of its machines:
 where it has failed, or was told to do only a part.
 """
+import contextlib
 import json
 import os
 import re
 import subprocess
 
-README = 'tests/README.md'
-BEGIN, END = '<!-- seen -->\n', '<!-- /seen -->\n'
-HEAD = ['emulator', 'machine', 'firmware', 'kernel', 'CPUs', 'memory', 'tests']
+from . import report
+
 PARTS = 'PARTS', 'TARGETS', 'MESSAGES'  # name parts of tests in the environment
 FIRMWARE = {'bios': 'SeaBIOS', 'uefi': 'OVMF', 'secure': 'OVMF, Secure Boot', 'microsoft': 'OVMF, Secure Boot'}
 _versions = {}
@@ -63,13 +64,61 @@ def notes(path):
         return [json.loads(line) for line in f]
 
 
-# ---- the table ----
+@contextlib.contextmanager
+def runs(kind, name, what):
+    """Something that runs on Corbel was seen at that, if no check fails meanwhile."""
+    failures = report.failures
+    yield
+    if report.failures == failures:
+        note(kind, name, what)
 
-def section(text):
-    """-> what is before the table, the table, what is behind it"""
-    before, rest = text.split(BEGIN)
-    table, behind = rest.split(END)
-    return before + BEGIN, table, END + behind
+
+# ---- the tables ----
+
+class Table:
+    """A file's table of rows that have a cell less than the head, which is for the tests' names: by how many they have it is known which
+    table a row is of."""
+
+    def __init__(self, path, mark, head, name):
+        """name: so many cells say what a row is of; of one thing a test has one row."""
+        self.path, self.head, self.name = path, head, name
+        self.begin, self.end = f'<!-- {mark} -->\n', f'<!-- /{mark} -->\n'
+
+    def section(self, text):
+        """-> what is before the table, the table, what is behind it"""
+        before, rest = text.split(self.begin)
+        table, behind = rest.split(self.end)
+        return before + self.begin, table, self.end + behind
+
+    def has(self, row):
+        return len(row) == len(self.head) - 1
+
+    def lay_out(self, rows):
+        lines = [self.head, ['---'] * len(self.head)] + [
+            [*row, ', '.join(f'`{test}`' for test in sorted(rows[row]))] for row in sorted(rows, key=order)]
+        return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
+
+    def merge(self, table, noted, partial=()):
+        """noted: {test: [row, ...]}, of the tests that have run; partial: those that have not come to all their rows"""
+        rows = {row: tests - (set(noted) - set(partial)) for row, tests in parse(table).items()}
+        for test, seen in noted.items():
+            for row in filter(self.has, seen):
+                for old in rows:
+                    rows[old] -= {test} if old[:self.name] == tuple(row[:self.name]) else set()
+                rows.setdefault(tuple(row), set()).add(test)
+        return self.lay_out({row: tests for row, tests in rows.items() if tests})
+
+    def update(self, noted, partial):
+        with open(self.path, encoding='utf-8') as f:
+            before, table, behind = self.section(f.read())
+        table = self.merge(table, noted, partial)
+        with open(self.path, 'w', encoding='utf-8') as f:
+            f.write(before + table + behind)
+        return table
+
+
+MACHINES = Table('tests/README.md', 'seen', ['emulator', 'machine', 'firmware', 'kernel', 'CPUs', 'memory', 'tests'], 6)
+RUNS = Table('README.md', 'runs', ['kind', 'what', 'was seen at', 'tests'], 2)
 
 
 def parse(table):
@@ -82,27 +131,8 @@ def order(row):
     return [[int(part) if part.isdigit() else part for part in re.split(r'(\d+)', cell)] for cell in row]
 
 
-def lay_out(rows):
-    lines = [HEAD, ['---'] * len(HEAD)] + [[*row, ', '.join(f'`{test}`' for test in sorted(rows[row]))] for row in sorted(rows, key=order)]
-    return ''.join('| ' + ' | '.join(line) + ' |\n' for line in lines)
-
-
-def merge(table, noted, partial=()):
-    """noted: {test: [row, ...]}, of the tests that have run; partial: those that have not come to all their machines"""
-    rows = {row: tests - (set(noted) - set(partial)) for row, tests in parse(table).items()}
-    for test, seen in noted.items():
-        for row in seen:
-            rows.setdefault(tuple(row), set()).add(test)
-    return lay_out({row: tests for row, tests in rows.items() if tests})
-
-
 def write(files, failed=()):
-    """files: {test: where its notes are}; those that have failed may have stopped before they came to all their machines."""
+    """files: {test: where its notes are}; those that have failed may have stopped before they came to all of theirs. -> the tables"""
     noted = {test: rows for test, rows in ((test, notes(path)) for test, path in files.items()) if rows}
-    if not noted:
-        return
     partial = noted if any(os.environ.get(name) for name in PARTS) else failed
-    with open(README, encoding='utf-8') as f:
-        before, table, behind = section(f.read())
-    with open(README, 'w', encoding='utf-8') as f:
-        f.write(before + merge(table, noted, partial) + behind)
+    return [table.update(noted, partial) for table in (MACHINES, RUNS)]

@@ -2,6 +2,7 @@
 """KVM's own selftests in dom0: tests/dom0/selftests has built and packed them. What may be skipped stands here, with the
 capability that is missing, and in the top-level README."""
 import re
+from . import seen
 from .machine import Machine, build_file
 from .report import ok, skip
 
@@ -47,6 +48,7 @@ def run(label, cpio, hv=''):
         m.out_of('mount -t tmpfs none /sys/module && cd /sys/module && mkdir -p kvm/parameters kvm_amd/parameters && '
                  + ' && '.join(f'echo {v} > {p}' for p, v in PARAMETERS.items()) + ' && cd /', 20)
         before = m.json('corbel info --json')
+        passed = []
         for name in m.out_of('ls /run/t/selftests').split():
             status, out = m.sh(f'/run/t/selftests/{name} {ARGUMENTS.get(name, "")} > /run/out 2>&1; S=$?; '
                                'tail -n 12 /run/out | cut -c 1-180; (exit $S)', 120)
@@ -55,8 +57,9 @@ def run(label, cpio, hv=''):
                 skip(name, f'no {why}')
             elif why and not status:
                 ok(False, f'{name} is in the list of those that need {why}', 'it passes: take it out')
-            else:
-                ok(status == 0, name, (f'not for the lack of {why}:\n' if why else 'it has been skipped:\n' if status == SKIPPED else '') + out)
+            elif ok(status == 0, name, (f'not for the lack of {why}:\n' if why else 'it has been skipped:\n' if status == SKIPPED else '') + out):
+                passed.append(name)
+        seen.note('selftests', label, ' '.join(passed))
         after = m.json('corbel info --json')
         ok(all(before[k] == after[k] for k in ('vms', 'vcpus', 'pool_free_bytes')), 'nothing of them is left in the hypervisor',
            f'{before}\n{after}')

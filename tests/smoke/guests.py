@@ -8,6 +8,7 @@ import re
 import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import seen
 from lib.gdb import HARDWARE, SOFTWARE, WATCH, Gdb
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok
@@ -94,6 +95,7 @@ MACHINES = {'q35': ('host', 'KVM'), 'pc': (f'host,kvm=off,{HYPERV}', 'Microsoft 
 VERBS = ('qemu-system-x86_64 -M {} -accel kvm -cpu {} -m 128 -smp 2 -nodefaults -display none -kernel /usr/share/corbel/demo/vmlinux '
          '-initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1{}" '
          '-drive if=none,format=raw,file=/usr/share/corbel/demo/disk.img,snapshot=on')
+VERBS_SEEN = 'boot, savevm, loadvm, reboot, system_reset, migrate, system_powerdown'
 COMPLAINTS = 'dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"'
 
 
@@ -241,8 +243,10 @@ def full_qemu():
         m.prompt()
         m.out_of('cd / && cpio -idm < /dev/vda && cd', 30)
         gdb = Gdb(stub)
+        version = seen.version(['qemu-system-x86_64', '-M'])
         for machine in MACHINES:
-            every_verb(m, machine, gdb)
+            with seen.runs('VMM', f'{version}, {machine.split(",")[0]}', VERBS_SEEN):
+                every_verb(m, machine, gdb)
         ringed(m)
         waits(m)
         vms = m.json('corbel info --json')['vms']

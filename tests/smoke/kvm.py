@@ -6,8 +6,13 @@ import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import seen
 from lib.machine import Machine, build_file
 from lib.report import main, ok
+
+
+# VMMs of our own that ask for what others ask for
+LIKE = {'firecracker': 'Firecracker', 'cloudhv': 'Cloud Hypervisor', 'kvmtool': 'kvmtool'}
 
 
 def by_thread(lines):
@@ -56,7 +61,8 @@ def api():
             status, out = m.sh(f'/run/t/{program}', 60)
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', what)
-            ok(status == 0, f'{program} says that all is well', out)
+            if ok(status == 0, f'{program} says that all is well', out) and program in LIKE:
+                seen.note('VMM', f'what {LIKE[program]} asks for', f'{len(re.findall("^ok - ", out, re.M))} checks')
         traced(m)
         lines = m.sh('corbel dmesg | grep "cannot emulate"')[1]
         ok(re.search(r'cannot emulate instruction at \w+ for address b8110\b', lines),

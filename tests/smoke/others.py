@@ -6,6 +6,7 @@ import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import seen
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok, skip
 
@@ -41,6 +42,7 @@ def kvm_ioctls():
                 skip(f'{m.label}: {name}', ELSEWHERE[name])
             elif result != 'ignored':  # those want SEV
                 ok(result == 'ok', f'{m.label}: {name}', out)
+        seen.note('selftests', 'kvm-ioctls', f'{sum(result == "ok" for _, result in results)} pass')
         complaints(m)
 
 
@@ -63,7 +65,7 @@ def krun():
     """Needs build/krun.img: see tests/dom0/krun."""
     if not os.path.exists(build_file('krun.img')):
         return skip('microsandbox', 'its disk is made as root')
-    with Machine('microsandbox', mem='3G', life=3000, extra=disk('krun.img', ',snapshot=on')) as m:
+    with Machine('microsandbox', mem='3G', life=3000, extra=disk('krun.img', ',snapshot=on')) as m, seen.runs('VMM', 'microsandbox', 'run, exec, modify, pause, snapshot, branch, restore'):
         m.prompt()
         m.out_of('mkdir -p /run/t && mount /dev/vda /run/t && for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 30)
         msb = Msb(m)
@@ -96,7 +98,7 @@ def krun():
 
 def gvisor():
     """Needs build/gvisor.cpio: see tests/dom0/gvisor. It wants a root that can be pivoted."""
-    with Machine('gVisor', mem='3G', extra=disk('gvisor.cpio', ',readonly=on')) as m:
+    with Machine('gVisor', mem='3G', extra=disk('gvisor.cpio', ',readonly=on')) as m, seen.runs('VMM', 'gVisor', 'programs in its address spaces'):
         m.prompt()
         m.out_of('mkdir -p /run/t && mount -t tmpfs none /run/t && cd /run/t && cpio -idm < /dev/vda && cd / && '
                  'for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 60)
@@ -118,7 +120,7 @@ def gvisor():
 
 def stressng():
     """Needs build/stressng.cpio: see tests/dom0/stressng. Each of its VMs has its memory filled first, so few come to their end here."""
-    with Machine('stress-ng', mem='3G', extra=disk('stressng.cpio', ',readonly=on')) as m:
+    with Machine('stress-ng', mem='3G', extra=disk('stressng.cpio', ',readonly=on')) as m, seen.runs('VMM', 'stress-ng --kvm', 'virtual machines that come and go'):
         m.prompt()
         m.out_of('mkdir -p /run/t && mount -t tmpfs none /run/t && cd /run/t && cpio -idm < /dev/vda && cd / && '
                  'for d in dev proc sys; do mount --bind /$d /run/t/$d; done', 60)
@@ -133,7 +135,7 @@ def stressng():
 def xen():
     """Needs build/dom0/full.cpio and build/xen.cpio: see tests/dom0/xen. Without SMAP, for TCG's sake: its IRET in ring 3, where Xen
     has its dom0's kernel, reads the stack as ring 0 does."""
-    with Machine('Xen', mem='3G', extra=[*disk('dom0/full.cpio', ',readonly=on'), *disk('xen.cpio', ',readonly=on')]) as m:
+    with Machine('Xen', mem='3G', extra=[*disk('dom0/full.cpio', ',readonly=on'), *disk('xen.cpio', ',readonly=on')]) as m, seen.runs('guest', 'Xen with a dom0 of its own', 'boot'):
         m.prompt()
         m.out_of('cd / && cpio -idmu < /dev/vda && cpio -idmu < /dev/vdb && mkdir -p /usr/share', 60)
         m.send('qemu-system-x86_64 -M q35 -accel kvm -cpu host,-smap -m 1G -smp 2 -nodefaults -display none -serial mon:stdio '

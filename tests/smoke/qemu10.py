@@ -8,7 +8,7 @@ import re
 import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib import vfio
+from lib import seen, vfio
 from lib.machine import Machine, build_file
 from lib.report import main, ok
 
@@ -34,7 +34,7 @@ SOCKETS = '1,sockets=2,cores=150,maxcpus=300'
 def qemu10():
     """Needs build/qemu10.cpio: see tests/dom0/debian13."""
     disk = f'file={build_file("qemu10.cpio")},format=raw,if=virtio,readonly=on'
-    with Machine('QEMU 10', mem='3G', extra=['-drive', disk]) as m:
+    with Machine('QEMU 10', mem='3G', extra=['-drive', disk]) as m, seen.runs('VMM', 'QEMU 10, q35', 'boot, reboot'):
         m.prompt()
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -idm < /dev/vda && cd && mount --bind /dev /run/t/debian13/dev', 60)
         version = m.out_of('chroot /run/t/debian13 qemu-system-x86_64 --version | head -n 1', 20)

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib import seen
 from lib.machine import PATIENCE, Machine, build_file
 from lib.report import Stop, main, need, ok, skip
 
@@ -96,10 +97,12 @@ def strangers():
                 continue
             if 'i386' in options and 'i386.linux' not in there:
                 skip(what, 'this Debian has none')
-            elif steps:
-                on_screen(m, what, options, steps)
-            else:
-                on_line(m, what, options)
+                continue
+            with seen.runs('guest', what, 'boot, system_reset' if steps else 'boot, reset'):
+                if steps:
+                    on_screen(m, what, options, steps)
+                else:
+                    on_line(m, what, options)
         ok(m.json('corbel info --json')['vms'] == 1, 'nothing of them is left in the hypervisor')
         bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
         ok(not bad.strip(), 'dom0\'s kernel log has no complaint', bad)
