@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/smp.h"
 #include "boot/boot.h"
+#include "boot/options.h"
 #include "hv/cpu/alike.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
@@ -204,7 +205,7 @@ static void rest_unused(bool slept)
 	u8 page = smp_aim_trampoline((u64)cpu_spare_stack + PAGE_SIZE, cpu_rest) >> PAGE_SHIFT;
 	u32 n = 0, us = INIT_WAIT_US;
 
-	if (!(cpuid_read(1, 0).d & CPUID_1D_MCA))
+	if (!(cpuid_read(1, 0).d & CPUID_1D_MCA) || cap_named("rest"))
 		return;
 	for (u32 sipis = 0; sipis < 3; sipis++) {
 		for (u32 i = 0; i < boot_info.acpi.cpu_count; i++) {

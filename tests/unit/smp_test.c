@@ -60,6 +60,7 @@ u8 trampoline_high[1], early_pml4[1];
 
 u8 cpu_spare_stack[PAGE_SIZE];
 static bool has_mca = true;
+static bool no_rest; /* mask=rest */
 static u64 clock_tsc;
 static bool wake_late; /* those that were late go on */
 static u32 wakes_with; /* they do so while that CPU is starting */
@@ -181,6 +182,11 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 void wbinvd(void)
 {
 	now_on->flushed = true;
+}
+
+bool cap_named(const char *name)
+{
+	return no_rest && !strcmp(name, "rest");
 }
 
 void cpu_rest(void)
@@ -330,7 +336,15 @@ static void test_unused(void)
 	start_machine(COMES, COMES, COMES);
 	CHECK(!machine[1].sipis && !machine[2].inits, "without machine checks nobody has to");
 	has_mca = true;
+	no_rest = true;
+	start_machine(COMES, COMES, COMES);
+	CHECK(cpu_count == 1 && !machine[1].sipis && !machine[1].inits && !machine[2].inits &&
+		  !machine[3].inits,
+	      "maxcpus=1 mask=rest: nobody says a word to the others");
 	maxcpus = 0;
+	start_machine(COMES, COMES, COMES);
+	CHECK(cpu_count == 4 && is_in(1, 1) && is_in(3, 3), "those that are used are started");
+	no_rest = false;
 }
 
 /* A sleep has put all CPUs out. */
