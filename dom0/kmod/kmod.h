@@ -22,8 +22,8 @@
  *
  * Locks, outermost first: vcpu->mutex, vm->hyperv.lock, vm->slots_lock | vm->lock, (mm's locks),
  * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's doorbells_lock,
- * vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock. Hypercalls never sleep
- * and may be made under any of them.
+ * vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock; vm->share_lock.
+ * Hypercalls never sleep and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.
@@ -262,6 +262,7 @@ struct cb_vm {
 
 	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
 	struct cb_shared shared[CB_SHARE_LEVELS]; /* the same of what it shares */
+	spinlock_t share_lock; /* both are read, told and noted under it: the newest comes last */
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 

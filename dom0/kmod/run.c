@@ -11,11 +11,11 @@
 /* Told when it changes: who has set it otherwise meanwhile, with the tool, has the last word. */
 static void sync_vm(struct cb_vm *vm, const struct cb_share *s)
 {
-	u64 share = (u64)s->weight << 32 | s->cap, old = READ_ONCE(vm->share);
+	u64 share = (u64)s->weight << 32 | s->cap, old = vm->share;
 	u32 weight = old >> 32 == s->weight ? 0 : s->weight, cap = (u32)old == s->cap ? 0 : s->cap;
 
 	if (old != share && HC3(SCHED_VM, vm->id, weight, cap) >= 0)
-		WRITE_ONCE(vm->share, share);
+		vm->share = share;
 }
 
 /* The same of a cap that the VM has together with others of its cgroup. */
@@ -35,10 +35,12 @@ static void sync_cgroups(struct cb_vcpu *v)
 	struct cb_share all;
 
 	v->cgroups_at = jiffies + HZ / 10;
+	spin_lock(&v->vm->share_lock);
 	cb_cgroup_shares(&all, &v->share);
 	sync_vm(v->vm, &all);
 	for (u32 i = 0; i < CB_SHARE_LEVELS; i++)
 		sync_shared(v->vm, i, &all.shared[i]);
+	spin_unlock(&v->vm->share_lock);
 }
 
 /* All, if the thread may run wherever there is a CPU. */
