@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 14u
+#define CORBEL_ABI_VERSION 15u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -274,15 +274,27 @@ struct corbel_log {
 	char text[];
 };
 
+/* A machine check that the machine survives, by its bank: for dom0's log of such. */
+struct corbel_error {
+	uint64_t status, addr, misc, synd, ipid; /* the last two where AMD's CPUs have them, or 0 */
+	uint64_t mcg_status, mcg_cap;
+	uint64_t tsc; /* when it was found */
+	uint32_t bank, apic_id;
+};
+CORBEL_ASSERT(sizeof(struct corbel_error) == 72);
+#define CORBEL_ERRORS 32u
+
 #define CORBEL_BROKEN 4u
 /* ---- events: one page, bits set by the hypervisor, cleared by dom0, atomically ---- */
 struct corbel_events {
 	uint64_t vcpu_summary;		/* bit i: vcpu[i] has bits set */
 	uint64_t doorbell_summary;	/* bit i: doorbell[i] has bits set */
 	uint64_t broken[CORBEL_BROKEN]; /* frames of dom0's whose memory is broken; 0: none */
-	uint64_t reserved[2];
+	uint64_t errors;      /* bit i: error[i] is there, and stays until it is cleared */
+	uint64_t errors_lost; /* so many found no place; dom0 takes it, and leaves 0 */
 	uint64_t vcpu[CORBEL_MAX_VCPUS / 64];	      /* vCPU id has stopped */
 	uint64_t doorbell[CORBEL_MAX_DOORBELLS / 64]; /* doorbell id has rung */
+	struct corbel_error error[CORBEL_ERRORS];
 };
 CORBEL_ASSERT(sizeof(struct corbel_events) <= 4096);
 

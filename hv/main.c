@@ -25,6 +25,7 @@
 #include "hv/cpu/ucode.h"
 #include "hv/dom0/debugkey.h"
 #include "hv/dom0/dom0.h"
+#include "hv/guest/event.h"
 #include "hv/guest/posting.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/run.h"
@@ -143,6 +144,7 @@ static void __noreturn main_rest(void)
 			  hvm->name);
 	sched_init_cpu(me);
 	panic_set_hooks(vcpu_dump_last, hvm->cpu_disable);
+	mcheck_set_hook(event_error);
 	p2m_set_flush_wait(smp_flush_wait);
 	console_set_keys(debug_key_console);
 	me->online = true;

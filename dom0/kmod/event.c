@@ -28,6 +28,7 @@ static irqreturn_t event_interrupt(int irq, void *unused)
 {
 	cb_registry_scan();
 	cb_broken_found(events);
+	cb_errors_found(events);
 	return IRQ_HANDLED;
 }
 

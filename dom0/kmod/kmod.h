@@ -693,6 +693,9 @@ int cb_broken_used(u64 hpa);
 /* What the hypervisor has told. In the event interrupt. */
 void cb_broken_found(struct corbel_events *events);
 
+/* mcheck.c: machine checks that the hypervisor has told of go into Linux' log of them */
+void cb_errors_found(struct corbel_events *events);
+
 /* irqchip.c */
 void cb_irqchip_init(struct cb_vm *vm);
 int cb_irqchip_create(struct cb_vm *vm, enum cb_irqchip_kind kind, u32 split_pins);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/cpu/mcheck.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/time.h"
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
+
+#define MSR_SCALABLE_IPID 0xc0002005 /* AMD's MCA_IPID, MCA_SYND behind it; 16 for each bank */
 
 /* MCi_MISC */
 #define MISC_LSB      GENMASK(5, 0) /* the lowest bit of the address that is right */
@@ -16,7 +19,8 @@
 /* CPUID Fn8000_0007, EBX */
 #define LEAF_RAS	0x80000007
 #define RAS_OVERFLOW_OK BIT(0)
-#define RAS_CONTAINS	BIT(1)	/* SUCCOR */
+#define RAS_CONTAINS	BIT(1) /* SUCCOR */
+#define RAS_SCALABLE	BIT(3)
 #define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
 
 /*
@@ -31,6 +35,13 @@ struct owed {
 };
 static PER_CPU(struct owed, owed);
 static struct lock bank_lock = LOCK_INIT(LOCK_BANKS);
+
+static void (*tell_hook)(const struct corbel_error *e);
+
+void mcheck_set_hook(void (*tell)(const struct corbel_error *e))
+{
+	tell_hook = tell;
+}
 
 static u32 bank_msr(u32 bank, u32 reg)
 {
@@ -51,6 +62,11 @@ static u64 read_mcg_cap(void)
 static bool is_amd(void)
 {
 	return cpuid_is_amd(cpuid_read(0, 0).b);
+}
+
+static u32 amd_ras(void)
+{
+	return is_amd() && cpuid_read(0x80000000, 0).a >= LEAF_RAS ? cpuid_read(LEAF_RAS, 0).b : 0;
 }
 
 static u64 read_if(bool there, u32 msr)
@@ -76,6 +92,10 @@ static struct mcheck_error read_bank(u32 bank)
 	e.status = read_if(true, bank_msr(bank, MCI_STATUS));
 	e.misc = read_if(e.status & MCI_MISCV, bank_msr(bank, MCI_MISC));
 	e.addr = read_if(e.status & MCI_ADDRV, bank_msr(bank, MCI_ADDR));
+	if (amd_ras() & RAS_SCALABLE) {
+		e.ipid = read_if(true, MSR_SCALABLE_IPID + 16 * bank);
+		e.synd = read_if(true, MSR_SCALABLE_IPID + 16 * bank + 1);
+	}
 	e.in_page = names_page(&e);
 	return e;
 }
@@ -113,7 +133,7 @@ static enum mcheck_verdict judge_intel(u64 status, u64 cap)
 /* What nobody has used is deferred there, and not uncorrected. */
 static enum mcheck_verdict judge_amd(u64 status)
 {
-	u32 ras = cpuid_read(0x80000000, 0).a >= LEAF_RAS ? cpuid_read(LEAF_RAS, 0).b : 0;
+	u32 ras = amd_ras();
 
 	if (!(ras & RAS_CONTAINS) || (status & MCI_OVER && !(ras & RAS_OVERFLOW_OK)))
 		return MCHECK_FATAL;
@@ -200,7 +220,21 @@ static bool lock_banks(void)
 	return true;
 }
 
-bool mcheck_settle(void)
+/* Does the bank hold what has been judged, or less? There may have come another since. */
+static bool is_settled(const struct mcheck_error *e, u64 cap, const struct mcheck_error *guests)
+{
+	switch (judge_bank(e, cap)) {
+	case MCHECK_GO_ON:
+		return owe_error(e);
+	case MCHECK_GUEST:
+		return e->bank == guests->bank && e->status == guests->status &&
+		       e->addr == guests->addr;
+	default:
+		return false;
+	}
+}
+
+bool mcheck_settle(const struct mcheck_error *guests)
 {
 	u64 cap = read_mcg_cap(), mcg = read_if(cap, MSR_MCG_STATUS);
 	bool locked = lock_banks(), kept = true;
@@ -210,7 +244,7 @@ bool mcheck_settle(void)
 
 		if (!is_raised(&e, cap, mcg))
 			continue;
-		kept = judge_bank(&e, cap) != MCHECK_GO_ON || owe_error(&e);
+		kept = is_settled(&e, cap, guests);
 		if (kept)
 			wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}
@@ -231,7 +265,27 @@ bool mcheck_survived(void)
 		wrmsr_safe(MSR_MCG_STATUS, 0);
 		return true;
 	}
-	return mcheck_judge(false, &e) == MCHECK_GO_ON && mcheck_settle();
+	return mcheck_judge(false, &e) == MCHECK_GO_ON && mcheck_settle(&e);
+}
+
+static void tell_error(const struct mcheck_error *e)
+{
+	u64 cap = read_mcg_cap();
+	struct corbel_error told = {
+	    .status = e->status,
+	    .addr = e->addr,
+	    .misc = e->misc,
+	    .synd = e->synd,
+	    .ipid = e->ipid,
+	    .mcg_status = read_if(cap, MSR_MCG_STATUS),
+	    .mcg_cap = cap,
+	    .tsc = rdtsc(),
+	    .bank = e->bank,
+	    .apic_id = this_cpu()->apic_id,
+	};
+
+	if (tell_hook)
+		tell_hook(&told);
 }
 
 u64 mcheck_tell(void)
@@ -251,6 +305,7 @@ u64 mcheck_tell(void)
 		then = "which page that is cannot be told";
 	log_warn("CPU %u: machine check, bank %u: status %lx, memory at %lx is broken; %s",
 		 c->index, e.bank, e.status, e.addr, then);
+	tell_error(&e);
 	return e.in_page ? e.addr >> PAGE_SHIFT : 0;
 }
 
@@ -270,7 +325,7 @@ static bool is_silent(u64 status, u64 cap)
 	return !(status & MCI_UC) || (cap & MCG_SER_P && !(status & (MCI_PCC | MCI_S)));
 }
 
-static void log_corrected(const struct mcheck_error *e)
+static void tell_corrected(const struct mcheck_error *e)
 {
 	static u32 times;
 	u32 n = __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED);
@@ -279,6 +334,7 @@ static void log_corrected(const struct mcheck_error *e)
 		log_warn("CPU %u: machine check, bank %u: status %lx, address %lx, misc %lx: "
 			 "corrected, %u by now",
 			 this_cpu()->index, e->bank, e->status, e->addr, e->misc, n);
+	tell_error(e);
 }
 
 /* Of one bank, with the lock: what is lost is owed. -> it was a corrected one */
@@ -312,7 +368,7 @@ void mcheck_poll(void)
 		corrected = take_silent(i, cap, &e);
 		lock_release(&bank_lock);
 		if (corrected)
-			log_corrected(&e);
+			tell_corrected(&e);
 	}
 }
 

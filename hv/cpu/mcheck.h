@@ -2,6 +2,7 @@
 /* Machine-check MSRs, and the machine's own banks; SDM, APM "Machine-Check Architecture". */
 #pragma once
 
+#include "hv/abi.h"
 #include "hv/lib/types.h"
 
 #define MSR_MCG_CAP	0x179
@@ -35,6 +36,8 @@ enum mci_reg { MCI_CTL, MCI_STATUS, MCI_ADDR, MCI_MISC };
  * from before, clear them, and have all errors of all banks reported.
  */
 void mcheck_init_cpu(void);
+/* Who is told of each error that the machine survives, with no lock held. Before the first one. */
+void mcheck_set_hook(void (*tell)(const struct corbel_error *e));
 /*
  * On the CPU: look for errors that raise no exception, and clear them. Corrected ones come to the
  * log, the first, the second, the fourth and so on; lost memory that nobody has used is owed to
@@ -52,7 +55,7 @@ enum mcheck_verdict {
 };
 struct mcheck_error {
 	u32 bank;
-	u64 status, addr, misc;
+	u64 status, addr, misc, synd, ipid;
 	bool in_page;  /* memory is broken, in one page, at addr */
 	bool restarts; /* what was interrupted can go on */
 };
@@ -65,10 +68,11 @@ struct mcheck_error {
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e);
 /*
  * Its errors are cleared, but not what another thread of its core has used; those that nobody has
- * used are owed, by one of the CPUs that see them, to be told when there are no locks held. False:
- * so many are that no more can be kept; it is fatal.
+ * used are owed, by one of the CPUs that see them, to be told when there are no locks held. guests:
+ * what mcheck_judge() has set. False: so many are that no more can be kept, or since it judged
+ * there has come what the guest cannot answer for; it is fatal.
  */
-bool mcheck_settle(void);
+bool mcheck_settle(const struct mcheck_error *guests);
 /* One that came to the hypervisor itself. False: it cannot go on. */
 bool mcheck_survived(void);
 /*

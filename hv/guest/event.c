@@ -166,12 +166,23 @@ void event_memory_broken(u64 pfn)
 	interrupt_dom0();
 }
 
+static bool has_place(void)
+{
+	for (u32 i = 0; i < CORBEL_BROKEN; i++)
+		if (!READ_ONCE(events->broken[i]))
+			return true;
+	return false;
+}
+
 void event_tell_kept(void)
 {
 	bool told = false;
 
-	/* Cleared first: what another CPU keeps from now on is seen here, or sets it. */
-	if (likely(!READ_ONCE(any_kept)) ||
+	/*
+	 * Cleared first: what another CPU keeps from now on is seen here, or sets it. While dom0
+	 * takes nothing, which may be for ever, it costs no more than to look.
+	 */
+	if (likely(!READ_ONCE(any_kept)) || !has_place() ||
 	    !__atomic_exchange_n(&any_kept, false, __ATOMIC_SEQ_CST))
 		return;
 	for (u32 i = 0; i < KEPT; i++) {
@@ -189,15 +200,38 @@ void event_tell_kept(void)
 		interrupt_dom0();
 }
 
+void event_error(const struct corbel_error *e)
+{
+	static struct lock lock = LOCK_INIT(LOCK_BANKS); /* of who fills a place */
+	u64 free;
+
+	if (!events)
+		return;
+	lock_acquire(&lock);
+	free = ~READ_ONCE(events->errors) & (BIT(CORBEL_ERRORS) - 1);
+	if (free) {
+		u32 place = __builtin_ctzll(free);
+
+		shared_write(&events->error[place], e, sizeof(*e));
+		__atomic_fetch_or(&events->errors, BIT(place), __ATOMIC_SEQ_CST);
+	} else {
+		__atomic_fetch_add(&events->errors_lost, 1, __ATOMIC_RELAXED);
+	}
+	lock_release(&lock);
+	interrupt_dom0();
+}
+
 void event_bound(u32 cpu)
 {
+	bool untold;
+
 	/* Who tells of one now sees the vector, or it is seen here. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	untold = READ_ONCE(events->errors);
 	for (u32 i = 0; i < CORBEL_BROKEN; i++)
-		if (READ_ONCE(events->broken[i])) {
-			interrupt_on(cpu);
-			break;
-		}
+		untold |= !!READ_ONCE(events->broken[i]);
+	if (untold)
+		interrupt_on(cpu);
 }
 
 static __noinline void doorbell_is_new(struct cpu *c)

@@ -6,6 +6,7 @@
 
 struct vm;
 struct corbel_load; /* hv/abi.h */
+struct corbel_error;
 
 /* To dom0, once it has its p2m; ends in boot_fail() when there is no memory. */
 void event_init(struct vm *vm);
@@ -26,6 +27,8 @@ void event_doorbell(u32 id);
  * has not taken what it was told before it waits; a line says which ones there is no room for.
  */
 void event_memory_broken(u64 pfn);
+/* dom0 is to write that into its log of machine checks; what it has no room for is counted. */
+void event_error(const struct corbel_error *e);
 /* Tell of what waits, if dom0 has made room for it. */
 void event_tell_kept(void);
 /* The dom0 vCPU of a CPU takes events from now on. */

@@ -132,7 +132,7 @@ static void handle_machine_check(struct vcpu *v)
 
 	if (verdict == MCHECK_GUEST && (v->vm->is_dom0 || !is_guest_memory(e.addr)))
 		verdict = MCHECK_FATAL;
-	if (verdict == MCHECK_FATAL || !mcheck_settle()) {
+	if (verdict == MCHECK_FATAL || !mcheck_settle(&e)) {
 		mcheck_log();
 		panic("machine check while vm %u ran, and more than a guest is hit; the hardware "
 		      "that its banks name is at fault",

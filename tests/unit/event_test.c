@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+static unsigned int exchanges;
+#define __atomic_exchange_n(p, val, order) (exchanges++, __atomic_exchange_n(p, val, order))
 #include "hv/guest/event.c"
 
 #include "stand_in.h"
@@ -88,10 +90,11 @@ static void test_kept(void)
 	event_memory_broken(FIRST + fit - 1);
 	CHECK(told(FIRST, &there) == CORBEL_BROKEN && there && !*test_log_text,
 	      "what there is no place for waits");
-	interrupts = 0;
+	interrupts = exchanges = 0;
 	event_tell_kept();
 	CHECK(!interrupts && told(FIRST, &there) == CORBEL_BROKEN && there,
 	      "while dom0 does not look nobody bothers it");
+	CHECK(!exchanges, "nor do CPUs bother each other, however often they ask (%u)", exchanges);
 	event_memory_broken(FIRST + fit);
 	event_memory_broken(FIRST + fit + 1);
 	CHECK(strstr(test_log_text, "memory at 245000 is broken") &&
@@ -101,6 +104,47 @@ static void test_kept(void)
 	event_memory_broken(0x300);
 	CHECK(page.broken[0] == 0x300 && interrupts == 1 && take_all(0x300, 1) == 1,
 	      "and of the next one at once");
+}
+
+/* Machine checks for dom0's log. */
+static void test_errors(void)
+{
+	static const struct corbel_error none;
+	struct corbel_error e = {.status = 0x9c00000000000134, .addr = 0x1000, .bank = 3};
+
+	interrupts = 0;
+	event_error(&e);
+	CHECK(page.errors == 1 && !memcmp(&page.error[0], &e, sizeof(e)) && interrupts == 1,
+	      "dom0 is told of an error, whole");
+	for (u32 i = 1; i < CORBEL_ERRORS; i++) {
+		e.addr += 0x1000;
+		event_error(&e);
+	}
+	CHECK(page.errors == BIT(CORBEL_ERRORS) - 1 && !page.errors_lost &&
+		  page.error[CORBEL_ERRORS - 1].addr == 0x20000,
+	      "of as many as there is room for");
+	e.addr = 0xbad000;
+	event_error(&e);
+	event_error(&e);
+	for (u32 i = 0; i < CORBEL_ERRORS; i++)
+		CHECK_QUIET(page.error[i].addr == 0x1000 * (i + 1), "place %u is as it was", i);
+	CHECK(page.errors_lost == 2, "those that there is no room for are counted, and no more");
+	page.errors &= ~BIT(5);
+	page.error[5] = none;
+	event_error(&e);
+	CHECK(page.errors == BIT(CORBEL_ERRORS) - 1 && page.error[5].addr == 0xbad000 &&
+		  page.errors_lost == 2,
+	      "a place that dom0 has given back is taken again");
+	interrupts = 0;
+	event_bound(0);
+	CHECK(interrupts == 1, "who binds events is told that there are some");
+	page.errors = 0;
+	event_bound(0);
+	CHECK(interrupts == 1, "or not, if there are none");
+	page.errors = ~0ull;
+	event_error(&e);
+	CHECK(page.errors_lost == 3, "a dom0 that sets bits which mean nothing harms itself");
+	page.errors = page.errors_lost = 0;
 }
 
 static void test_unbound(struct vcpu *v)
@@ -130,6 +174,7 @@ int main(void)
 	bool there;
 
 	event_memory_broken(0x123);
+	event_error(&(struct corbel_error){0});
 	CHECK(!interrupts, "while there is no dom0 nobody is told");
 	events = (void __shared *)&page;
 	loads = (void __shared *)&load;
@@ -149,6 +194,7 @@ int main(void)
 	CHECK(told(0, &there) == 2 && !interrupts,
 	      "it hears nothing of frames that are not its own, or not there");
 	test_kept();
+	test_errors();
 	test_unbound(&v);
 	return test_end();
 }

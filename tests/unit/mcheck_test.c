@@ -44,6 +44,7 @@ struct cpu *cpus[MAX_CPUS]; /* nobody has mates */
 
 /* ---- the machine ---- */
 
+static u64 scalable[BANKS][2];
 static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_of[2], mcg_ext_ctl;
 static u64 feature_control;
 static _Thread_local u32 cpu_on;
@@ -61,7 +62,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*d = CPUID_1D_MCE | CPUID_1D_MCA;
 }
 
-static struct cpu two[2] = {{.index = 0}, {.index = 1}};
+static struct cpu two[2] = {{.index = 0, .apic_id = 7}, {.index = 1}};
 static void may_break(void);
 
 /* Between any two pieces of work something may break. */
@@ -83,6 +84,8 @@ static u64 *msr_at(u32 msr)
 		return &mcg_ext_ctl;
 	if (msr == MSR_FEATURE_CONTROL)
 		return &feature_control;
+	if (msr - MSR_SCALABLE_IPID < BANKS * 16 && (msr - MSR_SCALABLE_IPID) % 16 < 2)
+		return &scalable[(msr - MSR_SCALABLE_IPID) / 16][(msr - MSR_SCALABLE_IPID) % 16];
 	return at < BANKS * 4 ? &banks[at / 4][at % 4] : NULL;
 }
 
@@ -236,13 +239,55 @@ static void test_several(void)
 	put_bank(2, USED, MISC);
 	CHECK(mcheck_judge(true, &e) == MCHECK_GUEST && e.bank == 2 && e.addr == ADDRESS,
 	      "the gravest of two errors is the one that is told");
+	CHECK(mcheck_settle(&e) && this_cpu()->mcheck_owed && mcheck_tell() == BROKEN_PFN,
+	      "the one that nobody has used is told");
+	CHECK(!banks[0][MCI_STATUS] && !banks[2][MCI_STATUS] && !mcg_status,
+	      "banks and MCIP are cleared: the next one can come");
+	reset(RUNS);
+	put_bank(2, USED, MISC);
 	put_bank(3, USED, MISC);
 	CHECK(verdict_of(true) == MCHECK_FATAL, "two that have been used are too many");
-	CHECK(mcheck_settle() && this_cpu()->mcheck_owed && mcheck_tell() == BROKEN_PFN,
-	      "the one that nobody has used is told");
-	CHECK(!banks[0][MCI_STATUS] && !banks[2][MCI_STATUS] && !banks[3][MCI_STATUS] &&
-		  !mcg_status,
-	      "banks and MCIP are cleared: the next one can come");
+}
+
+/* What comes after it has been judged, and before it is cleared. */
+static void test_since(void)
+{
+	static const struct {
+		const char *name;
+		u64 status;
+		u32 bank;
+	} since[] = {
+	    {"the guest's bank has lost the context", USED | MCI_PCC, 2},
+	    {"the guest's bank has lost an error", USED | MCI_OVER, 2},
+	    {"another bank has lost the context", SCRUBBED | MCI_PCC, 1},
+	    {"more is used", USED, 3},
+	    {"the bank has another error", USED ^ CODE_DATA ^ CODE_FETCH, 2},
+	};
+	struct mcheck_error e;
+
+	for (u32 i = 0; i < ARRAY_SIZE(since); i++) {
+		const u32 bank = since[i].bank;
+
+		reset(RUNS);
+		put_bank(2, USED, MISC);
+		CHECK_QUIET(mcheck_judge(true, &e) == MCHECK_GUEST, "the guest's");
+		put_bank(bank, since[i].status, MISC);
+		CHECK(!mcheck_settle(&e) && banks[bank][MCI_STATUS] == since[i].status &&
+			  mcg_status,
+		      "%s meanwhile: the machine stops, and the bank keeps it", since[i].name);
+	}
+	reset(RUNS);
+	put_bank(1, SCRUBBED, MISC);
+	CHECK(mcheck_judge(false, &e) == MCHECK_GO_ON, "nobody has used it");
+	put_bank(1, USED, MISC);
+	CHECK(!mcheck_settle(&e) && banks[1][MCI_STATUS] == USED,
+	      "somebody has meanwhile: the hypervisor does not go on");
+	reset(RUNS);
+	put_bank(2, USED, MISC);
+	mcheck_judge(true, &e);
+	put_bank(1, SCRUBBED, MISC);
+	CHECK(mcheck_settle(&e) && !banks[1][MCI_STATUS] && mcheck_tell() == BROKEN_PFN,
+	      "what nobody has used may come");
 }
 
 static void test_host(void)
@@ -324,6 +369,17 @@ static bool is_told(u64 wanted, const u64 *pfn, u32 count)
 	return false;
 }
 
+static _Thread_local struct corbel_error noted; /* the last one that the hook was told of */
+static _Thread_local u32 noted_count;
+
+static void note_error(const struct corbel_error *e)
+{
+	CHECK_QUIET(__atomic_load_n(&bank_lock.holder, __ATOMIC_RELAXED) != cpu_on + 1,
+		    "the hook is called without a lock");
+	noted = *e;
+	noted_count++;
+}
+
 static void poll_bank(u64 status, u64 misc)
 {
 	u64 pfn[TOLD];
@@ -342,7 +398,12 @@ static void test_poll(void)
 	const u64 corrected = USED & ~(MCI_UC | MCI_S | MCI_AR), unused = USED & ~(MCI_S | MCI_AR);
 	const u64 deferred = (AMD_USED & ~MCI_UC) | BIT(44);
 
+	noted_count = 0;
 	poll_bank(corrected, MISC);
+	CHECK(noted_count == 1 && noted.status == corrected && noted.addr == ADDRESS &&
+		  noted.misc == MISC && noted.bank == 1 && noted.apic_id == 7 &&
+		  noted.mcg_cap == mcg_cap && noted.tsc && !noted.ipid && !noted.synd,
+	      "a corrected error is for dom0's log, whole");
 	CHECK(strstr(test_log_text, "bank 1: status 9c00000000000134, address 12345040") &&
 		  strstr(test_log_text, "corrected, 1 by now") && !banks[1][MCI_STATUS],
 	      "a corrected error is told and cleared (%s)", test_log_text);
@@ -350,11 +411,13 @@ static void test_poll(void)
 	poll_bank(corrected, MISC);
 	poll_bank(corrected, MISC);
 	CHECK(!*test_log_text && !banks[1][MCI_STATUS], "the third is not told, and cleared");
+	CHECK(noted_count == 3, "dom0's log has it nevertheless");
 	poll_bank(corrected, MISC);
 	CHECK(strstr(test_log_text, "4 by now"), "the fourth is, with how many there were");
 	poll_bank(unused, MISC);
 	CHECK(this_cpu()->mcheck_owed && !banks[1][MCI_STATUS] && mcheck_tell() == BROKEN_PFN,
 	      "Intel: lost memory that nobody has used is told dom0");
+	CHECK(noted_count == 5 && noted.status == unused, "it is for the log as well");
 	poll_bank(unused, MISC);
 	put_bank(2, unused, MISC);
 	mcheck_poll();
@@ -384,6 +447,14 @@ static void test_poll(void)
 	      "AMD: deferred errors are told, but no page, since their address is no physical one");
 	poll_bank(AMD_USED & ~MCI_UC, 0);
 	CHECK(!this_cpu()->mcheck_owed && !banks[1][MCI_STATUS], "AMD: corrected ones are not");
+	CHECK(!noted.ipid && !noted.synd, "what only newer CPUs of AMD's have is not read");
+	ras |= RAS_SCALABLE;
+	scalable[1][0] = 0x9600000050;
+	scalable[1][1] = 0x1234;
+	poll_bank(AMD_USED & ~MCI_UC, 0);
+	CHECK(noted.ipid == 0x9600000050 && noted.synd == 0x1234,
+	      "AMD: the log gets what the bank is, and its syndrome, where there are such");
+	ras &= ~RAS_SCALABLE;
 	amd = false;
 }
 
@@ -483,7 +554,7 @@ static void thread_checks(void)
 	struct mcheck_error e;
 	enum mcheck_verdict verdict = mcheck_judge(true, &e);
 
-	if (!mcheck_settle() || this_cpu()->mcheck_owed || mcg_status)
+	if (!mcheck_settle(&e) || this_cpu()->mcheck_owed || mcg_status)
 		return;
 	if (role_of[cpu_on])
 		went[cpu_on] += verdict == MCHECK_GO_ON;
@@ -759,8 +830,10 @@ static void test_exit(void)
 
 int main(void)
 {
+	mcheck_set_hook(note_error);
 	test_verdicts();
 	test_several();
+	test_since();
 	test_host();
 	test_told();
 	test_poll();
