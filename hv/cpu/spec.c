@@ -2,6 +2,8 @@
 #include "hv/cpu/spec.h"
 #include "boot/boot.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/topology.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
 #define CPUID_7B_RTM BIT(11)
@@ -134,6 +136,25 @@ static u64 choose_de_cfg(const struct spec_facts *f)
 	return bits;
 }
 
+/*
+ * AMD64 "Speculative Store Bypass Disable": CPUs without that bit of SPEC_CTRL have one in LS_CFG,
+ * other hypervisors VIRT_SPEC_CTRL.
+ */
+static void choose_ssbd(const struct spec_facts *f, struct spec_plan *p)
+{
+	static const u8 bits[] = {54, 33, 10}; /* families 15h, 16h, 17h */
+
+	if (!f->amd || f->x8b & (CPUID_X8B_SSBD | CPUID_X8B_SSB_NO))
+		return;
+	if (f->x8b & CPUID_X8B_VIRT_SSBD) {
+		p->ssbd_msr = MSR_VIRT_SPEC_CTRL;
+		p->ssbd_bit = SPEC_CTRL_SSBD;
+	} else if (!f->nested && f->family >= 0x15 && f->family <= 0x17) {
+		p->ssbd_msr = MSR_LS_CFG;
+		p->ssbd_bit = BIT(bits[f->family - 0x15]);
+	}
+}
+
 /* What guests may use themselves, whatever we do. */
 static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 {
@@ -141,6 +162,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 	p->flush = f->l7d & CPUID_7D_L1D_FLUSH;
 	p->guest = spec_ctrl_bits(f->l7d, f->x8b);
 	p->arch = f->arch & ARCH_SHOWN;
+	choose_ssbd(f, p);
 	p->de_cfg = choose_de_cfg(f);
 	p->no_c1e = f->amd && !f->nested && f->family == 0x10;
 }
@@ -245,6 +267,8 @@ void spec_init(void)
 {
 	read_facts(&boot_facts);
 	spec_choose(&boot_facts, boot_info.opt.spec, &spec);
+	if (spec.ssbd_msr && !takes_bit(spec.ssbd_msr, spec.ssbd_bit))
+		spec.ssbd_msr = 0;
 	spec_each = spec.each;
 	log_plan(&spec);
 }
@@ -255,7 +279,7 @@ static bool lacks_means(const struct spec_facts *f)
 	const struct spec_facts *b = &boot_facts;
 
 	return b->l7d & ~f->l7d & L7D_MEANS || b->l72d & ~f->l72d & CPUID_72D_BHI_CTRL ||
-	       b->x8b & ~f->x8b & (CPUID_X8B_CTRLS | CPUID_X8B_IBPB) ||
+	       b->x8b & ~f->x8b & (CPUID_X8B_CTRLS | CPUID_X8B_IBPB | CPUID_X8B_VIRT_SSBD) ||
 	       b->x21a & ~f->x21a & (X21A_VERW_CLEAR | X21A_AUTO_IBRS | X21A_BP_REDUCE);
 }
 
@@ -282,7 +306,28 @@ int spec_init_cpu(void)
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */
 		wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = spec.host);
+	if (spec.ssbd_msr)
+		spec_set_ssbd(false);
 	return 0;
+}
+
+/* The threads of a core of family 17h have one LS_CFG: while one wants it, all have it. */
+void spec_set_ssbd(bool on)
+{
+	static struct lock lock = LOCK_INIT(LOCK_BANKS);
+	struct cpu *c = this_cpu();
+	u64 val;
+
+	BUG_ON(!spec.ssbd_msr);
+	lock_acquire(&lock);
+	c->ssbd = on;
+	for (u32 i = 0; i < cpu_count && spec.ssbd_msr == MSR_LS_CFG; i++)
+		on |= cpus[i]->ssbd && topology_distance(&cpus[i]->place, &c->place) == NEAR_CORE;
+	val = rdmsr(spec.ssbd_msr) & ~spec.ssbd_bit;
+	if (on)
+		val |= spec.ssbd_bit;
+	wrmsr(spec.ssbd_msr, val);
+	lock_release(&lock);
 }
 
 void spec_set(u64 ctrl)

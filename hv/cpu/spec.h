@@ -29,6 +29,7 @@
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_FLUSH_CMD	      0x10b
 #define FLUSH_CMD_L1D	      BIT(0)
+#define MSR_VIRT_SPEC_CTRL    0xc001011f /* AMD: SPEC_CTRL_SSBD, by a hypervisor's means */
 
 enum spec_mode { SPEC_MODE_AUTO, SPEC_MODE_OFF, SPEC_MODE_FULL }; /* option spec= */
 
@@ -57,6 +58,9 @@ struct spec_plan {
 	u64 guest;   /* bits of SPEC_CTRL that guests may have */
 	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
 	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */
+	/* By which bit of which MSR guests have VIRT_SPEC_CTRL; 0: they have not */
+	u32 ssbd_msr;
+	u64 ssbd_bit;
 };
 
 /* A pure function. */
@@ -87,5 +91,7 @@ void spec_init(void);
 int spec_init_cpu(void);
 /* SPEC_CTRL as a vCPU that comes to this CPU, or the one that is here, wants it. */
 void spec_set(u64 ctrl);
+/* The same of VIRT_SPEC_CTRL's SSBD. */
+void spec_set_ssbd(bool on);
 /* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */
 void spec_switch(u64 owner);

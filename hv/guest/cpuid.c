@@ -34,6 +34,9 @@ static void hide_speculation(struct corbel_cpuid *e)
 			e->ebx &= ~CPUID_X8B_CTRLS;
 		if (!spec.pred)
 			e->ebx &= ~CPUID_X8B_IBPB;
+		e->ebx &= ~CPUID_X8B_VIRT_SSBD;
+		if (spec.ssbd_msr)
+			e->ebx |= CPUID_X8B_VIRT_SSBD;
 	}
 }
 
@@ -364,6 +367,7 @@ static void note_spec_rights(struct vcpu *v, u32 l7d, u32 x8b)
 {
 	v->rights.spec_ctrl = spec_ctrl_bits(l7d, x8b) & spec.guest;
 	v->rights.pred_cmd = spec.pred && (l7d & CPUID_7D_SPEC_CTRL || x8b & CPUID_X8B_IBPB);
+	v->rights.virt_ssbd = spec.ssbd_msr && x8b & CPUID_X8B_VIRT_SSBD;
 	v->rights.flush_cmd = spec.flush && l7d & CPUID_7D_L1D_FLUSH;
 	v->rights.arch_cap = spec.arch && l7d & CPUID_7D_ARCH_CAP;
 }

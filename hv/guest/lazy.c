@@ -111,6 +111,8 @@ void vcpu_load(struct vcpu *v)
 	}
 	if (unlikely((v->spec_ctrl | spec.host) != c->spec_ctrl))
 		spec_set(v->spec_ctrl);
+	if (unlikely(v->ssbd != c->ssbd))
+		spec_set_ssbd(v->ssbd);
 	if (unlikely(spec.ibpb || spec.l1d))
 		spec_switch(v->vm->owner);
 	hvm->load(v);

@@ -144,6 +144,9 @@ static int spec_read(const struct vcpu *v, u32 msr, u64 *val, bool host)
 	case MSR_SPEC_CTRL:
 		*val = v->spec_ctrl;
 		return v->rights.spec_ctrl || (host && spec.guest) ? 0 : -EINVAL;
+	case MSR_VIRT_SPEC_CTRL:
+		*val = v->ssbd ? SPEC_CTRL_SSBD : 0;
+		return v->rights.virt_ssbd || (host && spec.ssbd_msr) ? 0 : -EINVAL;
 	case MSR_ARCH_CAPABILITIES:
 		*val = spec.arch & ~v->arch_hidden;
 		return v->rights.arch_cap || host ? 0 : -EINVAL;
@@ -174,6 +177,13 @@ static int spec_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		v->spec_ctrl = val;
 		if (this_cpu()->loaded == v)
 			spec_set(val);
+		return 0;
+	case MSR_VIRT_SPEC_CTRL:
+		if (val & ~SPEC_CTRL_SSBD || !(v->rights.virt_ssbd || (host && spec.ssbd_msr)))
+			return -EINVAL;
+		v->ssbd = val;
+		if (this_cpu()->loaded == v)
+			spec_set_ssbd(val);
 		return 0;
 	case MSR_PRED_CMD:
 		return spec_command(msr, val, v->rights.pred_cmd, host);
@@ -476,6 +486,7 @@ static const u32 saved_msrs[] = {
     MSR_MCG_CTL,
     MSR_HWCR,
     MSR_SPEC_CTRL,
+    MSR_VIRT_SPEC_CTRL,
     MSR_ARCH_CAPABILITIES,
     MSR_VM_HSAVE_PA,
     MSR_FEATURE_CONTROL,
@@ -491,6 +502,7 @@ u32 msr_list(u32 *out)
 		    (saved_msrs[i] != MSR_VM_HSAVE_PA || hvm_caps.nested_edx) &&
 		    (saved_msrs[i] != MSR_FEATURE_CONTROL || hvm_has_nested_vmx()) &&
 		    (saved_msrs[i] != MSR_SPEC_CTRL || spec.guest) &&
+		    (saved_msrs[i] != MSR_VIRT_SPEC_CTRL || spec.ssbd_msr) &&
 		    (saved_msrs[i] != MSR_ARCH_CAPABILITIES || spec.arch))
 			out[n++] = saved_msrs[i];
 	return n;

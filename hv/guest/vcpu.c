@@ -328,6 +328,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 		v->misc_enable = 1;
 		v->tsc_adjust = v->power_ctl = v->misc_features = 0;
 		v->spec_ctrl = v->feature_control = 0;
+		v->ssbd = false;
 	}
 	hvm->vcpu_reset(v, init);
 	cpuid_follow_mwait(v);

@@ -144,8 +144,9 @@ struct vcpu {
 	struct {	 /* what its CPUID lets the guest set, and MSRs that it has by it */
 		u64 cr4, efer, xcr0, spec_ctrl;
 		u32 insns; /* INSN_x */
-		bool tsc_aux, xss, pred_cmd, flush_cmd, arch_cap, svm, vmx;
+		bool tsc_aux, xss, pred_cmd, flush_cmd, virt_ssbd, arch_cap, svm, vmx;
 	} rights;
+	bool ssbd;			/* in VIRT_SPEC_CTRL */
 	bool guest_mode, nested_paging; /* struct nested_ops */
 	struct shadow *shadow;		/* shadow.h; NULL: it can have no guests */
 	u64 nested_tsc;			/* what the nested guest's TSC is off by besides */

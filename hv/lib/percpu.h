@@ -61,6 +61,7 @@ struct cpu {
 	/* hv/cpu/spec.c: in MSR SPEC_CTRL; whose branches are remembered, whose data may be cached
 	 */
 	u64 spec_ctrl, spec_trained, spec_data;
+	bool ssbd; /* its vCPU wants VIRT_SPEC_CTRL's SSBD */
 	u32 locks; /* levels of the locks held, where that is checked */
 
 	/* The last exits, for the panic screen; number n is at n % EXIT_TRACE. */

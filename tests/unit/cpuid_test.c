@@ -143,6 +143,10 @@ u64 xcr0_host;
 u32 phys_bits = 46;
 struct spec_plan spec;
 
+void spec_set_ssbd(bool on)
+{
+}
+
 void spec_set(u64 ctrl)
 {
 }
@@ -275,6 +279,7 @@ static const struct promise promises[] = {
      CPUID_X8B_CLZERO | CPUID_X8B_XSAVEERPTR | CPUID_X8B_WBNOINVD | CPUID_X8B_IBPB |
 	 CPUID_X8B_SSB_NO | CPUID_X8B_BTC_NO},
     {0x80000008, 0, EBX, CPUID_X8B_CTRLS, .msr = {MSR_SPEC_CTRL}},
+    {0x80000008, 0, EBX, CPUID_X8B_VIRT_SSBD, .msr = {MSR_VIRT_SPEC_CTRL}},
 };
 
 /* Words that are features from the first bit to the last, in the leaves that are shown */
@@ -392,7 +397,11 @@ static void make_cpu(u64 caps)
 	leaf_max = 0x24;
 	extended_max = 0x80000028;
 	xcr0_host = XCR0_SWITCHED;
-	spec = (struct spec_plan){.guest = 0x87, .pred = true, .flush = true, .arch = 0x200ab};
+	spec = (struct spec_plan){.guest = 0x87,
+				  .pred = true,
+				  .flush = true,
+				  .arch = 0x200ab,
+				  .ssbd_msr = MSR_VIRT_SPEC_CTRL};
 	policy_init();
 }
 
@@ -565,7 +574,6 @@ static void test_absent(void)
 	    {"user interrupts, AMX, hybrid, PCONFIG", 7, 0, EDX,
 	     BIT(5) | BIT(22) | BIT(24) | BIT(25) | BIT(15) | BIT(18)},
 	    {"core capabilities", 7, 0, EDX, BIT(30)},
-	    {"virtual SSBD", 0x80000008, 0, EBX, BIT(25)},
 	    {"SGX, RTM, HLE, MPX, PT", 7, 0, EBX, BIT(2) | BIT(4) | BIT(11) | BIT(14) | BIT(25)},
 	    {"more subleaves of leaf 7 (LAM, FRED, LKGS, HRESET)", 7, 0, EAX, ~0u},
 	    {"SVM, OSVW, IBS, SKINIT, performance counters", 0x80000001, 0, ECX,
@@ -681,6 +689,11 @@ static void test_speculation(void)
 		  !msr_read(v, MSR_ARCH_CAPABILITIES, &val, false) && val == 0x2b &&
 		  msr_write(v, MSR_ARCH_CAPABILITIES, 0x100, true),
 	      "a VMM may hide bits of ARCH_CAPABILITIES, nobody can add one");
+	CHECK(shows(0x80000008, 0, EBX, CPUID_X8B_VIRT_SSBD) &&
+		  !msr_write(v, MSR_VIRT_SPEC_CTRL, 4, false) &&
+		  !msr_read(v, MSR_VIRT_SPEC_CTRL, &val, false) && val == 4 &&
+		  msr_write(v, MSR_VIRT_SPEC_CTRL, 1, false),
+	      "VIRT_SPEC_CTRL keeps SSBD, and takes nothing else");
 	make_cpu(0);
 	spec.pred = false;
 	to_guest();
@@ -689,14 +702,18 @@ static void test_speculation(void)
 	make_cpu(0);
 	spec = (struct spec_plan){0};
 	to_guest();
-	CHECK(!shows(7, 0, EDX, CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP) &&
-		  !shows(0x80000008, 0, EBX, CPUID_X8B_CTRLS | CPUID_X8B_IBPB),
-	      "no bit is shown whose MSR the machine has not, whatever its CPUID says");
+	CHECK(
+	    !shows(7, 0, EDX, CPUID_7D_CTRLS | CPUID_7D_L1D_FLUSH | CPUID_7D_ARCH_CAP) &&
+		!shows(0x80000008, 0, EBX, CPUID_X8B_CTRLS | CPUID_X8B_IBPB | CPUID_X8B_VIRT_SSBD),
+	    "no bit is shown whose MSR the machine has not, whatever its CPUID says");
 	for (u32 msr = MSR_SPEC_CTRL; msr <= MSR_FLUSH_CMD; msr += msr == MSR_PRED_CMD ? 0xc1 : 1)
 		CHECK(msr_read(v, msr, &val, false) && msr_write(v, msr, 0, false) &&
 			  (msr == MSR_ARCH_CAPABILITIES ||
 			   (msr_read(v, msr, &val, true) && msr_write(v, msr, 0, true))),
 		      "MSR %x is refused there", msr);
+	CHECK(msr_read(v, MSR_VIRT_SPEC_CTRL, &val, true) &&
+		  msr_write(v, MSR_VIRT_SPEC_CTRL, 0, true),
+	      "so is VIRT_SPEC_CTRL");
 	CHECK(!msr_read(v, MSR_ARCH_CAPABILITIES, &val, true) && !val &&
 		  !msr_write(v, MSR_ARCH_CAPABILITIES, 0, true) &&
 		  msr_write(v, MSR_ARCH_CAPABILITIES, 1, true),

@@ -27,6 +27,14 @@ static u32 loads, puts;
 
 struct spec_plan spec; /* nothing is done */
 
+static u32 ssbd_writes;
+
+void spec_set_ssbd(bool on)
+{
+	ssbd_writes++;
+	this_cpu()->ssbd = on;
+}
+
 void spec_set(u64 ctrl)
 {
 }
@@ -205,9 +213,25 @@ static void test_zmm(void)
 	xcr0_host = 0;
 }
 
+/* A vCPU brings its own along, and the next one its own. */
+static void test_ssbd(void)
+{
+	reset();
+	first.ssbd = true;
+	vcpu_load(&first);
+	CHECK(this_cpu()->ssbd && ssbd_writes == 1, "SSBD comes with the vCPU that wants it");
+	vcpu_load(&second);
+	CHECK(!this_cpu()->ssbd && ssbd_writes == 2, "and goes with it");
+	first.ssbd = false;
+	vcpu_load(&first);
+	CHECK(ssbd_writes == 2, "where nobody wants it nothing is written");
+	vcpu_put(&first);
+}
+
 int main(void)
 {
 	test_switch();
+	test_ssbd();
 	test_zmm();
 	test_pointers();
 	return test_end();

@@ -24,6 +24,15 @@ static u64 must_read(u32 msr);
 
 struct boot_info boot_info;
 static struct cpu here;
+static struct cpu other_thread; /* of its core, if near is set */
+struct cpu *cpus[MAX_CPUS] = {&here, &other_thread};
+u32 cpu_count = 2;
+static bool near;
+
+enum cpu_distance topology_distance(const struct cpu_place *a, const struct cpu_place *b)
+{
+	return a == b || near ? NEAR_CORE : NEAR_CACHE;
+}
 
 struct cpu *this_cpu(void)
 {
@@ -33,6 +42,7 @@ struct cpu *this_cpu(void)
 /* ---- the CPU this runs on ---- */
 
 static struct spec_facts hw;
+static u64 ssbd;   /* VIRT_SPEC_CTRL or LS_CFG, whichever it has */
 static u32 faults; /* accesses to what it does not have, where no #GP is expected */
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
@@ -42,6 +52,10 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 		*a = leaf | 0x21;
 	if (!leaf)
 		*b = hw.amd ? CPUID_0B_AUTH : CPUID_0B_GENU;
+	if (leaf == 1) {
+		*a = hw.family > 0xf ? 0xf00 | (hw.family - 0xf) << 20 : hw.family << 8;
+		*c = hw.nested ? CPUID_1C_HYPERVISOR : 0;
+	}
 	if (leaf == 7 && !subleaf) {
 		*a = 2;
 		*b = hw.l7b;
@@ -57,6 +71,8 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	}
 }
 
+static bool has_no_ls_cfg;
+
 static bool has_msr(u32 msr)
 {
 	if (msr == MSR_SPEC_CTRL)
@@ -67,12 +83,18 @@ static bool has_msr(u32 msr)
 		return hw.l7d & CPUID_7D_L1D_FLUSH;
 	if (msr == MSR_ARCH_CAPABILITIES)
 		return hw.l7d & CPUID_7D_ARCH_CAP;
+	if (msr == MSR_VIRT_SPEC_CTRL)
+		return hw.x8b & CPUID_X8B_VIRT_SSBD;
+	if (msr == MSR_LS_CFG)
+		return hw.amd && !hw.nested && !has_no_ls_cfg;
 	return msr == MSR_EFER || hw.amd;
 }
 
 static int fake_rdmsr(u32 msr, u64 *val)
 {
 	*val = msr == MSR_ARCH_CAPABILITIES ? hw.arch : 0;
+	if (msr == MSR_LS_CFG || msr == MSR_VIRT_SPEC_CTRL)
+		*val = ssbd;
 	return has_msr(msr) ? 0 : -EIO;
 }
 
@@ -80,6 +102,8 @@ static int fake_wrmsr(u32 msr, u64 val)
 {
 	if (msr == MSR_SPEC_CTRL && val & SPEC_CTRL_BHI_DIS_S && !(hw.l72d & CPUID_72D_BHI_CTRL))
 		return -EIO;
+	if (has_msr(msr) && (msr == MSR_LS_CFG || msr == MSR_VIRT_SPEC_CTRL))
+		ssbd = val;
 	if (msr == MSR_EFER && val & EFER_AIBRSE && !(hw.x21a & X21A_AUTO_IBRS))
 		return -EIO;
 	return has_msr(msr) ? 0 : -EIO;
@@ -321,6 +345,94 @@ static void test_de_cfg(void)
 	}
 }
 
+/* How guests have store bypass switched off where SPEC_CTRL has no bit for it */
+static const struct {
+	const char *name;
+	struct spec_facts f;
+	u32 msr;
+	u64 bit;
+} ssbd_cases[] = {
+    {"Phenom", {.amd = true, .family = 0x10}, 0, 0},
+    {"Piledriver", {.amd = true, .family = 0x15, .x8b = CPUID_X8B_IBPB}, MSR_LS_CFG, BIT(54)},
+    {"Jaguar", {.amd = true, .family = 0x16}, MSR_LS_CFG, BIT(33)},
+    {"Zen 1", {.amd = true, .family = 0x17, .x8b = AMD_OLD}, MSR_LS_CFG, BIT(10)},
+    {"Zen 1 under KVM",
+     {.amd = true, .nested = true, .family = 0x17, .x8b = AMD_OLD | CPUID_X8B_VIRT_SSBD},
+     MSR_VIRT_SPEC_CTRL,
+     BIT(2)},
+    {"Zen 1 under another", {.amd = true, .nested = true, .family = 0x17, .x8b = AMD_OLD}, 0, 0},
+    {"Zen 2", {.amd = true, .family = 0x17, .x8b = AMD_NEW}, 0, 0},
+    {"Zen 2 that shows both", {.amd = true, .family = 0x17, .x8b = AMD_NEW | BIT(25)}, 0, 0},
+    {"Zen 3", {.amd = true, .family = 0x19, .x8b = AMD_NEW}, 0, 0},
+    {"one that is not affected",
+     {.amd = true, .family = 0x17, .x8b = AMD_OLD | CPUID_X8B_SSB_NO},
+     0,
+     0},
+    {"Skylake server", {.family = 6, .l7d = INTEL_NEW}, 0, 0},
+};
+
+static __noinline bool is_ssbd_refused(void)
+{
+	return PANICS(spec_set_ssbd(true));
+}
+
+static void test_ssbd(void)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(ssbd_cases); i++) {
+		const u64 bit = ssbd_cases[i].bit;
+		struct spec_plan p, off;
+
+		spec_choose(&ssbd_cases[i].f, SPEC_MODE_AUTO, &p);
+		spec_choose(&ssbd_cases[i].f, SPEC_MODE_OFF, &off);
+		CHECK(p.ssbd_msr == ssbd_cases[i].msr && p.ssbd_bit == bit &&
+			  off.ssbd_msr == p.ssbd_msr && off.ssbd_bit == bit,
+		      "%s: VIRT_SPEC_CTRL by bit %lx of MSR %x", ssbd_cases[i].name, bit,
+		      ssbd_cases[i].msr);
+		hw = ssbd_cases[i].f;
+		here = other_thread = (struct cpu){0};
+		faults = 0;
+		ssbd = ~0ull; /* as the firmware has left it */
+		spec_init();
+		CHECK(!spec_init_cpu() && ssbd == ~bit && !faults, "%s: it is off at first",
+		      ssbd_cases[i].name);
+		if (!p.ssbd_msr) {
+			CHECK(is_ssbd_refused(), "and is never written");
+			continue;
+		}
+		spec_set_ssbd(true);
+		CHECK(ssbd == ~0ull && here.ssbd, "%s: it is switched on", ssbd_cases[i].name);
+		spec_set_ssbd(false);
+		CHECK(ssbd == ~bit && !here.ssbd, "%s: and off", ssbd_cases[i].name);
+	}
+	hw = (struct spec_facts){.amd = true, .family = 0x17};
+	has_no_ls_cfg = true;
+	spec_init();
+	CHECK(!spec.ssbd_msr && !spec_init_cpu() && !faults, "without LS_CFG guests have it not");
+	has_no_ls_cfg = false;
+}
+
+static void test_ssbd_threads(void)
+{
+	hw = (struct spec_facts){.amd = true, .family = 0x17};
+	here = (struct cpu){0};
+	spec_init();
+	other_thread.ssbd = true;
+	ssbd = BIT(10);
+	spec_set_ssbd(false);
+	CHECK(!ssbd, "another core's wish is its own");
+	near = true;
+	ssbd = BIT(10);
+	spec_set_ssbd(true);
+	spec_set_ssbd(false);
+	CHECK(ssbd == BIT(10) && !here.ssbd, "two threads of a core: it stays while one wants it");
+	other_thread.ssbd = false;
+	spec_set_ssbd(true);
+	spec_set_ssbd(false);
+	CHECK(!ssbd, "and goes with the last one");
+	near = false;
+	spec = (struct spec_plan){0};
+}
+
 static void test_switch(void)
 {
 	here = (struct cpu){0};
@@ -414,6 +526,8 @@ int main(void)
 	test_shown();
 	test_nx_large();
 	test_de_cfg();
+	test_ssbd();
+	test_ssbd_threads();
 	test_switch();
 	test_refused_microcode();
 	return test_end();
