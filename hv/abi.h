@@ -190,8 +190,14 @@ enum corbel_hypercall {
 	CORBEL_HC_POST,
 	CORBEL_HC_PMU_FILTER, /* (vm, buf: struct corbel_pmu_filter) */
 	CORBEL_HC_IDLE, /* (buf: struct corbel_cst[], count) of the caller's CPU -> mask used */
+	/*
+	 * (pfn): of CORBEL_SECTION frames around it what was not RAM at boot is dom0's memory now.
+	 * -EPERM: below 4 GiB, or not write-back; -ENOMEM; -ENOSPC; -EOPNOTSUPP: iommu=strict
+	 */
+	CORBEL_HC_MEMORY,
 	CORBEL_HC_END
 };
+#define CORBEL_SECTION	   (1u << 15)  /* frames, 128 MiB */
 #define CORBEL_DOMAIN_NONE 0xffffffffu /* of DOMAIN_ATTACH */
 #define CORBEL_DOMAIN_IRQS 512u	       /* messages that a device can have */
 #define CORBEL_HC_NR	   (CORBEL_HC_END - CORBEL_HC_BASE)
@@ -273,16 +279,6 @@ struct corbel_log {
 	uint32_t len, pad;
 	char text[];
 };
-
-/* A machine check that the machine survives, by its bank: for dom0's log of such. */
-struct corbel_error {
-	uint64_t status, addr, misc, synd, ipid; /* the last two where AMD's CPUs have them, or 0 */
-	uint64_t mcg_status, mcg_cap;
-	uint64_t tsc; /* when it was found */
-	uint32_t bank, apic_id;
-};
-CORBEL_ASSERT(sizeof(struct corbel_error) == 72);
-#define CORBEL_ERRORS 32u
 
 #define CORBEL_BROKEN 4u
 /* ---- events: one page, bits set by the hypervisor, cleared by dom0, atomically ---- */

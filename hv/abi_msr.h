@@ -37,4 +37,14 @@ struct corbel_pmu_filter {
 	uint64_t event[CORBEL_PMU_EVENTS];
 };
 
+/* A machine check that the machine survives, by its bank: for dom0's log of such. */
+struct corbel_error {
+	uint64_t status, addr, misc, synd, ipid; /* the last two where AMD's CPUs have them, or 0 */
+	uint64_t mcg_status, mcg_cap;
+	uint64_t tsc; /* when it was found */
+	uint32_t bank, apic_id;
+};
+CORBEL_ASSERT(sizeof(struct corbel_error) == 72);
+#define CORBEL_ERRORS 32u
+
 #endif

@@ -181,7 +181,7 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 {
 	struct corbel_map *maps = v->maps;
 	u32 done = 0;
-	bool replaced = false;
+	bool replaced = false, added = false;
 
 	while (done < n) {
 		const struct corbel_map *m = maps + done;
@@ -194,6 +194,8 @@ static int map_batch(struct cb_vcpu *v, u32 n)
 			/* Small pages where the VMM now has a large one. */
 			HC3(UNMAP, v->vm->id, maps[0].gfn, BIT(maps[0].order));
 			replaced = true;
+		} else if (r == -EPERM && !done && !added && !HC1(MEMORY, m->pfn)) {
+			added = true; /* dom0's kernel has it since the boot */
 		} else if (r == -EEXIST && done) {
 			done++;
 		} else if (done) {

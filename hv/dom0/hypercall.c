@@ -22,7 +22,10 @@
 #include "hv/guest/posting.h"
 #include "hv/guest/run.h"
 #include "hv/iommu/domain.h"
+#include "hv/iommu/iommu.h"
 #include "hv/lib/string.h"
+#include "hv/mm/frame.h"
+#include "hv/mm/mtrr.h"
 #include "hv/sched/cpupool.h"
 
 /* For what goes to and from dom0's pages; one a CPU, hypercalls are not preempted. */
@@ -147,6 +150,19 @@ static s64 change_kernel(u64 begins)
 	return 0;
 }
 
+/* dom0's kernel has found some since the boot. */
+static s64 add_memory(u64 pfn)
+{
+	u64 first = pfn & ~(u64)(CORBEL_SECTION - 1);
+
+	if (iommu.protection == CORBEL_IOMMU_STRICT)
+		return -EOPNOTSUPP;
+	if (pfn < BIT(32 - PAGE_SHIFT) || pfn >= p2m_gfn_end() ||
+	    mtrr_of(first, __builtin_ctz(CORBEL_SECTION)) != MTRR_WB)
+		return -EPERM;
+	return frame_add(pfn);
+}
+
 static s64 set_budget(struct vm *vm, const struct corbel_pool_call *c)
 {
 	struct vcpu *v = vcpu_by_id(c->vcpu);
@@ -218,6 +234,8 @@ static s64 call_hypervisor(u64 nr, const u64 *arg)
 		return change_kernel(arg[0]);
 	case CORBEL_HC_LEND: /* pfn */
 		return takeover_is_between() ? -EBUSY : lend(arg[0]);
+	case CORBEL_HC_MEMORY: /* pfn */
+		return add_memory(arg[0]);
 	case CORBEL_HC_TAKE_BACK:
 		return lend_take_back();
 	case CORBEL_HC_DOMAIN_CREATE:
@@ -530,7 +548,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 #define OBJECT_CALLS                                                                               \
 	(CALL(VM_CREATE) | CALL(VM_DESTROY) | CALL(VCPU_CREATE) | CALL(VCPU_DESTROY) |             \
 	 CALL(PROMISE) | CALL(MSR_FILTER) | CALL(SMM) | CALL(POST) | CALL(KERNEL) | CALL(LEND) |   \
-	 CALL(TAKE_BACK) | CALL(PMU_FILTER) | CALL(IDLE) | DOMAIN_CALLS)
+	 CALL(TAKE_BACK) | CALL(PMU_FILTER) | CALL(IDLE) | CALL(MEMORY) | DOMAIN_CALLS)
 
 static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/frame.h"
 #include "boot/boot.h"
+#include "hv/abi.h"
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
 
@@ -111,13 +112,95 @@ bool frame_next_dom0(u64 *pfn, u64 *end)
 	return false;
 }
 
+/* ---- what has come since ---- */
+
+#define SECTIONS      1024
+#define SECTION_ORDER 6 /* of its records, in pages */
+_Static_assert(CORBEL_SECTION * sizeof(struct frame) == PAGE_SIZE << SECTION_ORDER, "their size");
+
+/* By a hash, with an end: some stay free. Number 0 is none's, since it lies below 4 GiB. */
+static struct section {
+	u64 number; /* written last */
+	struct frame *frames;
+} sections[SECTIONS];
+static u32 section_count;
+
+/* Where that section is, or would come. */
+static struct section *find_section(u64 number)
+{
+	for (u64 i = number;; i++) {
+		struct section *s = &sections[i % SECTIONS];
+		u64 has = __atomic_load_n(&s->number, __ATOMIC_ACQUIRE);
+
+		if (!has || has == number)
+			return s;
+	}
+}
+
+static struct frame *find_added(u64 pfn)
+{
+	u64 number = pfn / CORBEL_SECTION;
+	const struct section *s = find_section(number);
+
+	if (!number || __atomic_load_n(&s->number, __ATOMIC_ACQUIRE) != number)
+		return NULL;
+	return &s->frames[pfn % CORBEL_SECTION];
+}
+
+int frame_add(u64 pfn)
+{
+	static struct account acct;
+	u64 number = pfn / CORBEL_SECTION;
+	struct section *s = find_section(number);
+	struct frame *frames;
+
+	BUG_ON(!number);
+	if (s->number)
+		return 0;
+	if (section_count > SECTIONS / 2)
+		return -ENOSPC;
+	if (pool_promise(&acct, BIT(SECTION_ORDER)))
+		return -ENOMEM;
+	frames = pool_alloc(SECTION_ORDER, &acct);
+	if (!frames) {
+		pool_retract(&acct, BIT(SECTION_ORDER));
+		return -ENOMEM;
+	}
+	for (u32 i = 0; i < CORBEL_SECTION; i++)
+		frames[i].kind = FRAME_DOM0;
+	section_count++;
+	s->frames = frames;
+	__atomic_store_n(&s->number, number, __ATOMIC_RELEASE);
+	return 0;
+}
+
 struct frame *frame_of(u64 pfn)
 {
 	const struct ram *r = find_ram(pfn);
+	struct frame *f;
 
-	if (!r)
-		return NULL;
-	return pfn < r->start ? &hole : &r->frames[pfn - r->start];
+	if (r && pfn >= r->start)
+		return &r->frames[pfn - r->start];
+	f = find_added(pfn);
+	if (!f && r)
+		f = &hole;
+	return f;
+}
+
+/* The records from that frame on, as far as they are an array. -> how many; 0: it is not RAM */
+static u64 run_at(u64 pfn, struct frame **f)
+{
+	const struct ram *r = find_ram(pfn);
+	u64 rest = CORBEL_SECTION - pfn % CORBEL_SECTION;
+
+	if (r && pfn >= r->start) {
+		*f = &r->frames[pfn - r->start];
+		return r->end - pfn;
+	}
+	*f = find_added(pfn);
+	if (!*f)
+		return 0;
+	return r ? MIN(rest, r->start - pfn) : rest;
 }
 
 static bool get_one(struct frame *f)
@@ -133,12 +216,12 @@ static bool get_one(struct frame *f)
 
 int frame_get(u64 pfn, u64 count)
 {
-	const struct ram *r = find_ram(pfn);
+	struct frame *f;
 
-	if (!r || pfn < r->start || count > r->end - pfn)
+	if (run_at(pfn, &f) < count)
 		return -EPERM;
 	for (u64 i = 0; i < count; i++) {
-		if (!get_one(&r->frames[pfn + i - r->start])) {
+		if (!get_one(f + i)) {
 			frame_put(pfn, i);
 			return -EPERM;
 		}
@@ -146,13 +229,25 @@ int frame_get(u64 pfn, u64 count)
 	return 0;
 }
 
+static void put_run(struct frame *f, u64 count)
+{
+	for (; count; f++, count--) {
+		BUG_ON(!f->maps || f->kind != FRAME_DOM0);
+		__atomic_sub_fetch(&f->maps, 1, __ATOMIC_RELEASE);
+	}
+}
+
 void frame_put(u64 pfn, u64 count)
 {
-	struct frame *f = frame_of(pfn);
+	while (count) {
+		struct frame *f;
+		u64 n = run_at(pfn, &f);
 
-	for (u64 i = 0; i < count; i++, f++) {
-		BUG_ON(!f || !f->maps || f->kind != FRAME_DOM0);
-		__atomic_sub_fetch(&f->maps, 1, __ATOMIC_RELEASE);
+		BUG_ON(!n);
+		n = MIN(n, count);
+		put_run(f, n);
+		pfn += n;
+		count -= n;
 	}
 }
 

@@ -29,6 +29,12 @@ int frame_init(const struct boot_info *bi);
  */
 struct frame *frame_of(u64 pfn);
 /*
+ * The CORBEL_SECTION frames around one above 4 GiB, but for those that have records, are dom0's
+ * from now on; they stay so. Not by two CPUs at once. 0, also if that is done; -ENOMEM: of the
+ * pool not so much can be spared; -ENOSPC: too many.
+ */
+int frame_add(u64 pfn);
+/*
  * Take count consecutive dom0 frames for a guest mapping: all are FRAME_DOM0, or -EPERM and nothing
  * is taken.
  */

@@ -64,7 +64,7 @@ int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
 
 u64 p2m_gfn_end(void)
 {
-	return 1 << 20;
+	return 1 << 21;
 }
 
 s64 p2m_unmap(struct p2m *p, u64 gfn, u64 count)

@@ -7,6 +7,9 @@
  * -Wl,--wrap=pool_promise
  */
 #include "hv/iommu/domain.h"
+#include "hv/iommu/iommu.h"
+#include "hv/mm/frame.h"
+#include "hv/mm/mtrr.h"
 #include "hv/cpu/idle.h"
 #include "hv/dom0/takeover.h"
 #include "hv/sched/cpupool.h"
@@ -576,6 +579,40 @@ static void test_idle(void)
 	      "nor from a buffer that crosses pages");
 }
 
+/* ---- memory that dom0's kernel has found since the boot ---- */
+
+static u64 added;
+
+int frame_add(u64 pfn)
+{
+	added = pfn;
+	return 0;
+}
+
+/* Above 6 GiB there is something else. */
+enum mtrr_type mtrr_of(u64 pfn, u32 order)
+{
+	CHECK_QUIET(BIT(order) == CORBEL_SECTION && !(pfn & (CORBEL_SECTION - 1)), "a section");
+	return pfn < BIT(20) + BIT(19) ? MTRR_WB : MTRR_OTHER;
+}
+
+static void test_memory(void)
+{
+	CHECK(!call(CORBEL_HC_MEMORY, BIT(20) + 5, 0, 0, 0) && added == BIT(20) + 5,
+	      "memory above 4 GiB becomes dom0's");
+	added = 0;
+	CHECK(call(CORBEL_HC_MEMORY, BIT(20) - 1, 0, 0, 0) == -EPERM &&
+		  call(CORBEL_HC_MEMORY, 0, 0, 0, 0) == -EPERM && !added,
+	      "below there are devices, and the hypervisor's own");
+	CHECK(call(CORBEL_HC_MEMORY, BIT(20) + BIT(19), 0, 0, 0) == -EPERM &&
+		  call(CORBEL_HC_MEMORY, ~0ull, 0, 0, 0) == -EPERM && !added,
+	      "what is not write-back is no memory, nor what no table can map");
+	iommu.protection = CORBEL_IOMMU_STRICT;
+	CHECK(call(CORBEL_HC_MEMORY, BIT(20), 0, 0, 0) == -EOPNOTSUPP && !added,
+	      "with iommu=strict devices would not reach it");
+	iommu.protection = CORBEL_IOMMU_NONE;
+}
+
 /* ---- names ---- */
 
 static void test_names(void)
@@ -692,6 +729,7 @@ int main(void)
 	test_refused();
 	test_borders();
 	test_idle();
+	test_memory();
 	test_names();
 	test_many_of_dom0(); /* for good */
 	return test_end();

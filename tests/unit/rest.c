@@ -45,6 +45,7 @@
 #include "hv/guest/vm.h"
 #include "hv/iommu/domain.h"
 #include "hv/mm/frame.h"
+#include "hv/mm/mtrr.h"
 #include "stand_in.h"
 
 #define __weak __attribute__((weak))
@@ -99,6 +100,8 @@ __weak NOTHING(event_memory_broken, u64 pfn)
 __weak NOTHING(event_tell, void)
 __weak NOTHING(event_tell_kept, void)
 __weak ZERO(struct frame *, frame_of, u64 pfn)
+__weak ZERO(int, frame_add, u64 pfn)
+__weak ZERO(enum mtrr_type, mtrr_of, u64 pfn, u32 order)
 __weak NOTHING(fpu_reset, struct vcpu *v)
 __weak NOTHING(guest_access_failed, struct vcpu *v, int err, const struct guest_fault *f)
 __weak ZERO(int, guest_copy, struct vcpu *v, u64 at, void *buf, u32 len, bool write,

@@ -330,6 +330,9 @@ static void one(struct rng *r, u8 *page)
 		call(nr, below(r, 8) ? cb_phys(page) : buffer(r, 0),
 		     below(r, 8) ? below(r, 10) : number(r), 0, 0, 0);
 		break;
+	case CORBEL_HC_MEMORY: /* what is added stays */
+		call(nr, below(r, 1 << 20), number(r), 0, 0, 0);
+		break;
 	case CORBEL_HC_EVENT_BIND: /* not of CPUs that there are */
 		call(nr, 0x1000 + number(r), number(r), 0, 0, 0);
 		break;
