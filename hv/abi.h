@@ -44,6 +44,11 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 #define CORBEL_VCPU_ID(number)	   ((number) % CORBEL_MAX_VCPUS)
 #define CORBEL_DOORBELL_ID(number) ((number) % CORBEL_MAX_DOORBELLS)
 #define CORBEL_MAX_WEIGHT	   100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
+/*
+ * of HC_SCHED, for a thread of real time: 95 % of a CPU beside 16 of nice 0, whatever else its VM
+ * runs and weighs
+ */
+#define CORBEL_REALTIME_WEIGHT (20 * 16 * 1024u)
 /* of HC_SCHED_VM: percent of one CPU; lifts it */
 #define CORBEL_MAX_CAP	  (100u * CORBEL_MAX_CPUS)
 #define CORBEL_CAP_LEVELS 3u

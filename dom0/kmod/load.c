@@ -59,7 +59,7 @@ static struct tracepoint *switch_point;
 u32 cb_task_weight(const struct task_struct *p)
 {
 	if (p->prio < MAX_RT_PRIO)
-		return nice_weight[0];
+		return CORBEL_REALTIME_WEIGHT;
 	return p->policy == SCHED_IDLE ? 3 : nice_weight[task_nice(p) + 20];
 }
 

@@ -66,7 +66,9 @@ static void sync_scheduling(struct cb_vcpu *v)
 	v->synced_at = jiffies;
 	if (time_after_eq(jiffies, v->cgroups_at))
 		sync_cgroups(v);
-	weight = max(cb_task_weight(current) * v->share.weight / CB_SHARE_ALL.weight, 1u);
+	weight = cb_task_weight(current);
+	if (weight != CORBEL_REALTIME_WEIGHT) /* which cgroups do not weigh, as in Linux */
+		weight = max(weight * v->share.weight / CB_SHARE_ALL.weight, 1u);
 	cap = min_t(u32, v->share.cap, CAP_OF_VCPU);
 	get_affinity(&v->wanted);
 	if (weight == v->weight && !memcmp(&v->wanted, &v->affinity, sizeof(v->wanted)) &&

@@ -18,10 +18,11 @@
 #include "hv/lib/types.h"
 #include "hv/sched/cpus.h"
 
-#define SCHED_WEIGHT_DEFAULT 1024 /* nice 0, as in Linux */
-#define SCHED_WEIGHT_MAX     CORBEL_MAX_WEIGHT
-#define SCHED_CAP_MAX	     CORBEL_MAX_CAP
-#define SCHED_NEVER	     (~0ull) /* *slice_end of sched_next(): no timer needed */
+#define SCHED_WEIGHT_DEFAULT  1024 /* nice 0, as in Linux */
+#define SCHED_WEIGHT_MAX      CORBEL_MAX_WEIGHT
+#define SCHED_WEIGHT_REALTIME CORBEL_REALTIME_WEIGHT
+#define SCHED_CAP_MAX	      CORBEL_MAX_CAP
+#define SCHED_NEVER	      (~0ull) /* *slice_end of sched_next(): no timer needed */
 
 enum sched_state { SCHED_BLOCKED, SCHED_QUEUED, SCHED_RUNNING };
 
@@ -88,7 +89,7 @@ struct sched_unit {
 	u32 wake;     /* atomic, any CPU: a wake came */
 	u32 on_cpu;   /* atomic: its registers may still be in the hardware of CPU `cpu` */
 	u32 cpu;      /* where it is, or last was, queued or running; any CPU reads it */
-	u32 weight;   /* 1..SCHED_WEIGHT_MAX; any CPU, by sched_set() */
+	u32 weight;   /* 1..SCHED_WEIGHT_MAX, or of real time; any CPU, by sched_set() */
 	u32 share;    /* the weight in effect, finer: SHARE_OF() in hv/sched/policy.h */
 	u32 parts;    /* of its group's weight, of which one is its own; any CPU, as the share */
 	bool divides; /* its group has others; any CPU, by sched_group_join() */

@@ -42,7 +42,7 @@ static u32 share_of(const struct sched_unit *u, u32 *parts)
 	u64 share = SHARE_OF(READ_ONCE(u->weight));
 
 	*parts = g ? READ_ONCE(g->parts) : 0;
-	if (g)
+	if (g && share != SHARE_OF(SCHED_WEIGHT_REALTIME))
 		share = share * READ_ONCE(g->weight) * GROUP_PARTS / SCHED_WEIGHT_DEFAULT / *parts;
 	return MAX(share, 1ull);
 }
@@ -293,7 +293,7 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
 {
 	struct corbel_cpus online = {0};
 
-	if (weight > SCHED_WEIGHT_MAX || cap > 100 ||
+	if ((weight > SCHED_WEIGHT_MAX && weight != SCHED_WEIGHT_REALTIME) || cap > 100 ||
 	    (affinity && !cpus_and(&online, affinity, &sched_online)))
 		return -EINVAL;
 	if (affinity && u->pinned)

@@ -270,6 +270,60 @@ static void test_pinned(void)
 	check_shares("dom0 busy on one of 4 CPUs, and 8 hogs");
 }
 
+/* ---- real time ---- */
+
+static double share_of(const struct sim_unit *s, u64 ns)
+{
+	return (double)(sched_runtime(&s->s, now) - s->had) / ns;
+}
+
+static void run_anew(u64 ns)
+{
+	run(200 * MS);
+	for (u32 i = 0; i < units; i++)
+		unit[i].had = sched_runtime(&unit[i].s, now);
+	run(ns);
+}
+
+/* A VM of several real-time vCPUs, each tied to a CPU of its own, with so many of nice 0 there. */
+static void test_realtime(u32 vcpus, u32 hogs)
+{
+	struct sched_group *g;
+	double least = 1, rest = 1;
+
+	machine(vcpus, "fair");
+	g = vm(0, 0);
+	for (u32 i = 0; i < vcpus; i++)
+		add_to(g, SCHED_WEIGHT_REALTIME, i, false, 0, 0);
+	for (u32 i = 0; i < vcpus * hogs; i++)
+		add_to(vm(0, 0), 1024, i % vcpus, false, 0, 0);
+	for (u32 i = 0; i < units; i++)
+		sched_set(&unit[i].s, 0, cpu_set(BIT(i % vcpus)), 0);
+	run_anew(2 * SEC);
+	for (u32 i = 0; i < units; i++)
+		*(i < vcpus ? &least : &rest) =
+		    MIN(i < vcpus ? least : rest, share_of(&unit[i], 2 * SEC));
+	CHECK(least >= .95, "%u real-time vCPUs, each beside %u of nice 0: .%03.0f of their CPUs",
+	      vcpus, hogs, least * 1000);
+	CHECK(rest >= .002, "and each of the others %.4f", rest);
+}
+
+static void test_realtime_alike(void)
+{
+	machine(1, "fair");
+	for (u32 i = 0; i < 2; i++)
+		add_to(vm(0, 0), SCHED_WEIGHT_REALTIME, 0, false, 0, 0);
+	add_to(vm(SCHED_WEIGHT_MAX, 0), SCHED_WEIGHT_MAX, 0, false, 0, 0);
+	unit[1].s.group->weight = 1;
+	run_anew(2 * SEC);
+	CHECK(share_of(&unit[0], 2 * SEC) / share_of(&unit[1], 2 * SEC) > .98,
+	      "two of real time have the same");
+	CHECK(sched_set(&unit[0].s, SCHED_WEIGHT_MAX + 1, NULL, 0) == -EINVAL &&
+		  sched_set(&unit[0].s, SCHED_WEIGHT_REALTIME + 1, NULL, 0) == -EINVAL &&
+		  sched_group_set(&group[0], SCHED_WEIGHT_REALTIME, 0) == -EINVAL,
+	      "no other weight is so great, nor is a VM's");
+}
+
 /* ---- random scenarios ---- */
 
 static const u32 nice[] = {88761, 9548, 3121, 1277, 1024, 820, 335, 110, 15};
@@ -396,6 +450,10 @@ int main(int argc, char **argv)
 	test_order();
 	test_mixed();
 	test_pinned();
+	for (u32 hogs = 1; hogs <= 16; hogs *= 2)
+		test_realtime(1, hogs);
+	test_realtime(4, 8);
+	test_realtime_alike();
 	test_random(seed, scenarios);
 	return test_end();
 }

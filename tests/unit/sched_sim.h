@@ -20,7 +20,7 @@
 #define SEC	   1000000000ull
 #define POKE	   (2 * US)
 #define MAX_UNITS  64
-#define MAX_GROUPS 32
+#define MAX_GROUPS 64
 
 /* The first 64 CPUs as a set, until the next but three; none: NULL. */
 static inline const struct corbel_cpus *cpu_set(u64 mask)
