@@ -5,7 +5,8 @@
  * set by CORBEL_IOC_SCHED, SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call; $FAKEHV_POOL
  * is the errno of the last. With $FAKEHV_FAST the tool's clock runs so many times as fast. With
  * $FAKEHV_FSYNC fsync() fails. While there is a file or directory $FAKEHV_FAIL no query is
- * answered; a file is gone with the first.
+ * answered; a file is gone with the first. $FAKEHV_LOOKS: the guest's vCPU 1 has run and waited
+ * more at each look; $FAKEHV_COMES: it is another; $FAKEHV_REALTIME: it is of real time.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -114,6 +115,10 @@ static int query(struct corbel_query *q)
 
 	if (q->index >= 2)
 		memset(&vcpu.affinity, 0xff, sizeof(vcpu.affinity));
+	if (q->index == 3 && getenv("FAKEHV_REALTIME"))
+		vcpu.weight = CORBEL_REALTIME_WEIGHT;
+	if (q->index == 3 && getenv("FAKEHV_COMES")) /* another each time */
+		vcpu.id += looks++;
 	if (q->index == 3 && getenv("FAKEHV_LOOKS")) {
 		vcpu.runtime_ns += looks * 3000000ull;
 		vcpu.steal_ns += looks++ * 1000000ull;

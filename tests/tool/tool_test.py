@@ -1358,6 +1358,30 @@ def vmms():
     return found
 
 
+def check_got(env):
+    """What vCPU 1 runs and waits from look to look, 3 to 1, beside what was asked for; of one that has just come nothing is known."""
+    looks = {**env, "FAKEHV_LOOKS": "1", "FAKEHV_POLICY": "deadline"}
+
+    def shown(*args, **more):
+        return json.loads(corbel(*args, "--json", "--delay=0.05", env={**looks, **more}).stdout)
+
+    def is_known(o):
+        return .5 < o["got_percent"] <= 6 and abs(o["got_percent"] - 3 * o["waited_percent"]) < 1e-6
+
+    v = shown("vcpu-list", "hyp")
+    check(v[0]["got_percent"] == v[0]["waited_percent"] == 0 and is_known(v[1]), "vcpu-list tells what vCPUs got", v)
+    check(shown("vcpu-list", FAKEHV_COMES="1")[3]["got_percent"] is None, "and not of one that was not there before")
+    check(shown("sched", "hyp")[1]["weight"] == 1024 and is_known(shown("sched", "hyp")[1]), "sched tells it")
+    for policy, promised in ("deadline", 80), ("null", 200), ("fair", 0):
+        p = shown("cpupool-list", "fast", FAKEHV_POLICY=policy)[0]
+        check(p["promised_percent"] == promised and is_known(p), f"cpupool-list tells what its guests were promised ({policy}) and got", p)
+    out = [corbel(c, "--delay=0.05", env={**looks, "FAKEHV_REALTIME": "1"}).stdout.splitlines()[-1].split() for c in ("vcpu-list", "sched")]
+    check(all(line[7:9] == ["rt", "-"] and float(line[9]) > .5 for line in out), "a vCPU of real time is told as such", out)
+    out = corbel("vcpu-list", env={**looks, "FAKEHV_COMES": "1"}).stdout.splitlines()[-1].split()
+    check(out[9:11] == ["-", "-"], "nor in words of one that is new", out)
+    check(fails(corbel("vcpu-list", "--delay=0", env=env), "from 0.001 to 3600", code=2), "no time is too short")
+
+
 def check_pools(env, sched):
     def run(*args):
         p = corbel(*args, env=env)
@@ -1367,12 +1391,14 @@ def check_pools(env, sched):
         return fails(corbel(*args, env={**env, "FAKEHV_POOL": str(errno)}), *words)
 
     out = [line.split() for line in run("cpupool-list").splitlines()]
-    check(out == [["NAME", "POLICY", "VMS", "CPUS"], ["Pool-0", "fair", "1", "1"], ["fast", "rr", "1", "2"], ["(of", "no", "pool)", "-", "-", "1"]],
+    check(out == [["NAME", "POLICY", "VMS", "PROMISED%", "GOT%", "WAIT%", "CPUS"], ["Pool-0", "fair", "1", "-", "0.0", "0.0", "1"],
+                  ["fast", "rr", "1", "-", "0.0", "0.0", "2"], ["(of", "no", "pool)", "-", "-", "-", "-", "-", "1"]],
           "cpupool-list", out)
     out = [line.split()[-1] for line in run("cpupool-list", "-c", "fast").splitlines()]
     check(out == ["CPUS", "1-2"], "cpupool-list -c of one", out)
     out = json.loads(run("cpupool-list", "--json"))
-    check(out[1] == {"id": 5, "policy": "rr", "vms": 1, "name": "fast", "cpus": "1-2", "cpu_count": 2} and out[2]["name"] is None,
+    check(out[1] == {"id": 5, "policy": "rr", "vms": 1, "name": "fast", "cpus": "1-2", "cpu_count": 2,
+                     "promised_percent": 0.0, "got_percent": 0.0, "waited_percent": 0.0} and out[2]["name"] is None,
           "cpupool-list --json", out)
     check(run("cpupool-create", "new", "policy=rr", "cpus=2-3") == "" and sched() == "pool 0 0 c 0 new rr\n", "cpupool-create")
     check(run("cpupool-create", "new") == "" and sched() == "pool 0 0 0 0 new \n", "without CPUs")
@@ -1570,7 +1596,8 @@ def test_hypervisor():
     check(fails(corbel("sched", "--cap=5", env=env), "name a guest"), "sched wants a name to set something")
     check(fails(corbel("sched", "nobody", env=env), "there is no VM nobody"), "sched of nobody")
     out = corbel("sched", "hyp", env=env).stdout.splitlines()
-    check(out[0] == "scheduler fair" and out[2].split() == ["hyp", "3", "512", "150%"], "sched shows", out)
+    check(out[0] == "scheduler fair" and out[2].split() == ["hyp", "3", "512", "150%", "0.0", "0.0"], "sched shows", out)
+    check_got(env)
     v = json.loads(corbel("sched", "--json", "hyp", env=env).stdout)
     check(v[1]["vm_weight"] == 512 and v[1]["vm_cap"] == 150, "sched --json", v)
     ids = [corbel(*args, env=env) for args in (("pause", "3"), ("list", "--json", "3"), ("unpause", "3"))]
@@ -1592,11 +1619,13 @@ def test_hypervisor():
     check(p.returncode == 0 and all(x in p.stdout for x in ("== corbel info", "model name", "dom0: 25 exits", "(hv) second line")) and sched() == "key q\nkey m\nkey i\n",
           "debug-dump", p.stdout + p.stderr)
     t = json.loads(corbel("top", "--json", "-n1", env=env).stdout)
+    check([(v["weight"], v["cap"]) for v in t["vms"]] == [(0, 0), (512, 150)], "top --json tells what was asked for", t)
     check(len(t["vms"]) == 2 and len(t["cpu_busy_percent"]) == 2 and len(t["cpu_forced_idle_percent"]) == 2, "top --json", t)
     check(set(t["vms"][1]) >= {"net_transmit_bytes_per_second", "disk_read_bytes_per_second", "disk_reads_per_second", "disk_writes_per_second"}, "with what went over networks and to disks", t)
     check(t["vms"][1] | {"networks": 0, "disks": 1, "most_memory_bytes": 48 << 20, "memory_percent": 4.6875} == t["vms"][1], "how many it has, and its part of memory", t)
     out = corbel("top", "-b", "-i1", "-d0.1", env=env).stdout
     check("hyp" in out and all(w in out for w in ("NETTX", "NETRX", "DISKRD", "DISKWR")), "top in batch mode, with xentop's options", out)
+    check([line.split()[6:8] for line in out.splitlines() if line.startswith(("dom0 ", "hyp "))] == [["-", "-"], ["512", "150"]], "top tells it", out)
     lines = [line.split() for line in out.splitlines() if re.match("NAME|hyp", line)]
     check(dict(zip(lines[0][-6:], lines[1][-6:])) == {"READS/s": "0", "WRITES/s": "0", "NETS": "0", "DISKS": "1", "MEM%": "4.7", "MAXMEM(MiB)": "48"}, "and columns", lines)
     out = corbel("trace", "--delay=0.001", "-n3", env=dict(env, FAKEHV_LOOKS="1")).stdout.splitlines()

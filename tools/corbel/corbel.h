@@ -369,6 +369,24 @@ int pool_move(const char *guest, const char *pool);
  */
 int budget_set(const char *guest, unsigned int period, unsigned int budget, long only);
 
+/* ---- got.c ---- */
+/* What a vCPU, or several, had in a window, in percent of one CPU. */
+struct got {
+	bool known; /* it was there all the time */
+	double ran, waited;
+};
+/*
+ * All vCPUs, and what each has got since so many seconds ago, for which this waits; 0: as usual. In
+ * *vcpus and *got (malloc). Count, or -1 told.
+ */
+int got_all(double seconds, struct corbel_vcpu_stat **vcpus, struct got **got);
+void got_add(struct got *sum, const struct got *g);
+/* Two columns. */
+void got_text(const struct got *g);
+void got_json(struct json_object *o, const struct got *g);
+/* What the policy of its pool promises it, of one CPU; 0: nothing. */
+double promised_percent(const struct corbel_vcpu_stat *v, const struct corbel_pool_stat *pool);
+
 /* ---- show.c: what list and top are made of ---- */
 struct row {
 	char name[40], state[24];
@@ -376,6 +394,7 @@ struct row {
 	pid_t pid;
 	unsigned int vcpus;
 	uint64_t memory_bytes, cpu_ns, pool_bytes;
+	unsigned int weight, cap;    /* 0: none */
 	char pool[CORBEL_POOL_NAME]; /* of CPUs; "" = not in the hypervisor */
 	bool managed;		     /* started by this tool */
 	struct traffic {

@@ -51,7 +51,49 @@ static int pool_of_name(const char *name, struct corbel_pool_stat *found)
 
 /* ---- cpupool-list ---- */
 
-static struct json_object *pool_json(const struct corbel_pool_stat *p)
+struct looked {
+	struct corbel_vcpu_stat *vcpu;
+	struct got *got;
+	struct corbel_vm_stat *vm;
+	int vcpus, vms;
+};
+
+static int look_at_vcpus(double seconds, struct looked *l)
+{
+	l->vcpus = got_all(seconds, &l->vcpu, &l->got);
+	l->vms = l->vcpus < 0 ? -1 : hv_all(CORBEL_STAT_VM, sizeof(*l->vm), &l->vm);
+	return l->vms < 0 ? -1 : 0;
+}
+
+static void forget_looked(struct looked *l)
+{
+	free(l->vcpu);
+	free(l->got);
+	free(l->vm);
+}
+
+/* What its guests' vCPUs are promised, and what they have got, of one CPU. */
+struct use {
+	double promised;
+	struct got got;
+};
+
+static struct use use_of(const struct corbel_pool_stat *p, const struct looked *l)
+{
+	struct use use = {.got.known = true};
+	int i, k;
+
+	for (i = 0; i < l->vcpus; i++)
+		for (k = 0; k < l->vms; k++) {
+			if (l->vm[k].id != l->vcpu[i].vm || l->vm[k].pool != p->id || !l->vm[k].id)
+				continue;
+			use.promised += promised_percent(&l->vcpu[i], p);
+			got_add(&use.got, &l->got[i]);
+		}
+	return use;
+}
+
+static struct json_object *pool_json(const struct corbel_pool_stat *p, const struct use *use)
 {
 	struct json_object *o = json_object_new_object();
 	char cpus[CPULIST_TEXT];
@@ -61,6 +103,9 @@ static struct json_object *pool_json(const struct corbel_pool_stat *p)
 		json_object_object_add(o, "id", json_object_new_int(p->id));
 		json_object_object_add(o, "policy", json_object_new_string(p->policy));
 		json_object_object_add(o, "vms", json_object_new_int(p->vms));
+		json_object_object_add(o, "promised_percent",
+				       json_object_new_double(use->promised));
+		got_json(o, &use->got);
 	}
 	json_object_object_add(o, "name", is_loose(p) ? NULL : json_object_new_string(p->name));
 	json_object_object_add(o, "cpus", json_object_new_string(cpus));
@@ -68,39 +113,49 @@ static struct json_object *pool_json(const struct corbel_pool_stat *p)
 	return o;
 }
 
-static void pool_text(const struct corbel_pool_stat *p, bool cpus)
+static void pool_text(const struct corbel_pool_stat *p, const struct use *use, bool cpus)
 {
-	char text[CPULIST_TEXT];
+	char text[CPULIST_TEXT], promised[16];
 
 	if (cpus)
 		cpulist_format(&p->cpus, text, sizeof(text));
 	else
 		snprintf(text, sizeof(text), "%u", cpus_count(&p->cpus));
 	if (is_loose(p))
-		printf("%-24s %-8s %4s  %s\n", "(of no pool)", "-", "-", text);
-	else
-		printf("%-24s %-8s %4u  %s\n", p->name, p->policy, p->vms, text);
+		printf("%-24s %-8s %4s %9s %6s %6s  %s\n", "(of no pool)", "-", "-", "-", "-", "-",
+		       text);
+	if (is_loose(p))
+		return;
+	snprintf(promised, sizeof(promised), use->promised ? "%.1f" : "-", use->promised);
+	printf("%-24s %-8s %4u %9s", p->name, p->policy, p->vms, promised);
+	got_text(&use->got);
+	printf("  %s\n", text);
 }
 
 int cmd_cpupool_list(struct opts *o)
 {
 	struct json_object *all = json_object_new_array();
 	struct corbel_pool_stat *p, one;
+	struct looked l = {0};
 	int i, n = -1;
 
 	p = NULL;
-	if (!o->nargs || !pool_of_name(o->args[0], &one))
+	if ((!o->nargs || !pool_of_name(o->args[0], &one)) && !look_at_vcpus(o->delay, &l))
 		n = pools_get(&p);
 	if (n >= 0 && !o->json)
-		printf("%-24s %-8s %4s  %s\n", "NAME", "POLICY", "VMS", "CPUS");
+		printf("%-24s %-8s %4s %9s %6s %6s  %s\n", "NAME", "POLICY", "VMS", "PROMISED%",
+		       "GOT%", "WAIT%", "CPUS");
 	for (i = 0; i < n; i++) {
+		struct use use = use_of(&p[i], &l);
+
 		if (o->nargs && p[i].id != one.id)
 			continue;
 		if (o->json)
-			json_object_array_add(all, pool_json(&p[i]));
+			json_object_array_add(all, pool_json(&p[i], &use));
 		else
-			pool_text(&p[i], o->attach);
+			pool_text(&p[i], &use, o->attach);
 	}
+	forget_looked(&l);
 	if (n >= 0 && o->json)
 		print_json(json_object_get(all));
 	json_object_put(all);

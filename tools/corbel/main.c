@@ -56,6 +56,11 @@ enum {
 	{                                                                                          \
 		"json", OPT_JSON, 0, 0, "Write JSON", 0                                            \
 	}
+#define O_WINDOW                                                                                   \
+	{                                                                                          \
+		"delay", OPT_DELAY, "SECONDS", 0, "Time over which is counted who got what (0.2)", \
+		    0                                                                              \
+	}
 #define O_EACH                                                                                     \
 	{                                                                                          \
 		"all", OPT_ALL, 0, 0, "All guests, in place of a name", 0                          \
@@ -122,7 +127,9 @@ static const struct argp_option
     dmesg_options[] = {O_JSON,
 		       {"follow", OPT_FOLLOW, 0, 0, "Go on with what is logged later", 0},
 		       {0}},
+    window_options[] = {O_JSON, O_WINDOW, {0}},
     sched_options[] = {O_JSON,
+		       O_WINDOW,
 		       {"weight", OPT_WEIGHT, "N", 0,
 			"Share of CPU time of all its vCPUs, 1..100000; 1024 is usual", 0},
 		       {"cpus", OPT_CPUS, "LIST", 0, "CPUs it may run on: all, 0-1, 0-7,^3", 0},
@@ -135,7 +142,10 @@ static const struct argp_option
 		       {"budget", OPT_BUDGET, "US", 0, "So long, each vCPU", 0},
 		       {"vcpu", OPT_VCPU, "N", 0, "Not the guest as a whole, only this vCPU", 0},
 		       {0}},
-    pool_options[] = {O_JSON, {"cpus", OPT_ATTACH, 0, 0, "Show which CPUs, not how many", 0}, {0}},
+    pool_options[] = {O_JSON,
+		      O_WINDOW,
+		      {"cpus", OPT_ATTACH, 0, 0, "Show which CPUs, not how many", 0},
+		      {0}},
     no_options[] = {{0}};
 
 static int cmd_help(struct opts *o);
@@ -171,12 +181,12 @@ static const struct command {
     {"dmesg", "", "Show the hypervisor's log", dmesg_options, 0, 0, cmd_dmesg},
     {"debug-dump", "", "Show all of this and the machine, to be sent with a bug report", no_options,
      0, 0, cmd_debug_dump},
-    {"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, affinity", json_only, 0, 1,
-     cmd_vcpu_list},
+    {"vcpu-list", "[NAME]", "List vCPUs: CPU, state, time, what they were to get and got",
+     window_options, 0, 1, cmd_vcpu_list},
     {"sched", "[NAME]", "Show or set weight, cap and CPUs of a guest or a vCPU", sched_options, 0,
      1, cmd_sched},
-    {"cpupool-list", "[POOL]", "List pools of CPUs: policy, VMs, CPUs", pool_options, 0, 1,
-     cmd_cpupool_list},
+    {"cpupool-list", "[POOL]", "List pools of CPUs: policy, VMs, promised and got, CPUs",
+     pool_options, 0, 1, cmd_cpupool_list},
     {"cpupool-create", "POOL [cpus=LIST] [policy=fair|rr|deadline|null]", "Make a pool", no_options,
      1, 3, cmd_cpupool_create},
     {"cpupool-destroy", "POOL", "Unmake one that has no VMs", no_options, 1, 1,

@@ -201,6 +201,8 @@ static void row_of_vm(struct row *r, struct corbel_vm_stat *vm,
 			  .vcpus = vm->vcpus,
 			  .memory_bytes = vm->mapped_bytes,
 			  .pool_bytes = vm->pool_bytes,
+			  .weight = vm->weight,
+			  .cap = vm->cap,
 			  .cpu_ns = vm->runtime_ns};
 	snprintf(r->name, sizeof(r->name), "%s", vm->name);
 	snprintf(r->pool, sizeof(r->pool), "%s", pool_find(pools, npools, vm->pool)->name);
@@ -465,7 +467,7 @@ static bool has_deadline(const struct corbel_vcpu_stat *v, const struct corbel_p
 	return v->vm && !strcmp(pool->policy, "deadline");
 }
 
-static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
+static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v, const struct got *got,
 				     const struct corbel_vm_stat *vm,
 				     const struct corbel_pool_stat *pool)
 {
@@ -485,6 +487,7 @@ static struct json_object *vcpu_json(const struct corbel_vcpu_stat *v,
 	add_u64(o, "steal_ns", v->steal_ns);
 	add_u64(o, "weight", v->weight);
 	add_u64(o, "cap", v->cap);
+	got_json(o, got);
 	add_str(o, "cpus", cpulist_format(&v->affinity, cpus, sizeof(cpus)));
 	add_u64(o, "affinity_mask", v->affinity.word[0]); /* the first 64, as the other mask */
 	add_str(o, "pool", pool->name);
@@ -507,16 +510,19 @@ static struct corbel_cpus common_cpus(const struct corbel_cpus *a, const struct 
 	return both;
 }
 
-static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name,
+static void vcpu_text(const struct corbel_vcpu_stat *v, const struct got *got, const char *name,
 		      const struct corbel_pool_stat *pool)
 {
 	struct corbel_cpus both = common_cpus(&v->affinity, &pool->cpus);
-	char cpus[CPULIST_TEXT], cap[16];
+	char cpus[CPULIST_TEXT], weight[16], cap[16];
 
 	snprintf(cap, sizeof(cap), v->cap ? "%u%%" : "-", v->cap);
-	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6u %5s  %-10s  %s", name, v->vm, v->index,
-	       v->cpu, state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, v->weight, cap,
-	       pool->name, cpulist_format(&v->affinity, cpus, sizeof(cpus)));
+	snprintf(weight, sizeof(weight), v->weight == CORBEL_REALTIME_WEIGHT ? "rt" : "%u",
+		 v->weight);
+	printf("%-24s %4u %5u %4u  %-9s %10.1f %10.1f %6s %5s", name, v->vm, v->index, v->cpu,
+	       state_name(v->state), v->runtime_ns / 1e9, v->steal_ns / 1e9, weight, cap);
+	got_text(got);
+	printf("  %-10s  %s", pool->name, cpulist_format(&v->affinity, cpus, sizeof(cpus)));
 	if (v->vm && cpus_empty(&both))
 		printf(", of which its pool has none");
 	if (v->vm && memcmp(&v->runs_on, &both, sizeof(both)) != 0)
@@ -526,38 +532,74 @@ static void vcpu_text(const struct corbel_vcpu_stat *v, const char *name,
 	putchar('\n');
 }
 
-int cmd_vcpu_list(struct opts *o)
+/* All that vcpu-list and sched show. */
+struct shown {
+	struct corbel_vcpu_stat *vcpu;
+	struct got *got;
+	struct corbel_vm_stat *vm;
+	struct corbel_pool_stat *pool;
+	int vcpus, vms, pools;
+	int64_t only; /* VM; -1: all */
+};
+
+static int shown_get(struct opts *o, struct shown *s)
+{
+	struct corbel_vm_stat vm;
+
+	*s = (struct shown){.only = -1};
+	if (o->nargs && vm_of_name(o->args[0], &vm))
+		return -1;
+	if (o->nargs)
+		s->only = vm.id;
+	s->vcpus = got_all(o->delay, &s->vcpu, &s->got);
+	s->vms = s->vcpus < 0 ? -1 : vms_get(&s->vm);
+	s->pools = s->vms < 0 ? -1 : pools_get(&s->pool);
+	return s->pools < 0 ? -1 : 0;
+}
+
+static void shown_free(struct shown *s)
+{
+	free(s->vcpu);
+	free(s->got);
+	free(s->vm);
+	free(s->pool);
+}
+
+static void show_vcpus(const struct shown *s, bool json)
 {
 	struct json_object *all = json_object_new_array();
-	struct corbel_vcpu_stat *v = NULL;
-	struct corbel_vm_stat *vms = NULL;
-	struct corbel_pool_stat *pools = NULL;
-	int nvms, npools = 0, i, n = select_vcpus(o, &v, &vms, &nvms);
+	int i;
 
-	if (n >= 0)
-		npools = pools_get(&pools);
-	if (npools < 0)
-		n = -1;
-	if (n >= 0 && !o->json)
-		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s  %-10s  %s\n", "NAME", "ID",
-		       "VCPU", "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP", "POOL",
-		       "CPUS");
-	for (i = 0; i < n; i++) {
-		const struct corbel_vm_stat *vm = find_vm(v[i].vm, vms, nvms);
-		const struct corbel_pool_stat *pool = pool_find(pools, npools, vm->pool);
+	if (!json)
+		printf("%-24s %4s %5s %4s  %-9s %10s %10s %6s %5s %6s %6s  %-10s  %s\n", "NAME",
+		       "ID", "VCPU", "CPU", "STATE", "TIME(s)", "STOLEN(s)", "WEIGHT", "CAP",
+		       "GOT%", "WAIT%", "POOL", "CPUS");
+	for (i = 0; i < s->vcpus; i++) {
+		const struct corbel_vcpu_stat *v = &s->vcpu[i];
+		const struct corbel_vm_stat *vm = find_vm(v->vm, s->vm, s->vms);
+		const struct corbel_pool_stat *pool = pool_find(s->pool, s->pools, vm->pool);
 
-		if (o->json)
-			json_object_array_add(all, vcpu_json(&v[i], vm, pool));
+		if (s->only >= 0 && s->only != v->vm)
+			continue;
+		if (json)
+			json_object_array_add(all, vcpu_json(v, &s->got[i], vm, pool));
 		else
-			vcpu_text(&v[i], vm->name, pool);
+			vcpu_text(v, &s->got[i], vm->name, pool);
 	}
-	free(pools);
-	if (n >= 0 && o->json)
+	if (json)
 		print_json(json_object_get(all));
 	json_object_put(all);
-	free(v);
-	free(vms);
-	return n < 0;
+}
+
+int cmd_vcpu_list(struct opts *o)
+{
+	struct shown s;
+	int ret = shown_get(o, &s);
+
+	if (!ret)
+		show_vcpus(&s, o->json);
+	shown_free(&s);
+	return !!ret;
 }
 
 /* ---- sched ---- */
@@ -608,32 +650,60 @@ int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus 
 	return 0;
 }
 
-/* What guests have as a whole. */
-static int show_groups(struct opts *o)
+/* What a VM's vCPUs have got together. */
+static struct got vm_got(const struct shown *s, uint32_t vm)
 {
-	struct corbel_vm_stat *vms = NULL, one;
-	int i, n;
-	char cap[16];
+	struct got sum = {0};
+	int i;
 
-	if (o->nargs && vm_of_name(o->args[0], &one))
-		return -1;
-	n = vms_get(&vms);
-	printf("%-24s %4s %6s %5s\n", "NAME", "ID", "WEIGHT", "CAP");
-	for (i = 0; i < n; i++) {
-		if (!vms[i].id || (o->nargs && vms[i].id != one.id))
+	for (i = 0; i < s->vcpus; i++)
+		if (s->vcpu[i].vm == vm)
+			got_add(&sum, &s->got[i]);
+	return sum;
+}
+
+/* What guests have as a whole, was asked for and got. */
+static void show_groups(const struct shown *s)
+{
+	char cap[16];
+	int i;
+
+	printf("%-24s %4s %6s %5s %6s %6s\n", "NAME", "ID", "WEIGHT", "CAP", "GOT%", "WAIT%");
+	for (i = 0; i < s->vms; i++) {
+		const struct corbel_vm_stat *vm = &s->vm[i];
+		struct got got = vm_got(s, vm->id);
+
+		if (!vm->id || (s->only >= 0 && vm->id != s->only))
 			continue;
-		snprintf(cap, sizeof(cap), vms[i].cap ? "%u%%" : "-", vms[i].cap);
-		printf("%-24s %4u %6u %5s\n", vms[i].name, vms[i].id, vms[i].weight, cap);
+		snprintf(cap, sizeof(cap), vm->cap ? "%u%%" : "-", vm->cap);
+		printf("%-24s %4u %6u %5s", vm->name, vm->id, vm->weight, cap);
+		got_text(&got);
+		putchar('\n');
 	}
 	putchar('\n');
-	free(vms);
-	return n < 0 ? -1 : 0;
+}
+
+static int show_sched(struct opts *o)
+{
+	struct corbel_info info;
+	struct shown s;
+	int ret = hv_info(&info);
+
+	if (ret)
+		return ret;
+	ret = shown_get(o, &s);
+	if (!ret) {
+		printf("scheduler %s\n", info.scheduler);
+		show_groups(&s);
+		show_vcpus(&s, false);
+	}
+	shown_free(&s);
+	return ret;
 }
 
 int cmd_sched(struct opts *o)
 {
 	struct corbel_cpus affinity[CFG_MAX_VCPUS];
-	struct corbel_info info;
 	int i;
 
 	for (i = 0; i < CFG_MAX_VCPUS; i++)
@@ -647,14 +717,7 @@ int cmd_sched(struct opts *o)
 			return 1;
 		return apply_sched(o->args[0], o->weight, affinity, o->cap, o->vcpu) ? 1 : 0;
 	}
-	if (!o->json) {
-		if (hv_info(&info))
-			return 1;
-		printf("scheduler %s\n", info.scheduler);
-		if (show_groups(o))
-			return 1;
-	}
-	return cmd_vcpu_list(o);
+	return o->json ? cmd_vcpu_list(o) : !!show_sched(o);
 }
 
 /* xl's words for `sched --vcpu=N --cpus=LIST NAME'. */

@@ -144,6 +144,15 @@ static void show_devices(FILE *f, const struct look *l, const struct row *r, con
 		r->traffic.disks, memory_part(l, r), most);
 }
 
+/* A weight, or a cap. */
+static void show_asked(FILE *f, unsigned int value)
+{
+	if (value)
+		fprintf(f, " %6u", value);
+	else
+		fprintf(f, " %6s", "-");
+}
+
 static void show_text(FILE *f, const struct look *a, const struct look *b)
 {
 	struct rates x;
@@ -157,16 +166,19 @@ static void show_text(FILE *f, const struct look *a, const struct look *b)
 	fprintf(f, "CPU %%");
 	for (i = 0; i < b->cpus; i++)
 		show_cpu(f, a, b, i);
-	fprintf(f, "\n\n%-24s %4s  %-12s %5s %9s %10s %7s %7s %9s %s\n", "NAME", "ID", "STATE",
-		"VCPUS", "MEM(MiB)", "TIME(s)", "CPU%", "STOLEN%", "EXITS/s",
+	fprintf(f, "\n\n%-24s %4s  %-12s %5s %9s %10s %6s %6s %7s %7s %9s %s\n", "NAME", "ID",
+		"STATE", "VCPUS", "MEM(MiB)", "TIME(s)", "WEIGHT", "CAP%", "CPU%", "STOLEN%",
+		"EXITS/s",
 		"  NETTX   NETRX  DISKRD  DISKWR (KiB/s) READS/s WRITES/s NETS DISKS  MEM% "
 		"MAXMEM(MiB)");
 	for (i = 0; i < b->rows; i++) {
 		x = vm_rates(a, b, &b->row[i]);
-		fprintf(f, "%-24s %4lld  %-12s %5u %9llu %10.1f %7.1f %7.1f %9.0f", b->row[i].name,
+		fprintf(f, "%-24s %4lld  %-12s %5u %9llu %10.1f", b->row[i].name,
 			(long long)b->row[i].id, b->row[i].state, b->row[i].vcpus,
-			(unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9,
-			x.cpu, x.stolen, x.exits);
+			(unsigned long long)b->row[i].memory_bytes >> 20, b->row[i].cpu_ns / 1e9);
+		show_asked(f, b->row[i].id > 0 ? b->row[i].weight : 0);
+		show_asked(f, b->row[i].cap);
+		fprintf(f, " %7.1f %7.1f %9.0f", x.cpu, x.stolen, x.exits);
 		fprintf(f, " %7.0f %7.0f %7.0f %7.0f", x.net_tx / 1024, x.net_rx / 1024,
 			x.disk_rd / 1024, x.disk_wr / 1024);
 		show_devices(f, b, &b->row[i], &x);
@@ -220,6 +232,8 @@ static void show_json(const struct look *a, const struct look *b)
 		v = json_object_new_object();
 		json_object_object_add(v, "name", json_object_new_string(b->row[i].name));
 		json_object_object_add(v, "id", json_object_new_int64(b->row[i].id));
+		json_object_object_add(v, "weight", json_object_new_int64(b->row[i].weight));
+		json_object_object_add(v, "cap", json_object_new_int64(b->row[i].cap));
 		add_rate(v, "cpu_percent", x.cpu);
 		add_rate(v, "stolen_percent", x.stolen);
 		add_rate(v, "exits_per_second", x.exits);
