@@ -93,7 +93,7 @@ enum corbel_pool_op {
  * no more; 4 of 10 ms, if nothing else is said. With null it has a CPU to itself, but for dom0's
  * vCPU. Both tie it to one CPU, first to one of its affinity. -ENOSPC: for some vCPU no CPU has as
  * much left; what was asked for is not done. So VCPU_CREATE may answer as well. Of a CPU 95 % can
- * be promised, or as much less as dom0's share is where it has a vCPU.
+ * be promised, 90 % where dom0 has a vCPU. Others may change CPUs to make room.
  */
 #define CORBEL_POOL_ALL	     0xffffffffu
 #define CORBEL_MAX_PERIOD_US 1000000u

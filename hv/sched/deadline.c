@@ -44,7 +44,7 @@ s64 deadline_terms(u32 period_us, u32 budget_us, u64 *terms)
 static u64 terms_in_effect(const struct sched_unit *u)
 {
 	if (u->pinned)
-		return terms_of(DOM0_PERIOD_US, DOM0_PERIOD_US * sched_pinned_percent / 100);
+		return terms_of(DOM0_PERIOD_US, DOM0_PERIOD_US * seat_of_dom0() / 100);
 	return READ_ONCE(u->budget.terms);
 }
 

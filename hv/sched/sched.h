@@ -101,6 +101,7 @@ struct sched_unit {
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
 	bool slept;   /* since it was last on a run queue */
 	bool napped;  /* since group_look() last looked; any CPU */
+	bool crowded; /* found no seat, and has one before others; under sched_set_up */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
 	struct corbel_cpus affinity; /* not empty; any CPU, by sched_set() */
 	/* where it may run: of these its pool's, or if that has none of them all the pool's; any

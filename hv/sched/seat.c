@@ -4,7 +4,8 @@
 #include "hv/sched/place.h"
 
 /* Of a CPU, beside dom0's share: for what the hypervisor itself does there. */
-#define SLACK (SEAT_WHOLE / 20)
+#define SLACK	   (SEAT_WHOLE / 20)
+#define MOST_TRIES 8
 
 static u32 taken[MAX_CPUS];
 
@@ -17,7 +18,7 @@ static u32 room_of(u32 cpu)
 {
 	u32 room = SEAT_WHOLE - SLACK;
 
-	return place_home(cpu) ? room - sched_pinned_percent * (SEAT_WHOLE / 100) : room;
+	return place_home(cpu) ? room - seat_of_dom0() * (SEAT_WHOLE / 100) : room;
 }
 
 static void give_seat(struct sched_unit *u, struct sched_seat s)
@@ -75,6 +76,36 @@ static bool find_best(struct sched_unit *u, const struct sched_ops *policy,
 	       find_seat(u, policy, cpus);
 }
 
+/* Where the least is left over. */
+static u32 tightest_of(const struct sched_unit *u, const struct sched_ops *policy,
+		       const struct corbel_cpus *cpus)
+{
+	u32 least = SEAT_WHOLE, best = MAX_CPUS;
+
+	FOR_EACH_CPU(cpu, cpus) {
+		u32 room = room_of(cpu), want = taken[cpu] + policy->need(u, room);
+
+		if (want <= room && room - want < least) {
+			least = room - want;
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+static bool find_tightest(struct sched_unit *u, const struct sched_ops *policy,
+			  const struct corbel_cpus *cpus)
+{
+	struct corbel_cpus liked;
+	u32 cpu = MAX_CPUS;
+
+	if (cpus_and(&liked, cpus, &u->affinity))
+		cpu = tightest_of(u, policy, &liked);
+	if (cpu == MAX_CPUS)
+		cpu = tightest_of(u, policy, cpus);
+	return cpu < MAX_CPUS && take_seat(u, policy, cpu);
+}
+
 static bool has_seat(const struct sched_unit *u, const struct corbel_cpus *cpus)
 {
 	return u->seat.need && cpus_has(cpus, u->seat.cpu);
@@ -83,17 +114,59 @@ static bool has_seat(const struct sched_unit *u, const struct corbel_cpus *cpus)
 /* What has changed stays so, or nothing has. */
 static void settle_seat(struct sched_unit *u, bool stays)
 {
+	bool moves = u->seat_was.need && u->seat.need && u->seat.cpu != u->seat_was.cpu;
+
 	if (u->seat_changes && !stays) {
 		seat_leave(u);
 		give_seat(u, u->seat_was);
 	}
 	u->seat_was = (struct sched_seat){0};
-	u->seat_changes = false;
+	u->seat_changes = u->crowded = false;
+	if (moves && stays)
+		unit_changed(u);
 }
 
 #define FOR_EACH_UNIT(u, p)                                                                        \
 	for (struct sched_group *g = (p)->groups; g; g = g->next)                                  \
 		for (struct sched_unit *u = g->members; u; u = u->sibling)
+
+static void lift_all(const struct cpupool *p)
+{
+	FOR_EACH_UNIT(u, p)
+		if (u->seat_changes)
+			seat_leave(u);
+		else
+			seat_lift(u);
+}
+
+/* The greatest first, and where most is taken. A sixteenth more or less is as great. */
+static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, bool first)
+{
+	for (u32 least = SEAT_WHOLE, passed = 0; !passed; least -= least / 16 + 1) {
+		passed = !least;
+		FOR_EACH_UNIT(u, p) {
+			if (u->crowded != first || u->seat.need ||
+			    p->policy->need(u, SEAT_WHOLE) < least)
+				continue;
+			if (find_tightest(u, p->policy, cpus))
+				continue;
+			u->crowded = true;
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Everybody may go elsewhere. Who then finds no seat comes before all others the next time. */
+static bool pack_anew(const struct cpupool *p, const struct corbel_cpus *cpus)
+{
+	for (u32 tries = 0; tries < MOST_TRIES; tries++) {
+		lift_all(p);
+		if (pack_those(p, cpus, true) && pack_those(p, cpus, false))
+			return true;
+	}
+	return false;
+}
 
 bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus)
 {
@@ -106,6 +179,8 @@ bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus)
 	if (p->policy->need)
 		FOR_EACH_UNIT(u, p)
 			found = found && (has_seat(u, cpus) || find_best(u, p->policy, cpus));
+	if (!found)
+		found = pack_anew(p, cpus);
 	FOR_EACH_UNIT(u, p)
 		settle_seat(u, found);
 	return found;
