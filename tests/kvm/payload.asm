@@ -540,6 +540,32 @@ entry pl_cr8
 	value ebp
 	done
 
+entry pl_fill			; each page from RDI to RSI: its address xor RDX at both ends
+	mov rax, rdi
+	xor rax, rdx
+	mov [rdi], rax
+	mov [rdi + 4096 - 8], rax
+	add rdi, 4096
+	cmp rdi, rsi
+	jb pl_fill
+	value 0
+	done
+
+entry pl_filled			; how many pages are not so
+	xor ecx, ecx
+.page:	mov rax, rdi
+	xor rax, rdx
+	cmp [rdi], rax
+	jne .bad
+	cmp [rdi + 4096 - 8], rax
+	je .next
+.bad:	inc ecx
+.next:	add rdi, 4096
+	cmp rdi, rsi
+	jb .page
+	value ecx
+	done
+
 entry pl_stos			; RSI dwords to RDI
 	mov rcx, rsi
 	xor eax, eax

@@ -73,7 +73,7 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
     pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
     pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took, pl_traced, pl_lint0, pl_hyperv, pl_sints,
-    pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other, pl_locks;
+    pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other, pl_locks, pl_fill, pl_filled;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own,
     dbg_own_hit, dbg_gd;
 
