@@ -3,6 +3,7 @@
 #ifndef CORBEL_ABI_MSR_H
 #define CORBEL_ABI_MSR_H
 
+#include "abi_error.h"
 #include "abi.h"
 
 /* HC_MSR_FILTER: which accesses stop the vCPU, with KVM's values */
@@ -36,15 +37,5 @@ struct corbel_pmu_filter {
 	uint32_t fixed, pad;
 	uint64_t event[CORBEL_PMU_EVENTS];
 };
-
-/* A machine check that the machine survives, by its bank: for dom0's log of such. */
-struct corbel_error {
-	uint64_t status, addr, misc, synd, ipid; /* the last two where AMD's CPUs have them, or 0 */
-	uint64_t mcg_status, mcg_cap;
-	uint64_t tsc; /* when it was found */
-	uint32_t bank, apic_id;
-};
-CORBEL_ASSERT(sizeof(struct corbel_error) == 72);
-#define CORBEL_ERRORS 32u
 
 #endif

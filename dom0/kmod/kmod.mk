@@ -2,7 +2,7 @@
 # corbel.ko, and beside it corbel_iommu.ko, for each kernel whose headers are installed: build/kmod/<version>/corbel.ko. The sources are linked into the
 # build directory, because kbuild writes beside them.
 
-KMOD_SRC      := $(wildcard dom0/kmod/*.c dom0/kmod/*.h) dom0/kmod/Kbuild hv/abi.h hv/abi_msr.h hv/abi_nested.h hv/abi_pool.h hv/abi_vm.h
+KMOD_SRC      := $(wildcard dom0/kmod/*.c dom0/kmod/*.h) dom0/kmod/Kbuild hv/abi.h hv/abi_error.h hv/abi_msr.h hv/abi_nested.h hv/abi_pool.h hv/abi_vm.h
 KMOD_VERSIONS := $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile)) \
 	$(patsubst /usr/src/linux-headers-%/Makefile,%,$(filter-out %-common/Makefile,$(wildcard /usr/src/linux-headers-*/Makefile)))
 KMOD_VERSIONS := $(sort $(KMOD_VERSIONS))

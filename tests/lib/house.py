@@ -11,7 +11,7 @@ STOREY = {'lib': 0, 'boot': 1, 'emul': 1, 'mm': 2, 'cpu': 3, 'console': 4, 'iomm
           'dom0': 7, 'main': 8}
 # What the loader's entry calls, and plain data of the boot code that any room may read.
 ENTRY_POINTS = {'hv_main'}
-PLAIN_DATA = {'boot/boot.h', 'boot/image.h', 'boot/options.h', 'hv/abi.h', 'hv/abi_msr.h', 'hv/abi_nested.h', 'hv/abi_pool.h', 'hv/abi_vm.h'}
+PLAIN_DATA = {'boot/boot.h', 'boot/image.h', 'boot/options.h', 'hv/abi.h', 'hv/abi_error.h', 'hv/abi_msr.h', 'hv/abi_nested.h', 'hv/abi_pool.h', 'hv/abi_vm.h'}
 
 STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
 OPERATOR = r'[-+*/%&|^=<>!]=|<<=|>>=|<<|>>|->|\+\+|--|&&|\|\||[^\s\w]'
@@ -193,7 +193,7 @@ def choices(path):
 
 
 # Structures whose members others lay out: the hardware, boot loaders, Linux, KVM. They are there whether used or not.
-LAYOUTS = {'boot/linux.c', 'boot/linux.h', 'boot/multiboot2.h', 'hv/abi.h', 'hv/abi_msr.h', 'hv/abi_nested.h', 'hv/abi_pool.h', 'hv/abi_vm.h', 'hv/cpu/cpu.c', 'hv/dom0/state.c',
+LAYOUTS = {'boot/linux.c', 'boot/linux.h', 'boot/multiboot2.h', 'hv/abi.h', 'hv/abi_error.h', 'hv/abi_msr.h', 'hv/abi_nested.h', 'hv/abi_pool.h', 'hv/abi_vm.h', 'hv/cpu/cpu.c', 'hv/dom0/state.c',
            'hv/guest/lapic.h', 'hv/guest/lazy.c', 'hv/guest/pv.c', 'hv/svm/vmcb.h', 'hv/vmx/caps.h'}
 WORD = re.compile(r'[A-Za-z_]\w*')
 

@@ -91,7 +91,7 @@ def broken():
         ok(re.search(rf'machine check, bank 2: status bd000000000000c1, memory at {address[2:]} is broken', lines),
            'the hypervisor\'s log says which memory it is', lines)
         trace = '/sys/kernel/tracing/trace'
-        record = r'mce_record: CPU: %s, MCGc/s: [1-9a-f]\w*/%s, MC%s, IPID: 0+, ADDR/MISC/SYND: 0*%s/0*8c/0+, .* TSC: [1-9a-f]\w*, PROCESSOR: \d+:\w+, TIME: \d{10}, SOCKET: 0, APIC: %s'
+        record = r'mce_record: CPU: %s, MCGc/s: [1-9a-f]\w*/%s, MC%s, IPID: 0+, ADDR/MISC/SYND: 0*%s/0*8c/0+, .* TSC: [1-9a-f]\w*, PROCESSOR: \d+:\w+, TIME: \d{10}, SOCKET: \d, APIC: %s'
         for what, fields in (('what nobody has used', (r'\d+', r'\w+', '2: 0*bd000000000000c1', address[2:], r'\d+')),
                              ('a corrected error', (corrects, '0+', '3: 0*9c000000000000c1', '12345000', corrects))):
             wanted = record % fields

@@ -23,7 +23,7 @@ FILES = {
                                  '/lib/systemd/system-generators/corbel', '/usr/sbin/corbel-efi-image', '/etc/default/corbel-efi-image',
                                  '/etc/initramfs/post-update.d/corbel-efi-image', '/usr/share/man/man8/corbel-efi-image.8.gz',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
-    'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h', '/usr/src/corbel-{v}/abi_msr.h', '/usr/src/corbel-{v}/abi_pool.h', '/usr/src/corbel-{v}/abi_vm.h', '/usr/src/corbel-{v}/abi_nested.h',
+    'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h', '/usr/src/corbel-{v}/abi_error.h', '/usr/src/corbel-{v}/abi_msr.h', '/usr/src/corbel-{v}/abi_pool.h', '/usr/src/corbel-{v}/abi_vm.h', '/usr/src/corbel-{v}/abi_nested.h',
                     '/etc/modprobe.d/corbel-dkms.conf',
                     '/usr/share/initramfs-tools/hooks/corbel', '/usr/share/initramfs-tools/scripts/init-top/corbel'],
     'corbel-utils': ['/usr/sbin/corbel', '/etc/corbel', '/usr/share/man/man8/corbel.8.gz',
