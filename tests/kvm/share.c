@@ -497,6 +497,33 @@ static void cgroup_of_vms(void)
 	   "share: without all that they get %.3f and %.3f", freed[0], freed[1]);
 }
 
+/* What a cgroup is to its siblings counts for all that is in it, whatever that weighs within. */
+static void cgroup_of_parents(void)
+{
+	double got[2] = {0};
+	bool good = false;
+
+	if (mkdir(CGROUPS "/others", 0755))
+		fatal("cgroups: %m");
+	put("others/cgroup.subtree_control", "+cpu");
+	if (mkdir(CGROUPS "/others/one", 0755))
+		fatal("cgroups: %m");
+	put("others/one/cpu.weight", "10000");
+	for (u32 i = 0; i < TRIES && !good; i++) {
+		start(guest, 2);
+		wait_for_guests(2);
+		put_pid("vms/more/cgroup.procs", children[0]);
+		put_pid("others/one/cgroup.procs", children[1]);
+		put("vms/cpu.weight", "300");
+		parts(800, got);
+		put("vms/cpu.weight", "100");
+		stop_all();
+		good = got[0] > got[1] * 2.7 && got[0] < got[1] * 3.3;
+	}
+	ok(good, "share: with 300 and 100 of the cgroups around theirs two VMs get %.3f and %.3f",
+	   got[0], got[1]);
+}
+
 /* The nth thread but the first of a process. */
 static pid_t thread_of(pid_t pid, u32 n)
 {
@@ -555,6 +582,7 @@ int main(void)
 	groups();
 	make_cgroups();
 	cgroup_of_vms();
+	cgroup_of_parents();
 	cgroup_of_vcpu();
 	root_thread();
 	locks(0, 10000, "by tickets");

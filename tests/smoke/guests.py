@@ -5,7 +5,9 @@ guests at once, and Linux' scheduling calls on vCPUs."""
 import itertools
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import seen
@@ -307,6 +309,29 @@ def vcpus(m, name):
     return [v for v in m.json('corbel vcpu-list --json') if v['vm'] == name]
 
 
+def played_again(m):
+    """What corbel trace records of a busy vCPU and its sibling the simulator plays again; not what is no record."""
+    player = build_file('unit/sched_policies') # what make sched-sim begins with
+    subprocess.run(['make', '-s', player], check=True)
+
+    def play(text):
+        with tempfile.NamedTemporaryFile('w', suffix='.trace') as f:
+            f.write(text)
+            f.flush()
+            p = subprocess.run([player, f.name], capture_output=True, text=True)
+            return p.stdout, p
+    text = m.out_of('corbel trace --iterations 200 > /run/trace; cat /run/trace', 60).replace('\r', '')
+    lines = [line.split() for line in text.splitlines() if re.fullmatch(r'\d+( \d+){5}', line)]
+    ran = sum(int(line[4]) for line in lines if line[1] != '0')
+    ok(ran > 100_000 and re.search(r'^# 2 CPUs, 200 looks, 10 ms apart$', text, re.M), 'corbel trace: the guest runs', text[-1000:])
+    out, p = play(text)
+    ok(re.search('^ok - what was run when it was recorded is run again', out, re.M),
+       'make sched-sim plays what was recorded here', (out[-1000:], p.stderr))
+    ok(all(f'as it was recorded                 {policy} ' in out for policy in ('fair', 'rr', 'CFS', 'EEVDF', 'Credit2')), 'with each policy and model', out[-1000:])
+    out, p = play('# 2 CPUs, 200 looks, 10 ms apart\n')
+    ok(p.returncode and 'not ok - ' in out, 'make sched-sim refuses a record of nothing', (out[-300:], p.stderr))
+
+
 def linux_calls():
     """nice, taskset and kill -STOP on the VMM's threads act on its vCPUs."""
     with Machine('Linux calls', mem='2G') as m:
@@ -315,6 +340,7 @@ def linux_calls():
         in_guest(m, 'g1', 'while :; do :; done &')
         pid = m.json('corbel list --json')
         pid = [g for g in pid if g['name'] == 'g1'][0]['pid']
+        played_again(m)
         threads = 'for t in /proc/%d/task/*; do' % pid
         before = vcpus(m, 'g1')
         ok(all(v['weight'] == 1024 for v in before), 'nice 0: the vCPUs have the default weight', before)
@@ -329,12 +355,11 @@ def linux_calls():
         ok(busy['cpus'] == '1', 'taskset 2: the busy vCPU may run on CPU 1 only', after)
         ok(busy['cpu'] == 1, 'taskset 2: the busy vCPU is on CPU 1', after)
 
-        for what, how in ('renice -20', 'renice -20'), ('chrt -f', 'chrt -f -p 10'):
-            cpu = 0 if what == 'renice -20' else 1
+        for what, how, weight, cpu in ('renice -20', 'renice -20', 88761, 0), ('chrt -f', 'chrt -f -p 10', 20 * 16 * 1024, 1):
             m.out_of(f'{threads} {how} ${{t##*/}} >/dev/null; taskset -p {1 << cpu} ${{t##*/}} >/dev/null; done; sleep 2')
             after = vcpus(m, 'g1')
             busy = max(after, key=lambda v: v['runtime_ns'])
-            ok(busy['weight'] == 88761, f'{what}: the busy vCPU has the greatest weight', after)
+            ok(busy['weight'] == weight, f'{what}: the busy vCPU has the weight of such threads', after)
             ok(busy['cpus'] == str(cpu), f'{what} and taskset: it may run on CPU {cpu} only', after)
         status, out = m.sh('dmesg | grep -E "are refused|stall"')
         ok(status == 1, 'the hypervisor has taken all of that, and dom0 has CPU time enough', out)
@@ -412,18 +437,22 @@ def pools(m, free_again):
 def promises(m):
     """g1, whose busy vCPU has a sibling, in pools that promise something, and what these refuse. CPU 1 is in `fast` before and after."""
     m.out_of('corbel cpupool-destroy fast; corbel cpupool-create rt cpus=1 policy=deadline')
-    status, out = m.sh('corbel cpupool-migrate g1 rt')
-    ok(status and 'not enough left for the budgets' in out, 'policy deadline: twice 40 % of a CPU are refused beside dom0\'s quarter', out)
+    status, out = m.sh('corbel sched g1 --period 50000 --budget 23000; corbel cpupool-migrate g1 rt')
+    ok(status and 'not enough left for the budgets' in out, 'policy deadline: twice 46 % of a CPU are refused beside dom0\'s twentieth', out)
     m.out_of('corbel sched g1 --period 50000 --budget 10000; corbel cpupool-migrate g1 rt')
     good, v = runs_in(m, 'rt', 1)
     ok(good and (v['period_us'], v['budget_us'], v['runs_on_mask']) == (50000, 10000, 2), 'it runs there with a smaller budget', v)
     first, begun = sum(v['runtime_ns'] for v in vcpus(m, 'g1')), time.monotonic()
-    m.out_of('sleep 3')
+    shown = m.json('corbel vcpu-list --json --delay=3 g1')
+    got = sum(v['got_percent'] for v in shown)
+    ok(10 < got < 30 and {v['budget_us'] for v in shown} == {10000}, 'vcpu-list tells what it got, beside its budget', shown)
+    pool = m.json('corbel cpupool-list --json --delay=1 rt')[0]
+    ok(pool['promised_percent'] == 40 and 10 < pool['got_percent'] < 30, 'and cpupool-list, of all that are promised something there', pool)
     part = (sum(v['runtime_ns'] for v in vcpus(m, 'g1')) - first) / (time.monotonic() - begun) / 1e9 # the guest may change vCPUs
     ok(.1 < part < .3, 'a busy vCPU gets the fifth that its budget is, though the CPU is free', f'{part:.3f} of a CPU')
     in_guest(m, 'g1', f'({BUSY % 3000}; sleep 1; echo sib""ling done) &')
     ok(m.until('grep -q "sibling done" /run/corbel/g1/console.log', 60), 'beside it others run and sleep')
-    for what, why in (('sched g1 --period 50000 --budget 20000', 'not enough left for the budgets'), ('cpupool-cpu-remove rt 1', 'no CPU left')):
+    for what, why in (('sched g1 --period 50000 --budget 23000', 'not enough left for the budgets'), ('cpupool-cpu-remove rt 1', 'no CPU left')):
         status, out = m.sh(f'corbel {what}')
         ok(status and why in out, f'corbel {what}: refused', out)
     status, out = m.sh('corbel vcpu-list g1')
@@ -480,7 +509,7 @@ def busy_dom0():
         said = re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M)
         for kind, what in said:
             ok(kind == 'ok', what)
-        ok(status == 0 and len(said) == 18, 'share says that all is well', out)
+        ok(status == 0 and len(said) == 20, 'share says that all is well', out)
 
 
 main(full_qemu, four_guests, linux_calls, clones, busy_dom0)
