@@ -44,10 +44,7 @@ enum corbel_backend { CORBEL_BACKEND_SVM = 1, CORBEL_BACKEND_VMX };
 #define CORBEL_VCPU_ID(number)	   ((number) % CORBEL_MAX_VCPUS)
 #define CORBEL_DOORBELL_ID(number) ((number) % CORBEL_MAX_DOORBELLS)
 #define CORBEL_MAX_WEIGHT	   100000u /* of HC_SCHED and HC_SCHED_VM; nice -20 is 88761 */
-/*
- * of HC_SCHED, for a thread of real time: 95 % of a CPU beside 16 of nice 0, whatever else its VM
- * runs and weighs
- */
+/* of HC_SCHED, for a thread of real time: 95 % of a CPU beside 16 of nice 0, in any VM */
 #define CORBEL_REALTIME_WEIGHT (20 * 16 * 1024u)
 /* of HC_SCHED_VM: percent of one CPU; lifts it */
 #define CORBEL_MAX_CAP	  (100u * CORBEL_MAX_CPUS)
@@ -195,10 +192,8 @@ enum corbel_hypercall {
 	CORBEL_HC_POST,
 	CORBEL_HC_PMU_FILTER, /* (vm, buf: struct corbel_pmu_filter) */
 	CORBEL_HC_IDLE, /* (buf: struct corbel_cst[], count) of the caller's CPU -> mask used */
-	/*
-	 * (pfn): of CORBEL_SECTION frames around it what was not RAM at boot is dom0's memory now.
-	 * -EPERM: below 4 GiB, or not write-back; -ENOMEM; -ENOSPC; -EOPNOTSUPP: iommu=strict
-	 */
+	/* (pfn): of the CORBEL_SECTION around it what was no RAM at boot is dom0's memory now. */
+	/* -EPERM: below 4 GiB, or not write-back; -ENOMEM; -ENOSPC; -EOPNOTSUPP: iommu=strict */
 	CORBEL_HC_MEMORY,
 	CORBEL_HC_END
 };
