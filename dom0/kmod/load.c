@@ -65,6 +65,15 @@ u32 cb_task_weight(const struct task_struct *p)
 
 /* ---- threads that have been seen ---- */
 
+/*
+ * What it adds to dom0's weight, which holds until the next switch is seen: one of real time, which
+ * most often soon sleeps again, counts as of nice -20.
+ */
+static u32 load_weight(const struct task_struct *p)
+{
+	return min(cb_task_weight(p), nice_weight[0]);
+}
+
 static struct seen *seen_slot(struct cpu_load *l, const struct task_struct *p)
 {
 	return &l->seen[hash_ptr(p, SEEN_BITS)];
@@ -111,11 +120,11 @@ static bool set_curr(struct cpu_load *l, const struct task_struct *p)
 	/* another's memory may be its own now */
 	if (s && s->task == p && p->se.sum_exec_runtime >= s->ran) {
 		l->curr = *s;
-		l->curr.weight = cb_task_weight(p);
+		l->curr.weight = load_weight(p);
 		forget_load(l, s);
 		return p->se.sum_exec_runtime - l->curr.ran < FRESH_NS;
 	}
-	l->curr = (struct seen){p, p->se.sum_exec_runtime, cb_task_weight(p)};
+	l->curr = (struct seen){p, p->se.sum_exec_runtime, load_weight(p)};
 	return true;
 }
 
