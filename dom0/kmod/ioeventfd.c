@@ -8,7 +8,7 @@
 #include "kmod.h"
 
 #define NO_DOORBELL (~0u)
-#define MAX_OF_BUS  1000u /* as in KVM */
+#define MAX_OF_BUS  16384u /* KVM has as many as there are descriptors; the list is walked */
 #define FLAG_PIO    KVM_IOEVENTFD_FLAG_PIO
 #define FLAGS	    (KVM_IOEVENTFD_FLAG_DATAMATCH | FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
 

@@ -58,9 +58,10 @@ static void pass_on(const struct corbel_error *e)
 
 static void pass_on(const struct corbel_error *e)
 {
-	pr_warn_ratelimited("machine check of the CPU with APIC id %u, bank %u: status %llx, "
-			    "address %llx, misc %llx\n",
-			    e->apic_id, e->bank, e->status, e->addr, e->misc);
+	/* no limit: there are no more at a time than places in the page */
+	pr_warn("machine check of the CPU with APIC id %u, bank %u: status %llx, address %llx, "
+		"misc %llx\n",
+		e->apic_id, e->bank, e->status, e->addr, e->misc);
 }
 
 #endif

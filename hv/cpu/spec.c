@@ -314,7 +314,7 @@ int spec_init_cpu(void)
 /* The threads of a core of family 17h have one LS_CFG: while one wants it, all have it. */
 void spec_set_ssbd(bool on)
 {
-	static struct lock lock = LOCK_INIT(LOCK_BANKS);
+	static struct lock lock = LOCK_INIT(LOCK_LAST);
 	struct cpu *c = this_cpu();
 	u64 val;
 

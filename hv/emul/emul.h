@@ -78,6 +78,7 @@ struct emul_env {
 	bool as_system;
 	bool shadow; /* set when SS has been loaded: the next instruction comes before events */
 	bool iret;   /* set by IRET, which lets in NMIs again */
+	bool rf;     /* and that has loaded RFLAGS.RF, which any other instruction clears */
 	/*
 	 * of INS and OUTS, which the processor has stopped at: it has checked that they may use it.
 	 * NULL: they are EMUL_UNSUPPORTED

@@ -279,12 +279,12 @@ static u64 kept_flags(const struct pass *r, const struct emul_system *sys)
 }
 
 /*
- * To the same CPL, or outwards. Of tasks, virtual-8086 mode and what debuggers set by IRET, traps
- * that come an instruction later, nothing is known here.
+ * To the same CPL, or outwards. Of tasks, virtual-8086 mode and TF by IRET, whose trap comes an
+ * instruction later, nothing is known here.
  */
 static enum emul_result run_return(struct pass *r)
 {
-	const u64 rare = RFLAGS_VM | RFLAGS_NT | RFLAGS_TF | RFLAGS_RF;
+	const u64 rare = RFLAGS_VM | RFLAGS_NT | RFLAGS_TF;
 	bool iret = r->kind == K_IRET;
 	u64 *rflags = r->e->rflags, rip, cs, flags = 0, keep, extra = (u16)r->i->imm;
 	struct stack s = stack_of(r);
@@ -300,7 +300,7 @@ static enum emul_result run_return(struct pass *r)
 		res = stack_pop(&s, &cs);
 	if (res == EMUL_DONE && iret)
 		res = stack_pop(&s, &flags);
-	if (res == EMUL_DONE && iret && (flags | (*rflags & ~RFLAGS_RF)) & rare)
+	if (res == EMUL_DONE && iret && (flags | *rflags) & rare)
 		return EMUL_UNSUPPORTED;
 	if (res == EMUL_DONE)
 		res = system_code_segment(r, &sys, cs, rip);
@@ -319,6 +319,7 @@ static enum emul_result run_return(struct pass *r)
 	if (iret)
 		*rflags = (*rflags & keep) | (flags & ~keep);
 	r->e->iret = iret;
+	r->e->rf = flags & ~keep & RFLAGS_RF;
 	return pass_finish_at(r, rip);
 }
 

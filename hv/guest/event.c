@@ -202,7 +202,7 @@ void event_tell_kept(void)
 
 void event_error(const struct corbel_error *e)
 {
-	static struct lock lock = LOCK_INIT(LOCK_BANKS); /* of who fills a place */
+	static struct lock lock = LOCK_INIT(LOCK_LAST); /* of who fills a place */
 	u64 free;
 
 	if (!events)

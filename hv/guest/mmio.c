@@ -150,7 +150,7 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->mode = hvm->get(v, HVM_MODE);
 	e->linear_bits = 48;
 	e->stopped = EMUL_STOPPED_NOT;
-	e->rmw = e->as_system = e->shadow = e->iret = false;
+	e->rmw = e->as_system = e->shadow = e->iret = e->rf = false;
 	e->fault = (struct emul_fault){0};
 	e->port = v->emul->is_io ? &v->emul->port : NULL;
 }
@@ -261,6 +261,8 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 			hvm->set(v, HVM_SHADOW, 1);
 		if (unlikely(e->iret))
 			hvm->set(v, HVM_NMI_MASK, 0);
+		if (unlikely(e->rf))
+			v->rflags |= RFLAGS_RF;
 		break;
 	case EMUL_IN:
 	case EMUL_OUT:

@@ -27,6 +27,7 @@ enum lock_level {
 	LOCK_HOSTMAP, /* the hypervisor's own address space; its tables come from the pool */
 	LOCK_POOL,
 	LOCK_CONSOLE,
+	LOCK_LAST,  /* of who takes no other, and whom only an exception interrupts */
 	LOCK_BANKS, /* machine-check banks that CPUs share; in exceptions, too: no lock in it */
 };
 

@@ -114,7 +114,7 @@ bool frame_next_dom0(u64 *pfn, u64 *end)
 
 /* ---- what has come since ---- */
 
-#define SECTIONS      1024
+#define SECTIONS      4096
 #define SECTION_ORDER 6 /* of its records, in pages */
 _Static_assert(CORBEL_SECTION * sizeof(struct frame) == PAGE_SIZE << SECTION_ORDER, "their size");
 

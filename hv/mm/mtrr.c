@@ -11,6 +11,8 @@
 #define TYPE	   0xff
 #define TYPE_WB	   6
 #define FIXED_END  0x100000u
+#define GIB_4	   BIT(32)
+#define TOM2_ON	   (3u << 21) /* of SYSCFG: Tom2Enabled, Tom2ForceMemTypeWB */
 
 struct mtrrs mtrrs;
 
@@ -41,6 +43,8 @@ void mtrr_init(void)
 	if (!(def & DEF_ON)) /* nothing is cached */
 		return;
 	mtrrs.wb = (def & TYPE) == TYPE_WB;
+	if ((read_mtrr(MSR_SYSCFG) & TOM2_ON) == TOM2_ON)
+		mtrrs.top = read_mtrr(MSR_TOP_MEM2);
 	for (u32 i = 0; i < count; i++)
 		add_range(read_mtrr(MSR_MTRR_PHYS_BASE0 + 2 * i),
 			  read_mtrr(MSR_MTRR_PHYS_BASE0 + 2 * i + 1));
@@ -62,6 +66,11 @@ enum mtrr_type mtrr_of(u64 pfn, u32 order)
 			return MTRR_MIXED;
 		hit = true;
 		wb &= mtrrs.range[i].type == TYPE_WB;
+	}
+	if (!hit && !mtrrs.wb && at < mtrrs.top && at + within >= GIB_4) {
+		if (at < GIB_4 || at + within >= mtrrs.top)
+			return MTRR_MIXED;
+		return MTRR_WB;
 	}
 	return (hit ? wb : mtrrs.wb) ? MTRR_WB : MTRR_OTHER;
 }

@@ -11,6 +11,7 @@ enum mtrr_type { MTRR_OTHER, MTRR_WB, MTRR_MIXED };
 extern struct mtrrs {
 	u32 count;
 	bool wb; /* what is in no range is write-back */
+	u64 top; /* so is what is from 4 GiB up to here, in bytes (APM "Extended MTRRs") */
 	struct {
 		u64 base, mask; /* bytes; 0 in what an address may have any value of */
 		u32 type;

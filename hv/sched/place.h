@@ -215,6 +215,8 @@ static inline u32 place_share_now(const struct sched_unit *u)
 	u64 parts = MAX(READ_ONCE(u->group->runnable), 1u) * GROUP_PARTS,
 	    share = READ_ONCE(u->share), needs = READ_ONCE(u->parts);
 
+	if (share == SHARE_OF(SCHED_WEIGHT_REALTIME)) /* which the group does not divide */
+		return share;
 	return READ_ONCE(u->napped) && parts < needs ? share * needs / parts : share;
 }
 

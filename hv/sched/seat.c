@@ -139,14 +139,24 @@ static void lift_all(const struct cpupool *p)
 			seat_lift(u);
 }
 
-/* The greatest first, and where most is taken. A sixteenth more or less is as great. */
+/* What it needs who has no seat and is of this kind; else 0. */
+static u32 need_of_next(const struct sched_unit *u, const struct sched_ops *policy, bool crowded)
+{
+	return u->crowded == crowded && !u->seat.need ? policy->need(u, SEAT_WHOLE) : 0;
+}
+
+/* The greatest first, and where most is taken. A thirty-second more or less is as great. */
 static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, bool first)
 {
-	for (u32 least = SEAT_WHOLE, passed = 0; !passed; least -= least / 16 + 1) {
-		passed = !least;
+	for (;;) {
+		u32 greatest = 0;
+
+		FOR_EACH_UNIT(u, p)
+			greatest = MAX(greatest, need_of_next(u, p->policy, first));
+		if (!greatest)
+			return true;
 		FOR_EACH_UNIT(u, p) {
-			if (u->crowded != first || u->seat.need ||
-			    p->policy->need(u, SEAT_WHOLE) < least)
+			if (need_of_next(u, p->policy, first) < greatest - greatest / 32)
 				continue;
 			if (find_tightest(u, p->policy, cpus))
 				continue;
@@ -154,7 +164,6 @@ static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, 
 			return false;
 		}
 	}
-	return true;
 }
 
 /* Everybody may go elsewhere. Who then finds no seat comes before all others the next time. */

@@ -62,6 +62,8 @@ def not_retired():
            m.sh('dmesg | tail -5')[1])
         ok(m.until('dmesg | grep -qE "machine check of the CPU with APIC id [01], bank 2: status bd000000000000c1, address 12300000, misc 8c"', 10),
            'a kernel without a log of machine checks has a line of each', m.sh('dmesg | tail -50')[1])
+        lines = 'dmesg | grep -c "corbel: machine check of the CPU with APIC id"'
+        ok(m.until(f'[ $({lines}) -ge 32 ]', 10), 'as many as were told', m.sh(lines)[1])
         told = 'dmesg | grep -cE "memory at (%s) is broken, and this kernel"' % '|'.join(WITHOUT)
         ok(m.until(f'[ $({told}) = {len(WITHOUT)} ]', 10), 'what breaks before there is corbel.ko it hears of when it comes',
            m.sh('dmesg | grep broken; corbel dmesg | tail -8')[1])

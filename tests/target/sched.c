@@ -79,7 +79,7 @@ static bool runs_percent(u32 n, u64 percent, u64 *ran)
 	return false;
 }
 
-/* Two hogs on the last CPU, of which dom0 has a quarter. */
+/* Two hogs on the last CPU. */
 static void check_deadlines(void)
 {
 	s64 pool = create_pool('d', "deadline", 4);
@@ -94,8 +94,9 @@ static void check_deadlines(void)
 		   !call_pool(CORBEL_POOL_MOVE, pool, 0, 2) &&
 		   !call_pool(CORBEL_POOL_MOVE, pool, 0, 3),
 	       "30 %% and 40 %% fit");
-	report(call_pool(CORBEL_POOL_MOVE, pool, 0, 1) == -ENOSPC &&
-		   set_budget(3, ~0u, 50000, 20001) == -ENOSPC &&
+	report(!set_budget(1, ~0u, 100000, 30000) &&
+		   call_pool(CORBEL_POOL_MOVE, pool, 0, 1) == -ENOSPC &&
+		   set_budget(3, ~0u, 50000, 35000) == -ENOSPC &&
 		   vcpu_stat(g[3].vcpu)->budget_us == 20000,
 	       "no more do");
 	good = runs_percent(2, 30, &ran[0]) && runs_percent(3, 40, &ran[1]);

@@ -86,4 +86,4 @@ began=$SECONDS
 systemctl exit
 wait $manager
 tell login by_itself l; tell unit by_itself g
-tell cut eval '[ ! -e /run/corbel/d/vmm.json ] && ! by_itself d'; tell once test $((SECONDS - began)) -lt 35
+tell cut eval '[ ! -e /run/corbel/d/vmm.json ] && ! by_itself d'; tell once test $((SECONDS - began)) -lt 39 # twenty seconds each would be forty

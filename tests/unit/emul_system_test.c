@@ -456,6 +456,10 @@ static void test_returns(void)
 	CHECK(runs(IRETQ) && seg[SEG_SS].unusable && cpu.gpr[RSP] == data_at + 0x900 &&
 		  cpu.rflags == 0x46 && !dev.written,
 	      "IRET of 64 bits has a stack at the same CPL, too, and a null SS");
+	begin_return(0);
+	PUSH(USER, 0x13246, 0x7fff12345678, S_DATA3 | 3);
+	CHECK(runs(IRETQ) && is_user() && cpu.rflags == 0x3246 && e.rf,
+	      "RF, as it is behind a fault, is for whoever ends the instruction");
 	begin_return(3);
 	PUSH(USER, 0x3046, 0x7fff12345678, S_DATA3 | 3);
 	CHECK(runs(IRETQ) && cpu.rflags == 0x246, "a program's leaves IOPL and IF");

@@ -131,9 +131,9 @@ static void test_many(void)
 {
 	u64 n = 0;
 
-	while (n < 4096 && !frame_add((1000 + n * 1024) * SECTION))
+	while (n < 16384 && !frame_add((1000 + n * 1024) * SECTION))
 		n++;
-	CHECK(n > 500 && n < 1024 && frame_add((1000 + n * 1024) * SECTION) == -ENOSPC,
+	CHECK(n > 2000 && n < 4096 && frame_add((1000 + n * 1024) * SECTION) == -ENOSPC,
 	      "there are %lu at most, whatever their places", n);
 	for (u64 i = 0; i < n; i++)
 		CHECK_QUIET(is_kind((1000 + i * 1024) * SECTION + i, FRAME_DOM0), "section %lu", i);

@@ -31,6 +31,7 @@ static u64 cr0_now;
 
 u32 phys_bits = 39;
 
+static u64 syscfg, top2; /* of AMD's */
 static u64 cap, def, range[2 * MTRR_RANGES + 8], fixed[0x20];
 static u32 writes, written_on; /* while MTRRs were on, or memory was cached */
 static bool absent;
@@ -49,6 +50,10 @@ static int fake_rdmsr(u32 msr, u64 *val)
 		*val = cap;
 	else if (msr == MSR_MTRR_DEF_TYPE)
 		*val = def;
+	else if (msr == MSR_SYSCFG)
+		*val = syscfg;
+	else if (msr == MSR_TOP_MEM2)
+		*val = top2;
 	else if (at < ARRAY_SIZE(range))
 		*val = range[at];
 	else if (msr - MSR_MTRR_FIX_64K < ARRAY_SIZE(fixed))
@@ -136,6 +141,29 @@ static void test_default(void)
 	      "and not in them");
 }
 
+/* Uncached, but above 4 GiB as two registers of AMD's say. */
+static void test_top(void)
+{
+	machine(ON | UC);
+	put(0, 0, 2 * GIB, WB);
+	put(1, 6 * GIB, GIB, UC);
+	syscfg = 3u << 21;
+	top2 = 10 * GIB;
+	mtrr_init();
+	CHECK(page(4 * GIB) == MTRR_WB && page(10 * GIB - 4096) == MTRR_WB &&
+		  mtrr_of(PAGE_OF(5 * GIB), ORDER_1G) == MTRR_WB,
+	      "above 4 GiB RAM is write-back where AMD's SYSCFG says so");
+	CHECK(page(6 * GIB) == MTRR_OTHER, "but where a range says otherwise");
+	CHECK(page(10 * GIB) == MTRR_OTHER && page(3 * GIB) == MTRR_OTHER && page(GIB) == MTRR_WB &&
+		  mtrr_of(PAGE_OF(8 * GIB), 20) == MTRR_MIXED,
+	      "and up to the end of RAM");
+	machine(ON | UC);
+	syscfg = 1u << 21;
+	mtrr_init();
+	CHECK(page(4 * GIB) == MTRR_OTHER, "not, if it does not force the type");
+	syscfg = 0;
+}
+
 static void test_nothing_known(void)
 {
 	machine(WB);
@@ -192,6 +220,7 @@ int main(void)
 	test_others();
 	test_ranges();
 	test_default();
+	test_top();
 	test_nothing_known();
 	return test_end();
 }

@@ -308,6 +308,23 @@ static void test_realtime(u32 vcpus, u32 hogs)
 	CHECK(rest >= .002, "and each of the others %.4f", rest);
 }
 
+/* Its siblings' sleep does not make more of it: what dom0 has beside it is a part of that. */
+static void test_realtime_naps(void)
+{
+	struct sched_unit *u = &unit[0].s;
+	struct sched_group *g;
+
+	machine(1, "fair");
+	g = vm(0, 0);
+	for (u32 i = 0; i < 4; i++)
+		add_to(g, i ? 1024 : SCHED_WEIGHT_REALTIME, 0, false, 0, 0);
+	u->napped = true;
+	u->parts = 4 * GROUP_PARTS;
+	g->runnable = 1;
+	CHECK(place_share_now(u) == SHARE_OF(SCHED_WEIGHT_REALTIME),
+	      "one of real time whose siblings sleep is no more of its CPU's load");
+}
+
 static void test_realtime_alike(void)
 {
 	machine(1, "fair");
@@ -453,6 +470,7 @@ int main(int argc, char **argv)
 	for (u32 hogs = 1; hogs <= 16; hogs *= 2)
 		test_realtime(1, hogs);
 	test_realtime(4, 8);
+	test_realtime_naps();
 	test_realtime_alike();
 	test_random(seed, scenarios);
 	return test_end();

@@ -393,12 +393,16 @@ static int press_button(const char *name, struct guest *g)
 	return err ? 1 : 0;
 }
 
-/* What does not listen, unless it has ended by now and is another. 1, told. */
+/* What does not listen (seconds 0: it cannot be told), unless it is another by now. 1, told. */
 static int cut_deaf(const struct guest *mine, long seconds)
 {
 	struct guest g;
 
-	fail("%s was told to shut down, but runs on after %ld s: it is ended", mine->name, seconds);
+	if (seconds)
+		fail("%s was told to shut down, but runs on after %ld s: it is ended", mine->name,
+		     seconds);
+	else
+		fail("%s cannot be told to shut down: it is ended", mine->name);
 	if (guest_get(mine->name, true, &g))
 		return 1;
 	if (g.pid == mine->pid && g.start_time == mine->start_time && !end_vmm(&g))
@@ -407,7 +411,7 @@ static int cut_deaf(const struct guest *mine, long seconds)
 	return 1;
 }
 
-/* Until `end` by now_ms(), which was o->timeout in the future. 0, or 1 told. */
+/* Until `end` by now_ms(). 0, or 1 told. */
 static int wait_shutdown(const struct opts *o, const struct guest *g, long end)
 {
 	bool preserved;
@@ -430,21 +434,25 @@ static int wait_shutdown(const struct opts *o, const struct guest *g, long end)
 }
 
 /* All at the same time. */
-static int shutdown_all(const struct opts *o, long end)
+static int shutdown_all(const struct opts *o)
 {
 	struct guest *all;
 	int i, told = 0, err = 0, n = guest_all(&all);
+	long end;
 
 	for (i = 0; i < n; i++) {
 		struct guest g = all[i];
 
 		if (!g.alive)
 			continue;
-		if (press_button(g.name, &all[told]))
-			err = 1;
-		else
+		if (!press_button(g.name, &all[told]))
 			told++;
+		else if (o->destroy) /* its VMM does not answer, or has another at work */
+			err |= cut_deaf(&g, 0);
+		else
+			err = 1;
 	}
+	end = now_ms() + o->timeout * 1000;
 	for (i = 0; i < told && o->wait; i++)
 		err |= wait_shutdown(o, &all[i], end);
 	free(all);
@@ -454,18 +462,16 @@ static int shutdown_all(const struct opts *o, long end)
 int cmd_shutdown(struct opts *o)
 {
 	struct guest g;
-	long end;
 
 	if (!names_guests(o, "shutdown"))
 		return 2;
 	o->timeout = o->timeout ? o->timeout : SHUTDOWN_SEC;
 	o->wait |= o->destroy;
-	end = now_ms() + o->timeout * 1000;
 	if (o->all)
-		return shutdown_all(o, end);
+		return shutdown_all(o);
 	if (press_button(o->args[0], &g))
 		return 1;
-	return o->wait ? wait_shutdown(o, &g, end) : 0;
+	return o->wait ? wait_shutdown(o, &g, now_ms() + o->timeout * 1000) : 0;
 }
 
 /* ---- destroy ---- */

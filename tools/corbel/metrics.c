@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LABEL_MAX (2 * sizeof(((struct row *)0)->name) + 2)
+#define LABEL_MAX (2 * sizeof(((struct row *)0)->name) + 32)
 
 /* What stands above the samples of one metric. */
 static void print_head(const char *name, const char *type, const char *help)
@@ -31,17 +31,38 @@ static void of_hypervisor(const struct corbel_info *i)
 		     i->pool_free_bytes);
 }
 
-/* A VM's name is what its process chose, but printable. buf of LABEL_MAX. */
-static const char *escape_label(const char *name, char *buf)
+static char label_char(char c)
 {
-	char *to = buf;
+	return c & 0x80 ? '?' : c;
+}
 
-	for (; *name && to < buf + LABEL_MAX - 2; name++) {
+static bool is_one_label(const char *a, const char *b)
+{
+	for (; *a && label_char(*a) == label_char(*b); a++)
+		b++;
+	return *a == *b;
+}
+
+/*
+ * Row i's name is what its process chose, but printable. Who reads the numbers refuses all of them
+ * for one name that is no UTF-8, or that two have. buf of LABEL_MAX.
+ */
+static const char *label_of(const struct row *r, int i, char *buf)
+{
+	const char *name = r[i].name;
+	char *to = buf;
+	int k = 0;
+
+	for (; *name && to < buf + LABEL_MAX - 32; name++) {
 		if (*name == '"' || *name == '\\')
 			*to++ = '\\';
-		*to++ = *name;
+		*to++ = label_char(*name);
 	}
 	*to = 0;
+	while (k < i && !is_one_label(r[k].name, r[i].name))
+		k++;
+	if (k < i)
+		sprintf(to, " (%lld)", (long long)r[i].id);
 	return buf;
 }
 
@@ -53,15 +74,15 @@ static void of_domains(const struct row *r, int n)
 	print_head("domain_info_memory_usage_bytes", "gauge", "Memory of the domain.");
 	for (i = 0; i < n; i++)
 		printf("corbel_domain_info_memory_usage_bytes{domain=\"%s\"} %llu\n",
-		       escape_label(r[i].name, name), (unsigned long long)r[i].memory_bytes);
+		       label_of(r, i, name), (unsigned long long)r[i].memory_bytes);
 	print_head("domain_info_virtual_cpus", "gauge", "Virtual CPUs of the domain.");
 	for (i = 0; i < n; i++)
-		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n",
-		       escape_label(r[i].name, name), r[i].vcpus);
+		printf("corbel_domain_info_virtual_cpus{domain=\"%s\"} %u\n", label_of(r, i, name),
+		       r[i].vcpus);
 	print_head("domain_info_cpu_time_seconds_total", "counter", "CPU time of the domain.");
 	for (i = 0; i < n; i++)
 		printf("corbel_domain_info_cpu_time_seconds_total{domain=\"%s\"} %.9f\n",
-		       escape_label(r[i].name, name), r[i].cpu_ns / 1e9);
+		       label_of(r, i, name), r[i].cpu_ns / 1e9);
 }
 
 /* One counter of those that have a VMM. at: of the counter in struct traffic. */
@@ -76,18 +97,18 @@ static void of_traffic(const char *name, const char *help, size_t at, const stru
 		if (!r[i].id)
 			continue;
 		memcpy(&value, (const char *)&r[i].traffic + at, sizeof(value));
-		printf("corbel_%s{domain=\"%s\"} %llu\n", name, escape_label(r[i].name, buf),
+		printf("corbel_%s{domain=\"%s\"} %llu\n", name, label_of(r, i, buf),
 		       (unsigned long long)value);
 	}
 }
 
-static const char *name_of(const struct row *r, int n, uint32_t id)
+static const char *label_of_id(const struct row *r, int n, uint32_t id, char *buf)
 {
 	int i;
 
 	for (i = 0; i < n; i++)
 		if (r[i].id == id)
-			return r[i].name;
+			return label_of(r, i, buf);
 	return "";
 }
 
@@ -106,7 +127,7 @@ static void of_vcpus(const char *name, const char *help, enum figure what,
 					       : (double)v[i].exits_total;
 
 		printf("corbel_%s{domain=\"%s\",vcpu=\"%u\"} %.17g\n", name,
-		       escape_label(name_of(r, rows, v[i].vm), buf), v[i].index, value);
+		       label_of_id(r, rows, v[i].vm, buf), v[i].index, value);
 	}
 }
 
