@@ -389,6 +389,9 @@ def bench():
         put_between_marks(README, few(b))
 
 
+LED = 'timer-fire', 'hlt-wake'
+
+
 def check():
     with open(TABLE) as f:
         committed = {r['name']: r['corbel'] for r in json.load(f)['rows'] if r['emulator'] == 'qemu-svm'}
@@ -399,8 +402,8 @@ def check():
         if was is None:
             continue
         value = now[name][1] if name in now else None
-        # Ten instructions more are nothing, also where there were two.
-        ok(value is not None and value <= max(1.1 * was, was + 10), f'{name} costs {value}, no more than it did ({was})',
+        # Ten instructions more are nothing, also where there were two; nor are thirty of what the timers' lead, which swings, has left.
+        ok(value is not None and value <= max(1.1 * was, was + (30 if name in LED else 10)), f'{name} costs {value}, no more than it did ({was})',
            f'see {os.path.relpath(TABLE)}')
         if value is not None and value < 0.9 * was:
             note(f'{name}: {value} instructions, {was} in the table; `make bench-svm UPDATE=y` would keep that')
