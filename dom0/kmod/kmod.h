@@ -4,7 +4,8 @@
  *
  * /dev/kvm (main.c) -> VM fd (vm.c) -> vCPU fd (vcpu.c: ioctls, state.c: registers, run.c: KVM_RUN)
  *
- * Guest memory: mem.c (slots, MMU notifier, dirty log), dirty_ring.c, fault.c (a missing page).
+ * Guest memory: mem.c (slots), notifier.c (what is taken away), dirty_log.c, dirty_ring.c, fault.c
+ * (a missing page).
  * smm.c: SMI, RSM.
  *
  * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
@@ -266,7 +267,7 @@ struct cb_vm {
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 
-	/* mem.c, fault.c */
+	/* mem.c, notifier.c, fault.c */
 	struct mutex slots_lock;
 	struct cb_slots __rcu *slots; /* replaced under slots_lock and mmu_lock */
 	u64 promised; /* page tables that the hypervisor has for it; under slots_lock */
@@ -596,27 +597,37 @@ void cb_mem_free(struct cb_vm *vm);
 int cb_mem_set_region(struct cb_vm *vm, const struct kvm_userspace_memory_region2 *r);
 /* The hypervisor's VM has been made: its slots' page tables are promised, and vm->id is set. */
 int cb_mem_realize(struct cb_vm *vm, u32 id);
-int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
-int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
 /* Take all marks of frames without memory away; they come again when used. */
 void cb_mem_forget_mmio(struct cb_vm *vm);
-/* Likewise all memory, whose page tables then are free for other parts of it. */
-void cb_mem_forget(struct cb_vm *vm);
-
 /*
  * There is an address space for SMM from now on: frames of it have CORBEL_GFN_SMM set wherever
  * there are frames of the guest, and its slots' ids CB_SPACE_SMM << 16.
  */
 int cb_mem_add_smm(struct cb_vm *vm);
+/* Slots can have this number: their address space is in its upper half. */
+bool cb_mem_slot_ok(const struct cb_vm *vm, u32 id);
+
+/* notifier.c */
+/* From now on the VMM's mappings are watched. */
+int cb_notifier_start(struct cb_vm *vm);
+/* Guest frames are taken away from the guest: the next access faults. */
+void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages);
+/* The same; what the dirty log knew of them is kept. Under slots_lock. */
+void cb_mem_take_away(struct cb_vm *vm, u64 gfn, u64 pages);
+/* All memory, whose page tables then are free for other parts of it; its log is kept. */
+void cb_mem_forget(struct cb_vm *vm);
+
+/* dirty_log.c */
+/* A slot's log begins, or ends, if that is what the change of its flags says. Under slots_lock. */
+int cb_log_change(struct cb_vm *vm, const struct cb_slot *s, u32 old_flags);
+/* KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG. -ENXIO: there are rings; -ENOENT: it has no log. */
+int cb_mem_dirty_log(struct cb_vm *vm, const struct kvm_dirty_log *log);
+int cb_mem_clear_dirty_log(struct cb_vm *vm, const struct kvm_clear_dirty_log *log);
 /*
  * The module has written there, as the guest would; with a dirty ring there is to be room for the
  * pages.
  */
 void cb_mem_mark_dirty(struct cb_vcpu *v, u64 gpa, u32 len);
-/* Guest frames are taken away from the guest: the next access faults. */
-void cb_mem_unmap(struct cb_vm *vm, u64 gfn, u64 pages);
-/* The same; what the dirty log knew of them is kept. Under slots_lock. */
-void cb_mem_take_away(struct cb_vm *vm, u64 gfn, u64 pages);
 /* The slot of this id, if it has a dirty log. Under slots_lock. */
 const struct cb_slot *cb_mem_logged_slot(struct cb_vm *vm, u32 id);
 

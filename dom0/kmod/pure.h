@@ -37,7 +37,8 @@ struct cb_slots { /* immutable once published; sorted by gfn */
 	struct rcu_head rcu;
 #endif
 	u32 n;
-	u32 hint; /* index of the last hit; any value is right */
+	u32 hint;    /* index of the last hit; any value is right */
+	bool logged; /* one of them has a bitmap of what is lost */
 	struct cb_slot slot[];
 };
 /* The slot that holds gfn, or NULL. O(log n). */
@@ -50,6 +51,11 @@ const struct cb_slot *slots_by_id(const struct cb_slots *s, u32 id);
  * (added; removed if change->pages is 0). -EEXIST: overlaps another slot.
  */
 int slots_change(const struct cb_slots *old, const struct cb_slot *change, struct cb_slots *out);
+/*
+ * How many of the slot's pages have something at these addresses of the VMM, end excluded, and the
+ * number of the first of them, which means nothing when there is none.
+ */
+u64 slot_overlap(const struct cb_slot *s, u64 start, u64 end, u64 *first);
 /* The most page tables, of 512 entries, that it takes to map the slot; NULL and no pages: 0. */
 u64 slot_tables(const struct cb_slot *s);
 

@@ -2,6 +2,8 @@
 /* Table of memory slots: a sorted array, copied on change. */
 #include "pure.h"
 
+#define SLOT_SHIFT 12 /* of a page */
+
 static bool slot_holds(const struct cb_slot *s, u64 gfn)
 {
 	return gfn >= s->gfn && gfn - s->gfn < s->pages;
@@ -60,6 +62,7 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 
 	out->n = 0;
 	out->hint = 0;
+	out->logged = change->pages && change->lost;
 	for (i = 0; i < old->n; i++) {
 		const struct cb_slot *s = &old->slot[i];
 
@@ -73,10 +76,21 @@ int slots_change(const struct cb_slots *old, const struct cb_slot *change, struc
 			placed = true;
 		}
 		out->slot[out->n++] = *s;
+		out->logged |= !!s->lost;
 	}
 	if (!placed)
 		out->slot[out->n++] = *change;
 	return 0;
+}
+
+u64 slot_overlap(const struct cb_slot *s, u64 start, u64 end, u64 *first)
+{
+	u64 from = start > s->hva ? start : s->hva, slot_end = s->hva + (s->pages << SLOT_SHIFT);
+	u64 to = end < slot_end ? end : slot_end;
+	u64 page = from >> SLOT_SHIFT;
+
+	*first = page - (s->hva >> SLOT_SHIFT);
+	return from < to ? ((to - 1) >> SLOT_SHIFT) - page + 1 : 0;
 }
 
 u64 slot_tables(const struct cb_slot *s)

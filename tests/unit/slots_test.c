@@ -69,22 +69,53 @@ static void test_tables(void)
 	CHECK(slot_tables(&gib) == 512 + 1 + 1, "a GiB by itself one for each 2 MiB, and two");
 }
 
+static bool overlaps(const struct cb_slot *s, u64 start, u64 end, u64 want, u64 want_first)
+{
+	u64 first, pages = slot_overlap(s, start, end, &first);
+
+	return pages == want && (!want || first == want_first);
+}
+
+static void test_overlap(void)
+{
+	struct cb_slot s = {.pages = 4, .hva = 0x10000};
+
+	CHECK(overlaps(&s, 0, ~0ull, 4, 0), "all addresses have all pages");
+	CHECK(overlaps(&s, 0x11000, 0x13000, 2, 1), "the inner ones are found");
+	CHECK(overlaps(&s, 0x11fff, 0x12001, 2, 1), "a byte of each is enough");
+	CHECK(overlaps(&s, 0x13fff, 0x20000, 1, 3), "so is the last one");
+	CHECK(overlaps(&s, 0, 0x10000, 0, 0) && overlaps(&s, 0x14000, 0x15000, 0, 0),
+	      "what ends where it begins, or begins where it ends, has nothing of it");
+}
+
+/* Whether any slot has a bitmap of what is lost. */
+static bool has_log(const struct cb_slots *t)
+{
+	for (u32 i = 0; i < t->n; i++)
+		if (t->slot[i].lost)
+			return true;
+	return false;
+}
+
 int main(void)
 {
 	test_tables();
+	test_overlap();
 	struct cb_slots *t = table_new(0);
 	u32 refused = 0, bad = 0;
+	unsigned long log;
 
 	CHECK(!slots_find(t, 0), "an empty table has no slot");
 	srand(1);
 	for (u32 round = 0; round < 20000; round++) {
 		struct cb_slot s = {.gfn = rand() % (FRAMES - 20),
 				    .pages = rand() % 4 ? rand() % 20 : 0,
-				    .id = rand() % IDS};
+				    .id = rand() % IDS,
+				    .lost = rand() % 12 ? NULL : &log};
 		struct cb_slots *next = table_new(t->n + 1);
 		int r = slots_change(t, &s, next);
 
-		if ((r == 0) != is_free(&s))
+		if ((r == 0) != is_free(&s) || (!r && next->logged != has_log(next)))
 			bad++;
 		if (r) {
 			refused++;
