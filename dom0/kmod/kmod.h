@@ -248,10 +248,11 @@ struct cb_vm {
 	struct cb_vcpu **vcpu, **few;
 	u32 vcpus;
 	u32 boot_apic_id;
-	u32 max_vcpu_id; /* ids end here; 0 until asked for, or the first vCPU is there */
-	u32 tsc_khz;	 /* of vCPUs to come; 0: the machine's */
-	int pid;	 /* who made it */
-	u32 mmu_pages;	 /* KVM_SET_NR_MMU_PAGES */
+	u32 max_vcpu_id;       /* ids end here; 0 until asked for, or the first vCPU is there */
+	u32 tsc_khz;	       /* of vCPUs to come; 0: the machine's */
+	int pid;	       /* who made it */
+	struct dentry *counts; /* stats.c; NULL or an error: it has none there */
+	u32 mmu_pages;	       /* KVM_SET_NR_MMU_PAGES */
 	/* what has been enabled */
 	bool exception_payload, triple_fault_event;
 	u8 services;	/* CORBEL_KVM_NO_PLATFORM_INFO, EMULATION_STOPS; under lock */
@@ -793,6 +794,12 @@ int cb_create_device(struct cb_vm *vm, struct kvm_create_device __user *arg);
 
 /* stats.c: a new file descriptor; vcpu NULL: the VM's */
 int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu);
+/* The same in debugfs, as far as there is room. A VM's: before others know of fd, its descriptor.
+ */
+void cb_counts_init(void);
+void cb_counts_exit(void);
+void cb_counts_add(struct cb_vm *vm, int fd);
+void cb_counts_remove(struct cb_vm *vm);
 
 /* devctl.c: /dev/corbel */
 int cb_devctl_init(void);

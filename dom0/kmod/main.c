@@ -354,6 +354,7 @@ static int __init corbel_init(void)
 	r = cb_sysfs_init();
 	if (r)
 		goto out_devctl;
+	cb_counts_init();
 	r = register_pm_notifier(&sleep_notifier);
 	if (r)
 		goto out_sysfs;
@@ -381,6 +382,7 @@ out_reboot:
 out_notifier:
 	unregister_pm_notifier(&sleep_notifier);
 out_sysfs:
+	cb_counts_exit();
 	cb_sysfs_exit();
 out_devctl:
 	cb_devctl_exit();
@@ -402,6 +404,7 @@ static void __exit corbel_exit(void)
 	cb_idle_exit();
 	unregister_reboot_notifier(&reboot_notifier);
 	unregister_pm_notifier(&sleep_notifier);
+	cb_counts_exit();
 	cb_sysfs_exit();
 	cb_devctl_exit();
 	if (load_told)

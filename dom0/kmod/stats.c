@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM_GET_STATS_FD: what the hypervisor counts of a VM or vCPU, as a file that describes itself:
- * header, name of its owner, descriptors, values.
+ * What the hypervisor counts of VMs and vCPUs.
+ *
+ * KVM_GET_STATS_FD: as a file that describes itself: header, name of its owner, descriptors,
+ * values.
+ *
+ * debugfs, kvm/: a file for each count, of all VMs; and the same in a directory for each VM, which
+ * is called by the VMM's thread and file descriptor. For KVM's own tool, kvm_stat.
  */
 #include "kmod.h"
 
 #include <linux/anon_inodes.h>
+#include <linux/debugfs.h>
 #include <linux/file.h>
 
 #define NAME_SIZE 48 /* KVM's */
@@ -179,4 +185,111 @@ int cb_stats_fd(struct cb_vm *vm, const struct cb_vcpu *vcpu)
 free:
 	kfree(s);
 	return fd;
+}
+
+/* Of a VM, or if that is NULL of all of dom0's, which come one after the other with their vCPUs. */
+static u64 sum_stat(const struct cb_vm *vm, enum corbel_stat what, u16 at, void *buf)
+{
+	u32 id = vm ? READ_ONCE(vm->id) : 0, i;
+	u64 sum = 0;
+
+	if (vm && !id)
+		return 0;
+	for (i = 0; HC4(STAT, what, i, cb_phys(buf), PAGE_SIZE) > 0; i++) {
+		u32 of = what == CORBEL_STAT_VM ? ((struct corbel_vm_stat *)buf)->id
+						: ((struct corbel_vcpu_stat *)buf)->vm;
+
+		if (vm ? of == id : of)
+			sum += *(const u64 *)(buf + at);
+		cond_resched();
+	}
+	return sum;
+}
+
+static const struct stat_desc *stat_by_name(const struct stat_desc *table, u32 n, const char *name)
+{
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(table[i].name, name))
+			return &table[i];
+	return NULL;
+}
+
+static u64 named_stat(const struct cb_vm *vm, const char *name, void *buf)
+{
+	const struct stat_desc *d = stat_by_name(vcpu_stats, ARRAY_SIZE(vcpu_stats), name);
+
+	if (d)
+		return sum_stat(vm, CORBEL_STAT_VCPU, d->at, buf);
+	d = stat_by_name(vm_stats, ARRAY_SIZE(vm_stats), name);
+	return d ? sum_stat(vm, CORBEL_STAT_VM, d->at, buf) : 0;
+}
+
+/* A file is called as its count is, and its inode knows the VM. */
+static ssize_t count_read(struct file *file, char __user *to, size_t len, loff_t *pos)
+{
+	const char *name = file->f_path.dentry->d_name.name;
+	void *buf = (void *)get_zeroed_page(GFP_KERNEL);
+	char text[24];
+	int n;
+
+	if (!buf)
+		return -ENOMEM;
+	n = scnprintf(text, sizeof(text), "%llu\n",
+		      named_stat(file_inode(file)->i_private, name, buf));
+	free_page((unsigned long)buf);
+	return simple_read_from_buffer(to, len, pos, text, n);
+}
+
+static const struct file_operations count_fops = {
+    .owner = THIS_MODULE,
+    .read = count_read,
+    .llseek = default_llseek,
+};
+
+static struct dentry *all_counts; /* kvm/ */
+
+static void add_counts(struct dentry *dir, struct cb_vm *vm)
+{
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(vcpu_stats); i++)
+		debugfs_create_file(vcpu_stats[i].name, 0444, dir, vm, &count_fops);
+	for (i = 0; i < ARRAY_SIZE(vm_stats); i++)
+		if (!stat_by_name(vcpu_stats, ARRAY_SIZE(vcpu_stats), vm_stats[i].name))
+			debugfs_create_file(vm_stats[i].name, 0444, dir, vm, &count_fops);
+}
+
+void cb_counts_add(struct cb_vm *vm, int fd)
+{
+	static DEFINE_MUTEX(names);
+	struct dentry *other;
+	char name[24];
+
+	snprintf(name, sizeof(name), "%d-%d", vm->pid, fd);
+	mutex_lock(&names);
+	other = debugfs_lookup(name, all_counts);
+	if (!other) /* or the descriptor has been closed, and that VM lives on by a vCPU's */
+		vm->counts = debugfs_create_dir(name, all_counts);
+	mutex_unlock(&names);
+	dput(other);
+	if (!IS_ERR_OR_NULL(vm->counts))
+		add_counts(vm->counts, vm);
+}
+
+void cb_counts_remove(struct cb_vm *vm)
+{
+	debugfs_remove(vm->counts);
+}
+
+void cb_counts_init(void)
+{
+	all_counts = debugfs_create_dir("kvm", NULL);
+	add_counts(all_counts, NULL);
+}
+
+void cb_counts_exit(void)
+{
+	debugfs_remove(all_counts);
 }

@@ -4,6 +4,7 @@
 #include "trace.h"
 
 #include <linux/anon_inodes.h>
+#include <linux/file.h>
 #include <linux/ktime.h>
 #include <linux/sched/mm.h>
 
@@ -130,6 +131,7 @@ static void reap_vm(struct work_struct *w)
 /* What a vCPU that does not stop has, and its user's numbers, are given back when it does. */
 static void vm_destroy(struct cb_vm *vm)
 {
+	cb_counts_remove(vm);
 	cb_irqchip_exit(vm);
 	cb_hyperv_exit(vm);
 	cb_ioeventfd_release(vm);
@@ -696,6 +698,23 @@ static const struct file_operations vm_fops = {
     .llseek = noop_llseek,
 };
 
+static int vm_open(struct cb_vm *vm)
+{
+	int fd = get_unused_fd_flags(O_CLOEXEC);
+	struct file *file;
+
+	if (fd < 0)
+		return fd;
+	file = anon_inode_getfile("kvm-vm", &vm_fops, vm, O_RDWR);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	cb_counts_add(vm, fd);
+	fd_install(fd, file);
+	return fd;
+}
+
 int cb_vm_create(const struct file *kvm, unsigned long type)
 {
 	struct cb_vm *vm;
@@ -727,7 +746,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	r = cb_mem_init(vm);
 	if (r)
 		goto out_mm;
-	r = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	r = vm_open(vm);
 	if (r < 0)
 		cb_vm_put(vm);
 	return r;

@@ -34,17 +34,15 @@ $(BUILD)/xen.cpio: tests/dom0/xen tests/dom0/trixie $(VMLINUX_amd64) $(IMG)/demo
 $(BUILD)/strangers.cpio: tests/dom0/strangers
 	tests/dom0/strangers $(BUILD)/strangers $@
 
-# perf with its libraries, where it is installed (linux-perf).
-$(BUILD)/perf.cpio: $(MKIMAGE_SRC)
-	@mkdir -p $(@D)
-	$(MKIMAGE) --program /usr/bin/perf --compress none -o $@
-test-full: $(if $(wildcard /usr/bin/perf),$(BUILD)/perf.cpio)
+# Programs that look at KVM.
+$(BUILD)/observers.img: tests/dom0/observers tests/dom0/trixie
+	tests/dom0/observers $(BUILD)/observers $(KVER_cloud) $@
 
-# cyclictest, where it is installed (rt-tests).
+# cyclictest.
 $(BUILD)/cyclic.cpio: $(MKIMAGE_SRC)
 	@mkdir -p $(@D)
 	$(MKIMAGE) --program /usr/bin/cyclictest --compress none -o $@
-test-full: $(if $(wildcard /usr/bin/cyclictest),$(BUILD)/cyclic.cpio)
+test-full: $(BUILD)/cyclic.cpio
 
 # corbel.ko and corbel_iommu.ko for Debian 13's kernel, and that kernel, in build/trixie; needs root.
 $(BUILD)/trixie/corbel.ko: tests/dom0/kernel13 tests/dom0/trixie dom0/kernel $(KMOD_SRC)

@@ -8,7 +8,7 @@ import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib.machine import Machine, build_file
-from lib.report import main, ok, skip
+from lib.report import main, ok
 
 PERIOD, BUDGET = 1000, 500  # us, of the guest that measures
 LOOPS = 2000
@@ -55,8 +55,6 @@ def guests(m):
 
 def cyclic():
     cpio = build_file('cyclic.cpio')
-    if not os.path.exists(cpio):
-        return skip('cyclictest', 'rt-tests is not installed')
     extra = ['-icount', 'shift=0,sleep=off', '-drive', f'file={cpio},format=raw,if=virtio,readonly=on']
     with Machine('cyclictest', hv='dom0_share=5', life=1500, extra=extra) as m:
         m.prompt()

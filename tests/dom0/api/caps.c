@@ -2,6 +2,7 @@
 /* Capabilities, what they enable, what is missing, statistics. */
 #include "api.h"
 
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 GUEST(writes_page, "movb $1, 0x3000; hlt");
@@ -295,6 +296,53 @@ static void test_stats(void)
 	close(vcpu.fd);
 }
 
+/* A number in debugfs, of all VMs, or of the one in that directory; ~0: there is none. */
+static u64 count_of(const char *vm, const char *name)
+{
+	char path[128];
+	u64 n = ~0ull;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%s/%s", vm, name);
+	f = fopen(path, "r");
+	if (!f)
+		return ~0ull;
+	if (fscanf(f, "%lu", &n) != 1)
+		n = ~0ull;
+	fclose(f);
+	return n;
+}
+
+static void test_counts(void)
+{
+	bool mounted = !mount("none", "/sys/kernel/debug", "debugfs", 0, NULL);
+	struct vm v = start(NO_CHIP), other;
+	char name[64];
+	u64 all, exits;
+
+	snprintf(name, sizeof(name), "%d-%d", getpid(), v.fd);
+	all = count_of(".", "exits");
+	check(count_of(name, "exits") != ~0ull && count_of(name, "exits-hlt") == 0 && all != ~0ull,
+	      "a VM's counts are in debugfs, where KVM has them");
+	LOAD(v, show);
+	for (int i = 0; i < 5; i++)
+		run(&v);
+	exits = count_of(name, "exits");
+	check(exits >= 5 && exits < 100000 && count_of(name, "io_exits") >= 5,
+	      "five runs and accesses to ports more, at least (%lu)", exits);
+	check(count_of(".", "exits") >= all + 5, "all VMs' have them too");
+	check(count_of(name, "mapped_bytes") - 1 < RAM_BYTES, "what it has mapped is there");
+	other = start(NO_CHIP);
+	LOAD(other, show);
+	run(&other);
+	check(count_of(name, "exits") == exits, "another VM's are not its own");
+	end(&other);
+	end(&v);
+	check(count_of(name, "exits") == ~0ull, "they go with their VM");
+	if (mounted)
+		umount("/sys/kernel/debug");
+}
+
 /* ---- the device by which a VMM tells of VFIO's groups; `passthrough` has some ---- */
 
 static void test_vfio_device(void)
@@ -364,6 +412,7 @@ void caps_tests(void)
 	test_tss_address();
 	test_enable_cap();
 	test_stats();
+	test_counts();
 	test_vfio_device();
 	test_missing();
 }
