@@ -75,6 +75,16 @@ static pte_t *host_entry(struct mm_struct *mm, unsigned long addr, struct host_l
 /* DEVICE: what is no RAM of dom0's, such as a device's registers that VFIO lets the VMM map */
 enum { USABLE, ABSENT, DEVICE };
 
+/*
+ * Persistent memory and its like is RAM, by pages that Linux has for it, although its entries are
+ * special until Linux 6.17, and have a bit for that.
+ */
+#ifdef _PAGE_DEVMAP
+#define is_dax_memory(pte) pte_devmap(pte)
+#else
+#define is_dax_memory(pte) false
+#endif
+
 /* A small page. Not pte_present(), which is also true of what nobody may access. */
 static int host_page(const pte_t *at, struct host_leaf *l)
 {
@@ -83,7 +93,9 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte) && pte_dirty(pte)};
 	if (!(pte_flags(pte) & _PAGE_PRESENT))
 		return ABSENT;
-	return pte_special(pte) && !is_zero_pfn(l->pfn) ? DEVICE : USABLE;
+	if (pte_special(pte) && !is_zero_pfn(l->pfn) && !is_dax_memory(pte))
+		return DEVICE;
+	return USABLE;
 }
 
 /* The page of the fault. Interrupts are off. */
@@ -259,7 +271,7 @@ static int map_page_locked(struct cb_vcpu *v, struct fault *f)
 		WRITE_ONCE(vm->has_devices, true);
 		return mark_mmio(v, f);
 	}
-	if (!f->fresh)
+	if (!f->fresh && PageLRU(pfn_to_page(v->maps[0].pfn)))
 		mark_page_accessed(pfn_to_page(v->maps[0].pfn));
 	r = map_batch(v, n);
 	/* Behind that: who takes it out of the ring unmaps it, and would not find it mapped yet. */

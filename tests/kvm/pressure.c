@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Guests whose memory dom0's kernel takes, merges, splits and moves while they run, and that check
- * what they have: swap (as root, with swap space), KSM, transparent huge pages, hugetlbfs.
+ * what they have: swap (as root, with swap space), KSM, transparent huge pages, hugetlbfs. And
+ * a guest whose memory is a device, such as persistent memory.
  *
  * usage: pressure [swap|ksm|thp|hugetlb...]
+ *        pressure device /dev/daxN.N
  */
 #define _GNU_SOURCE
 #include "vmm.h"
@@ -278,9 +280,40 @@ static void test_hugetlb(void)
 	ok(!number_in("/proc/meminfo", "HugePages_Total:"), "hugetlbfs: and can be given back");
 }
 
+/* ---- memory that is a device ---- */
+
+/* It is mapped into the guest, as memory is: what the guest has used once costs no more exits. */
+static void test_device(const char *path)
+{
+	const size_t size = 8 * LARGE;
+	int fd = open(path, O_RDWR);
+	u8 *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char count[64];
+	struct guest g;
+	long first, exits;
+
+	if (fd < 0 || mem == MAP_FAILED)
+		fatal("memory of %s", path);
+	guest_begin(&g, mem, size);
+	snprintf(count, sizeof(count), "/sys/kernel/debug/kvm/%d-%d/exits", getpid(), g.vm.fd);
+	ok(guest_writes(&g, 9) && guest_finds(&g, 9), "%s: the guest finds what it has written",
+	   path);
+	first = number_in(count, "");
+	ok(guest_writes(&g, 10) && guest_finds(&g, 10), "%s: it writes again, and finds it", path);
+	exits = number_in(count, "") - first;
+	ok(first > 0 && exits < 40, "%s: without exits for it (%ld, and then %ld)", path, first,
+	   exits);
+	guest_end(&g);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	open_kvm();
+	if (argc > 2 && !strcmp(argv[1], "device")) {
+		test_device(argv[2]);
+		return failures != 0;
+	}
 	if (argc > 1 && wanted("swap", argc, argv))
 		test_swap();
 	if (wanted("ksm", argc, argv))
