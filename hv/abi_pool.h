@@ -123,7 +123,7 @@ CORBEL_ASSERT(sizeof(struct corbel_pool_stat) == 120);
 
 /*
  * ---- in the pages behind struct corbel_events, one for each CPU: what runs in dom0 there, so that
- * dom0's share there follows it. Written by dom0, but for out_of_turn ----
+ * dom0's share there follows it. Written by dom0, but for what says otherwise ----
  */
 struct corbel_load {
 	/* sum of the weights of the threads that could run; 0: none, or not known */
@@ -135,7 +135,13 @@ struct corbel_load {
 	 * cleared HC_TURN_OVER is to be called. Written by the hypervisor
 	 */
 	uint32_t out_of_turn;
-	uint32_t pad[13];
+	/*
+	 * not 0: at the beginning of its timer's interrupt dom0 waits for timer_at, since that
+	 * comes a little early
+	 */
+	uint32_t waits;
+	uint64_t timer_at; /* TSC. Written by the hypervisor */
+	uint32_t pad[10];
 };
 CORBEL_ASSERT(sizeof(struct corbel_load) == 64);
 

@@ -54,7 +54,8 @@ static DEFINE_PER_CPU(struct cpu_load, cpu_load);
 
 /* The run queues' per-CPU address, which Linux does not export; and what it was taken for last. */
 static unsigned long rq_base, rq_candidate;
-static struct tracepoint *switch_point;
+static struct tracepoint *switch_point, *timer_point;
+static bool waits_for_timer; /* the latter tells */
 
 u32 cb_task_weight(const struct task_struct *p)
 {
@@ -243,6 +244,21 @@ static void task_switched(void *unused, bool preempt, struct task_struct *prev,
 	tell_weight(l);
 }
 
+/*
+ * The interrupt has come early by as much as it takes to come here. What is further away is another
+ * clock's.
+ */
+static void timer_entered(void *unused, int vector)
+{
+	struct corbel_load *told = this_cpu_ptr(&cpu_load)->told;
+	u64 at = told ? READ_ONCE(told->timer_at) : 0;
+
+	if (at - rdtsc() > tsc_khz / 100)
+		return;
+	while ((s64)(at - rdtsc()) > 0)
+		cpu_relax();
+}
+
 /* ---- set-up ---- */
 
 /* On the CPU. */
@@ -254,6 +270,7 @@ void cb_load_start(struct corbel_load *told)
 	WRITE_ONCE(told->weight, 0);
 	WRITE_ONCE(told->fresh, 0);
 	*l = (struct cpu_load){.told = told};
+	WRITE_ONCE(told->waits, waits_for_timer);
 	local_irq_enable();
 	put_cpu_ptr(&cpu_load);
 }
@@ -267,16 +284,34 @@ void cb_load_stop(unsigned int cpu)
 	if (!told)
 		return;
 	local_irq_disable();
+	WRITE_ONCE(told->waits, 0);
 	WRITE_ONCE(l->told, NULL);
 	WRITE_ONCE(told->weight, 0);
 	WRITE_ONCE(told->fresh, 0);
 	local_irq_enable();
 }
 
-static void find_switch_point(struct tracepoint *tp, void *unused)
+/* Also on CPUs that were there before the tracepoint was asked for. */
+static void tell_waits(bool waits)
+{
+	unsigned int cpu;
+
+	WRITE_ONCE(waits_for_timer, waits);
+	for_each_online_cpu(cpu)
+	{
+		struct corbel_load *told = per_cpu(cpu_load.told, cpu);
+
+		if (told)
+			WRITE_ONCE(told->waits, waits);
+	}
+}
+
+static void find_point(struct tracepoint *tp, void *unused)
 {
 	if (!strcmp(tp->name, "sched_switch"))
 		switch_point = tp;
+	if (!strcmp(tp->name, "local_timer_entry"))
+		timer_point = tp;
 }
 
 /* Without it dom0 has the share of two threads on each CPU, whatever runs there. */
@@ -284,7 +319,7 @@ int cb_load_init(void)
 {
 	int r;
 
-	for_each_kernel_tracepoint(find_switch_point, NULL);
+	for_each_kernel_tracepoint(find_point, NULL);
 	if (!switch_point)
 		return -ENOENT;
 	r = register_trace_sched_update_nr_running_tp(running_changed, NULL);
@@ -294,13 +329,18 @@ int cb_load_init(void)
 	if (r) {
 		unregister_trace_sched_update_nr_running_tp(running_changed, NULL);
 		tracepoint_synchronize_unregister();
+		return r;
 	}
-	return r;
+	tell_waits(timer_point && !tracepoint_probe_register(timer_point, timer_entered, NULL));
+	return 0;
 }
 
 void cb_load_exit(void)
 {
 	tracepoint_probe_unregister(switch_point, task_switched, NULL);
+	if (waits_for_timer)
+		tracepoint_probe_unregister(timer_point, timer_entered, NULL);
+	tell_waits(false);
 	unregister_trace_sched_update_nr_running_tp(running_changed, NULL);
 	tracepoint_synchronize_unregister();
 }

@@ -20,7 +20,8 @@ enum { MODE_ONE_SHOT, MODE_PERIODIC, MODE_DEADLINE }; /* 3: reserved, no timer *
  */
 #define MAX_LEAD_NS 5000
 #define LEAD_FALLS  32
-#define ENTRY_NS    25 /* what is left behind lapic_timer_wait() takes longer anywhere */
+#define ENTRY_NS    25	/* what is left behind lapic_timer_wait() takes longer anywhere */
+#define DOM0_NS	    300 /* and with what dom0's kernel does until it looks at the clock */
 /*
  * A guest's timer that is further away than FAR_MS, as those of an idle kernel are, fires with all
  * others of the same part of a millisecond, at its end: never early, and late by less than that.
@@ -208,6 +209,17 @@ void lapic_timer_fn(struct timer *t)
 	lock_release(&l->lock);
 }
 
+/* So long before that time the vCPU is entered; if that is long, it is told, and waits itself. */
+static u64 early_by(struct vcpu *v, u64 due)
+{
+	u64 at = vcpu_tsc(v, due);
+
+	if (!v->sched.inside || !READ_ONCE(v->sched.inside->waits))
+		return ns_to_tsc(ENTRY_NS);
+	WRITE_ONCE(v->sched.inside->timer_at, at);
+	return ns_to_tsc(DOM0_NS);
+}
+
 /*
  * What the vCPU comes too late, it comes next time by half less, and what it comes too early, and
  * then waits, by a little less: it is to be in time nearly always, not on average. Not if it had
@@ -216,7 +228,7 @@ void lapic_timer_fn(struct timer *t)
 u64 lapic_timer_due(struct vcpu *v)
 {
 	struct lapic *l = &v->lapic;
-	u64 due = l->timer_due - ns_to_tsc(ENTRY_NS);
+	u64 due = l->timer_due - early_by(v, l->timer_due);
 	s64 late = rdtsc() - due, max = ns_to_tsc(MAX_LEAD_NS), lead = l->timer_lead;
 
 	l->timer_due = 0;

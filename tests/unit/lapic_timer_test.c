@@ -148,6 +148,7 @@ static void one_tick(u32 after)
 /* As vCPUs come late by 1000 ticks, the timer fires earlier, and they wait for the rest. */
 static void test_lead(void)
 {
+	struct corbel_load load = {0};
 	u64 due, next, lead = 0, ticks = 0;
 
 	fake_reset(NULL);
@@ -186,6 +187,18 @@ static void test_lead(void)
 	CHECK(!lapic_timer_due(v0), "nobody waits for a clock that is behind the one of the tick");
 	CHECK(v0->lapic.timer_lead < ENTRY + 40, "who comes at once needs no lead (%u)",
 	      v0->lapic.timer_lead);
+	v0->sched.inside = &load;
+	v0->lapic.timer_due = fake_tsc + 5000;
+	CHECK(lapic_timer_due(v0) == fake_tsc + 5000 - ENTRY && !load.timer_at,
+	      "who does not wait himself is entered in time");
+	load.waits = 1;
+	v0->tsc_offset = 12345;
+	v0->lapic.timer_due = fake_tsc + 5000;
+	CHECK(lapic_timer_due(v0) == fake_tsc + 5000 - ns_to_tsc(300) &&
+		  load.timer_at == vcpu_tsc(v0, fake_tsc + 5000),
+	      "who does a little before, and is told how long to wait, by his clock");
+	v0->tsc_offset = 0;
+	v0->sched.inside = NULL;
 	v0->lapic.timer_lead = 5000;
 	wr(v0, LVT_T, 0x200ed);
 	wr(v0, TMICT, 200000);
