@@ -1,251 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The heart of the scheduler: states, wake-ups, the choice of who runs, caps, accounting. */
+/* The choice of who runs. */
 #include "hv/sched/sched.h"
-#include "hv/cpu/time.h"
-#include "hv/lib/string.h"
-#include "hv/sched/cap.h"
 #include "hv/sched/even.h"
-#include "hv/sched/place.h"
+#include "hv/sched/here.h"
 
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
 #define CORE_ASK_MS 50	/* how often a CPU of a core that runs only one group does */
-#define LEAVE_PART  50	/* of a millisecond has dom0 to leave the CPU when its turn is over */
-#define FAVOUR_PART 10	/* of one a CPU is left alone by who spins on another */
-
-static struct sched_cpu *this_sched(void)
-{
-	return this_cpu()->sched;
-}
-
-/* ---- time ---- */
-
-/* Charge the running unit up to now. */
-static void charge_running(struct sched_cpu *sc, u64 now)
-{
-	struct sched_unit *u = sc->curr;
-	u64 ran;
-
-	BUG_ON(READ_ONCE(u->state) != SCHED_RUNNING);
-	ran = unit_account(u, &u->runtime, SCHED_RUNNING, now);
-	cap_charge(u, ran);
-	if (u->inside)
-		unit_hear(u, ran);
-	else if (unlikely(u->divides))
-		unit_weigh_again(u, now);
-	sc->policy->charge(&sc->rq, u, ran);
-	WRITE_ONCE(sc->charged_at, u->since);
-	u->floor = sc->rq.floor;
-	u->floor_rq = &sc->rq;
-}
-
-/* ---- queues ---- */
-
-/* May it run on this CPU now? If not, enqueue_here() sends it away or parks it. */
-static bool fits_here(const struct sched_cpu *sc, struct sched_unit *u, u64 now)
-{
-	return may_run_here(sc, u) && cap_left(u, now);
-}
-
-/*
- * Queue a unit here, or pass it on to a CPU it may run on, or park it. True if it can be picked
- * here.
- */
-static bool enqueue_here(struct sched_cpu *sc, struct sched_unit *u, u64 now)
-{
-	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
-	if (!may_run_here(sc, u)) {
-		if (sc->loaded == u)
-			place_unload(sc);
-		place_send(u, place_choose(u));
-		return false;
-	}
-	BUG_ON(u->load && u->cpu != sc->index);
-	WRITE_ONCE(u->cpu, sc->index);
-	if (!cap_left(u, now)) {
-		place_count(u, false);
-		u->slept = true;
-		WRITE_ONCE(u->napped, true);
-		queue_insert(&sc->parked, sc->parked.tail, u);
-		return false;
-	}
-	place_count(u, true);
-	if (unlikely(sc->core) && sc->charged_at == SCHED_NEVER && !sc->rq.queue.count)
-		smt_catch_up(sc);
-	sc->policy->enqueue(&sc->rq, u);
-	u->on_rq = true;
-	return true;
-}
-
-/* Does a unit that waits here have an event, and come before the running one? */
-static inline bool is_preempted(const struct sched_cpu *sc, u64 now)
-{
-	const struct sched_unit *first = place_first(sc);
-
-	return first && READ_ONCE(first->boost) && sc->policy->preempts(first, sc->curr, now);
-}
-
-/* ---- wake-ups ---- */
-
-/* The unit is queued and has an event. */
-static void boost_queued(struct sched_unit *u)
-{
-	struct sched_cpu *sc = this_sched();
-	u32 cpu = READ_ONCE(u->cpu);
-	bool was = __atomic_exchange_n(&u->boost, true, __ATOMIC_SEQ_CST);
-
-	if (cpu != sc->index) {
-		if (!was)
-			place_poke(cpu);
-	} else if (sc->giver == u || (sc->curr && is_preempted(sc, sched_clock()))) {
-		WRITE_ONCE(this_cpu()->resched, true);
-	}
-}
-
-/* A wake has come. True: the unit was blocked, is queued now, and the caller's to put somewhere. */
-static bool win_blocked(struct sched_unit *u)
-{
-	u32 state = SCHED_BLOCKED;
-
-	__atomic_store_n(&u->wake, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_compare_exchange_n(&u->state, &state, SCHED_QUEUED, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST))
-		return true;
-	state == SCHED_QUEUED ? boost_queued(u) : place_note_event(u);
-	return false;
-}
-
-/* The caller has won the unit, which waits from now on. */
-static u64 begin_waiting(struct sched_unit *u)
-{
-	u64 asleep = 0, now = sched_clock();
-
-	unit_account(u, &asleep, SCHED_QUEUED, now); /* which is nobody's */
-	u->slept = true;
-	return now;
-}
-
-/* The slice ends at that time, if not before. */
-static void cut_slice(struct sched_cpu *sc, u64 end)
-{
-	sc->slice_end = MIN(sc->slice_end, end);
-}
-
-/* Put a unit that the caller has won where it waits for a CPU. */
-static void put_woken(struct sched_unit *u)
-{
-	struct sched_cpu *sc = this_sched();
-	u64 now = begin_waiting(u);
-	u32 cpu;
-
-	WRITE_ONCE(u->boost, true);
-	/* Its registers can only leave the hardware of the CPU where they are. */
-	if (__atomic_load_n(&u->on_cpu, __ATOMIC_ACQUIRE))
-		cpu = u->cpu;
-	else
-		cpu = place_choose(u);
-	/* What may not run here is sent on by the next sched_next(): no lock is held there. */
-	if (cpu != sc->index || !may_run_here(sc, u)) {
-		place_send(u, cpu);
-		return;
-	}
-	if (sc->curr) /* the policy compares the two */
-		charge_running(sc, now);
-	enqueue_here(sc, u, now);
-	/* Has sched_next() to be asked before the slice ends, or does that now end earlier? */
-	if (!sc->curr || sc->parked.count || is_preempted(sc, now) ||
-	    sc->started + sc->policy->slice(&sc->rq, sc->curr) < sc->slice_end)
-		WRITE_ONCE(this_cpu()->resched, true);
-}
-
-void sched_wake(struct sched_unit *u)
-{
-	if (win_blocked(u))
-		put_woken(u);
-}
-
-void sched_yield_to(struct sched_unit *from, struct sched_unit *to)
-{
-	struct sched_cpu *sc = this_sched();
-
-	BUG_ON(sc->curr != from);
-	if (!win_blocked(to))
-		return;
-	if (!from->pinned || sc->hand || !may_run_here(sc, to) ||
-	    __atomic_load_n(&to->on_cpu, __ATOMIC_ACQUIRE)) {
-		put_woken(to);
-		return;
-	}
-	begin_waiting(to);
-	WRITE_ONCE(to->cpu, sc->index);
-	place_count(to, true);
-	sc->hand = to;
-	/* what comes from now on keeps `from` here */
-	__atomic_store_n(&from->wake, 0, __ATOMIC_SEQ_CST);
-	WRITE_ONCE(this_cpu()->resched, true);
-}
-
-void sched_give_way(struct sched_unit *from, struct sched_unit *to)
-{
-	struct sched_cpu *sc = this_sched(), *at = sched_of(READ_ONCE(to->cpu));
-	u64 now = sched_clock();
-
-	BUG_ON(sc->curr != from || from == to);
-	if (READ_ONCE(to->state) != SCHED_QUEUED)
-		return;
-	if (at != sc && sc->rq.queue.head != sc->giver) { /* nor is dom0's to run instead */
-		cut_slice(sc, now);
-		WRITE_ONCE(this_cpu()->resched, true);
-	}
-	/* others there are not to be interrupted all the time; SCHED_NEVER: it idles, and knows */
-	if (at != sc && READ_ONCE(at->charged_at) > now - sched_ms / FAVOUR_PART)
-		return;
-	lock_acquire(&at->lock);
-	WRITE_ONCE(at->favoured, to);
-	at->favours = from;
-	lock_release(&at->lock);
-	place_poke(at->index);
-}
-
-void sched_seen(struct sched_unit *u)
-{
-	BUG_ON(this_sched()->curr != u);
-	__atomic_store_n(&u->wake, 0, __ATOMIC_SEQ_CST);
-}
-
-bool sched_block(struct sched_unit *u)
-{
-	struct sched_cpu *sc = this_sched();
-	u32 blocked = SCHED_BLOCKED;
-
-	BUG_ON(sc->curr != u);
-	charge_running(sc, sched_clock());
-	place_count(u, false);
-	WRITE_ONCE(u->napped, true);
-	__atomic_store_n(&u->state, SCHED_BLOCKED, __ATOMIC_SEQ_CST);
-	if (__atomic_exchange_n(&u->wake, 0, __ATOMIC_SEQ_CST) &&
-	    __atomic_compare_exchange_n(&u->state, &blocked, SCHED_RUNNING, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST)) {
-		place_count(u, true);
-		return false;
-	}
-	sc->curr = NULL;
-	unit_set_out_of_turn(u, false);
-	return true;
-}
-
-void sched_turn_over(void)
-{
-	struct sched_cpu *sc = this_sched();
-	u64 now = sched_clock();
-
-	if (sc->curr && sc->curr->out_of_turn) {
-		charge_running(sc, now);
-		cut_slice(sc, now + sched_ms / LEAVE_PART);
-		WRITE_ONCE(this_cpu()->resched, true); /* to arm the timer */
-	}
-}
-
-/* ---- choosing ---- */
 
 static void take_inbox(struct sched_cpu *sc, u64 now)
 {
@@ -260,7 +20,7 @@ static void take_inbox(struct sched_cpu *sc, u64 now)
 	lock_release(&sc->lock);
 	while ((u = in.head)) {
 		queue_remove(&in, u);
-		enqueue_here(sc, u, now);
+		here_enqueue(sc, u, now);
 	}
 }
 
@@ -276,7 +36,7 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 		queue_remove(&sc->parked, u);
 		/* several may have been parked here, and other CPUs idle */
 		cpu = sc->loaded == u ? sc->index : place_choose(u);
-		cpu == sc->index ? (void)enqueue_here(sc, u, now) : place_send(u, cpu);
+		cpu == sc->index ? (void)here_enqueue(sc, u, now) : place_send(u, cpu);
 	}
 }
 
@@ -305,7 +65,7 @@ static __noinline void recheck_waiting(struct sched_cpu *sc, u64 now)
 		sc->rq.least = sc->rq.floor;
 	while ((u = again.head)) {
 		queue_remove(&again, u);
-		enqueue_here(sc, u, now);
+		here_enqueue(sc, u, now);
 	}
 }
 
@@ -320,21 +80,21 @@ static inline void requeue_running(struct sched_cpu *sc, u64 now)
 	__atomic_store_n(&u->state, SCHED_QUEUED, __ATOMIC_SEQ_CST);
 	if (unlikely(sc->core))
 		even_forgive(sc, u);
-	enqueue_here(sc, u, now);
+	here_enqueue(sc, u, now);
 	if (READ_ONCE(u->wake)) /* it has not seen all that has come */
-		boost_queued(u);
+		here_boost(u);
 }
 
 /* May the running unit keep the CPU, as far as it depends on those here? */
 static bool may_keep_cpu(const struct sched_cpu *sc, u64 now)
 {
-	if (!fits_here(sc, sc->curr, now) || now >= sc->slice_end)
+	if (!here_fits(sc, sc->curr, now) || now >= sc->slice_end)
 		return false;
 	if (sc->giver && READ_ONCE(sc->giver->boost))
 		return false;
 	if (unlikely(sc->core) && !smt_may_keep(sc))
 		return false;
-	return !is_preempted(sc, now);
+	return !here_is_preempted(sc, now);
 }
 
 static void start_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
@@ -383,7 +143,7 @@ static bool is_between_two(const struct sched_cpu *sc, const struct sched_unit *
 static void shorten_for_giver(struct sched_cpu *sc, const struct sched_unit *u, u64 now)
 {
 	if (sc->giver && u != sc->giver && place_others_idle(sc, &u->allowed))
-		cut_slice(sc, now + sched_ms);
+		here_cut_slice(sc, now + sched_ms);
 }
 
 /*
@@ -399,7 +159,7 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 	if (to) {
 		sc->hand = NULL;
 		if (!waits || !is_between_two(sc, to, now)) {
-			if (!enqueue_here(sc, to, now) || !waits)
+			if (!here_enqueue(sc, to, now) || !waits)
 				return NULL;
 			*next = to;
 			sc->giver = ran;
@@ -408,7 +168,7 @@ static struct sched_unit *hand_over(struct sched_cpu *sc, struct sched_unit **ne
 		sc->giver = ran;
 		requeue_running(sc, now);
 		sc->policy->arrive(&sc->rq, to);
-		cut_slice(sc, now + sc->policy->slice(&sc->rq, to));
+		here_cut_slice(sc, now + sc->policy->slice(&sc->rq, to));
 		shorten_for_giver(sc, to, now);
 	} else {
 		to = sc->giver;
@@ -432,7 +192,7 @@ static struct sched_unit *take_preferred(struct sched_cpu *sc, struct sched_unit
 
 	if (!next && giver && (blocked || READ_ONCE(giver->boost)))
 		next = giver;
-	if (!next || !next->on_rq || sc->policy->in_order || !fits_here(sc, next, now))
+	if (!next || !next->on_rq || sc->policy->in_order || !here_fits(sc, next, now))
 		return NULL;
 	if (now >= sc->slice_end && sc->rq.queue.count > 2)
 		return NULL;
@@ -456,9 +216,9 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 		if (unlikely(sc->core))
 			*early = smt_is_urgent(sc, u);
 		rq_remove(sc, u);
-		if (fits_here(sc, u, now))
+		if (here_fits(sc, u, now))
 			break;
-		enqueue_here(sc, u, now);
+		here_enqueue(sc, u, now);
 		u = NULL;
 	}
 	return u;
@@ -485,7 +245,7 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	if (!inherits)
 		sc->slice_end = now + sc->policy->slice(&sc->rq, u);
 	if (unlikely(sc->core)) /* whose turn it is others are to know */
-		cut_slice(sc, now + CORE_ASK_MS * sched_ms);
+		here_cut_slice(sc, now + CORE_ASK_MS * sched_ms);
 	shorten_for_giver(sc, u, now);
 	if (u == sc->giver)
 		sc->giver = NULL;
@@ -565,7 +325,7 @@ static void show_state(struct sched_cpu *sc, const struct sched_unit *u, u64 now
 
 struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 {
-	struct sched_cpu *sc = this_sched();
+	struct sched_cpu *sc = here_sched();
 	struct sched_unit *u, *next;
 
 	BUG_ON(ran != sc->curr);
@@ -573,7 +333,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	__atomic_store_n(&this_cpu()->resched, false, __ATOMIC_SEQ_CST);
 	if (ran) {
 		now = MAX(now, ran->since);
-		charge_running(sc, now);
+		here_charge(sc, now);
 	}
 	if (unlikely(READ_ONCE(sc->recheck)))
 		recheck_waiting(sc, now);
@@ -586,7 +346,7 @@ struct sched_unit *sched_next(struct sched_unit *ran, u64 now, u64 *slice_end)
 	take_inbox(sc, now);
 	if (ran) { /* more may wait now than when the slice began, and in dom0 more or less run */
 		place_count(ran, true);
-		cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
+		here_cut_slice(sc, sc->started + sc->policy->slice(&sc->rq, ran));
 	}
 	if (unlikely(READ_ONCE(sc->favoured)) && !next)
 		next = place_favoured(sc, ran);

@@ -5,7 +5,7 @@
  * deadline.
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c -fsanitize-coverage=trace-pc
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c -fsanitize-coverage=trace-pc
  */
 #include <stdlib.h>
 

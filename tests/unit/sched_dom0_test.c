@@ -2,7 +2,7 @@
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c
  */
 /*
  * dom0 beside guests on one CPU: what it gets by weight, by what it tells of its threads, and when

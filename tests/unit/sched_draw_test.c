@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c */
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c */
 /*
  * A schedule as a picture, hv/schedule.svg: what it shows is what the scheduler does, or this test
  * says that it is to be drawn anew (`build/unit/sched_draw hv/schedule.svg`).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c */
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c */
 /*
  * VMs of any size and weight, of vCPUs that are busy or sleep, with and without caps, which come,
  * go and change, on 1 to 16 CPUs with and without dom0 beside them, whole or in two parts as

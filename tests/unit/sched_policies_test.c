@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c */
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c */
 /*
  * Policies in one table: fair and rr, and models of CFS, EEVDF and Credit2, with the same units on
  * the same CPUs: shares beside the weighted max-min ideal, how late those that sleep are, moves.

@@ -2,7 +2,7 @@
 /*
  * links: hv/sched/sched.c hv/sched/place.c hv/sched/cap.c hv/sched/cpupool.c hv/sched/fair.c
  * hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c
  */
 /* Units that give their CPU away: by sched_give_way() where they spin, by sched_yield_to(). */
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * hv/guest/lapic_timer.c hv/lib/scale.c hv/sched/place.c hv/sched/cap.c hv/sched/sched.c
  * hv/sched/cpupool.c hv/sched/fair.c hv/sched/rr.c hv/sched/unit.c hv/sched/deadline.c
  * hv/sched/seat.c hv/sched/smt.c hv/sched/even.c
- * hv/cpu/topology.c hv/cpu/idle.c -include tests/unit/steps.h
+ * hv/sched/here.c hv/sched/wake.c hv/cpu/topology.c hv/cpu/idle.c -include tests/unit/steps.h
  * -fno-sanitize=all
  */
 /* SPDX-License-Identifier: GPL-2.0-only */

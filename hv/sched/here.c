@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "hv/sched/here.h"
+
+void here_charge(struct sched_cpu *sc, u64 now)
+{
+	struct sched_unit *u = sc->curr;
+	u64 ran;
+
+	BUG_ON(READ_ONCE(u->state) != SCHED_RUNNING);
+	ran = unit_account(u, &u->runtime, SCHED_RUNNING, now);
+	cap_charge(u, ran);
+	if (u->inside)
+		unit_hear(u, ran);
+	else if (unlikely(u->divides))
+		unit_weigh_again(u, now);
+	sc->policy->charge(&sc->rq, u, ran);
+	WRITE_ONCE(sc->charged_at, u->since);
+	u->floor = sc->rq.floor;
+	u->floor_rq = &sc->rq;
+}
+
+bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
+{
+	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
+	if (!may_run_here(sc, u)) {
+		if (sc->loaded == u)
+			place_unload(sc);
+		place_send(u, place_choose(u));
+		return false;
+	}
+	BUG_ON(u->load && u->cpu != sc->index);
+	WRITE_ONCE(u->cpu, sc->index);
+	if (!cap_left(u, now)) {
+		place_count(u, false);
+		u->slept = true;
+		WRITE_ONCE(u->napped, true);
+		queue_insert(&sc->parked, sc->parked.tail, u);
+		return false;
+	}
+	place_count(u, true);
+	if (unlikely(sc->core) && sc->charged_at == SCHED_NEVER && !sc->rq.queue.count)
+		smt_catch_up(sc);
+	sc->policy->enqueue(&sc->rq, u);
+	u->on_rq = true;
+	return true;
+}
+
+void here_boost(struct sched_unit *u)
+{
+	struct sched_cpu *sc = here_sched();
+	u32 cpu = READ_ONCE(u->cpu);
+	bool was = __atomic_exchange_n(&u->boost, true, __ATOMIC_SEQ_CST);
+
+	if (cpu != sc->index) {
+		if (!was)
+			place_poke(cpu);
+	} else if (sc->giver == u || (sc->curr && here_is_preempted(sc, sched_clock()))) {
+		WRITE_ONCE(this_cpu()->resched, true);
+	}
+}
