@@ -103,6 +103,7 @@ struct sched_unit {
 	bool napped;  /* since group_look() last looked; any CPU */
 	bool crowded; /* found no seat, and has one before others; under sched_set_up */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
+	u32 seq;      /* odd while runtime, steal and since change; other CPUs read these so */
 	struct corbel_cpus affinity; /* not empty; any CPU, by sched_set() */
 	/* where it may run: of these its pool's, or if that has none of them all the pool's; any
 	 * CPU */
@@ -123,7 +124,6 @@ struct sched_unit {
 	/* the floor of the queue it was on, when it was last charged or taken off there */
 	u64 floor;
 	struct sched_rq *floor_rq;
-	u32 seq;     /* odd while the three below change; other CPUs read these so */
 	u64 runtime; /* ticks run in all */
 	u64 steal;   /* ticks waited while runnable */
 	u64 since;   /* ticks: when the state began, or when it was last charged */
@@ -135,7 +135,8 @@ struct sched_unit {
 	u64 had;		    /* what it had run when group_look() last looked */
 	u64 used;		    /* what it has run of late, older looks counting less */
 	struct sched_budget budget;
-	struct sched_seat seat, seat_was; /* under sched_set_up */
+	struct sched_seat seat, seat_was; /* under sched_set_up, as is the next */
+	struct sched_unit *as_large;	  /* while all are seated anew: the next of its size */
 };
 
 /*

@@ -6,6 +6,10 @@
 /* Of a CPU, beside dom0's share: for what the hypervisor itself does there. */
 #define SLACK	   (SEAT_WHOLE / 20)
 #define MOST_TRIES 8
+#define MOST_LOOKS 0x10000 /* for a place, in all tries: a millisecond, with interrupts off */
+#define SIZE_STEPS 32
+#define SIZES	   (16 * SIZE_STEPS)
+_Static_assert(SEAT_WHOLE < BIT(20), "size_of()");
 
 static u32 taken[MAX_CPUS];
 
@@ -139,37 +143,55 @@ static void lift_all(const struct cpupool *p)
 			seat_lift(u);
 }
 
-/* What it needs who has no seat and is of this kind; else 0. */
-static u32 need_of_next(const struct sched_unit *u, const struct sched_ops *policy, bool crowded)
+/* Greater for more, and equal only for what differs by a thirty-second at most. */
+static u32 size_of(u32 need)
 {
-	return u->crowded == crowded && !u->seat.need ? policy->need(u, SEAT_WHOLE) : 0;
+	u32 shift = __builtin_clz(SIZE_STEPS) - __builtin_clz(need | SIZE_STEPS);
+
+	return shift * SIZE_STEPS + (need >> shift);
 }
 
-/* The greatest first, and where most is taken. A thirty-second more or less is as great. */
-static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, bool first)
+/* Those of this kind, none of whom has a seat: the greatest first, and where most is taken. */
+static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, bool crowded)
 {
-	for (;;) {
-		u32 greatest = 0;
+	static struct sched_unit *of_size[SIZES];
 
-		FOR_EACH_UNIT(u, p)
-			greatest = MAX(greatest, need_of_next(u, p->policy, first));
-		if (!greatest)
-			return true;
-		FOR_EACH_UNIT(u, p) {
-			if (need_of_next(u, p->policy, first) < greatest - greatest / 32)
-				continue;
+	ASSERT_HELD(&sched_set_up);
+	memset(of_size, 0, sizeof(of_size));
+	FOR_EACH_UNIT(u, p) {
+		struct sched_unit **at = &of_size[size_of(p->policy->need(u, SEAT_WHOLE))];
+
+		if (u->crowded != crowded)
+			continue;
+		u->as_large = *at;
+		*at = u;
+	}
+	for (u32 i = SIZES; i--;)
+		for (struct sched_unit *u = of_size[i]; u; u = u->as_large) {
 			if (find_tightest(u, p->policy, cpus))
 				continue;
 			u->crowded = true;
 			return false;
 		}
-	}
+	return true;
+}
+
+/* How often all of them may look at all of the CPUs. */
+static u32 most_tries(const struct cpupool *p, const struct corbel_cpus *cpus)
+{
+	u32 looks = 0, on = 0;
+
+	FOR_EACH_CPU(i, cpus)
+		on++;
+	FOR_EACH_UNIT(u, p)
+		looks += on;
+	return MIN(MOST_LOOKS / MAX(looks, 1u), MOST_TRIES);
 }
 
 /* Everybody may go elsewhere. Who then finds no seat comes before all others the next time. */
 static bool pack_anew(const struct cpupool *p, const struct corbel_cpus *cpus)
 {
-	for (u32 tries = 0; tries < MOST_TRIES; tries++) {
+	for (u32 tries = most_tries(p, cpus); tries--;) {
 		lift_all(p);
 		if (pack_those(p, cpus, true) && pack_those(p, cpus, false))
 			return true;
