@@ -197,6 +197,19 @@ static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *doma
 	amdvi_flush_irqs(u, device); /* which the entry led to */
 }
 
+/* An IOAPIC has no other way to interrupt. */
+static void amdvi_bar(struct iommu_unit *u, u16 device)
+{
+	u64 *e = u->root + device * DTE_WORDS;
+
+	if (device >= u->devices_nr)
+		return;
+	WRITE_ONCE(e[0], DTE_V | DTE_TV);
+	if (!(u->rights[device] & IOMMU_SPECIAL))
+		WRITE_ONCE(e[2], DTE_IV);
+	unit_submit(u, CMD_DEVICE | device, 0);
+}
+
 /* The unit may read the entry at any time. */
 static void amdvi_set_irq(void *irqs, u32 index, const struct iommu_irq *irq)
 {
@@ -305,6 +318,7 @@ const struct iommu_ops amdvi_ops = {
     .stop = amdvi_stop,
     .prepare = amdvi_prepare,
     .attach = amdvi_attach,
+    .bar = amdvi_bar,
     .set_irq = amdvi_set_irq,
     .flush_irqs = amdvi_flush_irqs,
     .flush = amdvi_flush,

@@ -33,6 +33,16 @@ static struct {
 	void *irqs;	   /* entries of its messages, if units have them */
 } attached[DOMAIN_DEVICES];
 
+/*
+ * A device may send ids that none has, as its functions' or its bus's: where one is given away,
+ * those reach nothing. Linux attaches all its devices, so that we know the others. Bus 0, where
+ * firmware hides devices of its own, has it only for the device's functions.
+ */
+#define BUS_IDS	 256u
+#define SLOT_IDS 8u
+static bool named[IOMMU_DEVICES];	   /* the others, in whichever segment */
+static bool shut[IOMMU_DEVICES / BUS_IDS]; /* buses with some that reach nothing */
+
 /* Units know it by that; NULL: dom0's. */
 static u16 number_of(const struct domain *d)
 {
@@ -253,6 +263,32 @@ static int make_irqs(u32 slot)
 	return domain_has_irqs() && !*irqs ? -ENOMEM : 0;
 }
 
+static void bar_others(u32 device)
+{
+	u32 ids = (u16)device < BUS_IDS ? SLOT_IDS : BUS_IDS, first = ALIGN_DOWN((u16)device, ids);
+
+	shut[first / BUS_IDS] = true;
+	FOR_EACH_IOMMU(u)
+		for (u32 id = first; u->segment == device >> 16 && id < first + ids; id++)
+			if (!named[id])
+				iommu.ops->bar(u, id);
+}
+
+/* dom0 has found a device, where none had this id before. -ENOMEM: it reaches nothing still. */
+static int open_device(u32 device)
+{
+	u16 id = device;
+	int err = named[id] || !shut[id / BUS_IDS] ? -ENODEV : prepare_units(device);
+
+	if (err == -ENOMEM)
+		return err;
+	named[id] = true;
+	FOR_EACH_IOMMU(u)
+		if (!err && u->segment == device >> 16)
+			iommu.ops->attach(u, id, &iommu.dom0, number_of(NULL), NULL);
+	return 0;
+}
+
 /* To a domain, NULL: dom0's, where it is kept to its interrupts, or raises what it likes. */
 static int move_device(u32 slot, u32 device, struct domain *to, bool keep)
 {
@@ -268,6 +304,9 @@ static int move_device(u32 slot, u32 device, struct domain *to, bool keep)
 	attached[slot].device = device;
 	attached[slot].in = to;
 	attached[slot].irqs = keep ? irqs : NULL;
+	named[(u16)device] = true;
+	if (to && !from)
+		bar_others(device);
 	tell_units(slot, from);
 	if (!keep)
 		pool_free(irqs, irqs_order(), NULL); /* no unit has it any more */
@@ -290,9 +329,9 @@ int domain_attach(u64 device, u64 id)
 		return -ENOENT;
 	slot = slot_of(device);
 	if (slot == DOMAIN_DEVICES)
-		return id ? -ENOSPC : 0;
+		return id ? -ENOSPC : open_device(device);
 	if (attached[slot].in == to)
-		return 0; /* as it is */
+		return to ? 0 : open_device(device); /* as it is */
 	return move_device(slot, device, to, to);
 }
 

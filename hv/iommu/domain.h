@@ -29,7 +29,10 @@ int domain_create(void);
  * domain again. -ENOENT, -EBUSY: it has devices, -EAGAIN: call again.
  */
 int domain_destroy(u64 id);
-/* Device: segment << 16 | id. -ENOENT: no such domain, -ENODEV: no unit has it, -ENOSPC. */
+/*
+ * Device: segment << 16 | id. -ENOENT: no such domain, -ENODEV: no unit has it, -ENOSPC, -ENOMEM.
+ * Beside one that leaves dom0's domain, ids that were never attached to any reach nothing.
+ */
 int domain_attach(u64 device, u64 id);
 /*
  * Frames done, or of the first what is wrong: -EPERM, -EEXIST, -EINVAL; -ENOMEM: all domains'

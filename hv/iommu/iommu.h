@@ -7,7 +7,8 @@
  *                                         > the domain's tables: a struct pt, as EPT and NPT are
  *   device --id--> device table          /                    (AMD-Vi: one a unit)
  *
- * All entries are alike, so neither the buses nor what is plugged in matter. The domain is complete
+ * All entries are alike, so neither the buses nor what is plugged in matter, until dom0 gives a
+ * device away: then ids of its bus that no device has reach nothing. The domain is complete
  * before it is used and does not change: what each unit may have cached of others before is flushed
  * when it is taken over, and never again. Devices that dom0 gives to guests leave it for domains of
  * their own: domain.h.
@@ -105,6 +106,11 @@ struct iommu_ops {
 	 */
 	void (*attach)(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
 		       const void *irqs);
+	/*
+	 * No device has this id, on a bus of which one has been prepared: it reaches and raises
+	 * nothing. What is cached of it goes with attach() of another and flush() of dom0's number.
+	 */
+	void (*bar)(struct iommu_unit *u, u16 device);
 	/* NULL: units do not tell devices' interrupts apart. Entry of irqs, NULL: there is none. */
 	void (*set_irq)(void *irqs, u32 index, const struct iommu_irq *irq);
 	/* After take(): no entry of the device's irqs is cached any more; */

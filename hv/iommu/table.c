@@ -164,7 +164,7 @@ static bool add_devices(struct iommu_table *out, u16 first, u16 last, u8 flags)
 static bool read_entry(struct entries *s, const u8 *e)
 {
 	u16 id = get_le(e + ENTRY_ID, 2), source;
-	u8 flags = e[ENTRY_FLAGS];
+	u8 flags = e[ENTRY_FLAGS] & ~IOMMU_SPECIAL;
 
 	switch (*e) {
 	case DEV_ALL:
@@ -186,6 +186,8 @@ static bool read_entry(struct entries *s, const u8 *e)
 		source = get_le(e + ENTRY_SOURCE, 2);
 		s->first = id;
 		s->flags = flags;
+		if (*e == DEV_SPECIAL)
+			flags |= IOMMU_SPECIAL;
 		return add_devices(s->out, source, source, flags);
 	}
 	return true; /* padding, or not known yet */

@@ -25,6 +25,7 @@ struct iommu_table {
 	/* AMD-Vi: the last device id named, and what each may raise beside common interrupts */
 	u16 last_id;
 	u8 rights[IOMMU_DEVICES]; /* flags of the IVHD's entries */
+#define IOMMU_SPECIAL BIT(3)	  /* reserved among them: an IOAPIC or HPET interrupts by that id */
 };
 
 /*

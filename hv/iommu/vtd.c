@@ -199,15 +199,26 @@ static int vtd_prepare(struct iommu_unit *u, u16 device)
 	return 0;
 }
 
-static void vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
-		       const void *irqs)
+/* The device's own. */
+static u64 *entry_of(const struct iommu_unit *u, u16 device)
 {
 	u64 *entries = hpa_to_virt(hpa(u->root[2 * (device >> 8)] & PAGE_MASK));
 
 	BUG_ON(entries == u->context);
+	return &entries[2 * (device & 0xff)];
+}
+
+static void vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
+		       const void *irqs)
+{
 	flush_writes(u); /* what it leads to is in memory before it is */
-	set_entry(u, &entries[2 * (device & 0xff)], domain, number);
+	set_entry(u, entry_of(u, device), domain, number);
 	flush_all(u);
+}
+
+static void vtd_bar(struct iommu_unit *u, u16 device)
+{
+	WRITE_ONCE(*entry_of(u, device), 0);
 }
 
 /* ---- interrupts of all devices, by entries that dom0 has made: vtd_shown.c ---- */
@@ -325,6 +336,7 @@ const struct iommu_ops vtd_ops = {
     .stop = vtd_stop,
     .prepare = vtd_prepare,
     .attach = vtd_attach,
+    .bar = vtd_bar,
     .flush = vtd_flush,
     .poll = vtd_poll,
 };

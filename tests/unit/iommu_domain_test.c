@@ -43,14 +43,18 @@ static void start_afresh(bool amd, u32 mode)
 {
 	memset(domains, 0, sizeof(domains));
 	memset(attached, 0, sizeof(attached));
+	memset(named, 0, sizeof(named));
+	memset(shut, 0, sizeof(shut));
 	closed = false;
 	start(amd, false, mode, 0);
 }
 
+/* With dom0's driver, which has found these two. */
 static void start_strict(bool amd)
 {
 	start_afresh(amd, IOMMU_STRICT);
 	iommu_init();
+	BUG_ON(domain_attach(DEVICE, 0) || domain_attach(OTHER, 0));
 }
 
 static void check_caches(const char *what)
@@ -121,6 +125,61 @@ static void test_apart(bool amd)
 	domain_attach(DEVICE, 0);
 	domain_attach(OTHER, 0);
 	check_caches(name(amd));
+}
+
+static bool is_barred(u16 id)
+{
+	return !model_dma(id, 0) && !model_dma(id, MB) &&
+	       (!model.amd || (!model_message(id, 0x51) && !model_message(id, 0x400)));
+}
+
+/* A guest's device sends ids that no device has. */
+static void test_other_ids(bool amd)
+{
+	u32 barred = 0;
+	int id;
+
+	start_strict(amd);
+	id = domain_create();
+	domain_map(id, 0, FRAME(5), 16, true);
+	CHECK(reaches(0x1f8, MB) && reaches(0x100, MB) && !domain_attach(DEVICE, id),
+	      "%s: a device is given away", name(amd));
+	for (u32 i = 0x100; i < 0x200; i++)
+		barred += is_barred(i);
+	CHECK(barred == 254 && model_dma(DEVICE, 0) == 5 * MB && reaches(OTHER, MB) &&
+		  reaches(0x10, MB) && reaches(0xf8, MB),
+	      "by no id of its bus that none has it reaches or raises anything (%u of 254)",
+	      barred);
+	CHECK(!domain_attach(0x1f8, 0) && reaches(0x1f8, MB) && is_barred(0x1f9),
+	      "but a device that comes later does");
+	domain_attach(DEVICE, 0);
+	CHECK(reaches(DEVICE, MB) && is_barred(0x1f9), "they stay so when it is given back");
+	domain_attach(DEVICE, CORBEL_DOMAIN_NONE);
+	domain_kernel_ends();
+	destroyed(0);
+	CHECK(is_barred(0x1f9) && is_barred(DEVICE) && reaches(0x1f8, MB) &&
+		  !domain_attach(0x1f9, 0) && reaches(0x1f9, MB),
+	      "and when dom0's kernel is another, which finds what there is");
+	CHECK(!domain_attach(0xa1, CORBEL_DOMAIN_NONE) && is_barred(0xa7) && reaches(0x98, MB) &&
+		  reaches(0xa8, MB),
+	      "on bus 0 these are its functions' ids");
+	CHECK(!model_dma(0xa0, MB) && (!amd || model_message(0xa0, 0x51) == 0x51),
+	      "one by which an IOAPIC interrupts goes on doing that");
+	CHECK(domain_attach(0x1fa | 1u << 16, CORBEL_DOMAIN_NONE) == -ENODEV && is_barred(0x1fa) &&
+		  !domain_attach(0xff00, 0),
+	      "a device of another segment, or that no unit has, opens none");
+	check_caches(name(amd));
+}
+
+static void test_found_late(void)
+{
+	start_strict(true);
+	domain_attach(DEVICE, CORBEL_DOMAIN_NONE);
+	CHECK(!domain_set_irq(0x1f8, CORBEL_DOMAIN_IRQS, 1, 0) && reaches(0x1f8, MB) &&
+		  !domain_set_irq(0x1f8, 7, 0xfee00000, 0x61) && !domain_attach(0x1f8, 0) &&
+		  model_message(0x1f8, 7) == 0x61 && !model_message(0x1f8, 0x51),
+	      "AMD-Vi: one that comes later and is kept to its interrupts keeps them");
+	check_caches("AMD-Vi: a late device");
 }
 
 static void test_refusals(bool amd)
@@ -260,6 +319,7 @@ static void start_with_rights(void)
 	entry[2] = DEVICE >> 8;
 	entry[3] = 0xd7;
 	iommu_init();
+	domain_attach(OTHER, 0);
 }
 
 static bool has_rights(void)
@@ -686,7 +746,7 @@ static void test_refused(bool amd)
 		enum outcome o = ENDED;
 		u32 n = 0;
 
-		while (o == ENDED && n < 100)
+		while (o == ENDED && n < 400)
 			o = outcome_of(step, id, ++n);
 		wrong += o != DONE;
 		few += n - 1 < least[amd][step];
@@ -723,6 +783,7 @@ int main(void)
 		test_modes(amd);
 		test_way(amd);
 		test_apart(amd);
+		test_other_ids(amd);
 		test_refusals(amd);
 		test_sparse(amd);
 		test_large(amd);
@@ -732,6 +793,7 @@ int main(void)
 		test_refused(amd);
 	}
 	test_interrupts();
+	test_found_late();
 	test_kept();
 	test_wide();
 	test_interrupt_pages();
