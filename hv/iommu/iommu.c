@@ -57,6 +57,7 @@ static void limit_all(struct iommu_unit *all, const struct iommu_unit *u)
 {
 	all->max_order = MIN(all->max_order, u->max_order);
 	all->bits = MIN(all->bits, u->bits);
+	all->snoop &= u->snoop;
 	all->domains = MIN(all->domains, u->domains);
 	all->queued &= u->queued;
 	all->remap &= u->remap;
@@ -140,13 +141,16 @@ static int map_region(const struct mem_range *r)
 
 static int make_domain(void)
 {
+	static struct pt_format dom0s; /* take() writes it to memory as a whole */
 	u64 pfn = 0, end;
 	int err;
 
 	iommu.format = *iommu.ops->format;
 	iommu.format.max_order = iommu.all.max_order;
+	dom0s = iommu.format;
 	iommu.format.write_back = !iommu.all.coherent;
-	err = pt_init(&iommu.dom0, &iommu.format, NULL);
+	iommu.format.leaf |= iommu.all.snoop;
+	err = pt_init(&iommu.dom0, &dom0s, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
 		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN_RIGHTS);
 	for (u32 i = 0; !err && i < table.region_count; i++)

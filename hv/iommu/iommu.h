@@ -37,6 +37,7 @@ struct iommu_unit {
 	u32 size;	    /* bytes of registers that are used */
 	u32 max_order;	    /* of pages: 0, 9, 18 */
 	u32 bits;	    /* addresses that its tables reach */
+	u64 snoop;	    /* of a leaf: accesses that would go past caches do not */
 	bool queued;	    /* invalidation by a queue in memory; needed */
 	bool remap, x2apic; /* of interrupts; with ids of 32 bits */
 	bool posts;	    /* interrupts, to vCPUs */
@@ -133,7 +134,7 @@ struct iommu_state {
 	bool posts;	 /* which may post them to guests' vCPUs: post.h */
 	bool wide_ids;	 /* some CPU's APIC id is above 255 */
 	bool wide;	 /* AMD-Vi: and devices in a table can interrupt it */
-	struct pt_format format; /* of all domains: what all units can */
+	struct pt_format format; /* of guests' domains: what all units can */
 	struct pt dom0;		 /* the domain of dom0's devices */
 	u64 pages;		 /* of the pool, since boot: that domain, and what units read */
 	struct iommu_unit unit[IOMMU_MAX_UNITS];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/iommu/unit.h"
+#include "hv/lib/asm.h"
 #include "hv/lib/log.h"
 #include "hv/mm/mm.h"
 
@@ -36,6 +37,12 @@ void *unit_alloc(const struct iommu_unit *u, u32 order)
 
 	unit_must(u, pages, "has no memory for its tables");
 	return pages;
+}
+
+void unit_written(const struct iommu_unit *u, const void *entries, u64 len)
+{
+	if (!u->coherent)
+		cache_write_back(entries, len);
 }
 
 void unit_make_queue(struct iommu_unit *u)

@@ -41,6 +41,8 @@ void unit_exchange(u64 *entry, u64 low, u64 high);
 void unit_must(const struct iommu_unit *u, bool done, const char *what);
 /* Pages of zeros for the unit, 2^order, which it must have. While we boot. */
 void *unit_alloc(const struct iommu_unit *u, u32 order);
+/* These entries of its are in memory on return, where the unit does not look into caches. */
+void unit_written(const struct iommu_unit *u, const void *entries, u64 len);
 /* Make the queue, unless it is there, with nothing in it. */
 void unit_make_queue(struct iommu_unit *u);
 /* Put a command into the queue, on which the unit must be working; */

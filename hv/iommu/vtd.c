@@ -7,14 +7,17 @@
 #include "hv/mm/mm.h"
 
 #define VTD_REGS_MAX 0x5000
+#define BITS_LEAST   32u
+#define LEAF_SNP     BIT(11)
 
 /* "Capability Register", "Extended Capability Register" */
 #define CAP_ND	     GENMASK(2, 0) /* numbers of domains: 4 bits, and two more for each */
 #define CAP_RWBF     BIT(4)	   /* writes to tables are to be flushed out of the chipset */
 #define CAP_PLMR     BIT(5)	   /* protected memory, low and high */
 #define CAP_PHMR     BIT(6)
-#define CAP_CM	     BIT(7)	  /* entries that are not there are cached, too */
-#define CAP_SAGAW(n) BIT(8 + (n)) /* tables of n + 2 levels */
+#define CAP_CM	     BIT(7)	     /* entries that are not there are cached, too */
+#define CAP_MGAW     GENMASK(21, 16) /* of addresses, bits less one */
+#define CAP_SAGAW(n) BIT(8 + (n))    /* tables of n + 2 levels */
 #define CAP_2M	     BIT(34)
 #define CAP_1G	     BIT(35)
 #define CAP_NFR	     GENMASK(47, 40) /* how many of them, less one */
@@ -83,7 +86,8 @@ static bool vtd_probe(struct iommu_unit *u)
 		       "all places where faults may be recorded are mapped");
 	last = (FIELD_GET(ECAP_IRO, u->more) + 1) * FAULT_SIZE;
 	u->size = ALIGN_UP(MAX(faults_end(u), last), (u32)PAGE_SIZE);
-	u->bits = levels_of(u) == 4 ? 48 : 39;
+	u->bits = MIN(levels_of(u) == 4 ? 48u : 39u, (u32)FIELD_GET(CAP_MGAW, u->caps) + 1);
+	u->snoop = u->more & ECAP_SC ? LEAF_SNP : 0;
 	if (u->caps & CAP_2M)
 		u->max_order = u->caps & CAP_1G ? 18 : 9;
 	u->queued = u->more & ECAP_QI;
@@ -91,9 +95,9 @@ static bool vtd_probe(struct iommu_unit *u)
 	u->posts = u->remap && u->caps & CAP_PI;
 	u->x2apic = u->more & ECAP_EIM;
 	u->coherent = u->more & ECAP_C;
-	u->flush_maps = u->caps & (CAP_CM | CAP_RWBF) || !u->coherent;
+	u->flush_maps = u->caps & (CAP_CM | CAP_RWBF);
 	u->domains = BIT(4 + 2 * FIELD_GET(CAP_ND, u->caps));
-	return true;
+	return u->bits >= BITS_LEAST;
 }
 
 /* Switch something on or off, or have it done, and see that it is. */
@@ -137,29 +141,28 @@ static void start_queue(struct iommu_unit *u)
 	vtd_command(u, CMD_QIE, true, "does not start its queue");
 }
 
-/* What tables the unit reads is up to date. They are written by one CPU at a time, this one. */
-static void flush_writes(struct iommu_unit *u)
+/* What has been written to tables is where the unit reads it, if it is in memory. */
+static void flush_buffers(struct iommu_unit *u)
 {
-	if (!u->coherent)
-		wbinvd();
 	if (u->caps & CAP_RWBF)
 		vtd_command(u, CMD_WBF, true, "does not flush its buffers");
 }
 
 /*
  * Nothing of other tables is left when this returns: the entries of devices are forgotten, and
- * after them translations, which are found by those.
+ * when that is done translations, which are found by those. Commands with no wait between them may
+ * be done at once, VT-d specification "Queued Invalidation Ordering Considerations".
  */
 static void flush_all(struct iommu_unit *u)
 {
-	flush_writes(u);
-	unit_submit(u, INV_CONTEXT_ALL, 0);
+	flush_buffers(u);
+	unit_do(u, INV_CONTEXT_ALL, 0);
 	unit_do(u, INV_IOTLB_ALL, 0);
 }
 
 static void vtd_flush(struct iommu_unit *u, u16 number)
 {
-	flush_writes(u);
+	flush_buffers(u);
 	unit_do(u, INV_IOTLB_OF(number), 0);
 }
 
@@ -170,6 +173,7 @@ static void set_entry(const struct iommu_unit *u, u64 *entry, const struct pt *d
 	WRITE_ONCE(entry[0], 0);
 	WRITE_ONCE(entry[1], CONTEXT_AW(levels_of(u)) | FIELD_PREP(CONTEXT_DOMAIN, number));
 	WRITE_ONCE(entry[0], pt_root(domain, levels_of(u)).v | ENTRY_P);
+	unit_written(u, entry, 2 * sizeof(u64));
 }
 
 /* A root table, all of whose buses have the same devices, all of which are in the domain. */
@@ -194,8 +198,10 @@ static int vtd_prepare(struct iommu_unit *u, u16 device)
 	if (!own)
 		return -ENOMEM;
 	memcpy(own, u->context, PAGE_SIZE);
-	flush_writes(u);
+	unit_written(u, own, PAGE_SIZE);
+	flush_buffers(u);
 	__atomic_store_n(root, virt_to_hpa(own).v | ENTRY_P, __ATOMIC_RELEASE);
+	unit_written(u, root, sizeof(*root));
 	return 0;
 }
 
@@ -211,27 +217,30 @@ static u64 *entry_of(const struct iommu_unit *u, u16 device)
 static void vtd_attach(struct iommu_unit *u, u16 device, const struct pt *domain, u16 number,
 		       const void *irqs)
 {
-	flush_writes(u); /* what it leads to is in memory before it is */
+	flush_buffers(u); /* what it leads to is in memory before it is */
 	set_entry(u, entry_of(u, device), domain, number);
 	flush_all(u);
 }
 
 static void vtd_bar(struct iommu_unit *u, u16 device)
 {
-	WRITE_ONCE(*entry_of(u, device), 0);
+	u64 *e = entry_of(u, device);
+
+	WRITE_ONCE(*e, 0);
+	unit_written(u, e, sizeof(*e));
 }
 
 /* ---- interrupts of all devices, by entries that dom0 has made: vtd_shown.c ---- */
 
 void vtd_flush_irqs(struct iommu_unit *u)
 {
-	flush_writes(u);
+	flush_buffers(u);
 	unit_do(u, INV_IRQS_ALL, 0);
 }
 
 void vtd_take_irqs(struct iommu_unit *u, bool x2apic)
 {
-	flush_writes(u);
+	flush_buffers(u);
 	unit_write64(u, VTD_IRTA,
 		     virt_to_hpa(u->irqs).v | FIELD_PREP(IRTA_SIZE, IRTA_SIZE_MAX) |
 			 (x2apic ? IRTA_EIME : 0));
@@ -273,7 +282,9 @@ static void vtd_take(struct iommu_unit *u, const struct iommu_table *t, const st
 		make_root(u, domain);
 	if (!u->is_set_up && u->remap)
 		u->irqs = pool_alloc(VTD_IRQS_ORDER, NULL);
-	flush_writes(u);
+	if (!u->coherent) /* once, for all that has been made */
+		wbinvd();
+	flush_buffers(u);
 	unit_write32(u, VTD_FECTL, FECTL_IM); /* faults are polled */
 	end_firmwares(u, unit_read64(u, VTD_RTADDR) & RTADDR_MODE);
 	unit_write64(u, VTD_RTADDR, virt_to_hpa(u->root).v);

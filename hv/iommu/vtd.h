@@ -38,6 +38,7 @@ void vtd_remap(struct iommu_unit *u, bool on);
 #define ECAP_QI	  BIT(1)
 #define ECAP_IR	  BIT(3)
 #define ECAP_EIM  BIT(4)
+#define ECAP_SC	  BIT(7)	  /* leaves can say that devices look into caches */
 #define ECAP_IRO  GENMASK(17, 8)  /* where translations are invalidated without a queue */
 #define ECAP_MHMV GENMASK(23, 20) /* entries that an invalidation takes at most: a power of two */
 

@@ -156,6 +156,7 @@ static void copy_page(const struct iommu_unit *u, const struct shown *s, u32 fir
 		}
 		set_entry(u, i, low, high);
 	}
+	unit_written(u, &u->irqs[2 * first], (end - first) * ENTRY_SIZE);
 	if (e)
 		mm_unmap_temp();
 }
@@ -182,6 +183,7 @@ void shown_forget(u64 descriptor)
 			if (!posts_to(&u->irqs[2 * i], descriptor))
 				continue;
 			set_entry(u, i, 0, 0);
+			unit_written(u, &u->irqs[2 * i], ENTRY_SIZE);
 			any = true;
 		}
 		if (any)

@@ -7,7 +7,13 @@
 #ifdef HV_HOST_TEST
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
 void wbinvd(void);
+void clflush(const void *line);
 #else
+static inline void clflush(const void *line)
+{
+	__asm__ volatile("clflush (%0)" ::"r"(line) : "memory");
+}
+
 static inline void wbinvd(void)
 {
 	__asm__ volatile("wbinvd" : : : "memory");
@@ -25,6 +31,14 @@ static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 			 : "0"(leaf), "2"(subleaf));
 }
 #endif
+
+/* On return this is in memory, for who does not look into caches. Their lines have 64 bytes. */
+static inline void cache_write_back(const void *p, u64 len)
+{
+	for (u64 at = (u64)p & ~63ull; at < (u64)p + len; at += 64)
+		clflush((const void *)at);
+	__asm__ volatile("mfence" ::: "memory");
+}
 
 /* Highest leaf of the range that base (0, 0x40000000, 0x80000000) begins. */
 static inline u32 cpuid_max(u32 base)

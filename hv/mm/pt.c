@@ -193,6 +193,12 @@ static u64 table_raw(const struct pt_format *f, const u64 *table, u32 order)
 	return virt_to_hpa(table).v | f->table | f->level * (order / LEVEL + 1);
 }
 
+static void write_entries(const struct pt_format *f, const u64 *e, u32 count)
+{
+	if (f->write_back)
+		cache_write_back(e, count * sizeof(*e));
+}
+
 /*
  * Put raw, an entry of this order, below the hole e: the tables between are built bottom-up around
  * it and linked last, so that -ENOMEM leaves no trace.
@@ -213,11 +219,11 @@ static int fill_hole(struct pt *t, u64 *e, u32 hole, u64 fn, u32 order, u64 raw)
 			return -ENOMEM;
 		}
 		table[index_of(fn, at)] = raw;
+		write_entries(t->fmt, table, ENTRIES);
 		raw = table_raw(t->fmt, table, at);
 	}
-	if (t->fmt->write_back)
-		wbinvd();
 	__atomic_store_n(e, raw, __ATOMIC_RELEASE);
+	write_entries(t->fmt, e, 1);
 	return 0;
 }
 
@@ -227,6 +233,7 @@ int pt_init(struct pt *t, const struct pt_format *fmt, struct account *acct)
 
 	if (!root)
 		return -ENOMEM;
+	write_entries(fmt, root, ENTRIES);
 	*t = (struct pt){.fmt = fmt, .root = virt_to_hpa(root), .acct = acct, .root_acct = acct};
 	return 0;
 }
@@ -389,10 +396,10 @@ static int range_split(struct range *r, u64 *e, u64 v, u32 order)
 
 		for (u32 i = 0; i < ENTRIES; i++)
 			table[i] = first + (BIT(small) * i << PAGE_SHIFT);
-		if (r->t->fmt->write_back)
-			wbinvd();
+		write_entries(r->t->fmt, table, ENTRIES);
 	} while (
 	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	write_entries(r->t->fmt, e, 1);
 	*r->flush = true;
 	return 1;
 }
@@ -409,6 +416,7 @@ static void cut_off(struct range *r, u64 *e, u64 *table)
 {
 	BUG_ON(r->t->cut & ~ADDR); /* or the link would look like something */
 	WRITE_ONCE(*e, 0);
+	write_entries(r->t->fmt, e, 1);
 	WRITE_ONCE(table[0], r->t->cut);
 	r->t->cut = virt_to_hpa(table).v;
 	*r->flush = true;
@@ -420,6 +428,7 @@ static int unmap_leaf(struct range *r, u64 *e, u64 v, u32 order)
 	if (!range_covers(r, order))
 		return range_split(r, e, v, order);
 	v = __atomic_exchange_n(e, 0, __ATOMIC_ACQ_REL);
+	write_entries(r->t->fmt, e, 1);
 	*r->flush = true;
 	r->budget -= BIT(order) / 16;
 	if (r->put)
@@ -448,6 +457,7 @@ static int change_leaf(struct range *r, u64 *e, u64 v, u32 order)
 		raw = pt_leaf_raw(f, leaf_pfn(v, 0, 0), order, new);
 	} while (
 	    !__atomic_compare_exchange_n(e, &v, raw, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	write_entries(f, e, 1);
 	if ((attr & ~new & ~(PT_LOG | PT_ROM | PT_SMALL_X)) || ((attr ^ new) & PT_UC))
 		*r->flush = true;
 	if (r->bitmap) {

@@ -36,7 +36,7 @@ struct pt_format {
 	u64 wb, uc, wc; /* memory types */
 	u64 dirty;	/* 0: no such flag */
 	/* the hardware does not look into the CPUs' caches: a table is in memory before it is
-	 * linked */
+	 * linked, an entry when the call that changes it returns */
 	bool write_back;
 };
 /* What the manuals say. */

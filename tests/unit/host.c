@@ -33,6 +33,10 @@ __attribute__((weak)) void wbinvd(void)
 {
 }
 
+__attribute__((weak)) void clflush(const void *line)
+{
+}
+
 /* Device registers that are memory, unless a test has a device. */
 __attribute__((weak)) u32 mmio_read32(const volatile void *p)
 {

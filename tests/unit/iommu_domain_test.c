@@ -591,7 +591,10 @@ static void test_modes(bool amd)
 	      "%s: with iommu=dom0 there are no domains", name(amd));
 }
 
-/* Units that do not look into the CPUs' caches, and whose chipset buffers what is written. */
+/*
+ * Units that do not look into the CPUs' caches, and whose chipset buffers what is written. What
+ * they read comes out of all caches line by line: all at once stops the machine too long.
+ */
 static void test_few(void)
 {
 	u32 written;
@@ -600,24 +603,78 @@ static void test_few(void)
 	start_afresh(false, IOMMU_STRICT);
 	model_few();
 	iommu_init();
+	domain_attach(OTHER, 0);
+	written = model.written;
 	id = domain_create();
-	model.is_written = model.is_flushed = false;
-	CHECK(!domain_attach(DEVICE, id) && model.is_written && model.is_flushed,
+	model.is_flushed = false;
+	CHECK(!domain_attach(DEVICE, id) && model.is_flushed && !model_dma(DEVICE, 0) &&
+		  is_barred(0x1f1) && reaches(OTHER, MB),
 	      "VT-d with few features: the entry of a device is written out of all caches");
-	model.is_written = model.is_flushed = false;
-	CHECK(domain_map(id, 0, FRAME(5), 2, true) == 2 && model.is_written && model.is_flushed &&
+	model.is_flushed = false;
+	CHECK(domain_map(id, 0, FRAME(5), 2, true) == 2 && model.is_flushed &&
 		  model_dma(DEVICE, 0) == 5 * MB,
 	      "so is what is mapped");
-	written = model.written;
-	CHECK(domain_map(id, 1 << 9, FRAME(8), 1, true) == 1 && model.written == written + 2,
-	      "and a new table, before it is linked");
+	CHECK(domain_map(id, 1 << 9, FRAME(8), 1, false) == 1 && !model_dma(DEVICE, 2 * MB) &&
+		  domain_map(id, 1 << 9, FRAME(8), 1, true) == 1 &&
+		  model_dma(DEVICE, 2 * MB) == 8 * MB,
+	      "a new table, and rights that it gets later");
 	domain_map(id, 2 << 9, FRAME(8), 512, true);
-	model.is_written = model.is_flushed = false;
-	CHECK(domain_unmap(id, 0, 1) == 1 && model.is_written && model.is_flushed &&
-		  !model_dma(DEVICE, 0),
-	      "and what is unmapped");
-	domain_attach(DEVICE, 0);
+	CHECK(model_dma(DEVICE, 5 * MB) == 9 * MB && domain_unmap(id, (2 << 9) + 1, 1) == 1 &&
+		  !model_dma(DEVICE, 4 * MB + PAGE_SIZE) && model_dma(DEVICE, 5 * MB) == 9 * MB,
+	      "what is beside a hole");
+	model.is_flushed = false;
+	CHECK(domain_unmap(id, 0, 1) == 1 && model.is_flushed && !model_dma(DEVICE, 0) &&
+		  domain_unmap(id, 1 << 9, 1) == 1 && !model_dma(DEVICE, 2 * MB) &&
+		  domain_map(id, 1 << 9, FRAME(5), 1, true) == 1 &&
+		  model_dma(DEVICE, 2 * MB) == 5 * MB,
+	      "and what is unmapped, with its tables");
+	CHECK(!domain_attach(0x1f1, 0) && reaches(0x1f1, MB) && !domain_attach(DEVICE, 0) &&
+		  reaches(DEVICE, MB) && model.written == written,
+	      "by none of it all caches are written");
 	check_caches("VT-d with few features");
+}
+
+/* Leaves of a guest's domain make its device look into caches, where all units know of that. */
+static void test_snoop(void)
+{
+	for (u32 i = 0; i < 2; i++) {
+		struct pt_leaf leaf;
+		u64 *dom0s, *guests;
+		int id;
+
+		start_afresh(false, IOMMU_STRICT);
+		if (i)
+			*model_reg(0x10) |= BIT(7);
+		iommu_init();
+		id = domain_create();
+		domain_map(id, FRAME(5), FRAME(5), 1, true);
+		pt_lookup(&domains[id].map.pt, FRAME(5), &leaf);
+		guests = pt_entry(&domains[id].map.pt, FRAME(5));
+		dom0s = hpa_to_virt(iommu.dom0.root);
+		for (u32 k = 0; k < 2; k++)
+			dom0s = hpa_to_virt(hpa(*dom0s & GENMASK(51, 12)));
+		CHECK(leaf.pfn == FRAME(5) && leaf.attr & PT_W && !!(*guests & BIT(11)) == i &&
+			  !(dom0s[2] & BIT(11)),
+		      "VT-d with%s snoop control: %lx", i ? "" : "out", *guests);
+		CHECK(!domain_attach(DEVICE, id) && model_dma(DEVICE, 5 * MB) == 5 * MB,
+		      "is as the unit wants it");
+	}
+}
+
+/* Four levels, but the unit does not take all that they reach. */
+static void test_narrow(void)
+{
+	int id;
+
+	start_afresh(false, IOMMU_STRICT);
+	*model_reg(8) = (*model_reg(8) & ~GENMASK(21, 16)) | 38 << 16;
+	iommu_init();
+	id = domain_create();
+	CHECK(iommu.all.bits == 39 && !domain_attach(DEVICE, id) &&
+		  domain_map(id, BIT(27) - 1, FRAME(5), 1, true) == 1 &&
+		  model_dma(DEVICE, BIT(39) - PAGE_SIZE) == 5 * MB &&
+		  domain_map(id, BIT(27), FRAME(5), 1, true) == -EINVAL,
+	      "VT-d with four levels, but 39 bits: what it blocks is not mapped");
 }
 
 /* A unit that has cached that there was nothing, where something is now. */
@@ -798,6 +855,8 @@ int main(void)
 	test_wide();
 	test_interrupt_pages();
 	test_few();
+	test_snoop();
+	test_narrow();
 	test_caches_none();
 	test_three_levels();
 	test_last_words();

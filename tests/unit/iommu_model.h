@@ -5,13 +5,20 @@
  */
 #pragma once
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "hv/lib/asm.h"
 #include "hv/lib/io.h"
 #include "hv/lib/log.h"
 #include "hv/mm/pool.h"
-#include "iommu_walk.h"
+
+/* What a unit reads of its tables that does not look into caches; the whole of RAM. */
+#define MODEL_MEMORY (48u << 20)
+static u64 *model_shadow;
+static inline u64 *model_table(u64 at);
+#define WALK_MEMORY model_table
+#define WALK_SNOOP  (*model_reg(0x10) & BIT(7))
 
 #define MODEL_REGS    0x5000u
 #define MODEL_DEVICES 0x800u
@@ -36,11 +43,11 @@ static struct {
 	bool on, remaps;
 	u64 root; /* of the tables in use */
 	u32 writes, hangs_after;
-	u32 refuses; /* this command, the first is 1, and stops */
-	u32 stale, unwritten, written;
-	const char *wrong;	     /* a rule that was broken */
-	bool is_written, is_flushed; /* out of the CPU's caches, the chipset's buffers */
-	u64 free_then; /* of the pool, when that was so: no table has been made since */
+	u32 refuses;		       /* this command, the first is 1, and stops */
+	u32 stale, unwritten, written; /* written: all caches, which takes long */
+	const char *wrong;	       /* a rule that was broken */
+	bool is_flushed;	       /* what was written, out of the chipset's buffers */
+	bool forgets;		       /* VT-d: entries of devices, until it is waited for */
 	struct model_entry device[MODEL_DEVICES];
 	bool faults_irqs;		 /* what is blocked is messages */
 	bool irte_cached[MODEL_DEVICES]; /* AMD: one entry, of that index, for each device */
@@ -74,9 +81,17 @@ static inline u32 *model_reg32(u32 at)
 	return (u32 *)(void *)(model.regs + at);
 }
 
+#include "iommu_walk.h"
+
 static inline u64 *model_memory(u64 at)
 {
 	return hpa_to_virt(hpa(at));
+}
+
+static inline u64 *model_table(u64 at)
+{
+	BUG_ON(at >= MODEL_MEMORY && !model.coherent);
+	return model.coherent ? model_memory(at) : model_shadow + at / sizeof(u64);
 }
 
 static inline void model_rule(bool kept, const char *what)
@@ -92,7 +107,7 @@ static inline struct model_entry model_entry_in_memory(u16 dev)
 	u64 *e;
 
 	if (model.amd) {
-		e = model_memory((model.root & GENMASK(51, 12)) + dev * 32ull);
+		e = model_table((model.root & GENMASK(51, 12)) + dev * 32ull);
 		if (dev >= ((model.root & 0x1ff) + 1) * 128)
 			return (struct model_entry){0};
 		return (struct model_entry){.valid = e[0] & 1,
@@ -103,10 +118,10 @@ static inline struct model_entry model_entry_in_memory(u16 dev)
 					    .irqs = e[2],
 					    .rights = e[1] >> 16};
 	}
-	e = model_memory((model.root & PAGE_MASK) + (dev >> 8) * 16ull);
+	e = model_table((model.root & PAGE_MASK) + (dev >> 8) * 16ull);
 	if (!(e[0] & 1))
 		return (struct model_entry){0};
-	e = model_memory((e[0] & PAGE_MASK) + (dev & 0xff) * 16ull);
+	e = model_table((e[0] & PAGE_MASK) + (dev & 0xff) * 16ull);
 	return (struct model_entry){.valid = (e[0] & 0xf) == 1,
 				    .open = 1,
 				    .root = e[0] & PAGE_MASK,
@@ -118,15 +133,9 @@ static inline u64 model_walk(const struct model_entry *e, u64 at)
 {
 	if (at >> (12 + 9 * e->levels))
 		return 0;
+	if (!model.amd && at >> (*model_reg(8) >> 16 & 0x3f) >> 1)
+		return 0;
 	return model.amd ? walk_amdvi(e->root, e->levels, at) : walk_vtd(e->root, e->levels, at);
-}
-
-/* Are the new tables where the unit reads them? */
-static inline bool model_in_memory(void)
-{
-	bool is_written = model.is_written && model.free_then == pool_free_bytes();
-
-	return model.is_flushed && (model.coherent || is_written);
 }
 
 /* What the unit goes by: as it is cached, if it is. */
@@ -136,7 +145,7 @@ static inline struct model_entry model_entry_of(u16 dev)
 
 	if (!e->valid) {
 		*e = now;
-		model.is_early[dev] = model.root != OLD_ROOT && !model_in_memory();
+		model.is_early[dev] = model.root != OLD_ROOT && !model.is_flushed;
 	} else if (!model.busy && memcmp(e, &now, sizeof(now))) {
 		model.stale++;
 	}
@@ -233,7 +242,7 @@ static inline u64 model_raised(u16 dev, u64 address, u32 data)
 	index += address & BIT(3) ? data & 0xffff : 0;
 	if (index >= 2u << (model.irta & 0xf))
 		return 0;
-	e = model_memory((model.irta & PAGE_MASK) + index * 16ull);
+	e = model_table((model.irta & PAGE_MASK) + index * 16ull);
 	if (!model.irq[index].valid) {
 		model.irq[index].valid = true;
 		model.irq[index].low = e[0];
@@ -307,7 +316,7 @@ static inline void vtd_run_queue(void)
 		switch (d[0] & 0xf) {
 		case 1:
 			model_rule((d[0] >> 4 & 3) == 1, "what is invalidated is all");
-			model_forget(true, false);
+			model.forgets = true; /* it takes its time */
 			break;
 		case 2:
 			model_rule((d[0] >> 4 & 3) == 1 || (d[0] >> 4 & 3) == 2,
@@ -323,6 +332,9 @@ static inline void vtd_run_queue(void)
 			break;
 		case 5:
 			model_rule(d[0] & BIT(5) && d[1] % 4 == 0, "waiting writes a status");
+			if (model.forgets)
+				model_forget(true, false);
+			model.forgets = false;
 			*(u32 *)model_memory(d[1]) = d[0] >> 32;
 			break;
 		default:
@@ -513,9 +525,18 @@ void mmio_write32(volatile void *p, u32 val)
 
 void wbinvd(void)
 {
-	model.is_written = true;
-	model.free_then = pool_free_bytes();
 	model.written++;
+	if (!model.coherent)
+		memcpy(model_shadow, model_memory(0), MODEL_MEMORY);
+}
+
+void clflush(const void *line)
+{
+	u64 at = (u64)line - (u64)model_memory(0);
+
+	BUG_ON(at % 64 || at >= MODEL_MEMORY);
+	if (!model.coherent)
+		memcpy(model_shadow + at / sizeof(u64), line, 64);
 }
 
 static inline void model_reset(bool amd)
@@ -530,8 +551,19 @@ static inline void model_reset(bool amd)
 	}
 	*model_reg32(0) = 0x10;
 	/* 3 and 4 levels, 2 MiB and 1 GiB, protected memory, 4 faults recorded from 0x220 on */
-	*model_reg(8) = BIT(5) | BIT(6) | 6 << 8 | 0x22ull << 24 | 3ull << 34 | 3ull << 40;
+	*model_reg(8) =
+	    BIT(5) | BIT(6) | 6 << 8 | 47 << 16 | 0x22ull << 24 | 3ull << 34 | 3ull << 40;
 	*model_reg(0x10) = 0xf; /* coherent, queue, remapping */
+}
+
+/* Its tables are what is in memory, whatever a cache has. */
+static inline void model_incoherent(void)
+{
+	*model_reg(0x10) &= ~1ull;
+	model.coherent = false;
+	if (!model_shadow)
+		model_shadow = malloc(MODEL_MEMORY);
+	memcpy(model_shadow, model_memory(0), MODEL_MEMORY);
 }
 
 /* The least there may be. */
@@ -541,9 +573,9 @@ static inline void model_few(void)
 		*model_reg(0x30) = 0;
 		return;
 	}
-	*model_reg(8) = BIT(4) | 2 << 8 | 0x22ull << 24;
+	*model_reg(8) = BIT(4) | 2 << 8 | 38 << 16 | 0x22ull << 24;
 	*model_reg(0x10) = 2;
-	model.coherent = false;
+	model_incoherent();
 	model.is_flushed = false;
 }
 

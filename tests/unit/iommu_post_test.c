@@ -40,6 +40,8 @@ static void start_posting(bool cpus)
 	memset(shown, 0, sizeof(shown));
 	start(false, false, IOMMU_STRICT, 0);
 	*model_reg(8) |= CAP_PI;
+	if (incoherent)
+		model_incoherent();
 	memset(hpa_to_virt(hpa(QUEUE)), 0, 12 * PAGE_SIZE);
 	memset(hpa_to_virt(hpa(IRQS)), 0, 2 * MB);
 	iommu_init();
@@ -268,5 +270,7 @@ int main(void)
 	test_end_of_vcpu();
 	test_no_gap();
 	test_random_steps();
+	incoherent = true;
+	test_end_of_vcpu();
 	return test_end();
 }

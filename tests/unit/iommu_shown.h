@@ -17,8 +17,9 @@
 #define FORMAT	BIT(4)	 /* remappable */
 #define MESSAGE 0xfee00000ull
 
-static u32 maps;  /* pages of dom0's that have been looked at */
-static u32 early; /* how often dom0 was told while the unit had an entry cached */
+static u32 maps;	/* pages of dom0's that have been looked at */
+static bool incoherent; /* the unit does not look into caches */
+static u32 early;	/* how often dom0 was told while the unit had an entry cached */
 
 void *mm_map_temp(hpa_t page)
 {
@@ -117,9 +118,11 @@ static inline void start_shown(void)
 	memset(hpa_to_virt(hpa(QUEUE)), 0, 12 * PAGE_SIZE);
 	memset(hpa_to_virt(hpa(IRQS)), 0, 2 * MB);
 	*status() = 0;
+	if (incoherent)
+		model_incoherent();
 	iommu_init();
 	test_log_lines = 0;
-	maps = 0;
+	maps = early = 0;
 }
 
 static inline void start_queue(u64 iqa)

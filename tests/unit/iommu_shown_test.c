@@ -366,5 +366,8 @@ int main(void)
 	test_sleep();
 	test_not_shown();
 	test_hangs();
+	incoherent = true;
+	test_way();
+	test_changes();
 	return test_end();
 }
