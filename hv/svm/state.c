@@ -6,9 +6,12 @@
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
 
+/*
+ * SS' own DPL may be another: SYSRET leaves that as SYSCALL has set it. APM "State Saved on Exit".
+ */
 static u32 svm_cpl(const struct vmcb *m)
 {
-	return FIELD_GET(AR_DPL, m->ss.attrib);
+	return m->cpl & 3;
 }
 
 static enum emul_mode svm_mode(const struct vmcb *m)
@@ -196,6 +199,8 @@ void svm_get_seg(struct vcpu *v, enum hvm_seg s, struct corbel_segment *out)
 	out->base = in->base;
 	out->limit = in->limit;
 	out->selector = in->selector;
+	if (s == HVM_SS) /* as svm_set_seg() takes it */
+		out->dpl = svm_cpl(svm_vmcb(v));
 }
 
 void svm_set_seg(struct vcpu *v, enum hvm_seg s, const struct corbel_segment *in)

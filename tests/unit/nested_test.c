@@ -423,7 +423,7 @@ static void test_insns(void)
 	arch.svme = 0;
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_UD && !vcpu.guest_mode, "without SVME VMRUN is #UD");
 	begin();
-	arch.vmcb->ss.attrib = FIELD_PREP(AR_DPL, 3);
+	arch.vmcb->cpl = 3;
 	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !vcpu.guest_mode, "a program's is #GP");
 	begin();
 	CHECK(insn(SVM_EXIT_SKINIT) == VEC_UD, "SKINIT is #UD");

@@ -521,9 +521,32 @@ static void test_enable(void)
 	}
 }
 
+/*
+ * What a CPU of AMD's leaves of SYSRET: SS' cached descriptor is that of SYSCALL, with DPL 0, and
+ * only the VMCB's CPL tells a program. A VMM that reads the registers and writes them back must not
+ * make it the kernel.
+ */
+static void test_cpl(void)
+{
+	struct vmcb *m = fresh(true);
+	struct corbel_segment ss;
+	struct hvm_paging p;
+
+	m->ss.attrib = 0xc93;
+	m->cpl = 3;
+	svm_get_paging(&vcpu, &p);
+	CHECK(svm_get(&vcpu, HVM_CPL) == 3 && p.cpl == 3, "the CPL is the VMCB's, not SS' DPL");
+	svm_get_seg(&vcpu, HVM_SS, &ss);
+	m->cpl = 0;
+	CHECK(ss.dpl == 3 && !svm_is_paging(&vcpu, &p), "SS' DPL tells of it");
+	svm_set_seg(&vcpu, HVM_SS, &ss);
+	CHECK(m->cpl == 3 && svm_get(&vcpu, HVM_CPL) == 3, "and sets it");
+}
+
 int main(void)
 {
 	arena_init(0x100000);
+	test_cpl();
 	test_intercepts();
 	test_waiting();
 	test_msr_map();
