@@ -216,6 +216,8 @@ void cpu_init_features(void)
 		cr4 |= CR4_SMAP;
 	if (l.c & CPUID_7C_UMIP)
 		cr4 |= CR4_UMIP;
+	if (l.c & CPUID_7C_PKU) /* without it RDPKRU is undefined; no page here is a user's */
+		cr4 |= CR4_PKE;
 	/* firmware may limit the leaves, and nothing is known then */
 	if (first && cpuid_read(1, 0).c & CPUID_1C_XSAVE)
 		xcr0_host = cpuid_read(0xd, 0).a & XCR0_SWITCHED;

@@ -174,8 +174,8 @@ static u32 access_denied(const struct walk_env *w, u64 access, bool user, const 
 	if (!user && user_page && w->cr4 & CR4_SMAP &&
 	    (access & WALK_SYSTEM || !(w->rflags & RFLAGS_AC)))
 		error = PF_P;
-	if (user_page && w->cr4 & CR4_PKE && w->efer & EFER_LMA) {
-		u32 key = w->pkru >> 2 * FIELD_GET(PTE_PKEY, t->entry[t->leaf - 1]);
+	if (user_page && w->pkru && w->cr4 & CR4_PKE && w->efer & EFER_LMA) {
+		u32 key = w->pkru(w->ctx) >> 2 * FIELD_GET(PTE_PKEY, t->entry[t->leaf - 1]);
 
 		if (key & 1 || (key & 2 && write && wp))
 			error = PF_P | PF_PK;

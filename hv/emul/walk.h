@@ -9,7 +9,7 @@ struct walk_env {
 	u32 cpl;
 	u32 maxphyaddr;
 	bool global_reserved; /* AMD: bit 8 of entries of 4- and 5-level tables that map no page */
-	u32 pkru;
+	u32 (*pkru)(void *ctx); /* asked for where keys count; NULL: they do not */
 	void *ctx;
 	int (*read)(void *ctx, u64 gpa, void *buf, u32 len); /* 0, or negative: p2m miss */
 	/*

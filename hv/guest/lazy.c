@@ -153,6 +153,16 @@ void fpu_reset(struct vcpu *v)
 
 /* ---- single registers ---- */
 
+u32 fpu_pkru(const struct vcpu *v)
+{
+	u32 pkru, unused;
+
+	if (this_cpu()->loaded != v)
+		return 0;
+	__asm__ volatile("rdpkru" : "=a"(pkru), "=d"(unused) : "c"(0));
+	return pkru;
+}
+
 /* What instructions of this kind raise at their start; 0: nothing. SDM "Exceptions" of AVX, SSE. */
 static u8 vector_exception(struct vcpu *v, enum emul_vector file)
 {

@@ -18,6 +18,8 @@ void vcpu_put(struct vcpu *v);
 void drs_to_hw(const struct vcpu *v);
 /* XSAVE area in the state after reset: x87 and SSE defaults, all other components initial. */
 void fpu_reset(struct vcpu *v);
+/* PKRU of the vCPU, whose CPUID shows it. 0: the vCPU is not loaded. */
+u32 fpu_pkru(const struct vcpu *v);
 /*
  * Read or write one register of the vCPU that is loaded: emul_ops.vector. -EFAULT: *exception is
  * what an instruction of this kind raises now.

@@ -3,6 +3,7 @@
 #include "hv/guest/linear.h"
 #include "hv/cpu/cpu.h"
 #include "hv/emul/walk.h"
+#include "hv/guest/lazy.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -52,6 +53,13 @@ static int walk_cmpxchg(void *ctx, u64 at, u64 old, u64 new, u32 size)
 	return p2m_cmpxchg(c->v->p2m, gpa(at), old, new, size);
 }
 
+static u32 walk_pkru(void *ctx)
+{
+	struct walk *c = ctx;
+
+	return fpu_pkru(c->v);
+}
+
 static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u64 access, u64 *out,
 		       struct guest_fault *f)
 {
@@ -63,6 +71,7 @@ static int walk_to_gpa(struct walk *c, const struct hvm_paging *p, u64 linear, u
 	    .rflags = c->v->rflags,
 	    .cpl = p->cpl,
 	    .maxphyaddr = phys_bits,
+	    .pkru = walk_pkru,
 	    .ctx = c,
 	    .read = walk_read,
 	    .cmpxchg = walk_cmpxchg,

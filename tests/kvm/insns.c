@@ -2,7 +2,7 @@
 /*
  * Instructions that a guest's CPUID lacks are undefined where the hardware can keep them from it:
  * on VT-x by controls, on AMD-V by intercepts. Those that it has run, which `insns shown` tries
- * alone: QEMU's TCG does not intercept RDTSCP.
+ * alone: QEMU's TCG does not intercept RDTSCP. And one that is emulated finds protection keys.
  */
 #include "vmm.h"
 
@@ -85,6 +85,40 @@ static u64 faults_of(u32 i, bool hide)
 	return 99;
 }
 
+/* MOVSD from a device to a page that PKRU locks, which the hypervisor emulates. */
+static void check_keys(void)
+{
+	static const u8 code[] = {
+	    0x0f, 0x20, 0xe0,			      /* mov rax, cr4 */
+	    0x0d, 0x00, 0x00, 0x40, 0x00,	      /* or eax, PKE */
+	    0x0f, 0x22, 0xe0,			      /* mov cr4, rax */
+	    0x31, 0xc9, 0x31, 0xd2,		      /* xor ecx, ecx; xor edx, edx */
+	    0xb8, 0x00, 0x0c, 0x00, 0x00,	      /* mov eax, both bits of key 5 */
+	    0x0f, 0x01, 0xef,			      /* wrpkru */
+	    0xbe, 0x00, 0x00, 0x00, 0xd0,	      /* mov esi, MMIO_BASE */
+	    0x4c, 0x8d, 0x3d, 0x01, 0x00, 0x00, 0x00, /* lea r15, [rip + 1] */
+	    0xa5,				      /* movsd */
+	    0xe6, 0xe1,				      /* out PORT_DONE, al */
+	};
+	const u64 far = 1ull << 40, page = 0x200000;
+	struct kvm_regs r;
+	struct vm vm;
+	enum end end;
+
+	for (u64 key = 5; key <= 6; key++) {
+		vm_init(&vm, 1, 0);
+		vm_map_page(&vm, far, page, 7 | key << 59);
+		memset(vm.ram + page, 0x77, 4);
+		end = run_code(&vm, code, sizeof(code), far);
+		cpu_get_regs(&vm, 0, &r);
+		ok(end == END_DONE && vm.mmio_exits && r.r14 == (key == 5) &&
+		       !memcmp(vm.ram + page, "\x77\x77\x77\x77", 4) == (key == 5),
+		   "instructions: one that is emulated is kept from a page by its key: %s",
+		   key == 5 ? "locked" : "open");
+		vm_free(&vm);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	bool all = argc < 2 || strcmp(argv[1], "shown");
@@ -105,6 +139,8 @@ int main(int argc, char **argv)
 			ok(faults_of(i, true) == 1, "instructions: %s is undefined %s",
 			   insns[i].name, shown ? "where CPUID lacks it" : "as nobody is shown it");
 	}
+	if (cpu_is_shown(&(struct feature){7, 0, 2, 1u << 3}))
+		check_keys();
 	ok(tried, "instructions: there is one that can be shown and hidden");
 	return failures != 0;
 }

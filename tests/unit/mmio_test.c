@@ -7,6 +7,7 @@
  * hv/emul/system.c hv/emul/descriptor.c hv/emul/vector.c hv/emul/walk.c hv/guest/lapic.c
  * hv/guest/lapic_regs.c hv/guest/lapic_ipi.c hv/guest/lapic_timer.c hv/cpu/timer.c hv/lib/scale.c
  */
+#include "hv/emul/walk.h"
 #include "hv/guest/cr.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/doorbell.h"
@@ -37,9 +38,26 @@ static void fake_set(struct vcpu *w, enum hvm_reg r, u64 val)
 {
 }
 
+static u64 keys; /* CR4_PKE: the guest is in long mode, with tables from TABLES on */
+#define TABLES 0x4000u
+
 static void fake_paging(struct vcpu *w, struct hvm_paging *out)
 {
 	*out = (struct hvm_paging){.cr0 = CR0_PE, .next = w->rip, .cpl = cpl, .mode = EMUL_32};
+	if (!keys)
+		return;
+	out->cr0 |= CR0_PG | CR0_WP;
+	out->cr3 = TABLES;
+	out->cr4 = CR4_PAE | keys;
+	out->efer = EFER_LME | EFER_LMA;
+}
+
+static u32 pkru_reads;
+
+u32 fpu_pkru(const struct vcpu *w)
+{
+	pkru_reads++;
+	return 2u << 2 * 5; /* with key 5 nothing is written */
 }
 
 static bool fake_is_paging(struct vcpu *w, const struct hvm_paging *p)
@@ -221,6 +239,34 @@ static void test_exec(void)
 	      "where it may not, dom0 has to bring memory");
 }
 
+/* What the guest has locked by a key of protection the emulator does not write for it. */
+static void test_keys(void)
+{
+	struct guest_fault f = {0};
+	u64 at, key = 5ull << 59;
+
+	reset();
+	cpl = 0;
+	for (u32 level = 0; level < 3; level++)
+		*(u64 *)(fake_memory + TABLES + level * PAGE_SIZE) =
+		    (TABLES + (level + 1) * PAGE_SIZE) | 7;
+	*(u64 *)(fake_memory + TABLES + 3 * PAGE_SIZE) = CODE | 7 | key;
+	keys = CR4_PKE;
+	CHECK(!vcpu_translate(v, 0, 0, &at, &f) && at == CODE,
+	      "a page that can be read by its key");
+	CHECK(vcpu_translate(v, 0, WALK_WRITE, &at, &f) == -EFAULT && f.raised.vector == VEC_PF &&
+		  f.raised.error == (PF_P | PF_W | PF_PK),
+	      "is not written");
+	keys = CR4_PGE;
+	pkru_reads = 0;
+	CHECK(!vcpu_translate(v, 0, WALK_WRITE, &at, &f), "keys count where CR4 says so");
+	keys = CR4_PKE;
+	*(u64 *)(fake_memory + TABLES + 3 * PAGE_SIZE) = CODE | 3 | key;
+	CHECK(!vcpu_translate(v, 0, WALK_WRITE, &at, &f) && !pkru_reads,
+	      "and not for the kernel's pages, nor is PKRU read for them");
+	keys = 0;
+}
+
 /* The level-triggered vector is in service. */
 static void serve(u8 vector)
 {
@@ -299,6 +345,7 @@ int main(void)
 	test_lapic_hole();
 	test_cannot_emulate();
 	test_exec();
+	test_keys();
 	test_eoi_and_more();
 	return test_end();
 }

@@ -39,6 +39,13 @@ static bool chance(u32 percent)
 	return rnd() % 100 < percent;
 }
 
+static u32 pkru;
+
+static u32 mem_pkru(void *ctx)
+{
+	return pkru;
+}
+
 static int mem_read(void *ctx, u64 gpa, void *buf, u32 len)
 {
 	if (gpa >= sizeof(memory) || len > sizeof(memory) - gpa)
@@ -176,12 +183,12 @@ static struct verdict reference(const struct walk_env *w, u64 linear, u64 access
 		if (!fetch && !user && all_u && w->cr4 & CR4_SMAP &&
 		    !(w->rflags >> 18 & 1 && !(access & WALK_SYSTEM)))
 			bad = true;
-		if (!fetch && all_u && m >= LEVELS4 && w->cr4 & CR4_PKE) {
+		if (!fetch && all_u && m >= LEVELS4 && w->cr4 & CR4_PKE && w->pkru) {
 			u32 key = entry >> 59 & 15;
 
-			if (w->pkru >> (2 * key) & 1)
+			if (pkru >> (2 * key) & 1)
 				key_bad = true;
-			if (w->pkru >> (2 * key + 1) & 1 && write && (user || w->cr0 & CR0_WP))
+			if (pkru >> (2 * key + 1) & 1 && write && (user || w->cr0 & CR0_WP))
 				key_bad = true;
 		}
 		if (bad || key_bad)
@@ -251,7 +258,8 @@ static void random_env(struct walk_env *w, bool wide)
 	w->cpl = rnd() % 4;
 	w->maxphyaddr = 32 + rnd() % 21;
 	w->global_reserved = chance(50);
-	w->pkru = chance(50) ? 0 : (u32)rnd();
+	pkru = chance(50) ? 0 : (u32)rnd();
+	w->pkru = chance(90) ? mem_pkru : NULL;
 	w->read = mem_read;
 	w->cmpxchg = chance(90) ? mem_cmpxchg : NULL;
 }
@@ -353,12 +361,13 @@ static void test_hostile(void)
 				     .rflags = rnd(),
 				     .cpl = rnd(),
 				     .maxphyaddr = chance(50) ? (u32)rnd() : 52,
-				     .pkru = rnd(),
+				     .pkru = mem_pkru,
 				     .read = mem_read,
 				     .cmpxchg = mem_cmpxchg};
 		u64 gpa;
 		u32 error;
 
+		pkru = rnd();
 		if (r % 500 == 0)
 			for (u32 at = 0; at < sizeof(memory); at += 8)
 				*(u64 *)(memory + at) =
